@@ -1,0 +1,61 @@
+//! Where tensors live.
+
+use std::fmt;
+
+/// A resolved device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// This machine's processor.
+    Cpu,
+    /// A CUDA device by number. Only with `--features cuda`.
+    Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}
+
+/// Why a device cannot be had.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// Neither `cpu`, `auto` nor `cuda:N`.
+    #[error("`{0}` is not a device; expected \"cpu\", \"auto\" or \"cuda:0\"")]
+    Unknown(String),
+    /// Built without CUDA.
+    #[error(
+        "`{0}` needs a runner built with `--features cuda`; this one was built for the CPU only"
+    )]
+    NotBuilt(String),
+}
+
+impl Device {
+    /// The device that `"cpu"`, `"auto"` or `"cuda:N"` stands for in this build.
+    ///
+    /// # Errors
+    /// When the word is not a device or this build cannot use it.
+    pub fn parse(word: &str) -> Result<Self, Error> {
+        let cuda = cfg!(feature = "cuda");
+        match word {
+            "cpu" => Ok(Self::Cpu),
+            "auto" if cuda => Ok(Self::Cuda(0)),
+            "auto" => Ok(Self::Cpu),
+            _ => {
+                let ordinal = match word.split_once(':') {
+                    None if word == "cuda" => Some(0),
+                    Some(("cuda", number)) => number.parse().ok(),
+                    _ => None,
+                };
+                match ordinal {
+                    None => Err(Error::Unknown(word.to_owned())),
+                    Some(_) if !cuda => Err(Error::NotBuilt(word.to_owned())),
+                    Some(ordinal) => Ok(Self::Cuda(ordinal)),
+                }
+            }
+        }
+    }
+}

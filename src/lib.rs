@@ -1,0 +1,15 @@
+//! `runner`: transfer-learning and domain-adaptation experiments, declared in TOML.
+//!
+//! The way data flows is a one-way street: `config` reads a file, `plan` makes it a graph of
+//! tasks with fingerprints, `exec` runs what the `store` does not hold yet, `report` writes the
+//! results. `nn`, `data`, `adapt`, `train` and `metrics` are libraries that `stages` call.
+
+pub mod config;
+pub mod data;
+pub mod device;
+pub mod metrics;
+pub mod nn;
+pub mod plan;
+pub mod progress;
+pub mod random;
+pub mod stages;

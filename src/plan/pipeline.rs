@@ -1,0 +1,65 @@
+//! A checked pipeline: every stage parsed, every reference resolved, every shape compared.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::Reference;
+use crate::config::source::{Sources, Span};
+use crate::device::Device;
+use crate::stages::{Product, Stage};
+
+/// A pipeline without problems.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// The file, as the user named it.
+    pub path: PathBuf,
+    /// The texts it was read from; the first is the file.
+    pub sources: Sources,
+    /// `pipeline.name`.
+    pub name: String,
+    /// `pipeline.title`.
+    pub title: Option<String>,
+    /// `pipeline.seed`.
+    pub seed: u64,
+    /// `pipeline.device`, resolved for this build.
+    pub device: Device,
+    /// The stages in the order of the file.
+    pub stages: Vec<PlannedStage>,
+    /// `[table]`, if any.
+    pub table: Option<TableSpec>,
+    /// The whole file with overrides and every default, as `runner show` prints it.
+    pub resolved: toml::Table,
+}
+
+/// A stage of a checked pipeline.
+#[derive(Debug, Clone)]
+pub struct PlannedStage {
+    /// The name in `[stages.NAME]`.
+    pub name: String,
+    /// The stage with its settings.
+    pub stage: Arc<dyn Stage>,
+    /// Every setting that counts, defaults included, without `kind`, `after` and references:
+    /// the settings part of the fingerprint.
+    pub settings: toml::Table,
+    /// The inputs in the order of reading; each names a stage of this pipeline.
+    pub inputs: Vec<Reference>,
+    /// Stages that must come before without being inputs.
+    pub after: Vec<String>,
+    /// What it will make.
+    pub product: Product,
+    /// Where its table's header stands.
+    pub span: Span,
+}
+
+/// `[table]`: what the result table shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSpec {
+    /// Column of the metrics, or dotted key of a setting, that makes the rows.
+    pub rows: String,
+    /// The same for the columns.
+    pub columns: String,
+    /// The metric in the cells.
+    pub value: String,
+    /// Dotted key to aggregate over as mean ± sd.
+    pub over: Option<String>,
+}

@@ -1,0 +1,252 @@
+//! Stage kinds: one file each, registered in [`KINDS`].
+//!
+//! A stage knows its settings, its inputs, a device, a progress handle and a folder of its own to
+//! write to. It knows neither the graph nor the store's layout, the terminal or other stages.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::config::Keys;
+use crate::data::Dataset;
+use crate::device::Device;
+use crate::metrics::Metrics;
+use crate::progress::Progress;
+
+mod product;
+
+pub use product::{DatasetShape, ModelShape, Product};
+
+/// A kind of stage: how it is called and how its settings are read.
+pub struct Kind {
+    /// The word after `kind =`.
+    pub name: &'static str,
+    /// One line for `runner init` and the docs.
+    pub about: &'static str,
+    /// Reads the settings; `None` only with a problem noted in `keys`.
+    pub parse: fn(&mut Keys, &Defaults) -> Option<Box<dyn Stage>>,
+}
+
+/// Every stage kind. A new one is a file in this folder and a line here.
+pub const KINDS: &[Kind] = &[];
+
+/// What the `[pipeline]` table gives to every stage that does not say otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// `pipeline.seed`.
+    pub seed: u64,
+}
+
+impl Defaults {
+    /// The `seed` key of a stage that draws random numbers.
+    pub fn seed(&self, keys: &mut Keys) -> Option<u64> {
+        let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
+        let seed = keys
+            .integer("seed")
+            .such_that("an integer of at least 0", |seed| *seed >= 0)
+            .or(default)?;
+        u64::try_from(seed).ok()
+    }
+}
+
+/// A stage with its settings.
+pub trait Stage: Send + Sync + fmt::Debug {
+    /// The word after `kind =`.
+    fn kind(&self) -> &'static str;
+
+    /// Part of the fingerprint: raised whenever the same settings and inputs give other bytes.
+    fn revision(&self) -> u32;
+
+    /// What the stage will make, or everything that does not fit, from what is known before
+    /// anything ran. No I/O.
+    ///
+    /// # Errors
+    /// Every way in which the inputs do not fit the settings.
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>>;
+
+    /// Makes the artifact in [`Context::out`].
+    ///
+    /// # Errors
+    /// Whatever kept it from being made; what was written is thrown away.
+    fn run(&self, context: &Context) -> Result<Outcome, Failure>;
+}
+
+/// A mismatch between a stage's settings and its inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Dotted path of the key it hangs on, below the stage's table: `model.classes`.
+    pub key: String,
+    /// What is wrong, one sentence without a full stop.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem at `key`.
+    pub fn at(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into(), help: None }
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// What is known of a stage's inputs before anything ran, by the key they were named at
+/// (`input`, `models.0`, `method.target`).
+#[derive(Debug, Clone, Default)]
+pub struct Described {
+    /// Product and the split that the reference named.
+    pub inputs: BTreeMap<String, (Product, Option<String>)>,
+}
+
+impl Described {
+    /// The data set at `key`; [`DatasetShape::unknown`] when the input itself has a problem.
+    pub fn dataset(&self, key: &str) -> DatasetShape {
+        match self.inputs.get(key) {
+            Some((Product::Dataset(shape), _)) => shape.clone(),
+            _ => DatasetShape::unknown(),
+        }
+    }
+
+    /// The split that the reference at `key` named.
+    pub fn split(&self, key: &str) -> Option<&str> {
+        self.inputs.get(key).and_then(|(_, split)| split.as_deref())
+    }
+
+    /// The model at `key`; unknown when the input itself has a problem.
+    pub fn model(&self, key: &str) -> ModelShape {
+        match self.inputs.get(key) {
+            Some((Product::Model(shape), _)) => shape.clone(),
+            _ => ModelShape::unknown(),
+        }
+    }
+}
+
+/// A finished input.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The key it was named at.
+    pub key: String,
+    /// Folder of the artifact; read only.
+    pub path: PathBuf,
+    /// The split that the reference named.
+    pub split: Option<String>,
+}
+
+/// Everything a running stage may touch.
+pub struct Context<'a> {
+    /// The inputs, in the order of the references.
+    pub inputs: &'a [Input],
+    /// A private empty folder; what is in it at the end is the artifact.
+    pub out: &'a Path,
+    /// Folder for partial and finished downloads, kept between runs.
+    pub downloads: &'a Path,
+    /// `--offline`.
+    pub offline: bool,
+    /// Where tensors live.
+    pub device: Device,
+    /// Where to say how far it got.
+    pub progress: &'a dyn Progress,
+    /// Set when the user asked to stop.
+    pub cancel: &'a AtomicBool,
+}
+
+impl Context<'_> {
+    /// The input at `key`.
+    ///
+    /// # Panics
+    /// When the stage did not name that input in its settings.
+    pub fn input(&self, key: &str) -> &Input {
+        self.find(key)
+            .unwrap_or_else(|| panic!("stage asked for input `{key}`, which it did not name"))
+    }
+
+    /// The input at `key`, if its settings named one.
+    pub fn find(&self, key: &str) -> Option<&Input> {
+        self.inputs.iter().find(|input| input.key == key)
+    }
+
+    /// The data set at `key`, all its splits.
+    ///
+    /// # Errors
+    /// When the artifact cannot be read.
+    pub fn dataset(&self, key: &str) -> Result<Dataset, Failure> {
+        Ok(Dataset::open(&self.input(key).path)?)
+    }
+
+    /// Whether the user asked to stop.
+    pub fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Fails with [`Failure::interrupted`] when the user asked to stop.
+    ///
+    /// # Errors
+    /// When the user asked to stop.
+    pub fn check_cancelled(&self) -> Result<(), Failure> {
+        if self.cancelled() { Err(Failure::interrupted()) } else { Ok(()) }
+    }
+}
+
+/// What a stage gave besides the files in [`Context::out`].
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Rows for `<stage>.csv`. No times in it: the bytes must be the same on every run.
+    pub metrics: Metrics,
+    /// One line for the terminal: "10,000 train, 1,000 valid, 10,000 test images 1x28x28".
+    pub summary: String,
+    /// Seconds spent by named part, for `timings.csv`.
+    pub timings: Vec<(String, f64)>,
+}
+
+/// Why a stage failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// What failed, and why, outermost first.
+    pub message: String,
+    /// What to do.
+    pub help: Vec<String>,
+    /// The user asked to stop; nothing is wrong.
+    pub interrupted: bool,
+}
+
+impl Failure {
+    /// A failure with a message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: Vec::new(), interrupted: false }
+    }
+
+    /// The user asked to stop.
+    pub fn interrupted() -> Self {
+        Self { message: "interrupted".into(), help: Vec::new(), interrupted: true }
+    }
+
+    /// Adds a line of advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help.push(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<crate::data::Error> for Failure {
+    fn from(error: crate::data::Error) -> Self {
+        let mut failure = Self::new(error.to_string());
+        failure.help = error.help();
+        failure
+    }
+}
