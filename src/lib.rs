@@ -4,6 +4,7 @@
 //! tasks with fingerprints, `exec` runs what the `store` does not hold yet, `report` writes the
 //! results. `nn`, `data`, `adapt`, `train` and `metrics` are libraries that `stages` call.
 
+pub mod adapt;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -13,3 +14,4 @@ pub mod plan;
 pub mod progress;
 pub mod random;
 pub mod stages;
+pub mod train;

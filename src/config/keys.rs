@@ -87,6 +87,16 @@ impl<'a> Keys<'a> {
         self.table.entries.get(key).map(|entry| &entry.node)
     }
 
+    /// The node at `key` without taking note of it: to choose how to read it.
+    pub fn peek(&self, key: &str) -> Option<&'a Node> {
+        self.table.entries.get(key).map(|entry| &entry.node)
+    }
+
+    /// Takes a value back out of the resolved table, for arrays whose items were read one by one.
+    pub fn forget(&mut self, key: &str) {
+        self.gathered.resolved.remove(key);
+    }
+
     /// Writes the value that counts for `key` to the resolved table.
     pub fn record(&mut self, key: &str, value: impl Into<toml::Value>) {
         self.gathered.resolved.insert(key.to_owned(), value.into());

@@ -15,6 +15,11 @@ impl Metrics {
         Self { header: vec!["split", "metric", "value"], rows: Vec::new() }
     }
 
+    /// For `freeze`: `layer, metric, value`.
+    pub fn parameters() -> Self {
+        Self { header: vec!["layer", "metric", "value"], rows: Vec::new() }
+    }
+
     /// For training stages: `epoch, step, split, metric, value`.
     pub fn training() -> Self {
         Self { header: vec!["epoch", "step", "split", "metric", "value"], rows: Vec::new() }

@@ -1,5 +1,17 @@
-//! Networks on dfdx tensors.
+//! Networks on dfdx tensors: layers, known architectures, weights on disk, what is frozen.
+//!
+//! Knows nothing of pipelines or of how a network is trained.
 
-/// What a network is made of.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Spec {}
+pub mod architecture;
+pub mod dispatch;
+pub mod freeze;
+pub mod model;
+pub mod ops;
+pub mod spec;
+pub mod summary;
+pub mod weights;
+pub mod zoo;
+
+pub use model::{DropoutKey, FrozenBatchNorm, Model, Pass};
+pub use spec::{Part, Spec};
+pub use weights::{Saved, WeightsError};

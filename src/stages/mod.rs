@@ -14,7 +14,12 @@ use crate::device::Device;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 
+mod evaluate;
+mod finetune;
+mod freeze;
+mod pretrain;
 mod product;
+mod training;
 
 pub use product::{DatasetShape, ModelShape, Product};
 
@@ -29,7 +34,12 @@ pub struct Kind {
 }
 
 /// Every stage kind. A new one is a file in this folder and a line here.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[
+    pretrain::KIND,
+    freeze::KIND,
+    finetune::KIND,
+    evaluate::KIND,
+];
 
 /// What the `[pipeline]` table gives to every stage that does not say otherwise.
 #[derive(Debug, Clone, Copy)]

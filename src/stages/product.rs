@@ -51,6 +51,8 @@ impl DatasetShape {
 pub struct ModelShape {
     /// The network; `None` when its input or classes are known only once data were read.
     pub spec: Option<nn::Spec>,
+    /// Whether it carries a domain classifier.
+    pub adversarial: bool,
 }
 
 impl ModelShape {

@@ -1,0 +1,115 @@
+//! Which parameters learn: glob patterns on their names.
+
+use dfdx::prelude::Shape;
+use globset::Glob;
+
+use super::model::Model;
+use super::ops::Ops;
+
+/// A pattern that freezes or thaws nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Not a glob.
+    #[error("`{pattern}` is not a glob pattern: {reason}")]
+    Invalid {
+        /// As written.
+        pattern: String,
+        /// The parser's word.
+        reason: String,
+    },
+    /// Matches no parameter.
+    #[error("`{pattern}` matches no parameter; names near it: {}", near.join(", "))]
+    Unmatched {
+        /// As written.
+        pattern: String,
+        /// The most similar names.
+        near: Vec<String>,
+    },
+}
+
+/// Checks that a pattern is a glob that matches one of `names` at least, and says which.
+///
+/// `*` matches any run of characters, dots included, so `features.*` takes the whole part.
+///
+/// # Errors
+/// When it is not a glob or matches nothing.
+pub fn matching(pattern: &str, names: &[&str]) -> Result<Vec<bool>, PatternError> {
+    let invalid = |error: globset::Error| PatternError::Invalid {
+        pattern: pattern.to_owned(),
+        reason: error.kind().to_string(),
+    };
+    let matcher = Glob::new(pattern).map_err(invalid)?.compile_matcher();
+    let matches: Vec<bool> = names.iter().map(|name| matcher.is_match(name)).collect();
+    if matches.contains(&true) {
+        return Ok(matches);
+    }
+    let plain = pattern.replace('*', "");
+    let mut near: Vec<&str> = names.to_vec();
+    let likeness = |name: &str| strsim::jaro_winkler(&plain, name);
+    near.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    near.truncate(4);
+    Err(PatternError::Unmatched {
+        pattern: pattern.to_owned(),
+        near: near.into_iter().map(|name| format!("`{name}`")).collect(),
+    })
+}
+
+/// Freezes what `freeze` matches, then thaws what `thaw` matches.
+///
+/// # Errors
+/// When a pattern is not a glob or matches nothing; the model is left as it was.
+pub fn apply<D: Ops>(
+    model: &mut Model<D>,
+    freeze: &[String],
+    thaw: &[String],
+) -> Result<(), PatternError> {
+    let mut trainable: Vec<bool> = model.parameters().iter().map(|p| p.trainable).collect();
+    let names: Vec<&str> = model.parameters().iter().map(|p| p.name.as_str()).collect();
+    for (patterns, learns) in [(freeze, false), (thaw, true)] {
+        for pattern in patterns {
+            for (trainable, matched) in trainable.iter_mut().zip(matching(pattern, &names)?) {
+                if matched {
+                    *trainable = learns;
+                }
+            }
+        }
+    }
+    for (parameter, learns) in model.parameters_mut().iter_mut().zip(trainable) {
+        parameter.trainable = learns;
+    }
+    Ok(())
+}
+
+/// Numbers of values that learn, and of all.
+pub fn counts<D: Ops>(model: &Model<D>) -> (usize, usize) {
+    let count = |trainable_only: bool| {
+        model
+            .parameters()
+            .iter()
+            .filter(|p| p.trainable || !trainable_only)
+            .map(|p| dfdx::prelude::HasShape::shape(&p.value).num_elements())
+            .sum()
+    };
+    (count(true), count(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_crosses_dots() {
+        let names = ["layer4.0.conv1.weight", "layer3.0.conv1.weight", "fc.bias"];
+        assert_eq!(matching("layer4.*", &names), Ok(vec![true, false, false]));
+        assert_eq!(matching("*", &names), Ok(vec![true; 3]));
+        assert_eq!(matching("*.bias", &names), Ok(vec![false, false, true]));
+    }
+
+    #[test]
+    fn an_unmatched_pattern_names_what_is_near() {
+        let names = ["features.conv1.weight", "classifier.fc1.weight"];
+        let error = matching("feature.conv1.*", &names).unwrap_err();
+        assert!(error.to_string().contains("`features.conv1.weight`"), "{error}");
+        assert!(matches!(matching("a[", &names), Err(PatternError::Invalid { .. })));
+    }
+}

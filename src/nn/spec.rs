@@ -1,0 +1,336 @@
+//! What a network is made of: layers with their settings, and the shapes that follow.
+//!
+//! A [`Spec`] is plain data: it is written to `model.json`, compared before anything runs and
+//! turned into a [`super::Model`] by giving it weights. It holds no tensors.
+
+use serde::{Deserialize, Serialize};
+
+use super::ops::{Chw, Conv2d, Pool2d};
+
+/// One layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Layer {
+    /// Two-dimensional convolution (cross-correlation, as in PyTorch).
+    Conv2d {
+        /// Output channels.
+        filters: usize,
+        /// Height and width of the kernel.
+        kernel: (usize, usize),
+        /// Vertical and horizontal stride.
+        stride: (usize, usize),
+        /// Zeros added above and below, left and right.
+        padding: (usize, usize),
+        /// Groups of channels that do not mix.
+        groups: usize,
+        /// Whether a bias is added.
+        bias: bool,
+    },
+    /// Batch normalisation over a channel (Ioffe & Szegedy 2015).
+    BatchNorm {
+        /// Added to the variance.
+        eps: f32,
+        /// Weight of the newest batch in the running averages.
+        momentum: f32,
+    },
+    /// Largest value of a window.
+    MaxPool {
+        /// Height and width of the window.
+        kernel: (usize, usize),
+        /// Vertical and horizontal stride.
+        stride: (usize, usize),
+        /// Padding that never wins.
+        padding: (usize, usize),
+    },
+    /// Mean of a window; padding counts as zeros.
+    AvgPool {
+        /// Height and width of the window.
+        kernel: (usize, usize),
+        /// Vertical and horizontal stride.
+        stride: (usize, usize),
+        /// Zeros added around.
+        padding: (usize, usize),
+    },
+    /// Mean of each channel.
+    GlobalAvgPool,
+    /// max(0, x).
+    Relu,
+    /// Zeroes each value with probability `p` in training, scaling the rest by 1 / (1 - p).
+    Dropout {
+        /// Probability, 0 to below 1.
+        p: f32,
+    },
+    /// Zeroes whole channels (Tompson et al. 2015).
+    Dropout2d {
+        /// Probability, 0 to below 1.
+        p: f32,
+    },
+    /// `[C, H, W]` to `[C*H*W, 1, 1]`.
+    Flatten,
+    /// x Wᵀ + b.
+    Linear {
+        /// Output features.
+        outputs: usize,
+        /// Whether a bias is added.
+        bias: bool,
+    },
+}
+
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let by = |pair: &(usize, usize)| match pair {
+            (height, width) if height == width => height.to_string(),
+            (height, width) => format!("{height}x{width}"),
+        };
+        match self {
+            Self::Conv2d { kernel, stride, padding, groups, .. } => {
+                write!(f, "conv2d {}x{}", kernel.0, kernel.1)?;
+                write!(f, ", stride {}, padding {}", by(stride), by(padding))?;
+                if *groups > 1 { write!(f, ", {groups} groups") } else { Ok(()) }
+            }
+            Self::BatchNorm { .. } => f.write_str("batch norm"),
+            Self::MaxPool { kernel, stride, .. } => {
+                write!(f, "max pool {}x{}, stride {}", kernel.0, kernel.1, by(stride))
+            }
+            Self::AvgPool { kernel, stride, .. } => {
+                write!(f, "average pool {}x{}, stride {}", kernel.0, kernel.1, by(stride))
+            }
+            Self::GlobalAvgPool => f.write_str("global average pool"),
+            Self::Relu => f.write_str("relu"),
+            Self::Dropout { p } => write!(f, "dropout {p}"),
+            Self::Dropout2d { p } => write!(f, "channel dropout {p}"),
+            Self::Flatten => f.write_str("flatten"),
+            Self::Linear { .. } => f.write_str("linear"),
+        }
+    }
+}
+
+/// A layer with its name in the parameters' names: `conv1` in `features.conv1.weight`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Named {
+    /// Name within its part.
+    pub name: String,
+    /// The layer.
+    #[serde(flatten)]
+    pub layer: Layer,
+}
+
+impl Named {
+    /// A named layer.
+    pub fn new(name: impl Into<String>, layer: Layer) -> Self {
+        Self { name: name.into(), layer }
+    }
+}
+
+/// The three chains of a network: features feed the classifier, and the domain classifier where
+/// an adaptation method wants one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// From the image to a feature vector.
+    Features,
+    /// From features to class logits.
+    Classifier,
+    /// From features to domain logits (source, target).
+    DomainClassifier,
+}
+
+impl Part {
+    /// All parts, in the order of their parameters.
+    pub const ALL: [Self; 3] = [Self::Features, Self::Classifier, Self::DomainClassifier];
+
+    /// First word of its parameters' names.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Features => "features",
+            Self::Classifier => "classifier",
+            Self::DomainClassifier => "domain_classifier",
+        }
+    }
+}
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Name in the zoo, or `layers` for a net of the user's own.
+    pub arch: String,
+    /// Shape of an input image.
+    pub input: Chw,
+    /// Number of classes.
+    pub classes: usize,
+    /// From the image to a feature vector.
+    pub features: Vec<Named>,
+    /// From features to class logits.
+    pub classifier: Vec<Named>,
+    /// From features to two domain logits; used by adversarial methods only.
+    pub domain_classifier: Vec<Named>,
+}
+
+/// A tensor with a name: a parameter or a buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Name as in PyTorch's `state_dict`: `features.conv1.weight`.
+    pub name: String,
+    /// Shape as in PyTorch.
+    pub shape: Vec<usize>,
+}
+
+/// A layer with everything that follows from its place in the network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placed {
+    /// Full name: `features.conv1`.
+    pub name: String,
+    /// The part it is in.
+    pub part: Part,
+    /// The layer.
+    pub layer: Layer,
+    /// Shape that comes in.
+    pub input: Chw,
+    /// Shape that goes out.
+    pub output: Chw,
+}
+
+impl Placed {
+    /// The parameters, in PyTorch's order.
+    pub fn parameters(&self) -> Vec<Slot> {
+        let slot = |word: &str, shape: Vec<usize>| Slot { name: format!("{}.{word}", self.name), shape };
+        match &self.layer {
+            Layer::Conv2d { filters, kernel, groups, bias, .. } => {
+                let weight = vec![*filters, self.input.channels / groups, kernel.0, kernel.1];
+                let mut slots = vec![slot("weight", weight)];
+                slots.extend(bias.then(|| slot("bias", vec![*filters])));
+                slots
+            }
+            Layer::Linear { outputs, bias } => {
+                let mut slots = vec![slot("weight", vec![*outputs, self.input.len()])];
+                slots.extend(bias.then(|| slot("bias", vec![*outputs])));
+                slots
+            }
+            Layer::BatchNorm { .. } => {
+                let channels = vec![self.input.channels];
+                vec![slot("weight", channels.clone()), slot("bias", channels)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The convolution's geometry, if it is one.
+    pub fn conv2d(&self) -> Option<Conv2d> {
+        match &self.layer {
+            Layer::Conv2d { filters, kernel, stride, padding, groups, .. } => Some(Conv2d {
+                input: self.input,
+                filters: *filters,
+                kernel: *kernel,
+                stride: *stride,
+                padding: *padding,
+                groups: *groups,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The pooling window's geometry, if it is one.
+    pub fn pool2d(&self) -> Option<Pool2d> {
+        match &self.layer {
+            Layer::MaxPool { kernel, stride, padding }
+            | Layer::AvgPool { kernel, stride, padding } => Some(Pool2d {
+                input: self.input,
+                kernel: *kernel,
+                stride: *stride,
+                padding: *padding,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// A network that cannot be: a window larger than its image, a head of the wrong width.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("layer `{layer}`: {reason}")]
+pub struct SpecError {
+    /// Full name of the layer.
+    pub layer: String,
+    /// What does not fit.
+    pub reason: String,
+}
+
+impl Spec {
+    /// The layers of a part.
+    pub fn part(&self, part: Part) -> &[Named] {
+        match part {
+            Part::Features => &self.features,
+            Part::Classifier => &self.classifier,
+            Part::DomainClassifier => &self.domain_classifier,
+        }
+    }
+
+    /// Every layer with its shapes, parts in the order of [`Part::ALL`].
+    ///
+    /// # Errors
+    /// When a layer does not fit what comes in, or a head does not end in its number of logits.
+    pub fn place(&self) -> Result<Vec<Placed>, SpecError> {
+        let mut placed = Vec::new();
+        let features = place_part(self, Part::Features, self.input, &mut placed)?;
+        let features = Chw { channels: features.len(), height: 1, width: 1 };
+        for (part, logits) in [(Part::Classifier, self.classes), (Part::DomainClassifier, 2)] {
+            let output = place_part(self, part, features, &mut placed)?;
+            if output.len() != logits {
+                return Err(SpecError {
+                    layer: part.prefix().into(),
+                    reason: format!("ends in {} values, expected {logits} logits", output.len()),
+                });
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Number of values in a feature vector.
+    ///
+    /// # Errors
+    /// As [`Spec::place`].
+    pub fn feature_len(&self) -> Result<usize, SpecError> {
+        Ok(place_part(self, Part::Features, self.input, &mut Vec::new())?.len())
+    }
+}
+
+fn place_part(
+    spec: &Spec,
+    part: Part,
+    input: Chw,
+    placed: &mut Vec<Placed>,
+) -> Result<Chw, SpecError> {
+    let mut shape = input;
+    for named in spec.part(part) {
+        let name = format!("{}.{}", part.prefix(), named.name);
+        let mut layer =
+            Placed { name, part, layer: named.layer.clone(), input: shape, output: shape };
+        layer.output = output_shape(&layer)
+            .map_err(|reason| SpecError { layer: layer.name.clone(), reason })?;
+        shape = layer.output;
+        placed.push(layer);
+    }
+    Ok(shape)
+}
+
+/// The shape that `placed.layer` makes of `placed.input`.
+fn output_shape(placed: &Placed) -> Result<Chw, String> {
+    let input = placed.input;
+    if let Some(conv) = placed.conv2d() {
+        conv.validate().map_err(|error| error.to_string())?;
+        return Ok(conv.output());
+    }
+    if let Some(pool) = placed.pool2d() {
+        pool.validate().map_err(|error| error.to_string())?;
+        return Ok(pool.output());
+    }
+    let vector = |features| Chw { channels: features, height: 1, width: 1 };
+    match &placed.layer {
+        Layer::GlobalAvgPool => Ok(vector(input.channels)),
+        Layer::Flatten => Ok(vector(input.len())),
+        Layer::Linear { outputs: 0, .. } => Err("a linear layer needs at least one output".into()),
+        Layer::Linear { outputs, .. } => Ok(vector(*outputs)),
+        Layer::Dropout { p } | Layer::Dropout2d { p } if !(0.0..1.0).contains(p) => {
+            Err(format!("dropout probability {p} is not in [0, 1)"))
+        }
+        _ => Ok(input),
+    }
+}

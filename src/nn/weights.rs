@@ -1,0 +1,210 @@
+//! Models on disk: `model.json` (what it is made of, what is frozen) and `weights.safetensors`
+//! with the names and shapes of PyTorch's `state_dict`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dfdx::prelude::*;
+use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::model::{FrozenBatchNorm, Model, host};
+use super::ops::Ops;
+use super::spec::{Spec, SpecError};
+
+const DESCRIPTION: &str = "model.json";
+const WEIGHTS: &str = "weights.safetensors";
+const VERSION: u32 = 1;
+
+/// `model.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    version: u32,
+    spec: Spec,
+    classes: Vec<String>,
+    domain_classifier: bool,
+    frozen: Vec<String>,
+    batch_norm: FrozenBatchNorm,
+}
+
+/// A model could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The system's word on a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{}: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The layers do not fit together.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+/// A model with the names of its classes.
+#[derive(Debug, Clone)]
+pub struct Saved<D: Ops> {
+    /// The network.
+    pub model: Model<D>,
+    /// The class names, in the order of the logits.
+    pub classes: Vec<String>,
+}
+
+impl<D: Ops> Saved<D> {
+    /// Writes the model to `folder`, the same bytes for the same model.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), WeightsError> {
+        let model = &self.model;
+        let description = Description {
+            version: VERSION,
+            spec: model.spec().clone(),
+            classes: self.classes.clone(),
+            domain_classifier: model.has_domain_classifier(),
+            frozen: model
+                .parameters()
+                .iter()
+                .filter(|parameter| !parameter.trainable)
+                .map(|parameter| parameter.name.clone())
+                .collect(),
+            batch_norm: model.frozen_batch_norm(),
+        };
+        let mut text = serde_json::to_string_pretty(&description).expect("a plain value");
+        text.push('\n');
+        let path = folder.join(DESCRIPTION);
+        fs::write(&path, text).map_err(|source| WeightsError::Io { path, source })?;
+
+        let tensors = state_dict(model);
+        let views = tensors.iter().map(|(name, stored)| {
+            let view = TensorView::new(stored.kind, stored.shape.clone(), &stored.bytes)
+                .expect("as many bytes as the shape says");
+            (name.as_str(), view)
+        });
+        let bytes = safetensors::serialize(views, None).expect("valid tensors");
+        let path = folder.join(WEIGHTS);
+        fs::write(&path, bytes).map_err(|source| WeightsError::Io { path, source })
+    }
+
+    /// Reads the model of `folder` onto `device`.
+    ///
+    /// # Errors
+    /// When a file is missing, malformed, or lacks a tensor.
+    pub fn open(folder: &Path, device: &D) -> Result<Self, WeightsError> {
+        let description = describe(folder)?;
+        let mut model = Model::new(description.spec, device, 0)?;
+        if description.domain_classifier {
+            model.attach_domain_classifier(0);
+        }
+        for parameter in model.parameters_mut() {
+            parameter.trainable = !description.frozen.contains(&parameter.name);
+        }
+        model.set_frozen_batch_norm(description.batch_norm);
+        let path = folder.join(WEIGHTS);
+        let bytes =
+            fs::read(&path).map_err(|source| WeightsError::Io { path: path.clone(), source })?;
+        load(&mut model, &bytes).map_err(|reason| WeightsError::Malformed { path, reason })?;
+        Ok(Self { model, classes: description.classes })
+    }
+}
+
+fn describe(folder: &Path) -> Result<Description, WeightsError> {
+    let path = folder.join(DESCRIPTION);
+    let text = fs::read_to_string(&path)
+        .map_err(|source| WeightsError::Io { path: path.clone(), source })?;
+    let malformed = |reason: String| WeightsError::Malformed { path: path.clone(), reason };
+    let description: Description =
+        serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    if description.version > VERSION {
+        return Err(malformed(format!(
+            "format version {} is newer than this runner reads ({VERSION})",
+            description.version
+        )));
+    }
+    Ok(description)
+}
+
+struct Stored {
+    kind: StoredType,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// Every parameter and buffer as PyTorch's `state_dict` holds them.
+fn state_dict<D: Ops>(model: &Model<D>) -> Vec<(String, Stored)> {
+    let floats = |values: Vec<f32>, shape: Vec<usize>| Stored {
+        kind: StoredType::F32,
+        shape,
+        bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+    };
+    let mut tensors: Vec<(String, Stored)> = model
+        .parameters()
+        .iter()
+        .map(|p| (p.name.clone(), floats(host(&p.value), p.shape.clone())))
+        .collect();
+    for stats in model.stats() {
+        for (word, tensor) in [("running_mean", &stats.mean), ("running_var", &stats.var)] {
+            let values = host(tensor);
+            let shape = vec![values.len()];
+            tensors.push((format!("{}.{word}", stats.layer), floats(values, shape)));
+        }
+        let batches = Stored {
+            kind: StoredType::I64,
+            shape: Vec::new(),
+            bytes: stats.batches.to_le_bytes().to_vec(),
+        };
+        tensors.push((format!("{}.num_batches_tracked", stats.layer), batches));
+    }
+    tensors
+}
+
+fn load<D: Ops>(model: &mut Model<D>, bytes: &[u8]) -> Result<(), String> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    let mut found: HashMap<String, TensorView> = tensors.tensors().into_iter().collect();
+    let mut take = |name: &str, shape: &[usize]| -> Result<Vec<f32>, String> {
+        let view = found.remove(name).ok_or_else(|| format!("no tensor `{name}`"))?;
+        if view.dtype() != StoredType::F32 || view.shape() != shape {
+            return Err(format!(
+                "tensor `{name}` is {:?} {:?}, expected F32 {shape:?}",
+                view.dtype(),
+                view.shape()
+            ));
+        }
+        Ok(view
+            .data()
+            .chunks_exact(4)
+            .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+            .collect())
+    };
+    for parameter in model.parameters_mut() {
+        let values = take(&parameter.name, &parameter.shape)?;
+        parameter.value.copy_from(&values);
+    }
+    for stats in model.stats_mut() {
+        let channels = stats.mean.shape().0;
+        stats.mean.copy_from(&take(&format!("{}.running_mean", stats.layer), &[channels])?);
+        stats.var.copy_from(&take(&format!("{}.running_var", stats.layer), &[channels])?);
+    }
+    for stats in model.stats_mut() {
+        let name = format!("{}.num_batches_tracked", stats.layer);
+        let view = found.remove(&name).ok_or_else(|| format!("no tensor `{name}`"))?;
+        let eight: [u8; 8] =
+            view.data().try_into().map_err(|_| format!("tensor `{name}` is not one I64"))?;
+        stats.batches = i64::from_le_bytes(eight);
+    }
+    match found.keys().min() {
+        Some(extra) => Err(format!("tensor `{extra}` belongs to no layer")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,48 @@
+//! `finetune`: goes on training a model, with an adaptation method if one is named.
+
+use super::training::{Start, Training};
+use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use crate::config::node::Value;
+use crate::config::{Keys, Wants};
+use crate::nn::architecture::Architecture;
+
+pub(super) const KIND: Kind = Kind {
+    name: "finetune",
+    about: "go on training a model, or adapt it to a target domain",
+    parse,
+};
+
+#[derive(Debug)]
+struct Finetune {
+    start: Start,
+    training: Training,
+}
+
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+    let fresh = keys.peek("model").is_some_and(|node| matches!(node.value, Value::Table(_)));
+    let start = if fresh {
+        Architecture::read(keys).map(Start::Fresh)
+    } else {
+        keys.reference("model", Wants::Model).map(Start::Stage)
+    };
+    let training = Training::read(keys, defaults, None);
+    Some(Box::new(Finetune { start: start?, training: training? }))
+}
+
+impl Stage for Finetune {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        self.training.describe(inputs, &self.start).map(Product::Model)
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        self.training.run(context, &self.start)
+    }
+}

@@ -1,0 +1,115 @@
+//! `freeze`: says which parameters of a model learn from here on. It changes no weight.
+
+use std::collections::BTreeMap;
+
+use dfdx::prelude::Cpu;
+
+use super::{
+    Context, Defaults, Described, Failure, Kind, ModelShape, Outcome, Problem, Product, Stage,
+};
+use crate::config::{Keys, Wants};
+use crate::metrics::Metrics;
+use crate::nn::freeze::{apply, counts, matching};
+use crate::nn::{FrozenBatchNorm, Part, Saved, Spec};
+
+pub(super) const KIND: Kind = Kind {
+    name: "freeze",
+    about: "say which parameters of a model learn from here on",
+    parse,
+};
+
+#[derive(Debug)]
+struct Freeze {
+    freeze: Vec<String>,
+    thaw: Vec<String>,
+    batch_norm: FrozenBatchNorm,
+}
+
+fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+    let model = keys.reference("model", Wants::Model);
+    let freeze = keys.strings("freeze").or(Vec::new());
+    let thaw = keys.strings("thaw").or(Vec::new());
+    let batch_norm = match keys.choice("batch_norm", &["eval", "train"]).or("eval")? {
+        "eval" => FrozenBatchNorm::Eval,
+        _ => FrozenBatchNorm::Train,
+    };
+    model?;
+    Some(Box::new(Freeze { freeze: freeze?, thaw: thaw?, batch_norm }))
+}
+
+/// Names of the parameters that every model of this shape has from the start.
+fn names(spec: &Spec) -> Vec<String> {
+    let placed = spec.place().unwrap_or_default();
+    placed
+        .iter()
+        .filter(|layer| layer.part != Part::DomainClassifier)
+        .flat_map(crate::nn::spec::Placed::parameters)
+        .map(|slot| slot.name)
+        .collect()
+}
+
+impl Stage for Freeze {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        let shape: ModelShape = inputs.model("model");
+        let Some(spec) = &shape.spec else { return Ok(Product::Model(shape)) };
+        let mut names = names(spec);
+        if shape.adversarial {
+            let head = spec.place().unwrap_or_default();
+            names.extend(
+                head.iter()
+                    .filter(|layer| layer.part == Part::DomainClassifier)
+                    .flat_map(crate::nn::spec::Placed::parameters)
+                    .map(|slot| slot.name),
+            );
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut problems = Vec::new();
+        for (key, patterns) in [("freeze", &self.freeze), ("thaw", &self.thaw)] {
+            for (at, pattern) in patterns.iter().enumerate() {
+                if let Err(error) = matching(pattern, &names) {
+                    problems.push(
+                        Problem::at(format!("{key}.{at}"), error.to_string())
+                            .help("`*` matches any characters, dots included"),
+                    );
+                }
+            }
+        }
+        if problems.is_empty() { Ok(Product::Model(shape)) } else { Err(problems) }
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        // Nothing is computed, so it needs no device but memory.
+        let mut saved = Saved::<Cpu>::open(&context.input("model").path, &Cpu::default())?;
+        apply(&mut saved.model, &self.freeze, &self.thaw)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        saved.model.set_frozen_batch_norm(self.batch_norm);
+        saved.save(context.out)?;
+
+        let mut layers: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for parameter in saved.model.parameters() {
+            let layer = parameter.name.rsplit_once('.').map_or("", |(layer, _)| layer);
+            let (learning, all) = layers.entry(layer.to_owned()).or_default();
+            let len = parameter.shape.iter().product::<usize>();
+            *all += len;
+            *learning += if parameter.trainable { len } else { 0 };
+        }
+        let mut metrics = Metrics::parameters();
+        for (layer, (learning, all)) in layers {
+            metrics.push([layer.clone(), "trainable".into(), learning.to_string()]);
+            metrics.push([layer, "parameters".into(), all.to_string()]);
+        }
+        let (learning, all) = counts(&saved.model);
+        metrics.push(["total".into(), "trainable".into(), learning.to_string()]);
+        metrics.push(["total".into(), "parameters".into(), all.to_string()]);
+        let summary = format!("{learning} of {all} parameters stay trainable");
+        Ok(Outcome { metrics, summary, timings: Vec::new() })
+    }
+}

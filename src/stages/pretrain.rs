@@ -1,0 +1,43 @@
+//! `pretrain`: trains a model from scratch on labelled data.
+
+use super::training::{Start, Training};
+use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use crate::adapt::Method;
+use crate::config::Keys;
+use crate::nn::architecture::Architecture;
+
+pub(super) const KIND: Kind = Kind {
+    name: "pretrain",
+    about: "train a model from scratch on labelled data",
+    parse,
+};
+
+#[derive(Debug)]
+struct Pretrain {
+    start: Start,
+    training: Training,
+}
+
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+    let architecture = Architecture::read(keys);
+    let training = Training::read(keys, defaults, Some(Method::Supervised));
+    Some(Box::new(Pretrain { start: Start::Fresh(architecture?), training: training? }))
+}
+
+impl Stage for Pretrain {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        self.training.describe(inputs, &self.start).map(Product::Model)
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        self.training.run(context, &self.start)
+    }
+}

@@ -1,0 +1,80 @@
+//! How well a model does on labelled images.
+
+use dfdx::prelude::*;
+
+use crate::adapt::argmax;
+use crate::data::{Dataset, Split, loader};
+use crate::nn::Model;
+use crate::nn::model::host;
+use crate::nn::ops::{Ops, log_softmax};
+
+/// Images at a time; it changes no number.
+const BATCH: usize = 256;
+
+/// Counts and losses over a split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Images of class `row` that were taken for class `column`, `[classes, classes]`.
+    pub confusion: Vec<Vec<usize>>,
+    /// Mean cross-entropy in nats.
+    pub loss: f64,
+}
+
+impl Evaluation {
+    /// Number of images.
+    pub fn count(&self) -> usize {
+        self.confusion.iter().flatten().sum()
+    }
+
+    /// Share of images taken for what they are, 0 to 1.
+    pub fn accuracy(&self) -> f64 {
+        let right: usize = (0..self.confusion.len()).map(|at| self.confusion[at][at]).sum();
+        share(right, self.count())
+    }
+
+    /// Share of a class's images taken for what they are; `None` for a class without images.
+    pub fn class_accuracy(&self, class: usize) -> Option<f64> {
+        let count = self.confusion[class].iter().sum();
+        (count > 0).then(|| share(self.confusion[class][class], count))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
+fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole as f64
+}
+
+/// Runs `model` over a split of `dataset` as at test time. `done` hears of every batch's size and
+/// ends the run by saying `false`.
+///
+/// # Errors
+/// When the device fails (out of memory). `Ok(None)` when `done` ended it.
+pub fn evaluate<D: Ops>(
+    model: &mut Model<D>,
+    dataset: &Dataset,
+    split: &Split,
+    mut done: impl FnMut(usize) -> bool,
+) -> Result<Option<Evaluation>, D::Err> {
+    let classes = model.spec().classes;
+    let mut confusion = vec![vec![0; classes]; classes];
+    let mut loss = 0.0;
+    let all: Vec<usize> = (0..split.labels.len()).collect();
+    for indices in all.chunks(BATCH) {
+        let images = loader::batch(dataset, &split.images, indices);
+        let x = model.device().try_tensor_from_vec(images, (indices.len(), model.spec().input.len()))?;
+        let logits = host(&model.logits(x)?);
+        let logs = log_softmax(&logits, classes);
+        for (row, image) in indices.iter().enumerate() {
+            let label = split.labels[*image] as usize;
+            let range = row * classes..(row + 1) * classes;
+            confusion[label][argmax(&logits[range.clone()])] += 1;
+            loss -= f64::from(logs[range][label]);
+        }
+        if !done(indices.len()) {
+            return Ok(None);
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
+    let loss = loss / all.len() as f64;
+    Ok(Some(Evaluation { confusion, loss }))
+}

@@ -1,0 +1,381 @@
+//! The training loop.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use dfdx::prelude::*;
+use indexmap::IndexMap;
+
+use super::evaluate::evaluate;
+use super::optimizer::{Optimizer, OptimizerState};
+use super::schedule::{Moment, Scheduled};
+use crate::adapt::{Method, Reading, Step};
+use crate::data::{Dataset, Images, Split, loader};
+use crate::metrics::{Metrics, number};
+use crate::nn::Model;
+use crate::nn::model::host;
+use crate::nn::ops::Ops;
+use crate::progress::{Progress, Unit};
+
+/// How to train.
+#[derive(Debug)]
+pub struct Settings {
+    /// Passes over the source images.
+    pub epochs: usize,
+    /// Images of each domain in a step.
+    pub batch_size: usize,
+    /// Who changes the weights.
+    pub optimizer: Optimizer,
+    /// Factor on the learning rate.
+    pub schedule: Scheduled,
+    /// Steps between two rows of step metrics; `None` for epochs only.
+    pub log_every: Option<usize>,
+    /// Seed of shuffling and dropout.
+    pub seed: u64,
+}
+
+/// What to train on.
+pub struct Data<'a> {
+    /// The labelled images, with the normalisation of their data set.
+    pub source: (&'a Dataset, &'a Split),
+    /// Images of the target domain, without labels.
+    pub target: Option<(&'a Dataset, &'a Images)>,
+    /// Labelled images to watch progress on; nothing is learned from them.
+    pub validate: Option<(&'a Dataset, &'a Split)>,
+}
+
+/// Who watches, and may stop it.
+pub struct Watch<'a> {
+    /// Hears of steps and epochs.
+    pub progress: &'a dyn Progress,
+    /// Set to stop.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Training that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The loss or a weight is infinite or not a number.
+    #[error("{what} is not finite in epoch {epoch}, step {step} (it was {last} before)")]
+    Diverged {
+        /// What diverged.
+        what: &'static str,
+        /// Epoch from 1.
+        epoch: usize,
+        /// Step within the epoch from 1.
+        step: usize,
+        /// The last finite loss.
+        last: f64,
+    },
+    /// Too few images for one step.
+    #[error("{count} {domain} images are too few to train on: a batch needs at least 2")]
+    TooFew {
+        /// Which images.
+        domain: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl FitError {
+    fn device(error: impl Display) -> Self {
+        Self::Device(error.to_string())
+    }
+}
+
+/// Where the time went, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    /// Assembling batches.
+    pub data: f64,
+    /// Forward, backward and update.
+    pub steps: f64,
+    /// Validation.
+    pub validate: f64,
+}
+
+/// Trains `model` in place and returns the rows of its metrics.
+///
+/// Each epoch visits the images in an order drawn from (seed, epoch). An epoch has as many steps as
+/// the domain with fewer batches; a last batch of one image is left out, as batch norm has no
+/// variance to work with there. Nothing of it depends on the number of threads.
+///
+/// # Errors
+/// When the loss or a weight is not finite, there are too few images, the device fails, or the
+/// user asked to stop.
+pub fn fit<D: Ops>(
+    model: &mut Model<D>,
+    method: &Method,
+    data: &Data,
+    settings: &Settings,
+    watch: &Watch,
+) -> Result<(Metrics, Times), FitError> {
+    Fit::new(model, method, data, settings, watch)?.run()
+}
+
+struct Fit<'a, D: Ops> {
+    model: &'a mut Model<D>,
+    method: &'a Method,
+    data: &'a Data<'a>,
+    settings: &'a Settings,
+    watch: &'a Watch<'a>,
+    optimizer: OptimizerState<D>,
+    steps_per_epoch: usize,
+    last_loss: f64,
+    metrics: Metrics,
+    times: Times,
+}
+
+impl<'a, D: Ops> Fit<'a, D> {
+    fn new(
+        model: &'a mut Model<D>,
+        method: &'a Method,
+        data: &'a Data<'a>,
+        settings: &'a Settings,
+        watch: &'a Watch<'a>,
+    ) -> Result<Self, FitError> {
+        let source = batches("source", data.source.1.labels.len(), settings.batch_size)?;
+        let steps_per_epoch = match data.target {
+            Some((_, images)) => source.min(batches("target", images.len(), settings.batch_size)?),
+            None => source,
+        };
+        let optimizer =
+            OptimizerState::new(settings.optimizer, model).map_err(FitError::device)?;
+        Ok(Self {
+            model,
+            method,
+            data,
+            settings,
+            watch,
+            optimizer,
+            steps_per_epoch,
+            last_loss: f64::NAN,
+            metrics: Metrics::training(),
+            times: Times::default(),
+        })
+    }
+
+    fn run(mut self) -> Result<(Metrics, Times), FitError> {
+        let total = (self.settings.epochs * self.steps_per_epoch) as u64;
+        self.watch.progress.begin("train", Some(total), Unit::Steps);
+        for epoch in 0..self.settings.epochs {
+            self.epoch(epoch)?;
+        }
+        Ok((self.metrics, self.times))
+    }
+
+    fn epoch(&mut self, epoch: usize) -> Result<(), FitError> {
+        let seed = self.settings.seed;
+        let order = |purpose, count| loader::epoch_order(seed, purpose, epoch as u64, count);
+        let source_order = order("shuffle source", self.data.source.1.labels.len());
+        let target_order = self.data.target.map(|(_, images)| order("shuffle target", images.len()));
+        let mut summary = Summary::default();
+        for step in 0..self.steps_per_epoch {
+            if self.watch.cancel.load(Ordering::Relaxed) {
+                return Err(FitError::Interrupted);
+            }
+            let moment = Moment {
+                epoch,
+                epochs: self.settings.epochs,
+                step: epoch * self.steps_per_epoch + step,
+                steps: self.settings.epochs * self.steps_per_epoch,
+            };
+            let mut readings =
+                self.step(&moment, step, &source_order, target_order.as_deref())?;
+            let lr = self.lr(&moment);
+            readings.push(Reading { name: "lr", value: lr, weight: 0 });
+            summary.add(&readings);
+            if self.settings.log_every.is_some_and(|every| (moment.step + 1) % every == 0) {
+                for reading in &readings {
+                    self.row(epoch, moment.step + 1, "train", reading.name, reading.value);
+                }
+            }
+            self.watch.progress.advance(1);
+            self.watch.progress.status(&format!("loss {:.3}", self.last_loss));
+        }
+        self.check_weights(epoch)?;
+        let step = (epoch + 1) * self.steps_per_epoch;
+        let mut line = format!("epoch {:>2}/{}", epoch + 1, self.settings.epochs);
+        for (name, value) in summary.values() {
+            self.row(epoch, step, "train", name, value);
+            line.push_str(&format!("  {name} {value:.4}"));
+        }
+        if let Some((dataset, split)) = self.data.validate {
+            let start = Instant::now();
+            let cancel = self.watch.cancel;
+            let evaluation =
+                evaluate(self.model, dataset, split, |_| !cancel.load(Ordering::Relaxed))
+                    .map_err(FitError::device)?
+                    .ok_or(FitError::Interrupted)?;
+            self.times.validate += start.elapsed().as_secs_f64();
+            self.row(epoch, step, "validate", "accuracy", evaluation.accuracy());
+            self.row(epoch, step, "validate", "loss", evaluation.loss);
+            line.push_str(&format!("  validate {:.4}", evaluation.accuracy()));
+        }
+        self.watch.progress.note(&line);
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        moment: &Moment,
+        step: usize,
+        source_order: &[usize],
+        target_order: Option<&[usize]>,
+    ) -> Result<Vec<Reading>, FitError> {
+        let start = Instant::now();
+        let size = self.settings.batch_size;
+        let (dataset, split) = self.data.source;
+        let indices = nth_batch(source_order, step, size);
+        let labels: Vec<u32> = indices.iter().map(|at| split.labels[*at]).collect();
+        let source = self.tensor(dataset, &split.images, indices)?;
+        let target = match (self.data.target, target_order) {
+            (Some((dataset, images)), Some(order)) => {
+                Some(self.tensor(dataset, images, nth_batch(order, step, size))?)
+            }
+            _ => None,
+        };
+        let assembled = Instant::now();
+        self.times.data += (assembled - start).as_secs_f64();
+
+        let losses = self
+            .method
+            .losses(Step {
+                model: self.model,
+                source,
+                labels: &labels,
+                target,
+                progress: moment.progress(),
+                seed: self.settings.seed,
+                epoch: moment.epoch as u64,
+                step: step as u64,
+            })
+            .map_err(FitError::device)?;
+        let loss = f64::from(host(&losses.total)[0]);
+        if !loss.is_finite() {
+            return Err(self.diverged("the loss", moment.epoch, step));
+        }
+        self.last_loss = loss;
+        let mut gradients = losses.total.try_backward().map_err(FitError::device)?;
+        let lr = self.lr(moment);
+        self.optimizer.step(self.model, &mut gradients, lr).map_err(FitError::device)?;
+        self.times.steps += assembled.elapsed().as_secs_f64();
+        Ok(losses.readings)
+    }
+
+    fn tensor(
+        &self,
+        dataset: &Dataset,
+        images: &Images,
+        indices: &[usize],
+    ) -> Result<crate::nn::ops::Batch<D>, FitError> {
+        let values = loader::batch(dataset, images, indices);
+        let shape = (indices.len(), values.len() / indices.len());
+        self.model.device().try_tensor_from_vec(values, shape).map_err(FitError::device)
+    }
+
+    fn lr(&self, moment: &Moment) -> f64 {
+        self.settings.optimizer.lr() * self.settings.schedule.factor(moment)
+    }
+
+    /// ReLU and max pooling swallow NaN, so that the loss can look sane with ruined weights.
+    fn check_weights(&self, epoch: usize) -> Result<(), FitError> {
+        let finite = |values: Vec<f32>| values.iter().all(|value| value.is_finite());
+        let parameters = self.model.parameters().iter().all(|p| finite(host(&p.value)));
+        let stats = self.model.stats().iter().all(|s| finite(host(&s.mean)) && finite(host(&s.var)));
+        if parameters && stats {
+            return Ok(());
+        }
+        Err(self.diverged("a weight", epoch, self.steps_per_epoch - 1))
+    }
+
+    fn diverged(&self, what: &'static str, epoch: usize, step: usize) -> FitError {
+        FitError::Diverged { what, epoch: epoch + 1, step: step + 1, last: self.last_loss }
+    }
+
+    fn row(&mut self, epoch: usize, step: usize, split: &str, name: &str, value: f64) {
+        self.metrics.push([
+            (epoch + 1).to_string(),
+            step.to_string(),
+            split.to_owned(),
+            name.to_owned(),
+            number(value),
+        ]);
+    }
+}
+
+/// Number of batches of at least two images.
+fn batches(domain: &'static str, count: usize, size: usize) -> Result<usize, FitError> {
+    let whole = count / size;
+    match whole + usize::from(count % size >= 2) {
+        0 => Err(FitError::TooFew { domain, count }),
+        batches => Ok(batches),
+    }
+}
+
+fn nth_batch(order: &[usize], step: usize, size: usize) -> &[usize] {
+    &order[step * size..order.len().min((step + 1) * size)]
+}
+
+/// Sums up the readings of an epoch's steps.
+#[derive(Default)]
+struct Summary {
+    sums: IndexMap<&'static str, (f64, usize)>,
+}
+
+impl Summary {
+    #[expect(clippy::cast_precision_loss, reason = "an epoch is far below 2^53 images")]
+    fn add(&mut self, readings: &[Reading]) {
+        for reading in readings {
+            let (sum, weight) = self.sums.entry(reading.name).or_default();
+            if reading.weight == 0 {
+                *sum = reading.value;
+            } else {
+                *sum += reading.value * reading.weight as f64;
+                *weight += reading.weight;
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "an epoch is far below 2^53 images")]
+    fn values(&self) -> Vec<(&'static str, f64)> {
+        self.sums
+            .iter()
+            .map(|(name, (sum, weight))| (*name, sum / (*weight).max(1) as f64))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_batch_of_one_image_is_left_out() {
+        assert_eq!(batches("source", 512, 256).unwrap(), 2);
+        assert_eq!(batches("source", 513, 256).unwrap(), 2);
+        assert_eq!(batches("source", 514, 256).unwrap(), 3);
+        assert!(matches!(batches("source", 1, 256), Err(FitError::TooFew { count: 1, .. })));
+    }
+
+    #[test]
+    fn an_epoch_weighs_its_batches_by_their_images_and_keeps_the_last_setting() {
+        let mut summary = Summary::default();
+        let step = |loss, weight, lambda| {
+            [
+                Reading { name: "class_loss", value: loss, weight },
+                Reading { name: "lambda", value: lambda, weight: 0 },
+            ]
+        };
+        summary.add(&step(1.0, 3, 0.1));
+        summary.add(&step(5.0, 1, 0.2));
+        assert_eq!(summary.values(), [("class_loss", 2.0), ("lambda", 0.2)]);
+    }
+}

@@ -1,0 +1,216 @@
+//! Optimizers: dfdx's update kernels, with the moments kept here.
+
+use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
+use dfdx::prelude::*;
+
+use crate::config::Keys;
+use crate::nn::Model;
+use crate::nn::ops::Ops;
+
+const KINDS: &[&str] = &["adam", "adamw", "sgd", "rmsprop"];
+
+/// An optimizer with its settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Optimizer {
+    /// Adam (Kingma & Ba 2015), weight decay added to the gradient.
+    Adam(Adam),
+    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+    AdamW(Adam),
+    /// Stochastic gradient descent; v = momentum v + g as in PyTorch.
+    Sgd {
+        /// Learning rate before the schedule.
+        lr: f64,
+        /// 0 for none.
+        momentum: f64,
+        /// Looks ahead along the momentum.
+        nesterov: bool,
+        /// Added to the gradient, times the parameter.
+        weight_decay: f64,
+    },
+    /// RMSprop (Hinton 2012). dfdx adds `eps` under the root, PyTorch beside it.
+    RmsProp {
+        /// Learning rate before the schedule.
+        lr: f64,
+        /// Weight of the past in the mean square.
+        alpha: f64,
+        /// Added under the root.
+        eps: f64,
+        /// 0 for none.
+        momentum: f64,
+        /// Added to the gradient, times the parameter.
+        weight_decay: f64,
+    },
+}
+
+/// Settings of Adam.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adam {
+    /// Learning rate before the schedule.
+    pub lr: f64,
+    /// Weights of the past in the two moments.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+}
+
+impl Optimizer {
+    /// Reads `optimizer = { kind = ..., lr = ... }`.
+    pub fn read(keys: &mut Keys) -> Option<Self> {
+        keys.kinded("optimizer", "kind", KINDS, Some("adam"), |kind, keys| {
+            let default = if kind == "sgd" || kind == "rmsprop" { 1e-2 } else { 1e-3 };
+            let lr = keys.float("lr").positive().or(default);
+            let decay = if kind == "adamw" { 1e-2 } else { 0.0 };
+            let weight_decay = keys.float("weight_decay").at_least(0.0).or(decay);
+            match kind {
+                "adam" | "adamw" => {
+                    let betas = keys
+                        .floats("betas")
+                        .such_that("two numbers of at least 0 and below 1", |betas| {
+                            betas.len() == 2 && betas.iter().all(|beta| (0.0..1.0).contains(beta))
+                        })
+                        .or(vec![0.9, 0.999]);
+                    let eps = keys.float("eps").positive().or(1e-8);
+                    let betas = betas?;
+                    let adam = Adam {
+                        lr: lr?,
+                        betas: [betas[0], betas[1]],
+                        eps: eps?,
+                        weight_decay: weight_decay?,
+                    };
+                    Some(if kind == "adam" { Self::Adam(adam) } else { Self::AdamW(adam) })
+                }
+                "sgd" => {
+                    let momentum = keys.float("momentum").below_one().or(0.0);
+                    let nesterov = keys.boolean("nesterov").or(false);
+                    if nesterov == Some(true) && momentum == Some(0.0) {
+                        keys.problem(crate::config::Diagnostic::at(
+                            keys.span(),
+                            "`nesterov = true` needs a `momentum` above 0",
+                            "no momentum to look ahead along",
+                        ));
+                        return None;
+                    }
+                    Some(Self::Sgd {
+                        lr: lr?,
+                        momentum: momentum?,
+                        nesterov: nesterov?,
+                        weight_decay: weight_decay?,
+                    })
+                }
+                _ => {
+                    let alpha = keys.float("alpha").below_one().or(0.99);
+                    let eps = keys.float("eps").positive().or(1e-8);
+                    let momentum = keys.float("momentum").below_one().or(0.0);
+                    Some(Self::RmsProp {
+                        lr: lr?,
+                        alpha: alpha?,
+                        eps: eps?,
+                        momentum: momentum?,
+                        weight_decay: weight_decay?,
+                    })
+                }
+            }
+        })
+    }
+
+    /// The learning rate before the schedule.
+    pub fn lr(&self) -> f64 {
+        match self {
+            Self::Adam(adam) | Self::AdamW(adam) => adam.lr,
+            Self::Sgd { lr, .. } | Self::RmsProp { lr, .. } => *lr,
+        }
+    }
+}
+
+/// Moments of each trainable parameter and the number of steps taken.
+pub struct OptimizerState<D: Ops> {
+    optimizer: Optimizer,
+    steps: i32,
+    moments: Vec<Option<Moments<D>>>,
+}
+
+struct Moments<D: Ops> {
+    first: <D as Storage<f32>>::Vec,
+    second: <D as Storage<f32>>::Vec,
+    /// dfdx's RMSprop kernel wants a mean gradient also where it is not used.
+    third: <D as Storage<f32>>::Vec,
+}
+
+impl<D: Ops> OptimizerState<D> {
+    /// Fresh state for a model; frozen parameters get none.
+    ///
+    /// # Errors
+    /// When the device fails (out of memory).
+    pub fn new(optimizer: Optimizer, model: &Model<D>) -> Result<Self, D::Err> {
+        let moments = model
+            .parameters()
+            .iter()
+            .map(|parameter| {
+                if !parameter.trainable {
+                    return Ok(None);
+                }
+                let zeros = || model.device().try_alloc_len(parameter.value.shape().0);
+                Ok(Some(Moments { first: zeros()?, second: zeros()?, third: zeros()? }))
+            })
+            .collect::<Result<_, D::Err>>()?;
+        Ok(Self { optimizer, steps: 0, moments })
+    }
+
+    /// One update of every trainable parameter with learning rate `lr`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn step(
+        &mut self,
+        model: &mut Model<D>,
+        gradients: &mut Gradients<f32, D>,
+        lr: f64,
+    ) -> Result<(), D::Err> {
+        self.steps += 1;
+        for (parameter, moments) in model.parameters_mut().iter_mut().zip(&mut self.moments) {
+            let Some(moments) = moments else { continue };
+            let gradient = &*gradients.get_or_alloc_mut(&parameter.value)?;
+            let value = &mut parameter.value;
+            match &self.optimizer {
+                Optimizer::Adam(adam) => adam_config(adam, lr, WeightDecay::L2).try_update(
+                    self.steps, value, &mut moments.first, &mut moments.second, gradient,
+                ),
+                Optimizer::AdamW(adam) => adam_config(adam, lr, WeightDecay::Decoupled).try_update(
+                    self.steps, value, &mut moments.first, &mut moments.second, gradient,
+                ),
+                Optimizer::Sgd { momentum, nesterov, weight_decay, .. } => {
+                    let momentum = match (*momentum > 0.0, nesterov) {
+                        (false, _) => None,
+                        (true, false) => Some(Momentum::Classic(*momentum)),
+                        (true, true) => Some(Momentum::Nesterov(*momentum)),
+                    };
+                    let weight_decay = decay(*weight_decay, WeightDecay::L2);
+                    SgdConfig { lr, momentum, weight_decay }
+                        .try_update(value, &mut moments.first, gradient)
+                }
+                Optimizer::RmsProp { alpha, eps, momentum, weight_decay, .. } => RMSpropConfig {
+                    lr,
+                    alpha: *alpha,
+                    eps: *eps,
+                    momentum: (*momentum > 0.0).then_some(*momentum),
+                    centered: false,
+                    weight_decay: decay(*weight_decay, WeightDecay::L2),
+                }
+                .try_update(
+                    value, &mut moments.first, &mut moments.second, &mut moments.third, gradient,
+                ),
+            }?;
+        }
+        Ok(())
+    }
+}
+
+fn adam_config(adam: &Adam, lr: f64, kind: fn(f64) -> WeightDecay) -> AdamConfig {
+    AdamConfig { lr, betas: adam.betas, eps: adam.eps, weight_decay: decay(adam.weight_decay, kind) }
+}
+
+fn decay(weight_decay: f64, kind: fn(f64) -> WeightDecay) -> Option<WeightDecay> {
+    (weight_decay > 0.0).then(|| kind(weight_decay))
+}

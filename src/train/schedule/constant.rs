@@ -1,0 +1,14 @@
+//! The same rate throughout.
+
+use super::{Kind, Moment, Schedule};
+
+pub(super) const KIND: Kind = Kind { name: "constant", read: |_| Some(Box::new(Constant)) };
+
+#[derive(Debug)]
+pub(super) struct Constant;
+
+impl Schedule for Constant {
+    fn factor(&self, _: &Moment) -> f64 {
+        1.0
+    }
+}

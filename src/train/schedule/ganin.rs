@@ -1,0 +1,38 @@
+//! (1 + alpha p)^-beta with p the progress over all steps (Ganin et al. 2016, section 5.2.2:
+//! alpha = 10, beta = 0.75, with a rate of 0.01).
+
+use super::{Kind, Moment, Schedule};
+use crate::config::Keys;
+
+pub(super) const KIND: Kind = Kind { name: "ganin", read };
+
+#[derive(Debug)]
+struct Ganin {
+    alpha: f64,
+    beta: f64,
+}
+
+fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+    let alpha = keys.float("alpha").at_least(0.0).or(10.0);
+    let beta = keys.float("beta").at_least(0.0).or(0.75);
+    Some(Box::new(Ganin { alpha: alpha?, beta: beta? }))
+}
+
+impl Schedule for Ganin {
+    fn factor(&self, moment: &Moment) -> f64 {
+        (1.0 + self.alpha * moment.progress()).powf(-self.beta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::at;
+    use super::*;
+
+    #[test]
+    fn the_rate_falls_from_one_to_eleven_to_the_minus_three_quarters() {
+        let ganin = Ganin { alpha: 10.0, beta: 0.75 };
+        assert!((ganin.factor(&at(0, 0)) - 1.0).abs() < 1e-12);
+        assert!((ganin.factor(&at(9, 100)) - 11_f64.powf(-0.75)).abs() < 1e-12);
+    }
+}

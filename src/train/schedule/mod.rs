@@ -1,0 +1,100 @@
+//! Learning-rate schedules: one file each, registered in [`SCHEDULES`].
+
+use std::fmt::Debug;
+
+use crate::config::Keys;
+
+mod constant;
+mod cosine;
+mod ganin;
+mod step;
+
+/// Where training stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// Epoch from 0.
+    pub epoch: usize,
+    /// Number of epochs.
+    pub epochs: usize,
+    /// Steps taken over all epochs.
+    pub step: usize,
+    /// Number of steps over all epochs.
+    pub steps: usize,
+}
+
+impl Moment {
+    /// Progress p of Ganin et al.: share of all steps taken, 0 to below 1.
+    #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
+    pub fn progress(&self) -> f64 {
+        self.step as f64 / self.steps as f64
+    }
+}
+
+/// A factor on the learning rate that changes as training goes on.
+pub trait Schedule: Send + Sync + Debug {
+    /// The factor at a moment, 0 or more.
+    fn factor(&self, moment: &Moment) -> f64;
+}
+
+/// A schedule's name and how its settings are read.
+struct Kind {
+    name: &'static str,
+    read: fn(&mut Keys) -> Option<Box<dyn Schedule>>,
+}
+
+/// Every schedule. A new one is a file in this folder and a line here.
+const SCHEDULES: &[Kind] = &[constant::KIND, step::KIND, cosine::KIND, ganin::KIND];
+const NAMES: &[&str] =
+    &[constant::KIND.name, step::KIND.name, cosine::KIND.name, ganin::KIND.name];
+
+/// A schedule that first rises linearly over its warm-up.
+#[derive(Debug)]
+pub struct Scheduled {
+    schedule: Box<dyn Schedule>,
+    warmup_steps: usize,
+}
+
+impl Scheduled {
+    /// Reads `schedule = { kind = ..., warmup_steps = 0 }`.
+    pub fn read(keys: &mut Keys) -> Option<Self> {
+        keys.kinded("schedule", "kind", NAMES, Some("constant"), |name, keys| {
+            let kind = SCHEDULES.iter().find(|kind| kind.name == name)?;
+            let schedule = (kind.read)(keys);
+            let warmup_steps = keys.count("warmup_steps", 0..=usize::MAX).or(0_usize);
+            Some(Self { schedule: schedule?, warmup_steps: warmup_steps? })
+        })
+    }
+
+    /// The factor on the learning rate. During warm-up the schedule's own factor is multiplied by
+    /// (step + 1) / `warmup_steps`.
+    #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
+    pub fn factor(&self, moment: &Moment) -> f64 {
+        let rise = if moment.step < self.warmup_steps {
+            (moment.step + 1) as f64 / self.warmup_steps as f64
+        } else {
+            1.0
+        };
+        rise * self.schedule.factor(moment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn at(epoch: usize, step: usize) -> Moment {
+        Moment { epoch, epochs: 10, step, steps: 100 }
+    }
+
+    #[test]
+    fn warm_up_rises_linearly_to_the_full_rate() {
+        let scheduled = Scheduled { schedule: Box::new(constant::Constant), warmup_steps: 4 };
+        let factors: Vec<f64> = (0..6).map(|step| scheduled.factor(&at(0, step))).collect();
+        assert_eq!(factors, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn every_schedule_is_listed_by_name() {
+        assert_eq!(SCHEDULES.iter().map(|kind| kind.name).collect::<Vec<_>>(), NAMES);
+    }
+}

@@ -1,0 +1,38 @@
+//! Multiplies the rate by `gamma` every `every` epochs (PyTorch's `StepLR`).
+
+use super::{Kind, Moment, Schedule};
+use crate::config::Keys;
+
+pub(super) const KIND: Kind = Kind { name: "step", read };
+
+#[derive(Debug)]
+struct Step {
+    every: usize,
+    gamma: f64,
+}
+
+fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+    let every = keys.count("every", 1..=usize::MAX).required();
+    let gamma = keys.float("gamma").fraction().or(0.1);
+    Some(Box::new(Step { every: every?, gamma: gamma? }))
+}
+
+impl Schedule for Step {
+    fn factor(&self, moment: &Moment) -> f64 {
+        let times = i32::try_from(moment.epoch / self.every).unwrap_or(i32::MAX);
+        self.gamma.powi(times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::at;
+    use super::*;
+
+    #[test]
+    fn the_rate_drops_at_every_third_epoch() {
+        let step = Step { every: 3, gamma: 0.5 };
+        let factors: Vec<f64> = (0..7).map(|epoch| step.factor(&at(epoch, 0))).collect();
+        assert_eq!(factors, [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]);
+    }
+}
