@@ -92,10 +92,8 @@ fn one_step_of_dann_equals_pytorch() {
 
     let images = 3 * 28 * 28;
     let labels: Vec<u32> = (0..12).map(|i| (7 * i + 3) % 10).collect();
-    let method = Method::Dann(Dann {
-        target: target(),
-        lambda: LambdaSchedule::Constant { max: 0.6 },
-    });
+    let method =
+        Method::Dann(Dann { target: target(), lambda: LambdaSchedule::Constant { max: 0.6 } });
     let losses = method
         .losses(Step {
             model: &mut model,
@@ -108,11 +106,10 @@ fn one_step_of_dann_equals_pytorch() {
             step: 0,
         })
         .unwrap();
-    let ours: Vec<f32> =
-        ["class_loss", "source_domain_loss", "target_domain_loss"]
-            .iter()
-            .map(|name| losses.readings.iter().find(|r| r.name == *name).unwrap().value as f32)
-            .collect();
+    let ours: Vec<f32> = ["class_loss", "source_domain_loss", "target_domain_loss"]
+        .iter()
+        .map(|name| losses.readings.iter().find(|r| r.name == *name).unwrap().value as f32)
+        .collect();
     close("losses", &ours, &expected("losses"), 0.0);
 
     let mut gradients = losses.total.backward();

@@ -39,11 +39,8 @@ impl Architecture {
                     "domain_head",
                     &[zoo::linear(100), zoo::batch_norm(), Layer::Relu],
                 );
-                let kind = Kind::Layers {
-                    features: features?,
-                    head: head?,
-                    domain_head: domain_head?,
-                };
+                let kind =
+                    Kind::Layers { features: features?, head: head?, domain_head: domain_head? };
                 Some(Self { kind, classes: classes? })
             });
         }
@@ -134,7 +131,9 @@ fn layers(keys: &mut Keys, key: &'static str, default: &[Layer]) -> Option<Vec<L
     let mut read = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
         let layer = match &item.value {
-            Value::Integer(outputs) if *outputs > 0 => usize::try_from(*outputs).ok().map(zoo::linear),
+            Value::Integer(outputs) if *outputs > 0 => {
+                usize::try_from(*outputs).ok().map(zoo::linear)
+            }
             Value::String(word) if KINDS.contains(&word.as_str()) => {
                 let table = crate::config::node::Table::default();
                 keys.descend(&format!("{key}.{at}"), &table, item.span, |keys| settings(word, keys))
@@ -146,12 +145,10 @@ fn layers(keys: &mut Keys, key: &'static str, default: &[Layer]) -> Option<Vec<L
                 keys.problem(problem);
                 None
             }
-            Value::Table(table) => {
-                keys.descend(&format!("{key}.{at}"), table, item.span, |keys| {
-                    let kind = keys.choice("kind", KINDS).required()?;
-                    settings(kind, keys)
-                })
-            }
+            Value::Table(table) => keys.descend(&format!("{key}.{at}"), table, item.span, |keys| {
+                let kind = keys.choice("kind", KINDS).required()?;
+                settings(kind, keys)
+            }),
             other => {
                 keys.problem(Diagnostic::at(
                     item.span,
@@ -310,6 +307,9 @@ mod tests {
         assert_eq!(error, "`dacnn` takes images of 3 channels, the data have 1");
         let small = Chw { channels: 3, height: 4, width: 4 };
         let error = dacnn.build(small, 10).unwrap_err();
-        assert!(error.starts_with("3x4x4 images do not fit the network: layer `features.conv2`"), "{error}");
+        assert!(
+            error.starts_with("3x4x4 images do not fit the network: layer `features.conv2`"),
+            "{error}"
+        );
     }
 }

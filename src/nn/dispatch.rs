@@ -21,8 +21,12 @@ pub fn dispatch<J: Job>(device: Device, job: J) -> J::Output {
     match device {
         Device::Cpu => job.run(&Cpu::default()),
         #[cfg(feature = "cuda")]
-        Device::Cuda(ordinal) => job.run(&dfdx::prelude::Cuda::seed_from_u64_with_ordinal(0, ordinal)),
+        Device::Cuda(ordinal) => {
+            job.run(&dfdx::prelude::Cuda::seed_from_u64_with_ordinal(0, ordinal))
+        }
         #[cfg(not(feature = "cuda"))]
-        Device::Cuda(_) => unreachable!("`Device::parse` gives CUDA devices only where they were built"),
+        Device::Cuda(_) => {
+            unreachable!("`Device::parse` gives CUDA devices only where they were built")
+        }
     }
 }

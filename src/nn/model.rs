@@ -258,9 +258,7 @@ impl<D: Ops> Model<D> {
                 if matches!(pass, Pass::Eval) || frozen {
                     let stats = &self.stats[stats_at];
                     let (mean, var) = (&stats.mean, &stats.var);
-                    return D::batch_norm_eval(
-                        x, weight(), bias, mean, var, channels, eps, needs,
-                    );
+                    return D::batch_norm_eval(x, weight(), bias, mean, var, channels, eps, needs);
                 }
                 let values = x.shape().0 * placed.input.height * placed.input.width;
                 let (y, moments) = D::batch_norm_train(x, weight(), bias, channels, eps, needs)?;

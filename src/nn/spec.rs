@@ -192,7 +192,8 @@ pub struct Placed {
 impl Placed {
     /// The parameters, in PyTorch's order.
     pub fn parameters(&self) -> Vec<Slot> {
-        let slot = |word: &str, shape: Vec<usize>| Slot { name: format!("{}.{word}", self.name), shape };
+        let slot =
+            |word: &str, shape: Vec<usize>| Slot { name: format!("{}.{word}", self.name), shape };
         match &self.layer {
             Layer::Conv2d { filters, kernel, groups, bias, .. } => {
                 let weight = vec![*filters, self.input.channels / groups, kernel.0, kernel.1];

@@ -42,8 +42,7 @@ impl Stage for Evaluate {
         for dataset in &self.on {
             for model in &self.models {
                 let Some(spec) = inputs.model(&model.key).spec else { continue };
-                for mut problem in
-                    misfits(&spec, &inputs.dataset(&dataset.key), &dataset.key, true)
+                for mut problem in misfits(&spec, &inputs.dataset(&dataset.key), &dataset.key, true)
                 {
                     problem.message = format!("model `{}`: {}", model.stage, problem.message);
                     problems.push(problem);
@@ -85,7 +84,12 @@ impl Job for Run<'_> {
                 let evaluation = evaluate(&mut saved.model, &set.dataset, set.split(), done)
                     .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
                     .ok_or_else(Failure::interrupted)?;
-                write(&mut metrics, &format!("@{}", model.key), &format!("@{}", dataset.key), &evaluation);
+                write(
+                    &mut metrics,
+                    &format!("@{}", model.key),
+                    &format!("@{}", dataset.key),
+                    &evaluation,
+                );
                 best.push(evaluation.accuracy());
             }
         }

@@ -23,7 +23,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     let start = if fresh {
         Architecture::read(keys).map(Start::Fresh)
     } else {
-        keys.reference("model", Wants::Model).map(Start::Stage)
+        keys.reference("model", Wants::Model).map(|_| Start::Stage)
     };
     let training = Training::read(keys, defaults, None);
     Some(Box::new(Finetune { start: start?, training: training? }))

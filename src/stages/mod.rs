@@ -34,12 +34,7 @@ pub struct Kind {
 }
 
 /// Every stage kind. A new one is a file in this folder and a line here.
-pub const KINDS: &[Kind] = &[
-    pretrain::KIND,
-    freeze::KIND,
-    finetune::KIND,
-    evaluate::KIND,
-];
+pub const KINDS: &[Kind] = &[pretrain::KIND, freeze::KIND, finetune::KIND, evaluate::KIND];
 
 /// What the `[pipeline]` table gives to every stage that does not say otherwise.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use super::{Context, DatasetShape, Defaults, Described, Failure, ModelShape, Outcome, Problem};
 use crate::adapt::Method;
-use crate::config::{Keys, Reference, Wants};
+use crate::config::{Keys, Wants};
 use crate::data::{Dataset, Split};
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
@@ -14,8 +14,7 @@ use crate::train::{Data, FitError, Optimizer, Settings, Watch, fit};
 /// Settings of a training stage.
 #[derive(Debug)]
 pub(super) struct Training {
-    train: Reference,
-    validate: Option<Reference>,
+    validates: bool,
     settings: Settings,
     method: Method,
 }
@@ -25,12 +24,16 @@ pub(super) struct Training {
 pub(super) enum Start {
     /// Fresh weights.
     Fresh(Architecture),
-    /// The model of another stage.
-    Stage(Reference),
+    /// The model of the stage that `model` names.
+    Stage,
 }
 
 impl Training {
-    pub(super) fn read(keys: &mut Keys, defaults: &Defaults, method: Option<Method>) -> Option<Self> {
+    pub(super) fn read(
+        keys: &mut Keys,
+        defaults: &Defaults,
+        method: Option<Method>,
+    ) -> Option<Self> {
         let train = keys.reference("train", Wants::Split("train"));
         let validate = keys.optional_reference("validate", Wants::Split("valid"));
         let method = match method {
@@ -51,7 +54,8 @@ impl Training {
             log_every: log_every?,
             seed: seed?,
         };
-        Some(Self { train: train?, validate, settings, method: method? })
+        train?;
+        Some(Self { validates: validate.is_some(), settings, method: method? })
     }
 
     /// The network that comes out, or everything that does not fit.
@@ -62,7 +66,7 @@ impl Training {
     ) -> Result<ModelShape, Vec<Problem>> {
         let data = inputs.dataset("train");
         let ModelShape { spec, adversarial } = match start {
-            Start::Stage(_) => inputs.model("model"),
+            Start::Stage => inputs.model("model"),
             Start::Fresh(architecture) => {
                 let spec = fresh(architecture, &data).map_err(|problem| vec![problem])?;
                 ModelShape { spec, adversarial: false }
@@ -72,7 +76,7 @@ impl Training {
         let mut problems = Vec::new();
         if let Some(spec) = &spec {
             problems.extend(misfits(spec, &data, "train", true));
-            if self.validate.is_some() {
+            if self.validates {
                 problems.extend(misfits(spec, &inputs.dataset("validate"), "validate", true));
             }
             if self.method.target().is_some() {
@@ -86,7 +90,7 @@ impl Training {
     pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Failure> {
         let sets = Sets {
             train: open(context, "train")?,
-            validate: self.validate.as_ref().map(|_| open(context, "validate")).transpose()?,
+            validate: self.validates.then(|| open(context, "validate")).transpose()?,
             target: self.method.target().map(|_| open(context, "method.target")).transpose()?,
         };
         dispatch(context.device, Run { training: self, context, start, sets })
@@ -102,7 +106,9 @@ fn fresh(architecture: &Architecture, data: &DatasetShape) -> Result<Option<Spec
             "model.classes",
             format!("the model has {wanted} classes, the data set of `train` has {found}"),
         )
-        .help(format!("write `classes = {found}`, or leave it out to take the data set's number")));
+        .help(format!(
+            "write `classes = {found}`, or leave it out to take the data set's number"
+        )));
     }
     let (Some(channels), Some((height, width)), Some(classes)) =
         (data.channels, data.size, data.classes)
@@ -130,9 +136,15 @@ pub(super) fn misfits(spec: &Spec, data: &DatasetShape, key: &str, labels: bool)
         problems.push(
             Problem::at(
                 key,
-                format!("the model takes {} channels, these images have {channels}", input.channels),
+                format!(
+                    "the model takes {} channels, these images have {channels}",
+                    input.channels
+                ),
             )
-            .help(format!("a `normalize` stage with `channels = {}` converts them", input.channels)),
+            .help(format!(
+                "a `normalize` stage with `channels = {}` converts them",
+                input.channels
+            )),
         );
     }
     if let Some((height, width)) = data.size
@@ -249,10 +261,8 @@ impl Job for Run<'_> {
             let row = metrics.rows.iter().rev().find(|row| row[2] == split && row[3] == metric)?;
             row[4].parse::<f64>().ok()
         };
-        let mut summary = format!(
-            "{} epochs, {learning} of {all} parameters trained",
-            training.settings.epochs
-        );
+        let mut summary =
+            format!("{} epochs, {learning} of {all} parameters trained", training.settings.epochs);
         if let Some(loss) = last("train", "class_loss") {
             summary.push_str(&format!(", class loss {loss:.4}"));
         }
@@ -271,7 +281,7 @@ impl Job for Run<'_> {
 impl Run<'_> {
     fn model<D: Ops>(&self, device: &D) -> Result<Model<D>, Failure> {
         let architecture = match self.start {
-            Start::Stage(_) => {
+            Start::Stage => {
                 return Ok(Saved::open(&self.context.input("model").path, device)?.model);
             }
             Start::Fresh(architecture) => architecture,

@@ -1,7 +1,5 @@
 //! How well a model does on labelled images.
 
-use dfdx::prelude::*;
-
 use crate::adapt::argmax;
 use crate::data::{Dataset, Split, loader};
 use crate::nn::Model;
@@ -61,7 +59,9 @@ pub fn evaluate<D: Ops>(
     let all: Vec<usize> = (0..split.labels.len()).collect();
     for indices in all.chunks(BATCH) {
         let images = loader::batch(dataset, &split.images, indices);
-        let x = model.device().try_tensor_from_vec(images, (indices.len(), model.spec().input.len()))?;
+        let x = model
+            .device()
+            .try_tensor_from_vec(images, (indices.len(), model.spec().input.len()))?;
         let logits = host(&model.logits(x)?);
         let logs = log_softmax(&logits, classes);
         for (row, image) in indices.iter().enumerate() {

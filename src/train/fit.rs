@@ -146,8 +146,7 @@ impl<'a, D: Ops> Fit<'a, D> {
             Some((_, images)) => source.min(batches("target", images.len(), settings.batch_size)?),
             None => source,
         };
-        let optimizer =
-            OptimizerState::new(settings.optimizer, model).map_err(FitError::device)?;
+        let optimizer = OptimizerState::new(settings.optimizer, model).map_err(FitError::device)?;
         Ok(Self {
             model,
             method,
@@ -175,7 +174,8 @@ impl<'a, D: Ops> Fit<'a, D> {
         let seed = self.settings.seed;
         let order = |purpose, count| loader::epoch_order(seed, purpose, epoch as u64, count);
         let source_order = order("shuffle source", self.data.source.1.labels.len());
-        let target_order = self.data.target.map(|(_, images)| order("shuffle target", images.len()));
+        let target_order =
+            self.data.target.map(|(_, images)| order("shuffle target", images.len()));
         let mut summary = Summary::default();
         for step in 0..self.steps_per_epoch {
             if self.watch.cancel.load(Ordering::Relaxed) {
@@ -187,8 +187,7 @@ impl<'a, D: Ops> Fit<'a, D> {
                 step: epoch * self.steps_per_epoch + step,
                 steps: self.settings.epochs * self.steps_per_epoch,
             };
-            let mut readings =
-                self.step(&moment, step, &source_order, target_order.as_deref())?;
+            let mut readings = self.step(&moment, step, &source_order, target_order.as_deref())?;
             let lr = self.lr(&moment);
             readings.push(Reading { name: "lr", value: lr, weight: 0 });
             summary.add(&readings);
@@ -289,7 +288,8 @@ impl<'a, D: Ops> Fit<'a, D> {
     fn check_weights(&self, epoch: usize) -> Result<(), FitError> {
         let finite = |values: Vec<f32>| values.iter().all(|value| value.is_finite());
         let parameters = self.model.parameters().iter().all(|p| finite(host(&p.value)));
-        let stats = self.model.stats().iter().all(|s| finite(host(&s.mean)) && finite(host(&s.var)));
+        let stats =
+            self.model.stats().iter().all(|s| finite(host(&s.mean)) && finite(host(&s.var)));
         if parameters && stats {
             return Ok(());
         }

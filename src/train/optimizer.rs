@@ -151,7 +151,8 @@ impl<D: Ops> OptimizerState<D> {
                 if !parameter.trainable {
                     return Ok(None);
                 }
-                let zeros = || model.device().try_alloc_len(parameter.value.shape().0);
+                let len = parameter.value.shape().0;
+                let zeros = || Storage::<f32>::try_alloc_len(model.device(), len);
                 Ok(Some(Moments { first: zeros()?, second: zeros()?, third: zeros()? }))
             })
             .collect::<Result<_, D::Err>>()?;
@@ -175,10 +176,18 @@ impl<D: Ops> OptimizerState<D> {
             let value = &mut parameter.value;
             match &self.optimizer {
                 Optimizer::Adam(adam) => adam_config(adam, lr, WeightDecay::L2).try_update(
-                    self.steps, value, &mut moments.first, &mut moments.second, gradient,
+                    self.steps,
+                    value,
+                    &mut moments.first,
+                    &mut moments.second,
+                    gradient,
                 ),
                 Optimizer::AdamW(adam) => adam_config(adam, lr, WeightDecay::Decoupled).try_update(
-                    self.steps, value, &mut moments.first, &mut moments.second, gradient,
+                    self.steps,
+                    value,
+                    &mut moments.first,
+                    &mut moments.second,
+                    gradient,
                 ),
                 Optimizer::Sgd { momentum, nesterov, weight_decay, .. } => {
                     let momentum = match (*momentum > 0.0, nesterov) {
@@ -187,8 +196,11 @@ impl<D: Ops> OptimizerState<D> {
                         (true, true) => Some(Momentum::Nesterov(*momentum)),
                     };
                     let weight_decay = decay(*weight_decay, WeightDecay::L2);
-                    SgdConfig { lr, momentum, weight_decay }
-                        .try_update(value, &mut moments.first, gradient)
+                    SgdConfig { lr, momentum, weight_decay }.try_update(
+                        value,
+                        &mut moments.first,
+                        gradient,
+                    )
                 }
                 Optimizer::RmsProp { alpha, eps, momentum, weight_decay, .. } => RMSpropConfig {
                     lr,
@@ -199,7 +211,11 @@ impl<D: Ops> OptimizerState<D> {
                     weight_decay: decay(*weight_decay, WeightDecay::L2),
                 }
                 .try_update(
-                    value, &mut moments.first, &mut moments.second, &mut moments.third, gradient,
+                    value,
+                    &mut moments.first,
+                    &mut moments.second,
+                    &mut moments.third,
+                    gradient,
                 ),
             }?;
         }
@@ -208,7 +224,12 @@ impl<D: Ops> OptimizerState<D> {
 }
 
 fn adam_config(adam: &Adam, lr: f64, kind: fn(f64) -> WeightDecay) -> AdamConfig {
-    AdamConfig { lr, betas: adam.betas, eps: adam.eps, weight_decay: decay(adam.weight_decay, kind) }
+    AdamConfig {
+        lr,
+        betas: adam.betas,
+        eps: adam.eps,
+        weight_decay: decay(adam.weight_decay, kind),
+    }
 }
 
 fn decay(weight_decay: f64, kind: fn(f64) -> WeightDecay) -> Option<WeightDecay> {

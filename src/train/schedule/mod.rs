@@ -44,8 +44,7 @@ struct Kind {
 
 /// Every schedule. A new one is a file in this folder and a line here.
 const SCHEDULES: &[Kind] = &[constant::KIND, step::KIND, cosine::KIND, ganin::KIND];
-const NAMES: &[&str] =
-    &[constant::KIND.name, step::KIND.name, cosine::KIND.name, ganin::KIND.name];
+const NAMES: &[&str] = &[constant::KIND.name, step::KIND.name, cosine::KIND.name, ganin::KIND.name];
 
 /// A schedule that first rises linearly over its warm-up.
 #[derive(Debug)]
