@@ -187,7 +187,9 @@ impl Walk {
                 let across = count * self.pixels;
                 let Room { padded, patches, rows } = &mut room;
                 let dy = self.to_rows(dy, count, rows);
-                let padded = &mut padded[..self.padded.len(count)];
+                let pointwise = self.shape.is_pointwise();
+                let len = if pointwise { 0 } else { self.padded.len(count) };
+                let padded = &mut padded[..len];
                 padded.fill(0.0);
                 for g in 0..self.shape.groups {
                     let filters = self.filters(g);
@@ -197,7 +199,7 @@ impl Walk {
                         let weights = Strided::rows(weights, patch).transposed();
                         let dy = Strided::rows(&dy[filters.start * across..], across);
                         let size = (k, filters.len(), across);
-                        if self.shape.is_pointwise() {
+                        if pointwise {
                             let dx = &mut dx[channels.start * self.pixels..];
                             add_product(size, dx, across, weights, dy);
                         } else {
@@ -206,7 +208,7 @@ impl Walk {
                         }
                     }
                 }
-                if !self.shape.is_pointwise() {
+                if !pointwise {
                     self.padded.add_unpadded(padded, dx);
                 }
             }
@@ -312,11 +314,7 @@ impl Room {
         let alone = walk.together == 1;
         let rows = if alone { 0 } else { walk.together * walk.shape.filters * walk.pixels };
         if walk.shape.is_pointwise() {
-            return Self {
-                padded: memory::take(walk.padded.len(0)),
-                patches: Vec::new(),
-                rows: memory::take(rows),
-            };
+            return Self { padded: Vec::new(), patches: Vec::new(), rows: Vec::new() };
         }
         Self {
             padded: memory::take(walk.padded.len(walk.together)),
