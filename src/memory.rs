@@ -25,6 +25,8 @@ pub fn keep_freed_memory() {
             // Never an `mmap` of its own for a large block, which a `free` would give back.
             libc::mallopt(libc::M_MMAP_MAX, 0);
             libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+            // One heap for all threads: those of other threads are small and given back early.
+            libc::mallopt(libc::M_ARENA_MAX, 1);
         }
     }
 }
