@@ -8,6 +8,7 @@ pub mod adapt;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod memory;
 pub mod metrics;
 pub mod nn;
 pub mod plan;

@@ -1,0 +1,106 @@
+//! The fast kernels as the operations of the CPU.
+
+use dfdx::prelude::*;
+
+use super::batch_norm::{batch_norm_eval, batch_norm_train};
+use super::conv2d::conv2d;
+use super::cross_entropy::cross_entropy;
+use super::grad_reverse::grad_reverse;
+use super::linear::linear;
+use super::pool2d::{avg_pool2d, global_avg_pool, max_pool2d};
+use super::relu::relu;
+use super::scale_channels::scale_channels;
+use super::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d, Scalar};
+
+impl Ops for Cpu {
+    fn conv2d<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        weight: &Flat<Self>,
+        bias: Option<&Flat<Self>>,
+        shape: &Conv2d,
+        needs: Needs,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        conv2d(x, weight, bias, shape, needs)
+    }
+
+    fn max_pool2d<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        shape: &Pool2d,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        max_pool2d(x, shape)
+    }
+
+    fn avg_pool2d<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        shape: &Pool2d,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        avg_pool2d(x, shape)
+    }
+
+    fn global_avg_pool<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        input: Chw,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        global_avg_pool(x, input)
+    }
+
+    fn batch_norm_train<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        weight: &Flat<Self>,
+        bias: &Flat<Self>,
+        channels: usize,
+        eps: f32,
+        needs: Needs,
+    ) -> Result<(Batch<Self, T>, Moments), Self::Err> {
+        batch_norm_train(x, weight, bias, channels, eps, needs)
+    }
+
+    fn batch_norm_eval<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        weight: &Flat<Self>,
+        bias: &Flat<Self>,
+        mean: &Flat<Self>,
+        var: &Flat<Self>,
+        channels: usize,
+        eps: f32,
+        needs: Needs,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        batch_norm_eval(x, weight, bias, mean, var, channels, eps, needs)
+    }
+
+    fn linear<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        weight: &Flat<Self>,
+        bias: Option<&Flat<Self>>,
+        outputs: usize,
+        needs: Needs,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        linear(x, weight, bias, outputs, needs)
+    }
+
+    fn relu<T: Tape<f32, Self>>(x: Batch<Self, T>) -> Result<Batch<Self, T>, Self::Err> {
+        relu(x)
+    }
+
+    fn scale_channels<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        scale: &[f32],
+        channels: usize,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        scale_channels(x, scale, channels)
+    }
+
+    fn grad_reverse<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        lambda: f32,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        grad_reverse(x, lambda)
+    }
+
+    fn cross_entropy<T: Tape<f32, Self>>(
+        logits: Batch<Self, T>,
+        labels: &[u32],
+    ) -> Result<Scalar<Self, T>, Self::Err> {
+        cross_entropy(logits, labels)
+    }
+}

@@ -1,0 +1,107 @@
+//! dfdx's own operations as the operations of CUDA devices. Sums by `gather` run in no fixed order
+//! there, so a run repeats only to rounding.
+
+use dfdx::prelude::*;
+
+use super::batch_norm::{batch_norm_eval_generic, batch_norm_train_generic};
+use super::conv2d::conv2d_generic;
+use super::cross_entropy::cross_entropy_generic;
+use super::grad_reverse::grad_reverse_generic;
+use super::linear::linear_generic;
+use super::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
+use super::relu::relu_generic;
+use super::scale_channels::scale_channels_generic;
+use super::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d, Scalar};
+
+impl Ops for Cuda {
+    fn conv2d<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        weight: &Flat<Self>,
+        bias: Option<&Flat<Self>>,
+        shape: &Conv2d,
+        needs: Needs,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        conv2d_generic(x, weight, bias, shape, needs)
+    }
+
+    fn max_pool2d<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        shape: &Pool2d,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        max_pool2d_generic(x, shape)
+    }
+
+    fn avg_pool2d<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        shape: &Pool2d,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        avg_pool2d_generic(x, shape)
+    }
+
+    fn global_avg_pool<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        input: Chw,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        global_avg_pool_generic(x, input)
+    }
+
+    fn batch_norm_train<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        weight: &Flat<Self>,
+        bias: &Flat<Self>,
+        channels: usize,
+        eps: f32,
+        needs: Needs,
+    ) -> Result<(Batch<Self, T>, Moments), Self::Err> {
+        batch_norm_train_generic(x, weight, bias, channels, eps, needs)
+    }
+
+    fn batch_norm_eval<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        weight: &Flat<Self>,
+        bias: &Flat<Self>,
+        mean: &Flat<Self>,
+        var: &Flat<Self>,
+        channels: usize,
+        eps: f32,
+        needs: Needs,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        batch_norm_eval_generic(x, weight, bias, mean, var, channels, eps, needs)
+    }
+
+    fn linear<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        weight: &Flat<Self>,
+        bias: Option<&Flat<Self>>,
+        outputs: usize,
+        needs: Needs,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        linear_generic(x, weight, bias, outputs, needs)
+    }
+
+    fn relu<T: Tape<f32, Self>>(x: Batch<Self, T>) -> Result<Batch<Self, T>, Self::Err> {
+        relu_generic(x)
+    }
+
+    fn scale_channels<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        scale: &[f32],
+        channels: usize,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        scale_channels_generic(x, scale, channels)
+    }
+
+    fn grad_reverse<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        lambda: f32,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        grad_reverse_generic(x, lambda)
+    }
+
+    fn cross_entropy<T: Tape<f32, Self>>(
+        logits: Batch<Self, T>,
+        labels: &[u32],
+    ) -> Result<Scalar<Self, T>, Self::Err> {
+        cross_entropy_generic(logits, labels)
+    }
+}
