@@ -59,6 +59,22 @@ impl Error {
         self
     }
 
+    /// Says `to` wherever it says `from`: for files that were unpacked to a place that is gone when
+    /// the message is read.
+    #[must_use]
+    pub fn with_path_replaced(self, from: &str, to: &str) -> Self {
+        match self {
+            Self::Io { path, source } => Self::Io { path: path.replace(from, to), source },
+            Self::Malformed { path, reason } => {
+                Self::Malformed { path: path.replace(from, to), reason: reason.replace(from, to) }
+            }
+            Self::Rejected { message, help } => {
+                Self::Rejected { message: message.replace(from, to), help }
+            }
+            Self::Interrupted => Self::Interrupted,
+        }
+    }
+
     /// Lines of advice.
     pub fn help(&self) -> Vec<String> {
         match self {

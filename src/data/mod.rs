@@ -7,14 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::progress::Progress;
 
 pub mod blend;
+pub mod catalog;
+pub mod checksum;
+pub mod convert;
 mod dataset;
 pub mod dead_leaves;
 mod disk;
 mod error;
+pub mod fetch;
 pub mod loader;
+pub mod readers;
 pub mod resize;
 pub mod statistics;
 pub mod subset;
+pub mod unpack;
 
 pub use dataset::{Dataset, Image, Images, Normalisation, Provenance, Sizes, Split, Unlabelled};
 pub use error::Error;

@@ -92,14 +92,19 @@ fn find_class(dataset: &Dataset, class: &Class) -> Result<usize, Error> {
 /// The classes by number and name, not more than fit a line or two.
 fn listed(classes: &[String]) -> String {
     const SHOWN: usize = 20;
-    let mut names: Vec<String> = classes
-        .iter()
-        .take(SHOWN)
-        .enumerate()
-        .map(|(number, name)| {
-            if *name == number.to_string() { name.clone() } else { format!("{number} `{name}`") }
-        })
-        .collect();
+    let mut names: Vec<String> =
+        classes
+            .iter()
+            .take(SHOWN)
+            .enumerate()
+            .map(|(number, name)| {
+                if *name == number.to_string() {
+                    name.clone()
+                } else {
+                    format!("{number} `{name}`")
+                }
+            })
+            .collect();
     if classes.len() > SHOWN {
         names.push(format!("and {} more", classes.len() - SHOWN));
     }
