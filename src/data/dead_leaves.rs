@@ -197,8 +197,8 @@ pub(crate) mod tests {
     #[test]
     fn radii_follow_the_power_law() {
         // Of density r^-3 on [2, 80], a share (1 - (2/r)^2) / (1 - (2/80)^2) lies below r.
-        for radius in [2.5, 4.0, 10.0, 50.0] {
-            let share = (1.0 - (2.0 / radius as f64).powi(2)) / (1.0 - (2.0_f64 / 80.0).powi(2));
+        for radius in [2.5_f64, 4.0, 10.0, 50.0] {
+            let share = (1.0 - (2.0_f64 / radius).powi(2)) / (1.0 - (2.0_f64 / 80.0).powi(2));
             assert!((DEFAULTS.radius(share) - radius).abs() < 1e-9 * radius.powi(3));
         }
         let flat = DeadLeaves { exponent: 1.0, ..DEFAULTS };

@@ -163,11 +163,8 @@ fn parse_split(bytes: &[u8]) -> Result<Split, String> {
     let tensors = SafeTensors::deserialize(bytes)
         .map_err(|error| format!("not a safetensors file: {error}"))?;
     let labels = labels(&tensors)?;
-    let images = if tensors.names().iter().any(|name| *name == "pixels") {
-        varied(&tensors)?
-    } else {
-        alike(&tensors)?
-    };
+    let images =
+        if tensors.names().contains(&"pixels") { varied(&tensors)? } else { alike(&tensors)? };
     if images.len() != labels.len() {
         return Err(format!("{} images but {} labels", images.len(), labels.len()));
     }
