@@ -1,8 +1,9 @@
-//! A labelled set of images in named splits.
-
-use std::path::Path;
+//! A labelled set of images in named splits, as it is held in memory.
+//!
+//! Knows nothing of files: those are `disk` and `readers`.
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
 
@@ -17,15 +18,46 @@ pub struct Dataset {
     pub std: Vec<f32>,
     /// The splits in order.
     pub splits: IndexMap<String, Split>,
+    /// Where it came from; a set made of several carries those of all.
+    pub provenance: Vec<Provenance>,
+}
+
+/// Where images came from, and on what terms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// What it is called.
+    pub title: String,
+    /// Terms of use; empty when unknown.
+    pub licence: String,
+    /// The paper to cite; empty when unknown.
+    pub citation: String,
+    /// Address, or how it was made.
+    pub source: String,
 }
 
 /// Images with their labels.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
     /// The pixels.
     pub images: Images,
     /// A class for each image.
     pub labels: Vec<u32>,
+}
+
+/// Images of a split without their labels: all that adaptation may see of its target.
+#[derive(Debug, Clone, Copy)]
+pub struct Unlabelled<'a> {
+    images: &'a Images,
+    normalisation: Normalisation<'a>,
+}
+
+/// What is done to pixels on their way into a batch: `(p / 255 - mean) / std` by channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation<'a> {
+    /// Mean of each channel, in units where pixels are 0 to 1.
+    pub mean: &'a [f32],
+    /// Deviation of each channel.
+    pub std: &'a [f32],
 }
 
 /// Pixels of a split, 8 bits a channel, rows of pixels with their channels side by side
@@ -56,12 +88,309 @@ pub enum Sizes {
     Each(Vec<(usize, usize)>),
 }
 
+/// One image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image<'a> {
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// Pixels from left to right.
+    pub width: usize,
+    /// `[height, width, channels]`.
+    pub pixels: &'a [u8],
+}
+
 impl Dataset {
-    /// Reads an artifact's folder.
+    /// A set whose batches hold plain pixels, 0 to 1.
+    pub fn plain(
+        classes: Vec<String>,
+        channels: usize,
+        splits: IndexMap<String, Split>,
+        provenance: Vec<Provenance>,
+    ) -> Self {
+        Self { classes, mean: vec![0.0; channels], std: vec![1.0; channels], splits, provenance }
+    }
+
+    /// Channels an image: 1 or 3.
+    pub fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// Height and width, if all images of all splits agree.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        let mut sizes = self.splits.values().map(|split| split.images.size());
+        let first = sizes.next()??;
+        sizes.all(|size| size == Some(first)).then_some(first)
+    }
+
+    /// What is done to its pixels on their way into a batch.
+    pub fn normalisation(&self) -> Normalisation<'_> {
+        Normalisation { mean: &self.mean, std: &self.std }
+    }
+
+    /// The split called `name`.
     ///
     /// # Errors
-    /// When a file is missing or malformed.
-    pub fn open(_folder: &Path) -> Result<Self, Error> {
-        unimplemented!()
+    /// When there is none; the advice lists those that are there.
+    pub fn split(&self, name: &str) -> Result<&Split, Error> {
+        self.splits.get(name).ok_or_else(|| {
+            let known: Vec<String> = self.splits.keys().map(|name| format!("`{name}`")).collect();
+            Error::rejected(format!("the data set has no split `{name}`"))
+                .advise(format!("it has {}", known.join(", ")))
+        })
+    }
+
+    /// Everything that must hold of a data set, whoever made it.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub fn check(&self) -> Result<(), String> {
+        if self.classes.is_empty() {
+            return Err("it has no classes".into());
+        }
+        let channels = self.channels();
+        if !matches!(channels, 1 | 3) {
+            return Err(format!("images must have 1 or 3 channels, not {channels}"));
+        }
+        if self.std.len() != channels {
+            return Err(format!("mean has {channels} numbers, std has {}", self.std.len()));
+        }
+        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
+            return Err(format!("mean {mean} is not a finite number"));
+        }
+        if let Some(std) = self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
+            return Err(format!("std {std} is not a finite number above 0"));
+        }
+        if self.splits.is_empty() {
+            return Err("it has no splits".into());
+        }
+        for (name, split) in &self.splits {
+            split
+                .check(channels, self.classes.len())
+                .map_err(|reason| format!("split `{name}`: {reason}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Split {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether it has no images.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Its images without their labels; `dataset` is the set it is from.
+    pub fn unlabelled<'a>(&'a self, dataset: &'a Dataset) -> Unlabelled<'a> {
+        Unlabelled { images: &self.images, normalisation: dataset.normalisation() }
+    }
+
+    /// Number of images of each of `classes` classes.
+    pub fn class_counts(&self, classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; classes];
+        for label in &self.labels {
+            counts[*label as usize] += 1;
+        }
+        counts
+    }
+
+    /// The images at `indices` with their labels, in that order.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        Self {
+            images: self.images.select(indices),
+            labels: indices.iter().map(|at| self.labels[*at]).collect(),
+        }
+    }
+
+    fn check(&self, channels: usize, classes: usize) -> Result<(), String> {
+        let images = &self.images;
+        if images.is_empty() {
+            return Err("it has no images".into());
+        }
+        if images.channels != channels {
+            return Err(format!("its images have {} channels, not {channels}", images.channels));
+        }
+        if images.len() != self.labels.len() {
+            return Err(format!("{} images but {} labels", images.len(), self.labels.len()));
+        }
+        if let Some(label) = self.labels.iter().find(|label| **label as usize >= classes) {
+            return Err(format!("label {label} with only {classes} classes"));
+        }
+        images.check()
+    }
+}
+
+impl<'a> Unlabelled<'a> {
+    /// The pixels.
+    pub fn images(&self) -> &'a Images {
+        self.images
+    }
+
+    /// What is done to the pixels on their way into a batch.
+    pub fn normalisation(&self) -> Normalisation<'a> {
+        self.normalisation
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+}
+
+impl<'a> From<&'a Dataset> for Normalisation<'a> {
+    fn from(dataset: &'a Dataset) -> Self {
+        dataset.normalisation()
+    }
+}
+
+impl Images {
+    /// Images of the given sizes; those all alike become [`Sizes::Same`].
+    pub fn new(channels: usize, sizes: Vec<(usize, usize)>, pixels: Vec<u8>) -> Self {
+        let sizes = match sizes.first() {
+            Some(&(height, width)) if sizes.iter().all(|size| *size == (height, width)) => {
+                Sizes::Same { count: sizes.len(), height, width }
+            }
+            _ => Sizes::Each(sizes),
+        };
+        Self { channels, sizes, pixels }
+    }
+
+    /// Images all of one size.
+    pub fn same(channels: usize, (height, width): (usize, usize), pixels: Vec<u8>) -> Self {
+        let count = pixels.len() / (height * width * channels).max(1);
+        Self { channels, sizes: Sizes::Same { count, height, width }, pixels }
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        match &self.sizes {
+            Sizes::Same { count, .. } => *count,
+            Sizes::Each(sizes) => sizes.len(),
+        }
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Height and width when all images are alike.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        match self.sizes {
+            Sizes::Same { height, width, .. } => Some((height, width)),
+            Sizes::Each(_) => None,
+        }
+    }
+
+    /// Height and width of the image at `index`.
+    pub fn size_of(&self, index: usize) -> (usize, usize) {
+        match &self.sizes {
+            Sizes::Same { height, width, .. } => (*height, *width),
+            Sizes::Each(sizes) => sizes[index],
+        }
+    }
+
+    /// Every image in order.
+    pub fn iter(&self) -> impl Iterator<Item = Image<'_>> {
+        let mut rest = self.pixels.as_slice();
+        (0..self.len()).map(move |index| {
+            let (height, width) = self.size_of(index);
+            let (pixels, after) = rest.split_at(height * width * self.channels);
+            rest = after;
+            Image { height, width, pixels }
+        })
+    }
+
+    /// The images at `indices`, in that order.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let all: Vec<Image> = self.iter().collect();
+        let total = indices.iter().map(|at| all[*at].pixels.len()).sum();
+        let mut pixels = Vec::with_capacity(total);
+        for at in indices {
+            pixels.extend_from_slice(all[*at].pixels);
+        }
+        let sizes = indices.iter().map(|at| self.size_of(*at)).collect();
+        Self::new(self.channels, sizes, pixels)
+    }
+
+    /// Whether there are as many pixels as the sizes say, and no image is empty.
+    fn check(&self) -> Result<(), String> {
+        let mut total = 0_usize;
+        for index in 0..self.len() {
+            let (height, width) = self.size_of(index);
+            if height == 0 || width == 0 {
+                return Err(format!("image {index} is {height}x{width} pixels"));
+            }
+            total = height
+                .checked_mul(width)
+                .and_then(|area| area.checked_mul(self.channels))
+                .and_then(|bytes| total.checked_add(bytes))
+                .ok_or_else(|| format!("image {index} of {height}x{width} pixels is too large"))?;
+        }
+        if total == self.pixels.len() {
+            return Ok(());
+        }
+        Err(format!("{} bytes of pixels where the sizes ask for {total}", self.pixels.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(labels: &[u32]) -> Split {
+        let pixels = (0..labels.len() * 4).map(|at| u8::try_from(at % 256).unwrap()).collect();
+        Split { images: Images::same(1, (2, 2), pixels), labels: labels.to_vec() }
+    }
+
+    fn dataset(train: Split) -> Dataset {
+        let classes = vec!["a".into(), "b".into()];
+        Dataset::plain(classes, 1, IndexMap::from([("train".into(), train)]), Vec::new())
+    }
+
+    #[test]
+    fn a_label_beyond_the_classes_is_found() {
+        assert_eq!(dataset(split(&[0, 1])).check(), Ok(()));
+        let error = dataset(split(&[0, 2])).check().unwrap_err();
+        assert_eq!(error, "split `train`: label 2 with only 2 classes");
+    }
+
+    #[test]
+    fn lost_pixels_empty_splits_and_odd_deviations_are_found() {
+        let mut short = dataset(split(&[0, 1]));
+        short.splits[0].images.pixels.pop();
+        assert!(short.check().unwrap_err().contains("7 bytes of pixels"));
+        assert!(dataset(split(&[])).check().unwrap_err().contains("no images"));
+        let mut odd = dataset(split(&[0]));
+        odd.std = vec![0.0];
+        assert!(odd.check().unwrap_err().contains("std 0 is not"));
+        odd.std = vec![f32::NAN];
+        assert!(odd.check().is_err());
+    }
+
+    #[test]
+    fn selected_images_keep_their_pixels_and_sizes() {
+        let images = Images::new(1, vec![(1, 1), (1, 2), (2, 1)], vec![1, 2, 3, 4, 5]);
+        let chosen = images.select(&[2, 0]);
+        assert_eq!(chosen.pixels, [4, 5, 1]);
+        assert_eq!(chosen.sizes, Sizes::Each(vec![(2, 1), (1, 1)]));
+        assert_eq!(images.select(&[1, 1]).size(), Some((1, 2)));
+    }
+
+    #[test]
+    fn sizes_agree_only_when_all_splits_do() {
+        let mut set = dataset(split(&[0, 1]));
+        assert_eq!(set.size(), Some((2, 2)));
+        let other = Split { images: Images::same(1, (1, 2), vec![0, 0]), labels: vec![0] };
+        set.splits.insert("test".into(), other);
+        assert_eq!(set.size(), None);
     }
 }

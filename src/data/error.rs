@@ -1,5 +1,7 @@
 //! What can go wrong with data.
 
+use std::path::Path;
+
 /// A data set could not be read, made or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -19,11 +21,65 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What was asked for cannot be made from what is there.
+    #[error("{message}")]
+    Rejected {
+        /// What cannot be done, and why.
+        message: String,
+        /// Lines of advice.
+        help: Vec<String>,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Error {
+    /// The system's word on a file.
+    pub fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.display().to_string(), source }
+    }
+
+    /// A file does not hold what it should.
+    pub fn malformed(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Malformed { path: path.display().to_string(), reason: reason.into() }
+    }
+
+    /// What was asked for cannot be made from what is there.
+    pub fn rejected(message: impl Into<String>) -> Self {
+        Self::Rejected { message: message.into(), help: Vec::new() }
+    }
+
+    /// Adds a line of advice; of use on [`Error::Rejected`] only.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        if let Self::Rejected { help, .. } = &mut self {
+            help.push(advice.into());
+        }
+        self
+    }
+
+    /// Says `to` wherever it says `from`: for files that were unpacked to a place that is gone when
+    /// the message is read.
+    #[must_use]
+    pub fn with_path_replaced(self, from: &str, to: &str) -> Self {
+        match self {
+            Self::Io { path, source } => Self::Io { path: path.replace(from, to), source },
+            Self::Malformed { path, reason } => {
+                Self::Malformed { path: path.replace(from, to), reason: reason.replace(from, to) }
+            }
+            Self::Rejected { message, help } => {
+                Self::Rejected { message: message.replace(from, to), help }
+            }
+            Self::Interrupted => Self::Interrupted,
+        }
+    }
+
     /// Lines of advice.
     pub fn help(&self) -> Vec<String> {
-        Vec::new()
+        match self {
+            Self::Rejected { help, .. } => help.clone(),
+            Self::Io { .. } | Self::Malformed { .. } | Self::Interrupted => Vec::new(),
+        }
     }
 }

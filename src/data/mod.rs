@@ -1,7 +1,45 @@
 //! Data sets: in memory, on disk, and how they come from the formats of others.
+//!
+//! Knows nothing of pipelines, stages or models.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::progress::Progress;
+
+pub mod blend;
+pub mod catalog;
+pub mod checksum;
+pub mod convert;
 mod dataset;
+pub mod dead_leaves;
+mod disk;
 mod error;
+pub mod fetch;
+pub mod loader;
+pub mod readers;
+pub mod resize;
+pub mod statistics;
+pub mod subset;
+pub mod unpack;
 
-pub use dataset::{Dataset, Images, Split};
+pub use dataset::{Dataset, Image, Images, Normalisation, Provenance, Sizes, Split, Unlabelled};
 pub use error::Error;
+
+/// Who watches long work on data, and may stop it.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Hears how far it got.
+    pub progress: &'a dyn Progress,
+    /// Set to stop.
+    pub cancel: &'a AtomicBool,
+}
+
+impl Watch<'_> {
+    /// Fails when the user asked to stop.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn check(&self) -> Result<(), Error> {
+        if self.cancel.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}

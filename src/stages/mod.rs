@@ -9,16 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Keys;
-use crate::data::Dataset;
+use crate::data::{Dataset, Watch, statistics};
 use crate::device::Device;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 
+mod download;
 mod evaluate;
 mod finetune;
 mod freeze;
+mod normalize;
 mod pretrain;
 mod product;
+mod split;
+mod synthesize;
 mod training;
 
 pub use product::{DatasetShape, ModelShape, Product};
@@ -34,7 +38,16 @@ pub struct Kind {
 }
 
 /// Every stage kind. A new one is a file in this folder and a line here.
-pub const KINDS: &[Kind] = &[pretrain::KIND, freeze::KIND, finetune::KIND, evaluate::KIND];
+pub const KINDS: &[Kind] = &[
+    download::KIND,
+    synthesize::KIND,
+    split::KIND,
+    normalize::KIND,
+    pretrain::KIND,
+    freeze::KIND,
+    finetune::KIND,
+    evaluate::KIND,
+];
 
 /// What the `[pipeline]` table gives to every stage that does not say otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +75,15 @@ pub trait Stage: Send + Sync + fmt::Debug {
 
     /// Part of the fingerprint: raised whenever the same settings and inputs give other bytes.
     fn revision(&self) -> u32;
+
+    /// Digest of files outside the store that the stage reads, part of the fingerprint: changed
+    /// files are other inputs.
+    ///
+    /// # Errors
+    /// When the files cannot be read.
+    fn external(&self) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
 
     /// What the stage will make, or everything that does not fit, from what is known before
     /// anything ran. No I/O.
@@ -185,6 +207,11 @@ impl Context<'_> {
         Ok(Dataset::open(&self.input(key).path)?)
     }
 
+    /// Who watches long work on data.
+    pub fn watch(&self) -> Watch<'_> {
+        Watch { progress: self.progress, cancel: self.cancel }
+    }
+
     /// Whether the user asked to stop.
     pub fn cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
@@ -208,6 +235,22 @@ pub struct Outcome {
     pub summary: String,
     /// Seconds spent by named part, for `timings.csv`.
     pub timings: Vec<(String, f64)>,
+}
+
+impl Outcome {
+    /// Writes a data set to [`Context::out`] and says what is in it.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn of_dataset(dataset: &Dataset, context: &Context) -> Result<Self, Failure> {
+        context.check_cancelled()?;
+        dataset.save(context.out)?;
+        Ok(Self {
+            metrics: statistics::facts(dataset),
+            summary: statistics::summary(dataset),
+            timings: Vec::new(),
+        })
+    }
 }
 
 /// Why a stage failed.
@@ -250,6 +293,9 @@ impl std::error::Error for Failure {}
 
 impl From<crate::data::Error> for Failure {
     fn from(error: crate::data::Error) -> Self {
+        if matches!(error, crate::data::Error::Interrupted) {
+            return Self::interrupted();
+        }
         let mut failure = Self::new(error.to_string());
         failure.help = error.help();
         failure

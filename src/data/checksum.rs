@@ -1,0 +1,100 @@
+//! sha256 of bytes and files, and the digest of a whole folder.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::error::Error;
+use super::readers::visible_files;
+
+/// sha256 in hexadecimal.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// sha256 of all that `reader` gives, in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn of_reader(mut reader: impl Read) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&hasher.finalize())),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
+}
+
+/// BLAKE3 over the names, sizes and contents of all that readers see at `path`: a file, or the
+/// files below a folder in the order of their names. The name of `path` itself does not count.
+///
+/// # Errors
+/// When something cannot be read.
+pub fn of_tree(path: &Path) -> Result<String, Error> {
+    let metadata = fs::metadata(path).map_err(|error| Error::io(path, error))?;
+    let files = if metadata.is_dir() { visible_files(path)? } else { vec![path.to_owned()] };
+    let digests: Vec<Result<(u64, blake3::Hash), Error>> = files
+        .par_iter()
+        .map(|file| {
+            let io = |error| Error::io(file, error);
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(File::open(file).map_err(io)?).map_err(io)?;
+            Ok((hasher.count(), hasher.finalize()))
+        })
+        .collect();
+    let mut hasher = blake3::Hasher::new();
+    for (file, digest) in files.iter().zip(digests) {
+        let (size, digest) = digest?;
+        let name = file.strip_prefix(path).unwrap_or(Path::new(""));
+        let name = name.as_os_str().as_encoded_bytes();
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name);
+        hasher.update(&size.to_le_bytes()).update(digest.as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha256_is_the_published_one() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(of_bytes(b"abc"), abc);
+        assert_eq!(of_reader(&b"abc"[..]).unwrap(), abc);
+    }
+
+    #[test]
+    fn a_folder_s_digest_changes_with_names_and_contents_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&a, "1").unwrap();
+        let digest = || of_tree(folder.path()).unwrap();
+        let first = digest();
+        fs::write(folder.path().join(".hidden"), "x").unwrap();
+        assert_eq!(digest(), first);
+        fs::rename(&a, &b).unwrap();
+        assert_ne!(digest(), first);
+        fs::rename(&b, &a).unwrap();
+        assert_eq!(digest(), first);
+        fs::write(&a, "2").unwrap();
+        assert_ne!(digest(), first);
+        assert_ne!(of_tree(&a).unwrap(), digest());
+        assert!(of_tree(&b).is_err());
+    }
+}

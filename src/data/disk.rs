@@ -1,0 +1,317 @@
+//! The folder of a data set: `dataset.json` and one `<split>.safetensors` a split.
+//!
+//! The same data set always gives the same bytes. Images of one size are the tensor `images`
+//! (u8, `[N, H, W, C]`); others are `pixels` (u8, `[total, C]`, one image after the other) with `sizes` (i64,
+//! `[N, 2]`, height and width). `labels` is i64, `[N]`.
+
+use std::fs;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::dataset::{Dataset, Images, Provenance, Sizes, Split};
+use super::error::Error;
+
+/// Name of the description in a data set's folder.
+pub const DESCRIPTION: &str = "dataset.json";
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    classes: Vec<String>,
+    channels: usize,
+    /// Height and width; null when images differ.
+    size: Option<(usize, usize)>,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+    splits: IndexMap<String, Count>,
+    provenance: Vec<Provenance>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Count {
+    images: usize,
+}
+
+impl Dataset {
+    /// Reads a folder written by [`Dataset::save`] and checks all of it.
+    ///
+    /// # Errors
+    /// When a file is missing or does not hold what it should; the error names the file.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(DESCRIPTION);
+        let text = fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
+        let description: Description = serde_json::from_str(&text)
+            .map_err(|error| Error::malformed(&path, format!("not a data set: {error}")))?;
+        if description.format != FORMAT {
+            let reason = format!("format {} is not known, only {FORMAT}", description.format);
+            return Err(Error::malformed(&path, reason));
+        }
+        let mut splits = IndexMap::new();
+        for (name, count) in description.splits {
+            if !is_file_name(&name) {
+                let reason = format!("`{name}` cannot be the name of a split");
+                return Err(Error::malformed(&path, reason));
+            }
+            let file = folder.join(format!("{name}.safetensors"));
+            let split = read_split(&file)?;
+            if split.len() != count.images {
+                let reason = format!("{} images, {DESCRIPTION} says {}", split.len(), count.images);
+                return Err(Error::malformed(&file, reason));
+            }
+            splits.insert(name, split);
+        }
+        let dataset = Self {
+            classes: description.classes,
+            mean: description.mean,
+            std: description.std,
+            splits,
+            provenance: description.provenance,
+        };
+        dataset.check().map_err(|reason| Error::malformed(folder, reason))?;
+        if dataset.channels() != description.channels || dataset.size() != description.size {
+            return Err(Error::malformed(&path, "channels or size are not those of the images"));
+        }
+        Ok(dataset)
+    }
+
+    /// Writes the data set to `folder`, the same bytes for the same data set.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or [`Dataset::check`] finds a fault.
+    pub fn save(&self, folder: &Path) -> Result<(), Error> {
+        self.check().map_err(|reason| Error::malformed(folder, reason))?;
+        if let Some(name) = self.splits.keys().find(|name| !is_file_name(name)) {
+            return Err(Error::rejected(format!("`{name}` cannot be the name of a split")));
+        }
+        let description = Description {
+            format: FORMAT,
+            classes: self.classes.clone(),
+            channels: self.channels(),
+            size: self.size(),
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            splits: self
+                .splits
+                .iter()
+                .map(|(name, split)| (name.clone(), Count { images: split.len() }))
+                .collect(),
+            provenance: self.provenance.clone(),
+        };
+        let mut text = serde_json::to_string_pretty(&description).expect("a plain value");
+        text.push('\n');
+        write(&folder.join(DESCRIPTION), text.as_bytes())?;
+        for (name, split) in &self.splits {
+            write(&folder.join(format!("{name}.safetensors")), &split_bytes(split))?;
+        }
+        Ok(())
+    }
+}
+
+/// Split names become file names: letters, digits, `-` and `_`.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty() && name.chars().all(plain)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    fs::write(path, bytes).map_err(|error| Error::io(path, error))
+}
+
+fn split_bytes(split: &Split) -> Vec<u8> {
+    let images = &split.images;
+    let labels: Vec<u8> =
+        split.labels.iter().flat_map(|label| i64::from(*label).to_le_bytes()).collect();
+    let view = |kind, shape, bytes| TensorView::new(kind, shape, bytes).expect("a checked split");
+    let labels = view(Dtype::I64, vec![split.len()], &labels);
+    let pixels = &images.pixels;
+    let bytes = match &images.sizes {
+        Sizes::Same { count, height, width } => {
+            let shape = vec![*count, *height, *width, images.channels];
+            let tensors = [("images", view(Dtype::U8, shape, pixels)), ("labels", labels)];
+            safetensors::serialize(tensors, None)
+        }
+        Sizes::Each(sizes) => {
+            let numbers: Vec<u8> = sizes
+                .iter()
+                .flat_map(|(height, width)| [*height, *width])
+                .flat_map(|number| i64::try_from(number).unwrap_or(i64::MAX).to_le_bytes())
+                .collect();
+            // The channels are the last dimension, so that they need no place of their own.
+            let shape = vec![pixels.len() / images.channels, images.channels];
+            let tensors = [
+                ("labels", labels),
+                ("pixels", view(Dtype::U8, shape, pixels)),
+                ("sizes", view(Dtype::I64, vec![sizes.len(), 2], &numbers)),
+            ];
+            safetensors::serialize(tensors, None)
+        }
+    };
+    bytes.expect("valid tensors")
+}
+
+/// Reads a split; also files of others that hold `images` and `labels`.
+pub(crate) fn read_split(path: &Path) -> Result<Split, Error> {
+    let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
+    parse_split(&bytes).map_err(|reason| Error::malformed(path, reason))
+}
+
+fn parse_split(bytes: &[u8]) -> Result<Split, String> {
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|error| format!("not a safetensors file: {error}"))?;
+    let labels = labels(&tensors)?;
+    let images =
+        if tensors.names().contains(&"pixels") { varied(&tensors)? } else { alike(&tensors)? };
+    if images.len() != labels.len() {
+        return Err(format!("{} images but {} labels", images.len(), labels.len()));
+    }
+    Ok(Split { images, labels })
+}
+
+fn tensor<'a>(tensors: &SafeTensors<'a>, name: &str) -> Result<TensorView<'a>, String> {
+    tensors.tensor(name).map_err(|_| {
+        let mut names: Vec<&str> = tensors.names();
+        names.sort_unstable();
+        format!("no tensor `{name}`; it holds {}", names.join(", "))
+    })
+}
+
+fn labels(tensors: &SafeTensors) -> Result<Vec<u32>, String> {
+    let view = tensor(tensors, "labels")?;
+    if view.shape().len() != 1 {
+        return Err(format!("`labels` has the shape {:?}, not [N]", view.shape()));
+    }
+    integers(&view, "labels")?
+        .into_iter()
+        .map(|label| u32::try_from(label).map_err(|_| format!("label {label} is not a class")))
+        .collect()
+}
+
+fn integers(view: &TensorView, name: &str) -> Result<Vec<i64>, String> {
+    let data = view.data();
+    Ok(match view.dtype() {
+        Dtype::U8 => data.iter().map(|byte| i64::from(*byte)).collect(),
+        Dtype::I32 => {
+            data.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect()
+        }
+        Dtype::U32 => {
+            data.as_chunks().0.iter().map(|b| i64::from(u32::from_le_bytes(*b))).collect()
+        }
+        Dtype::I64 => data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
+        other => return Err(format!("`{name}` is {other:?}, not whole numbers (i64)")),
+    })
+}
+
+/// `images`: `[N, H, W, C]`, or `[N, H, W]` for one channel.
+fn alike(tensors: &SafeTensors) -> Result<Images, String> {
+    let view = tensor(tensors, "images")?;
+    if view.dtype() != Dtype::U8 {
+        return Err(format!("`images` is {:?}, not u8", view.dtype()));
+    }
+    let (count, height, width, channels) = match *view.shape() {
+        [count, height, width] => (count, height, width, 1),
+        [count, height, width, channels @ (1 | 3)] => (count, height, width, channels),
+        ref shape => {
+            return Err(format!("`images` has the shape {shape:?}, not [N, H, W, 1 or 3]"));
+        }
+    };
+    let sizes = Sizes::Same { count, height, width };
+    Ok(Images { channels, sizes, pixels: view.data().to_vec() })
+}
+
+/// `pixels`: `[total, C]`, with `sizes`: `[N, 2]`.
+fn varied(tensors: &SafeTensors) -> Result<Images, String> {
+    let pixels = tensor(tensors, "pixels")?;
+    let ([_, channels @ (1 | 3)], Dtype::U8) = (pixels.shape(), pixels.dtype()) else {
+        return Err(format!("`pixels` has the shape {:?}, not u8 [total, 1 or 3]", pixels.shape()));
+    };
+    let sizes = tensor(tensors, "sizes")?;
+    let [_, 2] = sizes.shape() else {
+        return Err(format!("`sizes` has the shape {:?}, not [N, 2]", sizes.shape()));
+    };
+    let numbers: Vec<usize> = integers(&sizes, "sizes")?
+        .into_iter()
+        .map(|number| usize::try_from(number).map_err(|_| format!("size {number} is below 0")))
+        .collect::<Result<_, _>>()?;
+    let sizes = numbers.as_chunks::<2>().0.iter().map(|[h, w]| (*h, *w)).collect();
+    Ok(Images { channels: *channels, sizes: Sizes::Each(sizes), pixels: pixels.data().to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(images: Images, labels: Vec<u32>) -> Dataset {
+        let splits = IndexMap::from([("train".to_owned(), Split { images, labels })]);
+        let provenance = vec![Provenance {
+            title: "t".into(),
+            licence: "l".into(),
+            citation: "c".into(),
+            source: "s".into(),
+        }];
+        let classes = vec!["a".into(), "b".into()];
+        let mut set = Dataset::plain(classes, splits[0].images.channels, splits, provenance);
+        set.mean[0] = 0.130_7;
+        set
+    }
+
+    fn round_trip(set: &Dataset) -> (tempfile::TempDir, Dataset) {
+        let folder = tempfile::tempdir().unwrap();
+        set.save(folder.path()).unwrap();
+        let back = Dataset::open(folder.path()).unwrap();
+        (folder, back)
+    }
+
+    #[test]
+    fn images_of_one_size_survive_the_disk() {
+        let set = set(Images::same(3, (2, 1), (0..12).collect()), vec![1, 0]);
+        assert_eq!(round_trip(&set).1, set);
+    }
+
+    #[test]
+    fn images_of_many_sizes_survive_the_disk() {
+        for channels in [1, 3] {
+            let pixels = (0..5 * u8::try_from(channels).unwrap()).collect();
+            let set = set(Images::new(channels, vec![(1, 2), (3, 1)], pixels), vec![0, 1]);
+            assert_eq!(round_trip(&set).1, set);
+        }
+    }
+
+    #[test]
+    fn the_same_data_set_gives_the_same_bytes() {
+        let set = set(Images::new(1, vec![(1, 2), (3, 1)], vec![1, 2, 3, 4, 5]), vec![0, 1]);
+        let (first, second) = (round_trip(&set).0, round_trip(&set).0);
+        for name in [DESCRIPTION, "train.safetensors"] {
+            let read = |folder: &tempfile::TempDir| fs::read(folder.path().join(name)).unwrap();
+            assert_eq!(read(&first), read(&second));
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_that_names_the_file() {
+        let set = set(Images::same(1, (1, 1), vec![1, 2]), vec![1, 0]);
+        let (folder, _) = round_trip(&set);
+        let file = folder.path().join("train.safetensors");
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+        let error = Dataset::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("train.safetensors"), "{error}");
+        fs::remove_file(&file).unwrap();
+        let error = Dataset::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("train.safetensors"), "{error}");
+        fs::write(folder.path().join(DESCRIPTION), "{}").unwrap();
+        let error = Dataset::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("dataset.json: not a data set"), "{error}");
+    }
+
+    #[test]
+    fn a_split_cannot_name_a_file_elsewhere() {
+        let mut set = set(Images::same(1, (1, 1), vec![1]), vec![0]);
+        let split = set.splits.shift_remove("train").unwrap();
+        set.splits.insert("../train".into(), split);
+        assert!(set.save(tempfile::tempdir().unwrap().path()).is_err());
+    }
+}

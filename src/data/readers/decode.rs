@@ -1,0 +1,171 @@
+//! Image files to pixels of 8 bits.
+//!
+//! Gray images stay gray; a data set with any colour in it is RGB throughout. Transparency is
+//! dropped, as PIL's `convert("RGB")` does.
+
+use std::path::{Path, PathBuf};
+
+use image::{ColorType, ImageReader};
+use rayon::prelude::*;
+
+use crate::data::Watch;
+use crate::data::dataset::Images;
+use crate::data::error::Error;
+use crate::progress::Unit;
+
+/// Files decoded between two looks at whether the user asked to stop.
+const BATCH: usize = 128;
+
+const EXTENSIONS: &[&str] = &["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+
+/// Whether a file's name is that of an image.
+pub(super) fn is_image(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    EXTENSIONS.contains(&extension.as_str())
+}
+
+/// The formats for messages.
+pub(super) fn formats() -> String {
+    EXTENSIONS.join(", ")
+}
+
+/// Pixels of one file.
+struct Decoded {
+    channels: usize,
+    size: (usize, usize),
+    pixels: Vec<u8>,
+}
+
+/// Decodes groups of files, one group a split. All get the same number of channels.
+///
+/// # Errors
+/// When a file is not an image, or the user asked to stop.
+pub(super) fn decode(groups: &[Vec<PathBuf>], watch: &Watch) -> Result<Vec<Images>, Error> {
+    let total: usize = groups.iter().map(Vec::len).sum();
+    watch.progress.begin("decode", Some(total as u64), Unit::Images);
+    let mut decoded: Vec<Vec<Decoded>> = Vec::new();
+    for files in groups {
+        let mut images = Vec::with_capacity(files.len());
+        for batch in files.chunks(BATCH) {
+            watch.check()?;
+            let results: Vec<Result<Decoded, Error>> =
+                batch.par_iter().map(|file| decode_file(file)).collect();
+            // In the order of the files, so that the same file is named on every run.
+            for result in results {
+                images.push(result?);
+            }
+            watch.progress.advance(batch.len() as u64);
+        }
+        decoded.push(images);
+    }
+    let channels = decoded.iter().flatten().map(|image| image.channels).max().unwrap_or(1);
+    Ok(decoded.into_iter().map(|images| join(images, channels)).collect())
+}
+
+fn join(images: Vec<Decoded>, channels: usize) -> Images {
+    let sizes: Vec<(usize, usize)> = images.iter().map(|image| image.size).collect();
+    let total = sizes.iter().map(|(height, width)| height * width * channels).sum();
+    let mut pixels = Vec::with_capacity(total);
+    for image in images {
+        if image.channels == channels {
+            pixels.extend_from_slice(&image.pixels);
+        } else {
+            pixels.extend(image.pixels.iter().flat_map(|gray| [*gray; 3]));
+        }
+    }
+    Images::new(channels, sizes, pixels)
+}
+
+fn decode_file(path: &Path) -> Result<Decoded, Error> {
+    let broken = |error: image::ImageError| {
+        Error::malformed(path, format!("cannot be read as an image: {error}"))
+    };
+    let image = ImageReader::open(path)
+        .and_then(ImageReader::with_guessed_format)
+        .map_err(|error| Error::io(path, error))?
+        .decode()
+        .map_err(broken)?;
+    let size = (image.height() as usize, image.width() as usize);
+    let gray =
+        matches!(image.color(), ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16);
+    let (channels, pixels) =
+        if gray { (1, image.into_luma8().into_raw()) } else { (3, image.into_rgb8().into_raw()) };
+    Ok(Decoded { channels, size, pixels })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use image::{DynamicImage, GrayImage, ImageBuffer, LumaA, Rgb, RgbImage, Rgba};
+
+    use super::*;
+    use crate::progress::Silent;
+
+    fn decoded(images: &[(&str, DynamicImage)]) -> Result<Images, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let files: Vec<PathBuf> = images
+            .iter()
+            .map(|(name, image)| {
+                let path = folder.path().join(name);
+                image.save(&path).unwrap();
+                path
+            })
+            .collect();
+        let cancel = AtomicBool::new(false);
+        let watch = Watch { progress: &Silent, cancel: &cancel };
+        Ok(decode(&[files], &watch)?.remove(0))
+    }
+
+    fn gray() -> DynamicImage {
+        GrayImage::from_raw(2, 1, vec![7, 200]).unwrap().into()
+    }
+
+    #[test]
+    fn gray_stays_gray_and_becomes_rgb_only_in_company() {
+        let images = decoded(&[("a.png", gray())]).unwrap();
+        assert_eq!((images.channels, images.pixels), (1, vec![7, 200]));
+        let colour = RgbImage::from_pixel(1, 1, Rgb([1, 2, 3]));
+        let images = decoded(&[("a.png", gray()), ("b.bmp", colour.into())]).unwrap();
+        assert_eq!(images.channels, 3);
+        assert_eq!(images.pixels, [7, 7, 7, 200, 200, 200, 1, 2, 3]);
+        assert_eq!(images.size_of(1), (1, 1));
+    }
+
+    #[test]
+    fn transparency_is_dropped_and_sixteen_bits_become_eight() {
+        let clear = ImageBuffer::from_pixel(1, 1, Rgba([10_u8, 20, 30, 0]));
+        assert_eq!(decoded(&[("a.png", clear.into())]).unwrap().pixels, [10, 20, 30]);
+        let deep = ImageBuffer::from_pixel(1, 1, LumaA([0xffff_u16, 0x8000]));
+        let images = decoded(&[("a.png", DynamicImage::ImageLumaA16(deep))]).unwrap();
+        assert_eq!((images.channels, images.pixels), (1, vec![255]));
+    }
+
+    #[test]
+    fn every_format_can_be_read() {
+        let colour = RgbImage::from_pixel(8, 8, Rgb([200, 100, 50]));
+        for extension in ["png", "jpg", "webp", "bmp", "gif"] {
+            let name = format!("a.{extension}");
+            let images = decoded(&[(&name, colour.clone().into())]).unwrap();
+            assert_eq!((images.channels, images.size()), (3, Some((8, 8))), "{extension}");
+            let far = images
+                .pixels
+                .chunks(3)
+                .flat_map(|p| [p[0].abs_diff(200), p[1].abs_diff(100), p[2].abs_diff(50)]);
+            assert!(far.max().unwrap() <= 6, "{extension}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_image_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cat.png");
+        std::fs::write(&path, "no image").unwrap();
+        let cancel = AtomicBool::new(false);
+        let watch = Watch { progress: &Silent, cancel: &cancel };
+        let error = decode(&[vec![path]], &watch).unwrap_err().to_string();
+        assert!(error.contains("cat.png: cannot be read as an image"), "{error}");
+        cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(matches!(decode(&[vec!["x".into()]], &watch), Err(Error::Interrupted)));
+    }
+}

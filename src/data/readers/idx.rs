@@ -1,0 +1,235 @@
+//! IDX, the format of MNIST and its kin: a big-endian header, then bytes.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::{Found, split_word, visible_files};
+use crate::data::dataset::{Images, Split};
+use crate::data::error::Error;
+
+const IMAGES: u32 = 0x0803;
+const COLOUR_IMAGES: u32 = 0x0804;
+const LABELS: u32 = 0x0801;
+/// Far above any data set of digits; keeps a crafted gzip file from filling the memory.
+const LARGEST: u64 = 8 << 30;
+
+/// Reads every pair of an image and a label file below `folder`: `train-images-idx3-ubyte` with
+/// `train-labels-idx1-ubyte` and so on, gzipped or not.
+///
+/// # Errors
+/// When a file lacks its other half, or does not hold what it should.
+pub fn read_folder(folder: &Path) -> Result<Found, Error> {
+    let mut halves: IndexMap<(String, String), Halves> = IndexMap::new();
+    for file in visible_files(folder)? {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let bare = name.strip_suffix(".gz").unwrap_or(&name);
+        let (prefix, is_images) = match (bare.split_once("images"), bare.split_once("labels")) {
+            (Some((prefix, _)), _) => (prefix, true),
+            (None, Some((prefix, _))) => (prefix, false),
+            (None, None) => continue,
+        };
+        if !(bare.contains("idx") || bare.contains("ubyte")) {
+            continue;
+        }
+        let split = split_word(prefix).map(str::to_owned).ok_or_else(|| {
+            Error::malformed(&file, "its name says neither train, valid nor test (t10k)")
+        })?;
+        let half = halves.entry((split, prefix.to_owned())).or_default();
+        let place = if is_images { &mut half.images } else { &mut half.labels };
+        if let Some(other) = place.replace(file.clone()) {
+            return Err(Error::malformed(&file, format!("{} is the same file", other.display())));
+        }
+    }
+    let mut splits = IndexMap::new();
+    for ((split, _), half) in halves {
+        let (images, labels) = match (half.images, half.labels) {
+            (Some(images), Some(labels)) => (images, labels),
+            (Some(only), None) => return Err(Error::malformed(&only, "its label file is missing")),
+            (None, Some(only)) => return Err(Error::malformed(&only, "its image file is missing")),
+            (None, None) => continue,
+        };
+        let read = pair(&images, &labels)?;
+        if splits.insert(split.clone(), read).is_some() {
+            let reason = format!("a second image file for the split `{split}`");
+            return Err(Error::malformed(&images, reason));
+        }
+    }
+    if splits.is_empty() {
+        return Err(Error::rejected(format!("no IDX files in {}", folder.display())).advise(
+            "expected pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz",
+        ));
+    }
+    Ok(Found::with_numbered_classes(splits))
+}
+
+#[derive(Default)]
+struct Halves {
+    images: Option<PathBuf>,
+    labels: Option<PathBuf>,
+}
+
+fn pair(images: &Path, labels: &Path) -> Result<Split, Error> {
+    let read = |path: &Path| {
+        let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
+        inflate(bytes).map_err(|reason| Error::malformed(path, reason))
+    };
+    let pixels = parse_images(read(images)?).map_err(|reason| Error::malformed(images, reason))?;
+    let numbers =
+        parse_labels(&read(labels)?).map_err(|reason| Error::malformed(labels, reason))?;
+    if pixels.len() != numbers.len() {
+        let reason = format!("{} images but {} labels", pixels.len(), numbers.len());
+        return Err(Error::malformed(images, reason));
+    }
+    Ok(Split { images: pixels, labels: numbers })
+}
+
+/// The bytes themselves, or what a gzip file holds.
+pub(crate) fn inflate(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut plain = Vec::new();
+    flate2::read::MultiGzDecoder::new(bytes.as_slice())
+        .take(LARGEST)
+        .read_to_end(&mut plain)
+        .map_err(|error| format!("not a whole gzip file: {error}"))?;
+    if plain.len() as u64 == LARGEST {
+        return Err("more than 8 GiB unpacked".into());
+    }
+    Ok(plain)
+}
+
+/// The header's numbers after the magic one, and where the data start.
+fn header(bytes: &[u8], dimensions: usize) -> Result<Vec<usize>, String> {
+    let numbers: Vec<usize> = bytes
+        .get(4..4 + 4 * dimensions)
+        .ok_or("too short for its header")?
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|number| u32::from_be_bytes(*number) as usize)
+        .collect();
+    let expected = numbers
+        .iter()
+        .try_fold(1_usize, |product, number| product.checked_mul(*number))
+        .and_then(|body| body.checked_add(4 + 4 * dimensions))
+        .ok_or("its header asks for more than fits the memory")?;
+    if bytes.len() != expected {
+        return Err(format!("{} bytes where its header asks for {expected}", bytes.len()));
+    }
+    Ok(numbers)
+}
+
+fn magic(bytes: &[u8]) -> Result<u32, String> {
+    let first = bytes.first_chunk().ok_or("too short for an IDX file")?;
+    Ok(u32::from_be_bytes(*first))
+}
+
+/// An IDX file of bytes `[N, H, W]`, or `[N, H, W, C]`.
+pub(crate) fn parse_images(mut bytes: Vec<u8>) -> Result<Images, String> {
+    let (dimensions, colour) = match magic(&bytes)? {
+        IMAGES => (3, false),
+        COLOUR_IMAGES => (4, true),
+        other => return Err(format!("not an IDX file of images: it starts with {other:#010x}")),
+    };
+    let numbers = header(&bytes, dimensions)?;
+    let channels = if colour { numbers[3] } else { 1 };
+    if !matches!(channels, 1 | 3) || numbers[1] == 0 || numbers[2] == 0 {
+        return Err(format!("images of the shape {:?}", &numbers[1..]));
+    }
+    let pixels = bytes.split_off(4 + 4 * dimensions);
+    Ok(Images::same(channels, (numbers[1], numbers[2]), pixels))
+}
+
+/// An IDX file of bytes `[N]`.
+pub(crate) fn parse_labels(bytes: &[u8]) -> Result<Vec<u32>, String> {
+    match magic(bytes)? {
+        LABELS => {
+            header(bytes, 1)?;
+            Ok(bytes[8..].iter().map(|label| u32::from(*label)).collect())
+        }
+        other => Err(format!("not an IDX file of labels: it starts with {other:#010x}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn images(count: u8) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 1, 0, 0, 0, 2];
+        bytes.extend((0..2 * count).collect::<Vec<u8>>());
+        bytes
+    }
+
+    fn labels(labels: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 8, 1, 0, 0, 0, u8::try_from(labels.len()).unwrap()];
+        bytes.extend(labels);
+        bytes
+    }
+
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn folder(files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn pairs_are_found_plain_or_gzipped() {
+        let folder = folder(&[
+            ("train-images-idx3-ubyte.gz", gzipped(&images(3))),
+            ("train-labels-idx1-ubyte", labels(&[2, 0, 1])),
+            ("t10k-images-idx3-ubyte", images(1)),
+            ("t10k-labels-idx1-ubyte.gz", gzipped(&labels(&[1]))),
+            ("readme.txt", b"hello".to_vec()),
+        ]);
+        let found = read_folder(folder.path()).unwrap();
+        assert_eq!(found.classes, ["0", "1", "2"]);
+        assert_eq!(found.splits.len(), 2);
+        assert_eq!(found.splits["train"].labels, [2, 0, 1]);
+        assert_eq!(found.splits["train"].images.size(), Some((1, 2)));
+        assert_eq!(found.splits["test"].images.pixels, [0, 1]);
+    }
+
+    #[test]
+    fn damage_is_an_error_that_names_the_file() {
+        let error =
+            |files: &[(&str, Vec<u8>)]| read_folder(folder(files).path()).unwrap_err().to_string();
+        let (name, other) = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
+        let cut = images(2)[..17].to_vec();
+        let message = error(&[(name, cut), (other, labels(&[0, 1]))]);
+        assert!(message.contains(name) && message.contains("17 bytes"), "{message}");
+        let message = error(&[(name, images(2)), (other, labels(&[0]))]);
+        assert!(message.contains("2 images but 1 labels"), "{message}");
+        let message = error(&[(name, images(2))]);
+        assert!(message.contains("label file is missing"), "{message}");
+        let message = error(&[(name, labels(&[0, 1])), (other, labels(&[0, 1]))]);
+        assert!(message.contains("0x00000801"), "{message}");
+        let mut broken = gzipped(&images(2));
+        broken.truncate(broken.len() - 9);
+        let message = error(&[(name, broken), (other, labels(&[0, 1]))]);
+        assert!(message.contains("gzip"), "{message}");
+        assert!(error(&[("notes.txt", vec![])]).contains("no IDX files"));
+    }
+
+    #[test]
+    fn a_header_that_asks_for_too_much_is_an_error() {
+        let mut bytes = vec![0, 0, 8, 3];
+        bytes.extend([0xff; 12]);
+        assert!(parse_images(bytes).is_err());
+        assert!(parse_images(vec![0, 0, 8]).is_err());
+    }
+}

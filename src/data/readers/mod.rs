@@ -1,0 +1,184 @@
+//! Reads data sets from the formats of others.
+//!
+//! A reader gets a folder that is already here and unpacked; it never fetches anything.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::dataset::{Dataset, Split};
+use super::error::Error;
+
+mod decode;
+pub mod idx;
+pub mod image_folder;
+pub mod image_list;
+pub mod tensors;
+
+/// A format that [`Format::read`] understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// MNIST's.
+    Idx,
+    /// A folder for each class, below a folder for each split.
+    ImageFolder,
+    /// Image files with a text file that gives the label of each.
+    ImageList,
+    /// Tensors `images` and `labels`.
+    Safetensors,
+}
+
+/// What a reader found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// The splits.
+    pub splits: IndexMap<String, Split>,
+}
+
+impl Format {
+    /// The words of `format = ...`, in the order of the variants.
+    pub const WORDS: &'static [&'static str] =
+        &["idx", "image-folder", "image-list", "safetensors"];
+
+    /// The format called `word`.
+    pub fn named(word: &str) -> Option<Self> {
+        let all = [Self::Idx, Self::ImageFolder, Self::ImageList, Self::Safetensors];
+        Self::WORDS.iter().position(|known| *known == word).map(|at| all[at])
+    }
+
+    /// The word of `format = ...`.
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+
+    /// Reads what is at `path`: a folder, or one file for the formats that need no more. Splits
+    /// come in the order train, valid, test; data sets of our own keep their normalisation and
+    /// provenance.
+    ///
+    /// # Errors
+    /// When it does not hold what it should, or the user asked to stop.
+    pub fn read(self, path: &Path, watch: &super::Watch) -> Result<Dataset, Error> {
+        let mut set = match self {
+            Self::Idx => idx::read_folder(path)?.into_dataset(),
+            Self::ImageFolder => image_folder::read(&unwrapped(path)?, watch)?.into_dataset(),
+            Self::ImageList => image_list::read(path, watch)?.into_dataset(),
+            Self::Safetensors => tensors::read(path)?,
+        };
+        let place = |name: &str| ["train", "valid", "test"].iter().position(|known| *known == name);
+        set.splits.sort_by_cached_key(|name, _| (place(name).unwrap_or(3), name.clone()));
+        set.check().map_err(|reason| Error::malformed(path, reason))?;
+        Ok(set)
+    }
+}
+
+impl Found {
+    /// Classes `0`, `1`, ... up to the largest label.
+    fn with_numbered_classes(splits: IndexMap<String, Split>) -> Self {
+        let largest = splits.values().flat_map(|split| &split.labels).max();
+        let classes = largest.map_or(0, |largest| largest + 1);
+        Self { classes: (0..classes).map(|class| class.to_string()).collect(), splits }
+    }
+
+    fn into_dataset(self) -> Dataset {
+        let channels = self.splits.values().next().map_or(1, |split| split.images.channels);
+        Dataset::plain(self.classes, channels, self.splits, Vec::new())
+    }
+}
+
+/// The split that a word in a file or folder name stands for.
+fn split_word(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    if name.contains("train") {
+        Some("train")
+    } else if name.contains("val") {
+        Some("valid")
+    } else if name.contains("test") || name.contains("t10k") {
+        Some("test")
+    } else {
+        None
+    }
+}
+
+/// What is directly in a folder, sorted by name; hidden files do not count.
+pub(crate) fn visible_entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| Error::io(folder, error))? {
+        let path = entry.map_err(|error| Error::io(folder, error))?.path();
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX");
+        if !hidden {
+            entries.push(path);
+        }
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// Folders deeper than this are not looked into: a link that leads back up would never end.
+const DEEPEST: usize = 16;
+
+/// Every file below a folder, sorted by path; hidden ones do not count.
+pub(crate) fn visible_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+        if depth > DEEPEST {
+            let reason = format!("more than {DEEPEST} folders deep");
+            return Err(Error::malformed(folder, reason));
+        }
+        for path in visible_entries(folder)? {
+            if path.is_dir() { walk(&path, depth + 1, files)? } else { files.push(path) }
+        }
+        Ok(())
+    }
+    let mut files = Vec::new();
+    walk(folder, 0, &mut files)?;
+    Ok(files)
+}
+
+/// The folder itself, or the one inside it when an archive wrapped everything in one more.
+fn unwrapped(folder: &Path) -> Result<PathBuf, Error> {
+    let mut folder = folder.to_owned();
+    loop {
+        let entries = visible_entries(&folder)?;
+        let [only] = entries.as_slice() else { return Ok(folder) };
+        let name = only.file_name().unwrap_or_default().to_string_lossy();
+        if !only.is_dir() || image_folder::split_folder(&name).is_some() {
+            return Ok(folder);
+        }
+        // A folder with nothing but files is a class of its own, not a wrapping.
+        if visible_entries(only)?.iter().all(|entry| entry.is_file()) {
+            return Ok(folder);
+        }
+        folder.clone_from(only);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_names_its_format() {
+        for word in Format::WORDS {
+            assert_eq!(Format::named(word).unwrap().word(), *word);
+        }
+        assert_eq!(Format::named("parquet"), None);
+    }
+
+    #[test]
+    fn hidden_files_are_not_seen_and_the_rest_comes_sorted() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.png", ".DS_Store", "a.png", "__MACOSX"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let names: Vec<PathBuf> = visible_entries(folder.path())
+            .unwrap()
+            .iter()
+            .map(|path| path.file_name().unwrap().into())
+            .collect();
+        assert_eq!(names, [PathBuf::from("a.png"), PathBuf::from("b.png")]);
+    }
+}

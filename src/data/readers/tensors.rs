@@ -1,0 +1,91 @@
+//! Safetensors files with the tensors `images` and `labels`, and data sets of our own.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::{Found, split_word, visible_files};
+use crate::data::dataset::Dataset;
+use crate::data::disk;
+use crate::data::error::Error;
+
+/// Reads a folder with `dataset.json`, a folder of `<split>.safetensors`, or one such file.
+///
+/// # Errors
+/// When a file does not hold what it should.
+pub fn read(path: &Path) -> Result<Dataset, Error> {
+    if path.is_file() {
+        return read_files(&[path.to_owned()]);
+    }
+    let files = visible_files(path)?;
+    if let Some(description) = files.iter().find(|file| file.ends_with(disk::DESCRIPTION)) {
+        return Dataset::open(description.parent().unwrap_or(path));
+    }
+    let tensors: Vec<_> = files
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == "safetensors"))
+        .collect();
+    if tensors.is_empty() {
+        let message = format!("no .safetensors files in {}", path.display());
+        return Err(Error::rejected(message).advise(
+            "expected train.safetensors, valid.safetensors or test.safetensors, each with the \
+             tensors `images` (u8, [N, H, W, C]) and `labels` (i64, [N])",
+        ));
+    }
+    read_files(&tensors)
+}
+
+fn read_files(files: &[PathBuf]) -> Result<Dataset, Error> {
+    let mut splits = IndexMap::new();
+    for file in files {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = match split_word(&stem) {
+            Some(name) => name,
+            None if files.len() == 1 => "train",
+            None => {
+                return Err(Error::malformed(file, "its name says neither train, valid nor test"));
+            }
+        };
+        if splits.insert(name.to_owned(), disk::read_split(file)?).is_some() {
+            return Err(Error::malformed(file, format!("a second file for the split `{name}`")));
+        }
+    }
+    Ok(Found::with_numbered_classes(splits).into_dataset())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Images, Split};
+
+    fn dataset() -> Dataset {
+        let split = Split { images: Images::same(3, (1, 1), vec![1, 2, 3]), labels: vec![1] };
+        let splits = IndexMap::from([("train".into(), split)]);
+        Dataset::plain(vec!["cat".into(), "dog".into()], 3, splits, Vec::new())
+    }
+
+    #[test]
+    fn a_data_set_of_ours_comes_back_with_its_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        dataset().save(folder.path()).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), dataset());
+    }
+
+    #[test]
+    fn one_file_is_the_train_split_with_numbered_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        dataset().save(folder.path()).unwrap();
+        let file = folder.path().join("cats.safetensors");
+        std::fs::rename(folder.path().join("train.safetensors"), &file).unwrap();
+        let found = read(&file).unwrap();
+        assert_eq!(found.classes, ["0", "1"]);
+        assert_eq!(found.splits["train"], dataset().splits["train"]);
+    }
+
+    #[test]
+    fn a_folder_without_tensors_says_what_was_expected() {
+        let error = read(tempfile::tempdir().unwrap().path()).unwrap_err();
+        assert!(error.to_string().contains("no .safetensors files"));
+        assert!(error.help()[0].contains("labels"));
+    }
+}

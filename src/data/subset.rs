@@ -1,0 +1,328 @@
+//! Cuts data sets: classes, held-out splits, a few images a class.
+
+use indexmap::IndexMap;
+
+use super::dataset::{Dataset, Split};
+use super::error::Error;
+use super::statistics::grouped;
+use crate::random;
+
+/// How many images to hold out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Amount {
+    /// This many.
+    Count(usize),
+    /// This share of them, above 0 and below 1; at least one image.
+    Fraction(f64),
+}
+
+impl Amount {
+    /// The number of images out of `all`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of a number of images"
+    )]
+    pub fn of(self, all: usize) -> usize {
+        match self {
+            Self::Count(count) => count,
+            Self::Fraction(fraction) => ((all as f64 * fraction).round() as usize).max(1),
+        }
+    }
+}
+
+/// A class by its number or its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// Place in the list of classes, from 0.
+    Number(usize),
+    /// Name.
+    Name(String),
+}
+
+/// Keeps the images of `classes` in every split; the first of them becomes class 0, and so on.
+///
+/// # Errors
+/// When a class is not there, is named twice, or a split has no image of any of them.
+pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), Error> {
+    let mut new_labels = vec![None; dataset.classes.len()];
+    let mut names = Vec::new();
+    for class in classes {
+        let old = find_class(dataset, class)?;
+        if new_labels[old].is_some() {
+            let name = &dataset.classes[old];
+            return Err(Error::rejected(format!("the class `{name}` is named twice")));
+        }
+        new_labels[old] = u32::try_from(names.len()).ok();
+        names.push(dataset.classes[old].clone());
+    }
+    for (name, split) in &mut dataset.splits {
+        let new_label = |at: &usize| new_labels[split.labels[*at] as usize];
+        let kept: Vec<usize> = (0..split.len()).filter(|at| new_label(at).is_some()).collect();
+        if kept.is_empty() {
+            return Err(Error::rejected(format!(
+                "the split `{name}` has no image of the classes {}",
+                names.join(", ")
+            )));
+        }
+        let labels = kept.iter().filter_map(new_label).collect();
+        *split = Split { images: split.images.select(&kept), labels };
+    }
+    dataset.classes = names;
+    Ok(())
+}
+
+fn find_class(dataset: &Dataset, class: &Class) -> Result<usize, Error> {
+    let classes = &dataset.classes;
+    let found = match class {
+        Class::Number(number) => Some(*number).filter(|number| *number < classes.len()),
+        Class::Name(name) => classes.iter().position(|known| known == name),
+    };
+    found.ok_or_else(|| {
+        let wanted = match class {
+            Class::Number(number) => number.to_string(),
+            Class::Name(name) => format!("`{name}`"),
+        };
+        Error::rejected(format!("the data set has no class {wanted}"))
+            .advise(format!("its classes are {}", listed(classes)))
+    })
+}
+
+/// The classes by number and name, not more than fit a line or two.
+fn listed(classes: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut names: Vec<String> =
+        classes
+            .iter()
+            .take(SHOWN)
+            .enumerate()
+            .map(|(number, name)| {
+                if *name == number.to_string() {
+                    name.clone()
+                } else {
+                    format!("{number} `{name}`")
+                }
+            })
+            .collect();
+    if classes.len() > SHOWN {
+        names.push(format!("and {} more", classes.len() - SHOWN));
+    }
+    names.join(", ")
+}
+
+/// Moves images of the split `from` to a new split `name`, right behind it. Images keep their
+/// order. Stratified, each class gives in proportion, the last places going to the largest
+/// remainders.
+///
+/// # Errors
+/// When `name` is taken, or too few images are there.
+pub fn hold_out(
+    dataset: &mut Dataset,
+    from: &str,
+    name: &str,
+    amount: Amount,
+    stratified: bool,
+    seed: u64,
+) -> Result<(), Error> {
+    let split = dataset.split(from)?;
+    if dataset.splits.contains_key(name) {
+        return Err(Error::rejected(format!("the data set has a split `{name}` already"))
+            .advise("give the held-out images another `name`"));
+    }
+    let (all, wanted) = (split.len(), amount.of(split.len()));
+    if wanted >= all {
+        return Err(Error::rejected(format!(
+            "cannot hold out {} of the {} images of `{from}`",
+            grouped(wanted),
+            grouped(all)
+        ))
+        .advise("leave at least one image to train on"));
+    }
+    let held: Vec<bool> = if stratified {
+        let counts = split.class_counts(dataset.classes.len());
+        let quotas = quotas(&counts, wanted);
+        if let Some(class) =
+            (0..counts.len()).find(|at| counts[*at] > 0 && quotas[*at] == counts[*at])
+        {
+            return Err(Error::rejected(format!(
+                "holding out {} images would take all {} of class `{}`",
+                grouped(wanted),
+                counts[class],
+                dataset.classes[class]
+            ))
+            .advise("hold out fewer, or write `stratified = false`"));
+        }
+        let chosen = draw(split, &quotas, "hold out", seed);
+        (0..all).map(|at| chosen[at]).collect()
+    } else {
+        let mut order: Vec<usize> = (0..all).collect();
+        random::stream(seed, "hold out", 0, 0).shuffle(&mut order);
+        let mut held = vec![false; all];
+        order[..wanted].iter().for_each(|at| held[*at] = true);
+        held
+    };
+    let (out, kept): (Vec<usize>, Vec<usize>) = (0..all).partition(|at| held[*at]);
+    let (out, kept) = (split.select(&out), split.select(&kept));
+    let mut splits = IndexMap::new();
+    for (old, split) in std::mem::take(&mut dataset.splits) {
+        if old == from {
+            splits.insert(old, kept.clone());
+            splits.insert(name.to_owned(), out.clone());
+        } else {
+            splits.insert(old, split);
+        }
+    }
+    dataset.splits = splits;
+    Ok(())
+}
+
+/// Keeps `count` images of each class in the split `from`, drawn at random, in their order.
+///
+/// # Errors
+/// When a class has fewer.
+pub fn keep_per_class(
+    dataset: &mut Dataset,
+    from: &str,
+    count: usize,
+    seed: u64,
+) -> Result<(), Error> {
+    let split = dataset.split(from)?;
+    let counts = split.class_counts(dataset.classes.len());
+    if let Some(class) = counts.iter().position(|there| *there < count) {
+        return Err(Error::rejected(format!(
+            "class `{}` has {} images in `{from}`, fewer than `per_class = {count}`",
+            dataset.classes[class], counts[class]
+        ))
+        .advise("keep fewer a class, or leave that class out with `classes`"));
+    }
+    let chosen = draw(split, &vec![count; counts.len()], "per class", seed);
+    let kept: Vec<usize> = (0..split.len()).filter(|at| chosen[*at]).collect();
+    let split = split.select(&kept);
+    dataset.splits.insert(from.to_owned(), split);
+    Ok(())
+}
+
+/// Draws `quotas[c]` images of each class c.
+fn draw(split: &Split, quotas: &[usize], purpose: &str, seed: u64) -> Vec<bool> {
+    let mut chosen = vec![false; split.len()];
+    for (class, quota) in quotas.iter().enumerate() {
+        let mut members: Vec<usize> =
+            (0..split.len()).filter(|at| split.labels[*at] as usize == class).collect();
+        random::stream(seed, purpose, 0, class as u64).shuffle(&mut members);
+        members[..*quota].iter().for_each(|at| chosen[*at] = true);
+    }
+    chosen
+}
+
+/// Divides `wanted` places in proportion to `counts`: the whole parts first, then one each to the
+/// largest remainders (to the lower class of equal ones).
+fn quotas(counts: &[usize], wanted: usize) -> Vec<usize> {
+    let all: u128 = counts.iter().map(|count| *count as u128).sum();
+    let exact = |count: usize| count as u128 * wanted as u128;
+    let mut quotas: Vec<usize> =
+        counts.iter().map(|count| usize::try_from(exact(*count) / all).expect("a share")).collect();
+    let mut order: Vec<usize> = (0..counts.len()).collect();
+    order.sort_by_key(|class| std::cmp::Reverse(exact(counts[*class]) % all));
+    let left = wanted - quotas.iter().sum::<usize>();
+    order[..left].iter().for_each(|class| quotas[*class] += 1);
+    quotas
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Images;
+
+    /// Image i has the single pixel i.
+    fn set(labels: &[u32]) -> Dataset {
+        let pixels = (0..labels.len()).map(|at| u8::try_from(at).unwrap()).collect();
+        let split = Split { images: Images::same(1, (1, 1), pixels), labels: labels.to_vec() };
+        let splits = IndexMap::from([("train".into(), split.clone()), ("test".into(), split)]);
+        let classes = vec!["ant".into(), "bee".into(), "cat".into()];
+        Dataset::plain(classes, 1, splits, Vec::new())
+    }
+
+    fn many() -> Dataset {
+        set(&(0..100)
+            .map(|at| if at < 50 { 0 } else { 1 + u32::from(at >= 80) })
+            .collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn places_go_by_whole_parts_then_by_largest_remainders() {
+        assert_eq!(quotas(&[50, 30, 20], 10), [5, 3, 2]);
+        assert_eq!(quotas(&[1, 1, 1], 2), [1, 1, 0]);
+        assert_eq!(quotas(&[7, 2, 2], 4), [2, 1, 1]);
+        assert_eq!(quotas(&[5, 0, 5], 3), [2, 0, 1]);
+    }
+
+    #[test]
+    fn held_out_images_are_stratified_and_in_neither_split_twice() {
+        let mut set = many();
+        hold_out(&mut set, "train", "valid", Amount::Fraction(0.1), true, 0).unwrap();
+        assert_eq!(set.splits.keys().collect::<Vec<_>>(), ["train", "valid", "test"]);
+        let (train, valid) = (&set.splits["train"], &set.splits["valid"]);
+        assert_eq!(valid.class_counts(3), [5, 3, 2]);
+        assert_eq!(train.class_counts(3), [45, 27, 18]);
+        let mut all = [&train.images.pixels[..], &valid.images.pixels[..]].concat();
+        assert!(train.images.pixels.is_sorted() && valid.images.pixels.is_sorted());
+        all.sort_unstable();
+        assert_eq!(all, (0..100).collect::<Vec<u8>>());
+        assert_eq!(set.splits["test"], many().splits["test"]);
+    }
+
+    #[test]
+    fn the_seed_decides_who_is_held_out() {
+        let held = |seed, stratified| {
+            let mut set = many();
+            hold_out(&mut set, "train", "valid", Amount::Count(10), stratified, seed).unwrap();
+            set.splits["valid"].images.pixels.clone()
+        };
+        for stratified in [false, true] {
+            assert_eq!(held(0, stratified), held(0, stratified));
+            assert_ne!(held(0, stratified), held(1, stratified));
+            assert_eq!(held(0, stratified).len(), 10);
+        }
+    }
+
+    #[test]
+    fn nothing_is_held_out_that_is_not_there_to_give() {
+        let hold = |name: &str, amount| hold_out(&mut many(), "train", name, amount, true, 0);
+        let message = |result: Result<(), Error>| result.unwrap_err().to_string();
+        assert!(message(hold("test", Amount::Count(5))).contains("`test` already"));
+        assert!(message(hold("valid", Amount::Count(100))).contains("cannot hold out 100"));
+        assert!(message(hold("valid", Amount::Count(98))).contains("would take all"));
+    }
+
+    #[test]
+    fn a_few_images_a_class_stay() {
+        let mut few = many();
+        keep_per_class(&mut few, "train", 4, 0).unwrap();
+        assert_eq!(few.splits["train"].class_counts(3), [4, 4, 4]);
+        assert_eq!(few.splits["test"].len(), 100);
+        let error = keep_per_class(&mut many(), "train", 21, 0).unwrap_err().to_string();
+        assert!(error.contains("class `cat` has 20 images"), "{error}");
+    }
+
+    #[test]
+    fn chosen_classes_are_numbered_anew_in_the_order_given() {
+        let mut chosen = set(&[0, 1, 2, 1]);
+        keep_classes(&mut chosen, &[Class::Name("cat".into()), Class::Number(1)]).unwrap();
+        assert_eq!(chosen.classes, ["cat", "bee"]);
+        assert_eq!(chosen.splits["train"].labels, [1, 0, 1]);
+        assert_eq!(chosen.splits["train"].images.pixels, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_class_that_is_not_there_is_an_error_that_lists_those_that_are() {
+        let error = keep_classes(&mut many(), &[Class::Name("bea".into())]).unwrap_err();
+        assert_eq!(error.to_string(), "the data set has no class `bea`");
+        assert_eq!(error.help(), ["its classes are 0 `ant`, 1 `bee`, 2 `cat`"]);
+        assert!(keep_classes(&mut many(), &[Class::Number(3)]).is_err());
+        let twice = [Class::Number(1), Class::Name("bee".into())];
+        assert!(keep_classes(&mut many(), &twice).is_err());
+        let absent = keep_classes(&mut set(&[0, 0]), &[Class::Number(2)]).unwrap_err();
+        assert!(absent.to_string().contains("no image of the classes cat"));
+    }
+}

@@ -1,0 +1,247 @@
+//! `download`: a data set known by name, or one of the user's own from a file or an address.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+};
+use crate::config::{Diagnostic, Keys};
+use crate::data::catalog::{self, Content, Entry};
+use crate::data::fetch::Fetcher;
+use crate::data::readers::Format;
+use crate::data::{Dataset, Error, Provenance, Watch, checksum, unpack};
+
+pub(super) const KIND: Kind = Kind {
+    name: "download",
+    about: "get a data set by name, or your own from a file or an address",
+    parse,
+};
+
+#[derive(Debug)]
+enum Download {
+    Known(&'static Entry),
+    Custom { source: Source, format: Format },
+}
+
+#[derive(Debug)]
+enum Source {
+    /// As written after `file:`; its checksum, if given.
+    File { path: String, sha256: Option<String> },
+    /// An address, and what must come from it.
+    Web { url: String, sha256: String },
+}
+
+fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+    let span = keys.span();
+    match (keys.has("dataset"), keys.has("source")) {
+        (true, false) => {
+            let name = keys.choice("dataset", catalog::NAMES).required();
+            for key in ["sha256", "format"] {
+                if let Some(node) = keys.node(key) {
+                    keys.problem(Diagnostic::at(
+                        node.span,
+                        format!("`{key}` has no meaning with `dataset`"),
+                        "a data set known by name brings its own",
+                    ));
+                }
+            }
+            let entry = catalog::find(name?)?;
+            Some(Box::new(Download::Known(entry)))
+        }
+        (false, true) => custom(keys),
+        (both, _) => {
+            // Noted as known, so that they are not reported a second time.
+            for key in ["dataset", "source", "sha256", "format"] {
+                keys.node(key);
+            }
+            let message = if both {
+                "`dataset` and `source` exclude each other"
+            } else {
+                "missing key `dataset` or `source`"
+            };
+            let names: Vec<String> =
+                catalog::NAMES.iter().map(|name| format!("\"{name}\"")).collect();
+            keys.problem(
+                Diagnostic::at(span, message, "in this table")
+                    .help(format!("`dataset` is one of {}", names.join(", ")))
+                    .help("`source = \"file:PATH\"` with `format` takes your own images"),
+            );
+            None
+        }
+    }
+}
+
+fn custom(keys: &mut Keys) -> Option<Box<dyn Stage>> {
+    let span = keys.span();
+    let source = keys
+        .string("source")
+        .such_that("\"file:PATH\", or an address starting with https:// or http://", |source| {
+            let long =
+                |start: &str| source.strip_prefix(start).is_some_and(|rest| !rest.is_empty());
+            long("file:") || long("https://") || long("http://")
+        })
+        .required();
+    let sha256 = keys
+        .string("sha256")
+        .such_that("64 hexadecimal digits", |sum| {
+            sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit())
+        })
+        .optional();
+    let format = keys.choice("format", Format::WORDS).required();
+    let (source, sha256) = (source?, sha256?.map(|sum| sum.to_lowercase()));
+    let source = match (source.strip_prefix("file:"), sha256) {
+        (Some(path), sha256) => {
+            // file:///home/me is the long form of file:/home/me.
+            let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
+            Source::File { path: path.to_owned(), sha256 }
+        }
+        (None, Some(sha256)) => Source::Web { url: source, sha256 },
+        (None, None) => {
+            keys.problem(
+                Diagnostic::at(span, "missing key `sha256`", "in this table").help(
+                    "a download must be checked: add `sha256 = \"...\"`, from `sha256sum FILE`",
+                ),
+            );
+            return None;
+        }
+    };
+    Some(Box::new(Download::Custom { source, format: Format::named(format?)? }))
+}
+
+impl Stage for Download {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    /// What the settings do not say: the contents of a file or folder without `sha256`.
+    fn external(&self) -> Result<Option<String>, Failure> {
+        match self {
+            Self::Custom { source: Source::File { path, sha256: None }, .. } => {
+                Ok(Some(checksum::of_tree(&find(path)?)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn describe(&self, _: &Described) -> Result<Product, Vec<Problem>> {
+        let Self::Known(entry) = self else {
+            return Ok(Product::Dataset(DatasetShape::unknown()));
+        };
+        let splits = entry.splits.iter().map(|(name, count)| ((*name).to_owned(), *count));
+        Ok(Product::Dataset(DatasetShape {
+            splits: Some(splits.collect()),
+            channels: Some(entry.channels),
+            size: entry.size,
+            classes: Some(entry.classes.len()),
+        }))
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let set = match self {
+            Self::Known(entry) => known(entry, context)?,
+            Self::Custom { source, format } => own(source, *format, context)?,
+        };
+        Outcome::of_dataset(&set, context)
+    }
+}
+
+fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
+    let watch = context.watch();
+    let fetcher = Fetcher { folder: context.downloads, offline: context.offline, watch };
+    let mut set = match &entry.content {
+        Content::BuiltIn(make) => make()?,
+        Content::Files { files, sources, format } => {
+            let folder = fetcher.files(entry.name, files, sources, *format)?;
+            format.read(&folder, &watch)?
+        }
+        Content::Archive { name, sources, format } => {
+            let archive = fetcher.archive(entry.name, name, sources, *format)?;
+            read(&archive, *format, context.downloads, &watch)?
+        }
+    };
+    entry.check(&set)?;
+    set.classes = entry.class_names();
+    set.provenance = vec![entry.provenance()];
+    Ok(set)
+}
+
+fn own(source: &Source, format: Format, context: &Context) -> Result<Dataset, Failure> {
+    let watch = context.watch();
+    let (path, origin) = match source {
+        Source::File { path, sha256 } => {
+            let found = find(path)?;
+            if let Some(sha256) = sha256 {
+                verify(&found, sha256)?;
+            }
+            (found, format!("file:{path}"))
+        }
+        Source::Web { url, sha256 } => {
+            let fetcher = Fetcher { folder: context.downloads, offline: context.offline, watch };
+            (fetcher.url(url, sha256)?, url.clone())
+        }
+    };
+    let mut set = read(&path, format, context.downloads, &watch)?;
+    if set.provenance.is_empty() {
+        set.provenance.push(Provenance {
+            title: origin.clone(),
+            licence: String::new(),
+            citation: String::new(),
+            source: origin,
+        });
+    }
+    Ok(set)
+}
+
+/// The absolute path of a `file:` source that exists.
+fn find(path: &str) -> Result<PathBuf, Failure> {
+    let absolute = std::path::absolute(path)
+        .map_err(|error| Failure::new(format!("`source = \"file:{path}\"`: {error}")))?;
+    if absolute.exists() {
+        return Ok(absolute);
+    }
+    Err(Failure::new(format!("`source = \"file:{path}\"`: there is no {}", absolute.display()))
+        .help("a path that does not start with / is taken from the current directory"))
+}
+
+fn verify(path: &Path, sha256: &str) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Err(Failure::new(format!(
+            "`sha256` is of a file, but {} is a folder",
+            path.display()
+        ))
+        .help("leave `sha256` out: changes to the folder's files are noticed anyway"));
+    }
+    let io = |error| Failure::from(Error::io(path, error));
+    let found = checksum::of_reader(std::fs::File::open(path).map_err(io)?).map_err(io)?;
+    if found == *sha256 {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{}: its sha256 is {found}, not {sha256}", path.display()))
+        .help("look whether it is the right file, whole; or correct `sha256`"))
+}
+
+/// Reads a folder, an archive, or a file that a format takes as it is.
+fn read(path: &Path, format: Format, scratch: &Path, watch: &Watch) -> Result<Dataset, Error> {
+    if path.is_dir() {
+        return format.read(path, watch);
+    }
+    if unpack::kind(path)?.is_none() {
+        return match format {
+            Format::Safetensors | Format::ImageList => format.read(path, watch),
+            Format::Idx | Format::ImageFolder => Err(Error::malformed(
+                path,
+                "neither a folder nor an archive (.tar.gz, .tgz, .tar, .zip)",
+            )),
+        };
+    }
+    std::fs::create_dir_all(scratch).map_err(|error| Error::io(scratch, error))?;
+    let folder = tempfile::tempdir_in(scratch).map_err(|error| Error::io(scratch, error))?;
+    unpack::unpack(path, folder.path(), unpack::Limits::default(), watch)?;
+    format.read(folder.path(), watch).map_err(|error| {
+        error.with_path_replaced(&folder.path().display().to_string(), &path.display().to_string())
+    })
+}

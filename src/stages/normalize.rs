@@ -1,0 +1,236 @@
+//! `normalize`: size, channels, and the mean and deviation that batches are made with.
+//!
+//! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made.
+
+use super::{
+    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+};
+use crate::config::node::{Node, Value};
+use crate::config::{Diagnostic, Keys, Wants};
+use crate::data::convert::to_channels;
+use crate::data::resize::resize;
+use crate::data::statistics::{Moments, moments};
+use crate::data::{Dataset, Error};
+use crate::progress::Unit;
+
+pub(super) const KIND: Kind = Kind {
+    name: "normalize",
+    about: "set the size, the channels, and mean and deviation of batches",
+    parse,
+};
+
+#[derive(Debug)]
+struct Normalize {
+    resize: Option<(usize, usize)>,
+    channels: Option<usize>,
+    mean: PerChannel,
+    std: PerChannel,
+}
+
+/// A number for each channel.
+#[derive(Debug, Clone, PartialEq)]
+enum PerChannel {
+    /// One for all.
+    All(f32),
+    /// One each.
+    Each(Vec<f32>),
+    /// That of the train split.
+    Auto,
+}
+
+const LARGEST: usize = 16_384;
+
+fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+    let input = keys.reference("input", Wants::Dataset);
+    let resize = size(keys);
+    let channels = keys
+        .count("channels", 1..=3)
+        .such_that("1 or 3", |channels| matches!(channels, 1 | 3))
+        .optional();
+    let mean = per_channel(keys, "mean", 0.0, "finite", |_| true);
+    let std = per_channel(keys, "std", 1.0, "finite and above 0", |value| value > 0.0);
+    input?;
+    Some(Box::new(Normalize { resize: resize?, channels: channels?, mean: mean?, std: std? }))
+}
+
+/// `resize = 32` or `resize = [32, 48]`, height and width.
+fn size(keys: &mut Keys) -> Option<Option<(usize, usize)>> {
+    let Some(node) = keys.node("resize") else { return Some(None) };
+    let length = |node: &Node| match node.value {
+        Value::Integer(length) => {
+            usize::try_from(length).ok().filter(|length| (1..=LARGEST).contains(length))
+        }
+        _ => None,
+    };
+    let size = match &node.value {
+        Value::Array(items) => match items.as_slice() {
+            [height, width] => length(height).zip(length(width)),
+            _ => None,
+        },
+        _ => length(node).map(|length| (length, length)),
+    };
+    if size.is_none() {
+        keys.problem(
+            Diagnostic::at(
+                node.span,
+                format!("`resize` must be a height and a width from 1 to {LARGEST} pixels"),
+                format!("found {}", node.to_toml()),
+            )
+            .help("write `resize = [32, 32]`, or `resize = 32` for the same"),
+        );
+        return None;
+    }
+    keys.record("resize", node.to_toml());
+    Some(size)
+}
+
+/// `mean = 0.5`, `mean = [0.5, 0.5, 0.5]` or `mean = "auto"`.
+fn per_channel(
+    keys: &mut Keys,
+    key: &'static str,
+    default: f32,
+    demand: &str,
+    holds: fn(f32) -> bool,
+) -> Option<PerChannel> {
+    let Some(node) = keys.node(key) else {
+        keys.record(key, f64::from(default));
+        return Some(PerChannel::All(default));
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "batches are 32-bit"
+    )]
+    let number = |node: &Node| {
+        let number = match node.value {
+            Value::Float(number) => number as f32,
+            Value::Integer(number) => number as f32,
+            _ => return None,
+        };
+        (number.is_finite() && holds(number)).then_some(number)
+    };
+    let value = match &node.value {
+        Value::String(word) if word == "auto" => Some(PerChannel::Auto),
+        Value::Array(items) if matches!(items.len(), 1 | 3) => {
+            items.iter().map(number).collect::<Option<_>>().map(PerChannel::Each)
+        }
+        _ => number(node).map(PerChannel::All),
+    };
+    if value.is_none() {
+        keys.problem(
+            Diagnostic::at(
+                node.span,
+                format!("`{key}` must be \"auto\", or a number for each channel, {demand}"),
+                format!("found {}", node.to_toml()),
+            )
+            .help(format!("write `{key} = [0.5, 0.5, 0.5]` for three channels, [0.5] for one")),
+        );
+        return None;
+    }
+    keys.record(key, node.to_toml());
+    value
+}
+
+impl PerChannel {
+    fn resolve(
+        &self,
+        channels: usize,
+        auto: impl FnOnce() -> Result<Vec<f32>, Error>,
+    ) -> Result<Vec<f32>, Error> {
+        match self {
+            Self::All(value) => Ok(vec![*value; channels]),
+            Self::Each(values) if values.len() == channels => Ok(values.clone()),
+            Self::Each(values) => Err(Error::rejected(mismatch(values.len(), channels))),
+            Self::Auto => auto(),
+        }
+    }
+}
+
+fn mismatch(given: usize, channels: usize) -> String {
+    let plural = if given == 1 { "number" } else { "numbers" };
+    format!("{given} {plural} for images of {channels} channels")
+}
+
+/// Mean and deviation of the train split, for `"auto"`.
+fn of_train(set: &Dataset) -> Result<Vec<Moments>, Error> {
+    set.split("train").map(moments).map_err(|_| {
+        Error::rejected("\"auto\" takes mean and std from the split `train`, which is not there")
+            .advise("give the numbers: `mean = [0.5]`, `std = [0.5]`")
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
+fn auto_mean(set: &Dataset) -> Result<Vec<f32>, Error> {
+    Ok(of_train(set)?.iter().map(|moments| moments.mean as f32).collect())
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
+fn auto_std(set: &Dataset) -> Result<Vec<f32>, Error> {
+    let moments = of_train(set)?;
+    if let Some(channel) = moments.iter().position(|moments| moments.std == 0.0) {
+        return Err(Error::rejected(format!(
+            "\"auto\" cannot divide by the std of channel {channel}: all its pixels in `train` are \
+             alike"
+        ))
+        .advise("give the numbers: `std = [0.5]`"));
+    }
+    Ok(moments.iter().map(|moments| moments.std as f32).collect())
+}
+
+impl Stage for Normalize {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        let input = inputs.dataset("input");
+        let channels = self.channels.or(input.channels);
+        let mut problems = Vec::new();
+        for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
+            match (values, channels, &input.splits) {
+                (PerChannel::Each(values), Some(channels), _) if values.len() != channels => {
+                    problems.push(Problem::at(key, mismatch(values.len(), channels)));
+                }
+                (PerChannel::Auto, _, Some(splits)) if !splits.contains_key("train") => {
+                    let message = "\"auto\" is taken from the split `train`, which is not there";
+                    problems.push(Problem::at(key, message));
+                }
+                _ => {}
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Product::Dataset(DatasetShape { channels, size: self.resize.or(input.size), ..input }))
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let mut set = context.dataset("input")?;
+        if let Some(size) = self.resize {
+            let total: usize = set.splits.values().map(crate::data::Split::len).sum();
+            context.progress.begin("resize", Some(total as u64), Unit::Images);
+            for split in set.splits.values_mut() {
+                split.images = resize(&split.images, size, &context.watch())?;
+            }
+        } else if let Some(name) =
+            set.splits.iter().find(|(_, split)| split.images.size().is_none()).map(|(name, _)| name)
+        {
+            return Err(Failure::new(format!("the images of `{name}` differ in size"))
+                .help("add `resize = [height, width]` to make them alike"));
+        }
+        if let Some(channels) = self.channels {
+            for split in set.splits.values_mut() {
+                split.images = to_channels(&split.images, channels);
+            }
+        }
+        let channels = self.channels.unwrap_or(set.channels());
+        let mean = self.mean.resolve(channels, || auto_mean(&set))?;
+        let std = self.std.resolve(channels, || auto_std(&set))?;
+        let set = Dataset { mean, std, ..set };
+        Outcome::of_dataset(&set, context)
+    }
+}

@@ -1,0 +1,242 @@
+//! `split`: holds out images, keeps a few a class, or keeps some of the classes.
+
+use indexmap::IndexMap;
+
+use super::{
+    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+};
+use crate::config::diagnostic::suggest;
+use crate::config::node::{Node, Value};
+use crate::config::{Diagnostic, Keys, Wants};
+use crate::data::subset::{Amount, Class, hold_out, keep_classes, keep_per_class};
+
+pub(super) const KIND: Kind = Kind {
+    name: "split",
+    about: "hold out images, keep a few a class, or keep some of the classes",
+    parse,
+};
+
+/// Applied in the order classes, holdout, per_class.
+#[derive(Debug)]
+struct SplitStage {
+    from: String,
+    classes: Option<Vec<Class>>,
+    holdout: Option<HoldOut>,
+    per_class: Option<usize>,
+    seed: u64,
+}
+
+#[derive(Debug)]
+struct HoldOut {
+    amount: Amount,
+    name: String,
+    stratified: bool,
+}
+
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+    let input = keys.reference("input", Wants::Dataset);
+    let from = keys.string("from").or("train");
+    let classes = classes(keys);
+    let holdout = hold_out_keys(keys);
+    let per_class = keys.count("per_class", 1..=usize::MAX).optional();
+    let seed = defaults.seed(keys);
+    if !["classes", "holdout", "per_class"].iter().any(|key| keys.has(key)) {
+        let span = keys.span();
+        keys.problem(
+            Diagnostic::at(span, "this stage would change nothing", "in this table")
+                .help("add `holdout = 0.1`, `per_class = 10` or `classes = [0, 1]`"),
+        );
+        return None;
+    }
+    input?;
+    Some(Box::new(SplitStage {
+        from: from?,
+        classes: classes?,
+        holdout: holdout?,
+        per_class: per_class?,
+        seed: seed?,
+    }))
+}
+
+/// `classes = [0, 1, "cat"]`.
+fn classes(keys: &mut Keys) -> Option<Option<Vec<Class>>> {
+    let Some(node) = keys.node("classes") else { return Some(None) };
+    let class = |item: &Node| match &item.value {
+        Value::Integer(number) => usize::try_from(*number).ok().map(Class::Number),
+        Value::String(name) => Some(Class::Name(name.clone())),
+        _ => None,
+    };
+    let classes = match &node.value {
+        Value::Array(items) if !items.is_empty() => items.iter().map(class).collect(),
+        _ => None,
+    };
+    let Some(classes) = classes else {
+        keys.problem(Diagnostic::at(
+            node.span,
+            "`classes` must be an array of class numbers (from 0) or names, at least one",
+            format!("found {}", node.to_toml()),
+        ));
+        return None;
+    };
+    keys.record("classes", node.to_toml());
+    Some(Some(classes))
+}
+
+/// `holdout`, and what only counts with it.
+fn hold_out_keys(keys: &mut Keys) -> Option<Option<HoldOut>> {
+    let Some(node) = keys.node("holdout") else {
+        for key in ["name", "stratified"] {
+            if let Some(node) = keys.node(key) {
+                keys.problem(
+                    Diagnostic::at(
+                        node.span,
+                        format!("`{key}` has no meaning without `holdout`"),
+                        "nothing is held out",
+                    )
+                    .help("add `holdout = 0.1`"),
+                );
+            }
+        }
+        return Some(None);
+    };
+    let amount = match node.value {
+        Value::Integer(count) => usize::try_from(count).ok().filter(|n| *n > 0).map(Amount::Count),
+        Value::Float(part) => (part > 0.0 && part < 1.0).then_some(Amount::Fraction(part)),
+        _ => None,
+    };
+    if amount.is_none() {
+        keys.problem(Diagnostic::at(
+            node.span,
+            "`holdout` must be a number of images (1 or more) or a fraction above 0 and below 1",
+            format!("found {}", node.to_toml()),
+        ));
+    } else {
+        keys.record("holdout", node.to_toml());
+    }
+    let name = keys
+        .string("name")
+        .such_that("letters, digits, `-` and `_`", |name| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            !name.is_empty() && name.chars().all(plain)
+        })
+        .or("valid");
+    let stratified = keys.boolean("stratified").or(true);
+    Some(Some(HoldOut { amount: amount?, name: name?, stratified: stratified? }))
+}
+
+impl SplitStage {
+    fn splits_after(
+        &self,
+        splits: &IndexMap<String, Option<usize>>,
+        classes: Option<usize>,
+    ) -> IndexMap<String, Option<usize>> {
+        let mut after = IndexMap::new();
+        for (name, count) in splits {
+            // How many images the classes leave is known once they were counted.
+            let mut count = count.filter(|_| self.classes.is_none());
+            let mut held = None;
+            if *name == self.from {
+                if let Some(hold_out) = &self.holdout {
+                    let out = match (hold_out.amount, count) {
+                        (Amount::Count(out), _) => Some(out),
+                        (amount, Some(count)) => Some(amount.of(count)),
+                        (Amount::Fraction(_), None) => None,
+                    };
+                    count = count.zip(out).map(|(count, out)| count.saturating_sub(out));
+                    held = Some((hold_out.name.clone(), out));
+                }
+                if let Some(per_class) = self.per_class {
+                    count = classes.and_then(|classes| classes.checked_mul(per_class));
+                }
+            }
+            after.insert(name.clone(), count);
+            after.extend(held);
+        }
+        after
+    }
+
+    fn problems(&self, input: &DatasetShape) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let (Some(classes), Some(all)) = (&self.classes, input.classes) {
+            for (at, class) in classes.iter().enumerate() {
+                if let Class::Number(number) = class
+                    && *number >= all
+                {
+                    let message = format!("the data set has no class {number}");
+                    problems.push(
+                        Problem::at(format!("classes.{at}"), message)
+                            .help(format!("its classes are 0 to {}", all - 1)),
+                    );
+                }
+            }
+        }
+        let Some(splits) = &input.splits else { return problems };
+        let Some(count) = splits.get(&self.from) else {
+            let mut problem =
+                Problem::at("from", format!("the data set has no split `{}`", self.from));
+            problem.help = suggest(&self.from, splits.keys().map(String::as_str));
+            problems.push(problem);
+            return problems;
+        };
+        let count = count.filter(|_| self.classes.is_none());
+        if let Some(hold_out) = &self.holdout {
+            if splits.contains_key(&hold_out.name) {
+                let message = format!("the data set has a split `{}` already", hold_out.name);
+                let problem = Problem::at("name", message);
+                problems.push(problem.help("give the held-out images another `name`"));
+            }
+            if let Some(count) = count
+                && hold_out.amount.of(count) >= count
+            {
+                let message = format!("`{}` has only {count} images", self.from);
+                problems.push(Problem::at("holdout", message));
+            }
+        }
+        if let (Some(per_class), Some(count), Some(classes)) =
+            (self.per_class, count, input.classes)
+            && per_class.saturating_mul(classes) > count
+        {
+            let message = format!("`{}` has only {count} images of {classes} classes", self.from);
+            problems.push(Problem::at("per_class", message));
+        }
+        problems
+    }
+}
+
+impl Stage for SplitStage {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        let input = inputs.dataset("input");
+        let problems = self.problems(&input);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let classes = self.classes.as_ref().map(Vec::len).or(input.classes);
+        Ok(Product::Dataset(DatasetShape {
+            splits: input.splits.as_ref().map(|splits| self.splits_after(splits, classes)),
+            classes,
+            ..input
+        }))
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let mut set = context.dataset("input")?;
+        if let Some(classes) = &self.classes {
+            keep_classes(&mut set, classes)?;
+        }
+        if let Some(HoldOut { amount, name, stratified }) = &self.holdout {
+            hold_out(&mut set, &self.from, name, *amount, *stratified, self.seed)?;
+        }
+        if let Some(per_class) = self.per_class {
+            keep_per_class(&mut set, &self.from, per_class, self.seed)?;
+        }
+        Outcome::of_dataset(&set, context)
+    }
+}

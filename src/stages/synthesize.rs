@@ -1,0 +1,167 @@
+//! `synthesize`: makes a data set out of another by a recipe.
+
+use super::{
+    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+};
+use crate::config::node::{Table, Value};
+use crate::config::{Diagnostic, Keys, Wants};
+use crate::data::blend::{Backgrounds, blend, share_photographs};
+use crate::data::dead_leaves::DeadLeaves;
+use crate::data::{Dataset, Provenance};
+
+pub(super) const KIND: Kind =
+    Kind { name: "synthesize", about: "make a data set out of another by a recipe", parse };
+
+#[derive(Debug)]
+struct Synthesize {
+    background: Background,
+    seed: u64,
+}
+
+#[derive(Debug)]
+enum Background {
+    Generated(DeadLeaves),
+    /// The data set at the key `background`.
+    Photographs,
+}
+
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+    let recipe = keys.choice("recipe", &["blend"]).required();
+    let input = keys.reference("input", Wants::Dataset);
+    let background = background(keys);
+    let seed = defaults.seed(keys);
+    let (_, _) = (recipe?, input?);
+    Some(Box::new(Synthesize { background: background?, seed: seed? }))
+}
+
+/// `background = { recipe = "dead-leaves", ... }`, the default, or the name of a stage.
+fn background(keys: &mut Keys) -> Option<Background> {
+    const KEY: &str = "background";
+    let span = keys.span();
+    match keys.node(KEY) {
+        None => keys.descend(KEY, &Table::default(), span, dead_leaves),
+        Some(node) => match &node.value {
+            Value::String(_) => {
+                let reference = keys.reference_at(KEY.into(), node, Wants::Dataset)?;
+                keys.record(KEY, reference.stage);
+                Some(Background::Photographs)
+            }
+            Value::Table(table) => keys.descend(KEY, table, node.span, dead_leaves),
+            other => {
+                keys.problem(
+                    Diagnostic::at(
+                        node.span,
+                        "`background` must be the name of a stage or a table",
+                        format!("found {}", other.type_name()),
+                    )
+                    .help("write `background = { recipe = \"dead-leaves\" }`"),
+                );
+                None
+            }
+        },
+    }
+}
+
+fn dead_leaves(keys: &mut Keys) -> Option<Background> {
+    keys.choice("recipe", &["dead-leaves"]).or("dead-leaves")?;
+    let images = keys.count("images", 1..=100_000).or(200_usize);
+    let size = keys.count("size", 1..=4096).or(160_usize);
+    let radius_min = keys.float("radius_min").at_least(0.5).or(2.0);
+    let radius_max = keys.float("radius_max").at_least(0.5).or(80.0);
+    let exponent = keys.float("exponent").at_least(0.0).or(3.0);
+    let luminance_mean = keys
+        .float("luminance_mean")
+        .such_that("a number from 0 to 255", |value| (0.0..=255.0).contains(value))
+        .or(110.0);
+    let exposure_sd = keys.float("exposure_sd").at_least(0.0).or(30.0);
+    let luminance_sd = keys.float("luminance_sd").at_least(0.0).or(50.0);
+    let chroma_sd = keys.float("chroma_sd").at_least(0.0).or(15.0);
+    let model = DeadLeaves {
+        images: images?,
+        size: size?,
+        radius_min: radius_min?,
+        radius_max: radius_max?,
+        exponent: exponent?,
+        luminance_mean: luminance_mean?,
+        exposure_sd: exposure_sd?,
+        luminance_sd: luminance_sd?,
+        chroma_sd: chroma_sd?,
+    };
+    if model.radius_max < model.radius_min {
+        let span = keys.span();
+        keys.problem(Diagnostic::at(
+            span,
+            format!(
+                "`radius_max` ({}) is below `radius_min` ({})",
+                model.radius_max, model.radius_min
+            ),
+            "no radius lies between them",
+        ));
+        return None;
+    }
+    Some(Background::Generated(model))
+}
+
+impl Stage for Synthesize {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        let input = inputs.dataset("input");
+        let (key, back) = match &self.background {
+            Background::Generated(model) => ("background.size", Some((model.size, model.size))),
+            Background::Photographs => ("background", inputs.dataset("background").size),
+        };
+        if let (Some((height, width)), Some((back_height, back_width))) = (input.size, back)
+            && (back_height < height || back_width < width)
+        {
+            let message = format!(
+                "backgrounds of {back_height}x{back_width} pixels are smaller than the \
+                 {height}x{width} images to blend with them"
+            );
+            return Err(vec![Problem::at(key, message)]);
+        }
+        Ok(Product::Dataset(DatasetShape { channels: Some(3), ..input }))
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let watch = context.watch();
+        let digits = context.dataset("input")?;
+        let photographs: Dataset;
+        let (backgrounds, origin) = match &self.background {
+            Background::Generated(model) => {
+                let mut generated = Backgrounds::new();
+                for split in digits.splits.keys() {
+                    let images = model.generate(self.seed, split, &watch)?;
+                    generated.insert(split.clone(), std::borrow::Cow::Owned(images));
+                }
+                (generated, vec![made_here()])
+            }
+            Background::Photographs => {
+                photographs = context.dataset("background")?;
+                let shares = share_photographs(&digits, &photographs)?;
+                (shares, photographs.provenance.clone())
+            }
+        };
+        let mut blended = blend(&digits, &backgrounds, self.seed, &watch)?;
+        blended.provenance.extend(origin);
+        Outcome::of_dataset(&blended, context)
+    }
+}
+
+/// Where generated backgrounds come from.
+fn made_here() -> Provenance {
+    Provenance {
+        title: "Backgrounds of the dead leaves model".into(),
+        licence: "CC0".into(),
+        citation: "A. Lee, D. Mumford and J. Huang, \"Occlusion models for natural images\", \
+                   International Journal of Computer Vision 41, 2001"
+            .into(),
+        source: "generated".into(),
+    }
+}
