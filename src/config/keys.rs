@@ -411,6 +411,11 @@ impl<'a> Keys<'a> {
         self.gathered
     }
 
+    /// Ends the reading without looking for unknown keys, for a table whose keys are not known.
+    pub fn into_gathered(self) -> Gathered {
+        self.gathered
+    }
+
     fn missing(&mut self, key: &str, expected: &str) {
         self.problem(
             Diagnostic::at(
