@@ -95,6 +95,7 @@ pub fn parse(source: SourceId, text: &str) -> Result<Node, Vec<Diagnostic>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut problems = Vec::new();
     let table = convert_table(source, document.get_ref(), &mut problems);
+    let mut table_again = None;
     for error in errors {
         let range = error.span().unwrap_or(0..0);
         let span = Span::new(source, range.clone());
@@ -105,6 +106,13 @@ pub fn parse(source: SourceId, text: &str) -> Result<Node, Vec<Diagnostic>> {
         }
         let key = text.get(range.clone()).unwrap_or_default();
         let header = line_of(text, range.start).trim_start().starts_with('[');
+        // The keys of a table that is written twice are not worth a problem each.
+        if !header && table_again.is_some_and(|at| !text[at..range.start].contains("\n[")) {
+            continue;
+        }
+        if header {
+            table_again = Some(range.end);
+        }
         let what = if header { "table" } else { "key" };
         let mut problem =
             Diagnostic::at(span, format!("{what} `{key}` is written twice"), "again here");
@@ -131,6 +139,19 @@ fn first_definition(text: &str, root: &Table, again: &Range<usize>) -> Option<Sp
     let key = unquoted(text.get(again.clone())?);
     let mut table = Some(root);
     let own_line = line_of(text, again.start);
+    if own_line.trim_start().starts_with('[') {
+        let before = &text[..text[..again.start].rfind('\n').map_or(0, |newline| newline + 1)];
+        let inside = |line: &str| line.trim().split(']').next().map(str::to_owned);
+        let first = before.split_inclusive('\n').scan(0, |start, line| {
+            *start += line.len();
+            Some((*start - line.len(), line))
+        });
+        let mut same = first.filter(|(_, line)| inside(line) == inside(own_line));
+        if let Some((start, line)) = same.next() {
+            let source = root.entries.values().next()?.key.source;
+            return Some(Span::new(source, start..start + line.trim_end().len()));
+        }
+    }
     let header =
         text[..again.start].lines().rev().map(str::trim).find(|line| {
             line.starts_with('[') && (line.ends_with(']') || own_line.starts_with(line))

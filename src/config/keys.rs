@@ -417,14 +417,19 @@ impl<'a> Keys<'a> {
     }
 
     fn missing(&mut self, key: &str, expected: &str) {
-        self.problem(
-            Diagnostic::at(
-                self.span,
-                format!("missing key `{}{key}`", self.prefix),
-                "in this table",
-            )
-            .help(format!("add `{key} = ...`, {expected}")),
-        );
+        let mut problem = Diagnostic::at(
+            self.span,
+            format!("missing key `{}{key}`", self.prefix),
+            "in this table",
+        )
+        .help(format!("add `{key} = ...`, {expected}"));
+        let typo = self.table.entries.iter().find(|(name, _)| {
+            !self.known.contains(&name.as_str()) && strsim::damerau_levenshtein(name, key) == 1
+        });
+        if let Some((name, entry)) = typo {
+            problem = problem.related(entry.key, format!("is `{name}` meant to be `{key}`?"));
+        }
+        self.problem(problem);
     }
 
     fn wrong_type(&mut self, key: &str, node: &Node, expected: &str) {

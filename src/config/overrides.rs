@@ -37,6 +37,12 @@ impl Assignment {
         };
         let (key, value) = (&argument[..at], argument[at + 1..].trim());
         let span = Span::new(source, 0..key.trim_end().len());
+        if value.is_empty() {
+            return Err(vec![
+                Diagnostic::at(whole, "`--set` needs a value after the `=`", "nothing after it")
+                    .help("for example `--set pipeline.seed=1`"),
+            ]);
+        }
         let Some(path) = dotted(key) else {
             return Err(vec![
                 Diagnostic::at(span, "`--set` needs a dotted key before the `=`", "not a key")
@@ -46,7 +52,7 @@ impl Assignment {
         let mut node = match document::parse(source, argument) {
             Ok(node) => node,
             Err(mut problems) => {
-                let plain = !value.is_empty() && !value.contains(['"', '\'', '{', '[', '\n']);
+                let plain = !value.contains(['"', '\'', '{', '[', '\n']);
                 let quoted =
                     format!("for text, quote the value: `--set '{}=\"{value}\"'`", key.trim());
                 if plain {

@@ -145,13 +145,15 @@ struct Head {
 fn resolve(path: &Path, sources: &Sources, root: &Node, kinds: &[Kind], trial: bool) -> Resolution {
     let Value::Table(tables) = &root.value else { unreachable!("a TOML document is a table") };
     let mut keys = Keys::new(tables, root.span);
-    let head = section(&mut keys, "pipeline", "name = \"...\"")
-        .and_then(|(table, span)| keys.descend("pipeline", table, span, head));
+    let head = section(&mut keys, "pipeline", "name = \"...\"").and_then(|(table, span)| {
+        keys.descend("pipeline", table, span, |keys| Some(head(keys))).flatten()
+    });
     let stages = section(&mut keys, "stages.NAME", "kind = \"...\"").map(|(table, _)| table);
     let axes = keys.optional_nested("sweep", sweep::read).unwrap_or_default();
     let swept: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
     let sweep_wrong = keys.has("sweep") && axes.is_empty();
-    let table = keys.optional_nested("table", |keys| read_table(keys, &swept, sweep_wrong));
+    let table =
+        keys.optional_nested("table", |keys| Some(read_table(keys, &swept, sweep_wrong))).flatten();
     let Gathered { resolved: sections, mut problems, .. } = keys.finish();
 
     let defaults = Defaults { seed: head.as_ref().map_or(0, |head| head.seed) };
@@ -308,8 +310,8 @@ fn drafts<'a>(
         let kind = read_kind(&mut keys, kinds);
         keys.optional_references("after", crate::config::Wants::Anything);
         let stage = kind.and_then(|kind| (kind.parse)(&mut keys, defaults));
-        // What keys there are depends on the kind: without one, calling keys unknown misleads.
-        let mut gathered = match kind {
+        // A reader that gave up may not have asked for every key: calling keys unknown misleads.
+        let mut gathered = match stage {
             Some(_) => keys.finish(),
             None => keys.into_gathered(),
         };
