@@ -107,7 +107,11 @@ pub fn parse(source: SourceId, text: &str) -> Result<Node, Vec<Diagnostic>> {
         let key = text.get(range.clone()).unwrap_or_default();
         let header = line_of(text, range.start).trim_start().starts_with('[');
         // The keys of a table that is written twice are not worth a problem each.
-        if !header && table_again.is_some_and(|at| !text[at..range.start].contains("\n[")) {
+        if !header
+            && table_again.is_some_and(|at| {
+                text.get(at..range.start).is_some_and(|between| !between.contains("\n["))
+            })
+        {
             continue;
         }
         if header {

@@ -324,4 +324,21 @@ proptest! {
         prop_assert_eq!(&once.resolved, &twice.resolved);
         prop_assert_eq!(shown, print::to_toml(&twice.resolved));
     }
+
+    #[test]
+    fn no_text_and_no_override_makes_it_panic(
+        at in 0..GOOD.len(),
+        cut in 0..40_usize,
+        put in "[\\[\\]{}\"'=.,#\na-cé0]{0,6}",
+        set in "[\\[\\]{}\"'=.,#\na-cé0]{0,8}",
+    ) {
+        let mut text = format!("{GOOD}{SWEEP}");
+        text.replace_range(at..(at + cut).min(GOOD.len()), &put);
+        let held = held(text);
+        for sets in [vec![], vec![set.clone()], vec![format!("stages.net.{set}")]] {
+            if let Err(report) = load_sweep_with(&held.path, &sets, TEST_KINDS) {
+                prop_assert!(report.render(true).contains("problem"));
+            }
+        }
+    }
 }
