@@ -5,6 +5,8 @@
 //! results. `nn`, `data`, `adapt`, `train` and `metrics` are libraries that `stages` call.
 
 pub mod adapt;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod data;
 pub mod device;

@@ -48,18 +48,46 @@ impl Diagnostic {
 
 /// `did you mean ...?` for the nearest of `known`, or the list of all when none is near.
 pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let known: Vec<&str> = known.into_iter().collect();
-    let near = known
+    let mut all: Vec<&str> = Vec::new();
+    for name in known {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    let near = all
         .iter()
-        .map(|name| (strsim::jaro_winkler(&wrong.to_lowercase(), &name.to_lowercase()), name))
+        .map(|name| (likeness(&wrong.to_lowercase(), &name.to_lowercase()), name))
         .filter(|(likeness, _)| *likeness >= 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match near {
         Some((_, name)) => Some(format!("did you mean `{name}`?")),
-        None if known.is_empty() => None,
+        None if all.is_empty() => None,
         None => Some(format!(
             "expected one of {}",
-            known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            all.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         )),
+    }
+}
+
+/// From 0 to 1: by letters, or 0.9 for the initials (`lr` of `learning_rate`) either way round.
+fn likeness(wrong: &str, name: &str) -> f64 {
+    let initials = |words: &str| -> String {
+        words.split(['_', '-']).filter_map(|word| word.chars().next()).collect()
+    };
+    let letters = strsim::jaro_winkler(wrong, name);
+    let short = |a: &str, b: &str| a.len() > 1 && a == initials(b);
+    if short(wrong, name) || short(name, wrong) { letters.max(0.9) } else { letters }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suggest;
+
+    #[test]
+    fn suggests_near_names_and_initials_and_else_lists_all_once() {
+        assert_eq!(suggest("epoch", ["epochs", "lr"]).unwrap(), "did you mean `epochs`?");
+        assert_eq!(suggest("learning_rate", ["kind", "lr"]).unwrap(), "did you mean `lr`?");
+        assert_eq!(suggest("zzz", ["a", "b", "a"]).unwrap(), "expected one of `a`, `b`");
+        assert_eq!(suggest("zzz", []), None);
     }
 }

@@ -262,6 +262,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Takes a string node as a mention of a stage, for keys that take several shapes.
+    #[expect(clippy::needless_pass_by_value, reason = "callers build the key on the spot")]
     pub fn reference_at(&mut self, key: String, node: &Node, wants: Wants) -> Option<Reference> {
         let Value::String(text) = &node.value else {
             self.problem(Diagnostic::at(
@@ -421,15 +422,25 @@ impl<'a> Keys<'a> {
         self.gathered
     }
 
+    /// Ends the reading without looking for unknown keys, for a table whose keys are not known.
+    pub fn into_gathered(self) -> Gathered {
+        self.gathered
+    }
+
     fn missing(&mut self, key: &str, expected: &str) {
-        self.problem(
-            Diagnostic::at(
-                self.span,
-                format!("missing key `{}{key}`", self.prefix),
-                "in this table",
-            )
-            .help(format!("add `{key} = ...`, {expected}")),
-        );
+        let mut problem = Diagnostic::at(
+            self.span,
+            format!("missing key `{}{key}`", self.prefix),
+            "in this table",
+        )
+        .help(format!("add `{key} = ...`, {expected}"));
+        let typo = self.table.entries.iter().find(|(name, _)| {
+            !self.known.contains(&name.as_str()) && strsim::damerau_levenshtein(name, key) == 1
+        });
+        if let Some((name, entry)) = typo {
+            problem = problem.related(entry.key, format!("is `{name}` meant to be `{key}`?"));
+        }
+        self.problem(problem);
     }
 
     fn wrong_type(&mut self, key: &str, node: &Node, expected: &str) {
@@ -491,6 +502,7 @@ impl<T: Resolved> Resolved for Vec<T> {
 }
 
 type Check<T> = (String, Box<dyn Fn(&T) -> bool>);
+type Read<T> = Box<dyn Fn(&Node) -> Option<T>>;
 
 /// One key that is about to be read: say what it must fulfil, then whether it may be left out.
 pub struct Field<'k, 'a, T> {
@@ -498,7 +510,7 @@ pub struct Field<'k, 'a, T> {
     key: &'static str,
     expected: &'static str,
     words: &'static [&'static str],
-    read: Box<dyn Fn(&Node) -> Option<T>>,
+    read: Read<T>,
     check: Option<Check<T>>,
 }
 
@@ -622,5 +634,53 @@ impl Field<'_, '_, f64> {
     #[must_use]
     pub fn fraction(self) -> Self {
         self.such_that("a fraction above 0 and at most 1", |number| *number > 0.0 && *number <= 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::document;
+    use crate::config::source::Sources;
+
+    /// What `read` gathered from `text`, with the messages of its problems.
+    fn gathered(text: &str, read: impl FnOnce(&mut Keys)) -> (Gathered, Vec<String>) {
+        let root = document::parse(Sources::default().add("x", text), text).expect("valid TOML");
+        let Value::Table(table) = &root.value else { panic!("a document is a table") };
+        let mut keys = Keys::new(table, root.span);
+        read(&mut keys);
+        let gathered = keys.finish();
+        let messages = gathered.problems.iter().map(|one| one.message.clone()).collect();
+        (gathered, messages)
+    }
+
+    #[test]
+    fn a_word_stands_for_a_table_and_its_defaults_are_resolved() {
+        let (gathered, messages) = gathered("method = 'dann'", |keys| {
+            let gamma = keys.kinded("method", "kind", &["dann"], None, |_, keys| {
+                keys.float("gamma").positive().or(10.0)
+            });
+            assert_eq!(gamma, Some(10.0));
+        });
+        assert_eq!(messages, Vec::<String>::new());
+        assert_eq!(gathered.resolved.to_string(), "[method]\nkind = \"dann\"\ngamma = 10.0\n");
+    }
+
+    #[test]
+    fn problems_of_nested_tables_name_the_whole_key() {
+        let (_, messages) = gathered("a = { b = { c = -1, d = 2 } }", |keys| {
+            keys.nested("a", |keys| {
+                keys.nested("b", |keys| Some(keys.float("c").positive().or(1.0)))
+            });
+        });
+        assert_eq!(messages, ["`a.b.c` must be a number above 0", "unknown key `a.b.d`"]);
+    }
+
+    #[test]
+    fn a_negative_count_is_out_of_every_range() {
+        let (_, messages) = gathered("n = -3", |keys| {
+            assert_eq!(keys.count("n", 0..=usize::MAX).required(), None);
+        });
+        assert_eq!(messages, ["`n` must be an integer of at least 0"]);
     }
 }

@@ -1,0 +1,24 @@
+//! `runner check FILE`: everything that is wrong with a pipeline, without running it.
+
+use std::io::{self, Write as _};
+
+use super::Error;
+use crate::cli::FileArgs;
+use crate::plan::resolve;
+
+/// Prints one line when all is well.
+pub fn run(args: &FileArgs) -> Result<(), Error> {
+    let trials = resolve::load_sweep(&args.file, &args.set).map_err(Box::new)?;
+    let first = &trials[0].pipeline;
+    let mut line = format!("ok: {}, {}", first.name, count(first.stages.len(), "stage"));
+    if !trials[0].overrides.is_empty() {
+        line = format!("{line}, {}", count(trials.len(), "trial"));
+    }
+    writeln!(io::stdout(), "{line}")?;
+    Ok(())
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}

@@ -1,0 +1,196 @@
+//! Changes single values of a pipeline: `--set KEY=VALUE` and the trials of a sweep.
+//!
+//! Never decides whether a value fits its key: whoever reads the key does.
+
+use super::diagnostic::{Diagnostic, suggest};
+use super::document;
+use super::node::{Entry, Node, Table, Value};
+use super::source::{Sources, Span};
+
+/// The tables of a pipeline file.
+pub const TABLES: &[&str] = &["pipeline", "stages", "sweep", "table"];
+
+/// One value for one key.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// The parts of the dotted key.
+    pub path: Vec<String>,
+    /// Where the key stands.
+    pub span: Span,
+    /// The new value.
+    pub value: Node,
+}
+
+impl Assignment {
+    /// Reads one `--set` argument; it becomes a source of its own.
+    ///
+    /// # Errors
+    /// When it is not `KEY=VALUE` in TOML.
+    pub fn parse(argument: &str, sources: &mut Sources) -> Result<Self, Vec<Diagnostic>> {
+        let source = sources.add("--set", argument);
+        let whole = Span::new(source, 0..argument.len());
+        let Some(at) = equals(argument) else {
+            return Err(vec![
+                Diagnostic::at(whole, "`--set` needs a key and a value", "no `=` in it")
+                    .help("write `--set KEY=VALUE`, for example `--set pipeline.seed=1`"),
+            ]);
+        };
+        let (key, value) = (&argument[..at], argument[at + 1..].trim());
+        let span = Span::new(source, 0..key.trim_end().len());
+        if value.is_empty() {
+            return Err(vec![
+                Diagnostic::at(whole, "`--set` needs a value after the `=`", "nothing after it")
+                    .help("for example `--set pipeline.seed=1`"),
+            ]);
+        }
+        let Some(path) = dotted(key) else {
+            return Err(vec![
+                Diagnostic::at(span, "`--set` needs a dotted key before the `=`", "not a key")
+                    .help("for example `--set pipeline.seed=1`"),
+            ]);
+        };
+        let mut node = match document::parse(source, argument) {
+            Ok(node) => node,
+            Err(mut problems) => {
+                let plain = !value.contains(['"', '\'', '{', '[', '\n']);
+                let quoted =
+                    format!("for text, quote the value: `--set '{}=\"{value}\"'`", key.trim());
+                if plain {
+                    let place = Span::new(source, at + 1..argument.len());
+                    let message = format!("`{value}` is not a TOML value");
+                    return Err(vec![
+                        Diagnostic::at(
+                            place,
+                            message,
+                            "neither a number, `true`, `false` nor a quoted string",
+                        )
+                        .help(quoted),
+                    ]);
+                }
+                for problem in &mut problems {
+                    problem.help.push("write `--set KEY=VALUE` with VALUE as in TOML".into());
+                }
+                return Err(problems);
+            }
+        };
+        for part in &path {
+            let Value::Table(table) = node.value else { break };
+            if table.entries.len() > 1 {
+                let message = "`--set` takes one key at a time";
+                return Err(vec![
+                    Diagnostic::at(whole, message, "several keys")
+                        .help("repeat `--set` for each key"),
+                ]);
+            }
+            let Some(entry) = table.entries.into_iter().find(|(name, _)| name == part) else {
+                unreachable!("the key of the argument was read from the same text")
+            };
+            node = entry.1.node;
+        }
+        Ok(Self { path, span, value: node })
+    }
+
+    /// Puts the value in its place below `root`.
+    ///
+    /// # Errors
+    /// When the key leads nowhere.
+    pub fn apply(&self, root: &mut Node) -> Result<(), Diagnostic> {
+        let mut node = root;
+        for (depth, part) in self.path.iter().enumerate() {
+            let last = depth + 1 == self.path.len();
+            let so_far = self.path[..depth].join(".");
+            let place = node.span;
+            node = match &mut node.value {
+                Value::Table(table) => {
+                    if !table.entries.contains_key(part) {
+                        self.may_create(depth, table)?;
+                    }
+                    let empty = Value::Table(Table::default());
+                    let entry = table.entries.entry(part.clone()).or_insert_with(|| Entry {
+                        key: self.span,
+                        node: Node { span: self.span, value: empty },
+                    });
+                    if last {
+                        entry.key = self.span;
+                    }
+                    &mut entry.node
+                }
+                Value::Array(items) => {
+                    let count = items.len();
+                    let found = part.parse::<usize>().ok().and_then(|at| items.get_mut(at));
+                    found.ok_or_else(|| {
+                        Diagnostic::at(
+                            self.span,
+                            format!("`{so_far}` has no element `{part}`"),
+                            "leads nowhere",
+                        )
+                        .related(place, format!("an array of {count}"))
+                        .help("elements are counted from 0")
+                    })?
+                }
+                other => {
+                    return Err(Diagnostic::at(
+                        self.span,
+                        format!("`{so_far}` has no keys: it is {}", other.type_name()),
+                        format!("`{part}` leads nowhere"),
+                    )
+                    .related(place, format!("`{so_far}` is written here"))
+                    .help(format!("write `{so_far}` as a table in the file to set its keys")));
+                }
+            };
+        }
+        *node = self.value.clone();
+        Ok(())
+    }
+
+    /// Whether the part at `depth`, which `table` does not have, may be made.
+    fn may_create(&self, depth: usize, table: &Table) -> Result<(), Diagnostic> {
+        let part = &self.path[depth];
+        let (message, known): (_, Vec<&str>) = match depth {
+            0 if TABLES.contains(&part.as_str()) => return Ok(()),
+            0 => (format!("unknown table `{part}`"), TABLES.to_vec()),
+            1 if self.path[0] == "stages" => (
+                format!("there is no stage `{part}`"),
+                table.entries.keys().map(String::as_str).collect(),
+            ),
+            _ => return Ok(()),
+        };
+        let mut problem = Diagnostic::at(self.span, message, "leads nowhere");
+        problem.help.extend(suggest(part, known));
+        Err(problem)
+    }
+}
+
+/// The parts of a dotted TOML key.
+pub fn dotted(key: &str) -> Option<Vec<String>> {
+    if key.contains(['\n', '\r', '#']) && !key.contains(['"', '\'']) {
+        return None;
+    }
+    let mut table: toml::Table = format!("{key} = 0").parse().ok()?;
+    let mut path = Vec::new();
+    loop {
+        if table.len() != 1 {
+            return None;
+        }
+        let (part, value) = table.into_iter().next()?;
+        path.push(part);
+        match value {
+            toml::Value::Table(next) => table = next,
+            _ => return Some(path),
+        }
+    }
+}
+
+/// The first `=` outside quotes.
+fn equals(argument: &str) -> Option<usize> {
+    let mut quote = None;
+    for (at, letter) in argument.char_indices() {
+        match (quote, letter) {
+            (None, '=') => return Some(at),
+            (None, '"' | '\'') => quote = Some(letter),
+            (Some(open), _) if open == letter => quote = None,
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,240 @@
+//! Joins stages by their references: names, products, splits, cycles, shapes.
+//!
+//! Never reads a setting; each stage knows its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+
+use super::pipeline::PlannedStage;
+use super::resolve::Draft;
+use crate::config::diagnostic::suggest;
+use crate::config::source::Span;
+use crate::config::{Diagnostic, Reference, Wants};
+use crate::stages::{Described, Product};
+
+/// The stages of a file.
+pub(super) struct Linked {
+    /// Complete only when no problem was noted.
+    pub planned: Vec<PlannedStage>,
+    /// `stages` as `runner show` prints it.
+    pub resolved: toml::Table,
+}
+
+/// Resolves the references of `drafts`, in the order of the file, and notes every problem.
+pub(super) fn link(drafts: Vec<Draft>, problems: &mut Vec<Diagnostic>) -> Linked {
+    let graph = graph(&drafts, problems);
+    let mut products: Vec<Option<Product>> = drafts.iter().map(|_| None).collect();
+    // Edges lead from a stage to what it needs, so components come needed ones first.
+    for mut component in tarjan_scc(&graph) {
+        component.sort();
+        let at = component[0];
+        if component.len() > 1 || graph.contains_edge(at, at) {
+            problems.push(cycle(&graph, &drafts, at));
+            continue;
+        }
+        products[at.index()] = describe(&drafts, at.index(), &products, problems);
+    }
+    let mut linked = Linked { planned: Vec::new(), resolved: toml::Table::new() };
+    for (draft, product) in drafts.into_iter().zip(products) {
+        linked.resolved.insert(draft.name.clone(), draft.gathered.resolved.clone().into());
+        let (Some(stage), Some(product)) = (draft.stage, product) else { continue };
+        let settings = settings(draft.gathered.resolved, &draft.gathered.references);
+        let (after, inputs): (Vec<_>, Vec<_>) =
+            draft.gathered.references.into_iter().partition(is_after);
+        linked.planned.push(PlannedStage {
+            name: draft.name,
+            stage: Arc::from(stage),
+            settings,
+            inputs,
+            after: after.into_iter().map(|reference| reference.stage).collect(),
+            product,
+            span: draft.header,
+        });
+    }
+    linked
+}
+
+fn is_after(reference: &Reference) -> bool {
+    reference.wants == Wants::Anything && reference.key.starts_with("after.")
+}
+
+/// An edge from every stage to each stage it needs, with the place that says so.
+fn graph(drafts: &[Draft], problems: &mut Vec<Diagnostic>) -> DiGraph<(), Span> {
+    let mut graph = DiGraph::new();
+    let nodes: Vec<NodeIndex> = drafts.iter().map(|_| graph.add_node(())).collect();
+    for (from, draft) in drafts.iter().enumerate() {
+        for reference in &draft.gathered.references {
+            if let Some(to) = drafts.iter().position(|other| other.name == reference.stage) {
+                graph.add_edge(nodes[from], nodes[to], reference.span);
+                continue;
+            }
+            let message = format!("there is no stage `{}`", reference.stage);
+            let label = format!("`{}` names it", reference.key);
+            let mut problem = Diagnostic::at(reference.span, message, label);
+            let others = drafts.iter().map(|other| other.name.as_str());
+            problem
+                .help
+                .extend(suggest(&reference.stage, others.filter(|name| *name != draft.name)));
+            problems.push(problem);
+        }
+    }
+    graph
+}
+
+/// The shortest way from `start` back to itself.
+fn cycle(graph: &DiGraph<(), Span>, drafts: &[Draft], start: NodeIndex) -> Diagnostic {
+    let mut came: BTreeMap<NodeIndex, (NodeIndex, Span)> = BTreeMap::new();
+    let mut queue = VecDeque::from([start]);
+    while let Some(at) = queue.pop_front() {
+        if came.contains_key(&start) {
+            break;
+        }
+        let mut edges: Vec<_> = graph.edges(at).collect();
+        edges.sort_by_key(EdgeRef::id);
+        for edge in edges {
+            came.entry(edge.target()).or_insert_with(|| {
+                queue.push_back(edge.target());
+                (at, *edge.weight())
+            });
+        }
+    }
+    let name = |at: NodeIndex| drafts[at.index()].name.as_str();
+    let mut steps = Vec::new();
+    let mut at = start;
+    loop {
+        let (from, span) = came[&at];
+        steps.push((span, format!("`{}` needs `{}`", name(from), name(at)), name(from)));
+        at = from;
+        if at == start {
+            break;
+        }
+    }
+    steps.reverse();
+    let names: Vec<&str> = steps.iter().map(|step| step.2).chain([name(start)]).collect();
+    let message = format!("stages need each other in a cycle: {}", names.join(" -> "));
+    let mut steps = steps.into_iter();
+    let (span, label, _) = steps.next().expect("a cycle has a step");
+    let mut problem = Diagnostic::at(span, message, label);
+    for (span, label, _) in steps {
+        problem = problem.related(span, label);
+    }
+    problem.help("remove one of these references")
+}
+
+/// What the stage makes; `None` when its settings or the way they fit its inputs are wrong.
+fn describe(
+    drafts: &[Draft],
+    at: usize,
+    products: &[Option<Product>],
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Product> {
+    let draft = &drafts[at];
+    let mut described = Described::default();
+    let before = problems.len();
+    for reference in &draft.gathered.references {
+        let Some(to) = drafts.iter().position(|other| other.name == reference.stage) else {
+            continue;
+        };
+        let Some(product) = &products[to] else { continue };
+        match misfit(reference, product, &drafts[to]) {
+            Some(problem) => problems.push(problem),
+            None if is_after(reference) => {}
+            None => {
+                let input = (product.clone(), reference.split.clone());
+                described.inputs.insert(reference.key.clone(), input);
+            }
+        }
+    }
+    let fits = problems.len() == before;
+    match draft.stage.as_ref()?.describe(&described) {
+        Ok(product) => Some(product).filter(|_| fits),
+        Err(found) => {
+            for problem in found {
+                let place = match draft.node.nearest(&problem.key) {
+                    nearest if std::ptr::eq(nearest, draft.node) => draft.header,
+                    nearest => nearest.span,
+                };
+                let label = format!("in stage `{}`", draft.name);
+                let mut diagnostic = Diagnostic::at(place, problem.message, label);
+                diagnostic.help.extend(problem.help);
+                problems.push(diagnostic);
+            }
+            None
+        }
+    }
+}
+
+/// Why `product`, made by `target`, is not what `reference` wants.
+fn misfit(reference: &Reference, product: &Product, target: &Draft) -> Option<Diagnostic> {
+    let wanted = match (reference.wants, product) {
+        (Wants::Anything, _)
+        | (Wants::Dataset, Product::Dataset(_))
+        | (Wants::Model, Product::Model(_)) => return None,
+        (Wants::Split(_), Product::Dataset(shape)) => {
+            let split = reference.split.as_deref()?;
+            let splits = shape.splits.as_ref()?;
+            if splits.contains_key(split) {
+                return None;
+            }
+            let names: Vec<String> = splits.keys().map(|name| format!("`{name}`")).collect();
+            let message = format!("`{}` has no split `{split}`", target.name);
+            let label = format!("`{}` names it", reference.key);
+            return Some(
+                Diagnostic::at(reference.span, message, label)
+                    .help(format!("its splits are {}", names.join(", "))),
+            );
+        }
+        (Wants::Dataset | Wants::Split(_), _) => "a data set",
+        (Wants::Model, _) => "a model",
+    };
+    let message = format!("`{}` must be {wanted}", reference.key);
+    let label = format!("`{}` makes {}", target.name, product.name());
+    Some(
+        Diagnostic::at(reference.span, message, label)
+            .related(target.node.nearest("kind").span, "made here")
+            .help(format!("name a stage that makes {wanted}")),
+    )
+}
+
+/// `resolved` without what is not a setting: the kind, the order, the references.
+fn settings(mut resolved: toml::Table, references: &[Reference]) -> toml::Table {
+    resolved.remove("kind");
+    resolved.remove("after");
+    // From the last, so that the index of an element still holds when its turn comes.
+    for reference in references.iter().rev().filter(|reference| !is_after(reference)) {
+        let parts: Vec<&str> = reference.key.split('.').collect();
+        remove(&mut resolved, &parts);
+    }
+    resolved
+}
+
+fn remove(table: &mut toml::Table, parts: &[&str]) {
+    match parts {
+        [] => {}
+        [key] => {
+            table.remove(*key);
+        }
+        [key, rest @ ..] => match table.get_mut(*key) {
+            Some(toml::Value::Table(below)) => remove(below, rest),
+            Some(toml::Value::Array(items)) => {
+                let Some(at) = rest[0].parse().ok().filter(|at: &usize| *at < items.len()) else {
+                    return;
+                };
+                match (&mut items[at], &rest[1..]) {
+                    (toml::Value::Table(below), rest @ [_, ..]) => remove(below, rest),
+                    _ => {
+                        items.remove(at);
+                    }
+                }
+                if items.is_empty() {
+                    table.remove(*key);
+                }
+            }
+            _ => {}
+        },
+    }
+}

@@ -1,0 +1,363 @@
+//! Reads a pipeline file to a checked [`Pipeline`], or says everything that is wrong with it.
+//!
+//! Never runs a stage and never touches the network or the store.
+
+use std::path::Path;
+
+use super::link::link;
+use super::pipeline::{Pipeline, TableSpec};
+use crate::config::diagnostic::suggest;
+use crate::config::node::{Node, Table, Value};
+use crate::config::overrides::Assignment;
+use crate::config::source::{Sources, Span};
+use crate::config::sweep::{self, Axis};
+use crate::config::{Diagnostic, Gathered, Keys, Report, document};
+use crate::device::Device;
+use crate::stages::{Defaults, KINDS, Kind, Stage};
+
+/// One point of a sweep.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// What sets it apart, for people: `pipeline.seed=0, stages.dann.epochs=3`; empty when the
+    /// file has no sweep. Not fit for a path.
+    pub name: String,
+    /// The swept keys in the order of the axes, with this trial's values.
+    pub overrides: Vec<(String, toml::Value)>,
+    /// The pipeline with these values.
+    pub pipeline: Pipeline,
+}
+
+/// The pipeline in the file at `path` with the `--set` arguments `sets`. A `[sweep]` is checked
+/// for its form and else left alone.
+///
+/// # Errors
+/// Every problem of the file.
+pub fn load(path: &Path, sets: &[String]) -> Result<Pipeline, Report> {
+    load_with(path, sets, KINDS)
+}
+
+/// Every trial of the sweep in the file at `path`, the last axis fastest; a single one when the
+/// file has no `[sweep]`.
+///
+/// # Errors
+/// Every problem of the file and of any trial.
+pub fn load_sweep(path: &Path, sets: &[String]) -> Result<Vec<Trial>, Report> {
+    load_sweep_with(path, sets, KINDS)
+}
+
+pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Pipeline, Report> {
+    let (root, sources) = open(path, sets)?;
+    let resolved = resolve(path, &sources, &root, kinds, false);
+    resolved.pipeline.ok_or_else(|| report(path, sources, resolved.problems))
+}
+
+pub(super) fn load_sweep_with(
+    path: &Path,
+    sets: &[String],
+    kinds: &[Kind],
+) -> Result<Vec<Trial>, Report> {
+    let (root, sources) = open(path, sets)?;
+    let axes = match axes_of(&root) {
+        Some(axes) if !axes.is_empty() => axes,
+        // Without a sweep, or with one that is wrong, the file itself says what there is to say.
+        _ => {
+            let resolved = resolve(path, &sources, &root, kinds, false);
+            let problems = resolved.problems;
+            let pipeline = resolved.pipeline.ok_or_else(|| report(path, sources, problems))?;
+            return Ok(vec![Trial { name: String::new(), overrides: Vec::new(), pipeline }]);
+        }
+    };
+    let mut trials = Vec::new();
+    let mut problems = Vec::new();
+    for point in sweep::expand(&axes) {
+        let mut changed = root.clone();
+        let wrong: Vec<Diagnostic> =
+            point.assignments.iter().filter_map(|one| one.apply(&mut changed).err()).collect();
+        let applied = wrong.is_empty();
+        problems.extend(wrong);
+        let resolved = resolve(path, &sources, &changed, kinds, true);
+        problems.extend(resolved.problems);
+        if let Some(pipeline) = resolved.pipeline.filter(|_| applied) {
+            let labels: Vec<String> =
+                point.overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            trials.push(Trial { name: labels.join(", "), overrides: point.overrides, pipeline });
+        }
+    }
+    if problems.is_empty() { Ok(trials) } else { Err(report(path, sources, problems)) }
+}
+
+fn report(path: &Path, sources: Sources, problems: Vec<Diagnostic>) -> Report {
+    Report::new(path.display().to_string(), sources, problems)
+}
+
+/// The file's tree with `sets` put in.
+fn open(path: &Path, sets: &[String]) -> Result<(Node, Sources), Report> {
+    let mut sources = Sources::default();
+    let mut root = match document::read(path, &mut sources) {
+        Ok(root) => root,
+        Err(problems) => return Err(report(path, sources, problems)),
+    };
+    let mut problems = Vec::new();
+    for argument in sets {
+        match Assignment::parse(argument, &mut sources) {
+            Ok(assignment) => problems.extend(assignment.apply(&mut root).err()),
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
+    if problems.is_empty() { Ok((root, sources)) } else { Err(report(path, sources, problems)) }
+}
+
+/// The axes, if the file has a sweep without problems of its own.
+fn axes_of(root: &Node) -> Option<Vec<Axis>> {
+    let Value::Table(table) = &root.value else { return None };
+    let Node { value: Value::Table(table), span } = &table.entries.get("sweep")?.node else {
+        return None;
+    };
+    let mut keys = Keys::new(table, *span);
+    let axes = sweep::read(&mut keys);
+    if keys.finish().problems.is_empty() { axes } else { None }
+}
+
+/// A stage's table as far as it could be read.
+pub(super) struct Draft<'a> {
+    pub name: String,
+    pub header: Span,
+    pub node: &'a Node,
+    /// `None` with a problem noted.
+    pub stage: Option<Box<dyn Stage>>,
+    pub gathered: Gathered,
+}
+
+struct Resolution {
+    /// `None` with a problem noted.
+    pipeline: Option<Pipeline>,
+    problems: Vec<Diagnostic>,
+}
+
+struct Head {
+    name: String,
+    title: Option<String>,
+    seed: u64,
+    device: Device,
+}
+
+/// Checks everything below `root`. As a trial its resolved form stands alone, without the sweep.
+fn resolve(path: &Path, sources: &Sources, root: &Node, kinds: &[Kind], trial: bool) -> Resolution {
+    let Value::Table(tables) = &root.value else { unreachable!("a TOML document is a table") };
+    let mut keys = Keys::new(tables, root.span);
+    let head = section(&mut keys, "pipeline", "name = \"...\"").and_then(|(table, span)| {
+        keys.descend("pipeline", table, span, |keys| Some(head(keys))).flatten()
+    });
+    let stages = section(&mut keys, "stages.NAME", "kind = \"...\"").map(|(table, _)| table);
+    let axes = keys.optional_nested("sweep", sweep::read).unwrap_or_default();
+    let swept: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
+    let sweep_wrong = keys.has("sweep") && axes.is_empty();
+    let table =
+        keys.optional_nested("table", |keys| Some(read_table(keys, &swept, sweep_wrong))).flatten();
+    let Gathered { resolved: sections, mut problems, .. } = keys.finish();
+
+    let defaults = Defaults { seed: head.as_ref().map_or(0, |head| head.seed) };
+    let drafts = stages.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
+    let stages = link(drafts.unwrap_or_default(), &mut problems);
+
+    let mut resolved = toml::Table::new();
+    let mut take = |name: &str| {
+        if let Some(section) = sections.get(name) {
+            resolved.insert(name.to_owned(), section.clone());
+        }
+    };
+    take("pipeline");
+    let needs_sweep = table.as_ref().is_some_and(|table| {
+        let named = [Some(&table.rows), Some(&table.columns), table.over.as_ref()];
+        named.into_iter().flatten().any(|key| swept.contains(&key.as_str()))
+    });
+    if !trial {
+        take("sweep");
+    }
+    if !(trial && needs_sweep) {
+        take("table");
+    }
+    resolved.insert("stages".into(), stages.resolved.into());
+    let pipeline = head.filter(|_| problems.is_empty()).map(|head| Pipeline {
+        path: path.to_owned(),
+        sources: sources.clone(),
+        name: head.name,
+        title: head.title,
+        seed: head.seed,
+        device: head.device,
+        stages: stages.planned,
+        table,
+        resolved,
+    });
+    Resolution { pipeline, problems }
+}
+
+/// A table that every file must have.
+fn section<'a>(
+    keys: &mut Keys<'a>,
+    header: &'static str,
+    example: &str,
+) -> Option<(&'a Table, Span)> {
+    let name = header.split('.').next().unwrap_or(header);
+    match keys.node(name) {
+        Some(Node { value: Value::Table(table), span }) => Some((table, *span)),
+        Some(node) => {
+            let found = format!("found {}", node.value.type_name());
+            keys.problem(Diagnostic::at(node.span, format!("`{name}` must be a table"), found));
+            None
+        }
+        None => {
+            keys.problem(
+                Diagnostic::general(format!("missing table `[{header}]`"))
+                    .help(format!("add `[{header}]` with `{example}`")),
+            );
+            None
+        }
+    }
+}
+
+/// Reads `[pipeline]`.
+fn head(keys: &mut Keys) -> Option<Head> {
+    let legal = |name: &String| {
+        let fits = |letter: char| {
+            letter.is_ascii_lowercase() || letter.is_ascii_digit() || "_-".contains(letter)
+        };
+        !name.is_empty() && name.chars().all(fits)
+    };
+    let name = keys.string("name").such_that("lower-case letters, digits, `_` and `-`", legal);
+    let name = name.required();
+    let title = keys.string("title").optional();
+    let seed = keys.integer("seed").such_that("an integer of at least 0", |seed| *seed >= 0).or(0);
+    let word = keys.string("device").or("auto");
+    let place = keys.node("device").map_or(keys.span(), |node| node.span);
+    let device = word.and_then(|word| match Device::parse(&word) {
+        Ok(device) => Some(device),
+        Err(error) => {
+            keys.problem(Diagnostic::at(place, error.to_string(), "in `pipeline.device`"));
+            None
+        }
+    });
+    // One after the other, so that each key is known before the first `?`.
+    Some(Head { name: name?, title: title?, seed: u64::try_from(seed?).ok()?, device: device? })
+}
+
+/// Reads `[table]`, whose axes may be the `swept` keys.
+fn read_table(keys: &mut Keys, swept: &[&str], sweep_wrong: bool) -> Option<TableSpec> {
+    let rows = keys.string("rows").or("model");
+    let columns = keys.string("columns").or("dataset");
+    let value = keys.string("value").or("accuracy");
+    let over = keys.string("over").optional();
+    if let (Some(rows), Some(columns)) = (&rows, &columns)
+        && rows == columns
+    {
+        let place = keys.node("columns").or(keys.node("rows"));
+        let place = place.map_or(keys.span(), |node| node.span);
+        let message = format!("rows and columns of the table are both `{rows}`");
+        keys.problem(Diagnostic::at(place, message, "the same again"));
+    }
+    let facts = ["model", "dataset"];
+    for key in ["rows", "columns", "over"] {
+        let Some(Node { value: Value::String(word), span }) = keys.node(key) else { continue };
+        let known: Vec<&str> =
+            if key == "over" { swept.to_vec() } else { [&facts[..], swept].concat() };
+        if sweep_wrong || known.contains(&word.as_str()) {
+            continue;
+        }
+        let message = format!(
+            "`table.{key}` must be {}",
+            match key {
+                "over" => "a swept key",
+                _ => "\"model\", \"dataset\" or a swept key",
+            }
+        );
+        let mut problem = Diagnostic::at(*span, message, "not an axis of the sweep");
+        if swept.is_empty() {
+            problem.help.push("the file sweeps no key: add `[sweep]` with `axes`".into());
+        }
+        problem.help.extend(suggest(word, known));
+        keys.problem(problem);
+    }
+    Some(TableSpec { rows: rows?, columns: columns?, value: value?, over: over? })
+}
+
+/// Reads every `[stages.NAME]`.
+fn drafts<'a>(
+    table: &'a Table,
+    root: Span,
+    kinds: &[Kind],
+    defaults: &Defaults,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Draft<'a>> {
+    if table.entries.is_empty() {
+        problems.push(
+            Diagnostic::at(root, "the pipeline has no stages", "").help("add `[stages.NAME]`"),
+        );
+    }
+    let mut drafts = Vec::new();
+    for (name, entry) in &table.entries {
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
+        if name.is_empty() || !name.chars().all(fits) {
+            let message = format!("`{name}` is not a name for a stage");
+            problems.push(Diagnostic::at(entry.key, message, "expected letters, digits, `_`, `-`"));
+        }
+        let Value::Table(settings) = &entry.node.value else {
+            let message = format!("`stages.{name}` must be a table");
+            let found = format!("found {}", entry.node.value.type_name());
+            problems.push(Diagnostic::at(entry.node.span, message, found));
+            continue;
+        };
+        let mut keys = Keys::new(settings, entry.key);
+        let kind = read_kind(&mut keys, kinds);
+        keys.optional_references("after", crate::config::Wants::Anything);
+        let stage = kind.and_then(|kind| (kind.parse)(&mut keys, defaults));
+        // A reader that gave up may not have asked for every key: calling keys unknown misleads.
+        let mut gathered = match stage {
+            Some(_) => keys.finish(),
+            None => keys.into_gathered(),
+        };
+        let stage = stage.filter(|_| gathered.problems.is_empty());
+        problems.append(&mut gathered.problems);
+        drafts.push(Draft {
+            name: name.clone(),
+            header: entry.key,
+            node: &entry.node,
+            stage,
+            gathered,
+        });
+    }
+    drafts
+}
+
+fn read_kind<'k>(keys: &mut Keys, kinds: &'k [Kind]) -> Option<&'k Kind> {
+    let word = match keys.node("kind") {
+        None => {
+            let words: Vec<String> =
+                kinds.iter().map(|kind| format!("\"{}\"", kind.name)).collect();
+            keys.problem(
+                Diagnostic::at(keys.span(), "missing key `kind`", "in this stage")
+                    .help(format!("add `kind = ...`, one of {}", words.join(", "))),
+            );
+            return None;
+        }
+        Some(Node { value: Value::String(word), span }) => (word, *span),
+        Some(node) => {
+            let found = format!("found {}", node.value.type_name());
+            keys.problem(Diagnostic::at(node.span, "`kind` must be a string", found));
+            return None;
+        }
+    };
+    let (word, span) = word;
+    keys.record("kind", word.clone());
+    let found = kinds.iter().find(|kind| kind.name == word);
+    if found.is_none() {
+        let message = format!("`{word}` is not a kind of stage");
+        let mut problem = Diagnostic::at(span, message, "unknown kind");
+        problem.help.extend(suggest(word, kinds.iter().map(|kind| kind.name)));
+        keys.problem(problem);
+    }
+    found
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -1,0 +1,344 @@
+//! What a user sees of a wrong file, with stage kinds of the tests' own.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Wants;
+use crate::plan::print;
+use crate::stages::{
+    Context, DatasetShape, Described, Failure, ModelShape, Outcome, Problem, Product,
+};
+
+const TEST_KINDS: &[Kind] = &[
+    Kind { name: "images", about: "a data set", parse: images },
+    Kind { name: "train", about: "a model", parse: train },
+    Kind { name: "score", about: "scores", parse: score },
+];
+
+#[derive(Debug)]
+enum Fake {
+    Images { channels: usize },
+    Train { channels: usize },
+    Score,
+}
+
+impl Stage for Fake {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Images { .. } => "images",
+            Self::Train { .. } => "train",
+            Self::Score => "score",
+        }
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        match self {
+            Self::Images { channels } => {
+                let mut shape = DatasetShape::unknown();
+                let splits = [("train", 100), ("test", 10)];
+                shape.splits = Some(IndexMap::from(splits.map(|(n, c)| (n.to_owned(), Some(c)))));
+                shape.channels = Some(*channels);
+                Ok(Product::Dataset(shape))
+            }
+            Self::Train { channels } => match inputs.dataset("train").channels {
+                Some(given) if given != *channels => {
+                    let message = format!("the model takes {channels} channels, its data {given}");
+                    Err(vec![Problem::at("model.channels", message).help("set it to the same")])
+                }
+                _ => Ok(Product::Model(ModelShape::unknown())),
+            },
+            Self::Score => Ok(Product::Scores),
+        }
+    }
+
+    fn run(&self, _: &Context) -> Result<Outcome, Failure> {
+        Err(Failure::new("the stages of this test do not run"))
+    }
+}
+
+fn images(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+    let channels = keys.count("channels", 1..=3).or(1_usize);
+    let seed = defaults.seed(keys);
+    keys.optional_reference("input", Wants::Dataset);
+    seed?;
+    Some(Box::new(Fake::Images { channels: channels? }))
+}
+
+fn train(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+    keys.reference("train", Wants::Split("train"));
+    keys.optional_reference("start", Wants::Model);
+    let channels = keys.nested("model", |keys| keys.count("channels", 1..=3).or(1_usize));
+    let epochs = keys.count("epochs", 1..=usize::MAX).or(10_usize);
+    let held_out = keys.float("hold_out").fraction().or(0.1);
+    keys.kinded("method", "kind", &["supervised", "dann"], Some("supervised"), |word, keys| {
+        if word == "dann" {
+            keys.reference("target", Wants::Split("train"))?;
+        }
+        Some(())
+    });
+    keys.nested("optimizer", |keys| {
+        let kind = keys.choice("kind", &["adam", "sgd"]).required();
+        let lr = keys.float("lr").positive().or(1e-3);
+        kind?;
+        lr
+    });
+    epochs?;
+    held_out?;
+    Some(Box::new(Fake::Train { channels: channels? }))
+}
+
+fn score(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+    keys.references("models", Wants::Model);
+    keys.references("on", Wants::Split("test"));
+    Some(Box::new(Fake::Score))
+}
+
+const GOOD: &str = r#"[pipeline]
+name = "small"
+
+[stages.digits]
+kind = "images"
+
+[stages.net]
+kind = "train"
+train = "digits"
+optimizer = { kind = "adam", lr = 0.1 }
+
+[stages.dann]
+kind = "train"
+train = "digits"
+start = "net"
+method = { kind = "dann", target = "digits.test" }
+optimizer = { kind = "sgd" }
+after = ["net"]
+
+[stages.scores]
+kind = "score"
+models = ["net", "dann"]
+on = ["digits", "digits.train"]
+"#;
+
+struct Held {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn held(text: impl AsRef<[u8]>) -> Held {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("x.toml");
+    std::fs::write(&path, text).expect("a temporary file");
+    Held { _folder: folder, path }
+}
+
+fn good(text: &str, sets: &[&str]) -> Pipeline {
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    match load_with(&held(text).path, &sets, TEST_KINDS) {
+        Ok(pipeline) => pipeline,
+        Err(report) => panic!("{report}"),
+    }
+}
+
+fn wrong(text: impl AsRef<[u8]>, sets: &[&str]) -> String {
+    let held = held(text);
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    let report = load_sweep_with(&held.path, &sets, TEST_KINDS).expect_err("a wrong file");
+    let folder = format!("{}/", held.path.parent().expect("a folder").display());
+    report.to_string().replace(&folder, "")
+}
+
+fn changed(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "`{from}` is not in the file");
+    wrong(GOOD.replacen(from, to, 1), &[])
+}
+
+#[test]
+fn a_good_file_is_resolved_with_every_default_and_its_settings_are_without_references() {
+    let pipeline = good(GOOD, &[]);
+    insta::assert_snapshot!("resolved", print::to_toml(&pipeline.resolved));
+    let names: Vec<&str> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
+    assert_eq!(names, ["digits", "net", "dann", "scores"]);
+    assert_eq!(pipeline.stages[2].after, ["net"]);
+    let keys: Vec<&str> = pipeline.stages[2].inputs.iter().map(|one| one.key.as_str()).collect();
+    assert_eq!(keys, ["train", "start", "method.target"]);
+    insta::assert_snapshot!("settings", toml::to_string(&pipeline.stages[2].settings).unwrap());
+    assert!(pipeline.stages[3].settings.is_empty(), "{:?}", pipeline.stages[3].settings);
+}
+
+#[test]
+fn wrong_files_are_explained() {
+    let lr = "lr = 0.1";
+    let cases = [
+        ("unknown_key", changed("lr = 0.1", "learning_rate = 0.1")),
+        ("unknown_stage_key", changed("start = \"net\"", "start = \"net\"\nepoch = 3")),
+        ("unknown_table", changed("[stages.digits]", "[stage.digits]")),
+        ("unknown_kind", changed("kind = \"images\"", "kind = \"image\"")),
+        ("missing_kind", changed("kind = \"images\"", "channels = 1")),
+        ("unknown_stage", changed("start = \"net\"", "start = \"nett\"")),
+        ("missing_key", changed("train = \"digits\"\nopt", "opt")),
+        ("wrong_type", changed(lr, "lr = \"fast\"")),
+        ("negative_lr", changed(lr, "lr = -0.1")),
+        ("zero_epochs", changed("start = \"net\"", "epochs = 0")),
+        ("fraction_over_one", changed("start = \"net\"", "hold_out = 1.5")),
+        ("cycle", changed("train = \"digits\"\nopt", "train = \"digits\"\nstart = \"dann\"\nopt")),
+        ("own_cycle", changed("start = \"net\"", "start = \"dann\"")),
+        ("unknown_split", changed("\"digits.train\"", "\"digits.tset\"")),
+        ("model_wanted", changed("start = \"net\"", "start = \"digits\"")),
+        ("data_wanted", changed("on = [\"digits\"", "on = [\"net\"")),
+        ("misfit", changed("kind = \"images\"", "kind = \"images\"\nchannels = 3")),
+        ("misfit_at_its_key", changed(lr, "lr = 0.1 }\nmodel = { channels = 2")),
+        ("duplicate_table", wrong(format!("{GOOD}\n[stages.net]\nkind = \"train\"\n"), &[])),
+        ("duplicate_key", changed("kind = \"images\"", "kind = \"images\"\nkind = \"train\"")),
+        ("duplicate_inline_key", changed(lr, "lr = 0.1, lr = 0.2")),
+        ("invalid_toml", changed("name = \"small\"", "name = small\ntitle = \"open")),
+        ("no_stages", wrong("[pipeline]\nname = \"small\"\n[stages]\n", &[])),
+        ("no_pipeline", wrong("[stages.a]\nkind = \"images\"\n", &[])),
+        ("bad_head", changed("name = \"small\"", "name = \"My Net\"\nseed = -1\ndevice = \"gpu\"")),
+        ("bad_stage_name", changed("[stages.net]", "[stages.\"net 1\"]")),
+        ("empty", wrong("# nothing\n", &[])),
+        ("not_utf8", wrong(b"[pipeline]\nname = \"caf\xe9\"\n", &[])),
+        (
+            "several",
+            wrong(
+                GOOD.replace("lr = 0.1", "lr = 0")
+                    .replace("\"digits.test\"", "\"digts.test\"")
+                    .replace("\"images\"", "\"imgs\"")
+                    .replace("name =", "nmae ="),
+                &[],
+            ),
+        ),
+    ];
+    for (name, report) in cases {
+        insta::assert_snapshot!(name, report);
+    }
+}
+
+#[test]
+fn wrong_overrides_point_into_their_argument() {
+    let cases = [
+        ("set_bare_word", wrong(GOOD, &["pipeline.device=cpu"])),
+        ("set_no_equals", wrong(GOOD, &["pipeline.device"])),
+        ("set_unknown_stage", wrong(GOOD, &["stages.dan.epochs=3"])),
+        ("set_unknown_table", wrong(GOOD, &["stage.dann.epochs=3"])),
+        ("set_into_a_string", wrong(GOOD, &["stages.dann.start.lr=0.1"])),
+        ("set_no_element", wrong(GOOD, &["stages.scores.models.2=\"net\""])),
+        ("set_out_of_range", wrong(GOOD, &["stages.net.optimizer.lr=-1"])),
+        ("set_unknown_key", wrong(GOOD, &["stages.net.epoch=3", "pipeline.sed=1"])),
+        ("set_empty_value", wrong(GOOD, &["pipeline.seed="])),
+    ];
+    for (name, report) in cases {
+        insta::assert_snapshot!(name, report);
+    }
+}
+
+#[test]
+fn overrides_reach_tables_arrays_and_quoted_keys() {
+    let pipeline = good(
+        GOOD,
+        &[
+            "stages.net.epochs=3",
+            "stages.net.model.channels = 1",
+            "stages.scores.models.0=\"dann\"",
+            "pipeline.\"title\"='a = b'",
+        ],
+    );
+    assert_eq!(pipeline.title.as_deref(), Some("a = b"));
+    assert_eq!(pipeline.stages[1].settings["epochs"].as_integer(), Some(3));
+    assert_eq!(pipeline.stages[3].inputs[0].stage, "dann");
+}
+
+const SWEEP: &str = "
+[sweep]
+axes = { \"pipeline.seed\" = [0, 1], \"stages.net.optimizer.lr\" = [0.1, 0.2, 0.3] }
+
+[table]
+over = \"pipeline.seed\"
+";
+
+#[test]
+fn a_sweep_gives_every_trial_with_the_last_axis_fastest() {
+    let held = held(format!("{GOOD}{SWEEP}"));
+    let trials = load_sweep_with(&held.path, &[], TEST_KINDS).expect("a good sweep");
+    let names: Vec<&str> = trials.iter().map(|trial| trial.name.as_str()).collect();
+    assert_eq!(names.len(), 6);
+    assert_eq!(names[1], "pipeline.seed=0, stages.net.optimizer.lr=0.2");
+    assert_eq!(names[3], "pipeline.seed=1, stages.net.optimizer.lr=0.1");
+    assert_eq!(trials[3].pipeline.seed, 1);
+    // The default of a stage's seed follows the trial's.
+    assert_eq!(trials[3].pipeline.stages[0].settings["seed"].as_integer(), Some(1));
+    for trial in &trials {
+        let text = print::to_toml(&trial.pipeline.resolved);
+        assert_eq!(good(&text, &[]).resolved, trial.pipeline.resolved);
+    }
+}
+
+#[test]
+fn wrong_sweeps_are_explained() {
+    let sweep = |from: &str, to: &str| wrong(format!("{GOOD}{}", SWEEP.replacen(from, to, 1)), &[]);
+    let cases = [
+        ("sweep_value", sweep("0.2,", "-0.2,")),
+        ("sweep_unknown_stage", sweep("stages.net.", "stages.nett.")),
+        ("sweep_unknown_key", sweep("optimizer.lr", "optimizer.rate")),
+        ("sweep_not_an_array", sweep("[0, 1]", "0")),
+        ("sweep_empty_axis", sweep("[0, 1]", "[]")),
+        ("sweep_twice", sweep("[0, 1]", "[0, 0]")),
+        ("sweep_unquoted", sweep("\"pipeline.seed\" =", "pipeline.seed =")),
+        ("table_over_what_is_not_swept", sweep("over = \"pipeline", "over = \"pipelin")),
+        ("table_same_twice", sweep("[table]\n", "[table]\ncolumns = \"model\"\n")),
+    ];
+    for (name, report) in cases {
+        insta::assert_snapshot!(name, report);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_resolved_file_resolves_to_itself(
+        seed in 0..i64::MAX,
+        lr in 1e-300_f64..1e300,
+        epochs in 1..i64::MAX,
+        title in "\\PC{0,12}",
+        swept in any::<bool>(),
+    ) {
+        let quoted = toml::Value::String(title.clone());
+        let text = if swept { format!("{GOOD}{SWEEP}") } else { GOOD.to_owned() };
+        let sets = [
+            format!("pipeline.seed={seed}"),
+            format!("pipeline.title={quoted}"),
+            format!("stages.net.optimizer.lr={}", toml::Value::Float(lr)),
+            format!("stages.dann.epochs={epochs}"),
+        ];
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        let once = good(&text, &sets);
+        prop_assert_eq!(once.title.as_deref(), Some(title.as_str()));
+        let shown = print::to_toml(&once.resolved);
+        let twice = good(&shown, &[]);
+        prop_assert_eq!(&once.resolved, &twice.resolved);
+        prop_assert_eq!(shown, print::to_toml(&twice.resolved));
+    }
+
+    #[test]
+    fn no_text_and_no_override_makes_it_panic(
+        at in 0..GOOD.len(),
+        cut in 0..40_usize,
+        put in "[\\[\\]{}\"'=.,#\na-cé0]{0,6}",
+        set in "[\\[\\]{}\"'=.,#\na-cé0]{0,8}",
+    ) {
+        let mut text = format!("{GOOD}{SWEEP}");
+        text.replace_range(at..(at + cut).min(GOOD.len()), &put);
+        let held = held(text);
+        for sets in [vec![], vec![set.clone()], vec![format!("stages.net.{set}")]] {
+            if let Err(report) = load_sweep_with(&held.path, &sets, TEST_KINDS) {
+                prop_assert!(report.render(true).contains("problem"));
+            }
+        }
+    }
+}
