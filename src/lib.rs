@@ -13,3 +13,4 @@ pub mod plan;
 pub mod progress;
 pub mod random;
 pub mod stages;
+pub mod store;

@@ -58,6 +58,15 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// Part of the fingerprint: raised whenever the same settings and inputs give other bytes.
     fn revision(&self) -> u32;
 
+    /// Digest of files outside the store that the stage reads, part of the fingerprint: changed
+    /// files are other inputs.
+    ///
+    /// # Errors
+    /// When the files cannot be read.
+    fn external(&self) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
+
     /// What the stage will make, or everything that does not fit, from what is known before
     /// anything ran. No I/O.
     ///
