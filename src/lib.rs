@@ -7,10 +7,12 @@
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod exec;
 pub mod metrics;
 pub mod nn;
 pub mod plan;
 pub mod progress;
 pub mod random;
+pub mod report;
 pub mod stages;
 pub mod store;
