@@ -4,6 +4,8 @@
 //! tasks with fingerprints, `exec` runs what the `store` does not hold yet, `report` writes the
 //! results. `nn`, `data`, `adapt`, `train` and `metrics` are libraries that `stages` call.
 
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod data;
 pub mod device;

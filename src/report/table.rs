@@ -179,8 +179,8 @@ impl Table {
         let mut text = String::new();
         for (number, row) in grid.iter().enumerate() {
             let mut line = format!("{:<1$}", row[0], width(0));
-            for at in 1..row.len() {
-                let cell = format!("{:>1$}", row[at], width(at));
+            for (at, cell) in row.iter().enumerate().skip(1) {
+                let cell = format!("{:>1$}", cell, width(at));
                 let best =
                     bold && self.percent && number > 0 && self.best(at - 1) == Some(number - 1);
                 line += "  ";
