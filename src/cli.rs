@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::report::table::Format;
+
 /// Transfer-learning and domain-adaptation experiments, declared in TOML.
 #[derive(Debug, Parser)]
 #[command(name = "runner", version)]
@@ -16,14 +18,26 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Run a pipeline: every stage that is not cached, then its table
+    #[command(after_help = "Example:\n  runner run pipelines/dann.toml --set stages.dann.epochs=3")]
+    Run(RunArgs),
+    /// Run every trial of a pipeline's `[sweep]`; stages they share run once
+    #[command(after_help = "Example:\n  runner sweep pipelines/dann-seeds.toml")]
+    Sweep(RunArgs),
     /// Find everything that is wrong with a pipeline file, without running it
     #[command(after_help = "Example:\n  runner check pipelines/dann.toml")]
     Check(FileArgs),
+    /// Show what a run would do, and why
+    #[command(after_help = "Example:\n  runner plan pipelines/dann.toml --format mermaid")]
+    Plan(PlanArgs),
     /// Print a pipeline with every default and override filled in
     #[command(
-        after_help = "Example:\n  runner show pipelines/dann.toml --set stages.dann.epochs=3"
+        after_help = "Examples:\n  runner show pipelines/dann.toml --set stages.dann.epochs=3\n  runner show pipelines/dann.toml --model dann"
     )]
-    Show(FileArgs),
+    Show(ShowArgs),
+    /// Print the table of a finished run
+    #[command(after_help = "Example:\n  runner table pipelines/dann.toml --format latex")]
+    Table(TableArgs),
 }
 
 /// The file to read and changes to it.
@@ -34,4 +48,92 @@ pub struct FileArgs {
     /// Change one value, in TOML syntax; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Run a pipeline.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What to run.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// How and where to run.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// How and where to run.
+#[derive(Debug, Clone, Args)]
+pub struct RunOptions {
+    /// Folder of artifacts
+    #[arg(long, value_name = "DIR", default_value = ".runner")]
+    pub store: PathBuf,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// Threads; all processors when left out
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Never use the network
+    #[arg(long)]
+    pub offline: bool,
+    /// Events as NDJSON on standard output
+    #[arg(long, conflicts_with = "quiet")]
+    pub json: bool,
+    /// Only errors and the table
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Show what a run would do.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What to plan.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Folder of artifacts
+    #[arg(long, value_name = "DIR", default_value = ".runner")]
+    pub store: PathBuf,
+    /// How to write it
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: PlanFormat,
+    /// Plan every trial of the `[sweep]`
+    #[arg(long)]
+    pub sweep: bool,
+}
+
+/// How a plan is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlanFormat {
+    /// One line a stage.
+    Text,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+    /// JSON.
+    Json,
+}
+
+/// Print a resolved pipeline.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// What to show.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Print the layers of the model that this stage makes instead
+    #[arg(long, value_name = "STAGE")]
+    pub model: Option<String>,
+}
+
+/// Print the table of a finished run.
+#[derive(Debug, Args)]
+pub struct TableArgs {
+    /// A run's folder, or a pipeline file for its newest run
+    pub run: PathBuf,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// How to write it
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
 }

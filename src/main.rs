@@ -7,8 +7,9 @@ use runner::cli::Cli;
 use runner::commands;
 
 fn main() -> ExitCode {
+    runner::memory::keep_freed_memory();
     match commands::run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             anstream::eprintln!("{}", error.render());
             ExitCode::from(error.exit_code())

@@ -1,13 +1,14 @@
 //! `runner check FILE`: everything that is wrong with a pipeline, without running it.
 
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::FileArgs;
 use crate::plan::resolve;
 
 /// Prints one line when all is well.
-pub fn run(args: &FileArgs) -> Result<(), Error> {
+pub fn run(args: &FileArgs) -> Result<ExitCode, Error> {
     let trials = resolve::load_sweep(&args.file, &args.set).map_err(Box::new)?;
     let first = &trials[0].pipeline;
     let mut line = format!("ok: {}, {}", first.name, count(first.stages.len(), "stage"));
@@ -15,7 +16,7 @@ pub fn run(args: &FileArgs) -> Result<(), Error> {
         line = format!("{line}, {}", count(trials.len(), "trial"));
     }
     writeln!(io::stdout(), "{line}")?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -222,8 +222,15 @@ impl<D: Ops> Model<D> {
             part != Part::Features && self.learns(|placed| placed.part == Part::Features);
         for at in 0..self.layers.len() {
             if self.layers[at].0.part == part {
-                x = self.forward_layer(at, x, pass, upstream)?;
-                upstream |= self.layer_learns(at);
+                let learns = self.layer_learns(at);
+                // Below the first layer that learns nothing is taped: no backward work there.
+                x = if upstream || learns {
+                    self.forward_layer(at, x, pass, upstream)?
+                } else {
+                    let (bare, tape) = x.split_tape();
+                    self.forward_layer(at, bare, pass, false)?.put_tape(tape)
+                };
+                upstream |= learns;
             }
         }
         Ok(x)

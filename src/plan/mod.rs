@@ -1,6 +1,9 @@
 //! Turns a pipeline file into a checked pipeline and a graph of tasks.
 
+pub mod fingerprint;
+pub mod graph;
 mod link;
 pub mod pipeline;
 pub mod print;
 pub mod resolve;
+pub mod trial;

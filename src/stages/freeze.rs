@@ -34,12 +34,12 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     Some(Box::new(Freeze { freeze: freeze?, thaw: thaw?, batch_norm }))
 }
 
-/// Names of the parameters that every model of this shape has from the start.
-fn names(spec: &Spec) -> Vec<String> {
+/// Names of a network's parameters, those of the domain classifier only where it has one.
+fn names(spec: &Spec, adversarial: bool) -> Vec<String> {
     let placed = spec.place().unwrap_or_default();
     placed
         .iter()
-        .filter(|layer| layer.part != Part::DomainClassifier)
+        .filter(|layer| adversarial || layer.part != Part::DomainClassifier)
         .flat_map(crate::nn::spec::Placed::parameters)
         .map(|slot| slot.name)
         .collect()
@@ -55,27 +55,26 @@ impl Stage for Freeze {
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
-        let shape: ModelShape = inputs.model("model");
+        let mut shape: ModelShape = inputs.model("model");
         let Some(spec) = &shape.spec else { return Ok(Product::Model(shape)) };
-        let mut names = names(spec);
-        if shape.adversarial {
-            let head = spec.place().unwrap_or_default();
-            names.extend(
-                head.iter()
-                    .filter(|layer| layer.part == Part::DomainClassifier)
-                    .flat_map(crate::nn::spec::Placed::parameters)
-                    .map(|slot| slot.name),
-            );
-        }
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let owned = names(spec, shape.adversarial);
+        let names: Vec<&str> = owned.iter().map(String::as_str).collect();
         let mut problems = Vec::new();
         for (key, patterns) in [("freeze", &self.freeze), ("thaw", &self.thaw)] {
             for (at, pattern) in patterns.iter().enumerate() {
-                if let Err(error) = matching(pattern, &names) {
-                    problems.push(
+                match matching(pattern, &names) {
+                    Ok(matched) => {
+                        for (name, _) in owned.iter().zip(matched).filter(|(_, matched)| *matched) {
+                            shape.frozen.retain(|frozen| frozen != name);
+                            if key == "freeze" {
+                                shape.frozen.push(name.clone());
+                            }
+                        }
+                    }
+                    Err(error) => problems.push(
                         Problem::at(format!("{key}.{at}"), error.to_string())
                             .help("`*` matches any characters, dots included"),
-                    );
+                    ),
                 }
             }
         }

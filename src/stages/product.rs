@@ -53,6 +53,8 @@ pub struct ModelShape {
     pub spec: Option<nn::Spec>,
     /// Whether it carries a domain classifier.
     pub adversarial: bool,
+    /// Names of the parameters that do not learn.
+    pub frozen: Vec<String>,
 }
 
 impl ModelShape {

@@ -65,11 +65,11 @@ impl Training {
         start: &Start,
     ) -> Result<ModelShape, Vec<Problem>> {
         let data = inputs.dataset("train");
-        let ModelShape { spec, adversarial } = match start {
+        let ModelShape { spec, adversarial, frozen } = match start {
             Start::Stage => inputs.model("model"),
             Start::Fresh(architecture) => {
                 let spec = fresh(architecture, &data).map_err(|problem| vec![problem])?;
-                ModelShape { spec, adversarial: false }
+                ModelShape { spec, ..ModelShape::unknown() }
             }
         };
         let adversarial = adversarial || self.method.is_adversarial();
@@ -84,7 +84,11 @@ impl Training {
                 problems.extend(misfits(spec, &target, "method.target", false));
             }
         }
-        if problems.is_empty() { Ok(ModelShape { spec, adversarial }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(ModelShape { spec, adversarial, frozen })
+        } else {
+            Err(problems)
+        }
     }
 
     pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Failure> {

@@ -11,7 +11,7 @@ use super::evaluate::evaluate;
 use super::optimizer::{Optimizer, OptimizerState};
 use super::schedule::{Moment, Scheduled};
 use crate::adapt::{Method, Reading, Step};
-use crate::data::{Dataset, Images, Split, loader};
+use crate::data::{Dataset, Images, Normalisation, Split, Unlabelled, loader};
 use crate::metrics::{Metrics, number};
 use crate::nn::Model;
 use crate::nn::model::host;
@@ -40,7 +40,7 @@ pub struct Data<'a> {
     /// The labelled images, with the normalisation of their data set.
     pub source: (&'a Dataset, &'a Split),
     /// Images of the target domain, without labels.
-    pub target: Option<(&'a Dataset, &'a Images)>,
+    pub target: Option<Unlabelled<'a>>,
     /// Labelled images to watch progress on; nothing is learned from them.
     pub validate: Option<(&'a Dataset, &'a Split)>,
 }
@@ -142,8 +142,8 @@ impl<'a, D: Ops> Fit<'a, D> {
         watch: &'a Watch<'a>,
     ) -> Result<Self, FitError> {
         let source = batches("source", data.source.1.labels.len(), settings.batch_size)?;
-        let steps_per_epoch = match data.target {
-            Some((_, images)) => source.min(batches("target", images.len(), settings.batch_size)?),
+        let steps_per_epoch = match &data.target {
+            Some(images) => source.min(batches("target", images.len(), settings.batch_size)?),
             None => source,
         };
         let optimizer = OptimizerState::new(settings.optimizer, model).map_err(FitError::device)?;
@@ -175,7 +175,7 @@ impl<'a, D: Ops> Fit<'a, D> {
         let order = |purpose, count| loader::epoch_order(seed, purpose, epoch as u64, count);
         let source_order = order("shuffle source", self.data.source.1.labels.len());
         let target_order =
-            self.data.target.map(|(_, images)| order("shuffle target", images.len()));
+            self.data.target.as_ref().map(|images| order("shuffle target", images.len()));
         let mut summary = Summary::default();
         for step in 0..self.steps_per_epoch {
             if self.watch.cancel.load(Ordering::Relaxed) {
@@ -234,10 +234,11 @@ impl<'a, D: Ops> Fit<'a, D> {
         let (dataset, split) = self.data.source;
         let indices = nth_batch(source_order, step, size);
         let labels: Vec<u32> = indices.iter().map(|at| split.labels[*at]).collect();
-        let source = self.tensor(dataset, &split.images, indices)?;
-        let target = match (self.data.target, target_order) {
-            (Some((dataset, images)), Some(order)) => {
-                Some(self.tensor(dataset, images, nth_batch(order, step, size))?)
+        let source = self.tensor(dataset.normalisation(), &split.images, indices)?;
+        let target = match (&self.data.target, target_order) {
+            (Some(target), Some(order)) => {
+                let indices = nth_batch(order, step, size);
+                Some(self.tensor(target.normalisation(), target.images(), indices)?)
             }
             _ => None,
         };
@@ -271,11 +272,11 @@ impl<'a, D: Ops> Fit<'a, D> {
 
     fn tensor(
         &self,
-        dataset: &Dataset,
+        normalisation: Normalisation,
         images: &Images,
         indices: &[usize],
     ) -> Result<crate::nn::ops::Batch<D>, FitError> {
-        let values = loader::batch(dataset, images, indices);
+        let values = loader::batch(normalisation, images, indices);
         let shape = (indices.len(), values.len() / indices.len());
         self.model.device().try_tensor_from_vec(values, shape).map_err(FitError::device)
     }

@@ -1,0 +1,158 @@
+//! `runner plan`: what a run would do, and why. Writes nothing.
+
+use std::collections::HashMap;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use petgraph::graph::NodeIndex;
+use serde_json::json;
+
+use super::Error;
+use crate::cli::{PlanArgs, PlanFormat};
+use crate::exec::display_name;
+use crate::plan::fingerprint::Content;
+use crate::plan::graph::{Edge, Plan};
+use crate::plan::resolve;
+use crate::plan::trial::Trial;
+use crate::store::{Found, Store};
+
+/// Prints the plan of a pipeline, or of its whole sweep.
+///
+/// # Errors
+/// When the file is wrong or the store cannot be read.
+pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
+    let trials = if args.sweep {
+        super::trials(&args.file)?
+    } else {
+        let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
+        vec![Trial::single(pipeline)]
+    };
+    let text = plan(trials, &args.store, args.format)?;
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The plan of `trials` against the store in `root`, as text.
+///
+/// # Errors
+/// When there is no plan or the store cannot be read.
+fn plan(trials: Vec<Trial>, root: &Path, format: PlanFormat) -> Result<String, Error> {
+    let plan = Plan::new(trials)?;
+    let store = Store::peek(root);
+    let mut contents: HashMap<NodeIndex, Content> = HashMap::new();
+    let mut why: HashMap<NodeIndex, String> = HashMap::new();
+    for task in &plan.order {
+        let known = plan.fingerprint(*task, |input| contents.get(&input).copied());
+        let reason = match known {
+            Some(fingerprint) => match store.find(&fingerprint)? {
+                Found::Whole(artifact) => {
+                    contents.insert(*task, artifact.content());
+                    continue;
+                }
+                Found::Nothing => "no artifact with these settings and inputs yet".to_owned(),
+                Found::Damaged(reason) => format!("its artifact is damaged: {reason}"),
+            },
+            None => {
+                let inputs = plan.graph[*task].inputs.iter().map(|input| input.task);
+                let mut names: Vec<String> = inputs
+                    .filter(|input| !contents.contains_key(input))
+                    .map(|input| format!("`{}`", display_name(&plan, input)))
+                    .collect();
+                names.dedup();
+                format!("{} will run first", names.join(", "))
+            }
+        };
+        why.insert(*task, reason);
+    }
+    Ok(match format {
+        PlanFormat::Text => text(&plan, &why),
+        PlanFormat::Json => json(&plan, &why),
+        PlanFormat::Mermaid => drawing(&plan, "flowchart TD\n", "", |from, to, edge| {
+            let arrow = if edge == Edge::Input { "-->" } else { "-.->" };
+            format!("  t{from} {arrow} t{to}\n")
+        }),
+        PlanFormat::Dot => drawing(&plan, "digraph plan {\n", "}\n", |from, to, edge| {
+            let style = if edge == Edge::Input { "" } else { " [style=dashed]" };
+            format!("  t{from} -> t{to}{style};\n")
+        }),
+    })
+}
+
+fn text(plan: &Plan, why: &HashMap<NodeIndex, String>) -> String {
+    let mut text = String::new();
+    for task in &plan.order {
+        let needs: Vec<String> =
+            plan.needs(*task).iter().map(|(it, _)| display_name(plan, *it)).collect();
+        let from =
+            if needs.is_empty() { String::new() } else { format!(" <- {}", needs.join(", ")) };
+        let state = why.get(task).map_or("cached".into(), |why| format!("will run: {why}"));
+        let kind = plan.graph[*task].stage.kind();
+        text += &format!("{} ({kind}){from}\n    {state}\n", display_name(plan, *task));
+    }
+    let all = plan.order.len();
+    text + &format!("{all} stages: {} cached, {} will run\n", all - why.len(), why.len())
+}
+
+fn json(plan: &Plan, why: &HashMap<NodeIndex, String>) -> String {
+    let stages = plan.order.iter().map(|task| {
+        let needs = plan.needs(*task).into_iter().map(|(it, _)| display_name(plan, it));
+        json!({
+            "name": display_name(plan, *task),
+            "kind": plan.graph[*task].stage.kind(),
+            "needs": needs.collect::<Vec<_>>(),
+            "cached": !why.contains_key(task),
+            "why": why.get(task),
+        })
+    });
+    format!("{:#}\n", serde_json::Value::Array(stages.collect()))
+}
+
+fn drawing(
+    plan: &Plan,
+    open: &str,
+    close: &str,
+    edge: impl Fn(usize, usize, Edge) -> String,
+) -> String {
+    let mut text = open.to_owned();
+    for task in &plan.order {
+        let (number, name) = (task.index(), display_name(plan, *task));
+        text += &match close {
+            "" => format!("  t{number}[\"{name}\"]\n"),
+            _ => format!("  t{number} [label=\"{name}\"];\n"),
+        };
+    }
+    for task in &plan.order {
+        for (before, kind) in plan.needs(*task) {
+            text += &edge(before.index(), task.index(), kind);
+        }
+    }
+    text + close
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::tests::{Fault, execute, pipeline, stage};
+
+    #[test]
+    fn a_plan_says_what_is_cached_and_why_the_rest_runs() {
+        let root = tempfile::tempdir().unwrap();
+        let (a, _) = stage("a", "a", Fault::None, 0, &[]);
+        let (b, _) = stage("b", "b", Fault::None, 1, &["a"]);
+        let (c, _) = stage("c", "c", Fault::None, 2, &["b"]);
+        execute(root.path(), vec![a.clone()]);
+        let trial = || Trial::single(pipeline(vec![a.clone(), b.clone(), c.clone()]));
+        insta::assert_snapshot!(plan(vec![trial()], root.path(), PlanFormat::Text).unwrap(), @r"
+        a (fake)
+            cached
+        b (fake) <- a
+            will run: no artifact with these settings and inputs yet
+        c (fake) <- b
+            will run: `b` will run first
+        3 stages: 1 cached, 2 will run
+        ");
+        let mermaid = plan(vec![trial()], root.path(), PlanFormat::Mermaid).unwrap();
+        assert!(mermaid.ends_with("  t0 --> t1\n  t1 --> t2\n"), "{mermaid}");
+    }
+}

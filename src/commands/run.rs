@@ -1,0 +1,187 @@
+//! `runner run`: brings every stage to an end, writes the results, prints the table.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use super::Error;
+use crate::cli::{RunArgs, RunOptions};
+use crate::exec::{Executor, Job, Json, Lines, Local, Quiet, Reporter, State, Terminal};
+use crate::plan::graph::Plan;
+use crate::plan::resolve;
+use crate::plan::trial::Trial;
+use crate::report::results;
+use crate::report::table::Format;
+use crate::store::Store;
+
+/// Runs a pipeline without its sweep.
+///
+/// # Errors
+/// When the file is wrong, or the store or the results cannot be written.
+pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
+    let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
+    if pipeline.resolved.contains_key("sweep") && !args.options.quiet {
+        anstream::eprintln!("note: this file has a `[sweep]`; `runner sweep` runs its trials");
+    }
+    run_trials(vec![Trial::single(pipeline)], &args.options)
+}
+
+/// Runs `trials` as one graph. Exit code 0, 1 when a stage failed, 130 when interrupted.
+///
+/// # Errors
+/// When there is no plan, or the store or the results cannot be written.
+pub(super) fn run_trials(trials: Vec<Trial>, options: &RunOptions) -> Result<ExitCode, Error> {
+    let machine = |error: &dyn std::fmt::Display| Error::Machine(error.to_string());
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = options.threads {
+        pool = pool.num_threads(threads.into());
+    }
+    pool.build_global().map_err(|error| machine(&error))?;
+    let cancel = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&cancel);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        anstream::eprintln!("stopping after the current step; press Ctrl-C again to stop at once");
+    })
+    .map_err(|error| machine(&error))?;
+    execute(trials, options, &cancel)
+}
+
+fn execute(
+    trials: Vec<Trial>,
+    options: &RunOptions,
+    cancel: &AtomicBool,
+) -> Result<ExitCode, Error> {
+    let plan = Plan::new(trials)?;
+    if plan.order.is_empty() {
+        return Err(Error::Missing("the pipeline has no stages".into()));
+    }
+    let store = Store::open(&options.store)?;
+    let reporter: Box<dyn Reporter> = match options {
+        RunOptions { json: true, .. } => Box::new(Json),
+        RunOptions { quiet: true, .. } => Box::new(Quiet),
+        _ if std::io::stderr().is_terminal() => Box::new(Terminal::default()),
+        _ => Box::new(Lines),
+    };
+    let start = chrono::Utc::now();
+    let reporter = reporter.as_ref();
+    let job = Job { store: &store, offline: options.offline, reporter, cancel };
+    let done = Local.execute(&plan, &job);
+    let provenance = provenance(&plan, start);
+    let (folder, new) = results::write(&options.results, &plan, &done, &provenance)?;
+    let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
+    let table = results::table_of(&folder);
+    if !options.json {
+        if let Ok(Some(table)) = &table {
+            anstream::print!("{}", table.render(Format::Text, std::io::stdout().is_terminal()));
+            if table.has_gaps() {
+                anstream::println!(
+                    "–: not scored (a stage failed, did not run, or has no such pair)"
+                );
+            }
+        }
+        if !options.quiet {
+            if !new {
+                anstream::eprintln!("nothing to do: all {} stages are cached", done.len());
+            }
+            anstream::eprintln!("results: {}", folder.display());
+        }
+    }
+    if any(|state| matches!(state, State::Failed { .. })) {
+        return Ok(ExitCode::from(1));
+    }
+    if any(|state| matches!(state, State::Interrupted | State::Skipped { .. })) {
+        anstream::eprintln!("interrupted; run the same command again to go on");
+        return Ok(ExitCode::from(130));
+    }
+    table?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn provenance(plan: &Plan, start: chrono::DateTime<chrono::Utc>) -> Value {
+    let pipeline = &plan.trials[0].pipeline;
+    let home = match pipeline.path.parent() {
+        Some(path) if path != Path::new("") => path,
+        _ => Path::new("."),
+    };
+    let git = |words: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(home).args(words).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    json!({
+        "runner": env!("CARGO_PKG_VERSION"),
+        "command": std::env::args().collect::<Vec<_>>(),
+        "git_commit": git(&["rev-parse", "HEAD"]),
+        "git_dirty": git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
+        "device": pipeline.device.to_string(),
+        "instruction_set": instruction_set(),
+        "threads": rayon::current_num_threads(),
+        "host": std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|it| it.trim().to_owned()),
+        "start": start.to_rfc3339(),
+        "end": chrono::Utc::now().to_rfc3339(),
+    })
+}
+
+fn instruction_set() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            return "x86_64 avx512";
+        }
+        if is_x86_feature_detected!("avx2") {
+            return "x86_64 avx2";
+        }
+    }
+    std::env::consts::ARCH
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::exec::tests::{Fault, pipeline, stage};
+
+    fn options(root: &Path) -> RunOptions {
+        RunOptions {
+            store: root.join("store"),
+            results: root.join("results"),
+            threads: None,
+            offline: true,
+            json: false,
+            quiet: true,
+        }
+    }
+
+    fn trial() -> Trial {
+        let (a, _) = stage("a", "a", Fault::None, 0, &[]);
+        let (score, _) = stage("score", "s", Fault::None, 1, &["a"]);
+        let mut pipeline = pipeline(vec![a, score]);
+        pipeline.resolved = toml::from_str("[stages.a]\n[stages.score]\n").unwrap();
+        Trial::single(pipeline)
+    }
+
+    #[test]
+    fn two_stores_give_the_same_bytes_and_a_cached_run_makes_no_folder() {
+        let bytes = [(); 2].map(|()| {
+            let root = tempfile::tempdir().unwrap();
+            for _ in 0..2 {
+                execute(vec![trial()], &options(root.path()), &AtomicBool::new(false)).unwrap();
+            }
+            let home = root.path().join("results/x");
+            // One run and `latest`.
+            assert_eq!(fs::read_dir(&home).unwrap().count(), 2);
+            ["score.csv", "table.csv", "table.md", "table.tex"]
+                .map(|name| fs::read_to_string(home.join("latest").join(name)).unwrap())
+        });
+        assert_eq!(bytes[0], bytes[1]);
+        assert_eq!(bytes[0][0], "model,dataset,metric,value\na,a,accuracy,0.5\n");
+    }
+}

@@ -1,0 +1,74 @@
+//! What happens during a run, as plain values. Prints nothing.
+
+use serde::Serialize;
+
+use crate::progress::{Progress, Unit};
+
+/// Something happened.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields named for what they hold: task number, its name, texts")]
+pub enum Event {
+    /// A task is being made.
+    TaskStarted { task: usize, name: String, kind: String },
+    /// The store had it.
+    Cached { task: usize, name: String, summary: String },
+    /// Another runner is making it.
+    Waiting { task: usize, name: String, holder: String },
+    /// A phase of a task starts.
+    Phase { task: usize, phase: String, total: Option<u64>, unit: &'static str },
+    /// Units were done since the last such event.
+    Progress { task: usize, by: u64 },
+    /// A short live value.
+    Status { task: usize, text: String },
+    /// A line that stays.
+    Note { task: usize, name: String, text: String },
+    /// It was made.
+    Finished { task: usize, name: String, summary: String, seconds: f64 },
+    /// It could not be made.
+    Failed { task: usize, name: String, message: String, inputs: Vec<String>, help: Vec<String> },
+    /// The user asked to stop.
+    Interrupted { task: usize, name: String },
+    /// Something before it has no result.
+    Skipped { task: usize, name: String, because: String },
+    /// The end.
+    RunFinished { cached: usize, ran: usize, failed: usize, skipped: usize, seconds: f64 },
+}
+
+/// Hears of events, from any thread.
+pub trait Reporter: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: &Event);
+}
+
+/// Turns a stage's progress into events.
+pub(super) struct TaskProgress<'a> {
+    pub(super) task: usize,
+    pub(super) name: &'a str,
+    pub(super) reporter: &'a dyn Reporter,
+}
+
+impl Progress for TaskProgress<'_> {
+    fn begin(&self, phase: &str, total: Option<u64>, unit: Unit) {
+        let unit = match unit {
+            Unit::Bytes => "bytes",
+            Unit::Images => "images",
+            Unit::Steps => "steps",
+        };
+        let (task, phase) = (self.task, phase.to_owned());
+        self.reporter.event(&Event::Phase { task, phase, total, unit });
+    }
+
+    fn advance(&self, by: u64) {
+        self.reporter.event(&Event::Progress { task: self.task, by });
+    }
+
+    fn status(&self, text: &str) {
+        self.reporter.event(&Event::Status { task: self.task, text: text.to_owned() });
+    }
+
+    fn note(&self, text: &str) {
+        let (task, name, text) = (self.task, self.name.to_owned(), text.to_owned());
+        self.reporter.event(&Event::Note { task, name, text });
+    }
+}

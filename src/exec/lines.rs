@@ -1,0 +1,74 @@
+//! Reporters without a terminal: timestamped lines, NDJSON, errors only. They never draw.
+
+use std::io::Write;
+
+use super::events::{Event, Reporter};
+
+/// Timestamped lines on standard error.
+pub struct Lines;
+
+/// Every event as one line of JSON on standard output.
+pub struct Json;
+
+/// Failures only.
+pub struct Quiet;
+
+impl Reporter for Lines {
+    fn event(&self, event: &Event) {
+        if let Some(line) = line(event) {
+            let time = chrono::Local::now().format("%H:%M:%S");
+            for line in line.lines() {
+                anstream::eprintln!("{time} {line}");
+            }
+        }
+    }
+}
+
+impl Reporter for Json {
+    fn event(&self, event: &Event) {
+        let json = serde_json::to_string(event).expect("an event is plain data");
+        // A reader that went away must not kill the run: the results still get written.
+        let _ = writeln!(std::io::stdout().lock(), "{json}");
+    }
+}
+
+impl Reporter for Quiet {
+    fn event(&self, event: &Event) {
+        if matches!(event, Event::Failed { .. })
+            && let Some(line) = line(event)
+        {
+            anstream::eprintln!("{line}");
+        }
+    }
+}
+
+/// The event as text; `None` for what only a live display shows.
+pub(super) fn line(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::TaskStarted { name, kind, .. } => format!("{name}: {kind} started"),
+        Event::Cached { name, summary, .. } => format!("{name}: cached {summary}"),
+        Event::Waiting { name, holder, .. } => format!("{name}: waiting for {holder}"),
+        Event::Note { name, text, .. } => format!("{name}: {text}"),
+        Event::Finished { name, summary, seconds, .. } => {
+            format!("{name}: done in {seconds:.1} s {summary}")
+        }
+        Event::Failed { name, message, inputs, help, .. } => {
+            let mut text = format!("error: stage `{name}` failed: {message}");
+            if !inputs.is_empty() {
+                text += &format!("\n  inputs: {}", inputs.join(", "));
+            }
+            for help in help {
+                text += &format!("\n  help: {help}");
+            }
+            text
+        }
+        Event::Interrupted { name, .. } => format!("{name}: interrupted"),
+        Event::Skipped { name, because, .. } => {
+            format!("{name}: skipped, because `{because}` has no result")
+        }
+        Event::RunFinished { cached, ran, failed, skipped, seconds } => format!(
+            "{ran} ran, {cached} cached, {failed} failed, {skipped} skipped in {seconds:.1} s"
+        ),
+        Event::Phase { .. } | Event::Progress { .. } | Event::Status { .. } => return None,
+    })
+}

@@ -1,0 +1,264 @@
+//! The graph of tasks over all trials. Two stages with the same recipe are one task. Runs nothing
+//! and writes nothing.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use petgraph::Direction;
+use petgraph::algo::has_path_connecting;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::fingerprint::{self, Content, Fingerprint, Ingredient, Ingredients, Recipe};
+use super::pipeline::PlannedStage;
+use super::trial::Trial;
+use crate::device::Device;
+use crate::stages::{Failure, Stage};
+
+/// Work to be done once, whoever asks for it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The stage's name in the first trial that needs it.
+    pub name: String,
+    /// The stage with its settings.
+    pub stage: Arc<dyn Stage>,
+    /// Every setting that counts.
+    pub settings: toml::Table,
+    /// Its inputs, in the order of reading.
+    pub inputs: Vec<TaskInput>,
+    /// Digest of outside files.
+    pub external: Option<String>,
+    /// Where tensors live.
+    pub device: Device,
+    /// What it would make.
+    pub recipe: Recipe,
+    /// Numbers of the trials that need it.
+    pub trials: Vec<usize>,
+}
+
+/// An input of a task.
+#[derive(Debug, Clone)]
+pub struct TaskInput {
+    /// Dotted key of the reference.
+    pub key: String,
+    /// The split that it names.
+    pub split: Option<String>,
+    /// The task that makes it.
+    pub task: NodeIndex,
+}
+
+/// Why one task comes before another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// Its artifact is read.
+    Input,
+    /// `after`: order only.
+    Order,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Stages wait for each other, or for stages that do not exist.
+    #[error("these stages cannot be put in order: {0}")]
+    Unordered(String),
+    /// Outside files of a stage cannot be read.
+    #[error("stage `{stage}`: {failure}")]
+    External {
+        /// The stage.
+        stage: String,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// All tasks of all trials.
+#[derive(Debug)]
+pub struct Plan {
+    /// The trials.
+    pub trials: Vec<Trial>,
+    /// The tasks; an edge leads to what depends on it.
+    pub graph: DiGraph<Task, Edge>,
+    /// A fixed order in which every task comes after what it needs.
+    pub order: Vec<NodeIndex>,
+    /// For every trial, stage name to task, in the order of the file.
+    pub stages: Vec<IndexMap<String, NodeIndex>>,
+}
+
+impl Plan {
+    /// The graph of `trials`.
+    ///
+    /// # Errors
+    /// When stages cannot be put in order or a stage's outside files cannot be read.
+    pub fn new(trials: Vec<Trial>) -> Result<Self, Error> {
+        let mut builder = Builder::default();
+        let stages = trials
+            .iter()
+            .enumerate()
+            .map(|(number, trial)| builder.add(number, trial))
+            .collect::<Result<_, _>>()?;
+        let order = ordered(&builder.graph);
+        Ok(Self { trials, graph: builder.graph, order, stages })
+    }
+
+    /// The fingerprint of `task`, when the content of all its inputs is known.
+    pub fn fingerprint(
+        &self,
+        task: NodeIndex,
+        content: impl Fn(NodeIndex) -> Option<Content>,
+    ) -> Option<Fingerprint> {
+        let task = &self.graph[task];
+        let inputs = task
+            .inputs
+            .iter()
+            .map(|input| {
+                let digest = content(input.task)?.0;
+                Some(Ingredient { key: input.key.clone(), split: input.split.clone(), digest })
+            })
+            .collect::<Option<Vec<_>>>()?;
+        Some(fingerprint::fingerprint(task.ingredients(), &inputs))
+    }
+
+    /// The tasks that `task` waits for, in order.
+    pub fn needs(&self, task: NodeIndex) -> Vec<(NodeIndex, Edge)> {
+        let mut needs: Vec<(NodeIndex, Edge)> = self
+            .graph
+            .edges_directed(task, Direction::Incoming)
+            .map(|edge| (petgraph::visit::EdgeRef::source(&edge), *edge.weight()))
+            .collect();
+        needs.sort_by_key(|(task, _)| *task);
+        needs
+    }
+}
+
+impl Task {
+    fn ingredients(&self) -> Ingredients<'_> {
+        Ingredients {
+            kind: self.stage.kind(),
+            revision: self.stage.revision(),
+            settings: &self.settings,
+            external: self.external.as_deref(),
+            device: self.device,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    graph: DiGraph<Task, Edge>,
+    by_recipe: HashMap<Recipe, NodeIndex>,
+}
+
+impl Builder {
+    fn add(&mut self, number: usize, trial: &Trial) -> Result<IndexMap<String, NodeIndex>, Error> {
+        let stages = &trial.pipeline.stages;
+        let mut done: HashMap<&str, NodeIndex> = HashMap::new();
+        while done.len() < stages.len() {
+            // Always the first of the file that is ready: the order is the same on every run.
+            let ready = stages.iter().find(|stage| {
+                !done.contains_key(stage.name.as_str())
+                    && stage.inputs.iter().all(|input| done.contains_key(input.stage.as_str()))
+                    && stage.after.iter().all(|name| done.contains_key(name.as_str()))
+            });
+            let Some(stage) = ready else {
+                let rest = stages.iter().map(|stage| stage.name.as_str());
+                let rest: Vec<&str> = rest.filter(|name| !done.contains_key(name)).collect();
+                return Err(Error::Unordered(rest.join(", ")));
+            };
+            let task = self.task(number, trial.pipeline.device, stage, &done)?;
+            done.insert(&stage.name, task);
+        }
+        Ok(stages.iter().map(|stage| (stage.name.clone(), done[stage.name.as_str()])).collect())
+    }
+
+    fn task(
+        &mut self,
+        number: usize,
+        device: Device,
+        planned: &PlannedStage,
+        done: &HashMap<&str, NodeIndex>,
+    ) -> Result<NodeIndex, Error> {
+        let external = planned
+            .stage
+            .external()
+            .map_err(|failure| Error::External { stage: planned.name.clone(), failure })?;
+        let inputs: Vec<TaskInput> = planned
+            .inputs
+            .iter()
+            .map(|input| TaskInput {
+                key: input.key.clone(),
+                split: input.split.clone(),
+                task: done[input.stage.as_str()],
+            })
+            .collect();
+        let recipes: Vec<Ingredient> = inputs
+            .iter()
+            .map(|input| Ingredient {
+                key: input.key.clone(),
+                split: input.split.clone(),
+                digest: self.graph[input.task].recipe.0,
+            })
+            .collect();
+        let mut task = Task {
+            name: planned.name.clone(),
+            stage: Arc::clone(&planned.stage),
+            settings: planned.settings.clone(),
+            inputs,
+            external,
+            device,
+            recipe: Recipe(blake3::Hash::from_bytes([0; 32]).into()),
+            trials: Vec::new(),
+        };
+        task.recipe = fingerprint::recipe(task.ingredients(), &recipes);
+        let sources: Vec<NodeIndex> = task.inputs.iter().map(|input| input.task).collect();
+        let node = match self.by_recipe.get(&task.recipe) {
+            Some(node) => *node,
+            None => {
+                let recipe = task.recipe;
+                let node = self.graph.add_node(task);
+                self.by_recipe.insert(recipe, node);
+                for source in sources {
+                    self.graph.update_edge(source, node, Edge::Input);
+                }
+                node
+            }
+        };
+        if !self.graph[node].trials.contains(&number) {
+            self.graph[node].trials.push(number);
+        }
+        for name in &planned.after {
+            let before = done[name.as_str()];
+            // Stages that became one task may ask for orders that contradict each other; the
+            // order that came first stands. An input edge already says more than an order.
+            if before != node
+                && self.graph.find_edge(before, node).is_none()
+                && !has_path_connecting(&self.graph, node, before, None)
+            {
+                self.graph.add_edge(before, node, Edge::Order);
+            }
+        }
+        Ok(node)
+    }
+}
+
+/// Kahn's algorithm, the lowest number first.
+fn ordered(graph: &DiGraph<Task, Edge>) -> Vec<NodeIndex> {
+    let mut waiting: Vec<usize> = graph
+        .node_indices()
+        .map(|node| graph.neighbors_directed(node, Direction::Incoming).count())
+        .collect();
+    let mut ready: BinaryHeap<Reverse<NodeIndex>> =
+        graph.node_indices().filter(|node| waiting[node.index()] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(graph.node_count());
+    while let Some(Reverse(node)) = ready.pop() {
+        order.push(node);
+        for next in graph.neighbors(node) {
+            waiting[next.index()] -= 1;
+            if waiting[next.index()] == 0 {
+                ready.push(Reverse(next));
+            }
+        }
+    }
+    order
+}

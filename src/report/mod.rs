@@ -1,0 +1,5 @@
+//! Reads finished runs and writes CSV and tables. Never computes what a stage should have.
+
+pub mod csv;
+pub mod results;
+pub mod table;

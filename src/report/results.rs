@@ -1,0 +1,278 @@
+//! `results/<pipeline>/<run>/`: what a run leaves for people and scripts. Written to a temporary
+//! folder and renamed, also when stages failed. Computes nothing but the table.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::csv::Rows;
+use super::table::{self, Format, Score, Table};
+use crate::exec::Done;
+use crate::plan::graph::Plan;
+use crate::plan::pipeline::TableSpec;
+
+/// Why results could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused.
+    #[error("cannot read or write results at `{}`: {source}", path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("`{}`: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No table can be made.
+    #[error(transparent)]
+    Table(#[from] table::Error),
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    move |source| Error::Io { path: path.to_owned(), source }
+}
+
+/// Writes the results of a run below `root` and returns their folder; an older run with the same
+/// artifacts is returned instead (`false`) when nothing ran.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn write(
+    root: &Path,
+    plan: &Plan,
+    done: &[Done],
+    provenance: &Value,
+) -> Result<(PathBuf, bool), Error> {
+    let home = root.join(&plan.trials[0].pipeline.name);
+    let stages = stage_records(plan, done);
+    if done.iter().all(|it| it.state.word() == "cached")
+        && let Some(same) = same_run(&home, &stages)
+    {
+        return Ok((same, false));
+    }
+    fs::create_dir_all(&home).map_err(io_at(&home))?;
+    let private =
+        tempfile::Builder::new().prefix(".run-").tempdir_in(&home).map_err(io_at(&home))?;
+    let folder = private.path();
+    let put = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(io_at(&path))
+    };
+    put("pipeline.toml", &toml::to_string(&plan.trials[0].pipeline.resolved).unwrap_or_default())?;
+    let record = json!({ "provenance": provenance, "trials": stages });
+    put("run.json", &format!("{record:#}\n"))?;
+    put("timings.csv", &timings(plan, done)?)?;
+    let sweep = !plan.trials[0].labels.is_empty();
+    for number in 0..plan.trials.len() {
+        let at = if sweep { folder.join(format!("trials/{number:03}")) } else { folder.to_owned() };
+        write_metrics(&at, plan, done, number)?;
+    }
+    if sweep {
+        put("trials.csv", &trials(plan, done))?;
+    }
+    if let Ok(Some(table)) = table_of(folder) {
+        put("table.csv", &table.render(Format::Csv, false))?;
+        put("table.md", &table.render(Format::Markdown, false))?;
+        put("table.tex", &table.render(Format::Latex, false))?;
+    }
+    let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
+    let name = format!("{}-{}", chrono::Utc::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
+    let target = home.join(&name);
+    fs::rename(folder, &target).map_err(io_at(&target))?;
+    open_to_readers(&target)?;
+    point_latest(&home, &name)?;
+    Ok((target, true))
+}
+
+/// Temporary folders are closed to others; results are not.
+fn open_to_readers(folder: &Path) -> Result<(), Error> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(io_at(folder))?;
+    }
+    Ok(())
+}
+
+fn point_latest(home: &Path, name: &str) -> Result<(), Error> {
+    let new = home.join(format!(".latest-{name}"));
+    #[cfg(unix)]
+    let made = std::os::unix::fs::symlink(name, &new);
+    #[cfg(not(unix))]
+    let made: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
+    made.or_else(|_| fs::write(&new, name)).map_err(io_at(&new))?;
+    let latest = home.join("latest");
+    fs::rename(&new, &latest).map_err(io_at(&latest))
+}
+
+/// The folder that `latest` points at.
+pub fn latest(home: &Path) -> Option<PathBuf> {
+    let latest = home.join("latest");
+    if latest.is_dir() {
+        return fs::canonicalize(latest).ok();
+    }
+    fs::read_to_string(latest).ok().map(|name| home.join(name.trim()))
+}
+
+fn stage_records(plan: &Plan, done: &[Done]) -> Value {
+    let trial = |stages: &indexmap::IndexMap<String, petgraph::graph::NodeIndex>| {
+        let records = stages.iter().map(|(name, task)| {
+            let (node, done) = (&plan.graph[*task], &done[task.index()]);
+            json!({
+                "name": name,
+                "kind": node.stage.kind(),
+                "state": done.state.word(),
+                "fingerprint": done.fingerprint,
+                "content": done.artifact.as_ref().map(|it| it.0),
+                "seconds": done.seconds,
+                "settings": node.settings,
+            })
+        });
+        Value::Array(records.collect())
+    };
+    Value::Array(plan.stages.iter().map(trial).collect())
+}
+
+/// An older run whose stages have these names and fingerprints.
+fn same_run(home: &Path, stages: &Value) -> Option<PathBuf> {
+    let map = |trials: &Value| -> Vec<(Value, Value)> {
+        let all = trials.as_array().into_iter().flatten();
+        all.flat_map(|trial| trial.as_array().into_iter().flatten())
+            .map(|stage| (stage["name"].clone(), stage["fingerprint"].clone()))
+            .collect()
+    };
+    let folder = latest(home)?;
+    let record: Value = serde_json::from_slice(&fs::read(folder.join("run.json")).ok()?).ok()?;
+    (map(&record["trials"]) == map(stages)).then_some(folder)
+}
+
+fn artifact_rows(path: &Path) -> Result<Option<Rows>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Rows::read(&text)
+            .map(Some)
+            .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+    }
+}
+
+fn write_metrics(folder: &Path, plan: &Plan, done: &[Done], trial: usize) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(io_at(folder))?;
+    for stage in &plan.trials[trial].pipeline.stages {
+        let task = plan.stages[trial][&stage.name];
+        let Some((_, artifact)) = &done[task.index()].artifact else { continue };
+        let Some(mut rows) = artifact_rows(&artifact.join("metrics.csv"))? else { continue };
+        rows.name_references(|key| {
+            let input = stage.inputs.iter().find(|input| input.key == key)?;
+            let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
+            Some(format!("{}{split}", input.stage))
+        });
+        let path = folder.join(format!("{}.csv", stage.name));
+        fs::write(&path, rows.text()).map_err(io_at(&path))?;
+    }
+    Ok(())
+}
+
+fn timings(plan: &Plan, done: &[Done]) -> Result<String, Error> {
+    let header = ["stage", "part", "seconds", "cached"].map(str::to_owned).to_vec();
+    let mut rows = Vec::new();
+    for task in &plan.order {
+        let end = &done[task.index()];
+        let name = crate::exec::display_name(plan, *task);
+        let cached = (end.state.word() == "cached").to_string();
+        rows.push(vec![
+            name.clone(),
+            "total".into(),
+            format!("{:.6}", end.seconds),
+            cached.clone(),
+        ]);
+        let Some((_, artifact)) = &end.artifact else { continue };
+        for part in artifact_rows(&artifact.join("timings.csv"))?.unwrap_or_default().rows {
+            rows.push(vec![name.clone(), part[0].clone(), part[1].clone(), cached.clone()]);
+        }
+    }
+    Ok(Rows { header, rows }.text())
+}
+
+fn trials(plan: &Plan, done: &[Done]) -> String {
+    let axes = plan.trials[0].labels.iter().map(|(key, _)| key.clone());
+    let header = std::iter::once("trial".to_owned()).chain(axes).chain(["state".to_owned()]);
+    let rows = plan.trials.iter().enumerate().map(|(number, trial)| {
+        let whole = plan.stages[number].values().all(|it| done[it.index()].artifact.is_some());
+        let labels = trial.label_texts().into_iter().map(|(_, value)| value);
+        let state = if whole { "done" } else { "incomplete" };
+        std::iter::once(format!("{number:03}")).chain(labels).chain([state.to_owned()]).collect()
+    });
+    Rows { header: header.collect(), rows: rows.collect() }.text()
+}
+
+/// The table of a run's folder, from its CSVs; `None` without scores.
+///
+/// # Errors
+/// When a file cannot be read, or `[table]` does not fit the scores.
+pub fn table_of(folder: &Path) -> Result<Option<Table>, Error> {
+    let path = folder.join("pipeline.toml");
+    let text = fs::read_to_string(&path).map_err(io_at(&path))?;
+    let pipeline: toml::Table = toml::from_str(&text)
+        .map_err(|error| Error::Malformed { path, reason: error.to_string() })?;
+    let mut scores = Vec::new();
+    let mut axes = Vec::new();
+    let order: Vec<String> = pipeline
+        .get("stages")
+        .and_then(toml::Value::as_table)
+        .map(|stages| stages.keys().cloned().collect())
+        .unwrap_or_default();
+    match artifact_rows(&folder.join("trials.csv"))? {
+        None => collect(folder, &order, &BTreeMap::new(), &mut scores)?,
+        Some(trials) => {
+            axes = trials.header[1..trials.header.len() - 1].to_vec();
+            for trial in trials.rows {
+                let labels = axes.iter().cloned().zip(trial[1..].iter().cloned()).collect();
+                collect(&folder.join("trials").join(&trial[0]), &order, &labels, &mut scores)?;
+            }
+        }
+    }
+    if scores.is_empty() {
+        return Ok(None);
+    }
+    let seed = axes.iter().find(|axis| *axis == "pipeline.seed").cloned();
+    let word = |key: &str| pipeline.get("table")?.get(key)?.as_str().map(str::to_owned);
+    // A plain run has no axes: `over` then has nothing to aggregate.
+    let over = word("over").or(seed).filter(|over| axes.contains(over));
+    let spec = TableSpec {
+        rows: word("rows").unwrap_or_else(|| "model".into()),
+        columns: word("columns").unwrap_or_else(|| "dataset".into()),
+        value: word("value").unwrap_or_else(|| "accuracy".into()),
+        over,
+    };
+    Ok(Some(Table::new(&spec, &scores)?))
+}
+
+fn collect(
+    folder: &Path,
+    stages: &[String],
+    labels: &Score,
+    scores: &mut Vec<Score>,
+) -> Result<(), Error> {
+    for stage in stages {
+        let Some(rows) = artifact_rows(&folder.join(format!("{stage}.csv")))? else { continue };
+        if rows.header.iter().map(String::as_str).ne(["model", "dataset", "metric", "value"]) {
+            continue;
+        }
+        for row in rows.rows {
+            let cells = rows.header.iter().cloned().zip(row);
+            scores.push(cells.chain(labels.clone()).collect());
+        }
+    }
+    Ok(())
+}

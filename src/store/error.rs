@@ -1,0 +1,71 @@
+//! What can go wrong with the store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The store could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A read failed.
+    #[error("cannot read `{}` in the store: {source}", path.display())]
+    Read {
+        /// The path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A write failed.
+    #[error("cannot write `{}` in the store: {source}", path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A newer runner wrote the artifact.
+    #[error(
+        "`{}` was written by a newer runner: its format is {found}, this one reads up to {known}",
+        path.display()
+    )]
+    Newer {
+        /// The artifact's folder.
+        path: PathBuf,
+        /// Its format version.
+        found: u64,
+        /// Ours.
+        known: u64,
+    },
+    /// A stage wrote a file under a name that is the store's own.
+    #[error("the stage wrote `{name}`, a name that the store keeps for itself")]
+    Reserved {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Error {
+    pub(super) fn reading(path: &Path, source: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), source }
+    }
+
+    pub(super) fn writing(path: &Path, source: io::Error) -> Self {
+        Self::Write { path: path.to_owned(), source }
+    }
+
+    /// Lines of advice.
+    pub fn help(&self) -> Vec<String> {
+        match self {
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                vec!["free some space, or give a folder on another disk with `--store DIR`".into()]
+            }
+            Self::Write { .. } | Self::Read { .. } => vec![
+                "check the folder's owner and permissions, or give another one with `--store DIR`"
+                    .into(),
+            ],
+            Self::Newer { .. } => {
+                vec!["update this runner, or give another store with `--store DIR`".into()]
+            }
+            Self::Reserved { .. } => vec!["this is a bug in runner; please report it".into()],
+        }
+    }
+}

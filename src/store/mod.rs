@@ -1,0 +1,195 @@
+//! Artifacts on disk, named by fingerprint. A reader never sees half of one.
+//!
+//! Knows neither stages nor the graph.
+
+mod error;
+mod lock;
+mod manifest;
+mod publish;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use error::Error;
+pub use lock::{Lock, Patience};
+pub use manifest::{InputRecord, Manifest, VERSION};
+pub use publish::{RESERVED, Staging};
+
+use crate::plan::fingerprint::{Content, Fingerprint};
+
+/// A folder of artifacts.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    patience: Patience,
+}
+
+/// A published artifact.
+#[derive(Debug, Clone)]
+pub struct Artifact {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What it is and what it was made from.
+    pub manifest: Manifest,
+}
+
+/// What [`Store::find`] found.
+#[derive(Debug)]
+pub enum Found {
+    /// A whole artifact.
+    Whole(Box<Artifact>),
+    /// Nothing.
+    Nothing,
+    /// A damaged one, for this reason.
+    Damaged(String),
+}
+
+impl Artifact {
+    /// The digest of its data.
+    pub fn content(&self) -> Content {
+        self.manifest.content
+    }
+}
+
+impl Store {
+    /// The store in `root`, made when it is not there. Throws away what dead runners left half
+    /// written.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
+        let store = Self { root: root.into(), patience: Patience::default() };
+        for folder in ["artifacts", "staging", "locks", "downloads"] {
+            let path = store.root.join(folder);
+            fs::create_dir_all(&path).map_err(|source| Error::writing(&path, source))?;
+        }
+        // Relative paths would break for a stage that changes its folder.
+        let root =
+            fs::canonicalize(&store.root).map_err(|source| Error::reading(&store.root, source))?;
+        let store = Self { root, ..store };
+        store.sweep_staging()?;
+        Ok(store)
+    }
+
+    /// The store with another patience for silent lock holders.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// A view of the store in `root` that writes nothing, not even the folder.
+    pub fn peek(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), patience: Patience::default() }
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Folder of partial and finished downloads.
+    pub fn downloads(&self) -> PathBuf {
+        self.root.join("downloads")
+    }
+
+    fn folder(&self, fingerprint: &Fingerprint) -> PathBuf {
+        let name = fingerprint.to_string();
+        self.root.join("artifacts").join(&name[..2]).join(&name)
+    }
+
+    /// The artifact of `fingerprint`: its manifest is read and its files' sizes compared. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or a newer runner wrote it.
+    pub fn find(&self, fingerprint: &Fingerprint) -> Result<Found, Error> {
+        let path = self.folder(fingerprint);
+        if !path.try_exists().map_err(|source| Error::reading(&path, source))? {
+            return Ok(Found::Nothing);
+        }
+        let manifest = match Manifest::read(&path)? {
+            Ok(manifest) => manifest,
+            Err(damage) => return Ok(Found::Damaged(damage)),
+        };
+        if manifest.fingerprint != *fingerprint {
+            return Ok(Found::Damaged("its manifest has another fingerprint".to_owned()));
+        }
+        Ok(match manifest.damage(&path) {
+            Some(damage) => Found::Damaged(damage),
+            None => Found::Whole(Box::new(Artifact { path, manifest })),
+        })
+    }
+
+    /// Moves a damaged artifact to `damaged/` and returns where. Call with its lock held.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn set_aside(&self, fingerprint: &Fingerprint, reason: &str) -> Result<PathBuf, Error> {
+        let folder = self.root.join("damaged");
+        fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
+        let aside = (0..)
+            .map(|number| folder.join(format!("{fingerprint}-{number}")))
+            .find(|path| !path.exists())
+            .expect("a free number exists");
+        fs::rename(self.folder(fingerprint), &aside)
+            .map_err(|source| Error::writing(&aside, source))?;
+        let note = aside.with_extension("txt");
+        fs::write(&note, format!("{reason}\n")).map_err(|source| Error::writing(&note, source))?;
+        Ok(aside)
+    }
+
+    /// Waits until this runner alone may make `fingerprint`; `None` when `give_up` turned true.
+    /// `waiting` is told once for whom.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub fn lock(
+        &self,
+        fingerprint: &Fingerprint,
+        waiting: impl FnMut(&str),
+        give_up: impl Fn() -> bool,
+    ) -> Result<Option<Lock>, Error> {
+        Lock::acquire(&self.lock_path(fingerprint), self.patience, waiting, give_up)
+    }
+
+    fn lock_path(&self, fingerprint: &Fingerprint) -> PathBuf {
+        self.root.join("locks").join(format!("{fingerprint}.lock"))
+    }
+
+    /// A private folder for the artifact of `fingerprint`. The lock proves that whatever lies
+    /// there under the same name is of a dead owner.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn stage(&self, fingerprint: &Fingerprint, lock: &Lock) -> Result<Staging, Error> {
+        let folder = self.root.join("staging").join(format!("{fingerprint}-{}", lock.token()));
+        Staging::new(folder, self.folder(fingerprint))
+    }
+
+    fn sweep_staging(&self) -> Result<(), Error> {
+        let folder = self.root.join("staging");
+        let entries = fs::read_dir(&folder).map_err(|source| Error::reading(&folder, source))?;
+        for entry in entries {
+            let entry = entry.map_err(|source| Error::reading(&folder, source))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.split_once('-').map_or(name.as_str(), |(owner, _)| owner);
+            // A staging folder lives only while its owner holds the lock: it is listed here, so
+            // it was made before; no lock or another token now means that nobody uses it.
+            let lock = self.root.join("locks").join(format!("{owner}.lock"));
+            let held = fs::read_to_string(&lock)
+                .is_ok_and(|text| text.is_empty() || name.contains(lock::token_in(&text)));
+            if !held {
+                match fs::remove_dir_all(entry.path()) {
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Error::writing(&entry.path(), source));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+use std::fs;
+use std::process;
+use std::time::Duration;
+
+use super::*;
+use crate::plan::fingerprint::Digest;
+
+fn name(byte: u8) -> Fingerprint {
+    Fingerprint(Digest::from(blake3::Hash::from_bytes([byte; 32])))
+}
+
+fn manifest(fingerprint: Fingerprint) -> Manifest {
+    Manifest {
+        version: VERSION,
+        kind: "test".into(),
+        revision: 1,
+        backend: "cpu".into(),
+        settings: serde_json::json!({}),
+        external: None,
+        inputs: Vec::new(),
+        fingerprint,
+        content: Staging::no_content(),
+        files: Vec::new(),
+        runner: "0".into(),
+        created: String::new(),
+    }
+}
+
+fn publish(store: &Store, fingerprint: Fingerprint, text: &str) -> Artifact {
+    let lock = store.lock(&fingerprint, |_| {}, || false).unwrap().unwrap();
+    let staging = store.stage(&fingerprint, &lock).unwrap();
+    fs::create_dir(staging.path().join("sub")).unwrap();
+    fs::write(staging.path().join("sub/data"), text).unwrap();
+    staging.add("timings.csv", format!("{:?}", std::time::Instant::now()).as_bytes()).unwrap();
+    staging.publish(manifest(fingerprint)).unwrap()
+}
+
+#[test]
+fn what_was_published_is_found_and_equal_data_have_equal_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    assert!(matches!(store.find(&name(1)).unwrap(), Found::Nothing));
+    let one = publish(&store, name(1), "x");
+    let Found::Whole(found) = store.find(&name(1)).unwrap() else { panic!("not found") };
+    assert_eq!(found.content(), one.content());
+    assert_eq!(publish(&store, name(2), "x").content(), one.content());
+    assert_ne!(publish(&store, name(3), "y").content(), one.content());
+}
+
+#[test]
+fn a_crash_before_the_rename_leaves_nothing_visible_and_is_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let lock = store.lock(&name(1), |_| {}, || false).unwrap().unwrap();
+    let staging = store.stage(&name(1), &lock).unwrap();
+    fs::write(staging.path().join("half"), "x").unwrap();
+    let left = staging.path().to_owned();
+    // A living owner's folder stays, a dead one's goes.
+    Store::open(folder.path()).unwrap();
+    assert!(left.exists());
+    std::mem::forget(staging);
+    drop(lock);
+    assert!(matches!(store.find(&name(1)).unwrap(), Found::Nothing));
+    Store::open(folder.path()).unwrap();
+    assert!(!left.exists());
+}
+
+#[test]
+fn damage_is_found_and_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let artifact = publish(&store, name(1), "whole");
+    fs::write(artifact.path.join("sub/data"), "hal").unwrap();
+    let Found::Damaged(reason) = store.find(&name(1)).unwrap() else { panic!("not damaged") };
+    assert_eq!(reason, "`sub/data` has 3 bytes instead of 5");
+    let aside = store.set_aside(&name(1), &reason).unwrap();
+    assert!(aside.join("manifest.json").exists());
+    assert!(matches!(store.find(&name(1)).unwrap(), Found::Nothing));
+}
+
+#[test]
+fn a_newer_format_is_an_error_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let artifact = publish(&store, name(1), "x");
+    fs::write(artifact.path.join("manifest.json"), r#"{"version": 9}"#).unwrap();
+    let error = store.find(&name(1)).unwrap_err();
+    assert!(error.to_string().contains("its format is 9, this one reads up to 1"), "{error}");
+}
+
+#[test]
+fn the_loser_of_a_race_gets_the_winners_artifact() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let lock = store.lock(&name(1), |_| {}, || false).unwrap().unwrap();
+    let staging = store.stage(&name(1), &lock).unwrap();
+    fs::write(staging.path().join("data"), "late").unwrap();
+    fs::remove_file(folder.path().join("locks").join(format!("{}.lock", name(1)))).unwrap();
+    let winner = publish(&store, name(1), "early");
+    assert_eq!(staging.publish(manifest(name(1))).unwrap().content(), winner.content());
+}
+
+#[test]
+fn a_silent_holder_is_taken_over_and_a_living_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let beat = Duration::from_millis(20);
+    let patience = Patience { beat, limit: Duration::from_millis(400) };
+    let store = Store::open(folder.path()).unwrap().with_patience(patience);
+    let path = folder.path().join("locks").join(format!("{}.lock", name(1)));
+    fs::write(&path, "00000000000000000007 token 1 elsewhere\n").unwrap();
+    let mut told = Vec::new();
+    let lock = store.lock(&name(1), |who| told.push(who.to_owned()), || false).unwrap();
+    assert_eq!(told, ["process 1 on elsewhere"]);
+    // Now somebody holds it and lives: a waiter waits far beyond the limit.
+    let since = std::time::Instant::now();
+    let give_up = || since.elapsed() > Duration::from_millis(1200);
+    assert!(store.lock(&name(1), |_| {}, give_up).unwrap().is_none());
+    drop(lock);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_holder_that_died_on_this_machine_is_not_waited_for() {
+    if !std::path::Path::new("/proc/self/ns/pid").exists() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let path = folder.path().join("locks").join(format!("{}.lock", name(1)));
+    let mut child = process::Command::new("true").spawn().unwrap();
+    let pid = child.id();
+    child.wait().unwrap();
+    let lock = store.lock(&name(2), |_| {}, || false).unwrap().unwrap();
+    let text = fs::read_to_string(&lock.path).unwrap();
+    let text = text.replace(&format!(" {} ", process::id()), &format!(" {pid} "));
+    fs::write(&path, text).unwrap();
+    let since = std::time::Instant::now();
+    assert!(store.lock(&name(1), |_| {}, || false).unwrap().is_some());
+    assert!(since.elapsed() < Duration::from_secs(5));
+}
