@@ -41,9 +41,8 @@ impl Device {
     pub fn parse(word: &str) -> Result<Self, Error> {
         let cuda = cfg!(feature = "cuda");
         match word {
-            "cpu" => Ok(Self::Cpu),
             "auto" if cuda => Ok(Self::Cuda(0)),
-            "auto" => Ok(Self::Cpu),
+            "auto" | "cpu" => Ok(Self::Cpu),
             _ => {
                 let ordinal = match word.split_once(':') {
                     None if word == "cuda" => Some(0),

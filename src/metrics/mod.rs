@@ -38,7 +38,7 @@ impl Metrics {
     /// When the row is not as wide as the header.
     pub fn push<const N: usize>(&mut self, cells: [String; N]) {
         assert_eq!(self.header.len(), N, "a metrics row must be as wide as its header");
-        self.rows.push(cells.to_vec());
+        self.rows.push(Vec::from(cells));
     }
 }
 

@@ -258,7 +258,7 @@ impl Job for Run<'_> {
         };
         let watch = Watch { progress: context.progress, cancel: context.cancel };
         let (metrics, times) = fit(&mut model, &training.method, &data, &training.settings, &watch)
-            .map_err(failure)?;
+            .map_err(|error| failure(&error))?;
         let classes = sets.train.dataset.classes.clone();
         Saved { model, classes }.save(context.out)?;
         let last = |split: &str, metric: &str| {
@@ -311,7 +311,7 @@ impl Run<'_> {
     }
 }
 
-fn failure(error: FitError) -> Failure {
+fn failure(error: &FitError) -> Failure {
     let failure = Failure::new(error.to_string());
     match error {
         FitError::Interrupted => Failure::interrupted(),
