@@ -6,13 +6,27 @@ use assert_cmd::Command;
 
 /// The wrong files in `tests/bad`, each with a snapshot of what is said about it.
 const BAD: &[&str] = &[
+    "cycle",
     "duplicate_key",
     "duplicate_table",
     "empty",
+    "fraction_over_one",
+    "image_too_small",
     "invalid_toml",
+    "missing_key",
+    "negative_lr",
     "no_pipeline",
     "no_stages",
     "not_utf8",
+    "several",
+    "unknown_key",
+    "unknown_kind",
+    "unknown_split",
+    "unknown_stage",
+    "wrong_channels",
+    "wrong_classes",
+    "wrong_type",
+    "zero_epochs",
 ];
 
 /// Exit code, standard output, standard error.
@@ -63,9 +77,9 @@ fn an_override_that_is_not_toml_is_explained() {
 
 #[test]
 fn help_of_every_verb_has_an_example() {
-    for verb in ["check", "show"] {
+    for verb in ["run", "sweep", "check", "plan", "show", "table"] {
         let (code, stdout, _) = runner(&[verb, "--help"]);
         assert_eq!(code, 0);
-        assert!(stdout.contains(&format!("Example:\n  runner {verb} ")), "{stdout}");
+        assert!(stdout.contains(&format!(":\n  runner {verb} ")), "{stdout}");
     }
 }

@@ -38,6 +38,20 @@ class Reverse(torch.autograd.Function):
         return -ctx.lam * grad, None
 
 
+GAPS = []
+
+
+def pooled(x):
+    """ReLU of the 2x2 maximum. Notes how near the nearest tie is: rounding must not decide one."""
+    n, c, h, w = x.shape
+    windows = x[..., : h // 2 * 2, : w // 2 * 2].unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
+    top = windows.detach().topk(2, dim=4).values
+    live = top[..., 0] > 0
+    GAPS.append((top[..., 0] - top[..., 1])[live].min().item())
+    GAPS.append(top[..., 0].abs().min().item())
+    return torch.relu(torch.max_pool2d(x, 2))
+
+
 class Dacnn(nn.Module):
     def __init__(self):
         super().__init__()
@@ -55,8 +69,8 @@ class Dacnn(nn.Module):
 
     def extract(self, x):
         f = self.features
-        x = torch.relu(torch.max_pool2d(f["bn1"](f["conv1"](x)), 2))
-        x = torch.relu(torch.max_pool2d(f["bn2"](f["conv2"](x)), 2))
+        x = pooled(f["bn1"](f["conv1"](x)))
+        x = pooled(f["bn2"](f["conv2"](x)))
         return x.flatten(1)
 
     def classify(self, x):
@@ -86,15 +100,27 @@ with torch.no_grad():
         if is_norm and name.endswith("weight"):
             p.add_(1.0)
 
-source, target = hashed(101, (12, 3, 28, 28), 1.0), hashed(102, (9, 3, 28, 28), 0.5)
-labels = torch.tensor([(7 * i + 3) % 10 for i in range(12)])
+# The first salt whose images come near no tie.
+for SALT in range(101, 401, 2):
+    GAPS.clear()
+    source, target = hashed(SALT, (6, 3, 28, 28), 1.0), hashed(SALT + 1, (5, 3, 28, 28), 0.5)
+    with torch.no_grad():
+        model.extract(source), model.extract(target)
+    if min(GAPS) > 8e-6:
+        break
+else:
+    raise SystemExit("every salt comes near a tie")
+print("salt", SALT, "nearest tie", min(GAPS))
+for norm in ("bn1", "bn2"):
+    model.features[norm].reset_running_stats()
+labels = torch.tensor([(7 * i + 3) % 10 for i in range(6)])
 lam = 0.6
 cross_entropy = nn.CrossEntropyLoss()
 
 features = model.extract(source)
 class_loss = cross_entropy(model.classify(features), labels)
-source_loss = cross_entropy(model.domain(features, lam), torch.zeros(12, dtype=torch.long))
-target_loss = cross_entropy(model.domain(model.extract(target), lam), torch.ones(9, dtype=torch.long))
+source_loss = cross_entropy(model.domain(features, lam), torch.zeros(6, dtype=torch.long))
+target_loss = cross_entropy(model.domain(model.extract(target), lam), torch.ones(5, dtype=torch.long))
 
 # eps above rounding noise: a bias before batch norm has no gradient but noise, and Adam with a tiny
 # eps would blow that up to a full step of either sign.
