@@ -191,7 +191,8 @@ impl<'a, D: Ops> Fit<'a, D> {
             let lr = self.lr(&moment);
             readings.push(Reading { name: "lr", value: lr, weight: 0 });
             summary.add(&readings);
-            if self.settings.log_every.is_some_and(|every| (moment.step + 1).is_multiple_of(every)) {
+            if self.settings.log_every.is_some_and(|every| (moment.step + 1).is_multiple_of(every))
+            {
                 for reading in &readings {
                     self.row(epoch, moment.step + 1, "train", reading.name, reading.value);
                 }
