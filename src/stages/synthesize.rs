@@ -66,7 +66,7 @@ fn dead_leaves(keys: &mut Keys) -> Option<Background> {
     keys.choice("recipe", &["dead-leaves"]).or("dead-leaves")?;
     let images = keys.count("images", 1..=100_000).or(200_usize);
     let size = keys.count("size", 1..=4096).or(160_usize);
-    let radius_min = keys.float("radius_min").at_least(0.5).or(2.0);
+    let radius_min = keys.float("radius_min").at_least(0.5).or(4.0);
     let radius_max = keys.float("radius_max").at_least(0.5).or(80.0);
     let exponent = keys.float("exponent").at_least(0.0).or(3.0);
     let luminance_mean = keys
@@ -74,7 +74,7 @@ fn dead_leaves(keys: &mut Keys) -> Option<Background> {
         .such_that("a number from 0 to 255", |value| (0.0..=255.0).contains(value))
         .or(110.0);
     let exposure_sd = keys.float("exposure_sd").at_least(0.0).or(30.0);
-    let luminance_sd = keys.float("luminance_sd").at_least(0.0).or(50.0);
+    let luminance_sd = keys.float("luminance_sd").at_least(0.0).or(40.0);
     let chroma_sd = keys.float("chroma_sd").at_least(0.0).or(15.0);
     let model = DeadLeaves {
         images: images?,
