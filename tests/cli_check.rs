@@ -18,6 +18,7 @@ const BAD: &[&str] = &[
     "no_pipeline",
     "no_stages",
     "not_utf8",
+    "reserved_name",
     "several",
     "unknown_key",
     "unknown_kind",

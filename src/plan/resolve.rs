@@ -15,6 +15,9 @@ use crate::config::{Diagnostic, Gathered, Keys, Report, document};
 use crate::device::Device;
 use crate::stages::{Defaults, KINDS, Kind, Stage};
 
+/// Names of the CSV files that a run writes beside those of its stages.
+const RESERVED: &[&str] = &["timings", "table", "trials"];
+
 /// One point of a sweep.
 #[derive(Debug, Clone)]
 pub struct Trial {
@@ -299,6 +302,11 @@ fn drafts<'a>(
         if name.is_empty() || !name.chars().all(fits) {
             let message = format!("`{name}` is not a name for a stage");
             problems.push(Diagnostic::at(entry.key, message, "expected letters, digits, `_`, `-`"));
+        }
+        if RESERVED.contains(&name.as_str()) {
+            let message = format!("`{name}` cannot be the name of a stage");
+            let label = format!("`{name}.csv` is a file of the run itself");
+            problems.push(Diagnostic::at(entry.key, message, label).help("choose another name"));
         }
         let Value::Table(settings) = &entry.node.value else {
             let message = format!("`stages.{name}` must be a table");

@@ -13,6 +13,7 @@ use super::table::{self, Format, Score, Table};
 use crate::exec::Done;
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::TableSpec;
+use crate::plan::print::to_toml;
 
 /// Why results could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ pub fn write(
         let path = folder.join(name);
         fs::write(&path, text).map_err(io_at(&path))
     };
-    put("pipeline.toml", &toml::to_string(&plan.trials[0].pipeline.resolved).unwrap_or_default())?;
+    put("pipeline.toml", &to_toml(&plan.trials[0].pipeline.resolved))?;
     let record = json!({ "provenance": provenance, "trials": stages });
     put("run.json", &format!("{record:#}\n"))?;
     put("timings.csv", &timings(plan, done)?)?;
