@@ -127,8 +127,9 @@ pub fn argmax(row: &[f32]) -> usize {
     best
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^53 images")]
-fn share(part: usize, whole: usize) -> f64 {
+/// `part` of `whole` images, 0 to 1.
+#[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
+pub(crate) fn share(part: usize, whole: usize) -> f64 {
     part as f64 / whole as f64
 }
 

@@ -5,14 +5,13 @@ use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::FileArgs;
-use crate::plan::resolve;
 
 /// Prints one line when all is well.
 pub fn run(args: &FileArgs) -> Result<ExitCode, Error> {
-    let trials = resolve::load_sweep(&args.file, &args.set).map_err(Box::new)?;
+    let trials = super::trials(args)?;
     let first = &trials[0].pipeline;
     let mut line = format!("ok: {}, {}", first.name, count(first.stages.len(), "stage"));
-    if !trials[0].overrides.is_empty() {
+    if !trials[0].labels.is_empty() {
         line = format!("{line}, {}", count(trials.len(), "trial"));
     }
     writeln!(io::stdout(), "{line}")?;

@@ -95,9 +95,5 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
 
 /// Every trial of a file's sweep; one without labels when it has none.
 fn trials(file: &FileArgs) -> Result<Vec<Trial>, Error> {
-    let trials = resolve::load_sweep(&file.file, &file.set).map_err(Box::new)?;
-    Ok(trials
-        .into_iter()
-        .map(|trial| Trial { labels: trial.overrides, pipeline: trial.pipeline })
-        .collect())
+    Ok(resolve::load_sweep(&file.file, &file.set).map_err(Box::new)?)
 }

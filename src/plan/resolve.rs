@@ -13,22 +13,11 @@ use crate::config::source::{Sources, Span};
 use crate::config::sweep::{self, Axis};
 use crate::config::{Diagnostic, Gathered, Keys, Report, document};
 use crate::device::Device;
+use crate::plan::trial::Trial;
 use crate::stages::{Defaults, KINDS, Kind, Stage};
 
 /// Names of the CSV files that a run writes beside those of its stages.
 const RESERVED: &[&str] = &["timings", "table", "trials"];
-
-/// One point of a sweep.
-#[derive(Debug, Clone)]
-pub struct Trial {
-    /// What sets it apart, for people: `pipeline.seed=0, stages.dann.epochs=3`; empty when the
-    /// file has no sweep. Not fit for a path.
-    pub name: String,
-    /// The swept keys in the order of the axes, with this trial's values.
-    pub overrides: Vec<(String, toml::Value)>,
-    /// The pipeline with these values.
-    pub pipeline: Pipeline,
-}
 
 /// The pipeline in the file at `path` with the `--set` arguments `sets`. A `[sweep]` is checked
 /// for its form and else left alone.
@@ -67,7 +56,7 @@ pub(super) fn load_sweep_with(
             let resolved = resolve(path, &sources, &root, kinds, false);
             let problems = resolved.problems;
             let pipeline = resolved.pipeline.ok_or_else(|| report(path, sources, problems))?;
-            return Ok(vec![Trial { name: String::new(), overrides: Vec::new(), pipeline }]);
+            return Ok(vec![Trial::single(pipeline)]);
         }
     };
     let mut trials = Vec::new();
@@ -81,9 +70,7 @@ pub(super) fn load_sweep_with(
         let resolved = resolve(path, &sources, &changed, kinds, true);
         problems.extend(resolved.problems);
         if let Some(pipeline) = resolved.pipeline.filter(|_| applied) {
-            let labels: Vec<String> =
-                point.overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            trials.push(Trial { name: labels.join(", "), overrides: point.overrides, pipeline });
+            trials.push(Trial { labels: point.overrides, pipeline });
         }
     }
     if problems.is_empty() { Ok(trials) } else { Err(report(path, sources, problems)) }

@@ -265,7 +265,11 @@ over = \"pipeline.seed\"
 fn a_sweep_gives_every_trial_with_the_last_axis_fastest() {
     let held = held(format!("{GOOD}{SWEEP}"));
     let trials = load_sweep_with(&held.path, &[], TEST_KINDS).expect("a good sweep");
-    let names: Vec<&str> = trials.iter().map(|trial| trial.name.as_str()).collect();
+    let name = |trial: &Trial| {
+        let labels = trial.labels.iter().map(|(key, value)| format!("{key}={value}"));
+        labels.collect::<Vec<_>>().join(", ")
+    };
+    let names: Vec<String> = trials.iter().map(name).collect();
     assert_eq!(names.len(), 6);
     assert_eq!(names[1], "pipeline.seed=0, stages.net.optimizer.lr=0.2");
     assert_eq!(names[3], "pipeline.seed=1, stages.net.optimizer.lr=0.1");

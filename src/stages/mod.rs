@@ -291,6 +291,13 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let help = problem.help.into_iter().collect();
+        Self { help, ..Self::new(problem.message) }
+    }
+}
+
 impl From<crate::data::Error> for Failure {
     fn from(error: crate::data::Error) -> Self {
         if matches!(error, crate::data::Error::Interrupted) {

@@ -183,23 +183,28 @@ impl Opened {
         &self.dataset.splits[&self.split]
     }
 
-    /// Fails where the images do not fit the network: for what was not known before they were read.
-    pub(super) fn check(&self, spec: &Spec, key: &str, labels: bool) -> Result<(), Failure> {
-        let shape = DatasetShape {
+    /// What is known now that it was read.
+    fn shape(&self) -> DatasetShape {
+        DatasetShape {
             splits: None,
             channels: Some(self.split().images.channels),
             size: self.split().images.size(),
             classes: Some(self.dataset.classes.len()),
-        };
+        }
+    }
+
+    /// Fails where the images do not fit the network: for what was not known before they were read.
+    pub(super) fn check(&self, spec: &Spec, key: &str, labels: bool) -> Result<(), Failure> {
+        let shape = self.shape();
         if shape.size.is_none() {
             return Err(Failure::new(format!("the images of `{key}` differ in size"))
                 .help("a `normalize` stage with `resize = [height, width]` makes them alike"));
         }
         match misfits(spec, &shape, key, labels).into_iter().next() {
             None => Ok(()),
-            Some(problem) => {
-                let failure = Failure::new(format!("`{key}`: {}", problem.message));
-                Err(problem.help.into_iter().fold(failure, Failure::help))
+            Some(mut problem) => {
+                problem.message = format!("`{key}`: {}", problem.message);
+                Err(problem.into())
             }
         }
     }
@@ -290,18 +295,8 @@ impl Run<'_> {
             }
             Start::Fresh(architecture) => architecture,
         };
-        let images = &self.sets.train.split().images;
-        let shape = DatasetShape {
-            splits: None,
-            channels: Some(images.channels),
-            size: images.size(),
-            classes: Some(self.sets.train.dataset.classes.len()),
-        };
-        let spec = fresh(architecture, &shape)
-            .map_err(|problem| {
-                let failure = Failure::new(problem.message);
-                problem.help.into_iter().fold(failure, Failure::help)
-            })?
+        let spec = fresh(architecture, &self.sets.train.shape())
+            .map_err(Failure::from)?
             .ok_or_else(|| {
                 Failure::new("the images of `train` differ in size")
                     .help("a `normalize` stage with `resize = [height, width]` makes them alike")

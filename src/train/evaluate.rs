@@ -1,6 +1,6 @@
 //! How well a model does on labelled images.
 
-use crate::adapt::argmax;
+use crate::adapt::{argmax, share};
 use crate::data::{Dataset, Split, loader};
 use crate::nn::Model;
 use crate::nn::model::host;
@@ -35,11 +35,6 @@ impl Evaluation {
         let count = self.confusion[class].iter().sum();
         (count > 0).then(|| share(self.confusion[class][class], count))
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
-fn share(part: usize, whole: usize) -> f64 {
-    part as f64 / whole as f64
 }
 
 /// Runs `model` over a split of `dataset` as at test time. `done` hears of every batch's size and
