@@ -57,6 +57,7 @@ pub struct Keys<'a> {
     span: Span,
     table: &'a Table,
     known: Vec<&'static str>,
+    open: bool,
     gathered: Gathered,
 }
 
@@ -67,7 +68,8 @@ impl<'a> Keys<'a> {
     }
 
     fn below(prefix: String, table: &'a Table, span: Span) -> Self {
-        Self { prefix, span, table, known: Vec::new(), gathered: Gathered::default() }
+        let (known, gathered) = (Vec::new(), Gathered::default());
+        Self { prefix, span, table, known, open: false, gathered }
     }
 
     /// Where the table stands.
@@ -381,8 +383,11 @@ impl<'a> Keys<'a> {
             let word = match default {
                 Some(default) => keys.choice(tag, words).or(default),
                 None => keys.choice(tag, words).required(),
-            }?;
-            read(word, keys)
+            };
+            if word.is_none() {
+                keys.leave_open();
+            }
+            read(word?, keys)
         })
     }
 
@@ -396,8 +401,7 @@ impl<'a> Keys<'a> {
     ) -> Option<T> {
         let mut keys = Keys::below(format!("{}{key}.", self.prefix), table, span);
         let value = read(&mut keys);
-        // Which keys a table may have depends on its kind: without one, naming keys would mislead.
-        let below = if value.is_some() { keys.finish() } else { keys.gathered };
+        let below = keys.finish();
         let failed = !below.problems.is_empty();
         self.gathered.problems.extend(below.problems);
         self.gathered.references.extend(below.references);
@@ -405,10 +409,17 @@ impl<'a> Keys<'a> {
         value.filter(|_| !failed)
     }
 
-    /// Ends the reading: every key of the file that no getter asked for is a problem.
+    /// Says that nobody knows which keys this table may have, as when its kind is wrong: calling
+    /// any of them unknown would mislead.
+    pub fn leave_open(&mut self) {
+        self.open = true;
+    }
+
+    /// Ends the reading: every key of the file that no getter asked for is a problem. A reader
+    /// therefore asks for all its keys before it gives up over one of them.
     pub fn finish(mut self) -> Gathered {
         for (name, entry) in &self.table.entries {
-            if self.known.iter().any(|known| known == name) {
+            if self.open || self.known.iter().any(|known| known == name) {
                 continue;
             }
             let mut problem = Diagnostic::at(
@@ -419,11 +430,6 @@ impl<'a> Keys<'a> {
             problem.help.extend(suggest(name, self.known.iter().copied()));
             self.gathered.problems.push(problem);
         }
-        self.gathered
-    }
-
-    /// Ends the reading without looking for unknown keys, for a table whose keys are not known.
-    pub fn into_gathered(self) -> Gathered {
         self.gathered
     }
 
@@ -674,6 +680,21 @@ mod tests {
             });
         });
         assert_eq!(messages, ["`a.b.c` must be a number above 0", "unknown key `a.b.d`"]);
+    }
+
+    #[test]
+    fn a_wrong_value_does_not_hide_an_unknown_key() {
+        let (_, messages) = gathered("a = { c = -1, d = 2 }\nb = { kind = 'x', e = 1 }", |keys| {
+            keys.nested("a", |keys| keys.float("c").positive().or(1.0));
+            keys.kinded("b", "kind", &["y"], None, |_, _| Some(()));
+        });
+        // What `b` may hold depends on its kind, so `e` may be right.
+        let expected = [
+            "`a.c` must be a number above 0",
+            "unknown key `a.d`",
+            "`x` is not a value of `b.kind`",
+        ];
+        assert_eq!(messages, expected);
     }
 
     #[test]

@@ -146,8 +146,11 @@ fn layers(keys: &mut Keys, key: &'static str, default: &[Layer]) -> Option<Vec<L
                 None
             }
             Value::Table(table) => keys.descend(&format!("{key}.{at}"), table, item.span, |keys| {
-                let kind = keys.choice("kind", KINDS).required()?;
-                settings(kind, keys)
+                let kind = keys.choice("kind", KINDS).required();
+                if kind.is_none() {
+                    keys.leave_open();
+                }
+                settings(kind?, keys)
             }),
             other => {
                 keys.problem(Diagnostic::at(
@@ -190,10 +193,10 @@ fn settings(kind: &str, keys: &mut Keys) -> Option<Layer> {
             Layer::Linear { outputs: outputs?, bias: bias? }
         }
         "max_pool" | "avg_pool" => {
-            let kernel = keys.count("kernel", 1..=255).or(2_usize)?;
-            let stride = keys.count("stride", 1..=255).or(kernel);
+            let kernel = keys.count("kernel", 1..=255).or(2_usize);
+            let stride = keys.count("stride", 1..=255).or(kernel.unwrap_or(2));
             let padding = keys.count("padding", 0..=127).or(0_usize);
-            let (kernel, stride, padding) = (square(kernel), square(stride?), square(padding?));
+            let (kernel, stride, padding) = (square(kernel?), square(stride?), square(padding?));
             if kind == "max_pool" {
                 Layer::MaxPool { kernel, stride, padding }
             } else {

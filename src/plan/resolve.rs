@@ -304,12 +304,11 @@ fn drafts<'a>(
         let mut keys = Keys::new(settings, entry.key);
         let kind = read_kind(&mut keys, kinds);
         keys.optional_references("after", crate::config::Wants::Anything);
+        if kind.is_none() {
+            keys.leave_open();
+        }
         let stage = kind.and_then(|kind| (kind.parse)(&mut keys, defaults));
-        // A reader that gave up may not have asked for every key: calling keys unknown misleads.
-        let mut gathered = match stage {
-            Some(_) => keys.finish(),
-            None => keys.into_gathered(),
-        };
+        let mut gathered = keys.finish();
         let stage = stage.filter(|_| gathered.problems.is_empty());
         problems.append(&mut gathered.problems);
         drafts.push(Draft {

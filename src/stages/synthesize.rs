@@ -63,7 +63,10 @@ fn background(keys: &mut Keys) -> Option<Background> {
 }
 
 fn dead_leaves(keys: &mut Keys) -> Option<Background> {
-    keys.choice("recipe", &["dead-leaves"]).or("dead-leaves")?;
+    let recipe = keys.choice("recipe", &["dead-leaves"]).or("dead-leaves");
+    if recipe.is_none() {
+        keys.leave_open();
+    }
     let images = keys.count("images", 1..=100_000).or(200_usize);
     let size = keys.count("size", 1..=4096).or(160_usize);
     let radius_min = keys.float("radius_min").at_least(0.5).or(4.0);
@@ -76,6 +79,7 @@ fn dead_leaves(keys: &mut Keys) -> Option<Background> {
     let exposure_sd = keys.float("exposure_sd").at_least(0.0).or(30.0);
     let luminance_sd = keys.float("luminance_sd").at_least(0.0).or(40.0);
     let chroma_sd = keys.float("chroma_sd").at_least(0.0).or(15.0);
+    recipe?;
     let model = DeadLeaves {
         images: images?,
         size: size?,
