@@ -169,6 +169,26 @@ mod tests {
     }
 
     #[test]
+    fn the_record_of_a_run_says_why_a_stage_failed_and_what_waited_for_it() {
+        let root = tempfile::tempdir().unwrap();
+        let (a, _) = stage("a", "a", Fault::Fails, 0, &[]);
+        let (b, _) = stage("b", "b", Fault::None, 1, &["a"]);
+        let mut pipeline = pipeline(vec![a, b]);
+        pipeline.resolved = toml::from_str("[stages.a]\n[stages.b]\n").unwrap();
+        let trial = Trial::single(pipeline);
+        execute(vec![trial], &options(root.path()), &AtomicBool::new(false)).unwrap();
+        let record = fs::read(root.path().join("results/x/latest/run.json")).unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        let stages = &record["trials"][0];
+        assert_eq!(stages[0]["state"], "failed");
+        assert!(!stages[0]["error"]["message"].as_str().unwrap().is_empty(), "{record:#}");
+        assert_eq!(
+            (&stages[1]["state"], &stages[1]["waited_for"]),
+            (&json!("skipped"), &json!("a"))
+        );
+    }
+
+    #[test]
     fn two_stores_give_the_same_bytes_and_a_cached_run_makes_no_folder() {
         let bytes = [(); 2].map(|()| {
             let root = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::csv::Rows;
 use super::table::{self, Format, Score, Table};
-use crate::exec::Done;
+use crate::exec::{Done, State};
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::TableSpec;
 use crate::plan::print::to_toml;
@@ -129,7 +129,7 @@ fn stage_records(plan: &Plan, done: &[Done]) -> Value {
     let trial = |stages: &indexmap::IndexMap<String, petgraph::graph::NodeIndex>| {
         let records = stages.iter().map(|(name, task)| {
             let (node, done) = (&plan.graph[*task], &done[task.index()]);
-            json!({
+            let mut record = json!({
                 "name": name,
                 "kind": node.stage.kind(),
                 "state": done.state.word(),
@@ -137,11 +137,29 @@ fn stage_records(plan: &Plan, done: &[Done]) -> Value {
                 "content": done.artifact.as_ref().map(|it| it.0),
                 "seconds": done.seconds,
                 "settings": node.settings,
-            })
+            });
+            match &done.state {
+                State::Failed { message, help } => {
+                    record["error"] = json!({ "message": message, "help": help });
+                }
+                State::Skipped { because } => record["waited_for"] = json!(because),
+                _ => {}
+            }
+            if let Some(sources) = done.artifact.as_ref().and_then(|it| data_sources(&it.1)) {
+                record["data"] = sources;
+            }
+            record
         });
         Value::Array(records.collect())
     };
     Value::Array(plan.stages.iter().map(trial).collect())
+}
+
+/// Title, licence, citation and source of the data in an artifact, if it is a data set.
+fn data_sources(artifact: &Path) -> Option<Value> {
+    let text = fs::read(artifact.join("dataset.json")).ok()?;
+    let mut dataset: Value = serde_json::from_slice(&text).ok()?;
+    Some(dataset.get_mut("provenance")?.take())
 }
 
 /// An older run whose stages have these names and fingerprints.

@@ -158,8 +158,8 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
             let folder = fetcher.files(entry.name, files, sources, *format)?;
             format.read(&folder, &watch)?
         }
-        Content::Archive { name, sources, format } => {
-            let archive = fetcher.archive(entry.name, name, sources, *format)?;
+        Content::Archive { name, checksum, urls, format } => {
+            let archive = fetcher.archive(entry.name, name, *checksum, urls, *format)?;
             read(&archive, *format, context.downloads, &watch)?
         }
     };

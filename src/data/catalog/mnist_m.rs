@@ -1,6 +1,7 @@
 //! MNIST-M, the archive of its authors.
 
-use super::{ArchiveSource, Content, DIGITS, Entry};
+use super::{Content, DIGITS, Entry};
+use crate::data::checksum::Checksum;
 use crate::data::readers::Format;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -17,16 +18,11 @@ pub(super) const ENTRY: Entry = Entry {
     splits: &[("train", None), ("test", None)],
     content: Content::Archive {
         name: "mnist_m.tar.gz",
-        // Neither the authors nor the mirrors publish a sha256.
-        sources: &[
-            ArchiveSource {
-                url: "https://cornell.box.com/shared/static/jado7quprg6hzzdubvwzh9umr75damwi",
-                sha256: None,
-            },
-            ArchiveSource {
-                url: "https://drive.google.com/uc?export=download&id=0B_tExHiYS-0veklUZHFYT19KYjg&confirm=t",
-                sha256: None,
-            },
+        // Not published by the authors: the one that libraries for domain adaptation check by.
+        checksum: Checksum::Md5("859df31c91afe82e80e5012ba928f279"),
+        urls: &[
+            "https://cornell.box.com/shared/static/jado7quprg6hzzdubvwzh9umr75damwi",
+            "https://drive.google.com/uc?export=download&id=0B_tExHiYS-0veklUZHFYT19KYjg&confirm=t",
         ],
         format: Format::ImageList,
     },

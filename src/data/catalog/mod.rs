@@ -3,6 +3,7 @@
 //! An entry says what a data set is, where it is to be had and how to check it. It fetches
 //! nothing itself.
 
+use super::checksum::Checksum;
 use super::dataset::{Dataset, Provenance};
 use super::error::Error;
 use super::readers::Format;
@@ -64,8 +65,10 @@ pub enum Content {
     Archive {
         /// What the file is called.
         name: &'static str,
+        /// What is published to check it by.
+        checksum: Checksum<'static>,
         /// Where to get it, in order.
-        sources: &'static [ArchiveSource],
+        urls: &'static [&'static str],
         /// What it holds.
         format: Format,
     },
@@ -98,15 +101,6 @@ pub enum FileSource {
         /// Its name.
         package: &'static str,
     },
-}
-
-/// Where an archive is to be had.
-#[derive(Debug, Clone, Copy)]
-pub struct ArchiveSource {
-    /// Its address; https, as there may be no checksum.
-    pub url: &'static str,
-    /// sha256 of the archive in hexadecimal, where one is published.
-    pub sha256: Option<&'static str>,
 }
 
 /// The data set called `name`.
@@ -168,7 +162,6 @@ mod tests {
 
     #[test]
     fn entries_are_complete_and_checksums_are_whole() {
-        let whole = |sum: &str| sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit());
         for (entry, name) in ENTRIES.iter().zip(NAMES) {
             assert_eq!(find(name).unwrap().name, entry.name);
             assert!(!entry.licence.is_empty() && !entry.citation.is_empty());
@@ -176,7 +169,7 @@ mod tests {
             match &entry.content {
                 Content::BuiltIn(_) => {}
                 Content::Files { files, sources, .. } => {
-                    assert!(files.iter().all(|file| whole(file.sha256)));
+                    assert!(files.iter().all(|file| Checksum::Sha256(file.sha256).is_whole()));
                     assert!(sources.iter().all(|source| match source {
                         FileSource::Web { base } => {
                             base.starts_with("https://") && base.ends_with('/')
@@ -185,9 +178,9 @@ mod tests {
                         FileSource::Apt { package } => !package.is_empty(),
                     }));
                 }
-                Content::Archive { sources, .. } => {
-                    assert!(sources.iter().all(|source| source.url.starts_with("https://")));
-                    assert!(sources.iter().filter_map(|source| source.sha256).all(whole));
+                Content::Archive { checksum, urls, .. } => {
+                    assert!(checksum.is_whole());
+                    assert!(urls.iter().all(|url| url.starts_with("https://")));
                 }
             }
         }

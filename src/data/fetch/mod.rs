@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Watch;
-use super::catalog::{ArchiveSource, File, FileSource};
-use super::checksum;
+use super::catalog::{File, FileSource};
+use super::checksum::{self, Checksum};
 use super::error::Error;
 use super::readers::Format;
-use super::unpack;
 
 mod http;
 mod packages;
@@ -137,7 +136,8 @@ impl Fetcher<'_> {
         &self,
         name: &str,
         file: &str,
-        sources: &[ArchiveSource],
+        checksum: Checksum,
+        urls: &[&str],
         format: Format,
     ) -> Result<PathBuf, Error> {
         let folder = self.subfolder(name)?;
@@ -148,18 +148,18 @@ impl Fetcher<'_> {
              `format = \"{}\"` in place of `dataset = \"{name}\"`",
             format.word()
         );
-        if path.exists() {
+        if path.exists() && verify(&path, checksum).is_ok() {
             return Ok(path);
         }
         if self.offline {
-            let urls = sources.iter().map(|source| source.url.to_owned());
+            let urls = urls.iter().map(|url| (*url).to_owned());
             return Err(offline(name, file, urls).advise(by_hand));
         }
         let mut tried = Tried::default();
-        for source in sources {
-            match self.archive_from(source, &path) {
+        for url in urls {
+            match self.archive_from(url, &path, checksum) {
                 Ok(()) => return Ok(path),
-                Err(cause) => tried.note(source.url, cause, &self.watch)?,
+                Err(cause) => tried.note(*url, cause, &self.watch)?,
             }
         }
         Err(tried
@@ -179,7 +179,7 @@ impl Fetcher<'_> {
         let last: String = last.unwrap_or_default().chars().filter(plain).collect();
         let path = folder.join(format!("{}-{last}", &sha256[..16]));
         let _lock = self.lock(&folder)?;
-        if path.exists() && verify(&path, sha256).is_ok() {
+        if path.exists() && verify(&path, Checksum::Sha256(sha256)).is_ok() {
             return Ok(path);
         }
         let by_hand = "or get the file yourself and write `source = \"file:PATH\"`";
@@ -188,7 +188,7 @@ impl Fetcher<'_> {
         }
         let mut tried = Tried::default();
         let part = part(&path, url);
-        let fetched = self.checked(url, &part, |part| verify(part, sha256));
+        let fetched = self.checked(url, &part, |part| verify(part, Checksum::Sha256(sha256)));
         match fetched.and_then(|()| rename(&part, &path)) {
             Ok(()) => Ok(path),
             Err(cause) => {
@@ -235,7 +235,7 @@ impl Fetcher<'_> {
         for file in files {
             self.watch.check()?;
             let path = folder.join(file.name);
-            if !path.exists() || verify(&path, file.sha256).is_err() {
+            if !path.exists() || verify(&path, Checksum::Sha256(file.sha256)).is_err() {
                 missing.push(file);
             }
         }
@@ -267,22 +267,9 @@ impl Fetcher<'_> {
         }
     }
 
-    fn archive_from(&self, source: &ArchiveSource, path: &Path) -> Result<(), Cause> {
-        let part = part(path, source.url);
-        let Some(sha256) = source.sha256 else {
-            // Nothing would tell whether what an earlier run left still fits.
-            let _ = fs::remove_file(&part);
-            self.checked(source.url, &part, |part| match unpack::kind(part)? {
-                Some(_) => Ok(()),
-                None => Err(Cause::Failed("what came is not an archive (a web page?)".into())),
-            })?;
-            let io = |error| Cause::io(&part, error);
-            let got = checksum::of_reader(OpenFile::open(&part).map_err(io)?).map_err(io)?;
-            let note = format!("{}: no published checksum; got sha256 {got}", source.url);
-            self.watch.progress.note(&note);
-            return rename(&part, path);
-        };
-        self.checked(source.url, &part, |part| verify(part, sha256))?;
+    fn archive_from(&self, url: &str, path: &Path, checksum: Checksum) -> Result<(), Cause> {
+        let part = part(path, url);
+        self.checked(url, &part, |part| verify(part, checksum))?;
         rename(&part, path)
     }
 
@@ -337,13 +324,8 @@ fn file_source(source: &FileSource) -> String {
     }
 }
 
-fn verify(path: &Path, sha256: &str) -> Result<(), Cause> {
-    let io = |error| Cause::io(path, error);
-    let found = checksum::of_reader(OpenFile::open(path).map_err(io)?).map_err(io)?;
-    if found.eq_ignore_ascii_case(sha256) {
-        return Ok(());
-    }
-    Err(Cause::Failed(format!("its sha256 is {found}, not {sha256}")))
+fn verify(path: &Path, checksum: Checksum) -> Result<(), Cause> {
+    checksum.verify(path).map_err(|error| Cause::io(path, error))?.map_err(Cause::Failed)
 }
 
 /// Unpacks a file if it is gzipped, checks it, and only then gives it its name.

@@ -242,17 +242,20 @@ fn offline_fetches_nothing_and_says_what_it_would_have() {
 }
 
 #[test]
-fn an_archive_without_a_published_checksum_is_noted_and_a_web_page_is_not_taken_for_one() {
+fn an_archive_is_checked_before_anything_reads_it_and_a_web_page_is_not_taken_for_one() {
     let bench = Bench::new();
     let page = serve(vec![Answer::Whole(b"<html>sign in</html>".to_vec())]);
-    let archive = serve(vec![Answer::Whole(gzipped(b"content"))]);
-    let sources = [page.0, archive.0].map(|url| ArchiveSource { url, sha256: None });
-    let path = bench.fetcher().archive("m", "m.tar.gz", &sources, Format::ImageList).unwrap();
-    assert_eq!(fs::read(path).unwrap(), gzipped(b"content"));
+    let archive = serve(vec![Answer::Whole(b"abc".to_vec())]);
+    let urls = [page.0, archive.0];
+    let md5 = Checksum::Md5("900150983cd24fb0d6963f7d28e17f72");
+    let fetch = |fetcher: Fetcher| fetcher.archive("m", "m.tar.gz", md5, &urls, Format::ImageList);
+    let path = fetch(bench.fetcher()).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"abc");
     let notes = bench.heard.0.lock().unwrap().join("\n");
-    assert!(notes.contains("a web page?"), "{notes}");
-    let sum = checksum::of_bytes(&gzipped(b"content"));
-    assert!(notes.contains(&format!("no published checksum; got sha256 {sum}")), "{notes}");
+    assert!(notes.contains("its md5 is"), "{notes}");
+    fs::write(&path, "damaged").unwrap();
+    let error = fetch(Fetcher { offline: true, ..bench.fetcher() }).unwrap_err().to_string();
+    assert!(error.contains("--offline"), "a damaged archive is not used: {error}");
 }
 
 #[test]
