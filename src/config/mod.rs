@@ -4,13 +4,17 @@
 
 pub mod diagnostic;
 pub mod document;
+mod field;
 mod keys;
 pub mod node;
 pub mod overrides;
+mod reference;
 pub mod report;
 pub mod source;
 pub mod sweep;
 
 pub use diagnostic::Diagnostic;
-pub use keys::{Field, Gathered, Keys, Reference, Resolved, Wants};
+pub use field::{Field, Resolved};
+pub use keys::{Gathered, Keys};
+pub use reference::{Reference, Wants};
 pub use report::Report;

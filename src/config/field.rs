@@ -1,0 +1,285 @@
+//! One typed key of a table: what it must be, what it must fulfil, what counts when it is left out.
+
+use std::ops::RangeInclusive;
+
+use super::diagnostic::{Diagnostic, suggest};
+use super::keys::Keys;
+use super::node::{Node, Value};
+
+impl<'a> Keys<'a> {
+    /// A string.
+    pub fn string(&mut self, key: &'static str) -> Field<'_, 'a, String> {
+        Field::new(self, key, "a string", |node| match &node.value {
+            Value::String(text) => Some(text.clone()),
+            _ => None,
+        })
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str) -> Field<'_, 'a, bool> {
+        Field::new(self, key, "`true` or `false`", |node| match node.value {
+            Value::Boolean(flag) => Some(flag),
+            _ => None,
+        })
+    }
+
+    /// A whole number.
+    pub fn integer(&mut self, key: &'static str) -> Field<'_, 'a, i64> {
+        Field::new(self, key, "an integer", |node| match node.value {
+            Value::Integer(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// A count of things that fits `range`.
+    pub fn count(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<usize>,
+    ) -> Field<'_, 'a, usize> {
+        let field = Field::new(self, key, "an integer", |node| match node.value {
+            Value::Integer(number) => Some(usize::try_from(number).unwrap_or(usize::MAX)),
+            _ => None,
+        });
+        let expected = match *range.end() {
+            usize::MAX => format!("an integer of at least {}", range.start()),
+            end => format!("an integer from {} to {end}", range.start()),
+        };
+        // A negative number becomes usize::MAX above and must not slip through an open range.
+        let top = (*range.end()).min(usize::MAX - 1);
+        field.such_that(expected, move |number| *number >= *range.start() && *number <= top)
+    }
+
+    /// A number; an integer is taken as a float.
+    pub fn float(&mut self, key: &'static str) -> Field<'_, 'a, f64> {
+        Field::new(self, key, "a number", as_float)
+    }
+
+    /// One of a few words.
+    pub fn choice(
+        &mut self,
+        key: &'static str,
+        words: &'static [&'static str],
+    ) -> Field<'_, 'a, &'static str> {
+        let mut field = Field::new(self, key, "a string", |_| None);
+        field.words = words;
+        field.read = Box::new(move |node| match &node.value {
+            Value::String(text) => words.iter().find(|word| *word == text).copied(),
+            _ => None,
+        });
+        field
+    }
+
+    /// An array of strings.
+    pub fn strings(&mut self, key: &'static str) -> Field<'_, 'a, Vec<String>> {
+        Field::new(self, key, "an array of strings", |node| match &node.value {
+            Value::Array(items) => items
+                .iter()
+                .map(|item| match &item.value {
+                    Value::String(text) => Some(text.clone()),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        })
+    }
+
+    /// An array of numbers.
+    pub fn floats(&mut self, key: &'static str) -> Field<'_, 'a, Vec<f64>> {
+        Field::new(self, key, "an array of numbers", |node| match &node.value {
+            Value::Array(items) => items.iter().map(as_float).collect(),
+            _ => None,
+        })
+    }
+
+    /// An array of counts, none negative.
+    pub fn counts(&mut self, key: &'static str) -> Field<'_, 'a, Vec<usize>> {
+        Field::new(self, key, "an array of integers, none negative", |node| match &node.value {
+            Value::Array(items) => items
+                .iter()
+                .map(|item| match item.value {
+                    Value::Integer(number) => usize::try_from(number).ok(),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        })
+    }
+}
+
+fn as_float(node: &Node) -> Option<f64> {
+    match node.value {
+        Value::Float(number) => Some(number),
+        #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
+        Value::Integer(number) => Some(number as f64),
+        _ => None,
+    }
+}
+
+/// A value that a resolved table can hold.
+pub trait Resolved: Clone {
+    /// The TOML form.
+    fn resolved(&self) -> toml::Value;
+}
+
+macro_rules! resolved {
+    ($($type:ty => $make:expr),+ $(,)?) => {
+        $(impl Resolved for $type {
+            fn resolved(&self) -> toml::Value {
+                let make: fn(&$type) -> toml::Value = $make;
+                make(self)
+            }
+        })+
+    };
+}
+
+resolved! {
+    String => |text| text.clone().into(),
+    &'static str => |text| (*text).into(),
+    bool => |flag| (*flag).into(),
+    i64 => |number| (*number).into(),
+    usize => |number| i64::try_from(*number).unwrap_or(i64::MAX).into(),
+    f64 => |number| (*number).into(),
+}
+
+impl<T: Resolved> Resolved for Vec<T> {
+    fn resolved(&self) -> toml::Value {
+        self.iter().map(Resolved::resolved).collect::<Vec<_>>().into()
+    }
+}
+
+type Check<T> = (String, Box<dyn Fn(&T) -> bool>);
+type Read<T> = Box<dyn Fn(&Node) -> Option<T>>;
+
+/// One key that is about to be read: say what it must fulfil, then whether it may be left out.
+pub struct Field<'k, 'a, T> {
+    keys: &'k mut Keys<'a>,
+    key: &'static str,
+    expected: &'static str,
+    words: &'static [&'static str],
+    read: Read<T>,
+    check: Option<Check<T>>,
+}
+
+impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
+    fn new(
+        keys: &'k mut Keys<'a>,
+        key: &'static str,
+        expected: &'static str,
+        read: impl Fn(&Node) -> Option<T> + 'static,
+    ) -> Self {
+        Self { keys, key, expected, words: &[], read: Box::new(read), check: None }
+    }
+
+    /// Demands `holds`; `expected` finishes the sentence "`key` must be ...".
+    #[must_use]
+    pub fn such_that(
+        mut self,
+        expected: impl Into<String>,
+        holds: impl Fn(&T) -> bool + 'static,
+    ) -> Self {
+        self.check = Some((expected.into(), Box::new(holds)));
+        self
+    }
+
+    /// The value; a problem when it is left out. `None` only with a problem noted.
+    pub fn required(self) -> Option<T> {
+        match self.keys.node(self.key) {
+            Some(node) => self.take(node),
+            None if self.words.is_empty() => {
+                self.keys.missing(self.key, self.expected);
+                None
+            }
+            None => {
+                let words: Vec<String> =
+                    self.words.iter().map(|word| format!("\"{word}\"")).collect();
+                self.keys.missing(self.key, &format!("one of {}", words.join(", ")));
+                None
+            }
+        }
+    }
+
+    /// The value or, when it is left out, `default`. `None` only with a problem noted.
+    pub fn or(self, default: impl Into<T>) -> Option<T> {
+        match self.keys.node(self.key) {
+            Some(node) => self.take(node),
+            None => {
+                let default = default.into();
+                self.keys.record(self.key, default.resolved());
+                Some(default)
+            }
+        }
+    }
+
+    /// `Some(None)` when it is left out, `None` only with a problem noted.
+    pub fn optional(self) -> Option<Option<T>> {
+        match self.keys.node(self.key) {
+            Some(node) => self.take(node).map(Some),
+            None => Some(None),
+        }
+    }
+
+    fn take(self, node: &Node) -> Option<T> {
+        let name = format!("`{}{}`", self.keys.prefix, self.key);
+        let Some(value) = (self.read)(node) else {
+            let problem = match &node.value {
+                Value::String(text) if !self.words.is_empty() => {
+                    let mut problem = Diagnostic::at(
+                        node.span,
+                        format!("`{text}` is not a value of {name}"),
+                        "unknown word",
+                    );
+                    problem.help.extend(suggest(text, self.words.iter().copied()));
+                    problem
+                }
+                _ => Diagnostic::at(
+                    node.span,
+                    format!("{name} must be {}", self.expected),
+                    format!("found {}", node.value.type_name()),
+                ),
+            };
+            self.keys.problem(problem);
+            return None;
+        };
+        if let Some((expected, holds)) = &self.check
+            && !holds(&value)
+        {
+            self.keys.problem(Diagnostic::at(
+                node.span,
+                format!("{name} must be {expected}"),
+                format!("found {}", node.to_toml()),
+            ));
+            return None;
+        }
+        self.keys.record(self.key, value.resolved());
+        Some(value)
+    }
+}
+
+impl Field<'_, '_, f64> {
+    /// Demands a finite number above zero.
+    #[must_use]
+    pub fn positive(self) -> Self {
+        self.such_that("a number above 0", |number| number.is_finite() && *number > 0.0)
+    }
+
+    /// Demands a finite number of at least `least`.
+    #[must_use]
+    pub fn at_least(self, least: f64) -> Self {
+        self.such_that(format!("a number of at least {least}"), move |number| {
+            number.is_finite() && *number >= least
+        })
+    }
+
+    /// Demands a number from 0 up to, but not including, 1.
+    #[must_use]
+    pub fn below_one(self) -> Self {
+        self.such_that("a number of at least 0 and below 1", |number| (0.0..1.0).contains(number))
+    }
+
+    /// Demands a number above 0 and of at most 1.
+    #[must_use]
+    pub fn fraction(self) -> Self {
+        self.such_that("a fraction above 0 and at most 1", |number| *number > 0.0 && *number <= 1.0)
+    }
+}

@@ -1,0 +1,145 @@
+//! Mentions of other stages: where they stand and what they must lead to. Whether they do is the
+//! plan's to say.
+
+use super::diagnostic::Diagnostic;
+use super::keys::Keys;
+use super::node::{Node, Value};
+use super::source::Span;
+
+/// What a reference must lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// All splits of a data set: `"mnist"`.
+    Dataset,
+    /// One split: `"mnist.train"`. A bare stage name stands for the split named here.
+    Split(&'static str),
+    /// A model: `"dann"`.
+    Model,
+    /// Any stage, for order only (`after`).
+    Anything,
+}
+
+/// A mention of another stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Dotted key it was written at, with an index in an array: `input`, `models.0`, `method.target`.
+    pub key: String,
+    /// The stage's name.
+    pub stage: String,
+    /// The split after the dot, or the one that a bare name stands for.
+    pub split: Option<String>,
+    /// What it must lead to.
+    pub wants: Wants,
+    /// Where it stands.
+    pub span: Span,
+}
+
+impl Keys<'_> {
+    /// A mention of another stage; required.
+    pub fn reference(&mut self, key: &'static str, wants: Wants) -> Option<Reference> {
+        if !self.has(key) {
+            self.known.push(key);
+            self.missing(key, "the name of a stage");
+            return None;
+        }
+        self.optional_reference(key, wants)
+    }
+
+    /// A mention of another stage that may be left out.
+    pub fn optional_reference(&mut self, key: &'static str, wants: Wants) -> Option<Reference> {
+        let node = self.node(key)?;
+        let reference = self.reference_at(key.to_owned(), node, wants)?;
+        self.record(key, written(&reference));
+        Some(reference)
+    }
+
+    /// A non-empty array of mentions; required.
+    pub fn references(&mut self, key: &'static str, wants: Wants) -> Vec<Reference> {
+        if !self.has(key) {
+            self.known.push(key);
+            self.missing(key, "an array of stage names");
+            return Vec::new();
+        }
+        let found = self.optional_references(key, wants);
+        if let Some(node) = self.table.entries.get(key).map(|entry| &entry.node)
+            && matches!(&node.value, Value::Array(items) if items.is_empty())
+        {
+            self.problem(Diagnostic::at(
+                node.span,
+                format!("`{}{key}` is empty", self.prefix),
+                "expected at least one stage name",
+            ));
+        }
+        found
+    }
+
+    /// An array of mentions, empty when left out.
+    pub fn optional_references(&mut self, key: &'static str, wants: Wants) -> Vec<Reference> {
+        let Some(node) = self.node(key) else { return Vec::new() };
+        let Value::Array(items) = &node.value else {
+            self.wrong_type(key, node, "an array of stage names");
+            return Vec::new();
+        };
+        let found: Vec<Reference> = items
+            .iter()
+            .enumerate()
+            .filter_map(|(at, item)| self.reference_at(format!("{key}.{at}"), item, wants))
+            .collect();
+        let names: Vec<toml::Value> = found.iter().map(|found| written(found).into()).collect();
+        self.record(key, names);
+        found
+    }
+
+    /// Takes a string node as a mention of a stage, for keys that take several shapes.
+    #[expect(clippy::needless_pass_by_value, reason = "callers build the key on the spot")]
+    pub fn reference_at(&mut self, key: String, node: &Node, wants: Wants) -> Option<Reference> {
+        let Value::String(text) = &node.value else {
+            self.problem(Diagnostic::at(
+                node.span,
+                format!("`{}{key}` must be the name of a stage", self.prefix),
+                format!("found {}", node.value.type_name()),
+            ));
+            return None;
+        };
+        let (stage, split) = match text.split_once('.') {
+            Some((stage, split)) => (stage, Some(split.to_owned())),
+            None => (text.as_str(), None),
+        };
+        let split = match (wants, split) {
+            (Wants::Split(default), None) => Some(default.to_owned()),
+            (Wants::Split(_), some) => some,
+            (_, Some(split)) => {
+                self.problem(
+                    Diagnostic::at(
+                        node.span,
+                        format!(
+                            "`{}{key}` takes a whole stage, not one of its splits",
+                            self.prefix
+                        ),
+                        format!("names the split `{split}`"),
+                    )
+                    .help(format!("write `{stage}`")),
+                );
+                return None;
+            }
+            (_, None) => None,
+        };
+        let reference = Reference {
+            key: format!("{}{key}", self.prefix),
+            stage: stage.to_owned(),
+            split,
+            wants,
+            span: node.span,
+        };
+        self.gathered.references.push(reference.clone());
+        Some(reference)
+    }
+}
+
+/// How a reference is written in a file.
+fn written(reference: &Reference) -> String {
+    match &reference.split {
+        Some(split) => format!("{}.{split}", reference.stage),
+        None => reference.stage.clone(),
+    }
+}
