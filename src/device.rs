@@ -31,6 +31,16 @@ pub enum Error {
         "`{0}` needs a runner built with `--features cuda`; this one was built for the CPU only"
     )]
     NotBuilt(String),
+    /// Built with CUDA, but there is no such GPU.
+    #[error(
+        "`{device}` cannot be opened: {reason}; `nvidia-smi` lists the GPUs, and `device = \"cpu\"` needs none"
+    )]
+    Unavailable {
+        /// The device.
+        device: Device,
+        /// The driver's word.
+        reason: String,
+    },
 }
 
 impl Device {

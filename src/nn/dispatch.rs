@@ -3,7 +3,7 @@
 use dfdx::prelude::Cpu;
 
 use super::ops::Ops;
-use crate::device::Device;
+use crate::device::{Device, Error};
 
 /// Work that is the same on every device.
 pub trait Job {
@@ -15,18 +15,19 @@ pub trait Job {
 
 /// Does `job` on `device`.
 ///
-/// # Panics
-/// When the device cannot be opened.
-pub fn dispatch<J: Job>(device: Device, job: J) -> J::Output {
+/// # Errors
+/// When the device cannot be opened: no such GPU, or no driver for it.
+pub fn dispatch<J: Job>(device: Device, job: J) -> Result<J::Output, Error> {
     match device {
-        Device::Cpu => job.run(&Cpu::default()),
+        Device::Cpu => Ok(job.run(&Cpu::default())),
         #[cfg(feature = "cuda")]
         Device::Cuda(ordinal) => {
-            job.run(&dfdx::prelude::Cuda::seed_from_u64_with_ordinal(0, ordinal))
+            let opened = dfdx::prelude::Cuda::try_build(ordinal, 0);
+            let opened = opened
+                .map_err(|error| Error::Unavailable { device, reason: format!("{error:?}") })?;
+            Ok(job.run(&opened))
         }
         #[cfg(not(feature = "cuda"))]
-        Device::Cuda(_) => {
-            unreachable!("`Device::parse` gives CUDA devices only where they were built")
-        }
+        Device::Cuda(_) => Err(Error::NotBuilt(device.to_string())),
     }
 }

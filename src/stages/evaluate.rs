@@ -53,7 +53,7 @@ impl Stage for Evaluate {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        dispatch(context.device, Run { stage: self, context })
+        dispatch(context.device, Run { stage: self, context })?
     }
 }
 

@@ -298,6 +298,12 @@ impl From<Problem> for Failure {
     }
 }
 
+impl From<crate::device::Error> for Failure {
+    fn from(error: crate::device::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 impl From<crate::data::Error> for Failure {
     fn from(error: crate::data::Error) -> Self {
         if matches!(error, crate::data::Error::Interrupted) {

@@ -97,7 +97,7 @@ impl Training {
             validate: self.validates.then(|| open(context, "validate")).transpose()?,
             target: self.method.target().map(|_| open(context, "method.target")).transpose()?,
         };
-        dispatch(context.device, Run { training: self, context, start, sets })
+        dispatch(context.device, Run { training: self, context, start, sets })?
     }
 }
 
