@@ -1,0 +1,90 @@
+"""Times pieces of work with runner and with PyTorch, alternating in one run, and prints ratios.
+
+    python -m venv venv && venv/bin/pip install torch torchvision numpy safetensors
+    venv/bin/python benches/compare.py [--threads 1,2] [--rounds 6] [--times 3] [WORK ...]
+
+Each program stays alive and sleeps while another works. A round asks every program for a few steps
+of every piece of work; the table holds medians over all rounds. Forms of PyTorch:
+
+- eager: as a user writes it;
+- eager + huge pages, channels last + huge pages, compiled + huge pages: `GLIBC_TUNABLES` makes
+  glibc's allocations huge pages, the largest single gain there is for PyTorch here.
+
+"best" is the fastest of all forms for that piece of work.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).parent
+WORKS = ["dacnn-dann", "dacnn-supervised", "dacnn-evaluate", "lenet-supervised"]
+FORMS = [("eager", False), ("eager", True), ("channels-last", True), ("compile", True)]
+
+
+class Worker:
+    def __init__(self, name, command, **environment):
+        self.name = name
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **environment})
+
+    def ask(self, work, times):
+        self.process.stdin.write(f"{work} {times}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.name} ended during {work}")
+        return [float(word) for word in answer.split()]
+
+
+def build():
+    """The bench's executable."""
+    command = ["cargo", "bench", "--bench", "work", "--no-run", "--message-format", "short"]
+    said = subprocess.run(command, cwd=HERE.parent, check=True, capture_output=True, text=True)
+    line = next(line for line in said.stderr.splitlines() if "Executable" in line)
+    return HERE.parent / line[line.index("(") + 1:line.index(")")]
+
+
+def workers(executable, threads):
+    all_ = [Worker("runner", [executable, str(threads)], RAYON_NUM_THREADS=str(threads))]
+    for form, huge in FORMS:
+        name = f"{form} + huge pages" if huge else form
+        tunables = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if huge else {}
+        command = [sys.executable, HERE / "work.py", str(threads), form]
+        all_.append(Worker(name, command, OMP_NUM_THREADS=str(threads), **tunables))
+    return all_
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("works", nargs="*", default=WORKS)
+    args = parser.parse_args()
+    executable = build()
+    print("| threads | work | runner ms | eager ms | best PyTorch ms | eager / ours | best / ours |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for threads in map(int, args.threads.split(",")):
+        all_ = workers(executable, threads)
+        for work in args.works:
+            taken = {worker.name: [] for worker in all_}
+            for _ in range(args.rounds):
+                for worker in all_:
+                    taken[worker.name] += worker.ask(work, args.times)
+            medians = {name: statistics.median(times) for name, times in taken.items()}
+            ours = medians.pop("runner")
+            name, best = min(medians.items(), key=lambda item: item[1])
+            eager = medians["eager"]
+            print(f"| {threads} | {work} | {ours:.1f} | {eager:.1f} | {best:.1f} ({name}) "
+                  f"| {eager / ours:.2f} | {best / ours:.2f} |", flush=True)
+        for worker in all_:
+            worker.process.kill()
+
+
+if __name__ == "__main__":
+    main()

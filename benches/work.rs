@@ -1,0 +1,139 @@
+//! The pieces of work that `benches/compare.py` times against PyTorch, this project's side.
+//!
+//! Reads lines `WORK TIMES` and answers each with that many times in milliseconds, so that the
+//! caller can take turns with another program: `cargo bench --bench work -- THREADS`.
+//! Images and labels are made up; both sides do the same number of the same steps.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use dfdx::prelude::*;
+use runner::adapt::{Dann, LambdaSchedule, Method, Step};
+use runner::config::source::{Sources, Span};
+use runner::config::{Reference, Wants};
+use runner::nn::ops::{Batch, Chw};
+use runner::nn::{Model, zoo};
+use runner::train::{Optimizer, OptimizerState};
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let threads = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
+    runner::memory::keep_freed_memory();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    pool.install(answer);
+}
+
+fn answer() {
+    let mut benches: HashMap<String, Bench> = HashMap::new();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.expect("a line of text");
+        let (work, times) = line.split_once(' ').expect("WORK TIMES");
+        let bench = benches.entry(work.to_owned()).or_insert_with(|| Bench::new(work));
+        let times: Vec<String> = (0..times.parse().expect("a number"))
+            .map(|_| {
+                let start = Instant::now();
+                bench.run();
+                format!("{:.3}", start.elapsed().as_secs_f64() * 1e3)
+            })
+            .collect();
+        println!("{}", times.join(" "));
+        std::io::stdout().flush().expect("somebody listens");
+    }
+}
+
+/// One piece of work, warmed up.
+struct Bench {
+    model: Model<Cpu>,
+    optimizer: OptimizerState<Cpu>,
+    method: Option<Method>,
+    source: Batch<Cpu>,
+    target: Option<Batch<Cpu>>,
+    labels: Vec<u32>,
+    /// Passes over the batch.
+    passes: usize,
+}
+
+impl Bench {
+    fn new(work: &str) -> Self {
+        let digits = |channels| Chw { channels, height: 28, width: 28 };
+        let (arch, input, images, passes, method) = match work {
+            "dacnn-dann" => ("dacnn", digits(3), 256, 1, Some(dann())),
+            "dacnn-supervised" => ("dacnn", digits(3), 256, 1, Some(Method::Supervised)),
+            // 10,000 images: 39 batches of 256 and the rest.
+            "dacnn-evaluate" => ("dacnn", digits(3), 256, 39, None),
+            "lenet-supervised" => ("lenet", digits(1), 128, 1, Some(Method::Supervised)),
+            _ => panic!("there is no work `{work}`"),
+        };
+        let device = Cpu::default();
+        let build = zoo::find(arch).expect("a network of the zoo").build;
+        let mut model = Model::new(build(input, 10), &device, 0).expect("the network fits");
+        let adversarial = method.as_ref().is_some_and(Method::is_adversarial);
+        if adversarial {
+            model.attach_domain_classifier(0);
+        }
+        let optimizer = Optimizer::Adam(runner::train::Adam {
+            lr: 1e-3,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.0,
+        });
+        let optimizer = OptimizerState::new(optimizer, &model).expect("memory");
+        let batch = |salt| {
+            let values = (0..images * input.len()).map(|at| noise(at + salt)).collect::<Vec<_>>();
+            device.tensor_from_vec(values, (images, input.len()))
+        };
+        let source = batch(0);
+        let target = adversarial.then(|| batch(1 << 24));
+        let labels = (0..10).cycle().take(images).collect();
+        let mut bench = Self { model, optimizer, method, source, target, labels, passes };
+        for _ in 0..3 {
+            bench.run();
+        }
+        bench
+    }
+
+    fn run(&mut self) {
+        let Some(method) = &self.method else {
+            for _ in 0..self.passes {
+                self.model.logits(self.source.clone()).expect("memory");
+            }
+            let rest = 10_000 - self.passes * self.labels.len();
+            let width = self.source.shape().1;
+            let values = vec![0.1; rest * width];
+            let rest = self.source.device().tensor_from_vec(values, (rest, width));
+            self.model.logits(rest).expect("memory");
+            return;
+        };
+        let step = Step {
+            model: &mut self.model,
+            source: self.source.clone(),
+            labels: &self.labels,
+            target: self.target.clone(),
+            progress: 0.5,
+            seed: 0,
+            epoch: 0,
+            step: 0,
+        };
+        let losses = method.losses(step).expect("memory");
+        let mut gradients = losses.total.try_backward().expect("memory");
+        self.optimizer.step(&mut self.model, &mut gradients, 1e-3).expect("memory");
+    }
+}
+
+fn dann() -> Method {
+    let source = Sources::default().add("bench", "");
+    let target = Reference {
+        key: "method.target".into(),
+        stage: "target".into(),
+        split: Some("train".into()),
+        wants: Wants::Split("train"),
+        span: Span { source, start: 0, end: 0 },
+    };
+    Method::Dann(Dann { target, lambda: LambdaSchedule::Ganin { gamma: 10.0, max: 1.0 } })
+}
+
+/// Numbers between -1 and 1 without order.
+fn noise(at: usize) -> f32 {
+    (at.wrapping_mul(0x9E37_79B9) >> 8 & 0xFFFF) as f32 / 32768.0 - 1.0
+}
