@@ -21,13 +21,23 @@ pub fn dispatch<J: Job>(device: Device, job: J) -> Result<J::Output, Error> {
     match device {
         Device::Cpu => Ok(job.run(&Cpu::default())),
         #[cfg(feature = "cuda")]
-        Device::Cuda(ordinal) => {
-            let opened = dfdx::prelude::Cuda::try_build(ordinal, 0);
-            let opened = opened
-                .map_err(|error| Error::Unavailable { device, reason: format!("{error:?}") })?;
-            Ok(job.run(&opened))
-        }
+        Device::Cuda(ordinal) => Ok(job.run(&open_cuda(ordinal)?)),
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(Error::NotBuilt(device.to_string())),
     }
+}
+
+/// dfdx panics where there is no driver or no such GPU: both are asked for first.
+#[cfg(feature = "cuda")]
+fn open_cuda(ordinal: usize) -> Result<dfdx::prelude::Cuda, Error> {
+    use cudarc::driver::result;
+    let unavailable =
+        |reason: String| Error::Unavailable { device: Device::Cuda(ordinal), reason };
+    let driver = |error: result::DriverError| unavailable(format!("{error:?}"));
+    result::init().map_err(driver)?;
+    let count = result::device::get_count().map_err(driver)?;
+    if usize::try_from(count).is_ok_and(|count| ordinal >= count) {
+        return Err(unavailable(format!("this machine has {count} GPUs, counted from 0")));
+    }
+    dfdx::prelude::Cuda::try_build(ordinal, 0).map_err(|error| unavailable(format!("{error:?}")))
 }

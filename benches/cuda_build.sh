@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Builds and links `runner --features cuda` on a machine without a GPU or a CUDA toolkit: compiles
+# dfdx's kernels with NVIDIA's nvcc from PyPI and links against its libraries. The result needs a
+# GPU machine to start; this shows that it builds.
+#
+#   benches/cuda_build.sh [FOLDER]      # default: target/cuda-toolkit
+#
+# On a GPU machine with the CUDA toolkit none of this is needed: `cargo build --release --features cuda`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$(mkdir -p "${1:-target/cuda-toolkit}" && cd "${1:-target/cuda-toolkit}" && pwd)
+
+# 13.0 throughout: the PTX of a newer nvcc needs a newer driver, and older wheels lack nvcc itself.
+if [ ! -x "$root/venv/bin/pip" ]; then python3 -m venv "$root/venv"; fi
+"$root/venv/bin/pip" install --quiet --disable-pip-version-check \
+  'nvidia-cuda-nvcc==13.0.*' 'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-crt==13.0.*' \
+  'nvidia-nvvm==13.0.*' 'nvidia-cublas==13.0.*' 'nvidia-cuda-nvrtc==13.0.*' \
+  'nvidia-curand==10.4.0.*' 'nvidia-cuda-cccl==13.0.*' || {
+  echo "the toolkit's wheels cannot be had here" >&2
+  exit 75 # EX_TEMPFAIL, for callers that go on without
+}
+wheels=$(echo "$root"/venv/lib/python3*/site-packages/nvidia/cu13)
+
+# The folder layout of an installed toolkit.
+mkdir -p "$root/lib64" "$root/shims"
+for part in include bin nvvm; do ln -sfn "$wheels/$part" "$root/$part"; done
+for library in cublas cublasLt nvrtc curand; do
+  found=$(ls "$wheels"/lib/lib$library.so.* | head -1)
+  ln -sfn "$found" "$root/lib64/lib$library.so"
+  ln -sfn "$found" "$root/lib64/$(basename "$found")"
+done
+ln -sfn lib64 "$root/lib"
+
+# The driver's library comes with the driver: a stand-in with the names that are linked, each of
+# which reports CUDA_ERROR_NO_DEVICE (100).
+cargo fetch --locked --quiet
+cudarc=$(cargo metadata --locked --format-version 1 --features cuda |
+  python3 -c 'import json, sys
+for package in json.load(sys.stdin)["packages"]:
+    if package["name"] == "cudarc":
+        print(package["manifest_path"].rsplit("/", 1)[0])')
+grep -rhoE 'pub fn cu[A-Z][A-Za-z0-9_]*' "$cudarc/src/driver" | awk '{ print $3 }' | sort -u |
+  grep -vxE 'cuGetError(Name|String)' | sed 's/.*/int &(void) { return 100; }/' > "$root/libcuda.c"
+# Enough for the built program to start and say that there is no GPU.
+for name in cuGetErrorName cuGetErrorString; do
+  echo "int $name(int error, const char **text) { *text = \"no device\"; return 0; }"
+done >> "$root/libcuda.c"
+cc -shared -fPIC -o "$root/lib64/libcuda.so.1" -Wl,-soname,libcuda.so.1 "$root/libcuda.c"
+ln -sfn libcuda.so.1 "$root/lib64/libcuda.so"
+
+# dfdx's build script asks for the GPU's compute capability.
+printf '#!/bin/sh\nprintf "compute_cap\\n9.0\\n"\n' > "$root/shims/nvidia-smi"
+chmod +x "$root/shims/nvidia-smi"
+
+export PATH="$root/shims:$root/bin:$PATH" CUDA_ROOT="$root" CUDA_PATH="$root"
+export LIBRARY_PATH="$root/lib64" LD_LIBRARY_PATH="$root/lib64"
+# Nothing here is run at length: optimized dependencies would cost minutes.
+cargo build --locked --features cuda --config 'profile.dev.package."*".opt-level=0' --target-dir "${CARGO_TARGET_DIR:-target}/cuda"
+built="${CARGO_TARGET_DIR:-target}/cuda/debug/runner"
+echo "built: $built"
+
+# It starts, and without a GPU it says so in an error of its own.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+status=0
+"$built" run pipelines/dann.toml --set 'pipeline.device="cuda:0"' --quiet \
+  --store "$scratch/store" --results "$scratch/results" 2>"$scratch/said" || status=$?
+cat "$scratch/said"
+[ "$status" = 1 ] && grep -q '`cuda:0` cannot be opened' "$scratch/said"
