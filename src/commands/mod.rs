@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, FileArgs, Verb};
 use crate::config::Report;
-use crate::plan::resolve;
-use crate::plan::trial::Trial;
+use crate::plan::resolve::{self, Trials};
 use crate::{plan, report, store};
 
 mod check;
@@ -94,6 +93,6 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
 }
 
 /// Every trial of a file's sweep; one without labels when it has none.
-fn trials(file: &FileArgs) -> Result<Vec<Trial>, Error> {
+fn trials(file: &FileArgs) -> Result<Trials, Error> {
     Ok(resolve::load_sweep(&file.file, &file.set).map_err(Box::new)?)
 }

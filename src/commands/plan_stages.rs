@@ -23,7 +23,7 @@ use crate::store::{Found, Store};
 /// When the file is wrong or the store cannot be read.
 pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
     let trials = if args.sweep {
-        super::trials(&args.file)?
+        super::trials(&args.file)?.trials
     } else {
         let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
         vec![Trial::single(pipeline)]

@@ -12,7 +12,7 @@ use super::Error;
 use crate::cli::{RunArgs, RunOptions};
 use crate::exec::{Executor, Job, Json, Lines, Local, Quiet, Reporter, State, Terminal};
 use crate::plan::graph::Plan;
-use crate::plan::resolve;
+use crate::plan::resolve::{self, Trials};
 use crate::plan::trial::Trial;
 use crate::report::results;
 use crate::report::table::Format;
@@ -27,14 +27,15 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     if pipeline.resolved.contains_key("sweep") && !args.options.quiet {
         anstream::eprintln!("note: this file has a `[sweep]`; `runner sweep` runs its trials");
     }
-    run_trials(vec![Trial::single(pipeline)], &args.options)
+    let resolved = pipeline.resolved.clone();
+    run_trials(Trials { trials: vec![Trial::single(pipeline)], resolved }, &args.options)
 }
 
 /// Runs `trials` as one graph. Exit code 0, 1 when a stage failed, 130 when interrupted.
 ///
 /// # Errors
 /// When there is no plan, or the store or the results cannot be written.
-pub(super) fn run_trials(trials: Vec<Trial>, options: &RunOptions) -> Result<ExitCode, Error> {
+pub(super) fn run_trials(trials: Trials, options: &RunOptions) -> Result<ExitCode, Error> {
     let machine = |error: &dyn std::fmt::Display| Error::Machine(error.to_string());
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = options.threads {
@@ -53,16 +54,13 @@ pub(super) fn run_trials(trials: Vec<Trial>, options: &RunOptions) -> Result<Exi
     execute(trials, options, &cancel)
 }
 
-fn execute(
-    trials: Vec<Trial>,
-    options: &RunOptions,
-    cancel: &AtomicBool,
-) -> Result<ExitCode, Error> {
-    let plan = Plan::new(trials)?;
+fn execute(trials: Trials, options: &RunOptions, cancel: &AtomicBool) -> Result<ExitCode, Error> {
+    let plan = Plan::new(trials.trials)?;
     if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
     let store = Store::open(&options.store)?;
+    results::prepare(&options.results, &plan.trials[0].pipeline.name)?;
     let reporter: Box<dyn Reporter> = match options {
         RunOptions { json: true, .. } => Box::new(Json),
         RunOptions { quiet: true, .. } => Box::new(Quiet),
@@ -74,7 +72,8 @@ fn execute(
     let job = Job { store: &store, offline: options.offline, reporter, cancel };
     let done = Local.execute(&plan, &job);
     let provenance = provenance(&plan, start);
-    let (folder, new) = results::write(&options.results, &plan, &done, &provenance)?;
+    let (folder, new) =
+        results::write(&options.results, &plan, &trials.resolved, &done, &provenance)?;
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
     let table = results::table_of(&folder);
     if !options.json {
@@ -148,6 +147,7 @@ mod tests {
 
     use super::*;
     use crate::exec::tests::{Fault, pipeline, stage};
+    use crate::plan::pipeline::Pipeline;
 
     fn options(root: &Path) -> RunOptions {
         RunOptions {
@@ -160,12 +160,17 @@ mod tests {
         }
     }
 
-    fn trial() -> Trial {
+    fn only(pipeline: Pipeline) -> Trials {
+        let resolved = pipeline.resolved.clone();
+        Trials { trials: vec![Trial::single(pipeline)], resolved }
+    }
+
+    fn trial() -> Trials {
         let (a, _) = stage("a", "a", Fault::None, 0, &[]);
         let (score, _) = stage("score", "s", Fault::None, 1, &["a"]);
         let mut pipeline = pipeline(vec![a, score]);
         pipeline.resolved = toml::from_str("[stages.a]\n[stages.score]\n").unwrap();
-        Trial::single(pipeline)
+        only(pipeline)
     }
 
     #[test]
@@ -175,8 +180,7 @@ mod tests {
         let (b, _) = stage("b", "b", Fault::None, 1, &["a"]);
         let mut pipeline = pipeline(vec![a, b]);
         pipeline.resolved = toml::from_str("[stages.a]\n[stages.b]\n").unwrap();
-        let trial = Trial::single(pipeline);
-        execute(vec![trial], &options(root.path()), &AtomicBool::new(false)).unwrap();
+        execute(only(pipeline), &options(root.path()), &AtomicBool::new(false)).unwrap();
         let record = fs::read(root.path().join("results/x/latest/run.json")).unwrap();
         let record: Value = serde_json::from_slice(&record).unwrap();
         let stages = &record["trials"][0];
@@ -193,7 +197,7 @@ mod tests {
         let bytes = [(); 2].map(|()| {
             let root = tempfile::tempdir().unwrap();
             for _ in 0..2 {
-                execute(vec![trial()], &options(root.path()), &AtomicBool::new(false)).unwrap();
+                execute(trial(), &options(root.path()), &AtomicBool::new(false)).unwrap();
             }
             let home = root.path().join("results/x");
             // One run and `latest`.

@@ -11,7 +11,7 @@ use crate::cli::RunArgs;
 /// When the file is wrong or has no sweep, or the store or the results cannot be written.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let trials = super::trials(&args.file)?;
-    if trials.iter().all(|trial| trial.labels.is_empty()) {
+    if trials.trials.iter().all(|trial| trial.labels.is_empty()) {
         return Err(Error::Missing("the pipeline has no `[sweep]` axes; use `runner run`".into()));
     }
     super::run::run_trials(trials, &args.options)

@@ -31,8 +31,7 @@ pub fn dispatch<J: Job>(device: Device, job: J) -> Result<J::Output, Error> {
 #[cfg(feature = "cuda")]
 fn open_cuda(ordinal: usize) -> Result<dfdx::prelude::Cuda, Error> {
     use cudarc::driver::result;
-    let unavailable =
-        |reason: String| Error::Unavailable { device: Device::Cuda(ordinal), reason };
+    let unavailable = |reason: String| Error::Unavailable { device: Device::Cuda(ordinal), reason };
     let driver = |error: result::DriverError| unavailable(format!("{error:?}"));
     result::init().map_err(driver)?;
     let count = result::device::get_count().map_err(driver)?;

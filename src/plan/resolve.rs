@@ -28,12 +28,20 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Pipeline, Report> {
     load_with(path, sets, KINDS)
 }
 
-/// Every trial of the sweep in the file at `path`, the last axis fastest; a single one when the
-/// file has no `[sweep]`.
+/// Every trial of a file.
+#[derive(Debug)]
+pub struct Trials {
+    /// The trials, the last axis fastest; a single one when the file has no `[sweep]`.
+    pub trials: Vec<Trial>,
+    /// The resolved form of the first, with the file's `[sweep]` and `[table]`.
+    pub resolved: toml::Table,
+}
+
+/// Every trial of the sweep in the file at `path`.
 ///
 /// # Errors
 /// Every problem of the file and of any trial.
-pub fn load_sweep(path: &Path, sets: &[String]) -> Result<Vec<Trial>, Report> {
+pub fn load_sweep(path: &Path, sets: &[String]) -> Result<Trials, Report> {
     load_sweep_with(path, sets, KINDS)
 }
 
@@ -47,7 +55,7 @@ pub(super) fn load_sweep_with(
     path: &Path,
     sets: &[String],
     kinds: &[Kind],
-) -> Result<Vec<Trial>, Report> {
+) -> Result<Trials, Report> {
     let (root, sources) = open(path, sets)?;
     let axes = match axes_of(&root) {
         Some(axes) if !axes.is_empty() => axes,
@@ -56,10 +64,11 @@ pub(super) fn load_sweep_with(
             let resolved = resolve(path, &sources, &root, kinds, false);
             let problems = resolved.problems;
             let pipeline = resolved.pipeline.ok_or_else(|| report(path, sources, problems))?;
-            return Ok(vec![Trial::single(pipeline)]);
+            return Ok(Trials { resolved: resolved.whole, trials: vec![Trial::single(pipeline)] });
         }
     };
     let mut trials = Vec::new();
+    let mut first = None;
     let mut problems = Vec::new();
     for point in sweep::expand(&axes) {
         let mut changed = root.clone();
@@ -69,11 +78,16 @@ pub(super) fn load_sweep_with(
         problems.extend(wrong);
         let resolved = resolve(path, &sources, &changed, kinds, true);
         problems.extend(resolved.problems);
+        first.get_or_insert(resolved.whole);
         if let Some(pipeline) = resolved.pipeline.filter(|_| applied) {
             trials.push(Trial { labels: point.overrides, pipeline });
         }
     }
-    if problems.is_empty() { Ok(trials) } else { Err(report(path, sources, problems)) }
+    if problems.is_empty() {
+        Ok(Trials { trials, resolved: first.unwrap_or_default() })
+    } else {
+        Err(report(path, sources, problems))
+    }
 }
 
 fn report(path: &Path, sources: Sources, problems: Vec<Diagnostic>) -> Report {
@@ -121,6 +135,8 @@ pub(super) struct Draft<'a> {
 struct Resolution {
     /// `None` with a problem noted.
     pipeline: Option<Pipeline>,
+    /// The resolved form with its sweep and table, also for a trial.
+    whole: toml::Table,
     problems: Vec<Diagnostic>,
 }
 
@@ -157,17 +173,20 @@ fn resolve(path: &Path, sources: &Sources, root: &Node, kinds: &[Kind], trial: b
         }
     };
     take("pipeline");
+    take("sweep");
+    take("table");
+    resolved.insert("stages".into(), stages.resolved.into());
+    let whole = resolved.clone();
     let needs_sweep = table.as_ref().is_some_and(|table| {
         let named = [Some(&table.rows), Some(&table.columns), table.over.as_ref()];
         named.into_iter().flatten().any(|key| swept.contains(&key.as_str()))
     });
-    if !trial {
-        take("sweep");
+    if trial {
+        resolved.remove("sweep");
+        if needs_sweep {
+            resolved.remove("table");
+        }
     }
-    if !(trial && needs_sweep) {
-        take("table");
-    }
-    resolved.insert("stages".into(), stages.resolved.into());
     let pipeline = head.filter(|_| problems.is_empty()).map(|head| Pipeline {
         path: path.to_owned(),
         sources: sources.clone(),
@@ -179,7 +198,7 @@ fn resolve(path: &Path, sources: &Sources, root: &Node, kinds: &[Kind], trial: b
         table,
         resolved,
     });
-    Resolution { pipeline, problems }
+    Resolution { pipeline, whole, problems }
 }
 
 /// A table that every file must have.

@@ -264,7 +264,7 @@ over = \"pipeline.seed\"
 #[test]
 fn a_sweep_gives_every_trial_with_the_last_axis_fastest() {
     let held = held(format!("{GOOD}{SWEEP}"));
-    let trials = load_sweep_with(&held.path, &[], TEST_KINDS).expect("a good sweep");
+    let trials = load_sweep_with(&held.path, &[], TEST_KINDS).expect("a good sweep").trials;
     let name = |trial: &Trial| {
         let labels = trial.labels.iter().map(|(key, value)| format!("{key}={value}"));
         labels.collect::<Vec<_>>().join(", ")

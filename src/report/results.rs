@@ -43,7 +43,17 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io { path: path.to_owned(), source }
 }
 
-/// Writes the results of a run below `root` and returns their folder; an older run with the same
+/// Makes sure, before hours of work, that the results of a pipeline can be written below `root`.
+///
+/// # Errors
+/// When they cannot.
+pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
+    let home = root.join(pipeline);
+    fs::create_dir_all(&home).map_err(io_at(&home))?;
+    tempfile::tempfile_in(&home).map(drop).map_err(io_at(&home))
+}
+
+/// Writes the results of a run below `root`, `resolved` as its pipeline, and returns their folder; an older run with the same
 /// artifacts is returned instead (`false`) when nothing ran.
 ///
 /// # Errors
@@ -51,6 +61,7 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 pub fn write(
     root: &Path,
     plan: &Plan,
+    resolved: &toml::Table,
     done: &[Done],
     provenance: &Value,
 ) -> Result<(PathBuf, bool), Error> {
@@ -61,7 +72,6 @@ pub fn write(
     {
         return Ok((same, false));
     }
-    fs::create_dir_all(&home).map_err(io_at(&home))?;
     let private =
         tempfile::Builder::new().prefix(".run-").tempdir_in(&home).map_err(io_at(&home))?;
     let folder = private.path();
@@ -69,7 +79,7 @@ pub fn write(
         let path = folder.join(name);
         fs::write(&path, text).map_err(io_at(&path))
     };
-    put("pipeline.toml", &to_toml(&plan.trials[0].pipeline.resolved))?;
+    put("pipeline.toml", &to_toml(resolved))?;
     let record = json!({ "provenance": provenance, "trials": stages });
     put("run.json", &format!("{record:#}\n"))?;
     put("timings.csv", &timings(plan, done)?)?;
@@ -77,6 +87,11 @@ pub fn write(
     for number in 0..plan.trials.len() {
         let at = if sweep { folder.join(format!("trials/{number:03}")) } else { folder.to_owned() };
         write_metrics(&at, plan, done, number)?;
+        if sweep {
+            let path = at.join("pipeline.toml");
+            let text = to_toml(&plan.trials[number].pipeline.resolved);
+            fs::write(&path, text).map_err(io_at(&path))?;
+        }
     }
     if sweep {
         put("trials.csv", &trials(plan, done))?;

@@ -1,0 +1,89 @@
+//! What a run says: plain lines, NDJSON, only what matters.
+
+mod photos;
+
+use std::collections::HashMap;
+
+use photos::{photos, runner, text};
+use serde_json::Value;
+
+#[test]
+fn without_a_terminal_every_stage_and_epoch_is_a_line() {
+    let root = tempfile::tempdir().unwrap();
+    photos(root.path());
+    let output = runner(root.path(), &["run", "photos.toml"]);
+    let lines = text(&output.stderr);
+    for stage in ["photos: download", "images: normalize", "net: pretrain", "adapted: finetune"] {
+        assert!(lines.contains(&format!("{stage} started\n")), "{stage}: {lines}");
+    }
+    assert!(lines.contains("net: epoch  4/4  class_loss "), "{lines}");
+    assert!(lines.contains("6 ran, 0 cached, 0 failed, 0 skipped in "), "{lines}");
+    assert!(lines.contains("results: results/photos/"), "{lines}");
+    assert!(!lines.contains('\u{1b}') && !lines.contains('\r'), "no escape codes: {lines:?}");
+    // Nothing but the table is on standard output, so that it can be piped.
+    let table = text(&output.stdout);
+    assert!(table.starts_with("model"), "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
+}
+
+#[test]
+fn json_is_one_event_a_line_from_the_start_to_the_end_of_every_stage() {
+    let root = tempfile::tempdir().unwrap();
+    photos(root.path());
+    let output = runner(root.path(), &["run", "photos.toml", "--json"]);
+    let events: Vec<Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut steps: HashMap<&str, u64> = HashMap::new();
+    let mut names: HashMap<u64, &str> = HashMap::new();
+    for event in &events {
+        let task = event["task"].as_u64();
+        match event["event"].as_str().unwrap() {
+            "task_started" => {
+                names.insert(task.unwrap(), event["name"].as_str().unwrap());
+            }
+            "progress" => {
+                *steps.entry(names[&task.unwrap()]).or_default() += event["by"].as_u64().unwrap();
+            }
+            _ => {}
+        }
+    }
+    // 40 images in batches of 16 are 3 steps an epoch, 4 epochs.
+    assert_eq!(steps["net"], 12);
+    // One batch of the 16 target images an epoch, 2 epochs.
+    assert_eq!(steps["adapted"], 2);
+    for stage in ["photos", "images", "net", "head", "adapted", "score"] {
+        let of = |kind: &str| {
+            events.iter().filter(|it| it["event"] == kind && it["name"] == stage).count()
+        };
+        assert_eq!((of("task_started"), of("finished")), (1, 1), "{stage}");
+    }
+    let end = events.last().unwrap();
+    assert_eq!((&end["event"], &end["ran"]), (&"run_finished".into(), &6.into()), "{end}");
+}
+
+#[test]
+fn quiet_says_nothing_but_the_table_and_failures() {
+    let root = tempfile::tempdir().unwrap();
+    photos(root.path());
+    let output = runner(root.path(), &["run", "photos.toml", "--quiet"]);
+    assert_eq!(text(&output.stderr), "");
+    assert!(text(&output.stdout).starts_with("model"));
+
+    let wrong = ["run", "photos.toml", "--quiet", "--set", "stages.net.optimizer.lr=1e30"];
+    let output = runner(root.path(), &wrong);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("error: stage `net` failed: "), "{said}");
+}
+
+#[test]
+fn the_table_of_a_finished_run_comes_in_every_format() {
+    let root = tempfile::tempdir().unwrap();
+    photos(root.path());
+    assert!(runner(root.path(), &["run", "photos.toml", "--quiet"]).status.success());
+    let newest = root.path().join("results/photos/latest");
+    for (format, file) in [("csv", "table.csv"), ("markdown", "table.md"), ("latex", "table.tex")] {
+        let output = runner(root.path(), &["table", "photos.toml", "--format", format]);
+        assert_eq!(text(&output.stdout), std::fs::read_to_string(newest.join(file)).unwrap());
+    }
+}
