@@ -27,13 +27,14 @@ pub enum Optimizer {
         /// Added to the gradient, times the parameter.
         weight_decay: f64,
     },
-    /// RMSprop (Hinton 2012). dfdx adds `eps` under the root, PyTorch beside it.
+    /// RMSprop (Hinton 2012), g / sqrt(v + eps²): within 0.3 times PyTorch's g / (sqrt(v) + eps)
+    /// where sqrt(v) is near `eps`, the same where it is much larger.
     RmsProp {
         /// Learning rate before the schedule.
         lr: f64,
         /// Weight of the past in the mean square.
         alpha: f64,
-        /// Added under the root.
+        /// Keeps the root of the mean square from being 0.
         eps: f64,
         /// 0 for none.
         momentum: f64,
@@ -205,7 +206,9 @@ impl<D: Ops> OptimizerState<D> {
                 Optimizer::RmsProp { alpha, eps, momentum, weight_decay, .. } => RMSpropConfig {
                     lr,
                     alpha: *alpha,
-                    eps: *eps,
+                    // dfdx adds it under the root, where PyTorch's 1e-8 would drown gradients
+                    // below 1e-4.
+                    eps: eps * eps,
                     momentum: (*momentum > 0.0).then_some(*momentum),
                     centered: false,
                     weight_decay: decay(*weight_decay, WeightDecay::L2),
