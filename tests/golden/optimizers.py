@@ -21,9 +21,9 @@ OPTIMIZERS = {
     "adam, decay": lambda p: torch.optim.Adam(
         p, lr=0.01, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.2),
-    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01, eps=1e-12),
     "rmsprop, momentum, decay": lambda p: torch.optim.RMSprop(
-        p, lr=0.01, alpha=0.9, momentum=0.7, weight_decay=0.1),
+        p, lr=0.01, alpha=0.9, eps=1e-12, momentum=0.7, weight_decay=0.1),
 }
 
 
