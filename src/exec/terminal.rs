@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::style::ProgressTracker;
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::events::{Event, Reporter};
 use super::lines::line;
@@ -45,17 +46,19 @@ impl Reporter for Terminal {
             Event::Phase { task, phase, total, unit } => self.with(*task, |bar| {
                 let count = match *unit {
                     "bytes" => "{bytes}/{total_bytes} {bytes_per_sec}",
-                    _ => "{human_pos}/{human_len} {per_sec}",
+                    _ => "{human_pos}/{human_len} {rate}",
                 };
+                let unit = *unit;
                 bar.reset();
                 bar.set_message("");
                 match total {
                     Some(total) => {
                         bar.set_length(*total);
-                        bar.set_style(style(&format!(
+                        let style = style(&format!(
                             "{{prefix:>14}} {} {{bar:24}} {count} eta {{eta}} {{msg}}",
                             phase.replace(['{', '}'], "")
-                        )));
+                        ));
+                        bar.set_style(style.with_key("rate", Rate(unit)));
                     }
                     None => bar.set_style(style("{prefix:>14} {spinner} {human_pos} {msg}")),
                 }
@@ -75,6 +78,27 @@ impl Reporter for Terminal {
                 anstream::eprintln!("{text}");
             }
         }
+    }
+}
+
+/// Units a second, as many digits as a person reads.
+#[derive(Clone)]
+struct Rate(&'static str);
+
+impl ProgressTracker for Rate {
+    fn clone_box(&self) -> Box<dyn ProgressTracker> {
+        Box::new(self.clone())
+    }
+
+    fn tick(&mut self, _: &ProgressState, _: Instant) {}
+
+    fn reset(&mut self, _: &ProgressState, _: Instant) {}
+
+    fn write(&self, state: &ProgressState, out: &mut dyn std::fmt::Write) {
+        let rate = state.per_sec();
+        let digits = usize::from(rate < 100.0);
+        // A display that cannot be written to shows nothing; the run goes on.
+        let _ = write!(out, "{rate:.digits$} {}/s", self.0);
     }
 }
 
