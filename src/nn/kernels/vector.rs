@@ -56,6 +56,21 @@ pub unsafe trait Vector: Copy {
     /// # Safety
     /// See the trait.
     unsafe fn select_greater(self, other: Self, yes: Self, no: Self) -> Self;
+    /// `yes` where `self == other`, else `no`.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn select_equal(self, other: Self, yes: Self, no: Self) -> Self;
+    /// Reads bytes as numbers from 0 to 255.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn load_bytes(from: *const u8) -> Self;
+    /// Writes whole numbers from 0 to 255 as bytes.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn store_bytes(self, to: *mut u8);
     /// The sum of its numbers, in an order fixed for the type.
     ///
     /// # Safety
@@ -129,6 +144,30 @@ unsafe impl Vector for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn select_equal(self, other: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0);
+            Self(_mm512_mask_blend_ps(equal, no.0, yes.0))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        // SAFETY: see above; `LEN` bytes are readable.
+        unsafe {
+            let bytes = _mm_loadu_si128(from.cast());
+            Self(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        // SAFETY: see above; `LEN` bytes are writable.
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0));
+            _mm_storeu_si128(to.cast(), bytes);
+        }
+    }
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_add_ps(self.0) }
@@ -188,6 +227,32 @@ unsafe impl Vector for Avx2 {
         unsafe {
             let greater = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0);
             Self(_mm256_blendv_ps(no.0, yes.0, greater))
+        }
+    }
+    #[inline(always)]
+    unsafe fn select_equal(self, other: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            let equal = _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0);
+            Self(_mm256_blendv_ps(no.0, yes.0, equal))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        // SAFETY: see above; `LEN` bytes are readable.
+        unsafe {
+            let bytes = _mm_loadl_epi64(from.cast());
+            Self(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        // SAFETY: see above; `LEN` bytes are writable.
+        unsafe {
+            let whole = _mm256_cvttps_epi32(self.0);
+            let (low, high) = (_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
+            let words = _mm_packus_epi32(low, high);
+            _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
         }
     }
     #[inline(always)]
@@ -255,6 +320,24 @@ unsafe impl Vector for Portable {
         Self(std::array::from_fn(|at| if self.0[at] > other.0[at] { yes.0[at] } else { no.0[at] }))
     }
     #[inline(always)]
+    unsafe fn select_equal(self, other: Self, yes: Self, no: Self) -> Self {
+        #[expect(clippy::float_cmp, reason = "that is what is asked")]
+        Self(std::array::from_fn(|at| if self.0[at] == other.0[at] { yes.0[at] } else { no.0[at] }))
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        // SAFETY: the caller promises eight readable bytes.
+        let bytes = unsafe { from.cast::<[u8; 8]>().read_unaligned() };
+        Self(bytes.map(f32::from))
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
+        let bytes = self.0.map(|number| number as u8);
+        // SAFETY: the caller promises eight writable bytes.
+        unsafe { to.cast::<[u8; 8]>().write_unaligned(bytes) }
+    }
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         let [a, b, c, d, e, f, g, h] = self.0;
         ((a + e) + (c + g)) + ((b + f) + (d + h))
@@ -266,6 +349,17 @@ mod tests {
     use super::super::isa::{Isa, Kernel};
     use super::*;
 
+    /// The numbers written as bytes and read again.
+    #[inline(always)]
+    unsafe fn through_bytes<V: Vector>(numbers: V) -> V {
+        let mut bytes = [0; 16];
+        // SAFETY: sixteen bytes are at least `LEN`; the caller runs the instruction set.
+        unsafe {
+            numbers.store_bytes(bytes.as_mut_ptr());
+            V::load_bytes(bytes.as_ptr())
+        }
+    }
+
     /// Every operation on `LEN` numbers of `a` and `b`.
     struct Everything<'a>(&'a [f32; 16], &'a [f32; 16]);
 
@@ -274,7 +368,7 @@ mod tests {
 
         #[inline(always)]
         fn run<V: Vector>(self) -> Vec<f32> {
-            let mut out = vec![0.0; 6 * 16];
+            let mut out = vec![0.0; 8 * 16];
             for at in (0..16).step_by(V::LEN) {
                 // SAFETY: `run` is called by `Isa::run`; `at + LEN` is at most 16.
                 unsafe {
@@ -286,6 +380,8 @@ mod tests {
                         a.mul(b),
                         a.mul_add(b, V::splat(1.0)),
                         a.select_greater(b, V::splat(2.0), V::zero()),
+                        a.select_equal(b, V::splat(3.0), V::splat(1.0)),
+                        through_bytes(a),
                         V::splat(a.sum()),
                     ];
                     for (row, result) in results.into_iter().enumerate() {
@@ -294,8 +390,8 @@ mod tests {
                 }
             }
             // The sums of all parts, whatever their length.
-            let total = out[80..].chunks(V::LEN).map(|part| part[0]).sum();
-            out[80..].fill(total);
+            let total = out[112..].chunks(V::LEN).map(|part| part[0]).sum();
+            out[112..].fill(total);
             out
         }
     }
@@ -304,7 +400,7 @@ mod tests {
     fn every_instruction_set_computes_the_same_of_whole_numbers() {
         let a: [f32; 16] = std::array::from_fn(|at| at as f32);
         let b: [f32; 16] = std::array::from_fn(|at| (at as f32 - 7.0) * 2.0);
-        let plain: Vec<f32> = (0..6 * 16)
+        let plain: Vec<f32> = (0..8 * 16)
             .map(|at| {
                 let (x, y) = (a[at % 16], b[at % 16]);
                 match at / 16 {
@@ -313,6 +409,8 @@ mod tests {
                     2 => x * y,
                     3 => x * y + 1.0,
                     4 => f32::from(u8::from(x > y) * 2),
+                    5 => f32::from(u8::from(x == y) * 2 + 1),
+                    6 => x,
                     _ => 120.0,
                 }
             })

@@ -1,0 +1,236 @@
+//! Convolution of blocks of maps: picks the form that is fastest for a shape and runs it with the
+//! instructions of the processor.
+//!
+//! A call handles one block of sixteen images; who calls cuts the batch and adds up the weights'
+//! gradients of the pieces in an order of its own.
+
+use super::LANES;
+use super::direct::Direct;
+use super::isa::{Isa, Kernel};
+use super::product::PackedRows;
+use super::vector::Vector;
+use super::winograd::Winograd;
+use crate::memory;
+use crate::nn::ops::Conv2d;
+
+/// A convolution with its form.
+#[derive(Debug, Clone)]
+pub struct Convolution {
+    shape: Conv2d,
+    isa: Isa,
+    form: Form,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Direct { forward: Direct, backward: Direct },
+    Winograd(Winograd),
+}
+
+/// Weights as a form wants them, for one direction.
+#[derive(Debug, Clone)]
+pub struct Packed(Vec<PackedRows>);
+
+impl Convolution {
+    /// For `shape` with the instructions `isa`. By definition only, with the smallest rounding
+    /// errors, where `precise`.
+    pub fn new(shape: &Conv2d, isa: Isa, precise: bool) -> Self {
+        let winograd = if precise { None } else { Winograd::new(shape) };
+        let form = winograd.map_or_else(
+            || Form::Direct {
+                forward: Direct::forward_of(shape),
+                backward: Direct::input_gradient_of(shape),
+            },
+            Form::Winograd,
+        );
+        Self { shape: *shape, isa, form }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &Conv2d {
+        &self.shape
+    }
+
+    /// Weights `[filters, channels / groups, kh, kw]` for [`Convolution::forward`].
+    pub fn pack(&self, weight: &[f32]) -> Packed {
+        self.isa.run(Pack { form: &self.form, weight, backward: false })
+    }
+
+    /// Weights for the input's gradient.
+    pub fn pack_backward(&self, weight: &[f32]) -> Packed {
+        self.isa.run(Pack { form: &self.form, weight, backward: true })
+    }
+
+    /// Length of an input block that was laid out by [`Convolution::lay`].
+    pub fn buffer_len(&self) -> usize {
+        match &self.form {
+            Form::Direct { forward, .. } => forward.frame.len(),
+            Form::Winograd(winograd) => winograd.input.len(),
+        }
+    }
+
+    /// Lays an input block `[C, H, W, 16]` out for the kernels.
+    ///
+    /// # Panics
+    /// When a length does not agree.
+    pub fn lay(&self, block: &[f32], buffer: &mut [f32]) {
+        match &self.form {
+            Form::Direct { forward, .. } => forward.frame.lay(block, buffer),
+            Form::Winograd(winograd) => winograd.input.lay(block, buffer),
+        }
+    }
+
+    /// The output `[filters, H, W, 16]` of a laid out input block.
+    ///
+    /// # Panics
+    /// When a length does not agree.
+    pub fn forward(&self, buffer: &[f32], weights: &Packed, bias: Option<&[f32]>, out: &mut [f32]) {
+        self.isa.run(Forward { form: &self.form, buffer, weights, bias, out });
+    }
+
+    /// Length of the sums that [`Convolution::backward`] adds the weights' gradient to.
+    pub fn sums_len(&self) -> usize {
+        match &self.form {
+            Form::Direct { .. } => self.shape.weight_len(),
+            Form::Winograd(winograd) => winograd.sums_len(),
+        }
+    }
+
+    /// Takes the gradient `dy` `[filters, H, W, 16]` of a block's output back: adds the input's to
+    /// `dx` `[C, H, W, 16]`, given the backward weights, and the weights' to sums, given the laid
+    /// out input.
+    ///
+    /// # Panics
+    /// When a length does not agree.
+    pub fn backward(
+        &self,
+        dy: &[f32],
+        dx: Option<(&Packed, &mut [f32])>,
+        sums: Option<(&[f32], &mut [f32])>,
+    ) {
+        self.isa.run(Backward { form: &self.form, dy, dx, sums });
+    }
+
+    /// Adds sums of [`Convolution::backward`] to the weights' gradient `dw`.
+    ///
+    /// # Panics
+    /// When a length does not agree.
+    pub fn add_sums(&self, sums: &[f32], dw: &mut [f32]) {
+        match &self.form {
+            Form::Direct { .. } => {
+                assert_eq!(sums.len(), dw.len());
+                for (dw, sum) in dw.iter_mut().zip(sums) {
+                    *dw += sum;
+                }
+            }
+            Form::Winograd(winograd) => winograd.add_weight_gradient(sums, dw),
+        }
+    }
+}
+
+struct Pack<'a> {
+    form: &'a Form,
+    weight: &'a [f32],
+    backward: bool,
+}
+
+impl Kernel for Pack<'_> {
+    type Output = Packed;
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> Packed {
+        Packed(match (self.form, self.backward) {
+            (Form::Direct { forward, .. }, false) => forward.pack::<V>(self.weight),
+            (Form::Direct { backward, .. }, true) => backward.pack_flipped::<V>(self.weight),
+            (Form::Winograd(winograd), false) => winograd.pack::<V>(self.weight),
+            (Form::Winograd(winograd), true) => winograd.pack_transposed::<V>(self.weight),
+        })
+    }
+}
+
+struct Forward<'a> {
+    form: &'a Form,
+    buffer: &'a [f32],
+    weights: &'a Packed,
+    bias: Option<&'a [f32]>,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { form, buffer, weights, bias, out } = self;
+        // SAFETY: run by `Isa::run`, as were the weights packed.
+        unsafe {
+            match form {
+                Form::Direct { forward, .. } => {
+                    forward.run::<V>(buffer, &weights.0, bias, out, false);
+                }
+                Form::Winograd(winograd) => winograd.forward::<V>(buffer, &weights.0, bias, out),
+            }
+        }
+    }
+}
+
+struct Backward<'a> {
+    form: &'a Form,
+    dy: &'a [f32],
+    dx: Option<(&'a Packed, &'a mut [f32])>,
+    sums: Option<(&'a [f32], &'a mut [f32])>,
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { form, dy, dx, sums } = self;
+        match form {
+            Form::Direct { forward, backward } => {
+                if let Some((weights, dx)) = dx {
+                    let mut buffer = memory::take(backward.frame.len());
+                    backward.frame.lay(dy, &mut buffer);
+                    // SAFETY: run by `Isa::run`, as were the weights packed.
+                    unsafe { backward.run::<V>(&buffer, &weights.0, None, dx, true) };
+                    memory::give(buffer);
+                }
+                if let Some((buffer, sums)) = sums {
+                    // SAFETY: run by `Isa::run`.
+                    unsafe { forward.add_weight_gradient::<V>(buffer, dy, 0, sums) };
+                }
+            }
+            Form::Winograd(winograd) => {
+                let mut laid = memory::take(winograd.gradient.len());
+                winograd.gradient.lay(dy, &mut laid);
+                let (weights, dx) = dx.unzip();
+                let mut frame = dx.is_some().then(|| {
+                    let mut frame = memory::take(winograd.input.len());
+                    frame.fill(0.0);
+                    frame
+                });
+                let into = weights.map(|it| &it.0).zip(frame.as_deref_mut());
+                // SAFETY: run by `Isa::run`, as were the weights packed.
+                unsafe { winograd.backward::<V>(&laid, into, sums) };
+                if let (Some(frame), Some(dx)) = (frame, dx) {
+                    winograd.input.add_back(&frame, dx);
+                    memory::give(frame);
+                }
+                memory::give(laid);
+            }
+        }
+    }
+}
+
+/// Floating-point operations of one pass over a block by definition, for rates.
+pub fn operations(shape: &Conv2d) -> f64 {
+    let output = shape.output();
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let count = (2 * output.area() * shape.weight_len() * LANES) as f64;
+    count
+}
+
+#[cfg(test)]
+#[path = "conv_tests.rs"]
+mod tests;
