@@ -42,12 +42,12 @@ fn by_definition(s: &Conv2d, x: &[f32], w: &[f32], b: &[f32], dy: &[f32]) -> [Ve
     let mut dx = vec![0.0; x.len()];
     let mut dw = vec![0.0; w.len()];
     let (each, theirs) = (s.filters / s.groups, s.input.channels / s.groups);
-    for filter in 0..s.filters {
+    for (filter, bias) in b.iter().enumerate() {
         for oy in 0..out.height {
             for ox in 0..out.width {
                 for lane in 0..LANES {
                     let to = ((filter * out.height + oy) * out.width + ox) * LANES + lane;
-                    let mut sum = f64::from(b[filter]);
+                    let mut sum = f64::from(*bias);
                     for c in 0..theirs {
                         for ky in 0..s.kernel.0 {
                             for kx in 0..s.kernel.1 {

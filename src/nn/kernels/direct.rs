@@ -8,11 +8,17 @@
 //! tile of filters by neighbouring kernel columns stays in registers while all pixels of a block
 //! pass by.
 
+use std::ops::Range;
+
 use super::LANES;
 use super::frame::Frame;
 use super::product::{PackedRows, Rows, Start, TILE_COLUMNS, Tile, tile_rows};
 use super::vector::Vector;
+use crate::memory;
 use crate::nn::ops::Conv2d;
+
+/// Numbers that may be counted on to stay in the first-level cache: half of 32 kB.
+const CACHED: usize = 4096;
 
 /// A convolution without padding on a framed buffer.
 #[derive(Debug, Clone)]
@@ -197,58 +203,82 @@ impl Direct {
             let g = (first + filter) / each;
             let left = ((g + 1) * each - first - filter).min(count - filter);
             let tile = if left >= most { most } else { 1 };
-            for from in (0..patch).step_by(self.kernel.1) {
-                let mut column = 0;
-                while column < self.kernel.1 {
-                    let wide = (self.kernel.1 - column).min(5);
-                    // SAFETY: `dy` holds `tile` planes from `filter` on, and every window lies
-                    // inside the buffer.
-                    unsafe {
-                        let at = g * of_group + self.offsets[from + column];
-                        let x = buffer.as_ptr().add(at);
-                        let dy = dy.as_ptr().add(filter * plane);
-                        let dw = dw.as_mut_ptr().add((first + filter) * patch + from + column);
-                        match (tile, wide) {
-                            (4, 5) => self.sum_windows::<V, 4, 5>(x, dy, dw),
-                            (4, 4) => self.sum_windows::<V, 4, 4>(x, dy, dw),
-                            (4, 3) => self.sum_windows::<V, 4, 3>(x, dy, dw),
-                            (4, 2) => self.sum_windows::<V, 4, 2>(x, dy, dw),
-                            (4, _) => self.sum_windows::<V, 4, 1>(x, dy, dw),
-                            (2, 5) => self.sum_windows::<V, 2, 5>(x, dy, dw),
-                            (2, 4) => self.sum_windows::<V, 2, 4>(x, dy, dw),
-                            (2, 3) => self.sum_windows::<V, 2, 3>(x, dy, dw),
-                            (2, 2) => self.sum_windows::<V, 2, 2>(x, dy, dw),
-                            (2, _) => self.sum_windows::<V, 2, 1>(x, dy, dw),
-                            (_, 5) => self.sum_windows::<V, 1, 5>(x, dy, dw),
-                            (_, 4) => self.sum_windows::<V, 1, 4>(x, dy, dw),
-                            (_, 3) => self.sum_windows::<V, 1, 3>(x, dy, dw),
-                            (_, 2) => self.sum_windows::<V, 1, 2>(x, dy, dw),
-                            (_, _) => self.sum_windows::<V, 1, 1>(x, dy, dw),
+            let mut sums = memory::take(tile * patch * V::LEN);
+            sums.fill(0.0);
+            // So few rows that the gradients of the tile stay in the first-level cache.
+            let together = (CACHED / (tile * self.output.1 * LANES)).max(1);
+            for top in (0..self.output.0).step_by(together) {
+                let rows = top..(top + together).min(self.output.0);
+                for from in (0..patch).step_by(self.kernel.1) {
+                    let mut column = 0;
+                    while column < self.kernel.1 {
+                        let wide = (self.kernel.1 - column).min(5);
+                        // SAFETY: `dy` holds `tile` planes from `filter` on, every window lies
+                        // inside the buffer, and `sums` holds a vector for each weight.
+                        unsafe {
+                            let at = g * of_group + self.offsets[from + column];
+                            let x = buffer.as_ptr().add(at);
+                            let dy = dy.as_ptr().add(filter * plane);
+                            let sums = sums.as_mut_ptr().add((from + column) * tile * V::LEN);
+                            let rows = rows.clone();
+                            match (tile, wide) {
+                                (4, 5) => self.sum_windows::<V, 4, 5>(rows, x, dy, sums),
+                                (4, 4) => self.sum_windows::<V, 4, 4>(rows, x, dy, sums),
+                                (4, 3) => self.sum_windows::<V, 4, 3>(rows, x, dy, sums),
+                                (4, 2) => self.sum_windows::<V, 4, 2>(rows, x, dy, sums),
+                                (4, _) => self.sum_windows::<V, 4, 1>(rows, x, dy, sums),
+                                (2, 5) => self.sum_windows::<V, 2, 5>(rows, x, dy, sums),
+                                (2, 4) => self.sum_windows::<V, 2, 4>(rows, x, dy, sums),
+                                (2, 3) => self.sum_windows::<V, 2, 3>(rows, x, dy, sums),
+                                (2, 2) => self.sum_windows::<V, 2, 2>(rows, x, dy, sums),
+                                (2, _) => self.sum_windows::<V, 2, 1>(rows, x, dy, sums),
+                                (_, 5) => self.sum_windows::<V, 1, 5>(rows, x, dy, sums),
+                                (_, 4) => self.sum_windows::<V, 1, 4>(rows, x, dy, sums),
+                                (_, 3) => self.sum_windows::<V, 1, 3>(rows, x, dy, sums),
+                                (_, 2) => self.sum_windows::<V, 1, 2>(rows, x, dy, sums),
+                                (_, _) => self.sum_windows::<V, 1, 1>(rows, x, dy, sums),
+                            }
                         }
+                        column += wide;
                     }
-                    column += wide;
                 }
             }
+            for (weight, sums) in sums.chunks_exact(tile * V::LEN).enumerate() {
+                for (at, sum) in sums.chunks_exact(V::LEN).enumerate() {
+                    // SAFETY: a chunk is a vector.
+                    let sum = unsafe { V::load(sum.as_ptr()).sum() };
+                    dw[(first + filter + at) * patch + weight] += sum;
+                }
+            }
+            memory::give(sums);
             filter += tile;
         }
     }
 
+    /// Adds to `sums`, for each of `COLUMNS` neighbouring weights a vector for each of `FILTERS`.
+    ///
     /// # Safety
     /// As [`Direct::add_weight_gradient`]; `x` is the window of the first output pixel, `dy` holds
-    /// `FILTERS` planes, `dw` `FILTERS` rows of a patch.
+    /// `FILTERS` planes.
     #[inline(always)]
     unsafe fn sum_windows<V: Vector, const FILTERS: usize, const COLUMNS: usize>(
         &self,
+        pixel_rows: Range<usize>,
         x: *const f32,
         dy: *const f32,
-        dw: *mut f32,
+        to: *mut f32,
     ) {
         let (rows, columns) = self.output;
         let plane = rows * columns * LANES;
         // SAFETY: the caller's promise.
         unsafe {
             let mut sums = [[V::zero(); COLUMNS]; FILTERS];
-            for y in 0..rows {
+            for (filter, sums) in sums.iter_mut().enumerate() {
+                for (column, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::load(to.add((column * FILTERS + filter) * V::LEN));
+                }
+            }
+            for y in pixel_rows {
                 let x = x.add(y * self.stride.0 * self.frame.buffer.1 * LANES);
                 let dy = dy.add(y * columns * LANES);
                 for at in (0..columns * LANES).step_by(V::LEN) {
@@ -267,7 +297,7 @@ impl Direct {
             }
             for (filter, sums) in sums.into_iter().enumerate() {
                 for (column, sum) in sums.into_iter().enumerate() {
-                    *dw.add(filter * self.offsets.len() + column) += sum.sum();
+                    sum.store(to.add((column * FILTERS + filter) * V::LEN));
                 }
             }
         }

@@ -19,6 +19,7 @@ pub struct Frame {
 
 impl Frame {
     /// Length of the buffer of one block.
+    #[expect(clippy::len_without_is_empty, reason = "a length, not a container")]
     pub fn len(&self) -> usize {
         self.channels * self.buffer.0 * self.buffer.1 * LANES
     }

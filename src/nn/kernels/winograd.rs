@@ -18,7 +18,7 @@ use super::vector::Vector;
 use super::{LANES, transpose};
 use crate::memory;
 use crate::nn::ops::Conv2d;
-use points::{Column, Five, MOST, OUTPUTS, Points, Three};
+use points::{Five, Input, InputBack, MOST, OUTPUTS, Output, OutputBack, Points, Three, Transform};
 
 /// Bytes that a strip's values may take: most of a second-level cache.
 const STRIP_BYTES: usize = 3 << 19;
@@ -393,14 +393,11 @@ impl Winograd {
                 for half in (0..LANES).step_by(V::LEN) {
                     // SAFETY: a tile lies inside the buffer, its points inside the room.
                     unsafe {
-                        let from = buffer.as_ptr().add(from + half);
-                        let to = to.as_mut_ptr().add(place + half);
-                        both_ways::<V>(
-                            (P::COUNT, P::COUNT),
-                            |i, j| V::load(from.add((i * columns + j) * LANES)),
-                            |column| P::input(column),
-                            |i, j, v| v.store(to.add((i * P::COUNT + j) * point)),
-                        );
+                        let first = buffer.as_ptr().add(from + half);
+                        let from = Square { first, row: columns * LANES, column: LANES };
+                        let first = to.as_mut_ptr().add(place + half);
+                        let to = Square { first, row: P::COUNT * point, column: point };
+                        both_ways::<V, Input<P>>(from, to, Write::Set);
                     }
                 }
             }
@@ -424,14 +421,11 @@ impl Winograd {
             for lane in (0..pixel).step_by(V::LEN) {
                 // SAFETY: a tile lies inside the buffer, its points inside the room.
                 unsafe {
-                    let from = turned.as_ptr().add((y * columns + x) * pixel + lane);
-                    let to = to.as_mut_ptr().add(at * pixel + lane);
-                    both_ways::<V>(
-                        (P::COUNT, P::COUNT),
-                        |i, j| V::load(from.add((i * columns + j) * pixel)),
-                        |column| P::input(column),
-                        |i, j, v| v.store(to.add((i * P::COUNT + j) * point)),
-                    );
+                    let first = turned.as_ptr().add((y * columns + x) * pixel + lane);
+                    let from = Square { first, row: columns * pixel, column: pixel };
+                    let first = to.as_mut_ptr().add(at * pixel + lane);
+                    let to = Square { first, row: P::COUNT * point, column: point };
+                    both_ways::<V, Input<P>>(from, to, Write::Set);
                 }
             }
         }
@@ -457,19 +451,12 @@ impl Winograd {
                 for half in (0..LANES).step_by(V::LEN) {
                     // SAFETY: only pixels inside the output are written.
                     unsafe {
-                        let from = from.as_ptr().add(place + half);
-                        let to = out.as_mut_ptr().add(to + half);
-                        let bias = V::splat(bias);
-                        both_ways::<V>(
-                            (P::COUNT, OUTPUTS),
-                            |i, j| V::load(from.add((i * P::COUNT + j) * point)),
-                            |column| P::output(column),
-                            |i, j, v| {
-                                if y + i < rows && x + j < columns {
-                                    v.add(bias).store(to.add((i * columns + j) * LANES));
-                                }
-                            },
-                        );
+                        let first = from.as_ptr().add(place + half);
+                        let from = Square { first, row: P::COUNT * point, column: point };
+                        let first = out.as_mut_ptr().add(to + half);
+                        let to = Square { first, row: columns * LANES, column: LANES };
+                        let write = Write::Cut(rows - y, columns - x, bias);
+                        both_ways::<V, Output<P>>(from, to, write);
                     }
                 }
             }
@@ -494,14 +481,11 @@ impl Winograd {
                 for half in (0..LANES).step_by(V::LEN) {
                     // SAFETY: the buffer holds whole tiles.
                     unsafe {
-                        let from = dy.as_ptr().add(from + half);
-                        let to = to.as_mut_ptr().add(place + half);
-                        both_ways::<V>(
-                            (OUTPUTS, P::COUNT),
-                            |i, j| V::load(from.add((i * columns + j) * LANES)),
-                            |column| P::output_back(column),
-                            |i, j, v| v.store(to.add((i * P::COUNT + j) * point)),
-                        );
+                        let first = dy.as_ptr().add(from + half);
+                        let from = Square { first, row: columns * LANES, column: LANES };
+                        let first = to.as_mut_ptr().add(place + half);
+                        let to = Square { first, row: P::COUNT * point, column: point };
+                        both_ways::<V, OutputBack<P>>(from, to, Write::Set);
                     }
                 }
             }
@@ -526,17 +510,11 @@ impl Winograd {
                 for half in (0..LANES).step_by(V::LEN) {
                     // SAFETY: a tile lies inside the buffer.
                     unsafe {
-                        let from = from.as_ptr().add(place + half);
-                        let to = dx.as_mut_ptr().add(to + half);
-                        both_ways::<V>(
-                            (P::COUNT, P::COUNT),
-                            |i, j| V::load(from.add((i * P::COUNT + j) * point)),
-                            |column| P::input_back(column),
-                            |i, j, v| {
-                                let to = to.add((i * columns + j) * LANES);
-                                v.add(V::load(to)).store(to);
-                            },
-                        );
+                        let first = from.as_ptr().add(place + half);
+                        let from = Square { first, row: P::COUNT * point, column: point };
+                        let first = dx.as_mut_ptr().add(to + half);
+                        let to = Square { first, row: columns * LANES, column: LANES };
+                        both_ways::<V, InputBack<P>>(from, to, Write::Add);
                     }
                 }
             }
@@ -544,29 +522,70 @@ impl Winograd {
     }
 }
 
-/// Applies a transform to the columns of a square of `from` by `from` vectors, then to the rows of
-/// what came: `to` by `to` vectors.
-#[inline(always)]
-unsafe fn both_ways<V: Vector>(
-    (from, to): (usize, usize),
-    load: impl Fn(usize, usize) -> V,
-    transform: impl Fn(Column<V>) -> Column<V>,
-    mut store: impl FnMut(usize, usize, V),
-) {
-    // SAFETY: the caller's promise for `V`.
-    let mut half = [[unsafe { V::zero() }; MOST]; MOST];
-    for column in 0..from {
-        let mut values = half[MOST - 1];
-        for (row, value) in values.iter_mut().enumerate().take(from) {
-            *value = load(row, column);
-        }
-        for (half, value) in half.iter_mut().zip(transform(values)).take(to) {
-            half[column] = value;
-        }
+/// Where vector (i, j) of a square is.
+#[derive(Clone, Copy)]
+struct Square<T> {
+    first: T,
+    row: usize,
+    column: usize,
+}
+
+impl<T> Square<T> {
+    #[inline(always)]
+    fn at(&self, i: usize, j: usize) -> usize {
+        i * self.row + j * self.column
     }
-    for (row, half) in half.into_iter().enumerate().take(to) {
-        for (column, value) in transform(half).into_iter().enumerate().take(to) {
-            store(row, column, value);
+}
+
+/// How a transformed square is written.
+#[derive(Clone, Copy)]
+enum Write {
+    Set,
+    Add,
+    /// Only so many rows and columns, plus a number.
+    Cut(usize, usize, f32),
+}
+
+/// Transforms the columns of a square, then the rows of what came.
+///
+/// Everything here is inlined, closures are not used: only so is it compiled for the instruction
+/// set, and 64 vectors do not go through memory one call at a time.
+///
+/// # Safety
+/// As [`Vector`]; `from` can be read, and `to` written where `write` says.
+#[inline(always)]
+unsafe fn both_ways<V: Vector, T: Transform>(
+    from: Square<*const f32>,
+    to: Square<*mut f32>,
+    write: Write,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut half = [[V::zero(); MOST]; MOST];
+        for column in 0..T::FROM {
+            let mut values = [V::zero(); MOST];
+            for row in 0..T::FROM {
+                values[row] = V::load(from.first.add(from.at(row, column)));
+            }
+            let values = T::apply(values);
+            for row in 0..T::TO {
+                half[row][column] = values[row];
+            }
+        }
+        for row in 0..T::TO {
+            let values = T::apply(half[row]);
+            for column in 0..T::TO {
+                let to = to.first.add(to.at(row, column));
+                match write {
+                    Write::Set => values[column].store(to),
+                    Write::Add => values[column].add(V::load(to)).store(to),
+                    Write::Cut(rows, columns, number) => {
+                        if row < rows && column < columns {
+                            values[column].add(V::splat(number)).store(to);
+                        }
+                    }
+                }
+            }
         }
     }
 }

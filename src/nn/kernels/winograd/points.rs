@@ -4,6 +4,8 @@
 //! A transform multiplies by a fixed matrix. Points come in pairs ±p, so the even and the odd half
 //! of a row serve two rows: that halves the work.
 
+use std::marker::PhantomData;
+
 use crate::nn::kernels::vector::Vector;
 
 /// Room for the largest transform.
@@ -42,6 +44,68 @@ pub trait Points: Copy {
     /// # Safety
     /// As [`Vector`].
     unsafe fn output_back<V: Vector>(y: Column<V>) -> Column<V>;
+}
+
+/// One of the transforms of [`Points`] as a type.
+pub trait Transform {
+    /// Numbers that go in.
+    const FROM: usize;
+    /// Numbers that come out.
+    const TO: usize;
+    /// Transforms a column.
+    ///
+    /// # Safety
+    /// As [`Vector`].
+    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V>;
+}
+
+/// [`Points::input`].
+pub struct Input<P>(PhantomData<P>);
+/// [`Points::input_back`].
+pub struct InputBack<P>(PhantomData<P>);
+/// [`Points::output`].
+pub struct Output<P>(PhantomData<P>);
+/// [`Points::output_back`].
+pub struct OutputBack<P>(PhantomData<P>);
+
+impl<P: Points> Transform for Input<P> {
+    const FROM: usize = P::COUNT;
+    const TO: usize = P::COUNT;
+    #[inline(always)]
+    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V> {
+        // SAFETY: the caller's promise; so in all that follow.
+        unsafe { P::input(column) }
+    }
+}
+
+impl<P: Points> Transform for InputBack<P> {
+    const FROM: usize = P::COUNT;
+    const TO: usize = P::COUNT;
+    #[inline(always)]
+    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V> {
+        // SAFETY: see above.
+        unsafe { P::input_back(column) }
+    }
+}
+
+impl<P: Points> Transform for Output<P> {
+    const FROM: usize = P::COUNT;
+    const TO: usize = OUTPUTS;
+    #[inline(always)]
+    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V> {
+        // SAFETY: see above.
+        unsafe { P::output(column) }
+    }
+}
+
+impl<P: Points> Transform for OutputBack<P> {
+    const FROM: usize = OUTPUTS;
+    const TO: usize = P::COUNT;
+    #[inline(always)]
+    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V> {
+        // SAFETY: see above.
+        unsafe { P::output_back(column) }
+    }
 }
 
 /// Kernels of three: points 0, ±1, ±2, ∞.
