@@ -142,16 +142,17 @@ struct Window {
 impl Window {
     #[inline(always)]
     fn new(shape: &Pool2d, row: usize, column: usize) -> Self {
-        let along = |at: usize, stride: usize, padding: usize, kernel: usize, size: usize| {
-            let start = at * stride;
-            let (from, to) = (start.max(padding) - padding, (start + kernel - padding).min(size));
-            (from, to - from, padding.saturating_sub(start))
-        };
-        let (kernel, stride, padding) = (shape.kernel, shape.stride, shape.padding);
-        let (top, rows, above) = along(row, stride.0, padding.0, kernel.0, shape.input.height);
-        let (left, columns, before) =
-            along(column, stride.1, padding.1, kernel.1, shape.input.width);
-        Self { top, left, rows, columns, cut: (above, before), width: kernel.1 }
+        let (rows, columns) = shape.window(row, column);
+        let above = shape.padding.0.saturating_sub(row * shape.stride.0);
+        let before = shape.padding.1.saturating_sub(column * shape.stride.1);
+        Self {
+            top: rows.start,
+            left: columns.start,
+            rows: rows.len(),
+            columns: columns.len(),
+            cut: (above, before),
+            width: shape.kernel.1,
+        }
     }
 
     /// Number of a position within the whole window.

@@ -44,6 +44,9 @@ pub struct ConvBlock<'a, D: Ops> {
     pub needs: BlockNeeds,
 }
 
+/// What comes out of a block, and the batch's moments where they normalised.
+pub type Blocked<D, T> = (Maps<D, T>, Option<Moments>);
+
 /// Normalisation of a block.
 #[derive(Debug)]
 pub enum Norm<'a, D: Ops> {
@@ -102,7 +105,7 @@ impl<D: Ops> ConvBlock<'_, D> {
 pub fn conv_block_generic<D: Ops, T: Tape<f32, D>>(
     x: Maps<D, T>,
     block: &ConvBlock<D>,
-) -> Result<(Maps<D, T>, Option<Moments>), D::Err> {
+) -> Result<Blocked<D, T>, D::Err> {
     let ConvBlock { shape, weight, bias, norm, pool, relu, needs } = block;
     let (x, tape) = x.split_tape();
     let images = x.images;
@@ -139,12 +142,12 @@ pub fn conv_block_generic<D: Ops, T: Tape<f32, D>>(
 /// Those of the device.
 ///
 /// # Panics
-/// When a length does not agree, the batch is empty, or a pooling window has more than
-/// [`MOST_POSITIONS`].
+/// When a length does not agree, the batch is empty, a pooling window has more than
+/// [`MOST_POSITIONS`], or the environment asks for an instruction set that is not there.
 pub fn conv_block<T: Tape<f32, Cpu>>(
     x: Maps<Cpu, T>,
     block: &ConvBlock<Cpu>,
-) -> Result<(Maps<Cpu, T>, Option<Moments>), CpuError> {
+) -> Result<Blocked<Cpu, T>, CpuError> {
     check(&x, block);
     let (x, tape) = x.split_tape();
     let work = Work::new(block, x.images);
@@ -319,7 +322,7 @@ struct Work {
 
 impl Work {
     fn new(block: &ConvBlock<Cpu>, images: usize) -> Self {
-        let isa = Isa::current().unwrap_or(Isa::Portable);
+        let isa = Isa::current().expect("the instruction set was checked");
         let conv = Convolution::new(&block.shape, isa, false);
         Self { conv, isa, pool: block.pool, relu: block.relu, images }
     }

@@ -11,7 +11,9 @@ use super::maps::{pack, unpack};
 use super::pool2d::{avg_pool2d, global_avg_pool, max_pool2d};
 use super::relu::relu;
 use super::scale_channels::scale_channels;
-use super::{Batch, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar};
+use super::{
+    Batch, Blocked, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar,
+};
 
 impl Ops for Cpu {
     fn pack<T: Tape<f32, Self>>(
@@ -29,7 +31,7 @@ impl Ops for Cpu {
     fn conv_block<T: Tape<f32, Self>>(
         x: Maps<Self, T>,
         block: &ConvBlock<Self>,
-    ) -> Result<(Maps<Self, T>, Option<Moments>), Self::Err> {
+    ) -> Result<Blocked<Self, T>, Self::Err> {
         conv_block(x, block)
     }
 

@@ -12,7 +12,9 @@ use super::linear::linear_generic;
 use super::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
 use super::relu::relu_generic;
 use super::scale_channels::scale_channels_generic;
-use super::{Batch, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar};
+use super::{
+    Batch, Blocked, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar,
+};
 
 impl Ops for Cuda {
     fn pack<T: Tape<f32, Self>>(
@@ -30,7 +32,7 @@ impl Ops for Cuda {
     fn conv_block<T: Tape<f32, Self>>(
         x: Maps<Self, T>,
         block: &ConvBlock<Self>,
-    ) -> Result<(Maps<Self, T>, Option<Moments>), Self::Err> {
+    ) -> Result<Blocked<Self, T>, Self::Err> {
         conv_block_generic(x, block)
     }
 

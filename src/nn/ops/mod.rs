@@ -15,7 +15,6 @@ pub mod grad_reverse;
 pub mod linear;
 pub mod maps;
 mod matmul;
-mod patches;
 pub mod pool2d;
 pub mod relu;
 pub mod scale_channels;
@@ -25,7 +24,7 @@ mod tape;
 
 use dfdx::prelude::*;
 
-pub use conv_block::{BlockNeeds, ConvBlock, FixedNorm, Norm};
+pub use conv_block::{BlockNeeds, Blocked, ConvBlock, FixedNorm, Norm};
 pub use cross_entropy::log_softmax;
 pub use maps::Maps;
 pub use shape::{Chw, Conv2d, Pool2d, ShapeError};
@@ -95,7 +94,7 @@ pub trait Ops: Device<f32> {
     fn conv_block<T: Tape<f32, Self>>(
         x: Maps<Self, T>,
         block: &ConvBlock<Self>,
-    ) -> Result<(Maps<Self, T>, Option<Moments>), Self::Err>;
+    ) -> Result<Blocked<Self, T>, Self::Err>;
 
     /// Cross-correlation of `x` `[N, input]` with `weight`
     /// `[filters, channels / groups, kernel rows, kernel columns]`, plus `bias` `[filters]`.
