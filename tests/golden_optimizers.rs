@@ -65,6 +65,46 @@ fn model(device: &Cpu) -> Model<Cpu> {
     model
 }
 
+/// The gradient of a step as in the script, from 1 down to 1e-3 times the hash.
+fn gradient(step: usize, scale: &[f64]) -> Vec<f32> {
+    let salt = 2 + u32::try_from(step).unwrap();
+    hashed(salt, 18).iter().zip(scale).map(|(g, s)| g * *s as f32).collect()
+}
+
+/// The 18 parameters after each of 8 steps of the optimizer on this line.
+fn walk(line: &str, scale: &[f64]) -> Vec<Vec<f32>> {
+    let optimizer = read(&format!("optimizer = {line}"), Optimizer::read);
+    let device = Cpu::default();
+    let mut model = model(&device);
+    let mut state = OptimizerState::new(optimizer, &model).unwrap();
+    let step = |step| {
+        let gradient = gradient(step, scale);
+        let mut gradients: Gradients<f32, Cpu> = Gradients::leaky();
+        for (parameter, part) in model.parameters().iter().zip([&gradient[..16], &gradient[16..]]) {
+            let held: &mut Vec<f32> = &mut *gradients.get_or_alloc_mut(&parameter.value).unwrap();
+            held.copy_from_slice(part);
+        }
+        state.step(&mut model, &mut gradients, optimizer.lr()).unwrap();
+        model.parameters().iter().flat_map(|parameter| host(&parameter.value)).collect()
+    };
+    (0..8).map(step).collect()
+}
+
+/// Within 1e-5 of every value, but for a rounding of the numbers that it was added up from.
+fn assert_same_walk(name: &str, ours: &[Vec<f32>], expected: &[Vec<f64>]) {
+    assert_eq!(ours.len(), expected.len());
+    for (step, (ours, expected)) in ours.iter().zip(expected).enumerate() {
+        assert_eq!(ours.len(), expected.len());
+        for (at, (ours, expected)) in ours.iter().zip(expected).enumerate() {
+            let error = (f64::from(*ours) - expected).abs();
+            assert!(
+                error <= 1e-5 * expected.abs() + 1e-7,
+                "{name}, step {step}, parameter {at}: {ours} not {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn every_optimizer_moves_parameters_as_pytorch_does() {
     let golden = golden();
@@ -91,50 +131,75 @@ fn every_optimizer_moves_parameters_as_pytorch_does() {
     ];
     assert_eq!(golden["optimizers"].as_object().unwrap().len(), settings.len());
     for (name, line) in settings {
-        let optimizer = read(&format!("optimizer = {line}"), Optimizer::read);
-        let device = Cpu::default();
-        let mut model = model(&device);
-        let mut state = OptimizerState::new(optimizer, &model).unwrap();
-        for (step, expected) in golden["optimizers"][name].as_array().unwrap().iter().enumerate() {
-            let salt = 2 + u32::try_from(step).unwrap();
-            let gradient: Vec<f32> =
-                hashed(salt, 18).iter().zip(&scale).map(|(g, s)| g * *s as f32).collect();
-            let mut gradients: Gradients<f32, Cpu> = Gradients::leaky();
-            for (parameter, part) in
-                model.parameters().iter().zip([&gradient[..16], &gradient[16..]])
-            {
-                let held: &mut Vec<f32> =
-                    &mut *gradients.get_or_alloc_mut(&parameter.value).unwrap();
-                held.copy_from_slice(part);
+        let expected: Vec<Vec<f64>> =
+            golden["optimizers"][name].as_array().unwrap().iter().map(numbers).collect();
+        assert_same_walk(name, &walk(line, &scale), &expected);
+    }
+}
+
+#[test]
+fn rmsprop_divides_by_the_root_of_the_mean_square_and_the_square_of_eps() {
+    let scale = numbers(&golden()["gradients"]);
+    // From an eps that rules every step to the default, below every mean square.
+    for eps in [1.0, 1e-3, 1e-8] {
+        let (lr, alpha, momentum, decay) = (0.01, 0.9, 0.7, 0.1);
+        let line = format!(
+            "{{ kind = 'rmsprop', lr = {lr}, alpha = {alpha}, eps = {eps:e}, \
+             momentum = {momentum}, weight_decay = {decay} }}"
+        );
+        let mut values: Vec<f64> = hashed(1, 18).into_iter().map(f64::from).collect();
+        let (mut squares, mut speeds) = (vec![0.0; 18], vec![0.0; 18]);
+        let step = |step| {
+            for (at, gradient) in gradient(step, &scale).into_iter().enumerate() {
+                let gradient = f64::from(gradient) + decay * values[at];
+                squares[at] = alpha * squares[at] + (1.0 - alpha) * gradient * gradient;
+                speeds[at] = momentum * speeds[at] + gradient / (squares[at] + eps * eps).sqrt();
+                values[at] -= lr * speeds[at];
             }
-            state.step(&mut model, &mut gradients, optimizer.lr()).unwrap();
-            let ours: Vec<f32> =
-                model.parameters().iter().flat_map(|parameter| host(&parameter.value)).collect();
-            for (at, (ours, theirs)) in ours.iter().zip(numbers(expected)).enumerate() {
-                let error = (f64::from(*ours) - theirs).abs();
-                assert!(error < 2e-6, "{name}, step {step}, parameter {at}: {ours} not {theirs}");
-            }
-        }
+            values.clone()
+        };
+        let expected: Vec<Vec<f64>> = (0..8).map(step).collect();
+        assert_same_walk(&format!("eps {eps:e}"), &walk(&line, &scale), &expected);
     }
 }
 
 #[test]
 fn every_schedule_gives_the_rates_of_pytorch_for_50_epochs() {
     let golden = golden();
+    // Whether a rate holds for an epoch of several steps, or changes with every step.
     let settings = [
-        ("step", "{ kind = 'step', every = 7, gamma = 0.5 }"),
-        ("cosine", "{ kind = 'cosine', min = 0.1 }"),
-        ("constant", "'constant'"),
-        ("ganin", "'ganin'"),
-        ("warm-up", "{ kind = 'constant', warmup_steps = 20 }"),
+        ("step", "{ kind = 'step', every = 7, gamma = 0.5 }", true),
+        ("cosine", "{ kind = 'cosine', min = 0.1 }", true),
+        ("constant", "'constant'", true),
+        ("ganin", "'ganin'", false),
+        ("warm-up", "{ kind = 'constant', warmup_steps = 20 }", false),
     ];
     assert_eq!(golden["schedules"].as_object().unwrap().len(), settings.len());
-    for (name, line) in settings {
+    for (name, line, by_epoch) in settings {
         let schedule = read(&format!("schedule = {line}"), Scheduled::read);
-        for (epoch, rate) in numbers(&golden["schedules"][name]).into_iter().enumerate() {
-            let moment = Moment { epoch, epochs: 50, step: epoch, steps: 50 };
-            let ours = schedule.factor(&moment);
-            assert!((ours - rate).abs() < 1e-12, "{name}, epoch {epoch}: {ours} not {rate}");
+        let rates = numbers(&golden["schedules"][name]);
+        assert_eq!(rates.len(), 50);
+        let moments = (0..150).map(|at| match by_epoch {
+            true => (at / 3, Moment { epoch: at / 3, epochs: 50, step: at, steps: 150 }),
+            false => (at % 50, Moment { epoch: at % 50 / 5, epochs: 10, step: at % 50, steps: 50 }),
+        });
+        for (at, moment) in moments {
+            let (ours, rate) = (schedule.factor(&moment), rates[at]);
+            assert!((ours - rate).abs() < 1e-12, "{name}, {moment:?}: {ours} not {rate}");
+        }
+    }
+}
+
+#[test]
+fn warm_up_multiplies_the_rate_of_the_schedule_that_it_leads_into() {
+    let golden = numbers(&golden()["schedules"]["cosine"]);
+    let line = "schedule = { kind = 'cosine', min = 0.1, warmup_steps = 4 }";
+    let schedule = read(line, Scheduled::read);
+    for (epoch, rate) in golden.into_iter().enumerate() {
+        for step in [2 * epoch, 2 * epoch + 1] {
+            let rise = ((step + 1) as f64 / 4.0).min(1.0);
+            let ours = schedule.factor(&Moment { epoch, epochs: 50, step, steps: 100 });
+            assert!((ours - rise * rate).abs() < 1e-12, "step {step}: {ours} not {rise} * {rate}");
         }
     }
 }

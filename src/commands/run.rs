@@ -42,33 +42,44 @@ pub(super) fn run_trials(trials: Trials, options: &RunOptions) -> Result<ExitCod
         pool = pool.num_threads(threads.into());
     }
     pool.build_global().map_err(|error| machine(&error))?;
+    let reporter = reporter(options);
     let cancel = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&cancel);
+    let (flag, answer) = (Arc::clone(&cancel), Arc::clone(&reporter));
+    let asked = AtomicBool::new(false);
     ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
+        if asked.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        anstream::eprintln!("stopping after the current step; press Ctrl-C again to stop at once");
+        // Answered first: the run may be over a moment after the flag is set.
+        answer.stopping();
+        flag.store(true, Ordering::SeqCst);
     })
     .map_err(|error| machine(&error))?;
-    execute(trials, options, &cancel)
+    execute(trials, options, reporter.as_ref(), &cancel)
 }
 
-fn execute(trials: Trials, options: &RunOptions, cancel: &AtomicBool) -> Result<ExitCode, Error> {
+fn reporter(options: &RunOptions) -> Arc<dyn Reporter> {
+    match options {
+        RunOptions { json: true, .. } => Arc::new(Json),
+        RunOptions { quiet: true, .. } => Arc::new(Quiet),
+        _ if std::io::stderr().is_terminal() => Arc::new(Terminal::default()),
+        _ => Arc::new(Lines),
+    }
+}
+
+fn execute(
+    trials: Trials,
+    options: &RunOptions,
+    reporter: &dyn Reporter,
+    cancel: &AtomicBool,
+) -> Result<ExitCode, Error> {
     let plan = Plan::new(trials.trials)?;
     if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
     let store = Store::open(&options.store)?;
     results::prepare(&options.results, &plan.trials[0].pipeline.name)?;
-    let reporter: Box<dyn Reporter> = match options {
-        RunOptions { json: true, .. } => Box::new(Json),
-        RunOptions { quiet: true, .. } => Box::new(Quiet),
-        _ if std::io::stderr().is_terminal() => Box::new(Terminal::default()),
-        _ => Box::new(Lines),
-    };
     let start = chrono::Utc::now();
-    let reporter = reporter.as_ref();
     let job = Job { store: &store, offline: options.offline, reporter, cancel };
     let done = Local.execute(&plan, &job);
     let provenance = provenance(&plan, start);
@@ -168,7 +179,7 @@ mod tests {
         let (b, _) = stage("b", "b", Fault::None, 1, &["a"]);
         let mut pipeline = pipeline(vec![a, b]);
         pipeline.resolved = toml::from_str("[stages.a]\n[stages.b]\n").unwrap();
-        execute(only(pipeline), &options(root.path()), &AtomicBool::new(false)).unwrap();
+        execute(only(pipeline), &options(root.path()), &Quiet, &AtomicBool::new(false)).unwrap();
         let record = fs::read(root.path().join("results/x/latest/run.json")).unwrap();
         let record: Value = serde_json::from_slice(&record).unwrap();
         let stages = &record["trials"][0];
@@ -185,7 +196,7 @@ mod tests {
         let bytes = [(); 2].map(|()| {
             let root = tempfile::tempdir().unwrap();
             for _ in 0..2 {
-                execute(trial(), &options(root.path()), &AtomicBool::new(false)).unwrap();
+                execute(trial(), &options(root.path()), &Quiet, &AtomicBool::new(false)).unwrap();
             }
             let home = root.path().join("results/x");
             // One run and `latest`.

@@ -35,10 +35,20 @@ pub enum Event {
     RunFinished { cached: usize, ran: usize, failed: usize, skipped: usize, seconds: f64 },
 }
 
+/// What a user who asks to stop is told.
+pub(super) const STOPPING: &str =
+    "stopping after the current step; press Ctrl-C again to stop at once";
+
 /// Hears of events, from any thread.
 pub trait Reporter: Send + Sync {
     /// Something happened.
     fn event(&self, event: &Event);
+
+    /// The user asked to stop. Answered on standard error whatever form events have: a standard
+    /// output that nobody reads must not hold up the answer.
+    fn stopping(&self) {
+        anstream::eprintln!("{STOPPING}");
+    }
 }
 
 /// Turns a stage's progress into events.

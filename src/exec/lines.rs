@@ -46,11 +46,11 @@ impl Reporter for Quiet {
 pub(super) fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::TaskStarted { name, kind, .. } => format!("{name}: {kind} started"),
-        Event::Cached { name, summary, .. } => format!("{name}: cached {summary}"),
+        Event::Cached { name, summary, .. } => with(format!("{name}: cached"), summary),
         Event::Waiting { name, holder, .. } => format!("{name}: waiting for {holder}"),
         Event::Note { name, text, .. } => format!("{name}: {text}"),
         Event::Finished { name, summary, seconds, .. } => {
-            format!("{name}: done in {seconds:.1} s {summary}")
+            with(format!("{name}: done in {seconds:.1} s"), summary)
         }
         Event::Failed { name, message, inputs, help, .. } => {
             let mut text = format!("error: stage `{name}` failed: {message}");
@@ -71,4 +71,9 @@ pub(super) fn line(event: &Event) -> Option<String> {
         ),
         Event::Phase { .. } | Event::Progress { .. } | Event::Status { .. } => return None,
     })
+}
+
+/// What happened, and the stage's own words on it where it has some.
+fn with(what: String, summary: &str) -> String {
+    if summary.is_empty() { what } else { format!("{what}: {summary}") }
 }

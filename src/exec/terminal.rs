@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::style::ProgressTracker;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use super::events::{Event, Reporter};
+use super::events::{Event, Reporter, STOPPING};
 use super::lines::line;
 
 /// Draws on standard error.
@@ -22,6 +22,14 @@ impl Terminal {
         let bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bar) = bars.get(&task) {
             act(bar);
+        }
+    }
+
+    /// A line above the bars.
+    fn print(&self, text: &str) {
+        // Without a terminal behind it, the screen swallows lines: then print them plainly.
+        if self.screen.println(text).is_err() || self.screen.is_hidden() {
+            anstream::eprintln!("{text}");
         }
     }
 
@@ -55,7 +63,7 @@ impl Reporter for Terminal {
                     Some(total) => {
                         bar.set_length(*total);
                         let style = style(&format!(
-                            "{{prefix:>14}} {} {{bar:24}} {count} eta {{eta}} {{msg}}",
+                            "{{prefix:>14}} {} {{wide_bar}} {count} eta {{eta}} {{msg}}",
                             phase.replace(['{', '}'], "")
                         ));
                         bar.set_style(style.with_key("rate", Rate(unit)));
@@ -73,11 +81,12 @@ impl Reporter for Terminal {
             _ => {}
         }
         if let Some(text) = line(event) {
-            // Without a terminal behind it, the screen swallows lines: then print them plainly.
-            if self.screen.println(&text).is_err() || self.screen.is_hidden() {
-                anstream::eprintln!("{text}");
-            }
+            self.print(&text);
         }
+    }
+
+    fn stopping(&self) {
+        self.print(STOPPING);
     }
 }
 

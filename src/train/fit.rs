@@ -57,7 +57,7 @@ pub struct Watch<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
     /// The loss or a weight is infinite or not a number.
-    #[error("{what} is not finite in epoch {epoch}, step {step} (it was {last} before)")]
+    #[error("{what} is not finite in epoch {epoch}, step {step}{}", before(*last))]
     Diverged {
         /// What diverged.
         what: &'static str,
@@ -65,8 +65,8 @@ pub enum FitError {
         epoch: usize,
         /// Step within the epoch from 1.
         step: usize,
-        /// The last finite loss.
-        last: f64,
+        /// The last finite loss; `None` in the first step.
+        last: Option<f64>,
     },
     /// Too few images for one step.
     #[error("{count} {domain} images are too few to train on: a batch needs at least 2")]
@@ -128,7 +128,7 @@ struct Fit<'a, D: Ops> {
     watch: &'a Watch<'a>,
     optimizer: OptimizerState<D>,
     steps_per_epoch: usize,
-    last_loss: f64,
+    last_loss: Option<f64>,
     metrics: Metrics,
     times: Times,
 }
@@ -155,7 +155,7 @@ impl<'a, D: Ops> Fit<'a, D> {
             watch,
             optimizer,
             steps_per_epoch,
-            last_loss: f64::NAN,
+            last_loss: None,
             metrics: Metrics::training(),
             times: Times::default(),
         })
@@ -198,14 +198,16 @@ impl<'a, D: Ops> Fit<'a, D> {
                 }
             }
             self.watch.progress.advance(1);
-            self.watch.progress.status(&format!("loss {:.3}", self.last_loss));
+            if let Some(loss) = self.last_loss {
+                self.watch.progress.status(&format!("loss {loss:.3}"));
+            }
         }
         self.check_weights(epoch)?;
         let step = (epoch + 1) * self.steps_per_epoch;
         let mut line = format!("epoch {:>2}/{}", epoch + 1, self.settings.epochs);
         for (name, value) in summary.values() {
             self.row(epoch, step, "train", name, value);
-            line.push_str(&format!("  {name} {value:.4}"));
+            line.push_str(&format!("  {name} {}", short(value)));
         }
         if let Some((dataset, split)) = self.data.validate {
             let start = Instant::now();
@@ -263,7 +265,7 @@ impl<'a, D: Ops> Fit<'a, D> {
         if !loss.is_finite() {
             return Err(self.diverged("the loss", moment.epoch, step));
         }
-        self.last_loss = loss;
+        self.last_loss = Some(loss);
         let mut gradients = losses.total.try_backward().map_err(FitError::device)?;
         let lr = self.lr(moment);
         self.optimizer.step(self.model, &mut gradients, lr).map_err(FitError::device)?;
@@ -311,6 +313,15 @@ impl<'a, D: Ops> Fit<'a, D> {
             number(value),
         ]);
     }
+}
+
+fn before(last: Option<f64>) -> String {
+    last.map(|loss| format!(" (the loss was {loss:.4} before)")).unwrap_or_default()
+}
+
+/// A number for a person: a small learning rate is not 0.0000.
+fn short(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.001 { format!("{value:.1e}") } else { format!("{value:.4}") }
 }
 
 /// Number of batches of at least two images.
@@ -365,6 +376,22 @@ mod tests {
         assert_eq!(batches("source", 513, 256).unwrap(), 2);
         assert_eq!(batches("source", 514, 256).unwrap(), 3);
         assert!(matches!(batches("source", 1, 256), Err(FitError::TooFew { count: 1, .. })));
+    }
+
+    #[test]
+    fn small_numbers_keep_their_digits_on_the_epoch_line() {
+        let shown = [0.0, 0.001, 3e-5, -2.5e-4, 12.345_67].map(short);
+        assert_eq!(shown, ["0.0000", "0.0010", "3.0e-5", "-2.5e-4", "12.3457"]);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_in_the_first_step_has_no_loss_before() {
+        let error = |step, last| FitError::Diverged { what: "the loss", epoch: 1, step, last };
+        assert_eq!(error(1, None).to_string(), "the loss is not finite in epoch 1, step 1");
+        assert_eq!(
+            error(2, Some(3.812_713)).to_string(),
+            "the loss is not finite in epoch 1, step 2 (the loss was 3.8127 before)"
+        );
     }
 
     #[test]

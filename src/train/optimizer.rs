@@ -27,8 +27,9 @@ pub enum Optimizer {
         /// Added to the gradient, times the parameter.
         weight_decay: f64,
     },
-    /// RMSprop (Hinton 2012), g / sqrt(v + eps²): within 0.3 times PyTorch's g / (sqrt(v) + eps)
-    /// where sqrt(v) is near `eps`, the same where it is much larger.
+    /// RMSprop (Hinton 2012): v = alpha v + (1 - alpha) g^2, then a step along g / sqrt(v + eps^2).
+    /// PyTorch's is g / (sqrt(v) + eps): ours is sqrt(2) times as long where sqrt(v) = `eps`, and
+    /// as long far above and far below.
     RmsProp {
         /// Learning rate before the schedule.
         lr: f64,
