@@ -279,8 +279,8 @@ impl Job for Run<'_> {
             summary.push_str(&format!(", validation accuracy {:.1} %", 100.0 * accuracy));
         }
         let timings = vec![
-            ("data".into(), times.data),
             ("steps".into(), times.steps),
+            ("waiting for data".into(), times.waiting),
             ("validate".into(), times.validate),
         ];
         Ok(Outcome { metrics, summary, timings })

@@ -8,14 +8,15 @@ use dfdx::prelude::*;
 use indexmap::IndexMap;
 
 use super::evaluate::evaluate;
+use super::feed::{Batches, Feed};
 use super::optimizer::{Optimizer, OptimizerState};
 use super::schedule::{Moment, Scheduled};
 use crate::adapt::{Method, Reading, Step};
-use crate::data::{Dataset, Images, Normalisation, Split, Unlabelled, loader};
+use crate::data::{Dataset, Split, Unlabelled};
 use crate::metrics::{Metrics, number};
 use crate::nn::Model;
 use crate::nn::model::host;
-use crate::nn::ops::Ops;
+use crate::nn::ops::{Batch, Ops};
 use crate::progress::{Progress, Unit};
 
 /// How to train.
@@ -93,10 +94,10 @@ impl FitError {
 /// Where the time went, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Times {
-    /// Assembling batches.
-    pub data: f64,
     /// Forward, backward and update.
     pub steps: f64,
+    /// Waiting for batches: they are put together while the step before runs.
+    pub waiting: f64,
     /// Validation.
     pub validate: f64,
 }
@@ -172,10 +173,10 @@ impl<'a, D: Ops> Fit<'a, D> {
 
     fn epoch(&mut self, epoch: usize) -> Result<(), FitError> {
         let seed = self.settings.seed;
-        let order = |purpose, count| loader::epoch_order(seed, purpose, epoch as u64, count);
-        let source_order = order("shuffle source", self.data.source.1.labels.len());
-        let target_order =
-            self.data.target.as_ref().map(|images| order("shuffle target", images.len()));
+        let feed = Feed::new(self.data, self.settings.batch_size, seed, epoch);
+        let start = Instant::now();
+        let mut next = Some(feed.step(0));
+        self.times.waiting += start.elapsed().as_secs_f64();
         let mut summary = Summary::default();
         for step in 0..self.steps_per_epoch {
             if self.watch.cancel.load(Ordering::Relaxed) {
@@ -187,7 +188,15 @@ impl<'a, D: Ops> Fit<'a, D> {
                 step: epoch * self.steps_per_epoch + step,
                 steps: self.settings.epochs * self.steps_per_epoch,
             };
-            let mut readings = self.step(&moment, step, &source_order, target_order.as_deref())?;
+            let batches = next.take().expect("made during the step before");
+            let (readings, ended) = rayon::in_place_scope(|scope| {
+                if step + 1 < self.steps_per_epoch {
+                    scope.spawn(|_| next = Some(feed.step(step + 1)));
+                }
+                (self.step(&moment, step, batches), Instant::now())
+            });
+            self.times.waiting += ended.elapsed().as_secs_f64();
+            let mut readings = readings?;
             let lr = self.lr(&moment);
             readings.push(Reading { name: "lr", value: lr, weight: 0 });
             summary.add(&readings);
@@ -229,25 +238,12 @@ impl<'a, D: Ops> Fit<'a, D> {
         &mut self,
         moment: &Moment,
         step: usize,
-        source_order: &[usize],
-        target_order: Option<&[usize]>,
+        batches: Batches,
     ) -> Result<Vec<Reading>, FitError> {
         let start = Instant::now();
-        let size = self.settings.batch_size;
-        let (dataset, split) = self.data.source;
-        let indices = nth_batch(source_order, step, size);
-        let labels: Vec<u32> = indices.iter().map(|at| split.labels[*at]).collect();
-        let source = self.tensor(dataset.normalisation(), &split.images, indices)?;
-        let target = match (&self.data.target, target_order) {
-            (Some(target), Some(order)) => {
-                let indices = nth_batch(order, step, size);
-                Some(self.tensor(target.normalisation(), target.images(), indices)?)
-            }
-            _ => None,
-        };
-        let assembled = Instant::now();
-        self.times.data += (assembled - start).as_secs_f64();
-
+        let Batches { source, labels, target } = batches;
+        let source = self.tensor(source, labels.len())?;
+        let target = target.map(|(values, count)| self.tensor(values, count)).transpose()?;
         let losses = self
             .method
             .losses(Step {
@@ -269,18 +265,12 @@ impl<'a, D: Ops> Fit<'a, D> {
         let mut gradients = losses.total.try_backward().map_err(FitError::device)?;
         let lr = self.lr(moment);
         self.optimizer.step(self.model, &mut gradients, lr).map_err(FitError::device)?;
-        self.times.steps += assembled.elapsed().as_secs_f64();
+        self.times.steps += start.elapsed().as_secs_f64();
         Ok(losses.readings)
     }
 
-    fn tensor(
-        &self,
-        normalisation: Normalisation,
-        images: &Images,
-        indices: &[usize],
-    ) -> Result<crate::nn::ops::Batch<D>, FitError> {
-        let values = loader::batch(normalisation, images, indices);
-        let shape = (indices.len(), values.len() / indices.len());
+    fn tensor(&self, values: Vec<f32>, count: usize) -> Result<Batch<D>, FitError> {
+        let shape = (count, values.len() / count);
         self.model.device().try_tensor_from_vec(values, shape).map_err(FitError::device)
     }
 
@@ -331,10 +321,6 @@ fn batches(domain: &'static str, count: usize, size: usize) -> Result<usize, Fit
         0 => Err(FitError::TooFew { domain, count }),
         batches => Ok(batches),
     }
-}
-
-fn nth_batch(order: &[usize], step: usize, size: usize) -> &[usize] {
-    &order[step * size..order.len().min((step + 1) * size)]
 }
 
 /// Sums up the readings of an epoch's steps.

@@ -3,6 +3,7 @@
 //! Knows nothing of pipelines, stores or terminals; what it learns with is a [`crate::adapt::Method`].
 
 mod evaluate;
+mod feed;
 mod fit;
 mod optimizer;
 pub mod schedule;
