@@ -12,6 +12,8 @@
 
 mod points;
 
+use rayon::prelude::*;
+
 use super::frame::Frame;
 use super::product::{Columns, PackedRows, Rows, Start, TILE_COLUMNS, Tile, product, tile_rows};
 use super::vector::Vector;
@@ -122,11 +124,11 @@ impl Winograd {
         &self,
         rows: usize,
         k: usize,
-        value: impl Fn(usize, usize, usize) -> f32,
+        value: impl Fn(usize, usize, usize) -> f32 + Sync,
     ) -> PointWeights {
         let matrix =
             |point| PackedRows::new(rows, k, tile_rows::<V>(), |row, at| value(point, row, at));
-        (0..self.points()).map(matrix).collect()
+        (0..self.points()).into_par_iter().map(matrix).collect()
     }
 
     fn filter(&self) -> &'static [[f32; 5]] {

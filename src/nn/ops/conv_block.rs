@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::maps::Maps;
 use super::tape::{self, Sums, values};
-use super::{Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d};
+use super::{Chw, Conv2d, ELEMENTS, Flat, Moments, Needs, Ops, Pool2d};
 use crate::memory;
 use crate::nn::kernels::conv::{Convolution, Packed};
 use crate::nn::kernels::isa::Isa;
@@ -174,11 +174,11 @@ pub fn conv_block<T: Tape<f32, Cpu>>(
         Some(raw) => (work.normalize(raw, &normalizer), Vec::new()),
         None => work.convolve_and_normalize(given, &normalizer),
     };
-    memory::give(input);
     let shape = (maps::blocks(x.images), block.output().len() * LANES);
     let y = x.values.device().try_tensor_from_vec(out, shape)?;
     let (images, shape) = (x.images, block.output());
     if !keep {
+        memory::give(input);
         if let Some(raw) = held {
             raw.give();
         }
@@ -195,14 +195,20 @@ pub fn conv_block<T: Tape<f32, Cpu>>(
     }
     let recorded = Needs { input: needs.input, weight: !parameters.is_empty() };
     let weight = block.weight.clone();
-    let (x_values, y_values) = (x.values.clone(), y.clone());
+    let y_values = y.clone();
+    // A copy of the input is there already: kept, it need not be made again.
+    let input = if needs.conv {
+        Some(input)
+    } else {
+        memory::give(input);
+        None
+    };
     let values = tape::record(tape, &x.values, &parameters, y, recorded, move |dy, sums| {
         let weights = needs.input.then(|| work.conv.pack_backward(&values(&weight)));
         let past = match held {
             Some(raw) => Past::Raw(raw),
             None => Past::Output(values(&y_values), winners),
         };
-        let input = needs.conv.then(|| values(&x_values));
         let (weights, input_of) = (weights.as_ref(), input.as_deref());
         let gradients = Gradients { needs, weights, input: input_of, sums };
         work.backward(dy, &past, &normalizer, gradients);
@@ -568,7 +574,6 @@ impl Work {
         let count = self.blocks().div_ceil(together);
         let sums_len = if dw.is_some() { self.conv.sums_len() } else { 0 };
         let mut sums = memory::take(count * sums_len);
-        sums.fill(0.0);
         let mut nowhere = [];
         let dx = dx.unwrap_or(&mut nowhere);
         let dx_len = if dx.is_empty() { 0 } else { together * self.input_len() };
@@ -576,6 +581,7 @@ impl Work {
             .zip(pieces_mut(dx, dx_len, count))
             .enumerate()
             .for_each(|(piece, (sums, dx))| {
+                sums.fill(0.0);
                 let blocks = piece * together..((piece + 1) * together).min(self.blocks());
                 for (at, block) in blocks.enumerate() {
                     let len = self.input_len();
@@ -586,11 +592,13 @@ impl Work {
             });
         if let Some(dw) = dw {
             let (total, others) = sums.split_at_mut(sums_len);
-            for other in others.chunks_exact(sums_len) {
-                for (total, other) in total.iter_mut().zip(other) {
-                    *total += other;
+            total.par_chunks_mut(ELEMENTS).enumerate().for_each(|(at, total)| {
+                for other in others.chunks_exact(sums_len) {
+                    for (total, other) in total.iter_mut().zip(&other[at * ELEMENTS..]) {
+                        *total += other;
+                    }
                 }
-            }
+            });
             self.conv.add_sums(total, dw);
         }
         memory::give(sums);
