@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
 use runner::nn::ops::batch_norm::{batch_norm_eval_generic, batch_norm_train_generic};
+use runner::nn::ops::conv_block::conv_block_generic;
 use runner::nn::ops::conv2d::conv2d_generic;
 use runner::nn::ops::cross_entropy::cross_entropy_generic;
 use runner::nn::ops::grad_reverse::grad_reverse_generic;
@@ -13,7 +14,10 @@ use runner::nn::ops::linear::linear_generic;
 use runner::nn::ops::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
 use runner::nn::ops::relu::relu_generic;
 use runner::nn::ops::scale_channels::scale_channels_generic;
-use runner::nn::ops::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d};
+use runner::nn::ops::{
+    Batch, BlockNeeds, Chw, Conv2d, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops,
+    Pool2d,
+};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -477,4 +481,184 @@ fn values_are_the_same_without_a_tape() {
         };
         assert_eq!(y.unwrap().as_vec(), golden.run(Form::Kernel, BOTH).y, "{}", golden.name);
     }
+}
+
+/// What a block gave: `y`, `dx`, gradients of its parameters, moments.
+type BlockPasses = (Vec<f32>, Vec<f32>, Vec<Vec<f32>>, Option<Moments>);
+
+/// A convolution block, fused against one operation after the other.
+struct BlockCase {
+    with_norm: bool,
+    batch_moments: bool,
+    /// Kernel, stride and padding.
+    pool: Option<[(usize, usize); 3]>,
+    relu: bool,
+    needs: [bool; 3],
+    /// Factors of the batch norm's weights: one with 0 takes another way.
+    gamma: [f32; 3],
+}
+
+impl BlockCase {
+    const CONV: Conv2d = Conv2d {
+        input: Chw { channels: 2, height: 9, width: 8 },
+        filters: 3,
+        kernel: (3, 3),
+        stride: (1, 1),
+        padding: (1, 1),
+        groups: 1,
+    };
+
+    fn run(
+        &self,
+        n: usize,
+        op: impl Fn(Batch<Cpu, Taped>, &ConvBlock<Cpu>) -> (Batch<Cpu, Taped>, Option<Moments>),
+    ) -> BlockPasses {
+        let device = Cpu::default();
+        let shape = Self::CONV;
+        let flat = |salt: usize, len: usize, bound: f32| -> Flat<Cpu> {
+            device.tensor_from_vec(noise(salt, len, bound), (len,))
+        };
+        let (weight, bias) = (flat(1, shape.weight_len(), 0.3), flat(2, 3, 0.5));
+        let gamma: Flat<Cpu> = device.tensor_from_vec(self.gamma.to_vec(), (3,));
+        let (beta, mean) = (flat(4, 3, 0.2), flat(5, 3, 0.2));
+        let var: Flat<Cpu> = device.tensor_from_vec(vec![0.5, 1.0, 2.0], (3,));
+        let pool = self.pool.map(|[kernel, stride, padding]| Pool2d {
+            input: shape.output(),
+            kernel,
+            stride,
+            padding,
+        });
+        let [input, conv, norm] = self.needs;
+        let fixed = FixedNorm { weight: &gamma, bias: &beta, mean: &mean, var: &var, eps: 1e-5 };
+        let block = ConvBlock {
+            shape,
+            weight: &weight,
+            bias: Some(&bias),
+            norm: match (self.with_norm, self.batch_moments) {
+                (false, _) => Norm::None,
+                (true, true) => Norm::Batch(&gamma, &beta, 1e-5),
+                (true, false) => Norm::Fixed(&fixed),
+            },
+            pool,
+            relu: self.relu,
+            needs: BlockNeeds { input, conv, norm },
+        };
+        let x: Batch<Cpu> =
+            device.tensor_from_vec(noise(6, n * shape.input.len(), 1.0), (n, shape.input.len()));
+        let (y, moments) = op(x.clone().leaky_traced(), &block);
+        let mut values = vec![0.0; n * y.shape().1];
+        y.copy_into(&mut values);
+        let dy: Batch<Cpu> = device.tensor_from_vec(noise(7, values.len(), 1.0), *y.shape());
+        let mut gradients: Gradients<f32, Cpu> = (y * dy).sum::<(), _>().backward();
+        let dx = gradients.get_or_alloc_mut(&x).unwrap().to_vec();
+        let parameters = [&weight, &bias, &gamma, &beta];
+        let parameters =
+            parameters.map(|p| gradients.get_or_alloc_mut(p).unwrap().to_vec()).to_vec();
+        (values, dx, parameters, moments)
+    }
+}
+
+fn fused(x: Batch<Cpu, Taped>, block: &ConvBlock<Cpu>) -> (Batch<Cpu, Taped>, Option<Moments>) {
+    let x = Cpu::pack(x, block.shape.input, true).unwrap();
+    let (y, moments) = Cpu::conv_block(x, block).unwrap();
+    (Cpu::unpack(y).unwrap(), moments)
+}
+
+/// The composition works on rows, as it does on other devices.
+fn one_by_one(
+    x: Batch<Cpu, Taped>,
+    block: &ConvBlock<Cpu>,
+) -> (Batch<Cpu, Taped>, Option<Moments>) {
+    let x = Maps { images: x.shape().0, values: x, shape: block.shape.input };
+    let (y, moments) = conv_block_generic(x, block).unwrap();
+    (y.values, moments)
+}
+
+fn noise(salt: usize, len: usize, bound: f32) -> Vec<f32> {
+    (0..len)
+        .map(|at| {
+            let hash = (at * 2_654_435_761 + salt * 40_503) as u32;
+            let hash = (hash ^ (hash >> 15)).wrapping_mul(0x2C1B_3C6D);
+            ((hash ^ (hash >> 13)) as f32 / u32::MAX as f32 * 2.0 - 1.0) * bound
+        })
+        .collect()
+}
+
+fn block_cases() -> Vec<BlockCase> {
+    let mut cases = Vec::new();
+    let windows = [
+        None,
+        Some([(2, 2), (2, 2), (0, 0)]),
+        Some([(3, 3), (2, 2), (1, 1)]),
+        Some([(3, 2), (2, 3), (0, 1)]),
+    ];
+    for pool in windows {
+        for (with_norm, batch_moments) in [(false, false), (true, false), (true, true)] {
+            for relu in [false, true] {
+                for at in 1..8 {
+                    let needs = [at & 1 != 0, at & 2 != 0, at & 4 != 0];
+                    for gamma in [[1.5, -0.7, 0.2], [1.0, 0.0, -1.0]] {
+                        cases.push(BlockCase {
+                            with_norm,
+                            batch_moments,
+                            pool,
+                            relu,
+                            needs,
+                            gamma,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    cases
+}
+
+/// 19 images fill one block and a part of another.
+#[test]
+fn a_fused_block_equals_its_operations_one_by_one() {
+    for case in block_cases() {
+        let composed = case.run(19, one_by_one);
+        let whole = case.run(19, fused);
+        let name = format!(
+            "norm {} {}, pool {:?}, relu {}, needs {:?}, gamma {:?}",
+            case.with_norm, case.batch_moments, case.pool, case.relu, case.needs, case.gamma
+        );
+        let scale = |values: &[f32]| norm(values.iter().map(|v| f64::from(*v)));
+        let close = |what: &str, a: &[f32], b: &[f32]| {
+            let off = norm(a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+            // The gradient of a bias before a batch norm is nothing but rounding.
+            assert!(off <= 1e-5 * scale(b) + 2e-4, "{what} ({name}): off by {off:e}");
+        };
+        close("y", &whole.0, &composed.0);
+        close("dx", &whole.1, &composed.1);
+        assert_eq!(case.needs[0], whole.1.iter().any(|dx| *dx != 0.0), "{name}");
+        for (at, (fused, one)) in whole.2.iter().zip(&composed.2).enumerate() {
+            close(["dw", "db", "dgamma", "dbeta"][at], fused, one);
+        }
+        assert_eq!(whole.3.is_some(), composed.3.is_some());
+        if let (Some(fused), Some(one)) = (whole.3, composed.3) {
+            close("mean", &fused.mean, &one.mean);
+            close("variance", &fused.var, &one.var);
+        }
+    }
+}
+
+#[test]
+fn a_fused_block_gives_the_same_bits_at_any_number_of_threads() {
+    let case = BlockCase {
+        with_norm: true,
+        batch_moments: true,
+        pool: Some([(2, 2), (2, 2), (0, 0)]),
+        relu: true,
+        needs: [true; 3],
+        gamma: [1.5, -0.7, 0.2],
+    };
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| case.run(70, fused))
+    };
+    let one = run(1);
+    assert!(one.1.iter().any(|dx| *dx != 0.0));
+    assert!(one == run(2) && one == run(3));
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, FileArgs, Verb};
 use crate::config::Report;
+use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve::{self, Trials};
 use crate::{plan, report, store};
 
@@ -32,6 +33,9 @@ pub enum Error {
     /// The results.
     #[error(transparent)]
     Results(#[from] report::results::Error),
+    /// The instruction set that the environment asks for.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
     /// The machine: threads or signals.
     #[error("{0}")]
     Machine(String),
@@ -44,7 +48,7 @@ impl Error {
     /// 2 when the input is wrong, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Input(_) | Self::Plan(_) | Self::Missing(_) => 2,
+            Self::Input(_) | Self::Plan(_) | Self::Missing(_) | Self::Isa(_) => 2,
             _ => 1,
         }
     }
@@ -82,6 +86,7 @@ impl Error {
 /// # Errors
 /// When it could not be done.
 pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
+    Isa::current()?;
     match &cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Sweep(args) => sweep::run(args),

@@ -135,25 +135,13 @@ fn provenance(plan: &Plan, start: chrono::DateTime<chrono::Utc>) -> Value {
         "git_commit": git(&["rev-parse", "HEAD"]),
         "git_dirty": git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
         "device": pipeline.device.to_string(),
-        "instruction_set": instruction_set(),
+        "backend": pipeline.device.backend(),
+        "architecture": std::env::consts::ARCH,
         "threads": rayon::current_num_threads(),
         "host": std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|it| it.trim().to_owned()),
         "start": start.to_rfc3339(),
         "end": chrono::Utc::now().to_rfc3339(),
     })
-}
-
-fn instruction_set() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            return "x86_64 avx512";
-        }
-        if is_x86_feature_detected!("avx2") {
-            return "x86_64 avx2";
-        }
-    }
-    std::env::consts::ARCH
 }
 
 #[cfg(test)]

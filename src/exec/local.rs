@@ -9,7 +9,7 @@ use petgraph::graph::NodeIndex;
 
 use super::events::{Event, TaskProgress};
 use super::{Done, Executor, Job, State, display_name};
-use crate::plan::fingerprint::{Fingerprint, backend};
+use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::report::csv;
 use crate::stages::{Context, Failure, Input, Outcome};
@@ -214,7 +214,7 @@ impl Run<'_> {
             version: store::VERSION,
             kind: node.stage.kind().to_owned(),
             revision: node.stage.revision(),
-            backend: backend(node.device).to_owned(),
+            backend: node.device.backend(),
             settings: serde_json::to_value(&node.settings)
                 .map_err(|error| Failure::new(format!("settings cannot be JSON: {error}")))?,
             external: node.external.clone(),

@@ -5,6 +5,7 @@
 pub mod architecture;
 pub mod dispatch;
 pub mod freeze;
+pub mod fuse;
 pub mod kernels;
 pub mod model;
 pub mod ops;

@@ -2,7 +2,10 @@
 
 use dfdx::prelude::*;
 
-use super::ops::{Batch, Flat, Moments, Needs, Ops};
+use super::fuse::{Fused, fuse};
+use super::ops::{
+    Batch, BlockNeeds, Chw, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops,
+};
 use super::spec::{Layer, Part, Placed, Spec, SpecError};
 use crate::random;
 
@@ -216,24 +219,117 @@ impl<D: Ops> Model<D> {
         x: Batch<D, T>,
         pass: Pass,
     ) -> Result<Batch<D, T>, D::Err> {
-        let mut x = x;
+        let mut x = Flow::Rows(x);
         // The heads pass gradients on as soon as anything in the features learns.
         let mut upstream =
             part != Part::Features && self.learns(|placed| placed.part == Part::Features);
-        for at in 0..self.layers.len() {
-            if self.layers[at].0.part == part {
-                let learns = self.layer_learns(at);
-                // Below the first layer that learns nothing is taped: no backward work there.
-                x = if upstream || learns {
-                    self.forward_layer(at, x, pass, upstream)?
-                } else {
-                    let (bare, tape) = x.split_tape();
-                    self.forward_layer(at, bare, pass, false)?.put_tape(tape)
-                };
-                upstream |= learns;
+        let mut at = 0;
+        while at < self.layers.len() {
+            let placed = &self.layers[at].0;
+            if placed.part != part {
+                at += 1;
+                continue;
             }
+            let fused = matches!(placed.layer, Layer::Conv2d { .. })
+                .then(|| fuse(|at| self.layers.get(at).map(|(placed, _)| placed), at));
+            let end = fused.map_or(at + 1, |fused| fused.end);
+            let learns = (at..end).any(|at| self.layer_learns(at));
+            // Below the first layer that learns nothing is taped: no backward work there.
+            x = if upstream || learns {
+                self.forward_unit(at, fused, x, pass, upstream)?
+            } else {
+                let (bare, tape) = x.split_tape();
+                self.forward_unit(at, fused, bare, pass, false)?.put_tape(tape)
+            };
+            upstream |= learns;
+            at = end;
         }
-        Ok(x)
+        x.rows()
+    }
+
+    /// Runs the layer at `at`, with those that it is fused with.
+    fn forward_unit<T: Tape<f32, D>>(
+        &mut self,
+        at: usize,
+        fused: Option<Fused>,
+        x: Flow<D, T>,
+        pass: Pass,
+        upstream: bool,
+    ) -> Result<Flow<D, T>, D::Err> {
+        match fused {
+            Some(fused) => {
+                let x = x.maps(self.layers[at].0.input, upstream)?;
+                self.forward_block(at, fused, x, pass, upstream).map(Flow::Maps)
+            }
+            None => self.forward_layer(at, x.rows()?, pass, upstream).map(Flow::Rows),
+        }
+    }
+
+    /// Runs a convolution with the layers that it is fused with.
+    fn forward_block<T: Tape<f32, D>>(
+        &mut self,
+        at: usize,
+        fused: Fused,
+        x: Maps<D, T>,
+        pass: Pass,
+        upstream: bool,
+    ) -> Result<Maps<D, T>, D::Err> {
+        let (placed, tensors) = &self.layers[at];
+        let shape = placed.conv2d().expect("the layer is a convolution");
+        let value = |at: Option<usize>| at.map(|at| &self.parameters[at].value);
+        let norm_at = fused.norm;
+        let norm_tensors = norm_at.map(|at| self.layers[at].1).unwrap_or_default();
+        let (mut norm, mut momentum, fixed) = (Norm::None, 0.0, self.fixed_norm(norm_at));
+        if let (Some(at), Some(fixed)) = (norm_at, &fixed) {
+            let Layer::BatchNorm { momentum: newest, .. } = &self.layers[at].0.layer else {
+                unreachable!("only batch normalisation is fused as such")
+            };
+            momentum = *newest;
+            norm = if self.by_running_stats(at, pass) {
+                Norm::Fixed(fixed)
+            } else {
+                Norm::Batch(fixed.weight, fixed.bias, fixed.eps)
+            };
+        }
+        let block = ConvBlock {
+            weight: value(tensors.weight).expect("a convolution has weights"),
+            bias: value(tensors.bias),
+            norm,
+            pool: fused.pool.and_then(|at| self.layers[at].0.pool2d()),
+            relu: fused.relu,
+            needs: BlockNeeds {
+                input: upstream,
+                conv: self.layer_learns(at),
+                norm: norm_at.is_some_and(|at| self.layer_learns(at)),
+            },
+            shape,
+        };
+        let values = x.images * shape.output().area();
+        let (y, moments) = D::conv_block(x, &block)?;
+        if let (Some(moments), Some(stats)) = (moments, norm_tensors.stats) {
+            self.stats[stats].average(&moments, values, momentum);
+        }
+        Ok(y)
+    }
+
+    /// The batch normalisation at `at` with its running statistics.
+    fn fixed_norm(&self, at: Option<usize>) -> Option<FixedNorm<'_, D>> {
+        let (placed, tensors) = &self.layers[at?];
+        let Layer::BatchNorm { eps, .. } = placed.layer else { return None };
+        let stats = &self.stats[tensors.stats?];
+        Some(FixedNorm {
+            weight: &self.parameters[tensors.weight?].value,
+            bias: &self.parameters[tensors.bias?].value,
+            mean: &stats.mean,
+            var: &stats.var,
+            eps,
+        })
+    }
+
+    /// Whether the batch normalisation at `at` goes by its running statistics.
+    fn by_running_stats(&self, at: usize, pass: Pass) -> bool {
+        let frozen = !self.layer_learns(at) && self.frozen_batch_norm == FrozenBatchNorm::Eval;
+        matches!(pass, Pass::Eval) || frozen
     }
 
     fn forward_layer<T: Tape<f32, D>>(
@@ -249,10 +345,7 @@ impl<D: Ops> Model<D> {
         let value = |at: Option<usize>| at.map(|at| &self.parameters[at].value);
         let weight = || value(tensors.weight).expect("the layer has a weight");
         match &placed.layer {
-            Layer::Conv2d { .. } => {
-                let shape = placed.conv2d().expect("the layer is a convolution");
-                D::conv2d(x, weight(), value(tensors.bias), &shape, needs)
-            }
+            Layer::Conv2d { .. } => unreachable!("convolutions run as blocks"),
             Layer::Linear { outputs, .. } => {
                 D::linear(x, weight(), value(tensors.bias), *outputs, needs)
             }
@@ -260,9 +353,8 @@ impl<D: Ops> Model<D> {
                 let (eps, momentum) = (*eps, *momentum);
                 let channels = placed.input.channels;
                 let bias = value(tensors.bias).expect("batch norm has a bias");
-                let frozen = !learns && self.frozen_batch_norm == FrozenBatchNorm::Eval;
                 let stats_at = tensors.stats.expect("batch norm has statistics");
-                if matches!(pass, Pass::Eval) || frozen {
+                if self.by_running_stats(at, pass) {
                     let stats = &self.stats[stats_at];
                     let (mean, var) = (&stats.mean, &stats.var);
                     return D::batch_norm_eval(x, weight(), bias, mean, var, channels, eps, needs);
@@ -309,6 +401,50 @@ impl<D: Ops> Model<D> {
     pub fn logits(&mut self, images: Batch<D>) -> Result<Batch<D>, D::Err> {
         let features = self.forward(Part::Features, images, Pass::Eval)?;
         self.forward(Part::Classifier, features, Pass::Eval)
+    }
+}
+
+/// What flows between layers: rows `[N, features]`, or maps from one convolution to the next.
+enum Flow<D: Ops, T> {
+    Rows(Batch<D, T>),
+    Maps(Maps<D, T>),
+}
+
+impl<D: Ops, T: Tape<f32, D>> Flow<D, T> {
+    fn rows(self) -> Result<Batch<D, T>, D::Err> {
+        match self {
+            Self::Rows(rows) => Ok(rows),
+            Self::Maps(maps) => D::unpack(maps),
+        }
+    }
+
+    fn maps(self, shape: Chw, needs_gradient: bool) -> Result<Maps<D, T>, D::Err> {
+        match self {
+            Self::Rows(rows) => D::pack(rows, shape, needs_gradient),
+            Self::Maps(maps) => Ok(maps),
+        }
+    }
+
+    fn split_tape(self) -> (Flow<D, NoneTape>, T) {
+        match self {
+            Self::Rows(rows) => {
+                let (rows, tape) = rows.split_tape();
+                (Flow::Rows(rows), tape)
+            }
+            Self::Maps(maps) => {
+                let (maps, tape) = maps.split_tape();
+                (Flow::Maps(maps), tape)
+            }
+        }
+    }
+}
+
+impl<D: Ops> Flow<D, NoneTape> {
+    fn put_tape<T: Tape<f32, D>>(self, tape: T) -> Flow<D, T> {
+        match self {
+            Self::Rows(rows) => Flow::Rows(rows.put_tape(tape)),
+            Self::Maps(maps) => Flow::Maps(maps.put_tape(tape)),
+        }
     }
 }
 

@@ -106,20 +106,12 @@ pub fn fingerprint(ingredients: Ingredients, inputs: &[Ingredient]) -> Fingerpri
     Fingerprint(digest("runner fingerprint 1", ingredients, inputs))
 }
 
-/// The numeric backend: devices of one kind give the same numbers.
-pub fn backend(device: Device) -> &'static str {
-    match device {
-        Device::Cpu => "cpu",
-        Device::Cuda(_) => "cuda",
-    }
-}
-
 fn digest(purpose: &str, ingredients: Ingredients, inputs: &[Ingredient]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     text(&mut hasher, purpose);
     text(&mut hasher, ingredients.kind);
     hasher.update(&ingredients.revision.to_le_bytes());
-    text(&mut hasher, backend(ingredients.device));
+    text(&mut hasher, &ingredients.device.backend());
     optional(&mut hasher, ingredients.external);
     table(&mut hasher, ingredients.settings);
     let mut inputs: Vec<&Ingredient> = inputs.iter().collect();

@@ -34,7 +34,7 @@ impl Stage for Evaluate {
     }
 
     fn revision(&self) -> u32 {
-        1
+        2
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {

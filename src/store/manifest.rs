@@ -23,7 +23,7 @@ pub struct Manifest {
     pub kind: String,
     /// The kind's code revision.
     pub revision: u32,
-    /// Numeric backend: `cpu` or `cuda`.
+    /// Numeric backend: [`Device::backend`](crate::device::Device::backend).
     pub backend: String,
     /// Every setting that counts.
     pub settings: serde_json::Value,

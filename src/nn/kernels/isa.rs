@@ -59,6 +59,11 @@ impl Isa {
         }
     }
 
+    /// The best that this processor has.
+    pub fn best() -> Self {
+        Self::ALL.into_iter().find(|isa| isa.available()).expect("portable is")
+    }
+
     /// The one to use: what [`VARIABLE`] says, else the best that this processor has.
     ///
     /// # Errors
@@ -70,7 +75,7 @@ impl Isa {
 
     fn choose(word: Option<&str>) -> Result<Self, IsaError> {
         let Some(word) = word.filter(|word| !word.is_empty()) else {
-            return Ok(Self::ALL.into_iter().find(|isa| isa.available()).expect("portable is"));
+            return Ok(Self::best());
         };
         let isa = Self::ALL.into_iter().find(|isa| isa.to_string() == word);
         match isa {

@@ -7,6 +7,7 @@ pub mod direct;
 pub mod frame;
 pub mod isa;
 pub mod maps;
+pub mod plane;
 pub mod product;
 mod transpose;
 pub mod vector;

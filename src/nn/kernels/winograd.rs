@@ -553,6 +553,7 @@ enum Write {
 ///
 /// # Safety
 /// As [`Vector`]; `from` can be read, and `to` written where `write` says.
+#[expect(clippy::needless_range_loop, reason = "an index is a place in the square")]
 #[inline(always)]
 unsafe fn both_ways<V: Vector, T: Transform>(
     from: Square<*const f32>,

@@ -3,16 +3,38 @@
 use dfdx::prelude::*;
 
 use super::batch_norm::{batch_norm_eval, batch_norm_train};
-use super::conv2d::conv2d;
+use super::conv_block::{BlockNeeds, Norm, conv_block};
 use super::cross_entropy::cross_entropy;
 use super::grad_reverse::grad_reverse;
 use super::linear::linear;
+use super::maps::{pack, unpack};
 use super::pool2d::{avg_pool2d, global_avg_pool, max_pool2d};
 use super::relu::relu;
 use super::scale_channels::scale_channels;
-use super::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d, Scalar};
+use super::{
+    Batch, Blocked, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar,
+};
 
 impl Ops for Cpu {
+    fn pack<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        shape: Chw,
+        needs_gradient: bool,
+    ) -> Result<Maps<Self, T>, Self::Err> {
+        pack(x, shape, needs_gradient)
+    }
+
+    fn unpack<T: Tape<f32, Self>>(x: Maps<Self, T>) -> Result<Batch<Self, T>, Self::Err> {
+        unpack(x)
+    }
+
+    fn conv_block<T: Tape<f32, Self>>(
+        x: Maps<Self, T>,
+        block: &ConvBlock<Self>,
+    ) -> Result<Blocked<Self, T>, Self::Err> {
+        conv_block(x, block)
+    }
+
     fn conv2d<T: Tape<f32, Self>>(
         x: Batch<Self, T>,
         weight: &Flat<Self>,
@@ -20,7 +42,11 @@ impl Ops for Cpu {
         shape: &Conv2d,
         needs: Needs,
     ) -> Result<Batch<Self, T>, Self::Err> {
-        conv2d(x, weight, bias, shape, needs)
+        let x = pack(x, shape.input, needs.input)?;
+        let needs = BlockNeeds { input: needs.input, conv: needs.weight, norm: false };
+        let (shape, norm) = (*shape, Norm::None);
+        let block = ConvBlock { shape, weight, bias, norm, pool: None, relu: false, needs };
+        unpack(conv_block(x, &block)?.0)
     }
 
     fn max_pool2d<T: Tape<f32, Self>>(

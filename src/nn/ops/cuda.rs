@@ -4,6 +4,7 @@
 use dfdx::prelude::*;
 
 use super::batch_norm::{batch_norm_eval_generic, batch_norm_train_generic};
+use super::conv_block::conv_block_generic;
 use super::conv2d::conv2d_generic;
 use super::cross_entropy::cross_entropy_generic;
 use super::grad_reverse::grad_reverse_generic;
@@ -11,9 +12,30 @@ use super::linear::linear_generic;
 use super::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
 use super::relu::relu_generic;
 use super::scale_channels::scale_channels_generic;
-use super::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d, Scalar};
+use super::{
+    Batch, Blocked, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar,
+};
 
 impl Ops for Cuda {
+    fn pack<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        shape: Chw,
+        _needs_gradient: bool,
+    ) -> Result<Maps<Self, T>, Self::Err> {
+        Ok(Maps { images: x.shape().0, values: x, shape })
+    }
+
+    fn unpack<T: Tape<f32, Self>>(x: Maps<Self, T>) -> Result<Batch<Self, T>, Self::Err> {
+        Ok(x.values)
+    }
+
+    fn conv_block<T: Tape<f32, Self>>(
+        x: Maps<Self, T>,
+        block: &ConvBlock<Self>,
+    ) -> Result<Blocked<Self, T>, Self::Err> {
+        conv_block_generic(x, block)
+    }
+
     fn conv2d<T: Tape<f32, Self>>(
         x: Batch<Self, T>,
         weight: &Flat<Self>,

@@ -6,14 +6,15 @@
 
 pub mod batch_norm;
 pub mod conv2d;
+pub mod conv_block;
 mod cpu;
 pub mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
 pub mod grad_reverse;
 pub mod linear;
+pub mod maps;
 mod matmul;
-mod patches;
 pub mod pool2d;
 pub mod relu;
 pub mod scale_channels;
@@ -23,7 +24,9 @@ mod tape;
 
 use dfdx::prelude::*;
 
+pub use conv_block::{BlockNeeds, Blocked, ConvBlock, FixedNorm, Norm};
 pub use cross_entropy::log_softmax;
+pub use maps::Maps;
 pub use shape::{Chw, Conv2d, Pool2d, ShapeError};
 
 /// Values that one task of an elementwise operation handles.
@@ -68,6 +71,31 @@ pub struct Moments {
 /// panic when lengths do not agree. Errors are the device's own (out of memory). Inputs are
 /// contiguous, and so are outputs.
 pub trait Ops: Device<f32> {
+    /// Images `[N, C*H*W]` as feature maps.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn pack<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        shape: Chw,
+        needs_gradient: bool,
+    ) -> Result<Maps<Self, T>, Self::Err>;
+
+    /// Feature maps as `[N, C*H*W]`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn unpack<T: Tape<f32, Self>>(x: Maps<Self, T>) -> Result<Batch<Self, T>, Self::Err>;
+
+    /// A convolution and what follows it; the batch's moments where they normalise.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn conv_block<T: Tape<f32, Self>>(
+        x: Maps<Self, T>,
+        block: &ConvBlock<Self>,
+    ) -> Result<Blocked<Self, T>, Self::Err>;
+
     /// Cross-correlation of `x` `[N, input]` with `weight`
     /// `[filters, channels / groups, kernel rows, kernel columns]`, plus `bias` `[filters]`.
     ///

@@ -139,11 +139,6 @@ impl Conv2d {
     pub(super) fn patch(&self) -> usize {
         self.input.channels / self.groups * self.kernel.0 * self.kernel.1
     }
-
-    /// Whether the patches are the image itself.
-    pub(super) fn is_pointwise(&self) -> bool {
-        self.kernel == (1, 1) && self.stride == (1, 1) && self.padding == (0, 0)
-    }
 }
 
 /// A pooling window, as PyTorch's pooling layers with `ceil_mode=False`. Pairs are (rows, columns).
@@ -187,7 +182,8 @@ impl Pool2d {
     }
 
     /// Rows and columns of the input under the window of an output pixel, without the padding.
-    pub(super) fn window(&self, row: usize, column: usize) -> (Range<usize>, Range<usize>) {
+    #[inline]
+    pub(in crate::nn) fn window(&self, row: usize, column: usize) -> (Range<usize>, Range<usize>) {
         let span = |at: usize, kernel: usize, stride: usize, padding: usize, size: usize| {
             let start = at * stride;
             start.saturating_sub(padding)..(start + kernel).saturating_sub(padding).min(size)
