@@ -96,3 +96,47 @@ fn a_store_that_only_others_may_write_is_an_error_that_names_it() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("/proc/runner-store") && said.contains("help:"), "{said}");
 }
+
+#[test]
+fn a_listed_image_that_is_missing_stops_only_what_needs_it() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap()
+        + "[stages.listed]\nkind = \"download\"\nsource = \"file:listed\"\n\
+           format = \"image-list\"\n\n\
+           [stages.small]\nkind = \"normalize\"\ninput = \"listed\"\nresize = 12\n";
+    fs::write(root.join("photos.toml"), pipeline).unwrap();
+    fs::create_dir_all(root.join("listed/train")).unwrap();
+    fs::copy(root.join("photos/train/red/1.png"), root.join("listed/train/a.png")).unwrap();
+    fs::write(root.join("listed/train_labels.txt"), "a.png 0\ngone.png 1\n").unwrap();
+    let output = runner(root, &["run", "photos.toml"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("stage `listed` failed: ") && said.contains("gone.png"), "{said}");
+    assert!(said.contains("small: skipped, because `listed` has no result"), "{said}");
+    assert!(said.contains("6 ran, 0 cached, 1 failed, 1 skipped"), "{said}");
+    assert!(text(&output.stdout).contains("adapted"), "the table of what did run");
+    let results = root.join("results");
+    let record = record(&results);
+    let stages = record["trials"][0].as_array().unwrap();
+    let failed = stages.iter().find(|stage| stage["name"] == "listed").unwrap();
+    assert!(failed["error"]["message"].as_str().unwrap().contains("gone.png"), "{failed}");
+    let small = stages.iter().find(|stage| stage["name"] == "small").unwrap();
+    assert_eq!(small["waited_for"], "listed");
+}
+
+#[test]
+fn a_file_in_the_place_of_a_pipelines_results_is_an_error_before_any_work() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    fs::create_dir(root.join("results")).unwrap();
+    fs::write(root.join("results/photos"), "in the way").unwrap();
+    let output = runner(root, &["run", "photos.toml"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("results/photos") && said.contains("`--results DIR`"), "{said}");
+    assert_eq!(artifacts(&root.join(".runner")), Vec::<String>::new());
+    assert_eq!(fs::read_to_string(root.join("results/photos")).unwrap(), "in the way");
+}

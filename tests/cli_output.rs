@@ -61,6 +61,65 @@ fn json_is_one_event_a_line_from_the_start_to_the_end_of_every_stage() {
     assert_eq!((&end["event"], &end["ran"]), (&"run_finished".into(), &6.into()), "{end}");
 }
 
+/// The fields of every event, as `exec::Event` documents them.
+fn fields(event: &str) -> &'static [&'static str] {
+    match event {
+        "task_started" => &["event", "task", "name", "kind"],
+        "cached" => &["event", "task", "name", "summary"],
+        "phase" => &["event", "task", "phase", "total", "unit"],
+        "progress" => &["event", "task", "by"],
+        "status" => &["event", "task", "text"],
+        "note" => &["event", "task", "name", "text"],
+        "finished" => &["event", "task", "name", "summary", "seconds"],
+        "failed" => &["event", "task", "name", "message", "inputs", "help"],
+        "skipped" => &["event", "task", "name", "because"],
+        "run_finished" => &["event", "cached", "ran", "failed", "skipped", "seconds"],
+        other => panic!("an event that no script knows: {other}"),
+    }
+}
+
+#[test]
+fn json_events_have_their_fields_also_where_stages_are_cached_or_fail() {
+    let root = tempfile::tempdir().unwrap();
+    photos(root.path());
+    let mut seen: HashMap<String, Vec<Value>> = HashMap::new();
+    for arguments in [&[][..], &["--set", "stages.adapted.optimizer.lr=1e30"]] {
+        let output = runner(root.path(), &[&["run", "photos.toml", "--json"], arguments].concat());
+        for line in text(&output.stdout).lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let kind = event["event"].as_str().unwrap();
+            let has: Vec<&str> = event.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(has, fields(kind), "{line}");
+            for (key, value) in event.as_object().unwrap() {
+                let fits = match key.as_str() {
+                    "task" | "by" | "cached" | "ran" | "failed" | "skipped" => value.is_u64(),
+                    "total" => value.is_u64() || value.is_null(),
+                    "seconds" => value.as_f64().is_some_and(|seconds| seconds >= 0.0),
+                    "inputs" | "help" => value.is_array(),
+                    _ => value.is_string(),
+                };
+                assert!(fits, "`{key}` in {line}");
+            }
+            seen.entry(kind.to_owned()).or_default().push(event);
+        }
+    }
+    let names = |kind: &str| -> Vec<&str> {
+        seen[kind].iter().map(|event| event["name"].as_str().unwrap()).collect()
+    };
+    assert_eq!(names("cached"), ["photos", "images", "net", "head"]);
+    assert_eq!((names("failed"), names("skipped")), (vec!["adapted"], vec!["score"]));
+    let failed = &seen["failed"][0];
+    let message = failed["message"].as_str().unwrap();
+    assert!(message.contains("is not finite in epoch "), "{failed}");
+    assert_eq!(failed["inputs"].as_array().unwrap().len(), 3, "{failed}");
+    assert_eq!(failed["help"][0], "try a smaller `optimizer.lr`");
+    let trained = seen["phase"].iter().find(|it| it["phase"] == "train").unwrap();
+    assert_eq!((&trained["total"], &trained["unit"]), (&12.into(), &"steps".into()));
+    let end = seen["run_finished"].last().unwrap();
+    let counts = ["cached", "ran", "failed", "skipped"].map(|key| end[key].as_u64().unwrap());
+    assert_eq!(counts, [4, 0, 1, 1], "{end}");
+}
+
 #[test]
 fn quiet_says_nothing_but_the_table_and_failures() {
     let root = tempfile::tempdir().unwrap();

@@ -3,8 +3,10 @@
 mod photos;
 
 use std::fs;
+use std::path::Path;
 
 use photos::{photos, runner, text};
+use serde_json::Value;
 
 const SWEEP: &str = r#"
 [sweep]
@@ -58,4 +60,66 @@ fn trials_share_their_stages_and_leave_their_own_csvs_and_one_table() {
     assert!(third.contains("0 ran, 16 cached"), "{third}");
     let other = runner(root, &["sweep", "photos.toml", "--store", "b", "--results", "b-results"]);
     assert_eq!(text(&other.stdout), table, "another store gives the same table");
+}
+
+/// Every file of a run's folder but times and provenance, by path.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !["timings.csv", "run.json"].contains(&name.as_str()) {
+                found.push((name, fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_sweep_makes_each_shared_stage_once_and_repeats_byte_for_byte() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap() + SWEEP;
+    fs::write(root.join("photos.toml"), pipeline).unwrap();
+    let sweep = |store: &str, results: &str| {
+        let output = runner(
+            root,
+            &["sweep", "photos.toml", "--json", "--store", store, "--results", results],
+        );
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let events: Vec<Value> =
+            text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let count = |kind: &str, stage: &str| {
+            let of = events.iter().filter(|event| event["event"] == kind);
+            of.filter(|event| event["name"].as_str().unwrap().starts_with(stage)).count()
+        };
+        let counts = ["photos", "images", "net", "head", "adapted", "score"]
+            .map(|stage| (count("task_started", stage), count("cached", stage)));
+        (counts, files(&fs::canonicalize(root.join(results).join("photos/latest")).unwrap()))
+    };
+    let (made, first) = sweep("a", "first");
+    assert_eq!(made, [(1, 0), (1, 0), (1, 0), (1, 0), (6, 0), (6, 0)]);
+    let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
+    for name in ["pipeline.toml", "table.csv", "table.md", "table.tex", "trials.csv"] {
+        assert!(names.contains(&name), "{name} of {names:?}");
+    }
+    for stage in ["photos", "images", "net", "head", "adapted", "score"] {
+        for trial in 0..6 {
+            let name = format!("trials/{trial:03}/{stage}.csv");
+            assert!(names.contains(&name.as_str()), "{name} of {names:?}");
+        }
+    }
+    let (cached, second) = sweep("a", "second");
+    assert_eq!(cached, [(0, 1), (0, 1), (0, 1), (0, 1), (0, 6), (0, 6)]);
+    assert_eq!(first, second, "from the store");
+    let (again, third) = sweep("b", "third");
+    assert_eq!(again, made);
+    assert_eq!(first, third, "made again");
 }

@@ -50,9 +50,13 @@ pub(super) fn run_trials(trials: Trials, options: &RunOptions) -> Result<ExitCod
         if asked.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        // Answered first: the run may be over a moment after the flag is set.
-        answer.stopping();
-        flag.store(true, Ordering::SeqCst);
+        let (answer, flag) = (Arc::clone(&answer), Arc::clone(&flag));
+        // A standard error that nobody reads must not keep the second Ctrl-C from being heard.
+        std::thread::spawn(move || {
+            // Answered first: the run may be over a moment after the flag is set.
+            answer.stopping();
+            flag.store(true, Ordering::SeqCst);
+        });
     })
     .map_err(|error| machine(&error))?;
     execute(trials, options, reporter.as_ref(), &cancel)

@@ -1,0 +1,102 @@
+//! The main job in small, real digits and the real network: the same bytes at any number of
+//! threads and in any store.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+const PIPELINE: &str = r#"
+[pipeline]
+name = "small"
+
+[stages.mnist]
+kind = "download"
+dataset = "mnist-10k"
+
+[stages.few]
+kind = "split"
+input = "mnist"
+per_class = 10
+
+[stages.mnist_m]
+kind = "synthesize"
+recipe = "blend"
+input = "few"
+background = { recipe = "dead-leaves" }
+
+[stages.source]
+kind = "normalize"
+input = "few"
+channels = 3
+mean = "auto"
+std = "auto"
+
+[stages.target]
+kind = "normalize"
+input = "mnist_m"
+mean = "auto"
+std = "auto"
+
+[stages.dann]
+kind = "finetune"
+model = { arch = "dacnn" }
+train = "source.train"
+method = { kind = "dann", target = "target.train" }
+epochs = 2
+batch_size = 48
+
+[stages.score]
+kind = "evaluate"
+models = ["dann"]
+on = ["source.train", "target.train"]
+"#;
+
+/// What a run with so many threads in a store of its own leaves: every metric and table, and the
+/// digest of every artifact, weights included.
+fn run(root: &Path, name: &str, threads: &str) -> (Vec<(String, String)>, Vec<Value>) {
+    let home = root.join(name);
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("small.toml"), PIPELINE).unwrap();
+    let output = Command::cargo_bin("runner")
+        .unwrap()
+        .current_dir(&home)
+        .args(["run", "small.toml", "--quiet", "--threads", threads])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let newest = home.join("results/small/latest");
+    let mut tables: Vec<(String, String)> = fs::read_dir(&newest)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "csv"))
+        .filter(|path| !path.ends_with("timings.csv"))
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read_to_string(&path).unwrap())
+        })
+        .collect();
+    tables.sort();
+    let record: Value =
+        serde_json::from_slice(&fs::read(newest.join("run.json")).unwrap()).unwrap();
+    assert_eq!(record["provenance"]["threads"].to_string(), threads);
+    let stages = record["trials"][0].as_array().unwrap();
+    assert!(stages.iter().all(|stage| stage["state"] == "ran"), "{record:#}");
+    (tables, stages.iter().map(|stage| stage["content"].clone()).collect())
+}
+
+#[test]
+fn dann_on_digits_gives_the_same_bytes_with_1_2_and_3_threads_and_in_another_store() {
+    let root = tempfile::tempdir().unwrap();
+    let first = run(root.path(), "one", "1");
+    let names: Vec<&str> = first.0.iter().map(|(name, _)| name.as_str()).collect();
+    for name in ["dann.csv", "score.csv", "table.csv"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    assert_eq!(first.1.len(), 7);
+    assert!(first.1.iter().all(Value::is_string), "{:?}", first.1);
+    for (name, threads) in [("two", "2"), ("three", "3")] {
+        assert_eq!(run(root.path(), name, threads), first, "{threads} threads");
+    }
+}
