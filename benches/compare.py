@@ -19,9 +19,11 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = pathlib.Path(__file__).parent
 WORKS = ["dacnn-dann", "dacnn-supervised", "dacnn-evaluate", "lenet-supervised"]
+PAUSE = 0.3  # seconds
 FORMS = [("eager", False), ("eager", True), ("channels-last", True), ("compile", True)]
 
 
@@ -75,6 +77,8 @@ def main():
             taken = {worker.name: [] for worker in all_}
             for _ in range(args.rounds):
                 for worker in all_:
+                    # OpenMP's threads spin for a while after their work: let them fall asleep.
+                    time.sleep(PAUSE)
                     taken[worker.name] += worker.ask(work, args.times)
             medians = {name: statistics.median(times) for name, times in taken.items()}
             ours = medians.pop("runner")

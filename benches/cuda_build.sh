@@ -11,14 +11,15 @@ cd "$(dirname "$0")/.."
 root=$(mkdir -p "${1:-target/cuda-toolkit}" && cd "${1:-target/cuda-toolkit}" && pwd)
 
 # 13.0 throughout: the PTX of a newer nvcc needs a newer driver, and older wheels lack nvcc itself.
-if [ ! -x "$root/venv/bin/pip" ]; then python3 -m venv "$root/venv"; fi
-"$root/venv/bin/pip" install --quiet --disable-pip-version-check \
-  'nvidia-cuda-nvcc==13.0.*' 'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-crt==13.0.*' \
-  'nvidia-nvvm==13.0.*' 'nvidia-cublas==13.0.*' 'nvidia-cuda-nvrtc==13.0.*' \
-  'nvidia-curand==10.4.0.*' 'nvidia-cuda-cccl==13.0.*' || {
+unavailable() {
   echo "the toolkit's wheels cannot be had here" >&2
   exit 75 # EX_TEMPFAIL, for callers that go on without
 }
+[ -x "$root/venv/bin/pip" ] || python3 -m venv "$root/venv" || unavailable
+"$root/venv/bin/pip" install --quiet --disable-pip-version-check \
+  'nvidia-cuda-nvcc==13.0.*' 'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-crt==13.0.*' \
+  'nvidia-nvvm==13.0.*' 'nvidia-cublas==13.0.*' 'nvidia-cuda-nvrtc==13.0.*' \
+  'nvidia-curand==10.4.0.*' 'nvidia-cuda-cccl==13.0.*' || unavailable
 wheels=$(echo "$root"/venv/lib/python3*/site-packages/nvidia/cu13)
 
 # The folder layout of an installed toolkit.

@@ -4,6 +4,7 @@
 
 pub mod architecture;
 pub mod dispatch;
+mod flow;
 pub mod freeze;
 pub mod fuse;
 pub mod kernels;

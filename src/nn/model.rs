@@ -2,10 +2,9 @@
 
 use dfdx::prelude::*;
 
+use super::flow::Flow;
 use super::fuse::{Fused, fuse};
-use super::ops::{
-    Batch, BlockNeeds, Chw, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops,
-};
+use super::ops::{Batch, BlockNeeds, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops};
 use super::spec::{Layer, Part, Placed, Spec, SpecError};
 use crate::random;
 
@@ -401,50 +400,6 @@ impl<D: Ops> Model<D> {
     pub fn logits(&mut self, images: Batch<D>) -> Result<Batch<D>, D::Err> {
         let features = self.forward(Part::Features, images, Pass::Eval)?;
         self.forward(Part::Classifier, features, Pass::Eval)
-    }
-}
-
-/// What flows between layers: rows `[N, features]`, or maps from one convolution to the next.
-enum Flow<D: Ops, T> {
-    Rows(Batch<D, T>),
-    Maps(Maps<D, T>),
-}
-
-impl<D: Ops, T: Tape<f32, D>> Flow<D, T> {
-    fn rows(self) -> Result<Batch<D, T>, D::Err> {
-        match self {
-            Self::Rows(rows) => Ok(rows),
-            Self::Maps(maps) => D::unpack(maps),
-        }
-    }
-
-    fn maps(self, shape: Chw, needs_gradient: bool) -> Result<Maps<D, T>, D::Err> {
-        match self {
-            Self::Rows(rows) => D::pack(rows, shape, needs_gradient),
-            Self::Maps(maps) => Ok(maps),
-        }
-    }
-
-    fn split_tape(self) -> (Flow<D, NoneTape>, T) {
-        match self {
-            Self::Rows(rows) => {
-                let (rows, tape) = rows.split_tape();
-                (Flow::Rows(rows), tape)
-            }
-            Self::Maps(maps) => {
-                let (maps, tape) = maps.split_tape();
-                (Flow::Maps(maps), tape)
-            }
-        }
-    }
-}
-
-impl<D: Ops> Flow<D, NoneTape> {
-    fn put_tape<T: Tape<f32, D>>(self, tape: T) -> Flow<D, T> {
-        match self {
-            Self::Rows(rows) => Flow::Rows(rows.put_tape(tape)),
-            Self::Maps(maps) => Flow::Maps(maps.put_tape(tape)),
-        }
     }
 }
 

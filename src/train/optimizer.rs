@@ -103,7 +103,11 @@ impl Optimizer {
                 }
                 _ => {
                     let alpha = keys.float("alpha").below_one().or(0.99);
-                    let eps = keys.float("eps").positive().or(1e-8);
+                    let eps = keys
+                        .float("eps")
+                        // Its square must not vanish in single precision.
+                        .such_that("a number of at least 1e-15", |eps| (1e-15..1e15).contains(eps))
+                        .or(1e-8);
                     let momentum = keys.float("momentum").below_one().or(0.0);
                     Some(Self::RmsProp {
                         lr: lr?,

@@ -1,0 +1,469 @@
+//! The passes of a convolution block over a batch on the CPU: blocks of sixteen images side by side,
+//! each with its kernels while it is in the cache. Knows nothing of tensors and tapes.
+
+use dfdx::prelude::Cpu;
+use rayon::prelude::*;
+
+use super::{BlockNeeds, ConvBlock};
+use crate::memory;
+use crate::nn::kernels::conv::{Convolution, Packed};
+use crate::nn::kernels::isa::Isa;
+use crate::nn::kernels::plane::{self, Affine, Spread};
+use crate::nn::kernels::{LANES, maps};
+use crate::nn::ops::tape::Sums;
+use crate::nn::ops::{ELEMENTS, Moments, Pool2d};
+
+/// Pieces that a batch's weight gradients are summed in: enough for as many threads. They depend
+/// on the batch, never on the number of threads.
+const PIECES: usize = 8;
+
+/// `scale * x + shift` of each channel, and what it came from.
+pub(super) struct Normalizer {
+    affine: Vec<Affine>,
+    mean: Vec<f32>,
+    /// 1 / sqrt(var + eps).
+    inverse: Vec<f64>,
+}
+
+impl Normalizer {
+    #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
+    pub(super) fn new(moments: &Moments, weight: &[f32], bias: &[f32], eps: f32) -> Self {
+        let inverse: Vec<f64> =
+            moments.var.iter().map(|var| 1.0 / (f64::from(*var) + f64::from(eps)).sqrt()).collect();
+        let affine = (0..weight.len())
+            .map(|at| {
+                let scale = f64::from(weight[at]) * inverse[at];
+                let shift = f64::from(bias[at]) - scale * f64::from(moments.mean[at]);
+                Affine { scale: scale as f32, shift: shift as f32 }
+            })
+            .collect();
+        Self { affine, mean: moments.mean.clone(), inverse }
+    }
+
+    pub(super) fn identity(filters: usize) -> Self {
+        let affine = vec![Affine { scale: 1.0, shift: 0.0 }; filters];
+        Self { affine, mean: vec![0.0; filters], inverse: vec![1.0; filters] }
+    }
+}
+
+/// 1, -1 or 0: the order in which values come out of a channel with this scale.
+fn sign(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { scale.signum() }
+}
+
+/// A convolution's output before normalisation.
+pub(super) struct Raw {
+    values: Vec<f32>,
+    /// Values and positions of the pooling's winners; empty without pooling.
+    pooled: Vec<f32>,
+    winners: Vec<u8>,
+}
+
+impl Raw {
+    pub(super) fn give(self) {
+        memory::give(self.values);
+        memory::give(self.pooled);
+    }
+
+    /// What is normalised.
+    fn end(&self) -> &[f32] {
+        if self.pooled.is_empty() { &self.values } else { &self.pooled }
+    }
+}
+
+/// What a forward pass is given.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub input: &'a [f32],
+    pub filters: &'a Packed,
+    pub bias: Option<&'a [f32]>,
+}
+
+/// What a backward step knows of the forward one.
+pub(super) enum Past {
+    /// The raw output.
+    Raw(Raw),
+    /// The end and, with pooling, the winners.
+    Output(Vec<f32>, Vec<u8>),
+}
+
+impl Past {
+    pub(super) fn give(self) {
+        match self {
+            Self::Raw(raw) => raw.give(),
+            Self::Output(values, _) => memory::give(values),
+        }
+    }
+}
+
+/// Where gradients go to, and what they need.
+pub(super) struct Gradients<'a> {
+    pub needs: BlockNeeds,
+    pub weights: Option<&'a Packed>,
+    pub input: Option<&'a [f32]>,
+    pub sums: Sums<'a>,
+}
+
+/// Everything that does not change between forward and backward.
+pub(super) struct Work {
+    pub conv: Convolution,
+    isa: Isa,
+    pool: Option<Pool2d>,
+    relu: bool,
+    images: usize,
+}
+
+impl Work {
+    pub(super) fn new(block: &ConvBlock<Cpu>, images: usize) -> Self {
+        let isa = Isa::current().expect("the instruction set was checked");
+        let conv = Convolution::new(&block.shape, isa, false);
+        Self { conv, isa, pool: block.pool, relu: block.relu, images }
+    }
+
+    fn blocks(&self) -> usize {
+        maps::blocks(self.images)
+    }
+
+    fn filters(&self) -> usize {
+        self.conv.shape().filters
+    }
+
+    /// Numbers of a block of the input.
+    fn input_len(&self) -> usize {
+        self.conv.shape().input.len() * LANES
+    }
+
+    /// Numbers of a plane of the convolution's output, and of the end.
+    fn planes(&self) -> (usize, usize) {
+        let raw = self.conv.shape().output().area() * LANES;
+        (raw, self.pool.map_or(raw, |pool| pool.output().area() * LANES))
+    }
+
+    /// Convolves, with moments and, where there is pooling, winners by the signs of `scales`.
+    pub(super) fn convolve(&self, given: Given, scales: &[f32]) -> (Raw, Moments) {
+        let (raw, end) = self.planes();
+        let filters = self.filters();
+        let pooled = if self.pool.is_some() { end } else { 0 };
+        let mut values = memory::take(self.blocks() * filters * raw);
+        let mut winners_values = memory::take(self.blocks() * filters * pooled);
+        let mut winners = vec![0_u8; self.blocks() * filters * pooled];
+        let mut sums = vec![(0.0, 0.0); self.blocks() * filters];
+        values
+            .par_chunks_mut(filters * raw)
+            .zip(parts_mut(&mut winners_values, self.blocks()))
+            .zip(parts_mut(&mut winners, self.blocks()))
+            .zip(sums.par_chunks_mut(filters))
+            .zip(given.input.par_chunks(self.input_len()))
+            .enumerate()
+            .for_each(|(at, ((((values, pooled), winners), sums), input))| {
+                self.convolve_block(input, given, values);
+                let mask = maps::lane_mask(self.images, at);
+                for (filter, plane) in values.chunks_exact(raw).enumerate() {
+                    sums[filter] = self.block_moments(plane, &mask, at);
+                    if let Some(pool) = &self.pool {
+                        let to = filter * end..(filter + 1) * end;
+                        let (pooled, winners) = (&mut pooled[to.clone()], &mut winners[to]);
+                        plane::pool(self.isa, pool, plane, sign(scales[filter]), pooled, winners);
+                    }
+                }
+            });
+        (Raw { values, pooled: winners_values, winners }, self.moments(&sums))
+    }
+
+    fn convolve_block(&self, input: &[f32], given: Given, out: &mut [f32]) {
+        let mut buffer = memory::take(self.conv.buffer_len());
+        self.conv.lay(input, &mut buffer);
+        self.conv.forward(&buffer, given.filters, given.bias, out);
+        memory::give(buffer);
+    }
+
+    /// Mean of a plane and the sum of squares about it.
+    fn block_moments(&self, plane: &[f32], mask: &[f32; LANES], block: usize) -> (f64, f64) {
+        let count = self.values_of(block);
+        let mean = plane::sums(self.isa, plane, mask, 0.0).0 / count;
+        #[expect(clippy::cast_possible_truncation, reason = "any number near the mean will do")]
+        let about = mean as f32;
+        let (sum, squares) = plane::sums(self.isa, plane, mask, about);
+        let mean = sum / count;
+        (mean, squares - count * (mean - f64::from(about)).powi(2))
+    }
+
+    /// Values of a channel of a block's raw output that count.
+    #[expect(clippy::cast_precision_loss, reason = "a block is far below 2^53 values")]
+    fn values_of(&self, block: usize) -> f64 {
+        (maps::lanes_used(self.images, block) * self.conv.shape().output().area()) as f64
+    }
+
+    /// Moments of the batch from those of its blocks, joined in their order (Chan et al. 1979).
+    #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
+    fn moments(&self, of_blocks: &[(f64, f64)]) -> Moments {
+        let filters = self.filters();
+        let (mut mean, mut var) = (Vec::with_capacity(filters), Vec::with_capacity(filters));
+        for filter in 0..filters {
+            let (mut count, mut average, mut squares) = (0.0, 0.0, 0.0);
+            for block in 0..self.blocks() {
+                let (theirs, of_them) = of_blocks[block * filters + filter];
+                let (more, off) = (self.values_of(block), theirs - average);
+                let all = count + more;
+                squares += of_them + off * off * count * more / all;
+                average += off * more / all;
+                count = all;
+            }
+            mean.push(average as f32);
+            var.push((squares / count) as f32);
+        }
+        Moments { mean, var }
+    }
+
+    /// The end of a raw output.
+    pub(super) fn normalize(&self, raw: &Raw, normalizer: &Normalizer) -> Vec<f32> {
+        let (_, end) = self.planes();
+        let mut out = memory::take(raw.end().len());
+        out.par_chunks_mut(end).zip(raw.end().par_chunks(end)).enumerate().for_each(
+            |(at, (out, x))| {
+                let affine = normalizer.affine[at % self.filters()];
+                plane::normalize(self.isa, x, affine, self.relu, out);
+            },
+        );
+        out
+    }
+
+    /// The end in one go, and winners where there is pooling: for a normalizer that is known.
+    pub(super) fn convolve_and_normalize(
+        &self,
+        given: Given,
+        normalizer: &Normalizer,
+    ) -> (Vec<f32>, Vec<u8>) {
+        let (raw, end) = self.planes();
+        let filters = self.filters();
+        let mut out = memory::take(self.blocks() * filters * end);
+        let pooled = if self.pool.is_some() { end } else { 0 };
+        let mut winners = vec![0_u8; self.blocks() * filters * pooled];
+        out.par_chunks_mut(filters * end)
+            .zip(parts_mut(&mut winners, self.blocks()))
+            .zip(given.input.par_chunks(self.input_len()))
+            .for_each(|((out, winners), input)| {
+                let mut values = memory::take(filters * raw);
+                let mut pooled = memory::take(pooled);
+                self.convolve_block(input, given, &mut values);
+                for (filter, plane) in values.chunks_exact(raw).enumerate() {
+                    let to = filter * end..(filter + 1) * end;
+                    let affine = normalizer.affine[filter];
+                    let mut x = plane;
+                    if let Some(pool) = &self.pool {
+                        let winners = &mut winners[to.clone()];
+                        let sign = sign(affine.scale);
+                        plane::pool(self.isa, pool, plane, sign, &mut pooled, winners);
+                        x = &pooled;
+                    }
+                    plane::normalize(self.isa, x, affine, self.relu, &mut out[to]);
+                }
+                memory::give(values);
+                memory::give(pooled);
+            });
+        (out, winners)
+    }
+
+    /// All gradients from that of the end, `dy`.
+    pub(super) fn backward(
+        &self,
+        dy: &[f32],
+        past: &Past,
+        normalizer: &Normalizer,
+        into: Gradients,
+    ) {
+        let (rectified, totals) = self.rectify_back(dy, past, normalizer);
+        let filters = self.filters();
+        let mut gradients = into.sums.parameters.iter_mut();
+        let conv = if into.needs.conv { gradients.next() } else { None };
+        let has_bias = into.needs.conv && gradients.len() % 2 == 1;
+        let bias = if has_bias { gradients.next() } else { None };
+        if let (Some(weight), Some(bias)) = (gradients.next(), gradients.next()) {
+            for filter in 0..filters {
+                #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
+                let share = [totals[filter].1 * normalizer.inverse[filter], totals[filter].0]
+                    .map(|it| it as f32);
+                weight[filter] += share[0];
+                bias[filter] += share[1];
+            }
+        }
+        let spreads = self.spreads(past, normalizer, &totals);
+        // Moments take a constant out again: before them, a bias learns nothing.
+        if let (Some(bias), Past::Output(..)) = (bias, past) {
+            for (bias, (spread, total)) in bias.iter_mut().zip(spreads.iter().zip(&totals)) {
+                #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
+                let sum = (f64::from(spread.scale) * total.0) as f32;
+                *bias += sum;
+            }
+        }
+        let pieces = Pieces { weights: into.weights, input: into.input, rectified: &rectified };
+        self.through_convolution(past, &spreads, &pieces, into.sums.input, conv);
+        memory::give(rectified);
+    }
+
+    /// `dy` where the end was positive, and each channel's sum of it and of its products with the
+    /// raw values about their mean.
+    fn rectify_back(
+        &self,
+        dy: &[f32],
+        past: &Past,
+        normalizer: &Normalizer,
+    ) -> (Vec<f32>, Vec<(f64, f64)>) {
+        let (_, end) = self.planes();
+        let filters = self.filters();
+        let mut rectified = memory::take(dy.len());
+        let mut sums = vec![(0.0, 0.0); self.blocks() * filters];
+        let identity = Affine { scale: 1.0, shift: 0.0 };
+        let (x, known) = match past {
+            Past::Raw(raw) => (raw.end(), false),
+            Past::Output(out, _) => (out.as_slice(), true),
+        };
+        rectified
+            .par_chunks_mut(end)
+            .zip(sums.par_iter_mut())
+            .zip(x.par_chunks(end).zip(dy.par_chunks(end)))
+            .enumerate()
+            .for_each(|(at, ((out, sums), (x, dy)))| {
+                let filter = at % filters;
+                let affine = if known { identity } else { normalizer.affine[filter] };
+                let about = normalizer.mean[filter];
+                *sums = plane::rectify_back(self.isa, (x, affine, self.relu), about, dy, out);
+            });
+        let mut totals = vec![(0.0, 0.0); filters];
+        for (at, sums) in sums.iter().enumerate() {
+            let total = &mut totals[at % filters];
+            *total = (total.0 + sums.0, total.1 + sums.1);
+        }
+        (rectified, totals)
+    }
+
+    /// How each channel's raw output gets its gradient: dx = scale (dy - mean of dy - x̂ mean of
+    /// dy x̂) through moments of the batch (Ioffe and Szegedy 2015), scale dy through constants.
+    #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
+    fn spreads(&self, past: &Past, normalizer: &Normalizer, totals: &[(f64, f64)]) -> Vec<Spread> {
+        let count: f64 = (0..self.blocks()).map(|block| self.values_of(block)).sum();
+        let spread = |filter: usize| {
+            let scale = f64::from(normalizer.affine[filter].scale);
+            let (mut shift, mut slope) = (0.0, 0.0);
+            if let Past::Raw(_) = past {
+                let (sum, products) = totals[filter];
+                slope = -scale * normalizer.inverse[filter].powi(2) * products / count;
+                shift = -scale * sum / count - slope * f64::from(normalizer.mean[filter]);
+            }
+            Spread { scale: scale as f32, shift: shift as f32, slope: slope as f32 }
+        };
+        (0..self.filters()).map(spread).collect()
+    }
+
+    /// Builds the gradient of the raw output block by block and takes it through the convolution.
+    fn through_convolution(
+        &self,
+        past: &Past,
+        spreads: &[Spread],
+        pieces: &Pieces,
+        dx: Option<&mut [f32]>,
+        dw: Option<&mut Vec<f32>>,
+    ) {
+        if dx.is_none() && dw.is_none() {
+            return;
+        }
+        let together = self.blocks().div_ceil(PIECES);
+        let count = self.blocks().div_ceil(together);
+        let sums_len = if dw.is_some() { self.conv.sums_len() } else { 0 };
+        let mut sums = memory::take(count * sums_len);
+        let mut nowhere = [];
+        let dx = dx.unwrap_or(&mut nowhere);
+        let dx_len = if dx.is_empty() { 0 } else { together * self.input_len() };
+        pieces_mut(&mut sums, sums_len, count)
+            .zip(pieces_mut(dx, dx_len, count))
+            .enumerate()
+            .for_each(|(piece, (sums, dx))| {
+                sums.fill(0.0);
+                let blocks = piece * together..((piece + 1) * together).min(self.blocks());
+                for (at, block) in blocks.enumerate() {
+                    let len = self.input_len();
+                    let dx =
+                        if dx.is_empty() { &mut [] } else { &mut dx[at * len..(at + 1) * len] };
+                    self.back_through_block(block, past, spreads, pieces, dx, sums);
+                }
+            });
+        if let Some(dw) = dw {
+            let (total, others) = sums.split_at_mut(sums_len);
+            total.par_chunks_mut(ELEMENTS).enumerate().for_each(|(at, total)| {
+                for other in others.chunks_exact(sums_len) {
+                    for (total, other) in total.iter_mut().zip(&other[at * ELEMENTS..]) {
+                        *total += other;
+                    }
+                }
+            });
+            self.conv.add_sums(total, dw);
+        }
+        memory::give(sums);
+    }
+
+    fn back_through_block(
+        &self,
+        block: usize,
+        past: &Past,
+        spreads: &[Spread],
+        pieces: &Pieces,
+        dx: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        let (raw, end) = self.planes();
+        let filters = self.filters();
+        let mask = maps::lane_mask(self.images, block);
+        let mut dense = memory::take(filters * raw);
+        for (filter, out) in dense.chunks_exact_mut(raw).enumerate() {
+            let plane = block * filters + filter;
+            let ends = plane * end..(plane + 1) * end;
+            let (x, winners) = match past {
+                Past::Raw(held) => (&held.values[plane * raw..(plane + 1) * raw], &held.winners),
+                Past::Output(_, winners) => (&[] as &[f32], winners),
+            };
+            let winners = self.pool.as_ref().map(|pool| (pool, &winners[ends.clone()]));
+            let dy = &pieces.rectified[ends];
+            plane::spread(self.isa, winners, (dy, x), spreads[filter], &mask, out);
+        }
+        let input = pieces.input.map(|input| {
+            let len = self.input_len();
+            let mut buffer = memory::take(self.conv.buffer_len());
+            self.conv.lay(&input[block * len..(block + 1) * len], &mut buffer);
+            buffer
+        });
+        let dx = pieces.weights.map(|weights| (weights, dx));
+        self.conv.backward(&dense, dx, input.as_deref().map(|input| (input, sums)));
+        memory::give(dense);
+        memory::give(input.unwrap_or_default());
+    }
+}
+
+/// What a piece of the backward pass reads.
+struct Pieces<'a> {
+    weights: Option<&'a Packed>,
+    input: Option<&'a [f32]>,
+    rectified: &'a [f32],
+}
+
+/// `all` in `count` equal parts, which may be empty.
+fn parts_mut<T: Send>(all: &mut [T], count: usize) -> rayon::vec::IntoIter<&mut [T]> {
+    let len = all.len() / count;
+    cut(all, len, count).into_par_iter()
+}
+
+/// `all` in `count` parts of `len`, the last one what is left.
+fn pieces_mut(all: &mut [f32], len: usize, count: usize) -> rayon::vec::IntoIter<&mut [f32]> {
+    cut(all, len, count).into_par_iter()
+}
+
+fn cut<T>(mut all: &mut [T], len: usize, count: usize) -> Vec<&mut [T]> {
+    (0..count)
+        .map(|_| {
+            let whole = std::mem::take(&mut all);
+            let part = len.min(whole.len());
+            let (part, rest) = whole.split_at_mut(part);
+            all = rest;
+            part
+        })
+        .collect()
+}
