@@ -7,6 +7,8 @@
 //! device; leave it off.
 
 use std::cell::RefCell;
+use std::mem;
+use std::ops::Deref;
 
 /// Buffers a thread keeps at most; the oldest go first.
 const KEPT: usize = 48;
@@ -58,6 +60,30 @@ pub(crate) fn give(buffer: Vec<f32>) {
         }
         buffers.push(buffer);
     });
+}
+
+/// Numbers whose memory goes to the next [`take`] when nobody holds them any more.
+#[derive(Debug, Default)]
+pub struct Buffer(Vec<f32>);
+
+impl From<Vec<f32>> for Buffer {
+    fn from(values: Vec<f32>) -> Self {
+        Self(values)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        give(mem::take(&mut self.0));
+    }
 }
 
 #[cfg(test)]

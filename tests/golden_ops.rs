@@ -15,8 +15,7 @@ use runner::nn::ops::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_p
 use runner::nn::ops::relu::relu_generic;
 use runner::nn::ops::scale_channels::scale_channels_generic;
 use runner::nn::ops::{
-    Batch, BlockNeeds, Chw, Conv2d, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops,
-    Pool2d,
+    Batch, BlockNeeds, Chw, Conv2d, ConvBlock, FixedNorm, Flat, Moments, Needs, Norm, Ops, Pool2d,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -493,7 +492,10 @@ struct BlockCase {
     /// Kernel, stride and padding.
     pool: Option<[(usize, usize); 3]>,
     relu: bool,
-    needs: [bool; 3],
+    /// Whether other maps are added.
+    side: bool,
+    /// Input, convolution, normalisation, the other maps.
+    needs: [bool; 4],
     /// Factors of the batch norm's weights: one with 0 takes another way.
     gamma: [f32; 3],
 }
@@ -511,7 +513,11 @@ impl BlockCase {
     fn run(
         &self,
         n: usize,
-        op: impl Fn(Batch<Cpu, Taped>, &ConvBlock<Cpu>) -> (Batch<Cpu, Taped>, Option<Moments>),
+        op: impl Fn(
+            Batch<Cpu, Taped>,
+            Option<Batch<Cpu, Taped>>,
+            &ConvBlock<Cpu>,
+        ) -> (Batch<Cpu, Taped>, Option<Moments>),
     ) -> BlockPasses {
         let device = Cpu::default();
         let shape = Self::CONV;
@@ -528,11 +534,12 @@ impl BlockCase {
             stride,
             padding,
         });
-        let [input, conv, norm] = self.needs;
+        let [input, conv, norm, side] = self.needs;
         let fixed = FixedNorm { weight: &gamma, bias: &beta, mean: &mean, var: &var, eps: 1e-5 };
         let block = ConvBlock {
             shape,
             weight: &weight,
+            prepared: &Cpu::prepare(&weight, &shape, false),
             bias: Some(&bias),
             norm: match (self.with_norm, self.batch_moments) {
                 (false, _) => Norm::None,
@@ -541,37 +548,47 @@ impl BlockCase {
             },
             pool,
             relu: self.relu,
-            needs: BlockNeeds { input, conv, norm },
+            needs: BlockNeeds { input, conv, norm, side },
         };
         let x: Batch<Cpu> =
             device.tensor_from_vec(noise(6, n * shape.input.len(), 1.0), (n, shape.input.len()));
-        let (y, moments) = op(x.clone().leaky_traced(), &block);
+        let len = block.output().len();
+        let other: Batch<Cpu> = device.tensor_from_vec(noise(8, n * len, 0.5), (n, len));
+        let added = self.side.then(|| other.clone().leaky_traced());
+        let (y, moments) = op(x.clone().leaky_traced(), added, &block);
         let mut values = vec![0.0; n * y.shape().1];
         y.copy_into(&mut values);
         let dy: Batch<Cpu> = device.tensor_from_vec(noise(7, values.len(), 1.0), *y.shape());
         let mut gradients: Gradients<f32, Cpu> = (y * dy).sum::<(), _>().backward();
         let dx = gradients.get_or_alloc_mut(&x).unwrap().to_vec();
         let parameters = [&weight, &bias, &gamma, &beta];
-        let parameters =
+        let mut parameters =
             parameters.map(|p| gradients.get_or_alloc_mut(p).unwrap().to_vec()).to_vec();
+        if side {
+            parameters.push(gradients.get_or_alloc_mut(&other).unwrap().to_vec());
+        }
         (values, dx, parameters, moments)
     }
 }
 
-fn fused(x: Batch<Cpu, Taped>, block: &ConvBlock<Cpu>) -> (Batch<Cpu, Taped>, Option<Moments>) {
+fn fused(
+    x: Batch<Cpu, Taped>,
+    side: Option<Batch<Cpu, Taped>>,
+    block: &ConvBlock<Cpu>,
+) -> (Batch<Cpu, Taped>, Option<Moments>) {
     let x = Cpu::pack(x, block.shape.input, true).unwrap();
-    let (y, moments) = Cpu::conv_block(x, block).unwrap();
+    let side = side.map(|side| Cpu::pack(side, block.output(), true).unwrap());
+    let (y, moments) = Cpu::conv_block(x, side, block).unwrap();
     (Cpu::unpack(y).unwrap(), moments)
 }
 
 /// The composition works on rows, as it does on other devices.
 fn one_by_one(
     x: Batch<Cpu, Taped>,
+    side: Option<Batch<Cpu, Taped>>,
     block: &ConvBlock<Cpu>,
 ) -> (Batch<Cpu, Taped>, Option<Moments>) {
-    let x = Maps { images: x.shape().0, values: x, shape: block.shape.input };
-    let (y, moments) = conv_block_generic(x, block).unwrap();
-    (y.values, moments)
+    conv_block_generic(x, side, block).unwrap()
 }
 
 fn noise(salt: usize, len: usize, bound: f32) -> Vec<f32> {
@@ -595,14 +612,16 @@ fn block_cases() -> Vec<BlockCase> {
     for pool in windows {
         for (with_norm, batch_moments) in [(false, false), (true, false), (true, true)] {
             for relu in [false, true] {
-                for at in 1..8 {
-                    let needs = [at & 1 != 0, at & 2 != 0, at & 4 != 0];
+                for at in 1..16 {
+                    let needs = [at & 1 != 0, at & 2 != 0, at & 4 != 0, at & 8 != 0];
+                    let side = at & 8 != 0 || at % 3 == 0;
                     for gamma in [[1.5, -0.7, 0.2], [1.0, 0.0, -1.0]] {
                         cases.push(BlockCase {
                             with_norm,
                             batch_moments,
                             pool,
                             relu,
+                            side,
                             needs,
                             gamma,
                         });
@@ -621,8 +640,14 @@ fn a_fused_block_equals_its_operations_one_by_one() {
         let composed = case.run(19, one_by_one);
         let whole = case.run(19, fused);
         let name = format!(
-            "norm {} {}, pool {:?}, relu {}, needs {:?}, gamma {:?}",
-            case.with_norm, case.batch_moments, case.pool, case.relu, case.needs, case.gamma
+            "norm {} {}, pool {:?}, relu {}, side {}, needs {:?}, gamma {:?}",
+            case.with_norm,
+            case.batch_moments,
+            case.pool,
+            case.relu,
+            case.side,
+            case.needs,
+            case.gamma
         );
         let scale = |values: &[f32]| norm(values.iter().map(|v| f64::from(*v)));
         let close = |what: &str, a: &[f32], b: &[f32]| {
@@ -634,7 +659,7 @@ fn a_fused_block_equals_its_operations_one_by_one() {
         close("dx", &whole.1, &composed.1);
         assert_eq!(case.needs[0], whole.1.iter().any(|dx| *dx != 0.0), "{name}");
         for (at, (fused, one)) in whole.2.iter().zip(&composed.2).enumerate() {
-            close(["dw", "db", "dgamma", "dbeta"][at], fused, one);
+            close(["dw", "db", "dgamma", "dbeta", "dside"][at], fused, one);
         }
         assert_eq!(whole.3.is_some(), composed.3.is_some());
         if let (Some(fused), Some(one)) = (whole.3, composed.3) {
@@ -651,7 +676,8 @@ fn a_fused_block_gives_the_same_bits_at_any_number_of_threads() {
         batch_moments: true,
         pool: Some([(2, 2), (2, 2), (0, 0)]),
         relu: true,
-        needs: [true; 3],
+        side: true,
+        needs: [true; 4],
         gamma: [1.5, -0.7, 0.2],
     };
     let run = |threads: usize| {

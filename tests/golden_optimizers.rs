@@ -9,7 +9,7 @@ use runner::config::{Keys, document};
 use runner::nn::Model;
 use runner::nn::model::host;
 use runner::nn::ops::Chw;
-use runner::nn::spec::{Layer, Named, Spec};
+use runner::nn::spec::{Init, Layer, Named, Spec};
 use runner::train::schedule::{Moment, Scheduled};
 use runner::train::{Optimizer, OptimizerState};
 
@@ -49,12 +49,16 @@ fn hashed(salt: u32, len: usize) -> Vec<f32> {
 /// A network of one layer, whose 16 weights and 2 biases are the script's 18 parameters.
 fn model(device: &Cpu) -> Model<Cpu> {
     let spec = Spec {
+        init: Init::Default,
         arch: "layers".into(),
         input: Chw { channels: 8, height: 1, width: 1 },
         classes: 2,
-        features: vec![Named::new("0", Layer::Flatten)],
-        classifier: vec![Named::new("0", Layer::Linear { outputs: 2, bias: true })],
-        domain_classifier: vec![Named::new("0", Layer::Linear { outputs: 2, bias: true })],
+        features: vec![Named::new("features.0", Layer::Flatten)],
+        classifier: vec![Named::new("classifier.0", Layer::Linear { outputs: 2, bias: true })],
+        domain_classifier: vec![Named::new(
+            "classifier.0",
+            Layer::Linear { outputs: 2, bias: true },
+        )],
     };
     let mut model = Model::new(spec, device, 0).unwrap();
     let values = hashed(1, 18);

@@ -1,7 +1,7 @@
 //! The `model = { ... }` of a pipeline file: an architecture of the zoo or layers of the user's own.
 
 use super::ops::Chw;
-use super::spec::{Layer, Named, Spec};
+use super::spec::{Init, Layer, Named, Part, Spec};
 use super::zoo;
 use crate::config::Keys;
 use crate::config::diagnostic::{Diagnostic, suggest};
@@ -75,9 +75,13 @@ impl Architecture {
                     arch: "layers".into(),
                     input,
                     classes,
-                    features: numbered(&features),
-                    classifier: numbered(&with_logits(head, classes)),
-                    domain_classifier: numbered(&with_logits(domain_head, 2)),
+                    init: Init::Default,
+                    features: numbered(Part::Features, &features),
+                    classifier: numbered(Part::Classifier, &with_logits(head, classes)),
+                    domain_classifier: numbered(
+                        Part::DomainClassifier,
+                        &with_logits(domain_head, 2),
+                    ),
                 }
             }
         };
@@ -94,9 +98,10 @@ fn with_logits(layers: &[Layer], logits: usize) -> Vec<Layer> {
     layers
 }
 
-/// Names as PyTorch's `nn.Sequential` gives them: `0`, `1`, ...
-fn numbered(layers: &[Layer]) -> Vec<Named> {
-    layers.iter().enumerate().map(|(at, layer)| Named::new(at.to_string(), layer.clone())).collect()
+/// Names as PyTorch's `nn.Sequential` gives them: `features.0`, `features.1`, ...
+fn numbered(part: Part, layers: &[Layer]) -> Vec<Named> {
+    let name = |at: usize| format!("{}.{at}", part.name());
+    layers.iter().enumerate().map(|(at, layer)| Named::new(name(at), layer.clone())).collect()
 }
 
 const KINDS: &[&str] = &[
@@ -262,6 +267,7 @@ fn written(layer: &Layer) -> toml::Value {
         Layer::Relu => "relu".into(),
         Layer::GlobalAvgPool => "global_avg_pool".into(),
         Layer::Flatten => "flatten".into(),
+        Layer::Residual { .. } => unreachable!("a file has no key for it"),
     }
 }
 
@@ -288,7 +294,7 @@ mod tests {
         };
         let spec = own.build(DIGITS, 7).unwrap();
         let names: Vec<String> =
-            spec.place().unwrap().into_iter().map(|placed| placed.name).collect();
+            spec.place().unwrap().layers.into_iter().map(|placed| placed.name).collect();
         assert_eq!(
             names,
             [

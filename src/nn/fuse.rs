@@ -1,42 +1,118 @@
 //! Which neighbouring layers run as one operation. Says what belongs together; runs nothing.
 
+use super::ops::Chw;
 use super::ops::conv_block::MOST_POSITIONS;
-use super::spec::{Layer, Placed};
+use super::spec::{Layer, Node, Placed};
+
+/// What runs at a time. A number is a place among a network's layers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unit {
+    /// A layer by itself.
+    Layer(usize),
+    /// A convolution with what follows it.
+    Block(Fused),
+    /// Two chains from one input whose ends are added.
+    Residual {
+        /// Shape that comes in.
+        input: Chw,
+        /// The chain that comes first; empty for the input itself.
+        shortcut: Vec<Unit>,
+        /// The other one but for its end.
+        body: Vec<Unit>,
+        /// Its end, which adds and rectifies.
+        end: Fused,
+    },
+}
 
 /// A convolution and the layers after it that [`ConvBlock`](super::ops::ConvBlock) does with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fused {
+    /// Place of the convolution.
+    pub conv: usize,
     /// Place of the batch normalisation.
     pub norm: Option<usize>,
     /// Place of the max pooling.
     pub pool: Option<usize>,
     /// Whether it ends in rectification.
     pub relu: bool,
-    /// The first place that is not part of it.
-    pub end: usize,
 }
 
-/// What the convolution at `layers[at]` takes along: batch normalisation right behind it, then max
-/// pooling and rectification in any order.
-pub fn fuse<'a>(layers: impl Fn(usize) -> Option<&'a Placed>, at: usize) -> Fused {
-    let part = layers(at).map(|placed| placed.part);
-    let layer = |at| layers(at).filter(|placed| Some(placed.part) == part);
-    let mut fused = Fused { norm: None, pool: None, relu: false, end: at + 1 };
-    if layer(fused.end).is_some_and(|it| matches!(it.layer, Layer::BatchNorm { .. })) {
-        fused.norm = Some(fused.end);
-        fused.end += 1;
+impl Unit {
+    /// The layers in it.
+    pub fn layers(&self) -> Vec<usize> {
+        match self {
+            Self::Layer(at) => vec![*at],
+            Self::Block(fused) => fused.layers(),
+            Self::Residual { shortcut, body, end, .. } => {
+                let inner = shortcut.iter().chain(body).flat_map(Self::layers);
+                inner.chain(end.layers()).collect()
+            }
+        }
     }
-    while let Some(placed) = layer(fused.end) {
-        match &placed.layer {
+
+    /// The layer whose output is the unit's.
+    pub fn last(&self) -> usize {
+        match self {
+            Self::Layer(at) => *at,
+            Self::Block(fused) => fused.pool.unwrap_or(fused.conv),
+            Self::Residual { end, .. } => end.conv,
+        }
+    }
+}
+
+impl Fused {
+    fn layers(self) -> Vec<usize> {
+        [Some(self.conv), self.norm, self.pool].into_iter().flatten().collect()
+    }
+}
+
+/// What runs at a time in a chain: a convolution takes along batch normalisation right behind it,
+/// then max pooling and rectification in any order; the end of a residual layer's body takes along
+/// the addition and the rectification after it.
+pub fn units(chain: &[Node], layers: &[Placed]) -> Vec<Unit> {
+    let mut units = Vec::with_capacity(chain.len());
+    let mut rest = chain;
+    while let Some((node, after)) = rest.split_first() {
+        rest = after;
+        units.push(match node {
+            Node::Layer(at) if matches!(layers[*at].layer, Layer::Conv2d { .. }) => {
+                Unit::Block(fuse(*at, &mut rest, layers))
+            }
+            Node::Layer(at) => Unit::Layer(*at),
+            Node::Residual { input, body, shortcut } => {
+                let mut body = self::units(body, layers);
+                let Some(Unit::Block(mut end)) = body.pop() else {
+                    unreachable!("a residual layer's body ends in a convolution")
+                };
+                if let Some((Node::Layer(at), after)) = rest.split_first()
+                    && layers[*at].layer == Layer::Relu
+                {
+                    end.relu = true;
+                    rest = after;
+                }
+                Unit::Residual { input: *input, shortcut: self::units(shortcut, layers), body, end }
+            }
+        });
+    }
+    units
+}
+
+/// The convolution at `conv` with what it takes along of `rest`.
+fn fuse(conv: usize, rest: &mut &[Node], layers: &[Placed]) -> Fused {
+    let mut fused = Fused { conv, norm: None, pool: None, relu: false };
+    while let Some((Node::Layer(at), after)) = rest.split_first() {
+        let begun = fused.norm.is_some() || fused.pool.is_some() || fused.relu;
+        match &layers[*at].layer {
+            Layer::BatchNorm { .. } if !begun => fused.norm = Some(*at),
             Layer::Relu if !fused.relu => fused.relu = true,
             Layer::MaxPool { kernel, .. }
                 if fused.pool.is_none() && kernel.0 * kernel.1 <= MOST_POSITIONS =>
             {
-                fused.pool = Some(fused.end);
+                fused.pool = Some(*at);
             }
             _ => break,
         }
-        fused.end += 1;
+        *rest = after;
     }
     fused
 }
@@ -44,20 +120,31 @@ pub fn fuse<'a>(layers: impl Fn(usize) -> Option<&'a Placed>, at: usize) -> Fuse
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::Chw;
     use crate::nn::zoo;
 
-    fn fused(arch: &str, at: usize) -> Fused {
+    fn features(arch: &str) -> Vec<Unit> {
         let input = Chw { channels: 3, height: 28, width: 28 };
-        let placed = (zoo::find(arch).unwrap().build)(input, 10).place().unwrap();
-        fuse(|at| placed.get(at), at)
+        let placement = (zoo::find(arch).unwrap().build)(input, 10).place().unwrap();
+        units(&placement.chains[0], &placement.layers)
     }
 
     #[test]
     fn a_convolution_takes_along_what_follows_in_either_order() {
-        let first = Fused { norm: Some(1), pool: Some(2), relu: true, end: 4 };
-        assert_eq!(fused("dacnn", 0), first);
-        assert_eq!(fused("dacnn", 4), Fused { norm: Some(5), pool: Some(6), relu: true, end: 8 });
-        assert_eq!(fused("lenet", 0), Fused { norm: None, pool: Some(2), relu: true, end: 3 });
+        let block = |conv, norm, pool| Unit::Block(Fused { conv, norm, pool, relu: true });
+        let dacnn = features("dacnn");
+        assert_eq!(dacnn[..2], [block(0, Some(1), Some(2)), block(4, Some(5), Some(6))]);
+        assert_eq!(features("lenet")[0], block(0, None, Some(2)));
+    }
+
+    #[test]
+    fn a_residual_layer_ends_in_a_block_that_adds_and_rectifies() {
+        let resnet = features("resnet18");
+        let names = |unit: &Unit| unit.layers().len();
+        // Stem, eight residual layers, the pooling at the end.
+        assert_eq!(resnet.len(), 10);
+        assert_eq!(resnet.iter().map(names).collect::<Vec<_>>(), [3, 4, 4, 6, 4, 6, 4, 6, 4, 1]);
+        let Unit::Residual { shortcut, body, end, .. } = &resnet[3] else { panic!("residual") };
+        assert_eq!((shortcut.len(), body.len()), (1, 1));
+        assert!(end.relu && end.norm.is_some() && end.pool.is_none());
     }
 }

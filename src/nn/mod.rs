@@ -15,6 +15,6 @@ pub mod summary;
 pub mod weights;
 pub mod zoo;
 
-pub use model::{DropoutKey, FrozenBatchNorm, Model, Pass};
+pub use model::{DropoutKey, Entry, FrozenBatchNorm, Model, Pass};
 pub use spec::{Part, Spec};
 pub use weights::{Saved, WeightsError};

@@ -1,11 +1,15 @@
 //! A network with weights on a device: forward passes, parameters and what is frozen.
 
+use std::sync::Arc;
+
 use dfdx::prelude::*;
 
 use super::flow::Flow;
-use super::fuse::{Fused, fuse};
-use super::ops::{Batch, BlockNeeds, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops};
-use super::spec::{Layer, Part, Placed, Spec, SpecError};
+use super::fuse::{Fused, Unit, units};
+use super::ops::{
+    Batch, BlockNeeds, Chw, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops,
+};
+use super::spec::{Init, Layer, Part, Placed, Placement, Spec, SpecError};
 use crate::random;
 
 /// A learnable tensor.
@@ -67,42 +71,60 @@ pub struct DropoutKey {
     pub step: u64,
 }
 
-/// Where a layer's tensors are.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tensors {
+/// Where a pass through the features begins: with images, or with what some of the first layers
+/// made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry(usize);
+
+impl Entry {
+    /// With images.
+    pub const IMAGES: Self = Self(0);
+}
+
+/// A layer with the places of its tensors.
+#[derive(Debug, Clone)]
+struct Owner<D: Ops> {
+    placed: Placed,
     weight: Option<usize>,
     bias: Option<usize>,
     stats: Option<usize>,
+    /// A convolution's weights for the kernels, until they change.
+    prepared: Option<D::Prepared>,
 }
 
 /// A network with weights.
 #[derive(Debug, Clone)]
 pub struct Model<D: Ops> {
     spec: Spec,
-    layers: Vec<(Placed, Tensors)>,
+    layers: Vec<Owner<D>>,
+    /// What runs at a time, of each part.
+    chains: [Arc<[Unit]>; 3],
     parameters: Vec<Parameter<D>>,
     stats: Vec<RunningStats<D>>,
     frozen_batch_norm: FrozenBatchNorm,
+    precise: bool,
     device: D,
 }
 
 impl<D: Ops> Model<D> {
-    /// A network without a domain classifier, with PyTorch's default initialisation: weights and biases of convolutions and
-    /// linear layers uniform in ±1/√fan_in, batch norm 1 and 0. Every tensor has a random stream
-    /// of its own, keyed by its name.
+    /// A network without a domain classifier. Weights are drawn as [`Spec::init`] says; every tensor
+    /// has a random stream of its own, keyed by its name.
     ///
     /// # Errors
     /// When the layers do not fit together.
     pub fn new(spec: Spec, device: &D, seed: u64) -> Result<Self, SpecError> {
+        let Placement { layers, chains } = spec.place()?;
         let mut model = Self {
             layers: Vec::new(),
+            chains: chains.map(|chain| units(&chain, &layers).into()),
             parameters: Vec::new(),
             stats: Vec::new(),
             frozen_batch_norm: FrozenBatchNorm::default(),
+            precise: false,
             device: device.clone(),
             spec,
         };
-        for placed in model.spec.place()? {
+        for placed in layers {
             if placed.part != Part::DomainClassifier {
                 model.add(placed, seed);
             }
@@ -115,8 +137,8 @@ impl<D: Ops> Model<D> {
         if self.has_domain_classifier() {
             return;
         }
-        let placed = self.spec.place().expect("the spec was checked when the model was made");
-        for placed in placed {
+        let placement = self.spec.place().expect("the spec was checked when the model was made");
+        for placed in placement.layers {
             if placed.part == Part::DomainClassifier {
                 self.add(placed, seed);
             }
@@ -125,27 +147,17 @@ impl<D: Ops> Model<D> {
 
     /// Whether it has a domain classifier.
     pub fn has_domain_classifier(&self) -> bool {
-        self.layers.iter().any(|(placed, _)| placed.part == Part::DomainClassifier)
+        self.layers.iter().any(|layer| layer.placed.part == Part::DomainClassifier)
     }
 
     /// Appends a layer with fresh tensors.
     fn add(&mut self, placed: Placed, seed: u64) {
-        let mut tensors = Tensors::default();
-        let fan_in = fan_in(&placed);
+        let (mut weight, mut bias, mut stats) = (None, None, None);
         for slot in placed.parameters() {
             let len = slot.shape.iter().product();
             let is_weight = slot.name.ends_with(".weight");
-            let values = match (&placed.layer, is_weight) {
-                (Layer::BatchNorm { .. }, true) => vec![1.0; len],
-                (Layer::BatchNorm { .. }, false) => vec![0.0; len],
-                _ => uniform(seed, &slot.name, len, fan_in),
-            };
-            let at = Some(self.parameters.len());
-            if is_weight {
-                tensors.weight = at;
-            } else {
-                tensors.bias = at;
-            }
+            let values = fresh(&placed, self.spec.init, &slot.name, len, seed);
+            *(if is_weight { &mut weight } else { &mut bias }) = Some(self.parameters.len());
             self.parameters.push(Parameter {
                 name: slot.name,
                 shape: slot.shape,
@@ -155,7 +167,7 @@ impl<D: Ops> Model<D> {
         }
         if matches!(placed.layer, Layer::BatchNorm { .. }) {
             let channels = placed.input.channels;
-            tensors.stats = Some(self.stats.len());
+            stats = Some(self.stats.len());
             self.stats.push(RunningStats {
                 layer: placed.name.clone(),
                 mean: self.device.tensor_from_vec(vec![0.0; channels], (channels,)),
@@ -163,7 +175,7 @@ impl<D: Ops> Model<D> {
                 batches: 0,
             });
         }
-        self.layers.push((placed, tensors));
+        self.layers.push(Owner { placed, weight, bias, stats, prepared: None });
     }
 
     /// What it is made of.
@@ -181,9 +193,23 @@ impl<D: Ops> Model<D> {
         &self.parameters
     }
 
-    /// The learnable tensors, to be changed by an optimizer.
+    /// The learnable tensors, to be changed in any way.
     pub fn parameters_mut(&mut self) -> &mut [Parameter<D>] {
+        for layer in &mut self.layers {
+            layer.prepared = None;
+        }
         &mut self.parameters
+    }
+
+    /// The tensors that learn, each with its place among the parameters, to be changed by an
+    /// optimizer.
+    pub fn trainable_mut(&mut self) -> impl Iterator<Item = (usize, &mut Parameter<D>)> {
+        for at in 0..self.layers.len() {
+            if self.layer_learns(at) {
+                self.layers[at].prepared = None;
+            }
+        }
+        self.parameters.iter_mut().enumerate().filter(|(_, parameter)| parameter.trainable)
     }
 
     /// The running statistics of its batch norm layers.
@@ -206,6 +232,53 @@ impl<D: Ops> Model<D> {
         self.frozen_batch_norm = mode;
     }
 
+    /// Whether convolutions go by their definition only, with the smallest rounding errors.
+    pub fn set_precise(&mut self, precise: bool) {
+        self.precise = precise;
+        for layer in &mut self.layers {
+            layer.prepared = None;
+        }
+    }
+
+    /// How far into the features nothing learns and nothing is drawn: what a training pass makes of
+    /// an image up to there is the same in every epoch, and to the last bit what
+    /// [`Model::features_up_to`] makes of it.
+    pub fn frozen_entry(&self) -> Entry {
+        let frozen = |unit: &Unit| unit.layers().into_iter().all(|at| self.is_constant(at));
+        Entry(self.chain(Part::Features).iter().take_while(|unit| frozen(unit)).count())
+    }
+
+    /// Shape of what comes in at `entry`.
+    pub fn entry_shape(&self, entry: Entry) -> Chw {
+        let before = entry.0.checked_sub(1).map(|last| self.chain(Part::Features)[last].last());
+        before.map_or(self.spec.input, |at| self.layers[at].placed.output)
+    }
+
+    /// The layers before `entry`, those that residual layers add up in the order of their
+    /// parameters.
+    pub fn layers_before(&self, entry: Entry) -> impl Iterator<Item = &Placed> {
+        let chain = &self.chain(Part::Features)[..entry.0];
+        let end = chain.iter().flat_map(Unit::layers).max().map_or(0, |last| last + 1);
+        self.layers[..end].iter().map(|layer| &layer.placed)
+    }
+
+    /// Whether the layer at `at` does the same to an image whatever the batch, the step or the pass.
+    fn is_constant(&self, at: usize) -> bool {
+        match self.layers[at].placed.layer {
+            Layer::Dropout { .. } | Layer::Dropout2d { .. } => false,
+            // A product of matrices may round by how many rows there are.
+            Layer::Linear { .. } => false,
+            Layer::BatchNorm { .. } => {
+                !self.layer_learns(at) && self.frozen_batch_norm == FrozenBatchNorm::Eval
+            }
+            _ => !self.layer_learns(at),
+        }
+    }
+
+    fn chain(&self, part: Part) -> &Arc<[Unit]> {
+        &self.chains[Part::ALL.iter().position(|it| *it == part).expect("one of all")]
+    }
+
     /// Runs one part. `x` is `[N, C*H*W]` for the features, `[N, features]` for the heads.
     ///
     /// In a training pass, running statistics of the batch norm layers move on.
@@ -218,69 +291,104 @@ impl<D: Ops> Model<D> {
         x: Batch<D, T>,
         pass: Pass,
     ) -> Result<Batch<D, T>, D::Err> {
-        let mut x = Flow::Rows(x);
         // The heads pass gradients on as soon as anything in the features learns.
-        let mut upstream =
-            part != Part::Features && self.learns(|placed| placed.part == Part::Features);
-        let mut at = 0;
-        while at < self.layers.len() {
-            let placed = &self.layers[at].0;
-            if placed.part != part {
-                at += 1;
-                continue;
-            }
-            let fused = matches!(placed.layer, Layer::Conv2d { .. })
-                .then(|| fuse(|at| self.layers.get(at).map(|(placed, _)| placed), at));
-            let end = fused.map_or(at + 1, |fused| fused.end);
-            let learns = (at..end).any(|at| self.layer_learns(at));
-            // Below the first layer that learns nothing is taped: no backward work there.
-            x = if upstream || learns {
-                self.forward_unit(at, fused, x, pass, upstream)?
-            } else {
-                let (bare, tape) = x.split_tape();
-                self.forward_unit(at, fused, bare, pass, false)?.put_tape(tape)
-            };
-            upstream |= learns;
-            at = end;
-        }
-        x.rows()
+        let features = |layer: usize| self.layers[layer].placed.part == Part::Features;
+        let upstream = part != Part::Features
+            && (0..self.layers.len()).any(|at| features(at) && self.layer_learns(at));
+        let chain = Arc::clone(self.chain(part));
+        self.run(&chain, Flow::Rows(x), pass, upstream)?.0.rows()
     }
 
-    /// Runs the layer at `at`, with those that it is fused with.
-    fn forward_unit<T: Tape<f32, D>>(
+    /// Runs the features from `entry` on; `x` is `[N, C*H*W]` of [`Model::entry_shape`].
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn features_from<T: Tape<f32, D>>(
         &mut self,
-        at: usize,
-        fused: Option<Fused>,
+        entry: Entry,
+        x: Batch<D, T>,
+        pass: Pass,
+    ) -> Result<Batch<D, T>, D::Err> {
+        let chain = Arc::clone(self.chain(Part::Features));
+        self.run(&chain[entry.0..], Flow::Rows(x), pass, false)?.0.rows()
+    }
+
+    /// What the layers before `entry` make of images `[N, C*H*W]`, as at test time.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn features_up_to(&mut self, entry: Entry, images: Batch<D>) -> Result<Batch<D>, D::Err> {
+        let chain = Arc::clone(self.chain(Part::Features));
+        self.run(&chain[..entry.0], Flow::Rows(images), Pass::Eval, false)?.0.rows()
+    }
+
+    /// Runs units one after the other. Says whether what comes out has a gradient that someone
+    /// needs, given whether `x` has.
+    fn run<T: Tape<f32, D>>(
+        &mut self,
+        units: &[Unit],
+        mut x: Flow<D, T>,
+        pass: Pass,
+        mut upstream: bool,
+    ) -> Result<(Flow<D, T>, bool), D::Err> {
+        for unit in units {
+            let learns = unit.layers().into_iter().any(|at| self.layer_learns(at));
+            // Below the first layer that learns nothing is taped: no backward work there.
+            x = if upstream || learns {
+                self.run_unit(unit, x, pass, upstream)?
+            } else {
+                let (bare, tape) = x.split_tape();
+                self.run_unit(unit, bare, pass, false)?.put_tape(tape)
+            };
+            upstream |= learns;
+        }
+        Ok((x, upstream))
+    }
+
+    fn run_unit<T: Tape<f32, D>>(
+        &mut self,
+        unit: &Unit,
         x: Flow<D, T>,
         pass: Pass,
         upstream: bool,
     ) -> Result<Flow<D, T>, D::Err> {
-        match fused {
-            Some(fused) => {
-                let x = x.maps(self.layers[at].0.input, upstream)?;
-                self.forward_block(at, fused, x, pass, upstream).map(Flow::Maps)
+        match unit {
+            Unit::Layer(at) => self.run_layer(*at, x.rows()?, pass, upstream).map(Flow::Rows),
+            Unit::Block(fused) => {
+                let x = x.maps(self.layers[fused.conv].placed.input, upstream)?;
+                self.run_block(*fused, (x, upstream), None, pass).map(Flow::Maps)
             }
-            None => self.forward_layer(at, x.rows()?, pass, upstream).map(Flow::Rows),
+            Unit::Residual { input, shortcut, body, end } => {
+                let (x, tape) = x.maps(*input, upstream)?.split_tape();
+                let side = Flow::Maps(x.clone().put_tape(T::default()));
+                let (side, side_learns) = self.run(shortcut, side, pass, upstream)?;
+                let output = self.layers[end.conv].placed.output;
+                let side = (side.maps(output, side_learns)?, side_learns);
+                let x = Flow::Maps(x.put_tape(tape));
+                let (x, upstream) = self.run(body, x, pass, upstream)?;
+                let x = x.maps(self.layers[end.conv].placed.input, upstream)?;
+                self.run_block(*end, (x, upstream), Some(side), pass).map(Flow::Maps)
+            }
         }
     }
 
-    /// Runs a convolution with the layers that it is fused with.
-    fn forward_block<T: Tape<f32, D>>(
+    /// Runs a convolution with the layers that it is fused with. Maps come with whether someone
+    /// needs their gradient.
+    fn run_block<T: Tape<f32, D>>(
         &mut self,
-        at: usize,
         fused: Fused,
-        x: Maps<D, T>,
+        (x, upstream): (Maps<D, T>, bool),
+        side: Option<(Maps<D, T>, bool)>,
         pass: Pass,
-        upstream: bool,
     ) -> Result<Maps<D, T>, D::Err> {
-        let (placed, tensors) = &self.layers[at];
-        let shape = placed.conv2d().expect("the layer is a convolution");
+        let at = fused.conv;
+        self.prepare(at);
+        let layer = &self.layers[at];
+        let shape = layer.placed.conv2d().expect("the layer is a convolution");
         let value = |at: Option<usize>| at.map(|at| &self.parameters[at].value);
-        let norm_at = fused.norm;
-        let norm_tensors = norm_at.map(|at| self.layers[at].1).unwrap_or_default();
-        let (mut norm, mut momentum, fixed) = (Norm::None, 0.0, self.fixed_norm(norm_at));
-        if let (Some(at), Some(fixed)) = (norm_at, &fixed) {
-            let Layer::BatchNorm { momentum: newest, .. } = &self.layers[at].0.layer else {
+        let (mut norm, mut momentum, fixed) = (Norm::None, 0.0, self.fixed_norm(fused.norm));
+        if let (Some(at), Some(fixed)) = (fused.norm, &fixed) {
+            let Layer::BatchNorm { momentum: newest, .. } = &self.layers[at].placed.layer else {
                 unreachable!("only batch normalisation is fused as such")
             };
             momentum = *newest;
@@ -290,35 +398,50 @@ impl<D: Ops> Model<D> {
                 Norm::Batch(fixed.weight, fixed.bias, fixed.eps)
             };
         }
+        let (side, side_needs) = side.unzip();
         let block = ConvBlock {
-            weight: value(tensors.weight).expect("a convolution has weights"),
-            bias: value(tensors.bias),
+            weight: value(layer.weight).expect("a convolution has weights"),
+            prepared: layer.prepared.as_ref().expect("just prepared"),
+            bias: value(layer.bias),
             norm,
-            pool: fused.pool.and_then(|at| self.layers[at].0.pool2d()),
+            pool: fused.pool.and_then(|at| self.layers[at].placed.pool2d()),
             relu: fused.relu,
             needs: BlockNeeds {
                 input: upstream,
                 conv: self.layer_learns(at),
-                norm: norm_at.is_some_and(|at| self.layer_learns(at)),
+                norm: fused.norm.is_some_and(|at| self.layer_learns(at)),
+                side: side_needs.unwrap_or(false),
             },
             shape,
         };
         let values = x.images * shape.output().area();
-        let (y, moments) = D::conv_block(x, &block)?;
-        if let (Some(moments), Some(stats)) = (moments, norm_tensors.stats) {
+        let (y, moments) = D::conv_block(x, side, &block)?;
+        let stats = fused.norm.and_then(|at| self.layers[at].stats);
+        if let (Some(moments), Some(stats)) = (moments, stats) {
             self.stats[stats].average(&moments, values, momentum);
         }
         Ok(y)
     }
 
+    /// Prepares the weights of the convolution at `at` for the kernels.
+    fn prepare(&mut self, at: usize) {
+        let layer = &self.layers[at];
+        if layer.prepared.is_none() {
+            let weight = layer.weight.expect("a convolution has weights");
+            let shape = layer.placed.conv2d().expect("the layer is a convolution");
+            let prepared = D::prepare(&self.parameters[weight].value, &shape, self.precise);
+            self.layers[at].prepared = Some(prepared);
+        }
+    }
+
     /// The batch normalisation at `at` with its running statistics.
     fn fixed_norm(&self, at: Option<usize>) -> Option<FixedNorm<'_, D>> {
-        let (placed, tensors) = &self.layers[at?];
-        let Layer::BatchNorm { eps, .. } = placed.layer else { return None };
-        let stats = &self.stats[tensors.stats?];
+        let layer = &self.layers[at?];
+        let Layer::BatchNorm { eps, .. } = layer.placed.layer else { return None };
+        let stats = &self.stats[layer.stats?];
         Some(FixedNorm {
-            weight: &self.parameters[tensors.weight?].value,
-            bias: &self.parameters[tensors.bias?].value,
+            weight: &self.parameters[layer.weight?].value,
+            bias: &self.parameters[layer.bias?].value,
             mean: &stats.mean,
             var: &stats.var,
             eps,
@@ -331,7 +454,7 @@ impl<D: Ops> Model<D> {
         matches!(pass, Pass::Eval) || frozen
     }
 
-    fn forward_layer<T: Tape<f32, D>>(
+    fn run_layer<T: Tape<f32, D>>(
         &mut self,
         at: usize,
         x: Batch<D, T>,
@@ -339,20 +462,20 @@ impl<D: Ops> Model<D> {
         upstream: bool,
     ) -> Result<Batch<D, T>, D::Err> {
         let learns = self.layer_learns(at);
-        let (placed, tensors) = &self.layers[at];
+        let Owner { placed, weight, bias, stats, .. } = &self.layers[at];
         let needs = Needs { input: upstream, weight: learns };
         let value = |at: Option<usize>| at.map(|at| &self.parameters[at].value);
-        let weight = || value(tensors.weight).expect("the layer has a weight");
+        let weight = || value(*weight).expect("the layer has a weight");
         match &placed.layer {
-            Layer::Conv2d { .. } => unreachable!("convolutions run as blocks"),
-            Layer::Linear { outputs, .. } => {
-                D::linear(x, weight(), value(tensors.bias), *outputs, needs)
+            Layer::Conv2d { .. } | Layer::Residual { .. } => {
+                unreachable!("convolutions run as blocks, residual layers as their chains")
             }
+            Layer::Linear { outputs, .. } => D::linear(x, weight(), value(*bias), *outputs, needs),
             Layer::BatchNorm { eps, momentum } => {
                 let (eps, momentum) = (*eps, *momentum);
                 let channels = placed.input.channels;
-                let bias = value(tensors.bias).expect("batch norm has a bias");
-                let stats_at = tensors.stats.expect("batch norm has statistics");
+                let bias = value(*bias).expect("batch norm has a bias");
+                let stats_at = stats.expect("batch norm has statistics");
                 if self.by_running_stats(at, pass) {
                     let stats = &self.stats[stats_at];
                     let (mean, var) = (&stats.mean, &stats.var);
@@ -385,12 +508,8 @@ impl<D: Ops> Model<D> {
     }
 
     fn layer_learns(&self, at: usize) -> bool {
-        let tensors = self.layers[at].1;
-        [tensors.weight, tensors.bias].into_iter().flatten().any(|at| self.parameters[at].trainable)
-    }
-
-    fn learns(&self, of: impl Fn(&Placed) -> bool) -> bool {
-        (0..self.layers.len()).any(|at| of(&self.layers[at].0) && self.layer_learns(at))
+        let Owner { weight, bias, .. } = &self.layers[at];
+        [weight, bias].into_iter().flatten().any(|at| self.parameters[*at].trainable)
     }
 
     /// Class logits `[N, classes]` of images `[N, C*H*W]`, as at test time.
@@ -398,7 +517,15 @@ impl<D: Ops> Model<D> {
     /// # Errors
     /// When the device fails (out of memory).
     pub fn logits(&mut self, images: Batch<D>) -> Result<Batch<D>, D::Err> {
-        let features = self.forward(Part::Features, images, Pass::Eval)?;
+        self.logits_from(Entry::IMAGES, images)
+    }
+
+    /// Class logits from what comes in at `entry`, as at test time.
+    ///
+    /// # Errors
+    /// As [`Model::logits`].
+    pub fn logits_from(&mut self, entry: Entry, x: Batch<D>) -> Result<Batch<D>, D::Err> {
+        let features = self.features_from(entry, x, Pass::Eval)?;
         self.forward(Part::Classifier, features, Pass::Eval)
     }
 }
@@ -440,13 +567,25 @@ pub fn host<S: Shape, D: Ops, T>(tensor: &Tensor<S, f32, D, T>) -> Vec<f32> {
     values
 }
 
-fn fan_in(placed: &Placed) -> usize {
-    placed.parameters().first().map_or(1, |weight| weight.shape[1..].iter().product())
+/// Fresh values of a parameter.
+fn fresh(placed: &Placed, init: Init, name: &str, len: usize, seed: u64) -> Vec<f32> {
+    let is_weight = name.ends_with(".weight");
+    let mut stream = random::stream(seed, &format!("init {name}"), 0, 0);
+    match (&placed.layer, init) {
+        (Layer::BatchNorm { .. }, _) => vec![if is_weight { 1.0 } else { 0.0 }; len],
+        (Layer::Conv2d { filters, kernel, .. }, Init::FanOut) if is_weight => {
+            let deviation = (2.0 / count(filters * kernel.0 * kernel.1)).sqrt();
+            (0..len).map(|_| deviation * stream.normal()).collect()
+        }
+        _ => {
+            let weight = placed.parameters().swap_remove(0);
+            let bound = 1.0 / count(weight.shape[1..].iter().product()).sqrt();
+            (0..len).map(|_| bound * (2.0 * stream.uniform() - 1.0)).collect()
+        }
+    }
 }
 
-fn uniform(seed: u64, name: &str, len: usize, fan_in: usize) -> Vec<f32> {
-    #[expect(clippy::cast_precision_loss, reason = "a layer has far below 2^24 inputs")]
-    let bound = 1.0 / (fan_in.max(1) as f32).sqrt();
-    let mut stream = random::stream(seed, &format!("init {name}"), 0, 0);
-    (0..len).map(|_| bound * (2.0 * stream.uniform() - 1.0)).collect()
+#[expect(clippy::cast_precision_loss, reason = "a layer has far below 2^24 inputs")]
+fn count(of: usize) -> f32 {
+    of.max(1) as f32
 }

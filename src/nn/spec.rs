@@ -74,6 +74,14 @@ pub enum Layer {
         /// Whether a bias is added.
         bias: bool,
     },
+    /// What `body` makes of the input plus what `shortcut` makes of it (He et al. 2016). Names
+    /// within go on from this layer's.
+    Residual {
+        /// Ends in a convolution, or in the batch norm of one.
+        body: Vec<Named>,
+        /// Empty for the input itself.
+        shortcut: Vec<Named>,
+    },
 }
 
 impl std::fmt::Display for Layer {
@@ -101,14 +109,15 @@ impl std::fmt::Display for Layer {
             Self::Dropout2d { p } => write!(f, "channel dropout {p}"),
             Self::Flatten => f.write_str("flatten"),
             Self::Linear { .. } => f.write_str("linear"),
+            Self::Residual { .. } => f.write_str("residual"),
         }
     }
 }
 
-/// A layer with its name in the parameters' names: `conv1` in `features.conv1.weight`.
+/// A layer with its name in the parameters' names: `features.conv1` in `features.conv1.weight`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Named {
-    /// Name within its part.
+    /// Full name; within a residual layer what comes after that layer's.
     pub name: String,
     /// The layer.
     #[serde(flatten)]
@@ -138,14 +147,25 @@ impl Part {
     /// All parts, in the order of their parameters.
     pub const ALL: [Self; 3] = [Self::Features, Self::Classifier, Self::DomainClassifier];
 
-    /// First word of its parameters' names.
-    pub fn prefix(self) -> &'static str {
+    /// Its name for a person.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Features => "features",
             Self::Classifier => "classifier",
             Self::DomainClassifier => "domain_classifier",
         }
     }
+}
+
+/// How fresh weights are drawn; biases and batch norm are as PyTorch's default in every case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// PyTorch's default: uniform in ±1/√fan_in.
+    #[default]
+    Default,
+    /// Convolutions normal with variance 2 / fan_out (He et al. 2015), as torchvision's ResNets.
+    FanOut,
 }
 
 /// A network.
@@ -157,6 +177,8 @@ pub struct Spec {
     pub input: Chw,
     /// Number of classes.
     pub classes: usize,
+    /// How fresh weights are drawn.
+    pub init: Init,
     /// From the image to a feature vector.
     pub features: Vec<Named>,
     /// From features to class logits.
@@ -244,6 +266,31 @@ impl Placed {
     }
 }
 
+/// How layers follow each other; a number is a place among a network's layers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Node {
+    /// A layer.
+    Layer(usize),
+    /// Two chains from one input, added up.
+    Residual {
+        /// Shape that comes in.
+        input: Chw,
+        /// The chain with the weights.
+        body: Vec<Node>,
+        /// The other one; empty for the input itself.
+        shortcut: Vec<Node>,
+    },
+}
+
+/// Every layer of a network with its shapes, and their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placement {
+    /// In the order of their parameters.
+    pub layers: Vec<Placed>,
+    /// The chain of each part, in the order of [`Part::ALL`].
+    pub chains: [Vec<Node>; 3],
+}
+
 /// A network that cannot be: a window larger than its image, a head of the wrong width.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("layer `{layer}`: {reason}")]
@@ -268,20 +315,26 @@ impl Spec {
     ///
     /// # Errors
     /// When a layer does not fit what comes in, or a head does not end in its number of logits.
-    pub fn place(&self) -> Result<Vec<Placed>, SpecError> {
-        let mut placed = Vec::new();
-        let features = place_part(self, Part::Features, self.input, &mut placed)?;
-        let features = Chw { channels: features.len(), height: 1, width: 1 };
-        for (part, logits) in [(Part::Classifier, self.classes), (Part::DomainClassifier, 2)] {
-            let output = place_part(self, part, features, &mut placed)?;
-            if output.len() != logits {
-                return Err(SpecError {
-                    layer: part.prefix().into(),
-                    reason: format!("ends in {} values, expected {logits} logits", output.len()),
-                });
+    pub fn place(&self) -> Result<Placement, SpecError> {
+        let mut layers = Vec::new();
+        let mut chain = |part, input| {
+            Chain { part, prefix: String::new(), layers: &mut layers }.place(self.part(part), input)
+        };
+        let (features, shape) = chain(Part::Features, self.input)?;
+        let shape = Chw { channels: shape.len(), height: 1, width: 1 };
+        let mut head = |part: Part, logits| {
+            let (nodes, output) = chain(part, shape)?;
+            if output.len() == logits {
+                return Ok(nodes);
             }
-        }
-        Ok(placed)
+            Err(SpecError {
+                layer: part.name().into(),
+                reason: format!("ends in {} values, expected {logits} logits", output.len()),
+            })
+        };
+        let chains =
+            [features, head(Part::Classifier, self.classes)?, head(Part::DomainClassifier, 2)?];
+        Ok(Placement { layers, chains })
     }
 
     /// Number of values in a feature vector.
@@ -289,27 +342,67 @@ impl Spec {
     /// # Errors
     /// As [`Spec::place`].
     pub fn feature_len(&self) -> Result<usize, SpecError> {
-        Ok(place_part(self, Part::Features, self.input, &mut Vec::new())?.len())
+        let mut layers = Vec::new();
+        let mut chain = Chain { part: Part::Features, prefix: String::new(), layers: &mut layers };
+        Ok(chain.place(&self.features, self.input)?.1.len())
     }
 }
 
-fn place_part(
-    spec: &Spec,
+/// Layers one after the other that are being placed.
+struct Chain<'a> {
     part: Part,
-    input: Chw,
-    placed: &mut Vec<Placed>,
-) -> Result<Chw, SpecError> {
-    let mut shape = input;
-    for named in spec.part(part) {
-        let name = format!("{}.{}", part.prefix(), named.name);
-        let mut layer =
-            Placed { name, part, layer: named.layer.clone(), input: shape, output: shape };
-        layer.output = output_shape(&layer)
-            .map_err(|reason| SpecError { layer: layer.name.clone(), reason })?;
-        shape = layer.output;
-        placed.push(layer);
+    /// What comes before a layer's name.
+    prefix: String,
+    layers: &'a mut Vec<Placed>,
+}
+
+impl Chain<'_> {
+    fn place(&mut self, chain: &[Named], input: Chw) -> Result<(Vec<Node>, Chw), SpecError> {
+        let mut shape = input;
+        let mut nodes = Vec::with_capacity(chain.len());
+        for Named { name, layer } in chain {
+            let name = format!("{}{name}", self.prefix);
+            if let Layer::Residual { body, shortcut } = layer {
+                let (node, output) = self.place_residual(&name, body, shortcut, shape)?;
+                nodes.push(node);
+                shape = output;
+                continue;
+            }
+            let layer = layer.clone();
+            let mut placed = Placed { name, part: self.part, layer, input: shape, output: shape };
+            placed.output = output_shape(&placed)
+                .map_err(|reason| SpecError { layer: placed.name.clone(), reason })?;
+            shape = placed.output;
+            nodes.push(Node::Layer(self.layers.len()));
+            self.layers.push(placed);
+        }
+        Ok((nodes, shape))
     }
-    Ok(shape)
+
+    fn place_residual(
+        &mut self,
+        name: &str,
+        body: &[Named],
+        shortcut: &[Named],
+        input: Chw,
+    ) -> Result<(Node, Chw), SpecError> {
+        let wrong = |reason: String| SpecError { layer: name.to_owned(), reason };
+        let layers: Vec<&Layer> = body.iter().map(|named| &named.layer).collect();
+        if !matches!(
+            layers.as_slice(),
+            [.., Layer::Conv2d { .. }] | [.., Layer::Conv2d { .. }, Layer::BatchNorm { .. }]
+        ) {
+            return Err(wrong("must end in a convolution or its batch norm".into()));
+        }
+        let mut chain =
+            Chain { part: self.part, prefix: format!("{name}."), layers: &mut *self.layers };
+        let (body, output) = chain.place(body, input)?;
+        let (shortcut, other) = chain.place(shortcut, input)?;
+        if output != other {
+            return Err(wrong(format!("adds {other} to {output}")));
+        }
+        Ok((Node::Residual { input, body, shortcut }, output))
+    }
 }
 
 /// The shape that `placed.layer` makes of `placed.input`.

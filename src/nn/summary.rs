@@ -30,5 +30,5 @@ pub fn table(spec: &Spec) -> Result<Vec<LayerRow>, SpecError> {
             .collect(),
         name: placed.name,
     };
-    Ok(spec.place()?.into_iter().map(row).collect())
+    Ok(spec.place()?.layers.into_iter().map(row).collect())
 }

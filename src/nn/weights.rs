@@ -15,7 +15,7 @@ use super::spec::{Spec, SpecError};
 
 const DESCRIPTION: &str = "model.json";
 const WEIGHTS: &str = "weights.safetensors";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// `model.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -124,15 +124,15 @@ fn describe(folder: &Path) -> Result<Description, WeightsError> {
     let text = fs::read_to_string(&path)
         .map_err(|source| WeightsError::Io { path: path.clone(), source })?;
     let malformed = |reason: String| WeightsError::Malformed { path: path.clone(), reason };
-    let description: Description =
+    let value: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-    if description.version > VERSION {
+    let version = value["version"].as_u64().unwrap_or_default();
+    if version != u64::from(VERSION) {
         return Err(malformed(format!(
-            "format version {} is newer than this runner reads ({VERSION})",
-            description.version
+            "format version {version}, this runner reads {VERSION}: run the stage again"
         )));
     }
-    Ok(description)
+    serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
 }
 
 struct Stored {

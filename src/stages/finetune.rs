@@ -35,7 +35,7 @@ impl Stage for Finetune {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {

@@ -36,8 +36,8 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
 
 /// Names of a network's parameters, those of the domain classifier only where it has one.
 fn names(spec: &Spec, adversarial: bool) -> Vec<String> {
-    let placed = spec.place().unwrap_or_default();
-    placed
+    let layers = spec.place().map(|placement| placement.layers).unwrap_or_default();
+    layers
         .iter()
         .filter(|layer| adversarial || layer.part != Part::DomainClassifier)
         .flat_map(crate::nn::spec::Placed::parameters)
@@ -51,7 +51,7 @@ impl Stage for Freeze {
     }
 
     fn revision(&self) -> u32 {
-        1
+        2
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {

@@ -27,7 +27,7 @@ impl Stage for Pretrain {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {

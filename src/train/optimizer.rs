@@ -176,8 +176,8 @@ impl<D: Ops> OptimizerState<D> {
         lr: f64,
     ) -> Result<(), D::Err> {
         self.steps += 1;
-        for (parameter, moments) in model.parameters_mut().iter_mut().zip(&mut self.moments) {
-            let Some(moments) = moments else { continue };
+        for (at, parameter) in model.trainable_mut() {
+            let Some(moments) = &mut self.moments[at] else { continue };
             let gradient = &*gradients.get_or_alloc_mut(&parameter.value)?;
             let value = &mut parameter.value;
             match &self.optimizer {

@@ -6,6 +6,7 @@
 
 use super::LANES;
 use super::direct::Direct;
+use super::finish::Finish;
 use super::isa::{Isa, Kernel};
 use super::product::PackedRows;
 use super::vector::Vector;
@@ -51,6 +52,11 @@ impl Convolution {
         &self.shape
     }
 
+    /// The instructions that it runs with.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Weights `[filters, channels / groups, kh, kw]` for [`Convolution::forward`].
     pub fn pack(&self, weight: &[f32]) -> Packed {
         self.isa.run(Pack { form: &self.form, weight, backward: false })
@@ -80,12 +86,20 @@ impl Convolution {
         }
     }
 
-    /// The output `[filters, H, W, 16]` of a laid out input block.
+    /// The output `[filters, H, W, 16]` of a laid out input block, plus `bias`, finished by
+    /// `finish`.
     ///
     /// # Panics
     /// When a length does not agree.
-    pub fn forward(&self, buffer: &[f32], weights: &Packed, bias: Option<&[f32]>, out: &mut [f32]) {
-        self.isa.run(Forward { form: &self.form, buffer, weights, bias, out });
+    pub fn forward(
+        &self,
+        buffer: &[f32],
+        weights: &Packed,
+        bias: Option<&[f32]>,
+        finish: Option<Finish>,
+        out: &mut [f32],
+    ) {
+        self.isa.run(Forward { form: &self.form, buffer, weights, with: (bias, finish), out });
     }
 
     /// Length of the sums that [`Convolution::backward`] adds the weights' gradient to.
@@ -152,7 +166,7 @@ struct Forward<'a> {
     form: &'a Form,
     buffer: &'a [f32],
     weights: &'a Packed,
-    bias: Option<&'a [f32]>,
+    with: (Option<&'a [f32]>, Option<Finish<'a>>),
     out: &'a mut [f32],
 }
 
@@ -161,14 +175,14 @@ impl Kernel for Forward<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Self { form, buffer, weights, bias, out } = self;
+        let Self { form, buffer, weights, with, out } = self;
         // SAFETY: run by `Isa::run`, as were the weights packed.
         unsafe {
             match form {
                 Form::Direct { forward, .. } => {
-                    forward.run::<V>(buffer, &weights.0, bias, out, false);
+                    forward.run::<V>(buffer, &weights.0, with, out, false);
                 }
-                Form::Winograd(winograd) => winograd.forward::<V>(buffer, &weights.0, bias, out),
+                Form::Winograd(winograd) => winograd.forward::<V>(buffer, &weights.0, with, out),
             }
         }
     }
@@ -193,7 +207,7 @@ impl Kernel for Backward<'_> {
                     let mut buffer = memory::take(backward.frame.len());
                     backward.frame.lay(dy, &mut buffer);
                     // SAFETY: run by `Isa::run`, as were the weights packed.
-                    unsafe { backward.run::<V>(&buffer, &weights.0, None, dx, true) };
+                    unsafe { backward.run::<V>(&buffer, &weights.0, (None, None), dx, true) };
                     memory::give(buffer);
                 }
                 if let Some((buffer, sums)) = sums {

@@ -1,3 +1,4 @@
+use super::super::plane::{self, Affine};
 use super::*;
 use crate::nn::ops::Chw;
 
@@ -98,7 +99,7 @@ fn every_form_on_every_instruction_set_agrees_with_the_definition() {
                 let mut buffer = vec![f32::NAN; conv.buffer_len()];
                 conv.lay(&x, &mut buffer);
                 let mut ours = vec![f32::NAN; y.len()];
-                conv.forward(&buffer, &conv.pack(&w), Some(&b), &mut ours);
+                conv.forward(&buffer, &conv.pack(&w), Some(&b), None, &mut ours);
                 let what = format!("{shape:?} {isa} precise {precise}");
                 assert!(error(&ours, &y) < bound, "forward {} {what}", error(&ours, &y));
 
@@ -110,6 +111,39 @@ fn every_form_on_every_instruction_set_agrees_with_the_definition() {
                 conv.add_sums(&sums, &mut ours_dw);
                 assert!(error(&ours_dx, &dx) < bound, "dx {} {what}", error(&ours_dx, &dx));
                 assert!(error(&ours_dw, &dw) < bound, "dw {} {what}", error(&ours_dw, &dw));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_output_is_finished_as_if_afterwards() {
+    for shape in shapes() {
+        let (x, w) = (noise(shape.input.len() * LANES, 1), noise(shape.weight_len(), 2));
+        let (b, add) = (noise(shape.filters, 3), noise(shape.output().len() * LANES, 4));
+        let scales = noise(shape.filters, 5).into_iter().zip(noise(shape.filters, 6));
+        let affine: Vec<Affine> = scales.map(|(scale, shift)| Affine { scale, shift }).collect();
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            let conv = Convolution::new(&shape, isa, false);
+            let mut buffer = vec![f32::NAN; conv.buffer_len()];
+            conv.lay(&x, &mut buffer);
+            for (add, relu) in [(None, true), (Some(&add), true), (Some(&add), false)] {
+                let mut raw = vec![f32::NAN; shape.output().len() * LANES];
+                let mut finished = raw.clone();
+                conv.forward(&buffer, &conv.pack(&w), Some(&b), None, &mut raw);
+                let add = add.map(Vec::as_slice);
+                let finish = Finish { affine: &affine, add, relu };
+                conv.forward(&buffer, &conv.pack(&w), Some(&b), Some(finish), &mut finished);
+                let plane = shape.output().area() * LANES;
+                let mut afterwards = vec![f32::NAN; raw.len()];
+                for (filter, affine) in affine.iter().enumerate() {
+                    let of = filter * plane..(filter + 1) * plane;
+                    let affine = std::slice::from_ref(affine);
+                    let add = add.map(|add| &add[of.clone()]);
+                    let finish = Finish { affine, add, relu };
+                    plane::normalize(isa, &raw[of.clone()], finish, &mut afterwards[of]);
+                }
+                assert_eq!(finished, afterwards, "{shape:?} {isa}");
             }
         }
     }

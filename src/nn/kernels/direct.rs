@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use super::LANES;
+use super::finish::Finish;
 use super::frame::Frame;
 use super::product::{PackedRows, Rows, Start, TILE_COLUMNS, Tile, tile_rows};
 use super::vector::Vector;
@@ -110,7 +111,7 @@ impl Direct {
     }
 
     /// Convolves a buffer with packed weights and writes `[filters, H, W, 16]` to `out`, each
-    /// filter's sums beginning with its `bias`; adds to `out` with `add`.
+    /// filter's sums beginning with its `bias` and finished by `finish`; adds to `out` with `add`.
     ///
     /// # Panics
     /// When a length does not agree.
@@ -123,12 +124,13 @@ impl Direct {
         &self,
         buffer: &[f32],
         weights: &[PackedRows],
-        bias: Option<&[f32]>,
+        (bias, finish): (Option<&[f32]>, Option<Finish>),
         out: &mut [f32],
         add: bool,
     ) {
         let (rows, columns) = self.output;
         let plane = rows * columns * LANES;
+        assert!(finish.is_none_or(|it| it.fits(self.filters, out.len())));
         let row_len = self.frame.buffer.1 * LANES;
         assert!(buffer.len() >= self.frame.len() && out.len() == self.filters * plane);
         assert!(weights.len() == self.groups && bias.is_none_or(|it| it.len() == self.filters));
@@ -151,14 +153,16 @@ impl Direct {
                         // SAFETY: a window that begins at an output pixel ends inside the buffer.
                         unsafe {
                             let group = weights.group_at(filter).as_ptr();
+                            let place = first * plane + y * columns * LANES;
                             let tile = Tile {
                                 a: Rows::Packed(group),
                                 rows: count,
                                 k: weights.k,
                                 b: buffer.as_ptr().add(g * of_group + y * self.stride.0 * row_len),
-                                c: out.as_mut_ptr().add(first * plane + y * columns * LANES),
+                                c: out.as_mut_ptr().add(place),
                                 c_row: plane,
                                 start,
+                                finish: finish.map(|finish| finish.rows(first, place)),
                             };
                             let from = |at: usize| {
                                 let at = vector + at;

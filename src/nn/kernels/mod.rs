@@ -4,6 +4,7 @@
 
 pub mod conv;
 pub mod direct;
+pub mod finish;
 pub mod frame;
 pub mod isa;
 pub mod maps;

@@ -6,6 +6,7 @@
 //! wins, and only winners need be normalised.
 
 use super::LANES;
+use super::finish::Finish;
 use super::isa::{Isa, Kernel};
 use super::vector::Vector;
 use crate::nn::ops::Pool2d;
@@ -164,19 +165,18 @@ impl Window {
     }
 }
 
-/// `out = affine(x)`, rectified with `relu`.
+/// `out = affine(x) + add`, rectified where `finish` says so; `finish` is for one channel.
 ///
 /// # Panics
 /// When lengths differ.
-pub fn normalize(isa: Isa, x: &[f32], affine: Affine, relu: bool, out: &mut [f32]) {
-    assert_eq!(x.len(), out.len(), "normalize");
-    isa.run(NormalizeOf { x, affine, relu, out });
+pub fn normalize(isa: Isa, x: &[f32], finish: Finish, out: &mut [f32]) {
+    assert!(x.len() == out.len() && finish.fits(1, out.len()), "normalize");
+    isa.run(NormalizeOf { x, finish, out });
 }
 
 struct NormalizeOf<'a> {
     x: &'a [f32],
-    affine: Affine,
-    relu: bool,
+    finish: Finish<'a>,
     out: &'a mut [f32],
 }
 
@@ -185,14 +185,13 @@ impl Kernel for NormalizeOf<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Self { x, affine, relu, out } = self;
-        for (out, x) in out.chunks_exact_mut(V::LEN).zip(x.chunks_exact(V::LEN)) {
-            // SAFETY: run by `Isa::run`; a chunk is a vector.
+        let Self { x, finish, out } = self;
+        let finish = finish.rows(0, 0);
+        for at in (0..out.len()).step_by(V::LEN) {
+            // SAFETY: run by `Isa::run`; planes hold whole vectors and lengths were checked.
             unsafe {
-                let y = apply(affine, V::load(x.as_ptr()));
-                // NaN is not below zero and stays.
-                let y = if relu { V::zero().select_greater(y, V::zero(), y) } else { y };
-                y.store(out.as_mut_ptr());
+                let y = finish.apply(0, at, V::load(x.as_ptr().add(at)));
+                y.store(out.as_mut_ptr().add(at));
             }
         }
     }
@@ -204,47 +203,103 @@ unsafe fn apply<V: Vector>(affine: Affine, x: V) -> V {
     unsafe { x.mul_add(V::splat(affine.scale), V::splat(affine.shift)) }
 }
 
-/// Where `affine(x)` is above zero, `dy`, else 0; everywhere `dy` without `relu`. Returns the sum of
-/// that, and of its products with `x - about`.
+/// Where a gradient passes on its way back through rectification.
+#[derive(Debug, Clone, Copy)]
+pub enum Passes<'a> {
+    /// Everywhere: there was none.
+    Everywhere,
+    /// Where this of the values was above zero.
+    Affine(Affine),
+    /// Where these are above zero.
+    Output(&'a [f32]),
+}
+
+/// `dy` where it passes, else 0. Returns the sum of that, and of its products with `x - about`.
 ///
 /// # Panics
 /// When lengths differ.
 pub fn rectify_back(
     isa: Isa,
-    (x, affine, relu): (&[f32], Affine, bool),
+    (x, passes): (&[f32], Passes),
     about: f32,
     dy: &[f32],
     out: &mut [f32],
 ) -> (f64, f64) {
     assert_eq!((x.len(), dy.len()), (out.len(), out.len()), "rectify_back");
-    isa.run(RectifyBack { x, affine, relu, about, dy, out })
+    match passes {
+        Passes::Everywhere => isa.run(RectifyBack { x, passes: Always, about, dy, out }),
+        Passes::Affine(affine) => {
+            isa.run(RectifyBack { x, passes: ByAffine(affine), about, dy, out })
+        }
+        Passes::Output(y) => {
+            assert_eq!(y.len(), out.len(), "rectify_back");
+            isa.run(RectifyBack { x, passes: ByOutput(y), about, dy, out })
+        }
+    }
 }
 
-struct RectifyBack<'a> {
+/// [`Passes`] of one kind, so that the loop asks nothing.
+trait Gate: Copy {
+    /// `dy` where it passes at `at`, where the values are `x`.
+    ///
+    /// # Safety
+    /// As [`Vector`]; `at` is a place of the plane.
+    unsafe fn pass<V: Vector>(&self, at: usize, x: V, dy: V) -> V;
+}
+
+#[derive(Clone, Copy)]
+struct Always;
+
+#[derive(Clone, Copy)]
+struct ByAffine(Affine);
+
+#[derive(Clone, Copy)]
+struct ByOutput<'a>(&'a [f32]);
+
+impl Gate for Always {
+    #[inline(always)]
+    unsafe fn pass<V: Vector>(&self, _: usize, _: V, dy: V) -> V {
+        dy
+    }
+}
+
+impl Gate for ByAffine {
+    #[inline(always)]
+    unsafe fn pass<V: Vector>(&self, _: usize, x: V, dy: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { apply(self.0, x).select_greater(V::zero(), dy, V::zero()) }
+    }
+}
+
+impl Gate for ByOutput<'_> {
+    #[inline(always)]
+    unsafe fn pass<V: Vector>(&self, at: usize, _: V, dy: V) -> V {
+        // SAFETY: the caller's promise; the output is as long as the plane.
+        unsafe { V::load(self.0.as_ptr().add(at)).select_greater(V::zero(), dy, V::zero()) }
+    }
+}
+
+struct RectifyBack<'a, G> {
     x: &'a [f32],
-    affine: Affine,
-    relu: bool,
+    passes: G,
     about: f32,
     dy: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl Kernel for RectifyBack<'_> {
+impl<G: Gate> Kernel for RectifyBack<'_, G> {
     type Output = (f64, f64);
 
     #[inline(always)]
     fn run<V: Vector>(self) -> (f64, f64) {
-        let Self { x, affine, relu, about, dy, out } = self;
-        // SAFETY: run by `Isa::run`; a chunk is a vector.
+        let Self { x, passes, about, dy, out } = self;
+        // SAFETY: run by `Isa::run`; planes hold whole vectors and lengths were checked.
         unsafe {
             let (mut first, mut second) = (V::zero(), V::zero());
-            let inputs = x.chunks_exact(V::LEN).zip(dy.chunks_exact(V::LEN));
-            for (out, (x, dy)) in out.chunks_exact_mut(V::LEN).zip(inputs) {
-                let (x, mut dy) = (V::load(x.as_ptr()), V::load(dy.as_ptr()));
-                if relu {
-                    dy = apply(affine, x).select_greater(V::zero(), dy, V::zero());
-                }
-                dy.store(out.as_mut_ptr());
+            for at in (0..out.len()).step_by(V::LEN) {
+                let (x, dy) = (V::load(x.as_ptr().add(at)), V::load(dy.as_ptr().add(at)));
+                let dy = passes.pass(at, x, dy);
+                dy.store(out.as_mut_ptr().add(at));
                 first = first.add(dy);
                 second = x.sub(V::splat(about)).mul_add(dy, second);
             }
@@ -449,7 +504,9 @@ mod tests {
             pool(isa, &shape, &plane, 1.0, &mut out, &mut positions);
             assert!(out[0].is_nan() && !out[1].is_nan(), "{isa}");
             let mut rectified = vec![0.0; out.len()];
-            normalize(isa, &out, Affine { scale: 1.0, shift: 0.0 }, true, &mut rectified);
+            let affine = [Affine { scale: 1.0, shift: 0.0 }];
+            let finish = Finish { affine: &affine, add: None, relu: true };
+            normalize(isa, &out, finish, &mut rectified);
             assert!(rectified[0].is_nan(), "{isa}");
         }
     }
@@ -473,7 +530,11 @@ mod tests {
         let affine = Affine { scale: -1.5, shift: 0.25 };
         for isa in isas() {
             let mut out = vec![f32::NAN; x.len()];
-            let sums = rectify_back(isa, (&x, affine, true), 0.5, &dy, &mut out);
+            let sums = rectify_back(isa, (&x, Passes::Affine(affine)), 0.5, &dy, &mut out);
+            let y: Vec<f32> = x.iter().map(|x| -1.5 * x + 0.25).collect();
+            let mut by_output = vec![f32::NAN; x.len()];
+            let again = rectify_back(isa, (&x, Passes::Output(&y)), 0.5, &dy, &mut by_output);
+            assert_eq!((&by_output, again), (&out, sums), "{isa}");
             let expected: Vec<f32> = x
                 .iter()
                 .zip(&dy)

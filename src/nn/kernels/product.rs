@@ -7,6 +7,7 @@
 
 use std::array;
 
+use super::finish::FinishRows;
 use super::vector::Vector;
 
 /// Rows of `a` that one tile takes.
@@ -96,7 +97,7 @@ pub unsafe fn product<V: Vector>(
             unsafe {
                 let c = c.as_mut_ptr().add(row * c_row);
                 let a = Rows::Packed(a.group_at(row).as_ptr());
-                let tile = Tile { a, rows, k, b: b.as_ptr(), c, c_row, start };
+                let tile = Tile { a, rows, k, b: b.as_ptr(), c, c_row, start, finish: None };
                 let last = (vectors - first).min(TILE_COLUMNS);
                 tile.run::<V>(last, |at| (first + at) * V::LEN, (first * V::LEN, |i| i * b_row));
             }
@@ -140,6 +141,8 @@ pub(super) struct Tile<'a> {
     pub c_row: usize,
     /// What the sums begin with.
     pub start: Start<'a>,
+    /// What is done to them before they are written.
+    pub finish: Option<FinishRows<'a>>,
 }
 
 impl Tile<'_> {
@@ -232,9 +235,13 @@ impl Tile<'_> {
             }
             for (row, sums) in sums.into_iter().enumerate().take(self.rows) {
                 for (at, sum) in sums.into_iter().enumerate() {
-                    let to = self.c.add(row * self.c_row + to + at * V::LEN);
+                    let place = row * self.c_row + to + at * V::LEN;
+                    let to = self.c.add(place);
                     let before = matches!(self.start, Start::Sum);
-                    let sum = if before { sum.add(V::load(to)) } else { sum };
+                    let mut sum = if before { sum.add(V::load(to)) } else { sum };
+                    if let Some(finish) = &self.finish {
+                        sum = finish.apply(row, place, sum);
+                    }
                     sum.store(to);
                 }
             }

@@ -77,6 +77,16 @@ pub unsafe trait Vector: Copy {
     /// See the trait.
     unsafe fn sum(self) -> f32;
 
+    /// `max(self, 0)`; NaN is not below zero and stays.
+    ///
+    /// # Safety
+    /// See the trait.
+    #[inline(always)]
+    unsafe fn rectify(self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::zero().select_greater(self, Self::zero(), self) }
+    }
+
     /// Zeros.
     ///
     /// # Safety

@@ -14,6 +14,7 @@ mod points;
 
 use rayon::prelude::*;
 
+use super::finish::{Finish, FinishRows};
 use super::frame::Frame;
 use super::product::{Columns, PackedRows, Rows, Start, TILE_COLUMNS, Tile, product, tile_rows};
 use super::vector::Vector;
@@ -208,7 +209,8 @@ impl Winograd {
         }
     }
 
-    /// Convolves an input laid by [`Winograd::input`] to `out` `[filters, H, W, 16]`.
+    /// Convolves an input laid by [`Winograd::input`] to `out` `[filters, H, W, 16]`, with `bias`
+    /// and finished by `finish`.
     ///
     /// # Panics
     /// When a length does not agree.
@@ -221,14 +223,14 @@ impl Winograd {
         &self,
         buffer: &[f32],
         weights: &PointWeights,
-        bias: Option<&[f32]>,
+        with: (Option<&[f32]>, Option<Finish>),
         out: &mut [f32],
     ) {
         // SAFETY: the caller's promise.
         unsafe {
             match self.kernel {
-                3 => self.forward_by::<V, Three>(buffer, weights, bias, out),
-                _ => self.forward_by::<V, Five>(buffer, weights, bias, out),
+                3 => self.forward_by::<V, Three>(buffer, weights, with, out),
+                _ => self.forward_by::<V, Five>(buffer, weights, with, out),
             }
         }
     }
@@ -238,10 +240,11 @@ impl Winograd {
         &self,
         buffer: &[f32],
         weights: &PointWeights,
-        bias: Option<&[f32]>,
+        with: (Option<&[f32]>, Option<Finish>),
         out: &mut [f32],
     ) {
         assert!(buffer.len() >= self.input.len());
+        assert!(with.1.is_none_or(|it| it.fits(self.filters, out.len())));
         assert_eq!(out.len(), self.filters * self.output.0 * self.output.1 * LANES);
         let (ins, outs) = (self.room(self.channels), self.room(self.filters));
         let (mut before, mut after) = (memory::take(ins), memory::take(outs));
@@ -257,7 +260,7 @@ impl Winograd {
                     let (b, c) = (&before[point * b_point..], &mut after[point * c_point..]);
                     product::<V>(weights, b, c, columns, false);
                 }
-                self.outputs::<V, P>(&after, c_point, &strip, bias, out);
+                self.outputs::<V, P>(&after, c_point, &strip, with, out);
             }
         }
         memory::give(before);
@@ -354,7 +357,8 @@ impl Winograd {
                 unsafe {
                     let a = Rows::Apart(a.add(row * count), count);
                     let c = c.add(row * wide);
-                    let tile = Tile { a, rows, k: count, b, c, c_row: wide, start: Start::Sum };
+                    let (start, finish) = (Start::Sum, None);
+                    let tile = Tile { a, rows, k: count, b, c, c_row: wide, start, finish };
                     let last = (vectors - first).min(TILE_COLUMNS);
                     tile.run::<V>(last, |at| (first + at) * V::LEN, (first * V::LEN, |i| i * wide));
                 }
@@ -433,14 +437,14 @@ impl Winograd {
         }
     }
 
-    /// Aᵀ m A of a strip's products, plus bias, cut to the output's size.
+    /// Aᵀ m A of a strip's products, plus bias, finished and cut to the output's size.
     #[inline(always)]
     unsafe fn outputs<V: Vector, P: Points>(
         &self,
         from: &[f32],
         point: usize,
         strip: &std::ops::Range<usize>,
-        bias: Option<&[f32]>,
+        (bias, finish): (Option<&[f32]>, Option<Finish>),
         out: &mut [f32],
     ) {
         let (rows, columns) = self.output;
@@ -455,9 +459,14 @@ impl Winograd {
                     unsafe {
                         let first = from.as_ptr().add(place + half);
                         let from = Square { first, row: P::COUNT * point, column: point };
-                        let first = out.as_mut_ptr().add(to + half);
+                        let to_half = to + half;
+                        let first = out.as_mut_ptr().add(to_half);
                         let to = Square { first, row: columns * LANES, column: LANES };
-                        let write = Write::Cut(rows - y, columns - x, bias);
+                        let cut = (rows - y, columns - x);
+                        let write = match &finish {
+                            None => Write::Cut(cut, bias),
+                            Some(finish) => Write::Finish(cut, bias, finish.rows(filter, to_half)),
+                        };
                         both_ways::<V, Output<P>>(from, to, write);
                     }
                 }
@@ -541,11 +550,13 @@ impl<T> Square<T> {
 
 /// How a transformed square is written.
 #[derive(Clone, Copy)]
-enum Write {
+enum Write<'a> {
     Set,
     Add,
     /// Only so many rows and columns, plus a number.
-    Cut(usize, usize, f32),
+    Cut((usize, usize), f32),
+    /// The same, and finished.
+    Finish((usize, usize), f32, FinishRows<'a>),
 }
 
 /// Transforms the columns of a square, then the rows of what came.
@@ -578,13 +589,20 @@ unsafe fn both_ways<V: Vector, T: Transform>(
         for row in 0..T::TO {
             let values = T::apply(half[row]);
             for column in 0..T::TO {
-                let to = to.first.add(to.at(row, column));
+                let place = to.at(row, column);
+                let to = to.first.add(place);
                 match write {
                     Write::Set => values[column].store(to),
                     Write::Add => values[column].add(V::load(to)).store(to),
-                    Write::Cut(rows, columns, number) => {
+                    Write::Cut((rows, columns), number) => {
                         if row < rows && column < columns {
                             values[column].add(V::splat(number)).store(to);
+                        }
+                    }
+                    Write::Finish((rows, columns), number, finish) => {
+                        if row < rows && column < columns {
+                            let sum = values[column].add(V::splat(number));
+                            finish.apply(0, place, sum).store(to);
                         }
                     }
                 }

@@ -7,26 +7,32 @@
 
 mod passes;
 
+use std::sync::{Arc, OnceLock};
+
 use dfdx::prelude::*;
 
-use self::passes::{Given, Gradients, Normalizer, Past, Work};
-use super::maps::Maps;
-use super::tape::{self, values};
-use super::{Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d};
-use crate::memory;
-use crate::nn::kernels::{LANES, maps};
+use self::passes::{Given, Gradients, Into, Normalizer, Past, Work};
+use super::maps::{Maps, add_gradient, put_gradient, take_gradient};
+use super::tape::values;
+use super::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d};
+use crate::memory::{self, Buffer};
+use crate::nn::kernels::conv::{Convolution, Packed};
+use crate::nn::kernels::isa::Isa;
 
 /// Positions that a fused pooling window may have.
 pub const MOST_POSITIONS: usize = 256;
 
-/// A convolution and what follows it: `relu(pool(norm(conv(x))))`, each but the first optional.
-/// Rectification and max pooling may be exchanged, so this is also `pool(relu(norm(conv(x))))`.
+/// A convolution and what follows it: `relu(pool(norm(conv(x))) + side)`, each but the first
+/// optional; `side` comes with a call. Rectification and max pooling may be exchanged, so this is
+/// also `pool(relu(norm(conv(x))))`.
 #[derive(Debug)]
 pub struct ConvBlock<'a, D: Ops> {
     /// The convolution.
     pub shape: Conv2d,
     /// Its weights `[filters, channels / groups, kernel rows, kernel columns]`.
     pub weight: &'a Flat<D>,
+    /// The same, from [`Ops::prepare`].
+    pub prepared: &'a D::Prepared,
     /// Its bias `[filters]`.
     pub bias: Option<&'a Flat<D>>,
     /// Normalisation of its output.
@@ -40,7 +46,38 @@ pub struct ConvBlock<'a, D: Ops> {
 }
 
 /// What comes out of a block, and the batch's moments where they normalised.
-pub type Blocked<D, T> = (Maps<D, T>, Option<Moments>);
+pub type Blocked<X> = (X, Option<Moments>);
+
+/// A convolution's weights as the CPU's kernels want them. The form for the way back is made when
+/// it is first asked for.
+#[derive(Debug)]
+pub struct Prepared {
+    conv: Convolution,
+    weight: Flat<Cpu>,
+    forward: Packed,
+    backward: OnceLock<Packed>,
+}
+
+impl Prepared {
+    /// [`Ops::prepare`] on the CPU.
+    ///
+    /// # Panics
+    /// When a length does not agree, or the environment asks for an instruction set that is not
+    /// there.
+    pub fn new(weight: &Flat<Cpu>, shape: &Conv2d, precise: bool) -> Self {
+        assert_eq!(weight.shape().0, shape.weight_len(), "conv_block: weights");
+        let isa = Isa::current().expect("the instruction set was checked");
+        let conv = Convolution::new(shape, isa, precise);
+        let held = values(weight);
+        let forward = conv.pack(&held);
+        memory::give(held);
+        Self { conv, weight: weight.clone(), forward, backward: OnceLock::new() }
+    }
+
+    fn backward(&self) -> &Packed {
+        self.backward.get_or_init(|| self.conv.pack_backward(&values(&self.weight)))
+    }
+}
 
 /// Normalisation of a block.
 #[derive(Debug)]
@@ -77,12 +114,14 @@ pub struct BlockNeeds {
     pub conv: bool,
     /// The normalisation's weight and bias.
     pub norm: bool,
+    /// That of the maps which are added.
+    pub side: bool,
 }
 
 impl BlockNeeds {
     /// Whether nobody needs a gradient.
     pub fn nothing(self) -> bool {
-        !self.input && !self.conv && !self.norm
+        !self.input && !self.conv && !self.norm && !self.side
     }
 }
 
@@ -93,20 +132,18 @@ impl<D: Ops> ConvBlock<'_, D> {
     }
 }
 
-/// [`Ops::conv_block`] of single operations, for devices whose maps are `[N, C*H*W]`.
+/// [`Ops::conv_block`] of single operations, on `[N, C*H*W]`.
 ///
 /// # Errors
 /// Those of the device.
 pub fn conv_block_generic<D: Ops, T: Tape<f32, D>>(
-    x: Maps<D, T>,
+    x: Batch<D, T>,
+    side: Option<Batch<D, T>>,
     block: &ConvBlock<D>,
-) -> Result<Blocked<D, T>, D::Err> {
-    let ConvBlock { shape, weight, bias, norm, pool, relu, needs } = block;
-    let (x, tape) = x.split_tape();
-    let images = x.images;
+) -> Result<Blocked<Batch<D, T>>, D::Err> {
+    let ConvBlock { shape, weight, bias, norm, pool, relu, needs, .. } = block;
     let wanted = |input, weight| Needs { input, weight };
-    let y = x.values.put_tape(tape);
-    let y = D::conv2d(y, weight, *bias, shape, wanted(needs.input, needs.conv))?;
+    let y = D::conv2d(x, weight, *bias, shape, wanted(needs.input, needs.conv))?;
     let upstream = needs.input || needs.conv;
     let filters = shape.filters;
     let (mut y, moments) = match norm {
@@ -125,10 +162,13 @@ pub fn conv_block_generic<D: Ops, T: Tape<f32, D>>(
     if let Some(pool) = pool {
         y = D::max_pool2d(y, pool)?;
     }
+    if let Some(side) = side {
+        y = y.try_add(side)?;
+    }
     if *relu {
         y = D::relu(y)?;
     }
-    Ok((Maps { values: y, images, shape: block.output() }, moments))
+    Ok((y, moments))
 }
 
 /// [`Ops::conv_block`](super::Ops::conv_block) on the CPU.
@@ -141,18 +181,22 @@ pub fn conv_block_generic<D: Ops, T: Tape<f32, D>>(
 /// [`MOST_POSITIONS`], or the environment asks for an instruction set that is not there.
 pub fn conv_block<T: Tape<f32, Cpu>>(
     x: Maps<Cpu, T>,
+    side: Option<Maps<Cpu, T>>,
     block: &ConvBlock<Cpu>,
-) -> Result<Blocked<Cpu, T>, CpuError> {
-    check(&x, block);
-    let (x, tape) = x.split_tape();
-    let work = Work::new(block, x.images);
+) -> Result<Blocked<Maps<Cpu, T>>, CpuError> {
+    check(&x, side.as_ref(), block);
+    let (x, mut tape) = x.split_tape();
+    let side = side.map(|side| {
+        let (side, of_side) = side.split_tape();
+        tape = std::mem::take(&mut tape).merge(of_side);
+        side
+    });
+    let work = Work::new(block, x.images, side.is_some());
     let needs = block.needs;
-    let keep = T::OWNS_TAPE && !needs.nothing();
-    let input = values(&x.values);
-    let filters = work.conv.pack(&values(block.weight));
     let bias = block.bias.map(values);
-    let given = Given { input: &input, filters: &filters, bias: bias.as_deref() };
-    let (held, normalizer, moments) = match block.norm {
+    let side_values = side.as_ref().map(|side| &**side.held);
+    let given = Given { input: &x.held, bias: bias.as_deref(), side: side_values };
+    let (raw, normalizer, moments) = match block.norm {
         Norm::Batch(weight, bias, eps) => {
             let weight = values(weight);
             let (raw, moments) = work.convolve(given, &weight);
@@ -165,20 +209,14 @@ pub fn conv_block<T: Tape<f32, Cpu>>(
         }
         Norm::None => (None, Normalizer::identity(block.shape.filters), None),
     };
-    let (out, winners) = match &held {
-        Some(raw) => (work.normalize(raw, &normalizer), Vec::new()),
+    let (out, winners) = match &raw {
+        Some(raw) => (work.normalize(raw, given.side, &normalizer), Vec::new()),
         None => work.convolve_and_normalize(given, &normalizer),
     };
-    let shape = (maps::blocks(x.images), block.output().len() * LANES);
-    let y = x.values.device().try_tensor_from_vec(out, shape)?;
-    let (images, shape) = (x.images, block.output());
-    if !keep {
-        memory::give(input);
-        if let Some(raw) = held {
-            raw.give();
-        }
-        let values = y.put_tape(tape);
-        return Ok((Maps { values, images, shape }, moments));
+    let out = Arc::new(Buffer::from(out));
+    let y = Maps::held(x.values.device(), Arc::clone(&out), x.images, block.output())?;
+    if !T::OWNS_TAPE || needs.nothing() {
+        return Ok((y.put_tape(tape), moments));
     }
     let mut parameters = Vec::new();
     if needs.conv {
@@ -188,39 +226,61 @@ pub fn conv_block<T: Tape<f32, Cpu>>(
     if let (true, Norm::Batch(weight, bias, _)) = (needs.norm, &block.norm) {
         parameters.extend([*weight, *bias]);
     }
-    let recorded = Needs { input: needs.input, weight: !parameters.is_empty() };
-    let weight = block.weight.clone();
-    let y_values = y.clone();
-    // A copy of the input is there already: kept, it need not be made again.
-    let input = if needs.conv {
-        Some(input)
-    } else {
-        memory::give(input);
-        None
-    };
-    let values = tape::record(tape, &x.values, &parameters, y, recorded, move |dy, sums| {
-        let weights = needs.input.then(|| work.conv.pack_backward(&values(&weight)));
-        let past = match held {
-            Some(raw) => Past::Raw(raw),
-            None => Past::Output(values(&y_values), winners),
+    let parameters: Vec<_> = parameters.into_iter().map(|parameter| parameter.ghost()).collect();
+    let tokens = (x.values, side.map(|side| side.values), y.values.clone());
+    let input = needs.conv.then_some(x.held);
+    let past = Past { raw, output: out, winners };
+    tape.add_backward_op(move |gradients| {
+        let (x, side, y) = tokens;
+        let Some(dy) = take_gradient(gradients, &y, past.output.len())? else {
+            return Ok(());
         };
-        let (weights, input_of) = (weights.as_ref(), input.as_deref());
-        let gradients = Gradients { needs, weights, input: input_of, sums };
-        work.backward(dy, &past, &normalizer, gradients);
-        past.give();
-        memory::give(input.unwrap_or_default());
+        let mut sums = Vec::with_capacity(parameters.len());
+        for parameter in &parameters {
+            sums.push(std::mem::take::<Vec<f32>>(&mut **gradients.get_or_alloc_mut(parameter)?));
+        }
+        let mut dx = None;
+        if needs.input {
+            let len = work.input_len() * work.blocks();
+            let before = take_gradient(gradients, &x, len)?;
+            dx = Some(match before {
+                Some(sum) => Into { sum, fresh: false },
+                None => Into { sum: memory::take(len), fresh: true },
+            });
+        }
+        let input = input.as_deref().map(|input| &**input);
+        let into = Gradients { needs, input, dx: dx.as_mut(), parameters: &mut sums };
+        let rectified = work.backward(&dy, &past, &normalizer, into);
+        memory::give(dy);
+        for (parameter, sum) in parameters.iter().zip(sums) {
+            **gradients.get_or_alloc_mut(parameter)? = sum;
+        }
+        if let Some(dx) = dx {
+            put_gradient(gradients, &x, dx.sum)?;
+        }
+        match side {
+            Some(side) if needs.side => add_gradient(gradients, &side, rectified)?,
+            _ => memory::give(rectified),
+        }
+        if let Some(raw) = past.raw {
+            raw.give();
+        }
+        Ok(())
     });
-    Ok((Maps { values, images, shape }, moments))
+    Ok((y.put_tape(tape), moments))
 }
 
-fn check<T>(x: &Maps<Cpu, T>, block: &ConvBlock<Cpu>) {
+fn check<T>(x: &Maps<Cpu, T>, side: Option<&Maps<Cpu, T>>, block: &ConvBlock<Cpu>) {
     let shape = &block.shape;
     assert_eq!(x.shape, shape.input, "conv_block: maps of another shape");
     assert!(x.images > 0, "conv_block: the batch is empty");
-    assert_eq!(block.weight.shape().0, shape.weight_len(), "conv_block: weights");
+    assert_eq!(block.prepared.conv.shape(), shape, "conv_block: prepared for another shape");
     assert!(block.bias.is_none_or(|bias| bias.shape().0 == shape.filters), "conv_block: bias");
     if let Some(pool) = &block.pool {
         assert_eq!(pool.input, shape.output(), "conv_block: pooling of another shape");
         assert!(pool.kernel.0 * pool.kernel.1 <= MOST_POSITIONS, "conv_block: pooling window");
+    }
+    if let Some(side) = side {
+        assert_eq!((side.images, side.shape), (x.images, block.output()), "conv_block: side");
     }
 }

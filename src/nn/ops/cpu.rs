@@ -1,9 +1,11 @@
 //! The fast kernels as the operations of the CPU.
 
+use std::sync::Arc;
+
 use dfdx::prelude::*;
 
 use super::batch_norm::{batch_norm_eval, batch_norm_train};
-use super::conv_block::{BlockNeeds, Norm, conv_block};
+use super::conv_block::{BlockNeeds, Norm, Prepared, conv_block};
 use super::cross_entropy::cross_entropy;
 use super::grad_reverse::grad_reverse;
 use super::linear::linear;
@@ -14,8 +16,16 @@ use super::scale_channels::scale_channels;
 use super::{
     Batch, Blocked, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar,
 };
+use crate::memory::Buffer;
 
 impl Ops for Cpu {
+    type Held = Arc<Buffer>;
+    type Prepared = Arc<Prepared>;
+
+    fn prepare(weight: &Flat<Self>, shape: &Conv2d, precise: bool) -> Arc<Prepared> {
+        Arc::new(Prepared::new(weight, shape, precise))
+    }
+
     fn pack<T: Tape<f32, Self>>(
         x: Batch<Self, T>,
         shape: Chw,
@@ -30,9 +40,10 @@ impl Ops for Cpu {
 
     fn conv_block<T: Tape<f32, Self>>(
         x: Maps<Self, T>,
+        side: Option<Maps<Self, T>>,
         block: &ConvBlock<Self>,
-    ) -> Result<Blocked<Self, T>, Self::Err> {
-        conv_block(x, block)
+    ) -> Result<Blocked<Maps<Self, T>>, Self::Err> {
+        conv_block(x, side, block)
     }
 
     fn conv2d<T: Tape<f32, Self>>(
@@ -43,10 +54,17 @@ impl Ops for Cpu {
         needs: Needs,
     ) -> Result<Batch<Self, T>, Self::Err> {
         let x = pack(x, shape.input, needs.input)?;
-        let needs = BlockNeeds { input: needs.input, conv: needs.weight, norm: false };
-        let (shape, norm) = (*shape, Norm::None);
-        let block = ConvBlock { shape, weight, bias, norm, pool: None, relu: false, needs };
-        unpack(conv_block(x, &block)?.0)
+        let block = ConvBlock {
+            shape: *shape,
+            weight,
+            prepared: &Self::prepare(weight, shape, false),
+            bias,
+            norm: Norm::None,
+            pool: None,
+            relu: false,
+            needs: BlockNeeds { input: needs.input, conv: needs.weight, norm: false, side: false },
+        };
+        unpack(conv_block(x, None, &block)?.0)
     }
 
     fn max_pool2d<T: Tape<f32, Self>>(

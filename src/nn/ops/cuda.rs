@@ -17,12 +17,17 @@ use super::{
 };
 
 impl Ops for Cuda {
+    type Held = ();
+    type Prepared = ();
+
+    fn prepare(_: &Flat<Self>, _: &Conv2d, _: bool) {}
+
     fn pack<T: Tape<f32, Self>>(
         x: Batch<Self, T>,
         shape: Chw,
         _needs_gradient: bool,
     ) -> Result<Maps<Self, T>, Self::Err> {
-        Ok(Maps { images: x.shape().0, values: x, shape })
+        Ok(Maps { images: x.shape().0, values: x, held: (), shape })
     }
 
     fn unpack<T: Tape<f32, Self>>(x: Maps<Self, T>) -> Result<Batch<Self, T>, Self::Err> {
@@ -31,9 +36,13 @@ impl Ops for Cuda {
 
     fn conv_block<T: Tape<f32, Self>>(
         x: Maps<Self, T>,
+        side: Option<Maps<Self, T>>,
         block: &ConvBlock<Self>,
-    ) -> Result<Blocked<Self, T>, Self::Err> {
-        conv_block_generic(x, block)
+    ) -> Result<Blocked<Maps<Self, T>>, Self::Err> {
+        let Maps { values, held, images, .. } = x;
+        let side = side.map(|side| side.values);
+        let (values, moments) = conv_block_generic(values, side, block)?;
+        Ok((Maps { values, held, images, shape: block.output() }, moments))
     }
 
     fn conv2d<T: Tape<f32, Self>>(

@@ -71,6 +71,15 @@ pub struct Moments {
 /// panic when lengths do not agree. Errors are the device's own (out of memory). Inputs are
 /// contiguous, and so are outputs.
 pub trait Ops: Device<f32> {
+    /// The values of [`Maps`] where a tensor does not hold them.
+    type Held: Clone + std::fmt::Debug;
+    /// A convolution's weights as its kernels want them.
+    type Prepared: Clone + std::fmt::Debug;
+
+    /// Weights `[filters, channels / groups, kernel rows, kernel columns]` for convolutions of
+    /// `shape`; by their definition only, with the smallest rounding errors, where `precise`.
+    fn prepare(weight: &Flat<Self>, shape: &Conv2d, precise: bool) -> Self::Prepared;
+
     /// Images `[N, C*H*W]` as feature maps.
     ///
     /// # Errors
@@ -87,14 +96,16 @@ pub trait Ops: Device<f32> {
     /// Those of the device.
     fn unpack<T: Tape<f32, Self>>(x: Maps<Self, T>) -> Result<Batch<Self, T>, Self::Err>;
 
-    /// A convolution and what follows it; the batch's moments where they normalise.
+    /// A convolution and what follows it, `side` being added before rectification; the batch's
+    /// moments where they normalise.
     ///
     /// # Errors
     /// Those of the device.
     fn conv_block<T: Tape<f32, Self>>(
         x: Maps<Self, T>,
+        side: Option<Maps<Self, T>>,
         block: &ConvBlock<Self>,
-    ) -> Result<Blocked<Self, T>, Self::Err>;
+    ) -> Result<Blocked<Maps<Self, T>>, Self::Err>;
 
     /// Cross-correlation of `x` `[N, input]` with `weight`
     /// `[filters, channels / groups, kernel rows, kernel columns]`, plus `bias` `[filters]`.

@@ -3,7 +3,7 @@
 
 use super::{Arch, batch_norm, chain, conv, linear, max_pool};
 use crate::nn::ops::Chw;
-use crate::nn::spec::{Layer, Spec};
+use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 1,250 features of a 3x28x28 image.
 pub const ARCH: Arch = Arch {
@@ -18,33 +18,43 @@ fn build(input: Chw, classes: usize) -> Spec {
         arch: ARCH.name.into(),
         input,
         classes,
-        features: chain([
-            ("conv1", conv(64, 5, 1)),
-            ("bn1", batch_norm()),
-            ("pool1", max_pool()),
-            ("relu1", Layer::Relu),
-            ("conv2", conv(50, 5, 1)),
-            ("bn2", batch_norm()),
-            ("pool2", max_pool()),
-            ("relu2", Layer::Relu),
-            ("drop2", Layer::Dropout2d { p: 0.5 }),
-            ("flatten", Layer::Flatten),
-        ]),
-        classifier: chain([
-            ("fc1", linear(100)),
-            ("bn1", batch_norm()),
-            ("relu1", Layer::Relu),
-            ("fc2", linear(100)),
-            ("bn2", batch_norm()),
-            ("relu2", Layer::Relu),
-            ("fc3", linear(classes)),
-        ]),
-        domain_classifier: chain([
-            ("fc1", linear(100)),
-            ("bn1", batch_norm()),
-            ("relu1", Layer::Relu),
-            ("fc2", linear(2)),
-        ]),
+        init: Init::Default,
+        features: chain(
+            Part::Features,
+            [
+                ("conv1", conv(64, 5, 1)),
+                ("bn1", batch_norm()),
+                ("pool1", max_pool()),
+                ("relu1", Layer::Relu),
+                ("conv2", conv(50, 5, 1)),
+                ("bn2", batch_norm()),
+                ("pool2", max_pool()),
+                ("relu2", Layer::Relu),
+                ("drop2", Layer::Dropout2d { p: 0.5 }),
+                ("flatten", Layer::Flatten),
+            ],
+        ),
+        classifier: chain(
+            Part::Classifier,
+            [
+                ("fc1", linear(100)),
+                ("bn1", batch_norm()),
+                ("relu1", Layer::Relu),
+                ("fc2", linear(100)),
+                ("bn2", batch_norm()),
+                ("relu2", Layer::Relu),
+                ("fc3", linear(classes)),
+            ],
+        ),
+        domain_classifier: chain(
+            Part::DomainClassifier,
+            [
+                ("fc1", linear(100)),
+                ("bn1", batch_norm()),
+                ("relu1", Layer::Relu),
+                ("fc2", linear(2)),
+            ],
+        ),
     }
 }
 
@@ -59,6 +69,7 @@ mod tests {
         let parameters: usize = spec
             .place()
             .unwrap()
+            .layers
             .iter()
             .flat_map(crate::nn::spec::Placed::parameters)
             .map(|slot| slot.shape.iter().product::<usize>())

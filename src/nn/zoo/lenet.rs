@@ -2,7 +2,7 @@
 
 use super::{Arch, chain, conv, linear, max_pool};
 use crate::nn::ops::Chw;
-use crate::nn::spec::{Layer, Spec};
+use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 768 features of a 28-pixel image.
 pub const ARCH: Arch = Arch {
@@ -17,27 +17,33 @@ fn build(input: Chw, classes: usize) -> Spec {
         arch: ARCH.name.into(),
         input,
         classes,
-        features: chain([
-            ("conv1", conv(32, 5, 0)),
-            ("relu1", Layer::Relu),
-            ("pool1", max_pool()),
-            ("conv2", conv(48, 5, 0)),
-            ("relu2", Layer::Relu),
-            ("pool2", max_pool()),
-            ("flatten", Layer::Flatten),
-        ]),
-        classifier: chain([
-            ("fc1", linear(100)),
-            ("relu1", Layer::Relu),
-            ("fc2", linear(100)),
-            ("relu2", Layer::Relu),
-            ("fc3", linear(classes)),
-        ]),
-        domain_classifier: chain([
-            ("fc1", linear(100)),
-            ("relu1", Layer::Relu),
-            ("fc2", linear(2)),
-        ]),
+        init: Init::Default,
+        features: chain(
+            Part::Features,
+            [
+                ("conv1", conv(32, 5, 0)),
+                ("relu1", Layer::Relu),
+                ("pool1", max_pool()),
+                ("conv2", conv(48, 5, 0)),
+                ("relu2", Layer::Relu),
+                ("pool2", max_pool()),
+                ("flatten", Layer::Flatten),
+            ],
+        ),
+        classifier: chain(
+            Part::Classifier,
+            [
+                ("fc1", linear(100)),
+                ("relu1", Layer::Relu),
+                ("fc2", linear(100)),
+                ("relu2", Layer::Relu),
+                ("fc3", linear(classes)),
+            ],
+        ),
+        domain_classifier: chain(
+            Part::DomainClassifier,
+            [("fc1", linear(100)), ("relu1", Layer::Relu), ("fc2", linear(2))],
+        ),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Known architectures: one file each, registered in [`ZOO`].
 
 use super::ops::Chw;
-use super::spec::{Layer, Named, Spec};
+use super::spec::{Layer, Named, Part, Spec};
 
 mod dacnn;
 mod lenet;
+mod resnet;
 
 /// An architecture.
 pub struct Arch {
@@ -19,10 +20,11 @@ pub struct Arch {
 }
 
 /// Every architecture. A new one is a file in this folder and a line here.
-pub const ZOO: &[Arch] = &[dacnn::ARCH, lenet::ARCH];
+pub const ZOO: &[Arch] = &[dacnn::ARCH, lenet::ARCH, resnet::RESNET18, resnet::RESNET34];
 
 /// The names, for messages.
-pub const NAMES: &[&str] = &[dacnn::ARCH.name, lenet::ARCH.name];
+pub const NAMES: &[&str] =
+    &[dacnn::ARCH.name, lenet::ARCH.name, resnet::RESNET18.name, resnet::RESNET34.name];
 
 /// The architecture called `name`.
 pub fn find(name: &str) -> Option<&'static Arch> {
@@ -56,8 +58,10 @@ pub(super) fn linear(outputs: usize) -> Layer {
     Layer::Linear { outputs, bias: true }
 }
 
-fn chain<const N: usize>(layers: [(&str, Layer); N]) -> Vec<Named> {
-    layers.into_iter().map(|(name, layer)| Named::new(name, layer)).collect()
+/// Layers of a part that its parameters' names begin with.
+fn chain<const N: usize>(part: Part, layers: [(&str, Layer); N]) -> Vec<Named> {
+    let name = |name| format!("{}.{name}", part.name());
+    layers.into_iter().map(|(word, layer)| Named::new(name(word), layer)).collect()
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! The passes of a convolution block over a batch on the CPU: blocks of sixteen images side by side,
 //! each with its kernels while it is in the cache. Knows nothing of tensors and tapes.
 
+use std::sync::Arc;
+
 use dfdx::prelude::Cpu;
 use rayon::prelude::*;
 
-use super::{BlockNeeds, ConvBlock};
-use crate::memory;
+use super::{BlockNeeds, ConvBlock, Prepared};
+use crate::memory::{self, Buffer};
 use crate::nn::kernels::conv::{Convolution, Packed};
+use crate::nn::kernels::finish::Finish;
 use crate::nn::kernels::isa::Isa;
-use crate::nn::kernels::plane::{self, Affine, Spread};
+use crate::nn::kernels::plane::{self, Affine, Passes, Spread};
 use crate::nn::kernels::{LANES, maps};
-use crate::nn::ops::tape::Sums;
 use crate::nn::ops::{ELEMENTS, Moments, Pool2d};
 
 /// Pieces that a batch's weight gradients are summed in: enough for as many threads. They depend
@@ -75,67 +77,75 @@ impl Raw {
 #[derive(Clone, Copy)]
 pub(super) struct Given<'a> {
     pub input: &'a [f32],
-    pub filters: &'a Packed,
     pub bias: Option<&'a [f32]>,
+    /// What is added before rectification.
+    pub side: Option<&'a [f32]>,
 }
 
 /// What a backward step knows of the forward one.
-pub(super) enum Past {
-    /// The raw output.
-    Raw(Raw),
-    /// The end and, with pooling, the winners.
-    Output(Vec<f32>, Vec<u8>),
+pub(super) struct Past {
+    /// The raw output, where moments of the batch normalised it.
+    pub raw: Option<Raw>,
+    /// The end.
+    pub output: Arc<Buffer>,
+    /// Pooling's winners, where there is no raw output.
+    pub winners: Vec<u8>,
 }
 
-impl Past {
-    pub(super) fn give(self) {
-        match self {
-            Self::Raw(raw) => raw.give(),
-            Self::Output(values, _) => memory::give(values),
-        }
-    }
+/// The input's gradient.
+pub(super) struct Into {
+    pub sum: Vec<f32>,
+    /// Whether the numbers there mean nothing yet.
+    pub fresh: bool,
 }
 
 /// Where gradients go to, and what they need.
 pub(super) struct Gradients<'a> {
     pub needs: BlockNeeds,
-    pub weights: Option<&'a Packed>,
     pub input: Option<&'a [f32]>,
-    pub sums: Sums<'a>,
+    pub dx: Option<&'a mut Into>,
+    /// The convolution's weights, its bias, the normalisation's weight and bias: those that are
+    /// needed.
+    pub parameters: &'a mut [Vec<f32>],
 }
 
 /// Everything that does not change between forward and backward.
 pub(super) struct Work {
-    pub conv: Convolution,
+    prepared: Arc<Prepared>,
     isa: Isa,
     pool: Option<Pool2d>,
     relu: bool,
+    side: bool,
     images: usize,
 }
 
 impl Work {
-    pub(super) fn new(block: &ConvBlock<Cpu>, images: usize) -> Self {
-        let isa = Isa::current().expect("the instruction set was checked");
-        let conv = Convolution::new(&block.shape, isa, false);
-        Self { conv, isa, pool: block.pool, relu: block.relu, images }
+    pub(super) fn new(block: &ConvBlock<Cpu>, images: usize, side: bool) -> Self {
+        let prepared = Arc::clone(block.prepared);
+        let isa = prepared.conv.isa();
+        Self { prepared, isa, pool: block.pool, relu: block.relu, side, images }
     }
 
-    fn blocks(&self) -> usize {
+    fn conv(&self) -> &Convolution {
+        &self.prepared.conv
+    }
+
+    pub(super) fn blocks(&self) -> usize {
         maps::blocks(self.images)
     }
 
     fn filters(&self) -> usize {
-        self.conv.shape().filters
+        self.conv().shape().filters
     }
 
     /// Numbers of a block of the input.
-    fn input_len(&self) -> usize {
-        self.conv.shape().input.len() * LANES
+    pub(super) fn input_len(&self) -> usize {
+        self.conv().shape().input.len() * LANES
     }
 
     /// Numbers of a plane of the convolution's output, and of the end.
     fn planes(&self) -> (usize, usize) {
-        let raw = self.conv.shape().output().area() * LANES;
+        let raw = self.conv().shape().output().area() * LANES;
         (raw, self.pool.map_or(raw, |pool| pool.output().area() * LANES))
     }
 
@@ -156,7 +166,7 @@ impl Work {
             .zip(given.input.par_chunks(self.input_len()))
             .enumerate()
             .for_each(|(at, ((((values, pooled), winners), sums), input))| {
-                self.convolve_block(input, given, values);
+                self.convolve_block(input, given.bias, None, values);
                 let mask = maps::lane_mask(self.images, at);
                 for (filter, plane) in values.chunks_exact(raw).enumerate() {
                     sums[filter] = self.block_moments(plane, &mask, at);
@@ -170,10 +180,16 @@ impl Work {
         (Raw { values, pooled: winners_values, winners }, self.moments(&sums))
     }
 
-    fn convolve_block(&self, input: &[f32], given: Given, out: &mut [f32]) {
-        let mut buffer = memory::take(self.conv.buffer_len());
-        self.conv.lay(input, &mut buffer);
-        self.conv.forward(&buffer, given.filters, given.bias, out);
+    fn convolve_block(
+        &self,
+        input: &[f32],
+        bias: Option<&[f32]>,
+        finish: Option<Finish>,
+        out: &mut [f32],
+    ) {
+        let mut buffer = memory::take(self.conv().buffer_len());
+        self.conv().lay(input, &mut buffer);
+        self.conv().forward(&buffer, &self.prepared.forward, bias, finish, out);
         memory::give(buffer);
     }
 
@@ -191,7 +207,7 @@ impl Work {
     /// Values of a channel of a block's raw output that count.
     #[expect(clippy::cast_precision_loss, reason = "a block is far below 2^53 values")]
     fn values_of(&self, block: usize) -> f64 {
-        (maps::lanes_used(self.images, block) * self.conv.shape().output().area()) as f64
+        (maps::lanes_used(self.images, block) * self.conv().shape().output().area()) as f64
     }
 
     /// Moments of the batch from those of its blocks, joined in their order (Chan et al. 1979).
@@ -215,14 +231,20 @@ impl Work {
         Moments { mean, var }
     }
 
-    /// The end of a raw output.
-    pub(super) fn normalize(&self, raw: &Raw, normalizer: &Normalizer) -> Vec<f32> {
+    /// The end of a raw output, plus `side`.
+    pub(super) fn normalize(
+        &self,
+        raw: &Raw,
+        side: Option<&[f32]>,
+        normalizer: &Normalizer,
+    ) -> Vec<f32> {
         let (_, end) = self.planes();
         let mut out = memory::take(raw.end().len());
         out.par_chunks_mut(end).zip(raw.end().par_chunks(end)).enumerate().for_each(
             |(at, (out, x))| {
-                let affine = normalizer.affine[at % self.filters()];
-                plane::normalize(self.isa, x, affine, self.relu, out);
+                let affine = std::slice::from_ref(&normalizer.affine[at % self.filters()]);
+                let add = side.map(|side| &side[at * end..(at + 1) * end]);
+                plane::normalize(self.isa, x, Finish { affine, add, relu: self.relu }, out);
             },
         );
         out
@@ -234,52 +256,71 @@ impl Work {
         given: Given,
         normalizer: &Normalizer,
     ) -> (Vec<f32>, Vec<u8>) {
-        let (raw, end) = self.planes();
-        let filters = self.filters();
-        let mut out = memory::take(self.blocks() * filters * end);
-        let pooled = if self.pool.is_some() { end } else { 0 };
-        let mut winners = vec![0_u8; self.blocks() * filters * pooled];
-        out.par_chunks_mut(filters * end)
-            .zip(parts_mut(&mut winners, self.blocks()))
-            .zip(given.input.par_chunks(self.input_len()))
-            .for_each(|((out, winners), input)| {
-                let mut values = memory::take(filters * raw);
-                let mut pooled = memory::take(pooled);
-                self.convolve_block(input, given, &mut values);
-                for (filter, plane) in values.chunks_exact(raw).enumerate() {
-                    let to = filter * end..(filter + 1) * end;
-                    let affine = normalizer.affine[filter];
-                    let mut x = plane;
-                    if let Some(pool) = &self.pool {
-                        let winners = &mut winners[to.clone()];
-                        let sign = sign(affine.scale);
-                        plane::pool(self.isa, pool, plane, sign, &mut pooled, winners);
-                        x = &pooled;
-                    }
-                    plane::normalize(self.isa, x, affine, self.relu, &mut out[to]);
-                }
-                memory::give(values);
-                memory::give(pooled);
+        let (_, end) = self.planes();
+        let len = self.filters() * end;
+        let mut out = memory::take(self.blocks() * len);
+        let mut winners = Vec::new();
+        let side = |block: usize| given.side.map(|side| &side[block * len..(block + 1) * len]);
+        let blocks = || given.input.par_chunks(self.input_len()).enumerate();
+        if let Some(pool) = &self.pool {
+            winners = vec![0; out.len()];
+            out.par_chunks_mut(len).zip(winners.par_chunks_mut(len)).zip(blocks()).for_each(
+                |((out, winners), (block, input))| {
+                    let side = side(block);
+                    self.pool_block((input, given.bias, side), pool, normalizer, out, winners);
+                },
+            );
+        } else {
+            out.par_chunks_mut(len).zip(blocks()).for_each(|(out, (block, input))| {
+                let affine = &normalizer.affine;
+                let finish = Finish { affine, add: side(block), relu: self.relu };
+                self.convolve_block(input, given.bias, Some(finish), out);
             });
+        }
         (out, winners)
     }
 
-    /// All gradients from that of the end, `dy`.
+    fn pool_block(
+        &self,
+        (input, bias, side): (&[f32], Option<&[f32]>, Option<&[f32]>),
+        pool: &Pool2d,
+        normalizer: &Normalizer,
+        out: &mut [f32],
+        winners: &mut [u8],
+    ) {
+        let (raw, end) = self.planes();
+        let mut values = memory::take(self.filters() * raw);
+        let mut pooled = memory::take(end);
+        self.convolve_block(input, bias, None, &mut values);
+        for (filter, plane) in values.chunks_exact(raw).enumerate() {
+            let to = filter * end..(filter + 1) * end;
+            let affine = std::slice::from_ref(&normalizer.affine[filter]);
+            let sign = sign(affine[0].scale);
+            plane::pool(self.isa, pool, plane, sign, &mut pooled, &mut winners[to.clone()]);
+            let add = side.map(|side| &side[to.clone()]);
+            let finish = Finish { affine, add, relu: self.relu };
+            plane::normalize(self.isa, &pooled, finish, &mut out[to]);
+        }
+        memory::give(values);
+        memory::give(pooled);
+    }
+
+    /// All gradients from that of the end, `dy`. Returns `dy` where the end was positive, which is
+    /// the gradient of what was added.
     pub(super) fn backward(
         &self,
         dy: &[f32],
         past: &Past,
         normalizer: &Normalizer,
         into: Gradients,
-    ) {
+    ) -> Vec<f32> {
         let (rectified, totals) = self.rectify_back(dy, past, normalizer);
-        let filters = self.filters();
-        let mut gradients = into.sums.parameters.iter_mut();
+        let mut gradients = into.parameters.iter_mut();
         let conv = if into.needs.conv { gradients.next() } else { None };
         let has_bias = into.needs.conv && gradients.len() % 2 == 1;
         let bias = if has_bias { gradients.next() } else { None };
         if let (Some(weight), Some(bias)) = (gradients.next(), gradients.next()) {
-            for filter in 0..filters {
+            for filter in 0..self.filters() {
                 #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
                 let share = [totals[filter].1 * normalizer.inverse[filter], totals[filter].0]
                     .map(|it| it as f32);
@@ -289,16 +330,17 @@ impl Work {
         }
         let spreads = self.spreads(past, normalizer, &totals);
         // Moments take a constant out again: before them, a bias learns nothing.
-        if let (Some(bias), Past::Output(..)) = (bias, past) {
+        if let (Some(bias), None) = (bias, &past.raw) {
             for (bias, (spread, total)) in bias.iter_mut().zip(spreads.iter().zip(&totals)) {
                 #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
                 let sum = (f64::from(spread.scale) * total.0) as f32;
                 *bias += sum;
             }
         }
-        let pieces = Pieces { weights: into.weights, input: into.input, rectified: &rectified };
-        self.through_convolution(past, &spreads, &pieces, into.sums.input, conv);
-        memory::give(rectified);
+        let input = if conv.is_some() { into.input } else { None };
+        let pieces = Pieces { past, spreads: &spreads, input, rectified: &rectified };
+        self.through_convolution(&pieces, into.dx, conv);
+        rectified
     }
 
     /// `dy` where the end was positive, and each channel's sum of it and of its products with the
@@ -313,11 +355,8 @@ impl Work {
         let filters = self.filters();
         let mut rectified = memory::take(dy.len());
         let mut sums = vec![(0.0, 0.0); self.blocks() * filters];
-        let identity = Affine { scale: 1.0, shift: 0.0 };
-        let (x, known) = match past {
-            Past::Raw(raw) => (raw.end(), false),
-            Past::Output(out, _) => (out.as_slice(), true),
-        };
+        let x = past.raw.as_ref().map_or(&**past.output, Raw::end);
+        let by_output = past.raw.is_none() || self.side;
         rectified
             .par_chunks_mut(end)
             .zip(sums.par_iter_mut())
@@ -325,9 +364,13 @@ impl Work {
             .enumerate()
             .for_each(|(at, ((out, sums), (x, dy)))| {
                 let filter = at % filters;
-                let affine = if known { identity } else { normalizer.affine[filter] };
+                let passes = match (self.relu, by_output) {
+                    (false, _) => Passes::Everywhere,
+                    (true, true) => Passes::Output(&past.output[at * end..(at + 1) * end]),
+                    (true, false) => Passes::Affine(normalizer.affine[filter]),
+                };
                 let about = normalizer.mean[filter];
-                *sums = plane::rectify_back(self.isa, (x, affine, self.relu), about, dy, out);
+                *sums = plane::rectify_back(self.isa, (x, passes), about, dy, out);
             });
         let mut totals = vec![(0.0, 0.0); filters];
         for (at, sums) in sums.iter().enumerate() {
@@ -345,7 +388,7 @@ impl Work {
         let spread = |filter: usize| {
             let scale = f64::from(normalizer.affine[filter].scale);
             let (mut shift, mut slope) = (0.0, 0.0);
-            if let Past::Raw(_) = past {
+            if past.raw.is_some() {
                 let (sum, products) = totals[filter];
                 slope = -scale * normalizer.inverse[filter].powi(2) * products / count;
                 shift = -scale * sum / count - slope * f64::from(normalizer.mean[filter]);
@@ -358,21 +401,21 @@ impl Work {
     /// Builds the gradient of the raw output block by block and takes it through the convolution.
     fn through_convolution(
         &self,
-        past: &Past,
-        spreads: &[Spread],
         pieces: &Pieces,
-        dx: Option<&mut [f32]>,
+        dx: Option<&mut Into>,
         dw: Option<&mut Vec<f32>>,
     ) {
         if dx.is_none() && dw.is_none() {
             return;
         }
+        let weights = dx.is_some().then(|| self.prepared.backward());
+        let fresh = dx.as_ref().is_some_and(|dx| dx.fresh);
         let together = self.blocks().div_ceil(PIECES);
         let count = self.blocks().div_ceil(together);
-        let sums_len = if dw.is_some() { self.conv.sums_len() } else { 0 };
+        let sums_len = if dw.is_some() { self.conv().sums_len() } else { 0 };
         let mut sums = memory::take(count * sums_len);
         let mut nowhere = [];
-        let dx = dx.unwrap_or(&mut nowhere);
+        let dx = dx.map_or(&mut nowhere as &mut [f32], |dx| &mut dx.sum);
         let dx_len = if dx.is_empty() { 0 } else { together * self.input_len() };
         pieces_mut(&mut sums, sums_len, count)
             .zip(pieces_mut(dx, dx_len, count))
@@ -382,9 +425,14 @@ impl Work {
                 let blocks = piece * together..((piece + 1) * together).min(self.blocks());
                 for (at, block) in blocks.enumerate() {
                     let len = self.input_len();
-                    let dx =
-                        if dx.is_empty() { &mut [] } else { &mut dx[at * len..(at + 1) * len] };
-                    self.back_through_block(block, past, spreads, pieces, dx, sums);
+                    let dx = weights.map(|weights| {
+                        let dx = &mut dx[at * len..(at + 1) * len];
+                        if fresh {
+                            dx.fill(0.0);
+                        }
+                        (weights, dx)
+                    });
+                    self.back_through_block(block, pieces, dx, sums);
                 }
             });
         if let Some(dw) = dw {
@@ -396,7 +444,7 @@ impl Work {
                     }
                 }
             });
-            self.conv.add_sums(total, dw);
+            self.conv().add_sums(total, dw);
         }
         memory::give(sums);
     }
@@ -404,12 +452,11 @@ impl Work {
     fn back_through_block(
         &self,
         block: usize,
-        past: &Past,
-        spreads: &[Spread],
         pieces: &Pieces,
-        dx: &mut [f32],
+        dx: Option<(&Packed, &mut [f32])>,
         sums: &mut [f32],
     ) {
+        let Pieces { past, spreads, input, rectified } = pieces;
         let (raw, end) = self.planes();
         let filters = self.filters();
         let mask = maps::lane_mask(self.images, block);
@@ -417,22 +464,21 @@ impl Work {
         for (filter, out) in dense.chunks_exact_mut(raw).enumerate() {
             let plane = block * filters + filter;
             let ends = plane * end..(plane + 1) * end;
-            let (x, winners) = match past {
-                Past::Raw(held) => (&held.values[plane * raw..(plane + 1) * raw], &held.winners),
-                Past::Output(_, winners) => (&[] as &[f32], winners),
+            let (x, winners) = match &past.raw {
+                Some(held) => (&held.values[plane * raw..(plane + 1) * raw], &held.winners),
+                None => (&[] as &[f32], &past.winners),
             };
             let winners = self.pool.as_ref().map(|pool| (pool, &winners[ends.clone()]));
-            let dy = &pieces.rectified[ends];
+            let dy = &rectified[ends];
             plane::spread(self.isa, winners, (dy, x), spreads[filter], &mask, out);
         }
-        let input = pieces.input.map(|input| {
+        let input = input.map(|input| {
             let len = self.input_len();
-            let mut buffer = memory::take(self.conv.buffer_len());
-            self.conv.lay(&input[block * len..(block + 1) * len], &mut buffer);
+            let mut buffer = memory::take(self.conv().buffer_len());
+            self.conv().lay(&input[block * len..(block + 1) * len], &mut buffer);
             buffer
         });
-        let dx = pieces.weights.map(|weights| (weights, dx));
-        self.conv.backward(&dense, dx, input.as_deref().map(|input| (input, sums)));
+        self.conv().backward(&dense, dx, input.as_deref().map(|input| (input, sums)));
         memory::give(dense);
         memory::give(input.unwrap_or_default());
     }
@@ -440,7 +486,8 @@ impl Work {
 
 /// What a piece of the backward pass reads.
 struct Pieces<'a> {
-    weights: Option<&'a Packed>,
+    past: &'a Past,
+    spreads: &'a [Spread],
     input: Option<&'a [f32]>,
     rectified: &'a [f32],
 }

@@ -1,0 +1,190 @@
+//! ResNet18 gives the logits that torchvision's gives, and after five fine-tuning steps with
+//! `layer4` and `fc` thawed its losses, parameters and running statistics
+//! (tests/golden/resnet.py); what is frozen keeps every bit.
+
+use std::fs;
+
+use dfdx::prelude::*;
+use runner::adapt::{Method, Step};
+use runner::nn::model::host;
+use runner::nn::ops::{Batch, Chw};
+use runner::nn::{FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
+use runner::train::{Optimizer, OptimizerState};
+use safetensors::SafeTensors;
+
+/// The hash of the script: uniform in [-bound, bound).
+fn hashed(salt: usize, len: usize, bound: f32) -> Vec<f32> {
+    let salt = u32::try_from(salt).unwrap();
+    (0..u32::try_from(len).unwrap())
+        .map(|i| {
+            let mut h = i.wrapping_add(salt.wrapping_mul(0x9E37_79B1));
+            h ^= h >> 16;
+            h = h.wrapping_mul(0x85EB_CA6B);
+            h ^= h >> 13;
+            h = h.wrapping_mul(0xC2B2_AE35);
+            h ^= h >> 16;
+            ((h >> 8) as f32 / (1 << 23) as f32 - 1.0) * bound
+        })
+        .collect()
+}
+
+struct Golden(Vec<u8>);
+
+impl Golden {
+    fn open() -> Self {
+        Self(fs::read("tests/golden/resnet.safetensors").unwrap())
+    }
+
+    fn get(&self, name: &str) -> Vec<f32> {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        let view = tensors.tensor(name).unwrap();
+        view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+}
+
+fn network(side: usize) -> Model<Cpu> {
+    let input = Chw { channels: 3, height: side, width: side };
+    let spec = (zoo::find("resnet18").unwrap().build)(input, 10);
+    let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
+    for (salt, parameter) in model.parameters_mut().iter_mut().enumerate() {
+        let len = parameter.value.shape().0;
+        let values = if parameter.shape.len() > 1 {
+            let fan_in: usize = parameter.shape[1..].iter().product();
+            hashed(salt, len, (6.0 / fan_in as f64).sqrt() as f32)
+        } else if parameter.name.ends_with("weight") {
+            let scale = if parameter.name.contains("bn2") { 0.5 } else { 1.0 };
+            hashed(salt, len, 0.25).iter().map(|value| scale * (1.0 + value)).collect()
+        } else {
+            hashed(salt, len, 0.1)
+        };
+        parameter.value.copy_from(&values);
+    }
+    for (at, stats) in model.stats_mut().iter_mut().enumerate() {
+        let len = stats.mean.shape().0;
+        stats.mean.copy_from(&hashed(1000 + 3 * at, len, 0.1));
+        let var: Vec<f32> = hashed(1001 + 3 * at, len, 0.25).iter().map(|v| 1.0 + v).collect();
+        stats.var.copy_from(&var);
+    }
+    model
+}
+
+fn images(salt: usize, count: usize, side: usize) -> Batch<Cpu> {
+    let len = 3 * side * side;
+    Cpu::default().tensor_from_vec(hashed(salt, count * len, 2.0), (count, len))
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}
+
+#[track_caller]
+fn close(name: &str, ours: &[f32], golden: &[f32], bound: f64) {
+    assert_eq!(ours.len(), golden.len(), "{name}");
+    let error = norm(ours.iter().zip(golden).map(|(a, b)| a - b));
+    let scale = norm(golden.iter().copied());
+    assert!(error <= bound * scale, "{name}: off by {error:e} of {scale:e}");
+}
+
+#[test]
+fn logits_of_resnet18_equal_torchvision_s() {
+    let golden = Golden::open().get("logits");
+    for precise in [false, true] {
+        let mut model = network(224);
+        model.set_precise(precise);
+        let logits = host(&model.logits(images(3000, 3, 224)).unwrap());
+        close("logits", &logits, &golden, 1e-4);
+    }
+}
+
+fn sampled(values: &[f32]) -> Vec<f32> {
+    values.iter().step_by(values.len().div_ceil(512)).copied().collect()
+}
+
+fn finetune(mode: FrozenBatchNorm, word: &str) {
+    let golden = Golden::open();
+    let mut model = network(64);
+    let patterns = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    freeze::apply(&mut model, &patterns(&["*"]), &patterns(&["layer4.*", "fc.*"])).unwrap();
+    model.set_frozen_batch_norm(mode);
+    let before = model.clone();
+    let optimizer = Optimizer::Sgd { lr: 0.01, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+    let mut state = OptimizerState::new(optimizer, &model).unwrap();
+    let mut losses = Vec::new();
+    for step in 0..5_usize {
+        let labels: Vec<u32> = (0..6).map(|at| ((at * 3 + step) % 10) as u32).collect();
+        let taken = Method::Supervised
+            .losses(Step {
+                model: &mut model,
+                source: images(2000 + step, 6, 64),
+                labels: &labels,
+                target: None,
+                progress: 0.0,
+                seed: 0,
+                epoch: 0,
+                step: step as u64,
+            })
+            .unwrap();
+        losses.push(host(&taken.total)[0]);
+        let mut gradients = taken.total.try_backward().unwrap();
+        state.step(&mut model, &mut gradients, 0.01).unwrap();
+    }
+    close("losses", &losses, &golden.get(&format!("{word}.losses")), 1e-3);
+    for (parameter, before) in model.parameters().iter().zip(before.parameters()) {
+        if parameter.trainable {
+            let expected = golden.get(&format!("{word}.{}", parameter.name));
+            close(&parameter.name, &sampled(&host(&parameter.value)), &expected, 1e-3);
+        } else {
+            assert_eq!(host(&parameter.value), host(&before.value), "{}", parameter.name);
+        }
+    }
+    for (stats, before) in model.stats().iter().zip(before.stats()) {
+        for (what, ours) in [("running_mean", &stats.mean), ("running_var", &stats.var)] {
+            let name = format!("{}.{what}", stats.layer);
+            close(&name, &sampled(&host(ours)), &golden.get(&format!("{word}.{name}")), 1e-3);
+        }
+        if mode == FrozenBatchNorm::Eval && !stats.layer.starts_with("layer4.") {
+            assert_eq!(host(&stats.mean), host(&before.mean), "{}", stats.layer);
+            assert_eq!(stats.batches, before.batches);
+        }
+    }
+}
+
+#[test]
+fn five_steps_with_frozen_batch_norm_in_eval_mode_equal_pytorch() {
+    finetune(FrozenBatchNorm::Eval, "eval");
+}
+
+#[test]
+fn five_steps_with_frozen_batch_norm_in_train_mode_equal_pytorch() {
+    finetune(FrozenBatchNorm::Train, "train");
+}
+
+/// What makes it possible to compute the frozen part once: neither the images beside it nor the
+/// pass nor the place in the batch moves a bit of what comes out for an image.
+#[test]
+fn frozen_features_are_the_same_bits_for_an_image_in_any_batch() {
+    let mut model = network(64);
+    let freeze = ["*".to_owned()];
+    freeze::apply(&mut model, &freeze, &["layer4.1.*".to_owned()]).unwrap();
+    let entry = model.frozen_entry();
+    assert_eq!(model.entry_shape(entry), Chw { channels: 512, height: 2, width: 2 });
+    let all = images(7, 21, 64);
+    let rows = host(&all);
+    let len = rows.len() / 21;
+    let whole = host(&model.features_up_to(entry, all).unwrap());
+    let out = whole.len() / 21;
+    for pick in [vec![20], vec![3, 17, 0, 9, 20]] {
+        let some: Vec<f32> =
+            pick.iter().flat_map(|at| rows[at * len..(at + 1) * len].to_vec()).collect();
+        let some: Batch<Cpu> = Cpu::default().tensor_from_vec(some, (pick.len(), len));
+        let key = runner::nn::DropoutKey { seed: 0, domain: "source", epoch: 0, step: 0 };
+        let from_images =
+            host(&model.clone().forward(Part::Features, some.clone(), Pass::Train(key)).unwrap());
+        let features = model.features_up_to(entry, some).unwrap();
+        let expected: Vec<f32> =
+            pick.iter().flat_map(|at| whole[at * out..(at + 1) * out].to_vec()).collect();
+        assert_eq!(host(&features), expected);
+        let from_entry = model.clone().features_from(entry, features, Pass::Train(key)).unwrap();
+        assert_eq!(host(&from_entry), from_images);
+    }
+}
