@@ -22,7 +22,8 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).parent
-WORKS = ["dacnn-dann", "dacnn-supervised", "dacnn-evaluate", "lenet-supervised"]
+WORKS = ["dacnn-dann", "dacnn-supervised", "dacnn-evaluate", "lenet-supervised",
+         "resnet18-forward", "resnet18-layer4"]
 PAUSE = 0.3  # seconds
 # Short steps are asked for more at a time, so that most of them run warm, as in training.
 MORE = {"lenet-supervised": 10}

@@ -8,6 +8,7 @@ import sys
 import time
 
 import torch
+import torchvision
 from torch import nn
 from torch.nn import functional
 
@@ -31,7 +32,11 @@ class Step:
 
     def __init__(self, net, shape, form, adversarial=False):
         self.net, self.target = net, None
-        self.optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+        learning = [p for p in net.parameters() if p.requires_grad]
+        if isinstance(net, Resnet):
+            self.optimizer = torch.optim.SGD(learning, 1e-3, momentum=0.9)
+        else:
+            self.optimizer = torch.optim.Adam(learning, 1e-3)
         self.source = torch.randn(shape)
         self.labels = torch.arange(shape[0]) % 10
         if adversarial:
@@ -63,8 +68,23 @@ class Step:
         self.optimizer.step()
 
 
+class Resnet(nn.Module):
+    """torchvision's ResNet18 in two parts; with everything but `layer4` and `fc` frozen where it
+    learns, frozen batch norm by its running statistics."""
+
+    def __init__(self, learns):
+        super().__init__()
+        net = torchvision.models.resnet18(weights=None, num_classes=10)
+        self.frozen = nn.Sequential(
+            net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
+        self.features = nn.Sequential(self.frozen, net.layer4, net.avgpool, nn.Flatten())
+        self.classifier = net.fc
+        if learns:
+            self.frozen.eval().requires_grad_(False)
+
+
 class Evaluate:
-    """Logits of 10,000 images, 256 at a time."""
+    """Logits of a batch, or of 10,000 images, 256 at a time."""
 
     def __init__(self, net, shape, form):
         self.net, self.images = net.eval(), torch.randn(shape)
@@ -76,6 +96,9 @@ class Evaluate:
 
     def __call__(self):
         with torch.inference_mode():
+            if len(self.images) < 256:
+                self.forward(self.images)
+                return
             for _ in range(39):
                 self.forward(self.images)
             self.forward(self.images[:16])
@@ -91,6 +114,10 @@ def make(work, form):
             return Evaluate(Dacnn(), (256, 3, 28, 28), form)
         case "lenet-supervised":
             return Step(Lenet(), (128, 1, 28, 28), form)
+        case "resnet18-forward":
+            return Evaluate(Resnet(learns=False), (32, 3, 224, 224), form)
+        case "resnet18-layer4":
+            return Step(Resnet(learns=True), (32, 3, 224, 224), form)
     raise SystemExit(f"there is no work `{work}`")
 
 

@@ -13,7 +13,7 @@ use runner::adapt::{Dann, LambdaSchedule, Method, Step};
 use runner::config::source::{Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::nn::ops::{Batch, Chw};
-use runner::nn::{Model, zoo};
+use runner::nn::{Model, freeze, zoo};
 use runner::train::{Optimizer, OptimizerState};
 
 fn main() {
@@ -57,12 +57,15 @@ struct Bench {
 impl Bench {
     fn new(work: &str) -> Self {
         let digits = |channels| Chw { channels, height: 28, width: 28 };
+        let photographs = Chw { channels: 3, height: 224, width: 224 };
         let (arch, input, images, passes, method) = match work {
             "dacnn-dann" => ("dacnn", digits(3), 256, 1, Some(dann())),
             "dacnn-supervised" => ("dacnn", digits(3), 256, 1, Some(Method::Supervised)),
             // 10,000 images: 39 batches of 256 and the rest.
             "dacnn-evaluate" => ("dacnn", digits(3), 256, 39, None),
             "lenet-supervised" => ("lenet", digits(1), 128, 1, Some(Method::Supervised)),
+            "resnet18-forward" => ("resnet18", photographs, 32, 1, None),
+            "resnet18-layer4" => ("resnet18", photographs, 32, 1, Some(Method::Supervised)),
             _ => panic!("there is no work `{work}`"),
         };
         let device = Cpu::default();
@@ -72,12 +75,18 @@ impl Bench {
         if adversarial {
             model.attach_domain_classifier(0);
         }
-        let optimizer = Optimizer::Adam(runner::train::Adam {
+        let mut optimizer = Optimizer::Adam(runner::train::Adam {
             lr: 1e-3,
             betas: [0.9, 0.999],
             eps: 1e-8,
             weight_decay: 0.0,
         });
+        if work == "resnet18-layer4" {
+            let thaw = ["layer4.*", "fc.*"].map(str::to_owned);
+            freeze::apply(&mut model, &["*".to_owned()], &thaw).expect("names of the network");
+            optimizer =
+                Optimizer::Sgd { lr: 1e-3, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+        }
         let optimizer = OptimizerState::new(optimizer, &model).expect("memory");
         let batch = |salt| {
             let values = (0..images * input.len()).map(|at| noise(at + salt)).collect::<Vec<_>>();
@@ -97,6 +106,9 @@ impl Bench {
         let Some(method) = &self.method else {
             for _ in 0..self.passes {
                 self.model.logits(self.source.clone()).expect("memory");
+            }
+            if self.passes == 1 {
+                return;
             }
             let rest = 10_000 - self.passes * self.labels.len();
             let width = self.source.shape().1;

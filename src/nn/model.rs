@@ -265,9 +265,8 @@ impl<D: Ops> Model<D> {
     /// Whether the layer at `at` does the same to an image whatever the batch, the step or the pass.
     fn is_constant(&self, at: usize) -> bool {
         match self.layers[at].placed.layer {
-            Layer::Dropout { .. } | Layer::Dropout2d { .. } => false,
-            // A product of matrices may round by how many rows there are.
-            Layer::Linear { .. } => false,
+            // A linear layer's product may round by how many rows there are.
+            Layer::Dropout { .. } | Layer::Dropout2d { .. } | Layer::Linear { .. } => false,
             Layer::BatchNorm { .. } => {
                 !self.layer_learns(at) && self.frozen_batch_norm == FrozenBatchNorm::Eval
             }

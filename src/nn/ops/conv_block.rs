@@ -226,7 +226,7 @@ pub fn conv_block<T: Tape<f32, Cpu>>(
     if let (true, Norm::Batch(weight, bias, _)) = (needs.norm, &block.norm) {
         parameters.extend([*weight, *bias]);
     }
-    let parameters: Vec<_> = parameters.into_iter().map(|parameter| parameter.ghost()).collect();
+    let parameters: Vec<_> = parameters.into_iter().map(Tensor::ghost).collect();
     let tokens = (x.values, side.map(|side| side.values), y.values.clone());
     let input = needs.conv.then_some(x.held);
     let past = Past { raw, output: out, winners };
