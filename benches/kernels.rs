@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use runner::nn::kernels::Fresh;
 use runner::nn::kernels::conv::{Convolution, operations};
 use runner::nn::kernels::isa::{Isa, Kernel};
 use runner::nn::kernels::vector::Vector;
@@ -84,7 +85,7 @@ fn measure(isa: Isa, shape: &Conv2d, images: usize, peak: f64) {
         let start = Instant::now();
         for (x, dy) in x.chunks_exact(inner).zip(dy.chunks_exact(outer)) {
             conv.lay(x, &mut buffer);
-            conv.backward(dy, None, Some((&buffer, &mut sums)));
+            conv.backward(dy, None, Some((&buffer, &mut sums, Fresh(false))));
         }
         times[2].push(start.elapsed().as_secs_f64());
     }

@@ -13,7 +13,7 @@ use runner::adapt::{Dann, LambdaSchedule, Method, Step};
 use runner::config::source::{Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::nn::ops::{Batch, Chw};
-use runner::nn::{Model, freeze, zoo};
+use runner::nn::{Entry, Model, freeze, zoo};
 use runner::train::{Optimizer, OptimizerState};
 
 fn main() {
@@ -119,6 +119,7 @@ impl Bench {
         };
         let step = Step {
             model: &mut self.model,
+            entry: Entry::IMAGES,
             source: self.source.clone(),
             labels: &self.labels,
             target: self.target.clone(),

@@ -76,12 +76,25 @@ pub struct RunOptions {
     /// Never use the network
     #[arg(long)]
     pub offline: bool,
+    /// Memory for what frozen layers make of images, in GiB; larger sets go to the store
+    #[arg(long, value_name = "GIB", default_value = "2", value_parser = gibibytes)]
+    pub activation_memory: f64,
+    /// Compute what frozen layers make of images in every epoch
+    #[arg(long, conflicts_with = "activation_memory")]
+    pub no_activation_cache: bool,
     /// Events as NDJSON on standard output
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
     /// Only errors and the table
     #[arg(long)]
     pub quiet: bool,
+}
+
+fn gibibytes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=1e6).contains(&number) => Ok(number),
+        _ => Err("expected a number of GiB from 0 to 1000000, such as 0.5".into()),
+    }
 }
 
 /// Show what a run would do.

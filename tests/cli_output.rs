@@ -35,13 +35,17 @@ fn json_is_one_event_a_line_from_the_start_to_the_end_of_every_stage() {
         text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut steps: HashMap<&str, u64> = HashMap::new();
     let mut names: HashMap<u64, &str> = HashMap::new();
+    let mut phases: HashMap<u64, &str> = HashMap::new();
     for event in &events {
         let task = event["task"].as_u64();
         match event["event"].as_str().unwrap() {
             "task_started" => {
                 names.insert(task.unwrap(), event["name"].as_str().unwrap());
             }
-            "progress" => {
+            "phase" => {
+                phases.insert(task.unwrap(), event["phase"].as_str().unwrap());
+            }
+            "progress" if phases[&task.unwrap()] == "train" => {
                 *steps.entry(names[&task.unwrap()]).or_default() += event["by"].as_u64().unwrap();
             }
             _ => {}

@@ -77,6 +77,7 @@ fn run_stage(stage: &dyn Stage, inputs: &[(&str, &Path)]) -> Result<(TempDir, Ou
         out: out.path(),
         downloads: downloads.path(),
         offline: true,
+        activations: None,
         device: Device::Cpu,
         progress: &Silent,
         cancel: &cancel,

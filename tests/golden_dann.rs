@@ -10,7 +10,7 @@ use runner::config::{Reference, Wants};
 use runner::nn::model::host;
 use runner::nn::ops::Chw;
 use runner::nn::spec::Layer;
-use runner::nn::{Model, zoo};
+use runner::nn::{Entry, Model, zoo};
 use runner::train::{Optimizer, OptimizerState};
 use safetensors::SafeTensors;
 
@@ -97,6 +97,7 @@ fn one_step_of_dann_equals_pytorch() {
     let losses = method
         .losses(Step {
             model: &mut model,
+            entry: Entry::IMAGES,
             source: device.tensor_from_vec(hashed(101, 6 * images, 1.0), (6, images)),
             labels: &labels,
             target: Some(device.tensor_from_vec(hashed(102, 5 * images, 0.5), (5, images))),

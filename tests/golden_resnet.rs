@@ -8,7 +8,7 @@ use dfdx::prelude::*;
 use runner::adapt::{Method, Step};
 use runner::nn::model::host;
 use runner::nn::ops::{Batch, Chw};
-use runner::nn::{FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
+use runner::nn::{Entry, FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
 use runner::train::{Optimizer, OptimizerState};
 use safetensors::SafeTensors;
 
@@ -115,6 +115,7 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
         let taken = Method::Supervised
             .losses(Step {
                 model: &mut model,
+                entry: Entry::IMAGES,
                 source: images(2000 + step, 6, 64),
                 labels: &labels,
                 target: None,

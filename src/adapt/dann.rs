@@ -68,17 +68,17 @@ impl Dann {
         let lambda = self.lambda.at(step.progress);
         let source_pass = Pass::Train(step.dropout("source"));
         let target_pass = Pass::Train(step.dropout("target"));
-        let Step { model, source, labels, target, .. } = step;
+        let Step { model, entry, source, labels, target, .. } = step;
         let target = target.expect("training gives this method target images");
 
-        let features = model.forward(Part::Features, source.leaky_traced(), source_pass)?;
+        let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
         let for_domain = features.with_empty_tape();
         let logits = model.forward(Part::Classifier, features, source_pass)?;
         let accuracy = share(correct(&logits, labels), labels.len());
         let class_loss = D::cross_entropy(logits, labels)?;
         let from_source = domain(model, for_domain, SOURCE, lambda, source_pass)?;
 
-        let features = model.forward(Part::Features, target.leaky_traced(), target_pass)?;
+        let features = model.features_from(entry, target.leaky_traced(), target_pass)?;
         let from_target = domain(model, features, TARGET, lambda, target_pass)?;
 
         let (n, m) = (labels.len(), from_target.count);

@@ -7,7 +7,7 @@ use dfdx::prelude::*;
 use crate::config::{Keys, Reference};
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Scalar};
-use crate::nn::{DropoutKey, Model};
+use crate::nn::{DropoutKey, Entry, Model};
 
 mod dann;
 mod supervised;
@@ -29,11 +29,13 @@ const KINDS: &[&str] = &["supervised", "dann"];
 pub struct Step<'a, D: Ops> {
     /// The network that learns.
     pub model: &'a mut Model<D>,
-    /// Labelled images `[N, C*H*W]`.
+    /// Where it takes the images in.
+    pub entry: Entry,
+    /// Labelled images `[N, C*H*W]`, or what frozen layers made of them.
     pub source: Batch<D>,
     /// Their classes, N of them.
     pub labels: &'a [u32],
-    /// Images of the target domain `[M, C*H*W]`, for methods that want them.
+    /// The same of the target domain, `[M, C*H*W]`, for methods that want it.
     pub target: Option<Batch<D>>,
     /// Share of all steps taken, 0 to below 1.
     pub progress: f64,

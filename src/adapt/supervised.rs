@@ -9,8 +9,8 @@ use crate::nn::{Part, Pass};
 /// Mean cross-entropy of the class logits.
 pub fn losses<D: Ops>(step: Step<D>) -> Result<Losses<D>, D::Err> {
     let pass = Pass::Train(step.dropout("source"));
-    let Step { model, source, labels, .. } = step;
-    let features = model.forward(Part::Features, source.leaky_traced(), pass)?;
+    let Step { model, entry, source, labels, .. } = step;
+    let features = model.features_from(entry, source.leaky_traced(), pass)?;
     let logits = model.forward(Part::Classifier, features, pass)?;
     let count = labels.len();
     let accuracy = share(correct(&logits, labels), count);

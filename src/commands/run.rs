@@ -17,6 +17,7 @@ use crate::plan::trial::Trial;
 use crate::report::results;
 use crate::report::table::Format;
 use crate::store::Store;
+use crate::train::activations::Cache;
 
 /// Runs a pipeline without its sweep.
 ///
@@ -84,7 +85,11 @@ fn execute(
     let store = Store::open(&options.store)?;
     results::prepare(&options.results, &plan.trials[0].pipeline.name)?;
     let start = chrono::Utc::now();
-    let job = Job { store: &store, offline: options.offline, reporter, cancel };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
+    let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
+    let cache = Cache::new(store.activations(), memory);
+    let activations = (!options.no_activation_cache).then_some(&cache);
+    let job = Job { store: &store, offline: options.offline, activations, reporter, cancel };
     let done = Local.execute(&plan, &job);
     let provenance = provenance(&plan, start);
     let (folder, new) =
@@ -154,6 +159,8 @@ mod tests {
 
     fn options(root: &Path) -> RunOptions {
         RunOptions {
+            activation_memory: 2.0,
+            no_activation_cache: false,
             store: root.join("store"),
             results: root.join("results"),
             threads: None,

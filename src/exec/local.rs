@@ -170,6 +170,7 @@ impl Run<'_> {
             out: staging.path(),
             downloads: &downloads,
             offline: self.job.offline,
+            activations: self.job.activations,
             device: node.device,
             progress: &progress,
             cancel: self.job.cancel,

@@ -18,6 +18,7 @@ pub use terminal::Terminal;
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::Plan;
 use crate::store::Store;
+use crate::train::activations::Cache;
 
 /// Carries out a plan.
 pub trait Executor {
@@ -31,6 +32,8 @@ pub struct Job<'a> {
     pub store: &'a Store,
     /// `--offline`.
     pub offline: bool,
+    /// Where what frozen layers make of images is kept; `None` to compute it in every epoch.
+    pub activations: Option<&'a Cache>,
     /// Who hears of it.
     pub reporter: &'a dyn Reporter,
     /// Set when the user asked to stop.

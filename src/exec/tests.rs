@@ -112,7 +112,9 @@ pub fn execute(root: &Path, stages: Vec<PlannedStage>) -> Vec<Done> {
     let plan = Plan::new(vec![Trial::single(pipeline(stages))]).unwrap();
     let store = Store::open(root).unwrap();
     let cancel = AtomicBool::new(false);
-    Local.execute(&plan, &Job { store: &store, offline: true, reporter: &Quiet, cancel: &cancel })
+    let job =
+        Job { store: &store, offline: true, activations: None, reporter: &Quiet, cancel: &cancel };
+    Local.execute(&plan, &job)
 }
 
 fn words(done: &[Done]) -> Vec<&'static str> {

@@ -232,7 +232,12 @@ impl<D: Ops> Model<D> {
         self.frozen_batch_norm = mode;
     }
 
-    /// Whether convolutions go by their definition only, with the smallest rounding errors.
+    /// Whether convolutions go by their definition only.
+    pub fn precise(&self) -> bool {
+        self.precise
+    }
+
+    /// Makes convolutions go by their definition only, with the smallest rounding errors.
     pub fn set_precise(&mut self, precise: bool) {
         self.precise = precise;
         for layer in &mut self.layers {
@@ -254,12 +259,28 @@ impl<D: Ops> Model<D> {
         before.map_or(self.spec.input, |at| self.layers[at].placed.output)
     }
 
-    /// The layers before `entry`, those that residual layers add up in the order of their
-    /// parameters.
-    pub fn layers_before(&self, entry: Entry) -> impl Iterator<Item = &Placed> {
-        let chain = &self.chain(Part::Features)[..entry.0];
-        let end = chain.iter().flat_map(Unit::layers).max().map_or(0, |last| last + 1);
-        self.layers[..end].iter().map(|layer| &layer.placed)
+    /// The layers before `entry` in the order of their parameters.
+    pub fn layers_before(&self, entry: Entry) -> Vec<&Placed> {
+        let next = self.chain(Part::Features).get(entry.0);
+        let end = next.and_then(|unit| unit.layers().into_iter().min());
+        let features = self.layers.iter().map(|layer| &layer.placed);
+        let features = features.take_while(|placed| placed.part == Part::Features);
+        features.take(end.unwrap_or(usize::MAX)).collect()
+    }
+
+    /// The values of every parameter and running statistic of the first `count` layers.
+    pub fn tensors_of_layers(&self, count: usize) -> Vec<Vec<f32>> {
+        let mut tensors = Vec::new();
+        for layer in &self.layers[..count] {
+            for at in [layer.weight, layer.bias].into_iter().flatten() {
+                tensors.push(host(&self.parameters[at].value));
+            }
+            if let Some(at) = layer.stats {
+                let stats = &self.stats[at];
+                tensors.extend([host(&stats.mean), host(&stats.var)]);
+            }
+        }
+        tensors
     }
 
     /// Whether the layer at `at` does the same to an image whatever the batch, the step or the pass.

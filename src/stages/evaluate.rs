@@ -1,14 +1,17 @@
 //! `evaluate`: scores models on labelled splits.
 
-use super::training::{misfits, open};
+use std::sync::Arc;
+
+use super::training::{Opened, failure, misfits, open};
 use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
 use crate::config::{Keys, Reference, Wants};
 use crate::metrics::{Metrics, number};
-use crate::nn::Saved;
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::Ops;
+use crate::nn::{Model, Saved};
 use crate::progress::Unit;
-use crate::train::{Evaluation, evaluate};
+use crate::train::activations::{Activations, Caching};
+use crate::train::{Evaluation, Watch, evaluate};
 
 pub(super) const KIND: Kind =
     Kind { name: "evaluate", about: "score models on labelled splits", parse };
@@ -76,12 +79,14 @@ impl Job for Run<'_> {
                 set.check(saved.model.spec(), &dataset.key, true)?;
                 let phase = format!("{} on {}", model.stage, dataset.stage);
                 let count = set.split().labels.len() as u64;
-                context.progress.begin(&phase, Some(count), Unit::Images);
                 let done = |images: usize| {
                     context.progress.advance(images as u64);
                     !context.cancelled()
                 };
-                let evaluation = evaluate(&mut saved.model, &set.dataset, set.split(), done)
+                let frozen = frozen(context, &mut saved.model, &set)?;
+                context.progress.begin(&phase, Some(count), Unit::Images);
+                let (images, split) = (&set.dataset, set.split());
+                let evaluation = evaluate(&mut saved.model, images, split, frozen.as_deref(), done)
                     .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
                     .ok_or_else(Failure::interrupted)?;
                 write(
@@ -102,6 +107,19 @@ impl Job for Run<'_> {
         );
         Ok(Outcome { metrics, summary, timings: Vec::new() })
     }
+}
+
+/// What the model's frozen layers make of the images: models that share them share it.
+fn frozen<D: Ops>(
+    context: &Context,
+    model: &mut Model<D>,
+    set: &Opened,
+) -> Result<Option<Arc<Activations>>, Failure> {
+    let Some(cache) = context.activations else { return Ok(None) };
+    let backend = context.device.backend();
+    let caching = Caching { cache, backend: &backend, uses: 1 };
+    let watch = Watch { progress: context.progress, cancel: context.cancel };
+    caching.of(model, &set.split().images, &set.dataset, &watch).map_err(|error| failure(&error))
 }
 
 /// Accuracy, loss, count, accuracy of each class, and the confusion matrix (`confusion.3.5`: images

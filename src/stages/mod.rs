@@ -13,6 +13,7 @@ use crate::data::{Dataset, Watch, statistics};
 use crate::device::Device;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
+use crate::train::activations::Cache;
 
 mod download;
 mod evaluate;
@@ -176,6 +177,8 @@ pub struct Context<'a> {
     pub downloads: &'a Path,
     /// `--offline`.
     pub offline: bool,
+    /// Where what frozen layers make of images is kept; `None` with `--no-activation-cache`.
+    pub activations: Option<&'a Cache>,
     /// Where tensors live.
     pub device: Device,
     /// Where to say how far it got.

@@ -8,6 +8,7 @@ use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::{Chw, Ops};
 use crate::nn::{Model, Saved, Spec, freeze};
+use crate::train::activations::Caching;
 use crate::train::schedule::Scheduled;
 use crate::train::{Data, FitError, Optimizer, Settings, Watch, fit};
 
@@ -262,7 +263,10 @@ impl Job for Run<'_> {
             validate: sets.validate.as_ref().map(|set| (&set.dataset, set.split())),
         };
         let watch = Watch { progress: context.progress, cancel: context.cancel };
-        let (metrics, times) = fit(&mut model, &training.method, &data, &training.settings, &watch)
+        let (settings, backend) = (&training.settings, context.device.backend());
+        let uses = settings.epochs;
+        let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
+        let (metrics, times) = fit(&mut model, &training.method, &data, settings, caching, &watch)
             .map_err(|error| failure(&error))?;
         let classes = sets.train.dataset.classes.clone();
         Saved { model, classes }.save(context.out)?;
@@ -279,6 +283,7 @@ impl Job for Run<'_> {
             summary.push_str(&format!(", validation accuracy {:.1} %", 100.0 * accuracy));
         }
         let timings = vec![
+            ("frozen layers".into(), times.frozen),
             ("steps".into(), times.steps),
             ("waiting for data".into(), times.waiting),
             ("validate".into(), times.validate),
@@ -306,7 +311,7 @@ impl Run<'_> {
     }
 }
 
-fn failure(error: &FitError) -> Failure {
+pub(super) fn failure(error: &FitError) -> Failure {
     let failure = Failure::new(error.to_string());
     match error {
         FitError::Interrupted => Failure::interrupted(),

@@ -87,6 +87,12 @@ impl Store {
         &self.root
     }
 
+    /// Folder of what frozen layers made of images, where it was too large for memory. May be
+    /// deleted at any time: it is made again.
+    pub fn activations(&self) -> PathBuf {
+        self.root.join("activations")
+    }
+
     /// Folder of partial and finished downloads.
     pub fn downloads(&self) -> PathBuf {
         self.root.join("downloads")

@@ -1,10 +1,11 @@
 //! How well a model does on labelled images.
 
+use super::activations::Activations;
 use crate::adapt::{argmax, share};
 use crate::data::{Dataset, Split, loader};
-use crate::nn::Model;
 use crate::nn::model::host;
 use crate::nn::ops::{Ops, log_softmax};
+use crate::nn::{Entry, Model};
 
 /// Images at a time; it changes no number.
 const BATCH: usize = 256;
@@ -37,7 +38,8 @@ impl Evaluation {
     }
 }
 
-/// Runs `model` over a split of `dataset` as at test time. `done` hears of every batch's size and
+/// Runs `model` over a split of `dataset` as at test time, from `frozen` on where that is given: what
+/// its frozen layers made of the split's images. `done` hears of every batch's size and
 /// ends the run by saying `false`.
 ///
 /// # Errors
@@ -46,6 +48,7 @@ pub fn evaluate<D: Ops>(
     model: &mut Model<D>,
     dataset: &Dataset,
     split: &Split,
+    frozen: Option<&Activations>,
     mut done: impl FnMut(usize) -> bool,
 ) -> Result<Option<Evaluation>, D::Err> {
     let classes = model.spec().classes;
@@ -53,11 +56,13 @@ pub fn evaluate<D: Ops>(
     let mut loss = 0.0;
     let all: Vec<usize> = (0..split.labels.len()).collect();
     for indices in all.chunks(BATCH) {
-        let images = loader::batch(dataset, &split.images, indices);
-        let x = model
-            .device()
-            .try_tensor_from_vec(images, (indices.len(), model.spec().input.len()))?;
-        let logits = host(&model.logits(x)?);
+        let (entry, values) = match frozen {
+            Some(activations) => (activations.entry, activations.batch(indices)),
+            None => (Entry::IMAGES, loader::batch(dataset, &split.images, indices)),
+        };
+        let shape = (indices.len(), values.len() / indices.len());
+        let x = model.device().try_tensor_from_vec(values, shape)?;
+        let logits = host(&model.logits_from(entry, x)?);
         let logs = log_softmax(&logits, classes);
         for (row, image) in indices.iter().enumerate() {
             let label = split.labels[*image] as usize;

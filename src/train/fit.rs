@@ -1,12 +1,14 @@
 //! The training loop.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use dfdx::prelude::*;
 use indexmap::IndexMap;
 
+use super::activations::{Activations, Caching};
 use super::evaluate::evaluate;
 use super::feed::{Batches, Feed};
 use super::optimizer::{Optimizer, OptimizerState};
@@ -86,7 +88,7 @@ pub enum FitError {
 }
 
 impl FitError {
-    fn device(error: impl Display) -> Self {
+    pub(super) fn device(error: impl Display) -> Self {
         Self::Device(error.to_string())
     }
 }
@@ -100,9 +102,13 @@ pub struct Times {
     pub waiting: f64,
     /// Validation.
     pub validate: f64,
+    /// What frozen layers make of the images, where it is computed once.
+    pub frozen: f64,
 }
 
 /// Trains `model` in place and returns the rows of its metrics.
+///
+/// With `caching`, what frozen layers make of the images is computed once; it moves no number.
 ///
 /// Each epoch visits the images in an order drawn from (seed, epoch). An epoch has as many steps as
 /// the domain with fewer batches; a last batch of one image is left out, as batch norm has no
@@ -116,9 +122,18 @@ pub fn fit<D: Ops>(
     method: &Method,
     data: &Data,
     settings: &Settings,
+    caching: Option<Caching>,
     watch: &Watch,
 ) -> Result<(Metrics, Times), FitError> {
-    Fit::new(model, method, data, settings, watch)?.run()
+    Fit::new(model, method, data, settings, watch)?.run(caching)
+}
+
+/// What is known of the images beyond their frozen layers.
+#[derive(Default)]
+struct Frozen {
+    source: Option<Arc<Activations>>,
+    target: Option<Arc<Activations>>,
+    validate: Option<Arc<Activations>>,
 }
 
 struct Fit<'a, D: Ops> {
@@ -127,6 +142,7 @@ struct Fit<'a, D: Ops> {
     data: &'a Data<'a>,
     settings: &'a Settings,
     watch: &'a Watch<'a>,
+    frozen: Frozen,
     optimizer: OptimizerState<D>,
     steps_per_epoch: usize,
     last_loss: Option<f64>,
@@ -154,6 +170,7 @@ impl<'a, D: Ops> Fit<'a, D> {
             data,
             settings,
             watch,
+            frozen: Frozen::default(),
             optimizer,
             steps_per_epoch,
             last_loss: None,
@@ -162,7 +179,12 @@ impl<'a, D: Ops> Fit<'a, D> {
         })
     }
 
-    fn run(mut self) -> Result<(Metrics, Times), FitError> {
+    fn run(mut self, caching: Option<Caching>) -> Result<(Metrics, Times), FitError> {
+        if let Some(caching) = caching {
+            let start = Instant::now();
+            self.frozen = self.freeze(caching)?;
+            self.times.frozen = start.elapsed().as_secs_f64();
+        }
         let total = (self.settings.epochs * self.steps_per_epoch) as u64;
         self.watch.progress.begin("train", Some(total), Unit::Steps);
         for epoch in 0..self.settings.epochs {
@@ -171,9 +193,32 @@ impl<'a, D: Ops> Fit<'a, D> {
         Ok((self.metrics, self.times))
     }
 
+    /// What frozen layers make of the images, as far as it is worth keeping. Source and target
+    /// enter the network at the same place, so it is for both or for none.
+    fn freeze(&mut self, caching: Caching) -> Result<Frozen, FitError> {
+        let (dataset, split) = self.data.source;
+        let (model, watch) = (&mut *self.model, self.watch);
+        let mut frozen = Frozen {
+            source: caching.of(model, &split.images, dataset, watch)?,
+            ..Frozen::default()
+        };
+        if let (Some(_), Some(target)) = (&frozen.source, &self.data.target) {
+            frozen.target = caching.of(model, target.images(), target.normalisation(), watch)?;
+            if frozen.target.is_none() {
+                frozen.source = None;
+            }
+        }
+        if let Some((dataset, split)) = self.data.validate {
+            frozen.validate = caching.of(model, &split.images, dataset, watch)?;
+        }
+        Ok(frozen)
+    }
+
     fn epoch(&mut self, epoch: usize) -> Result<(), FitError> {
         let seed = self.settings.seed;
-        let feed = Feed::new(self.data, self.settings.batch_size, seed, epoch);
+        let (source, target) = (self.frozen.source.clone(), self.frozen.target.clone());
+        let activations = (source.as_deref(), target.as_deref());
+        let feed = Feed::new(self.data, activations, self.settings.batch_size, seed, epoch);
         let start = Instant::now();
         let mut next = Some(feed.step(0));
         self.times.waiting += start.elapsed().as_secs_f64();
@@ -221,8 +266,9 @@ impl<'a, D: Ops> Fit<'a, D> {
         if let Some((dataset, split)) = self.data.validate {
             let start = Instant::now();
             let cancel = self.watch.cancel;
+            let frozen = self.frozen.validate.as_deref();
             let evaluation =
-                evaluate(self.model, dataset, split, |_| !cancel.load(Ordering::Relaxed))
+                evaluate(self.model, dataset, split, frozen, |_| !cancel.load(Ordering::Relaxed))
                     .map_err(FitError::device)?
                     .ok_or(FitError::Interrupted)?;
             self.times.validate += start.elapsed().as_secs_f64();
@@ -241,13 +287,14 @@ impl<'a, D: Ops> Fit<'a, D> {
         batches: Batches,
     ) -> Result<Vec<Reading>, FitError> {
         let start = Instant::now();
-        let Batches { source, labels, target } = batches;
+        let Batches { entry, source, labels, target } = batches;
         let source = self.tensor(source, labels.len())?;
         let target = target.map(|(values, count)| self.tensor(values, count)).transpose()?;
         let losses = self
             .method
             .losses(Step {
                 model: self.model,
+                entry,
                 source,
                 labels: &labels,
                 target,

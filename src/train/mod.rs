@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of pipelines, stores or terminals; what it learns with is a [`crate::adapt::Method`].
 
+pub mod activations;
 mod evaluate;
 mod feed;
 mod fit;

@@ -4,13 +4,13 @@
 //! A call handles one block of sixteen images; who calls cuts the batch and adds up the weights'
 //! gradients of the pieces in an order of its own.
 
-use super::LANES;
 use super::direct::Direct;
 use super::finish::Finish;
 use super::isa::{Isa, Kernel};
 use super::product::PackedRows;
 use super::vector::Vector;
-use super::winograd::Winograd;
+use super::winograd::{PointWeights, Winograd};
+use super::{Fresh, LANES};
 use crate::memory;
 use crate::nn::ops::Conv2d;
 
@@ -30,7 +30,13 @@ enum Form {
 
 /// Weights as a form wants them, for one direction.
 #[derive(Debug, Clone)]
-pub struct Packed(Vec<PackedRows>);
+pub struct Packed(Matrices);
+
+#[derive(Debug, Clone)]
+enum Matrices {
+    Direct(Vec<PackedRows>),
+    Points(PointWeights),
+}
 
 impl Convolution {
     /// For `shape` with the instructions `isa`. By definition only, with the smallest rounding
@@ -112,7 +118,7 @@ impl Convolution {
 
     /// Takes the gradient `dy` `[filters, H, W, 16]` of a block's output back: adds the input's to
     /// `dx` `[C, H, W, 16]`, given the backward weights, and the weights' to sums, given the laid
-    /// out input.
+    /// out input; fresh sums are written.
     ///
     /// # Panics
     /// When a length does not agree.
@@ -120,7 +126,7 @@ impl Convolution {
         &self,
         dy: &[f32],
         dx: Option<(&Packed, &mut [f32])>,
-        sums: Option<(&[f32], &mut [f32])>,
+        sums: Option<(&[f32], &mut [f32], Fresh)>,
     ) {
         self.isa.run(Backward { form: &self.form, dy, dx, sums });
     }
@@ -153,11 +159,13 @@ impl Kernel for Pack<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) -> Packed {
+        use Matrices::{Direct, Points};
+        let weight = self.weight;
         Packed(match (self.form, self.backward) {
-            (Form::Direct { forward, .. }, false) => forward.pack::<V>(self.weight),
-            (Form::Direct { backward, .. }, true) => backward.pack_flipped::<V>(self.weight),
-            (Form::Winograd(winograd), false) => winograd.pack::<V>(self.weight),
-            (Form::Winograd(winograd), true) => winograd.pack_transposed::<V>(self.weight),
+            (Form::Direct { forward, .. }, false) => Direct(forward.pack::<V>(weight)),
+            (Form::Direct { backward, .. }, true) => Direct(backward.pack_flipped::<V>(weight)),
+            (Form::Winograd(winograd), false) => Points(winograd.pack::<V>(weight)),
+            (Form::Winograd(winograd), true) => Points(winograd.pack_transposed::<V>(weight)),
         })
     }
 }
@@ -178,11 +186,14 @@ impl Kernel for Forward<'_> {
         let Self { form, buffer, weights, with, out } = self;
         // SAFETY: run by `Isa::run`, as were the weights packed.
         unsafe {
-            match form {
-                Form::Direct { forward, .. } => {
-                    forward.run::<V>(buffer, &weights.0, with, out, false);
+            match (form, &weights.0) {
+                (Form::Direct { forward, .. }, Matrices::Direct(weights)) => {
+                    forward.run::<V>(buffer, weights, with, out, false);
                 }
-                Form::Winograd(winograd) => winograd.forward::<V>(buffer, &weights.0, with, out),
+                (Form::Winograd(winograd), Matrices::Points(weights)) => {
+                    winograd.forward::<V>(buffer, weights, with, out);
+                }
+                _ => panic!("weights packed for another form"),
             }
         }
     }
@@ -192,7 +203,7 @@ struct Backward<'a> {
     form: &'a Form,
     dy: &'a [f32],
     dx: Option<(&'a Packed, &'a mut [f32])>,
-    sums: Option<(&'a [f32], &'a mut [f32])>,
+    sums: Option<(&'a [f32], &'a mut [f32], Fresh)>,
 }
 
 impl Kernel for Backward<'_> {
@@ -203,14 +214,17 @@ impl Kernel for Backward<'_> {
         let Self { form, dy, dx, sums } = self;
         match form {
             Form::Direct { forward, backward } => {
-                if let Some((weights, dx)) = dx {
+                if let Some((Packed(Matrices::Direct(weights)), dx)) = dx {
                     let mut buffer = memory::take(backward.frame.len());
                     backward.frame.lay(dy, &mut buffer);
                     // SAFETY: run by `Isa::run`, as were the weights packed.
-                    unsafe { backward.run::<V>(&buffer, &weights.0, (None, None), dx, true) };
+                    unsafe { backward.run::<V>(&buffer, weights, (None, None), dx, true) };
                     memory::give(buffer);
                 }
-                if let Some((buffer, sums)) = sums {
+                if let Some((buffer, sums, Fresh(fresh))) = sums {
+                    if fresh {
+                        sums.fill(0.0);
+                    }
                     // SAFETY: run by `Isa::run`.
                     unsafe { forward.add_weight_gradient::<V>(buffer, dy, 0, sums) };
                 }
@@ -224,7 +238,11 @@ impl Kernel for Backward<'_> {
                     frame.fill(0.0);
                     frame
                 });
-                let into = weights.map(|it| &it.0).zip(frame.as_deref_mut());
+                let weights = weights.map(|it| match &it.0 {
+                    Matrices::Points(weights) => weights,
+                    Matrices::Direct(_) => panic!("weights packed for another form"),
+                });
+                let into = weights.zip(frame.as_deref_mut());
                 // SAFETY: run by `Isa::run`, as were the weights packed.
                 unsafe { winograd.backward::<V>(&laid, into, sums) };
                 if let (Some(frame), Some(dx)) = (frame, dx) {

@@ -105,12 +105,18 @@ fn every_form_on_every_instruction_set_agrees_with_the_definition() {
 
                 let weights = conv.pack_backward(&w);
                 let mut ours_dx = vec![0.5; dx.len()];
-                let mut sums = vec![0.0; conv.sums_len()];
-                conv.backward(&dy, Some((&weights, &mut ours_dx)), Some((&buffer, &mut sums)));
                 let mut ours_dw = vec![0.0; w.len()];
-                conv.add_sums(&sums, &mut ours_dw);
+                // Sums that mean nothing yet are written, others added to.
+                for fresh in [true, false] {
+                    ours_dx.fill(0.5);
+                    ours_dw.fill(0.0);
+                    let mut sums = vec![if fresh { f32::NAN } else { 0.0 }; conv.sums_len()];
+                    let into = Some((buffer.as_slice(), sums.as_mut_slice(), Fresh(fresh)));
+                    conv.backward(&dy, Some((&weights, &mut ours_dx)), into);
+                    conv.add_sums(&sums, &mut ours_dw);
+                    assert!(error(&ours_dw, &dw) < bound, "dw {} {what}", error(&ours_dw, &dw));
+                }
                 assert!(error(&ours_dx, &dx) < bound, "dx {} {what}", error(&ours_dx, &dx));
-                assert!(error(&ours_dw, &dw) < bound, "dw {} {what}", error(&ours_dw, &dw));
             }
         }
     }

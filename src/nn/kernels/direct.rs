@@ -139,6 +139,7 @@ impl Direct {
         let halves = LANES / V::LEN;
         let vectors = columns * halves;
         for (g, weights) in weights.iter().enumerate() {
+            let weights = weights.panels();
             assert!(weights.rows == each && weights.k == self.offsets.len());
             for filter in (0..each).step_by(weights.group) {
                 let count = (each - filter).min(weights.group);

@@ -30,12 +30,33 @@ impl Frame {
     /// When a length does not agree.
     pub fn lay(&self, maps: &[f32], buffer: &mut [f32]) {
         let buffer = &mut buffer[..self.len()];
-        if self.buffer != self.input {
+        if self.spread == (1, 1) && self.origin.0 >= 0 && self.origin.1 >= 0 {
+            self.clear_border(buffer);
+        } else {
             buffer.fill(0.0);
         }
         self.each_run(maps.len(), |from, to, len| {
             buffer[to..to + len].copy_from_slice(&maps[from..from + len]);
         });
+    }
+
+    /// Writes zeros where no pixel comes to lie, for neighbours that stay such.
+    fn clear_border(&self, buffer: &mut [f32]) {
+        let (rows, columns) = self.buffer;
+        let clip = |origin: isize, len: usize, most: usize| {
+            let start = origin.unsigned_abs().min(most);
+            start..(start + len).min(most)
+        };
+        let inside = clip(self.origin.0, self.input.0, rows);
+        let within = clip(self.origin.1, self.input.1, columns);
+        for channel in buffer.chunks_exact_mut(rows * columns * LANES) {
+            channel[..inside.start * columns * LANES].fill(0.0);
+            channel[inside.end * columns * LANES..].fill(0.0);
+            for row in channel.chunks_exact_mut(columns * LANES).take(inside.end) {
+                row[..within.start * LANES].fill(0.0);
+                row[within.end * LANES..].fill(0.0);
+            }
+        }
     }
 
     /// Adds to the maps of a block what lies in their place in the buffer.

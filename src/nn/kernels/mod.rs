@@ -14,5 +14,9 @@ mod transpose;
 pub mod vector;
 pub mod winograd;
 
+/// Whether the numbers that something is to be added to mean nothing yet and are to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fresh(pub bool);
+
 /// Images that lie side by side, whatever the instruction set: a lane is an image.
 pub const LANES: usize = 16;

@@ -49,9 +49,33 @@ impl PackedRows {
         Self { rows, k, group, values }
     }
 
+    /// The matrix.
+    pub fn panels(&self) -> Panels<'_> {
+        let Self { rows, k, group, ref values } = *self;
+        Panels { rows, k, group, apart: k * group, values }
+    }
+}
+
+/// A matrix whose rows lie in groups as those of [`PackedRows`], but the groups anywhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Panels<'a> {
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns.
+    pub k: usize,
+    /// Rows of a group.
+    pub group: usize,
+    /// Distance of the groups.
+    pub apart: usize,
+    /// What the first group begins with.
+    pub values: &'a [f32],
+}
+
+impl<'a> Panels<'a> {
     /// The group that begins with row `row`, `[k, group]`.
-    pub fn group_at(&self, row: usize) -> &[f32] {
-        &self.values[row * self.k..][..self.k * self.group]
+    #[inline(always)]
+    pub fn group_at(&self, row: usize) -> &'a [f32] {
+        &self.values[row / self.group * self.apart..][..self.k * self.group]
     }
 }
 
@@ -74,13 +98,7 @@ pub struct Columns {
 /// # Safety
 /// To be called from what [`Isa::run`](super::isa::Isa::run) runs with `V`.
 #[inline(always)]
-pub unsafe fn product<V: Vector>(
-    a: &PackedRows,
-    b: &[f32],
-    c: &mut [f32],
-    columns: Columns,
-    add: bool,
-) {
+pub unsafe fn product<V: Vector>(a: Panels, b: &[f32], c: &mut [f32], columns: Columns, add: bool) {
     let Columns { count, b_row, c_row } = columns;
     assert!(count % super::LANES == 0 && a.group == tile_rows::<V>());
     if a.rows == 0 || count == 0 {
@@ -265,7 +283,7 @@ mod tests {
             let packed = PackedRows::new(m, k, tile_rows::<V>(), |row, column| a[row * k + column]);
             let columns = Columns { count: n, b_row: n, c_row: n };
             // SAFETY: `run` is called by `Isa::run`.
-            unsafe { product::<V>(&packed, b, c, columns, true) }
+            unsafe { product::<V>(packed.panels(), b, c, columns, true) }
         }
     }
 

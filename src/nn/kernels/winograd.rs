@@ -11,17 +11,17 @@
 //! Rounding: about 1e-5 of the largest output forward, against 1e-6 by definition.
 
 mod points;
-
-use rayon::prelude::*;
+mod weights;
 
 use super::finish::{Finish, FinishRows};
 use super::frame::Frame;
-use super::product::{Columns, PackedRows, Rows, Start, TILE_COLUMNS, Tile, product, tile_rows};
+use super::product::{Columns, Rows, Start, TILE_COLUMNS, Tile, product, tile_rows};
 use super::vector::Vector;
-use super::{LANES, transpose};
+use super::{Fresh, LANES, transpose};
 use crate::memory;
 use crate::nn::ops::Conv2d;
 use points::{Five, Input, InputBack, MOST, OUTPUTS, Output, OutputBack, Points, Three, Transform};
+pub use weights::PointWeights;
 
 /// Bytes that a strip's values may take: most of a second-level cache.
 const STRIP_BYTES: usize = 3 << 19;
@@ -46,9 +46,6 @@ pub struct Winograd {
     /// Tiles of a strip.
     strip: usize,
 }
-
-/// Weights at every point.
-pub type PointWeights = Vec<PackedRows>;
 
 impl Winograd {
     /// For `shape`, if it is of the kind and has channels and filters enough to gain by it.
@@ -100,115 +97,6 @@ impl Winograd {
         (OUTPUTS + self.kernel - 1).pow(2)
     }
 
-    /// Length of the sums of [`Winograd::backward`]: `[points, filters, channels to a multiple of 16]`.
-    pub fn sums_len(&self) -> usize {
-        self.points() * self.filters * self.channels.next_multiple_of(LANES)
-    }
-
-    /// Weights `[filters, channels, k, k]` for [`Winograd::forward`].
-    pub fn pack<V: Vector>(&self, weight: &[f32]) -> PointWeights {
-        let at_points = self.at_points(weight);
-        self.pack_matrices::<V>(self.filters, self.channels, |point, filter, channel| {
-            at_points[point][filter * self.channels + channel]
-        })
-    }
-
-    /// Weights for [`Winograd::backward`].
-    pub fn pack_transposed<V: Vector>(&self, weight: &[f32]) -> PointWeights {
-        let at_points = self.at_points(weight);
-        self.pack_matrices::<V>(self.channels, self.filters, |point, channel, filter| {
-            at_points[point][filter * self.channels + channel]
-        })
-    }
-
-    fn pack_matrices<V: Vector>(
-        &self,
-        rows: usize,
-        k: usize,
-        value: impl Fn(usize, usize, usize) -> f32 + Sync,
-    ) -> PointWeights {
-        let matrix =
-            |point| PackedRows::new(rows, k, tile_rows::<V>(), |row, at| value(point, row, at));
-        (0..self.points()).into_par_iter().map(matrix).collect()
-    }
-
-    fn filter(&self) -> &'static [[f32; 5]] {
-        if self.kernel == 3 { Three::FILTER } else { Five::FILTER }
-    }
-
-    /// G g Gᵀ: for every point `[filters, channels]`.
-    fn at_points(&self, weight: &[f32]) -> Vec<Vec<f32>> {
-        let (kernel, pairs) = (self.kernel, self.filters * self.channels);
-        let g = self.filter();
-        let mut taps = vec![vec![0.0; pairs]; kernel * kernel];
-        for (tap, taps) in taps.iter_mut().enumerate() {
-            for (pair, value) in taps.iter_mut().enumerate() {
-                *value = weight[pair * kernel * kernel + tap];
-            }
-        }
-        let combine = |rows: &[Vec<f32>], factors: &[f32; 5], first: usize, step: usize| {
-            let mut sum = vec![0.0; pairs];
-            for (at, factor) in factors.iter().enumerate().take(kernel) {
-                if *factor != 0.0 {
-                    for (sum, value) in sum.iter_mut().zip(&rows[first + at * step]) {
-                        *sum += factor * value;
-                    }
-                }
-            }
-            sum
-        };
-        let mut half = Vec::with_capacity(g.len() * kernel);
-        for factors in g {
-            half.extend((0..kernel).map(|column| combine(&taps, factors, column, kernel)));
-        }
-        let mut all = Vec::with_capacity(g.len() * g.len());
-        for row in 0..g.len() {
-            all.extend(g.iter().map(|factors| combine(&half, factors, row * kernel, 1)));
-        }
-        all
-    }
-
-    /// Adds Gᵀ S G to `dw` `[filters, channels, k, k]`, S being the sums of [`Winograd::backward`].
-    ///
-    /// # Panics
-    /// When a length does not agree.
-    pub fn add_weight_gradient(&self, sums: &[f32], dw: &mut [f32]) {
-        let (kernel, g) = (self.kernel, self.filter());
-        let wide = self.channels.next_multiple_of(LANES);
-        assert_eq!(
-            (sums.len(), dw.len()),
-            (self.sums_len(), self.filters * self.channels * kernel * kernel)
-        );
-        let plane = self.filters * wide;
-        let mut half = vec![0.0; kernel * wide];
-        let mut taps = vec![0.0; kernel * kernel * wide];
-        for filter in 0..self.filters {
-            taps.fill(0.0);
-            for (row, factors) in g.iter().enumerate() {
-                half.fill(0.0);
-                for (column, inner) in g.iter().enumerate() {
-                    let from = (row * g.len() + column) * plane + filter * wide;
-                    for (half, factor) in half.chunks_exact_mut(wide).zip(inner) {
-                        for (half, value) in half.iter_mut().zip(&sums[from..from + wide]) {
-                            *half += factor * value;
-                        }
-                    }
-                }
-                for (taps, factor) in taps.chunks_exact_mut(kernel * wide).zip(factors) {
-                    for (tap, half) in taps.iter_mut().zip(&half) {
-                        *tap += factor * half;
-                    }
-                }
-            }
-            for channel in 0..self.channels {
-                let to = (filter * self.channels + channel) * kernel * kernel;
-                for tap in 0..kernel * kernel {
-                    dw[to + tap] += taps[tap * wide + channel];
-                }
-            }
-        }
-    }
-
     /// Convolves an input laid by [`Winograd::input`] to `out` `[filters, H, W, 16]`, with `bias`
     /// and finished by `finish`.
     ///
@@ -255,7 +143,7 @@ impl Winograd {
             // SAFETY: the caller's promise; rooms hold a whole strip.
             unsafe {
                 self.inputs::<V, P>(buffer, &strip, &mut before, b_point);
-                for (point, weights) in weights.iter().enumerate() {
+                for (point, weights) in weights.matrices().enumerate() {
                     let columns = Columns { count, b_row: count, c_row: count };
                     let (b, c) = (&before[point * b_point..], &mut after[point * c_point..]);
                     product::<V>(weights, b, c, columns, false);
@@ -268,7 +156,8 @@ impl Winograd {
     }
 
     /// From output gradients laid by [`Winograd::gradient`]: adds the input's gradient to `dx`, a
-    /// buffer as [`Winograd::input`] lays it, and the weights' gradient at the points to `sums`.
+    /// buffer as [`Winograd::input`] lays it, and the weights' gradient at the points to `sums`,
+    /// or writes it there where they are fresh.
     ///
     /// # Panics
     /// When a length does not agree.
@@ -280,7 +169,7 @@ impl Winograd {
         &self,
         dy: &[f32],
         dx: Option<(&PointWeights, &mut [f32])>,
-        sums: Option<(&[f32], &mut [f32])>,
+        sums: Option<(&[f32], &mut [f32], Fresh)>,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -296,14 +185,14 @@ impl Winograd {
         &self,
         dy: &[f32],
         mut dx: Option<(&PointWeights, &mut [f32])>,
-        mut sums: Option<(&[f32], &mut [f32])>,
+        mut sums: Option<(&[f32], &mut [f32], Fresh)>,
     ) {
         assert!(dy.len() >= self.gradient.len());
         let wide = self.channels.next_multiple_of(LANES);
         let mut gradients = memory::take(self.room(self.filters));
         let mut inputs = memory::take(self.room(wide));
         let mut turned = Vec::new();
-        if let Some((buffer, sums)) = &sums {
+        if let Some((buffer, sums, _)) = &sums {
             assert!(buffer.len() >= self.input.len() && sums.len() == self.sums_len());
             turned = memory::take(self.input.buffer.0 * self.input.buffer.1 * LANES * wide);
             transpose::to_channels(buffer, self.channels, &mut turned);
@@ -316,21 +205,23 @@ impl Winograd {
                 self.output_gradients::<V, P>(dy, &strip, &mut gradients, p_point);
                 if let Some((weights, dx)) = &mut dx {
                     assert!(dx.len() >= self.input.len());
-                    for (point, weights) in weights.iter().enumerate() {
+                    for (point, weights) in weights.matrices().enumerate() {
                         let columns = Columns { count, b_row: count, c_row: count };
                         let b = &gradients[point * p_point..];
                         product::<V>(weights, b, &mut inputs[point * q_point..], columns, false);
                     }
                     self.input_gradients::<V, P>(&inputs, q_point, &strip, dx);
                 }
-                if let Some((_, sums)) = &mut sums {
+                if let Some((_, sums, Fresh(fresh))) = &mut sums {
                     self.turned_inputs::<V, P>(&turned, wide, &strip, &mut inputs, q_point);
                     for point in 0..P::COUNT * P::COUNT {
                         let a = gradients.as_ptr().add(point * p_point);
                         let b = inputs.as_ptr().add(point * q_point);
                         let c = sums.as_mut_ptr().add(point * self.filters * wide);
-                        self.add_outer::<V>(a, b, c, count, wide);
+                        let start = if *fresh { Start::Zero } else { Start::Sum };
+                        self.add_outer::<V>(a, b, (c, start), count, wide);
                     }
+                    *fresh = false;
                 }
             }
         }
@@ -339,13 +230,13 @@ impl Winograd {
         memory::give(turned);
     }
 
-    /// `c [filters, wide] += a [filters, count] b [count, wide]`.
+    /// `c [filters, wide]`, which begins with `start`, `+= a [filters, count] b [count, wide]`.
     #[inline(always)]
     unsafe fn add_outer<V: Vector>(
         &self,
         a: *const f32,
         b: *const f32,
-        c: *mut f32,
+        (c, start): (*mut f32, Start),
         count: usize,
         wide: usize,
     ) {
@@ -357,8 +248,7 @@ impl Winograd {
                 unsafe {
                     let a = Rows::Apart(a.add(row * count), count);
                     let c = c.add(row * wide);
-                    let (start, finish) = (Start::Sum, None);
-                    let tile = Tile { a, rows, k: count, b, c, c_row: wide, start, finish };
+                    let tile = Tile { a, rows, k: count, b, c, c_row: wide, start, finish: None };
                     let last = (vectors - first).min(TILE_COLUMNS);
                     tile.run::<V>(last, |at| (first + at) * V::LEN, (first * V::LEN, |i| i * wide));
                 }

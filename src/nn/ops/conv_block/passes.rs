@@ -12,7 +12,7 @@ use crate::nn::kernels::conv::{Convolution, Packed};
 use crate::nn::kernels::finish::Finish;
 use crate::nn::kernels::isa::Isa;
 use crate::nn::kernels::plane::{self, Affine, Passes, Spread};
-use crate::nn::kernels::{LANES, maps};
+use crate::nn::kernels::{Fresh, LANES, maps};
 use crate::nn::ops::{ELEMENTS, Moments, Pool2d};
 
 /// Pieces that a batch's weight gradients are summed in: enough for as many threads. They depend
@@ -421,7 +421,6 @@ impl Work {
             .zip(pieces_mut(dx, dx_len, count))
             .enumerate()
             .for_each(|(piece, (sums, dx))| {
-                sums.fill(0.0);
                 let blocks = piece * together..((piece + 1) * together).min(self.blocks());
                 for (at, block) in blocks.enumerate() {
                     let len = self.input_len();
@@ -432,7 +431,7 @@ impl Work {
                         }
                         (weights, dx)
                     });
-                    self.back_through_block(block, pieces, dx, sums);
+                    self.back_through_block(block, pieces, dx, (sums, Fresh(at == 0)));
                 }
             });
         if let Some(dw) = dw {
@@ -454,7 +453,7 @@ impl Work {
         block: usize,
         pieces: &Pieces,
         dx: Option<(&Packed, &mut [f32])>,
-        sums: &mut [f32],
+        (sums, fresh): (&mut [f32], Fresh),
     ) {
         let Pieces { past, spreads, input, rectified } = pieces;
         let (raw, end) = self.planes();
@@ -478,7 +477,7 @@ impl Work {
             self.conv().lay(&input[block * len..(block + 1) * len], &mut buffer);
             buffer
         });
-        self.conv().backward(&dense, dx, input.as_deref().map(|input| (input, sums)));
+        self.conv().backward(&dense, dx, input.as_deref().map(|input| (input, sums, fresh)));
         memory::give(dense);
         memory::give(input.unwrap_or_default());
     }

@@ -1,0 +1,332 @@
+//! What the frozen first layers of a network make of images, computed once and used in every epoch
+//! and by every head of a sweep.
+//!
+//! It moves no number: [`Model::frozen_entry`] ends where anything learns, is drawn or depends on
+//! the batch. Activations are kept in memory while they fit, else in a file of the store that is
+//! mapped into memory. Knows nothing of stages.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+
+use super::fit::{FitError, Watch};
+use crate::data::{Images, Normalisation, loader};
+use crate::memory;
+use crate::nn::model::{Entry, Model, host};
+use crate::nn::ops::Ops;
+use crate::progress::Unit;
+
+/// Multiplications for each value kept from which reading it is faster than computing it again.
+const WORTH_MEMORY: usize = 64;
+/// The same for a value on a disk.
+const WORTH_DISK: usize = 1024;
+
+/// Bytes of images that go through the frozen layers at a time; it changes no number.
+const TOGETHER: usize = 64 << 20;
+
+/// Where activations are kept, shared by everything that trains in this process.
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    /// Bytes.
+    memory: usize,
+    /// The one used last comes last.
+    held: Mutex<Vec<(blake3::Hash, Arc<Activations>)>>,
+}
+
+/// A cache, and the backend that computes what is put there.
+#[derive(Debug, Clone, Copy)]
+pub struct Caching<'a> {
+    /// The cache.
+    pub cache: &'a Cache,
+    /// Everything besides weights and images that decides the last bits of a number.
+    pub backend: &'a str,
+    /// How many times the activations will be used.
+    pub uses: usize,
+}
+
+/// What the layers before `entry` make of each image of a set.
+#[derive(Debug)]
+pub struct Activations {
+    /// Where a pass goes on with them.
+    pub entry: Entry,
+    /// Number of values an image.
+    len: usize,
+    rows: Rows,
+}
+
+#[derive(Debug)]
+enum Rows {
+    Memory(Vec<f32>),
+    /// A safetensors file whose values begin at this byte.
+    Mapped(Mmap, usize),
+}
+
+impl Activations {
+    fn values(&self) -> &[f32] {
+        match &self.rows {
+            Rows::Memory(values) => values,
+            Rows::Mapped(file, start) => {
+                // SAFETY: any four bytes are a number.
+                let (before, values, after) = unsafe { file[*start..].align_to::<f32>() };
+                assert!(before.is_empty() && after.is_empty(), "the header is padded");
+                values
+            }
+        }
+    }
+
+    /// Number of images.
+    pub fn count(&self) -> usize {
+        self.values().len() / self.len
+    }
+
+    /// Those of the images at `indices`, `[N, C*H*W]`.
+    pub fn batch(&self, indices: &[usize]) -> Vec<f32> {
+        let all = self.values();
+        let mut values = memory::take(indices.len() * self.len);
+        values.par_chunks_mut(self.len).zip(indices).for_each(|(to, index)| {
+            to.copy_from_slice(&all[index * self.len..(index + 1) * self.len]);
+        });
+        values
+    }
+}
+
+impl Cache {
+    /// A cache that keeps up to `memory` bytes in memory, and larger sets in `folder`.
+    pub fn new(folder: PathBuf, memory: usize) -> Self {
+        Self { folder, memory, held: Mutex::default() }
+    }
+
+    fn find(&self, key: blake3::Hash) -> Option<Arc<Activations>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = held.iter().position(|(of, _)| *of == key)?;
+        let found = held.remove(at);
+        held.push(found.clone());
+        Some(found.1)
+    }
+
+    /// Keeps `activations`; the longest unused ones make room.
+    fn keep(&self, key: blake3::Hash, activations: &Arc<Activations>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.push((key, Arc::clone(activations)));
+        let bytes = |held: &[(_, Arc<Activations>)]| -> usize {
+            held.iter()
+                .map(|(_, it)| match &it.rows {
+                    Rows::Memory(values) => size_of_val(values.as_slice()),
+                    Rows::Mapped(..) => 0,
+                })
+                .sum()
+        };
+        while held.len() > 1 && bytes(&held) > self.memory {
+            held.remove(0);
+        }
+    }
+}
+
+impl Caching<'_> {
+    /// What the frozen layers of `model` make of `images`; `None` where keeping it gains nothing.
+    ///
+    /// # Errors
+    /// When the device fails or the user asks to stop. A file that cannot be written is no error:
+    /// the watcher is told, and everything is computed every time.
+    pub fn of<'a, D: Ops>(
+        &self,
+        model: &mut Model<D>,
+        images: &Images,
+        normalisation: impl Into<Normalisation<'a>>,
+        watch: &Watch,
+    ) -> Result<Option<Arc<Activations>>, FitError> {
+        let (entry, normalisation) = (model.frozen_entry(), normalisation.into());
+        let shape = model.entry_shape(entry);
+        let bytes = images.len() * shape.len() * size_of::<f32>();
+        let worth = work(model, entry) / shape.len();
+        if worth < WORTH_MEMORY {
+            return Ok(None);
+        }
+        let key = self.key(model, entry, images, normalisation);
+        if let Some(found) = self.cache.find(key) {
+            return Ok(Some(found));
+        }
+        let path = self.cache.folder.join(format!("{key}.safetensors"));
+        let header = header(&[images.len(), shape.channels, shape.height, shape.width]);
+        let len = shape.len();
+        let mapped =
+            |path: &Path| Some(Activations { entry, len, rows: map(path, &header, bytes)? });
+        let in_memory = bytes <= self.cache.memory;
+        let activations = match mapped(&path) {
+            Some(found) => found,
+            None if in_memory => {
+                let mut values = Vec::with_capacity(images.len() * len);
+                let mut job = Job { model, entry, images, normalisation, watch };
+                job.run(|rows| {
+                    values.extend_from_slice(&rows);
+                    Ok(())
+                })?
+                .expect("memory takes everything");
+                Activations { entry, len, rows: Rows::Memory(values) }
+            }
+            None if worth < WORTH_DISK || self.uses < 2 => return Ok(None),
+            None => {
+                let mut job = Job { model, entry, images, normalisation, watch };
+                let written = write(&self.cache.folder, &path, &header, &mut job)?;
+                match written.map(|()| mapped(&path)) {
+                    Ok(Some(found)) => found,
+                    Ok(None) => return Ok(None),
+                    Err(error) => {
+                        watch.progress.note(&format!(
+                            "what the frozen layers make of the images is computed in every epoch: \
+                             {} cannot be written: {error}",
+                            path.display()
+                        ));
+                        return Ok(None);
+                    }
+                }
+            }
+        };
+        let activations = Arc::new(activations);
+        self.cache.keep(key, &activations);
+        Ok(Some(activations))
+    }
+
+    /// Names everything that decides the activations: layers, weights, statistics, images and how
+    /// they become numbers, and the backend.
+    fn key<D: Ops>(
+        &self,
+        model: &Model<D>,
+        entry: Entry,
+        images: &Images,
+        normalisation: Normalisation,
+    ) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        let layers = model.layers_before(entry);
+        let mut texts = vec![
+            "activations 1".to_owned(),
+            self.backend.to_owned(),
+            format!("{:?}", (model.precise(), model.spec().input, entry)),
+            format!("{:?}", (normalisation, images.channels, &images.sizes)),
+        ];
+        texts.extend(layers.iter().map(|placed| format!("{} {:?}", placed.name, placed.layer)));
+        for text in texts {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        for values in model.tensors_of_layers(layers.len()) {
+            hasher.update(&(values.len() as u64).to_le_bytes());
+            for chunk in values.chunks(1 << 14) {
+                let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+                hasher.update(&bytes);
+            }
+        }
+        hasher.update_rayon(&images.pixels);
+        hasher.finalize()
+    }
+}
+
+/// Multiplications for an image before `entry`.
+fn work<D: Ops>(model: &Model<D>, entry: Entry) -> usize {
+    let of = |conv: crate::nn::ops::Conv2d| conv.output().area() * conv.weight_len();
+    model.layers_before(entry).iter().filter_map(|placed| placed.conv2d()).map(of).sum()
+}
+
+/// Images on their way through the frozen layers.
+struct Job<'a, D: Ops> {
+    model: &'a mut Model<D>,
+    entry: Entry,
+    images: &'a Images,
+    normalisation: Normalisation<'a>,
+    watch: &'a Watch<'a>,
+}
+
+impl<D: Ops> Job<'_, D> {
+    /// Gives what becomes of the images to `sink`, some at a time, in their order. The outer error
+    /// is the device's or the user's, the inner one `sink`'s.
+    fn run(
+        &mut self,
+        mut sink: impl FnMut(Vec<f32>) -> io::Result<()>,
+    ) -> Result<io::Result<()>, FitError> {
+        let count = self.images.len();
+        let input = self.model.spec().input.len();
+        let together = (TOGETHER / (input * size_of::<f32>())).clamp(16, 1024) / 16 * 16;
+        self.watch.progress.begin("frozen layers", Some(count as u64), Unit::Images);
+        let all: Vec<usize> = (0..count).collect();
+        for indices in all.chunks(together) {
+            if self.watch.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(FitError::Interrupted);
+            }
+            let values = loader::batch(self.normalisation, self.images, indices);
+            let x = self
+                .model
+                .device()
+                .try_tensor_from_vec(values, (indices.len(), input))
+                .map_err(FitError::device)?;
+            let rows = self.model.features_up_to(self.entry, x).map_err(FitError::device)?;
+            if let Err(error) = sink(host(&rows)) {
+                return Ok(Err(error));
+            }
+            self.watch.progress.advance(indices.len() as u64);
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// The first bytes of a safetensors file with one tensor `activations`, padded so that its values
+/// are aligned.
+fn header(shape: &[usize]) -> Vec<u8> {
+    let bytes = shape.iter().product::<usize>() * size_of::<f32>();
+    let mut json = serde_json::json!({
+        "activations": { "dtype": "F32", "shape": shape, "data_offsets": [0, bytes] }
+    })
+    .to_string();
+    json.push_str(&" ".repeat(json.len().next_multiple_of(64) - json.len()));
+    let mut header = (json.len() as u64).to_le_bytes().to_vec();
+    header.extend(json.into_bytes());
+    header
+}
+
+/// Maps a file that begins with `header` and holds `bytes` more; `None` where there is none, or
+/// another.
+fn map(path: &Path, header: &[u8], bytes: usize) -> Option<Rows> {
+    let file = File::open(path).ok()?;
+    // SAFETY: files get their name when they are complete, and nobody changes them afterwards.
+    let mapped = unsafe { Mmap::map(&file) }.ok()?;
+    let whole = mapped.len() == header.len() + bytes && mapped.starts_with(header);
+    whole.then_some(Rows::Mapped(mapped, header.len()))
+}
+
+/// Writes what `job` gives to `path`, which appears when it is complete.
+fn write<D: Ops>(
+    folder: &Path,
+    path: &Path,
+    header: &[u8],
+    job: &mut Job<D>,
+) -> Result<io::Result<()>, FitError> {
+    let begin = || {
+        fs::create_dir_all(folder)?;
+        let mut file = BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
+        file.write_all(header)?;
+        Ok(file)
+    };
+    let mut file = match begin() {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(error)),
+    };
+    let done = job.run(|rows| {
+        for chunk in rows.chunks(1 << 14) {
+            let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+            file.write_all(&bytes)?;
+        }
+        Ok(())
+    })?;
+    let publish = || {
+        done?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(folder)?.sync_all()
+    };
+    Ok(publish())
+}
