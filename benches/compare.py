@@ -23,7 +23,7 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 WORKS = ["dacnn-dann", "dacnn-supervised", "dacnn-evaluate", "lenet-supervised",
-         "resnet18-forward", "resnet18-layer4"]
+         "resnet18-forward", "resnet18-layer4", "resnet18-frozen-epoch"]
 PAUSE = 0.3  # seconds
 # Short steps are asked for more at a time, so that most of them run warm, as in training.
 MORE = {"lenet-supervised": 10}

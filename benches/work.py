@@ -72,7 +72,7 @@ class Resnet(nn.Module):
     """torchvision's ResNet18 in two parts; with everything but `layer4` and `fc` frozen where it
     learns, frozen batch norm by its running statistics."""
 
-    def __init__(self, learns):
+    def __init__(self, learns, layer4=True):
         super().__init__()
         net = torchvision.models.resnet18(weights=None, num_classes=10)
         self.frozen = nn.Sequential(
@@ -81,6 +81,19 @@ class Resnet(nn.Module):
         self.classifier = net.fc
         if learns:
             self.frozen.eval().requires_grad_(False)
+        if not layer4:
+            self.features.eval().requires_grad_(False)
+
+
+class Epoch:
+    """Steps on as many batches as an epoch has."""
+
+    def __init__(self, step, steps):
+        self.step, self.steps = step, steps
+
+    def __call__(self):
+        for _ in range(self.steps):
+            self.step()
 
 
 class Evaluate:
@@ -116,6 +129,8 @@ def make(work, form):
             return Step(Lenet(), (128, 1, 28, 28), form)
         case "resnet18-forward":
             return Evaluate(Resnet(learns=False), (32, 3, 224, 224), form)
+        case "resnet18-frozen-epoch":
+            return Epoch(Step(Resnet(True, layer4=False), (32, 3, 224, 224), form), 8)
         case "resnet18-layer4":
             return Step(Resnet(learns=True), (32, 3, 224, 224), form)
     raise SystemExit(f"there is no work `{work}`")
