@@ -27,6 +27,13 @@ fn main() {
 fn run(isa: Isa) {
     let peak = isa.run(Peak);
     println!("{isa}: {:.0} GFLOP/s in a loop of multiply-adds; {IMAGES} images", peak / 1e9);
+    // What more threads can give at all on this machine.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let together: f64 = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| isa.run(Peak))).collect();
+        workers.into_iter().map(|worker| worker.join().expect("arithmetic")).sum()
+    });
+    println!("{threads} threads: {:.2} times as much", together / peak);
     println!("{:<34} {:>22} {:>22} {:>22}", "ms (share of the loop)", "forward", "dx", "dw");
     let square = |channels, side| Chw { channels, height: side, width: side };
     let conv = |input, filters, kernel, stride, padding| Conv2d {
