@@ -63,7 +63,7 @@ pub(crate) fn give(buffer: Vec<f32>) {
 }
 
 /// Numbers whose memory goes to the next [`take`] when nobody holds them any more.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Buffer(Vec<f32>);
 
 impl From<Vec<f32>> for Buffer {

@@ -135,6 +135,11 @@ fn describe(folder: &Path) -> Result<Description, WeightsError> {
     serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
 }
 
+/// Numbers as safetensors holds them.
+pub(crate) fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
 struct Stored {
     kind: StoredType,
     shape: Vec<usize>,
@@ -146,7 +151,7 @@ fn state_dict<D: Ops>(model: &Model<D>) -> Vec<(String, Stored)> {
     let floats = |values: Vec<f32>, shape: Vec<usize>| Stored {
         kind: StoredType::F32,
         shape,
-        bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        bytes: little_endian(&values),
     };
     let mut tensors: Vec<(String, Stored)> = model
         .parameters()

@@ -18,6 +18,7 @@ use crate::data::{Images, Normalisation, loader};
 use crate::memory;
 use crate::nn::model::{Entry, Model, host};
 use crate::nn::ops::Ops;
+use crate::nn::weights::little_endian;
 use crate::progress::Unit;
 
 /// Multiplications for each value kept from which reading it is faster than computing it again.
@@ -77,11 +78,6 @@ impl Activations {
                 values
             }
         }
-    }
-
-    /// Number of images.
-    pub fn count(&self) -> usize {
-        self.values().len() / self.len
     }
 
     /// Those of the images at `indices`, `[N, C*H*W]`.
@@ -216,10 +212,7 @@ impl Caching<'_> {
         }
         for values in model.tensors_of_layers(layers.len()) {
             hasher.update(&(values.len() as u64).to_le_bytes());
-            for chunk in values.chunks(1 << 14) {
-                let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
-                hasher.update(&bytes);
-            }
+            hasher.update(&little_endian(&values));
         }
         hasher.update_rayon(&images.pixels);
         hasher.finalize()
@@ -314,13 +307,7 @@ fn write<D: Ops>(
         Ok(file) => file,
         Err(error) => return Ok(Err(error)),
     };
-    let done = job.run(|rows| {
-        for chunk in rows.chunks(1 << 14) {
-            let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
-            file.write_all(&bytes)?;
-        }
-        Ok(())
-    })?;
+    let done = job.run(|rows| file.write_all(&little_endian(&rows)))?;
     let publish = || {
         done?;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;

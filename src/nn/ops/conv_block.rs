@@ -11,11 +11,12 @@ use std::sync::{Arc, OnceLock};
 
 use dfdx::prelude::*;
 
-use self::passes::{Given, Gradients, Into, Normalizer, Past, Work};
+use self::passes::{Given, Gradients, InputGradient, Normalizer, Past, Work};
 use super::maps::{Maps, add_gradient, put_gradient, take_gradient};
 use super::tape::values;
 use super::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d};
 use crate::memory::{self, Buffer};
+use crate::nn::kernels::Fresh;
 use crate::nn::kernels::conv::{Convolution, Packed};
 use crate::nn::kernels::isa::Isa;
 
@@ -242,10 +243,9 @@ pub fn conv_block<T: Tape<f32, Cpu>>(
         let mut dx = None;
         if needs.input {
             let len = work.input_len() * work.blocks();
-            let before = take_gradient(gradients, &x, len)?;
-            dx = Some(match before {
-                Some(sum) => Into { sum, fresh: false },
-                None => Into { sum: memory::take(len), fresh: true },
+            dx = Some(match take_gradient(gradients, &x, len)? {
+                Some(sum) => InputGradient { sum, fresh: Fresh(false) },
+                None => InputGradient { sum: memory::take(len), fresh: Fresh(true) },
             });
         }
         let input = input.as_deref().map(|input| &**input);

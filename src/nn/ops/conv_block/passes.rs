@@ -93,17 +93,16 @@ pub(super) struct Past {
 }
 
 /// The input's gradient.
-pub(super) struct Into {
+pub(super) struct InputGradient {
     pub sum: Vec<f32>,
-    /// Whether the numbers there mean nothing yet.
-    pub fresh: bool,
+    pub fresh: Fresh,
 }
 
 /// Where gradients go to, and what they need.
 pub(super) struct Gradients<'a> {
     pub needs: BlockNeeds,
     pub input: Option<&'a [f32]>,
-    pub dx: Option<&'a mut Into>,
+    pub dx: Option<&'a mut InputGradient>,
     /// The convolution's weights, its bias, the normalisation's weight and bias: those that are
     /// needed.
     pub parameters: &'a mut [Vec<f32>],
@@ -402,14 +401,14 @@ impl Work {
     fn through_convolution(
         &self,
         pieces: &Pieces,
-        dx: Option<&mut Into>,
+        dx: Option<&mut InputGradient>,
         dw: Option<&mut Vec<f32>>,
     ) {
         if dx.is_none() && dw.is_none() {
             return;
         }
         let weights = dx.is_some().then(|| self.prepared.backward());
-        let fresh = dx.as_ref().is_some_and(|dx| dx.fresh);
+        let fresh = dx.as_ref().is_some_and(|dx| dx.fresh == Fresh(true));
         let together = self.blocks().div_ceil(PIECES);
         let count = self.blocks().div_ceil(together);
         let sums_len = if dw.is_some() { self.conv().sums_len() } else { 0 };
