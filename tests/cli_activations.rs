@@ -1,10 +1,12 @@
 //! What frozen layers make of images is computed once, in memory or in a file of the store, and
 //! moves no byte of any result; heads of a sweep share it.
 
+mod binary;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
+use binary::{contents, csvs, record, runner, text};
 use serde_json::Value;
 
 const PIPELINE: &str = r#"
@@ -79,15 +81,9 @@ axes = { "stages.tuned.optimizer.lr" = [0.01, 0.02] }
 fn run(home: &Path, verb: &str, options: &[&str]) -> Vec<Value> {
     fs::create_dir_all(home).unwrap();
     fs::write(home.join("heads.toml"), PIPELINE).unwrap();
-    let output = Command::cargo_bin("runner")
-        .unwrap()
-        .current_dir(home)
-        .args([verb, "heads.toml", "--json"])
-        .args(options)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
+    let output = runner(home, &[&[verb, "heads.toml", "--json"], options].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines = text(&output.stdout);
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -99,13 +95,7 @@ fn computed(events: &[Value]) -> usize {
 /// Every metric and the digest of every artifact.
 fn results(home: &Path) -> (Vec<(String, String)>, Vec<Value>) {
     let newest = home.join("results/heads/latest");
-    let tables = ["backbone", "frozen", "tuned", "adapted", "score"].map(|name| {
-        (name.to_owned(), fs::read_to_string(newest.join(format!("{name}.csv"))).unwrap())
-    });
-    let record: Value =
-        serde_json::from_slice(&fs::read(newest.join("run.json")).unwrap()).unwrap();
-    let stages = record["trials"][0].as_array().unwrap();
-    (tables.to_vec(), stages.iter().map(|stage| stage["content"].clone()).collect())
+    (csvs(&newest), contents(&record(&newest)))
 }
 
 fn files(home: &Path) -> Vec<PathBuf> {

@@ -1,11 +1,13 @@
 //! Stages that fail and places that cannot be written: what is said, what goes on, what is left.
 
+mod binary;
 mod photos;
 
 use std::fs;
 use std::path::Path;
 
-use photos::{artifacts, photos, record, runner, text};
+use binary::{record, runner, text};
+use photos::{artifacts, photos};
 
 #[test]
 fn a_diverging_stage_names_its_epoch_and_step_and_the_others_go_on() {
@@ -31,7 +33,7 @@ fn a_diverging_stage_names_its_epoch_and_step_and_the_others_go_on() {
     assert!(said.contains("other: done in "), "{said}");
     assert!(said.contains("adapted: skipped, because `head` has no result"), "{said}");
     // What did finish is recorded, and so is why the rest did not.
-    let record = record(&root.join("results"));
+    let record = record(&root.join("results/photos/latest"));
     let state = |name: &str| {
         let stages = record["trials"][0].as_array().unwrap();
         stages.iter().find(|it| it["name"] == name).unwrap().clone()
@@ -118,7 +120,7 @@ fn a_listed_image_that_is_missing_stops_only_what_needs_it() {
     assert!(said.contains("6 ran, 0 cached, 1 failed, 1 skipped"), "{said}");
     assert!(text(&output.stdout).contains("adapted"), "the table of what did run");
     let results = root.join("results");
-    let record = record(&results);
+    let record = record(&results.join("photos/latest"));
     let stages = record["trials"][0].as_array().unwrap();
     let failed = stages.iter().find(|stage| stage["name"] == "listed").unwrap();
     assert!(failed["error"]["message"].as_str().unwrap().contains("gone.png"), "{failed}");

@@ -1,10 +1,12 @@
 //! What a run says: plain lines, NDJSON, only what matters.
 
+mod binary;
 mod photos;
 
 use std::collections::HashMap;
 
-use photos::{photos, runner, text};
+use binary::{runner, text};
+use photos::photos;
 use serde_json::Value;
 
 #[test]

@@ -1,10 +1,12 @@
 //! A person's own images, from a folder to a table, through the real binary.
 
+mod binary;
 mod photos;
 
 use std::fs;
 
-use photos::{PIPELINE, csvs, photos, runner, text};
+use binary::{csvs, runner, text};
+use photos::{PIPELINE, photos};
 
 #[test]
 fn own_images_give_a_table_that_any_number_of_threads_reproduces() {
@@ -20,7 +22,8 @@ fn own_images_give_a_table_that_any_number_of_threads_reproduces() {
         let table = text(&output.stdout);
         assert!(table.contains("images.test") && table.contains("adapted"), "{table}");
     }
-    let (one, three) = (csvs(&root.join("results1")), csvs(&root.join("results3")));
+    let (one, three) =
+        (csvs(&root.join("results1/photos/latest")), csvs(&root.join("results3/photos/latest")));
     let names: Vec<&str> = one.iter().map(|(name, _)| name.as_str()).collect();
     let expected = ["adapted", "head", "images", "net", "photos", "score", "table"];
     assert_eq!(names, expected.map(|name| format!("{name}.csv")));

@@ -1,6 +1,7 @@
 //! Interrupted runs and runs at the same time: nothing is lost, nothing is done twice.
 #![cfg(unix)]
 
+mod binary;
 mod photos;
 
 use std::fs;
@@ -9,7 +10,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use photos::{artifacts, csvs, photos, record, runner, text};
+use binary::{csvs, record, runner, text};
+use photos::{artifacts, photos};
 
 /// A training stage that goes on for long enough to be stopped.
 const LONG: &str = "stages.adapted.epochs=100000";
@@ -48,7 +50,7 @@ fn an_interrupted_run_taken_up_by_the_same_command_gives_the_bytes_of_an_unbroke
     let long = ["run", "photos.toml", "--set", "stages.adapted.epochs=1500"];
     let whole = [&long[..], &["--store", "whole", "--results", "whole-results"]].concat();
     assert!(runner(root, &whole).status.success());
-    let whole = csvs(&root.join("whole-results"));
+    let whole = csvs(&root.join("whole-results/photos/latest"));
     assert!(whole.iter().any(|(name, _)| name == "adapted.csv"));
     for name in ["-INT", "-TERM"] {
         let (store, results) = (format!("store{name}"), format!("results{name}"));
@@ -68,7 +70,7 @@ fn an_interrupted_run_taken_up_by_the_same_command_gives_the_bytes_of_an_unbroke
             assert_eq!(left, 0, "{folder}");
         }
         let results = root.join(&results);
-        let record = record(&results);
+        let record = record(&results.join("photos/latest"));
         let states: Vec<&str> = record["trials"][0]
             .as_array()
             .unwrap()
@@ -80,7 +82,7 @@ fn an_interrupted_run_taken_up_by_the_same_command_gives_the_bytes_of_an_unbroke
 
         let said = text(&runner(root, &command).stderr);
         assert!(said.contains("2 ran, 4 cached, 0 failed, 0 skipped"), "{said}");
-        assert_eq!(csvs(&results), whole);
+        assert_eq!(csvs(&results.join("photos/latest")), whole);
     }
 }
 
@@ -212,8 +214,8 @@ fn two_runs_on_one_store_do_every_stage_once() {
         assert_eq!(done, 1, "{stage}: {said:?}");
     }
     assert!(said.iter().any(|said| said.contains(": waiting for ")), "{said:?}");
-    assert_eq!(csvs(&root.join("one")), csvs(&root.join("two")));
+    assert_eq!(csvs(&root.join("one/photos/latest")), csvs(&root.join("two/photos/latest")));
     assert_eq!(artifacts(&root.join(".runner")).len(), 6);
     assert_eq!(fs::read_dir(root.join(".runner/locks")).unwrap().count(), 0);
-    let _ = record(&root.join("one"));
+    let _ = record(&root.join("one/photos/latest"));
 }

@@ -1,11 +1,13 @@
 //! A sweep through the real binary: what its trials share is made once, what it leaves is complete.
 
+mod binary;
 mod photos;
 
 use std::fs;
 use std::path::Path;
 
-use photos::{photos, runner, text};
+use binary::{runner, text};
+use photos::photos;
 use serde_json::Value;
 
 const SWEEP: &str = r#"

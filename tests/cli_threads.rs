@@ -1,10 +1,12 @@
 //! The main job in small, real digits and the real network: the same bytes at any number of
 //! threads and in any store.
 
+mod binary;
+
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::Command;
+use binary::{contents, csvs, record, runner, text};
 use serde_json::Value;
 
 const PIPELINE: &str = r#"
@@ -59,31 +61,14 @@ fn run(root: &Path, name: &str, threads: &str) -> (Vec<(String, String)>, Vec<Va
     let home = root.join(name);
     fs::create_dir(&home).unwrap();
     fs::write(home.join("small.toml"), PIPELINE).unwrap();
-    let output = Command::cargo_bin("runner")
-        .unwrap()
-        .current_dir(&home)
-        .args(["run", "small.toml", "--quiet", "--threads", threads])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = runner(&home, &["run", "small.toml", "--quiet", "--threads", threads]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
     let newest = home.join("results/small/latest");
-    let mut tables: Vec<(String, String)> = fs::read_dir(&newest)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|it| it == "csv"))
-        .filter(|path| !path.ends_with("timings.csv"))
-        .map(|path| {
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            (name, fs::read_to_string(&path).unwrap())
-        })
-        .collect();
-    tables.sort();
-    let record: Value =
-        serde_json::from_slice(&fs::read(newest.join("run.json")).unwrap()).unwrap();
+    let record = record(&newest);
     assert_eq!(record["provenance"]["threads"].to_string(), threads);
     let stages = record["trials"][0].as_array().unwrap();
     assert!(stages.iter().all(|stage| stage["state"] == "ran"), "{record:#}");
-    (tables, stages.iter().map(|stage| stage["content"].clone()).collect())
+    (csvs(&newest), contents(&record))
 }
 
 #[test]

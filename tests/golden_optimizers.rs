@@ -1,8 +1,11 @@
 //! Optimizers move parameters, and schedules rates, as PyTorch does (tests/golden/optimizers.py).
 
+mod goldens;
+
 use std::fs;
 
 use dfdx::prelude::*;
+use goldens::hashed;
 use runner::config::node::Value;
 use runner::config::source::Sources;
 use runner::config::{Keys, document};
@@ -31,21 +34,6 @@ fn read<T>(line: &str, read: impl FnOnce(&mut Keys) -> Option<T>) -> T {
     found
 }
 
-/// The hash of the script: uniform in [-1, 1).
-fn hashed(salt: u32, len: usize) -> Vec<f32> {
-    (0..u32::try_from(len).unwrap())
-        .map(|i| {
-            let mut h = i.wrapping_add(salt.wrapping_mul(0x9E37_79B1));
-            h ^= h >> 16;
-            h = h.wrapping_mul(0x85EB_CA6B);
-            h ^= h >> 13;
-            h = h.wrapping_mul(0xC2B2_AE35);
-            h ^= h >> 16;
-            (h >> 8) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect()
-}
-
 /// A network of one layer, whose 16 weights and 2 biases are the script's 18 parameters.
 fn model(device: &Cpu) -> Model<Cpu> {
     let spec = Spec {
@@ -56,12 +44,12 @@ fn model(device: &Cpu) -> Model<Cpu> {
         features: vec![Named::new("features.0", Layer::Flatten)],
         classifier: vec![Named::new("classifier.0", Layer::Linear { outputs: 2, bias: true })],
         domain_classifier: vec![Named::new(
-            "classifier.0",
+            "domain_classifier.0",
             Layer::Linear { outputs: 2, bias: true },
         )],
     };
     let mut model = Model::new(spec, device, 0).unwrap();
-    let values = hashed(1, 18);
+    let values = hashed(1, 18, 1.0);
     for (parameter, values) in model.parameters_mut().iter_mut().zip([&values[..16], &values[16..]])
     {
         parameter.value.copy_from(values);
@@ -71,8 +59,7 @@ fn model(device: &Cpu) -> Model<Cpu> {
 
 /// The gradient of a step as in the script, from 1 down to 1e-3 times the hash.
 fn gradient(step: usize, scale: &[f64]) -> Vec<f32> {
-    let salt = 2 + u32::try_from(step).unwrap();
-    hashed(salt, 18).iter().zip(scale).map(|(g, s)| g * *s as f32).collect()
+    hashed(2 + step, 18, 1.0).iter().zip(scale).map(|(g, s)| g * *s as f32).collect()
 }
 
 /// The 18 parameters after each of 8 steps of the optimizer on this line.
@@ -151,7 +138,7 @@ fn rmsprop_divides_by_the_root_of_the_mean_square_and_the_square_of_eps() {
             "{{ kind = 'rmsprop', lr = {lr}, alpha = {alpha}, eps = {eps:e}, \
              momentum = {momentum}, weight_decay = {decay} }}"
         );
-        let mut values: Vec<f64> = hashed(1, 18).into_iter().map(f64::from).collect();
+        let mut values: Vec<f64> = hashed(1, 18, 1.0).into_iter().map(f64::from).collect();
         let (mut squares, mut speeds) = (vec![0.0; 18], vec![0.0; 18]);
         let step = |step| {
             for (at, gradient) in gradient(step, &scale).into_iter().enumerate() {

@@ -2,44 +2,20 @@
 //! `layer4` and `fc` thawed its losses, parameters and running statistics
 //! (tests/golden/resnet.py); what is frozen keeps every bit.
 
+mod goldens;
+
 use std::fs;
 
 use dfdx::prelude::*;
+use goldens::{close, hashed, sampled, tensor};
 use runner::adapt::{Method, Step};
 use runner::nn::model::host;
 use runner::nn::ops::{Batch, Chw};
 use runner::nn::{Entry, FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
 use runner::train::{Optimizer, OptimizerState};
-use safetensors::SafeTensors;
 
-/// The hash of the script: uniform in [-bound, bound).
-fn hashed(salt: usize, len: usize, bound: f32) -> Vec<f32> {
-    let salt = u32::try_from(salt).unwrap();
-    (0..u32::try_from(len).unwrap())
-        .map(|i| {
-            let mut h = i.wrapping_add(salt.wrapping_mul(0x9E37_79B1));
-            h ^= h >> 16;
-            h = h.wrapping_mul(0x85EB_CA6B);
-            h ^= h >> 13;
-            h = h.wrapping_mul(0xC2B2_AE35);
-            h ^= h >> 16;
-            ((h >> 8) as f32 / (1 << 23) as f32 - 1.0) * bound
-        })
-        .collect()
-}
-
-struct Golden(Vec<u8>);
-
-impl Golden {
-    fn open() -> Self {
-        Self(fs::read("tests/golden/resnet.safetensors").unwrap())
-    }
-
-    fn get(&self, name: &str) -> Vec<f32> {
-        let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        let view = tensors.tensor(name).unwrap();
-        view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-    }
+fn golden() -> Vec<u8> {
+    fs::read("tests/golden/resnet.safetensors").unwrap()
 }
 
 fn network(side: usize) -> Model<Cpu> {
@@ -73,35 +49,20 @@ fn images(salt: usize, count: usize, side: usize) -> Batch<Cpu> {
     Cpu::default().tensor_from_vec(hashed(salt, count * len, 2.0), (count, len))
 }
 
-fn norm(values: impl Iterator<Item = f32>) -> f64 {
-    values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
-}
-
-#[track_caller]
-fn close(name: &str, ours: &[f32], golden: &[f32], bound: f64) {
-    assert_eq!(ours.len(), golden.len(), "{name}");
-    let error = norm(ours.iter().zip(golden).map(|(a, b)| a - b));
-    let scale = norm(golden.iter().copied());
-    assert!(error <= bound * scale, "{name}: off by {error:e} of {scale:e}");
-}
-
 #[test]
 fn logits_of_resnet18_equal_torchvision_s() {
-    let golden = Golden::open().get("logits");
+    let golden = tensor(&golden(), "logits");
     for precise in [false, true] {
         let mut model = network(224);
         model.set_precise(precise);
         let logits = host(&model.logits(images(3000, 3, 224)).unwrap());
-        close("logits", &logits, &golden, 1e-4);
+        close("logits", &logits, &golden, (1e-4, 0.0));
     }
 }
 
-fn sampled(values: &[f32]) -> Vec<f32> {
-    values.iter().step_by(values.len().div_ceil(512)).copied().collect()
-}
-
 fn finetune(mode: FrozenBatchNorm, word: &str) {
-    let golden = Golden::open();
+    let golden = golden();
+    let expected = |name: &str| tensor(&golden, &format!("{word}.{name}"));
     let mut model = network(64);
     let patterns = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
     freeze::apply(&mut model, &patterns(&["*"]), &patterns(&["layer4.*", "fc.*"])).unwrap();
@@ -129,11 +90,11 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
         let mut gradients = taken.total.try_backward().unwrap();
         state.step(&mut model, &mut gradients, 0.01).unwrap();
     }
-    close("losses", &losses, &golden.get(&format!("{word}.losses")), 1e-3);
+    close("losses", &losses, &expected("losses"), (1e-3, 0.0));
     for (parameter, before) in model.parameters().iter().zip(before.parameters()) {
         if parameter.trainable {
-            let expected = golden.get(&format!("{word}.{}", parameter.name));
-            close(&parameter.name, &sampled(&host(&parameter.value)), &expected, 1e-3);
+            let name = &parameter.name;
+            close(name, &sampled(&host(&parameter.value), 512), &expected(name), (1e-3, 0.0));
         } else {
             assert_eq!(host(&parameter.value), host(&before.value), "{}", parameter.name);
         }
@@ -141,7 +102,7 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
     for (stats, before) in model.stats().iter().zip(before.stats()) {
         for (what, ours) in [("running_mean", &stats.mean), ("running_var", &stats.var)] {
             let name = format!("{}.{what}", stats.layer);
-            close(&name, &sampled(&host(ours)), &golden.get(&format!("{word}.{name}")), 1e-3);
+            close(&name, &sampled(&host(ours), 512), &expected(&name), (1e-3, 0.0));
         }
         if mode == FrozenBatchNorm::Eval && !stats.layer.starts_with("layer4.") {
             assert_eq!(host(&stats.mean), host(&before.mean), "{}", stats.layer);

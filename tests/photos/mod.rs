@@ -1,13 +1,9 @@
-//! A folder of images with a pipeline, and the real binary run on it: for the tests that see what
-//! a user sees.
+//! A folder of images with a pipeline, and what is in its store.
 
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
-
-use assert_cmd::Command;
 
 pub const PIPELINE: &str = r#"
 [pipeline]
@@ -75,31 +71,6 @@ pub fn photos(root: &Path) {
     fs::write(root.join("photos.toml"), PIPELINE).unwrap();
 }
 
-pub fn runner(root: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::cargo_bin("runner").unwrap();
-    command.current_dir(root).args(arguments).output().unwrap()
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Every CSV of the newest run but the timings, by name.
-pub fn csvs(results: &Path) -> Vec<(String, String)> {
-    let mut files: Vec<(String, String)> = fs::read_dir(results.join("photos/latest"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "csv"))
-        .map(|path| {
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            (name, fs::read_to_string(&path).unwrap())
-        })
-        .filter(|(name, _)| name != "timings.csv")
-        .collect();
-    files.sort();
-    files
-}
-
 /// Every artifact's name.
 pub fn artifacts(store: &Path) -> Vec<String> {
     let Ok(shards) = fs::read_dir(store.join("artifacts")) else { return Vec::new() };
@@ -109,10 +80,4 @@ pub fn artifacts(store: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// The record of the newest run.
-pub fn record(results: &Path) -> serde_json::Value {
-    let bytes = fs::read(results.join("photos/latest/run.json")).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
 }

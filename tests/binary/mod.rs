@@ -1,0 +1,46 @@
+//! The real binary, and what its newest run left behind: for the tests that see what a user sees.
+
+#![allow(dead_code, reason = "not every test file uses all of it")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+pub fn runner(root: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::cargo_bin("runner").unwrap();
+    command.current_dir(root).args(arguments).output().unwrap()
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Every CSV of a run but the timings, by name.
+pub fn csvs(run: &Path) -> Vec<(String, String)> {
+    let mut files: Vec<(String, String)> = fs::read_dir(run)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "csv"))
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read_to_string(&path).unwrap())
+        })
+        .filter(|(name, _)| name != "timings.csv")
+        .collect();
+    files.sort();
+    files
+}
+
+/// The record of a run.
+pub fn record(run: &Path) -> Value {
+    serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap()
+}
+
+/// The digest of every artifact of a record's first trial, weights included.
+pub fn contents(record: &Value) -> Vec<Value> {
+    let stages = record["trials"][0].as_array().unwrap();
+    stages.iter().map(|stage| stage["content"].clone()).collect()
+}

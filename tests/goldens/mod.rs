@@ -1,0 +1,47 @@
+//! What the tests against PyTorch share with the scripts in tests/golden: numbers that both compute,
+//! and how near ours must come.
+
+#![allow(dead_code, reason = "not every test file uses all of it")]
+
+use safetensors::SafeTensors;
+
+/// The hash of tests/golden/hashed.py: uniform in [-bound, bound).
+pub fn hashed(salt: usize, len: usize, bound: f32) -> Vec<f32> {
+    let salt = u32::try_from(salt).unwrap();
+    (0..u32::try_from(len).unwrap())
+        .map(|i| {
+            let mut h = i.wrapping_add(salt.wrapping_mul(0x9E37_79B1));
+            h ^= h >> 16;
+            h = h.wrapping_mul(0x85EB_CA6B);
+            h ^= h >> 13;
+            h = h.wrapping_mul(0xC2B2_AE35);
+            h ^= h >> 16;
+            ((h >> 8) as f32 / (1 << 23) as f32 - 1.0) * bound
+        })
+        .collect()
+}
+
+/// Every k-th value, as few as are at most `most`.
+pub fn sampled(values: &[f32], most: usize) -> Vec<f32> {
+    values.iter().step_by(values.len().div_ceil(most)).copied().collect()
+}
+
+/// The values of a tensor in a safetensors file.
+pub fn tensor(file: &[u8], name: &str) -> Vec<f32> {
+    let tensors = SafeTensors::deserialize(file).unwrap();
+    let view = tensors.tensor(name).unwrap();
+    view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+pub fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Their L2 distance is at most `bound` of the golden norm, plus `floor`.
+#[track_caller]
+pub fn close(name: &str, ours: &[f32], golden: &[f32], (bound, floor): (f64, f64)) {
+    assert_eq!(ours.len(), golden.len(), "{name}");
+    let error = norm(ours.iter().zip(golden).map(|(a, b)| a - b));
+    let scale = norm(golden.iter().copied());
+    assert!(error <= bound * scale + floor, "{name}: off by {error:e} of {scale:e}");
+}
