@@ -73,6 +73,15 @@ pub struct RunOptions {
     /// Threads; all processors when left out
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// Stages at a time that do not wait for each other; each uses all threads
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Begin nothing new once a stage failed; without it, only what depends on it is skipped
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Seconds after which a training writes a checkpoint at the latest
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub checkpoint_every: f64,
     /// Never use the network
     #[arg(long)]
     pub offline: bool,
@@ -88,6 +97,13 @@ pub struct RunOptions {
     /// Only errors and the table
     #[arg(long)]
     pub quiet: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=1e9).contains(&number) => Ok(number),
+        _ => Err("expected a number of seconds from 0 on, such as 30".into()),
+    }
 }
 
 fn gibibytes(text: &str) -> Result<f64, String> {

@@ -11,6 +11,7 @@ pub mod config;
 pub mod data;
 pub mod device;
 pub mod exec;
+pub mod fault;
 pub mod memory;
 pub mod metrics;
 pub mod nn;

@@ -73,6 +73,7 @@ fn run_stage(stage: &dyn Stage, inputs: &[(&str, &Path)]) -> Result<(TempDir, Ou
         .collect();
     let cancel = AtomicBool::new(false);
     let context = Context {
+        checkpoints: None,
         inputs: &inputs,
         out: out.path(),
         downloads: downloads.path(),

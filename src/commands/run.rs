@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -89,8 +90,16 @@ fn execute(
     let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
     let cache = Cache::new(store.activations(), memory);
     let activations = (!options.no_activation_cache).then_some(&cache);
-    let job = Job { store: &store, offline: options.offline, activations, reporter, cancel };
-    let done = Local.execute(&plan, &job);
+    let job = Job {
+        store: &store,
+        offline: options.offline,
+        activations,
+        checkpoint_every: Duration::from_secs_f64(options.checkpoint_every),
+        fail_fast: options.fail_fast,
+        reporter,
+        cancel,
+    };
+    let done = Local { workers: options.jobs.into() }.execute(&plan, &job);
     let provenance = provenance(&plan, start);
     let (folder, new) =
         results::write(&options.results, &plan, &trials.resolved, &done, &provenance)?;
@@ -164,6 +173,9 @@ mod tests {
             store: root.join("store"),
             results: root.join("results"),
             threads: None,
+            checkpoint_every: 60.0,
+            jobs: 1,
+            fail_fast: false,
             offline: true,
             json: false,
             quiet: true,

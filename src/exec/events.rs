@@ -1,5 +1,7 @@
 //! What happens during a run, as plain values. Prints nothing.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde::Serialize;
 
 use crate::progress::{Progress, Unit};
@@ -51,11 +53,32 @@ pub trait Reporter: Send + Sync {
     }
 }
 
-/// Turns a stage's progress into events.
+/// Turns a stage's progress into events, and keeps what it said.
 pub(super) struct TaskProgress<'a> {
-    pub(super) task: usize,
-    pub(super) name: &'a str,
-    pub(super) reporter: &'a dyn Reporter,
+    task: usize,
+    name: &'a str,
+    reporter: &'a dyn Reporter,
+    log: Mutex<Vec<String>>,
+}
+
+impl<'a> TaskProgress<'a> {
+    pub(super) fn new(task: usize, name: &'a str, reporter: &'a dyn Reporter) -> Self {
+        Self { task, name, reporter, log: Mutex::default() }
+    }
+
+    pub(super) fn name(&self) -> &'a str {
+        self.name
+    }
+
+    pub(super) fn into_log(self) -> Vec<String> {
+        self.log.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self, text: &str) {
+        let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ");
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push(format!("{time} {text}"));
+    }
 }
 
 impl Progress for TaskProgress<'_> {
@@ -65,6 +88,10 @@ impl Progress for TaskProgress<'_> {
             Unit::Images => "images",
             Unit::Steps => "steps",
         };
+        self.log(&match total {
+            Some(total) => format!("{phase}: {total} {unit}"),
+            None => phase.to_owned(),
+        });
         let (task, phase) = (self.task, phase.to_owned());
         self.reporter.event(&Event::Phase { task, phase, total, unit });
     }
@@ -78,6 +105,7 @@ impl Progress for TaskProgress<'_> {
     }
 
     fn note(&self, text: &str) {
+        self.log(text);
         let (task, name, text) = (self.task, self.name.to_owned(), text.to_owned());
         self.reporter.event(&Event::Note { task, name, text });
     }

@@ -1,32 +1,55 @@
-//! Runs tasks in this process, one at a time: training uses the whole machine from inside.
+//! Runs tasks in this process: `workers` at a time, each in a thread of its own. Training uses the
+//! whole machine from inside, so one worker is the default.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
 
+use petgraph::Direction;
 use petgraph::graph::NodeIndex;
+use rayon::prelude::*;
 
 use super::events::{Event, TaskProgress};
 use super::{Done, Executor, Job, State, display_name};
-use crate::plan::fingerprint::Fingerprint;
+use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::Plan;
 use crate::report::csv;
 use crate::stages::{Context, Failure, Input, Outcome};
-use crate::store::{self, Artifact, Found, InputRecord, Manifest, Staging};
+use crate::store::{self, Artifact, Found, InputRecord, Lock, Manifest, Staging};
+use crate::train::checkpoint::Slot;
 
 /// The executor of this process.
-pub struct Local;
+pub struct Local {
+    /// Tasks at a time, at least 1.
+    pub workers: usize,
+}
 
 impl Executor for Local {
     fn execute(&self, plan: &Plan, job: &Job) -> Vec<Done> {
         let since = Instant::now();
-        let mut run = Run { plan, job, done: HashMap::new() };
-        for task in &plan.order {
-            let done = run.task(*task);
-            run.done.insert(*task, done);
-        }
-        let count = |word: &str| run.done.values().filter(|it| it.state.word() == word).count();
+        let mut schedule = Schedule::new(plan);
+        look(plan, job, &mut schedule);
+        let run = Run {
+            plan,
+            job,
+            schedule: Mutex::new(schedule),
+            changed: Condvar::new(),
+            sound: Mutex::default(),
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.workers.min(run.schedule().left) {
+                scope.spawn(|| run.work());
+            }
+            run.work();
+        });
+        let schedule = run.schedule.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let done: Vec<Done> =
+            schedule.done.into_iter().map(|it| it.expect("every task ended")).collect();
+        let count = |word: &str| done.iter().filter(|it| it.state.word() == word).count();
         job.reporter.event(&Event::RunFinished {
             cached: count("cached"),
             ran: count("ran"),
@@ -34,136 +57,350 @@ impl Executor for Local {
             skipped: count("skipped") + count("interrupted"),
             seconds: since.elapsed().as_secs_f64(),
         });
-        plan.graph
-            .node_indices()
-            .map(|task| run.done.remove(&task).expect("every task ended"))
-            .collect()
+        done
     }
+}
+
+/// Which tasks are over and which may begin.
+struct Schedule {
+    done: Vec<Option<Done>>,
+    /// Of every task, how many of its needs have not ended.
+    waiting: Vec<usize>,
+    /// The place of every task in the plan's order.
+    places: Vec<usize>,
+    /// Places of the tasks that wait for nothing.
+    ready: BinaryHeap<Reverse<usize>>,
+    /// How many have not ended.
+    left: usize,
+    /// With `--fail-fast`: the first that failed.
+    failed: Option<String>,
+}
+
+impl Schedule {
+    fn new(plan: &Plan) -> Self {
+        let mut places = vec![0; plan.order.len()];
+        for (place, task) in plan.order.iter().enumerate() {
+            places[task.index()] = place;
+        }
+        let needs = |task| plan.graph.neighbors_directed(task, Direction::Incoming).count();
+        let waiting: Vec<usize> = plan.graph.node_indices().map(needs).collect();
+        let ready = (0..places.len()).filter(|task| waiting[*task] == 0);
+        Self {
+            ready: ready.map(|task| Reverse(places[task])).collect(),
+            done: vec![None; places.len()],
+            left: places.len(),
+            waiting,
+            places,
+            failed: None,
+        }
+    }
+
+    /// The content of a finished task's artifact.
+    fn content(&self, task: NodeIndex) -> Option<Content> {
+        self.done[task.index()].as_ref()?.artifact.as_ref().map(|it| it.0)
+    }
+
+    fn end(&mut self, plan: &Plan, task: NodeIndex, done: Done) {
+        self.done[task.index()] = Some(done);
+        self.left -= 1;
+        for next in plan.graph.neighbors(task) {
+            let waiting = &mut self.waiting[next.index()];
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.ready.push(Reverse(self.places[next.index()]));
+            }
+        }
+    }
+}
+
+/// Ends the tasks that the store has, many at a time, and leaves those that are to be made ready.
+fn look(plan: &Plan, job: &Job, schedule: &mut Schedule) {
+    let mut rest = Vec::new();
+    while !schedule.ready.is_empty() {
+        let since = Instant::now();
+        let mut places: Vec<usize> = schedule.ready.drain().map(|Reverse(place)| place).collect();
+        places.sort_unstable();
+        let whole = |place: &usize| {
+            let fingerprint =
+                plan.fingerprint(plan.order[*place], |input| schedule.content(input))?;
+            // Whatever is wrong with the store comes up again when the task is to be made.
+            match job.store.find(&fingerprint) {
+                Ok(Found::Whole(artifact)) => Some((fingerprint, artifact)),
+                _ => None,
+            }
+        };
+        // A few are found before other threads have woken up.
+        let found: Vec<_> = if places.len() < 8 {
+            places.iter().map(whole).collect()
+        } else {
+            places.par_iter().map(whole).collect()
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a count of tasks")]
+        let seconds = since.elapsed().as_secs_f64() / places.len() as f64;
+        for (place, found) in places.into_iter().zip(found) {
+            let Some((fingerprint, artifact)) = found else {
+                rest.push(Reverse(place));
+                continue;
+            };
+            let task = plan.order[place];
+            let (number, name) = (task.index(), display_name(plan, task));
+            let Artifact { path, manifest, summary } = *artifact;
+            job.reporter.event(&Event::Cached { task: number, name, summary });
+            let artifact = Some((manifest.content, path));
+            let fingerprint = Some(fingerprint);
+            let done =
+                Done { state: State::Cached, fingerprint, artifact, seconds, log: Vec::new() };
+            schedule.end(plan, task, done);
+        }
+    }
+    schedule.ready.extend(rest);
 }
 
 struct Run<'a> {
     plan: &'a Plan,
     job: &'a Job<'a>,
-    done: HashMap<NodeIndex, Done>,
+    schedule: Mutex<Schedule>,
+    /// A task ended.
+    changed: Condvar,
+    /// Artifacts whose every byte was compared with their manifest in this run.
+    sound: Mutex<HashSet<Fingerprint>>,
 }
 
 impl Run<'_> {
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes tasks until none is left.
+    fn work(&self) {
+        let mut schedule = self.schedule();
+        while schedule.left > 0 {
+            let Some(Reverse(place)) = schedule.ready.pop() else {
+                schedule = self.changed.wait(schedule).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let task = self.plan.order[place];
+            let lacking = self.plan.needs(task).into_iter().find(|(before, _)| {
+                schedule.done[before.index()].as_ref().is_none_or(|done| done.artifact.is_none())
+            });
+            let because = match lacking {
+                Some((before, _)) => Some(display_name(self.plan, before)),
+                None => schedule.failed.clone(),
+            };
+            drop(schedule);
+            let done = match because {
+                Some(because) => self.skip(task, because),
+                None => self.task(task),
+            };
+            schedule = self.schedule();
+            if self.job.fail_fast && matches!(done.state, State::Failed { .. }) {
+                schedule.failed.get_or_insert(display_name(self.plan, task));
+            }
+            schedule.end(self.plan, task, done);
+            self.changed.notify_all();
+        }
+    }
+
+    fn skip(&self, task: NodeIndex, because: String) -> Done {
+        let name = display_name(self.plan, task);
+        let event = Event::Skipped { task: task.index(), name, because: because.clone() };
+        self.job.reporter.event(&event);
+        Done {
+            state: State::Skipped { because },
+            fingerprint: None,
+            artifact: None,
+            seconds: 0.0,
+            log: Vec::new(),
+        }
+    }
+
     fn task(&self, task: NodeIndex) -> Done {
         let since = Instant::now();
-        let number = task.index();
         let name = display_name(self.plan, task);
-        let lacking = self
-            .plan
-            .needs(task)
-            .into_iter()
-            .find(|(before, _)| self.done[before].artifact.is_none());
-        if let Some((before, _)) = lacking {
-            let because = display_name(self.plan, before);
-            let event = Event::Skipped { task: number, name, because: because.clone() };
-            self.job.reporter.event(&event);
-            return Done {
-                state: State::Skipped { because },
-                fingerprint: None,
-                artifact: None,
-                seconds: 0.0,
-            };
-        }
-        let fingerprint = self
-            .plan
-            .fingerprint(task, |input| self.done[&input].artifact.as_ref().map(|it| it.0))
-            .expect("every input has an artifact");
-        let (state, artifact) = match self.obtain(task, &name, fingerprint) {
+        let progress = TaskProgress::new(task.index(), &name, self.job.reporter);
+        let mut fingerprint = None;
+        let (state, artifact) = match self.obtain(task, &progress, &mut fingerprint) {
             Ok((state, artifact)) => (state, Some((artifact.content(), artifact.path))),
             Err(failure) if failure.interrupted => {
-                self.job.reporter.event(&Event::Interrupted { task: number, name });
+                let name = name.clone();
+                self.job.reporter.event(&Event::Interrupted { task: task.index(), name });
                 (State::Interrupted, None)
             }
             Err(Failure { message, help, .. }) => {
-                let inputs = self.plan.graph[task].inputs.iter().map(|input| {
-                    let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-                    format!("{} = {}{split}", input.key, self.plan.graph[input.task].name)
-                });
                 self.job.reporter.event(&Event::Failed {
-                    task: number,
-                    name,
+                    task: task.index(),
+                    name: name.clone(),
                     message: message.clone(),
-                    inputs: inputs.collect(),
+                    inputs: self.plan.input_texts(task),
                     help: help.clone(),
                 });
                 (State::Failed { message, help }, None)
             }
         };
-        let seconds = since.elapsed().as_secs_f64();
-        Done { state, fingerprint: Some(fingerprint), artifact, seconds }
+        let (seconds, log) = (since.elapsed().as_secs_f64(), progress.into_log());
+        Done { state, fingerprint, artifact, seconds, log }
     }
 
-    /// The artifact of `task`, from the store or made now.
+    /// The artifact of `task`, from the store or made now; `named` becomes its fingerprint.
     fn obtain(
         &self,
         task: NodeIndex,
-        name: &str,
-        fingerprint: Fingerprint,
+        progress: &TaskProgress,
+        named: &mut Option<Fingerprint>,
     ) -> Result<(State, Artifact), Failure> {
         let Job { store, reporter, cancel, .. } = *self.job;
-        let number = task.index();
-        let cached = |artifact: Artifact| {
-            let summary = summary(&artifact);
-            reporter.event(&Event::Cached { task: number, name: name.to_owned(), summary });
-            Ok((State::Cached, artifact))
-        };
-        if let Found::Whole(artifact) = store.find(&fingerprint)? {
-            return cached(*artifact);
-        }
+        let (number, name) = (task.index(), progress.name());
         let stopping = || cancel.load(Ordering::Relaxed);
-        if stopping() {
-            return Err(Failure::interrupted());
-        }
-        let waiting = |holder: &str| {
-            let (name, holder) = (name.to_owned(), holder.to_owned());
-            reporter.event(&Event::Waiting { task: number, name, holder });
-        };
-        let Some(lock) = store.lock(&fingerprint, waiting, stopping)? else {
-            return Err(Failure::interrupted());
-        };
-        // Whoever held the lock before may have made it meanwhile.
-        match store.find(&fingerprint)? {
-            Found::Whole(artifact) => return cached(*artifact),
-            Found::Nothing => {}
-            Found::Damaged(reason) => {
-                let aside = store.set_aside(&fingerprint, &reason)?;
-                let text = format!("damaged ({reason}): moved to {}, made again", aside.display());
-                reporter.event(&Event::Note { task: number, name: name.to_owned(), text });
+        loop {
+            let fingerprint = self
+                .plan
+                .fingerprint(task, |input| self.schedule().content(input))
+                .expect("every input has an artifact");
+            *named = Some(fingerprint);
+            if let Found::Whole(artifact) = store.find(&fingerprint)? {
+                return Ok(self.cached(task, *artifact));
+            }
+            if stopping() {
+                return Err(Failure::interrupted());
+            }
+            let waiting = |holder: &str| {
+                let (name, holder) = (name.to_owned(), holder.to_owned());
+                reporter.event(&Event::Waiting { task: number, name, holder });
+            };
+            let Some(lock) = store.lock(&fingerprint, waiting, stopping)? else {
+                return Err(Failure::interrupted());
+            };
+            // Whoever held the lock before may have made it meanwhile.
+            match store.find(&fingerprint)? {
+                Found::Whole(artifact) => return Ok(self.cached(task, *artifact)),
+                Found::Nothing => {}
+                Found::Damaged(reason) => self.set_aside(&fingerprint, &reason, progress)?,
+            }
+            if self.rebuild_inputs(task)? {
+                // Their bytes are others now, and with them the name of what they make.
+                continue;
+            }
+            match self.make(task, fingerprint, &lock, progress) {
+                // Whoever took over sees to it, and may have thrown away what we had written.
+                Err(failure) if !failure.interrupted && lock.is_lost() => {}
+                made => return made.map(|artifact| (State::Ran, artifact)),
             }
         }
+    }
+
+    fn cached(&self, task: NodeIndex, artifact: Artifact) -> (State, Artifact) {
+        let (name, summary) = (display_name(self.plan, task), artifact.summary.clone());
+        self.job.reporter.event(&Event::Cached { task: task.index(), name, summary });
+        (State::Cached, artifact)
+    }
+
+    fn set_aside(
+        &self,
+        fingerprint: &Fingerprint,
+        reason: &str,
+        progress: &TaskProgress,
+    ) -> Result<(), Failure> {
+        use crate::progress::Progress as _;
+        let aside = self.job.store.set_aside(fingerprint, reason)?;
+        progress.note(&format!("damaged ({reason}): moved to {}, made again", aside.display()));
+        Ok(())
+    }
+
+    /// Compares the inputs of `task` with their manifests, byte for byte and once a run, and makes
+    /// again what is damaged. Returns whether one came out with other bytes.
+    fn rebuild_inputs(&self, task: NodeIndex) -> Result<bool, Failure> {
+        let store = self.job.store;
+        let mut differs = false;
+        for input in &self.plan.graph[task].inputs {
+            // One at a time: workers that share an input hash it once.
+            let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
+            let (fingerprint, state, content) = {
+                let schedule = self.schedule();
+                let done = schedule.done[input.task.index()].as_ref();
+                let done = done.expect("every input has ended");
+                let fingerprint = done.fingerprint.expect("every input has a fingerprint");
+                (fingerprint, done.state.clone(), schedule.content(input.task))
+            };
+            if state == State::Ran || sound.contains(&fingerprint) {
+                continue;
+            }
+            if matches!(store.verify(&fingerprint)?, Found::Whole(_)) {
+                sound.insert(fingerprint);
+                continue;
+            }
+            drop(sound);
+            let name = display_name(self.plan, input.task);
+            let progress = TaskProgress::new(input.task.index(), &name, self.job.reporter);
+            let stopping = || self.job.cancel.load(Ordering::Relaxed);
+            let Some(lock) = store.lock(&fingerprint, |_| {}, stopping)? else {
+                return Err(Failure::interrupted());
+            };
+            // Another runner may have been faster.
+            if let Found::Damaged(reason) = store.verify(&fingerprint)? {
+                self.set_aside(&fingerprint, &reason, &progress)?;
+            }
+            drop(lock);
+            let done = self.task(input.task);
+            let failure = match &done.state {
+                State::Failed { message, .. } => Some(Failure::new(format!(
+                    "its input `{name}` was damaged and cannot be made again: {message}"
+                ))),
+                State::Interrupted => Some(Failure::interrupted()),
+                _ => None,
+            };
+            differs |= done.artifact.as_ref().map(|it| it.0) != content;
+            self.schedule().done[input.task.index()] = Some(done);
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+        }
+        Ok(differs)
+    }
+
+    /// Runs the stage and publishes what it makes.
+    fn make(
+        &self,
+        task: NodeIndex,
+        fingerprint: Fingerprint,
+        lock: &Lock,
+        progress: &TaskProgress,
+    ) -> Result<Artifact, Failure> {
+        let Job { store, reporter, .. } = *self.job;
+        let (number, name) = (task.index(), progress.name().to_owned());
         let since = Instant::now();
         let kind = self.plan.graph[task].stage.kind().to_owned();
-        reporter.event(&Event::TaskStarted { task: number, name: name.to_owned(), kind });
-        let staging = store.stage(&fingerprint, &lock)?;
-        let outcome = self.run_stage(task, name, &staging)?;
+        reporter.event(&Event::TaskStarted { task: number, name: name.clone(), kind });
+        let staging = store.stage(&fingerprint, lock)?;
+        let slot = Slot::new(store.checkpoints(&fingerprint), self.job.checkpoint_every);
+        let outcome = self.run_stage(task, &staging, &slot, progress)?;
         let artifact = self.publish(task, fingerprint, staging, &outcome)?;
+        // What cannot be removed now is swept once its artifact is there.
+        let _ = slot.clear();
         let seconds = since.elapsed().as_secs_f64();
-        let (name, summary) = (name.to_owned(), outcome.summary);
+        let summary = outcome.summary;
         reporter.event(&Event::Finished { task: number, name, summary, seconds });
-        Ok((State::Ran, artifact))
+        Ok(artifact)
     }
 
     fn run_stage(
         &self,
         task: NodeIndex,
-        name: &str,
         staging: &Staging,
+        slot: &Slot,
+        progress: &TaskProgress,
     ) -> Result<Outcome, Failure> {
         let node = &self.plan.graph[task];
-        let inputs: Vec<Input> = node
-            .inputs
-            .iter()
-            .map(|input| {
-                let (_, path) =
-                    self.done[&input.task].artifact.clone().expect("every input has an artifact");
+        let inputs: Vec<Input> = {
+            let schedule = self.schedule();
+            let input = |input: &crate::plan::graph::TaskInput| {
+                let done = schedule.done[input.task.index()].as_ref();
+                let (_, path) = done
+                    .and_then(|done| done.artifact.clone())
+                    .expect("every input has an artifact");
                 Input { key: input.key.clone(), path, split: input.split.clone() }
-            })
-            .collect();
-        let progress = TaskProgress { task: task.index(), name, reporter: self.job.reporter };
+            };
+            node.inputs.iter().map(input).collect()
+        };
         let downloads = self.job.store.downloads();
         let context = Context {
             inputs: &inputs,
@@ -171,8 +408,9 @@ impl Run<'_> {
             downloads: &downloads,
             offline: self.job.offline,
             activations: self.job.activations,
+            checkpoints: Some(slot),
             device: node.device,
-            progress: &progress,
+            progress,
             cancel: self.job.cancel,
         };
         // Nothing of the stage is looked at after a panic but the message.
@@ -182,7 +420,7 @@ impl Run<'_> {
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            let message = format!("stage `{name}` panicked: {text}");
+            let message = format!("stage `{}` panicked: {text}", progress.name());
             Err(Failure::new(message).help("this is a bug in runner; please report it"))
         })
     }
@@ -202,15 +440,20 @@ impl Run<'_> {
         let json = serde_json::json!({ "summary": outcome.summary });
         staging.add("outcome.json", json.to_string().as_bytes())?;
         staging.add("timings.csv", csv::timings(&outcome.timings).as_bytes())?;
-        let inputs = node.inputs.iter().map(|input| {
-            let done = &self.done[&input.task];
-            InputRecord {
-                key: input.key.clone(),
-                split: input.split.clone(),
-                fingerprint: done.fingerprint.expect("every input has a fingerprint"),
-                content: done.artifact.as_ref().expect("every input has an artifact").0,
-            }
-        });
+        let inputs = {
+            let schedule = self.schedule();
+            let record = |input: &crate::plan::graph::TaskInput| {
+                let done = schedule.done[input.task.index()].as_ref();
+                let done = done.expect("every input has ended");
+                InputRecord {
+                    key: input.key.clone(),
+                    split: input.split.clone(),
+                    fingerprint: done.fingerprint.expect("every input has a fingerprint"),
+                    content: done.artifact.as_ref().expect("every input has an artifact").0,
+                }
+            };
+            node.inputs.iter().map(record).collect()
+        };
         let manifest = Manifest {
             version: store::VERSION,
             kind: node.stage.kind().to_owned(),
@@ -219,7 +462,7 @@ impl Run<'_> {
             settings: serde_json::to_value(&node.settings)
                 .map_err(|error| Failure::new(format!("settings cannot be JSON: {error}")))?,
             external: node.external.clone(),
-            inputs: inputs.collect(),
+            inputs,
             fingerprint,
             content: Staging::no_content(),
             files: Vec::new(),
@@ -228,15 +471,6 @@ impl Run<'_> {
         };
         Ok(staging.publish(manifest)?)
     }
-}
-
-/// The line that the stage left for the terminal.
-fn summary(artifact: &Artifact) -> String {
-    std::fs::read(artifact.path.join("outcome.json"))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
-        .and_then(|value| value["summary"].as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 impl From<store::Error> for Failure {

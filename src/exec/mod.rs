@@ -7,6 +7,7 @@ mod terminal;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
 
@@ -34,6 +35,10 @@ pub struct Job<'a> {
     pub offline: bool,
     /// Where what frozen layers make of images is kept; `None` to compute it in every epoch.
     pub activations: Option<&'a Cache>,
+    /// Time after which a training writes a checkpoint at the latest.
+    pub checkpoint_every: Duration,
+    /// Nothing new begins once a task failed.
+    pub fail_fast: bool,
     /// Who hears of it.
     pub reporter: &'a dyn Reporter,
     /// Set when the user asked to stop.
@@ -51,6 +56,8 @@ pub struct Done {
     pub artifact: Option<(Content, PathBuf)>,
     /// Seconds it took, waiting included.
     pub seconds: f64,
+    /// What it said, with the time of day.
+    pub log: Vec<String>,
 }
 
 /// The way a task ended.
@@ -69,9 +76,9 @@ pub enum State {
     },
     /// The user asked to stop.
     Interrupted,
-    /// Something before it has no result: this task.
+    /// Something before it has no result, or `--fail-fast` saw a task fail: this task.
     Skipped {
-        /// Name of the task that it waited for.
+        /// Its name.
         because: String,
     },
 }

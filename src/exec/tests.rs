@@ -112,9 +112,16 @@ pub fn execute(root: &Path, stages: Vec<PlannedStage>) -> Vec<Done> {
     let plan = Plan::new(vec![Trial::single(pipeline(stages))]).unwrap();
     let store = Store::open(root).unwrap();
     let cancel = AtomicBool::new(false);
-    let job =
-        Job { store: &store, offline: true, activations: None, reporter: &Quiet, cancel: &cancel };
-    Local.execute(&plan, &job)
+    let job = Job {
+        store: &store,
+        offline: true,
+        activations: None,
+        checkpoint_every: Duration::from_secs(60),
+        fail_fast: false,
+        reporter: &Quiet,
+        cancel: &cancel,
+    };
+    Local { workers: 1 }.execute(&plan, &job)
 }
 
 fn words(done: &[Done]) -> Vec<&'static str> {

@@ -140,6 +140,12 @@ pub(crate) fn little_endian(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
+/// The numbers that [`little_endian`] wrote.
+pub(crate) fn from_little_endian(bytes: &[u8]) -> Vec<f32> {
+    let four = |four: &[u8]| f32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+    bytes.chunks_exact(4).map(four).collect()
+}
+
 struct Stored {
     kind: StoredType,
     shape: Vec<usize>,
@@ -186,11 +192,7 @@ fn load<D: Ops>(model: &mut Model<D>, bytes: &[u8]) -> Result<(), String> {
                 view.shape()
             ));
         }
-        Ok(view
-            .data()
-            .chunks_exact(4)
-            .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-            .collect())
+        Ok(from_little_endian(view.data()))
     };
     for parameter in model.parameters_mut() {
         let values = take(&parameter.name, &parameter.shape)?;

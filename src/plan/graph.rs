@@ -120,6 +120,15 @@ impl Plan {
         Some(fingerprint::fingerprint(task.ingredients(), &inputs))
     }
 
+    /// The inputs of `task` for people: `train = photos.train`.
+    pub fn input_texts(&self, task: NodeIndex) -> Vec<String> {
+        let text = |input: &TaskInput| {
+            let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
+            format!("{} = {}{split}", input.key, self.graph[input.task].name)
+        };
+        self.graph[task].inputs.iter().map(text).collect()
+    }
+
     /// The tasks that `task` waits for, in order.
     pub fn needs(&self, task: NodeIndex) -> Vec<(NodeIndex, Edge)> {
         let mut needs: Vec<(NodeIndex, Edge)> = self

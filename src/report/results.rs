@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::csv::Rows;
 use super::table::{self, Format, Score, Table};
 use crate::exec::{Done, State};
+use crate::fault::fail_point;
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::TableSpec;
 use crate::plan::print::to_toml;
@@ -104,8 +105,10 @@ pub fn write(
     let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
     let name = format!("{}-{}", chrono::Utc::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
     let target = home.join(&name);
+    open_to_readers(folder)?;
+    fail_point("results written");
     fs::rename(folder, &target).map_err(io_at(&target))?;
-    open_to_readers(&target)?;
+    fail_point("results renamed");
     point_latest(&home, &name)?;
     Ok((target, true))
 }

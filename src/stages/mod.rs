@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::train::activations::Cache;
+use crate::train::checkpoint::Slot;
 
 mod download;
 mod evaluate;
@@ -179,6 +180,8 @@ pub struct Context<'a> {
     pub offline: bool,
     /// Where what frozen layers make of images is kept; `None` with `--no-activation-cache`.
     pub activations: Option<&'a Cache>,
+    /// Where a training is kept that is not over yet.
+    pub checkpoints: Option<&'a Slot>,
     /// Where tensors live.
     pub device: Device,
     /// Where to say how far it got.

@@ -266,8 +266,16 @@ impl Job for Run<'_> {
         let (settings, backend) = (&training.settings, context.device.backend());
         let uses = settings.epochs;
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let (metrics, times) = fit(&mut model, &training.method, &data, settings, caching, &watch)
-            .map_err(|error| failure(&error))?;
+        let (metrics, times) = fit(
+            &mut model,
+            &training.method,
+            &data,
+            settings,
+            caching,
+            context.checkpoints,
+            &watch,
+        )
+        .map_err(|error| failure(&error))?;
         let classes = sets.train.dataset.classes.clone();
         Saved { model, classes }.save(context.out)?;
         let last = |split: &str, metric: &str| {

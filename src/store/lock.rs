@@ -1,8 +1,10 @@
-//! One file a task that says who makes it. The holder moves a counter in it; whoever waits takes
-//! over when the counter stood still for long enough by the waiter's own clock. Never compares
-//! the clocks of two machines. Publishing is atomic anyway: a lock only saves double work.
+//! Who makes a task: `<task>.0.lock` says so. The holder moves a counter in it; whoever waits takes
+//! over when the counter stood still for long enough by the waiter's own clock, by creating
+//! `<task>.1.lock`, then `.2` and so on: a file can be created once, so one waiter wins, and nobody
+//! ever removes a lock that another may hold. Needs exclusive creation only, which NFS has, and never
+//! compares the clocks of two machines. Publishing is atomic anyway: a lock only saves double work.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -12,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::Error;
+use crate::fault::fail_point;
 
 /// How often holders move their counter and how long waiters bear it standing still.
 #[derive(Debug, Clone, Copy)]
@@ -31,14 +34,55 @@ impl Default for Patience {
 /// A held lock; dropping it releases it.
 #[derive(Debug)]
 pub struct Lock {
-    pub(super) path: PathBuf,
+    name: Name,
+    /// How often the lock was taken over before it is free again.
+    generation: u64,
     token: String,
     heart: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
+/// The files of a lock.
+#[derive(Debug, Clone)]
+pub(super) struct Name {
+    folder: PathBuf,
+    task: String,
+}
+
+impl Name {
+    pub(super) fn new(folder: PathBuf, task: String) -> Self {
+        Self { folder, task }
+    }
+
+    pub(super) fn path(&self, generation: u64) -> PathBuf {
+        self.folder.join(format!("{}.{generation}.lock", self.task))
+    }
+
+    /// The text of a generation's file, if it is there.
+    fn text(&self, generation: u64) -> Result<Option<String>, Error> {
+        let path = self.path(generation);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::reading(&path, source)),
+        }
+    }
+
+    /// Who holds it: the newest generation and its text.
+    pub(super) fn holder(&self) -> Result<Option<(u64, String)>, Error> {
+        let mut newest = None;
+        for generation in 0.. {
+            match self.text(generation)? {
+                Some(text) => newest = Some((generation, text)),
+                None => break,
+            }
+        }
+        Ok(newest)
+    }
+}
+
 impl Lock {
     pub(super) fn acquire(
-        path: &Path,
+        name: &Name,
         patience: Patience,
         mut waiting: impl FnMut(&str),
         give_up: impl Fn() -> bool,
@@ -47,17 +91,15 @@ impl Lock {
         let mut seen: Option<(String, Instant)> = None;
         let pause = (patience.beat / 4).min(Duration::from_millis(200));
         loop {
-            if let Some(lock) = Self::try_create(path, &token, patience.beat)? {
-                return Ok(Some(lock));
-            }
+            let Some((generation, now)) = name.holder()? else {
+                match Self::create(name, 0, &token, patience.beat)? {
+                    Some(lock) => return Ok(Some(lock)),
+                    None => continue,
+                }
+            };
             if give_up() {
                 return Ok(None);
             }
-            let now = match fs::read_to_string(path) {
-                Ok(text) => text,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(Error::reading(path, source)),
-            };
             let standing = match &seen {
                 Some((before, since)) if *before == now => since.elapsed(),
                 before => {
@@ -69,38 +111,85 @@ impl Lock {
                 }
             };
             if standing > patience.limit || dead_here(&now) {
-                take_away(path, &now)?;
-                continue;
+                match Self::take_over(name, generation, &now, &token, patience.beat)? {
+                    Some(lock) => return Ok(Some(lock)),
+                    None => continue,
+                }
             }
             thread::sleep(pause);
         }
     }
 
-    fn try_create(path: &Path, token: &str, beat: Duration) -> Result<Option<Self>, Error> {
-        let mut file = match OpenOptions::new().write(true).create_new(true).open(path) {
+    /// Makes the lock free if its holder died on this machine.
+    pub(super) fn clear_dead(name: &Name, patience: Patience) -> Result<(), Error> {
+        if let Some((generation, text)) = name.holder()?
+            && dead_here(&text)
+        {
+            Self::take_over(name, generation, &text, &new_token(), patience.beat)?;
+        }
+        Ok(())
+    }
+
+    /// The lock after `generation`, whose text was `stale`; `None` when somebody was faster.
+    fn take_over(
+        name: &Name,
+        generation: u64,
+        stale: &str,
+        token: &str,
+        beat: Duration,
+    ) -> Result<Option<Self>, Error> {
+        let Some(lock) = Self::create(name, generation + 1, token, beat)? else {
+            return Ok(None);
+        };
+        // Had the holder come back and ended in this moment, the next one would begin at 0 again:
+        // then so do we.
+        if name.text(generation)?.is_some_and(|now| now == stale) {
+            return Ok(Some(lock));
+        }
+        let path = name.path(lock.generation);
+        fs::remove_file(&path).map_err(|source| Error::writing(&path, source))?;
+        Ok(None)
+    }
+
+    fn create(
+        name: &Name,
+        generation: u64,
+        token: &str,
+        beat: Duration,
+    ) -> Result<Option<Self>, Error> {
+        let path = name.path(generation);
+        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            Err(source) => return Err(Error::writing(path, source)),
+            Err(source) => return Err(Error::writing(&path, source)),
         };
-        file.write_all(line(0, token).as_bytes()).map_err(|source| Error::writing(path, source))?;
+        if let Err(source) = file.write_all(line(0, token).as_bytes()) {
+            // Nobody should wait for a lock that says nothing.
+            let _ = fs::remove_file(&path);
+            return Err(Error::writing(&path, source));
+        }
+        fail_point("locked");
         let (stop, stopped) = mpsc::channel();
         let heart = {
-            let (path, token) = (path.to_owned(), token.to_owned());
+            let next = name.path(generation + 1);
+            let token = token.to_owned();
             thread::spawn(move || {
                 let mut count = 0;
                 while stopped.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
                     count += 1;
-                    if !move_counter(&path, &token, count) {
+                    if next.exists() || !move_counter(&path, &token, count) {
                         return;
                     }
                 }
             })
         };
-        Ok(Some(Self {
-            path: path.to_owned(),
-            token: token.to_owned(),
-            heart: Some((stop, heart)),
-        }))
+        let (name, token) = (name.clone(), token.to_owned());
+        Ok(Some(Self { name, generation, token, heart: Some((stop, heart)) }))
+    }
+
+    /// Whether somebody took over, because this holder seemed dead.
+    pub fn is_lost(&self) -> bool {
+        self.name.path(self.generation + 1).exists()
     }
 
     /// The random word that tells this lock from all others.
@@ -116,9 +205,13 @@ impl Drop for Lock {
             // The heart only sleeps and writes one line; if it panicked, the lock still goes.
             let _ = heart.join();
         }
-        if fs::read_to_string(&self.path).is_ok_and(|text| token_in(&text) == self.token) {
+        // Once somebody took over, the files are theirs.
+        if self.is_lost() {
+            return;
+        }
+        for generation in (0..=self.generation).rev() {
             // What cannot be removed is taken over once its counter stands still.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(self.name.path(generation));
         }
     }
 }
@@ -169,18 +262,6 @@ fn move_counter(path: &Path, token: &str, count: u64) -> bool {
             true
         }
     }
-}
-
-/// Removes a dead holder's lock. One waiter at a time looks again and removes, under a system
-/// lock that dies with its holder: nobody removes the lock of the one who was faster.
-fn take_away(path: &Path, stale: &str) -> Result<(), Error> {
-    let guard_path = path.with_file_name("takeover");
-    let guard = File::create(&guard_path).map_err(|source| Error::writing(&guard_path, source))?;
-    guard.lock().map_err(|source| Error::writing(&guard_path, source))?;
-    if fs::read_to_string(path).is_ok_and(|now| now == stale) {
-        fs::remove_file(path).map_err(|source| Error::writing(path, source))?;
-    }
-    Ok(())
 }
 
 /// This machine, and on Linux the process namespace, without which a pid means nothing.

@@ -104,6 +104,33 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// The first file whose bytes are not those that were published. Files of megabytes are hashed
+    /// by all threads.
+    pub(super) fn deep_damage(&self, folder: &Path) -> Option<String> {
+        if content(&self.files) != self.content {
+            return Some("its manifest contradicts itself".to_owned());
+        }
+        self.files.iter().find_map(|file| {
+            let mut hasher = blake3::Hasher::new();
+            if let Err(error) = hasher.update_mmap_rayon(folder.join(&file.name)) {
+                return Some(format!("`{}`: {error}", file.name));
+            }
+            let same = Digest::from(hasher.finalize()) == file.blake3;
+            (!same).then(|| format!("the bytes of `{}` have changed", file.name))
+        })
+    }
+}
+
+/// The line that the stage left for the terminal.
+pub(super) fn summary(folder: &Path) -> String {
+    fs::read(folder.join("outcome.json"))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
+        .and_then(|value| value["summary"].as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
 /// The digest of the data among `files`: names and bytes, without times.
 pub(super) fn content(files: &[FileRecord]) -> Content {
     let mut hasher = blake3::Hasher::new();

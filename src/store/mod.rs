@@ -8,6 +8,7 @@ mod manifest;
 mod publish;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use error::Error;
@@ -31,6 +32,8 @@ pub struct Artifact {
     pub path: PathBuf,
     /// What it is and what it was made from.
     pub manifest: Manifest,
+    /// One line on what it is, for people.
+    pub summary: String,
 }
 
 /// What [`Store::find`] found.
@@ -67,7 +70,9 @@ impl Store {
         let root =
             fs::canonicalize(&store.root).map_err(|source| Error::reading(&store.root, source))?;
         let store = Self { root, ..store };
+        store.sweep_locks()?;
         store.sweep_staging()?;
+        store.sweep_checkpoints()?;
         Ok(store)
     }
 
@@ -91,6 +96,11 @@ impl Store {
     /// deleted at any time: it is made again.
     pub fn activations(&self) -> PathBuf {
         self.root.join("activations")
+    }
+
+    /// Folder of the checkpoints of the training that makes `fingerprint`.
+    pub fn checkpoints(&self, fingerprint: &Fingerprint) -> PathBuf {
+        self.root.join("checkpoints").join(fingerprint.to_string())
     }
 
     /// Folder of partial and finished downloads.
@@ -122,8 +132,25 @@ impl Store {
         }
         Ok(match manifest.damage(&path) {
             Some(damage) => Found::Damaged(damage),
-            None => Found::Whole(Box::new(Artifact { path, manifest })),
+            None => {
+                let summary = manifest::summary(&path);
+                Found::Whole(Box::new(Artifact { path, manifest, summary }))
+            }
         })
+    }
+
+    /// As [`Store::find`], with every byte of the artifact compared.
+    ///
+    /// # Errors
+    /// As [`Store::find`].
+    pub fn verify(&self, fingerprint: &Fingerprint) -> Result<Found, Error> {
+        let found = self.find(fingerprint)?;
+        if let Found::Whole(artifact) = &found
+            && let Some(damage) = artifact.manifest.deep_damage(&artifact.path)
+        {
+            return Ok(Found::Damaged(damage));
+        }
+        Ok(found)
     }
 
     /// Moves a damaged artifact to `damaged/` and returns where. Call with its lock held.
@@ -155,11 +182,11 @@ impl Store {
         waiting: impl FnMut(&str),
         give_up: impl Fn() -> bool,
     ) -> Result<Option<Lock>, Error> {
-        Lock::acquire(&self.lock_path(fingerprint), self.patience, waiting, give_up)
+        Lock::acquire(&self.lock_name(&fingerprint.to_string()), self.patience, waiting, give_up)
     }
 
-    fn lock_path(&self, fingerprint: &Fingerprint) -> PathBuf {
-        self.root.join("locks").join(format!("{fingerprint}.lock"))
+    fn lock_name(&self, task: &str) -> lock::Name {
+        lock::Name::new(self.root.join("locks"), task.to_owned())
     }
 
     /// A private folder for the artifact of `fingerprint`. The lock proves that whatever lies
@@ -172,28 +199,65 @@ impl Store {
         Staging::new(folder, self.folder(fingerprint))
     }
 
-    fn sweep_staging(&self) -> Result<(), Error> {
-        let folder = self.root.join("staging");
-        let entries = fs::read_dir(&folder).map_err(|source| Error::reading(&folder, source))?;
-        for entry in entries {
-            let entry = entry.map_err(|source| Error::reading(&folder, source))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let owner = name.split_once('-').map_or(name.as_str(), |(owner, _)| owner);
-            // A staging folder lives only while its owner holds the lock: it is listed here, so
-            // it was made before; no lock or another token now means that nobody uses it.
-            let lock = self.root.join("locks").join(format!("{owner}.lock"));
-            let held = fs::read_to_string(&lock)
-                .is_ok_and(|text| text.is_empty() || name.contains(lock::token_in(&text)));
-            if !held {
-                match fs::remove_dir_all(entry.path()) {
-                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(Error::writing(&entry.path(), source));
-                    }
-                    _ => {}
-                }
+    /// Removes the checkpoints of trainings whose artifact is there.
+    fn sweep_checkpoints(&self) -> Result<(), Error> {
+        for path in self.entries("checkpoints")? {
+            let fingerprint = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            if fingerprint.is_some_and(|it| self.folder(&Fingerprint(it)).exists()) {
+                remove(&path)?;
             }
         }
         Ok(())
+    }
+
+    fn sweep_staging(&self) -> Result<(), Error> {
+        for path in self.entries("staging")? {
+            // A staging folder lives only while its owner holds the lock: it is listed here, so
+            // it was made before; no lock or another token now means that nobody uses it.
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let owner = name.split_once('-').map_or(name.as_str(), |(owner, _)| owner);
+            let held = self
+                .lock_name(owner)
+                .holder()?
+                .is_some_and(|(_, text)| text.is_empty() || name.contains(lock::token_in(&text)));
+            if !held {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees the locks of runners that died on this machine.
+    fn sweep_locks(&self) -> Result<(), Error> {
+        for path in self.entries("locks")? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if let Some(task) = name.strip_suffix(".0.lock") {
+                Lock::clear_dead(&self.lock_name(task), self.patience)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies in one of the store's folders.
+    fn entries(&self, folder: &str) -> Result<Vec<PathBuf>, Error> {
+        let folder = self.root.join(folder);
+        let all = fs::read_dir(&folder).and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
+        });
+        match all {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            all => all.map_err(|source| Error::reading(&folder, source)),
+        }
+    }
+}
+
+/// Removes a folder that somebody else may be removing as well.
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::writing(path, source))
+        }
+        _ => Ok(()),
     }
 }
 

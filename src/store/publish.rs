@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::Artifact;
 use super::error::Error;
-use super::manifest::{FileRecord, Manifest, content};
+use super::manifest::{FileRecord, Manifest, content, summary};
+use crate::fault::fail_point;
 use crate::plan::fingerprint::Content;
 
 /// Names that stages must not use.
@@ -56,6 +57,7 @@ impl Staging {
     /// # Errors
     /// When a file cannot be read, written or renamed; then nothing is visible.
     pub fn publish(self, mut manifest: Manifest) -> Result<Artifact, Error> {
+        fail_point("stage done");
         let mut names = Vec::new();
         list(&self.folder, "", &mut names)?;
         names.sort();
@@ -68,16 +70,22 @@ impl Staging {
         self.add("manifest.json", &json)?;
         sync(&self.folder.join("manifest.json"))?;
         sync(&self.folder)?;
+        fail_point("artifact written");
         let parent = self.target.parent().expect("artifacts lie in a folder");
         fs::create_dir_all(parent).map_err(|source| Error::writing(parent, source))?;
         match fs::rename(&self.folder, &self.target) {
             Ok(()) => {
+                fail_point("artifact renamed");
                 sync(parent)?;
-                Ok(Artifact { path: self.target.clone(), manifest })
+                let summary = summary(&self.target);
+                Ok(Artifact { path: self.target.clone(), manifest, summary })
             }
             Err(_) if self.target.join("manifest.json").exists() => {
                 match Manifest::read(&self.target)? {
-                    Ok(winner) => Ok(Artifact { path: self.target.clone(), manifest: winner }),
+                    Ok(manifest) => {
+                        let summary = summary(&self.target);
+                        Ok(Artifact { path: self.target.clone(), manifest, summary })
+                    }
                     Err(reason) => Err(Error::reading(&self.target, io::Error::other(reason))),
                 }
             }

@@ -1,5 +1,6 @@
 use std::fs;
 use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -95,7 +96,7 @@ fn the_loser_of_a_race_gets_the_winners_artifact() {
     let lock = store.lock(&name(1), |_| {}, || false).unwrap().unwrap();
     let staging = store.stage(&name(1), &lock).unwrap();
     fs::write(staging.path().join("data"), "late").unwrap();
-    fs::remove_file(folder.path().join("locks").join(format!("{}.lock", name(1)))).unwrap();
+    fs::remove_file(folder.path().join("locks").join(format!("{}.0.lock", name(1)))).unwrap();
     let winner = publish(&store, name(1), "early");
     assert_eq!(staging.publish(manifest(name(1))).unwrap().content(), winner.content());
 }
@@ -106,7 +107,7 @@ fn a_silent_holder_is_taken_over_and_a_living_one_is_not() {
     let beat = Duration::from_millis(20);
     let patience = Patience { beat, limit: Duration::from_millis(400) };
     let store = Store::open(folder.path()).unwrap().with_patience(patience);
-    let path = folder.path().join("locks").join(format!("{}.lock", name(1)));
+    let path = folder.path().join("locks").join(format!("{}.0.lock", name(1)));
     fs::write(&path, "00000000000000000007 token 1 elsewhere\n").unwrap();
     let mut told = Vec::new();
     let lock = store.lock(&name(1), |who| told.push(who.to_owned()), || false).unwrap();
@@ -126,15 +127,66 @@ fn a_holder_that_died_on_this_machine_is_not_waited_for() {
     }
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let path = folder.path().join("locks").join(format!("{}.lock", name(1)));
+    let path = folder.path().join("locks").join(format!("{}.0.lock", name(1)));
     let mut child = process::Command::new("true").spawn().unwrap();
     let pid = child.id();
     child.wait().unwrap();
     let lock = store.lock(&name(2), |_| {}, || false).unwrap().unwrap();
-    let text = fs::read_to_string(&lock.path).unwrap();
+    let other = folder.path().join("locks").join(format!("{}.0.lock", name(2)));
+    let text = fs::read_to_string(other).unwrap();
+    drop(lock);
     let text = text.replace(&format!(" {} ", process::id()), &format!(" {pid} "));
     fs::write(&path, text).unwrap();
     let since = std::time::Instant::now();
     assert!(store.lock(&name(1), |_| {}, || false).unwrap().is_some());
     assert!(since.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn of_many_waiters_one_takes_a_dead_holders_lock_and_the_others_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let patience = Patience { beat: Duration::from_millis(20), limit: Duration::from_millis(100) };
+    let store = Store::open(folder.path()).unwrap().with_patience(patience);
+    let locks = folder.path().join("locks");
+    fs::write(locks.join(format!("{}.0.lock", name(1))), "0 dead 1 elsewhere\n").unwrap();
+    let (holders, most, rounds) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let lock = store.lock(&name(1), |_| {}, || false).unwrap().unwrap();
+                most.fetch_max(holders.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(30));
+                holders.fetch_sub(1, Ordering::SeqCst);
+                rounds.fetch_add(1, Ordering::SeqCst);
+                drop(lock);
+            });
+        }
+    });
+    assert_eq!((most.into_inner(), rounds.into_inner()), (1, 8));
+    assert_eq!(fs::read_dir(locks).unwrap().count(), 0);
+}
+
+#[test]
+fn a_holder_that_was_taken_over_notices_and_leaves_the_lock_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let lock = store.lock(&name(1), |_| {}, || false).unwrap().unwrap();
+    assert!(!lock.is_lost());
+    let next = folder.path().join("locks").join(format!("{}.1.lock", name(1)));
+    fs::write(&next, "0 other 1 elsewhere\n").unwrap();
+    assert!(lock.is_lost());
+    drop(lock);
+    assert!(next.exists() && next.with_file_name(format!("{}.0.lock", name(1))).exists());
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_comparing_every_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let artifact = publish(&store, name(1), "whole");
+    assert!(matches!(store.verify(&name(1)).unwrap(), Found::Whole(_)));
+    fs::write(artifact.path.join("sub/data"), "whple").unwrap();
+    assert!(matches!(store.find(&name(1)).unwrap(), Found::Whole(_)));
+    let Found::Damaged(reason) = store.verify(&name(1)).unwrap() else { panic!("not damaged") };
+    assert_eq!(reason, "the bytes of `sub/data` have changed");
 }

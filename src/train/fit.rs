@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use dfdx::prelude::*;
 use indexmap::IndexMap;
 
 use super::activations::{Activations, Caching};
+use super::checkpoint::{Keeper, Position, Progress as Checkpointed, Slot};
 use super::evaluate::evaluate;
 use super::feed::{Batches, Feed};
 use super::optimizer::{Optimizer, OptimizerState};
@@ -106,9 +108,21 @@ pub struct Times {
     pub frozen: f64,
 }
 
+impl Times {
+    pub(super) fn parts(&self) -> [f64; 4] {
+        [self.steps, self.waiting, self.validate, self.frozen]
+    }
+
+    pub(super) fn of_parts([steps, waiting, validate, frozen]: [f64; 4]) -> Self {
+        Self { steps, waiting, validate, frozen }
+    }
+}
+
 /// Trains `model` in place and returns the rows of its metrics.
 ///
 /// With `caching`, what frozen layers make of the images is computed once; it moves no number.
+/// Neither do `checkpoints`: a training that was stopped goes on from the newest one, and ends with
+/// the bytes of one that was not.
 ///
 /// Each epoch visits the images in an order drawn from (seed, epoch). An epoch has as many steps as
 /// the domain with fewer batches; a last batch of one image is left out, as batch norm has no
@@ -123,9 +137,12 @@ pub fn fit<D: Ops>(
     data: &Data,
     settings: &Settings,
     caching: Option<Caching>,
+    checkpoints: Option<&Slot>,
     watch: &Watch,
 ) -> Result<(Metrics, Times), FitError> {
-    Fit::new(model, method, data, settings, watch)?.run(caching)
+    let mut fit = Fit::new(model, method, data, settings, watch)?;
+    fit.keeper = checkpoints.map(Keeper::new);
+    fit.run(caching)
 }
 
 /// What is known of the images beyond their frozen layers.
@@ -143,6 +160,7 @@ struct Fit<'a, D: Ops> {
     settings: &'a Settings,
     watch: &'a Watch<'a>,
     frozen: Frozen,
+    keeper: Option<Keeper<'a>>,
     optimizer: OptimizerState<D>,
     steps_per_epoch: usize,
     last_loss: Option<f64>,
@@ -171,6 +189,7 @@ impl<'a, D: Ops> Fit<'a, D> {
             settings,
             watch,
             frozen: Frozen::default(),
+            keeper: None,
             optimizer,
             steps_per_epoch,
             last_loss: None,
@@ -185,12 +204,65 @@ impl<'a, D: Ops> Fit<'a, D> {
             self.frozen = self.freeze(caching)?;
             self.times.frozen = start.elapsed().as_secs_f64();
         }
+        let mut summary = Summary::default();
+        let (first, mut from) = self.resume(&mut summary);
         let total = (self.settings.epochs * self.steps_per_epoch) as u64;
         self.watch.progress.begin("train", Some(total), Unit::Steps);
-        for epoch in 0..self.settings.epochs {
-            self.epoch(epoch)?;
+        self.watch.progress.advance((first * self.steps_per_epoch + from) as u64);
+        for epoch in first..self.settings.epochs {
+            self.epoch(epoch, from, std::mem::take(&mut summary))?;
+            from = 0;
         }
         Ok((self.metrics, self.times))
+    }
+
+    /// Goes back to the newest checkpoint; the epoch and the step to go on with.
+    fn resume(&mut self, summary: &mut Summary) -> (usize, usize) {
+        let Some(keeper) = self.keeper.take() else { return (0, 0) };
+        let frozen = self.times.frozen;
+        let found = keeper.restore(&mut self.checkpointed(summary));
+        self.keeper = Some(keeper);
+        match found {
+            Ok(None) => (0, 0),
+            Ok(Some(Position { epoch, step, rows, .. })) => {
+                self.times.frozen += frozen;
+                self.metrics.rows = rows;
+                let (epochs, steps) = (self.settings.epochs, self.steps_per_epoch);
+                self.watch.progress.note(&format!(
+                    "goes on from a checkpoint: epoch {} of {epochs}, {step} of {steps} steps",
+                    (epoch + 1).min(epochs)
+                ));
+                (epoch, step)
+            }
+            Err(error) => {
+                self.watch.progress.note(&format!("checkpoints cannot be read: {error}"));
+                (0, 0)
+            }
+        }
+    }
+
+    fn checkpointed<'s>(&'s mut self, summary: &'s mut Summary) -> Checkpointed<'s, D> {
+        Checkpointed {
+            model: self.model,
+            optimizer: &mut self.optimizer,
+            summary,
+            last_loss: &mut self.last_loss,
+            times: &mut self.times,
+        }
+    }
+
+    /// Writes a checkpoint before step `step` of epoch `epoch`. One that cannot be written does not
+    /// stop the training.
+    fn keep(&mut self, epoch: usize, step: usize, summary: &mut Summary) {
+        let Some(mut keeper) = self.keeper.take() else { return };
+        let steps = (epoch * self.steps_per_epoch + step) as u64;
+        let at = Position::at(epoch, step, self.metrics.rows.clone());
+        match keeper.keep(at, steps, &mut self.checkpointed(summary)) {
+            Ok(()) => self.keeper = Some(keeper),
+            Err(error) => self.watch.progress.note(&format!(
+                "no checkpoint can be written ({error}): a stop will lose what is not yet done"
+            )),
+        }
     }
 
     /// What frozen layers make of the images, as far as it is worth keeping. Source and target
@@ -214,17 +286,18 @@ impl<'a, D: Ops> Fit<'a, D> {
         Ok(frozen)
     }
 
-    fn epoch(&mut self, epoch: usize) -> Result<(), FitError> {
+    /// An epoch from step `from` on, whose steps before it gave `summary`.
+    fn epoch(&mut self, epoch: usize, from: usize, mut summary: Summary) -> Result<(), FitError> {
         let seed = self.settings.seed;
         let (source, target) = (self.frozen.source.clone(), self.frozen.target.clone());
         let activations = (source.as_deref(), target.as_deref());
         let feed = Feed::new(self.data, activations, self.settings.batch_size, seed, epoch);
         let start = Instant::now();
-        let mut next = Some(feed.step(0));
+        let mut next = (from < self.steps_per_epoch).then(|| feed.step(from));
         self.times.waiting += start.elapsed().as_secs_f64();
-        let mut summary = Summary::default();
-        for step in 0..self.steps_per_epoch {
+        for step in from..self.steps_per_epoch {
             if self.watch.cancel.load(Ordering::Relaxed) {
+                self.keep(epoch, step, &mut summary);
                 return Err(FitError::Interrupted);
             }
             let moment = Moment {
@@ -255,12 +328,17 @@ impl<'a, D: Ops> Fit<'a, D> {
             if let Some(loss) = self.last_loss {
                 self.watch.progress.status(&format!("loss {loss:.3}"));
             }
+            let ends = step + 1 == self.steps_per_epoch;
+            if !ends && self.keeper.as_ref().is_some_and(|keeper| keeper.is_due(false)) {
+                self.keep(epoch, step + 1, &mut summary);
+            }
         }
         self.check_weights(epoch)?;
         let step = (epoch + 1) * self.steps_per_epoch;
+        let rows = self.metrics.rows.len();
         let mut line = format!("epoch {:>2}/{}", epoch + 1, self.settings.epochs);
         for (name, value) in summary.values() {
-            self.row(epoch, step, "train", name, value);
+            self.row(epoch, step, "train", &name, value);
             line.push_str(&format!("  {name} {}", short(value)));
         }
         if let Some((dataset, split)) = self.data.validate {
@@ -269,14 +347,23 @@ impl<'a, D: Ops> Fit<'a, D> {
             let frozen = self.frozen.validate.as_deref();
             let evaluation =
                 evaluate(self.model, dataset, split, frozen, |_| !cancel.load(Ordering::Relaxed))
-                    .map_err(FitError::device)?
-                    .ok_or(FitError::Interrupted)?;
+                    .map_err(FitError::device)?;
+            let Some(evaluation) = evaluation else {
+                // The epoch's rows are written again when it is taken up.
+                self.metrics.rows.truncate(rows);
+                self.keep(epoch, self.steps_per_epoch, &mut summary);
+                return Err(FitError::Interrupted);
+            };
             self.times.validate += start.elapsed().as_secs_f64();
             self.row(epoch, step, "validate", "accuracy", evaluation.accuracy());
             self.row(epoch, step, "validate", "loss", evaluation.loss);
             line.push_str(&format!("  validate {:.4}", evaluation.accuracy()));
         }
         self.watch.progress.note(&line);
+        let ends = epoch + 1 == self.settings.epochs;
+        if !ends && self.keeper.as_ref().is_some_and(|keeper| keeper.is_due(true)) {
+            self.keep(epoch + 1, 0, &mut Summary::default());
+        }
         Ok(())
     }
 
@@ -372,15 +459,22 @@ fn batches(domain: &'static str, count: usize, size: usize) -> Result<usize, Fit
 
 /// Sums up the readings of an epoch's steps.
 #[derive(Default)]
-struct Summary {
-    sums: IndexMap<&'static str, (f64, usize)>,
+pub(super) struct Summary {
+    sums: IndexMap<Cow<'static, str>, (f64, usize)>,
+}
+
+impl FromIterator<(String, f64, usize)> for Summary {
+    fn from_iter<I: IntoIterator<Item = (String, f64, usize)>>(parts: I) -> Self {
+        let sums = parts.into_iter().map(|(name, sum, weight)| (name.into(), (sum, weight)));
+        Self { sums: sums.collect() }
+    }
 }
 
 impl Summary {
     #[expect(clippy::cast_precision_loss, reason = "an epoch is far below 2^53 images")]
     fn add(&mut self, readings: &[Reading]) {
         for reading in readings {
-            let (sum, weight) = self.sums.entry(reading.name).or_default();
+            let (sum, weight) = self.sums.entry(reading.name.into()).or_default();
             if reading.weight == 0 {
                 *sum = reading.value;
             } else {
@@ -391,11 +485,16 @@ impl Summary {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "an epoch is far below 2^53 images")]
-    fn values(&self) -> Vec<(&'static str, f64)> {
+    fn values(&self) -> Vec<(Cow<'static, str>, f64)> {
         self.sums
             .iter()
-            .map(|(name, (sum, weight))| (*name, sum / (*weight).max(1) as f64))
+            .map(|(name, (sum, weight))| (name.clone(), sum / (*weight).max(1) as f64))
             .collect()
+    }
+
+    /// Name, sum and weight of every reading.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (String, f64, usize)> {
+        self.sums.iter().map(|(name, (sum, weight))| (name.to_string(), *sum, *weight))
     }
 }
 
@@ -438,6 +537,6 @@ mod tests {
         };
         summary.add(&step(1.0, 3, 0.1));
         summary.add(&step(5.0, 1, 0.2));
-        assert_eq!(summary.values(), [("class_loss", 2.0), ("lambda", 0.2)]);
+        assert_eq!(summary.values(), [("class_loss".into(), 2.0), ("lambda".into(), 0.2)]);
     }
 }

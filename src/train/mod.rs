@@ -3,6 +3,7 @@
 //! Knows nothing of pipelines, stores or terminals; what it learns with is a [`crate::adapt::Method`].
 
 pub mod activations;
+pub mod checkpoint;
 mod evaluate;
 mod feed;
 mod fit;

@@ -5,7 +5,8 @@ use dfdx::prelude::*;
 
 use crate::config::Keys;
 use crate::nn::Model;
-use crate::nn::ops::Ops;
+use crate::nn::model::host;
+use crate::nn::ops::{Flat, Ops};
 
 const KINDS: &[&str] = &["adam", "adamw", "sgd", "rmsprop"];
 
@@ -144,6 +145,12 @@ struct Moments<D: Ops> {
     third: <D as Storage<f32>>::Vec,
 }
 
+impl<D: Ops> Moments<D> {
+    fn parts(&mut self) -> [&mut <D as Storage<f32>>::Vec; 3] {
+        [&mut self.first, &mut self.second, &mut self.third]
+    }
+}
+
 impl<D: Ops> OptimizerState<D> {
     /// Fresh state for a model; frozen parameters get none.
     ///
@@ -163,6 +170,84 @@ impl<D: Ops> OptimizerState<D> {
             })
             .collect::<Result<_, D::Err>>()?;
         Ok(Self { optimizer, steps: 0, moments })
+    }
+
+    /// Updates so far.
+    pub(super) fn updates(&self) -> i32 {
+        self.steps
+    }
+
+    /// The moments that the optimizer uses.
+    fn used(&self) -> &'static [&'static str] {
+        match self.optimizer {
+            Optimizer::Adam(_) | Optimizer::AdamW(_) => &["first", "second"],
+            Optimizer::Sgd { momentum, .. } if momentum > 0.0 => &["first"],
+            Optimizer::Sgd { .. } => &[],
+            Optimizer::RmsProp { .. } => &["first", "second", "third"],
+        }
+    }
+
+    /// The moments by name: what a checkpoint holds besides the weights.
+    pub(super) fn tensors(&mut self, model: &Model<D>) -> Vec<(String, Vec<f32>)> {
+        let used = self.used();
+        let mut tensors = Vec::new();
+        for (parameter, moments) in model.parameters().iter().zip(&mut self.moments) {
+            let Some(moments) = moments else { continue };
+            for (name, storage) in used.iter().zip(moments.parts()) {
+                // dfdx hands storage out only as a tensor's gradient, so it is one for a moment.
+                let mut holder = Gradients::leaky();
+                let Ok(place) = holder.get_or_alloc_mut(&parameter.value) else { continue };
+                std::mem::swap(place, storage);
+                tensors.push((
+                    format!("{name}.{}", parameter.name),
+                    host(&holder.get(&parameter.value)),
+                ));
+                if let Ok(place) = holder.get_or_alloc_mut(&parameter.value) {
+                    std::mem::swap(place, storage);
+                }
+            }
+        }
+        tensors
+    }
+
+    /// Puts back what [`OptimizerState::tensors`] gave, as `take` finds it by name and length;
+    /// `None`, and nothing is changed, where something is missing.
+    pub(super) fn restore(
+        &mut self,
+        model: &Model<D>,
+        updates: i32,
+        take: impl Fn(&str, usize) -> Option<Vec<f32>>,
+    ) -> Option<()> {
+        let used = self.used();
+        let mut fresh = Vec::new();
+        for parameter in model.parameters().iter().filter(|it| it.trainable) {
+            for name in used {
+                let len = parameter.value.shape().0;
+                let values = take(&format!("{name}.{}", parameter.name), len)?;
+                fresh.push(self.storage(model, values)?);
+            }
+        }
+        let places = self.moments.iter_mut().flatten();
+        let places = places.flat_map(|moments| moments.parts().into_iter().take(used.len()));
+        for (place, storage) in places.zip(fresh) {
+            *place = storage;
+        }
+        self.steps = updates;
+        Some(())
+    }
+
+    /// Storage with these values: the gradient of `sum(value * values)`, as dfdx fills storage
+    /// from outside only for tensors.
+    fn storage(&self, model: &Model<D>, values: Vec<f32>) -> Option<<D as Storage<f32>>::Vec> {
+        let len = values.len();
+        let values: Flat<D> = model.device().try_tensor_from_vec(values, (len,)).ok()?;
+        let zeros: Flat<D> = model.device().try_zeros_like(&(len,)).ok()?;
+        let product = zeros.trace(Gradients::leaky()).try_mul(values).ok()?;
+        let mut gradients = product.try_sum().ok()?.try_backward().ok()?;
+        Some(std::mem::replace(
+            gradients.get_or_alloc_mut(&zeros).ok()?,
+            Storage::<f32>::try_alloc_len(model.device(), 0).ok()?,
+        ))
     }
 
     /// One update of every trainable parameter with learning rate `lr`.
