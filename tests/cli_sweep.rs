@@ -64,7 +64,7 @@ fn trials_share_their_stages_and_leave_their_own_csvs_and_one_table() {
     assert_eq!(text(&other.stdout), table, "another store gives the same table");
 }
 
-/// Every file of a run's folder but times and provenance, by path.
+/// Every file of a run's folder but times, logs and provenance, by path.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -74,7 +74,9 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
             let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
                 folders.push(path);
-            } else if !["timings.csv", "run.json"].contains(&name.as_str()) {
+            } else if !["timings.csv", "run.json"].contains(&name.as_str())
+                && !name.starts_with("logs/")
+            {
                 found.push((name, fs::read(&path).unwrap()));
             }
         }

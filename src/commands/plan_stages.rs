@@ -47,7 +47,7 @@ fn plan(trials: Vec<Trial>, root: &Path, format: PlanFormat) -> Result<String, E
         let reason = match known {
             Some(fingerprint) => match store.find(&fingerprint)? {
                 Found::Whole(artifact) => {
-                    contents.insert(*task, artifact.content());
+                    contents.insert(*task, artifact.content);
                     continue;
                 }
                 Found::Nothing => "no artifact with these settings and inputs yet".to_owned(),

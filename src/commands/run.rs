@@ -100,11 +100,11 @@ fn execute(
         cancel,
     };
     let done = Local { workers: options.jobs.into() }.execute(&plan, &job);
-    let provenance = provenance(&plan, start);
-    let (folder, new) =
-        results::write(&options.results, &plan, &trials.resolved, &done, &provenance)?;
+    let (folder, new) = results::write(&options.results, &plan, &trials.resolved, &done, || {
+        provenance(&plan, start)
+    })?;
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
-    let table = results::table_of(&folder);
+    let table = results::table_by(&trials.resolved, &folder);
     if !options.json {
         if let Ok(Some(table)) = &table {
             anstream::print!("{}", table.render(Format::Text, std::io::stdout().is_terminal()));
@@ -191,7 +191,8 @@ mod tests {
         let (a, _) = stage("a", "a", Fault::None, 0, &[]);
         let (score, _) = stage("score", "s", Fault::None, 1, &["a"]);
         let mut pipeline = pipeline(vec![a, score]);
-        pipeline.resolved = toml::from_str("[stages.a]\n[stages.score]\n").unwrap();
+        pipeline.resolved =
+            toml::from_str("[stages.a]\n[stages.score]\nkind = \"evaluate\"\n").unwrap();
         only(pipeline)
     }
 

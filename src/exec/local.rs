@@ -144,9 +144,9 @@ fn look(plan: &Plan, job: &Job, schedule: &mut Schedule) {
             };
             let task = plan.order[place];
             let (number, name) = (task.index(), display_name(plan, task));
-            let Artifact { path, manifest, summary } = *artifact;
+            let Artifact { path, content, summary } = artifact;
             job.reporter.event(&Event::Cached { task: number, name, summary });
-            let artifact = Some((manifest.content, path));
+            let artifact = Some((content, path));
             let fingerprint = Some(fingerprint);
             let done =
                 Done { state: State::Cached, fingerprint, artifact, seconds, log: Vec::new() };
@@ -220,7 +220,7 @@ impl Run<'_> {
         let progress = TaskProgress::new(task.index(), &name, self.job.reporter);
         let mut fingerprint = None;
         let (state, artifact) = match self.obtain(task, &progress, &mut fingerprint) {
-            Ok((state, artifact)) => (state, Some((artifact.content(), artifact.path))),
+            Ok((state, artifact)) => (state, Some((artifact.content, artifact.path))),
             Err(failure) if failure.interrupted => {
                 let name = name.clone();
                 self.job.reporter.event(&Event::Interrupted { task: task.index(), name });
@@ -258,7 +258,7 @@ impl Run<'_> {
                 .expect("every input has an artifact");
             *named = Some(fingerprint);
             if let Found::Whole(artifact) = store.find(&fingerprint)? {
-                return Ok(self.cached(task, *artifact));
+                return Ok(self.cached(task, artifact));
             }
             if stopping() {
                 return Err(Failure::interrupted());
@@ -272,7 +272,7 @@ impl Run<'_> {
             };
             // Whoever held the lock before may have made it meanwhile.
             match store.find(&fingerprint)? {
-                Found::Whole(artifact) => return Ok(self.cached(task, *artifact)),
+                Found::Whole(artifact) => return Ok(self.cached(task, artifact)),
                 Found::Nothing => {}
                 Found::Damaged(reason) => self.set_aside(&fingerprint, &reason, progress)?,
             }
@@ -340,7 +340,8 @@ impl Run<'_> {
                 self.set_aside(&fingerprint, &reason, &progress)?;
             }
             drop(lock);
-            let done = self.task(input.task);
+            let mut done = self.task(input.task);
+            done.log.splice(0..0, progress.into_log());
             let failure = match &done.state {
                 State::Failed { message, .. } => Some(Failure::new(format!(
                     "its input `{name}` was damaged and cannot be made again: {message}"

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::source::{Sources, Span};
 use crate::config::{Reference, Wants};
@@ -44,6 +46,9 @@ impl Stage for Fake {
     }
     fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         self.runs.fetch_add(1, Ordering::SeqCst);
+        for input in context.inputs {
+            assert!(input.path.join("manifest.json").exists(), "an input is there, and whole");
+        }
         fs::write(context.out.join("data"), &self.text).unwrap();
         match self.fault {
             Fault::Fails => return Err(Failure::new("it broke").help("mend it")),
@@ -109,6 +114,15 @@ pub fn pipeline(stages: Vec<PlannedStage>) -> Pipeline {
 }
 
 pub fn execute(root: &Path, stages: Vec<PlannedStage>) -> Vec<Done> {
+    execute_with(root, stages, 1, false)
+}
+
+fn execute_with(
+    root: &Path,
+    stages: Vec<PlannedStage>,
+    workers: usize,
+    fail_fast: bool,
+) -> Vec<Done> {
     let plan = Plan::new(vec![Trial::single(pipeline(stages))]).unwrap();
     let store = Store::open(root).unwrap();
     let cancel = AtomicBool::new(false);
@@ -117,11 +131,11 @@ pub fn execute(root: &Path, stages: Vec<PlannedStage>) -> Vec<Done> {
         offline: true,
         activations: None,
         checkpoint_every: Duration::from_secs(60),
-        fail_fast: false,
+        fail_fast,
         reporter: &Quiet,
         cancel: &cancel,
     };
-    Local { workers: 1 }.execute(&plan, &job)
+    Local { workers }.execute(&plan, &job)
 }
 
 fn words(done: &[Done]) -> Vec<&'static str> {
@@ -211,4 +225,122 @@ fn equal_stages_of_a_sweep_are_one_task() {
     let plan = Plan::new(vec![make(1), make(2)]).unwrap();
     assert_eq!(plan.graph.node_count(), 3);
     assert_eq!(plan.stages[0]["a"], plan.stages[1]["a"]);
+}
+
+#[test]
+fn fail_fast_begins_nothing_new_after_a_failure_and_the_next_run_does_what_is_left() {
+    let root = tempfile::tempdir().unwrap();
+    let make = |fault| {
+        let (a, _) = stage("a", "a", fault, 0, &[]);
+        let (b, _) = stage("b", "b", Fault::None, 1, &[]);
+        vec![a, b]
+    };
+    let done = execute_with(root.path(), make(Fault::Fails), 1, true);
+    assert_eq!(words(&done), ["failed", "skipped"]);
+    assert_eq!(done[1].state, State::Skipped { because: "a".into() });
+    assert_eq!(words(&execute_with(root.path(), make(Fault::None), 1, true)), ["ran", "ran"]);
+}
+
+#[test]
+fn a_flipped_bit_in_an_input_is_found_before_it_is_used_and_the_input_made_again() {
+    let root = tempfile::tempdir().unwrap();
+    let (a, a_runs) = stage("a", "whole", Fault::None, 0, &[]);
+    let (b, b_runs) = stage("b", "b", Fault::None, 1, &["a"]);
+    let done = execute(root.path(), vec![a.clone()]);
+    let data = done[0].artifact.as_ref().unwrap().1.join("data");
+    fs::write(&data, "whale").unwrap();
+    let done = execute(root.path(), vec![a, b]);
+    assert_eq!(words(&done), ["ran", "ran"]);
+    assert_eq!(fs::read_to_string(data).unwrap(), "whole");
+    assert!(done[0].log.iter().any(|line| line.contains("damaged")), "{:?}", done[0].log);
+    assert_eq!((a_runs.load(Ordering::SeqCst), b_runs.load(Ordering::SeqCst)), (2, 1));
+}
+
+/// Every stage of a random graph reads some of those before it.
+fn graphs() -> impl Strategy<Value = Vec<Vec<usize>>> {
+    proptest::collection::vec(
+        proptest::collection::vec(any::<proptest::sample::Index>(), 0..4),
+        1..24,
+    )
+    .prop_map(|stages| {
+        let inputs = |(at, inputs): (usize, Vec<proptest::sample::Index>)| {
+            let mut inputs: Vec<usize> = match at {
+                0 => Vec::new(),
+                _ => inputs.into_iter().map(|input| input.index(at)).collect(),
+            };
+            inputs.sort_unstable();
+            inputs.dedup();
+            inputs
+        };
+        stages.into_iter().enumerate().map(inputs).collect()
+    })
+}
+
+/// The stages of a graph, named by `name` and with the setting that `seed` gives.
+fn stages_of(
+    graph: &[Vec<usize>],
+    name: impl Fn(usize) -> String,
+    seed: impl Fn(usize) -> i64,
+) -> (Vec<PlannedStage>, Vec<Runs>) {
+    let stage = |(at, inputs): (usize, &Vec<usize>)| {
+        let inputs: Vec<String> = inputs.iter().map(|input| name(*input)).collect();
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        stage(&name(at), &at.to_string(), Fault::None, seed(at), &inputs)
+    };
+    graph.iter().enumerate().map(stage).unzip()
+}
+
+#[expect(clippy::cast_possible_wrap, reason = "a small number")]
+fn number(at: usize) -> i64 {
+    at as i64
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// That no stage runs before its inputs is asserted by the stages themselves.
+    #[test]
+    fn any_number_of_workers_runs_each_stage_of_any_graph_once_and_after_its_inputs(
+        graph in graphs(),
+        workers in 1_usize..=16,
+    ) {
+        let root = tempfile::tempdir().unwrap();
+        let (stages, runs) = stages_of(&graph, |at| format!("s{at}"), number);
+        let done = execute_with(root.path(), stages.clone(), workers, false);
+        prop_assert!(words(&done).iter().all(|word| *word == "ran"), "{:?}", words(&done));
+        let done = execute_with(root.path(), stages, workers, false);
+        prop_assert!(words(&done).iter().all(|word| *word == "cached"), "{:?}", words(&done));
+        for runs in runs {
+            prop_assert_eq!(runs.load(Ordering::SeqCst), 1);
+        }
+    }
+
+    #[test]
+    fn fingerprints_depend_on_neither_names_nor_order_and_a_setting_changes_what_follows_from_it(
+        graph in graphs(),
+        rotate in any::<proptest::sample::Index>(),
+        changed in any::<proptest::sample::Index>(),
+    ) {
+        let recipes = |stages: Vec<PlannedStage>, name: &dyn Fn(usize) -> String| {
+            let plan = Plan::new(vec![Trial::single(pipeline(stages))]).unwrap();
+            let recipe = |at: usize| plan.graph[plan.stages[0][&name(at)]].recipe;
+            (0..graph.len()).map(recipe).collect::<Vec<_>>()
+        };
+        let plain = |at: usize| format!("s{at}");
+        let before = recipes(stages_of(&graph, plain, number).0, &plain);
+
+        let renamed = |at: usize| format!("other{}", at * 7);
+        let mut moved = stages_of(&graph, renamed, number).0;
+        moved.rotate_left(rotate.index(graph.len()));
+        prop_assert_eq!(&recipes(moved, &renamed), &before);
+
+        let changed = changed.index(graph.len());
+        let seed = |at| if at == changed { -1 } else { number(at) };
+        let after = recipes(stages_of(&graph, plain, seed).0, &plain);
+        let mut follows = vec![false; graph.len()];
+        for at in 0..graph.len() {
+            follows[at] = at == changed || graph[at].iter().any(|input| follows[*input]);
+            prop_assert_eq!(after[at] != before[at], follows[at], "stage {}", at);
+        }
+    }
 }

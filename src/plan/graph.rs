@@ -162,21 +162,38 @@ struct Builder {
 impl Builder {
     fn add(&mut self, number: usize, trial: &Trial) -> Result<IndexMap<String, NodeIndex>, Error> {
         let stages = &trial.pipeline.stages;
-        let mut done: HashMap<&str, NodeIndex> = HashMap::new();
-        while done.len() < stages.len() {
-            // Always the first of the file that is ready: the order is the same on every run.
-            let ready = stages.iter().find(|stage| {
-                !done.contains_key(stage.name.as_str())
-                    && stage.inputs.iter().all(|input| done.contains_key(input.stage.as_str()))
-                    && stage.after.iter().all(|name| done.contains_key(name.as_str()))
-            });
-            let Some(stage) = ready else {
-                let rest = stages.iter().map(|stage| stage.name.as_str());
-                let rest: Vec<&str> = rest.filter(|name| !done.contains_key(name)).collect();
-                return Err(Error::Unordered(rest.join(", ")));
-            };
+        let places: HashMap<&str, usize> =
+            stages.iter().enumerate().map(|(at, stage)| (stage.name.as_str(), at)).collect();
+        let mut waiting = vec![0; stages.len()];
+        let mut next = vec![Vec::new(); stages.len()];
+        for (at, stage) in stages.iter().enumerate() {
+            let inputs = stage.inputs.iter().map(|input| input.stage.as_str());
+            for needed in inputs.chain(stage.after.iter().map(String::as_str)) {
+                waiting[at] += 1;
+                if let Some(needed) = places.get(needed) {
+                    next[*needed].push(at);
+                }
+            }
+        }
+        // Always the first of the file that is ready: the order is the same on every run.
+        let mut ready: BinaryHeap<Reverse<usize>> =
+            (0..stages.len()).filter(|at| waiting[*at] == 0).map(Reverse).collect();
+        let mut done: HashMap<&str, NodeIndex> = HashMap::with_capacity(stages.len());
+        while let Some(Reverse(at)) = ready.pop() {
+            let stage = &stages[at];
             let task = self.task(number, trial.pipeline.device, stage, &done)?;
             done.insert(&stage.name, task);
+            for next in &next[at] {
+                waiting[*next] -= 1;
+                if waiting[*next] == 0 {
+                    ready.push(Reverse(*next));
+                }
+            }
+        }
+        if done.len() < stages.len() {
+            let rest = stages.iter().map(|stage| stage.name.as_str());
+            let rest: Vec<&str> = rest.filter(|name| !done.contains_key(name)).collect();
+            return Err(Error::Unordered(rest.join(", ")));
         }
         Ok(stages.iter().map(|stage| (stage.name.clone(), done[stage.name.as_str()])).collect())
     }
@@ -221,8 +238,9 @@ impl Builder {
         };
         task.recipe = fingerprint::recipe(task.ingredients(), &recipes);
         let sources: Vec<NodeIndex> = task.inputs.iter().map(|input| input.task).collect();
-        let node = match self.by_recipe.get(&task.recipe) {
-            Some(node) => *node,
+        let known = self.by_recipe.get(&task.recipe).copied();
+        let node = match known {
+            Some(node) => node,
             None => {
                 let recipe = task.recipe;
                 let node = self.graph.add_node(task);
@@ -233,16 +251,18 @@ impl Builder {
                 node
             }
         };
-        if !self.graph[node].trials.contains(&number) {
+        // Trials are added one after the other.
+        if self.graph[node].trials.last() != Some(&number) {
             self.graph[node].trials.push(number);
         }
         for name in &planned.after {
             let before = done[name.as_str()];
             // Stages that became one task may ask for orders that contradict each other; the
             // order that came first stands. An input edge already says more than an order.
+            // Nothing depends yet on a task that is new.
             if before != node
                 && self.graph.find_edge(before, node).is_none()
-                && !has_path_connecting(&self.graph, node, before, None)
+                && (known.is_none() || !has_path_connecting(&self.graph, node, before, None))
             {
                 self.graph.add_edge(before, node, Edge::Order);
             }

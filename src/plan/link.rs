@@ -2,7 +2,7 @@
 //!
 //! Never reads a setting; each stage knows its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use petgraph::algo::tarjan_scc;
@@ -26,7 +26,9 @@ pub(super) struct Linked {
 
 /// Resolves the references of `drafts`, in the order of the file, and notes every problem.
 pub(super) fn link(drafts: Vec<Draft>, problems: &mut Vec<Diagnostic>) -> Linked {
-    let graph = graph(&drafts, problems);
+    let places: HashMap<String, usize> =
+        drafts.iter().enumerate().map(|(at, draft)| (draft.name.clone(), at)).collect();
+    let graph = graph(&drafts, &places, problems);
     let mut products: Vec<Option<Product>> = drafts.iter().map(|_| None).collect();
     // Edges lead from a stage to what it needs, so components come needed ones first.
     for mut component in tarjan_scc(&graph) {
@@ -36,7 +38,7 @@ pub(super) fn link(drafts: Vec<Draft>, problems: &mut Vec<Diagnostic>) -> Linked
             problems.push(cycle(&graph, &drafts, at));
             continue;
         }
-        products[at.index()] = describe(&drafts, at.index(), &products, problems);
+        products[at.index()] = describe(&drafts, &places, at.index(), &products, problems);
     }
     let mut linked = Linked { planned: Vec::new(), resolved: toml::Table::new() };
     for (draft, product) in drafts.into_iter().zip(products) {
@@ -63,13 +65,17 @@ fn is_after(reference: &Reference) -> bool {
 }
 
 /// An edge from every stage to each stage it needs, with the place that says so.
-fn graph(drafts: &[Draft], problems: &mut Vec<Diagnostic>) -> DiGraph<(), Span> {
+fn graph(
+    drafts: &[Draft],
+    places: &HashMap<String, usize>,
+    problems: &mut Vec<Diagnostic>,
+) -> DiGraph<(), Span> {
     let mut graph = DiGraph::new();
     let nodes: Vec<NodeIndex> = drafts.iter().map(|_| graph.add_node(())).collect();
     for (from, draft) in drafts.iter().enumerate() {
         for reference in &draft.gathered.references {
-            if let Some(to) = drafts.iter().position(|other| other.name == reference.stage) {
-                graph.add_edge(nodes[from], nodes[to], reference.span);
+            if let Some(to) = places.get(&reference.stage) {
+                graph.add_edge(nodes[from], nodes[*to], reference.span);
                 continue;
             }
             let message = format!("there is no stage `{}`", reference.stage);
@@ -128,6 +134,7 @@ fn cycle(graph: &DiGraph<(), Span>, drafts: &[Draft], start: NodeIndex) -> Diagn
 /// What the stage makes; `None` when its settings or the way they fit its inputs are wrong.
 fn describe(
     drafts: &[Draft],
+    places: &HashMap<String, usize>,
     at: usize,
     products: &[Option<Product>],
     problems: &mut Vec<Diagnostic>,
@@ -136,11 +143,9 @@ fn describe(
     let mut described = Described::default();
     let before = problems.len();
     for reference in &draft.gathered.references {
-        let Some(to) = drafts.iter().position(|other| other.name == reference.stage) else {
-            continue;
-        };
-        let Some(product) = &products[to] else { continue };
-        match misfit(reference, product, &drafts[to]) {
+        let Some(to) = places.get(&reference.stage) else { continue };
+        let Some(product) = &products[*to] else { continue };
+        match misfit(reference, product, &drafts[*to]) {
             Some(problem) => problems.push(problem),
             None if is_after(reference) => {}
             None => {

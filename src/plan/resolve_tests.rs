@@ -13,9 +13,9 @@ use crate::stages::{
 };
 
 const TEST_KINDS: &[Kind] = &[
-    Kind { name: "images", about: "a data set", parse: images },
-    Kind { name: "train", about: "a model", parse: train },
-    Kind { name: "score", about: "scores", parse: score },
+    Kind { name: "images", about: "a data set", scores: false, parse: images },
+    Kind { name: "train", about: "a model", scores: false, parse: train },
+    Kind { name: "score", about: "scores", scores: false, parse: score },
 ];
 
 #[derive(Debug)]

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
 use super::csv::Rows;
@@ -15,6 +16,7 @@ use crate::fault::fail_point;
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::TableSpec;
 use crate::plan::print::to_toml;
+use crate::stages::KINDS;
 
 /// Why results could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -64,15 +66,16 @@ pub fn write(
     plan: &Plan,
     resolved: &toml::Table,
     done: &[Done],
-    provenance: &Value,
+    provenance: impl FnOnce() -> Value,
 ) -> Result<(PathBuf, bool), Error> {
     let home = root.join(&plan.trials[0].pipeline.name);
-    let stages = stage_records(plan, done);
+    let id = id(plan, done);
     if done.iter().all(|it| it.state.word() == "cached")
-        && let Some(same) = same_run(&home, &stages)
+        && let Some(same) = same_run(&home, &id)
     {
         return Ok((same, false));
     }
+    let stages = stage_records(plan, done);
     let private =
         tempfile::Builder::new().prefix(".run-").tempdir_in(&home).map_err(io_at(&home))?;
     let folder = private.path();
@@ -81,9 +84,12 @@ pub fn write(
         fs::write(&path, text).map_err(io_at(&path))
     };
     put("pipeline.toml", &to_toml(resolved))?;
-    let record = json!({ "provenance": provenance, "trials": stages });
+    let record = json!({ "id": id, "provenance": provenance(), "trials": stages });
     put("run.json", &format!("{record:#}\n"))?;
     put("timings.csv", &timings(plan, done)?)?;
+    for task in &plan.order {
+        put_log(folder, plan, *task, done)?;
+    }
     let sweep = !plan.trials[0].labels.is_empty();
     for number in 0..plan.trials.len() {
         let at = if sweep { folder.join(format!("trials/{number:03}")) } else { folder.to_owned() };
@@ -97,7 +103,7 @@ pub fn write(
     if sweep {
         put("trials.csv", &trials(plan, done))?;
     }
-    if let Ok(Some(table)) = table_of(folder) {
+    if let Ok(Some(table)) = table_by(resolved, folder) {
         put("table.csv", &table.render(Format::Csv, false))?;
         put("table.md", &table.render(Format::Markdown, false))?;
         put("table.tex", &table.render(Format::Latex, false))?;
@@ -180,17 +186,28 @@ fn data_sources(artifact: &Path) -> Option<Value> {
     Some(dataset.get_mut("provenance")?.take())
 }
 
-/// An older run whose stages have these names and fingerprints.
-fn same_run(home: &Path, stages: &Value) -> Option<PathBuf> {
-    let map = |trials: &Value| -> Vec<(Value, Value)> {
-        let all = trials.as_array().into_iter().flatten();
-        all.flat_map(|trial| trial.as_array().into_iter().flatten())
-            .map(|stage| (stage["name"].clone(), stage["fingerprint"].clone()))
-            .collect()
-    };
+/// Digest of the names and fingerprints of all stages: two runs with the same have the same results.
+fn id(plan: &Plan, done: &[Done]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (trial, stages) in plan.trials.iter().zip(&plan.stages) {
+        hasher.update(format!("{:?}\n", trial.label_texts()).as_bytes());
+        for (name, task) in stages {
+            let fingerprint = done[task.index()].fingerprint.map(|it| it.to_string());
+            hasher.update(format!("{name} {}\n", fingerprint.unwrap_or_default()).as_bytes());
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The newest run, if it is of the same stages.
+fn same_run(home: &Path, id: &str) -> Option<PathBuf> {
     let folder = latest(home)?;
-    let record: Value = serde_json::from_slice(&fs::read(folder.join("run.json")).ok()?).ok()?;
-    (map(&record["trials"]) == map(stages)).then_some(folder)
+    // A record can be long, and its id comes first.
+    let mut head = Vec::new();
+    let record = fs::File::open(folder.join("run.json")).ok()?;
+    record.take(128).read_to_end(&mut head).ok()?;
+    let head = String::from_utf8_lossy(&head);
+    (head.split('"').nth(1)? == "id" && head.split('"').nth(3)? == id).then_some(folder)
 }
 
 fn artifact_rows(path: &Path) -> Result<Option<Rows>, Error> {
@@ -218,6 +235,29 @@ fn write_metrics(folder: &Path, plan: &Plan, done: &[Done], trial: usize) -> Res
         fs::write(&path, rows.text()).map_err(io_at(&path))?;
     }
     Ok(())
+}
+
+/// `logs/<stage>.log`: what a stage said that ran, its error and its inputs.
+fn put_log(folder: &Path, plan: &Plan, task: NodeIndex, all: &[Done]) -> Result<(), Error> {
+    let done = &all[task.index()];
+    let mut lines = done.log.clone();
+    if let State::Failed { message, help } = &done.state {
+        lines.push(format!("error: {message}"));
+        lines.extend(help.iter().map(|help| format!("help: {help}")));
+        let inputs = plan.graph[task].inputs.iter().zip(plan.input_texts(task));
+        lines.extend(inputs.map(|(input, text)| {
+            let artifact = all[input.task.index()].artifact.as_ref();
+            let folder = artifact.map(|it| format!(" in {}", it.1.display())).unwrap_or_default();
+            format!("input: {text}{folder}")
+        }));
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let logs = folder.join("logs");
+    fs::create_dir_all(&logs).map_err(io_at(&logs))?;
+    let path = logs.join(format!("{}.log", crate::exec::display_name(plan, task)));
+    fs::write(&path, lines.join("\n") + "\n").map_err(io_at(&path))
 }
 
 fn timings(plan: &Plan, done: &[Done]) -> Result<String, Error> {
@@ -262,13 +302,27 @@ pub fn table_of(folder: &Path) -> Result<Option<Table>, Error> {
     let text = fs::read_to_string(&path).map_err(io_at(&path))?;
     let pipeline: toml::Table = toml::from_str(&text)
         .map_err(|error| Error::Malformed { path, reason: error.to_string() })?;
+    table_by(&pipeline, folder)
+}
+
+/// As [`table_of`], the resolved pipeline being known.
+///
+/// # Errors
+/// As [`table_of`].
+pub fn table_by(pipeline: &toml::Table, folder: &Path) -> Result<Option<Table>, Error> {
     let mut scores = Vec::new();
     let mut axes = Vec::new();
-    let order: Vec<String> = pipeline
-        .get("stages")
-        .and_then(toml::Value::as_table)
-        .map(|stages| stages.keys().cloned().collect())
-        .unwrap_or_default();
+    let scores_something = |stage: &toml::Value| {
+        let kind = stage.get("kind").and_then(toml::Value::as_str);
+        KINDS.iter().any(|it| Some(it.name) == kind && it.scores)
+    };
+    let stages = pipeline.get("stages").and_then(toml::Value::as_table);
+    let order: Vec<String> = stages
+        .into_iter()
+        .flatten()
+        .filter(|(_, stage)| scores_something(stage))
+        .map(|(name, _)| name.clone())
+        .collect();
     match artifact_rows(&folder.join("trials.csv"))? {
         None => collect(folder, &order, &BTreeMap::new(), &mut scores)?,
         Some(trials) => {

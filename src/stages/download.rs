@@ -14,6 +14,7 @@ use crate::data::{Dataset, Error, Provenance, Watch, checksum, unpack};
 pub(super) const KIND: Kind = Kind {
     name: "download",
     about: "get a data set by name, or your own from a file or an address",
+    scores: false,
     parse,
 };
 

@@ -14,7 +14,7 @@ use crate::train::activations::{Activations, Caching};
 use crate::train::{Evaluation, Watch, evaluate};
 
 pub(super) const KIND: Kind =
-    Kind { name: "evaluate", about: "score models on labelled splits", parse };
+    Kind { name: "evaluate", about: "score models on labelled splits", scores: true, parse };
 
 #[derive(Debug)]
 struct Evaluate {

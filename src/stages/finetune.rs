@@ -9,6 +9,7 @@ use crate::nn::architecture::Architecture;
 pub(super) const KIND: Kind = Kind {
     name: "finetune",
     about: "go on training a model, or adapt it to a target domain",
+    scores: false,
     parse,
 };
 

@@ -12,8 +12,12 @@ use crate::metrics::Metrics;
 use crate::nn::freeze::{apply, counts, matching};
 use crate::nn::{FrozenBatchNorm, Part, Saved, Spec};
 
-pub(super) const KIND: Kind =
-    Kind { name: "freeze", about: "say which parameters of a model learn from here on", parse };
+pub(super) const KIND: Kind = Kind {
+    name: "freeze",
+    about: "say which parameters of a model learn from here on",
+    scores: false,
+    parse,
+};
 
 #[derive(Debug)]
 struct Freeze {

@@ -35,6 +35,8 @@ pub struct Kind {
     pub name: &'static str,
     /// One line for `runner init` and the docs.
     pub about: &'static str,
+    /// Whether its metrics are scores of models, which make the result table.
+    pub scores: bool,
     /// Reads the settings; `None` only with a problem noted in `keys`.
     pub parse: fn(&mut Keys, &Defaults) -> Option<Box<dyn Stage>>,
 }

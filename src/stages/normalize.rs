@@ -16,6 +16,7 @@ use crate::progress::Unit;
 pub(super) const KIND: Kind = Kind {
     name: "normalize",
     about: "set the size, the channels, and mean and deviation of batches",
+    scores: false,
     parse,
 };
 

@@ -6,8 +6,12 @@ use crate::adapt::Method;
 use crate::config::Keys;
 use crate::nn::architecture::Architecture;
 
-pub(super) const KIND: Kind =
-    Kind { name: "pretrain", about: "train a model from scratch on labelled data", parse };
+pub(super) const KIND: Kind = Kind {
+    name: "pretrain",
+    about: "train a model from scratch on labelled data",
+    scores: false,
+    parse,
+};
 
 #[derive(Debug)]
 struct Pretrain {

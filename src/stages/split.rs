@@ -13,6 +13,7 @@ use crate::data::subset::{Amount, Class, hold_out, keep_classes, keep_per_class}
 pub(super) const KIND: Kind = Kind {
     name: "split",
     about: "hold out images, keep a few a class, or keep some of the classes",
+    scores: false,
     parse,
 };
 

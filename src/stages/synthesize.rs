@@ -9,8 +9,12 @@ use crate::data::blend::{Backgrounds, blend, share_photographs};
 use crate::data::dead_leaves::DeadLeaves;
 use crate::data::{Dataset, Provenance};
 
-pub(super) const KIND: Kind =
-    Kind { name: "synthesize", about: "make a data set out of another by a recipe", parse };
+pub(super) const KIND: Kind = Kind {
+    name: "synthesize",
+    about: "make a data set out of another by a recipe",
+    scores: false,
+    parse,
+};
 
 #[derive(Debug)]
 struct Synthesize {

@@ -1,7 +1,10 @@
 //! `manifest.json`: what an artifact is, what it was made from, and its files.
 
-use std::fs;
-use std::path::Path;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +15,16 @@ use crate::plan::fingerprint::{Content, Digest, Fingerprint};
 pub const VERSION: u64 = 1;
 
 /// Files beside the data that may differ between equal artifacts.
-const BESIDE: [&str; 2] = ["outcome.json", "timings.csv"];
+const BESIDE: [&str; 2] = [OUTCOME, "timings.csv"];
+
+/// The stage's own line on what it made.
+const OUTCOME: &str = "outcome.json";
+
+/// Small files that a report copies without the stage being run again.
+const READ_AT_ONCE: [&str; 2] = ["metrics.csv", OUTCOME];
+
+/// Bytes from which hashing is spread over all threads.
+const HASHED_BY_ONE: u64 = 1 << 20;
 
 /// The manifest of an artifact.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,68 +79,212 @@ pub struct FileRecord {
     pub blake3: Digest,
 }
 
+/// As much of a manifest as a run without work looks at, made without a copy of its texts.
+#[derive(Deserialize)]
+struct Essence<'a> {
+    version: u64,
+    fingerprint: Fingerprint,
+    content: Content,
+    #[serde(borrow)]
+    files: Vec<FileEssence<'a>>,
+}
+
+#[derive(Deserialize)]
+struct FileEssence<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    size: u64,
+    blake3: Digest,
+}
+
+/// What is in an artifact's folder.
+pub(super) enum Examined {
+    /// Nothing.
+    Nothing,
+    /// Something that is not whole.
+    Damaged(String),
+    /// All files, of their sizes: their digest and the stage's own line on them.
+    Whole(Content, String),
+}
+
+/// Looks at the artifact of `fingerprint` in `folder`: its manifest, the sizes of its files, the
+/// bytes of those that are read without more ado.
+pub(super) fn examine(folder: &Path, fingerprint: &Fingerprint) -> Result<Examined, Error> {
+    // One room for all artifacts that a thread looks at: fresh ones would be most of the work, and
+    // threads wait for each other there.
+    thread_local!(static ROOM: RefCell<[Vec<u8>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) });
+    ROOM.with_borrow_mut(|[text, room]| examine_in(folder, fingerprint, text, room))
+}
+
+fn examine_in(
+    folder: &Path,
+    fingerprint: &Fingerprint,
+    manifest: &mut Vec<u8>,
+    room: &mut Vec<u8>,
+) -> Result<Examined, Error> {
+    match text(folder, manifest)? {
+        Text::Nothing => return Ok(Examined::Nothing),
+        Text::Damaged(reason) => return Ok(Examined::Damaged(reason)),
+        Text::Read => {}
+    }
+    let essence: Essence = match parse(folder, manifest, |it: &Essence| it.version)? {
+        Ok(essence) => essence,
+        Err(reason) => return Ok(Examined::Damaged(reason)),
+    };
+    if essence.fingerprint != *fingerprint {
+        return Ok(Examined::Damaged("its manifest has another fingerprint".to_owned()));
+    }
+    let mut summary = String::new();
+    let mut path = PathBuf::new();
+    for file in &essence.files {
+        path.clear();
+        path.push(folder);
+        path.push(&*file.name);
+        if READ_AT_ONCE.contains(&&*file.name) {
+            match read_small(&path, room) {
+                Err(error) => return Ok(Examined::Damaged(format!("`{}`: {error}", file.name))),
+                Ok(()) if Digest::from(blake3::hash(room)) != file.blake3 => {
+                    return Ok(Examined::Damaged(changed(&file.name)));
+                }
+                Ok(()) if file.name == OUTCOME => summary = summary_in(room),
+                Ok(()) => {}
+            }
+            continue;
+        }
+        match fs::metadata(&path) {
+            Err(error) => return Ok(Examined::Damaged(format!("`{}`: {error}", file.name))),
+            Ok(found) if found.len() != file.size => {
+                let (is, was) = (found.len(), file.size);
+                let reason = format!("`{}` has {is} bytes instead of {was}", file.name);
+                return Ok(Examined::Damaged(reason));
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(Examined::Whole(essence.content, summary))
+}
+
+fn changed(name: &str) -> String {
+    format!("the bytes of `{name}` have changed")
+}
+
+enum Text {
+    Nothing,
+    Damaged(String),
+    Read,
+}
+
+/// Reads a manifest's text.
+fn text(folder: &Path, text: &mut Vec<u8>) -> Result<Text, Error> {
+    let path = folder.join("manifest.json");
+    match read_small(&path, text) {
+        Ok(()) => Ok(Text::Read),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let there = folder.try_exists().map_err(|source| Error::reading(folder, source))?;
+            let damage = || Text::Damaged("it has no manifest.json".to_owned());
+            Ok(if there { damage() } else { Text::Nothing })
+        }
+        Err(source) => Err(Error::reading(&path, source)),
+    }
+}
+
+/// The inner error says how the text is damaged.
+fn parse<'a, T: Deserialize<'a>>(
+    folder: &Path,
+    text: &'a [u8],
+    version: impl Fn(&T) -> u64,
+) -> Result<Result<T, String>, Error> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
+    }
+    let parsed = serde_json::from_slice::<T>(text);
+    let found = match &parsed {
+        Ok(parsed) => version(parsed),
+        // A newer format may lack anything else we expect, so its version is asked for alone.
+        Err(_) => serde_json::from_slice::<Version>(text).map_or(0, |it| it.version),
+    };
+    if found > VERSION {
+        return Err(Error::Newer { path: folder.to_owned(), found, known: VERSION });
+    }
+    Ok(parsed.map_err(|error| format!("manifest.json: {error}")))
+}
+
 impl Manifest {
     /// The manifest in `folder`; the inner error says how it is damaged.
     pub(super) fn read(folder: &Path) -> Result<Result<Self, String>, Error> {
-        let path = folder.join("manifest.json");
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Err("it has no manifest.json".to_owned()));
-            }
-            Err(source) => return Err(Error::reading(&path, source)),
-        };
-        let value: serde_json::Value = match serde_json::from_slice(&text) {
-            Ok(value) => value,
-            Err(error) => return Ok(Err(format!("manifest.json is not JSON: {error}"))),
-        };
-        // The version is looked at first: a newer format may lack anything else we expect.
-        if let Some(found) = value.get("version").and_then(serde_json::Value::as_u64)
-            && found > VERSION
-        {
-            return Err(Error::Newer { path: folder.to_owned(), found, known: VERSION });
+        let mut text = Vec::new();
+        match self::text(folder, &mut text)? {
+            Text::Nothing => Ok(Err("it is not there".to_owned())),
+            Text::Damaged(reason) => Ok(Err(reason)),
+            Text::Read => parse(folder, &text, |it: &Self| it.version),
         }
-        Ok(serde_json::from_value(value).map_err(|error| format!("manifest.json: {error}")))
     }
 
-    /// The first file that is missing or has another size.
+    /// The first file whose bytes are not those that were published.
     pub(super) fn damage(&self, folder: &Path) -> Option<String> {
-        self.files.iter().find_map(|file| match fs::metadata(folder.join(&file.name)) {
-            Err(error) => Some(format!("`{}`: {error}", file.name)),
-            Ok(found) if found.len() != file.size => {
-                let (is, was) = (found.len(), file.size);
-                Some(format!("`{}` has {is} bytes instead of {was}", file.name))
-            }
-            Ok(_) => None,
-        })
-    }
-}
-
-impl Manifest {
-    /// The first file whose bytes are not those that were published. Files of megabytes are hashed
-    /// by all threads.
-    pub(super) fn deep_damage(&self, folder: &Path) -> Option<String> {
         if content(&self.files) != self.content {
             return Some("its manifest contradicts itself".to_owned());
         }
-        self.files.iter().find_map(|file| {
-            let mut hasher = blake3::Hasher::new();
-            if let Err(error) = hasher.update_mmap_rayon(folder.join(&file.name)) {
-                return Some(format!("`{}`: {error}", file.name));
-            }
-            let same = Digest::from(hasher.finalize()) == file.blake3;
-            (!same).then(|| format!("the bytes of `{}` have changed", file.name))
-        })
+        self.files.iter().find_map(|file| file.damage(folder))
     }
 }
 
-/// The line that the stage left for the terminal.
+impl FileRecord {
+    /// What is wrong with the file's bytes. Megabytes are hashed by all threads.
+    fn damage(&self, folder: &Path) -> Option<String> {
+        let path = folder.join(&self.name);
+        let mut hasher = blake3::Hasher::new();
+        let read = if self.size < HASHED_BY_ONE {
+            fs::read(&path).map(|bytes| {
+                hasher.update(&bytes);
+            })
+        } else {
+            hasher.update_mmap_rayon(&path).map(|_| ())
+        };
+        match read {
+            Err(error) => Some(format!("`{}`: {error}", self.name)),
+            Ok(()) if Digest::from(hasher.finalize()) != self.blake3 => Some(changed(&self.name)),
+            Ok(()) => None,
+        }
+    }
+}
+
+/// Reads a file that is most likely small to `bytes`, without asking for its size first, which would
+/// be one of four calls of the system, for thousands of files.
+fn read_small(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    bytes.resize(bytes.capacity().max(4096), 0);
+    let mut len = 0;
+    loop {
+        let room = bytes.len() - len;
+        match file.read(&mut bytes[len..]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(read) => {
+                len += read;
+                // A regular file gives less than is asked for only at its end.
+                if read < room {
+                    bytes.truncate(len);
+                    return Ok(());
+                }
+                bytes.resize(2 * bytes.len(), 0);
+            }
+        }
+    }
+}
+
+fn summary_in(outcome: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Outcome {
+        summary: String,
+    }
+    serde_json::from_slice(outcome).map_or_else(|_| String::new(), |it: Outcome| it.summary)
+}
+
+/// The line in an artifact that was published just now.
 pub(super) fn summary(folder: &Path) -> String {
-    fs::read(folder.join("outcome.json"))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
-        .and_then(|value| value["summary"].as_str().map(str::to_owned))
-        .unwrap_or_default()
+    fs::read(folder.join(OUTCOME)).map_or_else(|_| String::new(), |bytes| summary_in(&bytes))
 }
 
 /// The digest of the data among `files`: names and bytes, without times.

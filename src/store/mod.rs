@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::Error;
 pub use lock::{Lock, Patience};
+use manifest::Examined;
 pub use manifest::{InputRecord, Manifest, VERSION};
 pub use publish::{RESERVED, Staging};
 
@@ -30,8 +31,8 @@ pub struct Store {
 pub struct Artifact {
     /// Its folder.
     pub path: PathBuf,
-    /// What it is and what it was made from.
-    pub manifest: Manifest,
+    /// The digest of its data.
+    pub content: Content,
     /// One line on what it is, for people.
     pub summary: String,
 }
@@ -40,7 +41,7 @@ pub struct Artifact {
 #[derive(Debug)]
 pub enum Found {
     /// A whole artifact.
-    Whole(Box<Artifact>),
+    Whole(Artifact),
     /// Nothing.
     Nothing,
     /// A damaged one, for this reason.
@@ -48,9 +49,12 @@ pub enum Found {
 }
 
 impl Artifact {
-    /// The digest of its data.
-    pub fn content(&self) -> Content {
-        self.manifest.content
+    /// What it is and what it was made from; the inner error says how that is damaged.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a newer runner wrote it.
+    pub fn manifest(&self) -> Result<Result<Manifest, String>, Error> {
+        Manifest::read(&self.path)
     }
 }
 
@@ -120,22 +124,10 @@ impl Store {
     /// When the folder cannot be read, or a newer runner wrote it.
     pub fn find(&self, fingerprint: &Fingerprint) -> Result<Found, Error> {
         let path = self.folder(fingerprint);
-        if !path.try_exists().map_err(|source| Error::reading(&path, source))? {
-            return Ok(Found::Nothing);
-        }
-        let manifest = match Manifest::read(&path)? {
-            Ok(manifest) => manifest,
-            Err(damage) => return Ok(Found::Damaged(damage)),
-        };
-        if manifest.fingerprint != *fingerprint {
-            return Ok(Found::Damaged("its manifest has another fingerprint".to_owned()));
-        }
-        Ok(match manifest.damage(&path) {
-            Some(damage) => Found::Damaged(damage),
-            None => {
-                let summary = manifest::summary(&path);
-                Found::Whole(Box::new(Artifact { path, manifest, summary }))
-            }
+        Ok(match manifest::examine(&path, fingerprint)? {
+            Examined::Nothing => Found::Nothing,
+            Examined::Damaged(reason) => Found::Damaged(reason),
+            Examined::Whole(content, summary) => Found::Whole(Artifact { path, content, summary }),
         })
     }
 
@@ -145,12 +137,14 @@ impl Store {
     /// As [`Store::find`].
     pub fn verify(&self, fingerprint: &Fingerprint) -> Result<Found, Error> {
         let found = self.find(fingerprint)?;
-        if let Found::Whole(artifact) = &found
-            && let Some(damage) = artifact.manifest.deep_damage(&artifact.path)
-        {
-            return Ok(Found::Damaged(damage));
-        }
-        Ok(found)
+        let Found::Whole(artifact) = &found else { return Ok(found) };
+        Ok(match artifact.manifest()? {
+            Err(damage) => Found::Damaged(damage),
+            Ok(manifest) => match manifest.damage(&artifact.path) {
+                Some(damage) => Found::Damaged(damage),
+                None => found,
+            },
+        })
     }
 
     /// Moves a damaged artifact to `damaged/` and returns where. Call with its lock held.

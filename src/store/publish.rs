@@ -78,13 +78,14 @@ impl Staging {
                 fail_point("artifact renamed");
                 sync(parent)?;
                 let summary = summary(&self.target);
-                Ok(Artifact { path: self.target.clone(), manifest, summary })
+                let content = manifest.content;
+                Ok(Artifact { path: self.target.clone(), content, summary })
             }
             Err(_) if self.target.join("manifest.json").exists() => {
                 match Manifest::read(&self.target)? {
-                    Ok(manifest) => {
+                    Ok(Manifest { content, .. }) => {
                         let summary = summary(&self.target);
-                        Ok(Artifact { path: self.target.clone(), manifest, summary })
+                        Ok(Artifact { path: self.target.clone(), content, summary })
                     }
                     Err(reason) => Err(Error::reading(&self.target, io::Error::other(reason))),
                 }

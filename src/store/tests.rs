@@ -43,9 +43,9 @@ fn what_was_published_is_found_and_equal_data_have_equal_content() {
     assert!(matches!(store.find(&name(1)).unwrap(), Found::Nothing));
     let one = publish(&store, name(1), "x");
     let Found::Whole(found) = store.find(&name(1)).unwrap() else { panic!("not found") };
-    assert_eq!(found.content(), one.content());
-    assert_eq!(publish(&store, name(2), "x").content(), one.content());
-    assert_ne!(publish(&store, name(3), "y").content(), one.content());
+    assert_eq!(found.content, one.content);
+    assert_eq!(publish(&store, name(2), "x").content, one.content);
+    assert_ne!(publish(&store, name(3), "y").content, one.content);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn the_loser_of_a_race_gets_the_winners_artifact() {
     fs::write(staging.path().join("data"), "late").unwrap();
     fs::remove_file(folder.path().join("locks").join(format!("{}.0.lock", name(1)))).unwrap();
     let winner = publish(&store, name(1), "early");
-    assert_eq!(staging.publish(manifest(name(1))).unwrap().content(), winner.content());
+    assert_eq!(staging.publish(manifest(name(1))).unwrap().content, winner.content);
 }
 
 #[test]
