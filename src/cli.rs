@@ -30,11 +30,35 @@ pub enum Verb {
     /// Show what a run would do, and why
     #[command(after_help = "Example:\n  runner plan pipelines/dann.toml --format mermaid")]
     Plan(PlanArgs),
+    /// Say whether a stage would run, and why
+    #[command(
+        after_help = "Example:\n  runner explain pipelines/dann.toml dann --set stages.dann.optimizer.lr=3e-4"
+    )]
+    Explain(ExplainArgs),
     /// Print a pipeline with every default and override filled in
     #[command(
         after_help = "Examples:\n  runner show pipelines/dann.toml --set stages.dann.epochs=3\n  runner show pipelines/dann.toml --model dann"
     )]
     Show(ShowArgs),
+    /// List the runs: date, pipeline, state, headline
+    Ls(LsArgs),
+    /// Say what is running, what is not over, and how the newest runs ended
+    Status(StatusArgs),
+    /// Compare two runs: settings and metrics that differ, side by side
+    #[command(after_help = "Example:\n  runner diff 20261124T1 20261124T2")]
+    Diff(DiffArgs),
+    /// Check that artifacts are whole and that a run's CSVs and tables follow from them
+    #[command(after_help = "Examples:\n  runner verify\n  runner verify dann --rerun source_only")]
+    Verify(VerifyArgs),
+    /// Run a run again from its record alone, in an empty store, and compare every byte
+    #[command(after_help = "Example:\n  runner reproduce results/dann/latest")]
+    Reproduce(ReproduceArgs),
+    /// Copy what a stage made out of the store, as plain files
+    #[command(after_help = "Example:\n  runner export dann source_only weights/")]
+    Export(ExportArgs),
+    /// Remove from the store what no kept run needs; says what it would do unless told `--yes`
+    #[command(after_help = "Example:\n  runner gc --keep-last 3 --older-than 30d --yes")]
+    Gc(GcArgs),
     /// Print the table of a finished run
     #[command(after_help = "Example:\n  runner table pipelines/dann.toml --format latex")]
     Table(TableArgs),
@@ -122,10 +146,32 @@ pub struct PlanArgs {
     /// Folder of artifacts
     #[arg(long, value_name = "DIR", default_value = ".runner")]
     pub store: PathBuf,
+    /// Folder of results, whose newest run changes are told against
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
     /// How to write it
     #[arg(long, value_enum, default_value = "text")]
     pub format: PlanFormat,
     /// Plan every trial of the `[sweep]`
+    #[arg(long)]
+    pub sweep: bool,
+}
+
+/// Say why a stage would run.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// What it is a stage of.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The stage's name
+    pub stage: String,
+    /// Folder of artifacts
+    #[arg(long, value_name = "DIR", default_value = ".runner")]
+    pub store: PathBuf,
+    /// Folder of results, whose newest run changes are told against
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// In every trial of the `[sweep]`
     #[arg(long)]
     pub sweep: bool,
 }
@@ -165,4 +211,138 @@ pub struct TableArgs {
     /// How to write it
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
+}
+
+/// List the runs.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Only runs of this pipeline
+    pub pipeline: Option<String>,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Say what is running.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Folder of artifacts
+    #[arg(long, value_name = "DIR", default_value = ".runner")]
+    pub store: PathBuf,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Compare two runs.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline for its newest run
+    #[arg(value_name = "RUN_A")]
+    pub a: PathBuf,
+    /// The other
+    #[arg(value_name = "RUN_B")]
+    pub b: PathBuf,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Check a run, or everything.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline for its newest run;
+    /// everything when left out
+    pub run: Option<PathBuf>,
+    /// Make this stage again and compare it byte for byte; may be repeated
+    #[arg(long, value_name = "STAGE", requires = "run")]
+    pub rerun: Vec<String>,
+    /// Folder of artifacts
+    #[arg(long, value_name = "DIR", default_value = ".runner")]
+    pub store: PathBuf,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// Never use the network
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Run a run again.
+#[derive(Debug, Args)]
+pub struct ReproduceArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline for its newest run
+    pub run: PathBuf,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// Folder to work in, kept afterwards; a temporary one when left out
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Threads; all processors when left out
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Never use the network
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Copy what a stage made.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline for its newest run
+    pub run: PathBuf,
+    /// The stage's name
+    pub stage: String,
+    /// Where to; must not be there yet
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// The trial of a sweep, from 0
+    #[arg(long, default_value = "0")]
+    pub trial: usize,
+    /// Folder of artifacts
+    #[arg(long, value_name = "DIR", default_value = ".runner")]
+    pub store: PathBuf,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Remove what is not needed.
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Keep the newest N runs of each pipeline
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<usize>,
+    /// Keep runs that are younger: `90m`, `12h`, `30d`
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub older_than: Option<chrono::TimeDelta>,
+    /// Remove it
+    #[arg(long)]
+    pub yes: bool,
+    /// Name every file and folder
+    #[arg(long)]
+    pub verbose: bool,
+    /// Also what is younger than an hour and of no run: only when nothing else uses this store
+    #[arg(long)]
+    pub now: bool,
+    /// Folder of artifacts
+    #[arg(long, value_name = "DIR", default_value = ".runner")]
+    pub store: PathBuf,
+    /// Folder of results: all of the store's runs, or their artifacts count as not needed
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+fn age(text: &str) -> Result<chrono::TimeDelta, String> {
+    let wrong = || "expected a number with `m`, `h` or `d`, such as 30d".to_owned();
+    let (at, unit) = text.char_indices().last().ok_or_else(wrong)?;
+    let number: i64 = text[..at].parse().map_err(|_| wrong())?;
+    let age = match unit {
+        'm' => chrono::TimeDelta::try_minutes(number),
+        'h' => chrono::TimeDelta::try_hours(number),
+        'd' => chrono::TimeDelta::try_days(number),
+        _ => None,
+    };
+    age.filter(|_| number >= 0).ok_or_else(wrong)
 }

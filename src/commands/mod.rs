@@ -1,19 +1,33 @@
 //! One file per verb: each gives the exit code or the error to print.
 
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::{Cli, FileArgs, Verb};
 use crate::config::Report;
 use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve::{self, Trials};
+use crate::plan::trial::Trial;
+use crate::report::record::{self, Record};
 use crate::{plan, report, store};
 
 mod check;
+mod columns;
+mod diff;
+mod explain;
+mod export;
+mod gc;
+mod ls;
+mod outlook;
 mod plan_stages;
+mod reproduce;
 mod run;
 mod show;
+mod status;
 mod sweep;
 mod table;
+mod verify;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +106,56 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Sweep(args) => sweep::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Plan(args) => plan_stages::run(args),
+        Verb::Ls(args) => ls::run(args),
+        Verb::Status(args) => status::run(args),
+        Verb::Diff(args) => diff::run(args),
+        Verb::Verify(args) => verify::run(args),
+        Verb::Reproduce(args) => reproduce::run(args),
+        Verb::Export(args) => export::run(args),
+        Verb::Gc(args) => gc::run(args),
+        Verb::Explain(args) => explain::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Table(args) => table::run(args),
     }
+}
+
+/// The folder of the run that a user names.
+fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
+    let pipeline = || Some(resolve::load(run, &[]).ok()?.name);
+    record::find(results, run, pipeline).ok_or_else(|| {
+        Error::Missing(format!(
+            "no run, or more than one, is called `{}` in `{}`; `runner ls` lists them",
+            run.display(),
+            results.display()
+        ))
+    })
+}
+
+/// The trials of a run as its record holds them.
+fn recorded(record: &Record) -> Result<Trials, Error> {
+    let machine = |error: std::io::Error| Error::Machine(error.to_string());
+    let mut file =
+        tempfile::Builder::new().prefix("pipeline-").suffix(".toml").tempfile().map_err(machine)?;
+    file.write_all(record.provenance.text.as_bytes()).map_err(machine)?;
+    let mut trials = if record.provenance.sweep {
+        resolve::load_sweep(file.path(), &[]).map_err(Box::new)?
+    } else {
+        let pipeline = resolve::load(file.path(), &[]).map_err(Box::new)?;
+        let resolved = pipeline.resolved.clone();
+        Trials { trials: vec![Trial::single(pipeline)], resolved }
+    };
+    for trial in &mut trials.trials {
+        trial.pipeline.path = PathBuf::from(&record.provenance.file);
+    }
+    Ok(trials)
+}
+
+/// The trials of a file's sweep, or the file alone.
+fn trials_of(file: &FileArgs, sweep: bool) -> Result<Vec<Trial>, Error> {
+    if sweep {
+        return Ok(trials(file)?.trials);
+    }
+    Ok(vec![Trial::single(resolve::load(&file.file, &file.set).map_err(Box::new)?)])
 }
 
 /// Every trial of a file's sweep; one without labels when it has none.

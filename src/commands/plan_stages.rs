@@ -9,26 +9,20 @@ use petgraph::graph::NodeIndex;
 use serde_json::json;
 
 use super::Error;
+use super::outlook::Outlook;
 use crate::cli::{PlanArgs, PlanFormat};
 use crate::exec::display_name;
-use crate::plan::fingerprint::Content;
 use crate::plan::graph::{Edge, Plan};
-use crate::plan::resolve;
 use crate::plan::trial::Trial;
-use crate::store::{Found, Store};
+use crate::store::Store;
 
 /// Prints the plan of a pipeline, or of its whole sweep.
 ///
 /// # Errors
 /// When the file is wrong or the store cannot be read.
 pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
-    let trials = if args.sweep {
-        super::trials(&args.file)?.trials
-    } else {
-        let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
-        vec![Trial::single(pipeline)]
-    };
-    let text = plan(trials, &args.store, args.format)?;
+    let trials = super::trials_of(&args.file, args.sweep)?;
+    let text = plan(trials, &args.store, &args.results, args.format)?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -37,34 +31,14 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// When there is no plan or the store cannot be read.
-fn plan(trials: Vec<Trial>, root: &Path, format: PlanFormat) -> Result<String, Error> {
+fn plan(
+    trials: Vec<Trial>,
+    root: &Path,
+    results: &Path,
+    format: PlanFormat,
+) -> Result<String, Error> {
     let plan = Plan::new(trials)?;
-    let store = Store::peek(root);
-    let mut contents: HashMap<NodeIndex, Content> = HashMap::new();
-    let mut why: HashMap<NodeIndex, String> = HashMap::new();
-    for task in &plan.order {
-        let known = plan.fingerprint(*task, |input| contents.get(&input).copied());
-        let reason = match known {
-            Some(fingerprint) => match store.find(&fingerprint)? {
-                Found::Whole(artifact) => {
-                    contents.insert(*task, artifact.content);
-                    continue;
-                }
-                Found::Nothing => "no artifact with these settings and inputs yet".to_owned(),
-                Found::Damaged(reason) => format!("its artifact is damaged: {reason}"),
-            },
-            None => {
-                let inputs = plan.graph[*task].inputs.iter().map(|input| input.task);
-                let mut names: Vec<String> = inputs
-                    .filter(|input| !contents.contains_key(input))
-                    .map(|input| format!("`{}`", display_name(&plan, input)))
-                    .collect();
-                names.dedup();
-                format!("{} will run first", names.join(", "))
-            }
-        };
-        why.insert(*task, reason);
-    }
+    let Outlook { why, .. } = Outlook::new(&plan, &Store::peek(root), results, 0)?;
     Ok(match format {
         PlanFormat::Text => text(&plan, &why),
         PlanFormat::Json => json(&plan, &why),
@@ -79,14 +53,18 @@ fn plan(trials: Vec<Trial>, root: &Path, format: PlanFormat) -> Result<String, E
     })
 }
 
-fn text(plan: &Plan, why: &HashMap<NodeIndex, String>) -> String {
+fn text(plan: &Plan, why: &HashMap<NodeIndex, Vec<String>>) -> String {
     let mut text = String::new();
     for task in &plan.order {
         let needs: Vec<String> =
             plan.needs(*task).iter().map(|(it, _)| display_name(plan, *it)).collect();
         let from =
             if needs.is_empty() { String::new() } else { format!(" <- {}", needs.join(", ")) };
-        let state = why.get(task).map_or("cached".into(), |why| format!("will run: {why}"));
+        let state = match why.get(task).map(Vec::as_slice) {
+            None => "cached".to_owned(),
+            Some([one]) => format!("will run: {one}"),
+            Some(several) => format!("will run:\n      {}", several.join("\n      ")),
+        };
         let kind = plan.graph[*task].stage.kind();
         text += &format!("{} ({kind}){from}\n    {state}\n", display_name(plan, *task));
     }
@@ -94,7 +72,7 @@ fn text(plan: &Plan, why: &HashMap<NodeIndex, String>) -> String {
     text + &format!("{all} stages: {} cached, {} will run\n", all - why.len(), why.len())
 }
 
-fn json(plan: &Plan, why: &HashMap<NodeIndex, String>) -> String {
+fn json(plan: &Plan, why: &HashMap<NodeIndex, Vec<String>>) -> String {
     let stages = plan.order.iter().map(|task| {
         let needs = plan.needs(*task).into_iter().map(|(it, _)| display_name(plan, it));
         json!({
@@ -143,7 +121,7 @@ mod tests {
         let (c, _) = stage("c", "c", Fault::None, 2, &["b"]);
         execute(root.path(), vec![a.clone()]);
         let trial = || Trial::single(pipeline(vec![a.clone(), b.clone(), c.clone()]));
-        insta::assert_snapshot!(plan(vec![trial()], root.path(), PlanFormat::Text).unwrap(), @r"
+        insta::assert_snapshot!(plan(vec![trial()], root.path(), root.path(), PlanFormat::Text).unwrap(), @r"
         a (fake)
             cached
         b (fake) <- a
@@ -152,7 +130,7 @@ mod tests {
             will run: `b` will run first
         3 stages: 1 cached, 2 will run
         ");
-        let mermaid = plan(vec![trial()], root.path(), PlanFormat::Mermaid).unwrap();
+        let mermaid = plan(vec![trial()], root.path(), root.path(), PlanFormat::Mermaid).unwrap();
         assert!(mermaid.ends_with("  t0 --> t1\n  t1 --> t2\n"), "{mermaid}");
     }
 }

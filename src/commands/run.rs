@@ -1,20 +1,21 @@
 //! `runner run`: brings every stage to an end, writes the results, prints the table.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use super::Error;
 use crate::cli::{RunArgs, RunOptions};
 use crate::exec::{Executor, Job, Json, Lines, Local, Quiet, Reporter, State, Terminal};
+use crate::nn::kernels::isa::Isa;
 use crate::plan::graph::Plan;
+use crate::plan::print::to_toml;
 use crate::plan::resolve::{self, Trials};
 use crate::plan::trial::Trial;
+use crate::report::record::Provenance;
 use crate::report::results;
 use crate::report::table::Format;
 use crate::store::Store;
@@ -30,14 +31,23 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
         anstream::eprintln!("note: this file has a `[sweep]`; `runner sweep` runs its trials");
     }
     let resolved = pipeline.resolved.clone();
-    run_trials(Trials { trials: vec![Trial::single(pipeline)], resolved }, &args.options)
+    let trials = Trials { trials: vec![Trial::single(pipeline)], resolved };
+    Ok(run_trials(trials, &args.options)?.code)
 }
 
-/// Runs `trials` as one graph. Exit code 0, 1 when a stage failed, 130 when interrupted.
+/// How a run ended.
+pub(super) struct Ran {
+    /// 0, 1 when a stage failed, 130 when interrupted.
+    pub code: ExitCode,
+    /// Its results.
+    pub folder: PathBuf,
+}
+
+/// Runs `trials` as one graph.
 ///
 /// # Errors
 /// When there is no plan, or the store or the results cannot be written.
-pub(super) fn run_trials(trials: Trials, options: &RunOptions) -> Result<ExitCode, Error> {
+pub(super) fn run_trials(trials: Trials, options: &RunOptions) -> Result<Ran, Error> {
     let machine = |error: &dyn std::fmt::Display| Error::Machine(error.to_string());
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = options.threads {
@@ -78,7 +88,7 @@ fn execute(
     options: &RunOptions,
     reporter: &dyn Reporter,
     cancel: &AtomicBool,
-) -> Result<ExitCode, Error> {
+) -> Result<Ran, Error> {
     let plan = Plan::new(trials.trials)?;
     if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
@@ -101,7 +111,7 @@ fn execute(
     };
     let done = Local { workers: options.jobs.into() }.execute(&plan, &job);
     let (folder, new) = results::write(&options.results, &plan, &trials.resolved, &done, || {
-        provenance(&plan, start)
+        provenance(&plan, &trials.resolved, start)
     })?;
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
     let table = results::table_by(&trials.resolved, &folder);
@@ -122,17 +132,21 @@ fn execute(
         }
     }
     if any(|state| matches!(state, State::Failed { .. })) {
-        return Ok(ExitCode::from(1));
+        return Ok(Ran { code: ExitCode::from(1), folder });
     }
     if any(|state| matches!(state, State::Interrupted | State::Skipped { .. })) {
         anstream::eprintln!("interrupted; run the same command again to go on");
-        return Ok(ExitCode::from(130));
+        return Ok(Ran { code: ExitCode::from(130), folder });
     }
     table?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Ran { code: ExitCode::SUCCESS, folder })
 }
 
-fn provenance(plan: &Plan, start: chrono::DateTime<chrono::Utc>) -> Value {
+fn provenance(
+    plan: &Plan,
+    resolved: &toml::Table,
+    start: chrono::DateTime<chrono::Utc>,
+) -> Provenance {
     let pipeline = &plan.trials[0].pipeline;
     let home = match pipeline.path.parent() {
         Some(path) if path != Path::new("") => path,
@@ -143,24 +157,33 @@ fn provenance(plan: &Plan, start: chrono::DateTime<chrono::Utc>) -> Value {
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned())
     };
-    json!({
-        "runner": env!("CARGO_PKG_VERSION"),
-        "command": std::env::args().collect::<Vec<_>>(),
-        "git_commit": git(&["rev-parse", "HEAD"]),
-        "git_dirty": git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
-        "device": pipeline.device.to_string(),
-        "backend": pipeline.device.backend(),
-        "architecture": std::env::consts::ARCH,
-        "threads": rayon::current_num_threads(),
-        "host": std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|it| it.trim().to_owned()),
-        "start": start.to_rfc3339(),
-        "end": chrono::Utc::now().to_rfc3339(),
-    })
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    Provenance {
+        pipeline: pipeline.name.clone(),
+        text: to_toml(resolved),
+        sweep: !plan.trials[0].labels.is_empty(),
+        file: pipeline.path.display().to_string(),
+        folder: std::env::current_dir().map_or_else(|_| ".".into(), |it| it.display().to_string()),
+        runner: env!("CARGO_PKG_VERSION").to_owned(),
+        command: std::env::args().collect(),
+        git_commit: git(&["rev-parse", "HEAD"]),
+        git_dirty: git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
+        device: pipeline.device.to_string(),
+        backend: pipeline.device.backend(),
+        instruction_set: Isa::current().map_or_else(|error| error.to_string(), |it| it.to_string()),
+        architecture: std::env::consts::ARCH.to_owned(),
+        threads: rayon::current_num_threads(),
+        host: host.ok().map(|it| it.trim().to_owned()),
+        start: start.to_rfc3339(),
+        end: chrono::Utc::now().to_rfc3339(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::exec::tests::{Fault, pipeline, stage};

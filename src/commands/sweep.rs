@@ -14,5 +14,5 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     if trials.trials.iter().all(|trial| trial.labels.is_empty()) {
         return Err(Error::Missing("the pipeline has no `[sweep]` axes; use `runner run`".into()));
     }
-    super::run::run_trials(trials, &args.options)
+    Ok(super::run::run_trials(trials, &args.options)?.code)
 }

@@ -267,7 +267,7 @@ impl Run<'_> {
                 let (name, holder) = (name.to_owned(), holder.to_owned());
                 reporter.event(&Event::Waiting { task: number, name, holder });
             };
-            let Some(lock) = store.lock(&fingerprint, waiting, stopping)? else {
+            let Some(lock) = store.lock(&fingerprint, name, waiting, stopping)? else {
                 return Err(Failure::interrupted());
             };
             // Whoever held the lock before may have made it meanwhile.
@@ -332,7 +332,7 @@ impl Run<'_> {
             let name = display_name(self.plan, input.task);
             let progress = TaskProgress::new(input.task.index(), &name, self.job.reporter);
             let stopping = || self.job.cancel.load(Ordering::Relaxed);
-            let Some(lock) = store.lock(&fingerprint, |_| {}, stopping)? else {
+            let Some(lock) = store.lock(&fingerprint, &name, |_| {}, stopping)? else {
                 return Err(Failure::interrupted());
             };
             // Another runner may have been faster.

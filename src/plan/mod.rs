@@ -1,5 +1,6 @@
 //! Turns a pipeline file into a checked pipeline and a graph of tasks.
 
+pub mod changes;
 pub mod fingerprint;
 pub mod graph;
 mod link;

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use indexmap::IndexMap;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
 use super::csv::Rows;
+use super::record::{Provenance, Record, Stage};
 use super::table::{self, Format, Score, Table};
 use crate::exec::{Done, State};
 use crate::fault::fail_point;
 use crate::plan::graph::Plan;
-use crate::plan::pipeline::TableSpec;
+use crate::plan::pipeline::{PlannedStage, TableSpec};
 use crate::plan::print::to_toml;
 use crate::stages::KINDS;
 
@@ -46,6 +49,10 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io { path: path.to_owned(), source }
 }
 
+/// The files of a run's table.
+pub const TABLES: [(&str, Format); 3] =
+    [("table.csv", Format::Csv), ("table.md", Format::Markdown), ("table.tex", Format::Latex)];
+
 /// Makes sure, before hours of work, that the results of a pipeline can be written below `root`.
 ///
 /// # Errors
@@ -53,8 +60,25 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     let home = root.join(pipeline);
     fs::create_dir_all(&home).map_err(io_at(&home))?;
-    tempfile::tempfile_in(&home).map(drop).map_err(io_at(&home))
+    let probe = tempfile::NamedTempFile::new_in(&home).map_err(io_at(&home))?;
+    let now = probe.as_file().metadata().and_then(|it| it.modified()).map_err(io_at(&home))?;
+    for entry in fs::read_dir(&home).map_err(io_at(&home))?.flatten() {
+        let begun = entry.file_name().to_string_lossy().starts_with(PRIVATE);
+        let modified = entry.metadata().and_then(|it| it.modified());
+        // Writing results takes seconds: what is old by the file system's own clock is of a runner
+        // that died. What cannot be removed now is tried again by the next run.
+        if begun && modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > DEAD)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
+
+/// How the names of folders begin that are still written.
+const PRIVATE: &str = ".run-";
+
+/// Age from which such a folder is nobody's.
+const DEAD: Duration = Duration::from_secs(3600);
 
 /// Writes the results of a run below `root`, `resolved` as its pipeline, and returns their folder; an older run with the same
 /// artifacts is returned instead (`false`) when nothing ran.
@@ -66,7 +90,7 @@ pub fn write(
     plan: &Plan,
     resolved: &toml::Table,
     done: &[Done],
-    provenance: impl FnOnce() -> Value,
+    provenance: impl FnOnce() -> Provenance,
 ) -> Result<(PathBuf, bool), Error> {
     let home = root.join(&plan.trials[0].pipeline.name);
     let id = id(plan, done);
@@ -77,22 +101,23 @@ pub fn write(
     }
     let stages = stage_records(plan, done);
     let private =
-        tempfile::Builder::new().prefix(".run-").tempdir_in(&home).map_err(io_at(&home))?;
+        tempfile::Builder::new().prefix(PRIVATE).tempdir_in(&home).map_err(io_at(&home))?;
     let folder = private.path();
     let put = |name: &str, text: &str| {
         let path = folder.join(name);
         fs::write(&path, text).map_err(io_at(&path))
     };
     put("pipeline.toml", &to_toml(resolved))?;
-    let record = json!({ "id": id, "provenance": provenance(), "trials": stages });
-    put("run.json", &format!("{record:#}\n"))?;
+    let record = Record { id, provenance: provenance(), trials: stages };
+    let record = serde_json::to_string_pretty(&record).expect("a record is plain data");
+    put("run.json", &format!("{record}\n"))?;
     put("timings.csv", &timings(plan, done)?)?;
     for task in &plan.order {
         put_log(folder, plan, *task, done)?;
     }
     let sweep = !plan.trials[0].labels.is_empty();
     for number in 0..plan.trials.len() {
-        let at = if sweep { folder.join(format!("trials/{number:03}")) } else { folder.to_owned() };
+        let at = trial_folder(folder, sweep, number);
         write_metrics(&at, plan, done, number)?;
         if sweep {
             let path = at.join("pipeline.toml");
@@ -104,9 +129,9 @@ pub fn write(
         put("trials.csv", &trials(plan, done))?;
     }
     if let Ok(Some(table)) = table_by(resolved, folder) {
-        put("table.csv", &table.render(Format::Csv, false))?;
-        put("table.md", &table.render(Format::Markdown, false))?;
-        put("table.tex", &table.render(Format::Latex, false))?;
+        for (name, format) in TABLES {
+            put(name, &table.render(format, false))?;
+        }
     }
     let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
     let name = format!("{}-{}", chrono::Utc::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
@@ -119,8 +144,11 @@ pub fn write(
     Ok((target, true))
 }
 
-/// Temporary folders are closed to others; results are not.
-fn open_to_readers(folder: &Path) -> Result<(), Error> {
+/// Temporary folders are closed to others; what becomes of them is not.
+///
+/// # Errors
+/// When the system refuses.
+pub fn open_to_readers(folder: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -149,34 +177,35 @@ pub fn latest(home: &Path) -> Option<PathBuf> {
     fs::read_to_string(latest).ok().map(|name| home.join(name.trim()))
 }
 
-fn stage_records(plan: &Plan, done: &[Done]) -> Value {
-    let trial = |stages: &indexmap::IndexMap<String, petgraph::graph::NodeIndex>| {
-        let records = stages.iter().map(|(name, task)| {
+fn stage_records(plan: &Plan, done: &[Done]) -> Vec<Vec<Stage>> {
+    let trial = |stages: &IndexMap<String, NodeIndex>| {
+        let record = |(name, task): (&String, &NodeIndex)| {
             let (node, done) = (&plan.graph[*task], &done[task.index()]);
-            let mut record = json!({
-                "name": name,
-                "kind": node.stage.kind(),
-                "state": done.state.word(),
-                "fingerprint": done.fingerprint,
-                "content": done.artifact.as_ref().map(|it| it.0),
-                "seconds": done.seconds,
-                "settings": node.settings,
-            });
+            let (mut error, mut waited_for) = (None, None);
             match &done.state {
                 State::Failed { message, help } => {
-                    record["error"] = json!({ "message": message, "help": help });
+                    error = Some(json!({ "message": message, "help": help }));
                 }
-                State::Skipped { because } => record["waited_for"] = json!(because),
+                State::Skipped { because } => waited_for = Some(because.clone()),
                 _ => {}
             }
-            if let Some(sources) = done.artifact.as_ref().and_then(|it| data_sources(&it.1)) {
-                record["data"] = sources;
+            Stage {
+                name: name.clone(),
+                kind: node.stage.kind().to_owned(),
+                state: done.state.word().to_owned(),
+                fingerprint: done.fingerprint,
+                content: done.artifact.as_ref().map(|it| it.0),
+                external: node.external.clone(),
+                seconds: done.seconds,
+                settings: json!(node.settings),
+                error,
+                waited_for,
+                data: done.artifact.as_ref().and_then(|it| data_sources(&it.1)),
             }
-            record
-        });
-        Value::Array(records.collect())
+        };
+        stages.iter().map(record).collect()
     };
-    Value::Array(plan.stages.iter().map(trial).collect())
+    plan.stages.iter().map(trial).collect()
 }
 
 /// Title, licence, citation and source of the data in an artifact, if it is a data set.
@@ -225,16 +254,31 @@ fn write_metrics(folder: &Path, plan: &Plan, done: &[Done], trial: usize) -> Res
     for stage in &plan.trials[trial].pipeline.stages {
         let task = plan.stages[trial][&stage.name];
         let Some((_, artifact)) = &done[task.index()].artifact else { continue };
-        let Some(mut rows) = artifact_rows(&artifact.join("metrics.csv"))? else { continue };
-        rows.name_references(|key| {
-            let input = stage.inputs.iter().find(|input| input.key == key)?;
-            let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-            Some(format!("{}{split}", input.stage))
-        });
+        let Some(text) = metrics_text(artifact, stage)? else { continue };
         let path = folder.join(format!("{}.csv", stage.name));
-        fs::write(&path, rows.text()).map_err(io_at(&path))?;
+        fs::write(&path, text).map_err(io_at(&path))?;
     }
     Ok(())
+}
+
+/// What `<stage>.csv` holds for a stage with this artifact: its metrics, with the names that the
+/// pipeline gives to what it reads.
+///
+/// # Errors
+/// When the metrics cannot be read.
+pub fn metrics_text(artifact: &Path, stage: &PlannedStage) -> Result<Option<String>, Error> {
+    let Some(mut rows) = artifact_rows(&artifact.join("metrics.csv"))? else { return Ok(None) };
+    rows.name_references(|key| {
+        let input = stage.inputs.iter().find(|input| input.key == key)?;
+        let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
+        Some(format!("{}{split}", input.stage))
+    });
+    Ok(Some(rows.text()))
+}
+
+/// The folder in a run's that holds the CSVs of a trial.
+pub fn trial_folder(run: &Path, sweep: bool, trial: usize) -> PathBuf {
+    if sweep { run.join(format!("trials/{trial:03}")) } else { run.to_owned() }
 }
 
 /// `logs/<stage>.log`: what a stage said that ran, its error and its inputs.
@@ -258,6 +302,36 @@ fn put_log(folder: &Path, plan: &Plan, task: NodeIndex, all: &[Done]) -> Result<
     fs::create_dir_all(&logs).map_err(io_at(&logs))?;
     let path = logs.join(format!("{}.log", crate::exec::display_name(plan, task)));
     fs::write(&path, lines.join("\n") + "\n").map_err(io_at(&path))
+}
+
+/// Every metric of a run by name, and its last value where it has one for each epoch:
+/// `score: dann, target.test, accuracy`.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn final_metrics(folder: &Path) -> Result<IndexMap<String, String>, Error> {
+    let record = Record::read(folder)?;
+    let mut all = IndexMap::new();
+    for (number, stages) in record.trials.iter().enumerate() {
+        let at = trial_folder(folder, record.provenance.sweep, number);
+        for stage in stages {
+            let Some(rows) = artifact_rows(&at.join(format!("{}.csv", stage.name)))? else {
+                continue;
+            };
+            for row in rows.rows {
+                let named = rows.header.iter().zip(&row);
+                let named = named.filter(|it| !["epoch", "step", "value"].contains(&it.0.as_str()));
+                let words: Vec<&str> = named.map(|(_, cell)| cell.as_str()).collect();
+                let trial = match record.trials.len() {
+                    1 => String::new(),
+                    _ => format!("[{number:03}]"),
+                };
+                let name = format!("{}{trial}: {}", stage.name, words.join(", "));
+                all.insert(name, row.last().cloned().unwrap_or_default());
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn timings(plan: &Plan, done: &[Done]) -> Result<String, Error> {

@@ -37,7 +37,7 @@ pub struct Lock {
     name: Name,
     /// How often the lock was taken over before it is free again.
     generation: u64,
-    token: String,
+    token: Token,
     heart: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
@@ -83,11 +83,12 @@ impl Name {
 impl Lock {
     pub(super) fn acquire(
         name: &Name,
+        what: &str,
         patience: Patience,
         mut waiting: impl FnMut(&str),
         give_up: impl Fn() -> bool,
     ) -> Result<Option<Self>, Error> {
-        let token = new_token();
+        let token = Token::new(what);
         let mut seen: Option<(String, Instant)> = None;
         let pause = (patience.beat / 4).min(Duration::from_millis(200));
         loop {
@@ -120,12 +121,17 @@ impl Lock {
         }
     }
 
+    /// Who holds it.
+    pub(super) fn held_by(name: &Name) -> Result<Option<Holder>, Error> {
+        Ok(name.holder()?.map(|(_, text)| Holder::read(&text)))
+    }
+
     /// Makes the lock free if its holder died on this machine.
     pub(super) fn clear_dead(name: &Name, patience: Patience) -> Result<(), Error> {
         if let Some((generation, text)) = name.holder()?
             && dead_here(&text)
         {
-            Self::take_over(name, generation, &text, &new_token(), patience.beat)?;
+            Self::take_over(name, generation, &text, &Token::new("clearing up"), patience.beat)?;
         }
         Ok(())
     }
@@ -135,7 +141,7 @@ impl Lock {
         name: &Name,
         generation: u64,
         stale: &str,
-        token: &str,
+        token: &Token,
         beat: Duration,
     ) -> Result<Option<Self>, Error> {
         let Some(lock) = Self::create(name, generation + 1, token, beat)? else {
@@ -154,7 +160,7 @@ impl Lock {
     fn create(
         name: &Name,
         generation: u64,
-        token: &str,
+        token: &Token,
         beat: Duration,
     ) -> Result<Option<Self>, Error> {
         let path = name.path(generation);
@@ -163,7 +169,7 @@ impl Lock {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             Err(source) => return Err(Error::writing(&path, source)),
         };
-        if let Err(source) = file.write_all(line(0, token).as_bytes()) {
+        if let Err(source) = file.write_all(token.line(0).as_bytes()) {
             // Nobody should wait for a lock that says nothing.
             let _ = fs::remove_file(&path);
             return Err(Error::writing(&path, source));
@@ -172,7 +178,7 @@ impl Lock {
         let (stop, stopped) = mpsc::channel();
         let heart = {
             let next = name.path(generation + 1);
-            let token = token.to_owned();
+            let token = token.clone();
             thread::spawn(move || {
                 let mut count = 0;
                 while stopped.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
@@ -183,7 +189,7 @@ impl Lock {
                 }
             })
         };
-        let (name, token) = (name.clone(), token.to_owned());
+        let (name, token) = (name.clone(), token.clone());
         Ok(Some(Self { name, generation, token, heart: Some((stop, heart)) }))
     }
 
@@ -194,7 +200,7 @@ impl Lock {
 
     /// The random word that tells this lock from all others.
     pub(super) fn token(&self) -> &str {
-        &self.token
+        &self.token.word
     }
 }
 
@@ -216,9 +222,43 @@ impl Drop for Lock {
     }
 }
 
-/// `counter token pid host`, the counter always as wide, so that it can be written in place.
-fn line(count: u64, token: &str) -> String {
-    format!("{count:020} {token} {} {}\n", process::id(), host())
+/// What a holder writes.
+#[derive(Debug, Clone)]
+struct Token {
+    /// Random.
+    word: String,
+    /// What it makes, for people.
+    what: String,
+}
+
+impl Token {
+    fn new(what: &str) -> Self {
+        Self { word: new_token(), what: what.replace(char::is_control, " ") }
+    }
+
+    /// `counter token pid host what`, the counter always as wide, so that it can be written in place.
+    fn line(&self, count: u64) -> String {
+        let Self { word, what } = self;
+        format!("{count:020} {word} {} {} {what}\n", process::id(), host())
+    }
+}
+
+/// Somebody who makes a task, as the text of a lock says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// What is made.
+    pub what: String,
+    /// `process 12 on host`.
+    pub who: String,
+    /// Whether that process is known to be gone.
+    pub dead: bool,
+}
+
+impl Holder {
+    fn read(text: &str) -> Self {
+        let what = text.trim_end().splitn(5, ' ').nth(4).unwrap_or_default().to_owned();
+        Self { what, who: holder(text), dead: dead_here(text) }
+    }
 }
 
 /// The token in the text of a lock file.
@@ -248,9 +288,9 @@ fn dead_here(text: &str) -> bool {
 }
 
 /// Moves the counter; `false` when the lock is no longer ours.
-fn move_counter(path: &Path, token: &str, count: u64) -> bool {
+fn move_counter(path: &Path, token: &Token, count: u64) -> bool {
     match fs::read_to_string(path) {
-        Ok(text) if token_in(&text) != token => false,
+        Ok(text) if token_in(&text) != token.word => false,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         // A failed read or write may pass; the waiters' patience covers it.
         Err(_) => true,
@@ -258,7 +298,7 @@ fn move_counter(path: &Path, token: &str, count: u64) -> bool {
             let _ = OpenOptions::new()
                 .write(true)
                 .open(path)
-                .and_then(|mut file| file.write_all(line(count, token).as_bytes()));
+                .and_then(|mut file| file.write_all(token.line(count).as_bytes()));
             true
         }
     }

@@ -3,6 +3,7 @@
 //! Knows neither stages nor the graph.
 
 mod error;
+mod inventory;
 mod lock;
 mod manifest;
 mod publish;
@@ -12,7 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use error::Error;
-pub use lock::{Lock, Patience};
+pub use inventory::{Garbage, Unfinished, modified};
+pub use lock::{Holder, Lock, Patience};
 use manifest::Examined;
 pub use manifest::{InputRecord, Manifest, VERSION};
 pub use publish::{RESERVED, Staging};
@@ -165,7 +167,23 @@ impl Store {
         Ok(aside)
     }
 
-    /// Waits until this runner alone may make `fingerprint`; `None` when `give_up` turned true.
+    /// Shows the artifact of another store in this one, without a copy.
+    ///
+    /// # Errors
+    /// When the link cannot be made.
+    pub fn borrow(&self, fingerprint: &Fingerprint, folder: &Path) -> Result<(), Error> {
+        let path = self.folder(fingerprint);
+        let parent = path.parent().expect("artifacts lie in a folder");
+        fs::create_dir_all(parent).map_err(|source| Error::writing(parent, source))?;
+        let folder = fs::canonicalize(folder).map_err(|source| Error::reading(folder, source))?;
+        #[cfg(unix)]
+        let made = std::os::unix::fs::symlink(folder, &path);
+        #[cfg(not(unix))]
+        let made = std::os::windows::fs::symlink_dir(folder, &path);
+        made.map_err(|source| Error::writing(&path, source))
+    }
+
+    /// Waits until this runner alone may make `fingerprint`, `what` to people; `None` when `give_up` turned true.
     /// `waiting` is told once for whom.
     ///
     /// # Errors
@@ -173,10 +191,12 @@ impl Store {
     pub fn lock(
         &self,
         fingerprint: &Fingerprint,
+        what: &str,
         waiting: impl FnMut(&str),
         give_up: impl Fn() -> bool,
     ) -> Result<Option<Lock>, Error> {
-        Lock::acquire(&self.lock_name(&fingerprint.to_string()), self.patience, waiting, give_up)
+        let name = self.lock_name(&fingerprint.to_string());
+        Lock::acquire(&name, what, self.patience, waiting, give_up)
     }
 
     fn lock_name(&self, task: &str) -> lock::Name {

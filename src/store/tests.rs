@@ -28,7 +28,7 @@ fn manifest(fingerprint: Fingerprint) -> Manifest {
 }
 
 fn publish(store: &Store, fingerprint: Fingerprint, text: &str) -> Artifact {
-    let lock = store.lock(&fingerprint, |_| {}, || false).unwrap().unwrap();
+    let lock = store.lock(&fingerprint, "test", |_| {}, || false).unwrap().unwrap();
     let staging = store.stage(&fingerprint, &lock).unwrap();
     fs::create_dir(staging.path().join("sub")).unwrap();
     fs::write(staging.path().join("sub/data"), text).unwrap();
@@ -52,7 +52,7 @@ fn what_was_published_is_found_and_equal_data_have_equal_content() {
 fn a_crash_before_the_rename_leaves_nothing_visible_and_is_swept() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let lock = store.lock(&name(1), |_| {}, || false).unwrap().unwrap();
+    let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
     let staging = store.stage(&name(1), &lock).unwrap();
     fs::write(staging.path().join("half"), "x").unwrap();
     let left = staging.path().to_owned();
@@ -93,7 +93,7 @@ fn a_newer_format_is_an_error_that_says_so() {
 fn the_loser_of_a_race_gets_the_winners_artifact() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let lock = store.lock(&name(1), |_| {}, || false).unwrap().unwrap();
+    let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
     let staging = store.stage(&name(1), &lock).unwrap();
     fs::write(staging.path().join("data"), "late").unwrap();
     fs::remove_file(folder.path().join("locks").join(format!("{}.0.lock", name(1)))).unwrap();
@@ -110,12 +110,12 @@ fn a_silent_holder_is_taken_over_and_a_living_one_is_not() {
     let path = folder.path().join("locks").join(format!("{}.0.lock", name(1)));
     fs::write(&path, "00000000000000000007 token 1 elsewhere\n").unwrap();
     let mut told = Vec::new();
-    let lock = store.lock(&name(1), |who| told.push(who.to_owned()), || false).unwrap();
+    let lock = store.lock(&name(1), "test", |who| told.push(who.to_owned()), || false).unwrap();
     assert_eq!(told, ["process 1 on elsewhere"]);
     // Now somebody holds it and lives: a waiter waits far beyond the limit.
     let since = std::time::Instant::now();
     let give_up = || since.elapsed() > Duration::from_millis(1200);
-    assert!(store.lock(&name(1), |_| {}, give_up).unwrap().is_none());
+    assert!(store.lock(&name(1), "test", |_| {}, give_up).unwrap().is_none());
     drop(lock);
     assert!(!path.exists());
 }
@@ -131,14 +131,14 @@ fn a_holder_that_died_on_this_machine_is_not_waited_for() {
     let mut child = process::Command::new("true").spawn().unwrap();
     let pid = child.id();
     child.wait().unwrap();
-    let lock = store.lock(&name(2), |_| {}, || false).unwrap().unwrap();
+    let lock = store.lock(&name(2), "test", |_| {}, || false).unwrap().unwrap();
     let other = folder.path().join("locks").join(format!("{}.0.lock", name(2)));
     let text = fs::read_to_string(other).unwrap();
     drop(lock);
     let text = text.replace(&format!(" {} ", process::id()), &format!(" {pid} "));
     fs::write(&path, text).unwrap();
     let since = std::time::Instant::now();
-    assert!(store.lock(&name(1), |_| {}, || false).unwrap().is_some());
+    assert!(store.lock(&name(1), "test", |_| {}, || false).unwrap().is_some());
     assert!(since.elapsed() < Duration::from_secs(5));
 }
 
@@ -153,7 +153,7 @@ fn of_many_waiters_one_takes_a_dead_holders_lock_and_the_others_wait_for_it() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let lock = store.lock(&name(1), |_| {}, || false).unwrap().unwrap();
+                let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
                 most.fetch_max(holders.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(30));
                 holders.fetch_sub(1, Ordering::SeqCst);
@@ -170,7 +170,7 @@ fn of_many_waiters_one_takes_a_dead_holders_lock_and_the_others_wait_for_it() {
 fn a_holder_that_was_taken_over_notices_and_leaves_the_lock_alone() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let lock = store.lock(&name(1), |_| {}, || false).unwrap().unwrap();
+    let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
     assert!(!lock.is_lost());
     let next = folder.path().join("locks").join(format!("{}.1.lock", name(1)));
     fs::write(&next, "0 other 1 elsewhere\n").unwrap();

@@ -1,0 +1,62 @@
+//! `runner ls`: every run with its date, state and headline.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::Error;
+use super::columns::columns;
+use crate::cli::LsArgs;
+use crate::report::csv::Rows;
+use crate::report::record;
+
+/// Lists the runs, the newest last.
+///
+/// # Errors
+/// When the results cannot be read.
+pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
+    let runs = record::all(&args.results)?;
+    let runs = runs.into_iter().filter(|(_, it)| {
+        args.pipeline.as_ref().is_none_or(|name| *name == it.provenance.pipeline)
+    });
+    let mut lines = vec![["date", "pipeline", "run", "state", "headline"].map(str::to_owned)];
+    for (folder, record) in runs {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        lines.push([
+            date(&record.provenance.start),
+            record.provenance.pipeline.clone(),
+            name,
+            record.state().to_owned(),
+            headline(&folder).unwrap_or_default(),
+        ]);
+    }
+    if lines.len() == 1 {
+        return Err(Error::Missing(format!("no runs in `{}`", args.results.display())));
+    }
+    io::stdout().write_all(columns(&lines).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A moment of a record in local time, for people.
+pub(super) fn date(moment: &str) -> String {
+    let read = chrono::DateTime::parse_from_rfc3339(moment);
+    read.map_or_else(
+        |_| moment.to_owned(),
+        |it| it.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
+/// The last row of the run's table: `dann: source.test 0.9701, target.test 0.9146`.
+fn headline(folder: &Path) -> Option<String> {
+    let rows = Rows::read(&fs::read_to_string(folder.join("table.csv")).ok()?).ok()?;
+    let last = rows.rows.last()?.first()?;
+    // Row, column and mean of each cell.
+    let cells = rows.rows.iter().filter(|cell| cell[0] == *last && !cell[2].is_empty());
+    let cells: Vec<String> = cells.map(|cell| format!("{} {}", cell[1], short(&cell[2]))).collect();
+    Some(format!("{last}: {}", cells.join(", ")))
+}
+
+fn short(number: &str) -> String {
+    number.parse::<f64>().map_or_else(|_| number.to_owned(), |it| format!("{it:.4}"))
+}

@@ -1,0 +1,120 @@
+//! What a run would find and do: which tasks the store has, and why the others would run. What `plan`
+//! and `explain` print; writes nothing.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use petgraph::graph::NodeIndex;
+
+use super::Error;
+use crate::exec::display_name;
+use crate::plan::changes::Search;
+use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::plan::graph::Plan;
+use crate::report::record::Record;
+use crate::report::results;
+use crate::store::{Artifact, Found, Manifest, Store};
+
+/// The outlook of a plan.
+pub(super) struct Outlook {
+    /// What the store has.
+    pub cached: HashMap<NodeIndex, (Fingerprint, Artifact)>,
+    /// Why the others would run, a line each.
+    pub why: HashMap<NodeIndex, Vec<String>>,
+}
+
+impl Outlook {
+    /// Of `plan` against `store`; `results` holds the run before, which changes are told against,
+    /// `depth` stages back.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(plan: &Plan, store: &Store, results: &Path, depth: usize) -> Result<Self, Error> {
+        let newest = results::latest(&results.join(&plan.trials[0].pipeline.name));
+        let before = newest.and_then(|folder| Record::read(&folder).ok());
+        let mut outlook = Self { cached: HashMap::new(), why: HashMap::new() };
+        for task in &plan.order {
+            let known = plan.fingerprint(*task, |input| outlook.content(input));
+            let mut lines = Vec::new();
+            if let Some(fingerprint) = known {
+                match store.find(&fingerprint)? {
+                    Found::Whole(artifact) => {
+                        outlook.cached.insert(*task, (fingerprint, artifact));
+                        continue;
+                    }
+                    Found::Damaged(reason) => {
+                        lines.push(format!("its artifact is damaged: {reason}"));
+                    }
+                    Found::Nothing => {}
+                }
+            }
+            if lines.is_empty() {
+                lines = outlook.since(plan, *task, (store, depth), before.as_ref());
+            }
+            if lines.is_empty() && known.is_none() {
+                lines.push(outlook.waits(plan, *task));
+            }
+            if lines.is_empty() {
+                lines.push("no artifact with these settings and inputs yet".to_owned());
+            }
+            outlook.why.insert(*task, lines);
+        }
+        Ok(outlook)
+    }
+
+    fn content(&self, task: NodeIndex) -> Option<Content> {
+        self.cached.get(&task).map(|(_, artifact)| artifact.content)
+    }
+
+    /// The inputs that are to be made.
+    fn waits(&self, plan: &Plan, task: NodeIndex) -> String {
+        let inputs = plan.graph[task].inputs.iter().map(|input| input.task);
+        let mut names: Vec<String> = inputs
+            .filter(|input| !self.cached.contains_key(input))
+            .map(|input| format!("`{}`", display_name(plan, input)))
+            .collect();
+        names.dedup();
+        format!("{} will run first", names.join(", "))
+    }
+
+    /// What changed since the run before.
+    fn since(
+        &self,
+        plan: &Plan,
+        task: NodeIndex,
+        (store, depth): (&Store, usize),
+        before: Option<&Record>,
+    ) -> Vec<String> {
+        let Some(before) = before else { return Vec::new() };
+        let node = &plan.graph[task];
+        let trial = node.trials.first().copied().unwrap_or_default();
+        let stage = before.stage(trial, &node.name).or_else(|| before.stage(0, &node.name));
+        let Some(stage) = stage else { return Vec::new() };
+        match stage.state.as_str() {
+            "failed" => {
+                let message = stage.error.as_ref().and_then(|error| error["message"].as_str());
+                return vec![format!("it failed in the last run: {}", message.unwrap_or("?"))];
+            }
+            "interrupted" => return vec!["it was interrupted in the last run".to_owned()],
+            "skipped" => {
+                let name = stage.waited_for.as_deref().unwrap_or("?");
+                return vec![format!("it was skipped in the last run, because of `{name}`")];
+            }
+            _ => {}
+        }
+        let manifest = |fingerprint: &Fingerprint| manifest(store, fingerprint);
+        let Some(before) = stage.fingerprint.as_ref().and_then(manifest) else {
+            return vec!["its artifact is no longer in the store".to_owned()];
+        };
+        let content = |task| self.content(task);
+        Search { plan, content: &content, manifest: &manifest, depth }.changes(task, &before)
+    }
+}
+
+/// What is known of an artifact, if it is there.
+fn manifest(store: &Store, fingerprint: &Fingerprint) -> Option<Manifest> {
+    match store.find(fingerprint) {
+        Ok(Found::Whole(artifact)) => artifact.manifest().ok()?.ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,99 @@
+//! `runner reproduce RUN`: runs a run again from its record alone, in an empty store, and compares
+//! every byte.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::Error;
+use super::columns::columns;
+use crate::cli::{ReproduceArgs, RunOptions};
+use crate::device::Device;
+use crate::report::record::Record;
+
+/// Runs everything and prints what is the same. Exit code 1 when something is not.
+///
+/// # Errors
+/// When there is no such run, or it cannot be run here.
+pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
+    let folder = super::find_run(&args.results, &args.run)?;
+    let before = Record::read(&folder)?;
+    let machine = |error: io::Error| Error::Machine(error.to_string());
+    let (home, private) = match &args.keep {
+        Some(home) => {
+            std::fs::create_dir_all(home).map_err(machine)?;
+            (std::fs::canonicalize(home).map_err(machine)?, None)
+        }
+        None => {
+            let private = tempfile::tempdir().map_err(machine)?;
+            (private.path().to_owned(), Some(private))
+        }
+    };
+    // Relative paths of the pipeline start where they did.
+    let from = Path::new(&before.provenance.folder);
+    if from.is_dir() {
+        std::env::set_current_dir(from).map_err(machine)?;
+    }
+    let trials = super::recorded(&before)?;
+    let options = RunOptions {
+        store: home.join("store"),
+        results: home.join("results"),
+        threads: args.threads,
+        jobs: 1,
+        fail_fast: false,
+        checkpoint_every: 60.0,
+        offline: args.offline,
+        activation_memory: 2.0,
+        no_activation_cache: false,
+        json: false,
+        quiet: false,
+    };
+    let ran = super::run::run_trials(trials, &options)?;
+    let after = Record::read(&ran.folder)?;
+    let mut lines = vec![["stage", "reproduced", "artifact"].map(str::to_owned)];
+    let mut same = 0;
+    for (number, stages) in before.trials.iter().enumerate() {
+        for stage in stages {
+            let name = match before.trials.len() {
+                1 => stage.name.clone(),
+                _ => format!("{}[{number:03}]", stage.name),
+            };
+            let again = after.stage(number, &stage.name);
+            let word = match (stage.content, again.and_then(|again| again.content)) {
+                (None, _) => "had no result",
+                (Some(_), None) => "no: it has no result now",
+                (Some(before), Some(after)) if before == after => {
+                    same += 1;
+                    "yes, byte for byte"
+                }
+                _ => "no: other bytes",
+            };
+            let short = |it: String| it[..12].to_owned();
+            let content = stage.content.map_or_else(String::new, |it| short(it.0.to_string()));
+            lines.push([name, word.to_owned(), content]);
+        }
+    }
+    let wanted = before.trials.iter().flatten().filter(|stage| stage.content.is_some()).count();
+    let mut text = columns(&lines);
+    text += &format!("{same} of {wanted} artifacts reproduced\n");
+    let (then, now) = (&before.provenance, &after.provenance);
+    for (what, then, now) in [
+        ("runner", &then.runner, &now.runner),
+        ("backend", &then.backend, &now.backend),
+        ("architecture", &then.architecture, &now.architecture),
+    ] {
+        if then != now {
+            text += &format!("note: the {what} was {then} and is {now}\n");
+        }
+    }
+    if same < wanted && then.backend == Device::Cpu.backend() {
+        text += "note: nothing that is allowed to differ does; changed files outside the store would \
+                 explain it\n";
+    }
+    io::stdout().write_all(text.as_bytes())?;
+    if args.keep.is_some() {
+        anstream::eprintln!("kept in {}", home.display());
+    }
+    drop(private);
+    Ok(if same == wanted { ran.code } else { ExitCode::from(1) })
+}

@@ -1,0 +1,84 @@
+//! `runner status`: what is running, what is not over, and how the newest runs ended.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use super::Error;
+use super::columns::{bytes, columns};
+use super::ls::date;
+use crate::cli::StatusArgs;
+use crate::plan::fingerprint::Fingerprint;
+use crate::report::record;
+use crate::store::{Store, Unfinished};
+
+/// Prints the state of a store and of the newest run of each pipeline.
+///
+/// # Errors
+/// When the store or the results cannot be read.
+pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
+    let store = Store::peek(&args.store);
+    let mut text = format!(
+        "store `{}`: {} artifacts, {}\n",
+        args.store.display(),
+        store.artifacts()?.len(),
+        bytes(store.size())
+    );
+    let holders = store.holders()?;
+    for holder in &holders {
+        let what = if holder.what.is_empty() { "a stage" } else { &holder.what };
+        let state = if holder.dead { "died; the next run takes it up" } else { "running" };
+        text += &format!("  {what}: {}, {state}\n", holder.who);
+    }
+    if holders.is_empty() {
+        text += "  nothing is running\n";
+    }
+    let runs = record::all(&args.results)?;
+    let mut names: BTreeMap<Fingerprint, String> = BTreeMap::new();
+    let mut newest = BTreeMap::new();
+    for (folder, record) in &runs {
+        for stage in record.trials.iter().flatten() {
+            if let Some(fingerprint) = stage.fingerprint {
+                names.insert(
+                    fingerprint,
+                    format!("{} of {}", stage.name, record.provenance.pipeline),
+                );
+            }
+        }
+        newest.insert(record.provenance.pipeline.clone(), (folder, record));
+    }
+    for Unfinished { fingerprint, steps, path } in store.unfinished()? {
+        let name = names.get(&fingerprint).cloned().unwrap_or_else(|| {
+            let digits = fingerprint.to_string();
+            format!("artifact {}", &digits[..12])
+        });
+        text +=
+            &format!("  not over: {name}, checkpoint after {steps} steps in {}\n", path.display());
+    }
+    let mut lines = vec![["pipeline", "newest run", "state", "stages"].map(str::to_owned)];
+    for (pipeline, (_, record)) in newest {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for stage in record.trials.iter().flatten() {
+            *counts.entry(&stage.state).or_default() += 1;
+        }
+        let counts: Vec<String> =
+            counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        lines.push([
+            pipeline,
+            date(&record.provenance.start),
+            record.state().to_owned(),
+            counts.join(", "),
+        ]);
+        for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {
+            let message = stage.error.as_ref().and_then(|error| error["message"].as_str());
+            let message = message.unwrap_or_default().to_owned();
+            lines.push([String::new(), format!("  {}", stage.name), "failed".into(), message]);
+        }
+    }
+    if lines.len() > 1 {
+        text += "\n";
+        text += &columns(&lines);
+    }
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,240 @@
+//! `runner verify`: whether artifacts are whole, whether a run's CSVs and tables follow from them, and
+//! whether a stage made again gives the same bytes.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::Error;
+use crate::cli::VerifyArgs;
+use crate::config::diagnostic::suggest;
+use crate::exec::{Executor, Job, Lines, Local, State};
+use crate::plan::fingerprint::Fingerprint;
+use crate::plan::graph::Plan;
+use crate::plan::resolve::Trials;
+use crate::plan::trial::Trial;
+use crate::report::record::{self, Record};
+use crate::report::results;
+use crate::store::{Found, Store};
+
+/// Verifies a run, or every artifact and every run. Exit code 1 when something is wrong.
+///
+/// # Errors
+/// When there is no such run, or the store or the results cannot be read.
+pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
+    let store = Store::peek(&args.store);
+    let mut check = Check {
+        store: &store,
+        wrong: Vec::new(),
+        named: args.run.is_some(),
+        gone: 0,
+        artifacts: HashSet::new(),
+        files: 0,
+    };
+    match &args.run {
+        Some(run) => {
+            let folder = super::find_run(&args.results, run)?;
+            check.run(&folder, &Record::read(&folder)?)?;
+            for stage in &args.rerun {
+                check.rerun(&folder, stage, args.offline)?;
+            }
+        }
+        None => {
+            for fingerprint in store.artifacts()? {
+                check.artifact(&fingerprint, "artifact")?;
+            }
+            for (folder, record) in record::all(&args.results)? {
+                check.run(&folder, &record)?;
+            }
+        }
+    }
+    let Check { wrong, gone, artifacts, files, .. } = check;
+    let mut text = String::new();
+    for line in &wrong {
+        text += &format!("wrong: {line}\n");
+    }
+    let count = artifacts.len() - gone;
+    if gone > 0 {
+        text += &format!("{gone} artifacts of older runs are no longer in the store\n");
+    }
+    text += &match wrong.len() {
+        0 => format!("ok: {count} artifacts, {files} files of results\n"),
+        wrong => format!("{wrong} wrong of {count} artifacts and {files} files of results\n"),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::from(u8::from(!wrong.is_empty())))
+}
+
+struct Check<'a> {
+    store: &'a Store,
+    wrong: Vec<String>,
+    /// Whether a run is asked for by name, so that all of it should be there.
+    named: bool,
+    gone: usize,
+    /// Those that were looked at.
+    artifacts: HashSet<Fingerprint>,
+    /// Files of results that were compared.
+    files: usize,
+}
+
+impl Check<'_> {
+    /// Compares every byte of an artifact with its manifest; `false` when it is not there or damaged.
+    fn artifact(&mut self, fingerprint: &Fingerprint, what: &str) -> Result<bool, Error> {
+        if !self.artifacts.insert(*fingerprint) {
+            return Ok(matches!(self.store.find(fingerprint)?, Found::Whole(_)));
+        }
+        let wrong = match self.store.verify(fingerprint)? {
+            Found::Whole(_) => return Ok(true),
+            // Cleared away: no harm to a run that nobody asks for.
+            Found::Nothing if !self.named => {
+                self.gone += 1;
+                return Ok(false);
+            }
+            Found::Nothing => "is no longer in the store".to_owned(),
+            Found::Damaged(reason) => format!("is damaged: {reason}"),
+        };
+        self.wrong.push(format!("{what} {fingerprint} {wrong}"));
+        Ok(false)
+    }
+
+    /// Whether everything in a run's folder follows from its artifacts.
+    fn run(&mut self, folder: &Path, record: &Record) -> Result<(), Error> {
+        let Trials { trials, resolved } = super::recorded(record)?;
+        let sweep = record.provenance.sweep;
+        let name = folder.display();
+        self.compare(&folder.join("pipeline.toml"), &record.provenance.text, "its record");
+        for (number, (stages, trial)) in record.trials.iter().zip(&trials).enumerate() {
+            let at = results::trial_folder(folder, sweep, number);
+            for stage in stages {
+                let (Some(fingerprint), Some(content)) = (&stage.fingerprint, stage.content) else {
+                    continue;
+                };
+                let what = format!("{name}: stage `{}`: artifact", stage.name);
+                if !self.artifact(fingerprint, &what)? {
+                    continue;
+                }
+                let Found::Whole(artifact) = self.store.find(fingerprint)? else { continue };
+                if artifact.content != content {
+                    self.wrong
+                        .push(format!("{what} {fingerprint} has other bytes than the run had"));
+                    continue;
+                }
+                let planned = trial.pipeline.stages.iter().find(|it| it.name == stage.name);
+                let Some(planned) = planned else {
+                    self.wrong.push(format!("{name}: the pipeline has no stage `{}`", stage.name));
+                    continue;
+                };
+                if let Some(text) = results::metrics_text(&artifact.path, planned)? {
+                    let path = at.join(format!("{}.csv", stage.name));
+                    self.compare(&path, &text, "its artifact");
+                }
+            }
+        }
+        if let Ok(Some(table)) = results::table_by(&resolved, folder) {
+            for (file, format) in results::TABLES {
+                self.compare(&folder.join(file), &table.render(format, false), "the CSVs");
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, path: &Path, wanted: &str, source: &str) {
+        self.files += 1;
+        match fs::read(path) {
+            Ok(found) if found == wanted.as_bytes() => {}
+            Ok(_) => self.wrong.push(format!("{} does not follow from {source}", path.display())),
+            Err(error) => self.wrong.push(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// Makes a stage again from the artifacts that it was made from, in a store of its own.
+    fn rerun(&mut self, folder: &Path, name: &str, offline: bool) -> Result<(), Error> {
+        let record = Record::read(folder)?;
+        let trials = super::recorded(&record)?.trials;
+        let Some(recorded) = record.stage(0, name) else {
+            let known = record.trials.iter().flatten().map(|stage| stage.name.as_str());
+            let help = suggest(name, known).unwrap_or_default();
+            return Err(Error::Missing(format!("the run has no stage `{name}`; {help}")));
+        };
+        let mut pipeline = trials[0].pipeline.clone();
+        let mut needed = vec![name.to_owned()];
+        let mut at = 0;
+        while at < needed.len() {
+            let stage = pipeline.stages.iter().find(|stage| stage.name == needed[at]);
+            for input in stage.into_iter().flat_map(|stage| &stage.inputs) {
+                if !needed.contains(&input.stage) {
+                    needed.push(input.stage.clone());
+                }
+            }
+            at += 1;
+        }
+        pipeline.stages.retain(|stage| needed.contains(&stage.name));
+        for stage in &mut pipeline.stages {
+            stage.after.clear();
+        }
+        let machine = |error: io::Error| Error::Machine(error.to_string());
+        let private = tempfile::tempdir().map_err(machine)?;
+        let store = Store::open(private.path())?;
+        for needed in &needed[1..] {
+            let found = record.stage(0, needed).and_then(|stage| stage.fingerprint);
+            if let Some(fingerprint) = found
+                && let Found::Whole(artifact) = self.store.find(&fingerprint)?
+            {
+                store.borrow(&fingerprint, &artifact.path)?;
+            }
+        }
+        let plan = Plan::new(vec![Trial::single(pipeline)])?;
+        let cancel = AtomicBool::new(false);
+        let job = Job {
+            store: &store,
+            offline,
+            activations: None,
+            checkpoint_every: Duration::from_secs(60),
+            fail_fast: true,
+            reporter: &Lines,
+            cancel: &cancel,
+        };
+        let done = Local { workers: 1 }.execute(&plan, &job);
+        let task = plan.stages[0][name];
+        let done = &done[task.index()];
+        if let State::Failed { message, .. } = &done.state {
+            self.wrong.push(format!("stage `{name}` cannot be made again: {message}"));
+            return Ok(());
+        }
+        let (Some((content, made)), Some(fingerprint)) = (&done.artifact, recorded.fingerprint)
+        else {
+            self.wrong.push(format!("stage `{name}` cannot be made again"));
+            return Ok(());
+        };
+        if done.fingerprint != Some(fingerprint) {
+            self.wrong.push(format!(
+                "stage `{name}` is another one here: its code, the backend or files outside changed"
+            ));
+        }
+        if recorded.content != Some(*content) {
+            let differing = match self.store.find(&fingerprint)? {
+                Found::Whole(artifact) => differing(&artifact.path, made),
+                _ => String::new(),
+            };
+            self.wrong.push(format!("stage `{name}` made again has other bytes{differing}"));
+        }
+        Ok(())
+    }
+}
+
+/// The names of the files that differ between two artifacts.
+fn differing(a: &Path, b: &Path) -> String {
+    let names = fs::read_dir(a).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let differs = |name: &std::ffi::OsString| {
+        let name = name.to_string_lossy();
+        !["manifest.json", "timings.csv"].contains(&&*name)
+            && fs::read(a.join(&*name)).ok() != fs::read(b.join(&*name)).ok()
+    };
+    let names: Vec<String> =
+        names.filter(differs).map(|name| name.to_string_lossy().into_owned()).collect();
+    if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
+}

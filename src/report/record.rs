@@ -1,0 +1,186 @@
+//! `run.json`, the record of a run: what was done, by what, from what. Reads and writes it, and finds
+//! runs by what people call them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::results::{Error, latest};
+use crate::plan::fingerprint::{Content, Fingerprint};
+
+/// The record of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// Digest of the names and fingerprints of all stages; comes first, as it is read alone.
+    pub id: String,
+    /// Where, when and by what it was made.
+    pub provenance: Provenance,
+    /// The stages of every trial, in the order of the file.
+    pub trials: Vec<Vec<Stage>>,
+}
+
+/// Where, when and by what a run was made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Provenance {
+    /// `pipeline.name`.
+    pub pipeline: String,
+    /// The resolved pipeline with its sweep, as TOML: enough to run it again.
+    pub text: String,
+    /// Whether all trials of its `[sweep]` were run.
+    pub sweep: bool,
+    /// The file that was given, as it was named.
+    pub file: String,
+    /// The folder that relative paths in it start from.
+    pub folder: String,
+    /// Version of the runner.
+    pub runner: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// Commit of the repository that the file lies in, if it does.
+    pub git_commit: Option<String>,
+    /// Whether that had changes.
+    pub git_dirty: Option<bool>,
+    /// Where tensors were.
+    pub device: String,
+    /// What decides the last bits of a number besides the settings.
+    pub backend: String,
+    /// The instructions that the CPU's kernels used.
+    pub instruction_set: String,
+    /// The processor's family.
+    pub architecture: String,
+    /// Threads.
+    pub threads: usize,
+    /// The machine's name.
+    pub host: Option<String>,
+    /// RFC 3339.
+    pub start: String,
+    /// RFC 3339.
+    pub end: String,
+}
+
+/// What became of a stage.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// `cached`, `ran`, `failed`, `interrupted` or `skipped`.
+    pub state: String,
+    /// The name of its artifact, once its inputs were there.
+    pub fingerprint: Option<Fingerprint>,
+    /// The digest of its artifact's data.
+    pub content: Option<Content>,
+    /// Digest of files outside the store that it reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<String>,
+    /// Seconds.
+    pub seconds: f64,
+    /// Every setting that counts.
+    pub settings: Value,
+    /// Why it failed: `message` and `help`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+    /// The stage without a result that it waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_for: Option<String>,
+    /// Title, licence, citation and source of its data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+}
+
+impl Record {
+    /// The record of the run in `folder`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join("run.json");
+        let text = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        serde_json::from_slice(&text)
+            .map_err(|error| Error::Malformed { path, reason: error.to_string() })
+    }
+
+    /// `done`, `failed` or `interrupted`, for people.
+    pub fn state(&self) -> &'static str {
+        let any = |word: &str| self.trials.iter().flatten().any(|stage| stage.state == word);
+        if any("failed") {
+            "failed"
+        } else if any("interrupted") || any("skipped") {
+            "interrupted"
+        } else {
+            "done"
+        }
+    }
+
+    /// Every artifact that the run made or used.
+    pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> + '_ {
+        self.trials.iter().flatten().filter_map(|stage| stage.fingerprint)
+    }
+
+    /// The stage called `name` of trial `trial`.
+    pub fn stage(&self, trial: usize, name: &str) -> Option<&Stage> {
+        self.trials.get(trial)?.iter().find(|stage| stage.name == name)
+    }
+}
+
+/// Every run below `root`, the oldest first: their folders with their records.
+///
+/// # Errors
+/// When a folder cannot be listed. A folder without a readable record is no run.
+pub fn all(root: &Path) -> Result<Vec<(PathBuf, Record)>, Error> {
+    let list = |folder: &Path| -> Result<Vec<PathBuf>, Error> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(Error::Io { path: folder.to_owned(), source }),
+        };
+        let path = |entry: std::io::Result<fs::DirEntry>| {
+            let entry = entry.ok()?;
+            let name = entry.file_name();
+            let hidden = name.to_string_lossy().starts_with('.');
+            (!hidden && entry.file_type().ok()?.is_dir()).then(|| entry.path())
+        };
+        Ok(entries.filter_map(path).collect())
+    };
+    let mut runs = Vec::new();
+    for pipeline in list(root)? {
+        for folder in list(&pipeline)? {
+            if let Ok(record) = Record::read(&folder) {
+                runs.push((folder, record));
+            }
+        }
+    }
+    runs.sort_by(|a, b| (&a.1.provenance.start, &a.0).cmp(&(&b.1.provenance.start, &b.0)));
+    Ok(runs)
+}
+
+/// The folder of the run that `word` names below `root`: a run's folder, its name or the beginning of
+/// it, a pipeline's name, or the `pipeline` that a file describes, for the newest.
+pub fn find(root: &Path, word: &Path, pipeline: impl Fn() -> Option<String>) -> Option<PathBuf> {
+    if word.join("run.json").is_file() {
+        return fs::canonicalize(word).ok();
+    }
+    if word.is_file() {
+        return latest(&root.join(pipeline()?));
+    }
+    if let Some(newest) = latest(&root.join(word)) {
+        return Some(newest);
+    }
+    let name = word.to_str()?;
+    let mut found: Vec<PathBuf> = fs::read_dir(root)
+        .ok()?
+        .filter_map(|entry| fs::read_dir(entry.ok()?.path()).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("run.json").is_file() && !path.is_symlink())
+        .filter(|path| {
+            path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(name))
+                || path.strip_prefix(root).is_ok_and(|it| it == word)
+        })
+        .collect();
+    found.sort();
+    (found.len() == 1).then(|| found.remove(0))
+}

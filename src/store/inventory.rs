@@ -1,0 +1,186 @@
+//! What a store holds, as a whole: for `status`, `verify` and `gc`. Makes nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::error::Error;
+use super::lock::{Holder, Lock};
+use super::{Store, remove};
+use crate::plan::fingerprint::Fingerprint;
+
+/// A training that is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// What it will make.
+    pub fingerprint: Fingerprint,
+    /// Steps of the newest checkpoint.
+    pub steps: u64,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+/// Something in the store that may go.
+#[derive(Debug, Clone)]
+pub struct Garbage {
+    /// Its folder or file.
+    pub path: PathBuf,
+    /// What it is.
+    pub what: &'static str,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Store {
+    /// Everybody who is making something, or died at it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn holders(&self) -> Result<Vec<Holder>, Error> {
+        let mut holders = Vec::new();
+        for path in self.entries("locks")? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if let Some(task) = name.strip_suffix(".0.lock") {
+                holders.extend(Lock::held_by(&self.lock_name(task))?);
+            }
+        }
+        Ok(holders)
+    }
+
+    /// The fingerprints of all artifacts, damaged ones included, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn artifacts(&self) -> Result<Vec<Fingerprint>, Error> {
+        let mut all = Vec::new();
+        for shard in self.entries("artifacts")? {
+            let entries = fs::read_dir(&shard).map_err(|source| Error::reading(&shard, source))?;
+            for entry in entries {
+                let entry = entry.map_err(|source| Error::reading(&shard, source))?;
+                let name = entry.file_name();
+                all.extend(name.to_str().and_then(|name| name.parse().ok()).map(Fingerprint));
+            }
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// The trainings that have checkpoints.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
+        let mut all = Vec::new();
+        for path in self.entries("checkpoints")? {
+            let name = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            let Some(fingerprint) = name.map(Fingerprint) else { continue };
+            let entries = fs::read_dir(&path).map_err(|source| Error::reading(&path, source))?;
+            let steps = entries.flatten().filter_map(|entry| {
+                entry.file_name().to_str()?.split_once('-')?.0.parse::<u64>().ok()
+            });
+            if let Some(steps) = steps.max() {
+                all.push(Unfinished { fingerprint, steps, path });
+            }
+        }
+        Ok(all)
+    }
+
+    /// What nothing in `kept` is, was made from, or is on the way to. What is younger than `grace` by
+    /// the file system's own clock stays: it may be of a run that is not over.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn garbage(
+        &self,
+        kept: HashSet<Fingerprint>,
+        grace: Duration,
+    ) -> Result<Vec<Garbage>, Error> {
+        let probe = self.root.join("locks");
+        let now = tempfile::tempfile_in(&probe)
+            .and_then(|file| file.metadata()?.modified())
+            .map_err(|source| Error::writing(&probe, source))?;
+        let young = |path: &Path| match fs::metadata(path).and_then(|it| it.modified()) {
+            Ok(modified) => now.duration_since(modified).unwrap_or_default() < grace,
+            Err(_) => true,
+        };
+        let mut needed = kept.clone();
+        let mut next: Vec<Fingerprint> = kept.into_iter().collect();
+        let mut inputs: HashMap<Fingerprint, Vec<Fingerprint>> = HashMap::new();
+        let all = self.artifacts()?;
+        for fingerprint in &all {
+            if let Ok(super::Found::Whole(artifact)) = self.find(fingerprint)
+                && let Ok(Ok(manifest)) = artifact.manifest()
+            {
+                let of = manifest.inputs.iter().map(|input| input.fingerprint).collect();
+                inputs.insert(*fingerprint, of);
+            }
+            if young(&self.folder(fingerprint)) && needed.insert(*fingerprint) {
+                next.push(*fingerprint);
+            }
+        }
+        let unfinished = self.unfinished()?;
+        while let Some(fingerprint) = next.pop() {
+            for input in inputs.get(&fingerprint).into_iter().flatten() {
+                if needed.insert(*input) {
+                    next.push(*input);
+                }
+            }
+        }
+        let mut garbage = Vec::new();
+        let mut add = |path: PathBuf, what| {
+            let size = size(&path);
+            garbage.push(Garbage { path, what, size });
+        };
+        for fingerprint in all.iter().filter(|it| !needed.contains(it)) {
+            add(self.folder(fingerprint), "artifact");
+        }
+        for Unfinished { fingerprint, path, .. } in unfinished {
+            if !needed.contains(&fingerprint) && !young(&path) {
+                add(path, "checkpoints");
+            }
+        }
+        for (folder, what) in
+            [("damaged", "damaged artifact"), ("activations", "what frozen layers made of images")]
+        {
+            for path in self.entries(folder)?.into_iter().filter(|path| !young(path)) {
+                add(path, what);
+            }
+        }
+        Ok(garbage)
+    }
+
+    /// Bytes on the disk.
+    pub fn size(&self) -> u64 {
+        size(&self.root)
+    }
+}
+
+impl Garbage {
+    /// Removes it.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self) -> Result<(), Error> {
+        if self.path.is_dir() {
+            // An artifact vanishes at once: nobody finds half of it.
+            let gone = self.path.with_extension("gone");
+            fs::rename(&self.path, &gone).map_err(|source| Error::writing(&self.path, source))?;
+            return remove(&gone);
+        }
+        fs::remove_file(&self.path).map_err(|source| Error::writing(&self.path, source))
+    }
+}
+
+fn size(path: &Path) -> u64 {
+    let Ok(found) = fs::symlink_metadata(path) else { return 0 };
+    if !found.is_dir() {
+        return found.len();
+    }
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size(&entry.path())).sum()
+}
+
+/// The time of the newest change below `path`, for people.
+pub fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|it| it.modified()).ok()
+}
