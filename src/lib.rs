@@ -21,4 +21,5 @@ pub mod random;
 pub mod report;
 pub mod stages;
 pub mod store;
+pub mod system;
 pub mod train;

@@ -5,8 +5,9 @@ mod photos;
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Output};
 
-use binary::{record, runner, text};
+use binary::{csvs, record, runner, text};
 use photos::{artifacts, photos};
 
 #[test]
@@ -141,4 +142,146 @@ fn a_file_in_the_place_of_a_pipelines_results_is_an_error_before_any_work() {
     assert!(said.contains("results/photos") && said.contains("`--results DIR`"), "{said}");
     assert_eq!(artifacts(&root.join(".runner")), Vec::<String>::new());
     assert_eq!(fs::read_to_string(root.join("results/photos")).unwrap(), "in the way");
+}
+
+/// Runs in a shell that may say how many files can be open.
+#[cfg(unix)]
+fn with_handles(root: &Path, handles: u32, arguments: &str) -> Output {
+    let binary = assert_cmd::cargo::cargo_bin("runner");
+    Command::new("sh")
+        .current_dir(root)
+        .args(["-c", &format!("ulimit -n {handles}; exec {} {arguments}", binary.display())])
+        .output()
+        .unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn out_of_file_handles_is_an_error_that_damages_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    assert!(runner(root, &["run", "photos.toml", "--quiet"]).status.success());
+    let whole = artifacts(&root.join(".runner"));
+    let mut refused = 0;
+    for handles in 3..12 {
+        let output = with_handles(root, handles, "run photos.toml --set stages.net.epochs=2");
+        let said = text(&output.stderr);
+        assert!(!said.contains("panicked") && !said.contains("damaged"), "{handles}: {said}");
+        if !output.status.success() {
+            refused += 1;
+            // Below that, the system's own loader may not find its libraries.
+            assert!(handles < 4 || said.contains("Too many open files"), "{handles}: {said}");
+        }
+        for name in &whole {
+            assert!(artifacts(&root.join(".runner")).contains(name), "{handles}: {name} is gone");
+        }
+    }
+    assert!(refused > 0, "a program without a handle to spare cannot run");
+    assert!(runner(root, &["verify"]).status.success());
+}
+
+/// A file system of so many bytes; `None` where this user may not mount one.
+#[cfg(target_os = "linux")]
+struct Mounted(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl Mounted {
+    fn new(options: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = ["-t", "tmpfs", "-o", options, "tmpfs", folder.path().to_str().unwrap()];
+        let mounted = Command::new("mount").args(mount).output().ok()?;
+        mounted.status.success().then_some(Self(folder))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_stops_a_run_that_goes_on_when_there_is_room() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    assert!(runner(root, &["run", "photos.toml", "--quiet"]).status.success());
+    let whole = csvs(&root.join("results/photos/latest"));
+    for size in ["40k", "120k", "200k"] {
+        let Some(disk) = Mounted::new(&format!("size={size}")) else {
+            println!("left out: no file system can be mounted here");
+            return;
+        };
+        let store = disk.0.path().join("store");
+        let run = ["run", "photos.toml", "--store", store.to_str().unwrap(), "--results", "other"];
+        let output = runner(root, &run);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{size}: {said}");
+        assert!(said.contains("No space left on device"), "{size}: {said}");
+        assert!(said.contains("free some space"), "{size}: {said}");
+        let room = ["-o", "remount,size=10m", disk.0.path().to_str().unwrap()];
+        assert!(Command::new("mount").args(room).status().unwrap().success());
+        let output = runner(root, &run);
+        assert!(output.status.success(), "{size}: {}", text(&output.stderr));
+        assert_eq!(csvs(&root.join("other/photos/latest")), whole, "{size}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_system_that_is_read_only_is_an_error_before_any_work() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let Some(disk) = Mounted::new("ro") else {
+        println!("left out: no file system can be mounted here");
+        return;
+    };
+    for key in ["--store", "--results"] {
+        let output = runner(root, &["run", "photos.toml", key, disk.0.path().to_str().unwrap()]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("Read-only file system"), "{said}");
+        assert!(said.contains(&format!("give a folder that can be written with `{key} DIR`")));
+        assert!(!said.contains("started"), "{said}");
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_runner_is_refused_and_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    assert!(runner(root, &["run", "photos.toml", "--quiet"]).status.success());
+    fs::write(root.join(".runner/version"), "7\n").unwrap();
+    let before = artifacts(&root.join(".runner"));
+    let output = runner(root, &["run", "photos.toml", "--set", "stages.net.epochs=2"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("newer runner: its format is 7") && said.contains("--store DIR"),
+        "{said}"
+    );
+    assert_eq!(artifacts(&root.join(".runner")), before);
+}
+
+#[test]
+fn a_failed_stage_leaves_its_log_its_error_and_its_inputs_and_is_all_that_runs_again() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let diverges = ["run", "photos.toml", "--quiet", "--set", "stages.adapted.optimizer.lr=1e30"];
+    assert_eq!(runner(root, &diverges).status.code(), Some(1));
+    let log = fs::read_to_string(root.join("results/photos/latest/logs/adapted.log")).unwrap();
+    assert!(log.contains("error: ") && log.contains("not finite in epoch"), "{log}");
+    assert!(log.contains("help: try a smaller `optimizer.lr`"), "{log}");
+    assert!(
+        log.contains("input: model = head in ") && log.contains("train = images.train"),
+        "{log}"
+    );
+    let again = text(&runner(root, &["run", "photos.toml"]).stderr);
+    assert!(again.contains("2 ran, 4 cached"), "{again}");
 }

@@ -13,7 +13,12 @@ const LR: &str = "stages.adapted.optimizer.lr=0.0003";
 
 fn said(root: &Path, arguments: &[&str]) -> String {
     let output = runner(root, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -64,7 +69,10 @@ fn runs_are_listed_compared_and_named_in_several_ways() {
     let setting = differs.lines().find(|line| line.starts_with("stages.")).unwrap();
     let words: Vec<&str> = setting.split_whitespace().collect();
     assert_eq!(words, ["stages.adapted.optimizer.lr", "0.001", "0.0003"]);
-    assert!(differs.lines().any(|line| line.starts_with("adapted: train, class_loss")), "{differs}");
+    assert!(
+        differs.lines().any(|line| line.starts_with("adapted: train, class_loss")),
+        "{differs}"
+    );
     assert!(!differs.contains("net: "), "{differs}");
     let same = said(root, &["diff", "photos", "results/photos/latest"]);
     assert!(same.contains("settings: no difference") && same.contains("metrics: no difference"));
@@ -88,20 +96,29 @@ fn plan_and_explain_name_the_key_that_changed_and_renames_change_nothing() {
     let far = ["explain", "photos.toml", "score", "--set", "stages.images.resize=14"];
     let far = said(root, &far);
     assert!(
-        far.contains("input `train`, `validate` (stage `images`) will run first: `resize` changed 12 -> 14"),
+        far.contains(
+            "input `train`, `validate` (stage `images`) will run first: `resize` changed 12 -> 14"
+        ),
         "{far}"
     );
     let plan = said(root, &["plan", "photos.toml", "--set", "stages.net.epochs=5"]);
-    assert!(plan.contains("net (pretrain) <- images\n    will run: `epochs` changed 4 -> 5"), "{plan}");
+    assert!(
+        plan.contains("net (pretrain) <- images\n    will run: `epochs` changed 4 -> 5"),
+        "{plan}"
+    );
     assert!(plan.contains("will run: input `model` (stage `net`) will run first\n"), "{plan}");
     let cached = said(root, &["explain", "photos.toml", "net"]);
-    assert!(cached.contains("cached: 4 epochs") && cached.contains("in .runner/artifacts/"), "{cached}");
+    assert!(
+        cached.contains("cached: 4 epochs") && cached.contains("in .runner/artifacts/"),
+        "{cached}"
+    );
     let unknown = refused(root, &["explain", "photos.toml", "nett"], 2);
     assert!(unknown.contains("there is no stage `nett`") && unknown.contains("`net`"), "{unknown}");
 
     // Another order, comments, another name for a stage: nothing runs.
     let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
-    let pipeline = pipeline.replace("\"images", "\"pictures").replace("stages.images", "stages.pictures");
+    let pipeline =
+        pipeline.replace("\"images", "\"pictures").replace("stages.images", "stages.pictures");
     let (head, score) = pipeline.split_once("[stages.score]").unwrap();
     let (head, stages) = head.split_once("[stages.photos]").unwrap();
     let moved = format!("# moved\n[stages.score]{score}\n{head}\n[stages.photos]{stages}");
@@ -169,7 +186,10 @@ fn a_damaged_artifact_is_set_aside_and_made_again_before_it_is_used() {
         let output = runner(root, &["run", "photos.toml", "--set", &lr]);
         let lines = text(&output.stderr);
         assert!(output.status.success(), "{what}: {lines}");
-        assert!(lines.contains("head: damaged (") && lines.contains("moved to "), "{what}: {lines}");
+        assert!(
+            lines.contains("head: damaged (") && lines.contains("moved to "),
+            "{what}: {lines}"
+        );
         assert!(lines.contains("3 ran, 3 cached"), "{what}: {lines}");
         assert_eq!(fs::read(head.join("weights.safetensors")).unwrap(), whole, "{what}");
         let aside = fs::read_dir(root.join(".runner/damaged")).unwrap();
@@ -211,7 +231,10 @@ fn an_artifact_is_exported_as_plain_files_and_nothing_is_overwritten() {
     said(root, &["export", name(&first), "net", "out/net"]);
     let from = artifact(root, &first, "net");
     for file in ["weights.safetensors", "model.json", "metrics.csv", "manifest.json"] {
-        assert_eq!(fs::read(root.join("out/net").join(file)).unwrap(), fs::read(from.join(file)).unwrap());
+        assert_eq!(
+            fs::read(root.join("out/net").join(file)).unwrap(),
+            fs::read(from.join(file)).unwrap()
+        );
     }
     assert_eq!(fs::read_dir(root.join("out")).unwrap().count(), 1, "nothing else is left");
     let again = refused(root, &["export", "photos", "net", "out/net"], 2);

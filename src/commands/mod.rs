@@ -10,7 +10,7 @@ use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve::{self, Trials};
 use crate::plan::trial::Trial;
 use crate::report::record::{self, Record};
-use crate::{plan, report, store};
+use crate::{plan, report, store, system};
 
 mod check;
 mod columns;
@@ -84,8 +84,8 @@ impl Error {
         match self {
             Self::Store(error) => error.help(),
             Self::Plan(plan::graph::Error::External { failure, .. }) => failure.help.clone(),
-            Self::Results(report::results::Error::Io { .. }) => {
-                vec!["check its permissions, or give another folder with `--results DIR`".into()]
+            Self::Results(report::results::Error::Io { source, .. }) => {
+                vec![system::refused(source, "--results")]
             }
             Self::Results(report::results::Error::Table(_)) => {
                 vec!["name the axis in `[table]`: `rows`, `columns` or `over`".into()]

@@ -79,7 +79,8 @@ impl Error {
     pub fn help(&self) -> Vec<String> {
         match self {
             Self::Rejected { help, .. } => help.clone(),
-            Self::Io { .. } | Self::Malformed { .. } | Self::Interrupted => Vec::new(),
+            Self::Io { source, .. } => crate::system::shortage(source).into_iter().collect(),
+            Self::Malformed { .. } | Self::Interrupted => Vec::new(),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::{Chw, Ops};
 use crate::nn::{Model, Saved, Spec, freeze};
+use crate::system;
 use crate::train::activations::Caching;
 use crate::train::schedule::Scheduled;
 use crate::train::{Data, FitError, Optimizer, Settings, Watch, fit};
@@ -330,6 +331,10 @@ pub(super) fn failure(error: &FitError) -> Failure {
 
 impl From<crate::nn::WeightsError> for Failure {
     fn from(error: crate::nn::WeightsError) -> Self {
-        Self::new(error.to_string())
+        let mut failure = Self::new(error.to_string());
+        if let crate::nn::WeightsError::Io { source, .. } = &error {
+            failure.help.extend(system::shortage(source));
+        }
+        failure
     }
 }

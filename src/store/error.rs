@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::system;
+
 /// The store could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -55,13 +57,9 @@ impl Error {
     /// Lines of advice.
     pub fn help(&self) -> Vec<String> {
         match self {
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec!["free some space, or give a folder on another disk with `--store DIR`".into()]
+            Self::Write { source, .. } | Self::Read { source, .. } => {
+                vec![system::refused(source, "--store")]
             }
-            Self::Write { .. } | Self::Read { .. } => vec![
-                "check the folder's owner and permissions, or give another one with `--store DIR`"
-                    .into(),
-            ],
             Self::Newer { .. } => {
                 vec!["update this runner, or give another store with `--store DIR`".into()]
             }

@@ -141,27 +141,41 @@ fn examine_in(
         path.push(folder);
         path.push(&*file.name);
         if READ_AT_ONCE.contains(&&*file.name) {
-            match read_small(&path, room) {
-                Err(error) => return Ok(Examined::Damaged(format!("`{}`: {error}", file.name))),
-                Ok(()) if Digest::from(blake3::hash(room)) != file.blake3 => {
+            match present(read_small(&path, room), &path)? {
+                None => return Ok(Examined::Damaged(missing(&file.name))),
+                Some(()) if Digest::from(blake3::hash(room)) != file.blake3 => {
                     return Ok(Examined::Damaged(changed(&file.name)));
                 }
-                Ok(()) if file.name == OUTCOME => summary = summary_in(room),
-                Ok(()) => {}
+                Some(()) if file.name == OUTCOME => summary = summary_in(room),
+                Some(()) => {}
             }
             continue;
         }
-        match fs::metadata(&path) {
-            Err(error) => return Ok(Examined::Damaged(format!("`{}`: {error}", file.name))),
-            Ok(found) if found.len() != file.size => {
+        match present(fs::metadata(&path), &path)? {
+            None => return Ok(Examined::Damaged(missing(&file.name))),
+            Some(found) if found.len() != file.size => {
                 let (is, was) = (found.len(), file.size);
                 let reason = format!("`{}` has {is} bytes instead of {was}", file.name);
                 return Ok(Examined::Damaged(reason));
             }
-            Ok(_) => {}
+            Some(_) => {}
         }
     }
     Ok(Examined::Whole(essence.content, summary))
+}
+
+/// `None` for what is not there. That a file cannot be read now, for want of handles, of permission or
+/// of a server that answers, does not mean that it is damaged.
+fn present<T>(read: io::Result<T>, path: &Path) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::reading(path, source)),
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("`{name}` is missing")
 }
 
 fn changed(name: &str) -> String {
@@ -222,17 +236,22 @@ impl Manifest {
     }
 
     /// The first file whose bytes are not those that were published.
-    pub(super) fn damage(&self, folder: &Path) -> Option<String> {
+    pub(super) fn damage(&self, folder: &Path) -> Result<Option<String>, Error> {
         if content(&self.files) != self.content {
-            return Some("its manifest contradicts itself".to_owned());
+            return Ok(Some("its manifest contradicts itself".to_owned()));
         }
-        self.files.iter().find_map(|file| file.damage(folder))
+        for file in &self.files {
+            if let Some(damage) = file.damage(folder)? {
+                return Ok(Some(damage));
+            }
+        }
+        Ok(None)
     }
 }
 
 impl FileRecord {
     /// What is wrong with the file's bytes. Megabytes are hashed by all threads.
-    fn damage(&self, folder: &Path) -> Option<String> {
+    fn damage(&self, folder: &Path) -> Result<Option<String>, Error> {
         let path = folder.join(&self.name);
         let mut hasher = blake3::Hasher::new();
         let read = if self.size < HASHED_BY_ONE {
@@ -242,11 +261,11 @@ impl FileRecord {
         } else {
             hasher.update_mmap_rayon(&path).map(|_| ())
         };
-        match read {
-            Err(error) => Some(format!("`{}`: {error}", self.name)),
-            Ok(()) if Digest::from(hasher.finalize()) != self.blake3 => Some(changed(&self.name)),
-            Ok(()) => None,
-        }
+        Ok(match present(read, &path)? {
+            None => Some(missing(&self.name)),
+            Some(()) if Digest::from(hasher.finalize()) != self.blake3 => Some(changed(&self.name)),
+            Some(()) => None,
+        })
     }
 }
 

@@ -76,10 +76,29 @@ impl Store {
         let root =
             fs::canonicalize(&store.root).map_err(|source| Error::reading(&store.root, source))?;
         let store = Self { root, ..store };
+        store.check_version()?;
         store.sweep_locks()?;
         store.sweep_staging()?;
         store.sweep_checkpoints()?;
         Ok(store)
+    }
+
+    /// Refuses a store of a newer runner, and says in a fresh one of which version it is.
+    fn check_version(&self) -> Result<(), Error> {
+        let path = self.root.join("version");
+        match fs::read_to_string(&path) {
+            Ok(text) => match text.trim().parse() {
+                Ok(found) if found > VERSION => {
+                    Err(Error::Newer { path: self.root.clone(), found, known: VERSION })
+                }
+                _ => Ok(()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::write(&path, format!("{VERSION}\n"))
+                    .map_err(|source| Error::writing(&path, source))
+            }
+            Err(source) => Err(Error::reading(&path, source)),
+        }
     }
 
     /// The store with another patience for silent lock holders.
@@ -142,7 +161,7 @@ impl Store {
         let Found::Whole(artifact) = &found else { return Ok(found) };
         Ok(match artifact.manifest()? {
             Err(damage) => Found::Damaged(damage),
-            Ok(manifest) => match manifest.damage(&artifact.path) {
+            Ok(manifest) => match manifest.damage(&artifact.path)? {
                 Some(damage) => Found::Damaged(damage),
                 None => found,
             },
