@@ -101,6 +101,7 @@ fn random(state: &mut u64) -> u64 {
 }
 
 #[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
 fn a_run_killed_at_any_step_of_publishing_or_checkpointing_ends_as_an_unbroken_one() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
@@ -145,7 +146,7 @@ fn a_run_killed_at_any_step_of_publishing_or_checkpointing_ends_as_an_unbroken_o
     assert!(resumed.into_inner().unwrap() > 10, "so many went on from a checkpoint");
 }
 
-/// `RUNNER_KILL_ROUNDS=200 cargo test --release --test faults` for more rounds than the default.
+/// `RUNNER_KILL_ROUNDS=200 cargo test --test faults random` for more rounds than the default.
 #[test]
 fn a_run_killed_at_random_times_ends_as_an_unbroken_one() {
     let rounds = std::env::var("RUNNER_KILL_ROUNDS").map_or(20, |it| it.parse().unwrap());
@@ -181,4 +182,111 @@ fn a_run_killed_at_random_times_ends_as_an_unbroken_one() {
     }
     assert!(killed > rounds, "{killed} of {} were killed before their end", 3 * rounds);
     println!("{rounds} rounds, {killed} kills");
+}
+
+/// The files of the only training that is not over, the oldest first.
+fn checkpoints(home: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    files(&home.join("store/checkpoints"), &mut all);
+    all.sort();
+    all
+}
+
+/// Settings of the adversarial training, which has dropout and batch norm.
+fn train(root: &Path, home: &Path, settings: &[&str]) -> Command {
+    let mut command = command(root, home);
+    let layers = "stages.net.model.layers=[{ kind = \"conv2d\", filters = 8, kernel = 3 }, \
+                  \"batch_norm\", \"relu\", \"max_pool\", { kind = \"dropout\", p = 0.3 }]";
+    command.args(["--set", layers, "--set", "stages.head.freeze=[]"]);
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    command
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
+fn every_optimizer_and_schedule_goes_on_from_any_step_with_the_bytes_of_an_unbroken_training() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let optimizers = [
+        "{ kind = \"adam\", lr = 0.01, weight_decay = 0.01 }",
+        "{ kind = \"adamw\", lr = 0.01 }",
+        "{ kind = \"sgd\", lr = 0.01 }",
+        "{ kind = \"sgd\", lr = 0.01, momentum = 0.9, nesterov = true }",
+        "{ kind = \"rmsprop\", lr = 0.001, momentum = 0.5 }",
+    ];
+    for (number, optimizer) in optimizers.iter().enumerate() {
+        let optimizer = format!("stages.net.optimizer={optimizer}");
+        let settings = [
+            optimizer.as_str(),
+            "stages.net.log_every=1",
+            "stages.net.schedule={ kind = \"cosine\" }",
+        ];
+        let whole = root.join(format!("whole{number}"));
+        assert_done(&train(root, &whole, &settings).output().unwrap(), &optimizer);
+        let whole = tree(&whole);
+        // Within an epoch, at its end, and within the next.
+        for point in [1, 2, 3, 4] {
+            let what = format!("{optimizer}, checkpoint {point}");
+            let home = root.join(format!("{number}-{point}"));
+            let broken = train(root, &home, &settings)
+                .env("RUNNER_FAIL_POINT", format!("old checkpoints removed:{point}"))
+                .output()
+                .unwrap();
+            assert_eq!(broken.status.signal(), Some(ABORTED), "{what}: {broken:?}");
+            assert_eq!(checkpoints(&home).len(), point.min(2), "{what}: the last two are kept");
+            assert_done(&train(root, &home, &settings).output().unwrap(), &what);
+            assert_same(&tree(&home), &whole, &what);
+            let log = home.join("results/photos/latest/logs/net.log");
+            let log = fs::read_to_string(log).unwrap();
+            assert!(log.contains("goes on from a checkpoint: epoch "), "{what}: {log}");
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
+fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_without_any_it_starts_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let settings = ["stages.net.batch_size=8"];
+    let whole = root.join("whole");
+    assert_done(&train(root, &whole, &settings).output().unwrap(), "unbroken");
+    let whole = tree(&whole);
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let at = bytes.len() - 5;
+        bytes[at] ^= 16;
+        fs::write(path, bytes).unwrap();
+    };
+    let cut = |path: &Path| fs::write(path, &fs::read(path).unwrap()[..100]).unwrap();
+    type Damages<'a> = &'a [&'a dyn Fn(&Path)];
+    let cases: [(&str, Damages, &str); 4] = [
+        ("both whole", &[], "4 steps"),
+        ("newest flipped", &[&flip], "3 steps"),
+        ("newest cut short", &[&cut], "3 steps"),
+        ("both damaged", &[&flip, &cut], ""),
+    ];
+    for (what, damages, from) in cases {
+        let home = root.join(what);
+        let broken = train(root, &home, &settings)
+            .env("RUNNER_FAIL_POINT", "old checkpoints removed:4")
+            .output()
+            .unwrap();
+        assert_eq!(broken.status.signal(), Some(ABORTED), "{what}");
+        let kept = checkpoints(&home);
+        for (damage, path) in damages.iter().zip(kept.iter().rev()) {
+            damage(path);
+        }
+        assert_done(&train(root, &home, &settings).output().unwrap(), what);
+        let log = fs::read_to_string(home.join("results/photos/latest/logs/net.log")).unwrap();
+        let goes_on = log.lines().find(|line| line.contains("goes on from a checkpoint"));
+        assert_eq!(goes_on.is_some(), !from.is_empty(), "{what}: {log}");
+        let number = from.split(' ').next().unwrap();
+        assert!(goes_on.is_none_or(|it| it.contains(&format!(", {number} of 5 steps"))), "{log}");
+        assert_same(&tree(&home), &whole, what);
+    }
 }

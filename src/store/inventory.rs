@@ -10,6 +10,9 @@ use super::lock::{Holder, Lock};
 use super::{Store, remove};
 use crate::plan::fingerprint::Fingerprint;
 
+/// How the name of an artifact ends that is being removed.
+const GONE: &str = "gone";
+
 /// A training that is not over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
@@ -128,10 +131,19 @@ impl Store {
             }
         }
         let mut garbage = Vec::new();
+        let mut half_gone = Vec::new();
+        for shard in self.entries("artifacts")? {
+            let entries = fs::read_dir(&shard).map_err(|source| Error::reading(&shard, source))?;
+            let paths = entries.flatten().map(|entry| entry.path());
+            half_gone.extend(paths.filter(|path| path.extension().is_some_and(|it| it == GONE)));
+        }
         let mut add = |path: PathBuf, what| {
             let size = size(&path);
             garbage.push(Garbage { path, what, size });
         };
+        for path in half_gone {
+            add(path, "half removed artifact");
+        }
         for fingerprint in all.iter().filter(|it| !needed.contains(it)) {
             add(self.folder(fingerprint), "artifact");
         }
@@ -162,11 +174,14 @@ impl Garbage {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self) -> Result<(), Error> {
-        if self.path.is_dir() {
+        if self.path.is_dir() && self.path.extension().is_none_or(|it| it != GONE) {
             // An artifact vanishes at once: nobody finds half of it.
-            let gone = self.path.with_extension("gone");
+            let gone = self.path.with_extension(GONE);
             fs::rename(&self.path, &gone).map_err(|source| Error::writing(&self.path, source))?;
             return remove(&gone);
+        }
+        if self.path.is_dir() {
+            return remove(&self.path);
         }
         fs::remove_file(&self.path).map_err(|source| Error::writing(&self.path, source))
     }

@@ -126,6 +126,23 @@ impl Lock {
         Ok(name.holder()?.map(|(_, text)| Holder::read(&text)))
     }
 
+    /// Removes what somebody wrote who died before it was a lock.
+    pub(super) fn clear_unborn(path: &Path) -> Result<(), Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut words = name.split('.').skip(1);
+        let (Some(pid), Some(at)) = (words.next(), words.next()) else { return Ok(()) };
+        let host = host();
+        if at != digest(&host) || !is_gone(pid, &host) {
+            return Ok(());
+        }
+        match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::writing(path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the lock free if its holder died on this machine.
     pub(super) fn clear_dead(name: &Name, patience: Patience) -> Result<(), Error> {
         if let Some((generation, text)) = name.holder()?
@@ -164,15 +181,24 @@ impl Lock {
         beat: Duration,
     ) -> Result<Option<Self>, Error> {
         let path = name.path(generation);
-        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            Err(source) => return Err(Error::writing(&path, source)),
+        // It appears with its text: nobody could tell whether the maker of an empty one lives.
+        let private = name.folder.join(unborn_name(&token.word));
+        fs::write(&private, token.line(0)).map_err(|source| Error::writing(&private, source))?;
+        fail_point("lock written");
+        let made = match fs::hard_link(&private, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // Some file systems have no links.
+            Err(_) => OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .and_then(|mut file| file.write_all(token.line(0).as_bytes())),
+            Ok(()) => Ok(()),
         };
-        if let Err(source) = file.write_all(token.line(0).as_bytes()) {
-            // Nobody should wait for a lock that says nothing.
-            let _ = fs::remove_file(&path);
-            return Err(Error::writing(&path, source));
+        let removed = fs::remove_file(&private);
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            made => made.and(removed).map_err(|source| Error::writing(&path, source))?,
         }
         fail_point("locked");
         let (stop, stopped) = mpsc::channel();
@@ -281,10 +307,21 @@ fn holder(text: &str) -> String {
 fn dead_here(text: &str) -> bool {
     let mut words = text.split_whitespace().skip(2);
     let (Some(pid), Some(at)) = (words.next(), words.next()) else { return false };
-    at == host()
-        && at.contains('/')
-        && Path::new("/proc/self").exists()
-        && !Path::new("/proc").join(pid).exists()
+    at == host() && is_gone(pid, at)
+}
+
+/// Whether no process `pid` is left on this machine, which is called `host`.
+fn is_gone(pid: &str, host: &str) -> bool {
+    host.contains('/') && Path::new("/proc/self").exists() && !Path::new("/proc").join(pid).exists()
+}
+
+/// The name of a file that is not a lock yet: it says whose it is before anything is written to it.
+fn unborn_name(word: &str) -> String {
+    format!("{word}.{}.{}.new", process::id(), digest(&host()))
+}
+
+fn digest(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
 }
 
 /// Moves the counter; `false` when the lock is no longer ours.
@@ -322,6 +359,5 @@ fn new_token() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let text = format!("{}/{}/{}/{count}", host(), process::id(), now.as_nanos());
-    blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+    digest(&format!("{}/{}/{}/{count}", host(), process::id(), now.as_nanos()))
 }

@@ -266,6 +266,8 @@ impl Store {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if let Some(task) = name.strip_suffix(".0.lock") {
                 Lock::clear_dead(&self.lock_name(task), self.patience)?;
+            } else if name.ends_with(".new") {
+                Lock::clear_unborn(&path)?;
             }
         }
         Ok(())

@@ -221,6 +221,18 @@ fn write<D: Ops>(at: Position, progress: &mut Progress<D>) -> Vec<u8> {
     safetensors::serialize(views, Some(metadata)).expect("valid tensors")
 }
 
+/// Puts the state that a checkpoint's `bytes` hold into `model` and `optimizer`; `false`, and nothing is
+/// changed, where they are not of this format or not of such a training.
+pub fn restore<D: Ops>(
+    bytes: &[u8],
+    model: &mut Model<D>,
+    optimizer: &mut OptimizerState<D>,
+) -> bool {
+    let (mut summary, mut last_loss, mut times) = (Summary::default(), None, Times::default());
+    let (summary, last_loss, times) = (&mut summary, &mut last_loss, &mut times);
+    read(bytes, &mut Progress { model, optimizer, summary, last_loss, times }).is_some()
+}
+
 /// `None` where the bytes are not of this format or not of this training; then nothing is changed.
 fn read<D: Ops>(bytes: &[u8], progress: &mut Progress<D>) -> Option<Position> {
     let (_, header) = SafeTensors::read_metadata(bytes).ok()?;

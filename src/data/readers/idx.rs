@@ -62,7 +62,7 @@ pub fn read_folder(folder: &Path) -> Result<Found, Error> {
             "expected pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz",
         ));
     }
-    Ok(Found::with_numbered_classes(splits))
+    Found::with_numbered_classes(splits, folder)
 }
 
 #[derive(Default)]

@@ -29,6 +29,9 @@ pub enum Format {
     Safetensors,
 }
 
+/// Labels beyond are damage: the largest data sets have some ten thousand classes.
+const MOST_CLASSES: u64 = 1 << 20;
+
 /// What a reader found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
@@ -75,11 +78,16 @@ impl Format {
 }
 
 impl Found {
-    /// Classes `0`, `1`, ... up to the largest label.
-    fn with_numbered_classes(splits: IndexMap<String, Split>) -> Self {
+    /// Classes `0`, `1`, ... up to the largest label in what was read at `path`.
+    fn with_numbered_classes(splits: IndexMap<String, Split>, path: &Path) -> Result<Self, Error> {
         let largest = splits.values().flat_map(|split| &split.labels).max();
-        let classes = largest.map_or(0, |largest| largest + 1);
-        Self { classes: (0..classes).map(|class| class.to_string()).collect(), splits }
+        let classes = largest.map_or(0, |largest| u64::from(*largest) + 1);
+        if classes > MOST_CLASSES {
+            let label = classes - 1;
+            let reason = format!("label {label} would make more than {MOST_CLASSES} classes");
+            return Err(Error::malformed(path, reason));
+        }
+        Ok(Self { classes: (0..classes).map(|class| class.to_string()).collect(), splits })
     }
 
     fn into_dataset(self) -> Dataset {

@@ -50,7 +50,7 @@ fn read_files(files: &[PathBuf]) -> Result<Dataset, Error> {
             return Err(Error::malformed(file, format!("a second file for the split `{name}`")));
         }
     }
-    Ok(Found::with_numbered_classes(splits).into_dataset())
+    Ok(Found::with_numbered_classes(splits, &files[0])?.into_dataset())
 }
 
 #[cfg(test)]

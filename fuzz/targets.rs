@@ -1,0 +1,127 @@
+//! One function for each reader of files that may hold anything: whatever the bytes, it answers, and
+//! never panics. Called by cargo-fuzz (`fuzz_targets/`) and, with the corpora, by a plain test.
+
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+
+use dfdx::prelude::Cpu;
+use runner::data::readers::Format;
+use runner::data::{Dataset, Watch};
+use runner::nn::{Model, Saved, Spec};
+use runner::plan::fingerprint::{Digest, Fingerprint};
+use runner::plan::resolve;
+use runner::progress::Silent;
+use runner::report::record::Record;
+use runner::store::Store;
+use runner::train::checkpoint;
+use runner::train::{Adam, Optimizer, OptimizerState};
+use tempfile::TempDir;
+
+/// A reader of bytes that may be anything.
+pub type Target = fn(&[u8]);
+
+/// Every target by name.
+pub const ALL: [(&str, Target); 9] = [
+    ("manifest", manifest),
+    ("checkpoint", checkpoint),
+    ("idx", idx),
+    ("image_list", image_list),
+    ("tensors", tensors),
+    ("dataset", dataset),
+    ("model", model),
+    ("record", record),
+    ("pipeline", pipeline),
+];
+
+/// A folder whose only file is `name`.
+fn folder(name: &str, bytes: &[u8]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), name, bytes);
+    folder
+}
+
+fn put(folder: &Path, name: &str, bytes: &[u8]) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn read(format: Format, path: &Path) {
+    let cancel = AtomicBool::new(false);
+    let _ = format.read(path, &Watch { progress: &Silent, cancel: &cancel });
+}
+
+/// `manifest.json` of an artifact, from the look to the comparison of every byte.
+pub fn manifest(bytes: &[u8]) {
+    let name = "01".repeat(32);
+    let root = folder(&format!("artifacts/01/{name}/manifest.json"), bytes);
+    let fingerprint = Fingerprint(name.parse::<Digest>().unwrap());
+    let _ = Store::peek(root.path()).verify(&fingerprint);
+}
+
+/// A training's checkpoint.
+pub fn checkpoint(bytes: &[u8]) {
+    static START: LazyLock<Spec> =
+        LazyLock::new(|| serde_json::from_str(include_str!("spec.json")).unwrap());
+    let adam = Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+    let mut model = Model::new(START.clone(), &Cpu::default(), 0).unwrap();
+    let mut optimizer = OptimizerState::new(Optimizer::Adam(adam), &model).unwrap();
+    checkpoint::restore(bytes, &mut model, &mut optimizer);
+}
+
+/// A file of images in MNIST's format, with labels that fit.
+pub fn idx(bytes: &[u8]) {
+    let folder = folder("train-images-idx3-ubyte", bytes);
+    put(folder.path(), "train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 0, 1]);
+    read(Format::Idx, folder.path());
+}
+
+/// A list of images and labels.
+pub fn image_list(bytes: &[u8]) {
+    let folder = folder("train.txt", bytes);
+    read(Format::ImageList, folder.path());
+}
+
+/// Tensors `images` and `labels`.
+pub fn tensors(bytes: &[u8]) {
+    let folder = folder("train.safetensors", bytes);
+    read(Format::Safetensors, folder.path());
+}
+
+/// `dataset.json` of a data set of our own.
+pub fn dataset(bytes: &[u8]) {
+    let folder = folder("dataset.json", bytes);
+    let split = include_bytes!("corpus/tensors/split.safetensors");
+    put(folder.path(), "train.safetensors", split);
+    let _ = Dataset::open(folder.path());
+}
+
+/// `model.json`.
+pub fn model(bytes: &[u8]) {
+    let folder = folder("model.json", bytes);
+    let _ = Saved::open(folder.path(), &Cpu::default());
+}
+
+/// `run.json`.
+pub fn record(bytes: &[u8]) {
+    let folder = folder("run.json", bytes);
+    let _ = Record::read(folder.path());
+}
+
+/// A pipeline file and its sweep.
+pub fn pipeline(bytes: &[u8]) {
+    let folder = folder("pipeline.toml", bytes);
+    let path = folder.path().join("pipeline.toml");
+    if let Err(report) = resolve::load(&path, &[]) {
+        let _ = report.render(false);
+    }
+    // A sweep of a million trials is a long wait, not a bug.
+    if !bytes.windows(5).any(|word| word == b"sweep") {
+        return;
+    }
+    if bytes.len() < 2000 {
+        let _ = resolve::load_sweep(&path, &[]);
+    }
+}

@@ -1,0 +1,85 @@
+//! The fuzz targets without a fuzzer: every file of their corpora, and many files that are almost
+//! those. Whatever the bytes, a reader answers and never panics.
+
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::Path;
+
+use runner::random;
+
+/// Changed files for each file of a corpus.
+const CHANGES: u64 = 1500;
+
+/// `bytes` with a few bits flipped, bytes replaced, parts cut out, repeated or put elsewhere.
+fn changed(bytes: &[u8], target: &str, number: u64) -> Vec<u8> {
+    let mut stream = random::stream(number, target, 0, bytes.len() as u64);
+    let mut below = |end: usize| stream.below(end.max(1));
+    let mut bytes = bytes.to_vec();
+    for _ in 0..=below(3) {
+        let (at, len) = (below(bytes.len()), below(12) + 1);
+        let end = (at + len).min(bytes.len());
+        match below(6) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << below(8),
+            1 if !bytes.is_empty() => bytes[at] = [0, 0xff, b'"', b'9', b'-', b'{'][below(6)],
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(at..end)),
+            4 => {
+                let part = bytes[at..end].to_vec();
+                let to = below(bytes.len());
+                bytes.splice(to..to, part);
+            }
+            _ => {
+                let part = vec![0xff; end - at];
+                bytes.splice(at..end, part);
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_reader_panics_on_the_corpora_and_what_is_almost_them() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for (name, target) in targets::ALL {
+        let mut files: Vec<_> =
+            fs::read_dir(home.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        assert!(!files.is_empty(), "no corpus for {name}");
+        for file in files {
+            let whole = fs::read(&file).unwrap();
+            let all = (0..CHANGES).map(|number| changed(&whole, name, number));
+            for (number, bytes) in [whole.clone(), Vec::new()].into_iter().chain(all).enumerate() {
+                if catch_unwind(|| target(&bytes)).is_err() {
+                    let kept = std::env::temp_dir().join(format!("{name}-{number}"));
+                    fs::write(&kept, &bytes).unwrap();
+                    panic!(
+                        "{name} panics on change {number} of {}, kept in {}",
+                        file.display(),
+                        kept.display()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The corpora are what the readers are for, so that changes of them come far.
+#[test]
+fn the_corpora_are_readable() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let spec = serde_json::from_str(include_str!("../fuzz/spec.json")).unwrap();
+    let device = dfdx::prelude::Cpu::default();
+    let mut model = runner::nn::Model::new(spec, &device, 0).unwrap();
+    let adam = runner::train::Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+    let mut optimizer =
+        runner::train::OptimizerState::new(runner::train::Optimizer::Adam(adam), &model).unwrap();
+    let bytes = fs::read(home.join("checkpoint/within-epoch.safetensors")).unwrap();
+    assert!(runner::train::checkpoint::restore(&bytes, &mut model, &mut optimizer));
+    runner::report::record::Record::read(&home.join("record")).unwrap();
+    for file in ["tiny.toml", "sweep.toml"] {
+        assert!(runner::plan::resolve::load(&home.join("pipeline").join(file), &[]).is_ok());
+    }
+}
