@@ -11,7 +11,7 @@ use std::path::Path;
 use runner::random;
 
 /// Changed files for each file of a corpus.
-const CHANGES: u64 = 1500;
+const CHANGES: u64 = 400;
 
 /// `bytes` with a few bits flipped, bytes replaced, parts cut out, repeated or put elsewhere.
 fn changed(bytes: &[u8], target: &str, number: u64) -> Vec<u8> {

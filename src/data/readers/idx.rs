@@ -137,7 +137,9 @@ pub(crate) fn parse_images(mut bytes: Vec<u8>) -> Result<Images, String> {
     };
     let numbers = header(&bytes, dimensions)?;
     let channels = if colour { numbers[3] } else { 1 };
-    if !matches!(channels, 1 | 3) || numbers[1] == 0 || numbers[2] == 0 {
+    // Of no images at all, the header may give any size.
+    let area = numbers[1].checked_mul(numbers[2]).and_then(|area| area.checked_mul(channels));
+    if !matches!(channels, 1 | 3) || area.is_none_or(|area| area == 0) {
         return Err(format!("images of the shape {:?}", &numbers[1..]));
     }
     let pixels = bytes.split_off(4 + 4 * dimensions);
