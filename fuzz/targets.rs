@@ -61,13 +61,19 @@ pub fn manifest(bytes: &[u8]) {
     let _ = Store::peek(root.path()).verify(&fingerprint);
 }
 
-/// A training's checkpoint.
-pub fn checkpoint(bytes: &[u8]) {
+/// A training that has not begun.
+pub fn training() -> (Model<Cpu>, OptimizerState<Cpu>) {
     static START: LazyLock<Spec> =
         LazyLock::new(|| serde_json::from_str(include_str!("spec.json")).unwrap());
     let adam = Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
-    let mut model = Model::new(START.clone(), &Cpu::default(), 0).unwrap();
-    let mut optimizer = OptimizerState::new(Optimizer::Adam(adam), &model).unwrap();
+    let model = Model::new(START.clone(), &Cpu::default(), 0).unwrap();
+    let optimizer = OptimizerState::new(Optimizer::Adam(adam), &model).unwrap();
+    (model, optimizer)
+}
+
+/// A training's checkpoint.
+pub fn checkpoint(bytes: &[u8]) {
+    let (mut model, mut optimizer) = training();
     checkpoint::restore(bytes, &mut model, &mut optimizer);
 }
 

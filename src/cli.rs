@@ -123,6 +123,18 @@ pub struct RunOptions {
     pub quiet: bool,
 }
 
+impl Default for RunOptions {
+    /// What a command line without options says.
+    fn default() -> Self {
+        #[derive(Parser)]
+        struct Nothing {
+            #[command(flatten)]
+            options: RunOptions,
+        }
+        Nothing::parse_from(["runner"]).options
+    }
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if (0.0..=1e9).contains(&number) => Ok(number),

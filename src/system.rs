@@ -1,6 +1,35 @@
-//! What to do when the system refuses something, in words.
+//! What several parts ask of the system: files that are there whole or not at all, a clock that all
+//! machines on a file system share, and what to do, in words, when it refuses something.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use tempfile::NamedTempFile;
+
+use crate::fault::fail_point;
+
+/// Makes a file that was written in `folder` appear at `path`, which lies there, at once and for good:
+/// it is on the disk when this returns.
+///
+/// # Errors
+/// When the system refuses; then nothing appeared.
+pub fn publish_file(file: NamedTempFile, folder: &Path, path: &Path) -> io::Result<()> {
+    fail_point("file written");
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    fail_point("file renamed");
+    File::open(folder)?.sync_all()
+}
+
+/// The time by the clock of the file system that `folder` is on.
+///
+/// # Errors
+/// When nothing can be written there.
+pub fn now_in(folder: &Path) -> io::Result<SystemTime> {
+    tempfile::tempfile_in(folder)?.metadata()?.modified()
+}
 
 /// What to do when there is not enough of something; `None` when that is not what is wrong.
 pub fn shortage(source: &io::Error) -> Option<String> {

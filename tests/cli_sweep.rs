@@ -6,7 +6,7 @@ mod photos;
 use std::fs;
 use std::path::Path;
 
-use binary::{runner, text};
+use binary::{files, runner, text};
 use photos::photos;
 use serde_json::Value;
 
@@ -65,22 +65,16 @@ fn trials_share_their_stages_and_leave_their_own_csvs_and_one_table() {
 }
 
 /// Every file of a run's folder but times, logs and provenance, by path.
-fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
+fn lasting(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found: Vec<(String, Vec<u8>)> = files(folder)
+        .into_iter()
+        .map(|path| {
             let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-            if path.is_dir() {
-                folders.push(path);
-            } else if !["timings.csv", "run.json"].contains(&name.as_str())
-                && !name.starts_with("logs/")
-            {
-                found.push((name, fs::read(&path).unwrap()));
-            }
-        }
-    }
+            (name, fs::read(&path).unwrap())
+        })
+        .filter(|(name, _)| !["timings.csv", "run.json"].contains(&name.as_str()))
+        .filter(|(name, _)| !name.starts_with("logs/"))
+        .collect();
     found.sort();
     found
 }
@@ -106,7 +100,7 @@ fn a_sweep_makes_each_shared_stage_once_and_repeats_byte_for_byte() {
         };
         let counts = ["photos", "images", "net", "head", "adapted", "score"]
             .map(|stage| (count("task_started", stage), count("cached", stage)));
-        (counts, files(&fs::canonicalize(root.join(results).join("photos/latest")).unwrap()))
+        (counts, lasting(&fs::canonicalize(root.join(results).join("photos/latest")).unwrap()))
     };
     let (made, first) = sweep("a", "first");
     assert_eq!(made, [(1, 0), (1, 0), (1, 0), (1, 0), (6, 0), (6, 0)]);

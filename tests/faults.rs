@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use binary::text;
+use binary::{files, text};
 use photos::photos;
 use serde_json::Value;
 
@@ -36,18 +36,6 @@ fn command(root: &Path, home: &Path) -> Command {
     command
 }
 
-fn files(folder: &Path, all: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            files(&entry.path(), all);
-        } else {
-            all.push(entry.path());
-        }
-    }
-}
-
 /// Everything that a run leaves for good, but for the times in it. Fails on what it should have
 /// cleared away.
 fn tree(home: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -56,10 +44,8 @@ fn tree(home: &Path) -> BTreeMap<String, Vec<u8>> {
         let left: Vec<_> = fs::read_dir(store.join(folder)).into_iter().flatten().collect();
         assert!(left.is_empty(), "{folder}: {left:?}");
     }
-    let mut all = Vec::new();
-    files(&store.join("artifacts"), &mut all);
     let latest = fs::canonicalize(home.join("results/photos/latest")).unwrap();
-    files(&latest, &mut all);
+    let all = [files(&store.join("artifacts")), files(&latest)].concat();
     let mut tree = BTreeMap::new();
     for path in all {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -130,9 +116,7 @@ fn a_run_killed_at_any_step_of_publishing_or_checkpointing_ends_as_an_unbroken_o
                         over.fetch_min(point, Ordering::SeqCst);
                     } else {
                         assert_eq!(broken.status.signal(), Some(ABORTED), "{what}: {broken:?}");
-                        let mut left = Vec::new();
-                        files(&home.join("store/checkpoints"), &mut left);
-                        *resumed.lock().unwrap() += usize::from(!left.is_empty());
+                        *resumed.lock().unwrap() += usize::from(!checkpoints(&home).is_empty());
                         assert_done(&command(root, &home).output().unwrap(), &what);
                     }
                     assert_same(&tree(&home), &whole, &what);
@@ -186,8 +170,7 @@ fn a_run_killed_at_random_times_ends_as_an_unbroken_one() {
 
 /// The files of the only training that is not over, the oldest first.
 fn checkpoints(home: &Path) -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    files(&home.join("store/checkpoints"), &mut all);
+    let mut all = files(&home.join("store/checkpoints"));
     all.sort();
     all
 }

@@ -70,12 +70,7 @@ fn no_reader_panics_on_the_corpora_and_what_is_almost_them() {
 #[test]
 fn the_corpora_are_readable() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let spec = serde_json::from_str(include_str!("../fuzz/spec.json")).unwrap();
-    let device = dfdx::prelude::Cpu::default();
-    let mut model = runner::nn::Model::new(spec, &device, 0).unwrap();
-    let adam = runner::train::Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
-    let mut optimizer =
-        runner::train::OptimizerState::new(runner::train::Optimizer::Adam(adam), &model).unwrap();
+    let (mut model, mut optimizer) = targets::training();
     let bytes = fs::read(home.join("checkpoint/within-epoch.safetensors")).unwrap();
     assert!(runner::train::checkpoint::restore(&bytes, &mut model, &mut optimizer));
     runner::report::record::Record::read(&home.join("record")).unwrap();

@@ -16,7 +16,7 @@ use crate::store::Store;
 /// # Errors
 /// When the file is wrong, has no such stage, or the store cannot be read.
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, Error> {
-    let trials = super::trials_of(&args.file, args.sweep)?;
+    let trials = super::trials_of(&args.file, args.sweep)?.trials;
     let plan = Plan::new(trials)?;
     let store = Store::peek(&args.store);
     let outlook = Outlook::new(&plan, &store, &args.results, usize::MAX)?;

@@ -35,17 +35,13 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
     for (_, record) in record::all(&args.results)?.into_iter().rev() {
         let seen = seen.entry(record.provenance.pipeline.clone()).or_default();
         *seen += 1;
-        let among_last = args.keep_last.is_none_or(|last| *seen <= last);
-        let young = args.older_than.is_none_or(|age| {
+        let among_last = args.keep_last.is_some_and(|last| *seen <= last);
+        let young = args.older_than.is_some_and(|age| {
             let start = chrono::DateTime::parse_from_rfc3339(&record.provenance.start);
             start.is_ok_and(|start| chrono::Utc::now().signed_duration_since(start) <= age)
         });
         // Either wish is enough to keep a run; without any, all are kept.
-        let keep = match (args.keep_last, args.older_than) {
-            (Some(_), Some(_)) => among_last || young,
-            (Some(_), None) => among_last,
-            _ => young,
-        };
+        let keep = among_last || young || (args.keep_last.is_none() && args.older_than.is_none());
         if keep {
             runs_kept += 1;
             kept.extend(record.fingerprints());

@@ -8,7 +8,6 @@ use crate::cli::{Cli, FileArgs, Verb};
 use crate::config::Report;
 use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve::{self, Trials};
-use crate::plan::trial::Trial;
 use crate::report::record::{self, Record};
 use crate::{plan, report, store, system};
 
@@ -134,16 +133,11 @@ fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
 /// The trials of a run as its record holds them.
 fn recorded(record: &Record) -> Result<Trials, Error> {
     let machine = |error: std::io::Error| Error::Machine(error.to_string());
-    let mut file =
+    let mut text =
         tempfile::Builder::new().prefix("pipeline-").suffix(".toml").tempfile().map_err(machine)?;
-    file.write_all(record.provenance.text.as_bytes()).map_err(machine)?;
-    let mut trials = if record.provenance.sweep {
-        resolve::load_sweep(file.path(), &[]).map_err(Box::new)?
-    } else {
-        let pipeline = resolve::load(file.path(), &[]).map_err(Box::new)?;
-        let resolved = pipeline.resolved.clone();
-        Trials { trials: vec![Trial::single(pipeline)], resolved }
-    };
+    text.write_all(record.provenance.text.as_bytes()).map_err(machine)?;
+    let file = FileArgs { file: text.path().to_owned(), set: Vec::new() };
+    let mut trials = trials_of(&file, record.provenance.sweep)?;
     for trial in &mut trials.trials {
         trial.pipeline.path = PathBuf::from(&record.provenance.file);
     }
@@ -151,11 +145,11 @@ fn recorded(record: &Record) -> Result<Trials, Error> {
 }
 
 /// The trials of a file's sweep, or the file alone.
-fn trials_of(file: &FileArgs, sweep: bool) -> Result<Vec<Trial>, Error> {
+fn trials_of(file: &FileArgs, sweep: bool) -> Result<Trials, Error> {
     if sweep {
-        return Ok(trials(file)?.trials);
+        return trials(file);
     }
-    Ok(vec![Trial::single(resolve::load(&file.file, &file.set).map_err(Box::new)?)])
+    Ok(Trials::single(resolve::load(&file.file, &file.set).map_err(Box::new)?))
 }
 
 /// Every trial of a file's sweep; one without labels when it has none.

@@ -13,7 +13,7 @@ use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::Plan;
 use crate::report::record::Record;
 use crate::report::results;
-use crate::store::{Artifact, Found, Manifest, Store};
+use crate::store::{Artifact, Found, Store};
 
 /// The outlook of a plan.
 pub(super) struct Outlook {
@@ -102,19 +102,11 @@ impl Outlook {
             }
             _ => {}
         }
-        let manifest = |fingerprint: &Fingerprint| manifest(store, fingerprint);
+        let manifest = |fingerprint: &Fingerprint| store.manifest(fingerprint);
         let Some(before) = stage.fingerprint.as_ref().and_then(manifest) else {
             return vec!["its artifact is no longer in the store".to_owned()];
         };
         let content = |task| self.content(task);
         Search { plan, content: &content, manifest: &manifest, depth }.changes(task, &before)
-    }
-}
-
-/// What is known of an artifact, if it is there.
-fn manifest(store: &Store, fingerprint: &Fingerprint) -> Option<Manifest> {
-    match store.find(fingerprint) {
-        Ok(Found::Whole(artifact)) => artifact.manifest().ok()?.ok(),
-        _ => None,
     }
 }

@@ -21,7 +21,7 @@ use crate::store::Store;
 /// # Errors
 /// When the file is wrong or the store cannot be read.
 pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
-    let trials = super::trials_of(&args.file, args.sweep)?;
+    let trials = super::trials_of(&args.file, args.sweep)?.trials;
     let text = plan(trials, &args.store, &args.results, args.format)?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

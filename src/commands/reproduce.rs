@@ -39,14 +39,8 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
         store: home.join("store"),
         results: home.join("results"),
         threads: args.threads,
-        jobs: 1,
-        fail_fast: false,
-        checkpoint_every: 60.0,
         offline: args.offline,
-        activation_memory: 2.0,
-        no_activation_cache: false,
-        json: false,
-        quiet: false,
+        ..RunOptions::default()
     };
     let ran = super::run::run_trials(trials, &options)?;
     let after = Record::read(&ran.folder)?;

@@ -14,7 +14,6 @@ use crate::nn::kernels::isa::Isa;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::resolve::{self, Trials};
-use crate::plan::trial::Trial;
 use crate::report::record::Provenance;
 use crate::report::results;
 use crate::report::table::Format;
@@ -30,9 +29,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     if pipeline.resolved.contains_key("sweep") && !args.options.quiet {
         anstream::eprintln!("note: this file has a `[sweep]`; `runner sweep` runs its trials");
     }
-    let resolved = pipeline.resolved.clone();
-    let trials = Trials { trials: vec![Trial::single(pipeline)], resolved };
-    Ok(run_trials(trials, &args.options)?.code)
+    Ok(run_trials(Trials::single(pipeline), &args.options)?.code)
 }
 
 /// How a run ended.
@@ -187,27 +184,15 @@ mod tests {
 
     use super::*;
     use crate::exec::tests::{Fault, pipeline, stage};
-    use crate::plan::pipeline::Pipeline;
 
     fn options(root: &Path) -> RunOptions {
         RunOptions {
-            activation_memory: 2.0,
-            no_activation_cache: false,
             store: root.join("store"),
             results: root.join("results"),
-            threads: None,
-            checkpoint_every: 60.0,
-            jobs: 1,
-            fail_fast: false,
             offline: true,
-            json: false,
             quiet: true,
+            ..RunOptions::default()
         }
-    }
-
-    fn only(pipeline: Pipeline) -> Trials {
-        let resolved = pipeline.resolved.clone();
-        Trials { trials: vec![Trial::single(pipeline)], resolved }
     }
 
     fn trial() -> Trials {
@@ -216,7 +201,7 @@ mod tests {
         let mut pipeline = pipeline(vec![a, score]);
         pipeline.resolved =
             toml::from_str("[stages.a]\n[stages.score]\nkind = \"evaluate\"\n").unwrap();
-        only(pipeline)
+        Trials::single(pipeline)
     }
 
     #[test]
@@ -226,7 +211,8 @@ mod tests {
         let (b, _) = stage("b", "b", Fault::None, 1, &["a"]);
         let mut pipeline = pipeline(vec![a, b]);
         pipeline.resolved = toml::from_str("[stages.a]\n[stages.b]\n").unwrap();
-        execute(only(pipeline), &options(root.path()), &Quiet, &AtomicBool::new(false)).unwrap();
+        execute(Trials::single(pipeline), &options(root.path()), &Quiet, &AtomicBool::new(false))
+            .unwrap();
         let record = fs::read(root.path().join("results/x/latest/run.json")).unwrap();
         let record: Value = serde_json::from_slice(&record).unwrap();
         let stages = &record["trials"][0];

@@ -19,7 +19,7 @@ use crate::plan::resolve::Trials;
 use crate::plan::trial::Trial;
 use crate::report::record::{self, Record};
 use crate::report::results;
-use crate::store::{Found, Store};
+use crate::store::{Artifact, Found, Store};
 
 /// Verifies a run, or every artifact and every run. Exit code 1 when something is wrong.
 ///
@@ -38,9 +38,10 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
     match &args.run {
         Some(run) => {
             let folder = super::find_run(&args.results, run)?;
-            check.run(&folder, &Record::read(&folder)?)?;
+            let record = Record::read(&folder)?;
+            check.run(&folder, &record)?;
             for stage in &args.rerun {
-                check.rerun(&folder, stage, args.offline)?;
+                check.rerun(&record, stage, args.offline)?;
             }
         }
         None => {
@@ -82,23 +83,30 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Compares every byte of an artifact with its manifest; `false` when it is not there or damaged.
-    fn artifact(&mut self, fingerprint: &Fingerprint, what: &str) -> Result<bool, Error> {
+    /// Compares every byte of an artifact with its manifest; `None` when it is not there or damaged.
+    fn artifact(
+        &mut self,
+        fingerprint: &Fingerprint,
+        what: &str,
+    ) -> Result<Option<Artifact>, Error> {
         if !self.artifacts.insert(*fingerprint) {
-            return Ok(matches!(self.store.find(fingerprint)?, Found::Whole(_)));
+            return Ok(match self.store.find(fingerprint)? {
+                Found::Whole(artifact) => Some(artifact),
+                _ => None,
+            });
         }
         let wrong = match self.store.verify(fingerprint)? {
-            Found::Whole(_) => return Ok(true),
+            Found::Whole(artifact) => return Ok(Some(artifact)),
             // Cleared away: no harm to a run that nobody asks for.
             Found::Nothing if !self.named => {
                 self.gone += 1;
-                return Ok(false);
+                return Ok(None);
             }
             Found::Nothing => "is no longer in the store".to_owned(),
             Found::Damaged(reason) => format!("is damaged: {reason}"),
         };
         self.wrong.push(format!("{what} {fingerprint} {wrong}"));
-        Ok(false)
+        Ok(None)
     }
 
     /// Whether everything in a run's folder follows from its artifacts.
@@ -114,10 +122,7 @@ impl Check<'_> {
                     continue;
                 };
                 let what = format!("{name}: stage `{}`: artifact", stage.name);
-                if !self.artifact(fingerprint, &what)? {
-                    continue;
-                }
-                let Found::Whole(artifact) = self.store.find(fingerprint)? else { continue };
+                let Some(artifact) = self.artifact(fingerprint, &what)? else { continue };
                 if artifact.content != content {
                     self.wrong
                         .push(format!("{what} {fingerprint} has other bytes than the run had"));
@@ -152,9 +157,8 @@ impl Check<'_> {
     }
 
     /// Makes a stage again from the artifacts that it was made from, in a store of its own.
-    fn rerun(&mut self, folder: &Path, name: &str, offline: bool) -> Result<(), Error> {
-        let record = Record::read(folder)?;
-        let trials = super::recorded(&record)?.trials;
+    fn rerun(&mut self, record: &Record, name: &str, offline: bool) -> Result<(), Error> {
+        let trials = super::recorded(record)?.trials;
         let Some(recorded) = record.stage(0, name) else {
             let known = record.trials.iter().flatten().map(|stage| stage.name.as_str());
             let help = suggest(name, known).unwrap_or_default();

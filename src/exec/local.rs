@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use super::events::{Event, TaskProgress};
 use super::{Done, Executor, Job, State, display_name};
 use crate::plan::fingerprint::{Content, Fingerprint};
-use crate::plan::graph::Plan;
+use crate::plan::graph::{Plan, TaskInput};
 use crate::report::csv;
 use crate::stages::{Context, Failure, Input, Outcome};
 use crate::store::{self, Artifact, Found, InputRecord, Lock, Manifest, Staging};
@@ -93,6 +93,11 @@ impl Schedule {
             places,
             failed: None,
         }
+    }
+
+    /// How an input ended.
+    fn ended(&self, input: NodeIndex) -> &Done {
+        self.done[input.index()].as_ref().expect("every input has ended")
     }
 
     /// The content of a finished task's artifact.
@@ -180,9 +185,11 @@ impl Run<'_> {
                 continue;
             };
             let task = self.plan.order[place];
-            let lacking = self.plan.needs(task).into_iter().find(|(before, _)| {
-                schedule.done[before.index()].as_ref().is_none_or(|done| done.artifact.is_none())
-            });
+            let lacking = self
+                .plan
+                .needs(task)
+                .into_iter()
+                .find(|(before, _)| schedule.ended(*before).artifact.is_none());
             let because = match lacking {
                 Some((before, _)) => Some(display_name(self.plan, before)),
                 None => schedule.failed.clone(),
@@ -316,8 +323,7 @@ impl Run<'_> {
             let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
             let (fingerprint, state, content) = {
                 let schedule = self.schedule();
-                let done = schedule.done[input.task.index()].as_ref();
-                let done = done.expect("every input has ended");
+                let done = schedule.ended(input.task);
                 let fingerprint = done.fingerprint.expect("every input has a fingerprint");
                 (fingerprint, done.state.clone(), schedule.content(input.task))
             };
@@ -393,11 +399,9 @@ impl Run<'_> {
         let node = &self.plan.graph[task];
         let inputs: Vec<Input> = {
             let schedule = self.schedule();
-            let input = |input: &crate::plan::graph::TaskInput| {
-                let done = schedule.done[input.task.index()].as_ref();
-                let (_, path) = done
-                    .and_then(|done| done.artifact.clone())
-                    .expect("every input has an artifact");
+            let input = |input: &TaskInput| {
+                let artifact = schedule.ended(input.task).artifact.clone();
+                let (_, path) = artifact.expect("every input has an artifact");
                 Input { key: input.key.clone(), path, split: input.split.clone() }
             };
             node.inputs.iter().map(input).collect()
@@ -443,9 +447,8 @@ impl Run<'_> {
         staging.add("timings.csv", csv::timings(&outcome.timings).as_bytes())?;
         let inputs = {
             let schedule = self.schedule();
-            let record = |input: &crate::plan::graph::TaskInput| {
-                let done = schedule.done[input.task.index()].as_ref();
-                let done = done.expect("every input has ended");
+            let record = |input: &TaskInput| {
+                let done = schedule.ended(input.task);
                 InputRecord {
                     key: input.key.clone(),
                     split: input.split.clone(),

@@ -164,31 +164,21 @@ impl Builder {
         let stages = &trial.pipeline.stages;
         let places: HashMap<&str, usize> =
             stages.iter().enumerate().map(|(at, stage)| (stage.name.as_str(), at)).collect();
-        let mut waiting = vec![0; stages.len()];
-        let mut next = vec![Vec::new(); stages.len()];
-        for (at, stage) in stages.iter().enumerate() {
+        let mut needs: DiGraph<(), ()> = DiGraph::with_capacity(stages.len(), stages.len());
+        let nodes: Vec<NodeIndex> = stages.iter().map(|_| needs.add_node(())).collect();
+        for (node, stage) in nodes.iter().zip(stages) {
             let inputs = stage.inputs.iter().map(|input| input.stage.as_str());
             for needed in inputs.chain(stage.after.iter().map(String::as_str)) {
-                waiting[at] += 1;
-                if let Some(needed) = places.get(needed) {
-                    next[*needed].push(at);
-                }
+                // What needs a stage that does not exist waits for ever, as for itself.
+                let needed = places.get(needed).map_or(*node, |place| nodes[*place]);
+                needs.add_edge(needed, *node, ());
             }
         }
-        // Always the first of the file that is ready: the order is the same on every run.
-        let mut ready: BinaryHeap<Reverse<usize>> =
-            (0..stages.len()).filter(|at| waiting[*at] == 0).map(Reverse).collect();
         let mut done: HashMap<&str, NodeIndex> = HashMap::with_capacity(stages.len());
-        while let Some(Reverse(at)) = ready.pop() {
-            let stage = &stages[at];
+        for node in ordered(&needs) {
+            let stage = &stages[node.index()];
             let task = self.task(number, trial.pipeline.device, stage, &done)?;
             done.insert(&stage.name, task);
-            for next in &next[at] {
-                waiting[*next] -= 1;
-                if waiting[*next] == 0 {
-                    ready.push(Reverse(*next));
-                }
-            }
         }
         if done.len() < stages.len() {
             let rest = stages.iter().map(|stage| stage.name.as_str());
@@ -271,8 +261,9 @@ impl Builder {
     }
 }
 
-/// Kahn's algorithm, the lowest number first.
-fn ordered(graph: &DiGraph<Task, Edge>) -> Vec<NodeIndex> {
+/// Kahn's algorithm, the lowest number first, so that the order is the same on every run. Nodes that
+/// wait for each other are left out.
+fn ordered<N, E>(graph: &DiGraph<N, E>) -> Vec<NodeIndex> {
     let mut waiting: Vec<usize> = graph
         .node_indices()
         .map(|node| graph.neighbors_directed(node, Direction::Incoming).count())

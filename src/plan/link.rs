@@ -26,8 +26,8 @@ pub(super) struct Linked {
 
 /// Resolves the references of `drafts`, in the order of the file, and notes every problem.
 pub(super) fn link(drafts: Vec<Draft>, problems: &mut Vec<Diagnostic>) -> Linked {
-    let places: HashMap<String, usize> =
-        drafts.iter().enumerate().map(|(at, draft)| (draft.name.clone(), at)).collect();
+    let places: HashMap<&str, usize> =
+        drafts.iter().enumerate().map(|(at, draft)| (draft.name.as_str(), at)).collect();
     let graph = graph(&drafts, &places, problems);
     let mut products: Vec<Option<Product>> = drafts.iter().map(|_| None).collect();
     // Edges lead from a stage to what it needs, so components come needed ones first.
@@ -67,14 +67,14 @@ fn is_after(reference: &Reference) -> bool {
 /// An edge from every stage to each stage it needs, with the place that says so.
 fn graph(
     drafts: &[Draft],
-    places: &HashMap<String, usize>,
+    places: &HashMap<&str, usize>,
     problems: &mut Vec<Diagnostic>,
 ) -> DiGraph<(), Span> {
     let mut graph = DiGraph::new();
     let nodes: Vec<NodeIndex> = drafts.iter().map(|_| graph.add_node(())).collect();
     for (from, draft) in drafts.iter().enumerate() {
         for reference in &draft.gathered.references {
-            if let Some(to) = places.get(&reference.stage) {
+            if let Some(to) = places.get(reference.stage.as_str()) {
                 graph.add_edge(nodes[from], nodes[*to], reference.span);
                 continue;
             }
@@ -134,7 +134,7 @@ fn cycle(graph: &DiGraph<(), Span>, drafts: &[Draft], start: NodeIndex) -> Diagn
 /// What the stage makes; `None` when its settings or the way they fit its inputs are wrong.
 fn describe(
     drafts: &[Draft],
-    places: &HashMap<String, usize>,
+    places: &HashMap<&str, usize>,
     at: usize,
     products: &[Option<Product>],
     problems: &mut Vec<Diagnostic>,
@@ -143,7 +143,7 @@ fn describe(
     let mut described = Described::default();
     let before = problems.len();
     for reference in &draft.gathered.references {
-        let Some(to) = places.get(&reference.stage) else { continue };
+        let Some(to) = places.get(reference.stage.as_str()) else { continue };
         let Some(product) = &products[*to] else { continue };
         match misfit(reference, product, &drafts[*to]) {
             Some(problem) => problems.push(problem),

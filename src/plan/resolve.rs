@@ -37,6 +37,13 @@ pub struct Trials {
     pub resolved: toml::Table,
 }
 
+impl Trials {
+    /// A pipeline without its sweep.
+    pub fn single(pipeline: Pipeline) -> Self {
+        Self { resolved: pipeline.resolved.clone(), trials: vec![Trial::single(pipeline)] }
+    }
+}
+
 /// Every trial of the sweep in the file at `path`.
 ///
 /// # Errors
@@ -64,7 +71,7 @@ pub(super) fn load_sweep_with(
             let resolved = resolve(path, &sources, &root, kinds, false);
             let problems = resolved.problems;
             let pipeline = resolved.pipeline.ok_or_else(|| report(path, sources, problems))?;
-            return Ok(Trials { resolved: resolved.whole, trials: vec![Trial::single(pipeline)] });
+            return Ok(Trials::single(pipeline));
         }
     };
     let mut trials = Vec::new();

@@ -20,6 +20,7 @@ use crate::plan::graph::Plan;
 use crate::plan::pipeline::{PlannedStage, TableSpec};
 use crate::plan::print::to_toml;
 use crate::stages::KINDS;
+use crate::system;
 
 /// Why results could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -60,14 +61,15 @@ pub const TABLES: [(&str, Format); 3] =
 pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     let home = root.join(pipeline);
     fs::create_dir_all(&home).map_err(io_at(&home))?;
-    let probe = tempfile::NamedTempFile::new_in(&home).map_err(io_at(&home))?;
-    let now = probe.as_file().metadata().and_then(|it| it.modified()).map_err(io_at(&home))?;
+    let now = system::now_in(&home).map_err(io_at(&home))?;
     for entry in fs::read_dir(&home).map_err(io_at(&home))?.flatten() {
-        let begun = entry.file_name().to_string_lossy().starts_with(PRIVATE);
+        if !entry.file_name().to_string_lossy().starts_with(PRIVATE) {
+            continue;
+        }
         let modified = entry.metadata().and_then(|it| it.modified());
         // Writing results takes seconds: what is old by the file system's own clock is of a runner
         // that died. What cannot be removed now is tried again by the next run.
-        if begun && modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > DEAD)) {
+        if modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > DEAD)) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -80,8 +82,8 @@ const PRIVATE: &str = ".run-";
 /// Age from which such a folder is nobody's.
 const DEAD: Duration = Duration::from_secs(3600);
 
-/// Writes the results of a run below `root`, `resolved` as its pipeline, and returns their folder; an older run with the same
-/// artifacts is returned instead (`false`) when nothing ran.
+/// Writes the results of a run below `root`, `resolved` as its pipeline, and returns their folder;
+/// an older run with the same artifacts is returned instead (`false`) when nothing ran.
 ///
 /// # Errors
 /// When a file cannot be read or written.

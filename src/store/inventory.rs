@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::error::Error;
 use super::lock::{Holder, Lock};
-use super::{Store, remove};
+use super::{Store, list, remove};
 use crate::plan::fingerprint::Fingerprint;
+use crate::system;
 
 /// How the name of an artifact ends that is being removed.
 const GONE: &str = "gone";
@@ -58,12 +59,7 @@ impl Store {
     pub fn artifacts(&self) -> Result<Vec<Fingerprint>, Error> {
         let mut all = Vec::new();
         for shard in self.entries("artifacts")? {
-            let entries = fs::read_dir(&shard).map_err(|source| Error::reading(&shard, source))?;
-            for entry in entries {
-                let entry = entry.map_err(|source| Error::reading(&shard, source))?;
-                let name = entry.file_name();
-                all.extend(name.to_str().and_then(|name| name.parse().ok()).map(Fingerprint));
-            }
+            all.extend(list(&shard)?.iter().filter_map(|path| fingerprint_in(path)));
         }
         all.sort_unstable();
         Ok(all)
@@ -76,11 +72,10 @@ impl Store {
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
         let mut all = Vec::new();
         for path in self.entries("checkpoints")? {
-            let name = path.file_name().and_then(|name| name.to_str()?.parse().ok());
-            let Some(fingerprint) = name.map(Fingerprint) else { continue };
-            let entries = fs::read_dir(&path).map_err(|source| Error::reading(&path, source))?;
-            let steps = entries.flatten().filter_map(|entry| {
-                entry.file_name().to_str()?.split_once('-')?.0.parse::<u64>().ok()
+            let Some(fingerprint) = fingerprint_in(&path) else { continue };
+            let files = list(&path)?;
+            let steps = files.iter().filter_map(|file| {
+                file.file_name()?.to_str()?.split_once('-')?.0.parse::<u64>().ok()
             });
             if let Some(steps) = steps.max() {
                 all.push(Unfinished { fingerprint, steps, path });
@@ -100,21 +95,17 @@ impl Store {
         grace: Duration,
     ) -> Result<Vec<Garbage>, Error> {
         let probe = self.root.join("locks");
-        let now = tempfile::tempfile_in(&probe)
-            .and_then(|file| file.metadata()?.modified())
-            .map_err(|source| Error::writing(&probe, source))?;
+        let now = system::now_in(&probe).map_err(|source| Error::writing(&probe, source))?;
         let young = |path: &Path| match fs::metadata(path).and_then(|it| it.modified()) {
             Ok(modified) => now.duration_since(modified).unwrap_or_default() < grace,
             Err(_) => true,
         };
-        let mut needed = kept.clone();
-        let mut next: Vec<Fingerprint> = kept.into_iter().collect();
+        let mut needed = kept;
+        let mut next: Vec<Fingerprint> = needed.iter().copied().collect();
         let mut inputs: HashMap<Fingerprint, Vec<Fingerprint>> = HashMap::new();
         let all = self.artifacts()?;
         for fingerprint in &all {
-            if let Ok(super::Found::Whole(artifact)) = self.find(fingerprint)
-                && let Ok(Ok(manifest)) = artifact.manifest()
-            {
+            if let Some(manifest) = self.manifest(fingerprint) {
                 let of = manifest.inputs.iter().map(|input| input.fingerprint).collect();
                 inputs.insert(*fingerprint, of);
             }
@@ -133,8 +124,7 @@ impl Store {
         let mut garbage = Vec::new();
         let mut half_gone = Vec::new();
         for shard in self.entries("artifacts")? {
-            let entries = fs::read_dir(&shard).map_err(|source| Error::reading(&shard, source))?;
-            let paths = entries.flatten().map(|entry| entry.path());
+            let paths = list(&shard)?.into_iter();
             half_gone.extend(paths.filter(|path| path.extension().is_some_and(|it| it == GONE)));
         }
         let mut add = |path: PathBuf, what| {
@@ -180,11 +170,13 @@ impl Garbage {
             fs::rename(&self.path, &gone).map_err(|source| Error::writing(&self.path, source))?;
             return remove(&gone);
         }
-        if self.path.is_dir() {
-            return remove(&self.path);
-        }
-        fs::remove_file(&self.path).map_err(|source| Error::writing(&self.path, source))
+        remove(&self.path)
     }
+}
+
+/// The fingerprint that a path ends with.
+pub(super) fn fingerprint_in(path: &Path) -> Option<Fingerprint> {
+    path.file_name()?.to_str()?.parse().ok().map(Fingerprint)
 }
 
 fn size(path: &Path) -> u64 {
@@ -193,9 +185,4 @@ fn size(path: &Path) -> u64 {
         return found.len();
     }
     fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size(&entry.path())).sum()
-}
-
-/// The time of the newest change below `path`, for people.
-pub fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|it| it.modified()).ok()
 }

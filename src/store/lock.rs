@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::Error;
+use super::remove;
 use crate::fault::fail_point;
 
 /// How often holders move their counter and how long waiters bear it standing still.
@@ -135,12 +136,7 @@ impl Lock {
         if at != digest(&host) || !is_gone(pid, &host) {
             return Ok(());
         }
-        match fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(Error::writing(path, source))
-            }
-            _ => Ok(()),
-        }
+        remove(path)
     }
 
     /// Makes the lock free if its holder died on this machine.

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use error::Error;
-pub use inventory::{Garbage, Unfinished, modified};
+pub use inventory::{Garbage, Unfinished};
 pub use lock::{Holder, Lock, Patience};
 use manifest::Examined;
 pub use manifest::{InputRecord, Manifest, VERSION};
@@ -168,6 +168,14 @@ impl Store {
         })
     }
 
+    /// What the artifact of `fingerprint` was made from, if there is a whole one.
+    pub fn manifest(&self, fingerprint: &Fingerprint) -> Option<Manifest> {
+        match self.find(fingerprint) {
+            Ok(Found::Whole(artifact)) => artifact.manifest().ok()?.ok(),
+            _ => None,
+        }
+    }
+
     /// Moves a damaged artifact to `damaged/` and returns where. Call with its lock held.
     ///
     /// # Errors
@@ -202,8 +210,8 @@ impl Store {
         made.map_err(|source| Error::writing(&path, source))
     }
 
-    /// Waits until this runner alone may make `fingerprint`, `what` to people; `None` when `give_up` turned true.
-    /// `waiting` is told once for whom.
+    /// Waits until this runner alone may make `fingerprint`, `what` to people; `None` when
+    /// `give_up` turned true. `waiting` is told once for whom.
     ///
     /// # Errors
     /// When the lock file cannot be written.
@@ -235,8 +243,7 @@ impl Store {
     /// Removes the checkpoints of trainings whose artifact is there.
     fn sweep_checkpoints(&self) -> Result<(), Error> {
         for path in self.entries("checkpoints")? {
-            let fingerprint = path.file_name().and_then(|name| name.to_str()?.parse().ok());
-            if fingerprint.is_some_and(|it| self.folder(&Fingerprint(it)).exists()) {
+            if inventory::fingerprint_in(&path).is_some_and(|it| self.folder(&it).exists()) {
                 remove(&path)?;
             }
         }
@@ -275,20 +282,25 @@ impl Store {
 
     /// What lies in one of the store's folders.
     fn entries(&self, folder: &str) -> Result<Vec<PathBuf>, Error> {
-        let folder = self.root.join(folder);
-        let all = fs::read_dir(&folder).and_then(|entries| {
-            entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
-        });
-        match all {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            all => all.map_err(|source| Error::reading(&folder, source)),
-        }
+        list(&self.root.join(folder))
     }
 }
 
-/// Removes a folder that somebody else may be removing as well.
+/// What lies in a folder; nothing where there is none.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let all = fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
+    });
+    match all {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        all => all.map_err(|source| Error::reading(folder, source)),
+    }
+}
+
+/// Removes a file or folder that somebody else may be removing as well.
 fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(Error::writing(path, source))
         }

@@ -77,21 +77,16 @@ impl Staging {
             Ok(()) => {
                 fail_point("artifact renamed");
                 sync(parent)?;
-                let summary = summary(&self.target);
-                let content = manifest.content;
-                Ok(Artifact { path: self.target.clone(), content, summary })
             }
             Err(_) if self.target.join("manifest.json").exists() => {
-                match Manifest::read(&self.target)? {
-                    Ok(Manifest { content, .. }) => {
-                        let summary = summary(&self.target);
-                        Ok(Artifact { path: self.target.clone(), content, summary })
-                    }
-                    Err(reason) => Err(Error::reading(&self.target, io::Error::other(reason))),
-                }
+                manifest = Manifest::read(&self.target)?
+                    .map_err(|reason| Error::reading(&self.target, io::Error::other(reason)))?;
             }
-            Err(source) => Err(Error::writing(&self.target, source)),
+            Err(source) => return Err(Error::writing(&self.target, source)),
         }
+        let path = self.target.clone();
+        let summary = summary(&path);
+        Ok(Artifact { path, content: manifest.content, summary })
     }
 
     /// The content that no file has yet.

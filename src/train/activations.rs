@@ -20,6 +20,7 @@ use crate::nn::model::{Entry, Model, host};
 use crate::nn::ops::Ops;
 use crate::nn::weights::little_endian;
 use crate::progress::Unit;
+use crate::system;
 
 /// Multiplications for each value kept from which reading it is faster than computing it again.
 const WORTH_MEMORY: usize = 64;
@@ -311,9 +312,7 @@ fn write<D: Ops>(
     let publish = || {
         done?;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(folder)?.sync_all()
+        system::publish_file(file, folder, path)
     };
     Ok(publish())
 }

@@ -6,7 +6,7 @@
 //! checkpoint gives the bytes of one that never stopped.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use crate::nn::Model;
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
 use crate::nn::weights::{from_little_endian, little_endian};
+use crate::system;
 
 /// The format that this runner writes and reads.
 const VERSION: u32 = 1;
@@ -78,12 +79,8 @@ impl Slot {
         fs::create_dir_all(&self.folder)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(bytes)?;
-        fail_point("checkpoint written");
-        file.as_file().sync_all()?;
         let path = self.folder.join(format!("{steps:012}-{}.safetensors", digest(bytes)));
-        file.persist(path)?;
-        fail_point("checkpoint renamed");
-        File::open(&self.folder)?.sync_all()?;
+        system::publish_file(file, &self.folder, &path)?;
         for old in self.files()?.into_iter().skip(KEPT) {
             fs::remove_file(old)?;
         }
@@ -141,7 +138,7 @@ impl Position {
 }
 
 /// What a training has become.
-pub(super) struct Progress<'a, D: Ops> {
+pub(super) struct Checkpointed<'a, D: Ops> {
     pub model: &'a mut Model<D>,
     pub optimizer: &'a mut OptimizerState<D>,
     pub summary: &'a mut Summary,
@@ -174,7 +171,7 @@ impl<'a> Keeper<'a> {
         &mut self,
         at: Position,
         steps: u64,
-        progress: &mut Progress<D>,
+        progress: &mut Checkpointed<D>,
     ) -> io::Result<()> {
         let start = Instant::now();
         let kept = self.slot.keep(steps, &write(at, progress));
@@ -183,13 +180,13 @@ impl<'a> Keeper<'a> {
     }
 
     /// Puts the newest checkpoint that fits into `progress` and says where it stood.
-    pub fn restore<D: Ops>(&self, progress: &mut Progress<D>) -> io::Result<Option<Position>> {
+    pub fn restore<D: Ops>(&self, progress: &mut Checkpointed<D>) -> io::Result<Option<Position>> {
         Ok(self.slot.whole()?.find_map(|bytes| read(&bytes, progress)))
     }
 }
 
-fn write<D: Ops>(at: Position, progress: &mut Progress<D>) -> Vec<u8> {
-    let Progress { model, optimizer, summary, last_loss, times } = progress;
+fn write<D: Ops>(at: Position, progress: &mut Checkpointed<D>) -> Vec<u8> {
+    let Checkpointed { model, optimizer, summary, last_loss, times } = progress;
     let position = Position {
         version: VERSION,
         updates: optimizer.updates(),
@@ -230,11 +227,11 @@ pub fn restore<D: Ops>(
 ) -> bool {
     let (mut summary, mut last_loss, mut times) = (Summary::default(), None, Times::default());
     let (summary, last_loss, times) = (&mut summary, &mut last_loss, &mut times);
-    read(bytes, &mut Progress { model, optimizer, summary, last_loss, times }).is_some()
+    read(bytes, &mut Checkpointed { model, optimizer, summary, last_loss, times }).is_some()
 }
 
 /// `None` where the bytes are not of this format or not of this training; then nothing is changed.
-fn read<D: Ops>(bytes: &[u8], progress: &mut Progress<D>) -> Option<Position> {
+fn read<D: Ops>(bytes: &[u8], progress: &mut Checkpointed<D>) -> Option<Position> {
     let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
     let text = header.metadata().as_ref()?.get("training")?;
     let position: Position = serde_json::from_str(text).ok()?;
@@ -247,7 +244,7 @@ fn read<D: Ops>(bytes: &[u8], progress: &mut Progress<D>) -> Option<Position> {
         (view.dtype() == StoredType::F32 && view.shape() == [len])
             .then(|| from_little_endian(view.data()))
     };
-    let Progress { model, optimizer, summary, last_loss, times } = progress;
+    let Checkpointed { model, optimizer, summary, last_loss, times } = progress;
     let named: Vec<(String, usize)> =
         model.stats().iter().map(|it| (it.layer.clone(), it.mean.shape().0)).collect();
     if position.batches.iter().map(|it| &it.0).ne(named.iter().map(|it| &it.0)) {

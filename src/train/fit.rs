@@ -10,7 +10,7 @@ use dfdx::prelude::*;
 use indexmap::IndexMap;
 
 use super::activations::{Activations, Caching};
-use super::checkpoint::{Keeper, Position, Progress as Checkpointed, Slot};
+use super::checkpoint::{Checkpointed, Keeper, Position, Slot};
 use super::evaluate::evaluate;
 use super::feed::{Batches, Feed};
 use super::optimizer::{Optimizer, OptimizerState};
