@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use dfdx::prelude::*;
-use runner::nn::ops::{Batch, Chw, Conv2d, Flat, Needs, Ops, Pool2d};
+use runner::nn::ops::{Batch, Chw, Conv2d, Flat, Needs, Ops, Pool2d, Rectifier};
 
 const IMAGES: usize = 256;
 const ROUNDS: usize = 15;
@@ -45,7 +45,9 @@ fn run(threads: usize) {
     measure("max pool 64x26x26", &device, conv1.output().len(), |x| {
         Cpu::max_pool2d(x, &pool1).expect("memory")
     });
-    measure("relu 64x13x13", &device, pool1.output().len(), |x| Cpu::relu(x).expect("memory"));
+    measure("relu 64x13x13", &device, pool1.output().len(), |x| {
+        Cpu::relu(x, Rectifier::Relu).expect("memory")
+    });
 
     // Both convolutional blocks, twice: what a domain-adversarial step spends on its features.
     let (w1, b1) = (flat(&device, conv1.weight_len(), 0.1), flat(&device, 64, 0.1));
@@ -54,10 +56,11 @@ fn run(threads: usize) {
     let convolutions = |x| {
         let x = Cpu::conv2d(x, &w1, Some(&b1), &conv1, first).expect("memory");
         let x = Cpu::batch_norm_train(x, &g, &b1, 64, 1e-5, all).expect("memory").0;
-        let x = Cpu::relu(Cpu::max_pool2d(x, &pool1).expect("memory")).expect("memory");
+        let x = Cpu::relu(Cpu::max_pool2d(x, &pool1).expect("memory"), Rectifier::Relu)
+            .expect("memory");
         let x = Cpu::conv2d(x, &w2, Some(&b2), &conv2, all).expect("memory");
         let x = Cpu::batch_norm_train(x, &z, &b2, 50, 1e-5, all).expect("memory").0;
-        Cpu::relu(Cpu::max_pool2d(x, &pool2).expect("memory")).expect("memory")
+        Cpu::relu(Cpu::max_pool2d(x, &pool2).expect("memory"), Rectifier::Relu).expect("memory")
     };
     measure("features of dacnn", &device, image.len(), convolutions);
 }
@@ -67,7 +70,7 @@ fn conv(input: Chw, filters: usize) -> Conv2d {
 }
 
 fn halved(input: Chw) -> Pool2d {
-    Pool2d { input, kernel: (2, 2), stride: (2, 2), padding: (0, 0) }
+    Pool2d { input, kernel: (2, 2), stride: (2, 2), padding: (0, 0), ceil: false }
 }
 
 fn flat(device: &Cpu, len: usize, bound: f32) -> Flat<Cpu> {

@@ -15,8 +15,11 @@ use runner::adapt::{Dann, LambdaSchedule, Method, Step};
 use runner::config::source::{Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::data::{Images, Normalisation};
-use runner::nn::ops::{Batch, Chw};
-use runner::nn::{Entry, Model, freeze, zoo};
+use runner::nn::ops::{Batch, Chw, Targets};
+use runner::nn::{
+    Entry, Model, freeze,
+    zoo::{self, Layout},
+};
 use runner::progress::Silent;
 use runner::train::activations::{Activations, Cache, Caching};
 use runner::train::{Optimizer, OptimizerState, Watch};
@@ -78,7 +81,8 @@ impl Bench {
         };
         let device = Cpu::default();
         let build = zoo::find(arch).expect("a network of the zoo").build;
-        let mut model = Model::new(build(input, 10), &device, 0).expect("the network fits");
+        let mut model =
+            Model::new(build(Layout::new(input, 10)), &device, 0).expect("the network fits");
         let adversarial = method.as_ref().is_some_and(Method::is_adversarial);
         if adversarial {
             model.attach_domain_classifier(0);
@@ -159,7 +163,7 @@ impl Bench {
             model: &mut self.model,
             entry,
             source,
-            labels: &self.labels,
+            targets: Targets::plain(&self.labels),
             target: self.target.clone(),
             progress: 0.5,
             seed: 0,

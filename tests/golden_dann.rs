@@ -11,7 +11,7 @@ use runner::adapt::{Dann, LambdaSchedule, Method, Step};
 use runner::config::source::{SourceId, Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::nn::model::host;
-use runner::nn::ops::Chw;
+use runner::nn::ops::{Chw, Targets};
 use runner::nn::spec::Layer;
 use runner::nn::{Entry, Model, zoo};
 use runner::train::{Optimizer, OptimizerState};
@@ -34,8 +34,10 @@ fn one_step_of_dann_equals_pytorch() {
     let expected = |name: &str| tensor(&bytes, name);
 
     let device = Cpu::default();
-    let mut spec =
-        (zoo::find("dacnn").unwrap().build)(Chw { channels: 3, height: 28, width: 28 }, 10);
+    let mut spec = (zoo::find("dacnn").unwrap().build)(zoo::Layout::new(
+        Chw { channels: 3, height: 28, width: 28 },
+        10,
+    ));
     for named in &mut spec.features {
         if let Layer::Dropout2d { p } = &mut named.layer {
             *p = 0.0;
@@ -66,7 +68,7 @@ fn one_step_of_dann_equals_pytorch() {
             model: &mut model,
             entry: Entry::IMAGES,
             source: device.tensor_from_vec(hashed(101, 6 * images, 1.0), (6, images)),
-            labels: &labels,
+            targets: Targets::plain(&labels),
             target: Some(device.tensor_from_vec(hashed(102, 5 * images, 0.5), (5, images))),
             progress: 0.0,
             seed: 0,

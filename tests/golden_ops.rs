@@ -16,6 +16,7 @@ use runner::nn::ops::relu::relu_generic;
 use runner::nn::ops::scale_channels::scale_channels_generic;
 use runner::nn::ops::{
     Batch, BlockNeeds, Chw, Conv2d, ConvBlock, FixedNorm, Flat, Moments, Needs, Norm, Ops, Pool2d,
+    Rectifier, Targets,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -41,10 +42,10 @@ enum Op {
     BatchNormTrain { channels: usize, eps: f32 },
     BatchNormEval { channels: usize, eps: f32, mean: Vec<f32>, var: Vec<f32> },
     Linear { outputs: usize },
-    Relu,
+    Relu(Rectifier),
     ScaleChannels { scale: Vec<f32>, channels: usize },
     GradReverse { lambda: f32 },
-    CrossEntropy { labels: Vec<u32> },
+    CrossEntropy { labels: Vec<u32>, mixed: Option<(Vec<u32>, f32)>, smoothing: f32 },
 }
 
 /// What a forward and a backward pass gave.
@@ -75,10 +76,12 @@ fn passes(
     let taped: Batch<Cpu, Taped> = input.clone().leaky_traced();
     let mut moments = None;
     let y = match (op, form) {
-        (Op::CrossEntropy { labels }, form) => {
+        (Op::CrossEntropy { labels, mixed, smoothing }, form) => {
+            let mixed = mixed.as_ref().map(|(others, share)| (others.as_slice(), *share));
+            let targets = Targets { labels, mixed, smoothing: *smoothing };
             let loss = match form {
-                Form::Kernel => Cpu::cross_entropy(taped, labels),
-                Form::Generic => cross_entropy_generic(taped, labels),
+                Form::Kernel => Cpu::cross_entropy(taped, &targets),
+                Form::Generic => cross_entropy_generic(taped, &targets),
             };
             let loss = loss.unwrap() * dy[0];
             let y = vec![loss.array() / dy[0]];
@@ -129,8 +132,8 @@ fn passes(
         (Op::Linear { outputs }, Form::Generic) => {
             linear_generic(taped, &parameters[0], parameters.get(1), *outputs, needs)
         }
-        (Op::Relu, Form::Kernel) => Cpu::relu(taped),
-        (Op::Relu, Form::Generic) => relu_generic(taped),
+        (Op::Relu(kind), Form::Kernel) => Cpu::relu(taped, *kind),
+        (Op::Relu(kind), Form::Generic) => relu_generic(taped, *kind),
         (Op::ScaleChannels { scale, channels }, Form::Kernel) => {
             Cpu::scale_channels(taped, scale, *channels)
         }
@@ -218,6 +221,7 @@ fn op(case: &Value, tensors: &BTreeMap<String, Vec<f32>>) -> Op {
         kernel: pair("kernel"),
         stride: pair("stride"),
         padding: pair("padding"),
+        ceil: case["ceil"] == Value::Bool(true),
     };
     match case["op"].as_str().unwrap() {
         "conv2d" => Op::Conv2d(Conv2d {
@@ -241,13 +245,20 @@ fn op(case: &Value, tensors: &BTreeMap<String, Vec<f32>>) -> Op {
             var: tensors["var"].clone(),
         },
         "linear" => Op::Linear { outputs: count("outputs") },
-        "relu" => Op::Relu,
+        "relu" => Op::Relu(Rectifier::Relu),
+        "relu6" => Op::Relu(Rectifier::Relu6),
         "scale_channels" => {
             Op::ScaleChannels { scale: tensors["scale"].clone(), channels: count("channels") }
         }
         "grad_reverse" => Op::GradReverse { lambda: float("lambda") },
         "cross_entropy" => {
-            Op::CrossEntropy { labels: serde_json::from_value(case["labels"].clone()).unwrap() }
+            let labels = |key: &str| serde_json::from_value(case[key].clone()).unwrap();
+            let given = |key: &str| if case[key].is_null() { 0.0 } else { float(key) };
+            Op::CrossEntropy {
+                labels: labels("labels"),
+                mixed: (!case["others"].is_null()).then(|| (labels("others"), float("share"))),
+                smoothing: given("smoothing"),
+            }
         }
         other => panic!("{other} is not an operation"),
     }
@@ -338,7 +349,7 @@ fn gradients_agree_with_finite_differences() {
             continue;
         }
         // Values of kinked operations are 0.01 apart, so they take a smaller step.
-        let kinked = matches!(golden.op, Op::MaxPool2d(_) | Op::Relu);
+        let kinked = matches!(golden.op, Op::MaxPool2d(_) | Op::Relu(_));
         let step = if kinked { 1e-3 } else { STEP };
         let (x, dy) = (&golden.tensors["x"], &golden.tensors["dy"]);
         let parameters = golden.parameters();
@@ -380,6 +391,7 @@ fn equal_values_give_their_gradient_to_the_first() {
         kernel: (2, 2),
         stride: (2, 2),
         padding: (0, 0),
+        ceil: false,
     };
     let x = [0.0, 5.0, -1.0, -1.0, 5.0, 1.0, -1.0, -1.0];
     for form in [Form::Kernel, Form::Generic] {
@@ -396,11 +408,12 @@ fn not_a_number_stays_visible() {
         kernel: (2, 2),
         stride: (2, 2),
         padding: (0, 0),
+        ceil: false,
     };
     let x = [1.0, f32::NAN, 3.0, 2.0];
     let pooled = passes(&Op::MaxPool2d(shape), Form::Kernel, BOTH, (&x, 1), &[], &[1.0]);
     assert!(pooled.y[0].is_nan());
-    let rectified = passes(&Op::Relu, Form::Kernel, BOTH, (&x, 1), &[], &[1.0; 4]);
+    let rectified = passes(&Op::Relu(Rectifier::Relu), Form::Kernel, BOTH, (&x, 1), &[], &[1.0; 4]);
     assert!(rectified.y[1].is_nan());
 }
 
@@ -419,7 +432,7 @@ fn one_two_and_three_threads_give_the_same_bits() {
     let n = 70;
     let conv =
         Conv2d { input, filters: 10, kernel: (5, 5), stride: (1, 1), padding: (1, 1), groups: 1 };
-    let pool = Pool2d { input, kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+    let pool = Pool2d { input, kernel: (2, 2), stride: (2, 2), padding: (0, 0), ceil: false };
     let channels = input.channels;
     let vector = |len: usize| values(len, 3);
     let ops = [
@@ -433,7 +446,7 @@ fn one_two_and_three_threads_give_the_same_bits() {
             vec![vector(channels), vector(channels)],
         ),
         (Op::Linear { outputs: 150 }, 150, vec![vector(150 * input.len()), vector(150)]),
-        (Op::Relu, input.len(), vec![]),
+        (Op::Relu(Rectifier::Relu), input.len(), vec![]),
         (Op::ScaleChannels { scale: values(n * channels, 5), channels }, input.len(), vec![]),
         (Op::GradReverse { lambda: 0.3 }, input.len(), vec![]),
     ];
@@ -474,7 +487,7 @@ fn values_are_the_same_without_a_tape() {
                 let (weight, bias) = (&parameters[0], &parameters[1]);
                 Cpu::batch_norm_train(x, weight, bias, *channels, *eps, BOTH).map(|(y, _)| y)
             }
-            Op::Relu => Cpu::relu(x),
+            Op::Relu(kind) => Cpu::relu(x, *kind),
             Op::GradReverse { lambda } => Cpu::grad_reverse(x, *lambda),
             _ => continue,
         };
@@ -491,7 +504,7 @@ struct BlockCase {
     batch_moments: bool,
     /// Kernel, stride and padding.
     pool: Option<[(usize, usize); 3]>,
-    relu: bool,
+    relu: Option<Rectifier>,
     /// Whether other maps are added.
     side: bool,
     /// Input, convolution, normalisation, the other maps.
@@ -533,6 +546,7 @@ impl BlockCase {
             kernel,
             stride,
             padding,
+            ceil: kernel == (3, 2),
         });
         let [input, conv, norm, side] = self.needs;
         let fixed = FixedNorm { weight: &gamma, bias: &beta, mean: &mean, var: &var, eps: 1e-5 };
@@ -611,11 +625,11 @@ fn block_cases() -> Vec<BlockCase> {
     ];
     for pool in windows {
         for (with_norm, batch_moments) in [(false, false), (true, false), (true, true)] {
-            for relu in [false, true] {
+            for relu in [None, Some(Rectifier::Relu), Some(Rectifier::Relu6)] {
                 for at in 1..16 {
                     let needs = [at & 1 != 0, at & 2 != 0, at & 4 != 0, at & 8 != 0];
                     let side = at & 8 != 0 || at % 3 == 0;
-                    for gamma in [[1.5, -0.7, 0.2], [1.0, 0.0, -1.0]] {
+                    for gamma in [[1.5, -0.7, 0.2], [9.0, 0.0, -8.0]] {
                         cases.push(BlockCase {
                             with_norm,
                             batch_moments,
@@ -640,7 +654,7 @@ fn a_fused_block_equals_its_operations_one_by_one() {
         let composed = case.run(19, one_by_one);
         let whole = case.run(19, fused);
         let name = format!(
-            "norm {} {}, pool {:?}, relu {}, side {}, needs {:?}, gamma {:?}",
+            "norm {} {}, pool {:?}, relu {:?}, side {}, needs {:?}, gamma {:?}",
             case.with_norm,
             case.batch_moments,
             case.pool,
@@ -675,7 +689,7 @@ fn a_fused_block_gives_the_same_bits_at_any_number_of_threads() {
         with_norm: true,
         batch_moments: true,
         pool: Some([(2, 2), (2, 2), (0, 0)]),
-        relu: true,
+        relu: Some(Rectifier::Relu),
         side: true,
         needs: [true; 4],
         gamma: [1.5, -0.7, 0.2],

@@ -10,7 +10,7 @@ use dfdx::prelude::*;
 use goldens::{close, hashed, sampled, tensor};
 use runner::adapt::{Method, Step};
 use runner::nn::model::host;
-use runner::nn::ops::{Batch, Chw};
+use runner::nn::ops::{Batch, Chw, Targets};
 use runner::nn::{Entry, FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
 use runner::train::{Optimizer, OptimizerState};
 
@@ -20,7 +20,7 @@ fn golden() -> Vec<u8> {
 
 fn network(side: usize) -> Model<Cpu> {
     let input = Chw { channels: 3, height: side, width: side };
-    let spec = (zoo::find("resnet18").unwrap().build)(input, 10);
+    let spec = (zoo::find("resnet18").unwrap().build)(zoo::Layout::new(input, 10));
     let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
     for (salt, parameter) in model.parameters_mut().iter_mut().enumerate() {
         let len = parameter.value.shape().0;
@@ -78,7 +78,7 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
                 model: &mut model,
                 entry: Entry::IMAGES,
                 source: images(2000 + step, 6, 64),
-                labels: &labels,
+                targets: Targets::plain(&labels),
                 target: None,
                 progress: 0.0,
                 seed: 0,

@@ -10,7 +10,7 @@ use dfdx::prelude::*;
 
 use super::{Losses, Reading, Step, correct, share, value};
 use crate::config::{Keys, Reference, Wants};
-use crate::nn::ops::{Batch, Ops, Scalar};
+use crate::nn::ops::{Batch, Ops, Scalar, Targets};
 use crate::nn::{Model, Part, Pass};
 
 /// Domain label of source images.
@@ -68,14 +68,15 @@ impl Dann {
         let lambda = self.lambda.at(step.progress);
         let source_pass = Pass::Train(step.dropout("source"));
         let target_pass = Pass::Train(step.dropout("target"));
-        let Step { model, entry, source, labels, target, .. } = step;
+        let Step { model, entry, source, targets, target, .. } = step;
         let target = target.expect("training gives this method target images");
 
         let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
         let for_domain = features.with_empty_tape();
         let logits = model.forward(Part::Classifier, features, source_pass)?;
+        let labels = targets.labels;
         let accuracy = share(correct(&logits, labels), labels.len());
-        let class_loss = D::cross_entropy(logits, labels)?;
+        let class_loss = D::cross_entropy(logits, &targets)?;
         let from_source = domain(model, for_domain, SOURCE, lambda, source_pass)?;
 
         let features = model.features_from(entry, target.leaky_traced(), target_pass)?;
@@ -114,7 +115,11 @@ fn domain<D: Ops>(
     let logits = model.forward(Part::DomainClassifier, reversed, pass)?;
     let labels = vec![label; logits.shape().0];
     let correct = correct(&logits, &labels);
-    Ok(DomainPass { loss: D::cross_entropy(logits, &labels)?, correct, count: labels.len() })
+    Ok(DomainPass {
+        loss: D::cross_entropy(logits, &Targets::plain(&labels))?,
+        correct,
+        count: labels.len(),
+    })
 }
 
 impl LambdaSchedule {

@@ -6,7 +6,7 @@ use dfdx::prelude::*;
 
 use crate::config::{Keys, Reference};
 use crate::nn::model::host;
-use crate::nn::ops::{Batch, Ops, Scalar};
+use crate::nn::ops::{Batch, Ops, Scalar, Targets};
 use crate::nn::{DropoutKey, Entry, Model};
 
 mod dann;
@@ -33,8 +33,8 @@ pub struct Step<'a, D: Ops> {
     pub entry: Entry,
     /// Labelled images `[N, C*H*W]`, or what frozen layers made of them.
     pub source: Batch<D>,
-    /// Their classes, N of them.
-    pub labels: &'a [u32],
+    /// What the class logits should say of them.
+    pub targets: Targets<'a>,
     /// The same of the target domain, `[M, C*H*W]`, for methods that want it.
     pub target: Option<Batch<D>>,
     /// Share of all steps taken, 0 to below 1.

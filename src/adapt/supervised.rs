@@ -9,12 +9,12 @@ use crate::nn::{Part, Pass};
 /// Mean cross-entropy of the class logits.
 pub fn losses<D: Ops>(step: Step<D>) -> Result<Losses<D>, D::Err> {
     let pass = Pass::Train(step.dropout("source"));
-    let Step { model, entry, source, labels, .. } = step;
+    let Step { model, entry, source, targets, .. } = step;
     let features = model.features_from(entry, source.leaky_traced(), pass)?;
     let logits = model.forward(Part::Classifier, features, pass)?;
-    let count = labels.len();
-    let accuracy = share(correct(&logits, labels), count);
-    let total = D::cross_entropy(logits, labels)?;
+    let count = targets.labels.len();
+    let accuracy = share(correct(&logits, targets.labels), count);
+    let total = D::cross_entropy(logits, &targets)?;
     let readings = vec![
         Reading { name: "class_loss", value: value(&total), weight: count },
         Reading { name: "accuracy", value: accuracy, weight: count },

@@ -2,7 +2,7 @@
 
 use super::ops::Chw;
 use super::spec::{Init, Layer, Named, Part, Spec};
-use super::zoo;
+use super::zoo::{self, Layout};
 use crate::config::Keys;
 use crate::config::diagnostic::{Diagnostic, suggest};
 use crate::config::node::{Node, Value};
@@ -17,12 +17,12 @@ pub struct Architecture {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Kind {
-    Zoo(&'static str),
+    Zoo { arch: &'static str, small_input: bool, head: Option<Vec<Layer>> },
     Layers { features: Vec<Layer>, head: Vec<Layer>, domain_head: Vec<Layer> },
 }
 
 impl Architecture {
-    /// Reads `model = { arch = "dacnn", classes = 10 }`, `model = "dacnn"` or
+    /// Reads `model = { arch = "resnet18", small_input = true, head = [100, "relu"] }`, `model = "dacnn"` or
     /// `model = { layers = [...], head = [100, "relu"], domain_head = [100, "relu"] }`.
     pub fn read(keys: &mut Keys) -> Option<Self> {
         let own = match keys.peek("model") {
@@ -46,7 +46,19 @@ impl Architecture {
         }
         keys.kinded("model", "arch", zoo::NAMES, None, |arch, keys| {
             let classes = keys.count("classes", 2..=1_000_000).optional();
-            Some(Self { kind: Kind::Zoo(arch), classes: classes? })
+            let span = keys.span();
+            let small_input = keys.boolean("small_input").or(false);
+            let head = read_head(keys);
+            if small_input == Some(true) && !zoo::find(arch).is_some_and(|arch| arch.small_input) {
+                keys.problem(Diagnostic::at(
+                    span,
+                    format!("`{arch}` has no form for `small_input`: it is made for small images"),
+                    "leave `small_input` out",
+                ));
+                return None;
+            }
+            let kind = Kind::Zoo { arch, small_input: small_input?, head: head? };
+            Some(Self { kind, classes: classes? })
         })
     }
 
@@ -56,7 +68,7 @@ impl Architecture {
     /// One sentence, when the images do not fit it.
     pub fn build(&self, input: Chw, classes: usize) -> Result<Spec, String> {
         let spec = match &self.kind {
-            Kind::Zoo(name) => {
+            Kind::Zoo { arch: name, small_input, head } => {
                 let arch = zoo::find(name).expect("the name was checked when it was read");
                 if let Some(channels) = arch.channels
                     && channels != input.channels
@@ -66,7 +78,12 @@ impl Architecture {
                         input.channels
                     ));
                 }
-                (arch.build)(input, classes)
+                let layout = Layout { input, classes, small_input: *small_input };
+                let spec = (arch.build)(layout);
+                match head {
+                    Some(head) => spec.with_head(head, input, classes).0,
+                    None => spec,
+                }
             }
             Kind::Layers { features, head, domain_head } => {
                 let mut features = features.clone();
@@ -92,6 +109,16 @@ impl Architecture {
     }
 }
 
+/// Reads `head = [100, "relu"]`: the layers of a new classifier before its last one, which gives the
+/// logits. `[]` is a new last layer alone.
+pub fn read_head(keys: &mut Keys) -> Option<Option<Vec<Layer>>> {
+    if !keys.has("head") {
+        keys.node("head");
+        return Some(None);
+    }
+    layers(keys, "head", &[]).map(Some)
+}
+
 fn with_logits(layers: &[Layer], logits: usize) -> Vec<Layer> {
     let mut layers = layers.to_vec();
     layers.push(zoo::linear(logits));
@@ -109,6 +136,7 @@ const KINDS: &[&str] = &[
     "linear",
     "batch_norm",
     "relu",
+    "relu6",
     "max_pool",
     "avg_pool",
     "global_avg_pool",
@@ -201,9 +229,11 @@ fn settings(kind: &str, keys: &mut Keys) -> Option<Layer> {
             let kernel = keys.count("kernel", 1..=255).or(2_usize);
             let stride = keys.count("stride", 1..=255).or(kernel.unwrap_or(2));
             let padding = keys.count("padding", 0..=127).or(0_usize);
+            let ceil =
+                if kind == "max_pool" { keys.boolean("ceil").or(false) } else { Some(false) };
             let (kernel, stride, padding) = (square(kernel?), square(stride?), square(padding?));
             if kind == "max_pool" {
-                Layer::MaxPool { kernel, stride, padding }
+                Layer::MaxPool { kernel, stride, padding, ceil: ceil? }
             } else {
                 Layer::AvgPool { kernel, stride, padding }
             }
@@ -216,6 +246,7 @@ fn settings(kind: &str, keys: &mut Keys) -> Option<Layer> {
         }
         "batch_norm" => zoo::batch_norm(),
         "relu" => Layer::Relu,
+        "relu6" => Layer::Relu6,
         "global_avg_pool" => Layer::GlobalAvgPool,
         _ => Layer::Flatten,
     })
@@ -255,8 +286,12 @@ fn written(layer: &Layer) -> toml::Value {
         Layer::Linear { outputs, bias } => {
             table("linear", &[("outputs", count(*outputs)), ("bias", (*bias).into())])
         }
-        Layer::MaxPool { kernel, stride, padding } => {
-            pool("max_pool", kernel.0, stride.0, padding.0)
+        Layer::MaxPool { kernel, stride, padding, ceil } => {
+            let mut written = pool("max_pool", kernel.0, stride.0, padding.0);
+            if let toml::Value::Table(table) = &mut written {
+                table.insert("ceil".into(), (*ceil).into());
+            }
+            written
         }
         Layer::AvgPool { kernel, stride, padding } => {
             pool("avg_pool", kernel.0, stride.0, padding.0)
@@ -265,9 +300,12 @@ fn written(layer: &Layer) -> toml::Value {
         Layer::Dropout2d { p } => table("dropout2d", &[("p", decimal(*p))]),
         Layer::BatchNorm { .. } => "batch_norm".into(),
         Layer::Relu => "relu".into(),
+        Layer::Relu6 => "relu6".into(),
         Layer::GlobalAvgPool => "global_avg_pool".into(),
         Layer::Flatten => "flatten".into(),
-        Layer::Residual { .. } => unreachable!("a file has no key for it"),
+        Layer::AdaptiveAvgPool { .. } | Layer::Residual { .. } | Layer::Parallel { .. } => {
+            unreachable!("a file has no key for it")
+        }
     }
 }
 
@@ -311,7 +349,10 @@ mod tests {
 
     #[test]
     fn images_that_do_not_fit_are_refused_with_the_reason() {
-        let dacnn = Architecture { kind: Kind::Zoo("dacnn"), classes: None };
+        let dacnn = Architecture {
+            kind: Kind::Zoo { arch: "dacnn", small_input: false, head: None },
+            classes: None,
+        };
         let error = dacnn.build(DIGITS, 10).unwrap_err();
         assert_eq!(error, "`dacnn` takes images of 3 channels, the data have 1");
         let small = Chw { channels: 3, height: 4, width: 4 };

@@ -1,7 +1,7 @@
 //! Which neighbouring layers run as one operation. Says what belongs together; runs nothing.
 
-use super::ops::Chw;
 use super::ops::conv_block::MOST_POSITIONS;
+use super::ops::{Chw, Rectifier};
 use super::spec::{Layer, Node, Placed};
 
 /// What runs at a time. A number is a place among a network's layers.
@@ -22,6 +22,15 @@ pub enum Unit {
         /// Its end, which adds and rectifies.
         end: Fused,
     },
+    /// Chains from one input whose ends stand one after the other.
+    Parallel {
+        /// Shape that comes in.
+        input: Chw,
+        /// The chains.
+        branches: Vec<Vec<Unit>>,
+        /// Shape that goes out.
+        output: Chw,
+    },
 }
 
 /// A convolution and the layers after it that [`ConvBlock`](super::ops::ConvBlock) does with it.
@@ -33,8 +42,8 @@ pub struct Fused {
     pub norm: Option<usize>,
     /// Place of the max pooling.
     pub pool: Option<usize>,
-    /// Whether it ends in rectification.
-    pub relu: bool,
+    /// The rectification that it ends in.
+    pub relu: Option<Rectifier>,
 }
 
 impl Unit {
@@ -47,15 +56,19 @@ impl Unit {
                 let inner = shortcut.iter().chain(body).flat_map(Self::layers);
                 inner.chain(end.layers()).collect()
             }
+            Self::Parallel { branches, .. } => {
+                branches.iter().flatten().flat_map(Self::layers).collect()
+            }
         }
     }
 
-    /// The layer whose output is the unit's.
-    pub fn last(&self) -> usize {
+    /// The shape that goes out, given all layers.
+    pub fn output(&self, layer: impl Fn(usize) -> Chw) -> Chw {
         match self {
-            Self::Layer(at) => *at,
-            Self::Block(fused) => fused.pool.unwrap_or(fused.conv),
-            Self::Residual { end, .. } => end.conv,
+            Self::Layer(at) => layer(*at),
+            Self::Block(fused) => layer(fused.pool.unwrap_or(fused.conv)),
+            Self::Residual { end, .. } => layer(end.conv),
+            Self::Parallel { output, .. } => *output,
         }
     }
 }
@@ -85,13 +98,18 @@ pub fn units(chain: &[Node], layers: &[Placed]) -> Vec<Unit> {
                     unreachable!("a residual layer's body ends in a convolution")
                 };
                 if let Some((Node::Layer(at), after)) = rest.split_first()
-                    && layers[*at].layer == Layer::Relu
+                    && let Some(relu) = layers[*at].layer.rectifier()
                 {
-                    end.relu = true;
+                    end.relu = Some(relu);
                     rest = after;
                 }
                 Unit::Residual { input: *input, shortcut: self::units(shortcut, layers), body, end }
             }
+            Node::Parallel { input, branches, output } => Unit::Parallel {
+                input: *input,
+                branches: branches.iter().map(|it| self::units(it, layers)).collect(),
+                output: *output,
+            },
         });
     }
     units
@@ -99,12 +117,14 @@ pub fn units(chain: &[Node], layers: &[Placed]) -> Vec<Unit> {
 
 /// The convolution at `conv` with what it takes along of `rest`.
 fn fuse(conv: usize, rest: &mut &[Node], layers: &[Placed]) -> Fused {
-    let mut fused = Fused { conv, norm: None, pool: None, relu: false };
+    let mut fused = Fused { conv, norm: None, pool: None, relu: None };
     while let Some((Node::Layer(at), after)) = rest.split_first() {
-        let begun = fused.norm.is_some() || fused.pool.is_some() || fused.relu;
+        let begun = fused.norm.is_some() || fused.pool.is_some() || fused.relu.is_some();
         match &layers[*at].layer {
             Layer::BatchNorm { .. } if !begun => fused.norm = Some(*at),
-            Layer::Relu if !fused.relu => fused.relu = true,
+            layer if fused.relu.is_none() && layer.rectifier().is_some() => {
+                fused.relu = layer.rectifier();
+            }
             Layer::MaxPool { kernel, .. }
                 if fused.pool.is_none() && kernel.0 * kernel.1 <= MOST_POSITIONS =>
             {
@@ -120,17 +140,18 @@ fn fuse(conv: usize, rest: &mut &[Node], layers: &[Placed]) -> Fused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::zoo;
+    use crate::nn::zoo::{self, Layout};
 
     fn features(arch: &str) -> Vec<Unit> {
         let input = Chw { channels: 3, height: 28, width: 28 };
-        let placement = (zoo::find(arch).unwrap().build)(input, 10).place().unwrap();
+        let placement = (zoo::find(arch).unwrap().build)(Layout::new(input, 10)).place().unwrap();
         units(&placement.chains[0], &placement.layers)
     }
 
     #[test]
     fn a_convolution_takes_along_what_follows_in_either_order() {
-        let block = |conv, norm, pool| Unit::Block(Fused { conv, norm, pool, relu: true });
+        let block =
+            |conv, norm, pool| Unit::Block(Fused { conv, norm, pool, relu: Some(Rectifier::Relu) });
         let dacnn = features("dacnn");
         assert_eq!(dacnn[..2], [block(0, Some(1), Some(2)), block(4, Some(5), Some(6))]);
         assert_eq!(features("lenet")[0], block(0, None, Some(2)));
@@ -145,6 +166,6 @@ mod tests {
         assert_eq!(resnet.iter().map(names).collect::<Vec<_>>(), [3, 4, 4, 6, 4, 6, 4, 6, 4, 1]);
         let Unit::Residual { shortcut, body, end, .. } = &resnet[3] else { panic!("residual") };
         assert_eq!((shortcut.len(), body.len()), (1, 1));
-        assert!(end.relu && end.norm.is_some() && end.pool.is_none());
+        assert!(end.relu.is_some() && end.norm.is_some() && end.pool.is_none());
     }
 }

@@ -6,8 +6,10 @@ use dfdx::prelude::*;
 
 use super::flow::Flow;
 use super::fuse::{Fused, Unit, units};
+use super::ops::adaptive_pool::adaptive_avg_pool2d;
+use super::ops::concat::concat;
 use super::ops::{
-    Batch, BlockNeeds, Chw, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops,
+    Batch, BlockNeeds, Chw, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops, Rectifier,
 };
 use super::spec::{Init, Layer, Part, Placed, Placement, Spec, SpecError};
 use crate::random;
@@ -255,8 +257,8 @@ impl<D: Ops> Model<D> {
 
     /// Shape of what comes in at `entry`.
     pub fn entry_shape(&self, entry: Entry) -> Chw {
-        let before = entry.0.checked_sub(1).map(|last| self.chain(Part::Features)[last].last());
-        before.map_or(self.spec.input, |at| self.layers[at].placed.output)
+        let before = entry.0.checked_sub(1).map(|last| &self.chain(Part::Features)[last]);
+        before.map_or(self.spec.input, |unit| unit.output(|at| self.layers[at].placed.output))
     }
 
     /// The layers before `entry` in the order of their parameters.
@@ -287,7 +289,10 @@ impl<D: Ops> Model<D> {
     fn is_constant(&self, at: usize) -> bool {
         match self.layers[at].placed.layer {
             // A linear layer's product may round by how many rows there are.
-            Layer::Dropout { .. } | Layer::Dropout2d { .. } | Layer::Linear { .. } => false,
+            Layer::Dropout { .. }
+            | Layer::Dropout2d { .. }
+            | Layer::Linear { .. }
+            | Layer::AdaptiveAvgPool { .. } => false,
             Layer::BatchNorm { .. } => {
                 !self.layer_learns(at) && self.frozen_batch_norm == FrozenBatchNorm::Eval
             }
@@ -389,6 +394,15 @@ impl<D: Ops> Model<D> {
                 let x = x.maps(self.layers[end.conv].placed.input, upstream)?;
                 self.run_block(*end, (x, upstream), Some(side), pass).map(Flow::Maps)
             }
+            Unit::Parallel { input, branches, .. } => {
+                let (x, mut tape) = x.maps(*input, upstream)?.split_tape();
+                let mut parts = Vec::with_capacity(branches.len());
+                for branch in branches {
+                    let x = Flow::Maps(x.clone().put_tape(std::mem::take(&mut tape)));
+                    parts.push(self.run(branch, x, pass, upstream)?.0.rows()?);
+                }
+                concat(parts).map(Flow::Rows)
+            }
         }
     }
 
@@ -487,8 +501,8 @@ impl<D: Ops> Model<D> {
         let value = |at: Option<usize>| at.map(|at| &self.parameters[at].value);
         let weight = || value(*weight).expect("the layer has a weight");
         match &placed.layer {
-            Layer::Conv2d { .. } | Layer::Residual { .. } => {
-                unreachable!("convolutions run as blocks, residual layers as their chains")
+            Layer::Conv2d { .. } | Layer::Residual { .. } | Layer::Parallel { .. } => {
+                unreachable!("convolutions run as blocks, layers of layers as their chains")
             }
             Layer::Linear { outputs, .. } => D::linear(x, weight(), value(*bias), *outputs, needs),
             Layer::BatchNorm { eps, momentum } => {
@@ -513,7 +527,9 @@ impl<D: Ops> Model<D> {
                 D::avg_pool2d(x, &placed.pool2d().expect("the layer is a pooling window"))
             }
             Layer::GlobalAvgPool => D::global_avg_pool(x, placed.input),
-            Layer::Relu => D::relu(x),
+            Layer::Relu => D::relu(x, Rectifier::Relu),
+            Layer::Relu6 => D::relu(x, Rectifier::Relu6),
+            Layer::AdaptiveAvgPool { output } => adaptive_avg_pool2d(x, placed.input, *output),
             Layer::Flatten => Ok(x),
             Layer::Dropout { p } | Layer::Dropout2d { p } => {
                 let Pass::Train(key) = pass else { return Ok(x) };

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ops::{Chw, Conv2d, Pool2d};
+use super::ops::{Chw, Conv2d, Pool2d, Rectifier};
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub enum Layer {
         stride: (usize, usize),
         /// Padding that never wins.
         padding: (usize, usize),
+        /// Whether windows that lie partly beyond the end count.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ceil: bool,
     },
     /// Mean of a window; padding counts as zeros.
     AvgPool {
@@ -53,8 +56,15 @@ pub enum Layer {
     },
     /// Mean of each channel.
     GlobalAvgPool,
+    /// Means of as many parts of an image whatever its size.
+    AdaptiveAvgPool {
+        /// Parts from top to bottom and from left to right.
+        output: (usize, usize),
+    },
     /// max(0, x).
     Relu,
+    /// min(max(0, x), 6).
+    Relu6,
     /// Zeroes each value with probability `p` in training, scaling the rest by 1 / (1 - p).
     Dropout {
         /// Probability, 0 to below 1.
@@ -82,6 +92,23 @@ pub enum Layer {
         /// Empty for the input itself.
         shortcut: Vec<Named>,
     },
+    /// What each branch makes of the input, channels one after the other. Names within go on from
+    /// this layer's.
+    Parallel {
+        /// At least one, none empty.
+        branches: Vec<Vec<Named>>,
+    },
+}
+
+impl Layer {
+    /// What it lets through, if it is a rectification.
+    pub fn rectifier(&self) -> Option<Rectifier> {
+        match self {
+            Self::Relu => Some(Rectifier::Relu),
+            Self::Relu6 => Some(Rectifier::Relu6),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Layer {
@@ -104,12 +131,17 @@ impl std::fmt::Display for Layer {
                 write!(f, "average pool {}x{}, stride {}", kernel.0, kernel.1, by(stride))
             }
             Self::GlobalAvgPool => f.write_str("global average pool"),
+            Self::AdaptiveAvgPool { output } => {
+                write!(f, "adaptive average pool to {}", by(output))
+            }
             Self::Relu => f.write_str("relu"),
+            Self::Relu6 => f.write_str("relu6"),
             Self::Dropout { p } => write!(f, "dropout {p}"),
             Self::Dropout2d { p } => write!(f, "channel dropout {p}"),
             Self::Flatten => f.write_str("flatten"),
             Self::Linear { .. } => f.write_str("linear"),
             Self::Residual { .. } => f.write_str("residual"),
+            Self::Parallel { .. } => f.write_str("parallel"),
         }
     }
 }
@@ -254,12 +286,13 @@ impl Placed {
     /// The pooling window's geometry, if it is one.
     pub fn pool2d(&self) -> Option<Pool2d> {
         match &self.layer {
-            Layer::MaxPool { kernel, stride, padding }
+            Layer::MaxPool { kernel, stride, padding, .. }
             | Layer::AvgPool { kernel, stride, padding } => Some(Pool2d {
                 input: self.input,
                 kernel: *kernel,
                 stride: *stride,
                 padding: *padding,
+                ceil: matches!(self.layer, Layer::MaxPool { ceil: true, .. }),
             }),
             _ => None,
         }
@@ -279,6 +312,15 @@ pub enum Node {
         body: Vec<Node>,
         /// The other one; empty for the input itself.
         shortcut: Vec<Node>,
+    },
+    /// Chains from one input, their outputs one after the other.
+    Parallel {
+        /// Shape that comes in.
+        input: Chw,
+        /// The chains.
+        branches: Vec<Vec<Node>>,
+        /// Shape that goes out.
+        output: Chw,
     },
 }
 
@@ -321,7 +363,6 @@ impl Spec {
             Chain { part, prefix: String::new(), layers: &mut layers }.place(self.part(part), input)
         };
         let (features, shape) = chain(Part::Features, self.input)?;
-        let shape = Chw { channels: shape.len(), height: 1, width: 1 };
         let mut head = |part: Part, logits| {
             let (nodes, output) = chain(part, shape)?;
             if output.len() == logits {
@@ -335,6 +376,43 @@ impl Spec {
         let chains =
             [features, head(Part::Classifier, self.classes)?, head(Part::DomainClassifier, 2)?];
         Ok(Placement { layers, chains })
+    }
+
+    /// The same features for images of shape `input`, and a classifier of `classes` classes: the old
+    /// one with a new last layer where `head` is empty, else `head` and a linear layer, named as
+    /// PyTorch's `nn.Sequential` at its place names them. Also says how the names of what is new begin.
+    #[must_use]
+    pub fn with_head(mut self, head: &[Layer], input: Chw, classes: usize) -> (Self, String) {
+        (self.input, self.classes) = (input, classes);
+        if head.is_empty() {
+            let weighted = |named: &&mut Named| {
+                matches!(named.layer, Layer::Linear { .. } | Layer::Conv2d { .. })
+            };
+            let last = self.classifier.iter_mut().rev().find(weighted);
+            let last = last.expect("a classifier has a layer with weights");
+            match &mut last.layer {
+                Layer::Linear { outputs, .. } => *outputs = classes,
+                Layer::Conv2d { filters, .. } => *filters = classes,
+                _ => unreachable!("only layers with weights were asked for"),
+            }
+            let name = format!("{}.", last.name);
+            return (self, name);
+        }
+        let first = self.classifier.first().map_or("classifier", |first| first.name.as_str());
+        let prefix = first.split('.').next().unwrap_or(first).to_owned();
+        let mut layers = Vec::with_capacity(head.len() + 2);
+        if !matches!(
+            self.features.last().map(|last| &last.layer),
+            Some(Layer::GlobalAvgPool | Layer::Flatten)
+        ) {
+            layers.push(Named::new(format!("{prefix}.pool"), Layer::GlobalAvgPool));
+        }
+        let last = Layer::Linear { outputs: classes, bias: true };
+        for (at, layer) in head.iter().chain([&last]).enumerate() {
+            layers.push(Named::new(format!("{prefix}.{at}"), layer.clone()));
+        }
+        self.classifier = layers;
+        (self, format!("{prefix}."))
     }
 
     /// Number of values in a feature vector.
@@ -364,6 +442,12 @@ impl Chain<'_> {
             let name = format!("{}{name}", self.prefix);
             if let Layer::Residual { body, shortcut } = layer {
                 let (node, output) = self.place_residual(&name, body, shortcut, shape)?;
+                nodes.push(node);
+                shape = output;
+                continue;
+            }
+            if let Layer::Parallel { branches } = layer {
+                let (node, output) = self.place_parallel(&name, branches, shape)?;
                 nodes.push(node);
                 shape = output;
                 continue;
@@ -403,6 +487,32 @@ impl Chain<'_> {
         }
         Ok((Node::Residual { input, body, shortcut }, output))
     }
+
+    fn place_parallel(
+        &mut self,
+        name: &str,
+        branches: &[Vec<Named>],
+        input: Chw,
+    ) -> Result<(Node, Chw), SpecError> {
+        let wrong = |reason: String| SpecError { layer: name.to_owned(), reason };
+        let mut output: Option<Chw> = None;
+        let mut nodes = Vec::with_capacity(branches.len());
+        for branch in branches {
+            let mut chain =
+                Chain { part: self.part, prefix: format!("{name}."), layers: &mut *self.layers };
+            let (branch, shape) = chain.place(branch, input)?;
+            nodes.push(branch);
+            output = Some(match output {
+                None => shape,
+                Some(all) if (all.height, all.width) == (shape.height, shape.width) => {
+                    Chw { channels: all.channels + shape.channels, ..all }
+                }
+                Some(all) => return Err(wrong(format!("puts {shape} beside {all}"))),
+            });
+        }
+        let output = output.ok_or_else(|| wrong("needs a branch at least".into()))?;
+        Ok((Node::Parallel { input, branches: nodes, output }, output))
+    }
 }
 
 /// The shape that `placed.layer` makes of `placed.input`.
@@ -420,6 +530,12 @@ fn output_shape(placed: &Placed) -> Result<Chw, String> {
     match &placed.layer {
         Layer::GlobalAvgPool => Ok(vector(input.channels)),
         Layer::Flatten => Ok(vector(input.len())),
+        Layer::AdaptiveAvgPool { output: (0, _) | (_, 0) } => {
+            Err("adaptive pooling needs at least one part".into())
+        }
+        Layer::AdaptiveAvgPool { output: (height, width) } => {
+            Ok(Chw { channels: input.channels, height: *height, width: *width })
+        }
         Layer::Linear { outputs: 0, .. } => Err("a linear layer needs at least one output".into()),
         Layer::Linear { outputs, .. } => Ok(vector(*outputs)),
         Layer::Dropout { p } | Layer::Dropout2d { p } if !(0.0..1.0).contains(p) => {

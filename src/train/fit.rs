@@ -20,7 +20,7 @@ use crate::data::{Dataset, Split, Unlabelled};
 use crate::metrics::{Metrics, number};
 use crate::nn::Model;
 use crate::nn::model::host;
-use crate::nn::ops::{Batch, Ops};
+use crate::nn::ops::{Batch, Ops, Targets};
 use crate::progress::{Progress, Unit};
 
 /// How to train.
@@ -383,7 +383,7 @@ impl<'a, D: Ops> Fit<'a, D> {
                 model: self.model,
                 entry,
                 source,
-                labels: &labels,
+                targets: Targets::plain(&labels),
                 target,
                 progress: moment.progress(),
                 seed: self.settings.seed,

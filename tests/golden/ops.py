@@ -138,6 +138,27 @@ cases["cross_entropy"] = dict(op="cross_entropy", labels=labels.tolist())
 x = leaf(torch.randn(13, 10) * 4)
 backward("cross_entropy", F.cross_entropy(x, labels), x)
 
+cases["cross_entropy_smoothed"] = dict(op="cross_entropy", labels=labels.tolist(), smoothing=0.1)
+backward("cross_entropy_smoothed", F.cross_entropy(x, labels, label_smoothing=0.1), x)
+others = torch.randint(0, 10, (13,))
+cases["cross_entropy_mixed"] = dict(op="cross_entropy", labels=labels.tolist(), smoothing=0.2,
+                                    others=others.tolist(), share=0.3)
+mixed = [F.cross_entropy(x, it, label_smoothing=0.2) for it in (labels, others)]
+backward("cross_entropy_mixed", 0.7 * mixed[0] + 0.3 * mixed[1], x)
+
+cases["relu6"] = dict(op="relu6")
+x = leaf(distinct(4, 31) * 8)
+backward("relu6", F.relu6(x), x)
+for name, size, kernel, stride, padding in (("even", (8, 7), (2, 2), (2, 2), (0, 0)),
+                                            ("odd", (9, 10), (3, 3), (2, 2), (0, 0)),
+                                            ("padded", (8, 6), (3, 3), (2, 3), (1, 1)),
+                                            ("far", (5, 5), (2, 2), (4, 4), (0, 0))):
+    case = f"max_pool2d_ceil_{name}"
+    cases[case] = dict(op="max_pool2d", input=[3, *size], kernel=kernel, stride=stride,
+                       padding=padding, ceil=True)
+    x = leaf(distinct(2, 3, *size))
+    backward(case, F.max_pool2d(x, kernel, stride, padding, ceil_mode=True), x)
+
 header, offset = {"__metadata__": {"cases": json.dumps(cases)}}, 0
 for name, value in tensors.items():
     size = value.numel() * 4

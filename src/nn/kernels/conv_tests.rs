@@ -1,6 +1,6 @@
 use super::super::plane::{self, Affine};
 use super::*;
-use crate::nn::ops::Chw;
+use crate::nn::ops::{Chw, Rectifier};
 
 fn noise(len: usize, salt: usize) -> Vec<f32> {
     (0..len).map(|at| (((at + salt) * 7919 % 2017) as f32 / 1008.5) - 1.0).collect()
@@ -133,7 +133,11 @@ fn an_output_is_finished_as_if_afterwards() {
             let conv = Convolution::new(&shape, isa, false);
             let mut buffer = vec![f32::NAN; conv.buffer_len()];
             conv.lay(&x, &mut buffer);
-            for (add, relu) in [(None, true), (Some(&add), true), (Some(&add), false)] {
+            for (add, relu) in [
+                (None, Some(Rectifier::Relu)),
+                (Some(&add), Some(Rectifier::Relu6)),
+                (Some(&add), None),
+            ] {
                 let mut raw = vec![f32::NAN; shape.output().len() * LANES];
                 let mut finished = raw.clone();
                 conv.forward(&buffer, &conv.pack(&w), Some(&b), None, &mut raw);

@@ -3,6 +3,7 @@
 
 use super::plane::Affine;
 use super::vector::Vector;
+use crate::nn::ops::Rectifier;
 
 /// What is done to a block's output `[filters, H, W, 16]` before it is written:
 /// `relu(affine(x) + add)`.
@@ -12,8 +13,8 @@ pub struct Finish<'a> {
     pub affine: &'a [Affine],
     /// Maps of the output's shape.
     pub add: Option<&'a [f32]>,
-    /// Whether it is rectified.
-    pub relu: bool,
+    /// How it is rectified.
+    pub relu: Option<Rectifier>,
 }
 
 impl<'a> Finish<'a> {
@@ -28,7 +29,7 @@ impl<'a> Finish<'a> {
         FinishRows {
             affine: &self.affine[first..],
             add: self.add.map(|add| &add[place..]),
-            relu: self.relu,
+            relu: self.relu.map(Rectifier::ceiling),
         }
     }
 }
@@ -38,7 +39,8 @@ impl<'a> Finish<'a> {
 pub(super) struct FinishRows<'a> {
     affine: &'a [Affine],
     add: Option<&'a [f32]>,
-    relu: bool,
+    /// The ceiling of rectification.
+    relu: Option<f32>,
 }
 
 impl FinishRows<'_> {
@@ -55,7 +57,12 @@ impl FinishRows<'_> {
             if let Some(add) = self.add {
                 y = y.add(V::load(add.as_ptr().add(place)));
             }
-            if self.relu { y.rectify() } else { y }
+            let Some(ceiling) = self.relu else { return y };
+            y = y.rectify();
+            if ceiling < f32::INFINITY {
+                y = y.select_greater(V::splat(ceiling), V::splat(ceiling), y);
+            }
+            y
         }
     }
 }

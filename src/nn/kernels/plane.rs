@@ -208,10 +208,10 @@ unsafe fn apply<V: Vector>(affine: Affine, x: V) -> V {
 pub enum Passes<'a> {
     /// Everywhere: there was none.
     Everywhere,
-    /// Where this of the values was above zero.
-    Affine(Affine),
-    /// Where these are above zero.
-    Output(&'a [f32]),
+    /// Where this of the values was above zero and below a ceiling.
+    Affine(Affine, f32),
+    /// Where these are above zero and below a ceiling.
+    Output(&'a [f32], f32),
 }
 
 /// `dy` where it passes, else 0. Returns the sum of that, and of its products with `x - about`.
@@ -228,12 +228,12 @@ pub fn rectify_back(
     assert_eq!((x.len(), dy.len()), (out.len(), out.len()), "rectify_back");
     match passes {
         Passes::Everywhere => isa.run(RectifyBack { x, passes: Always, about, dy, out }),
-        Passes::Affine(affine) => {
-            isa.run(RectifyBack { x, passes: ByAffine(affine), about, dy, out })
+        Passes::Affine(affine, ceiling) => {
+            isa.run(RectifyBack { x, passes: ByAffine(affine, ceiling), about, dy, out })
         }
-        Passes::Output(y) => {
+        Passes::Output(y, ceiling) => {
             assert_eq!(y.len(), out.len(), "rectify_back");
-            isa.run(RectifyBack { x, passes: ByOutput(y), about, dy, out })
+            isa.run(RectifyBack { x, passes: ByOutput(y, ceiling), about, dy, out })
         }
     }
 }
@@ -251,10 +251,10 @@ trait Gate: Copy {
 struct Always;
 
 #[derive(Clone, Copy)]
-struct ByAffine(Affine);
+struct ByAffine(Affine, f32);
 
 #[derive(Clone, Copy)]
-struct ByOutput<'a>(&'a [f32]);
+struct ByOutput<'a>(&'a [f32], f32);
 
 impl Gate for Always {
     #[inline(always)]
@@ -267,7 +267,7 @@ impl Gate for ByAffine {
     #[inline(always)]
     unsafe fn pass<V: Vector>(&self, _: usize, x: V, dy: V) -> V {
         // SAFETY: the caller's promise.
-        unsafe { apply(self.0, x).select_greater(V::zero(), dy, V::zero()) }
+        unsafe { between(apply(self.0, x), self.1, dy) }
     }
 }
 
@@ -275,7 +275,17 @@ impl Gate for ByOutput<'_> {
     #[inline(always)]
     unsafe fn pass<V: Vector>(&self, at: usize, _: V, dy: V) -> V {
         // SAFETY: the caller's promise; the output is as long as the plane.
-        unsafe { V::load(self.0.as_ptr().add(at)).select_greater(V::zero(), dy, V::zero()) }
+        unsafe { between(V::load(self.0.as_ptr().add(at)), self.1, dy) }
+    }
+}
+
+/// `dy` where `y` is above zero and below `ceiling`, else 0.
+#[inline(always)]
+unsafe fn between<V: Vector>(y: V, ceiling: f32, dy: V) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let below = V::splat(ceiling).select_greater(y, dy, V::zero());
+        y.select_greater(V::zero(), below, V::zero())
     }
 }
 
@@ -407,7 +417,7 @@ impl Kernel for SpreadOf<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::Chw;
+    use crate::nn::ops::{Chw, Rectifier};
 
     fn noise(len: usize, salt: usize) -> Vec<f32> {
         (0..len).map(|at| (((at + salt) * 7919 % 2017) as f32 / 1008.5) - 1.0).collect()
@@ -423,6 +433,7 @@ mod tests {
             kernel,
             stride,
             padding,
+            ceil: kernel.0 == 3,
         };
         [
             pool(7, 6, (2, 2), (2, 2), (0, 0)),
@@ -505,7 +516,7 @@ mod tests {
             assert!(out[0].is_nan() && !out[1].is_nan(), "{isa}");
             let mut rectified = vec![0.0; out.len()];
             let affine = [Affine { scale: 1.0, shift: 0.0 }];
-            let finish = Finish { affine: &affine, add: None, relu: true };
+            let finish = Finish { affine: &affine, add: None, relu: Some(Rectifier::Relu) };
             normalize(isa, &out, finish, &mut rectified);
             assert!(rectified[0].is_nan(), "{isa}");
         }
@@ -525,20 +536,24 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_passes_where_the_output_was_positive() {
+    fn a_gradient_passes_where_the_output_was_positive_and_below_its_ceiling() {
         let (x, dy) = (noise(5 * LANES, 1), noise(5 * LANES, 2));
         let affine = Affine { scale: -1.5, shift: 0.25 };
         for isa in isas() {
             let mut out = vec![f32::NAN; x.len()];
-            let sums = rectify_back(isa, (&x, Passes::Affine(affine)), 0.5, &dy, &mut out);
+            let sums = rectify_back(isa, (&x, Passes::Affine(affine, 1.0)), 0.5, &dy, &mut out);
             let y: Vec<f32> = x.iter().map(|x| -1.5 * x + 0.25).collect();
             let mut by_output = vec![f32::NAN; x.len()];
-            let again = rectify_back(isa, (&x, Passes::Output(&y)), 0.5, &dy, &mut by_output);
+            let again = rectify_back(isa, (&x, Passes::Output(&y, 1.0)), 0.5, &dy, &mut by_output);
             assert_eq!((&by_output, again), (&out, sums), "{isa}");
             let expected: Vec<f32> = x
                 .iter()
                 .zip(&dy)
-                .map(|(x, dy)| if -1.5 * x + 0.25 > 0.0 { *dy } else { 0.0 })
+                .map(
+                    |(x, dy)| {
+                        if -1.5 * x + 0.25 > 0.0 && -1.5 * x + 0.25 < 1.0 { *dy } else { 0.0 }
+                    },
+                )
                 .collect();
             assert_eq!(out, expected, "{isa}");
             let first: f64 = expected.iter().map(|dy| f64::from(*dy)).sum();

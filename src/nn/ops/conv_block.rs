@@ -14,7 +14,7 @@ use dfdx::prelude::*;
 use self::passes::{Given, Gradients, InputGradient, Normalizer, Past, Work};
 use super::maps::{Maps, add_gradient, put_gradient, take_gradient};
 use super::tape::values;
-use super::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d};
+use super::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d, Rectifier};
 use crate::memory::{self, Buffer};
 use crate::nn::kernels::Fresh;
 use crate::nn::kernels::conv::{Convolution, Packed};
@@ -40,8 +40,8 @@ pub struct ConvBlock<'a, D: Ops> {
     pub norm: Norm<'a, D>,
     /// Max pooling of that.
     pub pool: Option<Pool2d>,
-    /// Whether the end is rectified.
-    pub relu: bool,
+    /// Rectification of the end.
+    pub relu: Option<Rectifier>,
     /// Whose gradients anyone will read.
     pub needs: BlockNeeds,
 }
@@ -166,8 +166,8 @@ pub fn conv_block_generic<D: Ops, T: Tape<f32, D>>(
     if let Some(side) = side {
         y = y.try_add(side)?;
     }
-    if *relu {
-        y = D::relu(y)?;
+    if let Some(rectifier) = relu {
+        y = D::relu(y, *rectifier)?;
     }
     Ok((y, moments))
 }

@@ -6,12 +6,12 @@ use dfdx::prelude::*;
 
 use super::batch_norm::{batch_norm_eval, batch_norm_train};
 use super::conv_block::{BlockNeeds, Norm, Prepared, conv_block};
-use super::cross_entropy::cross_entropy;
+use super::cross_entropy::{Targets, cross_entropy};
 use super::grad_reverse::grad_reverse;
 use super::linear::linear;
 use super::maps::{pack, unpack};
 use super::pool2d::{avg_pool2d, global_avg_pool, max_pool2d};
-use super::relu::relu;
+use super::relu::{Rectifier, relu};
 use super::scale_channels::scale_channels;
 use super::{
     Batch, Blocked, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar,
@@ -61,7 +61,7 @@ impl Ops for Cpu {
             bias,
             norm: Norm::None,
             pool: None,
-            relu: false,
+            relu: None,
             needs: BlockNeeds { input: needs.input, conv: needs.weight, norm: false, side: false },
         };
         unpack(conv_block(x, None, &block)?.0)
@@ -122,8 +122,11 @@ impl Ops for Cpu {
         linear(x, weight, bias, outputs, needs)
     }
 
-    fn relu<T: Tape<f32, Self>>(x: Batch<Self, T>) -> Result<Batch<Self, T>, Self::Err> {
-        relu(x)
+    fn relu<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        rectifier: Rectifier,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        relu(x, rectifier)
     }
 
     fn scale_channels<T: Tape<f32, Self>>(
@@ -143,8 +146,8 @@ impl Ops for Cpu {
 
     fn cross_entropy<T: Tape<f32, Self>>(
         logits: Batch<Self, T>,
-        labels: &[u32],
+        targets: &Targets,
     ) -> Result<Scalar<Self, T>, Self::Err> {
-        cross_entropy(logits, labels)
+        cross_entropy(logits, targets)
     }
 }

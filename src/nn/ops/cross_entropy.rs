@@ -25,24 +25,68 @@ pub fn log_softmax(logits: &[f32], classes: usize) -> Vec<f32> {
     logs
 }
 
+/// What the rows of logits should say: N of everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Targets<'a> {
+    /// A class for each row.
+    pub labels: &'a [u32],
+    /// A second class for each row and its share of the target, 0 to 1 (mixup: Zhang et al. 2018).
+    pub mixed: Option<(&'a [u32], f32)>,
+    /// Share of the target that is spread evenly over all classes, 0 to below 1 (label smoothing:
+    /// Szegedy et al. 2016).
+    pub smoothing: f32,
+}
+
+impl<'a> Targets<'a> {
+    /// One class a row and nothing else.
+    pub fn plain(labels: &'a [u32]) -> Self {
+        Self { labels, mixed: None, smoothing: 0.0 }
+    }
+
+    /// Whether every row is one class.
+    fn is_plain(&self) -> bool {
+        self.mixed.is_none() && self.smoothing == 0.0
+    }
+
+    /// Shares of the classes, `[N, classes]`; each row's sum is 1.
+    fn shares(&self, classes: usize) -> Vec<f32> {
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^24 classes")]
+        let even = self.smoothing / classes as f32;
+        let mut shares = vec![even; self.labels.len() * classes];
+        let (others, share) = self.mixed.unwrap_or((self.labels, 0.0));
+        let rows = shares.chunks_exact_mut(classes).zip(self.labels.iter().zip(others));
+        for (row, (label, other)) in rows {
+            row[*label as usize] += (1.0 - self.smoothing) * (1.0 - share);
+            row[*other as usize] += (1.0 - self.smoothing) * share;
+        }
+        shares
+    }
+}
+
 /// [`Ops::cross_entropy`](super::Ops::cross_entropy) on the CPU.
 ///
 /// # Errors
 /// Those of the device.
 ///
 /// # Panics
-/// When there is not one label a row, a label is no class or the batch is empty.
+/// When there are not as many labels as rows, a label is no class or the batch is empty.
 pub fn cross_entropy<T: Tape<f32, Cpu>>(
     logits: Batch<Cpu, T>,
-    labels: &[u32],
+    targets: &Targets,
 ) -> Result<Scalar<Cpu, T>, CpuError> {
-    let classes = check(logits.shape(), labels);
+    let classes = check(logits.shape(), targets);
+    let labels = targets.labels;
     let (x, tape) = logits.split_tape();
     let input = values(&x);
     let logs = log_softmax(&input, classes);
     memory::give(input);
     let rows = logs.chunks_exact(classes).zip(labels);
-    let sum: f64 = rows.map(|(row, label)| -f64::from(row[*label as usize])).sum();
+    let shares = if targets.is_plain() { Vec::new() } else { targets.shares(classes) };
+    let sum: f64 = if shares.is_empty() {
+        rows.map(|(row, label)| -f64::from(row[*label as usize])).sum()
+    } else {
+        logs.iter().zip(&shares).map(|(log, share)| -f64::from(*log) * f64::from(*share)).sum()
+    };
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 rows")]
     let share = 1.0 / labels.len() as f32;
     #[expect(clippy::cast_possible_truncation, reason = "losses are f32")]
@@ -61,7 +105,12 @@ pub fn cross_entropy<T: Tape<f32, Cpu>>(
             for (dx, log) in dx.iter_mut().zip(row.iter()) {
                 *dx += factor * log.exp();
             }
-            dx[*label as usize] -= factor;
+            if shares.is_empty() {
+                dx[*label as usize] -= factor;
+            }
+        }
+        for (dx, share) in dx.iter_mut().zip(&shares) {
+            *dx -= factor * share;
         }
     }))
 }
@@ -72,28 +121,26 @@ pub fn cross_entropy<T: Tape<f32, Cpu>>(
 /// Those of the device.
 ///
 /// # Panics
-/// When there is not one label a row, a label is no class or the batch is empty.
+/// When there are not as many labels as rows, a label is no class or the batch is empty.
 pub fn cross_entropy_generic<D: Device<f32>, T: Tape<f32, D>>(
     logits: Batch<D, T>,
-    labels: &[u32],
+    targets: &Targets,
 ) -> Result<Scalar<D, T>, D::Err> {
-    let classes = check(logits.shape(), labels);
+    let classes = check(logits.shape(), targets);
     let shape = *logits.shape();
-    let mut share = vec![0.0; labels.len() * classes];
-    for (row, label) in share.chunks_exact_mut(classes).zip(labels) {
-        #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 rows")]
-        let each = -1.0 / labels.len() as f32;
-        row[*label as usize] = each;
-    }
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 rows")]
+    let each = -1.0 / shape.0 as f32;
+    let share: Vec<f32> = targets.shares(classes).iter().map(|share| share * each).collect();
     let share = logits.device().try_tensor_from_vec(share, shape)?;
     logits.try_log_softmax::<Axis<1>>()?.try_mul(share)?.try_sum::<(), Axes2<0, 1>>()
 }
 
-fn check(logits: &(usize, usize), labels: &[u32]) -> usize {
+fn check(logits: &(usize, usize), targets: &Targets) -> usize {
     let (n, classes) = *logits;
+    let (labels, others) = (targets.labels, targets.mixed.map_or(targets.labels, |it| it.0));
     assert!(n > 0, "cross_entropy: the batch is empty");
-    assert_eq!(labels.len(), n, "cross_entropy: labels are not [N]");
-    for label in labels {
+    assert_eq!((labels.len(), others.len()), (n, n), "cross_entropy: labels are not [N]");
+    for label in labels.iter().chain(others) {
         assert!((*label as usize) < classes, "cross_entropy: {label} is none of {classes} classes");
     }
     classes

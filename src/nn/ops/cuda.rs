@@ -6,11 +6,11 @@ use dfdx::prelude::*;
 use super::batch_norm::{batch_norm_eval_generic, batch_norm_train_generic};
 use super::conv_block::conv_block_generic;
 use super::conv2d::conv2d_generic;
-use super::cross_entropy::cross_entropy_generic;
+use super::cross_entropy::{Targets, cross_entropy_generic};
 use super::grad_reverse::grad_reverse_generic;
 use super::linear::linear_generic;
 use super::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
-use super::relu::relu_generic;
+use super::relu::{Rectifier, relu_generic};
 use super::scale_channels::scale_channels_generic;
 use super::{
     Batch, Blocked, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar,
@@ -110,8 +110,11 @@ impl Ops for Cuda {
         linear_generic(x, weight, bias, outputs, needs)
     }
 
-    fn relu<T: Tape<f32, Self>>(x: Batch<Self, T>) -> Result<Batch<Self, T>, Self::Err> {
-        relu_generic(x)
+    fn relu<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        rectifier: Rectifier,
+    ) -> Result<Batch<Self, T>, Self::Err> {
+        relu_generic(x, rectifier)
     }
 
     fn scale_channels<T: Tape<f32, Self>>(
@@ -131,8 +134,8 @@ impl Ops for Cuda {
 
     fn cross_entropy<T: Tape<f32, Self>>(
         logits: Batch<Self, T>,
-        labels: &[u32],
+        targets: &Targets,
     ) -> Result<Scalar<Self, T>, Self::Err> {
-        cross_entropy_generic(logits, labels)
+        cross_entropy_generic(logits, targets)
     }
 }

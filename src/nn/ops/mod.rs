@@ -4,7 +4,9 @@
 //! An activation is `[N, C*H*W]`, row-major; the shape of an image travels beside it. Knows
 //! nothing of layers, names or training.
 
+pub mod adaptive_pool;
 pub mod batch_norm;
+pub mod concat;
 pub mod conv2d;
 pub mod conv_block;
 mod cpu;
@@ -25,8 +27,9 @@ mod tape;
 use dfdx::prelude::*;
 
 pub use conv_block::{BlockNeeds, Blocked, ConvBlock, FixedNorm, Norm};
-pub use cross_entropy::log_softmax;
+pub use cross_entropy::{Targets, log_softmax};
 pub use maps::Maps;
+pub use relu::Rectifier;
 pub use shape::{Chw, Conv2d, Pool2d, ShapeError};
 
 /// Values that one task of an elementwise operation handles.
@@ -190,11 +193,14 @@ pub trait Ops: Device<f32> {
         needs: Needs,
     ) -> Result<Batch<Self, T>, Self::Err>;
 
-    /// `max(x, 0)`; its gradient at 0 is 0.
+    /// `max(x, 0)`, at most the rectifier's ceiling; its gradient is 0 at both ends.
     ///
     /// # Errors
     /// Those of the device.
-    fn relu<T: Tape<f32, Self>>(x: Batch<Self, T>) -> Result<Batch<Self, T>, Self::Err>;
+    fn relu<T: Tape<f32, Self>>(
+        x: Batch<Self, T>,
+        rectifier: Rectifier,
+    ) -> Result<Batch<Self, T>, Self::Err>;
 
     /// `y[n, c, s] = x[n, c, s] * scale[n * channels + c]`: dropout with the caller's mask. For
     /// dropout of single values, `channels` is the number of features.
@@ -216,12 +222,13 @@ pub trait Ops: Device<f32> {
         lambda: f32,
     ) -> Result<Batch<Self, T>, Self::Err>;
 
-    /// The mean over the batch of `-log softmax(logits)[label]`, in nats.
+    /// The mean over the batch of the sum over classes of `-share * log softmax(logits)`, in nats;
+    /// the shares are the targets'.
     ///
     /// # Errors
     /// Those of the device.
     fn cross_entropy<T: Tape<f32, Self>>(
         logits: Batch<Self, T>,
-        labels: &[u32],
+        targets: &Targets,
     ) -> Result<Scalar<Self, T>, Self::Err>;
 }

@@ -34,7 +34,7 @@ pub fn max_pool2d<T: Tape<f32, Cpu>>(
     each.zip(input.par_chunks(planes * area)).for_each(|((out, winners), input)| {
         let each = out.chunks_exact_mut(pixels).zip(winners.chunks_exact_mut(pixels));
         for ((out, winners), input) in each.zip(input.chunks_exact(area)) {
-            if shape.kernel == (2, 2) && shape.padding == (0, 0) {
+            if shape.kernel == (2, 2) && shape.padding == (0, 0) && !shape.ceil {
                 max_of_four(&shape, input, out, winners);
             } else {
                 max_of_windows(&shape, input, out, winners);

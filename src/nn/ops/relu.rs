@@ -1,4 +1,4 @@
-//! Rectified linear units.
+//! Rectified linear units, and those with a ceiling.
 
 use dfdx::prelude::*;
 use rayon::prelude::*;
@@ -7,17 +7,46 @@ use super::tape::{self, Sums, values};
 use super::{Batch, ELEMENTS, Needs};
 use crate::memory;
 
+/// What a rectification lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rectifier {
+    /// max(0, x).
+    Relu,
+    /// min(max(0, x), 6) (Krizhevsky 2010; MobileNets).
+    Relu6,
+}
+
+impl Rectifier {
+    /// The largest value that comes out.
+    pub fn ceiling(self) -> f32 {
+        match self {
+            Self::Relu => f32::INFINITY,
+            Self::Relu6 => 6.0,
+        }
+    }
+}
+
 /// [`Ops::relu`](super::Ops::relu) on the CPU. NaN stays NaN, so that divergence shows.
 ///
 /// # Errors
 /// Those of the device.
-pub fn relu<T: Tape<f32, Cpu>>(x: Batch<Cpu, T>) -> Result<Batch<Cpu, T>, CpuError> {
+pub fn relu<T: Tape<f32, Cpu>>(
+    x: Batch<Cpu, T>,
+    rectifier: Rectifier,
+) -> Result<Batch<Cpu, T>, CpuError> {
+    let ceiling = rectifier.ceiling();
     let (x, tape) = x.split_tape();
     let input = values(&x);
     let mut out = memory::take(input.len());
     out.par_chunks_mut(ELEMENTS).zip(input.par_chunks(ELEMENTS)).for_each(|(out, input)| {
         for (out, x) in out.iter_mut().zip(input) {
-            *out = if *x < 0.0 { 0.0 } else { *x };
+            *out = if *x < 0.0 {
+                0.0
+            } else if *x > ceiling {
+                ceiling
+            } else {
+                *x
+            };
         }
     });
     let y = x.device().try_tensor_from_vec(out, *x.shape())?;
@@ -31,7 +60,7 @@ pub fn relu<T: Tape<f32, Cpu>>(x: Batch<Cpu, T>) -> Result<Batch<Cpu, T>, CpuErr
         let each = dx.par_chunks_mut(ELEMENTS).zip(dy.par_chunks(ELEMENTS));
         each.zip(input.par_chunks(ELEMENTS)).for_each(|((dx, dy), input)| {
             for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(input) {
-                *dx += if *x > 0.0 { *dy } else { 0.0 };
+                *dx += if *x > 0.0 && *x < ceiling { *dy } else { 0.0 };
             }
         });
         memory::give(input);
@@ -44,6 +73,11 @@ pub fn relu<T: Tape<f32, Cpu>>(x: Batch<Cpu, T>) -> Result<Batch<Cpu, T>, CpuErr
 /// Those of the device.
 pub fn relu_generic<D: Device<f32>, T: Tape<f32, D>>(
     x: Batch<D, T>,
+    rectifier: Rectifier,
 ) -> Result<Batch<D, T>, D::Err> {
-    x.try_relu()
+    let y = x.try_relu()?;
+    if rectifier == Rectifier::Relu {
+        return Ok(y);
+    }
+    y.try_clamp(f32::NEG_INFINITY, rectifier.ceiling())
 }

@@ -152,6 +152,8 @@ pub struct Pool2d {
     pub stride: (usize, usize),
     /// Padding on each side.
     pub padding: (usize, usize),
+    /// Whether windows that lie partly beyond the end count (PyTorch's `ceil_mode`).
+    pub ceil: bool,
 }
 
 impl Pool2d {
@@ -160,8 +162,21 @@ impl Pool2d {
     /// # Panics
     /// When the shape is not [valid](Self::validate).
     pub fn output(&self) -> Chw {
-        let (height, width) = slid(self.input, self.kernel, self.stride, self.padding);
-        Chw { channels: self.input.channels, height, width }
+        let along = |size: usize, kernel: usize, stride: usize, padding: usize| {
+            let room = size + 2 * padding - kernel;
+            if !self.ceil {
+                return room / stride + 1;
+            }
+            // A window must begin inside the image or the padding before it.
+            let count = room.div_ceil(stride) + 1;
+            if (count - 1) * stride >= size + padding { count - 1 } else { count }
+        };
+        let Chw { channels, height, width } = self.input;
+        Chw {
+            channels,
+            height: along(height, self.kernel.0, self.stride.0, self.padding.0),
+            width: along(width, self.kernel.1, self.stride.1, self.padding.1),
+        }
     }
 
     /// Whether the sizes fit together.
@@ -276,7 +291,25 @@ mod tests {
             Conv2d { stride: (0, 1), ..conv() }.validate(),
             Err(ShapeError::Zero("the vertical stride"))
         );
-        let pool = Pool2d { input: conv().input, kernel: (2, 2), stride: (2, 2), padding: (0, 2) };
+        let pool = Pool2d {
+            input: conv().input,
+            kernel: (2, 2),
+            stride: (2, 2),
+            padding: (0, 2),
+            ceil: false,
+        };
         assert!(pool.validate().is_err());
+        let pool = |size, stride, ceil| Pool2d {
+            input: Chw { channels: 1, height: size, width: size },
+            kernel: (3, 3),
+            stride: (stride, stride),
+            padding: (0, 0),
+            ceil,
+        };
+        // As MaxPool2d(3, stride, ceil_mode) of PyTorch.
+        assert_eq!(pool(6, 2, false).output().height, 2);
+        assert_eq!(pool(6, 2, true).output().height, 3);
+        assert_eq!(pool(7, 2, true).output().height, 3);
+        assert_eq!(pool(4, 5, true).output().height, 1);
     }
 }

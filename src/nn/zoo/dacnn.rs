@@ -1,8 +1,7 @@
 //! The convolutional network of the domain-adversarial digits experiment: the SVHN-style extractor
 //! of Ganin et al. 2016 as commonly written for MNIST -> MNIST-M, with batch norm before pooling.
 
-use super::{Arch, batch_norm, chain, conv, linear, max_pool};
-use crate::nn::ops::Chw;
+use super::{Arch, Layout, batch_norm, chain, conv, linear, max_pool};
 use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 1,250 features of a 3x28x28 image.
@@ -10,10 +9,11 @@ pub const ARCH: Arch = Arch {
     name: "dacnn",
     about: "two 5x5 convolutions with batch norm for 28-pixel RGB digits (Ganin et al. 2016)",
     channels: Some(3),
+    small_input: false,
     build,
 };
 
-fn build(input: Chw, classes: usize) -> Spec {
+fn build(Layout { input, classes, .. }: Layout) -> Spec {
     Spec {
         arch: ARCH.name.into(),
         input,
@@ -61,10 +61,11 @@ fn build(input: Chw, classes: usize) -> Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::ops::Chw;
 
     #[test]
     fn shapes_and_parameter_count_are_those_of_the_paper_experiment() {
-        let spec = build(Chw { channels: 3, height: 28, width: 28 }, 10);
+        let spec = build(Layout::new(Chw { channels: 3, height: 28, width: 28 }, 10));
         assert_eq!(spec.feature_len(), Ok(1250));
         let parameters: usize = spec
             .place()

@@ -1,7 +1,6 @@
 //! Ganin's network for MNIST: LeNet-5 widened (Ganin et al. 2016, figure 4a).
 
-use super::{Arch, chain, conv, linear, max_pool};
-use crate::nn::ops::Chw;
+use super::{Arch, Layout, chain, conv, linear, max_pool};
 use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 768 features of a 28-pixel image.
@@ -9,10 +8,11 @@ pub const ARCH: Arch = Arch {
     name: "lenet",
     about: "LeNet-like network for MNIST without batch norm (Ganin et al. 2016, figure 4a)",
     channels: None,
+    small_input: false,
     build,
 };
 
-fn build(input: Chw, classes: usize) -> Spec {
+fn build(Layout { input, classes, .. }: Layout) -> Spec {
     Spec {
         arch: ARCH.name.into(),
         input,
@@ -50,10 +50,11 @@ fn build(input: Chw, classes: usize) -> Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::ops::Chw;
 
     #[test]
     fn a_28_pixel_digit_gives_768_features() {
-        let spec = build(Chw { channels: 1, height: 28, width: 28 }, 10);
+        let spec = build(Layout::new(Chw { channels: 1, height: 28, width: 28 }, 10));
         assert_eq!(spec.feature_len(), Ok(768));
     }
 }

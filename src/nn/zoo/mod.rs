@@ -5,7 +5,10 @@ use super::spec::{Layer, Named, Part, Spec};
 
 mod dacnn;
 mod lenet;
+mod mobilenet_v2;
 mod resnet;
+mod squeezenet;
+mod vgg;
 
 /// An architecture.
 pub struct Arch {
@@ -15,16 +18,53 @@ pub struct Arch {
     pub about: &'static str,
     /// Channels it takes; `None` for any number.
     pub channels: Option<usize>,
-    /// Builds it for an image shape and a number of classes.
-    pub build: fn(Chw, usize) -> Spec,
+    /// Whether it has a form for images of some 30 pixels.
+    pub small_input: bool,
+    /// Builds it.
+    pub build: fn(Layout) -> Spec,
+}
+
+/// What an architecture is built for.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Shape of an image.
+    pub input: Chw,
+    /// Number of classes.
+    pub classes: usize,
+    /// For images of some 30 pixels: the first layers keep their size.
+    pub small_input: bool,
+}
+
+impl Layout {
+    /// The usual form for images of shape `input`.
+    pub fn new(input: Chw, classes: usize) -> Self {
+        Self { input, classes, small_input: false }
+    }
 }
 
 /// Every architecture. A new one is a file in this folder and a line here.
-pub const ZOO: &[Arch] = &[dacnn::ARCH, lenet::ARCH, resnet::RESNET18, resnet::RESNET34];
+pub const ZOO: &[Arch] = &[
+    dacnn::ARCH,
+    lenet::ARCH,
+    resnet::RESNET18,
+    resnet::RESNET34,
+    resnet::RESNET50,
+    mobilenet_v2::ARCH,
+    squeezenet::ARCH,
+    vgg::ARCH,
+];
 
 /// The names, for messages.
-pub const NAMES: &[&str] =
-    &[dacnn::ARCH.name, lenet::ARCH.name, resnet::RESNET18.name, resnet::RESNET34.name];
+pub const NAMES: &[&str] = &[
+    dacnn::ARCH.name,
+    lenet::ARCH.name,
+    resnet::RESNET18.name,
+    resnet::RESNET34.name,
+    resnet::RESNET50.name,
+    mobilenet_v2::ARCH.name,
+    squeezenet::ARCH.name,
+    vgg::ARCH.name,
+];
 
 /// The architecture called `name`.
 pub fn find(name: &str) -> Option<&'static Arch> {
@@ -50,7 +90,27 @@ pub(super) fn batch_norm() -> Layer {
 
 /// Halves height and width.
 fn max_pool() -> Layer {
-    Layer::MaxPool { kernel: (2, 2), stride: (2, 2), padding: (0, 0) }
+    Layer::MaxPool { kernel: (2, 2), stride: (2, 2), padding: (0, 0), ceil: false }
+}
+
+/// The domain classifier for large networks of Ganin et al. 2016, figure 4.
+fn wide_domain_classifier() -> Vec<Named> {
+    chain(
+        Part::DomainClassifier,
+        [
+            ("pool", Layer::GlobalAvgPool),
+            ("fc1", linear(1024)),
+            ("relu1", Layer::Relu),
+            ("fc2", linear(1024)),
+            ("relu2", Layer::Relu),
+            ("fc3", linear(2)),
+        ],
+    )
+}
+
+/// Layers with names of their own.
+fn named<'a>(layers: impl IntoIterator<Item = (&'a str, Layer)>) -> Vec<Named> {
+    layers.into_iter().map(|(name, layer)| Named::new(name, layer)).collect()
 }
 
 /// A linear layer with a bias.
@@ -69,11 +129,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_architecture_is_listed_by_name_and_fits_28_pixel_rgb_images() {
+    fn parameters_are_as_many_as_torchvision_has() {
+        let input = Chw { channels: 3, height: 224, width: 224 };
+        let counts = [
+            ("resnet18", 11_689_512),
+            ("resnet34", 21_797_672),
+            ("resnet50", 25_557_032),
+            ("mobilenet_v2", 3_504_872),
+            ("squeezenet1_1", 1_235_496),
+            ("vgg11_bn", 132_868_840),
+        ];
+        for (name, expected) in counts {
+            let spec = (find(name).unwrap().build)(Layout::new(input, 1000));
+            let layers = spec.place().unwrap().layers;
+            let count: usize = layers
+                .iter()
+                .filter(|layer| layer.part != Part::DomainClassifier)
+                .flat_map(crate::nn::spec::Placed::parameters)
+                .map(|slot| slot.shape.iter().product::<usize>())
+                .sum();
+            assert_eq!(count, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_architecture_is_listed_by_name_and_fits_small_rgb_images() {
         assert_eq!(ZOO.iter().map(|arch| arch.name).collect::<Vec<_>>(), NAMES);
         for arch in ZOO {
-            let spec = (arch.build)(Chw { channels: 3, height: 28, width: 28 }, 10);
-            assert!(spec.place().is_ok(), "{}", arch.name);
+            let input = Chw { channels: 3, height: 32, width: 32 };
+            for small_input in [false, true] {
+                let spec = (arch.build)(Layout { input, classes: 10, small_input });
+                assert!(spec.place().is_ok(), "{} {small_input}", arch.name);
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::nn::kernels::finish::Finish;
 use crate::nn::kernels::isa::Isa;
 use crate::nn::kernels::plane::{self, Affine, Passes, Spread};
 use crate::nn::kernels::{Fresh, LANES, maps};
+use crate::nn::ops::Rectifier;
 use crate::nn::ops::{ELEMENTS, Moments, Pool2d};
 
 /// Pieces that a batch's weight gradients are summed in: enough for as many threads. They depend
@@ -113,7 +114,7 @@ pub(super) struct Work {
     prepared: Arc<Prepared>,
     isa: Isa,
     pool: Option<Pool2d>,
-    relu: bool,
+    relu: Option<Rectifier>,
     side: bool,
     images: usize,
 }
@@ -364,9 +365,13 @@ impl Work {
             .for_each(|(at, ((out, sums), (x, dy)))| {
                 let filter = at % filters;
                 let passes = match (self.relu, by_output) {
-                    (false, _) => Passes::Everywhere,
-                    (true, true) => Passes::Output(&past.output[at * end..(at + 1) * end]),
-                    (true, false) => Passes::Affine(normalizer.affine[filter]),
+                    (None, _) => Passes::Everywhere,
+                    (Some(relu), true) => {
+                        Passes::Output(&past.output[at * end..(at + 1) * end], relu.ceiling())
+                    }
+                    (Some(relu), false) => {
+                        Passes::Affine(normalizer.affine[filter], relu.ceiling())
+                    }
                 };
                 let about = normalizer.mean[filter];
                 *sums = plane::rectify_back(self.isa, (x, passes), about, dy, out);
