@@ -172,7 +172,7 @@ impl Bench {
         };
         let losses = method.losses(step).expect("memory");
         let mut gradients = losses.total.try_backward().expect("memory");
-        self.optimizer.step(&mut self.model, &mut gradients, 1e-3).expect("memory");
+        self.optimizer.step(&mut self.model, &mut gradients, |lr| lr, None).expect("memory");
     }
 }
 

@@ -98,7 +98,7 @@ fn one_step_of_dann_equals_pytorch() {
         weight_decay: 0.0,
     });
     let mut optimizer = OptimizerState::new(adam, &model).unwrap();
-    optimizer.step(&mut model, &mut gradients, 1e-3).unwrap();
+    optimizer.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
     for parameter in model.parameters() {
         let name = format!("parameter {}", parameter.name);
         close(&name, &sampled(&host(&parameter.value), 4096), &expected(&name), (1e-4, 0.0));

@@ -279,7 +279,7 @@ fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
 
 fn assert_is_pytorch(form: Form) {
     let goldens = goldens();
-    assert_eq!(goldens.len(), 12 + 2 * 5 + 1 + 4 + 3 + 1 + 2 + 1 + 1);
+    assert_eq!(goldens.len(), 12 + 2 * 5 + 2 + 1 + 4 + 1 + 4 + 3 + 1 + 2 + 1 + 1);
     for golden in goldens {
         let ours = golden.run(form, BOTH);
         let name = |tensor: &str| format!("{} {tensor} ({form:?})", golden.name);

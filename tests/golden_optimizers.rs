@@ -13,6 +13,8 @@ use runner::nn::Model;
 use runner::nn::model::host;
 use runner::nn::ops::Chw;
 use runner::nn::spec::{Init, Layer, Named, Spec};
+use runner::train::groups::{Groups, L2Sp};
+use runner::train::monitor::Scores;
 use runner::train::schedule::{Moment, Scheduled};
 use runner::train::{Optimizer, OptimizerState};
 
@@ -63,11 +65,13 @@ fn gradient(step: usize, scale: &[f64]) -> Vec<f32> {
 }
 
 /// The 18 parameters after each of 8 steps of the optimizer on this line.
-fn walk(line: &str, scale: &[f64]) -> Vec<Vec<f32>> {
-    let optimizer = read(&format!("optimizer = {line}"), Optimizer::read);
+fn walk(line: &str, l2_sp: Option<L2Sp>, scale: &[f64]) -> Vec<Vec<f32>> {
+    let (optimizer, groups) = read(&format!("optimizer = {line}"), Optimizer::read);
     let device = Cpu::default();
     let mut model = model(&device);
-    let mut state = OptimizerState::new(optimizer, &model).unwrap();
+    let groups = Groups { groups, l2_sp, ..Groups::default() };
+    let rates = groups.rates(&optimizer, &model, &["classifier.0.bias".to_owned()]).unwrap();
+    let mut state = OptimizerState::with_rates(optimizer, rates, &model, &[true, true]).unwrap();
     let step = |step| {
         let gradient = gradient(step, scale);
         let mut gradients: Gradients<f32, Cpu> = Gradients::leaky();
@@ -75,7 +79,7 @@ fn walk(line: &str, scale: &[f64]) -> Vec<Vec<f32>> {
             let held: &mut Vec<f32> = &mut *gradients.get_or_alloc_mut(&parameter.value).unwrap();
             held.copy_from_slice(part);
         }
-        state.step(&mut model, &mut gradients, optimizer.lr()).unwrap();
+        state.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
         model.parameters().iter().flat_map(|parameter| host(&parameter.value)).collect()
     };
     (0..8).map(step).collect()
@@ -124,7 +128,7 @@ fn every_optimizer_moves_parameters_as_pytorch_does() {
     for (name, line) in settings {
         let expected: Vec<Vec<f64>> =
             golden["optimizers"][name].as_array().unwrap().iter().map(numbers).collect();
-        assert_same_walk(name, &walk(line, &scale), &expected);
+        assert_same_walk(name, &walk(line, None, &scale), &expected);
     }
 }
 
@@ -150,7 +154,7 @@ fn rmsprop_divides_by_the_root_of_the_mean_square_and_the_square_of_eps() {
             values.clone()
         };
         let expected: Vec<Vec<f64>> = (0..8).map(step).collect();
-        assert_same_walk(&format!("eps {eps:e}"), &walk(&line, &scale), &expected);
+        assert_same_walk(&format!("eps {eps:e}"), &walk(&line, None, &scale), &expected);
     }
 }
 
@@ -164,20 +168,102 @@ fn every_schedule_gives_the_rates_of_pytorch_for_50_epochs() {
         ("constant", "'constant'", true),
         ("ganin", "'ganin'", false),
         ("warm-up", "{ kind = 'constant', warmup_steps = 20 }", false),
+        ("multi_step", "{ kind = 'multi_step', milestones = [4, 5, 30], gamma = 0.3 }", true),
+        ("exponential", "{ kind = 'exponential', gamma = 0.9 }", true),
+        ("one_cycle", "{ kind = 'one_cycle' }", false),
+        (
+            "one_cycle, other",
+            "{ kind = 'one_cycle', pct_start = 0.5, div_factor = 10, final_div_factor = 100 }",
+            false,
+        ),
+        ("plateau", "{ kind = 'reduce_on_plateau', factor = 0.5, patience = 2 }", true),
+        (
+            "plateau, cooldown",
+            "{ kind = 'reduce_on_plateau', factor = 0.3, patience = 1, cooldown = 3, threshold = 0.02, \
+             min_lr = 1e-3 }",
+            true,
+        ),
+        (
+            "plateau, max",
+            "{ kind = 'reduce_on_plateau', metric = 'accuracy', patience = 0, threshold = 0.03, \
+             threshold_mode = 'abs', eps = 1e-4 }",
+            true,
+        ),
+        ("plateau, course", "{ kind = 'reduce_on_plateau', factor = 0.05, patience = 5 }", true),
     ];
+    let scores: Vec<Scores> = numbers(&golden["losses"])
+        .into_iter()
+        .map(|loss| Scores { loss, accuracy: 1.0 - loss / 4.0 })
+        .collect();
     assert_eq!(golden["schedules"].as_object().unwrap().len(), settings.len());
     for (name, line, by_epoch) in settings {
         let schedule = read(&format!("schedule = {line}"), Scheduled::read);
         let rates = numbers(&golden["schedules"][name]);
         assert_eq!(rates.len(), 50);
         let moments = (0..150).map(|at| match by_epoch {
-            true => (at / 3, Moment { epoch: at / 3, epochs: 50, step: at, steps: 150 }),
-            false => (at % 50, Moment { epoch: at % 50 / 5, epochs: 10, step: at % 50, steps: 50 }),
+            true => (
+                at / 3,
+                Moment {
+                    epoch: at / 3,
+                    epochs: 50,
+                    step: at,
+                    steps: 150,
+                    validation: &scores[..at / 3],
+                },
+            ),
+            false => (
+                at % 50,
+                Moment {
+                    epoch: at % 50 / 5,
+                    epochs: 10,
+                    step: at % 50,
+                    steps: 50,
+                    validation: &[],
+                },
+            ),
         });
         for (at, moment) in moments {
-            let (ours, rate) = (schedule.factor(&moment), rates[at]);
+            let (ours, rate) = (schedule.lr(1.0, &moment), rates[at]);
             assert!((ours - rate).abs() < 1e-12, "{name}, {moment:?}: {ours} not {rate}");
         }
+    }
+}
+
+#[test]
+fn the_momentum_of_one_cycle_goes_as_pytorchs() {
+    let momenta = numbers(&golden()["momentum"]);
+    let schedule = read("schedule = 'one_cycle'", Scheduled::read);
+    for (step, momentum) in momenta.into_iter().enumerate() {
+        let moment = Moment { epoch: step / 5, epochs: 10, step, steps: 50, validation: &[] };
+        let ours = schedule.momentum(&moment).unwrap();
+        assert!((ours - momentum).abs() < 1e-12, "step {step}: {ours} not {momentum}");
+    }
+    let line = "schedule = { kind = 'one_cycle', cycle_momentum = false }";
+    let moment = Moment { epoch: 0, epochs: 10, step: 3, steps: 50, validation: &[] };
+    assert_eq!(read(line, Scheduled::read).momentum(&moment), None);
+}
+
+#[test]
+fn groups_and_decay_toward_the_start_move_parameters_as_pytorch_does() {
+    let golden = golden();
+    let scale = numbers(&golden["gradients"]);
+    let l2_sp = Some(L2Sp { alpha: 0.3, beta: 0.05 });
+    let settings = [
+        (
+            "sgd, groups",
+            "{ kind = 'sgd', lr = 0.05, momentum = 0.9, weight_decay = 0.1, \
+             groups = { '*.bias' = { lr = 0.01, weight_decay = 0 } } }",
+            None,
+        ),
+        ("adam, lr 0", "{ kind = 'adam', lr = 0.01, groups = { '*.weight' = { lr = 0 } } }", None),
+        ("sgd, l2_sp", "{ kind = 'sgd', lr = 0.05, momentum = 0.9 }", l2_sp),
+        ("adam, l2_sp", "{ kind = 'adam', lr = 0.01 }", l2_sp),
+    ];
+    assert_eq!(golden["groups"].as_object().unwrap().len(), settings.len());
+    for (name, line, l2_sp) in settings {
+        let expected: Vec<Vec<f64>> =
+            golden["groups"][name].as_array().unwrap().iter().map(numbers).collect();
+        assert_same_walk(name, &walk(line, l2_sp, &scale), &expected);
     }
 }
 
@@ -189,7 +275,8 @@ fn warm_up_multiplies_the_rate_of_the_schedule_that_it_leads_into() {
     for (epoch, rate) in golden.into_iter().enumerate() {
         for step in [2 * epoch, 2 * epoch + 1] {
             let rise = ((step + 1) as f64 / 4.0).min(1.0);
-            let ours = schedule.factor(&Moment { epoch, epochs: 50, step, steps: 100 });
+            let ours =
+                schedule.lr(1.0, &Moment { epoch, epochs: 50, step, steps: 100, validation: &[] });
             assert!((ours - rise * rate).abs() < 1e-12, "step {step}: {ours} not {rise} * {rate}");
         }
     }

@@ -88,7 +88,7 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
             .unwrap();
         losses.push(host(&taken.total)[0]);
         let mut gradients = taken.total.try_backward().unwrap();
-        state.step(&mut model, &mut gradients, 0.01).unwrap();
+        state.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
     }
     close("losses", &losses, &expected("losses"), (1e-3, 0.0));
     for (parameter, before) in model.parameters().iter().zip(before.parameters()) {

@@ -163,6 +163,27 @@ impl<'a> Keys<'a> {
         })
     }
 
+    /// A table whose keys are words of the user's own, in the order of the file; empty when left out.
+    /// `read` takes a value and records what it made of it. `None` only with a problem noted.
+    pub fn words<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Keys, &str, &Node) -> Option<T>,
+    ) -> Option<Vec<(String, T)>> {
+        if !self.has(key) {
+            self.known.push(key);
+            return Some(Vec::new());
+        }
+        self.nested(key, |keys| {
+            keys.leave_open();
+            let entries = keys.table.entries.iter();
+            let read: Vec<_> = entries
+                .map(|(word, entry)| Some((word.clone(), read(keys, word, &entry.node)?)))
+                .collect();
+            read.into_iter().collect()
+        })
+    }
+
     /// Reads `table` as the value of `key` with a reader of its own.
     pub fn descend<T>(
         &mut self,

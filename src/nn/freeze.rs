@@ -5,6 +5,7 @@ use globset::Glob;
 
 use super::model::Model;
 use super::ops::Ops;
+use super::spec::{Part, Placed, Spec};
 
 /// A pattern that freezes or thaws nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +55,31 @@ pub fn matching(pattern: &str, names: &[&str]) -> Result<Vec<bool>, PatternError
     })
 }
 
-/// Freezes what `freeze` matches, then thaws what `thaw` matches.
+/// Names of a network's parameters, those of the domain classifier only where it has one.
+pub fn names(spec: &Spec, adversarial: bool) -> Vec<String> {
+    let layers = spec.place().map(|placement| placement.layers).unwrap_or_default();
+    layers
+        .iter()
+        .filter(|layer| adversarial || layer.part != Part::DomainClassifier)
+        .flat_map(Placed::parameters)
+        .map(|slot| slot.name)
+        .collect()
+}
+
+/// What a pattern of `freeze` or `thaw` matches, and whether that learns from then on: a `!` before
+/// it turns it round.
+///
+/// # Errors
+/// As [`matching`].
+pub fn turn(pattern: &str, thaws: bool, names: &[&str]) -> Result<(Vec<bool>, bool), PatternError> {
+    match pattern.strip_prefix('!') {
+        Some(pattern) => Ok((matching(pattern, names)?, !thaws)),
+        None => Ok((matching(pattern, names)?, thaws)),
+    }
+}
+
+/// Freezes what `freeze` matches, then thaws what `thaw` matches, pattern by pattern: the last one
+/// that matches a name counts. A `!` before a pattern of `freeze` thaws, one of `thaw` freezes.
 ///
 /// # Errors
 /// When a pattern is not a glob or matches nothing; the model is left as it was.
@@ -65,9 +90,10 @@ pub fn apply<D: Ops>(
 ) -> Result<(), PatternError> {
     let mut trainable: Vec<bool> = model.parameters().iter().map(|p| p.trainable).collect();
     let names: Vec<&str> = model.parameters().iter().map(|p| p.name.as_str()).collect();
-    for (patterns, learns) in [(freeze, false), (thaw, true)] {
+    for (patterns, thaws) in [(freeze, false), (thaw, true)] {
         for pattern in patterns {
-            for (trainable, matched) in trainable.iter_mut().zip(matching(pattern, &names)?) {
+            let (matched, learns) = turn(pattern, thaws, &names)?;
+            for (trainable, matched) in trainable.iter_mut().zip(matched) {
                 if matched {
                     *trainable = learns;
                 }

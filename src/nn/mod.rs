@@ -7,6 +7,7 @@ pub mod dispatch;
 mod flow;
 pub mod freeze;
 pub mod fuse;
+pub mod head;
 pub mod kernels;
 pub mod model;
 pub mod ops;

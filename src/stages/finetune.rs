@@ -4,7 +4,7 @@ use super::training::{Start, Training};
 use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
 use crate::config::node::Value;
 use crate::config::{Keys, Wants};
-use crate::nn::architecture::Architecture;
+use crate::nn::architecture::{Architecture, read_head};
 
 pub(super) const KIND: Kind = Kind {
     name: "finetune",
@@ -24,9 +24,11 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     let start = if fresh {
         Architecture::read(keys).map(Start::Fresh)
     } else {
-        keys.reference("model", Wants::Model).map(|_| Start::Stage)
+        let model = keys.reference("model", Wants::Model);
+        let head = read_head(keys);
+        model.zip(head).map(|(_, head)| Start::Stage { head })
     };
-    let training = Training::read(keys, defaults, None);
+    let training = Training::read(keys, defaults, None, !fresh);
     Some(Box::new(Finetune { start: start?, training: training? }))
 }
 
@@ -36,7 +38,7 @@ impl Stage for Finetune {
     }
 
     fn revision(&self) -> u32 {
-        3
+        4
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {

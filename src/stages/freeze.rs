@@ -9,8 +9,8 @@ use super::{
 };
 use crate::config::{Keys, Wants};
 use crate::metrics::Metrics;
-use crate::nn::freeze::{apply, counts, matching};
-use crate::nn::{FrozenBatchNorm, Part, Saved, Spec};
+use crate::nn::freeze::{apply, counts, names, turn};
+use crate::nn::{FrozenBatchNorm, Saved};
 
 pub(super) const KIND: Kind = Kind {
     name: "freeze",
@@ -38,17 +38,6 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     Some(Box::new(Freeze { freeze: freeze?, thaw: thaw?, batch_norm }))
 }
 
-/// Names of a network's parameters, those of the domain classifier only where it has one.
-fn names(spec: &Spec, adversarial: bool) -> Vec<String> {
-    let layers = spec.place().map(|placement| placement.layers).unwrap_or_default();
-    layers
-        .iter()
-        .filter(|layer| adversarial || layer.part != Part::DomainClassifier)
-        .flat_map(crate::nn::spec::Placed::parameters)
-        .map(|slot| slot.name)
-        .collect()
-}
-
 impl Stage for Freeze {
     fn kind(&self) -> &'static str {
         KIND.name
@@ -66,11 +55,11 @@ impl Stage for Freeze {
         let mut problems = Vec::new();
         for (key, patterns) in [("freeze", &self.freeze), ("thaw", &self.thaw)] {
             for (at, pattern) in patterns.iter().enumerate() {
-                match matching(pattern, &names) {
-                    Ok(matched) => {
+                match turn(pattern, key == "thaw", &names) {
+                    Ok((matched, learns)) => {
                         for (name, _) in owned.iter().zip(matched).filter(|(_, matched)| *matched) {
                             shape.frozen.retain(|frozen| frozen != name);
-                            if key == "freeze" {
+                            if !learns {
                                 shape.frozen.push(name.clone());
                             }
                         }

@@ -21,7 +21,7 @@ struct Pretrain {
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     let architecture = Architecture::read(keys);
-    let training = Training::read(keys, defaults, Some(Method::Supervised));
+    let training = Training::read(keys, defaults, Some(Method::Supervised), false);
     Some(Box::new(Pretrain { start: Start::Fresh(architecture?), training: training? }))
 }
 
@@ -31,7 +31,7 @@ impl Stage for Pretrain {
     }
 
     fn revision(&self) -> u32 {
-        3
+        4
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {

@@ -2,23 +2,29 @@
 
 use super::{Context, DatasetShape, Defaults, Described, Failure, ModelShape, Outcome, Problem};
 use crate::adapt::Method;
-use crate::config::{Keys, Wants};
+use crate::config::source::Span;
+use crate::config::{Diagnostic, Keys, Reference, Wants};
 use crate::data::{Dataset, Split};
+use crate::metrics::Metrics;
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::{Chw, Ops};
-use crate::nn::{Model, Saved, Spec, freeze};
+use crate::nn::spec::{Layer, SpecError};
+use crate::nn::{Model, Saved, Spec, freeze, head};
 use crate::system;
 use crate::train::activations::Caching;
+use crate::train::groups::{self, Groups};
+use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
-use crate::train::{Data, FitError, Optimizer, Settings, Watch, fit};
+use crate::train::{Data, FitError, Optimizer, Reuse, Settings, Watch, fit};
 
 /// Settings of a training stage.
 #[derive(Debug)]
 pub(super) struct Training {
-    validates: bool,
     settings: Settings,
     method: Method,
+    train: Reference,
+    validate: Option<Reference>,
 }
 
 /// Where the network comes from.
@@ -26,8 +32,11 @@ pub(super) struct Training {
 pub(super) enum Start {
     /// Fresh weights.
     Fresh(Architecture),
-    /// The model of the stage that `model` names.
-    Stage,
+    /// The model of the stage that `model` names, with a new classifier where `head` says so.
+    Stage {
+        /// Layers before the last one.
+        head: Option<Vec<Layer>>,
+    },
 }
 
 impl Training {
@@ -35,7 +44,9 @@ impl Training {
         keys: &mut Keys,
         defaults: &Defaults,
         method: Option<Method>,
+        comes_in: bool,
     ) -> Option<Self> {
+        let span = keys.span();
         let train = keys.reference("train", Wants::Split("train"));
         let validate = keys.optional_reference("validate", Wants::Split("valid"));
         let method = match method {
@@ -46,18 +57,89 @@ impl Training {
         let batch_size = keys.count("batch_size", 2..=1_000_000).or(64_usize);
         let optimizer = Optimizer::read(keys);
         let schedule = Scheduled::read(keys);
+        let label_smoothing = keys.float("label_smoothing").below_one().or(0.0);
+        let early_stopping = EarlyStopping::read(keys);
+        let keep_best = Metric::read_optional(keys, "keep_best");
+        let (optimizer, groups) = optimizer.unzip();
+        let groups = Groups::read(keys, groups.unwrap_or_default(), comes_in);
         let log_every = keys.count("log_every", 1..=usize::MAX).optional();
         let seed = defaults.seed(keys);
+        #[expect(clippy::cast_possible_truncation, reason = "a share of targets in f32")]
         let settings = Settings {
             epochs: epochs?,
             batch_size: batch_size?,
             optimizer: optimizer?,
+            groups: groups?,
             schedule: schedule?,
+            label_smoothing: label_smoothing? as f32,
+            early_stopping: early_stopping?,
+            keep_best: keep_best?,
             log_every: log_every?,
             seed: seed?,
         };
-        train?;
-        Some(Self { validates: validate.is_some(), settings, method: method? })
+        let training =
+            Self { settings, method: method?, train: train?, validate: validate.clone() };
+        let problems = training.contradictions(span);
+        let sound = problems.is_empty();
+        problems.into_iter().for_each(|problem| keys.problem(problem));
+        sound.then_some(training)
+    }
+
+    /// Settings that ask for something that others do not give.
+    fn contradictions(&self, span: Span) -> Vec<Diagnostic> {
+        let settings = &self.settings;
+        let watching = [
+            ("schedule", settings.schedule.watches()),
+            ("early_stopping", settings.early_stopping.is_some()),
+            ("keep_best", settings.keep_best.is_some()),
+        ];
+        let mut problems = Vec::new();
+        for (key, _) in watching.iter().filter(|(_, watches)| *watches) {
+            let Some(validate) = &self.validate else {
+                problems.push(
+                    Diagnostic::at(
+                        span,
+                        format!("`{key}` goes by validation, but there is no `validate`"),
+                        "in this table",
+                    )
+                    .help(format!("add `validate = \"{}.valid\"`", self.train.stage)),
+                );
+                continue;
+            };
+            if let Some(target) = self.method.target()
+                && validate.stage == target.stage
+            {
+                problems.push(
+                    Diagnostic::at(
+                        validate.span,
+                        format!("`{key}` would go by labels of the target domain"),
+                        "the images that the method adapts to without labels",
+                    )
+                    .help(format!("validate on the source: `\"{}.valid\"`", self.train.stage)),
+                );
+            }
+        }
+        if let Some(epoch) =
+            settings.groups.thaw_at.iter().map(|it| it.0).find(|it| *it > settings.epochs)
+        {
+            problems.push(Diagnostic::at(
+                span,
+                format!("`thaw_at` names epoch {epoch}, but there are only {}", settings.epochs),
+                "in this table",
+            ));
+        }
+        let decays = settings.optimizer.weight_decay() > 0.0;
+        if settings.groups.l2_sp.is_some() && decays {
+            problems.push(
+                Diagnostic::at(
+                    span,
+                    "`l2_sp` and `optimizer.weight_decay` exclude each other",
+                    "decay leads to where training began, or to zero",
+                )
+                .help("leave `weight_decay` out, or set it to 0"),
+            );
+        }
+        problems
     }
 
     /// The network that comes out, or everything that does not fit.
@@ -68,7 +150,10 @@ impl Training {
     ) -> Result<ModelShape, Vec<Problem>> {
         let data = inputs.dataset("train");
         let ModelShape { spec, adversarial, frozen } = match start {
-            Start::Stage => inputs.model("model"),
+            Start::Stage { head: None } => inputs.model("model"),
+            Start::Stage { head: Some(head) } => {
+                with_head(inputs.model("model"), head, &data).map_err(|problem| vec![problem])?
+            }
             Start::Fresh(architecture) => {
                 let spec = fresh(architecture, &data).map_err(|problem| vec![problem])?;
                 ModelShape { spec, ..ModelShape::unknown() }
@@ -78,13 +163,19 @@ impl Training {
         let mut problems = Vec::new();
         if let Some(spec) = &spec {
             problems.extend(misfits(spec, &data, "train", true));
-            if self.validates {
+            if self.validate.is_some() {
                 problems.extend(misfits(spec, &inputs.dataset("validate"), "validate", true));
             }
             if self.method.target().is_some() {
                 let target = inputs.dataset("method.target");
                 problems.extend(misfits(spec, &target, "method.target", false));
             }
+        }
+        if let Some(spec) = &spec {
+            let names = freeze::names(spec, adversarial);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let of_groups = self.settings.groups.problems(&names).into_iter();
+            problems.extend(of_groups.map(|(key, error)| Problem::at(key, error.to_string())));
         }
         if problems.is_empty() {
             Ok(ModelShape { spec, adversarial, frozen })
@@ -96,7 +187,7 @@ impl Training {
     pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Failure> {
         let sets = Sets {
             train: open(context, "train")?,
-            validate: self.validates.then(|| open(context, "validate")).transpose()?,
+            validate: self.validate.as_ref().map(|_| open(context, "validate")).transpose()?,
             target: self.method.target().map(|_| open(context, "method.target")).transpose()?,
         };
         dispatch(context.device, Run { training: self, context, start, sets })?
@@ -130,6 +221,27 @@ fn fresh(architecture: &Architecture, data: &DatasetShape) -> Result<Option<Spec
             problem.help("a `normalize` stage with `resize = [height, width]` changes the size")
         }
     })
+}
+
+/// A network with a new classifier for a data set, as far as both are known.
+fn with_head(
+    model: ModelShape,
+    head: &[Layer],
+    data: &DatasetShape,
+) -> Result<ModelShape, Problem> {
+    let ModelShape { spec, adversarial, frozen } = model;
+    let Some(spec) = spec else { return Ok(ModelShape { spec: None, adversarial, frozen }) };
+    let (Some((height, width)), Some(classes)) = (data.size, data.classes) else {
+        return Ok(ModelShape { spec: None, adversarial, frozen });
+    };
+    // Other channels are said to be wrong where images and network are compared.
+    let input = Chw { channels: spec.input.channels, height, width };
+    let (spec, fresh) = spec.with_head(head, input, classes);
+    let wrong = |reason: String| Problem::at("head", reason);
+    spec.place()
+        .map_err(|error| wrong(format!("{input} images do not fit the network: {error}")))?;
+    let frozen = frozen.into_iter().filter(|name| !name.starts_with(&fresh)).collect();
+    Ok(ModelShape { spec: Some(spec), adversarial, frozen })
 }
 
 /// Where a data set does not fit a network.
@@ -199,8 +311,7 @@ impl Opened {
     pub(super) fn check(&self, spec: &Spec, key: &str, labels: bool) -> Result<(), Failure> {
         let shape = self.shape();
         if shape.size.is_none() {
-            return Err(Failure::new(format!("the images of `{key}` differ in size"))
-                .help("a `normalize` stage with `resize = [height, width]` makes them alike"));
+            return Err(unlike(key));
         }
         match misfits(spec, &shape, key, labels).into_iter().next() {
             None => Ok(()),
@@ -241,7 +352,7 @@ impl Job for Run<'_> {
     type Output = Result<Outcome, Failure>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
-        let mut model = self.model(device)?;
+        let (mut model, mut new) = self.model(device)?;
         let Self { training, context, sets, .. } = self;
         sets.train.check(model.spec(), "train", true)?;
         if let Some(validate) = &sets.validate {
@@ -250,10 +361,12 @@ impl Job for Run<'_> {
         if let Some(target) = &sets.target {
             target.check(model.spec(), "method.target", false)?;
         }
-        if training.method.is_adversarial() {
+        if training.method.is_adversarial() && !model.has_domain_classifier() {
+            let before = model.parameters().len();
             model.attach_domain_classifier(training.settings.seed);
+            new.extend(model.parameters()[before..].iter().map(|it| it.name.clone()));
         }
-        let (learning, all) = freeze::counts(&model);
+        let (learning, all) = groups::counts(&model, &training.settings.groups);
         if learning == 0 {
             return Err(Failure::new("every parameter of the model is frozen")
                 .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`"));
@@ -267,16 +380,10 @@ impl Job for Run<'_> {
         let (settings, backend) = (&training.settings, context.device.backend());
         let uses = settings.epochs;
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let (metrics, times) = fit(
-            &mut model,
-            &training.method,
-            &data,
-            settings,
-            caching,
-            context.checkpoints,
-            &watch,
-        )
-        .map_err(|error| failure(&error))?;
+        let reuse = Reuse { caching, checkpoints: context.checkpoints };
+        let (metrics, times) =
+            fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)
+                .map_err(|error| failure(&error))?;
         let classes = sets.train.dataset.classes.clone();
         Saved { model, classes }.save(context.out)?;
         let last = |split: &str, metric: &str| {
@@ -284,7 +391,7 @@ impl Job for Run<'_> {
             row[4].parse::<f64>().ok()
         };
         let mut summary =
-            format!("{} epochs, {learning} of {all} parameters trained", training.settings.epochs);
+            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&metrics));
         if let Some(loss) = last("train", "class_loss") {
             summary.push_str(&format!(", class loss {loss:.4}"));
         }
@@ -302,22 +409,41 @@ impl Job for Run<'_> {
 }
 
 impl Run<'_> {
-    fn model<D: Ops>(&self, device: &D) -> Result<Model<D>, Failure> {
+    /// The model that training begins with, and the names of parameters that did not come in.
+    fn model<D: Ops>(&self, device: &D) -> Result<(Model<D>, Vec<String>), Failure> {
+        let seed = self.training.settings.seed;
+        let failure = |error: SpecError| Failure::new(error.to_string());
         let architecture = match self.start {
-            Start::Stage => {
-                return Ok(Saved::open(&self.context.input("model").path, device)?.model);
+            Start::Stage { head } => {
+                let old = Saved::open(&self.context.input("model").path, device)?.model;
+                let Some(head) = head else { return Ok((old, Vec::new())) };
+                let shape = self.sets.train.shape();
+                let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
+                    return Err(unlike("train"));
+                };
+                let input = Chw { channels: old.spec().input.channels, height, width };
+                return head::replace(&old, head, input, classes, seed).map_err(failure);
             }
             Start::Fresh(architecture) => architecture,
         };
         let spec = fresh(architecture, &self.sets.train.shape())
             .map_err(Failure::from)?
-            .ok_or_else(|| {
-                Failure::new("the images of `train` differ in size")
-                    .help("a `normalize` stage with `resize = [height, width]` makes them alike")
-            })?;
-        Model::new(spec, device, self.training.settings.seed)
-            .map_err(|error| Failure::new(error.to_string()))
+            .ok_or_else(|| unlike("train"))?;
+        let model = Model::new(spec, device, seed).map_err(failure)?;
+        let new = model.parameters().iter().map(|it| it.name.clone()).collect();
+        Ok((model, new))
     }
+}
+
+fn unlike(key: &str) -> Failure {
+    Failure::new(format!("the images of `{key}` differ in size"))
+        .help("a `normalize` stage with `resize = [height, width]` makes them alike")
+}
+
+/// Number of epochs that left rows.
+fn epochs_of(metrics: &Metrics) -> usize {
+    let epochs = metrics.rows.iter().filter_map(|row| row[0].parse().ok());
+    epochs.max().unwrap_or_default()
 }
 
 pub(super) fn failure(error: &FitError) -> Failure {
@@ -325,7 +451,7 @@ pub(super) fn failure(error: &FitError) -> Failure {
     match error {
         FitError::Interrupted => Failure::interrupted(),
         FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`"),
-        FitError::TooFew { .. } | FitError::Device(_) => failure,
+        FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure,
     }
 }
 

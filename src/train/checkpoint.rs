@@ -16,6 +16,7 @@ use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Summary, Times};
+use super::monitor::{BestEpoch, Scores};
 use super::optimizer::OptimizerState;
 use crate::fault::fail_point;
 use crate::nn::Model;
@@ -25,7 +26,7 @@ use crate::nn::weights::{from_little_endian, little_endian};
 use crate::system;
 
 /// The format that this runner writes and reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Checkpoints kept: should the newest be damaged, there is the one before.
 const KEPT: usize = 2;
@@ -116,8 +117,12 @@ pub(super) struct Position {
     pub epoch: usize,
     /// Steps of the next one that are done.
     pub step: usize,
-    /// Updates of the optimizer.
-    updates: i32,
+    /// Updates of each parameter that learns at some time.
+    updates: Vec<i32>,
+    /// Bits of what validation gave after each epoch: loss and accuracy.
+    validation: Vec<[u64; 2]>,
+    /// The best epoch so far, whose tensors begin with `best.`.
+    best: Option<BestEpoch>,
     /// Bits of the last loss.
     last_loss: Option<u64>,
     /// Rows of the metrics so far.
@@ -141,6 +146,8 @@ impl Position {
 pub(super) struct Checkpointed<'a, D: Ops> {
     pub model: &'a mut Model<D>,
     pub optimizer: &'a mut OptimizerState<D>,
+    pub validation: &'a mut Vec<Scores>,
+    pub best: &'a mut Option<Best>,
     pub summary: &'a mut Summary,
     pub last_loss: &'a mut Option<f64>,
     pub times: &'a mut Times,
@@ -186,10 +193,15 @@ impl<'a> Keeper<'a> {
 }
 
 fn write<D: Ops>(at: Position, progress: &mut Checkpointed<D>) -> Vec<u8> {
-    let Checkpointed { model, optimizer, summary, last_loss, times } = progress;
+    let Checkpointed { model, optimizer, validation, best, summary, last_loss, times } = progress;
     let position = Position {
         version: VERSION,
         updates: optimizer.updates(),
+        validation: validation
+            .iter()
+            .map(|scores| [scores.loss.to_bits(), scores.accuracy.to_bits()])
+            .collect(),
+        best: best.as_ref().map(|best| best.what.clone()),
         last_loss: last_loss.map(f64::to_bits),
         summary: summary.parts().map(|(name, sum, weight)| (name, sum.to_bits(), weight)).collect(),
         batches: model.stats().iter().map(|it| (it.layer.clone(), it.batches)).collect(),
@@ -197,12 +209,10 @@ fn write<D: Ops>(at: Position, progress: &mut Checkpointed<D>) -> Vec<u8> {
         ..at
     };
     let mut tensors: Vec<(String, Vec<f32>)> = Vec::new();
-    for parameter in model.parameters().iter().filter(|it| it.trainable) {
-        tensors.push((format!("value.{}", parameter.name), host(&parameter.value)));
-    }
-    for stats in model.stats() {
-        tensors.push((format!("mean.{}", stats.layer), host(&stats.mean)));
-        tensors.push((format!("var.{}", stats.layer), host(&stats.var)));
+    tensors.extend(moving(model, optimizer));
+    if let Some(best) = best {
+        let named = best.tensors.iter();
+        tensors.extend(named.map(|(name, values)| (format!("best.{name}"), values.clone())));
     }
     tensors.extend(optimizer.tensors(model));
     let stored: Vec<(String, usize, Vec<u8>)> = tensors
@@ -225,9 +235,79 @@ pub fn restore<D: Ops>(
     model: &mut Model<D>,
     optimizer: &mut OptimizerState<D>,
 ) -> bool {
-    let (mut summary, mut last_loss, mut times) = (Summary::default(), None, Times::default());
-    let (summary, last_loss, times) = (&mut summary, &mut last_loss, &mut times);
-    read(bytes, &mut Checkpointed { model, optimizer, summary, last_loss, times }).is_some()
+    let mut progress = Checkpointed {
+        model,
+        optimizer,
+        validation: &mut Vec::new(),
+        best: &mut None,
+        summary: &mut Summary::default(),
+        last_loss: &mut None,
+        times: &mut Times::default(),
+    };
+    read(bytes, &mut progress).is_some()
+}
+
+/// A model at its best epoch.
+#[derive(Debug)]
+pub(super) struct Best {
+    pub what: BestEpoch,
+    /// As [`moving`] has them.
+    tensors: Vec<(String, Vec<f32>)>,
+}
+
+impl Best {
+    /// The model as it is now, after epoch `epoch` (from 1).
+    pub fn now<D: Ops>(
+        model: &Model<D>,
+        optimizer: &OptimizerState<D>,
+        epoch: usize,
+        value: f64,
+    ) -> Self {
+        let batches = model.stats().iter().map(|stats| stats.batches).collect();
+        let what = BestEpoch { epoch, value: value.to_bits(), batches };
+        Self { what, tensors: moving(model, optimizer) }
+    }
+
+    /// Makes `model` what it was.
+    pub fn put_back<D: Ops>(&self, model: &mut Model<D>, optimizer: &OptimizerState<D>) {
+        put(model, optimizer, &self.tensors);
+        for (stats, batches) in model.stats_mut().iter_mut().zip(&self.what.batches) {
+            stats.batches = *batches;
+        }
+    }
+}
+
+/// Everything of a model that training moves: what learns at some time, and running statistics.
+fn moving<D: Ops>(model: &Model<D>, optimizer: &OptimizerState<D>) -> Vec<(String, Vec<f32>)> {
+    let mut tensors = Vec::new();
+    for (at, parameter) in model.parameters().iter().enumerate() {
+        if optimizer.learns(at) {
+            tensors.push((format!("value.{}", parameter.name), host(&parameter.value)));
+        }
+    }
+    for stats in model.stats() {
+        tensors.push((format!("mean.{}", stats.layer), host(&stats.mean)));
+        tensors.push((format!("var.{}", stats.layer), host(&stats.var)));
+    }
+    tensors
+}
+
+/// Puts back what [`moving`] gave.
+fn put<D: Ops>(
+    model: &mut Model<D>,
+    optimizer: &OptimizerState<D>,
+    tensors: &[(String, Vec<f32>)],
+) {
+    let mut values = tensors.iter().map(|(_, values)| values);
+    for (at, parameter) in model.parameters_mut().iter_mut().enumerate() {
+        if optimizer.learns(at) {
+            parameter.value.copy_from(values.next().expect("a tensor for each"));
+        }
+    }
+    for stats in model.stats_mut() {
+        stats.mean.copy_from(values.next().expect("a mean for each"));
+        stats.var.copy_from(values.next().expect("a variance for each"));
+    }
 }
 
 /// `None` where the bytes are not of this format or not of this training; then nothing is changed.
@@ -244,32 +324,38 @@ fn read<D: Ops>(bytes: &[u8], progress: &mut Checkpointed<D>) -> Option<Position
         (view.dtype() == StoredType::F32 && view.shape() == [len])
             .then(|| from_little_endian(view.data()))
     };
-    let Checkpointed { model, optimizer, summary, last_loss, times } = progress;
+    let Checkpointed { model, optimizer, validation, best, summary, last_loss, times } = progress;
     let named: Vec<(String, usize)> =
         model.stats().iter().map(|it| (it.layer.clone(), it.mean.shape().0)).collect();
     if position.batches.iter().map(|it| &it.0).ne(named.iter().map(|it| &it.0)) {
         return None;
     }
-    let parameters = model.parameters().iter().filter(|it| it.trainable);
-    let parameters: Vec<Vec<f32>> = parameters
-        .map(|it| take(&format!("value.{}", it.name), it.value.shape().0))
-        .collect::<Option<_>>()?;
-    let statistics: Vec<[Vec<f32>; 2]> = named
-        .iter()
-        .map(|(layer, len)| {
-            Some([take(&format!("mean.{layer}"), *len)?, take(&format!("var.{layer}"), *len)?])
-        })
-        .collect::<Option<_>>()?;
-    optimizer.restore(model, position.updates, take)?;
-    for ((_, parameter), values) in model.trainable_mut().zip(parameters) {
-        parameter.value.copy_from(&values);
+    let all = |prefix: &str| -> Option<Vec<(String, Vec<f32>)>> {
+        let shapes = moving(model, optimizer);
+        let shapes = shapes.into_iter().map(|(name, values)| (name, values.len()));
+        shapes
+            .map(|(name, len)| take(&format!("{prefix}{name}"), len).map(|it| (name, it)))
+            .collect()
+    };
+    let now = all("")?;
+    let then = match &position.best {
+        Some(what) => {
+            let whole = what.batches.len() == named.len();
+            Some(Best { what: what.clone(), tensors: all("best.").filter(|_| whole)? })
+        }
+        None => None,
+    };
+    optimizer.restore(model, &position.updates, take)?;
+    put(model, optimizer, &now);
+    for (stats, (_, batches)) in model.stats_mut().iter_mut().zip(&position.batches) {
+        stats.batches = *batches;
     }
-    let seen = position.batches.iter().map(|it| it.1);
-    for ((stats, [mean, var]), batches) in model.stats_mut().iter_mut().zip(statistics).zip(seen) {
-        stats.mean.copy_from(&mean);
-        stats.var.copy_from(&var);
-        stats.batches = batches;
-    }
+    let scores = |[loss, accuracy]: [u64; 2]| Scores {
+        loss: f64::from_bits(loss),
+        accuracy: f64::from_bits(accuracy),
+    };
+    **validation = position.validation.iter().copied().map(scores).collect();
+    **best = then;
     let parts = position.summary.iter().cloned();
     **summary = parts.map(|(name, sum, weight)| (name, f64::from_bits(sum), weight)).collect();
     **last_loss = position.last_loss.map(f64::from_bits);

@@ -10,9 +10,11 @@ use dfdx::prelude::*;
 use indexmap::IndexMap;
 
 use super::activations::{Activations, Caching};
-use super::checkpoint::{Checkpointed, Keeper, Position, Slot};
+use super::checkpoint::{Best, Checkpointed, Keeper, Position, Slot};
 use super::evaluate::evaluate;
 use super::feed::{Batches, Feed};
+use super::groups::{GroupError, Groups};
+use super::monitor::{BestEpoch, EarlyStopping, Metric, Scores};
 use super::optimizer::{Optimizer, OptimizerState};
 use super::schedule::{Moment, Scheduled};
 use crate::adapt::{Method, Reading, Step};
@@ -32,8 +34,16 @@ pub struct Settings {
     pub batch_size: usize,
     /// Who changes the weights.
     pub optimizer: Optimizer,
-    /// Factor on the learning rate.
+    /// Parameters that learn in another way than the rest.
+    pub groups: Groups,
+    /// The learning rate as time goes on.
     pub schedule: Scheduled,
+    /// Share of the target that is spread over all classes, 0 to below 1.
+    pub label_smoothing: f32,
+    /// When to end before the last epoch.
+    pub early_stopping: Option<EarlyStopping>,
+    /// By which metric the best epoch's weights are kept; `None` for the last ones.
+    pub keep_best: Option<Metric>,
     /// Steps between two rows of step metrics; `None` for epochs only.
     pub log_every: Option<usize>,
     /// Seed of shuffling and dropout.
@@ -73,6 +83,9 @@ pub enum FitError {
         /// The last finite loss; `None` in the first step.
         last: Option<f64>,
     },
+    /// A pattern of the settings does not fit the model.
+    #[error(transparent)]
+    Groups(#[from] GroupError),
     /// Too few images for one step.
     #[error("{count} {domain} images are too few to train on: a batch needs at least 2")]
     TooFew {
@@ -118,11 +131,18 @@ impl Times {
     }
 }
 
-/// Trains `model` in place and returns the rows of its metrics.
-///
-/// With `caching`, what frozen layers make of the images is computed once; it moves no number.
-/// Neither do `checkpoints`: a training that was stopped goes on from the newest one, and ends with
-/// the bytes of one that was not.
+/// What spares work and moves no number.
+#[derive(Default)]
+pub struct Reuse<'a> {
+    /// What frozen layers make of the images is computed once.
+    pub caching: Option<Caching<'a>>,
+    /// A training that was stopped goes on from the newest checkpoint, and ends with the bytes of
+    /// one that was not.
+    pub checkpoints: Option<&'a Slot>,
+}
+
+/// Trains `model` in place and returns the rows of its metrics. The parameters named in `new` did not
+/// come in with it.
 ///
 /// Each epoch visits the images in an order drawn from (seed, epoch). An epoch has as many steps as
 /// the domain with fewer batches; a last batch of one image is left out, as batch norm has no
@@ -133,16 +153,16 @@ impl Times {
 /// user asked to stop.
 pub fn fit<D: Ops>(
     model: &mut Model<D>,
+    new: &[String],
     method: &Method,
     data: &Data,
     settings: &Settings,
-    caching: Option<Caching>,
-    checkpoints: Option<&Slot>,
+    reuse: Reuse,
     watch: &Watch,
 ) -> Result<(Metrics, Times), FitError> {
-    let mut fit = Fit::new(model, method, data, settings, watch)?;
-    fit.keeper = checkpoints.map(Keeper::new);
-    fit.run(caching)
+    let mut fit = Fit::new(model, new, method, data, settings, watch)?;
+    fit.keeper = reuse.checkpoints.map(Keeper::new);
+    fit.run(reuse.caching)
 }
 
 /// What is known of the images beyond their frozen layers.
@@ -162,6 +182,11 @@ struct Fit<'a, D: Ops> {
     frozen: Frozen,
     keeper: Option<Keeper<'a>>,
     optimizer: OptimizerState<D>,
+    /// What learned when training began.
+    began: Vec<bool>,
+    /// What validation gave after each epoch.
+    validation: Vec<Scores>,
+    best: Option<Best>,
     steps_per_epoch: usize,
     last_loss: Option<f64>,
     metrics: Metrics,
@@ -171,6 +196,7 @@ struct Fit<'a, D: Ops> {
 impl<'a, D: Ops> Fit<'a, D> {
     fn new(
         model: &'a mut Model<D>,
+        new: &[String],
         method: &'a Method,
         data: &'a Data<'a>,
         settings: &'a Settings,
@@ -181,7 +207,11 @@ impl<'a, D: Ops> Fit<'a, D> {
             Some(images) => source.min(batches("target", images.len(), settings.batch_size)?),
             None => source,
         };
-        let optimizer = OptimizerState::new(settings.optimizer, model).map_err(FitError::device)?;
+        let rates = settings.groups.rates(&settings.optimizer, model, new)?;
+        let began: Vec<bool> = model.parameters().iter().map(|it| it.trainable).collect();
+        let learns = learning(&settings.groups, model, &began, usize::MAX)?;
+        let optimizer = OptimizerState::with_rates(settings.optimizer, rates, model, &learns)
+            .map_err(FitError::device)?;
         Ok(Self {
             model,
             method,
@@ -191,6 +221,9 @@ impl<'a, D: Ops> Fit<'a, D> {
             frozen: Frozen::default(),
             keeper: None,
             optimizer,
+            began,
+            validation: Vec::new(),
+            best: None,
             steps_per_epoch,
             last_loss: None,
             metrics: Metrics::training(),
@@ -199,19 +232,37 @@ impl<'a, D: Ops> Fit<'a, D> {
     }
 
     fn run(mut self, caching: Option<Caching>) -> Result<(Metrics, Times), FitError> {
-        if let Some(caching) = caching {
-            let start = Instant::now();
-            self.frozen = self.freeze(caching)?;
-            self.times.frozen = start.elapsed().as_secs_f64();
-        }
         let mut summary = Summary::default();
         let (first, mut from) = self.resume(&mut summary);
+        self.thaw(first)?;
+        self.freeze(caching)?;
         let total = (self.settings.epochs * self.steps_per_epoch) as u64;
         self.watch.progress.begin("train", Some(total), Unit::Steps);
         self.watch.progress.advance((first * self.steps_per_epoch + from) as u64);
         for epoch in first..self.settings.epochs {
+            if self.thaw(epoch)? {
+                self.freeze(caching)?;
+                self.watch.progress.begin("train", Some(total), Unit::Steps);
+                self.watch.progress.advance((epoch * self.steps_per_epoch + from) as u64);
+            }
             self.epoch(epoch, from, std::mem::take(&mut summary))?;
             from = 0;
+            if self.settings.early_stopping.is_some_and(|stop| stop.ends(&self.validation)) {
+                self.watch.progress.note(&format!(
+                    "stopped after epoch {} of {}: validation got no better",
+                    epoch + 1,
+                    self.settings.epochs
+                ));
+                break;
+            }
+        }
+        if let (Some(best), Some(metric)) = (self.best.take(), self.settings.keep_best) {
+            best.put_back(self.model, &self.optimizer);
+            let BestEpoch { epoch, value, .. } = best.what;
+            let (epoch, name) = (epoch - 1, metric.word());
+            let step = (epoch + 1) * self.steps_per_epoch;
+            self.row(epoch, step, "best", name, f64::from_bits(value));
+            self.watch.progress.note(&format!("keeps the weights of epoch {}", epoch + 1));
         }
         Ok((self.metrics, self.times))
     }
@@ -219,13 +270,11 @@ impl<'a, D: Ops> Fit<'a, D> {
     /// Goes back to the newest checkpoint; the epoch and the step to go on with.
     fn resume(&mut self, summary: &mut Summary) -> (usize, usize) {
         let Some(keeper) = self.keeper.take() else { return (0, 0) };
-        let frozen = self.times.frozen;
         let found = keeper.restore(&mut self.checkpointed(summary));
         self.keeper = Some(keeper);
         match found {
             Ok(None) => (0, 0),
             Ok(Some(Position { epoch, step, rows, .. })) => {
-                self.times.frozen += frozen;
                 self.metrics.rows = rows;
                 let (epochs, steps) = (self.settings.epochs, self.steps_per_epoch);
                 self.watch.progress.note(&format!(
@@ -245,6 +294,8 @@ impl<'a, D: Ops> Fit<'a, D> {
         Checkpointed {
             model: self.model,
             optimizer: &mut self.optimizer,
+            validation: &mut self.validation,
+            best: &mut self.best,
             summary,
             last_loss: &mut self.last_loss,
             times: &mut self.times,
@@ -265,9 +316,23 @@ impl<'a, D: Ops> Fit<'a, D> {
         }
     }
 
+    /// Lets everything learn that does so in epoch `epoch` (from 0); says whether that is more than
+    /// before.
+    fn thaw(&mut self, epoch: usize) -> Result<bool, FitError> {
+        let learns = learning(&self.settings.groups, self.model, &self.began, epoch + 1)?;
+        if self.model.parameters().iter().map(|it| it.trainable).eq(learns.iter().copied()) {
+            return Ok(false);
+        }
+        let parameters = self.model.parameters_mut().iter_mut();
+        parameters.zip(learns).for_each(|(parameter, learns)| parameter.trainable = learns);
+        Ok(true)
+    }
+
     /// What frozen layers make of the images, as far as it is worth keeping. Source and target
     /// enter the network at the same place, so it is for both or for none.
-    fn freeze(&mut self, caching: Caching) -> Result<Frozen, FitError> {
+    fn freeze(&mut self, caching: Option<Caching>) -> Result<(), FitError> {
+        let Some(caching) = caching else { return Ok(()) };
+        let start = Instant::now();
         let (dataset, split) = self.data.source;
         let (model, watch) = (&mut *self.model, self.watch);
         let mut frozen = Frozen {
@@ -283,7 +348,9 @@ impl<'a, D: Ops> Fit<'a, D> {
         if let Some((dataset, split)) = self.data.validate {
             frozen.validate = caching.of(model, &split.images, dataset, watch)?;
         }
-        Ok(frozen)
+        self.frozen = frozen;
+        self.times.frozen += start.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// An epoch from step `from` on, whose steps before it gave `summary`.
@@ -293,6 +360,7 @@ impl<'a, D: Ops> Fit<'a, D> {
         let activations = (source.as_deref(), target.as_deref());
         let feed = Feed::new(self.data, activations, self.settings.batch_size, seed, epoch);
         let start = Instant::now();
+        let validation = self.validation.clone();
         let mut next = (from < self.steps_per_epoch).then(|| feed.step(from));
         self.times.waiting += start.elapsed().as_secs_f64();
         for step in from..self.steps_per_epoch {
@@ -305,6 +373,7 @@ impl<'a, D: Ops> Fit<'a, D> {
                 epochs: self.settings.epochs,
                 step: epoch * self.steps_per_epoch + step,
                 steps: self.settings.epochs * self.steps_per_epoch,
+                validation: &validation,
             };
             let batches = next.take().expect("made during the step before");
             let (readings, ended) = rayon::in_place_scope(|scope| {
@@ -315,8 +384,11 @@ impl<'a, D: Ops> Fit<'a, D> {
             });
             self.times.waiting += ended.elapsed().as_secs_f64();
             let mut readings = readings?;
-            let lr = self.lr(&moment);
-            readings.push(Reading { name: "lr", value: lr, weight: 0 });
+            let (schedule, base) = (&self.settings.schedule, self.settings.optimizer.lr());
+            readings.push(Reading { name: "lr", value: schedule.lr(base, &moment), weight: 0 });
+            if let Some(value) = schedule.momentum(&moment) {
+                readings.push(Reading { name: "momentum", value, weight: 0 });
+            }
             summary.add(&readings);
             if self.settings.log_every.is_some_and(|every| (moment.step + 1).is_multiple_of(every))
             {
@@ -358,6 +430,15 @@ impl<'a, D: Ops> Fit<'a, D> {
             self.row(epoch, step, "validate", "accuracy", evaluation.accuracy());
             self.row(epoch, step, "validate", "loss", evaluation.loss);
             line.push_str(&format!("  validate {:.4}", evaluation.accuracy()));
+            let scores = Scores { loss: evaluation.loss, accuracy: evaluation.accuracy() };
+            self.validation.push(scores);
+            if let Some(metric) = self.settings.keep_best {
+                let value = scores.get(metric);
+                let best = self.best.as_ref().map(|best| f64::from_bits(best.what.value));
+                if best.is_none_or(|best| metric.is_better(value, best)) {
+                    self.best = Some(Best::now(self.model, &self.optimizer, epoch + 1, value));
+                }
+            }
         }
         self.watch.progress.note(&line);
         let ends = epoch + 1 == self.settings.epochs;
@@ -383,7 +464,10 @@ impl<'a, D: Ops> Fit<'a, D> {
                 model: self.model,
                 entry,
                 source,
-                targets: Targets::plain(&labels),
+                targets: Targets {
+                    smoothing: self.settings.label_smoothing,
+                    ..Targets::plain(&labels)
+                },
                 target,
                 progress: moment.progress(),
                 seed: self.settings.seed,
@@ -397,8 +481,9 @@ impl<'a, D: Ops> Fit<'a, D> {
         }
         self.last_loss = Some(loss);
         let mut gradients = losses.total.try_backward().map_err(FitError::device)?;
-        let lr = self.lr(moment);
-        self.optimizer.step(self.model, &mut gradients, lr).map_err(FitError::device)?;
+        let schedule = &self.settings.schedule;
+        let (lr, momentum) = (|base| schedule.lr(base, moment), schedule.momentum(moment));
+        self.optimizer.step(self.model, &mut gradients, lr, momentum).map_err(FitError::device)?;
         self.times.steps += start.elapsed().as_secs_f64();
         Ok(losses.readings)
     }
@@ -406,10 +491,6 @@ impl<'a, D: Ops> Fit<'a, D> {
     fn tensor(&self, values: Vec<f32>, count: usize) -> Result<Batch<D>, FitError> {
         let shape = (count, values.len() / count);
         self.model.device().try_tensor_from_vec(values, shape).map_err(FitError::device)
-    }
-
-    fn lr(&self, moment: &Moment) -> f64 {
-        self.settings.optimizer.lr() * self.settings.schedule.factor(moment)
     }
 
     /// ReLU and max pooling swallow NaN, so that the loss can look sane with ruined weights.
@@ -437,6 +518,18 @@ impl<'a, D: Ops> Fit<'a, D> {
             number(value),
         ]);
     }
+}
+
+/// What learns in epoch `epoch` (from 1): what did at the start, and what was thawed since.
+fn learning<D: Ops>(
+    groups: &Groups,
+    model: &Model<D>,
+    began: &[bool],
+    epoch: usize,
+) -> Result<Vec<bool>, GroupError> {
+    let names: Vec<&str> = model.parameters().iter().map(|it| it.name.as_str()).collect();
+    let thawed = groups.thawed(epoch, &names)?;
+    Ok(began.iter().zip(thawed).map(|(began, thawed)| *began || thawed).collect())
 }
 
 fn before(last: Option<f64>) -> String {

@@ -7,9 +7,12 @@ pub mod checkpoint;
 mod evaluate;
 mod feed;
 mod fit;
+pub mod groups;
+pub mod monitor;
 mod optimizer;
 pub mod schedule;
 
 pub use evaluate::{Evaluation, evaluate};
-pub use fit::{Data, FitError, Settings, Times, Watch, fit};
+pub use fit::{Data, FitError, Reuse, Settings, Times, Watch, fit};
+pub use groups::Groups;
 pub use optimizer::{Adam, Optimizer, OptimizerState};

@@ -3,7 +3,9 @@
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::*;
 
-use crate::config::Keys;
+use super::groups::{Group, Rate};
+use crate::config::node::Value;
+use crate::config::{Diagnostic, Keys};
 use crate::nn::Model;
 use crate::nn::model::host;
 use crate::nn::ops::{Flat, Ops};
@@ -58,68 +60,93 @@ pub struct Adam {
     pub weight_decay: f64,
 }
 
-impl Optimizer {
-    /// Reads `optimizer = { kind = ..., lr = ... }`.
-    pub fn read(keys: &mut Keys) -> Option<Self> {
-        keys.kinded("optimizer", "kind", KINDS, Some("adam"), |kind, keys| {
-            let default = if kind == "sgd" || kind == "rmsprop" { 1e-2 } else { 1e-3 };
-            let lr = keys.float("lr").positive().or(default);
-            let decay = if kind == "adamw" { 1e-2 } else { 0.0 };
-            let weight_decay = keys.float("weight_decay").at_least(0.0).or(decay);
-            match kind {
-                "adam" | "adamw" => {
-                    let betas = keys
-                        .floats("betas")
-                        .such_that("two numbers of at least 0 and below 1", |betas| {
-                            betas.len() == 2 && betas.iter().all(|beta| (0.0..1.0).contains(beta))
-                        })
-                        .or(vec![0.9, 0.999]);
-                    let eps = keys.float("eps").positive().or(1e-8);
-                    let betas = betas?;
-                    let adam = Adam {
-                        lr: lr?,
-                        betas: [betas[0], betas[1]],
-                        eps: eps?,
-                        weight_decay: weight_decay?,
-                    };
-                    Some(if kind == "adam" { Self::Adam(adam) } else { Self::AdamW(adam) })
-                }
-                "sgd" => {
-                    let momentum = keys.float("momentum").below_one().or(0.0);
-                    let nesterov = keys.boolean("nesterov").or(false);
-                    if nesterov == Some(true) && momentum == Some(0.0) {
-                        keys.problem(crate::config::Diagnostic::at(
-                            keys.span(),
-                            "`nesterov = true` needs a `momentum` above 0",
-                            "no momentum to look ahead along",
-                        ));
-                        return None;
-                    }
-                    Some(Self::Sgd {
-                        lr: lr?,
-                        momentum: momentum?,
-                        nesterov: nesterov?,
-                        weight_decay: weight_decay?,
-                    })
-                }
-                _ => {
-                    let alpha = keys.float("alpha").below_one().or(0.99);
-                    let eps = keys
-                        .float("eps")
-                        // Its square must not vanish in single precision.
-                        .such_that("a number of at least 1e-15", |eps| (1e-15..1e15).contains(eps))
-                        .or(1e-8);
-                    let momentum = keys.float("momentum").below_one().or(0.0);
-                    Some(Self::RmsProp {
-                        lr: lr?,
-                        alpha: alpha?,
-                        eps: eps?,
-                        momentum: momentum?,
-                        weight_decay: weight_decay?,
-                    })
-                }
-            }
+/// `groups = { "layer4.*" = { lr = 0.01, weight_decay = 0.0 } }`.
+fn groups(keys: &mut Keys) -> Option<Vec<(String, Group)>> {
+    keys.words("groups", |keys, word, node| {
+        let Value::Table(table) = &node.value else {
+            keys.problem(Diagnostic::at(
+                node.span,
+                format!("`groups.\"{word}\"` must be a table"),
+                format!("found {}", node.to_toml()),
+            ));
+            return None;
+        };
+        keys.descend(word, table, node.span, |keys| {
+            let lr = keys.float("lr").at_least(0.0).optional();
+            let weight_decay = keys.float("weight_decay").at_least(0.0).optional();
+            Some(Group { lr: lr?, weight_decay: weight_decay? })
         })
+    })
+}
+
+impl Optimizer {
+    /// Reads `optimizer = { kind = ..., lr = ..., groups = { ... } }`; the groups come beside it.
+    pub fn read(keys: &mut Keys) -> Option<(Self, Vec<(String, Group)>)> {
+        keys.kinded("optimizer", "kind", KINDS, Some("adam"), |kind, keys| {
+            let optimizer = Self::of_kind(kind, keys);
+            let groups = groups(keys);
+            Some((optimizer?, groups?))
+        })
+    }
+
+    fn of_kind(kind: &str, keys: &mut Keys) -> Option<Self> {
+        let default = if kind == "sgd" || kind == "rmsprop" { 1e-2 } else { 1e-3 };
+        let lr = keys.float("lr").positive().or(default);
+        let decay = if kind == "adamw" { 1e-2 } else { 0.0 };
+        let weight_decay = keys.float("weight_decay").at_least(0.0).or(decay);
+        match kind {
+            "adam" | "adamw" => {
+                let betas = keys
+                    .floats("betas")
+                    .such_that("two numbers of at least 0 and below 1", |betas| {
+                        betas.len() == 2 && betas.iter().all(|beta| (0.0..1.0).contains(beta))
+                    })
+                    .or(vec![0.9, 0.999]);
+                let eps = keys.float("eps").positive().or(1e-8);
+                let betas = betas?;
+                let adam = Adam {
+                    lr: lr?,
+                    betas: [betas[0], betas[1]],
+                    eps: eps?,
+                    weight_decay: weight_decay?,
+                };
+                Some(if kind == "adam" { Self::Adam(adam) } else { Self::AdamW(adam) })
+            }
+            "sgd" => {
+                let momentum = keys.float("momentum").below_one().or(0.0);
+                let nesterov = keys.boolean("nesterov").or(false);
+                if nesterov == Some(true) && momentum == Some(0.0) {
+                    keys.problem(Diagnostic::at(
+                        keys.span(),
+                        "`nesterov = true` needs a `momentum` above 0",
+                        "no momentum to look ahead along",
+                    ));
+                    return None;
+                }
+                Some(Self::Sgd {
+                    lr: lr?,
+                    momentum: momentum?,
+                    nesterov: nesterov?,
+                    weight_decay: weight_decay?,
+                })
+            }
+            _ => {
+                let alpha = keys.float("alpha").below_one().or(0.99);
+                let eps = keys
+                    .float("eps")
+                    // Its square must not vanish in single precision.
+                    .such_that("a number of at least 1e-15", |eps| (1e-15..1e15).contains(eps))
+                    .or(1e-8);
+                let momentum = keys.float("momentum").below_one().or(0.0);
+                Some(Self::RmsProp {
+                    lr: lr?,
+                    alpha: alpha?,
+                    eps: eps?,
+                    momentum: momentum?,
+                    weight_decay: weight_decay?,
+                })
+            }
+        }
     }
 
     /// The learning rate before the schedule.
@@ -129,16 +156,43 @@ impl Optimizer {
             Self::Sgd { lr, .. } | Self::RmsProp { lr, .. } => *lr,
         }
     }
+
+    /// The weight decay.
+    pub fn weight_decay(&self) -> f64 {
+        match self {
+            Self::Adam(adam) | Self::AdamW(adam) => adam.weight_decay,
+            Self::Sgd { weight_decay, .. } | Self::RmsProp { weight_decay, .. } => *weight_decay,
+        }
+    }
+
+    /// Whether it has a momentum that a schedule could move: its own, or Adam's first beta.
+    pub fn has_momentum(&self) -> bool {
+        match self {
+            Self::Adam(_) | Self::AdamW(_) => true,
+            Self::Sgd { momentum, .. } | Self::RmsProp { momentum, .. } => *momentum > 0.0,
+        }
+    }
+
+    /// The same with another momentum.
+    fn with_momentum(mut self, new: f64) -> Self {
+        match &mut self {
+            Self::Adam(adam) | Self::AdamW(adam) => adam.betas[0] = new,
+            Self::Sgd { momentum, .. } | Self::RmsProp { momentum, .. } => *momentum = new,
+        }
+        self
+    }
 }
 
-/// Moments of each trainable parameter and the number of steps taken.
+/// How each parameter learns, and the moments of those that do.
 pub struct OptimizerState<D: Ops> {
     optimizer: Optimizer,
-    steps: i32,
+    rates: Vec<Rate<D>>,
     moments: Vec<Option<Moments<D>>>,
 }
 
 struct Moments<D: Ops> {
+    /// Updates so far.
+    steps: i32,
     first: <D as Storage<f32>>::Vec,
     second: <D as Storage<f32>>::Vec,
     /// dfdx's RMSprop kernel wants a mean gradient also where it is not used.
@@ -152,29 +206,53 @@ impl<D: Ops> Moments<D> {
 }
 
 impl<D: Ops> OptimizerState<D> {
-    /// Fresh state for a model; frozen parameters get none.
+    /// Fresh state for a model whose trainable parameters all learn alike.
     ///
     /// # Errors
     /// When the device fails (out of memory).
     pub fn new(optimizer: Optimizer, model: &Model<D>) -> Result<Self, D::Err> {
+        let rate =
+            || Rate { lr: optimizer.lr(), weight_decay: optimizer.weight_decay(), toward: None };
+        let rates = model.parameters().iter().map(|_| rate()).collect();
+        let learns: Vec<bool> = model.parameters().iter().map(|it| it.trainable).collect();
+        Self::with_rates(optimizer, rates, model, &learns)
+    }
+
+    /// Fresh state for a model whose parameters learn at `rates`; those that never do, as `learns`
+    /// says, get none.
+    ///
+    /// # Errors
+    /// When the device fails (out of memory).
+    pub fn with_rates(
+        optimizer: Optimizer,
+        rates: Vec<Rate<D>>,
+        model: &Model<D>,
+        learns: &[bool],
+    ) -> Result<Self, D::Err> {
         let moments = model
             .parameters()
             .iter()
-            .map(|parameter| {
-                if !parameter.trainable {
+            .zip(learns)
+            .map(|(parameter, learns)| {
+                if !learns {
                     return Ok(None);
                 }
                 let len = parameter.value.shape().0;
                 let zeros = || Storage::<f32>::try_alloc_len(model.device(), len);
-                Ok(Some(Moments { first: zeros()?, second: zeros()?, third: zeros()? }))
+                Ok(Some(Moments { steps: 0, first: zeros()?, second: zeros()?, third: zeros()? }))
             })
             .collect::<Result<_, D::Err>>()?;
-        Ok(Self { optimizer, steps: 0, moments })
+        Ok(Self { optimizer, rates, moments })
     }
 
-    /// Updates so far.
-    pub(super) fn updates(&self) -> i32 {
-        self.steps
+    /// Updates so far of each parameter that learns at some time.
+    pub(super) fn updates(&self) -> Vec<i32> {
+        self.moments.iter().flatten().map(|moments| moments.steps).collect()
+    }
+
+    /// Whether the parameter at `at` learns at some time.
+    pub(super) fn learns(&self, at: usize) -> bool {
+        self.moments[at].is_some()
     }
 
     /// The moments that the optimizer uses.
@@ -215,12 +293,16 @@ impl<D: Ops> OptimizerState<D> {
     pub(super) fn restore(
         &mut self,
         model: &Model<D>,
-        updates: i32,
+        updates: &[i32],
         take: impl Fn(&str, usize) -> Option<Vec<f32>>,
     ) -> Option<()> {
         let used = self.used();
         let mut fresh = Vec::new();
-        for parameter in model.parameters().iter().filter(|it| it.trainable) {
+        if updates.len() != self.moments.iter().flatten().count() {
+            return None;
+        }
+        let learning = model.parameters().iter().zip(&self.moments);
+        for (parameter, _) in learning.filter(|(_, moments)| moments.is_some()) {
             for name in used {
                 let len = parameter.value.shape().0;
                 let values = take(&format!("{name}.{}", parameter.name), len)?;
@@ -232,7 +314,9 @@ impl<D: Ops> OptimizerState<D> {
         for (place, storage) in places.zip(fresh) {
             *place = storage;
         }
-        self.steps = updates;
+        for (moments, steps) in self.moments.iter_mut().flatten().zip(updates) {
+            moments.steps = *steps;
+        }
         Some(())
     }
 
@@ -250,7 +334,8 @@ impl<D: Ops> OptimizerState<D> {
         ))
     }
 
-    /// One update of every trainable parameter with learning rate `lr`.
+    /// One update of every trainable parameter. `lr` says what became of a rate by now, `momentum`
+    /// is one that counts instead of the optimizer's.
     ///
     /// # Errors
     /// When the device fails.
@@ -258,42 +343,51 @@ impl<D: Ops> OptimizerState<D> {
         &mut self,
         model: &mut Model<D>,
         gradients: &mut Gradients<f32, D>,
-        lr: f64,
+        lr: impl Fn(f64) -> f64,
+        momentum: Option<f64>,
     ) -> Result<(), D::Err> {
-        self.steps += 1;
+        let optimizer = momentum.map_or(self.optimizer, |new| self.optimizer.with_momentum(new));
         for (at, parameter) in model.trainable_mut() {
             let Some(moments) = &mut self.moments[at] else { continue };
+            let Rate { lr: base, weight_decay, toward } = &self.rates[at];
+            let (lr, weight_decay) = (lr(*base), *weight_decay);
+            moments.steps += 1;
+            let steps = moments.steps;
             let gradient = &*gradients.get_or_alloc_mut(&parameter.value)?;
             let value = &mut parameter.value;
-            match &self.optimizer {
-                Optimizer::Adam(adam) => adam_config(adam, lr, WeightDecay::L2).try_update(
-                    self.steps,
-                    value,
-                    &mut moments.first,
-                    &mut moments.second,
-                    gradient,
-                ),
-                Optimizer::AdamW(adam) => adam_config(adam, lr, WeightDecay::Decoupled).try_update(
-                    self.steps,
-                    value,
-                    &mut moments.first,
-                    &mut moments.second,
-                    gradient,
-                ),
-                Optimizer::Sgd { momentum, nesterov, weight_decay, .. } => {
+            // Decay toward a point is decay toward zero of what is away from it.
+            if let Some(toward) = toward {
+                if lr == 0.0 {
+                    continue;
+                }
+                *value = value.clone().try_sub(toward.clone())?;
+            }
+            match &optimizer {
+                Optimizer::Adam(adam) => adam_config(adam, lr, weight_decay, WeightDecay::L2)
+                    .try_update(steps, value, &mut moments.first, &mut moments.second, gradient),
+                Optimizer::AdamW(adam) => {
+                    adam_config(adam, lr, weight_decay, WeightDecay::Decoupled).try_update(
+                        steps,
+                        value,
+                        &mut moments.first,
+                        &mut moments.second,
+                        gradient,
+                    )
+                }
+                Optimizer::Sgd { momentum, nesterov, .. } => {
                     let momentum = match (*momentum > 0.0, nesterov) {
                         (false, _) => None,
                         (true, false) => Some(Momentum::Classic(*momentum)),
                         (true, true) => Some(Momentum::Nesterov(*momentum)),
                     };
-                    let weight_decay = decay(*weight_decay, WeightDecay::L2);
+                    let weight_decay = decay(weight_decay, WeightDecay::L2);
                     SgdConfig { lr, momentum, weight_decay }.try_update(
                         value,
                         &mut moments.first,
                         gradient,
                     )
                 }
-                Optimizer::RmsProp { alpha, eps, momentum, weight_decay, .. } => RMSpropConfig {
+                Optimizer::RmsProp { alpha, eps, momentum, .. } => RMSpropConfig {
                     lr,
                     alpha: *alpha,
                     // dfdx adds it under the root, where PyTorch's 1e-8 would drown gradients
@@ -301,7 +395,7 @@ impl<D: Ops> OptimizerState<D> {
                     eps: eps * eps,
                     momentum: (*momentum > 0.0).then_some(*momentum),
                     centered: false,
-                    weight_decay: decay(*weight_decay, WeightDecay::L2),
+                    weight_decay: decay(weight_decay, WeightDecay::L2),
                 }
                 .try_update(
                     value,
@@ -311,18 +405,21 @@ impl<D: Ops> OptimizerState<D> {
                     gradient,
                 ),
             }?;
+            if let Some(toward) = toward {
+                *value = value.clone().try_add(toward.clone())?;
+            }
         }
         Ok(())
     }
 }
 
-fn adam_config(adam: &Adam, lr: f64, kind: fn(f64) -> WeightDecay) -> AdamConfig {
-    AdamConfig {
-        lr,
-        betas: adam.betas,
-        eps: adam.eps,
-        weight_decay: decay(adam.weight_decay, kind),
-    }
+fn adam_config(
+    adam: &Adam,
+    lr: f64,
+    weight_decay: f64,
+    kind: fn(f64) -> WeightDecay,
+) -> AdamConfig {
+    AdamConfig { lr, betas: adam.betas, eps: adam.eps, weight_decay: decay(weight_decay, kind) }
 }
 
 fn decay(weight_decay: f64, kind: fn(f64) -> WeightDecay) -> Option<WeightDecay> {

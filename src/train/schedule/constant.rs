@@ -8,7 +8,7 @@ pub(super) const KIND: Kind = Kind { name: "constant", read: |_| Some(Box::new(C
 pub(super) struct Constant;
 
 impl Schedule for Constant {
-    fn factor(&self, _: &Moment) -> f64 {
-        1.0
+    fn lr(&self, base: f64, _: &Moment) -> f64 {
+        base
     }
 }

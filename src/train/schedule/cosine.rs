@@ -18,9 +18,9 @@ fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
 
 impl Schedule for Cosine {
     #[expect(clippy::cast_precision_loss, reason = "epochs are far below 2^53")]
-    fn factor(&self, moment: &Moment) -> f64 {
+    fn lr(&self, base: f64, moment: &Moment) -> f64 {
         let turn = std::f64::consts::PI * moment.epoch as f64 / moment.epochs as f64;
-        self.min + (1.0 - self.min) * (1.0 + turn.cos()) / 2.0
+        base * (self.min + (1.0 - self.min) * (1.0 + turn.cos()) / 2.0)
     }
 }
 
@@ -32,9 +32,9 @@ mod tests {
     #[test]
     fn the_rate_is_whole_at_first_and_half_way_between_in_the_middle() {
         let cosine = Cosine { min: 0.2 };
-        assert!((cosine.factor(&at(0, 0)) - 1.0).abs() < 1e-12);
-        assert!((cosine.factor(&at(5, 50)) - 0.6).abs() < 1e-12);
+        assert!((cosine.lr(1.0, &at(0, 0)) - 1.0).abs() < 1e-12);
+        assert!((cosine.lr(1.0, &at(5, 50)) - 0.6).abs() < 1e-12);
         // CosineAnnealingLR(T_max=10) of PyTorch after three epochs, eta_min = 0.2 of the rate.
-        assert!((cosine.factor(&at(3, 30)) - 0.835_114_100_916_989_2).abs() < 1e-12);
+        assert!((cosine.lr(1.0, &at(3, 30)) - 0.835_114_100_916_989_2).abs() < 1e-12);
     }
 }

@@ -19,8 +19,8 @@ fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
 }
 
 impl Schedule for Ganin {
-    fn factor(&self, moment: &Moment) -> f64 {
-        (1.0 + self.alpha * moment.progress()).powf(-self.beta)
+    fn lr(&self, base: f64, moment: &Moment) -> f64 {
+        base * (1.0 + self.alpha * moment.progress()).powf(-self.beta)
     }
 }
 
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn the_rate_falls_from_one_to_eleven_to_the_minus_three_quarters() {
         let ganin = Ganin { alpha: 10.0, beta: 0.75 };
-        assert!((ganin.factor(&at(0, 0)) - 1.0).abs() < 1e-12);
-        assert!((ganin.factor(&at(9, 100)) - 11_f64.powf(-0.75)).abs() < 1e-12);
+        assert!((ganin.lr(1.0, &at(0, 0)) - 1.0).abs() < 1e-12);
+        assert!((ganin.lr(1.0, &at(9, 100)) - 11_f64.powf(-0.75)).abs() < 1e-12);
     }
 }

@@ -2,16 +2,21 @@
 
 use std::fmt::Debug;
 
+use super::monitor::Scores;
 use crate::config::Keys;
 
 mod constant;
 mod cosine;
+mod exponential;
 mod ganin;
+mod multi_step;
+mod one_cycle;
+mod reduce_on_plateau;
 mod step;
 
 /// Where training stands.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct Moment<'a> {
     /// Epoch from 0.
     pub epoch: usize,
     /// Number of epochs.
@@ -20,9 +25,11 @@ pub struct Moment {
     pub step: usize,
     /// Number of steps over all epochs.
     pub steps: usize,
+    /// What validation gave after each epoch so far; empty without validation.
+    pub validation: &'a [Scores],
 }
 
-impl Moment {
+impl Moment<'_> {
     /// Progress p of Ganin et al.: share of all steps taken, 0 to below 1.
     #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
     pub fn progress(&self) -> f64 {
@@ -30,10 +37,21 @@ impl Moment {
     }
 }
 
-/// A factor on the learning rate that changes as training goes on.
+/// A learning rate that changes as training goes on. It remembers nothing: what it does follows from
+/// the moment.
 pub trait Schedule: Send + Sync + Debug {
-    /// The factor at a moment, 0 or more.
-    fn factor(&self, moment: &Moment) -> f64;
+    /// The rate at a moment of what has the rate `base` in the settings.
+    fn lr(&self, base: f64, moment: &Moment) -> f64;
+
+    /// The momentum at a moment (Adam's first beta), where it changes too.
+    fn momentum(&self, _: &Moment) -> Option<f64> {
+        None
+    }
+
+    /// Whether it goes by validation.
+    fn watches(&self) -> bool {
+        false
+    }
 }
 
 /// A schedule's name and how its settings are read.
@@ -43,8 +61,26 @@ struct Kind {
 }
 
 /// Every schedule. A new one is a file in this folder and a line here.
-const SCHEDULES: &[Kind] = &[constant::KIND, step::KIND, cosine::KIND, ganin::KIND];
-const NAMES: &[&str] = &[constant::KIND.name, step::KIND.name, cosine::KIND.name, ganin::KIND.name];
+const SCHEDULES: &[Kind] = &[
+    constant::KIND,
+    step::KIND,
+    multi_step::KIND,
+    exponential::KIND,
+    cosine::KIND,
+    one_cycle::KIND,
+    reduce_on_plateau::KIND,
+    ganin::KIND,
+];
+const NAMES: &[&str] = &[
+    constant::KIND.name,
+    step::KIND.name,
+    multi_step::KIND.name,
+    exponential::KIND.name,
+    cosine::KIND.name,
+    one_cycle::KIND.name,
+    reduce_on_plateau::KIND.name,
+    ganin::KIND.name,
+];
 
 /// A schedule that first rises linearly over its warm-up.
 #[derive(Debug)]
@@ -64,16 +100,26 @@ impl Scheduled {
         })
     }
 
-    /// The factor on the learning rate. During warm-up the schedule's own factor is multiplied by
-    /// (step + 1) / `warmup_steps`.
+    /// The momentum at a moment, where it changes.
+    pub fn momentum(&self, moment: &Moment) -> Option<f64> {
+        self.schedule.momentum(moment)
+    }
+
+    /// Whether it goes by validation.
+    pub fn watches(&self) -> bool {
+        self.schedule.watches()
+    }
+
+    /// The rate of what has the rate `base` in the settings. During warm-up the schedule's own is
+    /// multiplied by (step + 1) / `warmup_steps`.
     #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
-    pub fn factor(&self, moment: &Moment) -> f64 {
+    pub fn lr(&self, base: f64, moment: &Moment) -> f64 {
         let rise = if moment.step < self.warmup_steps {
             (moment.step + 1) as f64 / self.warmup_steps as f64
         } else {
             1.0
         };
-        rise * self.schedule.factor(moment)
+        rise * self.schedule.lr(base, moment)
     }
 }
 
@@ -81,14 +127,14 @@ impl Scheduled {
 mod tests {
     use super::*;
 
-    pub(super) fn at(epoch: usize, step: usize) -> Moment {
-        Moment { epoch, epochs: 10, step, steps: 100 }
+    pub(super) fn at(epoch: usize, step: usize) -> Moment<'static> {
+        Moment { epoch, epochs: 10, step, steps: 100, validation: &[] }
     }
 
     #[test]
     fn warm_up_rises_linearly_to_the_full_rate() {
         let scheduled = Scheduled { schedule: Box::new(constant::Constant), warmup_steps: 4 };
-        let factors: Vec<f64> = (0..6).map(|step| scheduled.factor(&at(0, step))).collect();
+        let factors: Vec<f64> = (0..6).map(|step| scheduled.lr(1.0, &at(0, step))).collect();
         assert_eq!(factors, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
     }
 

@@ -18,9 +18,9 @@ fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
 }
 
 impl Schedule for Step {
-    fn factor(&self, moment: &Moment) -> f64 {
+    fn lr(&self, base: f64, moment: &Moment) -> f64 {
         let times = i32::try_from(moment.epoch / self.every).unwrap_or(i32::MAX);
-        self.gamma.powi(times)
+        base * self.gamma.powi(times)
     }
 }
 
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn the_rate_drops_at_every_third_epoch() {
         let step = Step { every: 3, gamma: 0.5 };
-        let factors: Vec<f64> = (0..7).map(|epoch| step.factor(&at(epoch, 0))).collect();
+        let factors: Vec<f64> = (0..7).map(|epoch| step.lr(1.0, &at(epoch, 0))).collect();
         assert_eq!(factors, [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]);
     }
 }

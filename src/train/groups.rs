@@ -1,0 +1,286 @@
+//! Parameters that learn in another way than the rest: rates and decays by name, decay toward where
+//! training began, thawing on the way.
+//!
+//! Names are matched by glob patterns. A parameter that two patterns of one table match is an error:
+//! tables have no order by which one could win.
+
+use dfdx::prelude::Shape as _;
+
+use super::optimizer::Optimizer;
+use crate::config::Keys;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::node::{Node, Value};
+use crate::nn::Model;
+use crate::nn::freeze::{PatternError, matching};
+use crate::nn::ops::{Flat, Ops};
+
+/// What some parameters have instead of the optimizer's own settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    /// Learning rate before the schedule; 0 keeps the parameters as they are.
+    pub lr: Option<f64>,
+    /// Weight decay.
+    pub weight_decay: Option<f64>,
+}
+
+/// Every way in which single parameters differ from the rest.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Groups {
+    /// `optimizer.groups`: patterns with their settings.
+    pub groups: Vec<(String, Group)>,
+    /// `lr_scale`: patterns with a factor on the learning rate.
+    pub lr_scale: Vec<(String, f64)>,
+    /// `l2_sp`.
+    pub l2_sp: Option<L2Sp>,
+    /// `thaw_at`: what learns from the start of an epoch on.
+    pub thaw_at: Vec<(usize, Vec<String>)>,
+}
+
+/// Weight decay toward the weights that training began with (Li et al. 2018, "Explicit inductive
+/// bias for transfer learning with convolutional networks"): alpha / 2 |w - w0|^2 over the parameters
+/// of the model that came in, beta / 2 |w|^2 over new ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct L2Sp {
+    /// Strength for parameters that came in.
+    pub alpha: f64,
+    /// Strength for new parameters.
+    pub beta: f64,
+}
+
+/// How one parameter learns.
+pub struct Rate<D: Ops> {
+    /// Learning rate before the schedule.
+    pub lr: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Where the decay leads; `None` for zero.
+    pub toward: Option<Flat<D>>,
+}
+
+/// Something that a table of patterns says about parameters that are not there or there twice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// A pattern that does not match.
+    #[error("{0}")]
+    Pattern(PatternError),
+    /// A parameter that two patterns of one table match.
+    #[error("`{name}` is matched by `{one}` and by `{other}`: nothing says which of them counts")]
+    Twice {
+        /// The parameter.
+        name: String,
+        /// A pattern.
+        one: String,
+        /// Another.
+        other: String,
+    },
+}
+
+impl L2Sp {
+    fn read(keys: &mut Keys) -> Option<Option<Self>> {
+        if !keys.has("l2_sp") {
+            keys.node("l2_sp");
+            return Some(None);
+        }
+        keys.nested("l2_sp", |keys| {
+            let alpha = keys.float("alpha").at_least(0.0).required();
+            let beta = keys.float("beta").at_least(0.0).or(0.01);
+            Some(Some(Self { alpha: alpha?, beta: beta? }))
+        })
+    }
+}
+
+impl Groups {
+    /// Reads `lr_scale`, and `l2_sp` and `thaw_at` where a model comes in.
+    pub fn read(keys: &mut Keys, groups: Vec<(String, Group)>, comes_in: bool) -> Option<Self> {
+        let lr_scale = keys.words("lr_scale", |keys, word, node| {
+            let factor = match node.value {
+                Value::Float(factor) => factor,
+                #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
+                Value::Integer(factor) => factor as f64,
+                _ => f64::NAN,
+            };
+            if !(factor.is_finite() && factor >= 0.0) {
+                keys.problem(Diagnostic::at(
+                    node.span,
+                    format!("`lr_scale.\"{word}\"` must be a number of at least 0"),
+                    format!("found {}", node.to_toml()),
+                ));
+                return None;
+            }
+            keys.record(word, factor);
+            Some(factor)
+        });
+        if !comes_in {
+            return Some(Self { groups, lr_scale: lr_scale?, ..Self::default() });
+        }
+        let l2_sp = L2Sp::read(keys);
+        let thaw_at = keys.words("thaw_at", thaw);
+        let mut thaw_at: Vec<(usize, Vec<String>)> =
+            thaw_at?.into_iter().map(|(_, thaw)| thaw).collect();
+        thaw_at.sort();
+        Some(Self { groups, lr_scale: lr_scale?, l2_sp: l2_sp?, thaw_at })
+    }
+
+    /// Every problem that these tables have with parameters of such names, each with the dotted key
+    /// it hangs on.
+    pub fn problems(&self, names: &[&str]) -> Vec<(String, GroupError)> {
+        let mut problems = Vec::new();
+        let tables = [
+            ("optimizer.groups", self.groups.iter().map(|it| &it.0).collect::<Vec<_>>()),
+            ("lr_scale", self.lr_scale.iter().map(|it| &it.0).collect()),
+        ];
+        for (key, patterns) in tables {
+            if let Err(error) = which(&patterns, names) {
+                problems.push((key.to_owned(), error));
+            }
+        }
+        for (epoch, patterns) in &self.thaw_at {
+            for pattern in patterns {
+                if let Err(error) = matching(pattern, names) {
+                    problems.push((format!("thaw_at.{epoch}"), GroupError::Pattern(error)));
+                }
+            }
+        }
+        problems
+    }
+
+    /// How each parameter of `model` learns; those named in `new` did not come in with it.
+    ///
+    /// # Errors
+    /// As [`Groups::problems`] says.
+    pub fn rates<D: Ops>(
+        &self,
+        optimizer: &Optimizer,
+        model: &Model<D>,
+        new: &[String],
+    ) -> Result<Vec<Rate<D>>, GroupError> {
+        let names: Vec<&str> = model.parameters().iter().map(|it| it.name.as_str()).collect();
+        let patterns: Vec<&String> = self.groups.iter().map(|it| &it.0).collect();
+        let groups = which(&patterns, &names)?;
+        let patterns: Vec<&String> = self.lr_scale.iter().map(|it| &it.0).collect();
+        let scales = which(&patterns, &names)?;
+        let rate = |(at, parameter): (usize, &crate::nn::model::Parameter<D>)| {
+            let group = groups[at].map(|at| self.groups[at].1);
+            let scale = scales[at].map_or(1.0, |at| self.lr_scale[at].1);
+            let lr = group.and_then(|group| group.lr).unwrap_or(optimizer.lr());
+            let own = group.and_then(|group| group.weight_decay);
+            let (mut weight_decay, mut toward) = (own.unwrap_or(optimizer.weight_decay()), None);
+            if let Some(l2_sp) = &self.l2_sp {
+                if new.contains(&parameter.name) {
+                    weight_decay = own.unwrap_or(l2_sp.beta);
+                } else {
+                    weight_decay = l2_sp.alpha;
+                    toward = Some(parameter.value.clone());
+                }
+            }
+            Rate { lr: scale * lr, weight_decay, toward }
+        };
+        Ok(model.parameters().iter().enumerate().map(rate).collect())
+    }
+
+    /// The names of `names` that learn in epoch `epoch` (from 1) because it thawed them.
+    pub fn thawed(&self, epoch: usize, names: &[&str]) -> Result<Vec<bool>, GroupError> {
+        let mut thawed = vec![false; names.len()];
+        let begun = self.thaw_at.iter().filter(|(from, _)| *from <= epoch);
+        for pattern in begun.flat_map(|(_, patterns)| patterns) {
+            let matched = matching(pattern, names).map_err(GroupError::Pattern)?;
+            thawed.iter_mut().zip(matched).for_each(|(thawed, matched)| *thawed |= matched);
+        }
+        Ok(thawed)
+    }
+}
+
+/// `3 = ["layer4.*"]`.
+fn thaw(keys: &mut Keys, word: &str, node: &Node) -> Option<(usize, Vec<String>)> {
+    let epoch = word.parse::<usize>().ok().filter(|epoch| *epoch >= 1);
+    let patterns: Option<Vec<String>> = match &node.value {
+        Value::Array(items) if !items.is_empty() => items
+            .iter()
+            .map(|item| match &item.value {
+                Value::String(text) => Some(text.clone()),
+                _ => None,
+            })
+            .collect(),
+        _ => None,
+    };
+    let (Some(epoch), Some(patterns)) = (epoch, patterns) else {
+        keys.problem(
+            Diagnostic::at(
+                node.span,
+                "`thaw_at` must be a table of epochs (from 1) with arrays of patterns",
+                format!("found {word} = {}", node.to_toml()),
+            )
+            .help("write `thaw_at = { 3 = [\"layer4.*\"] }`"),
+        );
+        return None;
+    };
+    keys.record(word, node.to_toml());
+    Some((epoch, patterns))
+}
+
+/// Which of `patterns` matches each name.
+fn which(patterns: &[&String], names: &[&str]) -> Result<Vec<Option<usize>>, GroupError> {
+    let mut found: Vec<Option<usize>> = vec![None; names.len()];
+    for (at, pattern) in patterns.iter().enumerate() {
+        let matched = matching(pattern, names).map_err(GroupError::Pattern)?;
+        for (name, (found, matched)) in names.iter().zip(found.iter_mut().zip(matched)) {
+            if !matched {
+                continue;
+            }
+            if let Some(one) = *found {
+                return Err(GroupError::Twice {
+                    name: (*name).to_owned(),
+                    one: patterns[one].clone(),
+                    other: (*pattern).clone(),
+                });
+            }
+            *found = Some(at);
+        }
+    }
+    Ok(found)
+}
+
+/// Numbers of values that learn at some time, and of all.
+pub fn counts<D: Ops>(model: &Model<D>, groups: &Groups) -> (usize, usize) {
+    let names: Vec<&str> = model.parameters().iter().map(|it| it.name.as_str()).collect();
+    let thawed = groups.thawed(usize::MAX, &names).unwrap_or_else(|_| vec![false; names.len()]);
+    let len = |parameter: &crate::nn::model::Parameter<D>| {
+        dfdx::prelude::HasShape::shape(&parameter.value).num_elements()
+    };
+    let all = model.parameters().iter().map(len).sum();
+    let learns = model.parameters().iter().zip(thawed);
+    let learns = learns.filter(|(parameter, thawed)| parameter.trainable || *thawed);
+    (learns.map(|(parameter, _)| len(parameter)).sum(), all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 3] = ["layer4.0.conv1.weight", "layer4.0.bn1.bias", "fc.bias"];
+
+    #[test]
+    fn a_parameter_belongs_to_one_pattern() {
+        let (layer4, fc) = ("layer4.*".to_owned(), "fc.*".to_owned());
+        assert_eq!(which(&[&fc, &layer4], &NAMES), Ok(vec![Some(1), Some(1), Some(0)]));
+        let bias = "*.bias".to_owned();
+        let error = which(&[&layer4, &bias], &NAMES).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`layer4.0.bn1.bias` is matched by `layer4.*` and by `*.bias`: nothing says which of \
+             them counts"
+        );
+    }
+
+    #[test]
+    fn what_is_thawed_stays_so() {
+        let groups = Groups {
+            thaw_at: vec![(2, vec!["fc.*".into()]), (4, vec!["*.bias".into()])],
+            ..Groups::default()
+        };
+        let at = |epoch| groups.thawed(epoch, &NAMES).unwrap();
+        assert_eq!(at(1), [false, false, false]);
+        assert_eq!(at(3), [false, false, true]);
+        assert_eq!(at(9), [false, true, true]);
+    }
+}

@@ -1,0 +1,177 @@
+//! What training decides by validation: which epoch was the best, and when to give up.
+//!
+//! Nothing here sees labels or images: it goes by the metrics of the images that `validate` names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Keys;
+
+/// What validation gave after an epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scores {
+    /// Mean cross-entropy in nats.
+    pub loss: f64,
+    /// Share of right answers, 0 to 1.
+    pub accuracy: f64,
+}
+
+impl Scores {
+    /// One of them.
+    pub fn get(&self, metric: Metric) -> f64 {
+        match metric {
+            Metric::Loss => self.loss,
+            Metric::Accuracy => self.accuracy,
+        }
+    }
+}
+
+/// A metric of validation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// The smaller the better.
+    Loss,
+    /// The larger the better.
+    Accuracy,
+}
+
+impl Metric {
+    const WORDS: &'static [&'static str] = &["loss", "accuracy"];
+
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+
+    fn named(word: &str) -> Self {
+        if word == "accuracy" { Self::Accuracy } else { Self::Loss }
+    }
+
+    /// Reads `metric = "loss"`, the default.
+    pub fn read(keys: &mut Keys, key: &'static str) -> Option<Self> {
+        keys.choice(key, Self::WORDS).or("loss").map(Self::named)
+    }
+
+    /// Reads a metric that may be left out.
+    pub fn read_optional(keys: &mut Keys, key: &'static str) -> Option<Option<Self>> {
+        keys.choice(key, Self::WORDS).optional().map(|word| word.map(Self::named))
+    }
+
+    /// Whether `value` is better than `other`.
+    pub fn is_better(self, value: f64, other: f64) -> bool {
+        match self {
+            Self::Loss => value < other,
+            Self::Accuracy => value > other,
+        }
+    }
+}
+
+/// When a value counts as better than the best so far: by more than a threshold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Better {
+    rises: bool,
+    relative: bool,
+    threshold: f64,
+}
+
+impl Better {
+    /// Reads `mode`, `threshold` and `threshold_mode` as PyTorch has them; the mode goes by `metric`
+    /// when it is left out.
+    pub fn read(keys: &mut Keys, metric: Metric) -> Option<Self> {
+        let usual = if metric == Metric::Loss { "min" } else { "max" };
+        let mode = keys.choice("mode", &["min", "max"]).or(usual);
+        let threshold = keys.float("threshold").at_least(0.0).or(1e-4);
+        let relative = keys.choice("threshold_mode", &["rel", "abs"]).or("rel");
+        Some(Self { rises: mode? == "max", relative: relative? == "rel", threshold: threshold? })
+    }
+
+    /// What every value is better than.
+    pub fn worst(&self) -> f64 {
+        if self.rises { f64::NEG_INFINITY } else { f64::INFINITY }
+    }
+
+    /// Whether `value` is better than `best` by more than the threshold.
+    pub fn than(&self, value: f64, best: f64) -> bool {
+        match (self.rises, self.relative) {
+            (false, true) => value < best * (1.0 - self.threshold),
+            (false, false) => value < best - self.threshold,
+            (true, true) => value > best * (self.threshold + 1.0),
+            (true, false) => value > best + self.threshold,
+        }
+    }
+}
+
+/// Gives up when a metric has not got better for some epochs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EarlyStopping {
+    /// What to go by.
+    pub metric: Metric,
+    /// Epochs without improvement after which training ends, 1 or more.
+    pub patience: usize,
+    /// Less is no improvement.
+    pub min_delta: f64,
+}
+
+impl EarlyStopping {
+    /// Reads `early_stopping = { metric = "loss", patience = 5, min_delta = 0.0 }`.
+    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
+        if !keys.has("early_stopping") {
+            keys.node("early_stopping");
+            return Some(None);
+        }
+        keys.nested("early_stopping", |keys| {
+            let metric = Metric::read(keys, "metric");
+            let patience = keys.count("patience", 1..=usize::MAX).required();
+            let min_delta = keys.float("min_delta").at_least(0.0).or(0.0);
+            Some(Some(Self { metric: metric?, patience: patience?, min_delta: min_delta? }))
+        })
+    }
+
+    /// Whether training ends after these epochs.
+    pub fn ends(&self, validation: &[Scores]) -> bool {
+        let (mut best, mut since) = (None, 0);
+        for scores in validation {
+            let value = scores.get(self.metric);
+            let gain = |best: f64| match self.metric {
+                Metric::Loss => best - value,
+                Metric::Accuracy => value - best,
+            };
+            if best.is_none_or(|best| gain(best) > self.min_delta) {
+                (best, since) = (Some(value), 0);
+            } else {
+                since += 1;
+            }
+        }
+        since >= self.patience
+    }
+}
+
+/// The best epoch so far and what the model was then.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BestEpoch {
+    /// Epoch from 1.
+    pub epoch: usize,
+    /// Bits of the metric.
+    pub value: u64,
+    /// Batches that each running statistic had seen.
+    pub batches: Vec<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn losses(losses: &[f64]) -> Vec<Scores> {
+        losses.iter().map(|loss| Scores { loss: *loss, accuracy: 1.0 - loss }).collect()
+    }
+
+    #[test]
+    fn training_ends_after_so_many_epochs_without_improvement() {
+        let stop = EarlyStopping { metric: Metric::Loss, patience: 2, min_delta: 0.1 };
+        assert!(!stop.ends(&losses(&[1.0, 0.95, 0.8, 0.75])));
+        assert!(stop.ends(&losses(&[1.0, 0.95, 0.8, 0.75, 0.71])));
+        assert!(!stop.ends(&[]));
+        let stop = EarlyStopping { metric: Metric::Accuracy, patience: 1, min_delta: 0.0 };
+        assert!(!stop.ends(&losses(&[0.5, 0.4])));
+        assert!(stop.ends(&losses(&[0.5, 0.5])));
+    }
+}

@@ -1,0 +1,22 @@
+//! Multiplies the rate by `gamma` after every epoch (PyTorch's `ExponentialLR`).
+
+use super::{Kind, Moment, Schedule};
+use crate::config::Keys;
+
+pub(super) const KIND: Kind = Kind { name: "exponential", read };
+
+#[derive(Debug)]
+struct Exponential {
+    gamma: f64,
+}
+
+fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+    let gamma = keys.float("gamma").fraction().required();
+    Some(Box::new(Exponential { gamma: gamma? }))
+}
+
+impl Schedule for Exponential {
+    fn lr(&self, base: f64, moment: &Moment) -> f64 {
+        base * self.gamma.powi(i32::try_from(moment.epoch).unwrap_or(i32::MAX))
+    }
+}

@@ -1,0 +1,31 @@
+//! Multiplies the rate by `gamma` at each of some epochs (PyTorch's `MultiStepLR`).
+
+use super::{Kind, Moment, Schedule};
+use crate::config::Keys;
+
+pub(super) const KIND: Kind = Kind { name: "multi_step", read };
+
+#[derive(Debug)]
+struct MultiStep {
+    /// Epochs that are over when the rate falls.
+    milestones: Vec<usize>,
+    gamma: f64,
+}
+
+fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+    let milestones = keys
+        .counts("milestones")
+        .such_that("an array of at least one epoch, rising", |epochs| {
+            !epochs.is_empty() && epochs.is_sorted()
+        })
+        .required();
+    let gamma = keys.float("gamma").fraction().or(0.1);
+    Some(Box::new(MultiStep { milestones: milestones?, gamma: gamma? }))
+}
+
+impl Schedule for MultiStep {
+    fn lr(&self, base: f64, moment: &Moment) -> f64 {
+        let passed = self.milestones.partition_point(|epoch| *epoch <= moment.epoch);
+        base * self.gamma.powi(i32::try_from(passed).unwrap_or(i32::MAX))
+    }
+}
