@@ -78,7 +78,7 @@ impl Training {
             seed: seed?,
         };
         let training =
-            Self { settings, method: method?, train: train?, validate: validate.clone() };
+            Self { settings, method: method?, train: train?, validate };
         let problems = training.contradictions(span);
         let sound = problems.is_empty();
         problems.into_iter().for_each(|problem| keys.problem(problem));

@@ -132,7 +132,7 @@ impl Times {
 }
 
 /// What spares work and moves no number.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Reuse<'a> {
     /// What frozen layers make of the images is computed once.
     pub caching: Option<Caching<'a>>,
