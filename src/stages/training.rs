@@ -77,8 +77,7 @@ impl Training {
             log_every: log_every?,
             seed: seed?,
         };
-        let training =
-            Self { settings, method: method?, train: train?, validate };
+        let training = Self { settings, method: method?, train: train?, validate };
         let problems = training.contradictions(span);
         let sound = problems.is_empty();
         problems.into_iter().for_each(|problem| keys.problem(problem));

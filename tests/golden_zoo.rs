@@ -1,0 +1,131 @@
+//! Networks of the zoo give torchvision's logits, and in a training pass its loss, gradients and
+//! running statistics (tests/golden/zoo.py), parameter by parameter under torchvision's names.
+
+mod goldens;
+
+use std::fs;
+
+use dfdx::prelude::*;
+use goldens::{close, hashed, sampled, tensor};
+use runner::adapt::{Method, Step};
+use runner::nn::model::host;
+use runner::nn::ops::{Batch, Chw, Targets};
+use runner::nn::spec::{Layer, Named};
+use runner::nn::{Entry, Model, zoo};
+use safetensors::SafeTensors;
+
+fn without_dropout(layers: &mut [Named]) {
+    for named in layers {
+        if let Layer::Dropout { p } = &mut named.layer {
+            *p = 0.0;
+        }
+    }
+}
+
+fn network(name: &str, side: usize) -> Model<Cpu> {
+    let input = Chw { channels: 3, height: side, width: side };
+    let mut spec = (zoo::find(name).unwrap().build)(zoo::Layout::new(input, 10));
+    without_dropout(&mut spec.classifier);
+    let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
+    for (salt, parameter) in model.parameters_mut().iter_mut().enumerate() {
+        let len = parameter.value.shape().0;
+        let values = if parameter.shape.len() > 1 {
+            let fan_in: usize = parameter.shape[1..].iter().product();
+            hashed(salt, len, (6.0 / fan_in as f64).sqrt() as f32)
+        } else if parameter.name.ends_with("weight") {
+            let scale = if parameter.name.contains("bn3") { 0.1 } else { 0.7 };
+            hashed(salt, len, 0.25).iter().map(|value| scale * (1.0 + value)).collect()
+        } else {
+            hashed(salt, len, 0.1)
+        };
+        parameter.value.copy_from(&values);
+    }
+    for (at, stats) in model.stats_mut().iter_mut().enumerate() {
+        let len = stats.mean.shape().0;
+        stats.mean.copy_from(&hashed(1000 + 2 * at, len, 0.1));
+        let var: Vec<f32> = hashed(1001 + 2 * at, len, 0.25).iter().map(|v| 1.0 + v).collect();
+        stats.var.copy_from(&var);
+    }
+    model
+}
+
+fn images(salt: usize, count: usize, side: usize) -> Batch<Cpu> {
+    let len = 3 * side * side;
+    Cpu::default().tensor_from_vec(hashed(salt, count * len, 2.0), (count, len))
+}
+
+/// `step` is how many images a training pass has, how large, and their salt in the script.
+fn check(name: &str, step: Option<(usize, usize, usize)>) {
+    let golden = fs::read("tests/golden/zoo.safetensors").unwrap();
+    let expected = |key: &str| tensor(&golden, &format!("{name}.{key}"));
+    let logits = host(&network(name, 64).logits(images(3000, 3, 64)).unwrap());
+    close(&format!("{name}: logits"), &logits, &expected("logits"), (1e-4, 0.0));
+    let Some((count, side, salt)) = step else { return };
+    let mut model = network(name, side);
+    // By definition only: a rounding more may turn a rectifier.
+    model.set_precise(true);
+    let labels: Vec<u32> = (0..count).map(|at| (at * 3 % 10) as u32).collect();
+    let step = Step {
+        model: &mut model,
+        entry: Entry::IMAGES,
+        source: images(salt, count, side),
+        targets: Targets::plain(&labels),
+        target: None,
+        progress: 0.0,
+        seed: 0,
+        epoch: 0,
+        step: 0,
+    };
+    let losses = Method::Supervised.losses(step).unwrap();
+    close(&format!("{name}: loss"), &[host(&losses.total)[0]], &expected("loss"), (1e-4, 0.0));
+    let gradients = losses.total.try_backward().unwrap();
+    let norm = |values: &[f32]| values.iter().map(|it| f64::from(*it).powi(2)).sum::<f64>().sqrt();
+    let largest = model.parameters().iter().map(|it| norm(&expected(&format!("d.{}", it.name))));
+    let floor = 1e-4 * largest.fold(0.0, f64::max);
+    let mut checked = 0;
+    for parameter in model.parameters() {
+        let ours = gradients.get(&parameter.value).as_vec();
+        let key = format!("d.{}", parameter.name);
+        close(&format!("{name}: {key}"), &sampled(&ours, 32), &expected(&key), (2e-3, floor));
+        checked += 1;
+    }
+    for stats in model.stats() {
+        for (what, ours) in [("running_mean", &stats.mean), ("running_var", &stats.var)] {
+            let key = format!("{}.{what}", stats.layer);
+            close(
+                &format!("{name}: {key}"),
+                &sampled(&host(ours), 16),
+                &expected(&key),
+                (1e-3, 0.0),
+            );
+        }
+    }
+    let tensors = SafeTensors::deserialize(&golden).unwrap();
+    let theirs = tensors.names().into_iter().filter(|it| it.starts_with(&format!("{name}.d.")));
+    assert_eq!(checked, theirs.count(), "{name}: other parameters than torchvision's");
+}
+
+#[test]
+fn resnet34_equals_torchvision_s() {
+    check("resnet34", Some((3, 48, 2006)));
+}
+
+#[test]
+fn resnet50_equals_torchvision_s() {
+    check("resnet50", Some((3, 48, 2006)));
+}
+
+#[test]
+fn mobilenet_v2_equals_torchvision_s() {
+    check("mobilenet_v2", Some((3, 48, 2000)));
+}
+
+#[test]
+fn squeezenet1_1_equals_torchvision_s() {
+    check("squeezenet1_1", Some((3, 48, 2006)));
+}
+
+#[test]
+fn vgg11_bn_equals_torchvision_s() {
+    check("vgg11_bn", None);
+}
