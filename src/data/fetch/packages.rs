@@ -30,6 +30,19 @@ pub(super) fn npm(package: &str, scratch: &Path, watch: &Watch) -> Result<TempDi
     Ok(held)
 }
 
+/// The unpacked content of `name==version` of the Python index. Nothing is built: only a wheel will do.
+pub(super) fn pip(package: &str, scratch: &Path, watch: &Watch) -> Result<TempDir, Cause> {
+    let held = folder(scratch)?;
+    watch.progress.begin(&format!("pip download {package}"), None, Unit::Bytes);
+    let args = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", package];
+    run("python3", &args, held.path(), watch)?;
+    let archive = only_file(held.path(), "whl")?;
+    let content = held.path().join("content");
+    fs::create_dir(&content).map_err(|error| Cause::io(&content, error))?;
+    unpack(&archive, &content, Limits::default(), watch)?;
+    Ok(held)
+}
+
 /// The unpacked content of a Debian package.
 pub(super) fn apt(package: &str, scratch: &Path, watch: &Watch) -> Result<TempDir, Cause> {
     let held = folder(scratch)?;

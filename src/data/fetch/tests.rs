@@ -246,9 +246,17 @@ fn an_archive_is_checked_before_anything_reads_it_and_a_web_page_is_not_taken_fo
     let bench = Bench::new();
     let page = serve(vec![Answer::Whole(b"<html>sign in</html>".to_vec())]);
     let archive = serve(vec![Answer::Whole(b"abc".to_vec())]);
-    let urls = [page.0, archive.0];
+    let urls = [page.0.to_owned(), archive.0.to_owned()];
     let md5 = Checksum::Md5("900150983cd24fb0d6963f7d28e17f72");
-    let fetch = |fetcher: Fetcher| fetcher.archive("m", "m.tar.gz", md5, &urls, Format::ImageList);
+    let whole = Whole {
+        name: "m",
+        file: "m.tar.gz",
+        checksum: md5,
+        urls: &urls,
+        packages: &[],
+        instead: "`format = \"image-list\"`",
+    };
+    let fetch = |fetcher: Fetcher| fetcher.whole(&whole);
     let path = fetch(bench.fetcher()).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"abc");
     let notes = bench.heard.0.lock().unwrap().join("\n");

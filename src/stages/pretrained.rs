@@ -1,0 +1,250 @@
+//! Weights that `download` gets: torchvision's by name, or the user's own from a file or an address.
+
+use std::path::Path;
+
+use super::download::Source;
+use super::{Context, Defaults, Failure, ModelShape, Outcome, Problem};
+use crate::config::node::{Node, Value};
+use crate::config::{Diagnostic, Keys};
+use crate::data::catalog::weights::{self, Weights};
+use crate::data::fetch::{Fetcher, Whole};
+use crate::metrics::Metrics;
+use crate::nn::architecture::Architecture;
+use crate::nn::dispatch::{Job, dispatch};
+use crate::nn::ops::{Chw, Ops};
+use crate::nn::state_dict::{self, Fit};
+use crate::nn::torch_file::Tensor;
+use crate::nn::{Model, Saved, Spec};
+
+/// Settings of a download of weights.
+#[derive(Debug)]
+pub(super) struct Pretrained {
+    from: From,
+    spec: Spec,
+    /// Whether names and shapes must all agree.
+    strict: bool,
+    /// Patterns of names that keep their fresh values.
+    skip: Vec<String>,
+    /// Of fresh values.
+    seed: u64,
+}
+
+#[derive(Debug)]
+enum From {
+    Known(&'static Weights),
+    Custom(Source),
+}
+
+impl Pretrained {
+    /// Reads `weights = "resnet18"` and what goes with it.
+    pub(super) fn known(keys: &mut Keys, defaults: &Defaults) -> Option<Self> {
+        let name = keys.choice("weights", weights::NAMES).required();
+        let input = input(keys);
+        let rest = Rest::read(keys, defaults);
+        let entry = weights::find(name?)?;
+        let [channels, height, width] = weights::INPUT;
+        let input = input?.unwrap_or(Chw { channels, height, width });
+        let spec = spec(&Architecture::of(entry.name), input, weights::CLASSES, keys)?;
+        rest?.with(From::Known(entry), spec)
+    }
+
+    /// Reads what goes with `format = "weights"`.
+    pub(super) fn custom(keys: &mut Keys, defaults: &Defaults, source: Source) -> Option<Self> {
+        let span = keys.span();
+        let architecture = Architecture::read(keys);
+        let shape = input(keys);
+        let rest = Rest::read(keys, defaults);
+        let (architecture, shape) = (architecture?, shape?);
+        let Some(classes) = architecture.classes else {
+            keys.problem(
+                Diagnostic::at(span, "missing key `model.classes`", "in this table").help(
+                    "a file of weights does not say its classes: add `classes = 1000` to `model`",
+                ),
+            );
+            return None;
+        };
+        let [channels, height, width] = weights::INPUT;
+        let input = shape.unwrap_or(Chw { channels, height, width });
+        let spec = spec(&architecture, input, classes, keys)?;
+        rest?.with(From::Custom(source), spec)
+    }
+
+    /// Where the file of the user's own is.
+    pub(super) fn source(&self) -> Option<&Source> {
+        match &self.from {
+            From::Known(_) => None,
+            From::Custom(source) => Some(source),
+        }
+    }
+
+    pub(super) fn describe(&self) -> Result<ModelShape, Vec<Problem>> {
+        let names = crate::nn::freeze::names(&self.spec, false);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut problems = Vec::new();
+        for (at, pattern) in self.skip.iter().enumerate() {
+            if let Err(error) = crate::nn::freeze::matching(pattern, &names) {
+                problems.push(Problem::at(format!("skip.{at}"), error.to_string()));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(ModelShape { spec: Some(self.spec.clone()), ..ModelShape::unknown() })
+    }
+
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let path = match &self.from {
+            From::Custom(source) => source.locate(context)?,
+            From::Known(entry) => {
+                let watch = context.watch();
+                let fetcher =
+                    Fetcher { folder: context.downloads, offline: context.offline, watch };
+                context.progress.note(&format!("terms of use: {}", weights::LICENCE));
+                fetcher.whole(&Whole {
+                    name: entry.name,
+                    file: entry.file,
+                    checksum: entry.checksum,
+                    urls: &[format!("{}{}", weights::BASE, entry.file)],
+                    packages: entry.packages,
+                    instead: &format!(
+                        "`format = \"weights\"` and `model = {{ arch = \"{0}\", classes = 1000 }}` \
+                         in place of `weights = \"{0}\"`",
+                        entry.name
+                    ),
+                })?
+            }
+        };
+        let tensors = state_dict::read(&path)?;
+        dispatch(context.device, Put { stage: self, context, tensors, path: &path })?
+    }
+}
+
+/// What every download of weights may say.
+struct Rest {
+    strict: bool,
+    skip: Vec<String>,
+    seed: u64,
+}
+
+impl Rest {
+    fn read(keys: &mut Keys, defaults: &Defaults) -> Option<Self> {
+        let strict = keys.boolean("strict").or(true);
+        let skip = keys.strings("skip").or(Vec::new());
+        // What nothing random is made of stays the same under every seed.
+        let seed =
+            defaults.seed_if(keys, strict == Some(false) || skip.as_ref() != Some(&Vec::new()));
+        Some(Self { strict: strict?, skip: skip?, seed: seed? })
+    }
+
+    fn with(self, from: From, spec: Spec) -> Option<Pretrained> {
+        let Self { strict, skip, seed } = self;
+        Some(Pretrained { from, spec, strict, skip, seed })
+    }
+}
+
+/// `input = [3, 224, 224]`: channels, height and width of the images that the network is laid out for.
+fn input(keys: &mut Keys) -> Option<Option<Chw>> {
+    let Some(node) = keys.node("input") else { return Some(None) };
+    let side = |node: &Node| match node.value {
+        Value::Integer(number) => {
+            usize::try_from(number).ok().filter(|it| (1..=16_384).contains(it))
+        }
+        _ => None,
+    };
+    let shape = match &node.value {
+        Value::Array(items) => match items.as_slice() {
+            [channels, height, width] => side(channels)
+                .zip(side(height).zip(side(width)))
+                .map(|(channels, (height, width))| Chw { channels, height, width }),
+            _ => None,
+        },
+        _ => None,
+    };
+    if shape.is_none() {
+        keys.problem(Diagnostic::at(
+            node.span,
+            "`input` must be channels, height and width: [3, 224, 224]",
+            format!("found {}", node.to_toml()),
+        ));
+        return None;
+    }
+    keys.record("input", node.to_toml());
+    Some(shape)
+}
+
+fn spec(architecture: &Architecture, input: Chw, classes: usize, keys: &mut Keys) -> Option<Spec> {
+    match architecture.build(input, classes) {
+        Ok(spec) => Some(spec),
+        Err(reason) => {
+            keys.problem(Diagnostic::at(keys.span(), reason, "in this table"));
+            None
+        }
+    }
+}
+
+struct Put<'a> {
+    stage: &'a Pretrained,
+    context: &'a Context<'a>,
+    tensors: indexmap::IndexMap<String, Tensor>,
+    path: &'a Path,
+}
+
+impl Job for Put<'_> {
+    type Output = Result<Outcome, Failure>;
+
+    fn run<D: Ops>(self, device: &D) -> Self::Output {
+        let Self { stage, context, tensors, path } = self;
+        let mut model = Model::new(stage.spec.clone(), device, stage.seed)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        let fit = state_dict::load(&mut model, &tensors, &stage.skip)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        if stage.strict && !fit.is_whole() {
+            let mut failure = Failure::new(format!(
+                "{} does not hold the weights of `{}`:\n  {}",
+                path.display(),
+                stage.spec.arch,
+                fit.differences().join("\n  ")
+            ));
+            failure = failure
+                .help("`skip = [\"fc.*\"]` leaves names alone that are to be new")
+                .help("`strict = false` takes what fits and leaves the rest as it is");
+            return Err(failure);
+        }
+        for difference in fit.differences() {
+            context.progress.note(&difference);
+        }
+        let classes = (0..stage.spec.classes).map(|class| class.to_string()).collect();
+        Saved { model, classes }.save(context.out)?;
+        Ok(Outcome { metrics: rows(&fit), summary: summary(&fit), timings: Vec::new() })
+    }
+}
+
+fn rows(fit: &Fit) -> Metrics {
+    let mut metrics = Metrics::parameters();
+    let mut row = |name: &str, metric: &str, value: usize| {
+        metrics.push([name.to_owned(), metric.to_owned(), value.to_string()]);
+    };
+    row("total", "loaded", fit.loaded.len());
+    for (metric, names) in
+        [("skipped", &fit.skipped), ("missing", &fit.missing), ("extra", &fit.extra)]
+    {
+        names.iter().for_each(|name| row(name, metric, 1));
+    }
+    fit.misshaped.iter().for_each(|(name, ..)| row(name, "misshaped", 1));
+    metrics
+}
+
+fn summary(fit: &Fit) -> String {
+    let mut summary = format!("{} tensors loaded", fit.loaded.len());
+    for (what, count) in [
+        ("skipped", fit.skipped.len()),
+        ("missing", fit.missing.len()),
+        ("extra", fit.extra.len()),
+        ("of another shape", fit.misshaped.len()),
+    ] {
+        if count > 0 {
+            summary.push_str(&format!(", {count} {what}"));
+        }
+    }
+    summary
+}
