@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
 use dfdx::prelude::Cpu;
-use runner::data::readers::Format;
+use runner::data::readers::{Broken, Format};
 use runner::data::{Dataset, Watch};
 use runner::nn::{Model, Saved, Spec};
 use runner::plan::fingerprint::{Digest, Fingerprint};
@@ -50,7 +50,7 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) {
 
 fn read(format: Format, path: &Path) {
     let cancel = AtomicBool::new(false);
-    let _ = format.read(path, &Watch { progress: &Silent, cancel: &cancel });
+    let _ = format.read(path, &Broken::fails(), &Watch { progress: &Silent, cancel: &cancel });
 }
 
 /// `manifest.json` of an artifact, from the look to the comparison of every byte.

@@ -66,8 +66,8 @@ impl<'a> Keys<'a> {
     }
 
     /// Takes a value back out of the resolved table, for arrays whose items were read one by one.
-    pub fn forget(&mut self, key: &str) {
-        self.gathered.resolved.remove(key);
+    pub fn take(&mut self, key: &str) -> Option<toml::Value> {
+        self.gathered.resolved.remove(key)
     }
 
     /// Writes the value that counts for `key` to the resolved table.
@@ -125,17 +125,11 @@ impl<'a> Keys<'a> {
         default: Option<&'static str>,
         read: impl FnOnce(&'static str, &mut Keys) -> Option<T>,
     ) -> Option<T> {
-        let shorthand = |text: &str, span: Span| {
-            let mut table = Table::default();
-            let node = Node { span, value: Value::String(text.to_owned()) };
-            table.entries.insert(tag.to_owned(), super::node::Entry { key: span, node });
-            table
-        };
         let held;
         let (table, span) = match (self.node(key), default) {
             (Some(Node { value: Value::Table(table), span }), _) => (table, *span),
             (Some(Node { value: Value::String(text), span }), _) => {
-                held = shorthand(text, *span);
+                held = Self::word(tag, text, *span);
                 (&held, *span)
             }
             (Some(node), _) => {
@@ -143,7 +137,7 @@ impl<'a> Keys<'a> {
                 return None;
             }
             (None, Some(word)) => {
-                held = shorthand(word, self.span);
+                held = Self::word(tag, word, self.span);
                 (&held, self.span)
             }
             (None, None) => {
@@ -182,6 +176,14 @@ impl<'a> Keys<'a> {
                 .collect();
             read.into_iter().collect()
         })
+    }
+
+    /// The table that a bare word stands for: `tag = "text"`.
+    pub fn word(tag: &str, text: &str, span: Span) -> Table {
+        let mut table = Table::default();
+        let node = Node { span, value: Value::String(text.to_owned()) };
+        table.entries.insert(tag.to_owned(), super::node::Entry { key: span, node });
+        table
     }
 
     /// Reads `table` as the value of `key` with a reader of its own.

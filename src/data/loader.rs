@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::augment::Pixels;
 use super::dataset::{Images, Normalisation, Sizes};
 use crate::random;
 
@@ -31,6 +32,35 @@ pub fn batch<'a>(
     let mut values = Vec::new();
     batch_into(normalisation, images, indices, &mut values);
     values
+}
+
+/// As [`batch`], each image changed by `change`, which also hears its index, before it is normalised.
+///
+/// # Panics
+/// As [`batch`], or when a change does not keep an image's size.
+pub fn changed_batch<'a>(
+    normalisation: impl Into<Normalisation<'a>>,
+    images: &Images,
+    indices: &[usize],
+    change: impl Fn(usize, &mut Pixels) + Sync,
+) -> Vec<f32> {
+    let Sizes::Same { height, width, .. } = images.sizes else {
+        panic!("a batch needs images of one size");
+    };
+    let length = images.channels * height * width;
+    let changed: Vec<Vec<u8>> = indices
+        .par_iter()
+        .map(|index| {
+            let values = images.pixels[index * length..(index + 1) * length].to_vec();
+            let mut pixels = Pixels { values, height, width, channels: images.channels };
+            change(*index, &mut pixels);
+            assert_eq!(pixels.values.len(), length, "a change keeps the size");
+            pixels.values
+        })
+        .collect();
+    let all: Vec<usize> = (0..indices.len()).collect();
+    let changed = Images::same(images.channels, (height, width), changed.concat());
+    batch(normalisation, &changed, &all)
 }
 
 /// As [`batch`], into a vector that is used again: its length becomes `N * C * H * W`.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::progress::Progress;
 
+pub mod augment;
 pub mod blend;
 pub mod catalog;
 pub mod checksum;

@@ -41,7 +41,7 @@ pub fn resize(
     Ok(Images::same(images.channels, (height, width), pixels))
 }
 
-struct Resizer {
+pub(super) struct Resizer {
     rows: Vec<Taps>,
     columns: Vec<Taps>,
 }
@@ -53,11 +53,11 @@ struct Taps {
 }
 
 impl Resizer {
-    fn new(from: (usize, usize), to: (usize, usize)) -> Self {
+    pub(super) fn new(from: (usize, usize), to: (usize, usize)) -> Self {
         Self { rows: taps(from.0, to.0), columns: taps(from.1, to.1) }
     }
 
-    fn apply(&self, image: &Image, channels: usize) -> Vec<u8> {
+    pub(super) fn apply(&self, image: &Image, channels: usize) -> Vec<u8> {
         let width = self.columns.len();
         let mut wide = vec![0.0_f32; image.height * width * channels];
         let stride = image.width * channels;

@@ -199,7 +199,7 @@ fn layers(keys: &mut Keys, key: &'static str, default: &[Layer]) -> Option<Vec<L
                 None
             }
         };
-        keys.forget(&format!("{key}.{at}"));
+        keys.take(&format!("{key}.{at}"));
         read.push(layer);
     }
     let read: Vec<Layer> = read.into_iter().collect::<Option<_>>()?;

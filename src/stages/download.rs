@@ -9,7 +9,7 @@ use super::{
 use crate::config::{Diagnostic, Keys};
 use crate::data::catalog::{self, Content, Entry};
 use crate::data::fetch::{Fetcher, Whole};
-use crate::data::readers::Format;
+use crate::data::readers::{Broken, Format};
 use crate::data::{Dataset, Error, Provenance, Watch, checksum, unpack};
 
 pub(super) const KIND: Kind = Kind {
@@ -22,7 +22,7 @@ pub(super) const KIND: Kind = Kind {
 #[derive(Debug)]
 enum Download {
     Known(&'static Entry),
-    Custom { source: Source, format: Format },
+    Custom { source: Source, format: Format, skips_broken: bool },
     Weights(Pretrained),
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Source {
 const WEIGHTS: &str = "weights";
 
 /// The words of `format = ...`.
-const FORMATS: &[&str] = &["idx", "image-folder", "image-list", "safetensors", WEIGHTS];
+const FORMATS: &[&str] = &["idx", "image-folder", "image-list", "safetensors", "cifar", WEIGHTS];
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     let span = keys.span();
@@ -139,7 +139,20 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
         let stage = Pretrained::custom(keys, defaults, source)?;
         return Some(Box::new(Download::Weights(stage)));
     }
-    Some(Box::new(Download::Custom { source, format: Format::named(format?)? }))
+    let format = Format::named(format?)?;
+    let mut skips_broken = Some(false);
+    if format.has_files() {
+        let word = keys.choice("on_error", &["fail", "skip"]).or("fail");
+        skips_broken = word.map(|word| word == "skip");
+    } else if let Some(node) = keys.node("on_error") {
+        keys.problem(Diagnostic::at(
+            node.span,
+            format!("`on_error` has no meaning with `format = \"{}\"`", format.word()),
+            "it is about image files",
+        ));
+        return None;
+    }
+    Some(Box::new(Download::Custom { source, format, skips_broken: skips_broken? }))
 }
 
 impl Stage for Download {
@@ -182,7 +195,16 @@ impl Stage for Download {
     fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let set = match self {
             Self::Known(entry) => known(entry, context)?,
-            Self::Custom { source, format } => own(source, *format, context)?,
+            Self::Custom { source, format, skips_broken } => {
+                let broken = if *skips_broken { Broken::skips() } else { Broken::fails() };
+                let set = own(source, *format, &broken, context)?;
+                let mut outcome = Outcome::of_dataset(&set, context)?;
+                for (split, count) in broken.skipped() {
+                    let count = count.to_string();
+                    outcome.metrics.push([split, "skipped".to_owned(), count]);
+                }
+                return Ok(outcome);
+            }
             Self::Weights(weights) => return weights.run(context),
         };
         Outcome::of_dataset(&set, context)
@@ -196,7 +218,7 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
         Content::BuiltIn(make) => make()?,
         Content::Files { files, sources, format } => {
             let folder = fetcher.files(entry.name, files, sources, *format)?;
-            format.read(&folder, &watch)?
+            format.read(&folder, &Broken::fails(), &watch)?
         }
         Content::Archive { name, checksum, urls, format } => {
             let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
@@ -213,7 +235,7 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
                 packages: &[],
                 instead: &instead,
             })?;
-            read(&archive, *format, context.downloads, &watch)?
+            read(&archive, *format, &Broken::fails(), context.downloads, &watch)?
         }
     };
     entry.check(&set)?;
@@ -222,9 +244,14 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
     Ok(set)
 }
 
-fn own(source: &Source, format: Format, context: &Context) -> Result<Dataset, Failure> {
+fn own(
+    source: &Source,
+    format: Format,
+    broken: &Broken,
+    context: &Context,
+) -> Result<Dataset, Failure> {
     let path = source.locate(context)?;
-    let mut set = read(&path, format, context.downloads, &context.watch())?;
+    let mut set = read(&path, format, broken, context.downloads, &context.watch())?;
     if set.provenance.is_empty() {
         let origin = match source {
             Source::File { path, .. } => format!("file:{path}"),
@@ -290,14 +317,20 @@ fn verify(path: &Path, sha256: &str) -> Result<(), Failure> {
 }
 
 /// Reads a folder, an archive, or a file that a format takes as it is.
-fn read(path: &Path, format: Format, scratch: &Path, watch: &Watch) -> Result<Dataset, Error> {
+fn read(
+    path: &Path,
+    format: Format,
+    broken: &Broken,
+    scratch: &Path,
+    watch: &Watch,
+) -> Result<Dataset, Error> {
     if path.is_dir() {
-        return format.read(path, watch);
+        return format.read(path, broken, watch);
     }
     if unpack::kind(path)?.is_none() {
         return match format {
-            Format::Safetensors | Format::ImageList => format.read(path, watch),
-            Format::Idx | Format::ImageFolder => Err(Error::malformed(
+            Format::Safetensors | Format::ImageList => format.read(path, broken, watch),
+            Format::Idx | Format::ImageFolder | Format::Cifar => Err(Error::malformed(
                 path,
                 "neither a folder nor an archive (.tar.gz, .tgz, .tar, .zip)",
             )),
@@ -306,7 +339,7 @@ fn read(path: &Path, format: Format, scratch: &Path, watch: &Watch) -> Result<Da
     std::fs::create_dir_all(scratch).map_err(|error| Error::io(scratch, error))?;
     let folder = tempfile::tempdir_in(scratch).map_err(|error| Error::io(scratch, error))?;
     unpack::unpack(path, folder.path(), unpack::Limits::default(), watch)?;
-    format.read(folder.path(), watch).map_err(|error| {
+    format.read(folder.path(), broken, watch).map_err(|error| {
         error.with_path_replaced(&folder.path().display().to_string(), &path.display().to_string())
     })
 }

@@ -4,6 +4,7 @@ use super::{Context, DatasetShape, Defaults, Described, Failure, ModelShape, Out
 use crate::adapt::Method;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Reference, Wants};
+use crate::data::augment::Augment;
 use crate::data::{Dataset, Split};
 use crate::metrics::Metrics;
 use crate::nn::architecture::Architecture;
@@ -57,6 +58,7 @@ impl Training {
         let batch_size = keys.count("batch_size", 2..=1_000_000).or(64_usize);
         let optimizer = Optimizer::read(keys);
         let schedule = Scheduled::read(keys);
+        let augment = Augment::read(keys);
         let label_smoothing = keys.float("label_smoothing").below_one().or(0.0);
         let early_stopping = EarlyStopping::read(keys);
         let keep_best = Metric::read_optional(keys, "keep_best");
@@ -71,6 +73,7 @@ impl Training {
             optimizer: optimizer?,
             groups: groups?,
             schedule: schedule?,
+            augment: augment?,
             label_smoothing: label_smoothing? as f32,
             early_stopping: early_stopping?,
             keep_best: keep_best?,

@@ -1,9 +1,13 @@
-//! The batches of an epoch: which images, put together as numbers. Touches no device.
+//! The batches of an epoch: which images, changed at random where that is wanted, put together as
+//! numbers. Touches no device.
 
 use super::activations::Activations;
 use super::fit::Data;
-use crate::data::loader;
+use crate::data::augment::Augment;
+use crate::data::augment::mixup::Mix;
+use crate::data::{Images, Normalisation, loader};
 use crate::nn::Entry;
+use crate::random;
 
 /// The batches of one epoch, in the orders drawn for it.
 pub struct Feed<'a> {
@@ -11,6 +15,9 @@ pub struct Feed<'a> {
     /// What frozen layers made of the source and the target images.
     activations: (Option<&'a Activations>, Option<&'a Activations>),
     size: usize,
+    augment: Option<&'a Augment>,
+    /// Seed and epoch of everything drawn.
+    drawn: (u64, u64),
     source: Vec<usize>,
     target: Option<Vec<usize>>,
 }
@@ -23,6 +30,8 @@ pub struct Batches {
     pub source: Vec<f32>,
     /// Their classes.
     pub labels: Vec<u32>,
+    /// The classes of what was mixed into them, and the share of that.
+    pub mixed: Option<(Vec<u32>, f32)>,
     /// The same of the target domain, and their number.
     pub target: Option<(Vec<f32>, usize)>,
 }
@@ -33,14 +42,16 @@ impl<'a> Feed<'a> {
         data: &'a Data<'a>,
         activations: (Option<&'a Activations>, Option<&'a Activations>),
         size: usize,
-        seed: u64,
-        epoch: usize,
+        augment: Option<&'a Augment>,
+        (seed, epoch): (u64, usize),
     ) -> Self {
         let order = |purpose, count| loader::epoch_order(seed, purpose, epoch as u64, count);
         Self {
             data,
             activations,
             size,
+            augment,
+            drawn: (seed, epoch as u64),
             source: order("shuffle source", data.source.1.labels.len()),
             target: data.target.as_ref().map(|images| order("shuffle target", images.len())),
         }
@@ -52,22 +63,58 @@ impl<'a> Feed<'a> {
         let indices = nth_batch(&self.source, step, self.size);
         let target = self.data.target.as_ref().zip(self.target.as_ref());
         let (of_source, of_target) = self.activations;
+        let images = &split.images;
+        let mut source = match of_source {
+            Some(activations) => activations.batch(indices),
+            None => self.images("augment source", dataset.normalisation(), images, indices),
+        };
+        let labels: Vec<u32> = indices.iter().map(|at| split.labels[*at]).collect();
+        let mixed = self.augment.and_then(Augment::mixup).map(|alpha| {
+            let (seed, epoch) = self.drawn;
+            let mut stream = random::stream(seed, "mixup", epoch, step as u64);
+            let mix = Mix::draw(alpha, indices.len(), &mut stream);
+            let len = source.len() / indices.len();
+            mix.apply(&mut source, len);
+            (mix.partners.iter().map(|at| labels[*at]).collect(), 1.0 - mix.keeps)
+        });
         Batches {
             entry: of_source.map_or(Entry::IMAGES, |activations| activations.entry),
-            source: match of_source {
-                Some(activations) => activations.batch(indices),
-                None => loader::batch(dataset.normalisation(), &split.images, indices),
-            },
-            labels: indices.iter().map(|at| split.labels[*at]).collect(),
+            source,
+            labels,
+            mixed,
             target: target.map(|(target, order)| {
                 let indices = nth_batch(order, step, self.size);
                 let values = match of_target {
                     Some(activations) => activations.batch(indices),
-                    None => loader::batch(target.normalisation(), target.images(), indices),
+                    None => self.images(
+                        "augment target",
+                        target.normalisation(),
+                        target.images(),
+                        indices,
+                    ),
                 };
                 (values, indices.len())
             }),
         }
+    }
+}
+
+impl Feed<'_> {
+    /// Images as numbers, changed as drawn for `purpose`.
+    fn images(
+        &self,
+        purpose: &str,
+        normalisation: Normalisation,
+        images: &Images,
+        indices: &[usize],
+    ) -> Vec<f32> {
+        let Some(augment) = self.augment else {
+            return loader::batch(normalisation, images, indices);
+        };
+        let (seed, epoch) = self.drawn;
+        loader::changed_batch(normalisation, images, indices, |index, image| {
+            augment.apply(image, &mut random::stream(seed, purpose, epoch, index as u64));
+        })
     }
 }
 

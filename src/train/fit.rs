@@ -18,6 +18,7 @@ use super::monitor::{BestEpoch, EarlyStopping, Metric, Scores};
 use super::optimizer::{Optimizer, OptimizerState};
 use super::schedule::{Moment, Scheduled};
 use crate::adapt::{Method, Reading, Step};
+use crate::data::augment::Augment;
 use crate::data::{Dataset, Split, Unlabelled};
 use crate::metrics::{Metrics, number};
 use crate::nn::Model;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub groups: Groups,
     /// The learning rate as time goes on.
     pub schedule: Scheduled,
+    /// Random changes to the images that are trained on; validation sees them as they are.
+    pub augment: Option<Augment>,
     /// Share of the target that is spread over all classes, 0 to below 1.
     pub label_smoothing: f32,
     /// When to end before the last epoch.
@@ -335,10 +338,11 @@ impl<'a, D: Ops> Fit<'a, D> {
         let start = Instant::now();
         let (dataset, split) = self.data.source;
         let (model, watch) = (&mut *self.model, self.watch);
-        let mut frozen = Frozen {
-            source: caching.of(model, &split.images, dataset, watch)?,
-            ..Frozen::default()
-        };
+        let mut frozen = Frozen::default();
+        // Images that change from epoch to epoch leave nothing to keep.
+        if self.settings.augment.is_none() {
+            frozen.source = caching.of(model, &split.images, dataset, watch)?;
+        }
         if let (Some(_), Some(target)) = (&frozen.source, &self.data.target) {
             frozen.target = caching.of(model, target.images(), target.normalisation(), watch)?;
             if frozen.target.is_none() {
@@ -358,7 +362,8 @@ impl<'a, D: Ops> Fit<'a, D> {
         let seed = self.settings.seed;
         let (source, target) = (self.frozen.source.clone(), self.frozen.target.clone());
         let activations = (source.as_deref(), target.as_deref());
-        let feed = Feed::new(self.data, activations, self.settings.batch_size, seed, epoch);
+        let (size, augment) = (self.settings.batch_size, self.settings.augment.as_ref());
+        let feed = Feed::new(self.data, activations, size, augment, (seed, epoch));
         let start = Instant::now();
         let validation = self.validation.clone();
         let mut next = (from < self.steps_per_epoch).then(|| feed.step(from));
@@ -455,7 +460,8 @@ impl<'a, D: Ops> Fit<'a, D> {
         batches: Batches,
     ) -> Result<Vec<Reading>, FitError> {
         let start = Instant::now();
-        let Batches { entry, source, labels, target } = batches;
+        let Batches { entry, source, labels, mixed, target } = batches;
+        let mixed = mixed.as_ref().map(|(labels, share)| (labels.as_slice(), *share));
         let source = self.tensor(source, labels.len())?;
         let target = target.map(|(values, count)| self.tensor(values, count)).transpose()?;
         let losses = self
@@ -465,8 +471,9 @@ impl<'a, D: Ops> Fit<'a, D> {
                 entry,
                 source,
                 targets: Targets {
+                    labels: &labels,
+                    mixed,
                     smoothing: self.settings.label_smoothing,
-                    ..Targets::plain(&labels)
                 },
                 target,
                 progress: moment.progress(),

@@ -8,6 +8,8 @@ use super::dataset::{Dataset, Provenance};
 use super::error::Error;
 use super::readers::Format;
 
+mod cifar_10;
+mod cifar_100;
 mod fashion_mnist;
 mod mnist;
 mod mnist_10k;
@@ -16,12 +18,24 @@ pub mod weights;
 
 /// Every data set known by name. A new one is a file in this folder and a line here and in
 /// [`NAMES`].
-pub const ENTRIES: &[Entry] =
-    &[mnist_10k::ENTRY, mnist::ENTRY, fashion_mnist::ENTRY, mnist_m::ENTRY];
+pub const ENTRIES: &[Entry] = &[
+    mnist_10k::ENTRY,
+    mnist::ENTRY,
+    fashion_mnist::ENTRY,
+    mnist_m::ENTRY,
+    cifar_10::ENTRY,
+    cifar_100::ENTRY,
+];
 
 /// The names of [`ENTRIES`].
-pub const NAMES: &[&str] =
-    &[mnist_10k::ENTRY.name, mnist::ENTRY.name, fashion_mnist::ENTRY.name, mnist_m::ENTRY.name];
+pub const NAMES: &[&str] = &[
+    mnist_10k::ENTRY.name,
+    mnist::ENTRY.name,
+    fashion_mnist::ENTRY.name,
+    mnist_m::ENTRY.name,
+    cifar_10::ENTRY.name,
+    cifar_100::ENTRY.name,
+];
 
 /// A data set known by name.
 #[derive(Debug)]

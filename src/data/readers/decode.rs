@@ -6,10 +6,12 @@
 use std::path::{Path, PathBuf};
 
 use image::{ColorType, ImageReader};
+use indexmap::IndexMap;
 use rayon::prelude::*;
 
+use super::Broken;
 use crate::data::Watch;
-use crate::data::dataset::Images;
+use crate::data::dataset::{Images, Split};
 use crate::data::error::Error;
 use crate::progress::Unit;
 
@@ -36,30 +38,52 @@ struct Decoded {
     pixels: Vec<u8>,
 }
 
-/// Decodes groups of files, one group a split. All get the same number of channels.
+/// Decodes the files of each split with their labels. All get the same number of channels.
 ///
 /// # Errors
-/// When a file is not an image, or the user asked to stop.
-pub(super) fn decode(groups: &[Vec<PathBuf>], watch: &Watch) -> Result<Vec<Images>, Error> {
-    let total: usize = groups.iter().map(Vec::len).sum();
+/// When a file is not an image and `broken` does not leave it out, when none of a split is left, or the
+/// user asked to stop.
+pub(super) fn decode(
+    splits: Vec<(String, Vec<PathBuf>, Vec<u32>)>,
+    broken: &Broken,
+    watch: &Watch,
+) -> Result<IndexMap<String, Split>, Error> {
+    let groups = splits.iter().map(|(_, files, _)| files);
+    let total: usize = groups.clone().map(Vec::len).sum();
     watch.progress.begin("decode", Some(total as u64), Unit::Images);
     let mut decoded: Vec<Vec<Decoded>> = Vec::new();
-    for files in groups {
+    let mut labels = Vec::new();
+    for (name, files, all_labels) in &splits {
         let mut images = Vec::with_capacity(files.len());
+        let mut kept = Vec::with_capacity(files.len());
+        let mut all_labels = all_labels.iter();
         for batch in files.chunks(BATCH) {
             watch.check()?;
             let results: Vec<Result<Decoded, Error>> =
                 batch.par_iter().map(|file| decode_file(file)).collect();
             // In the order of the files, so that the same file is named on every run.
-            for result in results {
-                images.push(result?);
+            for (result, label) in results.into_iter().zip(&mut all_labels) {
+                match result {
+                    Ok(image) => {
+                        images.push(image);
+                        kept.push(*label);
+                    }
+                    Err(error) => broken.leave_out(name, error, watch)?,
+                }
             }
             watch.progress.advance(batch.len() as u64);
         }
+        if images.is_empty() && !files.is_empty() {
+            return Err(Error::rejected(format!("none of the images of `{name}` can be read")));
+        }
         decoded.push(images);
+        labels.push(kept);
     }
     let channels = decoded.iter().flatten().map(|image| image.channels).max().unwrap_or(1);
-    Ok(decoded.into_iter().map(|images| join(images, channels)).collect())
+    let images = decoded.into_iter().map(|images| join(images, channels));
+    let names = splits.into_iter().map(|(name, ..)| name);
+    let split = |(name, (images, labels))| (name, Split { images, labels });
+    Ok(names.zip(images.zip(labels)).map(split).collect())
 }
 
 fn join(images: Vec<Decoded>, channels: usize) -> Images {
@@ -114,7 +138,9 @@ mod tests {
             .collect();
         let cancel = AtomicBool::new(false);
         let watch = Watch { progress: &Silent, cancel: &cancel };
-        Ok(decode(&[files], &watch)?.remove(0))
+        let labels = vec![0; files.len()];
+        let group = ("train".to_owned(), files, labels);
+        Ok(decode(vec![group], &Broken::fails(), &watch)?.swap_remove("train").unwrap().images)
     }
 
     fn gray() -> DynamicImage {
@@ -157,15 +183,33 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_image_is_named() {
+    fn a_file_that_is_no_image_is_named_or_left_out_with_its_label() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cat.png");
         std::fs::write(&path, "no image").unwrap();
         let cancel = AtomicBool::new(false);
         let watch = Watch { progress: &Silent, cancel: &cancel };
-        let error = decode(&[vec![path]], &watch).unwrap_err().to_string();
+        let group = |files: Vec<PathBuf>| {
+            let labels = (0..).take(files.len()).collect();
+            vec![("train".to_owned(), files, labels)]
+        };
+        let error =
+            decode(group(vec![path.clone()]), &Broken::fails(), &watch).unwrap_err().to_string();
         assert!(error.contains("cat.png: cannot be read as an image"), "{error}");
+        let good = folder.path().join("dog.png");
+        gray().save(&good).unwrap();
+        let broken = Broken::skips();
+        let splits = decode(group(vec![path.clone(), good]), &broken, &watch).unwrap();
+        assert_eq!(
+            (&splits["train"].labels, broken.skipped()),
+            (&vec![1], vec![("train".into(), 1)])
+        );
+        let error = decode(group(vec![path]), &Broken::skips(), &watch).unwrap_err().to_string();
+        assert_eq!(error, "none of the images of `train` can be read");
         cancel.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(matches!(decode(&[vec!["x".into()]], &watch), Err(Error::Interrupted)));
+        assert!(matches!(
+            decode(group(vec!["x".into()]), &Broken::fails(), &watch),
+            Err(Error::Interrupted)
+        ));
     }
 }

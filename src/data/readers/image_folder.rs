@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::decode::{decode, formats, is_image};
-use super::{Found, visible_entries, visible_files};
+use super::{Broken, Found, visible_entries, visible_files};
 use crate::data::Watch;
-use crate::data::dataset::Split;
 use crate::data::error::Error;
 
 /// The split that a folder of this name holds, if it is such a folder.
@@ -29,7 +28,7 @@ type Classes = BTreeMap<String, Vec<PathBuf>>;
 ///
 /// # Errors
 /// When the folder is laid out otherwise, a file is not an image, or the user asked to stop.
-pub fn read(root: &Path, watch: &Watch) -> Result<Found, Error> {
+pub fn read(root: &Path, broken: &Broken, watch: &Watch) -> Result<Found, Error> {
     let mut ignored = Vec::new();
     let mut splits: IndexMap<String, Classes> = IndexMap::new();
     for (name, folder) in split_folders(root, &mut ignored)? {
@@ -48,22 +47,15 @@ pub fn read(root: &Path, watch: &Watch) -> Result<Found, Error> {
     let names: BTreeSet<&String> = splits.values().flat_map(BTreeMap::keys).collect();
     let names: Vec<String> = names.into_iter().cloned().collect();
     let mut groups = Vec::new();
-    let mut labels = Vec::new();
-    for classes in splits.values() {
+    for (name, classes) in &splits {
         let label = |class: &String| names.binary_search(class).unwrap_or_default();
         let of = |(class, files): (&String, &Vec<PathBuf>)| vec![label(class); files.len()];
         let numbers: Vec<usize> = classes.iter().flat_map(of).collect();
-        labels
-            .push(numbers.iter().map(|label| u32::try_from(*label).unwrap_or(u32::MAX)).collect());
-        groups.push(classes.values().flatten().cloned().collect::<Vec<_>>());
+        let labels = numbers.iter().map(|label| u32::try_from(*label).unwrap_or(u32::MAX));
+        let files = classes.values().flatten().cloned().collect();
+        groups.push((name.clone(), files, labels.collect()));
     }
-    let images = decode(&groups, watch)?;
-    let splits = splits
-        .into_keys()
-        .zip(images.into_iter().zip(labels))
-        .map(|(name, (images, labels))| (name, Split { images, labels }))
-        .collect();
-    Ok(Found { classes: names, splits })
+    Ok(Found { classes: names, splits: decode(groups, broken, watch)? })
 }
 
 fn layout(root: &Path, message: impl std::fmt::Display) -> Error {
@@ -166,7 +158,7 @@ mod tests {
         }
         let (cancel, notes) = (AtomicBool::new(false), Notes::default());
         let watch = Watch { progress: &notes, cancel: &cancel };
-        let found = Format::ImageFolder.read(folder.path(), &watch);
+        let found = Format::ImageFolder.read(folder.path(), &Broken::fails(), &watch);
         (found, notes.0.into_inner().unwrap())
     }
 

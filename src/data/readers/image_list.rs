@@ -1,6 +1,6 @@
 //! Image files with a text file that gives the label of each, as MNIST-M has them.
 //!
-//! Each line is `name.png label` or `name.png,label`. Names are relative to the list's folder, or
+//! Each line is `name.png label` or `name.png,label`; a first line such as `path,label` is a header. Names are relative to the list's folder, or
 //! to the folder beside it that is called like the list (`mnist_m_train_labels.txt` goes with
 //! `mnist_m_train/`).
 
@@ -11,9 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::decode::{decode, is_image};
-use super::{Found, split_word, visible_files};
+use super::{Broken, Found, split_word, visible_files};
 use crate::data::Watch;
-use crate::data::dataset::Split;
 use crate::data::error::Error;
 
 const EXTENSIONS: &[&str] = &["txt", "csv", "lst"];
@@ -32,7 +31,7 @@ struct Line {
 /// # Errors
 /// When there is no list, a line is not of the form above, a file is missing or not an image, or
 /// the user asked to stop.
-pub fn read(path: &Path, watch: &Watch) -> Result<Found, Error> {
+pub fn read(path: &Path, broken: &Broken, watch: &Watch) -> Result<Found, Error> {
     let lists = if path.is_file() { vec![path.to_owned()] } else { find_lists(path)? };
     let mut splits: IndexMap<String, Vec<Line>> = IndexMap::new();
     for list in &lists {
@@ -51,18 +50,13 @@ pub fn read(path: &Path, watch: &Watch) -> Result<Found, Error> {
     let labels: BTreeSet<&str> =
         splits.values().flatten().map(|line| line.label.as_str()).collect();
     let (classes, numbers) = classes(&labels);
-    let labels: Vec<Vec<u32>> = splits
-        .values()
-        .map(|lines| lines.iter().map(|line| numbers[line.label.as_str()]).collect())
-        .collect();
-    let (names, files): (Vec<String>, Vec<Vec<PathBuf>>) = splits
-        .into_iter()
-        .map(|(name, lines)| (name, lines.into_iter().map(|line| line.file).collect()))
-        .unzip();
-    let images = decode(&files, watch)?;
-    let split = |((name, images), labels)| (name, Split { images, labels });
-    let splits = names.into_iter().zip(images).zip(labels).map(split).collect();
-    Ok(Found { classes, splits })
+    let group = |(name, lines): (&String, &Vec<Line>)| {
+        let files = lines.iter().map(|line| line.file.clone()).collect();
+        let labels = lines.iter().map(|line| numbers[line.label.as_str()]).collect();
+        (name.clone(), files, labels)
+    };
+    let groups = splits.iter().map(group).collect();
+    Ok(Found { classes, splits: decode(groups, broken, watch)? })
 }
 
 /// Text files below a folder, but for those that are about the data (README, licence).
@@ -91,7 +85,7 @@ fn read_list(list: &Path) -> Result<Vec<Line>, Error> {
     let mut lines = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
-        if line.is_empty() {
+        if line.is_empty() || (at == 0 && is_header(line)) {
             continue;
         }
         let broken =
@@ -115,6 +109,16 @@ fn read_list(list: &Path) -> Result<Vec<Line>, Error> {
         return Err(Error::malformed(list, "it is empty"));
     }
     Ok(lines)
+}
+
+/// Whether a line names the columns.
+fn is_header(line: &str) -> bool {
+    let mut words = line.split([',', ' ', '\t']).map(|word| word.trim().to_lowercase());
+    let is =
+        |word: Option<String>, known: &[&str]| word.is_some_and(|it| known.contains(&it.as_str()));
+    is(words.next(), &["path", "file", "filename", "file_name", "image", "name", "id"])
+        && is(words.next(), &["label", "class", "target", "category"])
+        && words.next().is_none()
 }
 
 /// Where a list's images may lie: beside it, or in the folder called like it.
@@ -171,7 +175,7 @@ mod tests {
         }
         let cancel = AtomicBool::new(false);
         let watch = Watch { progress: &Silent, cancel: &cancel };
-        Format::ImageList.read(folder.path(), &watch)
+        Format::ImageList.read(folder.path(), &Broken::fails(), &watch)
     }
 
     #[test]
@@ -194,7 +198,8 @@ mod tests {
 
     #[test]
     fn names_are_classes_too_and_commas_separate() {
-        let found = found(&["a/1.png", "2.png"], &[("all.csv", "a/1.png,dog\n2.png,cat\n")]);
+        let found =
+            found(&["a/1.png", "2.png"], &[("all.csv", "path,label\na/1.png,dog\n2.png,cat\n")]);
         let found = found.unwrap();
         assert_eq!(found.classes, ["cat", "dog"]);
         assert_eq!(found.splits["train"].labels, [1, 0]);
@@ -205,7 +210,8 @@ mod tests {
         let message =
             |text: &str| found(&["1.png"], &[("train.txt", text)]).unwrap_err().to_string();
         assert!(message("1.png 0\n1.png\n").contains("train.txt: line 2: not of the form"));
-        assert!(message("name,label\n1.png,0\n").contains("line 1: not of the form"));
+        assert!(message("what,ever\n1.png,0\n").contains("line 1: not of the form"));
+        assert!(message("1.png,0\npath,label\n").contains("line 2: not of the form"));
         assert!(message("9.png 0\n").contains("line 1: there is no such file: `9.png 0`"));
         assert!(message("../1.png 0\n").contains("leads out of the folder"));
         assert!(message("\n").contains("it is empty"));

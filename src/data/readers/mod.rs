@@ -2,6 +2,7 @@
 //!
 //! A reader gets a folder that is already here and unpacked; it never fetches anything.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use indexmap::IndexMap;
 use super::dataset::{Dataset, Split};
 use super::error::Error;
 
+pub mod cifar;
 mod decode;
 pub mod idx;
 pub mod image_folder;
@@ -27,6 +29,8 @@ pub enum Format {
     ImageList,
     /// Tensors `images` and `labels`.
     Safetensors,
+    /// CIFAR-10's or CIFAR-100's binary form.
+    Cifar,
 }
 
 /// Labels beyond are damage: the largest data sets have some ten thousand classes.
@@ -41,15 +45,63 @@ pub struct Found {
     pub splits: IndexMap<String, Split>,
 }
 
+/// What becomes of image files that cannot be decoded: `on_error`.
+#[derive(Debug)]
+pub struct Broken {
+    skips: bool,
+    /// Split and number of images left out.
+    skipped: RefCell<IndexMap<String, usize>>,
+}
+
+impl Broken {
+    /// The first one is an error.
+    pub fn fails() -> Self {
+        Self { skips: false, skipped: RefCell::default() }
+    }
+
+    /// They are left out, with their labels, and counted.
+    pub fn skips() -> Self {
+        Self { skips: true, skipped: RefCell::default() }
+    }
+
+    /// Images left out of each split that lacks some.
+    pub fn skipped(&self) -> Vec<(String, usize)> {
+        self.skipped.borrow().iter().map(|(name, count)| (name.clone(), *count)).collect()
+    }
+
+    /// Counts a broken image of `split`, or gives its error back.
+    fn leave_out(&self, split: &str, error: Error, watch: &super::Watch) -> Result<(), Error> {
+        /// Images named one by one.
+        const NAMED: usize = 5;
+        if !self.skips || !matches!(error, Error::Malformed { .. }) {
+            return Err(error);
+        }
+        let mut skipped = self.skipped.borrow_mut();
+        let count = skipped.entry(split.to_owned()).or_default();
+        *count += 1;
+        match *count {
+            1..=NAMED => watch.progress.note(&format!("left out: {error}")),
+            count if count == NAMED + 1 => watch.progress.note("left out: and more"),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 impl Format {
     /// The words of `format = ...`, in the order of the variants.
     pub const WORDS: &'static [&'static str] =
-        &["idx", "image-folder", "image-list", "safetensors"];
+        &["idx", "image-folder", "image-list", "safetensors", "cifar"];
 
     /// The format called `word`.
     pub fn named(word: &str) -> Option<Self> {
-        let all = [Self::Idx, Self::ImageFolder, Self::ImageList, Self::Safetensors];
+        let all = [Self::Idx, Self::ImageFolder, Self::ImageList, Self::Safetensors, Self::Cifar];
         Self::WORDS.iter().position(|known| *known == word).map(|at| all[at])
+    }
+
+    /// Whether it holds image files, some of which may be broken.
+    pub fn has_files(self) -> bool {
+        matches!(self, Self::ImageFolder | Self::ImageList)
     }
 
     /// The word of `format = ...`.
@@ -63,12 +115,20 @@ impl Format {
     ///
     /// # Errors
     /// When it does not hold what it should, or the user asked to stop.
-    pub fn read(self, path: &Path, watch: &super::Watch) -> Result<Dataset, Error> {
+    pub fn read(
+        self,
+        path: &Path,
+        broken: &Broken,
+        watch: &super::Watch,
+    ) -> Result<Dataset, Error> {
         let mut set = match self {
             Self::Idx => idx::read_folder(path)?.into_dataset(),
-            Self::ImageFolder => image_folder::read(&unwrapped(path)?, watch)?.into_dataset(),
-            Self::ImageList => image_list::read(path, watch)?.into_dataset(),
+            Self::ImageFolder => {
+                image_folder::read(&unwrapped(path)?, broken, watch)?.into_dataset()
+            }
+            Self::ImageList => image_list::read(path, broken, watch)?.into_dataset(),
             Self::Safetensors => tensors::read(path)?,
+            Self::Cifar => cifar::read(path)?.into_dataset(),
         };
         let place = |name: &str| ["train", "valid", "test"].iter().position(|known| *known == name);
         set.splits.sort_by_cached_key(|name, _| (place(name).unwrap_or(3), name.clone()));

@@ -1,0 +1,33 @@
+//! Left becomes right with probability `p` (torchvision's `RandomHorizontalFlip`).
+
+use super::{Kind, Pixels, Transform};
+use crate::config::Keys;
+use crate::random::Stream;
+
+pub(super) const KIND: Kind = Kind { name: "flip", read };
+
+#[derive(Debug)]
+struct Flip {
+    p: f64,
+}
+
+fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+    let p = keys.float("p").fraction().or(0.5);
+    Some(Box::new(Flip { p: p? }))
+}
+
+impl Transform for Flip {
+    fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
+        if stream.uniform_f64() >= self.p {
+            return;
+        }
+        let (width, channels) = (image.width, image.channels);
+        for row in image.values.chunks_exact_mut(width * channels) {
+            for left in 0..width / 2 {
+                for channel in 0..channels {
+                    row.swap(left * channels + channel, (width - 1 - left) * channels + channel);
+                }
+            }
+        }
+    }
+}

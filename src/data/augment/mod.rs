@@ -1,0 +1,161 @@
+//! Random changes to training images: one file each, registered in [`TRANSFORMS`].
+//!
+//! A change is a function of the image and of a stream of random numbers that the caller keys by
+//! (seed, epoch, index): the same image looks the same in the same epoch, whoever computes it.
+
+use std::fmt::Debug;
+
+use crate::config::Keys;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::node::{Node, Table, Value};
+use crate::config::source::Span;
+use crate::random::Stream;
+
+mod color_jitter;
+mod cutout;
+mod flip;
+pub mod mixup;
+mod random_crop;
+mod resized_crop;
+mod rotation;
+
+/// One image, `[height, width, channels]`, 8 bits each.
+#[derive(Debug)]
+pub struct Pixels {
+    /// The values.
+    pub values: Vec<u8>,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 or 3.
+    pub channels: usize,
+}
+
+/// A random change that keeps an image's size.
+pub trait Transform: Send + Sync + Debug {
+    /// Changes an image.
+    fn apply(&self, image: &mut Pixels, stream: &mut Stream);
+}
+
+/// A transform's name and how its settings are read.
+struct Kind {
+    name: &'static str,
+    read: fn(&mut Keys) -> Option<Box<dyn Transform>>,
+}
+
+/// Every transform. A new one is a file in this folder, a line here and its name in [`NAMES`].
+const TRANSFORMS: &[Kind] = &[
+    random_crop::KIND,
+    flip::KIND,
+    resized_crop::KIND,
+    rotation::KIND,
+    color_jitter::KIND,
+    cutout::KIND,
+];
+
+/// The names of [`TRANSFORMS`], and that of the change of whole batches.
+const NAMES: &[&str] =
+    &["random_crop", "flip", "resized_crop", "rotation", "color_jitter", "cutout", mixup::NAME];
+
+/// Changes that are made one after the other.
+#[derive(Debug)]
+pub struct Augment {
+    transforms: Vec<Box<dyn Transform>>,
+    mixup: Option<f64>,
+}
+
+impl Augment {
+    /// Reads `augment = ["flip", { kind = "random_crop", padding = 4 }]`.
+    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
+        let Some(node) = keys.node("augment") else { return Some(None) };
+        let Value::Array(items) = &node.value else {
+            keys.problem(Diagnostic::at(
+                node.span,
+                "`augment` must be an array of changes",
+                format!("found {}", node.value.type_name()),
+            ));
+            return None;
+        };
+        let mut augment = Self { transforms: Vec::new(), mixup: None };
+        let mut resolved = Vec::with_capacity(items.len());
+        let mut whole = true;
+        for (at, item) in items.iter().enumerate() {
+            if augment.mixup.is_some() {
+                keys.problem(
+                    Diagnostic::at(
+                        item.span,
+                        "nothing can come after `mixup`",
+                        "a change too many",
+                    )
+                    .help("it mixes whole batches: put it last"),
+                );
+                return None;
+            }
+            let key = format!("augment.{at}");
+            whole &= augment.push(keys, &key, item).is_some();
+            resolved.extend(keys.take(&key));
+        }
+        keys.record("augment", resolved);
+        whole.then_some(Some(augment))
+    }
+
+    fn push(&mut self, keys: &mut Keys, key: &str, item: &Node) -> Option<()> {
+        let held;
+        let (table, span): (&Table, Span) = match &item.value {
+            Value::Table(table) => (table, item.span),
+            Value::String(word) => {
+                held = Keys::word("kind", word, item.span);
+                (&held, item.span)
+            }
+            other => {
+                keys.problem(Diagnostic::at(
+                    item.span,
+                    "a change must be a word or a table",
+                    format!("found {}", other.type_name()),
+                ));
+                return None;
+            }
+        };
+        keys.descend(key, table, span, |keys| {
+            let word = keys.choice("kind", NAMES).required();
+            if word.is_none() {
+                keys.leave_open();
+            }
+            let word = word?;
+            if word == mixup::NAME {
+                self.mixup = Some(keys.float("alpha").positive().or(0.2)?);
+                return Some(());
+            }
+            let kind = TRANSFORMS.iter().find(|kind| kind.name == word)?;
+            self.transforms.push((kind.read)(keys)?);
+            Some(())
+        })
+    }
+
+    /// Changes one image with the numbers of `stream`.
+    pub fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
+        for transform in &self.transforms {
+            transform.apply(image, stream);
+        }
+    }
+
+    /// The parameter of mixup, where batches are mixed.
+    pub fn mixup(&self) -> Option<f64> {
+        self.mixup
+    }
+}
+
+/// Uniform in `[from, to)`.
+fn between(stream: &mut Stream, from: f64, to: f64) -> f64 {
+    from + (to - from) * stream.uniform_f64()
+}
+
+/// A number from 0 to 255 as a byte, cut off at its point.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+fn byte(value: f32) -> u8 {
+    value.clamp(0.0, 255.0) as u8
+}
+
+#[cfg(test)]
+mod tests;

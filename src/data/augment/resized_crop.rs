@@ -1,0 +1,86 @@
+//! A random part of an image at the size of the whole (torchvision's `RandomResizedCrop` with
+//! antialiasing; Szegedy et al. 2015).
+
+use super::{Kind, Pixels, Transform, between};
+use crate::config::Keys;
+use crate::data::Image;
+use crate::data::resize::Resizer;
+use crate::random::Stream;
+
+pub(super) const KIND: Kind = Kind { name: "resized_crop", read };
+
+#[derive(Debug)]
+struct ResizedCrop {
+    /// Share of the area that a part has at least and at most.
+    scale: [f64; 2],
+    /// Width over height of a part, at least and at most.
+    ratio: [f64; 2],
+}
+
+fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+    let pair = |keys: &mut Keys, key, most: f64, default: [f64; 2]| {
+        let expected = if most.is_finite() {
+            "two numbers above 0 and at most 1, rising"
+        } else {
+            "two numbers above 0, rising"
+        };
+        let pair = keys
+            .floats(key)
+            .such_that(expected, move |it| {
+                matches!(it[..], [a, b] if a > 0.0 && a <= b && b <= most && b.is_finite())
+            })
+            .or(default.to_vec())?;
+        Some([pair[0], pair[1]])
+    };
+    let scale = pair(keys, "scale", 1.0, [0.08, 1.0]);
+    let ratio = pair(keys, "ratio", f64::INFINITY, [0.75, 4.0 / 3.0]);
+    Some(Box::new(ResizedCrop { scale: scale?, ratio: ratio? }))
+}
+
+impl ResizedCrop {
+    /// Top, left, height and width of a part.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "sides of images"
+    )]
+    fn part(&self, (height, width): (usize, usize), stream: &mut Stream) -> [usize; 4] {
+        let area = (height * width) as f64;
+        for _ in 0..10 {
+            let target = area * between(stream, self.scale[0], self.scale[1]);
+            let ratio = between(stream, self.ratio[0].ln(), self.ratio[1].ln()).exp();
+            let (w, h) = (
+                (target * ratio).sqrt().round() as usize,
+                (target / ratio).sqrt().round() as usize,
+            );
+            if (1..=width).contains(&w) && (1..=height).contains(&h) {
+                return [stream.below(height - h + 1), stream.below(width - w + 1), h, w];
+            }
+        }
+        let now = width as f64 / height as f64;
+        let (h, w) = if now < self.ratio[0] {
+            ((width as f64 / self.ratio[0]).round() as usize, width)
+        } else if now > self.ratio[1] {
+            (height, (height as f64 * self.ratio[1]).round() as usize)
+        } else {
+            (height, width)
+        };
+        let (h, w) = (h.clamp(1, height), w.clamp(1, width));
+        [(height - h) / 2, (width - w) / 2, h, w]
+    }
+}
+
+impl Transform for ResizedCrop {
+    fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
+        let size = (image.height, image.width);
+        let [top, left, height, width] = self.part(size, stream);
+        let mut pixels = Vec::with_capacity(height * width * image.channels);
+        for row in top..top + height {
+            let start = (row * image.width + left) * image.channels;
+            pixels.extend_from_slice(&image.values[start..start + width * image.channels]);
+        }
+        let part = Image { height, width, pixels: &pixels };
+        image.values = Resizer::new((height, width), size).apply(&part, image.channels);
+    }
+}

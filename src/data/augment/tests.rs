@@ -1,0 +1,134 @@
+//! Against torchvision (tests/golden/augment.py), and by hand.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::config::document;
+use crate::config::source::Sources;
+use crate::random;
+
+fn golden() -> BTreeMap<String, Vec<u8>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/augment.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn image() -> Pixels {
+    Pixels { values: golden()["image"].clone(), height: 6, width: 7, channels: 3 }
+}
+
+fn gray(width: usize, values: &[u8]) -> Pixels {
+    Pixels { values: values.to_vec(), height: values.len() / width, width, channels: 1 }
+}
+
+#[test]
+fn given_changes_are_torchvision_s_within_a_level() {
+    for (name, expected) in golden() {
+        let Some((what, number)) = name.split_once(' ') else { continue };
+        let number: f64 = number.parse().unwrap();
+        #[expect(clippy::cast_possible_truncation, reason = "a factor")]
+        let factor = number as f32;
+        let mut image = image();
+        match what {
+            "rotate" => rotation::rotate(&mut image, number),
+            "brightness" => color_jitter::brightness(&mut image, factor),
+            "contrast" => color_jitter::contrast(&mut image, factor),
+            "saturation" => color_jitter::saturation(&mut image, factor),
+            "hue" => color_jitter::hue(&mut image, factor),
+            other => panic!("{other}"),
+        }
+        for (at, (ours, theirs)) in image.values.iter().zip(&expected).enumerate() {
+            assert!(ours.abs_diff(*theirs) <= 1, "{name}, value {at}: {ours} not {theirs}");
+        }
+    }
+}
+
+#[test]
+fn a_crop_shifts_and_zeros_follow() {
+    let shifted = |at| {
+        let mut image = gray(3, &[1, 2, 3, 4, 5, 6]);
+        random_crop::shift(&mut image, 1, at);
+        image.values
+    };
+    assert_eq!(shifted((1, 1)), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(shifted((0, 0)), [0, 0, 0, 0, 1, 2]);
+    assert_eq!(shifted((2, 2)), [5, 6, 0, 0, 0, 0]);
+    let mut image = gray(2, &[1, 2]);
+    random_crop::shift(&mut image, 9, (0, 18));
+    assert_eq!(image.values, [0, 0]);
+}
+
+#[test]
+fn a_cut_is_a_square_about_its_middle_that_ends_with_the_image() {
+    let cut = |size, middle| {
+        let mut image = gray(4, &[9; 12]);
+        cutout::cut(&mut image, size, middle);
+        image.values
+    };
+    assert_eq!(cut(1, (1, 2)), [9, 9, 9, 9, 9, 9, 0, 9, 9, 9, 9, 9]);
+    assert_eq!(cut(2, (0, 0)), [0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]);
+    assert_eq!(cut(3, (2, 3)), [9, 9, 9, 9, 9, 9, 0, 0, 9, 9, 0, 0]);
+}
+
+/// What `augment = LINE` makes of the test image with each of `streams`.
+fn applied(line: &str, indices: std::ops::Range<u64>) -> Vec<Vec<u8>> {
+    let augment = read(line).unwrap().unwrap();
+    let one = |index| {
+        let mut image = image();
+        augment.apply(&mut image, &mut random::stream(3, "augment", 1, index));
+        assert_eq!(image.values.len(), 6 * 7 * 3);
+        image.values
+    };
+    indices.map(one).collect()
+}
+
+fn read(line: &str) -> Result<Option<Augment>, Vec<String>> {
+    let text = format!("augment = {line}");
+    let root = document::parse(Sources::default().add("test", &text), &text).unwrap();
+    let Value::Table(table) = &root.value else { panic!("a document is a table") };
+    let mut keys = Keys::new(table, root.span);
+    let found = Augment::read(&mut keys);
+    let problems: Vec<String> =
+        keys.finish().problems.into_iter().map(|problem| problem.message).collect();
+    if problems.is_empty() { Ok(found.unwrap()) } else { Err(problems) }
+}
+
+#[test]
+fn every_change_goes_by_its_stream_and_changes_something() {
+    let lines = [
+        "['random_crop']",
+        "['flip']",
+        "['resized_crop']",
+        "['rotation']",
+        "[{ kind = 'color_jitter', hue = 0.3 }]",
+        "[{ kind = 'cutout', size = 3 }]",
+        "['flip', 'random_crop', 'rotation']",
+    ];
+    for line in lines {
+        let images = applied(line, 0..24);
+        assert_eq!(images, applied(line, 0..24), "{line}");
+        let different: std::collections::HashSet<&Vec<u8>> = images.iter().collect();
+        let expected = if line == "['flip']" { 2 } else { 8 };
+        assert!(different.len() >= expected, "{line}: {} of 24 differ", different.len());
+    }
+    assert!(applied("['flip']", 0..24).contains(&image().values));
+}
+
+#[test]
+fn wrong_changes_are_said() {
+    let problems = |line| read(line).unwrap_err();
+    assert_eq!(problems("['flop']"), ["`flop` is not a value of `augment.0.kind`"]);
+    assert_eq!(problems("[3]"), ["a change must be a word or a table"]);
+    assert_eq!(problems("'flip'"), ["`augment` must be an array of changes"]);
+    assert_eq!(problems("['mixup', 'flip']"), ["nothing can come after `mixup`"]);
+    assert_eq!(
+        problems("[{ kind = 'resized_crop', scale = [0.5, 2.0] }]"),
+        ["`augment.0.scale` must be two numbers above 0 and at most 1, rising"]
+    );
+    assert_eq!(read("[{ kind = 'mixup', alpha = 0.4 }]").unwrap().unwrap().mixup(), Some(0.4));
+}
+
+#[test]
+fn every_change_is_listed_by_name() {
+    let names: Vec<&str> = TRANSFORMS.iter().map(|kind| kind.name).chain([mixup::NAME]).collect();
+    assert_eq!(names, NAMES);
+}

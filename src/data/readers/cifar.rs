@@ -1,0 +1,192 @@
+//! CIFAR-10 and CIFAR-100 in their binary form: records of one or two label bytes and 3,072 pixels,
+//! a plane of 32x32 for red, green and blue each (Krizhevsky 2009).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::{Found, visible_files};
+use crate::data::dataset::{Images, Split};
+use crate::data::error::Error;
+
+/// Pixels of a plane.
+const AREA: usize = 32 * 32;
+
+/// What the files of one of the two sets are called.
+struct Layout {
+    train: &'static [&'static str],
+    test: &'static str,
+    names: &'static str,
+    /// Bytes of labels before the pixels; the last one counts.
+    labels: usize,
+    classes: usize,
+}
+
+const CIFAR_10: Layout = Layout {
+    train: &[
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+    ],
+    test: "test_batch.bin",
+    names: "batches.meta.txt",
+    labels: 1,
+    classes: 10,
+};
+
+/// The coarse label comes first, the fine one counts.
+const CIFAR_100: Layout = Layout {
+    train: &["train.bin"],
+    test: "test.bin",
+    names: "fine_label_names.txt",
+    labels: 2,
+    classes: 100,
+};
+
+/// Reads the files of either set anywhere below `folder`.
+///
+/// # Errors
+/// When a batch is missing, cut, or holds a label that is no class.
+pub fn read(folder: &Path) -> Result<Found, Error> {
+    let files = visible_files(folder)?;
+    let find = |name: &str| {
+        files.iter().find(|file| file.file_name().is_some_and(|it| it == name)).cloned()
+    };
+    let layout = if find(CIFAR_10.test).is_some() { &CIFAR_10 } else { &CIFAR_100 };
+    let need = |name: &str| -> Result<PathBuf, Error> {
+        find(name).ok_or_else(|| {
+            Error::rejected(format!("{}: there is no {name}", folder.display())).advise(
+                "expected the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin, \
+                 test_batch.bin) or of CIFAR-100 (train.bin, test.bin)",
+            )
+        })
+    };
+    let train: Vec<PathBuf> =
+        layout.train.iter().map(|name| need(name)).collect::<Result<_, _>>()?;
+    let test = need(layout.test)?;
+    let splits = IndexMap::from([
+        ("train".to_owned(), split(&train, layout)?),
+        ("test".to_owned(), split(&[test], layout)?),
+    ]);
+    let classes = match find(layout.names) {
+        Some(path) => class_names(&path, layout.classes)?,
+        None => (0..layout.classes).map(|class| class.to_string()).collect(),
+    };
+    Ok(Found { classes, splits })
+}
+
+fn class_names(path: &Path, classes: usize) -> Result<Vec<String>, Error> {
+    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let names: Vec<String> = lines.map(str::to_owned).collect();
+    if names.len() == classes {
+        return Ok(names);
+    }
+    Err(Error::malformed(path, format!("{} names for {classes} classes", names.len())))
+}
+
+fn split(files: &[PathBuf], layout: &Layout) -> Result<Split, Error> {
+    let record = layout.labels + 3 * AREA;
+    let mut pixels = Vec::new();
+    let mut labels = Vec::new();
+    for file in files {
+        let bytes = fs::read(file).map_err(|error| Error::io(file, error))?;
+        if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
+            let reason = format!("{} bytes are not whole records of {record}", bytes.len());
+            return Err(Error::malformed(file, reason));
+        }
+        for (at, record) in bytes.chunks_exact(record).enumerate() {
+            let (label, planes) = record.split_at(layout.labels);
+            let label = label[layout.labels - 1];
+            if usize::from(label) >= layout.classes {
+                let reason = format!("record {at} has the label {label} of {}", layout.classes);
+                return Err(Error::malformed(file, reason));
+            }
+            labels.push(u32::from(label));
+            let (red, rest) = planes.split_at(AREA);
+            let (green, blue) = rest.split_at(AREA);
+            for ((red, green), blue) in red.iter().zip(green).zip(blue) {
+                pixels.extend([*red, *green, *blue]);
+            }
+        }
+    }
+    Ok(Split { images: Images::same(3, (32, 32), pixels), labels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record whose planes are filled with the three values.
+    fn record(labels: &[u8], planes: [u8; 3]) -> Vec<u8> {
+        let pixels = planes.into_iter().flat_map(|value| [value; AREA]);
+        labels.iter().copied().chain(pixels).collect()
+    }
+
+    fn found(files: &[(&str, Vec<u8>)]) -> Result<Found, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("cifar");
+        fs::create_dir(&inner).unwrap();
+        for (name, bytes) in files {
+            fs::write(inner.join(name), bytes).unwrap();
+        }
+        read(folder.path())
+    }
+
+    fn cifar_10() -> Vec<(&'static str, Vec<u8>)> {
+        let mut files: Vec<_> = CIFAR_10
+            .train
+            .iter()
+            .zip(0..)
+            .map(|(name, at)| (*name, record(&[at], [at, 100, 200])))
+            .collect();
+        files.push((CIFAR_10.test, [record(&[9], [1, 2, 3]), record(&[0], [4, 5, 6])].concat()));
+        files
+    }
+
+    #[test]
+    fn batches_follow_each_other_and_planes_become_pixels() {
+        let found = found(&cifar_10()).unwrap();
+        assert_eq!(found.splits["train"].labels, [0, 1, 2, 3, 4]);
+        assert_eq!(found.splits["test"].labels, [9, 0]);
+        assert_eq!(found.splits["test"].images.pixels[..6], [1, 2, 3, 1, 2, 3]);
+        assert_eq!(found.splits["train"].images.size(), Some((32, 32)));
+        assert_eq!(found.classes.len(), 10);
+    }
+
+    #[test]
+    fn the_fine_label_of_cifar_100_counts_and_names_come_along() {
+        let names: Vec<String> = (0..100).map(|at| format!("name {at}")).collect();
+        let files = [
+            ("train.bin", record(&[19, 87], [1, 2, 3])),
+            ("test.bin", record(&[3, 99], [1, 2, 3])),
+            ("fine_label_names.txt", names.join("\n").into_bytes()),
+        ];
+        let found = found(&files).unwrap();
+        assert_eq!((found.splits["train"].labels[0], found.splits["test"].labels[0]), (87, 99));
+        assert_eq!(found.classes[87], "name 87");
+    }
+
+    #[test]
+    fn what_is_missing_cut_or_mislabelled_is_named() {
+        let message = |change: fn(&mut Vec<(&'static str, Vec<u8>)>)| {
+            let mut files = cifar_10();
+            change(&mut files);
+            found(&files).unwrap_err().to_string()
+        };
+        assert!(message(|it| drop(it.remove(2))).contains("there is no data_batch_3.bin"));
+        assert!(
+            message(|it| it[1].1.truncate(3072)).contains("data_batch_2.bin: 3072 bytes are not")
+        );
+        assert!(message(|it| it[5].1.clear()).contains("test_batch.bin: 0 bytes"));
+        assert!(message(|it| it[0].1[0] = 10).contains("record 0 has the label 10 of 10"));
+        assert!(message(Vec::clear).contains("there is no train.bin"));
+        assert!(
+            message(|it| it.push(("batches.meta.txt", b"cat\n".to_vec())))
+                .contains("1 names for 10 classes")
+        );
+    }
+}
