@@ -110,7 +110,8 @@ impl Bench {
         let labels = (0..10).cycle().take(images).collect();
         let frozen = (work == "resnet18-frozen-epoch").then(|| {
             let count = images * passes;
-            let pixels = (0..count * input.len()).map(|at| (noise(at) * 127.0) as u8).collect();
+            let pixels =
+                (0..count * input.len()).map(|at| (noise(at) * 127.0) as u8).collect::<Vec<u8>>();
             let set = Images::same(input.channels, (input.height, input.width), pixels);
             let cache = Cache::new(std::env::temp_dir(), 1 << 30);
             let caching = Caching { cache: &cache, backend: "bench", uses: passes };

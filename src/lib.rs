@@ -5,6 +5,7 @@
 //! results. `nn`, `data`, `adapt`, `train` and `metrics` are libraries that `stages` call.
 
 pub mod adapt;
+pub mod bytes;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -196,9 +196,9 @@ fn a_missing_path_is_shown_in_full() {
 #[test]
 fn wrong_download_settings_are_found_before_anything_runs() {
     let messages = |text: &str| parse("download", text).err().expect("a problem");
-    assert_eq!(messages(""), ["missing key `dataset` or `source`"]);
+    assert_eq!(messages(""), ["missing key `dataset`, `source` or `weights`"]);
     let both = "dataset = 'mnist'\nsource = 'file:x'\nformat = 'idx'";
-    assert_eq!(messages(both), ["`dataset` and `source` exclude each other"]);
+    assert_eq!(messages(both), ["`dataset`, `source` and `weights` exclude each other"]);
     assert_eq!(messages("dataset = 'mnits'"), ["`mnits` is not a value of `dataset`"]);
     assert_eq!(messages("source = 'file:x'"), ["missing key `format`"]);
     assert!(messages("source = 'ftp://x'\nformat = 'idx'")[0].contains("must be \"file:PATH\""));

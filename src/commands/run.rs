@@ -91,6 +91,7 @@ fn execute(
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
     let store = Store::open(&options.store)?;
+    crate::bytes::spill_to(&options.store);
     results::prepare(&options.results, &plan.trials[0].pipeline.name)?;
     let start = chrono::Utc::now();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::Watch;
 use super::dataset::{Dataset, Image, Images, Split};
 use super::error::Error;
+use crate::bytes::Collector;
 use crate::progress::Unit;
 use crate::random;
 
@@ -64,7 +65,7 @@ pub fn share_photographs<'a>(
             ))
             .advise(format!("use more photographs, or give the background a split `{name}`")));
         }
-        shares.insert(name.clone(), Cow::Owned(images.select(&range.collect::<Vec<_>>())));
+        shares.insert(name.clone(), Cow::Owned(images.select(&range.collect::<Vec<_>>())?));
     }
     Ok(shares)
 }
@@ -118,7 +119,8 @@ fn blend_split(
     let purpose = format!("blend {split}");
     let foregrounds: Vec<Image> = images.iter().collect();
     let photographs: Vec<Image> = backgrounds.iter().collect();
-    let mut pixels = Vec::with_capacity(images.pixels.len() / images.channels * 3);
+    let total = images.pixels.len() / images.channels * 3;
+    let mut pixels = Collector::new(total).map_err(Error::spilled)?;
     for (batch, foregrounds) in foregrounds.chunks(BATCH).enumerate() {
         watch.check()?;
         let blended: Vec<Vec<u8>> = foregrounds
@@ -133,11 +135,13 @@ fn blend_split(
                 difference((image, images.channels), (photograph, backgrounds.channels), top, left)
             })
             .collect();
-        blended.iter().for_each(|image| pixels.extend_from_slice(image));
+        for image in &blended {
+            pixels.push(image).map_err(Error::spilled)?;
+        }
         watch.progress.advance(foregrounds.len() as u64);
     }
     let sizes = foregrounds.iter().map(|image| (image.height, image.width)).collect();
-    Ok(Images::new(3, sizes, pixels))
+    Ok(Images::new(3, sizes, pixels.finish().map_err(Error::spilled)?))
 }
 
 /// |image - patch| as `[height, width, 3]`; one channel counts for all three.
@@ -189,14 +193,14 @@ mod tests {
     /// A ramp, in which every patch says where it is from.
     fn ramp(size: usize, channels: usize) -> Images {
         let pixels = (0..size * size * channels).map(|at| u8::try_from(at % 251).unwrap());
-        Images::same(channels, (size, size), pixels.collect())
+        Images::same(channels, (size, size), pixels.collect::<Vec<u8>>())
     }
 
     #[test]
     fn a_black_image_becomes_the_patch_and_a_white_one_its_negative() {
         let digits = Images::same(1, (2, 2), vec![0, 0, 0, 0, 255, 255, 255, 255]);
         let digits = set(&[("train", digits)]);
-        let photo = Images::same(3, (2, 2), (10..22).collect());
+        let photo = Images::same(3, (2, 2), (10..22).collect::<Vec<u8>>());
         let backgrounds = Backgrounds::from([("train".into(), Cow::Owned(photo))]);
         let blended = run(&digits, &backgrounds, 0).unwrap();
         let expected: Vec<u8> = (10..22).chain((10..22).map(|p| 255 - p)).collect();
@@ -242,7 +246,7 @@ mod tests {
 
     #[test]
     fn photographs_of_the_same_split_serve_it_and_others_are_divided() {
-        let gray = |count: u8| Images::same(1, (1, 1), (0..count).collect());
+        let gray = |count: u8| Images::same(1, (1, 1), (0..count).collect::<Vec<u8>>());
         let digits = set(&[("train", gray(9)), ("valid", gray(3)), ("test", gray(5))]);
         let photos = set(&[("train", gray(8)), ("test", gray(2))]);
         let shares = share_photographs(&digits, &photos).unwrap();

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::bytes::{Bytes, Collector};
 
 /// A data set: every split with the same channels and classes.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +70,7 @@ pub struct Images {
     /// Height and width of each image.
     pub sizes: Sizes,
     /// All pixels.
-    pub pixels: Vec<u8>,
+    pub pixels: Bytes,
 }
 
 /// Heights and widths.
@@ -198,11 +199,14 @@ impl Split {
     }
 
     /// The images at `indices` with their labels, in that order.
-    pub fn select(&self, indices: &[usize]) -> Self {
-        Self {
-            images: self.images.select(indices),
+    ///
+    /// # Errors
+    /// When they are many and cannot be written to a file.
+    pub fn select(&self, indices: &[usize]) -> Result<Self, Error> {
+        Ok(Self {
+            images: self.images.select(indices)?,
             labels: indices.iter().map(|at| self.labels[*at]).collect(),
-        }
+        })
     }
 
     fn check(&self, channels: usize, classes: usize) -> Result<(), String> {
@@ -253,7 +257,8 @@ impl<'a> From<&'a Dataset> for Normalisation<'a> {
 
 impl Images {
     /// Images of the given sizes; those all alike become [`Sizes::Same`].
-    pub fn new(channels: usize, sizes: Vec<(usize, usize)>, pixels: Vec<u8>) -> Self {
+    pub fn new(channels: usize, sizes: Vec<(usize, usize)>, pixels: impl Into<Bytes>) -> Self {
+        let pixels = pixels.into();
         let sizes = match sizes.first() {
             Some(&(height, width)) if sizes.iter().all(|size| *size == (height, width)) => {
                 Sizes::Same { count: sizes.len(), height, width }
@@ -264,7 +269,12 @@ impl Images {
     }
 
     /// Images all of one size.
-    pub fn same(channels: usize, (height, width): (usize, usize), pixels: Vec<u8>) -> Self {
+    pub fn same(
+        channels: usize,
+        (height, width): (usize, usize),
+        pixels: impl Into<Bytes>,
+    ) -> Self {
+        let pixels = pixels.into();
         let count = pixels.len() / (height * width * channels).max(1);
         Self { channels, sizes: Sizes::Same { count, height, width }, pixels }
     }
@@ -300,7 +310,7 @@ impl Images {
 
     /// Every image in order.
     pub fn iter(&self) -> impl Iterator<Item = Image<'_>> {
-        let mut rest = self.pixels.as_slice();
+        let mut rest = &*self.pixels;
         (0..self.len()).map(move |index| {
             let (height, width) = self.size_of(index);
             let (pixels, after) = rest.split_at(height * width * self.channels);
@@ -310,15 +320,18 @@ impl Images {
     }
 
     /// The images at `indices`, in that order.
-    pub fn select(&self, indices: &[usize]) -> Self {
+    ///
+    /// # Errors
+    /// When they are many and cannot be written to a file.
+    pub fn select(&self, indices: &[usize]) -> Result<Self, Error> {
         let all: Vec<Image> = self.iter().collect();
         let total = indices.iter().map(|at| all[*at].pixels.len()).sum();
-        let mut pixels = Vec::with_capacity(total);
+        let mut pixels = Collector::new(total).map_err(Error::spilled)?;
         for at in indices {
-            pixels.extend_from_slice(all[*at].pixels);
+            pixels.push(all[*at].pixels).map_err(Error::spilled)?;
         }
         let sizes = indices.iter().map(|at| self.size_of(*at)).collect();
-        Self::new(self.channels, sizes, pixels)
+        Ok(Self::new(self.channels, sizes, pixels.finish().map_err(Error::spilled)?))
     }
 
     /// Whether there are as many pixels as the sizes say, and no image is empty.
@@ -347,7 +360,8 @@ mod tests {
     use super::*;
 
     fn split(labels: &[u32]) -> Split {
-        let pixels = (0..labels.len() * 4).map(|at| u8::try_from(at % 256).unwrap()).collect();
+        let pixels =
+            (0..labels.len() * 4).map(|at| u8::try_from(at % 256).unwrap()).collect::<Vec<u8>>();
         Split { images: Images::same(1, (2, 2), pixels), labels: labels.to_vec() }
     }
 
@@ -366,7 +380,7 @@ mod tests {
     #[test]
     fn lost_pixels_empty_splits_and_odd_deviations_are_found() {
         let mut short = dataset(split(&[0, 1]));
-        short.splits[0].images.pixels.pop();
+        short.splits[0].images.pixels = short.splits[0].images.pixels.part(0..7);
         assert!(short.check().unwrap_err().contains("7 bytes of pixels"));
         assert!(dataset(split(&[])).check().unwrap_err().contains("no images"));
         let mut odd = dataset(split(&[0]));
@@ -379,10 +393,10 @@ mod tests {
     #[test]
     fn selected_images_keep_their_pixels_and_sizes() {
         let images = Images::new(1, vec![(1, 1), (1, 2), (2, 1)], vec![1, 2, 3, 4, 5]);
-        let chosen = images.select(&[2, 0]);
+        let chosen = images.select(&[2, 0]).unwrap();
         assert_eq!(chosen.pixels, [4, 5, 1]);
         assert_eq!(chosen.sizes, Sizes::Each(vec![(2, 1), (1, 1)]));
-        assert_eq!(images.select(&[1, 1]).size(), Some((1, 2)));
+        assert_eq!(images.select(&[1, 1]).unwrap().size(), Some((1, 2)));
     }
 
     #[test]

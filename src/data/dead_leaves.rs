@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::Watch;
 use super::dataset::Images;
 use super::error::Error;
+use crate::bytes::Collector;
 use crate::progress::Unit;
 use crate::random::{self, Stream};
 
@@ -48,7 +49,8 @@ impl DeadLeaves {
         let purpose = format!("dead leaves {split}");
         let phase = format!("backgrounds for {split}");
         watch.progress.begin(&phase, Some(self.images as u64), Unit::Images);
-        let mut pixels = Vec::with_capacity(self.images * self.size * self.size * 3);
+        let total = self.images * self.size * self.size * 3;
+        let mut pixels = Collector::new(total).map_err(Error::spilled)?;
         for start in (0..self.images).step_by(BATCH) {
             watch.check()?;
             let end = self.images.min(start + BATCH);
@@ -56,9 +58,12 @@ impl DeadLeaves {
                 .into_par_iter()
                 .map(|index| self.image(&mut random::stream(seed, &purpose, 0, index as u64)))
                 .collect();
-            images.iter().for_each(|image| pixels.extend_from_slice(image));
+            for image in &images {
+                pixels.push(image).map_err(Error::spilled)?;
+            }
             watch.progress.advance((end - start) as u64);
         }
+        let pixels = pixels.finish().map_err(Error::spilled)?;
         Ok(Images::same(3, (self.size, self.size), pixels))
     }
 

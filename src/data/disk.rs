@@ -8,11 +8,12 @@ use std::fs;
 use std::path::Path;
 
 use indexmap::IndexMap;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, Images, Provenance, Sizes, Split};
 use super::error::Error;
+use crate::bytes::Bytes;
 
 /// Name of the description in a data set's folder.
 pub const DESCRIPTION: &str = "dataset.json";
@@ -105,7 +106,7 @@ impl Dataset {
         text.push('\n');
         write(&folder.join(DESCRIPTION), text.as_bytes())?;
         for (name, split) in &self.splits {
-            write(&folder.join(format!("{name}.safetensors")), &split_bytes(split))?;
+            write_split(split, &folder.join(format!("{name}.safetensors")))?;
         }
         Ok(())
     }
@@ -121,18 +122,19 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     fs::write(path, bytes).map_err(|error| Error::io(path, error))
 }
 
-fn split_bytes(split: &Split) -> Vec<u8> {
+/// Written piece by piece: nothing is held in memory that is not there already.
+fn write_split(split: &Split, path: &Path) -> Result<(), Error> {
     let images = &split.images;
     let labels: Vec<u8> =
         split.labels.iter().flat_map(|label| i64::from(*label).to_le_bytes()).collect();
     let view = |kind, shape, bytes| TensorView::new(kind, shape, bytes).expect("a checked split");
     let labels = view(Dtype::I64, vec![split.len()], &labels);
     let pixels = &images.pixels;
-    let bytes = match &images.sizes {
+    let written = match &images.sizes {
         Sizes::Same { count, height, width } => {
             let shape = vec![*count, *height, *width, images.channels];
             let tensors = [("images", view(Dtype::U8, shape, pixels)), ("labels", labels)];
-            safetensors::serialize(tensors, None)
+            safetensors::serialize_to_file(tensors, None, path)
         }
         Sizes::Each(sizes) => {
             let numbers: Vec<u8> = sizes
@@ -147,24 +149,31 @@ fn split_bytes(split: &Split) -> Vec<u8> {
                 ("pixels", view(Dtype::U8, shape, pixels)),
                 ("sizes", view(Dtype::I64, vec![sizes.len(), 2], &numbers)),
             ];
-            safetensors::serialize(tensors, None)
+            safetensors::serialize_to_file(tensors, None, path)
         }
     };
-    bytes.expect("valid tensors")
+    written.map_err(|error| match error {
+        SafeTensorError::IoError(error) => Error::io(path, error),
+        other => unreachable!("valid tensors: {other}"),
+    })
 }
 
 /// Reads a split; also files of others that hold `images` and `labels`.
 pub(crate) fn read_split(path: &Path) -> Result<Split, Error> {
-    let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
+    let file = fs::File::open(path).map_err(|error| Error::io(path, error))?;
+    let bytes = Bytes::map(&file).map_err(|error| Error::io(path, error))?;
     parse_split(&bytes).map_err(|reason| Error::malformed(path, reason))
 }
 
-fn parse_split(bytes: &[u8]) -> Result<Split, String> {
+fn parse_split(bytes: &Bytes) -> Result<Split, String> {
     let tensors = SafeTensors::deserialize(bytes)
         .map_err(|error| format!("not a safetensors file: {error}"))?;
     let labels = labels(&tensors)?;
-    let images =
-        if tensors.names().contains(&"pixels") { varied(&tensors)? } else { alike(&tensors)? };
+    let images = if tensors.names().contains(&"pixels") {
+        varied(bytes, &tensors)?
+    } else {
+        alike(bytes, &tensors)?
+    };
     if images.len() != labels.len() {
         return Err(format!("{} images but {} labels", images.len(), labels.len()));
     }
@@ -206,7 +215,7 @@ fn integers(view: &TensorView, name: &str) -> Result<Vec<i64>, String> {
 }
 
 /// `images`: `[N, H, W, C]`, or `[N, H, W]` for one channel.
-fn alike(tensors: &SafeTensors) -> Result<Images, String> {
+fn alike(bytes: &Bytes, tensors: &SafeTensors) -> Result<Images, String> {
     let view = tensor(tensors, "images")?;
     if view.dtype() != Dtype::U8 {
         return Err(format!("`images` is {:?}, not u8", view.dtype()));
@@ -219,11 +228,17 @@ fn alike(tensors: &SafeTensors) -> Result<Images, String> {
         }
     };
     let sizes = Sizes::Same { count, height, width };
-    Ok(Images { channels, sizes, pixels: view.data().to_vec() })
+    Ok(Images { channels, sizes, pixels: within(bytes, view.data()) })
+}
+
+/// The part of `bytes` that `data` is.
+fn within(bytes: &Bytes, data: &[u8]) -> Bytes {
+    let start = data.as_ptr() as usize - bytes.as_ptr() as usize;
+    bytes.part(start..start + data.len())
 }
 
 /// `pixels`: `[total, C]`, with `sizes`: `[N, 2]`.
-fn varied(tensors: &SafeTensors) -> Result<Images, String> {
+fn varied(bytes: &Bytes, tensors: &SafeTensors) -> Result<Images, String> {
     let pixels = tensor(tensors, "pixels")?;
     let ([_, channels @ (1 | 3)], Dtype::U8) = (pixels.shape(), pixels.dtype()) else {
         return Err(format!("`pixels` has the shape {:?}, not u8 [total, 1 or 3]", pixels.shape()));
@@ -237,7 +252,11 @@ fn varied(tensors: &SafeTensors) -> Result<Images, String> {
         .map(|number| usize::try_from(number).map_err(|_| format!("size {number} is below 0")))
         .collect::<Result<_, _>>()?;
     let sizes = numbers.as_chunks::<2>().0.iter().map(|[h, w]| (*h, *w)).collect();
-    Ok(Images { channels: *channels, sizes: Sizes::Each(sizes), pixels: pixels.data().to_vec() })
+    Ok(Images {
+        channels: *channels,
+        sizes: Sizes::Each(sizes),
+        pixels: within(bytes, pixels.data()),
+    })
 }
 
 #[cfg(test)]
@@ -267,14 +286,14 @@ mod tests {
 
     #[test]
     fn images_of_one_size_survive_the_disk() {
-        let set = set(Images::same(3, (2, 1), (0..12).collect()), vec![1, 0]);
+        let set = set(Images::same(3, (2, 1), (0..12).collect::<Vec<u8>>()), vec![1, 0]);
         assert_eq!(round_trip(&set).1, set);
     }
 
     #[test]
     fn images_of_many_sizes_survive_the_disk() {
         for channels in [1, 3] {
-            let pixels = (0..5 * u8::try_from(channels).unwrap()).collect();
+            let pixels = (0..5 * u8::try_from(channels).unwrap()).collect::<Vec<u8>>();
             let set = set(Images::new(channels, vec![(1, 2), (3, 1)], pixels), vec![0, 1]);
             assert_eq!(round_trip(&set).1, set);
         }

@@ -40,6 +40,11 @@ impl Error {
         Self::Io { path: path.display().to_string(), source }
     }
 
+    /// What was too much for the memory could not be kept in a file.
+    pub fn spilled(source: std::io::Error) -> Self {
+        Self::Io { path: "a temporary file for many images".into(), source }
+    }
+
     /// A file does not hold what it should.
     pub fn malformed(path: &Path, reason: impl Into<String>) -> Self {
         Self::Malformed { path: path.display().to_string(), reason: reason.into() }

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_batch_follows_its_indices_and_reuses_its_memory() {
-        let images = Images::same(1, (1, 1), (0..100).collect());
+        let images = Images::same(1, (1, 1), (0..100).collect::<Vec<u8>>());
         let normalisation = Normalisation { mean: &[0.0], std: &[1.0 / 255.0] };
         let order = epoch_order(1, "shuffle", 0, 100);
         let mut values = vec![7.0; 1000];

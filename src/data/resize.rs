@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::Watch;
 use super::dataset::{Image, Images};
 use super::error::Error;
+use crate::bytes::Collector;
 
 /// Images between two looks at whether the user asked to stop.
 const BATCH: usize = 256;
@@ -15,14 +16,15 @@ const BATCH: usize = 256;
 /// Every image at `height` x `width`.
 ///
 /// # Errors
-/// When the user asked to stop.
+/// When the user asked to stop, or the images are many and cannot be written to a file.
 pub fn resize(
     images: &Images,
     (height, width): (usize, usize),
     watch: &Watch,
 ) -> Result<Images, Error> {
     let all: Vec<Image> = images.iter().collect();
-    let mut pixels = Vec::with_capacity(all.len() * height * width * images.channels);
+    let total = all.len() * height * width * images.channels;
+    let mut pixels = Collector::new(total).map_err(Error::spilled)?;
     // Images of one size share their weights.
     let shared = images.size().map(|size| Resizer::new(size, (height, width)));
     for images_of_batch in all.chunks(BATCH) {
@@ -35,9 +37,12 @@ pub fn resize(
                     .apply(image, images.channels),
             })
             .collect();
-        resized.iter().for_each(|image| pixels.extend_from_slice(image));
+        for image in &resized {
+            pixels.push(image).map_err(Error::spilled)?;
+        }
         watch.progress.advance(images_of_batch.len() as u64);
     }
+    let pixels = pixels.finish().map_err(Error::spilled)?;
     Ok(Images::same(images.channels, (height, width), pixels))
 }
 
@@ -132,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_same_size_changes_nothing() {
-        let images = Images::same(3, (5, 7), (0..105).collect());
+        let images = Images::same(3, (5, 7), (0..105).collect::<Vec<u8>>());
         assert_eq!(resized(&images, (5, 7)), images);
     }
 

@@ -67,7 +67,7 @@ pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), Erro
             )));
         }
         let labels = kept.iter().filter_map(new_label).collect();
-        *split = Split { images: split.images.select(&kept), labels };
+        *split = Split { images: split.images.select(&kept)?, labels };
     }
     dataset.classes = names;
     Ok(())
@@ -163,7 +163,7 @@ pub fn hold_out(
         held
     };
     let (out, kept): (Vec<usize>, Vec<usize>) = (0..all).partition(|at| held[*at]);
-    let (out, kept) = (split.select(&out), split.select(&kept));
+    let (out, kept) = (split.select(&out)?, split.select(&kept)?);
     let mut splits = IndexMap::new();
     for (old, split) in std::mem::take(&mut dataset.splits) {
         if old == from {
@@ -198,7 +198,7 @@ pub fn keep_per_class(
     }
     let chosen = draw(split, &vec![count; counts.len()], "per class", seed);
     let kept: Vec<usize> = (0..split.len()).filter(|at| chosen[*at]).collect();
-    let split = split.select(&kept);
+    let split = split.select(&kept)?;
     dataset.splits.insert(from.to_owned(), split);
     Ok(())
 }
@@ -236,7 +236,7 @@ mod tests {
 
     /// Image i has the single pixel i.
     fn set(labels: &[u32]) -> Dataset {
-        let pixels = (0..labels.len()).map(|at| u8::try_from(at).unwrap()).collect();
+        let pixels = (0..labels.len()).map(|at| u8::try_from(at).unwrap()).collect::<Vec<u8>>();
         let split = Split { images: Images::same(1, (1, 1), pixels), labels: labels.to_vec() };
         let splits = IndexMap::from([("train".into(), split.clone()), ("test".into(), split)]);
         let classes = vec!["ant".into(), "bee".into(), "cat".into()];

@@ -1,7 +1,6 @@
 //! `results/<pipeline>/<run>/`: what a run leaves for people and scripts. Written to a temporary
 //! folder and renamed, also when stages failed. Computes nothing but the table.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -400,7 +399,7 @@ pub fn table_by(pipeline: &toml::Table, folder: &Path) -> Result<Option<Table>, 
         .map(|(name, _)| name.clone())
         .collect();
     match artifact_rows(&folder.join("trials.csv"))? {
-        None => collect(folder, &order, &BTreeMap::new(), &mut scores)?,
+        None => collect(folder, &order, &settings(pipeline), &mut scores)?,
         Some(trials) => {
             axes = trials.header[1..trials.header.len() - 1].to_vec();
             for trial in trials.rows {
@@ -423,6 +422,23 @@ pub fn table_by(pipeline: &toml::Table, folder: &Path) -> Result<Option<Table>, 
         over,
     };
     Ok(Some(Table::new(&spec, &scores)?))
+}
+
+/// What a run without a sweep has for the settings that its table names.
+fn settings(pipeline: &toml::Table) -> Score {
+    let mut found = Score::new();
+    let table = pipeline.get("table").and_then(toml::Value::as_table);
+    for name in ["rows", "columns"].iter().filter_map(|key| table?.get(*key)?.as_str()) {
+        let mut parts = name.split('.');
+        let first = parts.next().and_then(|part| pipeline.get(part));
+        let value = parts.try_fold(first, |value, part| Some(value?.get(part)));
+        match value.flatten() {
+            Some(toml::Value::String(text)) => found.insert(name.to_owned(), text.clone()),
+            Some(value) if !value.is_table() => found.insert(name.to_owned(), value.to_string()),
+            _ => None,
+        };
+    }
+    found
 }
 
 fn collect(

@@ -225,7 +225,7 @@ impl Stage for Normalize {
         }
         if let Some(channels) = self.channels {
             for split in set.splits.values_mut() {
-                split.images = to_channels(&split.images, channels);
+                split.images = to_channels(&split.images, channels)?;
             }
         }
         let channels = self.channels.unwrap_or(set.channels());

@@ -55,8 +55,8 @@ fn make() -> Result<Dataset, Error> {
     let both = pair(&TRAIN_IMAGES, &TRAIN_LABELS)?;
     let part = |range: std::ops::Range<usize>| both.select(&range.collect::<Vec<_>>());
     let splits = IndexMap::from([
-        ("train".to_owned(), part(0..TRAIN)),
-        ("valid".to_owned(), part(TRAIN..both.len())),
+        ("train".to_owned(), part(0..TRAIN)?),
+        ("valid".to_owned(), part(TRAIN..both.len())?),
         ("test".to_owned(), pair(&TEST_IMAGES, &TEST_LABELS)?),
     ]);
     Ok(Dataset::plain(ENTRY.class_names(), 1, splits, vec![ENTRY.provenance()]))

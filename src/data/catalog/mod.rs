@@ -225,7 +225,7 @@ mod tests {
         let entry = find("mnist-10k").unwrap();
         let Content::BuiltIn(make) = entry.content else { panic!("it is built in") };
         let mut set = make().unwrap();
-        let few = set.splits["test"].select(&[0, 1]);
+        let few = set.splits["test"].select(&[0, 1]).unwrap();
         set.splits.insert("test".into(), few);
         let error = entry.check(&set).unwrap_err().to_string();
         assert_eq!(error, "this is not the data set `mnist-10k`: 2 test images, not 10000");

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::Broken;
+use crate::bytes::Collector;
 use crate::data::Watch;
 use crate::data::dataset::{Images, Split};
 use crate::data::error::Error;
@@ -51,53 +52,74 @@ pub(super) fn decode(
     let groups = splits.iter().map(|(_, files, _)| files);
     let total: usize = groups.clone().map(Vec::len).sum();
     watch.progress.begin("decode", Some(total as u64), Unit::Images);
-    let mut decoded: Vec<Vec<Decoded>> = Vec::new();
-    let mut labels = Vec::new();
-    for (name, files, all_labels) in &splits {
-        let mut images = Vec::with_capacity(files.len());
-        let mut kept = Vec::with_capacity(files.len());
-        let mut all_labels = all_labels.iter();
-        for batch in files.chunks(BATCH) {
+    let mut decoded: Vec<Held> = Vec::new();
+    for (name, files, labels) in &splits {
+        let mut held = Held::new()?;
+        for (batch, labels) in files.chunks(BATCH).zip(labels.chunks(BATCH)) {
             watch.check()?;
             let results: Vec<Result<Decoded, Error>> =
                 batch.par_iter().map(|file| decode_file(file)).collect();
             // In the order of the files, so that the same file is named on every run.
-            for (result, label) in results.into_iter().zip(&mut all_labels) {
+            for (result, label) in results.into_iter().zip(labels) {
                 match result {
-                    Ok(image) => {
-                        images.push(image);
-                        kept.push(*label);
-                    }
+                    Ok(image) => held.push(&image, *label)?,
                     Err(error) => broken.leave_out(name, error, watch)?,
                 }
             }
             watch.progress.advance(batch.len() as u64);
         }
-        if images.is_empty() && !files.is_empty() {
+        if held.labels.is_empty() && !files.is_empty() {
             return Err(Error::rejected(format!("none of the images of `{name}` can be read")));
         }
-        decoded.push(images);
-        labels.push(kept);
+        decoded.push(held);
     }
-    let channels = decoded.iter().flatten().map(|image| image.channels).max().unwrap_or(1);
-    let images = decoded.into_iter().map(|images| join(images, channels));
+    let channels = decoded.iter().flat_map(|held| &held.channels).max().copied().unwrap_or(1);
     let names = splits.into_iter().map(|(name, ..)| name);
-    let split = |(name, (images, labels))| (name, Split { images, labels });
-    Ok(names.zip(images.zip(labels)).map(split).collect())
+    names.zip(decoded).map(|(name, held)| Ok((name, held.split(channels)?))).collect()
 }
 
-fn join(images: Vec<Decoded>, channels: usize) -> Images {
-    let sizes: Vec<(usize, usize)> = images.iter().map(|image| image.size).collect();
-    let total = sizes.iter().map(|(height, width)| height * width * channels).sum();
-    let mut pixels = Vec::with_capacity(total);
-    for image in images {
-        if image.channels == channels {
-            pixels.extend_from_slice(&image.pixels);
-        } else {
-            pixels.extend(image.pixels.iter().flat_map(|gray| [*gray; 3]));
-        }
+/// The images of a split as they were found, side by side.
+struct Held {
+    pixels: Collector,
+    sizes: Vec<(usize, usize)>,
+    channels: Vec<usize>,
+    labels: Vec<u32>,
+}
+
+impl Held {
+    fn new() -> Result<Self, Error> {
+        let pixels = Collector::new(0).map_err(Error::spilled)?;
+        Ok(Self { pixels, sizes: Vec::new(), channels: Vec::new(), labels: Vec::new() })
     }
-    Images::new(channels, sizes, pixels)
+
+    fn push(&mut self, image: &Decoded, label: u32) -> Result<(), Error> {
+        self.sizes.push(image.size);
+        self.channels.push(image.channels);
+        self.labels.push(label);
+        self.pixels.push(&image.pixels).map_err(Error::spilled)
+    }
+
+    /// All with `channels` channels.
+    fn split(self, channels: usize) -> Result<Split, Error> {
+        let Self { pixels, sizes, channels: found, labels } = self;
+        let mut pixels = pixels.finish().map_err(Error::spilled)?;
+        if found.iter().any(|found| *found != channels) {
+            let mut same = Collector::new(pixels.len()).map_err(Error::spilled)?;
+            let mut rest = &*pixels;
+            for ((height, width), found) in sizes.iter().zip(found) {
+                let (image, after) = rest.split_at(height * width * found);
+                rest = after;
+                if found == channels {
+                    same.push(image).map_err(Error::spilled)?;
+                } else {
+                    let colours: Vec<u8> = image.iter().flat_map(|gray| [*gray; 3]).collect();
+                    same.push(&colours).map_err(Error::spilled)?;
+                }
+            }
+            pixels = same.finish().map_err(Error::spilled)?;
+        }
+        Ok(Split { images: Images::new(channels, sizes, pixels), labels })
+    }
 }
 
 fn decode_file(path: &Path) -> Result<Decoded, Error> {
@@ -150,7 +172,7 @@ mod tests {
     #[test]
     fn gray_stays_gray_and_becomes_rgb_only_in_company() {
         let images = decoded(&[("a.png", gray())]).unwrap();
-        assert_eq!((images.channels, images.pixels), (1, vec![7, 200]));
+        assert_eq!((images.channels, images.pixels), (1, vec![7, 200].into()));
         let colour = RgbImage::from_pixel(1, 1, Rgb([1, 2, 3]));
         let images = decoded(&[("a.png", gray()), ("b.bmp", colour.into())]).unwrap();
         assert_eq!(images.channels, 3);
@@ -164,7 +186,7 @@ mod tests {
         assert_eq!(decoded(&[("a.png", clear.into())]).unwrap().pixels, [10, 20, 30]);
         let deep = ImageBuffer::from_pixel(1, 1, LumaA([0xffff_u16, 0x8000]));
         let images = decoded(&[("a.png", DynamicImage::ImageLumaA16(deep))]).unwrap();
-        assert_eq!((images.channels, images.pixels), (1, vec![255]));
+        assert_eq!((images.channels, images.pixels), (1, vec![255].into()));
     }
 
     #[test]
