@@ -17,6 +17,7 @@ mod disk;
 mod error;
 pub mod fetch;
 pub mod loader;
+pub mod picture;
 pub mod readers;
 pub mod resize;
 pub mod statistics;

@@ -2,7 +2,7 @@
 
 use super::ops::conv_block::MOST_POSITIONS;
 use super::ops::{Chw, Rectifier};
-use super::spec::{Layer, Node, Placed};
+use super::spec::{Layer, Node, Part, Placed, Placement, Spec, SpecError};
 
 /// What runs at a time. A number is a place among a network's layers.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +115,30 @@ pub fn units(chain: &[Node], layers: &[Placed]) -> Vec<Unit> {
     units
 }
 
+/// Where a network's features can be looked at: the name of the last layer of each unit. What comes out
+/// there is what PyTorch's module of that name puts out.
+///
+/// # Errors
+/// When the layers do not fit together.
+pub fn outlets(spec: &Spec) -> Result<Vec<String>, SpecError> {
+    let Placement { layers, chains } = spec.place()?;
+    let units = units(&chains[0], &layers);
+    let first = |unit: &Unit| unit.layers().into_iter().min();
+    let features = layers.iter().filter(|layer| layer.part == Part::Features).count();
+    let last = |at: usize| units.get(at + 1).and_then(first).unwrap_or(features) - 1;
+    Ok((0..units.len()).map(|at| layers[last(at)].name.clone()).collect())
+}
+
+/// How many of the units with these outlets come before the place after the layers that are called
+/// `name`, or whose names go on from it; `features` is the end of them all.
+pub fn after(outlets: &[String], name: &str) -> Option<usize> {
+    if name == "features" && !outlets.is_empty() {
+        return Some(outlets.len());
+    }
+    let prefix = format!("{name}.");
+    outlets.iter().rposition(|last| last == name || last.starts_with(&prefix)).map(|at| at + 1)
+}
+
 /// The convolution at `conv` with what it takes along of `rest`.
 fn fuse(conv: usize, rest: &mut &[Node], layers: &[Placed]) -> Fused {
     let mut fused = Fused { conv, norm: None, pool: None, relu: None };
@@ -155,6 +179,20 @@ mod tests {
         let dacnn = features("dacnn");
         assert_eq!(dacnn[..2], [block(0, Some(1), Some(2)), block(4, Some(5), Some(6))]);
         assert_eq!(features("lenet")[0], block(0, None, Some(2)));
+    }
+
+    #[test]
+    fn a_network_can_be_looked_at_where_a_unit_ends() {
+        let input = Chw { channels: 3, height: 64, width: 64 };
+        let spec = |arch| (zoo::find(arch).unwrap().build)(Layout::new(input, 10));
+        let resnet = outlets(&spec("resnet18")).unwrap();
+        assert_eq!(resnet[..3], ["maxpool", "layer1.0.relu", "layer1.1.relu"]);
+        assert_eq!(after(&resnet, "layer4"), Some(9));
+        assert_eq!(after(&resnet, "layer1.0"), Some(2));
+        assert_eq!(after(&resnet, "features"), Some(10));
+        assert_eq!(after(&resnet, "conv1"), None, "it runs as one with what follows");
+        let squeezenet = outlets(&spec("squeezenet1_1")).unwrap();
+        assert_eq!(after(&squeezenet, "features.3"), Some(3));
     }
 
     #[test]

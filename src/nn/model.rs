@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 
 use super::flow::Flow;
-use super::fuse::{Fused, Unit, units};
+use super::fuse::{self, Fused, Unit, units};
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
 use super::ops::concat::concat;
 use super::ops::{
@@ -253,6 +253,13 @@ impl<D: Ops> Model<D> {
     pub fn frozen_entry(&self) -> Entry {
         let frozen = |unit: &Unit| unit.layers().into_iter().all(|at| self.is_constant(at));
         Entry(self.chain(Part::Features).iter().take_while(|unit| frozen(unit)).count())
+    }
+
+    /// The place after the layers that are called `name` or whose names go on from it, as
+    /// [`fuse::after`] finds it.
+    pub fn after(&self, name: &str) -> Option<Entry> {
+        let outlets = fuse::outlets(&self.spec).ok()?;
+        fuse::after(&outlets, name).map(Entry)
     }
 
     /// Shape of what comes in at `entry`.

@@ -258,6 +258,20 @@ fn write_metrics(folder: &Path, plan: &Plan, done: &[Done], trial: usize) -> Res
         let Some(text) = metrics_text(artifact, stage)? else { continue };
         let path = folder.join(format!("{}.csv", stage.name));
         fs::write(&path, text).map_err(io_at(&path))?;
+        copy_pictures(artifact, &folder.join(&stage.name))?;
+    }
+    Ok(())
+}
+
+/// Copies the pictures of an artifact to `folder`, which is made only for some.
+fn copy_pictures(artifact: &Path, folder: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(artifact).map_err(io_at(artifact))? {
+        let path = entry.map_err(io_at(artifact))?.path();
+        if path.extension().is_some_and(|it| it == "png") {
+            fs::create_dir_all(folder).map_err(io_at(folder))?;
+            let to = folder.join(path.file_name().unwrap_or_default());
+            fs::copy(&path, &to).map_err(io_at(&to))?;
+        }
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ mod product;
 mod split;
 mod synthesize;
 mod training;
+mod visualize;
 
 pub use product::{DatasetShape, ModelShape, Product};
 
@@ -52,6 +53,7 @@ pub const KINDS: &[Kind] = &[
     freeze::KIND,
     finetune::KIND,
     evaluate::KIND,
+    visualize::KIND,
 ];
 
 /// What the `[pipeline]` table gives to every stage that does not say otherwise.

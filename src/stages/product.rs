@@ -13,6 +13,8 @@ pub enum Product {
     Model(ModelShape),
     /// Metrics only.
     Scores,
+    /// Pictures for people.
+    Pictures,
 }
 
 impl Product {
@@ -22,6 +24,7 @@ impl Product {
             Self::Dataset(_) => "a data set",
             Self::Model(_) => "a model",
             Self::Scores => "scores",
+            Self::Pictures => "pictures",
         }
     }
 }

@@ -94,7 +94,7 @@ fn zipped(bytes: &[u8]) -> Result<(Pickle, Storages<'_>), TorchFileError> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(&error))?;
     let names: Vec<String> = archive
         .file_names()
-        .map(|name| name.map(|name| name.into_owned()).map_err(|error| broken(&error)))
+        .map(|name| name.map(std::borrow::Cow::into_owned).map_err(|error| broken(&error)))
         .collect::<Result<_, _>>()?;
     let root = names
         .iter()
@@ -391,30 +391,30 @@ impl Kind {
         }
         let places = Places::new(view, count);
         let values = match self {
-            Self::Double => Values::Float(gather(bytes, places, |it: [u8; 8]| {
+            Self::Double => Values::Float(gather(bytes, &places, |it: [u8; 8]| {
                 #[expect(clippy::cast_possible_truncation, reason = "weights are kept in f32")]
                 let single = f64::from_le_bytes(it) as f32;
                 single
             })),
-            Self::Float => Values::Float(gather(bytes, places, f32::from_le_bytes)),
+            Self::Float => Values::Float(gather(bytes, &places, f32::from_le_bytes)),
             Self::Half => {
-                Values::Float(gather(bytes, places, |it| from_half(u16::from_le_bytes(it))))
+                Values::Float(gather(bytes, &places, |it| from_half(u16::from_le_bytes(it))))
             }
-            Self::BFloat16 => Values::Float(gather(bytes, places, |it| {
+            Self::BFloat16 => Values::Float(gather(bytes, &places, |it| {
                 f32::from_bits(u32::from(u16::from_le_bytes(it)) << 16)
             })),
-            Self::Long => Values::Integer(gather(bytes, places, i64::from_le_bytes)),
+            Self::Long => Values::Integer(gather(bytes, &places, i64::from_le_bytes)),
             Self::Int => {
-                Values::Integer(gather(bytes, places, |it| i64::from(i32::from_le_bytes(it))))
+                Values::Integer(gather(bytes, &places, |it| i64::from(i32::from_le_bytes(it))))
             }
             Self::Short => {
-                Values::Integer(gather(bytes, places, |it| i64::from(i16::from_le_bytes(it))))
+                Values::Integer(gather(bytes, &places, |it| i64::from(i16::from_le_bytes(it))))
             }
             Self::Char => {
-                Values::Integer(gather(bytes, places, |it| i64::from(i8::from_le_bytes(it))))
+                Values::Integer(gather(bytes, &places, |it| i64::from(i8::from_le_bytes(it))))
             }
             Self::Byte | Self::Bool => {
-                Values::Integer(gather(bytes, places, |[it]: [u8; 1]| i64::from(it)))
+                Values::Integer(gather(bytes, &places, |[it]: [u8; 1]| i64::from(it)))
             }
         };
         Ok(Tensor { shape: view.shape.clone(), values })
@@ -458,11 +458,11 @@ impl<'a> Places<'a> {
 /// The numbers at `places`, each of N bytes.
 fn gather<T, const N: usize>(
     bytes: &[u8],
-    places: Places,
+    places: &Places,
     convert: impl Fn([u8; N]) -> T,
 ) -> Vec<T> {
     let numbers = bytes.as_chunks::<N>().0;
-    let Places { view, count, in_row } = places;
+    let Places { view, count, in_row } = *places;
     if count == 0 {
         return Vec::new();
     }

@@ -1,0 +1,195 @@
+//! `visualize`: pictures of a model: the filters of its first convolution, and what its layers make of
+//! chosen images.
+
+use super::training::{misfits, open};
+use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use crate::config::{Keys, Wants};
+use crate::data::loader;
+use crate::data::picture::Tiles;
+use crate::metrics::{Metrics, number};
+use crate::nn::dispatch::{Job, dispatch};
+use crate::nn::fuse::{self, outlets};
+use crate::nn::model::host;
+use crate::nn::ops::Ops;
+use crate::nn::spec::Layer;
+use crate::nn::{Model, Saved, Spec};
+use crate::progress::Unit;
+
+pub(super) const KIND: Kind = Kind {
+    name: "visualize",
+    about: "draw a model's filters and what its layers make of images",
+    scores: false,
+    parse,
+};
+
+#[derive(Debug)]
+struct Visualize {
+    /// Places in the split.
+    indices: Vec<usize>,
+    /// Names of layers; empty for all that give maps.
+    layers: Vec<String>,
+    /// Maps of a layer that are drawn.
+    maps: usize,
+}
+
+fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+    let model = keys.reference("model", Wants::Model);
+    let images = keys.reference("images", Wants::Split("test"));
+    let indices = keys
+        .counts("indices")
+        .such_that("an array of at least one place in the split, from 0", |it| !it.is_empty())
+        .or(vec![0_usize, 1, 2, 3]);
+    let layers = keys.strings("layers").or(Vec::new());
+    let maps = keys.count("maps", 1..=4096).or(64_usize);
+    model?;
+    images?;
+    Some(Box::new(Visualize { indices: indices?, layers: layers?, maps: maps? }))
+}
+
+impl Stage for Visualize {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let images = inputs.dataset("images");
+        if let Some(spec) = inputs.model("model").spec {
+            problems.extend(misfits(&spec, &images, "images", false));
+            for (at, layer) in self.layers.iter().enumerate() {
+                problems.extend(wrong_layer(&spec, layer, &format!("layers.{at}")));
+            }
+        }
+        let split = inputs.split("images").unwrap_or_default();
+        let count = images.splits.and_then(|splits| splits.get(split).copied().flatten());
+        for (at, index) in self.indices.iter().enumerate() {
+            if let Some(count) = count
+                && *index >= count
+            {
+                let message = format!("there are only {count} images");
+                problems.push(Problem::at(format!("indices.{at}"), message));
+            }
+        }
+        if problems.is_empty() { Ok(Product::Pictures) } else { Err(problems) }
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        dispatch(context.device, Run { stage: self, context })?
+    }
+}
+
+/// What is wrong with the name of a layer that is to be looked at.
+pub(super) fn wrong_layer(spec: &Spec, name: &str, key: &str) -> Option<Problem> {
+    let known = outlets(spec).ok()?;
+    if fuse::after(&known, name).is_some() {
+        return None;
+    }
+    let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
+    names.push("features");
+    let near = crate::config::diagnostic::suggest(name, names.iter().copied());
+    Some(
+        Problem::at(key, format!("the model has no place after a layer `{name}`"))
+            .help(near.unwrap_or_else(|| format!("its places are after {}", names.join(", ")))),
+    )
+}
+
+struct Run<'a> {
+    stage: &'a Visualize,
+    context: &'a Context<'a>,
+}
+
+impl Job for Run<'_> {
+    type Output = Result<Outcome, Failure>;
+
+    fn run<D: Ops>(self, device: &D) -> Self::Output {
+        let Self { stage, context } = self;
+        let mut model = Saved::open(&context.input("model").path, device)?.model;
+        let set = open(context, "images")?;
+        set.check(model.spec(), "images", false)?;
+        let count = set.split().len();
+        if let Some(index) = stage.indices.iter().find(|index| **index >= count) {
+            return Err(Failure::new(format!("image {index} of only {count}")));
+        }
+        let mut metrics = Metrics::parameters();
+        let mut pictures = 0;
+        if let Some(filters) = filters(&model) {
+            filters.save(8, &context.out.join("filters.png"))?;
+            pictures += 1;
+        }
+        let known = outlets(model.spec()).map_err(|error| Failure::new(error.to_string()))?;
+        let wanted = if stage.layers.is_empty() { &known } else { &stage.layers };
+        context.progress.begin("draw", Some(stage.indices.len() as u64), Unit::Images);
+        for index in &stage.indices {
+            context.check_cancelled()?;
+            let (normalisation, images) = (set.dataset.normalisation(), &set.split().images);
+            let values = loader::batch(normalisation, images, &[*index]);
+            let input = model.spec().input;
+            let tiles = Tiles {
+                channels: input.channels,
+                height: input.height,
+                width: input.width,
+                values: values.clone(),
+            };
+            tiles.save(2, &context.out.join(format!("{index}.png")))?;
+            pictures += 1;
+            for layer in wanted {
+                let entry = model
+                    .after(layer)
+                    .ok_or_else(|| Failure::new(format!("there is no layer `{layer}`")))?;
+                let shape = model.entry_shape(entry);
+                if shape.area() == 1 && stage.layers.is_empty() {
+                    continue;
+                }
+                let failed = |error: D::Err| Failure::new(format!("the device failed: {error:?}"));
+                let x = model.device().try_tensor_from_vec(values.clone(), (1, values.len()));
+                let maps = model.features_up_to(entry, x.map_err(failed)?).map_err(failed)?;
+                let mut maps = host(&maps);
+                let drawn = stage.maps.min(shape.channels);
+                maps.truncate(drawn * shape.area());
+                let (smallest, largest) =
+                    maps.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), it| {
+                        (a.min(*it), b.max(*it))
+                    });
+                for (metric, value) in [("smallest", smallest), ("largest", largest)] {
+                    let name = format!("{index} {layer}");
+                    metrics.push([name, metric.to_owned(), number(f64::from(value))]);
+                }
+                let (height, width) = (shape.height, shape.width);
+                let tiles = Tiles { channels: 1, height, width, values: maps };
+                let scale = (56 / height.max(width)).clamp(1, 8);
+                tiles.save(scale, &context.out.join(format!("{index}-{layer}.png")))?;
+                pictures += 1;
+            }
+            context.progress.advance(1);
+        }
+        let summary = format!("{pictures} pictures");
+        Ok(Outcome { metrics, summary, timings: Vec::new() })
+    }
+}
+
+/// The filters of the first convolution: in colours where it takes three channels, else their mean
+/// over the channels.
+fn filters<D: Ops>(model: &Model<D>) -> Option<Tiles> {
+    let placement = model.spec().place().ok()?;
+    let first = placement.layers.iter().find(|it| matches!(it.layer, Layer::Conv2d { .. }))?;
+    let name = format!("{}.weight", first.name);
+    let weight = model.parameters().iter().find(|parameter| parameter.name == name)?;
+    let [_, channels, height, width] = weight.shape[..] else { return None };
+    let values = host(&weight.value);
+    if matches!(channels, 1 | 3) {
+        return Some(Tiles { channels, height, width, values });
+    }
+    let area = height * width;
+    #[expect(clippy::cast_precision_loss, reason = "a few channels")]
+    let mean = |filter: &[f32]| -> Vec<f32> {
+        (0..area)
+            .map(|at| filter.iter().skip(at).step_by(area).sum::<f32>() / channels as f32)
+            .collect()
+    };
+    let values = values.chunks_exact(channels * area).flat_map(mean).collect();
+    Some(Tiles { channels: 1, height, width, values })
+}
