@@ -10,6 +10,8 @@ const BAD: &[&str] = &[
     "duplicate_key",
     "duplicate_table",
     "empty",
+    "finetune",
+    "finetune_contradictions",
     "fraction_over_one",
     "image_too_small",
     "invalid_toml",

@@ -195,7 +195,8 @@ fn train(root: &Path, home: &Path, settings: &[&str]) -> Command {
 
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
-fn every_optimizer_and_schedule_goes_on_from_any_step_with_the_bytes_of_an_unbroken_training() {
+fn every_optimizer_schedule_and_recipe_goes_on_from_any_step_with_the_bytes_of_an_unbroken_training()
+ {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     photos(root);
@@ -206,29 +207,60 @@ fn every_optimizer_and_schedule_goes_on_from_any_step_with_the_bytes_of_an_unbro
         "{ kind = \"sgd\", lr = 0.01, momentum = 0.9, nesterov = true }",
         "{ kind = \"rmsprop\", lr = 0.001, momentum = 0.5 }",
     ];
-    for (number, optimizer) in optimizers.iter().enumerate() {
-        let optimizer = format!("stages.net.optimizer={optimizer}");
-        let settings = [
-            optimizer.as_str(),
-            "stages.net.log_every=1",
-            "stages.net.schedule={ kind = \"cosine\" }",
-        ];
-        let whole = root.join(format!("whole{number}"));
-        assert_done(&train(root, &whole, &settings).output().unwrap(), &optimizer);
-        let whole = tree(&whole);
+    let mut cases: Vec<(Vec<String>, &str, usize, [usize; 4])> = Vec::new();
+    let net = |settings: &[&str]| {
+        let mut all = vec!["stages.net.log_every=1".to_owned()];
+        all.extend(settings.iter().map(|setting| format!("stages.net.{setting}")));
         // Within an epoch, at its end, and within the next.
-        for point in [1, 2, 3, 4] {
-            let what = format!("{optimizer}, checkpoint {point}");
+        (all, "net", 0, [1, 2, 3, 4])
+    };
+    for optimizer in optimizers {
+        let optimizer = format!("optimizer={optimizer}");
+        cases.push(net(&[optimizer.as_str(), "schedule={ kind = \"cosine\" }"]));
+    }
+    cases.push(net(&[
+        "optimizer={ kind = \"sgd\", lr = 0.01, momentum = 0.9 }",
+        "schedule={ kind = \"one_cycle\" }",
+        "augment=[\"flip\", \"random_crop\", { kind = \"mixup\", alpha = 0.4 }]",
+        "label_smoothing=0.1",
+    ]));
+    // An epoch's validation decides the next one's rate, and which weights are kept.
+    cases.push(net(&[
+        "schedule={ kind = \"reduce_on_plateau\", patience = 0, threshold = 0.9 }",
+        "keep_best=\"accuracy\"",
+        "early_stopping={ patience = 5 }",
+        "lr_scale={ \"classifier.*\" = 0.5 }",
+    ]));
+    // The second stage thaws on the way; the first one leaves five checkpoints before it.
+    let thaws = [
+        "stages.head.freeze=[\"features.*\"]",
+        "stages.adapted.method=\"supervised\"",
+        "stages.adapted.epochs=3",
+        "stages.adapted.head=[8, \"relu\"]",
+        "stages.adapted.thaw_at={ 2 = [\"features.*\"] }",
+        "stages.adapted.l2_sp={ alpha = 0.1 }",
+    ];
+    let thaws = thaws.iter().map(|setting| (*setting).to_owned()).collect();
+    cases.push((thaws, "adapted", 5, [6, 8, 9, 11]));
+    for (number, (settings, stage, before, points)) in cases.iter().enumerate() {
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let name = settings.join(", ");
+        let whole = root.join(format!("whole{number}"));
+        assert_done(&train(root, &whole, &settings).output().unwrap(), &name);
+        let whole = tree(&whole);
+        for point in points {
+            let what = format!("{name}, checkpoint {point}");
             let home = root.join(format!("{number}-{point}"));
             let broken = train(root, &home, &settings)
                 .env("RUNNER_FAIL_POINT", format!("old checkpoints removed:{point}"))
                 .output()
                 .unwrap();
             assert_eq!(broken.status.signal(), Some(ABORTED), "{what}: {broken:?}");
-            assert_eq!(checkpoints(&home).len(), point.min(2), "{what}: the last two are kept");
+            let kept = (point - before).min(2);
+            assert_eq!(checkpoints(&home).len(), kept, "{what}: the last two are kept");
             assert_done(&train(root, &home, &settings).output().unwrap(), &what);
             assert_same(&tree(&home), &whole, &what);
-            let log = home.join("results/photos/latest/logs/net.log");
+            let log = home.join(format!("results/photos/latest/logs/{stage}.log"));
             let log = fs::read_to_string(log).unwrap();
             assert!(log.contains("goes on from a checkpoint: epoch "), "{what}: {log}");
         }

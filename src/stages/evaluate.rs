@@ -6,7 +6,7 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::training::{Opened, failure, misfits, open};
-use super::visualize::wrong_layer;
+use super::visualize::{place_after, wrong_layer};
 use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
 use crate::adapt::argmax;
 use crate::bytes::Collector;
@@ -159,9 +159,7 @@ fn features<D: Ops>(
     layer: &str,
     path: &Path,
 ) -> Result<(), Failure> {
-    let entry = model
-        .after(layer)
-        .ok_or_else(|| Failure::new(format!("the model has no place after a layer `{layer}`")))?;
+    let entry = place_after(model, layer)?;
     let shape = model.entry_shape(entry);
     let (split, normalisation) = (set.split(), set.dataset.normalisation());
     let failed = |error: D::Err| Failure::new(format!("the device failed: {error:?}"));

@@ -12,7 +12,7 @@ use crate::nn::fuse::{self, outlets};
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
 use crate::nn::spec::Layer;
-use crate::nn::{Model, Saved, Spec};
+use crate::nn::{Entry, Model, Saved, Spec};
 use crate::progress::Unit;
 
 pub(super) const KIND: Kind = Kind {
@@ -97,6 +97,14 @@ pub(super) fn wrong_layer(spec: &Spec, name: &str, key: &str) -> Option<Problem>
     )
 }
 
+/// The place after the layers called `name`.
+pub(super) fn place_after<D: Ops>(model: &Model<D>, name: &str) -> Result<Entry, Failure> {
+    match wrong_layer(model.spec(), name, "") {
+        Some(problem) => Err(problem.into()),
+        None => model.after(name).ok_or_else(|| Failure::new(format!("no layer `{name}`"))),
+    }
+}
+
 struct Run<'a> {
     stage: &'a Visualize,
     context: &'a Context<'a>,
@@ -137,9 +145,7 @@ impl Job for Run<'_> {
             tiles.save(2, &context.out.join(format!("{index}.png")))?;
             pictures += 1;
             for layer in wanted {
-                let entry = model
-                    .after(layer)
-                    .ok_or_else(|| Failure::new(format!("there is no layer `{layer}`")))?;
+                let entry = place_after(&model, layer)?;
                 let shape = model.entry_shape(entry);
                 if shape.area() == 1 && stage.layers.is_empty() {
                     continue;
