@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use dfdx::prelude::Cpu;
 use runner::data::readers::{Broken, Format};
 use runner::data::{Dataset, Watch};
-use runner::nn::{Model, Saved, Spec};
+use runner::nn::{Model, Saved, Spec, state_dict};
 use runner::plan::fingerprint::{Digest, Fingerprint};
 use runner::plan::resolve;
 use runner::progress::Silent;
@@ -23,12 +23,14 @@ use tempfile::TempDir;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Target); 9] = [
+pub const ALL: [(&str, Target); 11] = [
     ("manifest", manifest),
     ("checkpoint", checkpoint),
     ("idx", idx),
     ("image_list", image_list),
     ("tensors", tensors),
+    ("cifar", cifar),
+    ("weights", weights),
     ("dataset", dataset),
     ("model", model),
     ("record", record),
@@ -88,6 +90,19 @@ pub fn idx(bytes: &[u8]) {
 pub fn image_list(bytes: &[u8]) {
     let folder = folder("train.txt", bytes);
     read(Format::ImageList, folder.path());
+}
+
+/// The training images of CIFAR-100, with a good test image.
+pub fn cifar(bytes: &[u8]) {
+    let folder = folder("train.bin", bytes);
+    put(folder.path(), "test.bin", &[7; 2 + 3072]);
+    read(Format::Cifar, folder.path());
+}
+
+/// Weights in any form.
+pub fn weights(bytes: &[u8]) {
+    let folder = folder("weights.pth", bytes);
+    let _ = state_dict::read(&folder.path().join("weights.pth"));
 }
 
 /// Tensors `images` and `labels`.

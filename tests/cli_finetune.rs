@@ -287,3 +287,39 @@ fn a_group_with_rate_zero_stays_as_it_was() {
     );
     assert_ne!(weights("before", "classifier.0.weight"), weights("after", "classifier.0.weight"));
 }
+
+#[test]
+fn what_is_thawed_on_the_way_learns_from_that_epoch_on() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let tune = |epochs: &str, out: &str| {
+        let epochs = format!("stages.adapted.epochs={epochs}");
+        let arguments = [
+            "run",
+            "photos.toml",
+            "--set",
+            "stages.adapted.method=\"supervised\"",
+            "--set",
+            "stages.adapted.thaw_at={ 3 = [\"features.0.*\"] }",
+            "--set",
+            &epochs,
+        ];
+        done(root, &arguments);
+        done(root, &["export", "results/photos/latest", "adapted", out]);
+        let file = root.join(out).join("weights.safetensors");
+        ["features.0.weight", "features.1.weight"].map(|name| tensor(&file, name))
+    };
+    let said = failed(
+        root,
+        &["check", "photos.toml", "--set", "stages.adapted.thaw_at={ 3 = [\"features.0.*\"] }"],
+    );
+    assert!(said.contains("`thaw_at` names epoch 3, but there are only 2"), "{said}");
+    done(root, &["run", "photos.toml"]);
+    done(root, &["export", "results/photos/latest", "net", "before"]);
+    let before = root.join("before/weights.safetensors");
+    let before = ["features.0.weight", "features.1.weight"].map(|name| tensor(&before, name));
+    let after = tune("3", "three");
+    assert_ne!(after[0], before[0]);
+    assert_eq!(after[1], before[1], "still frozen");
+}

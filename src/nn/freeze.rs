@@ -132,6 +132,26 @@ mod tests {
     }
 
     #[test]
+    fn the_last_pattern_that_matches_counts() {
+        let names = ["layer4.0.conv1.weight", "layer4.0.bn1.weight", "fc.bias"];
+        let learns = |freeze: &[&str], thaw: &[&str]| {
+            let mut learns = [true; 3];
+            for (patterns, thaws) in [(freeze, false), (thaw, true)] {
+                for pattern in patterns {
+                    let (matched, to) = turn(pattern, thaws, &names).unwrap();
+                    for (learns, _) in learns.iter_mut().zip(matched).filter(|it| it.1) {
+                        *learns = to;
+                    }
+                }
+            }
+            learns
+        };
+        assert_eq!(learns(&["*", "!layer4.*", "*.bn1.*"], &[]), [true, false, false]);
+        assert_eq!(learns(&["*"], &["*", "!fc.*"]), [true, true, false]);
+        assert!(turn("!conv9.*", false, &names).is_err());
+    }
+
+    #[test]
     fn an_unmatched_pattern_names_what_is_near() {
         let names = ["features.conv1.weight", "classifier.fc1.weight"];
         let error = matching("feature.conv1.*", &names).unwrap_err();

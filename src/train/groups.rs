@@ -273,6 +273,34 @@ mod tests {
     }
 
     #[test]
+    fn rates_come_from_the_group_the_scale_and_whether_a_parameter_is_new() {
+        let input = crate::nn::ops::Chw { channels: 1, height: 28, width: 28 };
+        let spec =
+            (crate::nn::zoo::find("lenet").unwrap().build)(crate::nn::zoo::Layout::new(input, 10));
+        let model = Model::<dfdx::prelude::Cpu>::new(spec, &Default::default(), 0).unwrap();
+        let optimizer =
+            Optimizer::Sgd { lr: 0.5, momentum: 0.0, nesterov: false, weight_decay: 0.25 };
+        let group = Group { lr: Some(0.125), weight_decay: None };
+        let mut groups = Groups {
+            groups: vec![("features.conv1.*".into(), group)],
+            lr_scale: vec![("features.*".into(), 0.5)],
+            ..Groups::default()
+        };
+        let new = ["classifier.fc3.weight".to_owned()];
+        let of = |groups: &Groups, name: &str| {
+            let rates = groups.rates(&optimizer, &model, &new).unwrap();
+            let at = model.parameters().iter().position(|it| it.name == name).unwrap();
+            (rates[at].lr, rates[at].weight_decay, rates[at].toward.is_some())
+        };
+        assert_eq!(of(&groups, "features.conv1.bias"), (0.0625, 0.25, false));
+        assert_eq!(of(&groups, "features.conv2.bias"), (0.25, 0.25, false));
+        assert_eq!(of(&groups, "classifier.fc3.weight"), (0.5, 0.25, false));
+        groups.l2_sp = Some(L2Sp { alpha: 2.0, beta: 0.75 });
+        assert_eq!(of(&groups, "features.conv2.bias"), (0.25, 2.0, true));
+        assert_eq!(of(&groups, "classifier.fc3.weight"), (0.5, 0.75, false));
+    }
+
+    #[test]
     fn what_is_thawed_stays_so() {
         let groups = Groups {
             thaw_at: vec![(2, vec!["fc.*".into()]), (4, vec!["*.bias".into()])],
