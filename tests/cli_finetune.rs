@@ -103,6 +103,9 @@ fn the_cifar_recipe_runs_on_stand_ins_and_what_is_frozen_keeps_every_bit() {
     assert!(said.contains("100 train, 20 test images 3x32x32, 10 classes"), "{said}");
     assert!(said.contains("102 tensors loaded"), "{said}");
     assert!(said.contains("tuned         "), "{said}");
+    let record = root.join("results/finetune-cifar10/latest/run.json");
+    let record = fs::read_to_string(record).unwrap();
+    assert!(record.contains("\"title\": \"weights of resnet18\""), "{record}");
     done(root, &["export", "results/finetune-cifar10/latest", "tuned", "out"]);
     let (before, after) = (root.join("weights.safetensors"), root.join("out/weights.safetensors"));
     let same = |name: &str| tensor(&before, name) == tensor(&after, name);

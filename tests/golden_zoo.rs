@@ -6,7 +6,7 @@ mod goldens;
 use std::fs;
 
 use dfdx::prelude::*;
-use goldens::{close, hashed, sampled, tensor};
+use goldens::{close, fill, hashed, sampled, tensor};
 use runner::adapt::{Method, Step};
 use runner::nn::model::host;
 use runner::nn::ops::{Batch, Chw, Targets};
@@ -27,25 +27,7 @@ fn network(name: &str, side: usize) -> Model<Cpu> {
     let mut spec = (zoo::find(name).unwrap().build)(zoo::Layout::new(input, 10));
     without_dropout(&mut spec.classifier);
     let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
-    for (salt, parameter) in model.parameters_mut().iter_mut().enumerate() {
-        let len = parameter.value.shape().0;
-        let values = if parameter.shape.len() > 1 {
-            let fan_in: usize = parameter.shape[1..].iter().product();
-            hashed(salt, len, (6.0 / fan_in as f64).sqrt() as f32)
-        } else if parameter.name.ends_with("weight") {
-            let scale = if parameter.name.contains("bn3") { 0.1 } else { 0.7 };
-            hashed(salt, len, 0.25).iter().map(|value| scale * (1.0 + value)).collect()
-        } else {
-            hashed(salt, len, 0.1)
-        };
-        parameter.value.copy_from(&values);
-    }
-    for (at, stats) in model.stats_mut().iter_mut().enumerate() {
-        let len = stats.mean.shape().0;
-        stats.mean.copy_from(&hashed(1000 + 2 * at, len, 0.1));
-        let var: Vec<f32> = hashed(1001 + 2 * at, len, 0.25).iter().map(|v| 1.0 + v).collect();
-        stats.var.copy_from(&var);
-    }
+    fill(&mut model, |name| if name.contains("bn3") { 0.1 } else { 0.7 }, 2);
     model
 }
 

@@ -209,11 +209,16 @@ fn stage_records(plan: &Plan, done: &[Done]) -> Vec<Vec<Stage>> {
     plan.stages.iter().map(trial).collect()
 }
 
-/// Title, licence, citation and source of the data in an artifact, if it is a data set.
+/// Title, licence, citation and source of what is in an artifact, if it came from outside: those of a
+/// data set, or of weights in `provenance.json`.
 fn data_sources(artifact: &Path) -> Option<Value> {
-    let text = fs::read(artifact.join("dataset.json")).ok()?;
-    let mut dataset: Value = serde_json::from_slice(&text).ok()?;
-    Some(dataset.get_mut("provenance")?.take())
+    let parsed = |name: &str| -> Option<Value> {
+        serde_json::from_slice(&fs::read(artifact.join(name)).ok()?).ok()
+    };
+    match parsed("dataset.json") {
+        Some(mut dataset) => Some(dataset.get_mut("provenance")?.take()),
+        None => parsed("provenance.json"),
+    }
 }
 
 /// Digest of the names and fingerprints of all stages: two runs with the same have the same results.

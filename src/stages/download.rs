@@ -253,10 +253,7 @@ fn own(
     let path = source.locate(context)?;
     let mut set = read(&path, format, broken, context.downloads, &context.watch())?;
     if set.provenance.is_empty() {
-        let origin = match source {
-            Source::File { path, .. } => format!("file:{path}"),
-            Source::Web { url, .. } => url.clone(),
-        };
+        let origin = source.text();
         set.provenance.push(Provenance {
             title: origin.clone(),
             licence: String::new(),
@@ -268,6 +265,14 @@ fn own(
 }
 
 impl Source {
+    /// As the user wrote it.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::File { path, .. } => format!("file:{path}"),
+            Self::Web { url, .. } => url.clone(),
+        }
+    }
+
     /// The path of the file or folder, checked, fetched if need be.
     pub(super) fn locate(&self, context: &Context) -> Result<PathBuf, Failure> {
         match self {

@@ -6,6 +6,7 @@ use super::download::Source;
 use super::{Context, Defaults, Failure, ModelShape, Outcome, Problem};
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys};
+use crate::data::Provenance;
 use crate::data::catalog::weights::{self, Weights};
 use crate::data::fetch::{Fetcher, Whole};
 use crate::metrics::Metrics;
@@ -75,6 +76,29 @@ impl Pretrained {
             From::Known(_) => None,
             From::Custom(source) => Some(source),
         }
+    }
+
+    /// Writes `provenance.json`, as data sets have it.
+    fn say_where_from(&self, context: &Context) -> Result<(), Failure> {
+        let arch = &self.spec.arch;
+        let provenance = match &self.from {
+            From::Known(entry) => Provenance {
+                title: format!("{arch}, trained on ImageNet"),
+                licence: weights::LICENCE.into(),
+                citation: entry.citation.into(),
+                source: format!("{}{}", weights::BASE, entry.file),
+            },
+            From::Custom(source) => Provenance {
+                title: format!("weights of {arch}"),
+                licence: String::new(),
+                citation: String::new(),
+                source: source.text(),
+            },
+        };
+        let text = serde_json::to_string_pretty(&[provenance]).expect("a plain value");
+        let path = context.out.join("provenance.json");
+        std::fs::write(&path, text + "\n")
+            .map_err(|error| crate::data::Error::io(&path, error).into())
     }
 
     pub(super) fn describe(&self) -> Result<ModelShape, Vec<Problem>> {
@@ -215,6 +239,7 @@ impl Job for Put<'_> {
         }
         let classes = (0..stage.spec.classes).map(|class| class.to_string()).collect();
         Saved { model, classes }.save(context.out)?;
+        stage.say_where_from(context)?;
         Ok(Outcome { metrics: rows(&fit), summary: summary(&fit), timings: Vec::new() })
     }
 }

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
+use dfdx::prelude::*;
+use runner::nn::Model;
 use safetensors::SafeTensors;
 
 /// The hash of tests/golden/hashed.py: uniform in [-bound, bound).
@@ -44,4 +46,28 @@ pub fn close(name: &str, ours: &[f32], golden: &[f32], (bound, floor): (f64, f64
     let error = norm(ours.iter().zip(golden).map(|(a, b)| a - b));
     let scale = norm(golden.iter().copied());
     assert!(error <= bound * scale + floor, "{name}: off by {error:e} of {scale:e}");
+}
+
+/// Gives `model` the weights and running statistics that the scripts give PyTorch's: `scale` says how
+/// large the weights of a batch norm are, and a batch norm has `buffers` buffers there.
+pub fn fill(model: &mut Model<Cpu>, scale: impl Fn(&str) -> f32, buffers: usize) {
+    for (salt, parameter) in model.parameters_mut().iter_mut().enumerate() {
+        let len = parameter.value.shape().0;
+        let values = if parameter.shape.len() > 1 {
+            let fan_in: usize = parameter.shape[1..].iter().product();
+            hashed(salt, len, (6.0 / fan_in as f64).sqrt() as f32)
+        } else if parameter.name.ends_with("weight") {
+            let scale = scale(&parameter.name);
+            hashed(salt, len, 0.25).iter().map(|value| scale * (1.0 + value)).collect()
+        } else {
+            hashed(salt, len, 0.1)
+        };
+        parameter.value.copy_from(&values);
+    }
+    for (at, stats) in model.stats_mut().iter_mut().enumerate() {
+        let (len, salt) = (stats.mean.shape().0, 1000 + buffers * at);
+        stats.mean.copy_from(&hashed(salt, len, 0.1));
+        let var: Vec<f32> = hashed(salt + 1, len, 0.25).iter().map(|v| 1.0 + v).collect();
+        stats.var.copy_from(&var);
+    }
 }
