@@ -130,6 +130,17 @@ impl Training {
                 "in this table",
             ));
         }
+        if settings.schedule.moves_momentum() && !settings.optimizer.has_momentum() {
+            problems.push(
+                Diagnostic::at(
+                    span,
+                    "`schedule` moves the momentum, but the optimizer has none",
+                    "in this table",
+                )
+                .help("add `momentum = 0.9` to `optimizer`")
+                .help("or `cycle_momentum = false` to `schedule`"),
+            );
+        }
         let decays = settings.optimizer.weight_decay() > 0.0;
         if settings.groups.l2_sp.is_some() && decays {
             problems.push(

@@ -105,6 +105,12 @@ impl Scheduled {
         self.schedule.momentum(moment)
     }
 
+    /// Whether it moves the momentum.
+    pub fn moves_momentum(&self) -> bool {
+        let begin = Moment { epoch: 0, epochs: 1, step: 0, steps: 2, validation: &[] };
+        self.momentum(&begin).is_some()
+    }
+
     /// Whether it goes by validation.
     pub fn watches(&self) -> bool {
         self.schedule.watches()
