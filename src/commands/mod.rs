@@ -17,6 +17,7 @@ mod columns;
 mod diff;
 mod explain;
 mod export;
+mod forecast;
 mod gc;
 mod ls;
 mod outlook;

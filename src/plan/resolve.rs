@@ -127,6 +127,7 @@ pub(super) fn resolve(
     let Gathered { resolved: sections, mut problems, .. } = keys.finish();
 
     let defaults = Defaults { seed: head.as_ref().map_or(0, |head| head.seed) };
+    let written = stages;
     let drafts = stages.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
     let stages = link(drafts.unwrap_or_default(), &mut problems);
 
@@ -140,7 +141,10 @@ pub(super) fn resolve(
     take("sweep");
     take("table");
     resolved.insert("stages".into(), stages.resolved.into());
-    let whole = resolved.clone();
+    let mut whole = resolved.clone();
+    if let (Some(sweep), Some(stages)) = (&sweep, written) {
+        open_to_axes(&mut whole, sweep, &stages.to_toml());
+    }
     let needs_sweep = table.as_ref().is_some_and(|table| {
         let named = [Some(&table.rows), Some(&table.columns), table.over.as_ref()];
         named.into_iter().flatten().any(|key| swept.contains(&key.as_str()))
@@ -163,6 +167,25 @@ pub(super) fn resolve(
         resolved,
     });
     Resolution { pipeline, whole, problems }
+}
+
+/// Takes back what a trial made of the stages that axes change: its defaults may not be those of
+/// another trial. `written` is `stages` as the file has it.
+fn open_to_axes(whole: &mut toml::Table, sweep: &Sweep, written: &toml::Table) {
+    let Some(toml::Value::Table(stages)) = whole.get_mut("stages") else { return };
+    let seeds = sweep.axes.iter().any(|axis| axis.key == "pipeline.seed");
+    for (name, stage) in stages.iter_mut() {
+        let Some(as_written) = written.get(name) else { continue };
+        let below = format!("stages.{name}.");
+        if sweep.axes.iter().any(|axis| axis.key.starts_with(&below)) {
+            *stage = as_written.clone();
+        } else if let (true, None, Some(stage)) =
+            (seeds, as_written.get("seed"), stage.as_table_mut())
+        {
+            // The pipeline's own.
+            stage.remove("seed");
+        }
+    }
 }
 
 /// A table that every file must have.
