@@ -7,4 +7,6 @@ mod link;
 pub mod pipeline;
 pub mod print;
 pub mod resolve;
+pub mod table_spec;
+pub mod tables;
 pub mod trial;

@@ -3,4 +3,6 @@
 pub mod csv;
 pub mod record;
 pub mod results;
+pub mod scores;
+pub mod stats;
 pub mod table;
