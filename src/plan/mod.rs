@@ -9,5 +9,7 @@ pub mod pipeline;
 pub mod print;
 pub mod resolve;
 pub mod search;
+pub mod table_spec;
+pub mod tables;
 pub mod trial;
 pub mod trials;
