@@ -1,4 +1,14 @@
-//! Numbers that stages report: one long-format row per fact.
+//! Numbers that stages report: one long-format row per fact, and one file for each metric.
+//!
+//! Metrics take plain slices: they know nothing of models, data sets or files.
+
+pub mod calibration;
+pub mod embedding;
+pub mod label_free;
+pub mod logistic;
+pub mod macro_f1;
+pub mod proxy_a_distance;
+pub mod symmetric;
 
 pub mod scores;
 
