@@ -15,6 +15,7 @@ use super::record::{Provenance, Record, Stage};
 use super::scores::{Scores, read_rows};
 use super::table::{self, Table};
 use super::trials;
+use crate::exec::journal::{LIVE, SIGN};
 use crate::exec::{Done, State};
 use crate::fault::fail_point;
 use crate::metrics::Metrics;
@@ -63,10 +64,15 @@ pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     fs::create_dir_all(&home).map_err(io_at(&home))?;
     let now = system::now_in(&home).map_err(io_at(&home))?;
     for entry in fs::read_dir(&home).map_err(io_at(&home))?.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PRIVATE) {
-            continue;
-        }
-        let modified = entry.metadata().and_then(|it| it.modified());
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // Whoever writes a journal moves its sign of life as long as it lives.
+        let sign = match name.starts_with(LIVE) {
+            true => entry.path().join(SIGN),
+            false if name.starts_with(PRIVATE) => entry.path(),
+            false => continue,
+        };
+        let modified = sign.metadata().or_else(|_| entry.metadata()).and_then(|it| it.modified());
         // Writing results takes seconds: what is old by the file system's own clock is of a runner
         // that died. What cannot be removed now is tried again by the next run.
         if modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > DEAD)) {

@@ -299,6 +299,7 @@ impl<'a, D: Ops> Fit<'a, D> {
             Ok(None) => (0, 0),
             Ok(Some(Position { epoch, step, rows, .. })) => {
                 self.metrics.rows = rows;
+                self.show(0);
                 let (epochs, steps) = (self.settings.epochs, self.steps_per_epoch);
                 self.watch.progress.note(&format!(
                     "goes on from a checkpoint: epoch {} of {epochs}, {step} of {steps} steps",
@@ -479,6 +480,7 @@ impl<'a, D: Ops> Fit<'a, D> {
                 }
             }
         }
+        self.show(rows);
         self.watch.progress.note(&line);
         let ends = epoch + 1 == self.settings.epochs;
         let pauses = self.pause_after == Some(epoch + 1);
@@ -549,6 +551,20 @@ impl<'a, D: Ops> Fit<'a, D> {
 
     fn diverged(&self, what: &'static str, epoch: usize, step: usize) -> FitError {
         FitError::Diverged { what, epoch: epoch + 1, step: step + 1, last: self.last_loss }
+    }
+
+    /// Tells whoever watches what the epochs ended with whose rows begin at `first`.
+    fn show(&self, first: usize) {
+        let mut last = IndexMap::new();
+        for row in &self.metrics.rows[first..] {
+            // Rows of steps come before those of their epoch, which stand for it.
+            last.insert((&row[0], &row[2], &row[3]), &row[4]);
+        }
+        for ((epoch, split, name), value) in last {
+            if let (Ok(epoch), Ok(value)) = (epoch.parse(), value.parse()) {
+                self.watch.progress.metric(epoch, split, name, value);
+            }
+        }
     }
 
     fn row(&mut self, epoch: usize, step: usize, split: &str, name: &str, value: f64) {
