@@ -13,15 +13,18 @@ use crate::{plan, report, store, system};
 
 mod check;
 mod columns;
+mod completions;
 mod diff;
 mod explain;
 mod export;
 mod gc;
+mod init;
 mod ls;
 mod outlook;
 mod plan_stages;
 mod reproduce;
 mod run;
+mod schema;
 mod show;
 mod status;
 mod sweep;
@@ -115,6 +118,9 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Explain(args) => explain::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Table(args) => table::run(args),
+        Verb::Schema => schema::run(),
+        Verb::Init(args) => init::run(args),
+        Verb::Completions(args) => completions::run(args),
     }
 }
 

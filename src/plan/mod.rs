@@ -7,4 +7,5 @@ mod link;
 pub mod pipeline;
 pub mod print;
 pub mod resolve;
+pub mod schema;
 pub mod trial;
