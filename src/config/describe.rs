@@ -20,8 +20,10 @@ use super::node::Table;
 pub struct Record {
     /// The word that said which kind of table it is.
     pub tag: Option<Tag>,
-    /// Words answered for other keys.
+    /// Words answered for keys.
     pub words: Vec<(String, String)>,
+    /// Keys whose presence was asked for, and the answer.
+    pub presence: Vec<(String, bool)>,
     /// What was read at each key, in the order of reading; empty for a key that is only known.
     pub reads: IndexMap<String, Vec<Read>>,
 }
@@ -77,13 +79,22 @@ pub(super) struct Describing {
     /// The way to this table with the decisions on it: the same question after other answers is
     /// another question.
     way: String,
+    presence: RefCell<Vec<(String, bool)>>,
     pub(super) record: Record,
 }
 
 impl Describing {
     pub(super) fn below(&self, key: &str) -> Self {
         let way = format!("{}{key}.", self.way);
-        Self { script: Rc::clone(&self.script), way, record: Record::default() }
+        Self::new(Rc::clone(&self.script), way)
+    }
+
+    fn new(script: Rc<RefCell<Script>>, way: String) -> Self {
+        Self { script, way, presence: RefCell::default(), record: Record::default() }
+    }
+
+    pub(super) fn into_record(self) -> Record {
+        Record { presence: self.presence.into_inner(), ..self.record }
     }
 
     fn ask(&self, question: &str, answers: usize) -> usize {
@@ -97,7 +108,13 @@ impl Describing {
     /// Whether `key` is there. Not part of the way: a key that may be left out changes only
     /// what is below itself.
     pub(super) fn is_there(&self, key: &str) -> bool {
-        self.ask(&format!("has {key}"), 2) == 1
+        let mut presence = self.presence.borrow_mut();
+        if let Some((_, there)) = presence.iter().find(|(asked, _)| asked == key) {
+            return *there;
+        }
+        let there = self.ask(&format!("has {key}"), 2) == 1;
+        presence.push((key.to_owned(), there));
+        there
     }
 
     /// One of a few ways on, the first being the usual one.
@@ -139,8 +156,7 @@ pub fn explore<T>(read: impl Fn(&mut Keys) -> T) -> Vec<Record> {
     let mut open = VecDeque::from([HashMap::new()]);
     while let Some(answers) = open.pop_front() {
         let script = Rc::new(RefCell::new(Script { answers, met: Vec::new() }));
-        let way = String::new();
-        let describing = Describing { script: Rc::clone(&script), way, record: Record::default() };
+        let describing = Describing::new(Rc::clone(&script), String::new());
         let mut keys = Keys::describing(&table, describing);
         read(&mut keys);
         records.extend(keys.into_record());

@@ -54,7 +54,7 @@ impl<'a> Keys<'a> {
     }
 
     pub(super) fn into_record(self) -> Option<Record> {
-        self.describing.map(|describing| describing.record)
+        self.describing.map(Describing::into_record)
     }
 
     /// Whether there is no file, and the reader only says what it would take.
@@ -202,6 +202,11 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// How many problems were noted.
+    pub fn problems(&self) -> usize {
+        self.gathered.problems.len()
+    }
+
     /// A table of its own keys: `optimizer = { ... }`. Left out, it reads as an empty table, so
     /// that its defaults count and its required keys are reported.
     pub fn nested<T>(
@@ -229,10 +234,10 @@ impl<'a> Keys<'a> {
         key: &'static str,
         read: impl FnOnce(&mut Keys) -> Option<T>,
     ) -> Option<T> {
-        if self.is_describing() || self.has(key) {
+        if self.has(key) {
             return self.nested(key, read);
         }
-        self.known.push(key);
+        self.node(key);
         None
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Knows no key: all of it comes from [`explore`](super::describe::explore).
 
-use indexmap::IndexMap;
+use std::collections::HashMap;
+
+use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value, json};
 
 use super::describe::{Form, Read, Record};
@@ -17,16 +19,23 @@ pub fn table(records: &[Record]) -> Value {
 }
 
 fn of_table(records: &[&Record]) -> Value {
-    let mut variants: IndexMap<(Option<&str>, Vec<&str>), Vec<&Record>> = IndexMap::new();
+    let mut by_kind: IndexMap<Option<&str>, Vec<&Record>> = IndexMap::new();
     for record in records {
-        let mut keys: Vec<&str> = record.reads.keys().map(String::as_str).collect();
-        keys.sort_unstable();
         let word = record.tag.as_ref().map(|tag| tag.word.as_str());
-        variants.entry((word, keys)).or_default().push(record);
+        by_kind.entry(word).or_default().push(record);
     }
     let mut kinds: IndexMap<Option<&str>, Vec<Value>> = IndexMap::new();
-    for ((word, _), variant) in &variants {
-        kinds.entry(*word).or_default().push(of_variant(variant, records));
+    for (word, records) in &by_kind {
+        let deciding = deciding(records);
+        let mut variants: IndexMap<_, Vec<&Record>> = IndexMap::new();
+        for record in records {
+            let there: Vec<(&str, bool)> =
+                presence(record).into_iter().filter(|(key, _)| deciding.contains(key)).collect();
+            variants.entry((there, keys(record))).or_default().push(record);
+        }
+        for ((there, _), variant) in &variants {
+            kinds.entry(*word).or_default().push(of_variant(variant, records, there));
+        }
     }
     let mut schemas: Vec<Value> = kinds.into_values().map(any_of).collect();
     match schemas.len() {
@@ -35,13 +44,49 @@ fn of_table(records: &[&Record]) -> Value {
     }
 }
 
-/// The table as records that asked for the same keys have it; `all` are those of its other forms too.
-fn of_variant(records: &[&Record], all: &[&Record]) -> Value {
+/// The keys that a record knows, sorted.
+fn keys(record: &Record) -> Vec<&str> {
+    let mut keys: Vec<&str> = record.reads.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+fn presence(record: &Record) -> Vec<(&str, bool)> {
+    record.presence.iter().map(|(key, there)| (key.as_str(), *there)).collect()
+}
+
+/// Keys whose presence alone changes which other keys there are.
+fn deciding<'r>(records: &[&'r Record]) -> Vec<&'r str> {
+    let asked: IndexSet<&str> =
+        records.iter().flat_map(|record| &record.presence).map(|(key, _)| key.as_str()).collect();
+    let decides = |key: &str| {
+        let mut known: HashMap<_, Vec<&str>> = HashMap::new();
+        records.iter().any(|record| {
+            let others: Vec<(&str, bool)> =
+                presence(record).into_iter().filter(|(other, _)| *other != key).collect();
+            let keys = keys(record);
+            *known.entry((&record.words, others)).or_insert_with(|| keys.clone()) != keys
+        })
+    };
+    asked.into_iter().filter(|key| decides(key)).collect()
+}
+
+/// The table as records that asked for the same keys have it, with the deciding keys that are or are not
+/// `there`; `all` are those of its other forms too.
+fn of_variant(records: &[&Record], all: &[&Record], there: &[(&str, bool)]) -> Value {
+    let optional =
+        |key: &str| all.iter().flat_map(|record| &record.presence).any(|(asked, _)| asked == key);
     let mut properties = Map::new();
     let mut required: Vec<&str> = Vec::new();
     for key in records[0].reads.keys() {
+        match there.iter().find(|(asked, _)| asked == key) {
+            Some((_, false)) => continue,
+            Some((_, true)) => required.push(key),
+            None => {}
+        }
         let reads: Vec<&Read> = records.iter().flat_map(|record| &record.reads[key]).collect();
-        if records.iter().any(|record| record.reads[key].iter().any(|read| read.required)) {
+        let demands = |record: &&Record| record.reads[key].iter().any(|read| read.required);
+        if !optional(key) && records.iter().any(demands) {
             required.push(key);
         }
         let mut schema = of_reads(&reads);

@@ -2,10 +2,13 @@
 
 pub mod changes;
 pub mod fingerprint;
+pub mod goal;
 pub mod graph;
 mod link;
 pub mod pipeline;
 pub mod print;
 pub mod resolve;
 pub mod schema;
+pub mod search;
 pub mod trial;
+pub mod trials;

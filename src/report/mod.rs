@@ -4,3 +4,4 @@ pub mod csv;
 pub mod record;
 pub mod results;
 pub mod table;
+pub mod trials;
