@@ -262,10 +262,16 @@ fn trials(rows: Rows) -> Result<(Vec<String>, Vec<Trial>), String> {
     Ok((axes.clone(), rows.rows.into_iter().map(trial).collect()))
 }
 
+/// The facts and keys that a table puts scores in their places by.
+fn named(spec: &TableSpec) -> Vec<&String> {
+    let only = spec.only.iter().map(|(key, _)| key);
+    [&spec.rows, &spec.columns].into_iter().chain(only).collect()
+}
+
 /// What a run without a sweep has for the settings that its tables name.
 fn settings(pipeline: &toml::Table, specs: &[TableSpec]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for name in specs.iter().flat_map(|spec| [&spec.rows, &spec.columns]) {
+    for name in specs.iter().flat_map(named) {
         let mut parts = name.split('.');
         let first = parts.next().and_then(|part| pipeline.get(part));
         let value = parts.try_fold(first, |value, part| Some(value?.get(part)));
