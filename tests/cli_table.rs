@@ -272,8 +272,7 @@ fn selected_trials_and_an_oracle_are_told_in_every_format() {
     let root = tempfile::tempdir().unwrap();
     let folder = run_with(root.path(), "[table]\n", &[]);
     let path = folder.join("pipeline.toml");
-    let select =
-        "\n[sweep.select]\nstage = \"score\"\nby = \"accuracy\"\nmode = \"max\"\noracle = true\n";
+    let select = "\n[sweep.select]\nstage = \"score\"\nby = \"accuracy\"\nmode = \"max\"\nper = [\"pipeline.seed\"]\noracle = true\n";
     let pipeline = fs::read_to_string(&path).unwrap() + select;
     fs::write(&path, pipeline.replace("trials = \"all\"", "trials = \"selected\"")).unwrap();
     for format in ["text", "csv", "markdown", "latex", "html", "json"] {
@@ -282,7 +281,10 @@ fn selected_trials_and_an_oracle_are_told_in_every_format() {
     }
     let said = table(&folder, &[]);
     assert!(
-        said.contains("(n=2)") && said.contains("selected by `score` `accuracy` (max)"),
+        said.contains("(n=2)")
+            && said.contains(
+                "selected by accuracy of score (max), a best one for each pipeline.seed."
+            ),
         "{said}"
     );
 }

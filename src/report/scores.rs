@@ -230,19 +230,22 @@ fn pairs(stages: &[Scoring]) -> Vec<Pair> {
     stages.iter().flat_map(of_stage).collect()
 }
 
+/// `selected by validate.accuracy of dann (max), a best one for each pipeline.seed`.
 fn selection(select: &toml::Table) -> String {
-    let text = |key: &str| {
-        select.get(key).map(|value| match value {
-            toml::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
-    };
-    let mut words = vec!["selected by".to_owned()];
-    words.extend(text("stage").map(|stage| format!("`{stage}`")));
-    words.extend(text("by").map(|by| format!("`{by}`")));
-    words.extend(text("mode").map(|mode| format!("({mode})")));
-    words.extend(text("per").map(|per| format!("per {per}")));
-    words.join(" ")
+    let text = |key: &str| select.get(key).and_then(toml::Value::as_str);
+    let mut words = "selected by".to_owned();
+    words += &text("by").map(|by| format!(" {by}")).unwrap_or_default();
+    words += &text("stage").map(|stage| format!(" of {stage}")).unwrap_or_default();
+    let facts: Vec<&str> = ["model", "on", "mode"].into_iter().filter_map(text).collect();
+    if !facts.is_empty() {
+        words += &format!(" ({})", facts.join(", "));
+    }
+    let per = select.get("per").and_then(toml::Value::as_array);
+    let per: Vec<&str> = per.into_iter().flatten().filter_map(toml::Value::as_str).collect();
+    if !per.is_empty() {
+        words += &format!(", a best one for each {}", per.join(", "));
+    }
+    words
 }
 
 /// The axes and the trials of a `trials.csv`: the axes are the columns between `trial` and `state`.

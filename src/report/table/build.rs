@@ -247,7 +247,7 @@ fn drop_what_nobody_scores(table: &mut Table) {
     }
 }
 
-/// Marks the best cells of each column, of two or more.
+/// Marks the best cells of each column.
 pub(super) fn mark_best(table: &mut Table, best: Option<Best>) {
     // A split that is easier, or a lucky seed, is not better.
     let rivals = table.rows_by != "dataset" && !table.rows_by.ends_with("seed");
@@ -261,7 +261,8 @@ pub(super) fn mark_best(table: &mut Table, best: Option<Best>) {
             (Kind::Scores, Best::Auto) => metric::better(&table.metric).unwrap_or(Better::Neither),
         };
         let means: Vec<f64> = table.rows.iter().filter_map(|row| row.cells[at].mean).collect();
-        if means.len() < 2 {
+        // Of one, or of cells that are all the same, none is better than another.
+        if means.iter().all(|mean| *mean == means[0]) {
             continue;
         }
         for row in &mut table.rows {
