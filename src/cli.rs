@@ -22,8 +22,10 @@ pub enum Verb {
     #[command(after_help = "Example:\n  runner run pipelines/dann.toml --set stages.dann.epochs=3")]
     Run(RunArgs),
     /// Run every trial of a pipeline's `[sweep]`; stages they share run once
-    #[command(after_help = "Example:\n  runner sweep pipelines/dann-seeds.toml")]
-    Sweep(RunArgs),
+    #[command(
+        after_help = "Examples:\n  runner sweep pipelines/dann-sweep.toml --jobs 2\n  runner sweep pipelines/dann-sweep.toml --retry-failed"
+    )]
+    Sweep(SweepArgs),
     /// Find everything that is wrong with a pipeline file, without running it
     #[command(after_help = "Example:\n  runner check pipelines/dann.toml")]
     Check(FileArgs),
@@ -87,6 +89,20 @@ pub struct RunArgs {
     pub options: RunOptions,
 }
 
+/// Run the trials of a sweep.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// What to run.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Try again what failed in the newest sweep of this pipeline; without it, failed trials stay failed
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// How and where to run.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
 /// How and where to run.
 #[derive(Debug, Clone, Args)]
 pub struct RunOptions {
@@ -99,8 +115,8 @@ pub struct RunOptions {
     /// Threads; all processors when left out
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// Stages at a time that do not wait for each other; each uses all threads
-    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Stages at a time that do not wait for each other; they share the threads
+    #[arg(short, long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
     /// Begin nothing new once a stage failed; without it, only what depends on it is skipped
     #[arg(long)]

@@ -26,6 +26,11 @@ impl Stream {
         self.0.next_u32()
     }
 
+    /// The generator itself, for libraries that draw from one.
+    pub fn generator(&mut self) -> &mut impl Rng {
+        &mut self.0
+    }
+
     /// Uniform in [0, 1), a multiple of 2^-24.
     #[expect(clippy::cast_precision_loss, reason = "24 bits fit a float exactly")]
     pub fn uniform(&mut self) -> f32 {

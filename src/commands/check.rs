@@ -8,7 +8,7 @@ use crate::cli::FileArgs;
 
 /// Prints one line when all is well.
 pub fn run(args: &FileArgs) -> Result<ExitCode, Error> {
-    let trials = super::trials(args)?.trials;
+    let trials = super::all_trials(args)?.trials;
     let first = &trials[0].pipeline;
     let mut line = format!("ok: {}, {}", first.name, count(first.stages.len(), "stage"));
     if !trials[0].labels.is_empty() {

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use crate::cli::{Cli, FileArgs, Verb};
 use crate::config::Report;
 use crate::nn::kernels::isa::{Isa, IsaError};
-use crate::plan::resolve::{self, Trials};
+use crate::plan::resolve;
+use crate::plan::trials::{self, Trials};
 use crate::report::record::{self, Record};
 use crate::{plan, report, store, system};
 
@@ -16,11 +17,13 @@ mod columns;
 mod diff;
 mod explain;
 mod export;
+mod forecast;
 mod gc;
 mod ls;
 mod outlook;
 mod plan_stages;
 mod reproduce;
+mod rounds;
 mod run;
 mod show;
 mod status;
@@ -130,14 +133,31 @@ fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-/// The trials of a run as its record holds them.
+/// The trials of a run as its record holds them, without the search that found them.
 fn recorded(record: &Record) -> Result<Trials, Error> {
+    of_record(record, |file| match record.values.as_slice() {
+        [] => trials_of(file, record.provenance.sweep),
+        values => {
+            let values: Vec<Vec<_>> = values.iter().cloned().map(Vec::from_iter).collect();
+            Ok(trials::load_points(&file.file, &values).map_err(Box::new)?)
+        }
+    })
+}
+
+/// The trials that a run began with, and the search that finds the others again.
+fn again(record: &Record) -> Result<Trials, Error> {
+    of_record(record, |file| trials_of(file, record.provenance.sweep))
+}
+
+fn of_record(
+    record: &Record,
+    load: impl FnOnce(&FileArgs) -> Result<Trials, Error>,
+) -> Result<Trials, Error> {
     let machine = |error: std::io::Error| Error::Machine(error.to_string());
     let mut text =
         tempfile::Builder::new().prefix("pipeline-").suffix(".toml").tempfile().map_err(machine)?;
     text.write_all(record.provenance.text.as_bytes()).map_err(machine)?;
-    let file = FileArgs { file: text.path().to_owned(), set: Vec::new() };
-    let mut trials = trials_of(&file, record.provenance.sweep)?;
+    let mut trials = load(&FileArgs { file: text.path().to_owned(), set: Vec::new() })?;
     for trial in &mut trials.trials {
         trial.pipeline.path = PathBuf::from(&record.provenance.file);
     }
@@ -147,12 +167,12 @@ fn recorded(record: &Record) -> Result<Trials, Error> {
 /// The trials of a file's sweep, or the file alone.
 fn trials_of(file: &FileArgs, sweep: bool) -> Result<Trials, Error> {
     if sweep {
-        return trials(file);
+        return all_trials(file);
     }
     Ok(Trials::single(resolve::load(&file.file, &file.set).map_err(Box::new)?))
 }
 
 /// Every trial of a file's sweep; one without labels when it has none.
-fn trials(file: &FileArgs) -> Result<Trials, Error> {
-    Ok(resolve::load_sweep(&file.file, &file.set).map_err(Box::new)?)
+fn all_trials(file: &FileArgs) -> Result<Trials, Error> {
+    Ok(trials::load(&file.file, &file.set).map_err(Box::new)?)
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use super::columns::columns;
+use super::run::Failures;
 use crate::cli::{ReproduceArgs, RunOptions};
 use crate::device::Device;
 use crate::report::record::Record;
@@ -34,7 +35,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
     if from.is_dir() {
         std::env::set_current_dir(from).map_err(machine)?;
     }
-    let trials = super::recorded(&before)?;
+    let trials = super::again(&before)?;
     let options = RunOptions {
         store: home.join("store"),
         results: home.join("results"),
@@ -42,7 +43,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
         offline: args.offline,
         ..RunOptions::default()
     };
-    let ran = super::run::run_trials(trials, &options)?;
+    let ran = super::run::run_trials(trials, Failures::new(), &options)?;
     let after = Record::read(&ran.folder)?;
     let mut lines = vec![["stage", "reproduced", "artifact"].map(str::to_owned)];
     let mut same = 0;

@@ -1,19 +1,24 @@
 //! `runner run`: brings every stage to an end, writes the results, prints the table.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Error;
+use super::rounds::{Carrier, Outcome};
 use crate::cli::{RunArgs, RunOptions};
-use crate::exec::{Executor, Job, Json, Lines, Local, Quiet, Reporter, State, Terminal};
+use crate::exec::{Failed, Job, Json, Lines, Local, Quiet, Reporter, State, Terminal, finished};
 use crate::nn::kernels::isa::Isa;
+use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
-use crate::plan::resolve::{self, Trials};
+use crate::plan::resolve;
+use crate::plan::search::Verdict;
+use crate::plan::trials::Trials;
 use crate::report::record::Provenance;
 use crate::report::results::{self, Tables};
 use crate::report::table::Format;
@@ -29,8 +34,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     if pipeline.resolved.contains_key("sweep") && !args.options.quiet {
         anstream::eprintln!("note: this file has a `[sweep]`; `runner sweep` runs its trials");
     }
-    Ok(run_trials(Trials::single(pipeline), &args.options)?.code)
+    Ok(run_trials(Trials::single(pipeline), Failures::new(), &args.options)?.code)
 }
+
+/// Tasks that failed before and are not tried again.
+pub(super) type Failures = HashMap<Fingerprint, Failed>;
 
 /// How a run ended.
 pub(super) struct Ran {
@@ -38,13 +46,19 @@ pub(super) struct Ran {
     pub code: ExitCode,
     /// Its results.
     pub folder: PathBuf,
+    /// What the search says of every trial; none without one.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// Runs `trials` as one graph.
 ///
 /// # Errors
 /// When there is no plan, or the store or the results cannot be written.
-pub(super) fn run_trials(trials: Trials, options: &RunOptions) -> Result<Ran, Error> {
+pub(super) fn run_trials(
+    trials: Trials,
+    failures: Failures,
+    options: &RunOptions,
+) -> Result<Ran, Error> {
     let machine = |error: &dyn std::fmt::Display| Error::Machine(error.to_string());
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = options.threads {
@@ -68,7 +82,7 @@ pub(super) fn run_trials(trials: Trials, options: &RunOptions) -> Result<Ran, Er
         });
     })
     .map_err(|error| machine(&error))?;
-    execute(trials, options, reporter.as_ref(), &cancel)
+    execute(trials, failures, options, reporter.as_ref(), &cancel)
 }
 
 fn reporter(options: &RunOptions) -> Arc<dyn Reporter> {
@@ -81,19 +95,19 @@ fn reporter(options: &RunOptions) -> Arc<dyn Reporter> {
 }
 
 fn execute(
-    trials: Trials,
+    mut trials: Trials,
+    failures: Failures,
     options: &RunOptions,
     reporter: &dyn Reporter,
     cancel: &AtomicBool,
 ) -> Result<Ran, Error> {
-    let plan = Plan::new(trials.trials)?;
-    if plan.order.is_empty() {
+    if trials.trials.iter().all(|trial| trial.pipeline.stages.is_empty()) {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
     let store = Store::open(&options.store)?;
     crate::bytes::spill_to(&options.store);
-    results::prepare(&options.results, &plan.trials[0].pipeline.name)?;
-    let start = chrono::Utc::now();
+    results::prepare(&options.results, &trials.trials[0].pipeline.name)?;
+    let (start, since) = (chrono::Utc::now(), Instant::now());
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
     let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
     let cache = Cache::new(store.activations(), memory);
@@ -104,13 +118,19 @@ fn execute(
         activations,
         checkpoint_every: Duration::from_secs_f64(options.checkpoint_every),
         fail_fast: options.fail_fast,
+        limits: &HashMap::new(),
+        failures: &HashMap::new(),
         reporter,
         cancel,
     };
-    let done = Local { workers: options.jobs.into() }.execute(&plan, &job);
-    let (folder, new) = results::write(&options.results, &plan, &trials.resolved, &done, || {
-        provenance(&plan, &trials.resolved, start)
-    })?;
+    let executor = Local { workers: options.jobs.into() };
+    let carrier = Carrier { executor: &executor, failures, job };
+    let Outcome { plan, done, verdicts } = carrier.carry_out(&mut trials)?;
+    reporter.event(&finished(&done, since));
+    let (folder, new) =
+        results::write(&options.results, &plan, &trials.resolved, (&done, &verdicts), || {
+            provenance(&plan, &trials.resolved, start)
+        })?;
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
     let tables = results::tables_by(&trials.resolved, &folder);
     if !options.json {
@@ -127,14 +147,14 @@ fn execute(
         }
     }
     if any(|state| matches!(state, State::Failed { .. })) {
-        return Ok(Ran { code: ExitCode::from(1), folder });
+        return Ok(Ran { code: ExitCode::from(1), folder, verdicts });
     }
     if any(|state| matches!(state, State::Interrupted | State::Skipped { .. })) {
         anstream::eprintln!("interrupted; run the same command again to go on");
-        return Ok(Ran { code: ExitCode::from(130), folder });
+        return Ok(Ran { code: ExitCode::from(130), folder, verdicts });
     }
     tables?.all()?;
-    Ok(Ran { code: ExitCode::SUCCESS, folder })
+    Ok(Ran { code: ExitCode::SUCCESS, folder, verdicts })
 }
 
 fn provenance(
@@ -209,8 +229,14 @@ mod tests {
         let (b, _) = stage("b", "b", Fault::None, 1, &["a"]);
         let mut pipeline = pipeline(vec![a, b]);
         pipeline.resolved = toml::from_str("[stages.a]\n[stages.b]\n").unwrap();
-        execute(Trials::single(pipeline), &options(root.path()), &Quiet, &AtomicBool::new(false))
-            .unwrap();
+        execute(
+            Trials::single(pipeline),
+            Failures::new(),
+            &options(root.path()),
+            &Quiet,
+            &AtomicBool::new(false),
+        )
+        .unwrap();
         let record = fs::read(root.path().join("results/x/latest/run.json")).unwrap();
         let record: Value = serde_json::from_slice(&record).unwrap();
         let stages = &record["trials"][0];
@@ -227,7 +253,14 @@ mod tests {
         let bytes = [(); 2].map(|()| {
             let root = tempfile::tempdir().unwrap();
             for _ in 0..2 {
-                execute(trial(), &options(root.path()), &Quiet, &AtomicBool::new(false)).unwrap();
+                execute(
+                    trial(),
+                    Failures::new(),
+                    &options(root.path()),
+                    &Quiet,
+                    &AtomicBool::new(false),
+                )
+                .unwrap();
             }
             let home = root.path().join("results/x");
             // One run and `latest`.

@@ -1,18 +1,70 @@
 //! `runner sweep`: every trial of a `[sweep]` in one graph.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::Error;
-use crate::cli::RunArgs;
+use super::run::Failures;
+use crate::cli::SweepArgs;
+use crate::exec::Failed;
+use crate::plan::fingerprint::Fingerprint;
+use crate::report::record::Record;
+use crate::report::results;
 
 /// Runs all trials; stages they share run once.
 ///
 /// # Errors
 /// When the file is wrong or has no sweep, or the store or the results cannot be written.
-pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
-    let trials = super::trials(&args.file)?;
-    if trials.trials.iter().all(|trial| trial.labels.is_empty()) {
+pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
+    let trials = super::all_trials(&args.file)?;
+    if trials.search.is_none() {
         return Err(Error::Missing("the pipeline has no `[sweep]` axes; use `runner run`".into()));
     }
-    Ok(super::run::run_trials(trials, &args.options)?.code)
+    let options = &args.options;
+    let failures = match args.retry_failed {
+        true => Failures::new(),
+        false => failed_before(&options.results, &trials.trials[0].pipeline.name),
+    };
+    let again =
+        format!("`runner sweep {} --retry-failed` tries it again", args.file.file.display());
+    let failures = failures.into_iter().map(|(name, mut failed)| {
+        failed.help.push(again.clone());
+        (name, failed)
+    });
+    let ran = super::run::run_trials(trials, failures.collect(), options)?;
+    if !options.json && !options.quiet {
+        let selected = ran.verdicts.iter().enumerate().filter(|it| it.1.selected == Some(true));
+        let selected: Vec<String> = selected
+            .map(|(trial, verdict)| match verdict.objective {
+                Some(objective) => format!("{trial:03} ({objective:.4})"),
+                None => format!("{trial:03}"),
+            })
+            .collect();
+        if !selected.is_empty() {
+            anstream::eprintln!("selected: {}", selected.join(", "));
+        }
+    }
+    Ok(ran.code)
+}
+
+/// What failed in the newest sweep of a pipeline. A stage that every trial needs is always tried again:
+/// without it there is nothing to do.
+fn failed_before(results: &Path, pipeline: &str) -> Failures {
+    let newest = results::latest(&results.join(pipeline));
+    let Some(record) = newest.and_then(|folder| Record::read(&folder).ok()) else {
+        return Failures::new();
+    };
+    let mut found: HashMap<Fingerprint, (Failed, usize)> = HashMap::new();
+    for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {
+        let (Some(fingerprint), Some(error)) = (stage.fingerprint, &stage.error) else { continue };
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let help = error["help"].as_array().map(|help| help.iter().map(text).collect());
+        let help: Vec<String> = help.unwrap_or_default();
+        let help = help.into_iter().filter(|line| !line.contains("--retry-failed")).collect();
+        let failed = Failed { message: text(&error["message"]), help };
+        found.entry(fingerprint).or_insert((failed, 0)).1 += 1;
+    }
+    let all = record.trials.len();
+    found.into_iter().filter(|it| it.1.1 < all).map(|(name, (failed, _))| (name, failed)).collect()
 }

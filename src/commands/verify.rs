@@ -1,22 +1,22 @@
 //! `runner verify`: whether artifacts are whole, whether a run's CSVs and tables follow from them, and
 //! whether a stage made again gives the same bytes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Error;
 use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
-use crate::exec::{Executor, Job, Lines, Local, State};
+use crate::exec::{Executor, Job, Lines, Local, Reporter, State, finished};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
-use crate::plan::resolve::Trials;
 use crate::plan::trial::Trial;
+use crate::plan::trials::Trials;
 use crate::report::record::{self, Record};
 use crate::report::results;
 use crate::store::{Artifact, Found, Store};
@@ -111,7 +111,7 @@ impl Check<'_> {
 
     /// Whether everything in a run's folder follows from its artifacts.
     fn run(&mut self, folder: &Path, record: &Record) -> Result<(), Error> {
-        let Trials { trials, resolved } = super::recorded(record)?;
+        let Trials { trials, resolved, .. } = super::recorded(record)?;
         let sweep = record.provenance.sweep;
         let name = folder.display();
         self.compare(&folder.join("pipeline.toml"), &record.provenance.text, "its record");
@@ -199,10 +199,14 @@ impl Check<'_> {
             activations: None,
             checkpoint_every: Duration::from_secs(60),
             fail_fast: true,
+            limits: &HashMap::new(),
+            failures: &HashMap::new(),
             reporter: &Lines,
             cancel: &cancel,
         };
+        let since = Instant::now();
         let done = Local { workers: 1 }.execute(&plan, &job);
+        Lines.event(&finished(&done, since));
         let task = plan.stages[0][name];
         let done = &done[task.index()];
         if let State::Failed { message, .. } = &done.state {

@@ -80,6 +80,11 @@ impl<'a> Keys<'a> {
         self.gathered.problems.push(problem);
     }
 
+    /// How many problems were noted.
+    pub fn problems(&self) -> usize {
+        self.gathered.problems.len()
+    }
+
     /// A table of its own keys: `optimizer = { ... }`. Left out, it reads as an empty table, so
     /// that its defaults count and its required keys are reported.
     pub fn nested<T>(

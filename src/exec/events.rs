@@ -29,12 +29,21 @@ pub enum Event {
     Finished { task: usize, name: String, summary: String, seconds: f64 },
     /// It could not be made.
     Failed { task: usize, name: String, message: String, inputs: Vec<String>, help: Vec<String> },
+    /// A training came as far as the search lets it for now.
+    Paused { task: usize, name: String, epochs: usize },
     /// The user asked to stop.
     Interrupted { task: usize, name: String },
     /// Something before it has no result.
     Skipped { task: usize, name: String, because: String },
     /// The end.
-    RunFinished { cached: usize, ran: usize, failed: usize, skipped: usize, seconds: f64 },
+    RunFinished {
+        cached: usize,
+        ran: usize,
+        failed: usize,
+        skipped: usize,
+        pruned: usize,
+        seconds: f64,
+    },
 }
 
 /// What a user who asks to stop is told.

@@ -63,12 +63,20 @@ pub(super) fn line(event: &Event) -> Option<String> {
             text
         }
         Event::Interrupted { name, .. } => format!("{name}: interrupted"),
+        Event::Paused { name, epochs, .. } => format!("{name}: paused after epoch {epochs}"),
         Event::Skipped { name, because, .. } => {
             format!("{name}: skipped, because `{because}` has no result")
         }
-        Event::RunFinished { cached, ran, failed, skipped, seconds } => format!(
-            "{ran} ran, {cached} cached, {failed} failed, {skipped} skipped in {seconds:.1} s"
-        ),
+        Event::RunFinished { cached, ran, failed, skipped, pruned, seconds } => {
+            let pruned = match pruned {
+                0 => String::new(),
+                pruned => format!(", {pruned} pruned"),
+            };
+            format!(
+                "{ran} ran, {cached} cached, {failed} failed, {skipped} skipped{pruned} in \
+                 {seconds:.1} s"
+            )
+        }
         Event::Phase { .. } | Event::Progress { .. } | Event::Status { .. } => return None,
     })
 }

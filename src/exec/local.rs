@@ -14,7 +14,8 @@ use petgraph::graph::NodeIndex;
 use rayon::prelude::*;
 
 use super::events::{Event, TaskProgress};
-use super::{Done, Executor, Job, State, display_name};
+use super::threads::{Share, Threads};
+use super::{Done, Executor, Failed, Job, Limit, State, display_name};
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::{Plan, TaskInput};
 use crate::report::csv;
@@ -30,8 +31,7 @@ pub struct Local {
 
 impl Executor for Local {
     fn execute(&self, plan: &Plan, job: &Job) -> Vec<Done> {
-        let since = Instant::now();
-        let mut schedule = Schedule::new(plan);
+        let mut schedule = Schedule::new(plan, self.workers);
         look(plan, job, &mut schedule);
         let run = Run {
             plan,
@@ -39,6 +39,7 @@ impl Executor for Local {
             schedule: Mutex::new(schedule),
             changed: Condvar::new(),
             sound: Mutex::default(),
+            workers: self.workers,
         };
         thread::scope(|scope| {
             for _ in 1..self.workers.min(run.schedule().left) {
@@ -47,17 +48,7 @@ impl Executor for Local {
             run.work();
         });
         let schedule = run.schedule.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let done: Vec<Done> =
-            schedule.done.into_iter().map(|it| it.expect("every task ended")).collect();
-        let count = |word: &str| done.iter().filter(|it| it.state.word() == word).count();
-        job.reporter.event(&Event::RunFinished {
-            cached: count("cached"),
-            ran: count("ran"),
-            failed: count("failed"),
-            skipped: count("skipped") + count("interrupted"),
-            seconds: since.elapsed().as_secs_f64(),
-        });
-        done
+        schedule.done.into_iter().map(|it| it.expect("every task ended")).collect()
     }
 }
 
@@ -74,10 +65,14 @@ struct Schedule {
     left: usize,
     /// With `--fail-fast`: the first that failed.
     failed: Option<String>,
+    /// Threads that no task has.
+    threads: usize,
+    /// Workers that have no task.
+    idle: usize,
 }
 
 impl Schedule {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, workers: usize) -> Self {
         let mut places = vec![0; plan.order.len()];
         for (place, task) in plan.order.iter().enumerate() {
             places[task.index()] = place;
@@ -92,7 +87,28 @@ impl Schedule {
             waiting,
             places,
             failed: None,
+            threads: rayon::current_num_threads(),
+            idle: workers,
         }
+    }
+
+    /// Threads for a task that begins now: its share of the free ones, those being spared that other
+    /// workers have tasks for. So that a task that runs alone has the whole machine, and several
+    /// together never more than it.
+    fn take_threads(&mut self, workers: usize) -> Share {
+        self.idle = self.idle.saturating_sub(1);
+        if workers == 1 {
+            return Share { threads: None, taken: 0 };
+        }
+        let sharing = (self.idle + 1).min(self.ready.len() + 1);
+        let taken = self.threads.div_ceil(sharing);
+        self.threads -= taken;
+        Share { threads: Some(taken.max(1)), taken }
+    }
+
+    fn give_threads(&mut self, share: Share) {
+        self.idle += 1;
+        self.threads += share.taken;
     }
 
     /// How an input ended.
@@ -169,6 +185,8 @@ struct Run<'a> {
     changed: Condvar,
     /// Artifacts whose every byte was compared with their manifest in this run.
     sound: Mutex<HashSet<Fingerprint>>,
+    /// Tasks at a time.
+    workers: usize,
 }
 
 impl Run<'_> {
@@ -178,6 +196,7 @@ impl Run<'_> {
 
     /// Takes tasks until none is left.
     fn work(&self) {
+        let mut threads = Threads::default();
         let mut schedule = self.schedule();
         while schedule.left > 0 {
             let Some(Reverse(place)) = schedule.ready.pop() else {
@@ -190,16 +209,21 @@ impl Run<'_> {
                 .needs(task)
                 .into_iter()
                 .find(|(before, _)| schedule.ended(*before).artifact.is_none());
+            let pruned = lacking
+                .is_some_and(|it| matches!(schedule.ended(it.0).state, State::Pruned { .. }));
             let because = match lacking {
                 Some((before, _)) => Some(display_name(self.plan, before)),
                 None => schedule.failed.clone(),
             };
+            let share = schedule.take_threads(self.workers);
             drop(schedule);
             let done = match because {
+                Some(_) if pruned => Done::without(State::Pruned { rows: Vec::new() }),
                 Some(because) => self.skip(task, because),
-                None => self.task(task),
+                None => threads.install(share, || self.task(task)),
             };
             schedule = self.schedule();
+            schedule.give_threads(share);
             if self.job.fail_fast && matches!(done.state, State::Failed { .. }) {
                 schedule.failed.get_or_insert(display_name(self.plan, task));
             }
@@ -208,17 +232,16 @@ impl Run<'_> {
         }
     }
 
+    /// How far `task` runs, if not to its end.
+    fn limit(&self, task: NodeIndex) -> Option<Limit> {
+        self.job.limits.get(&task).copied()
+    }
+
     fn skip(&self, task: NodeIndex, because: String) -> Done {
         let name = display_name(self.plan, task);
         let event = Event::Skipped { task: task.index(), name, because: because.clone() };
         self.job.reporter.event(&event);
-        Done {
-            state: State::Skipped { because },
-            fingerprint: None,
-            artifact: None,
-            seconds: 0.0,
-            log: Vec::new(),
-        }
+        Done::without(State::Skipped { because })
     }
 
     fn task(&self, task: NodeIndex) -> Done {
@@ -232,6 +255,13 @@ impl Run<'_> {
                 let name = name.clone();
                 self.job.reporter.event(&Event::Interrupted { task: task.index(), name });
                 (State::Interrupted, None)
+            }
+            Err(Failure { paused: Some(rows), .. }) => {
+                if let Some(Limit::Epochs(epochs)) = self.limit(task) {
+                    let name = name.clone();
+                    self.job.reporter.event(&Event::Paused { task: task.index(), name, epochs });
+                }
+                (State::Pruned { rows }, None)
             }
             Err(Failure { message, help, .. }) => {
                 self.job.reporter.event(&Event::Failed {
@@ -269,6 +299,13 @@ impl Run<'_> {
             }
             if stopping() {
                 return Err(Failure::interrupted());
+            }
+            if self.limit(task) == Some(Limit::Stay) {
+                return Err(Failure { paused: Some(Vec::new()), ..Failure::new("paused") });
+            }
+            if let Some(failed) = self.job.failures.get(&fingerprint) {
+                let Failed { message, help } = failed.clone();
+                return Err(Failure { help, ..Failure::new(message) });
             }
             let waiting = |holder: &str| {
                 let (name, holder) = (name.to_owned(), holder.to_owned());
@@ -414,6 +451,10 @@ impl Run<'_> {
             offline: self.job.offline,
             activations: self.job.activations,
             checkpoints: Some(slot),
+            pause_after: match self.limit(task) {
+                Some(Limit::Epochs(epochs)) => Some(epochs),
+                _ => None,
+            },
             device: node.device,
             progress,
             cancel: self.job.cancel,

@@ -4,10 +4,12 @@ pub mod events;
 mod lines;
 mod local;
 mod terminal;
+mod threads;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
@@ -39,10 +41,32 @@ pub struct Job<'a> {
     pub checkpoint_every: Duration,
     /// Nothing new begins once a task failed.
     pub fail_fast: bool,
+    /// Tasks that do not run to their end now, and how far they do; all others do.
+    pub limits: &'a HashMap<NodeIndex, Limit>,
+    /// Tasks that failed before and are not tried again.
+    pub failures: &'a HashMap<Fingerprint, Failed>,
     /// Who hears of it.
     pub reporter: &'a dyn Reporter,
     /// Set when the user asked to stop.
     pub cancel: &'a AtomicBool,
+}
+
+/// How far a task runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// A training pauses after so many epochs, with a checkpoint.
+    Epochs(usize),
+    /// What the store does not have is not made.
+    Stay,
+}
+
+/// Why a task failed before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// What failed, and why.
+    pub message: String,
+    /// What to do.
+    pub help: Vec<String>,
 }
 
 /// How a task ended.
@@ -76,11 +100,24 @@ pub enum State {
     },
     /// The user asked to stop.
     Interrupted,
+    /// It paused at its [`Limit`], with these rows of metrics so far; or it was not begun, as it or
+    /// something before it has a limit.
+    Pruned {
+        /// None when it was not begun.
+        rows: Vec<Vec<String>>,
+    },
     /// Something before it has no result, or `--fail-fast` saw a task fail: this task.
     Skipped {
         /// Its name.
         because: String,
     },
+}
+
+impl Done {
+    /// Of a task that was not begun.
+    fn without(state: State) -> Self {
+        Self { state, fingerprint: None, artifact: None, seconds: 0.0, log: Vec::new() }
+    }
 }
 
 impl State {
@@ -91,8 +128,22 @@ impl State {
             Self::Ran => "ran",
             Self::Failed { .. } => "failed",
             Self::Interrupted => "interrupted",
+            Self::Pruned { .. } => "pruned",
             Self::Skipped { .. } => "skipped",
         }
+    }
+}
+
+/// The end of a run that began at `since`, as an event.
+pub fn finished(done: &[Done], since: Instant) -> Event {
+    let count = |word: &str| done.iter().filter(|it| it.state.word() == word).count();
+    Event::RunFinished {
+        cached: count("cached"),
+        ran: count("ran"),
+        failed: count("failed"),
+        skipped: count("skipped") + count("interrupted"),
+        pruned: count("pruned"),
+        seconds: since.elapsed().as_secs_f64(),
     }
 }
 

@@ -77,6 +77,7 @@ impl Reporter for Terminal {
             }
             Event::Finished { task, .. }
             | Event::Failed { task, .. }
+            | Event::Paused { task, .. }
             | Event::Interrupted { task, .. } => self.end(*task),
             _ => {}
         }

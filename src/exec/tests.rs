@@ -132,6 +132,8 @@ fn execute_with(
         activations: None,
         checkpoint_every: Duration::from_secs(60),
         fail_fast,
+        limits: &HashMap::new(),
+        failures: &HashMap::new(),
         reporter: &Quiet,
         cancel: &cancel,
     };

@@ -49,3 +49,17 @@ pub fn number(value: f64) -> String {
     // `{}` of a float is the shortest text that round-trips, without an exponent.
     format!("{value}")
 }
+
+/// Whether more of a metric is better; `None` for one that is not known.
+pub fn rises(metric: &str) -> Option<bool> {
+    let name = metric.split('.').next().unwrap_or(metric);
+    match name {
+        "accuracy" | "class_accuracy" | "macro_f1" | "info_max" | "snd" | "bnm" | "class_ami" => {
+            Some(true)
+        }
+        "loss" | "class_loss" | "ece" | "entropy" | "dev" | "iwv" | "proxy_a_distance" => {
+            Some(false)
+        }
+        _ => None,
+    }
+}

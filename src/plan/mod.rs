@@ -2,11 +2,14 @@
 
 pub mod changes;
 pub mod fingerprint;
+pub mod goal;
 pub mod graph;
 mod link;
 pub mod pipeline;
 pub mod print;
 pub mod resolve;
+pub mod search;
 pub mod table_spec;
 pub mod tables;
 pub mod trial;
+pub mod trials;

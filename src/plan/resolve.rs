@@ -12,10 +12,9 @@ use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Table, Value};
 use crate::config::overrides::Assignment;
 use crate::config::source::{Sources, Span};
-use crate::config::sweep::{self, Axis};
+use crate::config::sweep::{self, Sweep};
 use crate::config::{Diagnostic, Gathered, Keys, Report, document};
 use crate::device::Device;
-use crate::plan::trial::Trial;
 use crate::stages::{Defaults, KINDS, Kind, Stage};
 
 /// Names of the CSV files that a run writes beside those of its stages.
@@ -30,81 +29,32 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Pipeline, Report> {
     load_with(path, sets, KINDS)
 }
 
-/// Every trial of a file.
-#[derive(Debug)]
-pub struct Trials {
-    /// The trials, the last axis fastest; a single one when the file has no `[sweep]`.
-    pub trials: Vec<Trial>,
-    /// The resolved form of the first, with the file's `[sweep]` and `[table]`.
-    pub resolved: toml::Table,
-}
-
-impl Trials {
-    /// A pipeline without its sweep.
-    pub fn single(pipeline: Pipeline) -> Self {
-        Self { resolved: pipeline.resolved.clone(), trials: vec![Trial::single(pipeline)] }
-    }
-}
-
-/// Every trial of the sweep in the file at `path`.
-///
-/// # Errors
-/// Every problem of the file and of any trial.
-pub fn load_sweep(path: &Path, sets: &[String]) -> Result<Trials, Report> {
-    load_sweep_with(path, sets, KINDS)
-}
-
 pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Pipeline, Report> {
     let (root, sources) = open(path, sets)?;
     let resolved = resolve(path, &sources, &root, kinds, false);
     resolved.pipeline.ok_or_else(|| report(path, sources, resolved.problems))
 }
 
-pub(super) fn load_sweep_with(
-    path: &Path,
-    sets: &[String],
-    kinds: &[Kind],
-) -> Result<Trials, Report> {
-    let (root, sources) = open(path, sets)?;
-    let axes = match axes_of(&root) {
-        Some(axes) if !axes.is_empty() => axes,
-        // Without a sweep, or with one that is wrong, the file itself says what there is to say.
-        _ => {
-            let resolved = resolve(path, &sources, &root, kinds, false);
-            let problems = resolved.problems;
-            let pipeline = resolved.pipeline.ok_or_else(|| report(path, sources, problems))?;
-            return Ok(Trials::single(pipeline));
-        }
-    };
-    let mut trials = Vec::new();
-    let mut first = None;
-    let mut problems = Vec::new();
-    for point in sweep::expand(&axes) {
-        let mut changed = root.clone();
-        let wrong: Vec<Diagnostic> =
-            point.assignments.iter().filter_map(|one| one.apply(&mut changed).err()).collect();
-        let applied = wrong.is_empty();
-        problems.extend(wrong);
-        let resolved = resolve(path, &sources, &changed, kinds, true);
-        problems.extend(resolved.problems);
-        first.get_or_insert(resolved.whole);
-        if let Some(pipeline) = resolved.pipeline.filter(|_| applied) {
-            trials.push(Trial { labels: point.overrides, pipeline });
-        }
-    }
-    if problems.is_empty() {
-        Ok(Trials { trials, resolved: first.unwrap_or_default() })
-    } else {
-        Err(report(path, sources, problems))
-    }
+/// A pipeline of one trial, and its resolved form with sweep and table.
+pub(super) struct Single {
+    pub pipeline: Pipeline,
+    pub whole: toml::Table,
 }
 
-fn report(path: &Path, sources: Sources, problems: Vec<Diagnostic>) -> Report {
+/// The trial of a sweep's file that `sets` make.
+pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Single, Report> {
+    let (root, sources) = open(path, sets)?;
+    let Resolution { pipeline, mut whole, problems } = resolve(path, &sources, &root, kinds, true);
+    let pipeline = pipeline.ok_or_else(|| report(path, sources, problems))?;
+    Ok(Single { pipeline, whole: std::mem::take(&mut whole) })
+}
+
+pub(super) fn report(path: &Path, sources: Sources, problems: Vec<Diagnostic>) -> Report {
     Report::new(path.display().to_string(), sources, problems)
 }
 
 /// The file's tree with `sets` put in.
-fn open(path: &Path, sets: &[String]) -> Result<(Node, Sources), Report> {
+pub(super) fn open(path: &Path, sets: &[String]) -> Result<(Node, Sources), Report> {
     let mut sources = Sources::default();
     let mut root = match document::read(path, &mut sources) {
         Ok(root) => root,
@@ -120,15 +70,15 @@ fn open(path: &Path, sets: &[String]) -> Result<(Node, Sources), Report> {
     if problems.is_empty() { Ok((root, sources)) } else { Err(report(path, sources, problems)) }
 }
 
-/// The axes, if the file has a sweep without problems of its own.
-fn axes_of(root: &Node) -> Option<Vec<Axis>> {
+/// The sweep, if the file has one without problems of its own.
+pub(super) fn sweep_of(root: &Node) -> Option<Sweep> {
     let Value::Table(table) = &root.value else { return None };
     let Node { value: Value::Table(table), span } = &table.entries.get("sweep")?.node else {
         return None;
     };
     let mut keys = Keys::new(table, *span);
-    let axes = sweep::read(&mut keys);
-    if keys.finish().problems.is_empty() { axes } else { None }
+    let sweep = sweep::read(&mut keys);
+    if keys.finish().problems.is_empty() { sweep } else { None }
 }
 
 /// A stage's table as far as it could be read.
@@ -141,12 +91,12 @@ pub(super) struct Draft<'a> {
     pub gathered: Gathered,
 }
 
-struct Resolution {
+pub(super) struct Resolution {
     /// `None` with a problem noted.
-    pipeline: Option<Pipeline>,
+    pub pipeline: Option<Pipeline>,
     /// The resolved form with its sweep and table, also for a trial.
-    whole: toml::Table,
-    problems: Vec<Diagnostic>,
+    pub whole: toml::Table,
+    pub problems: Vec<Diagnostic>,
 }
 
 struct Head {
@@ -157,21 +107,29 @@ struct Head {
 }
 
 /// Checks everything below `root`. As a trial its resolved form stands alone, without the sweep.
-fn resolve(path: &Path, sources: &Sources, root: &Node, kinds: &[Kind], trial: bool) -> Resolution {
+pub(super) fn resolve(
+    path: &Path,
+    sources: &Sources,
+    root: &Node,
+    kinds: &[Kind],
+    trial: bool,
+) -> Resolution {
     let Value::Table(tables) = &root.value else { unreachable!("a TOML document is a table") };
     let mut keys = Keys::new(tables, root.span);
     let head = section(&mut keys, "pipeline", "name = \"...\"").and_then(|(table, span)| {
         keys.descend("pipeline", table, span, |keys| Some(head(keys))).flatten()
     });
     let stages = section(&mut keys, "stages.NAME", "kind = \"...\"").map(|(table, _)| table);
-    let axes = keys.optional_nested("sweep", sweep::read).unwrap_or_default();
+    let sweep = keys.optional_nested("sweep", sweep::read);
+    let axes = sweep.as_ref().map(|sweep| sweep.axes.as_slice()).unwrap_or_default();
     let swept: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
-    let sweep_wrong = keys.has("sweep") && axes.is_empty();
+    let sweep_wrong = keys.has("sweep") && sweep.is_none();
     let swept_keys = Swept { keys: &swept, wrong: sweep_wrong, selects: tables::selects(&keys) };
     let tables = tables::read(&mut keys, swept_keys);
     let Gathered { resolved: sections, mut problems, .. } = keys.finish();
 
     let defaults = Defaults { seed: head.as_ref().map_or(0, |head| head.seed) };
+    let written = stages;
     let drafts = stages.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
     let stages = link(drafts.unwrap_or_default(), &mut problems);
     if problems.is_empty() {
@@ -189,7 +147,10 @@ fn resolve(path: &Path, sources: &Sources, root: &Node, kinds: &[Kind], trial: b
     take("sweep");
     take("table");
     resolved.insert("stages".into(), stages.resolved.into());
-    let whole = resolved.clone();
+    let mut whole = resolved.clone();
+    if let (Some(sweep), Some(stages)) = (&sweep, written) {
+        open_to_axes(&mut whole, sweep, &stages.to_toml());
+    }
     if trial {
         resolved.remove("sweep");
         tables::leave_for_trial(&mut resolved, &tables, &swept);
@@ -206,6 +167,25 @@ fn resolve(path: &Path, sources: &Sources, root: &Node, kinds: &[Kind], trial: b
         resolved,
     });
     Resolution { pipeline, whole, problems }
+}
+
+/// Takes back what a trial made of the stages that axes change: its defaults may not be those of
+/// another trial. `written` is `stages` as the file has it.
+fn open_to_axes(whole: &mut toml::Table, sweep: &Sweep, written: &toml::Table) {
+    let Some(toml::Value::Table(stages)) = whole.get_mut("stages") else { return };
+    let seeds = sweep.axes.iter().any(|axis| axis.key == "pipeline.seed");
+    for (name, stage) in stages.iter_mut() {
+        let Some(as_written) = written.get(name) else { continue };
+        let below = format!("stages.{name}.");
+        if sweep.axes.iter().any(|axis| axis.key.starts_with(&below)) {
+            *stage = as_written.clone();
+        } else if let (true, None, Some(stage)) =
+            (seeds, as_written.get("seed"), stage.as_table_mut())
+        {
+            // The pipeline's own.
+            stage.remove("seed");
+        }
+    }
 }
 
 /// A table that every file must have.

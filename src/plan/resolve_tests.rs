@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Wants;
 use crate::plan::print;
+use crate::plan::trial::Trial;
 use crate::stages::{
     Context, DatasetShape, Described, Failure, ModelShape, Outcome, Problem, Product,
 };
@@ -148,7 +149,8 @@ fn good(text: &str, sets: &[&str]) -> Pipeline {
 fn wrong(text: impl AsRef<[u8]>, sets: &[&str]) -> String {
     let held = held(text);
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    let report = load_sweep_with(&held.path, &sets, TEST_KINDS).expect_err("a wrong file");
+    let report =
+        crate::plan::trials::load_with(&held.path, &sets, TEST_KINDS).expect_err("a wrong file");
     let folder = format!("{}/", held.path.parent().expect("a folder").display());
     report.to_string().replace(&folder, "")
 }
@@ -264,7 +266,8 @@ over = \"pipeline.seed\"
 #[test]
 fn a_sweep_gives_every_trial_with_the_last_axis_fastest() {
     let held = held(format!("{GOOD}{SWEEP}"));
-    let trials = load_sweep_with(&held.path, &[], TEST_KINDS).expect("a good sweep").trials;
+    let trials =
+        crate::plan::trials::load_with(&held.path, &[], TEST_KINDS).expect("a good sweep").trials;
     let name = |trial: &Trial| {
         let labels = trial.labels.iter().map(|(key, value)| format!("{key}={value}"));
         labels.collect::<Vec<_>>().join(", ")
@@ -379,7 +382,7 @@ proptest! {
         text.replace_range(at..(at + cut).min(GOOD.len()), &put);
         let held = held(text);
         for sets in [vec![], vec![set.clone()], vec![format!("stages.net.{set}")]] {
-            if let Err(report) = load_sweep_with(&held.path, &sets, TEST_KINDS) {
+            if let Err(report) = crate::plan::trials::load_with(&held.path, &sets, TEST_KINDS) {
                 prop_assert!(report.render(true).contains("problem"));
             }
         }

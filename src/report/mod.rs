@@ -6,3 +6,4 @@ pub mod results;
 pub mod scores;
 pub mod stats;
 pub mod table;
+pub mod trials;

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,6 +18,9 @@ pub struct Record {
     pub id: String,
     /// Where, when and by what it was made.
     pub provenance: Provenance,
+    /// Of a sweep, the values of every trial's axes: those of a search follow from results alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<IndexMap<String, toml::Value>>,
     /// The stages of every trial, in the order of the file.
     pub trials: Vec<Vec<Stage>>,
 }

@@ -14,11 +14,14 @@ use super::csv::Rows;
 use super::record::{Provenance, Record, Stage};
 use super::scores::{Scores, read_rows};
 use super::table::{self, Table};
+use super::trials;
 use crate::exec::{Done, State};
 use crate::fault::fail_point;
+use crate::metrics::Metrics;
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::PlannedStage;
 use crate::plan::print::to_toml;
+use crate::plan::search::Verdict;
 use crate::plan::table_spec::TableSpec;
 use crate::system;
 
@@ -87,16 +90,17 @@ pub fn write(
     root: &Path,
     plan: &Plan,
     resolved: &toml::Table,
-    done: &[Done],
+    (done, verdicts): (&[Done], &[Verdict]),
     provenance: impl FnOnce() -> Provenance,
 ) -> Result<(PathBuf, bool), Error> {
     let home = root.join(&plan.trials[0].pipeline.name);
     let id = id(plan, done);
-    if done.iter().all(|it| it.state.word() == "cached")
+    if done.iter().all(|it| matches!(it.state, State::Cached | State::Pruned { .. }))
         && let Some(same) = same_run(&home, &id)
     {
         return Ok((same, false));
     }
+    let sweep = !plan.trials[0].labels.is_empty();
     let stages = stage_records(plan, done);
     let private =
         tempfile::Builder::new().prefix(PRIVATE).tempdir_in(&home).map_err(io_at(&home))?;
@@ -106,14 +110,15 @@ pub fn write(
         fs::write(&path, text).map_err(io_at(&path))
     };
     put("pipeline.toml", &to_toml(resolved))?;
-    let record = Record { id, provenance: provenance(), trials: stages };
+    let values = plan.trials.iter().map(|trial| trial.labels.iter().cloned().collect());
+    let values = if sweep { values.collect() } else { Vec::new() };
+    let record = Record { id, provenance: provenance(), values, trials: stages };
     let record = serde_json::to_string_pretty(&record).expect("a record is plain data");
     put("run.json", &format!("{record}\n"))?;
     put("timings.csv", &timings(plan, done)?)?;
     for task in &plan.order {
         put_log(folder, plan, *task, done)?;
     }
-    let sweep = !plan.trials[0].labels.is_empty();
     for number in 0..plan.trials.len() {
         let at = trial_folder(folder, sweep, number);
         write_metrics(&at, plan, done, number)?;
@@ -124,7 +129,7 @@ pub fn write(
         }
     }
     if sweep {
-        put("trials.csv", &trials(plan, done))?;
+        put("trials.csv", &trials::text(plan, done, verdicts))?;
     }
     if let Ok(tables) = tables_by(resolved, folder) {
         for (name, text) in tables.files() {
@@ -224,7 +229,11 @@ fn id(plan: &Plan, done: &[Done]) -> String {
     for (trial, stages) in plan.trials.iter().zip(&plan.stages) {
         hasher.update(format!("{:?}\n", trial.label_texts()).as_bytes());
         for (name, task) in stages {
-            let fingerprint = done[task.index()].fingerprint.map(|it| it.to_string());
+            let done = &done[task.index()];
+            let fingerprint = done.fingerprint.map(|it| it.to_string());
+            if let State::Pruned { rows } = &done.state {
+                hasher.update(format!("pruned {}\n", rows.len()).as_bytes());
+            }
             hasher.update(format!("{name} {}\n", fingerprint.unwrap_or_default()).as_bytes());
         }
     }
@@ -246,6 +255,13 @@ fn write_metrics(folder: &Path, plan: &Plan, done: &[Done], trial: usize) -> Res
     fs::create_dir_all(folder).map_err(io_at(folder))?;
     for stage in &plan.trials[trial].pipeline.stages {
         let task = plan.stages[trial][&stage.name];
+        if let State::Pruned { rows } = &done[task.index()].state
+            && !rows.is_empty()
+        {
+            let metrics = Metrics { rows: rows.clone(), ..Metrics::training() };
+            let path = folder.join(format!("{}.csv", stage.name));
+            fs::write(&path, super::csv::write(&metrics)).map_err(io_at(&path))?;
+        }
         let Some((_, artifact)) = &done[task.index()].artifact else { continue };
         let Some(text) = metrics_text(artifact, stage)? else { continue };
         let path = folder.join(format!("{}.csv", stage.name));
@@ -360,18 +376,6 @@ fn timings(plan: &Plan, done: &[Done]) -> Result<String, Error> {
         }
     }
     Ok(Rows { header, rows }.text())
-}
-
-fn trials(plan: &Plan, done: &[Done]) -> String {
-    let axes = plan.trials[0].labels.iter().map(|(key, _)| key.clone());
-    let header = std::iter::once("trial".to_owned()).chain(axes).chain(["state".to_owned()]);
-    let rows = plan.trials.iter().enumerate().map(|(number, trial)| {
-        let whole = plan.stages[number].values().all(|it| done[it.index()].artifact.is_some());
-        let labels = trial.label_texts().into_iter().map(|(_, value)| value);
-        let state = if whole { "done" } else { "incomplete" };
-        std::iter::once(format!("{number:03}")).chain(labels).chain([state.to_owned()]).collect()
-    });
-    Rows { header: header.collect(), rows: rows.collect() }.text()
 }
 
 /// Every table of a run's folder, from its CSVs; none without scores.

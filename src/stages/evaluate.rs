@@ -147,7 +147,7 @@ fn frozen<D: Ops>(
     let backend = context.device.backend();
     let caching = Caching { cache, backend: &backend, uses: 1 };
     let watch = Watch { progress: context.progress, cancel: context.cancel };
-    caching.of(model, &set.split().images, &set.dataset, &watch).map_err(|error| failure(&error))
+    caching.of(model, &set.split().images, &set.dataset, &watch).map_err(failure)
 }
 
 /// Writes what comes out of `layer` for every image of a split, with labels and answers: `features`

@@ -32,6 +32,7 @@ mod visualize;
 pub use product::{DatasetShape, ModelShape, Product};
 
 /// A kind of stage: how it is called and how its settings are read.
+#[derive(Debug)]
 pub struct Kind {
     /// The word after `kind =`.
     pub name: &'static str,
@@ -197,6 +198,8 @@ pub struct Context<'a> {
     pub activations: Option<&'a Cache>,
     /// Where a training is kept that is not over yet.
     pub checkpoints: Option<&'a Slot>,
+    /// Epochs after which a training pauses, with a checkpoint.
+    pub pause_after: Option<usize>,
     /// Where tensors live.
     pub device: Device,
     /// Where to say how far it got.
@@ -283,17 +286,19 @@ pub struct Failure {
     pub help: Vec<String>,
     /// The user asked to stop; nothing is wrong.
     pub interrupted: bool,
+    /// A training came as far as [`Context::pause_after`]; nothing is wrong. The rows of its metrics.
+    pub paused: Option<Vec<Vec<String>>>,
 }
 
 impl Failure {
     /// A failure with a message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: Vec::new(), interrupted: false }
+        Self { message: message.into(), help: Vec::new(), interrupted: false, paused: None }
     }
 
     /// The user asked to stop.
     pub fn interrupted() -> Self {
-        Self { message: "interrupted".into(), help: Vec::new(), interrupted: true }
+        Self { interrupted: true, ..Self::new("interrupted") }
     }
 
     /// Adds a line of advice.

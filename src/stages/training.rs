@@ -393,10 +393,11 @@ impl Job for Run<'_> {
         let (settings, backend) = (&training.settings, context.device.backend());
         let uses = settings.epochs;
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let reuse = Reuse { caching, checkpoints: context.checkpoints };
+        let reuse =
+            Reuse { caching, checkpoints: context.checkpoints, pause_after: context.pause_after };
         let (metrics, times) =
             fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)
-                .map_err(|error| failure(&error))?;
+                .map_err(failure)?;
         let classes = sets.train.dataset.classes.clone();
         Saved { model, classes }.save(context.out)?;
         let last = |split: &str, metric: &str| {
@@ -459,9 +460,10 @@ fn epochs_of(metrics: &Metrics) -> usize {
     epochs.max().unwrap_or_default()
 }
 
-pub(super) fn failure(error: &FitError) -> Failure {
+pub(super) fn failure(error: FitError) -> Failure {
     let failure = Failure::new(error.to_string());
     match error {
+        FitError::Paused(rows) => Failure { paused: Some(rows), ..failure },
         FitError::Interrupted => Failure::interrupted(),
         FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`"),
         FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure,

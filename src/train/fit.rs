@@ -103,6 +103,9 @@ pub enum FitError {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+    /// It came as far as it was to come now; these are the rows of its metrics so far.
+    #[error("paused")]
+    Paused(Vec<Vec<String>>),
 }
 
 impl FitError {
@@ -142,6 +145,8 @@ pub struct Reuse<'a> {
     /// A training that was stopped goes on from the newest checkpoint, and ends with the bytes of
     /// one that was not.
     pub checkpoints: Option<&'a Slot>,
+    /// Epochs after which it pauses, with a checkpoint; `None` to go on to the end.
+    pub pause_after: Option<usize>,
 }
 
 /// Trains `model` in place and returns the rows of its metrics. The parameters named in `new` did not
@@ -165,6 +170,7 @@ pub fn fit<D: Ops>(
 ) -> Result<(Metrics, Times), FitError> {
     let mut fit = Fit::new(model, new, method, data, settings, watch)?;
     fit.keeper = reuse.checkpoints.map(Keeper::new);
+    fit.pause_after = reuse.pause_after;
     fit.run(reuse.caching)
 }
 
@@ -184,6 +190,7 @@ struct Fit<'a, D: Ops> {
     watch: &'a Watch<'a>,
     frozen: Frozen,
     keeper: Option<Keeper<'a>>,
+    pause_after: Option<usize>,
     optimizer: OptimizerState<D>,
     /// What learned when training began.
     began: Vec<bool>,
@@ -223,6 +230,7 @@ impl<'a, D: Ops> Fit<'a, D> {
             watch,
             frozen: Frozen::default(),
             keeper: None,
+            pause_after: None,
             optimizer,
             began,
             validation: Vec::new(),
@@ -237,6 +245,10 @@ impl<'a, D: Ops> Fit<'a, D> {
     fn run(mut self, caching: Option<Caching>) -> Result<(Metrics, Times), FitError> {
         let mut summary = Summary::default();
         let (first, mut from) = self.resume(&mut summary);
+        // Gone further in another run than it is to go now.
+        if first < self.settings.epochs && self.pause_after.is_some_and(|epochs| first >= epochs) {
+            return Err(FitError::Paused(self.metrics.rows));
+        }
         self.thaw(first)?;
         self.freeze(caching)?;
         let total = (self.settings.epochs * self.steps_per_epoch) as u64;
@@ -257,6 +269,9 @@ impl<'a, D: Ops> Fit<'a, D> {
                     self.settings.epochs
                 ));
                 break;
+            }
+            if epoch + 1 < self.settings.epochs && self.pause_after == Some(epoch + 1) {
+                return Err(FitError::Paused(self.metrics.rows));
             }
         }
         if let (Some(best), Some(metric)) = (self.best.take(), self.settings.keep_best) {
@@ -447,7 +462,8 @@ impl<'a, D: Ops> Fit<'a, D> {
         }
         self.watch.progress.note(&line);
         let ends = epoch + 1 == self.settings.epochs;
-        if !ends && self.keeper.as_ref().is_some_and(|keeper| keeper.is_due(true)) {
+        let pauses = self.pause_after == Some(epoch + 1);
+        if !ends && self.keeper.as_ref().is_some_and(|keeper| pauses || keeper.is_due(true)) {
             self.keep(epoch + 1, 0, &mut Summary::default());
         }
         Ok(())

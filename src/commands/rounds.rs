@@ -1,0 +1,194 @@
+//! Carries out trials in as many rounds as their search asks for: plans, executes, looks at what came
+//! out, and asks again. A run without a search is a single round.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use petgraph::graph::NodeIndex;
+
+use super::Error;
+use crate::exec::{Done, Event, Executor, Failed, Job, Limit, Reporter, State};
+use crate::metrics::Metrics;
+use crate::plan::fingerprint::Fingerprint;
+use crate::plan::graph::Plan;
+use crate::plan::search::{Reach, Search, Verdict};
+use crate::plan::trials::Trials;
+use crate::report::csv::Rows;
+use crate::report::results;
+
+/// How the trials ended.
+pub(super) struct Outcome {
+    /// The last plan, which has all trials.
+    pub plan: Plan,
+    /// How every task of it ended.
+    pub done: Vec<Done>,
+    /// What the search says of every trial; none without a search.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What all rounds share.
+pub(super) struct Carrier<'a> {
+    /// Who runs tasks.
+    pub executor: &'a dyn Executor,
+    /// Tasks that failed before and are not tried again.
+    pub failures: HashMap<Fingerprint, Failed>,
+    /// The job of each round, but for what changes from round to round.
+    pub job: Job<'a>,
+}
+
+impl Carrier<'_> {
+    /// Brings `trials` to their end.
+    ///
+    /// # Errors
+    /// When there is no plan, or a result cannot be read.
+    pub fn carry_out(mut self, trials: &mut Trials) -> Result<Outcome, Error> {
+        let reporter = Once { behind: self.job.reporter, ended: Mutex::default() };
+        let mut ended: Vec<Done> = Vec::new();
+        let mut plan = Plan::new(trials.trials.clone())?;
+        loop {
+            let reach = match &mut trials.search {
+                Some(search) => search.next(&mut trials.trials).map_err(Box::new)?,
+                None if ended.is_empty() => Some(vec![Reach::End; trials.trials.len()]),
+                None => None,
+            };
+            let Some(reach) = reach else { break };
+            if plan.trials.len() < trials.trials.len() {
+                plan = Plan::new(trials.trials.clone())?;
+            }
+            let goal = trials.search.as_ref().and_then(Search::goal).cloned();
+            let limits = limits(&plan, &reach, goal.as_ref().map(|goal| goal.stage.as_str()));
+            let job =
+                Job { limits: &limits, failures: &self.failures, reporter: &reporter, ..self.job };
+            let done = self.executor.execute(&plan, &job);
+            let before = std::mem::take(&mut ended).into_iter().map(Some);
+            let before = before.chain(std::iter::repeat_with(|| None));
+            ended = before.zip(done).map(|(before, now)| merged(before, now)).collect();
+            for done in &ended {
+                if let (State::Failed { message, help }, Some(name)) =
+                    (&done.state, done.fingerprint)
+                {
+                    let failed = Failed { message: message.clone(), help: help.clone() };
+                    self.failures.entry(name).or_insert(failed);
+                }
+            }
+            let stopped = ended.iter().any(|done| done.state == State::Interrupted);
+            if let (Some(search), false) = (&mut trials.search, stopped) {
+                let mut values = HashMap::new();
+                for (trial, reach) in reach.iter().enumerate() {
+                    let epoch = match reach {
+                        Reach::Stay => continue,
+                        Reach::Epoch(epoch) => Some(*epoch),
+                        Reach::End => None,
+                    };
+                    let value = match &goal {
+                        Some(goal) => value(goal, &plan, &ended, trial, epoch)?,
+                        None => None,
+                    };
+                    values.insert(trial, value);
+                }
+                search.learn(|trial, _| values.get(&trial).copied().flatten());
+            }
+            if stopped {
+                break;
+            }
+        }
+        let verdicts = trials.search.as_ref().map(Search::verdicts).unwrap_or_default();
+        Ok(Outcome { plan, done: ended, verdicts })
+    }
+}
+
+/// The tasks that do not run to their end: what only trials need that stay where they are, and the
+/// stage that the goal names where no trial needs it whole.
+fn limits(plan: &Plan, reach: &[Reach], stage: Option<&str>) -> HashMap<NodeIndex, Limit> {
+    /// As far as a task has to go, in this order.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
+    enum Far {
+        Stay,
+        Epochs(usize),
+        End,
+    }
+    let mut far: HashMap<NodeIndex, Far> = HashMap::new();
+    for (stages, reach) in plan.stages.iter().zip(reach) {
+        for (name, task) in stages {
+            let wanted = match reach {
+                Reach::Stay => Far::Stay,
+                Reach::Epoch(epochs) if Some(name.as_str()) == stage => Far::Epochs(*epochs),
+                _ => Far::End,
+            };
+            let known = far.entry(*task).or_insert(wanted);
+            *known = wanted.max(*known);
+        }
+    }
+    let limit = |(task, far)| match far {
+        Far::Stay => Some((task, Limit::Stay)),
+        Far::Epochs(epochs) => Some((task, Limit::Epochs(epochs))),
+        Far::End => None,
+    };
+    far.into_iter().filter_map(limit).collect()
+}
+
+/// How a task ended over all rounds.
+fn merged(before: Option<Done>, now: Done) -> Done {
+    let Some(before) = before else { return now };
+    match (&before.state, &now.state) {
+        // Found in the store, as an earlier round put it there.
+        (State::Ran, State::Cached) => before,
+        // It stays where an earlier round left it.
+        (State::Pruned { .. }, State::Pruned { rows }) if rows.is_empty() => before,
+        _ => {
+            let log = before.log.into_iter().chain(now.log).collect();
+            Done { seconds: before.seconds + now.seconds, log, ..now }
+        }
+    }
+}
+
+/// What the goal says of a trial, up to an epoch or at its end.
+fn value(
+    goal: &crate::plan::goal::Goal,
+    plan: &Plan,
+    done: &[Done],
+    trial: usize,
+    epoch: Option<usize>,
+) -> Result<Option<f64>, Error> {
+    let Some(task) = plan.stages[trial].get(&goal.stage) else { return Ok(None) };
+    let done = &done[task.index()];
+    if let State::Pruned { rows } = &done.state {
+        return Ok(goal.value(&Metrics::training().header, rows, epoch));
+    }
+    let Some((_, artifact)) = &done.artifact else { return Ok(None) };
+    let stages = &plan.trials[trial].pipeline.stages;
+    let Some(stage) = stages.iter().find(|stage| stage.name == goal.stage) else { return Ok(None) };
+    let text = results::metrics_text(artifact, stage)?.unwrap_or_default();
+    let rows = Rows::read(&text).map_err(|error| {
+        let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
+        results::Error::Malformed { path, reason }
+    })?;
+    let header: Vec<&str> = rows.header.iter().map(String::as_str).collect();
+    Ok(goal.value(&header, &rows.rows, epoch))
+}
+
+/// Says only once how a task ended, though every round comes to it again.
+struct Once<'a> {
+    behind: &'a dyn Reporter,
+    ended: Mutex<HashSet<usize>>,
+}
+
+impl Reporter for Once<'_> {
+    fn event(&self, event: &Event) {
+        if let Event::Cached { task, .. }
+        | Event::Finished { task, .. }
+        | Event::Failed { task, .. }
+        | Event::Skipped { task, .. } = event
+        {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if !ended.insert(*task) {
+                return;
+            }
+        }
+        self.behind.event(event);
+    }
+
+    fn stopping(&self) {
+        self.behind.stopping();
+    }
+}

@@ -1,0 +1,158 @@
+//! One axis of a sweep: a dotted key and what values it takes.
+
+use std::collections::HashSet;
+
+use super::super::diagnostic::{Diagnostic, suggest};
+use super::super::node::{Node, Table, Value};
+use super::super::overrides::dotted;
+use super::super::source::Span;
+use super::space::{self, Space};
+
+const EXAMPLE: &str = "for example `\"pipeline.seed\" = [0, 1, 2]`";
+
+/// More values of one axis than this are taken for a mistake.
+const MOST_VALUES: usize = 10_000;
+
+/// One axis.
+#[derive(Debug, Clone)]
+pub struct Axis {
+    /// The dotted key as written.
+    pub key: String,
+    /// Where it stands.
+    pub span: Span,
+    pub(super) path: Vec<String>,
+    pub(super) values: Values,
+}
+
+/// What an axis takes.
+#[derive(Debug, Clone)]
+pub(super) enum Values {
+    /// Each of these.
+    Listed(Vec<Node>),
+    /// What is drawn from it.
+    Drawn(Space),
+}
+
+/// Reads the axis `key = node`.
+pub(super) fn read(key: &str, span: Span, node: &Node) -> Result<Axis, Diagnostic> {
+    let values = match &node.value {
+        Value::Array(values) => Values::Listed(listed(key, node, values)?),
+        Value::Table(table) => of_table(key, span, node, table)?,
+        other => {
+            return Err(Diagnostic::at(
+                node.span,
+                format!("axis `{key}` must be an array of values"),
+                format!("found {}", other.type_name()),
+            )
+            .help(EXAMPLE));
+        }
+    };
+    let path = dotted(key).filter(|path| path.len() > 1);
+    let path = path.ok_or_else(|| {
+        Diagnostic::at(span, format!("`{key}` is not a dotted key"), "not a key").help(EXAMPLE)
+    })?;
+    if !matches!(path[0].as_str(), "pipeline" | "stages") {
+        let message = format!("`{key}` cannot be swept");
+        return Err(Diagnostic::at(span, message, "not below `pipeline` or `stages`"));
+    }
+    Ok(Axis { key: key.to_owned(), span, path, values })
+}
+
+fn listed(key: &str, node: &Node, values: &[Node]) -> Result<Vec<Node>, Diagnostic> {
+    if values.is_empty() {
+        let message = format!("axis `{key}` has no values");
+        return Err(Diagnostic::at(node.span, message, "empty").help(EXAMPLE));
+    }
+    let mut seen = HashSet::new();
+    match values.iter().find(|value| !seen.insert(value.to_toml().to_string())) {
+        None => Ok(values.to_vec()),
+        Some(twice) => Err(Diagnostic::at(
+            twice.span,
+            format!("axis `{key}` has the value {} twice", twice.to_toml()),
+            "the same trial again",
+        )),
+    }
+}
+
+fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<Values, Diagnostic> {
+    let words = ["from", "to", "step", "choice", "int", "uniform", "log_uniform"];
+    let unknown = table.entries.iter().find(|(word, _)| !words.contains(&word.as_str()));
+    if let Some((word, entry)) = unknown {
+        // An unquoted dotted key is a table of tables.
+        if dotted(key).is_some_and(|path| path.len() == 1) {
+            return Err(Diagnostic::at(
+                span,
+                format!("axis `{key}` must be an array"),
+                "found a table",
+            )
+            .help(format!("put the whole dotted key in quotes, {EXAMPLE}")));
+        }
+        let message = format!("axis `{key}` has the unknown key `{word}`");
+        let mut problem = Diagnostic::at(entry.key, message, "not a key of an axis");
+        problem.help.extend(suggest(word, words));
+        problem.help.push(forms());
+        return Err(problem);
+    }
+    let given = |word: &str| table.entries.get(word).map(|entry| &entry.node);
+    let wrong = |what: &str| {
+        Err(Diagnostic::at(node.span, format!("axis `{key}` {what}"), "in this table")
+            .help(forms()))
+    };
+    if let (Some(from), Some(to), Some(step), 3) =
+        (given("from"), given("to"), given("step"), table.entries.len())
+    {
+        return range(key, node, [from, to, step]).map(Values::Listed);
+    }
+    if table.entries.len() != 1 {
+        return wrong("is none of the known forms");
+    }
+    let (word, entry) = table.entries.iter().next().expect("one entry");
+    let Value::Array(items) = &entry.node.value else {
+        return wrong(&format!("needs an array after `{word}`"));
+    };
+    if word == "choice" {
+        return Ok(Values::Drawn(Space::Choice(listed(key, &entry.node, items)?)));
+    }
+    space::between(word, items).map(Values::Drawn).or_else(|reason| wrong(&reason))
+}
+
+fn forms() -> String {
+    "an axis is `[a, b]`, `{ from, to, step }`, `{ choice = [a, b] }`, `{ int = [low, high] }`, \
+     `{ uniform = [low, high] }` or `{ log_uniform = [low, high] }`"
+        .into()
+}
+
+/// Every `step` from `from` to `to`, both included.
+fn range(key: &str, node: &Node, ends: [&Node; 3]) -> Result<Vec<Node>, Diagnostic> {
+    let wrong =
+        |what: &str| Err(Diagnostic::at(node.span, format!("axis `{key}` {what}"), "this range"));
+    let at = |value| Node { span: node.span, value };
+    if let [Value::Integer(from), Value::Integer(to), Value::Integer(step)] =
+        ends.map(|it| &it.value)
+    {
+        if *step <= 0 || to < from {
+            return wrong("needs `from` <= `to` and a `step` above 0");
+        }
+        let count = to.abs_diff(*from) / step.unsigned_abs() + 1;
+        if count > MOST_VALUES as u64 {
+            return wrong("has too many values");
+        }
+        let count = i64::try_from(count).expect("a few thousand");
+        return Ok((0..count).map(|it| at(Value::Integer(from + it * step))).collect());
+    }
+    let [Some(from), Some(to), Some(step)] = ends.map(space::number) else {
+        return wrong("needs numbers for `from`, `to` and `step`");
+    };
+    if !(from.is_finite() && to.is_finite() && step > 0.0 && from <= to) {
+        return wrong("needs `from` <= `to` and a `step` above 0");
+    }
+    // A last step that falls short of `to` by rounding alone is taken.
+    let count = ((to - from) / step + 1e-9).floor() + 1.0;
+    if count > MOST_VALUES as f64 {
+        return wrong("has too many values");
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand")]
+    let count = count as u32;
+    let value = |it| space::rounded(from + f64::from(it) * step, 12);
+    Ok((0..count).map(|it| at(Value::Float(value(it)))).collect())
+}

@@ -1,0 +1,88 @@
+//! `[sweep.select]` and `[sweep.halving]`: what makes a trial good, and which trials end early.
+
+use super::super::keys::Keys;
+use super::super::source::Span;
+
+/// What makes one trial better than another.
+#[derive(Debug, Clone)]
+pub struct Goal {
+    /// The stage that measures it.
+    pub stage: String,
+    /// `split.metric` of a training stage, as in its CSV, or a metric of a stage that scores.
+    pub by: String,
+    /// Of a stage that scores: the model.
+    pub model: Option<String>,
+    /// Of a stage that scores: the data set.
+    pub on: Option<String>,
+    /// Whether more is better, where the file says so.
+    pub rises: Option<bool>,
+    /// Keys whose values each have a best trial of their own.
+    pub per: Vec<String>,
+    /// The user knows that it goes by labels which selection should not see.
+    pub oracle: bool,
+    /// Where the table stands.
+    pub span: Span,
+    /// Where `stage` stands.
+    pub stage_span: Span,
+    /// Where `by` stands.
+    pub by_span: Span,
+}
+
+impl Goal {
+    /// Reads the table.
+    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+        let span = keys.span();
+        let [stage_span, by_span] =
+            ["stage", "by"].map(|key| keys.peek(key).map_or(span, |node| node.span));
+        let stage = keys.string("stage").required();
+        let by = keys.string("by").required();
+        let model = keys.string("model").optional();
+        let on = keys.string("on").optional();
+        let mode = keys.choice("mode", &["max", "min"]).optional();
+        let per = keys.strings("per").or(Vec::new());
+        let oracle = keys.boolean("oracle").or(false);
+        Some(Self {
+            stage: stage?,
+            by: by?,
+            model: model?,
+            on: on?,
+            rises: mode?.map(|mode| mode == "max"),
+            per: per?,
+            oracle: oracle?,
+            span,
+            stage_span,
+            by_span,
+        })
+    }
+}
+
+/// Successive halving as ASHA does it (Li et al. 2020, "A System for Massively Parallel Hyperparameter
+/// Tuning"): of the configurations that reached a rung, one in `factor` goes on to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Halving {
+    /// Epochs of the first rung.
+    pub min_epochs: usize,
+    /// A rung has so many times the epochs of the one before.
+    pub factor: usize,
+}
+
+impl Halving {
+    /// Reads the table.
+    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+        let min_epochs = keys.count("min_epochs", 1..=100_000).or(1_usize);
+        let factor = keys.count("factor", 2..=100).or(3_usize);
+        Some(Self { min_epochs: min_epochs?, factor: factor? })
+    }
+
+    /// The epochs at which a training of `epochs` is looked at; the last is its end.
+    pub fn rungs(&self, epochs: usize) -> Vec<usize> {
+        let mut rungs = Vec::new();
+        let mut at = self.min_epochs;
+        while at < epochs {
+            rungs.push(at);
+            at = at.saturating_mul(self.factor);
+        }
+        rungs.push(epochs);
+        rungs
+    }
+}

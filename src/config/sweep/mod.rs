@@ -1,0 +1,62 @@
+//! `[sweep]`: which values keys take, and how the trials are found among them.
+//!
+//! Never knows what a key means; each trial is resolved like any pipeline.
+
+mod axis;
+mod condition;
+mod dimension;
+mod goal;
+mod points;
+mod read;
+mod sampler;
+mod space;
+
+pub use axis::Axis;
+pub use goal::{Goal, Halving};
+pub use points::{Configuration, Point};
+pub use read::read;
+pub use sampler::Observation;
+
+use condition::Condition;
+use dimension::Dimension;
+use sampler::Sampler;
+
+/// More trials than this are taken for a mistake.
+const MOST_TRIALS: usize = 10_000;
+
+/// A sweep without problems of its form.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The keys that change, in the order of the file.
+    pub axes: Vec<Axis>,
+    /// Axes that move together are one dimension.
+    dimensions: Vec<Dimension>,
+    condition: Option<Condition>,
+    sampler: Sampler,
+    /// Configurations to find, unless it is a grid.
+    trials: usize,
+    /// Configurations that are decided on at a time.
+    pub batch: usize,
+    /// What makes one trial better than another.
+    pub goal: Option<Goal>,
+    /// Which trials end early.
+    pub halving: Option<Halving>,
+}
+
+impl Sweep {
+    /// Whether the results of trials decide which come next.
+    pub fn is_adaptive(&self) -> bool {
+        matches!(self.sampler, Sampler::Tpe { .. })
+    }
+
+    /// Configurations that it draws; of a grid, which has all, 0.
+    pub fn configurations(&self) -> usize {
+        self.trials
+    }
+
+    /// Whether `key` only repeats a configuration, as a seed does.
+    pub fn is_repeat(&self, key: &str) -> bool {
+        let of = |it: &&Dimension| it.axes.iter().any(|at| self.axes[*at].key == key);
+        self.dimensions.iter().find(of).is_some_and(|it| it.repeats)
+    }
+}

@@ -1,0 +1,318 @@
+//! Reads the `[sweep]` table.
+
+use super::super::diagnostic::{Diagnostic, suggest};
+use super::super::keys::Keys;
+use super::super::node::{Node, Value};
+use super::super::source::Span;
+use super::axis::{self, Axis, Values};
+use super::condition::Condition;
+use super::dimension::Dimension;
+use super::goal::{Goal, Halving};
+use super::sampler::{SOBOL_DIMENSIONS, SOBOL_POINTS, Sampler};
+use super::{MOST_TRIALS, Sweep};
+
+/// Reads `[sweep]` from the reader of that table. `None` only with a problem noted.
+pub fn read(keys: &mut Keys) -> Option<Sweep> {
+    let span = keys.span();
+    let search = keys.choice("search", &["grid", "random", "sobol", "tpe"]).or("grid");
+    let count = keys.count("trials", 1..=MOST_TRIALS).optional();
+    // A key that would decide nothing is an unknown key.
+    let seed = match search {
+        Some("grid") => Some(0),
+        _ => keys.integer("seed").such_that("an integer of at least 0", |it| *it >= 0).or(0),
+    };
+    let axes = axes(keys);
+    let zip = keys.node("zip");
+    let repeat = keys.has("repeat").then(|| keys.strings("repeat").or(Vec::new())).flatten();
+    keys.node("repeat");
+    let condition = keys.node("where");
+    let goal = keys.optional_nested("select", Goal::read);
+    let halving = keys.optional_nested("halving", Halving::read);
+    let startup = match search {
+        Some("tpe") => keys.count("startup", 1..=MOST_TRIALS).or(10_usize),
+        _ => Some(0),
+    };
+    let batch = match search == Some("tpe") || halving.is_some() {
+        true => keys.count("batch", 1..=MOST_TRIALS).or(4_usize),
+        false => Some(MOST_TRIALS),
+    };
+    let (search, count, seed, axes) = (search?, count?, seed?, axes?);
+    let (startup, batch) = (startup?, batch?);
+    let sampler = {
+        let seed = u64::try_from(seed).unwrap_or_default();
+        match search {
+            "random" => Sampler::Random { seed },
+            "sobol" => Sampler::Sobol { seed },
+            "tpe" => Sampler::Tpe { seed, startup },
+            _ => Sampler::Grid,
+        }
+    };
+    let before = keys.problems();
+    let dimensions = dimensions(keys, &axes, zip, repeat.as_deref());
+    let condition = condition.and_then(|node| where_holds(keys, node, &axes));
+    let sweep = Sweep {
+        axes,
+        dimensions,
+        condition,
+        sampler,
+        trials: count.unwrap_or_default(),
+        batch,
+        goal,
+        halving,
+    };
+    problems(keys, &sweep, count, span);
+    (keys.problems() == before).then_some(sweep)
+}
+
+fn axes(keys: &mut Keys) -> Option<Vec<Axis>> {
+    let Some(node) = keys.node("axes") else {
+        keys.problem(
+            Diagnostic::at(keys.span(), "missing key `sweep.axes`", "in this table")
+                .help("add `axes = { \"pipeline.seed\" = [0, 1, 2] }`"),
+        );
+        return None;
+    };
+    let Value::Table(table) = &node.value else {
+        keys.problem(Diagnostic::at(
+            node.span,
+            "`sweep.axes` must be a table of dotted keys and arrays of values",
+            format!("found {}", node.value.type_name()),
+        ));
+        return None;
+    };
+    let before = keys.problems();
+    let mut axes = Vec::new();
+    for (key, entry) in &table.entries {
+        match axis::read(key, entry.key, &entry.node) {
+            Ok(axis) => axes.push(axis),
+            Err(problem) => keys.problem(problem),
+        }
+    }
+    if table.entries.is_empty() {
+        keys.problem(Diagnostic::at(node.span, "`sweep.axes` is empty", "expected an axis"));
+    }
+    keys.record("axes", node.to_toml());
+    (keys.problems() == before).then_some(axes)
+}
+
+/// The axes, those that `zip` joins as one, and which of them only repeat: those of `repeat`, or the
+/// pipeline's seed.
+fn dimensions(
+    keys: &mut Keys,
+    axes: &[Axis],
+    zip: Option<&Node>,
+    repeat: Option<&[String]>,
+) -> Vec<Dimension> {
+    let mut dimensions: Vec<Dimension> = Vec::new();
+    let groups = zip.map(|node| groups(keys, node, axes)).unwrap_or_default();
+    for (number, axis) in axes.iter().enumerate() {
+        if dimensions.iter().any(|it| it.axes.contains(&number)) {
+            continue;
+        }
+        let group = groups.iter().find(|group| group.contains(&number));
+        let group = group.cloned().unwrap_or_else(|| vec![number]);
+        let repeats = match repeat {
+            Some(named) => group.iter().any(|at| named.contains(&axes[*at].key)),
+            None => axis.key == "pipeline.seed" && matches!(axis.values, Values::Listed(_)),
+        };
+        dimensions.push(Dimension { axes: group, repeats });
+    }
+    let place = keys.peek("repeat").map_or(keys.span(), |node| node.span);
+    for key in repeat.into_iter().flatten() {
+        let Some(axis) = axes.iter().find(|axis| axis.key == *key) else {
+            let mut problem =
+                Diagnostic::at(place, format!("`sweep.repeat` names `{key}`"), "not an axis");
+            problem.help.extend(suggest(key, axes.iter().map(|axis| axis.key.as_str())));
+            keys.problem(problem);
+            continue;
+        };
+        if let Values::Drawn(_) = axis.values {
+            let message = format!("`{key}` cannot repeat a configuration: its values are drawn");
+            keys.problem(
+                Diagnostic::at(place, message, "in this array").help("list them: `[0, 1, 2]`"),
+            );
+        }
+    }
+    dimensions
+}
+
+/// `zip = [["a", "b"], ...]` as numbers of axes.
+fn groups(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Vec<Vec<usize>> {
+    const EXAMPLE: &str =
+        "for example `zip = [[\"stages.net.optimizer.lr\", \"stages.net.epochs\"]]`";
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let shape = |node: &Node| {
+        let found = format!("found {}", node.value.type_name());
+        Diagnostic::at(node.span, "`sweep.zip` must be an array of arrays of axes", found)
+            .help(EXAMPLE)
+    };
+    let Value::Array(items) = &node.value else {
+        keys.problem(shape(node));
+        return groups;
+    };
+    for item in items {
+        let Value::Array(words) = &item.value else {
+            keys.problem(shape(item));
+            continue;
+        };
+        if words.len() < 2 {
+            let message = "a group of `sweep.zip` needs two axes or more";
+            keys.problem(Diagnostic::at(item.span, message, "this group").help(EXAMPLE));
+        }
+        let mut group: Vec<usize> = Vec::new();
+        let mut lengths = Vec::new();
+        for word in words {
+            let Value::String(key) = &word.value else {
+                keys.problem(shape(word));
+                continue;
+            };
+            let Some(number) = axes.iter().position(|axis| axis.key == *key) else {
+                let mut problem =
+                    Diagnostic::at(word.span, format!("`sweep.zip` names `{key}`"), "not an axis");
+                problem.help.extend(suggest(key, axes.iter().map(|axis| axis.key.as_str())));
+                keys.problem(problem);
+                continue;
+            };
+            if group.contains(&number) || groups.iter().any(|group| group.contains(&number)) {
+                let message = format!("`sweep.zip` names `{key}` twice");
+                keys.problem(Diagnostic::at(word.span, message, "the same axis again"));
+                continue;
+            }
+            let Values::Listed(values) = &axes[number].values else {
+                let message = format!("`{key}` cannot move with other axes: its values are drawn");
+                keys.problem(
+                    Diagnostic::at(word.span, message, "this axis").help("list them: `[a, b]`"),
+                );
+                continue;
+            };
+            lengths.push(format!("`{key}` has {}", values.len()));
+            if let Some(first) = group.first()
+                && let Values::Listed(others) = &axes[*first].values
+                && others.len() != values.len()
+            {
+                let message = "axes that move together need as many values";
+                keys.problem(Diagnostic::at(word.span, message, lengths.join(", ")));
+                continue;
+            }
+            group.push(number);
+        }
+        if group.len() > 1 {
+            groups.push(group);
+        }
+    }
+    keys.record("zip", node.to_toml());
+    groups
+}
+
+fn where_holds(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Option<Condition> {
+    let Value::String(text) = &node.value else {
+        let found = format!("found {}", node.value.type_name());
+        keys.problem(
+            Diagnostic::at(node.span, "`sweep.where` must be a string", found)
+                .help("for example `where = \"lr < 0.1 or seed == 0\"`"),
+        );
+        return None;
+    };
+    keys.record("where", text.clone());
+    let names: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
+    match Condition::read(text, node.span, &names) {
+        Ok(condition) => Some(condition),
+        Err(problem) => {
+            keys.problem(problem);
+            None
+        }
+    }
+}
+
+/// What the parts of a sweep ask of each other.
+fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
+    let at = |keys: &Keys, key: &str| keys.peek(key).map_or(span, |node| node.span);
+    let drawn = !matches!(sweep.sampler, Sampler::Grid);
+    if drawn && count.is_none() {
+        keys.problem(
+            Diagnostic::at(at(keys, "search"), "this search needs `sweep.trials`", "draws trials")
+                .help("add `trials = 20`, the number of configurations to draw"),
+        );
+    }
+    if let (false, Some(_)) = (drawn, count) {
+        let message = "`sweep.trials` does not go with a grid, which has every combination";
+        keys.problem(
+            Diagnostic::at(at(keys, "trials"), message, "decides nothing")
+                .help("add `search = \"random\"`, `\"sobol\"` or `\"tpe\"`, or leave it out"),
+        );
+    }
+    if !drawn {
+        let mut trials = Some(1_usize);
+        for dimension in &sweep.dimensions {
+            let axis = &sweep.axes[dimension.axes[0]];
+            let Some(all) = dimension.all(&sweep.axes) else {
+                let message = format!("a grid cannot have every value of `{}`", axis.key);
+                keys.problem(
+                    Diagnostic::at(axis.span, message, "has no end of values")
+                        .help("add `search = \"random\"`, `\"sobol\"` or `\"tpe\"` with `trials`")
+                        .help("or list them: `[a, b]` or `{ from, to, step }`"),
+                );
+                return;
+            };
+            trials = trials.and_then(|trials| trials.checked_mul(all.len()));
+        }
+        if trials.is_none_or(|trials| trials > MOST_TRIALS) {
+            keys.problem(Diagnostic::at(
+                at(keys, "axes"),
+                format!("the sweep has more than {MOST_TRIALS} trials"),
+                "every axis multiplies their number",
+            ));
+        }
+    }
+    if drawn && sweep.dimensions.iter().all(|it| it.repeats) {
+        let message = "every axis only repeats: there is nothing to draw";
+        keys.problem(
+            Diagnostic::at(at(keys, "axes"), message, "no other axis")
+                .help("add an axis, or `repeat = []` to draw this one"),
+        );
+    }
+    let own = sweep.dimensions.iter().filter(|it| !it.repeats).count();
+    if let Sampler::Sobol { .. } = sweep.sampler
+        && (own > SOBOL_DIMENSIONS || count.is_some_and(|it| it > SOBOL_POINTS / 4))
+    {
+        let message = format!(
+            "a Sobol sequence has at most {SOBOL_DIMENSIONS} axes and {} trials",
+            SOBOL_POINTS / 4
+        );
+        keys.problem(Diagnostic::at(at(keys, "search"), message, "more than that"));
+    }
+    let needs = match (&sweep.sampler, sweep.halving) {
+        (Sampler::Tpe { .. }, _) => Some(("search", "`search = \"tpe\"`")),
+        (_, Some(_)) => Some(("halving", "`[sweep.halving]`")),
+        _ => None,
+    };
+    if let (Some((key, what)), false) = (needs, keys.has("select")) {
+        keys.problem(
+            Diagnostic::at(
+                at(keys, key),
+                format!("{what} needs `[sweep.select]`"),
+                "goes by what?",
+            )
+            .help("add `[sweep.select]` with `stage = \"...\"` and `by = \"validate.accuracy\"`"),
+        );
+    }
+    if let Some(goal) = &sweep.goal {
+        let place = keys.peek("select").map_or(goal.span, |node| node.nearest("per").span);
+        for key in &goal.per {
+            if !sweep.axes.iter().any(|axis| axis.key == *key) || sweep.is_repeat(key) {
+                let message = format!("`sweep.select.per` names `{key}`");
+                let mut problem =
+                    Diagnostic::at(place, message, "not an axis that sets trials apart");
+                problem.help.extend(suggest(key, sweep.axes.iter().map(|axis| axis.key.as_str())));
+                keys.problem(problem);
+            }
+        }
+    }
+    if let (Some(_), Some(goal)) = (sweep.halving, &sweep.goal) {
+        let key = format!("stages.{}.epochs", goal.stage);
+        if let Some(axis) = sweep.axes.iter().find(|axis| axis.key == key) {
+            let message = format!("`[sweep.halving]` cannot compare trials of other `{key}`");
+            keys.problem(Diagnostic::at(axis.span, message, "swept here"));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What makes one trial of a sweep better than another: `[sweep.select]`, checked against the stages
+//! that it names. Reads no results.
+
+use std::collections::HashSet;
+
+use super::pipeline::{Pipeline, PlannedStage};
+use crate::config::Diagnostic;
+use crate::config::diagnostic::suggest;
+use crate::config::sweep;
+use crate::metrics;
+use crate::stages::KINDS;
+
+/// A number of a stage's CSV to go by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Goal {
+    /// The stage.
+    pub stage: String,
+    /// Which of its rows.
+    pub rows: Rows,
+    /// The metric in them.
+    pub metric: String,
+    /// Whether more is better.
+    pub rises: bool,
+}
+
+/// Rows of a CSV.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rows {
+    /// Of a training: those of a split, one for each epoch.
+    Training {
+        /// `train`, `validate` or `target`.
+        split: String,
+    },
+    /// Of an evaluation.
+    Scores {
+        /// The model, as the CSV names it.
+        model: String,
+        /// The data set, as the CSV names it.
+        dataset: String,
+    },
+}
+
+impl Goal {
+    /// The goal `given` in a sweep, `pipeline` being one of its trials.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(given: &sweep::Goal, pipeline: &Pipeline) -> Result<Self, Diagnostic> {
+        let Some(stage) = pipeline.stages.iter().find(|it| it.name == given.stage) else {
+            let message = format!("`sweep.select.stage` names `{}`", given.stage);
+            let mut problem = Diagnostic::at(given.stage_span, message, "there is no such stage");
+            let names = pipeline.stages.iter().map(|it| it.name.as_str());
+            problem.help.extend(suggest(&given.stage, names));
+            return Err(problem);
+        };
+        let scores = KINDS.iter().any(|it| it.name == stage.stage.kind() && it.scores);
+        let (rows, metric) = if scores {
+            of_scores(given, stage)?
+        } else if stage.inputs.iter().any(|input| input.key == "train") {
+            of_training(given, stage)?
+        } else {
+            let message =
+                format!("`sweep.select.stage` names `{}`, which measures nothing", stage.name);
+            let label = format!("a `{}` stage", stage.stage.kind());
+            return Err(Diagnostic::at(given.stage_span, message, label)
+                .help("name a stage that trains or evaluates"));
+        };
+        let sees = match &rows {
+            // `target` rows are of images without labels.
+            Rows::Training { split } => {
+                let input = stage.inputs.iter().find(|input| input.key == *split);
+                input.is_some_and(|it| is_hidden(pipeline, &it.stage))
+            }
+            Rows::Scores { dataset, .. } => {
+                let (name, split) = dataset.split_once('.').unwrap_or((dataset, ""));
+                split == "test" || is_hidden(pipeline, name)
+            }
+        };
+        match (sees, given.oracle) {
+            (true, false) => Err(Diagnostic::at(
+                given.by_span,
+                "trials would be selected by labels that selection must not see",
+                "of the target, or of a test split",
+            )
+            .help(
+                "go by `validate.accuracy` of the source, or by a label-free score of the target: \
+                   `by = \"target.snd\"` with `target_scores` in the stage",
+            )
+            .help("`oracle = true` allows it; every table and page then says so")),
+            (false, true) => Err(Diagnostic::at(
+                given.by_span,
+                "`sweep.select.oracle` is set, but this sees no label that it should not",
+                "an honest selection",
+            )
+            .help("leave `oracle` out: every table would carry a note that is not true")),
+            _ => {
+                let rises = given.rises.or_else(|| metrics::rises(&metric)).ok_or_else(|| {
+                    let message = format!("whether more `{metric}` is better is not known");
+                    Diagnostic::at(given.by_span, message, "this metric")
+                        .help("add `mode = \"max\"` or `mode = \"min\"`")
+                })?;
+                Ok(Self { stage: stage.name.clone(), rows, metric, rises })
+            }
+        }
+    }
+
+    /// For people: `adapted: validate.accuracy`.
+    pub fn text(&self) -> String {
+        match &self.rows {
+            Rows::Training { split } => format!("{}: {split}.{}", self.stage, self.metric),
+            Rows::Scores { model, dataset } => {
+                format!("{}: {} of {model} on {dataset}", self.stage, self.metric)
+            }
+        }
+    }
+
+    /// The value among the rows of a CSV (`header` without a place for it gives none): of a training
+    /// in its last epoch, or the last one up to `epoch`.
+    pub fn value(
+        &self,
+        header: &[&str],
+        rows: &[Vec<String>],
+        epoch: Option<usize>,
+    ) -> Option<f64> {
+        let place = |name: &str| header.iter().position(|it| *it == name);
+        let (metric, value) = (place("metric")?, place("value")?);
+        let of = |row: &&Vec<String>| row[metric] == self.metric;
+        let found = match &self.rows {
+            Rows::Training { split } => {
+                let (at, place) = (place("epoch")?, place("split")?);
+                let number = |row: &Vec<String>| row[at].parse::<usize>().unwrap_or(usize::MAX);
+                rows.iter()
+                    .filter(of)
+                    .filter(|row| row[place] == *split)
+                    .rfind(|row| epoch.is_none_or(|epoch| number(row) <= epoch))
+            }
+            Rows::Scores { model, dataset } => {
+                let (a, b) = (place("model")?, place("dataset")?);
+                rows.iter().filter(of).find(|row| row[a] == *model && row[b] == *dataset)
+            }
+        };
+        found?[value].parse().ok().filter(|value: &f64| value.is_finite())
+    }
+}
+
+fn of_training(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, String), Diagnostic> {
+    let wrong = |message: String, label: &str| Diagnostic::at(given.by_span, message, label);
+    for (key, word) in [("model", &given.model), ("on", &given.on)] {
+        if word.is_some() {
+            let message = format!("`sweep.select.{key}` is for stages that evaluate");
+            return Err(wrong(message, "a training has one model and its own splits"));
+        }
+    }
+    let Some((split, metric)) = given.by.split_once('.') else {
+        let message = format!("`sweep.select.by = {:?}` names no split", given.by);
+        return Err(wrong(message, "expected `split.metric`").help(
+            "for example `\"validate.accuracy\"`, `\"validate.loss\"` or `\"target.info_max\"`",
+        ));
+    };
+    let has = |key: &str| stage.inputs.iter().any(|input| input.key == key);
+    let scored: Vec<&str> = (stage.settings.get("target_scores"))
+        .and_then(|it| it.get("metrics")?.as_array())
+        .map(|words| words.iter().filter_map(toml::Value::as_str).collect())
+        .unwrap_or_default();
+    let name = &stage.name;
+    match split {
+        "validate" if !has("validate") => {
+            return Err(wrong(format!("stage `{name}` does not validate"), "no such rows")
+                .help(format!("add `validate = \"...\"` to `[stages.{name}]`")));
+        }
+        "validate" if !["accuracy", "loss"].contains(&metric) => {
+            return Err(wrong(format!("validation has no metric `{metric}`"), "no such rows")
+                .help("it has `accuracy` and `loss`"));
+        }
+        "target" if !scored.contains(&metric) => {
+            let message = format!("stage `{name}` does not score the target by `{metric}`");
+            return Err(wrong(message, "no such rows").help(format!(
+                "add `target_scores = {{ on = \"...\", metrics = [\"{metric}\"] }}` to `[stages.{name}]`"
+            )));
+        }
+        "validate" | "target" | "train" => {}
+        _ => {
+            let message = format!("`{split}` is not a split of a training's metrics");
+            let mut problem = wrong(message, "no such rows");
+            problem.help.extend(suggest(split, ["train", "validate", "target"]));
+            return Err(problem);
+        }
+    }
+    Ok((Rows::Training { split: split.to_owned() }, metric.to_owned()))
+}
+
+fn of_scores(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, String), Diagnostic> {
+    let named = |key: &str, word: &Option<String>, prefix: &str| {
+        let known: Vec<String> = stage
+            .inputs
+            .iter()
+            .filter(|input| input.key.starts_with(prefix))
+            .map(|input| {
+                let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
+                format!("{}{split}", input.stage)
+            })
+            .collect();
+        let word =
+            match word {
+                None if known.len() == 1 => return Ok(known[0].clone()),
+                None => {
+                    let message = format!("missing key `sweep.select.{key}`");
+                    return Err(Diagnostic::at(given.span, message, "in this table")
+                        .help(format!("stage `{}` has {}", stage.name, known.join(", "))));
+                }
+                Some(word) => word,
+            };
+        if known.contains(word) {
+            return Ok(word.clone());
+        }
+        let message = format!("stage `{}` does not score `{word}`", stage.name);
+        let mut problem = Diagnostic::at(given.span, message, format!("`{key}` in this table"));
+        problem.help.extend(suggest(word, known.iter().map(String::as_str)));
+        Err(problem)
+    };
+    let model = named("model", &given.model, "models.")?;
+    let dataset = named("on", &given.on, "on.")?;
+    Ok((Rows::Scores { model, dataset }, given.by.clone()))
+}
+
+/// Whether a method adapts to the domain of a stage's images without labels. A domain is what its
+/// images come from beyond what the source's come from as well.
+fn is_hidden(pipeline: &Pipeline, images: &str) -> bool {
+    let come_from = |name: &str| ancestors(pipeline, name);
+    let from = come_from(images);
+    pipeline.stages.iter().any(|stage| {
+        let named = |key: &str| stage.inputs.iter().find(|input| input.key == key);
+        let (Some(target), Some(source)) = (named("method.target"), named("train")) else {
+            return false;
+        };
+        let source = come_from(&source.stage);
+        come_from(&target.stage).iter().any(|it| !source.contains(it) && from.contains(it))
+    })
+}
+
+/// A stage and all it is made from.
+fn ancestors<'a>(pipeline: &'a Pipeline, name: &str) -> HashSet<&'a str> {
+    let find = |name: &str| pipeline.stages.iter().find(|stage| stage.name == name);
+    let mut found = HashSet::new();
+    let mut left: Vec<&PlannedStage> = find(name).into_iter().collect();
+    while let Some(stage) = left.pop() {
+        if found.insert(stage.name.as_str()) {
+            left.extend(stage.inputs.iter().filter_map(|input| find(&input.stage)));
+        }
+    }
+    found
+}

@@ -1,0 +1,346 @@
+//! Which trials of a sweep run next, and how far: all to their end; or, with `[sweep.halving]`, the
+//! promising ones; or, with `search = "tpe"`, those that the results so far speak for. Runs nothing.
+//!
+//! Decisions are made for a batch of configurations at a time, so that they depend on results alone
+//! and never on which trial ended first: a sweep that is run again, or went on after a stop, decides
+//! the same.
+
+use std::collections::HashMap;
+
+use super::goal::Goal;
+use super::trial::{Trial, label_text};
+use super::trials::{Drawn, Origin};
+use crate::config::Report;
+use crate::config::sweep::{Configuration, Observation, Sweep};
+
+/// The state of a search.
+#[derive(Debug)]
+pub struct Search {
+    sweep: Sweep,
+    origin: Origin,
+    goal: Option<Goal>,
+    configurations: Vec<Configuration>,
+    progress: Vec<Progress>,
+    /// Of every trial, the number of its configuration.
+    of: Vec<usize>,
+    /// What the batch that runs now is to reach, by configuration.
+    batch: Vec<(usize, usize)>,
+    /// Nothing more can be drawn.
+    exhausted: bool,
+}
+
+/// How far a configuration got.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The best of its group is looked for among the configurations of the same one.
+    group: String,
+    /// The epochs of its rungs; a single one of 0 when trials run to their end.
+    rungs: Vec<usize>,
+    /// What it had to show at each rung that it reached; `None` where it failed.
+    losses: Vec<Option<f64>>,
+    /// The same of each of its trials at the last rung, unturned.
+    values: HashMap<usize, Option<f64>>,
+}
+
+impl Progress {
+    fn is_over(&self) -> bool {
+        self.losses.len() == self.rungs.len() || self.losses.last() == Some(&None)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.losses.len() == self.rungs.len() && self.losses.last().is_some_and(Option::is_some)
+    }
+}
+
+/// How far a trial runs now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// To its end.
+    End,
+    /// The stage that the goal names ends after so many epochs.
+    Epoch(usize),
+    /// It stays where it is.
+    Stay,
+}
+
+/// What became of a trial in the search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// What the goal says of it.
+    pub objective: Option<f64>,
+    /// Whether it is of the best configuration of its group; `None` without a goal.
+    pub selected: Option<bool>,
+    /// Why it ended early, if it did.
+    pub pruned: Option<String>,
+}
+
+impl Search {
+    pub(super) fn new(
+        sweep: Sweep,
+        origin: Origin,
+        drawn: Drawn,
+        trials: &[Trial],
+    ) -> Result<Self, Report> {
+        let mut search = Self {
+            sweep,
+            origin,
+            goal: None,
+            configurations: Vec::new(),
+            progress: Vec::new(),
+            of: Vec::new(),
+            batch: Vec::new(),
+            exhausted: false,
+        };
+        search.add(drawn, trials)?;
+        search.exhausted = !search.sweep.is_adaptive();
+        Ok(search)
+    }
+
+    /// Takes in configurations with their trials.
+    fn add(&mut self, (configurations, points): Drawn, trials: &[Trial]) -> Result<(), Report> {
+        if let Some(given) = &self.sweep.goal {
+            let mut problems = Vec::new();
+            for trial in trials {
+                match Goal::new(given, &trial.pipeline) {
+                    Ok(goal) => self.goal = Some(goal),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+            if !problems.is_empty() {
+                return Err(self.origin.report(problems));
+            }
+        }
+        for number in self.configurations.len()..self.configurations.len() + configurations.len() {
+            let at = points.iter().position(|point| point.configuration == number);
+            let trial = &trials[at.expect("a configuration has a trial")];
+            let (group, rungs) = (self.group(trial), self.rungs(trial));
+            self.progress.push(Progress { group, rungs, ..Progress::default() });
+        }
+        self.configurations.extend(configurations);
+        self.of.extend(points.iter().map(|point| point.configuration));
+        Ok(())
+    }
+
+    fn group(&self, trial: &Trial) -> String {
+        let per = self.sweep.goal.as_ref().map(|goal| goal.per.as_slice()).unwrap_or_default();
+        let of = trial.labels.iter().filter(|(key, _)| per.contains(key));
+        of.map(|(key, value)| format!("{key}={} ", label_text(value))).collect()
+    }
+
+    fn rungs(&self, trial: &Trial) -> Vec<usize> {
+        let (Some(halving), Some(goal)) = (self.sweep.halving, &self.goal) else { return vec![0] };
+        let stage = trial.pipeline.stages.iter().find(|stage| stage.name == goal.stage);
+        let epochs = stage.and_then(|stage| stage.settings.get("epochs")?.as_integer());
+        epochs.and_then(|it| usize::try_from(it).ok()).map_or(vec![0], |it| halving.rungs(it))
+    }
+
+    /// The goal.
+    pub fn goal(&self) -> Option<&Goal> {
+        self.goal.as_ref()
+    }
+
+    /// Whether results decide what runs.
+    pub fn decides(&self) -> bool {
+        self.sweep.is_adaptive() || self.sweep.halving.is_some()
+    }
+
+    /// Trials that it will have in the end, as far as is known.
+    pub fn expected_trials(&self) -> usize {
+        let left = self.sweep.configurations().saturating_sub(self.configurations.len());
+        let of_each = self.of.len().div_ceil(self.configurations.len().max(1));
+        if self.exhausted { self.of.len() } else { self.of.len() + left * of_each }
+    }
+
+    /// How far every trial runs next; new ones are added to `trials`. `None` when all is done.
+    ///
+    /// # Errors
+    /// When a trial that was drawn does not fit.
+    pub fn next(&mut self, trials: &mut Vec<Trial>) -> Result<Option<Vec<Reach>>, Report> {
+        let mut batch = Vec::new();
+        while batch.len() < self.sweep.batch {
+            if let Some(job) = self.promotable(&batch).or_else(|| self.fresh(&batch)) {
+                batch.push(job);
+            } else if self.exhausted || !batch.is_empty() {
+                break;
+            } else {
+                self.draw(trials)?;
+            }
+        }
+        if batch.is_empty() {
+            batch = self.left_over();
+        }
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        let mut reach = vec![Reach::Stay; self.of.len()];
+        for (trial, configuration) in self.of.iter().enumerate() {
+            if let Some((_, rung)) = batch.iter().find(|job| job.0 == *configuration) {
+                let rungs = &self.progress[*configuration].rungs;
+                reach[trial] = match rung + 1 == rungs.len() {
+                    true => Reach::End,
+                    false => Reach::Epoch(rungs[*rung]),
+                };
+            }
+        }
+        self.batch = batch;
+        Ok(Some(reach))
+    }
+
+    /// Takes in what the goal says of the trials that ran: `value` of a trial up to an epoch, or at its
+    /// end; `None` when it has none, as it failed.
+    pub fn learn(&mut self, value: impl Fn(usize, Option<usize>) -> Option<f64>) {
+        for (configuration, rung) in std::mem::take(&mut self.batch) {
+            let of = self.of.iter().enumerate().filter(|it| *it.1 == configuration);
+            let trials: Vec<usize> = of.map(|it| it.0).collect();
+            let progress = &mut self.progress[configuration];
+            let last = rung + 1 == progress.rungs.len();
+            let epoch = (!last).then(|| progress.rungs[rung]);
+            progress.values = trials.iter().map(|trial| (*trial, value(*trial, epoch))).collect();
+            let mut sum = Some(0.0);
+            for trial in &trials {
+                sum = sum.zip(progress.values[trial]).map(|(sum, value)| sum + value);
+            }
+            let rises = self.goal.as_ref().is_some_and(|goal| goal.rises);
+            #[expect(clippy::cast_precision_loss, reason = "a few repeats")]
+            let mean = sum.map(|sum| sum / trials.len() as f64);
+            progress.losses.push(mean.map(|mean| if rises { -mean } else { mean }));
+        }
+    }
+
+    /// What became of every trial.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let mut best: HashMap<&str, (f64, usize)> = HashMap::new();
+        for (number, progress) in self.progress.iter().enumerate().filter(|it| it.1.is_complete()) {
+            let Some(Some(loss)) = progress.losses.last() else { continue };
+            let entry = best.entry(&progress.group).or_insert((*loss, number));
+            if *loss < entry.0 {
+                *entry = (*loss, number);
+            }
+        }
+        let verdict = |(trial, configuration): (usize, &usize)| {
+            let progress = &self.progress[*configuration];
+            let is_best =
+                best.get(progress.group.as_str()).is_some_and(|it| it.1 == *configuration);
+            Verdict {
+                objective: progress.values.get(&trial).copied().flatten(),
+                selected: self.goal.as_ref().map(|_| is_best),
+                pruned: self.why_pruned(*configuration),
+            }
+        };
+        self.of.iter().enumerate().map(verdict).collect()
+    }
+
+    fn why_pruned(&self, configuration: usize) -> Option<String> {
+        let progress = &self.progress[configuration];
+        if progress.is_over() || progress.losses.is_empty() {
+            return None;
+        }
+        let rung = progress.losses.len() - 1;
+        let loss = progress.losses[rung]?;
+        let others = self.group_at(&progress.group, rung);
+        let better = others.iter().filter(|it| it.0 < loss).count();
+        let last = progress.rungs.last().copied().unwrap_or_default();
+        Some(format!(
+            "after epoch {} of {last}: place {} of {}",
+            progress.rungs[rung],
+            better + 1,
+            others.len()
+        ))
+    }
+
+    /// Losses and numbers of the configurations of a group that have something to show at a rung.
+    fn group_at(&self, group: &str, rung: usize) -> Vec<(f64, usize)> {
+        let all = self.progress.iter().enumerate().filter(|it| it.1.group == group);
+        let mut found: Vec<(f64, usize)> =
+            all.filter_map(|(at, it)| Some(((*it.losses.get(rung)?)?, at))).collect();
+        found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        found
+    }
+
+    fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = Vec::new();
+        for progress in &self.progress {
+            if !groups.contains(&progress.group.as_str()) {
+                groups.push(&progress.group);
+            }
+        }
+        groups
+    }
+
+    /// Whether a configuration may go on from a rung to the next.
+    fn waits_at(&self, configuration: usize, rung: usize, batch: &[(usize, usize)]) -> bool {
+        let progress = &self.progress[configuration];
+        progress.losses.len() == rung + 1
+            && rung + 1 < progress.rungs.len()
+            && !batch.iter().any(|job| job.0 == configuration)
+    }
+
+    /// The next promotion by ASHA's rule, from the highest rung down.
+    fn promotable(&self, batch: &[(usize, usize)]) -> Option<(usize, usize)> {
+        let factor = self.sweep.halving?.factor;
+        let most = self.progress.iter().map(|it| it.rungs.len()).max().unwrap_or_default();
+        for rung in (0..most.saturating_sub(1)).rev() {
+            for group in self.groups() {
+                let reached = self.progress.iter();
+                let reached =
+                    reached.filter(|it| it.group == group && it.losses.len() > rung).count();
+                let best = self.group_at(group, rung).into_iter().take(reached / factor);
+                let next = best.map(|it| it.1).find(|it| self.waits_at(*it, rung, batch));
+                if let Some(configuration) = next {
+                    return Some((configuration, rung + 1));
+                }
+            }
+        }
+        None
+    }
+
+    /// The next configuration that has not run at all.
+    fn fresh(&self, batch: &[(usize, usize)]) -> Option<(usize, usize)> {
+        let is_new = |at: &usize| {
+            self.progress[*at].losses.is_empty() && !batch.iter().any(|job| job.0 == *at)
+        };
+        (0..self.progress.len()).find(is_new).map(|at| (at, 0))
+    }
+
+    /// A group of which none came to its end, as there are fewer than `factor` of them: the best goes on.
+    fn left_over(&self) -> Vec<(usize, usize)> {
+        let mut jobs = Vec::new();
+        for group in self.groups() {
+            let mut of = self.progress.iter().filter(|it| it.group == group);
+            if of.any(Progress::is_complete) {
+                continue;
+            }
+            let most = self.progress.iter().map(|it| it.rungs.len()).max().unwrap_or_default();
+            let next = (0..most).rev().find_map(|rung| {
+                let all = self.group_at(group, rung).into_iter();
+                all.map(|it| it.1).find(|it| self.waits_at(*it, rung, &[])).map(|it| (it, rung + 1))
+            });
+            jobs.extend(next);
+        }
+        jobs
+    }
+
+    /// Draws configurations by what is known.
+    fn draw(&mut self, trials: &mut Vec<Trial>) -> Result<(), Report> {
+        let observations: Vec<Observation> = (self.progress.iter().enumerate())
+            .flat_map(|(configuration, progress)| {
+                let levels = progress.losses.iter().enumerate();
+                levels.map(move |(level, loss)| Observation { configuration, level, loss: *loss })
+            })
+            .collect();
+        let drawn = self.sweep.next(&self.configurations, &observations);
+        let drawn = drawn.map_err(|problem| self.origin.report(vec![problem]))?;
+        if drawn.0.is_empty() {
+            self.exhausted = true;
+            return Ok(());
+        }
+        let (new, _) = self.origin.resolve(&drawn.1)?;
+        self.add(drawn, &new)?;
+        trials.extend(new);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

@@ -1,0 +1,268 @@
+//! Searches over a real pipeline file whose trials are given values by hand.
+
+use std::collections::HashSet;
+use std::fs;
+
+use super::*;
+use crate::plan::trials::{self, Trials};
+
+const FILE: &str = r#"
+[pipeline]
+name = "x"
+[stages.mnist]
+kind = "download"
+dataset = "mnist-10k"
+[stages.net]
+kind = "pretrain"
+train = "mnist"
+validate = "mnist.valid"
+model = "lenet"
+epochs = 9
+optimizer = { kind = "adam", lr = 1e-3 }
+[stages.score]
+kind = "evaluate"
+models = ["net"]
+on = ["mnist.test"]
+[sweep]
+"#;
+
+const SELECT: &str = "[sweep.select]\nstage = 'net'\nby = 'validate.accuracy'\n";
+
+fn load(sweep: &str) -> Result<Trials, String> {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("x.toml");
+    fs::write(&path, format!("{FILE}{sweep}")).unwrap();
+    trials::load(&path, &[]).map_err(|report| report.render(false))
+}
+
+fn number(trial: &Trial, key: &str) -> f64 {
+    let found = trial.labels.iter().find(|(name, _)| name == key);
+    let value = &found.unwrap().1;
+    value.as_float().unwrap_or_else(|| value.as_integer().unwrap() as f64)
+}
+
+const LR: &str = "stages.net.optimizer.lr";
+
+/// Runs a search over trials whose value is `value`; every decision as `trial@epoch`, by round.
+fn run(sweep: &str, value: impl Fn(&Trial, usize) -> Option<f64>) -> (Vec<String>, Trials) {
+    let mut all = load(sweep).unwrap_or_else(|report| panic!("{report}"));
+    let mut rounds = Vec::new();
+    let mut search = all.search.take().unwrap();
+    while let Some(reach) = search.next(&mut all.trials).unwrap() {
+        let epochs = |reach: &Reach| match reach {
+            Reach::End => Some(9),
+            Reach::Epoch(epoch) => Some(*epoch),
+            Reach::Stay => None,
+        };
+        let jobs = reach.iter().enumerate().filter_map(|(at, it)| Some((at, epochs(it)?)));
+        let jobs: Vec<String> = jobs.map(|(at, epoch)| format!("{at}@{epoch}")).collect();
+        rounds.push(jobs.join(" "));
+        let trials = all.trials.clone();
+        search.learn(|trial, epoch| value(&trials[trial], epoch.unwrap_or(9)));
+        assert!(rounds.len() < 200, "{rounds:?}");
+    }
+    all.search = Some(search);
+    (rounds, all)
+}
+
+fn verdicts(trials: &Trials) -> Vec<Verdict> {
+    trials.search.as_ref().unwrap().verdicts()
+}
+
+#[test]
+fn a_grid_runs_all_its_trials_at_once_and_selects_the_configuration_that_is_best_over_seeds() {
+    let sweep =
+        format!("axes = {{ 'pipeline.seed' = [0, 1], '{LR}' = [0.1, 0.2, 0.3] }}\n{SELECT}");
+    // The best single trial is of 0.3, the best mean that of 0.2.
+    let (rounds, trials) = run(&sweep, |trial, _| {
+        Some(match (number(trial, LR), number(trial, "pipeline.seed")) {
+            (0.2, _) => 0.8,
+            (0.3, 0.0) => 0.95,
+            _ => 0.1,
+        })
+    });
+    assert_eq!(rounds, ["0@9 1@9 2@9 3@9 4@9 5@9"]);
+    let selected: Vec<usize> = verdicts(&trials)
+        .iter()
+        .enumerate()
+        .filter(|it| it.1.selected == Some(true))
+        .map(|it| it.0)
+        .collect();
+    assert_eq!(selected, [1, 4]);
+    assert_eq!(verdicts(&trials)[2].objective, Some(0.95));
+}
+
+#[test]
+fn halving_promotes_the_best_third_of_each_rung_and_ends_the_others_there() {
+    let sweep = format!(
+        "axes = {{ '{LR}' = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] }}\n\
+         {SELECT}[sweep.halving]\nbatch = 9\n"
+    )
+    .replace("[sweep.halving]\nbatch = 9\n", "[sweep.halving]\nfactor = 3\n");
+    let sweep = format!("batch = 9\n{sweep}");
+    let (rounds, trials) = run(&sweep, |trial, _| Some(number(trial, LR)));
+    assert_eq!(rounds, ["0@1 1@1 2@1 3@1 4@1 5@1 6@1 7@1 8@1", "6@3 7@3 8@3", "8@9"]);
+    let verdicts = verdicts(&trials);
+    assert_eq!(verdicts[8], Verdict { objective: Some(0.9), selected: Some(true), pruned: None });
+    assert_eq!(verdicts[7].pruned.as_deref(), Some("after epoch 3 of 9: place 2 of 3"));
+    assert_eq!(verdicts[0].pruned.as_deref(), Some("after epoch 1 of 9: place 9 of 9"));
+}
+
+#[test]
+fn halving_goes_by_what_is_known_when_a_batch_is_over_and_never_by_which_trial_ended_first() {
+    let sweep = format!(
+        "batch = 2\naxes = {{ '{LR}' = [0.1, 0.4, 0.2, 0.3, 0.6, 0.5] }}\n{SELECT}[sweep.halving]\n"
+    );
+    let (rounds, trials) = run(&sweep, |trial, _| Some(number(trial, LR)));
+    // ASHA promotes as soon as a third of those that reached a rung may go on.
+    assert_eq!(rounds[..3], ["0@1 1@1", "2@1 3@1", "1@3 4@1"], "{rounds:?}");
+    assert_eq!(rounds.last().unwrap(), "4@9", "the best comes to its end: {rounds:?}");
+    let complete = verdicts(&trials).iter().filter(|it| it.pruned.is_none()).count();
+    assert_eq!(complete, 1);
+}
+
+#[test]
+fn each_group_has_a_best_trial_of_its_own_that_comes_to_its_end() {
+    let sweep = format!(
+        "axes = {{ 'stages.net.batch_size' = [32, 64], '{LR}' = [0.1, 0.2] }}\n\
+         {SELECT}per = ['stages.net.batch_size']\n[sweep.halving]\n"
+    );
+    let (_, trials) = run(&sweep, |trial, _| Some(number(trial, LR)));
+    let verdicts = verdicts(&trials);
+    let selected: Vec<bool> = verdicts.iter().map(|it| it.selected == Some(true)).collect();
+    assert_eq!(selected, [false, true, false, true]);
+    assert!(verdicts[1].pruned.is_none() && verdicts[3].pruned.is_none());
+}
+
+#[test]
+fn a_configuration_that_fails_is_neither_promoted_nor_selected() {
+    let sweep = format!("axes = {{ '{LR}' = [0.1, 0.2, 0.3] }}\n{SELECT}[sweep.halving]\n");
+    let failing = |trial: &Trial, _| Some(number(trial, LR)).filter(|lr| *lr < 0.3);
+    let (rounds, trials) = run(&sweep, failing);
+    assert_eq!(rounds, ["0@1 1@1 2@1", "1@3", "1@9"]);
+    assert_eq!(verdicts(&trials)[2].selected, Some(false));
+    assert_eq!(verdicts(&trials)[2].pruned, None, "it failed, which is something else");
+}
+
+#[test]
+fn more_trials_keep_those_that_were_there_for_every_sampler() {
+    for search in ["random", "sobol", "tpe"] {
+        let draw = |trials: usize| {
+            let sweep = format!(
+                "search = '{search}'\ntrials = {trials}\n\
+                 axes = {{ '{LR}' = {{ log_uniform = [1e-4, 1e-1] }}, 'pipeline.seed' = [0, 1], \
+                 'stages.net.batch_size' = {{ int = [8, 512] }} }}\n{SELECT}"
+            );
+            let (_, trials) = run(&sweep, |trial, _| Some(-(number(trial, LR).ln() + 5.0).powi(2)));
+            trials.trials.into_iter().map(|trial| trial.labels).collect::<Vec<_>>()
+        };
+        let (few, many) = (draw(12), draw(20));
+        assert_eq!((few.len(), many.len()), (24, 40), "{search}: two seeds each");
+        assert_eq!(few[..], many[..24], "{search}");
+        let different: HashSet<String> = many.iter().map(|it| format!("{it:?}")).collect();
+        assert_eq!(different.len(), 40, "{search}");
+    }
+}
+
+#[test]
+fn tpe_finds_better_values_than_drawing_at_random() {
+    let best = |search: &str, seed: usize| {
+        let sweep = format!(
+            "search = '{search}'\ntrials = 40\nseed = {seed}\n\
+             axes = {{ '{LR}' = {{ log_uniform = [1e-6, 1.0] }}, \
+             'stages.net.batch_size' = {{ int = [8, 512] }} }}\n{SELECT}"
+        );
+        let value = |trial: &Trial| {
+            let size = number(trial, "stages.net.batch_size");
+            -((number(trial, LR).log10() + 3.0).powi(2) + ((size - 200.0) / 100.0).powi(2))
+        };
+        let (_, trials) = run(&sweep, |trial, _| Some(value(trial)));
+        trials.trials.iter().map(value).fold(f64::NEG_INFINITY, f64::max)
+    };
+    let wins = (0..8).filter(|seed| best("tpe", *seed) > best("random", *seed)).count();
+    assert!(wins >= 6, "better in {wins} of 8 searches");
+}
+
+#[test]
+fn a_sobol_sequence_fills_a_square_more_evenly_than_chance() {
+    let corners = |search: &str| {
+        let sweep = format!(
+            "search = '{search}'\ntrials = 64\naxes = {{ '{LR}' = {{ uniform = [0.0001, 1.0] }}, \
+             'stages.net.label_smoothing' = {{ uniform = [0.0, 0.8] }} }}\n{SELECT}"
+        );
+        let (_, trials) = run(&sweep, |_, _| Some(0.0));
+        let mut counts = [[0_usize; 8]; 8];
+        for trial in &trials.trials {
+            let place = |share: f64| ((share * 8.0) as usize).min(7);
+            let smoothing = number(trial, "stages.net.label_smoothing") / 0.8;
+            counts[place(number(trial, LR))][place(smoothing)] += 1;
+        }
+        counts.iter().flatten().filter(|count| **count == 0).count()
+    };
+    // 64 points of the sequence are one in each of 8 x 8 squares, but for rounding to four digits.
+    assert!(corners("sobol") <= 2, "{} empty", corners("sobol"));
+    assert!(corners("random") >= 12, "{} empty", corners("random"));
+}
+
+#[test]
+fn axes_that_move_together_and_conditions_leave_the_combinations_that_were_meant() {
+    let sweep = format!(
+        "zip = [['{LR}', 'stages.net.batch_size']]\nwhere = 'lr < 0.3 or seed == 0'\n\
+         axes = {{ 'pipeline.seed' = {{ from = 0, to = 2, step = 2 }}, '{LR}' = [0.1, 0.3], \
+         'stages.net.batch_size' = [16, 32] }}"
+    );
+    let trials = load(&sweep).unwrap().trials;
+    let texts: Vec<String> = trials
+        .iter()
+        .map(|trial| trial.label_texts().into_iter().map(|it| it.1).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(texts, ["0 0.1 16", "0 0.3 32", "2 0.1 16"]);
+}
+
+#[test]
+fn sweeps_that_contradict_themselves_are_explained() {
+    let wrong = |sweep: &str| load(sweep).err().unwrap_or_else(|| panic!("accepted: {sweep}"));
+    let drawn = format!("axes = {{ '{LR}' = {{ log_uniform = [1e-4, 1e-1] }} }}\n");
+    let listed = format!("axes = {{ '{LR}' = [0.1, 0.2], 'stages.net.epochs' = [1, 2, 3] }}\n");
+    for (sweep, expected) in [
+        (drawn.clone(), "a grid cannot have every value"),
+        (format!("search = 'random'\n{drawn}"), "needs `sweep.trials`"),
+        (format!("trials = 3\n{listed}"), "does not go with a grid"),
+        (format!("search = 'tpe'\ntrials = 3\n{drawn}"), "needs `[sweep.select]`"),
+        (format!("seed = 3\n{listed}"), "unknown key `sweep.seed`"),
+        (format!("batch = 3\n{listed}"), "unknown key `sweep.batch`"),
+        (format!("zip = [['{LR}', 'stages.net.epochs']]\n{listed}"), "need as many values"),
+        (format!("zip = ['{LR}']\n{listed}"), "must be an array of arrays"),
+        (format!("where = 'lr > 7'\n{listed}"), "leaves no trial"),
+        (format!("where = 'rl > 7'\n{listed}"), "`rl` is not swept"),
+        (format!("{listed}{SELECT}[sweep.halving]\n"), "cannot compare trials of other"),
+        (format!("repeat = ['nothing']\n{listed}"), "`sweep.repeat` names `nothing`"),
+        (
+            "search = 'random'\ntrials = 3\naxes = { 'pipeline.seed' = [0, 1] }\n".into(),
+            "there is nothing to draw",
+        ),
+        (format!("{listed}[sweep.select]\nstage = 'nett'\nby = 'x'\n"), "did you mean `net`"),
+        (format!("{listed}[sweep.select]\nstage = 'mnist'\nby = 'x'\n"), "measures nothing"),
+        (format!("{listed}[sweep.select]\nstage = 'net'\nby = 'x'\n"), "expected `split.metric`"),
+        (
+            format!("{listed}[sweep.select]\nstage = 'net'\nby = 'target.snd'\n"),
+            "does not score the target by `snd`",
+        ),
+        (
+            format!("{listed}[sweep.select]\nstage = 'score'\nby = 'accuracy'\n"),
+            "labels that selection must not see",
+        ),
+        (format!("{listed}{SELECT}oracle = true\n"), "sees no label that it should not"),
+        (
+            format!(
+                "search = 'tpe'\ntrials = 3\naxes = {{ '{LR}' = {{ uniform = [-1.0, 1.0] }} }}\n{SELECT}"
+            ),
+            "must be a number above 0",
+        ),
+    ] {
+        let report = wrong(&sweep);
+        assert!(report.contains(expected), "{expected}\n{report}");
+    }
+    load(&format!("{listed}[sweep.select]\nstage = 'score'\nby = 'accuracy'\noracle = true\n"))
+        .unwrap();
+}
