@@ -63,8 +63,10 @@ pub enum Verb {
     /// Remove from the store what no kept run needs; says what it would do unless told `--yes`
     #[command(after_help = "Example:\n  runner gc --keep-last 3 --older-than 30d --yes")]
     Gc(GcArgs),
-    /// Print the table of a finished run
-    #[command(after_help = "Example:\n  runner table pipelines/dann.toml --format latex")]
+    /// Print the tables of a finished run, or say where a number in them comes from
+    #[command(
+        after_help = "Examples:\n  runner table pipelines/dann.toml --format latex\n  runner table dann --explain dann target.test"
+    )]
     Table(TableArgs),
     /// Print the JSON Schema of pipeline files, with which editors complete and check keys
     #[command(after_help = "Example:\n  runner schema > pipeline.schema.json")]
@@ -246,7 +248,7 @@ pub struct ShowArgs {
 /// Print the table of a finished run.
 #[derive(Debug, Args)]
 pub struct TableArgs {
-    /// A run's folder, or a pipeline file for its newest run
+    /// A run: its folder, its name or the beginning of it, or a pipeline for its newest run
     pub run: PathBuf,
     /// Folder of results
     #[arg(long, value_name = "DIR", default_value = "results")]
@@ -254,6 +256,12 @@ pub struct TableArgs {
     /// How to write it
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
+    /// Only the table of this name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Say what a cell was made of: the arithmetic, the trials, their files and artifacts
+    #[arg(long, num_args = 2, value_names = ["ROW", "COLUMN"], conflicts_with = "format")]
+    pub explain: Option<Vec<String>>,
 }
 
 /// List the runs.

@@ -22,6 +22,8 @@ const BAD: &[&str] = &[
     "not_utf8",
     "reserved_name",
     "several",
+    "table_names",
+    "tables",
     "unknown_key",
     "unknown_kind",
     "unknown_split",

@@ -4,9 +4,8 @@ mod binary;
 mod photos;
 
 use std::fs;
-use std::path::Path;
 
-use binary::{files, runner, text};
+use binary::{lasting, runner, text};
 use photos::photos;
 use serde_json::Value;
 
@@ -39,8 +38,9 @@ fn trials_share_their_stages_and_leave_their_own_csvs_and_one_table() {
 
     let newest = fs::canonicalize(root.join("results/photos/latest")).unwrap();
     let trials = fs::read_to_string(newest.join("trials.csv")).unwrap();
-    let expected = "trial,stages.adapted.seed,stages.adapted.epochs,state\n\
-        000,0,1,done\n001,0,2,done\n002,1,1,done\n003,1,2,done\n004,2,1,done\n005,2,2,done\n";
+    let expected = "trial,stages.adapted.seed,stages.adapted.epochs,state,objective,selected,reason\n\
+        000,0,1,done,,,\n001,0,2,done,,,\n002,1,1,done,,,\n003,1,2,done,,,\n004,2,1,done,,,\n\
+        005,2,2,done,,,\n";
     assert_eq!(trials, expected);
     for trial in 0..6 {
         let scores =
@@ -62,21 +62,6 @@ fn trials_share_their_stages_and_leave_their_own_csvs_and_one_table() {
     assert!(third.contains("0 ran, 16 cached"), "{third}");
     let other = runner(root, &["sweep", "photos.toml", "--store", "b", "--results", "b-results"]);
     assert_eq!(text(&other.stdout), table, "another store gives the same table");
-}
-
-/// Every file of a run's folder but times, logs and provenance, by path.
-fn lasting(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut found: Vec<(String, Vec<u8>)> = files(folder)
-        .into_iter()
-        .map(|path| {
-            let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-            (name, fs::read(&path).unwrap())
-        })
-        .filter(|(name, _)| !["timings.csv", "run.json"].contains(&name.as_str()))
-        .filter(|(name, _)| !name.starts_with("logs/"))
-        .collect();
-    found.sort();
-    found
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn run_stage(stage: &dyn Stage, inputs: &[(&str, &Path)]) -> Result<(TempDir, Ou
     let cancel = AtomicBool::new(false);
     let context = Context {
         checkpoints: None,
+        pause_after: None,
         inputs: &inputs,
         out: out.path(),
         downloads: downloads.path(),

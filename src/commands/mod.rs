@@ -18,6 +18,7 @@ mod completions;
 mod diff;
 mod explain;
 mod export;
+mod forecast;
 mod gc;
 mod init;
 mod ls;
@@ -91,8 +92,8 @@ impl Error {
             Self::Results(report::results::Error::Io { source, .. }) => {
                 vec![system::refused(source, "--results")]
             }
-            Self::Results(report::results::Error::Table(_)) => {
-                vec!["name the axis in `[table]`: `rows`, `columns` or `over`".into()]
+            Self::Results(report::results::Error::Table(error)) => {
+                error.help().map(str::to_owned).into_iter().collect()
             }
             _ => Vec::new(),
         }

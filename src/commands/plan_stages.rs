@@ -9,11 +9,13 @@ use petgraph::graph::NodeIndex;
 use serde_json::json;
 
 use super::Error;
+use super::forecast::{Past, duration};
 use super::outlook::Outlook;
 use crate::cli::{PlanArgs, PlanFormat};
 use crate::exec::display_name;
 use crate::plan::graph::{Edge, Plan};
-use crate::plan::trial::Trial;
+use crate::plan::search::Search;
+use crate::plan::trials::Trials;
 use crate::store::Store;
 
 /// Prints the plan of a pipeline, or of its whole sweep.
@@ -21,7 +23,7 @@ use crate::store::Store;
 /// # Errors
 /// When the file is wrong or the store cannot be read.
 pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
-    let trials = super::trials_of(&args.file, args.sweep)?.trials;
+    let trials = super::trials_of(&args.file, args.sweep)?;
     let text = plan(trials, &args.store, &args.results, args.format)?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
@@ -31,16 +33,15 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// When there is no plan or the store cannot be read.
-fn plan(
-    trials: Vec<Trial>,
-    root: &Path,
-    results: &Path,
-    format: PlanFormat,
-) -> Result<String, Error> {
+fn plan(trials: Trials, root: &Path, results: &Path, format: PlanFormat) -> Result<String, Error> {
+    let Trials { trials, search, .. } = trials;
     let plan = Plan::new(trials)?;
     let Outlook { why, .. } = Outlook::new(&plan, &Store::peek(root), results, 0)?;
     Ok(match format {
-        PlanFormat::Text => text(&plan, &why),
+        PlanFormat::Text => {
+            let past = Past::read(results)?;
+            text(&plan, &why) + &totals(&plan, &why, search.as_ref(), &past)
+        }
         PlanFormat::Json => json(&plan, &why),
         PlanFormat::Mermaid => drawing(&plan, "flowchart TD\n", "", |from, to, edge| {
             let arrow = if edge == Edge::Input { "-->" } else { "-.->" };
@@ -68,8 +69,49 @@ fn text(plan: &Plan, why: &HashMap<NodeIndex, Vec<String>>) -> String {
         let kind = plan.graph[*task].stage.kind();
         text += &format!("{} ({kind}){from}\n    {state}\n", display_name(plan, *task));
     }
+    text
+}
+
+/// What there is to do in all, and how long it will take.
+fn totals(
+    plan: &Plan,
+    why: &HashMap<NodeIndex, Vec<String>>,
+    search: Option<&Search>,
+    past: &Past,
+) -> String {
     let all = plan.order.len();
-    text + &format!("{all} stages: {} cached, {} will run\n", all - why.len(), why.len())
+    let mut text = format!("{all} stages: {} cached, {} will run\n", all - why.len(), why.len());
+    if let Some(search) = search {
+        let trials = plan.trials.len();
+        let stages: usize = plan.stages.iter().map(indexmap::IndexMap::len).sum();
+        let of = |wanted: &dyn Fn(usize) -> bool| {
+            plan.graph.node_weights().filter(|task| wanted(task.trials.len())).count()
+        };
+        text += &format!(
+            "{trials} trials: {all} stages instead of {stages}; {} shared by all trials, {} by some, {} of \
+             one\n",
+            of(&|count| count == trials && trials > 1),
+            of(&|count| count > 1 && count < trials),
+            of(&|count| count == 1),
+        );
+        let expected = search.expected_trials();
+        if expected > trials {
+            text += &format!("{} trials more will be decided on by results\n", expected - trials);
+        } else if search.decides() {
+            text += "results decide how far each trial goes\n";
+        }
+    }
+    let left: Vec<NodeIndex> =
+        plan.order.iter().copied().filter(|task| why.contains_key(task)).collect();
+    let (seconds, unknown) = past.total(plan, &left);
+    if unknown < left.len() {
+        let known = match unknown {
+            0 => String::new(),
+            count => format!("; nothing is known of {count} stages"),
+        };
+        text += &format!("about {} of work, by past timings{known}\n", duration(seconds));
+    }
+    text
 }
 
 fn json(plan: &Plan, why: &HashMap<NodeIndex, Vec<String>>) -> String {
@@ -120,8 +162,8 @@ mod tests {
         let (b, _) = stage("b", "b", Fault::None, 1, &["a"]);
         let (c, _) = stage("c", "c", Fault::None, 2, &["b"]);
         execute(root.path(), vec![a.clone()]);
-        let trial = || Trial::single(pipeline(vec![a.clone(), b.clone(), c.clone()]));
-        insta::assert_snapshot!(plan(vec![trial()], root.path(), root.path(), PlanFormat::Text).unwrap(), @r"
+        let trial = || Trials::single(pipeline(vec![a.clone(), b.clone(), c.clone()]));
+        insta::assert_snapshot!(plan(trial(), root.path(), root.path(), PlanFormat::Text).unwrap(), @r"
         a (fake)
             cached
         b (fake) <- a
@@ -130,7 +172,7 @@ mod tests {
             will run: `b` will run first
         3 stages: 1 cached, 2 will run
         ");
-        let mermaid = plan(vec![trial()], root.path(), root.path(), PlanFormat::Mermaid).unwrap();
+        let mermaid = plan(trial(), root.path(), root.path(), PlanFormat::Mermaid).unwrap();
         assert!(mermaid.ends_with("  t0 --> t1\n  t1 --> t2\n"), "{mermaid}");
     }
 }

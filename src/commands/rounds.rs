@@ -11,7 +11,7 @@ use crate::exec::{Done, Event, Executor, Failed, Job, Limit, Reporter, State};
 use crate::metrics::Metrics;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
-use crate::plan::search::{Reach, Verdict};
+use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::csv::Rows;
 use crate::report::results;
@@ -55,7 +55,7 @@ impl Carrier<'_> {
             if plan.trials.len() < trials.trials.len() {
                 plan = Plan::new(trials.trials.clone())?;
             }
-            let goal = trials.search.as_ref().and_then(|search| search.goal()).cloned();
+            let goal = trials.search.as_ref().and_then(Search::goal).cloned();
             let limits = limits(&plan, &reach, goal.as_ref().map(|goal| goal.stage.as_str()));
             let job =
                 Job { limits: &limits, failures: &self.failures, reporter: &reporter, ..self.job };
@@ -92,7 +92,7 @@ impl Carrier<'_> {
                 break;
             }
         }
-        let verdicts = trials.search.as_ref().map(|search| search.verdicts()).unwrap_or_default();
+        let verdicts = trials.search.as_ref().map(Search::verdicts).unwrap_or_default();
         Ok(Outcome { plan, done: ended, verdicts })
     }
 }

@@ -20,7 +20,7 @@ use crate::plan::resolve;
 use crate::plan::search::Verdict;
 use crate::plan::trials::Trials;
 use crate::report::record::Provenance;
-use crate::report::results;
+use crate::report::results::{self, Tables};
 use crate::report::table::Format;
 use crate::store::Store;
 use crate::train::activations::Cache;
@@ -132,15 +132,12 @@ fn execute(
             provenance(&plan, &trials.resolved, start)
         })?;
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
-    let table = results::table_by(&trials.resolved, &folder);
+    let tables = results::tables_by(&trials.resolved, &folder);
     if !options.json {
-        if let Ok(Some(table)) = &table {
-            anstream::print!("{}", table.render(Format::Text, std::io::stdout().is_terminal()));
-            if table.has_gaps() {
-                anstream::println!(
-                    "–: not scored (a stage failed, did not run, or has no such pair)"
-                );
-            }
+        for (at, table) in tables.iter().flat_map(Tables::good).enumerate() {
+            let gap = if at == 0 { "" } else { "\n" };
+            let bold = std::io::stdout().is_terminal();
+            anstream::print!("{gap}{}", table.render(Format::Text, bold));
         }
         if !options.quiet {
             if !new {
@@ -156,7 +153,7 @@ fn execute(
         anstream::eprintln!("interrupted; run the same command again to go on");
         return Ok(Ran { code: ExitCode::from(130), folder, verdicts });
     }
-    table?;
+    tables?.all()?;
     Ok(Ran { code: ExitCode::SUCCESS, folder, verdicts })
 }
 

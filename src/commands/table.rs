@@ -1,48 +1,90 @@
-//! `runner table`: the table of a finished run, from its CSVs.
+//! `runner table`: the tables of a finished run, from its CSVs, and where their numbers come from.
 
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::TableArgs;
-use crate::plan::resolve;
-use crate::report::results;
-use crate::report::table::Format;
+use crate::config::diagnostic::suggest;
+use crate::report::results::{self, Tables};
+use crate::report::table::{self, Format};
 
-/// Prints the table of a run's folder, or of a pipeline's newest run.
+/// Prints the tables of a run, one of them, or what is behind a cell.
 ///
 /// # Errors
-/// When there is no such run or it has no scores.
+/// When there is no such run, table or cell, or the run has no scores.
 pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
-    let text = if args.run.is_dir() {
-        of_folder(&args.run, args.format)?
-    } else {
-        let pipeline = resolve::load(&args.run, &[]).map_err(Box::new)?;
-        of_pipeline(&args.results, &pipeline.name, args.format)?
+    // A wrong file is explained as such, rather than called a run that is not there.
+    if args.run.is_file() {
+        crate::plan::resolve::load(&args.run, &[]).map_err(Box::new)?;
+    }
+    let folder = super::find_run(&args.results, &args.run)?;
+    let mut tables = results::tables_of(&folder)?;
+    if tables.tables.is_empty() {
+        return Err(Error::Missing(format!("`{}` has no scores", folder.display())));
+    }
+    if let Some(name) = &args.name {
+        only(&mut tables, name)?;
+    }
+    let text = match args.explain.as_deref() {
+        Some([row, column]) => explain(&tables, row, column, &folder)?,
+        _ => shown(&tables, args.format),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    match args.format {
+        Format::Text => anstream::stdout().write_all(text.as_bytes())?,
+        _ => io::stdout().write_all(text.as_bytes())?,
+    }
+    if args.explain.is_none() {
+        // One that cannot be made does not keep the others from being seen.
+        tables.all()?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The table of the run in `folder`.
-///
-/// # Errors
-/// When the folder is not a run's or has no scores.
-fn of_folder(folder: &Path, format: Format) -> Result<String, Error> {
-    match results::table_of(folder)? {
-        Some(table) => Ok(table.render(format, false)),
-        None => Err(Error::Missing(format!("`{}` has no scores", folder.display()))),
+/// Leaves only the table called `name`.
+fn only(tables: &mut Tables, name: &str) -> Result<(), Error> {
+    let names: Vec<&str> = tables.tables.iter().filter_map(|(name, _)| name.as_deref()).collect();
+    if !names.contains(&name) {
+        let help = match suggest(name, names) {
+            Some(help) => help,
+            None => "its only table has no name".into(),
+        };
+        return Err(Error::Missing(format!("the run has no table `{name}`; {help}")));
     }
+    tables.tables.retain(|(own, _)| own.as_deref() == Some(name));
+    Ok(())
 }
 
-/// The table of the newest run of the pipeline called `name`.
-///
-/// # Errors
-/// When it never ran or has no scores.
-fn of_pipeline(results: &Path, name: &str, format: Format) -> Result<String, Error> {
-    let home = results.join(name);
-    let folder = results::latest(&home)
-        .ok_or_else(|| Error::Missing(format!("no run of `{name}` in `{}`", results.display())))?;
-    of_folder(&folder, format)
+/// All tables in a format; several as JSON are an array.
+fn shown(tables: &Tables, format: Format) -> String {
+    let several = tables.tables.len() > 1;
+    let tables: Vec<&table::Table> = tables.good().collect();
+    if format == Format::Json && several {
+        return serde_json::to_string_pretty(&tables).expect("tables are plain data") + "\n";
+    }
+    let bold = io::stdout().is_terminal();
+    let texts: Vec<String> = tables.iter().map(|table| table.render(format, bold)).collect();
+    texts.join("\n")
+}
+
+/// What is behind a cell of the first table that has it.
+fn explain(
+    tables: &Tables,
+    row: &str,
+    column: &str,
+    folder: &std::path::Path,
+) -> Result<String, Error> {
+    let mut wrong = None;
+    for (_, table) in &tables.tables {
+        let table = table.as_ref().map_err(Clone::clone);
+        match table.and_then(|table| table.explain(row, column, &tables.scores, folder)) {
+            Ok(text) => return Ok(text),
+            Err(error) => wrong = wrong.or(Some(error)),
+        }
+    }
+    Err(match wrong {
+        Some(error @ table::Error::Named { .. }) => Error::Missing(error.to_string()),
+        Some(error) => results::Error::Table(error).into(),
+        None => Error::Missing("the run has no table".into()),
+    })
 }

@@ -139,9 +139,9 @@ impl Check<'_> {
                 }
             }
         }
-        if let Ok(Some(table)) = results::table_by(&resolved, folder) {
-            for (file, format) in results::TABLES {
-                self.compare(&folder.join(file), &table.render(format, false), "the CSVs");
+        if let Ok(tables) = results::tables_by(&resolved, folder) {
+            for (file, text) in tables.files() {
+                self.compare(&folder.join(file), &text, "the CSVs");
             }
         }
         Ok(())

@@ -108,7 +108,7 @@ pub fn pipeline(stages: Vec<PlannedStage>) -> Pipeline {
         seed: 0,
         device: Device::Cpu,
         stages,
-        table: None,
+        tables: Vec::new(),
         resolved: toml::Table::new(),
     }
 }

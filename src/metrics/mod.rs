@@ -1,5 +1,7 @@
 //! Numbers that stages report: one long-format row per fact.
 
+pub mod scores;
+
 /// Rows of one stage, all under one header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metrics {

@@ -10,5 +10,7 @@ pub mod print;
 pub mod resolve;
 pub mod schema;
 pub mod search;
+pub mod table_spec;
+pub mod tables;
 pub mod trial;
 pub mod trials;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::table_spec::TableSpec;
 use crate::config::Reference;
 use crate::config::source::{Sources, Span};
 use crate::device::Device;
@@ -25,8 +26,8 @@ pub struct Pipeline {
     pub device: Device,
     /// The stages in the order of the file.
     pub stages: Vec<PlannedStage>,
-    /// `[table]`, if any.
-    pub table: Option<TableSpec>,
+    /// `[table]` or every `[[table]]`.
+    pub tables: Vec<TableSpec>,
     /// The whole file with overrides and every default, as `runner show` prints it.
     pub resolved: toml::Table,
 }
@@ -49,17 +50,4 @@ pub struct PlannedStage {
     pub product: Product,
     /// Where its table's header stands.
     pub span: Span,
-}
-
-/// `[table]`: what the result table shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableSpec {
-    /// Column of the metrics, or dotted key of a setting, that makes the rows.
-    pub rows: String,
-    /// The same for the columns.
-    pub columns: String,
-    /// The metric in the cells.
-    pub value: String,
-    /// Dotted key to aggregate over as mean ± sd.
-    pub over: Option<String>,
 }

@@ -7,7 +7,16 @@ use std::fmt::Write as _;
 pub fn to_toml(resolved: &toml::Table) -> String {
     let mut text = String::new();
     for name in ["pipeline", "stages", "sweep", "table"] {
-        let Some(toml::Value::Table(table)) = resolved.get(name) else { continue };
+        let table = match resolved.get(name) {
+            Some(toml::Value::Table(table)) => table,
+            Some(toml::Value::Array(tables)) => {
+                for table in tables.iter().filter_map(toml::Value::as_table) {
+                    section(&mut text, &format!("[{name}]"), table);
+                }
+                continue;
+            }
+            _ => continue,
+        };
         if name != "stages" {
             section(&mut text, name, table);
             continue;

@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use super::link::link;
-use super::pipeline::{Pipeline, TableSpec};
+use super::pipeline::Pipeline;
+use super::table_spec::TableSpec;
+use super::tables::{self, Swept};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Table, Value};
 use crate::config::overrides::Assignment;
@@ -122,13 +124,18 @@ pub(super) fn resolve(
     let axes = sweep.as_ref().map(|sweep| sweep.axes.as_slice()).unwrap_or_default();
     let swept: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
     let sweep_wrong = keys.has("sweep") && sweep.is_none();
-    let table =
-        keys.optional_nested("table", |keys| Some(read_table(keys, &swept, sweep_wrong))).flatten();
+    let swept_keys = Swept { keys: &swept, wrong: sweep_wrong, selects: tables::selects(&keys) };
+    let tables = tables::read(&mut keys, swept_keys);
     let Gathered { resolved: sections, mut problems, .. } = keys.finish();
 
     let defaults = Defaults { seed: head.as_ref().map_or(0, |head| head.seed) };
+    let written = stages;
     let drafts = stages.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
     let stages = link(drafts.unwrap_or_default(), &mut problems);
+    if problems.is_empty() {
+        tables::check(&tables, &stages.planned, &mut problems);
+    }
+    let tables: Vec<TableSpec> = tables.into_iter().map(|draft| draft.spec).collect();
 
     let mut resolved = toml::Table::new();
     let mut take = |name: &str| {
@@ -140,16 +147,13 @@ pub(super) fn resolve(
     take("sweep");
     take("table");
     resolved.insert("stages".into(), stages.resolved.into());
-    let whole = resolved.clone();
-    let needs_sweep = table.as_ref().is_some_and(|table| {
-        let named = [Some(&table.rows), Some(&table.columns), table.over.as_ref()];
-        named.into_iter().flatten().any(|key| swept.contains(&key.as_str()))
-    });
+    let mut whole = resolved.clone();
+    if let (Some(sweep), Some(stages)) = (&sweep, written) {
+        open_to_axes(&mut whole, sweep, &stages.to_toml());
+    }
     if trial {
         resolved.remove("sweep");
-        if needs_sweep {
-            resolved.remove("table");
-        }
+        tables::leave_for_trial(&mut resolved, &tables, &swept);
     }
     let pipeline = head.filter(|_| problems.is_empty()).map(|head| Pipeline {
         path: path.to_owned(),
@@ -159,10 +163,29 @@ pub(super) fn resolve(
         seed: head.seed,
         device: head.device,
         stages: stages.planned,
-        table,
+        tables,
         resolved,
     });
     Resolution { pipeline, whole, problems }
+}
+
+/// Takes back what a trial made of the stages that axes change: its defaults may not be those of
+/// another trial. `written` is `stages` as the file has it.
+fn open_to_axes(whole: &mut toml::Table, sweep: &Sweep, written: &toml::Table) {
+    let Some(toml::Value::Table(stages)) = whole.get_mut("stages") else { return };
+    let seeds = sweep.axes.iter().any(|axis| axis.key == "pipeline.seed");
+    for (name, stage) in stages.iter_mut() {
+        let Some(as_written) = written.get(name) else { continue };
+        let below = format!("stages.{name}.");
+        if sweep.axes.iter().any(|axis| axis.key.starts_with(&below)) {
+            *stage = as_written.clone();
+        } else if let (true, None, Some(stage)) =
+            (seeds, as_written.get("seed"), stage.as_table_mut())
+        {
+            // The pipeline's own.
+            stage.remove("seed");
+        }
+    }
 }
 
 /// A table that every file must have.
@@ -212,45 +235,6 @@ pub(super) fn head(keys: &mut Keys) -> Option<Head> {
     });
     // One after the other, so that each key is known before the first `?`.
     Some(Head { name: name?, title: title?, seed: u64::try_from(seed?).ok()?, device: device? })
-}
-
-/// Reads `[table]`, whose axes may be the `swept` keys.
-pub(super) fn read_table(keys: &mut Keys, swept: &[&str], sweep_wrong: bool) -> Option<TableSpec> {
-    let rows = keys.string("rows").or("model");
-    let columns = keys.string("columns").or("dataset");
-    let value = keys.string("value").or("accuracy");
-    let over = keys.string("over").optional();
-    if let (Some(rows), Some(columns)) = (&rows, &columns)
-        && rows == columns
-    {
-        let place = keys.node("columns").or(keys.node("rows"));
-        let place = place.map_or(keys.span(), |node| node.span);
-        let message = format!("rows and columns of the table are both `{rows}`");
-        keys.problem(Diagnostic::at(place, message, "the same again"));
-    }
-    let facts = ["model", "dataset"];
-    for key in ["rows", "columns", "over"] {
-        let Some(Node { value: Value::String(word), span }) = keys.node(key) else { continue };
-        let known: Vec<&str> =
-            if key == "over" { swept.to_vec() } else { [&facts[..], swept].concat() };
-        if sweep_wrong || known.contains(&word.as_str()) {
-            continue;
-        }
-        let message = format!(
-            "`table.{key}` must be {}",
-            match key {
-                "over" => "a swept key",
-                _ => "\"model\", \"dataset\" or a swept key",
-            }
-        );
-        let mut problem = Diagnostic::at(*span, message, "not an axis of the sweep");
-        if swept.is_empty() {
-            problem.help.push("the file sweeps no key: add `[sweep]` with `axes`".into());
-        }
-        problem.help.extend(suggest(word, known));
-        keys.problem(problem);
-    }
-    Some(TableSpec { rows: rows?, columns: columns?, value: value?, over: over? })
 }
 
 /// Reads every `[stages.NAME]`.

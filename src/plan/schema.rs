@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::resolve::{head, read_stage, read_table};
+use super::resolve::{head, read_stage};
+use super::tables::{self, Swept};
 use crate::config::schema::{share, table};
 use crate::config::{describe, sweep};
 use crate::stages::{Defaults, KINDS};
@@ -15,7 +16,7 @@ pub fn of_file() -> Value {
     let records = describe::explore(|keys| {
         keys.nested("pipeline", |keys| Some(head(keys)));
         keys.optional_nested("sweep", sweep::read);
-        keys.optional_nested("table", |keys| Some(read_table(keys, &[], true)));
+        tables::read(keys, Swept { keys: &[], wrong: true, selects: true });
     });
     let mut schema = table(&records);
     schema["properties"]["stages"] = json!({

@@ -117,11 +117,3 @@ impl Origin {
         report(&self.path, self.sources.clone(), problems)
     }
 }
-
-/// For the tests that check a sweep alone.
-#[cfg(test)]
-pub(super) fn sweep_in(text: &str) -> crate::config::sweep::Sweep {
-    use crate::config::document;
-    let root = document::parse(Sources::default().add("x", text), text).expect("valid TOML");
-    resolve::sweep_of(&root).expect("a good sweep")
-}

@@ -3,5 +3,7 @@
 pub mod csv;
 pub mod record;
 pub mod results;
+pub mod scores;
+pub mod stats;
 pub mod table;
 pub mod trials;

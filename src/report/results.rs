@@ -12,16 +12,17 @@ use serde_json::{Value, json};
 
 use super::csv::Rows;
 use super::record::{Provenance, Record, Stage};
-use super::table::{self, Format, Score, Table};
+use super::scores::{Scores, read_rows};
+use super::table::{self, Table};
 use super::trials;
 use crate::exec::{Done, State};
 use crate::fault::fail_point;
 use crate::metrics::Metrics;
 use crate::plan::graph::Plan;
-use crate::plan::pipeline::{PlannedStage, TableSpec};
+use crate::plan::pipeline::PlannedStage;
 use crate::plan::print::to_toml;
 use crate::plan::search::Verdict;
-use crate::stages::KINDS;
+use crate::plan::table_spec::TableSpec;
 use crate::system;
 
 /// Why results could not be written or read.
@@ -51,10 +52,6 @@ pub enum Error {
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io { path: path.to_owned(), source }
 }
-
-/// The files of a run's table.
-pub const TABLES: [(&str, Format); 3] =
-    [("table.csv", Format::Csv), ("table.md", Format::Markdown), ("table.tex", Format::Latex)];
 
 /// Makes sure, before hours of work, that the results of a pipeline can be written below `root`.
 ///
@@ -134,9 +131,9 @@ pub fn write(
     if sweep {
         put("trials.csv", &trials::text(plan, done, verdicts))?;
     }
-    if let Ok(Some(table)) = table_by(resolved, folder) {
-        for (name, format) in TABLES {
-            put(name, &table.render(format, false))?;
+    if let Ok(tables) = tables_by(resolved, folder) {
+        for (name, text) in tables.files() {
+            put(&name, &text)?;
         }
     }
     let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
@@ -254,16 +251,6 @@ fn same_run(home: &Path, id: &str) -> Option<PathBuf> {
     (head.split('"').nth(1)? == "id" && head.split('"').nth(3)? == id).then_some(folder)
 }
 
-fn artifact_rows(path: &Path) -> Result<Option<Rows>, Error> {
-    match fs::read_to_string(path) {
-        Ok(text) => Rows::read(&text)
-            .map(Some)
-            .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
-    }
-}
-
 fn write_metrics(folder: &Path, plan: &Plan, done: &[Done], trial: usize) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(io_at(folder))?;
     for stage in &plan.trials[trial].pipeline.stages {
@@ -303,7 +290,7 @@ fn copy_pictures(artifact: &Path, folder: &Path) -> Result<(), Error> {
 /// # Errors
 /// When the metrics cannot be read.
 pub fn metrics_text(artifact: &Path, stage: &PlannedStage) -> Result<Option<String>, Error> {
-    let Some(mut rows) = artifact_rows(&artifact.join("metrics.csv"))? else { return Ok(None) };
+    let Some(mut rows) = read_rows(&artifact.join("metrics.csv"))? else { return Ok(None) };
     rows.name_references(|key| {
         let input = stage.inputs.iter().find(|input| input.key == key)?;
         let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
@@ -351,7 +338,7 @@ pub fn final_metrics(folder: &Path) -> Result<IndexMap<String, String>, Error> {
     for (number, stages) in record.trials.iter().enumerate() {
         let at = trial_folder(folder, record.provenance.sweep, number);
         for stage in stages {
-            let Some(rows) = artifact_rows(&at.join(format!("{}.csv", stage.name)))? else {
+            let Some(rows) = read_rows(&at.join(format!("{}.csv", stage.name)))? else {
                 continue;
             };
             for row in rows.rows {
@@ -384,102 +371,78 @@ fn timings(plan: &Plan, done: &[Done]) -> Result<String, Error> {
             cached.clone(),
         ]);
         let Some((_, artifact)) = &end.artifact else { continue };
-        for part in artifact_rows(&artifact.join("timings.csv"))?.unwrap_or_default().rows {
+        for part in read_rows(&artifact.join("timings.csv"))?.unwrap_or_default().rows {
             rows.push(vec![name.clone(), part[0].clone(), part[1].clone(), cached.clone()]);
         }
     }
     Ok(Rows { header, rows }.text())
 }
 
-/// The table of a run's folder, from its CSVs; `None` without scores.
+/// Every table of a run's folder, from its CSVs; none without scores.
 ///
 /// # Errors
-/// When a file cannot be read, or `[table]` does not fit the scores.
-pub fn table_of(folder: &Path) -> Result<Option<Table>, Error> {
+/// When a file cannot be read, or a `[table]` does not fit the scores.
+pub fn tables_of(folder: &Path) -> Result<Tables, Error> {
     let path = folder.join("pipeline.toml");
     let text = fs::read_to_string(&path).map_err(io_at(&path))?;
     let pipeline: toml::Table = toml::from_str(&text)
         .map_err(|error| Error::Malformed { path, reason: error.to_string() })?;
-    table_by(&pipeline, folder)
+    tables_by(&pipeline, folder)
 }
 
-/// As [`table_of`], the resolved pipeline being known.
+/// As [`tables_of`], the resolved pipeline being known.
 ///
 /// # Errors
-/// As [`table_of`].
-pub fn table_by(pipeline: &toml::Table, folder: &Path) -> Result<Option<Table>, Error> {
-    let mut scores = Vec::new();
-    let mut axes = Vec::new();
-    let scores_something = |stage: &toml::Value| {
-        let kind = stage.get("kind").and_then(toml::Value::as_str);
-        KINDS.iter().any(|it| Some(it.name) == kind && it.scores)
+/// As [`tables_of`], but for tables that do not fit.
+pub fn tables_by(pipeline: &toml::Table, folder: &Path) -> Result<Tables, Error> {
+    let specs = TableSpec::of_resolved(pipeline).map_err(table::Error::Spec)?;
+    let scores = Scores::read(pipeline, &specs, folder)?;
+    let tables = match scores.scores.is_empty() {
+        true => Vec::new(),
+        false => specs.iter().map(|spec| (spec.name.clone(), Table::new(spec, &scores))).collect(),
     };
-    let stages = pipeline.get("stages").and_then(toml::Value::as_table);
-    let order: Vec<String> = stages
-        .into_iter()
-        .flatten()
-        .filter(|(_, stage)| scores_something(stage))
-        .map(|(name, _)| name.clone())
-        .collect();
-    match artifact_rows(&folder.join("trials.csv"))? {
-        None => collect(folder, &order, &settings(pipeline), &mut scores)?,
-        Some(trials) => {
-            let facts = trials.header.iter().position(|name| name == "state");
-            axes = trials.header[1..facts.unwrap_or(trials.header.len())].to_vec();
-            for trial in trials.rows {
-                let labels = axes.iter().cloned().zip(trial[1..].iter().cloned()).collect();
-                collect(&folder.join("trials").join(&trial[0]), &order, &labels, &mut scores)?;
+    Ok(Tables { scores, tables })
+}
+
+/// The tables of a run, in the order of its pipeline, with the scores that they show.
+#[derive(Debug)]
+pub struct Tables {
+    /// What they show.
+    pub scores: Scores,
+    /// Each with its name; or why it cannot be made.
+    pub tables: Vec<(Option<String>, Result<Table, table::Error>)>,
+}
+
+impl Tables {
+    /// Those that can be made.
+    pub fn good(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter().filter_map(|(_, table)| table.as_ref().ok())
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub fn all(self) -> Result<Vec<Table>, Error> {
+        let tables = self.tables.into_iter().map(|(_, table)| table);
+        Ok(tables.collect::<Result<_, _>>()?)
+    }
+
+    /// The name and the text of every file. The first table has the plain name `table` too when no
+    /// other has it, so that there always is one.
+    pub fn files(&self) -> Vec<(String, String)> {
+        let plain = self.tables.iter().any(|(name, _)| name.is_none());
+        let mut files = Vec::new();
+        for (at, (name, table)) in self.tables.iter().enumerate() {
+            let Ok(table) = table else { continue };
+            let first = (at == 0 && !plain).then(|| Table::stem(None));
+            for stem in std::iter::once(Table::stem(name.as_deref())).chain(first) {
+                let file = |(ending, format): &(&str, table::Format)| {
+                    (format!("{stem}.{ending}"), table.render(*format, false))
+                };
+                files.extend(table::FILES.iter().map(file));
             }
         }
+        files
     }
-    if scores.is_empty() {
-        return Ok(None);
-    }
-    let seed = axes.iter().find(|axis| *axis == "pipeline.seed").cloned();
-    let word = |key: &str| pipeline.get("table")?.get(key)?.as_str().map(str::to_owned);
-    // A plain run has no axes: `over` then has nothing to aggregate.
-    let over = word("over").or(seed).filter(|over| axes.contains(over));
-    let spec = TableSpec {
-        rows: word("rows").unwrap_or_else(|| "model".into()),
-        columns: word("columns").unwrap_or_else(|| "dataset".into()),
-        value: word("value").unwrap_or_else(|| "accuracy".into()),
-        over,
-    };
-    Ok(Some(Table::new(&spec, &scores)?))
-}
-
-/// What a run without a sweep has for the settings that its table names.
-fn settings(pipeline: &toml::Table) -> Score {
-    let mut found = Score::new();
-    let table = pipeline.get("table").and_then(toml::Value::as_table);
-    for name in ["rows", "columns"].iter().filter_map(|key| table?.get(*key)?.as_str()) {
-        let mut parts = name.split('.');
-        let first = parts.next().and_then(|part| pipeline.get(part));
-        let value = parts.try_fold(first, |value, part| Some(value?.get(part)));
-        match value.flatten() {
-            Some(toml::Value::String(text)) => found.insert(name.to_owned(), text.clone()),
-            Some(value) if !value.is_table() => found.insert(name.to_owned(), value.to_string()),
-            _ => None,
-        };
-    }
-    found
-}
-
-fn collect(
-    folder: &Path,
-    stages: &[String],
-    labels: &Score,
-    scores: &mut Vec<Score>,
-) -> Result<(), Error> {
-    for stage in stages {
-        let Some(rows) = artifact_rows(&folder.join(format!("{stage}.csv")))? else { continue };
-        if rows.header.iter().map(String::as_str).ne(["model", "dataset", "metric", "value"]) {
-            continue;
-        }
-        for row in rows.rows {
-            let cells = rows.header.iter().cloned().zip(row);
-            scores.push(cells.chain(labels.clone()).collect());
-        }
-    }
-    Ok(())
 }

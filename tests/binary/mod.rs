@@ -48,6 +48,21 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Every file of a run's folder but times, logs and provenance, by path.
+pub fn lasting(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found: Vec<(String, Vec<u8>)> = files(folder)
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+            (name, fs::read(&path).unwrap())
+        })
+        .filter(|(name, _)| !["timings.csv", "run.json"].contains(&name.as_str()))
+        .filter(|(name, _)| !name.starts_with("logs/"))
+        .collect();
+    found.sort();
+    found
+}
+
 /// The record of a run.
 pub fn record(run: &Path) -> Value {
     serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap()

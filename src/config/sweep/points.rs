@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use super::super::diagnostic::Diagnostic;
 use super::super::node::Node;
 use super::super::overrides::Assignment;
+use super::condition::Condition;
 use super::sampler::{Draw, Observation, Sampler};
 use super::{MOST_TRIALS, Sweep};
 
@@ -189,7 +190,7 @@ impl Sweep {
 
     fn nothing_left(&self) -> Diagnostic {
         let text = self.condition.as_ref().map_or("", |it| it.text());
-        let span = self.condition.as_ref().map_or(self.axes[0].span, |it| it.span());
+        let span = self.condition.as_ref().map_or(self.axes[0].span, Condition::span);
         Diagnostic::at(span, format!("`where = {text:?}` leaves no trial"), "drops every one")
     }
 

@@ -1,0 +1,482 @@
+//! Reads `[table]` and `[[table]]`, and says what is wrong with them as far as that can be known
+//! before anything ran. Never looks at a result.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use super::pipeline::PlannedStage;
+use super::table_spec::{
+    Best, GapClosed, Published, Spread, TableSpec, Test, Which, allowed_values,
+};
+use crate::config::diagnostic::suggest;
+use crate::config::node::{Node, Value};
+use crate::config::source::Span;
+use crate::config::{Diagnostic, Keys};
+use crate::metrics::scores;
+
+/// Columns of every score.
+pub const FACTS: [&str; 3] = ["model", "stage", "dataset"];
+
+/// A table as read, with the places of what the stages must know.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub spec: TableSpec,
+    /// `table`, or `table.1` of several.
+    key: String,
+    name: Option<Span>,
+    names: Vec<Mention>,
+}
+
+/// A row, a column or another fact of scores that a setting names.
+#[derive(Debug)]
+struct Mention {
+    /// `baseline`, `published.0.row`.
+    key: String,
+    axis: Axis,
+    name: String,
+    span: Span,
+}
+
+/// What a name is one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Axis {
+    Rows,
+    Columns,
+    Fact(&'static str),
+}
+
+/// The keys of the sweep, as far as they can be trusted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Swept<'a> {
+    pub keys: &'a [&'a str],
+    /// The sweep has problems of its own: nothing is said about what it sweeps.
+    pub wrong: bool,
+    /// Whether it has a `[sweep.select]`.
+    pub selects: bool,
+}
+
+/// Whether the whole file has a `[sweep.select]`.
+pub(super) fn selects(root: &Keys) -> bool {
+    let Some(Node { value: Value::Table(sweep), .. }) = root.peek("sweep") else { return false };
+    sweep.entries.contains_key("select")
+}
+
+/// Reads the tables from the reader of the whole file.
+pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
+    root.may_be_tables("table", |keys| read_one(keys, "table", swept));
+    let Some(Node { value: Value::Array(items), span }) = root.peek("table") else {
+        let table = root.optional_nested("table", |keys| Some(read_one(keys, "table", swept)));
+        return table.flatten().into_iter().collect();
+    };
+    root.node("table");
+    let mut drafts = Vec::new();
+    let mut resolved = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let key = format!("table.{at}");
+        let Value::Table(table) = &item.value else {
+            let found = format!("found {}", item.value.type_name());
+            root.problem(Diagnostic::at(item.span, format!("`{key}` must be a table"), found));
+            continue;
+        };
+        let draft = root.descend(&key, table, item.span, |keys| read_one(keys, &key, swept));
+        resolved.extend(root.take(&key));
+        drafts.extend(draft);
+    }
+    if items.is_empty() {
+        root.problem(Diagnostic::at(*span, "`table` is empty", "expected a table"));
+    }
+    root.record("table", resolved);
+    names_differ(root, items);
+    drafts
+}
+
+/// Two tables of a file must not be written to the same files.
+fn names_differ(root: &mut Keys, items: &[Node]) {
+    let mut seen: HashMap<Option<&str>, Span> = HashMap::new();
+    for item in items {
+        let Value::Table(table) = &item.value else { continue };
+        let (name, span) = match table.entries.get("name").map(|entry| &entry.node) {
+            Some(Node { value: Value::String(name), span }) => (Some(name.as_str()), *span),
+            _ => (None, item.span),
+        };
+        let Some(first) = seen.insert(name, span) else { continue };
+        let message = match name {
+            Some(name) => format!("two tables have the name `{name}`"),
+            None => "two tables have no name".to_owned(),
+        };
+        root.problem(
+            Diagnostic::at(span, message, "the second")
+                .related(first, "the first")
+                .help("give each its own `name`; one may go without"),
+        );
+    }
+}
+
+fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
+    let legal = |name: &String| {
+        let fits = |letter: char| {
+            letter.is_ascii_lowercase() || letter.is_ascii_digit() || "_-".contains(letter)
+        };
+        !name.is_empty() && name.chars().all(fits)
+    };
+    let at_name = keys.peek("name").map(|node| node.span);
+    let name =
+        keys.string("name").such_that("lower-case letters, digits, `_` and `-`", legal).optional();
+    let caption = keys.string("caption").optional();
+    let rows = keys.string("rows").or("model");
+    let columns = keys.string("columns").or("dataset");
+    let value = keys.string("value").or("accuracy");
+    let over = over(keys);
+    let mut names = Vec::new();
+    let only = only(keys, key, swept, &mut names);
+    let spread = keys.choice("spread", &["sd", "ci95", "none"]).or("sd");
+    let best = keys.choice("best", &["auto", "max", "min", "none"]).optional();
+    let trials = keys.choice("trials", &["all", "selected"]).or("all");
+    let baseline = mention(keys, "baseline", &mut names);
+    let test = match keys.has("baseline") {
+        true => keys.choice("test", &["permutation", "t"]).or("permutation"),
+        false => unused_test(keys),
+    };
+    let gap_closed = keys.optional_nested("gap_closed", |keys| {
+        let mut named = |keys: &mut Keys, key, axis| {
+            let path = format!("gap_closed.{key}");
+            let name = keys.string(key).required();
+            place(keys, key, path, axis, name.as_ref(), &mut names);
+            name
+        };
+        let source_only = named(keys, "source_only", Axis::Rows);
+        let target_trained = named(keys, "target_trained", Axis::Rows);
+        let on = named(keys, "on", Axis::Columns);
+        Some(GapClosed { source_only: source_only?, target_trained: target_trained?, on: on? })
+    });
+    let percent = value.as_deref().is_some_and(scores::in_percent);
+    let published = published(keys, percent, &mut names);
+    axes(keys, key, swept);
+    same_twice(keys, rows.as_deref(), columns.as_deref());
+    metric(keys, value.as_deref());
+    selected(keys, trials, swept);
+    let has_gap = keys.has("gap_closed");
+    if has_gap && gap_closed.is_none() {
+        return None;
+    }
+    let spec = TableSpec {
+        name: name?,
+        caption: caption?,
+        rows: rows?,
+        columns: columns?,
+        value: value?,
+        over: over?,
+        only: only?,
+        spread: match spread? {
+            "ci95" => Spread::Ci95,
+            "none" => Spread::None,
+            _ => Spread::Sd,
+        },
+        best: best?.map(|word| match word {
+            "max" => Best::Max,
+            "min" => Best::Min,
+            "none" => Best::None,
+            _ => Best::Auto,
+        }),
+        trials: if trials? == "selected" { Which::Selected } else { Which::All },
+        baseline: baseline?,
+        test: if test? == "t" { Test::T } else { Test::Permutation },
+        gap_closed,
+        published: published?,
+    };
+    Some(Draft { spec, key: key.to_owned(), name: at_name, names })
+}
+
+/// A key, or an array of them.
+fn over(keys: &mut Keys) -> Option<Vec<String>> {
+    keys.may_be(
+        "over",
+        || json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
+    );
+    match keys.peek("over") {
+        Some(Node { value: Value::Array(items), span }) => {
+            let found = keys.strings("over").optional()?.unwrap_or_default();
+            let twice = found.iter().enumerate().find(|(at, key)| found[..*at].contains(key));
+            if let Some((at, key)) = twice {
+                let message = format!("`over` names `{key}` twice");
+                keys.problem(Diagnostic::at(items[at].span, message, "the same again"));
+            } else if found.is_empty() {
+                keys.problem(
+                    Diagnostic::at(*span, "`over` is empty", "expected a swept key").help(
+                        "leave it out to aggregate over `pipeline.seed` alone, where that is swept",
+                    ),
+                );
+            }
+            Some(found)
+        }
+        _ => Some(keys.string("over").optional()?.into_iter().collect()),
+    }
+}
+
+fn mention(keys: &mut Keys, key: &'static str, names: &mut Vec<Mention>) -> Option<Option<String>> {
+    let name = keys.string(key).optional()?;
+    place(keys, key, key.to_owned(), Axis::Rows, name.as_ref(), names);
+    Some(name)
+}
+
+fn place(
+    keys: &Keys,
+    key: &str,
+    path: String,
+    axis: Axis,
+    name: Option<&String>,
+    names: &mut Vec<Mention>,
+) {
+    if let (Some(name), Some(node)) = (name, keys.peek(key)) {
+        names.push(Mention { key: path, axis, name: name.clone(), span: node.span });
+    }
+}
+
+/// What scores must be of, to count.
+fn only(
+    keys: &mut Keys,
+    table: &str,
+    swept: Swept,
+    names: &mut Vec<Mention>,
+) -> Option<Vec<(String, Vec<String>)>> {
+    if let Some(Node { value: Value::Table(entries), .. }) = keys.peek("only") {
+        let known = [&FACTS[..], swept.keys].concat();
+        for (key, entry) in &entries.entries {
+            if swept.wrong || known.contains(&key.as_str()) {
+                continue;
+            }
+            let message = format!("`{table}.only` knows no `{key}`");
+            let mut problem = Diagnostic::at(entry.key, message, "not an axis of the sweep");
+            problem.help.extend(suggest(key, known.iter().copied()));
+            keys.problem(problem);
+        }
+    }
+    keys.words("only", |keys, word, node| {
+        let value = node.to_toml();
+        let values = allowed_values(&value);
+        if let Some(fact) = FACTS.into_iter().find(|fact| *fact == word) {
+            let nodes: Vec<&Node> = match &node.value {
+                Value::Array(items) => items.iter().collect(),
+                _ => vec![node],
+            };
+            for (node, name) in nodes.into_iter().zip(&values) {
+                let (key, span) = (format!("only.{fact}"), node.span);
+                names.push(Mention { key, axis: Axis::Fact(fact), name: name.clone(), span });
+            }
+        }
+        keys.record(word, value);
+        Some(values)
+    })
+}
+
+fn unused_test(keys: &mut Keys) -> Option<&'static str> {
+    if let Some(node) = keys.node("test") {
+        keys.problem(
+            Diagnostic::at(node.span, "`test` needs a `baseline` to compare with", "there is none")
+                .help("add `baseline = \"source_only\"`, a row of the table"),
+        );
+    }
+    Some("permutation")
+}
+
+/// Numbers of others, each with its cell and its citation.
+fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option<Vec<Published>> {
+    keys.may_be("published", || json!({ "type": "array", "items": { "type": "object" } }));
+    let Some(node) = keys.node("published") else { return Some(Vec::new()) };
+    let example = "published = [{ row = \"dann\", column = \"target.test\", value = 0.7666, \
+        cite = \"Ganin et al. 2016, Table 1\" }]";
+    let Value::Array(items) = &node.value else {
+        let found = format!("found {}", node.value.type_name());
+        let message = "`published` must be an array of tables";
+        keys.problem(Diagnostic::at(node.span, message, found).help(example));
+        return None;
+    };
+    let mut all = Vec::new();
+    let mut resolved = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let path = format!("published.{at}");
+        let Value::Table(table) = &item.value else {
+            let found = format!("found {}", item.value.type_name());
+            let message = format!("`{path}` must be a table");
+            keys.problem(Diagnostic::at(item.span, message, found).help(example));
+            continue;
+        };
+        let one = keys.descend(&path, table, item.span, |keys| {
+            let mut named = |keys: &mut Keys, key, axis| {
+                let name = keys.string(key).required();
+                place(keys, key, format!("{path}.{key}"), axis, name.as_ref(), names);
+                name
+            };
+            let row = named(keys, "row", Axis::Rows);
+            let column = named(keys, "column", Axis::Columns);
+            let expected = if percent { "an accuracy from 0 to 1" } else { "a number" };
+            let fits =
+                move |value: &f64| value.is_finite() && (!percent || (0.0..=1.0).contains(value));
+            let value = keys.float("value").such_that(expected, fits).required();
+            let cite = keys.string("cite").such_that("a citation", |it| !it.trim().is_empty());
+            let cite = cite.required();
+            Some(Published { row: row?, column: column?, value: value?, cite: cite? })
+        });
+        resolved.extend(keys.take(&path));
+        let Some(one) = one else { continue };
+        if all.iter().any(|it: &Published| it.row == one.row && it.column == one.column) {
+            let message = format!("`{}` / `{}` is published twice", one.row, one.column);
+            keys.problem(Diagnostic::at(item.span, message, "the same cell again"));
+        }
+        all.push(one);
+    }
+    keys.record("published", resolved);
+    Some(all)
+}
+
+/// What makes rows and columns is a fact of the scores or swept; what is aggregated is swept.
+fn axes(keys: &mut Keys, table: &str, swept: Swept) {
+    let mut named: Vec<(&str, &Node)> = Vec::new();
+    for key in ["rows", "columns", "over"] {
+        match keys.peek(key) {
+            Some(Node { value: Value::Array(items), .. }) if key == "over" => {
+                named.extend(items.iter().map(|item| (key, item)));
+            }
+            node => named.extend(node.map(|node| (key, node))),
+        }
+    }
+    for (key, node) in named {
+        let Value::String(word) = &node.value else { continue };
+        let known = match key {
+            "over" => swept.keys.to_vec(),
+            _ => [&FACTS[..], swept.keys].concat(),
+        };
+        if swept.wrong || known.contains(&word.as_str()) {
+            continue;
+        }
+        let must = match key {
+            "over" => "a swept key",
+            _ => "\"model\", \"stage\", \"dataset\" or a swept key",
+        };
+        let message = format!("`{table}.{key}` must be {must}");
+        let mut problem = Diagnostic::at(node.span, message, "not an axis of the sweep");
+        if swept.keys.is_empty() {
+            problem.help.push("the file sweeps no key: add `[sweep]` with `axes`".into());
+        }
+        problem.help.extend(suggest(word, known));
+        keys.problem(problem);
+    }
+}
+
+fn same_twice(keys: &mut Keys, rows: Option<&str>, columns: Option<&str>) {
+    if let (Some(rows), Some(columns)) = (rows, columns)
+        && rows == columns
+    {
+        let place = keys.peek("columns").or(keys.peek("rows"));
+        let place = place.map_or(keys.span(), |node| node.span);
+        let message = format!("rows and columns of the table are both `{rows}`");
+        keys.problem(Diagnostic::at(place, message, "the same again"));
+    }
+    let over: Vec<&Node> = match keys.peek("over") {
+        Some(Node { value: Value::Array(items), .. }) => items.iter().collect(),
+        node => node.into_iter().collect(),
+    };
+    for node in over {
+        let Value::String(word) = &node.value else { continue };
+        if [rows, columns].contains(&Some(word.as_str())) {
+            let message = format!("`{word}` makes rows or columns and is aggregated over");
+            keys.problem(Diagnostic::at(node.span, message, "one of the two"));
+        }
+    }
+}
+
+fn metric(keys: &mut Keys, value: Option<&str>) {
+    let Some(value) = value.filter(|value| scores::better(value).is_none()) else { return };
+    let place = keys.peek("value").map_or(keys.span(), |node| node.span);
+    let message = format!("`{value}` is not a metric of scores");
+    let mut problem = Diagnostic::at(place, message, "no stage reports it");
+    let names: Vec<String> = scores::names().collect();
+    problem.help.extend(suggest(value, names.iter().map(String::as_str)));
+    keys.problem(problem);
+}
+
+fn selected(keys: &mut Keys, trials: Option<&str>, swept: Swept) {
+    if trials != Some("selected") || swept.selects || swept.wrong {
+        return;
+    }
+    let place = keys.peek("trials").map_or(keys.span(), |node| node.span);
+    keys.problem(
+        Diagnostic::at(place, "no trials are selected", "the file has no `[sweep.select]`")
+            .help("add `[sweep.select]`, or write `trials = \"all\"`"),
+    );
+}
+
+/// Compares what the tables name with what the stages of the file score. Only for stages without
+/// problems.
+pub(super) fn check(drafts: &[Draft], stages: &[PlannedStage], problems: &mut Vec<Diagnostic>) {
+    let scoring: Vec<&PlannedStage> = stages.iter().filter(|it| scores_something(it)).collect();
+    let inputs = |key: &str| -> Vec<String> {
+        let inputs = scoring.iter().flat_map(|stage| &stage.inputs);
+        inputs
+            .filter(|input| input.key.starts_with(key))
+            .map(|input| match &input.split {
+                Some(split) => format!("{}.{split}", input.stage),
+                None => input.stage.clone(),
+            })
+            .collect()
+    };
+    for draft in drafts {
+        if let (Some(name), Some(span)) = (&draft.spec.name, draft.name) {
+            let file = format!("table-{name}");
+            if stages.iter().any(|stage| stage.name == file) {
+                let message = format!("a table cannot have the name `{name}`");
+                let label = format!("a stage is called `{file}`, and both write `{file}.csv`");
+                problems.push(Diagnostic::at(span, message, label).help("choose another name"));
+            }
+        }
+        for mention in &draft.names {
+            let spec = &draft.spec;
+            let (what, axis) = match mention.axis {
+                Axis::Rows => ("row of the table", spec.rows.as_str()),
+                Axis::Columns => ("column of the table", spec.columns.as_str()),
+                Axis::Fact(fact) => (fact, fact),
+            };
+            let known = match axis {
+                "model" => inputs("models."),
+                "dataset" => inputs("on."),
+                "stage" => scoring.iter().map(|stage| stage.name.clone()).collect(),
+                // Which values a sweep has is known when it ran.
+                _ => continue,
+            };
+            if known.is_empty() || known.contains(&mention.name) {
+                continue;
+            }
+            let message = format!("`{}.{}` names no {what}", draft.key, mention.key);
+            let label = match axis {
+                "stage" => format!("no stage that scores is called `{}`", mention.name),
+                _ => format!("no stage scores the {axis} `{}`", mention.name),
+            };
+            let mut problem = Diagnostic::at(mention.span, message, label);
+            problem.help.extend(suggest(&mention.name, known.iter().map(String::as_str)));
+            problems.push(problem);
+        }
+    }
+}
+
+/// Takes the tables out of a trial's resolved form that are about the whole sweep.
+pub(super) fn leave_for_trial(resolved: &mut toml::Table, specs: &[TableSpec], swept: &[&str]) {
+    let stays = |spec: &TableSpec| !spec.needs_sweep(swept);
+    match resolved.get_mut("table") {
+        Some(toml::Value::Array(tables)) => {
+            let mut at = specs.iter();
+            tables.retain(|_| at.next().is_none_or(stays));
+            if tables.is_empty() {
+                resolved.remove("table");
+            }
+        }
+        Some(_) if !specs.iter().all(stays) => {
+            resolved.remove("table");
+        }
+        _ => {}
+    }
+}
+
+fn scores_something(stage: &PlannedStage) -> bool {
+    crate::stages::KINDS.iter().any(|kind| kind.name == stage.stage.kind() && kind.scores)
+}

@@ -1,0 +1,139 @@
+//! Compares rows: differences to a baseline with a paired test, and the share of a gap that a row
+//! closes. Pairs are trials with the same values of the keys that are aggregated over.
+
+use serde::Serialize;
+
+use super::{Cell, Column, Error, Kind, Missing, Table};
+use crate::plan::table_spec::{self, Test};
+use crate::report::stats;
+
+/// Below this a corrected p value counts.
+pub const LEVEL: f64 = 0.05;
+
+/// How rows were compared with the baseline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The baseline's row.
+    pub baseline: String,
+    /// The test.
+    pub test: Test,
+    /// How many comparisons Holm's correction is over.
+    pub comparisons: usize,
+    /// The fewest and the most pairs of a comparison.
+    pub pairs: Option<[usize; 2]>,
+    /// The smallest p value that the test can give with the most pairs.
+    pub least_p: Option<f64>,
+    /// Whether p values are estimates from drawn choices of signs.
+    pub drawn: bool,
+    /// The level that corrected p values are held against.
+    pub level: f64,
+}
+
+/// A cell against the baseline's in the same column.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// Mean of the paired differences.
+    pub mean: f64,
+    /// How many pairs.
+    pub n: usize,
+    /// The two-sided p value; `None` where the test says nothing.
+    pub p: Option<f64>,
+    /// The same after Holm's correction over the table.
+    pub p_holm: Option<f64>,
+    /// Whether that is below the level.
+    pub significant: bool,
+}
+
+/// Compares every cell with that of the row `baseline` in its column.
+pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Result<(), Error> {
+    let base = table.row("table.baseline", baseline)?;
+    let against = table.rows[base].cells.clone();
+    let mut tested = Vec::new();
+    for (number, row) in table.rows.iter_mut().enumerate().filter(|(number, _)| *number != base) {
+        for (at, cell) in row.cells.iter_mut().enumerate() {
+            let differences: Vec<f64> =
+                pairs([cell, &against[at]]).iter().map(|[a, b]| a - b).collect();
+            let Some((mean, _)) = stats::mean_and_deviation(&differences) else { continue };
+            let found = match test {
+                Test::T => stats::paired_t(&differences),
+                Test::Permutation if differences.len() < 2 => {
+                    stats::Tested { p: None, least: None, drawn: false }
+                }
+                Test::Permutation => stats::sign_flips(&differences, 0),
+            };
+            let n = differences.len();
+            tested.push((number, at, n, found));
+            cell.difference =
+                Some(Difference { mean, n, p: found.p, p_holm: None, significant: false });
+        }
+    }
+    let p: Vec<f64> = tested.iter().filter_map(|(.., found)| found.p).collect();
+    let mut corrected = stats::holm(&p).into_iter();
+    for (row, at, _, found) in &tested {
+        let difference = table.rows[*row].cells[*at].difference.as_mut();
+        if let (Some(difference), true) = (difference, found.p.is_some()) {
+            difference.p_holm = corrected.next();
+            difference.significant = difference.p_holm.is_some_and(|p| p < LEVEL);
+        }
+    }
+    let counts = || tested.iter().map(|(_, _, n, _)| *n);
+    table.comparison = Some(Comparison {
+        baseline: baseline.to_owned(),
+        test,
+        comparisons: p.len(),
+        pairs: counts().min().zip(counts().max()).map(|(fewest, most)| [fewest, most]),
+        least_p: tested.iter().filter_map(|it| it.3.least).min_by(f64::total_cmp),
+        drawn: tested.iter().any(|it| it.3.drawn),
+        level: LEVEL,
+    });
+    Ok(())
+}
+
+/// The values of cells whose trials agree in what is aggregated over, in the order of the first.
+fn pairs<const N: usize>(cells: [&Cell; N]) -> Vec<[f64; N]> {
+    let same = |value: &super::Value| {
+        let mut found = [0.0; N];
+        for (at, cell) in cells.iter().enumerate() {
+            found[at] = cell.values.iter().find(|other| other.over == value.over)?.value;
+        }
+        Some(found)
+    };
+    cells[0].values.iter().filter_map(same).collect()
+}
+
+/// Adds the column of the share of the gap between two rows that each row closes: a ratio of means
+/// over the trials that have all three.
+#[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
+pub(super) fn gap_closed(table: &mut Table, gap: &table_spec::GapClosed) -> Result<(), Error> {
+    let low = table.row("table.gap_closed.source_only", &gap.source_only)?;
+    let high = table.row("table.gap_closed.target_trained", &gap.target_trained)?;
+    let on = table.column("table.gap_closed.on", &gap.on)?;
+    let cell = |row: usize| table.rows[row].cells[on].clone();
+    let (low, high) = (cell(low), cell(high));
+    for row in &mut table.rows {
+        let of = &row.cells[on];
+        let together = pairs([of, &low, &high]);
+        let mut closed = Cell {
+            row: row.name.clone(),
+            column: GAP.to_owned(),
+            n: together.len(),
+            ..Cell::default()
+        };
+        let mean =
+            |at: usize| together.iter().map(|it| it[at]).sum::<f64>() / together.len() as f64;
+        if together.is_empty() {
+            let missing = [of, &low, &high].into_iter().filter_map(|cell| cell.missing).min();
+            closed.missing = Some(missing.unwrap_or(Missing::NotRun));
+        } else if mean(1) == mean(2) {
+            closed.missing = Some(Missing::Undefined);
+        } else {
+            closed.mean = Some((mean(0) - mean(1)) / (mean(2) - mean(1)));
+        }
+        row.cells.push(closed);
+    }
+    table.columns.push(Column { name: GAP.to_owned(), kind: Kind::GapClosed, published: false });
+    Ok(())
+}
+
+/// The name of that column.
+pub(super) const GAP: &str = "gap closed";

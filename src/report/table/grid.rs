@@ -1,0 +1,105 @@
+//! What every view shows in the same words: heads, numbers, differences, and the columns of published
+//! numbers beside the measured ones.
+
+use super::{Cell, Kind, Table};
+use crate::plan::table_spec::Spread;
+
+/// A column as shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// A column of the table.
+    Measured(usize),
+    /// The published numbers beside it.
+    Published(usize),
+}
+
+/// How a view writes what plain text has signs for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signs {
+    /// Between a mean and what it varies by.
+    pub between: &'static str,
+    /// Before a difference.
+    pub delta: &'static str,
+    /// After a significant one.
+    pub star: &'static str,
+    /// Whether p values stand beside differences.
+    pub p: bool,
+}
+
+impl Table {
+    /// The columns from left to right, without that of the rows' names.
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        let mut shown = Vec::new();
+        for (at, column) in self.columns.iter().enumerate() {
+            shown.push(Shown::Measured(at));
+            if column.published {
+                shown.push(Shown::Published(at));
+            }
+        }
+        shown
+    }
+
+    /// What stands above a column.
+    pub(super) fn head(&self, shown: Shown) -> String {
+        match shown {
+            Shown::Measured(at) => match self.columns[at].kind {
+                Kind::Scores => self.columns[at].name.clone(),
+                Kind::GapClosed => format!("{} (%)", self.columns[at].name),
+            },
+            Shown::Published(at) => format!("{} (published)", self.columns[at].name),
+        }
+    }
+
+    /// A number of the column as people read it.
+    pub(super) fn number(&self, column: usize, value: f64) -> String {
+        let percent = self.percent || self.columns[column].kind == Kind::GapClosed;
+        if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
+    }
+
+    /// Mean, spread and count of a cell, or why it has none.
+    pub(super) fn measured(&self, column: usize, cell: &Cell, signs: Signs) -> String {
+        let Some(mean) = cell.mean else {
+            return cell.missing.map_or("–", super::Missing::word).to_owned();
+        };
+        let mean = self.number(column, mean);
+        let half = cell.ci95.map(|[low, high]| (high - low) / 2.0);
+        let spread = match self.spread {
+            Spread::Sd => cell.sd,
+            Spread::Ci95 => half,
+            Spread::None => None,
+        };
+        match spread {
+            Some(spread) => {
+                let spread = self.number(column, spread);
+                format!("{mean}{}{spread} (n={})", signs.between, cell.n)
+            }
+            None => mean,
+        }
+    }
+
+    /// `Δ +33.9* (p=0.012)`; empty without a difference.
+    pub(super) fn compared(&self, column: usize, cell: &Cell, signs: Signs) -> String {
+        let Some(difference) = &cell.difference else { return String::new() };
+        let number = self.number(column, difference.mean);
+        let plus = if difference.mean >= 0.0 { "+" } else { "" };
+        let star = if difference.significant { signs.star } else { "" };
+        let p = match difference.p_holm.filter(|_| signs.p) {
+            Some(p) => format!(" (p{})", p_value(p)),
+            None => String::new(),
+        };
+        format!("{}{plus}{number}{star}{p}", signs.delta)
+    }
+
+    /// A published number with the number of its citation; empty where there is none.
+    pub(super) fn published(&self, column: usize, cell: &Cell) -> String {
+        let one = cell.published.as_ref();
+        one.map_or_else(String::new, |one| {
+            format!("{} [{}]", self.number(column, one.value), one.note)
+        })
+    }
+}
+
+/// `=0.012`, `<0.001`.
+pub(super) fn p_value(p: f64) -> String {
+    if p < 0.001 { "<0.001".into() } else { format!("={p:.3}") }
+}

@@ -1,0 +1,179 @@
+//! What must be read with a table: how its trials were selected, what its signs mean, how far its
+//! tests can say anything, where its published numbers stand.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use indexmap::IndexSet;
+use serde::Serialize;
+
+use super::compare::Comparison;
+use super::{Cell, Missing, Table};
+use crate::plan::table_spec::{Spread, TableSpec, Test, Which};
+use crate::report::scores::Scores;
+
+/// The note of every table whose trials were selected by labels of the target.
+pub const ORACLE: &str = "oracle: selected by target labels";
+
+/// Trials that a note names before it only counts.
+const NAMED: usize = 5;
+
+/// A note.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// The sign in the table that it explains: `[1]`.
+    pub mark: Option<String>,
+    /// What it says.
+    pub text: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        match &self.mark {
+            Some(mark) => write!(to, "{mark} {}", self.text),
+            None => write!(to, "{}", self.text),
+        }
+    }
+}
+
+fn plain(text: impl Into<String>) -> Note {
+    Note { mark: None, text: text.into() }
+}
+
+pub(super) fn of(table: &Table, spec: &TableSpec, scores: &Scores) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if table.oracle {
+        notes.push(plain(ORACLE));
+    }
+    if spec.trials == Which::Selected {
+        let selection = scores.selection.as_deref().unwrap_or("selected by the sweep");
+        notes.push(plain(format!("Only trials {selection}.")));
+    }
+    let over = table.over.join(", ");
+    if table.spread == Spread::Ci95 && table.cells().any(|cell| cell.ci95.is_some()) {
+        let text = format!(
+            "±: half the width of the 95 % interval of the mean over {over}, by the t distribution."
+        );
+        notes.push(plain(text));
+    }
+    if let Some(comparison) = &table.comparison {
+        compared(comparison, &over, &mut notes);
+    }
+    if let Some(gap) = &spec.gap_closed {
+        let (low, high, on) = (&gap.source_only, &gap.target_trained, &gap.on);
+        notes.push(plain(format!(
+            "Gap closed: (row − {low}) / ({high} − {low}) on {on}, of the means over the trials \
+             that have all three."
+        )));
+    }
+    notes.extend(partial(table));
+    if table.comparison.is_some() || table.spread == Spread::Ci95 {
+        notes.extend(shared(table, scores));
+    }
+    let mut cites: Vec<(usize, &str)> = table
+        .cells()
+        .filter_map(|cell| cell.published.as_ref())
+        .map(|one| (one.note, one.cite.as_str()))
+        .collect();
+    cites.sort_unstable();
+    cites.dedup();
+    for (number, cite) in cites {
+        notes.push(Note { mark: Some(format!("[{number}]")), text: cite.to_owned() });
+    }
+    notes
+}
+
+fn compared(comparison: &Comparison, over: &str, notes: &mut Vec<Note>) {
+    let Comparison { baseline, comparisons, level, .. } = comparison;
+    let Some([fewest, most]) = comparison.pairs else { return };
+    let count =
+        if fewest == most { format!("n = {most}") } else { format!("n = {fewest} to {most}") };
+    let pairs = if over.is_empty() {
+        "from one run".to_owned()
+    } else {
+        format!("paired over {over} ({count} pairs)")
+    };
+    notes.push(plain(format!("Δ: mean difference to {baseline} in the same column, {pairs}.")));
+    if *comparisons == 0 {
+        notes.push(plain("No p values: a paired test needs at least two pairs that differ."));
+        return;
+    }
+    let test = match (comparison.test, comparison.drawn) {
+        (Test::T, _) => "paired t test",
+        (Test::Permutation, false) => "paired permutation test (every choice of signs)",
+        (Test::Permutation, true) => "paired permutation test (100,000 drawn choices of signs)",
+    };
+    notes.push(plain(format!(
+        "p: {test}, two-sided, {count}, after Holm's correction over {comparisons} comparisons; \
+         * p < {level}."
+    )));
+    notes.extend(weak(comparison, most));
+}
+
+/// Says so when the tests can hardly say anything.
+fn weak(comparison: &Comparison, most: usize) -> Option<Note> {
+    let Comparison { comparisons, level, .. } = comparison;
+    if let Some(least) = comparison.least_p {
+        let times = u32::try_from(*comparisons).map_or(f64::MAX, f64::from);
+        if least * times < *level {
+            return None;
+        }
+        let enough = (most..64).find(|n| {
+            let n = i32::try_from(*n).unwrap_or(i32::MAX);
+            times * 0.5_f64.powi(n - 1) < *level
+        })?;
+        return Some(plain(format!(
+            "With {most} pairs the smallest p of this test is {least}, before Holm's correction \
+             over {comparisons}: no difference can reach {level}, however large; it takes \
+             {enough} pairs."
+        )));
+    }
+    (most < 5).then(|| {
+        plain(format!(
+            "With {most} pairs the t test rests on the differences being normal, which so few \
+             cannot show."
+        ))
+    })
+}
+
+/// Names trials that a mean should have and has not.
+fn partial(table: &Table) -> Option<Note> {
+    let lost = |cell: &&Cell| cell.n > 0;
+    let trials: BTreeSet<(&str, &str)> = table
+        .cells()
+        .filter(lost)
+        .flat_map(|cell| &cell.without)
+        .filter(|gap| !matches!(gap.reason, Missing::NotSelected | Missing::NoSuchPair))
+        .map(|gap| (gap.trial.as_str(), gap.reason.word()))
+        .collect();
+    if trials.is_empty() {
+        return None;
+    }
+    let named = trials.iter().take(NAMED).map(|(trial, reason)| format!("{trial} ({reason})"));
+    let mut named: Vec<String> = named.collect();
+    if trials.len() > NAMED {
+        named.push("...".into());
+    }
+    let count = trials.len();
+    Some(plain(format!("Means leave out {count} trials without a score: {}.", named.join(", "))))
+}
+
+/// Says so when trials of one mean share a model, so that they are not as many as they seem.
+fn shared(table: &Table, scores: &Scores) -> Option<Note> {
+    let shares = |cell: &&Cell| {
+        let models = cell.values.iter().map(|value| {
+            scores.trials[value.at].stage(&value.model).and_then(|stage| stage.fingerprint)
+        });
+        let models: Option<IndexSet<_>> = models.collect();
+        models.is_some_and(|models| models.len() < cell.values.len())
+    };
+    let rows: IndexSet<&str> = table.cells().filter(shares).map(|cell| cell.row.as_str()).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let rows: Vec<&str> = rows.into_iter().collect();
+    Some(plain(format!(
+        "Trials of {} share models: n counts trials, so intervals and p values are too small there.",
+        rows.join(", ")
+    )))
+}

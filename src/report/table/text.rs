@@ -1,0 +1,48 @@
+//! The table for a terminal: aligned columns, the best in bold, notes below.
+
+use unicode_width::UnicodeWidthStr as _;
+
+use super::Table;
+use super::grid::{Shown, Signs};
+
+const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: "*", p: true };
+
+pub(super) fn render(table: &Table, bold: bool) -> String {
+    let shown = table.shown();
+    let mut grid = vec![vec![(table.rows_by.clone(), false)]];
+    grid[0].extend(shown.iter().map(|one| (table.head(*one), false)));
+    for row in &table.rows {
+        let cell = |one: &Shown| match *one {
+            Shown::Measured(at) => {
+                let cell = &row.cells[at];
+                let measured = table.measured(at, cell, SIGNS);
+                let compared = table.compared(at, cell, SIGNS);
+                let gap = if compared.is_empty() { "" } else { "  " };
+                (format!("{measured}{gap}{compared}"), cell.best)
+            }
+            Shown::Published(at) => (table.published(at, &row.cells[at]), false),
+        };
+        let name = std::iter::once((row.name.clone(), false));
+        grid.push(name.chain(shown.iter().map(cell)).collect());
+    }
+    let width = |at: usize| grid.iter().map(|row| row[at].0.width()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..=shown.len()).map(width).collect();
+    let mut text = String::new();
+    for title in table.caption.iter().chain(table.name.iter().filter(|_| table.caption.is_none())) {
+        text += &format!("{title}\n");
+    }
+    for row in &grid {
+        let mut line = String::new();
+        for (at, (cell, best)) in row.iter().enumerate() {
+            let pad = " ".repeat(widths[at] - cell.width());
+            let padded = if at == 0 { format!("{cell}{pad}") } else { format!("  {pad}{cell}") };
+            line += &if bold && *best { format!("\u{1b}[1m{padded}\u{1b}[0m") } else { padded };
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    for note in &table.notes {
+        text += &format!("{note}\n");
+    }
+    text
+}
