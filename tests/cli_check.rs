@@ -24,6 +24,8 @@ const BAD: &[&str] = &[
     "scores_contradictions",
     "scores_misfits",
     "several",
+    "table_names",
+    "tables",
     "unknown_key",
     "unknown_kind",
     "unknown_split",

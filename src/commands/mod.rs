@@ -14,17 +14,20 @@ use crate::{plan, report, store, system};
 
 mod check;
 mod columns;
+mod completions;
 mod diff;
 mod explain;
 mod export;
 mod forecast;
 mod gc;
+mod init;
 mod ls;
 mod outlook;
 mod plan_stages;
 mod reproduce;
 mod rounds;
 mod run;
+mod schema;
 mod show;
 mod status;
 mod sweep;
@@ -120,6 +123,9 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Show(args) => show::run(args),
         Verb::Table(args) => table::run(args),
         Verb::Watch(args) => watch::run(args),
+        Verb::Schema => schema::run(),
+        Verb::Init(args) => init::run(args),
+        Verb::Completions(args) => completions::run(args),
     }
 }
 

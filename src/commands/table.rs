@@ -27,12 +27,16 @@ pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
         only(&mut tables, name)?;
     }
     let text = match args.explain.as_deref() {
-        Some([row, column]) => explain(tables, row, column, &folder)?,
-        _ => shown(tables, args.format)?,
+        Some([row, column]) => explain(&tables, row, column, &folder)?,
+        _ => shown(&tables, args.format),
     };
     match args.format {
         Format::Text => anstream::stdout().write_all(text.as_bytes())?,
         _ => io::stdout().write_all(text.as_bytes())?,
+    }
+    if args.explain.is_none() {
+        // One that cannot be made does not keep the others from being seen.
+        tables.all()?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -52,35 +56,35 @@ fn only(tables: &mut Tables, name: &str) -> Result<(), Error> {
 }
 
 /// All tables in a format; several as JSON are an array.
-fn shown(tables: Tables, format: Format) -> Result<String, Error> {
-    let tables = tables.all()?;
-    if format == Format::Json && tables.len() > 1 {
-        let text = serde_json::to_string_pretty(&tables).expect("tables are plain data");
-        return Ok(text + "\n");
+fn shown(tables: &Tables, format: Format) -> String {
+    let several = tables.tables.len() > 1;
+    let tables: Vec<&table::Table> = tables.good().collect();
+    if format == Format::Json && several {
+        return serde_json::to_string_pretty(&tables).expect("tables are plain data") + "\n";
     }
     let bold = io::stdout().is_terminal();
     let texts: Vec<String> = tables.iter().map(|table| table.render(format, bold)).collect();
-    Ok(texts.join("\n"))
+    texts.join("\n")
 }
 
 /// What is behind a cell of the first table that has it.
 fn explain(
-    tables: Tables,
+    tables: &Tables,
     row: &str,
     column: &str,
     folder: &std::path::Path,
 ) -> Result<String, Error> {
-    let mut first: Option<table::Error> = None;
-    let Tables { scores, tables } = tables;
-    for (_, table) in tables {
-        match table.and_then(|table| table.explain(row, column, &scores, folder)) {
+    let mut wrong = None;
+    for (_, table) in &tables.tables {
+        let table = table.as_ref().map_err(Clone::clone);
+        match table.and_then(|table| table.explain(row, column, &tables.scores, folder)) {
             Ok(text) => return Ok(text),
-            Err(error) => first = first.or(Some(error)),
+            Err(error) => wrong = wrong.or(Some(error)),
         }
     }
-    let error = first.expect("there is a table");
-    match error {
-        table::Error::Named { .. } => Err(Error::Missing(error.to_string())),
-        error => Err(results::Error::Table(error).into()),
-    }
+    Err(match wrong {
+        Some(error @ table::Error::Named { .. }) => Error::Missing(error.to_string()),
+        Some(error) => results::Error::Table(error).into(),
+        None => Error::Missing("the run has no table".into()),
+    })
 }

@@ -304,6 +304,45 @@ fn wrong_sweeps_are_explained() {
     }
 }
 
+const TABLES: &str = "
+[[table]]
+name = \"all\"
+caption = \"Everything\"
+rows = \"stages.net.optimizer.lr\"
+columns = \"stage\"
+value = \"class_accuracy.3\"
+over = [\"pipeline.seed\"]
+only = { \"pipeline.seed\" = [0, 1], model = \"net\" }
+spread = \"ci95\"
+best = \"min\"
+baseline = \"0.1\"
+test = \"t\"
+gap_closed = { source_only = \"0.1\", target_trained = \"0.3\", on = \"score\" }
+published = [{ row = \"0.2\", column = \"score\", value = 0.5, cite = \"A 2020\" }]
+
+[[table]]
+rows = \"dataset\"
+columns = \"model\"
+";
+
+#[test]
+fn tables_resolve_to_themselves_and_a_trial_keeps_those_that_need_no_sweep() {
+    let sweep = SWEEP.split("[table]").next().unwrap();
+    let held = held(format!("{GOOD}{sweep}{TABLES}"));
+    let trials = load_sweep_with(&held.path, &[], TEST_KINDS).expect("good tables");
+    let text = print::to_toml(&trials.resolved);
+    let whole = good(&text, &[]);
+    assert_eq!(print::to_toml(&whole.resolved), text);
+    assert_eq!(whole.tables.len(), 2);
+    assert_eq!(whole.tables[0].only[0], ("pipeline.seed".into(), vec!["0".into(), "1".into()]));
+    assert_eq!(whole.tables[1].over, [""; 0]);
+    // What a resolved file says is what was read.
+    assert_eq!(TableSpec::of_resolved(&trials.resolved).unwrap(), whole.tables);
+    let trial = &trials.trials[0].pipeline.resolved;
+    let left = TableSpec::of_resolved(trial).unwrap();
+    assert_eq!(left, whole.tables[1..]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

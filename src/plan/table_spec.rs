@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::trial::label_text;
+
 /// `[table]`, or one of several `[[table]]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TableSpec {
     /// What tells it from the other tables of the file.
@@ -20,6 +22,9 @@ pub struct TableSpec {
     /// Swept keys to aggregate over; `pipeline.seed`, where that is swept, when none is named.
     #[serde(deserialize_with = "one_or_several")]
     pub over: Vec<String>,
+    /// What scores must be of, to count: facts or swept keys with the values that they may have.
+    #[serde(deserialize_with = "allowed")]
+    pub only: Vec<(String, Vec<String>)>,
     /// What stands beside a mean.
     pub spread: Spread,
     /// Which cell of a column is its best. When left out, as [`Best::Auto`] but in Markdown, which
@@ -46,6 +51,7 @@ impl Default for TableSpec {
             columns: "dataset".into(),
             value: "accuracy".into(),
             over: Vec::new(),
+            only: Vec::new(),
             spread: Spread::Sd,
             best: None,
             trials: Which::All,
@@ -73,7 +79,7 @@ pub enum Spread {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Best {
-    /// What the metric says.
+    /// What the metric says, where the rows are rivals: not of splits or seeds.
     Auto,
     /// The highest.
     Max,
@@ -143,7 +149,8 @@ impl TableSpec {
 
     /// Whether it is about the keys of a sweep, so that a single trial has no such table.
     pub fn needs_sweep(&self, swept: &[&str]) -> bool {
-        let named = [&self.rows, &self.columns].into_iter().chain(&self.over);
+        let only = self.only.iter().map(|(key, _)| key);
+        let named = [&self.rows, &self.columns].into_iter().chain(&self.over).chain(only);
         self.trials == Which::Selected || named.into_iter().any(|it| swept.contains(&it.as_str()))
     }
 }
@@ -159,4 +166,17 @@ fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::
         Keys::One(key) => vec![key],
         Keys::Several(keys) => keys,
     })
+}
+
+/// The values that a key may have, as they stand in tables.
+pub(super) fn allowed_values(value: &toml::Value) -> Vec<String> {
+    match value {
+        toml::Value::Array(items) => items.iter().map(label_text).collect(),
+        one => vec![label_text(one)],
+    }
+}
+
+fn allowed<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, Vec<String>)>, D::Error> {
+    let table = toml::Table::deserialize(from)?;
+    Ok(table.iter().map(|(key, value)| (key.clone(), allowed_values(value))).collect())
 }

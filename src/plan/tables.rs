@@ -3,8 +3,12 @@
 
 use std::collections::HashMap;
 
+use serde_json::json;
+
 use super::pipeline::PlannedStage;
-use super::table_spec::{Best, GapClosed, Published, Spread, TableSpec, Test, Which};
+use super::table_spec::{
+    Best, GapClosed, Published, Spread, TableSpec, Test, Which, allowed_values,
+};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
 use crate::config::source::Span;
@@ -24,14 +28,22 @@ pub(super) struct Draft {
     names: Vec<Mention>,
 }
 
-/// A row or a column that a setting names.
+/// A row, a column or another fact of scores that a setting names.
 #[derive(Debug)]
 struct Mention {
     /// `baseline`, `published.0.row`.
     key: String,
-    row: bool,
+    axis: Axis,
     name: String,
     span: Span,
+}
+
+/// What a name is one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Axis {
+    Rows,
+    Columns,
+    Fact(&'static str),
 }
 
 /// The keys of the sweep, as far as they can be trusted.
@@ -52,6 +64,7 @@ pub(super) fn selects(root: &Keys) -> bool {
 
 /// Reads the tables from the reader of the whole file.
 pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
+    root.may_be_tables("table", |keys| read_one(keys, "table", swept));
     let Some(Node { value: Value::Array(items), span }) = root.peek("table") else {
         let table = root.optional_nested("table", |keys| Some(read_one(keys, "table", swept)));
         return table.flatten().into_iter().collect();
@@ -115,25 +128,26 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
     let columns = keys.string("columns").or("dataset");
     let value = keys.string("value").or("accuracy");
     let over = over(keys);
+    let mut names = Vec::new();
+    let only = only(keys, key, swept, &mut names);
     let spread = keys.choice("spread", &["sd", "ci95", "none"]).or("sd");
     let best = keys.choice("best", &["auto", "max", "min", "none"]).optional();
     let trials = keys.choice("trials", &["all", "selected"]).or("all");
-    let mut names = Vec::new();
-    let baseline = mention(keys, "baseline", "baseline", true, &mut names);
+    let baseline = mention(keys, "baseline", &mut names);
     let test = match keys.has("baseline") {
         true => keys.choice("test", &["permutation", "t"]).or("permutation"),
         false => unused_test(keys),
     };
     let gap_closed = keys.optional_nested("gap_closed", |keys| {
-        let mut named = |keys: &mut Keys, key, row| {
+        let mut named = |keys: &mut Keys, key, axis| {
             let path = format!("gap_closed.{key}");
             let name = keys.string(key).required();
-            place(keys, key, path, row, name.as_ref(), &mut names);
+            place(keys, key, path, axis, name.as_ref(), &mut names);
             name
         };
-        let source_only = named(keys, "source_only", true);
-        let target_trained = named(keys, "target_trained", true);
-        let on = named(keys, "on", false);
+        let source_only = named(keys, "source_only", Axis::Rows);
+        let target_trained = named(keys, "target_trained", Axis::Rows);
+        let on = named(keys, "on", Axis::Columns);
         Some(GapClosed { source_only: source_only?, target_trained: target_trained?, on: on? })
     });
     let percent = value.as_deref().is_some_and(scores::in_percent);
@@ -153,6 +167,7 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
         columns: columns?,
         value: value?,
         over: over?,
+        only: only?,
         spread: match spread? {
             "ci95" => Spread::Ci95,
             "none" => Spread::None,
@@ -175,6 +190,10 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
 
 /// A key, or an array of them.
 fn over(keys: &mut Keys) -> Option<Vec<String>> {
+    keys.may_be(
+        "over",
+        || json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
+    );
     match keys.peek("over") {
         Some(Node { value: Value::Array(items), span }) => {
             let found = keys.strings("over").optional()?.unwrap_or_default();
@@ -184,8 +203,9 @@ fn over(keys: &mut Keys) -> Option<Vec<String>> {
                 keys.problem(Diagnostic::at(items[at].span, message, "the same again"));
             } else if found.is_empty() {
                 keys.problem(
-                    Diagnostic::at(*span, "`over` is empty", "expected a swept key")
-                        .help("leave it out to aggregate over nothing but `pipeline.seed`"),
+                    Diagnostic::at(*span, "`over` is empty", "expected a swept key").help(
+                        "leave it out to aggregate over `pipeline.seed` alone, where that is swept",
+                    ),
                 );
             }
             Some(found)
@@ -194,15 +214,9 @@ fn over(keys: &mut Keys) -> Option<Vec<String>> {
     }
 }
 
-fn mention(
-    keys: &mut Keys,
-    key: &'static str,
-    path: &str,
-    row: bool,
-    names: &mut Vec<Mention>,
-) -> Option<Option<String>> {
+fn mention(keys: &mut Keys, key: &'static str, names: &mut Vec<Mention>) -> Option<Option<String>> {
     let name = keys.string(key).optional()?;
-    place(keys, key, path.to_owned(), row, name.as_ref(), names);
+    place(keys, key, key.to_owned(), Axis::Rows, name.as_ref(), names);
     Some(name)
 }
 
@@ -210,19 +224,56 @@ fn place(
     keys: &Keys,
     key: &str,
     path: String,
-    row: bool,
+    axis: Axis,
     name: Option<&String>,
     names: &mut Vec<Mention>,
 ) {
     if let (Some(name), Some(node)) = (name, keys.peek(key)) {
-        names.push(Mention { key: path, row, name: name.clone(), span: node.span });
+        names.push(Mention { key: path, axis, name: name.clone(), span: node.span });
     }
+}
+
+/// What scores must be of, to count.
+fn only(
+    keys: &mut Keys,
+    table: &str,
+    swept: Swept,
+    names: &mut Vec<Mention>,
+) -> Option<Vec<(String, Vec<String>)>> {
+    if let Some(Node { value: Value::Table(entries), .. }) = keys.peek("only") {
+        let known = [&FACTS[..], swept.keys].concat();
+        for (key, entry) in &entries.entries {
+            if swept.wrong || known.contains(&key.as_str()) {
+                continue;
+            }
+            let message = format!("`{table}.only` knows no `{key}`");
+            let mut problem = Diagnostic::at(entry.key, message, "not an axis of the sweep");
+            problem.help.extend(suggest(key, known.iter().copied()));
+            keys.problem(problem);
+        }
+    }
+    keys.words("only", |keys, word, node| {
+        let value = node.to_toml();
+        let values = allowed_values(&value);
+        if let Some(fact) = FACTS.into_iter().find(|fact| *fact == word) {
+            let nodes: Vec<&Node> = match &node.value {
+                Value::Array(items) => items.iter().collect(),
+                _ => vec![node],
+            };
+            for (node, name) in nodes.into_iter().zip(&values) {
+                let (key, span) = (format!("only.{fact}"), node.span);
+                names.push(Mention { key, axis: Axis::Fact(fact), name: name.clone(), span });
+            }
+        }
+        keys.record(word, value);
+        Some(values)
+    })
 }
 
 fn unused_test(keys: &mut Keys) -> Option<&'static str> {
     if let Some(node) = keys.node("test") {
         keys.problem(
-            Diagnostic::at(node.span, "`test` compares with a `baseline`", "there is none")
+            Diagnostic::at(node.span, "`test` needs a `baseline` to compare with", "there is none")
                 .help("add `baseline = \"source_only\"`, a row of the table"),
         );
     }
@@ -231,6 +282,7 @@ fn unused_test(keys: &mut Keys) -> Option<&'static str> {
 
 /// Numbers of others, each with its cell and its citation.
 fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option<Vec<Published>> {
+    keys.may_be("published", || json!({ "type": "array", "items": { "type": "object" } }));
     let Some(node) = keys.node("published") else { return Some(Vec::new()) };
     let example = "published = [{ row = \"dann\", column = \"target.test\", value = 0.7666, \
         cite = \"Ganin et al. 2016, Table 1\" }]";
@@ -251,12 +303,13 @@ fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option
             continue;
         };
         let one = keys.descend(&path, table, item.span, |keys| {
-            let mut named = |keys: &mut Keys, key, row| {
+            let mut named = |keys: &mut Keys, key, axis| {
                 let name = keys.string(key).required();
-                place(keys, key, format!("{path}.{key}"), row, name.as_ref(), names);
+                place(keys, key, format!("{path}.{key}"), axis, name.as_ref(), names);
                 name
             };
-            let (row, column) = (named(keys, "row", true), named(keys, "column", false));
+            let row = named(keys, "row", Axis::Rows);
+            let column = named(keys, "column", Axis::Columns);
             let expected = if percent { "an accuracy from 0 to 1" } else { "a number" };
             let fits =
                 move |value: &f64| value.is_finite() && (!percent || (0.0..=1.0).contains(value));
@@ -379,9 +432,12 @@ pub(super) fn check(drafts: &[Draft], stages: &[PlannedStage], problems: &mut Ve
         }
         for mention in &draft.names {
             let spec = &draft.spec;
-            let (what, axis) =
-                if mention.row { ("row", &spec.rows) } else { ("column", &spec.columns) };
-            let known = match axis.as_str() {
+            let (what, axis) = match mention.axis {
+                Axis::Rows => ("row of the table", spec.rows.as_str()),
+                Axis::Columns => ("column of the table", spec.columns.as_str()),
+                Axis::Fact(fact) => (fact, fact),
+            };
+            let known = match axis {
                 "model" => inputs("models."),
                 "dataset" => inputs("on."),
                 "stage" => scoring.iter().map(|stage| stage.name.clone()).collect(),
@@ -391,8 +447,11 @@ pub(super) fn check(drafts: &[Draft], stages: &[PlannedStage], problems: &mut Ve
             if known.is_empty() || known.contains(&mention.name) {
                 continue;
             }
-            let message = format!("`{}.{}` names no {what} of the table", draft.key, mention.key);
-            let label = format!("no stage scores the {axis} `{}`", mention.name);
+            let message = format!("`{}.{}` names no {what}", draft.key, mention.key);
+            let label = match axis {
+                "stage" => format!("no stage that scores is called `{}`", mention.name),
+                _ => format!("no stage scores the {axis} `{}`", mention.name),
+            };
             let mut problem = Diagnostic::at(mention.span, message, label);
             problem.help.extend(suggest(&mention.name, known.iter().map(String::as_str)));
             problems.push(problem);

@@ -230,19 +230,22 @@ fn pairs(stages: &[Scoring]) -> Vec<Pair> {
     stages.iter().flat_map(of_stage).collect()
 }
 
+/// `selected by validate.accuracy of dann (max), a best one for each pipeline.seed`.
 fn selection(select: &toml::Table) -> String {
-    let text = |key: &str| {
-        select.get(key).map(|value| match value {
-            toml::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
-    };
-    let mut words = vec!["selected by".to_owned()];
-    words.extend(text("stage").map(|stage| format!("`{stage}`")));
-    words.extend(text("by").map(|by| format!("`{by}`")));
-    words.extend(text("mode").map(|mode| format!("({mode})")));
-    words.extend(text("per").map(|per| format!("per {per}")));
-    words.join(" ")
+    let text = |key: &str| select.get(key).and_then(toml::Value::as_str);
+    let mut words = "selected by".to_owned();
+    words += &text("by").map(|by| format!(" {by}")).unwrap_or_default();
+    words += &text("stage").map(|stage| format!(" of {stage}")).unwrap_or_default();
+    let facts: Vec<&str> = ["model", "on", "mode"].into_iter().filter_map(text).collect();
+    if !facts.is_empty() {
+        words += &format!(" ({})", facts.join(", "));
+    }
+    let per = select.get("per").and_then(toml::Value::as_array);
+    let per: Vec<&str> = per.into_iter().flatten().filter_map(toml::Value::as_str).collect();
+    if !per.is_empty() {
+        words += &format!(", a best one for each {}", per.join(", "));
+    }
+    words
 }
 
 /// The axes and the trials of a `trials.csv`: the axes are the columns between `trial` and `state`.
@@ -262,10 +265,16 @@ fn trials(rows: Rows) -> Result<(Vec<String>, Vec<Trial>), String> {
     Ok((axes.clone(), rows.rows.into_iter().map(trial).collect()))
 }
 
+/// The facts and keys that a table puts scores in their places by.
+fn named(spec: &TableSpec) -> Vec<&String> {
+    let only = spec.only.iter().map(|(key, _)| key);
+    [&spec.rows, &spec.columns].into_iter().chain(only).collect()
+}
+
 /// What a run without a sweep has for the settings that its tables name.
 fn settings(pipeline: &toml::Table, specs: &[TableSpec]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for name in specs.iter().flat_map(|spec| [&spec.rows, &spec.columns]) {
+    for name in specs.iter().flat_map(named) {
         let mut parts = name.split('.');
         let first = parts.next().and_then(|part| pipeline.get(part));
         let value = parts.try_fold(first, |value, part| Some(value?.get(part)));

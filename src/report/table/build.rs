@@ -28,6 +28,9 @@ pub(super) fn build(spec: &TableSpec, scores: &Scores) -> Result<Table, Error> {
     if spec.trials == Which::Selected && !scores.trials.iter().any(|it| it.selected == Some(true)) {
         return Err(Error::Selected);
     }
+    if rows.is_empty() {
+        return Err(Error::Nothing);
+    }
     let mut table = Vec::new();
     for row in &rows {
         let mut cells = Vec::new();
@@ -108,6 +111,12 @@ fn meet<'a>(
     for (number, trial) in scores.trials.iter().enumerate() {
         for pair in &pairs {
             let fact = |key: &str| scores.fact(key, number, pair).map(str::to_owned);
+            let allowed = |(key, values): &(String, Vec<String>)| {
+                fact(key).is_some_and(|found| values.contains(&found))
+            };
+            if !spec.only.iter().all(allowed) {
+                continue;
+            }
             let (Some(row), Some(column)) = (fact(&spec.rows), fact(&spec.columns)) else {
                 continue;
             };
@@ -238,18 +247,22 @@ fn drop_what_nobody_scores(table: &mut Table) {
     }
 }
 
-/// Marks the best cells of each column, of two or more.
+/// Marks the best cells of each column.
 pub(super) fn mark_best(table: &mut Table, best: Option<Best>) {
+    // A split that is easier, or a lucky seed, is not better.
+    let rivals = table.rows_by != "dataset" && !table.rows_by.ends_with("seed");
     for at in 0..table.columns.len() {
         let better = match (table.columns[at].kind, best.unwrap_or(Best::Auto)) {
             // The two rows that a gap is measured between are 0 and 1 by definition.
             (_, Best::None) | (Kind::GapClosed, _) => Better::Neither,
             (Kind::Scores, Best::Max) => Better::Higher,
             (Kind::Scores, Best::Min) => Better::Lower,
+            (Kind::Scores, Best::Auto) if !rivals => Better::Neither,
             (Kind::Scores, Best::Auto) => metric::better(&table.metric).unwrap_or(Better::Neither),
         };
         let means: Vec<f64> = table.rows.iter().filter_map(|row| row.cells[at].mean).collect();
-        if means.len() < 2 {
+        // Of one, or of cells that are all the same, none is better than another.
+        if means.iter().all(|mean| *mean == means[0]) {
             continue;
         }
         for row in &mut table.rows {

@@ -3,7 +3,7 @@
 use crate::config::diagnostic::suggest;
 
 /// Why there is no table.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// The scores have no such column.
     #[error("`table.{key}` names `{name}`, which the scores do not have; they have {known}")]
@@ -51,6 +51,9 @@ pub enum Error {
     /// Nothing was selected.
     #[error("the table is of the selected trials, and the run selected none")]
     Selected,
+    /// Nothing was left.
+    #[error("`table.only` leaves no score")]
+    Nothing,
     /// A resolved pipeline that is none.
     #[error("`[table]` cannot be read: {0}")]
     Spec(String),
@@ -70,9 +73,9 @@ impl Error {
     /// What to do.
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::Several { .. } | Self::Column { .. } => {
-                Some("name the axis in `[table]`: `rows`, `columns` or `over`")
-            }
+            Self::Several { .. } | Self::Column { .. } => Some(
+                "name the axis in `[table]`: `rows`, `columns` or `over`, or hold it with `only`",
+            ),
             Self::Selected => {
                 Some("write `trials = \"all\"`, or run the sweep with its `[sweep.select]`")
             }

@@ -21,11 +21,11 @@ pub(super) fn render(table: &Table) -> String {
             Shown::Measured(at) => {
                 let cell = &row.cells[at];
                 let measured = match cell.mean {
-                    Some(_) => table.measured(at, cell, SIGNS),
+                    Some(_) => minus(&table.measured(at, cell, SIGNS)),
                     None => format!("\\emph{{{}}}", table.measured(at, cell, SIGNS)),
                 };
                 let measured = if cell.best { format!("\\textbf{{{measured}}}") } else { measured };
-                let compared = table.compared(at, cell, SIGNS);
+                let compared = minus(&table.compared(at, cell, SIGNS));
                 if compared.is_empty() { measured } else { format!("{measured}, {compared}") }
             }
             Shown::Published(at) => escape(&table.published(at, &row.cells[at])),
@@ -44,10 +44,16 @@ pub(super) fn render(table: &Table) -> String {
     text
 }
 
+/// A hyphen before a number is a minus.
+fn minus(number: &str) -> String {
+    number.replace('-', "$-$")
+}
+
 /// Letters that mean something to LaTeX, and those beyond ASCII that tables use, as LaTeX writes
 /// them. Others stay: every engine of today reads UTF-8.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
+    let mut before = None;
     for letter in text.chars() {
         match letter {
             '\\' => escaped += r"\textbackslash{}",
@@ -60,9 +66,11 @@ fn escape(text: &str) -> String {
             '<' => escaped += r"\textless{}",
             '>' => escaped += r"\textgreater{}",
             '|' => escaped += r"\textbar{}",
-            '"' => escaped += r"\textquotedbl{}",
-            // After `\\` they would be its arguments; two hyphens would become a dash.
-            '[' | ']' | '*' | '-' | '`' | '\'' => escaped += &format!("{{{letter}}}"),
+            '"' => escaped += "{''}",
+            // At the start of a row they would be an argument of what ends the row before.
+            '[' | '*' if before.is_none() => escaped += &format!("{{{letter}}}"),
+            // Two of them would be drawn as one other.
+            '-' | '`' | '\'' if before == Some(letter) => escaped += &format!("{{{letter}}}"),
             '±' => escaped += r"$\pm$",
             'Δ' => escaped += r"$\Delta$",
             'λ' => escaped += r"$\lambda$",
@@ -73,6 +81,7 @@ fn escape(text: &str) -> String {
             letter if letter.is_control() => {}
             _ => escaped.push(letter),
         }
+        before = Some(letter);
     }
     escaped
 }

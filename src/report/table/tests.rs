@@ -196,7 +196,7 @@ fn published_numbers_stand_beside_the_measured_with_their_citation() {
     assert!(html.contains("[1] Ganin et al. 2016, Table 1 &amp; &lt;2&gt;"), "{html}");
     assert!(html.contains("<th scope=\"row\">dann</th>"), "{html}");
     let latex = table.render(Format::Latex, false);
-    assert!(latex.contains(r"{[}1{]} Ganin et al. 2016, Table 1 \& \textless{}2\textgreater{}"));
+    assert!(latex.contains(r"{[}1] Ganin et al. 2016, Table 1 \& \textless{}2\textgreater{}"));
     assert!(table.render(Format::Csv, false).contains(",0.7666,\"Ganin et al. 2016, Table 1"));
     let error = of(wrong).unwrap_err().to_string();
     assert!(error.contains("`table.published.0.row` names the row `dan`"), "{error}");
