@@ -62,6 +62,14 @@ pub enum Verb {
     /// Print the table of a finished run
     #[command(after_help = "Example:\n  runner table pipelines/dann.toml --format latex")]
     Table(TableArgs),
+    /// Write a run as one page, `report.html`, that needs nothing else: tables, graph, curves, pictures
+    #[command(
+        after_help = "Examples:\n  runner report dann\n  runner report results/dann/latest -o dann.html"
+    )]
+    Report(ReportArgs),
+    /// Write the report's pictures as SVG and PNG, each beside the CSV that it was drawn from
+    #[command(after_help = "Example:\n  runner plot dann --out figures/")]
+    Plot(PlotArgs),
 }
 
 /// The file to read and changes to it.
@@ -357,4 +365,30 @@ fn age(text: &str) -> Result<chrono::TimeDelta, String> {
         _ => None,
     };
     age.filter(|_| number >= 0).ok_or_else(wrong)
+}
+
+/// Write a run as a page.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline for its newest run
+    pub run: PathBuf,
+    /// Where to, instead of `report.html` in the run's folder
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Write the pictures of a run.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline for its newest run
+    pub run: PathBuf,
+    /// Where to, instead of `plots` in the run's folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
 }

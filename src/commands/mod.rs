@@ -20,6 +20,8 @@ mod gc;
 mod ls;
 mod outlook;
 mod plan_stages;
+mod plot;
+mod report_page;
 mod reproduce;
 mod run;
 mod show;
@@ -115,6 +117,8 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Explain(args) => explain::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Table(args) => table::run(args),
+        Verb::Report(args) => report_page::run(args),
+        Verb::Plot(args) => plot::run(args),
     }
 }
 
