@@ -60,14 +60,22 @@ impl Run {
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let record = Record::read(folder)?;
         let path = folder.join("pipeline.toml");
-        let malformed = |path: &Path, reason: String| Error::Malformed { path: path.to_owned(), reason };
+        let malformed =
+            |path: &Path, reason: String| Error::Malformed { path: path.to_owned(), reason };
         let text = fs::read_to_string(&path).unwrap_or_else(|_| record.provenance.text.clone());
         let pipeline: toml::Table =
             toml::from_str(&text).map_err(|error| malformed(&path, error.to_string()))?;
         let (axes, trials) = trials(folder, &record)?;
         let stages = stages(folder, &record, &pipeline);
-        let mut run =
-            Self { folder: folder.to_owned(), record, pipeline, axes, trials, stages, metrics: BTreeMap::new() };
+        let mut run = Self {
+            folder: folder.to_owned(),
+            record,
+            pipeline,
+            axes,
+            trials,
+            stages,
+            metrics: BTreeMap::new(),
+        };
         run.read_metrics()?;
         Ok(run)
     }
@@ -132,12 +140,26 @@ impl Run {
         self.axes[axis].rsplit('.').next() == Some("seed")
     }
 
+    /// A short name of an axis: its last two words, where no other axis has the same.
+    pub fn axis(&self, at: usize) -> &str {
+        let short = |key: &'_ str| -> usize {
+            let whole = brief(key).len();
+            let mut dots = key.rmatch_indices('.').map(|it| key.len() - it.0 - 1);
+            dots.nth(1).map_or(whole, |it| it.min(whole))
+        };
+        let key = self.axes[at].as_str();
+        let tail = &key[key.len() - short(key)..];
+        let dotted = format!(".{tail}");
+        let alone = self.axes.iter().filter(|it| *it == tail || it.ends_with(&dotted)).count() == 1;
+        if alone { tail } else { brief(key) }
+    }
+
     /// The settings of a trial in words, without seeds; all when `seeds`.
     pub fn label(&self, trial: usize, seeds: bool) -> String {
         let named = self.axes.iter().zip(&self.trials[trial].labels).enumerate();
         let words: Vec<String> = named
             .filter(|(at, _)| seeds || !self.is_seed(*at))
-            .map(|(_, (axis, value))| format!("{} = {value}", brief(axis)))
+            .map(|(at, (_, value))| format!("{} = {value}", self.axis(at)))
             .collect();
         words.join(", ")
     }
@@ -171,7 +193,9 @@ impl Run {
         }
         let several = merged.len() > 1;
         let constant = |axis: usize, trials: &[usize]| {
-            trials.iter().all(|it| self.trials[*it].labels.get(axis) == self.trials[trials[0]].labels.get(axis))
+            trials.iter().all(|it| {
+                self.trials[*it].labels.get(axis) == self.trials[trials[0]].labels.get(axis)
+            })
         };
         let all: Vec<usize> = (0..self.trials.len()).collect();
         merged
@@ -180,10 +204,11 @@ impl Run {
                 let words = (0..self.axes.len())
                     .filter(|at| several && !self.is_seed(*at))
                     .filter(|at| constant(*at, &every) && !constant(*at, &all))
-                    .map(|at| format!("{} = {}", brief(&self.axes[at]), self.trials[every[0]].labels[at]));
+                    .map(|at| format!("{} = {}", self.axis(at), self.trials[every[0]].labels[at]));
                 let label = words.collect::<Vec<_>>().join(", ");
                 let mut seen = BTreeSet::new();
-                let trials = trials.into_iter().filter(|it| print(*it).is_none_or(|it| seen.insert(it)));
+                let trials =
+                    trials.into_iter().filter(|it| print(*it).is_none_or(|it| seen.insert(it)));
                 Variant { label, trials: trials.collect() }
             })
             .collect()
@@ -199,8 +224,8 @@ impl Run {
     }
 }
 
-/// The last words of a dotted key, enough to know it by.
-pub fn brief(key: &str) -> &str {
+/// A dotted key without the word that all of its kind begin with.
+fn brief(key: &str) -> &str {
     let short = key.strip_prefix("stages.").or_else(|| key.strip_prefix("pipeline."));
     short.unwrap_or(key)
 }
@@ -230,10 +255,14 @@ fn trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial>), E
     let column = |name: &str| rows.header.iter().position(|it| it == name);
     let state = column("state").unwrap_or(rows.header.len()).max(1);
     let axes = rows.header[1..state].to_vec();
-    let cell = |row: &[String], name: &str| column(name).map(|at| row[at].clone()).unwrap_or_default();
-    let mut trials = vec![Trial { labels: vec![String::new(); axes.len()], ..none }; record.trials.len()];
+    let cell =
+        |row: &[String], name: &str| column(name).map(|at| row[at].clone()).unwrap_or_default();
+    let mut trials =
+        vec![Trial { labels: vec![String::new(); axes.len()], ..none }; record.trials.len()];
     for row in &rows.rows {
-        let Some(trial) = row[0].parse().ok().and_then(|it: usize| trials.get_mut(it)) else { continue };
+        let Some(trial) = row[0].parse().ok().and_then(|it: usize| trials.get_mut(it)) else {
+            continue;
+        };
         *trial = Trial {
             labels: row[1..state].to_vec(),
             state: cell(row, "state"),
@@ -255,7 +284,8 @@ fn stages(folder: &Path, record: &Record, pipeline: &toml::Table) -> Vec<(String
         let found: BTreeSet<usize> = match &resolved {
             Some(known) => {
                 let stage = known.stages.iter().find(|it| it.name == *name);
-                let inputs = stage.into_iter().flat_map(|it| &it.inputs).map(|it| it.stage.as_str());
+                let inputs =
+                    stage.into_iter().flat_map(|it| &it.inputs).map(|it| it.stage.as_str());
                 let after = stage.into_iter().flat_map(|it| &it.after).map(String::as_str);
                 inputs.chain(after).filter_map(place).collect()
             }
@@ -278,7 +308,9 @@ fn mentions(value: Option<&toml::Value>, words: &mut Vec<String>) {
         Some(toml::Value::Array(items)) => items.iter().for_each(|it| mentions(Some(it), words)),
         Some(toml::Value::Table(table)) => table
             .iter()
-            .filter(|(key, _)| !["kind", "arch", "dataset", "recipe", "schedule"].contains(&key.as_str()))
+            .filter(|(key, _)| {
+                !["kind", "arch", "dataset", "recipe", "schedule"].contains(&key.as_str())
+            })
             .for_each(|(_, it)| mentions(Some(it), words)),
         _ => {}
     }

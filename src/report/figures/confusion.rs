@@ -55,7 +55,8 @@ fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
     for ((model, dataset), matrices) in found {
         let alone = matrices.len() == 1;
         for (label, counts) in matrices {
-            let label = if alone || label.is_empty() { String::new() } else { format!(" ({label})") };
+            let label =
+                if alone || label.is_empty() { String::new() } else { format!(" ({label})") };
             figures.push(figure(&model, &dataset, &label, &counts, &only));
         }
     }
@@ -88,7 +89,10 @@ fn figure(model: &str, dataset: &str, label: &str, counts: &Counts, only: &str) 
         name: format!("confusion-{model}-{dataset}{label}"),
         title: format!("{model} on {dataset}{label}"),
         about: format!("{share:.1} % of the images are on the diagonal.{worst}{only}"),
-        rows: Rows { header: ["true", "predicted", "count"].map(str::to_owned).to_vec(), rows: rows.collect() },
+        rows: Rows {
+            header: ["true", "predicted", "count"].map(str::to_owned).to_vec(),
+            rows: rows.collect(),
+        },
         shape: Shape::Confusion,
     }
 }

@@ -24,7 +24,9 @@ fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
                 continue;
             }
             for row in &rows.rows {
-                let (Ok(epoch), Ok(value)) = (row[0].parse(), row[4].parse::<f64>()) else { continue };
+                let (Ok(epoch), Ok(value)) = (row[0].parse(), row[4].parse::<f64>()) else {
+                    continue;
+                };
                 let lines = metrics.entry(row[3].clone()).or_default();
                 let line = lines.entry((variant.label.clone(), row[2].clone())).or_default();
                 line.entry(epoch).or_default().push(value);

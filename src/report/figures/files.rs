@@ -28,9 +28,11 @@ fn write_one(figure: &Figure, folder: &Path) -> Result<PathBuf, Error> {
         fs::write(&path, bytes).map_err(|source| Error::Io { path: path.clone(), source })?;
         Ok::<_, Error>(path)
     };
-    let malformed = |path: &Path, reason: String| Error::Malformed { path: path.to_owned(), reason };
+    let malformed =
+        |path: &Path, reason: String| Error::Malformed { path: path.to_owned(), reason };
     let path = put("csv", figure.rows.text().as_bytes())?;
-    let text = fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+    let text =
+        fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
     let rows = Rows::read(&text).map_err(|error| malformed(&path, error.to_string()))?;
     let svg = draw(&figure.shape.chart(&rows)).file(&figure.title, &figure.about);
     let drawn = put("svg", svg.as_bytes())?;

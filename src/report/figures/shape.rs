@@ -102,7 +102,10 @@ fn scale_of<'a>(cells: impl Iterator<Item = &'a String> + Clone) -> Scale {
     numbers.sort_by(f64::total_cmp);
     numbers.dedup();
     match (numbers.first(), numbers.last()) {
-        (Some(low), Some(high)) if *low > 0.0 && high / low >= 30.0 && numbers.len() > 2 => Scale::Log,
+        (Some(low), Some(high)) if *low > 0.0 && high / low >= 30.0 && numbers.len() > 2 => {
+            Scale::Log
+        }
+        _ if numbers.iter().all(|it| it.fract() == 0.0) => Scale::Whole,
         _ => Scale::Linear,
     }
 }
@@ -116,11 +119,8 @@ fn on(scale: &Scale, cell: &str) -> Option<f64> {
 }
 
 fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
-    let scale = if axis {
-        scale_of(rows.rows.iter().filter_map(|row| row.get(2)))
-    } else {
-        Scale::Linear
-    };
+    let scale =
+        if axis { scale_of(rows.rows.iter().filter_map(|row| row.get(2))) } else { Scale::Whole };
     let (mut names, mut splits) = (Vec::new(), Vec::new());
     let mut series: Vec<((usize, usize), Vec<Point>)> = Vec::new();
     for row in &rows.rows {

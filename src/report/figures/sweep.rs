@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::{Figure, Shape, Topic, mean_and_sd, spread};
 use crate::metrics::number;
 use crate::report::csv::Rows;
-use crate::report::loaded::{Run, brief};
+use crate::report::loaded::Run;
 
 /// A number that each trial has.
 struct Response {
@@ -27,7 +27,8 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
     if responses.is_empty() {
         return Vec::new();
     }
-    let varies = |axis: usize| run.trials.iter().any(|it| it.labels[axis] != run.trials[0].labels[axis]);
+    let varies =
+        |axis: usize| run.trials.iter().any(|it| it.labels[axis] != run.trials[0].labels[axis]);
     let axes: Vec<usize> = (0..run.axes.len()).filter(|axis| varies(*axis)).collect();
     let mut figures: Vec<Figure> =
         axes.iter().map(|axis| against(run, *axis, &responses)).collect();
@@ -38,7 +39,7 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
                 continue;
             }
             let map = |it| heat(run, (*first, *second), it);
-            figures.extend(responses.iter().take(4).filter_map(map));
+            figures.extend(touched(run, &responses).take(4).filter_map(map));
         }
     }
     figures.push(parallel(run, &axes, &responses));
@@ -50,7 +51,8 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
 fn responses(run: &Run) -> Vec<Response> {
     let table = run.pipeline.get("table");
     let table = table.and_then(|it| it.as_array().map_or(Some(it), |all| all.first()));
-    let metric = table.and_then(|it| it.get("value")).and_then(toml::Value::as_str).unwrap_or("accuracy");
+    let metric =
+        table.and_then(|it| it.get("value")).and_then(toml::Value::as_str).unwrap_or("accuracy");
     let mut found = Found::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
@@ -95,9 +97,8 @@ fn validation(run: &Run) -> Found {
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };
-            let accuracy = |row: &&Vec<String>| {
-                row.len() == 5 && row[2] == "validate" && row[3] == "accuracy"
-            };
+            let accuracy =
+                |row: &&Vec<String>| row.len() == 5 && row[2] == "validate" && row[3] == "accuracy";
             if let Some(row) = rows.rows.iter().rfind(accuracy) {
                 let name = format!("{stage} validation accuracy");
                 put(&mut found, run, name, trial, row[4].parse().ok());
@@ -122,6 +123,12 @@ fn effect(run: &Run, response: &Response) -> f64 {
     mean_and_sd(&means).1.unwrap_or(0.0)
 }
 
+/// The scores that settings other than seeds change; all where there are none.
+fn touched<'a>(run: &'a Run, responses: &'a [Response]) -> impl Iterator<Item = &'a Response> {
+    let any = responses.iter().any(|it| effect(run, it) > 1e-9);
+    responses.iter().filter(move |it| !any || effect(run, it) > 1e-9)
+}
+
 fn against(run: &Run, axis: usize, responses: &[Response]) -> Figure {
     let mut rows = Vec::new();
     let mut repeated = false;
@@ -140,8 +147,8 @@ fn against(run: &Run, axis: usize, responses: &[Response]) -> Figure {
             rows.push(cells.into_iter().chain(spread(&values)).collect());
         }
     }
-    let header = ["series", "split", brief(&run.axes[axis]), "mean", "low", "high", "n"];
-    let name = brief(&run.axes[axis]).to_owned();
+    let header = ["series", "split", run.axis(axis), "mean", "low", "high", "n"];
+    let name = run.axis(axis).to_owned();
     Figure {
         topic: Topic::Sweep,
         of: String::new(),
@@ -173,10 +180,15 @@ fn heat(run: &Run, axes: (usize, usize), response: &Response) -> Option<Figure> 
     };
     let (rows, columns) = (count(|it| it.0.to_owned()), count(|it| it.1.to_owned()));
     // Values drawn at random fill no grid.
-    if rows < 2 || columns < 2 || rows > CELLS || columns > CELLS || cells.len() * 2 < rows * columns {
+    if rows < 2
+        || columns < 2
+        || rows > CELLS
+        || columns > CELLS
+        || cells.len() * 2 < rows * columns
+    {
         return None;
     }
-    let (first, second) = (brief(&run.axes[axes.0]), brief(&run.axes[axes.1]));
+    let (first, second) = (run.axis(axes.0), run.axis(axes.1));
     let rows = cells.iter().map(|((row, column), values)| {
         let mean = number(mean_and_sd(values).0);
         vec![(*row).to_owned(), (*column).to_owned(), mean, values.len().to_string()]
@@ -194,8 +206,9 @@ fn heat(run: &Run, axes: (usize, usize), response: &Response) -> Option<Figure> 
 }
 
 fn parallel(run: &Run, axes: &[usize], responses: &[Response]) -> Figure {
-    let shown: Vec<&Response> = responses.iter().take(3).rev().collect();
-    let settings = axes.iter().map(|axis| brief(&run.axes[*axis]).to_owned());
+    let mut shown: Vec<&Response> = touched(run, responses).take(3).collect();
+    shown.reverse();
+    let settings = axes.iter().map(|axis| run.axis(*axis).to_owned());
     let scores = shown.iter().map(|it| it.name.clone());
     let header = std::iter::once("trial".to_owned()).chain(settings).chain(scores);
     let rows = run.trials.iter().enumerate().map(|(at, trial)| {

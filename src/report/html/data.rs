@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn numbers_keep_five_digits_and_words_stay() {
-        let cells = ["0.12558202028274537", "1234.56789123", "12", "0.3", "0.0000123456789", "a.b.c.d.e.f"];
+        let cells =
+            ["0.12558202028274537", "1234.56789123", "12", "0.3", "0.0000123456789", "a.b.c.d.e.f"];
         let short: Vec<String> = cells.iter().map(|it| rounded(it)).collect();
         assert_eq!(short, ["0.12558", "1234.6", "12", "0.3", "1.2346e-5", "a.b.c.d.e.f"]);
     }

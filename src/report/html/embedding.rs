@@ -9,10 +9,7 @@ pub(super) fn section(run: &Run, figures: &[Figure]) -> Option<Section> {
     if html.is_empty() {
         return None;
     }
-    let trial = if run.is_sweep() {
-        format!("<p>Of trial {:03}.</p>", run.shown())
-    } else {
-        String::new()
-    };
+    let trial =
+        if run.is_sweep() { format!("<p>Of trial {:03}.</p>", run.shown()) } else { String::new() };
     Some(Section { id: "features", title: "Features in two dimensions", html: trial + &html })
 }

@@ -99,8 +99,7 @@ fn logs(run: &Run) -> Result<Vec<(String, String)>, Error> {
     for path in entries.flatten().map(|it| it.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(name) = name.strip_suffix(".log") else { continue };
-        let bytes =
-            fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let bytes = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let text = String::from_utf8_lossy(&bytes);
         let mut start = text.len().saturating_sub(LOG);
         while !text.is_char_boundary(start) {
@@ -189,7 +188,11 @@ fn value_cell(values: &[f64]) -> Cell {
     }
     let (mean, sd) = mean_and_sd(values);
     let text = |value: f64| {
-        if value.fract() == 0.0 && value.abs() < 1e9 { format!("{value}") } else { format!("{value:.4}") }
+        if value.fract() == 0.0 && value.abs() < 1e9 {
+            format!("{value}")
+        } else {
+            format!("{value:.4}")
+        }
     };
     let text = match sd {
         Some(sd) if sd > 0.0 => format!("{} ± {}", text(mean), text(sd)),

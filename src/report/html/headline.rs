@@ -6,7 +6,7 @@ use super::section::Section;
 use super::table::{Cell, sortable};
 use crate::report::csv::Rows;
 use crate::report::figures::words;
-use crate::report::loaded::{Run, brief};
+use crate::report::loaded::Run;
 use crate::report::plot::escape;
 use crate::report::results;
 use crate::report::table::Format;
@@ -89,8 +89,7 @@ fn pivot(rows: &Rows, metric: &str, oracle: &str) -> String {
         lines.entry(name).or_default().insert(column, cell);
     }
     let names = columns.iter().map(|it| (*it).to_owned());
-    let header: Vec<String> =
-        std::iter::once(rows.header[0].clone()).chain(names).collect();
+    let header: Vec<String> = std::iter::once(rows.header[0].clone()).chain(names).collect();
     let cells = lines.into_iter().map(|(name, mut found)| {
         let rest = columns.iter().map(|it| found.swap_remove(it).unwrap_or_else(|| Cell::of("–")));
         std::iter::once(Cell { text: name.to_owned(), ..Cell::default() }).chain(rest).collect()
@@ -137,11 +136,19 @@ fn scores(run: &Run, metric: &str, oracle: &str) -> String {
             }
         }
     }
+    // A model that the settings do not touch has one line.
+    let mut merged: Vec<(String, String, IndexMap<String, Vec<f64>>)> = Vec::new();
+    for ((model, label), found) in lines {
+        match merged.iter_mut().find(|it| it.0 == model && it.2 == found) {
+            Some(same) => same.1 = "all".into(),
+            None => merged.push((model, label, found)),
+        }
+    }
     let header: Vec<String> =
         ["model", "settings"].map(str::to_owned).into_iter().chain(columns.clone()).collect();
-    let mut cells: Vec<Vec<Cell>> = lines
+    let mut cells: Vec<Vec<Cell>> = merged
         .into_iter()
-        .map(|((model, label), found)| {
+        .map(|(model, label, found)| {
             let rest = columns.iter().map(|column| match found.get(column) {
                 Some(values) => {
                     let (mean, sd) = crate::report::figures::mean_and_sd(values);
@@ -180,7 +187,7 @@ pub(super) fn trials(run: &Run) -> String {
     let selects = run.trials.iter().any(|it| it.objective.is_some() || it.selected);
     let reasons = run.trials.iter().any(|it| !it.reason.is_empty());
     let mut header = vec!["trial".to_owned()];
-    header.extend(run.axes.iter().map(|it| brief(it).to_owned()));
+    header.extend((0..run.axes.len()).map(|at| run.axis(at).to_owned()));
     header.push("state".into());
     if selects {
         header.extend(["objective".to_owned(), "selected".to_owned()]);

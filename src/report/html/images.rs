@@ -66,7 +66,8 @@ fn rows_of_tiles(
 ) -> Result<String, Error> {
     let column = |name: &str| pictures.header.iter().position(|it| it == name);
     let columns = ["file", "kind", "model", "dataset", "tile", "count"].map(column);
-    let [Some(file), Some(kind), Some(model), Some(dataset), Some(tile), Some(count)] = columns else {
+    let [Some(file), Some(kind), Some(model), Some(dataset), Some(tile), Some(count)] = columns
+    else {
         return Ok(String::new());
     };
     let mut html = String::new();

@@ -107,6 +107,3 @@ fn assemble(run: &Run, sections: &[Section], numbers: &str) -> String {
         facts = headline::facts(run),
     )
 }
-
-#[cfg(test)]
-mod tests;

@@ -98,5 +98,8 @@ fn hashes(run: &Run) -> String {
     }
     let header = ["stage", "state", "fingerprint", "content"].map(str::to_owned);
     let table = sortable("Artifacts: hashes of settings and of contents", &header, &rows);
-    format!("<details class=\"log hashes\"><summary>Hashes of {} artifacts</summary>{table}</details>", rows.len())
+    format!(
+        "<details class=\"log hashes\"><summary>Hashes of {} artifacts</summary>{table}</details>",
+        rows.len()
+    )
 }

@@ -7,6 +7,8 @@ use super::canvas::{Anchor, Canvas, fitted, width_of};
 pub enum Scale {
     /// Even steps.
     Linear,
+    /// Even steps between whole numbers: epochs, seeds.
+    Whole,
     /// Even steps of the logarithm; all values above 0.
     Log,
     /// Names in this order; a value is the place of one.
@@ -44,7 +46,7 @@ impl Axis {
                 (0.0, 1.0)
             }
             Scale::Log => (low.log10(), high.log10()),
-            Scale::Linear => (low, high),
+            Scale::Linear | Scale::Whole => (low, high),
         };
         if !matches!(scale, Scale::Names(_)) {
             let spread = high - low;
@@ -83,9 +85,10 @@ impl Axis {
                         .collect();
                 }
                 let (low, high) = (10f64.powf(self.low), 10f64.powf(self.high));
-                linear(low, high, wanted)
+                linear(low, high, wanted, 0.0)
             }
-            Scale::Linear => linear(self.low, self.high, wanted),
+            Scale::Linear => linear(self.low, self.high, wanted, 0.0),
+            Scale::Whole => linear(self.low, self.high, wanted, 1.0),
         }
     }
 }
@@ -100,10 +103,10 @@ fn whole(low: f64, high: f64) -> Vec<f64> {
     found
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten.
+/// Multiples of 1, 2 or 5 times a power of ten, `least` apart.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "digits of a number")]
-fn linear(low: f64, high: f64, wanted: f64) -> Vec<(f64, String)> {
-    let rough = (high - low) / wanted.max(1.0);
+fn linear(low: f64, high: f64, wanted: f64, least: f64) -> Vec<(f64, String)> {
+    let rough = ((high - low) / wanted.max(1.0)).max(least);
     if !rough.is_finite() || rough <= 0.0 {
         return Vec::new();
     }
@@ -160,9 +163,8 @@ pub(super) fn frame(
     }
     let ticks = x.0.ticks(6.0);
     let widest = ticks.iter().map(|it| width_of(&it.1, 11.0)).fold(0.0, f64::max);
-    let crowded = ticks.windows(2).any(|two| {
-        (x.0.at(two[1].0) - x.0.at(two[0].0)).abs() < widest + 4.0
-    });
+    let crowded =
+        ticks.windows(2).any(|two| (x.0.at(two[1].0) - x.0.at(two[0].0)).abs() < widest + 4.0);
     for (at, (value, text)) in ticks.iter().enumerate() {
         let place = x.0.at(*value);
         canvas.line((place, bottom), (place, bottom + 4.0), "frame");

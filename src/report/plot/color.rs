@@ -53,10 +53,8 @@ fn variables(dark: bool) -> String {
 fn series_rules() -> String {
     let mut text = String::new();
     for at in 0..SERIES.len() {
-        let _ = write!(
-            text,
-            ".plot .s{at}{{stroke:var(--c{at})}}.plot .f{at}{{fill:var(--c{at})}}"
-        );
+        let _ =
+            write!(text, ".plot .s{at}{{stroke:var(--c{at})}}.plot .f{at}{{fill:var(--c{at})}}");
     }
     text
 }

@@ -18,7 +18,11 @@ const NUMBERED: usize = 16;
 #[expect(clippy::cast_precision_loss, reason = "few classes")]
 pub(super) fn draw(confusion: &Confusion) -> Canvas {
     let count = confusion.classes.len().max(1);
-    let cell = if count <= NUMBERED { (400.0 / count as f64).clamp(30.0, 60.0) } else { 420.0 / count as f64 };
+    let cell = if count <= NUMBERED {
+        (400.0 / count as f64).clamp(30.0, 60.0)
+    } else {
+        420.0 / count as f64
+    };
     let (left, top) = (58.0, 8.0);
     let side = cell * count as f64;
     let mut canvas = Canvas::new(left + side + 10.0, top + side + 46.0);
@@ -36,7 +40,13 @@ pub(super) fn draw(confusion: &Confusion) -> Canvas {
             canvas.rect((x, y), (cell, cell), &format!("fill=\"{fill}\""));
             if count <= NUMBERED {
                 let class = if ink == "#fff" { "off" } else { "on" };
-                canvas.text(x + cell / 2.0, y + cell / 2.0 + 4.0, Anchor::Middle, class, &brief(*value));
+                canvas.text(
+                    x + cell / 2.0,
+                    y + cell / 2.0 + 4.0,
+                    Anchor::Middle,
+                    class,
+                    &brief(*value),
+                );
             }
         }
     }
@@ -59,5 +69,9 @@ fn brief(value: f64) -> String {
     if value >= 10_000.0 {
         return format!("{:.0}k", value / 1000.0);
     }
-    if value.fract() == 0.0 || value >= 100.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+    if value.fract() == 0.0 || value >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.1}")
+    }
 }

@@ -58,7 +58,12 @@ pub(super) fn draw(heat: &Heat) -> Canvas {
         canvas.text(at, bottom + 16.0, Anchor::Middle, "q", &name);
     }
     canvas.text((left + right) / 2.0, bottom + 36.0, Anchor::Middle, "", &heat.x);
-    canvas.upward(13.0, (10.0 + bottom) / 2.0, "", &fitted(&heat.y, 12.0, (bottom - 10.0).max(120.0)));
+    canvas.upward(
+        13.0,
+        (10.0 + bottom) / 2.0,
+        "",
+        &fitted(&heat.y, 12.0, (bottom - 10.0).max(120.0)),
+    );
     key(&mut canvas, (right + 14.0, 10.0), (bottom - 10.0).min(160.0), (low, high));
     canvas
 }

@@ -61,9 +61,9 @@ pub(super) fn draw(parallel: &Parallel) -> Canvas {
         }
         let paint = match last.get(line).copied().flatten() {
             Some(value) if high > low => {
-                format!(" stroke=\"{}\"", ramp((value - low) / (high - low)).0)
+                format!(" stroke=\"{}\"", line_color((value - low) / (high - low)))
             }
-            Some(_) => format!(" stroke=\"{}\"", ramp(0.5).0),
+            Some(_) => format!(" stroke=\"{}\"", line_color(0.5)),
             None => " stroke=\"#888\" stroke-dasharray=\"3 3\"".to_owned(),
         };
         canvas.raw(&format!("<g><title>{}</title>", escape(&parallel.names[line])));
@@ -80,8 +80,13 @@ pub(super) fn draw(parallel: &Parallel) -> Canvas {
             canvas.line((x - 4.0, y), (x, y), "frame");
             let (x, anchor) =
                 if at + 1 == count { (x + 6.0, Anchor::Start) } else { (x - 7.0, Anchor::End) };
-            canvas.text(x, y + 4.0, anchor, "q", &fitted(&text, 11.0, 74.0));
+            canvas.text(x, y + 4.0, anchor, "q halo", &fitted(&text, 11.0, 74.0));
         }
     }
     canvas
+}
+
+/// The part of the scale that a thin line shows on a light ground and on a dark one.
+fn line_color(share: f64) -> String {
+    ramp(0.22 + 0.68 * share).0
 }
