@@ -283,7 +283,7 @@ fn a_stage_opens(browser: &Browser) {
     assert_eq!(open("dann"), true);
     let shown = browser.js("return document.getElementById('stage-dann').innerText");
     let shown = shown.as_str().unwrap();
-    for part in ["optimizer.lr", "0.001 | 0.003", "validate accuracy", "Log: dann[000]"] {
+    for part in ["optimizer.lr", "0.001 | 0.003", "validate accuracy", "Logs (24)"] {
         assert!(shown.contains(part), "`{part}` in {shown}");
     }
     assert_eq!(open("score"), false);

@@ -48,8 +48,20 @@ pub struct Trial {
 pub struct Variant {
     /// The settings that tell it from others; empty when there is only one.
     pub label: String,
-    /// A trial for each seed.
+    /// A trial for each artifact: one for each seed.
     pub trials: Vec<usize>,
+    /// Every trial that has one of them.
+    every: Vec<usize>,
+}
+
+/// The columns of a stage that scores.
+const SCORES: [&str; 4] = ["model", "dataset", "metric", "value"];
+
+impl Variant {
+    /// Whether `trial` has one of its artifacts.
+    pub fn has(&self, trial: usize) -> bool {
+        self.every.contains(&trial)
+    }
 }
 
 impl Run {
@@ -209,9 +221,49 @@ impl Run {
                 let mut seen = BTreeSet::new();
                 let trials =
                     trials.into_iter().filter(|it| print(*it).is_none_or(|it| seen.insert(it)));
-                Variant { label, trials: trials.collect() }
+                Variant { label, trials: trials.collect(), every }
             })
             .collect()
+    }
+
+    /// The different forms of `model` with, for each seed, a trial whose `stage` scored it: what does not
+    /// touch the model makes no difference, and a trial that failed later takes nothing away.
+    pub fn scored(&self, stage: &str, model: &str) -> Vec<Variant> {
+        if !self.stages.iter().any(|it| it.0 == model) {
+            return self.variants(stage);
+        }
+        let mut variants = self.variants(model);
+        for variant in &mut variants {
+            let mut seen = BTreeSet::new();
+            variant.trials.clear();
+            for trial in &variant.every {
+                let print = self.record.stage(*trial, model).and_then(|it| it.fingerprint);
+                if self.metrics(*trial, stage).is_some()
+                    && print.is_none_or(|it| seen.insert(it.to_string()))
+                {
+                    variant.trials.push(*trial);
+                }
+            }
+        }
+        variants.retain(|it| !it.trials.is_empty());
+        variants
+    }
+
+    /// The models that `stage` scored, in order.
+    pub fn models(&self, stage: &str) -> Vec<String> {
+        let mut models: Vec<String> = Vec::new();
+        for trial in 0..self.trials.len() {
+            let Some(rows) = self.metrics(trial, stage) else { continue };
+            if rows.header.iter().map(String::as_str).ne(SCORES) {
+                return Vec::new();
+            }
+            for row in &rows.rows {
+                if !models.contains(&row[0]) {
+                    models.push(row[0].clone());
+                }
+            }
+        }
+        models
     }
 
     /// The artifacts of `stage`, each once, with the first trial that has it.

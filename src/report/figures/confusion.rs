@@ -1,6 +1,6 @@
 //! Confusion matrices of every model on every split; of a sweep, means over the seeds of each setting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
@@ -20,44 +20,40 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
 }
 
 fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
-    let mut variants = run.variants(stage);
+    run.models(stage).iter().flat_map(|model| of_model(run, stage, model)).collect()
+}
+
+fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
+    let mut variants = run.scored(stage, model);
     let mut only = String::new();
     if variants.len() > SETTINGS {
         let shown = run.shown();
-        variants.retain(|it| it.trials.contains(&shown));
+        variants.retain(|it| it.has(shown));
         only = format!(" Only the settings of trial {shown:03}.");
     }
-    let mut found: IndexMap<(String, String), Vec<(String, Counts)>> = IndexMap::new();
+    let mut found: IndexMap<String, Vec<(String, Counts)>> = IndexMap::new();
     for variant in variants {
-        let mut sums: IndexMap<(String, String), (Counts, BTreeMap<usize, ()>)> = IndexMap::new();
-        for (trial, rows) in
-            variant.trials.iter().filter_map(|it| Some((*it, run.metrics(*it, stage)?)))
-        {
-            for row in rows.rows.iter().filter(|row| row.len() == 4) {
-                let Some((true_class, predicted)) = cell(&row[2]) else { continue };
-                let value = row[3].parse().unwrap_or(0.0);
-                let sum = sums.entry((row[0].clone(), row[1].clone())).or_default();
-                *sum.0.entry((true_class, predicted)).or_insert(0.0) += value;
-                sum.1.insert(trial, ());
+        let mut sums: IndexMap<String, (Counts, BTreeSet<usize>)> = IndexMap::new();
+        for trial in &variant.trials {
+            let Some(rows) = run.metrics(*trial, stage) else { continue };
+            for row in rows.rows.iter().filter(|row| row[0] == model) {
+                let Some(cell) = cell(&row[2]) else { continue };
+                let sum = sums.entry(row[1].clone()).or_default();
+                *sum.0.entry(cell).or_insert(0.0) += row[3].parse().unwrap_or(0.0);
+                sum.1.insert(*trial);
             }
         }
-        for (key, (mut counts, trials)) in sums {
+        for (dataset, (mut counts, trials)) in sums {
             let trials = f64::from(u32::try_from(trials.len()).unwrap_or(1));
             counts.values_mut().for_each(|it| *it /= trials);
-            let known = found.entry(key).or_default();
-            // A model that the settings do not touch has one matrix.
-            if known.iter().all(|it| it.1 != counts) {
-                known.push((variant.label.clone(), counts));
-            }
+            found.entry(dataset).or_default().push((variant.label.clone(), counts));
         }
     }
     let mut figures = Vec::new();
-    for ((model, dataset), matrices) in found {
-        let alone = matrices.len() == 1;
+    for (dataset, matrices) in found {
         for (label, counts) in matrices {
-            let label =
-                if alone || label.is_empty() { String::new() } else { format!(" ({label})") };
-            figures.push(figure(&model, &dataset, &label, &counts, &only));
+            let label = if label.is_empty() { label } else { format!(" ({label})") };
+            figures.push(figure(model, &dataset, &label, &counts, &only));
         }
     }
     figures

@@ -58,12 +58,16 @@ fn figure(stage: &str, metric: &str, lines: &Lines) -> Figure {
     } else {
         String::new()
     };
+    let count = match lines.len() {
+        1 => "one line".to_owned(),
+        many => format!("{many} lines"),
+    };
     Figure {
         topic: if schedule { Topic::Schedules } else { Topic::Curves },
         of: stage.to_owned(),
         name: format!("{stage}-{metric}"),
         title: format!("{stage}: {}", metric.replace('_', " ")),
-        about: format!("{metric} of {stage} by epoch, {} lines.{band}", lines.len()),
+        about: format!("{metric} of {stage} by epoch, {count}.{band}"),
         rows: Rows { header: header.map(str::to_owned).to_vec(), rows },
         shape: Shape::Lines {
             x: "epoch".into(),

@@ -138,10 +138,10 @@ fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
     let alone = names.len() == 1;
     let series = series.into_iter().map(|((name, split), mut points)| {
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        let words: Vec<&str> = [names[name].as_str(), splits[split].as_str()]
-            .into_iter()
-            .filter(|it| !it.is_empty())
-            .collect();
+        // A split that all lines share says nothing beside other names.
+        let split_name = if splits.len() == 1 && !alone { "" } else { splits[split].as_str() };
+        let words = [names[name].as_str(), split_name].into_iter().filter(|it| !it.is_empty());
+        let words: Vec<&str> = words.collect();
         Series {
             name: words.join(", "),
             color: if alone { split } else { name },

@@ -10,6 +10,8 @@ use crate::report::loaded::Run;
 /// A number that each trial has.
 struct Response {
     name: String,
+    /// Deviation between the means of different settings, seeds aside; 0 when they do not touch it.
+    effect: f64,
     values: Vec<Option<f64>>,
 }
 
@@ -39,7 +41,7 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
                 continue;
             }
             let map = |it| heat(run, (*first, *second), it);
-            figures.extend(touched(run, &responses).take(4).filter_map(map));
+            figures.extend(touched(&responses).take(4).filter_map(map));
         }
     }
     figures.push(parallel(run, &axes, &responses));
@@ -73,13 +75,13 @@ fn responses(run: &Run) -> Vec<Response> {
         found = validation(run);
     }
     let mut responses: Vec<Response> =
-        found.into_iter().map(|(name, values)| Response { name, values }).collect();
+        found.into_iter().map(|(name, values)| response(run, name, values)).collect();
     responses.retain(|it| {
         let mut known = it.values.iter().flatten();
         let first = known.next();
         known.any(|value| Some(value) != first)
     });
-    responses.sort_by(|a, b| effect(run, b).total_cmp(&effect(run, a)));
+    responses.sort_by(|a, b| b.effect.total_cmp(&a.effect));
     responses.truncate(SCORES);
     responses
 }
@@ -108,10 +110,17 @@ fn validation(run: &Run) -> Found {
     found
 }
 
-/// Deviation between the means of different settings, seeds aside.
-fn effect(run: &Run, response: &Response) -> f64 {
+fn response(run: &Run, name: String, values: Vec<Option<f64>>) -> Response {
+    let model = name.split(" on ").next().unwrap_or_default();
+    let known = run.stages.iter().any(|it| it.0 == model);
+    // Means differ when trials are missing, though the model is the same.
+    let effect = if known && run.variants(model).len() < 2 { 0.0 } else { effect(run, &values) };
+    Response { name, effect, values }
+}
+
+fn effect(run: &Run, values: &[Option<f64>]) -> f64 {
     let mut groups: IndexMap<String, Vec<f64>> = IndexMap::new();
-    for (trial, value) in response.values.iter().enumerate() {
+    for (trial, value) in values.iter().enumerate() {
         if let Some(value) = value {
             groups.entry(run.label(trial, false)).or_default().push(*value);
         }
@@ -124,9 +133,9 @@ fn effect(run: &Run, response: &Response) -> f64 {
 }
 
 /// The scores that settings other than seeds change; all where there are none.
-fn touched<'a>(run: &'a Run, responses: &'a [Response]) -> impl Iterator<Item = &'a Response> {
-    let any = responses.iter().any(|it| effect(run, it) > 1e-9);
-    responses.iter().filter(move |it| !any || effect(run, it) > 1e-9)
+fn touched(responses: &[Response]) -> impl Iterator<Item = &Response> {
+    let any = responses.iter().any(|it| it.effect > 1e-9);
+    responses.iter().filter(move |it| !any || it.effect > 1e-9)
 }
 
 fn against(run: &Run, axis: usize, responses: &[Response]) -> Figure {
@@ -206,7 +215,7 @@ fn heat(run: &Run, axes: (usize, usize), response: &Response) -> Option<Figure> 
 }
 
 fn parallel(run: &Run, axes: &[usize], responses: &[Response]) -> Figure {
-    let mut shown: Vec<&Response> = touched(run, responses).take(3).collect();
+    let mut shown: Vec<&Response> = touched(responses).take(3).collect();
     shown.reverse();
     let settings = axes.iter().map(|axis| run.axis(*axis).to_owned());
     let scores = shown.iter().map(|it| it.name.clone());

@@ -3,9 +3,20 @@
 use super::section::{Section, about, grid};
 use crate::report::figures::{Figure, Topic};
 use crate::report::loaded::Run;
+use crate::report::plot::escape;
 
 pub(super) fn section(run: &Run, figures: &[Figure]) -> Option<Section> {
-    let html = grid(about(figures, Topic::Embedding));
+    // Models side by side, a row for each method and view.
+    let view = |it: &Figure| it.title.rsplit(": ").next().unwrap_or_default().to_owned();
+    let mut views: Vec<String> = about(figures, Topic::Embedding).map(view).collect();
+    views.dedup();
+    let html: String = views
+        .iter()
+        .map(|title| {
+            let row = about(figures, Topic::Embedding).filter(|it| view(it) == *title);
+            format!("<h3>{}</h3>{}", escape(title), grid(row))
+        })
+        .collect();
     if html.is_empty() {
         return None;
     }

@@ -69,12 +69,21 @@ fn details(run: &Run, stage: &str, logs: &[(String, String)], room: &mut usize) 
         let which = if run.is_sweep() { format!("Trial {trial:03}: ") } else { String::new() };
         let _ = write!(html, "<p class=\"failed\">{which}{}</p>", escape(message));
     }
+    html += &logs_of(stage, logs, room);
+    html + "</details>\n"
+}
+
+/// The logs of a stage, behind one heading when they are many.
+fn logs_of(stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
+    let mut html = String::new();
+    let mut count = 0;
     for (name, text) in logs.iter().filter(|it| log_of(&it.0, stage)) {
         if text.len() > *room {
             html += "<p class=\"quiet\">More logs are in the run’s folder.</p>";
             break;
         }
         *room -= text.len();
+        count += 1;
         let name = escape(name);
         let _ = write!(
             html,
@@ -83,7 +92,10 @@ fn details(run: &Run, stage: &str, logs: &[(String, String)], room: &mut usize) 
             escape(text)
         );
     }
-    html + "</details>\n"
+    if count > 3 {
+        html = format!("<details class=\"log\"><summary>Logs ({count})</summary>{html}</details>");
+    }
+    html
 }
 
 /// `name` or `name[000,002]`.
@@ -151,7 +163,7 @@ fn metrics(run: &Run, stage: &str) -> String {
     let left_out = variants.len() > COLUMNS;
     if left_out {
         let shown = run.shown();
-        variants.retain(|it| it.trials.contains(&shown));
+        variants.retain(|it| it.has(shown));
     }
     let mut lines: IndexMap<String, Vec<Vec<f64>>> = IndexMap::new();
     for (column, variant) in variants.iter().enumerate() {

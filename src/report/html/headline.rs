@@ -123,32 +123,26 @@ fn scores(run: &Run, metric: &str, oracle: &str) -> String {
     let mut columns: Vec<String> = Vec::new();
     let mut lines: IndexMap<(String, String), IndexMap<String, Vec<f64>>> = IndexMap::new();
     for (stage, _) in &run.stages {
-        for variant in run.variants(stage) {
-            for rows in variant.trials.iter().filter_map(|it| run.metrics(*it, stage)) {
-                for row in rows.rows.iter().filter(|row| row.len() == 4 && row[2] == metric) {
-                    let Ok(value) = row[3].parse() else { continue };
-                    if !columns.contains(&row[1]) {
-                        columns.push(row[1].clone());
+        for model in run.models(stage) {
+            for variant in run.scored(stage, &model) {
+                for rows in variant.trials.iter().filter_map(|it| run.metrics(*it, stage)) {
+                    for row in rows.rows.iter().filter(|it| it[0] == model && it[2] == metric) {
+                        let Ok(value) = row[3].parse() else { continue };
+                        if !columns.contains(&row[1]) {
+                            columns.push(row[1].clone());
+                        }
+                        let line = lines.entry((model.clone(), variant.label.clone())).or_default();
+                        line.entry(row[1].clone()).or_default().push(value);
                     }
-                    let line = lines.entry((row[0].clone(), variant.label.clone())).or_default();
-                    line.entry(row[1].clone()).or_default().push(value);
                 }
             }
         }
     }
-    // A model that the settings do not touch has one line.
-    let mut merged: Vec<(String, String, IndexMap<String, Vec<f64>>)> = Vec::new();
-    for ((model, label), found) in lines {
-        match merged.iter_mut().find(|it| it.0 == model && it.2 == found) {
-            Some(same) => same.1 = "all".into(),
-            None => merged.push((model, label, found)),
-        }
-    }
     let header: Vec<String> =
         ["model", "settings"].map(str::to_owned).into_iter().chain(columns.clone()).collect();
-    let mut cells: Vec<Vec<Cell>> = merged
+    let mut cells: Vec<Vec<Cell>> = lines
         .into_iter()
-        .map(|(model, label, found)| {
+        .map(|((model, label), found)| {
             let rest = columns.iter().map(|column| match found.get(column) {
                 Some(values) => {
                     let (mean, sd) = crate::report::figures::mean_and_sd(values);

@@ -92,7 +92,7 @@ fn assemble(run: &Run, sections: &[Section], numbers: &str) -> String {
          <style>\n{colors}\n{css}</style>\n</head>\n<body>\n\
          <a class=\"skip\" href=\"#main\">Skip to the results</a>\n\
          <header><div class=\"bar\"><p class=\"name\">{name}</p>\
-         <button type=\"button\" id=\"theme\" aria-pressed=\"false\">Dark</button></div>\
+         <button type=\"button\" id=\"theme\" aria-pressed=\"false\">Dark theme</button></div>\
          <h1>{title}</h1>{facts}{oracle}</header>\n\
          <nav aria-label=\"Sections\"><ul>{links}</ul></nav>\n\
          <main id=\"main\" tabindex=\"-1\">\n{body}</main>\n\
