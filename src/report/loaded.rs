@@ -306,17 +306,18 @@ fn trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial>), E
     };
     let column = |name: &str| rows.header.iter().position(|it| it == name);
     let state = column("state").unwrap_or(rows.header.len()).max(1);
-    let axes = rows.header[1..state].to_vec();
+    let axes = rows.header.get(1..state).unwrap_or_default().to_vec();
     let cell =
         |row: &[String], name: &str| column(name).map(|at| row[at].clone()).unwrap_or_default();
     let mut trials =
         vec![Trial { labels: vec![String::new(); axes.len()], ..none }; record.trials.len()];
     for row in &rows.rows {
-        let Some(trial) = row[0].parse().ok().and_then(|it: usize| trials.get_mut(it)) else {
+        let number = row.first().and_then(|it| it.parse().ok());
+        let Some(trial) = number.and_then(|it: usize| trials.get_mut(it)) else {
             continue;
         };
         *trial = Trial {
-            labels: row[1..state].to_vec(),
+            labels: row.get(1..state).unwrap_or_default().to_vec(),
             state: cell(row, "state"),
             objective: cell(row, "objective").parse().ok(),
             selected: cell(row, "selected") == "true",

@@ -90,7 +90,7 @@ pub fn write(folder: &Path) {
 
 fn pipeline() -> String {
     format!(
-        "[pipeline]\nname = \"synthetic\"\ntitle = {title:?}\nseed = 0\n\n\
+        "[pipeline]\nname = \"synthetic\"\ntitle = {TITLE:?}\nseed = 0\n\n\
          [stages.data]\nkind = \"download\"\ndataset = \"mnist-10k\"\n\n\
          [stages.colours]\nkind = \"synthesize\"\ninput = \"data\"\n\n\
          [stages.source_only]\nkind = \"pretrain\"\ntrain = \"data.train\"\n\n\
@@ -100,8 +100,7 @@ fn pipeline() -> String {
          on = [\"data.test\", \"colours.test\"]\n\n\
          [sweep]\naxes = {{ \"pipeline.seed\" = [0, 1, 2] }}\n\n\
          [sweep.select]\nstage = \"score\"\nby = \"accuracy\"\nmode = \"max\"\noracle = true\n\n\
-         [table]\nrows = \"model\"\ncolumns = \"dataset\"\nvalue = \"accuracy\"\nover = \"pipeline.seed\"\n",
-        title = TITLE
+         [table]\nrows = \"model\"\ncolumns = \"dataset\"\nvalue = \"accuracy\"\nover = \"pipeline.seed\"\n"
     )
 }
 

@@ -14,7 +14,8 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
         let seconds: f64 = tasks.iter().map(|it| it.1.seconds).sum();
         let count = if tasks.len() > 1 { format!("{}×, ", tasks.len()) } else { String::new() };
         let needs: Vec<&str> = needs.iter().map(|it| run.stages[*it].0.as_str()).collect();
-        let state = worst(tasks.iter().map(|it| it.1.state.as_str()));
+        let states: Vec<&str> = tasks.iter().map(|it| it.1.state.as_str()).collect();
+        let state = worst(&states);
         let note = format!("{count}{}", words(seconds));
         graph.push(vec![name.clone(), first.kind.clone(), state.to_owned(), note, needs.join(" ")]);
         times.push(vec![name.clone(), format!("{seconds:.3}")]);
@@ -44,11 +45,11 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
 }
 
 /// The state to show for several.
-fn worst<'a>(states: impl Iterator<Item = &'a str> + Clone) -> &'a str {
-    let first = states.clone().next().unwrap_or_default();
+fn worst<'a>(states: &[&'a str]) -> &'a str {
+    let first = states.first().copied().unwrap_or_default();
     ["failed", "interrupted", "skipped", "ran"]
         .into_iter()
-        .find(|word| states.clone().any(|it| it == *word))
+        .find(|word| states.contains(word))
         .unwrap_or(first)
 }
 

@@ -137,11 +137,11 @@ fn plain(folder: &Path, stage: &str, room: &mut usize) -> Result<String, Error> 
     for name in names {
         let Some(source) = address(folder, &name, room)? else { continue };
         let title = format!("{stage}: {}", name.trim_end_matches(".png"));
-        let _ = write!(
+        let _ = writeln!(
             html,
             "<figure class=\"tiles\"><figcaption>{0}</figcaption>\
              <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\">\
-             <img src=\"{source}\" alt=\"{0}\"></div></figure>\n",
+             <img src=\"{source}\" alt=\"{0}\"></div></figure>",
             escape(&title)
         );
     }

@@ -71,9 +71,9 @@ fn assemble(run: &Run, sections: &[Section], numbers: &str) -> String {
     let mut body = String::new();
     for Section { id, title, html } in sections {
         let _ = write!(links, "<li><a href=\"#{id}\">{title}</a></li>");
-        let _ = write!(
+        let _ = writeln!(
             body,
-            "<section id=\"{id}\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{title}</h2>{html}</section>\n"
+            "<section id=\"{id}\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{title}</h2>{html}</section>"
         );
     }
     let oracle = if run.is_oracle() {

@@ -129,14 +129,4 @@
     });
     element.append(asked);
   });
-
-  // On paper everything is open.
-  let closed = [];
-  addEventListener("beforeprint", () => {
-    closed = [...document.querySelectorAll("details:not([open])")];
-    for (const it of closed) it.open = true;
-  });
-  addEventListener("afterprint", () => {
-    for (const it of closed) it.open = false;
-  });
 })();

@@ -35,11 +35,11 @@ pub(super) fn figure(figure: &Figure) -> String {
     let mut html = String::new();
     let wide = if figure.shape == Shape::Parallel { " wide" } else { "" };
     let name = escape(&figure.name);
-    let _ = write!(
+    let _ = writeln!(
         html,
         "<figure class=\"fig{wide}\" data-figure=\"{name}\"><figcaption>{}</figcaption>\
          <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">{svg}</div>\
-         <p class=\"about\">{}</p></figure>\n",
+         <p class=\"about\">{}</p></figure>",
         escape(&figure.title),
         escape(&figure.title),
         escape(&figure.about),

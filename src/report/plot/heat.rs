@@ -76,7 +76,7 @@ pub(super) fn key(canvas: &mut Canvas, at: (f64, f64), height: f64, ends: (f64, 
         let (fill, _) = ramp(share);
         let tall = height / f64::from(steps);
         let top = at.1 + tall * f64::from(step);
-        let fill = format!("fill=\"{}\"", fill);
+        let fill = format!("fill=\"{fill}\"");
         canvas.rect((at.0, top), (12.0, tall + 0.3), &fill);
     }
     if ends.0 <= ends.1 {

@@ -1,7 +1,7 @@
 //! Values over something: learning curves, schedules, a metric against an axis of a sweep.
 
 use super::axis::{Axis, Scale, frame};
-use super::canvas::Canvas;
+use super::canvas::{Canvas, width_of};
 use super::color::slot;
 use super::legend::{self, Entry};
 
@@ -48,14 +48,16 @@ pub struct Point {
 
 pub(super) fn draw(lines: &Lines) -> Canvas {
     let mut canvas = Canvas::new(460.0, 300.0);
-    let inner = (62.0, 10.0, 446.0, 246.0);
+    let (top, right, bottom) = (10.0, 446.0, 246.0);
     let points = || lines.series.iter().flat_map(|it| &it.points);
-    let x = Axis::new(&lines.scale, points().map(|it| it.x), inner.0, inner.2, 0.03);
     let heights = points().flat_map(|it| {
         let (low, high) = it.band.unwrap_or((it.y, it.y));
         [it.y, low, high]
     });
-    let y = Axis::new(&Scale::Linear, heights, inner.3, inner.1, 0.06);
+    let y = Axis::new(&Scale::Linear, heights, bottom, top, 0.06);
+    let widest = y.ticks(5.0).iter().map(|it| width_of(&it.1, 11.0)).fold(20.0, f64::max);
+    let inner = (30.0 + widest, top, right, bottom);
+    let x = Axis::new(&lines.scale, points().map(|it| it.x), inner.0, inner.2, 0.03);
     frame(&mut canvas, inner, (&x, &lines.x), (&y, &lines.y));
     for series in &lines.series {
         let color = slot(series.color);
