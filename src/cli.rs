@@ -68,6 +68,14 @@ pub enum Verb {
         after_help = "Examples:\n  runner table pipelines/dann.toml --format latex\n  runner table dann --explain dann target.test"
     )]
     Table(TableArgs),
+    /// Write a run as one page, `report.html`, that needs nothing else: tables, graph, curves, pictures
+    #[command(
+        after_help = "Examples:\n  runner report dann\n  runner report results/dann/latest -o dann.html\n  runner report dann --serve"
+    )]
+    Report(ReportArgs),
+    /// Write the report's pictures as SVG and PNG, each beside the CSV that it was drawn from
+    #[command(after_help = "Example:\n  runner plot dann --out figures/")]
+    Plot(PlotArgs),
     /// Show in a browser how a run goes on: a page on this machine alone, that only reads
     #[command(
         after_help = "Examples:\n  runner watch\n  runner watch pipelines/dann-sweep.toml --port 8080"
@@ -401,6 +409,38 @@ fn age(text: &str) -> Result<chrono::TimeDelta, String> {
         _ => None,
     };
     age.filter(|_| number >= 0).ok_or_else(wrong)
+}
+
+/// Write a run as a page.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline for its newest run
+    pub run: PathBuf,
+    /// Where to, instead of `report.html` in the run's folder
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Serve a page of the run on this machine instead, also while it goes on, as `runner watch` does
+    #[arg(long, conflicts_with = "output")]
+    pub serve: bool,
+    /// Port of 127.0.0.1 to serve on; a free one for 0
+    #[arg(long, default_value = "0", requires = "serve")]
+    pub port: u16,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Write the pictures of a run.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline for its newest run
+    pub run: PathBuf,
+    /// Where to, instead of `plots` in the run's folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
 }
 
 /// Watch a run.

@@ -24,6 +24,8 @@ mod init;
 mod ls;
 mod outlook;
 mod plan_stages;
+mod plot;
+mod report_page;
 mod reproduce;
 mod rounds;
 mod run;
@@ -126,6 +128,8 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Schema => schema::run(),
         Verb::Init(args) => init::run(args),
         Verb::Completions(args) => completions::run(args),
+        Verb::Report(args) => report_page::run(args),
+        Verb::Plot(args) => plot::run(args),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::plan::print::to_toml;
 use crate::plan::resolve;
 use crate::plan::search::Verdict;
 use crate::plan::trials::Trials;
+use crate::report::html;
 use crate::report::record::Provenance;
 use crate::report::results::{self, Tables};
 use crate::report::table::Format;
@@ -137,6 +138,10 @@ fn execute(
             provenance(&plan, &trials.resolved, start)
         })?;
     journal.end(new.then_some(folder.as_path()));
+    if new && let Err(error) = html::write(&folder) {
+        // The numbers are there: a page can be made again from them.
+        anstream::eprintln!("the report cannot be written: {error}");
+    }
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
     let tables = results::tables_by(&trials.resolved, &folder);
     if !options.json {

@@ -56,7 +56,7 @@ pub fn lasting(folder: &Path) -> Vec<(String, Vec<u8>)> {
             let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
             (name, fs::read(&path).unwrap())
         })
-        .filter(|(name, _)| !["timings.csv", "run.json"].contains(&name.as_str()))
+        .filter(|(name, _)| !["timings.csv", "run.json", "report.html"].contains(&name.as_str()))
         .filter(|(name, _)| !name.starts_with("logs/"))
         .collect();
     found.sort();

@@ -1,0 +1,24 @@
+//! `runner plot`: the pictures of the report as files, each beside the CSV that it was drawn from.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use super::Error;
+use crate::cli::PlotArgs;
+use crate::report::figures;
+use crate::report::loaded::Run;
+
+/// Writes the pictures of a run and says which.
+///
+/// # Errors
+/// When there is no such run, or a file cannot be written.
+pub fn run(args: &PlotArgs) -> Result<ExitCode, Error> {
+    let folder = super::find_run(&args.results, &args.run)?;
+    let run = Run::read(&folder)?;
+    let out = args.out.clone().unwrap_or_else(|| folder.join("plots"));
+    let mut stdout = io::stdout().lock();
+    for path in figures::write(&figures::all(&run)?, &out)? {
+        writeln!(stdout, "{}", path.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,32 @@
+//! `runner report`: a run as one page that needs nothing else.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use super::Error;
+use crate::cli::ReportArgs;
+use crate::report::html;
+use crate::report::results;
+
+/// Writes the page into the run's folder, or to `--output`, and says where.
+///
+/// # Errors
+/// When there is no such run, or the page cannot be written.
+pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
+    if args.serve {
+        return super::watch::serve(Some(&args.run), &args.results, args.port);
+    }
+    let folder = super::find_run(&args.results, &args.run)?;
+    let path = match &args.output {
+        None => html::write(&folder)?,
+        Some(path) => {
+            let page = html::page(&folder)?;
+            fs::write(path, page)
+                .map_err(|source| results::Error::Io { path: path.clone(), source })?;
+            path.clone()
+        }
+    };
+    writeln!(io::stdout(), "{}", path.display())?;
+    Ok(ExitCode::SUCCESS)
+}

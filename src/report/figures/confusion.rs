@@ -1,0 +1,94 @@
+//! Confusion matrices of every model on every split; of a sweep, means over the seeds of each setting.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use indexmap::IndexMap;
+
+use super::{Figure, Shape, Topic};
+use crate::metrics::number;
+use crate::report::csv::Rows;
+use crate::report::loaded::Run;
+
+/// Counts by true and predicted class.
+type Counts = BTreeMap<(u32, u32), f64>;
+
+/// With more settings than this, only those of the shown trial are drawn.
+const SETTINGS: usize = 8;
+
+pub(super) fn figures(run: &Run) -> Vec<Figure> {
+    run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)).collect()
+}
+
+fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
+    run.models(stage).iter().flat_map(|model| of_model(run, stage, model)).collect()
+}
+
+fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
+    let mut variants = run.scored(stage, model);
+    let mut only = String::new();
+    if variants.len() > SETTINGS {
+        let shown = run.shown();
+        variants.retain(|it| it.has(shown));
+        only = format!(" Only the settings of trial {shown:03}.");
+    }
+    let mut found: IndexMap<String, Vec<(String, Counts)>> = IndexMap::new();
+    for variant in variants {
+        let mut sums: IndexMap<String, (Counts, BTreeSet<usize>)> = IndexMap::new();
+        for trial in &variant.trials {
+            let Some(rows) = run.metrics(*trial, stage) else { continue };
+            for row in rows.rows.iter().filter(|row| row[0] == model) {
+                let Some(cell) = cell(&row[2]) else { continue };
+                let sum = sums.entry(row[1].clone()).or_default();
+                *sum.0.entry(cell).or_insert(0.0) += row[3].parse().unwrap_or(0.0);
+                sum.1.insert(*trial);
+            }
+        }
+        for (dataset, (mut counts, trials)) in sums {
+            let trials = f64::from(u32::try_from(trials.len()).unwrap_or(1));
+            counts.values_mut().for_each(|it| *it /= trials);
+            found.entry(dataset).or_default().push((variant.label.clone(), counts));
+        }
+    }
+    let mut figures = Vec::new();
+    for (dataset, matrices) in found {
+        for (label, counts) in matrices {
+            let label = if label.is_empty() { label } else { format!(" ({label})") };
+            figures.push(figure(model, &dataset, &label, &counts, &only));
+        }
+    }
+    figures
+}
+
+/// `confusion.3.5`: class 3 taken for 5.
+fn cell(metric: &str) -> Option<(u32, u32)> {
+    let (true_class, predicted) = metric.strip_prefix("confusion.")?.split_once('.')?;
+    Some((true_class.parse().ok()?, predicted.parse().ok()?))
+}
+
+fn figure(model: &str, dataset: &str, label: &str, counts: &Counts, only: &str) -> Figure {
+    let whole: f64 = counts.values().sum();
+    let right: f64 = counts.iter().filter(|it| it.0.0 == it.0.1).map(|it| it.1).sum();
+    let worst = counts
+        .iter()
+        .filter(|it| it.0.0 != it.0.1 && *it.1 > 0.0)
+        .max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(a.0)));
+    let worst = worst.map_or(String::new(), |((true_class, predicted), _)| {
+        format!(" Most often, {true_class} is taken for {predicted}.")
+    });
+    let share = if whole > 0.0 { right / whole * 100.0 } else { 0.0 };
+    let rows = counts.iter().map(|((true_class, predicted), count)| {
+        vec![true_class.to_string(), predicted.to_string(), number(*count)]
+    });
+    Figure {
+        topic: Topic::Confusion,
+        of: model.to_owned(),
+        name: format!("confusion-{model}-{dataset}{label}"),
+        title: format!("{model} on {dataset}{label}"),
+        about: format!("{share:.1} % of the images are on the diagonal.{worst}{only}"),
+        rows: Rows {
+            header: ["true", "predicted", "count"].map(str::to_owned).to_vec(),
+            rows: rows.collect(),
+        },
+        shape: Shape::Confusion,
+    }
+}

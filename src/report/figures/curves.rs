@@ -1,0 +1,79 @@
+//! Learning curves: each metric of each training stage over the epochs, a line for each setting of a sweep,
+//! the mean over its seeds with a band of one standard deviation.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+
+use super::{Figure, Shape, Topic, spread};
+use crate::report::csv::Rows;
+use crate::report::loaded::Run;
+
+/// A line: its variant and split, with the values of all seeds by epoch.
+type Lines = IndexMap<(String, String), BTreeMap<u64, Vec<f64>>>;
+
+pub(super) fn figures(run: &Run) -> Vec<Figure> {
+    run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)).collect()
+}
+
+fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
+    let mut metrics: IndexMap<String, Lines> = IndexMap::new();
+    for variant in run.variants(stage) {
+        for rows in variant.trials.iter().filter_map(|trial| run.metrics(*trial, stage)) {
+            if !is_training(rows) {
+                continue;
+            }
+            for row in &rows.rows {
+                let (Ok(epoch), Ok(value)) = (row[0].parse(), row[4].parse::<f64>()) else {
+                    continue;
+                };
+                let lines = metrics.entry(row[3].clone()).or_default();
+                let line = lines.entry((variant.label.clone(), row[2].clone())).or_default();
+                line.entry(epoch).or_default().push(value);
+            }
+        }
+    }
+    metrics.into_iter().map(|(metric, lines)| figure(stage, &metric, &lines)).collect()
+}
+
+fn is_training(rows: &Rows) -> bool {
+    rows.header.iter().map(String::as_str).eq(["epoch", "step", "split", "metric", "value"])
+}
+
+fn figure(stage: &str, metric: &str, lines: &Lines) -> Figure {
+    let header = ["series", "split", "epoch", "mean", "low", "high", "n"];
+    let mut rows = Vec::new();
+    let mut seeds = 1;
+    for ((label, split), epochs) in lines {
+        for (epoch, values) in epochs {
+            seeds = seeds.max(values.len());
+            let cells = [label.clone(), split.clone(), epoch.to_string()];
+            rows.push(cells.into_iter().chain(spread(values)).collect());
+        }
+    }
+    let word = metric.split(['.', '_']).next().unwrap_or_default();
+    let schedule = ["lr", "lambda", "momentum"].contains(&word);
+    let band = if seeds > 1 {
+        format!(" Means of {seeds} seeds, bands of one standard deviation.")
+    } else {
+        String::new()
+    };
+    let count = match lines.len() {
+        1 => "one line".to_owned(),
+        many => format!("{many} lines"),
+    };
+    Figure {
+        topic: if schedule { Topic::Schedules } else { Topic::Curves },
+        of: stage.to_owned(),
+        name: format!("{stage}-{metric}"),
+        title: format!("{stage}: {}", metric.replace('_', " ")),
+        about: format!("{metric} of {stage} by epoch, {count}.{band}"),
+        rows: Rows { header: header.map(str::to_owned).to_vec(), rows },
+        shape: Shape::Lines {
+            x: "epoch".into(),
+            y: metric.replace('_', " "),
+            axis: false,
+            joined: true,
+        },
+    }
+}

@@ -1,0 +1,247 @@
+//! From the rows of a CSV to a chart. The columns are told in each arm; cells that are no numbers are left
+//! out, never guessed.
+
+use crate::report::csv::Rows;
+use crate::report::plot::{
+    Bar, Bars, Chart, Confusion, Graph, Group, Heat, Lines, Node, Parallel, Point, Scale, Scatter,
+    Series, Upright,
+};
+
+/// How rows are drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// `series, split, <x>, mean, low, high, n`.
+    Lines {
+        /// What is along the bottom.
+        x: String,
+        /// What is along the side.
+        y: String,
+        /// Whether the bottom is an axis of a sweep, which may have names or wide ranges.
+        axis: bool,
+        /// Whether points are joined.
+        joined: bool,
+    },
+    /// `domain, class, x, y`.
+    Scatter {
+        /// Colour by class, not domain.
+        by_class: bool,
+    },
+    /// `<row>, <column>, mean, n`.
+    Heat {
+        /// What is along the side.
+        row: String,
+        /// What is along the bottom.
+        column: String,
+    },
+    /// `name, value`.
+    Bars {
+        /// Unit of the values.
+        unit: String,
+    },
+    /// `trial`, then a column for each axis.
+    Parallel,
+    /// `true, predicted, count`.
+    Confusion,
+    /// `stage, kind, state, note, needs`.
+    Graph,
+}
+
+/// Above this many lines they are thin and have no names.
+const NAMED: usize = 10;
+
+impl Shape {
+    /// The chart of `rows`.
+    pub fn chart(&self, rows: &Rows) -> Chart {
+        match self {
+            Self::Lines { x, y, axis, joined } => lines(rows, x, y, *axis, *joined),
+            Self::Scatter { by_class } => scatter(rows, *by_class),
+            Self::Heat { row, column } => heat(rows, row, column),
+            Self::Bars { unit } => Chart::Bars(Bars {
+                unit: unit.clone(),
+                bars: rows
+                    .rows
+                    .iter()
+                    .filter_map(|row| Some(Bar { name: cell(row, 0), value: value(row, 1)? }))
+                    .collect(),
+            }),
+            Self::Parallel => parallel(rows),
+            Self::Confusion => confusion(rows),
+            Self::Graph => graph(rows),
+        }
+    }
+}
+
+fn cell(row: &[String], at: usize) -> String {
+    row.get(at).cloned().unwrap_or_default()
+}
+
+fn value(row: &[String], at: usize) -> Option<f64> {
+    row.get(at)?.parse().ok().filter(|it: &f64| it.is_finite())
+}
+
+/// The place of `name` among `names`, which it joins.
+fn place(names: &mut Vec<String>, name: &str) -> usize {
+    names.iter().position(|it| it == name).unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    })
+}
+
+/// How an axis of a sweep with these cells is laid out: names unless all are numbers, logarithms when
+/// they go over more than an order of magnitude and a half.
+fn scale_of<'a>(cells: impl Iterator<Item = &'a String> + Clone) -> Scale {
+    let numbers: Option<Vec<f64>> =
+        cells.clone().map(|it| it.parse().ok().filter(|it: &f64| it.is_finite())).collect();
+    let Some(mut numbers) = numbers else {
+        let mut names = Vec::new();
+        cells.for_each(|it| {
+            place(&mut names, it);
+        });
+        return Scale::Names(names);
+    };
+    numbers.sort_by(f64::total_cmp);
+    numbers.dedup();
+    match (numbers.first(), numbers.last()) {
+        (Some(low), Some(high)) if *low > 0.0 && high / low >= 30.0 && numbers.len() > 2 => {
+            Scale::Log
+        }
+        _ if numbers.iter().all(|it| it.fract() == 0.0) => Scale::Whole,
+        _ => Scale::Linear,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "few names")]
+fn on(scale: &Scale, cell: &str) -> Option<f64> {
+    match scale {
+        Scale::Names(names) => names.iter().position(|it| it == cell).map(|it| it as f64),
+        _ => cell.parse().ok().filter(|it: &f64| it.is_finite()),
+    }
+}
+
+fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
+    let scale =
+        if axis { scale_of(rows.rows.iter().filter_map(|row| row.get(2))) } else { Scale::Whole };
+    let (mut names, mut splits) = (Vec::new(), Vec::new());
+    let mut series: Vec<((usize, usize), Vec<Point>)> = Vec::new();
+    for row in &rows.rows {
+        let key = (place(&mut names, &cell(row, 0)), place(&mut splits, &cell(row, 1)));
+        let (Some(x), Some(y)) = (on(&scale, &cell(row, 2)), value(row, 3)) else { continue };
+        let band = value(row, 4).zip(value(row, 5));
+        let point = Point { x, y, band };
+        match series.iter_mut().find(|it| it.0 == key) {
+            Some(known) => known.1.push(point),
+            None => series.push((key, vec![point])),
+        }
+    }
+    let faint = series.len() > NAMED;
+    let joined = joined && !matches!(scale, Scale::Names(_));
+    let alone = names.len() == 1;
+    let series = series.into_iter().map(|((name, split), mut points)| {
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        // A split that all lines share says nothing beside other names.
+        let split_name = if splits.len() == 1 && !alone { "" } else { splits[split].as_str() };
+        let words = [names[name].as_str(), split_name].into_iter().filter(|it| !it.is_empty());
+        let words: Vec<&str> = words.collect();
+        Series {
+            name: words.join(", "),
+            color: if alone { split } else { name },
+            dash: split,
+            faint,
+            joined,
+            points,
+        }
+    });
+    Chart::Lines(Lines { x: x.to_owned(), scale, y: y.to_owned(), series: series.collect() })
+}
+
+fn scatter(rows: &Rows, by_class: bool) -> Chart {
+    let mut names = Vec::new();
+    let mut points: Vec<Vec<(f64, f64)>> = Vec::new();
+    for row in &rows.rows {
+        let (Some(x), Some(y)) = (value(row, 2), value(row, 3)) else { continue };
+        let at = place(&mut names, &cell(row, usize::from(by_class)));
+        points.resize_with(names.len(), Vec::new);
+        points[at].push((x, y));
+    }
+    let mut groups: Vec<Group> =
+        names.into_iter().zip(points).map(|(name, points)| Group { name, points }).collect();
+    if by_class {
+        groups.sort_by_key(|it| (it.name.parse::<u64>().unwrap_or(u64::MAX), it.name.clone()));
+    }
+    Chart::Scatter(Scatter { groups, shapes: !by_class })
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    if names.iter().all(|it| it.parse::<f64>().is_ok()) {
+        names.sort_by(|a, b| {
+            let number = |it: &str| it.parse::<f64>().unwrap_or(f64::NAN);
+            number(a).total_cmp(&number(b))
+        });
+    }
+    names
+}
+
+fn heat(rows: &Rows, row: &str, column: &str) -> Chart {
+    let names = |at: usize| {
+        let mut names = Vec::new();
+        for row in &rows.rows {
+            place(&mut names, &cell(row, at));
+        }
+        sorted(names)
+    };
+    let (mut lines, mut columns) = (names(0), names(1));
+    let mut values = vec![vec![None; columns.len()]; lines.len()];
+    for row in &rows.rows {
+        let at = (place(&mut lines, &cell(row, 0)), place(&mut columns, &cell(row, 1)));
+        values[at.0][at.1] = value(row, 2);
+    }
+    Chart::Heat(Heat { x: column.to_owned(), columns, y: row.to_owned(), rows: lines, values })
+}
+
+fn parallel(rows: &Rows) -> Chart {
+    let axes = (1..rows.header.len()).map(|at| {
+        let cells = rows.rows.iter().filter_map(|row| row.get(at)).filter(|it| !it.is_empty());
+        let scale = scale_of(cells);
+        let values = rows.rows.iter().map(|row| on(&scale, row.get(at)?)).collect();
+        Upright { name: rows.header[at].clone(), scale, values }
+    });
+    Chart::Parallel(Parallel {
+        axes: axes.collect(),
+        names: rows.rows.iter().map(|row| format!("trial {}", cell(row, 0))).collect(),
+    })
+}
+
+fn confusion(rows: &Rows) -> Chart {
+    let mut names = Vec::new();
+    for row in &rows.rows {
+        place(&mut names, &cell(row, 0));
+    }
+    for row in &rows.rows {
+        place(&mut names, &cell(row, 1));
+    }
+    let mut classes = sorted(names);
+    let mut counts = vec![vec![0.0; classes.len()]; classes.len()];
+    for row in &rows.rows {
+        let at = (place(&mut classes, &cell(row, 0)), place(&mut classes, &cell(row, 1)));
+        counts[at.0][at.1] = value(row, 2).unwrap_or(0.0);
+    }
+    Chart::Confusion(Confusion { classes, counts })
+}
+
+fn graph(rows: &Rows) -> Chart {
+    let names: Vec<String> = rows.rows.iter().map(|row| cell(row, 0)).collect();
+    let mut edges = Vec::new();
+    for (to, row) in rows.rows.iter().enumerate() {
+        let needs = cell(row, 4);
+        let needs = needs.split(' ').filter_map(|need| names.iter().position(|it| it == need));
+        edges.extend(needs.map(|from| (from, to)));
+    }
+    let nodes = rows.rows.iter().map(|row| Node {
+        name: cell(row, 0),
+        kind: cell(row, 1),
+        state: cell(row, 2),
+        note: cell(row, 3),
+        link: None,
+    });
+    Chart::Graph(Graph { nodes: nodes.collect(), edges })
+}

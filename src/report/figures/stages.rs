@@ -1,0 +1,67 @@
+//! The graph of the stages with what became of them, and how long each took.
+
+use super::{Figure, Shape, Topic};
+use crate::report::csv::Rows;
+use crate::report::loaded::Run;
+
+pub(super) fn figures(run: &Run) -> Vec<Figure> {
+    let header = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
+    let mut graph = Vec::new();
+    let mut times = Vec::new();
+    for (name, needs) in &run.stages {
+        let tasks = run.tasks(name);
+        let Some((_, first)) = tasks.first() else { continue };
+        let seconds: f64 = tasks.iter().map(|it| it.1.seconds).sum();
+        let count = if tasks.len() > 1 { format!("{}×, ", tasks.len()) } else { String::new() };
+        let needs: Vec<&str> = needs.iter().map(|it| run.stages[*it].0.as_str()).collect();
+        let states: Vec<&str> = tasks.iter().map(|it| it.1.state.as_str()).collect();
+        let state = worst(&states);
+        let note = format!("{count}{}", words(seconds));
+        graph.push(vec![name.clone(), first.kind.clone(), state.to_owned(), note, needs.join(" ")]);
+        times.push(vec![name.clone(), format!("{seconds:.3}")]);
+    }
+    let count = graph.len();
+    let mut figures = vec![Figure {
+        topic: Topic::Graph,
+        of: String::new(),
+        name: "stages".into(),
+        title: "Stages".into(),
+        about: format!("{count} stages from top to bottom; an arrow leads to what needs a stage."),
+        rows: Rows { header: header(&["stage", "kind", "state", "note", "needs"]), rows: graph },
+        shape: Shape::Graph,
+    }];
+    if times.iter().any(|it| it[1] != "0.000") {
+        figures.push(Figure {
+            topic: Topic::Times,
+            of: String::new(),
+            name: "times".into(),
+            title: "Time by stage".into(),
+            about: "Seconds that each stage took in this run, all its trials together.".into(),
+            rows: Rows { header: header(&["stage", "seconds"]), rows: times },
+            shape: Shape::Bars { unit: "s".into() },
+        });
+    }
+    figures
+}
+
+/// The state to show for several.
+fn worst<'a>(states: &[&'a str]) -> &'a str {
+    let first = states.first().copied().unwrap_or_default();
+    ["failed", "interrupted", "skipped", "ran"]
+        .into_iter()
+        .find(|word| states.contains(word))
+        .unwrap_or(first)
+}
+
+/// A time in few words.
+pub fn words(seconds: f64) -> String {
+    if seconds < 0.05 {
+        "0 s".into()
+    } else if seconds < 60.0 {
+        format!("{seconds:.1} s")
+    } else if seconds < 3600.0 {
+        format!("{:.1} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
+}

@@ -1,0 +1,241 @@
+//! The views of a sweep: scores against each axis, heat maps for pairs of axes, parallel coordinates.
+
+use indexmap::IndexMap;
+
+use super::{Figure, Shape, Topic, mean_and_sd, spread};
+use crate::metrics::number;
+use crate::report::csv::Rows;
+use crate::report::loaded::Run;
+
+/// A number that each trial has.
+struct Response {
+    name: String,
+    /// Deviation between the means of different settings, seeds aside; 0 when they do not touch it.
+    effect: f64,
+    values: Vec<Option<f64>>,
+}
+
+/// So many scores are drawn at most: those that depend most on the settings.
+const SCORES: usize = 6;
+
+/// An axis with more values than this gets no heat map.
+const CELLS: usize = 14;
+
+pub(super) fn figures(run: &Run) -> Vec<Figure> {
+    if run.axes.is_empty() || run.trials.len() < 2 {
+        return Vec::new();
+    }
+    let responses = responses(run);
+    if responses.is_empty() {
+        return Vec::new();
+    }
+    let varies =
+        |axis: usize| run.trials.iter().any(|it| it.labels[axis] != run.trials[0].labels[axis]);
+    let axes: Vec<usize> = (0..run.axes.len()).filter(|axis| varies(*axis)).collect();
+    let mut figures: Vec<Figure> =
+        axes.iter().map(|axis| against(run, *axis, &responses)).collect();
+    for (at, first) in axes.iter().enumerate() {
+        for second in &axes[at + 1..] {
+            let seeds = run.is_seed(*first) || run.is_seed(*second);
+            if axes.len() > 2 && seeds {
+                continue;
+            }
+            let map = |it| heat(run, (*first, *second), it);
+            figures.extend(touched(&responses).take(4).filter_map(map));
+        }
+    }
+    figures.push(parallel(run, &axes, &responses));
+    figures
+}
+
+/// The scores of `[table].value` that differ between trials and what trials are selected by; the one that
+/// depends most on settings other than seeds first.
+fn responses(run: &Run) -> Vec<Response> {
+    let table = run.pipeline.get("table");
+    let table = table.and_then(|it| it.as_array().map_or(Some(it), |all| all.first()));
+    let metric =
+        table.and_then(|it| it.get("value")).and_then(toml::Value::as_str).unwrap_or("accuracy");
+    let mut found = Found::new();
+    for trial in 0..run.trials.len() {
+        for (stage, _) in &run.stages {
+            let Some(rows) = run.metrics(trial, stage) else { continue };
+            let header: Vec<&str> = rows.header.iter().map(String::as_str).collect();
+            if header == ["model", "dataset", "metric", "value"] {
+                for row in rows.rows.iter().filter(|row| row[2] == metric) {
+                    let name = format!("{} on {}", row[0], row[1]);
+                    put(&mut found, run, name, trial, row[3].parse().ok());
+                }
+            }
+        }
+        if let Some(value) = run.trials[trial].objective {
+            put(&mut found, run, "objective".into(), trial, Some(value));
+        }
+    }
+    if found.is_empty() {
+        found = validation(run);
+    }
+    let mut responses: Vec<Response> =
+        found.into_iter().map(|(name, values)| response(run, name, values)).collect();
+    responses.retain(|it| {
+        let mut known = it.values.iter().flatten();
+        let first = known.next();
+        known.any(|value| Some(value) != first)
+    });
+    responses.sort_by(|a, b| b.effect.total_cmp(&a.effect));
+    responses.truncate(SCORES);
+    responses
+}
+
+type Found = IndexMap<String, Vec<Option<f64>>>;
+
+fn put(found: &mut Found, run: &Run, name: String, trial: usize, value: Option<f64>) {
+    let values = found.entry(name).or_insert_with(|| vec![None; run.trials.len()]);
+    values[trial] = value.filter(|it| it.is_finite());
+}
+
+/// Without scores, what validation said last.
+fn validation(run: &Run) -> Found {
+    let mut found = Found::new();
+    for trial in 0..run.trials.len() {
+        for (stage, _) in &run.stages {
+            let Some(rows) = run.metrics(trial, stage) else { continue };
+            let accuracy =
+                |row: &&Vec<String>| row.len() == 5 && row[2] == "validate" && row[3] == "accuracy";
+            if let Some(row) = rows.rows.iter().rfind(accuracy) {
+                let name = format!("{stage} validation accuracy");
+                put(&mut found, run, name, trial, row[4].parse().ok());
+            }
+        }
+    }
+    found
+}
+
+fn response(run: &Run, name: String, values: Vec<Option<f64>>) -> Response {
+    let model = name.split(" on ").next().unwrap_or_default();
+    let known = run.stages.iter().any(|it| it.0 == model);
+    // Means differ when trials are missing, though the model is the same.
+    let effect = if known && run.variants(model).len() < 2 { 0.0 } else { effect(run, &values) };
+    Response { name, effect, values }
+}
+
+fn effect(run: &Run, values: &[Option<f64>]) -> f64 {
+    let mut groups: IndexMap<String, Vec<f64>> = IndexMap::new();
+    for (trial, value) in values.iter().enumerate() {
+        if let Some(value) = value {
+            groups.entry(run.label(trial, false)).or_default().push(*value);
+        }
+    }
+    let means: Vec<f64> = groups.values().map(|it| mean_and_sd(it).0).collect();
+    if means.len() < 2 {
+        return 0.0;
+    }
+    mean_and_sd(&means).1.unwrap_or(0.0)
+}
+
+/// The scores that settings other than seeds change; all where there are none.
+fn touched(responses: &[Response]) -> impl Iterator<Item = &Response> {
+    let any = responses.iter().any(|it| it.effect > 1e-9);
+    responses.iter().filter(move |it| !any || it.effect > 1e-9)
+}
+
+fn against(run: &Run, axis: usize, responses: &[Response]) -> Figure {
+    let mut rows = Vec::new();
+    let mut repeated = false;
+    let mut places = 0;
+    for response in responses {
+        let mut groups: IndexMap<&str, Vec<f64>> = IndexMap::new();
+        for (trial, value) in response.values.iter().enumerate() {
+            if let Some(value) = value {
+                groups.entry(&run.trials[trial].labels[axis]).or_default().push(*value);
+            }
+        }
+        places = places.max(groups.len());
+        for (label, values) in groups {
+            repeated |= values.len() > 1;
+            let cells = [response.name.clone(), String::new(), label.to_owned()];
+            rows.push(cells.into_iter().chain(spread(&values)).collect());
+        }
+    }
+    let header = ["series", "split", run.axis(axis), "mean", "low", "high", "n"];
+    let name = run.axis(axis).to_owned();
+    Figure {
+        topic: Topic::Sweep,
+        of: String::new(),
+        name: format!("sweep-{name}"),
+        title: format!("Scores by {name}"),
+        about: format!(
+            "Mean of each score over the trials with the same {name}, with a band of one standard deviation."
+        ),
+        rows: Rows { header: header.map(str::to_owned).to_vec(), rows },
+        shape: Shape::Lines {
+            x: name,
+            y: "score".into(),
+            axis: true,
+            joined: repeated || places <= 8,
+        },
+    }
+}
+
+fn heat(run: &Run, axes: (usize, usize), response: &Response) -> Option<Figure> {
+    let mut cells: IndexMap<(&str, &str), Vec<f64>> = IndexMap::new();
+    for (trial, value) in response.values.iter().enumerate() {
+        let labels = &run.trials[trial].labels;
+        if let Some(value) = value {
+            cells.entry((&labels[axes.0], &labels[axes.1])).or_default().push(*value);
+        }
+    }
+    let count = |pick: fn(&(&str, &str)) -> String| {
+        cells.keys().map(pick).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let (rows, columns) = (count(|it| it.0.to_owned()), count(|it| it.1.to_owned()));
+    // Values drawn at random fill no grid.
+    if rows < 2
+        || columns < 2
+        || rows > CELLS
+        || columns > CELLS
+        || cells.len() * 2 < rows * columns
+    {
+        return None;
+    }
+    let (first, second) = (run.axis(axes.0), run.axis(axes.1));
+    let rows = cells.iter().map(|((row, column), values)| {
+        let mean = number(mean_and_sd(values).0);
+        vec![(*row).to_owned(), (*column).to_owned(), mean, values.len().to_string()]
+    });
+    let header = [first, second, &response.name, "n"].map(str::to_owned).to_vec();
+    Some(Figure {
+        topic: Topic::Sweep,
+        of: String::new(),
+        name: format!("heat-{first}-{second}-{}", response.name),
+        title: response.name.clone(),
+        about: format!("{} for each pair of {first} and {second}: means of trials.", response.name),
+        rows: Rows { header, rows: rows.collect() },
+        shape: Shape::Heat { row: first.to_owned(), column: second.to_owned() },
+    })
+}
+
+fn parallel(run: &Run, axes: &[usize], responses: &[Response]) -> Figure {
+    let mut shown: Vec<&Response> = touched(responses).take(3).collect();
+    shown.reverse();
+    let settings = axes.iter().map(|axis| run.axis(*axis).to_owned());
+    let scores = shown.iter().map(|it| it.name.clone());
+    let header = std::iter::once("trial".to_owned()).chain(settings).chain(scores);
+    let rows = run.trials.iter().enumerate().map(|(at, trial)| {
+        let settings = axes.iter().map(|axis| trial.labels[*axis].clone());
+        let scores = shown.iter().map(|it| it.values[at].map(number).unwrap_or_default());
+        std::iter::once(format!("{at:03}")).chain(settings).chain(scores).collect()
+    });
+    let last = shown.last().map_or("", |it| it.name.as_str());
+    Figure {
+        topic: Topic::Sweep,
+        of: String::new(),
+        name: "parallel".into(),
+        title: "All trials".into(),
+        about: format!(
+            "A line for each of {} trials over its settings and scores; brighter is a higher {last}.",
+            run.trials.len()
+        ),
+        rows: Rows { header: header.collect(), rows: rows.collect() },
+        shape: Shape::Parallel,
+    }
+}

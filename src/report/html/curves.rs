@@ -1,0 +1,21 @@
+//! Learning curves by stage, and what schedules did.
+
+use super::section::{Section, about, grid, of_figures};
+use crate::report::figures::{Figure, Topic};
+use crate::report::plot::escape;
+
+pub(super) fn section(figures: &[Figure]) -> Option<Section> {
+    let mut html = String::new();
+    let mut stages: Vec<&str> = about(figures, Topic::Curves).map(|it| it.of.as_str()).collect();
+    stages.dedup();
+    for stage in stages {
+        html += &format!("<h3>{}</h3>", escape(stage));
+        html += &grid(about(figures, Topic::Curves).filter(|it| it.of == stage));
+    }
+    (!html.is_empty()).then_some(Section { id: "curves", title: "Learning curves", html })
+}
+
+/// Learning rates, momentum and lambda.
+pub(super) fn schedules(figures: &[Figure]) -> Option<Section> {
+    of_figures("schedules", "Lambda and learning rate", about(figures, Topic::Schedules))
+}

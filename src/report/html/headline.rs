@@ -1,0 +1,191 @@
+//! What a reader wants first: the tables of the run, and of a sweep its trials.
+
+use indexmap::IndexMap;
+
+use super::section::Section;
+use super::table::{Cell, sortable};
+use crate::report::figures::words;
+use crate::report::loaded::Run;
+use crate::report::plot::escape;
+use crate::report::results;
+use crate::report::table::Format;
+
+/// The facts below the title: state, trials, time, date.
+pub(super) fn facts(run: &Run) -> String {
+    let provenance = &run.record.provenance;
+    let mut facts = vec![("State", run.record.state().to_owned())];
+    if run.is_sweep() {
+        let done = run.trials.iter().filter(|it| it.state == "done").count();
+        facts.push(("Trials", format!("{done} of {} done", run.trials.len())));
+    }
+    let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
+    if let (Some(start), Some(end)) = (time(&provenance.start), time(&provenance.end)) {
+        facts.push(("Began", start.format("%Y-%m-%d %H:%M UTC").to_string()));
+        let seconds = (end - start).as_seconds_f64();
+        facts.push(("Took", words(seconds)));
+    }
+    facts.push(("Device", provenance.device.clone()));
+    let items: String = facts
+        .iter()
+        .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)))
+        .collect();
+    format!("<dl class=\"facts\">{items}</dl>")
+}
+
+pub(super) fn section(run: &Run) -> Option<Section> {
+    let html = tables(run) + &failures(run);
+    (!html.is_empty()).then_some(Section { id: "results", title: "Results", html })
+}
+
+/// The tables that the pipeline asks for, as HTML; all scores where one of them cannot be made.
+fn tables(run: &Run) -> String {
+    let oracle = if run.is_oracle() { " (oracle: selected by target labels)" } else { "" };
+    let instead = |error: String| {
+        format!(
+            "<p class=\"note\">A table of the pipeline cannot be made: {}. All scores instead:</p>{}",
+            escape(&error),
+            scores(run, &metric(run), oracle)
+        )
+    };
+    match results::tables_of(&run.folder) {
+        Ok(tables) => {
+            let html: String =
+                tables.good().map(|table| table.render(Format::Html, false)).collect();
+            let wrong = tables.tables.iter().find_map(|(_, table)| table.as_ref().err());
+            html + &wrong.map(|error| instead(error.to_string())).unwrap_or_default()
+        }
+        Err(error) => instead(error.to_string()),
+    }
+}
+
+/// The metric of the first table.
+fn metric(run: &Run) -> String {
+    let table = run.pipeline.get("table");
+    let table = table.and_then(|it| it.as_array().map_or(Some(it), |all| all.first()));
+    let value = table.and_then(|it| it.get("value")).and_then(toml::Value::as_str);
+    value.unwrap_or("accuracy").to_owned()
+}
+
+/// Mean ± deviation (n) as a cell.
+fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> Cell {
+    let text = |value: f64| {
+        if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
+    };
+    let text = match sd {
+        Some(sd) => format!("{} ± {} (n={n})", text(mean), text(sd)),
+        None => text(mean),
+    };
+    Cell { text, value: Some(mean), best: false }
+}
+
+fn caption(metric: &str, oracle: &str) -> String {
+    let unit = if metric == "accuracy" { ", %" } else { "" };
+    format!("{}{unit}{oracle}", metric.replace('_', " "))
+}
+
+/// Marks the highest of each column where higher is better.
+fn mark_best(rows: &mut [Vec<Cell>], metric: &str) {
+    if !["accuracy", "macro_f1"].contains(&metric) || rows.len() < 2 {
+        return;
+    }
+    for column in 1..rows.first().map_or(0, Vec::len) {
+        let values = rows.iter().filter_map(|row| row.get(column)?.value);
+        let best = values.fold(f64::NEG_INFINITY, f64::max);
+        for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            cell.best = cell.value == Some(best);
+        }
+    }
+}
+
+/// Every score of `metric`: a row for each model and setting, a column for each data set.
+fn scores(run: &Run, metric: &str, oracle: &str) -> String {
+    let mut columns: Vec<String> = Vec::new();
+    let mut lines: IndexMap<(String, String), IndexMap<String, Vec<f64>>> = IndexMap::new();
+    for (stage, _) in &run.stages {
+        for model in run.models(stage) {
+            for variant in run.scored(stage, &model) {
+                for rows in variant.trials.iter().filter_map(|it| run.metrics(*it, stage)) {
+                    for row in rows.rows.iter().filter(|it| it[0] == model && it[2] == metric) {
+                        let Ok(value) = row[3].parse() else { continue };
+                        if !columns.contains(&row[1]) {
+                            columns.push(row[1].clone());
+                        }
+                        let line = lines.entry((model.clone(), variant.label.clone())).or_default();
+                        line.entry(row[1].clone()).or_default().push(value);
+                    }
+                }
+            }
+        }
+    }
+    let header: Vec<String> =
+        ["model", "settings"].map(str::to_owned).into_iter().chain(columns.clone()).collect();
+    let mut cells: Vec<Vec<Cell>> = lines
+        .into_iter()
+        .map(|((model, label), found)| {
+            let rest = columns.iter().map(|column| match found.get(column) {
+                Some(values) => {
+                    let (mean, sd) = crate::report::figures::mean_and_sd(values);
+                    cell(mean, sd, values.len(), metric == "accuracy")
+                }
+                None => Cell::of("–"),
+            });
+            let names = [model, label].map(|text| Cell { text, ..Cell::default() });
+            names.into_iter().chain(rest).collect()
+        })
+        .collect();
+    mark_best(&mut cells, metric);
+    sortable(&caption(metric, oracle), &header, &cells)
+}
+
+/// What failed, once each.
+fn failures(run: &Run) -> String {
+    let mut rows = Vec::new();
+    for (stage, _) in &run.stages {
+        for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == "failed") {
+            let message = task.error.as_ref().and_then(|it| it.get("message"));
+            let message = message.and_then(serde_json::Value::as_str).unwrap_or_default();
+            let label = if run.is_sweep() { format!("{trial:03}") } else { String::new() };
+            rows.push([stage.clone(), label, message.to_owned()].map(Cell::of).to_vec());
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = ["stage", "trial", "why"].map(str::to_owned);
+    sortable("What failed", &header, &rows)
+}
+
+/// The trials with their settings and states.
+pub(super) fn trials(run: &Run) -> String {
+    let selects = run.trials.iter().any(|it| it.objective.is_some() || it.selected);
+    let reasons = run.trials.iter().any(|it| !it.reason.is_empty());
+    let mut header = vec!["trial".to_owned()];
+    header.extend((0..run.axes.len()).map(|at| run.axis(at).to_owned()));
+    header.push("state".into());
+    if selects {
+        header.extend(["objective".to_owned(), "selected".to_owned()]);
+    }
+    if reasons {
+        header.push("reason".into());
+    }
+    let rows: Vec<Vec<Cell>> = run
+        .trials
+        .iter()
+        .enumerate()
+        .map(|(at, trial)| {
+            let mut row = vec![Cell { text: format!("{at:03}"), value: None, best: false }];
+            row.extend(trial.labels.iter().cloned().map(Cell::of));
+            row.push(Cell::of(trial.state.clone()));
+            if selects {
+                let text = trial.objective.map(|it| format!("{it:.4}")).unwrap_or_default();
+                row.push(Cell { text, value: trial.objective, best: trial.selected });
+                row.push(Cell::of(if trial.selected { "yes" } else { "" }));
+            }
+            if reasons {
+                row.push(Cell::of(trial.reason.clone()));
+            }
+            row
+        })
+        .collect();
+    sortable("Trials", &header, &rows)
+}

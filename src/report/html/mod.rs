@@ -1,0 +1,109 @@
+//! `report.html`: a run as one page that needs nothing else: no network, no other file. A file here for each
+//! section; a section without data is left out. What a user wrote is always escaped.
+
+mod confusion;
+mod curves;
+mod data;
+mod embedding;
+mod graph;
+mod headline;
+mod images;
+mod provenance;
+mod section;
+mod sweep;
+mod table;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use section::Section;
+
+use super::figures;
+use super::loaded::Run;
+use super::plot::{escape, stylesheet};
+use super::results::Error;
+
+/// What no page may load: anything that is not in it.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+
+/// Writes `report.html` into the run's `folder`. The same folder gives the same bytes.
+///
+/// # Errors
+/// When the run cannot be read or the page not written.
+pub fn write(folder: &Path) -> Result<PathBuf, Error> {
+    let path = folder.join("report.html");
+    let text = page(folder)?;
+    fs::write(&path, text).map_err(|source| Error::Io { path: path.clone(), source })?;
+    Ok(path)
+}
+
+/// The page of the run in `folder`.
+///
+/// # Errors
+/// When the run cannot be read.
+pub fn page(folder: &Path) -> Result<String, Error> {
+    let run = Run::read(folder)?;
+    let figures = figures::all(&run)?;
+    let sections: Vec<Section> = [
+        headline::section(&run),
+        graph::section(&run, &figures)?,
+        curves::section(&figures),
+        curves::schedules(&figures),
+        sweep::section(&run, &figures),
+        confusion::section(&figures),
+        embedding::section(&run, &figures),
+        images::section(&run)?,
+        provenance::section(&run),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    Ok(assemble(&run, &sections, &data::numbers(&figures)))
+}
+
+fn assemble(run: &Run, sections: &[Section], numbers: &str) -> String {
+    let name = &run.record.provenance.pipeline;
+    let title = run.pipeline.get("pipeline").and_then(|it| it.get("title"));
+    let title = escape(title.and_then(toml::Value::as_str).unwrap_or(name));
+    let mut links = String::new();
+    let mut body = String::new();
+    for Section { id, title, html } in sections {
+        let _ = write!(links, "<li><a href=\"#{id}\">{title}</a></li>");
+        let _ = writeln!(
+            body,
+            "<section id=\"{id}\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{title}</h2>{html}</section>"
+        );
+    }
+    let oracle = if run.is_oracle() {
+        "<p class=\"oracle\" role=\"note\"><strong>oracle: selected by target labels.</strong> The trials \
+         of this sweep were selected by labels of the target, which an unsupervised method does not \
+         have. Its scores are no estimate of what the method reaches without them.</p>"
+    } else {
+        ""
+    };
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"generator\" content=\"runner {version}\">\n\
+         <title>{title}</title>\n<link rel=\"icon\" href=\"data:,\">\n\
+         <style>\n{colors}\n{css}</style>\n</head>\n<body>\n\
+         <a class=\"skip\" href=\"#main\">Skip to the results</a>\n\
+         <header><div class=\"bar\"><p class=\"name\">{name}</p>\
+         <button type=\"button\" id=\"theme\" aria-pressed=\"false\">Dark theme</button></div>\
+         <h1>{title}</h1>{facts}{oracle}</header>\n\
+         <nav aria-label=\"Sections\"><ul>{links}</ul></nav>\n\
+         <main id=\"main\" tabindex=\"-1\">\n{body}</main>\n\
+         <footer><p>Written by runner {version} from the files in the run’s folder.</p></footer>\n\
+         <script type=\"application/json\" id=\"numbers\">{numbers}</script>\n\
+         <script>\n{js}</script>\n</body>\n</html>\n",
+        version = escape(&run.record.provenance.runner),
+        colors = stylesheet(),
+        css = include_str!("page.css"),
+        js = include_str!("page.js"),
+        name = escape(name),
+        facts = headline::facts(run),
+    )
+}

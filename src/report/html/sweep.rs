@@ -1,0 +1,14 @@
+//! The trials of a sweep and its views.
+
+use super::headline;
+use super::section::{Section, about, grid};
+use crate::report::figures::{Figure, Topic};
+use crate::report::loaded::Run;
+
+pub(super) fn section(run: &Run, figures: &[Figure]) -> Option<Section> {
+    if !run.is_sweep() {
+        return None;
+    }
+    let html = grid(about(figures, Topic::Sweep)) + &headline::trials(run);
+    Some(Section { id: "sweep", title: "Sweep", html })
+}

@@ -1,0 +1,72 @@
+//! Tables of the page: with a caption, headings that say what they head, and buttons to sort by.
+
+use std::fmt::Write as _;
+
+use crate::report::plot::escape;
+
+/// A cell.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cell {
+    pub(super) text: String,
+    /// What it is sorted by, when that is not its text.
+    pub(super) value: Option<f64>,
+    /// Whether it is the best of its column.
+    pub(super) best: bool,
+}
+
+impl Cell {
+    pub(super) fn of(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { value: text.parse().ok(), text, best: false }
+    }
+}
+
+/// A table that can be sorted by each column; the first cell of a row heads it.
+pub(super) fn sortable(caption: &str, header: &[String], rows: &[Vec<Cell>]) -> String {
+    let mut html = format!(
+        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\">\
+         <table class=\"sortable\"><caption>{0}</caption><thead><tr>",
+        escape(caption)
+    );
+    for name in header {
+        let _ = write!(
+            html,
+            "<th scope=\"col\"><button type=\"button\">{}</button></th>",
+            escape(name)
+        );
+    }
+    html += "</tr></thead><tbody>";
+    for row in rows {
+        html += "<tr>";
+        for (at, cell) in row.iter().enumerate() {
+            let value = cell.value.map(|it| format!(" data-value=\"{it}\"")).unwrap_or_default();
+            let class = if cell.value.is_some() && at > 0 { " class=\"number\"" } else { "" };
+            let text = escape(&cell.text);
+            let _ = match (at, cell.best) {
+                (0, _) => write!(html, "<th scope=\"row\"{value}>{text}</th>"),
+                (_, true) => write!(
+                    html,
+                    "<td{class}{value}><strong>{text}</strong><span class=\"hidden\"> (best)</span></td>"
+                ),
+                _ => write!(html, "<td{class}{value}>{text}</td>"),
+            };
+        }
+        html += "</tr>";
+    }
+    html + "</tbody></table></div>\n"
+}
+
+/// Names and what they are.
+pub(super) fn pairs(caption: &str, pairs: &[(String, String)]) -> String {
+    let rows: String = pairs
+        .iter()
+        .map(|(name, value)| {
+            format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(value))
+        })
+        .collect();
+    format!(
+        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\"><table class=\"pairs\">\
+         <caption>{0}</caption><tbody>{rows}</tbody></table></div>\n",
+        escape(caption)
+    )
+}

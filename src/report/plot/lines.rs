@@ -1,0 +1,98 @@
+//! Values over something: learning curves, schedules, a metric against an axis of a sweep.
+
+use super::axis::{Axis, Scale, frame};
+use super::canvas::{Canvas, width_of};
+use super::color::slot;
+use super::legend::{self, Entry};
+
+/// A chart of lines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lines {
+    /// What is along the bottom.
+    pub x: String,
+    /// How it is laid out.
+    pub scale: Scale,
+    /// What is along the side.
+    pub y: String,
+    /// The lines.
+    pub series: Vec<Series>,
+}
+
+/// A line, or points.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// What it is of.
+    pub name: String,
+    /// Number of its colour.
+    pub color: usize,
+    /// Number of its pattern: 0 solid.
+    pub dash: usize,
+    /// One of many: thin, without a name in the legend.
+    pub faint: bool,
+    /// Whether a line joins the points.
+    pub joined: bool,
+    /// The points, by growing `x`.
+    pub points: Vec<Point>,
+}
+
+/// A point of a line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Along the bottom.
+    pub x: f64,
+    /// Along the side.
+    pub y: f64,
+    /// The band around it.
+    pub band: Option<(f64, f64)>,
+}
+
+pub(super) fn draw(lines: &Lines) -> Canvas {
+    let mut canvas = Canvas::new(460.0, 300.0);
+    let (top, right, bottom) = (10.0, 446.0, 246.0);
+    let points = || lines.series.iter().flat_map(|it| &it.points);
+    let heights = points().flat_map(|it| {
+        let (low, high) = it.band.unwrap_or((it.y, it.y));
+        [it.y, low, high]
+    });
+    let y = Axis::new(&Scale::Linear, heights, bottom, top, 0.06);
+    let widest = y.ticks(5.0).iter().map(|it| width_of(&it.1, 11.0)).fold(20.0, f64::max);
+    let inner = (30.0 + widest, top, right, bottom);
+    let x = Axis::new(&lines.scale, points().map(|it| it.x), inner.0, inner.2, 0.03);
+    frame(&mut canvas, inner, (&x, &lines.x), (&y, &lines.y));
+    for series in &lines.series {
+        let color = slot(series.color);
+        if series.points.iter().any(|it| it.band.is_some()) {
+            let band = |it: &Point| it.band.unwrap_or((it.y, it.y));
+            let upper = series.points.iter().map(|it| (x.at(it.x), y.at(band(it).1)));
+            let lower = series.points.iter().rev().map(|it| (x.at(it.x), y.at(band(it).0)));
+            canvas.area(&upper.chain(lower).collect::<Vec<_>>(), &format!("band f{color}"));
+        }
+    }
+    for series in &lines.series {
+        let color = slot(series.color);
+        let places: Vec<_> = series.points.iter().map(|it| (x.at(it.x), y.at(it.y))).collect();
+        if series.joined && places.len() > 1 {
+            let faint = if series.faint { " faint" } else { "" };
+            let class = format!("l s{color}{}{faint}", dashes(series.dash));
+            canvas.path(&places, &class, "");
+        } else {
+            canvas.dots(&places, &format!("dot s{color}"));
+        }
+    }
+    let named = lines.series.iter().filter(|it| !it.faint && !it.name.is_empty());
+    let entries: Vec<Entry> = named
+        .map(|it| Entry {
+            name: &it.name,
+            slot: it.color,
+            mark: if it.joined { format!("l{}", dashes(it.dash)) } else { "dot".into() },
+        })
+        .collect();
+    if !entries.is_empty() {
+        legend::draw(&mut canvas, 286.0, &entries);
+    }
+    canvas
+}
+
+fn dashes(dash: usize) -> &'static str {
+    ["", " d1", " d2", " d3"][dash % 4]
+}

@@ -1,0 +1,150 @@
+use super::*;
+
+fn series(name: &str, points: &[(f64, f64)]) -> Series {
+    let point = |it: &(f64, f64)| Point { x: it.0, y: it.1, band: Some((it.1 - 0.1, it.1 + 0.1)) };
+    Series {
+        name: name.into(),
+        color: 0,
+        dash: 0,
+        faint: false,
+        joined: true,
+        points: points.iter().map(point).collect(),
+    }
+}
+
+fn lines(name: &str) -> Chart {
+    Chart::Lines(Lines {
+        x: "epoch".into(),
+        scale: Scale::Whole,
+        y: "loss".into(),
+        series: vec![series(name, &[(1.0, 0.9), (2.0, 0.5), (3.0, 0.4)])],
+    })
+}
+
+fn node(name: &str) -> Node {
+    Node {
+        name: name.into(),
+        kind: "normalize".into(),
+        state: "ran".into(),
+        note: "0.3 s".into(),
+        link: Some(format!("#stage-{name}")),
+    }
+}
+
+/// One element a line, for snapshots that people can read.
+fn marks(chart: &Chart) -> String {
+    draw(chart).inline("id", "Title", "About").replace("><", ">\n<")
+}
+
+#[test]
+fn lines_with_a_band() {
+    insta::assert_snapshot!(marks(&lines("train")));
+}
+
+#[test]
+fn a_graph_in_layers() {
+    let nodes = ["data", "source", "target", "score"].map(node).to_vec();
+    let edges = vec![(0, 1), (0, 2), (1, 3), (2, 3), (0, 3)];
+    insta::assert_snapshot!(marks(&Chart::Graph(Graph { nodes, edges })));
+}
+
+#[test]
+fn a_heat_map_with_a_gap() {
+    insta::assert_snapshot!(marks(&Chart::Heat(Heat {
+        x: "lr".into(),
+        columns: vec!["0.1".into(), "0.2".into()],
+        y: "lambda".into(),
+        rows: vec!["1".into()],
+        values: vec![vec![Some(0.5), None]],
+    })));
+}
+
+#[test]
+fn texts_are_never_marks() {
+    let hostile = "</svg><script>alert(\"1\")</script>&'\u{1}";
+    let mut graph = node(hostile);
+    graph.kind = hostile.into();
+    graph.state = hostile.into();
+    graph.note = hostile.into();
+    let charts = [
+        lines(hostile),
+        Chart::Graph(Graph { nodes: vec![graph], edges: vec![] }),
+        Chart::Bars(Bars {
+            unit: hostile.into(),
+            bars: vec![Bar { name: hostile.into(), value: 1.0 }],
+        }),
+        Chart::Scatter(Scatter {
+            groups: vec![Group { name: hostile.into(), points: vec![(0.0, 0.0)] }],
+            shapes: true,
+        }),
+        Chart::Heat(Heat {
+            x: hostile.into(),
+            columns: vec![hostile.into()],
+            y: hostile.into(),
+            rows: vec![hostile.into()],
+            values: vec![vec![Some(1.0)]],
+        }),
+        Chart::Confusion(Confusion { classes: vec![hostile.into()], counts: vec![vec![3.0]] }),
+        Chart::Parallel(Parallel {
+            axes: vec![
+                Upright {
+                    name: hostile.into(),
+                    scale: Scale::Names(vec![hostile.into()]),
+                    values: vec![Some(0.0)],
+                },
+                Upright { name: "y".into(), scale: Scale::Linear, values: vec![Some(0.0)] },
+            ],
+            names: vec![hostile.into()],
+        }),
+    ];
+    for chart in charts {
+        let text = draw(&chart).file(hostile, hostile);
+        assert!(!text.contains("<script") && !text.contains('\u{1}'), "{text}");
+        // Well formed: the reader of SVG takes it.
+        png(&text, 0.2).unwrap();
+    }
+}
+
+#[test]
+fn numbers_without_a_place_do_not_break_a_drawing() {
+    let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, 1e308, -1e308];
+    let points: Vec<(f64, f64)> = odd.iter().flat_map(|x| odd.iter().map(|y| (*x, *y))).collect();
+    for scale in [Scale::Linear, Scale::Whole, Scale::Log, Scale::Names(Vec::new())] {
+        let chart =
+            Lines { x: "x".into(), scale, y: "y".into(), series: vec![series("a", &points)] };
+        let text = draw(&Chart::Lines(chart)).file("a", "b");
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        png(&text, 0.2).unwrap();
+    }
+    let empty = [
+        Chart::Lines(Lines { x: "x".into(), scale: Scale::Log, y: "y".into(), series: vec![] }),
+        Chart::Graph(Graph { nodes: vec![], edges: vec![(3, 4)] }),
+        Chart::Confusion(Confusion { classes: vec![], counts: vec![] }),
+        Chart::Parallel(Parallel { axes: vec![], names: vec![] }),
+        Chart::Scatter(Scatter { groups: vec![], shapes: false }),
+        Chart::Bars(Bars { unit: "s".into(), bars: vec![] }),
+    ];
+    for chart in empty {
+        png(&draw(&chart).file("a", "b"), 0.2).unwrap();
+    }
+}
+
+#[test]
+fn a_circle_of_stages_is_drawn_and_ends() {
+    let nodes = ["a", "b", "c"].map(node).to_vec();
+    let text = marks(&Chart::Graph(Graph { nodes, edges: vec![(0, 1), (1, 2), (2, 0), (1, 1)] }));
+    assert_eq!(text.matches("class=\"node").count(), 3);
+}
+
+#[test]
+fn a_png_has_its_text_without_the_machines_fonts_and_the_same_bytes() {
+    let with = png(&draw(&lines("train")).file("A title", "about"), 1.0).unwrap();
+    let without = png(&draw(&lines("train")).file("", "about"), 1.0).unwrap();
+    assert_eq!(with, png(&draw(&lines("train")).file("A title", "about"), 1.0).unwrap());
+    let dark = |bytes: &[u8]| {
+        let image = image::load_from_memory(bytes).unwrap().to_luma8();
+        image.rows().take(28).flatten().filter(|it| it.0[0] < 128).count()
+    };
+    assert_eq!(dark(&without), 0);
+    assert!(dark(&with) > 100, "{} dark pixels where the title should be", dark(&with));
+}
