@@ -202,12 +202,15 @@ fn value_cell(values: &[f64]) -> Cell {
     let text = |value: f64| {
         if value.fract() == 0.0 && value.abs() < 1e9 {
             format!("{value}")
+        } else if value.abs() < 1e-3 {
+            // A learning rate, or a deviation that is only the last digit of a sum.
+            format!("{value:.2e}")
         } else {
             format!("{value:.4}")
         }
     };
     let text = match sd {
-        Some(sd) if sd > 0.0 => format!("{} ± {}", text(mean), text(sd)),
+        Some(sd) if sd > mean.abs() * 1e-9 => format!("{} ± {}", text(mean), text(sd)),
         _ => text(mean),
     };
     Cell { text, value: Some(mean), best: false }
