@@ -286,6 +286,8 @@ function draw() {
     text(it.lastElementChild, String(value));
   });
 
+  $("s-running").hidden = server.state !== "live";
+  text($("h-curves"), server.state === "ended" ? "Learning curves" : "Learning curves so far");
   drawRunning(server.state === "live" ? running : []);
   if (!known.dirty) return;
   known.dirty = false;
@@ -451,7 +453,8 @@ function figure(name, metric, lines, low, high) {
   const x = (epoch) => L + (epoch - 1) / (last - 1) * (W - L - R);
   const y = (value) => T + (high - value) / (high - low) * (H - T - B);
   const best = lines.map(([, points]) => points.at(-1)?.[1]).filter(Number.isFinite);
-  const range = best.length > 1 ? `${short(Math.min(...best))} to ${short(Math.max(...best))}` : short(best[0] ?? NaN);
+  const ends = [Math.min(...best), Math.max(...best)].map(short);
+  const range = ends[0] === ends[1] ? ends[0] : ends.join(" to ");
   const label = `${metric} of ${name} by epoch: ${lines.length} curve${lines.length > 1 ? "s" : ""}, last ${range}`;
   const svg = draws("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label });
   for (let at = 0; at <= 4; at++) {
