@@ -51,7 +51,7 @@ fn tree(home: &Path) -> BTreeMap<String, Vec<u8>> {
         let name = path.file_name().unwrap().to_str().unwrap();
         let mut bytes = fs::read(&path).unwrap();
         match name {
-            "timings.csv" | "run.json" => continue,
+            "timings.csv" | "run.json" | "events.ndjson" => continue,
             _ if name.ends_with(".log") => continue,
             "manifest.json" => {
                 let mut manifest: Value = serde_json::from_slice(&bytes).unwrap();

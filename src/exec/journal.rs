@@ -278,3 +278,74 @@ impl Writer {
         fs::rename(self.folder.join(EVENTS), logs.join(EVENTS))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn phase() -> Event {
+        Event::Phase { task: 3, phase: "train".into(), total: None, unit: "steps" }
+    }
+
+    fn events(text: &str) -> Vec<Value> {
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn progress_is_summed_up_and_nothing_of_it_is_lost() {
+        let home = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(home.path());
+        journal.event(&phase());
+        for step in 0..10_000 {
+            journal.event(&Event::Progress { task: 3, by: 2 });
+            journal.event(&Event::Status { task: 3, text: format!("loss {step}") });
+        }
+        let note = Event::Note { task: 3, name: "a".into(), text: "an epoch".into() };
+        journal.event(&note);
+        let run = home.path().join("run");
+        fs::create_dir(&run).unwrap();
+        journal.end(Some(&run));
+        let events = events(&fs::read_to_string(run.join("logs/events.ndjson")).unwrap());
+        let of = |kind: &str| events.iter().filter(|it| it["event"] == kind).collect::<Vec<_>>();
+        let by: u64 = of("progress").iter().map(|it| it["by"].as_u64().unwrap()).sum();
+        assert_eq!(by, 20_000);
+        assert!(events.len() < 200, "{}", events.len());
+        assert_eq!(of("status").last().unwrap()["text"], "loss 9999");
+        // What ends a task comes after what it did.
+        assert_eq!(events.last().unwrap()["event"], "note");
+        assert!(events.iter().all(|it| it["time"].is_string()));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "only the run is left");
+    }
+
+    #[test]
+    fn a_disk_that_refuses_ends_the_journal_and_not_the_run() {
+        let home = tempfile::NamedTempFile::new().unwrap();
+        let journal = Journal::begin(home.path());
+        for _ in 0..3 {
+            journal.event(&phase());
+            thread::sleep(PAUSE);
+        }
+        assert!(journal.queue.lock().closed, "the writer gave up");
+        journal.end(Some(home.path()));
+    }
+
+    #[test]
+    fn a_run_that_made_nothing_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(home.path());
+        journal.event(&phase());
+        journal.end(None);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let mut waiting = Waiting::default();
+        for _ in 0..ROOM + 7 {
+            waiting.push(Utc::now(), phase());
+        }
+        assert_eq!((waiting.events.len(), waiting.lost), (ROOM, 7));
+    }
+}

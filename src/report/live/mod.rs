@@ -176,13 +176,14 @@ impl Lookout {
             memory.run = Some(live[at].run.clone());
             return Self::going(&live[at], Standing::Live);
         }
-        if let Some(at) = known(&memory) {
-            return Self::going(&live[at], Standing::Died);
-        }
+        let dead = known(&memory).map(|at| &live[at]).or(live.last());
         let done = self.newest(&memory);
-        if let Some(dead) = live.last() {
+        if let Some(dead) = dead {
             // A run that ended since says more than one that died before it.
-            let later = done.as_ref().is_some_and(|folder| name(folder) > dead.run);
+            let moved = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
+            let later = done.as_ref().is_some_and(|folder| {
+                moved(&folder.join("run.json")) > moved(&dead.folder.join(SIGN))
+            });
             if !later {
                 memory.run = Some(dead.run.clone());
                 return Self::going(dead, Standing::Died);
