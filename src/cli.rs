@@ -68,6 +68,11 @@ pub enum Verb {
         after_help = "Examples:\n  runner table pipelines/dann.toml --format latex\n  runner table dann --explain dann target.test"
     )]
     Table(TableArgs),
+    /// Show in a browser how a run goes on: a page on this machine alone, that only reads
+    #[command(
+        after_help = "Examples:\n  runner watch\n  runner watch pipelines/dann-sweep.toml --port 8080"
+    )]
+    Watch(WatchArgs),
     /// Print the JSON Schema of pipeline files, with which editors complete and check keys
     #[command(after_help = "Example:\n  runner schema > pipeline.schema.json")]
     Schema,
@@ -396,6 +401,20 @@ fn age(text: &str) -> Result<chrono::TimeDelta, String> {
         _ => None,
     };
     age.filter(|_| number >= 0).ok_or_else(wrong)
+}
+
+/// Watch a run.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline's name or file, which may not
+    /// have run yet; when left out, the newest run that goes on, else the newest
+    pub run: Option<PathBuf>,
+    /// Port of 127.0.0.1; a free one for 0
+    #[arg(long, default_value = "0")]
+    pub port: u16,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
 }
 
 /// Write a starter pipeline.

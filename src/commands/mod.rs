@@ -33,6 +33,7 @@ mod status;
 mod sweep;
 mod table;
 mod verify;
+pub mod watch;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +122,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Explain(args) => explain::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Table(args) => table::run(args),
+        Verb::Watch(args) => watch::run(args),
         Verb::Schema => schema::run(),
         Verb::Init(args) => init::run(args),
         Verb::Completions(args) => completions::run(args),
