@@ -15,6 +15,7 @@ const RIGHT_BY_STRUCTURE: &[&str] = &[
     "finetune_contradictions",
     "image_too_small",
     "reserved_name",
+    "scores_misfits",
     "table_names",
     "unknown_split",
     "unknown_stage",
