@@ -132,7 +132,7 @@ fn a_key_that_check_does_not_know_is_refused() {
             let table = enter(&mut changed, &place).as_table_mut().unwrap();
             table.insert("nobodys_key".into(), 1.into());
             let file = folder.path().join("changed.toml");
-            fs::write(&file, changed.to_string()).unwrap();
+            fs::write(&file, toml::to_string(&changed).unwrap()).unwrap();
             let Err(report) = resolve::load(&file, &[]) else { continue };
             if !report.to_string().contains("unknown key") {
                 continue;
