@@ -258,6 +258,13 @@ fn what_is_missing_says_why() {
     assert!(csv.contains("1,dann,,,0,failed\n") && csv.contains("0,dann,0.9,,1,\n"), "{csv}");
     let html = table(&folder, &["--format", "html"]);
     assert!(html.contains("<td class=\"missing\"><em>pruned</em></td>"), "{html}");
+    // A swept stage may stand there as it was written, without the split.
+    let path = folder.join("pipeline.toml");
+    let written = fs::read_to_string(&path)
+        .unwrap()
+        .replace("on = [\"source.test\", \"target.test\"]", "on = [\"source\", \"target\"]");
+    fs::write(&path, written).unwrap();
+    assert_eq!(table(&folder, &["--format", "csv"]), csv);
     // Over the seeds, a mean of what is there says what it leaves out.
     let folder = run_with(root.path(), "", &lost[..2]);
     let text = table(&folder, &[]);
@@ -287,6 +294,19 @@ fn selected_trials_and_an_oracle_are_told_in_every_format() {
             ),
         "{said}"
     );
+}
+
+#[test]
+fn a_file_with_a_sweep_that_is_run_plainly_has_only_the_tables_that_need_no_trials() {
+    let root = tempfile::tempdir().unwrap();
+    let tables = "[[table]]\nname = \"seed\"\nrows = \"pipeline.seed\"\ncolumns = \"model\"\n\
+        baseline = \"2\"\nonly = { dataset = \"target.test\" }\n\n[[table]]\n";
+    let folder = run_with(root.path(), tables, &[]);
+    assert!(table(&folder, &[]).contains("seed\npipeline.seed"));
+    fs::remove_file(folder.join("trials.csv")).unwrap();
+    fs::rename(folder.join("trials/000/score.csv"), folder.join("score.csv")).unwrap();
+    let plain = table(&folder, &[]);
+    assert!(plain.starts_with("model") && plain.contains("55.0"), "{plain}");
 }
 
 /// The files of all tables, as a run writes them.

@@ -431,10 +431,14 @@ pub fn tables_of(folder: &Path) -> Result<Tables, Error> {
 pub fn tables_by(pipeline: &toml::Table, folder: &Path) -> Result<Tables, Error> {
     let specs = TableSpec::of_resolved(pipeline).map_err(table::Error::Spec)?;
     let scores = Scores::read(pipeline, &specs, folder)?;
-    let tables = match scores.scores.is_empty() {
-        true => Vec::new(),
-        false => specs.iter().map(|spec| (spec.name.clone(), Table::new(spec, &scores))).collect(),
-    };
+    let mut tables = Vec::new();
+    if !scores.scores.is_empty() {
+        let made = specs.iter().map(|spec| (spec.name.clone(), Table::new(spec, &scores)));
+        // Run plainly, a file with a sweep has nothing for a table of its trials.
+        let of_sweep = pipeline.contains_key("sweep") && !scores.sweep;
+        let fits = |error: &table::Error| !of_sweep || !error.wants_trials();
+        tables.extend(made.filter(|(_, table)| table.as_ref().err().is_none_or(fits)));
+    }
     Ok(Tables { scores, tables })
 }
 

@@ -211,9 +211,15 @@ fn scoring(pipeline: &toml::Table) -> Vec<Scoring> {
         .map(|(name, stage)| Scoring {
             name: name.clone(),
             models: words(stage, "models"),
-            on: words(stage, "on"),
+            on: words(stage, "on").into_iter().map(with_split).collect(),
         })
         .collect()
+}
+
+/// A stage that is swept stands in a resolved pipeline as it was written: a bare data set is its test
+/// split.
+fn with_split(on: String) -> String {
+    if on.contains('.') { on } else { on + ".test" }
 }
 
 /// In the order in which stages write them.

@@ -70,6 +70,11 @@ impl Error {
         Self::Named { key: key.to_owned(), what, name: name.to_owned(), help }
     }
 
+    /// Whether trials of a sweep could make it good.
+    pub fn wants_trials(&self) -> bool {
+        matches!(self, Self::Named { .. } | Self::Selected | Self::Nothing)
+    }
+
     /// What to do.
     pub fn help(&self) -> Option<&'static str> {
         match self {

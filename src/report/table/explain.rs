@@ -14,8 +14,8 @@ pub(super) fn explain(
     scores: &Scores,
     folder: &Path,
 ) -> Result<String, Error> {
-    let cell = table.cell("--explain", row, column)?;
     let at = table.column("--explain", column)?;
+    let cell = &table.rows[table.row("--explain", row)?].cells[at];
     let mut text = format!("{row} / {column}: {}\n", table.metric);
     if table.columns[at].kind == Kind::GapClosed {
         return Ok(text + &gap_closed(table, cell));

@@ -265,13 +265,9 @@ impl Table {
         explain::explain(self, row, column, scores, folder)
     }
 
-    /// The cell of a row and a column.
-    ///
-    /// # Errors
-    /// When there is none; says which there are. `key` is what names it.
-    pub fn cell(&self, key: &str, row: &str, column: &str) -> Result<&Cell, Error> {
-        let (row, column) = (self.row(key, row)?, self.column(key, column)?);
-        Ok(&self.rows[row].cells[column])
+    /// The cell of a row and a column, if there is one.
+    pub fn cell(&self, row: &str, column: &str) -> Option<&Cell> {
+        self.cells().find(|cell| cell.row == row && cell.column == column)
     }
 
     fn row(&self, key: &str, name: &str) -> Result<usize, Error> {
@@ -290,8 +286,7 @@ impl Table {
         self.rows.iter().flat_map(|row| &row.cells)
     }
 
-    /// The names of its files, without ending; the first of a pipeline's tables has the plain one
-    /// when no other has.
+    /// The names of its files, without ending.
     pub fn stem(name: Option<&str>) -> String {
         name.map_or_else(|| "table".to_owned(), |name| format!("table-{name}"))
     }

@@ -136,7 +136,7 @@ fn the_best_is_the_highest_accuracy_or_what_the_table_says() {
 fn differences_are_paired_and_corrected_and_too_few_pairs_are_said_to_be() {
     let baseline = Some("source_only".to_owned());
     let table = Table::new(&TableSpec { baseline, ..spec() }, &adaptation()).unwrap();
-    let dann = table.cell("", "dann", "target.test").unwrap().difference.clone().unwrap();
+    let dann = table.cell("dann", "target.test").unwrap().difference.clone().unwrap();
     assert!((dann.mean - 0.25).abs() < 1e-12);
     // All three differences are of one sign: 2 of 8 choices; twice that after Holm's correction.
     assert_eq!((dann.n, dann.p, dann.p_holm), (3, Some(0.25), Some(0.5)));
@@ -160,7 +160,7 @@ fn a_t_test_marks_what_is_below_the_level() {
         ("dann", "a", &[Some(0.7), Some(0.81), Some(0.9), Some(0.79)]),
     ]);
     let table = Table::new(&spec, &scores).unwrap();
-    let dann = table.cell("", "dann", "a").unwrap().difference.clone().unwrap();
+    let dann = table.cell("dann", "a").unwrap().difference.clone().unwrap();
     assert!(dann.significant && dann.p == dann.p_holm, "{dann:?}");
     assert!(table.render(Format::Latex, false).contains(r"$\Delta$ +30.0$^{*}$"));
     assert!(table.render(Format::Csv, false).contains("difference,pairs,p,p_holm\n"));
@@ -174,7 +174,7 @@ fn a_closed_gap_is_a_ratio_of_means() {
         on: "target.test".into(),
     });
     let table = Table::new(&TableSpec { gap_closed, ..spec() }, &adaptation()).unwrap();
-    let closed = |row| table.cell("", row, "gap closed").unwrap().mean.unwrap();
+    let closed = |row| table.cell(row, "gap closed").unwrap().mean.unwrap();
     assert!((closed("dann") - 0.25 / 0.45).abs() < 1e-12);
     assert_eq!((closed("source_only"), closed("target_trained")), (0.0, 1.0));
     assert!(table.render(Format::Text, false).contains("gap closed (%)"));
@@ -225,7 +225,7 @@ fn only_selected_trials_count_where_the_table_says_so() {
         Table::new(&TableSpec { trials: Which::Selected, ..spec() }, &scores)
     };
     let table = selected(&[false, true, true]).unwrap();
-    let cell = table.cell("", "dann", "target.test").unwrap();
+    let cell = table.cell("dann", "target.test").unwrap();
     assert_eq!((cell.n, cell.without[0].reason), (2, Missing::NotSelected));
     assert_eq!(selected(&[false; 3]).unwrap_err(), Error::Selected);
 }
@@ -236,4 +236,24 @@ fn a_metric_that_nobody_reported_is_explained_with_what_there_is() {
     let error = error.unwrap_err().to_string();
     assert!(error.contains("`acuracy`, which no stage of the run reported"), "{error}");
     assert!(error.ends_with("did you mean `accuracy`?"), "{error}");
+}
+
+#[test]
+fn wide_letters_do_not_break_the_columns() {
+    let scores = scored(&[("模型", "a", &[Some(0.5)]), ("net", "a", &[Some(0.25)])]);
+    let text = Table::new(&spec(), &scores).unwrap().render(Format::Text, false);
+    assert_eq!(text, "model     a\n模型   50.0\nnet    25.0\n");
+}
+
+#[test]
+fn nothing_is_best_among_equals_seeds_or_splits() {
+    let best = |scores: &Scores, spec: &TableSpec| {
+        Table::new(spec, scores).unwrap().cells().filter(|cell| cell.best).count()
+    };
+    let same = scored(&[("a", "x", &[Some(0.5)]), ("b", "x", &[Some(0.5)])]);
+    assert_eq!(best(&same, &spec()), 0);
+    let (rows, columns) = ("pipeline.seed".to_owned(), "model".to_owned());
+    let seeds = TableSpec { rows, columns, ..spec() };
+    assert_eq!(best(&adaptation(), &seeds), 0);
+    assert_eq!(best(&adaptation(), &TableSpec { best: Some(Best::Max), ..seeds }), 3);
 }

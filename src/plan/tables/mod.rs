@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::pipeline::PlannedStage;
 use super::table_spec::{
     Best, GapClosed, Published, Spread, TableSpec, Test, Which, allowed_values,
 };
@@ -14,6 +13,10 @@ use crate::config::node::{Node, Value};
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys};
 use crate::metrics::scores;
+
+mod check;
+
+pub(super) use check::check;
 
 /// Columns of every score.
 pub const FACTS: [&str; 3] = ["model", "stage", "dataset"];
@@ -152,10 +155,10 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
     });
     let percent = value.as_deref().is_some_and(scores::in_percent);
     let published = published(keys, percent, &mut names);
-    axes(keys, key, swept);
-    same_twice(keys, rows.as_deref(), columns.as_deref());
-    metric(keys, value.as_deref());
-    selected(keys, trials, swept);
+    check::axes(keys, key, swept);
+    check::same_twice(keys, rows.as_deref(), columns.as_deref());
+    check::metric(keys, value.as_deref());
+    check::selected(keys, trials, swept);
     let has_gap = keys.has("gap_closed");
     if has_gap && gap_closed.is_none() {
         return None;
@@ -330,135 +333,6 @@ fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option
     Some(all)
 }
 
-/// What makes rows and columns is a fact of the scores or swept; what is aggregated is swept.
-fn axes(keys: &mut Keys, table: &str, swept: Swept) {
-    let mut named: Vec<(&str, &Node)> = Vec::new();
-    for key in ["rows", "columns", "over"] {
-        match keys.peek(key) {
-            Some(Node { value: Value::Array(items), .. }) if key == "over" => {
-                named.extend(items.iter().map(|item| (key, item)));
-            }
-            node => named.extend(node.map(|node| (key, node))),
-        }
-    }
-    for (key, node) in named {
-        let Value::String(word) = &node.value else { continue };
-        let known = match key {
-            "over" => swept.keys.to_vec(),
-            _ => [&FACTS[..], swept.keys].concat(),
-        };
-        if swept.wrong || known.contains(&word.as_str()) {
-            continue;
-        }
-        let must = match key {
-            "over" => "a swept key",
-            _ => "\"model\", \"stage\", \"dataset\" or a swept key",
-        };
-        let message = format!("`{table}.{key}` must be {must}");
-        let mut problem = Diagnostic::at(node.span, message, "not an axis of the sweep");
-        if swept.keys.is_empty() {
-            problem.help.push("the file sweeps no key: add `[sweep]` with `axes`".into());
-        }
-        problem.help.extend(suggest(word, known));
-        keys.problem(problem);
-    }
-}
-
-fn same_twice(keys: &mut Keys, rows: Option<&str>, columns: Option<&str>) {
-    if let (Some(rows), Some(columns)) = (rows, columns)
-        && rows == columns
-    {
-        let place = keys.peek("columns").or(keys.peek("rows"));
-        let place = place.map_or(keys.span(), |node| node.span);
-        let message = format!("rows and columns of the table are both `{rows}`");
-        keys.problem(Diagnostic::at(place, message, "the same again"));
-    }
-    let over: Vec<&Node> = match keys.peek("over") {
-        Some(Node { value: Value::Array(items), .. }) => items.iter().collect(),
-        node => node.into_iter().collect(),
-    };
-    for node in over {
-        let Value::String(word) = &node.value else { continue };
-        if [rows, columns].contains(&Some(word.as_str())) {
-            let message = format!("`{word}` makes rows or columns and is aggregated over");
-            keys.problem(Diagnostic::at(node.span, message, "one of the two"));
-        }
-    }
-}
-
-fn metric(keys: &mut Keys, value: Option<&str>) {
-    let Some(value) = value.filter(|value| scores::better(value).is_none()) else { return };
-    let place = keys.peek("value").map_or(keys.span(), |node| node.span);
-    let message = format!("`{value}` is not a metric of scores");
-    let mut problem = Diagnostic::at(place, message, "no stage reports it");
-    let names: Vec<String> = scores::names().collect();
-    problem.help.extend(suggest(value, names.iter().map(String::as_str)));
-    keys.problem(problem);
-}
-
-fn selected(keys: &mut Keys, trials: Option<&str>, swept: Swept) {
-    if trials != Some("selected") || swept.selects || swept.wrong {
-        return;
-    }
-    let place = keys.peek("trials").map_or(keys.span(), |node| node.span);
-    keys.problem(
-        Diagnostic::at(place, "no trials are selected", "the file has no `[sweep.select]`")
-            .help("add `[sweep.select]`, or write `trials = \"all\"`"),
-    );
-}
-
-/// Compares what the tables name with what the stages of the file score. Only for stages without
-/// problems.
-pub(super) fn check(drafts: &[Draft], stages: &[PlannedStage], problems: &mut Vec<Diagnostic>) {
-    let scoring: Vec<&PlannedStage> = stages.iter().filter(|it| scores_something(it)).collect();
-    let inputs = |key: &str| -> Vec<String> {
-        let inputs = scoring.iter().flat_map(|stage| &stage.inputs);
-        inputs
-            .filter(|input| input.key.starts_with(key))
-            .map(|input| match &input.split {
-                Some(split) => format!("{}.{split}", input.stage),
-                None => input.stage.clone(),
-            })
-            .collect()
-    };
-    for draft in drafts {
-        if let (Some(name), Some(span)) = (&draft.spec.name, draft.name) {
-            let file = format!("table-{name}");
-            if stages.iter().any(|stage| stage.name == file) {
-                let message = format!("a table cannot have the name `{name}`");
-                let label = format!("a stage is called `{file}`, and both write `{file}.csv`");
-                problems.push(Diagnostic::at(span, message, label).help("choose another name"));
-            }
-        }
-        for mention in &draft.names {
-            let spec = &draft.spec;
-            let (what, axis) = match mention.axis {
-                Axis::Rows => ("row of the table", spec.rows.as_str()),
-                Axis::Columns => ("column of the table", spec.columns.as_str()),
-                Axis::Fact(fact) => (fact, fact),
-            };
-            let known = match axis {
-                "model" => inputs("models."),
-                "dataset" => inputs("on."),
-                "stage" => scoring.iter().map(|stage| stage.name.clone()).collect(),
-                // Which values a sweep has is known when it ran.
-                _ => continue,
-            };
-            if known.is_empty() || known.contains(&mention.name) {
-                continue;
-            }
-            let message = format!("`{}.{}` names no {what}", draft.key, mention.key);
-            let label = match axis {
-                "stage" => format!("no stage that scores is called `{}`", mention.name),
-                _ => format!("no stage scores the {axis} `{}`", mention.name),
-            };
-            let mut problem = Diagnostic::at(mention.span, message, label);
-            problem.help.extend(suggest(&mention.name, known.iter().map(String::as_str)));
-            problems.push(problem);
-        }
-    }
-}
-
 /// Takes the tables out of a trial's resolved form that are about the whole sweep.
 pub(super) fn leave_for_trial(resolved: &mut toml::Table, specs: &[TableSpec], swept: &[&str]) {
     let stays = |spec: &TableSpec| !spec.needs_sweep(swept);
@@ -475,8 +349,4 @@ pub(super) fn leave_for_trial(resolved: &mut toml::Table, specs: &[TableSpec], s
         }
         _ => {}
     }
-}
-
-fn scores_something(stage: &PlannedStage) -> bool {
-    crate::stages::KINDS.iter().any(|kind| kind.name == stage.stage.kind() && kind.scores)
 }
