@@ -3,8 +3,8 @@
     python benches/hydra/train.py --multirun source=FOLDER target=FOLDER [epochs=10] [threads=2]
 
 The folders are artifacts of runner's stages `source` and `target`, so that both train on the same bytes.
-The network that is trained on the source alone is kept in a checkpoint, once for each seed; all trials
-run in one process, which reads the images once. Writes accuracies to scores.csv in the sweep's folder.
+The network that is trained on the source alone is kept in a checkpoint and scored once for each seed;
+all trials run in one process, which reads the images once. Writes accuracies to scores.csv in the sweep's folder.
 """
 
 import csv
@@ -61,17 +61,17 @@ def train(net, source, target, cfg, method):
 
 
 def source_only(source, target, cfg):
-    """The network that every trial of a seed begins with."""
+    """The network that every trial of a seed begins with, and whether it is new."""
     file = pathlib.Path(cfg.checkpoints) / f"seed-{cfg.seed}-epochs-{cfg.epochs}.pt"
     torch.manual_seed(cfg.seed)
     net = Dacnn()
     if file.exists():
         net.load_state_dict(torch.load(file))
-        return net
+        return net, False
     train(net, source, target, cfg, None)
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(net.state_dict(), file)
-    return net
+    return net, True
 
 
 @hydra.main(version_base=None, config_path=".", config_name="config")
@@ -87,8 +87,9 @@ def main(cfg):
             found = accuracy(net, *test)
             rows.append([cfg.method, cfg.lambda_max, cfg.seed, model, name, f"{found:.2f}"])
 
-    net = source_only(source, target, cfg)
-    score("source_only", net)
+    net, is_new = source_only(source, target, cfg)
+    if is_new:
+        score("source_only", net)
     torch.manual_seed(cfg.seed + 1)
     score("adapted", train(net, source, target, cfg, cfg.method))
     folder = pathlib.Path(HydraConfig.get().sweep.dir)

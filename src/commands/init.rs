@@ -22,7 +22,7 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Error> {
     }
     let name = name(&file, template);
     let text = text(template)
-        .replace("name  = \"NAME\"", &format!("name  = \"{name}\""))
+        .replace("name  = \"starter\"", &format!("name  = \"{name}\""))
         .replace("FILE", &file.display().to_string());
     let failed =
         |error: io::Error| Error::Machine(format!("cannot write `{}`: {error}", file.display()));

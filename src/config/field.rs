@@ -337,6 +337,15 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
     }
 }
 
+impl Field<'_, '_, Vec<String>> {
+    /// Says which words the array may hold, each once; a `such_that` checks it.
+    #[must_use]
+    pub fn words(self, words: &[&str]) -> Self {
+        let items = json!({ "type": "string", "enum": words });
+        self.limits([("items", items), ("uniqueItems", json!(true))])
+    }
+}
+
 impl Field<'_, '_, i64> {
     /// Demands 0 or more.
     #[must_use]

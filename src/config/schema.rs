@@ -257,3 +257,64 @@ fn replace_below(schema: &mut Value, shared: &IndexMap<String, String>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Keys;
+    use crate::config::describe::explore;
+
+    fn of<T>(read: impl Fn(&mut Keys) -> T) -> Value {
+        table(&explore(read))
+    }
+
+    #[test]
+    fn a_word_leads_to_the_keys_of_its_kind_however_deep() {
+        let schema = of(|keys| {
+            keys.kinded("method", "kind", &["plain", "dann"], Some("plain"), |kind, keys| {
+                if kind == "dann" {
+                    keys.kinded("lambda", "schedule", &["ganin", "flat"], None, |word, keys| {
+                        let max = keys.float("max").at_least(0.0).or(1.0);
+                        let gamma = (word == "ganin").then(|| keys.float("gamma").required());
+                        max.zip(gamma)
+                    });
+                }
+                Some(())
+            })
+        });
+        let method = &schema["properties"]["method"]["anyOf"];
+        assert_eq!(method[0], json!({ "type": "string", "enum": ["plain", "dann"] }));
+        let [plain, dann] = [0, 1].map(|at| &method[1]["oneOf"][at]);
+        assert_eq!(plain["properties"]["kind"]["enum"], json!(["plain"]));
+        assert_eq!(plain.get("required"), None, "the usual kind may be left out");
+        assert_eq!(dann["required"], json!(["lambda", "kind"]));
+        let lambda = &dann["properties"]["lambda"]["anyOf"][1]["oneOf"];
+        assert_eq!(lambda[0]["required"], json!(["schedule", "gamma"]));
+        assert_eq!(lambda[1]["required"], json!(["schedule"]));
+        let max = &lambda[1]["properties"]["max"];
+        assert_eq!((&max["minimum"], &max["default"]), (&json!(0.0), &json!(1.0)));
+        assert_eq!(lambda[1]["properties"].get("gamma"), None);
+        assert_eq!(lambda[1]["additionalProperties"], json!(false));
+    }
+
+    #[test]
+    fn a_key_that_another_calls_for_is_known_only_with_it() {
+        let schema = of(|keys| {
+            let halving =
+                keys.optional_nested("halving", |keys| keys.count("factor", 2..=9).or(3_usize));
+            halving.map(|_| keys.count("batch", 1..=8).required())
+        });
+        let [without, with] = [0, 1].map(|at| &schema["anyOf"][at]);
+        assert_eq!(without["properties"], json!({}));
+        assert_eq!(with["required"], json!(["halving", "batch"]));
+    }
+
+    #[test]
+    fn what_is_said_twice_is_written_once() {
+        let long = json!({ "type": "string", "description": "x".repeat(SHARED) });
+        let schema = share(json!({ "type": "object", "properties": { "a": long, "b": long } }));
+        assert_eq!(schema["properties"]["a"], schema["properties"]["b"]);
+        assert_eq!(schema["properties"]["a"]["$ref"], "#/definitions/shared-1");
+        assert_eq!(schema["definitions"]["shared-1"], long);
+    }
+}

@@ -37,6 +37,7 @@ impl TargetScores {
                         |at: usize| Score::named(&it[at]).is_some() && !it[..at].contains(&it[at]);
                     !it.is_empty() && (0..it.len()).all(known)
                 })
+                .words(Score::WORDS)
                 .required();
             let metrics = metrics?.iter().filter_map(|word| Score::named(word)).collect();
             Some(Self { on: on?, metrics })

@@ -37,6 +37,7 @@ impl Embedding {
         let methods = keys
             .strings("methods")
             .such_that("an array of \"pca\" and \"tsne\", each at most once", known)
+            .words(METHODS)
             .or(METHODS.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
         let points = keys.count("points", 2..=5000).or(500_usize);
         let perplexity = keys
