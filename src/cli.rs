@@ -43,8 +43,10 @@ pub enum Verb {
     )]
     Show(ShowArgs),
     /// List the runs: date, pipeline, state, headline
+    #[command(after_help = "Examples:\n  runner ls\n  runner ls dann")]
     Ls(LsArgs),
     /// Say what is running, what is not over, and how the newest runs ended
+    #[command(after_help = "Example:\n  runner status --results results")]
     Status(StatusArgs),
     /// Compare two runs: settings and metrics that differ, side by side
     #[command(after_help = "Example:\n  runner diff 20261124T1 20261124T2")]
@@ -66,6 +68,24 @@ pub enum Verb {
         after_help = "Examples:\n  runner table pipelines/dann.toml --format latex\n  runner table dann --explain dann target.test"
     )]
     Table(TableArgs),
+    /// Show in a browser how a run goes on: a page on this machine alone, that only reads
+    #[command(
+        after_help = "Examples:\n  runner watch\n  runner watch pipelines/dann-sweep.toml --port 8080"
+    )]
+    Watch(WatchArgs),
+    /// Print the JSON Schema of pipeline files, with which editors complete and check keys
+    #[command(after_help = "Example:\n  runner schema > pipeline.schema.json")]
+    Schema,
+    /// Write a commented starter pipeline, which runs as it is
+    #[command(
+        after_help = "Examples:\n  runner init --template adapt\n  runner init experiments/digits.toml --template finetune"
+    )]
+    Init(InitArgs),
+    /// Print a shell's completion script
+    #[command(
+        after_help = "Examples:\n  runner completions bash > ~/.local/share/bash-completion/completions/runner\n  runner completions fish > ~/.config/fish/completions/runner.fish"
+    )]
+    Completions(CompletionsArgs),
 }
 
 /// The file to read and changes to it.
@@ -381,4 +401,77 @@ fn age(text: &str) -> Result<chrono::TimeDelta, String> {
         _ => None,
     };
     age.filter(|_| number >= 0).ok_or_else(wrong)
+}
+
+/// Watch a run.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// A run: its folder, its name or the beginning of it, or a pipeline's name or file, which may not
+    /// have run yet; when left out, the newest run that goes on, else the newest
+    pub run: Option<PathBuf>,
+    /// Port of 127.0.0.1; a free one for 0
+    #[arg(long, default_value = "0")]
+    pub port: u16,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Write a starter pipeline.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// A file, or a folder to write one in
+    #[arg(value_name = "DIR or FILE", default_value = ".")]
+    pub to: PathBuf,
+    /// What it is to do; asked for on a terminal when left out
+    #[arg(long, value_enum)]
+    pub template: Option<Template>,
+    /// Write over a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What a starter pipeline does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Template {
+    /// Adapt to images of another domain, without their labels.
+    Adapt,
+    /// Take a trained network to a new task, with few labels.
+    Finetune,
+    /// Train on images of your own.
+    OwnImages,
+}
+
+/// Print a completion script.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_verb_shows_examples_that_parse() {
+        Cli::command().debug_assert();
+        for verb in Cli::command().get_subcommands_mut() {
+            let name = verb.get_name().to_owned();
+            let help = verb.render_long_help().to_string();
+            let (_, examples) =
+                help.split_once("Example").unwrap_or_else(|| panic!("`{name}` has no example"));
+            let mut count = 0;
+            for line in examples.lines().map(str::trim).filter(|line| line.starts_with("runner ")) {
+                let line = line.split(" > ").next().unwrap_or(line);
+                assert!(line.starts_with(&format!("runner {name}")), "{line}");
+                let parsed = Cli::try_parse_from(line.split_whitespace());
+                assert!(parsed.is_ok(), "`{line}`: {}", parsed.unwrap_err());
+                count += 1;
+            }
+            assert!(count > 0, "`{name}` has no example");
+        }
+    }
 }

@@ -19,6 +19,8 @@ pub trait Progress: Send + Sync {
     fn advance(&self, by: u64);
     /// A short live value beside the count: `loss 0.031`.
     fn status(&self, text: &str);
+    /// A number that an epoch (from 1) ended with: what a curve is drawn through.
+    fn metric(&self, _epoch: usize, _split: &str, _name: &str, _value: f64) {}
     /// A line that stays: a retry, a skipped file, an epoch's numbers.
     fn note(&self, text: &str);
 }

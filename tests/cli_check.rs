@@ -21,6 +21,8 @@ const BAD: &[&str] = &[
     "no_stages",
     "not_utf8",
     "reserved_name",
+    "scores_contradictions",
+    "scores_misfits",
     "several",
     "table_names",
     "tables",

@@ -70,7 +70,9 @@ fn json_is_one_event_a_line_from_the_start_to_the_end_of_every_stage() {
 /// The fields of every event, as `exec::Event` documents them.
 fn fields(event: &str) -> &'static [&'static str] {
     match event {
+        "run_started" => &["event", "run", "pipeline", "command", "plan"],
         "task_started" => &["event", "task", "name", "kind"],
+        "metric" => &["event", "task", "epoch", "split", "name", "value"],
         "cached" => &["event", "task", "name", "summary"],
         "phase" => &["event", "task", "phase", "total", "unit"],
         "progress" => &["event", "task", "by"],
@@ -79,7 +81,7 @@ fn fields(event: &str) -> &'static [&'static str] {
         "finished" => &["event", "task", "name", "summary", "seconds"],
         "failed" => &["event", "task", "name", "message", "inputs", "help"],
         "skipped" => &["event", "task", "name", "because"],
-        "run_finished" => &["event", "cached", "ran", "failed", "skipped", "seconds"],
+        "run_finished" => &["event", "cached", "ran", "failed", "skipped", "pruned", "seconds"],
         other => panic!("an event that no script knows: {other}"),
     }
 }
@@ -98,10 +100,13 @@ fn json_events_have_their_fields_also_where_stages_are_cached_or_fail() {
             assert_eq!(has, fields(kind), "{line}");
             for (key, value) in event.as_object().unwrap() {
                 let fits = match key.as_str() {
-                    "task" | "by" | "cached" | "ran" | "failed" | "skipped" => value.is_u64(),
+                    "task" | "by" | "cached" | "ran" | "failed" | "skipped" | "pruned"
+                    | "epoch" => value.is_u64(),
+                    "value" => value.is_f64(),
+                    "plan" => value["tasks"].is_array() && value["trials"].is_array(),
                     "total" => value.is_u64() || value.is_null(),
                     "seconds" => value.as_f64().is_some_and(|seconds| seconds >= 0.0),
-                    "inputs" | "help" => value.is_array(),
+                    "inputs" | "help" | "command" => value.is_array(),
                     _ => value.is_string(),
                 };
                 assert!(fits, "`{key}` in {line}");

@@ -76,6 +76,20 @@ fn more_trials_of_a_random_search_run_only_what_is_new() {
 }
 
 #[test]
+fn a_value_more_of_an_axis_runs_only_its_own_trials() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let grid = |rates: &str| format!("[sweep]\naxes = {{ '{LR}' = {rates} }}\n");
+    with_sweep(root, &grid("[1e-2, 1e-3]"));
+    let (_, started, _) = sweep(root, &[]);
+    assert_eq!(started.len(), 2 + 2 * 4);
+    write(root, &grid("[2e-2, 1e-2, 1e-3]"));
+    let (_, started, run) = sweep(root, &[]);
+    assert_eq!(started, ["net[000]", "head[000]", "adapted[000]", "score[000]"]);
+    assert_eq!(trials(&run).len(), 3);
+}
+
+#[test]
 fn halving_ends_trials_early_and_what_goes_on_does_so_from_its_checkpoint_to_the_same_bytes() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();

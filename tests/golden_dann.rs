@@ -1,5 +1,5 @@
-//! One domain-adversarial step of `dacnn` gives the losses, gradients, updated parameters and
-//! running statistics that PyTorch gives (tests/golden/dann_step.py).
+//! One adaptation step of `dacnn` gives the losses, gradients, updated parameters and running
+//! statistics that PyTorch gives (tests/golden/dann_step.py, tests/golden/coral_step.py).
 
 mod goldens;
 
@@ -7,7 +7,7 @@ use std::fs;
 
 use dfdx::prelude::*;
 use goldens::{close, hashed, norm, sampled, tensor};
-use runner::adapt::{Dann, LambdaSchedule, Method, Step};
+use runner::adapt::{Coral, Dann, LambdaSchedule, Method, Step};
 use runner::config::source::{SourceId, Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::nn::model::host;
@@ -30,7 +30,22 @@ fn target() -> Reference {
 
 #[test]
 fn one_step_of_dann_equals_pytorch() {
-    let bytes = fs::read("tests/golden/dann_step.safetensors").unwrap();
+    let method =
+        Method::Dann(Dann { target: target(), lambda: LambdaSchedule::Constant { max: 0.6 } });
+    step_equals(&method, "dann", &["class_loss", "source_domain_loss", "target_domain_loss"], 4096);
+}
+
+#[test]
+fn one_step_of_deep_coral_equals_pytorch() {
+    let method =
+        Method::Coral(Coral { target: target(), lambda: LambdaSchedule::Constant { max: 300.0 } });
+    step_equals(&method, "coral", &["class_loss", "coral_loss"], 1024);
+}
+
+/// One step of `method` is that of `tests/golden/{name}_step.safetensors`, which holds the losses `names`
+/// and at most `most` values of a tensor.
+fn step_equals(method: &Method, name: &str, names: &[&str], most: usize) {
+    let bytes = fs::read(format!("tests/golden/{name}_step.safetensors")).unwrap();
     let expected = |name: &str| tensor(&bytes, name);
 
     let device = Cpu::default();
@@ -44,7 +59,9 @@ fn one_step_of_dann_equals_pytorch() {
         }
     }
     let mut model = Model::new(spec, &device, 0).unwrap();
-    model.attach_domain_classifier(0);
+    if method.is_adversarial() {
+        model.attach_domain_classifier(0);
+    }
     for (at, parameter) in model.parameters_mut().iter_mut().enumerate() {
         let is_norm = parameter.name.contains(".bn");
         let len: usize = parameter.shape.iter().product();
@@ -61,8 +78,6 @@ fn one_step_of_dann_equals_pytorch() {
 
     let images = 3 * 28 * 28;
     let labels: Vec<u32> = (0..6).map(|i| (7 * i + 3) % 10).collect();
-    let method =
-        Method::Dann(Dann { target: target(), lambda: LambdaSchedule::Constant { max: 0.6 } });
     let losses = method
         .losses(Step {
             model: &mut model,
@@ -76,7 +91,7 @@ fn one_step_of_dann_equals_pytorch() {
             step: 0,
         })
         .unwrap();
-    let ours: Vec<f32> = ["class_loss", "source_domain_loss", "target_domain_loss"]
+    let ours: Vec<f32> = names
         .iter()
         .map(|name| losses.readings.iter().find(|r| r.name == *name).unwrap().value as f32)
         .collect();
@@ -86,7 +101,7 @@ fn one_step_of_dann_equals_pytorch() {
     let whole = norm(model.parameters().iter().flat_map(|p| host(&gradients.get(&p.value))));
     for parameter in model.parameters() {
         // A bias before batch norm has no gradient but rounding noise: measured by the whole.
-        let ours = sampled(&host(&gradients.get(&parameter.value)), 4096);
+        let ours = sampled(&host(&gradients.get(&parameter.value)), most);
         let name = format!("gradient {}", parameter.name);
         close(&name, &ours, &expected(&name), (1e-4, 1e-6 * whole));
     }
@@ -101,7 +116,7 @@ fn one_step_of_dann_equals_pytorch() {
     optimizer.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
     for parameter in model.parameters() {
         let name = format!("parameter {}", parameter.name);
-        close(&name, &sampled(&host(&parameter.value), 4096), &expected(&name), (1e-4, 0.0));
+        close(&name, &sampled(&host(&parameter.value), most), &expected(&name), (1e-4, 0.0));
     }
     for stats in model.stats() {
         for (word, tensor) in [("running_mean", &stats.mean), ("running_var", &stats.var)] {

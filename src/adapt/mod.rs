@@ -9,10 +9,14 @@ use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
 use crate::nn::{DropoutKey, Entry, Model};
 
+mod coral;
 mod dann;
+mod lambda;
 mod supervised;
 
-pub use dann::{Dann, LambdaSchedule};
+pub use coral::Coral;
+pub use dann::Dann;
+pub use lambda::LambdaSchedule;
 
 /// A method with its settings. A new one is a file in this folder and its line in each `match`.
 #[derive(Debug, Clone)]
@@ -21,9 +25,11 @@ pub enum Method {
     Supervised,
     /// Domain-adversarial training.
     Dann(Dann),
+    /// Correlation alignment.
+    Coral(Coral),
 }
 
-const KINDS: &[&str] = &["supervised", "dann"];
+const KINDS: &[&str] = &["supervised", "dann", "coral"];
 
 /// One step's material.
 pub struct Step<'a, D: Ops> {
@@ -78,6 +84,7 @@ impl Method {
     pub fn read(keys: &mut Keys) -> Option<Self> {
         keys.kinded("method", "kind", KINDS, Some("supervised"), |kind, keys| match kind {
             "dann" => Dann::read(keys).map(Self::Dann),
+            "coral" => Coral::read(keys).map(Self::Coral),
             _ => Some(Self::Supervised),
         })
     }
@@ -87,6 +94,7 @@ impl Method {
         match self {
             Self::Supervised => None,
             Self::Dann(dann) => Some(&dann.target),
+            Self::Coral(coral) => Some(&coral.target),
         }
     }
 
@@ -103,6 +111,7 @@ impl Method {
         match self {
             Self::Supervised => supervised::losses(step),
             Self::Dann(dann) => dann.losses(step),
+            Self::Coral(coral) => coral.losses(step),
         }
     }
 }

@@ -14,22 +14,26 @@ use crate::{plan, report, store, system};
 
 mod check;
 mod columns;
+mod completions;
 mod diff;
 mod explain;
 mod export;
 mod forecast;
 mod gc;
+mod init;
 mod ls;
 mod outlook;
 mod plan_stages;
 mod reproduce;
 mod rounds;
 mod run;
+mod schema;
 mod show;
 mod status;
 mod sweep;
 mod table;
 mod verify;
+pub mod watch;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +122,10 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Explain(args) => explain::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Table(args) => table::run(args),
+        Verb::Watch(args) => watch::run(args),
+        Verb::Schema => schema::run(),
+        Verb::Init(args) => init::run(args),
+        Verb::Completions(args) => completions::run(args),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use petgraph::graph::NodeIndex;
 
 use super::Error;
-use crate::exec::{Done, Event, Executor, Failed, Job, Limit, Reporter, State};
+use crate::exec::{Done, Event, Executor, Failed, Job, Limit, Planned, Reporter, State};
 use crate::metrics::Metrics;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
@@ -30,6 +30,8 @@ pub(super) struct Outcome {
 pub(super) struct Carrier<'a> {
     /// Who runs tasks.
     pub executor: &'a dyn Executor,
+    /// The run's id in its journal.
+    pub run: &'a str,
     /// Tasks that failed before and are not tried again.
     pub failures: HashMap<Fingerprint, Failed>,
     /// The job of each round, but for what changes from round to round.
@@ -45,6 +47,12 @@ impl Carrier<'_> {
         let reporter = Once { behind: self.job.reporter, ended: Mutex::default() };
         let mut ended: Vec<Done> = Vec::new();
         let mut plan = Plan::new(trials.trials.clone())?;
+        reporter.event(&Event::RunStarted {
+            run: self.run.to_owned(),
+            pipeline: trials.trials[0].pipeline.name.clone(),
+            command: std::env::args().collect(),
+            plan: Planned::since(&plan, 0, 0),
+        });
         loop {
             let reach = match &mut trials.search {
                 Some(search) => search.next(&mut trials.trials).map_err(Box::new)?,
@@ -53,7 +61,9 @@ impl Carrier<'_> {
             };
             let Some(reach) = reach else { break };
             if plan.trials.len() < trials.trials.len() {
+                let (tasks, known) = (plan.graph.node_count(), plan.trials.len());
                 plan = Plan::new(trials.trials.clone())?;
+                reporter.event(&Event::Planned { plan: Planned::since(&plan, tasks, known) });
             }
             let goal = trials.search.as_ref().and_then(Search::goal).cloned();
             let limits = limits(&plan, &reach, goal.as_ref().map(|goal| goal.stage.as_str()));

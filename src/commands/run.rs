@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::rounds::{Carrier, Outcome};
 use crate::cli::{RunArgs, RunOptions};
-use crate::exec::{Failed, Job, Json, Lines, Local, Quiet, Reporter, State, Terminal, finished};
+use crate::exec::{
+    Both, Failed, Job, Journal, Json, Lines, Local, Quiet, Reporter, State, Terminal, can_draw,
+    finished,
+};
 use crate::nn::kernels::isa::Isa;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
@@ -89,7 +92,7 @@ fn reporter(options: &RunOptions) -> Arc<dyn Reporter> {
     match options {
         RunOptions { json: true, .. } => Arc::new(Json),
         RunOptions { quiet: true, .. } => Arc::new(Quiet),
-        _ if std::io::stderr().is_terminal() => Arc::new(Terminal::default()),
+        _ if std::io::stderr().is_terminal() && can_draw() => Arc::new(Terminal::default()),
         _ => Arc::new(Lines),
     }
 }
@@ -107,6 +110,8 @@ fn execute(
     let store = Store::open(&options.store)?;
     crate::bytes::spill_to(&options.store);
     results::prepare(&options.results, &trials.trials[0].pipeline.name)?;
+    let journal = Journal::begin(&options.results.join(&trials.trials[0].pipeline.name));
+    let reporter = &Both(reporter, &journal);
     let (start, since) = (chrono::Utc::now(), Instant::now());
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
     let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
@@ -124,13 +129,14 @@ fn execute(
         cancel,
     };
     let executor = Local { workers: options.jobs.into() };
-    let carrier = Carrier { executor: &executor, failures, job };
+    let carrier = Carrier { executor: &executor, run: journal.run(), failures, job };
     let Outcome { plan, done, verdicts } = carrier.carry_out(&mut trials)?;
     reporter.event(&finished(&done, since));
     let (folder, new) =
         results::write(&options.results, &plan, &trials.resolved, (&done, &verdicts), || {
             provenance(&plan, &trials.resolved, start)
         })?;
+    journal.end(new.then_some(folder.as_path()));
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
     let tables = results::tables_by(&trials.resolved, &folder);
     if !options.json {

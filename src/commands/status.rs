@@ -9,7 +9,7 @@ use super::columns::{bytes, columns};
 use super::ls::date;
 use crate::cli::StatusArgs;
 use crate::plan::fingerprint::Fingerprint;
-use crate::report::record;
+use crate::report::{live, record};
 use crate::store::{Store, Unfinished};
 
 /// Prints the state of a store and of the newest run of each pipeline.
@@ -32,6 +32,14 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
     }
     if holders.is_empty() {
         text += "  nothing is running\n";
+    }
+    for run in live::live_runs(&args.results) {
+        let (ended, all) = run.counts();
+        let state = if run.holder.dead { "ended without a word" } else { "goes on" };
+        text += &format!(
+            "  run {} of {}: {ended} of {all} stages, {}, {state}\n",
+            run.run, run.pipeline, run.holder.who
+        );
     }
     let runs = record::all(&args.results)?;
     let mut names: BTreeMap<Fingerprint, String> = BTreeMap::new();

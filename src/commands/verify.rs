@@ -137,6 +137,9 @@ impl Check<'_> {
                     let path = at.join(format!("{}.csv", stage.name));
                     self.compare(&path, &text, "its artifact");
                 }
+                for (file, text) in results::extra_tables(&artifact.path, planned)? {
+                    self.compare(&at.join(&stage.name).join(file), &text, "its artifact");
+                }
             }
         }
         if let Ok(tables) = results::tables_by(&resolved, folder) {

@@ -2,6 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use serde_json::{Map, json};
+
+use super::describe::Form;
 use super::diagnostic::{Diagnostic, suggest};
 use super::keys::Keys;
 use super::node::{Node, Value};
@@ -47,7 +50,13 @@ impl<'a> Keys<'a> {
         };
         // A negative number becomes usize::MAX above and must not slip through an open range.
         let top = (*range.end()).min(usize::MAX - 1);
-        field.such_that(expected, move |number| *number >= *range.start() && *number <= top)
+        let mut limits = vec![("minimum", json!(range.start()))];
+        if *range.end() != usize::MAX {
+            limits.push(("maximum", json!(range.end())));
+        }
+        let field =
+            field.such_that(expected, move |number| *number >= *range.start() && *number <= top);
+        field.limits(limits)
     }
 
     /// A number; an integer is taken as a float.
@@ -120,31 +129,54 @@ fn as_float(node: &Node) -> Option<f64> {
 pub trait Resolved: Clone {
     /// The TOML form.
     fn resolved(&self) -> toml::Value;
+
+    /// The JSON Schema of any such value.
+    fn schema() -> serde_json::Value;
+
+    /// Values that stand in for one when there is no file.
+    fn stand_ins() -> Vec<Self>;
 }
 
 macro_rules! resolved {
-    ($($type:ty => $make:expr),+ $(,)?) => {
+    ($($type:ty => $make:expr, $schema:expr, $stand_ins:expr);+ $(;)?) => {
         $(impl Resolved for $type {
             fn resolved(&self) -> toml::Value {
                 let make: fn(&$type) -> toml::Value = $make;
                 make(self)
+            }
+
+            fn schema() -> serde_json::Value {
+                json!({ "type": $schema })
+            }
+
+            fn stand_ins() -> Vec<Self> {
+                $stand_ins
             }
         })+
     };
 }
 
 resolved! {
-    String => |text| text.clone().into(),
-    &'static str => |text| (*text).into(),
-    bool => |flag| (*flag).into(),
-    i64 => |number| (*number).into(),
-    usize => |number| i64::try_from(*number).unwrap_or(i64::MAX).into(),
-    f64 => |number| (*number).into(),
+    String => |text| text.clone().into(), "string", vec!["x".into(), "file:x".into()];
+    &'static str => |text| (*text).into(), "string", Vec::new();
+    bool => |flag| (*flag).into(), "boolean", vec![false];
+    i64 => |number| (*number).into(), "integer", vec![1, 0];
+    usize => |number| i64::try_from(*number).unwrap_or(i64::MAX).into(), "integer", vec![1, 2, 0];
+    f64 => |number| (*number).into(), "number", vec![1.0, 0.5, 0.0];
 }
 
 impl<T: Resolved> Resolved for Vec<T> {
     fn resolved(&self) -> toml::Value {
         self.iter().map(Resolved::resolved).collect::<Vec<_>>().into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "array", "items": T::schema() })
+    }
+
+    fn stand_ins() -> Vec<Self> {
+        let two = T::stand_ins().into_iter().map(|one| vec![one.clone(), one]);
+        two.chain([Vec::new()]).collect()
     }
 }
 
@@ -159,6 +191,7 @@ pub struct Field<'k, 'a, T> {
     words: &'static [&'static str],
     read: Read<T>,
     check: Option<Check<T>>,
+    limits: Map<String, serde_json::Value>,
 }
 
 impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
@@ -168,7 +201,8 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
         expected: &'static str,
         read: impl Fn(&Node) -> Option<T> + 'static,
     ) -> Self {
-        Self { keys, key, expected, words: &[], read: Box::new(read), check: None }
+        let (read, limits) = (Box::new(read), Map::new());
+        Self { keys, key, expected, words: &[], read, check: None, limits }
     }
 
     /// Demands `holds`; `expected` finishes the sentence "`key` must be ...".
@@ -182,8 +216,48 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
         self
     }
 
+    /// What a JSON Schema says of the same demand: `minimum`, `minItems`, `pattern`.
+    #[must_use]
+    pub fn limits(
+        mut self,
+        limits: impl IntoIterator<Item = (&'static str, serde_json::Value)>,
+    ) -> Self {
+        self.limits.extend(limits.into_iter().map(|(key, limit)| (key.to_owned(), limit)));
+        self
+    }
+
+    /// Says what it takes; the stand-in for its value.
+    fn describe(self, required: bool, default: Option<&T>, is_read: bool) -> Option<T> {
+        let mut schema = T::schema();
+        if let serde_json::Value::Object(schema) = &mut schema {
+            schema.extend(self.limits);
+            if self.words.is_empty() {
+                let expected = self.check.as_ref().map_or(self.expected, |check| &check.0);
+                schema.insert("description".into(), expected.into());
+            } else {
+                schema.insert("enum".into(), self.words.into());
+            }
+        }
+        let describing = self.keys.describing.as_mut()?;
+        let json = default.and_then(|value| serde_json::to_value(value.resolved()).ok());
+        describing.note(self.key, Form::Leaf(schema), required, json.clone());
+        if !is_read {
+            return None;
+        }
+        if self.words.is_empty() {
+            let holds = |value: &T| self.check.as_ref().is_none_or(|check| check.1(value));
+            return default.cloned().or_else(|| T::stand_ins().into_iter().find(holds));
+        }
+        let default = json.as_ref().and_then(serde_json::Value::as_str);
+        let word = describing.word(self.key, self.words, default)?.to_owned();
+        (self.read)(&Node { span: self.keys.span(), value: Value::String(word) })
+    }
+
     /// The value; a problem when it is left out. `None` only with a problem noted.
     pub fn required(self) -> Option<T> {
+        if self.keys.is_describing() {
+            return self.describe(true, None, true);
+        }
         match self.keys.node(self.key) {
             Some(node) => self.take(node),
             None if self.words.is_empty() => {
@@ -201,6 +275,9 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
 
     /// The value or, when it is left out, `default`. `None` only with a problem noted.
     pub fn or(self, default: impl Into<T>) -> Option<T> {
+        if self.keys.is_describing() {
+            return self.describe(false, Some(&default.into()), true);
+        }
         match self.keys.node(self.key) {
             Some(node) => self.take(node),
             None => {
@@ -213,6 +290,10 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
 
     /// `Some(None)` when it is left out, `None` only with a problem noted.
     pub fn optional(self) -> Option<Option<T>> {
+        if self.keys.is_describing() {
+            self.describe(false, None, false);
+            return Some(None);
+        }
         match self.keys.node(self.key) {
             Some(node) => self.take(node).map(Some),
             None => Some(None),
@@ -256,11 +337,21 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
     }
 }
 
+impl Field<'_, '_, i64> {
+    /// Demands 0 or more.
+    #[must_use]
+    pub fn not_negative(self) -> Self {
+        self.such_that("an integer of at least 0", |number| *number >= 0)
+            .limits([("minimum", json!(0))])
+    }
+}
+
 impl Field<'_, '_, f64> {
     /// Demands a finite number above zero.
     #[must_use]
     pub fn positive(self) -> Self {
         self.such_that("a number above 0", |number| number.is_finite() && *number > 0.0)
+            .limits([("minimum", json!(0.0)), ("exclusiveMinimum", json!(true))])
     }
 
     /// Demands a finite number of at least `least`.
@@ -269,17 +360,28 @@ impl Field<'_, '_, f64> {
         self.such_that(format!("a number of at least {least}"), move |number| {
             number.is_finite() && *number >= least
         })
+        .limits([("minimum", json!(least))])
     }
 
     /// Demands a number from 0 up to, but not including, 1.
     #[must_use]
     pub fn below_one(self) -> Self {
         self.such_that("a number of at least 0 and below 1", |number| (0.0..1.0).contains(number))
+            .limits([
+                ("minimum", json!(0.0)),
+                ("maximum", json!(1.0)),
+                ("exclusiveMaximum", json!(true)),
+            ])
     }
 
     /// Demands a number above 0 and of at most 1.
     #[must_use]
     pub fn fraction(self) -> Self {
         self.such_that("a fraction above 0 and at most 1", |number| *number > 0.0 && *number <= 1.0)
+            .limits([
+                ("minimum", json!(0.0)),
+                ("exclusiveMinimum", json!(true)),
+                ("maximum", json!(1.0)),
+            ])
     }
 }

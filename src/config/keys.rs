@@ -6,10 +6,13 @@
 //! is what `runner show` prints and what fingerprints are made of. A default that is not read
 //! through [`Keys`] does not exist.
 
+use serde_json::json;
+
+use super::describe::{Describing, Form, Record, Tag};
 use super::diagnostic::{Diagnostic, suggest};
 use super::node::{Node, Table, Value};
 use super::reference::Reference;
-use super::source::Span;
+use super::source::{SourceId, Span};
 
 /// What reading a table gave besides its values.
 #[derive(Debug, Default)]
@@ -30,6 +33,8 @@ pub struct Keys<'a> {
     pub(super) known: Vec<&'static str>,
     open: bool,
     pub(super) gathered: Gathered,
+    /// Set when there is no file and the reader is to say what it would take.
+    pub(super) describing: Option<Describing>,
 }
 
 impl<'a> Keys<'a> {
@@ -40,7 +45,115 @@ impl<'a> Keys<'a> {
 
     fn below(prefix: String, table: &'a Table, span: Span) -> Self {
         let (known, gathered) = (Vec::new(), Gathered::default());
-        Self { prefix, span, table, known, open: false, gathered }
+        Self { prefix, span, table, known, open: false, gathered, describing: None }
+    }
+
+    pub(super) fn describing(table: &'a Table, describing: Describing) -> Self {
+        let span = Span::new(SourceId(0), 0..0);
+        Self { describing: Some(describing), ..Self::new(table, span) }
+    }
+
+    pub(super) fn into_record(self) -> Option<Record> {
+        self.describing.map(Describing::into_record)
+    }
+
+    /// Whether there is no file, and the reader only says what it would take.
+    pub fn is_describing(&self) -> bool {
+        self.describing.is_some()
+    }
+
+    /// Says what the node at `key` may be (a JSON Schema), for those who look at it themselves.
+    pub fn may_be(&mut self, key: &'static str, schema: impl FnOnce() -> serde_json::Value) {
+        if let Some(describing) = &mut self.describing {
+            describing.note(key, Form::Leaf(schema()), false, None);
+        }
+    }
+
+    /// Says that `key` is an array whose items are words of `words`, tables that `tag` tells apart
+    /// and `read` reads, or what `leaf` describes.
+    pub fn may_be_items<T>(
+        &mut self,
+        key: &'static str,
+        tag: &'static str,
+        words: &'static [&'static str],
+        leaf: Option<serde_json::Value>,
+        read: impl FnOnce(&'static str, &mut Keys) -> Option<T>,
+    ) {
+        let Some(describing) = &self.describing else { return };
+        let empty = Table::default();
+        let mut keys = Keys::describing(&empty, describing.below(key));
+        if let Some(word) = keys.choice(tag, words).required() {
+            keys.tag(tag, word, None, None);
+            read(word, &mut keys);
+        }
+        let leaves = leaf.into_iter().chain([json!({ "type": "string", "enum": words })]).collect();
+        if let (Some(record), Some(describing)) = (keys.into_record(), &mut self.describing) {
+            describing.note(key, Form::Items(record, leaves), false, None);
+        }
+    }
+
+    /// Says that `key` is an array of tables that `read` reads.
+    pub fn may_be_tables<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Keys) -> T) {
+        let Some(describing) = &self.describing else { return };
+        let empty = Table::default();
+        let mut keys = Keys::describing(&empty, describing.below(key));
+        read(&mut keys);
+        if let (Some(record), Some(describing)) = (keys.into_record(), &mut self.describing) {
+            describing.note(key, Form::Items(record, Vec::new()), false, None);
+        }
+    }
+
+    /// Says that `key` is one of `words`, each with a line on what it stands for, and which kind of
+    /// table this is; the place of the word that a description goes on with.
+    pub fn may_be_kind(&mut self, key: &'static str, words: &[(&str, &str)]) -> Option<usize> {
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let describing = self.describing.as_mut()?;
+        let leaf = json!({ "type": "string", "enum": names });
+        describing.note(key, Form::Leaf(leaf), true, None);
+        let word = describing.word(key, &names, None)?;
+        let at = names.iter().position(|name| *name == word)?;
+        self.tag(key, word, None, Some(words[at].1));
+        Some(at)
+    }
+
+    /// Which of some keys the table has, one of which it must have: `None` when none or several.
+    pub fn only_one(&mut self, keys: &[&'static str]) -> Option<&'static str> {
+        if let Some(describing) = &mut self.describing {
+            return Some(keys[describing.decide(keys[0], keys.len())]);
+        }
+        let mut there = keys.iter().filter(|key| self.has(key));
+        there.next().copied().filter(|_| there.next().is_none())
+    }
+
+    /// Whether the value at `key` has the form that `holds` looks for, which decides how it is read.
+    pub fn has_form(&mut self, key: &'static str, holds: impl FnOnce(&Node) -> bool) -> bool {
+        match &mut self.describing {
+            Some(describing) => describing.decide(key, 2) == 1,
+            None => self.peek(key).is_some_and(holds),
+        }
+    }
+
+    /// The node at a key that has no meaning here, to say so; a description leaves it out.
+    pub fn unwanted(&mut self, key: &'static str) -> Option<&'a Node> {
+        if self.is_describing() { None } else { self.node(key) }
+    }
+
+    /// Notes the word that says which kind of table this is, when describing.
+    pub(crate) fn tag(
+        &mut self,
+        key: &str,
+        word: &str,
+        default: Option<&str>,
+        about: Option<&str>,
+    ) {
+        if let Some(describing) = &mut self.describing {
+            describing.record.tag = Some(Tag {
+                key: key.to_owned(),
+                word: word.to_owned(),
+                default: default == Some(word),
+                about: about.map(str::to_owned),
+            });
+        }
     }
 
     /// Where the table stands.
@@ -50,13 +163,19 @@ impl<'a> Keys<'a> {
 
     /// Whether `key` is written in the file.
     pub fn has(&self, key: &str) -> bool {
-        self.table.entries.contains_key(key)
+        match &self.describing {
+            Some(describing) => describing.is_there(key),
+            None => self.table.entries.contains_key(key),
+        }
     }
 
     /// The node at `key`, for values of several shapes. Notes the key as known; the caller
     /// records what it made of it with [`Keys::record`].
     pub fn node(&mut self, key: &'static str) -> Option<&'a Node> {
         self.known.push(key);
+        if let Some(describing) = &mut self.describing {
+            describing.know(key);
+        }
         self.table.entries.get(key).map(|entry| &entry.node)
     }
 
@@ -77,7 +196,10 @@ impl<'a> Keys<'a> {
 
     /// Notes a problem.
     pub fn problem(&mut self, problem: Diagnostic) {
-        self.gathered.problems.push(problem);
+        // What stands in for a file's values may well contradict itself.
+        if !self.is_describing() {
+            self.gathered.problems.push(problem);
+        }
     }
 
     /// How many problems were noted.
@@ -115,7 +237,7 @@ impl<'a> Keys<'a> {
         if self.has(key) {
             return self.nested(key, read);
         }
-        self.known.push(key);
+        self.node(key);
         None
     }
 
@@ -130,6 +252,10 @@ impl<'a> Keys<'a> {
         default: Option<&'static str>,
         read: impl FnOnce(&'static str, &mut Keys) -> Option<T>,
     ) -> Option<T> {
+        if let Some(describing) = &mut self.describing {
+            let words = json!({ "type": "string", "enum": words });
+            describing.note(key, Form::Leaf(words), default.is_none(), None);
+        }
         let held;
         let (table, span) = match (self.node(key), default) {
             (Some(Node { value: Value::Table(table), span }), _) => (table, *span),
@@ -145,6 +271,10 @@ impl<'a> Keys<'a> {
                 held = Self::word(tag, word, self.span);
                 (&held, self.span)
             }
+            (None, None) if self.is_describing() => {
+                held = Table::default();
+                (&held, self.span)
+            }
             (None, None) => {
                 self.missing(key, "a string or a table");
                 return None;
@@ -158,6 +288,9 @@ impl<'a> Keys<'a> {
             if word.is_none() {
                 keys.leave_open();
             }
+            if let Some(word) = word {
+                keys.tag(tag, word, default, None);
+            }
             read(word?, keys)
         })
     }
@@ -169,6 +302,10 @@ impl<'a> Keys<'a> {
         key: &'static str,
         mut read: impl FnMut(&mut Keys, &str, &Node) -> Option<T>,
     ) -> Option<Vec<(String, T)>> {
+        if self.is_describing() {
+            self.describe_words(key, read);
+            return Some(Vec::new());
+        }
         if !self.has(key) {
             self.known.push(key);
             return Some(Vec::new());
@@ -181,6 +318,40 @@ impl<'a> Keys<'a> {
                 .collect();
             read.into_iter().collect()
         })
+    }
+
+    /// Tries which kinds of values `read` takes.
+    fn describe_words<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Keys, &str, &Node) -> Option<T>,
+    ) {
+        const WORD: &str = "1";
+        let (span, text) = (self.span, || Value::String("x".to_owned()));
+        let kinds = [
+            (Value::Table(Table::default()), "object"),
+            (Value::Array(vec![Node { span, value: text() }]), "array"),
+            (Value::Float(1.0), "number"),
+            (Value::Boolean(true), "boolean"),
+            (text(), "string"),
+        ];
+        let mut forms = Vec::new();
+        for (value, name) in kinds {
+            let Some(describing) = &self.describing else { return };
+            let empty = Table::default();
+            let mut keys = Keys::describing(&empty, describing.below(key));
+            if read(&mut keys, WORD, &Node { span, value }).is_none() {
+                continue;
+            }
+            let record = keys.into_record().unwrap_or_default();
+            match record.reads.get(WORD).filter(|reads| !reads.is_empty()) {
+                Some(reads) => forms.extend(reads.iter().map(|read| read.form.clone())),
+                None => forms.push(Form::Leaf(json!({ "type": name }))),
+            }
+        }
+        if let Some(describing) = &mut self.describing {
+            describing.note(key, Form::Map(forms), false, None);
+        }
     }
 
     /// The table that a bare word stands for: `tag = "text"`.
@@ -200,6 +371,17 @@ impl<'a> Keys<'a> {
         read: impl FnOnce(&mut Keys) -> Option<T>,
     ) -> Option<T> {
         let mut keys = Keys::below(format!("{}{key}.", self.prefix), table, span);
+        if let Some(describing) = &mut self.describing {
+            let empty = Table::default();
+            let mut keys = Keys::describing(&empty, describing.below(key));
+            let value = read(&mut keys);
+            let record = keys.into_record().unwrap_or_default();
+            // One that a word tells apart reads as that of the usual word when it is left out.
+            let required =
+                record.tag.is_none() && record.reads.values().flatten().any(|read| read.required);
+            describing.note(key, Form::Table(record), required, None);
+            return value;
+        }
         let value = read(&mut keys);
         let below = keys.finish();
         let failed = !below.problems.is_empty();

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of tensors, stages or threads.
 
+pub mod describe;
 pub mod diagnostic;
 pub mod document;
 mod field;
@@ -10,6 +11,7 @@ pub mod node;
 pub mod overrides;
 mod reference;
 pub mod report;
+pub mod schema;
 pub mod source;
 pub mod sweep;
 

@@ -1,6 +1,9 @@
 //! Mentions of other stages: where they stand and what they must lead to. Whether they do is the
 //! plan's to say.
 
+use serde_json::json;
+
+use super::describe::Form;
 use super::diagnostic::Diagnostic;
 use super::keys::Keys;
 use super::node::{Node, Value};
@@ -37,6 +40,9 @@ pub struct Reference {
 impl Keys<'_> {
     /// A mention of another stage; required.
     pub fn reference(&mut self, key: &'static str, wants: Wants) -> Option<Reference> {
+        if self.describe_reference(key, wants, true, false) {
+            return Some(self.stand_in(key, wants));
+        }
         if !self.has(key) {
             self.known.push(key);
             self.missing(key, "the name of a stage");
@@ -47,6 +53,9 @@ impl Keys<'_> {
 
     /// A mention of another stage that may be left out.
     pub fn optional_reference(&mut self, key: &'static str, wants: Wants) -> Option<Reference> {
+        if self.describe_reference(key, wants, false, false) {
+            return None;
+        }
         let node = self.node(key)?;
         let reference = self.reference_at(key.to_owned(), node, wants)?;
         self.record(key, written(&reference));
@@ -55,6 +64,9 @@ impl Keys<'_> {
 
     /// A non-empty array of mentions; required.
     pub fn references(&mut self, key: &'static str, wants: Wants) -> Vec<Reference> {
+        if self.describe_reference(key, wants, true, true) {
+            return vec![self.stand_in(key, wants)];
+        }
         if !self.has(key) {
             self.known.push(key);
             self.missing(key, "an array of stage names");
@@ -75,6 +87,9 @@ impl Keys<'_> {
 
     /// An array of mentions, empty when left out.
     pub fn optional_references(&mut self, key: &'static str, wants: Wants) -> Vec<Reference> {
+        if self.describe_reference(key, wants, false, true) {
+            return Vec::new();
+        }
         let Some(node) = self.node(key) else { return Vec::new() };
         let Value::Array(items) = &node.value else {
             self.wrong_type(key, node, "an array of stage names");
@@ -133,6 +148,49 @@ impl Keys<'_> {
         };
         self.gathered.references.push(reference.clone());
         Some(reference)
+    }
+}
+
+impl Keys<'_> {
+    /// Says what a mention is, when there is no file to read one from.
+    fn describe_reference(&mut self, key: &str, wants: Wants, required: bool, many: bool) -> bool {
+        let Some(describing) = &mut self.describing else { return false };
+        let mut schema = wants.schema();
+        if many {
+            let least = usize::from(required);
+            schema = json!({ "type": "array", "items": schema, "minItems": least });
+        }
+        describing.note(key, Form::Leaf(schema), required, None);
+        true
+    }
+
+    fn stand_in(&self, key: &str, wants: Wants) -> Reference {
+        let split = match wants {
+            Wants::Split(default) => Some(default.to_owned()),
+            _ => None,
+        };
+        Reference { key: key.into(), stage: "x".into(), split, wants, span: self.span() }
+    }
+}
+
+impl Wants {
+    /// The JSON Schema of a mention.
+    pub fn schema(self) -> serde_json::Value {
+        let what = match self {
+            Self::Dataset => "the name of a stage that makes a data set".to_owned(),
+            Self::Split(default) => {
+                format!(
+                    "a split of a data set, \"STAGE.SPLIT\"; \"STAGE\" stands for its `{default}`"
+                )
+            }
+            Self::Model => "the name of a stage that makes a model".to_owned(),
+            Self::Anything => "the name of a stage".to_owned(),
+        };
+        let pattern = match self {
+            Self::Split(_) => r"^[A-Za-z0-9_-]+(\.[^.]+)?$",
+            _ => "^[A-Za-z0-9_-]+$",
+        };
+        json!({ "type": "string", "pattern": pattern, "description": what })
     }
 }
 

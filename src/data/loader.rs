@@ -20,6 +20,14 @@ pub fn epoch_order(seed: u64, purpose: &str, epoch: u64, count: usize) -> Vec<us
     order
 }
 
+/// `most` of `count` images drawn for a `purpose`, or all where there are no more; in rising order.
+pub fn drawn(seed: u64, purpose: &str, count: usize, most: usize) -> Vec<usize> {
+    let mut indices = epoch_order(seed, purpose, 0, count);
+    indices.truncate(most);
+    indices.sort_unstable();
+    indices
+}
+
 /// The images at `indices` as `[N, C, H, W]`, each pixel `(p / 255 - mean) / std`.
 ///
 /// # Panics
@@ -138,6 +146,14 @@ mod tests {
         for (value, index) in values.iter().zip(&order) {
             assert_eq!(value.round().to_string(), index.to_string());
         }
+    }
+
+    #[test]
+    fn drawn_images_rise_and_depend_on_the_seed() {
+        let few = drawn(0, "points", 50, 10);
+        assert!(few.len() == 10 && few.is_sorted_by(|a, b| a < b), "{few:?}");
+        assert_ne!(few, drawn(1, "points", 50, 10));
+        assert_eq!(drawn(0, "points", 3, 10), [0, 1, 2]);
     }
 
     #[test]

@@ -1,11 +1,16 @@
-//! Numbers as pictures for people: grids of tiles, each from its smallest value in black to its largest
-//! in white. Reads and decides nothing.
+//! Pictures for people: numbers as grids of tiles, each from its smallest value in black to its largest
+//! in white, and images in a row. Reads and decides nothing.
 
 use std::path::Path;
 
 use image::{GrayImage, RgbImage};
 
+use super::dataset::{Image, Images};
 use super::error::Error;
+use super::resize::Resizer;
+
+/// Height and width that a tile of a row has at most, and nearly has.
+const SIDE: usize = 64;
 
 /// Pixels between two tiles.
 const GAP: usize = 1;
@@ -47,17 +52,7 @@ impl Tiles {
                 }
             }
         }
-        let side = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
-        let (width, height) = (side(width), side(height));
-        let saved = if self.channels == 3 {
-            RgbImage::from_raw(width, height, pixels).expect("as many pixels").save(path)
-        } else {
-            GrayImage::from_raw(width, height, pixels).expect("as many pixels").save(path)
-        };
-        saved.map_err(|error| match error {
-            image::ImageError::IoError(error) => Error::io(path, error),
-            other => Error::malformed(path, other.to_string()),
-        })
+        save(self.channels, (height, width), pixels, path)
     }
 
     /// Columns and rows of the grid.
@@ -66,6 +61,72 @@ impl Tiles {
         let columns = (1..).find(|side| side * side >= tiles).unwrap_or(1).max(1);
         (columns, tiles.div_ceil(columns).max(1))
     }
+}
+
+/// Writes the images at `indices` side by side as a PNG, in that order and with nothing between them;
+/// small ones larger by a whole factor, large ones smaller, to tiles of at most 64 pixels. Gives the
+/// width of a tile.
+///
+/// # Errors
+/// When the file cannot be written.
+///
+/// # Panics
+/// When an index lies beyond the images, or they differ in size.
+pub fn row(images: &Images, indices: &[usize], path: &Path) -> Result<usize, Error> {
+    let (height, width) = images.size().expect("a row needs images of one size");
+    let (channels, length) = (images.channels, height * width * images.channels);
+    let largest = height.max(width);
+    let scale = (SIDE / largest).max(1);
+    let fit =
+        |side: usize| if largest > SIDE { (side * SIDE / largest).max(1) } else { side * scale };
+    let (tile_height, tile_width) = (fit(height), fit(width));
+    let resizer = Resizer::new((height, width), (tile_height, tile_width));
+    let stride = tile_width * channels;
+    let mut pixels = vec![0; tile_height * stride * indices.len()];
+    for (at, index) in indices.iter().enumerate() {
+        let whole = &images.pixels[index * length..(index + 1) * length];
+        let tile = if largest > SIDE {
+            resizer.apply(&Image { height, width, pixels: whole }, channels)
+        } else {
+            enlarged(whole, width, channels, scale)
+        };
+        for (y, line) in tile.chunks_exact(stride).enumerate() {
+            let to = (y * indices.len() + at) * stride;
+            pixels[to..to + stride].copy_from_slice(line);
+        }
+    }
+    save(channels, (tile_height, tile_width * indices.len()), pixels, path)?;
+    Ok(tile_width)
+}
+
+/// Every pixel as a square of `scale` pixels a side.
+fn enlarged(pixels: &[u8], width: usize, channels: usize, scale: usize) -> Vec<u8> {
+    let mut tile = Vec::with_capacity(pixels.len() * scale * scale);
+    for line in pixels.chunks_exact(width * channels) {
+        let wide: Vec<u8> =
+            line.chunks_exact(channels).flat_map(|pixel| pixel.repeat(scale)).collect();
+        (0..scale).for_each(|_| tile.extend_from_slice(&wide));
+    }
+    tile
+}
+
+fn save(
+    channels: usize,
+    (height, width): (usize, usize),
+    pixels: Vec<u8>,
+    path: &Path,
+) -> Result<(), Error> {
+    let side = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
+    let (width, height) = (side(width), side(height));
+    let saved = if channels == 3 {
+        RgbImage::from_raw(width, height, pixels).expect("as many pixels").save(path)
+    } else {
+        GrayImage::from_raw(width, height, pixels).expect("as many pixels").save(path)
+    };
+    saved.map_err(|error| match error {
+        image::ImageError::IoError(error) => Error::io(path, error),
+        other => Error::malformed(path, other.to_string()),
+    })
 }
 
 /// Values from the smallest to the largest as 0 to 255; all 0 where they are alike or not finite.
@@ -99,5 +160,23 @@ mod tests {
         assert_eq!((at(0, 0), at(1, 1), at(3, 2), at(5, 1)), (32, 0, 255, 32));
         assert_eq!((at(6, 1), at(8, 2)), (0, 255));
         assert_eq!((at(1, 4), at(3, 4)), (0, 0), "a flat tile is black");
+    }
+
+    #[test]
+    fn images_stand_in_a_row_in_the_order_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("row.png");
+        // Three images of 20 x 16, dark, middle and light: three times as large.
+        let pixels = [10, 100, 200].map(|level| vec![level; 20 * 16]).concat();
+        let images = Images::same(1, (20, 16), pixels);
+        assert_eq!(row(&images, &[2, 0], &path).unwrap(), 48);
+        let image = image::open(&path).unwrap().into_luma8();
+        assert_eq!(image.dimensions(), (96, 60));
+        assert_eq!([image.get_pixel(47, 59).0[0], image.get_pixel(48, 0).0[0]], [200, 10]);
+
+        let large = Images::same(3, (100, 200), vec![77; 100 * 200 * 3]);
+        assert_eq!(row(&large, &[0], &path).unwrap(), 64);
+        let image = image::open(&path).unwrap().into_rgb8();
+        assert_eq!((image.dimensions(), image.get_pixel(5, 5).0), ((64, 32), [77; 3]));
     }
 }

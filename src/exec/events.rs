@@ -2,8 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use indexmap::IndexMap;
+use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
+use crate::plan::graph::Plan;
 use crate::progress::{Progress, Unit};
 
 /// Something happened.
@@ -11,6 +14,10 @@ use crate::progress::{Progress, Unit};
 #[serde(tag = "event", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "fields named for what they hold: task number, its name, texts")]
 pub enum Event {
+    /// The beginning: what is to be done, as far as it is known yet.
+    RunStarted { run: String, pipeline: String, command: Vec<String>, plan: Planned },
+    /// A search asks for more trials: the tasks and trials that are new.
+    Planned { plan: Planned },
     /// A task is being made.
     TaskStarted { task: usize, name: String, kind: String },
     /// The store had it.
@@ -23,6 +30,8 @@ pub enum Event {
     Progress { task: usize, by: u64 },
     /// A short live value.
     Status { task: usize, text: String },
+    /// A number that an epoch ended with; the value is not there when it is not finite.
+    Metric { task: usize, epoch: usize, split: String, name: String, value: f64 },
     /// A line that stays.
     Note { task: usize, name: String, text: String },
     /// It was made.
@@ -46,6 +55,60 @@ pub enum Event {
     },
 }
 
+/// Tasks and trials of a plan, for whoever draws them.
+#[derive(Debug, Clone, Default, Serialize, PartialEq)]
+pub struct Planned {
+    /// The tasks, by number.
+    pub tasks: Vec<PlannedTask>,
+    /// The trials, by number.
+    pub trials: Vec<PlannedTrial>,
+}
+
+/// A task, as it is announced.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct PlannedTask {
+    /// Its number.
+    pub task: usize,
+    /// The stage's name.
+    pub name: String,
+    /// The stage's kind.
+    pub kind: String,
+    /// Numbers of the tasks that it waits for.
+    pub needs: Vec<usize>,
+}
+
+/// A trial, as it is announced.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct PlannedTrial {
+    /// Its number.
+    pub trial: usize,
+    /// Axis and value; none in a run without a sweep.
+    pub labels: IndexMap<String, String>,
+    /// Numbers of its tasks, in the order of the file.
+    pub tasks: Vec<usize>,
+}
+
+impl Planned {
+    /// What `plan` has from these numbers of tasks and trials on.
+    pub fn since(plan: &Plan, tasks: usize, trials: usize) -> Self {
+        let task = |node: NodeIndex| PlannedTask {
+            task: node.index(),
+            name: plan.graph[node].name.clone(),
+            kind: plan.graph[node].stage.kind().to_owned(),
+            needs: plan.needs(node).iter().map(|(before, _)| before.index()).collect(),
+        };
+        let trial = |number: usize| PlannedTrial {
+            trial: number,
+            labels: plan.trials[number].label_texts().into_iter().collect(),
+            tasks: plan.stages[number].values().map(|task| task.index()).collect(),
+        };
+        Self {
+            tasks: plan.graph.node_indices().skip(tasks).map(task).collect(),
+            trials: (trials..plan.trials.len()).map(trial).collect(),
+        }
+    }
+}
+
 /// What a user who asks to stop is told.
 pub(super) const STOPPING: &str =
     "stopping after the current step; press Ctrl-C again to stop at once";
@@ -59,6 +122,20 @@ pub trait Reporter: Send + Sync {
     /// output that nobody reads must not hold up the answer.
     fn stopping(&self) {
         anstream::eprintln!("{STOPPING}");
+    }
+}
+
+/// Two reporters that hear the same.
+pub struct Both<'a>(pub &'a dyn Reporter, pub &'a dyn Reporter);
+
+impl Reporter for Both<'_> {
+    fn event(&self, event: &Event) {
+        self.0.event(event);
+        self.1.event(event);
+    }
+
+    fn stopping(&self) {
+        self.0.stopping();
     }
 }
 
@@ -111,6 +188,11 @@ impl Progress for TaskProgress<'_> {
 
     fn status(&self, text: &str) {
         self.reporter.event(&Event::Status { task: self.task, text: text.to_owned() });
+    }
+
+    fn metric(&self, epoch: usize, split: &str, name: &str, value: f64) {
+        let (task, split, name) = (self.task, split.to_owned(), name.to_owned());
+        self.reporter.event(&Event::Metric { task, epoch, split, name, value });
     }
 
     fn note(&self, text: &str) {

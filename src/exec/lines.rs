@@ -77,7 +77,12 @@ pub(super) fn line(event: &Event) -> Option<String> {
                  {seconds:.1} s"
             )
         }
-        Event::Phase { .. } | Event::Progress { .. } | Event::Status { .. } => return None,
+        Event::RunStarted { .. }
+        | Event::Planned { .. }
+        | Event::Phase { .. }
+        | Event::Progress { .. }
+        | Event::Metric { .. }
+        | Event::Status { .. } => return None,
     })
 }
 

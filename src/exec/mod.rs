@@ -1,6 +1,7 @@
 //! Runs the tasks that the store does not hold yet. Knows tasks, not what they do.
 
 pub mod events;
+pub mod journal;
 mod lines;
 mod local;
 mod terminal;
@@ -13,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
-pub use events::{Event, Reporter};
+pub use events::{Both, Event, Planned, Reporter};
+pub use journal::Journal;
 pub use lines::{Json, Lines, Quiet};
 pub use local::Local;
-pub use terminal::Terminal;
+pub use terminal::{Terminal, can_draw};
 
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::Plan;
@@ -153,7 +155,13 @@ pub fn display_name(plan: &Plan, task: NodeIndex) -> String {
     if task.trials.len() == plan.trials.len() {
         return task.name.clone();
     }
-    let trials: Vec<String> = task.trials.iter().map(|number| format!("{number:03}")).collect();
+    // Names stay short: they are read, and they name files. The first trial tells tasks apart.
+    let shown = if task.trials.len() > 4 { 1 } else { task.trials.len() };
+    let mut trials: Vec<String> =
+        task.trials[..shown].iter().map(|number| format!("{number:03}")).collect();
+    if shown < task.trials.len() {
+        trials.push(format!("+{}", task.trials.len() - shown));
+    }
     format!("{}[{}]", task.name, trials.join(","))
 }
 

@@ -1,4 +1,14 @@
-//! Numbers that stages report: one long-format row per fact.
+//! Numbers that stages report: one long-format row per fact, and one file for each metric.
+//!
+//! Metrics take plain slices: they know nothing of models, data sets or files.
+
+pub mod calibration;
+pub mod embedding;
+pub mod label_free;
+pub mod logistic;
+pub mod macro_f1;
+pub mod proxy_a_distance;
+pub mod symmetric;
 
 pub mod scores;
 
@@ -48,18 +58,4 @@ impl Metrics {
 pub fn number(value: f64) -> String {
     // `{}` of a float is the shortest text that round-trips, without an exponent.
     format!("{value}")
-}
-
-/// Whether more of a metric is better; `None` for one that is not known.
-pub fn rises(metric: &str) -> Option<bool> {
-    let name = metric.split('.').next().unwrap_or(metric);
-    match name {
-        "accuracy" | "class_accuracy" | "macro_f1" | "info_max" | "snd" | "bnm" | "class_ami" => {
-            Some(true)
-        }
-        "loss" | "class_loss" | "ece" | "entropy" | "dev" | "iwv" | "proxy_a_distance" => {
-            Some(false)
-        }
-        _ => None,
-    }
 }

@@ -1,11 +1,13 @@
 //! The `model = { ... }` of a pipeline file: an architecture of the zoo or layers of the user's own.
 
+use serde_json::json;
+
 use super::ops::Chw;
 use super::spec::{Init, Layer, Named, Part, Spec};
 use super::zoo::{self, Layout};
 use crate::config::Keys;
 use crate::config::diagnostic::{Diagnostic, suggest};
-use crate::config::node::{Node, Value};
+use crate::config::node::Value;
 
 /// A network before its input and classes are known.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,10 +32,10 @@ impl Architecture {
     /// Reads `model = { arch = "resnet18", small_input = true, head = [100, "relu"] }`, `model = "dacnn"` or
     /// `model = { layers = [...], head = [100, "relu"], domain_head = [100, "relu"] }`.
     pub fn read(keys: &mut Keys) -> Option<Self> {
-        let own = match keys.peek("model") {
-            Some(Node { value: Value::Table(table), .. }) => table.entries.contains_key("layers"),
+        let own = keys.has_form("model", |node| match &node.value {
+            Value::Table(table) => table.entries.contains_key("layers"),
             _ => false,
-        };
+        });
         if own {
             return keys.nested("model", |keys| {
                 let classes = keys.count("classes", 2..=1_000_000).optional();
@@ -153,6 +155,11 @@ const KINDS: &[&str] = &[
 /// Reads an array of layers: a number is a linear layer, a word a layer with default settings, a
 /// table `{ kind = ..., ... }` a layer with its own.
 fn layers(keys: &mut Keys, key: &'static str, default: &[Layer]) -> Option<Vec<Layer>> {
+    if keys.is_describing() {
+        let outputs = json!({ "type": "integer", "minimum": 1, "description": "a linear layer" });
+        keys.may_be_items(key, "kind", KINDS, Some(outputs), settings);
+        return Some(default.to_vec());
+    }
     let Some(node) = keys.node(key) else {
         let written: Vec<toml::Value> = default.iter().map(written).collect();
         keys.record(key, written);

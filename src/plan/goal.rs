@@ -7,7 +7,8 @@ use super::pipeline::{Pipeline, PlannedStage};
 use crate::config::Diagnostic;
 use crate::config::diagnostic::suggest;
 use crate::config::sweep;
-use crate::metrics;
+use crate::metrics::label_free::Score;
+use crate::metrics::scores::{Better, better};
 use crate::stages::KINDS;
 
 /// A number of a stage's CSV to go by.
@@ -94,7 +95,7 @@ impl Goal {
             )
             .help("leave `oracle` out: every table would carry a note that is not true")),
             _ => {
-                let rises = given.rises.or_else(|| metrics::rises(&metric)).ok_or_else(|| {
+                let rises = given.rises.or_else(|| rises(&metric)).ok_or_else(|| {
                     let message = format!("whether more `{metric}` is better is not known");
                     Diagnostic::at(given.by_span, message, "this metric")
                         .help("add `mode = \"max\"` or `mode = \"min\"`")
@@ -221,6 +222,18 @@ fn of_scores(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, String)
     let model = named("model", &given.model, "models.")?;
     let dataset = named("on", &given.on, "on.")?;
     Ok((Rows::Scores { model, dataset }, given.by.clone()))
+}
+
+/// Whether more of a metric is better; `None` for one that is not known or has no better value.
+fn rises(metric: &str) -> Option<bool> {
+    if let Some(score) = Score::named(metric) {
+        return Some(score.higher_is_better());
+    }
+    match better(metric)? {
+        Better::Higher => Some(true),
+        Better::Lower => Some(false),
+        Better::Neither => None,
+    }
 }
 
 /// Whether a method adapts to the domain of a stage's images without labels. A domain is what its

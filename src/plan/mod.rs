@@ -8,6 +8,7 @@ mod link;
 pub mod pipeline;
 pub mod print;
 pub mod resolve;
+pub mod schema;
 pub mod search;
 pub mod table_spec;
 pub mod tables;

@@ -99,7 +99,7 @@ pub(super) struct Resolution {
     pub problems: Vec<Diagnostic>,
 }
 
-struct Head {
+pub(super) struct Head {
     name: String,
     title: Option<String>,
     seed: u64,
@@ -213,7 +213,7 @@ fn section<'a>(
 }
 
 /// Reads `[pipeline]`.
-fn head(keys: &mut Keys) -> Option<Head> {
+pub(super) fn head(keys: &mut Keys) -> Option<Head> {
     let legal = |name: &String| {
         let fits = |letter: char| {
             letter.is_ascii_lowercase() || letter.is_ascii_digit() || "_-".contains(letter)
@@ -221,9 +221,9 @@ fn head(keys: &mut Keys) -> Option<Head> {
         !name.is_empty() && name.chars().all(fits)
     };
     let name = keys.string("name").such_that("lower-case letters, digits, `_` and `-`", legal);
-    let name = name.required();
+    let name = name.limits([("pattern", serde_json::json!("^[a-z0-9_-]+$"))]).required();
     let title = keys.string("title").optional();
-    let seed = keys.integer("seed").such_that("an integer of at least 0", |seed| *seed >= 0).or(0);
+    let seed = keys.integer("seed").not_negative().or(0);
     let word = keys.string("device").or("auto");
     let place = keys.node("device").map_or(keys.span(), |node| node.span);
     let device = word.and_then(|word| match Device::parse(&word) {
@@ -269,12 +269,7 @@ fn drafts<'a>(
             continue;
         };
         let mut keys = Keys::new(settings, entry.key);
-        let kind = read_kind(&mut keys, kinds);
-        keys.optional_references("after", crate::config::Wants::Anything);
-        if kind.is_none() {
-            keys.leave_open();
-        }
-        let stage = kind.and_then(|kind| (kind.parse)(&mut keys, defaults));
+        let stage = read_stage(&mut keys, kinds, defaults);
         let mut gathered = keys.finish();
         let stage = stage.filter(|_| gathered.problems.is_empty());
         problems.append(&mut gathered.problems);
@@ -289,7 +284,25 @@ fn drafts<'a>(
     drafts
 }
 
+/// Reads one `[stages.NAME]`. `None` only with a problem noted.
+pub(super) fn read_stage(
+    keys: &mut Keys,
+    kinds: &[Kind],
+    defaults: &Defaults,
+) -> Option<Box<dyn Stage>> {
+    let kind = read_kind(keys, kinds);
+    keys.optional_references("after", crate::config::Wants::Anything);
+    if kind.is_none() {
+        keys.leave_open();
+    }
+    kind.and_then(|kind| (kind.parse)(keys, defaults))
+}
+
 fn read_kind<'k>(keys: &mut Keys, kinds: &'k [Kind]) -> Option<&'k Kind> {
+    if keys.is_describing() {
+        let words: Vec<(&str, &str)> = kinds.iter().map(|kind| (kind.name, kind.about)).collect();
+        return keys.may_be_kind("kind", &words).map(|at| &kinds[at]);
+    }
     let word = match keys.node("kind") {
         None => {
             let words: Vec<String> =

@@ -15,6 +15,7 @@ use super::record::{Provenance, Record, Stage};
 use super::scores::{Scores, read_rows};
 use super::table::{self, Table};
 use super::trials;
+use crate::exec::journal::{LIVE, SIGN};
 use crate::exec::{Done, State};
 use crate::fault::fail_point;
 use crate::metrics::Metrics;
@@ -23,6 +24,7 @@ use crate::plan::pipeline::PlannedStage;
 use crate::plan::print::to_toml;
 use crate::plan::search::Verdict;
 use crate::plan::table_spec::TableSpec;
+use crate::store::RESERVED;
 use crate::system;
 
 /// Why results could not be written or read.
@@ -62,10 +64,15 @@ pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     fs::create_dir_all(&home).map_err(io_at(&home))?;
     let now = system::now_in(&home).map_err(io_at(&home))?;
     for entry in fs::read_dir(&home).map_err(io_at(&home))?.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PRIVATE) {
-            continue;
-        }
-        let modified = entry.metadata().and_then(|it| it.modified());
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // Whoever writes a journal moves its sign of life as long as it lives.
+        let sign = match name.starts_with(LIVE) {
+            true => entry.path().join(SIGN),
+            false if name.starts_with(PRIVATE) => entry.path(),
+            false => continue,
+        };
+        let modified = sign.metadata().or_else(|_| entry.metadata()).and_then(|it| it.modified());
         // Writing results takes seconds: what is old by the file system's own clock is of a runner
         // that died. What cannot be removed now is tried again by the next run.
         if modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > DEAD)) {
@@ -266,13 +273,14 @@ fn write_metrics(folder: &Path, plan: &Plan, done: &[Done], trial: usize) -> Res
         let Some(text) = metrics_text(artifact, stage)? else { continue };
         let path = folder.join(format!("{}.csv", stage.name));
         fs::write(&path, text).map_err(io_at(&path))?;
-        copy_pictures(artifact, &folder.join(&stage.name))?;
+        copy_extras(artifact, stage, &folder.join(&stage.name))?;
     }
     Ok(())
 }
 
-/// Copies the pictures of an artifact to `folder`, which is made only for some.
-fn copy_pictures(artifact: &Path, folder: &Path) -> Result<(), Error> {
+/// Copies what an artifact holds for people besides its metrics to `folder`, which is made only for
+/// some: pictures, and tables of its own.
+fn copy_extras(artifact: &Path, stage: &PlannedStage, folder: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(artifact).map_err(io_at(artifact))? {
         let path = entry.map_err(io_at(artifact))?.path();
         if path.extension().is_some_and(|it| it == "png") {
@@ -281,7 +289,29 @@ fn copy_pictures(artifact: &Path, folder: &Path) -> Result<(), Error> {
             fs::copy(&path, &to).map_err(io_at(&to))?;
         }
     }
+    for (name, text) in extra_tables(artifact, stage)? {
+        fs::create_dir_all(folder).map_err(io_at(folder))?;
+        let to = folder.join(name);
+        fs::write(&to, text).map_err(io_at(&to))?;
+    }
     Ok(())
+}
+
+/// Name and text of every CSV of an artifact besides its metrics and timings, such as an `embedding.csv`,
+/// with the names that the pipeline gives to what the stage reads; by name.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn extra_tables(artifact: &Path, stage: &PlannedStage) -> Result<Vec<(String, String)>, Error> {
+    let mut tables = Vec::new();
+    for entry in fs::read_dir(artifact).map_err(io_at(artifact))? {
+        let name = entry.map_err(io_at(artifact))?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".csv") && !RESERVED.contains(&name.as_str()) {
+            tables.extend(named_text(&artifact.join(&name), stage)?.map(|text| (name, text)));
+        }
+    }
+    tables.sort();
+    Ok(tables)
 }
 
 /// What `<stage>.csv` holds for a stage with this artifact: its metrics, with the names that the
@@ -290,7 +320,11 @@ fn copy_pictures(artifact: &Path, folder: &Path) -> Result<(), Error> {
 /// # Errors
 /// When the metrics cannot be read.
 pub fn metrics_text(artifact: &Path, stage: &PlannedStage) -> Result<Option<String>, Error> {
-    let Some(mut rows) = read_rows(&artifact.join("metrics.csv"))? else { return Ok(None) };
+    named_text(&artifact.join("metrics.csv"), stage)
+}
+
+fn named_text(path: &Path, stage: &PlannedStage) -> Result<Option<String>, Error> {
+    let Some(mut rows) = read_rows(path)? else { return Ok(None) };
     rows.name_references(|key| {
         let input = stage.inputs.iter().find(|input| input.key == key)?;
         let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();

@@ -43,11 +43,11 @@ const FORMATS: &[&str] = &["idx", "image-folder", "image-list", "safetensors", "
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     let span = keys.span();
-    let given = ["dataset", "source", "weights"].map(|key| keys.has(key));
-    match given {
-        [false, false, true] => {
+    const ORIGINS: [&str; 3] = ["dataset", "source", "weights"];
+    match keys.only_one(&ORIGINS) {
+        Some("weights") => {
             for key in ["sha256", "format"] {
-                if let Some(node) = keys.node(key) {
+                if let Some(node) = keys.unwanted(key) {
                     keys.problem(Diagnostic::at(
                         node.span,
                         format!("`{key}` has no meaning with `weights`"),
@@ -58,10 +58,10 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
             let stage = Pretrained::known(keys, defaults)?;
             Some(Box::new(Download::Weights(stage)))
         }
-        [true, false, false] => {
+        Some("dataset") => {
             let name = keys.choice("dataset", catalog::NAMES).required();
             for key in ["sha256", "format"] {
-                if let Some(node) = keys.node(key) {
+                if let Some(node) = keys.unwanted(key) {
                     keys.problem(Diagnostic::at(
                         node.span,
                         format!("`{key}` has no meaning with `dataset`"),
@@ -72,13 +72,14 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
             let entry = catalog::find(name?)?;
             Some(Box::new(Download::Known(entry)))
         }
-        [false, true, false] => custom(keys, defaults),
-        given => {
+        Some(_) => custom(keys, defaults),
+        None => {
+            let some = ORIGINS.iter().any(|key| keys.has(key));
             // Noted as known, so that they are not reported a second time.
             for key in ["dataset", "source", "weights", "sha256", "format"] {
                 keys.node(key);
             }
-            let message = if given.contains(&true) {
+            let message = if some {
                 "`dataset`, `source` and `weights` exclude each other"
             } else {
                 "missing key `dataset`, `source` or `weights`"
@@ -144,7 +145,7 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     if format.has_files() {
         let word = keys.choice("on_error", &["fail", "skip"]).or("fail");
         skips_broken = word.map(|word| word == "skip");
-    } else if let Some(node) = keys.node("on_error") {
+    } else if let Some(node) = keys.unwanted("on_error") {
         keys.problem(Diagnostic::at(
             node.span,
             format!("`on_error` has no meaning with `format = \"{}\"`", format.word()),

@@ -1,32 +1,33 @@
 //! `evaluate`: scores models on labelled splits.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use safetensors::tensor::{Dtype, TensorView};
-
 use super::training::{Opened, failure, misfits, open};
-use super::visualize::{place_after, wrong_layer};
+use super::visualize::wrong_layer;
 use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
-use crate::adapt::argmax;
-use crate::bytes::Collector;
 use crate::config::{Keys, Reference, Wants};
 use crate::data::loader;
+use crate::metrics::calibration::Calibration;
+use crate::metrics::label_free::images_for;
+use crate::metrics::macro_f1::macro_f1;
+use crate::metrics::proxy_a_distance::proxy_a_distance;
 use crate::metrics::{Metrics, number};
 use crate::nn::dispatch::{Job, dispatch};
-use crate::nn::model::host;
 use crate::nn::ops::Ops;
-use crate::nn::weights::little_endian;
 use crate::nn::{Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
-use crate::train::{Evaluation, Watch, evaluate};
+use crate::train::{Answer, Evaluation, Watch, evaluate};
+
+mod embedding;
+mod features;
+mod pictures;
+
+use embedding::{Embedding, Planes};
+use pictures::{Pictures, Shown};
 
 pub(super) const KIND: Kind =
     Kind { name: "evaluate", about: "score models on labelled splits", scores: true, parse };
-
-/// Images that go through a network at a time for their features; it changes no number.
-const BATCH: usize = 64;
 
 #[derive(Debug)]
 struct Evaluate {
@@ -34,16 +35,57 @@ struct Evaluate {
     on: Vec<Reference>,
     /// The layer whose output is written.
     features: Option<String>,
+    /// The layer whose output the embedding and the distance are of; `None` for what the classifier
+    /// takes in.
+    layer: Option<String>,
+    proxy_a_distance: bool,
+    embedding: Option<Embedding>,
+    shown: Shown,
 }
 
 fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     let models = keys.references("models", Wants::Model);
     let on = keys.references("on", Wants::Split("test"));
     let features = keys.string("features").optional();
-    if models.is_empty() || on.is_empty() {
+    let layer = keys.string("layer").optional();
+    let proxy_a_distance = keys.boolean("proxy_a_distance").or(false);
+    let wants_embedding = keys.has("embedding");
+    let embedding = keys.optional_nested("embedding", Embedding::read);
+    let shown = Shown::read(keys);
+    if models.is_empty() || on.is_empty() || (wants_embedding && embedding.is_none()) {
         return None;
     }
-    Some(Box::new(Evaluate { models, on, features: features? }))
+    Some(Box::new(Evaluate {
+        models,
+        on,
+        features: features?,
+        layer: layer?,
+        proxy_a_distance: proxy_a_distance?,
+        embedding,
+        shown: shown?,
+    }))
+}
+
+impl Evaluate {
+    /// Settings that ask for something that others do not give.
+    fn contradictions(&self, inputs: &Described) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.proxy_a_distance && self.on.len() < 2 {
+            let message =
+                "the distance is between the first data set of `on` and others: there are none";
+            problems.push(
+                Problem::at("proxy_a_distance", message).help("name source and target in `on`"),
+            );
+        }
+        if self.layer.is_some() && !self.proxy_a_distance && self.embedding.is_none() {
+            problems.push(
+                Problem::at("layer", "nothing looks at the features after it")
+                    .help("add `embedding = {}` or `proxy_a_distance = true`, or leave it out"),
+            );
+        }
+        problems.extend(self.embedding.as_ref().and_then(|it| it.problem(&self.on, inputs)));
+        problems
+    }
 }
 
 impl Stage for Evaluate {
@@ -52,15 +94,16 @@ impl Stage for Evaluate {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
-        let mut problems = Vec::new();
-        if let Some(layer) = &self.features {
+        let mut problems = self.contradictions(inputs);
+        for (key, layer) in [("features", &self.features), ("layer", &self.layer)] {
+            let Some(layer) = layer else { continue };
             for model in &self.models {
                 let Some(spec) = inputs.model(&model.key).spec else { continue };
-                if let Some(mut problem) = wrong_layer(&spec, layer, "features") {
+                if let Some(mut problem) = wrong_layer(&spec, layer, key) {
                     problem.message = format!("model `{}`: {}", model.stage, problem.message);
                     problems.push(problem);
                 }
@@ -89,6 +132,14 @@ struct Run<'a> {
     context: &'a Context<'a>,
 }
 
+/// A data set with the answers of one model.
+struct Scored {
+    /// As it stands in the metrics.
+    key: String,
+    set: Arc<Opened>,
+    answers: Vec<Answer>,
+}
+
 impl Job for Run<'_> {
     type Output = Result<Outcome, Failure>;
 
@@ -96,8 +147,12 @@ impl Job for Run<'_> {
         let Self { stage, context } = self;
         let mut metrics = Metrics::scores();
         let mut best = Vec::new();
+        let mut pictures = Pictures::default();
+        // The data sets with the answers of each model.
+        let mut scored: Vec<Vec<Scored>> = stage.models.iter().map(|_| Vec::new()).collect();
         for (at_set, dataset) in stage.on.iter().enumerate() {
-            let set = open(context, &dataset.key)?;
+            let set = Arc::new(open(context, &dataset.key)?);
+            let key = format!("@{}", dataset.key);
             for (at_model, model) in stage.models.iter().enumerate() {
                 let mut saved = Saved::open(&context.input(&model.key).path, device)?;
                 set.check(saved.model.spec(), &dataset.key, true)?;
@@ -113,19 +168,23 @@ impl Job for Run<'_> {
                 let evaluation = evaluate(&mut saved.model, images, split, frozen.as_deref(), done)
                     .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
                     .ok_or_else(Failure::interrupted)?;
-                write(
-                    &mut metrics,
-                    &format!("@{}", model.key),
-                    &format!("@{}", dataset.key),
-                    &evaluation,
-                );
+                let name = format!("@{}", model.key);
+                write(&mut metrics, &name, &key, &evaluation, &split.labels);
                 best.push(evaluation.accuracy());
                 if let Some(layer) = &stage.features {
                     let name = format!("features.{at_model}.{at_set}.safetensors");
-                    features(context, &mut saved.model, &set, layer, &context.out.join(name))?;
+                    let path = context.out.join(name);
+                    features::write(context, &mut saved.model, &set, layer, &path)?;
                 }
+                let (key, set) = (key.clone(), Arc::clone(&set));
+                let found = Scored { key, set, answers: evaluation.answers };
+                pictures.mistakes(&stage.shown, context, (at_model, &name), at_set, &found)?;
+                scored[at_model].push(found);
             }
+            pictures.samples(&stage.shown, context, (at_set, &key), &set)?;
         }
+        pictures.save(&stage.shown, context)?;
+        stage.look_at_features(context, device, &scored, &mut metrics)?;
         let summary = format!(
             "{} models on {} splits, accuracy {:.1} to {:.1} %",
             stage.models.len(),
@@ -135,6 +194,80 @@ impl Job for Run<'_> {
         );
         Ok(Outcome { metrics, summary, timings: Vec::new() })
     }
+}
+
+impl Evaluate {
+    /// The metrics that are of features: the embedding and the distance of the domains.
+    fn look_at_features<D: Ops>(
+        &self,
+        context: &Context,
+        device: &D,
+        scored: &[Vec<Scored>],
+        metrics: &mut Metrics,
+    ) -> Result<(), Failure> {
+        if self.embedding.is_none() && !self.proxy_a_distance {
+            return Ok(());
+        }
+        let mut planes = Planes::default();
+        let layer = self.layer.as_deref();
+        for (reference, sets) in self.models.iter().zip(scored) {
+            let mut model = Saved::open(&context.input(&reference.key).path, device)?.model;
+            let name = format!("@{}", reference.key);
+            if self.proxy_a_distance {
+                distances(context, (&name, &mut model), layer, sets, metrics)?;
+            }
+            if let Some(settings) = &self.embedding {
+                planes.add(settings, context, (&name, &mut model), layer, sets)?;
+            }
+        }
+        if self.embedding.is_some() { planes.save(context) } else { Ok(()) }
+    }
+}
+
+/// The distance of every data set after the first from the first, on images drawn from each by a fixed
+/// seed, [`images_for`] their features at most.
+fn distances<D: Ops>(
+    context: &Context,
+    (name, model): (&str, &mut Model<D>),
+    layer: Option<&str>,
+    sets: &[Scored],
+    metrics: &mut Metrics,
+) -> Result<(), Failure> {
+    context.progress.begin("distance of domains", None, Unit::Images);
+    let mut first = None;
+    for (at, Scored { key, set, .. }) in sets.iter().enumerate() {
+        let one = features::rows(context, model, set, layer, &[0])?;
+        let purpose = format!("proxy_a_distance {at}");
+        let indices = loader::drawn(0, &purpose, set.split().len(), images_for(one.width));
+        let rows = features::rows(context, model, set, layer, &indices)?;
+        let Some(source) = &first else {
+            first = Some(rows.values);
+            continue;
+        };
+        let distance = proxy_a_distance(source, &rows.values, rows.width);
+        let row = [name.to_owned(), key.clone(), "proxy_a_distance".into(), number(distance)];
+        metrics.push(row);
+    }
+    Ok(())
+}
+
+/// Writes a table beside the metrics.
+fn save(
+    context: &Context,
+    name: &str,
+    header: &[&str],
+    rows: Vec<Vec<String>>,
+) -> Result<(), Failure> {
+    let path = context.out.join(name);
+    let write = || -> Result<(), csv::Error> {
+        let mut writer = csv::Writer::from_path(&path)?;
+        writer.write_record(header)?;
+        for row in rows {
+            writer.write_record(row)?;
+        }
+        Ok(writer.flush()?)
+    };
+    write().map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }
 
 /// What the model's frozen layers make of the images: models that share them share it.
@@ -150,62 +283,27 @@ fn frozen<D: Ops>(
     caching.of(model, &set.split().images, &set.dataset, &watch).map_err(failure)
 }
 
-/// Writes what comes out of `layer` for every image of a split, with labels and answers: `features`
-/// (f32, `[N, C, H, W]`), `labels` and `predictions` (i64, `[N]`).
-fn features<D: Ops>(
-    context: &Context,
-    model: &mut Model<D>,
-    set: &Opened,
-    layer: &str,
-    path: &Path,
-) -> Result<(), Failure> {
-    let entry = place_after(model, layer)?;
-    let shape = model.entry_shape(entry);
-    let (split, normalisation) = (set.split(), set.dataset.normalisation());
-    let failed = |error: D::Err| Failure::new(format!("the device failed: {error:?}"));
-    let spilled = |error| Failure::from(crate::data::Error::spilled(error));
-    let count = split.len();
-    let mut rows = Collector::new(count * shape.len() * size_of::<f32>()).map_err(spilled)?;
-    let mut predictions = Vec::with_capacity(count * size_of::<i64>());
-    context.progress.begin(&format!("features after {layer}"), Some(count as u64), Unit::Images);
-    let all: Vec<usize> = (0..count).collect();
-    for indices in all.chunks(BATCH) {
-        context.check_cancelled()?;
-        let values = loader::batch(normalisation, &split.images, indices);
-        let width = values.len() / indices.len();
-        let x = model.device().try_tensor_from_vec(values, (indices.len(), width));
-        let found = model.features_up_to(entry, x.map_err(failed)?).map_err(failed)?;
-        rows.push(&little_endian(&host(&found))).map_err(spilled)?;
-        let logits = host(&model.logits_from(entry, found).map_err(failed)?);
-        for row in logits.chunks_exact(model.spec().classes) {
-            let class = i64::try_from(argmax(row)).unwrap_or(i64::MAX);
-            predictions.extend(class.to_le_bytes());
-        }
-        context.progress.advance(indices.len() as u64);
+/// Accuracy, loss, count, macro F1, calibration error, accuracy of each class, and the confusion matrix
+/// (`confusion.3.5`: images of class 3 taken for class 5).
+fn write(
+    metrics: &mut Metrics,
+    model: &str,
+    dataset: &str,
+    evaluation: &Evaluation,
+    labels: &[u32],
+) {
+    let mut calibration = Calibration::default();
+    for (answer, label) in evaluation.answers.iter().zip(labels) {
+        calibration.add(f64::from(answer.confidence), answer.class == *label);
     }
-    let rows = rows.finish().map_err(spilled)?;
-    let labels: Vec<u8> =
-        split.labels.iter().flat_map(|label| i64::from(*label).to_le_bytes()).collect();
-    let view = |kind, shape, bytes| TensorView::new(kind, shape, bytes).expect("whole rows");
-    let dimensions = vec![count, shape.channels, shape.height, shape.width];
-    let tensors = [
-        ("features", view(Dtype::F32, dimensions, &*rows)),
-        ("labels", view(Dtype::I64, vec![count], &labels)),
-        ("predictions", view(Dtype::I64, vec![count], &predictions)),
-    ];
-    safetensors::serialize_to_file(tensors, None, path)
-        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
-}
-
-/// Accuracy, loss, count, accuracy of each class, and the confusion matrix (`confusion.3.5`: images
-/// of class 3 taken for class 5).
-fn write(metrics: &mut Metrics, model: &str, dataset: &str, evaluation: &Evaluation) {
     let mut row = |metric: String, value: String| {
         metrics.push([model.to_owned(), dataset.to_owned(), metric, value]);
     };
     row("accuracy".into(), number(evaluation.accuracy()));
     row("loss".into(), number(evaluation.loss));
     row("count".into(), evaluation.count().to_string());
+    row("macro_f1".into(), number(macro_f1(&evaluation.confusion)));
+    row("ece".into(), number(calibration.error()));
     for class in 0..evaluation.confusion.len() {
         if let Some(accuracy) = evaluation.class_accuracy(class) {
             row(format!("class_accuracy.{class}"), number(accuracy));

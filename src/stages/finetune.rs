@@ -20,7 +20,7 @@ struct Finetune {
 }
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
-    let fresh = keys.peek("model").is_some_and(|node| matches!(node.value, Value::Table(_)));
+    let fresh = keys.has_form("model", |node| matches!(node.value, Value::Table(_)));
     let start = if fresh {
         Architecture::read(keys).map(Start::Fresh)
     } else {

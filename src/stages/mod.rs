@@ -68,10 +68,7 @@ impl Defaults {
     /// The `seed` key of a stage that draws random numbers.
     pub fn seed(&self, keys: &mut Keys) -> Option<u64> {
         let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
-        let seed = keys
-            .integer("seed")
-            .such_that("an integer of at least 0", |seed| *seed >= 0)
-            .or(default)?;
+        let seed = keys.integer("seed").not_negative().or(default)?;
         u64::try_from(seed).ok()
     }
 

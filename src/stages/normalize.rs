@@ -2,6 +2,8 @@
 //!
 //! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made.
 
+use serde_json::json;
+
 use super::{
     Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
 };
@@ -56,6 +58,12 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
 
 /// `resize = 32` or `resize = [32, 48]`, height and width.
 fn size(keys: &mut Keys) -> Option<Option<(usize, usize)>> {
+    keys.may_be("resize", || {
+        let side = json!({ "type": "integer", "minimum": 1, "maximum": LARGEST });
+        let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
+            "description": "height and width" });
+        json!({ "anyOf": [both, side] })
+    });
     let Some(node) = keys.node("resize") else { return Some(None) };
     let length = |node: &Node| match node.value {
         Value::Integer(length) => {
@@ -93,6 +101,12 @@ fn per_channel(
     demand: &str,
     holds: fn(f32) -> bool,
 ) -> Option<PerChannel> {
+    keys.may_be(key, || {
+        let number = json!({ "type": "number" });
+        let each = json!({ "type": "array", "items": number, "minItems": 1, "maxItems": 3 });
+        let auto = json!({ "enum": ["auto"], "description": "that of the train split" });
+        json!({ "anyOf": [auto, number, each], "default": default })
+    });
     let Some(node) = keys.node(key) else {
         keys.record(key, f64::from(default));
         return Some(PerChannel::All(default));

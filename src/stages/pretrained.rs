@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::download::Source;
 use super::{Context, Defaults, Failure, ModelShape, Outcome, Problem};
 use crate::config::node::{Node, Value};
@@ -168,6 +170,11 @@ impl Rest {
 
 /// `input = [3, 224, 224]`: channels, height and width of the images that the network is laid out for.
 fn input(keys: &mut Keys) -> Option<Option<Chw>> {
+    keys.may_be("input", || {
+        let side = json!({ "type": "integer", "minimum": 1, "maximum": 16_384 });
+        json!({ "type": "array", "items": side, "minItems": 3, "maxItems": 3,
+            "description": "channels, height and width" })
+    });
     let Some(node) = keys.node("input") else { return Some(None) };
     let side = |node: &Node| match node.value {
         Value::Integer(number) => {

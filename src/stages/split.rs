@@ -1,6 +1,7 @@
 //! `split`: holds out images, keeps a few a class, or keeps some of the classes.
 
 use indexmap::IndexMap;
+use serde_json::json;
 
 use super::{
     Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
@@ -61,6 +62,11 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
 
 /// `classes = [0, 1, "cat"]`.
 fn classes(keys: &mut Keys) -> Option<Option<Vec<Class>>> {
+    keys.may_be("classes", || {
+        let class = json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] });
+        let what = "class numbers (from 0) or names";
+        json!({ "type": "array", "minItems": 1, "items": class, "description": what })
+    });
     let Some(node) = keys.node("classes") else { return Some(None) };
     let class = |item: &Node| match &item.value {
         Value::Integer(number) => usize::try_from(*number).ok().map(Class::Number),
@@ -85,6 +91,17 @@ fn classes(keys: &mut Keys) -> Option<Option<Vec<Class>>> {
 
 /// `holdout`, and what only counts with it.
 fn hold_out_keys(keys: &mut Keys) -> Option<Option<HoldOut>> {
+    if keys.is_describing() {
+        keys.may_be("holdout", || {
+            let part = json!({ "type": "number", "minimum": 0, "exclusiveMinimum": true,
+                "maximum": 1, "exclusiveMaximum": true, "description": "a fraction" });
+            let count = json!({ "type": "integer", "minimum": 1, "description": "images" });
+            json!({ "anyOf": [part, count] })
+        });
+        held_out_name(keys);
+        held_out_evenly(keys);
+        return Some(None);
+    }
     let Some(node) = keys.node("holdout") else {
         for key in ["name", "stratified"] {
             if let Some(node) = keys.node(key) {
@@ -114,15 +131,23 @@ fn hold_out_keys(keys: &mut Keys) -> Option<Option<HoldOut>> {
     } else {
         keys.record("holdout", node.to_toml());
     }
-    let name = keys
-        .string("name")
+    let name = held_out_name(keys);
+    let stratified = held_out_evenly(keys);
+    Some(Some(HoldOut { amount: amount?, name: name?, stratified: stratified? }))
+}
+
+fn held_out_name(keys: &mut Keys) -> Option<String> {
+    keys.string("name")
         .such_that("letters, digits, `-` and `_`", |name| {
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             !name.is_empty() && name.chars().all(plain)
         })
-        .or("valid");
-    let stratified = keys.boolean("stratified").or(true);
-    Some(Some(HoldOut { amount: amount?, name: name?, stratified: stratified? }))
+        .limits([("pattern", json!("^[A-Za-z0-9_-]+$"))])
+        .or("valid")
+}
+
+fn held_out_evenly(keys: &mut Keys) -> Option<bool> {
+    keys.boolean("stratified").or(true)
 }
 
 impl SplitStage {

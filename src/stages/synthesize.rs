@@ -42,6 +42,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
 fn background(keys: &mut Keys) -> Option<Background> {
     const KEY: &str = "background";
     let span = keys.span();
+    keys.may_be(KEY, || Wants::Dataset.schema());
     match keys.node(KEY) {
         None => keys.descend(KEY, &Table::default(), span, dead_leaves),
         Some(node) => match &node.value {

@@ -17,7 +17,10 @@ use crate::train::activations::Caching;
 use crate::train::groups::{self, Groups};
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
-use crate::train::{Data, FitError, Optimizer, Reuse, Settings, Watch, fit};
+use crate::train::{Data, FitError, Optimizer, Reuse, Settings, TargetScores, Watch, fit};
+
+/// The key of the images that are scored without labels.
+const SCORED: &str = "target_scores.on";
 
 /// Settings of a training stage.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ impl Training {
         let label_smoothing = keys.float("label_smoothing").below_one().or(0.0);
         let early_stopping = EarlyStopping::read(keys);
         let keep_best = Metric::read_optional(keys, "keep_best");
+        let target_scores = TargetScores::read(keys);
         let (optimizer, groups) = optimizer.unzip();
         let groups = Groups::read(keys, groups.unwrap_or_default(), comes_in);
         let log_every = keys.count("log_every", 1..=usize::MAX).optional();
@@ -77,6 +81,7 @@ impl Training {
             label_smoothing: label_smoothing? as f32,
             early_stopping: early_stopping?,
             keep_best: keep_best?,
+            target_scores: target_scores?,
             log_every: log_every?,
             seed: seed?,
         };
@@ -121,6 +126,11 @@ impl Training {
                 );
             }
         }
+        if let Some(scores) = &settings.target_scores
+            && let Some(score) = scores.wants_source()
+        {
+            problems.extend(self.without_source_labels(score.word(), &scores.on));
+        }
         if let Some(epoch) =
             settings.groups.thaw_at.iter().map(|it| it.0).find(|it| *it > settings.epochs)
         {
@@ -155,6 +165,24 @@ impl Training {
         problems
     }
 
+    /// Why a score that weighs losses of the source's validation images cannot be had.
+    fn without_source_labels(&self, score: &str, on: &Reference) -> Option<Diagnostic> {
+        let (span, message, label) = match &self.validate {
+            None => {
+                let message =
+                    format!("`{score}` weighs losses of validation, but there is no `validate`");
+                (on.span, message, "the images that are scored")
+            }
+            Some(validate) if validate.stage == on.stage => {
+                let message = format!("`{score}` would go by labels of the target domain");
+                (validate.span, message, "the images that `target_scores` are of")
+            }
+            Some(_) => return None,
+        };
+        let help = format!("validate on the source: `validate = \"{}.valid\"`", self.train.stage);
+        Some(Diagnostic::at(span, message, label).help(help))
+    }
+
     /// The network that comes out, or everything that does not fit.
     pub(super) fn describe(
         &self,
@@ -183,6 +211,10 @@ impl Training {
                 let target = inputs.dataset("method.target");
                 problems.extend(misfits(spec, &target, "method.target", false));
             }
+            if self.settings.target_scores.is_some() {
+                let scored = inputs.dataset(SCORED);
+                problems.extend(misfits(spec, &scored, SCORED, false));
+            }
         }
         if let Some(spec) = &spec {
             let names = freeze::names(spec, adversarial);
@@ -198,10 +230,12 @@ impl Training {
     }
 
     pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Failure> {
+        let settings = &self.settings;
         let sets = Sets {
             train: open(context, "train")?,
             validate: self.validate.as_ref().map(|_| open(context, "validate")).transpose()?,
             target: self.method.target().map(|_| open(context, "method.target")).transpose()?,
+            scored: settings.target_scores.as_ref().map(|_| open(context, SCORED)).transpose()?,
         };
         dispatch(context.device, Run { training: self, context, start, sets })?
     }
@@ -352,6 +386,7 @@ struct Sets {
     train: Opened,
     validate: Option<Opened>,
     target: Option<Opened>,
+    scored: Option<Opened>,
 }
 
 struct Run<'a> {
@@ -374,6 +409,9 @@ impl Job for Run<'_> {
         if let Some(target) = &sets.target {
             target.check(model.spec(), "method.target", false)?;
         }
+        if let Some(scored) = &sets.scored {
+            scored.check(model.spec(), SCORED, false)?;
+        }
         if training.method.is_adversarial() && !model.has_domain_classifier() {
             let before = model.parameters().len();
             model.attach_domain_classifier(training.settings.seed);
@@ -388,6 +426,7 @@ impl Job for Run<'_> {
             source: (&sets.train.dataset, sets.train.split()),
             target: sets.target.as_ref().map(|set| set.split().unlabelled(&set.dataset)),
             validate: sets.validate.as_ref().map(|set| (&set.dataset, set.split())),
+            scored: sets.scored.as_ref().map(|set| set.split().unlabelled(&set.dataset)),
         };
         let watch = Watch { progress: context.progress, cancel: context.cancel };
         let (settings, backend) = (&training.settings, context.device.backend());

@@ -265,6 +265,26 @@ impl Token {
     }
 }
 
+/// Tells others that this process lives, as a lock does: a line whose counter it moves.
+#[derive(Debug)]
+pub struct Sign {
+    token: Token,
+    count: u64,
+}
+
+impl Sign {
+    /// Of a process that does `what`.
+    pub fn new(what: &str) -> Self {
+        Self { token: Token::new(what), count: 0 }
+    }
+
+    /// The next line; each is as long as the one before.
+    pub fn line(&mut self) -> String {
+        self.count += 1;
+        self.token.line(self.count)
+    }
+}
+
 /// Somebody who makes a task, as the text of a lock says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
@@ -277,7 +297,8 @@ pub struct Holder {
 }
 
 impl Holder {
-    fn read(text: &str) -> Self {
+    /// Who wrote the line of a lock or of a [`Sign`].
+    pub fn read(text: &str) -> Self {
         let what = text.trim_end().splitn(5, ' ').nth(4).unwrap_or_default().to_owned();
         Self { what, who: holder(text), dead: dead_here(text) }
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::Error;
 pub use inventory::{Garbage, Unfinished};
-pub use lock::{Holder, Lock, Patience};
+pub use lock::{Holder, Lock, Patience, Sign};
 use manifest::Examined;
 pub use manifest::{InputRecord, Manifest, VERSION};
 pub use publish::{RESERVED, Staging};

@@ -17,6 +17,17 @@ pub struct Evaluation {
     pub confusion: Vec<Vec<usize>>,
     /// Mean cross-entropy in nats.
     pub loss: f64,
+    /// What each image was taken for.
+    pub answers: Vec<Answer>,
+}
+
+/// What an image was taken for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer {
+    /// The class with the largest probability.
+    pub class: u32,
+    /// That probability, 0 to 1.
+    pub confidence: f32,
 }
 
 impl Evaluation {
@@ -54,6 +65,7 @@ pub fn evaluate<D: Ops>(
     let classes = model.spec().classes;
     let mut confusion = vec![vec![0; classes]; classes];
     let mut loss = 0.0;
+    let mut answers = Vec::with_capacity(split.labels.len());
     let all: Vec<usize> = (0..split.labels.len()).collect();
     for indices in all.chunks(BATCH) {
         let (entry, values) = match frozen {
@@ -67,8 +79,11 @@ pub fn evaluate<D: Ops>(
         for (row, image) in indices.iter().enumerate() {
             let label = split.labels[*image] as usize;
             let range = row * classes..(row + 1) * classes;
-            confusion[label][argmax(&logits[range.clone()])] += 1;
-            loss -= f64::from(logs[range][label]);
+            let (class, logs) = (argmax(&logits[range.clone()]), &logs[range]);
+            confusion[label][class] += 1;
+            loss -= f64::from(logs[label]);
+            let confidence = logs[class].exp().min(1.0);
+            answers.push(Answer { class: u32::try_from(class).unwrap_or(u32::MAX), confidence });
         }
         if !done(indices.len()) {
             return Ok(None);
@@ -76,5 +91,5 @@ pub fn evaluate<D: Ops>(
     }
     #[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
     let loss = loss / all.len() as f64;
-    Ok(Some(Evaluation { confusion, loss }))
+    Ok(Some(Evaluation { confusion, loss, answers }))
 }

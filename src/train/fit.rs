@@ -17,6 +17,7 @@ use super::groups::{GroupError, Groups};
 use super::monitor::{BestEpoch, EarlyStopping, Metric, Scores};
 use super::optimizer::{Optimizer, OptimizerState};
 use super::schedule::{Moment, Scheduled};
+use super::target_scores::TargetScores;
 use crate::adapt::{Method, Reading, Step};
 use crate::data::augment::Augment;
 use crate::data::{Dataset, Split, Unlabelled};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub early_stopping: Option<EarlyStopping>,
     /// By which metric the best epoch's weights are kept; `None` for the last ones.
     pub keep_best: Option<Metric>,
+    /// What to say after each epoch of images without labels.
+    pub target_scores: Option<TargetScores>,
     /// Steps between two rows of step metrics; `None` for epochs only.
     pub log_every: Option<usize>,
     /// Seed of shuffling and dropout.
@@ -61,6 +64,8 @@ pub struct Data<'a> {
     pub target: Option<Unlabelled<'a>>,
     /// Labelled images to watch progress on; nothing is learned from them.
     pub validate: Option<(&'a Dataset, &'a Split)>,
+    /// Images that [`Settings::target_scores`] are of; nothing is learned from them.
+    pub scored: Option<Unlabelled<'a>>,
 }
 
 /// Who watches, and may stop it.
@@ -121,7 +126,7 @@ pub struct Times {
     pub steps: f64,
     /// Waiting for batches: they are put together while the step before runs.
     pub waiting: f64,
-    /// Validation.
+    /// Validation, and scores of the target.
     pub validate: f64,
     /// What frozen layers make of the images, where it is computed once.
     pub frozen: f64,
@@ -294,6 +299,7 @@ impl<'a, D: Ops> Fit<'a, D> {
             Ok(None) => (0, 0),
             Ok(Some(Position { epoch, step, rows, .. })) => {
                 self.metrics.rows = rows;
+                self.show(0);
                 let (epochs, steps) = (self.settings.epochs, self.steps_per_epoch);
                 self.watch.progress.note(&format!(
                     "goes on from a checkpoint: epoch {} of {epochs}, {step} of {steps} steps",
@@ -433,6 +439,20 @@ impl<'a, D: Ops> Fit<'a, D> {
             self.row(epoch, step, "train", &name, value);
             line.push_str(&format!("  {name} {}", short(value)));
         }
+        if let Some(scores) = &self.settings.target_scores {
+            let start = Instant::now();
+            let Some(found) = scores.of(self.model, self.data, self.watch)? else {
+                // As in validation below.
+                self.metrics.rows.truncate(rows);
+                self.keep(epoch, self.steps_per_epoch, &mut summary);
+                return Err(FitError::Interrupted);
+            };
+            self.times.validate += start.elapsed().as_secs_f64();
+            for (name, value) in found {
+                self.row(epoch, step, "target", name, value);
+                line.push_str(&format!("  target {name} {}", short(value)));
+            }
+        }
         if let Some((dataset, split)) = self.data.validate {
             let start = Instant::now();
             let cancel = self.watch.cancel;
@@ -460,6 +480,7 @@ impl<'a, D: Ops> Fit<'a, D> {
                 }
             }
         }
+        self.show(rows);
         self.watch.progress.note(&line);
         let ends = epoch + 1 == self.settings.epochs;
         let pauses = self.pause_after == Some(epoch + 1);
@@ -530,6 +551,20 @@ impl<'a, D: Ops> Fit<'a, D> {
 
     fn diverged(&self, what: &'static str, epoch: usize, step: usize) -> FitError {
         FitError::Diverged { what, epoch: epoch + 1, step: step + 1, last: self.last_loss }
+    }
+
+    /// Tells whoever watches what the epochs ended with whose rows begin at `first`.
+    fn show(&self, first: usize) {
+        let mut last = IndexMap::new();
+        for row in &self.metrics.rows[first..] {
+            // Rows of steps come before those of their epoch, which stand for it.
+            last.insert((&row[0], &row[2], &row[3]), &row[4]);
+        }
+        for ((epoch, split, name), value) in last {
+            if let (Ok(epoch), Ok(value)) = (epoch.parse(), value.parse()) {
+                self.watch.progress.metric(epoch, split, name, value);
+            }
+        }
     }
 
     fn row(&mut self, epoch: usize, step: usize, split: &str, name: &str, value: f64) {

@@ -11,8 +11,10 @@ pub mod groups;
 pub mod monitor;
 mod optimizer;
 pub mod schedule;
+mod target_scores;
 
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Answer, Evaluation, evaluate};
 pub use fit::{Data, FitError, Reuse, Settings, Times, Watch, fit};
 pub use groups::Groups;
 pub use optimizer::{Adam, Optimizer, OptimizerState};
+pub use target_scores::TargetScores;

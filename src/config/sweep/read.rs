@@ -1,5 +1,7 @@
 //! Reads the `[sweep]` table.
 
+use serde_json::json;
+
 use super::super::diagnostic::{Diagnostic, suggest};
 use super::super::keys::Keys;
 use super::super::node::{Node, Value};
@@ -22,9 +24,15 @@ pub fn read(keys: &mut Keys) -> Option<Sweep> {
         _ => keys.integer("seed").such_that("an integer of at least 0", |it| *it >= 0).or(0),
     };
     let axes = axes(keys);
+    let group = || json!({ "type": "array", "minItems": 2, "items": { "type": "string" } });
+    keys.may_be(
+        "zip",
+        || json!({ "type": "array", "items": group(), "description": "axes that move together" }),
+    );
     let zip = keys.node("zip");
     let repeat = keys.has("repeat").then(|| keys.strings("repeat").or(Vec::new())).flatten();
     keys.node("repeat");
+    keys.may_be("where", || json!({ "type": "string", "description": "which trials to keep" }));
     let condition = keys.node("where");
     let goal = keys.optional_nested("select", Goal::read);
     let halving = keys.optional_nested("halving", Halving::read);
@@ -65,6 +73,12 @@ pub fn read(keys: &mut Keys) -> Option<Sweep> {
 }
 
 fn axes(keys: &mut Keys) -> Option<Vec<Axis>> {
+    keys.may_be("axes", || {
+        let values = json!({ "anyOf": [{ "type": "array", "minItems": 1 }, { "type": "object" }],
+            "description": "an array of values, or a range to draw them from" });
+        json!({ "type": "object", "minProperties": 1, "additionalProperties": values,
+            "description": "dotted keys, in quotes, with their values" })
+    });
     let Some(node) = keys.node("axes") else {
         keys.problem(
             Diagnostic::at(keys.span(), "missing key `sweep.axes`", "in this table")

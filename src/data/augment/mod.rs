@@ -68,6 +68,9 @@ pub struct Augment {
 impl Augment {
     /// Reads `augment = ["flip", { kind = "random_crop", padding = 4 }]`.
     pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
+        keys.may_be_items("augment", "kind", NAMES, None, |word, keys| {
+            Self { transforms: Vec::new(), mixup: None }.settings(word, keys)
+        });
         let Some(node) = keys.node("augment") else { return Some(None) };
         let Value::Array(items) = &node.value else {
             keys.problem(Diagnostic::at(
@@ -122,15 +125,18 @@ impl Augment {
             if word.is_none() {
                 keys.leave_open();
             }
-            let word = word?;
-            if word == mixup::NAME {
-                self.mixup = Some(keys.float("alpha").positive().or(0.2)?);
-                return Some(());
-            }
-            let kind = TRANSFORMS.iter().find(|kind| kind.name == word)?;
-            self.transforms.push((kind.read)(keys)?);
-            Some(())
+            self.settings(word?, keys)
         })
+    }
+
+    fn settings(&mut self, word: &str, keys: &mut Keys) -> Option<()> {
+        if word == mixup::NAME {
+            self.mixup = Some(keys.float("alpha").positive().or(0.2)?);
+            return Some(());
+        }
+        let kind = TRANSFORMS.iter().find(|kind| kind.name == word)?;
+        self.transforms.push((kind.read)(keys)?);
+        Some(())
     }
 
     /// Changes one image with the numbers of `stream`.

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::json;
+
 use super::table_spec::{
     Best, GapClosed, Published, Spread, TableSpec, Test, Which, allowed_values,
 };
@@ -65,6 +67,7 @@ pub(super) fn selects(root: &Keys) -> bool {
 
 /// Reads the tables from the reader of the whole file.
 pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
+    root.may_be_tables("table", |keys| read_one(keys, "table", swept));
     let Some(Node { value: Value::Array(items), span }) = root.peek("table") else {
         let table = root.optional_nested("table", |keys| Some(read_one(keys, "table", swept)));
         return table.flatten().into_iter().collect();
@@ -190,6 +193,10 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
 
 /// A key, or an array of them.
 fn over(keys: &mut Keys) -> Option<Vec<String>> {
+    keys.may_be(
+        "over",
+        || json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
+    );
     match keys.peek("over") {
         Some(Node { value: Value::Array(items), span }) => {
             let found = keys.strings("over").optional()?.unwrap_or_default();
@@ -278,6 +285,7 @@ fn unused_test(keys: &mut Keys) -> Option<&'static str> {
 
 /// Numbers of others, each with its cell and its citation.
 fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option<Vec<Published>> {
+    keys.may_be("published", || json!({ "type": "array", "items": { "type": "object" } }));
     let Some(node) = keys.node("published") else { return Some(Vec::new()) };
     let example = "published = [{ row = \"dann\", column = \"target.test\", value = 0.7666, \
         cite = \"Ganin et al. 2016, Table 1\" }]";

@@ -1,0 +1,17 @@
+//! `runner completions`: a shell's completion script on standard output.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+
+use super::Error;
+use crate::cli::{Cli, CompletionsArgs};
+
+/// Writes it.
+pub fn run(args: &CompletionsArgs) -> Result<ExitCode, Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "runner", &mut script);
+    std::io::stdout().lock().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,280 @@
+//! The events of a run in a file, for whoever looks on from outside or comes later: a line of JSON
+//! each, with its time. Never holds up the run: who reports leaves events in a queue, a thread of its
+//! own writes them four times a second, progress summed up, and a disk that refuses only ends the
+//! journal.
+//!
+//! While the run goes on, the file lies in `<results>/<pipeline>/.live-<id>/`, beside a sign of life;
+//! at the end it becomes `logs/events.ndjson` of the run's folder.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use super::events::{Event, Reporter};
+use crate::store::Sign;
+
+/// How the names of folders begin that hold the journal of a run that goes on.
+pub const LIVE: &str = ".live-";
+
+/// The journal's name.
+pub const EVENTS: &str = "events.ndjson";
+
+/// The sign of life's name.
+pub const SIGN: &str = "writer";
+
+/// Time between two writes.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Time between two moves of the sign of life.
+const BEAT: Duration = Duration::from_secs(2);
+
+/// Events that wait at most; further ones are lost, and counted.
+const ROOM: usize = 50_000;
+
+/// Writes the journal of one run.
+pub struct Journal {
+    queue: Arc<Queue>,
+    run: String,
+    writer: Option<JoinHandle<Writer>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    closing: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    events: VecDeque<(DateTime<Utc>, Event)>,
+    /// What happens too often to be written every time.
+    often: BTreeMap<usize, Often>,
+    lost: usize,
+    /// Nothing more comes, or nobody writes any more.
+    closed: bool,
+    /// What was not written need not be.
+    vain: bool,
+}
+
+/// Progress and status of a task since they were last written.
+#[derive(Default)]
+struct Often {
+    by: u64,
+    status: Option<String>,
+}
+
+impl Waiting {
+    /// What often happened to `task` goes in line, before what ends it.
+    fn settle(&mut self, now: DateTime<Utc>, task: usize) {
+        let Some(Often { by, status }) = self.often.remove(&task) else { return };
+        if by > 0 {
+            self.push(now, Event::Progress { task, by });
+        }
+        if let Some(text) = status {
+            self.push(now, Event::Status { task, text });
+        }
+    }
+
+    fn push(&mut self, now: DateTime<Utc>, event: Event) {
+        if self.events.len() < ROOM {
+            self.events.push_back((now, event));
+        } else {
+            self.lost += 1;
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Journal {
+    /// Begins the journal of a run in `home`, the folder of its pipeline's results.
+    pub fn begin(home: &Path) -> Self {
+        let now = Utc::now();
+        let hash = blake3::hash(format!("{now:?} {} {:?}", std::process::id(), home).as_bytes());
+        let run = format!("{}-{}", now.format("%Y%m%dT%H%M%SZ"), &hash.to_hex()[..6]);
+        let queue = Arc::new(Queue::default());
+        let mut writer = Writer { folder: home.join(format!("{LIVE}{run}")), file: None };
+        let theirs = Arc::clone(&queue);
+        let writer = thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            if writer.work(&theirs).is_err() {
+                theirs.lock().closed = true;
+            }
+            writer
+        });
+        if writer.is_err() {
+            queue.lock().closed = true;
+        }
+        Self { queue, run, writer: writer.ok() }
+    }
+
+    /// The id that the journal has for its run.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Ends it: it becomes part of the run in the folder `run`, if there is one.
+    pub fn end(mut self, run: Option<&Path>) {
+        self.queue.lock().vain = run.is_none();
+        let Some(writer) = self.close() else { return };
+        if let Some(run) = run {
+            // A journal that cannot be kept is missed by nobody who has the results.
+            let _ = writer.keep(run);
+        }
+        let _ = fs::remove_dir_all(&writer.folder);
+    }
+
+    /// Has the rest written; `None` when nothing was.
+    fn close(&mut self) -> Option<Writer> {
+        let writer = self.writer.take()?;
+        self.queue.lock().closed = true;
+        self.queue.closing.notify_all();
+        writer.join().ok()
+    }
+}
+
+impl Drop for Journal {
+    /// A run that ends without results leaves its journal, as one does that is killed.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Reporter for Journal {
+    fn event(&self, event: &Event) {
+        let mut waiting = self.queue.lock();
+        if waiting.closed {
+            return;
+        }
+        match event {
+            Event::Progress { task, by } => waiting.often.entry(*task).or_default().by += by,
+            Event::Status { task, text } => {
+                waiting.often.entry(*task).or_default().status = Some(text.clone());
+            }
+            _ => {
+                let now = Utc::now();
+                if let Some(task) = task_of(event) {
+                    waiting.settle(now, task);
+                }
+                waiting.push(now, event.clone());
+            }
+        }
+    }
+
+    fn stopping(&self) {}
+}
+
+fn task_of(event: &Event) -> Option<usize> {
+    match event {
+        Event::RunStarted { .. } | Event::Planned { .. } | Event::RunFinished { .. } => None,
+        Event::TaskStarted { task, .. }
+        | Event::Cached { task, .. }
+        | Event::Waiting { task, .. }
+        | Event::Phase { task, .. }
+        | Event::Progress { task, .. }
+        | Event::Status { task, .. }
+        | Event::Metric { task, .. }
+        | Event::Note { task, .. }
+        | Event::Finished { task, .. }
+        | Event::Failed { task, .. }
+        | Event::Paused { task, .. }
+        | Event::Interrupted { task, .. }
+        | Event::Skipped { task, .. } => Some(*task),
+    }
+}
+
+/// Who writes.
+struct Writer {
+    folder: PathBuf,
+    /// Open once something was written.
+    file: Option<File>,
+}
+
+/// A line of the journal.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl Writer {
+    /// Writes what comes until the journal is closed.
+    fn work(&mut self, queue: &Queue) -> io::Result<()> {
+        let mut sign = Sign::new("events");
+        let mut beat: Option<Instant> = None;
+        loop {
+            let (events, lost, closed, vain) = {
+                let waiting = queue.lock();
+                let (mut waiting, _) = queue
+                    .closing
+                    .wait_timeout_while(waiting, PAUSE, |it| !it.closed)
+                    .unwrap_or_else(PoisonError::into_inner);
+                let now = Utc::now();
+                while let Some(task) = waiting.often.keys().next().copied() {
+                    waiting.settle(now, task);
+                }
+                let events = mem::take(&mut waiting.events);
+                (events, mem::take(&mut waiting.lost), waiting.closed, waiting.vain)
+            };
+            if self.file.is_none() && closed && (vain || events.is_empty()) {
+                return Ok(());
+            }
+            if self.file.is_none() {
+                fs::create_dir_all(&self.folder)?;
+                fs::write(self.folder.join(SIGN), sign.line())?;
+                beat = Some(Instant::now());
+                self.file = Some(File::create(self.folder.join(EVENTS))?);
+            }
+            self.write(&events, lost)?;
+            if closed {
+                return Ok(());
+            }
+            if beat.is_none_or(|at| at.elapsed() > BEAT) {
+                beat = Some(Instant::now());
+                // In place, so that a reader never finds nothing.
+                let mut file = fs::OpenOptions::new().write(true).open(self.folder.join(SIGN))?;
+                file.write_all(sign.line().as_bytes())?;
+            }
+        }
+    }
+
+    fn write(&mut self, events: &VecDeque<(DateTime<Utc>, Event)>, lost: usize) -> io::Result<()> {
+        let mut text = Vec::new();
+        for (time, event) in events {
+            let time = time.to_rfc3339_opts(SecondsFormat::Millis, true);
+            serde_json::to_writer(&mut text, &Line { time, event })?;
+            text.push(b'\n');
+        }
+        if lost > 0 {
+            let time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+            let line = serde_json::json!({ "time": time, "event": "lost", "events": lost });
+            text.extend(format!("{line}\n").bytes());
+        }
+        match &mut self.file {
+            Some(file) => file.write_all(&text),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves the journal to where a run in `folder` has it.
+    fn keep(&self, folder: &Path) -> io::Result<()> {
+        if self.file.is_none() {
+            return Ok(());
+        }
+        let logs = folder.join("logs");
+        fs::create_dir_all(&logs)?;
+        fs::rename(self.folder.join(EVENTS), logs.join(EVENTS))
+    }
+}

@@ -1,0 +1,342 @@
+//! Runs that go on, and how a run that somebody watches stands. Only reads: a watcher leaves no trace
+//! in a run, and a run does not know who watches.
+
+mod http;
+mod recorded;
+mod server;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::record::{self, Record};
+use super::results;
+use crate::exec::journal::{EVENTS, LIVE, SIGN};
+use crate::store::Holder;
+
+pub use server::Server;
+
+/// How long a sign of life may stand still.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The folder of a journal that is still written, or whose writer died.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The run's id.
+    pub run: String,
+    /// Who writes it.
+    pub holder: Holder,
+}
+
+impl Live {
+    /// The one in `folder`, if it is one.
+    pub fn read(folder: &Path) -> Option<Self> {
+        let run = folder.file_name()?.to_str()?.strip_prefix(LIVE)?.to_owned();
+        let pipeline = folder.parent()?.file_name()?.to_string_lossy().into_owned();
+        let holder = Holder::read(&fs::read_to_string(folder.join(SIGN)).ok()?);
+        Some(Self { folder: folder.to_owned(), pipeline, run, holder })
+    }
+
+    /// How many of its tasks ended, of how many.
+    pub fn counts(&self) -> (usize, usize) {
+        let Ok(file) = File::open(self.folder.join(EVENTS)) else { return (0, 0) };
+        let (mut ended, mut all) = (0, 0);
+        for line in BufReader::new(file).lines().map_while(Result::ok) {
+            let Ok(event) = serde_json::from_str::<Value>(&line) else { break };
+            match event["event"].as_str() {
+                Some("run_started" | "planned") => {
+                    all += event["plan"]["tasks"].as_array().map_or(0, Vec::len);
+                }
+                Some("cached" | "finished" | "failed" | "skipped") => ended += 1,
+                _ => {}
+            }
+        }
+        (ended, all)
+    }
+}
+
+/// The journals below `results` that are still written or whose writer died, the oldest first.
+pub fn live_runs(results: &Path) -> Vec<Live> {
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    };
+    let mut found: Vec<Live> = list(results)
+        .iter()
+        .flat_map(|pipeline| list(pipeline))
+        .filter_map(|folder| Live::read(&folder))
+        .collect();
+    // Ids begin with the time.
+    found.sort_by(|a, b| a.run.cmp(&b.run));
+    found
+}
+
+/// Which run is watched.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// The newest that goes on, else the newest.
+    Newest,
+    /// As `Newest`, of this pipeline.
+    Pipeline(String),
+    /// The finished run in this folder.
+    Run(PathBuf),
+}
+
+/// How a watched run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// There is none yet.
+    Waiting,
+    /// It goes on.
+    Live,
+    /// Its writer is gone, and it has no end.
+    Died,
+    /// It is over.
+    Ended,
+}
+
+/// A run that is watched.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// What tells it from others: the id in its journal, or the name of its folder.
+    pub id: String,
+    /// Its pipeline.
+    pub pipeline: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// The folder of its results, once there is one.
+    pub folder: Option<PathBuf>,
+    events: Events,
+}
+
+/// Where events come from.
+#[derive(Debug, Clone)]
+enum Events {
+    None,
+    File(PathBuf),
+    /// Made of the record of a run that has no journal.
+    Text(std::sync::Arc<String>),
+}
+
+/// Looks after one run, and goes over to the next that begins.
+pub struct Lookout {
+    results: PathBuf,
+    wanted: Wanted,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    /// The live run that was watched last.
+    run: Option<String>,
+    /// Signs of life of other machines, and since when they stand still.
+    signs: HashMap<PathBuf, (String, Instant)>,
+    /// The last finished run, its journal's id and its events.
+    finished: Option<Watched>,
+}
+
+impl Lookout {
+    /// For `wanted` below `results`.
+    pub fn new(results: PathBuf, wanted: Wanted) -> Self {
+        Self { results, wanted, memory: Mutex::default() }
+    }
+
+    /// How the run stands now.
+    pub fn look(&self) -> Watched {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Wanted::Run(folder) = &self.wanted {
+            return Self::finished(&mut memory, folder);
+        }
+        let mut live = live_runs(&self.results);
+        if let Wanted::Pipeline(name) = &self.wanted {
+            live.retain(|it| it.pipeline == *name);
+        }
+        let breathing: Vec<bool> = live.iter().map(|it| memory.breathes(it)).collect();
+        // The one watched so far stays, as long as it lives; then the newest living one, else the
+        // newest of all.
+        let known = |memory: &Memory| {
+            let at = |run: &String| live.iter().position(|it| it.run == *run);
+            memory.run.as_ref().and_then(at)
+        };
+        let at = known(&memory)
+            .filter(|at| breathing[*at])
+            .or_else(|| breathing.iter().rposition(|it| *it));
+        if let Some(at) = at {
+            memory.run = Some(live[at].run.clone());
+            return Self::going(&live[at], Standing::Live);
+        }
+        if let Some(at) = known(&memory) {
+            return Self::going(&live[at], Standing::Died);
+        }
+        let done = self.newest(&memory);
+        if let Some(dead) = live.last() {
+            // A run that ended since says more than one that died before it.
+            let later = done.as_ref().is_some_and(|folder| name(folder) > dead.run);
+            if !later {
+                memory.run = Some(dead.run.clone());
+                return Self::going(dead, Standing::Died);
+            }
+        }
+        match done {
+            Some(folder) => Self::finished(&mut memory, &folder),
+            None => Watched {
+                id: String::new(),
+                pipeline: match &self.wanted {
+                    Wanted::Pipeline(name) => name.clone(),
+                    _ => String::new(),
+                },
+                standing: Standing::Waiting,
+                folder: None,
+                events: Events::None,
+            },
+        }
+    }
+
+    fn going(live: &Live, standing: Standing) -> Watched {
+        Watched {
+            id: live.run.clone(),
+            pipeline: live.pipeline.clone(),
+            standing,
+            folder: None,
+            events: Events::File(live.folder.join(EVENTS)),
+        }
+    }
+
+    /// The folder that the watched run has become, else the newest.
+    fn newest(&self, memory: &Memory) -> Option<PathBuf> {
+        let homes: Vec<PathBuf> = match &self.wanted {
+            Wanted::Pipeline(name) => vec![self.results.join(name)],
+            _ => fs::read_dir(&self.results).ok()?.filter_map(|it| Some(it.ok()?.path())).collect(),
+        };
+        let newest = homes.iter().filter_map(|home| results::latest(home));
+        let newest = newest.max_by(|a, b| name(a).cmp(&name(b)));
+        let Some(run) = &memory.run else { return newest };
+        let is_it = |folder: &PathBuf| journal_id(folder).as_ref() == Some(run);
+        if newest.as_ref().is_some_and(is_it) {
+            return newest;
+        }
+        let folders = homes.iter().filter_map(|home| fs::read_dir(home).ok()).flatten();
+        let mut folders: Vec<PathBuf> = folders.filter_map(|it| Some(it.ok()?.path())).collect();
+        // It is among the newest.
+        folders.sort_by_key(|folder| std::cmp::Reverse(name(folder)));
+        folders.into_iter().take(20).find(is_it).or(newest)
+    }
+
+    /// The finished run in `folder`.
+    fn finished(memory: &mut Memory, folder: &Path) -> Watched {
+        if let Some(known) = &memory.finished
+            && known.folder.as_deref() == Some(folder)
+            // Its journal may come a moment after it.
+            && (matches!(known.events, Events::File(_)) || !folder.join("logs").join(EVENTS).exists())
+        {
+            return known.clone();
+        }
+        let journal = folder.join("logs").join(EVENTS);
+        let events = match journal.is_file() {
+            true => Events::File(journal),
+            false => match Record::read(folder) {
+                Ok(record) => Events::Text(recorded::events(folder, &record).into()),
+                Err(_) => Events::None,
+            },
+        };
+        let pipeline = folder.parent().map(name).unwrap_or_default();
+        let id = journal_id(folder).unwrap_or_else(|| name(folder));
+        let folder = Some(folder.to_owned());
+        let watched = Watched { id, pipeline, standing: Standing::Ended, folder, events };
+        memory.finished = Some(watched.clone());
+        watched
+    }
+}
+
+impl Memory {
+    /// Whether the writer of a journal lives, as far as can be told from here.
+    fn breathes(&mut self, live: &Live) -> bool {
+        if live.holder.dead {
+            return false;
+        }
+        let path = live.folder.join(SIGN);
+        let Ok(now) = fs::read_to_string(&path) else { return false };
+        let seen = self.signs.entry(path).or_insert_with(|| (now.clone(), Instant::now()));
+        if seen.0 != now {
+            *seen = (now, Instant::now());
+        }
+        seen.1.elapsed() < LIMIT
+    }
+}
+
+impl Watched {
+    /// The events from byte `from` on, in whole lines, not many more bytes than `most`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn events(&self, from: u64, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match &self.events {
+            Events::None => {}
+            Events::Text(text) => {
+                let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
+                let rest = &text.as_bytes()[from..];
+                let most = usize::try_from(most).unwrap_or(usize::MAX).min(rest.len());
+                bytes.extend(&rest[..most]);
+            }
+            Events::File(path) => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(from))?;
+                // The first line of a large sweep is long.
+                let mut room = most;
+                loop {
+                    let read = file.by_ref().take(room).read_to_end(&mut bytes)?;
+                    if bytes.contains(&b'\n') || read == 0 {
+                        break;
+                    }
+                    room *= 2;
+                }
+            }
+        }
+        // The last line may still be written.
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        bytes.truncate(whole);
+        Ok(bytes)
+    }
+
+    /// The finished report, if there is one.
+    pub fn report(&self) -> Option<PathBuf> {
+        self.folder.as_ref().map(|it| it.join("report.html")).filter(|it| it.is_file())
+    }
+}
+
+fn name(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The id in the first line of a finished run's journal.
+fn journal_id(folder: &Path) -> Option<String> {
+    let file = File::open(folder.join("logs").join(EVENTS)).ok()?;
+    let mut head = Vec::new();
+    file.take(256).read_to_end(&mut head).ok()?;
+    let head = String::from_utf8_lossy(&head);
+    let (_, rest) = head.split_once("\"run\":\"")?;
+    Some(rest.split('"').next()?.to_owned())
+}
+
+/// What a user's word for a run means: a run's folder or name, or a pipeline's name, which need not have
+/// run yet.
+pub fn wanted(results: &Path, word: Option<&Path>) -> Wanted {
+    let Some(word) = word else { return Wanted::Newest };
+    let pipeline = || Wanted::Pipeline(word.to_string_lossy().into_owned());
+    if word.components().count() == 1 && results.join(word).is_dir() {
+        return pipeline();
+    }
+    record::find(results, word, || None).map_or_else(pipeline, Wanted::Run)
+}

@@ -1,0 +1,149 @@
+//! `embedding`: the features of some images of every data set, in one plane for each model.
+
+use super::features;
+use super::{Scored, save};
+use crate::config::{Keys, Reference};
+use crate::data::loader;
+use crate::metrics::embedding::{pca, rows_for, tsne};
+use crate::metrics::number;
+use crate::nn::Model;
+use crate::nn::ops::Ops;
+use crate::progress::Unit;
+use crate::stages::training::Opened;
+use crate::stages::{Context, Described, Failure, Problem};
+
+const METHODS: &[&str] = &["pca", "tsne"];
+
+/// Settings of `embedding`.
+#[derive(Debug)]
+pub(super) struct Embedding {
+    methods: Vec<String>,
+    /// Images of each data set at most.
+    points: usize,
+    /// Of t-SNE: about how many neighbours count.
+    perplexity: f64,
+    /// Which images are drawn.
+    seed: u64,
+}
+
+impl Embedding {
+    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+        let known = |it: &Vec<String>| {
+            let is_method = |word: &String| METHODS.contains(&word.as_str());
+            !it.is_empty()
+                && it.iter().all(is_method)
+                && (1..it.len()).all(|at| !it[..at].contains(&it[at]))
+        };
+        let methods = keys
+            .strings("methods")
+            .such_that("an array of \"pca\" and \"tsne\", each at most once", known)
+            .or(METHODS.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+        let points = keys.count("points", 2..=5000).or(500_usize);
+        let perplexity = keys
+            .float("perplexity")
+            .such_that("a number from 1 to 1000", |it| (1.0..=1000.0).contains(it))
+            .or(30.0);
+        let seed =
+            keys.integer("seed").such_that("an integer of at least 0", |seed| *seed >= 0).or(0_i64);
+        Some(Self {
+            methods: methods?,
+            points: points?,
+            perplexity: perplexity?,
+            seed: u64::try_from(seed?).unwrap_or_default(),
+        })
+    }
+
+    /// Says where there are too few images for the perplexity, as far as their numbers are known.
+    pub(super) fn problem(&self, on: &[Reference], inputs: &Described) -> Option<Problem> {
+        let count = |reference: &Reference| {
+            let splits = inputs.dataset(&reference.key).splits?;
+            splits.get(inputs.split(&reference.key)?).copied().flatten()
+        };
+        let counts: Option<Vec<usize>> = on.iter().map(count).collect();
+        let points = counts?.iter().map(|count| (*count).min(self.points)).sum();
+        self.too_few(points)
+    }
+
+    fn too_few(&self, points: usize) -> Option<Problem> {
+        let least = rows_for(self.perplexity);
+        if points >= least || !self.methods.iter().any(|it| it == "tsne") {
+            return None;
+        }
+        let perplexity = self.perplexity;
+        let message =
+            format!("perplexity {perplexity} needs at least {least} points, not {points}");
+        let problem = Problem::at("embedding", message);
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand points")]
+        let most = ((points.max(1) - 1) as f64 / 3.0).floor();
+        Some(if most >= 1.0 {
+            problem.help(format!("write `perplexity = {most:.1}` or less, or raise `points`"))
+        } else {
+            problem.help("leave t-SNE out: `methods = [\"pca\"]`")
+        })
+    }
+}
+
+/// The rows of `embedding.csv`, model by model.
+#[derive(Default)]
+pub(super) struct Planes {
+    rows: Vec<Vec<String>>,
+}
+
+impl Planes {
+    /// Adds the plane of a model.
+    pub(super) fn add<D: Ops>(
+        &mut self,
+        settings: &Embedding,
+        context: &Context,
+        (name, model): (&str, &mut Model<D>),
+        layer: Option<&str>,
+        sets: &[Scored],
+    ) -> Result<(), Failure> {
+        let (mut rows, mut images, mut width) = (Vec::new(), Vec::new(), 1);
+        for (at, Scored { set, .. }) in sets.iter().enumerate() {
+            let indices = indices(settings, set, at);
+            let found = features::rows(context, model, set, layer, &indices)?;
+            (width, rows) = (found.width, [rows, found.values].concat());
+            images.extend(indices.into_iter().map(|index| (at, index)));
+        }
+        if let Some(problem) = settings.too_few(images.len()) {
+            return Err(problem.into());
+        }
+        context.progress.begin("embedding", None, Unit::Images);
+        let components = pca(&rows, width);
+        for method in &settings.methods {
+            context.check_cancelled()?;
+            let plane = match method.as_str() {
+                "tsne" => {
+                    tsne(&rows, width, &components, settings.perplexity).map_err(Failure::new)?
+                }
+                _ => components.clone(),
+            };
+            for ((at, index), point) in images.iter().zip(plane) {
+                let Scored { key, set, answers } = &sets[*at];
+                self.rows.push(vec![
+                    name.to_owned(),
+                    key.clone(),
+                    method.clone(),
+                    index.to_string(),
+                    set.split().labels[*index].to_string(),
+                    answers[*index].class.to_string(),
+                    number(point[0]),
+                    number(point[1]),
+                ]);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn save(self, context: &Context) -> Result<(), Failure> {
+        let header = ["model", "dataset", "method", "index", "label", "predicted", "x", "y"];
+        save(context, "embedding.csv", &header, self.rows)
+    }
+}
+
+/// The images of data set number `at` that are drawn: the same for every model.
+fn indices(settings: &Embedding, set: &Opened, at: usize) -> Vec<usize> {
+    let purpose = format!("embedding {at}");
+    loader::drawn(settings.seed, &purpose, set.split().len(), settings.points)
+}
