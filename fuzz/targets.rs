@@ -11,7 +11,7 @@ use runner::data::readers::{Broken, Format};
 use runner::data::{Dataset, Watch};
 use runner::nn::{Model, Saved, Spec, state_dict};
 use runner::plan::fingerprint::{Digest, Fingerprint};
-use runner::plan::resolve;
+use runner::plan::{resolve, trials};
 use runner::progress::Silent;
 use runner::report::record::Record;
 use runner::store::Store;
@@ -143,6 +143,6 @@ pub fn pipeline(bytes: &[u8]) {
         return;
     }
     if bytes.len() < 2000 {
-        let _ = resolve::load_sweep(&path, &[]);
+        let _ = trials::load(&path, &[]);
     }
 }

@@ -36,7 +36,7 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Error> {
     println!("wrote {}", file.display());
     match template {
         Template::OwnImages => {
-            println!("put your images in `photos` as it says, then: runner run {}", file.display())
+            println!("put your images in `photos` as it says, then: runner run {}", file.display());
         }
         _ => println!("next: runner run {}", file.display()),
     }
