@@ -34,12 +34,11 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Error> {
     options.write(true).create(true).truncate(true).create_new(!args.force);
     options.open(&file).and_then(|mut to| to.write_all(text.as_bytes())).map_err(failed)?;
     println!("wrote {}", file.display());
-    match template {
-        Template::OwnImages => {
-            println!("put your images in `photos` as it says, then: runner run {}", file.display());
-        }
-        _ => println!("next: runner run {}", file.display()),
-    }
+    let first = match template {
+        Template::OwnImages => "put your images in `photos` as it says, then",
+        _ => "next",
+    };
+    println!("{first}: runner run {}", file.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -283,9 +283,31 @@ fn unused_test(keys: &mut Keys) -> Option<&'static str> {
     Some("permutation")
 }
 
+/// One number of others.
+fn published_one(
+    keys: &mut Keys,
+    path: &str,
+    percent: bool,
+    names: &mut Vec<Mention>,
+) -> Option<Published> {
+    let mut named = |keys: &mut Keys, key, axis| {
+        let name = keys.string(key).required();
+        place(keys, key, format!("{path}.{key}"), axis, name.as_ref(), names);
+        name
+    };
+    let row = named(keys, "row", Axis::Rows);
+    let column = named(keys, "column", Axis::Columns);
+    let expected = if percent { "an accuracy from 0 to 1" } else { "a number" };
+    let fits = move |value: &f64| value.is_finite() && (!percent || (0.0..=1.0).contains(value));
+    let value = keys.float("value").such_that(expected, fits).required();
+    let cite = keys.string("cite").such_that("a citation", |it| !it.trim().is_empty());
+    let cite = cite.required();
+    Some(Published { row: row?, column: column?, value: value?, cite: cite? })
+}
+
 /// Numbers of others, each with its cell and its citation.
 fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option<Vec<Published>> {
-    keys.may_be("published", || json!({ "type": "array", "items": { "type": "object" } }));
+    keys.may_be_tables("published", |keys| published_one(keys, "", percent, names));
     let Some(node) = keys.node("published") else { return Some(Vec::new()) };
     let example = "published = [{ row = \"dann\", column = \"target.test\", value = 0.7666, \
         cite = \"Ganin et al. 2016, Table 1\" }]";
@@ -305,22 +327,8 @@ fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option
             keys.problem(Diagnostic::at(item.span, message, found).help(example));
             continue;
         };
-        let one = keys.descend(&path, table, item.span, |keys| {
-            let mut named = |keys: &mut Keys, key, axis| {
-                let name = keys.string(key).required();
-                place(keys, key, format!("{path}.{key}"), axis, name.as_ref(), names);
-                name
-            };
-            let row = named(keys, "row", Axis::Rows);
-            let column = named(keys, "column", Axis::Columns);
-            let expected = if percent { "an accuracy from 0 to 1" } else { "a number" };
-            let fits =
-                move |value: &f64| value.is_finite() && (!percent || (0.0..=1.0).contains(value));
-            let value = keys.float("value").such_that(expected, fits).required();
-            let cite = keys.string("cite").such_that("a citation", |it| !it.trim().is_empty());
-            let cite = cite.required();
-            Some(Published { row: row?, column: column?, value: value?, cite: cite? })
-        });
+        let one = keys
+            .descend(&path, table, item.span, |keys| published_one(keys, &path, percent, names));
         resolved.extend(keys.take(&path));
         let Some(one) = one else { continue };
         if all.iter().any(|it: &Published| it.row == one.row && it.column == one.column) {
