@@ -24,6 +24,8 @@ pub(super) struct Outcome {
     pub done: Vec<Done>,
     /// What the search says of every trial; none without a search.
     pub verdicts: Vec<Verdict>,
+    /// Why the search could not go on, if so: what it had so far is worth keeping.
+    pub problem: Option<Error>,
 }
 
 /// What all rounds share.
@@ -39,14 +41,14 @@ pub(super) struct Carrier<'a> {
 }
 
 impl Carrier<'_> {
-    /// Brings `trials` to their end.
+    /// Brings `trials` to their end; `plan` has those that are known yet.
     ///
     /// # Errors
     /// When there is no plan, or a result cannot be read.
-    pub fn carry_out(mut self, trials: &mut Trials) -> Result<Outcome, Error> {
+    pub fn carry_out(mut self, mut plan: Plan, trials: &mut Trials) -> Result<Outcome, Error> {
         let reporter = Once { behind: self.job.reporter, ended: Mutex::default() };
         let mut ended: Vec<Done> = Vec::new();
-        let mut plan = Plan::new(trials.trials.clone())?;
+        let mut problem = None;
         reporter.event(&Event::RunStarted {
             run: self.run.to_owned(),
             pipeline: trials.trials[0].pipeline.name.clone(),
@@ -55,7 +57,13 @@ impl Carrier<'_> {
         });
         loop {
             let reach = match &mut trials.search {
-                Some(search) => search.next(&mut trials.trials).map_err(Box::new)?,
+                Some(search) => match search.next(&mut trials.trials) {
+                    Ok(reach) => reach,
+                    Err(report) => {
+                        problem = Some(Box::new(report).into());
+                        break;
+                    }
+                },
                 None if ended.is_empty() => Some(vec![Reach::End; trials.trials.len()]),
                 None => None,
             };
@@ -103,7 +111,7 @@ impl Carrier<'_> {
             }
         }
         let verdicts = trials.search.as_ref().map(Search::verdicts).unwrap_or_default();
-        Ok(Outcome { plan, done: ended, verdicts })
+        Ok(Outcome { plan, done: ended, verdicts, problem })
     }
 }
 

@@ -105,13 +105,14 @@ fn execute(
     reporter: &dyn Reporter,
     cancel: &AtomicBool,
 ) -> Result<Ran, Error> {
-    if trials.trials.iter().all(|trial| trial.pipeline.stages.is_empty()) {
+    let plan = Plan::new(trials.trials.clone())?;
+    if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
     let store = Store::open(&options.store)?;
     crate::bytes::spill_to(&options.store);
-    results::prepare(&options.results, &trials.trials[0].pipeline.name)?;
-    let journal = Journal::begin(&options.results.join(&trials.trials[0].pipeline.name));
+    results::prepare(&options.results, &plan.trials[0].pipeline.name)?;
+    let journal = Journal::begin(&options.results.join(&plan.trials[0].pipeline.name));
     let reporter = &Both(reporter, &journal);
     let (start, since) = (chrono::Utc::now(), Instant::now());
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
@@ -131,7 +132,7 @@ fn execute(
     };
     let executor = Local { workers: options.jobs.into() };
     let carrier = Carrier { executor: &executor, run: journal.run(), failures, job };
-    let Outcome { plan, done, verdicts } = carrier.carry_out(&mut trials)?;
+    let Outcome { plan, done, verdicts, problem } = carrier.carry_out(plan, &mut trials)?;
     reporter.event(&finished(&done, since));
     let (folder, new) =
         results::write(&options.results, &plan, &trials.resolved, (&done, &verdicts), || {
@@ -156,6 +157,9 @@ fn execute(
             }
             anstream::eprintln!("results: {}", folder.display());
         }
+    }
+    if let Some(problem) = problem {
+        return Err(problem);
     }
     if any(|state| matches!(state, State::Failed { .. })) {
         return Ok(Ran { code: ExitCode::from(1), folder, verdicts });

@@ -1,0 +1,206 @@
+//! What `evaluate` says beyond accuracy, and scores of the target while a model trains.
+
+use std::fs;
+use std::path::Path;
+
+use crate::binary::{csvs, files, runner, text};
+use crate::photos::photos;
+
+/// A second domain, and everything that `evaluate` can add.
+const MORE: &[&str] = &[
+    "run",
+    "photos.toml",
+    "--set",
+    "stages.score.on=[\"images.train\", \"images.test\"]",
+    "--set",
+    "stages.score.proxy_a_distance=true",
+    "--set",
+    "stages.score.embedding={ points = 12, perplexity = 4.0 }",
+];
+
+/// All scores of the target after each epoch; the validation images are the source's.
+const SCORES: &str = "stages.net.target_scores={ on = \"images.test\", metrics = [\"entropy\", \
+     \"info_max\", \"snd\", \"bnm\", \"class_ami\"] }";
+
+fn done(root: &Path, arguments: &[&str]) {
+    let output = runner(root, arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// Header and rows.
+fn table(path: &Path) -> (String, Vec<Vec<String>>) {
+    let text = fs::read_to_string(path).unwrap();
+    let mut lines = text.lines();
+    let header = lines.next().unwrap().to_owned();
+    (header, lines.map(|line| line.split(',').map(str::to_owned).collect()).collect())
+}
+
+/// Name and bytes of everything in a stage's folder of the newest run.
+fn beside(root: &Path, results: &str) -> Vec<(String, Vec<u8>)> {
+    let mut found: Vec<(String, Vec<u8>)> = files(&root.join(results).join("photos/latest/score"))
+        .iter()
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read(path).unwrap())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn evaluation_leaves_planes_mistakes_and_pictures_with_names_at_any_number_of_threads() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    // A model that has learned nothing yet makes mistakes.
+    let untrained = ["--set", "stages.net.epochs=1", "--set", "stages.net.optimizer.lr=1e-6"];
+    let command = [MORE, &untrained[..]].concat();
+    done(root, &[&command[..], &["--threads", "1"]].concat());
+    let others = ["--threads", "3", "--store", "other", "--results", "others"];
+    done(root, &[&command[..], &others[..]].concat());
+    let found = beside(root, "results");
+    assert_eq!(found, beside(root, "others"));
+
+    let folder = root.join("results/photos/latest/score");
+    let (header, rows) = table(&folder.join("embedding.csv"));
+    assert_eq!(header, "model,dataset,method,index,label,predicted,x,y");
+    // Two models, two methods, 12 images of each of two data sets.
+    assert_eq!(rows.len(), 2 * 2 * 24);
+    for model in ["net", "adapted"] {
+        for (dataset, images) in [("images.train", 40), ("images.test", 16)] {
+            for method in ["pca", "tsne"] {
+                let of = |row: &&Vec<String>| row[..3] == [model, dataset, method];
+                let points: Vec<_> = rows.iter().filter(of).collect();
+                assert_eq!(points.len(), 12, "{model} {dataset} {method}");
+                for row in points {
+                    assert!(row[3].parse::<usize>().unwrap() < images);
+                    assert!(row[6..].iter().all(|x| x.parse::<f64>().unwrap().is_finite()));
+                }
+            }
+        }
+    }
+
+    let (header, rows) = table(&folder.join("mistakes.csv"));
+    assert_eq!(header, "model,dataset,rank,index,label,predicted,confidence");
+    assert!(!rows.is_empty(), "an untrained model makes mistakes");
+    assert!(rows.iter().all(|row| row[4] != row[5]));
+    for pair in rows.windows(2).filter(|pair| pair[0][..2] == pair[1][..2]) {
+        let confidence = |row: &[String]| row[6].parse::<f64>().unwrap();
+        assert!(confidence(&pair[0]) >= confidence(&pair[1]), "the surest come first: {pair:?}");
+    }
+
+    let (header, rows) = table(&folder.join("pictures.csv"));
+    assert_eq!(header, "file,kind,model,dataset,tile,count");
+    for row in &rows {
+        let (tile, count): (u32, u32) = (row[4].parse().unwrap(), row[5].parse().unwrap());
+        let picture = image::open(folder.join(&row[0])).unwrap();
+        // 12 x 12 pixels, five times as large.
+        assert_eq!((tile, picture.width(), picture.height()), (60, 60 * count, 60), "{row:?}");
+    }
+    let pngs = found.iter().filter(|it| it.0.ends_with(".png")).count();
+    assert_eq!(pngs, rows.len(), "every picture is in the list");
+    assert!(rows.contains(
+        &["samples.1.png", "samples", "", "images.test", "60", "12"].map(str::to_owned).to_vec()
+    ));
+
+    let (_, scores) = table(&root.join("results/photos/latest/score.csv"));
+    let value = |model: &str, dataset: &str, metric: &str| -> Option<f64> {
+        let row = scores.iter().find(|row| row[..3] == [model, dataset, metric])?;
+        Some(row[3].parse().unwrap())
+    };
+    for metric in ["macro_f1", "ece"] {
+        let found = value("net", "images.test", metric).unwrap();
+        assert!((0.0..=1.0).contains(&found), "{metric} {found}");
+    }
+    assert_eq!(value("net", "images.train", "proxy_a_distance"), None, "the first of `on`");
+    let distance = value("net", "images.test", "proxy_a_distance").unwrap();
+    assert!((-2.0..=2.0).contains(&distance), "{distance}");
+    done(root, &["verify", "photos"]);
+    let csv = folder.join("embedding.csv");
+    fs::write(&csv, fs::read_to_string(&csv).unwrap().replace("pca", "pcb")).unwrap();
+    let said = runner(root, &["verify", "photos"]);
+    assert!(!said.status.success());
+    let said = [text(&said.stdout), text(&said.stderr)].concat();
+    assert!(said.contains("embedding.csv does not follow from its artifact"), "{said}");
+}
+
+#[test]
+fn target_scores_are_rows_of_each_epoch_and_change_nothing_that_is_learned() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    done(root, &["run", "photos.toml"]);
+    let plain = csvs(&root.join("results/photos/latest"));
+    done(root, &["run", "photos.toml", "--set", SCORES]);
+    let scored = csvs(&root.join("results/photos/latest"));
+    let of = |all: &[(String, String)], name: &str| -> String {
+        all.iter().find(|it| it.0 == name).unwrap().1.clone()
+    };
+    let rows = of(&scored, "net.csv");
+    for epoch in 1..=4 {
+        for metric in ["entropy", "info_max", "snd", "bnm", "class_ami"] {
+            let row = format!("\n{epoch},{},target,{metric},", epoch * 3);
+            assert_eq!(rows.matches(&row).count(), 1, "{row} in {rows}");
+        }
+    }
+    let others: Vec<&str> = rows.lines().filter(|row| !row.contains(",target,")).collect();
+    assert_eq!(others, of(&plain, "net.csv").lines().collect::<Vec<_>>());
+    assert_eq!(of(&scored, "score.csv"), of(&plain, "score.csv"));
+}
+
+#[test]
+fn weighted_scores_go_by_losses_of_the_source() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    // A target of its own; the training images are the source, its test images are held out.
+    let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
+    let target = "[stages.target]\nkind = \"normalize\"\ninput = \"photos\"\nresize = 12\nchannels = 3\n\
+                  mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n\n[stages.net]";
+    fs::write(root.join("photos.toml"), pipeline.replace("[stages.net]", target)).unwrap();
+    let scores = "stages.net.target_scores={ on = \"target.train\", metrics = [\"iwv\", \"dev\"] }";
+    done(root, &["run", "photos.toml", "--set", scores]);
+    let (_, rows) = table(&root.join("results/photos/latest/net.csv"));
+    let values: Vec<f64> = rows
+        .iter()
+        .filter(|row| row[2] == "target" && row[3] == "iwv")
+        .map(|row| row[4].parse().unwrap())
+        .collect();
+    assert_eq!(values.len(), 4);
+    assert!(values.iter().all(|value| value.is_finite() && *value >= 0.0), "{values:?}");
+    assert_eq!(rows.iter().filter(|row| row[2] == "target" && row[3] == "dev").count(), 4);
+}
+
+/// Interrupted after some epochs, whose scores are in the checkpoint.
+#[cfg(unix)]
+#[test]
+fn target_scores_of_a_training_taken_up_again_are_those_of_an_unbroken_one() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let command = ["run", "photos.toml", "--set", SCORES, "--set", "stages.net.epochs=60"];
+    done(root, &[&command[..], &["--store", "whole", "--results", "whole-results"]].concat());
+    let whole = csvs(&root.join("whole-results/photos/latest"));
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin("runner"))
+        .current_dir(root)
+        .args(command)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap());
+    for line in lines.lines() {
+        if line.unwrap().contains("net: epoch  3/") {
+            let id = child.id().to_string();
+            assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130), "stopped before its end");
+    let said = text(&runner(root, &command).stderr);
+    assert!(said.contains("goes on from a checkpoint"), "{said}");
+    assert_eq!(csvs(&root.join("results/photos/latest")), whole);
+}
