@@ -101,6 +101,9 @@ fn totals(
             text += "results decide how far each trial goes\n";
         }
     }
+    for note in search.into_iter().flat_map(Search::notes) {
+        text += &format!("note: {note}\n");
+    }
     let left: Vec<NodeIndex> =
         plan.order.iter().copied().filter(|task| why.contains_key(task)).collect();
     let (seconds, unknown) = past.total(plan, &left);

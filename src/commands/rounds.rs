@@ -5,11 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use petgraph::graph::NodeIndex;
+use petgraph::visit::Dfs;
 
 use super::Error;
 use crate::exec::{Done, Event, Executor, Failed, Job, Limit, Planned, Reporter, State};
 use crate::metrics::Metrics;
 use crate::plan::fingerprint::Fingerprint;
+use crate::plan::goal::Goal;
 use crate::plan::graph::Plan;
 use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
@@ -89,7 +91,9 @@ impl Carrier<'_> {
                     self.failures.entry(name).or_insert(failed);
                 }
             }
-            let stopped = ended.iter().any(|done| done.state == State::Interrupted);
+            let failed = |done: &Done| matches!(done.state, State::Failed { .. });
+            let stopped = ended.iter().any(|done| done.state == State::Interrupted)
+                || (self.job.fail_fast && ended.iter().any(failed));
             if let (Some(search), false) = (&mut trials.search, stopped) {
                 let mut values = HashMap::new();
                 for (trial, reach) in reach.iter().enumerate() {
@@ -99,14 +103,18 @@ impl Carrier<'_> {
                         Reach::End => None,
                     };
                     let value = match &goal {
-                        Some(goal) => value(goal, &plan, &ended, trial, epoch)?,
-                        None => None,
+                        Some(goal) => value(goal, &plan, &ended, trial, epoch),
+                        None => Ok(None),
                     };
+                    let value = value.unwrap_or_else(|error| {
+                        problem = Some(error);
+                        None
+                    });
                     values.insert(trial, value);
                 }
                 search.learn(|trial, _| values.get(&trial).copied().flatten());
             }
-            if stopped {
+            if stopped || problem.is_some() {
                 break;
             }
         }
@@ -127,10 +135,17 @@ fn limits(plan: &Plan, reach: &[Reach], stage: Option<&str>) -> HashMap<NodeInde
     }
     let mut far: HashMap<NodeIndex, Far> = HashMap::new();
     for (stages, reach) in plan.stages.iter().zip(reach) {
-        for (name, task) in stages {
+        let goal = stage.and_then(|stage| stages.get(stage).copied());
+        let after = match (goal, reach) {
+            (Some(goal), Reach::Epoch(_)) => after(plan, goal),
+            _ => HashSet::new(),
+        };
+        for task in stages.values() {
             let wanted = match reach {
                 Reach::Stay => Far::Stay,
-                Reach::Epoch(epochs) if Some(name.as_str()) == stage => Far::Epochs(*epochs),
+                Reach::Epoch(epochs) if Some(*task) == goal => Far::Epochs(*epochs),
+                // Also when the goal's stage is whole, as it ended by itself or in another run.
+                Reach::Epoch(_) if after.contains(task) => Far::Stay,
                 _ => Far::End,
             };
             let known = far.entry(*task).or_insert(wanted);
@@ -145,14 +160,29 @@ fn limits(plan: &Plan, reach: &[Reach], stage: Option<&str>) -> HashMap<NodeInde
     far.into_iter().filter_map(limit).collect()
 }
 
+/// Everything that comes after a task.
+fn after(plan: &Plan, task: NodeIndex) -> HashSet<NodeIndex> {
+    let mut search = Dfs::new(&plan.graph, task);
+    let mut found = HashSet::new();
+    while let Some(next) = search.next(&plan.graph) {
+        found.insert(next);
+    }
+    found.remove(&task);
+    found
+}
+
 /// How a task ended over all rounds.
 fn merged(before: Option<Done>, now: Done) -> Done {
     let Some(before) = before else { return now };
     match (&before.state, &now.state) {
         // Found in the store, as an earlier round put it there.
         (State::Ran, State::Cached) => before,
-        // It stays where an earlier round left it.
-        (State::Pruned { .. }, State::Pruned { rows }) if rows.is_empty() => before,
+        // It stays as an earlier round left it.
+        (_, State::Pruned { rows }) if rows.is_empty() => before,
+        // Stopped on its way from one rung to the next.
+        (State::Pruned { rows }, State::Interrupted) if !rows.is_empty() => {
+            Done { state: State::Interrupted, seconds: before.seconds + now.seconds, ..before }
+        }
         _ => {
             let log = before.log.into_iter().chain(now.log).collect();
             Done { seconds: before.seconds + now.seconds, log, ..now }
@@ -162,7 +192,7 @@ fn merged(before: Option<Done>, now: Done) -> Done {
 
 /// What the goal says of a trial, up to an epoch or at its end.
 fn value(
-    goal: &crate::plan::goal::Goal,
+    goal: &Goal,
     plan: &Plan,
     done: &[Done],
     trial: usize,
@@ -171,7 +201,7 @@ fn value(
     let Some(task) = plan.stages[trial].get(&goal.stage) else { return Ok(None) };
     let done = &done[task.index()];
     if let State::Pruned { rows } = &done.state {
-        return Ok(goal.value(&Metrics::training().header, rows, epoch));
+        return known(goal, &Metrics::training().header, rows, epoch);
     }
     let Some((_, artifact)) = &done.artifact else { return Ok(None) };
     let stages = &plan.trials[trial].pipeline.stages;
@@ -182,7 +212,25 @@ fn value(
         results::Error::Malformed { path, reason }
     })?;
     let header: Vec<&str> = rows.header.iter().map(String::as_str).collect();
-    Ok(goal.value(&header, &rows.rows, epoch))
+    known(goal, &header, &rows.rows, epoch)
+}
+
+/// The goal's value among rows. A metric that is in none of them was misspelt.
+fn known(
+    goal: &Goal,
+    header: &[&str],
+    rows: &[Vec<String>],
+    epoch: Option<usize>,
+) -> Result<Option<f64>, Error> {
+    let found = goal.value(header, rows, epoch);
+    if found.is_none() && !rows.is_empty() && !goal.is_in(header, rows) {
+        return Err(Error::Missing(format!(
+            "`sweep.select` goes by {}, but stage `{}` gave no such number",
+            goal.text(),
+            goal.stage
+        )));
+    }
+    Ok(found)
 }
 
 /// Says only once how a task ended, though every round comes to it again.

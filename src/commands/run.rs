@@ -20,7 +20,7 @@ use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::resolve;
-use crate::plan::search::Verdict;
+use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::html;
 use crate::report::record::Provenance;
@@ -50,8 +50,6 @@ pub(super) struct Ran {
     pub code: ExitCode,
     /// Its results.
     pub folder: PathBuf,
-    /// What the search says of every trial; none without one.
-    pub verdicts: Vec<Verdict>,
 }
 
 /// Runs `trials` as one graph.
@@ -153,7 +151,21 @@ fn execute(
         }
         if !options.quiet {
             if !new {
-                anstream::eprintln!("nothing to do: all {} stages are cached", done.len());
+                let pruned =
+                    done.iter().filter(|it| matches!(it.state, State::Pruned { .. })).count();
+                match pruned {
+                    0 => anstream::eprintln!("nothing to do: all {} stages are cached", done.len()),
+                    _ => anstream::eprintln!(
+                        "nothing to do: {} stages are cached, {pruned} pruned",
+                        done.len() - pruned
+                    ),
+                }
+            }
+            for note in trials.search.iter().flat_map(Search::notes) {
+                anstream::eprintln!("note: {note}");
+            }
+            if let Some(selected) = selected(&verdicts) {
+                anstream::eprintln!("selected: {selected}");
             }
             anstream::eprintln!("results: {}", folder.display());
         }
@@ -162,14 +174,32 @@ fn execute(
         return Err(problem);
     }
     if any(|state| matches!(state, State::Failed { .. })) {
-        return Ok(Ran { code: ExitCode::from(1), folder, verdicts });
+        return Ok(Ran { code: ExitCode::from(1), folder });
     }
     if any(|state| matches!(state, State::Interrupted | State::Skipped { .. })) {
         anstream::eprintln!("interrupted; run the same command again to go on");
-        return Ok(Ran { code: ExitCode::from(130), folder, verdicts });
+        return Ok(Ran { code: ExitCode::from(130), folder });
     }
-    tables?.all()?;
-    Ok(Ran { code: ExitCode::SUCCESS, folder, verdicts })
+    match tables.and_then(Tables::all) {
+        // Nobody asked for this one.
+        Err(results::Error::Table(error)) if !trials.resolved.contains_key("table") => {
+            anstream::eprintln!("note: no table: {error}; `[table]` can say what to show");
+        }
+        tables => drop(tables?),
+    }
+    Ok(Ran { code: ExitCode::SUCCESS, folder })
+}
+
+/// The selected trials, with what they were selected by.
+fn selected(verdicts: &[Verdict]) -> Option<String> {
+    let selected = verdicts.iter().enumerate().filter(|it| it.1.selected == Some(true));
+    let texts: Vec<String> = selected
+        .map(|(trial, verdict)| match verdict.objective {
+            Some(objective) => format!("{trial:03} ({objective:.4})"),
+            None => format!("{trial:03}"),
+        })
+        .collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 fn provenance(

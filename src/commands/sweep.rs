@@ -9,8 +9,7 @@ use super::run::Failures;
 use crate::cli::SweepArgs;
 use crate::exec::Failed;
 use crate::plan::fingerprint::Fingerprint;
-use crate::report::record::Record;
-use crate::report::results;
+use crate::report::record::{self, Record};
 
 /// Runs all trials; stages they share run once.
 ///
@@ -32,27 +31,15 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
         failed.help.push(again.clone());
         (name, failed)
     });
-    let ran = super::run::run_trials(trials, failures.collect(), options)?;
-    if !options.json && !options.quiet {
-        let selected = ran.verdicts.iter().enumerate().filter(|it| it.1.selected == Some(true));
-        let selected: Vec<String> = selected
-            .map(|(trial, verdict)| match verdict.objective {
-                Some(objective) => format!("{trial:03} ({objective:.4})"),
-                None => format!("{trial:03}"),
-            })
-            .collect();
-        if !selected.is_empty() {
-            anstream::eprintln!("selected: {}", selected.join(", "));
-        }
-    }
-    Ok(ran.code)
+    Ok(super::run::run_trials(trials, failures.collect(), options)?.code)
 }
 
 /// What failed in the newest sweep of a pipeline. A stage that every trial needs is always tried again:
 /// without it there is nothing to do.
 fn failed_before(results: &Path, pipeline: &str) -> Failures {
-    let newest = results::latest(&results.join(pipeline));
-    let Some(record) = newest.and_then(|folder| Record::read(&folder).ok()) else {
+    let of = |record: &Record| record.provenance.sweep && record.provenance.pipeline == pipeline;
+    let all = record::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
+    let Some(record) = all.rev().find(of) else {
         return Failures::new();
     };
     let mut found: HashMap<Fingerprint, (Failed, usize)> = HashMap::new();

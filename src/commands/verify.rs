@@ -133,13 +133,25 @@ impl Check<'_> {
                     self.wrong.push(format!("{name}: the pipeline has no stage `{}`", stage.name));
                     continue;
                 };
-                if let Some(text) = results::metrics_text(&artifact.path, planned)? {
+                let cut =
+                    record.files.contains_key(&format!("trials/{number:03}/{}.csv", stage.name));
+                if let (false, Some(text)) = (cut, results::metrics_text(&artifact.path, planned)?)
+                {
                     let path = at.join(format!("{}.csv", stage.name));
                     self.compare(&path, &text, "its artifact");
                 }
                 for (file, text) in results::extra_tables(&artifact.path, planned)? {
                     self.compare(&at.join(&stage.name).join(file), &text, "its artifact");
                 }
+            }
+        }
+        for (file, digest) in &record.files {
+            let path = folder.join(file);
+            self.files += 1;
+            match fs::read(&path) {
+                Ok(found) if blake3::hash(&found).to_hex().as_str() == digest => {}
+                Ok(_) => self.wrong.push(format!("{} is not what the run wrote", path.display())),
+                Err(error) => self.wrong.push(format!("{}: {error}", path.display())),
             }
         }
         if let Ok(tables) = results::tables_by(&resolved, folder) {
@@ -162,12 +174,16 @@ impl Check<'_> {
     /// Makes a stage again from the artifacts that it was made from, in a store of its own.
     fn rerun(&mut self, record: &Record, name: &str, offline: bool) -> Result<(), Error> {
         let trials = super::recorded(record)?.trials;
-        let Some(recorded) = record.stage(0, name) else {
+        // Of a sweep the first trial that came to it.
+        let made =
+            |trial: &usize| record.stage(*trial, name).is_some_and(|it| it.content.is_some());
+        let trial = (0..record.trials.len()).find(made).unwrap_or(0);
+        let Some(recorded) = record.stage(trial, name) else {
             let known = record.trials.iter().flatten().map(|stage| stage.name.as_str());
             let help = suggest(name, known).unwrap_or_default();
             return Err(Error::Missing(format!("the run has no stage `{name}`; {help}")));
         };
-        let mut pipeline = trials[0].pipeline.clone();
+        let mut pipeline = trials[trial].pipeline.clone();
         let mut needed = vec![name.to_owned()];
         let mut at = 0;
         while at < needed.len() {
@@ -187,7 +203,7 @@ impl Check<'_> {
         let private = tempfile::tempdir().map_err(machine)?;
         let store = Store::open(private.path())?;
         for needed in &needed[1..] {
-            let found = record.stage(0, needed).and_then(|stage| stage.fingerprint);
+            let found = record.stage(trial, needed).and_then(|stage| stage.fingerprint);
             if let Some(fingerprint) = found
                 && let Found::Whole(artifact) = self.store.find(&fingerprint)?
             {

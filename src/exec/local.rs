@@ -142,6 +142,9 @@ fn look(plan: &Plan, job: &Job, schedule: &mut Schedule) {
         let mut places: Vec<usize> = schedule.ready.drain().map(|Reverse(place)| place).collect();
         places.sort_unstable();
         let whole = |place: &usize| {
+            if job.limits.get(&plan.order[*place]) == Some(&Limit::Stay) {
+                return None;
+            }
             let fingerprint =
                 plan.fingerprint(plan.order[*place], |input| schedule.content(input))?;
             // Whatever is wrong with the store comes up again when the task is to be made.
@@ -215,16 +218,19 @@ impl Run<'_> {
                 Some((before, _)) => Some(display_name(self.plan, before)),
                 None => schedule.failed.clone(),
             };
+            // What the store has of it is of another run, and must not change this one.
+            let pruned = pruned || self.limit(task) == Some(Limit::Stay);
             let share = schedule.take_threads(self.workers);
             drop(schedule);
             let done = match because {
-                Some(_) if pruned => Done::without(State::Pruned { rows: Vec::new() }),
+                _ if pruned => Done::without(State::Pruned { rows: Vec::new() }),
                 Some(because) => self.skip(task, because),
                 None => threads.install(share, || self.task(task)),
             };
             schedule = self.schedule();
             schedule.give_threads(share);
-            if self.job.fail_fast && matches!(done.state, State::Failed { .. }) {
+            let known = done.fingerprint.is_some_and(|it| self.job.failures.contains_key(&it));
+            if self.job.fail_fast && !known && matches!(done.state, State::Failed { .. }) {
                 schedule.failed.get_or_insert(display_name(self.plan, task));
             }
             schedule.end(self.plan, task, done);
@@ -297,15 +303,12 @@ impl Run<'_> {
             if let Found::Whole(artifact) = store.find(&fingerprint)? {
                 return Ok(self.cached(task, artifact));
             }
-            if stopping() {
-                return Err(Failure::interrupted());
-            }
-            if self.limit(task) == Some(Limit::Stay) {
-                return Err(Failure { paused: Some(Vec::new()), ..Failure::new("paused") });
-            }
             if let Some(failed) = self.job.failures.get(&fingerprint) {
                 let Failed { message, help } = failed.clone();
                 return Err(Failure { help, ..Failure::new(message) });
+            }
+            if stopping() {
+                return Err(Failure::interrupted());
             }
             let waiting = |holder: &str| {
                 let (name, holder) = (name.to_owned(), holder.to_owned());

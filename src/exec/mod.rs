@@ -58,7 +58,7 @@ pub struct Job<'a> {
 pub enum Limit {
     /// A training pauses after so many epochs, with a checkpoint.
     Epochs(usize),
-    /// What the store does not have is not made.
+    /// It is neither made nor looked for.
     Stay,
 }
 

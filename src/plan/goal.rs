@@ -70,11 +70,14 @@ impl Goal {
             // `target` rows are of images without labels.
             Rows::Training { split } => {
                 let input = stage.inputs.iter().find(|input| input.key == *split);
-                input.is_some_and(|it| is_hidden(pipeline, &it.stage))
+                input.is_some_and(|it| {
+                    let split = it.split.as_deref().unwrap_or_default();
+                    is_test(split) || is_hidden(pipeline, &it.stage, split)
+                })
             }
             Rows::Scores { dataset, .. } => {
                 let (name, split) = dataset.split_once('.').unwrap_or((dataset, ""));
-                split == "test" || is_hidden(pipeline, name)
+                is_test(split) || is_hidden(pipeline, name, split)
             }
         };
         match (sees, given.oracle) {
@@ -126,6 +129,12 @@ impl Goal {
         let place = |name: &str| header.iter().position(|it| *it == name);
         let (metric, value) = (place("metric")?, place("value")?);
         let of = |row: &&Vec<String>| row[metric] == self.metric;
+        // Where the best epoch's weights were kept, it is theirs that count.
+        let best = || {
+            let (at, split) = (place("epoch")?, place("split")?);
+            rows.iter().rfind(|row| row[split] == "best")?[at].parse().ok()
+        };
+        let epoch = epoch.or_else(best);
         let found = match &self.rows {
             Rows::Training { split } => {
                 let (at, place) = (place("epoch")?, place("split")?);
@@ -141,6 +150,23 @@ impl Goal {
             }
         };
         found?[value].parse().ok().filter(|value: &f64| value.is_finite())
+    }
+}
+
+impl Goal {
+    /// Whether any row is of its metric, and of its split.
+    pub fn is_in(&self, header: &[&str], rows: &[Vec<String>]) -> bool {
+        let place = |name: &str| header.iter().position(|it| *it == name);
+        let has = |row: &Vec<String>, name: &str, wanted: &str| {
+            place(name).is_some_and(|at| row[at] == wanted)
+        };
+        rows.iter().any(|row| {
+            has(row, "metric", &self.metric)
+                && match &self.rows {
+                    Rows::Training { split } => has(row, "split", split),
+                    Rows::Scores { .. } => true,
+                }
+        })
     }
 }
 
@@ -237,8 +263,8 @@ fn rises(metric: &str) -> Option<bool> {
 }
 
 /// Whether a method adapts to the domain of a stage's images without labels. A domain is what its
-/// images come from beyond what the source's come from as well.
-fn is_hidden(pipeline: &Pipeline, images: &str) -> bool {
+/// images come from beyond what the source's come from as well; or a split, where both are of one.
+fn is_hidden(pipeline: &Pipeline, images: &str, split: &str) -> bool {
     let come_from = |name: &str| ancestors(pipeline, name);
     let from = come_from(images);
     pipeline.stages.iter().any(|stage| {
@@ -246,9 +272,17 @@ fn is_hidden(pipeline: &Pipeline, images: &str) -> bool {
         let (Some(target), Some(source)) = (named("method.target"), named("train")) else {
             return false;
         };
+        if target.stage == images && target.split.as_deref() == Some(split) {
+            return true;
+        }
         let source = come_from(&source.stage);
         come_from(&target.stage).iter().any(|it| !source.contains(it) && from.contains(it))
     })
+}
+
+/// Whether a split is one to report on, not to choose by.
+fn is_test(split: &str) -> bool {
+    split == "test"
 }
 
 /// A stage and all it is made from.

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use super::goal::Goal;
 use super::trial::{Trial, label_text};
 use super::trials::{Drawn, Origin};
-use crate::config::Report;
-use crate::config::sweep::{Configuration, Observation, Sweep};
+use crate::config::sweep::{self, Configuration, Observation, Point, Sweep};
+use crate::config::{Diagnostic, Report};
 
 /// The state of a search.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Search {
     batch: Vec<(usize, usize)>,
     /// Nothing more can be drawn.
     exhausted: bool,
+    /// What people should know of the search.
+    notes: Vec<String>,
 }
 
 /// How far a configuration got.
@@ -71,7 +73,18 @@ pub struct Verdict {
     /// Whether it is of the best configuration of its group; `None` without a goal.
     pub selected: Option<bool>,
     /// Why it ended early, if it did.
-    pub pruned: Option<String>,
+    pub pruned: Option<Pruned>,
+}
+
+/// An early end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// The stage of the goal.
+    pub stage: String,
+    /// Epochs that it came to.
+    pub epochs: usize,
+    /// Why, for people.
+    pub reason: String,
 }
 
 impl Search {
@@ -90,9 +103,12 @@ impl Search {
             of: Vec::new(),
             batch: Vec::new(),
             exhausted: false,
+            notes: Vec::new(),
         };
         search.add(drawn, trials)?;
-        search.exhausted = !search.sweep.is_adaptive();
+        if !search.sweep.is_adaptive() {
+            search.exhaust();
+        }
         Ok(search)
     }
 
@@ -102,6 +118,9 @@ impl Search {
             let mut problems = Vec::new();
             for trial in trials {
                 match Goal::new(given, &trial.pipeline) {
+                    Ok(goal) if self.goal.as_ref().is_some_and(|it| *it != goal) => {
+                        problems.push(differs(given, &goal));
+                    }
                     Ok(goal) => self.goal = Some(goal),
                     Err(problem) => problems.push(problem),
                 }
@@ -112,8 +131,21 @@ impl Search {
         }
         for number in self.configurations.len()..self.configurations.len() + configurations.len() {
             let at = points.iter().position(|point| point.configuration == number);
-            let trial = &trials[at.expect("a configuration has a trial")];
+            let Some(trial) = at.map(|at| &trials[at]) else {
+                // Its values do not go together.
+                let losses = vec![None];
+                self.progress.push(Progress { rungs: vec![0], losses, ..Progress::default() });
+                continue;
+            };
             let (group, rungs) = (self.group(trial), self.rungs(trial));
+            if let (Some(_), Some(given), [_]) = (self.sweep.halving, &self.sweep.goal, &rungs[..])
+            {
+                let message = "`[sweep.halving]` has nothing to halve";
+                let label = "not a training of more epochs than `min_epochs`";
+                let problem = Diagnostic::at(given.stage_span, message, label)
+                    .help("name a training stage, or leave `[sweep.halving]` out");
+                return Err(self.origin.report(vec![problem]));
+            }
             self.progress.push(Progress { group, rungs, ..Progress::default() });
         }
         self.configurations.extend(configurations);
@@ -132,6 +164,22 @@ impl Search {
         let stage = trial.pipeline.stages.iter().find(|stage| stage.name == goal.stage);
         let epochs = stage.and_then(|stage| stage.settings.get("epochs")?.as_integer());
         epochs.and_then(|it| usize::try_from(it).ok()).map_or(vec![0], |it| halving.rungs(it))
+    }
+
+    /// Nothing is left to draw.
+    fn exhaust(&mut self) {
+        self.exhausted = true;
+        let (found, wanted) = (self.configurations.len(), self.sweep.configurations());
+        if found < wanted {
+            self.notes.push(format!(
+                "only {found} of {wanted} configurations were found that differ and that `where` keeps"
+            ));
+        }
+    }
+
+    /// What people should know of it.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The goal.
@@ -156,9 +204,10 @@ impl Search {
     /// # Errors
     /// When a trial that was drawn does not fit.
     pub fn next(&mut self, trials: &mut Vec<Trial>) -> Result<Option<Vec<Reach>>, Report> {
-        let mut batch = Vec::new();
+        let mut batch: Vec<(usize, usize)> = Vec::new();
+        let mut new = 0;
         while batch.len() < self.sweep.batch {
-            if let Some(job) = self.promotable(&batch).or_else(|| self.fresh(&batch)) {
+            if let Some(job) = self.promotable(&batch).or_else(|| self.fresh(&mut new)) {
                 batch.push(job);
             } else if self.exhausted || !batch.is_empty() {
                 break;
@@ -173,8 +222,9 @@ impl Search {
             return Ok(None);
         }
         let mut reach = vec![Reach::Stay; self.of.len()];
+        let jobs: HashMap<usize, usize> = batch.iter().copied().collect();
         for (trial, configuration) in self.of.iter().enumerate() {
-            if let Some((_, rung)) = batch.iter().find(|job| job.0 == *configuration) {
+            if let Some(rung) = jobs.get(configuration) {
                 let rungs = &self.progress[*configuration].rungs;
                 reach[trial] = match rung + 1 == rungs.len() {
                     true => Reach::End,
@@ -189,9 +239,12 @@ impl Search {
     /// Takes in what the goal says of the trials that ran: `value` of a trial up to an epoch, or at its
     /// end; `None` when it has none, as it failed.
     pub fn learn(&mut self, value: impl Fn(usize, Option<usize>) -> Option<f64>) {
+        let mut of: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (trial, configuration) in self.of.iter().enumerate() {
+            of.entry(*configuration).or_default().push(trial);
+        }
         for (configuration, rung) in std::mem::take(&mut self.batch) {
-            let of = self.of.iter().enumerate().filter(|it| *it.1 == configuration);
-            let trials: Vec<usize> = of.map(|it| it.0).collect();
+            let trials = of.remove(&configuration).unwrap_or_default();
             let progress = &mut self.progress[configuration];
             let last = rung + 1 == progress.rungs.len();
             let epoch = (!last).then(|| progress.rungs[rung]);
@@ -230,7 +283,7 @@ impl Search {
         self.of.iter().enumerate().map(verdict).collect()
     }
 
-    fn why_pruned(&self, configuration: usize) -> Option<String> {
+    fn why_pruned(&self, configuration: usize) -> Option<Pruned> {
         let progress = &self.progress[configuration];
         if progress.is_over() || progress.losses.is_empty() {
             return None;
@@ -240,12 +293,10 @@ impl Search {
         let others = self.group_at(&progress.group, rung);
         let better = others.iter().filter(|it| it.0 < loss).count();
         let last = progress.rungs.last().copied().unwrap_or_default();
-        Some(format!(
-            "after epoch {} of {last}: place {} of {}",
-            progress.rungs[rung],
-            better + 1,
-            others.len()
-        ))
+        let (epochs, place, all) = (progress.rungs[rung], better + 1, others.len());
+        let reason = format!("after epoch {epochs} of {last}: place {place} of {all}");
+        let stage = self.goal.as_ref()?.stage.clone();
+        Some(Pruned { stage, epochs, reason })
     }
 
     /// Losses and numbers of the configurations of a group that have something to show at a rung.
@@ -294,12 +345,11 @@ impl Search {
         None
     }
 
-    /// The next configuration that has not run at all.
-    fn fresh(&self, batch: &[(usize, usize)]) -> Option<(usize, usize)> {
-        let is_new = |at: &usize| {
-            self.progress[*at].losses.is_empty() && !batch.iter().any(|job| job.0 == *at)
-        };
-        (0..self.progress.len()).find(is_new).map(|at| (at, 0))
+    /// The next configuration from `at` on that has not run at all.
+    fn fresh(&self, at: &mut usize) -> Option<(usize, usize)> {
+        let found = (*at..self.progress.len()).find(|it| self.progress[*it].losses.is_empty())?;
+        *at = found + 1;
+        Some((found, 0))
     }
 
     /// A group of which none came to its end, as there are fewer than `factor` of them: the best goes on.
@@ -331,14 +381,37 @@ impl Search {
         let drawn = self.sweep.next(&self.configurations, &observations);
         let drawn = drawn.map_err(|problem| self.origin.report(vec![problem]))?;
         if drawn.0.is_empty() {
-            self.exhausted = true;
+            self.exhaust();
             return Ok(());
         }
-        let (new, _) = self.origin.resolve(&drawn.1)?;
-        self.add(drawn, &new)?;
+        let (configurations, points) = drawn;
+        let first = self.configurations.len();
+        let (mut fitting, mut new) = (Vec::new(), Vec::new());
+        for number in first..first + configurations.len() {
+            let own: Vec<Point> =
+                points.iter().filter(|it| it.configuration == number).cloned().collect();
+            match self.origin.resolve(&own) {
+                Ok((trials, _)) => {
+                    fitting.extend(own);
+                    new.extend(trials);
+                }
+                // Each value was fine at the ends of its axis; these do not go together.
+                Err(report) => self.notes.push(format!(
+                    "a configuration was drawn whose values do not go together, and left out:\n{}",
+                    report.render(false).trim_end()
+                )),
+            }
+        }
+        self.add((configurations, fitting), &new)?;
         trials.extend(new);
         Ok(())
     }
+}
+
+fn differs(given: &sweep::Goal, goal: &Goal) -> Diagnostic {
+    let message = "`[sweep.select]` means other numbers in other trials";
+    Diagnostic::at(given.span, message, format!("in one of them {}", goal.text()))
+        .help("name `model` and `on`")
 }
 
 #[cfg(test)]

@@ -65,6 +65,10 @@ fn run(sweep: &str, value: impl Fn(&Trial, usize) -> Option<f64>) -> (Vec<String
     (rounds, all)
 }
 
+fn reason(verdict: &Verdict) -> Option<&str> {
+    verdict.pruned.as_ref().map(|it| it.reason.as_str())
+}
+
 fn verdicts(trials: &Trials) -> Vec<Verdict> {
     trials.search.as_ref().unwrap().verdicts()
 }
@@ -104,8 +108,8 @@ fn halving_promotes_the_best_third_of_each_rung_and_ends_the_others_there() {
     assert_eq!(rounds, ["0@1 1@1 2@1 3@1 4@1 5@1 6@1 7@1 8@1", "6@3 7@3 8@3", "8@9"]);
     let verdicts = verdicts(&trials);
     assert_eq!(verdicts[8], Verdict { objective: Some(0.9), selected: Some(true), pruned: None });
-    assert_eq!(verdicts[7].pruned.as_deref(), Some("after epoch 3 of 9: place 2 of 3"));
-    assert_eq!(verdicts[0].pruned.as_deref(), Some("after epoch 1 of 9: place 9 of 9"));
+    assert_eq!(reason(&verdicts[7]), Some("after epoch 3 of 9: place 2 of 3"));
+    assert_eq!(reason(&verdicts[0]), Some("after epoch 1 of 9: place 9 of 9"));
 }
 
 #[test]
@@ -184,6 +188,51 @@ fn tpe_finds_better_values_than_drawing_at_random() {
 }
 
 #[test]
+fn tpe_comes_to_all_of_a_few_values_though_it_has_its_favourites() {
+    let sweep = format!(
+        "search = 'tpe'\ntrials = 30\nstartup = 4\naxes = {{ '{LR}' = {{ choice = [0.1, 0.2, 0.3, 0.4, 0.5] }}, \
+         'stages.net.batch_size' = {{ int = [8, 13] }} }}\n{SELECT}"
+    );
+    let (_, trials) = run(&sweep, |trial, _| Some(number(trial, LR)));
+    assert_eq!(trials.trials.len(), 30);
+    assert_eq!(trials.search.unwrap().notes(), [""; 0]);
+    let (_, trials) = run(&sweep.replace("= 30", "= 31"), |trial, _| Some(number(trial, LR)));
+    let notes = trials.search.unwrap().notes().join("");
+    assert!(notes.starts_with("only 30 of 31 configurations"), "{notes}");
+}
+
+#[test]
+fn a_split_that_a_method_adapts_to_is_hidden_from_selection() {
+    let adapted = |target: &str| {
+        let stage = format!(
+            "axes = {{ '{LR}' = [0.1, 0.2] }}\n[sweep.select]\nstage = 'adapted'\nby = 'validate.loss'\n\
+             [stages.adapted]\nkind = 'finetune'\nmodel = 'net'\ntrain = 'mnist'\n\
+             validate = 'mnist.valid'\nepochs = 1\n\
+             method = {{ kind = 'dann', target = '{target}' }}\n"
+        );
+        load(&stage)
+    };
+    let report = adapted("mnist.valid").err().expect("refused");
+    assert!(report.contains("labels that selection must not see"), "{report}");
+    adapted("mnist.test").unwrap();
+}
+
+#[test]
+fn the_best_epoch_counts_where_its_weights_were_kept() {
+    let rates = load(&format!("axes = {{ '{LR}' = [0.1, 0.2] }}\n{SELECT}")).unwrap();
+    let goal = rates.search.unwrap().goal().unwrap().clone();
+    let row = |epoch: &str, split: &str, value: &str| {
+        [epoch, "1", split, "accuracy", value].map(str::to_owned).to_vec()
+    };
+    let mut rows = vec![row("1", "validate", "0.9"), row("2", "validate", "0.4")];
+    let header = ["epoch", "step", "split", "metric", "value"];
+    assert_eq!(goal.value(&header, &rows, None), Some(0.4));
+    rows.push(row("1", "best", "0.9"));
+    assert_eq!(goal.value(&header, &rows, None), Some(0.9));
+    assert_eq!(goal.value(&header, &rows, Some(2)), Some(0.4), "at a rung it is not known yet");
+}
+
+#[test]
 fn a_sobol_sequence_fills_a_square_more_evenly_than_chance() {
     let corners = |search: &str| {
         let sweep = format!(
@@ -253,6 +302,36 @@ fn sweeps_that_contradict_themselves_are_explained() {
             "labels that selection must not see",
         ),
         (format!("{listed}{SELECT}oracle = true\n"), "sees no label that it should not"),
+        (
+            format!(
+                "axes = {{ '{LR}' = [0.1] }}\n[sweep.select]\nstage = 'net'\nby = 'target.snd'\n"
+            ),
+            "does not score the target",
+        ),
+        (
+            format!(
+                "axes = {{ '{LR}' = [0.1], 'stages.net.validate' = ['mnist.test'] }}\n{SELECT}"
+            ),
+            "labels that selection must not see",
+        ),
+        (
+            format!("axes = {{ '{LR}' = [0.1] }}\n{SELECT}[sweep.halving]\nmin_epochs = 9\n"),
+            "has nothing to halve",
+        ),
+        (
+            format!(
+                "axes = {{ '{LR}' = [0.1] }}\nwhere = '{}lr < 1{}'\n",
+                "(".repeat(5000),
+                ")".repeat(5000)
+            ),
+            "too many `(`",
+        ),
+        (
+            format!(
+                "search = 'tpe'\ntrials = 3\naxes = {{ '{LR}' = {{ log_uniform = [0.01, 0.010000000000000002] }} }}\n{SELECT}"
+            ),
+            "further apart",
+        ),
         (
             format!(
                 "search = 'tpe'\ntrials = 3\naxes = {{ '{LR}' = {{ uniform = [-1.0, 1.0] }} }}\n{SELECT}"

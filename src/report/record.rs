@@ -21,6 +21,10 @@ pub struct Record {
     /// Of a sweep, the values of every trial's axes: those of a search follow from results alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<IndexMap<String, toml::Value>>,
+    /// Digests of the files of a sweep that follow from no artifact: what became of its trials, and what
+    /// was learned by those that ended early.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub files: IndexMap<String, String>,
     /// The stages of every trial, in the order of the file.
     pub trials: Vec<Vec<Stage>>,
 }

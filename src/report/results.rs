@@ -101,7 +101,7 @@ pub fn write(
     provenance: impl FnOnce() -> Provenance,
 ) -> Result<(PathBuf, bool), Error> {
     let home = root.join(&plan.trials[0].pipeline.name);
-    let id = id(plan, done);
+    let id = id(plan, done, verdicts, resolved);
     if done.iter().all(|it| matches!(it.state, State::Cached | State::Pruned { .. }))
         && let Some(same) = same_run(&home, &id)
     {
@@ -117,18 +117,17 @@ pub fn write(
         fs::write(&path, text).map_err(io_at(&path))
     };
     put("pipeline.toml", &to_toml(resolved))?;
-    let values = plan.trials.iter().map(|trial| trial.labels.iter().cloned().collect());
-    let values = if sweep { values.collect() } else { Vec::new() };
-    let record = Record { id, provenance: provenance(), values, trials: stages };
-    let record = serde_json::to_string_pretty(&record).expect("a record is plain data");
-    put("run.json", &format!("{record}\n"))?;
     put("timings.csv", &timings(plan, done)?)?;
     for task in &plan.order {
         put_log(folder, plan, *task, done)?;
     }
+    let mut files = IndexMap::new();
+    let digest = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
     for number in 0..plan.trials.len() {
         let at = trial_folder(folder, sweep, number);
-        write_metrics(&at, plan, done, number)?;
+        for (name, text) in write_metrics(&at, (plan, done), number, verdicts.get(number))? {
+            files.insert(format!("trials/{number:03}/{name}"), digest(&text));
+        }
         if sweep {
             let path = at.join("pipeline.toml");
             let text = to_toml(&plan.trials[number].pipeline.resolved);
@@ -136,8 +135,15 @@ pub fn write(
         }
     }
     if sweep {
-        put("trials.csv", &trials::text(plan, done, verdicts))?;
+        let text = trials::text(plan, done, verdicts);
+        put("trials.csv", &text)?;
+        files.insert("trials.csv".into(), digest(&text));
     }
+    let values = plan.trials.iter().map(|trial| trial.labels.iter().cloned().collect());
+    let values = if sweep { values.collect() } else { Vec::new() };
+    let record = Record { id, provenance: provenance(), values, files, trials: stages };
+    let record = serde_json::to_string_pretty(&record).expect("a record is plain data");
+    put("run.json", &format!("{record}\n"))?;
     if let Ok(tables) = tables_by(resolved, folder) {
         for (name, text) in tables.files() {
             put(&name, &text)?;
@@ -230,9 +236,13 @@ fn data_sources(artifact: &Path) -> Option<Value> {
     }
 }
 
-/// Digest of the names and fingerprints of all stages: two runs with the same have the same results.
-fn id(plan: &Plan, done: &[Done]) -> String {
+/// Digest of the names and fingerprints of all stages, of what was selected and why, and of the
+/// tables asked for: two runs with the same have the same results.
+fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) -> String {
     let mut hasher = blake3::Hasher::new();
+    let select = resolved.get("sweep").and_then(|sweep| sweep.get("select"));
+    let tables = resolved.get("table");
+    hasher.update(format!("{verdicts:?} {select:?} {tables:?}\n").as_bytes());
     for (trial, stages) in plan.trials.iter().zip(&plan.stages) {
         hasher.update(format!("{:?}\n", trial.label_texts()).as_bytes());
         for (name, task) in stages {
@@ -258,24 +268,54 @@ fn same_run(home: &Path, id: &str) -> Option<PathBuf> {
     (head.split('"').nth(1)? == "id" && head.split('"').nth(3)? == id).then_some(folder)
 }
 
-fn write_metrics(folder: &Path, plan: &Plan, done: &[Done], trial: usize) -> Result<(), Error> {
+/// Writes the CSVs of a trial; gives the names of those that do not follow from an artifact, with their
+/// text.
+fn write_metrics(
+    folder: &Path,
+    (plan, done): (&Plan, &[Done]),
+    trial: usize,
+    verdict: Option<&Verdict>,
+) -> Result<Vec<(String, String)>, Error> {
     fs::create_dir_all(folder).map_err(io_at(folder))?;
+    let mut cut = Vec::new();
+    let pruned = verdict.and_then(|it| it.pruned.as_ref());
     for stage in &plan.trials[trial].pipeline.stages {
-        let task = plan.stages[trial][&stage.name];
-        if let State::Pruned { rows } = &done[task.index()].state
-            && !rows.is_empty()
-        {
-            let metrics = Metrics { rows: rows.clone(), ..Metrics::training() };
-            let path = folder.join(format!("{}.csv", stage.name));
-            fs::write(&path, super::csv::write(&metrics)).map_err(io_at(&path))?;
+        let done = &done[plan.stages[trial][&stage.name].index()];
+        let name = format!("{}.csv", stage.name);
+        let path = folder.join(&name);
+        let artifact = done.artifact.as_ref().map(|it| it.1.as_path());
+        let mut text = match (&done.state, artifact) {
+            (State::Pruned { rows }, _) if !rows.is_empty() => {
+                Some(super::csv::write(&Metrics { rows: rows.clone(), ..Metrics::training() }))
+            }
+            (_, Some(artifact)) => metrics_text(artifact, stage)?,
+            _ => None,
+        };
+        // Other trials, or another run, may have gone further than this one.
+        if let (Some(whole), Some(pruned)) = (&text, pruned.filter(|it| it.stage == stage.name)) {
+            let short = up_to_epoch(whole, pruned.epochs).map_err(|error| Error::Malformed {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+            cut.push((name, short.clone()));
+            text = Some(short);
         }
-        let Some((_, artifact)) = &done[task.index()].artifact else { continue };
-        let Some(text) = metrics_text(artifact, stage)? else { continue };
-        let path = folder.join(format!("{}.csv", stage.name));
+        let Some(text) = text else { continue };
         fs::write(&path, text).map_err(io_at(&path))?;
-        copy_extras(artifact, stage, &folder.join(&stage.name))?;
+        if let Some(artifact) = artifact {
+            copy_extras(artifact, stage, &folder.join(&stage.name))?;
+        }
     }
-    Ok(())
+    Ok(cut)
+}
+
+/// The rows of a training's CSV up to an epoch.
+fn up_to_epoch(text: &str, epoch: usize) -> Result<String, ::csv::Error> {
+    let mut rows = Rows::read(text)?;
+    if let Some(at) = rows.header.iter().position(|name| name == "epoch") {
+        rows.rows.retain(|row| row[at].parse::<usize>().is_ok_and(|it| it <= epoch));
+    }
+    Ok(rows.text())
 }
 
 /// Copies what an artifact holds for people besides its metrics to `folder`, which is made only for

@@ -35,9 +35,6 @@ fn state(
     verdict: Option<&Verdict>,
 ) -> (&'static str, String) {
     let stages = || plan.stages[trial].iter().map(|(name, task)| (name, &done[task.index()]));
-    if stages().all(|(_, done)| done.artifact.is_some()) {
-        return ("done", String::new());
-    }
     for (name, done) in stages() {
         if let State::Failed { message, .. } = &done.state {
             return ("failed", format!("{name}: {message}"));
@@ -46,8 +43,11 @@ fn state(
     if stages().any(|(_, done)| done.state == State::Interrupted) {
         return ("interrupted", String::new());
     }
-    if let Some(reason) = verdict.and_then(|it| it.pruned.clone()) {
-        return ("pruned", reason);
+    if let Some(pruned) = verdict.and_then(|it| it.pruned.as_ref()) {
+        return ("pruned", pruned.reason.clone());
+    }
+    if stages().all(|(_, done)| done.artifact.is_some()) {
+        return ("done", String::new());
     }
     let because = stages().find_map(|(_, done)| match &done.state {
         State::Skipped { because } => Some(format!("`{because}` has no result")),

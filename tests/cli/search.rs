@@ -43,7 +43,7 @@ const LR: &str = "stages.net.optimizer.lr";
 fn halving(rates: &str) -> String {
     format!(
         "[sweep]\naxes = {{ '{LR}' = {rates} }}\nbatch = 3\n\
-         [sweep.select]\nstage = 'net'\nby = 'validate.loss'\n\
+         [sweep.select]\nstage = 'net'\nby = 'validate.loss'\noracle = true\n\
          [sweep.halving]\nmin_epochs = 1\nfactor = 2\n"
     )
 }
@@ -135,7 +135,7 @@ fn a_search_by_results_repeats_to_the_same_trials_and_its_record_can_be_verified
     let tpe = format!(
         "[sweep]\nsearch = 'tpe'\ntrials = 6\nstartup = 2\nbatch = 2\n\
          axes = {{ '{LR}' = {{ log_uniform = [1e-4, 1e-1] }}, 'pipeline.seed' = [0, 1] }}\n\
-         [sweep.select]\nstage = 'net'\nby = 'validate.loss'\n\
+         [sweep.select]\nstage = 'net'\nby = 'validate.loss'\noracle = true\n\
          [table]\nrows = '{LR}'\ncolumns = 'model'\nover = 'pipeline.seed'\n"
     );
     with_sweep(root, &tpe);
@@ -171,6 +171,92 @@ fn a_failed_trial_is_kept_apart_and_tried_again_only_when_asked_for() {
     assert!(said.contains("`runner sweep photos.toml --retry-failed` tries it again"), "{said}");
     let (_, started, _) = sweep(root, &["--retry-failed"]);
     assert_eq!(started, ["net[001]"]);
+}
+
+#[test]
+fn a_trial_that_failed_in_one_round_stays_failed_in_those_after_it() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, &halving("[1e30, 1e-2, 3e-5, 2e-2, 1e-4]"));
+    let (code, _, run) = sweep(root, &[]);
+    let rows = trials(&run);
+    assert_eq!((code, rows[0][2].as_str()), (1, "failed"), "{rows:?}");
+    assert!(rows[0][5].contains("not finite"), "{rows:?}");
+    assert_eq!(record(&run)["trials"][0][2]["state"], "failed");
+    let (code, started, again) = sweep(root, &[]);
+    assert_eq!((code, started.contains(&"net[000]".to_owned())), (1, false), "{started:?}");
+    assert_eq!(trials(&again), rows);
+    let (_, started, _) = sweep(root, &["--retry-failed"]);
+    assert!(started.contains(&"net[000]".to_owned()), "{started:?}");
+}
+
+#[test]
+fn what_the_store_has_of_trials_that_end_early_changes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let rates = "[1e-5, 1e-2, 3e-5, 2e-2]";
+    with_sweep(root, &halving(rates));
+    let (_, _, fresh) = sweep(root, &["--store", "fresh", "--results", "fresh-results"]);
+    write(root, &format!("[sweep]\naxes = {{ '{LR}' = {rates} }}\n"));
+    sweep(root, &[]);
+    write(root, &halving(rates));
+    let (_, started, full) = sweep(root, &[]);
+    assert_eq!(started, [""; 0], "all of it is in the store");
+    assert_eq!(lasting(&full), lasting(&fresh));
+    let verified = runner(root, &["verify", full.to_str().unwrap()]);
+    assert!(verified.status.success(), "{}", text(&verified.stdout));
+    let rows = fs::read_to_string(full.join("trials.csv")).unwrap();
+    fs::write(full.join("trials.csv"), rows.replace("true", "false")).unwrap();
+    let verified = text(&runner(root, &["verify", full.to_str().unwrap()]).stdout);
+    assert!(verified.contains("trials.csv is not what the run wrote"), "{verified}");
+}
+
+#[test]
+fn another_goal_selects_anew_though_nothing_is_left_to_run() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let by = |mode: &str| {
+        format!(
+            "[sweep]\naxes = {{ '{LR}' = [1e-5, 1e-2] }}\n\
+             [sweep.select]\nstage = 'net'\nby = 'validate.loss'\nmode = '{mode}'\noracle = true\n"
+        )
+    };
+    with_sweep(root, &by("min"));
+    let selected =
+        |run: &Path| trials(run).into_iter().map(|row| row[4].clone()).collect::<Vec<_>>();
+    let (_, _, run) = sweep(root, &[]);
+    assert_eq!(selected(&run), ["false", "true"]);
+    write(root, &by("max"));
+    let (_, started, run) = sweep(root, &[]);
+    assert_eq!((started.len(), selected(&run)), (0, vec!["true".into(), "false".into()]));
+}
+
+#[test]
+fn a_goal_that_no_stage_measures_is_an_error_and_what_was_done_is_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(
+        root,
+        &format!(
+            "[sweep]\naxes = {{ '{LR}' = [1e-3, 1e-2] }}\n\
+             [sweep.select]\nstage = 'net'\nby = 'train.loss'\n[sweep.halving]\n"
+        ),
+    );
+    let output = runner(root, &["sweep", "photos.toml"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("stage `net` gave no such number"), "{said}");
+    assert!(root.join("results/photos/latest/trials.csv").exists());
+}
+
+#[test]
+fn fail_fast_begins_no_round_after_a_failure() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, &halving("[1e30, 1e-2, 3e-5, 2e-2, 1e-4]"));
+    let (code, started, _) = sweep(root, &["--fail-fast"]);
+    assert_eq!(code, 1);
+    assert_eq!(started.last().map(String::as_str), Some("net[000]"), "{started:?}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Condition {
             problem
         };
         let tokens = tokens(text).map_err(|message| wrong((message, None)))?;
-        let mut parser = Parser { tokens: &tokens, at: 0, keys };
+        let mut parser = Parser { tokens: &tokens, at: 0, keys, depth: 0 };
         let root = parser.any().map_err(wrong)?;
         if let Some(rest) = parser.peek() {
             return Err(wrong((format!("did not expect {}", shown(rest)), None)));
@@ -122,12 +122,17 @@ fn shown(token: &Token) -> String {
     }
 }
 
+/// Terms within terms that are taken for a mistake.
+const MOST_DEPTH: usize = 100;
+
 type Wrong = (String, Option<String>);
 
 struct Parser<'a> {
     tokens: &'a [Token],
     at: usize,
     keys: &'a [&'a str],
+    /// Terms within terms.
+    depth: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -162,6 +167,16 @@ impl<'a> Parser<'a> {
     }
 
     fn one(&mut self) -> Result<Term, Wrong> {
+        self.depth += 1;
+        if self.depth > MOST_DEPTH {
+            return Err(("too many `(` and `not` within each other".into(), None));
+        }
+        let one = self.inner();
+        self.depth -= 1;
+        one
+    }
+
+    fn inner(&mut self) -> Result<Term, Wrong> {
         if self.take("not") {
             return Ok(Term::Not(Box::new(self.one()?)));
         }
@@ -260,7 +275,8 @@ fn compare(left: &toml::Value, sign: &str, right: &toml::Value) -> Result<bool, 
     let order = match (number(left), number(right), left.as_str(), right.as_str()) {
         (Some(left), Some(right), _, _) => left.partial_cmp(&right),
         (_, _, Some(left), Some(right)) => Some(left.cmp(right)),
-        _ if left.same_type(right) && matches!(sign, "==" | "!=") => {
+        // Values of other types are not the same.
+        _ if matches!(sign, "==" | "!=") => {
             return Ok((left == right) == (sign == "=="));
         }
         _ => return Err(format!("{left} and {right} cannot be compared by `{sign}`")),

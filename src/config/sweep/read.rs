@@ -127,7 +127,11 @@ fn dimensions(
         let group = group.cloned().unwrap_or_else(|| vec![number]);
         let repeats = match repeat {
             Some(named) => group.iter().any(|at| named.contains(&axes[*at].key)),
-            None => axis.key == "pipeline.seed" && matches!(axis.values, Values::Listed(_)),
+            None => {
+                group.len() == 1
+                    && axis.key == "pipeline.seed"
+                    && matches!(axis.values, Values::Listed(_))
+            }
         };
         dimensions.push(Dimension { axes: group, repeats });
     }

@@ -13,6 +13,10 @@ use crate::random::stream;
 pub(super) const SOBOL_POINTS: usize = 1 << 16;
 pub(super) const SOBOL_DIMENSIONS: usize = 256;
 
+/// Draws in vain after which TPE draws at random: with few values to choose from, what it likes best
+/// is soon known.
+const MOST_INSISTENCE: u64 = 16;
+
 /// A way to draw.
 #[derive(Debug, Clone)]
 pub(super) enum Sampler {
@@ -74,6 +78,11 @@ impl Sampler {
             Self::Tpe { seed, startup } => {
                 if draw.number < *startup {
                     return uniform(sweep, *seed, draw.index);
+                }
+                // It insists on what is known: look elsewhere.
+                if draw.attempt >= MOST_INSISTENCE {
+                    let index = (draw.number as u64) << 16 | draw.attempt;
+                    return uniform(sweep, *seed, (1 << 40) + index);
                 }
                 let losses = losses(configurations.len(), observations, *startup);
                 if losses.is_empty() {

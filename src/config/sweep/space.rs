@@ -37,6 +37,14 @@ pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     format!("{value:.*e}", usize::try_from(digits - 1).unwrap_or(0)).parse().unwrap_or(value)
 }
 
+/// Digits that tell values between `low` and `high` apart: more where these are close.
+fn digits(low: f64, high: f64) -> i32 {
+    let closeness = (low.abs().max(high.abs()) / (high - low)).log10().floor();
+    #[expect(clippy::cast_possible_truncation, reason = "clamped to what a float holds")]
+    let more = closeness.clamp(0.0, 12.0) as i32;
+    DIGITS + more
+}
+
 /// The space `word = [low, high]`, or what is wrong with it.
 pub(super) fn between(word: &str, items: &[Node]) -> Result<Space, String> {
     let [low, high] = items else { return Err(format!("needs `{word} = [low, high]`")) };
@@ -58,6 +66,9 @@ pub(super) fn between(word: &str, items: &[Node]) -> Result<Space, String> {
         return Err("needs `low` < `high`".into());
     }
     match word {
+        "log_uniform" if low > 0.0 && low.ln() >= high.ln() => {
+            Err("needs numbers that are further apart".into())
+        }
         "log_uniform" if low <= 0.0 => Err("needs numbers above 0 for `log_uniform`".into()),
         "log_uniform" => Ok(Space::LogUniform(low, high)),
         "uniform" => Ok(Space::Uniform(low, high)),
@@ -82,9 +93,11 @@ impl Space {
         #[expect(clippy::cast_possible_truncation, reason = "checked when it was read")]
         let whole = at.floor() as i64;
         let value = match self {
-            Self::Uniform(low, high) => Value::Float(rounded(at, DIGITS).clamp(*low, *high)),
+            Self::Uniform(low, high) => {
+                Value::Float(rounded(at, digits(*low, *high)).clamp(*low, *high))
+            }
             Self::LogUniform(low, high) => {
-                Value::Float(rounded(at.exp(), DIGITS).clamp(*low, *high))
+                Value::Float(rounded(at.exp(), digits(*low, *high)).clamp(*low, *high))
             }
             Self::Int(low, high) => Value::Integer(whole.clamp(*low, *high)),
             Self::Choice(values) => {
