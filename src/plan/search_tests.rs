@@ -212,7 +212,7 @@ fn a_split_that_a_method_adapts_to_is_hidden_from_selection() {
         );
         load(&stage)
     };
-    let report = adapted("mnist.valid").err().expect("refused");
+    let report = adapted("mnist.valid").expect_err("refused");
     assert!(report.contains("labels that selection must not see"), "{report}");
     adapted("mnist.test").unwrap();
 }
