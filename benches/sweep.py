@@ -3,7 +3,7 @@
     python -m venv venv && venv/bin/pip install torch hydra-core numpy safetensors
     venv/bin/python benches/sweep.py [--rounds 3] [--epochs 10] [--jobs 2] [--threads 2] [--quick]
 
-Both train the same networks on the same images: pipelines/dann-sweep.toml and benches/hydra. The two
+Both train the same networks on the same images: pipelines/dann-sweep.toml, without what the peer does not do, and benches/hydra. The two
 take turns; every round begins with nothing trained. The images are made beforehand, for both: ours
 begins with a store that holds them, theirs reads what `runner export` copies out of it. Prints each time, the medians and their
 ratio, and whether the accuracies on the target agree (means over the seeds).
@@ -13,6 +13,7 @@ import argparse
 import csv
 import os
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -39,8 +40,18 @@ def ours(runner, work, args):
     folder = work / "ours"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(work / "images" / ".runner", folder / ".runner")
-    return timed([runner, "sweep", PIPELINE, "--quiet", "--jobs", str(args.jobs),
+    (folder / "sweep.toml").write_text(same_work(PIPELINE.read_text()))
+    return timed([runner, "sweep", "sweep.toml", "--quiet", "--jobs", str(args.jobs),
                   "--threads", str(args.threads), *epochs(args), *few(args, OURS_QUICK)], folder)
+
+
+def same_work(text):
+    """The pipeline without what the peer does not do: the upper bound, scores of the target during
+    training, selection, embeddings, and the tables of these."""
+    text = text[: text.index("[sweep.select]")]
+    text = re.sub(r"\[stages\.(looks|target_trained)\].*?(?=\n\[|\n# ---)", "", text, flags=re.S)
+    text = re.sub(r"target_scores = .*\n", "", text)
+    return text.replace(', "target_trained"]', "]")
 
 
 def theirs(work, folders, args):
