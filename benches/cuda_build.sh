@@ -55,8 +55,9 @@ chmod +x "$root/shims/nvidia-smi"
 
 export PATH="$root/shims:$root/bin:$PATH" CUDA_ROOT="$root" CUDA_PATH="$root"
 export LIBRARY_PATH="$root/lib64" LD_LIBRARY_PATH="$root/lib64"
-# Nothing here is run at length: optimized dependencies would cost minutes.
-cargo build --locked --features cuda --config 'profile.dev.package."*".opt-level=0' --target-dir "${CARGO_TARGET_DIR:-target}/cuda"
+# Nothing here is run at length: optimized code would cost minutes.
+cargo build --locked --features cuda --config 'profile.dev.opt-level=0' \
+  --config 'profile.dev.package."*".opt-level=0' --target-dir "${CARGO_TARGET_DIR:-target}/cuda"
 built="${CARGO_TARGET_DIR:-target}/cuda/debug/runner"
 echo "built: $built"
 

@@ -92,16 +92,19 @@ fn ask() -> Result<Template, Error> {
     writeln!(question, "  1  adapt       to images of another domain, without their labels")?;
     writeln!(question, "  2  finetune    a trained network to a new task, with few labels")?;
     writeln!(question, "  3  own-images  train on images of your own")?;
-    write!(question, "1, 2 or 3: ")?;
-    question.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim() {
-        "1" | "adapt" => Ok(Template::Adapt),
-        "2" | "finetune" => Ok(Template::Finetune),
-        "3" | "own-images" => Ok(Template::OwnImages),
-        other => {
-            Err(Error::Missing(format!("`{other}` is not one of them; say 1, 2 or 3, or {words}")))
+    loop {
+        write!(question, "1, 2 or 3: ")?;
+        question.flush()?;
+        let mut answer = String::new();
+        if io::stdin().lock().read_line(&mut answer)? == 0 {
+            writeln!(question)?;
+            return Err(Error::Missing(format!("no template was chosen; say {words}")));
+        }
+        match answer.trim() {
+            "1" | "adapt" => return Ok(Template::Adapt),
+            "2" | "finetune" => return Ok(Template::Finetune),
+            "3" | "own-images" => return Ok(Template::OwnImages),
+            other => writeln!(question, "`{other}` is not one of them.")?,
         }
     }
 }

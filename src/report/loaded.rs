@@ -135,6 +135,18 @@ impl Run {
         read(&self.trial_folder(trial).join(stage).join(file))
     }
 
+    /// The name of the class with the number `label` in `dataset` (`stage.split`), as its stage lists
+    /// them; the number itself where it does not.
+    pub fn class(&self, trial: usize, dataset: &str, label: &str) -> String {
+        let listed = || {
+            let (stage, split) = dataset.rsplit_once('.')?;
+            let rows = self.metrics(trial, stage)?.rows.iter().filter(|row| row[0] == split);
+            let mut names = rows.filter_map(|row| row.get(1)?.strip_prefix("class."));
+            names.nth(label.parse().ok()?)
+        };
+        listed().unwrap_or(label).to_owned()
+    }
+
     /// Whether trials were selected by labels of the target.
     pub fn is_oracle(&self) -> bool {
         let select = self.pipeline.get("sweep").and_then(|it| it.get("select"));

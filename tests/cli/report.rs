@@ -66,3 +66,20 @@ fn a_run_that_is_not_there_is_said_so() {
         assert!(text(&output.stderr).contains("no run, or more than one"));
     }
 }
+
+#[test]
+fn classes_of_own_images_are_called_as_their_folders() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    crate::photos::photos(root);
+    for verb in [&["run", "photos.toml", "--quiet"][..], &["plot", "photos"], &["report", "photos"]]
+    {
+        let output = runner(root, verb);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let run = root.join("results/photos/latest");
+    let matrix = fs::read_to_string(run.join("plots/confusion-net-images.test.csv")).unwrap();
+    let classes: Vec<&str> = matrix.lines().map(|it| it.rsplit_once(',').unwrap().0).collect();
+    assert_eq!(classes, ["true,predicted", "blue,blue", "blue,red", "red,blue", "red,red"]);
+    assert!(fs::read_to_string(run.join("report.html")).unwrap().contains(">blue</text>"));
+}

@@ -12,6 +12,9 @@ use crate::report::loaded::Run;
 /// Counts by true and predicted class.
 type Counts = BTreeMap<(u32, u32), f64>;
 
+/// Counts with the settings that they are of, and a trial of them.
+type Matrix = (String, usize, Counts);
+
 /// With more settings than this, only those of the shown trial are drawn.
 const SETTINGS: usize = 8;
 
@@ -31,7 +34,7 @@ fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
         variants.retain(|it| it.has(shown));
         only = format!(" Only the settings of trial {shown:03}.");
     }
-    let mut found: IndexMap<String, Vec<(String, Counts)>> = IndexMap::new();
+    let mut found: IndexMap<String, Vec<Matrix>> = IndexMap::new();
     for variant in variants {
         let mut sums: IndexMap<String, (Counts, BTreeSet<usize>)> = IndexMap::new();
         for trial in &variant.trials {
@@ -46,14 +49,24 @@ fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
         for (dataset, (mut counts, trials)) in sums {
             let trials = f64::from(u32::try_from(trials.len()).unwrap_or(1));
             counts.values_mut().for_each(|it| *it /= trials);
-            found.entry(dataset).or_default().push((variant.label.clone(), counts));
+            let matrix = (variant.label.clone(), variant.trials[0], counts);
+            found.entry(dataset).or_default().push(matrix);
         }
     }
     let mut figures = Vec::new();
     for (dataset, matrices) in found {
-        for (label, counts) in matrices {
+        for (label, trial, counts) in matrices {
             let label = if label.is_empty() { label } else { format!(" ({label})") };
-            figures.push(figure(model, &dataset, &label, &counts, &only));
+            let class = |number: u32| run.class(trial, &dataset, &number.to_string());
+            figures.push(Figure {
+                topic: Topic::Confusion,
+                of: model.to_owned(),
+                name: format!("confusion-{model}-{dataset}{label}"),
+                title: format!("{model} on {dataset}{label}"),
+                about: format!("{}{only}", about(&counts, class)),
+                rows: rows(&counts, class),
+                shape: Shape::Confusion,
+            });
         }
     }
     figures
@@ -65,7 +78,7 @@ fn cell(metric: &str) -> Option<(u32, u32)> {
     Some((true_class.parse().ok()?, predicted.parse().ok()?))
 }
 
-fn figure(model: &str, dataset: &str, label: &str, counts: &Counts, only: &str) -> Figure {
+fn about(counts: &Counts, class: impl Fn(u32) -> String) -> String {
     let whole: f64 = counts.values().sum();
     let right: f64 = counts.iter().filter(|it| it.0.0 == it.0.1).map(|it| it.1).sum();
     let worst = counts
@@ -73,22 +86,18 @@ fn figure(model: &str, dataset: &str, label: &str, counts: &Counts, only: &str) 
         .filter(|it| it.0.0 != it.0.1 && *it.1 > 0.0)
         .max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(a.0)));
     let worst = worst.map_or(String::new(), |((true_class, predicted), _)| {
-        format!(" Most often, {true_class} is taken for {predicted}.")
+        format!(" Most often, {} is taken for {}.", class(*true_class), class(*predicted))
     });
     let share = if whole > 0.0 { right / whole * 100.0 } else { 0.0 };
+    format!("{share:.1} % of the images are on the diagonal.{worst}")
+}
+
+fn rows(counts: &Counts, class: impl Fn(u32) -> String) -> Rows {
     let rows = counts.iter().map(|((true_class, predicted), count)| {
-        vec![true_class.to_string(), predicted.to_string(), number(*count)]
+        vec![class(*true_class), class(*predicted), number(*count)]
     });
-    Figure {
-        topic: Topic::Confusion,
-        of: model.to_owned(),
-        name: format!("confusion-{model}-{dataset}{label}"),
-        title: format!("{model} on {dataset}{label}"),
-        about: format!("{share:.1} % of the images are on the diagonal.{worst}{only}"),
-        rows: Rows {
-            header: ["true", "predicted", "count"].map(str::to_owned).to_vec(),
-            rows: rows.collect(),
-        },
-        shape: Shape::Confusion,
+    Rows {
+        header: ["true", "predicted", "count"].map(str::to_owned).to_vec(),
+        rows: rows.collect(),
     }
 }

@@ -24,7 +24,8 @@ pub(super) fn figures(run: &Run) -> Result<Vec<Figure>, Error> {
         for row in rows.rows {
             let pick = |at: usize| row[places[at]].clone();
             let plane = planes.entry((pick(2), pick(0))).or_default();
-            plane.push(vec![pick(1), pick(3), pick(4), pick(5)]);
+            let class = run.class(trial, &pick(1), &pick(3));
+            plane.push(vec![pick(1), class, pick(4), pick(5)]);
         }
         for by_class in [false, true] {
             for ((method, model), points) in &planes {

@@ -15,6 +15,9 @@ struct Response {
     values: Vec<Option<f64>>,
 }
 
+/// What trials are selected by: its unit is not that of the scores, so it is drawn apart.
+const OBJECTIVE: &str = "objective";
+
 /// So many scores are drawn at most: those that depend most on the settings.
 const SCORES: usize = 6;
 
@@ -32,8 +35,14 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
     let varies =
         |axis: usize| run.trials.iter().any(|it| it.labels[axis] != run.trials[0].labels[axis]);
     let axes: Vec<usize> = (0..run.axes.len()).filter(|axis| varies(*axis)).collect();
-    let mut figures: Vec<Figure> =
-        axes.iter().map(|axis| against(run, *axis, &responses)).collect();
+    let (objective, scores): (Vec<&Response>, Vec<&Response>) =
+        responses.iter().partition(|it| it.name == OBJECTIVE);
+    let mut figures = Vec::new();
+    for (word, shown) in [("score", &scores), (OBJECTIVE, &objective)] {
+        if !shown.is_empty() {
+            figures.extend(axes.iter().map(|axis| against(run, *axis, word, shown)));
+        }
+    }
     for (at, first) in axes.iter().enumerate() {
         for second in &axes[at + 1..] {
             let seeds = run.is_seed(*first) || run.is_seed(*second);
@@ -68,7 +77,7 @@ fn responses(run: &Run) -> Vec<Response> {
             }
         }
         if let Some(value) = run.trials[trial].objective {
-            put(&mut found, run, "objective".into(), trial, Some(value));
+            put(&mut found, run, OBJECTIVE.into(), trial, Some(value));
         }
     }
     if found.is_empty() {
@@ -138,7 +147,7 @@ fn touched(responses: &[Response]) -> impl Iterator<Item = &Response> {
     responses.iter().filter(move |it| !any || it.effect > 1e-9)
 }
 
-fn against(run: &Run, axis: usize, responses: &[Response]) -> Figure {
+fn against(run: &Run, axis: usize, word: &str, responses: &[&Response]) -> Figure {
     let mut rows = Vec::new();
     let mut repeated = false;
     let mut places = 0;
@@ -158,18 +167,23 @@ fn against(run: &Run, axis: usize, responses: &[Response]) -> Figure {
     }
     let header = ["series", "split", run.axis(axis), "mean", "low", "high", "n"];
     let name = run.axis(axis).to_owned();
+    let (file, title, of) = if word == OBJECTIVE {
+        (format!("sweep-{word}-{name}"), "Objective", "what trials are selected by")
+    } else {
+        (format!("sweep-{name}"), "Scores", "each score")
+    };
     Figure {
         topic: Topic::Sweep,
         of: String::new(),
-        name: format!("sweep-{name}"),
-        title: format!("Scores by {name}"),
+        name: file,
+        title: format!("{title} by {name}"),
         about: format!(
-            "Mean of each score over the trials with the same {name}, with a band of one standard deviation."
+            "Mean of {of} over the trials with the same {name}, with a band of one standard deviation."
         ),
         rows: Rows { header: header.map(str::to_owned).to_vec(), rows },
         shape: Shape::Lines {
             x: name,
-            y: "score".into(),
+            y: word.into(),
             axis: true,
             joined: repeated || places <= 8,
         },

@@ -19,11 +19,12 @@ pub(super) fn section(run: &Run) -> Result<Option<Section>, Error> {
     let trial = run.shown();
     let mut room = ROOM;
     let mut html = String::new();
+    let class = |dataset: &str, label: &str| run.class(trial, dataset, label);
     for (stage, _) in &run.stages {
         let folder = run.trial_folder(trial).join(stage);
         if let Some(pictures) = run.extra(trial, stage, "pictures.csv")? {
             let mistakes = run.extra(trial, stage, "mistakes.csv")?;
-            html += &rows_of_tiles(&folder, &pictures, mistakes.as_ref(), &mut room)?;
+            html += &rows_of_tiles(&folder, &pictures, mistakes.as_ref(), &class, &mut room)?;
         } else {
             html += &plain(&folder, stage, &mut room)?;
         }
@@ -62,6 +63,7 @@ fn rows_of_tiles(
     folder: &Path,
     pictures: &Rows,
     mistakes: Option<&Rows>,
+    class: &dyn Fn(&str, &str) -> String,
     room: &mut usize,
 ) -> Result<String, Error> {
     let column = |name: &str| pictures.header.iter().position(|it| it == name);
@@ -92,7 +94,8 @@ fn rows_of_tiles(
             u64::from(tiles) * u64::from(wide) * u64::from(zoom),
         );
         if wrong && let Some(mistakes) = mistakes {
-            html += &captions(mistakes, &row[model], &row[dataset], wide * zoom);
+            let class = |label: &str| class(&row[dataset], label);
+            html += &captions(mistakes, &row[model], &row[dataset], &class, wide * zoom);
         }
         html += "</div></figure>\n";
     }
@@ -100,7 +103,13 @@ fn rows_of_tiles(
 }
 
 /// What each tile of mistakes is and what it was taken for.
-fn captions(mistakes: &Rows, model: &str, dataset: &str, wide: u32) -> String {
+fn captions(
+    mistakes: &Rows,
+    model: &str,
+    dataset: &str,
+    class: &dyn Fn(&str) -> String,
+    wide: u32,
+) -> String {
     let column = |name: &str| mistakes.header.iter().position(|it| it == name);
     let columns = ["model", "dataset", "label", "predicted", "confidence"].map(column);
     let [Some(of), Some(on), Some(label), Some(predicted), Some(confidence)] = columns else {
@@ -115,8 +124,8 @@ fn captions(mistakes: &Rows, model: &str, dataset: &str, wide: u32) -> String {
             format!(
                 "<li style=\"width:{wide}px\">{}<span aria-hidden=\"true\">→</span>\
                  <span class=\"hidden\"> taken for </span>{}<br><span class=\"quiet\">{:.0} %</span></li>",
-                escape(&row[label]),
-                escape(&row[predicted]),
+                escape(&class(&row[label])),
+                escape(&class(&row[predicted])),
                 sure * 100.0
             )
         })

@@ -178,5 +178,5 @@ pub(super) fn frame(
     }
     canvas.line((left, bottom), (right, bottom), "frame");
     canvas.text((left + right) / 2.0, bottom + 34.0, Anchor::Middle, "", x.1);
-    canvas.upward(13.0, (top + bottom) / 2.0, "", y.1);
+    canvas.upward(13.0, (top + bottom) / 2.0, Anchor::Middle, "", y.1);
 }

@@ -19,6 +19,16 @@ pub(super) enum Anchor {
     End,
 }
 
+impl Anchor {
+    fn attribute(self) -> &'static str {
+        match self {
+            Self::Start => "",
+            Self::Middle => " text-anchor=\"middle\"",
+            Self::End => " text-anchor=\"end\"",
+        }
+    }
+}
+
 /// Text with what HTML and SVG would read as marks written out.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -85,11 +95,7 @@ impl Canvas {
     }
 
     pub(super) fn text(&mut self, x: f64, y: f64, anchor: Anchor, class: &str, text: &str) {
-        let anchor = match anchor {
-            Anchor::Start => "",
-            Anchor::Middle => " text-anchor=\"middle\"",
-            Anchor::End => " text-anchor=\"end\"",
-        };
+        let anchor = anchor.attribute();
         let (x, y, text) = (number(x), number(y), escape(text));
         let _ = write!(
             self.body,
@@ -97,12 +103,13 @@ impl Canvas {
         );
     }
 
-    /// A text that runs upwards, its middle at the place.
-    pub(super) fn upward(&mut self, x: f64, y: f64, class: &str, text: &str) {
+    /// A text that runs upwards.
+    pub(super) fn upward(&mut self, x: f64, y: f64, anchor: Anchor, class: &str, text: &str) {
+        let anchor = anchor.attribute();
         let (x, y, text) = (number(x), number(y), escape(text));
         let _ = write!(
             self.body,
-            "<text transform=\"translate({x} {y}) rotate(-90)\" text-anchor=\"middle\" \
+            "<text transform=\"translate({x} {y}) rotate(-90)\"{anchor} \
              class=\"t {class}\">{text}</text>"
         );
     }

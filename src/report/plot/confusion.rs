@@ -1,6 +1,6 @@
 //! What was taken for what: a row for each true class, coloured by its shares.
 
-use super::canvas::{Anchor, Canvas, fitted};
+use super::canvas::{Anchor, Canvas, fitted, width_of};
 use super::color::ramp;
 
 /// A confusion matrix.
@@ -11,6 +11,9 @@ pub struct Confusion {
     /// Images (or their mean over trials) by true and predicted class.
     pub counts: Vec<Vec<f64>>,
 }
+
+/// Pixels of a letter's height.
+const SIZE: f64 = 11.0;
 
 /// Above this many classes cells have no numbers.
 const NUMBERED: usize = 16;
@@ -23,9 +26,15 @@ pub(super) fn draw(confusion: &Confusion) -> Canvas {
     } else {
         420.0 / count as f64
     };
-    let (left, top) = (58.0, 8.0);
+    let longest = confusion.classes.iter().map(|it| width_of(it, SIZE)).fold(0.0, f64::max);
+    let room = longest.clamp(34.0, 110.0);
+    let every = (count as f64 / 20.0).ceil();
+    // Names that do not fit side by side run upwards.
+    let upwards = longest > (cell * every).max(20.0);
+    let (left, top) = (24.0 + room, 8.0);
     let side = cell * count as f64;
-    let mut canvas = Canvas::new(left + side + 10.0, top + side + 46.0);
+    let below = if upwards { room + 8.0 } else { 20.0 };
+    let mut canvas = Canvas::new(left + side + 10.0, top + side + below + 26.0);
     canvas.rect((left, top), (side, side), "class=\"grid\"");
     for (row, counts) in confusion.counts.iter().enumerate() {
         let whole: f64 = counts.iter().sum();
@@ -50,18 +59,21 @@ pub(super) fn draw(confusion: &Confusion) -> Canvas {
             }
         }
     }
-    let every = (count as f64 / 20.0).ceil();
     for (at, name) in confusion.classes.iter().enumerate() {
         if (at as f64 / every).fract() != 0.0 {
             continue;
         }
         let middle = cell * (at as f64 + 0.5);
-        canvas.text(left - 6.0, top + middle + 4.0, Anchor::End, "q", &fitted(name, 11.0, 34.0));
-        let name = fitted(name, 11.0, (cell * every).max(20.0));
-        canvas.text(left + middle, top + side + 15.0, Anchor::Middle, "q", &name);
+        let name = fitted(name, SIZE, room);
+        canvas.text(left - 6.0, top + middle + 4.0, Anchor::End, "q", &name);
+        if upwards {
+            canvas.upward(left + middle + 4.0, top + side + 6.0, Anchor::End, "q", &name);
+        } else {
+            canvas.text(left + middle, top + side + 15.0, Anchor::Middle, "q", &name);
+        }
     }
-    canvas.text(left + side / 2.0, top + side + 36.0, Anchor::Middle, "", "predicted");
-    canvas.upward(13.0, top + side / 2.0, "", "true class");
+    canvas.text(left + side / 2.0, top + side + below + 16.0, Anchor::Middle, "", "predicted");
+    canvas.upward(13.0, top + side / 2.0, Anchor::Middle, "", "true class");
     canvas
 }
 

@@ -61,6 +61,7 @@ pub(super) fn draw(heat: &Heat) -> Canvas {
     canvas.upward(
         13.0,
         (10.0 + bottom) / 2.0,
+        Anchor::Middle,
         "",
         &fitted(&heat.y, 12.0, (bottom - 10.0).max(120.0)),
     );
