@@ -17,6 +17,7 @@ use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::csv::Rows;
 use crate::report::results;
+use crate::report::trial_files;
 
 /// How the trials ended.
 pub(super) struct Outcome {
@@ -206,7 +207,7 @@ fn value(
     let Some((_, artifact)) = &done.artifact else { return Ok(None) };
     let stages = &plan.trials[trial].pipeline.stages;
     let Some(stage) = stages.iter().find(|stage| stage.name == goal.stage) else { return Ok(None) };
-    let text = results::metrics_text(artifact, stage)?.unwrap_or_default();
+    let text = trial_files::metrics_text(artifact, stage)?.unwrap_or_default();
     let rows = Rows::read(&text).map_err(|error| {
         let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
         results::Error::Malformed { path, reason }

@@ -24,8 +24,9 @@ use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::html;
 use crate::report::record::Provenance;
-use crate::report::results::{self, Tables};
+use crate::report::results;
 use crate::report::table::Format;
+use crate::report::tables::Tables;
 use crate::store::Store;
 use crate::train::activations::Cache;
 
@@ -142,7 +143,7 @@ fn execute(
         anstream::eprintln!("the report cannot be written: {error}");
     }
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
-    let tables = results::tables_by(&trials.resolved, &folder);
+    let tables = Tables::by(&trials.resolved, &folder);
     if !options.json {
         for (at, table) in tables.iter().flat_map(Tables::good).enumerate() {
             let gap = if at == 0 { "" } else { "\n" };

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::TableArgs;
 use crate::config::diagnostic::suggest;
-use crate::report::results::{self, Tables};
+use crate::report::results;
 use crate::report::table::{self, Format};
+use crate::report::tables::Tables;
 
 /// Prints the tables of a run, one of them, or what is behind a cell.
 ///
@@ -19,7 +20,7 @@ pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
         crate::plan::resolve::load(&args.run, &[]).map_err(Box::new)?;
     }
     let folder = super::find_run(&args.results, &args.run)?;
-    let mut tables = results::tables_of(&folder)?;
+    let mut tables = Tables::of(&folder)?;
     if tables.tables.is_empty() {
         return Err(Error::Missing(format!("`{}` has no scores", folder.display())));
     }

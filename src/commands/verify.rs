@@ -18,7 +18,8 @@ use crate::plan::graph::Plan;
 use crate::plan::trial::Trial;
 use crate::plan::trials::Trials;
 use crate::report::record::{self, Record};
-use crate::report::results;
+use crate::report::tables::Tables;
+use crate::report::trial_files;
 use crate::store::{Artifact, Found, Store};
 
 /// Verifies a run, or every artifact and every run. Exit code 1 when something is wrong.
@@ -116,7 +117,7 @@ impl Check<'_> {
         let name = folder.display();
         self.compare(&folder.join("pipeline.toml"), &record.provenance.text, "its record");
         for (number, (stages, trial)) in record.trials.iter().zip(&trials).enumerate() {
-            let at = results::trial_folder(folder, sweep, number);
+            let at = trial_files::trial_folder(folder, sweep, number);
             for stage in stages {
                 let (Some(fingerprint), Some(content)) = (&stage.fingerprint, stage.content) else {
                     continue;
@@ -135,12 +136,13 @@ impl Check<'_> {
                 };
                 let cut =
                     record.files.contains_key(&format!("trials/{number:03}/{}.csv", stage.name));
-                if let (false, Some(text)) = (cut, results::metrics_text(&artifact.path, planned)?)
+                if let (false, Some(text)) =
+                    (cut, trial_files::metrics_text(&artifact.path, planned)?)
                 {
                     let path = at.join(format!("{}.csv", stage.name));
                     self.compare(&path, &text, "its artifact");
                 }
-                for (file, text) in results::extra_tables(&artifact.path, planned)? {
+                for (file, text) in trial_files::extra_tables(&artifact.path, planned)? {
                     self.compare(&at.join(&stage.name).join(file), &text, "its artifact");
                 }
             }
@@ -154,7 +156,7 @@ impl Check<'_> {
                 Err(error) => self.wrong.push(format!("{}: {error}", path.display())),
             }
         }
-        if let Ok(tables) = results::tables_by(&resolved, folder) {
+        if let Ok(tables) = Tables::by(&resolved, folder) {
             for (file, text) in tables.files() {
                 self.compare(&folder.join(file), &text, "the CSVs");
             }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::csv::Rows;
 use super::record::{Record, Stage};
-use super::results::{Error, trial_folder};
+use super::results::Error;
+use super::trial_files::trial_folder;
 use crate::plan::resolve;
 
 /// A run.

@@ -11,4 +11,6 @@ pub mod results;
 pub mod scores;
 pub mod stats;
 pub mod table;
+pub mod tables;
+pub mod trial_files;
 pub mod trials;

@@ -12,19 +12,17 @@ use serde_json::{Value, json};
 
 use super::csv::Rows;
 use super::record::{Provenance, Record, Stage};
-use super::scores::{Scores, read_rows};
-use super::table::{self, Table};
+use super::scores::read_rows;
+use super::table;
+use super::tables::Tables;
+use super::trial_files::{trial_folder, write_trial};
 use super::trials;
 use crate::exec::journal::{LIVE, SIGN};
 use crate::exec::{Done, State};
 use crate::fault::fail_point;
-use crate::metrics::Metrics;
 use crate::plan::graph::Plan;
-use crate::plan::pipeline::PlannedStage;
 use crate::plan::print::to_toml;
 use crate::plan::search::Verdict;
-use crate::plan::table_spec::TableSpec;
-use crate::store::RESERVED;
 use crate::system;
 
 /// Why results could not be written or read.
@@ -51,7 +49,7 @@ pub enum Error {
     Table(#[from] table::Error),
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io { path: path.to_owned(), source }
 }
 
@@ -125,7 +123,7 @@ pub fn write(
     let digest = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
     for number in 0..plan.trials.len() {
         let at = trial_folder(folder, sweep, number);
-        for (name, text) in write_metrics(&at, (plan, done), number, verdicts.get(number))? {
+        for (name, text) in write_trial(&at, (plan, done), number, verdicts.get(number))? {
             files.insert(format!("trials/{number:03}/{name}"), digest(&text));
         }
         if sweep {
@@ -144,7 +142,7 @@ pub fn write(
     let record = Record { id, provenance: provenance(), values, files, trials: stages };
     let record = serde_json::to_string_pretty(&record).expect("a record is plain data");
     put("run.json", &format!("{record}\n"))?;
-    if let Ok(tables) = tables_by(resolved, folder) {
+    if let Ok(tables) = Tables::by(resolved, folder) {
         for (name, text) in tables.files() {
             put(&name, &text)?;
         }
@@ -268,116 +266,6 @@ fn same_run(home: &Path, id: &str) -> Option<PathBuf> {
     (head.split('"').nth(1)? == "id" && head.split('"').nth(3)? == id).then_some(folder)
 }
 
-/// Writes the CSVs of a trial; gives the names of those that do not follow from an artifact, with their
-/// text.
-fn write_metrics(
-    folder: &Path,
-    (plan, done): (&Plan, &[Done]),
-    trial: usize,
-    verdict: Option<&Verdict>,
-) -> Result<Vec<(String, String)>, Error> {
-    fs::create_dir_all(folder).map_err(io_at(folder))?;
-    let mut cut = Vec::new();
-    let pruned = verdict.and_then(|it| it.pruned.as_ref());
-    for stage in &plan.trials[trial].pipeline.stages {
-        let done = &done[plan.stages[trial][&stage.name].index()];
-        let name = format!("{}.csv", stage.name);
-        let path = folder.join(&name);
-        let artifact = done.artifact.as_ref().map(|it| it.1.as_path());
-        let mut text = match (&done.state, artifact) {
-            (State::Pruned { rows }, _) if !rows.is_empty() => {
-                Some(super::csv::write(&Metrics { rows: rows.clone(), ..Metrics::training() }))
-            }
-            (_, Some(artifact)) => metrics_text(artifact, stage)?,
-            _ => None,
-        };
-        // Other trials, or another run, may have gone further than this one.
-        if let (Some(whole), Some(pruned)) = (&text, pruned.filter(|it| it.stage == stage.name)) {
-            let short = up_to_epoch(whole, pruned.epochs).map_err(|error| Error::Malformed {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
-            cut.push((name, short.clone()));
-            text = Some(short);
-        }
-        let Some(text) = text else { continue };
-        fs::write(&path, text).map_err(io_at(&path))?;
-        if let Some(artifact) = artifact {
-            copy_extras(artifact, stage, &folder.join(&stage.name))?;
-        }
-    }
-    Ok(cut)
-}
-
-/// The rows of a training's CSV up to an epoch.
-fn up_to_epoch(text: &str, epoch: usize) -> Result<String, ::csv::Error> {
-    let mut rows = Rows::read(text)?;
-    if let Some(at) = rows.header.iter().position(|name| name == "epoch") {
-        rows.rows.retain(|row| row[at].parse::<usize>().is_ok_and(|it| it <= epoch));
-    }
-    Ok(rows.text())
-}
-
-/// Copies what an artifact holds for people besides its metrics to `folder`, which is made only for
-/// some: pictures, and tables of its own.
-fn copy_extras(artifact: &Path, stage: &PlannedStage, folder: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(artifact).map_err(io_at(artifact))? {
-        let path = entry.map_err(io_at(artifact))?.path();
-        if path.extension().is_some_and(|it| it == "png") {
-            fs::create_dir_all(folder).map_err(io_at(folder))?;
-            let to = folder.join(path.file_name().unwrap_or_default());
-            fs::copy(&path, &to).map_err(io_at(&to))?;
-        }
-    }
-    for (name, text) in extra_tables(artifact, stage)? {
-        fs::create_dir_all(folder).map_err(io_at(folder))?;
-        let to = folder.join(name);
-        fs::write(&to, text).map_err(io_at(&to))?;
-    }
-    Ok(())
-}
-
-/// Name and text of every CSV of an artifact besides its metrics and timings, such as an `embedding.csv`,
-/// with the names that the pipeline gives to what the stage reads; by name.
-///
-/// # Errors
-/// When one cannot be read.
-pub fn extra_tables(artifact: &Path, stage: &PlannedStage) -> Result<Vec<(String, String)>, Error> {
-    let mut tables = Vec::new();
-    for entry in fs::read_dir(artifact).map_err(io_at(artifact))? {
-        let name = entry.map_err(io_at(artifact))?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".csv") && !RESERVED.contains(&name.as_str()) {
-            tables.extend(named_text(&artifact.join(&name), stage)?.map(|text| (name, text)));
-        }
-    }
-    tables.sort();
-    Ok(tables)
-}
-
-/// What `<stage>.csv` holds for a stage with this artifact: its metrics, with the names that the
-/// pipeline gives to what it reads.
-///
-/// # Errors
-/// When the metrics cannot be read.
-pub fn metrics_text(artifact: &Path, stage: &PlannedStage) -> Result<Option<String>, Error> {
-    named_text(&artifact.join("metrics.csv"), stage)
-}
-
-fn named_text(path: &Path, stage: &PlannedStage) -> Result<Option<String>, Error> {
-    let Some(mut rows) = read_rows(path)? else { return Ok(None) };
-    rows.name_references(|key| {
-        let input = stage.inputs.iter().find(|input| input.key == key)?;
-        let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-        Some(format!("{}{split}", input.stage))
-    });
-    Ok(Some(rows.text()))
-}
-
-/// The folder in a run's that holds the CSVs of a trial.
-pub fn trial_folder(run: &Path, sweep: bool, trial: usize) -> PathBuf {
-    if sweep { run.join(format!("trials/{trial:03}")) } else { run.to_owned() }
-}
-
 /// `logs/<stage>.log`: what a stage said that ran, its error and its inputs.
 fn put_log(folder: &Path, plan: &Plan, task: NodeIndex, all: &[Done]) -> Result<(), Error> {
     let done = &all[task.index()];
@@ -450,77 +338,4 @@ fn timings(plan: &Plan, done: &[Done]) -> Result<String, Error> {
         }
     }
     Ok(Rows { header, rows }.text())
-}
-
-/// Every table of a run's folder, from its CSVs; none without scores.
-///
-/// # Errors
-/// When a file cannot be read, or a `[table]` does not fit the scores.
-pub fn tables_of(folder: &Path) -> Result<Tables, Error> {
-    let path = folder.join("pipeline.toml");
-    let text = fs::read_to_string(&path).map_err(io_at(&path))?;
-    let pipeline: toml::Table = toml::from_str(&text)
-        .map_err(|error| Error::Malformed { path, reason: error.to_string() })?;
-    tables_by(&pipeline, folder)
-}
-
-/// As [`tables_of`], the resolved pipeline being known.
-///
-/// # Errors
-/// As [`tables_of`], but for tables that do not fit.
-pub fn tables_by(pipeline: &toml::Table, folder: &Path) -> Result<Tables, Error> {
-    let specs = TableSpec::of_resolved(pipeline).map_err(table::Error::Spec)?;
-    let scores = Scores::read(pipeline, &specs, folder)?;
-    let mut tables = Vec::new();
-    if !scores.scores.is_empty() {
-        let made = specs.iter().map(|spec| (spec.name.clone(), Table::new(spec, &scores)));
-        // Run plainly, a file with a sweep has nothing for a table of its trials.
-        let of_sweep = pipeline.contains_key("sweep") && !scores.sweep;
-        let fits = |error: &table::Error| !of_sweep || !error.wants_trials();
-        tables.extend(made.filter(|(_, table)| table.as_ref().err().is_none_or(fits)));
-    }
-    Ok(Tables { scores, tables })
-}
-
-/// The tables of a run, in the order of its pipeline, with the scores that they show.
-#[derive(Debug)]
-pub struct Tables {
-    /// What they show.
-    pub scores: Scores,
-    /// Each with its name; or why it cannot be made.
-    pub tables: Vec<(Option<String>, Result<Table, table::Error>)>,
-}
-
-impl Tables {
-    /// Those that can be made.
-    pub fn good(&self) -> impl Iterator<Item = &Table> {
-        self.tables.iter().filter_map(|(_, table)| table.as_ref().ok())
-    }
-
-    /// All of them.
-    ///
-    /// # Errors
-    /// When one cannot be made.
-    pub fn all(self) -> Result<Vec<Table>, Error> {
-        let tables = self.tables.into_iter().map(|(_, table)| table);
-        Ok(tables.collect::<Result<_, _>>()?)
-    }
-
-    /// The name and the text of every file. The first table has the plain name `table` too when no
-    /// other has it, so that there always is one.
-    pub fn files(&self) -> Vec<(String, String)> {
-        let plain = self.tables.iter().any(|(name, _)| name.is_none());
-        let mut files = Vec::new();
-        for (at, (name, table)) in self.tables.iter().enumerate() {
-            let Ok(table) = table else { continue };
-            let first = (at == 0 && !plain).then(|| Table::stem(None));
-            for stem in std::iter::once(Table::stem(name.as_deref())).chain(first) {
-                let file = |(ending, format): &(&str, table::Format)| {
-                    (format!("{stem}.{ending}"), table.render(*format, false))
-                };
-                files.extend(table::FILES.iter().map(file));
-            }
-        }
-        files
-    }
 }

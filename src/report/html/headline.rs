@@ -7,8 +7,8 @@ use super::table::{Cell, sortable};
 use crate::report::figures::words;
 use crate::report::loaded::Run;
 use crate::report::plot::escape;
-use crate::report::results;
 use crate::report::table::Format;
+use crate::report::tables::Tables;
 
 /// The facts below the title: state, trials, time, date.
 pub(super) fn facts(run: &Run) -> String {
@@ -47,7 +47,7 @@ fn tables(run: &Run) -> String {
             scores(run, &metric(run), oracle)
         )
     };
-    match results::tables_of(&run.folder) {
+    match Tables::of(&run.folder) {
         Ok(tables) => {
             let html: String =
                 tables.good().map(|table| table.render(Format::Html, false)).collect();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::csv::Rows;
 use super::super::record::{Record, Stage};
-use super::super::results::trial_folder;
+use super::super::trial_files::trial_folder;
 
 /// The events, a line each.
 pub fn events(folder: &Path, record: &Record) -> String {
