@@ -19,7 +19,15 @@ type Matrix = (String, usize, Counts);
 const SETTINGS: usize = 8;
 
 pub(super) fn figures(run: &Run) -> Vec<Figure> {
-    run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)).collect()
+    let mut figures: Vec<Figure> = Vec::new();
+    for figure in run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)) {
+        // Several stages may score the same model on the same images.
+        let same = |it: &Figure| it.title == figure.title && it.rows.rows == figure.rows.rows;
+        if !figures.iter().any(same) {
+            figures.push(figure);
+        }
+    }
+    figures
 }
 
 fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {

@@ -3,8 +3,8 @@
 
 use crate::report::csv::Rows;
 use crate::report::plot::{
-    Bar, Bars, Chart, Confusion, Graph, Group, Heat, Lines, Node, Parallel, Point, Scale, Scatter,
-    Series, Upright,
+    Bar, Bars, Chart, Confusion, Graph, Group, Heat, Key, Lines, Node, Parallel, Point, Scale,
+    Scatter, Series, Upright,
 };
 
 /// How rows are drawn.
@@ -46,7 +46,7 @@ pub enum Shape {
     Graph,
 }
 
-/// Above this many lines they are thin and have no names.
+/// Above this many names lines are thin and colours stand for none: there are no more to tell apart.
 const NAMED: usize = 10;
 
 impl Shape {
@@ -133,25 +133,37 @@ fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
             None => series.push((key, vec![point])),
         }
     }
-    let faint = series.len() > NAMED;
+    let faint = names.len() > NAMED;
     let joined = joined && !matches!(scale, Scale::Names(_));
     let alone = names.len() == 1;
     let series = series.into_iter().map(|((name, split), mut points)| {
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        // A split that all lines share says nothing beside other names.
-        let split_name = if splits.len() == 1 && !alone { "" } else { splits[split].as_str() };
-        let words = [names[name].as_str(), split_name].into_iter().filter(|it| !it.is_empty());
-        let words: Vec<&str> = words.collect();
-        Series {
-            name: words.join(", "),
-            color: if alone { split } else { name },
-            dash: split,
-            faint,
-            joined,
-            points,
-        }
+        Series { color: if alone { split } else { name }, dash: split, faint, joined, points }
     });
-    Chart::Lines(Lines { x: x.to_owned(), scale, y: y.to_owned(), series: series.collect() })
+    let series = series.collect();
+    let keys = keys(&names, &splits, faint);
+    Chart::Lines(Lines { x: x.to_owned(), scale, y: y.to_owned(), series, keys })
+}
+
+/// What colours and patterns stand for; no colours when lines are faint.
+fn keys(names: &[String], splits: &[String], faint: bool) -> Vec<Key> {
+    let key = |name: &str, color, dash| Key { name: name.to_owned(), color, dash };
+    let mut keys: Vec<Key> = Vec::new();
+    if let [name] = names {
+        keys.extend(splits.iter().enumerate().map(|(at, split)| {
+            let words = [name.as_str(), split.as_str()];
+            let words: Vec<&str> = words.into_iter().filter(|it| !it.is_empty()).collect();
+            key(&words.join(", "), Some(at), at)
+        }));
+    } else {
+        let named = names.iter().enumerate().filter(|_| !faint);
+        keys.extend(named.map(|(at, name)| key(name, Some(at), 0)));
+        // A split that all lines share says nothing beside other names.
+        let patterns = splits.iter().enumerate().filter(|_| splits.len() > 1);
+        keys.extend(patterns.map(|(at, split)| key(split, None, at)));
+    }
+    keys.retain(|it| !it.name.is_empty());
+    keys
 }
 
 fn scatter(rows: &Rows, by_class: bool) -> Chart {

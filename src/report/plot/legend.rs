@@ -1,13 +1,11 @@
 //! What the marks of a chart stand for, in lines below it.
 
 use super::canvas::{Anchor, Canvas, fitted, width_of};
-use super::color::slot;
 
 /// A name and its mark.
 pub(super) struct Entry<'a> {
     pub(super) name: &'a str,
-    pub(super) slot: usize,
-    /// Class of the mark: `l`, `l d1`, `dot`, ...
+    /// Classes of the mark, its form first: `l d1 s0`, `dot s3`.
     pub(super) mark: String,
 }
 
@@ -21,11 +19,10 @@ pub(super) fn draw(canvas: &mut Canvas, top: f64, entries: &[Entry]) {
         if x > left && x + wide > right {
             (x, y) = (left, y + 18.0);
         }
-        let class = format!("{} s{}", entry.mark, slot(entry.slot));
         if entry.mark.starts_with('l') {
-            canvas.line((x, y - 4.0), (x + 24.0, y - 4.0), &class);
+            canvas.line((x, y - 4.0), (x + 24.0, y - 4.0), &entry.mark);
         } else {
-            canvas.dots(&[(x + 14.0, y - 4.0)], &class);
+            canvas.dots(&[(x + 14.0, y - 4.0)], &entry.mark);
         }
         canvas.text(x + 29.0, y, Anchor::Start, "q", &name);
         x += wide;

@@ -16,18 +16,29 @@ pub struct Lines {
     pub y: String,
     /// The lines.
     pub series: Vec<Series>,
+    /// What their colours and patterns stand for.
+    pub keys: Vec<Key>,
+}
+
+/// What a colour, a pattern or both stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// In words.
+    pub name: String,
+    /// Number of the colour; nothing when it is a pattern in every colour.
+    pub color: Option<usize>,
+    /// Number of the pattern.
+    pub dash: usize,
 }
 
 /// A line, or points.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// What it is of.
-    pub name: String,
     /// Number of its colour.
     pub color: usize,
     /// Number of its pattern: 0 solid.
     pub dash: usize,
-    /// One of many: thin, without a name in the legend.
+    /// One of many: thin.
     pub faint: bool,
     /// Whether a line joins the points.
     pub joined: bool,
@@ -79,14 +90,13 @@ pub(super) fn draw(lines: &Lines) -> Canvas {
             canvas.dots(&places, &format!("dot s{color}"));
         }
     }
-    let named = lines.series.iter().filter(|it| !it.faint && !it.name.is_empty());
-    let entries: Vec<Entry> = named
-        .map(|it| Entry {
-            name: &it.name,
-            slot: it.color,
-            mark: if it.joined { format!("l{}", dashes(it.dash)) } else { "dot".into() },
-        })
-        .collect();
+    let joined = lines.series.iter().any(|it| it.joined);
+    let entries = lines.keys.iter().map(|it| {
+        let form = if joined { format!("l{}", dashes(it.dash)) } else { "dot".into() };
+        let color = it.color.map_or("sq".to_owned(), |it| format!("s{}", slot(it)));
+        Entry { name: &it.name, mark: format!("{form} {color}") }
+    });
+    let entries: Vec<Entry> = entries.collect();
     if !entries.is_empty() {
         legend::draw(&mut canvas, 286.0, &entries);
     }

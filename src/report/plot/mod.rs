@@ -21,7 +21,7 @@ pub use color::stylesheet;
 pub use confusion::Confusion;
 pub use graph::{Graph, Node};
 pub use heat::Heat;
-pub use lines::{Lines, Point, Series};
+pub use lines::{Key, Lines, Point, Series};
 pub use parallel::{Parallel, Upright};
 pub use png::{PngError, png};
 pub use scatter::{Group, Scatter};

@@ -40,8 +40,10 @@ pub(super) fn draw(scatter: &Scatter) -> Canvas {
         .enumerate()
         .map(|(at, group)| Entry {
             name: &group.name,
-            slot: at,
-            mark: if mark(at) == "square" { "square".into() } else { "dot".into() },
+            mark: {
+                let form = if mark(at) == "square" { "square" } else { "dot" };
+                format!("{form} s{}", slot(at))
+            },
         })
         .collect();
     legend::draw(&mut canvas, 362.0, &entries);

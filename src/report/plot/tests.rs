@@ -1,9 +1,8 @@
 use super::*;
 
-fn series(name: &str, points: &[(f64, f64)]) -> Series {
+fn series(points: &[(f64, f64)]) -> Series {
     let point = |it: &(f64, f64)| Point { x: it.0, y: it.1, band: Some((it.1 - 0.1, it.1 + 0.1)) };
     Series {
-        name: name.into(),
         color: 0,
         dash: 0,
         faint: false,
@@ -17,7 +16,8 @@ fn lines(name: &str) -> Chart {
         x: "epoch".into(),
         scale: Scale::Whole,
         y: "loss".into(),
-        series: vec![series(name, &[(1.0, 0.9), (2.0, 0.5), (3.0, 0.4)])],
+        series: vec![series(&[(1.0, 0.9), (2.0, 0.5), (3.0, 0.4)])],
+        keys: vec![Key { name: name.into(), color: Some(0), dash: 0 }],
     })
 }
 
@@ -110,14 +110,25 @@ fn numbers_without_a_place_do_not_break_a_drawing() {
     let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, 1e308, -1e308];
     let points: Vec<(f64, f64)> = odd.iter().flat_map(|x| odd.iter().map(|y| (*x, *y))).collect();
     for scale in [Scale::Linear, Scale::Whole, Scale::Log, Scale::Names(Vec::new())] {
-        let chart =
-            Lines { x: "x".into(), scale, y: "y".into(), series: vec![series("a", &points)] };
+        let chart = Lines {
+            x: "x".into(),
+            scale,
+            y: "y".into(),
+            series: vec![series(&points)],
+            keys: vec![],
+        };
         let text = draw(&Chart::Lines(chart)).file("a", "b");
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         png(&text, 0.2).unwrap();
     }
     let empty = [
-        Chart::Lines(Lines { x: "x".into(), scale: Scale::Log, y: "y".into(), series: vec![] }),
+        Chart::Lines(Lines {
+            x: "x".into(),
+            scale: Scale::Log,
+            y: "y".into(),
+            series: vec![],
+            keys: vec![],
+        }),
         Chart::Graph(Graph { nodes: vec![], edges: vec![(3, 4)] }),
         Chart::Confusion(Confusion { classes: vec![], counts: vec![] }),
         Chart::Parallel(Parallel { axes: vec![], names: vec![] }),
