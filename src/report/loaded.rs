@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::csv::Rows;
 use super::record::{Record, Stage};
 use super::results::Error;
+use super::scores::read_rows;
 use super::trial_files::trial_folder;
 use crate::plan::resolve;
 
@@ -53,6 +54,18 @@ pub struct Variant {
     pub trials: Vec<usize>,
     /// Every trial that has one of them.
     every: Vec<usize>,
+}
+
+/// The names of a data set's classes in the order of their labels; none where they are not known.
+#[derive(Debug)]
+pub struct Classes<'a>(Vec<&'a str>);
+
+impl Classes<'_> {
+    /// The name of the class with this label; the label itself where there is none.
+    pub fn name(&self, label: &str) -> String {
+        let known = label.parse().ok().and_then(|at: usize| self.0.get(at));
+        (*known.unwrap_or(&label)).to_owned()
+    }
 }
 
 /// The columns of a stage that scores.
@@ -101,7 +114,9 @@ impl Run {
                 let print = stage.fingerprint.map(|it| format!("{} {it}", stage.name));
                 let rows = match print.as_ref().and_then(|it| known.get(it)) {
                     Some(rows) => Some(rows.clone()),
-                    None => read(&self.trial_folder(trial).join(format!("{}.csv", stage.name)))?,
+                    None => {
+                        read_rows(&self.trial_folder(trial).join(format!("{}.csv", stage.name)))?
+                    }
                 };
                 let Some(rows) = rows else { continue };
                 if let Some(print) = print {
@@ -133,19 +148,16 @@ impl Run {
     /// # Errors
     /// When it is there and is no CSV.
     pub fn extra(&self, trial: usize, stage: &str, file: &str) -> Result<Option<Rows>, Error> {
-        read(&self.trial_folder(trial).join(stage).join(file))
+        read_rows(&self.trial_folder(trial).join(stage).join(file))
     }
 
-    /// The name of the class with the number `label` in `dataset` (`stage.split`), as its stage lists
-    /// them; the number itself where it does not.
-    pub fn class(&self, trial: usize, dataset: &str, label: &str) -> String {
-        let listed = || {
-            let (stage, split) = dataset.rsplit_once('.')?;
-            let rows = self.metrics(trial, stage)?.rows.iter().filter(|row| row[0] == split);
-            let mut names = rows.filter_map(|row| row.get(1)?.strip_prefix("class."));
-            names.nth(label.parse().ok()?)
-        };
-        listed().unwrap_or(label).to_owned()
+    /// The classes of `dataset` (`stage.split`), as its stage lists them.
+    pub fn classes(&self, trial: usize, dataset: &str) -> Classes<'_> {
+        let rows = dataset.rsplit_once('.').and_then(|(stage, split)| {
+            let rows = self.metrics(trial, stage)?.rows.iter().filter(move |row| row[0] == split);
+            Some(rows.filter_map(|row| row.get(1)?.strip_prefix("class.")).collect())
+        });
+        Classes(rows.unwrap_or_default())
     }
 
     /// Whether trials were selected by labels of the target.
@@ -295,16 +307,6 @@ fn brief(key: &str) -> &str {
     short.unwrap_or(key)
 }
 
-fn read(path: &Path) -> Result<Option<Rows>, Error> {
-    match fs::read_to_string(path) {
-        Ok(text) => Rows::read(&text)
-            .map(Some)
-            .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
-    }
-}
-
 /// The axes and trials of `trials.csv`; the axes stand between `trial` and `state`.
 fn trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial>), Error> {
     let none = Trial {
@@ -314,7 +316,8 @@ fn trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial>), E
         selected: false,
         reason: String::new(),
     };
-    let Some(rows) = read(&folder.join("trials.csv"))?.filter(|_| record.provenance.sweep) else {
+    let Some(rows) = read_rows(&folder.join("trials.csv"))?.filter(|_| record.provenance.sweep)
+    else {
         return Ok((Vec::new(), vec![none; record.trials.len()]));
     };
     let column = |name: &str| rows.header.iter().position(|it| it == name);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::binary::{csvs, files, runner, text};
+use crate::binary::{csvs, files, runner, spawn, text};
 use crate::photos::photos;
 
 /// A second domain, and everything that `evaluate` can add.
@@ -185,13 +185,7 @@ fn target_scores_of_a_training_taken_up_again_are_those_of_an_unbroken_one() {
     let command = ["run", "photos.toml", "--set", SCORES, "--set", "stages.net.epochs=60"];
     done(root, &[&command[..], &["--store", "whole", "--results", "whole-results"]].concat());
     let whole = csvs(&root.join("whole-results/photos/latest"));
-    let mut child = Command::new(assert_cmd::cargo::cargo_bin("runner"))
-        .current_dir(root)
-        .args(command)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = spawn(root, &command, Stdio::null(), Stdio::piped());
     let lines = BufReader::new(child.stderr.take().unwrap());
     for line in lines.lines() {
         if line.unwrap().contains("net: epoch  3/") {

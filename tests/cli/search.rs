@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use crate::binary::{lasting, record, runner, text};
+use crate::binary::{lasting, record, runner, spawn, text};
 use crate::photos::photos;
 use serde_json::Value;
 
@@ -270,13 +271,8 @@ fn a_sweep_that_is_killed_goes_on_to_the_bytes_of_an_unbroken_one() {
     // By what it says, not by the clock: no machine is too fast or too slow for that.
     let mut kills = 0;
     loop {
-        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("runner"))
-            .current_dir(root)
-            .args(["sweep", "photos.toml", "--json", "--jobs", "2"])
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
+        let command = ["sweep", "photos.toml", "--json", "--jobs", "2"];
+        let mut child = spawn(root, &command, Stdio::piped(), Stdio::null());
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         lines.map_while(Result::ok).take(3 + 2 * kills).for_each(drop);
         child.kill().unwrap();

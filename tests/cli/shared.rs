@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::binary::spawn;
 use crate::photos::{artifacts, photos};
 use serde_json::Value;
 
@@ -27,14 +28,9 @@ fn pipeline() -> String {
 
 fn start(root: &Path, number: usize) -> Child {
     let events = fs::File::create(root.join(format!("{number}.events"))).unwrap();
-    Command::new(assert_cmd::cargo::cargo_bin("runner"))
-        .current_dir(root)
-        .args(["run", "photos.toml", "--json", "--threads", "1"])
-        .args(["--results", &format!("results{number}")])
-        .stdout(events)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    let results = format!("results{number}");
+    let command = ["run", "photos.toml", "--json", "--threads", "1", "--results", &results];
+    spawn(root, &command, events.into(), Stdio::null())
 }
 
 #[test]

@@ -7,20 +7,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::binary::{csvs, record, runner, text};
+use crate::binary::{csvs, record, runner, spawn, text};
 use crate::photos::{artifacts, photos};
 
 /// A training stage that goes on for long enough to be stopped.
 const LONG: &str = "stages.adapted.epochs=100000";
 
 fn start(root: &Path, arguments: &[&str]) -> Child {
-    Command::new(assert_cmd::cargo::cargo_bin("runner"))
-        .current_dir(root)
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    spawn(root, arguments, Stdio::null(), Stdio::piped())
 }
 
 fn signal(child: &Child, name: &str) {
@@ -101,13 +95,8 @@ fn a_second_ctrl_c_stops_at_once_even_a_run_that_nobody_reads() {
         let root = root.path();
         photos(root);
         let form = if unread == "events" { "--json" } else { "--offline" };
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin("runner"))
-            .current_dir(root)
-            .args(["run", "photos.toml", "--set", LONG, form])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let command = ["run", "photos.toml", "--set", LONG, form];
+        let mut child = spawn(root, &command, Stdio::piped(), Stdio::piped());
         let mut events = BufReader::new(child.stdout.take().unwrap());
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         if unread == "events" {

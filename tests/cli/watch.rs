@@ -9,20 +9,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::binary::{runner, text};
+use crate::binary::{runner, spawn, text};
 use crate::photos::photos;
 use serde_json::Value;
 
 const LONG: &str = "stages.adapted.epochs=100000";
 
 fn start(root: &Path, arguments: &[&str]) -> Child {
-    Command::new(assert_cmd::cargo::cargo_bin("runner"))
-        .current_dir(root)
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    spawn(root, arguments, Stdio::piped(), Stdio::null())
 }
 
 fn journal(run: &Path) -> Vec<Value> {

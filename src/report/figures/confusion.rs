@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::{Figure, Shape, Topic};
 use crate::metrics::number;
 use crate::report::csv::Rows;
-use crate::report::loaded::Run;
+use crate::report::loaded::{Classes, Run};
 
 /// Counts by true and predicted class.
 type Counts = BTreeMap<(u32, u32), f64>;
@@ -65,14 +65,14 @@ fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
     for (dataset, matrices) in found {
         for (label, trial, counts) in matrices {
             let label = if label.is_empty() { label } else { format!(" ({label})") };
-            let class = |number: u32| run.class(trial, &dataset, &number.to_string());
+            let classes = run.classes(trial, &dataset);
             figures.push(Figure {
                 topic: Topic::Confusion,
                 of: model.to_owned(),
                 name: format!("confusion-{model}-{dataset}{label}"),
                 title: format!("{model} on {dataset}{label}"),
-                about: format!("{}{only}", about(&counts, class)),
-                rows: rows(&counts, class),
+                about: format!("{}{only}", about(&counts, &classes)),
+                rows: rows(&counts, &classes),
                 shape: Shape::Confusion,
             });
         }
@@ -86,7 +86,8 @@ fn cell(metric: &str) -> Option<(u32, u32)> {
     Some((true_class.parse().ok()?, predicted.parse().ok()?))
 }
 
-fn about(counts: &Counts, class: impl Fn(u32) -> String) -> String {
+fn about(counts: &Counts, classes: &Classes) -> String {
+    let class = |number: &u32| classes.name(&number.to_string());
     let whole: f64 = counts.values().sum();
     let right: f64 = counts.iter().filter(|it| it.0.0 == it.0.1).map(|it| it.1).sum();
     let worst = counts
@@ -94,15 +95,16 @@ fn about(counts: &Counts, class: impl Fn(u32) -> String) -> String {
         .filter(|it| it.0.0 != it.0.1 && *it.1 > 0.0)
         .max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(a.0)));
     let worst = worst.map_or(String::new(), |((true_class, predicted), _)| {
-        format!(" Most often, {} is taken for {}.", class(*true_class), class(*predicted))
+        format!(" Most often, {} is taken for {}.", class(true_class), class(predicted))
     });
     let share = if whole > 0.0 { right / whole * 100.0 } else { 0.0 };
     format!("{share:.1} % of the images are on the diagonal.{worst}")
 }
 
-fn rows(counts: &Counts, class: impl Fn(u32) -> String) -> Rows {
+fn rows(counts: &Counts, classes: &Classes) -> Rows {
+    let class = |number: &u32| classes.name(&number.to_string());
     let rows = counts.iter().map(|((true_class, predicted), count)| {
-        vec![class(*true_class), class(*predicted), number(*count)]
+        vec![class(true_class), class(predicted), number(*count)]
     });
     Rows {
         header: ["true", "predicted", "count"].map(str::to_owned).to_vec(),

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 
 use super::{Figure, Shape, Topic};
 use crate::report::csv::Rows;
-use crate::report::loaded::Run;
+use crate::report::loaded::{Classes, Run};
 use crate::report::results::Error;
 
 /// More points than this in one plane are thinned out, evenly.
@@ -20,12 +20,15 @@ pub(super) fn figures(run: &Run) -> Result<Vec<Figure>, Error> {
         let places: Option<Vec<usize>> =
             columns.iter().map(|name| rows.header.iter().position(|it| it == name)).collect();
         let Some(places) = places else { continue };
+        let mut classes: IndexMap<String, Classes> = IndexMap::new();
         let mut planes: IndexMap<(String, String), Vec<Vec<String>>> = IndexMap::new();
         for row in rows.rows {
             let pick = |at: usize| row[places[at]].clone();
             let plane = planes.entry((pick(2), pick(0))).or_default();
-            let class = run.class(trial, &pick(1), &pick(3));
-            plane.push(vec![pick(1), class, pick(4), pick(5)]);
+            let dataset = pick(1);
+            let known = classes.entry(dataset.clone());
+            let class = known.or_insert_with(|| run.classes(trial, &dataset)).name(&pick(3));
+            plane.push(vec![dataset, class, pick(4), pick(5)]);
         }
         for by_class in [false, true] {
             for ((method, model), points) in &planes {

@@ -138,11 +138,11 @@ fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
     let alone = names.len() == 1;
     let series = series.into_iter().map(|((name, split), mut points)| {
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        Series { color: if alone { split } else { name }, dash: split, faint, joined, points }
+        Series { color: if alone { split } else { name }, dash: split, points }
     });
     let series = series.collect();
     let keys = keys(&names, &splits, faint);
-    Chart::Lines(Lines { x: x.to_owned(), scale, y: y.to_owned(), series, keys })
+    Chart::Lines(Lines { x: x.to_owned(), scale, y: y.to_owned(), series, faint, joined, keys })
 }
 
 /// What colours and patterns stand for; no colours when lines are faint.

@@ -8,7 +8,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use super::section::Section;
 use crate::report::csv::Rows;
-use crate::report::loaded::Run;
+use crate::report::loaded::{Classes, Run};
 use crate::report::plot::escape;
 use crate::report::results::Error;
 
@@ -19,14 +19,11 @@ pub(super) fn section(run: &Run) -> Result<Option<Section>, Error> {
     let trial = run.shown();
     let mut room = ROOM;
     let mut html = String::new();
-    let class = |dataset: &str, label: &str| run.class(trial, dataset, label);
     for (stage, _) in &run.stages {
-        let folder = run.trial_folder(trial).join(stage);
         if let Some(pictures) = run.extra(trial, stage, "pictures.csv")? {
-            let mistakes = run.extra(trial, stage, "mistakes.csv")?;
-            html += &rows_of_tiles(&folder, &pictures, mistakes.as_ref(), &class, &mut room)?;
+            html += &rows_of_tiles(run, (trial, stage), &pictures, &mut room)?;
         } else {
-            html += &plain(&folder, stage, &mut room)?;
+            html += &plain(&run.trial_folder(trial).join(stage), stage, &mut room)?;
         }
     }
     if html.is_empty() {
@@ -60,10 +57,9 @@ fn address(folder: &Path, file: &str, room: &mut usize) -> Result<Option<String>
 
 /// The rows of tiles that `pictures.csv` names.
 fn rows_of_tiles(
-    folder: &Path,
+    run: &Run,
+    (trial, stage): (usize, &str),
     pictures: &Rows,
-    mistakes: Option<&Rows>,
-    class: &dyn Fn(&str, &str) -> String,
     room: &mut usize,
 ) -> Result<String, Error> {
     let column = |name: &str| pictures.header.iter().position(|it| it == name);
@@ -72,9 +68,11 @@ fn rows_of_tiles(
     else {
         return Ok(String::new());
     };
+    let folder = run.trial_folder(trial).join(stage);
+    let mistakes = run.extra(trial, stage, "mistakes.csv")?;
     let mut html = String::new();
     for row in &pictures.rows {
-        let Some(source) = address(folder, &row[file], room)? else { continue };
+        let Some(source) = address(&folder, &row[file], room)? else { continue };
         let tiles: u32 = row[count].parse().unwrap_or(1);
         let wide: u32 = row[tile].parse().unwrap_or(28);
         let wrong = row[kind] == "mistakes";
@@ -93,9 +91,9 @@ fn rows_of_tiles(
             escape(&title),
             u64::from(tiles) * u64::from(wide) * u64::from(zoom),
         );
-        if wrong && let Some(mistakes) = mistakes {
-            let class = |label: &str| class(&row[dataset], label);
-            html += &captions(mistakes, &row[model], &row[dataset], &class, wide * zoom);
+        if wrong && let Some(mistakes) = &mistakes {
+            let classes = run.classes(trial, &row[dataset]);
+            html += &captions(mistakes, &row[model], &row[dataset], &classes, wide * zoom);
         }
         html += "</div></figure>\n";
     }
@@ -103,13 +101,7 @@ fn rows_of_tiles(
 }
 
 /// What each tile of mistakes is and what it was taken for.
-fn captions(
-    mistakes: &Rows,
-    model: &str,
-    dataset: &str,
-    class: &dyn Fn(&str) -> String,
-    wide: u32,
-) -> String {
+fn captions(mistakes: &Rows, model: &str, dataset: &str, classes: &Classes, wide: u32) -> String {
     let column = |name: &str| mistakes.header.iter().position(|it| it == name);
     let columns = ["model", "dataset", "label", "predicted", "confidence"].map(column);
     let [Some(of), Some(on), Some(label), Some(predicted), Some(confidence)] = columns else {
@@ -124,8 +116,8 @@ fn captions(
             format!(
                 "<li style=\"width:{wide}px\">{}<span aria-hidden=\"true\">→</span>\
                  <span class=\"hidden\"> taken for </span>{}<br><span class=\"quiet\">{:.0} %</span></li>",
-                escape(&class(&row[label])),
-                escape(&class(&row[predicted])),
+                escape(&classes.name(&row[label])),
+                escape(&classes.name(&row[predicted])),
                 sure * 100.0
             )
         })

@@ -16,6 +16,10 @@ pub struct Lines {
     pub y: String,
     /// The lines.
     pub series: Vec<Series>,
+    /// Thin lines: there are many.
+    pub faint: bool,
+    /// Whether lines join the points.
+    pub joined: bool,
     /// What their colours and patterns stand for.
     pub keys: Vec<Key>,
 }
@@ -38,10 +42,6 @@ pub struct Series {
     pub color: usize,
     /// Number of its pattern: 0 solid.
     pub dash: usize,
-    /// One of many: thin.
-    pub faint: bool,
-    /// Whether a line joins the points.
-    pub joined: bool,
     /// The points, by growing `x`.
     pub points: Vec<Point>,
 }
@@ -82,17 +82,16 @@ pub(super) fn draw(lines: &Lines) -> Canvas {
     for series in &lines.series {
         let color = slot(series.color);
         let places: Vec<_> = series.points.iter().map(|it| (x.at(it.x), y.at(it.y))).collect();
-        if series.joined && places.len() > 1 {
-            let faint = if series.faint { " faint" } else { "" };
+        if lines.joined && places.len() > 1 {
+            let faint = if lines.faint { " faint" } else { "" };
             let class = format!("l s{color}{}{faint}", dashes(series.dash));
             canvas.path(&places, &class, "");
         } else {
             canvas.dots(&places, &format!("dot s{color}"));
         }
     }
-    let joined = lines.series.iter().any(|it| it.joined);
     let entries = lines.keys.iter().map(|it| {
-        let form = if joined { format!("l{}", dashes(it.dash)) } else { "dot".into() };
+        let form = if lines.joined { format!("l{}", dashes(it.dash)) } else { "dot".into() };
         let color = it.color.map_or("sq".to_owned(), |it| format!("s{}", slot(it)));
         Entry { name: &it.name, mark: format!("{form} {color}") }
     });

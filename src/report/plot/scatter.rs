@@ -38,12 +38,9 @@ pub(super) fn draw(scatter: &Scatter) -> Canvas {
         .groups
         .iter()
         .enumerate()
-        .map(|(at, group)| Entry {
-            name: &group.name,
-            mark: {
-                let form = if mark(at) == "square" { "square" } else { "dot" };
-                format!("{form} s{}", slot(at))
-            },
+        .map(|(at, group)| {
+            let form = if mark(at) == "square" { "square" } else { "dot" };
+            Entry { name: &group.name, mark: format!("{form} s{}", slot(at)) }
         })
         .collect();
     legend::draw(&mut canvas, 362.0, &entries);

@@ -2,13 +2,7 @@ use super::*;
 
 fn series(points: &[(f64, f64)]) -> Series {
     let point = |it: &(f64, f64)| Point { x: it.0, y: it.1, band: Some((it.1 - 0.1, it.1 + 0.1)) };
-    Series {
-        color: 0,
-        dash: 0,
-        faint: false,
-        joined: true,
-        points: points.iter().map(point).collect(),
-    }
+    Series { color: 0, dash: 0, points: points.iter().map(point).collect() }
 }
 
 fn lines(name: &str) -> Chart {
@@ -17,6 +11,8 @@ fn lines(name: &str) -> Chart {
         scale: Scale::Whole,
         y: "loss".into(),
         series: vec![series(&[(1.0, 0.9), (2.0, 0.5), (3.0, 0.4)])],
+        faint: false,
+        joined: true,
         keys: vec![Key { name: name.into(), color: Some(0), dash: 0 }],
     })
 }
@@ -115,6 +111,8 @@ fn numbers_without_a_place_do_not_break_a_drawing() {
             scale,
             y: "y".into(),
             series: vec![series(&points)],
+            faint: false,
+            joined: true,
             keys: vec![],
         };
         let text = draw(&Chart::Lines(chart)).file("a", "b");
@@ -127,6 +125,8 @@ fn numbers_without_a_place_do_not_break_a_drawing() {
             scale: Scale::Log,
             y: "y".into(),
             series: vec![],
+            faint: false,
+            joined: true,
             keys: vec![],
         }),
         Chart::Graph(Graph { nodes: vec![], edges: vec![(3, 4)] }),

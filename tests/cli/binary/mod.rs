@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -12,6 +12,17 @@ use serde_json::Value;
 pub fn runner(root: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::cargo_bin("runner").unwrap();
     command.current_dir(root).args(arguments).output().unwrap()
+}
+
+/// Starts it and does not wait for its end.
+pub fn spawn(root: &Path, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> Child {
+    std::process::Command::new(assert_cmd::cargo::cargo_bin("runner"))
+        .current_dir(root)
+        .args(arguments)
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+        .unwrap()
 }
 
 pub fn text(bytes: &[u8]) -> String {
