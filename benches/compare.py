@@ -2,6 +2,7 @@
 
     python -m venv venv && venv/bin/pip install torch torchvision numpy safetensors
     venv/bin/python benches/compare.py [--threads 1,2] [--rounds 6] [--times 3] [WORK ...]
+    venv/bin/python benches/compare.py --device cuda:0 --executable DEVICE_BENCH [WORK ...]
 
 Each program stays alive and sleeps while another works. A round asks every program for a few steps
 of every piece of work; the table holds medians over all rounds. Forms of PyTorch:
@@ -11,6 +12,9 @@ of every piece of work; the table holds medians over all rounds. Forms of PyTorc
   glibc's allocations huge pages, the largest single gain there is for PyTorch here.
 
 "best" is the fastest of all forms for that piece of work.
+
+On a GPU the program is the bench `device`, built elsewhere (`benches/device.sh`), and PyTorch's forms are
+eager, channels last and compiled, with its default precision (TF32 in convolutions).
 """
 
 import argparse
@@ -54,12 +58,13 @@ def build():
     return HERE.parent / line[line.index("(") + 1:line.index(")")]
 
 
-def workers(executable, threads):
-    all_ = [Worker("runner", [executable, str(threads)], RAYON_NUM_THREADS=str(threads))]
-    for form, huge in FORMS:
+def workers(executable, threads, device, forms):
+    command = [executable, str(threads)] if device == "cpu" else [executable, device, "times"]
+    all_ = [Worker("runner", command, RAYON_NUM_THREADS=str(threads))]
+    for form, huge in forms:
         name = f"{form} + huge pages" if huge else form
         tunables = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if huge else {}
-        command = [sys.executable, HERE / "work.py", str(threads), form]
+        command = [sys.executable, HERE / "work.py", str(threads), form, device]
         all_.append(Worker(name, command, OMP_NUM_THREADS=str(threads), **tunables))
     return all_
 
@@ -69,13 +74,18 @@ def main():
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda:N with --executable")
+    parser.add_argument("--executable", help="the bench, if it is not to be built here")
     parser.add_argument("works", nargs="*", default=WORKS)
     args = parser.parse_args()
-    executable = build()
+    executable, forms = args.executable or build(), FORMS
+    if args.device != "cpu":
+        # Huge pages are memory of the host: nothing on a GPU.
+        forms = [("eager", False), ("channels-last", False), ("compile", False)]
     print("| threads | work | runner ms | eager ms | best PyTorch ms | eager / ours | best / ours |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for threads in map(int, args.threads.split(",")):
-        all_ = workers(executable, threads)
+        all_ = workers(executable, threads, args.device, forms)
         for work in args.works:
             taken = {worker.name: [] for worker in all_}
             for _ in range(args.rounds):

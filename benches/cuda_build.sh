@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Builds and links `runner --features cuda` on a machine without a GPU or a CUDA toolkit: compiles
-# dfdx's kernels with NVIDIA's nvcc from PyPI and links against its libraries. The result needs a
-# GPU machine to start; this shows that it builds.
+# Builds `runner --features cuda` on a machine without a GPU or a CUDA toolkit: compiles dfdx's kernels with
+# NVIDIA's nvcc from PyPI and links against its libraries. The result needs a GPU machine to start.
 #
-#   benches/cuda_build.sh [FOLDER]      # default: target/cuda-toolkit
+#   benches/cuda_build.sh            # debug: it builds, and without a GPU it says so
+#   benches/cuda_build.sh release    # target/device/{runner,device}, optimized and stripped, for benches/device.sh
 #
-# On a GPU machine with the CUDA toolkit none of this is needed: `cargo build --release --features cuda`.
+# TOOLKIT says where the toolkit is put together (target/cuda-toolkit). On a GPU machine with the CUDA toolkit
+# none of this is needed: `cargo build --release --features cuda`. Exits with 75 where the wheels cannot be had.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-root=$(mkdir -p "${1:-target/cuda-toolkit}" && cd "${1:-target/cuda-toolkit}" && pwd)
+what=${1:-debug}
+case $what in debug | release) ;; *) echo "usage: $0 [debug|release]" >&2; exit 2 ;; esac
+root=${TOOLKIT:-target/cuda-toolkit}
+root=$(mkdir -p "$root" && cd "$root" && pwd)
 
 # 13.0 throughout: the PTX of a newer nvcc needs a newer driver, and older wheels lack nvcc itself.
 unavailable() {
@@ -55,10 +59,36 @@ chmod +x "$root/shims/nvidia-smi"
 
 export PATH="$root/shims:$root/bin:$PATH" CUDA_ROOT="$root" CUDA_PATH="$root"
 export LIBRARY_PATH="$root/lib64" LD_LIBRARY_PATH="$root/lib64"
-# Nothing here is run at length: optimized code would cost minutes.
-cargo build --locked --features cuda --config 'profile.dev.opt-level=0' \
-  --config 'profile.dev.package."*".opt-level=0' --target-dir "${CARGO_TARGET_DIR:-target}/cuda"
-built="${CARGO_TARGET_DIR:-target}/cuda/debug/runner"
+target="${CARGO_TARGET_DIR:-target}/cuda"
+case $what in
+  debug)
+    # Nothing here is run at length: optimized code would cost minutes.
+    cargo build --locked --features cuda --config 'profile.dev.opt-level=0' \
+      --config 'profile.dev.package."*".opt-level=0' --target-dir "$target"
+    built="$target/debug/runner"
+    ;;
+  release)
+    mkdir -p target/device/include
+    # The CPU's kernels are not what is measured: no link-time optimization.
+    cargo build --locked --features cuda --release --bin runner --bench device \
+      --config 'profile.release.strip=true' --config 'profile.release.lto="off"' \
+      --target-dir "$target" --message-format json-render-diagnostics |
+      python3 -c 'import glob, json, shutil, sys
+toolkit = sys.argv[1] + "/include"
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable") and message["target"]["name"] in ("runner", "device"):
+        shutil.copy(message["executable"], "target/device/" + message["target"]["name"])
+    # dfdx compiles some of its kernels when they first run, from headers at the paths of its build.
+    if message["reason"] == "build-script-executed" and "dfdx" in message["package_id"]:
+        for header in glob.glob(message["out_dir"] + "/*.cuh") + glob.glob(toolkit + "/cuda_fp16.h*"):
+            shutil.copy(header, "target/device/include")
+        with open("target/device/header_paths", "w") as paths:
+            print(toolkit, message["out_dir"], sep="\n", file=paths)' "$root"
+    built=target/device/runner
+    ls -l target/device/runner target/device/device
+    ;;
+esac
 echo "built: $built"
 
 # It starts, and without a GPU it says so in an error of its own.

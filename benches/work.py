@@ -1,7 +1,7 @@
 """The pieces of work that `compare.py` times, PyTorch's side. Same protocol as `work.rs`: lines
 `WORK TIMES` in, that many times in milliseconds out.
 
-    python benches/work.py THREADS eager|channels-last|compile
+    python benches/work.py THREADS eager|channels-last|compile [cpu|cuda:0]
 """
 
 import sys
@@ -13,6 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from dann import Dacnn, Reverse
+
+
+DEVICE = torch.device(sys.argv[3] if len(sys.argv) > 3 else "cpu")
 
 
 class Lenet(nn.Module):
@@ -31,16 +34,16 @@ class Step:
     """One training step of `net`; domain-adversarial where `target` is given."""
 
     def __init__(self, net, shape, form, adversarial=False):
-        self.net, self.target = net, None
+        self.net, self.target = net.to(DEVICE), None
         learning = [p for p in net.parameters() if p.requires_grad]
         if isinstance(net, Resnet):
             self.optimizer = torch.optim.SGD(learning, 1e-3, momentum=0.9)
         else:
             self.optimizer = torch.optim.Adam(learning, 1e-3)
-        self.source = torch.randn(shape)
-        self.labels = torch.arange(shape[0]) % 10
+        self.source = torch.randn(shape, device=DEVICE)
+        self.labels = torch.arange(shape[0], device=DEVICE) % 10
         if adversarial:
-            self.target = torch.randn(shape)
+            self.target = torch.randn(shape, device=DEVICE)
         if form != "eager":
             net.to(memory_format=torch.channels_last)
             self.source = self.source.contiguous(memory_format=torch.channels_last)
@@ -56,7 +59,7 @@ class Step:
             theirs = net.features(self.target)
             for part, domain in ((features, 0), (theirs, 1)):
                 logits = net.domain_classifier(Reverse.apply(part, 0.5))
-                labels = torch.full((len(part),), domain)
+                labels = torch.full((len(part),), domain, device=DEVICE)
                 total = total + functional.cross_entropy(logits, labels)
         return total
 
@@ -100,7 +103,7 @@ class Evaluate:
     """Logits of a batch, or of 10,000 images, 256 at a time."""
 
     def __init__(self, net, shape, form):
-        self.net, self.images = net.eval(), torch.randn(shape)
+        self.net, self.images = net.eval().to(DEVICE), torch.randn(shape, device=DEVICE)
         if form != "eager":
             net.to(memory_format=torch.channels_last)
             self.images = self.images.contiguous(memory_format=torch.channels_last)
@@ -151,6 +154,8 @@ def main():
         for _ in range(int(times)):
             start = time.perf_counter()
             benches[work]()
+            if DEVICE.type == "cuda":
+                torch.cuda.synchronize()
             taken.append(f"{(time.perf_counter() - start) * 1e3:.3f}")
         print(*taken, flush=True)
 

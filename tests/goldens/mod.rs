@@ -3,6 +3,11 @@
 
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
+pub mod ops;
+pub mod step;
+
+use std::fmt;
+
 use dfdx::prelude::*;
 use runner::nn::Model;
 use safetensors::SafeTensors;
@@ -39,13 +44,47 @@ pub fn norm(values: impl Iterator<Item = f32>) -> f64 {
     values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
 }
 
+/// How far some numbers are from PyTorch's, and how far they may be.
+#[derive(Debug, Clone)]
+pub struct Distance {
+    pub name: String,
+    /// The L2 norm of the difference.
+    pub off: f64,
+    /// The L2 norm of PyTorch's numbers.
+    pub scale: f64,
+    /// The largest difference that passes.
+    pub limit: f64,
+}
+
+impl Distance {
+    /// The distance of `ours` to `golden`, which may be `bound` of the golden norm plus `floor`.
+    #[track_caller]
+    pub fn of(name: &str, ours: &[f32], golden: &[f32], (bound, floor): (f64, f64)) -> Self {
+        assert_eq!(ours.len(), golden.len(), "{name}");
+        let difference = |(a, b): (&f32, &f32)| f64::from(*a) - f64::from(*b);
+        let off = ours.iter().zip(golden).map(difference).map(|d| d * d).sum::<f64>().sqrt();
+        let scale = norm(golden.iter().copied());
+        Self { name: name.to_owned(), off, scale, limit: bound * scale + floor }
+    }
+
+    /// Whether the numbers are PyTorch's. A NaN is not.
+    pub fn is_within(&self) -> bool {
+        self.off <= self.limit
+    }
+}
+
+impl fmt::Display for Distance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, off, scale, limit } = self;
+        write!(f, "{name}: off by {off:.2e} of {scale:.2e}, at most {limit:.2e} passes")
+    }
+}
+
 /// Their L2 distance is at most `bound` of the golden norm, plus `floor`.
 #[track_caller]
-pub fn close(name: &str, ours: &[f32], golden: &[f32], (bound, floor): (f64, f64)) {
-    assert_eq!(ours.len(), golden.len(), "{name}");
-    let error = norm(ours.iter().zip(golden).map(|(a, b)| a - b));
-    let scale = norm(golden.iter().copied());
-    assert!(error <= bound * scale + floor, "{name}: off by {error:e} of {scale:e}");
+pub fn close(name: &str, ours: &[f32], golden: &[f32], bounds: (f64, f64)) {
+    let distance = Distance::of(name, ours, golden, bounds);
+    assert!(distance.is_within(), "{distance}");
 }
 
 /// Gives `model` the weights and running statistics that the scripts give PyTorch's: `scale` says how

@@ -1,0 +1,100 @@
+//! A device against PyTorch: its results against the golden files, its times against another program.
+//!
+//! ```text
+//! device DEVICE check     # every golden operation, the golden steps of DANN and CORAL; exit code 1 if one is off
+//! device DEVICE times     # answers lines `WORK TIMES`, as `work` does
+//! ```
+//!
+//! `DEVICE` is `cpu` or, with `--features cuda`, `cuda:0`. Runs in the repository's root, where the golden
+//! files are. `benches/device.sh` calls it on a machine with a GPU.
+
+#[path = "../tests/goldens/mod.rs"]
+mod goldens;
+mod steps;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use goldens::ops::Form;
+use goldens::{Distance, step};
+use runner::device::Device;
+use runner::nn::dispatch::{Job, dispatch};
+use runner::nn::ops::Ops;
+
+fn main() -> ExitCode {
+    // Cargo adds `--bench`.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let (device, what) = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [device, what @ ("check" | "times")] => (device, what),
+        _ => {
+            eprintln!("usage: device cpu|cuda:N check|times");
+            return ExitCode::from(2);
+        }
+    };
+    let done = Device::parse(device).and_then(|device| match what {
+        "check" => dispatch(device, Check),
+        _ => dispatch(device, Times).map(|()| true),
+    });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+struct Times;
+
+impl Job for Times {
+    type Output = ();
+
+    fn run<D: Ops>(self, device: &D) {
+        steps::answer(device);
+    }
+}
+
+/// Prints a line per golden case; gives whether all passed.
+struct Check;
+
+impl Job for Check {
+    type Output = bool;
+
+    fn run<D: Ops>(self, device: &D) -> bool {
+        let mut passed = 0;
+        let mut failed = 0;
+        let mut case = |name: &str, distances: &dyn Fn() -> Vec<Distance>| {
+            // One operation that panics must not hide what the others do.
+            let verdict = match catch_unwind(AssertUnwindSafe(distances)) {
+                Err(_) => Err("panicked".to_owned()),
+                Ok(distances) => {
+                    let share =
+                        |d: &Distance| if d.is_within() { d.off / d.limit } else { f64::MAX };
+                    let worst = distances.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+                    match worst.expect("a case compares something") {
+                        worst if worst.is_within() => Ok(worst.to_string()),
+                        worst => Err(worst.to_string()),
+                    }
+                }
+            };
+            match verdict {
+                Ok(worst) => {
+                    passed += 1;
+                    println!("ok      {name:24} worst {worst}");
+                }
+                Err(why) => {
+                    failed += 1;
+                    println!("FAILED  {name:24} {why}");
+                }
+            }
+        };
+        for golden in goldens::ops::goldens() {
+            case(&golden.name, &|| golden.distances(device, Form::Kernel));
+        }
+        case("dann step", &|| step::dann(device));
+        case("coral step", &|| step::coral(device));
+        println!("{passed} passed, {failed} failed");
+        failed == 0
+    }
+}

@@ -1,0 +1,191 @@
+//! The pieces of work that are timed against PyTorch, this project's side, on any device.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use dfdx::prelude::*;
+use runner::adapt::{Dann, LambdaSchedule, Method, Step};
+use runner::config::source::{Sources, Span};
+use runner::config::{Reference, Wants};
+use runner::data::{Images, Normalisation};
+use runner::nn::model::host;
+use runner::nn::ops::{Batch, Chw, Ops, Targets};
+use runner::nn::{
+    Entry, Model, freeze,
+    zoo::{self, Layout},
+};
+use runner::progress::Silent;
+use runner::train::activations::{Activations, Cache, Caching};
+use runner::train::{Optimizer, OptimizerState, Watch};
+
+/// Answers each line `WORK TIMES` of the standard input with that many times in milliseconds.
+pub fn answer<D: Ops>(device: &D) {
+    let mut benches: HashMap<String, Bench<D>> = HashMap::new();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.expect("a line of text");
+        let (work, times) = line.split_once(' ').expect("WORK TIMES");
+        let bench = benches.entry(work.to_owned()).or_insert_with(|| Bench::new(device, work));
+        let times: Vec<String> = (0..times.parse().expect("a number"))
+            .map(|_| {
+                let start = Instant::now();
+                bench.run();
+                bench.wait();
+                format!("{:.3}", start.elapsed().as_secs_f64() * 1e3)
+            })
+            .collect();
+        println!("{}", times.join(" "));
+        std::io::stdout().flush().expect("somebody listens");
+    }
+}
+
+/// One piece of work, warmed up.
+struct Bench<D: Ops> {
+    model: Model<D>,
+    optimizer: OptimizerState<D>,
+    method: Option<Method>,
+    source: Batch<D>,
+    target: Option<Batch<D>>,
+    labels: Vec<u32>,
+    /// Passes over the batch.
+    passes: usize,
+    /// What frozen layers make of a data set, for an epoch from there.
+    frozen: Option<Arc<Activations>>,
+}
+
+impl<D: Ops> Bench<D> {
+    fn new(device: &D, work: &str) -> Self {
+        let digits = |channels| Chw { channels, height: 28, width: 28 };
+        let photographs = Chw { channels: 3, height: 224, width: 224 };
+        let (arch, input, images, passes, method) = match work {
+            "dacnn-dann" => ("dacnn", digits(3), 256, 1, Some(dann())),
+            "dacnn-supervised" => ("dacnn", digits(3), 256, 1, Some(Method::Supervised)),
+            // 10,000 images: 39 batches of 256 and the rest.
+            "dacnn-evaluate" => ("dacnn", digits(3), 256, 39, None),
+            "lenet-supervised" => ("lenet", digits(1), 128, 1, Some(Method::Supervised)),
+            "resnet18-forward" => ("resnet18", photographs, 32, 1, None),
+            "resnet18-frozen-epoch" => ("resnet18", photographs, 32, 8, Some(Method::Supervised)),
+            "resnet18-layer4" => ("resnet18", photographs, 32, 1, Some(Method::Supervised)),
+            _ => panic!("there is no work `{work}`"),
+        };
+        let build = zoo::find(arch).expect("a network of the zoo").build;
+        let mut model =
+            Model::new(build(Layout::new(input, 10)), device, 0).expect("the network fits");
+        let adversarial = method.as_ref().is_some_and(Method::is_adversarial);
+        if adversarial {
+            model.attach_domain_classifier(0);
+        }
+        let mut optimizer = Optimizer::Adam(runner::train::Adam {
+            lr: 1e-3,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.0,
+        });
+        if matches!(work, "resnet18-layer4" | "resnet18-frozen-epoch") {
+            let thaw = ["fc.*", "layer4.*"].map(str::to_owned);
+            let thaw = if work == "resnet18-layer4" { &thaw[..] } else { &thaw[..1] };
+            freeze::apply(&mut model, &["*".to_owned()], thaw).expect("names of the network");
+            optimizer =
+                Optimizer::Sgd { lr: 1e-3, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+        }
+        let optimizer = OptimizerState::new(optimizer, &model).expect("memory");
+        let batch = |salt| {
+            let values = (0..images * input.len()).map(|at| noise(at + salt)).collect::<Vec<_>>();
+            device.tensor_from_vec(values, (images, input.len()))
+        };
+        let source = batch(0);
+        let target = adversarial.then(|| batch(1 << 24));
+        let labels = (0..10).cycle().take(images).collect();
+        let frozen = (work == "resnet18-frozen-epoch").then(|| {
+            let count = images * passes;
+            let pixels =
+                (0..count * input.len()).map(|at| (noise(at) * 127.0) as u8).collect::<Vec<u8>>();
+            let set = Images::same(input.channels, (input.height, input.width), pixels);
+            let cache = Cache::new(std::env::temp_dir(), 1 << 30);
+            let caching = Caching { cache: &cache, backend: "bench", uses: passes };
+            let normalisation = Normalisation { mean: &[0.5; 3], std: &[0.5; 3] };
+            let cancel = AtomicBool::new(false);
+            let watch = Watch { progress: &Silent, cancel: &cancel };
+            let kept = caching.of(&mut model, &set, normalisation, &watch).expect("memory");
+            kept.expect("the network is worth it")
+        });
+        let mut bench = Self { model, optimizer, method, source, target, labels, passes, frozen };
+        for _ in 0..3 {
+            bench.run();
+        }
+        bench
+    }
+
+    /// Waits for the device, whose work may be asynchronous: reads the fewest values that there are.
+    fn wait(&self) {
+        let smallest = self.model.parameters().iter().min_by_key(|p| p.value.shape().0);
+        host(&smallest.expect("a network has parameters").value);
+    }
+
+    fn run(&mut self) {
+        let Some(method) = self.method.clone() else {
+            for _ in 0..self.passes {
+                self.model.logits(self.source.clone()).expect("memory");
+            }
+            if self.passes == 1 {
+                return;
+            }
+            let rest = 10_000 - self.passes * self.labels.len();
+            let width = self.source.shape().1;
+            let values = vec![0.1; rest * width];
+            let rest = self.source.device().tensor_from_vec(values, (rest, width));
+            self.model.logits(rest).expect("memory");
+            return;
+        };
+        let device = self.model.device().clone();
+        for pass in 0..self.passes {
+            let size = self.labels.len();
+            let (entry, source) = match &self.frozen {
+                None => (Entry::IMAGES, self.source.clone()),
+                Some(activations) => {
+                    let indices: Vec<usize> = (pass * size..(pass + 1) * size).collect();
+                    let values = activations.batch(&indices);
+                    let shape = (size, values.len() / size);
+                    (activations.entry, device.tensor_from_vec(values, shape))
+                }
+            };
+            self.step(&method, entry, source);
+        }
+    }
+
+    fn step(&mut self, method: &Method, entry: Entry, source: Batch<D>) {
+        let step = Step {
+            model: &mut self.model,
+            entry,
+            source,
+            targets: Targets::plain(&self.labels),
+            target: self.target.clone(),
+            progress: 0.5,
+            seed: 0,
+            epoch: 0,
+            step: 0,
+        };
+        let losses = method.losses(step).expect("memory");
+        let mut gradients = losses.total.try_backward().expect("memory");
+        self.optimizer.step(&mut self.model, &mut gradients, |lr| lr, None).expect("memory");
+    }
+}
+
+fn dann() -> Method {
+    let source = Sources::default().add("bench", "");
+    let target = Reference {
+        key: "method.target".into(),
+        stage: "target".into(),
+        split: Some("train".into()),
+        wants: Wants::Split("train"),
+        span: Span { source, start: 0, end: 0 },
+    };
+    Method::Dann(Dann { target, lambda: LambdaSchedule::Ganin { gamma: 10.0, max: 1.0 } })
+}
+
+/// Numbers between -1 and 1 without order.
+fn noise(at: usize) -> f32 {
+    (at.wrapping_mul(0x9E37_79B9) >> 8 & 0xFFFF) as f32 / 32768.0 - 1.0
+}
