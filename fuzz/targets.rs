@@ -99,10 +99,15 @@ pub fn cifar(bytes: &[u8]) {
     read(Format::Cifar, folder.path());
 }
 
-/// Weights in any form.
+/// Weights in any form, of the entry that is usual and of one that is named.
 pub fn weights(bytes: &[u8]) {
     let folder = folder("weights.pth", bytes);
-    let _ = state_dict::read(&folder.path().join("weights.pth"));
+    let path = folder.path().join("weights.pth");
+    for entry in [None, Some("model")] {
+        if let Err(error) = state_dict::read(&path, entry) {
+            let _ = error.help();
+        }
+    }
 }
 
 /// Tensors `images` and `labels`.
@@ -119,9 +124,16 @@ pub fn dataset(bytes: &[u8]) {
     let _ = Dataset::open(folder.path());
 }
 
-/// `model.json`.
+/// `model.json`, beside weights that fit the one of the corpus.
 pub fn model(bytes: &[u8]) {
+    static WEIGHTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let saved = Saved { model: training().0, classes: Vec::new() };
+        saved.save(folder.path()).unwrap();
+        fs::read(folder.path().join("weights.safetensors")).unwrap()
+    });
     let folder = folder("model.json", bytes);
+    put(folder.path(), "weights.safetensors", &WEIGHTS);
     let _ = Saved::open(folder.path(), &Cpu::default());
 }
 

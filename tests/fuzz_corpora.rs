@@ -13,7 +13,21 @@ use runner::random;
 /// Changed files for each file of a corpus.
 const CHANGES: u64 = 400;
 
-/// `bytes` with a few bits flipped, bytes replaced, parts cut out, repeated or put elsewhere.
+/// Numbers that are too large for something: memory, 32 and 64 bits, the places of a file.
+const LARGE: [u64; 8] =
+    [65_536, (1 << 24) + 1, 1 << 31, u32::MAX as u64, 1 << 40, i64::MAX as u64, 1 << 63, u64::MAX];
+
+/// Puts `number` in place of one of the numbers that are written out in `bytes`, the one at or after
+/// `at`.
+fn write_out(bytes: &mut Vec<u8>, at: usize, number: u64) {
+    let digit = |byte: &u8| byte.is_ascii_digit();
+    let Some(start) = bytes[at..].iter().position(digit).map(|after| at + after) else { return };
+    let len = bytes[start..].iter().take_while(|byte| digit(byte)).count();
+    bytes.splice(start..start + len, number.to_string().into_bytes());
+}
+
+/// `bytes` with a few bits flipped, bytes replaced, parts cut out, repeated or put elsewhere, and
+/// numbers, written out or binary, replaced by large ones.
 fn changed(bytes: &[u8], target: &str, number: u64) -> Vec<u8> {
     let mut stream = random::stream(number, target, 0, bytes.len() as u64);
     let mut below = |end: usize| stream.below(end.max(1));
@@ -21,7 +35,7 @@ fn changed(bytes: &[u8], target: &str, number: u64) -> Vec<u8> {
     for _ in 0..=below(3) {
         let (at, len) = (below(bytes.len()), below(12) + 1);
         let end = (at + len).min(bytes.len());
-        match below(6) {
+        match below(9) {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << below(8),
             1 if !bytes.is_empty() => bytes[at] = [0, 0xff, b'"', b'9', b'-', b'{'][below(6)],
             2 => bytes.truncate(at),
@@ -31,9 +45,17 @@ fn changed(bytes: &[u8], target: &str, number: u64) -> Vec<u8> {
                 let to = below(bytes.len());
                 bytes.splice(to..to, part);
             }
-            _ => {
+            5 => {
                 let part = vec![0xff; end - at];
                 bytes.splice(at..end, part);
+            }
+            6 | 7 => write_out(&mut bytes, at, LARGE[below(LARGE.len())]),
+            _ => {
+                let number = LARGE[below(LARGE.len())];
+                let (little, big) = (number.to_le_bytes(), number.to_be_bytes());
+                let number = [&little[..4], &little[..], &big[4..], &big[..]][below(4)].to_vec();
+                let end = (at + number.len()).min(bytes.len());
+                bytes.splice(at..end, number);
             }
         }
     }
@@ -64,6 +86,20 @@ fn no_reader_panics_on_the_corpora_and_what_is_almost_them() {
             }
         }
     }
+}
+
+#[test]
+fn the_changes_write_large_numbers() {
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 0..CHANGES {
+        let text = changed(br#"{"channels": 3, "height": 4}"#, "model", number);
+        seen.extend(
+            LARGE.iter().filter(|it| {
+                String::from_utf8_lossy(&text).contains(&format!("\"channels\": {it},"))
+            }),
+        );
+    }
+    assert_eq!(seen.len(), LARGE.len(), "{seen:?}");
 }
 
 /// The corpora are what the readers are for, so that changes of them come far.

@@ -113,9 +113,10 @@ impl<D: Ops> Model<D> {
     /// has a random stream of its own, keyed by its name.
     ///
     /// # Errors
-    /// When the layers do not fit together.
+    /// When the layers do not fit together, or their parameters not into the memory.
     pub fn new(spec: Spec, device: &D, seed: u64) -> Result<Self, SpecError> {
         let Placement { layers, chains } = spec.place()?;
+        check_memory(&layers)?;
         let mut model = Self {
             layers: Vec::new(),
             chains: chains.map(|chain| units(&chain, &layers).into()),
@@ -601,6 +602,30 @@ impl DropoutKey {
         let keep = 1.0 / (1.0 - p);
         (0..len).map(|_| if stream.uniform() < p { 0.0 } else { keep }).collect()
     }
+}
+
+/// Whether there is memory for the parameters of `layers`. An allocation that fails ends the process, so
+/// it is asked for first.
+fn check_memory(layers: &[Placed]) -> Result<(), SpecError> {
+    /// What every machine has.
+    const SMALL: usize = 256 << 20;
+    let numbers: usize = layers.iter().map(Placed::parameter_count).sum();
+    let bytes = numbers * size_of::<f32>();
+    let mut room: Vec<u8> = Vec::new();
+    if bytes <= SMALL || room.try_reserve_exact(bytes).is_ok() {
+        // An allocation that nobody sees may be left out.
+        std::hint::black_box(&room);
+        return Ok(());
+    }
+    let largest = layers.iter().max_by_key(|placed| placed.parameter_count());
+    Err(SpecError {
+        layer: largest.map(|placed| placed.name.clone()).unwrap_or_default(),
+        reason: format!(
+            "the network's {numbers} parameters take {:.1} GB, more memory than there is; this layer \
+             has most of them",
+            count(bytes) / 1e9
+        ),
+    })
 }
 
 /// A tensor's values on the host.

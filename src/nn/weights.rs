@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{FrozenBatchNorm, Model, host};
 use super::ops::Ops;
-use super::spec::{Spec, SpecError};
+use super::spec::{Part, Slot, Spec, SpecError};
+use super::torch_file::TorchFileError;
 
 const DESCRIPTION: &str = "model.json";
 const WEIGHTS: &str = "weights.safetensors";
@@ -31,12 +32,12 @@ struct Description {
 /// A model could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    /// The system's word on a file.
+    /// The operating system's error on a file.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A file does not hold what it should.
@@ -47,9 +48,39 @@ pub enum WeightsError {
         /// What is wrong.
         reason: String,
     },
+    /// A file of PyTorch's cannot be read.
+    #[error("{}: {error}", path.display())]
+    Torch {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: TorchFileError,
+    },
+    /// A file is whole, but is not what can be used.
+    #[error("{}: {reason}", path.display())]
+    Rejected {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        help: Vec<String>,
+    },
     /// The layers do not fit together.
     #[error(transparent)]
     Spec(#[from] SpecError),
+}
+
+impl WeightsError {
+    /// Lines of advice.
+    pub fn help(&self) -> Vec<String> {
+        match self {
+            Self::Io { source, .. } => crate::system::shortage(source).into_iter().collect(),
+            Self::Torch { path, error } => error.help(path),
+            Self::Rejected { help, .. } => help.clone(),
+            Self::Malformed { .. } | Self::Spec(_) => Vec::new(),
+        }
+    }
 }
 
 /// A model with the names of its classes.
@@ -103,6 +134,18 @@ impl<D: Ops> Saved<D> {
     /// When a file is missing, malformed, or lacks a tensor.
     pub fn open(folder: &Path, device: &D) -> Result<Self, WeightsError> {
         let description = describe(folder)?;
+        let path = folder.join(WEIGHTS);
+        let bytes =
+            fs::read(&path).map_err(|source| WeightsError::Io { path: path.clone(), source })?;
+        let malformed = |reason| WeightsError::Malformed { path: path.clone(), reason };
+        let mut parameters = Vec::new();
+        for placed in &description.spec.place()?.layers {
+            if description.domain_classifier || placed.part != Part::DomainClassifier {
+                parameters.extend(placed.parameters());
+            }
+        }
+        // Before memory is taken: sizes that a damaged description makes up are not in the file.
+        check(&parameters, &bytes).map_err(malformed)?;
         let mut model = Model::new(description.spec, device, 0)?;
         if description.domain_classifier {
             model.attach_domain_classifier(0);
@@ -111,10 +154,7 @@ impl<D: Ops> Saved<D> {
             parameter.trainable = !description.frozen.contains(&parameter.name);
         }
         model.set_frozen_batch_norm(description.batch_norm);
-        let path = folder.join(WEIGHTS);
-        let bytes =
-            fs::read(&path).map_err(|source| WeightsError::Io { path: path.clone(), source })?;
-        load(&mut model, &bytes).map_err(|reason| WeightsError::Malformed { path, reason })?;
+        load(&mut model, &bytes).map_err(malformed)?;
         Ok(Self { model, classes: description.classes })
     }
 }
@@ -180,6 +220,18 @@ fn state_dict<D: Ops>(model: &Model<D>) -> Vec<(String, Stored)> {
     tensors
 }
 
+/// Whether each of `parameters` is among the tensors of `bytes`.
+fn check(parameters: &[Slot], bytes: &[u8]) -> Result<(), String> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    for Slot { name, shape } in parameters {
+        let view = tensors.tensor(name).map_err(|_| format!("no tensor `{name}`"))?;
+        if view.shape() != shape {
+            return Err(format!("tensor `{name}` is {:?}, expected {shape:?}", view.shape()));
+        }
+    }
+    Ok(())
+}
+
 fn load<D: Ops>(model: &mut Model<D>, bytes: &[u8]) -> Result<(), String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut found: HashMap<String, TensorView> = tensors.tensors().into_iter().collect();
@@ -213,5 +265,34 @@ fn load<D: Ops>(model: &mut Model<D>, bytes: &[u8]) -> Result<(), String> {
     match found.keys().min() {
         Some(extra) => Err(format!("tensor `{extra}` belongs to no layer")),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A description with a size that is made up is an error before memory is taken.
+    #[test]
+    fn a_description_with_absurd_sizes_is_an_error_and_takes_no_memory() {
+        let spec: Spec = serde_json::from_str(include_str!("../../fuzz/spec.json")).unwrap();
+        let model = Model::new(spec, &Cpu::default(), 0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        Saved { model, classes: Vec::new() }.save(folder.path()).unwrap();
+        let path = folder.path().join(DESCRIPTION);
+        let text = fs::read_to_string(&path).unwrap();
+        let sizes = [65_537, 16_777_216, 4_294_967_295, 1 << 40, i64::MAX];
+        for key in ["/spec/input/channels", "/spec/features/0/filters"] {
+            for size in sizes {
+                let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+                *changed.pointer_mut(key).unwrap() = size.into();
+                fs::write(&path, changed.to_string()).unwrap();
+                let error = Saved::open(folder.path(), &Cpu::default()).unwrap_err().to_string();
+                let said = ["expected [", "too large", "any machine"];
+                assert!(said.iter().any(|it| error.contains(it)), "{key} {size}: {error}");
+            }
+        }
+        fs::write(&path, text).unwrap();
+        assert!(Saved::open(folder.path(), &Cpu::default()).is_ok());
     }
 }

@@ -162,7 +162,10 @@ impl Stage for Download {
     }
 
     fn revision(&self) -> u32 {
-        1
+        match self {
+            Self::Known(_) | Self::Custom { .. } => 1,
+            Self::Weights(weights) => weights.revision(),
+        }
     }
 
     /// What the settings do not say: the contents of a file or folder without `sha256`.

@@ -1,5 +1,6 @@
 //! Weights that `download` gets: torchvision's by name, or the user's own from a file or an address.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::json;
@@ -11,12 +12,12 @@ use crate::config::{Diagnostic, Keys};
 use crate::data::Provenance;
 use crate::data::catalog::weights::{self, Weights};
 use crate::data::fetch::{Fetcher, Whole};
+use crate::data::statistics::grouped;
 use crate::metrics::Metrics;
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::{Chw, Ops};
-use crate::nn::state_dict::{self, Fit};
-use crate::nn::torch_file::Tensor;
+use crate::nn::state_dict::{self, Fit, NameError, Settings, StateDict, Taken, Wanted};
 use crate::nn::{Model, Saved, Spec};
 
 /// Settings of a download of weights.
@@ -35,7 +36,7 @@ pub(super) struct Pretrained {
 #[derive(Debug)]
 enum From {
     Known(&'static Weights),
-    Custom(Source),
+    Custom { source: Source, entry: Option<String>, prefix: Option<String> },
 }
 
 impl Pretrained {
@@ -56,6 +57,11 @@ impl Pretrained {
         let span = keys.span();
         let architecture = Architecture::read(keys);
         let shape = input(keys);
+        let mut word = |key, what| {
+            keys.string(key).such_that(what, |word: &String| !word.is_empty()).optional()
+        };
+        let entry = word("entry", "the key of the part that holds the weights: \"teacher\"");
+        let prefix = word("prefix", "what the names to take begin with: \"model.\"");
         let rest = Rest::read(keys, defaults);
         let (architecture, shape) = (architecture?, shape?);
         let Some(classes) = architecture.classes else {
@@ -69,14 +75,26 @@ impl Pretrained {
         let [channels, height, width] = weights::INPUT;
         let input = shape.unwrap_or(Chw { channels, height, width });
         let spec = spec(&architecture, input, classes, keys)?;
-        rest?.with(From::Custom(source), spec)
+        // Names are taken apart at dots: `model` is `model.`, not the beginning of `model_ema.`.
+        let dotted = |prefix: String| format!("{}.", prefix.trim_end_matches('.'));
+        let prefix = prefix?.map(dotted);
+        rest?.with(From::Custom { source, entry: entry?, prefix }, spec)
     }
 
     /// Where the file of the user's own is.
     pub(super) fn source(&self) -> Option<&Source> {
         match &self.from {
             From::Known(_) => None,
-            From::Custom(source) => Some(source),
+            From::Custom { source, .. } => Some(source),
+        }
+    }
+
+    /// Part of the fingerprint. Files of the user's own were taken without their values being looked
+    /// at, and with `strict = false` also where no name fitted, before 2.
+    pub(super) fn revision(&self) -> u32 {
+        match self.from {
+            From::Known(_) => 1,
+            From::Custom { .. } => 2,
         }
     }
 
@@ -90,7 +108,7 @@ impl Pretrained {
                 citation: entry.citation.into(),
                 source: format!("{}{}", weights::BASE, entry.file),
             },
-            From::Custom(source) => Provenance {
+            From::Custom { source, .. } => Provenance {
                 title: format!("weights of {arch}"),
                 licence: String::new(),
                 citation: String::new(),
@@ -120,7 +138,7 @@ impl Pretrained {
 
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let path = match &self.from {
-            From::Custom(source) => source.locate(context)?,
+            From::Custom { source, .. } => source.locate(context)?,
             From::Known(entry) => {
                 let watch = context.watch();
                 let fetcher =
@@ -140,8 +158,87 @@ impl Pretrained {
                 })?
             }
         };
-        let tensors = state_dict::read(&path)?;
-        dispatch(context.device, Put { stage: self, context, tensors, path: &path })?
+        let (file, taken, fit) = self.open(&path, context)?;
+        dispatch(context.device, Put { stage: self, context, file, taken, fit })?
+    }
+
+    /// Opens the weights at `path` and compares them with the network, before either takes memory.
+    fn open(&self, path: &Path, context: &Context) -> Result<(StateDict, Taken, Fit), Failure> {
+        let (entry, prefix) = match &self.from {
+            From::Known(_) => (None, None),
+            From::Custom { entry, prefix, .. } => (entry.as_deref(), prefix.as_deref()),
+        };
+        let file = StateDict::open(path, entry)?;
+        let wanted = Wanted::of(&self.spec).map_err(|error| Failure::new(error.to_string()))?;
+        let names: HashSet<&str> = wanted.names().into_iter().collect();
+        let taken = Taken::of(&file.names(), &names, prefix)
+            .map_err(|error| misnamed(&error, path, prefix))?;
+        let fit = state_dict::compare(&wanted, &file, &taken, &self.skip)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        let nothing = fit.parameters.0 == 0;
+        if nothing || (self.strict && !fit.is_whole()) {
+            let settings = Settings { prefix, skip: &self.skip, strict: self.strict };
+            let mut failure = Failure::new(format!(
+                "{} does not hold the weights of `{}`:\n  {}",
+                path.display(),
+                self.spec.arch,
+                match (nothing, fit.differences()) {
+                    (true, all) if all.is_empty() => "`skip` leaves nothing to load".into(),
+                    (true, all) => format!("nothing of it fits\n  {}", all.join("\n  ")),
+                    (false, all) => all.join("\n  "),
+                }
+            ));
+            failure.help = state_dict::advice(&wanted, &file, &taken, &fit, settings);
+            return Err(failure);
+        }
+        if let Some(entry) = file.entry() {
+            context.progress.note(&format!("takes the entry `{entry}` of the file"));
+        }
+        if !taken.prefix.is_empty() {
+            context.progress.note(&format!("drops `{}` from names of the file", taken.prefix));
+        }
+        for difference in fit.differences() {
+            context.progress.note(&difference);
+        }
+        context.progress.note(&share(&fit));
+        Ok((file, taken, fit))
+    }
+}
+
+/// What share of the parameters came from the file, and where the rest comes from.
+fn share(fit: &Fit) -> String {
+    let (loaded, all) = fit.parameters;
+    if loaded == all {
+        return format!("all {} parameters are loaded", grouped(all));
+    }
+    format!(
+        "{} of {} parameters are loaded ({}), the others are drawn anew",
+        grouped(loaded),
+        grouped(all),
+        fit.share()
+    )
+}
+
+/// Names that do not say what to take.
+fn misnamed(error: &NameError, path: &Path, prefix: Option<&str>) -> Failure {
+    let path = path.display();
+    let one_of = |prefixes: &[String]| {
+        let lines = prefixes.iter().take(6).map(|prefix| format!("`prefix = {prefix:?}`"));
+        lines.collect::<Vec<_>>().join(" or ")
+    };
+    match error {
+        NameError::NoSuchPrefix(near) => {
+            let prefix = prefix.unwrap_or_default();
+            let failure = Failure::new(format!("{path}: no name begins with `{prefix}`"));
+            match near.as_slice() {
+                [] => failure.help("leave `prefix` out: the error then lists the names"),
+                near => failure.help(format!("names of the network are under {}", one_of(near))),
+            }
+        }
+        NameError::Several(prefixes) => {
+            Failure::new(format!("{path}: the network is there several times, under other names"))
+                .help(format!("say which one to take: {}", one_of(prefixes)))
+        }
     }
 }
 
@@ -216,34 +313,19 @@ fn spec(architecture: &Architecture, input: Chw, classes: usize, keys: &mut Keys
 struct Put<'a> {
     stage: &'a Pretrained,
     context: &'a Context<'a>,
-    tensors: indexmap::IndexMap<String, Tensor>,
-    path: &'a Path,
+    file: StateDict,
+    taken: Taken,
+    fit: Fit,
 }
 
 impl Job for Put<'_> {
     type Output = Result<Outcome, Failure>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
-        let Self { stage, context, tensors, path } = self;
+        let Self { stage, context, file, taken, fit } = self;
         let mut model = Model::new(stage.spec.clone(), device, stage.seed)
             .map_err(|error| Failure::new(error.to_string()))?;
-        let fit = state_dict::load(&mut model, &tensors, &stage.skip)
-            .map_err(|error| Failure::new(error.to_string()))?;
-        if stage.strict && !fit.is_whole() {
-            let mut failure = Failure::new(format!(
-                "{} does not hold the weights of `{}`:\n  {}",
-                path.display(),
-                stage.spec.arch,
-                fit.differences().join("\n  ")
-            ));
-            failure = failure
-                .help("`skip = [\"fc.*\"]` leaves names alone that are to be new")
-                .help("`strict = false` takes what fits and leaves the rest as it is");
-            return Err(failure);
-        }
-        for difference in fit.differences() {
-            context.progress.note(&difference);
-        }
+        state_dict::load(&mut model, &file, &taken, &fit)?;
         let classes = (0..stage.spec.classes).map(|class| class.to_string()).collect();
         Saved { model, classes }.save(context.out)?;
         stage.say_where_from(context)?;
@@ -263,16 +345,19 @@ fn rows(fit: &Fit) -> Metrics {
         names.iter().for_each(|name| row(name, metric, 1));
     }
     fit.misshaped.iter().for_each(|(name, ..)| row(name, "misshaped", 1));
+    fit.unreadable.iter().for_each(|(name, _)| row(name, "unreadable", 1));
     metrics
 }
 
 fn summary(fit: &Fit) -> String {
-    let mut summary = format!("{} tensors loaded", fit.loaded.len());
+    let (loaded, share, all) = (fit.loaded.len(), fit.share(), grouped(fit.parameters.1));
+    let mut summary = format!("{loaded} tensors loaded, {share} of {all} parameters");
     for (what, count) in [
         ("skipped", fit.skipped.len()),
         ("missing", fit.missing.len()),
         ("extra", fit.extra.len()),
         ("of another shape", fit.misshaped.len()),
+        ("unreadable", fit.unreadable.len()),
     ] {
         if count > 0 {
             summary.push_str(&format!(", {count} {what}"));

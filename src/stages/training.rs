@@ -12,7 +12,6 @@ use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::{Chw, Ops};
 use crate::nn::spec::{Layer, SpecError};
 use crate::nn::{Model, Saved, Spec, freeze, head};
-use crate::system;
 use crate::train::activations::Caching;
 use crate::train::groups::{self, Groups};
 use crate::train::monitor::{EarlyStopping, Metric};
@@ -512,9 +511,7 @@ pub(super) fn failure(error: FitError) -> Failure {
 impl From<crate::nn::WeightsError> for Failure {
     fn from(error: crate::nn::WeightsError) -> Self {
         let mut failure = Self::new(error.to_string());
-        if let crate::nn::WeightsError::Io { source, .. } = &error {
-            failure.help.extend(system::shortage(source));
-        }
+        failure.help = error.help();
         failure
     }
 }

@@ -159,11 +159,13 @@ pub(super) struct Keeper<'a> {
     slot: &'a Slot,
     /// When the last one was done, and how long it took.
     last: (Instant, Duration),
+    /// Why the last one could not be written; the whole error names another temporary file each time.
+    failed: Option<io::ErrorKind>,
 }
 
 impl<'a> Keeper<'a> {
     pub fn new(slot: &'a Slot) -> Self {
-        Self { slot, last: (Instant::now(), Duration::ZERO) }
+        Self { slot, last: (Instant::now(), Duration::ZERO), failed: None }
     }
 
     /// Whether one is due, within an epoch or at its end.
@@ -173,17 +175,21 @@ impl<'a> Keeper<'a> {
         since >= self.slot.every || (epoch_ends && since >= took * SHARE)
     }
 
-    /// Writes one; `at` says where the training is, its rows included.
+    /// Writes one; `at` says where the training is, its rows included. Gives the reason why it could
+    /// not be written, but not the same one twice in a row.
     pub fn keep<D: Ops>(
         &mut self,
         at: Position,
         steps: u64,
         progress: &mut Checkpointed<D>,
-    ) -> io::Result<()> {
+    ) -> Option<io::Error> {
         let start = Instant::now();
         let kept = self.slot.keep(steps, &write(at, progress));
         self.last = (Instant::now(), start.elapsed());
-        kept
+        let before = self.failed.take();
+        let error = kept.err()?;
+        self.failed = Some(error.kind());
+        (self.failed != before).then_some(error)
     }
 
     /// Puts the newest checkpoint that fits into `progress` and says where it stood.

@@ -136,9 +136,9 @@ fn weights_that_do_not_fit_are_listed_and_can_be_skipped_or_left_as_they_are() {
     assert!(said.contains("fc.weight is [1000, 512], the network's [10, 512]"), "{said}");
     assert!(said.contains("`skip = [\"fc.*\"]`"), "{said}");
     stage("skip = [\"fc.*\"]");
-    assert!(done(root, &["run", "p.toml"]).contains("100 tensors loaded, 2 skipped"));
+    assert!(done(root, &["run", "p.toml"]).contains("parameters, 2 skipped"));
     stage("strict = false");
-    assert!(done(root, &["run", "p.toml"]).contains("100 tensors loaded, 2 of another shape"));
+    assert!(done(root, &["run", "p.toml"]).contains("parameters, 2 of another shape"));
     stage("skip = [\"fd.*\"]");
     let said = failed(root, &["check", "p.toml"]);
     assert!(said.contains("`fd.*` matches no parameter"), "{said}");

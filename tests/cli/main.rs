@@ -27,3 +27,4 @@ mod sweep;
 mod table;
 mod threads;
 mod watch;
+mod weights;

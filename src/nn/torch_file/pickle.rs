@@ -1,15 +1,24 @@
 //! The part of Python's pickle format that holds tensors and plain containers. It runs nothing: what a
-//! pickle asks to be called is looked up in a short list, and refused by its name elsewhere.
+//! pickle asks to be called is looked up in a short list (`globals`), and remembered by its name where
+//! it is not there.
 //!
-//! Values live in one arena and refer to each other by number: no input makes it recurse, and shared
-//! values stay shared.
+//! Values live in one arena and refer to each other by number: no input makes it recurse, shared
+//! values stay shared, and what all of them take is bounded.
 
 use std::collections::HashMap;
 
 use super::TorchFileError;
+use super::globals::{self, Made};
 
 /// A value's place in the arena.
-pub(super) type Id = usize;
+pub(super) type Id = u32;
+
+/// Bytes that the values of a pickle may take. A network of a thousand tensors with its optimizer takes
+/// some six million; a byte of a hostile pickle could ask for fifty.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Dimensions of a tensor, as PyTorch has them at most.
+const MOST_DIMENSIONS: usize = 64;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,18 +27,31 @@ pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Float(f64),
-    Text(String),
-    /// Raw bytes, which no tensor file needs.
-    Bytes,
-    Tuple(Vec<Id>),
-    List(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
+    Text(Box<str>),
+    /// Something that holds no tensors: raw bytes, a complex number, a device.
+    Plain,
+    Tuple(Items),
+    #[expect(clippy::box_collection, reason = "keeps every value small")]
+    List(Box<Vec<Id>>),
+    #[expect(clippy::box_collection, reason = "keeps every value small")]
+    Dict(Box<Vec<(Id, Id)>>),
     /// A function or class by its full name.
-    Global(String),
+    Global(Box<str>),
     /// What stands outside: the value that names it.
     Outside(Id),
     /// A tensor as a view into a storage.
-    View(View),
+    View(Box<View>),
+    /// A tensor that cannot be read: of what form it is.
+    Unreadable(&'static str),
+    /// What would take code to make.
+    Refused,
+}
+
+/// The items of a tuple among those of all tuples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Items {
+    start: u32,
+    len: u32,
 }
 
 /// A tensor as a view into a storage.
@@ -40,21 +62,26 @@ pub(super) struct View {
     pub offset: usize,
     pub shape: Vec<usize>,
     pub stride: Vec<usize>,
+    /// The numbers' type, where the storage does not say it.
+    pub dtype: Option<Id>,
 }
 
 /// All values of a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle {
     values: Vec<Value>,
+    items: Vec<Id>,
     /// The value that the pickle is of.
     pub root: Id,
     /// Bytes read.
     pub len: usize,
+    /// The first name that is not on the list.
+    pub refused: Option<String>,
 }
 
 impl Pickle {
     pub fn get(&self, id: Id) -> &Value {
-        &self.values[id]
+        &self.values[id as usize]
     }
 
     pub fn text(&self, id: Id) -> Option<&str> {
@@ -71,9 +98,31 @@ impl Pickle {
         }
     }
 
+    pub fn tuple(&self, id: Id) -> Option<&[Id]> {
+        match self.get(id) {
+            Value::Tuple(items) => Some(items.of(&self.items)),
+            _ => None,
+        }
+    }
+
+    pub fn list(&self, id: Id) -> Option<&[Id]> {
+        match self.get(id) {
+            Value::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub fn dict(&self, id: Id) -> Option<&[(Id, Id)]> {
+        match self.get(id) {
+            Value::Dict(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
     /// Everything that stands outside.
     pub fn outside(&self) -> impl Iterator<Item = Id> {
-        (0..self.values.len()).filter(|id| matches!(self.values[*id], Value::Outside(_)))
+        let ids = 0..u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        ids.filter(|id| matches!(self.get(*id), Value::Outside(_)))
     }
 
     /// Reads the pickle that `bytes` begin with.
@@ -81,28 +130,48 @@ impl Pickle {
         let mut machine = Machine {
             bytes,
             at: 0,
+            spent: 0,
             values: Vec::new(),
+            items: Vec::new(),
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            refused: None,
         };
-        let root = machine.run()?;
-        Ok(Self { root, len: machine.at, values: machine.values })
+        let root = match (machine.run(), &machine.refused) {
+            (Ok(root), _) => root,
+            // What comes after an object of an unknown class may be in a form of its own.
+            (Err(_), Some(name)) => return Err(TorchFileError::refused(name, None)),
+            (Err(error), None) => return Err(error),
+        };
+        let Machine { values, items, at, refused, .. } = machine;
+        Ok(Self { root, len: at, values, items, refused })
     }
 }
 
-struct Machine<'a> {
+impl Items {
+    fn of(self, all: &[Id]) -> &[Id] {
+        &all[self.start as usize..][..self.len as usize]
+    }
+}
+
+pub(super) struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Bytes that the values take so far.
+    spent: usize,
     values: Vec<Value>,
+    /// Of all tuples.
+    items: Vec<Id>,
     stack: Vec<Id>,
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
+    refused: Option<String>,
 }
 
 impl<'a> Machine<'a> {
-    fn broken(&self, what: &str) -> TorchFileError {
+    pub fn broken(&self, what: &str) -> TorchFileError {
         TorchFileError::Malformed(format!("byte {} of the pickle: {what}", self.at))
     }
 
@@ -138,14 +207,47 @@ impl<'a> Machine<'a> {
         line.map(|line| line.trim_end_matches('\r')).map_err(|_| self.broken("a line is no text"))
     }
 
-    fn text(&mut self, len: usize) -> Result<String, TorchFileError> {
-        let text = std::str::from_utf8(self.take(len)?);
-        text.map(str::to_owned).map_err(|_| self.broken("a string is not UTF-8"))
+    /// Counts bytes that values are about to take.
+    fn spend(&mut self, bytes: usize) -> Result<(), TorchFileError> {
+        self.spent = self.spent.saturating_add(bytes);
+        if self.spent <= MOST_BYTES {
+            return Ok(());
+        }
+        Err(TorchFileError::other(format!(
+            "its pickle holds more than weights and their names do: its values take more than {} MB",
+            MOST_BYTES >> 20
+        ))
+        .advise("save `model.state_dict()` alone"))
     }
 
-    fn push(&mut self, value: Value) {
-        self.stack.push(self.values.len());
+    /// Puts a new value on the stack.
+    pub fn push(&mut self, value: Value) -> Result<(), TorchFileError> {
+        let beside = match &value {
+            Value::Text(text) | Value::Global(text) => text.len() + 16,
+            Value::List(items) => 40 + 4 * items.len(),
+            Value::Dict(entries) => 40 + 8 * entries.len(),
+            Value::View(view) => 128 + 16 * view.shape.len(),
+            _ => 0,
+        };
+        self.spend(size_of::<Value>() + beside)?;
+        let id = Id::try_from(self.values.len()).map_err(|_| self.broken("too many values"))?;
         self.values.push(value);
+        self.put(id)
+    }
+
+    /// Puts a value that is there already on the stack.
+    fn put(&mut self, id: Id) -> Result<(), TorchFileError> {
+        self.spend(size_of::<Id>())?;
+        self.stack.push(id);
+        Ok(())
+    }
+
+    pub fn get(&self, id: Id) -> &Value {
+        &self.values[id as usize]
+    }
+
+    pub fn items(&self, items: Items) -> &[Id] {
+        items.of(&self.items)
     }
 
     fn pop(&mut self) -> Result<Id, TorchFileError> {
@@ -166,37 +268,53 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
-    fn tuple(&mut self, len: usize) -> Result<(), TorchFileError> {
-        let mut items = (0..len).map(|_| self.pop()).collect::<Result<Vec<_>, _>>()?;
-        items.reverse();
-        self.push(Value::Tuple(items));
-        Ok(())
+    fn tuple(&mut self, items: &[Id]) -> Result<(), TorchFileError> {
+        self.spend(size_of_val(items))?;
+        let number = |number: usize| u32::try_from(number).ok();
+        let place = number(self.items.len()).zip(number(items.len()));
+        let (start, len) = place.ok_or_else(|| self.broken("too many values"))?;
+        self.items.extend_from_slice(items);
+        self.push(Value::Tuple(Items { start, len }))
+    }
+
+    fn tuple_of(&mut self, len: usize) -> Result<(), TorchFileError> {
+        let mut items = [0; 3];
+        for item in items[..len].iter_mut().rev() {
+            *item = self.pop()?;
+        }
+        self.tuple(&items[..len])
     }
 
     fn set(&mut self, dict: Id, items: &[Id]) -> Result<(), TorchFileError> {
         if !items.len().is_multiple_of(2) {
             return Err(self.broken("a key has no value"));
         }
-        match &mut self.values[dict] {
+        // Twice what they are: a vector grows by doubling.
+        self.spend(2 * size_of_val(items))?;
+        match &mut self.values[dict as usize] {
             Value::Dict(entries) => {
                 entries.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
                 Ok(())
             }
+            Value::Refused => Ok(()),
             _ => Err(self.broken("an entry for something that is no dictionary")),
         }
     }
 
     fn append(&mut self, list: Id, items: &[Id]) -> Result<(), TorchFileError> {
-        match &mut self.values[list] {
+        self.spend(2 * size_of_val(items))?;
+        match &mut self.values[list as usize] {
             Value::List(all) => {
                 all.extend(items);
                 Ok(())
             }
+            Value::Refused => Ok(()),
             _ => Err(self.broken("an item for something that is no list")),
         }
     }
 
     fn keep(&mut self, key: u64) -> Result<(), TorchFileError> {
+        self.spend(2 * size_of::<(u64, Id)>())?;
         let top = self.top()?;
         self.memo.insert(key, top);
         Ok(())
@@ -205,8 +323,7 @@ impl<'a> Machine<'a> {
     fn recall(&mut self, key: u64) -> Result<(), TorchFileError> {
         let id = self.memo.get(&key).copied();
         let id = id.ok_or_else(|| self.broken("it refers to something it never kept"))?;
-        self.stack.push(id);
-        Ok(())
+        self.put(id)
     }
 
     fn parsed<T: std::str::FromStr>(&mut self) -> Result<T, TorchFileError> {
@@ -220,9 +337,11 @@ impl<'a> Machine<'a> {
         let sign = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
         let fill = if sign { 0xff } else { 0 };
         let mut eight = [fill; 8];
-        if bytes.len() > 8 {
-            // The magic number of the old form is longer; nobody computes with it.
-            return Ok(Value::Text(hex(bytes)));
+        match bytes.len() {
+            ..=8 => {}
+            // The magic number of the old form; nobody computes with it.
+            9..=16 => return Ok(Value::Text(hex(bytes).into())),
+            _ => return Ok(Value::Plain),
         }
         eight[..bytes.len()].copy_from_slice(bytes);
         Ok(Value::Int(i64::from_le_bytes(eight)))
@@ -238,7 +357,10 @@ impl<'a> Machine<'a> {
                     self.take(8)?;
                 }
                 b'.' => return self.pop(),
-                b'(' => self.marks.push(self.stack.len()),
+                b'(' => {
+                    self.spend(size_of::<usize>())?;
+                    self.marks.push(self.stack.len());
+                }
                 b'0' => {
                     self.pop()?;
                 }
@@ -247,79 +369,79 @@ impl<'a> Machine<'a> {
                 }
                 b'2' => {
                     let top = self.top()?;
-                    self.stack.push(top);
+                    self.put(top)?;
                 }
-                b'N' => self.push(Value::None),
-                0x88 => self.push(Value::Bool(true)),
-                0x89 => self.push(Value::Bool(false)),
+                b'N' => self.push(Value::None)?,
+                0x88 => self.push(Value::Bool(true))?,
+                0x89 => self.push(Value::Bool(false))?,
                 b'K' => self.small(1)?,
                 b'M' => self.small(2)?,
                 b'J' => {
                     let number = self.take(4)?.try_into().expect("four bytes");
-                    self.push(Value::Int(i64::from(i32::from_le_bytes(number))));
+                    self.push(Value::Int(i64::from(i32::from_le_bytes(number))))?;
                 }
                 b'I' => match self.line()? {
-                    "00" => self.push(Value::Bool(false)),
-                    "01" => self.push(Value::Bool(true)),
+                    "00" => self.push(Value::Bool(false))?,
+                    "01" => self.push(Value::Bool(true))?,
                     line => {
                         let number = line.parse();
                         let number = number.map_err(|_| self.broken("a line is no number"))?;
-                        self.push(Value::Int(number));
+                        self.push(Value::Int(number))?;
                     }
                 },
                 b'L' => {
                     let number = self.parsed()?;
-                    self.push(Value::Int(number));
+                    self.push(Value::Int(number))?;
                 }
                 0x8a => {
                     let len = self.length(1)?;
                     let value = self.long(len)?;
-                    self.push(value);
+                    self.push(value)?;
                 }
                 0x8b => {
                     let len = self.length(4)?;
                     let value = self.long(len)?;
-                    self.push(value);
+                    self.push(value)?;
                 }
                 b'F' => {
                     let number = self.parsed()?;
-                    self.push(Value::Float(number));
+                    self.push(Value::Float(number))?;
                 }
                 b'G' => {
                     let number = self.take(8)?.try_into().expect("eight bytes");
-                    self.push(Value::Float(f64::from_be_bytes(number)));
+                    self.push(Value::Float(f64::from_be_bytes(number)))?;
                 }
                 b'X' | b'T' => self.string(4)?,
                 0x8c | b'U' => self.string(1)?,
                 0x8d => self.string(8)?,
                 b'V' | b'S' => {
                     let line = self.line()?;
-                    let plain = line.trim_matches(|c| c == '\'' || c == '"').to_owned();
-                    self.push(Value::Text(plain));
+                    let plain = line.trim_matches(|c| c == '\'' || c == '"').into();
+                    self.push(Value::Text(plain))?;
                 }
                 b'B' => self.raw(4)?,
                 b'C' => self.raw(1)?,
                 0x8e | 0x96 => self.raw(8)?,
-                b'}' => self.push(Value::Dict(Vec::new())),
-                b']' | 0x8f => self.push(Value::List(Vec::new())),
-                b')' => self.push(Value::Tuple(Vec::new())),
+                b'}' => self.push(Value::Dict(Box::default()))?,
+                b']' | 0x8f => self.push(Value::List(Box::default()))?,
+                b')' => self.tuple(&[])?,
                 b't' => {
                     let items = self.marked()?;
-                    self.push(Value::Tuple(items));
+                    self.tuple(&items)?;
                 }
                 0x91 | b'l' => {
                     let items = self.marked()?;
-                    self.push(Value::List(items));
+                    self.push(Value::List(Box::new(items)))?;
                 }
                 b'd' => {
                     let items = self.marked()?;
-                    self.push(Value::Dict(Vec::new()));
+                    self.push(Value::Dict(Box::default()))?;
                     let dict = self.top()?;
                     self.set(dict, &items)?;
                 }
-                0x85 => self.tuple(1)?,
-                0x86 => self.tuple(2)?,
-                0x87 => self.tuple(3)?,
+                0x85 => self.tuple_of(1)?,
+                0x86 => self.tuple_of(2)?,
+                0x87 => self.tuple_of(3)?,
                 b's' => {
                     let (value, key) = (self.pop()?, self.pop()?);
                     let dict = self.top()?;
@@ -370,41 +492,39 @@ impl<'a> Machine<'a> {
                 }
                 b'c' => {
                     let (module, name) = (self.line()?, self.line()?);
-                    let global = allowed(module, name)?;
-                    self.push(global);
+                    self.name(module, name)?;
                 }
                 0x93 => {
                     let (name, module) = (self.pop()?, self.pop()?);
                     let (Value::Text(module), Value::Text(name)) =
-                        (&self.values[module], &self.values[name])
+                        (self.get(module), self.get(name))
                     else {
                         return Err(self.broken("the name of a function is no text"));
                     };
-                    let global = allowed(module, name)?;
-                    self.push(global);
+                    let (module, name) = (module.clone(), name.clone());
+                    self.name(&module, &name)?;
                 }
                 b'R' | 0x81 => {
                     let (args, callable) = (self.pop()?, self.pop()?);
-                    let value = self.make(callable, args)?;
-                    self.push(value);
+                    match globals::call(self, callable, args)? {
+                        Made::New(value) => self.push(value)?,
+                        Made::Old(id) => self.put(id)?,
+                    }
                 }
                 b'b' => {
-                    // What an ordered dictionary has besides its entries: `_metadata`.
-                    self.pop()?;
+                    let state = self.pop()?;
                     let object = self.top()?;
-                    if !matches!(self.values[object], Value::Dict(_)) {
-                        return Err(self.broken("it sets up an object that is no dictionary"));
-                    }
+                    self.set_up(object, state)?;
                 }
                 b'Q' => {
                     let id = self.pop()?;
-                    self.push(Value::Outside(id));
+                    self.push(Value::Outside(id))?;
                 }
                 b'P' => {
-                    let name = self.line()?.to_owned();
-                    self.push(Value::Text(name));
+                    let name = self.line()?.into();
+                    self.push(Value::Text(name))?;
                     let id = self.pop()?;
-                    self.push(Value::Outside(id));
+                    self.push(Value::Outside(id))?;
                 }
                 other => {
                     self.at -= 1;
@@ -414,104 +534,92 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Puts a function or class on the stack, or what stands for one that is not on the list.
+    fn name(&mut self, module: &str, name: &str) -> Result<(), TorchFileError> {
+        if let Some(full) = globals::allowed(module, name) {
+            return self.push(Value::Global(full.into()));
+        }
+        self.refused.get_or_insert_with(|| format!("{module}.{name}"));
+        self.push(Value::Refused)
+    }
+
+    /// What an object has besides what it was made of: an ordered dictionary its `_metadata`, a
+    /// tensor of before 0.4 everything.
+    fn set_up(&mut self, object: Id, state: Id) -> Result<(), TorchFileError> {
+        match self.get(object) {
+            Value::Unreadable(globals::BARE) => {
+                if let Value::Tuple(state) = self.get(state)
+                    && let Some(view) = self.view(self.items(*state))
+                {
+                    self.spend(128 + 16 * view.shape.len())?;
+                    self.values[object as usize] = Value::View(Box::new(view));
+                }
+                Ok(())
+            }
+            Value::Dict(_)
+            | Value::List(_)
+            | Value::View(_)
+            | Value::Unreadable(_)
+            | Value::Plain
+            | Value::Refused => Ok(()),
+            Value::None
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Text(_)
+            | Value::Tuple(_)
+            | Value::Global(_)
+            | Value::Outside(_) => Err(self.broken("it sets up something that is no object")),
+        }
+    }
+
     fn small(&mut self, len: usize) -> Result<(), TorchFileError> {
         let number = self.number(len)?;
-        self.push(Value::Int(number.cast_signed()));
-        Ok(())
+        self.push(Value::Int(number.cast_signed()))
     }
 
     fn string(&mut self, len: usize) -> Result<(), TorchFileError> {
         let len = self.length(len)?;
-        let text = self.text(len)?;
-        self.push(Value::Text(text));
-        Ok(())
+        match std::str::from_utf8(self.take(len)?) {
+            Ok(text) => self.push(Value::Text(text.into())),
+            // A string of Python 2 may be any bytes; no tensor has such a name.
+            Err(_) => self.push(Value::Plain),
+        }
     }
 
     fn raw(&mut self, len: usize) -> Result<(), TorchFileError> {
         let len = self.length(len)?;
         self.take(len)?;
-        self.push(Value::Bytes);
-        Ok(())
+        self.push(Value::Plain)
     }
 
-    /// What an allowed function makes of its arguments.
-    fn make(&self, callable: Id, args: Id) -> Result<Value, TorchFileError> {
-        let Value::Tuple(args) = &self.values[args] else {
-            return Err(self.broken("arguments are no tuple"));
-        };
-        let Value::Global(name) = &self.values[callable] else {
-            return Err(self.broken("it calls something that is no function"));
-        };
-        let wrong = || self.broken(&format!("`{name}` has other arguments than expected"));
-        match name.as_str() {
-            "collections.OrderedDict" => self.ordered(args).ok_or_else(wrong),
-            "torch.Size" => match args.as_slice() {
-                [items] => Ok(self.values[*items].clone()),
-                _ => Err(wrong()),
-            },
-            "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2" => {
-                self.view(args).map(Value::View).ok_or_else(wrong)
-            }
-            "torch._utils._rebuild_parameter" => match args.first().map(|id| &self.values[*id]) {
-                Some(Value::View(view)) => Ok(Value::View(view.clone())),
-                _ => Err(wrong()),
-            },
-            "torch.device" => Ok(Value::None),
-            _ => Err(wrong()),
-        }
-    }
-
-    fn ordered(&self, args: &[Id]) -> Option<Value> {
-        let [pairs] = args else { return args.is_empty().then(|| Value::Dict(Vec::new())) };
-        let Value::List(pairs) = &self.values[*pairs] else { return None };
-        let pair = |id: &Id| match &self.values[*id] {
-            Value::Tuple(pair) | Value::List(pair) => match pair.as_slice() {
-                [key, value] => Some((*key, *value)),
-                _ => None,
-            },
-            _ => None,
-        };
-        pairs.iter().map(pair).collect::<Option<_>>().map(Value::Dict)
-    }
-
-    fn view(&self, args: &[Id]) -> Option<View> {
+    /// A tensor from `(storage, offset, shape, stride, ...)`.
+    pub fn view(&self, args: &[Id]) -> Option<View> {
         let [storage, offset, shape, stride, ..] = args else { return None };
-        if !matches!(self.values[*storage], Value::Outside(_)) {
+        if !matches!(self.get(*storage), Value::Outside(_)) {
             return None;
         }
-        let number = |id: &Id| match self.values[*id] {
-            Value::Int(number) => usize::try_from(number).ok(),
+        let number = |id: &Id| match self.get(*id) {
+            Value::Int(number) => usize::try_from(*number).ok(),
             _ => None,
         };
-        let numbers = |id: &Id| match &self.values[*id] {
-            Value::Tuple(items) | Value::List(items) => items.iter().map(number).collect(),
-            _ => None,
+        let numbers = |id: &Id| -> Option<Vec<usize>> {
+            let items = match self.get(*id) {
+                Value::Tuple(items) => self.items(*items),
+                Value::List(items) => items,
+                _ => return None,
+            };
+            if items.len() > MOST_DIMENSIONS {
+                return None;
+            }
+            items.iter().map(number).collect()
         };
-        let (shape, stride): (Vec<usize>, Vec<usize>) = (numbers(shape)?, numbers(stride)?);
+        let (shape, stride) = (numbers(shape)?, numbers(stride)?);
         if shape.len() != stride.len() {
             return None;
         }
-        Some(View { storage: *storage, offset: number(offset)?, shape, stride })
+        Some(View { storage: *storage, offset: number(offset)?, shape, stride, dtype: None })
     }
-}
-
-/// A function or class that a tensor file may name.
-fn allowed(module: &str, name: &str) -> Result<Value, TorchFileError> {
-    const FUNCTIONS: &[(&str, &str)] = &[
-        ("collections", "OrderedDict"),
-        ("torch", "Size"),
-        ("torch", "device"),
-        ("torch._utils", "_rebuild_tensor"),
-        ("torch._utils", "_rebuild_tensor_v2"),
-        ("torch._utils", "_rebuild_parameter"),
-    ];
-    let storage = matches!(module, "torch" | "torch.cuda") && name.ends_with("Storage");
-    // Names of the very old form, where a tensor's class came with it.
-    let tensor = matches!(module, "torch" | "torch.cuda") && name.ends_with("Tensor");
-    if FUNCTIONS.contains(&(module, name)) || storage || tensor {
-        return Ok(Value::Global(format!("{module}.{name}")));
-    }
-    Err(TorchFileError::Refused(format!("{module}.{name}")))
 }
 
 fn hex(bytes: &[u8]) -> String {

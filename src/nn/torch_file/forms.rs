@@ -1,0 +1,423 @@
+//! The three forms of a file of PyTorch's: the zip archive of today, the pickles of before 1.6, the tar
+//! archive of before 0.1.10. Each gives a pickle and says where storages lie; none reads numbers.
+
+use std::collections::HashMap;
+use std::io::Cursor;
+use std::ops::Range;
+
+use indexmap::IndexMap;
+use zip::CompressionMethod;
+
+use super::entry::{self, Chosen};
+use super::pickle::{Id, Pickle, Value, View};
+use super::storage::{Held, Kind, Storages};
+use super::{Place, Stored, TorchFileError};
+
+/// The tensors of a file by name, and what they lie in.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub tensors: IndexMap<String, Stored>,
+    pub storages: Storages,
+    /// The entry that they are of; `None` for the file's own dictionary.
+    pub entry: Option<String>,
+    /// Other entries that hold tensors.
+    pub others: Vec<String>,
+}
+
+/// Reads what `bytes` hold under `entry`, or where weights usually are.
+pub(super) fn read(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
+    if bytes.starts_with(b"PK") {
+        zipped(bytes, entry)
+    } else if bytes.get(257..262) == Some(b"ustar") {
+        from_tar(bytes, entry)
+    } else if bytes.first() == Some(&0x80) {
+        legacy(bytes, entry)
+    } else {
+        Err(unknown(bytes))
+    }
+}
+
+/// What a file is that is none of PyTorch's.
+fn unknown(bytes: &[u8]) -> TorchFileError {
+    let begins = |with: &[u8]| bytes.starts_with(with);
+    let markup = bytes.trim_ascii_start().first() == Some(&b'<');
+    let (what, help) = if bytes.is_empty() {
+        ("it is empty", "look whether it was downloaded or copied whole")
+    } else if begins(b"version https://git-lfs") {
+        ("it is a pointer of Git LFS, not the file itself", "`git lfs pull` gets the file")
+    } else if markup {
+        (
+            "it is a page of HTML or XML",
+            "the address leads to a page about the file: take the file's",
+        )
+    } else if begins(b"\x89HDF") {
+        ("it is an HDF5 file, as Keras writes them", KEPT_BY_TORCH)
+    } else if begins(&[0x1f, 0x8b]) {
+        ("it is compressed with gzip", "unpack it with `gunzip`")
+    } else if begins(b"\x93NUMPY") {
+        ("it is an array of NumPy's", KEPT_BY_TORCH)
+    } else {
+        ("neither a zip archive nor a pickle", KEPT_BY_TORCH)
+    };
+    TorchFileError::Unknown { what, help }
+}
+
+/// What is taken.
+const KEPT_BY_TORCH: &str = "weights are read from what `torch.save(model.state_dict(), FILE)` writes, and from safetensors";
+
+/// The tensors of `pickle`, whose storages lie where `storages` says.
+fn contents(
+    pickle: &Pickle,
+    storages: Storages,
+    entry: Option<&str>,
+) -> Result<Contents, TorchFileError> {
+    let is_tensor = |value: &Value| matches!(value, Value::View(_) | Value::Unreadable(_));
+    let chosen = match (&pickle.refused, entry::choose(pickle, entry, is_tensor)) {
+        (None, chosen) => chosen?,
+        (Some(name), chosen) => {
+            let entry = chosen.ok().map(|chosen| chosen.keys);
+            let is_object = *pickle.get(pickle.root) == Value::Refused;
+            return Err(TorchFileError::refused(name, entry.filter(|_| !is_object)));
+        }
+    };
+    let mut tensors = IndexMap::new();
+    for (name, id) in &chosen.entries {
+        let stored = match pickle.get(*id) {
+            Value::View(view) => Stored { shape: view.shape.clone(), place: place(pickle, view) },
+            Value::Unreadable(what) => {
+                Stored { shape: Vec::new(), place: Err(format!("it is {what}")) }
+            }
+            _ => continue,
+        };
+        tensors.insert(name.clone(), stored);
+    }
+    let Chosen { keys, others, .. } = chosen;
+    let entry = (!keys.is_empty()).then(|| keys.join("."));
+    Ok(Contents { tensors, storages, entry, others })
+}
+
+/// Where the numbers of a view lie; the reason why nobody can read them else.
+fn place(pickle: &Pickle, view: &View) -> Result<Place, String> {
+    let (class, key, begins) = storage_of(pickle, view.storage).map_err(|it| it.to_string())?;
+    let class = match view.dtype.map(|id| pickle.get(id)) {
+        Some(Value::Global(dtype)) => dtype,
+        _ => class,
+    };
+    let kind =
+        Kind::named(class).ok_or_else(|| format!("its numbers are of the kind `{class}`"))?;
+    if let Kind::Strange(_) = kind {
+        return Err(format!("its numbers are of the kind `{class}`, which weights are not"));
+    }
+    let view = View { offset: view.offset.saturating_add(begins), ..view.clone() };
+    Ok(Place { kind, storage: key, view })
+}
+
+/// The zip form: `<root>/data.pkl` and `<root>/data/<key>`.
+fn zipped(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
+    let broken = |error: &dyn std::fmt::Display| TorchFileError::Malformed(error.to_string());
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(&error))?;
+    let names: Vec<String> = archive
+        .file_names()
+        .map(|name| name.map(std::borrow::Cow::into_owned).map_err(|error| broken(&error)))
+        .collect::<Result<_, _>>()?;
+    let root = names
+        .iter()
+        .find_map(|name| name.strip_suffix("data.pkl"))
+        .ok_or_else(|| TorchFileError::Malformed("a zip archive without `data.pkl`".into()))?
+        .to_owned();
+    let prefix = format!("{root}data/");
+    let (pickle, order) = (format!("{root}data.pkl"), format!("{root}byteorder"));
+    let mut parts: HashMap<String, Held> = HashMap::new();
+    for (index, name) in names.into_iter().enumerate() {
+        if name == pickle || name == order || name.starts_with(&prefix) {
+            let part = archive.by_index_raw(index).map_err(|error| broken(&error))?;
+            parts.insert(name, held(&part).map_err(TorchFileError::Malformed)?);
+        }
+    }
+    if let Some(order) = parts.get(&order)
+        && order.read(bytes, true)?.trim_ascii() != b"little"
+    {
+        return Err(TorchFileError::other("its numbers are big endian"));
+    }
+    let pickle = Pickle::read(&parts[&pickle].read(bytes, true)?)?;
+    let key = |(name, held): (String, Held)| Some((name.strip_prefix(&prefix)?.to_owned(), held));
+    contents(&pickle, parts.into_iter().filter_map(key).collect(), entry)
+}
+
+/// Where a part of a zip archive lies.
+fn held(part: &zip::read::ZipFile<impl std::io::Read>) -> Result<Held, String> {
+    let number = |number: u64| usize::try_from(number).map_err(|error| error.to_string());
+    let start = part.data_start().ok_or("a part of the archive has no place")?;
+    let (start, packed) = (number(start)?, number(part.compressed_size())?);
+    let end = start.checked_add(packed).ok_or("a part of the archive is too long")?;
+    let deflated = match part.compression() {
+        CompressionMethod::Stored => None,
+        CompressionMethod::Deflated => Some(number(part.size())?),
+        other => return Err(format!("a part of the archive is packed with {other}")),
+    };
+    // PyTorch writes zeros where it was told to leave checksums out.
+    let checksum = Some(part.crc32()).filter(|sum| *sum != 0);
+    Ok(Held { range: start..end, deflated, checksum })
+}
+
+/// The form before 1.6: magic number, version, facts about the machine, the object, the keys of the
+/// storages, then each storage with its length.
+fn legacy(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
+    let mut at = 0;
+    let next = |at: &mut usize| -> Result<Pickle, TorchFileError> {
+        let pickle = Pickle::read(&bytes[*at..])?;
+        *at += pickle.len;
+        Ok(pickle)
+    };
+    let magic = next(&mut at)?;
+    if magic.text(magic.root) != Some("1950a86a20f9469cfc6c") {
+        return Err(TorchFileError::Malformed("a pickle, but not one of `torch.save`".into()));
+    }
+    let (_version, machine) = (next(&mut at)?, next(&mut at)?);
+    if let Some(facts) = machine.dict(machine.root) {
+        let little = facts.iter().find(|(key, _)| machine.text(*key) == Some("little_endian"));
+        if little.is_some_and(|(_, value)| *machine.get(*value) == Value::Bool(false)) {
+            return Err(TorchFileError::other("its numbers are big endian"));
+        }
+    }
+    let object = next(&mut at)?;
+    if object.refused.is_some() {
+        return contents(&object, Storages::default(), entry);
+    }
+    let keys = next(&mut at)?;
+    let Some(listed) = keys.list(keys.root) else {
+        return Err(TorchFileError::Malformed("the list of storages is no list".into()));
+    };
+    let sizes = element_sizes(&object)?;
+    let mut storages = HashMap::new();
+    for key in listed {
+        let key = name_of(&keys, *key)
+            .ok_or_else(|| TorchFileError::Malformed("the key of a storage is no text".into()))?;
+        let count = counted(bytes, &mut at, &key)?;
+        let size = sizes.get(&key).copied().unwrap_or(1);
+        let range = raw(bytes, &mut at, count, size, &key)?;
+        storages.insert(key, Held::plain(range));
+    }
+    contents(&object, storages.into_iter().collect(), entry)
+}
+
+/// The form before 0.1.10: a tar archive of `storages`, `tensors` and `pickle`.
+fn from_tar(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
+    let malformed = |what: &str| TorchFileError::Malformed(what.to_owned());
+    let mut files: HashMap<String, Range<usize>> = HashMap::new();
+    for file in tar::Archive::new(bytes).entries()? {
+        let file = file?;
+        if file.header().entry_type() != tar::EntryType::Regular {
+            continue;
+        }
+        let number = |number: u64| usize::try_from(number).ok();
+        let range = number(file.raw_file_position())
+            .and_then(|start| Some(start..start.checked_add(number(file.size())?)?))
+            .filter(|range| range.end <= bytes.len());
+        let range = range.ok_or_else(|| malformed("a tar archive that is cut"))?;
+        let name = file.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+        files.insert(name, range);
+    }
+    let file = |name: &str| {
+        files
+            .get(name)
+            .cloned()
+            .ok_or_else(|| TorchFileError::Malformed(format!("a tar archive without `{name}`")))
+    };
+    let storages = tar_storages(bytes, file("storages")?)?;
+    let views = tar_views(&bytes[file("tensors")?])?;
+    let object = Pickle::read(&bytes[file("pickle")?])?;
+    if let Some(name) = &object.refused {
+        return Err(TorchFileError::refused(name, None));
+    }
+    let chosen = entry::choose(&object, entry, |value| matches!(value, Value::Outside(_)))?;
+    let mut tensors = IndexMap::new();
+    for (name, id) in &chosen.entries {
+        let Value::Outside(key) = object.get(*id) else { continue };
+        let found = name_of(&object, *key).and_then(|key| views.get(&key));
+        let (storage, view) = found.ok_or_else(|| {
+            TorchFileError::Malformed(format!("`{name}` is no tensor of the file"))
+        })?;
+        let (kind, _) = storages
+            .get(storage)
+            .ok_or_else(|| TorchFileError::Malformed(format!("`{name}` has no storage")))?;
+        let place = Place { kind: *kind, storage: storage.clone(), view: view.clone() };
+        tensors.insert(name.clone(), Stored { shape: view.shape.clone(), place: Ok(place) });
+    }
+    let held = storages.into_iter().map(|(key, (_, range))| (key, Held::plain(range)));
+    let storages = held.collect();
+    let Chosen { keys, others, .. } = chosen;
+    let entry = (!keys.is_empty()).then(|| keys.join("."));
+    Ok(Contents { tensors, storages, entry, others })
+}
+
+/// The storages of a tar archive's file, and parts of them that have a key of their own.
+fn tar_storages(
+    bytes: &[u8],
+    file: Range<usize>,
+) -> Result<HashMap<String, (Kind, Range<usize>)>, TorchFileError> {
+    let malformed = |what: &str| TorchFileError::Malformed(what.to_owned());
+    // Places count from the beginning of the whole file; nothing is taken from beyond this one.
+    let (held, mut at) = (&bytes[..file.end], file.start);
+    let mut storages: HashMap<String, (Kind, Range<usize>)> = HashMap::new();
+    for _ in 0..count_of(held, &mut at)? {
+        let pickle = Pickle::read(&held[at..])?;
+        at += pickle.len;
+        let Some(items) = pickle.tuple(pickle.root) else {
+            return Err(malformed("a storage is not described by a tuple"));
+        };
+        let [key, _, class] = items[..] else {
+            return Err(malformed("a storage is not described by three values"));
+        };
+        let key = name_of(&pickle, key).ok_or_else(|| malformed("a storage has no key"))?;
+        let kind = kind_of(class_of(&pickle, class)?)?;
+        let count = counted(held, &mut at, &key)?;
+        let range = raw(held, &mut at, count, kind.size(), &key)?;
+        storages.insert(key, (kind, range));
+    }
+    // `(key, whole, offset, count)`.
+    let parts = Pickle::read(&held[at..])?;
+    let Some(listed) = parts.list(parts.root) else {
+        return Err(malformed("the parts of storages are no list"));
+    };
+    for part in listed {
+        let Some(items) = parts.tuple(*part) else {
+            return Err(malformed("a part of a storage is not described by a tuple"));
+        };
+        let [key, whole, offset, count] = items[..] else {
+            return Err(malformed("a part of a storage is not described by four values"));
+        };
+        let length = |id| parts.int(id).and_then(|it| usize::try_from(it).ok());
+        let place = length(offset).zip(length(count));
+        let whole = name_of(&parts, whole).and_then(|whole| storages.get(&whole).cloned());
+        let (Some(key), Some((kind, whole)), Some((offset, count))) =
+            (name_of(&parts, key), whole, place)
+        else {
+            return Err(malformed("a part of a storage belongs to none"));
+        };
+        let begin = offset.checked_mul(kind.size()).and_then(|it| it.checked_add(whole.start));
+        let mut begin = begin.ok_or_else(|| malformed("a part of a storage is too far away"))?;
+        let range = raw(&held[..whole.end], &mut begin, count, kind.size(), &key)?;
+        storages.insert(key, (kind, range));
+    }
+    Ok(storages)
+}
+
+/// The tensors of a tar archive's file by their keys, each with its storage.
+fn tar_views(held: &[u8]) -> Result<HashMap<String, (String, View)>, TorchFileError> {
+    let malformed = |what: &str| TorchFileError::Malformed(what.to_owned());
+    let mut at = 0;
+    let mut views = HashMap::new();
+    for _ in 0..count_of(held, &mut at)? {
+        let pickle = Pickle::read(&held[at..])?;
+        at += pickle.len;
+        let Some(items) = pickle.tuple(pickle.root) else {
+            return Err(malformed("a tensor is not described by a tuple"));
+        };
+        let [key, storage, _] = items[..] else {
+            return Err(malformed("a tensor is not described by three values"));
+        };
+        let names = name_of(&pickle, key).zip(name_of(&pickle, storage));
+        let (key, storage) = names.ok_or_else(|| malformed("a tensor has no key"))?;
+        let dimensions = number(held, &mut at, 4)?;
+        number(held, &mut at, 4)?;
+        if dimensions > 64 {
+            return Err(malformed("a tensor has more than 64 dimensions"));
+        }
+        let mut several = || (0..dimensions).map(|_| number(held, &mut at, 8)).collect();
+        let (shape, stride): (Result<Vec<_>, _>, Result<Vec<_>, _>) = (several(), several());
+        let offset = number(held, &mut at, 8)?;
+        let (shape, stride) = (shape?, stride?);
+        views.insert(key, (storage, View { storage: 0, offset, shape, stride, dtype: None }));
+    }
+    Ok(views)
+}
+
+/// A number that a pickle at `at` is of.
+fn count_of(bytes: &[u8], at: &mut usize) -> Result<usize, TorchFileError> {
+    let pickle = Pickle::read(&bytes[*at..])?;
+    *at += pickle.len;
+    let count = pickle.int(pickle.root).and_then(|count| usize::try_from(count).ok());
+    count.ok_or_else(|| TorchFileError::Malformed("a count is no number".into()))
+}
+
+/// A key: text, or a number as text.
+pub(super) fn name_of(pickle: &Pickle, id: Id) -> Option<String> {
+    match pickle.get(id) {
+        Value::Text(text) => Some(text.to_string()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn number(bytes: &[u8], at: &mut usize, len: usize) -> Result<usize, TorchFileError> {
+    let malformed = || TorchFileError::Malformed("a tensor's description ends too soon".into());
+    let taken = bytes.get(*at..at.saturating_add(len)).ok_or_else(malformed)?;
+    *at += len;
+    let mut eight = [0; 8];
+    eight[..len].copy_from_slice(taken);
+    usize::try_from(i64::from_le_bytes(eight)).map_err(|_| malformed())
+}
+
+fn counted(bytes: &[u8], at: &mut usize, key: &str) -> Result<usize, TorchFileError> {
+    number(bytes, at, 8)
+        .map_err(|_| TorchFileError::Malformed(format!("storage `{key}` has no length")))
+}
+
+/// The place of `count` numbers of `size` bytes that begin at `at`.
+fn raw(
+    bytes: &[u8],
+    at: &mut usize,
+    count: usize,
+    size: usize,
+    key: &str,
+) -> Result<Range<usize>, TorchFileError> {
+    let end = count.checked_mul(size).and_then(|len| at.checked_add(len));
+    let end = end.filter(|end| *end <= bytes.len()).ok_or_else(|| {
+        TorchFileError::Malformed(format!("storage `{key}` ends too soon: the file is cut"))
+    })?;
+    let range = *at..end;
+    *at = end;
+    Ok(range)
+}
+
+/// Bytes of a number of each storage that a pickle names.
+fn element_sizes(pickle: &Pickle) -> Result<HashMap<String, usize>, TorchFileError> {
+    let mut sizes = HashMap::new();
+    for id in pickle.outside() {
+        let (class, key, _) = storage_of(pickle, id)?;
+        sizes.insert(key, kind_of(class)?.size());
+    }
+    Ok(sizes)
+}
+
+/// The class and the key of a storage, and where in it a part of it begins:
+/// `("storage", class, key, device, count)`, in old files with `(part, offset, count)` or nothing.
+fn storage_of(pickle: &Pickle, storage: Id) -> Result<(&str, String, usize), TorchFileError> {
+    let malformed = || TorchFileError::Malformed("a storage is described in another way".into());
+    let Value::Outside(id) = pickle.get(storage) else { return Err(malformed()) };
+    let Some([word, class, key, beside @ ..]) = pickle.tuple(*id) else { return Err(malformed()) };
+    if pickle.text(*word) != Some("storage") {
+        return Err(malformed());
+    }
+    let mut begins = 0;
+    if let Some(part) = beside.get(2).and_then(|id| pickle.tuple(*id)) {
+        let offset = part.get(1).and_then(|id| pickle.int(*id));
+        begins = offset.and_then(|it| usize::try_from(it).ok()).ok_or_else(malformed)?;
+    }
+    let class = class_of(pickle, *class)?;
+    Ok((class, name_of(pickle, *key).ok_or_else(malformed)?, begins))
+}
+
+fn class_of(pickle: &Pickle, class: Id) -> Result<&str, TorchFileError> {
+    match pickle.get(class) {
+        Value::Global(name) => Ok(name),
+        _ => Err(TorchFileError::Malformed("the class of a storage is no class".into())),
+    }
+}
+
+fn kind_of(class: &str) -> Result<Kind, TorchFileError> {
+    Kind::named(class).ok_or_else(|| {
+        TorchFileError::other(format!("numbers of the kind `{class}` cannot be read"))
+    })
+}
