@@ -126,9 +126,7 @@ impl Collector {
 
     fn with_limit(expected: usize, limit: usize) -> io::Result<Self> {
         let mut collector = Self { memory: Vec::new(), limit, file: None };
-        if expected <= limit {
-            collector.memory.reserve(expected);
-        } else {
+        if expected > limit || collector.memory.try_reserve(expected).is_err() {
             collector.spill()?;
         }
         Ok(collector)
@@ -154,7 +152,10 @@ impl Collector {
     /// # Errors
     /// When the file cannot be written.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.file.is_none() && self.memory.len() + bytes.len() > self.limit {
+        if self.file.is_none()
+            && (self.memory.len() + bytes.len() > self.limit
+                || self.memory.try_reserve(bytes.len()).is_err())
+        {
             self.spill()?;
         }
         match &mut self.file {

@@ -23,6 +23,29 @@ pub fn publish_file(file: NamedTempFile, folder: &Path, path: &Path) -> io::Resu
     File::open(folder)?.sync_all()
 }
 
+/// Bytes that the disk of `folder` has room for; `None` where the system does not tell.
+pub fn free_space(folder: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
+        let mut told = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+        // SAFETY: the path ends with a zero, and the structure is one that the call may fill.
+        if unsafe { libc::statvfs(path.as_ptr(), told.as_mut_ptr()) } != 0 {
+            return None;
+        }
+        // SAFETY: zeros are a valid value of it, and the call filled it.
+        let told = unsafe { told.assume_init() };
+        #[allow(clippy::unnecessary_cast, reason = "the numbers are narrower on some systems")]
+        Some((told.f_bavail as u64).saturating_mul(told.f_frsize as u64))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        None
+    }
+}
+
 /// The time by the clock of the file system that `folder` is on.
 ///
 /// # Errors
@@ -38,6 +61,9 @@ pub fn shortage(source: &io::Error) -> Option<String> {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("free some space, or give a folder on another disk with `--store DIR`".into())
+        }
+        io::ErrorKind::OutOfMemory => {
+            Some("free some memory, or raise the limit that `ulimit -v` shows".into())
         }
         _ if cfg!(unix) && source.raw_os_error().is_some_and(|it| HANDLES.contains(&it)) => {
             Some("raise the limit of open files, with `ulimit -n`, or close other programs".into())

@@ -22,7 +22,7 @@ pub(super) const KIND: Kind = Kind {
 #[derive(Debug)]
 enum Download {
     Known(&'static Entry),
-    Custom { source: Source, format: Format, skips_broken: bool },
+    Custom { source: Source, format: Format, skips_broken: bool, upright: bool },
     Weights(Pretrained),
 }
 
@@ -141,19 +141,30 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
         return Some(Box::new(Download::Weights(stage)));
     }
     let format = Format::named(format?)?;
-    let mut skips_broken = Some(false);
+    let (mut skips_broken, mut upright) = (Some(false), Some(false));
     if format.has_files() {
         let word = keys.choice("on_error", &["fail", "skip"]).or("fail");
         skips_broken = word.map(|word| word == "skip");
-    } else if let Some(node) = keys.unwanted("on_error") {
-        keys.problem(Diagnostic::at(
-            node.span,
-            format!("`on_error` has no meaning with `format = \"{}\"`", format.word()),
-            "it is about image files",
-        ));
-        return None;
+        let word = keys.choice("orientation", &["ignore", "apply"]).or("ignore");
+        upright = word.map(|word| word == "apply");
+    } else {
+        let mut unwanted = false;
+        for key in ["on_error", "orientation"] {
+            if let Some(node) = keys.unwanted(key) {
+                unwanted = true;
+                keys.problem(Diagnostic::at(
+                    node.span,
+                    format!("`{key}` has no meaning with `format = \"{}\"`", format.word()),
+                    "it is about image files",
+                ));
+            }
+        }
+        if unwanted {
+            return None;
+        }
     }
-    Some(Box::new(Download::Custom { source, format, skips_broken: skips_broken? }))
+    let (skips_broken, upright) = (skips_broken?, upright?);
+    Some(Box::new(Download::Custom { source, format, skips_broken, upright }))
 }
 
 impl Stage for Download {
@@ -163,6 +174,8 @@ impl Stage for Download {
 
     fn revision(&self) -> u32 {
         match self {
+            // Files that are cut off are no longer taken for images; those of more formats are.
+            Self::Custom { format, .. } if format.has_files() => 2,
             Self::Known(_) | Self::Custom { .. } => 1,
             Self::Weights(weights) => weights.revision(),
         }
@@ -199,8 +212,9 @@ impl Stage for Download {
     fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let set = match self {
             Self::Known(entry) => known(entry, context)?,
-            Self::Custom { source, format, skips_broken } => {
+            Self::Custom { source, format, skips_broken, upright } => {
                 let broken = if *skips_broken { Broken::skips() } else { Broken::fails() };
+                let broken = broken.upright(*upright);
                 let set = own(source, *format, &broken, context)?;
                 let mut outcome = Outcome::of_dataset(&set, context)?;
                 for (split, count) in broken.skipped() {

@@ -1,49 +1,35 @@
-//! Image files to pixels of 8 bits.
+//! Image files to the images of a data set.
 //!
-//! Gray images stay gray; a data set with any colour in it is RGB throughout. Transparency is
-//! dropped, as PIL's `convert("RGB")` does.
+//! A data set with any colour in it is RGB throughout. How many files are in memory at a time is bounded
+//! by the bytes that they take there, not by their number: photographs are large.
 
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, ImageReader};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::Broken;
+use super::image_file::{Decoded, Opened};
+pub(super) use super::image_file::{formats, is_image};
 use crate::bytes::Collector;
 use crate::data::Watch;
 use crate::data::dataset::{Images, Split};
 use crate::data::error::Error;
 use crate::progress::Unit;
 
-/// Files decoded between two looks at whether the user asked to stop.
+/// Files opened between two looks at whether the user asked to stop.
 const BATCH: usize = 128;
 
-const EXTENSIONS: &[&str] = &["png", "jpg", "jpeg", "webp", "bmp", "gif"];
-
-/// Whether a file's name is that of an image.
-pub(super) fn is_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    EXTENSIONS.contains(&extension.as_str())
-}
-
-/// The formats for messages.
-pub(super) fn formats() -> String {
-    EXTENSIONS.join(", ")
-}
-
-/// Pixels of one file.
-struct Decoded {
-    channels: usize,
-    size: (usize, usize),
-    pixels: Vec<u8>,
-}
+/// Bytes that a thread may have in memory for images being decoded, and the bounds for all of them.
+const PER_THREAD: u64 = 128 << 20;
+const FEWEST: u64 = 256 << 20;
+const MOST: u64 = 2 << 30;
 
 /// Decodes the files of each split with their labels. All get the same number of channels.
 ///
 /// # Errors
-/// When a file is not an image and `broken` does not leave it out, when none of a split is left, or the
-/// user asked to stop.
+/// When a file is not a whole image and `broken` does not leave it out, when none of a split is left, when
+/// the memory does not suffice for an image, or the user asked to stop.
 pub(super) fn decode(
     splits: Vec<(String, Vec<PathBuf>, Vec<u32>)>,
     broken: &Broken,
@@ -53,29 +39,163 @@ pub(super) fn decode(
     let total: usize = groups.clone().map(Vec::len).sum();
     watch.progress.begin("decode", Some(total as u64), Unit::Images);
     let mut decoded: Vec<Held> = Vec::new();
+    let mut remarks = Remarks::default();
     for (name, files, labels) in &splits {
         let mut held = Held::new()?;
-        for (batch, labels) in files.chunks(BATCH).zip(labels.chunks(BATCH)) {
-            watch.check()?;
-            let results: Vec<Result<Decoded, Error>> =
-                batch.par_iter().map(|file| decode_file(file)).collect();
-            // In the order of the files, so that the same file is named on every run.
-            for (result, label) in results.into_iter().zip(labels) {
-                match result {
-                    Ok(image) => held.push(&image, *label)?,
-                    Err(error) => broken.leave_out(name, error, watch)?,
-                }
+        let mut push = |result: Result<Decoded, Error>, file: &Path, label: u32| match result {
+            Ok(image) => {
+                remarks.note(&image, file);
+                held.push(&image, label)
             }
-            watch.progress.advance(batch.len() as u64);
+            Err(error) => broken.leave_out(name, error, watch),
+        };
+        let (mut files_left, mut labels_left) = (&files[..], &labels[..]);
+        while !files_left.is_empty() {
+            watch.check()?;
+            let (batch, others) = files_left.split_at(batch(files_left, in_flight()));
+            let (of_batch, labels) = labels_left.split_at(batch.len());
+            decode_batch(batch, of_batch, broken.upright, watch, &mut push)?;
+            (files_left, labels_left) = (others, labels);
         }
         if held.labels.is_empty() && !files.is_empty() {
             return Err(Error::rejected(format!("none of the images of `{name}` can be read")));
         }
         decoded.push(held);
     }
+    remarks.tell(broken.upright, watch);
     let channels = decoded.iter().flat_map(|held| &held.channels).max().copied().unwrap_or(1);
     let names = splits.into_iter().map(|(name, ..)| name);
     names.zip(decoded).map(|(name, held)| Ok((name, held.split(channels)?))).collect()
+}
+
+/// Decodes some files, as many at a time as fit into the memory, and hands them on in their order, so that
+/// the same file is named on every run.
+fn decode_batch(
+    files: &[PathBuf],
+    labels: &[u32],
+    upright: bool,
+    watch: &Watch,
+    push: &mut impl FnMut(Result<Decoded, Error>, &Path, u32) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let opened: Vec<_> = files.par_iter().map(|file| Opened::open(file)).collect();
+    let needs: Vec<u64> =
+        opened.iter().map(|opened| opened.as_ref().map_or(0, Opened::needs)).collect();
+    let mut limit = in_flight();
+    while limit > FEWEST / 16 && !is_free(limit) {
+        limit /= 2;
+    }
+    let mut rest = opened.into_iter().zip(files).zip(labels);
+    for count in groups(&needs, limit) {
+        watch.check()?;
+        let group: Vec<_> = rest.by_ref().take(count).collect();
+        if let [((Ok(image), file), _)] = group.as_slice() {
+            enough_for(image, file)?;
+        }
+        let results: Vec<_> = group
+            .into_par_iter()
+            .map(|((opened, file), label)| {
+                (opened.and_then(|image| image.decode(file, upright)), file, label)
+            })
+            .collect();
+        for (result, file, label) in results {
+            push(result, file, *label)?;
+        }
+        watch.progress.advance(count as u64);
+    }
+    Ok(())
+}
+
+/// Bytes that images being decoded may take together.
+fn in_flight() -> u64 {
+    (rayon::current_num_threads() as u64 * PER_THREAD).clamp(FEWEST, MOST)
+}
+
+/// How many of the files are opened together: as long as their bytes take no more than half of `limit`,
+/// but one at least.
+fn batch(files: &[PathBuf], limit: u64) -> usize {
+    let length = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+    let files = &files[..files.len().min(BATCH)];
+    groups(&files.iter().map(length).collect::<Vec<_>>(), limit / 2).next().unwrap_or(0)
+}
+
+/// Lengths of groups in the order of `needs` that come to no more than `limit` each, or are of one.
+fn groups(needs: &[u64], limit: u64) -> impl Iterator<Item = usize> {
+    let mut rest = needs;
+    std::iter::from_fn(move || {
+        let mut sum = 0_u64;
+        let fits = |need: &&u64| {
+            sum = sum.saturating_add(**need);
+            sum <= limit
+        };
+        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        rest = &rest[count..];
+        (count > 0).then_some(count)
+    })
+}
+
+/// Whether so many bytes of memory can be had. A failed allocation within a decoder would end the process.
+fn is_free(bytes: u64) -> bool {
+    usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
+}
+
+/// Fails when there is too little memory for an image. It does not depend on `on_error`: what is in a data
+/// set must not depend on the machine.
+fn enough_for(image: &Opened, file: &Path) -> Result<(), Error> {
+    if is_free(image.needs()) {
+        return Ok(());
+    }
+    let (height, width) = image.size();
+    let needs = image.needs().div_ceil(1_000_000);
+    let message = format!(
+        "{}: there is too little memory to decode it; {width} x {height} pixels take {needs} MB",
+        file.display()
+    );
+    Err(Error::rejected(message).advise(
+        "free some memory, raise the limit that `ulimit -v` shows, or make the image smaller",
+    ))
+}
+
+/// What people should know of images that were decoded: how many there are of a kind, and the first.
+#[derive(Default)]
+struct Remarks {
+    oriented: Option<(usize, PathBuf)>,
+    several: Option<(usize, PathBuf)>,
+}
+
+impl Remarks {
+    fn note(&mut self, image: &Decoded, file: &Path) {
+        let kinds = [(image.oriented, &mut self.oriented), (image.several, &mut self.several)];
+        for (_, seen) in kinds.into_iter().filter(|(is, _)| *is) {
+            seen.get_or_insert_with(|| (0, file.to_owned())).0 += 1;
+        }
+    }
+
+    fn tell(&self, upright: bool, watch: &Watch) {
+        let say = |seen: &Option<(usize, PathBuf)>, one: &str, many: &str| {
+            if let Some((count, first)) = seen {
+                let what = if *count == 1 { one.to_owned() } else { format!("{count} {many}") };
+                watch.progress.note(&format!("{what}, such as {}", first.display()));
+            }
+        };
+        if upright {
+            say(
+                &self.oriented,
+                "1 image was turned as its EXIF orientation says",
+                "images were turned as their EXIF orientation says",
+            );
+        } else {
+            say(
+                &self.oriented,
+                "1 image has an EXIF orientation, which `orientation = \"ignore\"` ignores",
+                "images have an EXIF orientation, which `orientation = \"ignore\"` ignores",
+            );
+        }
+        say(
+            &self.several,
+            "1 file holds several pictures, of which the first is taken",
+            "files hold several pictures, of which the first is taken",
+        );
+    }
 }
 
 /// The images of a split as they were found, side by side.
@@ -122,23 +242,6 @@ impl Held {
     }
 }
 
-fn decode_file(path: &Path) -> Result<Decoded, Error> {
-    let broken = |error: image::ImageError| {
-        Error::malformed(path, format!("cannot be read as an image: {error}"))
-    };
-    let image = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(|error| Error::io(path, error))?
-        .decode()
-        .map_err(broken)?;
-    let size = (image.height() as usize, image.width() as usize);
-    let gray =
-        matches!(image.color(), ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16);
-    let (channels, pixels) =
-        if gray { (1, image.into_luma8().into_raw()) } else { (3, image.into_rgb8().into_raw()) };
-    Ok(Decoded { channels, size, pixels })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
@@ -178,6 +281,20 @@ mod tests {
         assert_eq!(images.channels, 3);
         assert_eq!(images.pixels, [7, 7, 7, 200, 200, 200, 1, 2, 3]);
         assert_eq!(images.size_of(1), (1, 1));
+    }
+
+    #[test]
+    fn groups_hold_no_more_than_the_limit_but_one_at_least() {
+        let lengths = |needs: &[u64], limit| groups(needs, limit).collect::<Vec<_>>();
+        assert_eq!(lengths(&[3, 3, 4, 11, 0, 10, 1], 10), [3, 1, 2, 1]);
+        assert_eq!(lengths(&[1; 5], 1), [1; 5]);
+        assert_eq!(lengths(&[u64::MAX, u64::MAX], 10), [1, 1]);
+        assert_eq!(lengths(&[], 10), [0; 0]);
+    }
+
+    #[test]
+    fn memory_that_nobody_has_is_not_free() {
+        assert!(is_free(1) && !is_free(u64::MAX) && !is_free(1 << 62));
     }
 
     #[test]

@@ -14,9 +14,11 @@ use super::error::Error;
 pub mod cifar;
 mod decode;
 pub mod idx;
+mod image_file;
 pub mod image_folder;
 pub mod image_list;
 pub mod tensors;
+mod whole;
 
 /// A format that [`Format::read`] understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +47,12 @@ pub struct Found {
     pub splits: IndexMap<String, Split>,
 }
 
-/// What becomes of image files that cannot be decoded: `on_error`.
+/// How image files are decoded, and what becomes of those that cannot be: `orientation` and `on_error`.
 #[derive(Debug)]
 pub struct Broken {
     skips: bool,
+    /// Whether images are turned as their EXIF data say.
+    upright: bool,
     /// Split and number of images left out.
     skipped: RefCell<IndexMap<String, usize>>,
 }
@@ -56,12 +60,19 @@ pub struct Broken {
 impl Broken {
     /// The first one is an error.
     pub fn fails() -> Self {
-        Self { skips: false, skipped: RefCell::default() }
+        Self { skips: false, upright: false, skipped: RefCell::default() }
     }
 
     /// They are left out, with their labels, and counted.
     pub fn skips() -> Self {
-        Self { skips: true, skipped: RefCell::default() }
+        Self { skips: true, upright: false, skipped: RefCell::default() }
+    }
+
+    /// Images are turned as their EXIF data say, or taken as they are stored.
+    #[must_use]
+    pub fn upright(mut self, upright: bool) -> Self {
+        self.upright = upright;
+        self
     }
 
     /// Images left out of each split that lacks some.

@@ -1,0 +1,347 @@
+//! One image file: whether it is one, whether it is whole, and its pixels of 8 bits.
+//!
+//! Gray images stay gray, all others become RGB. Transparency is dropped, as PIL's `convert("RGB")` does.
+//! The content decides on the format; the name only on whether the file counts as an image.
+
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+
+use super::whole;
+use crate::data::error::Error;
+
+/// Endings of images that can be read.
+const EXTENSIONS: &[&str] = &[
+    "png", "jpg", "jpeg", "webp", "bmp", "gif", "ppm", "pgm", "pbm", "pnm", "tif", "tiff", "jpe",
+    "jfif",
+];
+
+/// Endings of images that cannot be read. They count as images, so that a data set does not shrink
+/// silently by those of its files that are in such a format.
+const UNREADABLE: &[&str] = &[
+    "avif", "heic", "heif", "jp2", "j2k", "jpx", "jxl", "svg", "ico", "tga", "exr", "hdr", "psd",
+    "pcx", "dds", "qoi", "xbm", "xpm", "eps", "dcm", "cr2", "cr3", "nef", "arw", "dng", "orf",
+    "rw2", "raf",
+];
+
+/// Endings of what lies beside images; such files are not looked into.
+const ASIDE: &[&str] = &[
+    "txt",
+    "md",
+    "rst",
+    "csv",
+    "tsv",
+    "json",
+    "jsonl",
+    "xml",
+    "yaml",
+    "yml",
+    "toml",
+    "html",
+    "pdf",
+    "db",
+    "ini",
+    "log",
+    "lst",
+    "py",
+    "sh",
+    "m",
+    "mat",
+    "npy",
+    "npz",
+    "pt",
+    "pth",
+    "pkl",
+    "h5",
+    "safetensors",
+    "zip",
+    "gz",
+    "tar",
+];
+
+/// Bytes that the pixels of one image may take, as the decoder gives them: 178 million pixels in colour,
+/// the number beyond which PIL refuses an image too. A header that promises more is taken for damage.
+const LARGEST: u64 = 512 << 20;
+
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// Whether a file is an image by its name, or by its first bytes where the name says nothing.
+pub(super) fn is_image(path: &Path) -> bool {
+    let extension = extension(path);
+    let known = |extensions: &[&str]| extensions.contains(&extension.as_str());
+    known(EXTENSIONS) || known(UNREADABLE) || (!known(ASIDE) && begins_like_one(path))
+}
+
+/// Whether the first bytes are those of an image, for formats with a long enough signature.
+fn begins_like_one(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(32).read_to_end(&mut head));
+    use ImageFormat::{Avif, Gif, Jpeg, Png, Tiff, WebP};
+    read.is_ok() && matches!(format_of(&head), Some(Png | Jpeg | Gif | WebP | Tiff | Avif))
+}
+
+/// The formats for messages.
+pub(super) fn formats() -> String {
+    EXTENSIONS.join(", ")
+}
+
+/// A whole image file in memory, not yet decoded.
+pub(super) struct Opened {
+    bytes: Vec<u8>,
+    format: ImageFormat,
+    /// Height and width.
+    size: (usize, usize),
+    orientation: Orientation,
+    /// Pictures in the file.
+    pictures: usize,
+    /// Bytes of memory that decoding it takes at most, about.
+    needs: u64,
+}
+
+/// Pixels of one file.
+pub(super) struct Decoded {
+    pub(super) channels: usize,
+    /// Height and width.
+    pub(super) size: (usize, usize),
+    pub(super) pixels: Vec<u8>,
+    /// Whether its EXIF data say that it is to be turned.
+    pub(super) oriented: bool,
+    /// Whether the file holds more pictures than this one.
+    pub(super) several: bool,
+}
+
+fn broken(path: &Path, reason: impl std::fmt::Display) -> Error {
+    Error::malformed(path, format!("cannot be read as an image: {reason}"))
+}
+
+impl Opened {
+    /// Reads a file and looks whether it is whole.
+    ///
+    /// # Errors
+    /// When it is not an image in a format that can be read, is cut off or damaged, or cannot be read.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        if !EXTENSIONS.contains(&extension(path).as_str()) {
+            let reason = "by its ending or its first bytes it is an image, but not in one of the \
+                          formats that are read here";
+            return Err(broken(path, format!("{reason} ({})", formats())));
+        }
+        Self::of(path, fs::read(path).map_err(|error| Error::io(path, error))?)
+    }
+
+    /// The file at `path`, which holds `bytes`.
+    fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+        let format = format_of(&bytes)
+            .ok_or_else(|| broken(path, format!("it begins like none of {}", formats())))?;
+        let pictures = whole::check(format, &bytes).map_err(|reason| broken(path, reason))?;
+        let mut decoder = decoder(&bytes, format).map_err(|error| broken(path, error))?;
+        let (width, height) = decoder.dimensions();
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels == 0 {
+            return Err(broken(path, format!("its size is {width} x {height} pixels")));
+        }
+        if decoder.total_bytes() > LARGEST {
+            let most = LARGEST / 3_000_000;
+            let reason = format!("{width} x {height} pixels are more than the {most} million");
+            return Err(broken(path, format!("{reason} that an image may have")));
+        }
+        // Beside the pixels: their copy in other channels, and what the decoder keeps of all of them.
+        let convert = match decoder.color_type() {
+            ColorType::L8 | ColorType::Rgb8 => 0,
+            _ => 3,
+        };
+        let keep = match format {
+            ImageFormat::Jpeg => 6,
+            ImageFormat::WebP | ImageFormat::Gif | ImageFormat::Tiff => 4,
+            _ => 0,
+        };
+        let needs = decoder.total_bytes() + pixels * (convert + keep) + bytes.len() as u64;
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        drop(decoder);
+        let size = (height as usize, width as usize);
+        Ok(Self { bytes, format, size, orientation, pictures, needs })
+    }
+
+    /// Bytes of memory that [`Self::decode`] takes at most, about.
+    pub(super) fn needs(&self) -> u64 {
+        self.needs
+    }
+
+    /// Height and width, as they are stored.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.size
+    }
+
+    /// The pixels, turned as the EXIF data say when `upright`.
+    ///
+    /// # Errors
+    /// When the decoder finds damage.
+    pub(super) fn decode(self, path: &Path, upright: bool) -> Result<Decoded, Error> {
+        let mut image = decoder(&self.bytes, self.format)
+            .and_then(DynamicImage::from_decoder)
+            .map_err(|error| broken(path, error))?;
+        if upright {
+            image.apply_orientation(self.orientation);
+        }
+        let size = (image.height() as usize, image.width() as usize);
+        use ColorType::{L8, L16, La8, La16};
+        let gray = matches!(image.color(), L8 | L16 | La8 | La16);
+        let (channels, pixels) = if gray {
+            (1, image.into_luma8().into_raw())
+        } else {
+            (3, image.into_rgb8().into_raw())
+        };
+        let oriented = self.orientation != Orientation::NoTransforms;
+        Ok(Decoded { channels, size, pixels, oriented, several: self.pictures > 1 })
+    }
+}
+
+/// The format by the first bytes of a file.
+fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
+    let big_tiff = bytes.starts_with(b"II\x2b\0") || bytes.starts_with(b"MM\0\x2b");
+    if big_tiff { Some(ImageFormat::Tiff) } else { image::guess_format(bytes).ok() }
+}
+
+fn decoder(bytes: &[u8], format: ImageFormat) -> image::ImageResult<impl ImageDecoder + '_> {
+    ImageReader::with_format(Cursor::new(bytes), format).into_decoder()
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    const GOLDEN: &[u8] = include_bytes!("../../../tests/golden/images.safetensors");
+
+    /// The pictures that tests/golden/images.py makes, by name.
+    fn pictures() -> Vec<(String, Vec<u8>)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/image");
+        let names = SafeTensors::deserialize(GOLDEN).unwrap();
+        let mut names: Vec<String> = names.names().into_iter().map(str::to_owned).collect();
+        names.retain(|name| !name.ends_with(".upright"));
+        names.sort();
+        assert!(names.len() > 30, "one of each kind");
+        names.into_iter().map(|name| (name.clone(), fs::read(folder.join(name)).unwrap())).collect()
+    }
+
+    fn read(name: &str, bytes: &[u8], upright: bool) -> Result<Decoded, Error> {
+        let path = Path::new(name);
+        Opened::of(path, bytes.to_vec()).and_then(|image| image.decode(path, upright))
+    }
+
+    /// How far pixels are from Pillow's: the furthest, and the mean.
+    fn distance(name: &str, found: &Decoded) -> (u8, f64) {
+        let golden = SafeTensors::deserialize(GOLDEN).unwrap();
+        let golden = golden.tensor(name).unwrap();
+        let (height, width) = found.size;
+        assert_eq!(golden.shape(), [height, width, found.channels], "{name}");
+        let far = || found.pixels.iter().zip(golden.data()).map(|(a, b)| a.abs_diff(*b));
+        let sum: f64 = far().map(f64::from).sum();
+        (far().max().unwrap(), sum / found.pixels.len() as f64)
+    }
+
+    /// Lossy formats leave the decoder some freedom; the others none.
+    fn bound(name: &str) -> (u8, f64) {
+        match name {
+            "cmyk.jpg" => (40, 8.0),
+            _ if name.contains(".jpg") => (16, 1.5),
+            "lossy.webp" | "clear.webp" => (16, 1.5),
+            _ => (0, 0.0),
+        }
+    }
+
+    #[test]
+    fn a_picture_of_each_kind_is_read_as_pillow_reads_it() {
+        for (name, bytes) in pictures() {
+            let (found, (most, mean)) = (read(&name, &bytes, false).unwrap(), bound(&name));
+            let (furthest, off) = distance(&name, &found);
+            assert!(
+                furthest <= most && off <= mean,
+                "{name} is off by {furthest}, {off} on average"
+            );
+            assert_eq!(found.oriented, name.starts_with("turned."), "{name}");
+            assert_eq!(found.several, name.starts_with("two-"), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_orientation_is_applied_when_asked_for() {
+        for (name, bytes) in pictures() {
+            let found = read(&name, &bytes, true).unwrap();
+            let turned = name.starts_with("turned.");
+            let golden = if turned { format!("{name}.upright") } else { name.clone() };
+            let (furthest, off) = distance(&golden, &found);
+            let (most, mean) = bound(&name);
+            assert!(
+                furthest <= most && off <= mean,
+                "{name} is off by {furthest}, {off} on average"
+            );
+        }
+    }
+
+    #[test]
+    fn a_picture_cut_off_anywhere_is_an_error() {
+        for (name, bytes) in pictures() {
+            // The last number of a text may be cut to another one; Pillow pads pages.
+            let padding = match name.as_str() {
+                "digits.ppm" => 3,
+                "two-pages.tif" => 15,
+                _ => 0,
+            };
+            for length in 0..bytes.len() - padding {
+                let read = read(&name, &bytes[..length], false);
+                assert!(read.is_err(), "{name}: {length} of {} bytes", bytes.len());
+            }
+        }
+    }
+
+    /// A cut file that something gave its end marker again, or filled up to its size.
+    #[test]
+    fn a_jpeg_that_lacks_data_is_an_error_even_when_it_ends_as_it_should() {
+        for (name, bytes) in pictures().iter().filter(|(name, _)| name.ends_with(".jpg")) {
+            let data = bytes.windows(2).position(|two| two == [0xff, 0xda]).unwrap();
+            for length in data + 14..bytes.len() - 3 {
+                let ended = [&bytes[..length], &[0xff, 0xd9][..]].concat();
+                assert!(read(name, &ended, false).is_err(), "{name}: {length} of {}", bytes.len());
+                let mut filled = bytes[..length].to_vec();
+                filled.resize(bytes.len() + 100, 0);
+                assert!(read(name, &filled, false).is_err(), "{name}: {length} of {}", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_picture_does_not_count() {
+        for (name, mut bytes) in pictures() {
+            bytes.extend_from_slice(&[0xff, 0xd8, 0, 0, b'x']);
+            assert!(read(&name, &bytes, false).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_picture_without_pixels_is_malformed_in_every_format() {
+        let (width, height) = (43_u32, 29_u32);
+        for (name, bytes) in pictures() {
+            let spots = |side: u32| {
+                let big = bytes.windows(2).position(|two| two == (side as u16).to_be_bytes());
+                let little = bytes.windows(2).position(|two| two == (side as u16).to_le_bytes());
+                [big, little].into_iter().flatten().collect::<Vec<_>>()
+            };
+            for at in spots(width).into_iter().chain(spots(height)) {
+                let mut empty = bytes.clone();
+                empty[at..at + 2].fill(0);
+                match read(&name, &empty, false) {
+                    Ok(found) => assert!(!found.pixels.is_empty(), "{name}, byte {at}"),
+                    Err(error) => {
+                        assert!(matches!(error, Error::Malformed { .. }), "{name}: {error}")
+                    }
+                }
+            }
+        }
+    }
+}
