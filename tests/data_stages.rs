@@ -77,6 +77,7 @@ fn run_stage(stage: &dyn Stage, inputs: &[(&str, &Path)]) -> Result<(TempDir, Ou
         pause_after: None,
         inputs: &inputs,
         out: out.path(),
+        external: None,
         downloads: downloads.path(),
         offline: true,
         activations: None,

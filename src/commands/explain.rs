@@ -7,6 +7,7 @@ use super::Error;
 use super::outlook::Outlook;
 use crate::cli::ExplainArgs;
 use crate::config::diagnostic::suggest;
+use crate::data::outside::Known;
 use crate::exec::display_name;
 use crate::plan::graph::Plan;
 use crate::store::Store;
@@ -17,8 +18,8 @@ use crate::store::Store;
 /// When the file is wrong, has no such stage, or the store cannot be read.
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, Error> {
     let trials = super::trials_of(&args.file, args.sweep)?.trials;
-    let plan = Plan::new(trials)?;
     let store = Store::peek(&args.store);
+    let plan = Plan::new(trials, &Known::from_folder(store.outside()))?;
     let outlook = Outlook::new(&plan, &store, &args.results, usize::MAX)?;
     let mut tasks = Vec::new();
     for stages in &plan.stages {

@@ -12,6 +12,7 @@ use super::Error;
 use super::forecast::{Past, duration};
 use super::outlook::Outlook;
 use crate::cli::{PlanArgs, PlanFormat};
+use crate::data::outside::Known;
 use crate::exec::display_name;
 use crate::plan::graph::{Edge, Plan};
 use crate::plan::search::Search;
@@ -35,8 +36,9 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
 /// When there is no plan or the store cannot be read.
 fn plan(trials: Trials, root: &Path, results: &Path, format: PlanFormat) -> Result<String, Error> {
     let Trials { trials, search, .. } = trials;
-    let plan = Plan::new(trials)?;
-    let Outlook { why, .. } = Outlook::new(&plan, &Store::peek(root), results, 0)?;
+    let store = Store::peek(root);
+    let plan = Plan::new(trials, &Known::from_folder(store.outside()))?;
+    let Outlook { why, .. } = Outlook::new(&plan, &store, results, 0)?;
     Ok(match format {
         PlanFormat::Text => {
             let past = Past::read(results)?;

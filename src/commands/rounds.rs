@@ -8,6 +8,7 @@ use petgraph::graph::NodeIndex;
 use petgraph::visit::Dfs;
 
 use super::Error;
+use crate::data::outside::Known;
 use crate::exec::{Done, Event, Executor, Failed, Job, Limit, Planned, Reporter, State};
 use crate::metrics::Metrics;
 use crate::plan::fingerprint::Fingerprint;
@@ -73,7 +74,8 @@ impl Carrier<'_> {
             let Some(reach) = reach else { break };
             if plan.trials.len() < trials.trials.len() {
                 let (tasks, known) = (plan.graph.node_count(), plan.trials.len());
-                plan = Plan::new(trials.trials.clone())?;
+                let outside = Known::in_folder(self.job.store.outside());
+                plan = Plan::new(trials.trials.clone(), &outside)?;
                 reporter.event(&Event::Planned { plan: Planned::since(&plan, tasks, known) });
             }
             let goal = trials.search.as_ref().and_then(Search::goal).cloned();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::rounds::{Carrier, Outcome};
 use crate::cli::{RunArgs, RunOptions};
+use crate::data::outside::Known;
 use crate::exec::{
     Both, Failed, Job, Journal, Json, Lines, Local, Quiet, Reporter, State, Terminal, can_draw,
     finished,
@@ -104,7 +105,9 @@ fn execute(
     reporter: &dyn Reporter,
     cancel: &AtomicBool,
 ) -> Result<Ran, Error> {
-    let plan = Plan::new(trials.trials.clone())?;
+    // The store is made only once there is a plan.
+    let known = Known::in_folder(Store::peek(&options.store).outside());
+    let plan = Plan::new(trials.trials.clone(), &known)?;
     if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }

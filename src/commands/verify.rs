@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::Error;
 use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
+use crate::data::outside::Known;
 use crate::exec::{Executor, Job, Lines, Local, Reporter, State, finished};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
@@ -212,7 +213,7 @@ impl Check<'_> {
                 store.borrow(&fingerprint, &artifact.path)?;
             }
         }
-        let plan = Plan::new(vec![Trial::single(pipeline)])?;
+        let plan = Plan::new(vec![Trial::single(pipeline)], &Known::default())?;
         let cancel = AtomicBool::new(false);
         let job = Job {
             store: &store,

@@ -1,15 +1,11 @@
-//! Published checksums of bytes and files, and the digest of a whole folder.
+//! Published checksums of bytes and files.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use md5::Md5;
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-
-use super::error::Error;
-use super::readers::visible_files;
 
 /// A published checksum, in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,36 +87,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// BLAKE3 over the names, sizes and contents of all that readers see at `path`: a file, or the
-/// files below a folder in the order of their names. The name of `path` itself does not count.
-///
-/// # Errors
-/// When something cannot be read.
-pub fn of_tree(path: &Path) -> Result<String, Error> {
-    let metadata = fs::metadata(path).map_err(|error| Error::io(path, error))?;
-    let files = if metadata.is_dir() { visible_files(path)? } else { vec![path.to_owned()] };
-    let digests: Vec<Result<(u64, blake3::Hash), Error>> = files
-        .par_iter()
-        .map(|file| {
-            let io = |error| Error::io(file, error);
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(File::open(file).map_err(io)?).map_err(io)?;
-            Ok((hasher.count(), hasher.finalize()))
-        })
-        .collect();
-    let mut hasher = blake3::Hasher::new();
-    for (file, digest) in files.iter().zip(digests) {
-        let (size, digest) = digest?;
-        let name = file.strip_prefix(path).unwrap_or(Path::new(""));
-        let name = name.as_os_str().as_encoded_bytes();
-        hasher.update(&(name.len() as u64).to_le_bytes()).update(name);
-        hasher.update(&size.to_le_bytes()).update(digest.as_bytes());
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -154,24 +124,5 @@ mod tests {
         let error = of("ba7816b0").verify(file.path()).unwrap().unwrap_err();
         assert_eq!(error, "its sha256 is ba7816bf, not ba7816b0");
         assert!(of("ba7816bf").is_whole() && !of("ba78").is_whole());
-    }
-
-    #[test]
-    fn a_folder_s_digest_changes_with_names_and_contents_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
-        fs::write(&a, "1").unwrap();
-        let digest = || of_tree(folder.path()).unwrap();
-        let first = digest();
-        fs::write(folder.path().join(".hidden"), "x").unwrap();
-        assert_eq!(digest(), first);
-        fs::rename(&a, &b).unwrap();
-        assert_ne!(digest(), first);
-        fs::rename(&b, &a).unwrap();
-        assert_eq!(digest(), first);
-        fs::write(&a, "2").unwrap();
-        assert_ne!(digest(), first);
-        assert_ne!(of_tree(&a).unwrap(), digest());
-        assert!(of_tree(&b).is_err());
     }
 }

@@ -64,18 +64,18 @@ impl Error {
         self
     }
 
-    /// Says `to` wherever it says `from`: for files that were unpacked to a place that is gone when
-    /// the message is read.
+    /// With every text of it changed by `change`.
     #[must_use]
-    pub fn with_path_replaced(self, from: &str, to: &str) -> Self {
+    pub fn map_texts(self, change: impl Fn(&str) -> String) -> Self {
         match self {
-            Self::Io { path, source } => Self::Io { path: path.replace(from, to), source },
+            Self::Io { path, source } => Self::Io { path: change(&path), source },
             Self::Malformed { path, reason } => {
-                Self::Malformed { path: path.replace(from, to), reason: reason.replace(from, to) }
+                Self::Malformed { path: change(&path), reason: change(&reason) }
             }
-            Self::Rejected { message, help } => {
-                Self::Rejected { message: message.replace(from, to), help }
-            }
+            Self::Rejected { message, help } => Self::Rejected {
+                message: change(&message),
+                help: help.iter().map(|line| change(line)).collect(),
+            },
             Self::Interrupted => Self::Interrupted,
         }
     }

@@ -2,8 +2,11 @@
 //!
 //! Nothing is written outside the folder given, no link is made, and sizes have limits.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -65,9 +68,42 @@ fn first_bytes(reader: impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
+/// Whether a file begins with the header of a tar: by its word, or, of those before 1988, by the sum of
+/// its bytes.
 fn is_tar(head: &[u8]) -> bool {
-    head.get(257..262) == Some(b"ustar")
+    if head.get(257..262) == Some(b"ustar") {
+        return true;
+    }
+    let Some(written) = head.get(148..156).filter(|_| head.len() == 512) else { return false };
+    let digits: Vec<u8> = written.iter().copied().filter(u8::is_ascii_digit).collect();
+    let written = std::str::from_utf8(&digits).ok().and_then(|it| u32::from_str_radix(it, 8).ok());
+    // The sum counts its own place as spaces.
+    let bytes = head[..148].iter().chain(&[b' '; 8]).chain(&head[156..]);
+    head[0] != 0 && written == Some(bytes.map(|byte| u32::from(*byte)).sum())
 }
+
+/// Archives of other kinds, by their first bytes.
+const OTHERS: [(&[u8], &str); 6] = [
+    (b"7z\xbc\xaf\x27\x1c", ".7z"),
+    (b"Rar!\x1a\x07", ".rar"),
+    (b"\xfd7zXZ\0", ".xz"),
+    (b"BZh", ".bz2"),
+    (b"\x28\xb5\x2f\xfd", ".zst"),
+    (b"PK\x07\x08", ".zip in several parts"),
+];
+
+/// What to say of a file that is `not` what is wanted.
+pub fn no_archive(path: &Path, not: &str) -> Error {
+    let head = File::open(path).and_then(first_bytes).unwrap_or_default();
+    let other = OTHERS.iter().find(|(start, _)| head.starts_with(start));
+    if let Some((_, kind)) = other {
+        let reason = format!("a {kind} file, which cannot be unpacked here");
+        return Error::rejected(format!("{}: {reason}", path.display())).advise(BY_HAND);
+    }
+    Error::malformed(path, format!("{not} (.tar.gz, .tgz, .tar, .zip)"))
+}
+
+const BY_HAND: &str = "unpack it yourself, and name the folder: `source = \"file:FOLDER\"`";
 
 /// Unpacks the archive at `path` into the empty folder `into`.
 ///
@@ -86,9 +122,7 @@ pub fn unpack(path: &Path, into: &Path, limits: Limits, watch: &Watch) -> Result
             let name = path.file_stem().map(PathBuf::from).unwrap_or_default();
             writer.file(&name, &mut MultiGzDecoder::new(file))
         }
-        None => {
-            Err(Error::malformed(path, "not an archive; expected .tar.gz, .tgz, .tar, .zip or .gz"))
-        }
+        None => Err(no_archive(path, "not an archive")),
     }
 }
 
@@ -121,20 +155,64 @@ impl Writer<'_> {
     }
 
     fn zip(&mut self, reader: impl Read + io::Seek) -> Result<(), Error> {
-        let mut archive = zip::ZipArchive::new(reader).map_err(|error| self.damaged(&error))?;
+        let mut archive = zip::ZipArchive::new(reader).map_err(|error| self.unzippable(&error))?;
         for index in 0..archive.len() {
-            let mut entry = archive.by_index(index).map_err(|error| self.damaged(&error))?;
-            let name = entry.name().map_err(|error| self.damaged(&error))?;
-            let name = PathBuf::from(name.as_ref());
+            self.packable(&mut archive, index)?;
+            let mut entry = archive.by_index(index).map_err(|error| self.unzippable(&error))?;
+            let name = zip_name(entry.name_raw(), entry.name());
             if entry.is_dir() {
                 self.folder(&name)?;
             } else if entry.is_file() && !entry.is_symlink() {
+                // Of two files of one name the first would be lost.
+                if self.into.join(&name).exists() {
+                    return Err(self.refused(&name, "is there twice"));
+                }
                 self.file(&name, &mut entry)?;
             } else {
                 return Err(self.refused(&name, "is neither a file nor a folder"));
             }
         }
         Ok(())
+    }
+
+    /// Fails with the name of the entry and of its method when that is not known.
+    fn packable(
+        &self,
+        archive: &mut zip::ZipArchive<impl Read + io::Seek>,
+        index: usize,
+    ) -> Result<(), Error> {
+        use zip::CompressionMethod;
+        let entry = archive.by_index_raw(index).map_err(|error| self.unzippable(&error))?;
+        let name = zip_name(entry.name_raw(), entry.name());
+        if entry.encrypted() {
+            return Err(self.refused(&name, "is encrypted").advise(BY_HAND));
+        }
+        let method = match entry.compression() {
+            CompressionMethod::Stored | CompressionMethod::Deflated => return Ok(()),
+            CompressionMethod::Unsupported(number) => METHODS
+                .iter()
+                .find(|(known, _)| *known == number)
+                .map_or_else(|| format!("method {number}"), |(_, name)| (*name).to_owned()),
+            other => other.to_string(),
+        };
+        let reason = format!("is packed with {method}; only Deflate can be unpacked here");
+        Err(self.refused(&name, &reason).advise(BY_HAND))
+    }
+
+    fn unzippable(&self, error: &zip::result::ZipError) -> Error {
+        use zip::result::ZipError;
+        let ends_early = match error {
+            ZipError::InvalidArchive(_) => true,
+            ZipError::Io(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+            _ => false,
+        };
+        if !ends_early {
+            return self.damaged(error);
+        }
+        let reason = "is cut short or damaged: the list of its files, at the end of a .zip, cannot be \
+                      read";
+        Error::rejected(format!("{}: {reason}", self.archive.display()))
+            .advise("get it once more, and compare its size or checksum with the published one")
     }
 
     fn folder(&mut self, name: &Path) -> Result<(), Error> {
@@ -191,7 +269,32 @@ impl Writer<'_> {
     }
 
     fn refused(&self, name: &Path, reason: &str) -> Error {
-        Error::malformed(self.archive, format!("its entry `{}` {reason}", name.display()))
+        let archive = self.archive.display();
+        Error::rejected(format!("{archive}: its entry `{}` {reason}", name.display()))
+    }
+}
+
+/// The numbers of the ways to pack that a .zip may name (APPNOTE 4.4.5).
+const METHODS: [(u16, &str); 10] = [
+    (1, "Shrink"),
+    (6, "Implode"),
+    (9, "Deflate64"),
+    (12, "bzip2"),
+    (14, "LZMA"),
+    (20, "Zstandard"),
+    (93, "Zstandard"),
+    (95, "XZ"),
+    (98, "PPMd"),
+    (99, "AES encryption"),
+];
+
+/// The name of an entry. Many programs write UTF-8 without saying so; what is not UTF-8 is taken as
+/// the archive says.
+fn zip_name<E>(raw: &[u8], said: Result<Cow<str>, E>) -> PathBuf {
+    match (std::str::from_utf8(raw), said) {
+        (Ok(name), _) => PathBuf::from(name),
+        (Err(_), Ok(said)) => PathBuf::from(said.as_ref()),
+        (Err(_), Err(_)) => PathBuf::from(OsStr::from_bytes(raw)),
     }
 }
 
@@ -309,5 +412,72 @@ mod tests {
         assert!(message.contains("cut.tar.gz"), "{message}");
         let page = unpacked("page.tar.gz", b"<html>", Limits::default()).1.unwrap_err().to_string();
         assert!(page.contains("not an archive"), "{page}");
+    }
+
+    #[test]
+    fn a_zip_that_is_cut_short_or_packed_otherwise_says_so_in_words() {
+        let bytes = zip(&[("a/b.txt", &[7; 500])]);
+        for length in [bytes.len() - 30, bytes.len() / 2, 20] {
+            let cut = &bytes[..length];
+            let error = unpacked("x.zip", cut, Limits::default()).1.unwrap_err();
+            assert!(error.to_string().contains("x.zip: is cut short or damaged"), "{error}");
+            assert!(!error.to_string().contains("EOCD") && !error.help().is_empty());
+        }
+        // The number of the method stands in the entry's header and in the list at the end.
+        for (number, name) in [(12_u8, "bzip2"), (93, "Zstandard"), (14, "LZMA"), (77, "method 77")]
+        {
+            let mut other = bytes.clone();
+            let list = other.windows(4).position(|it| it == b"PK\x01\x02").unwrap();
+            (other[8], other[list + 10]) = (number, number);
+            let error = unpacked("x.zip", &other, Limits::default()).1.unwrap_err();
+            let expected = format!("its entry `a/b.txt` is packed with {name}");
+            assert!(error.to_string().contains(&expected), "{error}");
+            assert!(error.help()[0].contains("unpack it yourself"));
+        }
+        let mut secret = bytes.clone();
+        let list = secret.windows(4).position(|it| it == b"PK\x01\x02").unwrap();
+        (secret[6], secret[list + 8]) = (secret[6] | 1, secret[list + 8] | 1);
+        let error = unpacked("x.zip", &secret, Limits::default()).1.unwrap_err();
+        assert!(error.to_string().contains("is encrypted"), "{error}");
+    }
+
+    #[test]
+    fn archives_of_other_kinds_are_named() {
+        for (start, kind) in OTHERS {
+            let error = unpacked("x", start, Limits::default()).1.unwrap_err();
+            assert!(error.to_string().contains(kind), "{error}");
+            assert!(error.help()[0].contains("source = "), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_come_out_as_they_are() {
+        let mut header = tar::Header::new_ustar();
+        header.as_old_mut().name[..8].copy_from_slice(b"K\xe4fer/1a");
+        header.set_size(1);
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_mode(0o644);
+        header.set_cksum();
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append(&header, &b"x"[..]).unwrap();
+        let (folder, result) = unpacked("x.tar", &archive.into_inner().unwrap(), Limits::default());
+        result.unwrap();
+        let path = folder.path().join("into").join(OsStr::from_bytes(b"K\xe4fer/1a"));
+        assert_eq!(fs::read(path).unwrap(), b"x");
+        // UTF-8 that does not say so, as many programs write it, and what is of an old code page.
+        assert_eq!(zip_name("Käfer".as_bytes(), Ok::<_, ()>("K├ñfer".into())), Path::new("Käfer"));
+        assert_eq!(zip_name(b"K\x84fer", Ok::<_, ()>("Käfer".into())), Path::new("Käfer"));
+    }
+
+    #[test]
+    fn a_tar_without_the_word_of_newer_ones_is_known_by_its_sum() {
+        let mut bytes = tar("a/b.txt", tar::EntryType::Regular, b"hello");
+        bytes[257..265].fill(0);
+        assert_eq!(unpacked("x.tar", &bytes, Limits::default()).1.unwrap_err().help().len(), 0);
+        let sum: u32 = bytes[..148].iter().chain(&bytes[156..512]).map(|it| u32::from(*it)).sum();
+        bytes[148..156].copy_from_slice(format!("{:06o}\0 ", sum + 8 * 32).as_bytes());
+        let (folder, result) = unpacked("x.tar", &bytes, Limits::default());
+        result.unwrap();
+        assert_eq!(fs::read(folder.path().join("into/a/b.txt")).unwrap(), b"hello");
     }
 }

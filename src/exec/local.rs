@@ -450,6 +450,7 @@ impl Run<'_> {
         let context = Context {
             inputs: &inputs,
             out: staging.path(),
+            external: node.external.as_deref(),
             downloads: &downloads,
             offline: self.job.offline,
             activations: self.job.activations,

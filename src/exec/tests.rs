@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::source::{Sources, Span};
 use crate::config::{Reference, Wants};
+use crate::data::outside::Known;
 use crate::device::Device;
 use crate::metrics::Metrics;
 use crate::plan::pipeline::{Pipeline, PlannedStage};
@@ -123,7 +124,7 @@ fn execute_with(
     workers: usize,
     fail_fast: bool,
 ) -> Vec<Done> {
-    let plan = Plan::new(vec![Trial::single(pipeline(stages))]).unwrap();
+    let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
     let store = Store::open(root).unwrap();
     let cancel = AtomicBool::new(false);
     let job = Job {
@@ -224,7 +225,7 @@ fn equal_stages_of_a_sweep_are_one_task() {
         let (b, _) = stage("b", "b", Fault::None, seed, &["a"]);
         Trial { labels: vec![("seed".into(), seed.into())], pipeline: pipeline(vec![a, b]) }
     };
-    let plan = Plan::new(vec![make(1), make(2)]).unwrap();
+    let plan = Plan::new(vec![make(1), make(2)], &Known::default()).unwrap();
     assert_eq!(plan.graph.node_count(), 3);
     assert_eq!(plan.stages[0]["a"], plan.stages[1]["a"]);
 }
@@ -324,7 +325,7 @@ proptest! {
         changed in any::<proptest::sample::Index>(),
     ) {
         let recipes = |stages: Vec<PlannedStage>, name: &dyn Fn(usize) -> String| {
-            let plan = Plan::new(vec![Trial::single(pipeline(stages))]).unwrap();
+            let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
             let recipe = |at: usize| plan.graph[plan.stages[0][&name(at)]].recipe;
             (0..graph.len()).map(recipe).collect::<Vec<_>>()
         };

@@ -13,6 +13,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use super::fingerprint::{self, Content, Fingerprint, Ingredient, Ingredients, Recipe};
 use super::pipeline::PlannedStage;
 use super::trial::Trial;
+use crate::data::outside::Known;
 use crate::device::Device;
 use crate::stages::{Failure, Stage};
 
@@ -87,12 +88,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The graph of `trials`.
+    /// The graph of `trials`; `known` is what is known of files outside the store.
     ///
     /// # Errors
     /// When stages cannot be put in order or a stage's outside files cannot be read.
-    pub fn new(trials: Vec<Trial>) -> Result<Self, Error> {
-        let mut builder = Builder::default();
+    pub fn new(trials: Vec<Trial>, known: &Known) -> Result<Self, Error> {
+        let mut builder = Builder { known, graph: DiGraph::new(), by_recipe: HashMap::new() };
         let stages = trials
             .iter()
             .enumerate()
@@ -153,13 +154,13 @@ impl Task {
     }
 }
 
-#[derive(Default)]
-struct Builder {
+struct Builder<'a> {
+    known: &'a Known,
     graph: DiGraph<Task, Edge>,
     by_recipe: HashMap<Recipe, NodeIndex>,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn add(&mut self, number: usize, trial: &Trial) -> Result<IndexMap<String, NodeIndex>, Error> {
         let stages = &trial.pipeline.stages;
         let places: HashMap<&str, usize> =
@@ -197,7 +198,7 @@ impl Builder {
     ) -> Result<NodeIndex, Error> {
         let external = planned
             .stage
-            .external()
+            .external(self.known)
             .map_err(|failure| Error::External { stage: planned.name.clone(), failure })?;
         let inputs: Vec<TaskInput> = planned
             .inputs

@@ -1,7 +1,10 @@
 //! `download`: a data set or weights known by name, or the user's own from a file or an address.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use self::own::Own;
+pub(super) use self::source::Source;
+use self::source::{find, unchanged};
 use super::pretrained::Pretrained;
 use super::{
     Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
@@ -9,8 +12,13 @@ use super::{
 use crate::config::{Diagnostic, Keys};
 use crate::data::catalog::{self, Content, Entry};
 use crate::data::fetch::{Fetcher, Whole};
+use crate::data::outside::{Files, Known};
 use crate::data::readers::{Broken, Format};
-use crate::data::{Dataset, Error, Provenance, Watch, checksum, unpack};
+use crate::data::shown::Shown;
+use crate::data::{Dataset, Error, Watch, unpack};
+
+mod own;
+mod source;
 
 pub(super) const KIND: Kind = Kind {
     name: "download",
@@ -22,17 +30,8 @@ pub(super) const KIND: Kind = Kind {
 #[derive(Debug)]
 enum Download {
     Known(&'static Entry),
-    Custom { source: Source, format: Format, skips_broken: bool, upright: bool },
+    Own(Own),
     Weights(Pretrained),
-}
-
-/// Where a file of the user's own is.
-#[derive(Debug)]
-pub(super) enum Source {
-    /// As written after `file:`; its checksum, if given.
-    File { path: String, sha256: Option<String> },
-    /// An address, and what must come from it.
-    Web { url: String, sha256: String },
 }
 
 /// The word of `format = ...` for weights.
@@ -141,30 +140,7 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
         return Some(Box::new(Download::Weights(stage)));
     }
     let format = Format::named(format?)?;
-    let (mut skips_broken, mut upright) = (Some(false), Some(false));
-    if format.has_files() {
-        let word = keys.choice("on_error", &["fail", "skip"]).or("fail");
-        skips_broken = word.map(|word| word == "skip");
-        let word = keys.choice("orientation", &["ignore", "apply"]).or("ignore");
-        upright = word.map(|word| word == "apply");
-    } else {
-        let mut unwanted = false;
-        for key in ["on_error", "orientation"] {
-            if let Some(node) = keys.unwanted(key) {
-                unwanted = true;
-                keys.problem(Diagnostic::at(
-                    node.span,
-                    format!("`{key}` has no meaning with `format = \"{}\"`", format.word()),
-                    "it is about image files",
-                ));
-            }
-        }
-        if unwanted {
-            return None;
-        }
-    }
-    let (skips_broken, upright) = (skips_broken?, upright?);
-    Some(Box::new(Download::Custom { source, format, skips_broken, upright }))
+    Some(Box::new(Download::Own(Own::parse(keys, source, format)?)))
 }
 
 impl Stage for Download {
@@ -174,30 +150,29 @@ impl Stage for Download {
 
     fn revision(&self) -> u32 {
         match self {
-            // Files that are cut off are no longer taken for images; those of more formats are.
-            Self::Custom { format, .. } if format.has_files() => 2,
-            Self::Known(_) | Self::Custom { .. } => 1,
+            Self::Known(_) => 1,
+            // Which files count as images, and how folders, lists and archives are laid out.
+            Self::Own(_) => 2,
             Self::Weights(weights) => weights.revision(),
         }
     }
 
-    /// What the settings do not say: the contents of a file or folder without `sha256`.
-    fn external(&self) -> Result<Option<String>, Failure> {
-        let source = match self {
-            Self::Known(_) => None,
-            Self::Custom { source, .. } => Some(source),
-            Self::Weights(weights) => weights.source(),
-        };
-        match source {
-            Some(Source::File { path, sha256: None }) => Ok(Some(checksum::of_tree(&find(path)?)?)),
-            _ => Ok(None),
+    /// What the settings do not say: the contents of files without `sha256`.
+    fn external(&self, known: &Known) -> Result<Option<String>, Failure> {
+        match self {
+            Self::Known(_) => Ok(None),
+            Self::Own(own) => own.external(known),
+            Self::Weights(_) => {
+                let Some(files) = self.weights_file()? else { return Ok(None) };
+                Ok(Some(known.digest(&format!("{files:?}"), || Ok(files))?))
+            }
         }
     }
 
     fn describe(&self, _: &Described) -> Result<Product, Vec<Problem>> {
         let entry = match self {
             Self::Known(entry) => entry,
-            Self::Custom { .. } => return Ok(Product::Dataset(DatasetShape::unknown())),
+            Self::Own(_) => return Ok(Product::Dataset(DatasetShape::unknown())),
             Self::Weights(weights) => return weights.describe().map(Product::Model),
         };
         let splits = entry.splits.iter().map(|(name, count)| ((*name).to_owned(), *count));
@@ -210,22 +185,26 @@ impl Stage for Download {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        let set = match self {
-            Self::Known(entry) => known(entry, context)?,
-            Self::Custom { source, format, skips_broken, upright } => {
-                let broken = if *skips_broken { Broken::skips() } else { Broken::fails() };
-                let broken = broken.upright(*upright);
-                let set = own(source, *format, &broken, context)?;
-                let mut outcome = Outcome::of_dataset(&set, context)?;
-                for (split, count) in broken.skipped() {
-                    let count = count.to_string();
-                    outcome.metrics.push([split, "skipped".to_owned(), count]);
-                }
-                return Ok(outcome);
+        match self {
+            Self::Known(entry) => Outcome::of_dataset(&known(entry, context)?, context),
+            Self::Own(own) => own.run(context),
+            Self::Weights(weights) => {
+                unchanged(context.external, || self.weights_file(), || weights.run(context))
             }
-            Self::Weights(weights) => return weights.run(context),
-        };
-        Outcome::of_dataset(&set, context)
+        }
+    }
+}
+
+impl Download {
+    /// The user's own file of weights, if it has no `sha256`.
+    fn weights_file(&self) -> Result<Option<Files>, Failure> {
+        match self {
+            Self::Weights(weights) => match weights.source() {
+                Some(Source::File { path, sha256: None }) => Ok(Some(Files::one(find(path)?))),
+                _ => Ok(None),
+            },
+            _ => Ok(None),
+        }
     }
 }
 
@@ -253,7 +232,10 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
                 packages: &[],
                 instead: &instead,
             })?;
-            read(&archive, *format, &Broken::fails(), context.downloads, &watch)?
+            let written = archive.display().to_string();
+            read_archive(&archive, &written, context, |folder, watch| {
+                format.read(folder, &Broken::fails(), watch)
+            })?
         }
     };
     entry.check(&set)?;
@@ -262,107 +244,16 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
     Ok(set)
 }
 
-fn own(
-    source: &Source,
-    format: Format,
-    broken: &Broken,
-    context: &Context,
-) -> Result<Dataset, Failure> {
-    let path = source.locate(context)?;
-    let mut set = read(&path, format, broken, context.downloads, &context.watch())?;
-    if set.provenance.is_empty() {
-        let origin = source.text();
-        set.provenance.push(Provenance {
-            title: origin.clone(),
-            licence: String::new(),
-            citation: String::new(),
-            source: origin,
-        });
-    }
-    Ok(set)
-}
-
-impl Source {
-    /// As the user wrote it.
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::File { path, .. } => format!("file:{path}"),
-            Self::Web { url, .. } => url.clone(),
-        }
-    }
-
-    /// The path of the file or folder, checked, fetched if need be.
-    pub(super) fn locate(&self, context: &Context) -> Result<PathBuf, Failure> {
-        match self {
-            Self::File { path, sha256 } => {
-                let found = find(path)?;
-                if let Some(sha256) = sha256 {
-                    verify(&found, sha256)?;
-                }
-                Ok(found)
-            }
-            Self::Web { url, sha256 } => {
-                let watch = context.watch();
-                let fetcher =
-                    Fetcher { folder: context.downloads, offline: context.offline, watch };
-                Ok(fetcher.url(url, sha256)?)
-            }
-        }
-    }
-}
-
-/// The absolute path of a `file:` source that exists.
-fn find(path: &str) -> Result<PathBuf, Failure> {
-    let absolute = std::path::absolute(path)
-        .map_err(|error| Failure::new(format!("`source = \"file:{path}\"`: {error}")))?;
-    if absolute.exists() {
-        return Ok(absolute);
-    }
-    Err(Failure::new(format!("`source = \"file:{path}\"`: there is no {}", absolute.display()))
-        .help("a path that does not start with / is taken from the current directory"))
-}
-
-fn verify(path: &Path, sha256: &str) -> Result<(), Failure> {
-    if path.is_dir() {
-        return Err(Failure::new(format!(
-            "`sha256` is of a file, but {} is a folder",
-            path.display()
-        ))
-        .help("leave `sha256` out: changes to the folder's files are noticed anyway"));
-    }
-    let io = |error| Failure::from(Error::io(path, error));
-    let found = checksum::of_reader(std::fs::File::open(path).map_err(io)?).map_err(io)?;
-    if found == *sha256 {
-        return Ok(());
-    }
-    Err(Failure::new(format!("{}: its sha256 is {found}, not {sha256}", path.display()))
-        .help("look whether it is the right file, whole; or correct `sha256`"))
-}
-
-/// Reads a folder, an archive, or a file that a format takes as it is.
-fn read(
+/// Unpacks an archive for `read` to read. In what people read its files are those of `written`.
+fn read_archive(
     path: &Path,
-    format: Format,
-    broken: &Broken,
-    scratch: &Path,
-    watch: &Watch,
+    written: &str,
+    context: &Context,
+    read: impl FnOnce(&Path, &Watch) -> Result<Dataset, Error>,
 ) -> Result<Dataset, Error> {
-    if path.is_dir() {
-        return format.read(path, broken, watch);
-    }
-    if unpack::kind(path)?.is_none() {
-        return match format {
-            Format::Safetensors | Format::ImageList => format.read(path, broken, watch),
-            Format::Idx | Format::ImageFolder | Format::Cifar => Err(Error::malformed(
-                path,
-                "neither a folder nor an archive (.tar.gz, .tgz, .tar, .zip)",
-            )),
-        };
-    }
+    let scratch = context.downloads;
     std::fs::create_dir_all(scratch).map_err(|error| Error::io(scratch, error))?;
     let folder = tempfile::tempdir_in(scratch).map_err(|error| Error::io(scratch, error))?;
-    unpack::unpack(path, folder.path(), unpack::Limits::default(), watch)?;
-    format.read(folder.path(), broken, watch).map_err(|error| {
-        error.with_path_replaced(&folder.path().display().to_string(), &path.display().to_string())
-    })
+    unpack::unpack(path, folder.path(), unpack::Limits::default(), &context.watch())?;
+    Shown::new(folder.path(), written).during(&context.watch(), |watch| read(folder.path(), watch))
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Keys;
+use crate::data::outside::Known;
 use crate::data::{Dataset, Watch, statistics};
 use crate::device::Device;
 use crate::metrics::Metrics;
@@ -91,12 +92,12 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// Part of the fingerprint: raised whenever the same settings and inputs give other bytes.
     fn revision(&self) -> u32;
 
-    /// Digest of files outside the store that the stage reads, part of the fingerprint: changed
-    /// files are other inputs.
+    /// Digest of every file outside the store that the stage reads, part of the fingerprint: changed
+    /// files are other inputs. `known` spares reading those that look as before.
     ///
     /// # Errors
     /// When the files cannot be read.
-    fn external(&self) -> Result<Option<String>, Failure> {
+    fn external(&self, _known: &Known) -> Result<Option<String>, Failure> {
         Ok(None)
     }
 
@@ -187,6 +188,8 @@ pub struct Context<'a> {
     pub inputs: &'a [Input],
     /// A private empty folder; what is in it at the end is the artifact.
     pub out: &'a Path,
+    /// What [`Stage::external`] gave when the run was planned.
+    pub external: Option<&'a str>,
     /// Folder for partial and finished downloads, kept between runs.
     pub downloads: &'a Path,
     /// `--offline`.

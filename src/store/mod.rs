@@ -133,6 +133,12 @@ impl Store {
         self.root.join("downloads")
     }
 
+    /// Folder of what is known of files outside the store. May be deleted at any time: they are read
+    /// again.
+    pub fn outside(&self) -> PathBuf {
+        self.root.join("outside")
+    }
+
     fn folder(&self, fingerprint: &Fingerprint) -> PathBuf {
         let name = fingerprint.to_string();
         self.root.join("artifacts").join(&name[..2]).join(&name)

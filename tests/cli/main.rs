@@ -22,6 +22,7 @@ mod runs;
 mod schema;
 mod search;
 mod shared;
+mod sources;
 mod stop;
 mod sweep;
 mod table;

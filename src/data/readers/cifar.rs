@@ -1,12 +1,11 @@
 //! CIFAR-10 and CIFAR-100 in their binary form: records of one or two label bytes and 3,072 pixels,
 //! a plane of 32x32 for red, green and blue each (Krizhevsky 2009).
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::{Found, visible_files};
+use super::{Found, same, visible_files};
 use crate::data::dataset::{Images, Split};
 use crate::data::error::Error;
 
@@ -46,40 +45,67 @@ const CIFAR_100: Layout = Layout {
     classes: 100,
 };
 
+impl Layout {
+    /// What its files of images are called.
+    fn images(&self) -> impl Iterator<Item = &'static str> {
+        self.train.iter().copied().chain([self.test])
+    }
+}
+
+/// Whether the name of a file is that of one of either set.
+pub(super) fn is_part(file: &Path) -> bool {
+    let is = |name| file.file_name().is_some_and(|it| it == name);
+    [&CIFAR_10, &CIFAR_100].iter().any(|it| it.images().any(is) || is(it.names))
+}
+
 /// Reads the files of either set anywhere below `folder`.
 ///
 /// # Errors
-/// When a batch is missing, cut, or holds a label that is no class.
+/// When a batch is missing, cut, or holds a label that is no class, or there is more than one data set.
 pub fn read(folder: &Path) -> Result<Found, Error> {
     let files = visible_files(folder)?;
-    let find = |name: &str| {
-        files.iter().find(|file| file.file_name().is_some_and(|it| it == name)).cloned()
+    let find = |name: &str| -> Vec<PathBuf> {
+        let is = |file: &&PathBuf| file.file_name().is_some_and(|it| it == name);
+        files.iter().filter(is).cloned().collect()
     };
-    let layout = if find(CIFAR_10.test).is_some() { &CIFAR_10 } else { &CIFAR_100 };
-    let need = |name: &str| -> Result<PathBuf, Error> {
-        find(name).ok_or_else(|| {
-            Error::rejected(format!("{}: there is no {name}", folder.display())).advise(
-                "expected the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin, \
-                 test_batch.bin) or of CIFAR-100 (train.bin, test.bin)",
-            )
-        })
+    let holds = |layout: &Layout| layout.images().any(|name| !find(name).is_empty());
+    let layout = match (holds(&CIFAR_10), holds(&CIFAR_100)) {
+        (true, true) => {
+            let message = format!("{}: it holds CIFAR-10 and CIFAR-100", folder.display());
+            return Err(Error::rejected(message)
+                .advise("`root = \"FOLDER\"` points to the folder of one of them"));
+        }
+        (true, false) => &CIFAR_10,
+        (false, _) => &CIFAR_100,
     };
-    let train: Vec<PathBuf> =
+    let need = |name: &str| -> Result<Vec<PathBuf>, Error> {
+        let found = find(name);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        Err(Error::rejected(format!("{}: there is no {name}", folder.display())).advise(
+            "expected the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin, \
+             test_batch.bin) or of CIFAR-100 (train.bin, test.bin)",
+        ))
+    };
+    let train: Vec<Vec<PathBuf>> =
         layout.train.iter().map(|name| need(name)).collect::<Result<_, _>>()?;
     let test = need(layout.test)?;
     let splits = IndexMap::from([
         ("train".to_owned(), split(&train, layout)?),
         ("test".to_owned(), split(&[test], layout)?),
     ]);
-    let classes = match find(layout.names) {
-        Some(path) => class_names(&path, layout.classes)?,
-        None => (0..layout.classes).map(|class| class.to_string()).collect(),
+    let classes = match find(layout.names).as_slice() {
+        [] => (0..layout.classes).map(|class| class.to_string()).collect(),
+        copies => class_names(copies, layout.classes)?,
     };
     Ok(Found { classes, splits })
 }
 
-fn class_names(path: &Path, classes: usize) -> Result<Vec<String>, Error> {
-    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+fn class_names(copies: &[PathBuf], classes: usize) -> Result<Vec<String>, Error> {
+    let path = &copies[0];
+    let text = String::from_utf8(same::content(copies, Ok)?)
+        .map_err(|error| Error::malformed(path, error.to_string()))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let names: Vec<String> = lines.map(str::to_owned).collect();
     if names.len() == classes {
@@ -88,12 +114,13 @@ fn class_names(path: &Path, classes: usize) -> Result<Vec<String>, Error> {
     Err(Error::malformed(path, format!("{} names for {classes} classes", names.len())))
 }
 
-fn split(files: &[PathBuf], layout: &Layout) -> Result<Split, Error> {
+/// Reads files one after the other, of each the copies that there are.
+fn split(files: &[Vec<PathBuf>], layout: &Layout) -> Result<Split, Error> {
     let record = layout.labels + 3 * AREA;
     let mut pixels = Vec::new();
     let mut labels = Vec::new();
-    for file in files {
-        let bytes = fs::read(file).map_err(|error| Error::io(file, error))?;
+    for copies in files {
+        let (file, bytes) = (&copies[0], same::content(copies, Ok)?);
         if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
             let reason = format!("{} bytes are not whole records of {record}", bytes.len());
             return Err(Error::malformed(file, reason));
@@ -118,6 +145,8 @@ fn split(files: &[PathBuf], layout: &Layout) -> Result<Split, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A record whose planes are filled with the three values.
@@ -188,5 +217,23 @@ mod tests {
             message(|it| it.push(("batches.meta.txt", b"cat\n".to_vec())))
                 .contains("1 names for 10 classes")
         );
+    }
+
+    #[test]
+    fn copies_count_once_and_two_sets_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["a", "b"] {
+            fs::create_dir(folder.path().join(part)).unwrap();
+            for (name, bytes) in cifar_10() {
+                fs::write(folder.path().join(part).join(name), bytes).unwrap();
+            }
+        }
+        assert_eq!(read(folder.path()).unwrap().splits["train"].labels.len(), 5);
+        fs::write(folder.path().join("b/test_batch.bin"), record(&[1], [0; 3])).unwrap();
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("test_batch.bin are not the same"), "{error}");
+        fs::write(folder.path().join("test.bin"), record(&[0, 1], [0; 3])).unwrap();
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("CIFAR-10 and CIFAR-100"), "{error}");
     }
 }

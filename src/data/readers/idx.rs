@@ -1,12 +1,11 @@
 //! IDX, the format of MNIST and its kin: a big-endian header, then bytes.
 
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::{Found, split_word, visible_files};
+use super::{Found, same, split_word, visible_files};
 use crate::data::dataset::{Images, Split};
 use crate::data::error::Error;
 
@@ -24,37 +23,29 @@ const LARGEST: u64 = 8 << 30;
 pub fn read_folder(folder: &Path) -> Result<Found, Error> {
     let mut halves: IndexMap<(String, String), Halves> = IndexMap::new();
     for file in visible_files(folder)? {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let bare = name.strip_suffix(".gz").unwrap_or(&name);
-        let (prefix, is_images) = match (bare.split_once("images"), bare.split_once("labels")) {
-            (Some((prefix, _)), _) => (prefix, true),
-            (None, Some((prefix, _))) => (prefix, false),
-            (None, None) => continue,
-        };
-        if !(bare.contains("idx") || bare.contains("ubyte")) {
-            continue;
-        }
-        let split = split_word(prefix).map(str::to_owned).ok_or_else(|| {
+        let Some((prefix, is_images)) = half(&file) else { continue };
+        let split = split_word(&prefix).map(str::to_owned).ok_or_else(|| {
             Error::malformed(&file, "its name says neither train, valid nor test (t10k)")
         })?;
-        let half = halves.entry((split, prefix.to_owned())).or_default();
-        let place = if is_images { &mut half.images } else { &mut half.labels };
-        if let Some(other) = place.replace(file.clone()) {
-            return Err(Error::malformed(&file, format!("{} is the same file", other.display())));
-        }
+        let half = halves.entry((split, prefix)).or_default();
+        let copies = if is_images { &mut half.images } else { &mut half.labels };
+        copies.push(file);
     }
     let mut splits = IndexMap::new();
     for ((split, _), half) in halves {
-        let (images, labels) = match (half.images, half.labels) {
-            (Some(images), Some(labels)) => (images, labels),
-            (Some(only), None) => return Err(Error::malformed(&only, "its label file is missing")),
-            (None, Some(only)) => return Err(Error::malformed(&only, "its image file is missing")),
-            (None, None) => continue,
+        let (images, labels) = match (half.images.as_slice(), half.labels.as_slice()) {
+            ([_, ..], [_, ..]) => (half.images, half.labels),
+            ([only, ..], []) => return Err(Error::malformed(only, "its label file is missing")),
+            ([], [only, ..]) => return Err(Error::malformed(only, "its image file is missing")),
+            ([], []) => continue,
         };
         let read = pair(&images, &labels)?;
         if splits.insert(split.clone(), read).is_some() {
-            let reason = format!("a second image file for the split `{split}`");
-            return Err(Error::malformed(&images, reason));
+            let image = images[0].display();
+            return Err(Error::rejected(format!("{image}: a second image file for `{split}`"))
+                .advise(
+                    "only one can be meant: `root = \"FOLDER\"` points to its folder in the source",
+                ));
         }
     }
     if splits.is_empty() {
@@ -65,23 +56,43 @@ pub fn read_folder(folder: &Path) -> Result<Found, Error> {
     Found::with_numbered_classes(splits, folder)
 }
 
-#[derive(Default)]
-struct Halves {
-    images: Option<PathBuf>,
-    labels: Option<PathBuf>,
+/// Whether the name of a file is that of an image or a label file.
+pub(super) fn is_part(file: &Path) -> bool {
+    half(file).is_some()
 }
 
-fn pair(images: &Path, labels: &Path) -> Result<Split, Error> {
-    let read = |path: &Path| {
-        let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
-        inflate(bytes).map_err(|reason| Error::malformed(path, reason))
+/// How the name of a file begins, and whether it is of images; `None` when it is of neither.
+fn half(file: &Path) -> Option<(String, bool)> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let bare = name.strip_suffix(".gz").unwrap_or(&name);
+    if !(bare.contains("idx") || bare.contains("ubyte")) {
+        return None;
+    }
+    match (bare.split_once("images"), bare.split_once("labels")) {
+        (Some((prefix, _)), _) => Some((prefix.to_owned(), true)),
+        (None, Some((prefix, _))) => Some((prefix.to_owned(), false)),
+        (None, None) => None,
+    }
+}
+
+/// The copies of each file of a pair.
+#[derive(Default)]
+struct Halves {
+    images: Vec<PathBuf>,
+    labels: Vec<PathBuf>,
+}
+
+fn pair(images: &[PathBuf], labels: &[PathBuf]) -> Result<Split, Error> {
+    let malformed = |file: &Path| {
+        let file = file.to_owned();
+        move |reason: String| Error::malformed(&file, reason)
     };
-    let pixels = parse_images(read(images)?).map_err(|reason| Error::malformed(images, reason))?;
-    let numbers =
-        parse_labels(&read(labels)?).map_err(|reason| Error::malformed(labels, reason))?;
+    let (image, label) = (&images[0], &labels[0]);
+    let pixels = parse_images(same::content(images, inflate)?).map_err(malformed(image))?;
+    let numbers = parse_labels(&same::content(labels, inflate)?).map_err(malformed(label))?;
     if pixels.len() != numbers.len() {
         let reason = format!("{} images but {} labels", pixels.len(), numbers.len());
-        return Err(Error::malformed(images, reason));
+        return Err(Error::malformed(image, reason));
     }
     Ok(Split { images: pixels, labels: numbers })
 }
@@ -159,6 +170,7 @@ pub(crate) fn parse_labels(bytes: &[u8]) -> Result<Vec<u32>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
 
     use super::*;
@@ -204,6 +216,31 @@ mod tests {
         assert_eq!(found.splits["train"].labels, [2, 0, 1]);
         assert_eq!(found.splits["train"].images.size(), Some((1, 2)));
         assert_eq!(found.splits["test"].images.pixels, [0, 1]);
+    }
+
+    #[test]
+    fn copies_of_a_file_count_once_and_must_be_the_same() {
+        let pairs = [
+            ("train-images-idx3-ubyte", images(3)),
+            ("train-labels-idx1-ubyte", labels(&[2, 0, 1])),
+        ];
+        let folder = folder(&[]);
+        for (name, bytes) in pairs {
+            // As torchvision leaves them, and each in a folder of its own name.
+            let double = folder.path().join(name.replace("-idx", ".idx"));
+            fs::create_dir(&double).unwrap();
+            fs::write(double.join(name), &bytes).unwrap();
+            fs::write(folder.path().join(name), &bytes).unwrap();
+            fs::write(folder.path().join(format!("{name}.gz")), gzipped(&bytes)).unwrap();
+        }
+        let found = read_folder(folder.path()).unwrap();
+        assert_eq!(found.splits["train"].labels, [2, 0, 1]);
+        let other = folder.path().join("train-labels-idx1-ubyte.gz");
+        fs::write(other, gzipped(&labels(&[2, 0, 2]))).unwrap();
+        let error = read_folder(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("ubyte.gz and"), "{error}");
+        assert!(error.to_string().contains("are not the same"), "{error}");
+        assert!(error.help()[0].contains("root"));
     }
 
     #[test]

@@ -90,6 +90,11 @@ pub(super) fn formats() -> String {
     EXTENSIONS.join(", ")
 }
 
+/// What may follow the point in the name of an image, in small and in capital letters.
+pub(super) fn endings() -> impl Iterator<Item = String> {
+    EXTENSIONS.iter().flat_map(|ending| [(*ending).to_owned(), ending.to_uppercase()])
+}
+
 /// A whole image file in memory, not yet decoded.
 pub(super) struct Opened {
     bytes: Vec<u8>,

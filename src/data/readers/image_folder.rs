@@ -6,46 +6,49 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::decode::{decode, formats, is_image};
-use super::{Broken, Found, visible_entries, visible_files};
+use super::names::{Says, says, text_of};
+use super::wrapping::{Contents, is_deep, name_says, unwrap_splits, unwrapped};
+use super::{Broken, Found, Layout, visible_entries, visible_files};
 use crate::data::Watch;
 use crate::data::error::Error;
 
-/// The split that a folder of this name holds, if it is such a folder.
-pub(super) fn split_folder(name: &str) -> Option<&'static str> {
-    match name.to_lowercase().as_str() {
-        "train" | "training" => Some("train"),
-        "valid" | "val" | "validation" => Some("valid"),
-        "test" | "testing" => Some("test"),
-        _ => None,
-    }
-}
-
 /// Image files of a split by class.
 type Classes = BTreeMap<String, Vec<PathBuf>>;
+
+/// What is said about a folder besides its images.
+#[derive(Default)]
+struct Remarks {
+    /// Files and folders that are of no class.
+    ignored: Vec<PathBuf>,
+    /// Classes whose images lie in folders of their own, and the first such folder.
+    nested: Vec<(String, PathBuf)>,
+    /// Folders called like splits that are classes.
+    split_names: Vec<String>,
+}
 
 /// Reads `<split>/<class>/*.png` (train, valid, test; any of them), or `<class>/*.png` as the one
 /// split `train`. Classes and files are taken in the order of their names.
 ///
 /// # Errors
 /// When the folder is laid out otherwise, a file is not an image, or the user asked to stop.
-pub fn read(root: &Path, broken: &Broken, watch: &Watch) -> Result<Found, Error> {
-    let mut ignored = Vec::new();
-    let mut splits: IndexMap<String, Classes> = IndexMap::new();
-    for (name, folder) in split_folders(root, &mut ignored)? {
-        let classes = classes(&folder, &mut ignored)?;
-        if splits.insert(name.clone(), classes).is_some() {
+pub fn read(root: &Path, layout: &Layout, broken: &Broken, watch: &Watch) -> Result<Found, Error> {
+    let mut remarks = Remarks::default();
+    let top = unwrapped(root, layout, &mut remarks.ignored)?;
+    let mut folders = split_folders(&top, layout, &mut remarks)?;
+    if folders.iter().all(|(_, folder)| *folder != top) {
+        unwrap_splits(&mut folders, &mut remarks.ignored)?;
+    }
+    let mut splits: IndexMap<&'static str, Classes> = IndexMap::new();
+    for (name, folder) in folders {
+        let classes = classes(&folder, layout, &mut remarks)?;
+        if splits.insert(name, classes).is_some() {
             return Err(Error::malformed(&folder, format!("a second folder for `{name}`")));
         }
     }
-    if let Some(first) = ignored.first() {
-        watch.progress.note(&format!(
-            "{} files are not images in a class folder and are ignored, such as {}",
-            ignored.len(),
-            first.display()
-        ));
-    }
+    remarks.say(watch);
     let names: BTreeSet<&String> = splits.values().flat_map(BTreeMap::keys).collect();
     let names: Vec<String> = names.into_iter().cloned().collect();
+    check(root, &names, &splits, layout)?;
     let mut groups = Vec::new();
     for (name, classes) in &splits {
         let label = |class: &String| names.binary_search(class).unwrap_or_default();
@@ -53,9 +56,36 @@ pub fn read(root: &Path, broken: &Broken, watch: &Watch) -> Result<Found, Error>
         let numbers: Vec<usize> = classes.iter().flat_map(of).collect();
         let labels = numbers.iter().map(|label| u32::try_from(*label).unwrap_or(u32::MAX));
         let files = classes.values().flatten().cloned().collect();
-        groups.push((name.clone(), files, labels.collect()));
+        groups.push(((*name).to_owned(), files, labels.collect()));
     }
     Ok(Found { classes: names, splits: decode(groups, broken, watch)? })
+}
+
+/// Finds what no data set for classification looks like: it is laid out in another way than it seems.
+fn check(
+    root: &Path,
+    names: &[String],
+    splits: &IndexMap<&'static str, Classes>,
+    layout: &Layout,
+) -> Result<(), Error> {
+    if let ([only], false) = (names, layout.may_be_one_class) {
+        let message = format!("all images are of one class, `{only}`");
+        return Err(self::layout(root, message).advise("`single_class = true` if that is meant"));
+    }
+    let list = |classes: &Classes| {
+        let names: Vec<String> = classes.keys().take(3).map(|it| format!("`{it}`")).collect();
+        let more = if classes.len() > names.len() { ", ..." } else { "" };
+        names.join(", ") + more
+    };
+    let Some(train) = splits.get("train") else { return Ok(()) };
+    for (name, classes) in splits {
+        if classes.keys().all(|class| !train.contains_key(class)) {
+            let (own, train) = (list(classes), list(train));
+            let message = format!("no class of `{name}` ({own}) is one of `train` ({train})");
+            return Err(self::layout(root, message));
+        }
+    }
+    Ok(())
 }
 
 fn layout(root: &Path, message: impl std::fmt::Display) -> Error {
@@ -65,57 +95,158 @@ fn layout(root: &Path, message: impl std::fmt::Display) -> Error {
         )
         .advise("or <class>/<image>, which makes one split `train`")
         .advise(format!("images are {}; every image needs a class", formats()))
+        .advise("`root = \"FOLDER\"` points to a folder in the source where that begins")
+}
+
+/// As [`layout`], where names are taken for those of splits.
+fn called_like_splits(root: &Path, message: impl std::fmt::Display) -> Error {
+    layout(root, message)
+        .advise("`splits = \"none\"` takes folders called train, valid or test for classes as well")
 }
 
 /// The folder of each split: those named like one, or the root itself as `train`.
-fn split_folders(root: &Path, ignored: &mut Vec<PathBuf>) -> Result<Vec<(String, PathBuf)>, Error> {
-    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
-        visible_entries(root)?.into_iter().partition(|path| path.is_dir());
-    let (splits, others): (Vec<&PathBuf>, Vec<&PathBuf>) =
-        folders.iter().partition(|folder| split_folder(&file_name(folder)).is_some());
-    if splits.is_empty() {
-        return Ok(vec![("train".into(), root.to_owned())]);
+fn split_folders(
+    root: &Path,
+    layout: &Layout,
+    remarks: &mut Remarks,
+) -> Result<Vec<(&'static str, PathBuf)>, Error> {
+    let whole = || Ok(vec![("train", root.to_owned())]);
+    let Contents { holding, empty, files } = Contents::of(root)?;
+    if layout.ignores_splits {
+        return whole();
     }
-    if let Some(other) = others.first() {
-        let (split, other) = (file_name(splits[0]), file_name(other));
-        let message = format!("`{split}` is the folder of a split, but `{other}` beside it is not");
-        return Err(layout(root, message));
+    let (mut splits, mut speaking, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let mut any_is_deep = false;
+    for folder in holding {
+        let deep = is_deep(&folder)?;
+        match name_says(&folder) {
+            Says::Split(split) => splits.push((split, folder)),
+            Says::Among(split) if deep => splits.push((split, folder)),
+            Says::Among(_) => {
+                speaking.push(folder);
+                continue;
+            }
+            Says::Nothing => {
+                others.push(folder);
+                continue;
+            }
+        }
+        any_is_deep |= deep;
     }
-    ignored.extend(files);
-    let named = |folder: &PathBuf| {
-        let name = split_folder(&file_name(folder))?;
-        Some((name.to_owned(), folder.clone()))
-    };
-    Ok(folders.iter().filter_map(named).collect())
+    if !any_is_deep {
+        // Nothing looks like a split but for its name.
+        let called = splits.iter().map(|(_, folder)| folder).chain(&speaking);
+        let called: Vec<String> = called.map(|folder| file_name(folder)).collect();
+        if called.is_empty() {
+            return whole();
+        }
+        if others.is_empty() {
+            let names = called.join("`, `");
+            let message = format!("images lie in `{names}` without a class folder");
+            return Err(called_like_splits(root, message));
+        }
+        remarks.split_names = called;
+        return whole();
+    }
+    let (first, rest) = (file_name(&splits[0].1), speaking.into_iter().chain(others).next());
+    if let Some(other) = rest {
+        let other = file_name(&other);
+        let message = format!("`{first}` is the folder of a split, but `{other}` beside it is not");
+        return Err(called_like_splits(root, message));
+    }
+    if let Some(empty) = empty.iter().find(|it| matches!(name_says(it), Says::Split(_))) {
+        return Err(self::layout(empty, "there are no images in it"));
+    }
+    remarks.ignored.extend(files.into_iter().chain(empty));
+    Ok(splits)
 }
 
 /// The image files of each class folder of a split.
-fn classes(split: &Path, ignored: &mut Vec<PathBuf>) -> Result<Classes, Error> {
+fn classes(split: &Path, layout: &Layout, remarks: &mut Remarks) -> Result<Classes, Error> {
     let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
         visible_entries(split)?.into_iter().partition(|path| path.is_dir());
     let loose = files.iter().filter(|file| is_image(file)).count();
     if folders.is_empty() && loose > 0 {
-        return Err(layout(split, format!("{loose} images lie in it without a class folder")));
+        let message = format!("{loose} images lie in it without a class folder");
+        return Err(self::layout(split, message));
     }
-    ignored.extend(files);
+    remarks.ignored.extend(files);
     let mut classes = Classes::new();
     for folder in folders {
         let (images, others): (Vec<PathBuf>, Vec<PathBuf>) =
             visible_files(&folder)?.into_iter().partition(|file| is_image(file));
-        ignored.extend(others);
+        remarks.ignored.extend(others);
         if images.is_empty() {
-            return Err(layout(&folder, "there are no images in it"));
+            return Err(self::layout(&folder, "there are no images in it"));
         }
-        classes.insert(file_name(&folder), images);
+        let name = file_name(&folder);
+        if let Some(within) = images.iter().find_map(|image| within(image, &folder)) {
+            if !layout.ignores_splits
+                && let Some(split) = split_in(&images, &folder)
+            {
+                let message = format!("the class `{name}` holds the folder of a split, `{split}`");
+                return Err(called_like_splits(split_root(&folder), message));
+            }
+            remarks.nested.push((name.clone(), within));
+        }
+        if classes.insert(name.clone(), images).is_some() {
+            return Err(Error::malformed(&folder, format!("a second folder for `{name}`")));
+        }
     }
     if classes.is_empty() {
-        return Err(layout(split, "there are no images in it"));
+        return Err(self::layout(split, "there are no images in it"));
     }
     Ok(classes)
 }
 
+fn split_root(class: &Path) -> &Path {
+    class.parent().unwrap_or(class)
+}
+
+/// The folders between that of a class and an image of it, if there are any.
+fn within(image: &Path, class: &Path) -> Option<PathBuf> {
+    let folder = image.parent()?.strip_prefix(class).ok()?;
+    (folder != Path::new("")).then(|| folder.to_owned())
+}
+
+/// The first folder below that of a class that is called like a split.
+fn split_in(images: &[PathBuf], class: &Path) -> Option<String> {
+    let folders = images.iter().filter_map(|image| within(image, class));
+    folders
+        .flat_map(|folder| {
+            folder.iter().map(|part| text_of(part.as_encoded_bytes())).collect::<Vec<_>>()
+        })
+        .find(|name| matches!(says(name), Says::Split(_)))
+}
+
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    text_of(path.file_name().unwrap_or_default().as_encoded_bytes())
+}
+
+impl Remarks {
+    fn say(&self, watch: &Watch) {
+        if let Some(first) = self.ignored.first() {
+            watch.progress.note(&format!(
+                "{} files are not images in a class folder and are ignored, such as {}",
+                self.ignored.len(),
+                first.display()
+            ));
+        }
+        if let Some((class, folder)) = self.nested.first() {
+            watch.progress.note(&format!(
+                "the images of {} classes lie in folders of their own, such as `{}` in `{class}`: \
+                 all below the folder of a class are of that class",
+                self.nested.len(),
+                folder.display()
+            ));
+        }
+        if !self.split_names.is_empty() {
+            watch.progress.note(&format!(
+                "`{}` is a class, not a split: images lie in it as in the folders beside it",
+                self.split_names.join("`, `")
+            ));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -143,8 +274,12 @@ mod tests {
         }
     }
 
-    /// Makes the files; an image is one pixel of the number in its name.
     fn found(files: &[&str]) -> (Result<Dataset, Error>, Vec<String>) {
+        found_as(files, &Layout::default())
+    }
+
+    /// Makes the files; an image is one pixel of the number in its name.
+    fn found_as(files: &[&str], layout: &Layout) -> (Result<Dataset, Error>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         for file in files {
             let path = folder.path().join(file);
@@ -158,7 +293,7 @@ mod tests {
         }
         let (cancel, notes) = (AtomicBool::new(false), Notes::default());
         let watch = Watch { progress: &notes, cancel: &cancel };
-        let found = Format::ImageFolder.read(folder.path(), &Broken::fails(), &watch);
+        let found = Format::ImageFolder.read_as(folder.path(), layout, &Broken::fails(), &watch);
         (found, notes.0.into_inner().unwrap())
     }
 
@@ -191,6 +326,155 @@ mod tests {
             assert_eq!(found.splits.keys().collect::<Vec<_>>(), ["train"]);
             assert_eq!(found.splits["train"].labels, [0, 1]);
         }
+    }
+
+    #[test]
+    fn what_lies_beside_a_wrapping_does_not_make_it_a_class() {
+        let inside = ["train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/4.png"];
+        for (prefix, others) in [
+            ("photos/", vec!["README.md"]),
+            ("photos/", vec!["cover.png", "docs/a.txt"]),
+            ("a/b/photos/", vec!["x.txt", "a/LICENSE", "a/b/index.csv"]),
+            ("train_and_more/", vec!["README.md"]),
+            ("", vec!["README.md", "annotations/1.xml"]),
+        ] {
+            let files: Vec<String> = inside.iter().map(|file| format!("{prefix}{file}")).collect();
+            let others = others.iter().map(|file| file.replace("cover", "7"));
+            let files: Vec<String> = files.into_iter().chain(others).collect();
+            let files: Vec<&str> = files.iter().map(String::as_str).collect();
+            let (found, notes) = found(&files);
+            let found = found.unwrap();
+            assert_eq!(found.classes, ["cat", "dog"], "{files:?}");
+            assert_eq!(found.splits["train"].images.pixels, [1, 2], "{files:?}");
+            assert_eq!(found.splits["test"].images.pixels, [3, 4], "{files:?}");
+            assert!(notes[0].contains("are ignored, such as"), "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_split_makes_one_and_doubled_folders_are_passed() {
+        for (train, test) in [
+            ("training_set", "test_set"),
+            ("Train", "TEST"),
+            ("seg_train", "seg_test"),
+            ("training_set/training_set", "test_set/test_set"),
+            ("seg_train/seg_train", "test"),
+            ("train/images", "test/images"),
+            ("train2017", "testing data"),
+        ] {
+            let paths = [
+                format!("{train}/cat/1.png"),
+                format!("{train}/dog/2.png"),
+                format!("{test}/cat/3.png"),
+                format!("{test}/dog/4.png"),
+            ];
+            let found = found(&paths.each_ref().map(String::as_str)).0.unwrap();
+            assert_eq!(found.classes, ["cat", "dog"], "{train}");
+            assert_eq!(found.splits["train"].images.pixels, [1, 2], "{train}");
+            assert_eq!(found.splits["test"].images.pixels, [3, 4], "{train}");
+        }
+    }
+
+    #[test]
+    fn names_that_may_be_splits_or_classes_are_never_guessed() {
+        let message = |files: &[&str]| {
+            let error = found(files).0.unwrap_err();
+            assert!(error.help().iter().any(|line| line.contains("splits = \"none\"")), "{error}");
+            error.to_string()
+        };
+        // Images without a class, or classes of these names?
+        assert!(message(&["trainA/1.png", "testA/2.png"]).contains("`testA`, `trainA`"));
+        assert!(message(&["train/1.png", "val/2.png"]).contains("without a class folder"));
+        // A split in every class.
+        let files = ["cat/train/1.png", "cat/test/2.png", "dog/train/3.png", "dog/test/4.png"];
+        assert!(message(&files).contains("the class `cat` holds the folder of a split, `test`"));
+        let files = ["a/train/x/1.png", "a/test/x/2.png", "b/train/x/3.png"];
+        assert!(message(&files).contains("holds the folder of a split"));
+    }
+
+    #[test]
+    fn a_class_may_be_called_like_a_split_beside_others_or_when_the_user_says_so() {
+        let files = ["bus/1.png", "train/2.png", "truck/3.png"];
+        let (set, notes) = found(&files);
+        let set = set.unwrap();
+        assert_eq!(set.classes, ["bus", "train", "truck"]);
+        assert_eq!(set.splits.keys().collect::<Vec<_>>(), ["train"]);
+        assert!(notes[0].contains("`train` is a class, not a split"), "{notes:?}");
+        let (set, _) = found(&["train/bus/1.png", "train/train/2.png", "val/train/3.png"]);
+        assert_eq!(set.unwrap().splits["valid"].labels, [1]);
+        let layout = Layout { ignores_splits: true, ..Layout::default() };
+        for files in [
+            ["train/1.png", "test/2.png", "val/3.png"],
+            ["train/a/1.png", "test/a/2.png", "val/a/3.png"],
+            ["w/train/1.png", "w/test/2.png", "w/val/3.png"],
+        ] {
+            let (set, _) = found_as(&files, &layout);
+            let set = set.unwrap();
+            assert_eq!(set.classes, ["test", "train", "val"], "{files:?}");
+            assert_eq!(set.splits["train"].labels, [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn one_class_alone_is_an_error_unless_it_is_asked_for() {
+        for files in [["photos/1.png", "photos/2.png"], ["train/cat/1.png", "test/cat/2.png"]] {
+            let error = found(&files).0.unwrap_err();
+            assert!(error.to_string().contains("all images are of one class"), "{error}");
+            assert!(error.help().iter().any(|line| line.contains("single_class = true")));
+            let layout = Layout { may_be_one_class: true, ..Layout::default() };
+            assert_eq!(found_as(&files, &layout).0.unwrap().classes.len(), 1);
+        }
+    }
+
+    #[test]
+    fn splits_without_a_class_in_common_are_an_error() {
+        let files = ["train/cat/1.png", "train/dog/2.png", "test/cats/3.png", "test/dogs/4.png"];
+        let error = found(&files).0.unwrap_err().to_string();
+        assert!(error.contains("no class of `test` (`cats`, `dogs`) is one of `train`"), "{error}");
+    }
+
+    #[test]
+    fn images_in_folders_within_a_class_are_of_the_class_with_a_note() {
+        let (set, notes) = found(&["amazon/images/bike/1.png", "dslr/images/bike/2.png"]);
+        assert_eq!(set.unwrap().classes, ["amazon", "dslr"]);
+        assert!(notes[0].contains("`images/bike` in `amazon`"), "{notes:?}");
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_stay_classes_of_their_own() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        for (name, pixel) in [(&b"K\xe4fer"[..], 1), (b"K\xf6fer", 2), ("Käfer".as_bytes(), 3)] {
+            let class = folder.path().join(OsStr::from_bytes(name));
+            fs::create_dir(&class).unwrap();
+            GrayImage::from_raw(1, 1, vec![pixel]).unwrap().save(class.join("1.png")).unwrap();
+        }
+        let cancel = AtomicBool::new(false);
+        let watch = Watch { progress: &crate::progress::Silent, cancel: &cancel };
+        let set = Format::ImageFolder.read(folder.path(), &Broken::fails(), &watch).unwrap();
+        assert_eq!(set.classes, ["K\\xE4fer", "K\\xF6fer", "Käfer"]);
+        assert_eq!(set.splits["train"].images.pixels, [1, 2, 3]);
+        assert_eq!(set.splits["train"].labels, [0, 1, 2]);
+        // A name that only looks like what stands for another.
+        let class = folder.path().join("K\\xE4fer");
+        fs::create_dir(&class).unwrap();
+        GrayImage::from_raw(1, 1, vec![4]).unwrap().save(class.join("1.png")).unwrap();
+        let error = Format::ImageFolder.read(folder.path(), &Broken::fails(), &watch).unwrap_err();
+        assert!(error.to_string().contains("a second folder for `K\\xE4fer`"), "{error}");
+    }
+
+    #[test]
+    fn every_file_that_is_read_is_known_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["cat/1.png", "cat/deep/2.JPG", "dog/3.png", "notes.txt", "cat/.x.png"] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let files = Format::ImageFolder.files(folder.path(), &Layout::default()).unwrap();
+        let names = ["cat/1.png", "cat/deep/2.JPG", "dog/3.png"];
+        assert_eq!(files, names.map(|name| folder.path().join(name)));
     }
 
     #[test]

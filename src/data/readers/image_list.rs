@@ -1,62 +1,97 @@
 //! Image files with a text file that gives the label of each, as MNIST-M has them.
 //!
-//! Each line is `name.png label` or `name.png,label`; a first line such as `path,label` is a header. Names are relative to the list's folder, or
-//! to the folder beside it that is called like the list (`mnist_m_train_labels.txt` goes with
-//! `mnist_m_train/`).
+//! A line is the name of an image and its label, see `table` for what may stand between them; a first
+//! line may name the columns. Names are relative to the list's folder, or to the folder beside it that
+//! is called like the list (`mnist_m_train_labels.txt` goes with `mnist_m_train/`), or to the folder
+//! that the user named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::decode::{decode, is_image};
-use super::{Broken, Found, split_word, visible_files};
+use super::columns::Columns;
+use super::decode::decode;
+use super::listed::{Home, Listed};
+use super::names::split_word;
+use super::{Broken, Found, Layout, table, visible_files};
 use crate::data::Watch;
 use crate::data::error::Error;
 
-const EXTENSIONS: &[&str] = &["txt", "csv", "lst"];
+const EXTENSIONS: &[&str] = &["txt", "csv", "lst", "tsv"];
 /// Numbers of classes beyond this are taken for a mistake.
 const MOST_CLASSES: u32 = 100_000;
-
-/// A line of a list.
-#[derive(Debug, PartialEq)]
-struct Line {
-    file: PathBuf,
-    label: String,
-}
 
 /// Reads every list below `path`, or the one list that `path` is.
 ///
 /// # Errors
 /// When there is no list, a line is not of the form above, a file is missing or not an image, or
 /// the user asked to stop.
-pub fn read(path: &Path, broken: &Broken, watch: &Watch) -> Result<Found, Error> {
-    let lists = if path.is_file() { vec![path.to_owned()] } else { find_lists(path)? };
-    let mut splits: IndexMap<String, Vec<Line>> = IndexMap::new();
+pub fn read(path: &Path, layout: &Layout, broken: &Broken, watch: &Watch) -> Result<Found, Error> {
+    let lists = lists(path)?;
+    let home = Home::new(path, layout);
+    let mut splits: IndexMap<String, Vec<Listed>> = IndexMap::new();
     for list in &lists {
-        let stem = list.file_stem().unwrap_or_default().to_string_lossy();
-        let name = match split_word(&stem) {
-            Some(name) => name,
-            None if lists.len() == 1 => "train",
-            None => {
-                return Err(Error::malformed(list, "its name says neither train, valid nor test"));
-            }
-        };
-        if splits.insert(name.to_owned(), read_list(list)?).is_some() {
+        let name = split(list, &lists, layout)?;
+        let lines = read_list(list, &home, layout)?;
+        let known = splits.entry(name.to_owned()).or_default();
+        if !known.is_empty() && !layout.ignores_splits {
             return Err(Error::malformed(list, format!("a second list for the split `{name}`")));
         }
+        known.extend(lines);
     }
     let labels: BTreeSet<&str> =
         splits.values().flatten().map(|line| line.label.as_str()).collect();
     let (classes, numbers) = classes(&labels);
-    let group = |(name, lines): (&String, &Vec<Line>)| {
+    let group = |(name, lines): (&String, &Vec<Listed>)| {
         let files = lines.iter().map(|line| line.file.clone()).collect();
         let labels = lines.iter().map(|line| numbers[line.label.as_str()]).collect();
         (name.clone(), files, labels)
     };
     let groups = splits.iter().map(group).collect();
     Ok(Found { classes, splits: decode(groups, broken, watch)? })
+}
+
+/// The split that a list is for: what its name says, or `train` where it is the only one.
+fn split(list: &Path, lists: &[PathBuf], layout: &Layout) -> Result<&'static str, Error> {
+    let stem = list.file_stem().unwrap_or_default().to_string_lossy();
+    match split_word(&stem) {
+        _ if layout.ignores_splits => Ok("train"),
+        Some(name) => Ok(name),
+        None if lists.len() == 1 => Ok("train"),
+        None => {
+            let reason = "its name says neither train, valid nor test";
+            Err(Error::rejected(format!("{}: {reason}", list.display()))
+                .advise("name one list as the source, `source = \"file:FOLDER/LIST\"`")
+                .advise("or put all lists into `train`: `splits = \"none\"`"))
+        }
+    }
+}
+
+/// The lists at `path`.
+fn lists(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    if path.is_file() { Ok(vec![path.to_owned()]) } else { find_lists(path) }
+}
+
+/// Every file that [`read`] reads: the lists, and the images that they name so far as they are there.
+/// A list that cannot be read counts with its bytes alone: [`read`] will say what is wrong.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub(super) fn files(path: &Path, layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let lists = match lists(path) {
+        Ok(lists) => lists,
+        Err(Error::Rejected { .. }) => Vec::new(),
+        Err(other) => return Err(other),
+    };
+    let home = Home::new(path, layout);
+    let mut files = lists.clone();
+    for list in &lists {
+        let lines = read_list(list, &home, layout).unwrap_or_default();
+        files.extend(lines.into_iter().map(|line| line.file));
+    }
+    Ok(files)
 }
 
 /// Text files below a folder, but for those that are about the data (README, licence).
@@ -79,59 +114,24 @@ fn find_lists(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(lists)
 }
 
-fn read_list(list: &Path) -> Result<Vec<Line>, Error> {
-    let text = fs::read_to_string(list).map_err(|error| Error::io(list, error))?;
-    let folders = image_folders(list);
-    let mut lines = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || (at == 0 && is_header(line)) {
-            continue;
-        }
-        let broken =
-            |reason: &str| Error::malformed(list, format!("line {}: {reason}: `{line}`", at + 1));
-        let (name, label) = line
-            .rsplit_once([',', ' ', '\t'])
-            .map(|(name, label)| (Path::new(name.trim()), label.trim()))
-            .filter(|(name, label)| is_image(name) && !label.is_empty())
-            .ok_or_else(|| broken("not of the form `name.png label`"))?;
-        if !name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-            return Err(broken("leads out of the folder"));
-        }
-        let file = folders
-            .iter()
-            .map(|folder| folder.join(name))
-            .find(|file| file.is_file())
-            .ok_or_else(|| broken("there is no such file"))?;
-        lines.push(Line { file, label: label.to_owned() });
-    }
+fn read_list(list: &Path, home: &Home, layout: &Layout) -> Result<Vec<Listed>, Error> {
+    let bytes = fs::read(list).map_err(|error| Error::io(list, error))?;
+    let fault = |fault: table::Fault| {
+        Error::malformed(list, format!("line {}: {}", fault.line, fault.reason))
+    };
+    let rows = table::read(&bytes).map_err(fault)?;
+    let Some(columns) = Columns::of(&rows, layout.columns.as_ref(), list)? else {
+        return Err(Error::malformed(list, "it is empty"));
+    };
+    let folders = home.folders(list);
+    let lines: Vec<Listed> = rows[columns.first_row()..]
+        .iter()
+        .map(|row| folders.find(columns.image_and_label(row, list)?, row.line))
+        .collect::<Result<_, _>>()?;
     if lines.is_empty() {
         return Err(Error::malformed(list, "it is empty"));
     }
     Ok(lines)
-}
-
-/// Whether a line names the columns.
-fn is_header(line: &str) -> bool {
-    let mut words = line.split([',', ' ', '\t']).map(|word| word.trim().to_lowercase());
-    let is =
-        |word: Option<String>, known: &[&str]| word.is_some_and(|it| known.contains(&it.as_str()));
-    is(words.next(), &["path", "file", "filename", "file_name", "image", "name", "id"])
-        && is(words.next(), &["label", "class", "target", "category"])
-        && words.next().is_none()
-}
-
-/// Where a list's images may lie: beside it, or in the folder called like it.
-fn image_folders(list: &Path) -> Vec<PathBuf> {
-    let parent = list.parent().unwrap_or(Path::new(""));
-    let stem = list.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut folders = vec![parent.join(&stem)];
-    for ending in ["_labels", "-labels", "_label", "_list", "-list"] {
-        folders.extend(stem.strip_suffix(ending).map(|stem| parent.join(stem)));
-    }
-    folders.push(parent.to_owned());
-    folders.retain(|folder| folder.is_dir());
-    folders
 }
 
 /// The classes of these labels, and the number of each: numbers stand for themselves, names are
@@ -161,6 +161,21 @@ mod tests {
 
     /// Makes images of one pixel of the number in their name, and lists with their texts.
     fn found(images: &[&str], lists: &[(&str, &str)]) -> Result<Dataset, Error> {
+        let folder = folder(images);
+        for (list, text) in lists {
+            put(folder.path(), list, text);
+        }
+        read_as(folder.path(), &Layout::default())
+    }
+
+    fn read_as(path: &Path, layout: &Layout) -> Result<Dataset, Error> {
+        let cancel = AtomicBool::new(false);
+        let watch = Watch { progress: &Silent, cancel: &cancel };
+        Format::ImageList.read_as(path, layout, &Broken::fails(), &watch)
+    }
+
+    /// A folder with images of one pixel of the number in their name.
+    fn folder(images: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for image in images {
             let path = folder.path().join(image);
@@ -168,14 +183,14 @@ mod tests {
             let pixel = path.file_stem().unwrap().to_string_lossy().parse().unwrap();
             GrayImage::from_raw(1, 1, vec![pixel]).unwrap().save(&path).unwrap();
         }
-        for (list, text) in lists {
-            let path = folder.path().join(list);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let cancel = AtomicBool::new(false);
-        let watch = Watch { progress: &Silent, cancel: &cancel };
-        Format::ImageList.read(folder.path(), &Broken::fails(), &watch)
+        folder
+    }
+
+    fn put(folder: &Path, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
     }
 
     #[test]
@@ -211,6 +226,7 @@ mod tests {
             |text: &str| found(&["1.png"], &[("train.txt", text)]).unwrap_err().to_string();
         assert!(message("1.png 0\n1.png\n").contains("train.txt: line 2: not of the form"));
         assert!(message("what,ever\n1.png,0\n").contains("line 1: not of the form"));
+        assert!(message("1.png,0\n1.png,\n").contains("line 2: not of the form"));
         assert!(message("1.png,0\npath,label\n").contains("line 2: not of the form"));
         assert!(message("9.png 0\n").contains("line 1: there is no such file: `9.png 0`"));
         assert!(message("../1.png 0\n").contains("leads out of the folder"));
@@ -223,5 +239,123 @@ mod tests {
         let twice = [("train.txt", "1.png 0"), ("train_labels.txt", "1.png 0")];
         let error = found(&["1.png"], &twice).unwrap_err().to_string();
         assert!(error.contains("a second list for the split `train`"), "{error}");
+    }
+
+    #[test]
+    fn a_single_list_is_a_split_only_by_a_word_of_its_name() {
+        for (name, split) in [
+            ("latest.csv", "train"),
+            ("values.csv", "train"),
+            ("amazon.txt", "train"),
+            ("test.csv", "test"),
+            ("my_test_labels.txt", "test"),
+            ("valLabels.csv", "valid"),
+        ] {
+            let folder = folder(&["1.png"]);
+            let list = put(folder.path(), name, "1.png 0\n");
+            let set = read_as(&list, &Layout::default()).unwrap();
+            assert_eq!(set.splits.keys().collect::<Vec<_>>(), [split], "{name}");
+            let none = Layout { ignores_splits: true, ..Layout::default() };
+            assert_eq!(read_as(&list, &none).unwrap().splits.keys().collect::<Vec<_>>(), ["train"]);
+        }
+    }
+
+    #[test]
+    fn lists_are_one_split_when_the_user_says_that_names_do_not_count() {
+        let folder = folder(&["1.png", "2.png"]);
+        put(folder.path(), "amazon.txt", "1.png 0\n");
+        put(folder.path(), "train.txt", "2.png 1\n");
+        let error = read_as(folder.path(), &Layout::default()).unwrap_err();
+        assert!(error.to_string().contains("neither train, valid nor test"), "{error}");
+        let none = Layout { ignores_splits: true, ..Layout::default() };
+        assert_eq!(read_as(folder.path(), &none).unwrap().splits["train"].labels, [0, 1]);
+    }
+
+    #[test]
+    fn names_begin_where_the_user_says_and_the_advice_says_where_that_is() {
+        let folder = folder(&["data/amazon/1.png", "data/amazon/2.png"]);
+        let list = put(folder.path(), "data/lists/all.txt", "amazon/1.png 0\namazon/2.png 1\n");
+        let error = read_as(&list, &Layout::default()).unwrap_err();
+        assert!(error.to_string().contains("line 1: there is no such file"), "{error}");
+        let root = folder.path().join("data");
+        assert!(error.help()[0].contains(&format!("`root = \"{}\"`", root.display())), "{error:?}");
+        let layout = Layout { names: Some(root), ..Layout::default() };
+        assert_eq!(read_as(&list, &layout).unwrap().splits["train"].images.pixels, [1, 2]);
+        // The source as a folder: what is advised is a folder in it.
+        let error = read_as(folder.path(), &Layout::default()).unwrap_err();
+        assert!(error.help()[0].contains("`root = \"data\"`"), "{error:?}");
+        assert_eq!(
+            read_as(&folder.path().join("data"), &Layout::default()).unwrap().classes.len(),
+            2
+        );
+    }
+
+    #[test]
+    fn absolute_names_and_those_that_lead_up_need_a_root_that_holds_them() {
+        let folder = folder(&["images/1.png", "images/2.png"]);
+        let absolute = folder.path().join("images/1.png");
+        let text = format!("{} 0\n../images/2.png 1\n", absolute.display());
+        let list = put(folder.path(), "lists/all.txt", text);
+        let error = read_as(&list, &Layout::default()).unwrap_err();
+        assert!(error.to_string().contains("line 1: leads out of the folder"), "{error}");
+        assert!(error.help()[0].contains("`root = \"/\"`"), "{error:?}");
+        for root in [Path::new("/"), folder.path()] {
+            let layout = Layout { names: Some(root.to_owned()), ..Layout::default() };
+            assert_eq!(read_as(&list, &layout).unwrap().splits["train"].images.pixels, [1, 2]);
+        }
+        let elsewhere = tempfile::tempdir().unwrap();
+        let layout = Layout { names: Some(elsewhere.path().to_owned()), ..Layout::default() };
+        assert!(read_as(&list, &layout).unwrap_err().to_string().contains("leads out"));
+        // In an archive no root makes them right.
+        fs::write(&list, format!("{} 0\n", absolute.display())).unwrap();
+        let layout = Layout { is_archive: true, ..Layout::default() };
+        let error = read_as(&folder.path().join("lists"), &layout).unwrap_err();
+        assert!(!error.help().iter().any(|line| line.contains("root = \"/\"")), "{error:?}");
+    }
+
+    #[test]
+    fn names_may_lack_their_ending_where_a_column_is_of_images() {
+        let folder = folder(&["train/1.png", "train/2.png"]);
+        let list = put(folder.path(), "train.csv", "id,breed\n1,Great Dane\n2,Pug\n");
+        let set = read_as(&list, &Layout::default()).unwrap();
+        assert_eq!(
+            (set.classes, set.splits["train"].images.pixels.to_vec()),
+            (vec!["Great Dane".to_owned(), "Pug".to_owned()], vec![1, 2])
+        );
+        fs::copy(folder.path().join("train/1.png"), folder.path().join("train/1.jpg")).unwrap();
+        let error = read_as(&list, &Layout::default()).unwrap_err().to_string();
+        assert!(error.contains("line 2: it may be") && error.contains("1.jpg"), "{error}");
+        fs::write(&list, "id,breed\n3,Pug\n").unwrap();
+        let error = read_as(&list, &Layout::default()).unwrap_err().to_string();
+        assert!(error.contains("line 2: there is no such file: `3 Pug`"), "{error}");
+    }
+
+    #[test]
+    fn names_and_labels_that_are_not_utf_8_are_taken_byte_by_byte() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let folder = folder(&["1.png", "2.png"]);
+        for (from, to) in [("1.png", &b"\xe4.png"[..]), ("2.png", b"\xf6.png")] {
+            let to = folder.path().join(OsStr::from_bytes(to));
+            fs::rename(folder.path().join(from), to).unwrap();
+        }
+        let list = put(folder.path(), "l.csv", b"\xe4.png,K\xe4fer\n\xf6.png,K\xf6fer\n");
+        let set = read_as(&list, &Layout::default()).unwrap();
+        assert_eq!(set.classes, ["K\\xE4fer", "K\\xF6fer"]);
+        assert_eq!(set.splits["train"].images.pixels, [1, 2]);
+    }
+
+    #[test]
+    fn every_image_that_a_list_names_is_known_beforehand() {
+        let folder = folder(&["a/1.png", "2.png", "3.png"]);
+        let list = put(folder.path(), "l.csv", "path,label\na/1.png,x\n2.png,y\n");
+        let here = |name: &str| folder.path().join(name);
+        let files = files(&list, &Layout::default()).unwrap();
+        assert_eq!(files, [list.clone(), here("a/1.png"), here("2.png")]);
+        let files = super::files(folder.path(), &Layout::default()).unwrap();
+        assert_eq!(files, [list.clone(), here("a/1.png"), here("2.png")]);
+        // What cannot be read is said when it is read.
+        fs::write(&list, "gone.png 0\n").unwrap();
+        assert_eq!(super::files(&list, &Layout::default()).unwrap(), [list]);
     }
 }

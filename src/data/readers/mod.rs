@@ -12,13 +12,22 @@ use super::dataset::{Dataset, Split};
 use super::error::Error;
 
 pub mod cifar;
+mod columns;
 mod decode;
 pub mod idx;
 mod image_file;
 pub mod image_folder;
 pub mod image_list;
+mod listed;
+mod names;
+mod own;
+mod same;
+mod table;
 pub mod tensors;
 mod whole;
+mod wrapping;
+
+use names::split_word;
 
 /// A format that [`Format::read`] understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +54,21 @@ pub struct Found {
     pub classes: Vec<String>,
     /// The splits.
     pub splits: IndexMap<String, Split>,
+}
+
+/// What a user says about how their files are laid out, beyond the format.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Where the names in a list begin, and which folder they may not lead out of; an absolute path.
+    pub names: Option<PathBuf>,
+    /// `splits = "none"`: folders and lists called like splits are none, all images are `train`.
+    pub ignores_splits: bool,
+    /// `single_class = true`: one class alone is meant, not a sign of another layout.
+    pub may_be_one_class: bool,
+    /// `columns = ["IMAGE", "LABEL"]`: names of a list's columns.
+    pub columns: Option<[String; 2]>,
+    /// Whether the files are from an archive: no list may name anything outside.
+    pub is_archive: bool,
 }
 
 /// How image files are decoded, and what becomes of those that cannot be: `orientation` and `on_error`.
@@ -132,12 +156,24 @@ impl Format {
         broken: &Broken,
         watch: &super::Watch,
     ) -> Result<Dataset, Error> {
+        self.read_as(path, &Layout::default(), broken, watch)
+    }
+
+    /// As [`Format::read`], laid out as the user says.
+    ///
+    /// # Errors
+    /// As [`Format::read`].
+    pub fn read_as(
+        self,
+        path: &Path,
+        layout: &Layout,
+        broken: &Broken,
+        watch: &super::Watch,
+    ) -> Result<Dataset, Error> {
         let mut set = match self {
             Self::Idx => idx::read_folder(path)?.into_dataset(),
-            Self::ImageFolder => {
-                image_folder::read(&unwrapped(path)?, broken, watch)?.into_dataset()
-            }
-            Self::ImageList => image_list::read(path, broken, watch)?.into_dataset(),
+            Self::ImageFolder => image_folder::read(path, layout, broken, watch)?.into_dataset(),
+            Self::ImageList => image_list::read(path, layout, broken, watch)?.into_dataset(),
             Self::Safetensors => tensors::read(path)?,
             Self::Cifar => cifar::read(path)?.into_dataset(),
         };
@@ -145,6 +181,29 @@ impl Format {
         set.splits.sort_by_cached_key(|name, _| (place(name).unwrap_or(3), name.clone()));
         set.check().map_err(|reason| Error::malformed(path, reason))?;
         Ok(set)
+    }
+
+    /// Every file that [`Format::read_as`] may read, in a fixed order: the same bytes in them, and the
+    /// same names below `path`, give the same data set.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn files(self, path: &Path, layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+        if self == Self::ImageList {
+            return image_list::files(path, layout);
+        }
+        if path.is_file() {
+            return Ok(vec![path.to_owned()]);
+        }
+        let mut files = visible_files(path)?;
+        match self {
+            Self::Idx => files.retain(|file| idx::is_part(file)),
+            Self::ImageFolder => files.retain(|file| decode::is_image(file)),
+            Self::Safetensors => files.retain(|file| tensors::is_part(file)),
+            Self::Cifar => files.retain(|file| cifar::is_part(file)),
+            Self::ImageList => {}
+        }
+        Ok(files)
     }
 }
 
@@ -167,29 +226,17 @@ impl Found {
     }
 }
 
-/// The split that a word in a file or folder name stands for.
-fn split_word(name: &str) -> Option<&'static str> {
-    let name = name.to_lowercase();
-    if name.contains("train") {
-        Some("train")
-    } else if name.contains("val") {
-        Some("valid")
-    } else if name.contains("test") || name.contains("t10k") {
-        Some("test")
-    } else {
-        None
-    }
-}
-
-/// What is directly in a folder, sorted by name; hidden files do not count.
+/// What is directly in a folder, sorted by name; hidden files do not count, nor do the results and the
+/// store of a runner, which lie among the images of whoever works in their folder.
 pub(crate) fn visible_entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| Error::io(folder, error))? {
-        let path = entry.map_err(|error| Error::io(folder, error))?.path();
+        let entry = entry.map_err(|error| Error::io(folder, error))?;
+        let (path, is_dir) = (entry.path(), entry.file_type().is_ok_and(|it| it.is_dir()));
         let hidden = path
             .file_name()
             .is_none_or(|name| name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX");
-        if !hidden {
+        if !hidden && !(is_dir && own::is_own(&path)) {
             entries.push(path);
         }
     }
@@ -215,24 +262,6 @@ pub(crate) fn visible_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     walk(folder, 0, &mut files)?;
     Ok(files)
-}
-
-/// The folder itself, or the one inside it when an archive wrapped everything in one more.
-fn unwrapped(folder: &Path) -> Result<PathBuf, Error> {
-    let mut folder = folder.to_owned();
-    loop {
-        let entries = visible_entries(&folder)?;
-        let [only] = entries.as_slice() else { return Ok(folder) };
-        let name = only.file_name().unwrap_or_default().to_string_lossy();
-        if !only.is_dir() || image_folder::split_folder(&name).is_some() {
-            return Ok(folder);
-        }
-        // A folder with nothing but files is a class of its own, not a wrapping.
-        if visible_entries(only)?.iter().all(|entry| entry.is_file()) {
-            return Ok(folder);
-        }
-        folder.clone_from(only);
-    }
 }
 
 #[cfg(test)]

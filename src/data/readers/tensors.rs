@@ -18,13 +18,16 @@ pub fn read(path: &Path) -> Result<Dataset, Error> {
         return read_files(&[path.to_owned()]);
     }
     let files = visible_files(path)?;
-    if let Some(description) = files.iter().find(|file| file.ends_with(disk::DESCRIPTION)) {
+    let mut descriptions = files.iter().filter(|file| file.ends_with(disk::DESCRIPTION));
+    if let Some(description) = descriptions.next() {
+        if let Some(other) = descriptions.next() {
+            let (one, other) = (description.display(), other.display());
+            return Err(Error::rejected(format!("{one} and {other} are two data sets"))
+                .advise("`root = \"FOLDER\"` points to the folder of one of them"));
+        }
         return Dataset::open(description.parent().unwrap_or(path));
     }
-    let tensors: Vec<_> = files
-        .into_iter()
-        .filter(|file| file.extension().is_some_and(|extension| extension == "safetensors"))
-        .collect();
+    let tensors: Vec<_> = files.into_iter().filter(|file| is_tensors(file)).collect();
     if tensors.is_empty() {
         let message = format!("no .safetensors files in {}", path.display());
         return Err(Error::rejected(message).advise(
@@ -33,6 +36,15 @@ pub fn read(path: &Path) -> Result<Dataset, Error> {
         ));
     }
     read_files(&tensors)
+}
+
+/// Whether a file is one that [`read`] reads, by its name.
+pub(super) fn is_part(file: &Path) -> bool {
+    file.ends_with(disk::DESCRIPTION) || is_tensors(file)
+}
+
+fn is_tensors(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "safetensors")
 }
 
 fn read_files(files: &[PathBuf]) -> Result<Dataset, Error> {

@@ -1,0 +1,249 @@
+//! Which values of a list's rows are the image and its label.
+
+use std::path::Path;
+
+use super::names::text_of;
+use super::table::{Row, names_image};
+use crate::data::error::Error;
+
+/// Names of a column of images, in lower case and without anything but letters and digits.
+const IMAGES: &[&str] = &[
+    "path",
+    "file",
+    "filename",
+    "filepath",
+    "image",
+    "imageid",
+    "imagename",
+    "imagepath",
+    "imagefile",
+    "img",
+    "imgid",
+    "imgname",
+    "imgpath",
+    "name",
+    "id",
+    "idcode",
+];
+/// Names of a column of labels, likewise.
+const LABELS: &[&str] = &[
+    "label",
+    "labels",
+    "labelid",
+    "class",
+    "classid",
+    "classname",
+    "target",
+    "category",
+    "categoryid",
+    "categoryname",
+    "y",
+    "breed",
+    "species",
+];
+
+/// The places of the two values in a row.
+#[derive(Debug, PartialEq)]
+pub(super) struct Columns {
+    image: usize,
+    label: usize,
+    /// Values in every row.
+    width: usize,
+    /// Whether the first row names the columns.
+    has_header: bool,
+}
+
+/// A row's image and label.
+#[derive(Debug, PartialEq)]
+pub(super) struct Pair<'a> {
+    /// The image's name.
+    pub name: &'a [u8],
+    /// Its label.
+    pub label: &'a [u8],
+    /// Whether the name may lack the ending of an image: only where a column is said to be of images.
+    pub may_lack_ending: bool,
+}
+
+impl Columns {
+    /// The columns of `rows`, by the names that the user `wants` or by what the first row says; `None`
+    /// without rows. `list` is the file that they are from.
+    ///
+    /// # Errors
+    /// When the first row says nothing that is known, or too much.
+    pub(super) fn of(
+        rows: &[Row],
+        wants: Option<&[String; 2]>,
+        list: &Path,
+    ) -> Result<Option<Self>, Error> {
+        let Some(first) = rows.first() else { return Ok(None) };
+        let width = first.values.len();
+        let refused = |reason: String| {
+            Error::rejected(format!("{}: line {}: {reason}", list.display(), first.line))
+        };
+        if let Some([image, label]) = wants {
+            let place = |name: &String| {
+                let is = |value: &Vec<u8>| text_of(value) == *name;
+                let mut places = (0..width).filter(|at| is(&first.values[*at]));
+                match (places.next(), places.next()) {
+                    (Some(at), None) => Ok(at),
+                    (None, _) => Err(refused(format!("there is no column `{name}`"))
+                        .advise(format!("its columns are {}", names(first)))),
+                    (Some(_), Some(_)) => Err(refused(format!("two columns are called `{name}`"))),
+                }
+            };
+            let (image, label) = (place(image)?, place(label)?);
+            return Ok(Some(Self { image, label, width, has_header: true }));
+        }
+        if first.values.iter().any(|value| names_image(value)) {
+            return Ok(Some(Self { image: 0, label: 1, width: 2, has_header: false }));
+        }
+        let named = |known: &[&str]| -> Vec<usize> {
+            (0..width).filter(|at| known.contains(&plain(&first.values[*at]).as_str())).collect()
+        };
+        let (mut images, labels) = (named(IMAGES), named(LABELS));
+        if images.is_empty() || labels.is_empty() {
+            let shown: Vec<String> = first.values.iter().map(|value| text_of(value)).collect();
+            return Err(refused(format!(
+                "not of the form `name.png label`: `{}`",
+                shown.join(" ")
+            ))
+            .advise(
+                "a line is an image and its label, between them a comma, semicolon, tab or space",
+            )
+            .advise(
+                "if the line names the columns, say which: `columns = [\"IMAGE\", \"LABEL\"]`",
+            ));
+        }
+        // Of a number and the name of a file the name is meant.
+        if let Some(row) = rows.get(1).filter(|_| images.len() > 1) {
+            let ends = |at: &usize| row.values.get(*at).is_some_and(|value| names_image(value));
+            if images.iter().any(ends) {
+                images.retain(ends);
+            }
+        }
+        let one = |places: &[usize], what: &str| match places {
+            [only] => Ok(*only),
+            _ => Err(refused(format!("several columns may be the {what}: {}", names(first)))
+                .advise("say which count: `columns = [\"IMAGE\", \"LABEL\"]`")),
+        };
+        let (image, label) = (one(&images, "image")?, one(&labels, "label")?);
+        Ok(Some(Self { image, label, width, has_header: true }))
+    }
+
+    /// The first row that is an image.
+    pub(super) fn first_row(&self) -> usize {
+        usize::from(self.has_header)
+    }
+
+    /// The image and the label of `row`.
+    ///
+    /// # Errors
+    /// When it has more or fewer values than it should, or one of the two is empty or no image.
+    pub(super) fn image_and_label<'a>(&self, row: &'a Row, list: &Path) -> Result<Pair<'a>, Error> {
+        let refused = |reason: String| {
+            let shown: Vec<String> = row.values.iter().map(|value| text_of(value)).collect();
+            let shown = shown.join(" ");
+            Error::rejected(format!("{}: line {}: {reason}: `{shown}`", list.display(), row.line))
+        };
+        let form = || refused("not of the form `name.png label`".into());
+        let count = row.values.len();
+        if count < 2 {
+            return Err(form());
+        }
+        if count != self.width {
+            let reason = format!("{count} values where {} were expected", self.width);
+            let advice = match self.has_header {
+                true => "a value that holds the separator needs quotes around it",
+                false => {
+                    "a value that holds the separator needs quotes around it; of more than two \
+                     columns the first line must give the names, such as `path,label,source`"
+                }
+            };
+            return Err(refused(reason).advise(advice));
+        }
+        let (name, label) = (&row.values[self.image], &row.values[self.label]);
+        if label.is_empty() || name.is_empty() || !(self.has_header || names_image(name)) {
+            return Err(form());
+        }
+        Ok(Pair { name, label, may_lack_ending: self.has_header })
+    }
+}
+
+fn names(row: &Row) -> String {
+    let names: Vec<String> = row.values.iter().map(|it| format!("`{}`", text_of(it))).collect();
+    names.join(", ")
+}
+
+/// Letters and digits of a name in lower case: `Image_ID` and `image id` are the same.
+fn plain(name: &[u8]) -> String {
+    text_of(name).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table;
+    use super::*;
+
+    /// Name and label of each row.
+    fn pairs(text: &str, wants: Option<[&str; 2]>) -> Result<Vec<(String, String)>, Error> {
+        let rows = table::read(text.as_bytes()).unwrap();
+        let (list, wants) = (Path::new("l.csv"), wants.map(|it| it.map(str::to_owned)));
+        let columns = Columns::of(&rows, wants.as_ref(), list)?.unwrap();
+        let pair = |row| {
+            let pair = columns.image_and_label(row, list)?;
+            Ok((text_of(pair.name), text_of(pair.label)))
+        };
+        rows[columns.first_row()..].iter().map(pair).collect()
+    }
+
+    fn good(text: &str, wants: Option<[&str; 2]>) -> Vec<(String, String)> {
+        pairs(text, wants).unwrap()
+    }
+
+    #[test]
+    fn headers_of_known_data_sets_name_their_columns() {
+        let cat = [("a.png".to_owned(), "cat".to_owned())];
+        for text in [
+            "a.png,cat\n",
+            "path,label\na.png,cat\n",
+            "image_id,label\na.png,cat\n",
+            "Image Name;Class\na.png;cat\n",
+            ",image_id,label,source\n0,a.png,cat,7\n",
+            "id,filename,label\n17,a.png,cat\n",
+            "Width\tClassId\tPath\n29\tcat\ta.png\n",
+            "filename label\na.png cat\n",
+        ] {
+            assert_eq!(good(text, None), cat, "{text:?}");
+        }
+        assert_eq!(good("id,breed\n0012,pug\n", None), [("0012".into(), "pug".into())]);
+    }
+
+    #[test]
+    fn the_user_may_say_which_columns_count() {
+        let text = "photo,class_id,class_name\na.png,3,Alarm Clock\n";
+        let found = good(text, Some(["photo", "class_name"]));
+        assert_eq!(found, [("a.png".into(), "Alarm Clock".into())]);
+        let error = pairs(text, Some(["photo", "classname"])).unwrap_err();
+        assert!(error.to_string().contains("l.csv: line 1: there is no column `classname`"));
+        assert!(error.help()[0].contains("`photo`, `class_id`, `class_name`"));
+    }
+
+    #[test]
+    fn a_first_line_that_says_nothing_or_too_much_is_an_error() {
+        let message = |text| pairs(text, None).unwrap_err().to_string();
+        // A name that is mistyped is not taken for a header.
+        assert!(message("a.pgn,cat\nb.png,dog\n").contains("line 1: not of the form"));
+        assert!(message("path,class_id,class_name\na.png,3,cat\n").contains("several columns"));
+        assert!(message("path,label,label\na.png,3,cat\n").contains("several columns"));
+    }
+
+    #[test]
+    fn rows_of_another_width_or_without_a_value_are_errors_with_their_line() {
+        let message = |text| pairs(text, None).unwrap_err().to_string();
+        assert!(message("path,label\na.png,cat\nb.png,dog,7\n").contains("line 3: 3 values"));
+        assert!(message("a.png,cat,7\nb.png,dog,8\n").contains("line 1: 3 values"));
+        assert!(message("a.png,cat\nb.png\n").contains("line 2: not of the form"));
+        assert!(message("a.png,cat\nb.png,\n").contains("line 2: not of the form"));
+        assert!(message("a.png,cat\npath,label\n").contains("line 2: not of the form"));
+    }
+}

@@ -1,0 +1,32 @@
+//! Copies of one file in several places: `MNIST/raw` as torchvision leaves it holds every file plain
+//! and gzipped, and some archives hold each twice.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::data::error::Error;
+
+/// What `files` hold, after `unpack`.
+///
+/// # Errors
+/// When one cannot be read or unpacked, or they are not all the same: which of them is meant?
+pub(super) fn content(
+    files: &[PathBuf],
+    unpack: impl Fn(Vec<u8>) -> Result<Vec<u8>, String>,
+) -> Result<Vec<u8>, Error> {
+    let read = |path: &PathBuf| {
+        let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
+        unpack(bytes).map_err(|reason| Error::malformed(path, reason))
+    };
+    let [first, others @ ..] = files else { unreachable!("a file that was found") };
+    let bytes = read(first)?;
+    for other in others {
+        if read(other)? != bytes {
+            let (first, other) = (first.display(), other.display());
+            return Err(Error::rejected(format!("{other} and {first} are not the same")).advise(
+                "only one can be meant: `root = \"FOLDER\"` points to its folder in the source",
+            ));
+        }
+    }
+    Ok(bytes)
+}

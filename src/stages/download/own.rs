@@ -1,0 +1,229 @@
+//! A data set of the user's own: a folder, an archive or a file, and how it is laid out.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::read_archive;
+use super::source::{Source, find, unchanged};
+use crate::config::{Diagnostic, Keys};
+use crate::data::outside::{Files, Known};
+use crate::data::readers::{Broken, Format, Layout};
+use crate::data::shown::Shown;
+use crate::data::{Dataset, Error, Provenance, unpack};
+use crate::stages::{Context, Failure, Outcome};
+
+/// Settings of a data set of the user's own.
+#[derive(Debug)]
+pub(super) struct Own {
+    source: Source,
+    format: Format,
+    skips_broken: bool,
+    /// Whether images are turned as their EXIF data say.
+    upright: bool,
+    /// As written: a folder in the source or, of a list, where its names begin.
+    root: Option<String>,
+    layout: Layout,
+}
+
+impl Own {
+    /// Reads what goes with a `source` of images.
+    pub(super) fn parse(keys: &mut Keys, source: Source, format: Format) -> Option<Self> {
+        let is_list = format == Format::ImageList;
+        for (key, has_meaning) in [
+            ("on_error", format.has_files()),
+            ("orientation", format.has_files()),
+            ("splits", format.has_files()),
+            ("single_class", format == Format::ImageFolder),
+            ("columns", is_list),
+        ] {
+            if !has_meaning && let Some(node) = keys.unwanted(key) {
+                keys.problem(Diagnostic::at(
+                    node.span,
+                    format!("`{key}` has no meaning with `format = \"{}\"`", format.word()),
+                    "it is about image files",
+                ));
+                return None;
+            }
+        }
+        let root = keys
+            .string("root")
+            .such_that("a folder in the source, or where the names in a list begin", |root| {
+                !root.is_empty()
+            })
+            .optional();
+        let (mut skips_broken, mut upright) = (Some(false), Some(false));
+        let mut layout = Layout::default();
+        if format.has_files() {
+            let word = keys.choice("on_error", &["fail", "skip"]).or("fail");
+            skips_broken = word.map(|word| word == "skip");
+            let word = keys.choice("orientation", &["ignore", "apply"]).or("ignore");
+            upright = word.map(|word| word == "apply");
+            layout.ignores_splits = keys.choice("splits", &["auto", "none"]).or("auto")? == "none";
+        }
+        if format == Format::ImageFolder {
+            layout.may_be_one_class = keys.boolean("single_class").or(false)?;
+        }
+        if is_list {
+            let columns = keys
+                .strings("columns")
+                .such_that("the names of two columns: of images, of labels", |names| {
+                    names.len() == 2 && names[0] != names[1]
+                })
+                .limits([("minItems", 2.into()), ("maxItems", 2.into())])
+                .optional()?;
+            layout.columns = columns.and_then(|names| names.try_into().ok());
+        }
+        let (skips_broken, upright) = (skips_broken?, upright?);
+        Some(Self { source, format, skips_broken, upright, root: root?, layout })
+    }
+
+    /// The digest of every file outside the store that is read, without what `sha256` says already.
+    pub(super) fn external(&self, known: &Known) -> Result<Option<String>, Failure> {
+        let Some(path) = self.outside()? else { return Ok(None) };
+        let Self { format, root, layout, .. } = self;
+        let name = format!("{}\n{} {root:?} {layout:?}", path.display(), format.word());
+        // The reader's errors are those of the stage, but a folder that is not there is one of the plan.
+        let (path, layout) = self.place(&path)?;
+        Ok(Some(known.digest(&name, || self.files_at(&path, &layout))?))
+    }
+
+    /// The path of the source, if what is there is not known by its `sha256` alone.
+    fn outside(&self) -> Result<Option<PathBuf>, Failure> {
+        let Source::File { path, sha256 } = &self.source else { return Ok(None) };
+        let found = find(path)?;
+        Ok((sha256.is_none() || self.is_list(&found)?).then_some(found))
+    }
+
+    /// Whether `path` is a list itself, not a folder or an archive with lists.
+    fn is_list(&self, path: &Path) -> Result<bool, Failure> {
+        let is =
+            self.format == Format::ImageList && !path.is_dir() && unpack::kind(path)?.is_none();
+        Ok(is)
+    }
+
+    fn files_at(&self, path: &Path, layout: &Layout) -> Result<Files, Error> {
+        if path.is_dir() || (self.format == Format::ImageList && unpack::kind(path)?.is_none()) {
+            return Ok(Files::new(path, self.format.files(path, layout)?));
+        }
+        Ok(Files::one(path))
+    }
+
+    fn files(&self) -> Result<Option<Files>, Failure> {
+        let Some(path) = self.outside()? else { return Ok(None) };
+        let (path, layout) = self.place(&path)?;
+        Ok(Some(self.files_at(&path, &layout)?))
+    }
+
+    /// Where in the source at `path` to begin, and how to read what is there. Of an archive it is the
+    /// archive, as nothing of it is unpacked yet.
+    fn place(&self, path: &Path) -> Result<(PathBuf, Layout), Failure> {
+        let mut layout = self.layout.clone();
+        let Some(root) = &self.root else { return Ok((path.to_owned(), layout)) };
+        let is_list = self.is_list(path)?;
+        if !is_list && !path.is_dir() {
+            if unpack::kind(path)?.is_some() {
+                return Ok((path.to_owned(), layout));
+            }
+            let place = self.source.place();
+            return Err(Failure::new(format!("`root` has no meaning here: {place} is one file"))
+                .help(
+                    "`root` is a folder in a folder or archive, or where the names in a list begin",
+                ));
+        }
+        if is_list || (self.format == Format::ImageList && Path::new(root).is_absolute()) {
+            let folder = std::path::absolute(root)
+                .map_err(|error| Failure::new(format!("`root = \"{root}\"`: {error}")))?;
+            if !folder.is_dir() {
+                let folder = folder.display();
+                return Err(Failure::new(format!(
+                    "`root = \"{root}\"`: there is no folder {folder}"
+                ))
+                .help(
+                    "where the names in a list begin; a path that does not start with / is \
+                           taken from the current directory",
+                ));
+            }
+            layout.names = Some(folder);
+            return Ok((path.to_owned(), layout));
+        }
+        Ok((below(path, root, self.source.place())?, layout))
+    }
+
+    /// Reads it.
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let broken = if self.skips_broken { Broken::skips() } else { Broken::fails() };
+        let broken = broken.upright(self.upright);
+        let set = unchanged(context.external, || self.files(), || self.read(&broken, context))?;
+        let mut outcome = Outcome::of_dataset(&set, context)?;
+        for (split, count) in broken.skipped() {
+            let count = count.to_string();
+            outcome.metrics.push([split, "skipped".to_owned(), count]);
+        }
+        Ok(outcome)
+    }
+
+    fn read(&self, broken: &Broken, context: &Context) -> Result<Dataset, Failure> {
+        let path = self.source.locate(context)?;
+        let mut set = self.read_at(&path, broken, context)?;
+        if set.provenance.is_empty() {
+            let origin = self.source.text();
+            set.provenance.push(Provenance {
+                title: origin.clone(),
+                licence: String::new(),
+                citation: String::new(),
+                source: origin,
+            });
+        }
+        Ok(set)
+    }
+
+    fn read_at(&self, path: &Path, broken: &Broken, context: &Context) -> Result<Dataset, Failure> {
+        let (format, watch, written) = (self.format, context.watch(), self.source.place());
+        if !path.is_dir() && unpack::kind(path)?.is_some() {
+            let set = read_archive(path, written, context, |folder, watch| {
+                let layout = Layout { is_archive: true, ..self.layout.clone() };
+                let folder = match &self.root {
+                    None => folder.to_owned(),
+                    Some(root) => below(folder, root, written)?,
+                };
+                format.read_as(&folder, &layout, broken, watch)
+            })?;
+            return Ok(set);
+        }
+        if self.is_list(path)? && matches!(self.source, Source::Web { .. }) {
+            return Err(Failure::new("a list from an address has no images beside it")
+                .help("get the list, and write `source = \"file:PATH\"`"));
+        }
+        let takes_files = matches!(format, Format::Safetensors | Format::ImageList);
+        if !path.is_dir() && !takes_files {
+            return Err(unpack::no_archive(path, "neither a folder nor an archive").into());
+        }
+        let (place, layout) = self.place(path)?;
+        let shown = Shown::new(path, written);
+        Ok(shown.during(&watch, |watch| format.read_as(&place, &layout, broken, watch))?)
+    }
+}
+
+/// The folder `root` in the source, which is at `folder` and was written as `written`.
+fn below(folder: &Path, root: &str, written: &str) -> Result<PathBuf, Error> {
+    let is_inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
+    if !Path::new(root).components().all(is_inside) {
+        return Err(Error::rejected(format!("`root = \"{root}\"` leads out of {written}"))
+            .advise("name a folder in it, such as `root = \"photos\"`"));
+    }
+    let inside = folder.join(root);
+    if inside.is_dir() {
+        return Ok(inside);
+    }
+    let mut names: Vec<String> = crate::data::readers::visible_entries(folder)?
+        .iter()
+        .filter(|path| path.is_dir())
+        .filter_map(|path| Some(format!("`{}`", path.file_name()?.to_string_lossy())))
+        .collect();
+    names.truncate(8);
+    let error =
+        Error::rejected(format!("`root = \"{root}\"`: there is no such folder in {written}"));
+    Err(match names.is_empty() {
+        true => error,
+        false => error.advise(format!("its folders are {}", names.join(", "))),
+    })
+}
