@@ -36,7 +36,9 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
 fn plan(trials: Trials, root: &Path, results: &Path, format: PlanFormat) -> Result<String, Error> {
     let Trials { trials, search, .. } = trials;
     let plan = Plan::new(trials)?;
-    let Outlook { why, .. } = Outlook::new(&plan, &Store::peek(root), results, 0)?;
+    let store = Store::peek(root);
+    super::fits(&plan, &store)?;
+    let Outlook { why, .. } = Outlook::new(&plan, &store, results, 0)?;
     Ok(match format {
         PlanFormat::Text => {
             let past = Past::read(results)?;

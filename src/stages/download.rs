@@ -190,6 +190,7 @@ impl Stage for Download {
             channels: Some(entry.channels),
             size: entry.size,
             classes: Some(entry.classes.len()),
+            names: Some(entry.class_names()),
         }))
     }
 

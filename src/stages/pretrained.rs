@@ -10,6 +10,7 @@ use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys};
 use crate::data::Provenance;
 use crate::data::catalog::weights::{self, Weights};
+use crate::data::classes::counted;
 use crate::data::fetch::{Fetcher, Whole};
 use crate::metrics::Metrics;
 use crate::nn::architecture::Architecture;
@@ -115,7 +116,8 @@ impl Pretrained {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(ModelShape { spec: Some(self.spec.clone()), ..ModelShape::unknown() })
+        let classes = Some(counted(self.spec.classes));
+        Ok(ModelShape { spec: Some(self.spec.clone()), classes, ..ModelShape::unknown() })
     }
 
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
@@ -244,7 +246,7 @@ impl Job for Put<'_> {
         for difference in fit.differences() {
             context.progress.note(&difference);
         }
-        let classes = (0..stage.spec.classes).map(|class| class.to_string()).collect();
+        let classes = counted(stage.spec.classes);
         Saved { model, classes }.save(context.out)?;
         stage.say_where_from(context)?;
         Ok(Outcome { metrics: rows(&fit), summary: summary(&fit), timings: Vec::new() })

@@ -66,6 +66,7 @@ pub(super) fn of(table: &Table, spec: &TableSpec, scores: &Scores) -> Vec<Note> 
              that have all three."
         )));
     }
+    notes.extend(by_number(table, scores));
     notes.extend(partial(table));
     if table.comparison.is_some() || table.spread == Spread::Ci95 {
         notes.extend(shared(table, scores));
@@ -134,6 +135,31 @@ fn weak(comparison: &Comparison, most: usize) -> Option<Note> {
              cannot show."
         ))
     })
+}
+
+/// Names scores whose classes were told apart by number alone.
+fn by_number(table: &Table, scores: &Scores) -> Option<Note> {
+    let shown: BTreeSet<(&str, &str)> = table
+        .cells()
+        .flat_map(|cell| &cell.values)
+        .map(|value| (value.stage.as_str(), value.model.as_str()))
+        .collect();
+    let pairs = scores.by_number.iter();
+    let pairs: BTreeSet<String> = pairs
+        .filter(|pair| shown.contains(&(pair.stage.as_str(), pair.model.as_str())))
+        .map(|pair| format!("{} on {}", pair.model, pair.dataset))
+        .collect();
+    if pairs.is_empty() {
+        return None;
+    }
+    let mut named: Vec<&str> = pairs.iter().take(NAMED).map(String::as_str).collect();
+    if pairs.len() > NAMED {
+        named.push("...");
+    }
+    Some(plain(format!(
+        "Classes were matched by number, not by name, as one side has no names for them: {}.",
+        named.join(", ")
+    )))
 }
 
 /// Names trials that a mean should have and has not.
