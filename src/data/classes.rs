@@ -200,10 +200,21 @@ fn likeness(one: &str, other: &str) -> f64 {
             .flat_map(char::to_lowercase)
             .collect()
     };
+    let first = |name: &str| -> String {
+        let mut words = name.split(|letter: char| !letter.is_alphanumeric());
+        words.find(|word| word.len() > 2).unwrap_or_default().to_lowercase()
+    };
+    let begin = [one, other].map(first);
     let (one, other) = (plain(one), plain(other));
     let within = |long: &str, short: &str| short.len() > 2 && long.contains(short);
-    let letters = strsim::jaro_winkler(&one, &other);
-    if within(&one, &other) || within(&other, &one) { letters.max(0.9) } else { letters }
+    let likeness = strsim::jaro_winkler(&one, &other);
+    if within(&one, &other) || within(&other, &one) {
+        likeness.max(0.9)
+    } else if !begin[0].is_empty() && begin[0] == begin[1] {
+        likeness.max(0.8)
+    } else {
+        likeness
+    }
 }
 
 #[cfg(test)]

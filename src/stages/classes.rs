@@ -46,6 +46,9 @@ pub(super) fn clash(key: &str, known: &[String], found: &[String], uses: Uses) -
     for line in advice(known, found, &mismatch) {
         problem = problem.help(line);
     }
+    if key == "train" {
+        problem = problem.help("`head = []` gives the model a new classifier for other classes");
+    }
     Some(problem)
 }
 
@@ -78,10 +81,7 @@ fn advice(known: &[String], found: &[String], mismatch: &Mismatch) -> Vec<String
                 pairs.join(", ")
             )]
         }
-        Mismatch::Count => {
-            vec!["`head = []` in a `finetune` stage gives the model a classifier of its own for them"
-                .to_owned()]
-        }
+        Mismatch::Count => Vec::new(),
         Mismatch::Twice(_) => {
             vec!["a `split` stage in front keeps some classes (`classes = [...]`)".to_owned()]
         }

@@ -162,7 +162,7 @@ impl Stage for Download {
     }
 
     fn revision(&self) -> u32 {
-        1
+        2
     }
 
     /// What the settings do not say: the contents of a file or folder without `sha256`.
