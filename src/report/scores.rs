@@ -97,6 +97,8 @@ pub struct Scores {
     pub selection: Option<String>,
     /// Pairs whose classes were matched by nothing but their numbers.
     pub by_number: IndexSet<Pair>,
+    /// Pairs of a data set and a model that numbers its classes otherwise.
+    pub renumbered: IndexSet<Pair>,
 }
 
 impl Trial {
@@ -175,12 +177,11 @@ impl Scores {
             let Some(rows) = read_rows(&file)? else { continue };
             let beside = read_rows(&file.with_extension("").join(NUMBERING))?;
             for row in beside.unwrap_or_default().rows {
-                if let [model, dataset, _, _, _, by] = row.as_slice()
-                    && by == "number"
-                {
-                    let (model, dataset) = (model.clone(), dataset.clone());
-                    self.by_number.insert(Pair { stage: stage.name.clone(), model, dataset });
-                }
+                let [model, dataset, _, _, _, by] = row.as_slice() else { continue };
+                let (model, dataset) = (model.clone(), dataset.clone());
+                let pair = Pair { stage: stage.name.clone(), model, dataset };
+                let pairs = if by == "number" { &mut self.by_number } else { &mut self.renumbered };
+                pairs.insert(pair);
             }
             if rows.header != HEADER {
                 continue;

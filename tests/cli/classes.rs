@@ -119,6 +119,15 @@ fn a_part_of_the_classes_in_another_order_is_scored_by_name() {
     assert_eq!(score(root, "few.train", "accuracy").as_deref(), Some("1"));
     assert_eq!(score(root, "few.train", "class_accuracy.0"), None);
     assert_eq!(score(root, "few.train", "class_accuracy.2").as_deref(), Some("1"));
+    fs::write(
+        root.join("p.toml"),
+        fs::read_to_string(root.join("p.toml")).unwrap()
+            + "\n[table]\nrows = \"model\"\ncolumns = \"dataset\"\nvalue = \"class_accuracy.2\"\n",
+    )
+    .unwrap();
+    assert_eq!(run(root, &[]).0, Some(0));
+    let table = fs::read_to_string(root.join("results/p/latest/table.md")).unwrap();
+    assert!(table.contains("The number of a class is the model's"), "{table}");
     // The chart calls the classes as the model does.
     assert!(runner(root, &["plot", "p"]).status.success());
     let matrix = root.join("results/p/latest/plots/confusion-net-few.train.csv");

@@ -38,7 +38,7 @@ fn stray(counts: &Counts) -> Option<(u32, u32)> {
     (images >= ENOUGH && rare && far).then_some((*label, *next))
 }
 
-fn refusal(place: &str, label: u32, next: u32) -> Error {
+fn refusal(place: &str, (label, next): (u32, u32)) -> Error {
     Error::rejected(format!(
         "{place}: the label {label} lies far beyond all others, which end at {next}"
     ))
@@ -46,7 +46,6 @@ fn refusal(place: &str, label: u32, next: u32) -> Error {
         "correct it: numbers count classes, and {} of them would have no image",
         label - next - 1
     ))
-    .advise("classes that are not to be counted go by names: any label that is a word makes all labels names")
 }
 
 /// Refuses a stray label among those of lists, when all labels are numbers.
@@ -63,6 +62,11 @@ pub(super) fn refuse_in_lists<'a>(
         *counts.entry(number).or_default() += 1;
     }
     let Some((label, next)) = stray(&counts) else { return Ok(()) };
+    let refused = |place: String| {
+        Err(refusal(&place, (label, next)).advise(
+            "or, if it is right, give the classes names: a label that is a word makes all labels names",
+        ))
+    };
     let has_it = |line: &[u8]| {
         let mut words = line.split(|byte| b" \t,;\"\r".contains(byte));
         words.any(|word| {
@@ -72,10 +76,10 @@ pub(super) fn refuse_in_lists<'a>(
     for list in lists {
         let text = fs::read(list).map_err(|error| Error::io(list, error))?;
         if let Some(at) = text.split(|byte| *byte == b'\n').position(has_it) {
-            return Err(refusal(&format!("{}: line {}", list.display(), at + 1), label, next));
+            return refused(format!("{}: line {}", list.display(), at + 1));
         }
     }
-    Err(refusal(&lists.first().map_or(String::new(), |it| it.display().to_string()), label, next))
+    refused(lists.first().map_or(String::new(), |list| list.display().to_string()))
 }
 
 /// Refuses a stray label in what was read at `path`, and gives the smallest and the largest label.
@@ -96,7 +100,7 @@ pub(super) fn range(
             Some(format!("split `{name}`, image {at}"))
         };
         let place = splits.iter().find_map(image).unwrap_or_default();
-        return Err(refusal(&format!("{}: {place}", path.display()), label, next));
+        return Err(refusal(&format!("{}: {place}", path.display()), (label, next)));
     }
     let ends = counts.first_key_value().zip(counts.last_key_value());
     Ok(ends.map(|((smallest, _), (largest, _))| (*smallest, *largest)))
