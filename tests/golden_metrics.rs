@@ -6,6 +6,7 @@ use std::fs;
 
 use goldens::hashed;
 use runner::metrics::calibration::Calibration;
+use runner::metrics::confusion::Confusion;
 use runner::metrics::embedding::{pca, tsne};
 use runner::metrics::label_free::class_ami::adjusted_mutual_information;
 use runner::metrics::label_free::{Outputs, Score, Source, iwv, values};
@@ -97,10 +98,10 @@ fn cluster_agreement_is_adjusted_for_chance_as_the_reference_does_it() {
 #[test]
 fn macro_f1_and_calibration_error_are_the_reference_s() {
     let golden = golden();
-    let mut confusion = vec![vec![0; CLASSES]; CLASSES];
+    let mut confusion = Confusion::new(CLASSES);
     let mut calibration = Calibration::default();
     for ((class, confidence), label) in answers(&target()).into_iter().zip(labels(5)) {
-        confusion[label as usize][class as usize] += 1;
+        confusion.add(label, class);
         calibration.add(confidence, class == label);
     }
     near("macro_f1", macro_f1(&confusion), &golden["macro_f1"], 1e-12);

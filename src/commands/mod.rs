@@ -133,6 +133,19 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
     }
 }
 
+/// Fails when stages do not fit what `store` knows of their inputs.
+fn fits(plan: &plan::graph::Plan, store: &store::Store) -> Result<(), Error> {
+    let find = |fingerprint: &_| match store.find(fingerprint) {
+        Ok(store::Found::Whole(artifact)) => Some((artifact.content, artifact.path)),
+        // Whatever is wrong with the store comes up where it is used.
+        _ => None,
+    };
+    match plan::foresight::foresee(plan, find) {
+        Some(report) => Err(Box::new(report).into()),
+        None => Ok(()),
+    }
+}
+
 /// The folder of the run that a user names.
 fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
     let pipeline = || Some(resolve::load(run, &[]).ok()?.name);

@@ -38,6 +38,7 @@ fn plan(trials: Trials, root: &Path, results: &Path, format: PlanFormat) -> Resu
     let Trials { trials, search, .. } = trials;
     let store = Store::peek(root);
     let plan = Plan::new(trials, &Known::from_folder(store.outside()))?;
+    super::fits(&plan, &store)?;
     let Outlook { why, .. } = Outlook::new(&plan, &store, results, 0)?;
     Ok(match format {
         PlanFormat::Text => {

@@ -112,6 +112,7 @@ fn execute(
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
     let store = Store::open(&options.store)?;
+    super::fits(&plan, &store)?;
     crate::bytes::spill_to(&options.store);
     results::prepare(&options.results, &plan.trials[0].pipeline.name)?;
     let journal = Journal::begin(&options.results.join(&plan.trials[0].pipeline.name));

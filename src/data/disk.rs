@@ -37,25 +37,55 @@ struct Count {
     images: usize,
 }
 
+/// What the description of a data set says, without its images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// Channels an image: 1 or 3.
+    pub channels: usize,
+    /// Height and width; `None` when images differ.
+    pub size: Option<(usize, usize)>,
+    /// The splits with their numbers of images.
+    pub splits: IndexMap<String, usize>,
+}
+
+impl Outline {
+    /// Of the data set in `folder`, as its description has it. Nothing else is looked at.
+    ///
+    /// # Errors
+    /// When the description is missing or malformed.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let Description { classes, channels, size, splits, .. } = describe(folder)?;
+        let splits = splits.into_iter().map(|(name, count)| (name, count.images)).collect();
+        Ok(Self { classes, channels, size, splits })
+    }
+}
+
+fn describe(folder: &Path) -> Result<Description, Error> {
+    let path = folder.join(DESCRIPTION);
+    let text = fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
+    let description: Description = serde_json::from_str(&text)
+        .map_err(|error| Error::malformed(&path, format!("not a data set: {error}")))?;
+    if description.format != FORMAT {
+        let reason = format!("format {} is not known, only {FORMAT}", description.format);
+        return Err(Error::malformed(&path, reason));
+    }
+    Ok(description)
+}
+
 impl Dataset {
     /// Reads a folder written by [`Dataset::save`] and checks all of it.
     ///
     /// # Errors
     /// When a file is missing or does not hold what it should; the error names the file.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(DESCRIPTION);
-        let text = fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
-        let description: Description = serde_json::from_str(&text)
-            .map_err(|error| Error::malformed(&path, format!("not a data set: {error}")))?;
-        if description.format != FORMAT {
-            let reason = format!("format {} is not known, only {FORMAT}", description.format);
-            return Err(Error::malformed(&path, reason));
-        }
+        let description = describe(folder)?;
         let mut splits = IndexMap::new();
         for (name, count) in description.splits {
             if !is_file_name(&name) {
                 let reason = format!("`{name}` cannot be the name of a split");
-                return Err(Error::malformed(&path, reason));
+                return Err(Error::malformed(&folder.join(DESCRIPTION), reason));
             }
             let file = folder.join(format!("{name}.safetensors"));
             let split = read_split(&file)?;
@@ -74,6 +104,7 @@ impl Dataset {
         };
         dataset.check().map_err(|reason| Error::malformed(folder, reason))?;
         if dataset.channels() != description.channels || dataset.size() != description.size {
+            let path = folder.join(DESCRIPTION);
             return Err(Error::malformed(&path, "channels or size are not those of the images"));
         }
         Ok(dataset)

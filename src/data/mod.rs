@@ -10,6 +10,7 @@ pub mod augment;
 pub mod blend;
 pub mod catalog;
 pub mod checksum;
+pub mod classes;
 pub mod convert;
 mod dataset;
 pub mod dead_leaves;
@@ -27,6 +28,7 @@ pub mod subset;
 pub mod unpack;
 
 pub use dataset::{Dataset, Image, Images, Normalisation, Provenance, Sizes, Split, Unlabelled};
+pub use disk::Outline;
 pub use error::Error;
 
 /// Who watches long work on data, and may stop it.

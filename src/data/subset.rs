@@ -1,7 +1,8 @@
-//! Cuts data sets: classes, held-out splits, a few images a class.
+//! Cuts data sets: classes, held-out splits, a few images a class. Gives classes other names.
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
+use super::classes::{listed, values};
 use super::dataset::{Dataset, Split};
 use super::error::Error;
 use super::statistics::grouped;
@@ -35,7 +36,8 @@ impl Amount {
 /// A class by its number or its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Class {
-    /// Place in the list of classes, from 0.
+    /// The name of a class where all are called by numbers, as the folders `0` to `11`; else the place in
+    /// the list of classes, from 0.
     Number(usize),
     /// Name.
     Name(String),
@@ -49,7 +51,7 @@ pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), Erro
     let mut new_labels = vec![None; dataset.classes.len()];
     let mut names = Vec::new();
     for class in classes {
-        let old = find_class(dataset, class)?;
+        let old = find_class(&dataset.classes, class)?;
         if new_labels[old].is_some() {
             let name = &dataset.classes[old];
             return Err(Error::rejected(format!("the class `{name}` is named twice")));
@@ -73,10 +75,48 @@ pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), Erro
     Ok(())
 }
 
-fn find_class(dataset: &Dataset, class: &Class) -> Result<usize, Error> {
-    let classes = &dataset.classes;
+/// Gives classes other names: of each pair, the class called as the first is called as the second from
+/// now on. Classes of the same name become one, in the place of the first of them.
+///
+/// # Errors
+/// When a class is not there.
+pub fn rename_classes(dataset: &mut Dataset, pairs: &[(String, String)]) -> Result<(), Error> {
+    let (names, numbers) = renamed(&dataset.classes, pairs)?;
+    for split in dataset.splits.values_mut() {
+        split.labels.iter_mut().for_each(|label| *label = numbers[*label as usize]);
+    }
+    dataset.classes = names;
+    Ok(())
+}
+
+/// What [`rename_classes`] makes of these classes, and the new number of each.
+///
+/// # Errors
+/// When a class is not there.
+pub fn renamed(
+    classes: &[String],
+    pairs: &[(String, String)],
+) -> Result<(Vec<String>, Vec<u32>), Error> {
+    let mut names = classes.to_vec();
+    for (from, to) in pairs {
+        names[find_class(classes, &Class::Name(from.clone()))?].clone_from(to);
+    }
+    let mut all: IndexSet<String> = IndexSet::new();
+    let numbers = names.into_iter().map(|name| all.insert_full(name).0);
+    let numbers = numbers.map(|number| u32::try_from(number).unwrap_or(u32::MAX)).collect();
+    Ok((all.into_iter().collect(), numbers))
+}
+
+/// The place of a class among `classes`.
+///
+/// # Errors
+/// When it is not there; the advice lists those that are.
+pub fn find_class(classes: &[String], class: &Class) -> Result<usize, Error> {
     let found = match class {
-        Class::Number(number) => Some(*number).filter(|number| *number < classes.len()),
+        Class::Number(number) => match values(classes) {
+            Some(values) => values.iter().position(|value| usize::try_from(*value) == Ok(*number)),
+            None => Some(*number).filter(|number| *number < classes.len()),
+        },
         Class::Name(name) => classes.iter().position(|known| known == name),
     };
     found.ok_or_else(|| {
@@ -87,28 +127,6 @@ fn find_class(dataset: &Dataset, class: &Class) -> Result<usize, Error> {
         Error::rejected(format!("the data set has no class {wanted}"))
             .advise(format!("its classes are {}", listed(classes)))
     })
-}
-
-/// The classes by number and name, not more than fit a line or two.
-fn listed(classes: &[String]) -> String {
-    const SHOWN: usize = 20;
-    let mut names: Vec<String> =
-        classes
-            .iter()
-            .take(SHOWN)
-            .enumerate()
-            .map(|(number, name)| {
-                if *name == number.to_string() {
-                    name.clone()
-                } else {
-                    format!("{number} `{name}`")
-                }
-            })
-            .collect();
-    if classes.len() > SHOWN {
-        names.push(format!("and {} more", classes.len() - SHOWN));
-    }
-    names.join(", ")
 }
 
 /// Moves images of the split `from` to a new split `name`, right behind it. Images keep their
@@ -206,9 +224,11 @@ pub fn keep_per_class(
 /// Draws `quotas[c]` images of each class c.
 fn draw(split: &Split, quotas: &[usize], purpose: &str, seed: u64) -> Vec<bool> {
     let mut chosen = vec![false; split.len()];
-    for (class, quota) in quotas.iter().enumerate() {
-        let mut members: Vec<usize> =
-            (0..split.len()).filter(|at| split.labels[*at] as usize == class).collect();
+    let mut classes: Vec<Vec<usize>> = vec![Vec::new(); quotas.len()];
+    for (at, label) in split.labels.iter().enumerate() {
+        classes[*label as usize].push(at);
+    }
+    for (class, (quota, mut members)) in quotas.iter().zip(classes).enumerate() {
         random::stream(seed, purpose, 0, class as u64).shuffle(&mut members);
         members[..*quota].iter().for_each(|at| chosen[*at] = true);
     }
@@ -312,6 +332,48 @@ mod tests {
         assert_eq!(chosen.classes, ["cat", "bee"]);
         assert_eq!(chosen.splits["train"].labels, [1, 0, 1]);
         assert_eq!(chosen.splits["train"].images.pixels, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_number_is_the_class_of_that_name_where_all_are_called_by_numbers() {
+        let folders = |names: &[&str]| {
+            let mut set = set(&[0, 1, 2, 1]);
+            set.classes = names.iter().map(|name| (*name).to_owned()).collect();
+            set
+        };
+        // The folders 0, 1, ..., 11 come in the order 0, 1, 10, 11, 2, ...
+        let mut sorted = folders(&["0", "10", "2"]);
+        keep_classes(&mut sorted, &[Class::Number(2)]).unwrap();
+        assert_eq!(
+            (&*sorted.classes, &*sorted.splits["train"].labels),
+            (&["2".to_owned()][..], &[0][..])
+        );
+        assert_eq!(sorted.splits["train"].images.pixels, [2]);
+        let mut padded = folders(&["00001", "00002", "00010"]);
+        keep_classes(&mut padded, &[Class::Number(10)]).unwrap();
+        assert_eq!(padded.classes, ["00010"]);
+        let error = keep_classes(&mut folders(&["5", "6", "7"]), &[Class::Number(0)]).unwrap_err();
+        assert_eq!(error.to_string(), "the data set has no class 0");
+        assert_eq!(error.help(), ["its classes are 5, 6, 7"]);
+        // Of names, a number is the place.
+        let mut named = folders(&["0", "cat", "dog"]);
+        keep_classes(&mut named, &[Class::Number(2)]).unwrap();
+        assert_eq!(named.classes, ["dog"]);
+    }
+
+    #[test]
+    fn renamed_classes_keep_their_images_and_those_of_one_name_become_one() {
+        let pair = |(from, to): (&str, &str)| (from.to_owned(), to.to_owned());
+        let mut swapped = set(&[0, 1, 2, 1]);
+        rename_classes(&mut swapped, &[("ant", "bee"), ("bee", "ant")].map(pair)).unwrap();
+        assert_eq!(swapped.classes, ["bee", "ant", "cat"]);
+        assert_eq!(swapped.splits["train"], set(&[0, 1, 2, 1]).splits["train"]);
+        let mut insects = set(&[0, 1, 2, 1]);
+        rename_classes(&mut insects, &[("ant", "insect"), ("bee", "insect")].map(pair)).unwrap();
+        assert_eq!(insects.classes, ["insect", "cat"]);
+        assert_eq!(insects.splits["test"].labels, [0, 0, 1, 0]);
+        let error = rename_classes(&mut insects, &[pair(("bee", "insect"))]).unwrap_err();
+        assert_eq!(error.to_string(), "the data set has no class `bee`");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Metrics take plain slices: they know nothing of models, data sets or files.
 
 pub mod calibration;
+pub mod confusion;
 pub mod embedding;
 pub mod label_free;
 pub mod logistic;

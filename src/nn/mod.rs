@@ -20,4 +20,4 @@ pub mod zoo;
 
 pub use model::{DropoutKey, Entry, FrozenBatchNorm, Model, Pass};
 pub use spec::{Part, Spec};
-pub use weights::{Saved, WeightsError};
+pub use weights::{Outline, Saved, WeightsError};

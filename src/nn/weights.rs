@@ -17,6 +17,8 @@ use super::torch_file::TorchFileError;
 const DESCRIPTION: &str = "model.json";
 const WEIGHTS: &str = "weights.safetensors";
 const VERSION: u32 = 2;
+/// More classes than this are damage: a pipeline file may not ask for more.
+const MOST_CLASSES: usize = 1_000_000;
 
 /// `model.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -159,6 +161,31 @@ impl<D: Ops> Saved<D> {
     }
 }
 
+/// What the description of a model says, without its weights.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// The network.
+    pub spec: Spec,
+    /// The class names, in the order of the logits; numbers where the model has no names.
+    pub classes: Vec<String>,
+    /// Whether it carries a domain classifier.
+    pub domain_classifier: bool,
+    /// Names of the parameters that do not learn.
+    pub frozen: Vec<String>,
+}
+
+impl Outline {
+    /// Of the model in `folder`, as its description has it. Nothing else is looked at.
+    ///
+    /// # Errors
+    /// When the description is missing or malformed.
+    pub fn read(folder: &Path) -> Result<Self, WeightsError> {
+        let Description { spec, classes, domain_classifier, frozen, .. } = describe(folder)?;
+        Ok(Self { spec, classes, domain_classifier, frozen })
+    }
+}
+
+/// The description of a model. One without as many names as it has classes gets numbers for names.
 fn describe(folder: &Path) -> Result<Description, WeightsError> {
     let path = folder.join(DESCRIPTION);
     let text = fs::read_to_string(&path)
@@ -172,7 +199,16 @@ fn describe(folder: &Path) -> Result<Description, WeightsError> {
             "format version {version}, this runner reads {VERSION}: run the stage again"
         )));
     }
-    serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
+    let mut description: Description =
+        serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+    let classes = description.spec.classes;
+    if classes > MOST_CLASSES {
+        return Err(malformed(format!("{classes} classes, more than {MOST_CLASSES}")));
+    }
+    if description.classes.len() != classes {
+        description.classes = (0..classes).map(|class| class.to_string()).collect();
+    }
+    Ok(description)
 }
 
 /// Numbers as safetensors holds them.

@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod fingerprint;
+pub mod foresight;
 pub mod goal;
 pub mod graph;
 mod link;

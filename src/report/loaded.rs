@@ -1,6 +1,7 @@
 //! A finished run as its folder holds it: trials, stages, their CSVs. Reads only; what a folder does not
 //! have is empty, so that half a run can be looked at too.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::csv::Rows;
 use super::record::{Record, Stage};
 use super::results::Error;
-use super::scores::read_rows;
+use super::scores::{NUMBERING, read_rows};
 use super::trial_files::trial_folder;
 use crate::plan::resolve;
 
@@ -56,15 +57,15 @@ pub struct Variant {
     every: Vec<usize>,
 }
 
-/// The names of a data set's classes in the order of their labels; none where they are not known.
+/// The names of classes in the order of their numbers; none where they are not known.
 #[derive(Debug)]
-pub struct Classes<'a>(Vec<&'a str>);
+pub struct Classes<'a>(Vec<Cow<'a, str>>);
 
 impl Classes<'_> {
     /// The name of the class with this label; the label itself where there is none.
     pub fn name(&self, label: &str) -> String {
         let known = label.parse().ok().and_then(|at: usize| self.0.get(at));
-        (*known.unwrap_or(&label)).to_owned()
+        known.map_or(label, AsRef::as_ref).to_owned()
     }
 }
 
@@ -151,11 +152,19 @@ impl Run {
         read_rows(&self.trial_folder(trial).join(stage).join(file))
     }
 
-    /// The classes of `dataset` (`stage.split`), as its stage lists them.
-    pub fn classes(&self, trial: usize, dataset: &str) -> Classes<'_> {
+    /// The classes that `stage` counted the answers of `model` on `dataset` by: as the data set's stage
+    /// lists them, unless `stage` says that the model numbers them otherwise.
+    pub fn classes(&self, trial: usize, stage: &str, model: &str, dataset: &str) -> Classes<'_> {
+        // A table that cannot be read is said to be wrong by `verify`; numbers stand for themselves then.
+        if let Ok(Some(rows)) = self.extra(trial, stage, NUMBERING) {
+            let names = numbering(&rows, model, dataset);
+            if !names.is_empty() {
+                return Classes(names.into_iter().map(Cow::Owned).collect());
+            }
+        }
         let rows = dataset.rsplit_once('.').and_then(|(stage, split)| {
             let rows = self.metrics(trial, stage)?.rows.iter().filter(move |row| row[0] == split);
-            Some(rows.filter_map(|row| row.get(1)?.strip_prefix("class.")).collect())
+            Some(rows.filter_map(|row| Some(row.get(1)?.strip_prefix("class.")?.into())).collect())
         });
         Classes(rows.unwrap_or_default())
     }
@@ -299,6 +308,19 @@ impl Run {
             .filter(|(_, it)| it.fingerprint.is_none_or(|print| seen.insert(print.to_string())))
             .collect()
     }
+}
+
+/// The names in a [`NUMBERING`] of the classes of `model` on `dataset`: the model's, or those of the data
+/// set where the model has only numbers.
+fn numbering(rows: &Rows, model: &str, dataset: &str) -> Vec<String> {
+    let name = |row: &Vec<String>| match row.as_slice() {
+        [of, on, class, here, there, _] if of == model && on == dataset => {
+            let nameless = here == class && !there.is_empty();
+            Some(if nameless { there.clone() } else { here.clone() })
+        }
+        _ => None,
+    };
+    rows.rows.iter().filter_map(name).collect()
 }
 
 /// A dotted key without the word that all of its kind begin with.

@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexSet;
+
 use super::csv::Rows;
 use super::record::Record;
 use super::results::Error;
@@ -14,6 +16,9 @@ use crate::stages::KINDS;
 
 /// Header of the CSV of a stage that scores.
 const HEADER: [&str; 4] = ["model", "dataset", "metric", "value"];
+
+/// The table of a stage that scores, of models that number classes otherwise than a data set does.
+pub(super) const NUMBERING: &str = "classes.csv";
 
 /// A number that a stage scored.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +95,10 @@ pub struct Scores {
     pub oracle: bool,
     /// How the trials were selected, for people.
     pub selection: Option<String>,
+    /// Pairs whose classes were matched by nothing but their numbers.
+    pub by_number: IndexSet<Pair>,
+    /// Pairs of a data set and a model that numbers its classes otherwise.
+    pub renumbered: IndexSet<Pair>,
 }
 
 impl Trial {
@@ -164,7 +173,16 @@ impl Scores {
 
     fn collect(&mut self, folder: &Path, stages: &[Scoring], trial: usize) -> Result<(), Error> {
         for stage in stages {
-            let Some(rows) = read_rows(&self.file(folder, trial, &stage.name))? else { continue };
+            let file = self.file(folder, trial, &stage.name);
+            let Some(rows) = read_rows(&file)? else { continue };
+            let beside = read_rows(&file.with_extension("").join(NUMBERING))?;
+            for row in beside.unwrap_or_default().rows {
+                let [model, dataset, _, _, _, by] = row.as_slice() else { continue };
+                let (model, dataset) = (model.clone(), dataset.clone());
+                let pair = Pair { stage: stage.name.clone(), model, dataset };
+                let pairs = if by == "number" { &mut self.by_number } else { &mut self.renumbered };
+                pairs.insert(pair);
+            }
             if rows.header != HEADER {
                 continue;
             }

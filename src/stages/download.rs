@@ -151,7 +151,8 @@ impl Stage for Download {
     fn revision(&self) -> u32 {
         match self {
             Self::Known(_) => 1,
-            // Which files count as images, and how folders, lists and archives are laid out.
+            // Which files count as images, how folders, lists and archives are laid out, and what labels
+            // that count from 1 stand for.
             Self::Own(_) => 2,
             Self::Weights(weights) => weights.revision(),
         }
@@ -181,6 +182,7 @@ impl Stage for Download {
             channels: Some(entry.channels),
             size: entry.size,
             classes: Some(entry.classes.len()),
+            names: Some(entry.class_names()),
         }))
     }
 

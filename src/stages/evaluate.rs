@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::training::{Opened, failure, misfits, open};
+use super::classes::{Uses, meet, note};
+use super::training::{Opened, failure, misfits, open, unlike_classes};
 use super::visualize::wrong_layer;
 use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
 use crate::config::{Keys, Reference, Wants};
-use crate::data::loader;
+use crate::data::classes::Matched;
+use crate::data::{self, loader};
 use crate::metrics::calibration::Calibration;
 use crate::metrics::label_free::images_for;
 use crate::metrics::macro_f1::macro_f1;
@@ -14,16 +16,18 @@ use crate::metrics::proxy_a_distance::proxy_a_distance;
 use crate::metrics::{Metrics, number};
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::Ops;
-use crate::nn::{Model, Saved};
+use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
 use crate::train::{Answer, Evaluation, Watch, evaluate};
 
 mod embedding;
 mod features;
+mod numbering;
 mod pictures;
 
 use embedding::{Embedding, Planes};
+use numbering::Numbering;
 use pictures::{Pictures, Shown};
 
 pub(super) const KIND: Kind =
@@ -94,7 +98,7 @@ impl Stage for Evaluate {
     }
 
     fn revision(&self) -> u32 {
-        3
+        4
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
@@ -111,9 +115,13 @@ impl Stage for Evaluate {
         }
         for dataset in &self.on {
             for model in &self.models {
-                let Some(spec) = inputs.model(&model.key).spec else { continue };
-                for mut problem in misfits(&spec, &inputs.dataset(&dataset.key), &dataset.key, true)
-                {
+                let shape = inputs.model(&model.key);
+                let (images, key) = (inputs.dataset(&dataset.key), &dataset.key);
+                let of_model = (shape.spec.as_ref(), shape.classes.as_deref());
+                let mut found: Vec<Problem> =
+                    unlike_classes(of_model, &images, key, Uses::Labels).into_iter().collect();
+                found.extend(shape.spec.iter().flat_map(|spec| misfits(spec, &images, key)));
+                for mut problem in found {
                     problem.message = format!("model `{}`: {}", model.stage, problem.message);
                     problems.push(problem);
                 }
@@ -147,7 +155,9 @@ impl Job for Run<'_> {
         let Self { stage, context } = self;
         let mut metrics = Metrics::scores();
         let mut best = Vec::new();
-        let mut pictures = Pictures::default();
+        let (mut pictures, mut numbering) = (Pictures::default(), Numbering::default());
+        // Said before hours of work, not after those on the first pairs.
+        stage.compare_classes(context)?;
         // The data sets with the answers of each model.
         let mut scored: Vec<Vec<Scored>> = stage.models.iter().map(|_| Vec::new()).collect();
         for (at_set, dataset) in stage.on.iter().enumerate() {
@@ -155,7 +165,12 @@ impl Job for Run<'_> {
             let key = format!("@{}", dataset.key);
             for (at_model, model) in stage.models.iter().enumerate() {
                 let mut saved = Saved::open(&context.input(&model.key).path, device)?;
-                set.check(saved.model.spec(), &dataset.key, true)?;
+                set.check(saved.model.spec(), &dataset.key)?;
+                let name = format!("@{}", model.key);
+                let (known, found) = (&saved.classes, &set.dataset.classes);
+                let matched = meet(found, &dataset.key, known)?;
+                numbering.add((&name, known), (&key, found), &matched);
+                let set = set.numbered(&dataset.key, known, &matched)?;
                 let phase = format!("{} on {}", model.stage, dataset.stage);
                 let count = set.split().labels.len() as u64;
                 let done = |images: usize| {
@@ -168,7 +183,6 @@ impl Job for Run<'_> {
                 let evaluation = evaluate(&mut saved.model, images, split, frozen.as_deref(), done)
                     .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
                     .ok_or_else(Failure::interrupted)?;
-                let name = format!("@{}", model.key);
                 write(&mut metrics, &name, &key, &evaluation, &split.labels);
                 best.push(evaluation.accuracy());
                 if let Some(layer) = &stage.features {
@@ -184,6 +198,7 @@ impl Job for Run<'_> {
             pictures.samples(&stage.shown, context, (at_set, &key), &set)?;
         }
         pictures.save(&stage.shown, context)?;
+        numbering.save(context)?;
         stage.look_at_features(context, device, &scored, &mut metrics)?;
         let summary = format!(
             "{} models on {} splits, accuracy {:.1} to {:.1} %",
@@ -196,7 +211,42 @@ impl Job for Run<'_> {
     }
 }
 
+impl Opened {
+    /// The set with its labels in the numbers of a model with the classes `known`.
+    fn numbered(
+        self: &Arc<Self>,
+        key: &str,
+        known: &[String],
+        matched: &Matched,
+    ) -> Result<Arc<Self>, Failure> {
+        if !matches!(matched, Matched::ByName(_)) {
+            return Ok(Arc::clone(self));
+        }
+        let mut set = Self::clone(self);
+        set.renumber(key, known)?;
+        Ok(Arc::new(set))
+    }
+}
+
 impl Evaluate {
+    /// Compares the classes of every model with those of every data set, by their descriptions alone.
+    fn compare_classes(&self, context: &Context) -> Result<(), Failure> {
+        for dataset in &self.on {
+            let found = data::Outline::read(&context.input(&dataset.key).path)?.classes;
+            for model in &self.models {
+                let known = nn::Outline::read(&context.input(&model.key).path)?.classes;
+                let matched = meet(&found, &dataset.key, &known).map_err(|mut failure| {
+                    failure.message = format!("model `{}`: {}", model.stage, failure.message);
+                    failure
+                })?;
+                if let Some(note) = note(&matched, &dataset.key, &known, &found) {
+                    context.progress.note(&format!("model `{}`: {note}", model.stage));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The metrics that are of features: the embedding and the distance of the domains.
     fn look_at_features<D: Ops>(
         &self,
@@ -283,8 +333,13 @@ fn frozen<D: Ops>(
     caching.of(model, &set.split().images, &set.dataset, &watch).map_err(failure)
 }
 
+/// With more classes than this, the cells of a confusion matrix without images are left out: there are
+/// as many as the square of the classes.
+const EVERY_CELL: usize = 100;
+
 /// Accuracy, loss, count, macro F1, calibration error, accuracy of each class, and the confusion matrix
-/// (`confusion.3.5`: images of class 3 taken for class 5).
+/// (`confusion.3.5`: images of class 3 taken for class 5; of more than [`EVERY_CELL`] classes, only where
+/// there are some).
 fn write(
     metrics: &mut Metrics,
     model: &str,
@@ -304,14 +359,19 @@ fn write(
     row("count".into(), evaluation.count().to_string());
     row("macro_f1".into(), number(macro_f1(&evaluation.confusion)));
     row("ece".into(), number(calibration.error()));
-    for class in 0..evaluation.confusion.len() {
-        if let Some(accuracy) = evaluation.class_accuracy(class) {
-            row(format!("class_accuracy.{class}"), number(accuracy));
-        }
+    for (class, accuracy) in evaluation.class_accuracies() {
+        row(format!("class_accuracy.{class}"), number(accuracy));
     }
-    for (class, taken) in evaluation.confusion.iter().enumerate() {
-        for (other, count) in taken.iter().enumerate() {
-            row(format!("confusion.{class}.{other}"), count.to_string());
-        }
+    let confusion = &evaluation.confusion;
+    let mut cell = |class: u32, other: u32, count: usize| {
+        row(format!("confusion.{class}.{other}"), count.to_string());
+    };
+    if confusion.classes() > EVERY_CELL {
+        confusion.cells().for_each(|(class, other, count)| cell(class, other, count));
+        return;
+    }
+    let all = || (0..confusion.classes()).map(|class| u32::try_from(class).unwrap_or(u32::MAX));
+    for class in all() {
+        all().for_each(|other| cell(class, other, confusion.cell(class, other)));
     }
 }

@@ -38,7 +38,7 @@ impl Stage for Finetune {
     }
 
     fn revision(&self) -> u32 {
-        4
+        5
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {

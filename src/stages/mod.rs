@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::train::activations::Cache;
 use crate::train::checkpoint::Slot;
 
+mod classes;
 mod download;
 mod evaluate;
 mod finetune;
@@ -122,20 +123,20 @@ pub struct Problem {
     pub key: String,
     /// What is wrong, one sentence without a full stop.
     pub message: String,
-    /// What to do.
-    pub help: Option<String>,
+    /// What to do, a line each.
+    pub help: Vec<String>,
 }
 
 impl Problem {
     /// A problem at `key`.
     pub fn at(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into(), help: None }
+        Self { key: key.into(), message: message.into(), help: Vec::new() }
     }
 
     /// Adds advice.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help.push(help.into());
         self
     }
 }
@@ -319,8 +320,7 @@ impl std::error::Error for Failure {}
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        let help = problem.help.into_iter().collect();
-        Self { help, ..Self::new(problem.message) }
+        Self { help: problem.help, ..Self::new(problem.message) }
     }
 }
 

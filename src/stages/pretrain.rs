@@ -31,7 +31,7 @@ impl Stage for Pretrain {
     }
 
     fn revision(&self) -> u32 {
-        4
+        5
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {

@@ -11,6 +11,7 @@ use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys};
 use crate::data::Provenance;
 use crate::data::catalog::weights::{self, Weights};
+use crate::data::classes::counted;
 use crate::data::fetch::{Fetcher, Whole};
 use crate::data::statistics::grouped;
 use crate::metrics::Metrics;
@@ -133,7 +134,8 @@ impl Pretrained {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(ModelShape { spec: Some(self.spec.clone()), ..ModelShape::unknown() })
+        let classes = Some(counted(self.spec.classes));
+        Ok(ModelShape { spec: Some(self.spec.clone()), classes, ..ModelShape::unknown() })
     }
 
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
@@ -326,7 +328,7 @@ impl Job for Put<'_> {
         let mut model = Model::new(stage.spec.clone(), device, stage.seed)
             .map_err(|error| Failure::new(error.to_string()))?;
         state_dict::load(&mut model, &file, &taken, &fit)?;
-        let classes = (0..stage.spec.classes).map(|class| class.to_string()).collect();
+        let classes = counted(stage.spec.classes);
         Saved { model, classes }.save(context.out)?;
         stage.say_where_from(context)?;
         Ok(Outcome { metrics: rows(&fit), summary: summary(&fit), timings: Vec::new() })

@@ -1,8 +1,10 @@
-//! What a stage makes, as far as it is known before anything ran.
+//! What a stage makes, as far as it is known before anything ran, or once it was built.
+
+use std::path::Path;
 
 use indexmap::IndexMap;
 
-use crate::nn;
+use crate::{data, nn};
 
 /// What kind of artifact a stage makes.
 #[derive(Debug, Clone)]
@@ -27,6 +29,28 @@ impl Product {
             Self::Pictures => "pictures",
         }
     }
+
+    /// What the artifact in `folder` is, which says all about itself; `None` when it is neither a data
+    /// set nor a model, or cannot be read.
+    pub fn built(folder: &Path) -> Option<Self> {
+        if let Ok(outline) = data::Outline::read(folder) {
+            let splits = outline.splits.into_iter().map(|(name, count)| (name, Some(count)));
+            return Some(Self::Dataset(DatasetShape {
+                splits: Some(splits.collect()),
+                channels: Some(outline.channels),
+                size: outline.size,
+                classes: Some(outline.classes.len()),
+                names: Some(outline.classes),
+            }));
+        }
+        let outline = nn::Outline::read(folder).ok()?;
+        Some(Self::Model(ModelShape {
+            spec: Some(outline.spec),
+            classes: Some(outline.classes),
+            adversarial: outline.domain_classifier,
+            frozen: outline.frozen,
+        }))
+    }
 }
 
 /// What is known of a data set; `None` is "known once its files were read".
@@ -40,6 +64,8 @@ pub struct DatasetShape {
     pub size: Option<(usize, usize)>,
     /// Number of classes.
     pub classes: Option<usize>,
+    /// Their names.
+    pub names: Option<Vec<String>>,
 }
 
 impl DatasetShape {
@@ -54,6 +80,8 @@ impl DatasetShape {
 pub struct ModelShape {
     /// The network; `None` when its input or classes are known only once data were read.
     pub spec: Option<nn::Spec>,
+    /// The names of its classes, in the order of the logits.
+    pub classes: Option<Vec<String>>,
     /// Whether it carries a domain classifier.
     pub adversarial: bool,
     /// Names of the parameters that do not learn.

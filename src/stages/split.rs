@@ -1,4 +1,4 @@
-//! `split`: holds out images, keeps a few a class, or keeps some of the classes.
+//! `split`: holds out images, keeps a few a class, keeps some of the classes or renames them.
 
 use indexmap::IndexMap;
 use serde_json::json;
@@ -7,13 +7,15 @@ use super::{
     Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
 };
 use crate::config::diagnostic::suggest;
-use crate::config::node::{Node, Value};
+use crate::config::node::{Entry, Node, Value};
 use crate::config::{Diagnostic, Keys, Wants};
-use crate::data::subset::{Amount, Class, hold_out, keep_classes, keep_per_class};
+use crate::data::subset::{
+    Amount, Class, find_class, hold_out, keep_classes, keep_per_class, rename_classes, renamed,
+};
 
 pub(super) const KIND: Kind = Kind {
     name: "split",
-    about: "hold out images, keep a few a class, or keep some of the classes",
+    about: "hold out images, keep a few a class, keep some of the classes or rename them",
     scores: false,
     parse,
 };
@@ -22,10 +24,19 @@ pub(super) const KIND: Kind = Kind {
 #[derive(Debug)]
 struct SplitStage {
     from: String,
-    classes: Option<Vec<Class>>,
+    classes: Option<Classes>,
     holdout: Option<HoldOut>,
     per_class: Option<usize>,
     seed: u64,
+}
+
+/// What becomes of the classes.
+#[derive(Debug)]
+enum Classes {
+    /// These stay, in this order.
+    Keep(Vec<Class>),
+    /// Each pair's first is called as its second.
+    Rename(Vec<(String, String)>),
 }
 
 #[derive(Debug)]
@@ -60,12 +71,17 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     }))
 }
 
-/// `classes = [0, 1, "cat"]`.
-fn classes(keys: &mut Keys) -> Option<Option<Vec<Class>>> {
+/// `classes = [0, 1, "cat"]`, or `classes = { "touring-bike" = "bike" }`.
+fn classes(keys: &mut Keys) -> Option<Option<Classes>> {
     keys.may_be("classes", || {
         let class = json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] });
-        let what = "class numbers (from 0) or names";
-        json!({ "type": "array", "minItems": 1, "items": class, "description": what })
+        let what = "names of classes, or their numbers from 0: these stay";
+        let keep = json!({ "type": "array", "minItems": 1, "items": class, "description": what });
+        let what = "new names of classes by their names; classes of one name become one";
+        let name = json!({ "type": "string", "minLength": 1 });
+        let rename = json!({ "type": "object", "minProperties": 1, "additionalProperties": name,
+            "description": what });
+        json!({ "anyOf": [keep, rename] })
     });
     let Some(node) = keys.node("classes") else { return Some(None) };
     let class = |item: &Node| match &item.value {
@@ -73,16 +89,29 @@ fn classes(keys: &mut Keys) -> Option<Option<Vec<Class>>> {
         Value::String(name) => Some(Class::Name(name.clone())),
         _ => None,
     };
+    let name = |(old, entry): (&String, &Entry)| match &entry.node.value {
+        Value::String(new) if !new.is_empty() => Some((old.clone(), new.clone())),
+        _ => None,
+    };
     let classes = match &node.value {
-        Value::Array(items) if !items.is_empty() => items.iter().map(class).collect(),
+        Value::Array(items) if !items.is_empty() => {
+            items.iter().map(class).collect::<Option<_>>().map(Classes::Keep)
+        }
+        Value::Table(table) if !table.entries.is_empty() => {
+            table.entries.iter().map(name).collect::<Option<_>>().map(Classes::Rename)
+        }
         _ => None,
     };
     let Some(classes) = classes else {
-        keys.problem(Diagnostic::at(
-            node.span,
-            "`classes` must be an array of class numbers (from 0) or names, at least one",
-            format!("found {}", node.to_toml()),
-        ));
+        keys.problem(
+            Diagnostic::at(
+                node.span,
+                "`classes` must be an array of class numbers (from 0) or names, at least one, or a table \
+                 of new names",
+                format!("found {}", node.to_toml()),
+            )
+            .help("`[0, 1]` or `[\"cat\", \"dog\"]` keeps classes, `{ old = \"new\" }` renames them"),
+        );
         return None;
     };
     keys.record("classes", node.to_toml());
@@ -151,6 +180,53 @@ fn held_out_evenly(keys: &mut Keys) -> Option<bool> {
 }
 
 impl SplitStage {
+    /// Whether images of some classes go.
+    fn drops_classes(&self) -> bool {
+        matches!(self.classes, Some(Classes::Keep(_)))
+    }
+
+    /// The classes that come out, as far as those that come in are known: their number and names.
+    fn classes_after(&self, input: &DatasetShape) -> (Option<usize>, Option<Vec<String>>) {
+        let known = input.names.as_deref();
+        let name = |class: &Class| match (class, known) {
+            (Class::Name(name), None) => Some(name.clone()),
+            (class, Some(known)) => Some(known[find_class(known, class).ok()?].clone()),
+            (Class::Number(_), None) => None,
+        };
+        match &self.classes {
+            None => (input.classes, input.names.clone()),
+            Some(Classes::Keep(classes)) => {
+                (Some(classes.len()), classes.iter().map(name).collect())
+            }
+            Some(Classes::Rename(pairs)) => {
+                let names = known.and_then(|known| Some(renamed(known, pairs).ok()?.0));
+                (names.as_ref().map(Vec::len), names)
+            }
+        }
+    }
+
+    /// Classes that are named but not there, as far as that is known.
+    fn absent_classes(&self, names: &[String]) -> Vec<Problem> {
+        let problem = |key: String, class: &Class| {
+            let error = find_class(names, class).err()?;
+            let problem = Problem::at(key, error.to_string());
+            Some(error.help().into_iter().fold(problem, Problem::help))
+        };
+        match &self.classes {
+            None => Vec::new(),
+            Some(Classes::Keep(classes)) => {
+                let keyed = classes.iter().enumerate();
+                keyed.filter_map(|(at, class)| problem(format!("classes.{at}"), class)).collect()
+            }
+            Some(Classes::Rename(pairs)) => {
+                let named = |(old, _): &(String, String)| {
+                    problem(format!("classes.{old}"), &Class::Name(old.clone()))
+                };
+                pairs.iter().filter_map(named).collect()
+            }
+        }
+    }
+
     fn splits_after(
         &self,
         splits: &IndexMap<String, Option<usize>>,
@@ -159,7 +235,7 @@ impl SplitStage {
         let mut after = IndexMap::new();
         for (name, count) in splits {
             // How many images the classes leave is known once they were counted.
-            let mut count = count.filter(|_| self.classes.is_none());
+            let mut count = count.filter(|_| !self.drops_classes());
             let mut held = None;
             if *name == self.from {
                 if let Some(hold_out) = &self.holdout {
@@ -182,29 +258,17 @@ impl SplitStage {
     }
 
     fn problems(&self, input: &DatasetShape) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if let (Some(classes), Some(all)) = (&self.classes, input.classes) {
-            for (at, class) in classes.iter().enumerate() {
-                if let Class::Number(number) = class
-                    && *number >= all
-                {
-                    let message = format!("the data set has no class {number}");
-                    problems.push(
-                        Problem::at(format!("classes.{at}"), message)
-                            .help(format!("its classes are 0 to {}", all - 1)),
-                    );
-                }
-            }
-        }
+        let names = input.names.as_deref();
+        let mut problems = names.map(|names| self.absent_classes(names)).unwrap_or_default();
         let Some(splits) = &input.splits else { return problems };
         let Some(count) = splits.get(&self.from) else {
             let mut problem =
                 Problem::at("from", format!("the data set has no split `{}`", self.from));
-            problem.help = suggest(&self.from, splits.keys().map(String::as_str));
+            problem.help.extend(suggest(&self.from, splits.keys().map(String::as_str)));
             problems.push(problem);
             return problems;
         };
-        let count = count.filter(|_| self.classes.is_none());
+        let count = count.filter(|_| !self.drops_classes());
         if let Some(hold_out) = &self.holdout {
             if splits.contains_key(&hold_out.name) {
                 let message = format!("the data set has a split `{}` already", hold_out.name);
@@ -235,7 +299,7 @@ impl Stage for SplitStage {
     }
 
     fn revision(&self) -> u32 {
-        1
+        2
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
@@ -244,18 +308,21 @@ impl Stage for SplitStage {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let classes = self.classes.as_ref().map(Vec::len).or(input.classes);
+        let (classes, names) = self.classes_after(&input);
         Ok(Product::Dataset(DatasetShape {
             splits: input.splits.as_ref().map(|splits| self.splits_after(splits, classes)),
             classes,
+            names,
             ..input
         }))
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let mut set = context.dataset("input")?;
-        if let Some(classes) = &self.classes {
-            keep_classes(&mut set, classes)?;
+        match &self.classes {
+            Some(Classes::Keep(classes)) => keep_classes(&mut set, classes)?,
+            Some(Classes::Rename(pairs)) => rename_classes(&mut set, pairs)?,
+            None => {}
         }
         if let Some(HoldOut { amount, name, stratified }) = &self.holdout {
             hold_out(&mut set, &self.from, name, *amount, *stratified, self.seed)?;

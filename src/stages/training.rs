@@ -1,10 +1,12 @@
 //! What `pretrain` and `finetune` have in common: their settings, checks and the run itself.
 
+use super::classes::{Uses, clash, named, names_of_both, note, renumber};
 use super::{Context, DatasetShape, Defaults, Described, Failure, ModelShape, Outcome, Problem};
 use crate::adapt::Method;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Reference, Wants};
 use crate::data::augment::Augment;
+use crate::data::classes::{Matched, match_classes};
 use crate::data::{Dataset, Split};
 use crate::metrics::Metrics;
 use crate::nn::architecture::Architecture;
@@ -182,6 +184,15 @@ impl Training {
         Some(Diagnostic::at(span, message, label).help(help))
     }
 
+    /// The keys of the data sets, `train` first, and what of each is used.
+    fn sets(&self) -> Vec<(&'static str, Uses)> {
+        let mut sets = vec![("train", Uses::Labels)];
+        sets.extend(self.validate.iter().map(|_| ("validate", Uses::Labels)));
+        sets.extend(self.method.target().map(|_| ("method.target", Uses::Images)));
+        sets.extend(self.settings.target_scores.iter().map(|_| (SCORED, Uses::Images)));
+        sets
+    }
+
     /// The network that comes out, or everything that does not fit.
     pub(super) fn describe(
         &self,
@@ -189,30 +200,29 @@ impl Training {
         start: &Start,
     ) -> Result<ModelShape, Vec<Problem>> {
         let data = inputs.dataset("train");
-        let ModelShape { spec, adversarial, frozen } = match start {
+        let ModelShape { spec, mut classes, adversarial, frozen } = match start {
             Start::Stage { head: None } => inputs.model("model"),
             Start::Stage { head: Some(head) } => {
                 with_head(inputs.model("model"), head, &data).map_err(|problem| vec![problem])?
             }
             Start::Fresh(architecture) => {
                 let spec = fresh(architecture, &data).map_err(|problem| vec![problem])?;
-                ModelShape { spec, ..ModelShape::unknown() }
+                ModelShape { spec, classes: data.names.clone(), ..ModelShape::unknown() }
             }
         };
         let adversarial = adversarial || self.method.is_adversarial();
         let mut problems = Vec::new();
-        if let Some(spec) = &spec {
-            problems.extend(misfits(spec, &data, "train", true));
-            if self.validate.is_some() {
-                problems.extend(misfits(spec, &inputs.dataset("validate"), "validate", true));
+        for (key, uses) in self.sets() {
+            let set = inputs.dataset(key);
+            if let Some(spec) = &spec {
+                problems.extend(misfits(spec, &set, key));
             }
-            if self.method.target().is_some() {
-                let target = inputs.dataset("method.target");
-                problems.extend(misfits(spec, &target, "method.target", false));
-            }
-            if self.settings.target_scores.is_some() {
-                let scored = inputs.dataset(SCORED);
-                problems.extend(misfits(spec, &scored, SCORED, false));
+            let of_model = (spec.as_ref(), classes.as_deref());
+            problems.extend(unlike_classes(of_model, &set, key, uses));
+            if let (Some(known), Some(found), true) = (&mut classes, &set.names, key == "train")
+                && let Ok(matched) = match_classes(known, found)
+            {
+                *known = names_of_both(&matched, std::mem::take(known), found);
             }
         }
         if let Some(spec) = &spec {
@@ -222,7 +232,7 @@ impl Training {
             problems.extend(of_groups.map(|(key, error)| Problem::at(key, error.to_string())));
         }
         if problems.is_empty() {
-            Ok(ModelShape { spec, adversarial, frozen })
+            Ok(ModelShape { spec, classes, adversarial, frozen })
         } else {
             Err(problems)
         }
@@ -275,10 +285,10 @@ fn with_head(
     head: &[Layer],
     data: &DatasetShape,
 ) -> Result<ModelShape, Problem> {
-    let ModelShape { spec, adversarial, frozen } = model;
-    let Some(spec) = spec else { return Ok(ModelShape { spec: None, adversarial, frozen }) };
-    let (Some((height, width)), Some(classes)) = (data.size, data.classes) else {
-        return Ok(ModelShape { spec: None, adversarial, frozen });
+    let ModelShape { spec, adversarial, frozen, .. } = model;
+    let names = data.names.clone();
+    let (Some(spec), Some((height, width)), Some(classes)) = (spec, data.size, data.classes) else {
+        return Ok(ModelShape { spec: None, classes: names, adversarial, frozen });
     };
     // Other channels are said to be wrong where images and network are compared.
     let input = Chw { channels: spec.input.channels, height, width };
@@ -287,11 +297,28 @@ fn with_head(
     spec.place()
         .map_err(|error| wrong(format!("{input} images do not fit the network: {error}")))?;
     let frozen = frozen.into_iter().filter(|name| !name.starts_with(&fresh)).collect();
-    Ok(ModelShape { spec: Some(spec), adversarial, frozen })
+    Ok(ModelShape { spec: Some(spec), classes: names, adversarial, frozen })
 }
 
-/// Where a data set does not fit a network.
-pub(super) fn misfits(spec: &Spec, data: &DatasetShape, key: &str, labels: bool) -> Vec<Problem> {
+/// Why the classes of a data set are not among those of a model, as far as both are known.
+pub(super) fn unlike_classes(
+    (spec, known): (Option<&Spec>, Option<&[String]>),
+    data: &DatasetShape,
+    key: &str,
+    uses: Uses,
+) -> Option<Problem> {
+    if let (Some(known), Some(found)) = (known, &data.names) {
+        return clash(key, known, found, uses);
+    }
+    let (spec, found) = (spec?, data.classes?);
+    (uses == Uses::Labels && found > spec.classes).then(|| {
+        let message = format!("the model has {} classes, this data set has {found}", spec.classes);
+        Problem::at(key, message)
+    })
+}
+
+/// Where images do not fit a network.
+pub(super) fn misfits(spec: &Spec, data: &DatasetShape, key: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     let input = spec.input;
     if let Some(channels) = data.channels
@@ -320,19 +347,11 @@ pub(super) fn misfits(spec: &Spec, data: &DatasetShape, key: &str, labels: bool)
                 .help(format!("a `normalize` stage with `resize = [{h}, {w}]` changes the size")),
         );
     }
-    if let Some(classes) = data.classes
-        && labels
-        && classes != spec.classes
-    {
-        problems.push(Problem::at(
-            key,
-            format!("the model has {} classes, this data set has {classes}", spec.classes),
-        ));
-    }
     problems
 }
 
 /// A split with the data set that it is from.
+#[derive(Clone)]
 pub(super) struct Opened {
     pub(super) dataset: Dataset,
     split: String,
@@ -350,21 +369,24 @@ impl Opened {
             channels: Some(self.split().images.channels),
             size: self.split().images.size(),
             classes: Some(self.dataset.classes.len()),
+            names: Some(self.dataset.classes.clone()),
         }
     }
 
+    /// Gives the labels the numbers that a model with the classes `known` has for them.
+    pub(super) fn renumber(&mut self, key: &str, known: &[String]) -> Result<Matched, Failure> {
+        renumber(&mut self.dataset, &self.split, key, known)
+    }
+
     /// Fails where the images do not fit the network: for what was not known before they were read.
-    pub(super) fn check(&self, spec: &Spec, key: &str, labels: bool) -> Result<(), Failure> {
+    pub(super) fn check(&self, spec: &Spec, key: &str) -> Result<(), Failure> {
         let shape = self.shape();
         if shape.size.is_none() {
             return Err(unlike(key));
         }
-        match misfits(spec, &shape, key, labels).into_iter().next() {
+        match misfits(spec, &shape, key).into_iter().next() {
             None => Ok(()),
-            Some(mut problem) => {
-                problem.message = format!("`{key}`: {}", problem.message);
-                Err(problem.into())
-            }
+            Some(problem) => Err(named(problem, key)),
         }
     }
 }
@@ -388,6 +410,41 @@ struct Sets {
     scored: Option<Opened>,
 }
 
+impl Sets {
+    /// Fails where images do not fit the network or classes are not among those of the model, `known`;
+    /// gives labels the model's numbers, and the model the names of its classes. `say` hears what
+    /// people should know of how classes were matched.
+    fn fit(
+        &mut self,
+        spec: &Spec,
+        known: Vec<String>,
+        mut say: impl FnMut(&Matched, &str),
+    ) -> Result<Vec<String>, Failure> {
+        self.train.check(spec, "train")?;
+        let matched = self.train.renumber("train", &known)?;
+        let found = &self.train.dataset.classes;
+        if let Some(note) = note(&matched, "train", &known, found) {
+            say(&matched, &note);
+        }
+        let known = names_of_both(&matched, known, found);
+        if let Some(validate) = &mut self.validate {
+            validate.check(spec, "validate")?;
+            let matched = validate.renumber("validate", &known)?;
+            if let Some(note) = note(&matched, "validate", &known, &validate.dataset.classes) {
+                say(&matched, &note);
+            }
+        }
+        for (set, key) in [(&self.target, "method.target"), (&self.scored, SCORED)] {
+            let Some(set) = set else { continue };
+            set.check(spec, key)?;
+            if let Some(problem) = clash(key, &known, &set.dataset.classes, Uses::Images) {
+                return Err(named(problem, key));
+            }
+        }
+        Ok(known)
+    }
+}
+
 struct Run<'a> {
     training: &'a Training,
     context: &'a Context<'a>,
@@ -399,18 +456,13 @@ impl Job for Run<'_> {
     type Output = Result<Outcome, Failure>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
-        let (mut model, mut new) = self.model(device)?;
-        let Self { training, context, sets, .. } = self;
-        sets.train.check(model.spec(), "train", true)?;
-        if let Some(validate) = &sets.validate {
-            validate.check(model.spec(), "validate", true)?;
-        }
-        if let Some(target) = &sets.target {
-            target.check(model.spec(), "method.target", false)?;
-        }
-        if let Some(scored) = &sets.scored {
-            scored.check(model.spec(), SCORED, false)?;
-        }
+        let (mut model, mut new, classes) = self.model(device)?;
+        let Self { training, context, mut sets, .. } = self;
+        let mut by_number = false;
+        let classes = sets.fit(model.spec(), classes, |matched, note| {
+            by_number |= matches!(matched, Matched::ByNumber(_));
+            context.progress.note(note);
+        })?;
         if training.method.is_adversarial() && !model.has_domain_classifier() {
             let before = model.parameters().len();
             model.attach_domain_classifier(training.settings.seed);
@@ -436,7 +488,6 @@ impl Job for Run<'_> {
         let (metrics, times) =
             fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)
                 .map_err(failure)?;
-        let classes = sets.train.dataset.classes.clone();
         Saved { model, classes }.save(context.out)?;
         let last = |split: &str, metric: &str| {
             let row = metrics.rows.iter().rev().find(|row| row[2] == split && row[3] == metric)?;
@@ -450,6 +501,9 @@ impl Job for Run<'_> {
         if let Some(accuracy) = last("validate", "accuracy") {
             summary.push_str(&format!(", validation accuracy {:.1} %", 100.0 * accuracy));
         }
+        if by_number {
+            summary.push_str(", classes matched by number");
+        }
         let timings = vec![
             ("frozen layers".into(), times.frozen),
             ("steps".into(), times.steps),
@@ -461,20 +515,25 @@ impl Job for Run<'_> {
 }
 
 impl Run<'_> {
-    /// The model that training begins with, and the names of parameters that did not come in.
-    fn model<D: Ops>(&self, device: &D) -> Result<(Model<D>, Vec<String>), Failure> {
+    /// The model that training begins with, the names of parameters that did not come in, and those of
+    /// its classes.
+    fn model<D: Ops>(&self, device: &D) -> Result<(Model<D>, Vec<String>, Vec<String>), Failure> {
+        let of_train = self.sets.train.dataset.classes.clone();
         let seed = self.training.settings.seed;
         let failure = |error: SpecError| Failure::new(error.to_string());
         let architecture = match self.start {
             Start::Stage { head } => {
-                let old = Saved::open(&self.context.input("model").path, device)?.model;
-                let Some(head) = head else { return Ok((old, Vec::new())) };
+                let old = Saved::open(&self.context.input("model").path, device)?;
+                let Some(head) = head else { return Ok((old.model, Vec::new(), old.classes)) };
+                let old = old.model;
                 let shape = self.sets.train.shape();
                 let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
                     return Err(unlike("train"));
                 };
                 let input = Chw { channels: old.spec().input.channels, height, width };
-                return head::replace(&old, head, input, classes, seed).map_err(failure);
+                let (model, new) =
+                    head::replace(&old, head, input, classes, seed).map_err(failure)?;
+                return Ok((model, new, of_train));
             }
             Start::Fresh(architecture) => architecture,
         };
@@ -483,7 +542,7 @@ impl Run<'_> {
             .ok_or_else(|| unlike("train"))?;
         let model = Model::new(spec, device, seed).map_err(failure)?;
         let new = model.parameters().iter().map(|it| it.name.clone()).collect();
-        Ok((model, new))
+        Ok((model, new, of_train))
     }
 }
 

@@ -59,7 +59,7 @@ impl Stage for Visualize {
         let mut problems = Vec::new();
         let images = inputs.dataset("images");
         if let Some(spec) = inputs.model("model").spec {
-            problems.extend(misfits(&spec, &images, "images", false));
+            problems.extend(misfits(&spec, &images, "images"));
             for (at, layer) in self.layers.iter().enumerate() {
                 problems.extend(wrong_layer(&spec, layer, &format!("layers.{at}")));
             }
@@ -117,7 +117,7 @@ impl Job for Run<'_> {
         let Self { stage, context } = self;
         let mut model = Saved::open(&context.input("model").path, device)?.model;
         let set = open(context, "images")?;
-        set.check(model.spec(), "images", false)?;
+        set.check(model.spec(), "images")?;
         let count = set.split().len();
         if let Some(index) = stage.indices.iter().find(|index| **index >= count) {
             return Err(Failure::new(format!("image {index} of only {count}")));

@@ -3,6 +3,7 @@
 use super::activations::Activations;
 use crate::adapt::{argmax, share};
 use crate::data::{Dataset, Split, loader};
+use crate::metrics::confusion::Confusion;
 use crate::nn::model::host;
 use crate::nn::ops::{Ops, log_softmax};
 use crate::nn::{Entry, Model};
@@ -13,8 +14,8 @@ const BATCH: usize = 256;
 /// Counts and losses over a split.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Images of class `row` that were taken for class `column`, `[classes, classes]`.
-    pub confusion: Vec<Vec<usize>>,
+    /// What the images of each class were taken for.
+    pub confusion: Confusion,
     /// Mean cross-entropy in nats.
     pub loss: f64,
     /// What each image was taken for.
@@ -33,19 +34,18 @@ pub struct Answer {
 impl Evaluation {
     /// Number of images.
     pub fn count(&self) -> usize {
-        self.confusion.iter().flatten().sum()
+        self.confusion.count()
     }
 
     /// Share of images taken for what they are, 0 to 1.
     pub fn accuracy(&self) -> f64 {
-        let right: usize = (0..self.confusion.len()).map(|at| self.confusion[at][at]).sum();
-        share(right, self.count())
+        share(self.confusion.right(), self.count())
     }
 
-    /// Share of a class's images taken for what they are; `None` for a class without images.
-    pub fn class_accuracy(&self, class: usize) -> Option<f64> {
-        let count = self.confusion[class].iter().sum();
-        (count > 0).then(|| share(self.confusion[class][class], count))
+    /// Each class that has images, with the share of them taken for what they are.
+    pub fn class_accuracies(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
+        let with_images = self.confusion.by_class().filter(|(_, [images, ..])| *images > 0);
+        with_images.map(|(class, [images, _, right])| (class, share(right, images)))
     }
 }
 
@@ -63,7 +63,7 @@ pub fn evaluate<D: Ops>(
     mut done: impl FnMut(usize) -> bool,
 ) -> Result<Option<Evaluation>, D::Err> {
     let classes = model.spec().classes;
-    let mut confusion = vec![vec![0; classes]; classes];
+    let mut confusion = Confusion::new(classes);
     let mut loss = 0.0;
     let mut answers = Vec::with_capacity(split.labels.len());
     let all: Vec<usize> = (0..split.labels.len()).collect();
@@ -77,13 +77,13 @@ pub fn evaluate<D: Ops>(
         let logits = host(&model.logits_from(entry, x)?);
         let logs = log_softmax(&logits, classes);
         for (row, image) in indices.iter().enumerate() {
-            let label = split.labels[*image] as usize;
+            let label = split.labels[*image];
             let range = row * classes..(row + 1) * classes;
-            let (class, logs) = (argmax(&logits[range.clone()]), &logs[range]);
-            confusion[label][class] += 1;
-            loss -= f64::from(logs[label]);
-            let confidence = logs[class].exp().min(1.0);
-            answers.push(Answer { class: u32::try_from(class).unwrap_or(u32::MAX), confidence });
+            let (best, logs) = (argmax(&logits[range.clone()]), &logs[range]);
+            let class = u32::try_from(best).unwrap_or(u32::MAX);
+            confusion.add(label, class);
+            loss -= f64::from(logs[label as usize]);
+            answers.push(Answer { class, confidence: logs[best].exp().min(1.0) });
         }
         if !done(indices.len()) {
             return Ok(None);

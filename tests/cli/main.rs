@@ -8,6 +8,7 @@ mod synthetic_run;
 
 mod activations;
 mod check;
+mod classes;
 mod evaluate;
 mod failures;
 mod faults;

@@ -15,7 +15,7 @@ use super::columns::Columns;
 use super::decode::decode;
 use super::listed::{Home, Listed};
 use super::names::split_word;
-use super::{Broken, Found, Layout, table, visible_files};
+use super::{Broken, Found, Layout, numbered, table, visible_files};
 use crate::data::Watch;
 use crate::data::error::Error;
 
@@ -43,6 +43,7 @@ pub fn read(path: &Path, layout: &Layout, broken: &Broken, watch: &Watch) -> Res
     }
     let labels: BTreeSet<&str> =
         splits.values().flatten().map(|line| line.label.as_str()).collect();
+    numbered::refuse_in_lists(splits.values().flatten().map(|line| line.label.as_str()), &lists)?;
     let (classes, numbers) = classes(&labels);
     let group = |(name, lines): (&String, &Vec<Listed>)| {
         let files = lines.iter().map(|line| line.file.clone()).collect();
@@ -134,15 +135,17 @@ fn read_list(list: &Path, home: &Home, layout: &Layout) -> Result<Vec<Listed>, E
     Ok(lines)
 }
 
-/// The classes of these labels, and the number of each: numbers stand for themselves, names are
-/// taken in their order.
+/// The classes of these labels, and the number of each: numbers stand for themselves, but for those that
+/// count from 1, names are taken in their order.
 fn classes<'a>(labels: &BTreeSet<&'a str>) -> (Vec<String>, BTreeMap<&'a str, u32>) {
     let number = |label: &str| label.parse().ok().filter(|number| *number < MOST_CLASSES);
     let numbers: Option<BTreeMap<&str, u32>> =
         labels.iter().map(|label| Some((*label, number(label)?))).collect();
-    if let Some(numbers) = numbers {
+    if let Some(mut numbers) = numbers {
+        let smallest = numbers.values().min().copied().unwrap_or_default();
         let largest = numbers.values().max().copied().unwrap_or_default();
-        return ((0..=largest).map(|class| class.to_string()).collect(), numbers);
+        numbers.values_mut().for_each(|number| *number -= numbered::first_class(smallest));
+        return (numbered::names(smallest, largest), numbers);
     }
     let names = labels.iter().map(|label| (*label).to_owned()).collect();
     (names, labels.iter().copied().zip(0..).collect())
@@ -218,6 +221,25 @@ mod tests {
         let found = found.unwrap();
         assert_eq!(found.classes, ["cat", "dog"]);
         assert_eq!(found.splits["train"].labels, [1, 0]);
+    }
+
+    #[test]
+    fn labels_that_count_from_one_are_classes_of_those_names() {
+        let lists = [("train.txt", "1.png 1\n2.png 3\n"), ("test.txt", "3.png 2\n")];
+        let found = found(&["1.png", "2.png", "3.png"], &lists).unwrap();
+        assert_eq!(found.classes, ["1", "2", "3"]);
+        assert_eq!(found.splits["train"].labels, [0, 2]);
+        assert_eq!(found.splits["test"].labels, [1]);
+    }
+
+    #[test]
+    fn a_label_far_beyond_the_others_is_named_with_its_line() {
+        let mut text: String = (0..20).map(|at| format!("1.png {}\n", at % 10)).collect();
+        text += "1.png 1999\n";
+        let error = found(&["1.png"], &[("train.txt", &text)]).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("train.txt: line 21: the label 1999 lies far beyond"), "{said}");
+        assert!(said.contains("end at 9"), "{said}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod image_folder;
 pub mod image_list;
 mod listed;
 mod names;
+mod numbered;
 mod own;
 mod same;
 mod table;
@@ -208,16 +209,25 @@ impl Format {
 }
 
 impl Found {
-    /// Classes `0`, `1`, ... up to the largest label in what was read at `path`.
-    fn with_numbered_classes(splits: IndexMap<String, Split>, path: &Path) -> Result<Self, Error> {
-        let largest = splits.values().flat_map(|split| &split.labels).max();
-        let classes = largest.map_or(0, |largest| u64::from(*largest) + 1);
-        if classes > MOST_CLASSES {
-            let label = classes - 1;
-            let reason = format!("label {label} would make more than {MOST_CLASSES} classes");
+    /// Classes `0`, `1`, ... up to the largest label in what was read at `path`, from `1` on where labels
+    /// count from there.
+    fn with_numbered_classes(
+        mut splits: IndexMap<String, Split>,
+        path: &Path,
+    ) -> Result<Self, Error> {
+        let Some((smallest, largest)) = numbered::range(&splits, path)? else {
+            return Ok(Self { classes: Vec::new(), splits });
+        };
+        if u64::from(largest) >= MOST_CLASSES {
+            let reason = format!("label {largest} would make more than {MOST_CLASSES} classes");
             return Err(Error::malformed(path, reason));
         }
-        Ok(Self { classes: (0..classes).map(|class| class.to_string()).collect(), splits })
+        let first = numbered::first_class(smallest);
+        if first > 0 {
+            let labels = splits.values_mut().flat_map(|split| &mut split.labels);
+            labels.for_each(|label| *label -= first);
+        }
+        Ok(Self { classes: numbered::names(smallest, largest), splits })
     }
 
     fn into_dataset(self) -> Dataset {

@@ -90,8 +90,10 @@ mod tests {
         let file = folder.path().join("cats.safetensors");
         std::fs::rename(folder.path().join("train.safetensors"), &file).unwrap();
         let found = read(&file).unwrap();
-        assert_eq!(found.classes, ["0", "1"]);
-        assert_eq!(found.splits["train"], dataset().splits["train"]);
+        // Its only label is 1: it counts from there.
+        assert_eq!(found.classes, ["1"]);
+        assert_eq!(found.splits["train"].images, dataset().splits["train"].images);
+        assert_eq!(found.splits["train"].labels, [0]);
     }
 
     #[test]

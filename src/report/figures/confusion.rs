@@ -65,7 +65,7 @@ fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
     for (dataset, matrices) in found {
         for (label, trial, counts) in matrices {
             let label = if label.is_empty() { label } else { format!(" ({label})") };
-            let classes = run.classes(trial, &dataset);
+            let classes = run.classes(trial, stage, model, &dataset);
             figures.push(Figure {
                 topic: Topic::Confusion,
                 of: model.to_owned(),

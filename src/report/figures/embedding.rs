@@ -20,14 +20,15 @@ pub(super) fn figures(run: &Run) -> Result<Vec<Figure>, Error> {
         let places: Option<Vec<usize>> =
             columns.iter().map(|name| rows.header.iter().position(|it| it == name)).collect();
         let Some(places) = places else { continue };
-        let mut classes: IndexMap<String, Classes> = IndexMap::new();
+        let mut classes: IndexMap<(String, String), Classes> = IndexMap::new();
         let mut planes: IndexMap<(String, String), Vec<Vec<String>>> = IndexMap::new();
         for row in rows.rows {
             let pick = |at: usize| row[places[at]].clone();
             let plane = planes.entry((pick(2), pick(0))).or_default();
-            let dataset = pick(1);
-            let known = classes.entry(dataset.clone());
-            let class = known.or_insert_with(|| run.classes(trial, &dataset)).name(&pick(3));
+            let (model, dataset) = (pick(0), pick(1));
+            let known = classes.entry((model.clone(), dataset.clone()));
+            let known = known.or_insert_with(|| run.classes(trial, stage, &model, &dataset));
+            let class = known.name(&pick(3));
             plane.push(vec![dataset, class, pick(4), pick(5)]);
         }
         for by_class in [false, true] {

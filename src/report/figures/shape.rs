@@ -1,6 +1,10 @@
 //! From the rows of a CSV to a chart. The columns are told in each arm; cells that are no numbers are left
 //! out, never guessed.
 
+use std::collections::HashMap;
+
+use indexmap::IndexSet;
+
 use crate::report::csv::Rows;
 use crate::report::plot::{
     Bar, Bars, Chart, Confusion, Graph, Group, Heat, Key, Lines, Node, Parallel, Point, Scale,
@@ -224,19 +228,16 @@ fn parallel(rows: &Rows) -> Chart {
 }
 
 fn confusion(rows: &Rows) -> Chart {
-    let mut names = Vec::new();
-    for row in &rows.rows {
-        place(&mut names, &cell(row, 0));
-    }
-    for row in &rows.rows {
-        place(&mut names, &cell(row, 1));
-    }
-    let mut classes = sorted(names);
-    let mut counts = vec![vec![0.0; classes.len()]; classes.len()];
-    for row in &rows.rows {
-        let at = (place(&mut classes, &cell(row, 0)), place(&mut classes, &cell(row, 1)));
-        counts[at.0][at.1] = value(row, 2).unwrap_or(0.0);
-    }
+    let column = |at: usize| rows.rows.iter().map(move |row| cell(row, at));
+    let names: IndexSet<String> = column(0).chain(column(1)).collect();
+    let classes = sorted(names.into_iter().collect());
+    let places: HashMap<&str, usize> =
+        classes.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+    let counts = rows.rows.iter().map(|row| {
+        let [class, predicted] = [0, 1].map(|at| places[cell(row, at).as_str()]);
+        ((class, predicted), value(row, 2).unwrap_or(0.0))
+    });
+    let counts = counts.collect();
     Chart::Confusion(Confusion { classes, counts })
 }
 

@@ -92,7 +92,7 @@ fn rows_of_tiles(
             u64::from(tiles) * u64::from(wide) * u64::from(zoom),
         );
         if wrong && let Some(mistakes) = &mistakes {
-            let classes = run.classes(trial, &row[dataset]);
+            let classes = run.classes(trial, stage, &row[model], &row[dataset]);
             html += &captions(mistakes, &row[model], &row[dataset], &classes, wide * zoom);
         }
         html += "</div></figure>\n";

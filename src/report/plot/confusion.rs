@@ -1,5 +1,7 @@
 //! What was taken for what: a row for each true class, coloured by its shares.
 
+use std::collections::BTreeMap;
+
 use super::canvas::{Anchor, Canvas, fitted, width_of};
 use super::color::ramp;
 
@@ -8,8 +10,9 @@ use super::color::ramp;
 pub struct Confusion {
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// Images (or their mean over trials) by true and predicted class.
-    pub counts: Vec<Vec<f64>>,
+    /// Images (or their mean over trials) by the places of the true and the predicted class, where there
+    /// are some.
+    pub counts: BTreeMap<(usize, usize), f64>,
 }
 
 /// Pixels of a letter's height.
@@ -36,27 +39,21 @@ pub(super) fn draw(confusion: &Confusion) -> Canvas {
     let below = if upwards { room + 8.0 } else { 20.0 };
     let mut canvas = Canvas::new(left + side + 10.0, top + side + below + 26.0);
     canvas.rect((left, top), (side, side), "class=\"grid\"");
-    for (row, counts) in confusion.counts.iter().enumerate() {
-        let whole: f64 = counts.iter().sum();
-        for (column, value) in counts.iter().enumerate() {
-            if *value <= 0.0 || whole <= 0.0 {
-                continue;
-            }
-            let share = value / whole;
-            // The square root shows the few mistakes of a good model.
-            let (fill, ink) = ramp(share.sqrt());
-            let (x, y) = (left + cell * column as f64, top + cell * row as f64);
-            canvas.rect((x, y), (cell, cell), &format!("fill=\"{fill}\""));
-            if count <= NUMBERED {
-                let class = if ink == "#fff" { "off" } else { "on" };
-                canvas.text(
-                    x + cell / 2.0,
-                    y + cell / 2.0 + 4.0,
-                    Anchor::Middle,
-                    class,
-                    &brief(*value),
-                );
-            }
+    let mut wholes = vec![0.0; confusion.classes.len()];
+    confusion.counts.iter().for_each(|((row, _), value)| wholes[*row] += value);
+    for ((row, column), value) in &confusion.counts {
+        if *value <= 0.0 || wholes[*row] <= 0.0 {
+            continue;
+        }
+        let share = value / wholes[*row];
+        // The square root shows the few mistakes of a good model.
+        let (fill, ink) = ramp(share.sqrt());
+        let (x, y) = (left + cell * *column as f64, top + cell * *row as f64);
+        canvas.rect((x, y), (cell, cell), &format!("fill=\"{fill}\""));
+        if count <= NUMBERED {
+            let class = if ink == "#fff" { "off" } else { "on" };
+            let (x, y) = (x + cell / 2.0, y + cell / 2.0 + 4.0);
+            canvas.text(x, y, Anchor::Middle, class, &brief(*value));
         }
     }
     for (at, name) in confusion.classes.iter().enumerate() {

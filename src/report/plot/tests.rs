@@ -80,7 +80,10 @@ fn texts_are_never_marks() {
             rows: vec![hostile.into()],
             values: vec![vec![Some(1.0)]],
         }),
-        Chart::Confusion(Confusion { classes: vec![hostile.into()], counts: vec![vec![3.0]] }),
+        Chart::Confusion(Confusion {
+            classes: vec![hostile.into()],
+            counts: [((0, 0), 3.0)].into(),
+        }),
         Chart::Parallel(Parallel {
             axes: vec![
                 Upright {
@@ -130,7 +133,7 @@ fn numbers_without_a_place_do_not_break_a_drawing() {
             keys: vec![],
         }),
         Chart::Graph(Graph { nodes: vec![], edges: vec![(3, 4)] }),
-        Chart::Confusion(Confusion { classes: vec![], counts: vec![] }),
+        Chart::Confusion(Confusion { classes: vec![], counts: [].into() }),
         Chart::Parallel(Parallel { axes: vec![], names: vec![] }),
         Chart::Scatter(Scatter { groups: vec![], shapes: false }),
         Chart::Bars(Bars { unit: "s".into(), bars: vec![] }),

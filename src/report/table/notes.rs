@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::compare::Comparison;
 use super::{Cell, Missing, Table};
 use crate::plan::table_spec::{Spread, TableSpec, Test, Which};
-use crate::report::scores::Scores;
+use crate::report::scores::{Pair, Scores};
 
 /// The note of every table whose trials were selected by labels of the target.
 pub const ORACLE: &str = "oracle: selected by target labels";
@@ -66,6 +66,7 @@ pub(super) fn of(table: &Table, spec: &TableSpec, scores: &Scores) -> Vec<Note> 
              that have all three."
         )));
     }
+    notes.extend(of_classes(table, scores));
     notes.extend(partial(table));
     if table.comparison.is_some() || table.spread == Spread::Ci95 {
         notes.extend(shared(table, scores));
@@ -134,6 +135,42 @@ fn weak(comparison: &Comparison, most: usize) -> Option<Note> {
              cannot show."
         ))
     })
+}
+
+/// Names scores whose classes were told apart by number alone, and says whose numbers a metric of one
+/// class goes by where there are several.
+fn of_classes(table: &Table, scores: &Scores) -> Vec<Note> {
+    let shown: BTreeSet<(&str, &str)> = table
+        .cells()
+        .flat_map(|cell| &cell.values)
+        .map(|value| (value.stage.as_str(), value.model.as_str()))
+        .collect();
+    let named = |pairs: &IndexSet<Pair>| -> Option<String> {
+        let pairs: BTreeSet<String> = pairs
+            .iter()
+            .filter(|pair| shown.contains(&(pair.stage.as_str(), pair.model.as_str())))
+            .map(|pair| format!("{} on {}", pair.model, pair.dataset))
+            .collect();
+        let mut named: Vec<&str> = pairs.iter().take(NAMED).map(String::as_str).collect();
+        if pairs.len() > NAMED {
+            named.push("...");
+        }
+        (!named.is_empty()).then(|| named.join(", "))
+    };
+    let by_number = named(&scores.by_number).map(|pairs| {
+        plain(format!(
+            "Classes were matched by number, not by name, as one side has no names for them: {pairs}."
+        ))
+    });
+    let of_one_class = ["class_accuracy.", "confusion."];
+    let of_one_class = of_one_class.iter().any(|start| table.metric.starts_with(start));
+    let renumbered = named(&scores.renumbered).filter(|_| of_one_class).map(|pairs| {
+        plain(format!(
+            "The number of a class is the model's; data sets that number it otherwise, by `classes.csv` of \
+             the stage: {pairs}."
+        ))
+    });
+    by_number.into_iter().chain(renumbered).collect()
 }
 
 /// Names trials that a mean should have and has not.

@@ -1,0 +1,293 @@
+//! Which class of one data set or model is which class of another: by name, as far as both sides
+//! have names. Numbers are compared only where a side has nothing else.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+/// How the classes of one side stand among those of another, the known ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Matched {
+    /// Both lists are the same.
+    Same,
+    /// Every class was found by its name: its number among the known ones.
+    ByName(Vec<u32>),
+    /// By number, since this side has only numbers for its classes.
+    ByNumber(Nameless),
+}
+
+/// A side without names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nameless {
+    /// The classes that others are matched with.
+    Known,
+    /// The classes that are matched.
+    Found,
+}
+
+/// Why classes cannot be matched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mismatch {
+    /// Classes without a counterpart of the same name, by their number.
+    Names(Vec<usize>),
+    /// One side has only numbers, and not as many as the other has classes.
+    Count,
+    /// A name that a list has twice.
+    Twice(String),
+}
+
+impl Matched {
+    /// The number among the known classes of a class with this number.
+    pub fn number(&self, class: u32) -> u32 {
+        match self {
+            Self::ByName(numbers) => numbers[class as usize],
+            Self::Same | Self::ByNumber(_) => class,
+        }
+    }
+}
+
+/// Finds every class of `found` among those of `known`, which may be more.
+///
+/// Names that are all whole numbers are compared as such: `00012` is `12`. A list that only counts
+/// (`0`, `1`, ...) names nothing beside real names, and is matched with as many of them by number.
+///
+/// # Errors
+/// When a class has no counterpart.
+pub fn match_classes(known: &[String], found: &[String]) -> Result<Matched, Mismatch> {
+    if known == found {
+        return Ok(Matched::Same);
+    }
+    if let (Some(known), Some(found)) = (values(known), values(found)) {
+        return places(&known, &found).map(Matched::ByName).map_err(|error| match error {
+            Missing::Places(places) => Mismatch::Names(places),
+            Missing::Twice(value) => Mismatch::Twice(value.to_string()),
+        });
+    }
+    let names = |list: &[String]| -> Vec<String> { list.to_vec() };
+    match places(&names(known), &names(found)) {
+        Ok(numbers) => Ok(Matched::ByName(numbers)),
+        Err(_) if only_counts(known) || only_counts(found) => {
+            if known.len() != found.len() {
+                return Err(Mismatch::Count);
+            }
+            let nameless = if only_counts(known) { Nameless::Known } else { Nameless::Found };
+            Ok(Matched::ByNumber(nameless))
+        }
+        Err(Missing::Places(places)) => Err(Mismatch::Names(places)),
+        Err(Missing::Twice(name)) => Err(Mismatch::Twice(name)),
+    }
+}
+
+enum Missing<T> {
+    Places(Vec<usize>),
+    Twice(T),
+}
+
+/// Where each of `found` stands in `known`.
+fn places<T: std::hash::Hash + Eq + Clone>(
+    known: &[T],
+    found: &[T],
+) -> Result<Vec<u32>, Missing<T>> {
+    for list in [known, found] {
+        let mut seen = std::collections::HashSet::with_capacity(list.len());
+        if let Some(twice) = list.iter().find(|name| !seen.insert(*name)) {
+            return Err(Missing::Twice(twice.clone()));
+        }
+    }
+    let at: HashMap<&T, u32> = known.iter().zip(0..).collect();
+    let numbers: Vec<Option<u32>> = found.iter().map(|name| at.get(name).copied()).collect();
+    let missing: Vec<usize> = (0..found.len()).filter(|at| numbers[*at].is_none()).collect();
+    if missing.is_empty() {
+        return Ok(numbers.into_iter().flatten().collect());
+    }
+    Err(Missing::Places(missing))
+}
+
+/// The values of names that are all whole numbers.
+pub fn values(names: &[String]) -> Option<Vec<u64>> {
+    names.iter().map(|name| value(name)).collect()
+}
+
+/// The value of a name of digits.
+fn value(name: &str) -> Option<u64> {
+    let digits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { name.parse().ok() } else { None }
+}
+
+/// Whether the names are `0`, `1`, `2` and so on: what classes are called that have no names.
+pub fn only_counts(names: &[String]) -> bool {
+    names.iter().enumerate().all(|(number, name)| *name == number.to_string())
+}
+
+/// The names of `count` classes without names.
+pub fn counted(count: usize) -> Vec<String> {
+    (0..count).map(|class| class.to_string()).collect()
+}
+
+/// Names in a list are not more than fit a line or two.
+const SHOWN: usize = 20;
+
+/// The classes by number and name, not more than fit a line or two.
+pub fn listed(classes: &[String]) -> String {
+    let plain = values(classes).is_some();
+    let names = classes
+        .iter()
+        .enumerate()
+        .map(|(number, name)| if plain { name.clone() } else { format!("{number} `{name}`") });
+    short(names, classes.len())
+}
+
+/// Names in quotes, not more than fit a line or two.
+pub fn quoted<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let count = names.len();
+    short(names.map(|name| format!("`{name}`")), count)
+}
+
+fn short(names: impl Iterator<Item = String>, count: usize) -> String {
+    let mut names: Vec<String> = names.take(SHOWN).collect();
+    if count > SHOWN {
+        names.push(format!("and {} more", count - SHOWN));
+    }
+    names.join(", ")
+}
+
+/// Below this likeness two names are not taken for the same class.
+const ALIKE: f64 = 0.75;
+
+/// The table that renames the classes at `missing` to those of `known` that they are most like:
+/// `{ "touring-bike" = "bike" }`. `None` when none is like any that is still free.
+pub fn renaming(known: &[String], found: &[String], missing: &[usize]) -> Option<String> {
+    let free: Vec<&String> = known.iter().filter(|name| !found.contains(name)).collect();
+    // A guess for very many would take long and fill screens.
+    if missing.len() * free.len() > 1_000_000 {
+        return None;
+    }
+    let mut pairs: Vec<(f64, usize, usize)> = Vec::new();
+    for at in missing {
+        for (to, name) in free.iter().enumerate() {
+            let likeness = likeness(&found[*at], name);
+            if likeness >= ALIKE {
+                pairs.push((likeness, *at, to));
+            }
+        }
+    }
+    pairs.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let mut chosen: Vec<(usize, usize)> = Vec::new();
+    for (_, at, to) in pairs {
+        if !chosen.iter().any(|pair| pair.0 == at || pair.1 == to) {
+            chosen.push((at, to));
+        }
+    }
+    chosen.sort_unstable();
+    let mut table = String::new();
+    for (at, to) in chosen {
+        let comma = if table.is_empty() { "" } else { ", " };
+        let (from, to) = (written(&found[at]), written(free[to]));
+        let _ = write!(table, "{comma}{from} = {to}");
+    }
+    (!table.is_empty()).then(|| format!("{{ {table} }}"))
+}
+
+/// A string of TOML.
+pub fn written(name: &str) -> String {
+    toml::Value::from(name).to_string()
+}
+
+/// From 0 to 1: how alike two names are, spelling and added words aside.
+fn likeness(one: &str, other: &str) -> f64 {
+    let plain = |name: &str| -> String {
+        name.chars()
+            .filter(|letter| letter.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect()
+    };
+    let first = |name: &str| -> String {
+        let mut words = name.split(|letter: char| !letter.is_alphanumeric());
+        words.find(|word| word.len() > 2).unwrap_or_default().to_lowercase()
+    };
+    let begin = [one, other].map(first);
+    let (one, other) = (plain(one), plain(other));
+    let within = |long: &str, short: &str| short.len() > 2 && long.contains(short);
+    let likeness = strsim::jaro_winkler(&one, &other);
+    if within(&one, &other) || within(&other, &one) {
+        likeness.max(0.9)
+    } else if !begin[0].is_empty() && begin[0] == begin[1] {
+        likeness.max(0.8)
+    } else {
+        likeness
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn matched(known: &[&str], found: &[&str]) -> Result<Matched, Mismatch> {
+        match_classes(&names(known), &names(found))
+    }
+
+    #[test]
+    fn classes_are_found_by_name_in_any_order_and_number() {
+        assert_eq!(matched(&["cat", "dog"], &["cat", "dog"]), Ok(Matched::Same));
+        assert_eq!(matched(&["cat", "dog"], &["dog", "cat"]), Ok(Matched::ByName(vec![1, 0])));
+        let some = matched(&["ant", "bee", "cat"], &["cat", "bee"]).unwrap();
+        assert_eq!([some.number(0), some.number(1)], [2, 1]);
+    }
+
+    #[test]
+    fn a_class_of_another_name_is_never_taken_for_one_of_the_same_number() {
+        assert_eq!(matched(&["cat", "dog"], &["dog", "wolf"]), Err(Mismatch::Names(vec![1])));
+        let more = matched(&["cat"], &["cat", "dog"]);
+        assert_eq!(more, Err(Mismatch::Names(vec![1])), "more classes than are known");
+        assert_eq!(matched(&["cat", "cat"], &["cat", "dog"]), Err(Mismatch::Twice("cat".into())));
+    }
+
+    #[test]
+    fn names_that_are_numbers_are_compared_as_numbers() {
+        let folders = ["0", "1", "10", "11", "2"];
+        let list: Vec<String> = counted(12);
+        let matched = match_classes(&list, &names(&folders));
+        assert_eq!(matched, Ok(Matched::ByName(vec![0, 1, 10, 11, 2])));
+        let padded = match_classes(&list, &names(&["00001", "00011"]));
+        assert_eq!(padded, Ok(Matched::ByName(vec![1, 11])));
+        let digits = match_classes(&counted(5), &names(&["5", "6", "7", "8", "9"]));
+        assert_eq!(digits, Err(Mismatch::Names(vec![0, 1, 2, 3, 4])));
+        let twice = match_classes(&counted(5), &names(&["1", "01"]));
+        assert_eq!(twice, Err(Mismatch::Twice("1".into())));
+    }
+
+    #[test]
+    fn numbers_count_only_where_a_side_has_nothing_else() {
+        let known = matched(&["0", "1"], &["cat", "dog"]);
+        assert_eq!(known, Ok(Matched::ByNumber(Nameless::Known)));
+        let found = matched(&["cat", "dog"], &["0", "1"]);
+        assert_eq!(found, Ok(Matched::ByNumber(Nameless::Found)));
+        assert_eq!(matched(&["cat", "dog", "eel"], &["0", "1"]), Err(Mismatch::Count));
+        // Part of a numbering that begins elsewhere says nothing of which is which.
+        assert_eq!(matched(&["cat", "dog"], &["1", "2"]), Err(Mismatch::Names(vec![0, 1])));
+    }
+
+    #[test]
+    fn the_renaming_pairs_each_class_with_the_one_that_it_is_most_like() {
+        let office = names(&["back_pack", "bike", "calculator", "laptop_computer", "mug"]);
+        let caltech =
+            names(&["backpack", "touring-bike", "calculator", "laptop-101", "coffee-mug"]);
+        let table = renaming(&office, &caltech, &[0, 1, 3, 4]).unwrap();
+        assert_eq!(
+            table,
+            "{ \"backpack\" = \"back_pack\", \"touring-bike\" = \"bike\", \
+             \"laptop-101\" = \"laptop_computer\", \"coffee-mug\" = \"mug\" }"
+        );
+        assert_eq!(renaming(&names(&["cat"]), &names(&["zebra"]), &[0]), None);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let text = listed(&counted(345));
+        assert!(text.starts_with("0, 1, 2, ") && text.ends_with("and 325 more"), "{text}");
+        assert_eq!(listed(&names(&["ant", "bee"])), "0 `ant`, 1 `bee`");
+    }
+}

@@ -1,0 +1,206 @@
+//! Where the classes of a data set meet those of a model or of another data set: they are matched by
+//! name, and what does not match is a problem that shows both lists.
+
+use super::{Failure, Problem};
+use crate::data::Dataset;
+use crate::data::classes::{
+    Matched, Mismatch, Nameless, listed, match_classes, only_counts, quoted, renaming, written,
+};
+
+/// What of a data set is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Uses {
+    /// Images and labels: every class needs its counterpart.
+    Labels,
+    /// Images alone, of the same classes. Images that were never sorted into classes are no
+    /// contradiction: all in one class, or classes without names.
+    Images,
+}
+
+/// Why the classes `found` of the data set at `key` are not among those of the model, `known`.
+pub(super) fn clash(key: &str, known: &[String], found: &[String], uses: Uses) -> Option<Problem> {
+    let unsorted = found.len() == 1 || only_counts(found) || only_counts(known);
+    if uses == Uses::Images && unsorted {
+        return None;
+    }
+    let mismatch = match_classes(known, found).err()?;
+    let message = match &mismatch {
+        Mismatch::Names(missing) => {
+            let names: Vec<&String> = missing.iter().map(|at| &found[*at]).collect();
+            format!("the model has no class {}", quoted(names.into_iter()))
+        }
+        Mismatch::Count => format!(
+            "the model has {} classes, this data set has {}, and {} only numbers for them: nothing says \
+             which is which",
+            known.len(),
+            found.len(),
+            if only_counts(found) { "the data set has" } else { "the model has" }
+        ),
+        Mismatch::Twice(name) => {
+            format!("two classes are called `{name}`, so that their name does not tell them apart")
+        }
+    };
+    let mut problem = Problem::at(key, message)
+        .help(format!("the classes of the model: {}", listed(known)))
+        .help(format!("the classes of this data set: {}", listed(found)));
+    for line in advice(known, found, &mismatch) {
+        problem = problem.help(line);
+    }
+    if key == "train" {
+        problem = problem.help("`head = []` gives the model a new classifier for other classes");
+    }
+    Some(problem)
+}
+
+/// How to bring the classes together.
+fn advice(known: &[String], found: &[String], mismatch: &Mismatch) -> Vec<String> {
+    let pair = |(from, to): (&String, &String)| format!("{} = {}", written(from), written(to));
+    match mismatch {
+        Mismatch::Names(missing) => {
+            let free = known.iter().find(|name| !found.contains(name));
+            let example = || Some(format!("{{ {} }}", pair((&found[*missing.first()?], free?))));
+            let table = renaming(known, found, missing).or_else(example);
+            let rename = table.map(|table| {
+                format!(
+                    "if the same things have other names here, a `split` stage in front renames them: \
+                     `classes = {table}`"
+                )
+            });
+            let shared = found.iter().enumerate().filter(|(at, _)| !missing.contains(at));
+            let shared: Vec<String> = shared.map(|(_, name)| written(name)).collect();
+            // A longer list would be for a file, not for a line of advice.
+            let keep = (!shared.is_empty() && shared.len() <= 20)
+                .then(|| format!("`classes = [{}]` there keeps what both have", shared.join(", ")));
+            rename.into_iter().chain(keep).collect()
+        }
+        Mismatch::Count if only_counts(found) => {
+            let pairs: Vec<String> = found.iter().zip(known).take(20).map(pair).collect();
+            vec![format!(
+                "a `split` stage in front gives them names: `classes = {{ {} }}`, each with the name that \
+                 is right",
+                pairs.join(", ")
+            )]
+        }
+        Mismatch::Count => Vec::new(),
+        Mismatch::Twice(_) => {
+            vec!["a `split` stage in front keeps some classes (`classes = [...]`)".to_owned()]
+        }
+    }
+}
+
+/// Gives the labels of a split the numbers that a model with the classes `known` has for them.
+///
+/// # Errors
+/// [`clash`], as a failure that names `key`.
+pub(super) fn renumber(
+    dataset: &mut Dataset,
+    split: &str,
+    key: &str,
+    known: &[String],
+) -> Result<Matched, Failure> {
+    let matched = meet(&dataset.classes, key, known)?;
+    if let (Matched::ByName(_), Some(split)) = (&matched, dataset.splits.get_mut(split)) {
+        split.labels.iter_mut().for_each(|label| *label = matched.number(*label));
+    }
+    Ok(matched)
+}
+
+/// How the classes `found` of the data set at `key` stand among those of a model.
+///
+/// # Errors
+/// [`clash`], as a failure that names `key`.
+pub(super) fn meet(found: &[String], key: &str, known: &[String]) -> Result<Matched, Failure> {
+    match clash(key, known, found, Uses::Labels) {
+        Some(problem) => Err(named(problem, key)),
+        None => Ok(match_classes(known, found).expect("no clash was found")),
+    }
+}
+
+/// The failure of a problem, with the key that it hangs on in its message.
+pub(super) fn named(mut problem: Problem, key: &str) -> Failure {
+    problem.message = format!("`{key}`: {}", problem.message);
+    problem.into()
+}
+
+/// What to say of classes that were not matched name by name in the same order.
+pub(super) fn note(
+    matched: &Matched,
+    key: &str,
+    known: &[String],
+    found: &[String],
+) -> Option<String> {
+    match matched {
+        Matched::Same => None,
+        Matched::ByName(_) => Some(format!(
+            "`{key}`: its classes are numbered otherwise than the model's; they were matched by name"
+        )),
+        Matched::ByNumber(nameless) => {
+            let (who, names) = match nameless {
+                Nameless::Known => ("the model", found),
+                Nameless::Found => ("the data set", known),
+            };
+            Some(format!(
+                "`{key}`: classes were matched by number, because {who} has no names for them: {}",
+                listed(names)
+            ))
+        }
+    }
+}
+
+/// The names of a model's classes once it met those of a data set that it learns from: real ones, where
+/// either has some.
+pub(super) fn names_of_both(
+    matched: &Matched,
+    known: Vec<String>,
+    found: &[String],
+) -> Vec<String> {
+    match matched {
+        Matched::ByNumber(Nameless::Known) => found.to_vec(),
+        Matched::Same | Matched::ByName(_) | Matched::ByNumber(Nameless::Found) => known,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_clash_shows_both_lists_and_how_to_rename_or_keep() {
+        let problem =
+            clash("on.0", &names(&["bike", "mug"]), &names(&["mug", "touring-bike"]), Uses::Labels)
+                .unwrap();
+        assert_eq!(problem.message, "the model has no class `touring-bike`");
+        assert_eq!(
+            problem.help,
+            [
+                "the classes of the model: 0 `bike`, 1 `mug`",
+                "the classes of this data set: 0 `mug`, 1 `touring-bike`",
+                "if the same things have other names here, a `split` stage in front renames them: \
+                 `classes = { \"touring-bike\" = \"bike\" }`",
+                "`classes = [\"mug\"]` there keeps what both have",
+            ]
+        );
+    }
+
+    #[test]
+    fn images_without_labels_need_no_names_but_may_not_contradict_them() {
+        let known = names(&["cat", "dog"]);
+        let clashes = |found: &[&str]| clash("t", &known, &names(found), Uses::Images).is_some();
+        assert!(!clashes(&["unsorted"]) && !clashes(&["0", "1", "2"]) && !clashes(&["dog"]));
+        assert!(clashes(&["dog", "wolf"]));
+        assert!(clash("t", &known, &names(&["unsorted"]), Uses::Labels).is_some());
+    }
+
+    #[test]
+    fn a_model_without_names_takes_those_of_the_data_that_it_learns_from() {
+        let (numbers, animals) = (names(&["0", "1"]), names(&["cat", "dog"]));
+        let matched = meet(&animals, "train", &numbers).unwrap();
+        let note = note(&matched, "train", &numbers, &animals).unwrap();
+        assert!(note.contains("by number, because the model has no names"), "{note}");
+        assert_eq!(names_of_both(&matched, numbers, &animals), animals);
+    }
+}
