@@ -12,6 +12,7 @@ mod evaluate;
 mod failures;
 mod faults;
 mod finetune;
+mod gc;
 mod init;
 mod memory;
 mod output;
