@@ -37,11 +37,11 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
         return Err(Error::Missing(text));
     }
     let mut kept = Kept::find(args, &store)?;
-    kept.needed.extend(users.needs);
+    let mut needed = std::mem::take(&mut kept.needed);
+    needed.extend(&users.needs);
     let grace = if args.now { Duration::ZERO } else { GRACE };
-    let needed = std::mem::take(&mut kept.needed);
     let mut garbage = store.garbage(needed, grace, !users.runs.is_empty())?;
-    for folder in &kept.folders {
+    if let Some(folder) = &kept.named {
         let left = results::left_by_the_dead(folder, grace)?;
         garbage.extend(left.into_iter().map(|path| Garbage::new(path, Waste::Left)));
     }
@@ -81,11 +81,17 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
             }
         }
         kept.forget(&store)?;
+        users.clear_abandoned()?;
         drop(collection);
+        let mut removed = garbage.len();
         for one in &garbage {
-            one.remove()?;
+            match one.remove() {
+                // It may be another user's.
+                Err(_) if one.what == Waste::Left => removed -= 1,
+                done => done?,
+            }
         }
-        text += &format!("removed {} things, {size}\n", garbage.len());
+        text += &format!("removed {removed} things, {size}\n");
     } else if garbage.is_empty() {
         text += "nothing to remove\n";
     } else {

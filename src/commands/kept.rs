@@ -11,6 +11,7 @@ use crate::cli::GcArgs;
 use crate::plan::fingerprint::Fingerprint;
 use crate::report::record::Record;
 use crate::store::{ResultsFolder, Store};
+use crate::system;
 
 /// The folder of results where none is named.
 const DEFAULT: &str = "results";
@@ -29,8 +30,10 @@ pub(super) struct Kept {
     pub elsewhere: usize,
     /// Why there may be runs whose needs are not known, a line for each reason.
     pub unseen: Vec<String>,
-    /// The folders that were looked at.
-    pub folders: Vec<PathBuf>,
+    /// The folder that was named.
+    pub named: Option<PathBuf>,
+    /// The folders that have runs.
+    folders: Vec<PathBuf>,
     /// What is to be forgotten when the collection is over.
     forgotten: Forgotten,
 }
@@ -70,6 +73,7 @@ impl Kept {
             kept.choose(args, &found);
             kept.see(named, found);
         }
+        kept.named = named;
         for folder in &listed {
             let Some(path) = &folder.path else {
                 kept.cannot_see(folder, "the store's entry for them is damaged");
@@ -88,7 +92,7 @@ impl Kept {
                 }
             }
         }
-        if kept.runs == (0, 0) && kept.elsewhere == 0 && kept.forgotten.folders.is_empty() {
+        if kept.folders.is_empty() && kept.forgotten.folders.is_empty() {
             return Err(no_runs(Path::new(DEFAULT)));
         }
         Ok(kept)
@@ -117,7 +121,9 @@ impl Kept {
     }
 
     fn see(&mut self, folder: &Path, found: Found) {
-        self.folders.extend(fs::canonicalize(folder));
+        if !found.is_empty() {
+            self.folders.extend(fs::canonicalize(folder));
+        }
         self.unseen.extend(found.unreadable.into_iter().map(|(path, reason)| {
             format!(
                 "the record of the run in `{}` cannot be read ({reason}); remove that folder when \
@@ -128,9 +134,10 @@ impl Kept {
     }
 
     fn cannot_see(&mut self, folder: &ResultsFolder, reason: &str) {
-        let name = folder.name().display();
+        let name = folder.name().to_string_lossy().into_owned();
+        let typed = system::as_typed(std::slice::from_ref(&name));
         self.unseen.push(format!(
-            "runs in `{name}` used this store and cannot be read ({reason}); `--forget {name}` lets \
+            "runs in `{name}` used this store and cannot be read ({reason}); `--forget {typed}` lets \
              go of what only they need"
         ));
     }

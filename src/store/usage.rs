@@ -7,6 +7,7 @@
 //! collection knows, or the run looks when the collection is over.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,18 @@ pub struct Users {
     pub needs: HashSet<Fingerprint>,
     /// Makers of tasks that may live and whose run has no file, as those of older runners.
     pub others: Vec<Holder>,
+    /// Files of runs that died on other machines.
+    abandoned: Vec<PathBuf>,
+}
+
+impl Users {
+    /// Removes what runs left that died on other machines.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn clear_abandoned(&self) -> Result<(), Error> {
+        self.abandoned.iter().try_for_each(|path| remove(path))
+    }
 }
 
 impl Usage {
@@ -82,10 +95,15 @@ impl Usage {
         let mut text = String::new();
         for fingerprint in wanted {
             if named.insert(*fingerprint) {
-                text += &format!("{fingerprint}\n");
+                // There may be tens of thousands.
+                let _ = writeln!(text, "{fingerprint}");
             }
         }
-        // At once, so that no reader finds half a line.
+        // At once, so that no reader finds half a line; and on a line of its own, should an earlier
+        // write have ended within one.
+        if !text.is_empty() {
+            text.insert(0, '\n');
+        }
         if let Err(source) = file.write_all(text.as_bytes()) {
             for fingerprint in wanted {
                 named.remove(fingerprint);
@@ -166,6 +184,8 @@ impl Store {
                 users.runs.push(Holder::read(&text));
                 let lines = text.lines().skip(1);
                 users.needs.extend(lines.filter_map(|line| line.parse().ok().map(Fingerprint)));
+            } else if Holder::read(&text).known {
+                users.abandoned.push(path);
             }
         }
         for path in self.entries("locks")? {

@@ -121,6 +121,8 @@ fn runs_that_died_here_are_swept_and_those_elsewhere_count_while_their_counter_m
     back(&mine).set_modified(silent).unwrap();
     let found = store.users().unwrap();
     assert_eq!(found.runs.len(), 1, "{found:?}");
+    found.clear_abandoned().unwrap();
+    assert!(!elsewhere.exists() && mine.exists());
     drop(run);
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::binary::{record, runner, text};
 use crate::photos::{artifacts, photos};
@@ -18,13 +19,16 @@ fn ran(root: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
 }
 
+/// Where the second project has its results.
+const OTHER: &str = "other results";
+
 const SMALLER: [&str; 2] = ["--set", "stages.images.resize=10"];
 
 /// Two projects on one store: six artifacts of one and five more of the other.
 fn two_projects(root: &Path) {
     photos(root);
     ran(root, &[]);
-    ran(root, &[&SMALLER[..], &["--results", "other"]].concat());
+    ran(root, &[&SMALLER[..], &["--results", OTHER]].concat());
     assert_eq!(artifacts(&root.join(".runner")).len(), 11);
 }
 
@@ -65,11 +69,11 @@ fn runs_in_other_folders_keep_what_they_need_wherever_gc_is_called() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("runs: 0 kept, 1 not; 1 in other folders, all kept"), "{said}");
     // The photos themselves are of both.
-    assert!(said.contains("removed 5 things") && is_whole(root, "other"), "{said}");
+    assert!(said.contains("removed 5 things") && is_whole(root, OTHER), "{said}");
     fs::create_dir(root.join("elsewhere")).unwrap();
     let (code, said) = gc(&root.join("elsewhere"), &["--store", "../.runner"]);
     assert!(code == Some(0) && said.contains("removed 0 things"), "{said}");
-    assert!(is_whole(root, "other"));
+    assert!(is_whole(root, OTHER));
 }
 
 #[test]
@@ -77,7 +81,7 @@ fn a_folder_that_cannot_be_read_keeps_everything_until_it_is_forgotten() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     two_projects(root);
-    let other = root.join("other");
+    let other = root.join(OTHER);
     for gone in ["not there", "a disk that is not mounted", "a file"] {
         fs::rename(&other, root.join("away")).unwrap();
         match gone {
@@ -91,18 +95,25 @@ fn a_folder_that_cannot_be_read_keeps_everything_until_it_is_forgotten() {
         let _ = fs::remove_dir(&other);
         let _ = fs::remove_file(&other);
         fs::rename(root.join("away"), &other).unwrap();
-        assert!(is_whole(root, "other") && is_whole(root, "results"), "{gone}");
+        assert!(is_whole(root, OTHER) && is_whole(root, "results"), "{gone}");
     }
     let (code, said) = gc(root, &["--forget", "another"]);
-    assert!(code == Some(2) && said.contains("/other`"), "{said}");
+    assert!(code == Some(2) && said.contains("/other results`"), "{said}");
     fs::rename(&other, root.join("away")).unwrap();
     let (_, said) = gc(root, &[]);
-    // The advice, as it stands.
+    // The advice, as a shell takes it.
     let advice = said.split("`--forget ").nth(1).unwrap().split('`').next().unwrap();
-    let dry = text(&runner(root, &["gc", "--now", "--forget", advice]).stdout);
+    let binary = assert_cmd::cargo::cargo_bin("runner");
+    let shell = |options: &str| {
+        let command = format!("{} gc --now {options} --forget {advice}", binary.display());
+        let output = Command::new("sh").current_dir(root).args(["-c", &command]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let dry = shell("");
     assert!(dry.contains("5 things") && dry.contains("say `--yes`"), "{dry}");
-    let (code, said) = gc(root, &["--forget", advice]);
-    assert!(code == Some(0) && said.contains("removed 5 things"), "{said}");
+    let did = shell("--yes");
+    assert!(did.contains("removed 5 things"), "{did}");
     assert!(is_whole(root, "results"));
     let (_, said) = gc(root, &[]);
     assert!(!said.contains("kept:"), "it is forgotten for good: {said}");
@@ -161,19 +172,19 @@ fn a_store_of_an_older_runner_keeps_what_no_known_run_needs_until_told_that_ther
     fs::remove_dir_all(root.join(".runner/results")).unwrap();
     let (code, said) = gc(root, &[]);
     assert!(code == Some(0) && said.contains("removed 0 things"), "{said}");
-    assert!(said.contains("`--forget unknown`") && is_whole(root, "other"), "{said}");
+    assert!(said.contains("`--forget unknown`") && is_whole(root, OTHER), "{said}");
     // The other project's next run is enough to make it known.
-    ran(root, &[&SMALLER[..], &["--results", "other"]].concat());
+    ran(root, &[&SMALLER[..], &["--results", OTHER]].concat());
     let (code, said) = gc(root, &["--forget", "unknown"]);
     assert!(code == Some(0) && said.contains("removed 0 things"), "{said}");
-    assert!(!said.contains("kept:") && is_whole(root, "other"), "{said}");
+    assert!(!said.contains("kept:") && is_whole(root, OTHER), "{said}");
 }
 
 #[cfg(target_os = "linux")]
 mod beside_a_run {
     use std::io::{BufRead as _, BufReader};
     use std::os::unix::process::ExitStatusExt as _;
-    use std::process::{Child, Command, Stdio};
+    use std::process::{Child, Stdio};
 
     use super::*;
     use crate::binary::spawn;
@@ -210,7 +221,7 @@ mod beside_a_run {
         signal(&run, "-STOP");
         let status = text(&runner(root, &["status"]).stdout);
         assert!(status.contains("adapted: process ") && status.contains("running"), "{status}");
-        let (code, said) = gc(root, &["--forget", "other"]);
+        let (code, said) = gc(root, &["--forget", OTHER]);
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("run of photos, process "), "{said}");
         // What was adapted for two epochs, and its score.
