@@ -387,15 +387,19 @@ pub struct GcArgs {
     /// Name every file and folder
     #[arg(long)]
     pub verbose: bool,
-    /// Also what is younger than an hour and of no run: only when nothing else uses this store
+    /// Also what is younger than an hour and of no run
     #[arg(long)]
     pub now: bool,
+    /// Keep nothing for the runs in this folder of results, which used the store; may be repeated
+    #[arg(long, value_name = "DIR")]
+    pub forget: Vec<PathBuf>,
     /// Folder of artifacts
     #[arg(long, value_name = "DIR", default_value = ".runner")]
     pub store: PathBuf,
-    /// Folder of results: all of the store's runs, or their artifacts count as not needed
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub results: PathBuf,
+    /// Folder of the runs that `--keep-last` and `--older-than` are about [default: results]; those in
+    /// other folders that used the store are kept
+    #[arg(long, value_name = "DIR")]
+    pub results: Option<PathBuf>,
 }
 
 fn age(text: &str) -> Result<chrono::TimeDelta, String> {

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod progress;
 pub mod random;
 pub mod report;
+pub mod scratch;
 pub mod stages;
 pub mod store;
 pub mod system;

@@ -86,3 +86,16 @@ pub fn refused(source: &io::Error, option: &str) -> String {
         |advice| advice.replace("--store", option),
     )
 }
+
+/// The words of a command line, quoted where a shell would part them.
+pub fn as_typed(words: &[String]) -> String {
+    let plain = |it: &char| it.is_ascii_alphanumeric() || "-_./=,:+@%".contains(*it);
+    let quoted = words.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(|it| plain(&it)) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}

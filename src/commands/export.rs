@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::ExportArgs;
 use crate::config::diagnostic::suggest;
+use crate::fault::fail_point;
 use crate::report::record::Record;
 use crate::report::results;
+use crate::scratch;
 use crate::store::{Found, Store};
 
 /// Copies the artifact of a stage, after comparing its every byte, to a folder that is not there yet.
@@ -32,7 +34,8 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
         let text = format!("stage `{}` made nothing in this run ({})", stage.name, stage.state);
         return Err(Error::Missing(text));
     };
-    let artifact = match Store::peek(&args.store).verify(&fingerprint)? {
+    let store = Store::peek(&args.store);
+    let artifact = match store.verify(&fingerprint)? {
         Found::Whole(artifact) => artifact,
         Found::Nothing => {
             let text = "its artifact is no longer in the store; run the pipeline again";
@@ -55,8 +58,10 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
         _ => Path::new("."),
     };
     fs::create_dir_all(home).map_err(refused)?;
-    let private = tempfile::Builder::new().prefix(".export-").tempdir_in(home).map_err(refused)?;
+    let private = scratch::folder_in(home, ".export-").map_err(refused)?;
+    let _noted = store.note_scratch(private.path());
     copy(&artifact.path, private.path()).map_err(refused)?;
+    fail_point("exported");
     fs::rename(private.path(), into).map_err(refused)?;
     results::open_to_readers(into)?;
     anstream::eprintln!("{}: {}", into.display(), artifact.summary);

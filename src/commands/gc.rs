@@ -1,73 +1,97 @@
 //! `runner gc`: removes from the store what no kept run needs. Only says what it would do, unless
 //! told `--yes`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::Error;
 use super::columns::{bytes, columns};
+use super::kept::Kept;
 use crate::cli::GcArgs;
-use crate::report::record;
-use crate::store::Store;
+use crate::report::results;
+use crate::scratch;
+use crate::store::{Garbage, Store, Waste};
 
 /// What is younger may be of a run that has no record yet.
 const GRACE: Duration = Duration::from_secs(3600);
 
-/// Lists what can go, and removes it with `--yes`.
+/// Lists what can go, and removes it with `--yes`. What a run that goes on needs stays.
 ///
 /// # Errors
-/// When something runs, or the store or the results cannot be read.
+/// When an older runner is at work, what the runs of the store need cannot be known, or the store
+/// cannot be read.
 pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
     if !args.store.is_dir() {
         return Err(Error::Missing(format!("there is no store `{}`", args.store.display())));
     }
     let store = Store::open(&args.store)?;
-    if let Some(holder) = store.holders()?.into_iter().find(|holder| !holder.dead) {
+    let waiting =
+        |holder: &str| anstream::eprintln!("waiting for {holder}, which clears up as well");
+    let collection = if args.yes { Some(store.collect(waiting)?) } else { None };
+    // Before the records: a run lets go of the store when its record is written.
+    let users = store.users()?;
+    if let Some(holder) = users.others.first() {
         let text = format!("{} is at work on this store; try again when it is done", holder.who);
         return Err(Error::Missing(text));
     }
-    let mut kept = HashSet::new();
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut runs_kept, mut runs_not) = (0, 0);
-    // The newest come first.
-    for (_, record) in record::all(&args.results)?.into_iter().rev() {
-        let seen = seen.entry(record.provenance.pipeline.clone()).or_default();
-        *seen += 1;
-        let among_last = args.keep_last.is_some_and(|last| *seen <= last);
-        let young = args.older_than.is_some_and(|age| {
-            let start = chrono::DateTime::parse_from_rfc3339(&record.provenance.start);
-            start.is_ok_and(|start| chrono::Utc::now().signed_duration_since(start) <= age)
-        });
-        // Either wish is enough to keep a run; without any, all are kept.
-        let keep = among_last || young || (args.keep_last.is_none() && args.older_than.is_none());
-        if keep {
-            runs_kept += 1;
-            kept.extend(record.fingerprints());
-        } else {
-            runs_not += 1;
-        }
+    let mut kept = Kept::find(args, &store)?;
+    let mut needed = std::mem::take(&mut kept.needed);
+    needed.extend(&users.needs);
+    let grace = if args.now { Duration::ZERO } else { GRACE };
+    let mut garbage = store.garbage(needed, grace, !users.runs.is_empty())?;
+    if let Some(folder) = &kept.named {
+        let left = results::left_by_the_dead(folder, grace)?;
+        garbage.extend(left.into_iter().map(|path| Garbage::new(path, Waste::Left)));
     }
-    let garbage = store.garbage(kept, if args.now { Duration::ZERO } else { GRACE })?;
-    let mut counts: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
-    for one in &garbage {
-        let (count, size) = counts.entry(one.what).or_default();
-        *count += 1;
-        *size += one.size;
+    let left = scratch::left_behind().into_iter();
+    garbage.extend(left.map(|path| Garbage::new(path, Waste::Left)));
+    let held_back = if kept.unseen.is_empty() {
+        Vec::new()
+    } else {
+        let (held_back, rest) = garbage.into_iter().partition(|one| one.what.is_of_runs());
+        garbage = rest;
+        held_back
+    };
+    let mut text = format!("runs: {} kept, {} not", kept.runs.0, kept.runs.1);
+    if kept.elsewhere > 0 {
+        text += &format!("; {} in other folders, all kept", kept.elsewhere);
     }
-    let mut text = format!("runs: {runs_kept} kept, {runs_not} not\n");
-    let lines: Vec<[String; 3]> = counts
-        .iter()
-        .map(|(what, (count, size))| [(*what).to_owned(), count.to_string(), bytes(*size)])
-        .collect();
-    text += &columns(&lines);
+    for run in &users.runs {
+        text += &format!("\n{}, {}, goes on: what it needs is kept", run.what, run.who);
+    }
+    text += "\n";
+    text += &counts(&garbage);
+    for reason in &kept.unseen {
+        text += &format!("kept: {reason}\n");
+    }
+    if !held_back.is_empty() {
+        let size = bytes(held_back.iter().map(|one| one.size).sum());
+        text += &format!("so {} things, {size}, stay that no known run needs\n", held_back.len());
+    }
     let size = bytes(garbage.iter().map(|one| one.size).sum());
-    if args.yes {
-        for one in &garbage {
-            one.remove()?;
+    if let Some(collection) = collection {
+        for one in &mut garbage {
+            if !one.take_away(&collection)? {
+                return Err(Error::Machine(
+                    "another runner took over, as this one stood still for too long; run it again"
+                        .into(),
+                ));
+            }
         }
-        text += &format!("removed {} things, {size}\n", garbage.len());
+        kept.forget(&store)?;
+        users.clear_abandoned()?;
+        drop(collection);
+        let mut removed = garbage.len();
+        for one in &garbage {
+            match one.remove() {
+                // It may be another user's.
+                Err(_) if one.what == Waste::Left => removed -= 1,
+                done => done?,
+            }
+        }
+        text += &format!("removed {removed} things, {size}\n");
     } else if garbage.is_empty() {
         text += "nothing to remove\n";
     } else {
@@ -80,4 +104,19 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
     }
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How many of what, and how much.
+fn counts(garbage: &[Garbage]) -> String {
+    let mut counts: BTreeMap<Waste, (usize, u64)> = BTreeMap::new();
+    for one in garbage {
+        let (count, size) = counts.entry(one.what).or_default();
+        *count += 1;
+        *size += one.size;
+    }
+    let lines: Vec<[String; 3]> = counts
+        .iter()
+        .map(|(what, (count, size))| [what.to_string(), count.to_string(), bytes(*size)])
+        .collect();
+    columns(&lines)
 }

@@ -21,6 +21,7 @@ mod export;
 mod forecast;
 mod gc;
 mod init;
+mod kept;
 mod ls;
 mod outlook;
 mod plan_stages;

@@ -11,6 +11,7 @@ use super::run::Failures;
 use crate::cli::{ReproduceArgs, RunOptions};
 use crate::device::Device;
 use crate::report::record::Record;
+use crate::scratch;
 
 /// Runs everything and prints what is the same. Exit code 1 when something is not.
 ///
@@ -26,7 +27,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
             (std::fs::canonicalize(home).map_err(machine)?, None)
         }
         None => {
-            let private = tempfile::tempdir().map_err(machine)?;
+            let private = scratch::folder().map_err(machine)?;
             (private.path().to_owned(), Some(private))
         }
     };

@@ -111,10 +111,15 @@ fn execute(
     if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
+    let pipeline = &plan.trials[0].pipeline.name;
     let store = Store::open(&options.store)?;
     super::fits(&plan, &store)?;
     crate::bytes::spill_to(&options.store);
-    results::prepare(&options.results, &plan.trials[0].pipeline.name)?;
+    results::prepare(&options.results, pipeline)?;
+    // In use until the results are written, which is when this is dropped.
+    let store = store.enter(&format!("run of {pipeline}"), &options.results, |holder| {
+        anstream::eprintln!("waiting for {holder}, which clears up the store");
+    })?;
     let journal = Journal::begin(&options.results.join(&plan.trials[0].pipeline.name));
     let reporter = &Both(reporter, &journal);
     let (start, since) = (chrono::Utc::now(), Instant::now());

@@ -10,7 +10,7 @@ use super::ls::date;
 use crate::cli::StatusArgs;
 use crate::plan::fingerprint::Fingerprint;
 use crate::report::{live, record};
-use crate::store::{Store, Unfinished};
+use crate::store::{Holder, Store, Unfinished};
 
 /// Prints the state of a store and of the newest run of each pipeline.
 ///
@@ -27,10 +27,21 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
     let holders = store.holders()?;
     for holder in &holders {
         let what = if holder.what.is_empty() { "a stage" } else { &holder.what };
-        let state = if holder.dead { "died; the next run takes it up" } else { "running" };
+        let state = match holder {
+            _ if holder.dead => "died; the next run takes it up",
+            _ if holder.known => "running",
+            _ => "whose lock no runner wrote; the next run that needs it takes it up",
+        };
         text += &format!("  {what}: {}, {state}\n", holder.who);
     }
-    if holders.is_empty() {
+    let runs = store.runs()?;
+    // A run that makes nothing at the moment still needs what is there.
+    let idle = |run: &&Holder| holders.iter().all(|holder| holder.who != run.who);
+    for run in runs.iter().filter(idle) {
+        let state = if run.dead { "died" } else { "running" };
+        text += &format!("  {}: {}, {state}\n", run.what, run.who);
+    }
+    if holders.is_empty() && runs.is_empty() {
         text += "  nothing is running\n";
     }
     for run in live::live_runs(&args.results) {

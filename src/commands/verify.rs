@@ -21,7 +21,9 @@ use crate::plan::trials::Trials;
 use crate::report::record::{self, Record};
 use crate::report::tables::Tables;
 use crate::report::trial_files;
-use crate::store::{Artifact, Found, Store};
+use crate::scratch;
+use crate::store::{self, Artifact, Found, Store};
+use crate::train::activations;
 
 /// Verifies a run, or every artifact and every run. Exit code 1 when something is wrong.
 ///
@@ -35,6 +37,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
         named: args.run.is_some(),
         gone: 0,
         artifacts: HashSet::new(),
+        activations: 0,
         files: 0,
     };
     match &args.run {
@@ -50,12 +53,13 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
             for fingerprint in store.artifacts()? {
                 check.artifact(&fingerprint, "artifact")?;
             }
+            check.activations()?;
             for (folder, record) in record::all(&args.results)? {
                 check.run(&folder, &record)?;
             }
         }
     }
-    let Check { wrong, gone, artifacts, files, .. } = check;
+    let Check { wrong, gone, artifacts, activations, files, .. } = check;
     let mut text = String::new();
     for line in &wrong {
         text += &format!("wrong: {line}\n");
@@ -63,6 +67,9 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
     let count = artifacts.len() - gone;
     if gone > 0 {
         text += &format!("{gone} artifacts of older runs are no longer in the store\n");
+    }
+    if activations > 0 {
+        text += &format!("{activations} files of kept activations were compared\n");
     }
     text += &match wrong.len() {
         0 => format!("ok: {count} artifacts, {files} files of results\n"),
@@ -80,11 +87,26 @@ struct Check<'a> {
     gone: usize,
     /// Those that were looked at.
     artifacts: HashSet<Fingerprint>,
+    /// Files of kept activations that were compared.
+    activations: usize,
     /// Files of results that were compared.
     files: usize,
 }
 
 impl Check<'_> {
+    /// Compares kept activations with their digests.
+    fn activations(&mut self) -> Result<(), Error> {
+        let folder = self.store.activations();
+        let (whole, damaged) = activations::check(&folder)
+            .map_err(|source| store::Error::Read { path: folder, source })?;
+        self.activations = whole + damaged.len();
+        self.wrong.extend(damaged.into_iter().map(|path| {
+            let path = path.display();
+            format!("the kept activations in {path} are damaged; a run computes them again")
+        }));
+        Ok(())
+    }
+
     /// Compares every byte of an artifact with its manifest; `None` when it is not there or damaged.
     fn artifact(
         &mut self,
@@ -203,7 +225,7 @@ impl Check<'_> {
             stage.after.clear();
         }
         let machine = |error: io::Error| Error::Machine(error.to_string());
-        let private = tempfile::tempdir().map_err(machine)?;
+        let private = scratch::folder().map_err(machine)?;
         let store = Store::open(private.path())?;
         for needed in &needed[1..] {
             let found = record.stage(trial, needed).and_then(|stage| stage.fingerprint);

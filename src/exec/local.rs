@@ -141,24 +141,23 @@ fn look(plan: &Plan, job: &Job, schedule: &mut Schedule) {
         let since = Instant::now();
         let mut places: Vec<usize> = schedule.ready.drain().map(|Reverse(place)| place).collect();
         places.sort_unstable();
-        let whole = |place: &usize| {
-            if job.limits.get(&plan.order[*place]) == Some(&Limit::Stay) {
-                return None;
-            }
-            let fingerprint =
-                plan.fingerprint(plan.order[*place], |input| schedule.content(input))?;
-            // Whatever is wrong with the store comes up again when the task is to be made.
+        let name = |place: &usize| {
+            let task = plan.order[*place];
+            let stays = job.limits.get(&task) == Some(&Limit::Stay);
+            (!stays).then(|| plan.fingerprint(task, |input| schedule.content(input))).flatten()
+        };
+        let names: Vec<Option<Fingerprint>> = spread(&places, name);
+        let needs: Vec<Fingerprint> = names.iter().flatten().copied().collect();
+        // Whatever is wrong with the store comes up again when a task is to be made.
+        let named = job.store.need(&needs).is_ok();
+        let whole = |name: &Option<Fingerprint>| {
+            let fingerprint = (*name).filter(|_| named)?;
             match job.store.find(&fingerprint) {
                 Ok(Found::Whole(artifact)) => Some((fingerprint, artifact)),
                 _ => None,
             }
         };
-        // A few are found before other threads have woken up.
-        let found: Vec<_> = if places.len() < 8 {
-            places.iter().map(whole).collect()
-        } else {
-            places.par_iter().map(whole).collect()
-        };
+        let found: Vec<_> = spread(&names, whole);
         #[expect(clippy::cast_precision_loss, reason = "a count of tasks")]
         let seconds = since.elapsed().as_secs_f64() / places.len() as f64;
         for (place, found) in places.into_iter().zip(found) {
@@ -178,6 +177,12 @@ fn look(plan: &Plan, job: &Job, schedule: &mut Schedule) {
         }
     }
     schedule.ready.extend(rest);
+}
+
+/// `work` for each of `all`, by all threads where these are many: a few are done before other threads
+/// have woken up.
+fn spread<T: Sync, U: Send>(all: &[T], work: impl Fn(&T) -> U + Sync + Send) -> Vec<U> {
+    if all.len() < 8 { all.iter().map(work).collect() } else { all.par_iter().map(work).collect() }
 }
 
 struct Run<'a> {
@@ -300,6 +305,7 @@ impl Run<'_> {
                 .fingerprint(task, |input| self.schedule().content(input))
                 .expect("every input has an artifact");
             *named = Some(fingerprint);
+            store.need(&[fingerprint])?;
             if let Found::Whole(artifact) = store.find(&fingerprint)? {
                 return Ok(self.cached(task, artifact));
             }
@@ -327,10 +333,19 @@ impl Run<'_> {
                 // Their bytes are others now, and with them the name of what they make.
                 continue;
             }
-            match self.make(task, fingerprint, &lock, progress) {
-                // Whoever took over sees to it, and may have thrown away what we had written.
-                Err(failure) if !failure.interrupted && lock.is_lost() => {}
-                made => return made.map(|artifact| (State::Ran, artifact)),
+            let failure = match self.make(task, fingerprint, &lock, progress) {
+                Ok(artifact) => return Ok((State::Ran, artifact)),
+                Err(failure) if failure.interrupted => return Err(failure),
+                Err(failure) => failure,
+            };
+            // Had this runner stood still, another may have taken over, thrown away what was written
+            // here, and be done: then nothing failed.
+            if let Ok(Found::Whole(artifact)) = store.find(&fingerprint) {
+                let _ = self.slot(&fingerprint).clear();
+                return Ok(self.cached(task, artifact));
+            }
+            if !lock.is_lost() {
+                return Err(failure);
             }
         }
     }
@@ -404,6 +419,11 @@ impl Run<'_> {
         Ok(differs)
     }
 
+    /// Where the checkpoints of the training that makes `fingerprint` are.
+    fn slot(&self, fingerprint: &Fingerprint) -> Slot {
+        Slot::new(self.job.store.checkpoints(fingerprint), self.job.checkpoint_every)
+    }
+
     /// Runs the stage and publishes what it makes.
     fn make(
         &self,
@@ -418,7 +438,7 @@ impl Run<'_> {
         let kind = self.plan.graph[task].stage.kind().to_owned();
         reporter.event(&Event::TaskStarted { task: number, name: name.clone(), kind });
         let staging = store.stage(&fingerprint, lock)?;
-        let slot = Slot::new(store.checkpoints(&fingerprint), self.job.checkpoint_every);
+        let slot = self.slot(&fingerprint);
         let outcome = self.run_stage(task, &staging, &slot, progress)?;
         let artifact = self.publish(task, fingerprint, staging, &outcome)?;
         // What cannot be removed now is swept once its artifact is there.

@@ -33,6 +33,8 @@ pub enum Fault {
     Panics,
     Stops,
     Slow,
+    /// As if it had stood still while another runner made the same, and another swept up after it.
+    Overtaken,
 }
 
 impl Stage for Fake {
@@ -56,6 +58,11 @@ impl Stage for Fake {
             Fault::Panics => panic!("oh no"),
             Fault::Stops => context.cancel.store(true, Ordering::SeqCst),
             Fault::Slow => std::thread::sleep(std::time::Duration::from_millis(300)),
+            Fault::Overtaken => {
+                overtake(context.out, &self.text);
+                fs::write(context.out.join("data"), &self.text)
+                    .map_err(|error| Failure::new(error.to_string()))?;
+            }
             Fault::None => {}
         }
         context.check_cancelled()?;
@@ -66,6 +73,19 @@ impl Stage for Fake {
         }
         Ok(Outcome { metrics, summary: String::new(), timings: vec![("all".into(), 0.1)] })
     }
+}
+
+/// Takes the lock of whoever writes to `out`, and makes the artifact with `text`.
+fn overtake(out: &Path, text: &str) {
+    let root = out.parent().unwrap().parent().unwrap();
+    let (task, _) = out.file_name().unwrap().to_str().unwrap().split_once('-').unwrap();
+    fs::remove_file(root.join("locks").join(format!("{task}.0.lock"))).unwrap();
+    let checkpoint = root.join("checkpoints").join(task);
+    let (stage, _) = stage("a", text, Fault::None, 0, &[]);
+    assert_eq!(words(&execute(root, vec![stage])), ["ran"]);
+    assert!(!out.exists(), "it was swept, as nobody held its lock");
+    // What the one that stood still wrote after it woke up.
+    fs::create_dir_all(checkpoint).unwrap();
 }
 
 pub type Runs = Arc<AtomicUsize>;
@@ -155,6 +175,17 @@ fn a_failed_stage_stops_only_what_depends_on_it() {
         let done = execute(root.path(), vec![a, b, c]);
         assert_eq!(words(&done), ["failed", "skipped", "ran"]);
         assert!(done[0].artifact.is_none());
+    }
+}
+
+#[test]
+fn a_runner_that_stood_still_takes_what_another_made_meanwhile() {
+    let root = tempfile::tempdir().unwrap();
+    let (a, _) = stage("a", "a", Fault::Overtaken, 0, &[]);
+    let (b, _) = stage("b", "b", Fault::None, 1, &["a"]);
+    assert_eq!(words(&execute(root.path(), vec![a, b])), ["cached", "ran"]);
+    for folder in ["locks", "staging", "checkpoints"] {
+        assert_eq!(fs::read_dir(root.path().join(folder)).unwrap().count(), 0, "{folder}");
     }
 }
 

@@ -23,6 +23,7 @@ use crate::fault::fail_point;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::search::Verdict;
+use crate::store::Holder;
 use crate::system;
 
 /// Why results could not be written or read.
@@ -60,24 +61,39 @@ pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     let home = root.join(pipeline);
     fs::create_dir_all(&home).map_err(io_at(&home))?;
-    let now = system::now_in(&home).map_err(io_at(&home))?;
-    for entry in fs::read_dir(&home).map_err(io_at(&home))?.flatten() {
+    for left in left_by_the_dead(root, DEAD)? {
+        // What cannot be removed now is tried again by the next run.
+        let _ = fs::remove_dir_all(left);
+    }
+    Ok(())
+}
+
+/// What runs that died left below `root`: results that were being written, and journals. A journal whose
+/// writer is known to be gone may be looked at until it is `age` old.
+///
+/// # Errors
+/// When `root` cannot be read or written.
+pub fn left_by_the_dead(root: &Path, age: Duration) -> Result<Vec<PathBuf>, Error> {
+    let now = system::now_in(root).map_err(io_at(root))?;
+    let homes = fs::read_dir(root).map_err(io_at(root))?.flatten().map(|entry| entry.path());
+    let entries = homes.filter_map(|home| fs::read_dir(home).ok()).flatten().flatten();
+    let left = |entry: &fs::DirEntry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         // Whoever writes a journal moves its sign of life as long as it lives.
         let sign = match name.starts_with(LIVE) {
             true => entry.path().join(SIGN),
             false if name.starts_with(PRIVATE) => entry.path(),
-            false => continue,
+            false => return false,
         };
+        let dead = fs::read_to_string(&sign).is_ok_and(|text| Holder::read(&text).dead);
         let modified = sign.metadata().or_else(|_| entry.metadata()).and_then(|it| it.modified());
         // Writing results takes seconds: what is old by the file system's own clock is of a runner
-        // that died. What cannot be removed now is tried again by the next run.
-        if modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > DEAD)) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-    Ok(())
+        // that died.
+        let limit = if dead { age } else { DEAD };
+        modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|still| still >= limit))
+    };
+    Ok(entries.filter(left).map(|entry| entry.path()).collect())
 }
 
 /// How the names of folders begin that are still written.

@@ -1,12 +1,15 @@
 //! What a store holds, as a whole: for `status`, `verify` and `gc`. Makes nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::Error;
-use super::lock::{Holder, Lock};
+use super::lock::Lock;
+use super::sign::Holder;
 use super::{Store, list, remove};
 use crate::plan::fingerprint::Fingerprint;
 use crate::system;
@@ -25,15 +28,52 @@ pub struct Unfinished {
     pub path: PathBuf,
 }
 
-/// Something in the store that may go.
+/// Something that may go.
 #[derive(Debug, Clone)]
 pub struct Garbage {
     /// Its folder or file.
     pub path: PathBuf,
     /// What it is.
-    pub what: &'static str,
+    pub what: Waste,
     /// Bytes.
     pub size: u64,
+}
+
+/// What may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waste {
+    /// What a collection was removing when it ended.
+    HalfRemoved,
+    /// An artifact that nothing needs.
+    Artifact,
+    /// Checkpoints of a training that no run is on the way to.
+    Checkpoints,
+    /// A damaged artifact that was set aside.
+    Damaged,
+    /// Kept activations.
+    Activations,
+    /// What a command outside the store left when it was killed.
+    Left,
+}
+
+impl Waste {
+    /// Whether only the records of runs tell that nothing needs it.
+    pub fn is_of_runs(self) -> bool {
+        matches!(self, Self::Artifact | Self::Checkpoints)
+    }
+}
+
+impl fmt::Display for Waste {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::HalfRemoved => "half removed",
+            Self::Artifact => "artifact",
+            Self::Checkpoints => "checkpoints",
+            Self::Damaged => "damaged artifact",
+            Self::Activations => "activations of frozen layers",
+            Self::Left => "left by a command that was killed",
+        })
+    }
 }
 
 impl Store {
@@ -85,7 +125,8 @@ impl Store {
     }
 
     /// What nothing in `kept` is, was made from, or is on the way to. What is younger than `grace` by
-    /// the file system's own clock stays: it may be of a run that is not over.
+    /// the file system's own clock stays: it may be of a run that is not over. What belongs to no run,
+    /// as activations, stays while the store is `in_use`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -93,6 +134,7 @@ impl Store {
         &self,
         kept: HashSet<Fingerprint>,
         grace: Duration,
+        in_use: bool,
     ) -> Result<Vec<Garbage>, Error> {
         let probe = self.root.join("locks");
         let now = system::now_in(&probe).map_err(|source| Error::writing(&probe, source))?;
@@ -122,31 +164,30 @@ impl Store {
             }
         }
         let mut garbage = Vec::new();
-        let mut half_gone = Vec::new();
-        for shard in self.entries("artifacts")? {
-            let paths = list(&shard)?.into_iter();
-            half_gone.extend(paths.filter(|path| path.extension().is_some_and(|it| it == GONE)));
-        }
-        let mut add = |path: PathBuf, what| {
-            let size = size(&path);
-            garbage.push(Garbage { path, what, size });
-        };
-        for path in half_gone {
-            add(path, "half removed artifact");
+        let mut add = |path: PathBuf, what| garbage.push(Garbage::new(path, what));
+        let shards = self.entries("artifacts")?.into_iter();
+        for folder in shards.chain(["checkpoints", "damaged"].map(|name| self.root.join(name))) {
+            let paths = list(&folder)?.into_iter();
+            for path in paths.filter(|path| path.extension().is_some_and(|it| it == GONE)) {
+                add(path, Waste::HalfRemoved);
+            }
         }
         for fingerprint in all.iter().filter(|it| !needed.contains(it)) {
-            add(self.folder(fingerprint), "artifact");
+            add(self.folder(fingerprint), Waste::Artifact);
         }
         for Unfinished { fingerprint, path, .. } in unfinished {
             if !needed.contains(&fingerprint) && !young(&path) {
-                add(path, "checkpoints");
+                add(path, Waste::Checkpoints);
             }
         }
-        for (folder, what) in
-            [("damaged", "damaged artifact"), ("activations", "what frozen layers made of images")]
-        {
+        for (folder, what) in [("damaged", Waste::Damaged), ("activations", Waste::Activations)] {
+            if in_use && what == Waste::Activations {
+                continue;
+            }
             for path in self.entries(folder)?.into_iter().filter(|path| !young(path)) {
-                add(path, what);
+                if path.extension().is_none_or(|it| it != GONE) {
+                    add(path, what);
+                }
             }
         }
         Ok(garbage)
@@ -159,17 +200,48 @@ impl Store {
 }
 
 impl Garbage {
-    /// Removes it.
+    /// What lies at `path`.
+    pub fn new(path: PathBuf, what: Waste) -> Self {
+        let size = size(&path);
+        Self { path, what, size }
+    }
+
+    /// Takes it away, unless `collection` was lost meanwhile, and returns whether it did. Folders only
+    /// get another name, which is done at once: nobody finds half of one, and whoever waits for the
+    /// collection does not wait for gigabytes. What that name is, [`remove`](Self::remove) is told.
+    ///
+    /// # Errors
+    /// When it cannot be renamed or removed.
+    pub fn take_away(&mut self, collection: &Lock) -> Result<bool, Error> {
+        if collection.is_lost() {
+            return Ok(false);
+        }
+        if !self.path.is_dir() || self.path.is_symlink() {
+            remove(&self.path)?;
+            return Ok(true);
+        }
+        if matches!(self.what, Waste::HalfRemoved | Waste::Left) {
+            return Ok(true);
+        }
+        let gone = self.path.with_extension(GONE);
+        match fs::rename(&self.path, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            renamed => renamed.map_err(|source| Error::writing(&self.path, source))?,
+        }
+        // Had this process stood still right before it, a run may have found the artifact since.
+        if collection.is_lost() {
+            fs::rename(&gone, &self.path).map_err(|source| Error::writing(&self.path, source))?;
+            return Ok(false);
+        }
+        self.path = gone;
+        Ok(true)
+    }
+
+    /// Removes what was taken away.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self) -> Result<(), Error> {
-        if self.path.is_dir() && self.path.extension().is_none_or(|it| it != GONE) {
-            // An artifact vanishes at once: nobody finds half of it.
-            let gone = self.path.with_extension(GONE);
-            fs::rename(&self.path, &gone).map_err(|source| Error::writing(&self.path, source))?;
-            return remove(&gone);
-        }
         remove(&self.path)
     }
 }

@@ -3,21 +3,29 @@
 //! Knows neither stages nor the graph.
 
 mod error;
+mod folders;
 mod inventory;
 mod lock;
 mod manifest;
 mod publish;
+mod sign;
+mod usage;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use error::Error;
-pub use inventory::{Garbage, Unfinished};
-pub use lock::{Holder, Lock, Patience, Sign};
+pub use folders::ResultsFolder;
+pub use inventory::{Garbage, Unfinished, Waste};
+pub use lock::{Lock, Patience};
 use manifest::Examined;
 pub use manifest::{InputRecord, Manifest, VERSION};
 pub use publish::{RESERVED, Staging};
+pub use sign::{Holder, Sign, is_left, mark};
+use usage::Usage;
+pub use usage::Users;
 
 use crate::plan::fingerprint::{Content, Fingerprint};
 
@@ -26,6 +34,8 @@ use crate::plan::fingerprint::{Content, Fingerprint};
 pub struct Store {
     root: PathBuf,
     patience: Patience,
+    /// The entry of the run that this is the store of.
+    usage: Option<Arc<Usage>>,
 }
 
 /// A published artifact.
@@ -67,7 +77,7 @@ impl Store {
     /// # Errors
     /// When the folder cannot be written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
-        let store = Self { root: root.into(), patience: Patience::default() };
+        let store = Self::peek(root);
         for folder in ["artifacts", "staging", "locks", "downloads"] {
             let path = store.root.join(folder);
             fs::create_dir_all(&path).map_err(|source| Error::writing(&path, source))?;
@@ -77,7 +87,10 @@ impl Store {
             fs::canonicalize(&store.root).map_err(|source| Error::reading(&store.root, source))?;
         let store = Self { root, ..store };
         store.check_version()?;
+        store.begin_list_of_folders()?;
         store.sweep_locks()?;
+        store.sweep_users()?;
+        store.sweep_scratch()?;
         store.sweep_staging()?;
         store.sweep_checkpoints()?;
         Ok(store)
@@ -86,8 +99,8 @@ impl Store {
     /// Refuses a store of a newer runner, and says in a fresh one of which version it is.
     fn check_version(&self) -> Result<(), Error> {
         let path = self.root.join("version");
-        match fs::read_to_string(&path) {
-            Ok(text) => match text.trim().parse() {
+        match fs::read(&path) {
+            Ok(text) => match String::from_utf8_lossy(&text).trim().parse() {
                 Ok(found) if found > VERSION => {
                     Err(Error::Newer { path: self.root.clone(), found, known: VERSION })
                 }
@@ -109,7 +122,7 @@ impl Store {
 
     /// A view of the store in `root` that writes nothing, not even the folder.
     pub fn peek(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), patience: Patience::default() }
+        Self { root: root.into(), patience: Patience::default(), usage: None }
     }
 
     /// Its folder.
@@ -265,7 +278,7 @@ impl Store {
             let held = self
                 .lock_name(owner)
                 .holder()?
-                .is_some_and(|(_, text)| text.is_empty() || name.contains(lock::token_in(&text)));
+                .is_some_and(|(_, text)| text.is_empty() || name.contains(sign::token_in(&text)));
             if !held {
                 remove(&path)?;
             }
@@ -279,8 +292,8 @@ impl Store {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if let Some(task) = name.strip_suffix(".0.lock") {
                 Lock::clear_dead(&self.lock_name(task), self.patience)?;
-            } else if name.ends_with(".new") {
-                Lock::clear_unborn(&path)?;
+            } else if sign::is_unborn_of_the_dead(&path) {
+                remove(&path)?;
             }
         }
         Ok(())
@@ -305,7 +318,12 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// Removes a file or folder that somebody else may be removing as well.
 fn remove(path: &Path) -> Result<(), Error> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    // A link is removed, not what it points at.
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
     match removed {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(Error::writing(path, source))
@@ -316,3 +334,5 @@ fn remove(path: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod usage_tests;

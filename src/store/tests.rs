@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::plan::fingerprint::Digest;
 
-fn name(byte: u8) -> Fingerprint {
+pub(super) fn name(byte: u8) -> Fingerprint {
     Fingerprint(Digest::from(blake3::Hash::from_bytes([byte; 32])))
 }
 
@@ -27,7 +27,7 @@ fn manifest(fingerprint: Fingerprint) -> Manifest {
     }
 }
 
-fn publish(store: &Store, fingerprint: Fingerprint, text: &str) -> Artifact {
+pub(super) fn publish(store: &Store, fingerprint: Fingerprint, text: &str) -> Artifact {
     let lock = store.lock(&fingerprint, "test", |_| {}, || false).unwrap().unwrap();
     let staging = store.stage(&fingerprint, &lock).unwrap();
     fs::create_dir(staging.path().join("sub")).unwrap();
@@ -189,4 +189,70 @@ fn a_flipped_bit_is_found_by_comparing_every_byte() {
     assert!(matches!(store.find(&name(1)).unwrap(), Found::Whole(_)));
     let Found::Damaged(reason) = store.verify(&name(1)).unwrap() else { panic!("not damaged") };
     assert_eq!(reason, "the bytes of `sub/data` have changed");
+}
+
+/// Something else in the place of a lock.
+#[cfg(unix)]
+fn strange(path: &Path, kind: &str) {
+    match kind {
+        "bytes" => fs::write(path, [0xff, 0xfe, b' ', 0xff]).unwrap(),
+        "empty" => fs::write(path, "").unwrap(),
+        "folder" => fs::create_dir_all(path.join("sub")).unwrap(),
+        "dangling link" => std::os::unix::fs::symlink("nowhere", path).unwrap(),
+        "pipe" => assert!(process::Command::new("mkfifo").arg(path).status().unwrap().success()),
+        _ => fs::write(path, "a b c d e f").unwrap(),
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_no_runner_wrote_in_the_place_of_a_lock_is_an_unknown_holder_that_blocks_nothing_for_good() {
+    for kind in ["bytes", "empty", "folder", "dangling link", "pipe", "words"] {
+        let folder = tempfile::tempdir().unwrap();
+        let patience =
+            Patience { beat: Duration::from_millis(20), limit: Duration::from_millis(80) };
+        let store = Store::open(folder.path()).unwrap().with_patience(patience);
+        let path = folder.path().join("locks").join(format!("{}.0.lock", name(1)));
+        strange(&path, kind);
+        let store = Store::open(store.root()).unwrap().with_patience(patience);
+        let holders = store.holders().unwrap();
+        assert!(holders.len() == 1 && !holders[0].known && !holders[0].dead, "{kind}: {holders:?}");
+        assert!(store.users().unwrap().others.is_empty(), "{kind}");
+        let mut told = Vec::new();
+        let lock = store.lock(&name(1), "test", |who| told.push(who.to_owned()), || false).unwrap();
+        assert_eq!(told, ["an unknown holder"], "{kind}");
+        drop(lock);
+        assert!(path.symlink_metadata().is_err(), "{kind}");
+    }
+}
+
+#[test]
+fn a_version_that_is_no_text_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    Store::open(folder.path()).unwrap();
+    fs::write(folder.path().join("version"), [0xff, 0xfe]).unwrap();
+    Store::open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_holder_that_was_overtaken_by_one_that_is_done_notices_and_touches_no_lock_of_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let patience = Patience { beat: Duration::from_millis(5), ..Patience::default() };
+    let store = Store::open(folder.path()).unwrap().with_patience(patience);
+    let path = folder.path().join("locks").join(format!("{}.0.lock", name(1)));
+    let stood = store.lock(&name(1), "stood still", |_| {}, || false).unwrap().unwrap();
+    // What whoever took over does at its end.
+    fs::remove_file(&path).unwrap();
+    assert!(stood.is_lost());
+    let next = store.lock(&name(1), "next", |_| {}, || false).unwrap().unwrap();
+    assert!(stood.is_lost() && !next.is_lost());
+    let text = || fs::read_to_string(&path).unwrap();
+    let before = text();
+    while text() == before {
+        std::thread::yield_now();
+    }
+    drop(stood);
+    assert!(text().ends_with(" next\n") && !next.is_lost(), "{}", text());
+    drop(next);
+    assert!(!path.exists());
 }

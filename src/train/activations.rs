@@ -5,14 +5,15 @@
 //! the batch. Activations are kept in memory while they fit, else in a file of the store that is
 //! mapped into memory. Knows nothing of stages.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::Mmap;
 use rayon::prelude::*;
 
+pub use super::activation_files::check;
+use super::activation_files::{self as files, Writer};
 use super::fit::{FitError, Watch};
 use crate::data::{Images, Normalisation, loader};
 use crate::memory;
@@ -20,7 +21,6 @@ use crate::nn::model::{Entry, Model, host};
 use crate::nn::ops::Ops;
 use crate::nn::weights::little_endian;
 use crate::progress::Unit;
-use crate::system;
 
 /// Multiplications for each value kept from which reading it is faster than computing it again.
 const WORTH_MEMORY: usize = 64;
@@ -148,14 +148,17 @@ impl Caching<'_> {
         if let Some(found) = self.cache.find(key) {
             return Ok(Some(found));
         }
-        let path = self.cache.folder.join(format!("{key}.safetensors"));
         let header = header(&[images.len(), shape.channels, shape.height, shape.width]);
         let len = shape.len();
-        let mapped =
-            |path: &Path| Some(Activations { entry, len, rows: map(path, &header, bytes)? });
+        let mapped = |file| Activations { entry, len, rows: Rows::Mapped(file, header.len()) };
         let in_memory = bytes <= self.cache.memory;
-        let activations = match mapped(&path) {
-            Some(found) => found,
+        let kept = files::find(&self.cache.folder, key, &header, bytes);
+        for path in kept.damaged {
+            let text = "are damaged: removed, and computed again when they are needed";
+            watch.progress.note(&format!("the kept activations in {} {text}", path.display()));
+        }
+        let activations = match kept.whole {
+            Some(file) => mapped(file),
             None if in_memory => {
                 let mut values = Vec::with_capacity(images.len() * len);
                 let mut job = Job { model, entry, images, normalisation, watch };
@@ -169,15 +172,13 @@ impl Caching<'_> {
             None if worth < WORTH_DISK || self.uses < 2 => return Ok(None),
             None => {
                 let mut job = Job { model, entry, images, normalisation, watch };
-                let written = write(&self.cache.folder, &path, &header, &mut job)?;
-                match written.map(|()| mapped(&path)) {
-                    Ok(Some(found)) => found,
-                    Ok(None) => return Ok(None),
+                match self.write(key, &header, &mut job)? {
+                    Ok(file) => mapped(file),
                     Err(error) => {
                         watch.progress.note(&format!(
                             "what the frozen layers make of the images is computed in every epoch: \
                              {} cannot be written: {error}",
-                            path.display()
+                            self.cache.folder.display()
                         ));
                         return Ok(None);
                     }
@@ -187,6 +188,22 @@ impl Caching<'_> {
         let activations = Arc::new(activations);
         self.cache.keep(key, &activations);
         Ok(Some(activations))
+    }
+
+    /// Writes what `job` gives to the file of `key`, and maps it.
+    fn write<D: Ops>(
+        &self,
+        key: blake3::Hash,
+        header: &[u8],
+        job: &mut Job<D>,
+    ) -> Result<io::Result<Mmap>, FitError> {
+        let folder = &self.cache.folder;
+        let mut file = match Writer::begin(folder, header) {
+            Ok(file) => file,
+            Err(error) => return Ok(Err(error)),
+        };
+        let done = job.run(|rows| file.add(&little_endian(&rows)))?;
+        Ok(done.and_then(|()| file.publish(folder, key)))
     }
 
     /// Names everything that decides the activations: layers, weights, statistics, images and how
@@ -279,40 +296,4 @@ fn header(shape: &[usize]) -> Vec<u8> {
     let mut header = (json.len() as u64).to_le_bytes().to_vec();
     header.extend(json.into_bytes());
     header
-}
-
-/// Maps a file that begins with `header` and holds `bytes` more; `None` where there is none, or
-/// another.
-fn map(path: &Path, header: &[u8], bytes: usize) -> Option<Rows> {
-    let file = File::open(path).ok()?;
-    // SAFETY: files get their name when they are complete, and nobody changes them afterwards.
-    let mapped = unsafe { Mmap::map(&file) }.ok()?;
-    let whole = mapped.len() == header.len() + bytes && mapped.starts_with(header);
-    whole.then_some(Rows::Mapped(mapped, header.len()))
-}
-
-/// Writes what `job` gives to `path`, which appears when it is complete.
-fn write<D: Ops>(
-    folder: &Path,
-    path: &Path,
-    header: &[u8],
-    job: &mut Job<D>,
-) -> Result<io::Result<()>, FitError> {
-    let begin = || {
-        fs::create_dir_all(folder)?;
-        let mut file = BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
-        file.write_all(header)?;
-        Ok(file)
-    };
-    let mut file = match begin() {
-        Ok(file) => file,
-        Err(error) => return Ok(Err(error)),
-    };
-    let done = job.run(|rows| file.write_all(&little_endian(&rows)))?;
-    let publish = || {
-        done?;
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        system::publish_file(file, folder, path)
-    };
-    Ok(publish())
 }

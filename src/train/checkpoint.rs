@@ -83,7 +83,11 @@ impl Slot {
         let path = self.folder.join(format!("{steps:012}-{}.safetensors", digest(bytes)));
         system::publish_file(file, &self.folder, &path)?;
         for old in self.files()?.into_iter().skip(KEPT) {
-            fs::remove_file(old)?;
+            match fs::remove_file(old) {
+                // A runner that stood still and was taken over clears up here as well.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
         fail_point("old checkpoints removed");
         Ok(())

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of pipelines, stores or terminals; what it learns with is a [`crate::adapt::Method`].
 
+mod activation_files;
 pub mod activations;
 pub mod checkpoint;
 mod evaluate;

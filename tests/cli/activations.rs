@@ -131,6 +131,44 @@ fn kept_activations_give_the_bytes_of_a_run_without_them_wherever_they_are_kept(
 }
 
 #[test]
+fn damaged_activations_move_no_number_and_verify_finds_them() {
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path();
+    let disk = ["--activation-memory", "0"];
+    run(home, "run", &disk);
+    let expected = results(home);
+    let verified = runner(home, &["verify"]);
+    assert!(text(&verified.stdout).contains("2 files of kept activations"), "{verified:?}");
+    for file in files(home) {
+        let mut bytes = fs::read(&file).unwrap();
+        // The exponent of a value.
+        let at = bytes.len() - 1;
+        bytes[at] ^= 64;
+        fs::write(file, bytes).unwrap();
+    }
+    let verified = runner(home, &["verify"]);
+    assert_eq!(verified.status.code(), Some(1));
+    let found = text(&verified.stdout);
+    assert_eq!(found.matches("wrong: the kept activations in .runner/activations/").count(), 2);
+    // As if what reads them were still to be made.
+    for shard in fs::read_dir(home.join(".runner/artifacts")).unwrap() {
+        for artifact in fs::read_dir(shard.unwrap().path()).unwrap() {
+            let artifact = artifact.unwrap().path();
+            let manifest = fs::read_to_string(artifact.join("manifest.json")).unwrap();
+            if ["finetune", "evaluate"].iter().any(|it| manifest.contains(&format!("{it:?}"))) {
+                fs::remove_dir_all(artifact).unwrap();
+            }
+        }
+    }
+    let events = run(home, "run", &disk);
+    assert_eq!(computed(&events), 2);
+    let told = |event: &&Value| event["text"].as_str().is_some_and(|it| it.contains("are damaged"));
+    assert_eq!(events.iter().filter(told).count(), 2);
+    assert_eq!(results(home), expected);
+    assert!(runner(home, &["verify"]).status.success());
+}
+
+#[test]
 fn heads_of_a_sweep_share_what_the_frozen_layers_make() {
     let root = tempfile::tempdir().unwrap();
     let events = run(root.path(), "sweep", &[]);

@@ -13,6 +13,7 @@ mod evaluate;
 mod failures;
 mod faults;
 mod finetune;
+mod gc;
 mod init;
 mod memory;
 mod output;

@@ -8,6 +8,7 @@ use super::section::Section;
 use super::table::{Cell, pairs, sortable};
 use crate::report::loaded::Run;
 use crate::report::plot::escape;
+use crate::system;
 
 pub(super) fn section(run: &Run) -> Option<Section> {
     let html = pairs("How it was run", &facts(run)) + &data(run) + &hashes(run);
@@ -29,7 +30,7 @@ fn facts(run: &Run) -> Vec<(String, String)> {
     let commit = it.git_commit.as_ref().map_or("none".to_owned(), |it| format!("{it}{dirty}"));
     [
         ("pipeline file", it.file.clone()),
-        ("command", command(&it.command)),
+        ("command", system::as_typed(&it.command)),
         ("runner", it.runner.clone()),
         ("git commit", commit),
         ("device", it.device.clone()),
@@ -43,19 +44,6 @@ fn facts(run: &Run) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()
-}
-
-/// The words of a command line, quoted where a shell would part them.
-fn command(words: &[String]) -> String {
-    let plain = |it: &char| it.is_ascii_alphanumeric() || "-_./=,:+@%".contains(*it);
-    let quoted = words.iter().map(|word| {
-        if !word.is_empty() && word.chars().all(|it| plain(&it)) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// Data sets and weights with their licences, each once.

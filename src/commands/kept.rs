@@ -1,0 +1,281 @@
+//! Which runs a collection keeps, in every folder of results that used the store, and of which runs it
+//! cannot tell what they need: what it does not see it must not take for needed by nobody.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::cli::GcArgs;
+use crate::plan::fingerprint::Fingerprint;
+use crate::report::record::Record;
+use crate::store::{ResultsFolder, Store};
+use crate::system;
+
+/// The folder of results where none is named.
+const DEFAULT: &str = "results";
+
+/// What `--forget` calls the folders that used a store before it kept a list of them.
+const UNKNOWN: &str = "unknown";
+
+/// What the folders of results say.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Every artifact that a kept run made or used.
+    pub needed: HashSet<Fingerprint>,
+    /// Runs of the folder that was named: kept, and not.
+    pub runs: (usize, usize),
+    /// Runs of other folders, which are all kept.
+    pub elsewhere: usize,
+    /// Why there may be runs whose needs are not known, a line for each reason.
+    pub unseen: Vec<String>,
+    /// The folder that was named.
+    pub named: Option<PathBuf>,
+    /// The folders that have runs.
+    folders: Vec<PathBuf>,
+    /// What is to be forgotten when the collection is over.
+    forgotten: Forgotten,
+}
+
+#[derive(Default)]
+struct Forgotten {
+    folders: Vec<ResultsFolder>,
+    /// Those from before the list.
+    unknown: bool,
+}
+
+impl Kept {
+    /// Reads the records of all runs that used `store`.
+    ///
+    /// # Errors
+    /// When the folder that was named is not there or has no runs, `--forget` names none, or none has
+    /// any run.
+    pub fn find(args: &GcArgs, store: &Store) -> Result<Self, Error> {
+        let mut listed = store.results_folders()?;
+        let mut kept = Self { forgotten: forgotten(args, store, &listed)?, ..Self::default() };
+        listed.retain(|it| !kept.forgotten.folders.contains(it));
+        if !store.knows_all_folders() && !kept.forgotten.unknown {
+            kept.unseen.push(format!(
+                "runs in folders that are not known may have used this store before it kept a list \
+                 of them; `--forget {UNKNOWN}` says that there are none"
+            ));
+        }
+        let named = match &args.results {
+            Some(named) => Some(open(named)?),
+            None => fs::canonicalize(DEFAULT).ok().filter(|it| !kept.forgotten.has(it)),
+        };
+        if let Some(named) = &named {
+            let found = runs_in(named).map_err(|error| unreadable(named, &error))?;
+            if found.is_empty() && args.results.is_some() {
+                return Err(no_runs(named));
+            }
+            kept.choose(args, &found);
+            kept.see(named, found);
+        }
+        kept.named = named;
+        for folder in &listed {
+            let Some(path) = &folder.path else {
+                kept.cannot_see(folder, "the store's entry for them is damaged");
+                continue;
+            };
+            let known = kept.folders.contains(&fs::canonicalize(path).unwrap_or_default());
+            match runs_in(path) {
+                Err(error) => kept.cannot_see(folder, &error.to_string()),
+                // As an empty folder that a disk is usually mounted at.
+                Ok(found) if found.is_empty() => kept.cannot_see(folder, "it holds no run"),
+                Ok(_) if known => {}
+                Ok(found) => {
+                    kept.elsewhere += found.runs.len();
+                    kept.needed.extend(found.runs.iter().flat_map(|it| it.1.fingerprints()));
+                    kept.see(path, found);
+                }
+            }
+        }
+        if kept.folders.is_empty() && kept.forgotten.folders.is_empty() {
+            return Err(no_runs(Path::new(DEFAULT)));
+        }
+        Ok(kept)
+    }
+
+    /// Decides about the runs of the folder that was named.
+    fn choose(&mut self, args: &GcArgs, found: &Found) {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        // The newest come first.
+        for (_, record) in found.runs.iter().rev() {
+            let seen = seen.entry(&record.provenance.pipeline).or_default();
+            *seen += 1;
+            let among_last = args.keep_last.is_some_and(|last| *seen <= last);
+            let young = args.older_than.is_some_and(|age| {
+                let start = chrono::DateTime::parse_from_rfc3339(&record.provenance.start);
+                start.is_ok_and(|start| chrono::Utc::now().signed_duration_since(start) <= age)
+            });
+            // Either wish is enough to keep a run; without any, all are kept.
+            if among_last || young || (args.keep_last.is_none() && args.older_than.is_none()) {
+                self.runs.0 += 1;
+                self.needed.extend(record.fingerprints());
+            } else {
+                self.runs.1 += 1;
+            }
+        }
+    }
+
+    fn see(&mut self, folder: &Path, found: Found) {
+        if !found.is_empty() {
+            self.folders.extend(fs::canonicalize(folder));
+        }
+        self.unseen.extend(found.unreadable.into_iter().map(|(path, reason)| {
+            format!(
+                "the record of the run in `{}` cannot be read ({reason}); remove that folder when \
+                 the run is not wanted",
+                path.display()
+            )
+        }));
+    }
+
+    fn cannot_see(&mut self, folder: &ResultsFolder, reason: &str) {
+        let name = folder.name().to_string_lossy().into_owned();
+        let typed = system::as_typed(std::slice::from_ref(&name));
+        self.unseen.push(format!(
+            "runs in `{name}` used this store and cannot be read ({reason}); `--forget {typed}` lets \
+             go of what only they need"
+        ));
+    }
+
+    /// Takes what `--forget` named off the store's list.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget(&self, store: &Store) -> Result<(), Error> {
+        for folder in &self.forgotten.folders {
+            folder.forget()?;
+        }
+        if self.forgotten.unknown {
+            store.claim_to_know_all_folders()?;
+        }
+        Ok(())
+    }
+}
+
+impl Forgotten {
+    fn has(&self, path: &Path) -> bool {
+        self.folders.iter().any(|it| it.path.as_ref().is_some_and(|it| same(it, Some(path))))
+    }
+}
+
+/// Whether two paths are of one folder.
+fn same(a: &Path, b: Option<&Path>) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    b.is_some_and(|b| real(a) == real(b))
+}
+
+/// What `--forget` names.
+fn forgotten(args: &GcArgs, store: &Store, listed: &[ResultsFolder]) -> Result<Forgotten, Error> {
+    let mut forgotten = Forgotten::default();
+    for word in &args.forget {
+        if word == Path::new(UNKNOWN) && !store.knows_all_folders() {
+            forgotten.unknown = true;
+            continue;
+        }
+        let absolute = std::path::absolute(word).unwrap_or_else(|_| word.clone());
+        let is_it = |it: &&ResultsFolder| it.name() == absolute || same(it.name(), Some(word));
+        let Some(found) = listed.iter().find(is_it) else {
+            let known: Vec<String> =
+                listed.iter().map(|it| format!("`{}`", it.name().display())).collect();
+            return Err(Error::Missing(format!(
+                "`{}` is no folder of results that used this store; these did: {}",
+                word.display(),
+                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            )));
+        };
+        forgotten.folders.push(found.clone());
+    }
+    Ok(forgotten)
+}
+
+/// The folder that `--results` names.
+fn open(named: &Path) -> Result<PathBuf, Error> {
+    let found = fs::canonicalize(named).map_err(|error| unreadable(named, &error))?;
+    if !found.is_dir() {
+        let error = io::Error::from(io::ErrorKind::NotADirectory);
+        return Err(unreadable(named, &error));
+    }
+    Ok(found)
+}
+
+fn unreadable(named: &Path, error: &io::Error) -> Error {
+    Error::Missing(format!(
+        "the runs in `{}` cannot be read: {error}; without them everything in the store would count \
+         as not needed",
+        named.display()
+    ))
+}
+
+fn no_runs(named: &Path) -> Error {
+    Error::Missing(format!(
+        "there are no runs in `{}`: everything in the store would count as not needed; \
+         `--results DIR` says where the runs are",
+        named.display()
+    ))
+}
+
+/// What lies in a folder of results.
+#[derive(Default)]
+struct Found {
+    /// The oldest first.
+    runs: Vec<(PathBuf, Record)>,
+    /// Runs without a readable record, and why.
+    unreadable: Vec<(PathBuf, String)>,
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.unreadable.is_empty()
+    }
+}
+
+/// All runs in a folder of results. Links to folders are followed: people move results to larger disks.
+fn runs_in(root: &Path) -> io::Result<Found> {
+    let list = |folder: &Path| -> io::Result<Vec<PathBuf>> {
+        let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+        let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+        paths.retain(|path| !name(path).starts_with('.'));
+        Ok(paths)
+    };
+    let mut found = Found::default();
+    for pipeline in list(root)? {
+        if pipeline.is_symlink() && !pipeline.exists() {
+            found.unreadable.push((pipeline, "what it points at is not there".to_owned()));
+            continue;
+        }
+        if !pipeline.is_dir() {
+            continue;
+        }
+        for folder in list(&pipeline)? {
+            if name(&folder) == "latest" || !folder.is_dir() {
+                continue;
+            }
+            match Record::read(&folder) {
+                Ok(record) => found.runs.push((folder, record)),
+                Err(error) if folder.join("run.json").exists() || is_of_a_run(&name(&folder)) => {
+                    found.unreadable.push((folder, error.to_string()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    found.runs.sort_by(|a, b| (&a.1.provenance.start, &a.0).cmp(&(&b.1.provenance.start, &b.0)));
+    Ok(found)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a folder is called as those of runs are: `20260102T030405Z-1a2b3c`.
+fn is_of_a_run(name: &str) -> bool {
+    name.split_once('-').is_some_and(|(time, hash)| {
+        chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()
+            && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}

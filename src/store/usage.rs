@@ -1,0 +1,254 @@
+//! Who uses the store. From its beginning to the end of its results a run has a file in `users/`: a line
+//! whose counter it moves, as in a lock, and below it the fingerprint of everything that it needs. A
+//! collection keeps all of that.
+//!
+//! A run names what it needs before it looks for it, and then waits for a collection that may not have
+//! read that; a collection holds its lock from before it reads until it has taken away. So either the
+//! collection knows, or the run looks when the collection is over.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::error::Error;
+use super::lock::Lock;
+use super::sign::{self, Heart, Holder, Sign, dead_here, lives_here, move_counter, text_at};
+use super::{Store, remove};
+use crate::plan::fingerprint::Fingerprint;
+use crate::system;
+
+/// Where runs have their files.
+const USERS: &str = "users";
+
+/// The name of the lock that a collection holds.
+const COLLECTION: &str = "collection";
+
+/// A holder on another machine whose counter stood still for so long, by the file system's own clock, is
+/// dead to a collection.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// A run's file; dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Usage {
+    path: PathBuf,
+    /// To append to, and what was named so far.
+    needs: Mutex<(File, HashSet<Fingerprint>)>,
+    /// Moves the counter; stopped before the file goes.
+    heart: Option<Heart>,
+}
+
+/// Who uses a store, for a collection.
+#[derive(Debug, Default)]
+pub struct Users {
+    /// Runs that may live.
+    pub runs: Vec<Holder>,
+    /// What these need.
+    pub needs: HashSet<Fingerprint>,
+    /// Makers of tasks that may live and whose run has no file, as those of older runners.
+    pub others: Vec<Holder>,
+    /// Files of runs that died on other machines.
+    abandoned: Vec<PathBuf>,
+}
+
+impl Users {
+    /// Removes what runs left that died on other machines.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn clear_abandoned(&self) -> Result<(), Error> {
+        self.abandoned.iter().try_for_each(|path| remove(path))
+    }
+}
+
+impl Usage {
+    fn begin(folder: &Path, what: &str, beat: Duration) -> Result<Self, Error> {
+        fs::create_dir_all(folder).map_err(|source| Error::writing(folder, source))?;
+        let mut sign = Sign::new(what);
+        let private = folder.join(sign::unborn_name(sign.word()));
+        let path = folder.join(sign.word());
+        let mut begin = || {
+            fs::write(&private, sign.line())?;
+            // Both stay with the file whatever becomes of its name.
+            let counter = OpenOptions::new().write(true).open(&private)?;
+            let needs = OpenOptions::new().append(true).open(&private)?;
+            fs::rename(&private, &path)?;
+            Ok((counter, needs))
+        };
+        let begun: std::io::Result<(File, File)> = begin();
+        let (mut counter, needs) = begun.map_err(|source| Error::writing(&path, source))?;
+        // A failed write may pass; a collection bears a counter that stands still.
+        let heart = Heart::start(beat, move || {
+            let _ = move_counter(&mut counter, &sign.line());
+            true
+        });
+        Ok(Self { path, needs: Mutex::new((needs, HashSet::new())), heart: Some(heart) })
+    }
+
+    /// Names what the run needs; whether any of it is new.
+    fn name(&self, wanted: &[Fingerprint]) -> Result<bool, Error> {
+        let mut needs = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, named) = &mut *needs;
+        let mut text = String::new();
+        for fingerprint in wanted {
+            if named.insert(*fingerprint) {
+                // There may be tens of thousands.
+                let _ = writeln!(text, "{fingerprint}");
+            }
+        }
+        // At once, so that no reader finds half a line; and on a line of its own, should an earlier
+        // write have ended within one.
+        if !text.is_empty() {
+            text.insert(0, '\n');
+        }
+        if let Err(source) = file.write_all(text.as_bytes()) {
+            for fingerprint in wanted {
+                named.remove(fingerprint);
+            }
+            return Err(Error::writing(&self.path, source));
+        }
+        Ok(!text.is_empty())
+    }
+}
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        self.heart = None;
+        // What cannot be removed is swept once its process is gone.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Store {
+    /// The store, in use by a run that does `what`, to people, and whose results go below `results`,
+    /// until the last copy of it is dropped. `waiting` is told for which collection the run waits.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn enter(
+        self,
+        what: &str,
+        results: &Path,
+        waiting: impl FnMut(&str),
+    ) -> Result<Self, Error> {
+        let usage = Usage::begin(&self.root.join(USERS), what, self.patience.beat)?;
+        self.remember(results)?;
+        self.wait_for_collection(waiting)?;
+        Ok(Self { usage: Some(usage.into()), ..self })
+    }
+
+    /// Says that the run that entered needs these: what [`find`](Self::find) finds of them afterwards
+    /// stays until the run ends.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn need(&self, wanted: &[Fingerprint]) -> Result<(), Error> {
+        match &self.usage {
+            Some(usage) if usage.name(wanted)? => self.wait_for_collection(|_| {}),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait_for_collection(&self, waiting: impl FnMut(&str)) -> Result<(), Error> {
+        if self.lock_name(COLLECTION).path(0).symlink_metadata().is_ok() {
+            drop(self.collect(waiting)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until no other collection goes on; runs that begin wait until the lock is dropped, and those
+    /// that go on do before they need anything new.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub fn collect(&self, waiting: impl FnMut(&str)) -> Result<Lock, Error> {
+        let name = self.lock_name(COLLECTION);
+        let lock = Lock::acquire(&name, "gc", self.patience, waiting, || false)?;
+        Ok(lock.expect("nobody gives up"))
+    }
+
+    /// Who uses the store.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn users(&self) -> Result<Users, Error> {
+        let locks = self.root.join("locks");
+        let now = system::now_in(&locks).map_err(|source| Error::writing(&locks, source))?;
+        let mut users = Users::default();
+        for path in self.entries(USERS)? {
+            let text = read(&path)?;
+            if may_live(&path, &text, now) {
+                users.runs.push(Holder::read(&text));
+                let lines = text.lines().skip(1);
+                users.needs.extend(lines.filter_map(|line| line.parse().ok().map(Fingerprint)));
+            } else if Holder::read(&text).known {
+                users.abandoned.push(path);
+            }
+        }
+        for path in self.entries("locks")? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !name.ends_with(".lock") || name.starts_with(COLLECTION) {
+                continue;
+            }
+            let text = text_at(&path).map_err(|source| Error::reading(&path, source))?;
+            let text = text.unwrap_or_default();
+            let holder = Holder::read(&text);
+            // What no runner wrote holds nothing.
+            if holder.known
+                && may_live(&path, &text, now)
+                && users.runs.iter().all(|run| run.who != holder.who)
+            {
+                users.others.push(holder);
+            }
+        }
+        Ok(users)
+    }
+
+    /// The runs that use the store, also those of other machines that may have died.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn runs(&self) -> Result<Vec<Holder>, Error> {
+        let read = |path: PathBuf| read(&path).map(|text| Holder::read(&text));
+        let mut runs = self.entries(USERS)?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        runs.retain(|run| run.known);
+        Ok(runs)
+    }
+
+    /// Removes the files of runs that died on this machine.
+    pub(super) fn sweep_users(&self) -> Result<(), Error> {
+        for path in self.entries(USERS)? {
+            let dead = || Ok::<_, Error>(dead_here(&read(&path)?));
+            if sign::is_unborn_of_the_dead(&path) || dead()? {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A run's file; nothing of what is none.
+fn read(path: &Path) -> Result<String, Error> {
+    let is_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    match fs::read(path) {
+        Ok(bytes) if is_file => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(source) if is_file && source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::reading(path, source))
+        }
+        // It ended meanwhile.
+        _ => Ok(String::new()),
+    }
+}
+
+/// Whether whoever moves the counter at `path` may live. On this machine the system knows; of another
+/// one a counter that moves tells, by the clock of the file system, which is `now`.
+fn may_live(path: &Path, text: &str, now: SystemTime) -> bool {
+    if dead_here(text) || !Holder::read(text).known {
+        return false;
+    }
+    let moved = fs::metadata(path).and_then(|found| found.modified());
+    lives_here(text) || moved.is_ok_and(|at| now.duration_since(at).unwrap_or_default() < ABANDONED)
+}
