@@ -2,6 +2,7 @@
 //!
 //! Knows neither stages nor the graph.
 
+mod checked;
 mod error;
 mod inventory;
 mod lock;
@@ -12,6 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use checked::Checked;
 pub use error::Error;
 pub use inventory::{Garbage, Unfinished};
 pub use lock::{Holder, Lock, Patience, Sign};
