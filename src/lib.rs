@@ -9,6 +9,7 @@ pub mod bytes;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod console;
 pub mod data;
 pub mod device;
 pub mod exec;

@@ -1,11 +1,12 @@
 //! What several parts ask of the system: files that are there whole or not at all, a clock that all
 //! machines on a file system share, and what to do, in words, when it refuses something.
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
 use crate::fault::fail_point;
@@ -44,6 +45,52 @@ pub fn free_space(folder: &Path) -> Option<u64> {
         let _ = folder;
         None
     }
+}
+
+/// How the names of files begin that [`write_file`] has not finished.
+pub const ASIDE: &str = ".new-";
+
+/// Writes `bytes` to `path`, where they are whole and on the disk when this returns: a file beside it
+/// takes its name once it is complete. A pipe or a terminal is written to as it stands, and a link
+/// keeps leading where it leads.
+///
+/// # Errors
+/// When the system refuses; then what was there before is still there.
+pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return fs::write(path, bytes),
+        Ok(_) => fs::canonicalize(path)?,
+        Err(_) => path.to_owned(),
+    };
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // As any file is made; the user's mask takes its part.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.prefix(ASIDE).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    publish_file(file, folder, &path)
+}
+
+/// Waits until everything in `folder` is on the disk, the folder and those in it included.
+///
+/// # Errors
+/// When the system refuses, or could not write what it had taken.
+pub fn sync_all(folder: &Path) -> io::Result<()> {
+    let entries: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    // Side by side, so that a file system can write many at once.
+    entries.par_iter().try_for_each(|path| match path.is_dir() {
+        true => sync_all(path),
+        false => File::open(path)?.sync_all(),
+    })?;
+    File::open(folder)?.sync_all()
 }
 
 /// The time by the clock of the file system that `folder` is on.
@@ -98,4 +145,41 @@ pub fn as_typed(words: &[String]) -> String {
         }
     });
     quoted.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_the_one_before_and_nothing_beside_it() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("page.html");
+        write_file(&path, b"one").unwrap();
+        write_file(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        fs::create_dir(root.path().join("folder")).unwrap();
+        assert!(write_file(&root.path().join("folder"), b"three").is_err());
+        assert!(write_file(&root.path().join("none/page.html"), b"three").is_err());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_written_through_and_what_is_no_file_is_written_to_as_it_stands() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let root = tempfile::tempdir().unwrap();
+        let (real, link) = (root.path().join("real"), root.path().join("link"));
+        fs::write(&real, "before").unwrap();
+        symlink("real", &link).unwrap();
+        write_file(&link, b"after").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&real).unwrap(), b"after");
+        // Readable by whom a plain file would be.
+        fs::write(root.path().join("plain"), "").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&real), mode(&root.path().join("plain")));
+        write_file(Path::new("/dev/null"), b"text").unwrap();
+        assert!(!Path::new("/dev/null").is_file());
+    }
 }

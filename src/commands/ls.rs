@@ -31,6 +31,16 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
             headline(&folder).unwrap_or_default(),
         ]);
     }
+    for (folder, error) in record::broken(&args.results)? {
+        let name = |path: Option<&Path>| {
+            path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let pipeline = name(folder.parent());
+        if args.pipeline.as_ref().is_none_or(|it| *it == pipeline) {
+            let run = name(Some(&folder));
+            lines.push(["–".into(), pipeline, run, "damaged".into(), error.to_string()]);
+        }
+    }
     if lines.len() == 1 {
         return Err(Error::Missing(format!("no runs in `{}`", args.results.display())));
     }

@@ -93,6 +93,10 @@ impl Error {
         match self {
             Self::Store(error) => error.help(),
             Self::Plan(plan::graph::Error::External { failure, .. }) => failure.help.clone(),
+            Self::Results(report::results::Error::Store(error)) => error.help(),
+            Self::Results(report::results::Error::Malformed { .. }) => {
+                vec!["run the pipeline again: results that are damaged are written anew".into()]
+            }
             Self::Results(report::results::Error::Io { source, .. }) => {
                 vec![system::refused(source, "--results")]
             }

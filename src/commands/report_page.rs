@@ -1,6 +1,5 @@
 //! `runner report`: a run as one page that needs nothing else.
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -8,6 +7,7 @@ use super::Error;
 use crate::cli::ReportArgs;
 use crate::report::html;
 use crate::report::results;
+use crate::system;
 
 /// Writes the page into the run's folder, or to `--output`, and says where.
 ///
@@ -22,7 +22,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
         None => html::write(&folder)?,
         Some(path) => {
             let page = html::page(&folder)?;
-            fs::write(path, page)
+            system::write_file(path, page.as_bytes())
                 .map_err(|source| results::Error::Io { path: path.clone(), source })?;
             path.clone()
         }

@@ -9,7 +9,7 @@ use petgraph::visit::Dfs;
 
 use super::Error;
 use crate::data::outside::Known;
-use crate::exec::{Done, Event, Executor, Failed, Job, Limit, Planned, Reporter, State};
+use crate::exec::{self, Done, Event, Executor, Failed, Job, Limit, Planned, Reporter, State};
 use crate::metrics::Metrics;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::goal::Goal;
@@ -19,6 +19,7 @@ use crate::plan::trials::Trials;
 use crate::report::csv::Rows;
 use crate::report::results;
 use crate::report::trial_files;
+use crate::store::Checked;
 
 /// How the trials ended.
 pub(super) struct Outcome {
@@ -49,7 +50,7 @@ impl Carrier<'_> {
     ///
     /// # Errors
     /// When there is no plan, or a result cannot be read.
-    pub fn carry_out(mut self, mut plan: Plan, trials: &mut Trials) -> Result<Outcome, Error> {
+    pub fn carry_out(&mut self, mut plan: Plan, trials: &mut Trials) -> Result<Outcome, Error> {
         let reporter = Once { behind: self.job.reporter, ended: Mutex::default() };
         let mut ended: Vec<Done> = Vec::new();
         let mut problem = None;
@@ -123,6 +124,12 @@ impl Carrier<'_> {
         }
         let verdicts = trials.search.as_ref().map(Search::verdicts).unwrap_or_default();
         Ok(Outcome { plan, done: ended, verdicts, problem })
+    }
+
+    /// Builds again what results cannot be written from: artifacts that were damaged or removed since.
+    pub fn mend(&self, plan: &Plan, done: Vec<Done>) -> Vec<Done> {
+        let job = Job { failures: &self.failures, ..self.job };
+        exec::mend(self.executor, plan, &job, done, trial_files::is_for_results)
     }
 }
 
@@ -206,10 +213,11 @@ fn value(
     if let State::Pruned { rows } = &done.state {
         return known(goal, &Metrics::training().header, rows, epoch);
     }
-    let Some((_, artifact)) = &done.artifact else { return Ok(None) };
+    let Some((content, artifact)) = &done.artifact else { return Ok(None) };
     let stages = &plan.trials[trial].pipeline.stages;
     let Some(stage) = stages.iter().find(|stage| stage.name == goal.stage) else { return Ok(None) };
-    let text = trial_files::metrics_text(artifact, stage)?.unwrap_or_default();
+    let checked = Checked::open(artifact, content)?;
+    let text = trial_files::metrics_text(&checked, stage)?.unwrap_or_default();
     let rows = Rows::read(&text).map_err(|error| {
         let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
         results::Error::Malformed { path, reason }

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::rounds::{Carrier, Outcome};
 use crate::cli::{RunArgs, RunOptions};
+use crate::console::{self, Lost};
 use crate::data::outside::Known;
 use crate::exec::{
-    Both, Failed, Job, Journal, Json, Lines, Local, Quiet, Reporter, State, Terminal, can_draw,
-    finished,
+    Both, Done, Failed, Job, Journal, Json, Lines, Local, Quiet, Reporter, State, Terminal,
+    can_draw, finished,
 };
 use crate::nn::kernels::isa::Isa;
 use crate::plan::fingerprint::Fingerprint;
@@ -23,11 +24,11 @@ use crate::plan::print::to_toml;
 use crate::plan::resolve;
 use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
-use crate::report::html;
-use crate::report::record::Provenance;
-use crate::report::results;
+use crate::report::record::{Provenance, Record};
+use crate::report::results::{self, Written};
 use crate::report::table::Format;
 use crate::report::tables::Tables;
+use crate::report::{Earlier, html};
 use crate::store::Store;
 use crate::train::activations::Cache;
 
@@ -38,7 +39,7 @@ use crate::train::activations::Cache;
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
     if pipeline.resolved.contains_key("sweep") && !args.options.quiet {
-        anstream::eprintln!("note: this file has a `[sweep]`; `runner sweep` runs its trials");
+        console::say("note: this file has a `[sweep]`; `runner sweep` runs its trials");
     }
     Ok(run_trials(Trials::single(pipeline), Failures::new(), &args.options)?.code)
 }
@@ -139,65 +140,126 @@ fn execute(
         cancel,
     };
     let executor = Local { workers: options.jobs.into() };
-    let carrier = Carrier { executor: &executor, run: journal.run(), failures, job };
-    let Outcome { plan, done, verdicts, problem } = carrier.carry_out(plan, &mut trials)?;
-    reporter.event(&finished(&done, since));
-    let (folder, new) =
-        results::write(&options.results, &plan, &trials.resolved, (&done, &verdicts), || {
-            provenance(&plan, &trials.resolved, start)
-        })?;
-    journal.end(new.then_some(folder.as_path()));
-    if new && let Err(error) = html::write(&folder) {
-        // The numbers are there: a page can be made again from them.
-        anstream::eprintln!("the report cannot be written: {error}");
+    let mut carrier = Carrier { executor: &executor, run: journal.run(), failures, job };
+    let Outcome { plan, mut done, verdicts, problem } = carrier.carry_out(plan, &mut trials)?;
+    let earlier = results::earlier(&options.results, &plan, &trials.resolved, (&done, &verdicts));
+    if !matches!(earlier, Earlier::Whole(_)) {
+        done = carrier.mend(&plan, done);
     }
+    reporter.event(&finished(&done, since));
+    let ended = (done.as_slice(), verdicts.as_slice());
+    let lost = console::lost();
+    let written =
+        results::write(&options.results, &plan, &trials.resolved, ended, earlier, || {
+            provenance(&plan, &trials.resolved, start, lost.clone())
+        })?;
+    let folder = &written.folder;
+    journal.end(written.new.then_some(folder.as_path()));
+    let page = match written.new || !html::is_whole(folder) {
+        true => html::write(folder).map(|_| ()),
+        false => Ok(()),
+    };
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
-    let tables = Tables::by(&trials.resolved, &folder);
+    let tables = Tables::by(&trials.resolved, folder);
+    if let Some((folder, wrong)) = &written.damaged {
+        say_damage(folder, wrong);
+    }
     if !options.json {
-        for (at, table) in tables.iter().flat_map(Tables::good).enumerate() {
-            let gap = if at == 0 { "" } else { "\n" };
-            let bold = std::io::stdout().is_terminal();
-            anstream::print!("{gap}{}", table.render(Format::Text, bold));
-        }
+        show(tables.as_ref().ok());
         if !options.quiet {
-            if !new {
-                let pruned =
-                    done.iter().filter(|it| matches!(it.state, State::Pruned { .. })).count();
-                match pruned {
-                    0 => anstream::eprintln!("nothing to do: all {} stages are cached", done.len()),
-                    _ => anstream::eprintln!(
-                        "nothing to do: {} stages are cached, {pruned} pruned",
-                        done.len() - pruned
-                    ),
-                }
+            if !written.new {
+                say_nothing_to_do(&done);
             }
             for note in trials.search.iter().flat_map(Search::notes) {
-                anstream::eprintln!("note: {note}");
+                console::say(format_args!("note: {note}"));
             }
             if let Some(selected) = selected(&verdicts) {
-                anstream::eprintln!("selected: {selected}");
+                console::say(format_args!("selected: {selected}"));
             }
-            anstream::eprintln!("results: {}", folder.display());
+            console::say(format_args!("results: {}", folder.display()));
         }
     }
+    if let Err(error) = &page {
+        // The numbers are there: a page can be made again from them.
+        let help = format!("`runner report {}` writes it", folder.display());
+        console::say(format_args!(
+            "error: the report cannot be written: {error}\n  = help: {help}"
+        ));
+    }
+    account_for_lost_output(&written, &lost)?;
+    let ran = |code: u8| Ok(Ran { code: ExitCode::from(code), folder: folder.clone() });
     if let Some(problem) = problem {
         return Err(problem);
     }
     if any(|state| matches!(state, State::Failed { .. })) {
-        return Ok(Ran { code: ExitCode::from(1), folder });
+        return ran(1);
     }
     if any(|state| matches!(state, State::Interrupted | State::Skipped { .. })) {
-        anstream::eprintln!("interrupted; run the same command again to go on");
-        return Ok(Ran { code: ExitCode::from(130), folder });
+        console::say("interrupted; run the same command again to go on");
+        return ran(130);
     }
     match tables.and_then(Tables::all) {
         // Nobody asked for this one.
         Err(results::Error::Table(error)) if !trials.resolved.contains_key("table") => {
-            anstream::eprintln!("note: no table: {error}; `[table]` can say what to show");
+            console::say(format_args!("note: no table: {error}; `[table]` can say what to show"));
         }
         tables => drop(tables?),
     }
-    Ok(Ran { code: ExitCode::SUCCESS, folder })
+    ran(u8::from(page.is_err()))
+}
+
+/// Prints the tables of a run.
+fn show(tables: Option<&Tables>) {
+    let bold = std::io::stdout().is_terminal();
+    for (at, table) in tables.into_iter().flat_map(Tables::good).enumerate() {
+        let gap = if at == 0 { "" } else { "\n" };
+        console::put(&format!("{gap}{}", table.render(Format::Text, bold)));
+    }
+}
+
+/// Says that a run found everything done.
+fn say_nothing_to_do(done: &[Done]) {
+    let pruned = done.iter().filter(|it| matches!(it.state, State::Pruned { .. })).count();
+    let cached = done.len() - pruned;
+    console::say(match pruned {
+        0 => format!("nothing to do: all {cached} stages are cached"),
+        _ => format!("nothing to do: {cached} stages are cached, {pruned} pruned"),
+    });
+}
+
+/// Says that results were written though an earlier run has the same stages, and why.
+fn say_damage(folder: &Path, wrong: &[String]) {
+    const SHOWN: usize = 3;
+    let mut texts = wrong[..wrong.len().min(SHOWN)].join(", ");
+    if wrong.len() > SHOWN {
+        texts += &format!(" and {} more", wrong.len() - SHOWN);
+    }
+    console::say(format_args!(
+        "note: the results in `{}` are not as they should be: {texts}; they are written anew, and that \
+         folder can be deleted",
+        folder.display()
+    ));
+}
+
+/// Says what standard output and standard error did not take, and puts it into the record of a new run
+/// unless it is there, as `recorded`.
+///
+/// # Errors
+/// When the record cannot be written.
+fn account_for_lost_output(written: &Written, recorded: &[Lost]) -> Result<(), Error> {
+    let lost = console::lost();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    for Lost { stream, error, .. } in &lost {
+        console::say(format_args!(
+            "note: {stream} did not take everything ({error}); the results are not touched by this"
+        ));
+    }
+    if written.new && lost != recorded {
+        Record::add_lost_output(&written.folder, lost)?;
+    }
+    Ok(())
 }
 
 /// The selected trials, with what they were selected by.
@@ -216,6 +278,7 @@ fn provenance(
     plan: &Plan,
     resolved: &toml::Table,
     start: chrono::DateTime<chrono::Utc>,
+    lost_output: Vec<Lost>,
 ) -> Provenance {
     let pipeline = &plan.trials[0].pipeline;
     let home = match pipeline.path.parent() {
@@ -246,6 +309,7 @@ fn provenance(
         host: host.ok().map(|it| it.trim().to_owned()),
         start: start.to_rfc3339(),
         end: chrono::Utc::now().to_rfc3339(),
+        lost_output,
     }
 }
 

@@ -74,6 +74,9 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         text +=
             &format!("  not over: {name}, checkpoint after {steps} steps in {}\n", path.display());
     }
+    for (folder, error) in record::broken(&args.results)? {
+        text += &format!("  damaged: run {}: {error}\n", folder.display());
+    }
     let mut lines = vec![["pipeline", "newest run", "state", "stages"].map(str::to_owned)];
     for (pipeline, (_, record)) in newest {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -18,11 +18,13 @@ use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::trial::Trial;
 use crate::plan::trials::Trials;
+use crate::report::checksums::Checksums;
 use crate::report::record::{self, Record};
+use crate::report::results;
 use crate::report::tables::Tables;
-use crate::report::trial_files;
+use crate::report::trial_files::{self, Derived};
 use crate::scratch;
-use crate::store::{self, Artifact, Found, Store};
+use crate::store::{self, Artifact, Checked, Found, Store};
 use crate::train::activations;
 
 /// Verifies a run, or every artifact and every run. Exit code 1 when something is wrong.
@@ -38,7 +40,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
         gone: 0,
         artifacts: HashSet::new(),
         activations: 0,
-        files: 0,
+        files: HashSet::new(),
     };
     match &args.run {
         Some(run) => {
@@ -57,6 +59,12 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
             for (folder, record) in record::all(&args.results)? {
                 check.run(&folder, &record)?;
             }
+            for (_, error) in record::broken(&args.results)? {
+                check.wrong.push(format!("{error}; {AGAIN}"));
+            }
+            for link in record::dangling(&args.results)? {
+                check.wrong.push(format!("{} leads to no run; {AGAIN}", link.display()));
+            }
         }
     }
     let Check { wrong, gone, artifacts, activations, files, .. } = check;
@@ -71,6 +79,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
     if activations > 0 {
         text += &format!("{activations} files of kept activations were compared\n");
     }
+    let files = files.len();
     text += &match wrong.len() {
         0 => format!("ok: {count} artifacts, {files} files of results\n"),
         wrong => format!("{wrong} wrong of {count} artifacts and {files} files of results\n"),
@@ -78,6 +87,10 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::from(u8::from(!wrong.is_empty())))
 }
+
+/// What to do about a run that nothing can be said of.
+const AGAIN: &str =
+    "run the pipeline again, which writes its results anew, and delete what is left";
 
 struct Check<'a> {
     store: &'a Store,
@@ -90,7 +103,7 @@ struct Check<'a> {
     /// Files of kept activations that were compared.
     activations: usize,
     /// Files of results that were compared.
-    files: usize,
+    files: HashSet<PathBuf>,
 }
 
 impl Check<'_> {
@@ -133,13 +146,50 @@ impl Check<'_> {
         Ok(None)
     }
 
-    /// Whether everything in a run's folder follows from its artifacts.
+    /// Whether everything in a run's folder follows from its artifacts, and is as it was written.
     fn run(&mut self, folder: &Path, record: &Record) -> Result<(), Error> {
-        let Trials { trials, resolved, .. } = super::recorded(record)?;
+        match super::recorded(record) {
+            Ok(trials) => self.follows(folder, record, &trials)?,
+            // Its files can still be compared with what they were.
+            Err(error) => {
+                let (name, then) = (folder.display(), &record.provenance.runner);
+                let what = error.to_string();
+                let what = what.lines().next().unwrap_or_default();
+                self.wrong.push(format!(
+                    "{name}: this runner does not take the pipeline that runner {then} ran: {what}; \
+                     correct the file as `runner check` says and run it again"
+                ));
+            }
+        }
+        for (file, digest) in &record.files {
+            let path = folder.join(file);
+            match fs::read(&path) {
+                Ok(found) if blake3::hash(&found).to_hex().as_str() == digest => {}
+                Ok(_) => self.wrong.push(format!("{} is not what the run wrote", path.display())),
+                Err(error) => self.wrong.push(format!("{}: {error}", path.display())),
+            }
+            self.files.insert(path);
+        }
+        match Checksums::read(folder) {
+            Ok(Some(sums)) => {
+                // What does not follow from its artifact was said to be wrong above.
+                let damage = sums.damage(folder, |path| !self.files.contains(path));
+                let said = |(path, wrong): (PathBuf, String)| format!("{} {wrong}", path.display());
+                self.wrong.extend(damage.into_iter().map(said));
+                self.files.extend(sums.paths(folder));
+            }
+            // An older runner wrote it.
+            Ok(None) => {}
+            Err(error) => self.wrong.push(error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn follows(&mut self, folder: &Path, record: &Record, trials: &Trials) -> Result<(), Error> {
         let sweep = record.provenance.sweep;
         let name = folder.display();
-        self.compare(&folder.join("pipeline.toml"), &record.provenance.text, "its record");
-        for (number, (stages, trial)) in record.trials.iter().zip(&trials).enumerate() {
+        self.compare(folder.join("pipeline.toml"), record.provenance.text.as_bytes(), "its record");
+        for (number, (stages, trial)) in record.trials.iter().zip(&trials.trials).enumerate() {
             let at = trial_files::trial_folder(folder, sweep, number);
             for stage in stages {
                 let (Some(fingerprint), Some(content)) = (&stage.fingerprint, stage.content) else {
@@ -157,43 +207,37 @@ impl Check<'_> {
                     self.wrong.push(format!("{name}: the pipeline has no stage `{}`", stage.name));
                     continue;
                 };
-                let cut =
-                    record.files.contains_key(&format!("trials/{number:03}/{}.csv", stage.name));
-                if let (false, Some(text)) =
-                    (cut, trial_files::metrics_text(&artifact.path, planned)?)
-                {
-                    let path = at.join(format!("{}.csv", stage.name));
-                    self.compare(&path, &text, "its artifact");
-                }
-                for (file, text) in trial_files::extra_tables(&artifact.path, planned)? {
-                    self.compare(&at.join(&stage.name).join(file), &text, "its artifact");
+                let files = Checked::open(&artifact.path, &content)
+                    .map_err(results::Error::from)
+                    .and_then(|artifact| trial_files::derived(&artifact, planned));
+                let files = match files {
+                    // It was said when its bytes were compared.
+                    Err(results::Error::Store(store::Error::Damaged { .. })) => continue,
+                    files => files?,
+                };
+                for Derived { path, bytes } in files {
+                    let cut = format!("trials/{number:03}/{}", path.display());
+                    if !record.files.contains_key(&cut) {
+                        self.compare(at.join(path), &bytes, "its artifact");
+                    }
                 }
             }
         }
-        for (file, digest) in &record.files {
-            let path = folder.join(file);
-            self.files += 1;
-            match fs::read(&path) {
-                Ok(found) if blake3::hash(&found).to_hex().as_str() == digest => {}
-                Ok(_) => self.wrong.push(format!("{} is not what the run wrote", path.display())),
-                Err(error) => self.wrong.push(format!("{}: {error}", path.display())),
-            }
-        }
-        if let Ok(tables) = Tables::by(&resolved, folder) {
+        if let Ok(tables) = Tables::by(&trials.resolved, folder) {
             for (file, text) in tables.files() {
-                self.compare(&folder.join(file), &text, "the CSVs");
+                self.compare(folder.join(file), text.as_bytes(), "the CSVs");
             }
         }
         Ok(())
     }
 
-    fn compare(&mut self, path: &Path, wanted: &str, source: &str) {
-        self.files += 1;
-        match fs::read(path) {
-            Ok(found) if found == wanted.as_bytes() => {}
+    fn compare(&mut self, path: PathBuf, wanted: &[u8], source: &str) {
+        match fs::read(&path) {
+            Ok(found) if found == wanted => {}
             Ok(_) => self.wrong.push(format!("{} does not follow from {source}", path.display())),
             Err(error) => self.wrong.push(format!("{}: {error}", path.display())),
         }
+        self.files.insert(path);
     }
 
     /// Makes a stage again from the artifacts that it was made from, in a store of its own.

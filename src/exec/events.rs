@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
+use crate::console;
 use crate::plan::graph::Plan;
 use crate::progress::{Progress, Unit};
 
@@ -121,7 +122,7 @@ pub trait Reporter: Send + Sync {
     /// The user asked to stop. Answered on standard error whatever form events have: a standard
     /// output that nobody reads must not hold up the answer.
     fn stopping(&self) {
-        anstream::eprintln!("{STOPPING}");
+        console::say(STOPPING);
     }
 }
 

@@ -270,12 +270,13 @@ impl Writer {
 
     /// Moves the journal to where a run in `folder` has it.
     fn keep(&self, folder: &Path) -> io::Result<()> {
-        if self.file.is_none() {
-            return Ok(());
-        }
+        let Some(file) = &self.file else { return Ok(()) };
+        file.sync_all()?;
         let logs = folder.join("logs");
         fs::create_dir_all(&logs)?;
-        fs::rename(self.folder.join(EVENTS), logs.join(EVENTS))
+        fs::rename(self.folder.join(EVENTS), logs.join(EVENTS))?;
+        File::open(&logs)?.sync_all()?;
+        File::open(folder)?.sync_all()
     }
 }
 

@@ -1,8 +1,7 @@
 //! Reporters without a terminal: timestamped lines, NDJSON, errors only. They never draw.
 
-use std::io::Write;
-
 use super::events::{Event, Reporter};
+use crate::console;
 
 /// Timestamped lines on standard error.
 pub struct Lines;
@@ -18,7 +17,7 @@ impl Reporter for Lines {
         if let Some(line) = line(event) {
             let time = chrono::Local::now().format("%H:%M:%S");
             for line in line.lines() {
-                anstream::eprintln!("{time} {line}");
+                console::say(format_args!("{time} {line}"));
             }
         }
     }
@@ -27,8 +26,7 @@ impl Reporter for Lines {
 impl Reporter for Json {
     fn event(&self, event: &Event) {
         let json = serde_json::to_string(event).expect("an event is plain data");
-        // A reader that went away must not kill the run: the results still get written.
-        let _ = writeln!(std::io::stdout().lock(), "{json}");
+        console::put(&format!("{json}\n"));
     }
 }
 
@@ -37,7 +35,7 @@ impl Reporter for Quiet {
         if matches!(event, Event::Failed { .. })
             && let Some(line) = line(event)
         {
-            anstream::eprintln!("{line}");
+            console::say(line);
         }
     }
 }

@@ -14,6 +14,7 @@ use petgraph::graph::NodeIndex;
 use rayon::prelude::*;
 
 use super::events::{Event, TaskProgress};
+use super::mend::{set_aside, set_aside_if_damaged};
 use super::threads::{Share, Threads};
 use super::{Done, Executor, Failed, Job, Limit, State, display_name};
 use crate::plan::fingerprint::{Content, Fingerprint};
@@ -327,7 +328,7 @@ impl Run<'_> {
             match store.find(&fingerprint)? {
                 Found::Whole(artifact) => return Ok(self.cached(task, artifact)),
                 Found::Nothing => {}
-                Found::Damaged(reason) => self.set_aside(&fingerprint, &reason, progress)?,
+                Found::Damaged(reason) => set_aside(store, &fingerprint, &reason, progress)?,
             }
             if self.rebuild_inputs(task)? {
                 // Their bytes are others now, and with them the name of what they make.
@@ -356,18 +357,6 @@ impl Run<'_> {
         (State::Cached, artifact)
     }
 
-    fn set_aside(
-        &self,
-        fingerprint: &Fingerprint,
-        reason: &str,
-        progress: &TaskProgress,
-    ) -> Result<(), Failure> {
-        use crate::progress::Progress as _;
-        let aside = self.job.store.set_aside(fingerprint, reason)?;
-        progress.note(&format!("damaged ({reason}): moved to {}, made again", aside.display()));
-        Ok(())
-    }
-
     /// Compares the inputs of `task` with their manifests, byte for byte and once a run, and makes
     /// again what is damaged. Returns whether one came out with other bytes.
     fn rebuild_inputs(&self, task: NodeIndex) -> Result<bool, Failure> {
@@ -392,15 +381,7 @@ impl Run<'_> {
             drop(sound);
             let name = display_name(self.plan, input.task);
             let progress = TaskProgress::new(input.task.index(), &name, self.job.reporter);
-            let stopping = || self.job.cancel.load(Ordering::Relaxed);
-            let Some(lock) = store.lock(&fingerprint, &name, |_| {}, stopping)? else {
-                return Err(Failure::interrupted());
-            };
-            // Another runner may have been faster.
-            if let Found::Damaged(reason) = store.verify(&fingerprint)? {
-                self.set_aside(&fingerprint, &reason, &progress)?;
-            }
-            drop(lock);
+            set_aside_if_damaged(self.job, &fingerprint, &progress)?;
             let mut done = self.task(input.task);
             done.log.splice(0..0, progress.into_log());
             let failure = match &done.state {

@@ -4,6 +4,7 @@ pub mod events;
 pub mod journal;
 mod lines;
 mod local;
+mod mend;
 mod terminal;
 mod threads;
 
@@ -18,6 +19,7 @@ pub use events::{Both, Event, Planned, Reporter};
 pub use journal::Journal;
 pub use lines::{Json, Lines, Quiet};
 pub use local::Local;
+pub use mend::mend;
 pub use terminal::{Terminal, can_draw};
 
 use crate::plan::fingerprint::{Content, Fingerprint};

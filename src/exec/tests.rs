@@ -290,6 +290,73 @@ fn a_flipped_bit_in_an_input_is_found_before_it_is_used_and_the_input_made_again
     assert_eq!((a_runs.load(Ordering::SeqCst), b_runs.load(Ordering::SeqCst)), (2, 1));
 }
 
+/// Carries out a graph and looks at what results would be written from, after `damage` to the store.
+fn mended(root: &Path, stages: Vec<PlannedStage>, damage: impl Fn(&[Done])) -> Vec<Done> {
+    let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
+    let store = Store::open(root).unwrap();
+    let cancel = AtomicBool::new(false);
+    let job = Job {
+        store: &store,
+        offline: true,
+        activations: None,
+        checkpoint_every: Duration::from_secs(60),
+        fail_fast: false,
+        limits: &HashMap::new(),
+        failures: &HashMap::new(),
+        reporter: &Quiet,
+        cancel: &cancel,
+    };
+    let local = Local { workers: 1 };
+    let done = local.execute(&plan, &job);
+    damage(&done);
+    mend(&local, &plan, &job, done, |name| name == "data")
+}
+
+fn folder(done: &Done) -> &Path {
+    &done.artifact.as_ref().unwrap().1
+}
+
+#[test]
+fn what_results_are_written_from_is_built_again_when_it_is_damaged_or_gone() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
+        ("flipped", |at| fs::write(at.join("data"), "whale").unwrap()),
+        ("no file", |at| fs::remove_file(at.join("data")).unwrap()),
+        ("no manifest", |at| fs::remove_file(at.join("manifest.json")).unwrap()),
+        ("gone", |at| fs::remove_dir_all(at).unwrap()),
+    ];
+    for (what, damage) in damages {
+        let root = tempfile::tempdir().unwrap();
+        let (a, a_runs) = stage("a", "whole", Fault::None, 0, &[]);
+        let (b, b_runs) = stage("b", "whole", Fault::None, 1, &["a"]);
+        // Both go: the one cannot be built without the other.
+        let done = mended(root.path(), vec![a, b], |done| {
+            done.iter().for_each(|done| damage(folder(done)));
+        });
+        assert_eq!(words(&done), ["ran", "ran"], "{what}");
+        for done in &done {
+            assert_eq!(fs::read_to_string(folder(done).join("data")).unwrap(), "whole", "{what}");
+        }
+        assert_eq!((a_runs.load(Ordering::SeqCst), b_runs.load(Ordering::SeqCst)), (2, 2));
+    }
+}
+
+#[test]
+fn what_results_are_not_written_from_and_what_failed_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let (a, a_runs) = stage("a", "a", Fault::None, 0, &[]);
+    let (b, b_runs) = stage("b", "b", Fault::Fails, 1, &["a"]);
+    let (c, c_runs) = stage("c", "c", Fault::None, 2, &[]);
+    let done = mended(root.path(), vec![a, b, c], |done| {
+        fs::write(folder(&done[0]).join("outcome.json"), "{}").unwrap();
+        fs::write(folder(&done[2]).join("data"), "d").unwrap();
+    });
+    assert_eq!(words(&done), ["ran", "failed", "ran"]);
+    let runs = [a_runs, b_runs, c_runs].map(|runs| runs.load(Ordering::SeqCst));
+    assert_eq!(runs, [1, 1, 2]);
+    assert!(done[2].log.iter().any(|line| line.contains("the bytes of `data` have changed")));
+}
+
 /// Every stage of a random graph reads some of those before it.
 fn graphs() -> impl Strategy<Value = Vec<Vec<usize>>> {
     proptest::collection::vec(

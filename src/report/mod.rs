@@ -1,6 +1,8 @@
 //! Reads finished runs and writes CSV, tables, pictures and pages. Never computes what a stage should have.
 
+pub mod checksums;
 pub mod csv;
+mod earlier;
 pub mod figures;
 pub mod html;
 pub mod live;
@@ -12,5 +14,8 @@ pub mod scores;
 pub mod stats;
 pub mod table;
 pub mod tables;
+mod tasks;
 pub mod trial_files;
 pub mod trials;
+
+pub use earlier::Earlier;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::results::{Error, latest};
+use crate::console::Lost;
 use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::system;
 
 /// The record of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,6 +68,9 @@ pub struct Provenance {
     pub start: String,
     /// RFC 3339.
     pub end: String,
+    /// What standard output and standard error did not take: the log of the run has gaps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_output: Vec<Lost>,
 }
 
 /// What became of a stage.
@@ -99,16 +104,41 @@ pub struct Stage {
     pub data: Option<Value>,
 }
 
+/// The record's name.
+pub const NAME: &str = "run.json";
+
 impl Record {
     /// The record of the run in `folder`.
     ///
     /// # Errors
     /// When it cannot be read, or is none.
     pub fn read(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join("run.json");
+        let path = folder.join(NAME);
         let text = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        serde_json::from_slice(&text)
-            .map_err(|error| Error::Malformed { path, reason: error.to_string() })
+        serde_json::from_slice(&text).map_err(|error| {
+            let reason = match text.is_empty() {
+                true => "it is empty, where the record of a run should be".to_owned(),
+                false => format!("it is not the record of a run: {error}"),
+            };
+            Error::Malformed { path, reason }
+        })
+    }
+
+    /// As its file has it.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a record is plain data") + "\n"
+    }
+
+    /// Puts what output was lost into the record of the run in `folder`, which is written.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn add_lost_output(folder: &Path, lost: Vec<Lost>) -> Result<(), Error> {
+        let mut record = Self::read(folder)?;
+        record.provenance.lost_output = lost;
+        let path = folder.join(NAME);
+        system::write_file(&path, record.text().as_bytes())
+            .map_err(|source| Error::Io { path, source })
     }
 
     /// `done`, `failed` or `interrupted`, for people.
@@ -137,38 +167,87 @@ impl Record {
 /// Every run below `root`, the oldest first: their folders with their records.
 ///
 /// # Errors
-/// When a folder cannot be listed. A folder without a readable record is no run.
+/// When a folder cannot be listed. A folder without a readable record is no run: [`broken`] finds it.
 pub fn all(root: &Path) -> Result<Vec<(PathBuf, Record)>, Error> {
-    let list = |folder: &Path| -> Result<Vec<PathBuf>, Error> {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(Error::Io { path: folder.to_owned(), source }),
-        };
-        let path = |entry: std::io::Result<fs::DirEntry>| {
-            let entry = entry.ok()?;
-            let name = entry.file_name();
-            let hidden = name.to_string_lossy().starts_with('.');
-            (!hidden && entry.file_type().ok()?.is_dir()).then(|| entry.path())
-        };
-        Ok(entries.filter_map(path).collect())
-    };
-    let mut runs = Vec::new();
-    for pipeline in list(root)? {
-        for folder in list(&pipeline)? {
-            if let Ok(record) = Record::read(&folder) {
-                runs.push((folder, record));
-            }
-        }
-    }
+    let mut runs: Vec<(PathBuf, Record)> = folders(root)?
+        .into_iter()
+        .filter_map(|folder| Some((Record::read(&folder).ok()?, folder)))
+        .map(|(record, folder)| (folder, record))
+        .collect();
     runs.sort_by(|a, b| (&a.1.provenance.start, &a.0).cmp(&(&b.1.provenance.start, &b.0)));
     Ok(runs)
+}
+
+/// Every folder below `root` that is a run's but has no readable record, by name, with why.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub fn broken(root: &Path) -> Result<Vec<(PathBuf, Error)>, Error> {
+    let is_run = |folder: &Path| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        is_name(&name) || folder.join(NAME).symlink_metadata().is_ok()
+    };
+    let mut broken: Vec<(PathBuf, Error)> = folders(root)?
+        .into_iter()
+        .filter(|folder| is_run(folder))
+        .filter_map(|folder| Record::read(&folder).err().map(|error| (folder, error)))
+        .collect();
+    broken.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(broken)
+}
+
+/// Every `latest` below `root` that leads to no folder.
+///
+/// # Errors
+/// When `root` cannot be listed.
+pub fn dangling(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let links = subfolders(root)?.into_iter().map(|home| home.join("latest"));
+    let leads = |link: &PathBuf| {
+        let home = link.parent().unwrap_or(root);
+        latest(home).is_some_and(|folder| folder.is_dir())
+    };
+    Ok(links.filter(|link| link.symlink_metadata().is_ok() && !leads(link)).collect())
+}
+
+/// Whether a folder is called as runs are: `20260102T030405Z-abcdef`.
+fn is_name(name: &str) -> bool {
+    let parts = name.split_once('-');
+    parts.is_some_and(|(time, rest)| {
+        chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()
+            && rest.len() == 6
+            && rest.bytes().all(|it| it.is_ascii_hexdigit())
+    })
+}
+
+/// The folders in the folders of pipelines.
+fn folders(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    for pipeline in subfolders(root)? {
+        found.extend(subfolders(&pipeline)?);
+    }
+    Ok(found)
+}
+
+/// The folders in `folder`, but for hidden ones and links; none where there is no such folder.
+fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::Io { path: folder.to_owned(), source }),
+    };
+    let path = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.ok()?;
+        let name = entry.file_name();
+        let hidden = name.to_string_lossy().starts_with('.');
+        (!hidden && entry.file_type().ok()?.is_dir()).then(|| entry.path())
+    };
+    Ok(entries.filter_map(path).collect())
 }
 
 /// The folder of the run that `word` names below `root`: a run's folder, its name or the beginning of
 /// it, a pipeline's name, or the `pipeline` that a file describes, for the newest.
 pub fn find(root: &Path, word: &Path, pipeline: impl Fn() -> Option<String>) -> Option<PathBuf> {
-    if word.join("run.json").is_file() {
+    if word.join(NAME).is_file() {
         return fs::canonicalize(word).ok();
     }
     if word.is_file() {
@@ -183,7 +262,7 @@ pub fn find(root: &Path, word: &Path, pipeline: impl Fn() -> Option<String>) -> 
         .filter_map(|entry| fs::read_dir(entry.ok()?.path()).ok())
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join("run.json").is_file() && !path.is_symlink())
+        .filter(|path| path.join(NAME).is_file() && !path.is_symlink())
         .filter(|path| {
             path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(name))
                 || path.strip_prefix(root).is_ok_and(|it| it == word)

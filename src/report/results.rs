@@ -1,21 +1,21 @@
 //! `results/<pipeline>/<run>/`: what a run leaves for people and scripts. Written to a temporary
-//! folder and renamed, also when stages failed. Computes nothing but the table.
+//! folder, brought to the disk and renamed, also when stages failed. Computes nothing but the table.
 
-use std::fs;
-use std::io::{self, Read as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use petgraph::graph::NodeIndex;
-use serde_json::{Value, json};
 
-use super::csv::Rows;
-use super::record::{Provenance, Record, Stage};
+use super::checksums::{self, Checksums};
+use super::earlier::Earlier;
+use super::record::{self, Provenance, Record};
 use super::scores::read_rows;
 use super::table;
 use super::tables::Tables;
-use super::trial_files::{trial_folder, write_trial};
+use super::tasks;
+use super::trial_files::{sources, trial_folder, write_trial};
 use super::trials;
 use crate::exec::journal::{LIVE, SIGN};
 use crate::exec::{Done, State};
@@ -23,7 +23,7 @@ use crate::fault::fail_point;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::search::Verdict;
-use crate::store::Holder;
+use crate::store::{self, Holder};
 use crate::system;
 
 /// Why results could not be written or read.
@@ -45,6 +45,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// An artifact that results follow from cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// No table can be made.
     #[error(transparent)]
     Table(#[from] table::Error),
@@ -99,47 +102,126 @@ pub fn left_by_the_dead(root: &Path, age: Duration) -> Result<Vec<PathBuf>, Erro
 /// How the names of folders begin that are still written.
 const PRIVATE: &str = ".run-";
 
+/// How the names of links begin that are to become `latest`.
+const LATEST: &str = ".latest-";
+
 /// Age from which such a folder is nobody's.
 const DEAD: Duration = Duration::from_secs(3600);
 
-/// Writes the results of a run below `root`, `resolved` as its pipeline, and returns their folder;
-/// an older run with the same artifacts is returned instead (`false`) when nothing ran.
+/// Removes from `home` what runs that died while they wrote into their finished results left there.
+fn sweep(home: &Path) {
+    let Ok(now) = system::now_in(home) else { return };
+    let left = |folder: &Path, begin: &str| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let named = entries.filter(|it| it.file_name().to_string_lossy().starts_with(begin));
+        named.map(|it| it.path()).collect()
+    };
+    let newest = latest(home);
+    let asides = newest.iter().flat_map(|folder| left(folder, system::ASIDE));
+    for path in asides.chain(left(home, LATEST)) {
+        let modified = path.symlink_metadata().and_then(|it| it.modified());
+        if modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > DEAD)) {
+            // What cannot be removed now is tried again by the next run.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The newest run of a pipeline below `root`, as a run that ended like this finds it. Any other will do
+/// for one in which something was built.
+pub fn earlier(
+    root: &Path,
+    plan: &Plan,
+    resolved: &toml::Table,
+    (done, verdicts): (&[Done], &[Verdict]),
+) -> Earlier {
+    if !done.iter().all(|it| matches!(it.state, State::Cached | State::Pruned { .. })) {
+        return Earlier::Other;
+    }
+    Earlier::of(&root.join(&plan.trials[0].pipeline.name), &id(plan, done, verdicts, resolved))
+}
+
+/// Where the results of a run are.
+#[derive(Debug)]
+pub struct Written {
+    /// Their folder.
+    pub folder: PathBuf,
+    /// Whether they were written now: else an earlier run has the same.
+    pub new: bool,
+    /// An earlier run that should have had the same, and what is wrong with its files.
+    pub damaged: Option<(PathBuf, Vec<String>)>,
+}
+
+/// Writes the results of a run below `root`, `resolved` as its pipeline, unless `earlier` has them whole.
+/// They are on the disk when this returns.
 ///
 /// # Errors
-/// When a file cannot be read or written.
+/// When a file cannot be read or written, or an artifact is gone or damaged; then there is no folder.
 pub fn write(
     root: &Path,
     plan: &Plan,
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
+    earlier: Earlier,
     provenance: impl FnOnce() -> Provenance,
-) -> Result<(PathBuf, bool), Error> {
-    let home = root.join(&plan.trials[0].pipeline.name);
-    let id = id(plan, done, verdicts, resolved);
-    if done.iter().all(|it| matches!(it.state, State::Cached | State::Pruned { .. }))
-        && let Some(same) = same_run(&home, &id)
-    {
-        return Ok((same, false));
+) -> Result<Written, Error> {
+    if let Earlier::Whole(folder) = earlier {
+        return Ok(Written { folder, new: false, damaged: None });
     }
-    let sweep = !plan.trials[0].labels.is_empty();
-    let stages = stage_records(plan, done);
+    let home = root.join(&plan.trials[0].pipeline.name);
+    sweep(&home);
     let private =
         tempfile::Builder::new().prefix(PRIVATE).tempdir_in(&home).map_err(io_at(&home))?;
     let folder = private.path();
+    let (record, sums) = fill(folder, plan, resolved, (done, verdicts), provenance)?;
+    let earlier = match earlier {
+        Earlier::Unlisted(folder) => Earlier::compared(folder, &sums),
+        earlier => earlier,
+    };
+    let damaged = match earlier {
+        Earlier::Whole(folder) => return Ok(Written { folder, new: false, damaged: None }),
+        Earlier::Damaged(folder, wrong) => Some((folder, wrong)),
+        Earlier::Other | Earlier::Unlisted(_) => None,
+    };
+    let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
+    let name = format!("{}-{}", chrono::Utc::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
+    let target = home.join(&name);
+    open_to_readers(folder)?;
+    system::sync_all(folder).map_err(io_at(folder))?;
+    fail_point("results written");
+    fs::rename(folder, &target).map_err(io_at(&target))?;
+    fail_point("results renamed");
+    point_latest(&home, &name)?;
+    Ok(Written { folder: target, new: true, damaged })
+}
+
+/// Writes every file of a run into `folder`; gives the text of its record and the digests of what
+/// follows from data.
+fn fill(
+    folder: &Path,
+    plan: &Plan,
+    resolved: &toml::Table,
+    (done, verdicts): (&[Done], &[Verdict]),
+    provenance: impl FnOnce() -> Provenance,
+) -> Result<(String, Checksums), Error> {
+    let id = id(plan, done, verdicts, resolved);
+    let sweep = !plan.trials[0].labels.is_empty();
+    let sources = sources(done)?;
     let put = |name: &str, text: &str| {
         let path = folder.join(name);
         fs::write(&path, text).map_err(io_at(&path))
     };
     put("pipeline.toml", &to_toml(resolved))?;
-    put("timings.csv", &timings(plan, done)?)?;
+    put("timings.csv", &tasks::timings(plan, done, &sources)?)?;
     for task in &plan.order {
-        put_log(folder, plan, *task, done)?;
+        tasks::put_log(folder, plan, *task, done)?;
     }
     let mut files = IndexMap::new();
     let digest = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
     for number in 0..plan.trials.len() {
         let at = trial_folder(folder, sweep, number);
-        for (name, text) in write_trial(&at, (plan, done), number, verdicts.get(number))? {
+        for (name, text) in write_trial(&at, (plan, done, &sources), number, verdicts.get(number))?
+        {
             files.insert(format!("trials/{number:03}/{name}"), digest(&text));
         }
         if sweep {
@@ -155,23 +237,18 @@ pub fn write(
     }
     let values = plan.trials.iter().map(|trial| trial.labels.iter().cloned().collect());
     let values = if sweep { values.collect() } else { Vec::new() };
-    let record = Record { id, provenance: provenance(), values, files, trials: stages };
-    let record = serde_json::to_string_pretty(&record).expect("a record is plain data");
-    put("run.json", &format!("{record}\n"))?;
+    let trials = tasks::records(plan, done, &sources)?;
+    let record = Record { id, provenance: provenance(), values, files, trials };
+    let record = record.text();
+    put(record::NAME, &record)?;
     if let Ok(tables) = Tables::by(resolved, folder) {
         for (name, text) in tables.files() {
             put(&name, &text)?;
         }
     }
-    let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
-    let name = format!("{}-{}", chrono::Utc::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
-    let target = home.join(&name);
-    open_to_readers(folder)?;
-    fail_point("results written");
-    fs::rename(folder, &target).map_err(io_at(&target))?;
-    fail_point("results renamed");
-    point_latest(&home, &name)?;
-    Ok((target, true))
+    let sums = Checksums::of(folder)?;
+    put(checksums::NAME, &sums.text())?;
+    Ok((record, sums))
 }
 
 /// Temporary folders are closed to others; what becomes of them is not.
@@ -188,14 +265,16 @@ pub fn open_to_readers(folder: &Path) -> Result<(), Error> {
 }
 
 fn point_latest(home: &Path, name: &str) -> Result<(), Error> {
-    let new = home.join(format!(".latest-{name}"));
+    let new = home.join(format!("{LATEST}{name}"));
     #[cfg(unix)]
     let made = std::os::unix::fs::symlink(name, &new);
     #[cfg(not(unix))]
     let made: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
     made.or_else(|_| fs::write(&new, name)).map_err(io_at(&new))?;
     let latest = home.join("latest");
-    fs::rename(&new, &latest).map_err(io_at(&latest))
+    fs::rename(&new, &latest).map_err(io_at(&latest))?;
+    // Both renames, that of the run's folder and this one, are in it.
+    File::open(home).and_then(|home| home.sync_all()).map_err(io_at(home))
 }
 
 /// The folder that `latest` points at.
@@ -205,49 +284,6 @@ pub fn latest(home: &Path) -> Option<PathBuf> {
         return fs::canonicalize(latest).ok();
     }
     fs::read_to_string(latest).ok().map(|name| home.join(name.trim()))
-}
-
-fn stage_records(plan: &Plan, done: &[Done]) -> Vec<Vec<Stage>> {
-    let trial = |stages: &IndexMap<String, NodeIndex>| {
-        let record = |(name, task): (&String, &NodeIndex)| {
-            let (node, done) = (&plan.graph[*task], &done[task.index()]);
-            let (mut error, mut waited_for) = (None, None);
-            match &done.state {
-                State::Failed { message, help } => {
-                    error = Some(json!({ "message": message, "help": help }));
-                }
-                State::Skipped { because } => waited_for = Some(because.clone()),
-                _ => {}
-            }
-            Stage {
-                name: name.clone(),
-                kind: node.stage.kind().to_owned(),
-                state: done.state.word().to_owned(),
-                fingerprint: done.fingerprint,
-                content: done.artifact.as_ref().map(|it| it.0),
-                external: node.external.clone(),
-                seconds: done.seconds,
-                settings: json!(node.settings),
-                error,
-                waited_for,
-                data: done.artifact.as_ref().and_then(|it| data_sources(&it.1)),
-            }
-        };
-        stages.iter().map(record).collect()
-    };
-    plan.stages.iter().map(trial).collect()
-}
-
-/// Title, licence, citation and source of what is in an artifact, if it came from outside: those of a
-/// data set, or of weights in `provenance.json`.
-fn data_sources(artifact: &Path) -> Option<Value> {
-    let parsed = |name: &str| -> Option<Value> {
-        serde_json::from_slice(&fs::read(artifact.join(name)).ok()?).ok()
-    };
-    match parsed("dataset.json") {
-        Some(mut dataset) => Some(dataset.get_mut("provenance")?.take()),
-        None => parsed("provenance.json"),
-    }
 }
 
 /// Digest of the names and fingerprints of all stages, of what was selected and why, and of the
@@ -269,40 +305,6 @@ fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) 
         }
     }
     hasher.finalize().to_hex().to_string()
-}
-
-/// The newest run, if it is of the same stages.
-fn same_run(home: &Path, id: &str) -> Option<PathBuf> {
-    let folder = latest(home)?;
-    // A record can be long, and its id comes first.
-    let mut head = Vec::new();
-    let record = fs::File::open(folder.join("run.json")).ok()?;
-    record.take(128).read_to_end(&mut head).ok()?;
-    let head = String::from_utf8_lossy(&head);
-    (head.split('"').nth(1)? == "id" && head.split('"').nth(3)? == id).then_some(folder)
-}
-
-/// `logs/<stage>.log`: what a stage said that ran, its error and its inputs.
-fn put_log(folder: &Path, plan: &Plan, task: NodeIndex, all: &[Done]) -> Result<(), Error> {
-    let done = &all[task.index()];
-    let mut lines = done.log.clone();
-    if let State::Failed { message, help } = &done.state {
-        lines.push(format!("error: {message}"));
-        lines.extend(help.iter().map(|help| format!("help: {help}")));
-        let inputs = plan.graph[task].inputs.iter().zip(plan.input_texts(task));
-        lines.extend(inputs.map(|(input, text)| {
-            let artifact = all[input.task.index()].artifact.as_ref();
-            let folder = artifact.map(|it| format!(" in {}", it.1.display())).unwrap_or_default();
-            format!("input: {text}{folder}")
-        }));
-    }
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let logs = folder.join("logs");
-    fs::create_dir_all(&logs).map_err(io_at(&logs))?;
-    let path = logs.join(format!("{}.log", crate::exec::display_name(plan, task)));
-    fs::write(&path, lines.join("\n") + "\n").map_err(io_at(&path))
 }
 
 /// Every metric of a run by name, and its last value where it has one for each epoch:
@@ -333,25 +335,4 @@ pub fn final_metrics(folder: &Path) -> Result<IndexMap<String, String>, Error> {
         }
     }
     Ok(all)
-}
-
-fn timings(plan: &Plan, done: &[Done]) -> Result<String, Error> {
-    let header = ["stage", "part", "seconds", "cached"].map(str::to_owned).to_vec();
-    let mut rows = Vec::new();
-    for task in &plan.order {
-        let end = &done[task.index()];
-        let name = crate::exec::display_name(plan, *task);
-        let cached = (end.state.word() == "cached").to_string();
-        rows.push(vec![
-            name.clone(),
-            "total".into(),
-            format!("{:.6}", end.seconds),
-            cached.clone(),
-        ]);
-        let Some((_, artifact)) = &end.artifact else { continue };
-        for part in read_rows(&artifact.join("timings.csv"))?.unwrap_or_default().rows {
-            rows.push(vec![name.clone(), part[0].clone(), part[1].clone(), cached.clone()]);
-        }
-    }
-    Ok(Rows { header, rows }.text())
 }

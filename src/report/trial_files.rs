@@ -4,21 +4,53 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::csv::{self, Rows};
 use super::results::{Error, io_at};
-use super::scores::read_rows;
 use crate::exec::{Done, State};
 use crate::metrics::Metrics;
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::PlannedStage;
 use crate::plan::search::Verdict;
-use crate::store::RESERVED;
+use crate::store::{Checked, RESERVED};
+
+/// The artifact of every task that has one, by number.
+pub(super) type Sources = Vec<Option<Checked>>;
+
+/// Opens the artifacts of all tasks.
+///
+/// # Errors
+/// When one is gone, damaged, or another than the run had.
+pub(super) fn sources(done: &[Done]) -> Result<Sources, Error> {
+    let open = |done: &Done| match &done.artifact {
+        Some((content, folder)) => Ok(Some(Checked::open(folder, content)?)),
+        None => Ok(None),
+    };
+    done.par_iter().map(open).collect()
+}
+
+/// Whether results are written from an artifact's file of this name.
+pub fn is_for_results(name: &str) -> bool {
+    is_picture(name)
+        || is_table(name)
+        || ["metrics.csv", "timings.csv", "dataset.json", "provenance.json"].contains(&name)
+}
+
+fn is_picture(name: &str) -> bool {
+    !name.contains('/') && Path::new(name).extension().is_some_and(|it| it == "png")
+}
+
+/// Whether a file is a CSV besides metrics and timings, such as an `embedding.csv`.
+fn is_table(name: &str) -> bool {
+    !name.contains('/') && name.ends_with(".csv") && !RESERVED.contains(&name)
+}
 
 /// Writes the CSVs of a trial; gives the names of those that do not follow from an artifact, with their
 /// text.
 pub(super) fn write_trial(
     folder: &Path,
-    (plan, done): (&Plan, &[Done]),
+    (plan, done, sources): (&Plan, &[Done], &Sources),
     trial: usize,
     verdict: Option<&Verdict>,
 ) -> Result<Vec<(String, String)>, Error> {
@@ -26,97 +58,111 @@ pub(super) fn write_trial(
     let mut cut = Vec::new();
     let pruned = verdict.and_then(|it| it.pruned.as_ref());
     for stage in &plan.trials[trial].pipeline.stages {
-        let done = &done[plan.stages[trial][&stage.name].index()];
-        let name = format!("{}.csv", stage.name);
-        let path = folder.join(&name);
-        let artifact = done.artifact.as_ref().map(|it| it.1.as_path());
-        let mut text = match (&done.state, artifact) {
+        let task = plan.stages[trial][&stage.name].index();
+        let name = metrics_name(stage);
+        let mut files = match (&done[task].state, &sources[task]) {
             (State::Pruned { rows }, _) if !rows.is_empty() => {
-                Some(csv::write(&Metrics { rows: rows.clone(), ..Metrics::training() }))
+                let text = csv::write(&Metrics { rows: rows.clone(), ..Metrics::training() });
+                vec![Derived { path: name.clone().into(), bytes: text.into_bytes() }]
             }
-            (_, Some(artifact)) => metrics_text(artifact, stage)?,
-            _ => None,
+            (_, Some(artifact)) => derived(artifact, stage)?,
+            _ => Vec::new(),
         };
         // Other trials, or another run, may have gone further than this one.
-        if let (Some(whole), Some(pruned)) = (&text, pruned.filter(|it| it.stage == stage.name)) {
-            let short = up_to_epoch(whole, pruned.epochs).map_err(|error| Error::Malformed {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
-            cut.push((name, short.clone()));
-            text = Some(short);
+        if let (Some(whole), Some(pruned)) =
+            (files.first_mut(), pruned.filter(|it| it.stage == stage.name))
+        {
+            let path = folder.join(&name);
+            let short = up_to_epoch(&parsed(&whole.bytes, &path)?, pruned.epochs);
+            whole.bytes = short.clone().into_bytes();
+            cut.push((name, short));
         }
-        let Some(text) = text else { continue };
-        fs::write(&path, text).map_err(io_at(&path))?;
-        if let Some(artifact) = artifact {
-            copy_extras(artifact, stage, &folder.join(&stage.name))?;
+        for Derived { path, bytes } in files {
+            let path = folder.join(path);
+            let home = path.parent().unwrap_or(folder);
+            fs::create_dir_all(home).map_err(io_at(home))?;
+            fs::write(&path, bytes).map_err(io_at(&path))?;
         }
     }
     Ok(cut)
 }
 
 /// The rows of a training's CSV up to an epoch.
-fn up_to_epoch(text: &str, epoch: usize) -> Result<String, ::csv::Error> {
-    let mut rows = Rows::read(text)?;
+fn up_to_epoch(rows: &Rows, epoch: usize) -> String {
+    let mut rows = rows.clone();
     if let Some(at) = rows.header.iter().position(|name| name == "epoch") {
         rows.rows.retain(|row| row[at].parse::<usize>().is_ok_and(|it| it <= epoch));
     }
-    Ok(rows.text())
+    rows.text()
 }
 
-/// Copies what an artifact holds for people besides its metrics to `folder`, which is made only for
-/// some: pictures, and tables of its own.
-fn copy_extras(artifact: &Path, stage: &PlannedStage, folder: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(artifact).map_err(io_at(artifact))? {
-        let path = entry.map_err(io_at(artifact))?.path();
-        if path.extension().is_some_and(|it| it == "png") {
-            fs::create_dir_all(folder).map_err(io_at(folder))?;
-            let to = folder.join(path.file_name().unwrap_or_default());
-            fs::copy(&path, &to).map_err(io_at(&to))?;
-        }
-    }
-    for (name, text) in extra_tables(artifact, stage)? {
-        fs::create_dir_all(folder).map_err(io_at(folder))?;
-        let to = folder.join(name);
-        fs::write(&to, text).map_err(io_at(&to))?;
-    }
-    Ok(())
+/// A file of a run's folder that follows from an artifact.
+#[derive(Debug)]
+pub struct Derived {
+    /// Its path below the folder of its trial.
+    pub path: PathBuf,
+    /// What it holds.
+    pub bytes: Vec<u8>,
 }
 
-/// Name and text of every CSV of an artifact besides its metrics and timings, such as an `embedding.csv`,
-/// with the names that the pipeline gives to what the stage reads; by name.
+/// The CSV of a stage in the folder of its trial.
+pub fn metrics_name(stage: &PlannedStage) -> String {
+    format!("{}.csv", stage.name)
+}
+
+/// Every file of a run's folder that follows from the artifact of `stage`: its metrics first, then what
+/// it holds for people besides them; none for a stage without metrics.
 ///
 /// # Errors
-/// When one cannot be read.
-pub fn extra_tables(artifact: &Path, stage: &PlannedStage) -> Result<Vec<(String, String)>, Error> {
-    let mut tables = Vec::new();
-    for entry in fs::read_dir(artifact).map_err(io_at(artifact))? {
-        let name = entry.map_err(io_at(artifact))?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".csv") && !RESERVED.contains(&name.as_str()) {
-            tables.extend(named_text(&artifact.join(&name), stage)?.map(|text| (name, text)));
-        }
+/// When a file of the artifact is damaged, or no CSV.
+pub fn derived(artifact: &Checked, stage: &PlannedStage) -> Result<Vec<Derived>, Error> {
+    let Some(metrics) = metrics_text(artifact, stage)? else { return Ok(Vec::new()) };
+    let mut files = vec![Derived { path: metrics_name(stage).into(), bytes: metrics.into_bytes() }];
+    for name in artifact.names().filter(|name| is_picture(name) || is_table(name)) {
+        let bytes = match is_picture(name) {
+            true => artifact.read(name)?,
+            false => named_text(artifact, name, stage)?.map(String::into_bytes),
+        };
+        let path = Path::new(&stage.name).join(name);
+        files.extend(bytes.map(|bytes| Derived { path, bytes }));
     }
-    tables.sort();
-    Ok(tables)
+    Ok(files)
 }
 
 /// What `<stage>.csv` holds for a stage with this artifact: its metrics, with the names that the
 /// pipeline gives to what it reads.
 ///
 /// # Errors
-/// When the metrics cannot be read.
-pub fn metrics_text(artifact: &Path, stage: &PlannedStage) -> Result<Option<String>, Error> {
-    named_text(&artifact.join("metrics.csv"), stage)
+/// When the metrics are damaged, or no CSV.
+pub fn metrics_text(artifact: &Checked, stage: &PlannedStage) -> Result<Option<String>, Error> {
+    named_text(artifact, "metrics.csv", stage)
 }
 
-fn named_text(path: &Path, stage: &PlannedStage) -> Result<Option<String>, Error> {
-    let Some(mut rows) = read_rows(path)? else { return Ok(None) };
+fn named_text(
+    artifact: &Checked,
+    name: &str,
+    stage: &PlannedStage,
+) -> Result<Option<String>, Error> {
+    let Some(mut rows) = rows(artifact, name)? else { return Ok(None) };
     rows.name_references(|key| {
         let input = stage.inputs.iter().find(|input| input.key == key)?;
         let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
         Some(format!("{}{split}", input.stage))
     });
     Ok(Some(rows.text()))
+}
+
+/// The CSV called `name` of an artifact, if it has one.
+pub(super) fn rows(artifact: &Checked, name: &str) -> Result<Option<Rows>, Error> {
+    let Some(bytes) = artifact.read(name)? else { return Ok(None) };
+    Ok(Some(parsed(&bytes, &artifact.folder().join(name))?))
+}
+
+/// The rows in the bytes of the CSV at `path`.
+fn parsed(bytes: &[u8], path: &Path) -> Result<Rows, Error> {
+    let malformed = |reason: String| Error::Malformed { path: path.to_owned(), reason };
+    let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
+    Rows::read(text).map_err(|error| malformed(error.to_string()))
 }
 
 /// The folder in a run's that holds the CSVs of a trial.

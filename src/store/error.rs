@@ -24,6 +24,14 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// An artifact is not as it was published.
+    #[error("the artifact in `{}` is damaged: {reason}", path.display())]
+    Damaged {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A newer runner wrote the artifact.
     #[error(
         "`{}` was written by a newer runner: its format is {found}, this one reads up to {known}",
@@ -59,6 +67,9 @@ impl Error {
         match self {
             Self::Write { source, .. } | Self::Read { source, .. } => {
                 vec![system::refused(source, "--store")]
+            }
+            Self::Damaged { .. } => {
+                vec!["run the pipeline again: the artifact is set aside and built anew".into()]
             }
             Self::Newer { .. } => {
                 vec!["update this runner, or give another store with `--store DIR`".into()]

@@ -166,7 +166,7 @@ fn examine_in(
 
 /// `None` for what is not there. That a file cannot be read now, for want of handles, of permission or
 /// of a server that answers, does not mean that it is damaged.
-fn present<T>(read: io::Result<T>, path: &Path) -> Result<Option<T>, Error> {
+pub(super) fn present<T>(read: io::Result<T>, path: &Path) -> Result<Option<T>, Error> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -174,11 +174,11 @@ fn present<T>(read: io::Result<T>, path: &Path) -> Result<Option<T>, Error> {
     }
 }
 
-fn missing(name: &str) -> String {
+pub(super) fn missing(name: &str) -> String {
     format!("`{name}` is missing")
 }
 
-fn changed(name: &str) -> String {
+pub(super) fn changed(name: &str) -> String {
     format!("the bytes of `{name}` have changed")
 }
 

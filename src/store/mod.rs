@@ -2,6 +2,7 @@
 //!
 //! Knows neither stages nor the graph.
 
+mod checked;
 mod error;
 mod folders;
 mod inventory;
@@ -16,6 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use checked::Checked;
 pub use error::Error;
 pub use folders::ResultsFolder;
 pub use inventory::{Garbage, Unfinished, Waste};

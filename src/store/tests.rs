@@ -256,3 +256,25 @@ fn a_holder_that_was_overtaken_by_one_that_is_done_notices_and_touches_no_lock_o
     drop(next);
     assert!(!path.exists());
 }
+
+#[test]
+fn a_file_of_an_artifact_is_given_out_only_as_it_was_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let artifact = publish(&store, name(1), "whole");
+    let open = || Checked::open(&artifact.path, &artifact.content);
+    assert_eq!(open().unwrap().read("sub/data").unwrap().as_deref(), Some(b"whole".as_slice()));
+    assert_eq!(open().unwrap().read("data").unwrap(), None);
+    let other = publish(&store, name(2), "other").content;
+    assert!(matches!(Checked::open(&artifact.path, &other), Err(Error::Damaged { .. })));
+    for text in ["whple", ""] {
+        fs::write(artifact.path.join("sub/data"), text).unwrap();
+        let wrong = open().unwrap().read("sub/data");
+        let Err(Error::Damaged { reason, .. }) = wrong else { panic!("given out: {wrong:?}") };
+        assert_eq!(reason, "the bytes of `sub/data` have changed");
+    }
+    fs::remove_file(artifact.path.join("sub/data")).unwrap();
+    assert!(matches!(open().unwrap().read("sub/data"), Err(Error::Damaged { .. })));
+    fs::remove_dir_all(&artifact.path).unwrap();
+    assert!(matches!(open(), Err(Error::Damaged { .. })));
+}

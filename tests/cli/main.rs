@@ -19,6 +19,7 @@ mod memory;
 mod output;
 mod report;
 mod report_chromium;
+mod results;
 mod run;
 mod runs;
 mod schema;

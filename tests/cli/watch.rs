@@ -257,3 +257,69 @@ fn a_port_that_is_taken_is_said() {
     let said = text(&output.stderr);
     assert!(said.contains(&format!("cannot listen on port {port} of 127.0.0.1")), "{said}");
 }
+
+#[test]
+fn who_connects_and_dawdles_keeps_nobody_out() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let page = Page::open(root, &["nothing"]);
+    let since = Instant::now();
+    // Some say nothing, some half a request, some all of it and then do not close.
+    let whole = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", page.address);
+    let mut dawdlers = Vec::new();
+    for number in 0..120 {
+        let mut stream = TcpStream::connect(&page.address).unwrap();
+        let part = &whole[..[0, 10, whole.len()][number % 3]];
+        // One that was ended in the meantime cannot be written to.
+        let _ = stream.write_all(part.as_bytes());
+        dawdlers.push(stream);
+        if number % 10 == 9 {
+            assert_eq!(page.state()["state"], "waiting", "after {number}");
+        }
+    }
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+/// Bytes of memory that a process has.
+#[cfg(target_os = "linux")]
+fn memory(child: &Child) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_of_any_length_in_a_journal_is_passed_on_in_parts_and_costs_no_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    assert!(runner(root, &["run", "photos.toml", "--quiet"]).status.success());
+    let journal = root.join("results/photos/latest/logs/events.ndjson");
+    let events = fs::read_to_string(&journal).unwrap();
+    let (first, rest) = events.split_once('\n').unwrap();
+    let long = 40 << 20;
+    let line = format!("{{\"event\":\"note\",\"text\":\"{}\"}}", "x".repeat(long));
+    let all = format!("{first}\n{line}\n{rest}");
+    fs::write(&journal, &all).unwrap();
+    let page = Page::open(root, &[]);
+    let mut got = String::new();
+    loop {
+        let part = page.get(&format!("/events?from={}", got.len())).2;
+        if part.is_empty() {
+            break;
+        }
+        got += &part;
+    }
+    assert!(got == all, "{} of {} bytes", got.len(), all.len());
+    let most = memory(&page.child);
+    assert!(most < long as u64, "{most} bytes");
+
+    // The same journal of a run that goes on is counted without keeping its lines.
+    let live = root.join("results/photos/.live-20260102T030405Z-abcdef");
+    fs::create_dir(&live).unwrap();
+    fs::copy(&journal, live.join("events.ndjson")).unwrap();
+    fs::write(live.join("writer"), "00000000000000000007 token 1 elsewhere events\n").unwrap();
+    let status = text(&runner(root, &["status"]).stdout);
+    assert!(status.contains("of photos: 6 of 6 stages"), "{status}");
+}

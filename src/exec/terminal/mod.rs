@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::events::{Event, Reporter, STOPPING};
+use crate::console::{self, Stream};
 use view::View;
 
 /// Time between two drawings.
@@ -99,9 +100,11 @@ impl Screen {
             .map(|line| if self.colours { words::painted(line) } else { line.clone() })
             .collect();
         text += &shown.join("\n");
-        // A display that cannot be written to shows nothing; the run goes on.
-        let mut stream = std::io::stderr().lock();
-        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+        console::attempt(Stream::Error, || {
+            let mut stream = std::io::stderr().lock();
+            stream.write_all(text.as_bytes())?;
+            stream.flush()
+        });
         self.drawn = lines;
     }
 }

@@ -9,6 +9,7 @@ use super::Figure;
 use crate::report::csv::Rows;
 use crate::report::plot::{draw, png};
 use crate::report::results::Error;
+use crate::system::write_file;
 
 /// Pixels of a PNG for each of the SVG.
 const SCALE: f32 = 2.0;
@@ -25,7 +26,7 @@ pub fn write(figures: &[Figure], folder: &Path) -> Result<Vec<PathBuf>, Error> {
 fn write_one(figure: &Figure, folder: &Path) -> Result<PathBuf, Error> {
     let put = |ending: &str, bytes: &[u8]| {
         let path = folder.join(format!("{}.{ending}", figure.name));
-        fs::write(&path, bytes).map_err(|source| Error::Io { path: path.clone(), source })?;
+        write_file(&path, bytes).map_err(|source| Error::Io { path: path.clone(), source })?;
         Ok::<_, Error>(path)
     };
     let malformed =

@@ -14,7 +14,8 @@ mod sweep;
 mod table;
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use section::Section;
@@ -23,6 +24,13 @@ use super::figures;
 use super::loaded::Run;
 use super::plot::{escape, stylesheet};
 use super::results::Error;
+use crate::system;
+
+/// The page's name.
+const NAME: &str = "report.html";
+
+/// What every page ends with.
+const END: &str = "</html>\n";
 
 /// What no page may load: anything that is not in it.
 const POLICY: &str =
@@ -33,10 +41,23 @@ const POLICY: &str =
 /// # Errors
 /// When the run cannot be read or the page not written.
 pub fn write(folder: &Path) -> Result<PathBuf, Error> {
-    let path = folder.join("report.html");
+    let path = folder.join(NAME);
     let text = page(folder)?;
-    fs::write(&path, text).map_err(|source| Error::Io { path: path.clone(), source })?;
+    system::write_file(&path, text.as_bytes())
+        .map_err(|source| Error::Io { path: path.clone(), source })?;
     Ok(path)
+}
+
+/// Whether the run in `folder` has its page, to the last byte.
+pub fn is_whole(folder: &Path) -> bool {
+    let end = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(folder.join(NAME))?;
+        let mut end = Vec::new();
+        file.seek(SeekFrom::End(-i64::try_from(END.len()).unwrap_or(0)))?;
+        file.read_to_end(&mut end)?;
+        Ok(end)
+    };
+    end().is_ok_and(|end| end == END.as_bytes())
 }
 
 /// The page of the run in `folder`.
@@ -98,7 +119,7 @@ fn assemble(run: &Run, sections: &[Section], numbers: &str) -> String {
          <main id=\"main\" tabindex=\"-1\">\n{body}</main>\n\
          <footer><p>Written by runner {version} from the files in the run’s folder.</p></footer>\n\
          <script type=\"application/json\" id=\"numbers\">{numbers}</script>\n\
-         <script>\n{js}</script>\n</body>\n</html>\n",
+         <script>\n{js}</script>\n</body>\n{END}",
         version = escape(&run.record.provenance.runner),
         colors = stylesheet(),
         css = include_str!("page.css"),

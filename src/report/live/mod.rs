@@ -7,13 +7,13 @@ mod server;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use super::record::{self, Record};
 use super::results;
@@ -47,17 +47,24 @@ impl Live {
         Some(Self { folder: folder.to_owned(), pipeline, run, holder })
     }
 
-    /// How many of its tasks ended, of how many.
+    /// How many of its tasks ended, of how many. Lines of any length are read without being kept.
     pub fn counts(&self) -> (usize, usize) {
+        #[derive(Deserialize)]
+        struct Brief {
+            event: String,
+            plan: Option<Plan>,
+        }
+        #[derive(Deserialize)]
+        struct Plan {
+            tasks: Vec<IgnoredAny>,
+        }
         let Ok(file) = File::open(self.folder.join(EVENTS)) else { return (0, 0) };
         let (mut ended, mut all) = (0, 0);
-        for line in BufReader::new(file).lines().map_while(Result::ok) {
-            let Ok(event) = serde_json::from_str::<Value>(&line) else { break };
-            match event["event"].as_str() {
-                Some("run_started" | "planned") => {
-                    all += event["plan"]["tasks"].as_array().map_or(0, Vec::len);
-                }
-                Some("cached" | "finished" | "failed" | "skipped") => ended += 1,
+        let events = serde_json::Deserializer::from_reader(BufReader::new(file));
+        for event in events.into_iter::<Brief>().map_while(Result::ok) {
+            match event.event.as_str() {
+                "run_started" | "planned" => all += event.plan.map_or(0, |it| it.tasks.len()),
+                "cached" | "finished" | "failed" | "skipped" => ended += 1,
                 _ => {}
             }
         }
@@ -277,7 +284,8 @@ impl Memory {
 }
 
 impl Watched {
-    /// The events from byte `from` on, in whole lines, not many more bytes than `most`.
+    /// The journal's bytes from `from` on, `most` of them at most. The last line of them need not be
+    /// whole: it may be longer than that, or still be written.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -287,27 +295,14 @@ impl Watched {
             Events::None => {}
             Events::Text(text) => {
                 let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
-                let rest = &text.as_bytes()[from..];
-                let most = usize::try_from(most).unwrap_or(usize::MAX).min(rest.len());
-                bytes.extend(&rest[..most]);
+                text.as_bytes()[from..].take(most).read_to_end(&mut bytes)?;
             }
             Events::File(path) => {
                 let mut file = File::open(path)?;
                 file.seek(SeekFrom::Start(from))?;
-                // The first line of a large sweep is long.
-                let mut room = most;
-                loop {
-                    let read = file.by_ref().take(room).read_to_end(&mut bytes)?;
-                    if bytes.contains(&b'\n') || read == 0 {
-                        break;
-                    }
-                    room *= 2;
-                }
+                file.take(most).read_to_end(&mut bytes)?;
             }
         }
-        // The last line may still be written.
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        bytes.truncate(whole);
         Ok(bytes)
     }
 

@@ -4,6 +4,7 @@
 
 const PAUSE = 1000;
 const NOTES = 60;
+const LONGEST = 1e8;
 const $ = (id) => document.getElementById(id);
 
 // ---- what is known ------------------------------------------------------------------------------
@@ -15,6 +16,7 @@ function nothing() {
   return {
     from: 0, pipeline: "", command: [], tasks: [], trials: [], first: null, last: null, end: null,
     took: new Map(), notes: [], failures: [], curves: new Map(), lost: 0, dirty: true,
+    decoder: new TextDecoder(), line: [], held: 0,
   };
 }
 
@@ -99,6 +101,24 @@ function metric({ task: number, epoch, split, name, value }) {
   tasks.get(number).set(epoch, value);
 }
 
+// The lines that end in these bytes. What follows them waits for its end; what is too long for a line is
+// left out, and counted.
+function lines(bytes) {
+  const parts = known.decoder.decode(bytes, { stream: true }).split("\n");
+  const whole = [];
+  for (const [at, part] of parts.entries()) {
+    known.held += part.length;
+    if (known.held > LONGEST) known.line = [];
+    else known.line.push(part);
+    if (at === parts.length - 1) break;
+    if (known.held > LONGEST) known.lost += 1;
+    else if (known.held) whole.push(known.line.join(""));
+    known.line = [];
+    known.held = 0;
+  }
+  return whole;
+}
+
 // ---- asking -------------------------------------------------------------------------------------
 
 async function ask() {
@@ -115,9 +135,7 @@ async function ask() {
       if (!part.ok) break;
       const bytes = new Uint8Array(await part.arrayBuffer());
       known.from += bytes.length;
-      for (const line of new TextDecoder().decode(bytes).split("\n")) {
-        if (line) take(JSON.parse(line));
-      }
+      for (const line of lines(bytes)) take(JSON.parse(line));
       if (bytes.length) known.dirty = true;
       more = bytes.length > 500000;
     }

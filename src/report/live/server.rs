@@ -1,16 +1,17 @@
 //! The page of a run, for browsers of this machine: a listener on the loopback address, a thread for
-//! each of a few connections. Answers questions and changes nothing.
+//! each of a few connections. Each has seconds, and the oldest makes room for a new one: who connects and
+//! dawdles keeps nobody out. Answers questions and changes nothing.
 //!
 //! The standard library's sockets and [`http`](super::http) do: five paths on loopback need no
 //! framework, and what would bring one brings a runtime of its own with it.
 
+use std::collections::VecDeque;
 use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -19,6 +20,18 @@ use super::{Lookout, Standing};
 
 /// Connections at a time.
 const MOST: usize = 32;
+
+/// Threads at a time: those of connections that were ended need a moment.
+const THREADS: usize = 4 * MOST;
+
+/// Time in which a request has to be there.
+const ASKING: Duration = Duration::from_secs(5);
+
+/// Time in which its answer has to be taken.
+const TAKING: Duration = Duration::from_secs(10);
+
+/// Time in which the other side has to close the connection.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Bytes of events in an answer.
 const CHUNK: u64 = 1 << 20;
@@ -58,7 +71,7 @@ impl Server {
 
     /// Answers until the process ends.
     pub fn run(&self) -> ! {
-        let busy = Arc::new(AtomicUsize::new(0));
+        let guests = Arc::new(Mutex::new(Guests::default()));
         loop {
             let Ok((stream, peer)) = self.listener.accept() else {
                 // Out of file handles, most likely: others are given back.
@@ -68,42 +81,112 @@ impl Server {
             if !peer.ip().is_loopback() {
                 continue;
             }
-            if busy.fetch_add(1, Ordering::SeqCst) >= MOST {
-                busy.fetch_sub(1, Ordering::SeqCst);
-                let mut stream = stream;
-                let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
+            let Some(number) = Guests::lock(&guests).admit(&stream) else {
+                let mut stream = Timed::new(&stream, Duration::from_millis(100));
                 let _ = Answer::refused((503, "too many connections")).send(&mut stream);
                 continue;
-            }
-            let (lookout, theirs) = (Arc::clone(&self.lookout), Arc::clone(&busy));
+            };
+            let (lookout, theirs) = (Arc::clone(&self.lookout), Arc::clone(&guests));
             let spawned = thread::Builder::new().name("answer".to_owned()).spawn(move || {
                 // The other side may be gone at any moment; it asks again.
-                let _ = converse(stream, &lookout);
-                theirs.fetch_sub(1, Ordering::SeqCst);
+                let _ = converse(&stream, &lookout);
+                Guests::lock(&theirs).leave(number);
             });
             if spawned.is_err() {
-                busy.fetch_sub(1, Ordering::SeqCst);
+                Guests::lock(&guests).leave(number);
             }
         }
     }
 }
 
-fn converse(mut stream: TcpStream, lookout: &Lookout) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-    let answer = match http::read(&mut stream) {
+/// The connections that are answered.
+#[derive(Default)]
+struct Guests {
+    /// The oldest first, with their numbers.
+    streams: VecDeque<(u64, TcpStream)>,
+    next: u64,
+    /// Threads that answer, those included whose connection was ended.
+    threads: usize,
+}
+
+impl Guests {
+    fn lock(guests: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in a connection under a number; `None` when there is no thread for it. When there are as
+    /// many as there may be, the oldest is ended: an honest one was answered long ago.
+    fn admit(&mut self, stream: &TcpStream) -> Option<u64> {
+        if self.threads >= THREADS {
+            return None;
+        }
+        let stream = stream.try_clone().ok()?;
+        if self.streams.len() >= MOST
+            && let Some((_, oldest)) = self.streams.pop_front()
+        {
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+        let number = self.next;
+        self.next += 1;
+        self.threads += 1;
+        self.streams.push_back((number, stream));
+        Some(number)
+    }
+
+    /// The thread of a connection is done with it.
+    fn leave(&mut self, number: u64) {
+        self.threads -= 1;
+        self.streams.retain(|it| it.0 != number);
+    }
+}
+
+/// A stream that is read and written until a moment, however little comes at a time.
+struct Timed<'a> {
+    stream: &'a TcpStream,
+    until: Instant,
+}
+
+impl<'a> Timed<'a> {
+    fn new(stream: &'a TcpStream, time: Duration) -> Self {
+        Self { stream, until: Instant::now() + time }
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.until.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn converse(stream: &TcpStream, lookout: &Lookout) -> io::Result<()> {
+    let answer = match http::read(&mut Timed::new(stream, ASKING)) {
         Ok(request) => answer(&request, lookout),
         Err(refusal) => Answer::refused(refusal),
     };
-    answer.send(&mut stream)?;
+    answer.send(&mut Timed::new(stream, TAKING))?;
     // Closing with unread bytes would take the answer back.
-    stream.shutdown(std::net::Shutdown::Write)?;
-    let mut rest = [0; 1024];
-    for _ in 0..64 {
-        if io::Read::read(&mut stream, &mut rest)? == 0 {
-            break;
-        }
-    }
+    stream.shutdown(Shutdown::Write)?;
+    let mut rest = Timed::new(stream, CLOSING);
+    while rest.read(&mut [0; 1024])? > 0 {}
     Ok(())
 }
 
@@ -154,4 +237,49 @@ fn events(request: &Request, lookout: &Lookout) -> Answer {
     // A journal that moves at this moment is found by the next question.
     let body = watched.events(from, CHUNK).unwrap_or_default();
     Answer::found("application/x-ndjson", body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ends of a connection.
+    fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener.accept().unwrap().0, there)
+    }
+
+    #[test]
+    fn a_stream_is_over_at_its_moment_although_bytes_are_there() {
+        let (here, mut there) = connected();
+        there.write_all(b"ab").unwrap();
+        let mut buffer = [0; 1];
+        assert_eq!(Timed::new(&here, Duration::from_secs(60)).read(&mut buffer).unwrap(), 1);
+        let mut over = Timed::new(&here, Duration::ZERO);
+        assert_eq!(over.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(over.write(b"c").unwrap_err().kind(), io::ErrorKind::TimedOut);
+        // One in which nothing comes ends too.
+        let (silent, _there) = connected();
+        assert!(Timed::new(&silent, Duration::from_millis(10)).read(&mut buffer).is_err());
+    }
+
+    #[test]
+    fn the_oldest_connection_makes_room_and_threads_that_linger_are_counted() {
+        let mut guests = Guests::default();
+        let mut ends = Vec::new();
+        for number in 0..THREADS as u64 {
+            let (here, there) = connected();
+            assert_eq!(guests.admit(&here), Some(number));
+            ends.push((here, there));
+        }
+        assert_eq!(guests.streams.len(), MOST);
+        // The first was ended, the last was not.
+        assert_eq!(ends[0].1.read(&mut [0; 1]).unwrap(), 0);
+        ends[THREADS - 1].0.write_all(b"x").unwrap();
+        assert_eq!(ends[THREADS - 1].1.read(&mut [0; 1]).unwrap(), 1);
+        assert_eq!(guests.admit(&ends[0].0), None, "no thread is left");
+        guests.leave(0);
+        assert!(guests.admit(&ends[0].0).is_some());
+    }
 }

@@ -1,0 +1,111 @@
+//! What a run's folder says of its tasks beside their numbers: their records, logs and times.
+
+use std::fs;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use petgraph::graph::NodeIndex;
+use serde_json::{Value, json};
+
+use super::csv::Rows;
+use super::record::Stage;
+use super::results::{Error, io_at};
+use super::trial_files::{Sources, rows};
+use crate::exec::{Done, State, display_name};
+use crate::plan::graph::Plan;
+use crate::store::Checked;
+
+/// The stages of every trial, as the run's record has them.
+pub(super) fn records(
+    plan: &Plan,
+    done: &[Done],
+    sources: &Sources,
+) -> Result<Vec<Vec<Stage>>, Error> {
+    let record = |(name, task): (&String, &NodeIndex)| {
+        let (node, done) = (&plan.graph[*task], &done[task.index()]);
+        let (mut error, mut waited_for) = (None, None);
+        match &done.state {
+            State::Failed { message, help } => {
+                error = Some(json!({ "message": message, "help": help }));
+            }
+            State::Skipped { because } => waited_for = Some(because.clone()),
+            _ => {}
+        }
+        Ok(Stage {
+            name: name.clone(),
+            kind: node.stage.kind().to_owned(),
+            state: done.state.word().to_owned(),
+            fingerprint: done.fingerprint,
+            content: done.artifact.as_ref().map(|it| it.0),
+            external: node.external.clone(),
+            seconds: done.seconds,
+            settings: json!(node.settings),
+            error,
+            waited_for,
+            data: match &sources[task.index()] {
+                Some(artifact) => origin(artifact)?,
+                None => None,
+            },
+        })
+    };
+    let trial = |stages: &IndexMap<String, NodeIndex>| stages.iter().map(record).collect();
+    plan.stages.iter().map(trial).collect()
+}
+
+/// Title, licence, citation and source of what is in an artifact, if it came from outside: those of a
+/// data set, or of weights in `provenance.json`.
+fn origin(artifact: &Checked) -> Result<Option<Value>, Error> {
+    let parsed = |name: &str| -> Result<Option<Value>, Error> {
+        let bytes = artifact.read(name)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    };
+    match parsed("dataset.json")? {
+        Some(mut dataset) => Ok(dataset.get_mut("provenance").map(Value::take)),
+        None => parsed("provenance.json"),
+    }
+}
+
+/// Writes `logs/<stage>.log`: what a stage said that ran, its error and its inputs.
+pub(super) fn put_log(
+    folder: &Path,
+    plan: &Plan,
+    task: NodeIndex,
+    all: &[Done],
+) -> Result<(), Error> {
+    let done = &all[task.index()];
+    let mut lines = done.log.clone();
+    if let State::Failed { message, help } = &done.state {
+        lines.push(format!("error: {message}"));
+        lines.extend(help.iter().map(|help| format!("help: {help}")));
+        let inputs = plan.graph[task].inputs.iter().zip(plan.input_texts(task));
+        lines.extend(inputs.map(|(input, text)| {
+            let artifact = all[input.task.index()].artifact.as_ref();
+            let folder = artifact.map(|it| format!(" in {}", it.1.display())).unwrap_or_default();
+            format!("input: {text}{folder}")
+        }));
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let logs = folder.join("logs");
+    fs::create_dir_all(&logs).map_err(io_at(&logs))?;
+    let path = logs.join(format!("{}.log", display_name(plan, task)));
+    fs::write(&path, lines.join("\n") + "\n").map_err(io_at(&path))
+}
+
+/// `timings.csv`: the seconds of every task and of its parts.
+pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Sources) -> Result<String, Error> {
+    let header = ["stage", "part", "seconds", "cached"].map(str::to_owned).to_vec();
+    let mut all = Vec::new();
+    for task in &plan.order {
+        let end = &done[task.index()];
+        let name = display_name(plan, *task);
+        let cached = (end.state.word() == "cached").to_string();
+        all.push(vec![name.clone(), "total".into(), format!("{:.6}", end.seconds), cached.clone()]);
+        let Some(artifact) = &sources[task.index()] else { continue };
+        for part in rows(artifact, "timings.csv")?.unwrap_or_default().rows {
+            all.push(vec![name.clone(), part[0].clone(), part[1].clone(), cached.clone()]);
+        }
+    }
+    Ok(Rows { header, rows: all }.text())
+}
