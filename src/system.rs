@@ -3,9 +3,10 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use chrono::{DateTime, Utc};
 use tempfile::NamedTempFile;
 
 use crate::fault::fail_point;
@@ -31,6 +32,51 @@ pub fn now_in(folder: &Path) -> io::Result<SystemTime> {
     tempfile::tempfile_in(folder)?.metadata()?.modified()
 }
 
+/// The time. Unlike chrono's own function it bears a clock that stands before 1970.
+pub fn now() -> DateTime<Utc> {
+    SystemTime::now().into()
+}
+
+/// The command line, as far as it is text.
+pub fn command_line() -> Vec<String> {
+    std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect()
+}
+
+/// `path` with the user's own folder in place of a leading `~`; as it is where that is not known.
+pub fn at_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::var_os("HOME")) {
+        (Ok(rest), Some(home)) if !home.is_empty() => Path::new(&home).join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+/// Makes a folder and those above it, as far as they are not there.
+///
+/// # Errors
+/// When the system refuses. What is in the way is named: of a link that leads nowhere the system says
+/// "File exists".
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path).map_err(|error| in_the_way(path).unwrap_or(error))
+}
+
+/// What on the way to a folder is none and cannot become one.
+fn in_the_way(path: &Path) -> Option<io::Error> {
+    let on_the_way: Vec<&Path> = path.ancestors().collect();
+    for place in on_the_way.into_iter().rev() {
+        let name = place.display();
+        if place.is_file() {
+            let text = format!("`{name}` is a file");
+            return Some(io::Error::new(io::ErrorKind::NotADirectory, text));
+        }
+        if place.is_symlink() && !place.exists() {
+            let to = std::fs::read_link(place).ok()?;
+            let text = format!("`{name}` is a link to `{}`, which is not there", to.display());
+            return Some(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+    }
+    None
+}
+
 /// What to do when there is not enough of something; `None` when that is not what is wrong.
 pub fn shortage(source: &io::Error) -> Option<String> {
     /// ENFILE and EMFILE.
@@ -50,6 +96,12 @@ pub fn shortage(source: &io::Error) -> Option<String> {
 pub fn refused(source: &io::Error, option: &str) -> String {
     shortage(source).map_or_else(
         || match source.kind() {
+            io::ErrorKind::NotFound => {
+                format!("make that folder, or give another one with `{option} DIR`")
+            }
+            io::ErrorKind::NotADirectory => {
+                format!("move the file away, or give a folder with `{option} DIR`")
+            }
             io::ErrorKind::ReadOnlyFilesystem => {
                 format!("give a folder that can be written with `{option} DIR`")
             }

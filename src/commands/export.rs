@@ -11,6 +11,7 @@ use crate::config::diagnostic::suggest;
 use crate::report::record::Record;
 use crate::report::results;
 use crate::store::{Found, Store};
+use crate::system;
 
 /// Copies the artifact of a stage, after comparing its every byte, to a folder that is not there yet.
 ///
@@ -54,7 +55,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    fs::create_dir_all(home).map_err(refused)?;
+    system::create_folder(home).map_err(refused)?;
     let private = tempfile::Builder::new().prefix(".export-").tempdir_in(home).map_err(refused)?;
     copy(&artifact.path, private.path()).map_err(refused)?;
     fs::rename(private.path(), into).map_err(refused)?;

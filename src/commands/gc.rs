@@ -2,7 +2,6 @@
 //! told `--yes`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
         let among_last = args.keep_last.is_some_and(|last| *seen <= last);
         let young = args.older_than.is_some_and(|age| {
             let start = chrono::DateTime::parse_from_rfc3339(&record.provenance.start);
-            start.is_ok_and(|start| chrono::Utc::now().signed_duration_since(start) <= age)
+            start.is_ok_and(|start| crate::system::now().signed_duration_since(start) <= age)
         });
         // Either wish is enough to keep a run; without any, all are kept.
         let keep = among_last || young || (args.keep_last.is_none() && args.older_than.is_none());
@@ -78,6 +77,6 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
         }
         text += &format!("{} things, {size}; nothing was removed: say `--yes`\n", garbage.len());
     }
-    io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -82,6 +82,47 @@ impl Node {
         node
     }
 
+    /// The node at `path` below this one, if there is one; an array is entered by index.
+    pub fn below(&self, path: &[String]) -> Option<&Node> {
+        path.iter().try_fold(self, |node, part| match &node.value {
+            Value::Table(table) => table.entries.get(part).map(|entry| &entry.node),
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+            _ => None,
+        })
+    }
+
+    /// Whether both mean the same setting: numbers by their value, however they are written; tables
+    /// whatever the order of their keys.
+    #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
+    pub fn is_same(&self, other: &Node) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Integer(a), Value::Float(b)) | (Value::Float(b), Value::Integer(a)) => {
+                *a as f64 == *b
+            }
+            (Value::Float(a), Value::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
+            (Value::Integer(a), Value::Integer(b)) => a == b,
+            (Value::Boolean(a), Value::Boolean(b)) => a == b,
+            (Value::String(a), Value::String(b)) | (Value::Datetime(a), Value::Datetime(b)) => {
+                a == b
+            }
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_same(b))
+            }
+            (Value::Table(a), Value::Table(b)) => {
+                let same = |(key, entry): (&String, &Entry)| {
+                    b.entries.get(key).is_some_and(|other| entry.node.is_same(&other.node))
+                };
+                a.entries.len() == b.entries.len() && a.entries.iter().all(same)
+            }
+            _ => false,
+        }
+    }
+
+    /// The value for people, as [`shown`] writes it.
+    pub fn shown(&self) -> String {
+        shown(&self.to_toml())
+    }
+
     /// The plain value, without places.
     pub fn to_toml(&self) -> toml::Value {
         match &self.value {
@@ -95,6 +136,35 @@ impl Node {
             Value::Array(items) => toml::Value::Array(items.iter().map(Node::to_toml).collect()),
             Value::Table(table) => toml::Value::Table(table.to_toml()),
         }
+    }
+}
+
+/// A value in TOML, for people: a number that would have many zeros has an exponent in their place.
+pub fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Float(number) if is_long(*number) => format!("{number:e}"),
+        toml::Value::Array(items) => {
+            format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", "))
+        }
+        toml::Value::Table(table) if table.is_empty() => "{}".to_owned(),
+        toml::Value::Table(table) => {
+            let entries = table.iter().map(|(key, it)| format!("{} = {}", as_key(key), shown(it)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn is_long(number: f64) -> bool {
+    number.is_finite() && number != 0.0 && !(1e-9..1e16).contains(&number.abs())
+}
+
+/// A key as TOML writes it: quoted where it needs to be.
+fn as_key(key: &str) -> String {
+    let is_bare = |it: char| it.is_ascii_alphanumeric() || "_-".contains(it);
+    match !key.is_empty() && key.chars().all(is_bare) {
+        true => key.to_owned(),
+        false => toml::Value::String(key.to_owned()).to_string(),
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 /// When they cannot.
 pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     let home = root.join(pipeline);
-    fs::create_dir_all(&home).map_err(io_at(&home))?;
+    system::create_folder(&home).map_err(io_at(&home))?;
     let now = system::now_in(&home).map_err(io_at(&home))?;
     for entry in fs::read_dir(&home).map_err(io_at(&home))?.flatten() {
         let name = entry.file_name();
@@ -148,7 +148,7 @@ pub fn write(
         }
     }
     let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
-    let name = format!("{}-{}", chrono::Utc::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
+    let name = format!("{}-{}", crate::system::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
     let target = home.join(&name);
     open_to_readers(folder)?;
     fail_point("results written");

@@ -11,6 +11,7 @@ use crate::data::catalog::{self, Content, Entry};
 use crate::data::fetch::{Fetcher, Whole};
 use crate::data::readers::{Broken, Format};
 use crate::data::{Dataset, Error, Provenance, Watch, checksum, unpack};
+use crate::system;
 
 pub(super) const KIND: Kind = Kind {
     name: "download",
@@ -296,7 +297,7 @@ impl Source {
 
 /// The absolute path of a `file:` source that exists.
 fn find(path: &str) -> Result<PathBuf, Failure> {
-    let absolute = std::path::absolute(path)
+    let absolute = std::path::absolute(system::at_home(Path::new(path)))
         .map_err(|error| Failure::new(format!("`source = \"file:{path}\"`: {error}")))?;
     if absolute.exists() {
         return Ok(absolute);

@@ -81,7 +81,7 @@ fn classes(keys: &mut Keys) -> Option<Option<Vec<Class>>> {
         keys.problem(Diagnostic::at(
             node.span,
             "`classes` must be an array of class numbers (from 0) or names, at least one",
-            format!("found {}", node.to_toml()),
+            format!("found {}", node.shown()),
         ));
         return None;
     };
@@ -126,7 +126,7 @@ fn hold_out_keys(keys: &mut Keys) -> Option<Option<HoldOut>> {
         keys.problem(Diagnostic::at(
             node.span,
             "`holdout` must be a number of images (1 or more) or a fraction above 0 and below 1",
-            format!("found {}", node.to_toml()),
+            format!("found {}", node.shown()),
         ));
     } else {
         keys.record("holdout", node.to_toml());

@@ -20,6 +20,7 @@ pub use manifest::{InputRecord, Manifest, VERSION};
 pub use publish::{RESERVED, Staging};
 
 use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::system;
 
 /// A folder of artifacts.
 #[derive(Debug, Clone)]
@@ -70,7 +71,7 @@ impl Store {
         let store = Self { root: root.into(), patience: Patience::default() };
         for folder in ["artifacts", "staging", "locks", "downloads"] {
             let path = store.root.join(folder);
-            fs::create_dir_all(&path).map_err(|source| Error::writing(&path, source))?;
+            system::create_folder(&path).map_err(|source| Error::writing(&path, source))?;
         }
         // Relative paths would break for a stage that changes its folder.
         let root =
