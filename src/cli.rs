@@ -522,6 +522,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_tilde_is_made_whole_in_paths_and_left_alone_in_settings() {
+        let home = std::env::var("HOME").expect("a home");
+        let of = |argument: &str| at_home(argument.into()).into_string().unwrap();
+        assert_eq!(of("~/p.toml"), format!("{home}/p.toml"));
+        assert_eq!(of("--store=~/s"), format!("--store={home}/s"));
+        for argument in ["a=~/b", "--set", "-x", "pipeline.title=\"~/x\"", "--set=a=~/b", "~x"] {
+            assert_eq!(of(argument), argument);
+        }
+    }
+
+    #[test]
     fn every_verb_shows_examples_that_parse() {
         Cli::command().debug_assert();
         for verb in Cli::command().get_subcommands_mut() {

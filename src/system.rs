@@ -61,6 +61,8 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
 
 /// What on the way to a folder is none and cannot become one.
 fn in_the_way(path: &Path) -> Option<io::Error> {
+    // Without a slash at its end, which would follow the link.
+    let path = path.components().as_path();
     let on_the_way: Vec<&Path> = path.ancestors().collect();
     for place in on_the_way.into_iter().rev() {
         let name = place.display();
@@ -111,4 +113,44 @@ pub fn refused(source: &io::Error, option: &str) -> String {
         },
         |advice| advice.replace("--store", option),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_gives_a_time() {
+        let time: DateTime<Utc> = (SystemTime::UNIX_EPOCH - Duration::from_secs(86_400)).into();
+        assert_eq!(time.to_rfc3339(), "1969-12-31T00:00:00+00:00");
+    }
+
+    #[test]
+    fn only_a_leading_tilde_is_the_users_folder() {
+        let home = std::env::var_os("HOME").map(PathBuf::from).expect("a home");
+        assert_eq!(at_home(Path::new("~/a/b")), home.join("a/b"));
+        assert_eq!(at_home(Path::new("~")), home);
+        for path in ["a/~/b", "./~", "~other/a", "/~"] {
+            assert_eq!(at_home(Path::new(path)), Path::new(path));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_in_the_way_of_a_folder_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink("nowhere/at/all", &link).unwrap();
+        std::fs::write(root.path().join("file"), "").unwrap();
+        for below in ["", "a/b"] {
+            let error = create_folder(&link.join(below)).unwrap_err();
+            assert!(error.to_string().contains("is a link to `nowhere/at/all`"), "{error}");
+            assert!(refused(&error, "--store").contains("make that folder"));
+            let error = create_folder(&root.path().join("file").join(below)).unwrap_err();
+            assert!(error.to_string().contains("is a file"), "{error}");
+        }
+        assert!(create_folder(&root.path().join("new/folder")).is_ok());
+    }
 }

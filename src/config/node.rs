@@ -174,3 +174,69 @@ impl Table {
         self.entries.iter().map(|(key, entry)| (key.clone(), entry.node.to_toml())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::document;
+    use crate::config::source::Sources;
+
+    fn read(value: &str) -> Node {
+        let text = format!("x = {value}");
+        let root = document::parse(Sources::default().add("x", &*text), &text).expect("valid TOML");
+        root.below(&["x".to_owned()]).expect("the value").clone()
+    }
+
+    #[test]
+    fn values_are_the_same_however_they_are_written() {
+        let same = [
+            ("1", "1.0"),
+            ("[1, 2]", "[1.0, 2]"),
+            ("{ a = 1, b = 2 }", "{ b = 2.0, a = 1 }"),
+            ("0.0", "-0.0"),
+            ("1e3", "1000"),
+            ("nan", "nan"),
+        ];
+        for (a, b) in same {
+            assert!(read(a).is_same(&read(b)) && read(b).is_same(&read(a)), "{a} {b}");
+        }
+        let differ = [
+            ("1", "\"1\""),
+            ("1", "true"),
+            ("[1]", "[1, 1]"),
+            ("{ a = 1 }", "{ a = 1, b = 1 }"),
+            ("{ a = 1 }", "{ b = 1 }"),
+            ("0.1", "0.2"),
+        ];
+        for (a, b) in differ {
+            assert!(!read(a).is_same(&read(b)) && !read(b).is_same(&read(a)), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn only_numbers_of_many_zeros_are_shown_in_another_way_than_toml_writes_them() {
+        assert_eq!(read("1e30").shown(), "1e30");
+        assert_eq!(read("[-2.5e-12, { lr = 1e300 }]").shown(), "[-2.5e-12, { lr = 1e300 }]");
+        let plain = [
+            "1e-6",
+            "0.1",
+            "123456789.5",
+            "1e15",
+            "0.0",
+            "inf",
+            "nan",
+            "5",
+            "true",
+            "{}",
+            "[]",
+            "\"a \\\" b\"",
+            "'c:\\d'",
+            "1979-05-27",
+            "{ kind = \"sgd\", \"a b\" = [1, 2.5], c = { d = 'e' } }",
+        ];
+        for text in plain {
+            let node = read(text);
+            assert_eq!(node.shown(), node.to_toml().to_string(), "labels of old results");
+        }
+    }
+}

@@ -138,7 +138,9 @@ fn per_channel(
                 format!("`{key}` must be \"auto\", or a number for each channel, {demand}"),
                 format!("found {}", node.shown()),
             )
-            .help(format!("write `{key} = 0.5` for all channels, or one for each: `[0.5, 0.5, 0.5]`")),
+            .help(format!(
+                "write `{key} = 0.5` for all channels, or one for each: `[0.5, 0.5, 0.5]`"
+            )),
         );
         return None;
     }
@@ -155,8 +157,9 @@ impl PerChannel {
         match self {
             Self::All(value) => Ok(vec![*value; channels]),
             Self::Each(values) if values.len() == channels => Ok(values.clone()),
-            Self::Each(values) => Err(Error::rejected(mismatch(values.len(), channels))
-                .advise(fitting(channels))),
+            Self::Each(values) => {
+                Err(Error::rejected(mismatch(values.len(), channels)).advise(fitting(channels)))
+            }
             Self::Auto => auto(),
         }
     }

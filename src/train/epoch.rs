@@ -143,8 +143,7 @@ impl Passes {
         let (pass, at) = ((step / batches) as u64, step % batches);
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         if order.0 != pass {
-            let drawn =
-                loader::pass_order(self.seed, self.purpose, (self.epoch, pass), self.count);
+            let drawn = loader::pass_order(self.seed, self.purpose, (self.epoch, pass), self.count);
             *order = (pass, drawn);
         }
         let end = self.count.min((at + 1) * self.size);

@@ -258,8 +258,7 @@ impl<'a, D: Ops> Fit<'a, D> {
         if first < self.settings.epochs && self.pause_after.is_some_and(|epochs| first >= epochs) {
             return Err(FitError::Paused(self.metrics.rows));
         }
-        if let Some((line, _)) =
-            coverage(self.data, self.settings.batch_size, self.settings.epoch)
+        if let Some((line, _)) = coverage(self.data, self.settings.batch_size, self.settings.epoch)
         {
             self.watch.progress.note(&line);
         }

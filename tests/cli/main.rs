@@ -7,12 +7,15 @@ mod photos;
 mod synthetic_run;
 
 mod activations;
+mod advice;
 mod check;
+mod epoch;
 mod evaluate;
 mod failures;
 mod faults;
 mod finetune;
 mod init;
+mod input;
 mod memory;
 mod output;
 mod report;

@@ -18,9 +18,13 @@ impl Sweep {
             for other in &self.axes[..at] {
                 if other.path == axis.path {
                     problems.push(
-                        Diagnostic::at(axis.span, format!("`{}` is swept twice", axis.key), "again here")
-                            .related(other.span, "first here")
-                            .help("keep one of the two axes"),
+                        Diagnostic::at(
+                            axis.span,
+                            format!("`{}` is swept twice", axis.key),
+                            "again here",
+                        )
+                        .related(other.span, "first here")
+                        .help("keep one of the two axes"),
                     );
                 }
             }
@@ -68,8 +72,9 @@ fn sets_what_is_swept(outer: &Axis, inner: &Axis) -> Option<Diagnostic> {
     let message = format!("`{}` is swept, and set by the values of `{}`", inner.key, outer.key);
     let problem = Diagnostic::at(found.span, message, "this value would never count")
         .related(inner.span, "swept here");
-    let in_array = (0..rest.len())
-        .any(|depth| matches!(value.below(&rest[..depth]).map(|it| &it.value), Some(Value::Array(_))));
+    let in_array = (0..rest.len()).any(|depth| {
+        matches!(value.below(&rest[..depth]).map(|it| &it.value), Some(Value::Array(_)))
+    });
     Some(if in_array {
         problem.help(format!("sweep `{}` or `{}`, not both", outer.key, inner.key))
     } else {

@@ -20,7 +20,8 @@ pub fn settle(root: &mut Node, sets: &[Assignment]) -> Result<Vec<String>, Vec<D
         for (key, entry) in &mut axes.entries {
             let Some(path) = dotted(key) else { continue };
             let name = set.path.join(".");
-            if let Some(value) = path.strip_prefix(&set.path[..]).and_then(|it| set.value.below(it)) {
+            if let Some(value) = path.strip_prefix(&set.path[..]).and_then(|it| set.value.below(it))
+            {
                 notes.push(format!(
                     "`--set {name}` takes the place of the axis `{key}`: all trials have {}",
                     value.shown()
@@ -44,7 +45,9 @@ pub fn settle(root: &mut Node, sets: &[Assignment]) -> Result<Vec<String>, Vec<D
                     0 => String::new(),
                     gone => format!("; {gone} of them became the same as another"),
                 };
-                notes.push(format!("`--set {name}` is set in every value of the axis `{key}`{gone}"));
+                notes.push(format!(
+                    "`--set {name}` is set in every value of the axis `{key}`{gone}"
+                ));
             }
         }
     }

@@ -19,7 +19,8 @@ const SCALE: f32 = 2.0;
 /// # Errors
 /// When a file cannot be written.
 pub fn write(figures: &[Figure], folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    system::create_folder(folder).map_err(|source| Error::Io { path: folder.to_owned(), source })?;
+    system::create_folder(folder)
+        .map_err(|source| Error::Io { path: folder.to_owned(), source })?;
     figures.par_iter().map(|figure| write_one(figure, folder)).collect()
 }
 
