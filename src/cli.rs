@@ -1,10 +1,12 @@
 //! The command line's words. Never does anything.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::report::table::Format;
+use crate::system;
 
 /// Transfer-learning and domain-adaptation experiments, declared in TOML.
 #[derive(Debug, Parser)]
@@ -96,12 +98,36 @@ pub enum Verb {
     Completions(CompletionsArgs),
 }
 
+impl Cli {
+    /// The command line of this process, its paths below `~` made whole: a shell leaves them alone after
+    /// `--store=` and in quotes.
+    pub fn of_process() -> Self {
+        Self::parse_from(std::env::args_os().map(at_home))
+    }
+}
+
+/// An argument with its `~/`, or that after `--option=`, made whole. Settings are no paths.
+fn at_home(argument: OsString) -> OsString {
+    let Some(text) = argument.to_str() else { return argument };
+    if text.starts_with('~') {
+        return system::at_home(Path::new(text)).into();
+    }
+    match text.split_once('=') {
+        Some((option, path)) if option.starts_with("--") && path.starts_with('~') => {
+            let mut whole = OsString::from(format!("{option}="));
+            whole.push(system::at_home(Path::new(path)));
+            whole
+        }
+        _ => argument,
+    }
+}
+
 /// The file to read and changes to it.
 #[derive(Debug, Args)]
 pub struct FileArgs {
-    /// The pipeline file
+    /// The pipeline file; `-` for standard input
     pub file: PathBuf,
-    /// Change one value, in TOML syntax; may be repeated
+    /// Change one value, in TOML syntax; may be repeated. It takes the place of an axis of the `[sweep]`
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -498,6 +524,17 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn a_tilde_is_made_whole_in_paths_and_left_alone_in_settings() {
+        let home = std::env::var("HOME").expect("a home");
+        let of = |argument: &str| at_home(argument.into()).into_string().unwrap();
+        assert_eq!(of("~/p.toml"), format!("{home}/p.toml"));
+        assert_eq!(of("--store=~/s"), format!("--store={home}/s"));
+        for argument in ["a=~/b", "--set", "-x", "pipeline.title=\"~/x\"", "--set=a=~/b", "~x"] {
+            assert_eq!(of(argument), argument);
+        }
+    }
 
     #[test]
     fn every_verb_shows_examples_that_parse() {

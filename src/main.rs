@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use runner::cli::Cli;
 use runner::commands;
 
 fn main() -> ExitCode {
     runner::memory::keep_freed_memory();
-    match commands::run(&Cli::parse()) {
+    match commands::run(&Cli::of_process()) {
         Ok(code) => code,
         Err(error) => {
             anstream::eprintln!("{}", error.render());

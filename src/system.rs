@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
@@ -101,6 +102,53 @@ pub fn now_in(folder: &Path) -> io::Result<SystemTime> {
     tempfile::tempfile_in(folder)?.metadata()?.modified()
 }
 
+/// The time. Unlike chrono's own function it bears a clock that stands before 1970.
+pub fn now() -> DateTime<Utc> {
+    SystemTime::now().into()
+}
+
+/// The command line, as far as it is text.
+pub fn command_line() -> Vec<String> {
+    std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect()
+}
+
+/// `path` with the user's own folder in place of a leading `~`; as it is where that is not known.
+pub fn at_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::var_os("HOME")) {
+        (Ok(rest), Some(home)) if !home.is_empty() => Path::new(&home).join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+/// Makes a folder and those above it, as far as they are not there.
+///
+/// # Errors
+/// When the system refuses. What is in the way is named: of a link that leads nowhere the system says
+/// "File exists".
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path).map_err(|error| in_the_way(path).unwrap_or(error))
+}
+
+/// What on the way to a folder is none and cannot become one.
+fn in_the_way(path: &Path) -> Option<io::Error> {
+    // Without a slash at its end, which would follow the link.
+    let path = path.components().as_path();
+    let on_the_way: Vec<&Path> = path.ancestors().collect();
+    for place in on_the_way.into_iter().rev() {
+        let name = place.display();
+        if place.is_file() {
+            let text = format!("`{name}` is a file");
+            return Some(io::Error::new(io::ErrorKind::NotADirectory, text));
+        }
+        if place.is_symlink() && !place.exists() {
+            let to = std::fs::read_link(place).ok()?;
+            let text = format!("`{name}` is a link to `{}`, which is not there", to.display());
+            return Some(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+    }
+    None
+}
+
 /// What to do when there is not enough of something; `None` when that is not what is wrong.
 pub fn shortage(source: &io::Error) -> Option<String> {
     /// ENFILE and EMFILE.
@@ -123,6 +171,12 @@ pub fn shortage(source: &io::Error) -> Option<String> {
 pub fn refused(source: &io::Error, option: &str) -> String {
     shortage(source).map_or_else(
         || match source.kind() {
+            io::ErrorKind::NotFound => {
+                format!("make that folder, or give another one with `{option} DIR`")
+            }
+            io::ErrorKind::NotADirectory => {
+                format!("move the file away, or give a folder with `{option} DIR`")
+            }
             io::ErrorKind::ReadOnlyFilesystem => {
                 format!("give a folder that can be written with `{option} DIR`")
             }
@@ -149,6 +203,8 @@ pub fn as_typed(words: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -162,6 +218,22 @@ mod tests {
         assert!(write_file(&root.path().join("folder"), b"three").is_err());
         assert!(write_file(&root.path().join("none/page.html"), b"three").is_err());
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_clock_before_1970_gives_a_time() {
+        let time: DateTime<Utc> = (SystemTime::UNIX_EPOCH - Duration::from_secs(86_400)).into();
+        assert_eq!(time.to_rfc3339(), "1969-12-31T00:00:00+00:00");
+    }
+
+    #[test]
+    fn only_a_leading_tilde_is_the_users_folder() {
+        let home = std::env::var_os("HOME").map(PathBuf::from).expect("a home");
+        assert_eq!(at_home(Path::new("~/a/b")), home.join("a/b"));
+        assert_eq!(at_home(Path::new("~")), home);
+        for path in ["a/~/b", "./~", "~other/a", "/~"] {
+            assert_eq!(at_home(Path::new(path)), Path::new(path));
+        }
     }
 
     #[cfg(unix)]
@@ -181,5 +253,22 @@ mod tests {
         assert_eq!(mode(&real), mode(&root.path().join("plain")));
         write_file(Path::new("/dev/null"), b"text").unwrap();
         assert!(!Path::new("/dev/null").is_file());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_in_the_way_of_a_folder_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink("nowhere/at/all", &link).unwrap();
+        std::fs::write(root.path().join("file"), "").unwrap();
+        for below in ["", "a/b"] {
+            let error = create_folder(&link.join(below)).unwrap_err();
+            assert!(error.to_string().contains("is a link to `nowhere/at/all`"), "{error}");
+            assert!(refused(&error, "--store").contains("make that folder"));
+            let error = create_folder(&root.path().join("file").join(below)).unwrap_err();
+            assert!(error.to_string().contains("is a file"), "{error}");
+        }
+        assert!(create_folder(&root.path().join("new/folder")).is_ok());
     }
 }

@@ -1,20 +1,24 @@
 //! `runner check FILE`: everything that is wrong with a pipeline, without running it.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::FileArgs;
+use crate::plan::search::Search;
+use crate::plan::trials::Trials;
 
 /// Prints one line when all is well.
 pub fn run(args: &FileArgs) -> Result<ExitCode, Error> {
-    let trials = super::all_trials(args)?.trials;
+    let Trials { trials, search, .. } = super::all_trials(args)?;
+    for note in search.iter().flat_map(Search::notes) {
+        anstream::eprintln!("note: {note}");
+    }
     let first = &trials[0].pipeline;
     let mut line = format!("ok: {}, {}", first.name, count(first.stages.len(), "stage"));
     if !trials[0].labels.is_empty() {
         line = format!("{line}, {}", count(trials.len(), "trial"));
     }
-    writeln!(io::stdout(), "{line}")?;
+    super::print(line + "\n")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,5 @@
 //! `runner completions`: a shell's completion script on standard output.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -12,6 +11,6 @@ use crate::cli::{Cli, CompletionsArgs};
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode, Error> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "runner", &mut script);
-    std::io::stdout().lock().write_all(&script)?;
+    super::print(script)?;
     Ok(ExitCode::SUCCESS)
 }

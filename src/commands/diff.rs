@@ -1,7 +1,6 @@
 //! `runner diff RUN_A RUN_B`: settings and metrics that differ, side by side.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -37,8 +36,7 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, Error> {
         }
         text += "\n";
     }
-    io::stdout().write_all(text.trim_end().as_bytes())?;
-    io::stdout().write_all(b"\n")?;
+    super::print(format!("{}\n", text.trim_end()))?;
     Ok(ExitCode::SUCCESS)
 }
 

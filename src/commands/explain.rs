@@ -1,6 +1,5 @@
 //! `runner explain FILE STAGE`: whether a stage would run, and why.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::Error;
@@ -57,6 +56,6 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, Error> {
             text += &format!("  input {line}: {state}\n");
         }
     }
-    io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,7 @@ use crate::report::record::Record;
 use crate::report::results;
 use crate::scratch;
 use crate::store::{Found, Store};
+use crate::system;
 
 /// Copies the artifact of a stage, after comparing its every byte, to a folder that is not there yet.
 ///
@@ -57,7 +58,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    fs::create_dir_all(home).map_err(refused)?;
+    system::create_folder(home).map_err(refused)?;
     let private = scratch::folder_in(home, ".export-").map_err(refused)?;
     let _noted = store.note_scratch(private.path());
     copy(&artifact.path, private.path()).map_err(refused)?;

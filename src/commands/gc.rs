@@ -2,7 +2,6 @@
 //! told `--yes`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -102,7 +101,7 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
         }
         text += &format!("{} things, {size}; nothing was removed: say `--yes`\n", garbage.len());
     }
-    io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::{InitArgs, Template};
+use crate::system;
 
 /// Writes the file that was asked for.
 pub fn run(args: &InitArgs) -> Result<ExitCode, Error> {
@@ -27,18 +28,18 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Error> {
     let failed =
         |error: io::Error| Error::Machine(format!("cannot write `{}`: {error}", file.display()));
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        system::create_folder(folder).map_err(failed)?;
     }
     // Without `--force` a file that came in between is not written over either.
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).create_new(!args.force);
     options.open(&file).and_then(|mut to| to.write_all(text.as_bytes())).map_err(failed)?;
-    println!("wrote {}", file.display());
     let first = match template {
         Template::OwnImages => "put your images in `photos` as it says, then",
         _ => "next",
     };
-    println!("{first}: runner run {}", file.display());
+    let file = file.display();
+    super::print(format!("wrote {file}\n{first}: runner run {file}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -108,7 +108,7 @@ impl Kept {
             let among_last = args.keep_last.is_some_and(|last| *seen <= last);
             let young = args.older_than.is_some_and(|age| {
                 let start = chrono::DateTime::parse_from_rfc3339(&record.provenance.start);
-                start.is_ok_and(|start| chrono::Utc::now().signed_duration_since(start) <= age)
+                start.is_ok_and(|start| crate::system::now().signed_duration_since(start) <= age)
             });
             // Either wish is enough to keep a run; without any, all are kept.
             if among_last || young || (args.keep_last.is_none() && args.older_than.is_none()) {

@@ -1,7 +1,6 @@
 //! `runner ls`: every run with its date, state and headline.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -44,7 +43,7 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
     if lines.len() == 1 {
         return Err(Error::Missing(format!("no runs in `{}`", args.results.display())));
     }
-    io::stdout().write_all(columns(&lines).as_bytes())?;
+    super::print(columns(&lines))?;
     Ok(ExitCode::SUCCESS)
 }
 

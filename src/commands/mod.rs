@@ -1,11 +1,12 @@
 //! One file per verb: each gives the exit code or the error to print.
 
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::{Cli, FileArgs, Verb};
-use crate::config::Report;
+use crate::config::{Report, document};
 use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve;
 use crate::plan::trials::{self, Trials};
@@ -151,16 +152,47 @@ fn fits(plan: &plan::graph::Plan, store: &store::Store) -> Result<(), Error> {
     }
 }
 
+/// Writes `text` to standard output.
+///
+/// # Errors
+/// When it cannot be written, as where a disk is full.
+fn print(text: impl AsRef<[u8]>) -> Result<(), Error> {
+    let mut output = std::io::stdout().lock();
+    unbroken(output.write_all(text.as_ref()).and_then(|()| output.flush()))
+}
+
+/// What became of a write to standard output. A reader that has seen enough, as `head` does, is no
+/// failure: what the command found still decides its exit code.
+fn unbroken(written: std::io::Result<()>) -> Result<(), Error> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
 /// The folder of the run that a user names.
 fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
-    let pipeline = || Some(resolve::load(run, &[]).ok()?.name);
-    record::find(results, run, pipeline).ok_or_else(|| {
-        Error::Missing(format!(
-            "no run, or more than one, is called `{}` in `{}`; `runner ls` lists them",
-            run.display(),
-            results.display()
-        ))
+    let pipeline = pipeline_in(run)?;
+    record::find(results, run, pipeline.as_deref()).ok_or_else(|| {
+        let results = results.display();
+        Error::Missing(match pipeline {
+            Some(name) => format!("there is no run of `{name}` in `{results}`"),
+            None => format!(
+                "no run, or more than one, is called `{}` in `{results}`; `runner ls` lists them",
+                run.display()
+            ),
+        })
     })
+}
+
+/// The name of the pipeline in the file, or pipe, that a user names; `None` where it names neither. It is
+/// read once, and a wrong one is explained as such, rather than called a run that is not there.
+fn pipeline_in(word: &Path) -> Result<Option<String>, Error> {
+    let is_text = document::is_input(word) || fs::metadata(word).is_ok_and(|it| !it.is_dir());
+    match is_text {
+        true => Ok(Some(resolve::load(word, &[]).map_err(Box::new)?.name)),
+        false => Ok(None),
+    }
 }
 
 /// The trials of a run as its record holds them, without the search that found them.

@@ -1,7 +1,6 @@
 //! `runner plan`: what a run would do, and why. Writes nothing.
 
 use std::collections::HashMap;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,7 +25,7 @@ use crate::store::Store;
 pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
     let trials = super::trials_of(&args.file, args.sweep)?;
     let text = plan(trials, &args.store, &args.results, args.format)?;
-    io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,5 @@
 //! `runner plot`: the pictures of the report as files, each beside the CSV that it was drawn from.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::Error;
@@ -16,9 +15,8 @@ pub fn run(args: &PlotArgs) -> Result<ExitCode, Error> {
     let folder = super::find_run(&args.results, &args.run)?;
     let run = Run::read(&folder)?;
     let out = args.out.clone().unwrap_or_else(|| folder.join("plots"));
-    let mut stdout = io::stdout().lock();
-    for path in figures::write(&figures::all(&run)?, &out)? {
-        writeln!(stdout, "{}", path.display())?;
-    }
+    let written = figures::write(&figures::all(&run)?, &out)?;
+    let lines = written.iter().map(|path| format!("{}\n", path.display()));
+    super::print(lines.collect::<String>())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,5 @@
 //! `runner report`: a run as one page that needs nothing else.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::Error;
@@ -27,6 +26,6 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
             path.clone()
         }
     };
-    writeln!(io::stdout(), "{}", path.display())?;
+    super::print(format!("{}\n", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! `runner reproduce RUN`: runs a run again from its record alone, in an empty store, and compares
 //! every byte.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use crate::cli::{ReproduceArgs, RunOptions};
 use crate::device::Device;
 use crate::report::record::Record;
 use crate::scratch;
+use crate::system;
 
 /// Runs everything and prints what is the same. Exit code 1 when something is not.
 ///
@@ -23,7 +24,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
     let machine = |error: io::Error| Error::Machine(error.to_string());
     let (home, private) = match &args.keep {
         Some(home) => {
-            std::fs::create_dir_all(home).map_err(machine)?;
+            system::create_folder(home).map_err(machine)?;
             (std::fs::canonicalize(home).map_err(machine)?, None)
         }
         None => {
@@ -86,7 +87,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
         text += "note: nothing that is allowed to differ does; changed files outside the store would \
                  explain it\n";
     }
-    io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     if args.keep.is_some() {
         anstream::eprintln!("kept in {}", home.display());
     }

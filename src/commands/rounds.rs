@@ -57,7 +57,7 @@ impl Carrier<'_> {
         reporter.event(&Event::RunStarted {
             run: self.run.to_owned(),
             pipeline: trials.trials[0].pipeline.name.clone(),
-            command: std::env::args().collect(),
+            command: crate::system::command_line(),
             plan: Planned::since(&plan, 0, 0),
         });
         loop {

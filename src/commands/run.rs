@@ -123,7 +123,7 @@ fn execute(
     })?;
     let journal = Journal::begin(&options.results.join(&plan.trials[0].pipeline.name));
     let reporter = &Both(reporter, &journal);
-    let (start, since) = (chrono::Utc::now(), Instant::now());
+    let (start, since) = (crate::system::now(), Instant::now());
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
     let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
     let cache = Cache::new(store.activations(), memory);
@@ -298,7 +298,7 @@ fn provenance(
         file: pipeline.path.display().to_string(),
         folder: std::env::current_dir().map_or_else(|_| ".".into(), |it| it.display().to_string()),
         runner: env!("CARGO_PKG_VERSION").to_owned(),
-        command: std::env::args().collect(),
+        command: crate::system::command_line(),
         git_commit: git(&["rev-parse", "HEAD"]),
         git_dirty: git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
         device: pipeline.device.to_string(),
@@ -308,7 +308,7 @@ fn provenance(
         threads: rayon::current_num_threads(),
         host: host.ok().map(|it| it.trim().to_owned()),
         start: start.to_rfc3339(),
-        end: chrono::Utc::now().to_rfc3339(),
+        end: crate::system::now().to_rfc3339(),
         lost_output,
     }
 }

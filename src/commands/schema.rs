@@ -1,6 +1,5 @@
 //! `runner schema`: the JSON Schema of pipeline files on standard output.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::Error;
@@ -9,6 +8,6 @@ use crate::plan::schema;
 /// Writes it.
 pub fn run() -> Result<ExitCode, Error> {
     let text = serde_json::to_string_pretty(&schema::of_file()).expect("a plain value");
-    writeln!(std::io::stdout().lock(), "{text}")?;
+    super::print(text + "\n")?;
     Ok(ExitCode::SUCCESS)
 }

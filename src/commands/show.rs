@@ -1,6 +1,5 @@
 //! `runner show FILE`: a pipeline with every default and override filled in, or one of its models.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::Error;
@@ -18,7 +17,7 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode, Error> {
         Some(stage) => model(&pipeline, stage)?,
         None => print::to_toml(&pipeline.resolved),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

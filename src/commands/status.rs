@@ -1,7 +1,6 @@
 //! `runner status`: what is running, what is not over, and how the newest runs ended.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::Error;
@@ -101,6 +100,6 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         text += "\n";
         text += &columns(&lines);
     }
-    io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,10 +25,8 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
         true => Failures::new(),
         false => failed_before(&options.results, &trials.trials[0].pipeline.name),
     };
-    let again =
-        format!("`runner sweep {} --retry-failed` tries it again", args.file.file.display());
     let failures = failures.into_iter().map(|(name, mut failed)| {
-        failed.help.push(again.clone());
+        failed.help.push("the same command with `--retry-failed` tries it again".into());
         (name, failed)
     });
     Ok(super::run::run_trials(trials, failures.collect(), options)?.code)

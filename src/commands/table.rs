@@ -15,10 +15,6 @@ use crate::report::tables::Tables;
 /// # Errors
 /// When there is no such run, table or cell, or the run has no scores.
 pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
-    // A wrong file is explained as such, rather than called a run that is not there.
-    if args.run.is_file() {
-        crate::plan::resolve::load(&args.run, &[]).map_err(Box::new)?;
-    }
     let folder = super::find_run(&args.results, &args.run)?;
     let mut tables = Tables::of(&folder)?;
     if tables.tables.is_empty() {
@@ -32,8 +28,8 @@ pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
         _ => shown(&tables, args.format),
     };
     match args.format {
-        Format::Text => anstream::stdout().write_all(text.as_bytes())?,
-        _ => io::stdout().write_all(text.as_bytes())?,
+        Format::Text => super::unbroken(anstream::stdout().write_all(text.as_bytes()))?,
+        _ => super::print(text)?,
     }
     if args.explain.is_none() {
         // One that cannot be made does not keep the others from being seen.

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -84,7 +84,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
         0 => format!("ok: {count} artifacts, {files} files of results\n"),
         wrong => format!("{wrong} wrong of {count} artifacts and {files} files of results\n"),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    super::print(text)?;
     Ok(ExitCode::from(u8::from(!wrong.is_empty())))
 }
 

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::WatchArgs;
-use crate::plan::resolve;
 use crate::report::live::{self, Lookout, Server, Standing, Wanted};
 
 /// Serves the page until it is stopped.
@@ -23,12 +22,9 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, Error> {
 /// # Errors
 /// When the run is not known, or the port is taken.
 pub fn serve(run: Option<&Path>, results: &Path, port: u16) -> Result<ExitCode, Error> {
-    let wanted = match run {
-        Some(file) if file.is_file() => {
-            let pipeline = resolve::load(file, &[]).map_err(Box::new)?;
-            Wanted::Pipeline(pipeline.name)
-        }
-        word => live::wanted(results, word),
+    let wanted = match run.map(super::pipeline_in).transpose()?.flatten() {
+        Some(pipeline) => Wanted::Pipeline(pipeline),
+        None => live::wanted(results, run),
     };
     let lookout = Lookout::new(results.to_owned(), wanted);
     let watched = lookout.look();

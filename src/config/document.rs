@@ -2,7 +2,7 @@
 //!
 //! Finds everything that is wrong with the text as TOML, all at once. Never asks what a key means.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::Path;
 
@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostic, suggest};
 use super::node::{Entry, Node, Table, Value};
 use super::source::{SourceId, Sources, Span};
+use super::spelling;
 
 /// What an empty file is told.
 const MINIMAL: &str = "a pipeline has a name and at least one stage:
@@ -29,8 +30,8 @@ dataset = \"mnist-10k\"";
 /// # Errors
 /// When the file cannot be read, is not UTF-8, holds nothing, or is not TOML: every problem.
 pub fn read(path: &Path, sources: &mut Sources) -> Result<Node, Vec<Diagnostic>> {
-    let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| vec![unreadable(path, &error)])?;
+    let name = name(path);
+    let bytes = bytes(path).map_err(|error| vec![unreadable(path, &error)])?;
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -58,8 +59,28 @@ pub fn read(path: &Path, sources: &mut Sources) -> Result<Node, Vec<Diagnostic>>
     Ok(root)
 }
 
+/// Whether `path` stands for standard input.
+pub fn is_input(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdin")
+}
+
+/// What messages call the file at `path`.
+pub fn name(path: &Path) -> String {
+    if is_input(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// Every byte of a file, a pipe or standard input: a pipe can be read but once.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if !is_input(path) {
+        return std::fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
-    let name = path.display();
+    let name = name(path);
     if path.is_dir() {
         return Diagnostic::general(format!("`{name}` is a folder, not a pipeline file"))
             .help("name a TOML file in it");
@@ -101,7 +122,9 @@ pub fn parse(source: SourceId, text: &str) -> Result<Node, Vec<Diagnostic>> {
         let span = Span::new(source, range.clone());
         if error.message() != "duplicate key" {
             let message = format!("invalid TOML: {}", error.message());
-            problems.push(Diagnostic::at(span, message, "here"));
+            let mut problem = Diagnostic::at(span, message, "here");
+            problem.help.extend(spelling::advice(text, range.start));
+            problems.push(problem);
             continue;
         }
         let key = text.get(range.clone()).unwrap_or_default();
@@ -213,14 +236,14 @@ fn convert(source: SourceId, value: &Spanned<DeValue>, problems: &mut Vec<Diagno
         DeValue::Integer(number) => {
             let read = i64::from_str_radix(number.as_str(), number.radix());
             if read.is_err() {
-                problems.push(Diagnostic::at(span, "integer out of range", "needs over 64 bits"));
+                problems.push(Diagnostic::at(span, "integer out of range", spelling::INTEGERS));
             }
             Value::Integer(read.unwrap_or_default())
         }
         DeValue::Float(number) => {
             let read = number.as_str().parse::<f64>().unwrap_or(f64::NAN);
             if read.is_infinite() && !number.as_str().contains("inf") {
-                problems.push(Diagnostic::at(span, "float out of range", "needs over 64 bits"));
+                problems.push(Diagnostic::at(span, "float out of range", spelling::FLOATS));
             }
             Value::Float(read)
         }

@@ -328,7 +328,7 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
             self.keys.problem(Diagnostic::at(
                 node.span,
                 format!("{name} must be {expected}"),
-                format!("found {}", node.to_toml()),
+                format!("found {}", node.shown()),
             ));
             return None;
         }

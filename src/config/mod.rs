@@ -13,6 +13,7 @@ mod reference;
 pub mod report;
 pub mod schema;
 pub mod source;
+pub mod spelling;
 pub mod sweep;
 
 pub use diagnostic::Diagnostic;

@@ -82,6 +82,47 @@ impl Node {
         node
     }
 
+    /// The node at `path` below this one, if there is one; an array is entered by index.
+    pub fn below(&self, path: &[String]) -> Option<&Node> {
+        path.iter().try_fold(self, |node, part| match &node.value {
+            Value::Table(table) => table.entries.get(part).map(|entry| &entry.node),
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+            _ => None,
+        })
+    }
+
+    /// Whether both mean the same setting: numbers by their value, however they are written; tables
+    /// whatever the order of their keys.
+    #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
+    pub fn is_same(&self, other: &Node) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Integer(a), Value::Float(b)) | (Value::Float(b), Value::Integer(a)) => {
+                *a as f64 == *b
+            }
+            (Value::Float(a), Value::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
+            (Value::Integer(a), Value::Integer(b)) => a == b,
+            (Value::Boolean(a), Value::Boolean(b)) => a == b,
+            (Value::String(a), Value::String(b)) | (Value::Datetime(a), Value::Datetime(b)) => {
+                a == b
+            }
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_same(b))
+            }
+            (Value::Table(a), Value::Table(b)) => {
+                let same = |(key, entry): (&String, &Entry)| {
+                    b.entries.get(key).is_some_and(|other| entry.node.is_same(&other.node))
+                };
+                a.entries.len() == b.entries.len() && a.entries.iter().all(same)
+            }
+            _ => false,
+        }
+    }
+
+    /// The value for people, as [`shown`] writes it.
+    pub fn shown(&self) -> String {
+        shown(&self.to_toml())
+    }
+
     /// The plain value, without places.
     pub fn to_toml(&self) -> toml::Value {
         match &self.value {
@@ -98,9 +139,104 @@ impl Node {
     }
 }
 
+/// A value in TOML, for people: a number that would have many zeros has an exponent in their place.
+pub fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Float(number) if is_long(*number) => format!("{number:e}"),
+        toml::Value::Array(items) => {
+            format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", "))
+        }
+        toml::Value::Table(table) if table.is_empty() => "{}".to_owned(),
+        toml::Value::Table(table) => {
+            let entries = table.iter().map(|(key, it)| format!("{} = {}", as_key(key), shown(it)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn is_long(number: f64) -> bool {
+    number.is_finite() && number != 0.0 && !(1e-9..1e16).contains(&number.abs())
+}
+
+/// A key as TOML writes it: quoted where it needs to be.
+fn as_key(key: &str) -> String {
+    let is_bare = |it: char| it.is_ascii_alphanumeric() || "_-".contains(it);
+    match !key.is_empty() && key.chars().all(is_bare) {
+        true => key.to_owned(),
+        false => toml::Value::String(key.to_owned()).to_string(),
+    }
+}
+
 impl Table {
     /// The plain table, without places.
     pub fn to_toml(&self) -> toml::Table {
         self.entries.iter().map(|(key, entry)| (key.clone(), entry.node.to_toml())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::document;
+    use crate::config::source::Sources;
+
+    fn read(value: &str) -> Node {
+        let text = format!("x = {value}");
+        let root = document::parse(Sources::default().add("x", &*text), &text).expect("valid TOML");
+        root.below(&["x".to_owned()]).expect("the value").clone()
+    }
+
+    #[test]
+    fn values_are_the_same_however_they_are_written() {
+        let same = [
+            ("1", "1.0"),
+            ("[1, 2]", "[1.0, 2]"),
+            ("{ a = 1, b = 2 }", "{ b = 2.0, a = 1 }"),
+            ("0.0", "-0.0"),
+            ("1e3", "1000"),
+            ("nan", "nan"),
+        ];
+        for (a, b) in same {
+            assert!(read(a).is_same(&read(b)) && read(b).is_same(&read(a)), "{a} {b}");
+        }
+        let differ = [
+            ("1", "\"1\""),
+            ("1", "true"),
+            ("[1]", "[1, 1]"),
+            ("{ a = 1 }", "{ a = 1, b = 1 }"),
+            ("{ a = 1 }", "{ b = 1 }"),
+            ("0.1", "0.2"),
+        ];
+        for (a, b) in differ {
+            assert!(!read(a).is_same(&read(b)) && !read(b).is_same(&read(a)), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn only_numbers_of_many_zeros_are_shown_in_another_way_than_toml_writes_them() {
+        assert_eq!(read("1e30").shown(), "1e30");
+        assert_eq!(read("[-2.5e-12, { lr = 1e300 }]").shown(), "[-2.5e-12, { lr = 1e300 }]");
+        let plain = [
+            "1e-6",
+            "0.1",
+            "123456789.5",
+            "1e15",
+            "0.0",
+            "inf",
+            "nan",
+            "5",
+            "true",
+            "{}",
+            "[]",
+            "\"a \\\" b\"",
+            "'c:\\d'",
+            "1979-05-27",
+            "{ kind = \"sgd\", \"a b\" = [1, 2.5], c = { d = 'e' } }",
+        ];
+        for text in plain {
+            let node = read(text);
+            assert_eq!(node.shown(), node.to_toml().to_string(), "labels of old results");
+        }
     }
 }

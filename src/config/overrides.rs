@@ -6,6 +6,7 @@ use super::diagnostic::{Diagnostic, suggest};
 use super::document;
 use super::node::{Entry, Node, Table, Value};
 use super::source::{Sources, Span};
+use super::spelling::{Meant, meant};
 
 /// The tables of a pipeline file.
 pub const TABLES: &[&str] = &["pipeline", "stages", "sweep", "table"];
@@ -52,20 +53,9 @@ impl Assignment {
         let mut node = match document::parse(source, argument) {
             Ok(node) => node,
             Err(mut problems) => {
-                let plain = !value.contains(['"', '\'', '{', '[', '\n']);
-                let quoted =
-                    format!("for text, quote the value: `--set '{}=\"{value}\"'`", key.trim());
-                if plain {
+                if !value.contains(['"', '\'', '{', '[', '\n']) {
                     let place = Span::new(source, at + 1..argument.len());
-                    let message = format!("`{value}` is not a TOML value");
-                    return Err(vec![
-                        Diagnostic::at(
-                            place,
-                            message,
-                            "neither a number, `true`, `false` nor a quoted string",
-                        )
-                        .help(quoted),
-                    ]);
+                    return Err(vec![not_a_value(key.trim(), value, place)]);
                 }
                 for problem in &mut problems {
                     problem.help.push("write `--set KEY=VALUE` with VALUE as in TOML".into());
@@ -95,8 +85,16 @@ impl Assignment {
     /// # Errors
     /// When the key leads nowhere.
     pub fn apply(&self, root: &mut Node) -> Result<(), Diagnostic> {
+        self.apply_below(0, root)
+    }
+
+    /// As [`Assignment::apply`], where `root` is what the first `parts` of the key lead to.
+    ///
+    /// # Errors
+    /// When the rest of the key leads nowhere.
+    pub fn apply_below(&self, parts: usize, root: &mut Node) -> Result<(), Diagnostic> {
         let mut node = root;
-        for (depth, part) in self.path.iter().enumerate() {
+        for (depth, part) in self.path.iter().enumerate().skip(parts) {
             let last = depth + 1 == self.path.len();
             let so_far = self.path[..depth].join(".");
             let place = node.span;
@@ -135,7 +133,7 @@ impl Assignment {
                         format!("`{part}` leads nowhere"),
                     )
                     .related(place, format!("`{so_far}` is written here"))
-                    .help(format!("write `{so_far}` as a table in the file to set its keys")));
+                    .help(format!("write `{so_far}` as a table to set its keys")));
                 }
             };
         }
@@ -158,6 +156,44 @@ impl Assignment {
         let mut problem = Diagnostic::at(self.span, message, "leads nowhere");
         problem.help.extend(suggest(part, known));
         Err(problem)
+    }
+}
+
+/// Puts every value in its place below `root`: a key inside another one's value comes after it, whatever
+/// order they are in, so that none is lost. Gives what leads nowhere.
+pub fn apply_all(values: &[Assignment], root: &mut Node) -> Vec<Diagnostic> {
+    let mut outer_first: Vec<&Assignment> = values.iter().collect();
+    outer_first.sort_by_key(|it| it.path.len());
+    outer_first.iter().filter_map(|it| it.apply(root).err()).collect()
+}
+
+/// Why `value`, after `--set KEY=`, is none of TOML's, with what to write instead.
+fn not_a_value(key: &str, value: &str, place: Span) -> Diagnostic {
+    let message = format!("`{value}` is not a TOML value");
+    let write = |value: &str| shell_word(&format!("{key}={value}"));
+    match meant(value) {
+        Meant::Value(known) => Diagnostic::at(place, message, format!("TOML writes it `{known}`"))
+            .help(format!("write `--set {}`", write(&known))),
+        Meant::Nothing => Diagnostic::at(place, message, "TOML has nothing like it")
+            .help(format!("leave `{key}` out of the file to do without it")),
+        Meant::OutOfRange(range) => {
+            Diagnostic::at(place, format!("`{value}` is out of range"), range)
+        }
+        Meant::Text => {
+            let label = "neither a number, `true`, `false` nor a quoted string";
+            let quoted = write(&toml::Value::String(value.to_owned()).to_string());
+            Diagnostic::at(place, message, label)
+                .help(format!("for text, quote the value: `--set {quoted}`"))
+        }
+    }
+}
+
+/// `argument` as one word of a shell.
+fn shell_word(argument: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "_-.=/:+,@%".contains(it);
+    match argument.chars().all(is_plain) {
+        true => argument.to_owned(),
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
     }
 }
 

@@ -15,8 +15,13 @@ const CHUNK: usize = 16;
 /// The order in which an epoch visits `count` images. `purpose` keeps apart the orders of several
 /// data sets trained on at once.
 pub fn epoch_order(seed: u64, purpose: &str, epoch: u64, count: usize) -> Vec<usize> {
+    pass_order(seed, purpose, (epoch, 0), count)
+}
+
+/// As [`epoch_order`], in pass `pass` (from 0) of an epoch that visits them more than once.
+pub fn pass_order(seed: u64, purpose: &str, (epoch, pass): (u64, u64), count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
-    random::stream(seed, purpose, epoch, 0).shuffle(&mut order);
+    random::stream(seed, purpose, epoch, pass).shuffle(&mut order);
     order
 }
 

@@ -162,7 +162,7 @@ impl<'a> TaskProgress<'a> {
     }
 
     fn log(&self, text: &str) {
-        let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ");
+        let time = crate::system::now().format("%Y-%m-%dT%H:%M:%SZ");
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.push(format!("{time} {text}"));
     }

@@ -101,7 +101,7 @@ impl Queue {
 impl Journal {
     /// Begins the journal of a run in `home`, the folder of its pipeline's results.
     pub fn begin(home: &Path) -> Self {
-        let now = Utc::now();
+        let now = crate::system::now();
         let hash = blake3::hash(format!("{now:?} {} {:?}", std::process::id(), home).as_bytes());
         let run = format!("{}-{}", now.format("%Y%m%dT%H%M%SZ"), &hash.to_hex()[..6]);
         let queue = Arc::new(Queue::default());
@@ -163,7 +163,7 @@ impl Reporter for Journal {
                 waiting.often.entry(*task).or_default().status = Some(text.clone());
             }
             _ => {
-                let now = Utc::now();
+                let now = crate::system::now();
                 if let Some(task) = task_of(event) {
                     waiting.settle(now, task);
                 }
@@ -221,7 +221,7 @@ impl Writer {
                     .closing
                     .wait_timeout_while(waiting, PAUSE, |it| !it.closed)
                     .unwrap_or_else(PoisonError::into_inner);
-                let now = Utc::now();
+                let now = crate::system::now();
                 while let Some(task) = waiting.often.keys().next().copied() {
                     waiting.settle(now, task);
                 }
@@ -258,7 +258,7 @@ impl Writer {
             text.push(b'\n');
         }
         if lost > 0 {
-            let time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+            let time = crate::system::now().to_rfc3339_opts(SecondsFormat::Millis, true);
             let line = serde_json::json!({ "time": time, "event": "lost", "events": lost });
             text.extend(format!("{line}\n").bytes());
         }
@@ -345,7 +345,7 @@ mod tests {
     fn what_there_is_no_room_for_is_counted() {
         let mut waiting = Waiting::default();
         for _ in 0..ROOM + 7 {
-            waiting.push(Utc::now(), phase());
+            waiting.push(crate::system::now(), phase());
         }
         assert_eq!((waiting.events.len(), waiting.lost), (ROOM, 7));
     }

@@ -517,7 +517,7 @@ impl Run<'_> {
             content: Staging::no_content(),
             files: Vec::new(),
             runner: env!("CARGO_PKG_VERSION").to_owned(),
-            created: chrono::Utc::now().to_rfc3339(),
+            created: crate::system::now().to_rfc3339(),
         };
         Ok(staging.publish(manifest)?)
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::config::node::shown;
+
 /// One table under its own header for `pipeline`, each stage, `sweep` and `table`; everything
 /// below stands on one line.
 pub fn to_toml(resolved: &toml::Table) -> String {
@@ -34,6 +36,6 @@ fn section(text: &mut String, header: &str, table: &toml::Table) {
     let gap = if text.is_empty() { "" } else { "\n" };
     writeln!(text, "{gap}[{header}]").expect("writing to a string does not fail");
     for (key, value) in table {
-        writeln!(text, "{key} = {value}").expect("writing to a string does not fail");
+        writeln!(text, "{key} = {}", shown(value)).expect("writing to a string does not fail");
     }
 }

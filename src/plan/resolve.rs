@@ -10,7 +10,7 @@ use super::table_spec::TableSpec;
 use super::tables::{self, Swept};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Table, Value};
-use crate::config::overrides::Assignment;
+use crate::config::overrides::{Assignment, apply_all};
 use crate::config::source::{Sources, Span};
 use crate::config::sweep::{self, Sweep};
 use crate::config::{Diagnostic, Gathered, Keys, Report, document};
@@ -30,9 +30,15 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Pipeline, Report> {
 }
 
 pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Pipeline, Report> {
-    let (root, sources) = open(path, sets)?;
-    let resolved = resolve(path, &sources, &root, kinds, false);
-    resolved.pipeline.ok_or_else(|| report(path, sources, resolved.problems))
+    open(path, sets)?.pipeline(path, kinds)
+}
+
+impl Opened {
+    /// The pipeline, its sweep left alone.
+    pub fn pipeline(self, path: &Path, kinds: &[Kind]) -> Result<Pipeline, Report> {
+        let resolved = resolve(path, &self.sources, &self.root, kinds, false);
+        resolved.pipeline.ok_or_else(|| report(path, self.sources, resolved.problems))
+    }
 }
 
 /// A pipeline of one trial, and its resolved form with sweep and table.
@@ -43,31 +49,71 @@ pub(super) struct Single {
 
 /// The trial of a sweep's file that `sets` make.
 pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Single, Report> {
-    let (root, sources) = open(path, sets)?;
-    let Resolution { pipeline, mut whole, problems } = resolve(path, &sources, &root, kinds, true);
+    let Opened { mut root, mut sources, .. } = open(path, &[])?;
+    let values: Result<Vec<Assignment>, _> =
+        sets.iter().map(|set| Assignment::parse(set, &mut sources)).collect();
+    let wrong = match values {
+        Ok(values) => apply_all(&values, &mut root),
+        Err(problems) => problems,
+    };
+    if !wrong.is_empty() {
+        return Err(report(path, sources, wrong));
+    }
+    let Resolution { pipeline, whole, problems } = resolve(path, &sources, &root, kinds, true);
     let pipeline = pipeline.ok_or_else(|| report(path, sources, problems))?;
-    Ok(Single { pipeline, whole: std::mem::take(&mut whole) })
+    Ok(Single { pipeline, whole })
 }
 
 pub(super) fn report(path: &Path, sources: Sources, problems: Vec<Diagnostic>) -> Report {
-    Report::new(path.display().to_string(), sources, problems)
+    Report::new(document::name(path), sources, problems)
 }
 
-/// The file's tree with `sets` put in.
-pub(super) fn open(path: &Path, sets: &[String]) -> Result<(Node, Sources), Report> {
+/// A file that was read, once: it may be a pipe.
+pub(super) struct Opened {
+    /// Its tree, with `sets` put in.
+    pub root: Node,
+    pub sources: Sources,
+    /// The `--set` arguments.
+    pub sets: Vec<Assignment>,
+}
+
+/// Reads the file at `path` and puts the `--set` arguments in, in their order.
+pub(super) fn open(path: &Path, sets: &[String]) -> Result<Opened, Report> {
     let mut sources = Sources::default();
     let mut root = match document::read(path, &mut sources) {
         Ok(root) => root,
         Err(problems) => return Err(report(path, sources, problems)),
     };
     let mut problems = Vec::new();
+    let mut put: Vec<Assignment> = Vec::new();
     for argument in sets {
         match Assignment::parse(argument, &mut sources) {
-            Ok(assignment) => problems.extend(assignment.apply(&mut root).err()),
+            Ok(set) => {
+                problems.extend(put.iter().find_map(|before| loses(&set, before)));
+                problems.extend(set.apply(&mut root).err());
+                put.push(set);
+            }
             Err(wrong) => problems.extend(wrong),
         }
     }
-    if problems.is_empty() { Ok((root, sources)) } else { Err(report(path, sources, problems)) }
+    match problems.is_empty() {
+        true => Ok(Opened { root, sources, sets: put }),
+        false => Err(report(path, sources, problems)),
+    }
+}
+
+/// Says so when `set` throws away what an argument before it put inside.
+fn loses(set: &Assignment, before: &Assignment) -> Option<Diagnostic> {
+    if before.path.len() <= set.path.len() || !before.path.starts_with(&set.path) {
+        return None;
+    }
+    let (outer, inner) = (set.path.join("."), before.path.join("."));
+    let message = format!("`--set {outer}` throws away what `--set {inner}` set before it");
+    Some(
+        Diagnostic::at(set.span, message, "the whole table is set anew")
+            .related(before.span, "inside it")
+            .help(format!("give `--set {inner}` after it, or leave it out")),
+    )
 }
 
 /// The sweep, if the file has one without problems of its own.
@@ -173,11 +219,11 @@ pub(super) fn resolve(
 /// another trial. `written` is `stages` as the file has it.
 fn open_to_axes(whole: &mut toml::Table, sweep: &Sweep, written: &toml::Table) {
     let Some(toml::Value::Table(stages)) = whole.get_mut("stages") else { return };
-    let seeds = sweep.axes.iter().any(|axis| axis.key == "pipeline.seed");
+    let seeds = sweep.axes.iter().any(|axis| axis.path() == ["pipeline", "seed"]);
     for (name, stage) in stages.iter_mut() {
         let Some(as_written) = written.get(name) else { continue };
-        let below = format!("stages.{name}.");
-        if sweep.axes.iter().any(|axis| axis.key.starts_with(&below)) {
+        let changes = |path: &[String]| path[0] == "stages" && path[1] == *name;
+        if sweep.axes.iter().any(|axis| changes(axis.path())) {
             *stage = as_written.clone();
         } else if let (true, None, Some(stage)) =
             (seeds, as_written.get("seed"), stage.as_table_mut())
@@ -215,13 +261,11 @@ fn section<'a>(
 /// Reads `[pipeline]`.
 pub(super) fn head(keys: &mut Keys) -> Option<Head> {
     let legal = |name: &String| {
-        let fits = |letter: char| {
-            letter.is_ascii_lowercase() || letter.is_ascii_digit() || "_-".contains(letter)
-        };
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
         !name.is_empty() && name.chars().all(fits)
     };
-    let name = keys.string("name").such_that("lower-case letters, digits, `_` and `-`", legal);
-    let name = name.limits([("pattern", serde_json::json!("^[a-z0-9_-]+$"))]).required();
+    let name = keys.string("name").such_that("letters from a to z, digits, `_` and `-`", legal);
+    let name = name.limits([("pattern", serde_json::json!("^[A-Za-z0-9_-]+$"))]).required();
     let title = keys.string("title").optional();
     let seed = keys.integer("seed").not_negative().or(0);
     let word = keys.string("device").or("auto");

@@ -198,6 +198,8 @@ fn wrong_files_are_explained() {
         ("duplicate_table", wrong(format!("{GOOD}\n[stages.net]\nkind = \"train\"\n"), &[])),
         ("duplicate_key", changed("kind = \"images\"", "kind = \"images\"\nkind = \"train\"")),
         ("duplicate_inline_key", changed(lr, "lr = 0.1, lr = 0.2")),
+        ("half_a_number", changed("lr = 0.1", "lr = .5")),
+        ("python_word", changed("kind = \"images\"", "kind = \"images\"\nshuffle = True")),
         ("invalid_toml", changed("name = \"small\"", "name = small\ntitle = \"open")),
         ("no_stages", wrong("[pipeline]\nname = \"small\"\n[stages]\n", &[])),
         ("no_pipeline", wrong("[stages.a]\nkind = \"images\"\n", &[])),
@@ -233,6 +235,12 @@ fn wrong_overrides_point_into_their_argument() {
         ("set_out_of_range", wrong(GOOD, &["stages.net.optimizer.lr=-1"])),
         ("set_unknown_key", wrong(GOOD, &["stages.net.epoch=3", "pipeline.sed=1"])),
         ("set_empty_value", wrong(GOOD, &["pipeline.seed="])),
+        ("set_half_a_number", wrong(GOOD, &["stages.net.hold_out=.5"])),
+        ("set_beyond_floats", wrong(GOOD, &["stages.net.optimizer.lr=1e400"])),
+        ("set_beyond_integers", wrong(GOOD, &["pipeline.seed=99999999999999999999"])),
+        ("set_nothing", wrong(GOOD, &["stages.net.epochs=None"])),
+        ("set_in_a_table", wrong(GOOD, &["stages.net.optimizer={ kind = \"adam\", lr = .5 }"])),
+        ("set_many_zeros", wrong(GOOD, &["stages.net.hold_out=1e30"])),
     ];
     for (name, report) in cases {
         insta::assert_snapshot!(name, report);
@@ -302,6 +310,184 @@ fn wrong_sweeps_are_explained() {
     for (name, report) in cases {
         insta::assert_snapshot!(name, report);
     }
+}
+
+/// The trials of `GOOD` with `sweep`, and what is to be known of them.
+fn swept(sweep: &str, sets: &[&str]) -> (Vec<Trial>, Vec<String>) {
+    let held = held(format!("{GOOD}\n{sweep}"));
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    match crate::plan::trials::load_with(&held.path, &sets, TEST_KINDS) {
+        Ok(found) => {
+            let notes = found.search.expect("a sweep").notes().to_vec();
+            (found.trials, notes)
+        }
+        Err(report) => panic!("{report}"),
+    }
+}
+
+/// What the optimizer of `net` is in a trial.
+fn optimizer(trial: &Trial) -> String {
+    trial.pipeline.stages[1].settings["optimizer"].to_string()
+}
+
+const LR: &str = "\"stages.net.optimizer.lr\" = [0.1, 0.2]\n";
+const KINDS_OF_OPTIMIZER: &str =
+    "\"stages.net.optimizer\" = [{ kind = \"sgd\" }, { kind = \"adam\" }]\n";
+
+#[test]
+fn an_axis_inside_another_counts_whatever_their_order_in_the_file() {
+    for axes in [format!("{LR}{KINDS_OF_OPTIMIZER}"), format!("{KINDS_OF_OPTIMIZER}{LR}")] {
+        let (trials, notes) = swept(&format!("[sweep.axes]\n{axes}"), &[]);
+        assert_eq!((trials.len(), notes.len()), (4, 0), "{notes:?}");
+        for trial in &trials {
+            let label = |key: &str| trial.labels.iter().find(|it| it.0 == key).unwrap().1.clone();
+            let kind = label("stages.net.optimizer")["kind"].clone();
+            let lr = label("stages.net.optimizer.lr");
+            assert_eq!(optimizer(trial), format!("{{ kind = {kind}, lr = {lr} }}"));
+        }
+    }
+}
+
+#[test]
+fn an_axis_inside_an_array_counts_too() {
+    let axes = "\"stages.scores.models.0\" = [\"net\", \"dann\"]\n\"stages.scores\" = [{ kind = \
+        \"score\", models = [\"net\"], on = [\"digits\"] }]\n";
+    let said = wrong(format!("{GOOD}\n[sweep.axes]\n{axes}"), &[]);
+    assert!(said.contains("`stages.scores.models.0` is swept, and set by the values of"), "{said}");
+    assert!(said.contains("sweep `stages.scores` or `stages.scores.models.0`, not both"), "{said}");
+}
+
+#[test]
+fn a_stage_that_is_an_axis_as_a_whole_is_not_frozen_to_its_first_value() {
+    let axes = "\"stages.digits\" = [{ kind = \"images\" }, { kind = \"images\", seed = 7 }]\n\
+        \"stages.'net'.epochs\" = [1, 2]\n";
+    let held = held(format!("{GOOD}\n[sweep.axes]\n{axes}"));
+    let trials = crate::plan::trials::load_with(&held.path, &[], TEST_KINDS).expect("a sweep");
+    let stages = trials.resolved["stages"].as_table().unwrap();
+    assert_eq!(stages["digits"].to_string(), "{ kind = \"images\" }");
+    assert!(stages["net"].get("epochs").is_none(), "{}", stages["net"]);
+    assert!(stages["dann"].get("epochs").is_some(), "{}", stages["dann"]);
+}
+
+#[test]
+fn axes_that_would_make_trials_other_than_their_labels_are_explained() {
+    let outer = "\"stages.net.optimizer\" = [{ kind = \"sgd\", lr = 0.1 }, { kind = \"adam\" }]\n";
+    let sweep = |axes: &str| wrong(format!("{GOOD}\n[sweep.axes]\n{axes}"), &[]);
+    let cases = [
+        ("sweep_set_by_outer", sweep(&format!("{LR}{outer}"))),
+        ("sweep_same_key_twice", sweep(&format!("{LR}\"stages.net.'optimizer'.lr\" = [0.3]\n"))),
+        ("sweep_one_value_written_twice", sweep("\"stages.net.optimizer.lr\" = [1, 1.0]\n")),
+        (
+            "sweep_one_table_written_twice",
+            sweep(
+                "\"stages.net.optimizer\" = [{ kind = \"sgd\", lr = 1 }, { lr = 1.0, kind = \"sgd\" }]\n",
+            ),
+        ),
+        (
+            "sweep_step_too_small",
+            sweep(
+                "\"stages.net.hold_out\" = { from = 0.1, to = 0.1000000000000001, step = 1e-16 }\n",
+            ),
+        ),
+        (
+            "sweep_inner_of_a_word",
+            sweep(
+                "\"stages.dann.method\" = [\"supervised\"]\n\"stages.dann.method.kind\" = [\"supervised\"]\n",
+            ),
+        ),
+    ];
+    for (name, report) in cases {
+        insta::assert_snapshot!(name, report);
+    }
+}
+
+#[test]
+fn set_takes_the_place_of_an_axis_and_says_so() {
+    let sweep = format!("[sweep.axes]\n{LR}\"pipeline.seed\" = [0, 1]\n");
+    let (trials, notes) = swept(&sweep, &["stages.net.optimizer.lr=0.5"]);
+    assert_eq!(trials.len(), 2);
+    for trial in &trials {
+        assert_eq!(trial.labels[0], ("stages.net.optimizer.lr".into(), 0.5.into()));
+        assert!(optimizer(trial).contains("lr = 0.5"), "{}", optimizer(trial));
+    }
+    let expected = "`--set stages.net.optimizer.lr` takes the place of the axis \
+        `stages.net.optimizer.lr`: all trials have 0.5";
+    assert_eq!(notes, [expected]);
+    // A table that holds the key sets it as well; one that does not leaves the axis alone.
+    let (trials, notes) = swept(&sweep, &["stages.net.optimizer={ kind = \"sgd\", lr = 0.7 }"]);
+    assert_eq!((trials.len(), notes.len()), (2, 1));
+    assert_eq!(optimizer(&trials[0]), "{ kind = \"sgd\", lr = 0.7 }");
+    let (trials, notes) = swept(&sweep, &["stages.net.optimizer={ kind = \"sgd\" }"]);
+    assert_eq!((trials.len(), notes.len()), (4, 0));
+    assert_eq!(optimizer(&trials[2]), "{ kind = \"sgd\", lr = 0.2 }");
+}
+
+#[test]
+fn set_inside_an_axis_is_set_in_each_of_its_values() {
+    let axis =
+        "\"stages.net.optimizer\" = [{ kind = \"sgd\", lr = 0.1 }, { kind = \"adam\", lr = 0.2 }]";
+    for axes in [axis.to_owned(), axis.replace("= [{", "= { choice = [{") + " }"] {
+        let search = if axes.contains("choice") { "search = \"random\"\ntrials = 2\n" } else { "" };
+        let sweep = format!("[sweep]\n{search}[sweep.axes]\n{axes}\n");
+        let (trials, notes) = swept(&sweep, &["stages.net.optimizer.lr=0.5"]);
+        let mut found: Vec<String> = trials.iter().map(optimizer).collect();
+        found.sort();
+        let expected = ["adam", "sgd"].map(|kind| format!("{{ kind = \"{kind}\", lr = 0.5 }}"));
+        assert_eq!(found, expected);
+        for trial in &trials {
+            assert_eq!(trial.labels[0].1.to_string(), optimizer(trial), "labels say what ran");
+        }
+        assert!(notes[0].contains("is set in every value of the axis"), "{notes:?}");
+    }
+    let (trials, notes) = swept(
+        &format!("[sweep.axes]\n{axis}\n"),
+        &["stages.net.optimizer.lr=0.5", "stages.net.optimizer.kind=\"sgd\""],
+    );
+    assert_eq!(trials.len(), 1);
+    assert!(notes[1].contains("1 of them became the same as another"), "{notes:?}");
+}
+
+#[test]
+fn an_axis_that_set_took_the_place_of_leaves_its_group() {
+    let sweep = "[sweep]\nzip = [[\"stages.net.optimizer.lr\", \"stages.net.epochs\"]]\n\
+        [sweep.axes]\n\"stages.net.optimizer.lr\" = [0.1, 0.2]\n\"stages.net.epochs\" = [3, 4]\n";
+    let (trials, _) = swept(sweep, &["stages.net.epochs=9"]);
+    let epochs: Vec<i64> = trials
+        .iter()
+        .map(|trial| trial.pipeline.stages[1].settings["epochs"].as_integer().unwrap())
+        .collect();
+    assert_eq!(epochs, [9, 9]);
+    assert_ne!(optimizer(&trials[0]), optimizer(&trials[1]));
+}
+
+#[test]
+fn no_set_is_lost_to_another() {
+    let said =
+        wrong(GOOD, &["stages.net.optimizer.lr=0.5", "stages.net.optimizer={ kind = \"sgd\" }"]);
+    assert!(
+        said.contains("throws away what `--set stages.net.optimizer.lr` set before it"),
+        "{said}"
+    );
+    let pipeline =
+        good(GOOD, &["stages.net.optimizer={ kind = \"sgd\" }", "stages.net.optimizer.lr=0.5"]);
+    let settings = &pipeline.stages[1].settings;
+    assert_eq!(settings["optimizer"].to_string(), "{ kind = \"sgd\", lr = 0.5 }");
+}
+
+#[test]
+fn trials_that_are_one_in_other_words_are_said_to_be() {
+    let axes = "\"stages.dann.method\" = [\"supervised\", { kind = \"supervised\" }]\n";
+    let (trials, notes) = swept(&format!("[sweep.axes]\n{axes}"), &[]);
+    assert_eq!(trials.len(), 2);
+    assert_eq!(notes, ["trials 000 and 001 are the same settings, written differently"]);
+}
+
+#[test]
+fn records_of_sweeps_that_would_be_refused_today_can_be_read() {
+    let axes = format!("{LR}\"stages.net.optimizer\" = [{{ kind = \"sgd\", lr = 0.9 }}]\n");
+    let held = held(format!("{GOOD}\n[sweep.axes]\n{axes}"));
+    let read = load_trial(&held.path, &["stages.net.optimizer.lr=0.1".into()], TEST_KINDS);
+    assert!(read.is_ok());
 }
 
 const TABLES: &str = "

@@ -93,6 +93,7 @@ impl Search {
         origin: Origin,
         drawn: Drawn,
         trials: &[Trial],
+        notes: Vec<String>,
     ) -> Result<Self, Report> {
         let mut search = Self {
             sweep,
@@ -103,7 +104,7 @@ impl Search {
             of: Vec::new(),
             batch: Vec::new(),
             exhausted: false,
-            notes: Vec::new(),
+            notes,
         };
         search.add(drawn, trials)?;
         if !search.sweep.is_adaptive() {

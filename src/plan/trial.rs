@@ -1,6 +1,7 @@
 //! One point of a sweep: a pipeline and the axis values that made it. Knows nothing of tasks.
 
 use super::pipeline::Pipeline;
+use crate::config::node::shown;
 
 /// A pipeline with the values of the sweep's axes; a single run has none.
 #[derive(Debug, Clone)]
@@ -23,10 +24,10 @@ impl Trial {
     }
 }
 
-/// An axis value as text: strings without quotes.
+/// An axis value as text: strings without quotes, and no number with more zeros than can be counted.
 pub fn label_text(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
-        other => other.to_string(),
+        other => shown(other),
     }
 }

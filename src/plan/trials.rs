@@ -1,14 +1,17 @@
 //! Every trial of a file's `[sweep]`, each resolved like any pipeline.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::pipeline::Pipeline;
-use super::resolve::{self, open, report};
+use super::print;
+use super::resolve::{self, Opened, open, report};
 use super::search::Search;
 use super::trial::Trial;
 use crate::config::node::Node;
+use crate::config::overrides::apply_all;
 use crate::config::source::Sources;
-use crate::config::sweep::{Configuration, Point};
+use crate::config::sweep::{self, Configuration, Point};
 use crate::config::{Diagnostic, Report};
 use crate::stages::{KINDS, Kind};
 
@@ -60,12 +63,19 @@ pub(super) fn load_with(
     sets: &[String],
     kinds: &'static [Kind],
 ) -> Result<Trials, Report> {
-    let (root, sources) = open(path, sets)?;
-    let Some(sweep) = resolve::sweep_of(&root) else {
+    let mut opened = open(path, sets)?;
+    let notes = sweep::settle(&mut opened.root, &opened.sets);
+    let notes = notes.map_err(|problems| report(path, opened.sources.clone(), problems))?;
+    let Some(sweep) = resolve::sweep_of(&opened.root) else {
         // Without a sweep, or with one that is wrong, the file itself says what there is to say.
-        return Ok(Trials::single(resolve::load_with(path, sets, kinds)?));
+        return Ok(Trials::single(opened.pipeline(path, kinds)?));
     };
+    let Opened { root, sources, .. } = opened;
     let origin = Origin { path: path.to_owned(), root, sources, kinds };
+    let contradictions = sweep.contradictions();
+    if !contradictions.is_empty() {
+        return Err(origin.report(contradictions));
+    }
     let (configurations, points) =
         sweep.points().map_err(|problem| origin.report(vec![problem]))?;
     let (trials, first) = origin.resolve(&points)?;
@@ -74,8 +84,26 @@ pub(super) fn load_with(
         origin.resolve(&sweep.corners())?;
     }
     let resolved = first.unwrap_or_default();
-    let search = Search::new(sweep, origin, (configurations, points), &trials)?;
+    let notes = notes.into_iter().chain(alike(&trials)).collect();
+    let search = Search::new(sweep, origin, (configurations, points), &trials, notes)?;
     Ok(Trials { trials, resolved, search: Some(search) })
+}
+
+/// Says which trials have other values of the axes and yet the same settings: a mean over them counts
+/// one result twice.
+fn alike(trials: &[Trial]) -> Option<String> {
+    let mut first: HashMap<blake3::Hash, usize> = HashMap::new();
+    let mut pairs = trials.iter().enumerate().filter_map(|(at, trial)| {
+        let text = print::to_toml(&trial.pipeline.resolved);
+        let same = *first.entry(blake3::hash(text.as_bytes())).or_insert(at);
+        (same != at).then_some((same, at))
+    });
+    let (one, other) = pairs.next()?;
+    let more = match pairs.count() {
+        0 => String::new(),
+        more => format!(", and so are {more} more"),
+    };
+    Some(format!("trials {one:03} and {other:03} are the same settings, written differently{more}"))
 }
 
 /// Where trials come from.
@@ -98,8 +126,7 @@ impl Origin {
         let mut problems = Vec::new();
         for point in points {
             let mut changed = self.root.clone();
-            let wrong: Vec<Diagnostic> =
-                point.assignments.iter().filter_map(|one| one.apply(&mut changed).err()).collect();
+            let wrong = apply_all(&point.assignments, &mut changed);
             let applied = wrong.is_empty();
             problems.extend(wrong);
             let resolved = resolve::resolve(&self.path, &self.sources, &changed, self.kinds, true);

@@ -245,13 +245,13 @@ fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// The folder of the run that `word` names below `root`: a run's folder, its name or the beginning of
-/// it, a pipeline's name, or the `pipeline` that a file describes, for the newest.
-pub fn find(root: &Path, word: &Path, pipeline: impl Fn() -> Option<String>) -> Option<PathBuf> {
+/// it, or a pipeline's name for the newest. `pipeline` is that of the file that `word` names, if it does.
+pub fn find(root: &Path, word: &Path, pipeline: Option<&str>) -> Option<PathBuf> {
     if word.join(NAME).is_file() {
         return fs::canonicalize(word).ok();
     }
-    if word.is_file() {
-        return latest(&root.join(pipeline()?));
+    if let Some(pipeline) = pipeline {
+        return latest(&root.join(pipeline));
     }
     if let Some(newest) = latest(&root.join(word)) {
         return Some(newest);

@@ -63,7 +63,7 @@ pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 /// When they cannot.
 pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     let home = root.join(pipeline);
-    fs::create_dir_all(&home).map_err(io_at(&home))?;
+    system::create_folder(&home).map_err(io_at(&home))?;
     for left in left_by_the_dead(root, DEAD)? {
         // What cannot be removed now is tried again by the next run.
         let _ = fs::remove_dir_all(left);
@@ -184,7 +184,7 @@ pub fn write(
         Earlier::Other | Earlier::Unlisted(_) => None,
     };
     let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
-    let name = format!("{}-{}", chrono::Utc::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
+    let name = format!("{}-{}", system::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
     let target = home.join(&name);
     open_to_readers(folder)?;
     system::sync_all(folder).map_err(io_at(folder))?;

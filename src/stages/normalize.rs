@@ -83,7 +83,7 @@ fn size(keys: &mut Keys) -> Option<Option<(usize, usize)>> {
             Diagnostic::at(
                 node.span,
                 format!("`resize` must be a height and a width from 1 to {LARGEST} pixels"),
-                format!("found {}", node.to_toml()),
+                format!("found {}", node.shown()),
             )
             .help("write `resize = [32, 32]`, or `resize = 32` for the same"),
         );
@@ -136,9 +136,11 @@ fn per_channel(
             Diagnostic::at(
                 node.span,
                 format!("`{key}` must be \"auto\", or a number for each channel, {demand}"),
-                format!("found {}", node.to_toml()),
+                format!("found {}", node.shown()),
             )
-            .help(format!("write `{key} = [0.5, 0.5, 0.5]` for three channels, [0.5] for one")),
+            .help(format!(
+                "write `{key} = 0.5` for all channels, or one for each: `[0.5, 0.5, 0.5]`"
+            )),
         );
         return None;
     }
@@ -155,7 +157,9 @@ impl PerChannel {
         match self {
             Self::All(value) => Ok(vec![*value; channels]),
             Self::Each(values) if values.len() == channels => Ok(values.clone()),
-            Self::Each(values) => Err(Error::rejected(mismatch(values.len(), channels))),
+            Self::Each(values) => {
+                Err(Error::rejected(mismatch(values.len(), channels)).advise(fitting(channels)))
+            }
             Self::Auto => auto(),
         }
     }
@@ -166,11 +170,20 @@ fn mismatch(given: usize, channels: usize) -> String {
     format!("{given} {plural} for images of {channels} channels")
 }
 
+/// What to write for images of so many channels.
+fn fitting(channels: usize) -> String {
+    let each = match channels {
+        1 => "[0.5]".to_owned(),
+        _ => format!("[{}]", vec!["0.5"; channels].join(", ")),
+    };
+    format!("write `{each}`, a number for each channel, or `0.5` for all of them")
+}
+
 /// Mean and deviation of the train split, for `"auto"`.
 fn of_train(set: &Dataset) -> Result<Vec<Moments>, Error> {
     set.split("train").map(moments).map_err(|_| {
         Error::rejected("\"auto\" takes mean and std from the split `train`, which is not there")
-            .advise("give the numbers: `mean = [0.5]`, `std = [0.5]`")
+            .advise("give the numbers, for all channels alike: `mean = 0.5`, `std = 0.5`")
     })
 }
 
@@ -187,7 +200,7 @@ fn auto_std(set: &Dataset) -> Result<Vec<f32>, Error> {
             "\"auto\" cannot divide by the std of channel {channel}: all its pixels in `train` are \
              alike"
         ))
-        .advise("give the numbers: `std = [0.5]`"));
+        .advise("give a number for all channels: `std = 0.5`"));
     }
     Ok(moments.iter().map(|moments| moments.std as f32).collect())
 }
@@ -208,11 +221,13 @@ impl Stage for Normalize {
         for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
             match (values, channels, &input.splits) {
                 (PerChannel::Each(values), Some(channels), _) if values.len() != channels => {
-                    problems.push(Problem::at(key, mismatch(values.len(), channels)));
+                    let problem = Problem::at(key, mismatch(values.len(), channels));
+                    problems.push(problem.help(fitting(channels)));
                 }
                 (PerChannel::Auto, _, Some(splits)) if !splits.contains_key("train") => {
                     let message = "\"auto\" is taken from the split `train`, which is not there";
-                    problems.push(Problem::at(key, message));
+                    let advice = format!("give a number for all channels: `{key} = 0.5`");
+                    problems.push(Problem::at(key, message).help(advice));
                 }
                 _ => {}
             }

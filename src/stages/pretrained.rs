@@ -294,7 +294,7 @@ fn input(keys: &mut Keys) -> Option<Option<Chw>> {
         keys.problem(Diagnostic::at(
             node.span,
             "`input` must be channels, height and width: [3, 224, 224]",
-            format!("found {}", node.to_toml()),
+            format!("found {}", node.shown()),
         ));
         return None;
     }

@@ -108,7 +108,7 @@ fn classes(keys: &mut Keys) -> Option<Option<Classes>> {
                 node.span,
                 "`classes` must be an array of class numbers (from 0) or names, at least one, or a table \
                  of new names",
-                format!("found {}", node.to_toml()),
+                format!("found {}", node.shown()),
             )
             .help("`[0, 1]` or `[\"cat\", \"dog\"]` keeps classes, `{ old = \"new\" }` renames them"),
         );
@@ -155,7 +155,7 @@ fn hold_out_keys(keys: &mut Keys) -> Option<Option<HoldOut>> {
         keys.problem(Diagnostic::at(
             node.span,
             "`holdout` must be a number of images (1 or more) or a fraction above 0 and below 1",
-            format!("found {}", node.to_toml()),
+            format!("found {}", node.shown()),
         ));
     } else {
         keys.record("holdout", node.to_toml());

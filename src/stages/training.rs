@@ -18,7 +18,9 @@ use crate::train::activations::Caching;
 use crate::train::groups::{self, Groups};
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
-use crate::train::{Data, FitError, Optimizer, Reuse, Settings, TargetScores, Watch, fit};
+use crate::train::{
+    Data, EpochLength, FitError, Optimizer, Reuse, Settings, TargetScores, Watch, coverage, fit,
+};
 
 /// The key of the images that are scored without labels.
 const SCORED: &str = "target_scores.on";
@@ -59,6 +61,8 @@ impl Training {
             None => Method::read(keys),
         };
         let epochs = keys.count("epochs", 1..=100_000).required();
+        let epoch = EpochLength::read(keys);
+        let epoch_span = keys.peek("epoch").map_or(span, |node| node.span);
         let batch_size = keys.count("batch_size", 2..=1_000_000).or(64_usize);
         let optimizer = Optimizer::read(keys);
         let schedule = Scheduled::read(keys);
@@ -74,6 +78,7 @@ impl Training {
         #[expect(clippy::cast_possible_truncation, reason = "a share of targets in f32")]
         let settings = Settings {
             epochs: epochs?,
+            epoch: epoch?,
             batch_size: batch_size?,
             optimizer: optimizer?,
             groups: groups?,
@@ -87,10 +92,21 @@ impl Training {
             seed: seed?,
         };
         let training = Self { settings, method: method?, train: train?, validate };
-        let problems = training.contradictions(span);
+        let mut problems = training.contradictions(span);
+        problems.extend(training.one_domain(epoch_span));
         let sound = problems.is_empty();
         problems.into_iter().for_each(|problem| keys.problem(problem));
         sound.then_some(training)
+    }
+
+    /// Why a length of epochs that compares two domains cannot be had with one.
+    fn one_domain(&self, span: Span) -> Option<Diagnostic> {
+        let compares = self.settings.epoch.is_some_and(EpochLength::compares_domains);
+        (compares && self.method.target().is_none()).then(|| {
+            let message = "`epoch` compares two domains, but there is no target domain";
+            Diagnostic::at(span, message, "only `train`")
+                .help("leave `epoch` out: an epoch is then a pass over `train`")
+        })
     }
 
     /// Settings that ask for something that others do not give.
@@ -495,6 +511,9 @@ impl Job for Run<'_> {
         };
         let mut summary =
             format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&metrics));
+        if let Some((_, words)) = coverage(&data, settings.batch_size, settings.epoch) {
+            summary.push_str(&format!(", {words}"));
+        }
         if let Some(loss) = last("train", "class_loss") {
             summary.push_str(&format!(", class loss {loss:.4}"));
         }

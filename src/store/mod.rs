@@ -30,6 +30,7 @@ use usage::Usage;
 pub use usage::Users;
 
 use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::system;
 
 /// A folder of artifacts.
 #[derive(Debug, Clone)]
@@ -82,7 +83,7 @@ impl Store {
         let store = Self::peek(root);
         for folder in ["artifacts", "staging", "locks", "downloads"] {
             let path = store.root.join(folder);
-            fs::create_dir_all(&path).map_err(|source| Error::writing(&path, source))?;
+            system::create_folder(&path).map_err(|source| Error::writing(&path, source))?;
         }
         // Relative paths would break for a stage that changes its folder.
         let root =

@@ -2,6 +2,7 @@
 //! numbers. Touches no device.
 
 use super::activations::Activations;
+use super::epoch::Passes;
 use super::fit::Data;
 use crate::data::augment::Augment;
 use crate::data::augment::mixup::Mix;
@@ -14,12 +15,11 @@ pub struct Feed<'a> {
     data: &'a Data<'a>,
     /// What frozen layers made of the source and the target images.
     activations: (Option<&'a Activations>, Option<&'a Activations>),
-    size: usize,
     augment: Option<&'a Augment>,
     /// Seed and epoch of everything drawn.
     drawn: (u64, u64),
-    source: Vec<usize>,
-    target: Option<Vec<usize>>,
+    source: Passes,
+    target: Option<Passes>,
 }
 
 /// What one step is fed.
@@ -45,28 +45,30 @@ impl<'a> Feed<'a> {
         augment: Option<&'a Augment>,
         (seed, epoch): (u64, usize),
     ) -> Self {
-        let order = |purpose, count| loader::epoch_order(seed, purpose, epoch as u64, count);
+        let drawn = (seed, epoch as u64);
+        let passes = |purpose, count| Passes::new(drawn, purpose, (count, size));
         Self {
             data,
             activations,
-            size,
             augment,
-            drawn: (seed, epoch as u64),
-            source: order("shuffle source", data.source.1.labels.len()),
-            target: data.target.as_ref().map(|images| order("shuffle target", images.len())),
+            drawn,
+            source: passes("shuffle source", data.source.1.labels.len()),
+            target: data.target.as_ref().map(|images| passes("shuffle target", images.len())),
         }
     }
 
     /// The batches of step `step`, from 0. Nothing of it depends on who else works at the time.
     pub fn step(&self, step: usize) -> Batches {
         let (dataset, split) = self.data.source;
-        let indices = nth_batch(&self.source, step, self.size);
+        let (pass, indices) = self.source.batch(step);
         let target = self.data.target.as_ref().zip(self.target.as_ref());
         let (of_source, of_target) = self.activations;
         let images = &split.images;
         let mut source = match of_source {
-            Some(activations) => activations.batch(indices),
-            None => self.images("augment source", dataset.normalisation(), images, indices),
+            Some(activations) => activations.batch(&indices),
+            None => {
+                self.images("augment source", dataset.normalisation(), images, (pass, &indices))
+            }
         };
         let labels: Vec<u32> = indices.iter().map(|at| split.labels[*at]).collect();
         let mixed = self.augment.and_then(Augment::mixup).map(|alpha| {
@@ -82,15 +84,15 @@ impl<'a> Feed<'a> {
             source,
             labels,
             mixed,
-            target: target.map(|(target, order)| {
-                let indices = nth_batch(order, step, self.size);
+            target: target.map(|(target, passes)| {
+                let (pass, indices) = passes.batch(step);
                 let values = match of_target {
-                    Some(activations) => activations.batch(indices),
+                    Some(activations) => activations.batch(&indices),
                     None => self.images(
                         "augment target",
                         target.normalisation(),
                         target.images(),
-                        indices,
+                        (pass, &indices),
                     ),
                 };
                 (values, indices.len())
@@ -100,24 +102,21 @@ impl<'a> Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// Images as numbers, changed as drawn for `purpose`.
+    /// Images as numbers, changed as drawn for `purpose` in their pass of the epoch.
     fn images(
         &self,
         purpose: &str,
         normalisation: Normalisation,
         images: &Images,
-        indices: &[usize],
+        (pass, indices): (u64, &[usize]),
     ) -> Vec<f32> {
         let Some(augment) = self.augment else {
             return loader::batch(normalisation, images, indices);
         };
         let (seed, epoch) = self.drawn;
         loader::changed_batch(normalisation, images, indices, |index, image| {
-            augment.apply(image, &mut random::stream(seed, purpose, epoch, index as u64));
+            let index = pass << 32 | index as u64;
+            augment.apply(image, &mut random::stream(seed, purpose, epoch, index));
         })
     }
-}
-
-fn nth_batch(order: &[usize], step: usize, size: usize) -> &[usize] {
-    &order[step * size..order.len().min((step + 1) * size)]
 }

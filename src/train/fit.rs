@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 
 use super::activations::{Activations, Caching};
 use super::checkpoint::{Best, Checkpointed, Keeper, Position, Slot};
+use super::epoch::{self, EpochLength, coverage};
 use super::evaluate::evaluate;
 use super::feed::{Batches, Feed};
 use super::groups::{GroupError, Groups};
@@ -30,8 +31,10 @@ use crate::progress::{Progress, Unit};
 /// How to train.
 #[derive(Debug)]
 pub struct Settings {
-    /// Passes over the source images.
+    /// Epochs, each as long as `epoch` says.
     pub epochs: usize,
+    /// What an epoch is a pass over, where that was said.
+    pub epoch: Option<EpochLength>,
     /// Images of each domain in a step.
     pub batch_size: usize,
     /// Who changes the weights.
@@ -157,9 +160,10 @@ pub struct Reuse<'a> {
 /// Trains `model` in place and returns the rows of its metrics. The parameters named in `new` did not
 /// come in with it.
 ///
-/// Each epoch visits the images in an order drawn from (seed, epoch). An epoch has as many steps as
-/// the domain with fewer batches; a last batch of one image is left out, as batch norm has no
-/// variance to work with there. Nothing of it depends on the number of threads.
+/// Each epoch visits the images in an order drawn from (seed, epoch). Unless its length is given, an
+/// epoch has as many steps as the domain with fewer batches, and says what it does not see; a last
+/// batch of one image is left out, as batch norm has no variance to work with there. Nothing of it
+/// depends on the number of threads.
 ///
 /// # Errors
 /// When the loss or a weight is not finite, there are too few images, the device fails, or the
@@ -218,10 +222,10 @@ impl<'a, D: Ops> Fit<'a, D> {
         watch: &'a Watch<'a>,
     ) -> Result<Self, FitError> {
         let source = batches("source", data.source.1.labels.len(), settings.batch_size)?;
-        let steps_per_epoch = match &data.target {
-            Some(images) => source.min(batches("target", images.len(), settings.batch_size)?),
-            None => source,
-        };
+        let target = data.target.as_ref().map(|images| images.len());
+        let target =
+            target.map(|count| batches("target", count, settings.batch_size)).transpose()?;
+        let steps_per_epoch = epoch::steps(settings.epoch, source, target);
         let rates = settings.groups.rates(&settings.optimizer, model, new)?;
         let began: Vec<bool> = model.parameters().iter().map(|it| it.trainable).collect();
         let learns = learning(&settings.groups, model, &began, usize::MAX)?;
@@ -253,6 +257,10 @@ impl<'a, D: Ops> Fit<'a, D> {
         // Gone further in another run than it is to go now.
         if first < self.settings.epochs && self.pause_after.is_some_and(|epochs| first >= epochs) {
             return Err(FitError::Paused(self.metrics.rows));
+        }
+        if let Some((line, _)) = coverage(self.data, self.settings.batch_size, self.settings.epoch)
+        {
+            self.watch.progress.note(&line);
         }
         self.thaw(first)?;
         self.freeze(caching)?;
@@ -601,10 +609,9 @@ fn short(value: f64) -> String {
     if value != 0.0 && value.abs() < 0.001 { format!("{value:.1e}") } else { format!("{value:.4}") }
 }
 
-/// Number of batches of at least two images.
+/// Number of batches of at least two images, of which there must be one.
 fn batches(domain: &'static str, count: usize, size: usize) -> Result<usize, FitError> {
-    let whole = count / size;
-    match whole + usize::from(count % size >= 2) {
+    match epoch::batches(count, size) {
         0 => Err(FitError::TooFew { domain, count }),
         batches => Ok(batches),
     }
@@ -659,10 +666,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_last_batch_of_one_image_is_left_out() {
-        assert_eq!(batches("source", 512, 256).unwrap(), 2);
-        assert_eq!(batches("source", 513, 256).unwrap(), 2);
-        assert_eq!(batches("source", 514, 256).unwrap(), 3);
+    fn one_image_is_too_few_to_train_on() {
+        assert_eq!(batches("source", 2, 256).unwrap(), 1);
         assert!(matches!(batches("source", 1, 256), Err(FitError::TooFew { count: 1, .. })));
     }
 
@@ -705,6 +710,7 @@ mod tests {
         let dataset = Dataset::plain(classes, 3, IndexMap::new(), Vec::new());
         let settings = Settings {
             epochs: 3,
+            epoch: None,
             batch_size: 2,
             optimizer: Optimizer::Sgd {
                 lr: 0.01,

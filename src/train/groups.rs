@@ -103,7 +103,7 @@ impl Groups {
                 keys.problem(Diagnostic::at(
                     node.span,
                     format!("`lr_scale.\"{word}\"` must be a number of at least 0"),
-                    format!("found {}", node.to_toml()),
+                    format!("found {}", node.shown()),
                 ));
                 return None;
             }
@@ -208,7 +208,7 @@ fn thaw(keys: &mut Keys, word: &str, node: &Node) -> Option<(usize, Vec<String>)
             Diagnostic::at(
                 node.span,
                 "`thaw_at` must be a table of epochs (from 1) with arrays of patterns",
-                format!("found {word} = {}", node.to_toml()),
+                format!("found {word} = {}", node.shown()),
             )
             .help("write `thaw_at = { 3 = [\"layer4.*\"] }`"),
         );

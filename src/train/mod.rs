@@ -5,6 +5,7 @@
 mod activation_files;
 pub mod activations;
 pub mod checkpoint;
+mod epoch;
 mod evaluate;
 mod feed;
 mod fit;
@@ -14,6 +15,7 @@ mod optimizer;
 pub mod schedule;
 mod target_scores;
 
+pub use epoch::{EpochLength, coverage};
 pub use evaluate::{Answer, Evaluation, evaluate};
 pub use fit::{Data, FitError, Reuse, Settings, Times, Watch, fit};
 pub use groups::Groups;

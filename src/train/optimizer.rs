@@ -67,7 +67,7 @@ fn groups(keys: &mut Keys) -> Option<Vec<(String, Group)>> {
             keys.problem(Diagnostic::at(
                 node.span,
                 format!("`groups.\"{word}\"` must be a table"),
-                format!("found {}", node.to_toml()),
+                format!("found {}", node.shown()),
             ));
             return None;
         };

@@ -7,14 +7,17 @@ mod photos;
 mod synthetic_run;
 
 mod activations;
+mod advice;
 mod check;
 mod classes;
+mod epoch;
 mod evaluate;
 mod failures;
 mod faults;
 mod finetune;
 mod gc;
 mod init;
+mod input;
 mod memory;
 mod output;
 mod report;

@@ -170,7 +170,7 @@ fn a_failed_trial_is_kept_apart_and_tried_again_only_when_asked_for() {
     assert_eq!((code, started.len()), (1, 0), "{started:?}");
     assert_eq!(trials(&again), trials(&run));
     let said = text(&runner(root, &["sweep", "photos.toml"]).stderr);
-    assert!(said.contains("`runner sweep photos.toml --retry-failed` tries it again"), "{said}");
+    assert!(said.contains("the same command with `--retry-failed` tries it again"), "{said}");
     let (_, started, _) = sweep(root, &["--retry-failed"]);
     assert_eq!(started, ["net[001]"]);
 }

@@ -24,6 +24,13 @@ pub struct Axis {
     pub(super) values: Values,
 }
 
+impl Axis {
+    /// The parts of its key.
+    pub fn path(&self) -> &[String] {
+        &self.path
+    }
+}
+
 /// What an axis takes.
 #[derive(Debug, Clone)]
 pub(super) enum Values {
@@ -68,7 +75,7 @@ fn listed(key: &str, node: &Node, values: &[Node]) -> Result<Vec<Node>, Diagnost
         None => Ok(values.to_vec()),
         Some(twice) => Err(Diagnostic::at(
             twice.span,
-            format!("axis `{key}` has the value {} twice", twice.to_toml()),
+            format!("axis `{key}` has the value {} twice", twice.shown()),
             "the same trial again",
         )),
     }
@@ -154,5 +161,9 @@ fn range(key: &str, node: &Node, ends: [&Node; 3]) -> Result<Vec<Node>, Diagnost
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand")]
     let count = count as u32;
     let value = |it| space::rounded(from + f64::from(it) * step, 12);
-    Ok((0..count).map(|it| at(Value::Float(value(it)))).collect())
+    let values: Vec<f64> = (0..count).map(value).collect();
+    if values.windows(2).any(|pair| pair[0] >= pair[1]) {
+        return wrong("needs a larger `step`: its values cannot be told apart");
+    }
+    Ok(values.into_iter().map(|it| at(Value::Float(it))).collect())
 }

@@ -6,9 +6,11 @@ mod axis;
 mod condition;
 mod dimension;
 mod goal;
+mod overlap;
 mod points;
 mod read;
 mod sampler;
+mod settled;
 mod space;
 
 pub use axis::Axis;
@@ -16,6 +18,7 @@ pub use goal::{Goal, Halving};
 pub use points::{Configuration, Point};
 pub use read::read;
 pub use sampler::Observation;
+pub use settled::settle;
 
 use condition::Condition;
 use dimension::Dimension;

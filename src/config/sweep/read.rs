@@ -129,7 +129,7 @@ fn dimensions(
             Some(named) => group.iter().any(|at| named.contains(&axes[*at].key)),
             None => {
                 group.len() == 1
-                    && axis.key == "pipeline.seed"
+                    && axis.path == ["pipeline", "seed"]
                     && matches!(axis.values, Values::Listed(_))
             }
         };

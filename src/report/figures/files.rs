@@ -9,7 +9,7 @@ use super::Figure;
 use crate::report::csv::Rows;
 use crate::report::plot::{draw, png};
 use crate::report::results::Error;
-use crate::system::write_file;
+use crate::system::{self, write_file};
 
 /// Pixels of a PNG for each of the SVG.
 const SCALE: f32 = 2.0;
@@ -19,7 +19,8 @@ const SCALE: f32 = 2.0;
 /// # Errors
 /// When a file cannot be written.
 pub fn write(figures: &[Figure], folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.to_owned(), source })?;
+    system::create_folder(folder)
+        .map_err(|source| Error::Io { path: folder.to_owned(), source })?;
     figures.par_iter().map(|figure| write_one(figure, folder)).collect()
 }
 

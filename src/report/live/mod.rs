@@ -334,5 +334,5 @@ pub fn wanted(results: &Path, word: Option<&Path>) -> Wanted {
     if word.components().count() == 1 && results.join(word).is_dir() {
         return pipeline();
     }
-    record::find(results, word, || None).map_or_else(pipeline, Wanted::Run)
+    record::find(results, word, None).map_or_else(pipeline, Wanted::Run)
 }

@@ -10,6 +10,7 @@ use crate::data::readers::{Broken, Format, Layout};
 use crate::data::shown::Shown;
 use crate::data::{Dataset, Error, Provenance, unpack};
 use crate::stages::{Context, Failure, Outcome};
+use crate::system;
 
 /// Settings of a data set of the user's own.
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl Own {
                 ));
         }
         if is_list || (self.format == Format::ImageList && Path::new(root).is_absolute()) {
-            let folder = std::path::absolute(root)
+            let folder = std::path::absolute(system::at_home(Path::new(root)))
                 .map_err(|error| Failure::new(format!("`root = \"{root}\"`: {error}")))?;
             if !folder.is_dir() {
                 let folder = folder.display();

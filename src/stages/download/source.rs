@@ -6,6 +6,7 @@ use crate::data::fetch::Fetcher;
 use crate::data::outside::Files;
 use crate::data::{Error, checksum};
 use crate::stages::{Context, Failure};
+use crate::system;
 
 /// Where a file of the user's own is.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Source {
 
 /// The absolute path of a `file:` source that exists.
 pub(super) fn find(path: &str) -> Result<PathBuf, Failure> {
-    let absolute = std::path::absolute(path)
+    let absolute = std::path::absolute(system::at_home(Path::new(path)))
         .map_err(|error| Failure::new(format!("`source = \"file:{path}\"`: {error}")))?;
     if absolute.exists() {
         return Ok(absolute);

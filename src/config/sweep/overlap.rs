@@ -1,0 +1,84 @@
+//! Axes that meet, and values that are one: whatever would make a trial other than its labels say.
+//!
+//! Apart from the reading of a sweep, so that the records of old sweeps can be read whatever they hold.
+
+use super::super::diagnostic::Diagnostic;
+use super::super::node::{Node, Value};
+use super::Sweep;
+use super::axis::{Axis, Values};
+use super::space::Space;
+
+impl Sweep {
+    /// Why trials would not be what their labels say: an axis whose values set a key that another axis
+    /// sweeps, a key that is swept twice, an axis with the same value twice.
+    pub fn contradictions(&self) -> Vec<Diagnostic> {
+        let mut problems = Vec::new();
+        for (at, axis) in self.axes.iter().enumerate() {
+            problems.extend(same_value_twice(axis));
+            for other in &self.axes[..at] {
+                if other.path == axis.path {
+                    problems.push(
+                        Diagnostic::at(
+                            axis.span,
+                            format!("`{}` is swept twice", axis.key),
+                            "again here",
+                        )
+                        .related(other.span, "first here")
+                        .help("keep one of the two axes"),
+                    );
+                }
+            }
+            for inner in self.axes.iter().filter(|it| is_within(&it.path, &axis.path)) {
+                problems.extend(sets_what_is_swept(axis, inner));
+            }
+        }
+        problems
+    }
+}
+
+/// Whether `path` leads to something inside what `outer` leads to.
+pub(super) fn is_within(path: &[String], outer: &[String]) -> bool {
+    path.len() > outer.len() && path.starts_with(outer)
+}
+
+/// The values of an axis, where they are written one by one.
+fn written(axis: &Axis) -> &[Node] {
+    match &axis.values {
+        Values::Listed(values) | Values::Drawn(Space::Choice(values)) => values,
+        Values::Drawn(Space::Uniform(..) | Space::LogUniform(..) | Space::Int(..)) => &[],
+    }
+}
+
+/// The first value that is that of another place in the axis, as `1.0` is that of `1`.
+fn same_value_twice(axis: &Axis) -> Option<Diagnostic> {
+    let values = written(axis);
+    values.iter().enumerate().find_map(|(at, value)| {
+        let first = values[..at].iter().find(|first| first.is_same(value))?;
+        let message = format!("axis `{}` has the value {} twice", axis.key, value.shown());
+        Some(
+            Diagnostic::at(value.span, message, "the same trial again")
+                .related(first.span, "first here")
+                .help("leave one of the two out"),
+        )
+    })
+}
+
+/// A value of `outer` that holds the key of `inner`: it never counts, and `trials.csv` would say that it
+/// does.
+fn sets_what_is_swept(outer: &Axis, inner: &Axis) -> Option<Diagnostic> {
+    let rest = &inner.path[outer.path.len()..];
+    let (value, found) =
+        written(outer).iter().find_map(|value| Some((value, value.below(rest)?)))?;
+    let message = format!("`{}` is swept, and set by the values of `{}`", inner.key, outer.key);
+    let problem = Diagnostic::at(found.span, message, "this value would never count")
+        .related(inner.span, "swept here");
+    let in_array = (0..rest.len()).any(|depth| {
+        matches!(value.below(&rest[..depth]).map(|it| &it.value), Some(Value::Array(_)))
+    });
+    Some(if in_array {
+        problem.help(format!("sweep `{}` or `{}`, not both", outer.key, inner.key))
+    } else {
+        let key = rest.join(".");
+        problem.help(format!("leave `{key}` out of the values of `{}`", outer.key))
+    })
+}
