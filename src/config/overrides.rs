@@ -127,13 +127,18 @@ impl Assignment {
                     })?
                 }
                 other => {
-                    return Err(Diagnostic::at(
+                    let problem = Diagnostic::at(
                         self.span,
                         format!("`{so_far}` has no keys: it is {}", other.type_name()),
                         format!("`{part}` leads nowhere"),
                     )
-                    .related(place, format!("`{so_far}` is written here"))
-                    .help(format!("write `{so_far}` as a table to set its keys")));
+                    .related(place, format!("`{so_far}` is written here"));
+                    return Err(match other {
+                        Value::String(_) => {
+                            problem.help("where it may be a table, write one in place of the word")
+                        }
+                        _ => problem,
+                    });
                 }
             };
         }

@@ -15,7 +15,7 @@ pub struct Quiet;
 impl Reporter for Lines {
     fn event(&self, event: &Event) {
         if let Some(line) = line(event) {
-            let time = chrono::Local::now().format("%H:%M:%S");
+            let time = crate::system::now().with_timezone(&chrono::Local).format("%H:%M:%S");
             for line in line.lines() {
                 console::say(format_args!("{time} {line}"));
             }

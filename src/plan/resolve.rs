@@ -264,7 +264,7 @@ pub(super) fn head(keys: &mut Keys) -> Option<Head> {
         let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
         !name.is_empty() && name.chars().all(fits)
     };
-    let name = keys.string("name").such_that("letters from a to z, digits, `_` and `-`", legal);
+    let name = keys.string("name").such_that("ASCII letters, digits, `_` and `-`", legal);
     let name = name.limits([("pattern", serde_json::json!("^[A-Za-z0-9_-]+$"))]).required();
     let title = keys.string("title").optional();
     let seed = keys.integer("seed").not_negative().or(0);

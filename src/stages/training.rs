@@ -25,6 +25,9 @@ use crate::train::{
 /// The key of the images that are scored without labels.
 const SCORED: &str = "target_scores.on";
 
+/// What to do where the data set comes without the split `valid`.
+const HOLDS_OUT: &str = "where there is no such split, a `split` stage makes it: `holdout = 0.1`";
+
 /// Settings of a training stage.
 #[derive(Debug)]
 pub(super) struct Training {
@@ -126,12 +129,13 @@ impl Training {
                         format!("`{key}` goes by validation, but there is no `validate`"),
                         "in this table",
                     )
-                    .help(format!("add `validate = \"{}.valid\"`", self.train.stage)),
+                    .help(self.on_the_source("add"))
+                    .help(HOLDS_OUT),
                 );
                 continue;
             };
             if let Some(target) = self.method.target()
-                && validate.stage == target.stage
+                && self.shares_domain(validate, target)
             {
                 problems.push(
                     Diagnostic::at(
@@ -139,7 +143,8 @@ impl Training {
                         format!("`{key}` would go by labels of the target domain"),
                         "the images that the method adapts to without labels",
                     )
-                    .help(format!("validate on the source: `\"{}.valid\"`", self.train.stage)),
+                    .help(self.on_the_source("validate on the source:"))
+                    .help(HOLDS_OUT),
                 );
             }
         }
@@ -182,6 +187,18 @@ impl Training {
         problems
     }
 
+    /// Whether `validate` is of the domain of `target`: its data set, or its split where both domains are
+    /// of the data set that is trained on.
+    fn shares_domain(&self, validate: &Reference, target: &Reference) -> bool {
+        let apart = target.stage == self.train.stage && validate.split != target.split;
+        validate.stage == target.stage && !apart
+    }
+
+    /// How to validate on images like those of `train`.
+    fn on_the_source(&self, words: &str) -> String {
+        format!("{words} `validate = \"{}.valid\"`", self.train.stage)
+    }
+
     /// Why a score that weighs losses of the source's validation images cannot be had.
     fn without_source_labels(&self, score: &str, on: &Reference) -> Option<Diagnostic> {
         let (span, message, label) = match &self.validate {
@@ -190,14 +207,14 @@ impl Training {
                     format!("`{score}` weighs losses of validation, but there is no `validate`");
                 (on.span, message, "the images that are scored")
             }
-            Some(validate) if validate.stage == on.stage => {
+            Some(validate) if self.shares_domain(validate, on) => {
                 let message = format!("`{score}` would go by labels of the target domain");
                 (validate.span, message, "the images that `target_scores` are of")
             }
             Some(_) => return None,
         };
-        let help = format!("validate on the source: `validate = \"{}.valid\"`", self.train.stage);
-        Some(Diagnostic::at(span, message, label).help(help))
+        let help = self.on_the_source("validate on the source:");
+        Some(Diagnostic::at(span, message, label).help(help).help(HOLDS_OUT))
     }
 
     /// The keys of the data sets, `train` first, and what of each is used.

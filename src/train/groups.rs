@@ -210,7 +210,7 @@ fn thaw(keys: &mut Keys, word: &str, node: &Node) -> Option<(usize, Vec<String>)
                 "`thaw_at` must be a table of epochs (from 1) with arrays of patterns",
                 format!("found {word} = {}", node.shown()),
             )
-            .help("write `thaw_at = { 3 = [\"layer4.*\"] }`"),
+            .help("for example `thaw_at = { 3 = [\"layer4.*\"] }`"),
         );
         return None;
     };

@@ -28,11 +28,36 @@ impl Sweep {
                     );
                 }
             }
+            problems.extend(self.compares_other_epochs(axis));
             for inner in self.axes.iter().filter(|it| is_within(&it.path, &axis.path)) {
                 problems.extend(sets_what_is_swept(axis, inner));
             }
         }
         problems
+    }
+}
+
+impl Sweep {
+    /// Why halving cannot compare trials whose `epochs` differ by a value of `axis` as a whole.
+    fn compares_other_epochs(&self, axis: &Axis) -> Option<Diagnostic> {
+        let (Some(_), Some(goal)) = (self.halving, &self.goal) else { return None };
+        let path = ["stages", &goal.stage, "epochs"].map(str::to_owned);
+        if !is_within(&path, &axis.path) {
+            return None;
+        }
+        let epochs = |value: &Node| value.below(&path[axis.path.len()..]).cloned();
+        let all: Vec<Option<Node>> = written(axis).iter().map(epochs).collect();
+        let differ = |pair: &[Option<Node>]| match pair {
+            [Some(a), Some(b)] => !a.is_same(b),
+            [a, b] => a.is_some() != b.is_some(),
+            _ => false,
+        };
+        all.windows(2).any(differ).then(|| {
+            let message =
+                format!("`[sweep.halving]` cannot compare trials of other `{}`", path.join("."));
+            Diagnostic::at(axis.span, message, "swept by these values")
+                .help("give all of them the same `epochs`")
+        })
     }
 }
 

@@ -327,8 +327,9 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
         }
     }
     if let (Some(_), Some(goal)) = (sweep.halving, &sweep.goal) {
-        let key = format!("stages.{}.epochs", goal.stage);
-        if let Some(axis) = sweep.axes.iter().find(|axis| axis.key == key) {
+        let path = ["stages", &goal.stage, "epochs"];
+        if let Some(axis) = sweep.axes.iter().find(|axis| axis.path == path) {
+            let key = path.join(".");
             let message = format!("`[sweep.halving]` cannot compare trials of other `{key}`");
             keys.problem(Diagnostic::at(axis.span, message, "swept here"));
         }
