@@ -4,6 +4,8 @@
 
 pub mod activations;
 pub mod checkpoint;
+#[cfg(test)]
+mod checkpoint_tests;
 mod evaluate;
 mod feed;
 mod fit;
