@@ -149,6 +149,13 @@ fn in_the_way(path: &Path) -> Option<io::Error> {
     None
 }
 
+/// Bytes of memory that the machine has, where the system says it.
+pub fn memory() -> Option<usize> {
+    let facts = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = facts.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+}
+
 /// What to do when there is not enough of something; `None` when that is not what is wrong.
 pub fn shortage(source: &io::Error) -> Option<String> {
     /// ENFILE and EMFILE.

@@ -9,6 +9,7 @@ pub mod freeze;
 pub mod fuse;
 pub mod head;
 pub mod kernels;
+mod limits;
 pub mod model;
 pub mod ops;
 pub mod spec;

@@ -6,6 +6,7 @@ use dfdx::prelude::*;
 
 use super::flow::Flow;
 use super::fuse::{self, Fused, Unit, units};
+use super::limits;
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
 use super::ops::concat::concat;
 use super::ops::{
@@ -116,7 +117,7 @@ impl<D: Ops> Model<D> {
     /// When the layers do not fit together, or their parameters not into the memory.
     pub fn new(spec: Spec, device: &D, seed: u64) -> Result<Self, SpecError> {
         let Placement { layers, chains } = spec.place()?;
-        check_memory(&layers)?;
+        limits::check_memory(&layers)?;
         let mut model = Self {
             layers: Vec::new(),
             chains: chains.map(|chain| units(&chain, &layers).into()),
@@ -602,30 +603,6 @@ impl DropoutKey {
         let keep = 1.0 / (1.0 - p);
         (0..len).map(|_| if stream.uniform() < p { 0.0 } else { keep }).collect()
     }
-}
-
-/// Whether there is memory for the parameters of `layers`. An allocation that fails ends the process, so
-/// it is asked for first.
-fn check_memory(layers: &[Placed]) -> Result<(), SpecError> {
-    /// What every machine has.
-    const SMALL: usize = 256 << 20;
-    let numbers: usize = layers.iter().map(Placed::parameter_count).sum();
-    let bytes = numbers * size_of::<f32>();
-    let mut room: Vec<u8> = Vec::new();
-    if bytes <= SMALL || room.try_reserve_exact(bytes).is_ok() {
-        // An allocation that nobody sees may be left out.
-        std::hint::black_box(&room);
-        return Ok(());
-    }
-    let largest = layers.iter().max_by_key(|placed| placed.parameter_count());
-    Err(SpecError {
-        layer: largest.map(|placed| placed.name.clone()).unwrap_or_default(),
-        reason: format!(
-            "the network's {numbers} parameters take {:.1} GB, more memory than there is; this layer \
-             has most of them",
-            count(bytes) / 1e9
-        ),
-    })
 }
 
 /// A tensor's values on the host.

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits;
 use super::ops::{Chw, Conv2d, Pool2d, Rectifier};
 
 /// One layer.
@@ -329,13 +330,6 @@ pub enum Node {
     },
 }
 
-/// Numbers in a tensor, a map or all parameters at most. No machine holds as many; sizes below it can be
-/// multiplied by bytes and images without overflow.
-const MOST_NUMBERS: usize = 1 << 40;
-
-/// The largest size in the settings of a layer.
-const MOST_SIZE: usize = 1 << 24;
-
 /// Every layer of a network with its shapes, and their order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Placement {
@@ -370,7 +364,7 @@ impl Spec {
     /// # Errors
     /// When a layer does not fit what comes in, or a head does not end in its number of logits.
     pub fn place(&self) -> Result<Placement, SpecError> {
-        check_len(self.input)
+        limits::check_shape(self.input)
             .map_err(|reason| SpecError { layer: Part::Features.name().into(), reason })?;
         let mut layers = Vec::new();
         let mut chain = |part, input| {
@@ -389,14 +383,7 @@ impl Spec {
         };
         let chains =
             [features, head(Part::Classifier, self.classes)?, head(Part::DomainClassifier, 2)?];
-        let mut parameters = 0;
-        for placed in &layers {
-            parameters += placed.parameter_count();
-            if parameters > MOST_NUMBERS {
-                let reason = "the network has more parameters than any machine holds".into();
-                return Err(SpecError { layer: placed.name.clone(), reason });
-            }
-        }
+        limits::check_parameters(&layers)?;
         Ok(Placement { layers, chains })
     }
 
@@ -476,7 +463,9 @@ impl Chain<'_> {
             }
             let layer = layer.clone();
             let mut placed = Placed { name, part: self.part, layer, input: shape, output: shape };
-            placed.output = checked_output(&placed)
+            placed.output = limits::check_settings(&placed.layer)
+                .and_then(|()| output_shape(&placed))
+                .and_then(|output| limits::check_layer(&placed, output))
                 .map_err(|reason| SpecError { layer: placed.name.clone(), reason })?;
             shape = placed.output;
             nodes.push(Node::Layer(self.layers.len()));
@@ -528,7 +517,7 @@ impl Chain<'_> {
                 None => shape,
                 Some(all) if (all.height, all.width) == (shape.height, shape.width) => {
                     let both = Chw { channels: all.channels + shape.channels, ..all };
-                    check_len(both).map_err(wrong)?;
+                    limits::check_shape(both).map_err(wrong)?;
                     both
                 }
                 Some(all) => return Err(wrong(format!("puts {shape} beside {all}"))),
@@ -537,58 +526,6 @@ impl Chain<'_> {
         let output = output.ok_or_else(|| wrong("needs a branch at least".into()))?;
         Ok((Node::Parallel { input, branches: nodes, output }, output))
     }
-}
-
-/// Whether a shape has few enough numbers to be worked with.
-fn check_len(shape: Chw) -> Result<(), String> {
-    match shape.channels.checked_mul(shape.height).and_then(|it| it.checked_mul(shape.width)) {
-        Some(len) if len <= MOST_NUMBERS => Ok(()),
-        _ => Err(format!("{shape} are more numbers than any machine holds")),
-    }
-}
-
-/// The sizes in the settings of a layer.
-fn sizes(layer: &Layer) -> Vec<usize> {
-    match layer {
-        Layer::Conv2d { filters, kernel, stride, padding, groups, .. } => {
-            vec![*filters, *groups, kernel.0, kernel.1, stride.0, stride.1, padding.0, padding.1]
-        }
-        Layer::MaxPool { kernel, stride, padding, .. }
-        | Layer::AvgPool { kernel, stride, padding } => {
-            vec![kernel.0, kernel.1, stride.0, stride.1, padding.0, padding.1]
-        }
-        Layer::AdaptiveAvgPool { output } => vec![output.0, output.1],
-        Layer::Linear { outputs, .. } => vec![*outputs],
-        Layer::BatchNorm { .. }
-        | Layer::GlobalAvgPool
-        | Layer::Relu
-        | Layer::Relu6
-        | Layer::Dropout { .. }
-        | Layer::Dropout2d { .. }
-        | Layer::Flatten
-        | Layer::Residual { .. }
-        | Layer::Parallel { .. } => Vec::new(),
-    }
-}
-
-/// The shape that `placed.layer` makes of `placed.input`, once it is known that no number in or after it
-/// is too large to be computed with.
-fn checked_output(placed: &Placed) -> Result<Chw, String> {
-    if let Some(size) = sizes(&placed.layer).into_iter().find(|size| *size > MOST_SIZE) {
-        return Err(format!("a size of {size} is too large, at most {MOST_SIZE} can be computed"));
-    }
-    let output = output_shape(placed)?;
-    check_len(output)?;
-    for slot in placed.parameters() {
-        let len = slot.shape.iter().try_fold(1_usize, |len, side| len.checked_mul(*side));
-        if len.is_none_or(|len| len > MOST_NUMBERS) {
-            return Err(format!(
-                "its weights {:?} are more numbers than any machine holds",
-                slot.shape
-            ));
-        }
-    }
-    Ok(output)
 }
 
 /// The shape that `placed.layer` makes of `placed.input`.
@@ -618,67 +555,5 @@ fn output_shape(placed: &Placed) -> Result<Chw, String> {
             Err(format!("dropout probability {p} is not in [0, 1)"))
         }
         _ => Ok(input),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nn::zoo::{self, Layout};
-
-    fn lenet() -> serde_json::Value {
-        let input = Chw { channels: 1, height: 28, width: 28 };
-        let spec = (zoo::find("lenet").unwrap().build)(Layout::new(input, 10));
-        serde_json::to_value(spec).unwrap()
-    }
-
-    /// Every number in a JSON value, by its path.
-    fn numbers(value: &serde_json::Value, path: &str, found: &mut Vec<String>) {
-        match value {
-            serde_json::Value::Number(number) if number.is_u64() => found.push(path.to_owned()),
-            serde_json::Value::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    numbers(item, &format!("{path}/{at}"), found);
-                }
-            }
-            serde_json::Value::Object(entries) => {
-                for (key, item) in entries {
-                    numbers(item, &format!("{path}/{key}"), found);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    #[test]
-    fn no_size_is_too_large_to_be_refused() {
-        let lenet = lenet();
-        let mut paths = Vec::new();
-        numbers(&lenet, "", &mut paths);
-        assert!(paths.len() > 20, "{paths:?}");
-        for path in &paths {
-            for large in [1 << 24, (1 << 32) - 1, 1 << 40, 1 << 62, u64::MAX / 2, u64::MAX] {
-                let mut changed = lenet.clone();
-                *changed.pointer_mut(path).unwrap() = large.into();
-                let spec: Spec = serde_json::from_value(changed).unwrap();
-                if let Ok(placement) = spec.place() {
-                    let count = placement.layers.iter().map(Placed::parameter_count).sum::<usize>();
-                    assert!(count <= MOST_NUMBERS, "{path} {large}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn sizes_that_multiply_beyond_every_machine_are_an_error_with_the_layer() {
-        let mut spec: Spec = serde_json::from_value(lenet()).unwrap();
-        spec.features = vec![Named::new("features.0", Layer::Flatten)];
-        spec.input = Chw { channels: 1 << 13, height: 1 << 13, width: 1 << 13 };
-        spec.classifier = vec![Named::new("fc", Layer::Linear { outputs: 10, bias: true })];
-        let error = spec.place().unwrap_err().to_string();
-        assert!(error.starts_with("layer `fc`: its weights [10, 549755813888]"), "{error}");
-        spec.input.height = usize::MAX;
-        let error = spec.place().unwrap_err().to_string();
-        assert!(error.contains("more numbers than any machine holds"), "{error}");
     }
 }

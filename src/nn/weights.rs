@@ -141,7 +141,11 @@ impl<D: Ops> Saved<D> {
             fs::read(&path).map_err(|source| WeightsError::Io { path: path.clone(), source })?;
         let malformed = |reason| WeightsError::Malformed { path: path.clone(), reason };
         let mut parameters = Vec::new();
-        for placed in &description.spec.place()?.layers {
+        let placement = description.spec.place().map_err(|error| {
+            let path = folder.join(DESCRIPTION);
+            WeightsError::Malformed { path, reason: error.to_string() }
+        })?;
+        for placed in &placement.layers {
             if description.domain_classifier || placed.part != Part::DomainClassifier {
                 parameters.extend(placed.parameters());
             }

@@ -37,7 +37,15 @@ pub(super) struct Pretrained {
 #[derive(Debug)]
 enum From {
     Known(&'static Weights),
-    Custom { source: Source, entry: Option<String>, prefix: Option<String> },
+    Custom(Box<Custom>),
+}
+
+/// A file of the user's own, and what to take of it.
+#[derive(Debug)]
+struct Custom {
+    source: Source,
+    entry: Option<String>,
+    prefix: Option<String>,
 }
 
 impl Pretrained {
@@ -79,14 +87,15 @@ impl Pretrained {
         // Names are taken apart at dots: `model` is `model.`, not the beginning of `model_ema.`.
         let dotted = |prefix: String| format!("{}.", prefix.trim_end_matches('.'));
         let prefix = prefix?.map(dotted);
-        rest?.with(From::Custom { source, entry: entry?, prefix }, spec)
+        let custom = Custom { source, entry: entry?, prefix };
+        rest?.with(From::Custom(Box::new(custom)), spec)
     }
 
     /// Where the file of the user's own is.
     pub(super) fn source(&self) -> Option<&Source> {
         match &self.from {
             From::Known(_) => None,
-            From::Custom { source, .. } => Some(source),
+            From::Custom(custom) => Some(&custom.source),
         }
     }
 
@@ -95,7 +104,7 @@ impl Pretrained {
     pub(super) fn revision(&self) -> u32 {
         match self.from {
             From::Known(_) => 1,
-            From::Custom { .. } => 2,
+            From::Custom(_) => 2,
         }
     }
 
@@ -109,11 +118,11 @@ impl Pretrained {
                 citation: entry.citation.into(),
                 source: format!("{}{}", weights::BASE, entry.file),
             },
-            From::Custom { source, .. } => Provenance {
+            From::Custom(custom) => Provenance {
                 title: format!("weights of {arch}"),
                 licence: String::new(),
                 citation: String::new(),
-                source: source.text(),
+                source: custom.source.text(),
             },
         };
         let text = serde_json::to_string_pretty(&[provenance]).expect("a plain value");
@@ -140,7 +149,7 @@ impl Pretrained {
 
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let path = match &self.from {
-            From::Custom { source, .. } => source.locate(context)?,
+            From::Custom(custom) => custom.source.locate(context)?,
             From::Known(entry) => {
                 let watch = context.watch();
                 let fetcher =
@@ -168,7 +177,7 @@ impl Pretrained {
     fn open(&self, path: &Path, context: &Context) -> Result<(StateDict, Taken, Fit), Failure> {
         let (entry, prefix) = match &self.from {
             From::Known(_) => (None, None),
-            From::Custom { entry, prefix, .. } => (entry.as_deref(), prefix.as_deref()),
+            From::Custom(custom) => (custom.entry.as_deref(), custom.prefix.as_deref()),
         };
         let file = StateDict::open(path, entry)?;
         let wanted = Wanted::of(&self.spec).map_err(|error| Failure::new(error.to_string()))?;

@@ -660,93 +660,12 @@ impl Summary {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
 
     #[test]
     fn one_image_is_too_few_to_train_on() {
         assert_eq!(batches("source", 2, 256).unwrap(), 1);
         assert!(matches!(batches("source", 1, 256), Err(FitError::TooFew { count: 1, .. })));
-    }
-
-    /// Hears of checkpoints that fail, and after some steps takes away what is in their way.
-    struct Unblocks {
-        way: std::path::PathBuf,
-        steps: AtomicUsize,
-        heard: Mutex<Vec<String>>,
-    }
-
-    impl Progress for Unblocks {
-        fn begin(&self, _: &str, _: Option<u64>, _: Unit) {}
-        fn advance(&self, by: u64) {
-            let by = usize::try_from(by).unwrap();
-            if self.steps.fetch_add(by, Ordering::SeqCst) + by == 4 {
-                std::fs::remove_file(&self.way).unwrap();
-            }
-        }
-        fn status(&self, _: &str) {}
-        fn note(&self, text: &str) {
-            if text.contains("could not be written") {
-                self.heard.lock().unwrap().push(text.to_owned());
-            }
-        }
-    }
-
-    #[test]
-    fn a_checkpoint_that_could_not_be_written_is_tried_again_and_only_the_failure_is_reported() {
-        let folder = tempfile::tempdir().unwrap();
-        let way = folder.path().join("way");
-        std::fs::write(&way, "a file where a folder must be").unwrap();
-        let slot = Slot::new(way.join("slot"), std::time::Duration::ZERO);
-        let spec: crate::nn::Spec =
-            serde_json::from_str(include_str!("../../fuzz/spec.json")).unwrap();
-        let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
-        let pixels: Vec<u8> = (0..6 * 48).map(|it: u32| u8::try_from(it % 251).unwrap()).collect();
-        let images = crate::data::Images::same(3, (4, 4), pixels);
-        let split = Split { images, labels: vec![0, 1, 0, 1, 0, 1] };
-        let classes = vec!["a".into(), "b".into()];
-        let dataset = Dataset::plain(classes, 3, IndexMap::new(), Vec::new());
-        let settings = Settings {
-            epochs: 3,
-            epoch: None,
-            batch_size: 2,
-            optimizer: Optimizer::Sgd {
-                lr: 0.01,
-                momentum: 0.0,
-                nesterov: false,
-                weight_decay: 0.0,
-            },
-            groups: Groups::default(),
-            schedule: constant(),
-            augment: None,
-            label_smoothing: 0.0,
-            early_stopping: None,
-            keep_best: None,
-            target_scores: None,
-            log_every: None,
-            seed: 0,
-        };
-        let data = Data { source: (&dataset, &split), target: None, validate: None, scored: None };
-        let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
-        let unblocks = Unblocks { way: way.clone(), steps, heard };
-        let watch = Watch { progress: &unblocks, cancel: &AtomicBool::new(false) };
-        let reuse = Reuse { checkpoints: Some(&slot), ..Reuse::default() };
-        fit(&mut model, &[], &Method::Supervised, &data, &settings, reuse, &watch).unwrap();
-        let heard = unblocks.heard.into_inner().unwrap();
-        // Those of three steps failed for one reason.
-        assert_eq!(heard.len(), 1, "{heard:?}");
-        assert!(heard[0].contains("tried when it is due"), "{heard:?}");
-        assert_eq!(std::fs::read_dir(way.join("slot")).unwrap().count(), 2, "the last two");
-    }
-
-    /// The schedule of a table that says nothing of it.
-    fn constant() -> Scheduled {
-        use crate::config::source::{SourceId, Span};
-        let table = crate::config::node::Table::default();
-        Scheduled::read(&mut crate::config::Keys::new(&table, Span::new(SourceId(0), 0..0)))
-            .unwrap()
     }
 
     #[test]

@@ -5,6 +5,8 @@
 mod activation_files;
 pub mod activations;
 pub mod checkpoint;
+#[cfg(test)]
+mod checkpoint_tests;
 mod epoch;
 mod evaluate;
 mod feed;

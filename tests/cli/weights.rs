@@ -181,7 +181,7 @@ fn advice_on_names_works_when_it_is_followed() {
         (
             vec![
                 (WEIGHT, &[2, 3][..], VALUES.to_vec()),
-                ("classifier.0.bias", &[2], bias.clone()),
+                ("classifier.0.bias", &[2], bias),
                 ("aux.weight", &[1], vec![0.0]),
             ],
             "100 %",

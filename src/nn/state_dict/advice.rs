@@ -31,7 +31,7 @@ pub fn advice(
     let names = file.names();
     let mut lines: Vec<String> = trials(&names, wanted, taken, fit)
         .into_iter()
-        .filter_map(|(prefix, taken)| with(wanted, file, &taken, prefix, settings))
+        .filter_map(|(prefix, taken)| with(wanted, file, &taken, prefix.as_deref(), settings))
         .collect();
     if lines.is_empty() {
         let few = |names: Vec<&str>| {
@@ -80,7 +80,7 @@ fn with(
     wanted: &Wanted,
     file: &StateDict,
     taken: &Taken,
-    prefix: Option<String>,
+    prefix: Option<&str>,
     settings: Settings,
 ) -> Option<String> {
     let mut set: Vec<String> = prefix.iter().map(|it| format!("`prefix = {it:?}`")).collect();

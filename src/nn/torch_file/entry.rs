@@ -104,7 +104,7 @@ fn with_entries(
     let keys: Vec<String> =
         all.iter().take(MOST).filter_map(|(key, _)| name_of(pickle, *key)).collect();
     error
-        .and(format!("; its keys are {}", keys.join(", ")))
+        .and(&format!("; its keys are {}", keys.join(", ")))
         .advise("save `model.state_dict()`, which has a name for every tensor")
 }
 

@@ -11,6 +11,7 @@ use zip::CompressionMethod;
 use super::entry::{self, Chosen};
 use super::pickle::{Id, Pickle, Value, View};
 use super::storage::{Held, Kind, Storages};
+use super::tar_form::from_tar;
 use super::{Place, Stored, TorchFileError};
 
 /// The tensors of a file by name, and what they lie in.
@@ -74,10 +75,15 @@ fn contents(
     let is_tensor = |value: &Value| matches!(value, Value::View(_) | Value::Unreadable(_));
     let chosen = match (&pickle.refused, entry::choose(pickle, entry, is_tensor)) {
         (None, chosen) => chosen?,
+        (Some(name), _) if *pickle.get(pickle.root) == Value::Refused => {
+            return Err(TorchFileError::refused(name, Some("c.state_dict()".into())));
+        }
         (Some(name), chosen) => {
-            let entry = chosen.ok().map(|chosen| chosen.keys);
-            let is_object = *pickle.get(pickle.root) == Value::Refused;
-            return Err(TorchFileError::refused(name, entry.filter(|_| !is_object)));
+            let weights = chosen.ok().map(|chosen| {
+                let keys: String = chosen.keys.iter().map(|key| format!("[{key:?}]")).collect();
+                format!("{{k: v for k, v in c{keys}.items() if torch.is_tensor(v)}}")
+            });
+            return Err(TorchFileError::refused(name, weights));
         }
     };
     let mut tensors = IndexMap::new();
@@ -171,7 +177,8 @@ fn legacy(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError>
     };
     let magic = next(&mut at)?;
     if magic.text(magic.root) != Some("1950a86a20f9469cfc6c") {
-        return Err(TorchFileError::Malformed("a pickle, but not one of `torch.save`".into()));
+        let error = TorchFileError::other("a pickle, but not one of `torch.save`");
+        return Err(error.advise(KEPT_BY_TORCH));
     }
     let (_version, machine) = (next(&mut at)?, next(&mut at)?);
     if let Some(facts) = machine.dict(machine.root) {
@@ -201,146 +208,6 @@ fn legacy(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError>
     contents(&object, storages.into_iter().collect(), entry)
 }
 
-/// The form before 0.1.10: a tar archive of `storages`, `tensors` and `pickle`.
-fn from_tar(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
-    let malformed = |what: &str| TorchFileError::Malformed(what.to_owned());
-    let mut files: HashMap<String, Range<usize>> = HashMap::new();
-    for file in tar::Archive::new(bytes).entries()? {
-        let file = file?;
-        if file.header().entry_type() != tar::EntryType::Regular {
-            continue;
-        }
-        let number = |number: u64| usize::try_from(number).ok();
-        let range = number(file.raw_file_position())
-            .and_then(|start| Some(start..start.checked_add(number(file.size())?)?))
-            .filter(|range| range.end <= bytes.len());
-        let range = range.ok_or_else(|| malformed("a tar archive that is cut"))?;
-        let name = file.path()?.to_string_lossy().trim_start_matches("./").to_owned();
-        files.insert(name, range);
-    }
-    let file = |name: &str| {
-        files
-            .get(name)
-            .cloned()
-            .ok_or_else(|| TorchFileError::Malformed(format!("a tar archive without `{name}`")))
-    };
-    let storages = tar_storages(bytes, file("storages")?)?;
-    let views = tar_views(&bytes[file("tensors")?])?;
-    let object = Pickle::read(&bytes[file("pickle")?])?;
-    if let Some(name) = &object.refused {
-        return Err(TorchFileError::refused(name, None));
-    }
-    let chosen = entry::choose(&object, entry, |value| matches!(value, Value::Outside(_)))?;
-    let mut tensors = IndexMap::new();
-    for (name, id) in &chosen.entries {
-        let Value::Outside(key) = object.get(*id) else { continue };
-        let found = name_of(&object, *key).and_then(|key| views.get(&key));
-        let (storage, view) = found.ok_or_else(|| {
-            TorchFileError::Malformed(format!("`{name}` is no tensor of the file"))
-        })?;
-        let (kind, _) = storages
-            .get(storage)
-            .ok_or_else(|| TorchFileError::Malformed(format!("`{name}` has no storage")))?;
-        let place = Place { kind: *kind, storage: storage.clone(), view: view.clone() };
-        tensors.insert(name.clone(), Stored { shape: view.shape.clone(), place: Ok(place) });
-    }
-    let held = storages.into_iter().map(|(key, (_, range))| (key, Held::plain(range)));
-    let storages = held.collect();
-    let Chosen { keys, others, .. } = chosen;
-    let entry = (!keys.is_empty()).then(|| keys.join("."));
-    Ok(Contents { tensors, storages, entry, others })
-}
-
-/// The storages of a tar archive's file, and parts of them that have a key of their own.
-fn tar_storages(
-    bytes: &[u8],
-    file: Range<usize>,
-) -> Result<HashMap<String, (Kind, Range<usize>)>, TorchFileError> {
-    let malformed = |what: &str| TorchFileError::Malformed(what.to_owned());
-    // Places count from the beginning of the whole file; nothing is taken from beyond this one.
-    let (held, mut at) = (&bytes[..file.end], file.start);
-    let mut storages: HashMap<String, (Kind, Range<usize>)> = HashMap::new();
-    for _ in 0..count_of(held, &mut at)? {
-        let pickle = Pickle::read(&held[at..])?;
-        at += pickle.len;
-        let Some(items) = pickle.tuple(pickle.root) else {
-            return Err(malformed("a storage is not described by a tuple"));
-        };
-        let [key, _, class] = items[..] else {
-            return Err(malformed("a storage is not described by three values"));
-        };
-        let key = name_of(&pickle, key).ok_or_else(|| malformed("a storage has no key"))?;
-        let kind = kind_of(class_of(&pickle, class)?)?;
-        let count = counted(held, &mut at, &key)?;
-        let range = raw(held, &mut at, count, kind.size(), &key)?;
-        storages.insert(key, (kind, range));
-    }
-    // `(key, whole, offset, count)`.
-    let parts = Pickle::read(&held[at..])?;
-    let Some(listed) = parts.list(parts.root) else {
-        return Err(malformed("the parts of storages are no list"));
-    };
-    for part in listed {
-        let Some(items) = parts.tuple(*part) else {
-            return Err(malformed("a part of a storage is not described by a tuple"));
-        };
-        let [key, whole, offset, count] = items[..] else {
-            return Err(malformed("a part of a storage is not described by four values"));
-        };
-        let length = |id| parts.int(id).and_then(|it| usize::try_from(it).ok());
-        let place = length(offset).zip(length(count));
-        let whole = name_of(&parts, whole).and_then(|whole| storages.get(&whole).cloned());
-        let (Some(key), Some((kind, whole)), Some((offset, count))) =
-            (name_of(&parts, key), whole, place)
-        else {
-            return Err(malformed("a part of a storage belongs to none"));
-        };
-        let begin = offset.checked_mul(kind.size()).and_then(|it| it.checked_add(whole.start));
-        let mut begin = begin.ok_or_else(|| malformed("a part of a storage is too far away"))?;
-        let range = raw(&held[..whole.end], &mut begin, count, kind.size(), &key)?;
-        storages.insert(key, (kind, range));
-    }
-    Ok(storages)
-}
-
-/// The tensors of a tar archive's file by their keys, each with its storage.
-fn tar_views(held: &[u8]) -> Result<HashMap<String, (String, View)>, TorchFileError> {
-    let malformed = |what: &str| TorchFileError::Malformed(what.to_owned());
-    let mut at = 0;
-    let mut views = HashMap::new();
-    for _ in 0..count_of(held, &mut at)? {
-        let pickle = Pickle::read(&held[at..])?;
-        at += pickle.len;
-        let Some(items) = pickle.tuple(pickle.root) else {
-            return Err(malformed("a tensor is not described by a tuple"));
-        };
-        let [key, storage, _] = items[..] else {
-            return Err(malformed("a tensor is not described by three values"));
-        };
-        let names = name_of(&pickle, key).zip(name_of(&pickle, storage));
-        let (key, storage) = names.ok_or_else(|| malformed("a tensor has no key"))?;
-        let dimensions = number(held, &mut at, 4)?;
-        number(held, &mut at, 4)?;
-        if dimensions > 64 {
-            return Err(malformed("a tensor has more than 64 dimensions"));
-        }
-        let mut several = || (0..dimensions).map(|_| number(held, &mut at, 8)).collect();
-        let (shape, stride): (Result<Vec<_>, _>, Result<Vec<_>, _>) = (several(), several());
-        let offset = number(held, &mut at, 8)?;
-        let (shape, stride) = (shape?, stride?);
-        views.insert(key, (storage, View { storage: 0, offset, shape, stride, dtype: None }));
-    }
-    Ok(views)
-}
-
-/// A number that a pickle at `at` is of.
-fn count_of(bytes: &[u8], at: &mut usize) -> Result<usize, TorchFileError> {
-    let pickle = Pickle::read(&bytes[*at..])?;
-    *at += pickle.len;
-    let count = pickle.int(pickle.root).and_then(|count| usize::try_from(count).ok());
-    count.ok_or_else(|| TorchFileError::Malformed("a count is no number".into()))
-}
-
 /// A key: text, or a number as text.
 pub(super) fn name_of(pickle: &Pickle, id: Id) -> Option<String> {
     match pickle.get(id) {
@@ -350,7 +217,7 @@ pub(super) fn name_of(pickle: &Pickle, id: Id) -> Option<String> {
     }
 }
 
-fn number(bytes: &[u8], at: &mut usize, len: usize) -> Result<usize, TorchFileError> {
+pub(super) fn number(bytes: &[u8], at: &mut usize, len: usize) -> Result<usize, TorchFileError> {
     let malformed = || TorchFileError::Malformed("a tensor's description ends too soon".into());
     let taken = bytes.get(*at..at.saturating_add(len)).ok_or_else(malformed)?;
     *at += len;
@@ -359,13 +226,13 @@ fn number(bytes: &[u8], at: &mut usize, len: usize) -> Result<usize, TorchFileEr
     usize::try_from(i64::from_le_bytes(eight)).map_err(|_| malformed())
 }
 
-fn counted(bytes: &[u8], at: &mut usize, key: &str) -> Result<usize, TorchFileError> {
+pub(super) fn counted(bytes: &[u8], at: &mut usize, key: &str) -> Result<usize, TorchFileError> {
     number(bytes, at, 8)
         .map_err(|_| TorchFileError::Malformed(format!("storage `{key}` has no length")))
 }
 
 /// The place of `count` numbers of `size` bytes that begin at `at`.
-fn raw(
+pub(super) fn raw(
     bytes: &[u8],
     at: &mut usize,
     count: usize,
@@ -409,14 +276,14 @@ fn storage_of(pickle: &Pickle, storage: Id) -> Result<(&str, String, usize), Tor
     Ok((class, name_of(pickle, *key).ok_or_else(malformed)?, begins))
 }
 
-fn class_of(pickle: &Pickle, class: Id) -> Result<&str, TorchFileError> {
+pub(super) fn class_of(pickle: &Pickle, class: Id) -> Result<&str, TorchFileError> {
     match pickle.get(class) {
         Value::Global(name) => Ok(name),
         _ => Err(TorchFileError::Malformed("the class of a storage is no class".into())),
     }
 }
 
-fn kind_of(class: &str) -> Result<Kind, TorchFileError> {
+pub(super) fn kind_of(class: &str) -> Result<Kind, TorchFileError> {
     Kind::named(class).ok_or_else(|| {
         TorchFileError::other(format!("numbers of the kind `{class}` cannot be read"))
     })

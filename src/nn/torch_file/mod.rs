@@ -12,6 +12,7 @@ mod forms;
 mod globals;
 mod pickle;
 mod storage;
+mod tar_form;
 
 use forms::Contents;
 use pickle::View;
@@ -40,7 +41,7 @@ pub enum TorchFileError {
     Refused {
         /// The function or class.
         name: String,
-        /// Python that gives the weights of `c`, what the file holds.
+        /// Python that gives the weights of `c`, what the file holds, where that is known.
         weights: Option<String>,
     },
     /// It holds something else than tensors by their names.
@@ -67,24 +68,16 @@ impl TorchFileError {
     }
 
     /// Adds to what is wrong.
-    fn and(mut self, more: String) -> Self {
+    fn and(mut self, more: &str) -> Self {
         if let Self::Other { what, .. } = &mut self {
-            what.push_str(&more);
+            what.push_str(more);
         }
         self
     }
 
-    /// The file wants `name` to be run; its weights are in the dictionary that `keys` lead to, or it is
-    /// an object that has them.
-    fn refused(name: &str, keys: Option<Vec<String>>) -> Self {
-        let weights = match keys {
-            _ if name.starts_with("__torch__.") => None,
-            Some(keys) => {
-                let keys: String = keys.iter().map(|key| format!("[{key:?}]")).collect();
-                Some(format!("{{k: v for k, v in c{keys}.items() if torch.is_tensor(v)}}"))
-            }
-            None => Some("c.state_dict()".into()),
-        };
+    /// The file wants `name` to be run; `weights` is Python that gives the weights of `c`, what the file
+    /// holds, where that is known.
+    fn refused(name: &str, weights: Option<String>) -> Self {
         Self::Refused { name: name.to_owned(), weights }
     }
 
@@ -96,19 +89,20 @@ impl TorchFileError {
                 vec!["look whether it was downloaded or copied whole: its size and checksum".into()]
             }
             Self::Unknown { help, .. } => vec![(*help).to_owned()],
-            Self::Refused { weights, .. } => {
-                let load = "torch.load(sys.argv[1], map_location=\"cpu\", weights_only=False)";
-                let script = match weights {
-                    Some(weights) => {
-                        format!("import sys, torch; c = {load}; torch.save({weights}, sys.argv[2])")
-                    }
-                    // A network that was compiled by `torch.jit`.
-                    None => {
-                        "import sys, torch; c = torch.jit.load(sys.argv[1], map_location=\"cpu\"); \
-                             torch.save(c.state_dict(), sys.argv[2])"
-                            .into()
-                    }
+            Self::Refused { name, weights } => {
+                /// Whatever `c` is: a network, its weights, or several of them by their keys.
+                const ANY: &str = "c.state_dict() if hasattr(c, \"state_dict\") else {k: v for k, v in \
+                                   c.items() if torch.is_tensor(v) or isinstance(v, dict) and \
+                                   all(map(torch.is_tensor, v.values()))}";
+                // A network that was compiled by `torch.jit`.
+                let (load, weights) = if name.starts_with("__torch__.") {
+                    ("torch.jit.load(sys.argv[1], map_location=\"cpu\")", "c.state_dict()")
+                } else {
+                    let load = "torch.load(sys.argv[1], map_location=\"cpu\", weights_only=False)";
+                    (load, weights.as_deref().unwrap_or(ANY))
                 };
+                let script =
+                    format!("import sys, torch; c = {load}; torch.save({weights}, sys.argv[2])");
                 let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
                 vec![
                     format!(
