@@ -17,6 +17,7 @@ use super::table;
 use super::tables::Tables;
 use super::trial_files::{trial_folder, write_trial};
 use super::trials;
+use crate::data::readers::RESULTS_MARK;
 use crate::exec::journal::{LIVE, SIGN};
 use crate::exec::{Done, State};
 use crate::fault::fail_point;
@@ -60,6 +61,11 @@ pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     let home = root.join(pipeline);
     fs::create_dir_all(&home).map_err(io_at(&home))?;
+    // Whoever reads images from the folder above must not take results for some.
+    let mark = root.join(RESULTS_MARK);
+    if !mark.exists() {
+        fs::write(&mark, "").map_err(io_at(&mark))?;
+    }
     let now = system::now_in(&home).map_err(io_at(&home))?;
     for entry in fs::read_dir(&home).map_err(io_at(&home))?.flatten() {
         let name = entry.file_name();
