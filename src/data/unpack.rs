@@ -176,6 +176,7 @@ impl Writer<'_> {
     }
 
     /// Fails with the name of the entry and of its method when that is not known.
+    #[expect(deprecated, reason = "the constants do not tell the number of a method")]
     fn packable(
         &self,
         archive: &mut zip::ZipArchive<impl Read + io::Seek>,
@@ -434,7 +435,7 @@ mod tests {
             assert!(error.to_string().contains(&expected), "{error}");
             assert!(error.help()[0].contains("unpack it yourself"));
         }
-        let mut secret = bytes.clone();
+        let mut secret = bytes;
         let list = secret.windows(4).position(|it| it == b"PK\x01\x02").unwrap();
         (secret[6], secret[list + 8]) = (secret[6] | 1, secret[list + 8] | 1);
         let error = unpacked("x.zip", &secret, Limits::default()).1.unwrap_err();

@@ -17,6 +17,7 @@ use super::tables::Tables;
 use super::tasks;
 use super::trial_files::{sources, trial_folder, write_trial};
 use super::trials;
+use crate::data::readers::RESULTS_MARK;
 use crate::exec::journal::{LIVE, SIGN};
 use crate::exec::{Done, State};
 use crate::fault::fail_point;
@@ -64,6 +65,11 @@ pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     let home = root.join(pipeline);
     system::create_folder(&home).map_err(io_at(&home))?;
+    // Whoever reads images from the folder above must not take results for some.
+    let mark = root.join(RESULTS_MARK);
+    if !mark.exists() {
+        fs::write(&mark, "").map_err(io_at(&mark))?;
+    }
     for left in left_by_the_dead(root, DEAD)? {
         // What cannot be removed now is tried again by the next run.
         let _ = fs::remove_dir_all(left);

@@ -54,7 +54,7 @@ pub(super) struct Columns {
 }
 
 /// A row's image and label.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pair<'a> {
     /// The image's name.
     pub name: &'a [u8],

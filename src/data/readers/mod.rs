@@ -29,6 +29,7 @@ mod whole;
 mod wrapping;
 
 use names::split_word;
+pub use own::RESULTS_MARK;
 
 /// A format that [`Format::read`] understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,10 +244,11 @@ pub(crate) fn visible_entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     for entry in fs::read_dir(folder).map_err(|error| Error::io(folder, error))? {
         let entry = entry.map_err(|error| Error::io(folder, error))?;
         let (path, is_dir) = (entry.path(), entry.file_type().is_ok_and(|it| it.is_dir()));
-        let hidden = path
+        let is_hidden = path
             .file_name()
             .is_none_or(|name| name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX");
-        if !hidden && !(is_dir && own::is_own(&path)) {
+        let is_data = !is_hidden && !(is_dir && own::is_own(&path));
+        if is_data {
             entries.push(path);
         }
     }

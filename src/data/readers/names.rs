@@ -63,7 +63,7 @@ fn split_of(word: &str) -> Option<&'static str> {
     let is = |spelling: &&str| {
         word.strip_prefix(*spelling).is_some_and(|rest| rest.is_empty() || FILLERS.contains(&rest))
     };
-    SPLITS.iter().find(|(_, spellings)| spellings.iter().any(|it| is(&it))).map(|(name, _)| *name)
+    SPLITS.iter().find(|(_, spellings)| spellings.iter().any(is)).map(|(name, _)| *name)
 }
 
 /// The words of a name in lower case: `trainLabels-2_set` is train, labels, 2, set.
