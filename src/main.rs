@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use runner::cli::Cli;
-use runner::commands;
+use runner::{commands, console};
 
 fn main() -> ExitCode {
     runner::memory::keep_freed_memory();
     match commands::run(&Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            anstream::eprintln!("{}", error.render());
+            console::say(error.render());
             ExitCode::from(error.exit_code())
         }
     }

@@ -19,7 +19,7 @@ pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
     if args.run.is_file() {
         crate::plan::resolve::load(&args.run, &[]).map_err(Box::new)?;
     }
-    let folder = super::find_run(&args.results, &args.run)?;
+    let folder = super::find_numbers(&args.results, &args.run)?;
     let mut tables = Tables::of(&folder)?;
     if tables.tables.is_empty() {
         return Err(Error::Missing(format!("`{}` has no scores", folder.display())));
