@@ -76,7 +76,8 @@ fn count(all: &mut Vec<Lost>, stream: Stream, error: &io::Error) {
     match all.iter_mut().find(|it| it.stream == stream.name()) {
         Some(lost) => lost.writes += 1,
         None => {
-            all.push(Lost { stream: stream.name().to_owned(), writes: 1, error: error.to_string() })
+            let (stream, error) = (stream.name().to_owned(), error.to_string());
+            all.push(Lost { stream, writes: 1, error });
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use runner::cli::Cli;
-use runner::commands;
+use runner::{commands, console};
 
 fn main() -> ExitCode {
     runner::memory::keep_freed_memory();
     match commands::run(&Cli::of_process()) {
         Ok(code) => code,
         Err(error) => {
-            anstream::eprintln!("{}", error.render());
+            console::say(error.render());
             ExitCode::from(error.exit_code())
         }
     }

@@ -17,7 +17,7 @@ use crate::report::results;
 /// # Errors
 /// When a run is not found or cannot be read.
 pub fn run(args: &DiffArgs) -> Result<ExitCode, Error> {
-    let folders = [&args.a, &args.b].map(|run| super::find_run(&args.results, run));
+    let folders = [&args.a, &args.b].map(|run| super::find_numbers(&args.results, run));
     let [a, b] = folders;
     let (a, b) = (a?, b?);
     let name =

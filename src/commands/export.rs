@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::ExportArgs;
 use crate::config::diagnostic::suggest;
+use crate::console;
 use crate::fault::fail_point;
 use crate::report::record::Record;
 use crate::report::results;
@@ -65,7 +66,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
     fail_point("exported");
     fs::rename(private.path(), into).map_err(refused)?;
     results::open_to_readers(into)?;
-    anstream::eprintln!("{}: {}", into.display(), artifact.summary);
+    console::say(format_args!("{}: {}", into.display(), artifact.summary));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, FileArgs, Verb};
 use crate::config::{Report, document};
+use crate::console;
 use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve;
 use crate::plan::trials::{self, Trials};
+use crate::report::checksums::Checksums;
 use crate::report::record::{self, Record};
 use crate::{plan, report, store, system};
 
@@ -92,9 +94,10 @@ impl Error {
 
     fn help(&self) -> Vec<String> {
         match self {
-            Self::Store(error) => error.help(),
+            Self::Store(error) | Self::Results(report::results::Error::Store(error)) => {
+                error.help()
+            }
             Self::Plan(plan::graph::Error::External { failure, .. }) => failure.help.clone(),
-            Self::Results(report::results::Error::Store(error)) => error.help(),
             Self::Results(report::results::Error::Malformed { .. }) => {
                 vec!["run the pipeline again: results that are damaged are written anew".into()]
             }
@@ -193,6 +196,34 @@ fn pipeline_in(word: &Path) -> Result<Option<String>, Error> {
         true => Ok(Some(resolve::load(word, &[]).map_err(Box::new)?.name)),
         false => Ok(None),
     }
+}
+
+/// The folder of the run that a user names and whose numbers are to be shown. Says so when they are not
+/// those that the run wrote.
+fn find_numbers(results: &Path, run: &Path) -> Result<PathBuf, Error> {
+    let folder = find_run(results, run)?;
+    let wrong = match Checksums::read(&folder) {
+        Ok(sums) => sums.map(|sums| sums.differences(&folder)).unwrap_or_default(),
+        Err(error) => vec![error.to_string()],
+    };
+    if !wrong.is_empty() {
+        let then = "what is shown here may be wrong: run the pipeline again";
+        say_damage(&folder, &wrong, then);
+    }
+    Ok(folder)
+}
+
+/// Says what is wrong with the results in `folder`, and what follows from it.
+fn say_damage(folder: &Path, wrong: &[String], then: &str) {
+    const SHOWN: usize = 3;
+    let mut texts = wrong[..wrong.len().min(SHOWN)].join(", ");
+    if wrong.len() > SHOWN {
+        texts += &format!(" and {} more", wrong.len() - SHOWN);
+    }
+    console::say(format_args!(
+        "note: the results in `{}` are not as they should be: {texts}; {then}",
+        folder.display()
+    ));
 }
 
 /// The trials of a run as its record holds them, without the search that found them.

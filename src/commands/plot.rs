@@ -12,7 +12,7 @@ use crate::report::loaded::Run;
 /// # Errors
 /// When there is no such run, or a file cannot be written.
 pub fn run(args: &PlotArgs) -> Result<ExitCode, Error> {
-    let folder = super::find_run(&args.results, &args.run)?;
+    let folder = super::find_numbers(&args.results, &args.run)?;
     let run = Run::read(&folder)?;
     let out = args.out.clone().unwrap_or_else(|| folder.join("plots"));
     let written = figures::write(&figures::all(&run)?, &out)?;

@@ -16,7 +16,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
     if args.serve {
         return super::watch::serve(Some(&args.run), &args.results, args.port);
     }
-    let folder = super::find_run(&args.results, &args.run)?;
+    let folder = super::find_numbers(&args.results, &args.run)?;
     let path = match &args.output {
         None => html::write(&folder)?,
         Some(path) => {

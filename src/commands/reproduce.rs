@@ -9,6 +9,7 @@ use super::Error;
 use super::columns::columns;
 use super::run::Failures;
 use crate::cli::{ReproduceArgs, RunOptions};
+use crate::console;
 use crate::device::Device;
 use crate::report::record::Record;
 use crate::scratch;
@@ -89,7 +90,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
     }
     super::print(text)?;
     if args.keep.is_some() {
-        anstream::eprintln!("kept in {}", home.display());
+        console::say(format_args!("kept in {}", home.display()));
     }
     drop(private);
     Ok(if same == wanted { ran.code } else { ExitCode::from(1) })

@@ -162,7 +162,8 @@ fn execute(
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
     let tables = Tables::by(&trials.resolved, folder);
     if let Some((folder, wrong)) = &written.damaged {
-        say_damage(folder, wrong);
+        let then = "they are written anew, and that folder can be deleted";
+        super::say_damage(folder, wrong, then);
     }
     if !options.json {
         show(tables.as_ref().ok());
@@ -225,20 +226,6 @@ fn say_nothing_to_do(done: &[Done]) {
         0 => format!("nothing to do: all {cached} stages are cached"),
         _ => format!("nothing to do: {cached} stages are cached, {pruned} pruned"),
     });
-}
-
-/// Says that results were written though an earlier run has the same stages, and why.
-fn say_damage(folder: &Path, wrong: &[String]) {
-    const SHOWN: usize = 3;
-    let mut texts = wrong[..wrong.len().min(SHOWN)].join(", ");
-    if wrong.len() > SHOWN {
-        texts += &format!(" and {} more", wrong.len() - SHOWN);
-    }
-    console::say(format_args!(
-        "note: the results in `{}` are not as they should be: {texts}; they are written anew, and that \
-         folder can be deleted",
-        folder.display()
-    ));
 }
 
 /// Says what standard output and standard error did not take, and puts it into the record of a new run

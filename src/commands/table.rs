@@ -15,7 +15,7 @@ use crate::report::tables::Tables;
 /// # Errors
 /// When there is no such run, table or cell, or the run has no scores.
 pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
-    let folder = super::find_run(&args.results, &args.run)?;
+    let folder = super::find_numbers(&args.results, &args.run)?;
     let mut tables = Tables::of(&folder)?;
     if tables.tables.is_empty() {
         return Err(Error::Missing(format!("`{}` has no scores", folder.display())));

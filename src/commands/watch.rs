@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::WatchArgs;
+use crate::console;
 use crate::report::live::{self, Lookout, Server, Standing, Wanted};
 
 /// Serves the page until it is stopped.
@@ -41,8 +42,8 @@ pub fn serve(run: Option<&Path>, results: &Path, port: u16) -> Result<ExitCode, 
         Error::Machine(format!("cannot listen on port {port} of 127.0.0.1: {error}"))
     })?;
     let address = server.address()?;
-    anstream::eprintln!("watching {what}; Ctrl-C ends the page, not the run");
-    anstream::println!("http://{address}/");
+    console::say(format_args!("watching {what}; Ctrl-C ends the page, not the run"));
+    writeln!(std::io::stdout(), "http://{address}/")?;
     std::io::stdout().flush()?;
     server.run()
 }

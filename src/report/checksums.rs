@@ -92,6 +92,13 @@ impl Checksums {
         self.0.par_iter().filter_map(damage).collect()
     }
 
+    /// What is wrong with its files in `folder`, in sentences that name them.
+    pub fn differences(&self, folder: &Path) -> Vec<String> {
+        let damage = self.damage(folder, |_| true);
+        let name = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
+        damage.into_iter().map(|(path, wrong)| format!("`{}` {wrong}", name(&path))).collect()
+    }
+
     /// Where in `folder` its files are.
     pub fn paths(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
         self.0.keys().map(|name| folder.join(name))

@@ -35,21 +35,15 @@ impl Earlier {
             Ok(None) => return Self::Unlisted(folder),
             Err(error) => return Self::Damaged(folder, vec![error.to_string()]),
         };
-        let damage = differences(&sums, &folder);
+        let damage = sums.differences(&folder);
         if damage.is_empty() { Self::Whole(folder) } else { Self::Damaged(folder, damage) }
     }
 
     /// As [`Earlier::Unlisted`], its files being compared with those that a new run would have.
     pub fn compared(folder: PathBuf, sums: &Checksums) -> Self {
-        let damage = differences(sums, &folder);
+        let damage = sums.differences(&folder);
         if damage.is_empty() { Self::Whole(folder) } else { Self::Damaged(folder, damage) }
     }
-}
-
-fn differences(sums: &Checksums, folder: &Path) -> Vec<String> {
-    let damage = sums.damage(folder, |_| true);
-    let name = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
-    damage.into_iter().map(|(path, wrong)| format!("`{}` {wrong}", name(&path))).collect()
 }
 
 /// The id of the record at `path`, of which only both ends are read: it can be long.

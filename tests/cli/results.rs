@@ -194,6 +194,34 @@ fn verify_fails_on_a_run_that_nothing_can_be_said_of() {
 }
 
 #[test]
+fn numbers_that_are_not_those_of_the_run_are_shown_with_a_note() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    pictured(root);
+    let run = latest(root, "results");
+    let verbs = [
+        &["table", "photos"][..],
+        &["report", "photos"],
+        &["plot", "photos"],
+        &["diff", "photos", "photos"],
+    ];
+    for damaged in [false, true] {
+        if damaged {
+            let csv = fs::read_to_string(run.join("score.csv")).unwrap();
+            let better = csv.replace(",accuracy,0.", ",accuracy,0.9");
+            assert_ne!(better, csv);
+            fs::write(run.join("score.csv"), better).unwrap();
+        }
+        for verb in verbs {
+            let output = runner(root, verb);
+            let said = text(&output.stderr);
+            assert!(output.status.success(), "{verb:?}: {said}");
+            assert_eq!(said.contains("`score.csv` is not what the run wrote"), damaged, "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_pipeline_that_this_runner_does_not_take_is_said_and_the_files_are_still_compared() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
