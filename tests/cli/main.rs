@@ -12,6 +12,7 @@ mod evaluate;
 mod failures;
 mod faults;
 mod finetune;
+mod images;
 mod init;
 mod memory;
 mod output;
