@@ -23,11 +23,12 @@ use tempfile::TempDir;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Target); 11] = [
+pub const ALL: [(&str, Target); 12] = [
     ("manifest", manifest),
     ("checkpoint", checkpoint),
     ("idx", idx),
     ("image_list", image_list),
+    ("image", image),
     ("tensors", tensors),
     ("cifar", cifar),
     ("weights", weights),
@@ -90,6 +91,15 @@ pub fn idx(bytes: &[u8]) {
 pub fn image_list(bytes: &[u8]) {
     let folder = folder("train.txt", bytes);
     read(Format::ImageList, folder.path());
+}
+
+/// An image file of any format: the content decides on it, not the name.
+pub fn image(bytes: &[u8]) {
+    let folder = folder("1.png", bytes);
+    put(folder.path(), "train.txt", b"1.png 0\n");
+    let cancel = AtomicBool::new(false);
+    let watch = Watch { progress: &Silent, cancel: &cancel };
+    let _ = Format::ImageList.read(folder.path(), &Broken::fails().upright(true), &watch);
 }
 
 /// The training images of CIFAR-100, with a good test image.

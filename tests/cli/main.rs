@@ -16,6 +16,7 @@ mod failures;
 mod faults;
 mod finetune;
 mod gc;
+mod images;
 mod init;
 mod input;
 mod memory;

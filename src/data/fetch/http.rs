@@ -1,7 +1,10 @@
 //! One file from one address, with retries, and from where it was left off.
+//!
+//! Nothing that a server does keeps it for ever: attempts are counted unless they bring the file further,
+//! an answer has a lowest rate, and a size that the disk must have room for.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,49 +13,103 @@ use ureq::Agent;
 use super::Cause;
 use crate::data::Watch;
 use crate::progress::Unit;
-use crate::random;
+use crate::{random, system};
 
-/// Attempts without a single new byte before giving up.
+/// Attempts that bring the file no further before giving up.
 const ATTEMPTS: u32 = 4;
+/// An attempt that brings fewer new bytes counts as one that brings none.
+const WORTHWHILE: u64 = 64 << 10;
 const CONNECT: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(30);
+/// A whole answer; one that takes longer is resumed.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// What is put up with from a server.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Bytes per second that an answer must bring on average over `window`.
+    pub slowest: u64,
+    /// The time after which the rate is looked at.
+    pub window: Duration,
+    /// Bytes that the folder's disk may still take, if the system tells.
+    pub room: fn(&Path) -> Option<u64>,
+    /// The time between the first attempt and the second; it doubles from one to the next.
+    pub pause: Duration,
+}
+
+/// Room that a download leaves on the disk, for what a run computes: so much, or an eighth of what there is.
+const RESERVE: u64 = 1 << 30;
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            slowest: 1 << 10,
+            window: Duration::from_secs(60),
+            room: |folder| system::free_space(folder).map(|free| free - RESERVE.min(free / 8)),
+            pause: Duration::from_millis(500),
+        }
+    }
+}
 
 /// How one attempt went wrong.
 enum Trouble {
     /// Worth another try.
     Passing(String),
+    /// What is here does not go together with what the server sends; worth another try without it.
+    Unfit(String),
+    /// There is no room for it, and none for what is here of it.
+    TooLarge(String),
     /// Another try would go the same way.
     Final(String),
 }
 
 /// Downloads `url` to `part`, going on from what is there. Returns whether it was put together
-/// from several answers.
-pub(super) fn download(url: &str, part: &Path, watch: &Watch) -> Result<bool, Cause> {
+/// from several answers. A part that no other attempt could go on from is removed.
+pub(super) fn download(
+    url: &str,
+    part: &Path,
+    watch: &Watch,
+    patience: &Patience,
+) -> Result<bool, Cause> {
     let agent = agent(url.starts_with("https://"));
     let mut resumed = false;
     let mut fruitless = 0;
+    let mut furthest = length(part);
+    // Whether the server was seen not to go on from where an answer was cut off.
+    let mut starts_over = false;
     loop {
         if watch.check().is_err() {
             return Err(Cause::Interrupted);
         }
-        let before = length(part);
-        resumed |= before > 0;
-        let trouble = match attempt(&agent, url, part, watch) {
+        resumed |= length(part) > 0;
+        let (trouble, again) = match attempt(&agent, url, part, watch, patience, &mut starts_over) {
             Ok(Answer::Whole) => return Ok(resumed),
             Ok(Answer::Stopped) => return Err(Cause::Interrupted),
-            Err(trouble) => trouble,
+            Err(Trouble::Passing(reason)) => (reason, true),
+            Err(Trouble::Unfit(reason)) => {
+                starts_over = true;
+                remove(part)?;
+                (reason, true)
+            }
+            Err(Trouble::TooLarge(reason)) => {
+                remove(part)?;
+                (reason, false)
+            }
+            Err(Trouble::Final(reason)) => (reason, false),
         };
-        let reason = match trouble {
-            Trouble::Final(reason) => return Err(Cause::Failed(reason)),
-            Trouble::Passing(reason) => reason,
-        };
-        fruitless = if length(part) > before { 0 } else { fruitless + 1 };
-        if fruitless >= ATTEMPTS {
-            return Err(Cause::Failed(format!("{reason} ({ATTEMPTS} attempts)")));
+        let here = length(part);
+        fruitless = if here >= furthest + WORTHWHILE { 0 } else { fruitless + 1 };
+        furthest = furthest.max(here);
+        if !again || fruitless >= ATTEMPTS {
+            if starts_over {
+                remove(part)?;
+            }
+            let attempts = if again { format!(" ({ATTEMPTS} attempts)") } else { String::new() };
+            return Err(Cause::Failed(format!("{trouble}{attempts}")));
         }
-        watch.progress.note(&format!("{url}: {reason}; trying again"));
-        pause(url, fruitless, watch)?;
+        watch.progress.note(&format!("{url}: {trouble}; trying again"));
+        pause(url, fruitless, patience.pause, watch)?;
     }
 }
 
@@ -68,6 +125,7 @@ fn agent(https_only: bool) -> Agent {
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(ANSWER))
+        .timeout_recv_body(Some(LONGEST))
         .timeout_per_read(Some(SILENCE))
         .user_agent(concat!("runner/", env!("CARGO_PKG_VERSION")))
         .build()
@@ -78,12 +136,19 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// Waits 0.5 s, 1 s, 2 s, ... with half of it at random, so that many runners do not come back
-/// all at once.
-fn pause(url: &str, attempt: u32, watch: &Watch) -> Result<(), Cause> {
+fn remove(part: &Path) -> Result<(), Cause> {
+    match fs::remove_file(part) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Cause::io(part, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Waits once `first`, twice, four times, ... with half of it at random, so that many runners do not come
+/// back all at once.
+fn pause(url: &str, attempt: u32, first: Duration, watch: &Watch) -> Result<(), Cause> {
     let jitter =
         random::stream(u64::from(std::process::id()), url, u64::from(attempt), 0).uniform();
-    let wait = Duration::from_millis(500 << attempt.saturating_sub(1).min(6));
+    let wait = first * (1 << attempt.saturating_sub(1).min(6));
     let end = Instant::now() + wait.mul_f32(0.5 + 0.5 * jitter);
     while Instant::now() < end {
         if watch.check().is_err() {
@@ -94,7 +159,15 @@ fn pause(url: &str, attempt: u32, watch: &Watch) -> Result<(), Cause> {
     Ok(())
 }
 
-fn attempt(agent: &Agent, url: &str, part: &Path, watch: &Watch) -> Result<Answer, Trouble> {
+/// Asks once, for what is not here yet. `starts_over` is set when the server gives all of it instead.
+fn attempt(
+    agent: &Agent,
+    url: &str,
+    part: &Path,
+    watch: &Watch,
+    patience: &Patience,
+    starts_over: &mut bool,
+) -> Result<Answer, Trouble> {
     let have = length(part);
     let mut request = agent.get(url);
     if have > 0 {
@@ -102,45 +175,26 @@ fn attempt(agent: &Agent, url: &str, part: &Path, watch: &Watch) -> Result<Answe
     }
     let mut response = request.call().map_err(|error| trouble(&error))?;
     let start = match response.status().as_u16() {
-        206 if have > 0 && range_start(&response) == Some(have) => have,
-        206 => return start_over(part, "the server sent another part than asked for"),
-        200 => 0,
+        206 if have > 0 && range_fits(&response, have) => have,
+        206 => return Err(Trouble::Unfit("the server sent another part than asked for".into())),
+        200 => {
+            *starts_over |= have > 0;
+            0
+        }
         // All of it is here already, or the file has changed: the checksum tells.
-        416 => return start_over(part, "the server has no more bytes than are here"),
+        416 => return Err(Trouble::Unfit("the server has no more bytes than are here".into())),
         status @ (408 | 425 | 429 | 500..=599) => {
             return Err(Trouble::Passing(format!("the server answered {status}")));
         }
         status => return Err(Trouble::Final(format!("the server answered {status}"))),
     };
-    let total = response.body().content_length().map(|rest| start + rest);
+    let total = response.body().content_length().map(|rest| start.saturating_add(rest));
     watch.progress.begin("download", total, Unit::Bytes);
     watch.progress.advance(start);
-    let io = |error: std::io::Error| Trouble::Final(format!("{}: {error}", part.display()));
-    let mut file = File::options()
-        .create(true)
-        .write(true)
-        .append(start > 0)
-        .truncate(start == 0)
-        .open(part)
-        .map_err(io)?;
     let mut reader = response.body_mut().as_reader();
-    let mut buffer = vec![0; 1 << 16];
-    let mut here = start;
-    loop {
-        if watch.check().is_err() {
-            return Ok(Answer::Stopped);
-        }
-        let count = reader
-            .read(&mut buffer)
-            .map_err(|error| Trouble::Passing(format!("cut off after {here} bytes: {error}")))?;
-        if count == 0 {
-            break;
-        }
-        file.write_all(&buffer[..count]).map_err(io)?;
-        here += count as u64;
-        watch.progress.advance(count as u64);
-    }
-    file.sync_all().map_err(io)?;
+    let Some(here) = receive(&mut reader, part, (start, total), watch, patience)? else {
+        return Ok(Answer::Stopped);
+    };
     match total {
         Some(total) if here != total => {
             Err(Trouble::Passing(format!("cut off after {here} of {total} bytes")))
@@ -149,17 +203,95 @@ fn attempt(agent: &Agent, url: &str, part: &Path, watch: &Watch) -> Result<Answe
     }
 }
 
-fn start_over(part: &Path, reason: &str) -> Result<Answer, Trouble> {
-    match fs::remove_file(part) {
-        Ok(()) => Err(Trouble::Passing(reason.to_owned())),
-        Err(error) => Err(Trouble::Final(format!("{}: {error}", part.display()))),
+/// Writes what an answer brings to `part` from byte `start` on. Gives the length that the file has then;
+/// `None` when the user asked to stop.
+fn receive(
+    reader: &mut impl Read,
+    part: &Path,
+    (start, total): (u64, Option<u64>),
+    watch: &Watch,
+    patience: &Patience,
+) -> Result<Option<u64>, Trouble> {
+    let io = |error: std::io::Error| {
+        let reason = format!("{}: {error}", part.display());
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Trouble::TooLarge(reason),
+            _ => Trouble::Final(reason),
+        }
+    };
+    let mut file = File::options()
+        .create(true)
+        .write(true)
+        .append(start > 0)
+        .truncate(start == 0)
+        .open(part)
+        .map_err(io)?;
+    let most = (patience.room)(part.parent().unwrap_or(Path::new("."))).unwrap_or(u64::MAX);
+    let enough = |more: u64, what: &str| {
+        if more <= most {
+            return Ok(());
+        }
+        let reason = "more than the disk has room for, with a reserve for what a run computes";
+        Err(Trouble::TooLarge(format!("{what}: {reason} ({})", megabytes(most))))
+    };
+    if let Some(more) = total.map(|total| total.saturating_sub(start)) {
+        enough(more, &format!("{} are to come", megabytes(more)))?;
     }
+    let mut buffer = vec![0; 1 << 16];
+    let (mut here, mut before) = (start, start);
+    let mut since = Instant::now();
+    loop {
+        if watch.check().is_err() {
+            return Ok(None);
+        }
+        let count = reader
+            .read(&mut buffer)
+            .map_err(|error| Trouble::Passing(format!("cut off after {here} bytes: {error}")))?;
+        if count == 0 {
+            break;
+        }
+        enough(here - start + count as u64, "an answer without a declared end")?;
+        file.write_all(&buffer[..count]).map_err(io)?;
+        here += count as u64;
+        watch.progress.advance(count as u64);
+        let passed = since.elapsed();
+        if passed >= patience.window {
+            let milliseconds = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
+            let rate = (here - before).saturating_mul(1000) / milliseconds;
+            if rate < patience.slowest {
+                let seconds = passed.as_secs();
+                return Err(Trouble::Passing(format!(
+                    "too slow: {rate} bytes per second over {seconds} s"
+                )));
+            }
+            (since, before) = (Instant::now(), here);
+        }
+    }
+    file.sync_all().map_err(io)?;
+    Ok(Some(here))
 }
 
-/// The first byte that an answer holds, from `Content-Range: bytes 5-9/10`.
-fn range_start(response: &ureq::http::Response<ureq::Body>) -> Option<u64> {
-    let range = response.headers().get("content-range")?.to_str().ok()?;
-    range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
+}
+
+/// Whether an answer brings the bytes from `have` on, all of them: `Content-Range: bytes 5-9/10`.
+fn range_fits(response: &ureq::http::Response<ureq::Body>, have: u64) -> bool {
+    let range = || {
+        let range = response.headers().get("content-range")?.to_str().ok()?;
+        let (bytes, total) = range.strip_prefix("bytes ")?.split_once('/')?;
+        let (start, end) = bytes.split_once('-')?;
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        Some((number(start)?, number(end)?, number(total)))
+    };
+    range().is_some_and(|(start, end, total)| {
+        let all = total.is_none_or(|total| total == end.saturating_add(1));
+        let length = response.body().content_length();
+        start == have
+            && end >= start
+            && all
+            && length.is_none_or(|length| length == (end - start).saturating_add(1))
+    })
 }
 
 fn trouble(error: &ureq::Error) -> Trouble {

@@ -135,7 +135,12 @@ impl Fetcher<'_> {
         let mut tried = Tried::default();
         for source in sources {
             match self.files_from(source, &folder, files) {
-                Ok(()) => return Ok(folder),
+                Ok(()) => {
+                    for file in files {
+                        remove_parts(&folder.join(file.name));
+                    }
+                    return Ok(folder);
+                }
                 Err(cause) => tried.note(file_source(source), cause, &self.watch)?,
             }
         }
@@ -167,13 +172,19 @@ impl Fetcher<'_> {
         let mut tried = Tried::default();
         for url in urls {
             match self.archive_from(url, &path, checksum) {
-                Ok(()) => return Ok(path),
+                Ok(()) => {
+                    remove_parts(&path);
+                    return Ok(path);
+                }
                 Err(cause) => tried.note(url, cause, &self.watch)?,
             }
         }
         for package in packages {
             match self.file_of_package(package, &path, checksum) {
-                Ok(()) => return Ok(path),
+                Ok(()) => {
+                    remove_parts(&path);
+                    return Ok(path);
+                }
                 Err(cause) => tried.note(file_source(package), cause, &self.watch)?,
             }
         }
@@ -312,19 +323,20 @@ impl Fetcher<'_> {
     }
 
     /// Downloads to a partial file and checks it. A resumed file that fails its check may be of
-    /// two halves that do not fit: it is fetched once more whole.
+    /// two halves that do not fit: it is fetched once more.
     fn checked(
         &self,
         url: &str,
         part: &Path,
         check: impl Fn(&Path) -> Result<(), Cause>,
     ) -> Result<(), Cause> {
+        let mut again = true;
         loop {
-            let resumed = http::download(url, part, &self.watch)?;
+            let resumed = http::download(url, part, &self.watch, &http::Patience::default())?;
             match check(part) {
                 Err(Cause::Failed(reason)) => {
                     fs::remove_file(part).map_err(|error| Cause::io(part, error))?;
-                    if !resumed {
+                    if !resumed || !std::mem::take(&mut again) {
                         return Err(Cause::Failed(reason));
                     }
                 }
@@ -343,6 +355,19 @@ fn part(path: &Path, url: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", &checksum::of_bytes(url.as_bytes())[..8]));
     path.with_file_name(name)
+}
+
+/// Removes what mirrors left of a file that is here by now. Nothing depends on it.
+fn remove_parts(path: &Path) {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let folder = path.parent().unwrap_or(Path::new("."));
+    for found in super::readers::visible_entries(folder).unwrap_or_default() {
+        let bytes = found.file_name().unwrap_or_default().as_encoded_bytes();
+        let rest = bytes.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"."));
+        if rest.is_some_and(|rest| rest.len() == 8 + 5 && rest.ends_with(b".part")) {
+            let _ = fs::remove_file(&found);
+        }
+    }
 }
 
 fn offline(what: &str, files: &str, sources: impl IntoIterator<Item = String>) -> Error {
@@ -378,9 +403,11 @@ fn publish_unpacked(from: &Path, path: &Path, sha256: &str) -> Result<(), Cause>
         return Err(Cause::Failed(format!("unpacked, its sha256 is {found}, not {sha256}")));
     }
     let new = path.with_extension("new");
-    fs::write(&new, bytes)
-        .and_then(|()| fs::rename(&new, path))
-        .map_err(|error| Cause::io(path, error))
+    fs::write(&new, bytes).and_then(|()| fs::rename(&new, path)).map_err(|error| {
+        // A full disk leaves half of it.
+        let _ = fs::remove_file(&new);
+        Cause::io(path, error)
+    })
 }
 
 /// Takes `files` from anywhere below `held`, gzipped or not.

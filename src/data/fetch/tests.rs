@@ -18,6 +18,12 @@ enum Answer {
     Cut(Vec<u8>, usize),
     /// Nothing but a status.
     Status(u16),
+    /// Knows nothing of ranges: promises all of it, sends this many bytes and hangs up.
+    FromTheStart(Vec<u8>, usize),
+    /// Promises all of it and hangs up after this many bytes; asked for the rest, it begins elsewhere.
+    Elsewhere(Vec<u8>, usize),
+    /// Bytes without a declared end, until nobody listens.
+    Endless,
 }
 
 /// Serves `answers` one after the other, the last one again and again. Returns its address and
@@ -56,6 +62,28 @@ fn reply(mut stream: TcpStream, answer: Answer, log: &Mutex<Vec<String>>) -> std
         None => path,
     });
     let (bytes, sent) = match answer {
+        Answer::FromTheStart(bytes, sent) => {
+            range = None;
+            (bytes, sent)
+        }
+        Answer::Elsewhere(bytes, sent) => {
+            let start = range.map_or(0, |start| start + 7);
+            let head = if range.is_some() {
+                let last = bytes.len() - 1;
+                format!("206 X\r\ncontent-range: bytes {start}-{last}/{}", bytes.len())
+            } else {
+                "200 OK".to_owned()
+            };
+            let rest = bytes.len() - start;
+            write!(stream, "HTTP/1.1 {head}\r\ncontent-length: {rest}\r\n\r\n")?;
+            return stream.write_all(&bytes[start..(start + sent).min(bytes.len())]);
+        }
+        Answer::Endless => {
+            write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")?;
+            loop {
+                stream.write_all(&[7; 1000])?;
+            }
+        }
         Answer::Status(status) => {
             return write!(
                 stream,
@@ -274,6 +302,108 @@ fn stopping_stops_and_keeps_what_is_here() {
     bench.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
     let result = bench.fetcher().url(&format!("{base}x"), &checksum::of_bytes(&content()));
     assert!(matches!(result, Err(Error::Interrupted)));
+}
+
+/// Downloads without a pause between attempts, as patiently as `change` leaves it: the outcome, and what
+/// was left of the file.
+fn downloaded(
+    base: &str,
+    change: impl FnOnce(&mut http::Patience),
+) -> (Result<bool, String>, Option<u64>) {
+    let bench = Bench::new();
+    let part = bench.folder.path().join("x.part");
+    let mut patience = http::Patience { pause: Duration::ZERO, ..http::Patience::default() };
+    change(&mut patience);
+    let result = http::download(base, &part, &bench.fetcher().watch, &patience);
+    let result = result.map_err(|cause| match cause {
+        Cause::Failed(reason) => reason,
+        Cause::Interrupted => "interrupted".to_owned(),
+    });
+    (result, fs::metadata(part).ok().map(|part| part.len()))
+}
+
+#[test]
+fn a_server_that_goes_on_elsewhere_is_asked_four_times_and_leaves_nothing() {
+    let (base, asked) = serve(vec![Answer::Elsewhere(content(), 100)]);
+    let (result, left) = downloaded(base, |_| {});
+    let reason = result.unwrap_err();
+    assert!(reason.ends_with("another part than asked for (4 attempts)"), "{reason}");
+    assert_eq!(*asked.lock().unwrap(), ["/", "/ from 100", "/", "/ from 100"]);
+    assert_eq!(left, None, "no other attempt could go on from it");
+}
+
+#[test]
+fn a_server_that_always_begins_anew_is_asked_four_times_and_leaves_nothing() {
+    let (base, asked) = serve(vec![Answer::FromTheStart(content(), 200_000)]);
+    let (result, left) = downloaded(base, |_| {});
+    assert!(result.unwrap_err().contains("(4 attempts)"));
+    assert_eq!(asked.lock().unwrap().len(), 5, "the first one brought something");
+    assert_eq!(left, None);
+}
+
+#[test]
+fn a_server_that_gives_a_little_at_a_time_is_asked_four_times_and_what_it_gave_is_kept() {
+    let (base, asked) = serve(vec![Answer::Cut(content(), 100)]);
+    let (result, left) = downloaded(base, |_| {});
+    assert!(result.unwrap_err().contains("(4 attempts)"));
+    assert_eq!(asked.lock().unwrap().last().unwrap(), "/ from 300");
+    assert_eq!(left, Some(400), "another run goes on from it");
+}
+
+#[test]
+fn a_server_that_gives_much_at_a_time_is_asked_until_all_is_here() {
+    let (base, asked) = serve(vec![Answer::Cut(content(), 70_000)]);
+    let (result, left) = downloaded(base, |_| {});
+    assert_eq!((result, left), (Ok(true), Some(400_000)));
+    assert_eq!(asked.lock().unwrap().len(), 6);
+}
+
+#[test]
+fn an_answer_without_end_stops_where_the_disk_has_no_more_room_and_is_removed() {
+    let (base, asked) = serve(vec![Answer::Endless]);
+    let (result, left) = downloaded(base, |patience| patience.room = |_| Some(1_000_000));
+    let reason = result.unwrap_err();
+    assert!(reason.contains("without a declared end: more than the disk has room for"), "{reason}");
+    assert!(reason.ends_with("(1 MB)"), "{reason}");
+    assert_eq!((asked.lock().unwrap().len(), left), (1, None));
+}
+
+#[test]
+fn a_file_that_the_disk_has_no_room_for_is_not_begun() {
+    let (base, asked) = serve(vec![Answer::Whole(content())]);
+    let (result, left) = downloaded(base, |patience| patience.room = |_| Some(399_999));
+    let reason = result.unwrap_err();
+    assert!(reason.starts_with("1 MB are to come: more than the disk has room for"), "{reason}");
+    assert_eq!((asked.lock().unwrap().len(), left), (1, None));
+    let (result, left) = downloaded(base, |patience| patience.room = |_| Some(400_000));
+    assert_eq!((result, left), (Ok(false), Some(400_000)));
+}
+
+#[test]
+fn a_server_below_the_lowest_rate_is_given_up() {
+    let (base, asked) = serve(vec![Answer::FromTheStart(vec![7; 30_000], usize::MAX)]);
+    let (result, _) = downloaded(base, |patience| {
+        patience.window = Duration::ZERO;
+        patience.slowest = u64::MAX;
+    });
+    let reason = result.unwrap_err();
+    assert!(reason.starts_with("too slow: ") && reason.ends_with("(4 attempts)"), "{reason}");
+    assert_eq!(asked.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn what_another_mirror_left_goes_when_the_file_is_here() {
+    let bench = Bench::new();
+    let (base, _) = serve(vec![Answer::Whole(gzipped(&content()))]);
+    let folder = bench.folder.path().join("digits");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(part(&folder.join(file().name), "http://gone.example/x.gz"), "half").unwrap();
+    fs::write(part(&folder.join("other"), "http://gone.example/x.gz"), "half").unwrap();
+    let sources = [FileSource::Web { base }];
+    bench.fetcher().files("digits", &[file()], &sources, Format::Idx).unwrap();
+    let left = bench.left();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left[0].starts_with("other.") && left[1] == file().name, "{left:?}");
 }
 
 /// Needs npm and its registry: `cargo test --lib fetch -- --ignored npm`.

@@ -29,37 +29,9 @@ const UNREADABLE: &[&str] = &[
 
 /// Endings of what lies beside images; such files are not looked into.
 const ASIDE: &[&str] = &[
-    "txt",
-    "md",
-    "rst",
-    "csv",
-    "tsv",
-    "json",
-    "jsonl",
-    "xml",
-    "yaml",
-    "yml",
-    "toml",
-    "html",
-    "pdf",
-    "db",
-    "ini",
-    "log",
-    "lst",
-    "py",
-    "sh",
-    "m",
-    "mat",
-    "npy",
-    "npz",
-    "pt",
-    "pth",
-    "pkl",
-    "h5",
-    "safetensors",
-    "zip",
-    "gz",
-    "tar",
+    "txt", "md", "rst", "csv", "tsv", "json", "jsonl", "xml", "yaml", "yml", "toml", "html", "pdf",
+    "db", "ini", "log", "lst", "py", "sh", "m", "mat", "npy", "npz", "pt", "pth", "pkl", "h5",
+    "zip", "gz", "tar",
 ];
 
 /// Bytes that the pixels of one image may take, as the decoder gives them: 178 million pixels in colour,
@@ -79,10 +51,12 @@ pub(super) fn is_image(path: &Path) -> bool {
 
 /// Whether the first bytes are those of an image, for formats with a long enough signature.
 fn begins_like_one(path: &Path) -> bool {
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(32).read_to_end(&mut head));
     use ImageFormat::{Avif, Gif, Jpeg, Png, Tiff, WebP};
-    read.is_ok() && matches!(format_of(&head), Some(Png | Jpeg | Gif | WebP | Tiff | Avif))
+    let mut head = Vec::new();
+    // A pipe would keep its reader waiting.
+    let read = path.is_file()
+        && File::open(path).and_then(|file| file.take(32).read_to_end(&mut head)).is_ok();
+    read && matches!(format_of(&head), Some(Png | Jpeg | Gif | WebP | Tiff | Avif))
 }
 
 /// The formats for messages.
@@ -130,12 +104,21 @@ impl Opened {
     /// # Errors
     /// When it is not an image in a format that can be read, is cut off or damaged, or cannot be read.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        if !EXTENSIONS.contains(&extension(path).as_str()) {
-            let reason = "by its ending or its first bytes it is an image, but not in one of the \
-                          formats that are read here";
-            return Err(broken(path, format!("{reason} ({})", formats())));
+        let extension = extension(path);
+        if UNREADABLE.contains(&extension.as_str()) {
+            let formats = formats();
+            return Err(broken(path, format!("convert it to a format that is read: {formats}")));
         }
-        Self::of(path, fs::read(path).map_err(|error| Error::io(path, error))?)
+        if !EXTENSIONS.contains(&extension.as_str()) {
+            let reason =
+                "it begins like one, but its name does not end like one: rename it to end in";
+            return Err(broken(path, format!("{reason} {}, or move it away", formats())));
+        }
+        let io = |error| Error::io(path, error);
+        if !fs::metadata(path).map_err(io)?.is_file() {
+            return Err(broken(path, "it is not a file"));
+        }
+        Self::of(path, fs::read(path).map_err(io)?)
     }
 
     /// The file at `path`, which holds `bytes`.
@@ -193,8 +176,7 @@ impl Opened {
             image.apply_orientation(self.orientation);
         }
         let size = (image.height() as usize, image.width() as usize);
-        use ColorType::{L8, L16, La8, La16};
-        let gray = matches!(image.color(), L8 | L16 | La8 | La16);
+        let gray = !image.color().has_color();
         let (channels, pixels) = if gray {
             (1, image.into_luma8().into_raw())
         } else {
