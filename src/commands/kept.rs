@@ -68,7 +68,7 @@ impl Kept {
         if let Some(named) = &named {
             let found = runs_in(named).map_err(|error| unreadable(named, &error))?;
             if found.is_empty() && args.results.is_some() {
-                return Err(no_runs(named));
+                return Err(no_runs(named, &listed));
             }
             kept.choose(args, &found);
             kept.see(named, found);
@@ -79,12 +79,13 @@ impl Kept {
                 kept.cannot_see(folder, "the store's entry for them is damaged");
                 continue;
             };
-            let known = kept.folders.contains(&fs::canonicalize(path).unwrap_or_default());
+            if kept.folders.contains(&fs::canonicalize(path).unwrap_or_default()) {
+                continue;
+            }
             match runs_in(path) {
                 Err(error) => kept.cannot_see(folder, &error.to_string()),
                 // As an empty folder that a disk is usually mounted at.
                 Ok(found) if found.is_empty() => kept.cannot_see(folder, "it holds no run"),
-                Ok(_) if known => {}
                 Ok(found) => {
                     kept.elsewhere += found.runs.len();
                     kept.needed.extend(found.runs.iter().flat_map(|it| it.1.fingerprints()));
@@ -93,7 +94,7 @@ impl Kept {
             }
         }
         if kept.folders.is_empty() && kept.forgotten.folders.is_empty() {
-            return Err(no_runs(Path::new(DEFAULT)));
+            return Err(no_runs(Path::new(DEFAULT), &listed));
         }
         Ok(kept)
     }
@@ -211,12 +212,18 @@ fn unreadable(named: &Path, error: &io::Error) -> Error {
     ))
 }
 
-fn no_runs(named: &Path) -> Error {
-    Error::Missing(format!(
+fn no_runs(named: &Path, listed: &[ResultsFolder]) -> Error {
+    let mut text = format!(
         "there are no runs in `{}`: everything in the store would count as not needed; \
          `--results DIR` says where the runs are",
         named.display()
-    ))
+    );
+    let listed: Vec<String> =
+        listed.iter().map(|it| format!("`{}`", it.name().display())).collect();
+    if !listed.is_empty() {
+        text += &format!(" (they were in {})", listed.join(", "));
+    }
+    Error::Missing(text)
 }
 
 /// What lies in a folder of results.
