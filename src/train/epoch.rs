@@ -8,7 +8,7 @@ use serde_json::json;
 use super::fit::Data;
 use crate::config::node::Value;
 use crate::config::{Diagnostic, Keys};
-use crate::data::loader;
+use crate::data::{Unlabelled, loader};
 
 /// More steps of an epoch than this are taken for a mistake.
 const MOST_STEPS: usize = 1_000_000_000;
@@ -82,7 +82,7 @@ pub(super) fn batches(count: usize, size: usize) -> usize {
 pub fn coverage(data: &Data, size: usize, length: Option<EpochLength>) -> Option<(String, String)> {
     let counts = [
         ("source", data.source.1.labels.len()),
-        ("target", data.target.as_ref().map_or(0, |images| images.len())),
+        ("target", data.target.as_ref().map_or(0, Unlabelled::len)),
     ];
     let domains = if data.target.is_some() { &counts[..] } else { &counts[..1] };
     let of = |count: usize| batches(count, size);

@@ -222,7 +222,7 @@ impl<'a, D: Ops> Fit<'a, D> {
         watch: &'a Watch<'a>,
     ) -> Result<Self, FitError> {
         let source = batches("source", data.source.1.labels.len(), settings.batch_size)?;
-        let target = data.target.as_ref().map(|images| images.len());
+        let target = data.target.as_ref().map(Unlabelled::len);
         let target =
             target.map(|count| batches("target", count, settings.batch_size)).transpose()?;
         let steps_per_epoch = epoch::steps(settings.epoch, source, target);
