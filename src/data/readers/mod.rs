@@ -247,10 +247,10 @@ pub(crate) fn visible_entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         let is_hidden = path
             .file_name()
             .is_none_or(|name| name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX");
-        let is_data = !is_hidden && !(is_dir && own::is_own(&path));
-        if is_data {
-            entries.push(path);
+        if is_hidden || (is_dir && own::is_own(&path)) {
+            continue;
         }
+        entries.push(path);
     }
     entries.sort();
     Ok(entries)
