@@ -325,7 +325,7 @@ mod tests {
                 match read(&name, &empty, false) {
                     Ok(found) => assert!(!found.pixels.is_empty(), "{name}, byte {at}"),
                     Err(error) => {
-                        assert!(matches!(error, Error::Malformed { .. }), "{name}: {error}")
+                        assert!(matches!(error, Error::Malformed { .. }), "{name}: {error}");
                     }
                 }
             }
