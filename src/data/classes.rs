@@ -48,13 +48,17 @@ impl Matched {
 /// Finds every class of `found` among those of `known`, which may be more.
 ///
 /// Names that are all whole numbers are compared as such: `00012` is `12`. A list that only counts
-/// (`0`, `1`, ...) names nothing beside real names, and is matched with as many of them by number.
+/// (`0`, `1`, ...) names nothing: beside real names it is matched with as many of them by number, beside a
+/// longer list of the kind with its first ones.
 ///
 /// # Errors
 /// When a class has no counterpart.
 pub fn match_classes(known: &[String], found: &[String]) -> Result<Matched, Mismatch> {
     if known == found {
         return Ok(Matched::Same);
+    }
+    if only_counts(known) && only_counts(found) && found.len() < known.len() {
+        return Ok(Matched::ByNumber(Nameless::Found));
     }
     if let (Some(known), Some(found)) = (values(known), values(found)) {
         return places(&known, &found).map(Matched::ByName).map_err(|error| match error {
@@ -266,6 +270,9 @@ mod tests {
         let found = matched(&["cat", "dog"], &["0", "1"]);
         assert_eq!(found, Ok(Matched::ByNumber(Nameless::Found)));
         assert_eq!(matched(&["cat", "dog", "eel"], &["0", "1"]), Err(Mismatch::Count));
+        let fewer = match_classes(&counted(10), &counted(8));
+        assert_eq!(fewer, Ok(Matched::ByNumber(Nameless::Found)));
+        assert_eq!(match_classes(&counted(2), &counted(3)), Err(Mismatch::Names(vec![2])));
         // Part of a numbering that begins elsewhere says nothing of which is which.
         assert_eq!(matched(&["cat", "dog"], &["1", "2"]), Err(Mismatch::Names(vec![0, 1])));
     }

@@ -23,7 +23,12 @@ pub(super) fn clash(key: &str, known: &[String], found: &[String], uses: Uses) -
     if uses == Uses::Images && unsorted {
         return None;
     }
-    let mismatch = match_classes(known, found).err()?;
+    let mismatch = match match_classes(known, found) {
+        // Numbers alone do not say that a few classes to learn are the first ones of a model's many.
+        Ok(Matched::ByNumber(_)) if key == "train" && known.len() != found.len() => Mismatch::Count,
+        Ok(_) => return None,
+        Err(mismatch) => mismatch,
+    };
     let message = match &mismatch {
         Mismatch::Names(missing) => {
             let names: Vec<&String> = missing.iter().map(|at| &found[*at]).collect();
@@ -73,7 +78,7 @@ fn advice(known: &[String], found: &[String], mismatch: &Mismatch) -> Vec<String
                 .then(|| format!("`classes = [{}]` there keeps what both have", shared.join(", ")));
             rename.into_iter().chain(keep).collect()
         }
-        Mismatch::Count if only_counts(found) => {
+        Mismatch::Count if only_counts(found) && !only_counts(known) => {
             let pairs: Vec<String> = found.iter().zip(known).take(20).map(pair).collect();
             vec![format!(
                 "a `split` stage in front gives them names: `classes = {{ {} }}`, each with the name that \
@@ -163,6 +168,7 @@ pub(super) fn names_of_both(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::classes::counted;
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -193,6 +199,18 @@ mod tests {
         assert!(!clashes(&["unsorted"]) && !clashes(&["0", "1", "2"]) && !clashes(&["dog"]));
         assert!(clashes(&["dog", "wolf"]));
         assert!(clash("t", &known, &names(&["unsorted"]), Uses::Labels).is_some());
+    }
+
+    #[test]
+    fn digits_are_no_classes_of_imagenet_to_go_on_learning() {
+        let (digits, imagenet): (Vec<String>, Vec<String>) = (counted(10), counted(1000));
+        let problem = clash("train", &imagenet, &digits, Uses::Labels).unwrap();
+        assert!(problem.message.contains("1000 classes, this data set has 10"), "{problem:?}");
+        assert!(problem.help.last().unwrap().contains("`head = []`"), "{problem:?}");
+        // A list for validation may lack the last classes; a note says what that rests on.
+        let matched = meet(&digits, "validate", &counted(12)).unwrap();
+        let note = note(&matched, "validate", &counted(12), &digits).unwrap();
+        assert!(note.contains("by number"), "{note}");
     }
 
     #[test]

@@ -240,7 +240,7 @@ impl Training {
             }
             Start::Fresh(architecture) => {
                 let spec = fresh(architecture, &data).map_err(|problem| vec![problem])?;
-                ModelShape { spec, classes: data.names.clone(), ..ModelShape::unknown() }
+                ModelShape { spec, classes: data.names, ..ModelShape::unknown() }
             }
         };
         let adversarial = adversarial || self.method.is_adversarial();
@@ -489,7 +489,7 @@ impl Job for Run<'_> {
     type Output = Result<Outcome, Failure>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
-        let (mut model, mut new, classes) = self.model(device)?;
+        let (Saved { mut model, classes }, mut new) = self.model(device)?;
         let Self { training, context, mut sets, .. } = self;
         let mut by_number = false;
         let classes = sets.fit(model.spec(), classes, |matched, note| {
@@ -551,16 +551,15 @@ impl Job for Run<'_> {
 }
 
 impl Run<'_> {
-    /// The model that training begins with, the names of parameters that did not come in, and those of
-    /// its classes.
-    fn model<D: Ops>(&self, device: &D) -> Result<(Model<D>, Vec<String>, Vec<String>), Failure> {
+    /// The model that training begins with, and the names of parameters that did not come in.
+    fn model<D: Ops>(&self, device: &D) -> Result<(Saved<D>, Vec<String>), Failure> {
         let of_train = self.sets.train.dataset.classes.clone();
         let seed = self.training.settings.seed;
         let failure = |error: SpecError| Failure::new(error.to_string());
         let architecture = match self.start {
             Start::Stage { head } => {
                 let old = Saved::open(&self.context.input("model").path, device)?;
-                let Some(head) = head else { return Ok((old.model, Vec::new(), old.classes)) };
+                let Some(head) = head else { return Ok((old, Vec::new())) };
                 let old = old.model;
                 let shape = self.sets.train.shape();
                 let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
@@ -569,7 +568,7 @@ impl Run<'_> {
                 let input = Chw { channels: old.spec().input.channels, height, width };
                 let (model, new) =
                     head::replace(&old, head, input, classes, seed).map_err(failure)?;
-                return Ok((model, new, of_train));
+                return Ok((Saved { model, classes: of_train }, new));
             }
             Start::Fresh(architecture) => architecture,
         };
@@ -578,7 +577,7 @@ impl Run<'_> {
             .ok_or_else(|| unlike("train"))?;
         let model = Model::new(spec, device, seed).map_err(failure)?;
         let new = model.parameters().iter().map(|it| it.name.clone()).collect();
-        Ok((model, new, of_train))
+        Ok((Saved { model, classes: of_train }, new))
     }
 }
 
