@@ -7,7 +7,7 @@
 mod steps;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<String> = runner::system::command_line().into_iter().skip(1).collect();
     let threads = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
     runner::memory::keep_freed_memory();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");

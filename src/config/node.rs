@@ -93,28 +93,35 @@ impl Node {
 
     /// Whether both mean the same setting: numbers by their value, however they are written; tables
     /// whatever the order of their keys.
-    #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
     pub fn is_same(&self, other: &Node) -> bool {
-        match (&self.value, &other.value) {
-            (Value::Integer(a), Value::Float(b)) | (Value::Float(b), Value::Integer(a)) => {
-                *a as f64 == *b
+        self.meaning() == other.meaning()
+    }
+
+    /// A text that two nodes share when they mean the same setting.
+    pub fn meaning(&self) -> String {
+        /// Integers up to here are floats, too.
+        const EXACT: u64 = 1 << 53;
+        match &self.value {
+            #[expect(clippy::cast_precision_loss, reason = "such integers are exact")]
+            Value::Integer(number) if number.unsigned_abs() <= EXACT => {
+                format!("{:?}", *number as f64)
             }
-            (Value::Float(a), Value::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
-            (Value::Integer(a), Value::Integer(b)) => a == b,
-            (Value::Boolean(a), Value::Boolean(b)) => a == b,
-            (Value::String(a), Value::String(b)) | (Value::Datetime(a), Value::Datetime(b)) => {
-                a == b
+            Value::Integer(number) => number.to_string(),
+            // Adding it leaves one zero of the two.
+            Value::Float(number) => format!("{:?}", number + 0.0),
+            Value::Boolean(flag) => flag.to_string(),
+            Value::String(text) => format!("{text:?}"),
+            Value::Datetime(text) => text.clone(),
+            Value::Array(items) => {
+                format!("[{}]", items.iter().map(Node::meaning).collect::<Vec<_>>().join(","))
             }
-            (Value::Array(a), Value::Array(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_same(b))
+            Value::Table(table) => {
+                let entries = table.entries.iter();
+                let mut entries: Vec<String> =
+                    entries.map(|(key, it)| format!("{key:?}={}", it.node.meaning())).collect();
+                entries.sort();
+                format!("{{{}}}", entries.join(","))
             }
-            (Value::Table(a), Value::Table(b)) => {
-                let same = |(key, entry): (&String, &Entry)| {
-                    b.entries.get(key).is_some_and(|other| entry.node.is_same(&other.node))
-                };
-                a.entries.len() == b.entries.len() && a.entries.iter().all(same)
-            }
-            _ => false,
         }
     }
 
@@ -195,6 +202,7 @@ mod tests {
             ("{ a = 1, b = 2 }", "{ b = 2.0, a = 1 }"),
             ("0.0", "-0.0"),
             ("1e3", "1000"),
+            ("-7", "-7.0"),
             ("nan", "nan"),
         ];
         for (a, b) in same {
@@ -207,6 +215,8 @@ mod tests {
             ("{ a = 1 }", "{ a = 1, b = 1 }"),
             ("{ a = 1 }", "{ b = 1 }"),
             ("0.1", "0.2"),
+            ("9007199254740993", "9007199254740992"),
+            ("\"1.0\"", "1"),
         ];
         for (a, b) in differ {
             assert!(!read(a).is_same(&read(b)) && !read(b).is_same(&read(a)), "{a} {b}");

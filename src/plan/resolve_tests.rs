@@ -402,6 +402,25 @@ fn axes_that_would_make_trials_other_than_their_labels_are_explained() {
 }
 
 #[test]
+fn halving_does_not_compare_trials_of_other_epochs_wherever_they_are_set() {
+    let stage = |epochs: usize| {
+        format!(
+            "{{ kind = \"train\", train = \"digits\", epochs = {epochs}, optimizer = \"adam\" }}"
+        )
+    };
+    let sweep = |a: usize, b: usize| {
+        let axis = format!("\"stages.net\" = [{}, {}]", stage(a), stage(b).replace("adam", "sgd"));
+        let halving = "[sweep.select]\nstage = \"net\"\nby = \"validate.accuracy\"\n\
+            [sweep.halving]\nmin_epochs = 1\nfactor = 2\n";
+        wrong(format!("{GOOD}\n[sweep.axes]\n{axis}\n{halving}"), &[])
+    };
+    let problem = "`[sweep.halving]` cannot compare trials of other `stages.net.epochs`";
+    assert!(sweep(2, 4).contains(problem), "{}", sweep(2, 4));
+    // Wrong in another way: this stage does not validate, and its optimizer is no word.
+    assert!(!sweep(4, 4).contains(problem), "{}", sweep(4, 4));
+}
+
+#[test]
 fn set_takes_the_place_of_an_axis_and_says_so() {
     let sweep = format!("[sweep.axes]\n{LR}\"pipeline.seed\" = [0, 1]\n");
     let (trials, notes) = swept(&sweep, &["stages.net.optimizer.lr=0.5"]);

@@ -2,6 +2,8 @@
 //!
 //! Apart from the reading of a sweep, so that the records of old sweeps can be read whatever they hold.
 
+use std::collections::HashMap;
+
 use super::super::diagnostic::Diagnostic;
 use super::super::node::{Node, Value};
 use super::Sweep;
@@ -76,9 +78,9 @@ fn written(axis: &Axis) -> &[Node] {
 
 /// The first value that is that of another place in the axis, as `1.0` is that of `1`.
 fn same_value_twice(axis: &Axis) -> Option<Diagnostic> {
-    let values = written(axis);
-    values.iter().enumerate().find_map(|(at, value)| {
-        let first = values[..at].iter().find(|first| first.is_same(value))?;
+    let mut seen: HashMap<String, &Node> = HashMap::new();
+    written(axis).iter().find_map(|value| {
+        let first = seen.insert(value.meaning(), value)?;
         let message = format!("axis `{}` has the value {} twice", axis.key, value.shown());
         Some(
             Diagnostic::at(value.span, message, "the same trial again")
