@@ -24,11 +24,11 @@ use crate::plan::print::to_toml;
 use crate::plan::resolve;
 use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
+use crate::report::Earlier;
 use crate::report::record::{Provenance, Record};
 use crate::report::results::{self, Written};
 use crate::report::table::Format;
 use crate::report::tables::Tables;
-use crate::report::{Earlier, html};
 use crate::store::Store;
 use crate::train::activations::Cache;
 
@@ -153,12 +153,23 @@ fn execute(
         results::write(&options.results, &plan, &trials.resolved, ended, earlier, || {
             provenance(&plan, &trials.resolved, start, lost.clone())
         })?;
+    journal.end(written.new.then_some(written.folder.as_path()));
+    conclude(&trials, options, ended, &written, (&lost, problem))
+}
+
+/// Prints what a run came to, and says how it ended: `recorded` is the lost output that its record has,
+/// `problem` what ended its search.
+///
+/// # Errors
+/// `problem`, or when the record cannot be completed or a table not be made.
+fn conclude(
+    trials: &Trials,
+    options: &RunOptions,
+    (done, verdicts): (&[Done], &[Verdict]),
+    written: &Written,
+    (recorded, problem): (&[Lost], Option<Error>),
+) -> Result<Ran, Error> {
     let folder = &written.folder;
-    journal.end(written.new.then_some(folder.as_path()));
-    let page = match written.new || !html::is_whole(folder) {
-        true => html::write(folder).map(|_| ()),
-        false => Ok(()),
-    };
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
     let tables = Tables::by(&trials.resolved, folder);
     if let Some((folder, wrong)) = &written.damaged {
@@ -169,25 +180,25 @@ fn execute(
         show(tables.as_ref().ok());
         if !options.quiet {
             if !written.new {
-                say_nothing_to_do(&done);
+                say_nothing_to_do(done);
             }
             for note in trials.search.iter().flat_map(Search::notes) {
                 console::say(format_args!("note: {note}"));
             }
-            if let Some(selected) = selected(&verdicts) {
+            if let Some(selected) = selected(verdicts) {
                 console::say(format_args!("selected: {selected}"));
             }
             console::say(format_args!("results: {}", folder.display()));
         }
     }
-    if let Err(error) = &page {
+    if let Err(error) = &written.page {
         // The numbers are there: a page can be made again from them.
         let help = format!("`runner report {}` writes it", folder.display());
         console::say(format_args!(
             "error: the report cannot be written: {error}\n  = help: {help}"
         ));
     }
-    account_for_lost_output(&written, &lost)?;
+    account_for_lost_output(written, recorded)?;
     let ran = |code: u8| Ok(Ran { code: ExitCode::from(code), folder: folder.clone() });
     if let Some(problem) = problem {
         return Err(problem);
@@ -206,7 +217,7 @@ fn execute(
         }
         tables => drop(tables?),
     }
-    ran(u8::from(page.is_err()))
+    ran(u8::from(written.page.is_err()))
 }
 
 /// Prints the tables of a run.

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 
 use super::checksums::{self, Checksums};
 use super::earlier::Earlier;
+use super::html;
 use super::record::{self, Provenance, Record};
 use super::scores::read_rows;
 use super::table;
@@ -156,6 +157,19 @@ pub struct Written {
     pub new: bool,
     /// An earlier run that should have had the same, and what is wrong with its files.
     pub damaged: Option<(PathBuf, Vec<String>)>,
+    /// Why they have no page, if so: it can be drawn from the rest at any time.
+    pub page: Result<(), Error>,
+}
+
+impl Written {
+    /// Of an earlier run, whose page is drawn again if it is not whole.
+    fn earlier(folder: PathBuf) -> Self {
+        let page = match html::is_whole(&folder) {
+            true => Ok(()),
+            false => html::write(&folder).map(drop),
+        };
+        Self { folder, new: false, damaged: None, page }
+    }
 }
 
 /// Writes the results of a run below `root`, `resolved` as its pipeline, unless `earlier` has them whole.
@@ -172,7 +186,7 @@ pub fn write(
     provenance: impl FnOnce() -> Provenance,
 ) -> Result<Written, Error> {
     if let Earlier::Whole(folder) = earlier {
-        return Ok(Written { folder, new: false, damaged: None });
+        return Ok(Written::earlier(folder));
     }
     let home = root.join(&plan.trials[0].pipeline.name);
     sweep(&home);
@@ -185,20 +199,21 @@ pub fn write(
         earlier => earlier,
     };
     let damaged = match earlier {
-        Earlier::Whole(folder) => return Ok(Written { folder, new: false, damaged: None }),
+        Earlier::Whole(folder) => return Ok(Written::earlier(folder)),
         Earlier::Damaged(folder, wrong) => Some((folder, wrong)),
         Earlier::Other | Earlier::Unlisted(_) => None,
     };
     let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
     let name = format!("{}-{}", system::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
     let target = home.join(&name);
+    let page = html::write(folder).map(drop);
     open_to_readers(folder)?;
     system::sync_all(folder).map_err(io_at(folder))?;
     fail_point("results written");
     fs::rename(folder, &target).map_err(io_at(&target))?;
     fail_point("results renamed");
     point_latest(&home, &name)?;
-    Ok(Written { folder: target, new: true, damaged })
+    Ok(Written { folder: target, new: true, damaged, page })
 }
 
 /// Writes every file of a run into `folder`; gives the text of its record and the digests of what

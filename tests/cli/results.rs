@@ -41,6 +41,22 @@ fn flip(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
+fn empty(path: &Path) {
+    fs::write(path, "").unwrap();
+}
+
+fn gone(path: &Path) {
+    fs::remove_file(path).unwrap();
+}
+
+fn short(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+/// Does something to a file.
+type Damage = fn(&Path);
+
 #[test]
 fn each_file_of_an_artifact_is_compared_before_it_is_copied_and_a_damaged_one_is_built_again() {
     let root = tempfile::tempdir().unwrap();
@@ -55,8 +71,7 @@ fn each_file_of_an_artifact_is_compared_before_it_is_copied_and_a_damaged_one_is
         ("score", "timings.csv"),
         ("photos", "dataset.json"),
     ] {
-        let damages: [(&str, fn(&Path)); 2] =
-            [("flipped", flip), ("missing", |path| fs::remove_file(path).unwrap())];
+        let damages: [(&str, Damage); 2] = [("flipped", flip), ("missing", gone)];
         for (damage, spoil) in damages {
             let what = format!("{stage}, {file}, {damage}");
             spoil(&artifact(root, stage).join(file));
@@ -82,25 +97,19 @@ fn results_that_are_not_whole_are_written_anew_by_the_next_run_which_says_so() {
     let root = root.path();
     pictured(root);
     let whole = lasting(&latest(root, "results"));
-    let empty = |path: &Path| fs::write(path, "").unwrap();
-    let gone = |path: &Path| fs::remove_file(path).unwrap();
-    let short = |path: &Path| {
-        let bytes = fs::read(path).unwrap();
-        fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
-    };
-    let cases: [(&str, &dyn Fn(&Path), &str); 12] = [
-        ("score.csv", &empty, "`score.csv` is empty"),
-        ("score.csv", &flip, "`score.csv` is not what the run wrote"),
-        ("net.csv", &gone, "`net.csv` is missing"),
-        ("table.csv", &gone, "`table.csv` is missing"),
-        ("table.tex", &short, "`table.tex` is not what the run wrote"),
-        ("pipeline.toml", &empty, "`pipeline.toml` is empty"),
-        ("score/samples.0.png", &flip, "`score/samples.0.png` is not what the run wrote"),
-        ("score/embedding.csv", &gone, "`score/embedding.csv` is missing"),
-        ("run.json", &empty, "`run.json` is empty"),
-        ("run.json", &gone, "`run.json` is missing"),
-        ("run.json", &short, "`run.json` is cut short"),
-        ("checksums.txt", &short, "it is no list of digests"),
+    let cases: [(&str, Damage, &str); 12] = [
+        ("score.csv", empty, "`score.csv` is empty"),
+        ("score.csv", flip, "`score.csv` is not what the run wrote"),
+        ("net.csv", gone, "`net.csv` is missing"),
+        ("table.csv", gone, "`table.csv` is missing"),
+        ("table.tex", short, "`table.tex` is not what the run wrote"),
+        ("pipeline.toml", empty, "`pipeline.toml` is empty"),
+        ("score/samples.0.png", flip, "`score/samples.0.png` is not what the run wrote"),
+        ("score/embedding.csv", gone, "`score/embedding.csv` is missing"),
+        ("run.json", empty, "`run.json` is empty"),
+        ("run.json", gone, "`run.json` is missing"),
+        ("run.json", short, "`run.json` is cut short"),
+        ("checksums.txt", short, "it is no list of digests"),
     ];
     for (file, damage, wanted) in cases {
         let before = latest(root, "results");
@@ -124,7 +133,7 @@ fn results_that_are_not_whole_are_written_anew_by_the_next_run_which_says_so() {
     // The page is drawn from the rest, where it lies.
     let run = latest(root, "results");
     let page = fs::read(run.join("report.html")).unwrap();
-    for damage in [&empty as &dyn Fn(&Path), &short, &gone] {
+    for damage in [empty as Damage, short, gone] {
         damage(&run.join("report.html"));
         assert!(runner(root, &["run", "photos.toml", "--quiet"]).status.success());
         assert!(fs::read(run.join("report.html")).unwrap() == page);
