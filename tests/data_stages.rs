@@ -215,6 +215,8 @@ fn wrong_download_settings_are_found_before_anything_runs() {
     let extra = "dataset = 'mnist'\nformat = 'idx'";
     assert_eq!(messages(extra), ["`format` has no meaning with `dataset`"]);
     assert!(messages("source = 'file:x'\nformat = 'parquet'")[0].contains("`parquet`"));
+    let turned = "source = 'file:x'\nformat = 'idx'\norientation = 'apply'";
+    assert_eq!(messages(turned), ["`orientation` has no meaning with `format = \"idx\"`"]);
 }
 
 const LEAVES: &str = "recipe = 'blend'\ninput = 'digits'\n\

@@ -82,14 +82,17 @@ fn half_a_picture_is_an_error_and_left_out_and_counted_when_asked_for() {
 
 #[test]
 fn a_folder_of_several_formats_is_read_whole() {
-    let names = ["colours.ppm", "gray.pgm", "black.pbm", "gray.tif", "lossy.webp", "plain.gif"];
+    let names =
+        ["colours.ppm", "gray.pgm", "black.pbm", "two-pages.tif", "lossy.webp", "plain.gif"];
     let named = names.map(|name| (format!("a/{}", name.to_uppercase()), picture(name)));
     let mut files: Vec<(&str, Vec<u8>)> =
         named.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
     files.push(("a/notes.txt", b"about them".to_vec()));
     let root = data(&files);
-    done(root.path(), &[]);
+    let said = done(root.path(), &[]);
     assert!(facts(root.path()).contains("train,images,8\n"), "{}", facts(root.path()));
+    assert!(said.contains("1 file holds several pictures, of which the first is taken"), "{said}");
+    assert!(said.contains("TWO-PAGES.TIF"), "{said}");
 }
 
 #[test]
