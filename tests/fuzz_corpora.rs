@@ -4,6 +4,7 @@
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -92,7 +93,7 @@ fn no_reader_panics_on_the_corpora_and_what_is_almost_them() {
 
 #[test]
 fn the_changes_write_large_numbers() {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen: BTreeSet<u64> = BTreeSet::new();
     for number in 0..CHANGES {
         let text = changed(br#"{"channels": 3, "height": 4}"#, "model", number);
         seen.extend(
