@@ -16,7 +16,11 @@ const IMAGES: usize = 256;
 const ROUNDS: usize = 9;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<String> = runner::system::command_line()
+        .into_iter()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
     for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
         if words.is_empty() || words.contains(&isa.to_string()) {
             run(isa);

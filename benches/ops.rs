@@ -11,7 +11,7 @@ const IMAGES: usize = 256;
 const ROUNDS: usize = 15;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<String> = runner::system::command_line().into_iter().skip(1).collect();
     let threads = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
     if !words.iter().any(|word| word == "fresh") {
         runner::memory::keep_freed_memory();
