@@ -245,7 +245,7 @@ mod beside_a_run {
         let root = root.path();
         photos(root);
         ran(root, &[]);
-        let endless = [&LONG[..], &["--set", "stages.adapted.epochs=1000000"]].concat();
+        let endless = [&LONG[..], &["--set", "stages.adapted.epochs=9000"]].concat();
         let mut run = spawn(root, &endless, Stdio::piped(), Stdio::null());
         let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
         wait_for(&mut lines, &["\"metric\"", "\"task\":4"]);
