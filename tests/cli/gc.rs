@@ -205,8 +205,8 @@ mod beside_a_run {
         panic!("the run ended before {words:?}");
     }
 
-    const LONG: [&str; 6] =
-        ["run", "photos.toml", "--json", "--set", "stages.adapted.epochs=60", "--threads=1"];
+    /// A run that is still adapting when it is stopped or killed.
+    const LONG: [&str; 4] = ["run", "photos.toml", "--json", "--threads=1"];
 
     #[test]
     fn gc_keeps_what_a_run_needs_that_goes_on_and_no_kept_run_does() {
@@ -214,7 +214,7 @@ mod beside_a_run {
         let root = root.path();
         two_projects(root);
         // It finds what only the other project's run made.
-        let command = [&LONG[..], &SMALLER].concat();
+        let command = [&LONG[..], &SMALLER, &["--set", "stages.adapted.epochs=600"]].concat();
         let mut run = spawn(root, &command, Stdio::piped(), Stdio::null());
         let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
         wait_for(&mut lines, &["\"metric\"", "\"task\":4"]);
@@ -245,7 +245,8 @@ mod beside_a_run {
         let root = root.path();
         photos(root);
         ran(root, &[]);
-        let mut run = spawn(root, &LONG, Stdio::piped(), Stdio::null());
+        let endless = [&LONG[..], &["--set", "stages.adapted.epochs=9000"]].concat();
+        let mut run = spawn(root, &endless, Stdio::piped(), Stdio::null());
         let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
         wait_for(&mut lines, &["\"metric\"", "\"task\":4"]);
         // The journal is written four times a second.
