@@ -23,13 +23,13 @@ use runner::nn::ops::Ops;
 
 fn main() -> ExitCode {
     // Cargo adds `--bench`.
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let (device, what) = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [device, what @ ("check" | "times")] => (device, what),
-        _ => {
-            eprintln!("usage: device cpu|cuda:N check|times");
-            return ExitCode::from(2);
-        }
+    let words = runner::system::command_line().into_iter().skip(1).filter(|word| word != "--bench");
+    let words: Vec<String> = words.collect();
+    let [device, what @ ("check" | "times")] =
+        words.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    else {
+        eprintln!("usage: device cpu|cuda:N check|times");
+        return ExitCode::from(2);
     };
     let done = Device::parse(device).and_then(|device| match what {
         "check" => dispatch(device, Check),
