@@ -254,7 +254,8 @@ fn photographs_of_another_stage_serve_as_backgrounds() {
             image.save(folder.path().join(split).join(format!("all/{at}.png"))).unwrap();
         }
     }
-    let (photos, _) = run("download", &own_images(folder.path()), &[]).unwrap();
+    let settings = own_images(folder.path()) + "\nsingle_class = true";
+    let (photos, _) = run("download", &settings, &[]).unwrap();
     let text = "recipe = 'blend'\ninput = 'digits'\nbackground = 'photos'";
     let inputs = [("input", digits.path()), ("background", photos.path())];
     let (out, _) = run("synthesize", text, &inputs).unwrap();
@@ -374,7 +375,8 @@ fn images_of_many_sizes_need_a_resize() {
     for (name, width) in [("a.png", 4), ("b.png", 9)] {
         GrayImage::new(width, 5).save(folder.path().join("cat").join(name)).unwrap();
     }
-    let (images, outcome) = run("download", &own_images(folder.path()), &[]).unwrap();
+    let settings = own_images(folder.path()) + "\nsingle_class = true";
+    let (images, outcome) = run("download", &settings, &[]).unwrap();
     assert!(outcome.summary.contains("of several sizes"), "{}", outcome.summary);
     let set = Dataset::open(images.path()).unwrap();
     assert_eq!(set.splits["train"].images.sizes, Sizes::Each(vec![(5, 4), (5, 9)]));
