@@ -251,9 +251,9 @@ mod beside_a_run {
         wait_for(&mut lines, &["\"metric\"", "\"task\":4"]);
         // The journal is written four times a second.
         let journal = || {
-            fs::read_dir(root.join("results/photos"))
-                .unwrap()
-                .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with(".live-"))
+            let entries = fs::read_dir(root.join("results/photos")).unwrap();
+            let mut signs = entries.map(|entry| entry.unwrap().path().join("writer"));
+            signs.any(|sign| fs::read(sign).is_ok_and(|text| !text.is_empty()))
         };
         while !journal() {
             wait_for(&mut lines, &["\"metric\""]);
