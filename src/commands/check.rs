@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::FileArgs;
+use crate::console;
 use crate::plan::search::Search;
 use crate::plan::trials::Trials;
 
@@ -11,7 +12,7 @@ use crate::plan::trials::Trials;
 pub fn run(args: &FileArgs) -> Result<ExitCode, Error> {
     let Trials { trials, search, .. } = super::all_trials(args)?;
     for note in search.iter().flat_map(Search::notes) {
-        anstream::eprintln!("note: {note}");
+        console::say(format_args!("note: {note}"));
     }
     let first = &trials[0].pipeline;
     let mut line = format!("ok: {}, {}", first.name, count(first.stages.len(), "stage"));

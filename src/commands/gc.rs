@@ -9,6 +9,7 @@ use super::Error;
 use super::columns::{bytes, columns};
 use super::kept::Kept;
 use crate::cli::GcArgs;
+use crate::console;
 use crate::report::results;
 use crate::scratch;
 use crate::store::{Garbage, Store, Waste};
@@ -27,7 +28,7 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
     }
     let store = Store::open(&args.store)?;
     let waiting =
-        |holder: &str| anstream::eprintln!("waiting for {holder}, which clears up as well");
+        |holder: &str| console::say(format_args!("waiting for {holder}, which clears up as well"));
     let collection = if args.yes { Some(store.collect(waiting)?) } else { None };
     // Before the records: a run lets go of the store when its record is written.
     let users = store.users()?;

@@ -119,7 +119,7 @@ fn execute(
     results::prepare(&options.results, pipeline)?;
     // In use until the results are written, which is when this is dropped.
     let store = store.enter(&format!("run of {pipeline}"), &options.results, |holder| {
-        anstream::eprintln!("waiting for {holder}, which clears up the store");
+        console::say(format_args!("waiting for {holder}, which clears up the store"));
     })?;
     let journal = Journal::begin(&options.results.join(&plan.trials[0].pipeline.name));
     let reporter = &Both(reporter, &journal);
