@@ -250,7 +250,7 @@ mod tests {
         assert!(message("what,ever\n1.png,0\n").contains("line 1: not of the form"));
         assert!(message("1.png,0\n1.png,\n").contains("line 2: not of the form"));
         assert!(message("1.png,0\npath,label\n").contains("line 2: not of the form"));
-        assert!(message("9.png 0\n").contains("line 1: there is no such file: `9.png 0`"));
+        assert!(message("9.png 0\n").contains("line 1: there is no such file: `9.png`, label `0`"));
         assert!(message("../1.png 0\n").contains("leads out of the folder"));
         assert!(message("\n").contains("it is empty"));
     }
@@ -349,7 +349,7 @@ mod tests {
         assert!(error.contains("line 2: it may be") && error.contains("1.jpg"), "{error}");
         fs::write(&list, "id,breed\n3,Pug\n").unwrap();
         let error = read_as(&list, &Layout::default()).unwrap_err().to_string();
-        assert!(error.contains("line 2: there is no such file: `3 Pug`"), "{error}");
+        assert!(error.contains("line 2: there is no such file: `3`, label `Pug`"), "{error}");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Folders<'_> {
         let label = text_of(label);
         let refused = |reason: &str| {
             let (list, name) = (self.list.display(), text_of(name));
-            Error::rejected(format!("{list}: line {line}: {reason}: `{name} {label}`"))
+            Error::rejected(format!("{list}: line {line}: {reason}: `{name}`, label `{label}`"))
         };
         let mut inside = false;
         for folder in &self.folders {
