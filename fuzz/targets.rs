@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
 use dfdx::prelude::Cpu;
-use runner::data::readers::{Broken, Format};
+use runner::data::readers::{Decoding, Format};
 use runner::data::{Dataset, Watch};
 use runner::nn::{Model, Saved, Spec, state_dict};
 use runner::plan::fingerprint::{Digest, Fingerprint};
@@ -53,7 +53,7 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) {
 
 fn read(format: Format, path: &Path) {
     let cancel = AtomicBool::new(false);
-    let _ = format.read(path, &Broken::fails(), &Watch { progress: &Silent, cancel: &cancel });
+    let _ = format.read(path, &Decoding::strict(), &Watch { progress: &Silent, cancel: &cancel });
 }
 
 /// `manifest.json` of an artifact, from the look to the comparison of every byte.
@@ -99,7 +99,7 @@ pub fn image(bytes: &[u8]) {
     put(folder.path(), "train.txt", b"1.png 0\n");
     let cancel = AtomicBool::new(false);
     let watch = Watch { progress: &Silent, cancel: &cancel };
-    let _ = Format::ImageList.read(folder.path(), &Broken::fails().upright(true), &watch);
+    let _ = Format::ImageList.read(folder.path(), &Decoding::strict().upright(true), &watch);
 }
 
 /// The training images of CIFAR-100, with a good test image.

@@ -13,7 +13,7 @@ use crate::config::{Diagnostic, Keys};
 use crate::data::catalog::{self, Content, Entry};
 use crate::data::fetch::{Fetcher, Whole};
 use crate::data::outside::{Files, Known};
-use crate::data::readers::{Broken, Format};
+use crate::data::readers::{Decoding, Format};
 use crate::data::shown::Shown;
 use crate::data::{Dataset, Error, Watch, unpack};
 
@@ -217,7 +217,7 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
         Content::BuiltIn(make) => make()?,
         Content::Files { files, sources, format } => {
             let folder = fetcher.files(entry.name, files, sources, *format)?;
-            format.read(&folder, &Broken::fails(), &watch)?
+            format.read(&folder, &Decoding::strict(), &watch)?
         }
         Content::Archive { name, checksum, urls, format } => {
             let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
@@ -236,7 +236,7 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
             })?;
             let written = archive.display().to_string();
             read_archive(&archive, &written, context, |folder, watch| {
-                format.read(folder, &Broken::fails(), watch)
+                format.read(folder, &Decoding::strict(), watch)
             })?
         }
     };

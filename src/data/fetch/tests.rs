@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::data::readers::Broken;
+use crate::data::readers::Decoding;
 use crate::progress::{Progress, Unit};
 
 /// What a server does with one request.
@@ -428,7 +428,7 @@ fn through_package_manager(name: &str, choose: fn(&FileSource) -> bool) {
     };
     let sources: Vec<FileSource> = sources.iter().copied().filter(choose).collect();
     let folder = bench.fetcher().files(name, files, &sources, *format).unwrap();
-    let set = format.read(&folder, &Broken::fails(), &bench.fetcher().watch).unwrap();
+    let set = format.read(&folder, &Decoding::strict(), &bench.fetcher().watch).unwrap();
     entry.check(&set).unwrap();
     assert_eq!(bench.left().len(), files.len(), "nothing else stays");
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
-use super::Broken;
+use super::Decoding;
 use super::image_file::{Decoded, Opened};
 pub(super) use super::image_file::{endings, formats, is_image};
 use crate::bytes::Collector;
@@ -28,11 +28,11 @@ const MOST: u64 = 2 << 30;
 /// Decodes the files of each split with their labels. All get the same number of channels.
 ///
 /// # Errors
-/// When a file is not a whole image and `broken` does not leave it out, when none of a split is left, when
+/// When a file is not a whole image and `decoding` does not leave it out, when none of a split is left, when
 /// the memory does not suffice for an image, or the user asked to stop.
 pub(super) fn decode(
     splits: Vec<(String, Vec<PathBuf>, Vec<u32>)>,
-    broken: &Broken,
+    decoding: &Decoding,
     watch: &Watch,
 ) -> Result<IndexMap<String, Split>, Error> {
     let groups = splits.iter().map(|(_, files, _)| files);
@@ -47,14 +47,14 @@ pub(super) fn decode(
                 remarks.note(&image, file);
                 held.push(&image, label)
             }
-            Err(error) => broken.leave_out(name, error, watch),
+            Err(error) => decoding.leave_out(name, error, watch),
         };
         let (mut files_left, mut labels_left) = (&files[..], &labels[..]);
         while !files_left.is_empty() {
             watch.check()?;
             let (batch, others) = files_left.split_at(batch(files_left, in_flight()));
             let (of_batch, labels) = labels_left.split_at(batch.len());
-            decode_batch(batch, of_batch, broken.upright, watch, &mut push)?;
+            decode_batch(batch, of_batch, decoding.upright, watch, &mut push)?;
             (files_left, labels_left) = (others, labels);
         }
         if held.labels.is_empty() && !files.is_empty() {
@@ -62,7 +62,7 @@ pub(super) fn decode(
         }
         decoded.push(held);
     }
-    remarks.tell(broken.upright, watch);
+    remarks.tell(decoding.upright, watch);
     let channels = decoded.iter().flat_map(|held| &held.channels).max().copied().unwrap_or(1);
     let names = splits.into_iter().map(|(name, ..)| name);
     names.zip(decoded).map(|(name, held)| Ok((name, held.split(channels)?))).collect()
@@ -265,7 +265,7 @@ mod tests {
         let watch = Watch { progress: &Silent, cancel: &cancel };
         let labels = vec![0; files.len()];
         let group = ("train".to_owned(), files, labels);
-        Ok(decode(vec![group], &Broken::fails(), &watch)?.swap_remove("train").unwrap().images)
+        Ok(decode(vec![group], &Decoding::strict(), &watch)?.swap_remove("train").unwrap().images)
     }
 
     fn gray() -> DynamicImage {
@@ -333,21 +333,22 @@ mod tests {
             vec![("train".to_owned(), files, labels)]
         };
         let error =
-            decode(group(vec![path.clone()]), &Broken::fails(), &watch).unwrap_err().to_string();
+            decode(group(vec![path.clone()]), &Decoding::strict(), &watch).unwrap_err().to_string();
         assert!(error.contains("cat.png: cannot be read as an image"), "{error}");
         let good = folder.path().join("dog.png");
         gray().save(&good).unwrap();
-        let broken = Broken::skips();
-        let splits = decode(group(vec![path.clone(), good]), &broken, &watch).unwrap();
+        let decoding = Decoding::skipping();
+        let splits = decode(group(vec![path.clone(), good]), &decoding, &watch).unwrap();
         assert_eq!(
-            (&splits["train"].labels, broken.skipped()),
+            (&splits["train"].labels, decoding.skipped()),
             (&vec![1], vec![("train".into(), 1)])
         );
-        let error = decode(group(vec![path]), &Broken::skips(), &watch).unwrap_err().to_string();
+        let error =
+            decode(group(vec![path]), &Decoding::skipping(), &watch).unwrap_err().to_string();
         assert_eq!(error, "none of the images of `train` can be read");
         cancel.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(matches!(
-            decode(group(vec!["x".into()]), &Broken::fails(), &watch),
+            decode(group(vec!["x".into()]), &Decoding::strict(), &watch),
             Err(Error::Interrupted)
         ));
     }

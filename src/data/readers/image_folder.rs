@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::decode::{decode, formats, is_image};
 use super::names::{Says, says, text_of};
 use super::wrapping::{Contents, is_deep, name_says, unwrap_splits, unwrapped};
-use super::{Broken, Found, Layout, visible_entries, visible_files};
+use super::{Decoding, Found, Layout, visible_entries, visible_files};
 use crate::data::Watch;
 use crate::data::error::Error;
 
@@ -31,7 +31,12 @@ struct Remarks {
 ///
 /// # Errors
 /// When the folder is laid out otherwise, a file is not an image, or the user asked to stop.
-pub fn read(root: &Path, layout: &Layout, broken: &Broken, watch: &Watch) -> Result<Found, Error> {
+pub fn read(
+    root: &Path,
+    layout: &Layout,
+    decoding: &Decoding,
+    watch: &Watch,
+) -> Result<Found, Error> {
     let mut remarks = Remarks::default();
     let top = unwrapped(root, layout, &mut remarks.ignored)?;
     let mut folders = split_folders(&top, layout, &mut remarks)?;
@@ -58,7 +63,7 @@ pub fn read(root: &Path, layout: &Layout, broken: &Broken, watch: &Watch) -> Res
         let files = classes.values().flatten().cloned().collect();
         groups.push(((*name).to_owned(), files, labels.collect()));
     }
-    Ok(Found { classes: names, splits: decode(groups, broken, watch)? })
+    Ok(Found { classes: names, splits: decode(groups, decoding, watch)? })
 }
 
 /// Finds what no data set for classification looks like: it is laid out in another way than it seems.

@@ -15,7 +15,7 @@ use super::columns::Columns;
 use super::decode::decode;
 use super::listed::{Home, Listed};
 use super::names::split_word;
-use super::{Broken, Found, Layout, numbered, table, visible_files};
+use super::{Decoding, Found, Layout, numbered, table, visible_files};
 use crate::data::Watch;
 use crate::data::error::Error;
 
@@ -28,7 +28,12 @@ const MOST_CLASSES: u32 = 100_000;
 /// # Errors
 /// When there is no list, a line is not of the form above, a file is missing or not an image, or
 /// the user asked to stop.
-pub fn read(path: &Path, layout: &Layout, broken: &Broken, watch: &Watch) -> Result<Found, Error> {
+pub fn read(
+    path: &Path,
+    layout: &Layout,
+    decoding: &Decoding,
+    watch: &Watch,
+) -> Result<Found, Error> {
     let lists = lists(path)?;
     let home = Home::new(path, layout);
     let mut splits: IndexMap<String, Vec<Listed>> = IndexMap::new();
@@ -51,7 +56,7 @@ pub fn read(path: &Path, layout: &Layout, broken: &Broken, watch: &Watch) -> Res
         (name.clone(), files, labels)
     };
     let groups = splits.iter().map(group).collect();
-    Ok(Found { classes, splits: decode(groups, broken, watch)? })
+    Ok(Found { classes, splits: decode(groups, decoding, watch)? })
 }
 
 /// The split that a list is for: what its name says, or `train` where it is the only one.
@@ -174,7 +179,7 @@ mod tests {
     fn read_as(path: &Path, layout: &Layout) -> Result<Dataset, Error> {
         let cancel = AtomicBool::new(false);
         let watch = Watch { progress: &Silent, cancel: &cancel };
-        Format::ImageList.read_as(path, layout, &Broken::fails(), &watch)
+        Format::ImageList.read_as(path, layout, &Decoding::strict(), &watch)
     }
 
     /// A folder with images of one pixel of the number in their name.

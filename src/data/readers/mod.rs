@@ -75,7 +75,7 @@ pub struct Layout {
 
 /// How image files are decoded, and what becomes of those that cannot be: `orientation` and `on_error`.
 #[derive(Debug)]
-pub struct Broken {
+pub struct Decoding {
     skips: bool,
     /// Whether images are turned as their EXIF data say.
     upright: bool,
@@ -83,14 +83,14 @@ pub struct Broken {
     skipped: RefCell<IndexMap<String, usize>>,
 }
 
-impl Broken {
-    /// The first one is an error.
-    pub fn fails() -> Self {
+impl Decoding {
+    /// The first image that cannot be decoded is an error.
+    pub fn strict() -> Self {
         Self { skips: false, upright: false, skipped: RefCell::default() }
     }
 
-    /// They are left out, with their labels, and counted.
-    pub fn skips() -> Self {
+    /// Images that cannot be decoded are left out, with their labels, and counted.
+    pub fn skipping() -> Self {
         Self { skips: true, upright: false, skipped: RefCell::default() }
     }
 
@@ -155,10 +155,10 @@ impl Format {
     pub fn read(
         self,
         path: &Path,
-        broken: &Broken,
+        decoding: &Decoding,
         watch: &super::Watch,
     ) -> Result<Dataset, Error> {
-        self.read_as(path, &Layout::default(), broken, watch)
+        self.read_as(path, &Layout::default(), decoding, watch)
     }
 
     /// As [`Format::read`], laid out as the user says.
@@ -169,13 +169,13 @@ impl Format {
         self,
         path: &Path,
         layout: &Layout,
-        broken: &Broken,
+        decoding: &Decoding,
         watch: &super::Watch,
     ) -> Result<Dataset, Error> {
         let mut set = match self {
             Self::Idx => idx::read_folder(path)?.into_dataset(),
-            Self::ImageFolder => image_folder::read(path, layout, broken, watch)?.into_dataset(),
-            Self::ImageList => image_list::read(path, layout, broken, watch)?.into_dataset(),
+            Self::ImageFolder => image_folder::read(path, layout, decoding, watch)?.into_dataset(),
+            Self::ImageList => image_list::read(path, layout, decoding, watch)?.into_dataset(),
             Self::Safetensors => tensors::read(path)?,
             Self::Cifar => cifar::read(path)?.into_dataset(),
         };

@@ -6,7 +6,7 @@ use super::read_archive;
 use super::source::{Source, find, unchanged};
 use crate::config::{Diagnostic, Keys};
 use crate::data::outside::{Files, Known};
-use crate::data::readers::{Broken, Format, Layout};
+use crate::data::readers::{Decoding, Format, Layout};
 use crate::data::shown::Shown;
 use crate::data::{Dataset, Error, Provenance, unpack};
 use crate::stages::{Context, Failure, Outcome};
@@ -151,20 +151,20 @@ impl Own {
 
     /// Reads it.
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        let broken = if self.skips_broken { Broken::skips() } else { Broken::fails() };
-        let broken = broken.upright(self.upright);
-        let set = unchanged(context.external, || self.files(), || self.read(&broken, context))?;
+        let decoding = if self.skips_broken { Decoding::skipping() } else { Decoding::strict() };
+        let decoding = decoding.upright(self.upright);
+        let set = unchanged(context.external, || self.files(), || self.read(&decoding, context))?;
         let mut outcome = Outcome::of_dataset(&set, context)?;
-        for (split, count) in broken.skipped() {
+        for (split, count) in decoding.skipped() {
             let count = count.to_string();
             outcome.metrics.push([split, "skipped".to_owned(), count]);
         }
         Ok(outcome)
     }
 
-    fn read(&self, broken: &Broken, context: &Context) -> Result<Dataset, Failure> {
+    fn read(&self, decoding: &Decoding, context: &Context) -> Result<Dataset, Failure> {
         let path = self.source.locate(context)?;
-        let mut set = self.read_at(&path, broken, context)?;
+        let mut set = self.read_at(&path, decoding, context)?;
         if set.provenance.is_empty() {
             let origin = self.source.text();
             set.provenance.push(Provenance {
@@ -177,7 +177,12 @@ impl Own {
         Ok(set)
     }
 
-    fn read_at(&self, path: &Path, broken: &Broken, context: &Context) -> Result<Dataset, Failure> {
+    fn read_at(
+        &self,
+        path: &Path,
+        decoding: &Decoding,
+        context: &Context,
+    ) -> Result<Dataset, Failure> {
         let (format, watch, written) = (self.format, context.watch(), self.source.place());
         if !path.is_dir() && unpack::kind(path)?.is_some() {
             let set = read_archive(path, written, context, |folder, watch| {
@@ -186,7 +191,7 @@ impl Own {
                     None => folder.to_owned(),
                     Some(root) => below(folder, root, written)?,
                 };
-                format.read_as(&folder, &layout, broken, watch)
+                format.read_as(&folder, &layout, decoding, watch)
             })?;
             return Ok(set);
         }
@@ -200,7 +205,7 @@ impl Own {
         }
         let (place, layout) = self.place(path)?;
         let shown = Shown::new(path, written);
-        Ok(shown.during(&watch, |watch| format.read_as(&place, &layout, broken, watch))?)
+        Ok(shown.during(&watch, |watch| format.read_as(&place, &layout, decoding, watch))?)
     }
 }
 

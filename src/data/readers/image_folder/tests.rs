@@ -40,7 +40,7 @@ fn found_as(files: &[&str], layout: &Layout) -> (Result<Dataset, Error>, Vec<Str
     }
     let (cancel, notes) = (AtomicBool::new(false), Notes::default());
     let watch = Watch { progress: &notes, cancel: &cancel };
-    let found = Format::ImageFolder.read_as(folder.path(), layout, &Broken::fails(), &watch);
+    let found = Format::ImageFolder.read_as(folder.path(), layout, &Decoding::strict(), &watch);
     (found, notes.0.into_inner().unwrap())
 }
 
@@ -199,7 +199,7 @@ fn names_that_are_not_utf_8_stay_classes_of_their_own() {
     }
     let cancel = AtomicBool::new(false);
     let watch = Watch { progress: &crate::progress::Silent, cancel: &cancel };
-    let set = Format::ImageFolder.read(folder.path(), &Broken::fails(), &watch).unwrap();
+    let set = Format::ImageFolder.read(folder.path(), &Decoding::strict(), &watch).unwrap();
     assert_eq!(set.classes, ["K\\xE4fer", "K\\xF6fer", "Käfer"]);
     assert_eq!(set.splits["train"].images.pixels, [1, 2, 3]);
     assert_eq!(set.splits["train"].labels, [0, 1, 2]);
@@ -207,7 +207,7 @@ fn names_that_are_not_utf_8_stay_classes_of_their_own() {
     let class = folder.path().join("K\\xE4fer");
     fs::create_dir(&class).unwrap();
     GrayImage::from_raw(1, 1, vec![4]).unwrap().save(class.join("1.png")).unwrap();
-    let error = Format::ImageFolder.read(folder.path(), &Broken::fails(), &watch).unwrap_err();
+    let error = Format::ImageFolder.read(folder.path(), &Decoding::strict(), &watch).unwrap_err();
     assert!(error.to_string().contains("a second folder for `K\\xE4fer`"), "{error}");
 }
 
