@@ -2,7 +2,7 @@
 //! machines on a file system share, and what to do, in words, when it refuses something.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -46,6 +46,27 @@ pub fn free_space(folder: &Path) -> Option<u64> {
         let _ = folder;
         None
     }
+}
+
+/// Opens a file. What is none is an error: nobody may ever write to a pipe.
+///
+/// # Errors
+/// When there is no such file or the system refuses.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    File::open(path)
+}
+
+/// The bytes of a file, as [`open_file`] opens it.
+///
+/// # Errors
+/// When there is no such file or it cannot be read.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// How the names of files begin that [`write_file`] has not finished.

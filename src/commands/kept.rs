@@ -174,13 +174,16 @@ fn same(a: &Path, b: Option<&Path>) -> bool {
 fn forgotten(args: &GcArgs, store: &Store, listed: &[ResultsFolder]) -> Result<Forgotten, Error> {
     let mut forgotten = Forgotten::default();
     for word in &args.forget {
-        if word == Path::new(UNKNOWN) && !store.knows_all_folders() {
-            forgotten.unknown = true;
-            continue;
-        }
         let absolute = std::path::absolute(word).unwrap_or_else(|_| word.clone());
         let is_it = |it: &&ResultsFolder| it.name() == absolute || same(it.name(), Some(word));
-        let Some(found) = listed.iter().find(is_it) else {
+        let found = listed.iter().find(is_it);
+        // Said again it changes nothing, so that a job may say it every night.
+        let all_are_known = store.knows_all_folders();
+        if word == Path::new(UNKNOWN) && (!all_are_known || found.is_none()) {
+            forgotten.unknown |= !all_are_known;
+            continue;
+        }
+        let Some(found) = found else {
             let known: Vec<String> =
                 listed.iter().map(|it| format!("`{}`", it.name().display())).collect();
             return Err(Error::Missing(format!(

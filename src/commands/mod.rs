@@ -226,6 +226,17 @@ fn say_damage(folder: &Path, wrong: &[String], then: &str) {
     ));
 }
 
+/// What to say of a run whose pipeline this runner no longer takes.
+fn not_taken(folder: &Path, record: &Record, error: &Error) -> String {
+    let (name, then) = (folder.display(), &record.provenance.runner);
+    let what = error.to_string();
+    let what = what.lines().next().unwrap_or_default();
+    format!(
+        "{name}: this runner does not take the pipeline that runner {then} ran: {what}; correct the file as \
+         `runner check` says and run it again"
+    )
+}
+
 /// The trials of a run as its record holds them, without the search that found them.
 fn recorded(record: &Record) -> Result<Trials, Error> {
     of_record(record, |file| match record.values.as_slice() {

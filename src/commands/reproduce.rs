@@ -38,7 +38,8 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
     if from.is_dir() {
         std::env::set_current_dir(from).map_err(machine)?;
     }
-    let trials = super::again(&before)?;
+    let trials = super::again(&before)
+        .map_err(|error| Error::Missing(super::not_taken(&folder, &before, &error)))?;
     let options = RunOptions {
         store: home.join("store"),
         results: home.join("results"),

@@ -25,6 +25,7 @@ use crate::report::tables::Tables;
 use crate::report::trial_files::{self, Derived};
 use crate::scratch;
 use crate::store::{self, Artifact, Checked, Found, Store};
+use crate::system;
 use crate::train::activations;
 
 /// Verifies a run, or every artifact and every run. Exit code 1 when something is wrong.
@@ -152,18 +153,12 @@ impl Check<'_> {
             Ok(trials) => self.follows(folder, record, &trials)?,
             // Its files can still be compared with what they were.
             Err(error) => {
-                let (name, then) = (folder.display(), &record.provenance.runner);
-                let what = error.to_string();
-                let what = what.lines().next().unwrap_or_default();
-                self.wrong.push(format!(
-                    "{name}: this runner does not take the pipeline that runner {then} ran: {what}; \
-                     correct the file as `runner check` says and run it again"
-                ));
+                self.wrong.push(super::not_taken(folder, record, &error));
             }
         }
         for (file, digest) in &record.files {
             let path = folder.join(file);
-            match fs::read(&path) {
+            match system::read_file(&path) {
                 Ok(found) if blake3::hash(&found).to_hex().as_str() == digest => {}
                 Ok(_) => self.wrong.push(format!("{} is not what the run wrote", path.display())),
                 Err(error) => self.wrong.push(format!("{}: {error}", path.display())),
@@ -232,7 +227,7 @@ impl Check<'_> {
     }
 
     fn compare(&mut self, path: PathBuf, wanted: &[u8], source: &str) {
-        match fs::read(&path) {
+        match system::read_file(&path) {
             Ok(found) if found == wanted => {}
             Ok(_) => self.wrong.push(format!("{} does not follow from {source}", path.display())),
             Err(error) => self.wrong.push(format!("{}: {error}", path.display())),

@@ -115,7 +115,9 @@ impl Assignment {
                 }
                 Value::Array(items) => {
                     let count = items.len();
-                    let found = part.parse::<usize>().ok().and_then(|at| items.get_mut(at));
+                    // One spelling only: `00` would be another path to the element that `0` leads to.
+                    let at = part.parse::<usize>().ok().filter(|at| *part == at.to_string());
+                    let found = at.and_then(|at| items.get_mut(at));
                     found.ok_or_else(|| {
                         Diagnostic::at(
                             self.span,

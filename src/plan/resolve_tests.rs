@@ -232,6 +232,7 @@ fn wrong_overrides_point_into_their_argument() {
         ("set_unknown_table", wrong(GOOD, &["stage.dann.epochs=3"])),
         ("set_into_a_string", wrong(GOOD, &["stages.dann.start.lr=0.1"])),
         ("set_no_element", wrong(GOOD, &["stages.scores.models.2=\"net\""])),
+        ("set_other_spelling", wrong(GOOD, &["stages.scores.models.00=\"net\""])),
         ("set_out_of_range", wrong(GOOD, &["stages.net.optimizer.lr=-1"])),
         ("set_unknown_key", wrong(GOOD, &["stages.net.epoch=3", "pipeline.sed=1"])),
         ("set_empty_value", wrong(GOOD, &["pipeline.seed="])),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::results::{Error, io_at};
+use crate::system;
 
 /// The list's name.
 pub const NAME: &str = "checksums.txt";
@@ -31,7 +32,7 @@ impl Checksums {
         list(folder, "", &mut names)?;
         let sum = |name: String| {
             let path = folder.join(&name);
-            let bytes = fs::read(&path).map_err(io_at(&path))?;
+            let bytes = system::read_file(&path).map_err(io_at(&path))?;
             Ok((name, blake3::hash(&bytes).to_hex().to_string()))
         };
         Ok(Self(names.into_par_iter().map(sum).collect::<Result<_, Error>>()?))
@@ -43,8 +44,8 @@ impl Checksums {
     /// When the list cannot be read or is none.
     pub fn read(folder: &Path) -> Result<Option<Self>, Error> {
         let path = folder.join(NAME);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let text = match system::read_file(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(Error::Io { path, source }),
         };
@@ -80,7 +81,7 @@ impl Checksums {
             if !wanted(&path) {
                 return None;
             }
-            let wrong = match fs::read(&path) {
+            let wrong = match system::read_file(&path) {
                 Ok(bytes) if blake3::hash(&bytes).to_hex().as_str() == sum => return None,
                 Ok(bytes) if bytes.is_empty() => "is empty".to_owned(),
                 Ok(_) => "is not what the run wrote".to_owned(),

@@ -1,12 +1,12 @@
 //! Whether the newest run of a pipeline can stand for one that had nothing to do: it has the same
 //! stages, and its files are as they were written.
 
-use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::checksums::Checksums;
 use super::results::latest;
+use crate::system;
 
 /// The newest run, as one with the same stages finds it.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Earlier {
 /// The id of the record at `path`, of which only both ends are read: it can be long.
 fn record_id(path: &Path) -> Result<String, String> {
     let read = || -> io::Result<(Vec<u8>, Vec<u8>)> {
-        let mut file = File::open(path)?;
+        let mut file = system::open_file(path)?;
         let (mut head, mut tail) = (Vec::new(), Vec::new());
         file.by_ref().take(128).read_to_end(&mut head)?;
         file.seek(SeekFrom::End(-i64::try_from(head.len().min(2)).unwrap_or(0)))?;

@@ -114,7 +114,8 @@ impl Record {
     /// When it cannot be read, or is none.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(NAME);
-        let text = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let text =
+            system::read_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         serde_json::from_slice(&text).map_err(|error| {
             let reason = match text.is_empty() {
                 true => "it is empty, where the record of a run should be".to_owned(),

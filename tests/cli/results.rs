@@ -49,6 +49,11 @@ fn gone(path: &Path) {
     fs::remove_file(path).unwrap();
 }
 
+fn pipe(path: &Path) {
+    fs::remove_file(path).unwrap();
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
 fn short(path: &Path) {
     let bytes = fs::read(path).unwrap();
     fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
@@ -97,7 +102,7 @@ fn results_that_are_not_whole_are_written_anew_by_the_next_run_which_says_so() {
     let root = root.path();
     pictured(root);
     let whole = lasting(&latest(root, "results"));
-    let cases: [(&str, Damage, &str); 12] = [
+    let cases: [(&str, Damage, &str); 15] = [
         ("score.csv", empty, "`score.csv` is empty"),
         ("score.csv", flip, "`score.csv` is not what the run wrote"),
         ("net.csv", gone, "`net.csv` is missing"),
@@ -110,6 +115,10 @@ fn results_that_are_not_whole_are_written_anew_by_the_next_run_which_says_so() {
         ("run.json", gone, "`run.json` is missing"),
         ("run.json", short, "`run.json` is cut short"),
         ("checksums.txt", short, "it is no list of digests"),
+        // Reading a pipe would never end.
+        ("table.csv", pipe, "`table.csv` cannot be read: it is not a file"),
+        ("run.json", pipe, "`run.json` cannot be read: it is not a file"),
+        ("checksums.txt", pipe, "it is not a file"),
     ];
     for (file, damage, wanted) in cases {
         let before = latest(root, "results");

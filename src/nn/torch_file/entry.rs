@@ -103,9 +103,12 @@ fn with_entries(
     let all = pickle.dict(pickle.root).unwrap_or_default();
     let keys: Vec<String> =
         all.iter().take(MOST).filter_map(|(key, _)| name_of(pickle, *key)).collect();
-    error
-        .and(&format!("; its keys are {}", keys.join(", ")))
-        .advise("save `model.state_dict()`, which has a name for every tensor")
+    let error = if keys.is_empty() {
+        error
+    } else {
+        error.and(&format!("; its keys are {}", keys.join(", ")))
+    };
+    error.advise("save `model.state_dict()`, which has a name for every tensor")
 }
 
 /// Every dictionary that holds tensors, the file's own first, each once.

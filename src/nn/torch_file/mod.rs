@@ -90,10 +90,14 @@ impl TorchFileError {
             }
             Self::Unknown { help, .. } => vec![(*help).to_owned()],
             Self::Refused { name, weights } => {
-                /// Whatever `c` is: a network, its weights, or several of them by their keys.
-                const ANY: &str = "c.state_dict() if hasattr(c, \"state_dict\") else {k: v for k, v in \
-                                   c.items() if torch.is_tensor(v) or isinstance(v, dict) and \
-                                   all(map(torch.is_tensor, v.values()))}";
+                /// Whatever `c` is: a network, its weights, or several of them, by their keys or in a row.
+                const ANY: &str = "c.state_dict() if isinstance(c, torch.nn.Module) else {str(k): s \
+                                   for k, v in (c.items() if isinstance(c, dict) else enumerate(c) \
+                                   if isinstance(c, (list, tuple)) else []) for s in \
+                                   [v.state_dict() if isinstance(v, torch.nn.Module) else v] \
+                                   if torch.is_tensor(s) or isinstance(s, dict) and s and \
+                                   all(map(torch.is_tensor, s.values()))} \
+                                   or sys.exit(\"there are no weights in it\")";
                 // A network that was compiled by `torch.jit`.
                 let (load, weights) = if name.starts_with("__torch__.") {
                     ("torch.jit.load(sys.argv[1], map_location=\"cpu\")", "c.state_dict()")
