@@ -137,8 +137,14 @@ impl Opened {
             let reason = format!("{width} x {height} pixels are more than the {most} million");
             return Err(broken(path, format!("{reason} that an image may have")));
         }
+        let color = decoder.color_type();
+        if matches!(color, ColorType::Rgb32F | ColorType::Rgba32F) {
+            let reason =
+                "its pixels are floating-point numbers, and nothing says which one is white";
+            return Err(broken(path, format!("{reason}: save it with 8 or 16 bits per channel")));
+        }
         // Beside the pixels: their copy in other channels, and what the decoder keeps of all of them.
-        let convert = match decoder.color_type() {
+        let convert = match color {
             ColorType::L8 | ColorType::Rgb8 => 0,
             _ => 3,
         };
@@ -199,6 +205,7 @@ fn decoder(bytes: &[u8], format: ImageFormat) -> image::ImageResult<impl ImageDe
 
 #[cfg(test)]
 mod tests {
+    use image::{ImageBuffer, Rgb, Rgba};
     use safetensors::SafeTensors;
 
     use super::*;
@@ -283,6 +290,22 @@ mod tests {
             for length in 0..bytes.len() - padding {
                 let read = read(&name, &bytes[..length], false);
                 assert!(read.is_err(), "{name}: {length} of {} bytes", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn floating_point_colours_are_refused() {
+        for value in [0.5_f32, 255.0, f32::NAN] {
+            let mut opaque = Cursor::new(Vec::new());
+            let image = ImageBuffer::from_pixel(2, 2, Rgb([value; 3]));
+            DynamicImage::from(image).write_to(&mut opaque, ImageFormat::Tiff).unwrap();
+            let mut clear = Cursor::new(Vec::new());
+            let image = ImageBuffer::from_pixel(2, 2, Rgba([value; 4]));
+            DynamicImage::from(image).write_to(&mut clear, ImageFormat::Tiff).unwrap();
+            for bytes in [opaque.into_inner(), clear.into_inner()] {
+                let error = read("a.tif", &bytes, false).map(|_| ()).unwrap_err().to_string();
+                assert!(error.contains("its pixels are floating-point numbers"), "{error}");
             }
         }
     }
