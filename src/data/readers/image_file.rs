@@ -287,11 +287,38 @@ mod tests {
                 "two-pages.tif" => 15,
                 _ => 0,
             };
+            let whole = read(&name, &bytes, false).unwrap();
             for length in 0..bytes.len() - padding {
-                let read = read(&name, &bytes[..length], false);
-                assert!(read.is_err(), "{name}: {length} of {} bytes", bytes.len());
+                let Ok(found) = read(&name, &bytes[..length], false) else { continue };
+                // The checksum of a PNG's end chunk, and what follows the first frame of a GIF.
+                let needless = match name.rsplit('.').next() {
+                    Some("png") => length >= bytes.len() - 4,
+                    Some("gif") => found.size == whole.size && found.pixels == whole.pixels,
+                    _ => false,
+                };
+                assert!(needless, "{name}: {length} of {} bytes", bytes.len());
+                assert_eq!(found.pixels, whole.pixels, "{name}: {length} of {} bytes", bytes.len());
             }
         }
+    }
+
+    #[test]
+    fn a_picture_that_lacks_its_end_but_no_pixel_is_read() {
+        let lacking = |name: &str, count: usize| {
+            let (_, bytes) = pictures().into_iter().find(|(found, _)| found == name).unwrap();
+            let whole = read(name, &bytes, false).unwrap();
+            let found = read(name, &bytes[..bytes.len() - count], false).unwrap();
+            assert_eq!((found.size, found.pixels), (whole.size, whole.pixels), "{name}");
+        };
+        for (name, _) in pictures() {
+            match name.rsplit('.').next() {
+                Some("png") => (1..=4).for_each(|count| lacking(&name, count)),
+                Some("gif") => lacking(&name, 1),
+                _ => {}
+            }
+        }
+        // In the middle of the second frame.
+        lacking("two-frames.gif", 20);
     }
 
     #[test]
@@ -322,6 +349,31 @@ mod tests {
                 filled.resize(bytes.len() + 100, 0);
                 assert!(read(name, &filled, false).is_err(), "{name}: {length} of {}", bytes.len());
             }
+        }
+    }
+
+    /// A cut file whose last block of data and whose end something made up.
+    #[test]
+    fn a_gif_that_lacks_pixels_is_an_error_even_when_it_ends_as_it_should() {
+        let (_, bytes) = pictures().into_iter().find(|(name, _)| name == "plain.gif").unwrap();
+        let frame = 13 + 6 * (1 << (bytes[10] & 7));
+        assert_eq!(bytes[frame], 0x2c, "a frame follows the colours");
+        let (head, mut rest) = bytes.split_at(frame + 11);
+        let mut data = Vec::new();
+        while rest[0] > 0 {
+            let (block, after) = rest[1..].split_at(usize::from(rest[0]));
+            data.extend_from_slice(block);
+            rest = after;
+        }
+        let of = |data: &[u8]| {
+            let blocks = data.chunks(255).flat_map(|part| [&[part.len() as u8][..], part].concat());
+            let bytes = head.iter().copied().chain(blocks).chain([0, 0x3b]).collect::<Vec<_>>();
+            read("plain.gif", &bytes, false)
+        };
+        assert!(of(&data).is_ok());
+        // The last bytes may hold no more than the code for the end.
+        for length in 0..data.len() - 3 {
+            assert!(of(&data[..length]).is_err(), "{length} of {} bytes", data.len());
         }
     }
 
