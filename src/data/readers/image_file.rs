@@ -8,7 +8,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::whole;
 use crate::data::error::Error;
@@ -34,9 +34,12 @@ const ASIDE: &[&str] = &[
     "zip", "gz", "tar",
 ];
 
-/// Bytes that the pixels of one image may take, as the decoder gives them: 178 million pixels in colour,
-/// the number beyond which PIL refuses an image too. A header that promises more is taken for damage.
-const LARGEST: u64 = 512 << 20;
+/// Pixels that one image may have, the number beyond which PIL refuses an image too. A header that promises
+/// more is taken for damage.
+const MOST_PIXELS: u64 = (512 << 20) / 3;
+
+/// Bytes that they may take, as the decoder gives them: so many pixels in colour of 16 bits.
+const MOST_BYTES: u64 = 1 << 30;
 
 fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
@@ -132,10 +135,15 @@ impl Opened {
         if pixels == 0 {
             return Err(broken(path, format!("its size is {width} x {height} pixels")));
         }
-        if decoder.total_bytes() > LARGEST {
-            let most = LARGEST / 3_000_000;
+        if pixels > MOST_PIXELS {
+            let most = MOST_PIXELS / 1_000_000;
             let reason = format!("{width} x {height} pixels are more than the {most} million");
             return Err(broken(path, format!("{reason} that an image may have")));
+        }
+        if decoder.total_bytes() > MOST_BYTES {
+            let (bytes, most) = (decoder.total_bytes().div_ceil(1_000_000), MOST_BYTES / 1_000_000);
+            let reason = format!("its pixels take {bytes} MB, more than the {most} MB of an image");
+            return Err(broken(path, format!("{reason}: save it with 8 bits per channel")));
         }
         let color = decoder.color_type();
         if matches!(color, ColorType::Rgb32F | ColorType::Rgba32F) {
@@ -150,7 +158,8 @@ impl Opened {
         };
         let keep = match format {
             ImageFormat::Jpeg => 6,
-            ImageFormat::WebP | ImageFormat::Gif | ImageFormat::Tiff => 4,
+            ImageFormat::WebP | ImageFormat::Gif => 4,
+            ImageFormat::Tiff => u64::from(color.bytes_per_pixel()).max(4),
             _ => 0,
         };
         let needs = decoder.total_bytes() + pixels * (convert + keep) + bytes.len() as u64;
@@ -200,7 +209,12 @@ fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
 }
 
 fn decoder(bytes: &[u8], format: ImageFormat) -> image::ImageResult<impl ImageDecoder + '_> {
-    ImageReader::with_format(Cursor::new(bytes), format).into_decoder()
+    let mut limits = Limits::default();
+    // Beside the pixels, a decoder may hold a part of them as they are packed.
+    limits.max_alloc = Some(MOST_BYTES + MOST_BYTES / 2);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    reader.into_decoder()
 }
 
 #[cfg(test)]
@@ -319,6 +333,40 @@ mod tests {
         }
         // In the middle of the second frame.
         lacking("two-frames.gif", 20);
+    }
+
+    /// A picture whose header promises `width` x `height` pixels of `bits` for each channel.
+    fn promising(name: &str, width: u32, height: u32, bits: u8) -> Vec<u8> {
+        let (_, mut bytes) = pictures().into_iter().find(|(found, _)| found == name).unwrap();
+        if name.ends_with(".gif") {
+            bytes[6..8].copy_from_slice(&(width as u16).to_le_bytes());
+            bytes[8..10].copy_from_slice(&(height as u16).to_le_bytes());
+        } else {
+            bytes[16..20].copy_from_slice(&width.to_be_bytes());
+            bytes[20..24].copy_from_slice(&height.to_be_bytes());
+            bytes[24] = bits;
+            let mut sum = flate2::Crc::new();
+            sum.update(&bytes[12..29]);
+            bytes[29..33].copy_from_slice(&sum.sum().to_be_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_pixels_of_an_image_are_bounded_by_their_number_and_by_their_bytes() {
+        let open = |name, width, height, bits| {
+            let bytes = promising(name, width, height, bits);
+            Opened::of(Path::new(name), bytes).map(|image| image.size())
+        };
+        for name in ["clear.png", "plain.gif"] {
+            assert_eq!(open(name, 12_000, 12_000, 8).unwrap(), (12_000, 12_000), "{name}");
+            let error = open(name, 15_000, 12_000, 8).unwrap_err().to_string();
+            let message =
+                "15000 x 12000 pixels are more than the 178 million that an image may have";
+            assert!(error.contains(message), "{error}");
+        }
+        let error = open("clear.png", 12_000, 12_000, 16).unwrap_err().to_string();
+        assert!(error.contains("its pixels take 1152 MB, more than the 1073 MB"), "{error}");
     }
 
     #[test]
