@@ -1,7 +1,7 @@
 //! One file from one address, with retries, and from where it was left off.
 //!
 //! Nothing that a server does keeps it for ever: attempts are counted unless they bring the file further,
-//! an answer has a lowest rate, and a size that the disk must have room for.
+//! an answer and all of them together have a lowest rate, and a size that the disk must have room for.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -17,8 +17,8 @@ use crate::{random, system};
 
 /// Attempts that bring the file no further before giving up.
 const ATTEMPTS: u32 = 4;
-/// An attempt that brings fewer new bytes counts as one that brings none.
-const WORTHWHILE: u64 = 64 << 10;
+/// After so many windows all attempts together must have brought what the lowest rate asks for.
+const WINDOWS: u32 = 10;
 const CONNECT: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(30);
@@ -28,7 +28,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// What is put up with from a server.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// Bytes per second that an answer must bring on average over `window`.
+    /// Bytes per second that an answer must bring on average over `window`, and an attempt in new bytes
+    /// to count as one that brings the file further.
     pub slowest: u64,
     /// The time after which the rate is looked at.
     pub window: Duration,
@@ -64,6 +65,44 @@ enum Trouble {
     Final(String),
 }
 
+impl Patience {
+    /// The rate in bytes per second, if so many bytes in such a time are too few.
+    fn too_slow(&self, bytes: u64, passed: Duration) -> Option<u64> {
+        let milliseconds = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = bytes.saturating_mul(1000) / milliseconds;
+        (rate < self.slowest).then_some(rate)
+    }
+}
+
+/// What all attempts came to so far.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Attempts since the last one that brought the file further.
+    fruitless: u32,
+    brought: u64,
+    passed: Duration,
+}
+
+impl Tally {
+    /// Counts an attempt that brought `new` bytes, and took so long with the pause before it. Says why it
+    /// is to be the last.
+    pub(super) fn add(&mut self, new: u64, took: Duration, patience: &Patience) -> Option<String> {
+        self.brought += new;
+        self.passed += took;
+        let further = new > 0 && patience.too_slow(new, took).is_none();
+        self.fruitless = if further { 0 } else { self.fruitless + 1 };
+        if self.fruitless >= ATTEMPTS {
+            return Some(format!("{ATTEMPTS} attempts"));
+        }
+        if self.passed < patience.window.saturating_mul(WINDOWS) {
+            return None;
+        }
+        let rate = patience.too_slow(self.brought, self.passed)?;
+        let seconds = self.passed.as_secs();
+        Some(format!("too slow: {rate} bytes per second over {seconds} s in all"))
+    }
+}
+
 /// Downloads `url` to `part`, going on from what is there. Returns whether it was put together
 /// from several answers. A part that no other attempt could go on from is removed.
 pub(super) fn download(
@@ -74,8 +113,9 @@ pub(super) fn download(
 ) -> Result<bool, Cause> {
     let agent = agent(url.starts_with("https://"));
     let mut resumed = false;
-    let mut fruitless = 0;
+    let mut tally = Tally::default();
     let mut furthest = length(part);
+    let mut since = Instant::now();
     // Whether the server was seen not to go on from where an answer was cut off.
     let mut starts_over = false;
     loop {
@@ -98,18 +138,19 @@ pub(super) fn download(
             }
             Err(Trouble::Final(reason)) => (reason, false),
         };
-        let here = length(part);
-        fruitless = if here >= furthest + WORTHWHILE { 0 } else { fruitless + 1 };
-        furthest = furthest.max(here);
-        if !again || fruitless >= ATTEMPTS {
+        let new = length(part).saturating_sub(furthest);
+        furthest += new;
+        let last = tally.add(new, since.elapsed(), patience);
+        since = Instant::now();
+        if !again || last.is_some() {
             if starts_over {
                 remove(part)?;
             }
-            let attempts = if again { format!(" ({ATTEMPTS} attempts)") } else { String::new() };
-            return Err(Cause::Failed(format!("{trouble}{attempts}")));
+            let why = last.filter(|_| again).map_or(String::new(), |last| format!(" ({last})"));
+            return Err(Cause::Failed(format!("{trouble}{why}")));
         }
         watch.progress.note(&format!("{url}: {trouble}; trying again"));
-        pause(url, fruitless, patience.pause, watch)?;
+        pause(url, tally.fruitless, patience.pause, watch)?;
     }
 }
 
@@ -256,9 +297,7 @@ fn receive(
         watch.progress.advance(count as u64);
         let passed = since.elapsed();
         if passed >= patience.window {
-            let milliseconds = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
-            let rate = (here - before).saturating_mul(1000) / milliseconds;
-            if rate < patience.slowest {
+            if let Some(rate) = patience.too_slow(here - before, passed) {
                 let seconds = passed.as_secs();
                 return Err(Trouble::Passing(format!(
                     "too slow: {rate} bytes per second over {seconds} s"

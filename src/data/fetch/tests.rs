@@ -325,7 +325,7 @@ fn downloaded(
 #[test]
 fn a_server_that_goes_on_elsewhere_is_asked_four_times_and_leaves_nothing() {
     let (base, asked) = serve(vec![Answer::Elsewhere(content(), 100)]);
-    let (result, left) = downloaded(base, |_| {});
+    let (result, left) = downloaded(base, |patience| patience.slowest = u64::MAX);
     let reason = result.unwrap_err();
     assert!(reason.ends_with("another part than asked for (4 attempts)"), "{reason}");
     assert_eq!(*asked.lock().unwrap(), ["/", "/ from 100", "/", "/ from 100"]);
@@ -342,20 +342,43 @@ fn a_server_that_always_begins_anew_is_asked_four_times_and_leaves_nothing() {
 }
 
 #[test]
-fn a_server_that_gives_a_little_at_a_time_is_asked_four_times_and_what_it_gave_is_kept() {
+fn a_server_that_gives_too_little_at_a_time_is_asked_four_times_and_what_it_gave_is_kept() {
     let (base, asked) = serve(vec![Answer::Cut(content(), 100)]);
-    let (result, left) = downloaded(base, |_| {});
+    let (result, left) = downloaded(base, |patience| patience.slowest = u64::MAX);
     assert!(result.unwrap_err().contains("(4 attempts)"));
     assert_eq!(asked.lock().unwrap().last().unwrap(), "/ from 300");
     assert_eq!(left, Some(400), "another run goes on from it");
 }
 
 #[test]
-fn a_server_that_gives_much_at_a_time_is_asked_until_all_is_here() {
-    let (base, asked) = serve(vec![Answer::Cut(content(), 70_000)]);
-    let (result, left) = downloaded(base, |_| {});
-    assert_eq!((result, left), (Ok(true), Some(400_000)));
-    assert_eq!(asked.lock().unwrap().len(), 6);
+fn a_server_that_gives_something_each_time_is_asked_until_all_is_here() {
+    for (sent, requests) in [(70_000, 6), (30_000, 14), (5_000, 80)] {
+        let (base, asked) = serve(vec![Answer::Cut(content(), sent)]);
+        let (result, left) = downloaded(base, |patience| patience.slowest = 1);
+        assert_eq!((result, left), (Ok(true), Some(400_000)), "{sent} bytes at a time");
+        assert_eq!(asked.lock().unwrap().len(), requests, "{sent} bytes at a time");
+    }
+}
+
+/// Attempts of so many new bytes in so many milliseconds, one after the other and again and again, up to
+/// the one that is the last: how many there were, and why. `None` after a thousand.
+fn counted(attempts: &[(u64, u64)]) -> Option<(usize, String)> {
+    let (mut tally, patience) = (http::Tally::default(), http::Patience::default());
+    attempts.iter().cycle().take(1000).enumerate().find_map(|(at, (new, took))| {
+        let last = tally.add(*new, Duration::from_millis(*took), &patience)?;
+        Some((at + 1, last))
+    })
+}
+
+#[test]
+fn attempts_go_on_as_long_as_they_bring_the_file_further_at_the_lowest_rate() {
+    let four = |count| Some((count, "4 attempts".to_owned()));
+    assert_eq!(counted(&[(30_000, 400)]), None, "a little, often");
+    assert_eq!(counted(&[(1_000_000, 1000), (0, 60_000), (0, 60_000), (0, 60_000)]), None);
+    assert_eq!(counted(&[(0, 400)]), four(4));
+    assert_eq!(counted(&[(100, 400)]), four(4), "250 bytes per second");
+    let (count, why) = counted(&[(1000, 400), (0, 60_000), (0, 60_000)]).unwrap();
+    assert_eq!((count, &*why), (15, "too slow: 8 bytes per second over 602 s in all"));
 }
 
 #[test]
@@ -387,8 +410,8 @@ fn a_server_below_the_lowest_rate_is_given_up() {
         patience.slowest = u64::MAX;
     });
     let reason = result.unwrap_err();
-    assert!(reason.starts_with("too slow: ") && reason.ends_with("(4 attempts)"), "{reason}");
-    assert_eq!(asked.lock().unwrap().len(), 4);
+    assert!(reason.starts_with("too slow: ") && reason.ends_with(" in all)"), "{reason}");
+    assert_eq!(asked.lock().unwrap().len(), 1, "the time for all attempts is over as well");
 }
 
 #[test]

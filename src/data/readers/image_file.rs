@@ -8,7 +8,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::whole;
 use crate::data::error::Error;
@@ -34,9 +34,12 @@ const ASIDE: &[&str] = &[
     "zip", "gz", "tar",
 ];
 
-/// Bytes that the pixels of one image may take, as the decoder gives them: 178 million pixels in colour,
-/// the number beyond which PIL refuses an image too. A header that promises more is taken for damage.
-const LARGEST: u64 = 512 << 20;
+/// Pixels that one image may have, the number beyond which PIL refuses an image too. A header that promises
+/// more is taken for damage.
+const MOST_PIXELS: u64 = (512 << 20) / 3;
+
+/// Bytes that they may take, as the decoder gives them: so many pixels in colour of 16 bits.
+const MOST_BYTES: u64 = 1 << 30;
 
 fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
@@ -132,19 +135,31 @@ impl Opened {
         if pixels == 0 {
             return Err(broken(path, format!("its size is {width} x {height} pixels")));
         }
-        if decoder.total_bytes() > LARGEST {
-            let most = LARGEST / 3_000_000;
+        if pixels > MOST_PIXELS {
+            let most = MOST_PIXELS / 1_000_000;
             let reason = format!("{width} x {height} pixels are more than the {most} million");
             return Err(broken(path, format!("{reason} that an image may have")));
         }
+        if decoder.total_bytes() > MOST_BYTES {
+            let (bytes, most) = (decoder.total_bytes().div_ceil(1_000_000), MOST_BYTES / 1_000_000);
+            let reason = format!("its pixels take {bytes} MB, more than the {most} MB of an image");
+            return Err(broken(path, format!("{reason}: save it with 8 bits per channel")));
+        }
+        let color = decoder.color_type();
+        if matches!(color, ColorType::Rgb32F | ColorType::Rgba32F) {
+            let reason =
+                "its pixels are floating-point numbers, and nothing says which one is white";
+            return Err(broken(path, format!("{reason}: save it with 8 or 16 bits per channel")));
+        }
         // Beside the pixels: their copy in other channels, and what the decoder keeps of all of them.
-        let convert = match decoder.color_type() {
+        let convert = match color {
             ColorType::L8 | ColorType::Rgb8 => 0,
             _ => 3,
         };
         let keep = match format {
             ImageFormat::Jpeg => 6,
-            ImageFormat::WebP | ImageFormat::Gif | ImageFormat::Tiff => 4,
+            ImageFormat::WebP | ImageFormat::Gif => 4,
+            ImageFormat::Tiff => u64::from(color.bytes_per_pixel()).max(4),
             _ => 0,
         };
         let needs = decoder.total_bytes() + pixels * (convert + keep) + bytes.len() as u64;
@@ -194,11 +209,17 @@ fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
 }
 
 fn decoder(bytes: &[u8], format: ImageFormat) -> image::ImageResult<impl ImageDecoder + '_> {
-    ImageReader::with_format(Cursor::new(bytes), format).into_decoder()
+    let mut limits = Limits::default();
+    // Beside the pixels, a decoder may hold a part of them as they are packed.
+    limits.max_alloc = Some(MOST_BYTES + MOST_BYTES / 2);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    reader.into_decoder()
 }
 
 #[cfg(test)]
 mod tests {
+    use image::{ImageBuffer, Rgb, Rgba};
     use safetensors::SafeTensors;
 
     use super::*;
@@ -280,9 +301,86 @@ mod tests {
                 "two-pages.tif" => 15,
                 _ => 0,
             };
+            let whole = read(&name, &bytes, false).unwrap();
             for length in 0..bytes.len() - padding {
-                let read = read(&name, &bytes[..length], false);
-                assert!(read.is_err(), "{name}: {length} of {} bytes", bytes.len());
+                let Ok(found) = read(&name, &bytes[..length], false) else { continue };
+                // The checksum of a PNG's end chunk, and what follows the first frame of a GIF.
+                let needless = match name.rsplit('.').next() {
+                    Some("png") => length >= bytes.len() - 4,
+                    Some("gif") => found.size == whole.size && found.pixels == whole.pixels,
+                    _ => false,
+                };
+                assert!(needless, "{name}: {length} of {} bytes", bytes.len());
+                assert_eq!(found.pixels, whole.pixels, "{name}: {length} of {} bytes", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_that_lacks_its_end_but_no_pixel_is_read() {
+        let lacking = |name: &str, count: usize| {
+            let (_, bytes) = pictures().into_iter().find(|(found, _)| found == name).unwrap();
+            let whole = read(name, &bytes, false).unwrap();
+            let found = read(name, &bytes[..bytes.len() - count], false).unwrap();
+            assert_eq!((found.size, found.pixels), (whole.size, whole.pixels), "{name}");
+        };
+        for (name, _) in pictures() {
+            match name.rsplit('.').next() {
+                Some("png") => (1..=4).for_each(|count| lacking(&name, count)),
+                Some("gif") => lacking(&name, 1),
+                _ => {}
+            }
+        }
+        // In the middle of the second frame.
+        lacking("two-frames.gif", 20);
+    }
+
+    /// A picture whose header promises `width` x `height` pixels of `bits` for each channel.
+    fn promising(name: &str, width: u32, height: u32, bits: u8) -> Vec<u8> {
+        let (_, mut bytes) = pictures().into_iter().find(|(found, _)| found == name).unwrap();
+        if name.ends_with(".gif") {
+            bytes[6..8].copy_from_slice(&(width as u16).to_le_bytes());
+            bytes[8..10].copy_from_slice(&(height as u16).to_le_bytes());
+        } else {
+            bytes[16..20].copy_from_slice(&width.to_be_bytes());
+            bytes[20..24].copy_from_slice(&height.to_be_bytes());
+            bytes[24] = bits;
+            let mut sum = flate2::Crc::new();
+            sum.update(&bytes[12..29]);
+            bytes[29..33].copy_from_slice(&sum.sum().to_be_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_pixels_of_an_image_are_bounded_by_their_number_and_by_their_bytes() {
+        let open = |name, width, height, bits| {
+            let bytes = promising(name, width, height, bits);
+            Opened::of(Path::new(name), bytes).map(|image| image.size())
+        };
+        for name in ["clear.png", "plain.gif"] {
+            assert_eq!(open(name, 12_000, 12_000, 8).unwrap(), (12_000, 12_000), "{name}");
+            let error = open(name, 15_000, 12_000, 8).unwrap_err().to_string();
+            let message =
+                "15000 x 12000 pixels are more than the 178 million that an image may have";
+            assert!(error.contains(message), "{error}");
+        }
+        let error = open("clear.png", 12_000, 12_000, 16).unwrap_err().to_string();
+        assert!(error.contains("its pixels take 1152 MB, more than the 1073 MB"), "{error}");
+    }
+
+    #[test]
+    fn floating_point_colours_are_refused() {
+        for value in [0.5_f32, 255.0, f32::NAN] {
+            let mut opaque = Cursor::new(Vec::new());
+            let image = ImageBuffer::from_pixel(2, 2, Rgb([value; 3]));
+            DynamicImage::from(image).write_to(&mut opaque, ImageFormat::Tiff).unwrap();
+            let mut clear = Cursor::new(Vec::new());
+            let image = ImageBuffer::from_pixel(2, 2, Rgba([value; 4]));
+            DynamicImage::from(image).write_to(&mut clear, ImageFormat::Tiff).unwrap();
+            for bytes in [opaque.into_inner(), clear.into_inner()] {
+                let error = read("a.tif", &bytes, false).map(|_| ()).unwrap_err().to_string();
+                assert!(error.contains("its pixels are floating-point numbers"), "{error}");
             }
         }
     }
@@ -299,6 +397,31 @@ mod tests {
                 filled.resize(bytes.len() + 100, 0);
                 assert!(read(name, &filled, false).is_err(), "{name}: {length} of {}", bytes.len());
             }
+        }
+    }
+
+    /// A cut file whose last block of data and whose end something made up.
+    #[test]
+    fn a_gif_that_lacks_pixels_is_an_error_even_when_it_ends_as_it_should() {
+        let (_, bytes) = pictures().into_iter().find(|(name, _)| name == "plain.gif").unwrap();
+        let frame = 13 + 6 * (1 << (bytes[10] & 7));
+        assert_eq!(bytes[frame], 0x2c, "a frame follows the colours");
+        let (head, mut rest) = bytes.split_at(frame + 11);
+        let mut data = Vec::new();
+        while rest[0] > 0 {
+            let (block, after) = rest[1..].split_at(usize::from(rest[0]));
+            data.extend_from_slice(block);
+            rest = after;
+        }
+        let of = |data: &[u8]| {
+            let blocks = data.chunks(255).flat_map(|part| [&[part.len() as u8][..], part].concat());
+            let bytes = head.iter().copied().chain(blocks).chain([0, 0x3b]).collect::<Vec<_>>();
+            read("plain.gif", &bytes, false)
+        };
+        assert!(of(&data).is_ok());
+        // The last bytes may hold no more than the code for the end.
+        for length in 0..data.len() - 3 {
+            assert!(of(&data[..length]).is_err(), "{length} of {} bytes", data.len());
         }
     }
 

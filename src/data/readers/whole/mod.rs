@@ -57,50 +57,71 @@ fn png(bytes: &[u8]) -> Result<usize, String> {
         };
         let (length, kind) = head.split_at(4);
         let length = u32::from_be_bytes(length.try_into().expect("four bytes"));
+        // All pixels come before; its checksum may be missing.
+        if kind == b"IEND" {
+            return Ok(frames);
+        }
         if !kind.iter().all(u8::is_ascii_alphabetic) {
             return Err("damaged: no chunk follows where one should".into());
         }
         let name = format!("its chunk {}", String::from_utf8_lossy(kind));
         let chunk = walk.take(length as usize + 12, &name)?;
-        match kind {
-            b"IEND" => return Ok(frames),
-            b"acTL" => {
-                let count = chunk.get(8..12).and_then(|count| count.first_chunk::<4>());
-                frames = count.map_or(1, |count| u32::from_be_bytes(*count) as usize).max(1);
-            }
-            _ => {}
+        if kind == b"acTL" {
+            let count = chunk.get(8..12).and_then(|count| count.first_chunk::<4>());
+            frames = count.map_or(1, |count| u32::from_be_bytes(*count) as usize).max(1);
         }
     }
 }
 
-/// GIF: blocks up to the trailer. Whether the pixels are all there the decoder tells.
+/// What comes first in a block of a GIF.
+const TRAILER: u8 = 0x3b;
+const EXTENSION: u8 = 0x21;
+const FRAME: u8 = 0x2c;
+
+/// GIF: blocks up to the end of the first frame at least, and to the trailer where it is there. Whether
+/// the pixels of a frame are all there the decoder tells.
 fn gif(bytes: &[u8]) -> Result<usize, String> {
     let mut walk = Walk { bytes, at: 6 };
     let flags = walk.take(7, "its header")?[4];
-    let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 6 << (flags & 7) };
-    walk.take(table(flags), "its colours")?;
+    walk.take(gif_colours(flags), "its colours")?;
     let mut frames = 0;
     loop {
-        match walk.take(1, "its blocks: its trailer is missing")?[0] {
-            0x3b => return Ok(frames.max(1)),
-            0x21 => {
-                walk.take(1, "an extension")?;
-            }
-            0x2c => {
-                frames += 1;
-                let flags = walk.take(9, "a frame")?[8];
-                walk.take(table(flags) + 1, "a frame")?;
-            }
+        match gif_block(&mut walk) {
+            Ok(TRAILER) => return Ok(frames.max(1)),
+            Ok(FRAME) => frames += 1,
             // Some writers put empty blocks between the others.
-            0 => continue,
-            _ => return Err("damaged: no block follows where one should".into()),
+            Ok(EXTENSION | 0) => {}
+            Ok(_) => return Err("damaged: no block follows where one should".into()),
+            Err(reason) if frames == 0 => return Err(reason),
+            // The file ends, but the picture that counts is there.
+            Err(_) => return Ok(frames),
         }
-        loop {
-            match walk.take(1, "a frame")?[0] {
-                0 => break,
-                length => walk.take(usize::from(length), "a frame")?,
-            };
+    }
+}
+
+/// Bytes of the colour table that `flags` announce.
+fn gif_colours(flags: u8) -> usize {
+    if flags & 0x80 == 0 { 0 } else { 6 << (flags & 7) }
+}
+
+/// Walks over a block of a GIF with all its data, if it is one that has any. Gives its first byte.
+fn gif_block(walk: &mut Walk) -> Result<u8, String> {
+    let kind = walk.take(1, "its blocks: its trailer is missing")?[0];
+    match kind {
+        EXTENSION => {
+            walk.take(1, "an extension")?;
         }
+        FRAME => {
+            let flags = walk.take(9, "a frame")?[8];
+            walk.take(gif_colours(flags) + 1, "a frame")?;
+        }
+        _ => return Ok(kind),
+    }
+    loop {
+        match walk.take(1, "a frame")?[0] {
+            0 => return Ok(kind),
+            length => walk.take(usize::from(length), "a frame")?,
+        };
     }
 }
 

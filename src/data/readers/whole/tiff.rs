@@ -6,6 +6,9 @@ use super::cut;
 /// Tags that say where pixels lie, and the ones with the lengths.
 const PLACES: [(u16, u16); 2] = [(273, 279), (324, 325)];
 
+/// The tag for the order of bits within a byte, and the value that turns it around.
+const FILL_ORDER: (u16, u64) = (266, 2);
+
 /// Pages beyond are a loop.
 const MOST_PAGES: usize = 1 << 16;
 
@@ -55,6 +58,12 @@ impl File<'_> {
                 .map(|at| place + head + at * entry)
                 .find(|at| self.number(*at, 2, WITHIN) == Ok(u64::from(tag)))
         };
+        let (tag, turned) = FILL_ORDER;
+        if entry_of(tag).map(|at| self.values(at)).transpose()?.is_some_and(|is| is == [turned]) {
+            return Err("the bits of its bytes are in reversed order (FillOrder 2), which is not \
+                        read: save it with the usual one"
+                .into());
+        }
         for (places, lengths) in PLACES {
             let (Some(places), Some(lengths)) = (entry_of(places), entry_of(lengths)) else {
                 continue;
@@ -88,5 +97,49 @@ impl File<'_> {
             return Err(cut(WITHIN));
         }
         (0..count).map(|index| self.number(at + index * size as u64, size, WITHIN)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page of 8 x 1 black or white pixels with `fill` as the order of their bits.
+    fn page(little: bool, fill: u16) -> Vec<u8> {
+        let two = |number: u16| if little { number.to_le_bytes() } else { number.to_be_bytes() };
+        let four = |number: u32| if little { number.to_le_bytes() } else { number.to_be_bytes() };
+        let entries = [
+            (256, 8),
+            (257, 1),
+            (258, 1),
+            (259, 1),
+            (262, 1),
+            (266, fill),
+            (273, 122),
+            (278, 1),
+            (279, 1),
+        ];
+        let mut bytes = if little { b"II".to_vec() } else { b"MM".to_vec() };
+        bytes.extend(two(42));
+        bytes.extend(four(8));
+        bytes.extend(two(9));
+        for (tag, value) in entries {
+            bytes.extend([two(tag), two(3)].concat());
+            bytes.extend(four(1));
+            bytes.extend([two(value), two(0)].concat());
+        }
+        bytes.extend(four(0));
+        bytes.push(0b0000_0001);
+        assert_eq!(bytes.len(), 123);
+        bytes
+    }
+
+    #[test]
+    fn bits_in_reversed_order_are_refused() {
+        for little in [true, false] {
+            assert_eq!(check(&page(little, 1)), Ok(1));
+            let reason = check(&page(little, 2)).unwrap_err();
+            assert!(reason.contains("FillOrder 2"), "{reason}");
+        }
     }
 }
