@@ -172,6 +172,18 @@ impl Format {
         decoding: &Decoding,
         watch: &super::Watch,
     ) -> Result<Dataset, Error> {
+        let passed = if path.is_dir() { own::passed_by(path) } else { Vec::new() };
+        if let Some(first) = passed.first() {
+            watch.progress.note(&format!(
+                "{} holds results or a store of this program and is not read{}",
+                first.display(),
+                if passed.len() > 1 {
+                    format!("; {} such folders", passed.len())
+                } else {
+                    String::new()
+                }
+            ));
+        }
         let mut set = match self {
             Self::Idx => idx::read_folder(path)?.into_dataset(),
             Self::ImageFolder => image_folder::read(path, layout, decoding, watch)?.into_dataset(),
