@@ -194,6 +194,9 @@ impl Format {
         let place = |name: &str| ["train", "valid", "test"].iter().position(|known| *known == name);
         set.splits.sort_by_cached_key(|name, _| (place(name).unwrap_or(3), name.clone()));
         set.check().map_err(|reason| Error::malformed(path, reason))?;
+        if let Some(remark) = numbered::mostly_empty(&set.classes, &set.splits) {
+            watch.progress.note(&format!("{}: {remark}", path.display()));
+        }
         Ok(set)
     }
 
