@@ -52,10 +52,10 @@ pub fn read(
             return Err(Error::malformed(&folder, format!("a second folder for `{name}`")));
         }
     }
-    remarks.say(watch);
     if !layout.ignores_splits {
         refuse_domains(root, &remarks.inside)?;
     }
+    remarks.say(watch);
     let names: BTreeSet<&String> = splits.values().flat_map(BTreeMap::keys).collect();
     let names: Vec<String> = names.into_iter().cloned().collect();
     check(root, &names, &splits, layout)?;

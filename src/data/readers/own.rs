@@ -110,7 +110,7 @@ mod tests {
             fs::write(at(name), "").unwrap();
         }
         // Before the first run nothing is told from data.
-        assert_eq!(passed_by(folder.path()), [PathBuf::new(); 0]);
+        assert!(passed_by(folder.path()).is_empty());
         for name in ["a", "b", "c"] {
             fs::write(at(name).join(RESULTS_MARK), "").unwrap();
         }
