@@ -111,6 +111,27 @@ fn a_runner_does_not_take_its_own_results_for_images() {
 }
 
 #[test]
+fn a_class_stays_when_results_are_written_into_its_folder() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    picture(root, "cat/1.png", 10);
+    picture(root, "dog/1.png", 20);
+    pipeline(root, "source = \"file:.\"\nformat = \"image-folder\"");
+    for results in ["cat", "."] {
+        let options = ["--results", results, "--store", &format!(".store{}", results.len())];
+        let (code, said) = run(root, &options);
+        assert!(code == 0 && said.contains("1 ran"), "{said}");
+        let csv = fs::read_to_string(root.join(results).join("p/latest/d.csv")).unwrap();
+        assert!(csv.contains("train,images,2"), "{csv}");
+        let (code, said) = run(root, &options);
+        assert!(code == 0 && said.contains("nothing to do"), "{said}");
+    }
+    // Another reading says what it passes by.
+    let (code, said) = run(root, &["--store", ".new"]);
+    assert!(code == 0 && said.contains("cat/p holds results"), "{said}");
+}
+
+#[test]
 fn messages_name_an_archive_as_the_user_does_and_root_points_into_it() {
     let root = TempDir::new().unwrap();
     let root = root.path();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::names::text_of;
+use super::names::{Says, says, split_word, text_of};
 use super::table::{Row, names_image};
 use crate::data::error::Error;
 
@@ -41,6 +41,9 @@ const LABELS: &[&str] = &[
     "breed",
     "species",
 ];
+/// Names of a column that says which split an image is of, likewise.
+const SPLITS: &[&str] =
+    &["split", "splits", "set", "subset", "fold", "folds", "partition", "phase", "usage"];
 
 /// The places of the two values in a row.
 #[derive(Debug, PartialEq)]
@@ -127,6 +130,18 @@ impl Columns {
                 .advise("say which count: `columns = [\"IMAGE\", \"LABEL\"]`")),
         };
         let (image, label) = (one(&images, "image")?, one(&labels, "label")?);
+        let mut others = (0..width).filter(|at| ![image, label].contains(at));
+        if let Some(at) = others.find(|at| is_of_splits(rows, *at)) {
+            let text = |at: usize| text_of(&first.values[at]);
+            let message = format!("the column `{}` says which split an image is of", text(at));
+            return Err(refused(message)
+                .advise("make one list for each split, such as train.csv and test.csv")
+                .advise(format!(
+                    "or ignore the column: `columns = [{:?}, {:?}]` takes every image of the list",
+                    text(image),
+                    text(label)
+                )));
+        }
         Ok(Some(Self { image, label, width, has_header: true }))
     }
 
@@ -167,6 +182,22 @@ impl Columns {
         }
         Ok(Pair { name, label, may_lack_ending: self.has_header })
     }
+}
+
+/// Whether a column holds the split of each image, by its name or by all that is in it.
+fn is_of_splits(rows: &[Row], at: usize) -> bool {
+    let is_split = |text: &str| matches!(says(text), Says::Split(_));
+    let Some((header, rows)) = rows.split_first() else { return false };
+    let header = header.values.get(at).map(Vec::as_slice).unwrap_or_default();
+    let (name, text) = (plain(header), text_of(header));
+    // `is_training_image` with 0 and 1 below it.
+    let asks = name.starts_with("is") && split_word(&text).is_some();
+    if SPLITS.contains(&name.as_str()) || asks || is_split(&text) {
+        return true;
+    }
+    let mut values = rows.iter().filter_map(|row| row.values.get(at)).filter(|it| !it.is_empty());
+    values.next().is_some_and(|first| is_split(&text_of(first)))
+        && values.all(|it| is_split(&text_of(it)))
 }
 
 fn names(row: &Row) -> String {
@@ -226,6 +257,37 @@ mod tests {
         let error = pairs(text, Some(["photo", "classname"])).unwrap_err();
         assert!(error.to_string().contains("l.csv: line 1: there is no column `classname`"));
         assert!(error.help()[0].contains("`photo`, `class_id`, `class_name`"));
+    }
+
+    #[test]
+    fn a_column_that_says_the_split_is_refused_until_the_user_ignores_it() {
+        for (header, values) in [
+            ("split", ["train", "test"]),
+            ("Set", ["a", "b"]),
+            ("fold", ["0", "1"]),
+            ("Usage", ["Training", "PublicTest"]),
+            ("is_training_img", ["1", "0"]),
+            ("test", ["0", "1"]),
+            ("source", ["train", "val"]),
+            ("kind", ["", "Validation"]),
+        ] {
+            let [a, b] = values;
+            let text = format!("path,{header},label\na.png,{a},cat\nb.png,{b},dog\n");
+            let error = pairs(&text, None).unwrap_err();
+            assert!(error.to_string().contains(&format!("line 1: the column `{header}` says")));
+            let help = error.help().join("\n");
+            assert!(help.contains("`columns = [\"path\", \"label\"]`"), "{help}");
+            assert_eq!(good(&text, Some(["path", "label"])).len(), 2, "{header}");
+        }
+        for (header, values) in
+            [("source", ["web", "train"]), ("width", ["28", "28"]), ("", ["", ""])]
+        {
+            let [a, b] = values;
+            let text = format!("path,{header},label\na.png,{a},cat\nb.png,{b},dog\n");
+            assert_eq!(good(&text, None).len(), 2, "{header}");
+        }
+        // The label itself may be such a word.
+        assert_eq!(good("path,label\na.png,train\nb.png,test\n", None)[0].1, "train");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::Decoding;
 use super::image_file::{Decoded, Opened};
-pub(super) use super::image_file::{endings, formats, is_image};
+pub(super) use super::image_file::{endings, formats, has_image_ending, is_image};
 use crate::bytes::Collector;
 use crate::data::Watch;
 use crate::data::dataset::{Images, Split};

@@ -47,9 +47,14 @@ fn extension(path: &Path) -> String {
 
 /// Whether a file is an image by its name, or by its first bytes where the name says nothing.
 pub(super) fn is_image(path: &Path) -> bool {
+    let is_aside = || ASIDE.contains(&extension(path).as_str());
+    has_image_ending(path) || (!is_aside() && begins_like_one(path))
+}
+
+/// Whether a name is that of an image by its ending. Never looks at a disk.
+pub(super) fn has_image_ending(path: &Path) -> bool {
     let extension = extension(path);
-    let known = |extensions: &[&str]| extensions.contains(&extension.as_str());
-    known(EXTENSIONS) || known(UNREADABLE) || (!known(ASIDE) && begins_like_one(path))
+    [EXTENSIONS, UNREADABLE].iter().any(|known| known.contains(&extension.as_str()))
 }
 
 /// Whether the first bytes are those of an image, for formats with a long enough signature.

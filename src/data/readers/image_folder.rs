@@ -24,6 +24,8 @@ struct Remarks {
     nested: Vec<(String, PathBuf)>,
     /// Folders called like splits that are classes.
     split_names: Vec<String>,
+    /// Classes that hold several folders, and the names of these.
+    inside: Vec<(PathBuf, BTreeSet<String>)>,
 }
 
 /// Reads `<split>/<class>/*.png` (train, valid, test; any of them), or `<class>/*.png` as the one
@@ -41,7 +43,7 @@ pub fn read(
     let top = unwrapped(root, layout, &mut remarks.ignored)?;
     let mut folders = split_folders(&top, layout, &mut remarks)?;
     if folders.iter().all(|(_, folder)| *folder != top) {
-        unwrap_splits(&mut folders, &mut remarks.ignored)?;
+        unwrap_splits(&mut folders, layout, &mut remarks.ignored)?;
     }
     let mut splits: IndexMap<&'static str, Classes> = IndexMap::new();
     for (name, folder) in folders {
@@ -49,6 +51,9 @@ pub fn read(
         if splits.insert(name, classes).is_some() {
             return Err(Error::malformed(&folder, format!("a second folder for `{name}`")));
         }
+    }
+    if !layout.ignores_splits {
+        refuse_domains(root, &remarks.inside)?;
     }
     remarks.say(watch);
     let names: BTreeSet<&String> = splits.values().flat_map(BTreeMap::keys).collect();
@@ -91,6 +96,47 @@ fn check(
         }
     }
     Ok(())
+}
+
+/// Refuses folders that hold the same folders: those are the classes, and the images of each lie in several
+/// domains, sites or folds.
+fn refuse_domains(root: &Path, inside: &[(PathBuf, BTreeSet<String>)]) -> Result<(), Error> {
+    let mut seen: BTreeMap<(Option<&Path>, &BTreeSet<String>), &PathBuf> = BTreeMap::new();
+    for (folder, names) in inside {
+        // Side by side: not the same class in two splits.
+        let Some(first) = seen.insert((folder.parent(), names), folder) else { continue };
+        let (a, b) = (file_name(first), file_name(folder));
+        let some: Vec<&str> = names.iter().take(2).map(String::as_str).collect();
+        let message = format!(
+            "`{a}` and `{b}` hold the same folders, such as `{}`: these are the classes, it seems",
+            some.join("` and `")
+        );
+        let inside = first.strip_prefix(root).unwrap_or(first).display();
+        return Err(self::layout(root, message)
+            .advise(format!("`root = \"{inside}\"` takes `{a}` alone"))
+            .advise(format!("`splits = \"none\"` if `{a}` and `{b}` are classes")));
+    }
+    Ok(())
+}
+
+/// The folders in a class folder in which its images lie, without what wraps all of them: none if an image
+/// lies beside them.
+fn folders_inside(images: &[PathBuf], class: &Path) -> BTreeSet<String> {
+    let parts = |image: &PathBuf| -> Vec<String> {
+        let folder = within(image, class).unwrap_or_default();
+        folder.iter().map(|part| text_of(part.as_encoded_bytes())).collect()
+    };
+    let parts: Vec<Vec<String>> = images.iter().map(parts).collect();
+    for depth in 0.. {
+        let names: Option<BTreeSet<String>> =
+            parts.iter().map(|parts| parts.get(depth).cloned()).collect();
+        match names {
+            Some(names) if names.len() > 1 => return names,
+            Some(names) if names.len() == 1 => {}
+            _ => break,
+        }
+    }
+    BTreeSet::new()
 }
 
 fn layout(root: &Path, message: impl std::fmt::Display) -> Error {
@@ -193,6 +239,10 @@ fn classes(split: &Path, layout: &Layout, remarks: &mut Remarks) -> Result<Class
                 return Err(called_like_splits(split_root(&folder), message));
             }
             remarks.nested.push((name.clone(), within));
+            let inside = folders_inside(&images, &folder);
+            if !inside.is_empty() {
+                remarks.inside.push((folder.clone(), inside));
+            }
         }
         if classes.insert(name.clone(), images).is_some() {
             return Err(Error::malformed(&folder, format!("a second folder for `{name}`")));

@@ -68,9 +68,17 @@ fn split(list: &Path, lists: &[PathBuf], layout: &Layout) -> Result<&'static str
         None if lists.len() == 1 => Ok("train"),
         None => {
             let reason = "its name says neither train, valid nor test";
-            Err(Error::rejected(format!("{}: {reason}", list.display()))
-                .advise("name one list as the source, `source = \"file:FOLDER/LIST\"`")
-                .advise("or put all lists into `train`: `splits = \"none\"`"))
+            let error = Error::rejected(format!("{}: {reason}", list.display()))
+                .advise("name one list as the source, `source = \"file:FOLDER/LIST\"`");
+            // Never one's own test images among those for training.
+            let is_held_out = |list: &PathBuf| {
+                let stem = list.file_stem().unwrap_or_default().to_string_lossy();
+                split_word(&stem).is_some_and(|name| name != "train")
+            };
+            Err(match lists.iter().any(is_held_out) {
+                true => error.advise("or take it out of the folder if it is no list of images"),
+                false => error.advise("or put all lists into `train`: `splits = \"none\"`"),
+            })
         }
     }
 }
@@ -296,6 +304,11 @@ mod tests {
         assert!(error.to_string().contains("neither train, valid nor test"), "{error}");
         let none = Layout { ignores_splits: true, ..Layout::default() };
         assert_eq!(read_as(folder.path(), &none).unwrap().splits["train"].labels, [0, 1]);
+        assert!(error.help().iter().any(|line| line.contains("splits = \"none\"")), "{error:?}");
+        // But nobody is led to train on what is held out.
+        put(folder.path(), "test.txt", "2.png 1\n");
+        let error = read_as(folder.path(), &Layout::default()).unwrap_err();
+        assert!(!error.help().iter().any(|line| line.contains("splits = \"none\"")), "{error:?}");
     }
 
     #[test]

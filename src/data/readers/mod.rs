@@ -172,6 +172,18 @@ impl Format {
         decoding: &Decoding,
         watch: &super::Watch,
     ) -> Result<Dataset, Error> {
+        let passed = if path.is_dir() { own::passed_by(path) } else { Vec::new() };
+        if let Some(first) = passed.first() {
+            watch.progress.note(&format!(
+                "{} holds results or a store of this program and is not read{}",
+                first.display(),
+                if passed.len() > 1 {
+                    format!("; {} such folders", passed.len())
+                } else {
+                    String::new()
+                }
+            ));
+        }
         let mut set = match self {
             Self::Idx => idx::read_folder(path)?.into_dataset(),
             Self::ImageFolder => image_folder::read(path, layout, decoding, watch)?.into_dataset(),
@@ -182,6 +194,9 @@ impl Format {
         let place = |name: &str| ["train", "valid", "test"].iter().position(|known| *known == name);
         set.splits.sort_by_cached_key(|name, _| (place(name).unwrap_or(3), name.clone()));
         set.check().map_err(|reason| Error::malformed(path, reason))?;
+        if let Some(remark) = numbered::mostly_empty(&set.classes, &set.splits) {
+            watch.progress.note(&format!("{}: {remark}", path.display()));
+        }
         Ok(set)
     }
 

@@ -1,6 +1,6 @@
 //! Labels that are plain numbers: which classes they make, and whether one of them is a slip.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -106,9 +106,33 @@ pub(super) fn range(
     Ok(ends.map(|((smallest, _), (largest, _))| (*smallest, *largest)))
 }
 
+/// A remark on `classes`, when most have no image in any split: labels that are numbers stand for
+/// themselves, so that a few large ones make many classes.
+pub(super) fn mostly_empty(classes: &[String], splits: &IndexMap<String, Split>) -> Option<String> {
+    let labels = splits.values().flat_map(|split| &split.labels);
+    let used = labels.collect::<BTreeSet<_>>().len();
+    (used > 0 && used * 2 < classes.len())
+        .then(|| format!("{} of {} classes have no image", classes.len() - used, classes.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::dataset::Images;
+
+    #[test]
+    fn classes_that_are_mostly_without_an_image_are_worth_a_remark() {
+        let set = |labels: &[u32]| {
+            let images = Images::new(1, vec![(1, 1); labels.len()], vec![0; labels.len()]);
+            let split = Split { images, labels: labels.to_vec() };
+            IndexMap::from([("train".to_owned(), split)])
+        };
+        let said = |labels: &[u32], largest| mostly_empty(&names(0, largest), &set(labels));
+        let expected = "1997 of 2001 classes have no image";
+        assert_eq!(said(&[0, 1, 1999, 2000, 0], 2000).as_deref(), Some(expected));
+        assert_eq!(said(&[0, 2, 4], 5), None, "half of them");
+        assert_eq!(said(&[], 5), None, "nothing at all");
+    }
 
     fn counts(labels: &[(u32, usize)]) -> Counts {
         labels.iter().copied().collect()

@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
-use super::decode::is_image;
-use super::names::text_of;
+use super::decode::has_image_ending;
+use super::names::{Says, says, text_of};
 
 /// A line of the file.
 #[derive(Debug, PartialEq)]
@@ -56,13 +56,57 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match separator(bytes) {
         Separator::Byte(byte) => separated(bytes, byte),
-        Separator::Space => spaced(bytes),
+        Separator::Space => {
+            let rows = spaced(bytes)?;
+            refuse_more_columns(&rows)?;
+            Ok(rows)
+        }
     }
+}
+
+/// Refuses lines separated by spaces in which more than a label follows the name of the image: all that
+/// follows is one value, so that further columns would make classes of their own.
+fn refuse_more_columns(rows: &[Row]) -> Result<(), Fault> {
+    let after = |row: &Row| match row.values.as_slice() {
+        [name, label] if names_image(name) => {
+            let words = text_of(label).split_whitespace().map(str::to_owned).collect();
+            Some((row.line, words))
+        }
+        _ => None,
+    };
+    let labels: Vec<(usize, Vec<String>)> = rows.iter().filter_map(after).collect();
+    let is_number = |word: &String| word.parse::<f64>().is_ok_and(f64::is_finite);
+    let fault = |(line, words): &(usize, Vec<String>), what: &str| {
+        let text = words.join(" ");
+        Err(Fault::at(
+            *line,
+            format!(
+                "{what} where one label was expected: `{text}`; keep the name and the label of each \
+                 image, or put a comma between the two if all of it is the label"
+            ),
+        ))
+    };
+    // The four numbers of a box behind the label are several, those in `Boeing 737` are not.
+    let numbers = |words: &[String]| words.iter().rev().take_while(|it| is_number(it)).count();
+    if let Some(found) = labels.iter().find(|(_, it)| it.len() > 1 && it.iter().all(is_number)) {
+        return fault(found, "several numbers");
+    }
+    let Some(first) = labels.first() else { return Ok(()) };
+    let all = |is: &dyn Fn(&[String]) -> bool| labels.iter().all(|(_, it)| it.len() > 1 && is(it));
+    if all(&|words| numbers(words) > 1) {
+        return fault(first, "a word and several numbers");
+    }
+    let is_split =
+        |word: Option<&String>| word.is_some_and(|word| matches!(says(word), Says::Split(_)));
+    if all(&|words| is_split(words.last())) || all(&|words| is_split(words.first())) {
+        return fault(first, "a label and a split");
+    }
+    Ok(())
 }
 
 /// Whether a value is the name of an image.
 pub(super) fn names_image(value: &[u8]) -> bool {
-    is_image(Path::new(&text_of(value)))
+    has_image_ending(Path::new(&text_of(value)))
 }
 
 /// The separator by which most lines are an image and something else; if no line names an image, the
@@ -214,6 +258,39 @@ mod tests {
         assert_eq!(values(gtsrb)[1], ["00000.png", "29", "3"]);
         assert_eq!(values("image_id,label\nISIC_1,nv\nISIC_2,mel\n")[2], ["ISIC_2", "mel"]);
         assert_eq!(values("id label\n17 cat\n"), [["id", "label"], ["17", "cat"]]);
+    }
+
+    #[test]
+    fn lines_with_spaces_and_more_than_a_label_are_faults_and_labels_of_words_are_not() {
+        for (text, line) in [
+            ("a.png 0 1\nb.png 1 0\n", 1),
+            ("a.png 0 12 33\nb.png 1 5 9\n", 1),
+            ("a.png 3\nb.png 3 7\n", 2),
+            ("a.png 0.5 -1e3\n", 1),
+            ("name label\na.png cat 12 33 40 50\nb.png dog 1 2 3 4\n", 2),
+            ("\"a b.png\" 0 1\nc.png 2\n", 1),
+            ("a.png cat train\nb.png dog test\n", 1),
+            ("a.png train 0\nb.png val 1\n", 1),
+        ] {
+            let fault = read(text.as_bytes()).unwrap_err();
+            assert_eq!(fault.line, line, "{text:?}: {fault:?}");
+            assert!(fault.reason.contains("one label was expected"), "{fault:?}");
+        }
+        assert_eq!(values("a.png Alarm Clock\nb.png Lamp\n")[0], ["a.png", "Alarm Clock"]);
+        assert_eq!(values("a.png Boeing 737\nb.png Airbus 320\n")[1], ["b.png", "Airbus 320"]);
+        assert_eq!(values("a.png steam train\nb.png tram\n")[0], ["a.png", "steam train"]);
+        assert_eq!(values("a.png 7 up\nb.png 7 days\n")[0], ["a.png", "7 up"]);
+        // A separator that says where the label begins.
+        assert_eq!(values("a.png,0 1\nb.png,1 0\n")[0], ["a.png", "0 1"]);
+    }
+
+    #[test]
+    fn a_name_without_an_ending_is_no_image_whatever_lies_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        std::fs::write(&image, b"\x89PNG\r\n\x1a\n").unwrap();
+        assert!(super::super::decode::is_image(&image));
+        assert!(!names_image(image.as_os_str().as_encoded_bytes()));
     }
 
     #[test]

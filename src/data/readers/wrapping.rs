@@ -1,6 +1,7 @@
 //! Finds the folders of splits and classes in what archives and disks wrap around them: one folder
 //! more, a README beside it, every folder doubled.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::decode::is_image;
@@ -78,6 +79,12 @@ pub(super) fn unwrapped(
         if inside.is_empty() {
             return Ok(folder);
         }
+        // Nor is the one class that the user means, whatever folders its images lie in.
+        let is_silent =
+            |folder: &PathBuf| layout.ignores_splits || name_says(folder) == Says::Nothing;
+        if layout.may_be_one_class && inside.len() > 1 && inside.iter().all(is_silent) {
+            return Ok(folder);
+        }
         if !layout.ignores_splits && name_says(only) != Says::Nothing {
             let mut are_splits = true;
             for folder in &inside {
@@ -96,6 +103,7 @@ pub(super) fn unwrapped(
 /// `train/images/cat` beside `test/images/cat`.
 pub(super) fn unwrap_splits(
     splits: &mut [(&'static str, PathBuf)],
+    layout: &Layout,
     passed: &mut Vec<PathBuf>,
 ) -> Result<(), Error> {
     loop {
@@ -111,7 +119,18 @@ pub(super) fn unwrap_splits(
             );
             inner.push((only, is_doubled, contents));
         }
-        let all_wrap = inner.iter().all(|(only, ..)| only.is_some());
+        let mut all_wrap = inner.iter().all(|(only, ..)| only.is_some());
+        if layout.may_be_one_class && all_wrap {
+            // Around one class there may be folders more; in it each split has what it has.
+            let mut within = BTreeSet::new();
+            for only in inner.iter().filter_map(|(only, ..)| only.as_deref()) {
+                let names = Contents::of(only)?.holding.into_iter();
+                within.insert(
+                    names.map(|it| it.file_name().map(ToOwned::to_owned)).collect::<Vec<_>>(),
+                );
+            }
+            all_wrap = within.len() == 1 && within.iter().all(|names| names.len() == 1);
+        }
         let mut goes_on = false;
         for ((_, folder), (only, is_doubled, contents)) in splits.iter_mut().zip(inner) {
             if let Some(only) = only.filter(|_| is_doubled || all_wrap) {

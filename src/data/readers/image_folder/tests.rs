@@ -188,6 +188,65 @@ fn images_in_folders_within_a_class_are_of_the_class_with_a_note() {
 }
 
 #[test]
+fn domains_and_folds_are_not_classes() {
+    let domains = |inner: &str| -> Vec<String> {
+        let of = |domain: &str| {
+            [("bike", 1), ("mug", 2)].map(|(class, n)| format!("{domain}{inner}/{class}/{n}.png"))
+        };
+        ["amazon", "dslr", "webcam"].iter().flat_map(|domain| of(domain)).collect()
+    };
+    let fold = |split: &str, fold: &str| {
+        [("cat", 1), ("dog", 2)].map(|(class, n)| format!("{split}/{fold}/{class}/{n}.png"))
+    };
+    let folds = [fold("train", "f1"), fold("train", "f2"), fold("test", "f1")].concat();
+    let wrapped: Vec<String> = domains("").iter().map(|file| format!("office/{file}")).collect();
+    for (files, said, root) in [
+        (domains("/images"), "`amazon` and `dslr` hold the same folders", "amazon"),
+        (domains(""), "such as `bike` and `mug`", "amazon"),
+        (wrapped, "`amazon` and `dslr`", "office/amazon"),
+        (folds, "`f1` and `f2`", "train/f1"),
+    ] {
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let error = found(&files).0.unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+        let help = error.help().join("\n");
+        assert!(help.contains(&format!("`root = \"{root}\"`")), "{help}");
+    }
+    let files = domains("/images");
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let alone: Vec<&str> = files.iter().filter_map(|file| file.strip_prefix("amazon/")).collect();
+    assert_eq!(found(&alone).0.unwrap().classes, ["bike", "mug"]);
+    let layout = Layout { ignores_splits: true, ..Layout::default() };
+    assert_eq!(found_as(&files, &layout).0.unwrap().classes, ["amazon", "dslr", "webcam"]);
+    // Folders within classes that are not the same in two of them, or are in both splits of one.
+    let files = ["cat/cam1/1.png", "cat/cam2/2.png", "dog/cam1/3.png", "dog/cam3/4.png"];
+    assert_eq!(found(&files).0.unwrap().classes, ["cat", "dog"]);
+    let files = ["train/cat/a/1.png", "train/cat/b/2.png", "train/dog/3.png", "test/cat/a/4.png"];
+    let files = [&files[..], &["test/cat/b/5.png"]].concat();
+    assert_eq!(found(&files).0.unwrap().classes, ["cat", "dog"]);
+}
+
+#[test]
+fn the_one_class_that_is_meant_keeps_its_name_whatever_its_images_lie_in() {
+    let layout = Layout { may_be_one_class: true, ..Layout::default() };
+    let classes = |files: &[&str]| found_as(files, &layout).0.unwrap().classes;
+    assert_eq!(classes(&["cat/cam1/1.png", "cat/cam2/2.png"]), ["cat"]);
+    assert_eq!(classes(&["photos/cat/cam1/1.png", "photos/cat/cam2/2.png"]), ["cat"]);
+    assert_eq!(classes(&["train/cat/cam1/1.png", "train/cat/cam2/2.png"]), ["cat"]);
+    let files = ["train/cat/cam1/1.png", "test/cat/cam2/2.png", "test/cat/cam3/3.png"];
+    assert_eq!(classes(&files), ["cat"]);
+    assert_eq!(classes(&["train/cat/cam1/1.png", "test/cat/cam2/2.png"]), ["cat"]);
+    // What wraps splits or the class is still looked through.
+    assert_eq!(classes(&["photos/train/cat/1.png", "photos/test/cat/2.png"]), ["cat"]);
+    assert_eq!(classes(&["p/seg_train/cat/1.png", "p/seg_test/cat/2.png"]), ["cat"]);
+    assert_eq!(classes(&["train/images/cat/1.png", "test/images/cat/2.png"]), ["cat"]);
+    assert_eq!(classes(&["photos/cat/1.png", "photos/cat/2.png"]), ["cat"]);
+    let layout = Layout { may_be_one_class: true, ignores_splits: true, ..Layout::default() };
+    let (set, _) = found_as(&["w/train/1.png", "w/test/2.png"], &layout);
+    assert_eq!(set.unwrap().classes, ["w"]);
+}
+
+#[test]
 fn names_that_are_not_utf_8_stay_classes_of_their_own() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
