@@ -1,7 +1,7 @@
 //! Which class of one data set or model is which class of another: by name, as far as both sides
 //! have names. Numbers are compared only where a side has nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 /// How the classes of one side stand among those of another, the known ones.
@@ -47,9 +47,9 @@ impl Matched {
 
 /// Finds every class of `found` among those of `known`, which may be more.
 ///
-/// Names that are all whole numbers are compared as such: `00012` is `12`. A list that only counts
-/// (`0`, `1`, ...) names nothing: beside real names it is matched with as many of them by number, beside a
-/// longer list of the kind with its first ones.
+/// Names that are whole numbers are compared as such: `00012` is `12`. A list that only counts (`0`,
+/// `1`, ...) names nothing: beside real names, none of which it has, it is matched with as many of them
+/// by number, beside a longer list of the kind with its first ones.
 ///
 /// # Errors
 /// When a class has no counterpart.
@@ -60,50 +60,64 @@ pub fn match_classes(known: &[String], found: &[String]) -> Result<Matched, Mism
     if only_counts(known) && only_counts(found) && found.len() < known.len() {
         return Ok(Matched::ByNumber(Nameless::Found));
     }
-    if let (Some(known), Some(found)) = (values(known), values(found)) {
-        return places(&known, &found).map(Matched::ByName).map_err(|error| match error {
-            Missing::Places(places) => Mismatch::Names(places),
-            Missing::Twice(value) => Mismatch::Twice(value.to_string()),
-        });
-    }
-    let names = |list: &[String]| -> Vec<String> { list.to_vec() };
-    match places(&names(known), &names(found)) {
-        Ok(numbers) => Ok(Matched::ByName(numbers)),
-        Err(_) if only_counts(known) || only_counts(found) => {
-            if known.len() != found.len() {
-                return Err(Mismatch::Count);
-            }
-            let nameless = if only_counts(known) { Nameless::Known } else { Nameless::Found };
-            Ok(Matched::ByNumber(nameless))
-        }
-        Err(Missing::Places(places)) => Err(Mismatch::Names(places)),
-        Err(Missing::Twice(name)) => Err(Mismatch::Twice(name)),
+    let (known_names, found_names) = compared(known, found);
+    let mismatch = match places(&known_names, &found_names) {
+        Ok(numbers) => return Ok(Matched::ByName(numbers)),
+        Err(mismatch) => mismatch,
+    };
+    // One name that both have says that the numbers of the others are names as well.
+    let nameless = match (values(known), values(found)) {
+        (Some(_), Some(_)) => None,
+        _ if shares_a_name(&known_names, &found_names) => None,
+        _ if only_counts(known) => Some(Nameless::Known),
+        _ => only_counts(found).then_some(Nameless::Found),
+    };
+    match nameless {
+        None => Err(mismatch),
+        Some(_) if known.len() != found.len() => Err(Mismatch::Count),
+        Some(nameless) => Ok(Matched::ByNumber(nameless)),
     }
 }
 
-enum Missing<T> {
-    Places(Vec<usize>),
-    Twice(T),
+/// Two lists as their names are compared: those of digits by their value, as long as that leaves the
+/// names of a list apart that has others as well.
+fn compared(known: &[String], found: &[String]) -> (Vec<String>, Vec<String>) {
+    let by_value = |names: &[String]| -> Vec<String> {
+        let plain = |name: &String| value(name).map_or_else(|| name.clone(), |it| it.to_string());
+        names.iter().map(plain).collect()
+    };
+    let (plain_known, plain_found) = (by_value(known), by_value(found));
+    let all_digits = values(known).is_some() && values(found).is_some();
+    if all_digits || (twice(&plain_known).is_none() && twice(&plain_found).is_none()) {
+        (plain_known, plain_found)
+    } else {
+        (known.to_vec(), found.to_vec())
+    }
+}
+
+fn shares_a_name(known: &[String], found: &[String]) -> bool {
+    let known: HashSet<&String> = known.iter().collect();
+    found.iter().any(|name| known.contains(name))
+}
+
+/// A name that a list has twice.
+fn twice(names: &[String]) -> Option<&String> {
+    let mut seen = HashSet::with_capacity(names.len());
+    names.iter().find(|name| !seen.insert(*name))
 }
 
 /// Where each of `found` stands in `known`.
-fn places<T: std::hash::Hash + Eq + Clone>(
-    known: &[T],
-    found: &[T],
-) -> Result<Vec<u32>, Missing<T>> {
-    for list in [known, found] {
-        let mut seen = std::collections::HashSet::with_capacity(list.len());
-        if let Some(twice) = list.iter().find(|name| !seen.insert(*name)) {
-            return Err(Missing::Twice(twice.clone()));
-        }
+fn places(known: &[String], found: &[String]) -> Result<Vec<u32>, Mismatch> {
+    if let Some(name) = twice(known).or_else(|| twice(found)) {
+        return Err(Mismatch::Twice(name.clone()));
     }
-    let at: HashMap<&T, u32> = known.iter().zip(0..).collect();
+    let at: HashMap<&String, u32> = known.iter().zip(0..).collect();
     let numbers: Vec<Option<u32>> = found.iter().map(|name| at.get(name).copied()).collect();
     let missing: Vec<usize> = (0..found.len()).filter(|at| numbers[*at].is_none()).collect();
     if missing.is_empty() {
         return Ok(numbers.into_iter().flatten().collect());
     }
-    Err(Missing::Places(missing))
+    Err(Mismatch::Names(missing))
 }
 
 /// The values of names that are all whole numbers.
@@ -275,6 +289,26 @@ mod tests {
         assert_eq!(match_classes(&counted(2), &counted(3)), Err(Mismatch::Names(vec![2])));
         // Part of a numbering that begins elsewhere says nothing of which is which.
         assert_eq!(matched(&["cat", "dog"], &["1", "2"]), Err(Mismatch::Names(vec![0, 1])));
+    }
+
+    #[test]
+    fn where_one_name_is_in_both_lists_no_other_is_matched_by_number() {
+        let bg = Err(Mismatch::Names(vec![2]));
+        assert_eq!(matched(&["0", "1", "2"], &["1", "2", "bg"]), bg);
+        assert_eq!(matched(&["0", "1", "2"], &["01", "02", "bg"]), bg);
+        assert_eq!(matched(&["1", "2", "bg"], &["0", "1", "2"]), Err(Mismatch::Names(vec![0])));
+        let more = matched(&["0", "1", "2"], &["1", "2", "bg", "fg"]);
+        assert_eq!(more, Err(Mismatch::Names(vec![2, 3])), "its number says nothing either");
+        assert_eq!(
+            matched(&["0", "1", "bg"], &["bg", "001"]),
+            Ok(Matched::ByName(vec![2, 1])),
+            "digits beside names are numbers too"
+        );
+        assert_eq!(
+            matched(&["1", "01", "bg"], &["01", "1"]),
+            Ok(Matched::ByName(vec![1, 0])),
+            "but for those that only zeros tell apart"
+        );
     }
 
     #[test]
