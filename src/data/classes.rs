@@ -126,7 +126,7 @@ pub fn values(names: &[String]) -> Option<Vec<u64>> {
 }
 
 /// The value of a name of digits.
-fn value(name: &str) -> Option<u64> {
+pub fn value(name: &str) -> Option<u64> {
     let digits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
     if digits { name.parse().ok() } else { None }
 }
