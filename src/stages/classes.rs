@@ -4,7 +4,7 @@
 use super::{Failure, Problem};
 use crate::data::Dataset;
 use crate::data::classes::{
-    Matched, Mismatch, Nameless, listed, match_classes, only_counts, quoted, renaming, written,
+    Matched, Mismatch, Nameless, listed, match_classes, only_counts, quoted, renaming, values, written,
 };
 
 /// What of a data set is used.
@@ -24,8 +24,9 @@ pub(super) fn clash(key: &str, known: &[String], found: &[String], uses: Uses) -
         return None;
     }
     let mismatch = match match_classes(known, found) {
-        // Numbers alone do not say that a few classes to learn are the first ones of a model's many.
-        Ok(Matched::ByNumber(_)) if key == "train" && known.len() != found.len() => Mismatch::Count,
+        Ok(Matched::ByNumber(_)) if key == "train" && are_many(known.len(), found.len()) => {
+            Mismatch::Count
+        }
         Ok(_) => return None,
         Err(mismatch) => mismatch,
     };
@@ -57,10 +58,34 @@ pub(super) fn clash(key: &str, known: &[String], found: &[String], uses: Uses) -
     Some(problem)
 }
 
+/// Whether a model of this many numbers may well have been made for other things than the few classes of
+/// which only the numbers are known, as ImageNet's 1000: 0 to 2 of ten digits are digits, ten numbers are
+/// not the first of a thousand things.
+fn are_many(known: usize, found: usize) -> bool {
+    known > found && (known > 100 || known >= 10 * found)
+}
+
+/// Longer lists would be for a file, not for a line of advice.
+const LINE: usize = 20;
+
 /// How to bring the classes together.
 fn advice(known: &[String], found: &[String], mismatch: &Mismatch) -> Vec<String> {
     let pair = |(from, to): (&String, &String)| format!("{} = {}", written(from), written(to));
+    let naming = || {
+        let pairs: Vec<String> = found.iter().zip(known).take(LINE).map(pair).collect();
+        format!(
+            "a `split` stage in front gives them names: `classes = {{ {} }}`, each with the name that is \
+             right",
+            pairs.join(", ")
+        )
+    };
     match mismatch {
+        // Numbers that begin elsewhere: none is like a name, and each of them needs one.
+        Mismatch::Names(missing)
+            if values(found).is_some() && missing.len() == found.len() && known.len() == found.len() =>
+        {
+            vec![naming()]
+        }
         Mismatch::Names(missing) => {
             let free = known.iter().find(|name| !found.contains(name));
             let example = || Some(format!("{{ {} }}", pair((&found[*missing.first()?], free?))));
@@ -73,17 +98,17 @@ fn advice(known: &[String], found: &[String], mismatch: &Mismatch) -> Vec<String
             });
             let shared = found.iter().enumerate().filter(|(at, _)| !missing.contains(at));
             let shared: Vec<String> = shared.map(|(_, name)| written(name)).collect();
-            // A longer list would be for a file, not for a line of advice.
-            let keep = (!shared.is_empty() && shared.len() <= 20)
+            let keep = (!shared.is_empty() && shared.len() <= LINE)
                 .then(|| format!("`classes = [{}]` there keeps what both have", shared.join(", ")));
             rename.into_iter().chain(keep).collect()
         }
-        Mismatch::Count if only_counts(found) && !only_counts(known) => {
-            let pairs: Vec<String> = found.iter().zip(known).take(20).map(pair).collect();
+        Mismatch::Count if only_counts(found) && !only_counts(known) => vec![naming()],
+        Mismatch::Count if only_counts(found) && (2..=LINE).contains(&found.len()) => {
+            let last_first: Vec<String> = found.iter().rev().map(|name| written(name)).collect();
             vec![format!(
-                "a `split` stage in front gives them names: `classes = {{ {} }}`, each with the name that \
-                 is right",
-                pairs.join(", ")
+                "if they are the model's classes of these numbers, a `split` stage in front says so with a \
+                 list that does not just count: `classes = [{}]`",
+                last_first.join(", ")
             )]
         }
         Mismatch::Count => Vec::new(),
@@ -211,6 +236,35 @@ mod tests {
         let matched = meet(&digits, "validate", &counted(12)).unwrap();
         let note = note(&matched, "validate", &counted(12), &digits).unwrap();
         assert!(note.contains("by number"), "{note}");
+    }
+
+    #[test]
+    fn the_first_few_of_the_numbers_that_a_model_learned_go_on_being_learned() {
+        for (known, found) in [(5, 3), (10, 2), (10, 9), (100, 90)] {
+            let matched = meet(&counted(found), "train", &counted(known)).unwrap();
+            assert_eq!(matched, Matched::ByNumber(Nameless::Found), "{found} of {known}");
+        }
+        for (known, found) in [(1000, 345), (100, 10), (26, 2)] {
+            let clash = clash("train", &counted(known), &counted(found), Uses::Labels);
+            assert!(clash.is_some(), "{found} of {known}");
+        }
+        // What the refusal advises is accepted.
+        let problem = clash("train", &counted(26), &counted(2), Uses::Labels).unwrap();
+        assert!(problem.help[2].ends_with("`classes = [\"1\", \"0\"]`"), "{problem:?}");
+        assert!(clash("train", &counted(26), &names(&["1", "0"]), Uses::Labels).is_none());
+    }
+
+    #[test]
+    fn numbers_that_begin_elsewhere_get_a_name_each() {
+        let known = names(&["a", "b", "c"]);
+        let problem = clash("on.0", &known, &names(&["1", "2", "3"]), Uses::Labels).unwrap();
+        assert_eq!(
+            problem.help[2..],
+            [
+                "a `split` stage in front gives them names: `classes = { \"1\" = \"a\", \"2\" = \"b\", \
+              \"3\" = \"c\" }`, each with the name that is right"
+            ]
+        );
     }
 
     #[test]
