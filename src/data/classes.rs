@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 pub enum Matched {
     /// Both lists are the same.
     Same,
-    /// Every class was found by its name: its number among the known ones.
-    ByName(Vec<u32>),
+    /// Every class was found by its name: its number among the known ones; `None` for one without images
+    /// that is not there.
+    ByName(Vec<Option<u32>>),
     /// By number, since this side has only numbers for its classes.
     ByNumber(Nameless),
 }
@@ -36,11 +37,11 @@ pub enum Mismatch {
 }
 
 impl Matched {
-    /// The number among the known classes of a class with this number.
-    pub fn number(&self, class: u32) -> u32 {
+    /// The number among the known classes of a class with this number; each that has images has one.
+    pub fn number(&self, class: u32) -> Option<u32> {
         match self {
             Self::ByName(numbers) => numbers[class as usize],
-            Self::Same | Self::ByNumber(_) => class,
+            Self::Same | Self::ByNumber(_) => Some(class),
         }
     }
 }
@@ -51,9 +52,16 @@ impl Matched {
 /// `1`, ...) names nothing: beside real names, none of which it has, it is matched with as many of them
 /// by number, beside a longer list of the kind with its first ones.
 ///
+/// The classes at `empty`, in order, have no image: labels 2 and 3 make a class `0` as well, and that
+/// needs no counterpart.
+///
 /// # Errors
 /// When a class has no counterpart.
-pub fn match_classes(known: &[String], found: &[String]) -> Result<Matched, Mismatch> {
+pub fn match_classes(
+    known: &[String],
+    found: &[String],
+    empty: &[usize],
+) -> Result<Matched, Mismatch> {
     if known == found {
         return Ok(Matched::Same);
     }
@@ -61,7 +69,7 @@ pub fn match_classes(known: &[String], found: &[String]) -> Result<Matched, Mism
         return Ok(Matched::ByNumber(Nameless::Found));
     }
     let (known_names, found_names) = compared(known, found);
-    let mismatch = match places(&known_names, &found_names) {
+    let mismatch = match places(&known_names, &found_names, empty) {
         Ok(numbers) => return Ok(Matched::ByName(numbers)),
         Err(mismatch) => mismatch,
     };
@@ -106,18 +114,20 @@ fn twice(names: &[String]) -> Option<&String> {
     names.iter().find(|name| !seen.insert(*name))
 }
 
-/// Where each of `found` stands in `known`.
-fn places(known: &[String], found: &[String]) -> Result<Vec<u32>, Mismatch> {
+/// Where each of `found` stands in `known`, those at `empty` if they do.
+fn places(
+    known: &[String],
+    found: &[String],
+    empty: &[usize],
+) -> Result<Vec<Option<u32>>, Mismatch> {
     if let Some(name) = twice(known).or_else(|| twice(found)) {
         return Err(Mismatch::Twice(name.clone()));
     }
     let at: HashMap<&String, u32> = known.iter().zip(0..).collect();
     let numbers: Vec<Option<u32>> = found.iter().map(|name| at.get(name).copied()).collect();
-    let missing: Vec<usize> = (0..found.len()).filter(|at| numbers[*at].is_none()).collect();
-    if missing.is_empty() {
-        return Ok(numbers.into_iter().flatten().collect());
-    }
-    Err(Mismatch::Names(missing))
+    let is_missing = |at: &usize| numbers[*at].is_none() && empty.binary_search(at).is_err();
+    let missing: Vec<usize> = (0..found.len()).filter(is_missing).collect();
+    if missing.is_empty() { Ok(numbers) } else { Err(Mismatch::Names(missing)) }
 }
 
 /// The values of names that are all whole numbers.
@@ -244,15 +254,19 @@ mod tests {
     }
 
     fn matched(known: &[&str], found: &[&str]) -> Result<Matched, Mismatch> {
-        match_classes(&names(known), &names(found))
+        match_classes(&names(known), &names(found), &[])
+    }
+
+    fn by_name(numbers: &[u32]) -> Result<Matched, Mismatch> {
+        Ok(Matched::ByName(numbers.iter().copied().map(Some).collect()))
     }
 
     #[test]
     fn classes_are_found_by_name_in_any_order_and_number() {
         assert_eq!(matched(&["cat", "dog"], &["cat", "dog"]), Ok(Matched::Same));
-        assert_eq!(matched(&["cat", "dog"], &["dog", "cat"]), Ok(Matched::ByName(vec![1, 0])));
+        assert_eq!(matched(&["cat", "dog"], &["dog", "cat"]), by_name(&[1, 0]));
         let some = matched(&["ant", "bee", "cat"], &["cat", "bee"]).unwrap();
-        assert_eq!([some.number(0), some.number(1)], [2, 1]);
+        assert_eq!([some.number(0), some.number(1)], [Some(2), Some(1)]);
     }
 
     #[test]
@@ -267,13 +281,13 @@ mod tests {
     fn names_that_are_numbers_are_compared_as_numbers() {
         let folders = ["0", "1", "10", "11", "2"];
         let list: Vec<String> = counted(12);
-        let matched = match_classes(&list, &names(&folders));
-        assert_eq!(matched, Ok(Matched::ByName(vec![0, 1, 10, 11, 2])));
-        let padded = match_classes(&list, &names(&["00001", "00011"]));
-        assert_eq!(padded, Ok(Matched::ByName(vec![1, 11])));
-        let digits = match_classes(&counted(5), &names(&["5", "6", "7", "8", "9"]));
+        let matched = match_classes(&list, &names(&folders), &[]);
+        assert_eq!(matched, by_name(&[0, 1, 10, 11, 2]));
+        let padded = match_classes(&list, &names(&["00001", "00011"]), &[]);
+        assert_eq!(padded, by_name(&[1, 11]));
+        let digits = match_classes(&counted(5), &names(&["5", "6", "7", "8", "9"]), &[]);
         assert_eq!(digits, Err(Mismatch::Names(vec![0, 1, 2, 3, 4])));
-        let twice = match_classes(&counted(5), &names(&["1", "01"]));
+        let twice = match_classes(&counted(5), &names(&["1", "01"]), &[]);
         assert_eq!(twice, Err(Mismatch::Twice("1".into())));
     }
 
@@ -284,9 +298,9 @@ mod tests {
         let found = matched(&["cat", "dog"], &["0", "1"]);
         assert_eq!(found, Ok(Matched::ByNumber(Nameless::Found)));
         assert_eq!(matched(&["cat", "dog", "eel"], &["0", "1"]), Err(Mismatch::Count));
-        let fewer = match_classes(&counted(10), &counted(8));
+        let fewer = match_classes(&counted(10), &counted(8), &[]);
         assert_eq!(fewer, Ok(Matched::ByNumber(Nameless::Found)));
-        assert_eq!(match_classes(&counted(2), &counted(3)), Err(Mismatch::Names(vec![2])));
+        assert_eq!(match_classes(&counted(2), &counted(3), &[]), Err(Mismatch::Names(vec![2])));
         // Part of a numbering that begins elsewhere says nothing of which is which.
         assert_eq!(matched(&["cat", "dog"], &["1", "2"]), Err(Mismatch::Names(vec![0, 1])));
     }
@@ -301,14 +315,33 @@ mod tests {
         assert_eq!(more, Err(Mismatch::Names(vec![2, 3])), "its number says nothing either");
         assert_eq!(
             matched(&["0", "1", "bg"], &["bg", "001"]),
-            Ok(Matched::ByName(vec![2, 1])),
+            by_name(&[2, 1]),
             "digits beside names are numbers too"
         );
         assert_eq!(
             matched(&["1", "01", "bg"], &["01", "1"]),
-            Ok(Matched::ByName(vec![1, 0])),
+            by_name(&[1, 0]),
             "but for those that only zeros tell apart"
         );
+    }
+
+    #[test]
+    fn a_class_that_only_fills_a_gap_between_labels_needs_no_counterpart() {
+        let matched = |known: &[&str], found: &[String], empty: &[usize]| {
+            match_classes(&names(known), found, empty)
+        };
+        // Labels 2 and 3 beside a list whose labels count from 1.
+        let part = matched(&["1", "2", "3"], &counted(4), &[0, 1]);
+        assert_eq!(part, Ok(Matched::ByName(vec![None, Some(0), Some(1), Some(2)])));
+        // Labels 1, 2 and 4 beside folders of these names.
+        let list = names(&["1", "2", "3", "4"]);
+        let sparse = matched(&["1", "2", "4"], &list, &[2]);
+        assert_eq!(sparse, Ok(Matched::ByName(vec![Some(0), Some(1), None, Some(2)])));
+        assert_eq!(matched(&["1", "2", "4"], &list, &[0]), Err(Mismatch::Names(vec![2])));
+        // Once the others have their names.
+        let renamed = names(&["0", "1", "b", "c"]);
+        let named = matched(&["a", "b", "c"], &renamed, &[0, 1]);
+        assert_eq!(named, Ok(Matched::ByName(vec![None, None, Some(1), Some(2)])));
     }
 
     #[test]
