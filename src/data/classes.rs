@@ -1,7 +1,7 @@
 //! Which class of one data set or model is which class of another: by name, as far as both sides
 //! have names. Numbers are compared only where a side has nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 /// How the classes of one side stand among those of another, the known ones.
@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 pub enum Matched {
     /// Both lists are the same.
     Same,
-    /// Every class was found by its name: its number among the known ones.
-    ByName(Vec<u32>),
+    /// Every class was found by its name: its number among the known ones; `None` for one without images
+    /// that is not there.
+    ByName(Vec<Option<u32>>),
     /// By number, since this side has only numbers for its classes.
     ByNumber(Nameless),
 }
@@ -36,74 +37,97 @@ pub enum Mismatch {
 }
 
 impl Matched {
-    /// The number among the known classes of a class with this number.
-    pub fn number(&self, class: u32) -> u32 {
+    /// The number among the known classes of a class with this number; each that has images has one.
+    pub fn number(&self, class: u32) -> Option<u32> {
         match self {
             Self::ByName(numbers) => numbers[class as usize],
-            Self::Same | Self::ByNumber(_) => class,
+            Self::Same | Self::ByNumber(_) => Some(class),
         }
     }
 }
 
 /// Finds every class of `found` among those of `known`, which may be more.
 ///
-/// Names that are all whole numbers are compared as such: `00012` is `12`. A list that only counts
-/// (`0`, `1`, ...) names nothing: beside real names it is matched with as many of them by number, beside a
-/// longer list of the kind with its first ones.
+/// Names that are whole numbers are compared as such: `00012` is `12`. A list that only counts (`0`,
+/// `1`, ...) names nothing: beside real names, none of which it has, it is matched with as many of them
+/// by number, beside a longer list of the kind with its first ones.
+///
+/// The classes at `empty`, in order, have no image: labels 2 and 3 make a class `0` as well, and that
+/// needs no counterpart.
 ///
 /// # Errors
 /// When a class has no counterpart.
-pub fn match_classes(known: &[String], found: &[String]) -> Result<Matched, Mismatch> {
+pub fn match_classes(
+    known: &[String],
+    found: &[String],
+    empty: &[usize],
+) -> Result<Matched, Mismatch> {
     if known == found {
         return Ok(Matched::Same);
     }
     if only_counts(known) && only_counts(found) && found.len() < known.len() {
         return Ok(Matched::ByNumber(Nameless::Found));
     }
-    if let (Some(known), Some(found)) = (values(known), values(found)) {
-        return places(&known, &found).map(Matched::ByName).map_err(|error| match error {
-            Missing::Places(places) => Mismatch::Names(places),
-            Missing::Twice(value) => Mismatch::Twice(value.to_string()),
-        });
-    }
-    let names = |list: &[String]| -> Vec<String> { list.to_vec() };
-    match places(&names(known), &names(found)) {
-        Ok(numbers) => Ok(Matched::ByName(numbers)),
-        Err(_) if only_counts(known) || only_counts(found) => {
-            if known.len() != found.len() {
-                return Err(Mismatch::Count);
-            }
-            let nameless = if only_counts(known) { Nameless::Known } else { Nameless::Found };
-            Ok(Matched::ByNumber(nameless))
-        }
-        Err(Missing::Places(places)) => Err(Mismatch::Names(places)),
-        Err(Missing::Twice(name)) => Err(Mismatch::Twice(name)),
+    let (known_names, found_names) = compared(known, found);
+    let mismatch = match places(&known_names, &found_names, empty) {
+        Ok(numbers) => return Ok(Matched::ByName(numbers)),
+        Err(mismatch) => mismatch,
+    };
+    // One name that both have says that the numbers of the others are names as well.
+    let nameless = match (values(known), values(found)) {
+        (Some(_), Some(_)) => None,
+        _ if shares_a_name(&known_names, &found_names) => None,
+        _ if only_counts(known) => Some(Nameless::Known),
+        _ => only_counts(found).then_some(Nameless::Found),
+    };
+    match nameless {
+        None => Err(mismatch),
+        Some(_) if known.len() != found.len() => Err(Mismatch::Count),
+        Some(nameless) => Ok(Matched::ByNumber(nameless)),
     }
 }
 
-enum Missing<T> {
-    Places(Vec<usize>),
-    Twice(T),
+/// Two lists as their names are compared: those of digits by their value, as long as that leaves the
+/// names of a list apart that has others as well.
+fn compared(known: &[String], found: &[String]) -> (Vec<String>, Vec<String>) {
+    let by_value = |names: &[String]| -> Vec<String> {
+        let plain = |name: &String| value(name).map_or_else(|| name.clone(), |it| it.to_string());
+        names.iter().map(plain).collect()
+    };
+    let (plain_known, plain_found) = (by_value(known), by_value(found));
+    let all_digits = values(known).is_some() && values(found).is_some();
+    if all_digits || (twice(&plain_known).is_none() && twice(&plain_found).is_none()) {
+        (plain_known, plain_found)
+    } else {
+        (known.to_vec(), found.to_vec())
+    }
 }
 
-/// Where each of `found` stands in `known`.
-fn places<T: std::hash::Hash + Eq + Clone>(
-    known: &[T],
-    found: &[T],
-) -> Result<Vec<u32>, Missing<T>> {
-    for list in [known, found] {
-        let mut seen = std::collections::HashSet::with_capacity(list.len());
-        if let Some(twice) = list.iter().find(|name| !seen.insert(*name)) {
-            return Err(Missing::Twice(twice.clone()));
-        }
+fn shares_a_name(known: &[String], found: &[String]) -> bool {
+    let known: HashSet<&String> = known.iter().collect();
+    found.iter().any(|name| known.contains(name))
+}
+
+/// A name that a list has twice.
+fn twice(names: &[String]) -> Option<&String> {
+    let mut seen = HashSet::with_capacity(names.len());
+    names.iter().find(|name| !seen.insert(*name))
+}
+
+/// Where each of `found` stands in `known`, those at `empty` if they do.
+fn places(
+    known: &[String],
+    found: &[String],
+    empty: &[usize],
+) -> Result<Vec<Option<u32>>, Mismatch> {
+    if let Some(name) = twice(known).or_else(|| twice(found)) {
+        return Err(Mismatch::Twice(name.clone()));
     }
-    let at: HashMap<&T, u32> = known.iter().zip(0..).collect();
+    let at: HashMap<&String, u32> = known.iter().zip(0..).collect();
     let numbers: Vec<Option<u32>> = found.iter().map(|name| at.get(name).copied()).collect();
-    let missing: Vec<usize> = (0..found.len()).filter(|at| numbers[*at].is_none()).collect();
-    if missing.is_empty() {
-        return Ok(numbers.into_iter().flatten().collect());
-    }
-    Err(Missing::Places(missing))
+    let is_missing = |at: &usize| numbers[*at].is_none() && empty.binary_search(at).is_err();
+    let missing: Vec<usize> = (0..found.len()).filter(is_missing).collect();
+    if missing.is_empty() { Ok(numbers) } else { Err(Mismatch::Names(missing)) }
 }
 
 /// The values of names that are all whole numbers.
@@ -112,7 +136,7 @@ pub fn values(names: &[String]) -> Option<Vec<u64>> {
 }
 
 /// The value of a name of digits.
-fn value(name: &str) -> Option<u64> {
+pub fn value(name: &str) -> Option<u64> {
     let digits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
     if digits { name.parse().ok() } else { None }
 }
@@ -230,15 +254,19 @@ mod tests {
     }
 
     fn matched(known: &[&str], found: &[&str]) -> Result<Matched, Mismatch> {
-        match_classes(&names(known), &names(found))
+        match_classes(&names(known), &names(found), &[])
+    }
+
+    fn by_name(numbers: &[u32]) -> Result<Matched, Mismatch> {
+        Ok(Matched::ByName(numbers.iter().copied().map(Some).collect()))
     }
 
     #[test]
     fn classes_are_found_by_name_in_any_order_and_number() {
         assert_eq!(matched(&["cat", "dog"], &["cat", "dog"]), Ok(Matched::Same));
-        assert_eq!(matched(&["cat", "dog"], &["dog", "cat"]), Ok(Matched::ByName(vec![1, 0])));
+        assert_eq!(matched(&["cat", "dog"], &["dog", "cat"]), by_name(&[1, 0]));
         let some = matched(&["ant", "bee", "cat"], &["cat", "bee"]).unwrap();
-        assert_eq!([some.number(0), some.number(1)], [2, 1]);
+        assert_eq!([some.number(0), some.number(1)], [Some(2), Some(1)]);
     }
 
     #[test]
@@ -253,13 +281,13 @@ mod tests {
     fn names_that_are_numbers_are_compared_as_numbers() {
         let folders = ["0", "1", "10", "11", "2"];
         let list: Vec<String> = counted(12);
-        let matched = match_classes(&list, &names(&folders));
-        assert_eq!(matched, Ok(Matched::ByName(vec![0, 1, 10, 11, 2])));
-        let padded = match_classes(&list, &names(&["00001", "00011"]));
-        assert_eq!(padded, Ok(Matched::ByName(vec![1, 11])));
-        let digits = match_classes(&counted(5), &names(&["5", "6", "7", "8", "9"]));
+        let matched = match_classes(&list, &names(&folders), &[]);
+        assert_eq!(matched, by_name(&[0, 1, 10, 11, 2]));
+        let padded = match_classes(&list, &names(&["00001", "00011"]), &[]);
+        assert_eq!(padded, by_name(&[1, 11]));
+        let digits = match_classes(&counted(5), &names(&["5", "6", "7", "8", "9"]), &[]);
         assert_eq!(digits, Err(Mismatch::Names(vec![0, 1, 2, 3, 4])));
-        let twice = match_classes(&counted(5), &names(&["1", "01"]));
+        let twice = match_classes(&counted(5), &names(&["1", "01"]), &[]);
         assert_eq!(twice, Err(Mismatch::Twice("1".into())));
     }
 
@@ -270,11 +298,50 @@ mod tests {
         let found = matched(&["cat", "dog"], &["0", "1"]);
         assert_eq!(found, Ok(Matched::ByNumber(Nameless::Found)));
         assert_eq!(matched(&["cat", "dog", "eel"], &["0", "1"]), Err(Mismatch::Count));
-        let fewer = match_classes(&counted(10), &counted(8));
+        let fewer = match_classes(&counted(10), &counted(8), &[]);
         assert_eq!(fewer, Ok(Matched::ByNumber(Nameless::Found)));
-        assert_eq!(match_classes(&counted(2), &counted(3)), Err(Mismatch::Names(vec![2])));
+        assert_eq!(match_classes(&counted(2), &counted(3), &[]), Err(Mismatch::Names(vec![2])));
         // Part of a numbering that begins elsewhere says nothing of which is which.
         assert_eq!(matched(&["cat", "dog"], &["1", "2"]), Err(Mismatch::Names(vec![0, 1])));
+    }
+
+    #[test]
+    fn where_one_name_is_in_both_lists_no_other_is_matched_by_number() {
+        let bg = Err(Mismatch::Names(vec![2]));
+        assert_eq!(matched(&["0", "1", "2"], &["1", "2", "bg"]), bg);
+        assert_eq!(matched(&["0", "1", "2"], &["01", "02", "bg"]), bg);
+        assert_eq!(matched(&["1", "2", "bg"], &["0", "1", "2"]), Err(Mismatch::Names(vec![0])));
+        let more = matched(&["0", "1", "2"], &["1", "2", "bg", "fg"]);
+        assert_eq!(more, Err(Mismatch::Names(vec![2, 3])), "its number says nothing either");
+        assert_eq!(
+            matched(&["0", "1", "bg"], &["bg", "001"]),
+            by_name(&[2, 1]),
+            "digits beside names are numbers too"
+        );
+        assert_eq!(
+            matched(&["1", "01", "bg"], &["01", "1"]),
+            by_name(&[1, 0]),
+            "but for those that only zeros tell apart"
+        );
+    }
+
+    #[test]
+    fn a_class_that_only_fills_a_gap_between_labels_needs_no_counterpart() {
+        let matched = |known: &[&str], found: &[String], empty: &[usize]| {
+            match_classes(&names(known), found, empty)
+        };
+        // Labels 2 and 3 beside a list whose labels count from 1.
+        let part = matched(&["1", "2", "3"], &counted(4), &[0, 1]);
+        assert_eq!(part, Ok(Matched::ByName(vec![None, Some(0), Some(1), Some(2)])));
+        // Labels 1, 2 and 4 beside folders of these names.
+        let list = names(&["1", "2", "3", "4"]);
+        let sparse = matched(&["1", "2", "4"], &list, &[2]);
+        assert_eq!(sparse, Ok(Matched::ByName(vec![Some(0), Some(1), None, Some(2)])));
+        assert_eq!(matched(&["1", "2", "4"], &list, &[0]), Err(Mismatch::Names(vec![2])));
+        // Once the others have their names.
+        let renamed = names(&["0", "1", "b", "c"]);
+        let named = matched(&["a", "b", "c"], &renamed, &[0, 1]);
+        assert_eq!(named, Ok(Matched::ByName(vec![None, None, Some(1), Some(2)])));
     }
 
     #[test]

@@ -140,6 +140,15 @@ impl Dataset {
         })
     }
 
+    /// The classes that no image of any split is of, in order.
+    pub fn empty_classes(&self) -> Vec<usize> {
+        let mut empty = vec![true; self.classes.len()];
+        for label in self.splits.values().flat_map(|split| &split.labels) {
+            empty[*label as usize] = false;
+        }
+        (0..empty.len()).filter(|class| empty[*class]).collect()
+    }
+
     /// Everything that must hold of a data set, whoever made it.
     ///
     /// # Errors

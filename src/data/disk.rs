@@ -29,6 +29,9 @@ struct Description {
     mean: Vec<f32>,
     std: Vec<f32>,
     splits: IndexMap<String, Count>,
+    /// Classes that no image is of; left out when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    empty: Vec<usize>,
     provenance: Vec<Provenance>,
 }
 
@@ -48,6 +51,8 @@ pub struct Outline {
     pub size: Option<(usize, usize)>,
     /// The splits with their numbers of images.
     pub splits: IndexMap<String, usize>,
+    /// The classes that no image of any split is of, in order.
+    pub empty: Vec<usize>,
 }
 
 impl Outline {
@@ -56,9 +61,9 @@ impl Outline {
     /// # Errors
     /// When the description is missing or malformed.
     pub fn read(folder: &Path) -> Result<Self, Error> {
-        let Description { classes, channels, size, splits, .. } = describe(folder)?;
+        let Description { classes, channels, size, splits, empty, .. } = describe(folder)?;
         let splits = splits.into_iter().map(|(name, count)| (name, count.images)).collect();
-        Ok(Self { classes, channels, size, splits })
+        Ok(Self { classes, channels, size, splits, empty })
     }
 }
 
@@ -131,6 +136,7 @@ impl Dataset {
                 .iter()
                 .map(|(name, split)| (name.clone(), Count { images: split.len() }))
                 .collect(),
+            empty: self.empty_classes(),
             provenance: self.provenance.clone(),
         };
         let mut text = serde_json::to_string_pretty(&description).expect("a plain value");
@@ -319,6 +325,17 @@ mod tests {
     fn images_of_one_size_survive_the_disk() {
         let set = set(Images::same(3, (2, 1), (0..12).collect::<Vec<u8>>()), vec![1, 0]);
         assert_eq!(round_trip(&set).1, set);
+    }
+
+    #[test]
+    fn the_description_says_which_classes_no_image_is_of() {
+        let of = |labels| set(Images::same(1, (1, 1), vec![1, 2]), labels);
+        let (folder, _) = round_trip(&of(vec![1, 1]));
+        assert_eq!(Outline::read(folder.path()).unwrap().empty, [0]);
+        let (folder, _) = round_trip(&of(vec![1, 0]));
+        assert!(Outline::read(folder.path()).unwrap().empty.is_empty());
+        let text = fs::read_to_string(folder.path().join(DESCRIPTION)).unwrap();
+        assert!(!text.contains("empty"), "the bytes that it always had: {text}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::classes::{listed, values};
+use super::classes::{listed, value, written};
 use super::dataset::{Dataset, Split};
 use super::error::Error;
 use super::statistics::grouped;
@@ -36,8 +36,8 @@ impl Amount {
 /// A class by its number or its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Class {
-    /// The name of a class where all are called by numbers, as the folders `0` to `11`; else the place in
-    /// the list of classes, from 0.
+    /// The class that is called by this number, as the folders `0` to `11`; where none is, the place in the
+    /// list of classes, from 0.
     Number(usize),
     /// Name.
     Name(String),
@@ -112,20 +112,34 @@ pub fn renamed(
 /// # Errors
 /// When it is not there; the advice lists those that are.
 pub fn find_class(classes: &[String], class: &Class) -> Result<usize, Error> {
+    let called = |name: &str| classes.iter().position(|known| known == name);
     let found = match class {
-        Class::Number(number) => match values(classes) {
-            Some(values) => values.iter().position(|value| usize::try_from(*value) == Ok(*number)),
-            None => Some(*number).filter(|number| *number < classes.len()),
-        },
-        Class::Name(name) => classes.iter().position(|known| known == name),
+        Class::Number(number) => {
+            let by_value = || classes.iter().position(|name| value(name) == Some(*number as u64));
+            // The place of a class that is called by another number is not what was meant.
+            let at = || classes.get(*number).filter(|name| value(name).is_none()).map(|_| *number);
+            called(&number.to_string()).or_else(by_value).or_else(at)
+        }
+        Class::Name(name) => called(name),
     };
     found.ok_or_else(|| {
         let wanted = match class {
             Class::Number(number) => number.to_string(),
             Class::Name(name) => format!("`{name}`"),
         };
-        Error::rejected(format!("the data set has no class {wanted}"))
-            .advise(format!("its classes are {}", listed(classes)))
+        let error = Error::rejected(format!("the data set has no class {wanted}"))
+            .advise(format!("its classes are {}", listed(classes)));
+        let in_its_place = match class {
+            Class::Number(number) => classes.get(*number),
+            Class::Name(_) => None,
+        };
+        match in_its_place {
+            Some(name) => error.advise(format!(
+                "where classes are called by numbers, a number is a name; the class at this place is {}",
+                written(name)
+            )),
+            None => error,
+        }
     })
 }
 
@@ -354,11 +368,31 @@ mod tests {
         assert_eq!(padded.classes, ["00010"]);
         let error = keep_classes(&mut folders(&["5", "6", "7"]), &[Class::Number(0)]).unwrap_err();
         assert_eq!(error.to_string(), "the data set has no class 0");
-        assert_eq!(error.help(), ["its classes are 5, 6, 7"]);
+        assert_eq!(
+            error.help(),
+            [
+                "its classes are 5, 6, 7",
+                "where classes are called by numbers, a number is a name; the class at \
+                 this place is \"5\""
+            ]
+        );
         // Of names, a number is the place.
         let mut named = folders(&["0", "cat", "dog"]);
         keep_classes(&mut named, &[Class::Number(2)]).unwrap();
         assert_eq!(named.classes, ["dog"]);
+    }
+
+    #[test]
+    fn a_number_is_the_class_of_that_name_also_beside_classes_of_other_names() {
+        let classes = ["0", "1", "10", "11", "2", "3", "bg"].map(str::to_owned);
+        let place = |number| find_class(&classes, &Class::Number(number)).ok();
+        assert_eq!([2, 3, 10, 11].map(place), [4, 5, 2, 3].map(Some));
+        assert_eq!(place(6), Some(6), "no class is called 6, and that at this place has no number");
+        let error = find_class(&classes, &Class::Number(4)).unwrap_err();
+        assert_eq!(error.to_string(), "the data set has no class 4");
+        assert!(error.help()[1].ends_with("at this place is \"2\""), "{:?}", error.help());
+        let zeros = ["01", "1", "bg"].map(str::to_owned);
+        assert_eq!(find_class(&zeros, &Class::Number(1)).unwrap(), 1, "spelled the same");
     }
 
     #[test]

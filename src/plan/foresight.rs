@@ -69,7 +69,7 @@ struct Foreseen {
 
 /// Whether the pipeline alone says everything that others ask of a data set.
 fn is_whole(shape: &DatasetShape) -> bool {
-    let DatasetShape { splits, channels, size, classes: _, names } = shape;
+    let DatasetShape { splits, channels, size, classes: _, names, empty: _ } = shape;
     splits.is_some() && channels.is_some() && size.is_some() && names.is_some()
 }
 

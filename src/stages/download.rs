@@ -183,6 +183,7 @@ impl Stage for Download {
             size: entry.size,
             classes: Some(entry.classes.len()),
             names: Some(entry.class_names()),
+            empty: Vec::new(),
         }))
     }
 

@@ -168,7 +168,8 @@ impl Job for Run<'_> {
                 set.check(saved.model.spec(), &dataset.key)?;
                 let name = format!("@{}", model.key);
                 let (known, found) = (&saved.classes, &set.dataset.classes);
-                let matched = meet(found, &dataset.key, known)?;
+                let empty = set.dataset.empty_classes();
+                let matched = meet((found, &empty), &dataset.key, known)?;
                 numbering.add((&name, known), (&key, found), &matched);
                 let set = set.numbered(&dataset.key, known, &matched)?;
                 let phase = format!("{} on {}", model.stage, dataset.stage);
@@ -232,13 +233,15 @@ impl Evaluate {
     /// Compares the classes of every model with those of every data set, by their descriptions alone.
     fn compare_classes(&self, context: &Context) -> Result<(), Failure> {
         for dataset in &self.on {
-            let found = data::Outline::read(&context.input(&dataset.key).path)?.classes;
+            let outline = data::Outline::read(&context.input(&dataset.key).path)?;
+            let (found, empty) = (outline.classes, outline.empty);
             for model in &self.models {
                 let known = nn::Outline::read(&context.input(&model.key).path)?.classes;
-                let matched = meet(&found, &dataset.key, &known).map_err(|mut failure| {
-                    failure.message = format!("model `{}`: {}", model.stage, failure.message);
-                    failure
-                })?;
+                let matched =
+                    meet((&found, &empty), &dataset.key, &known).map_err(|mut failure| {
+                        failure.message = format!("model `{}`: {}", model.stage, failure.message);
+                        failure
+                    })?;
                 if let Some(note) = note(&matched, &dataset.key, &known, &found) {
                     context.progress.note(&format!("model `{}`: {note}", model.stage));
                 }

@@ -41,6 +41,7 @@ impl Product {
                 size: outline.size,
                 classes: Some(outline.classes.len()),
                 names: Some(outline.classes),
+                empty: outline.empty,
             }));
         }
         let outline = nn::Outline::read(folder).ok()?;
@@ -66,6 +67,8 @@ pub struct DatasetShape {
     pub classes: Option<usize>,
     /// Their names.
     pub names: Option<Vec<String>>,
+    /// Those that no image of any split is of, in order, as far as known.
+    pub empty: Vec<usize>,
 }
 
 impl DatasetShape {

@@ -185,22 +185,36 @@ impl SplitStage {
         matches!(self.classes, Some(Classes::Keep(_)))
     }
 
-    /// The classes that come out, as far as those that come in are known: their number and names.
-    fn classes_after(&self, input: &DatasetShape) -> (Option<usize>, Option<Vec<String>>) {
+    /// The classes that come out, as far as those that come in are known: their number, names and those
+    /// without images.
+    fn classes_after(
+        &self,
+        input: &DatasetShape,
+    ) -> (Option<usize>, Option<Vec<String>>, Vec<usize>) {
         let known = input.names.as_deref();
         let name = |class: &Class| match (class, known) {
             (Class::Name(name), None) => Some(name.clone()),
             (class, Some(known)) => Some(known[find_class(known, class).ok()?].clone()),
             (Class::Number(_), None) => None,
         };
+        let is_empty = |at: usize| input.empty.binary_search(&at).is_ok();
         match &self.classes {
-            None => (input.classes, input.names.clone()),
+            None => (input.classes, input.names.clone(), input.empty.clone()),
             Some(Classes::Keep(classes)) => {
-                (Some(classes.len()), classes.iter().map(name).collect())
+                let place = |class: &Class| find_class(known?, class).ok();
+                let stays_empty = |at: &usize| place(&classes[*at]).is_some_and(is_empty);
+                let empty = (0..classes.len()).filter(stays_empty).collect();
+                (Some(classes.len()), classes.iter().map(name).collect(), empty)
             }
             Some(Classes::Rename(pairs)) => {
-                let names = known.and_then(|known| Some(renamed(known, pairs).ok()?.0));
-                (names.as_ref().map(Vec::len), names)
+                let after = known.and_then(|known| renamed(known, pairs).ok());
+                let Some((names, numbers)) = after else { return (None, None, Vec::new()) };
+                let mut empty = vec![true; names.len()];
+                for (at, number) in numbers.iter().enumerate() {
+                    empty[*number as usize] &= is_empty(at);
+                }
+                let empty = (0..names.len()).filter(|at| empty[*at]).collect();
+                (Some(names.len()), Some(names), empty)
             }
         }
     }
@@ -308,11 +322,12 @@ impl Stage for SplitStage {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let (classes, names) = self.classes_after(&input);
+        let (classes, names, empty) = self.classes_after(&input);
         Ok(Product::Dataset(DatasetShape {
             splits: input.splits.as_ref().map(|splits| self.splits_after(splits, classes)),
             classes,
             names,
+            empty,
             ..input
         }))
     }

@@ -253,7 +253,7 @@ impl Training {
             let of_model = (spec.as_ref(), classes.as_deref());
             problems.extend(unlike_classes(of_model, &set, key, uses));
             if let (Some(known), Some(found), true) = (&mut classes, &set.names, key == "train")
-                && let Ok(matched) = match_classes(known, found)
+                && let Ok(matched) = match_classes(known, found, &set.empty)
             {
                 *known = names_of_both(&matched, std::mem::take(known), found);
             }
@@ -341,7 +341,7 @@ pub(super) fn unlike_classes(
     uses: Uses,
 ) -> Option<Problem> {
     if let (Some(known), Some(found)) = (known, &data.names) {
-        return clash(key, known, found, uses);
+        return clash(key, known, (found, &data.empty), uses);
     }
     let (spec, found) = (spec?, data.classes?);
     (uses == Uses::Labels && found > spec.classes).then(|| {
@@ -403,6 +403,7 @@ impl Opened {
             size: self.split().images.size(),
             classes: Some(self.dataset.classes.len()),
             names: Some(self.dataset.classes.clone()),
+            empty: self.dataset.empty_classes(),
         }
     }
 
@@ -470,7 +471,8 @@ impl Sets {
         for (set, key) in [(&self.target, "method.target"), (&self.scored, SCORED)] {
             let Some(set) = set else { continue };
             set.check(spec, key)?;
-            if let Some(problem) = clash(key, &known, &set.dataset.classes, Uses::Images) {
+            let found = (&*set.dataset.classes, &*set.dataset.empty_classes());
+            if let Some(problem) = clash(key, &known, found, Uses::Images) {
                 return Err(named(problem, key));
             }
         }

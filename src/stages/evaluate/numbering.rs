@@ -27,7 +27,9 @@ impl Numbering {
         };
         let mut there = vec![""; known.len()];
         for (class, name) in (0..).zip(found) {
-            there[matched.number(class) as usize] = name;
+            if let Some(number) = matched.number(class) {
+                there[number as usize] = name;
+            }
         }
         for (class, (here, there)) in known.iter().zip(there).enumerate() {
             let class = class.to_string();
