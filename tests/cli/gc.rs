@@ -179,8 +179,8 @@ fn a_store_of_an_older_runner_keeps_what_no_known_run_needs_until_told_that_ther
     assert!(code == Some(0) && said.contains("removed 0 things"), "{said}");
     assert!(!said.contains("kept:") && is_whole(root, OTHER), "{said}");
     // A job may say it every night.
-    gc(root, &["--forget", "unknown", "--yes"]);
-    let (code, said) = gc(root, &["--forget", "unknown", "--yes"]);
+    gc(root, &["--forget", "unknown"]);
+    let (code, said) = gc(root, &["--forget", "unknown"]);
     assert!(code == Some(0) && is_whole(root, OTHER), "{said}");
 }
 

@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_gray_image_of_many_pieces_becomes_the_same_in_colour() {
         let gray = GrayImage::from_fn(400, 400, |x, y| image::Luma([(x * 7 + y * 3) as u8]));
-        assert!(gray.len() > 2 * PIECE && gray.len() % PIECE != 0);
+        assert!(gray.len() > 2 * PIECE && !gray.len().is_multiple_of(PIECE));
         let expected: Vec<u8> = gray.iter().flat_map(|gray| [*gray; 3]).collect();
         let colour = RgbImage::from_pixel(1, 1, Rgb([1, 2, 3]));
         let images = decoded(&[("a.png", gray.into()), ("b.png", colour.into())]).unwrap();
