@@ -265,3 +265,39 @@ fn a_few_classes_have_every_cell_of_their_matrix() {
     assert_eq!(csv.lines().filter(|line| line.contains(",confusion.")).count(), 9);
     assert!(!root.join("results/p/latest/score/classes.csv").exists(), "the lists are the same");
 }
+
+#[test]
+fn lists_that_lack_labels_are_scored_by_those_that_they_have() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let all = [("1", BLUE), ("2", RED), ("10", GREEN)];
+    folders(root, "amazon", &all);
+    let list = |name: &str, classes: &[&str]| {
+        let lines: String = classes
+            .iter()
+            .flat_map(|class| (0..6).map(move |at| format!("amazon/{class}/{at}.png,{class}\n")))
+            .collect();
+        fs::write(root.join(name).with_extension("csv"), lines).unwrap();
+        let source = format!("file:{name}");
+        let stage = download(name).replace("image-folder", "image-list");
+        stage.replace(&source, &format!("{source}.csv"))
+    };
+    let whole = list("whole", &["1", "2", "10"]);
+    let part = list("part", &["2", "10"]);
+    // A split in between hands on which classes are empty.
+    let held = "[stages.held]\nkind = \"split\"\ninput = \"part\"\nholdout = 4\n\n";
+    pipeline(root, &[&*whole, &part, held].concat(), "\"whole.train\", \"held.valid\"");
+    let validated = ["--set", "stages.net.validate=\"part.train\""];
+    for _ in 0..2 {
+        let (code, said) = run(root, &validated);
+        assert_eq!(code, Some(0), "{said}");
+        for dataset in ["whole.train", "held.valid"] {
+            assert_eq!(score(root, dataset, "accuracy").as_deref(), Some("1"), "{dataset}");
+        }
+    }
+    assert_eq!(score(root, "held.valid", "class_accuracy.0"), None, "no image of 1");
+    // The list whose labels count from 1 has a class for every number; those of the folders are among them.
+    let (code, said) = run(root, &["--set", "stages.net.train=\"whole\""]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(score(root, "held.valid", "accuracy").as_deref(), Some("1"));
+}
