@@ -204,6 +204,16 @@ pub fn memory() -> Option<usize> {
     total.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
 }
 
+/// Whether so many bytes of memory can be had. An allocation that fails ends the process, so whoever needs
+/// much asks first.
+pub fn is_free(bytes: u64) -> bool {
+    let mut memory = Vec::<u8>::new();
+    let free = usize::try_from(bytes).is_ok_and(|bytes| memory.try_reserve_exact(bytes).is_ok());
+    // An optimizer leaves out what nobody looks at, and takes it for had.
+    std::hint::black_box(&memory);
+    free
+}
+
 /// What to do when there is not enough of something; `None` when that is not what is wrong.
 pub fn shortage(source: &io::Error) -> Option<String> {
     /// ENFILE and EMFILE.
@@ -273,6 +283,11 @@ mod tests {
         assert!(write_file(&root.path().join("folder"), b"three").is_err());
         assert!(write_file(&root.path().join("none/page.html"), b"three").is_err());
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn memory_that_nobody_has_is_not_free() {
+        assert!(is_free(1) && !is_free(u64::MAX) && !is_free(1 << 62));
     }
 
     #[test]

@@ -144,6 +144,16 @@ fn execute_with(
     workers: usize,
     fail_fast: bool,
 ) -> Vec<Done> {
+    with_job(root, stages, fail_fast, |plan, job| Local { workers }.execute(plan, job))
+}
+
+/// What `act` makes of the graph of `stages` and a job on the store at `root`.
+fn with_job<T>(
+    root: &Path,
+    stages: Vec<PlannedStage>,
+    fail_fast: bool,
+    act: impl FnOnce(&Plan, &Job) -> T,
+) -> T {
     let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
     let store = Store::open(root).unwrap();
     let cancel = AtomicBool::new(false);
@@ -158,7 +168,7 @@ fn execute_with(
         reporter: &Quiet,
         cancel: &cancel,
     };
-    Local { workers }.execute(&plan, &job)
+    act(&plan, &job)
 }
 
 fn words(done: &[Done]) -> Vec<&'static str> {
@@ -292,24 +302,12 @@ fn a_flipped_bit_in_an_input_is_found_before_it_is_used_and_the_input_made_again
 
 /// Carries out a graph and looks at what results would be written from, after `damage` to the store.
 fn mended(root: &Path, stages: Vec<PlannedStage>, damage: impl Fn(&[Done])) -> Vec<Done> {
-    let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
-    let store = Store::open(root).unwrap();
-    let cancel = AtomicBool::new(false);
-    let job = Job {
-        store: &store,
-        offline: true,
-        activations: None,
-        checkpoint_every: Duration::from_secs(60),
-        fail_fast: false,
-        limits: &HashMap::new(),
-        failures: &HashMap::new(),
-        reporter: &Quiet,
-        cancel: &cancel,
-    };
-    let local = Local { workers: 1 };
-    let done = local.execute(&plan, &job);
-    damage(&done);
-    mend(&local, &plan, &job, done, |name| name == "data")
+    with_job(root, stages, false, |plan, job| {
+        let local = Local { workers: 1 };
+        let done = local.execute(plan, job);
+        damage(&done);
+        mend(&local, plan, job, done, |name| name == "data")
+    })
 }
 
 fn folder(done: &Done) -> &Path {

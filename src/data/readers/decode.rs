@@ -16,6 +16,7 @@ use crate::data::Watch;
 use crate::data::dataset::{Images, Split};
 use crate::data::error::Error;
 use crate::progress::Unit;
+use crate::system;
 
 /// Files opened between two looks at whether the user asked to stop.
 const BATCH: usize = 128;
@@ -87,7 +88,7 @@ fn decode_batch(
     let needs: Vec<u64> =
         opened.iter().map(|opened| opened.as_ref().map_or(0, Opened::needs)).collect();
     let mut limit = in_flight();
-    while limit > FEWEST / 16 && !is_free(limit) {
+    while limit > FEWEST / 16 && !system::is_free(limit) {
         limit /= 2;
     }
     let mut rest = opened.into_iter().zip(files).zip(labels);
@@ -139,19 +140,10 @@ fn groups(needs: &[u64], limit: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Whether so many bytes of memory can be had. A failed allocation within a decoder would end the process.
-fn is_free(bytes: u64) -> bool {
-    let mut memory = Vec::<u8>::new();
-    let free = usize::try_from(bytes).is_ok_and(|bytes| memory.try_reserve_exact(bytes).is_ok());
-    // An optimizer leaves out what nobody looks at, and takes it for had.
-    std::hint::black_box(&memory);
-    free
-}
-
 /// Fails when there is too little memory for an image. It does not depend on `on_error`: what is in a data
 /// set must not depend on the machine.
 fn enough_for(image: &Opened, file: &Path) -> Result<(), Error> {
-    if is_free(image.needs().saturating_add(MARGIN)) {
+    if system::is_free(image.needs().saturating_add(MARGIN)) {
         return Ok(());
     }
     let (height, width) = image.size();
@@ -312,11 +304,6 @@ mod tests {
         assert_eq!(lengths(&[1; 5], 1), [1; 5]);
         assert_eq!(lengths(&[u64::MAX, u64::MAX], 10), [1, 1]);
         assert_eq!(lengths(&[], 10), [0; 0]);
-    }
-
-    #[test]
-    fn memory_that_nobody_has_is_not_free() {
-        assert!(is_free(1) && !is_free(u64::MAX) && !is_free(1 << 62));
     }
 
     #[test]
