@@ -7,6 +7,7 @@ pub mod diagnostic;
 pub mod document;
 mod field;
 mod keys;
+pub mod manual;
 pub mod node;
 pub mod overrides;
 mod reference;

@@ -6,6 +6,7 @@ pub mod foresight;
 pub mod goal;
 pub mod graph;
 mod link;
+pub mod manual;
 pub mod pipeline;
 pub mod print;
 pub mod resolve;
