@@ -31,6 +31,11 @@ mod synthesize;
 mod training;
 mod visualize;
 
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../docs/extending/invert.rs"]
+mod invert;
+
 pub use product::{DatasetShape, ModelShape, Product};
 
 /// A kind of stage: how it is called and how its settings are read.
@@ -70,6 +75,7 @@ impl Defaults {
     /// The `seed` key of a stage that draws random numbers.
     pub fn seed(&self, keys: &mut Keys) -> Option<u64> {
         let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
+        keys.about(&[("seed", "seed of the stage's random numbers")]);
         let seed = keys.integer("seed").not_negative().or(default)?;
         u64::try_from(seed).ok()
     }

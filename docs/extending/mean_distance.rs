@@ -1,0 +1,94 @@
+//! Moves the mean features of the target toward those of the source: a maximum mean discrepancy with
+//! a linear kernel (Tzeng et al. 2014, "Deep Domain Confusion").
+//!
+//! loss = CE(class, source) + lambda |mean f(source) - mean f(target)|^2 over a batch of each domain.
+
+use dfdx::prelude::*;
+
+use super::{LambdaSchedule, Losses, Reading, Step, correct, share, value};
+use crate::config::{Keys, Reference, Wants};
+use crate::nn::ops::{Batch, Ops, Scalar};
+use crate::nn::{Part, Pass};
+
+/// Settings of the method.
+#[derive(Debug, Clone)]
+pub struct MeanDistance {
+    /// Images of the target domain; their labels are never read.
+    pub target: Reference,
+    /// Weight of the distance.
+    pub lambda: LambdaSchedule,
+}
+
+impl MeanDistance {
+    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+        keys.about(&[
+            ("target", "unlabelled images of the target domain"),
+            ("lambda", "weight of the distance between the mean features"),
+        ]);
+        let target = keys.reference("target", Wants::Split("train"));
+        let lambda = LambdaSchedule::read(keys);
+        Some(Self { target: target?, lambda: lambda? })
+    }
+
+    pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
+        let lambda = self.lambda.at(step.progress);
+        let source_pass = Pass::Train(step.dropout("source"));
+        let target_pass = Pass::Train(step.dropout("target"));
+        let Step { model, entry, source, targets, target, .. } = step;
+        let target = target.expect("training gives this method target images");
+
+        // One domain per pass, so that batch norm never sees a mixture.
+        let ours = model.features_from(entry, source.leaky_traced(), source_pass)?;
+        let for_distance = ours.with_empty_tape();
+        let logits = model.forward(Part::Classifier, ours, source_pass)?;
+        let labels = targets.labels;
+        let accuracy = share(correct(&logits, labels), labels.len());
+        let class_loss = D::cross_entropy(logits, &targets)?;
+
+        let theirs = model.features_from(entry, target.leaky_traced(), target_pass)?;
+        let (n, m) = (labels.len(), theirs.shape().0);
+        let distance = distance(for_distance, theirs)?;
+
+        let readings = vec![
+            Reading { name: "class_loss", value: value(&class_loss), weight: n },
+            Reading { name: "mean_distance", value: value(&distance), weight: n + m },
+            Reading { name: "accuracy", value: accuracy, weight: n },
+            Reading { name: "lambda", value: f64::from(lambda), weight: 0 },
+        ];
+        let total = class_loss.try_add(distance.try_mul(lambda)?)?;
+        Ok(Losses { total, readings })
+    }
+}
+
+/// |mean of the rows of `source` - mean of the rows of `target`|^2, of `[N, d]` and `[M, d]`.
+fn distance<D: Ops, T: Tape<f32, D> + Merge<T>>(
+    source: Batch<D, T>,
+    target: Batch<D, T>,
+) -> Result<Scalar<D, T>, D::Err> {
+    let target = target.try_mean::<(usize,), Axis<0>>()?;
+    source.try_mean::<(usize,), Axis<0>>()?.try_sub(target)?.try_square()?.try_sum::<(), _>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::model::host;
+
+    #[test]
+    fn the_distance_is_that_of_the_means() {
+        let device = Cpu::default();
+        let source = device.tensor_from_vec(vec![0.0, 0.0, 2.0, 4.0], (2, 2));
+        let target = device.tensor_from_vec(vec![4.0, 4.0], (1, 2));
+        // The means are (1, 2) and (4, 4).
+        assert_eq!(host(&distance(source.clone(), target).unwrap())[0], 9.0 + 4.0);
+        assert_eq!(host(&distance(source.clone(), source).unwrap())[0], 0.0);
+    }
+
+    /// Its line in each `match` of `Method` calls these.
+    #[test]
+    fn its_settings_are_read_and_its_step_has_a_loss() {
+        let records = crate::config::describe::explore(MeanDistance::read);
+        assert!(records.iter().all(|it| it.reads.contains_key("target")));
+        let _: fn(&MeanDistance, Step<Cpu>) -> _ = MeanDistance::losses::<Cpu>;
+    }
+}
