@@ -4,8 +4,7 @@
 use std::collections::HashSet;
 
 use super::TorchFileError;
-use super::forms::name_of;
-use super::pickle::{Id, Pickle, Value};
+use super::pickle::{Id, Pickle, Value, name_of};
 
 /// What training scripts call a network's weights among the rest of a checkpoint.
 const USUAL: &[&str] = &["state_dict", "model_state_dict", "model", "net", "network"];

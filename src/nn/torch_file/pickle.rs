@@ -622,6 +622,15 @@ impl<'a> Machine<'a> {
     }
 }
 
+/// A key: text, or a number as text.
+pub(super) fn name_of(pickle: &Pickle, id: Id) -> Option<String> {
+    match pickle.get(id) {
+        Value::Text(text) => Some(text.to_string()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::pickle::View;
 use super::storage::Kind;
 use super::*;
 
