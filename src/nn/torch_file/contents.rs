@@ -6,8 +6,9 @@ use std::ops::Range;
 use indexmap::IndexMap;
 
 use super::TorchFileError;
-use super::pickle::{Id, Pickle, Value, View};
+use super::pickle::Pickle;
 use super::storage::{Kind, Storages};
+use super::value::{Id, Value, View};
 
 /// The tensors of a file by name, and what they lie in.
 #[derive(Debug)]

@@ -10,9 +10,10 @@ use zip::CompressionMethod;
 use super::TorchFileError;
 use super::contents::{Contents, Place, Stored, class_of, counted, kind_of, raw};
 use super::entry::{self, Chosen};
-use super::pickle::{Id, Pickle, Value, View, name_of};
+use super::pickle::{Pickle, name_of};
 use super::storage::{Held, Kind, Storages};
 use super::tar_form::from_tar;
+use super::value::{Id, Value, View};
 
 /// Reads what `bytes` hold under `entry`, or where weights usually are.
 pub(super) fn read(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {

@@ -15,6 +15,7 @@ mod globals;
 mod pickle;
 mod storage;
 mod tar_form;
+mod value;
 
 use contents::{Contents, Place};
 pub use error::TorchFileError;

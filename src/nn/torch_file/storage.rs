@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::ops::Range;
 
 use super::TorchFileError;
-use super::pickle::View;
+use super::value::View;
 
 /// Views of one storage may hold each number so many times, not more: a small file must not fill the
 /// memory.

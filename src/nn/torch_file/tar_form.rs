@@ -8,8 +8,9 @@ use indexmap::IndexMap;
 use super::TorchFileError;
 use super::contents::{Contents, Place, Stored, class_of, counted, kind_of, number, raw};
 use super::entry::{self, Chosen};
-use super::pickle::{Pickle, Value, View, name_of};
+use super::pickle::{Pickle, name_of};
 use super::storage::{Held, Kind};
+use super::value::{Value, View};
 
 /// Reads what `bytes` hold under `entry`, or where weights usually are.
 pub(super) fn from_tar(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {

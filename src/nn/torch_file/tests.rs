@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::pickle::View;
 use super::storage::Kind;
+use super::value::View;
 use super::*;
 
 /// Every tensor of the file at `path`.
