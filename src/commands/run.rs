@@ -17,6 +17,7 @@ use crate::exec::{
     Both, Done, Failed, Job, Journal, Json, Lines, Local, Quiet, Reporter, State, Terminal,
     can_draw, finished,
 };
+use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
@@ -300,7 +301,7 @@ fn provenance(
         git_commit: git(&["rev-parse", "HEAD"]),
         git_dirty: git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
         device: pipeline.device.to_string(),
-        backend: pipeline.device.backend(),
+        backend: dispatch::backend(pipeline.device),
         instruction_set: Isa::current().map_or_else(|error| error.to_string(), |it| it.to_string()),
         architecture: std::env::consts::ARCH.to_owned(),
         threads: rayon::current_num_threads(),

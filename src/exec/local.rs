@@ -17,6 +17,7 @@ use super::events::{Event, TaskProgress};
 use super::mend::{set_aside, set_aside_if_damaged};
 use super::threads::{Share, Threads};
 use super::{Done, Executor, Failed, Job, Limit, State, display_name};
+use crate::nn::dispatch;
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::{Plan, TaskInput};
 use crate::report::csv;
@@ -508,7 +509,7 @@ impl Run<'_> {
             version: store::VERSION,
             kind: node.stage.kind().to_owned(),
             revision: node.stage.revision(),
-            backend: node.device.backend(),
+            backend: dispatch::backend(node.device),
             settings: serde_json::to_value(&node.settings)
                 .map_err(|error| Failure::new(format!("settings cannot be JSON: {error}")))?,
             external: node.external.clone(),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::ops::Chw;
+use super::geometry::Chw;
 use super::spec::{Init, Layer, Named, Part, Spec};
 use super::zoo::{self, Layout};
 use crate::config::Keys;

@@ -6,13 +6,13 @@ use dfdx::prelude::*;
 
 use super::flow::Flow;
 use super::fuse::{self, Fused, Unit, units};
+use super::geometry::{Chw, Rectifier};
 use super::limits;
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
 use super::ops::concat::concat;
-use super::ops::{
-    Batch, BlockNeeds, Chw, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops, Rectifier,
-};
-use super::spec::{Init, Layer, Part, Placed, Placement, Spec, SpecError};
+use super::ops::{Batch, BlockNeeds, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops};
+use super::placement::{Placed, Placement, SpecError};
+use super::spec::{Init, Layer, Part, Spec};
 use crate::random;
 
 /// A learnable tensor.

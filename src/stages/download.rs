@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use self::own::Own;
-pub(super) use self::source::Source;
-use self::source::{find, unchanged};
 use super::pretrained::Pretrained;
+use super::source::{Source, find, unchanged};
 use super::{
     Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
 };
@@ -18,7 +17,6 @@ use crate::data::shown::Shown;
 use crate::data::{Dataset, Error, Watch, unpack};
 
 mod own;
-mod source;
 
 pub(super) const KIND: Kind = Kind {
     name: "download",

@@ -14,7 +14,7 @@ use crate::metrics::label_free::images_for;
 use crate::metrics::macro_f1::macro_f1;
 use crate::metrics::proxy_a_distance::proxy_a_distance;
 use crate::metrics::{Metrics, number};
-use crate::nn::dispatch::{Job, dispatch};
+use crate::nn::dispatch::{Job, backend, dispatch};
 use crate::nn::ops::Ops;
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
@@ -330,7 +330,7 @@ fn frozen<D: Ops>(
     set: &Opened,
 ) -> Result<Option<Arc<Activations>>, Failure> {
     let Some(cache) = context.activations else { return Ok(None) };
-    let backend = context.device.backend();
+    let backend = backend(context.device);
     let caching = Caching { cache, backend: &backend, uses: 1 };
     let watch = Watch { progress: context.progress, cancel: context.cancel };
     caching.of(model, &set.split().images, &set.dataset, &watch).map_err(failure)

@@ -26,6 +26,7 @@ mod normalize;
 mod pretrain;
 mod pretrained;
 mod product;
+mod source;
 mod split;
 mod synthesize;
 mod training;

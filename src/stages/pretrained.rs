@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::download::Source;
+use super::source::Source;
 use super::{Context, Defaults, Failure, ModelShape, Outcome, Problem};
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys};
@@ -17,7 +17,8 @@ use crate::data::statistics::grouped;
 use crate::metrics::Metrics;
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
-use crate::nn::ops::{Chw, Ops};
+use crate::nn::geometry::Chw;
+use crate::nn::ops::Ops;
 use crate::nn::state_dict::{self, Fit, NameError, Settings, StateDict, Taken, Wanted};
 use crate::nn::{Model, Saved, Spec};
 

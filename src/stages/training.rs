@@ -10,9 +10,11 @@ use crate::data::classes::{Matched, match_classes};
 use crate::data::{Dataset, Split};
 use crate::metrics::Metrics;
 use crate::nn::architecture::Architecture;
-use crate::nn::dispatch::{Job, dispatch};
-use crate::nn::ops::{Chw, Ops};
-use crate::nn::spec::{Layer, SpecError};
+use crate::nn::dispatch::{Job, backend, dispatch};
+use crate::nn::geometry::Chw;
+use crate::nn::ops::Ops;
+use crate::nn::placement::SpecError;
+use crate::nn::spec::Layer;
 use crate::nn::{Model, Saved, Spec, freeze, head};
 use crate::train::activations::Caching;
 use crate::train::groups::{self, Groups};
@@ -515,7 +517,7 @@ impl Job for Run<'_> {
             scored: sets.scored.as_ref().map(|set| set.split().unlabelled(&set.dataset)),
         };
         let watch = Watch { progress: context.progress, cancel: context.cancel };
-        let (settings, backend) = (&training.settings, context.device.backend());
+        let (settings, backend) = (&training.settings, backend(context.device));
         let uses = settings.epochs;
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
         let reuse =

@@ -239,7 +239,7 @@ impl Caching<'_> {
 
 /// Multiplications for an image before `entry`.
 fn work<D: Ops>(model: &Model<D>, entry: Entry) -> usize {
-    let of = |conv: crate::nn::ops::Conv2d| conv.output().area() * conv.weight_len();
+    let of = |conv: crate::nn::geometry::Conv2d| conv.output().area() * conv.weight_len();
     model.layers_before(entry).iter().filter_map(|placed| placed.conv2d()).map(of).sum()
 }
 

@@ -1,7 +1,7 @@
 //! Known architectures: one file each, registered in [`ZOO`].
 
-use super::ops::Chw;
 use super::spec::{Layer, Named, Part, Spec};
+use crate::nn::geometry::Chw;
 
 mod dacnn;
 mod lenet;
@@ -145,7 +145,7 @@ mod tests {
             let count: usize = layers
                 .iter()
                 .filter(|layer| layer.part != Part::DomainClassifier)
-                .flat_map(crate::nn::spec::Placed::parameters)
+                .flat_map(crate::nn::placement::Placed::parameters)
                 .map(|slot| slot.shape.iter().product::<usize>())
                 .sum();
             assert_eq!(count, expected, "{name}");

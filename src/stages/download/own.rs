@@ -3,12 +3,12 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::read_archive;
-use super::source::{Source, find, unchanged};
 use crate::config::{Diagnostic, Keys};
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{Decoding, Format, Layout};
 use crate::data::shown::Shown;
 use crate::data::{Dataset, Error, Provenance, unpack};
+use crate::stages::source::{Source, find, unchanged};
 use crate::stages::{Context, Failure, Outcome};
 use crate::system;
 
