@@ -12,7 +12,7 @@ use crate::config::Keys;
 use crate::data::outside::Known;
 use crate::data::{Dataset, Watch, statistics};
 use crate::device::Device;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TrainingRow};
 use crate::progress::Progress;
 use crate::train::activations::Cache;
 use crate::train::checkpoint::Slot;
@@ -288,7 +288,7 @@ pub struct Failure {
     /// The user asked to stop; nothing is wrong.
     pub interrupted: bool,
     /// A training came as far as [`Context::pause_after`]; nothing is wrong. The rows of its metrics.
-    pub paused: Option<Vec<Vec<String>>>,
+    pub paused: Option<Vec<TrainingRow>>,
 }
 
 impl Failure {

@@ -8,7 +8,7 @@ use crate::config::{Diagnostic, Keys, Reference, Wants};
 use crate::data::augment::Augment;
 use crate::data::classes::{Matched, match_classes};
 use crate::data::{Dataset, Split};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::{Chw, Ops};
@@ -520,23 +520,22 @@ impl Job for Run<'_> {
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
         let reuse =
             Reuse { caching, checkpoints: context.checkpoints, pause_after: context.pause_after };
-        let (metrics, times) =
-            fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)
-                .map_err(failure)?;
+        let (rows, times) = fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)
+            .map_err(failure)?;
         Saved { model, classes }.save(context.out)?;
-        let last = |split: &str, metric: &str| {
-            let row = metrics.rows.iter().rev().find(|row| row[2] == split && row[3] == metric)?;
-            row[4].parse::<f64>().ok()
+        let last = |split: TrainingSplit, metric: &str| {
+            let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;
+            Some(row.value)
         };
         let mut summary =
-            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&metrics));
+            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&rows));
         if let Some((_, words)) = coverage(&data, settings.batch_size, settings.epoch) {
             summary.push_str(&format!(", {words}"));
         }
-        if let Some(loss) = last("train", "class_loss") {
+        if let Some(loss) = last(TrainingSplit::Train, "class_loss") {
             summary.push_str(&format!(", class loss {loss:.4}"));
         }
-        if let Some(accuracy) = last("validate", "accuracy") {
+        if let Some(accuracy) = last(TrainingSplit::Validate, "accuracy") {
             summary.push_str(&format!(", validation accuracy {:.1} %", 100.0 * accuracy));
         }
         if by_number {
@@ -548,7 +547,7 @@ impl Job for Run<'_> {
             ("waiting for data".into(), times.waiting),
             ("validate".into(), times.validate),
         ];
-        Ok(Outcome { metrics, summary, timings })
+        Ok(Outcome { metrics: Metrics::Training(rows), summary, timings })
     }
 }
 
@@ -589,9 +588,8 @@ fn unlike(key: &str) -> Failure {
 }
 
 /// Number of epochs that left rows.
-fn epochs_of(metrics: &Metrics) -> usize {
-    let epochs = metrics.rows.iter().filter_map(|row| row[0].parse().ok());
-    epochs.max().unwrap_or_default()
+fn epochs_of(rows: &[TrainingRow]) -> usize {
+    rows.iter().map(|row| row.epoch).max().unwrap_or_default()
 }
 
 pub(super) fn failure(error: FitError) -> Failure {

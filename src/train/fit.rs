@@ -22,7 +22,7 @@ use super::target_scores::TargetScores;
 use crate::adapt::{Method, Reading, Step};
 use crate::data::augment::Augment;
 use crate::data::{Dataset, Split, Unlabelled};
-use crate::metrics::{Metrics, number};
+use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Targets};
@@ -113,7 +113,7 @@ pub enum FitError {
     Interrupted,
     /// It came as far as it was to come now; these are the rows of its metrics so far.
     #[error("paused")]
-    Paused(Vec<Vec<String>>),
+    Paused(Vec<TrainingRow>),
 }
 
 impl FitError {
@@ -176,7 +176,7 @@ pub fn fit<D: Ops>(
     settings: &Settings,
     reuse: Reuse,
     watch: &Watch,
-) -> Result<(Metrics, Times), FitError> {
+) -> Result<(Vec<TrainingRow>, Times), FitError> {
     let mut fit = Fit::new(model, new, method, data, settings, watch)?;
     fit.keeper = reuse.checkpoints.map(Keeper::new);
     fit.pause_after = reuse.pause_after;
@@ -208,7 +208,7 @@ struct Fit<'a, D: Ops> {
     best: Option<Best>,
     steps_per_epoch: usize,
     last_loss: Option<f64>,
-    metrics: Metrics,
+    rows: Vec<TrainingRow>,
     times: Times,
 }
 
@@ -246,17 +246,17 @@ impl<'a, D: Ops> Fit<'a, D> {
             best: None,
             steps_per_epoch,
             last_loss: None,
-            metrics: Metrics::training(),
+            rows: Vec::new(),
             times: Times::default(),
         })
     }
 
-    fn run(mut self, caching: Option<Caching>) -> Result<(Metrics, Times), FitError> {
+    fn run(mut self, caching: Option<Caching>) -> Result<(Vec<TrainingRow>, Times), FitError> {
         let mut summary = Summary::default();
         let (first, mut from) = self.resume(&mut summary);
         // Gone further in another run than it is to go now.
         if first < self.settings.epochs && self.pause_after.is_some_and(|epochs| first >= epochs) {
-            return Err(FitError::Paused(self.metrics.rows));
+            return Err(FitError::Paused(self.rows));
         }
         if let Some((line, _)) = coverage(self.data, self.settings.batch_size, self.settings.epoch)
         {
@@ -284,18 +284,18 @@ impl<'a, D: Ops> Fit<'a, D> {
                 break;
             }
             if epoch + 1 < self.settings.epochs && self.pause_after == Some(epoch + 1) {
-                return Err(FitError::Paused(self.metrics.rows));
+                return Err(FitError::Paused(self.rows));
             }
         }
         if let (Some(best), Some(metric)) = (self.best.take(), self.settings.keep_best) {
             best.put_back(self.model, &self.optimizer);
             let BestEpoch { epoch, value, .. } = best.what;
-            let (epoch, name) = (epoch - 1, metric.word());
-            let step = (epoch + 1) * self.steps_per_epoch;
-            self.row(epoch, step, "best", name, f64::from_bits(value));
-            self.watch.progress.note(&format!("keeps the weights of epoch {}", epoch + 1));
+            let step = epoch * self.steps_per_epoch;
+            let of = (epoch - 1, step, TrainingSplit::Best);
+            self.row(of, metric.word(), f64::from_bits(value));
+            self.watch.progress.note(&format!("keeps the weights of epoch {epoch}"));
         }
-        Ok((self.metrics, self.times))
+        Ok((self.rows, self.times))
     }
 
     /// Goes back to the newest checkpoint; the epoch and the step to go on with.
@@ -306,7 +306,7 @@ impl<'a, D: Ops> Fit<'a, D> {
         match found {
             Ok(None) => (0, 0),
             Ok(Some(Position { epoch, step, rows, .. })) => {
-                self.metrics.rows = rows;
+                self.rows = rows;
                 self.show(0);
                 let (epochs, steps) = (self.settings.epochs, self.steps_per_epoch);
                 self.watch.progress.note(&format!(
@@ -340,7 +340,7 @@ impl<'a, D: Ops> Fit<'a, D> {
     fn keep(&mut self, epoch: usize, step: usize, summary: &mut Summary) {
         let Some(mut keeper) = self.keeper.take() else { return };
         let steps = (epoch * self.steps_per_epoch + step) as u64;
-        let at = Position::at(epoch, step, self.metrics.rows.clone());
+        let at = Position::at(epoch, step, self.rows.clone());
         if let Some(error) = keeper.keep(at, steps, &mut self.checkpointed(summary)) {
             self.watch.progress.note(&format!(
                 "a checkpoint could not be written ({error}): the next one is tried when it is due; \
@@ -429,7 +429,11 @@ impl<'a, D: Ops> Fit<'a, D> {
             if self.settings.log_every.is_some_and(|every| (moment.step + 1).is_multiple_of(every))
             {
                 for reading in &readings {
-                    self.row(epoch, moment.step + 1, "train", reading.name, reading.value);
+                    self.row(
+                        (epoch, moment.step + 1, TrainingSplit::Train),
+                        reading.name,
+                        reading.value,
+                    );
                 }
             }
             self.watch.progress.advance(1);
@@ -443,23 +447,23 @@ impl<'a, D: Ops> Fit<'a, D> {
         }
         self.check_weights(epoch)?;
         let step = (epoch + 1) * self.steps_per_epoch;
-        let rows = self.metrics.rows.len();
+        let rows = self.rows.len();
         let mut line = format!("epoch {:>2}/{}", epoch + 1, self.settings.epochs);
         for (name, value) in summary.values() {
-            self.row(epoch, step, "train", &name, value);
+            self.row((epoch, step, TrainingSplit::Train), &name, value);
             line.push_str(&format!("  {name} {}", short(value)));
         }
         if let Some(scores) = &self.settings.target_scores {
             let start = Instant::now();
             let Some(found) = scores.of(self.model, self.data, self.watch)? else {
                 // As in validation below.
-                self.metrics.rows.truncate(rows);
+                self.rows.truncate(rows);
                 self.keep(epoch, self.steps_per_epoch, &mut summary);
                 return Err(FitError::Interrupted);
             };
             self.times.validate += start.elapsed().as_secs_f64();
             for (name, value) in found {
-                self.row(epoch, step, "target", name, value);
+                self.row((epoch, step, TrainingSplit::Target), name, value);
                 line.push_str(&format!("  target {name} {}", short(value)));
             }
         }
@@ -472,13 +476,14 @@ impl<'a, D: Ops> Fit<'a, D> {
                     .map_err(FitError::device)?;
             let Some(evaluation) = evaluation else {
                 // The epoch's rows are written again when it is taken up.
-                self.metrics.rows.truncate(rows);
+                self.rows.truncate(rows);
                 self.keep(epoch, self.steps_per_epoch, &mut summary);
                 return Err(FitError::Interrupted);
             };
             self.times.validate += start.elapsed().as_secs_f64();
-            self.row(epoch, step, "validate", "accuracy", evaluation.accuracy());
-            self.row(epoch, step, "validate", "loss", evaluation.loss);
+            let of = (epoch, step, TrainingSplit::Validate);
+            self.row(of, "accuracy", evaluation.accuracy());
+            self.row(of, "loss", evaluation.loss);
             line.push_str(&format!("  validate {:.4}", evaluation.accuracy()));
             let scores = Scores { loss: evaluation.loss, accuracy: evaluation.accuracy() };
             self.validation.push(scores);
@@ -566,25 +571,24 @@ impl<'a, D: Ops> Fit<'a, D> {
     /// Tells whoever watches what the epochs ended with whose rows begin at `first`.
     fn show(&self, first: usize) {
         let mut last = IndexMap::new();
-        for row in &self.metrics.rows[first..] {
+        for row in &self.rows[first..] {
             // Rows of steps come before those of their epoch, which stand for it.
-            last.insert((&row[0], &row[2], &row[3]), &row[4]);
+            last.insert((row.epoch, row.split, &row.metric), row.value);
         }
-        for ((epoch, split, name), value) in last {
-            if let (Ok(epoch), Ok(value)) = (epoch.parse(), value.parse()) {
-                self.watch.progress.metric(epoch, split, name, value);
-            }
+        for ((epoch, split, metric), value) in last {
+            self.watch.progress.metric(epoch, split.word(), metric, value);
         }
     }
 
-    fn row(&mut self, epoch: usize, step: usize, split: &str, name: &str, value: f64) {
-        self.metrics.push([
-            (epoch + 1).to_string(),
-            step.to_string(),
-            split.to_owned(),
-            name.to_owned(),
-            number(value),
-        ]);
+    /// Adds a row of epoch `epoch` (from 0), after `step` steps over all epochs.
+    fn row(
+        &mut self,
+        (epoch, step, split): (usize, usize, TrainingSplit),
+        metric: &str,
+        value: f64,
+    ) {
+        let (epoch, metric) = (epoch + 1, metric.to_owned());
+        self.rows.push(TrainingRow { epoch, step, split, metric, value });
     }
 }
 
