@@ -21,7 +21,7 @@ use crate::nn::ops::Ops;
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
-use crate::train::{Answer, Evaluation, Watch, evaluate};
+use crate::train::{Answer, Evaluation, evaluate};
 
 mod embedding;
 mod features;
@@ -331,8 +331,7 @@ fn frozen<D: Ops>(
     let Some(cache) = context.activations else { return Ok(None) };
     let backend = context.device.backend();
     let caching = Caching { cache, backend: &backend, uses: 1 };
-    let watch = Watch { progress: context.progress, cancel: context.cancel };
-    caching.of(model, &set.split().images, &set.dataset, &watch).map_err(failure)
+    caching.of(model, &set.split().images, &set.dataset, &context.watch()).map_err(failure)
 }
 
 /// With more classes than this, the cells of a confusion matrix without images are left out: there are

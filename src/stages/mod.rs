@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Keys;
 use crate::data::outside::Known;
-use crate::data::{Dataset, Watch, statistics};
+use crate::data::{Dataset, statistics};
 use crate::device::Device;
 use crate::metrics::{Metrics, TrainingRow};
-use crate::progress::Progress;
+use crate::progress::{Progress, Watch};
 use crate::train::activations::Cache;
 use crate::train::checkpoint::Slot;
 

@@ -19,7 +19,7 @@ use crate::train::groups::{self, Groups};
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
 use crate::train::{
-    Data, EpochLength, FitError, Optimizer, Reuse, Settings, TargetScores, Watch, coverage, fit,
+    Data, EpochLength, FitError, Optimizer, Reuse, Settings, TargetScores, coverage, fit,
 };
 
 /// The key of the images that are scored without labels.
@@ -514,14 +514,14 @@ impl Job for Run<'_> {
             validate: sets.validate.as_ref().map(|set| (&set.dataset, set.split())),
             scored: sets.scored.as_ref().map(|set| set.split().unlabelled(&set.dataset)),
         };
-        let watch = Watch { progress: context.progress, cancel: context.cancel };
         let (settings, backend) = (&training.settings, context.device.backend());
         let uses = settings.epochs;
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
         let reuse =
             Reuse { caching, checkpoints: context.checkpoints, pause_after: context.pause_after };
-        let (rows, times) = fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)
-            .map_err(failure)?;
+        let (rows, times) =
+            fit(&mut model, &new, &training.method, &data, settings, reuse, &context.watch())
+                .map_err(failure)?;
         Saved { model, classes }.save(context.out)?;
         let last = |split: TrainingSplit, metric: &str| {
             let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;

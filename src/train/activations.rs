@@ -14,13 +14,13 @@ use rayon::prelude::*;
 
 pub use super::activation_files::check;
 use super::activation_files::{self as files, Writer};
-use super::fit::{FitError, Watch};
+use super::contract::FitError;
 use crate::data::{Images, Normalisation, loader};
 use crate::memory;
 use crate::nn::model::{Entry, Model, host};
 use crate::nn::ops::Ops;
 use crate::nn::weights::little_endian;
-use crate::progress::Unit;
+use crate::progress::{Unit, Watch};
 
 /// Multiplications for each value kept from which reading it is faster than computing it again.
 const WORTH_MEMORY: usize = 64;

@@ -15,9 +15,9 @@ use dfdx::prelude::*;
 use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::fit::{Summary, Times};
 use super::monitor::{BestEpoch, Scores};
 use super::optimizer::OptimizerState;
+use super::summary::{Summary, Times};
 use crate::fault::fail_point;
 use crate::metrics::TrainingRow;
 use crate::nn::Model;

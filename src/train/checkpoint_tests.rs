@@ -10,17 +10,19 @@ use dfdx::prelude::Cpu;
 use indexmap::IndexMap;
 
 use super::checkpoint::Slot;
-use super::fit::{Data, Reuse, Settings, Watch, fit};
+use super::contract::Data;
+use super::fit::{Reuse, fit};
 use super::groups::Groups;
 use super::optimizer::Optimizer;
 use super::schedule::Scheduled;
+use super::settings::Settings;
 use crate::adapt::Method;
 use crate::config::Keys;
 use crate::config::node::Table;
 use crate::config::source::{SourceId, Span};
 use crate::data::{Dataset, Images, Split};
 use crate::nn::{Model, Spec};
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Unit, Watch};
 
 /// Hears of checkpoints that fail, and after some steps takes away what is in their way.
 struct Unblocks {

@@ -1,9 +1,7 @@
 //! The training loop.
 
-use std::borrow::Cow;
-use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use dfdx::prelude::*;
@@ -11,139 +9,23 @@ use indexmap::IndexMap;
 
 use super::activations::{Activations, Caching};
 use super::checkpoint::{Best, Checkpointed, Keeper, Position, Slot};
-use super::epoch::{self, EpochLength, coverage};
+use super::contract::{Data, FitError};
+use super::epoch::{self, coverage};
 use super::evaluate::evaluate;
 use super::feed::{Batches, Feed};
 use super::groups::{GroupError, Groups};
-use super::monitor::{BestEpoch, EarlyStopping, Metric, Scores};
-use super::optimizer::{Optimizer, OptimizerState};
-use super::schedule::{Moment, Scheduled};
-use super::target_scores::TargetScores;
+use super::monitor::{BestEpoch, Scores};
+use super::optimizer::OptimizerState;
+use super::schedule::Moment;
+use super::settings::Settings;
+use super::summary::{Summary, Times, short};
 use crate::adapt::{Method, Reading, Step};
-use crate::data::augment::Augment;
-use crate::data::{Dataset, Split, Unlabelled};
+use crate::data::Unlabelled;
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Targets};
-use crate::progress::{Progress, Unit};
-
-/// How to train.
-#[derive(Debug)]
-pub struct Settings {
-    /// Epochs, each as long as `epoch` says.
-    pub epochs: usize,
-    /// What an epoch is a pass over, where that was said.
-    pub epoch: Option<EpochLength>,
-    /// Images of each domain in a step.
-    pub batch_size: usize,
-    /// Who changes the weights.
-    pub optimizer: Optimizer,
-    /// Parameters that learn in another way than the rest.
-    pub groups: Groups,
-    /// The learning rate as time goes on.
-    pub schedule: Scheduled,
-    /// Random changes to the images that are trained on; validation sees them as they are.
-    pub augment: Option<Augment>,
-    /// Share of the target that is spread over all classes, 0 to below 1.
-    pub label_smoothing: f32,
-    /// When to end before the last epoch.
-    pub early_stopping: Option<EarlyStopping>,
-    /// By which metric the best epoch's weights are kept; `None` for the last ones.
-    pub keep_best: Option<Metric>,
-    /// What to say after each epoch of images without labels.
-    pub target_scores: Option<TargetScores>,
-    /// Steps between two rows of step metrics; `None` for epochs only.
-    pub log_every: Option<usize>,
-    /// Seed of shuffling and dropout.
-    pub seed: u64,
-}
-
-/// What to train on.
-pub struct Data<'a> {
-    /// The labelled images, with the normalisation of their data set.
-    pub source: (&'a Dataset, &'a Split),
-    /// Images of the target domain, without labels.
-    pub target: Option<Unlabelled<'a>>,
-    /// Labelled images to watch progress on; nothing is learned from them.
-    pub validate: Option<(&'a Dataset, &'a Split)>,
-    /// Images that [`Settings::target_scores`] are of; nothing is learned from them.
-    pub scored: Option<Unlabelled<'a>>,
-}
-
-/// Who watches, and may stop it.
-pub struct Watch<'a> {
-    /// Hears of steps and epochs.
-    pub progress: &'a dyn Progress,
-    /// Set to stop.
-    pub cancel: &'a AtomicBool,
-}
-
-/// Training that did not come to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum FitError {
-    /// The loss or a weight is infinite or not a number.
-    #[error("{what} is not finite in epoch {epoch}, step {step}{}", before(*last))]
-    Diverged {
-        /// What diverged.
-        what: &'static str,
-        /// Epoch from 1.
-        epoch: usize,
-        /// Step within the epoch from 1.
-        step: usize,
-        /// The last finite loss; `None` in the first step.
-        last: Option<f64>,
-    },
-    /// A pattern of the settings does not fit the model.
-    #[error(transparent)]
-    Groups(#[from] GroupError),
-    /// Too few images for one step.
-    #[error("{count} {domain} images are too few to train on: a batch needs at least 2")]
-    TooFew {
-        /// Which images.
-        domain: &'static str,
-        /// How many there are.
-        count: usize,
-    },
-    /// The device failed.
-    #[error("the device failed: {0}")]
-    Device(String),
-    /// The user asked to stop.
-    #[error("interrupted")]
-    Interrupted,
-    /// It came as far as it was to come now; these are the rows of its metrics so far.
-    #[error("paused")]
-    Paused(Vec<TrainingRow>),
-}
-
-impl FitError {
-    pub(super) fn device(error: impl Display) -> Self {
-        Self::Device(error.to_string())
-    }
-}
-
-/// Where the time went, in seconds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Times {
-    /// Forward, backward and update.
-    pub steps: f64,
-    /// Waiting for batches: they are put together while the step before runs.
-    pub waiting: f64,
-    /// Validation, and scores of the target.
-    pub validate: f64,
-    /// What frozen layers make of the images, where it is computed once.
-    pub frozen: f64,
-}
-
-impl Times {
-    pub(super) fn parts(&self) -> [f64; 4] {
-        [self.steps, self.waiting, self.validate, self.frozen]
-    }
-
-    pub(super) fn of_parts([steps, waiting, validate, frozen]: [f64; 4]) -> Self {
-        Self { steps, waiting, validate, frozen }
-    }
-}
+use crate::progress::{Unit, Watch};
 
 /// What spares work and moves no number.
 #[derive(Clone, Copy, Default)]
@@ -604,61 +486,11 @@ fn learning<D: Ops>(
     Ok(began.iter().zip(thawed).map(|(began, thawed)| *began || thawed).collect())
 }
 
-fn before(last: Option<f64>) -> String {
-    last.map(|loss| format!(" (the loss was {loss:.4} before)")).unwrap_or_default()
-}
-
-/// A number for a person: a small learning rate is not 0.0000.
-fn short(value: f64) -> String {
-    if value != 0.0 && value.abs() < 0.001 { format!("{value:.1e}") } else { format!("{value:.4}") }
-}
-
 /// Number of batches of at least two images, of which there must be one.
 fn batches(domain: &'static str, count: usize, size: usize) -> Result<usize, FitError> {
     match epoch::batches(count, size) {
         0 => Err(FitError::TooFew { domain, count }),
         batches => Ok(batches),
-    }
-}
-
-/// Sums up the readings of an epoch's steps.
-#[derive(Default)]
-pub(super) struct Summary {
-    sums: IndexMap<Cow<'static, str>, (f64, usize)>,
-}
-
-impl FromIterator<(String, f64, usize)> for Summary {
-    fn from_iter<I: IntoIterator<Item = (String, f64, usize)>>(parts: I) -> Self {
-        let sums = parts.into_iter().map(|(name, sum, weight)| (name.into(), (sum, weight)));
-        Self { sums: sums.collect() }
-    }
-}
-
-impl Summary {
-    #[expect(clippy::cast_precision_loss, reason = "an epoch is far below 2^53 images")]
-    fn add(&mut self, readings: &[Reading]) {
-        for reading in readings {
-            let (sum, weight) = self.sums.entry(reading.name.into()).or_default();
-            if reading.weight == 0 {
-                *sum = reading.value;
-            } else {
-                *sum += reading.value * reading.weight as f64;
-                *weight += reading.weight;
-            }
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "an epoch is far below 2^53 images")]
-    fn values(&self) -> Vec<(Cow<'static, str>, f64)> {
-        self.sums
-            .iter()
-            .map(|(name, (sum, weight))| (name.clone(), sum / (*weight).max(1) as f64))
-            .collect()
-    }
-
-    /// Name, sum and weight of every reading.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (String, f64, usize)> {
-        self.sums.iter().map(|(name, (sum, weight))| (name.to_string(), *sum, *weight))
     }
 }
 
@@ -670,35 +502,5 @@ mod tests {
     fn one_image_is_too_few_to_train_on() {
         assert_eq!(batches("source", 2, 256).unwrap(), 1);
         assert!(matches!(batches("source", 1, 256), Err(FitError::TooFew { count: 1, .. })));
-    }
-
-    #[test]
-    fn small_numbers_keep_their_digits_on_the_epoch_line() {
-        let shown = [0.0, 0.001, 3e-5, -2.5e-4, 12.345_67].map(short);
-        assert_eq!(shown, ["0.0000", "0.0010", "3.0e-5", "-2.5e-4", "12.3457"]);
-    }
-
-    #[test]
-    fn a_loss_that_is_not_finite_in_the_first_step_has_no_loss_before() {
-        let error = |step, last| FitError::Diverged { what: "the loss", epoch: 1, step, last };
-        assert_eq!(error(1, None).to_string(), "the loss is not finite in epoch 1, step 1");
-        assert_eq!(
-            error(2, Some(3.812_713)).to_string(),
-            "the loss is not finite in epoch 1, step 2 (the loss was 3.8127 before)"
-        );
-    }
-
-    #[test]
-    fn an_epoch_weighs_its_batches_by_their_images_and_keeps_the_last_setting() {
-        let mut summary = Summary::default();
-        let step = |loss, weight, lambda| {
-            [
-                Reading { name: "class_loss", value: loss, weight },
-                Reading { name: "lambda", value: lambda, weight: 0 },
-            ]
-        };
-        summary.add(&step(1.0, 3, 0.1));
-        summary.add(&step(5.0, 1, 0.2));
-        assert_eq!(summary.values(), [("class_loss".into(), 2.0), ("lambda".into(), 0.2)]);
     }
 }

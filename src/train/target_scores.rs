@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use super::fit::{Data, FitError, Watch};
+use super::contract::{Data, FitError};
 use crate::config::{Keys, Reference, Wants};
 use crate::data::{Images, Normalisation, loader};
 use crate::metrics::label_free::{Outputs, Score, Source, images_for, values};
 use crate::nn::model::host;
 use crate::nn::ops::{Ops, log_softmax};
 use crate::nn::{Entry, Model};
+use crate::progress::Watch;
 
 /// Images at a time; it changes no number.
 const BATCH: usize = 256;

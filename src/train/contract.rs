@@ -1,0 +1,81 @@
+//! What a training is given, and how it can fail. Holds no numbers of its own, and runs nothing.
+
+use std::fmt::Display;
+
+use super::groups::GroupError;
+use crate::data::{Dataset, Split, Unlabelled};
+use crate::metrics::TrainingRow;
+
+/// What to train on.
+pub struct Data<'a> {
+    /// The labelled images, with the normalisation of their data set.
+    pub source: (&'a Dataset, &'a Split),
+    /// Images of the target domain, without labels.
+    pub target: Option<Unlabelled<'a>>,
+    /// Labelled images to watch progress on; nothing is learned from them.
+    pub validate: Option<(&'a Dataset, &'a Split)>,
+    /// Images that [`Settings::target_scores`] are of; nothing is learned from them.
+    pub scored: Option<Unlabelled<'a>>,
+}
+
+/// Training that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The loss or a weight is infinite or not a number.
+    #[error("{what} is not finite in epoch {epoch}, step {step}{}", before(*last))]
+    Diverged {
+        /// What diverged.
+        what: &'static str,
+        /// Epoch from 1.
+        epoch: usize,
+        /// Step within the epoch from 1.
+        step: usize,
+        /// The last finite loss; `None` in the first step.
+        last: Option<f64>,
+    },
+    /// A pattern of the settings does not fit the model.
+    #[error(transparent)]
+    Groups(#[from] GroupError),
+    /// Too few images for one step.
+    #[error("{count} {domain} images are too few to train on: a batch needs at least 2")]
+    TooFew {
+        /// Which images.
+        domain: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// It came as far as it was to come now; these are the rows of its metrics so far.
+    #[error("paused")]
+    Paused(Vec<TrainingRow>),
+}
+
+impl FitError {
+    pub(super) fn device(error: impl Display) -> Self {
+        Self::Device(error.to_string())
+    }
+}
+
+fn before(last: Option<f64>) -> String {
+    last.map(|loss| format!(" (the loss was {loss:.4} before)")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_is_not_finite_in_the_first_step_has_no_loss_before() {
+        let error = |step, last| FitError::Diverged { what: "the loss", epoch: 1, step, last };
+        assert_eq!(error(1, None).to_string(), "the loss is not finite in epoch 1, step 1");
+        assert_eq!(
+            error(2, Some(3.812_713)).to_string(),
+            "the loss is not finite in epoch 1, step 2 (the loss was 3.8127 before)"
+        );
+    }
+}
