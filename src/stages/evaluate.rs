@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
-use super::training::{Opened, failure, misfits, open, unlike_classes};
+use super::training::{Opened, misfits, open, unlike_classes};
 use super::visualize::wrong_layer;
 use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
 use crate::config::{Keys, Reference, Wants};
@@ -331,7 +331,7 @@ fn frozen<D: Ops>(
     let Some(cache) = context.activations else { return Ok(None) };
     let backend = context.device.backend();
     let caching = Caching { cache, backend: &backend, uses: 1 };
-    caching.of(model, &set.split().images, &set.dataset, &context.watch()).map_err(failure)
+    Ok(caching.of(model, &set.split().images, &set.dataset, &context.watch())?)
 }
 
 /// With more classes than this, the cells of a confusion matrix without images are left out: there are

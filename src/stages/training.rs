@@ -19,7 +19,8 @@ use crate::train::groups::{self, Groups};
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
 use crate::train::{
-    Data, EpochLength, FitError, Optimizer, Reuse, Settings, TargetScores, coverage, fit,
+    Data, Ended, EpochLength, FitError, Optimizer, RunOptions, Settings, Stop, TargetScores,
+    coverage, fit,
 };
 
 /// The key of the images that are scored without labels.
@@ -517,11 +518,17 @@ impl Job for Run<'_> {
         let (settings, backend) = (&training.settings, context.device.backend());
         let uses = settings.epochs;
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let reuse =
-            Reuse { caching, checkpoints: context.checkpoints, pause_after: context.pause_after };
-        let (rows, times) =
-            fit(&mut model, &new, &training.method, &data, settings, reuse, &context.watch())
-                .map_err(failure)?;
+        let (checkpoints, pause_after) = (context.checkpoints, context.pause_after);
+        let options = RunOptions { caching, checkpoints, pause_after };
+        let (method, watch) = (&training.method, context.watch());
+        let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch) {
+            Ok(Ended::Finished { rows, times }) => (rows, times),
+            Ok(Ended::Paused { rows }) => {
+                return Err(Failure { paused: Some(rows), ..Failure::new("paused") });
+            }
+            Ok(Ended::Interrupted) => return Err(Failure::interrupted()),
+            Err(error) => return Err(error.into()),
+        };
         Saved { model, classes }.save(context.out)?;
         let last = |split: TrainingSplit, metric: &str| {
             let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;
@@ -592,13 +599,22 @@ fn epochs_of(rows: &[TrainingRow]) -> usize {
     rows.iter().map(|row| row.epoch).max().unwrap_or_default()
 }
 
-pub(super) fn failure(error: FitError) -> Failure {
-    let failure = Failure::new(error.to_string());
-    match error {
-        FitError::Paused(rows) => Failure { paused: Some(rows), ..failure },
-        FitError::Interrupted => Failure::interrupted(),
-        FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`"),
-        FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure,
+impl From<FitError> for Failure {
+    fn from(error: FitError) -> Self {
+        let failure = Self::new(error.to_string());
+        match error {
+            FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`"),
+            FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure,
+        }
+    }
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Interrupted => Self::interrupted(),
+            Stop::Failed(error) => error.into(),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 
 use super::checkpoint::Slot;
 use super::contract::Data;
-use super::fit::{Reuse, fit};
+use super::fit::{RunOptions, fit};
 use super::groups::Groups;
 use super::optimizer::Optimizer;
 use super::schedule::Scheduled;
@@ -79,8 +79,8 @@ fn a_checkpoint_that_could_not_be_written_is_tried_again_and_only_the_failure_is
     let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
     let unblocks = Unblocks { way: way.clone(), steps, heard };
     let watch = Watch { progress: &unblocks, cancel: &AtomicBool::new(false) };
-    let reuse = Reuse { checkpoints: Some(&slot), ..Reuse::default() };
-    fit(&mut model, &[], &Method::Supervised, &data, &settings, reuse, &watch).unwrap();
+    let options = RunOptions { checkpoints: Some(&slot), ..RunOptions::default() };
+    fit(&mut model, &[], &Method::Supervised, &data, &settings, options, &watch).unwrap();
     let heard = unblocks.heard.into_inner().unwrap();
     // Those of three steps failed for one reason.
     assert_eq!(heard.len(), 1, "{heard:?}");

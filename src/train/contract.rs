@@ -1,10 +1,12 @@
-//! What a training is given, and how it can fail. Holds no numbers of its own, and runs nothing.
+//! What a training is given, and how it can end. Runs nothing.
 
 use std::fmt::Display;
 
 use super::groups::GroupError;
+use super::summary::Times;
 use crate::data::{Dataset, Split, Unlabelled};
 use crate::metrics::TrainingRow;
+use crate::progress::Interrupted;
 
 /// What to train on.
 pub struct Data<'a> {
@@ -18,7 +20,26 @@ pub struct Data<'a> {
     pub scored: Option<Unlabelled<'a>>,
 }
 
-/// Training that did not come to its end.
+/// How a training ended that did not fail.
+#[derive(Debug)]
+pub enum Ended {
+    /// It trained as long as it was to.
+    Finished {
+        /// Everything it measured.
+        rows: Vec<TrainingRow>,
+        /// Where the time went.
+        times: Times,
+    },
+    /// It came as far as it was to come for now, and left a checkpoint.
+    Paused {
+        /// What it measured so far.
+        rows: Vec<TrainingRow>,
+    },
+    /// The user asked to stop; it left a checkpoint where it had a place for one.
+    Interrupted,
+}
+
+/// Why a training failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
     /// The loss or a weight is infinite or not a number.
@@ -47,12 +68,33 @@ pub enum FitError {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),
-    /// The user asked to stop.
-    #[error("interrupted")]
+}
+
+/// Why work in the middle of a training ended before it was done.
+#[derive(Debug)]
+pub enum Stop {
+    /// The user asked for it: nothing is wrong.
     Interrupted,
-    /// It came as far as it was to come now; these are the rows of its metrics so far.
-    #[error("paused")]
-    Paused(Vec<TrainingRow>),
+    /// It cannot go on.
+    Failed(FitError),
+}
+
+impl From<Interrupted> for Stop {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
+impl From<FitError> for Stop {
+    fn from(error: FitError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<GroupError> for Stop {
+    fn from(error: GroupError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl FitError {

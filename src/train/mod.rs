@@ -21,10 +21,10 @@ mod settings;
 mod summary;
 mod target_scores;
 
-pub use contract::{Data, FitError};
+pub use contract::{Data, Ended, FitError, Stop};
 pub use epoch::{EpochLength, coverage};
 pub use evaluate::{Answer, Evaluation, evaluate};
-pub use fit::{Reuse, fit};
+pub use fit::{RunOptions, fit};
 pub use groups::Groups;
 pub use optimizer::{Adam, Optimizer, OptimizerState};
 pub use rates::{Group, Rate};
