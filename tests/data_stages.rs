@@ -137,7 +137,7 @@ fn the_built_in_digits_need_no_network_and_say_what_they_are() {
     assert_eq!(outcome.summary, summary);
     let set = Dataset::open(out.path()).unwrap();
     assert_eq!(set.provenance[0].licence, "CC BY-SA 3.0");
-    assert_eq!(outcome.metrics.rows[0], ["train", "images", "10000"]);
+    assert_eq!(outcome.metrics.csv().unwrap().lines().nth(1), Some("train,images,10000"));
     let Product::Dataset(shape) = mnist() else { panic!("a data set") };
     assert_eq!((shape.channels, shape.size, shape.classes), (Some(1), Some((28, 28)), Some(10)));
     assert_eq!(shape.splits.unwrap()["valid"], Some(set.splits["valid"].len()));

@@ -22,6 +22,7 @@ pub use local::Local;
 pub use mend::mend;
 pub use terminal::{Terminal, can_draw};
 
+use crate::metrics::TrainingRow;
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::Plan;
 use crate::store::Store;
@@ -89,7 +90,7 @@ pub struct Done {
 }
 
 /// The way a task ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum State {
     /// The store had it.
     Cached,
@@ -108,7 +109,7 @@ pub enum State {
     /// something before it has a limit.
     Pruned {
         /// None when it was not begun.
-        rows: Vec<Vec<String>>,
+        rows: Vec<TrainingRow>,
     },
     /// Something before it has no result, or `--fail-fast` saw a task fail: this task.
     Skipped {

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Keys;
 use crate::data::outside::Known;
-use crate::data::{Dataset, Watch, statistics};
+use crate::data::{Dataset, statistics};
 use crate::device::Device;
-use crate::metrics::Metrics;
-use crate::progress::Progress;
+use crate::metrics::{Metrics, TrainingRow};
+use crate::progress::{Progress, Watch};
 use crate::train::activations::Cache;
 use crate::train::checkpoint::Slot;
 
@@ -289,7 +289,7 @@ pub struct Failure {
     /// The user asked to stop; nothing is wrong.
     pub interrupted: bool,
     /// A training came as far as [`Context::pause_after`]; nothing is wrong. The rows of its metrics.
-    pub paused: Option<Vec<Vec<String>>>,
+    pub paused: Option<Vec<TrainingRow>>,
 }
 
 impl Failure {

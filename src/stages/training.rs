@@ -8,7 +8,7 @@ use crate::config::{Diagnostic, Keys, Reference, Wants};
 use crate::data::augment::Augment;
 use crate::data::classes::{Matched, match_classes};
 use crate::data::{Dataset, Split};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, backend, dispatch};
 use crate::nn::geometry::Chw;
@@ -21,7 +21,8 @@ use crate::train::groups::{self, Groups};
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
 use crate::train::{
-    Data, EpochLength, FitError, Optimizer, Reuse, Settings, TargetScores, Watch, coverage, fit,
+    Data, Ended, EpochLength, FitError, Optimizer, RunOptions, Settings, Stop, TargetScores,
+    coverage, fit,
 };
 
 /// The key of the images that are scored without labels.
@@ -516,29 +517,34 @@ impl Job for Run<'_> {
             validate: sets.validate.as_ref().map(|set| (&set.dataset, set.split())),
             scored: sets.scored.as_ref().map(|set| set.split().unlabelled(&set.dataset)),
         };
-        let watch = Watch { progress: context.progress, cancel: context.cancel };
         let (settings, backend) = (&training.settings, backend(context.device));
         let uses = settings.epochs;
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let reuse =
-            Reuse { caching, checkpoints: context.checkpoints, pause_after: context.pause_after };
-        let (metrics, times) =
-            fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)
-                .map_err(failure)?;
+        let (checkpoints, pause_after) = (context.checkpoints, context.pause_after);
+        let options = RunOptions { caching, checkpoints, pause_after };
+        let (method, watch) = (&training.method, context.watch());
+        let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch) {
+            Ok(Ended::Finished { rows, times }) => (rows, times),
+            Ok(Ended::Paused { rows }) => {
+                return Err(Failure { paused: Some(rows), ..Failure::new("paused") });
+            }
+            Ok(Ended::Interrupted) => return Err(Failure::interrupted()),
+            Err(error) => return Err(error.into()),
+        };
         Saved { model, classes }.save(context.out)?;
-        let last = |split: &str, metric: &str| {
-            let row = metrics.rows.iter().rev().find(|row| row[2] == split && row[3] == metric)?;
-            row[4].parse::<f64>().ok()
+        let last = |split: TrainingSplit, metric: &str| {
+            let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;
+            Some(row.value)
         };
         let mut summary =
-            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&metrics));
+            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&rows));
         if let Some((_, words)) = coverage(&data, settings.batch_size, settings.epoch) {
             summary.push_str(&format!(", {words}"));
         }
-        if let Some(loss) = last("train", "class_loss") {
+        if let Some(loss) = last(TrainingSplit::Train, "class_loss") {
             summary.push_str(&format!(", class loss {loss:.4}"));
         }
-        if let Some(accuracy) = last("validate", "accuracy") {
+        if let Some(accuracy) = last(TrainingSplit::Validate, "accuracy") {
             summary.push_str(&format!(", validation accuracy {:.1} %", 100.0 * accuracy));
         }
         if by_number {
@@ -550,7 +556,7 @@ impl Job for Run<'_> {
             ("waiting for data".into(), times.waiting),
             ("validate".into(), times.validate),
         ];
-        Ok(Outcome { metrics, summary, timings })
+        Ok(Outcome { metrics: Metrics::Training(rows), summary, timings })
     }
 }
 
@@ -591,18 +597,26 @@ fn unlike(key: &str) -> Failure {
 }
 
 /// Number of epochs that left rows.
-fn epochs_of(metrics: &Metrics) -> usize {
-    let epochs = metrics.rows.iter().filter_map(|row| row[0].parse().ok());
-    epochs.max().unwrap_or_default()
+fn epochs_of(rows: &[TrainingRow]) -> usize {
+    rows.iter().map(|row| row.epoch).max().unwrap_or_default()
 }
 
-pub(super) fn failure(error: FitError) -> Failure {
-    let failure = Failure::new(error.to_string());
-    match error {
-        FitError::Paused(rows) => Failure { paused: Some(rows), ..failure },
-        FitError::Interrupted => Failure::interrupted(),
-        FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`"),
-        FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure,
+impl From<FitError> for Failure {
+    fn from(error: FitError) -> Self {
+        let failure = Self::new(error.to_string());
+        match error {
+            FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`"),
+            FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure,
+        }
+    }
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Interrupted => Self::interrupted(),
+            Stop::Failed(error) => error.into(),
+        }
     }
 }
 
