@@ -69,29 +69,6 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Says that `key` is an array whose items are words of `words`, tables that `tag` tells apart
-    /// and `read` reads, or what `leaf` describes.
-    pub fn may_be_items<T>(
-        &mut self,
-        key: &'static str,
-        tag: &'static str,
-        words: &'static [&'static str],
-        leaf: Option<serde_json::Value>,
-        read: impl FnOnce(&'static str, &mut Keys) -> Option<T>,
-    ) {
-        let Some(describing) = &self.describing else { return };
-        let empty = Table::default();
-        let mut keys = Keys::describing(&empty, describing.below(key));
-        if let Some(word) = keys.choice(tag, words).required() {
-            keys.tag(tag, word, None, None);
-            read(word, &mut keys);
-        }
-        let leaves = leaf.into_iter().chain([json!({ "type": "string", "enum": words })]).collect();
-        if let (Some(record), Some(describing)) = (keys.into_record(), &mut self.describing) {
-            describing.note(key, Form::Items(record, leaves), false, None);
-        }
-    }
-
     /// Says that `key` is an array of tables that `read` reads.
     pub fn may_be_tables<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Keys) -> T) {
         let Some(describing) = &self.describing else { return };
@@ -239,60 +216,6 @@ impl<'a> Keys<'a> {
         }
         self.node(key);
         None
-    }
-
-    /// A table with a word that says which kind it is: `method = { kind = "dann", ... }`. A bare
-    /// string stands for a table with only that word; left out, `default` is the word, or the key
-    /// is required when there is none. `tag` is the key of the word (`kind`, `recipe`, `arch`).
-    pub fn kinded<T>(
-        &mut self,
-        key: &'static str,
-        tag: &'static str,
-        words: &'static [&'static str],
-        default: Option<&'static str>,
-        read: impl FnOnce(&'static str, &mut Keys) -> Option<T>,
-    ) -> Option<T> {
-        if let Some(describing) = &mut self.describing {
-            let words = json!({ "type": "string", "enum": words });
-            describing.note(key, Form::Leaf(words), default.is_none(), None);
-        }
-        let held;
-        let (table, span) = match (self.node(key), default) {
-            (Some(Node { value: Value::Table(table), span }), _) => (table, *span),
-            (Some(Node { value: Value::String(text), span }), _) => {
-                held = Self::word(tag, text, *span);
-                (&held, *span)
-            }
-            (Some(node), _) => {
-                self.wrong_type(key, node, "a string or a table");
-                return None;
-            }
-            (None, Some(word)) => {
-                held = Self::word(tag, word, self.span);
-                (&held, self.span)
-            }
-            (None, None) if self.is_describing() => {
-                held = Table::default();
-                (&held, self.span)
-            }
-            (None, None) => {
-                self.missing(key, "a string or a table");
-                return None;
-            }
-        };
-        self.descend(key, table, span, |keys| {
-            let word = match default {
-                Some(default) => keys.choice(tag, words).or(default),
-                None => keys.choice(tag, words).required(),
-            };
-            if word.is_none() {
-                keys.leave_open();
-            }
-            if let Some(word) = word {
-                keys.tag(tag, word, default, None);
-            }
-            read(word?, keys)
-        })
     }
 
     /// A table whose keys are words of the user's own, in the order of the file; empty when left out.
@@ -443,8 +366,16 @@ impl<'a> Keys<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::document;
     use crate::config::source::Sources;
+    use crate::config::{document, words};
+
+    words! {
+        /// The only kind of a table.
+        enum Only {
+            /// A method.
+            Dann = "dann",
+        }
+    }
 
     /// What `read` gathered from `text`, with the messages of its problems.
     fn gathered(text: &str, read: impl FnOnce(&mut Keys)) -> (Gathered, Vec<String>) {
@@ -460,7 +391,7 @@ mod tests {
     #[test]
     fn a_word_stands_for_a_table_and_its_defaults_are_resolved() {
         let (gathered, messages) = gathered("method = 'dann'", |keys| {
-            let gamma = keys.kinded("method", "kind", &["dann"], None, |_, keys| {
+            let gamma = keys.kinded("method", "kind", None::<Only>, |Only::Dann, keys| {
                 keys.float("gamma").positive().or(10.0)
             });
             assert_eq!(gamma, Some(10.0));
@@ -483,7 +414,7 @@ mod tests {
     fn a_wrong_value_does_not_hide_an_unknown_key() {
         let (_, messages) = gathered("a = { c = -1, d = 2 }\nb = { kind = 'x', e = 1 }", |keys| {
             keys.nested("a", |keys| keys.float("c").positive().or(1.0));
-            keys.kinded("b", "kind", &["y"], None, |_, _| Some(()));
+            keys.kinded("b", "kind", None, |_: Only, _| Some(()));
         });
         // What `b` may hold depends on its kind, so `e` may be right.
         let expected = [

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Wants;
+use crate::config::{Wants, words};
 use crate::plan::print;
 use crate::plan::trial::Trial;
 use crate::stages::{
@@ -64,6 +64,26 @@ impl Stage for Fake {
     }
 }
 
+words! {
+    /// Kinds of a nested table, one of which names a stage.
+    enum FakeMethod {
+        /// Without keys.
+        Supervised = "supervised",
+        /// With a reference.
+        Dann = "dann",
+    }
+}
+
+words! {
+    /// A word that is required.
+    enum FakeOptimizer {
+        /// One.
+        Adam = "adam",
+        /// Another.
+        Sgd = "sgd",
+    }
+}
+
 fn images(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     let channels = keys.count("channels", 1..=3).or(1_usize);
     let seed = defaults.seed(keys);
@@ -78,14 +98,14 @@ fn train(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     let channels = keys.nested("model", |keys| keys.count("channels", 1..=3).or(1_usize));
     let epochs = keys.count("epochs", 1..=usize::MAX).or(10_usize);
     let held_out = keys.float("hold_out").fraction().or(0.1);
-    keys.kinded("method", "kind", &["supervised", "dann"], Some("supervised"), |word, keys| {
-        if word == "dann" {
+    keys.kinded("method", "kind", Some(FakeMethod::Supervised), |kind, keys| {
+        if kind == FakeMethod::Dann {
             keys.reference("target", Wants::Split("train"))?;
         }
         Some(())
     });
     keys.nested("optimizer", |keys| {
-        let kind = keys.choice("kind", &["adam", "sgd"]).required();
+        let kind = keys.choice::<FakeOptimizer>("kind").required();
         let lr = keys.float("lr").positive().or(1e-3);
         kind?;
         lr

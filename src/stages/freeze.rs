@@ -30,12 +30,9 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     let model = keys.reference("model", Wants::Model);
     let freeze = keys.strings("freeze").or(Vec::new());
     let thaw = keys.strings("thaw").or(Vec::new());
-    let batch_norm = match keys.choice("batch_norm", &["eval", "train"]).or("eval")? {
-        "eval" => FrozenBatchNorm::Eval,
-        _ => FrozenBatchNorm::Train,
-    };
+    let batch_norm = keys.choice("batch_norm").or(FrozenBatchNorm::Eval);
     model?;
-    Some(Box::new(Freeze { freeze: freeze?, thaw: thaw?, batch_norm }))
+    Some(Box::new(Freeze { freeze: freeze?, thaw: thaw?, batch_norm: batch_norm? }))
 }
 
 impl Stage for Freeze {

@@ -19,7 +19,7 @@ use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::{Chw, Ops};
 use crate::nn::state_dict::{self, Fit, NameError, Settings, StateDict, Taken, Wanted};
-use crate::nn::{Model, Saved, Spec};
+use crate::nn::{Model, Saved, Spec, zoo};
 
 /// Settings of a download of weights.
 #[derive(Debug)]
@@ -51,13 +51,14 @@ struct Custom {
 impl Pretrained {
     /// Reads `weights = "resnet18"` and what goes with it.
     pub(super) fn known(keys: &mut Keys, defaults: &Defaults) -> Option<Self> {
-        let name = keys.choice("weights", weights::NAMES).required();
+        let entry = keys.choice("weights").required();
         let input = input(keys);
         let rest = Rest::read(keys, defaults);
-        let entry = weights::find(name?)?;
+        let entry: &Weights = entry?;
         let [channels, height, width] = weights::INPUT;
         let input = input?.unwrap_or(Chw { channels, height, width });
-        let spec = spec(&Architecture::of(entry.name), input, weights::CLASSES, keys)?;
+        let arch = zoo::find(entry.name).expect("weights are called as their network");
+        let spec = spec(&Architecture::of(arch), input, weights::CLASSES, keys)?;
         rest?.with(From::Known(entry), spec)
     }
 
@@ -375,4 +376,16 @@ fn summary(fit: &Fit) -> String {
         }
     }
     summary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_called_as_a_network_of_the_zoo() {
+        for weights in weights::ENTRIES {
+            assert!(zoo::find(weights.name).is_some(), "{}", weights.name);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::{
     Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
 };
 use crate::config::node::{Table, Value};
-use crate::config::{Diagnostic, Keys, Wants};
+use crate::config::{Diagnostic, Keys, Wants, words};
 use crate::data::blend::{Backgrounds, blend, share_photographs};
 use crate::data::dead_leaves::DeadLeaves;
 use crate::data::{Dataset, Provenance};
@@ -15,6 +15,22 @@ pub(super) const KIND: Kind = Kind {
     scores: false,
     parse,
 };
+
+words! {
+    /// How a data set is made out of another.
+    enum Recipe {
+        /// Its images are blended with backgrounds.
+        Blend = "blend",
+    }
+}
+
+words! {
+    /// How backgrounds are generated.
+    enum BackgroundRecipe {
+        /// By the dead leaves model.
+        DeadLeaves = "dead-leaves",
+    }
+}
 
 #[derive(Debug)]
 struct Synthesize {
@@ -30,11 +46,12 @@ enum Background {
 }
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
-    let recipe = keys.choice("recipe", &["blend"]).required();
+    let recipe = keys.choice::<Recipe>("recipe").required();
     let input = keys.reference("input", Wants::Dataset);
     let background = background(keys);
     let seed = defaults.seed(keys);
-    let (_, _) = (recipe?, input?);
+    let Recipe::Blend = recipe?;
+    input?;
     Some(Box::new(Synthesize { background: background?, seed: seed? }))
 }
 
@@ -68,7 +85,7 @@ fn background(keys: &mut Keys) -> Option<Background> {
 }
 
 fn dead_leaves(keys: &mut Keys) -> Option<Background> {
-    let recipe = keys.choice("recipe", &["dead-leaves"]).or("dead-leaves");
+    let recipe = keys.choice("recipe").or(BackgroundRecipe::DeadLeaves);
     if recipe.is_none() {
         keys.leave_open();
     }
@@ -84,7 +101,7 @@ fn dead_leaves(keys: &mut Keys) -> Option<Background> {
     let exposure_sd = keys.float("exposure_sd").at_least(0.0).or(30.0);
     let luminance_sd = keys.float("luminance_sd").at_least(0.0).or(40.0);
     let chroma_sd = keys.float("chroma_sd").at_least(0.0).or(15.0);
-    recipe?;
+    let BackgroundRecipe::DeadLeaves = recipe?;
     let model = DeadLeaves {
         images: images?,
         size: size?,

@@ -4,7 +4,7 @@ use super::classes::{Uses, clash, named, names_of_both, note, renumber};
 use super::{Context, DatasetShape, Defaults, Described, Failure, ModelShape, Outcome, Problem};
 use crate::adapt::Method;
 use crate::config::source::Span;
-use crate::config::{Diagnostic, Keys, Reference, Wants};
+use crate::config::{Diagnostic, Keys, Reference, Wants, Word};
 use crate::data::augment::Augment;
 use crate::data::classes::{Matched, match_classes};
 use crate::data::{Dataset, Split};

@@ -20,6 +20,7 @@ use super::optimizer::{Optimizer, OptimizerState};
 use super::schedule::{Moment, Scheduled};
 use super::target_scores::TargetScores;
 use crate::adapt::{Method, Reading, Step};
+use crate::config::Word;
 use crate::data::augment::Augment;
 use crate::data::{Dataset, Split, Unlabelled};
 use crate::metrics::{Metrics, number};

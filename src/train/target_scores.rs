@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::fit::{Data, FitError, Watch};
-use crate::config::{Keys, Reference, Wants};
+use crate::config::{Keys, Reference, Wants, Word, words_of};
 use crate::data::{Images, Normalisation, loader};
 use crate::metrics::label_free::{Outputs, Score, Source, images_for, values};
 use crate::nn::model::host;
@@ -29,18 +29,11 @@ impl TargetScores {
         let written = keys.has("target_scores");
         let scores = keys.optional_nested("target_scores", |keys| {
             let on = keys.reference("on", Wants::Split("train"));
-            let words: Vec<String> = Score::WORDS.iter().map(|it| format!("\"{it}\"")).collect();
-            let metrics = keys
-                .strings("metrics")
-                .such_that(format!("an array of some of {}, each once", words.join(", ")), |it| {
-                    let known =
-                        |at: usize| Score::named(&it[at]).is_some() && !it[..at].contains(&it[at]);
-                    !it.is_empty() && (0..it.len()).all(known)
-                })
-                .words(Score::WORDS)
-                .required();
-            let metrics = metrics?.iter().filter_map(|word| Score::named(word)).collect();
-            Some(Self { on: on?, metrics })
+            let words: Vec<String> =
+                words_of::<Score>().iter().map(|it| format!("\"{it}\"")).collect();
+            let expected = format!("an array of some of {}, each once", words.join(", "));
+            let metrics = keys.choices("metrics", expected).required();
+            Some(Self { on: on?, metrics: metrics? })
         });
         if written && scores.is_none() { None } else { Some(scores) }
     }

@@ -2,6 +2,17 @@
 
 use super::super::keys::Keys;
 use super::super::source::Span;
+use super::super::word::words;
+
+words! {
+    /// Which values of a goal are the better ones.
+    enum Optimum {
+        /// The higher ones.
+        Max = "max",
+        /// The lower ones.
+        Min = "min",
+    }
+}
 
 /// What makes one trial better than another.
 #[derive(Debug, Clone)]
@@ -38,7 +49,7 @@ impl Goal {
         let by = keys.string("by").required();
         let model = keys.string("model").optional();
         let on = keys.string("on").optional();
-        let mode = keys.choice("mode", &["max", "min"]).optional();
+        let mode = keys.choice::<Optimum>("mode").optional();
         let per = keys.strings("per").or(Vec::new());
         let oracle = keys.boolean("oracle").or(false);
         Some(Self {
@@ -46,7 +57,7 @@ impl Goal {
             by: by?,
             model: model?,
             on: on?,
-            rises: mode?.map(|mode| mode == "max"),
+            rises: mode?.map(|mode| mode == Optimum::Max),
             per: per?,
             oracle: oracle?,
             span,

@@ -6,6 +6,7 @@ use super::super::diagnostic::{Diagnostic, suggest};
 use super::super::keys::Keys;
 use super::super::node::{Node, Value};
 use super::super::source::Span;
+use super::super::word::words;
 use super::axis::{self, Axis, Values};
 use super::condition::Condition;
 use super::dimension::Dimension;
@@ -13,15 +14,31 @@ use super::goal::{Goal, Halving};
 use super::sampler::{SOBOL_DIMENSIONS, SOBOL_POINTS, Sampler};
 use super::{MOST_TRIALS, Sweep};
 
+words! {
+    /// How trials are found among all that there could be.
+    enum SearchKind {
+        /// Every combination.
+        Grid = "grid",
+        /// Independent draws.
+        Random = "random",
+        /// Draws that spread evenly.
+        Sobol = "sobol",
+        /// Draws that go by the results so far.
+        Tpe = "tpe",
+    }
+}
+
 /// Reads `[sweep]` from the reader of that table. `None` only with a problem noted.
 pub fn read(keys: &mut Keys) -> Option<Sweep> {
     let span = keys.span();
-    let search = keys.choice("search", &["grid", "random", "sobol", "tpe"]).or("grid");
+    let search = keys.choice("search").or(SearchKind::Grid);
     let count = keys.count("trials", 1..=MOST_TRIALS).optional();
     // A key that would decide nothing is an unknown key.
     let seed = match search {
-        Some("grid") => Some(0),
-        _ => keys.integer("seed").such_that("an integer of at least 0", |it| *it >= 0).or(0),
+        Some(SearchKind::Grid) => Some(0),
+        Some(SearchKind::Random | SearchKind::Sobol | SearchKind::Tpe) | None => {
+            keys.integer("seed").such_that("an integer of at least 0", |it| *it >= 0).or(0)
+        }
     };
     let axes = axes(keys);
     let group = || json!({ "type": "array", "minItems": 2, "items": { "type": "string" } });
@@ -36,11 +53,12 @@ pub fn read(keys: &mut Keys) -> Option<Sweep> {
     let condition = keys.node("where");
     let goal = keys.optional_nested("select", Goal::read);
     let halving = keys.optional_nested("halving", Halving::read);
-    let startup = match search {
-        Some("tpe") => keys.count("startup", 1..=MOST_TRIALS).or(10_usize),
-        _ => Some(0),
+    let is_adaptive = search == Some(SearchKind::Tpe);
+    let startup = match is_adaptive {
+        true => keys.count("startup", 1..=MOST_TRIALS).or(10_usize),
+        false => Some(0),
     };
-    let batch = match search == Some("tpe") || halving.is_some() {
+    let batch = match is_adaptive || halving.is_some() {
         true => keys.count("batch", 1..=MOST_TRIALS).or(4_usize),
         false => Some(MOST_TRIALS),
     };
@@ -49,10 +67,10 @@ pub fn read(keys: &mut Keys) -> Option<Sweep> {
     let sampler = {
         let seed = u64::try_from(seed).unwrap_or_default();
         match search {
-            "random" => Sampler::Random { seed },
-            "sobol" => Sampler::Sobol { seed },
-            "tpe" => Sampler::Tpe { seed, startup },
-            _ => Sampler::Grid,
+            SearchKind::Grid => Sampler::Grid,
+            SearchKind::Random => Sampler::Random { seed },
+            SearchKind::Sobol => Sampler::Sobol { seed },
+            SearchKind::Tpe => Sampler::Tpe { seed, startup },
         }
     };
     let before = keys.problems();

@@ -5,10 +5,10 @@
 
 use std::fmt::Debug;
 
-use crate::config::Keys;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::{Node, Table, Value};
 use crate::config::source::Span;
+use crate::config::{Keys, Word};
 use crate::random::Stream;
 
 mod color_jitter;
@@ -39,13 +39,13 @@ pub trait Transform: Send + Sync + Debug {
 }
 
 /// A transform's name and how its settings are read.
-struct Kind {
+struct TransformKind {
     name: &'static str,
     read: fn(&mut Keys) -> Option<Box<dyn Transform>>,
 }
 
-/// Every transform. A new one is a file in this folder, a line here and its name in [`NAMES`].
-const TRANSFORMS: &[Kind] = &[
+/// Every transform. A new one is a file in this folder and a line here.
+const TRANSFORMS: &[TransformKind] = &[
     random_crop::KIND,
     flip::KIND,
     resized_crop::KIND,
@@ -54,9 +54,27 @@ const TRANSFORMS: &[Kind] = &[
     cutout::KIND,
 ];
 
-/// The names of [`TRANSFORMS`], and that of the change of whole batches.
-const NAMES: &[&str] =
-    &["random_crop", "flip", "resized_crop", "rotation", "color_jitter", "cutout", mixup::NAME];
+/// What an item of `augment` names.
+#[derive(Clone, Copy)]
+enum Change {
+    /// A change of single images.
+    Transform(&'static TransformKind),
+    /// The change of whole batches.
+    Mixup,
+}
+
+impl Word for Change {
+    fn all() -> impl Iterator<Item = Self> {
+        TRANSFORMS.iter().map(Self::Transform).chain([Self::Mixup])
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Transform(kind) => kind.name,
+            Self::Mixup => mixup::NAME,
+        }
+    }
+}
 
 /// Changes that are made one after the other.
 #[derive(Debug)]
@@ -68,8 +86,8 @@ pub struct Augment {
 impl Augment {
     /// Reads `augment = ["flip", { kind = "random_crop", padding = 4 }]`.
     pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
-        keys.may_be_items("augment", "kind", NAMES, None, |word, keys| {
-            Self { transforms: Vec::new(), mixup: None }.settings(word, keys)
+        keys.may_be_items("augment", "kind", None, |change, keys| {
+            Self { transforms: Vec::new(), mixup: None }.settings(change, keys)
         });
         let Some(node) = keys.node("augment") else { return Some(None) };
         let Value::Array(items) = &node.value else {
@@ -121,21 +139,19 @@ impl Augment {
             }
         };
         keys.descend(key, table, span, |keys| {
-            let word = keys.choice("kind", NAMES).required();
-            if word.is_none() {
+            let change = keys.choice("kind").required();
+            if change.is_none() {
                 keys.leave_open();
             }
-            self.settings(word?, keys)
+            self.settings(change?, keys)
         })
     }
 
-    fn settings(&mut self, word: &str, keys: &mut Keys) -> Option<()> {
-        if word == mixup::NAME {
-            self.mixup = Some(keys.float("alpha").positive().or(0.2)?);
-            return Some(());
+    fn settings(&mut self, change: Change, keys: &mut Keys) -> Option<()> {
+        match change {
+            Change::Transform(kind) => self.transforms.push((kind.read)(keys)?),
+            Change::Mixup => self.mixup = Some(keys.float("alpha").positive().or(0.2)?),
         }
-        let kind = TRANSFORMS.iter().find(|kind| kind.name == word)?;
-        self.transforms.push((kind.read)(keys)?);
         Some(())
     }
 

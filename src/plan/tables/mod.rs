@@ -5,9 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::table_spec::{
-    Best, GapClosed, Published, Spread, TableSpec, Test, Which, allowed_values,
-};
+use super::table_spec::{GapClosed, Published, Spread, TableSpec, Test, Which, allowed_values};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
 use crate::config::source::Span;
@@ -133,12 +131,12 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
     let over = over(keys);
     let mut names = Vec::new();
     let only = only(keys, key, swept, &mut names);
-    let spread = keys.choice("spread", &["sd", "ci95", "none"]).or("sd");
-    let best = keys.choice("best", &["auto", "max", "min", "none"]).optional();
-    let trials = keys.choice("trials", &["all", "selected"]).or("all");
+    let spread = keys.choice("spread").or(Spread::Sd);
+    let best = keys.choice("best").optional();
+    let trials = keys.choice("trials").or(Which::All);
     let baseline = mention(keys, "baseline", &mut names);
     let test = match keys.has("baseline") {
-        true => keys.choice("test", &["permutation", "t"]).or("permutation"),
+        true => keys.choice("test").or(Test::Permutation),
         false => unused_test(keys),
     };
     let gap_closed = keys.optional_nested("gap_closed", |keys| {
@@ -171,20 +169,11 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
         value: value?,
         over: over?,
         only: only?,
-        spread: match spread? {
-            "ci95" => Spread::Ci95,
-            "none" => Spread::None,
-            _ => Spread::Sd,
-        },
-        best: best?.map(|word| match word {
-            "max" => Best::Max,
-            "min" => Best::Min,
-            "none" => Best::None,
-            _ => Best::Auto,
-        }),
-        trials: if trials? == "selected" { Which::Selected } else { Which::All },
+        spread: spread?,
+        best: best?,
+        trials: trials?,
         baseline: baseline?,
-        test: if test? == "t" { Test::T } else { Test::Permutation },
+        test: test?,
         gap_closed,
         published: published?,
     };
@@ -273,14 +262,14 @@ fn only(
     })
 }
 
-fn unused_test(keys: &mut Keys) -> Option<&'static str> {
+fn unused_test(keys: &mut Keys) -> Option<Test> {
     if let Some(node) = keys.node("test") {
         keys.problem(
             Diagnostic::at(node.span, "`test` needs a `baseline` to compare with", "there is none")
                 .help("add `baseline = \"source_only\"`, a row of the table"),
         );
     }
-    Some("permutation")
+    Some(Test::Permutation)
 }
 
 /// One number of others.

@@ -1,10 +1,10 @@
 //! Half a cosine from the full rate to `min` times it, epoch by epoch
 //! (Loshchilov & Hutter 2017; PyTorch's `CosineAnnealingLR` with `T_max` = epochs).
 
-use super::{Kind, Moment, Schedule};
+use super::{Moment, Schedule, ScheduleKind};
 use crate::config::Keys;
 
-pub(super) const KIND: Kind = Kind { name: "cosine", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "cosine", read };
 
 #[derive(Debug)]
 struct Cosine {

@@ -1,9 +1,9 @@
 //! Multiplies the rate by `gamma` after every epoch (PyTorch's `ExponentialLR`).
 
-use super::{Kind, Moment, Schedule};
+use super::{Moment, Schedule, ScheduleKind};
 use crate::config::Keys;
 
-pub(super) const KIND: Kind = Kind { name: "exponential", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "exponential", read };
 
 #[derive(Debug)]
 struct Exponential {

@@ -1,10 +1,10 @@
 //! (1 + alpha p)^-beta with p the progress over all steps (Ganin et al. 2016, section 5.2.2:
 //! alpha = 10, beta = 0.75, with a rate of 0.01).
 
-use super::{Kind, Moment, Schedule};
+use super::{Moment, Schedule, ScheduleKind};
 use crate::config::Keys;
 
-pub(super) const KIND: Kind = Kind { name: "ganin", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "ganin", read };
 
 #[derive(Debug)]
 struct Ganin {

@@ -1,9 +1,9 @@
 //! Multiplies the rate by `gamma` at each of some epochs (PyTorch's `MultiStepLR`).
 
-use super::{Kind, Moment, Schedule};
+use super::{Moment, Schedule, ScheduleKind};
 use crate::config::Keys;
 
-pub(super) const KIND: Kind = Kind { name: "multi_step", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "multi_step", read };
 
 #[derive(Debug)]
 struct MultiStep {

@@ -3,10 +3,10 @@
 
 use std::f64::consts::PI;
 
-use super::{Kind, Moment, Schedule};
+use super::{Moment, Schedule, ScheduleKind};
 use crate::config::Keys;
 
-pub(super) const KIND: Kind = Kind { name: "one_cycle", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "one_cycle", read };
 
 #[derive(Debug)]
 struct OneCycle {

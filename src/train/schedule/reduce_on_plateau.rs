@@ -1,11 +1,11 @@
 //! Lowers the rate when a validation metric has stopped getting better (PyTorch's
 //! `ReduceLROnPlateau`).
 
-use super::{Kind, Moment, Schedule};
+use super::{Moment, Schedule, ScheduleKind};
 use crate::config::Keys;
 use crate::train::monitor::{Better, Metric};
 
-pub(super) const KIND: Kind = Kind { name: "reduce_on_plateau", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "reduce_on_plateau", read };
 
 #[derive(Debug)]
 struct ReduceOnPlateau {

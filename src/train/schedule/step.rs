@@ -1,9 +1,9 @@
 //! Multiplies the rate by `gamma` every `every` epochs (PyTorch's `StepLR`).
 
-use super::{Kind, Moment, Schedule};
+use super::{Moment, Schedule, ScheduleKind};
 use crate::config::Keys;
 
-pub(super) const KIND: Kind = Kind { name: "step", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "step", read };
 
 #[derive(Debug)]
 struct Step {
