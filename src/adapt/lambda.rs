@@ -1,6 +1,6 @@
 //! lambda, the weight of what pulls the domains together, over the course of a training.
 
-use crate::config::{Keys, words};
+use crate::config::{Keys, Noted, words};
 
 words! {
     /// The word for a course of lambda.
@@ -31,14 +31,14 @@ pub enum LambdaSchedule {
 
 impl LambdaSchedule {
     /// Reads `lambda = { schedule = "ganin", gamma = 10.0, max = 1.0 }`.
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         keys.kinded("lambda", "schedule", Some(LambdaKind::Ganin), |kind, keys| {
             let max = keys.float("max").at_least(0.0).or(1.0);
             match kind {
-                LambdaKind::Constant => Some(Self::Constant { max: max? }),
+                LambdaKind::Constant => Ok(Self::Constant { max: max? }),
                 LambdaKind::Ganin => {
                     let gamma = keys.float("gamma").at_least(0.0).or(10.0);
-                    Some(Self::Ganin { gamma: gamma?, max: max? })
+                    Ok(Self::Ganin { gamma: gamma?, max: max? })
                 }
             }
         })

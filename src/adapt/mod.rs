@@ -4,7 +4,7 @@
 
 use dfdx::prelude::*;
 
-use crate::config::{Keys, Reference, words};
+use crate::config::{Keys, Noted, Reference, words};
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
 use crate::nn::{DropoutKey, Entry, Model};
@@ -92,9 +92,9 @@ pub struct Reading {
 
 impl Method {
     /// Reads `method = "supervised"` or `{ kind = "dann", ... }`.
-    pub fn read(keys: &mut Keys) -> Option<Self> {
+    pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
         keys.kinded("method", "kind", Some(MethodKind::Supervised), |kind, keys| match kind {
-            MethodKind::Supervised => Some(Self::Supervised),
+            MethodKind::Supervised => Ok(Self::Supervised),
             MethodKind::Dann => Dann::read(keys).map(Self::Dann),
             MethodKind::Coral => Coral::read(keys).map(Self::Coral),
         })

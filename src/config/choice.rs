@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde_json::json;
 
 use super::describe::Form;
-use super::diagnostic::{Diagnostic, suggest};
+use super::diagnostic::{Diagnostic, Noted, suggest};
 use super::field::Field;
 use super::keys::Keys;
 use super::node::{Node, Table, Value};
@@ -46,8 +46,8 @@ impl<'a> Keys<'a> {
         key: &'static str,
         tag: &'static str,
         default: Option<W>,
-        read: impl FnOnce(W, &mut Keys) -> Option<T>,
-    ) -> Option<T> {
+        read: impl FnOnce(W, &mut Keys) -> Result<T, Noted>,
+    ) -> Result<T, Noted> {
         let default_word = default.map(|it| it.word());
         if let Some(describing) = &mut self.describing {
             let words = json!({ "type": "string", "enum": words_of::<W>() });
@@ -60,10 +60,7 @@ impl<'a> Keys<'a> {
                 held = Self::word(tag, text, *span);
                 (&held, *span)
             }
-            (Some(node), _) => {
-                self.wrong_type(key, node, "a string or a table");
-                return None;
-            }
+            (Some(node), _) => return Err(self.wrong_type(key, node, "a string or a table")),
             (None, Some(word)) => {
                 held = Self::word(tag, word, self.span());
                 (&held, self.span())
@@ -72,10 +69,7 @@ impl<'a> Keys<'a> {
                 held = Table::default();
                 (&held, self.span())
             }
-            (None, None) => {
-                self.missing(key, "a string or a table");
-                return None;
-            }
+            (None, None) => return Err(self.missing(key, "a string or a table")),
         };
         self.descend(key, table, span, |keys| {
             let choice = keys.choice::<W>(tag);
@@ -84,8 +78,8 @@ impl<'a> Keys<'a> {
                 None => choice.required(),
             };
             match kind {
-                Some(kind) => keys.tag(tag, kind.word(), default_word, None),
-                None => keys.leave_open(),
+                Ok(kind) => keys.tag(tag, kind.word(), default_word, None),
+                Err(_) => keys.leave_open(),
             }
             read(kind?, keys)
         })
@@ -98,14 +92,15 @@ impl<'a> Keys<'a> {
         key: &'static str,
         tag: &'static str,
         leaf: Option<serde_json::Value>,
-        read: impl FnOnce(W, &mut Keys) -> Option<T>,
+        read: impl FnOnce(W, &mut Keys) -> Result<T, Noted>,
     ) {
         let Some(describing) = &self.describing else { return };
         let empty = Table::default();
         let mut keys = Keys::describing(&empty, describing.below(key));
-        if let Some(kind) = keys.choice::<W>(tag).required() {
+        if let Ok(kind) = keys.choice::<W>(tag).required() {
             keys.tag(tag, kind.word(), None, None);
-            read(kind, &mut keys);
+            // The record says what was read, not the value.
+            let _ = read(kind, &mut keys);
         }
         let words = json!({ "type": "string", "enum": words_of::<W>() });
         let leaves = leaf.into_iter().chain([words]).collect();
@@ -123,8 +118,8 @@ pub struct Choice<'k, 'a, T> {
 }
 
 impl<T: Word> Choice<'_, '_, T> {
-    /// The value; a problem when the key is left out. `None` only with a problem noted.
-    pub fn required(self) -> Option<T> {
+    /// The value; a problem when the key is left out.
+    pub fn required(self) -> Result<T, Noted> {
         if self.keys.is_describing() {
             return self.describe(true, None);
         }
@@ -132,14 +127,13 @@ impl<T: Word> Choice<'_, '_, T> {
             Some(node) => self.take(node),
             None => {
                 let words: Vec<String> = T::all().map(|it| format!("\"{}\"", it.word())).collect();
-                self.keys.missing(self.key, &format!("one of {}", words.join(", ")));
-                None
+                Err(self.keys.missing(self.key, &format!("one of {}", words.join(", "))))
             }
         }
     }
 
-    /// The value or, when the key is left out, `default`. `None` only with a problem noted.
-    pub fn or(self, default: T) -> Option<T> {
+    /// The value or, when the key is left out, `default`.
+    pub fn or(self, default: T) -> Result<T, Noted> {
         if self.keys.is_describing() {
             return self.describe(false, Some(default.word()));
         }
@@ -147,20 +141,20 @@ impl<T: Word> Choice<'_, '_, T> {
             Some(node) => self.take(node),
             None => {
                 self.keys.record(self.key, default.word());
-                Some(default)
+                Ok(default)
             }
         }
     }
 
-    /// `Some(None)` when the key is left out, `None` only with a problem noted.
-    pub fn optional(mut self) -> Option<Option<T>> {
+    /// The value, if the key is not left out.
+    pub fn optional(mut self) -> Result<Option<T>, Noted> {
         if self.keys.is_describing() {
             self.note(false, None);
-            return Some(None);
+            return Ok(None);
         }
         match self.keys.node(self.key) {
             Some(node) => self.take(node).map(Some),
-            None => Some(None),
+            None => Ok(None),
         }
     }
 
@@ -172,27 +166,25 @@ impl<T: Word> Choice<'_, '_, T> {
     }
 
     /// Says what the key takes; the value that a description goes on with.
-    fn describe(mut self, required: bool, default: Option<&str>) -> Option<T> {
+    fn describe(mut self, required: bool, default: Option<&str>) -> Result<T, Noted> {
         self.note(required, default);
-        let describing = self.keys.describing.as_mut()?;
-        T::named(describing.word(self.key, &words_of::<T>(), default)?)
+        let describing = self.keys.describing.as_mut();
+        let word = describing.and_then(|it| it.word(self.key, &words_of::<T>(), default));
+        word.and_then(T::named).ok_or_else(Noted::without_file)
     }
 
-    fn take(self, node: &Node) -> Option<T> {
-        let name = format!("`{}{}`", self.keys.prefix, self.key);
+    fn take(self, node: &Node) -> Result<T, Noted> {
         let Value::String(text) = &node.value else {
-            self.keys.wrong_type(self.key, node, "a string");
-            return None;
+            return Err(self.keys.wrong_type(self.key, node, "a string"));
         };
         let Some(value) = T::named(text) else {
-            let message = format!("`{text}` is not a value of {name}");
+            let message = format!("`{text}` is not a value of `{}{}`", self.keys.prefix, self.key);
             let mut problem = Diagnostic::at(node.span, message, "unknown word");
             problem.help.extend(suggest(text, words_of::<T>()));
-            self.keys.problem(problem);
-            return None;
+            return Err(self.keys.problem(problem));
         };
         self.keys.record(self.key, value.word());
-        Some(value)
+        Ok(value)
     }
 }
 
@@ -203,14 +195,13 @@ pub struct Choices<'k, 'a, T> {
 }
 
 impl<T: Word> Choices<'_, '_, T> {
-    /// The values; a problem when the key is left out. `None` only with a problem noted.
-    pub fn required(self) -> Option<Vec<T>> {
+    /// The values; a problem when the key is left out.
+    pub fn required(self) -> Result<Vec<T>, Noted> {
         self.field.required().map(|words| values(&words))
     }
 
-    /// The values or, when the key is left out, every one that there is. `None` only with a problem
-    /// noted.
-    pub fn or_all(self) -> Option<Vec<T>> {
+    /// The values or, when the key is left out, every one that there is.
+    pub fn or_all(self) -> Result<Vec<T>, Noted> {
         let all: Vec<String> = T::all().map(|it| it.word().to_owned()).collect();
         self.field.or(all).map(|words| values(&words))
     }

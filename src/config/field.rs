@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, json};
 
 use super::describe::Form;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Noted};
 use super::keys::Keys;
 use super::node::{Node, Value};
 
@@ -209,83 +209,74 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
         self
     }
 
-    /// Says what it takes; the stand-in for its value.
-    fn describe(self, required: bool, default: Option<&T>, is_read: bool) -> Option<T> {
+    /// Says what the key takes.
+    fn describe(&mut self, required: bool, default: Option<&T>) {
         let mut schema = T::schema();
         if let serde_json::Value::Object(schema) = &mut schema {
-            schema.extend(self.limits);
+            schema.extend(std::mem::take(&mut self.limits));
             let expected = self.check.as_ref().map_or(self.expected, |check| &check.0);
             schema.insert("description".into(), expected.into());
         }
-        let describing = self.keys.describing.as_mut()?;
         let json = default.and_then(|value| serde_json::to_value(value.resolved()).ok());
-        describing.note(self.key, Form::Leaf(schema), required, json);
-        if !is_read {
-            return None;
+        if let Some(describing) = &mut self.keys.describing {
+            describing.note(self.key, Form::Leaf(schema), required, json);
         }
-        let holds = |value: &T| self.check.as_ref().is_none_or(|check| check.1(value));
-        default.cloned().or_else(|| T::stand_ins().into_iter().find(holds))
     }
 
-    /// The value; a problem when it is left out. `None` only with a problem noted.
-    pub fn required(self) -> Option<T> {
+    /// The value; a problem when it is left out.
+    pub fn required(mut self) -> Result<T, Noted> {
         if self.keys.is_describing() {
-            return self.describe(true, None, true);
+            self.describe(true, None);
+            let holds = |value: &T| self.check.as_ref().is_none_or(|check| check.1(value));
+            return T::stand_ins().into_iter().find(holds).ok_or_else(Noted::without_file);
+        }
+        match self.keys.node(self.key) {
+            Some(node) => self.take(node),
+            None => Err(self.keys.missing(self.key, self.expected)),
+        }
+    }
+
+    /// The value or, when it is left out, `default`.
+    pub fn or(mut self, default: impl Into<T>) -> Result<T, Noted> {
+        let default = default.into();
+        if self.keys.is_describing() {
+            self.describe(false, Some(&default));
+            return Ok(default);
         }
         match self.keys.node(self.key) {
             Some(node) => self.take(node),
             None => {
-                self.keys.missing(self.key, self.expected);
-                None
-            }
-        }
-    }
-
-    /// The value or, when it is left out, `default`. `None` only with a problem noted.
-    pub fn or(self, default: impl Into<T>) -> Option<T> {
-        if self.keys.is_describing() {
-            return self.describe(false, Some(&default.into()), true);
-        }
-        match self.keys.node(self.key) {
-            Some(node) => self.take(node),
-            None => {
-                let default = default.into();
                 self.keys.record(self.key, default.resolved());
-                Some(default)
+                Ok(default)
             }
         }
     }
 
-    /// `Some(None)` when it is left out, `None` only with a problem noted.
-    pub fn optional(self) -> Option<Option<T>> {
+    /// The value, if it is not left out.
+    pub fn optional(mut self) -> Result<Option<T>, Noted> {
         if self.keys.is_describing() {
-            self.describe(false, None, false);
-            return Some(None);
+            self.describe(false, None);
+            return Ok(None);
         }
         match self.keys.node(self.key) {
             Some(node) => self.take(node).map(Some),
-            None => Some(None),
+            None => Ok(None),
         }
     }
 
-    fn take(self, node: &Node) -> Option<T> {
+    fn take(self, node: &Node) -> Result<T, Noted> {
         let Some(value) = (self.read)(node) else {
-            self.keys.wrong_type(self.key, node, self.expected);
-            return None;
+            return Err(self.keys.wrong_type(self.key, node, self.expected));
         };
         if let Some((expected, holds)) = &self.check
             && !holds(&value)
         {
-            let name = format!("`{}{}`", self.keys.prefix, self.key);
-            self.keys.problem(Diagnostic::at(
-                node.span,
-                format!("{name} must be {expected}"),
-                format!("found {}", node.shown()),
-            ));
-            return None;
+            let message = format!("`{}{}` must be {expected}", self.keys.prefix, self.key);
+            let found = format!("found {}", node.shown());
+            return Err(self.keys.problem(Diagnostic::at(node.span, message, found)));
         }
         self.keys.record(self.key, value.resolved());
-        Some(value)
+        Ok(value)
     }
 }
 

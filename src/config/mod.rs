@@ -19,7 +19,7 @@ pub mod sweep;
 mod word;
 
 pub use choice::{Choice, Choices};
-pub use diagnostic::Diagnostic;
+pub use diagnostic::{Diagnostic, Noted};
 pub use field::{Field, Resolved};
 pub use keys::{Gathered, Keys};
 pub use reference::{Reference, Wants};

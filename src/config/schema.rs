@@ -294,12 +294,14 @@ mod tests {
             keys.kinded("method", "kind", Some(Method::Plain), |kind, keys| {
                 if kind == Method::Dann {
                     keys.kinded("lambda", "schedule", None, |kind: Lambda, keys| {
-                        let max = keys.float("max").at_least(0.0).or(1.0);
-                        let gamma = (kind == Lambda::Ganin).then(|| keys.float("gamma").required());
-                        max.zip(gamma)
-                    });
+                        keys.float("max").at_least(0.0).or(1.0)?;
+                        match kind {
+                            Lambda::Ganin => keys.float("gamma").required(),
+                            Lambda::Flat => Ok(0.0),
+                        }
+                    })?;
                 }
-                Some(())
+                Ok(())
             })
         });
         let method = &schema["properties"]["method"]["anyOf"];
@@ -322,7 +324,7 @@ mod tests {
         let schema = of(|keys| {
             let halving =
                 keys.optional_nested("halving", |keys| keys.count("factor", 2..=9).or(3_usize));
-            halving.map(|_| keys.count("batch", 1..=8).required())
+            halving?.map(|_| keys.count("batch", 1..=8).required()).transpose()
         });
         let [without, with] = [0, 1].map(|at| &schema["anyOf"][at]);
         assert_eq!(without["properties"], json!({}));

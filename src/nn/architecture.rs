@@ -6,8 +6,8 @@ use super::ops::Chw;
 use super::spec::{Init, Layer, Named, Part, Spec};
 use super::zoo::{self, Arch, Layout};
 use crate::config::diagnostic::{Diagnostic, suggest};
-use crate::config::node::{Table, Value};
-use crate::config::{Keys, Word, words, words_of};
+use crate::config::node::{Node, Table, Value};
+use crate::config::{Keys, Noted, Word, words, words_of};
 
 /// A network before its input and classes are known.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl Architecture {
 
     /// Reads `model = { arch = "resnet18", small_input = true, head = [100, "relu"] }`, `model = "dacnn"` or
     /// `model = { layers = [...], head = [100, "relu"], domain_head = [100, "relu"] }`.
-    pub fn read(keys: &mut Keys) -> Option<Self> {
+    pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let own = keys.has_form("model", |node| match &node.value {
             Value::Table(table) => table.entries.contains_key("layers"),
             _ => false,
@@ -48,7 +48,7 @@ impl Architecture {
                 );
                 let network =
                     Network::Layers { features: features?, head: head?, domain_head: domain_head? };
-                Some(Self { network, classes: classes? })
+                Ok(Self { network, classes: classes? })
             });
         }
         keys.kinded("model", "arch", None, |arch: &'static Arch, keys| {
@@ -56,19 +56,16 @@ impl Architecture {
             let span = keys.span();
             let small_input = keys.boolean("small_input").or(false);
             let head = read_head(keys);
-            if small_input == Some(true) && !arch.small_input {
-                keys.problem(Diagnostic::at(
-                    span,
-                    format!(
-                        "`{}` has no form for `small_input`: it is made for small images",
-                        arch.name
-                    ),
-                    "leave `small_input` out",
-                ));
-                return None;
+            if small_input == Ok(true) && !arch.small_input {
+                let message = format!(
+                    "`{}` has no form for `small_input`: it is made for small images",
+                    arch.name
+                );
+                let problem = Diagnostic::at(span, message, "leave `small_input` out");
+                return Err(keys.problem(problem));
             }
             let network = Network::Zoo { arch, small_input: small_input?, head: head? };
-            Some(Self { network, classes: classes? })
+            Ok(Self { network, classes: classes? })
         })
     }
 
@@ -120,10 +117,10 @@ impl Architecture {
 
 /// Reads `head = [100, "relu"]`: the layers of a new classifier before its last one, which gives the
 /// logits. `[]` is a new last layer alone.
-pub fn read_head(keys: &mut Keys) -> Option<Option<Vec<Layer>>> {
+pub fn read_head(keys: &mut Keys) -> Result<Option<Vec<Layer>>, Noted> {
     if !keys.has("head") {
         keys.node("head");
-        return Some(None);
+        return Ok(None);
     }
     layers(keys, "head", &[]).map(Some)
 }
@@ -170,70 +167,69 @@ words! {
 
 /// Reads an array of layers: a number is a linear layer, a word a layer with default settings, a
 /// table `{ kind = ..., ... }` a layer with its own.
-fn layers(keys: &mut Keys, key: &'static str, default: &[Layer]) -> Option<Vec<Layer>> {
+fn layers(keys: &mut Keys, key: &'static str, default: &[Layer]) -> Result<Vec<Layer>, Noted> {
     if keys.is_describing() {
         let outputs = json!({ "type": "integer", "minimum": 1, "description": "a linear layer" });
         keys.may_be_items(key, "kind", Some(outputs), settings);
-        return Some(default.to_vec());
+        return Ok(default.to_vec());
     }
     let Some(node) = keys.node(key) else {
         let written: Vec<toml::Value> = default.iter().map(written).collect();
         keys.record(key, written);
-        return Some(default.to_vec());
+        return Ok(default.to_vec());
     };
     let Value::Array(items) = &node.value else {
-        keys.problem(Diagnostic::at(
+        return Err(keys.problem(Diagnostic::at(
             node.span,
             format!("`{key}` must be an array of layers"),
             format!("found {}", node.value.type_name()),
-        ));
-        return None;
+        )));
     };
     let mut read = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
-        let layer = match &item.value {
-            Value::Integer(outputs) if *outputs > 0 => {
-                usize::try_from(*outputs).ok().map(zoo::linear)
-            }
-            Value::String(word) => match LayerKind::named(word) {
-                Some(kind) => {
-                    let (key, table) = (format!("{key}.{at}"), Table::default());
-                    keys.descend(&key, &table, item.span, |keys| settings(kind, keys))
-                }
-                None => {
-                    let message = format!("`{word}` is not a layer");
-                    let mut problem = Diagnostic::at(item.span, message, "unknown layer");
-                    problem.help.extend(suggest(word, words_of::<LayerKind>()));
-                    keys.problem(problem);
-                    None
-                }
-            },
-            Value::Table(table) => keys.descend(&format!("{key}.{at}"), table, item.span, |keys| {
-                let kind = keys.choice("kind").required();
-                if kind.is_none() {
-                    keys.leave_open();
-                }
-                settings(kind?, keys)
-            }),
-            other => {
-                keys.problem(Diagnostic::at(
-                    item.span,
-                    "a layer must be a number of outputs, a word or a table",
-                    format!("found {}", other.type_name()),
-                ));
-                None
-            }
-        };
-        keys.take(&format!("{key}.{at}"));
-        read.push(layer);
+        let key = format!("{key}.{at}");
+        read.push(layer(keys, &key, item));
+        keys.take(&key);
     }
-    let read: Vec<Layer> = read.into_iter().collect::<Option<_>>()?;
+    let read: Vec<Layer> = read.into_iter().collect::<Result<_, _>>()?;
     keys.record(key, read.iter().map(written).collect::<Vec<_>>());
-    Some(read)
+    Ok(read)
 }
 
-fn settings(kind: LayerKind, keys: &mut Keys) -> Option<Layer> {
-    Some(match kind {
+/// Reads one item of such an array.
+fn layer(keys: &mut Keys, key: &str, item: &Node) -> Result<Layer, Noted> {
+    match &item.value {
+        Value::Integer(outputs @ 1..) => {
+            Ok(zoo::linear(usize::try_from(*outputs).unwrap_or(usize::MAX)))
+        }
+        Value::String(word) => match LayerKind::named(word) {
+            Some(kind) => {
+                keys.descend(key, &Table::default(), item.span, |keys| settings(kind, keys))
+            }
+            None => {
+                let message = format!("`{word}` is not a layer");
+                let mut problem = Diagnostic::at(item.span, message, "unknown layer");
+                problem.help.extend(suggest(word, words_of::<LayerKind>()));
+                Err(keys.problem(problem))
+            }
+        },
+        Value::Table(table) => keys.descend(key, table, item.span, |keys| {
+            let kind = keys.choice("kind").required();
+            if kind.is_err() {
+                keys.leave_open();
+            }
+            settings(kind?, keys)
+        }),
+        other => Err(keys.problem(Diagnostic::at(
+            item.span,
+            "a layer must be a number of outputs, a word or a table",
+            format!("found {}", other.type_name()),
+        ))),
+    }
+}
+
+fn settings(kind: LayerKind, keys: &mut Keys) -> Result<Layer, Noted> {
+    Ok(match kind {
         LayerKind::Conv2d => {
             let filters = keys.count("filters", 1..=65_536).required();
             let kernel = keys.count("kernel", 1..=255).required();
@@ -258,9 +254,9 @@ fn settings(kind: LayerKind, keys: &mut Keys) -> Option<Layer> {
         LayerKind::MaxPool | LayerKind::AvgPool => {
             let is_max = kind == LayerKind::MaxPool;
             let kernel = keys.count("kernel", 1..=255).or(2_usize);
-            let stride = keys.count("stride", 1..=255).or(kernel.unwrap_or(2));
+            let stride = keys.count("stride", 1..=255).or(kernel.unwrap_or(2_usize));
             let padding = keys.count("padding", 0..=127).or(0_usize);
-            let ceil = if is_max { keys.boolean("ceil").or(false) } else { Some(false) };
+            let ceil = if is_max { keys.boolean("ceil").or(false) } else { Ok(false) };
             let (kernel, stride, padding) = (square(kernel?), square(stride?), square(padding?));
             if is_max {
                 Layer::MaxPool { kernel, stride, padding, ceil: ceil? }
@@ -280,7 +276,7 @@ fn settings(kind: LayerKind, keys: &mut Keys) -> Option<Layer> {
 
 /// The share that a dropout layer drops.
 #[expect(clippy::cast_possible_truncation, reason = "a probability")]
-fn dropped(keys: &mut Keys) -> Option<f32> {
+fn dropped(keys: &mut Keys) -> Result<f32, Noted> {
     keys.float("p").below_one().or(0.5).map(|p| p as f32)
 }
 

@@ -9,7 +9,7 @@ use super::pretrained::Pretrained;
 use super::{
     Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
 };
-use crate::config::{Diagnostic, Keys, Word};
+use crate::config::{Diagnostic, Keys, Noted, Word};
 use crate::data::catalog::weights::Weights;
 use crate::data::catalog::{Content, Entry};
 use crate::data::fetch::{Fetcher, Whole};
@@ -57,7 +57,7 @@ impl Word for Holds {
     }
 }
 
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let span = keys.span();
     const ORIGINS: [&str; 3] = ["dataset", "source", "weights"];
     match keys.only_one(&ORIGINS) {
@@ -72,7 +72,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
                 }
             }
             let stage = Pretrained::known(keys, defaults)?;
-            Some(Box::new(Download::Weights(stage)))
+            Ok(Box::new(Download::Weights(stage)))
         }
         Some("dataset") => {
             let entry = keys.choice("dataset").required();
@@ -85,7 +85,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
                     ));
                 }
             }
-            Some(Box::new(Download::Known(entry?)))
+            Ok(Box::new(Download::Known(entry?)))
         }
         Some(_) => custom(keys, defaults),
         None => {
@@ -99,13 +99,12 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
             } else {
                 "missing key `dataset`, `source` or `weights`"
             };
-            keys.problem(
+            Err(keys.problem(
                 Diagnostic::at(span, message, "in this table")
                     .help(format!("`dataset` is one of {}", quoted::<&Entry>()))
                     .help("`source = \"file:PATH\"` with `format` takes your own images or weights")
                     .help(format!("`weights` is one of {}", quoted::<&Weights>())),
-            );
-            None
+            ))
         }
     }
 }
@@ -115,7 +114,7 @@ fn quoted<T: Word>() -> String {
     T::all().map(|it| format!("\"{}\"", it.word())).collect::<Vec<_>>().join(", ")
 }
 
-fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn custom(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let span = keys.span();
     let source = keys
         .string("source")
@@ -141,15 +140,14 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
         }
         (None, Some(sha256)) => Source::Web { url: source, sha256 },
         (None, None) => {
-            keys.problem(
+            return Err(keys.problem(
                 Diagnostic::at(span, "missing key `sha256`", "in this table").help(
                     "a download must be checked: add `sha256 = \"...\"`, from `sha256sum FILE`",
                 ),
-            );
-            return None;
+            ));
         }
     };
-    Some(Box::new(match holds? {
+    Ok(Box::new(match holds? {
         Holds::Dataset(format) => Download::Own(Own::parse(keys, source, format)?),
         Holds::Weights => Download::Weights(Pretrained::custom(keys, defaults, source)?),
     }))

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Keys, words};
+use crate::config::{Keys, Noted, words};
 
 /// What validation gave after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,12 +57,12 @@ words! {
 
 impl Metric {
     /// Reads `metric = "loss"`, the default.
-    pub fn read(keys: &mut Keys, key: &'static str) -> Option<Self> {
+    pub fn read(keys: &mut Keys, key: &'static str) -> Result<Self, Noted> {
         keys.choice(key).or(Self::Loss)
     }
 
     /// Reads a metric that may be left out.
-    pub fn read_optional(keys: &mut Keys, key: &'static str) -> Option<Option<Self>> {
+    pub fn read_optional(keys: &mut Keys, key: &'static str) -> Result<Option<Self>, Noted> {
         keys.choice(key).optional()
     }
 
@@ -86,7 +86,7 @@ pub struct Better {
 impl Better {
     /// Reads `mode`, `threshold` and `threshold_mode` as PyTorch has them; the mode goes by `metric`
     /// when it is left out.
-    pub fn read(keys: &mut Keys, metric: Metric) -> Option<Self> {
+    pub fn read(keys: &mut Keys, metric: Metric) -> Result<Self, Noted> {
         let usual = match metric {
             Metric::Loss => Mode::Min,
             Metric::Accuracy => Mode::Max,
@@ -94,7 +94,7 @@ impl Better {
         let mode = keys.choice("mode").or(usual);
         let threshold = keys.float("threshold").at_least(0.0).or(1e-4);
         let measure = keys.choice("threshold_mode").or(ThresholdMode::Relative);
-        Some(Self {
+        Ok(Self {
             rises: mode? == Mode::Max,
             relative: measure? == ThresholdMode::Relative,
             threshold: threshold?,
@@ -130,16 +130,12 @@ pub struct EarlyStopping {
 
 impl EarlyStopping {
     /// Reads `early_stopping = { metric = "loss", patience = 5, min_delta = 0.0 }`.
-    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
-        if !keys.has("early_stopping") {
-            keys.node("early_stopping");
-            return Some(None);
-        }
-        keys.nested("early_stopping", |keys| {
+    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
+        keys.optional_nested("early_stopping", |keys| {
             let metric = Metric::read(keys, "metric");
             let patience = keys.count("patience", 1..=usize::MAX).required();
             let min_delta = keys.float("min_delta").at_least(0.0).or(0.0);
-            Some(Some(Self { metric: metric?, patience: patience?, min_delta: min_delta? }))
+            Ok(Self { metric: metric?, patience: patience?, min_delta: min_delta? })
         })
     }
 

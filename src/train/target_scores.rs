@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::fit::{Data, FitError, Watch};
-use crate::config::{Keys, Reference, Wants, Word, words_of};
+use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
 use crate::data::{Images, Normalisation, loader};
 use crate::metrics::label_free::{Outputs, Score, Source, images_for, values};
 use crate::nn::model::host;
@@ -23,19 +23,16 @@ pub struct TargetScores {
 }
 
 impl TargetScores {
-    /// Reads `target_scores = { on = "target", metrics = ["entropy", ...] }`, which may be left out;
-    /// `None` only with a problem noted.
-    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
-        let written = keys.has("target_scores");
-        let scores = keys.optional_nested("target_scores", |keys| {
+    /// Reads `target_scores = { on = "target", metrics = ["entropy", ...] }`, which may be left out.
+    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
+        keys.optional_nested("target_scores", |keys| {
             let on = keys.reference("on", Wants::Split("train"));
             let words: Vec<String> =
                 words_of::<Score>().iter().map(|it| format!("\"{it}\"")).collect();
             let expected = format!("an array of some of {}, each once", words.join(", "));
             let metrics = keys.choices("metrics", expected).required();
-            Some(Self { on: on?, metrics: metrics? })
-        });
-        if written && scores.is_none() { None } else { Some(scores) }
+            Ok(Self { on: on?, metrics: metrics? })
+        })
     }
 
     /// The first score that weighs losses of the source's validation images.

@@ -1,5 +1,6 @@
 //! `[sweep.select]` and `[sweep.halving]`: what makes a trial good, and which trials end early.
 
+use super::super::diagnostic::Noted;
 use super::super::keys::Keys;
 use super::super::source::Span;
 use super::super::word::words;
@@ -41,7 +42,7 @@ pub struct Goal {
 
 impl Goal {
     /// Reads the table.
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let span = keys.span();
         let [stage_span, by_span] =
             ["stage", "by"].map(|key| keys.peek(key).map_or(span, |node| node.span));
@@ -52,7 +53,7 @@ impl Goal {
         let mode = keys.choice::<Optimum>("mode").optional();
         let per = keys.strings("per").or(Vec::new());
         let oracle = keys.boolean("oracle").or(false);
-        Some(Self {
+        Ok(Self {
             stage: stage?,
             by: by?,
             model: model?,
@@ -79,10 +80,10 @@ pub struct Halving {
 
 impl Halving {
     /// Reads the table.
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let min_epochs = keys.count("min_epochs", 1..=100_000).or(1_usize);
         let factor = keys.count("factor", 2..=100).or(3_usize);
-        Some(Self { min_epochs: min_epochs?, factor: factor? })
+        Ok(Self { min_epochs: min_epochs?, factor: factor? })
     }
 
     /// The epochs at which a training of `epochs` is looked at; the last is its end.

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::read_archive;
 use super::source::{Source, find, unchanged};
-use crate::config::{Diagnostic, Keys, Word, words};
+use crate::config::{Diagnostic, Keys, Noted, Word, words};
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{Decoding, Format, Layout};
 use crate::data::shown::Shown;
@@ -57,7 +57,7 @@ pub(super) struct Own {
 
 impl Own {
     /// Reads what goes with a `source` of images.
-    pub(super) fn parse(keys: &mut Keys, source: Source, format: Format) -> Option<Self> {
+    pub(super) fn parse(keys: &mut Keys, source: Source, format: Format) -> Result<Self, Noted> {
         let is_list = format == Format::ImageList;
         for (key, has_meaning) in [
             ("on_error", format.has_files()),
@@ -67,12 +67,11 @@ impl Own {
             ("columns", is_list),
         ] {
             if !has_meaning && let Some(node) = keys.unwanted(key) {
-                keys.problem(Diagnostic::at(
+                return Err(keys.problem(Diagnostic::at(
                     node.span,
                     format!("`{key}` has no meaning with `format = \"{}\"`", format.word()),
                     "it is about image files",
-                ));
-                return None;
+                )));
             }
         }
         let root = keys
@@ -81,7 +80,7 @@ impl Own {
                 !root.is_empty()
             })
             .optional();
-        let (mut skips_broken, mut upright) = (Some(false), Some(false));
+        let (mut skips_broken, mut upright) = (Ok(false), Ok(false));
         let mut layout = Layout::default();
         if format.has_files() {
             let on_error = keys.choice("on_error").or(OnError::Fail);
@@ -104,7 +103,7 @@ impl Own {
             layout.columns = columns.and_then(|names| names.try_into().ok());
         }
         let (skips_broken, upright) = (skips_broken?, upright?);
-        Some(Self { source, format, skips_broken, upright, root: root?, layout })
+        Ok(Self { source, format, skips_broken, upright, root: root?, layout })
     }
 
     /// The digest of every file outside the store that is read, without what `sha256` says already.

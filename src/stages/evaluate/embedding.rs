@@ -2,7 +2,7 @@
 
 use super::features;
 use super::{Scored, save};
-use crate::config::{Keys, Reference, Word, words};
+use crate::config::{Keys, Noted, Reference, Word, words};
 use crate::data::loader;
 use crate::metrics::embedding::{pca, rows_for, tsne};
 use crate::metrics::number;
@@ -35,7 +35,7 @@ pub(super) struct Embedding {
 }
 
 impl Embedding {
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let methods =
             keys.choices("methods", "an array of \"pca\" and \"tsne\", each at most once").or_all();
         let points = keys.count("points", 2..=5000).or(500_usize);
@@ -45,11 +45,11 @@ impl Embedding {
             .or(30.0);
         let seed =
             keys.integer("seed").such_that("an integer of at least 0", |seed| *seed >= 0).or(0_i64);
-        Some(Self {
+        Ok(Self {
             methods: methods?,
             points: points?,
             perplexity: perplexity?,
-            seed: u64::try_from(seed?).unwrap_or_default(),
+            seed: seed?.unsigned_abs(),
         })
     }
 

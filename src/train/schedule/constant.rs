@@ -3,7 +3,7 @@
 use super::{Moment, Schedule, ScheduleKind};
 
 pub(super) const KIND: ScheduleKind =
-    ScheduleKind { name: "constant", read: |_| Some(Box::new(Constant)) };
+    ScheduleKind { name: "constant", read: |_| Ok(Box::new(Constant)) };
 
 #[derive(Debug)]
 pub(super) struct Constant;

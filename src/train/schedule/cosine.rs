@@ -2,7 +2,7 @@
 //! (Loshchilov & Hutter 2017; PyTorch's `CosineAnnealingLR` with `T_max` = epochs).
 
 use super::{Moment, Schedule, ScheduleKind};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 
 pub(super) const KIND: ScheduleKind = ScheduleKind { name: "cosine", read };
 
@@ -11,9 +11,9 @@ struct Cosine {
     min: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
     let min = keys.float("min").below_one().or(0.0);
-    Some(Box::new(Cosine { min: min? }))
+    Ok(Box::new(Cosine { min: min? }))
 }
 
 impl Schedule for Cosine {

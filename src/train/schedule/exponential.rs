@@ -1,7 +1,7 @@
 //! Multiplies the rate by `gamma` after every epoch (PyTorch's `ExponentialLR`).
 
 use super::{Moment, Schedule, ScheduleKind};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 
 pub(super) const KIND: ScheduleKind = ScheduleKind { name: "exponential", read };
 
@@ -10,9 +10,9 @@ struct Exponential {
     gamma: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
     let gamma = keys.float("gamma").fraction().required();
-    Some(Box::new(Exponential { gamma: gamma? }))
+    Ok(Box::new(Exponential { gamma: gamma? }))
 }
 
 impl Schedule for Exponential {

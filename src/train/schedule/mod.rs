@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use super::monitor::Scores;
-use crate::config::{Keys, Word};
+use crate::config::{Keys, Noted, Word};
 
 mod constant;
 mod cosine;
@@ -57,7 +57,7 @@ pub trait Schedule: Send + Sync + Debug {
 /// A schedule's name and how its settings are read.
 struct ScheduleKind {
     name: &'static str,
-    read: fn(&mut Keys) -> Option<Box<dyn Schedule>>,
+    read: fn(&mut Keys) -> Result<Box<dyn Schedule>, Noted>,
 }
 
 /// Every schedule. A new one is a file in this folder and a line here.
@@ -91,11 +91,11 @@ pub struct Scheduled {
 
 impl Scheduled {
     /// Reads `schedule = { kind = ..., warmup_steps = 0 }`.
-    pub fn read(keys: &mut Keys) -> Option<Self> {
+    pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
         keys.kinded("schedule", "kind", Some(&constant::KIND), |kind, keys| {
             let schedule = (kind.read)(keys);
             let warmup_steps = keys.count("warmup_steps", 0..=usize::MAX).or(0_usize);
-            Some(Self { schedule: schedule?, warmup_steps: warmup_steps? })
+            Ok(Self { schedule: schedule?, warmup_steps: warmup_steps? })
         })
     }
 
