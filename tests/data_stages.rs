@@ -33,7 +33,7 @@ fn parse(kind: &str, text: &str) -> Result<Parsed, Vec<String>> {
     let stage = (kind.parse)(&mut keys, &Defaults { seed: 0 });
     let gathered = keys.finish();
     match stage {
-        Some(stage) if gathered.problems.is_empty() => {
+        Ok(stage) if gathered.problems.is_empty() => {
             Ok(Parsed { stage, resolved: gathered.resolved })
         }
         _ => Err(gathered.problems.into_iter().map(|problem| problem.message).collect()),

@@ -4,9 +4,8 @@
 use std::collections::HashSet;
 
 use super::pipeline::{Pipeline, PlannedStage};
-use crate::config::Diagnostic;
 use crate::config::diagnostic::suggest;
-use crate::config::sweep;
+use crate::config::{Diagnostic, Word, sweep};
 use crate::metrics::label_free::Score;
 use crate::metrics::scores::{Better, better};
 use crate::metrics::{Metrics, TrainingSplit};

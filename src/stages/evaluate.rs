@@ -7,7 +7,7 @@ use super::classes::{Uses, meet, note};
 use super::training::{Opened, misfits, open, unlike_classes};
 use super::visualize::wrong_layer;
 use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
-use crate::config::{Keys, Reference, Wants};
+use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::classes::Matched;
 use crate::data::{self, loader};
 use crate::metrics::calibration::Calibration;
@@ -49,25 +49,21 @@ struct Evaluate {
     shown: Shown,
 }
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let models = keys.references("models", Wants::Model);
     let on = keys.references("on", Wants::Split("test"));
     let features = keys.string("features").optional();
     let layer = keys.string("layer").optional();
     let proxy_a_distance = keys.boolean("proxy_a_distance").or(false);
-    let wants_embedding = keys.has("embedding");
     let embedding = keys.optional_nested("embedding", Embedding::read);
     let shown = Shown::read(keys);
-    if models.is_empty() || on.is_empty() || (wants_embedding && embedding.is_none()) {
-        return None;
-    }
-    Some(Box::new(Evaluate {
-        models,
-        on,
+    Ok(Box::new(Evaluate {
+        models: models?,
+        on: on?,
         features: features?,
         layer: layer?,
         proxy_a_distance: proxy_a_distance?,
-        embedding,
+        embedding: embedding?,
         shown: shown?,
     }))
 }

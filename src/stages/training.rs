@@ -4,7 +4,7 @@ use super::classes::{Uses, clash, named, names_of_both, note, renumber};
 use super::{Context, DatasetShape, Defaults, Described, Failure, ModelShape, Outcome, Problem};
 use crate::adapt::Method;
 use crate::config::source::Span;
-use crate::config::{Diagnostic, Keys, Reference, Wants};
+use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word};
 use crate::data::augment::Augment;
 use crate::data::classes::{Matched, match_classes};
 use crate::data::{Dataset, Split};
@@ -58,12 +58,12 @@ impl Training {
         defaults: &Defaults,
         method: Option<Method>,
         comes_in: bool,
-    ) -> Option<Self> {
+    ) -> Result<Self, Noted> {
         let span = keys.span();
         let train = keys.reference("train", Wants::Split("train"));
         let validate = keys.optional_reference("validate", Wants::Split("valid"));
         let method = match method {
-            Some(method) => Some(method),
+            Some(method) => Ok(method),
             None => Method::read(keys),
         };
         let epochs = keys.count("epochs", 1..=100_000).required();
@@ -77,8 +77,11 @@ impl Training {
         let early_stopping = EarlyStopping::read(keys);
         let keep_best = Metric::read_optional(keys, "keep_best");
         let target_scores = TargetScores::read(keys);
-        let (optimizer, groups) = optimizer.unzip();
-        let groups = Groups::read(keys, groups.unwrap_or_default(), comes_in);
+        let (optimizer, groups) = match optimizer {
+            Ok((optimizer, groups)) => (Ok(optimizer), groups),
+            Err(noted) => (Err(noted), Vec::new()),
+        };
+        let groups = Groups::read(keys, groups, comes_in);
         let log_every = keys.count("log_every", 1..=usize::MAX).optional();
         let seed = defaults.seed(keys);
         #[expect(clippy::cast_possible_truncation, reason = "a share of targets in f32")]
@@ -97,12 +100,10 @@ impl Training {
             log_every: log_every?,
             seed: seed?,
         };
-        let training = Self { settings, method: method?, train: train?, validate };
+        let training = Self { settings, method: method?, train: train?, validate: validate? };
         let mut problems = training.contradictions(span);
         problems.extend(training.one_domain(epoch_span));
-        let sound = problems.is_empty();
-        problems.into_iter().for_each(|problem| keys.problem(problem));
-        sound.then_some(training)
+        keys.no_problems(problems).map(|()| training)
     }
 
     /// Why a length of epochs that compares two domains cannot be had with one.

@@ -3,7 +3,7 @@
 
 use super::training::{misfits, open};
 use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
-use crate::config::{Keys, Wants};
+use crate::config::{Keys, Noted, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
 use crate::metrics::{LayerRow, Metrics};
@@ -32,7 +32,7 @@ struct Visualize {
     maps: usize,
 }
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let model = keys.reference("model", Wants::Model);
     let images = keys.reference("images", Wants::Split("test"));
     let indices = keys
@@ -43,7 +43,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     let maps = keys.count("maps", 1..=4096).or(64_usize);
     model?;
     images?;
-    Some(Box::new(Visualize { indices: indices?, layers: layers?, maps: maps? }))
+    Ok(Box::new(Visualize { indices: indices?, layers: layers?, maps: maps? }))
 }
 
 impl Stage for Visualize {

@@ -18,6 +18,7 @@ use super::optimizer::OptimizerState;
 use super::settings::Settings;
 use super::summary::{Summary, Times};
 use crate::adapt::Method;
+use crate::config::Word;
 use crate::data::Unlabelled;
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;

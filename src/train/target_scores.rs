@@ -1,7 +1,7 @@
 //! How a training does on a target domain after each epoch, by scores that need no labels of it.
 
 use super::contract::{Data, FitError, Stop};
-use crate::config::{Keys, Reference, Wants};
+use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
 use crate::data::{Images, Normalisation, loader};
 use crate::metrics::label_free::{Outputs, Score, Source, images_for, values};
 use crate::nn::model::host;
@@ -22,26 +22,16 @@ pub struct TargetScores {
 }
 
 impl TargetScores {
-    /// Reads `target_scores = { on = "target", metrics = ["entropy", ...] }`, which may be left out;
-    /// `None` only with a problem noted.
-    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
-        let written = keys.has("target_scores");
-        let scores = keys.optional_nested("target_scores", |keys| {
+    /// Reads `target_scores = { on = "target", metrics = ["entropy", ...] }`, which may be left out.
+    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
+        keys.optional_nested("target_scores", |keys| {
             let on = keys.reference("on", Wants::Split("train"));
-            let words: Vec<String> = Score::WORDS.iter().map(|it| format!("\"{it}\"")).collect();
-            let metrics = keys
-                .strings("metrics")
-                .such_that(format!("an array of some of {}, each once", words.join(", ")), |it| {
-                    let known =
-                        |at: usize| Score::named(&it[at]).is_some() && !it[..at].contains(&it[at]);
-                    !it.is_empty() && (0..it.len()).all(known)
-                })
-                .words(Score::WORDS)
-                .required();
-            let metrics = metrics?.iter().filter_map(|word| Score::named(word)).collect();
-            Some(Self { on: on?, metrics })
-        });
-        if written && scores.is_none() { None } else { Some(scores) }
+            let words: Vec<String> =
+                words_of::<Score>().iter().map(|it| format!("\"{it}\"")).collect();
+            let expected = format!("an array of some of {}, each once", words.join(", "));
+            let metrics = keys.choices("metrics", expected).required();
+            Ok(Self { on: on?, metrics: metrics? })
+        })
     }
 
     /// The first score that weighs losses of the source's validation images.

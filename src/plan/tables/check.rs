@@ -7,6 +7,7 @@ use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys};
 use crate::metrics::scores;
 use crate::plan::pipeline::PlannedStage;
+use crate::plan::table_spec::Which;
 
 /// What makes rows and columns is a fact of the scores or swept; what is aggregated is swept.
 pub(super) fn axes(keys: &mut Keys, table: &str, swept: Swept) {
@@ -74,8 +75,8 @@ pub(super) fn metric(keys: &mut Keys, value: Option<&str>) {
     keys.problem(problem);
 }
 
-pub(super) fn selected(keys: &mut Keys, trials: Option<&str>, swept: Swept) {
-    if trials != Some("selected") || swept.selects || swept.wrong {
+pub(super) fn selected(keys: &mut Keys, trials: Option<Which>, swept: Swept) {
+    if trials != Some(Which::Selected) || swept.selects || swept.wrong {
         return;
     }
     let place = keys.peek("trials").map_or(keys.span(), |node| node.span);
