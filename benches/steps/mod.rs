@@ -17,9 +17,9 @@ use runner::nn::{
     Entry, Model, freeze,
     zoo::{self, Layout},
 };
-use runner::progress::Silent;
+use runner::progress::{Silent, Watch};
 use runner::train::activations::{Activations, Cache, Caching};
-use runner::train::{Optimizer, OptimizerState, Watch};
+use runner::train::{Optimizer, OptimizerState};
 
 /// Answers each line `WORK TIMES` of the standard input with that many times in milliseconds.
 pub fn answer<D: Ops>(device: &D) {

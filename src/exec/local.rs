@@ -17,9 +17,9 @@ use super::events::{Event, TaskProgress};
 use super::mend::{set_aside, set_aside_if_damaged};
 use super::threads::{Share, Threads};
 use super::{Done, End, Executor, Job, Limit, display_name};
+use crate::metrics::csv;
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::{Plan, TaskInput};
-use crate::report::csv;
 use crate::stages::{Context, Failure, Halt, Input, Outcome};
 use crate::store::{self, Artifact, Found, InputRecord, Lock, Manifest, Staging};
 use crate::train::checkpoint::Slot;
@@ -484,8 +484,8 @@ impl Run<'_> {
     ) -> Result<Artifact, Failure> {
         let node = &self.plan.graph[task];
         staging.check_names()?;
-        if !outcome.metrics.header.is_empty() {
-            staging.add("metrics.csv", csv::write(&outcome.metrics).as_bytes())?;
+        if let Some(text) = outcome.metrics.csv() {
+            staging.add("metrics.csv", text.as_bytes())?;
         }
         let json = serde_json::json!({ "summary": outcome.summary });
         staging.add("outcome.json", json.to_string().as_bytes())?;

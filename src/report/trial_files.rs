@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::csv::{self, Rows};
+use super::csv::Rows;
 use super::results::{Error, io_at};
 use crate::exec::{Done, End};
 use crate::metrics::Metrics;
@@ -62,7 +62,7 @@ pub(super) fn write_trial(
         let name = metrics_name(stage);
         let mut files = match (&done[task].end, &sources[task]) {
             (End::Paused { rows }, _) => {
-                let text = csv::write(&Metrics { rows: rows.clone(), ..Metrics::training() });
+                let text = Metrics::Training(rows.clone()).csv().unwrap_or_default();
                 vec![Derived { path: name.clone().into(), bytes: text.into_bytes() }]
             }
             (_, Some(artifact)) => derived(artifact, stage)?,

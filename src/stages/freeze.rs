@@ -8,7 +8,7 @@ use super::{
     Context, Defaults, Described, Failure, Halt, Kind, ModelShape, Outcome, Problem, Product, Stage,
 };
 use crate::config::{Keys, Wants};
-use crate::metrics::Metrics;
+use crate::metrics::{LayerRow, Metrics};
 use crate::nn::freeze::{apply, counts, names, turn};
 use crate::nn::{FrozenBatchNorm, Saved};
 
@@ -90,14 +90,20 @@ impl Stage for Freeze {
             *all += len;
             *learning += if parameter.trainable { len } else { 0 };
         }
-        let mut metrics = Metrics::parameters();
+        let mut rows = Vec::new();
+        let mut add = |layer: &str, learning: usize, all: usize| {
+            for (metric, count) in [("trainable", learning), ("parameters", all)] {
+                #[expect(clippy::cast_precision_loss, reason = "a model is far below 2^53 numbers")]
+                let value = count as f64;
+                rows.push(LayerRow { layer: layer.to_owned(), metric: metric.into(), value });
+            }
+        };
         for (layer, (learning, all)) in layers {
-            metrics.push([layer.clone(), "trainable".into(), learning.to_string()]);
-            metrics.push([layer, "parameters".into(), all.to_string()]);
+            add(&layer, learning, all);
         }
         let (learning, all) = counts(&saved.model);
-        metrics.push(["total".into(), "trainable".into(), learning.to_string()]);
-        metrics.push(["total".into(), "parameters".into(), all.to_string()]);
+        add("total", learning, all);
+        let metrics = Metrics::Layers(rows);
         let summary = format!("{learning} of {all} parameters stay trainable");
         Ok(Outcome { metrics, summary, timings: Vec::new() })
     }

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Keys;
 use crate::data::outside::Known;
-use crate::data::{Dataset, Watch, statistics};
+use crate::data::{Dataset, statistics};
 use crate::device::Device;
-use crate::metrics::Metrics;
-use crate::progress::Progress;
+use crate::metrics::{Metrics, TrainingRow};
+use crate::progress::{Progress, Watch};
 use crate::train::activations::Cache;
 use crate::train::checkpoint::Slot;
 
@@ -289,7 +289,7 @@ pub enum Halt {
     /// It went as far as [`Context::pause_after`] lets it for now.
     Paused {
         /// The rows of its metrics so far.
-        rows: Vec<Vec<String>>,
+        rows: Vec<TrainingRow>,
     },
     /// It cannot be done.
     Failed(Failure),

@@ -14,7 +14,7 @@ use crate::data::catalog::weights::{self, Weights};
 use crate::data::classes::counted;
 use crate::data::fetch::{Fetcher, Whole};
 use crate::data::statistics::grouped;
-use crate::metrics::Metrics;
+use crate::metrics::{LayerRow, Metrics};
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::{Chw, Ops};
@@ -345,9 +345,10 @@ impl Job for Put<'_> {
 }
 
 fn rows(fit: &Fit) -> Metrics {
-    let mut metrics = Metrics::parameters();
-    let mut row = |name: &str, metric: &str, value: usize| {
-        metrics.push([name.to_owned(), metric.to_owned(), value.to_string()]);
+    let mut rows = Vec::new();
+    #[expect(clippy::cast_precision_loss, reason = "a count of tensors")]
+    let mut row = |name: &str, metric: &str, count: usize| {
+        rows.push(LayerRow { layer: name.into(), metric: metric.into(), value: count as f64 });
     };
     row("total", "loaded", fit.loaded.len());
     for (metric, names) in
@@ -357,7 +358,7 @@ fn rows(fit: &Fit) -> Metrics {
     }
     fit.misshaped.iter().for_each(|(name, ..)| row(name, "misshaped", 1));
     fit.unreadable.iter().for_each(|(name, _)| row(name, "unreadable", 1));
-    metrics
+    Metrics::Layers(rows)
 }
 
 fn summary(fit: &Fit) -> String {

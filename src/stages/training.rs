@@ -10,7 +10,7 @@ use crate::config::{Diagnostic, Keys, Reference, Wants};
 use crate::data::augment::Augment;
 use crate::data::classes::{Matched, match_classes};
 use crate::data::{Dataset, Split};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::ops::{Chw, Ops};
@@ -21,7 +21,8 @@ use crate::train::groups::{self, Groups};
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
 use crate::train::{
-    Data, EpochLength, FitError, Optimizer, Reuse, Settings, TargetScores, Watch, coverage, fit,
+    Data, Ended, EpochLength, FitError, Optimizer, RunOptions, Settings, Stop, TargetScores,
+    coverage, fit,
 };
 
 /// The key of the images that are scored without labels.
@@ -518,28 +519,31 @@ impl Job for Run<'_> {
             validate: sets.validate.as_ref().map(|set| (&set.dataset, set.split())),
             scored: sets.scored.as_ref().map(|set| set.split().unlabelled(&set.dataset)),
         };
-        let watch = Watch { progress: context.progress, cancel: context.cancel };
         let (settings, backend) = (&training.settings, context.device.backend());
         let uses = settings.epochs;
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let reuse =
-            Reuse { caching, checkpoints: context.checkpoints, pause_after: context.pause_after };
-        let (metrics, times) =
-            fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)?;
+        let (checkpoints, pause_after) = (context.checkpoints, context.pause_after);
+        let options = RunOptions { caching, checkpoints, pause_after };
+        let (method, watch) = (&training.method, context.watch());
+        let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch)? {
+            Ended::Finished { rows, times } => (rows, times),
+            Ended::Paused { rows } => return Err(Halt::Paused { rows }),
+            Ended::Interrupted => return Err(Halt::Interrupted),
+        };
         Saved { model, classes }.save(context.out)?;
-        let last = |split: &str, metric: &str| {
-            let row = metrics.rows.iter().rev().find(|row| row[2] == split && row[3] == metric)?;
-            row[4].parse::<f64>().ok()
+        let last = |split: TrainingSplit, metric: &str| {
+            let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;
+            Some(row.value)
         };
         let mut summary =
-            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&metrics));
+            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&rows));
         if let Some((_, words)) = coverage(&data, settings.batch_size, settings.epoch) {
             summary.push_str(&format!(", {words}"));
         }
-        if let Some(loss) = last("train", "class_loss") {
+        if let Some(loss) = last(TrainingSplit::Train, "class_loss") {
             summary.push_str(&format!(", class loss {loss:.4}"));
         }
-        if let Some(accuracy) = last("validate", "accuracy") {
+        if let Some(accuracy) = last(TrainingSplit::Validate, "accuracy") {
             summary.push_str(&format!(", validation accuracy {:.1} %", 100.0 * accuracy));
         }
         if by_number {
@@ -551,7 +555,7 @@ impl Job for Run<'_> {
             ("waiting for data".into(), times.waiting),
             ("validate".into(), times.validate),
         ];
-        Ok(Outcome { metrics, summary, timings })
+        Ok(Outcome { metrics: Metrics::Training(rows), summary, timings })
     }
 }
 
@@ -592,19 +596,25 @@ fn unlike(key: &str) -> Failure {
 }
 
 /// Number of epochs that left rows.
-fn epochs_of(metrics: &Metrics) -> usize {
-    let epochs = metrics.rows.iter().filter_map(|row| row[0].parse().ok());
-    epochs.max().unwrap_or_default()
+fn epochs_of(rows: &[TrainingRow]) -> usize {
+    rows.iter().map(|row| row.epoch).max().unwrap_or_default()
 }
 
 impl From<FitError> for Halt {
     fn from(error: FitError) -> Self {
         let failure = Failure::new(error.to_string());
         match error {
-            FitError::Paused(rows) => Self::Paused { rows },
-            FitError::Interrupted => Self::Interrupted,
             FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`").into(),
             FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure.into(),
+        }
+    }
+}
+
+impl From<Stop> for Halt {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Interrupted => Self::Interrupted,
+            Stop::Failed(error) => error.into(),
         }
     }
 }

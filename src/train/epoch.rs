@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 
-use super::fit::Data;
+use super::contract::Data;
 use crate::config::node::Value;
 use crate::config::{Diagnostic, Keys};
 use crate::data::{Unlabelled, loader};

@@ -7,21 +7,13 @@
 use dfdx::prelude::Shape as _;
 
 use super::optimizer::Optimizer;
+use super::rates::{Group, Rate};
 use crate::config::Keys;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::{Node, Value};
 use crate::nn::Model;
 use crate::nn::freeze::{PatternError, matching};
-use crate::nn::ops::{Flat, Ops};
-
-/// What some parameters have instead of the optimizer's own settings.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Group {
-    /// Learning rate before the schedule; 0 keeps the parameters as they are.
-    pub lr: Option<f64>,
-    /// Weight decay.
-    pub weight_decay: Option<f64>,
-}
+use crate::nn::ops::Ops;
 
 /// Every way in which single parameters differ from the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,16 +37,6 @@ pub struct L2Sp {
     pub alpha: f64,
     /// Strength for new parameters.
     pub beta: f64,
-}
-
-/// How one parameter learns.
-pub struct Rate<D: Ops> {
-    /// Learning rate before the schedule.
-    pub lr: f64,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Where the decay leads; `None` for zero.
-    pub toward: Option<Flat<D>>,
 }
 
 /// Something that a table of patterns says about parameters that are not there or there twice.

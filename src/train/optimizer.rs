@@ -3,7 +3,7 @@
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::*;
 
-use super::groups::{Group, Rate};
+use super::rates::{Group, Rate};
 use crate::config::node::Value;
 use crate::config::{Diagnostic, Keys};
 use crate::nn::Model;

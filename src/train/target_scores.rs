@@ -1,14 +1,13 @@
 //! How a training does on a target domain after each epoch, by scores that need no labels of it.
 
-use std::sync::atomic::Ordering;
-
-use super::fit::{Data, FitError, Watch};
+use super::contract::{Data, FitError, Stop};
 use crate::config::{Keys, Reference, Wants};
 use crate::data::{Images, Normalisation, loader};
 use crate::metrics::label_free::{Outputs, Score, Source, images_for, values};
 use crate::nn::model::host;
 use crate::nn::ops::{Ops, log_softmax};
 use crate::nn::{Entry, Model};
+use crate::progress::Watch;
 
 /// Images at a time; it changes no number.
 const BATCH: usize = 256;
@@ -50,7 +49,7 @@ impl TargetScores {
         self.metrics.iter().copied().find(|score| score.wants_source())
     }
 
-    /// Name and value of each score for `model` as it is now; `None` where the user asked to stop.
+    /// Name and value of each score for `model` as it is now.
     ///
     /// Each domain gives [`images_for`] its features images at most, drawn by a fixed seed: the same in
     /// every epoch and every trial.
@@ -59,20 +58,15 @@ impl TargetScores {
         model: &mut Model<D>,
         data: &Data,
         watch: &Watch,
-    ) -> Result<Option<Vec<(&'static str, f64)>>, FitError> {
-        let Some(scored) = &data.scored else { return Ok(Some(Vec::new())) };
+    ) -> Result<Vec<(&'static str, f64)>, Stop> {
+        let Some(scored) = &data.scored else { return Ok(Vec::new()) };
         let (images, normalisation) = (scored.images(), scored.normalisation());
-        let Some((target, _)) = outputs(model, images, normalisation, "target", watch)? else {
-            return Ok(None);
-        };
+        let (target, _) = outputs(model, images, normalisation, "target", watch)?;
         let source = match (data.validate, self.wants_source()) {
             (Some((dataset, split)), Some(_)) => {
-                let held = outputs(model, &split.images, dataset.into(), "held", watch)?;
+                let (held, drawn) = outputs(model, &split.images, dataset.into(), "held", watch)?;
                 let (dataset, trained) = data.source;
-                let train = outputs(model, &trained.images, dataset.into(), "source", watch)?;
-                let (Some((held, drawn)), Some((train, _))) = (held, train) else {
-                    return Ok(None);
-                };
+                let (train, _) = outputs(model, &trained.images, dataset.into(), "source", watch)?;
                 let rows = held.probabilities.chunks_exact(held.classes).zip(drawn);
                 let loss = |(row, at): (&[f64], usize)| -row[split.labels[at] as usize].ln();
                 let losses = rows.map(loss).collect();
@@ -81,7 +75,7 @@ impl TargetScores {
             _ => None,
         };
         let found = values(&self.metrics, &target, source.as_ref());
-        Ok(Some(self.metrics.iter().map(|score| score.word()).zip(found).collect()))
+        Ok(self.metrics.iter().map(|score| score.word()).zip(found).collect())
     }
 }
 
@@ -92,7 +86,7 @@ fn outputs<D: Ops>(
     normalisation: Normalisation,
     domain: &str,
     watch: &Watch,
-) -> Result<Option<(Outputs, Vec<usize>)>, FitError> {
+) -> Result<(Outputs, Vec<usize>), Stop> {
     // A network without layers before its classifier: that takes in the pixels.
     let entry = model.after("features").unwrap_or(Entry::IMAGES);
     let (width, classes) = (model.entry_shape(entry).len(), model.spec().classes);
@@ -100,9 +94,7 @@ fn outputs<D: Ops>(
     let drawn = loader::drawn(0, &purpose, images.len(), images_for(width));
     let mut all = Outputs { classes, width, ..Outputs::default() };
     for indices in drawn.chunks(BATCH) {
-        if watch.cancel.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
+        watch.check()?;
         let values = loader::batch(normalisation, images, indices);
         let shape = (indices.len(), values.len() / indices.len());
         let x = model.device().try_tensor_from_vec(values, shape).map_err(FitError::device)?;
@@ -113,5 +105,5 @@ fn outputs<D: Ops>(
         // A probability of 0 would make a loss infinite.
         all.probabilities.extend(logs.iter().map(|log| f64::from(*log).max(-700.0).exp()));
     }
-    Ok(Some((all, drawn)))
+    Ok((all, drawn))
 }

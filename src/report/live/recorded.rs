@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::csv::Rows;
 use super::super::record::{Record, Stage};
 use super::super::trial_files::trial_folder;
+use crate::metrics::{Metrics, TrainingRow};
 
 /// The events, a line each.
 pub fn events(folder: &Path, record: &Record) -> String {
@@ -76,22 +76,16 @@ fn ended(task: usize, stage: &Stage) -> Value {
     })
 }
 
-/// The metrics of epochs in a CSV.
+/// The metrics of epochs in a CSV; none where it is of a stage that does not train.
 fn metrics(task: usize, path: &Path) -> Vec<Value> {
-    let Some(rows) = fs::read_to_string(path).ok().and_then(|text| Rows::read(&text).ok()) else {
-        return Vec::new();
-    };
-    if rows.header.iter().map(String::as_str).ne(["epoch", "step", "split", "metric", "value"]) {
-        return Vec::new();
-    }
-    let metric = |row: &Vec<String>| {
-        let epoch: usize = row[0].parse().ok()?;
-        let value: f64 = row[4].parse().ok()?;
-        let (split, name) = (&row[2], &row[3]);
-        Some(json!({
-            "event": "metric", "task": task, "epoch": epoch, "split": split, "name": name,
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let Ok(Metrics::Training(rows)) = Metrics::read(&text) else { return Vec::new() };
+    let event = |row: &TrainingRow| {
+        let TrainingRow { epoch, split, metric, value, .. } = row;
+        json!({
+            "event": "metric", "task": task, "epoch": epoch, "split": split.word(), "name": metric,
             "value": value,
-        }))
+        })
     };
-    rows.rows.iter().filter_map(metric).collect()
+    rows.iter().map(event).collect()
 }

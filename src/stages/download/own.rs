@@ -9,6 +9,7 @@ use crate::data::outside::{Files, Known};
 use crate::data::readers::{Decoding, Format, Layout};
 use crate::data::shown::Shown;
 use crate::data::{Dataset, Error, Provenance, unpack};
+use crate::metrics::{FactRow, Metrics};
 use crate::stages::{Context, Failure, Halt, Outcome};
 use crate::system;
 
@@ -157,9 +158,14 @@ impl Own {
         let decoding = decoding.upright(self.upright);
         let set = unchanged(context.external, || self.files(), || self.read(&decoding, context))?;
         let mut outcome = Outcome::of_dataset(&set, context)?;
-        for (split, count) in decoding.skipped() {
-            let count = count.to_string();
-            outcome.metrics.push([split, "skipped".to_owned(), count]);
+        if let Metrics::Facts(rows) = &mut outcome.metrics {
+            #[expect(clippy::cast_precision_loss, reason = "a count of images")]
+            let row = |(split, count): (String, usize)| FactRow {
+                split,
+                metric: "skipped".into(),
+                value: count as f64,
+            };
+            rows.extend(decoding.skipped().into_iter().map(row));
         }
         Ok(outcome)
     }
