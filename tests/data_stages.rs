@@ -14,7 +14,7 @@ use runner::data::{Dataset, Sizes};
 use runner::device::Device;
 use runner::progress::Silent;
 use runner::stages::{
-    Context, Defaults, Described, Failure, Input, KINDS, Outcome, Problem, Product, Stage,
+    Context, Defaults, Described, Failure, Halt, Input, KINDS, Outcome, Problem, Product, Stage,
 };
 use tempfile::TempDir;
 
@@ -86,7 +86,10 @@ fn run_stage(stage: &dyn Stage, inputs: &[(&str, &Path)]) -> Result<(TempDir, Ou
         progress: &Silent,
         cancel: &cancel,
     };
-    let outcome = stage.run(&context)?;
+    let outcome = stage.run(&context).map_err(|halt| match halt {
+        Halt::Failed(failure) => failure,
+        other => panic!("nobody asked it to stop: {other}"),
+    })?;
     Ok((out, outcome))
 }
 

@@ -13,6 +13,7 @@ use crate::plan::resolve;
 use crate::plan::trials::{self, Trials};
 use crate::report::checksums::Checksums;
 use crate::report::record::{self, Record};
+use crate::stages::Halt;
 use crate::{plan, report, store, system};
 
 mod check;
@@ -97,7 +98,9 @@ impl Error {
             Self::Store(error) | Self::Results(report::results::Error::Store(error)) => {
                 error.help()
             }
-            Self::Plan(plan::graph::Error::External { failure, .. }) => failure.help.clone(),
+            Self::Plan(plan::graph::Error::External { halt: Halt::Failed(failure), .. }) => {
+                failure.help.clone()
+            }
             Self::Results(report::results::Error::Malformed { .. }) => {
                 vec!["run the pipeline again: results that are damaged are written anew".into()]
             }

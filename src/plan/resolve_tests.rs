@@ -10,7 +10,7 @@ use crate::config::{Noted, Wants, words};
 use crate::plan::print;
 use crate::plan::trial::Trial;
 use crate::stages::{
-    Context, DatasetShape, Described, Failure, ModelShape, Outcome, Problem, Product,
+    Context, DatasetShape, Described, Failure, Halt, ModelShape, Outcome, Problem, Product,
 };
 
 const TEST_KINDS: &[Kind] = &[
@@ -59,8 +59,8 @@ impl Stage for Fake {
         }
     }
 
-    fn run(&self, _: &Context) -> Result<Outcome, Failure> {
-        Err(Failure::new("the stages of this test do not run"))
+    fn run(&self, _: &Context) -> Result<Outcome, Halt> {
+        Err(Failure::new("the stages of this test do not run").into())
     }
 }
 

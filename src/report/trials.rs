@@ -1,7 +1,7 @@
 //! `trials.csv`: what every trial of a sweep was, and what became of it.
 
 use super::csv::Rows;
-use crate::exec::{Done, State};
+use crate::exec::{Done, End};
 use crate::metrics::number;
 use crate::plan::graph::Plan;
 use crate::plan::search::Verdict;
@@ -36,11 +36,11 @@ fn state(
 ) -> (&'static str, String) {
     let stages = || plan.stages[trial].iter().map(|(name, task)| (name, &done[task.index()]));
     for (name, done) in stages() {
-        if let State::Failed { message, .. } = &done.state {
-            return ("failed", format!("{name}: {message}"));
+        if let End::Failed(failure) = &done.end {
+            return ("failed", format!("{name}: {failure}"));
         }
     }
-    if stages().any(|(_, done)| done.state == State::Interrupted) {
+    if stages().any(|(_, done)| done.end == End::Interrupted) {
         return ("interrupted", String::new());
     }
     if let Some(pruned) = verdict.and_then(|it| it.pruned.as_ref()) {
@@ -49,8 +49,8 @@ fn state(
     if stages().all(|(_, done)| done.artifact.is_some()) {
         return ("done", String::new());
     }
-    let because = stages().find_map(|(_, done)| match &done.state {
-        State::Skipped { because } => Some(format!("`{because}` has no result")),
+    let because = stages().find_map(|(_, done)| match &done.end {
+        End::Skipped { because } => Some(format!("`{because}` has no result")),
         _ => None,
     });
     ("skipped", because.unwrap_or_default())

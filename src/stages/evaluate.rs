@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::classes::{Uses, meet, note};
 use super::training::{Opened, misfits, open, unlike_classes};
 use super::visualize::wrong_layer;
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product, Stage};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::classes::Matched;
 use crate::data::{self, loader};
@@ -128,7 +128,7 @@ impl Stage for Evaluate {
         if problems.is_empty() { Ok(Product::Scores) } else { Err(problems) }
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         dispatch(context.device, Run { stage: self, context })?
     }
 }
@@ -147,7 +147,7 @@ struct Scored {
 }
 
 impl Job for Run<'_> {
-    type Output = Result<Outcome, Failure>;
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context } = self;
@@ -181,7 +181,7 @@ impl Job for Run<'_> {
                 let (images, split) = (&set.dataset, set.split());
                 let evaluation = evaluate(&mut saved.model, images, split, frozen.as_deref(), done)
                     .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
-                    .ok_or_else(Failure::interrupted)?;
+                    .ok_or(Halt::Interrupted)?;
                 write(&mut rows, &name, &key, &evaluation, &split.labels);
                 best.push(evaluation.accuracy());
                 if let Some(layer) = &stage.features {
@@ -217,7 +217,7 @@ impl Opened {
         key: &str,
         known: &[String],
         matched: &Matched,
-    ) -> Result<Arc<Self>, Failure> {
+    ) -> Result<Arc<Self>, Halt> {
         if !matches!(matched, Matched::ByName(_)) {
             return Ok(Arc::clone(self));
         }
@@ -229,7 +229,7 @@ impl Opened {
 
 impl Evaluate {
     /// Compares the classes of every model with those of every data set, by their descriptions alone.
-    fn compare_classes(&self, context: &Context) -> Result<(), Failure> {
+    fn compare_classes(&self, context: &Context) -> Result<(), Halt> {
         for dataset in &self.on {
             let outline = data::Outline::read(&context.input(&dataset.key).path)?;
             let (found, empty) = (outline.classes, outline.empty);
@@ -255,7 +255,7 @@ impl Evaluate {
         device: &D,
         scored: &[Vec<Scored>],
         rows: &mut Vec<ScoreRow>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Halt> {
         if self.embedding.is_none() && !self.proxy_a_distance {
             return Ok(());
         }
@@ -271,7 +271,10 @@ impl Evaluate {
                 planes.add(settings, context, (&name, &mut model), layer, sets)?;
             }
         }
-        if self.embedding.is_some() { planes.save(context) } else { Ok(()) }
+        if self.embedding.is_some() {
+            planes.save(context)?;
+        }
+        Ok(())
     }
 }
 
@@ -283,7 +286,7 @@ fn distances<D: Ops>(
     layer: Option<&str>,
     sets: &[Scored],
     rows: &mut Vec<ScoreRow>,
-) -> Result<(), Failure> {
+) -> Result<(), Halt> {
     context.progress.begin("distance of domains", None, Unit::Images);
     let mut first = None;
     for (at, Scored { key, set, .. }) in sets.iter().enumerate() {
@@ -323,7 +326,7 @@ fn frozen<D: Ops>(
     context: &Context,
     model: &mut Model<D>,
     set: &Opened,
-) -> Result<Option<Arc<Activations>>, Failure> {
+) -> Result<Option<Arc<Activations>>, Halt> {
     let Some(cache) = context.activations else { return Ok(None) };
     let backend = backend(context.device);
     let caching = Caching { cache, backend: &backend, uses: 1 };

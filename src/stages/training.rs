@@ -1,7 +1,9 @@
 //! What `pretrain` and `finetune` have in common: their settings, checks and the run itself.
 
 use super::classes::{Uses, clash, named, names_of_both, note, renumber};
-use super::{Context, DatasetShape, Defaults, Described, Failure, ModelShape, Outcome, Problem};
+use super::{
+    Context, DatasetShape, Defaults, Described, Failure, Halt, ModelShape, Outcome, Problem,
+};
 use crate::adapt::Method;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word};
@@ -275,7 +277,7 @@ impl Training {
         }
     }
 
-    pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Failure> {
+    pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Halt> {
         let settings = &self.settings;
         let sets = Sets {
             train: open(context, "train")?,
@@ -430,13 +432,14 @@ impl Opened {
 }
 
 /// Reads the data set at `key` and finds the split that the reference named.
-pub(super) fn open(context: &Context, key: &str) -> Result<Opened, Failure> {
+pub(super) fn open(context: &Context, key: &str) -> Result<Opened, Halt> {
     let dataset = context.dataset(key)?;
     let split = context.input(key).split.clone().unwrap_or_default();
     if !dataset.splits.contains_key(&split) {
         let known: Vec<String> = dataset.splits.keys().map(|name| format!("`{name}`")).collect();
         return Err(Failure::new(format!("`{key}` names the split `{split}`, which is not there"))
-            .help(format!("the data set has {}", known.join(", "))));
+            .help(format!("the data set has {}", known.join(", ")))
+            .into());
     }
     Ok(Opened { dataset, split })
 }
@@ -492,7 +495,7 @@ struct Run<'a> {
 }
 
 impl Job for Run<'_> {
-    type Output = Result<Outcome, Failure>;
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let (Saved { mut model, classes }, mut new) = self.model(device)?;
@@ -510,7 +513,8 @@ impl Job for Run<'_> {
         let (learning, all) = groups::counts(&model, &training.settings.groups);
         if learning == 0 {
             return Err(Failure::new("every parameter of the model is frozen")
-                .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`"));
+                .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`")
+                .into());
         }
         let data = Data {
             source: (&sets.train.dataset, sets.train.split()),
@@ -524,13 +528,10 @@ impl Job for Run<'_> {
         let (checkpoints, pause_after) = (context.checkpoints, context.pause_after);
         let options = RunOptions { caching, checkpoints, pause_after };
         let (method, watch) = (&training.method, context.watch());
-        let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch) {
-            Ok(Ended::Finished { rows, times }) => (rows, times),
-            Ok(Ended::Paused { rows }) => {
-                return Err(Failure { paused: Some(rows), ..Failure::new("paused") });
-            }
-            Ok(Ended::Interrupted) => return Err(Failure::interrupted()),
-            Err(error) => return Err(error.into()),
+        let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch)? {
+            Ended::Finished { rows, times } => (rows, times),
+            Ended::Paused { rows } => return Err(Halt::Paused { rows }),
+            Ended::Interrupted => return Err(Halt::Interrupted),
         };
         Saved { model, classes }.save(context.out)?;
         let last = |split: TrainingSplit, metric: &str| {
@@ -602,22 +603,28 @@ fn epochs_of(rows: &[TrainingRow]) -> usize {
     rows.iter().map(|row| row.epoch).max().unwrap_or_default()
 }
 
-impl From<FitError> for Failure {
+impl From<FitError> for Halt {
     fn from(error: FitError) -> Self {
-        let failure = Self::new(error.to_string());
+        let failure = Failure::new(error.to_string());
         match error {
-            FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`"),
-            FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure,
+            FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`").into(),
+            FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure.into(),
         }
     }
 }
 
-impl From<Stop> for Failure {
+impl From<Stop> for Halt {
     fn from(stop: Stop) -> Self {
         match stop {
-            Stop::Interrupted => Self::interrupted(),
+            Stop::Interrupted => Self::Interrupted,
             Stop::Failed(error) => error.into(),
         }
+    }
+}
+
+impl From<crate::nn::WeightsError> for Halt {
+    fn from(error: crate::nn::WeightsError) -> Self {
+        Failure::from(error).into()
     }
 }
 
