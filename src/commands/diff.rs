@@ -10,7 +10,7 @@ use super::Error;
 use super::columns::columns;
 use crate::cli::DiffArgs;
 use crate::report::record::Record;
-use crate::report::results;
+use crate::report::{self, results};
 
 /// Prints what differs; exit code 0 also when something does.
 ///
@@ -60,7 +60,7 @@ fn settings(folder: &Path) -> Result<IndexMap<String, String>, Error> {
     let record = Record::read(folder)?;
     let pipeline: toml::Table = toml::from_str(&record.provenance.text).map_err(|error| {
         let path = folder.join("run.json");
-        results::Error::Malformed { path, reason: error.to_string() }
+        report::Error::Malformed { path, reason: error.to_string() }
     })?;
     let mut all = IndexMap::new();
     flatten("", &toml::Value::Table(pipeline), &mut all);

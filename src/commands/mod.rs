@@ -12,7 +12,8 @@ use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve;
 use crate::plan::trials::{self, Trials};
 use crate::report::checksums::Checksums;
-use crate::report::record::{self, Record};
+use crate::report::record::Record;
+use crate::report::runs;
 use crate::{plan, report, store, system};
 
 mod check;
@@ -58,7 +59,10 @@ pub enum Error {
     Store(#[from] store::Error),
     /// The results.
     #[error(transparent)]
-    Results(#[from] report::results::Error),
+    Results(#[from] report::Error),
+    /// A table that was asked for.
+    #[error(transparent)]
+    Table(#[from] report::table::Error),
     /// The instruction set that the environment asks for.
     #[error(transparent)]
     Isa(#[from] IsaError),
@@ -94,19 +98,15 @@ impl Error {
 
     fn help(&self) -> Vec<String> {
         match self {
-            Self::Store(error) | Self::Results(report::results::Error::Store(error)) => {
-                error.help()
-            }
+            Self::Store(error) | Self::Results(report::Error::Store(error)) => error.help(),
             Self::Plan(plan::graph::Error::External { failure, .. }) => failure.help.clone(),
-            Self::Results(report::results::Error::Malformed { .. }) => {
+            Self::Results(report::Error::Malformed { .. }) => {
                 vec!["run the pipeline again: results that are damaged are written anew".into()]
             }
-            Self::Results(report::results::Error::Io { source, .. }) => {
+            Self::Results(report::Error::Io { source, .. }) => {
                 vec![system::refused(source, "--results")]
             }
-            Self::Results(report::results::Error::Table(error)) => {
-                error.help().map(str::to_owned).into_iter().collect()
-            }
+            Self::Table(error) => error.help().map(str::to_owned).into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -176,7 +176,7 @@ fn unbroken(written: std::io::Result<()>) -> Result<(), Error> {
 /// The folder of the run that a user names.
 fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
     let pipeline = pipeline_in(run)?;
-    record::find(results, run, pipeline.as_deref()).ok_or_else(|| {
+    runs::find(results, run, pipeline.as_deref()).ok_or_else(|| {
         let results = results.display();
         Error::Missing(match pipeline {
             Some(name) => format!("there is no run of `{name}` in `{results}`"),

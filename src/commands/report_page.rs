@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::ReportArgs;
-use crate::report::html;
-use crate::report::results;
+use crate::report::{self, html};
 use crate::system;
 
 /// Writes the page into the run's folder, or to `--output`, and says where.
@@ -22,7 +21,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
         Some(path) => {
             let page = html::page(&folder)?;
             system::write_file(path, page.as_bytes())
-                .map_err(|source| results::Error::Io { path: path.clone(), source })?;
+                .map_err(|source| report::Error::Io { path: path.clone(), source })?;
             path.clone()
         }
     };

@@ -17,8 +17,7 @@ use crate::plan::graph::Plan;
 use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::csv::Rows;
-use crate::report::results;
-use crate::report::trial_files;
+use crate::report::{self, trial_files};
 use crate::store::Checked;
 
 /// How the trials ended.
@@ -220,7 +219,7 @@ fn value(
     let text = trial_files::metrics_text(&checked, stage)?.unwrap_or_default();
     let rows = Rows::read(&text).map_err(|error| {
         let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
-        results::Error::Malformed { path, reason }
+        report::Error::Malformed { path, reason }
     })?;
     let header: Vec<&str> = rows.header.iter().map(String::as_str).collect();
     known(goal, &header, &rows.rows, epoch)

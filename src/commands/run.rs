@@ -210,9 +210,9 @@ fn conclude(
         console::say("interrupted; run the same command again to go on");
         return ran(130);
     }
-    match tables.and_then(Tables::all) {
+    match tables?.all() {
         // Nobody asked for this one.
-        Err(results::Error::Table(error)) if !trials.resolved.contains_key("table") => {
+        Err(error) if !trials.resolved.contains_key("table") => {
             console::say(format_args!("note: no table: {error}; `[table]` can say what to show"));
         }
         tables => drop(tables?),

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::TableArgs;
 use crate::config::diagnostic::suggest;
-use crate::report::results;
 use crate::report::table::{self, Format};
 use crate::report::tables::Tables;
 
@@ -81,7 +80,7 @@ fn explain(
     }
     Err(match wrong {
         Some(error @ table::Error::Named { .. }) => Error::Missing(error.to_string()),
-        Some(error) => results::Error::Table(error).into(),
+        Some(error) => error.into(),
         None => Error::Missing("the run has no table".into()),
     })
 }

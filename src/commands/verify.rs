@@ -19,10 +19,10 @@ use crate::plan::graph::Plan;
 use crate::plan::trial::Trial;
 use crate::plan::trials::Trials;
 use crate::report::checksums::Checksums;
-use crate::report::record::{self, Record};
-use crate::report::results;
+use crate::report::record::Record;
 use crate::report::tables::Tables;
 use crate::report::trial_files::{self, Derived};
+use crate::report::{self, runs};
 use crate::scratch;
 use crate::store::{self, Artifact, Checked, Found, Store};
 use crate::system;
@@ -57,13 +57,13 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
                 check.artifact(&fingerprint, "artifact")?;
             }
             check.activations()?;
-            for (folder, record) in record::all(&args.results)? {
+            for (folder, record) in runs::all(&args.results)? {
                 check.run(&folder, &record)?;
             }
-            for (_, error) in record::broken(&args.results)? {
+            for (_, error) in runs::broken(&args.results)? {
                 check.wrong.push(format!("{error}; {AGAIN}"));
             }
-            for link in record::dangling(&args.results)? {
+            for link in runs::dangling(&args.results)? {
                 check.wrong.push(format!("{} leads to no run; {AGAIN}", link.display()));
             }
         }
@@ -203,11 +203,11 @@ impl Check<'_> {
                     continue;
                 };
                 let files = Checked::open(&artifact.path, &content)
-                    .map_err(results::Error::from)
+                    .map_err(report::Error::from)
                     .and_then(|artifact| trial_files::derived(&artifact, planned));
                 let files = match files {
                     // It was said when its bytes were compared.
-                    Err(results::Error::Store(store::Error::Damaged { .. })) => continue,
+                    Err(report::Error::Store(store::Error::Damaged { .. })) => continue,
                     files => files?,
                 };
                 for Derived { path, bytes } in files {

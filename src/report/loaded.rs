@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::csv::Rows;
+use super::error::{Error, read_rows};
 use super::record::{Record, Stage};
-use super::results::Error;
-use super::scores::{NUMBERING, read_rows};
+use super::scores::NUMBERING;
 use super::trial_files::trial_folder;
 use crate::plan::resolve;
 

@@ -3,6 +3,7 @@
 pub mod checksums;
 pub mod csv;
 mod earlier;
+mod error;
 pub mod figures;
 pub mod html;
 pub mod live;
@@ -10,6 +11,7 @@ pub mod loaded;
 pub mod plot;
 pub mod record;
 pub mod results;
+pub mod runs;
 pub mod scores;
 pub mod stats;
 pub mod table;
@@ -19,3 +21,4 @@ pub mod trial_files;
 pub mod trials;
 
 pub use earlier::Earlier;
+pub use error::Error;

@@ -2,7 +2,6 @@
 //! folder, brought to the disk and renamed, also when stages failed. Computes nothing but the table.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use indexmap::IndexMap;
 
 use super::checksums::{self, Checksums};
 use super::earlier::Earlier;
+use super::error::{Error, io_at, read_rows};
 use super::html;
 use super::record::{self, Provenance, Record};
-use super::scores::read_rows;
-use super::table;
+use super::runs::latest;
 use super::tables::Tables;
 use super::tasks;
 use super::trial_files::{sources, trial_folder, write_trial};
@@ -25,39 +24,8 @@ use crate::fault::fail_point;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::search::Verdict;
-use crate::store::{self, Holder};
+use crate::store::Holder;
 use crate::system;
-
-/// Why results could not be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The system refused.
-    #[error("cannot read or write results at `{}`: {source}", path.display())]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("`{}`: {reason}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// An artifact that results follow from cannot be used.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// No table can be made.
-    #[error(transparent)]
-    Table(#[from] table::Error),
-}
-
-pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
-    move |source| Error::Io { path: path.to_owned(), source }
-}
 
 /// Makes sure, before hours of work, that the results of a pipeline can be written below `root`.
 ///
@@ -290,21 +258,12 @@ fn point_latest(home: &Path, name: &str) -> Result<(), Error> {
     #[cfg(unix)]
     let made = std::os::unix::fs::symlink(name, &new);
     #[cfg(not(unix))]
-    let made: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
+    let made: std::io::Result<()> = Err(std::io::ErrorKind::Unsupported.into());
     made.or_else(|_| fs::write(&new, name)).map_err(io_at(&new))?;
     let latest = home.join("latest");
     fs::rename(&new, &latest).map_err(io_at(&latest))?;
     // Both renames, that of the run's folder and this one, are in it.
     File::open(home).and_then(|home| home.sync_all()).map_err(io_at(home))
-}
-
-/// The folder that `latest` points at.
-pub fn latest(home: &Path) -> Option<PathBuf> {
-    let latest = home.join("latest");
-    if latest.is_dir() {
-        return fs::canonicalize(latest).ok();
-    }
-    fs::read_to_string(latest).ok().map(|name| home.join(name.trim()))
 }
 
 /// Digest of the names and fingerprints of all stages, of what was selected and why, and of the

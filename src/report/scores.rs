@@ -1,15 +1,13 @@
 //! What the stages of a run scored, and what they should have: the rows of its score CSVs, the trials
 //! they come from, and the states of those. Computes nothing.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexSet;
 
 use super::csv::Rows;
+use super::error::{Error, read_rows};
 use super::record::Record;
-use super::results::Error;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::table_spec::TableSpec;
 use crate::stages::KINDS;
@@ -321,16 +319,5 @@ fn stage(stage: &super::record::Stage) -> Stage {
         state: stage.state.clone(),
         fingerprint: stage.fingerprint,
         message: message.and_then(|it| it.as_str()).map(str::to_owned),
-    }
-}
-
-/// The CSV at `path`; `None` when there is none.
-pub(super) fn read_rows(path: &Path) -> Result<Option<Rows>, Error> {
-    match fs::read_to_string(path) {
-        Ok(text) => Rows::read(&text)
-            .map(Some)
-            .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::results::{Error, io_at};
+use super::error::{Error, io_at};
 use super::scores::Scores;
 use super::table::{self, Table};
 use crate::plan::table_spec::TableSpec;
@@ -35,7 +35,10 @@ impl Tables {
     /// # Errors
     /// As [`Tables::of`], but for tables that do not fit.
     pub fn by(pipeline: &toml::Table, folder: &Path) -> Result<Self, Error> {
-        let specs = TableSpec::of_resolved(pipeline).map_err(table::Error::Spec)?;
+        let specs = TableSpec::of_resolved(pipeline).map_err(|reason| {
+            let reason = format!("`[table]` cannot be read: {reason}");
+            Error::Malformed { path: folder.join("pipeline.toml"), reason }
+        })?;
         let scores = Scores::read(pipeline, &specs, folder)?;
         let mut tables = Vec::new();
         if !scores.scores.is_empty() {
@@ -57,9 +60,8 @@ impl Tables {
     ///
     /// # Errors
     /// When one cannot be made.
-    pub fn all(self) -> Result<Vec<Table>, Error> {
-        let tables = self.tables.into_iter().map(|(_, table)| table);
-        Ok(tables.collect::<Result<_, _>>()?)
+    pub fn all(self) -> Result<Vec<Table>, table::Error> {
+        self.tables.into_iter().map(|(_, table)| table).collect()
     }
 
     /// The name and the text of every file. The first table has the plain name `table` too when no

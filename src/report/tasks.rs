@@ -8,8 +8,8 @@ use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
 use super::csv::Rows;
+use super::error::{Error, io_at};
 use super::record::Stage;
-use super::results::{Error, io_at};
 use super::trial_files::{Sources, rows};
 use crate::exec::{Done, State, display_name};
 use crate::plan::graph::Plan;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::csv::{self, Rows};
-use super::results::{Error, io_at};
+use super::error::{Error, io_at};
 use crate::exec::{Done, State};
 use crate::metrics::Metrics;
 use crate::plan::graph::Plan;

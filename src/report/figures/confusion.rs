@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic};
+use super::figure::{Figure, Topic};
+use super::shape::Shape;
 use crate::metrics::number;
 use crate::report::csv::Rows;
 use crate::report::loaded::{Classes, Run};

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic, spread};
+use super::figure::{Figure, Topic, spread};
+use super::shape::Shape;
 use crate::report::csv::Rows;
 use crate::report::loaded::Run;
 

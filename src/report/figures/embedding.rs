@@ -3,10 +3,11 @@
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic};
+use super::figure::{Figure, Topic};
+use super::shape::Shape;
 use crate::report::csv::Rows;
+use crate::report::error::Error;
 use crate::report::loaded::{Classes, Run};
-use crate::report::results::Error;
 
 /// More points than this in one plane are thinned out, evenly.
 const POINTS: usize = 4000;

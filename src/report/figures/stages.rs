@@ -1,6 +1,7 @@
 //! The graph of the stages with what became of them, and how long each took.
 
-use super::{Figure, Shape, Topic};
+use super::figure::{Figure, Topic};
+use super::shape::Shape;
 use crate::report::csv::Rows;
 use crate::report::loaded::Run;
 

@@ -2,7 +2,8 @@
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic, mean_and_sd, spread};
+use super::figure::{Figure, Topic, mean_and_sd, spread};
+use super::shape::Shape;
 use crate::metrics::number;
 use crate::report::csv::Rows;
 use crate::report::loaded::Run;

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::section::{Section, about, grid, id};
 use super::table::{Cell, pairs, sortable};
+use crate::report::error::Error;
 use crate::report::figures::{Figure, Topic, mean_and_sd, words};
 use crate::report::loaded::{Run, Variant};
 use crate::report::plot::{Chart, draw, escape};
-use crate::report::results::Error;
 
 /// Bytes of logs that a page takes, and of one of them.
 const LOGS: usize = 300_000;

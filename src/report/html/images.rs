@@ -8,9 +8,9 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use super::section::Section;
 use crate::report::csv::Rows;
+use crate::report::error::Error;
 use crate::report::loaded::{Classes, Run};
 use crate::report::plot::escape;
-use crate::report::results::Error;
 
 /// Bytes of pictures that a page takes.
 const ROOM: usize = 400_000;

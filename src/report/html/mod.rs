@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 
 use section::Section;
 
+use super::error::Error;
 use super::figures;
 use super::loaded::Run;
 use super::plot::{escape, stylesheet};
-use super::results::Error;
 use crate::system;
 
 /// The page's name.

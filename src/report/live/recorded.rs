@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::csv::Rows;
-use super::super::record::{Record, Stage};
-use super::super::trial_files::trial_folder;
+use crate::report::csv::Rows;
+use crate::report::record::{Record, Stage};
+use crate::report::trial_files::trial_folder;
 
 /// The events, a line each.
 pub fn events(folder: &Path, record: &Record) -> String {

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::{Cell, Column, Error, Gap, Kind, Missing, Published, Row, Table, Value};
+use super::error::Error;
+use super::model::{Cell, Column, Gap, Kind, Missing, Published, Row, Table, Value};
 use crate::config::diagnostic::suggest;
 use crate::metrics::scores::{self as metric, Better};
 use crate::plan::table_spec::{self, Best, TableSpec, Which};

@@ -1,6 +1,7 @@
 //! The table as CSV: a line for each cell, every digit. What a table does not ask for has no column.
 
-use super::{ORACLE, Table};
+use super::model::Table;
+use super::notes::ORACLE;
 use crate::metrics::number;
 use crate::plan::table_spec::Spread;
 use crate::report::csv::Rows;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Cell, Error, Gap, Kind, Table, Value};
+use super::error::Error;
+use super::model::{Cell, Gap, Kind, Missing, Table, Value};
 use crate::metrics::number;
 use crate::plan::table_spec::Test;
 use crate::report::scores::Scores;
@@ -37,7 +38,7 @@ pub(super) fn explain(
 
 fn arithmetic(table: &Table, cell: &Cell) -> String {
     let Some(mean) = cell.mean else {
-        return format!("no value: {}\n", cell.missing.map_or("unknown", super::Missing::word));
+        return format!("no value: {}\n", cell.missing.map_or("unknown", Missing::word));
     };
     let values: Vec<String> = cell.values.iter().map(|value| number(value.value)).collect();
     if values.len() == 1 {
@@ -103,7 +104,7 @@ fn gap_closed(table: &Table, cell: &Cell) -> String {
     let mut text = match (cell.mean, cell.missing) {
         (Some(mean), _) => format!("share      {} over {} trials\n", number(mean), cell.n),
         (None, missing) => {
-            format!("no value: {}\n", missing.map_or("unknown", super::Missing::word))
+            format!("no value: {}\n", missing.map_or("unknown", Missing::word))
         }
     };
     for note in table.notes.iter().filter(|note| note.text.starts_with("Gap closed")) {

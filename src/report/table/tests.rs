@@ -1,7 +1,7 @@
 //! Tables of scores that are written here.
 
 use super::*;
-use crate::plan::table_spec::{self, Best, GapClosed, Test};
+use crate::plan::table_spec::{self, Best, GapClosed, Test, Which};
 use crate::report::scores::{Pair, Score, Trial};
 
 /// Scores of models on splits over seeds, `None` where a trial failed: `(model, dataset, values)`.
