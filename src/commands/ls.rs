@@ -26,7 +26,7 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
             date(&record.provenance.start),
             record.provenance.pipeline.clone(),
             name,
-            record.state().to_owned(),
+            record.state().word().to_owned(),
             headline(&folder).unwrap_or_default(),
         ]);
     }

@@ -12,6 +12,7 @@ use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve;
 use crate::plan::trials::{self, Trials};
 use crate::report::checksums::Checksums;
+use crate::report::finished::FinishedRun;
 use crate::report::record::Record;
 use crate::report::runs;
 use crate::{plan, report, store, system};
@@ -198,9 +199,9 @@ fn pipeline_in(word: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// The folder of the run that a user names and whose numbers are to be shown. Says so when they are not
-/// those that the run wrote.
-fn find_numbers(results: &Path, run: &Path) -> Result<PathBuf, Error> {
+/// The run that a user names and whose numbers are to be shown. Says so when they are not those that the
+/// run wrote.
+fn find_numbers(results: &Path, run: &Path) -> Result<FinishedRun, Error> {
     let folder = find_run(results, run)?;
     let wrong = match Checksums::read(&folder) {
         Ok(sums) => sums.map(|sums| sums.differences(&folder)).unwrap_or_default(),
@@ -210,7 +211,14 @@ fn find_numbers(results: &Path, run: &Path) -> Result<PathBuf, Error> {
         let then = "what is shown here may be wrong: run the pipeline again";
         say_damage(&folder, &wrong, then);
     }
-    Ok(folder)
+    Ok(FinishedRun::read(&folder)?)
+}
+
+/// Says what must be read beside the numbers of a run, where they themselves do not.
+fn say_doubts(run: &FinishedRun) {
+    for doubt in &run.doubts {
+        console::say(format_args!("note: {doubt}"));
+    }
 }
 
 /// Says what is wrong with the results in `folder`, and what follows from it.

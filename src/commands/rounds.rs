@@ -17,6 +17,7 @@ use crate::plan::graph::Plan;
 use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::csv::Rows;
+use crate::report::record::InputRecord;
 use crate::report::{self, trial_files};
 use crate::store::Checked;
 
@@ -216,7 +217,7 @@ fn value(
     let stages = &plan.trials[trial].pipeline.stages;
     let Some(stage) = stages.iter().find(|stage| stage.name == goal.stage) else { return Ok(None) };
     let checked = Checked::open(artifact, content)?;
-    let text = trial_files::metrics_text(&checked, stage)?.unwrap_or_default();
+    let text = trial_files::metrics_text(&checked, &InputRecord::of(stage))?.unwrap_or_default();
     let rows = Rows::read(&text).map_err(|error| {
         let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
         report::Error::Malformed { path, reason }

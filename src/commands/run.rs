@@ -25,6 +25,7 @@ use crate::plan::resolve;
 use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::Earlier;
+use crate::report::finished::FinishedRun;
 use crate::report::record::{Provenance, Record};
 use crate::report::results::{self, Written};
 use crate::report::table::Format;
@@ -171,7 +172,8 @@ fn conclude(
 ) -> Result<Ran, Error> {
     let folder = &written.folder;
     let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
-    let tables = Tables::by(&trials.resolved, folder);
+    let run = FinishedRun::read(folder)?;
+    let tables = Tables::of(&run);
     if let Some((folder, wrong)) = &written.damaged {
         let then = "they are written anew, and that folder can be deleted";
         super::say_damage(folder, wrong, then);

@@ -87,7 +87,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         lines.push([
             pipeline,
             date(&record.provenance.start),
-            record.state().to_owned(),
+            record.state().word().to_owned(),
             counts.join(", "),
         ]);
         for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {

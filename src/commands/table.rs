@@ -14,16 +14,16 @@ use crate::report::tables::Tables;
 /// # Errors
 /// When there is no such run, table or cell, or the run has no scores.
 pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
-    let folder = super::find_numbers(&args.results, &args.run)?;
-    let mut tables = Tables::of(&folder)?;
+    let run = super::find_numbers(&args.results, &args.run)?;
+    let mut tables = Tables::of(&run)?;
     if tables.tables.is_empty() {
-        return Err(Error::Missing(format!("`{}` has no scores", folder.display())));
+        return Err(Error::Missing(format!("`{}` has no scores", run.folder.display())));
     }
     if let Some(name) = &args.name {
         only(&mut tables, name)?;
     }
     let text = match args.explain.as_deref() {
-        Some([row, column]) => explain(&tables, row, column, &folder)?,
+        Some([row, column]) => explain(&tables, row, column, &run.folder)?,
         _ => shown(&tables, args.format),
     };
     match args.format {

@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 
 use super::pipeline::{Pipeline, PlannedStage};
-use crate::config::Diagnostic;
 use crate::config::diagnostic::suggest;
 use crate::config::sweep;
+use crate::config::{Diagnostic, Reference};
 use crate::metrics::label_free::Score;
 use crate::metrics::scores::{Better, better};
 use crate::stages::KINDS;
@@ -222,10 +222,7 @@ fn of_scores(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, String)
             .inputs
             .iter()
             .filter(|input| input.key.starts_with(prefix))
-            .map(|input| {
-                let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-                format!("{}{split}", input.stage)
-            })
+            .map(Reference::text)
             .collect();
         let word =
             match word {

@@ -1,5 +1,6 @@
 //! `run.json`, the record of a run: what was done, by what, from what. Reads and writes it.
 
+use std::fmt;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -7,8 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::Error;
+use super::trials::TrialState;
+use crate::config::Reference;
+use crate::config::sweep::Goal;
 use crate::console::Lost;
 use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::plan::pipeline::PlannedStage;
+use crate::plan::table_spec::TableSpec;
 use crate::system;
 
 /// The record of a run.
@@ -18,6 +24,12 @@ pub struct Record {
     pub id: String,
     /// Where, when and by what it was made.
     pub provenance: Provenance,
+    /// The tables of the run, with every setting of theirs. The records of older runners have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableSpec>,
+    /// How `[sweep.select]` selects trials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
     /// Of a sweep, the values of every trial's axes: those of a search follow from results alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<IndexMap<String, toml::Value>>,
@@ -26,7 +38,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub files: IndexMap<String, String>,
     /// The stages of every trial, in the order of the file.
-    pub trials: Vec<Vec<Stage>>,
+    pub trials: Vec<Vec<StageRecord>>,
 }
 
 /// Where, when and by what a run was made.
@@ -71,14 +83,66 @@ pub struct Provenance {
     pub lost_output: Vec<Lost>,
 }
 
+/// How trials are selected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// The stage that measures them.
+    pub stage: String,
+    /// What it measures: `split.metric` of a training, or a metric of a stage that scores.
+    pub by: String,
+    /// Of a stage that scores: the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Of a stage that scores: the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// `max` or `min`, where the file says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Keys whose values each have a best trial of their own.
+    pub per: Vec<String>,
+    /// Whether it goes by labels of the target, which every view must say.
+    pub oracle: bool,
+}
+
+/// What a stage reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// The key that names it, with an index in an array: `train`, `models.0`, `method.target`.
+    pub key: String,
+    /// The stage that it comes from.
+    pub stage: String,
+    /// The split, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+}
+
+/// A model on a split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelOnSplit {
+    /// The stage that the model comes from.
+    pub model: String,
+    /// The split: `target.test`.
+    pub dataset: String,
+}
+
 /// What became of a stage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Stage {
+pub struct StageRecord {
     /// Its name.
     pub name: String,
     /// Its kind.
     pub kind: String,
-    /// `cached`, `ran`, `failed`, `interrupted` or `skipped`.
+    /// What it reads, in the order of its settings. Records of older runners do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputRecord>,
+    /// The stages that it comes after without reading them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// What it scores, or would have scored, in the order of its CSV.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<ModelOnSplit>,
+    /// `cached`, `ran`, `failed`, `interrupted`, `skipped` or `pruned`.
     pub state: String,
     /// The name of its artifact, once its inputs were there.
     pub fingerprint: Option<Fingerprint>,
@@ -100,6 +164,73 @@ pub struct Stage {
     /// Title, licence, citation and source of its data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
+}
+
+impl Selection {
+    /// That of `[sweep.select]`.
+    pub fn new(goal: &Goal) -> Self {
+        let mode = goal.rises.map(|rises| if rises { "max" } else { "min" });
+        Self {
+            stage: goal.stage.clone(),
+            by: goal.by.clone(),
+            model: goal.model.clone(),
+            on: goal.on.clone(),
+            mode: mode.map(str::to_owned),
+            per: goal.per.clone(),
+            oracle: goal.oracle,
+        }
+    }
+}
+
+/// As notes have it: `selected by validate.accuracy of dann (max), a best one for each pipeline.seed`.
+impl fmt::Display for Selection {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        write!(to, "selected by {} of {}", self.by, self.stage)?;
+        let facts = [&self.model, &self.on, &self.mode].into_iter().flatten();
+        let facts: Vec<&str> = facts.map(String::as_str).collect();
+        if !facts.is_empty() {
+            write!(to, " ({})", facts.join(", "))?;
+        }
+        if !self.per.is_empty() {
+            write!(to, ", a best one for each {}", self.per.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl InputRecord {
+    /// Everything that `stage` reads.
+    pub fn of(stage: &PlannedStage) -> Vec<Self> {
+        let one = |Reference { key, stage, split, .. }: &Reference| Self {
+            key: key.clone(),
+            stage: stage.clone(),
+            split: split.clone(),
+        };
+        stage.inputs.iter().map(one).collect()
+    }
+
+    /// As a pipeline names it: `mnist`, `mnist.train`.
+    pub fn text(&self) -> String {
+        match &self.split {
+            Some(split) => format!("{}.{split}", self.stage),
+            None => self.stage.clone(),
+        }
+    }
+}
+
+impl ModelOnSplit {
+    /// Everything that `stage` scores.
+    pub fn of(stage: &PlannedStage) -> Vec<Self> {
+        let pair = |(model, dataset)| Self { model, dataset };
+        stage.scored().into_iter().map(pair).collect()
+    }
+}
+
+impl StageRecord {
+    /// Why it failed, if it did.
+    pub fn message(&self) -> Option<&str> {
+        self.error.as_ref()?.get("message")?.as_str()
+    }
 }
 
 /// The record's name.
@@ -140,15 +271,15 @@ impl Record {
             .map_err(|source| Error::Io { path, source })
     }
 
-    /// `done`, `failed` or `interrupted`, for people.
-    pub fn state(&self) -> &'static str {
+    /// How the run ended as a whole: done, failed or interrupted.
+    pub fn state(&self) -> TrialState {
         let any = |word: &str| self.trials.iter().flatten().any(|stage| stage.state == word);
         if any("failed") {
-            "failed"
+            TrialState::Failed
         } else if any("interrupted") || any("skipped") {
-            "interrupted"
+            TrialState::Interrupted
         } else {
-            "done"
+            TrialState::Done
         }
     }
 
@@ -158,7 +289,7 @@ impl Record {
     }
 
     /// The stage called `name` of trial `trial`.
-    pub fn stage(&self, trial: usize, name: &str) -> Option<&Stage> {
+    pub fn stage(&self, trial: usize, name: &str) -> Option<&StageRecord> {
         self.trials.get(trial)?.iter().find(|stage| stage.name == name)
     }
 }

@@ -9,9 +9,10 @@ use indexmap::IndexMap;
 
 use super::checksums::{self, Checksums};
 use super::earlier::Earlier;
-use super::error::{Error, io_at, read_rows};
+use super::error::{Error, io_at};
+use super::finished::FinishedRun;
 use super::html;
-use super::record::{self, Provenance, Record};
+use super::record::{self, Provenance, Record, Selection};
 use super::runs::latest;
 use super::tables::Tables;
 use super::tasks;
@@ -226,18 +227,25 @@ fn fill(
     }
     let values = plan.trials.iter().map(|trial| trial.labels.iter().cloned().collect());
     let values = if sweep { values.collect() } else { Vec::new() };
-    let trials = tasks::records(plan, done, &sources)?;
-    let record = Record { id, provenance: provenance(), values, files, trials };
-    let record = record.text();
-    put(record::NAME, &record)?;
-    if let Ok(tables) = Tables::by(resolved, folder) {
-        for (name, text) in tables.files() {
-            put(&name, &text)?;
-        }
+    let pipeline = &plan.trials[0].pipeline;
+    let record = Record {
+        id,
+        provenance: provenance(),
+        tables: pipeline.tables.clone(),
+        selection: pipeline.select.as_ref().map(Selection::new),
+        values,
+        files,
+        trials: tasks::records(plan, done, &sources)?,
+    };
+    let text = record.text();
+    put(record::NAME, &text)?;
+    let run = FinishedRun::of(folder, record)?;
+    for (name, text) in Tables::as_written(&run)?.files() {
+        put(&name, &text)?;
     }
     let sums = Checksums::of(folder)?;
     put(checksums::NAME, &sums.text())?;
-    Ok((record, sums))
+    Ok((text, sums))
 }
 
 /// Temporary folders are closed to others; what becomes of them is not.
@@ -285,34 +293,4 @@ fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) 
         }
     }
     hasher.finalize().to_hex().to_string()
-}
-
-/// Every metric of a run by name, and its last value where it has one for each epoch:
-/// `score: dann, target.test, accuracy`.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn final_metrics(folder: &Path) -> Result<IndexMap<String, String>, Error> {
-    let record = Record::read(folder)?;
-    let mut all = IndexMap::new();
-    for (number, stages) in record.trials.iter().enumerate() {
-        let at = trial_folder(folder, record.provenance.sweep, number);
-        for stage in stages {
-            let Some(rows) = read_rows(&at.join(format!("{}.csv", stage.name)))? else {
-                continue;
-            };
-            for row in rows.rows {
-                let named = rows.header.iter().zip(&row);
-                let named = named.filter(|it| !["epoch", "step", "value"].contains(&it.0.as_str()));
-                let words: Vec<&str> = named.map(|(_, cell)| cell.as_str()).collect();
-                let trial = match record.trials.len() {
-                    1 => String::new(),
-                    _ => format!("[{number:03}]"),
-                };
-                let name = format!("{}{trial}: {}", stage.name, words.join(", "));
-                all.insert(name, row.last().cloned().unwrap_or_default());
-            }
-        }
-    }
-    Ok(all)
 }

@@ -16,19 +16,22 @@ pub use shape::Shape;
 pub use stages::words;
 
 use super::error::Error;
-use super::loaded::Run;
+use super::measured::MeasuredRun;
 
 /// Every picture of `run`, in the order of the page.
 ///
 /// # Errors
 /// When a file of the run cannot be read.
-pub fn all(run: &Run) -> Result<Vec<Figure>, Error> {
+pub fn all(run: &MeasuredRun) -> Result<Vec<Figure>, Error> {
     let mut figures = stages::figures(run);
     figures.extend(curves::figures(run));
     figures.extend(sweep::figures(run));
     figures.extend(confusion::figures(run));
     figures.extend(embedding::figures(run)?);
     name_apart(&mut figures);
+    for figure in &mut figures {
+        run.doubts.iter().for_each(|doubt| figure.about += &format!(" {doubt}"));
+    }
     Ok(figures)
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::journals::{Live, live_runs};
 use super::recorded;
 use crate::exec::journal::{EVENTS, SIGN};
-use crate::report::record::Record;
+use crate::report::finished::FinishedRun;
 use crate::report::runs;
 
 /// How long a sign of life may stand still.
@@ -183,8 +183,8 @@ impl Lookout {
         let journal = folder.join("logs").join(EVENTS);
         let events = match journal.is_file() {
             true => Events::File(journal),
-            false => match Record::read(folder) {
-                Ok(record) => Events::Text(recorded::events(folder, &record).into()),
+            false => match FinishedRun::read(folder) {
+                Ok(run) => Events::Text(recorded::events(&run).into()),
                 Err(_) => Events::None,
             },
         };

@@ -7,6 +7,7 @@ use super::model::{Cell, Gap, Kind, Missing, Table, Value};
 use crate::metrics::number;
 use crate::plan::table_spec::Test;
 use crate::report::scores::Scores;
+use crate::report::trial_files::{metrics_name, trial_folder};
 
 pub(super) fn explain(
     table: &Table,
@@ -122,7 +123,7 @@ fn source(table: &Table, value: &Value, scores: &Scores, folder: &Path) -> Strin
         ("", _) => "\nthe run\n".to_owned(),
         (name, labels) => format!("\ntrial {name}: {}\n", labels.join(", ")),
     };
-    let file = scores.file(folder, value.at, &value.stage);
+    let file = trial_folder(folder, scores.sweep, value.at).join(metrics_name(&value.stage));
     text += &format!(
         "  value    {} ({})\n  file     {}\n",
         number(value.value),
@@ -130,7 +131,7 @@ fn source(table: &Table, value: &Value, scores: &Scores, folder: &Path) -> Strin
         file.display()
     );
     for stage in [&value.stage, &value.model] {
-        if let Some(fingerprint) = trial.stage(stage).and_then(|it| it.fingerprint) {
+        if let Some(fingerprint) = scores.stage(value.at, stage).and_then(|it| it.fingerprint) {
             text += &format!("  artifact {fingerprint} ({stage})\n");
         }
     }

@@ -39,6 +39,9 @@ pub struct Table {
     pub comparison: Option<Comparison>,
     /// What must be read with it.
     pub notes: Vec<Note>,
+    /// Why its numbers are in doubt, for formats that have no room for notes.
+    #[serde(skip)]
+    pub(super) doubts: Vec<String>,
     /// Whether formats that marked no best cell before it could be asked for mark it.
     #[serde(skip)]
     pub(super) mark_in_markdown: bool,
@@ -228,6 +231,12 @@ impl fmt::Display for Note {
 }
 
 impl Table {
+    /// Puts a reason to doubt its numbers among the notes.
+    pub fn doubt(&mut self, reason: &str) {
+        self.notes.push(Note { mark: None, text: reason.to_owned() });
+        self.doubts.push(reason.to_owned());
+    }
+
     /// The cell of a row and a column, if there is one.
     pub fn cell(&self, row: &str, column: &str) -> Option<&Cell> {
         self.cells().find(|cell| cell.row == row && cell.column == column)

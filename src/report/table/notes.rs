@@ -177,9 +177,10 @@ fn partial(table: &Table) -> Option<Note> {
 /// Says so when trials of one mean share a model, so that they are not as many as they seem.
 fn shared(table: &Table, scores: &Scores) -> Option<Note> {
     let shares = |cell: &&Cell| {
-        let models = cell.values.iter().map(|value| {
-            scores.trials[value.at].stage(&value.model).and_then(|stage| stage.fingerprint)
-        });
+        let models = cell
+            .values
+            .iter()
+            .map(|value| scores.stage(value.at, &value.model).and_then(|stage| stage.fingerprint));
         let models: Option<IndexSet<_>> = models.collect();
         models.is_some_and(|models| models.len() < cell.values.len())
     };
