@@ -18,16 +18,17 @@ pub(super) fn of_tables() -> Vec<Record> {
             ("sweep", "trials of the pipeline with other values"),
             ("table", "tables of the scores"),
         ]);
-        keys.nested("pipeline", |keys| Some(head(keys)));
-        keys.optional_nested("sweep", sweep::read);
+        let head = keys.nested("pipeline", head);
+        let sweep = keys.optional_nested("sweep", sweep::read);
         tables::read(keys, Swept { keys: &[], wrong: true, selects: true });
+        head.is_ok() && sweep.is_ok()
     })
 }
 
 /// What the readers of stages say, in a pipeline with this seed.
 pub(super) fn of_stages(seed: u64) -> Vec<Record> {
     let defaults = Defaults { seed };
-    describe::explore(|keys| read_stage(keys, KINDS, &defaults).is_some())
+    describe::explore(|keys| read_stage(keys, KINDS, &defaults).is_ok())
 }
 
 /// The schema of a whole file.
