@@ -43,7 +43,7 @@ fn build(Layout { input, classes, .. }: Layout) -> Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::Chw;
+    use crate::nn::geometry::Chw;
 
     #[test]
     fn an_image_of_any_size_gives_64_features() {

@@ -72,7 +72,7 @@ impl Manual {
             let reads: Vec<&Read> =
                 records.iter().flat_map(|it| it.reads.get(key)).flatten().collect();
             let what = self.what(key, &reads);
-            let default = self.default(records, key, &reads);
+            let default = self.when_left_out(records, key, &reads);
             let about = records.iter().find_map(|it| it.about.get(key));
             let about = sentence(about.map_or("", String::as_str));
             let when = match condition(records, key) {
@@ -93,7 +93,7 @@ impl Manual {
         }
     }
 
-    fn default(&self, records: &[&Record], key: &str, reads: &[&Read]) -> String {
+    fn when_left_out(&self, records: &[&Record], key: &str, reads: &[&Read]) -> String {
         if let Some(one_of) = one_of(records).filter(|keys| keys.contains(&key)) {
             let others = one_of.iter().filter(|other| **other != key).map(|it| format!("`{it}`"));
             return format!("required, or {}", others.collect::<Vec<_>>().join(" or "));
@@ -358,8 +358,18 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keys;
     use crate::config::describe::explore;
+    use crate::config::{Keys, words};
+
+    words! {
+        /// Two kinds.
+        enum Search {
+            /// The first.
+            Grid = "grid",
+            /// The second.
+            Tpe = "tpe",
+        }
+    }
 
     fn of<T>(read: impl Fn(&mut Keys) -> T) -> (String, String) {
         let records = explore(read);
@@ -372,9 +382,9 @@ mod tests {
     fn a_key_shows_what_it_takes_its_default_and_its_meaning() {
         let (text, _) = of(|keys| {
             keys.about(&[("n", "how many"), ("seed", "where to begin"), ("word", "which")]);
-            keys.count("n", 1..=9).or(3_usize);
-            keys.integer("seed").or(77);
-            keys.choice("word", &["a", "b"]).required();
+            let count = keys.count("n", 1..=9).or(3_usize);
+            let seed = keys.integer("seed").or(77);
+            (count, seed, keys.choice::<Search>("word").required())
         });
         let rows: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(
@@ -382,7 +392,7 @@ mod tests {
             [
                 "| `n` | an integer from 1 to 9 | `3` | How many. |",
                 "| `seed` | an integer | what the pipeline says | Where to begin. |",
-                "| `word` | `\"a\"`, `\"b\"` | required | Which. |",
+                "| `word` | `\"grid\"`, `\"tpe\"` | required | Which. |",
             ]
         );
     }
@@ -390,11 +400,10 @@ mod tests {
     #[test]
     fn a_key_that_depends_on_others_says_on_which() {
         let (text, _) = of(|keys| {
-            let word = keys.choice("search", &["grid", "tpe"]).or("grid");
+            let search = keys.choice("search").or(Search::Grid);
             let halving = keys.has("halving").then(|| keys.string("halving").required());
-            if word == Some("tpe") || halving.is_some() {
-                keys.count("batch", 1..=8).or(4_usize);
-            }
+            let counts = search == Ok(Search::Tpe) || halving.is_some();
+            counts.then(|| keys.count("batch", 1..=8).or(4_usize))
         });
         assert!(text.contains("Only with `search` = `\"tpe\"`, or with `halving`. |"), "{text}");
     }
@@ -403,11 +412,12 @@ mod tests {
     fn equal_tables_inside_tables_share_a_section() {
         let (text, nested) = of(|keys| {
             for key in ["a", "b"] {
-                keys.kinded(key, "kind", &["x", "y"], Some("x"), |_, keys| keys.float("c").or(1.0));
+                keys.kinded(key, "kind", Some(Search::Grid), |_, keys| keys.float("c").or(1.0))?;
             }
+            Ok::<(), crate::config::Noted>(())
         });
         assert!(text.contains("| `b` | a word or [a table](#a) |"), "{text}");
         assert_eq!(nested.matches("### ").count(), 1, "{nested}");
-        assert!(nested.contains("`kind` = `\"x\"` (default), `\"y\"`:"), "{nested}");
+        assert!(nested.contains("`kind` = `\"grid\"` (default), `\"tpe\"`:"), "{nested}");
     }
 }

@@ -28,7 +28,13 @@ pub(super) fn of_tables() -> Vec<Record> {
 /// What the readers of stages say, in a pipeline with this seed.
 pub(super) fn of_stages(seed: u64) -> Vec<Record> {
     let defaults = Defaults { seed };
-    describe::explore(|keys| read_stage(keys, KINDS, &defaults).is_ok())
+    describe::explore(|keys| {
+        keys.about(&[(
+            "after",
+            "stages that must be finished first, although nothing is taken from them",
+        )]);
+        read_stage(keys, KINDS, &defaults).is_ok()
+    })
 }
 
 /// The schema of a whole file.
