@@ -1,19 +1,15 @@
-//! The describing mode of [`Keys`]: the readers that check a file say what a file may hold.
+//! What readers say of themselves: the describing mode of [`Keys`](super::Keys).
 //!
-//! A reader is run on an empty table. Every read is noted with what it would accept and answered
-//! with a stand-in; every word that decides how to go on (`kind`, `schedule`), and every key whose
-//! presence does, is a decision. [`explore`] runs the reader until every answer was given, so no
-//! list of keys is kept beside the readers. Never reads a file.
+//! Every read is noted with what it would accept and answered with a stand-in; every word that decides how
+//! to go on (`kind`, `schedule`), and every key whose presence does, is a decision. Knows no key and reads
+//! no file.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use indexmap::IndexMap;
 use serde_json::Value;
-
-use super::keys::Keys;
-use super::node::Table;
 
 /// What one run of a reader asked a table for.
 #[derive(Debug, Clone, Default)]
@@ -68,8 +64,8 @@ pub enum Form {
 /// The answers of one run, and the decisions it met.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    answers: HashMap<String, usize>,
-    met: Vec<(String, usize)>,
+    pub(super) answers: HashMap<String, usize>,
+    pub(super) met: Vec<(String, usize)>,
 }
 
 /// What a describing [`Keys`] carries.
@@ -89,7 +85,7 @@ impl Describing {
         Self::new(Rc::clone(&self.script), way)
     }
 
-    fn new(script: Rc<RefCell<Script>>, way: String) -> Self {
+    pub(super) fn new(script: Rc<RefCell<Script>>, way: String) -> Self {
         Self { script, way, presence: RefCell::default(), record: Record::default() }
     }
 
@@ -146,31 +142,4 @@ impl Describing {
     pub(super) fn know(&mut self, key: &str) {
         self.record.reads.entry(key.to_owned()).or_default();
     }
-}
-
-/// Runs `read` with every answer to every question it asks: a record for each run.
-pub fn explore<T>(read: impl Fn(&mut Keys) -> T) -> Vec<Record> {
-    let table = Table::default();
-    let mut records = Vec::new();
-    let mut seen = HashSet::new();
-    let mut open = VecDeque::from([HashMap::new()]);
-    while let Some(answers) = open.pop_front() {
-        let script = Rc::new(RefCell::new(Script { answers, met: Vec::new() }));
-        let describing = Describing::new(Rc::clone(&script), String::new());
-        let mut keys = Keys::describing(&table, describing);
-        read(&mut keys);
-        records.extend(keys.into_record());
-        let script = script.borrow();
-        for (id, answers) in &script.met {
-            if !seen.insert(id.clone()) {
-                continue;
-            }
-            open.extend((1..*answers).map(|answer| {
-                let mut next = script.answers.clone();
-                next.insert(id.clone(), answer);
-                next
-            }));
-        }
-    }
-    records
 }

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::describe::{Describing, Form, Record, Tag};
 use super::diagnostic::{Diagnostic, Noted, suggest};
+use super::mention::Reference;
 use super::node::{Node, Table, Value};
-use super::reference::Reference;
 use super::source::{SourceId, Span};
 
 /// What reading a table gave besides its values.

@@ -162,6 +162,14 @@ pub fn shown(value: &toml::Value) -> String {
     }
 }
 
+/// An axis value as text: strings without quotes, and no number with more zeros than can be counted.
+pub fn label_text(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => shown(other),
+    }
+}
+
 fn is_long(number: f64) -> bool {
     number.is_finite() && number != 0.0 && !(1e-9..1e16).contains(&number.abs())
 }

@@ -1,6 +1,6 @@
 //! What readers said of themselves, as JSON Schema (draft 4).
 //!
-//! Knows no key: all of it comes from [`explore`](super::describe::explore).
+//! Knows no key: all of it comes from [`explore`](super::explore::explore).
 
 use std::collections::HashMap;
 
@@ -261,7 +261,7 @@ fn replace_below(schema: &mut Value, shared: &IndexMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::describe::explore;
+    use crate::config::explore::explore;
     use crate::config::{Keys, words};
 
     words! {

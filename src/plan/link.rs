@@ -9,8 +9,8 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
+use super::draft::Draft;
 use super::pipeline::PlannedStage;
-use super::resolve::Draft;
 use crate::config::diagnostic::suggest;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Noted, Reference, Wants};

@@ -6,11 +6,11 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Noted, Wants, words};
+use crate::config::{Wants, words};
 use crate::plan::print;
 use crate::plan::trial::Trial;
 use crate::stages::{
-    Context, DatasetShape, Described, Failure, Halt, ModelShape, Outcome, Problem, Product,
+    Context, DatasetShape, Described, Failure, Halt, ModelShape, Outcome, Problem, Product, Stage,
 };
 
 const TEST_KINDS: &[Kind] = &[

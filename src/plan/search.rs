@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 
 use super::goal::Goal;
-use super::trial::{Trial, label_text};
-use super::trials::{Drawn, Origin};
+use super::origin::{Drawn, Origin};
+use super::trial::Trial;
+use crate::config::node::label_text;
 use crate::config::sweep::{self, Configuration, Observation, Point, Sweep};
 use crate::config::{Diagnostic, Report};
 

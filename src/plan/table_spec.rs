@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::trial::label_text;
+use crate::config::node::label_text;
 use crate::config::words;
 
 /// `[table]`, or one of several `[[table]]`.
