@@ -4,17 +4,23 @@ use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Table, Value};
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Gathered, Keys, Noted, Wants};
-use crate::stages::{Defaults, Kind, Stage};
+use crate::stages::{Defaults, Kind, Measures, Stage};
 
 /// Names of the CSV files that a run writes beside those of its stages.
 const RESERVED: &[&str] = &["timings", "table", "trials"];
+
+/// A stage that was read, and what is known of its kind.
+pub(super) struct ReadStage {
+    pub stage: Box<dyn Stage>,
+    pub measures: Measures,
+}
 
 /// A stage's table as far as it could be read.
 pub(super) struct Draft<'a> {
     pub name: String,
     pub header: Span,
     pub node: &'a Node,
-    pub stage: Result<Box<dyn Stage>, Noted>,
+    pub stage: Result<ReadStage, Noted>,
     pub gathered: Gathered,
 }
 
@@ -70,14 +76,17 @@ pub(super) fn read_stage(
     keys: &mut Keys,
     kinds: &[Kind],
     defaults: &Defaults,
-) -> Result<Box<dyn Stage>, Noted> {
+) -> Result<ReadStage, Noted> {
     let kind = read_kind(keys, kinds);
     let after = keys.optional_references("after", Wants::Anything);
     if kind.is_err() {
         keys.leave_open();
     }
-    let stage = kind.and_then(|kind| (kind.parse)(keys, defaults));
-    after.and(stage)
+    let read = kind.and_then(|kind| {
+        let stage = (kind.parse)(keys, defaults)?;
+        Ok(ReadStage { stage, measures: kind.measures })
+    });
+    after.and(read)
 }
 
 fn read_kind<'k>(keys: &mut Keys, kinds: &'k [Kind]) -> Result<&'k Kind, Noted> {

@@ -9,7 +9,7 @@ use crate::config::{Diagnostic, Word, sweep};
 use crate::metrics::label_free::Score;
 use crate::metrics::scores::{Better, better};
 use crate::metrics::{Metrics, TrainingSplit};
-use crate::stages::KINDS;
+use crate::stages::Measures;
 
 /// A number of a stage's CSV to go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,17 +54,16 @@ impl Goal {
             problem.help.extend(suggest(&given.stage, names));
             return Err(problem);
         };
-        let scores = KINDS.iter().any(|it| it.name == stage.stage.kind() && it.scores);
-        let (rows, metric) = if scores {
-            of_scores(given, stage)?
-        } else if stage.inputs.iter().any(|input| input.key == "train") {
-            of_training(given, stage)?
-        } else {
-            let message =
-                format!("`sweep.select.stage` names `{}`, which measures nothing", stage.name);
-            let label = format!("a `{}` stage", stage.stage.kind());
-            return Err(Diagnostic::at(given.stage_span, message, label)
-                .help("name a stage that trains or evaluates"));
+        let (rows, metric) = match stage.measures {
+            Measures::Scores => of_scores(given, stage)?,
+            Measures::Training => of_training(given, stage)?,
+            Measures::Nothing => {
+                let message =
+                    format!("`sweep.select.stage` names `{}`, which measures nothing", stage.name);
+                let label = format!("a `{}` stage", stage.stage.kind());
+                return Err(Diagnostic::at(given.stage_span, message, label)
+                    .help("name a stage that trains or evaluates"));
+            }
         };
         let sees = match &rows {
             // `target` rows are of images without labels.

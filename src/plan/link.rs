@@ -46,13 +46,14 @@ pub(super) fn link(drafts: Vec<Draft>, problems: &mut Vec<Diagnostic>) -> Linked
     let mut linked = Linked { planned: Vec::new(), resolved: toml::Table::new() };
     for (at, draft) in drafts.into_iter().enumerate() {
         linked.resolved.insert(draft.name.clone(), draft.gathered.resolved.clone().into());
-        let (Ok(stage), Some(product)) = (draft.stage, products.remove(&at)) else { continue };
+        let (Ok(read), Some(product)) = (draft.stage, products.remove(&at)) else { continue };
         let settings = settings(draft.gathered.resolved, &draft.gathered.references);
         let (after, inputs): (Vec<_>, Vec<_>) =
             draft.gathered.references.into_iter().partition(is_after);
         linked.planned.push(PlannedStage {
             name: draft.name,
-            stage: Arc::from(stage),
+            stage: Arc::from(read.stage),
+            measures: read.measures,
             settings,
             inputs,
             after: after.into_iter().map(|reference| reference.stage).collect(),
@@ -168,8 +169,8 @@ fn describe(
         diagnostic.help.extend(problem.help);
         diagnostic
     };
-    let stage = draft.stage.as_ref().map_err(|noted| *noted)?;
-    stage
+    let read = draft.stage.as_ref().map_err(|noted| *noted)?;
+    read.stage
         .describe(&described)
         .map_err(|found| {
             let noted = found.into_iter().map(|it| Noted::among(problems, place(it))).last();

@@ -7,7 +7,7 @@ use super::table_spec::TableSpec;
 use crate::config::Reference;
 use crate::config::source::{Sources, Span};
 use crate::device::Device;
-use crate::stages::{Product, Stage};
+use crate::stages::{Measures, Product, Stage};
 
 /// A pipeline without problems.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct PlannedStage {
     pub name: String,
     /// The stage with its settings.
     pub stage: Arc<dyn Stage>,
+    /// What its metrics say.
+    pub measures: Measures,
     /// Every setting that counts, defaults included, without `kind`, `after` and references:
     /// the settings part of the fingerprint.
     pub settings: toml::Table,

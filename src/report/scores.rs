@@ -12,7 +12,7 @@ use super::record::Record;
 use super::results::Error;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::table_spec::TableSpec;
-use crate::stages::KINDS;
+use crate::stages::Measures;
 
 /// Header of the CSV of a stage that scores.
 const HEADER: [&str; 4] = ["model", "dataset", "metric", "value"];
@@ -219,7 +219,7 @@ fn scoring(pipeline: &toml::Table) -> Vec<Scoring> {
     };
     let scores_something = |stage: &toml::Value| {
         let kind = stage.get("kind").and_then(toml::Value::as_str);
-        KINDS.iter().any(|it| Some(it.name) == kind && it.scores)
+        kind.is_some_and(|kind| Measures::of(kind) == Measures::Scores)
     };
     let stages = pipeline.get("stages").and_then(toml::Value::as_table);
     stages

@@ -4,7 +4,8 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
+    Stage,
 };
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Entry, Node, Value};
@@ -16,7 +17,7 @@ use crate::data::subset::{
 pub(super) const KIND: Kind = Kind {
     name: "split",
     about: "hold out images, keep a few a class, keep some of the classes or rename them",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 

@@ -1,7 +1,8 @@
 //! `synthesize`: makes a data set out of another by a recipe.
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
+    Stage,
 };
 use crate::config::node::{Table, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants, words};
@@ -12,7 +13,7 @@ use crate::data::{Dataset, Provenance};
 pub(super) const KIND: Kind = Kind {
     name: "synthesize",
     about: "make a data set out of another by a recipe",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
