@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// What one run of a reader asked a table for.
 #[derive(Debug, Clone, Default)]
-pub struct Record {
+pub struct TableReads {
     /// The word that said which kind of table it is.
     pub tag: Option<Tag>,
     /// Words answered for keys.
@@ -54,9 +54,9 @@ pub enum Form {
     /// A value without keys, as a JSON Schema.
     Leaf(Value),
     /// A table of known keys.
-    Table(Record),
+    Table(TableReads),
     /// An array whose items are such tables, or one of these leaves.
-    Items(Record, Vec<Value>),
+    Items(TableReads, Vec<Value>),
     /// A table whose keys are the user's own.
     Map(Vec<Form>),
 }
@@ -76,7 +76,7 @@ pub(super) struct Describing {
     /// another question.
     way: String,
     presence: RefCell<Vec<(String, bool)>>,
-    pub(super) record: Record,
+    pub(super) record: TableReads,
 }
 
 impl Describing {
@@ -86,11 +86,11 @@ impl Describing {
     }
 
     pub(super) fn new(script: Rc<RefCell<Script>>, way: String) -> Self {
-        Self { script, way, presence: RefCell::default(), record: Record::default() }
+        Self { script, way, presence: RefCell::default(), record: TableReads::default() }
     }
 
-    pub(super) fn into_record(self) -> Record {
-        Record { presence: self.presence.into_inner(), ..self.record }
+    pub(super) fn into_record(self) -> TableReads {
+        TableReads { presence: self.presence.into_inner(), ..self.record }
     }
 
     fn ask(&self, question: &str, answers: usize) -> usize {

@@ -7,12 +7,12 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
-use super::describe::{Describing, Record, Script};
+use super::describe::{Describing, Script, TableReads};
 use super::keys::Keys;
 use super::node::Table;
 
 /// Runs `read` with every answer to every question it asks: a record for each run.
-pub fn explore<T>(read: impl Fn(&mut Keys) -> T) -> Vec<Record> {
+pub fn explore<T>(read: impl Fn(&mut Keys) -> T) -> Vec<TableReads> {
     let table = Table::default();
     let mut records = Vec::new();
     let mut seen = HashSet::new();

@@ -36,12 +36,12 @@ pub enum Value {
 #[derive(Debug, Clone, Default)]
 pub struct Table {
     /// The entries.
-    pub entries: IndexMap<String, Entry>,
+    pub entries: IndexMap<String, KeyValue>,
 }
 
 /// One `key = value`.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct KeyValue {
     /// Where the key stands.
     pub key: Span,
     /// Its value.

@@ -16,7 +16,7 @@ pub(super) struct ReadStage {
 }
 
 /// A stage's table as far as it could be read.
-pub(super) struct Draft<'a> {
+pub(super) struct StageDraft<'a> {
     pub name: String,
     pub header: Span,
     pub node: &'a Node,
@@ -31,7 +31,7 @@ pub(super) fn drafts<'a>(
     kinds: &[Kind],
     defaults: &Defaults,
     problems: &mut Vec<Diagnostic>,
-) -> Vec<Draft<'a>> {
+) -> Vec<StageDraft<'a>> {
     if table.entries.is_empty() {
         problems.push(
             Diagnostic::at(root, "the pipeline has no stages", "").help("add `[stages.NAME]`"),
@@ -60,7 +60,7 @@ pub(super) fn drafts<'a>(
         let mut gathered = keys.finish();
         let sound = Noted::all_among(problems, std::mem::take(&mut gathered.problems));
         let stage = sound.and(stage);
-        drafts.push(Draft {
+        drafts.push(StageDraft {
             name: name.clone(),
             header: entry.key,
             node: &entry.node,

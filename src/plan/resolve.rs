@@ -30,7 +30,7 @@ pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<
     open(path, sets)?.pipeline(path, kinds)
 }
 
-impl Opened {
+impl PipelineFile {
     /// The pipeline, its sweep left alone.
     pub fn pipeline(self, path: &Path, kinds: &[Kind]) -> Result<Pipeline, Report> {
         let resolved = resolve(path, &self.sources, &self.root, kinds, false);
@@ -46,7 +46,7 @@ pub(super) struct Single {
 
 /// The trial of a sweep's file that `sets` make.
 pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Single, Report> {
-    let Opened { mut root, mut sources, .. } = open(path, &[])?;
+    let PipelineFile { mut root, mut sources, .. } = open(path, &[])?;
     let values: Result<Vec<Assignment>, _> =
         sets.iter().map(|set| Assignment::parse(set, &mut sources)).collect();
     let wrong = match values {
@@ -66,7 +66,7 @@ pub(super) fn report(path: &Path, sources: Sources, problems: Vec<Diagnostic>) -
 }
 
 /// A file that was read, once: it may be a pipe.
-pub(super) struct Opened {
+pub(super) struct PipelineFile {
     /// Its tree, with `sets` put in.
     pub root: Node,
     pub sources: Sources,
@@ -75,7 +75,7 @@ pub(super) struct Opened {
 }
 
 /// Reads the file at `path` and puts the `--set` arguments in, in their order.
-pub(super) fn open(path: &Path, sets: &[String]) -> Result<Opened, Report> {
+pub(super) fn open(path: &Path, sets: &[String]) -> Result<PipelineFile, Report> {
     let mut sources = Sources::default();
     let mut root = match document::read(path, &mut sources) {
         Ok(root) => root,
@@ -94,7 +94,7 @@ pub(super) fn open(path: &Path, sets: &[String]) -> Result<Opened, Report> {
         }
     }
     match problems.is_empty() {
-        true => Ok(Opened { root, sources, sets: put }),
+        true => Ok(PipelineFile { root, sources, sets: put }),
         false => Err(report(path, sources, problems)),
     }
 }

@@ -21,7 +21,7 @@ pub struct Search {
     origin: Origin,
     goal: Option<Goal>,
     configurations: Vec<Configuration>,
-    progress: Vec<Progress>,
+    progress: Vec<ConfigurationState>,
     /// Of every trial, the number of its configuration.
     of: Vec<usize>,
     /// What the batch that runs now is to reach, by configuration.
@@ -34,7 +34,7 @@ pub struct Search {
 
 /// How far a configuration got.
 #[derive(Debug, Default)]
-struct Progress {
+struct ConfigurationState {
     /// The best of its group is looked for among the configurations of the same one.
     group: String,
     /// The epochs of its rungs; a single one of 0 when trials run to their end.
@@ -45,7 +45,7 @@ struct Progress {
     values: HashMap<usize, Option<f64>>,
 }
 
-impl Progress {
+impl ConfigurationState {
     fn is_over(&self) -> bool {
         self.losses.len() == self.rungs.len() || self.losses.last() == Some(&None)
     }
@@ -136,7 +136,11 @@ impl Search {
             let Some(trial) = at.map(|at| &trials[at]) else {
                 // Its values do not go together.
                 let losses = vec![None];
-                self.progress.push(Progress { rungs: vec![0], losses, ..Progress::default() });
+                self.progress.push(ConfigurationState {
+                    rungs: vec![0],
+                    losses,
+                    ..ConfigurationState::default()
+                });
                 continue;
             };
             let (group, rungs) = (self.group(trial), self.rungs(trial));
@@ -148,7 +152,11 @@ impl Search {
                     .help("name a training stage, or leave `[sweep.halving]` out");
                 return Err(self.origin.report(vec![problem]));
             }
-            self.progress.push(Progress { group, rungs, ..Progress::default() });
+            self.progress.push(ConfigurationState {
+                group,
+                rungs,
+                ..ConfigurationState::default()
+            });
         }
         self.configurations.extend(configurations);
         self.of.extend(points.iter().map(|point| point.configuration));
@@ -359,7 +367,7 @@ impl Search {
         let mut jobs = Vec::new();
         for group in self.groups() {
             let mut of = self.progress.iter().filter(|it| it.group == group);
-            if of.any(Progress::is_complete) {
+            if of.any(ConfigurationState::is_complete) {
                 continue;
             }
             let most = self.progress.iter().map(|it| it.rungs.len()).max().unwrap_or_default();
@@ -410,7 +418,7 @@ impl Search {
     }
 }
 
-fn differs(given: &sweep::Goal, goal: &Goal) -> Diagnostic {
+fn differs(given: &sweep::Selection, goal: &Goal) -> Diagnostic {
     let message = "`[sweep.select]` means other numbers in other trials";
     Diagnostic::at(given.span, message, format!("in one of them {}", goal.text()))
         .help("name `model` and `on`")

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::origin::Origin;
 use super::pipeline::Pipeline;
 use super::print;
-use super::resolve::{self, Opened, open, report};
+use super::resolve::{self, PipelineFile, open, report};
 use super::search::Search;
 use super::trial::Trial;
 use crate::config::{Report, sweep};
@@ -67,7 +67,7 @@ pub(super) fn load_with(
         // Without a sweep, or with one that is wrong, the file itself says what there is to say.
         return Ok(Trials::single(opened.pipeline(path, kinds)?));
     };
-    let Opened { root, sources, .. } = opened;
+    let PipelineFile { root, sources, .. } = opened;
     let origin = Origin { path: path.to_owned(), root, sources, kinds };
     let contradictions = sweep.contradictions();
     if !contradictions.is_empty() {

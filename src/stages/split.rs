@@ -8,7 +8,7 @@ use super::{
     Stage,
 };
 use crate::config::diagnostic::suggest;
-use crate::config::node::{Entry, Node, Value};
+use crate::config::node::{KeyValue, Node, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::subset::{
     Amount, Class, find_class, hold_out, keep_classes, keep_per_class, rename_classes, renamed,
@@ -89,7 +89,7 @@ fn classes(keys: &mut Keys) -> Result<Option<Classes>, Noted> {
         Value::String(name) => Some(Class::Name(name.clone())),
         _ => None,
     };
-    let name = |(old, entry): (&String, &Entry)| match &entry.node.value {
+    let name = |(old, entry): (&String, &KeyValue)| match &entry.node.value {
         Value::String(new) if !new.is_empty() => Some((old.clone(), new.clone())),
         _ => None,
     };

@@ -19,7 +19,7 @@ pub(super) const KIND: Kind = Kind {
 
 words! {
     /// How a data set is made out of another.
-    enum Recipe {
+    enum SynthesisRecipe {
         /// Its images are blended with backgrounds.
         Blend = "blend",
     }
@@ -47,11 +47,11 @@ enum Background {
 }
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
-    let recipe = keys.choice::<Recipe>("recipe").required();
+    let recipe = keys.choice::<SynthesisRecipe>("recipe").required();
     let input = keys.reference("input", Wants::Dataset);
     let background = background(keys);
     let seed = defaults.seed(keys);
-    let Recipe::Blend = recipe?;
+    let SynthesisRecipe::Blend = recipe?;
     input?;
     Ok(Box::new(Synthesize { background: background?, seed: seed? }))
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::super::diagnostic::Diagnostic;
 use super::super::node::{Node, Value};
 use super::Sweep;
-use super::axis::{Axis, Values};
+use super::axis::{Axis, AxisValues};
 use super::space::Space;
 
 impl Sweep {
@@ -71,8 +71,8 @@ pub(super) fn is_within(path: &[String], outer: &[String]) -> bool {
 /// The values of an axis, where they are written one by one.
 fn written(axis: &Axis) -> &[Node] {
     match &axis.values {
-        Values::Listed(values) | Values::Drawn(Space::Choice(values)) => values,
-        Values::Drawn(Space::Uniform(..) | Space::LogUniform(..) | Space::Int(..)) => &[],
+        AxisValues::Listed(values) | AxisValues::Drawn(Space::Choice(values)) => values,
+        AxisValues::Drawn(Space::Uniform(..) | Space::LogUniform(..) | Space::Int(..)) => &[],
     }
 }
 

@@ -1,7 +1,7 @@
 //! What can be wrong with a table: with a key of it alone, and with its names against the stages of
 //! the file.
 
-use super::{Axis, Draft, FACTS, Swept};
+use super::{FACTS, NamedIn, Swept, TableDraft};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys};
@@ -90,7 +90,7 @@ pub(super) fn selected(keys: &mut Keys, trials: Option<Which>, swept: Swept) {
 /// Compares what the tables name with what the stages of the file score. Only for stages without
 /// problems.
 pub(in crate::plan) fn check(
-    drafts: &[Draft],
+    drafts: &[TableDraft],
     stages: &[PlannedStage],
     problems: &mut Vec<Diagnostic>,
 ) {
@@ -118,9 +118,9 @@ pub(in crate::plan) fn check(
         for mention in &draft.names {
             let spec = &draft.spec;
             let (what, axis) = match mention.axis {
-                Axis::Rows => ("row of the table", spec.rows.as_str()),
-                Axis::Columns => ("column of the table", spec.columns.as_str()),
-                Axis::Fact(fact) => (fact, fact),
+                NamedIn::Rows => ("row of the table", spec.rows.as_str()),
+                NamedIn::Columns => ("column of the table", spec.columns.as_str()),
+                NamedIn::Fact(fact) => (fact, fact),
             };
             let known = match axis {
                 "model" => inputs("models."),
