@@ -33,6 +33,16 @@ pub struct Reference {
     pub span: Span,
 }
 
+impl Reference {
+    /// As a file names it: `mnist`, `mnist.train`.
+    pub fn text(&self) -> String {
+        match &self.split {
+            Some(split) => format!("{}.{split}", self.stage),
+            None => self.stage.clone(),
+        }
+    }
+}
+
 impl Wants {
     /// The JSON Schema of a mention.
     pub fn schema(self) -> serde_json::Value {
@@ -51,13 +61,5 @@ impl Wants {
             _ => "^[A-Za-z0-9_-]+$",
         };
         json!({ "type": "string", "pattern": pattern, "description": what })
-    }
-}
-
-/// How a reference is written in a file.
-pub(super) fn written(reference: &Reference) -> String {
-    match &reference.split {
-        Some(split) => format!("{}.{split}", reference.stage),
-        None => reference.stage.clone(),
     }
 }

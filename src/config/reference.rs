@@ -5,7 +5,7 @@ use serde_json::json;
 use super::describe::Form;
 use super::diagnostic::{Diagnostic, Noted};
 use super::keys::Keys;
-use super::mention::{Reference, Wants, written};
+use super::mention::{Reference, Wants};
 use super::node::{Node, Value};
 
 impl Keys<'_> {
@@ -34,7 +34,7 @@ impl Keys<'_> {
 
     fn one_reference(&mut self, key: &str, node: &Node, wants: Wants) -> Result<Reference, Noted> {
         let reference = self.reference_at(key.to_owned(), node, wants)?;
-        self.record(key, written(&reference));
+        self.record(key, reference.text());
         Ok(reference)
     }
 
@@ -80,7 +80,7 @@ impl Keys<'_> {
             .map(|(at, item)| self.reference_at(format!("{key}.{at}"), item, wants))
             .collect();
         let names: Vec<toml::Value> =
-            found.iter().flatten().map(|found| written(found).into()).collect();
+            found.iter().flatten().map(|found| found.text().into()).collect();
         self.record(key, names);
         found.into_iter().collect()
     }

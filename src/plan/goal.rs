@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::pipeline::{Pipeline, PlannedStage};
 use crate::config::diagnostic::suggest;
-use crate::config::{Diagnostic, Word, sweep};
+use crate::config::{Diagnostic, Reference, Word, sweep};
 use crate::metrics::label_free::Score;
 use crate::metrics::scores::{Better, better};
 use crate::metrics::{Metrics, TrainingSplit};
@@ -46,7 +46,7 @@ impl Goal {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn new(given: &sweep::Selection, pipeline: &Pipeline) -> Result<Self, Diagnostic> {
+    pub fn new(given: &sweep::Select, pipeline: &Pipeline) -> Result<Self, Diagnostic> {
         let Some(stage) = pipeline.stages.iter().find(|it| it.name == given.stage) else {
             let message = format!("`sweep.select.stage` names `{}`", given.stage);
             let mut problem = Diagnostic::at(given.stage_span, message, "there is no such stage");
@@ -157,7 +157,7 @@ impl Goal {
 }
 
 fn of_training(
-    given: &sweep::Selection,
+    given: &sweep::Select,
     stage: &PlannedStage,
 ) -> Result<(GoalRows, String), Diagnostic> {
     let wrong = |message: String, label: &str| Diagnostic::at(given.by_span, message, label);
@@ -206,7 +206,7 @@ fn of_training(
 }
 
 fn of_scores(
-    given: &sweep::Selection,
+    given: &sweep::Select,
     stage: &PlannedStage,
 ) -> Result<(GoalRows, String), Diagnostic> {
     let named = |key: &str, word: &Option<String>, prefix: &str| {
@@ -214,10 +214,7 @@ fn of_scores(
             .inputs
             .iter()
             .filter(|input| input.key.starts_with(prefix))
-            .map(|input| {
-                let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-                format!("{}{split}", input.stage)
-            })
+            .map(Reference::text)
             .collect();
         let word =
             match word {

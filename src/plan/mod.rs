@@ -6,6 +6,7 @@ pub mod fingerprint;
 pub mod foresight;
 pub mod goal;
 pub mod graph;
+pub mod kept;
 mod link;
 mod origin;
 pub mod pipeline;

@@ -7,7 +7,6 @@ use std::path::Path;
 use super::draft::drafts;
 use super::link::link;
 use super::pipeline::Pipeline;
-use super::table_spec::TableSpec;
 use super::tables::{self, Swept};
 use crate::config::node::{Node, Table, Value};
 use crate::config::overrides::{Assignment, apply_all};
@@ -167,7 +166,7 @@ pub(super) fn resolve(
     if problems.is_empty() {
         tables::check(&tables, &stages.planned, &mut problems);
     }
-    let tables: Vec<TableSpec> = tables.into_iter().map(|draft| draft.spec).collect();
+    let tables = tables::specs(tables);
 
     let mut resolved = toml::Table::new();
     let mut take = |name: &str| {
@@ -197,6 +196,7 @@ pub(super) fn resolve(
         device: head.device,
         stages: stages.planned,
         tables,
+        select: sweep.and_then(|sweep| sweep.select),
         resolved,
     });
     Resolution { pipeline, whole, problems }

@@ -116,7 +116,7 @@ impl Search {
 
     /// Takes in configurations with their trials.
     fn add(&mut self, (configurations, points): Drawn, trials: &[Trial]) -> Result<(), Report> {
-        if let Some(given) = &self.sweep.goal {
+        if let Some(given) = &self.sweep.select {
             let mut problems = Vec::new();
             for trial in trials {
                 match Goal::new(given, &trial.pipeline) {
@@ -144,7 +144,8 @@ impl Search {
                 continue;
             };
             let (group, rungs) = (self.group(trial), self.rungs(trial));
-            if let (Some(_), Some(given), [_]) = (self.sweep.halving, &self.sweep.goal, &rungs[..])
+            if let (Some(_), Some(given), [_]) =
+                (self.sweep.halving, &self.sweep.select, &rungs[..])
             {
                 let message = "`[sweep.halving]` has nothing to halve";
                 let label = "not a training of more epochs than `min_epochs`";
@@ -164,7 +165,7 @@ impl Search {
     }
 
     fn group(&self, trial: &Trial) -> String {
-        let per = self.sweep.goal.as_ref().map(|goal| goal.per.as_slice()).unwrap_or_default();
+        let per = self.sweep.select.as_ref().map(|goal| goal.per.as_slice()).unwrap_or_default();
         let of = trial.labels.iter().filter(|(key, _)| per.contains(key));
         of.map(|(key, value)| format!("{key}={} ", label_text(value))).collect()
     }
@@ -418,7 +419,7 @@ impl Search {
     }
 }
 
-fn differs(given: &sweep::Selection, goal: &Goal) -> Diagnostic {
+fn differs(given: &sweep::Select, goal: &Goal) -> Diagnostic {
     let message = "`[sweep.select]` means other numbers in other trials";
     Diagnostic::at(given.span, message, format!("in one of them {}", goal.text()))
         .help("name `model` and `on`")

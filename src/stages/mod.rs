@@ -60,13 +60,6 @@ pub enum Measures {
     Scores,
 }
 
-impl Measures {
-    /// What the metrics of the kind called `kind` say; nothing, where there is no such kind.
-    pub fn of(kind: &str) -> Self {
-        KINDS.iter().find(|it| it.name == kind).map_or(Self::Nothing, |it| it.measures)
-    }
-}
-
 /// Every stage kind. A new one is a file in this folder and a line here.
 pub const KINDS: &[Kind] = &[
     download::KIND,
