@@ -7,9 +7,9 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::table_spec::{GapClosed, Published, Spread, TableSpec, Test, Which};
-use super::trial::label_text;
+
 use crate::config::diagnostic::suggest;
-use crate::config::node::{Node, Table, Value};
+use crate::config::node::{Node, Table, Value, label_text};
 use crate::config::source::{SourceId, Span};
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::metrics::scores;
@@ -23,7 +23,7 @@ pub const FACTS: [&str; 3] = ["model", "stage", "dataset"];
 
 /// A table as read, with the places of what the stages must know.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct TableDraft {
     pub spec: TableSpec,
     /// `table`, or `table.1` of several.
     key: String,
@@ -36,14 +36,14 @@ pub(super) struct Draft {
 struct Mention {
     /// `baseline`, `published.0.row`.
     key: String,
-    axis: Axis,
+    axis: NamedIn,
     name: String,
     span: Span,
 }
 
 /// What a name is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Axis {
+enum NamedIn {
     Rows,
     Columns,
     Fact(&'static str),
@@ -66,7 +66,7 @@ pub(super) fn selects(root: &Keys) -> bool {
 }
 
 /// Reads the tables from the reader of the whole file.
-pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
+pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<TableDraft> {
     root.may_be_tables("table", |keys| read_one(keys, "table", swept));
     let Some(Node { value: Value::Array(items), span }) = root.peek("table") else {
         let table = root.optional_nested("table", |keys| read_one(keys, "table", swept));
@@ -95,7 +95,7 @@ pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
 }
 
 /// What the tables of a file show: those that it asks for, else the usual one.
-pub(super) fn specs(drafts: Vec<Draft>) -> Vec<TableSpec> {
+pub(super) fn specs(drafts: Vec<TableDraft>) -> Vec<TableSpec> {
     match drafts.is_empty() {
         true => vec![TableSpec::default()],
         false => drafts.into_iter().map(|draft| draft.spec).collect(),
@@ -135,7 +135,7 @@ fn names_differ(root: &mut Keys, items: &[Node]) {
     }
 }
 
-fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<Draft, Noted> {
+fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Noted> {
     let legal = |name: &String| {
         let fits = |letter: char| {
             letter.is_ascii_lowercase() || letter.is_ascii_digit() || "_-".contains(letter)
@@ -167,9 +167,9 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<Draft, Noted> {
             place(keys, key, path, axis, name.as_ref().ok(), &mut names);
             name
         };
-        let source_only = named(keys, "source_only", Axis::Rows);
-        let target_trained = named(keys, "target_trained", Axis::Rows);
-        let on = named(keys, "on", Axis::Columns);
+        let source_only = named(keys, "source_only", NamedIn::Rows);
+        let target_trained = named(keys, "target_trained", NamedIn::Rows);
+        let on = named(keys, "on", NamedIn::Columns);
         Ok(GapClosed { source_only: source_only?, target_trained: target_trained?, on: on? })
     });
     let percent = value.as_deref().is_ok_and(scores::in_percent);
@@ -194,7 +194,7 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<Draft, Noted> {
         gap_closed: gap_closed?,
         published: published?,
     };
-    Ok(Draft { spec, key: key.to_owned(), name: at_name, names })
+    Ok(TableDraft { spec, key: key.to_owned(), name: at_name, names })
 }
 
 /// A key, or an array of them.
@@ -231,7 +231,7 @@ fn mention(
     names: &mut Vec<Mention>,
 ) -> Result<Option<String>, Noted> {
     let name = keys.string(key).optional()?;
-    place(keys, key, key.to_owned(), Axis::Rows, name.as_ref(), names);
+    place(keys, key, key.to_owned(), NamedIn::Rows, name.as_ref(), names);
     Ok(name)
 }
 
@@ -239,7 +239,7 @@ fn place(
     keys: &Keys,
     key: &str,
     path: String,
-    axis: Axis,
+    axis: NamedIn,
     name: Option<&String>,
     names: &mut Vec<Mention>,
 ) {
@@ -277,7 +277,7 @@ fn only(
             };
             for (node, name) in nodes.into_iter().zip(&values) {
                 let (key, span) = (format!("only.{fact}"), node.span);
-                names.push(Mention { key, axis: Axis::Fact(fact), name: name.clone(), span });
+                names.push(Mention { key, axis: NamedIn::Fact(fact), name: name.clone(), span });
             }
         }
         keys.record(word, value);
@@ -314,8 +314,8 @@ fn published_one(
         place(keys, key, format!("{path}.{key}"), axis, name.as_ref().ok(), names);
         name
     };
-    let row = named(keys, "row", Axis::Rows);
-    let column = named(keys, "column", Axis::Columns);
+    let row = named(keys, "row", NamedIn::Rows);
+    let column = named(keys, "column", NamedIn::Columns);
     let expected = if percent { "an accuracy from 0 to 1" } else { "a number" };
     let fits = move |value: &f64| value.is_finite() && (!percent || (0.0..=1.0).contains(value));
     let value = keys.float("value").such_that(expected, fits).required();
