@@ -26,6 +26,7 @@ use crate::plan::resolve;
 use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::Earlier;
+use crate::report::finished::FinishedRun;
 use crate::report::record::{Provenance, Record};
 use crate::report::results::{self, Written};
 use crate::report::table::Format;
@@ -172,7 +173,8 @@ fn conclude(
     (recorded, problem): (&[Lost], Option<Error>),
 ) -> Result<Ran, Error> {
     let folder = &written.folder;
-    let tables = Tables::by(&trials.resolved, folder);
+    let run = FinishedRun::read(folder)?;
+    let tables = Tables::of(&run);
     if let Some((folder, wrong)) = &written.damaged {
         let then = "they are written anew, and that folder can be deleted";
         super::say_damage(folder, wrong, then);
@@ -211,9 +213,9 @@ fn conclude(
     if ending != RunEnding::Done {
         return ran(ending.exit_code());
     }
-    match tables.and_then(Tables::all) {
+    match tables?.all() {
         // Nobody asked for this one.
-        Err(results::Error::Table(error)) if !trials.resolved.contains_key("table") => {
+        Err(error) if !trials.resolved.contains_key("table") => {
             console::say(format_args!("note: no table: {error}; `[table]` can say what to show"));
         }
         tables => drop(tables?),

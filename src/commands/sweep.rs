@@ -8,7 +8,8 @@ use super::Error;
 use super::run::Failures;
 use crate::cli::SweepArgs;
 use crate::plan::fingerprint::Fingerprint;
-use crate::report::record::{self, Record};
+use crate::report::record::Record;
+use crate::report::runs;
 use crate::stages::Failure;
 
 /// Runs all trials; stages they share run once.
@@ -36,7 +37,7 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
 /// without it there is nothing to do.
 fn failed_before(results: &Path, pipeline: &str) -> Failures {
     let of = |record: &Record| record.provenance.sweep && record.provenance.pipeline == pipeline;
-    let all = record::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
+    let all = runs::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
     let Some(record) = all.rev().find(of) else {
         return Failures::new();
     };

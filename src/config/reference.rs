@@ -37,6 +37,16 @@ pub struct Reference {
     pub span: Span,
 }
 
+impl Reference {
+    /// As a file names it: `mnist`, `mnist.train`.
+    pub fn text(&self) -> String {
+        match &self.split {
+            Some(split) => format!("{}.{split}", self.stage),
+            None => self.stage.clone(),
+        }
+    }
+}
+
 impl Keys<'_> {
     /// A mention of another stage; required.
     pub fn reference(&mut self, key: &'static str, wants: Wants) -> Result<Reference, Noted> {

@@ -14,6 +14,7 @@ use crate::data::outside::Known;
 use crate::device::Device;
 use crate::metrics::{Metrics, ScoreRow};
 use crate::plan::pipeline::{Pipeline, PlannedStage};
+use crate::plan::table_spec::TableSpec;
 use crate::plan::trial::Trial;
 use crate::stages::{Context, Described, Failure, Halt, Outcome, Problem, Product, Stage};
 
@@ -131,7 +132,8 @@ pub fn pipeline(stages: Vec<PlannedStage>) -> Pipeline {
         seed: 0,
         device: Device::Cpu,
         stages,
-        tables: Vec::new(),
+        tables: vec![TableSpec::default()],
+        select: None,
         resolved: toml::Table::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::pipeline::{Pipeline, PlannedStage};
 use crate::config::diagnostic::suggest;
-use crate::config::{Diagnostic, Word, sweep};
+use crate::config::{Diagnostic, Reference, Word, sweep};
 use crate::metrics::label_free::Score;
 use crate::metrics::scores::{Better, better};
 use crate::metrics::{Metrics, TrainingSplit};
@@ -209,10 +209,7 @@ fn of_scores(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, String)
             .inputs
             .iter()
             .filter(|input| input.key.starts_with(prefix))
-            .map(|input| {
-                let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-                format!("{}{split}", input.stage)
-            })
+            .map(Reference::text)
             .collect();
         let word =
             match word {

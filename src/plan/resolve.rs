@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::link::link;
 use super::pipeline::Pipeline;
-use super::table_spec::TableSpec;
 use super::tables::{self, Swept};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Table, Value};
@@ -179,7 +178,7 @@ pub(super) fn resolve(
     if problems.is_empty() {
         tables::check(&tables, &stages.planned, &mut problems);
     }
-    let tables: Vec<TableSpec> = tables.into_iter().map(|draft| draft.spec).collect();
+    let tables = tables::specs(tables);
 
     let mut resolved = toml::Table::new();
     let mut take = |name: &str| {
@@ -209,6 +208,7 @@ pub(super) fn resolve(
         device: head.device,
         stages: stages.planned,
         tables,
+        select: sweep.and_then(|sweep| sweep.goal),
         resolved,
     });
     Resolution { pipeline, whole, problems }

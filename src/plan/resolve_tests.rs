@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Noted, Wants, words};
+use crate::plan::kept::Kept;
 use crate::plan::print;
 use crate::plan::trial::Trial;
 use crate::stages::{
@@ -566,13 +567,13 @@ fn tables_resolve_to_themselves_and_a_trial_keeps_those_that_need_no_sweep() {
     let whole = good(&text, &[]);
     assert_eq!(whole.resolved["table"], trials.resolved["table"]);
     assert_eq!(whole.tables.len(), 2);
-    assert_eq!(whole.tables[0].only[0], ("pipeline.seed".into(), vec!["0".into(), "1".into()]));
+    assert_eq!(whole.tables[0].only["pipeline.seed"], ["0", "1"]);
     assert_eq!(whole.tables[1].over, [""; 0]);
     // What a resolved file says is what was read.
-    assert_eq!(TableSpec::of_resolved(&trials.resolved).unwrap(), whole.tables);
+    let tables = |text: &str| Kept::read("kept.toml", text).unwrap().tables().unwrap();
+    assert_eq!(tables(&text), whole.tables);
     let trial = &trials.trials[0].pipeline.resolved;
-    let left = TableSpec::of_resolved(trial).unwrap();
-    assert_eq!(left, whole.tables[1..]);
+    assert_eq!(tables(&print::to_toml(trial)), whole.tables[1..]);
 }
 
 proptest! {

@@ -8,11 +8,13 @@ use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
 use super::csv::Rows;
-use super::record::Stage;
-use super::results::{Error, io_at};
+use super::error::{Error, io_at};
+use super::record::{InputRecord, ModelOnSplit, StageRecord};
 use super::trial_files::{Sources, rows};
 use crate::exec::{Done, End, Ending, display_name};
 use crate::plan::graph::Plan;
+use crate::plan::pipeline::PlannedStage;
+use crate::plan::trial::Trial;
 use crate::stages::Failure;
 use crate::store::Checked;
 
@@ -21,8 +23,8 @@ pub(super) fn records(
     plan: &Plan,
     done: &[Done],
     sources: &Sources,
-) -> Result<Vec<Vec<Stage>>, Error> {
-    let record = |(name, task): (&String, &NodeIndex)| {
+) -> Result<Vec<Vec<StageRecord>>, Error> {
+    let record = |((name, task), planned): ((&String, &NodeIndex), &PlannedStage)| {
         let (node, done) = (&plan.graph[*task], &done[task.index()]);
         let (mut error, mut waited_for) = (None, None);
         match &done.end {
@@ -30,9 +32,12 @@ pub(super) fn records(
             End::Skipped { because } => waited_for = Some(because.clone()),
             _ => {}
         }
-        Ok(Stage {
+        Ok(StageRecord {
             name: name.clone(),
             kind: node.stage.kind().to_owned(),
+            inputs: InputRecord::of(planned),
+            after: planned.after.clone(),
+            scores: ModelOnSplit::of(planned),
             state: done.end.ending().word().to_owned(),
             fingerprint: done.fingerprint,
             content: done.artifact.as_ref().map(|it| it.0),
@@ -47,8 +52,10 @@ pub(super) fn records(
             },
         })
     };
-    let trial = |stages: &IndexMap<String, NodeIndex>| stages.iter().map(record).collect();
-    plan.stages.iter().map(trial).collect()
+    let trial = |(stages, trial): (&IndexMap<String, NodeIndex>, &Trial)| {
+        stages.iter().zip(&trial.pipeline.stages).map(record).collect()
+    };
+    plan.stages.iter().zip(&plan.trials).map(trial).collect()
 }
 
 /// Title, licence, citation and source of what is in an artifact, if it came from outside: those of a

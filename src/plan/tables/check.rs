@@ -4,7 +4,7 @@
 use super::{Axis, Draft, FACTS, Swept};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Reference};
 use crate::metrics::scores;
 use crate::plan::pipeline::PlannedStage;
 use crate::plan::table_spec::Which;
@@ -96,13 +96,7 @@ pub(in crate::plan) fn check(
     let scoring: Vec<&PlannedStage> = stages.iter().filter(|it| scores_something(it)).collect();
     let inputs = |key: &str| -> Vec<String> {
         let inputs = scoring.iter().flat_map(|stage| &stage.inputs);
-        inputs
-            .filter(|input| input.key.starts_with(key))
-            .map(|input| match &input.split {
-                Some(split) => format!("{}.{split}", input.stage),
-                None => input.stage.clone(),
-            })
-            .collect()
+        inputs.filter(|input| input.key.starts_with(key)).map(Reference::text).collect()
     };
     for draft in drafts {
         if let (Some(name), Some(span)) = (&draft.spec.name, draft.name) {

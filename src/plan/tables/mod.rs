@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
 use serde_json::json;
 
-use super::table_spec::{GapClosed, Published, Spread, TableSpec, Test, Which, allowed_values};
+use super::table_spec::{GapClosed, Published, Spread, TableSpec, Test, Which};
+use super::trial::label_text;
 use crate::config::diagnostic::suggest;
-use crate::config::node::{Node, Value};
-use crate::config::source::Span;
+use crate::config::node::{Node, Table, Value};
+use crate::config::source::{SourceId, Span};
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::metrics::scores;
 
@@ -90,6 +92,25 @@ pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
     root.record("table", resolved);
     names_differ(root, items);
     drafts
+}
+
+/// What the tables of a file show: those that it asks for, else the usual one.
+pub(super) fn specs(drafts: Vec<Draft>) -> Vec<TableSpec> {
+    match drafts.is_empty() {
+        true => vec![TableSpec::default()],
+        false => drafts.into_iter().map(|draft| draft.spec).collect(),
+    }
+}
+
+impl Default for TableSpec {
+    /// The table of a file that asks for none: what a `[table]` without any key says.
+    fn default() -> Self {
+        let none = Table::default();
+        let mut keys = Keys::new(&none, Span::new(SourceId(0), 0..0));
+        let nothing_swept = Swept { keys: &[], wrong: false, selects: false };
+        let draft = read_one(&mut keys, "table", nothing_swept);
+        draft.expect("every key of a table may be left out").spec
+    }
 }
 
 /// Two tables of a file must not be written to the same files.
@@ -233,7 +254,7 @@ fn only(
     table: &str,
     swept: Swept,
     names: &mut Vec<Mention>,
-) -> Result<Vec<(String, Vec<String>)>, Noted> {
+) -> Result<IndexMap<String, Vec<String>>, Noted> {
     if let Some(Node { value: Value::Table(entries), .. }) = keys.peek("only") {
         let known = [&FACTS[..], swept.keys].concat();
         for (key, entry) in &entries.entries {
@@ -246,7 +267,7 @@ fn only(
             keys.problem(problem);
         }
     }
-    keys.words("only", |keys, word, node| {
+    let only = keys.words("only", |keys, word, node| {
         let value = node.to_toml();
         let values = allowed_values(&value);
         if let Some(fact) = FACTS.into_iter().find(|fact| *fact == word) {
@@ -261,7 +282,8 @@ fn only(
         }
         keys.record(word, value);
         Ok(values)
-    })
+    });
+    only.map(IndexMap::from_iter)
 }
 
 fn unused_test(keys: &mut Keys) -> Result<Test, Noted> {
@@ -270,6 +292,14 @@ fn unused_test(keys: &mut Keys) -> Result<Test, Noted> {
         Diagnostic::at(node.span, "`test` needs a `baseline` to compare with", "there is none")
             .help("add `baseline = \"source_only\"`, a row of the table"),
     ))
+}
+
+/// The values that a key may have, as they stand in tables.
+fn allowed_values(value: &toml::Value) -> Vec<String> {
+    match value {
+        toml::Value::Array(items) => items.iter().map(label_text).collect(),
+        one => vec![label_text(one)],
+    }
 }
 
 /// One number of others.
