@@ -4,8 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
-use super::training::{Opened, misfits, open, unlike_classes};
-use super::visualize::wrong_layer;
+use super::inputs::{Opened, misfits, open, unlike_classes, wrong_layer};
 use super::{
     Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
 };
