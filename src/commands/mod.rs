@@ -15,6 +15,7 @@ use crate::report::checksums::Checksums;
 use crate::report::finished::FinishedRun;
 use crate::report::record::Record;
 use crate::report::runs;
+use crate::stages::Halt;
 use crate::{plan, report, store, system};
 
 mod check;
@@ -100,7 +101,9 @@ impl Error {
     fn help(&self) -> Vec<String> {
         match self {
             Self::Store(error) | Self::Results(report::Error::Store(error)) => error.help(),
-            Self::Plan(plan::graph::Error::External { failure, .. }) => failure.help.clone(),
+            Self::Plan(plan::graph::Error::External { halt: Halt::Failed(failure), .. }) => {
+                failure.help.clone()
+            }
             Self::Results(report::Error::Malformed { .. }) => {
                 vec!["run the pipeline again: results that are damaged are written anew".into()]
             }

@@ -9,7 +9,7 @@ use petgraph::visit::Dfs;
 
 use super::Error;
 use crate::data::outside::Known;
-use crate::exec::{self, Done, Event, Executor, Failed, Job, Limit, Planned, Reporter, State};
+use crate::exec::{self, Done, End, Event, Executor, Job, Limit, Planned, Reporter};
 use crate::metrics::Metrics;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::goal::Goal;
@@ -19,6 +19,7 @@ use crate::plan::trials::Trials;
 use crate::report::csv::Rows;
 use crate::report::record::InputRecord;
 use crate::report::{self, trial_files};
+use crate::stages::Failure;
 use crate::store::Checked;
 
 /// How the trials ended.
@@ -40,7 +41,7 @@ pub(super) struct Carrier<'a> {
     /// The run's id in its journal.
     pub run: &'a str,
     /// Tasks that failed before and are not tried again.
-    pub failures: HashMap<Fingerprint, Failed>,
+    pub failures: HashMap<Fingerprint, Failure>,
     /// The job of each round, but for what changes from round to round.
     pub job: Job<'a>,
 }
@@ -88,15 +89,12 @@ impl Carrier<'_> {
             let before = before.chain(std::iter::repeat_with(|| None));
             ended = before.zip(done).map(|(before, now)| merged(before, now)).collect();
             for done in &ended {
-                if let (State::Failed { message, help }, Some(name)) =
-                    (&done.state, done.fingerprint)
-                {
-                    let failed = Failed { message: message.clone(), help: help.clone() };
-                    self.failures.entry(name).or_insert(failed);
+                if let (End::Failed(failure), Some(name)) = (&done.end, done.fingerprint) {
+                    self.failures.entry(name).or_insert_with(|| failure.clone());
                 }
             }
-            let failed = |done: &Done| matches!(done.state, State::Failed { .. });
-            let stopped = ended.iter().any(|done| done.state == State::Interrupted)
+            let failed = |done: &Done| matches!(done.end, End::Failed(_));
+            let stopped = ended.iter().any(|done| done.end == End::Interrupted)
                 || (self.job.fail_fast && ended.iter().any(failed));
             if let (Some(search), false) = (&mut trials.search, stopped) {
                 let mut values = HashMap::new();
@@ -184,14 +182,12 @@ fn after(plan: &Plan, task: NodeIndex) -> HashSet<NodeIndex> {
 /// How a task ended over all rounds.
 fn merged(before: Option<Done>, now: Done) -> Done {
     let Some(before) = before else { return now };
-    match (&before.state, &now.state) {
-        // Found in the store, as an earlier round put it there.
-        (State::Ran, State::Cached) => before,
-        // It stays as an earlier round left it.
-        (_, State::Pruned { rows }) if rows.is_empty() => before,
+    match (&before.end, &now.end) {
+        // An earlier round put it into the store, or left it where it is to stay.
+        (End::Built, End::Cached) | (_, End::NotBegun) => before,
         // Stopped on its way from one rung to the next.
-        (State::Pruned { rows }, State::Interrupted) if !rows.is_empty() => {
-            Done { state: State::Interrupted, seconds: before.seconds + now.seconds, ..before }
+        (End::Paused { .. }, End::Interrupted) => {
+            Done { end: End::Interrupted, seconds: before.seconds + now.seconds, ..before }
         }
         _ => {
             let log = before.log.into_iter().chain(now.log).collect();
@@ -210,7 +206,7 @@ fn value(
 ) -> Result<Option<f64>, Error> {
     let Some(task) = plan.stages[trial].get(&goal.stage) else { return Ok(None) };
     let done = &done[task.index()];
-    if let State::Pruned { rows } = &done.state {
+    if let Some(rows) = done.end.rows_so_far() {
         return known(goal, &Metrics::training().header, rows, epoch);
     }
     let Some((content, artifact)) = &done.artifact else { return Ok(None) };

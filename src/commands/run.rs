@@ -14,7 +14,7 @@ use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
 use crate::exec::{
-    Both, Done, Failed, Job, Journal, Json, Lines, Local, Quiet, Reporter, State, Terminal,
+    Both, Done, Ending, Job, Journal, Json, Lines, Local, Quiet, Reporter, RunEnding, Terminal,
     can_draw, finished,
 };
 use crate::nn::kernels::isa::Isa;
@@ -30,6 +30,7 @@ use crate::report::record::{Provenance, Record};
 use crate::report::results::{self, Written};
 use crate::report::table::Format;
 use crate::report::tables::Tables;
+use crate::stages::Failure;
 use crate::store::Store;
 use crate::train::activations::Cache;
 
@@ -46,7 +47,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 }
 
 /// Tasks that failed before and are not tried again.
-pub(super) type Failures = HashMap<Fingerprint, Failed>;
+pub(super) type Failures = HashMap<Fingerprint, Failure>;
 
 /// How a run ended.
 pub(super) struct Ran {
@@ -171,7 +172,6 @@ fn conclude(
     (recorded, problem): (&[Lost], Option<Error>),
 ) -> Result<Ran, Error> {
     let folder = &written.folder;
-    let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
     let run = FinishedRun::read(folder)?;
     let tables = Tables::of(&run);
     if let Some((folder, wrong)) = &written.damaged {
@@ -205,12 +205,12 @@ fn conclude(
     if let Some(problem) = problem {
         return Err(problem);
     }
-    if any(|state| matches!(state, State::Failed { .. })) {
-        return ran(1);
-    }
-    if any(|state| matches!(state, State::Interrupted | State::Skipped { .. })) {
+    let ending = RunEnding::of(done.iter().map(|done| done.end.ending()));
+    if ending == RunEnding::Interrupted {
         console::say("interrupted; run the same command again to go on");
-        return ran(130);
+    }
+    if ending != RunEnding::Done {
+        return ran(ending.exit_code());
     }
     match tables?.all() {
         // Nobody asked for this one.
@@ -233,7 +233,7 @@ fn show(tables: Option<&Tables>) {
 
 /// Says that a run found everything done.
 fn say_nothing_to_do(done: &[Done]) {
-    let pruned = done.iter().filter(|it| matches!(it.state, State::Pruned { .. })).count();
+    let pruned = done.iter().filter(|it| it.end.ending() == Ending::Paused).count();
     let cached = done.len() - pruned;
     console::say(match pruned {
         0 => format!("nothing to do: all {cached} stages are cached"),

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use super::Error;
 use super::run::Failures;
 use crate::cli::SweepArgs;
-use crate::exec::Failed;
+use crate::exec::Ending;
 use crate::plan::fingerprint::Fingerprint;
 use crate::report::record::Record;
 use crate::report::runs;
+use crate::stages::Failure;
 
 /// Runs all trials; stages they share run once.
 ///
@@ -41,14 +42,14 @@ fn failed_before(results: &Path, pipeline: &str) -> Failures {
     let Some(record) = all.rev().find(of) else {
         return Failures::new();
     };
-    let mut found: HashMap<Fingerprint, (Failed, usize)> = HashMap::new();
-    for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {
+    let mut found: HashMap<Fingerprint, (Failure, usize)> = HashMap::new();
+    for stage in record.trials.iter().flatten().filter(|stage| stage.state == Ending::Failed) {
         let (Some(fingerprint), Some(error)) = (stage.fingerprint, &stage.error) else { continue };
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let help = error["help"].as_array().map(|help| help.iter().map(text).collect());
         let help: Vec<String> = help.unwrap_or_default();
         let help = help.into_iter().filter(|line| !line.contains("--retry-failed")).collect();
-        let failed = Failed { message: text(&error["message"]), help };
+        let failed = Failure { message: text(&error["message"]), help };
         found.entry(fingerprint).or_insert((failed, 0)).1 += 1;
     }
     let all = record.trials.len();

@@ -13,7 +13,7 @@ use super::Error;
 use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
-use crate::exec::{Executor, Job, Lines, Local, Reporter, State, finished};
+use crate::exec::{End, Executor, Job, Lines, Local, Reporter, finished};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::trial::Trial;
@@ -301,8 +301,8 @@ impl Check<'_> {
         Lines.event(&finished(&done, since));
         let task = plan.stages[0][name];
         let done = &done[task.index()];
-        if let State::Failed { message, .. } = &done.state {
-            self.wrong.push(format!("stage `{name}` cannot be made again: {message}"));
+        if let End::Failed(failure) = &done.end {
+            self.wrong.push(format!("stage `{name}` cannot be made again: {failure}"));
             return Ok(());
         }
         let (Some((content, made)), Some(fingerprint)) = (&done.artifact, recorded.fingerprint)

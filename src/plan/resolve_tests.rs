@@ -11,7 +11,7 @@ use crate::plan::kept::Kept;
 use crate::plan::print;
 use crate::plan::trial::Trial;
 use crate::stages::{
-    Context, DatasetShape, Described, Failure, ModelShape, Outcome, Problem, Product,
+    Context, DatasetShape, Described, Failure, Halt, ModelShape, Outcome, Problem, Product,
 };
 
 const TEST_KINDS: &[Kind] = &[
@@ -60,8 +60,8 @@ impl Stage for Fake {
         }
     }
 
-    fn run(&self, _: &Context) -> Result<Outcome, Failure> {
-        Err(Failure::new("the stages of this test do not run"))
+    fn run(&self, _: &Context) -> Result<Outcome, Halt> {
+        Err(Failure::new("the stages of this test do not run").into())
     }
 }
 

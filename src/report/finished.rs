@@ -11,6 +11,7 @@ use super::older::{self, Completed};
 use super::record::{self, Record, StageRecord};
 use super::trial_files::{metrics_name, trial_folder};
 use super::trials::{self, TrialResult, TrialState};
+use crate::exec::RunEnding;
 use crate::plan::trial::label_text;
 
 /// A finished run.
@@ -168,7 +169,11 @@ fn read_trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial
             }
             None => Vec::new(),
         },
-        state: record.state(),
+        state: match record.state() {
+            RunEnding::Done => TrialState::Done,
+            RunEnding::Interrupted => TrialState::Interrupted,
+            RunEnding::Failed => TrialState::Failed,
+        },
         objective: None,
         selected: None,
         reason: String::new(),

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::Error;
-use super::trials::TrialState;
 use crate::config::Reference;
 use crate::config::sweep::Goal;
 use crate::console::Lost;
+use crate::exec::{Ending, RunEnding};
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::pipeline::PlannedStage;
 use crate::plan::table_spec::TableSpec;
@@ -142,8 +142,8 @@ pub struct StageRecord {
     /// What it scores, or would have scored, in the order of its CSV.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<ModelOnSplit>,
-    /// `cached`, `ran`, `failed`, `interrupted`, `skipped` or `pruned`.
-    pub state: String,
+    /// How it ended.
+    pub state: Ending,
     /// The name of its artifact, once its inputs were there.
     pub fingerprint: Option<Fingerprint>,
     /// The digest of its artifact's data.
@@ -271,16 +271,9 @@ impl Record {
             .map_err(|source| Error::Io { path, source })
     }
 
-    /// How the run ended as a whole: done, failed or interrupted.
-    pub fn state(&self) -> TrialState {
-        let any = |word: &str| self.trials.iter().flatten().any(|stage| stage.state == word);
-        if any("failed") {
-            TrialState::Failed
-        } else if any("interrupted") || any("skipped") {
-            TrialState::Interrupted
-        } else {
-            TrialState::Done
-        }
+    /// How the run ended as a whole.
+    pub fn state(&self) -> RunEnding {
+        RunEnding::of(self.trials.iter().flatten().map(|stage| stage.state))
     }
 
     /// Every artifact that the run made or used.

@@ -20,7 +20,7 @@ use super::trial_files::{sources, trial_folder, write_trial};
 use super::trials;
 use crate::data::readers::RESULTS_MARK;
 use crate::exec::journal::{LIVE, SIGN};
-use crate::exec::{Done, State};
+use crate::exec::{Done, Ending};
 use crate::fault::fail_point;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
@@ -111,7 +111,7 @@ pub fn earlier(
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
 ) -> Earlier {
-    if !done.iter().all(|it| matches!(it.state, State::Cached | State::Pruned { .. })) {
+    if !done.iter().all(|it| matches!(it.end.ending(), Ending::Cached | Ending::Paused)) {
         return Earlier::Other;
     }
     Earlier::of(&root.join(&plan.trials[0].pipeline.name), &id(plan, done, verdicts, resolved))
@@ -286,7 +286,7 @@ fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) 
         for (name, task) in stages {
             let done = &done[task.index()];
             let fingerprint = done.fingerprint.map(|it| it.to_string());
-            if let State::Pruned { rows } = &done.state {
+            if let Some(rows) = done.end.rows_so_far() {
                 hasher.update(format!("pruned {}\n", rows.len()).as_bytes());
             }
             hasher.update(format!("{name} {}\n", fingerprint.unwrap_or_default()).as_bytes());

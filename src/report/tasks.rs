@@ -11,10 +11,11 @@ use super::csv::Rows;
 use super::error::{Error, io_at};
 use super::record::{InputRecord, ModelOnSplit, StageRecord};
 use super::trial_files::{Sources, rows};
-use crate::exec::{Done, State, display_name};
+use crate::exec::{Done, End, Ending, display_name};
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::PlannedStage;
 use crate::plan::trial::Trial;
+use crate::stages::Failure;
 use crate::store::Checked;
 
 /// The stages of every trial, as the run's record has them.
@@ -26,11 +27,9 @@ pub(super) fn records(
     let record = |((name, task), planned): ((&String, &NodeIndex), &PlannedStage)| {
         let (node, done) = (&plan.graph[*task], &done[task.index()]);
         let (mut error, mut waited_for) = (None, None);
-        match &done.state {
-            State::Failed { message, help } => {
-                error = Some(json!({ "message": message, "help": help }));
-            }
-            State::Skipped { because } => waited_for = Some(because.clone()),
+        match &done.end {
+            End::Failed(failure) => error = Some(json!(failure)),
+            End::Skipped { because } => waited_for = Some(because.clone()),
             _ => {}
         }
         Ok(StageRecord {
@@ -39,7 +38,7 @@ pub(super) fn records(
             inputs: InputRecord::of(planned),
             after: planned.after.clone(),
             scores: ModelOnSplit::of(planned),
-            state: done.state.word().to_owned(),
+            state: done.end.ending(),
             fingerprint: done.fingerprint,
             content: done.artifact.as_ref().map(|it| it.0),
             external: node.external.clone(),
@@ -81,7 +80,7 @@ pub(super) fn put_log(
 ) -> Result<(), Error> {
     let done = &all[task.index()];
     let mut lines = done.log.clone();
-    if let State::Failed { message, help } = &done.state {
+    if let End::Failed(Failure { message, help }) = &done.end {
         lines.push(format!("error: {message}"));
         lines.extend(help.iter().map(|help| format!("help: {help}")));
         let inputs = plan.graph[task].inputs.iter().zip(plan.input_texts(task));
@@ -107,7 +106,7 @@ pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Sources) -> Result<S
     for task in &plan.order {
         let end = &done[task.index()];
         let name = display_name(plan, *task);
-        let cached = (end.state.word() == "cached").to_string();
+        let cached = (end.end.ending() == Ending::Cached).to_string();
         all.push(vec![name.clone(), "total".into(), format!("{:.6}", end.seconds), cached.clone()]);
         let Some(artifact) = &sources[task.index()] else { continue };
         for part in rows(artifact, "timings.csv")?.unwrap_or_default().rows {

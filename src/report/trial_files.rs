@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::csv::{self, Rows};
 use super::error::{Error, io_at};
 use super::record::InputRecord;
-use crate::exec::{Done, State};
+use crate::exec::{Done, End};
 use crate::metrics::Metrics;
 use crate::plan::graph::Plan;
 use crate::plan::search::Verdict;
@@ -60,8 +60,8 @@ pub(super) fn write_trial(
     for stage in &plan.trials[trial].pipeline.stages {
         let task = plan.stages[trial][&stage.name].index();
         let name = metrics_name(&stage.name);
-        let mut files = match (&done[task].state, &sources[task]) {
-            (State::Pruned { rows }, _) if !rows.is_empty() => {
+        let mut files = match (&done[task].end, &sources[task]) {
+            (End::Paused { rows }, _) => {
                 let text = csv::write(&Metrics { rows: rows.clone(), ..Metrics::training() });
                 vec![Derived { path: name.clone().into(), bytes: text.into_bytes() }]
             }

@@ -2,7 +2,7 @@
 //! columns are known in one place.
 
 use super::csv::Rows;
-use crate::exec::{Done, State};
+use crate::exec::{Done, End};
 use crate::metrics::number;
 use crate::plan::graph::Plan;
 use crate::plan::search::Verdict;
@@ -127,11 +127,11 @@ fn state(
 ) -> (TrialState, String) {
     let stages = || plan.stages[trial].iter().map(|(name, task)| (name, &done[task.index()]));
     for (name, done) in stages() {
-        if let State::Failed { message, .. } = &done.state {
-            return (TrialState::Failed, format!("{name}: {message}"));
+        if let End::Failed(failure) = &done.end {
+            return (TrialState::Failed, format!("{name}: {failure}"));
         }
     }
-    if stages().any(|(_, done)| done.state == State::Interrupted) {
+    if stages().any(|(_, done)| done.end == End::Interrupted) {
         return (TrialState::Interrupted, String::new());
     }
     if let Some(pruned) = verdict.and_then(|it| it.pruned.as_ref()) {
@@ -140,8 +140,8 @@ fn state(
     if stages().all(|(_, done)| done.artifact.is_some()) {
         return (TrialState::Done, String::new());
     }
-    let because = stages().find_map(|(_, done)| match &done.state {
-        State::Skipped { because } => Some(format!("`{because}` has no result")),
+    let because = stages().find_map(|(_, done)| match &done.end {
+        End::Skipped { because } => Some(format!("`{because}` has no result")),
         _ => None,
     });
     (TrialState::Skipped, because.unwrap_or_default())

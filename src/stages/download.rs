@@ -7,7 +7,7 @@ pub(super) use self::source::Source;
 use self::source::{find, unchanged};
 use super::pretrained::Pretrained;
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage,
 };
 use crate::config::{Diagnostic, Keys};
 use crate::data::catalog::{self, Content, Entry};
@@ -159,7 +159,7 @@ impl Stage for Download {
     }
 
     /// What the settings do not say: the contents of files without `sha256`.
-    fn external(&self, known: &Known) -> Result<Option<String>, Failure> {
+    fn external(&self, known: &Known) -> Result<Option<String>, Halt> {
         match self {
             Self::Known(_) => Ok(None),
             Self::Own(own) => own.external(known),
@@ -187,7 +187,7 @@ impl Stage for Download {
         }))
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         match self {
             Self::Known(entry) => Outcome::of_dataset(&known(entry, context)?, context),
             Self::Own(own) => own.run(context),
@@ -200,7 +200,7 @@ impl Stage for Download {
 
 impl Download {
     /// The user's own file of weights, if it has no `sha256`.
-    fn weights_file(&self) -> Result<Option<Files>, Failure> {
+    fn weights_file(&self) -> Result<Option<Files>, Halt> {
         match self {
             Self::Weights(weights) => match weights.source() {
                 Some(Source::File { path, sha256: None }) => Ok(Some(Files::one(find(path)?))),
@@ -211,7 +211,7 @@ impl Download {
     }
 }
 
-fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
+fn known(entry: &Entry, context: &Context) -> Result<Dataset, Halt> {
     let watch = context.watch();
     let fetcher = Fetcher { folder: context.downloads, offline: context.offline, watch };
     let mut set = match &entry.content {

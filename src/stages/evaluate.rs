@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
-use super::training::{Opened, failure, misfits, open, unlike_classes};
+use super::training::{Opened, misfits, open, unlike_classes};
 use super::visualize::wrong_layer;
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product, Stage};
 use crate::config::{Keys, Reference, Wants};
 use crate::data::classes::Matched;
 use crate::data::{self, loader};
@@ -130,7 +130,7 @@ impl Stage for Evaluate {
         if problems.is_empty() { Ok(Product::Scores) } else { Err(problems) }
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         dispatch(context.device, Run { stage: self, context })?
     }
 }
@@ -149,7 +149,7 @@ struct Scored {
 }
 
 impl Job for Run<'_> {
-    type Output = Result<Outcome, Failure>;
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context } = self;
@@ -183,7 +183,7 @@ impl Job for Run<'_> {
                 let (images, split) = (&set.dataset, set.split());
                 let evaluation = evaluate(&mut saved.model, images, split, frozen.as_deref(), done)
                     .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
-                    .ok_or_else(Failure::interrupted)?;
+                    .ok_or(Halt::Interrupted)?;
                 write(&mut metrics, &name, &key, &evaluation, &split.labels);
                 best.push(evaluation.accuracy());
                 if let Some(layer) = &stage.features {
@@ -219,7 +219,7 @@ impl Opened {
         key: &str,
         known: &[String],
         matched: &Matched,
-    ) -> Result<Arc<Self>, Failure> {
+    ) -> Result<Arc<Self>, Halt> {
         if !matches!(matched, Matched::ByName(_)) {
             return Ok(Arc::clone(self));
         }
@@ -231,7 +231,7 @@ impl Opened {
 
 impl Evaluate {
     /// Compares the classes of every model with those of every data set, by their descriptions alone.
-    fn compare_classes(&self, context: &Context) -> Result<(), Failure> {
+    fn compare_classes(&self, context: &Context) -> Result<(), Halt> {
         for dataset in &self.on {
             let outline = data::Outline::read(&context.input(&dataset.key).path)?;
             let (found, empty) = (outline.classes, outline.empty);
@@ -257,7 +257,7 @@ impl Evaluate {
         device: &D,
         scored: &[Vec<Scored>],
         metrics: &mut Metrics,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Halt> {
         if self.embedding.is_none() && !self.proxy_a_distance {
             return Ok(());
         }
@@ -273,7 +273,10 @@ impl Evaluate {
                 planes.add(settings, context, (&name, &mut model), layer, sets)?;
             }
         }
-        if self.embedding.is_some() { planes.save(context) } else { Ok(()) }
+        if self.embedding.is_some() {
+            planes.save(context)?;
+        }
+        Ok(())
     }
 }
 
@@ -285,7 +288,7 @@ fn distances<D: Ops>(
     layer: Option<&str>,
     sets: &[Scored],
     metrics: &mut Metrics,
-) -> Result<(), Failure> {
+) -> Result<(), Halt> {
     context.progress.begin("distance of domains", None, Unit::Images);
     let mut first = None;
     for (at, Scored { key, set, .. }) in sets.iter().enumerate() {
@@ -328,12 +331,12 @@ fn frozen<D: Ops>(
     context: &Context,
     model: &mut Model<D>,
     set: &Opened,
-) -> Result<Option<Arc<Activations>>, Failure> {
+) -> Result<Option<Arc<Activations>>, Halt> {
     let Some(cache) = context.activations else { return Ok(None) };
     let backend = context.device.backend();
     let caching = Caching { cache, backend: &backend, uses: 1 };
     let watch = Watch { progress: context.progress, cancel: context.cancel };
-    caching.of(model, &set.split().images, &set.dataset, &watch).map_err(failure)
+    Ok(caching.of(model, &set.split().images, &set.dataset, &watch)?)
 }
 
 /// With more classes than this, the cells of a confusion matrix without images are left out: there are

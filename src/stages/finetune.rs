@@ -1,7 +1,7 @@
 //! `finetune`: goes on training a model, with an adaptation method if one is named.
 
 use super::training::{Start, Training};
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage};
 use crate::config::node::Value;
 use crate::config::{Keys, Wants};
 use crate::nn::architecture::{Architecture, read_head};
@@ -45,7 +45,7 @@ impl Stage for Finetune {
         self.training.describe(inputs, &self.start).map(Product::Model)
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         self.training.run(context, &self.start)
     }
 }

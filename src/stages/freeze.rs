@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dfdx::prelude::Cpu;
 
 use super::{
-    Context, Defaults, Described, Failure, Kind, ModelShape, Outcome, Problem, Product, Stage,
+    Context, Defaults, Described, Failure, Halt, Kind, ModelShape, Outcome, Problem, Product, Stage,
 };
 use crate::config::{Keys, Wants};
 use crate::metrics::Metrics;
@@ -74,7 +74,7 @@ impl Stage for Freeze {
         if problems.is_empty() { Ok(Product::Model(shape)) } else { Err(problems) }
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         // Nothing is computed, so it needs no device but memory.
         let mut saved = Saved::<Cpu>::open(&context.input("model").path, &Cpu::default())?;
         apply(&mut saved.model, &self.freeze, &self.thaw)

@@ -5,7 +5,8 @@
 use serde_json::json;
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product,
+    Stage,
 };
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys, Wants};
@@ -238,7 +239,7 @@ impl Stage for Normalize {
         Ok(Product::Dataset(DatasetShape { channels, size: self.resize.or(input.size), ..input }))
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let mut set = context.dataset("input")?;
         if let Some(size) = self.resize {
             let total: usize = set.splits.values().map(crate::data::Split::len).sum();
@@ -250,7 +251,8 @@ impl Stage for Normalize {
             set.splits.iter().find(|(_, split)| split.images.size().is_none()).map(|(name, _)| name)
         {
             return Err(Failure::new(format!("the images of `{name}` differ in size"))
-                .help("add `resize = [height, width]` to make them alike"));
+                .help("add `resize = [height, width]` to make them alike")
+                .into());
         }
         if let Some(channels) = self.channels {
             for split in set.splits.values_mut() {

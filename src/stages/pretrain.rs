@@ -1,7 +1,7 @@
 //! `pretrain`: trains a model from scratch on labelled data.
 
 use super::training::{Start, Training};
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage};
 use crate::adapt::Method;
 use crate::config::Keys;
 use crate::nn::architecture::Architecture;
@@ -38,7 +38,7 @@ impl Stage for Pretrain {
         self.training.describe(inputs, &self.start).map(Product::Model)
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         self.training.run(context, &self.start)
     }
 }

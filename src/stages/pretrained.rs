@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::download::Source;
-use super::{Context, Defaults, Failure, ModelShape, Outcome, Problem};
+use super::{Context, Defaults, Failure, Halt, ModelShape, Outcome, Problem};
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys};
 use crate::data::Provenance;
@@ -109,7 +109,7 @@ impl Pretrained {
     }
 
     /// Writes `provenance.json`, as data sets have it.
-    fn say_where_from(&self, context: &Context) -> Result<(), Failure> {
+    fn say_where_from(&self, context: &Context) -> Result<(), Halt> {
         let arch = &self.spec.arch;
         let provenance = match &self.from {
             From::Known(entry) => Provenance {
@@ -147,7 +147,7 @@ impl Pretrained {
         Ok(ModelShape { spec: Some(self.spec.clone()), classes, ..ModelShape::unknown() })
     }
 
-    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let path = match &self.from {
             From::Custom(custom) => custom.source.locate(context)?,
             From::Known(entry) => {
@@ -174,7 +174,7 @@ impl Pretrained {
     }
 
     /// Opens the weights at `path` and compares them with the network, before either takes memory.
-    fn open(&self, path: &Path, context: &Context) -> Result<(StateDict, Taken, Fit), Failure> {
+    fn open(&self, path: &Path, context: &Context) -> Result<(StateDict, Taken, Fit), Halt> {
         let (entry, prefix) = match &self.from {
             From::Known(_) => (None, None),
             From::Custom(custom) => (custom.entry.as_deref(), custom.prefix.as_deref()),
@@ -200,7 +200,7 @@ impl Pretrained {
                 }
             ));
             failure.help = state_dict::advice(&wanted, &file, &taken, &fit, settings);
-            return Err(failure);
+            return Err(failure.into());
         }
         if let Some(entry) = file.entry() {
             context.progress.note(&format!("takes the entry `{entry}` of the file"));
@@ -330,7 +330,7 @@ struct Put<'a> {
 }
 
 impl Job for Put<'_> {
-    type Output = Result<Outcome, Failure>;
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context, file, taken, fit } = self;

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage,
 };
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Entry, Node, Value};
@@ -332,7 +332,7 @@ impl Stage for SplitStage {
         }))
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let mut set = context.dataset("input")?;
         match &self.classes {
             Some(Classes::Keep(classes)) => keep_classes(&mut set, classes)?,

@@ -1,7 +1,7 @@
 //! `synthesize`: makes a data set out of another by a recipe.
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage,
 };
 use crate::config::node::{Table, Value};
 use crate::config::{Diagnostic, Keys, Wants};
@@ -138,7 +138,7 @@ impl Stage for Synthesize {
         Ok(Product::Dataset(DatasetShape { channels: Some(3), ..input }))
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let watch = context.watch();
         let digits = context.dataset("input")?;
         let photographs: Dataset;

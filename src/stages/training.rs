@@ -1,7 +1,9 @@
 //! What `pretrain` and `finetune` have in common: their settings, checks and the run itself.
 
 use super::classes::{Uses, clash, named, names_of_both, note, renumber};
-use super::{Context, DatasetShape, Defaults, Described, Failure, ModelShape, Outcome, Problem};
+use super::{
+    Context, DatasetShape, Defaults, Described, Failure, Halt, ModelShape, Outcome, Problem,
+};
 use crate::adapt::Method;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Reference, Wants};
@@ -271,7 +273,7 @@ impl Training {
         }
     }
 
-    pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Failure> {
+    pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Halt> {
         let settings = &self.settings;
         let sets = Sets {
             train: open(context, "train")?,
@@ -426,13 +428,14 @@ impl Opened {
 }
 
 /// Reads the data set at `key` and finds the split that the reference named.
-pub(super) fn open(context: &Context, key: &str) -> Result<Opened, Failure> {
+pub(super) fn open(context: &Context, key: &str) -> Result<Opened, Halt> {
     let dataset = context.dataset(key)?;
     let split = context.input(key).split.clone().unwrap_or_default();
     if !dataset.splits.contains_key(&split) {
         let known: Vec<String> = dataset.splits.keys().map(|name| format!("`{name}`")).collect();
         return Err(Failure::new(format!("`{key}` names the split `{split}`, which is not there"))
-            .help(format!("the data set has {}", known.join(", "))));
+            .help(format!("the data set has {}", known.join(", ")))
+            .into());
     }
     Ok(Opened { dataset, split })
 }
@@ -488,7 +491,7 @@ struct Run<'a> {
 }
 
 impl Job for Run<'_> {
-    type Output = Result<Outcome, Failure>;
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let (Saved { mut model, classes }, mut new) = self.model(device)?;
@@ -506,7 +509,8 @@ impl Job for Run<'_> {
         let (learning, all) = groups::counts(&model, &training.settings.groups);
         if learning == 0 {
             return Err(Failure::new("every parameter of the model is frozen")
-                .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`"));
+                .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`")
+                .into());
         }
         let data = Data {
             source: (&sets.train.dataset, sets.train.split()),
@@ -521,8 +525,7 @@ impl Job for Run<'_> {
         let reuse =
             Reuse { caching, checkpoints: context.checkpoints, pause_after: context.pause_after };
         let (metrics, times) =
-            fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)
-                .map_err(failure)?;
+            fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)?;
         Saved { model, classes }.save(context.out)?;
         let last = |split: &str, metric: &str| {
             let row = metrics.rows.iter().rev().find(|row| row[2] == split && row[3] == metric)?;
@@ -594,13 +597,21 @@ fn epochs_of(metrics: &Metrics) -> usize {
     epochs.max().unwrap_or_default()
 }
 
-pub(super) fn failure(error: FitError) -> Failure {
-    let failure = Failure::new(error.to_string());
-    match error {
-        FitError::Paused(rows) => Failure { paused: Some(rows), ..failure },
-        FitError::Interrupted => Failure::interrupted(),
-        FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`"),
-        FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure,
+impl From<FitError> for Halt {
+    fn from(error: FitError) -> Self {
+        let failure = Failure::new(error.to_string());
+        match error {
+            FitError::Paused(rows) => Self::Paused { rows },
+            FitError::Interrupted => Self::Interrupted,
+            FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`").into(),
+            FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure.into(),
+        }
+    }
+}
+
+impl From<crate::nn::WeightsError> for Halt {
+    fn from(error: crate::nn::WeightsError) -> Self {
+        Failure::from(error).into()
     }
 }
 

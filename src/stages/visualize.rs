@@ -2,7 +2,7 @@
 //! chosen images.
 
 use super::training::{misfits, open};
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product, Stage};
 use crate::config::{Keys, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
@@ -77,7 +77,7 @@ impl Stage for Visualize {
         if problems.is_empty() { Ok(Product::Pictures) } else { Err(problems) }
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         dispatch(context.device, Run { stage: self, context })?
     }
 }
@@ -111,7 +111,7 @@ struct Run<'a> {
 }
 
 impl Job for Run<'_> {
-    type Output = Result<Outcome, Failure>;
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context } = self;
@@ -120,7 +120,7 @@ impl Job for Run<'_> {
         set.check(model.spec(), "images")?;
         let count = set.split().len();
         if let Some(index) = stage.indices.iter().find(|index| **index >= count) {
-            return Err(Failure::new(format!("image {index} of only {count}")));
+            return Err(Failure::new(format!("image {index} of only {count}")).into());
         }
         let mut metrics = Metrics::parameters();
         let mut pictures = 0;

@@ -47,7 +47,7 @@ fn details(run: &MeasuredRun, stage: &str, logs: &[(String, String)], room: &mut
     let tasks = run.tasks(stage);
     let Some((_, first)) = tasks.first() else { return String::new() };
     let seconds: f64 = tasks.iter().map(|it| it.1.seconds).sum();
-    let states: BTreeSet<&str> = tasks.iter().map(|it| it.1.state.as_str()).collect();
+    let states: BTreeSet<&str> = tasks.iter().map(|it| it.1.state.word()).collect();
     let states: Vec<&str> = states.into_iter().collect();
     let count = if tasks.len() > 1 { format!("{} times, ", tasks.len()) } else { String::new() };
     let mut html = format!(

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 
 use super::section::Section;
 use super::table::{Cell, sortable};
+use crate::exec::Ending;
 use crate::report::figures::words;
 use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
@@ -134,7 +135,8 @@ fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
 fn failures(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {
-        for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == "failed") {
+        for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == Ending::Failed)
+        {
             let message = task.message().unwrap_or_default();
             let label = if run.is_sweep() { format!("{trial:03}") } else { String::new() };
             rows.push([stage.clone(), label, message.to_owned()].map(Cell::of).to_vec());

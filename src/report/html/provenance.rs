@@ -77,7 +77,7 @@ fn hashes(run: &MeasuredRun) -> String {
             let name = if run.is_sweep() { format!("{stage} [{trial:03}]") } else { stage.clone() };
             let cells = [
                 name,
-                task.state.clone(),
+                task.state.word().to_owned(),
                 text(task.fingerprint.map(|it| it.to_string())),
                 text(task.content.map(|it| it.0.to_string())),
             ];

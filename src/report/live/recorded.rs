@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
+use crate::exec::Ending;
 use crate::report::csv::Rows;
 use crate::report::finished::FinishedRun;
 use crate::report::record::StageRecord;
@@ -44,7 +45,7 @@ pub fn events(run: &FinishedRun) -> String {
         let labels = record.values.get(number).map_or_else(|| json!({}), |it| json!(it));
         trials.push(json!({ "trial": number, "labels": labels, "tasks": own }));
     }
-    let count = |word: &str| record.trials.iter().flatten().filter(|it| it.state == word).count();
+    let count = |end: Ending| record.trials.iter().flatten().filter(|it| it.state == end).count();
     let provenance = &record.provenance;
     let started = json!({
         "time": provenance.start, "event": "run_started", "run": record.id,
@@ -57,9 +58,9 @@ pub fn events(run: &FinishedRun) -> String {
         time.to_std().ok().map(|it| it.as_secs_f64())
     })();
     let finished = json!({
-        "time": provenance.end, "event": "run_finished", "cached": count("cached"),
-        "ran": count("ran"), "failed": count("failed"), "skipped": count("skipped"),
-        "pruned": count("pruned"), "seconds": seconds.unwrap_or_default(),
+        "time": provenance.end, "event": "run_finished", "cached": count(Ending::Cached),
+        "ran": count(Ending::Built), "failed": count(Ending::Failed), "skipped": count(Ending::Skipped),
+        "pruned": count(Ending::Paused), "seconds": seconds.unwrap_or_default(),
     });
     let mut text = String::new();
     for event in std::iter::once(started).chain(rest).chain([finished]) {
@@ -70,10 +71,13 @@ pub fn events(run: &FinishedRun) -> String {
 
 /// How a stage ended.
 fn ended(task: usize, stage: &StageRecord) -> Value {
-    let word = match stage.state.as_str() {
-        "ran" => "finished",
-        "pruned" => "paused",
-        word => word,
+    let word = match stage.state {
+        Ending::Built => "finished",
+        Ending::Paused => "paused",
+        Ending::Cached => "cached",
+        Ending::Failed => "failed",
+        Ending::Interrupted => "interrupted",
+        Ending::Skipped => "skipped",
     };
     let message = stage.message();
     json!({

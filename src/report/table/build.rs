@@ -9,6 +9,7 @@ use indexmap::{IndexMap, IndexSet};
 use super::error::Error;
 use super::model::{Cell, Column, Gap, Kind, Missing, Published, Row, Table, Value};
 use crate::config::diagnostic::suggest;
+use crate::exec::Ending;
 use crate::metrics::scores::{self as metric, Better};
 use crate::plan::table_spec::{self, Best, TableSpec, Which};
 use crate::plan::tables::FACTS;
@@ -145,16 +146,16 @@ fn meet<'a>(
 fn gap(scores: &Scores, number: usize, stage: &str) -> Gap {
     let trial = &scores.trials[number];
     let stages = scores.stages.get(number).map(Vec::as_slice).unwrap_or_default();
-    let failed = stages.iter().find(|stage| stage.state == "failed");
-    let own = scores.stage(number, stage).map(|stage| stage.state.as_str());
+    let failed = stages.iter().find(|stage| stage.state == Ending::Failed);
+    let own = scores.stage(number, stage).map(|stage| stage.state);
     let reason = match (trial.state, own) {
         // It scored other pairs, or other metrics of this one.
-        (_, Some("ran" | "cached")) | (TrialState::Done, None) => Missing::NoSuchPair,
+        (_, Some(Ending::Built | Ending::Cached)) | (TrialState::Done, None) => Missing::NoSuchPair,
         (TrialState::Pruned, _) => Missing::Pruned,
-        (_, Some("failed")) => Missing::Failed,
+        (_, Some(Ending::Failed)) => Missing::Failed,
         // A plain run ends as a whole, its stages each in their own way.
         (TrialState::Failed, _) if scores.sweep => Missing::Failed,
-        (_, Some("skipped")) if failed.is_some() => Missing::Failed,
+        (_, Some(Ending::Skipped)) if failed.is_some() => Missing::Failed,
         _ => Missing::NotRun,
     };
     let detail = trial.reason.clone();

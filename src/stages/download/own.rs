@@ -9,7 +9,7 @@ use crate::data::outside::{Files, Known};
 use crate::data::readers::{Decoding, Format, Layout};
 use crate::data::shown::Shown;
 use crate::data::{Dataset, Error, Provenance, unpack};
-use crate::stages::{Context, Failure, Outcome};
+use crate::stages::{Context, Failure, Halt, Outcome};
 use crate::system;
 
 /// Settings of a data set of the user's own.
@@ -78,7 +78,7 @@ impl Own {
     }
 
     /// The digest of every file outside the store that is read, without what `sha256` says already.
-    pub(super) fn external(&self, known: &Known) -> Result<Option<String>, Failure> {
+    pub(super) fn external(&self, known: &Known) -> Result<Option<String>, Halt> {
         let Some(path) = self.outside()? else { return Ok(None) };
         let Self { format, root, layout, .. } = self;
         let name = format!("{}\n{} {root:?} {layout:?}", path.display(), format.word());
@@ -88,14 +88,14 @@ impl Own {
     }
 
     /// The path of the source, if what is there is not known by its `sha256` alone.
-    fn outside(&self) -> Result<Option<PathBuf>, Failure> {
+    fn outside(&self) -> Result<Option<PathBuf>, Halt> {
         let Source::File { path, sha256 } = &self.source else { return Ok(None) };
         let found = find(path)?;
         Ok((sha256.is_none() || self.is_list(&found)?).then_some(found))
     }
 
     /// Whether `path` is a list itself, not a folder or an archive with lists.
-    fn is_list(&self, path: &Path) -> Result<bool, Failure> {
+    fn is_list(&self, path: &Path) -> Result<bool, Halt> {
         let is =
             self.format == Format::ImageList && !path.is_dir() && unpack::kind(path)?.is_none();
         Ok(is)
@@ -108,7 +108,7 @@ impl Own {
         Ok(Files::one(path))
     }
 
-    fn files(&self) -> Result<Option<Files>, Failure> {
+    fn files(&self) -> Result<Option<Files>, Halt> {
         let Some(path) = self.outside()? else { return Ok(None) };
         let (path, layout) = self.place(&path)?;
         Ok(Some(self.files_at(&path, &layout)?))
@@ -116,7 +116,7 @@ impl Own {
 
     /// Where in the source at `path` to begin, and how to read what is there. Of an archive it is the
     /// archive, as nothing of it is unpacked yet.
-    fn place(&self, path: &Path) -> Result<(PathBuf, Layout), Failure> {
+    fn place(&self, path: &Path) -> Result<(PathBuf, Layout), Halt> {
         let mut layout = self.layout.clone();
         let Some(root) = &self.root else { return Ok((path.to_owned(), layout)) };
         let is_list = self.is_list(path)?;
@@ -128,7 +128,8 @@ impl Own {
             return Err(Failure::new(format!("`root` has no meaning here: {place} is one file"))
                 .help(
                     "`root` is a folder in a folder or archive, or where the names in a list begin",
-                ));
+                )
+                .into());
         }
         if is_list || (self.format == Format::ImageList && Path::new(root).is_absolute()) {
             let folder = std::path::absolute(system::at_home(Path::new(root)))
@@ -141,7 +142,8 @@ impl Own {
                 .help(
                     "where the names in a list begin; a path that does not start with / is \
                            taken from the current directory",
-                ));
+                )
+                .into());
             }
             layout.names = Some(folder);
             return Ok((path.to_owned(), layout));
@@ -150,7 +152,7 @@ impl Own {
     }
 
     /// Reads it.
-    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let decoding = if self.skips_broken { Decoding::skipping() } else { Decoding::strict() };
         let decoding = decoding.upright(self.upright);
         let set = unchanged(context.external, || self.files(), || self.read(&decoding, context))?;
@@ -162,7 +164,7 @@ impl Own {
         Ok(outcome)
     }
 
-    fn read(&self, decoding: &Decoding, context: &Context) -> Result<Dataset, Failure> {
+    fn read(&self, decoding: &Decoding, context: &Context) -> Result<Dataset, Halt> {
         let path = self.source.locate(context)?;
         let mut set = self.read_at(&path, decoding, context)?;
         if set.provenance.is_empty() {
@@ -182,7 +184,7 @@ impl Own {
         path: &Path,
         decoding: &Decoding,
         context: &Context,
-    ) -> Result<Dataset, Failure> {
+    ) -> Result<Dataset, Halt> {
         let (format, watch, written) = (self.format, context.watch(), self.source.place());
         if !path.is_dir() && unpack::kind(path)?.is_some() {
             let set = read_archive(path, written, context, |folder, watch| {
@@ -197,7 +199,8 @@ impl Own {
         }
         if self.is_list(path)? && matches!(self.source, Source::Web { .. }) {
             return Err(Failure::new("a list from an address has no images beside it")
-                .help("get the list, and write `source = \"file:PATH\"`"));
+                .help("get the list, and write `source = \"file:PATH\"`")
+                .into());
         }
         let takes_files = matches!(format, Format::Safetensors | Format::ImageList);
         if !path.is_dir() && !takes_files {

@@ -10,7 +10,7 @@ use crate::nn::Model;
 use crate::nn::ops::Ops;
 use crate::progress::Unit;
 use crate::stages::training::Opened;
-use crate::stages::{Context, Described, Failure, Problem};
+use crate::stages::{Context, Described, Failure, Halt, Problem};
 
 const METHODS: &[&str] = &["pca", "tsne"];
 
@@ -99,7 +99,7 @@ impl Planes {
         (name, model): (&str, &mut Model<D>),
         layer: Option<&str>,
         sets: &[Scored],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Halt> {
         let (mut rows, mut images, mut width) = (Vec::new(), Vec::new(), 1);
         for (at, Scored { set, .. }) in sets.iter().enumerate() {
             let indices = indices(settings, set, at);
