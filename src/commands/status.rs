@@ -1,4 +1,4 @@
-//! `runner status`: what is running, what is not over, and how the newest runs ended.
+//! `runner status`: prints what is running, what is unfinished, and how the newest runs ended.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         text += &format!("  {what}: {}, {state}\n", holder.who);
     }
     let runs = store.runs()?;
-    // A run that makes nothing at the moment still needs what is there.
+    // Runs that build nothing at the moment are listed as well: they still use the store.
     let idle = |run: &&Holder| holders.iter().all(|holder| holder.who != run.who);
     for run in runs.iter().filter(idle) {
         let state = if run.dead { "died" } else { "running" };

@@ -1,4 +1,4 @@
-//! What a run's folder says of its tasks beside their numbers: their records, logs and times.
+//! Writes what a run's folder says about its tasks besides their numbers: their records, logs and times.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::plan::trial::Trial;
 use crate::stages::Failure;
 use crate::store::Checked;
 
-/// The stages of every trial, as the run's record has them.
+/// The stages of every trial in the form of the record.
 pub(super) fn records(
     plan: &Plan,
     done: &[Done],
@@ -58,8 +58,8 @@ pub(super) fn records(
     plan.stages.iter().zip(&plan.trials).map(trial).collect()
 }
 
-/// Title, licence, citation and source of what is in an artifact, if it came from outside: those of a
-/// data set, or of weights in `provenance.json`.
+/// Title, licence, citation and source of a data set or of weights that came from outside; `None` for
+/// everything that was built here.
 fn origin(artifact: &Checked) -> Result<Option<Value>, Error> {
     let parsed = |name: &str| -> Result<Option<Value>, Error> {
         let bytes = artifact.read(name)?;
@@ -71,7 +71,7 @@ fn origin(artifact: &Checked) -> Result<Option<Value>, Error> {
     }
 }
 
-/// Writes `logs/<stage>.log`: what a stage said that ran, its error and its inputs.
+/// Writes `logs/<stage>.log`: the messages of a stage that ran, and its error with its inputs.
 pub(super) fn put_log(
     folder: &Path,
     plan: &Plan,

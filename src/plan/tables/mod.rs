@@ -1,5 +1,5 @@
-//! Reads `[table]` and `[[table]]`, and says what is wrong with them as far as that can be known
-//! before anything ran. Never looks at a result.
+//! The only reader of `[table]` and `[[table]]`, and so the only place that knows their defaults. It reports
+//! what is wrong with them as far as that can be known before anything runs, and never looks at a result.
 
 use std::collections::HashMap;
 
@@ -18,10 +18,10 @@ mod check;
 
 pub(super) use check::check;
 
-/// Columns of every score.
+/// The facts that every score has.
 pub const FACTS: [&str; 3] = ["model", "stage", "dataset"];
 
-/// A table as read, with the places of what the stages must know.
+/// A table as it was read, with the places of the names that stages must have.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub spec: TableSpec,
@@ -31,7 +31,7 @@ pub(super) struct Draft {
     names: Vec<Mention>,
 }
 
-/// A row, a column or another fact of scores that a setting names.
+/// A row, a column or another fact of scores that a setting names, with its place.
 #[derive(Debug)]
 struct Mention {
     /// `baseline`, `published.0.row`.
@@ -41,7 +41,7 @@ struct Mention {
     span: Span,
 }
 
-/// What a name is one of.
+/// What a name in a table stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Axis {
     Rows,
@@ -53,7 +53,7 @@ enum Axis {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Swept<'a> {
     pub keys: &'a [&'a str],
-    /// The sweep has problems of its own: nothing is said about what it sweeps.
+    /// Whether the sweep itself has problems, so that nothing can be said about what it sweeps.
     pub wrong: bool,
     /// Whether it has a `[sweep.select]`.
     pub selects: bool,
@@ -65,7 +65,7 @@ pub(super) fn selects(root: &Keys) -> bool {
     sweep.entries.contains_key("select")
 }
 
-/// Reads the tables from the reader of the whole file.
+/// Reads the tables of a whole file.
 pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
     root.may_be_tables("table", |keys| read_one(keys, "table", swept));
     let Some(Node { value: Value::Array(items), span }) = root.peek("table") else {
@@ -94,7 +94,7 @@ pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
     drafts
 }
 
-/// What the tables of a file show: those that it asks for, else the usual one.
+/// The tables of a file: those that it asks for, or the usual table where it asks for none.
 pub(super) fn specs(drafts: Vec<Draft>) -> Vec<TableSpec> {
     match drafts.is_empty() {
         true => vec![TableSpec::default()],
@@ -103,7 +103,7 @@ pub(super) fn specs(drafts: Vec<Draft>) -> Vec<TableSpec> {
 }
 
 impl Default for TableSpec {
-    /// The table of a file that asks for none: what a `[table]` without any key says.
+    /// The usual table: what an empty `[table]` asks for.
     fn default() -> Self {
         let none = Table::default();
         let mut keys = Keys::new(&none, Span::new(SourceId(0), 0..0));
@@ -113,7 +113,7 @@ impl Default for TableSpec {
     }
 }
 
-/// Two tables of a file must not be written to the same files.
+/// Reports tables of a file that would be written to the same files.
 fn names_differ(root: &mut Keys, items: &[Node]) {
     let mut seen: HashMap<Option<&str>, Span> = HashMap::new();
     for item in items {
@@ -210,7 +210,7 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
     Some(Draft { spec, key: key.to_owned(), name: at_name, names })
 }
 
-/// A key, or an array of them.
+/// Reads `over`: a swept key, or an array of swept keys.
 fn over(keys: &mut Keys) -> Option<Vec<String>> {
     keys.may_be(
         "over",
@@ -255,7 +255,7 @@ fn place(
     }
 }
 
-/// What scores must be of, to count.
+/// Reads `only`: which scores count.
 fn only(
     keys: &mut Keys,
     table: &str,
@@ -303,7 +303,7 @@ fn unused_test(keys: &mut Keys) -> Option<&'static str> {
     Some("permutation")
 }
 
-/// The values that a key may have, as they stand in tables.
+/// The values that a key may have, as tables show them.
 fn allowed_values(value: &toml::Value) -> Vec<String> {
     match value {
         toml::Value::Array(items) => items.iter().map(label_text).collect(),
@@ -311,7 +311,7 @@ fn allowed_values(value: &toml::Value) -> Vec<String> {
     }
 }
 
-/// One number of others.
+/// Reads one number that others published.
 fn published_one(
     keys: &mut Keys,
     path: &str,
@@ -333,7 +333,7 @@ fn published_one(
     Some(Published { row: row?, column: column?, value: value?, cite: cite? })
 }
 
-/// Numbers of others, each with its cell and its citation.
+/// Reads the numbers that others published, each with its cell and its citation.
 fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option<Vec<Published>> {
     keys.may_be_tables("published", |keys| published_one(keys, "", percent, names));
     let Some(node) = keys.node("published") else { return Some(Vec::new()) };
@@ -369,7 +369,7 @@ fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option
     Some(all)
 }
 
-/// Takes the tables out of a trial's resolved form that are about the whole sweep.
+/// Removes the tables about the whole sweep from the resolved form of a trial.
 pub(super) fn leave_for_trial(resolved: &mut toml::Table, specs: &[TableSpec], swept: &[&str]) {
     let stays = |spec: &TableSpec| !spec.needs_sweep(swept);
     match resolved.get_mut("table") {

@@ -1,4 +1,4 @@
-//! Confusion matrices of every model on every split; of a sweep, means over the seeds of each setting.
+//! Confusion matrices of every model on every split; in a sweep, means over the seeds of each setting.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,16 +13,16 @@ use crate::report::measured::{ClassNames, MeasuredRun};
 /// Counts by true and predicted class.
 type Counts = BTreeMap<(u32, u32), f64>;
 
-/// Counts with the settings that they are of, and a trial of them.
+/// The settings of a matrix, one trial that has them, and its counts.
 type Matrix = (String, usize, Counts);
 
-/// With more settings than this, only those of the shown trial are drawn.
+/// With more settings than this, only the matrix of the shown trial is drawn.
 const SETTINGS: usize = 8;
 
 pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     let mut figures: Vec<Figure> = Vec::new();
     for figure in run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)) {
-        // Several stages may score the same model on the same images.
+        // Several stages may score the same model on the same split.
         let same = |it: &Figure| it.title == figure.title && it.rows.rows == figure.rows.rows;
         if !figures.iter().any(same) {
             figures.push(figure);
@@ -81,7 +81,7 @@ fn of_model(run: &MeasuredRun, stage: &str, model: &str) -> Vec<Figure> {
     figures
 }
 
-/// `confusion.3.5`: class 3 taken for 5.
+/// Parses `confusion.3.5`: an image of class 3 that was taken for class 5.
 fn cell(metric: &str) -> Option<(u32, u32)> {
     let (true_class, predicted) = metric.strip_prefix("confusion.")?.split_once('.')?;
     Some((true_class.parse().ok()?, predicted.parse().ok()?))

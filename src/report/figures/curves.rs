@@ -1,5 +1,5 @@
-//! Learning curves: each metric of each training stage over the epochs, a line for each setting of a sweep,
-//! the mean over its seeds with a band of one standard deviation.
+//! Learning curves: each metric of each training over its epochs. A sweep has one line per setting: the mean
+//! over its seeds, with a band of one standard deviation.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::shape::Shape;
 use crate::report::csv::Rows;
 use crate::report::measured::MeasuredRun;
 
-/// A line: its variant and split, with the values of all seeds by epoch.
+/// The lines of a picture, by variant and split: the values of all seeds in each epoch.
 type Lines = IndexMap<(String, String), BTreeMap<u64, Vec<f64>>>;
 
 pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {

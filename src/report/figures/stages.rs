@@ -1,4 +1,4 @@
-//! The graph of the stages with what became of them, and how long each took.
+//! The graph of the stages with how each ended, and the time that each took.
 
 use super::figure::{Figure, Topic};
 use super::shape::Shape;
@@ -46,14 +46,14 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     figures
 }
 
-/// The state to show for several.
+/// The ending to show for a stage whose tasks ended in several ways: the worst.
 fn worst(states: &[Ending]) -> Ending {
     let worse = [Ending::Failed, Ending::Interrupted, Ending::Skipped, Ending::Built];
     let found = worse.into_iter().find(|ending| states.contains(ending));
     found.or(states.first().copied()).unwrap_or(Ending::Skipped)
 }
 
-/// A time in few words.
+/// A duration, rounded for people.
 pub fn words(seconds: f64) -> String {
     if seconds < 0.05 {
         "0 s".into()

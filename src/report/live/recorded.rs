@@ -1,5 +1,5 @@
-//! Events of a run that left none, made of its record and its CSVs, so that every run is shown by the
-//! same page.
+//! Derives the events of a run that left no journal from its record and its CSVs, so that the same page can
+//! show every run.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use crate::report::csv::Rows;
 use crate::report::finished::FinishedRun;
 use crate::report::record::StageRecord;
 
-/// The events, a line each.
+/// The events, one per line.
 pub fn events(run: &FinishedRun) -> String {
     let record = &run.record;
     let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -19,7 +19,7 @@ pub fn events(run: &FinishedRun) -> String {
         let mut own = Vec::new();
         let (mut named, mut fresh) = (HashMap::new(), Vec::new());
         for stage in stages {
-            // Stages with the same fingerprint were one task.
+            // Stages with the same fingerprint were a single task.
             let key = match stage.fingerprint {
                 Some(fingerprint) => fingerprint.to_string(),
                 None => format!("{number} {}", stage.name),
@@ -31,7 +31,7 @@ pub fn events(run: &FinishedRun) -> String {
             if task == next {
                 fresh.push((task, stage));
                 rest.push(ended(task, stage));
-                // A page of events says nothing of a CSV that cannot be read; the report does.
+                // A CSV that cannot be read leaves its curves out here; the report says what is wrong.
                 let rows = run.rows(number, &stage.name).ok().flatten();
                 rest.extend(rows.iter().flat_map(|rows| metrics(task, rows)));
             }

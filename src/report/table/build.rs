@@ -1,5 +1,5 @@
-//! Pivots scores to cells: which rows and columns there are, which scores meet in a cell, and why a
-//! cell has none.
+//! Pivots scores into cells: which rows and columns there are, which scores belong to a cell, and why a cell
+//! has none. Compares no cell with another but to mark the best.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -16,14 +16,14 @@ use crate::plan::tables::FACTS;
 use crate::report::scores::{Pair, Score, Scores};
 use crate::report::trials::TrialState;
 
-/// What meets in a cell.
+/// The scores that belong to a cell, and the trials that have none for it.
 #[derive(Default)]
 struct Meeting<'a> {
     scores: Vec<&'a Score>,
     without: Vec<Gap>,
 }
 
-/// The table without what compares its cells.
+/// The table without comparisons between its cells.
 pub(super) fn build(spec: &TableSpec, scores: &Scores) -> Result<Table, Error> {
     known(spec, scores)?;
     let over = over(spec, scores);
@@ -67,7 +67,7 @@ pub(super) fn build(spec: &TableSpec, scores: &Scores) -> Result<Table, Error> {
     Ok(table)
 }
 
-/// Whether the scores have what the table names.
+/// Checks that the scores have what the table names.
 fn known(spec: &TableSpec, scores: &Scores) -> Result<(), Error> {
     let labels = scores.trials.iter().flat_map(|trial| &trial.labels);
     let mut known: IndexSet<&str> = FACTS.into_iter().collect();
@@ -82,13 +82,13 @@ fn known(spec: &TableSpec, scores: &Scores) -> Result<(), Error> {
         return Ok(());
     }
     let names = scores.scores.iter().map(|score| score.metric.as_str());
-    // A matrix of every class against every other would bury the rest.
+    // The entries of confusion matrices would bury the other names.
     let names = names.filter(|name| !name.starts_with("confusion."));
     let help = suggest(&spec.value, names).unwrap_or_else(|| "it reported none".into());
     Err(Error::Metric { name: spec.value.clone(), help })
 }
 
-/// The keys that are aggregated over: a plain run has none.
+/// The keys that cells aggregate over. A plain run has none.
 fn over(spec: &TableSpec, scores: &Scores) -> Vec<String> {
     let seed = ["pipeline.seed".to_owned()];
     let named = if spec.over.is_empty() { &seed[..] } else { &spec.over };
@@ -99,7 +99,7 @@ fn over(spec: &TableSpec, scores: &Scores) -> Vec<String> {
 
 type Meetings<'a> = IndexMap<(String, String), Meeting<'a>>;
 
-/// Every row and column that a trial has or should have, and what meets where they cross.
+/// Every row and column that a trial has or should have, and the scores where they cross.
 fn meet<'a>(
     spec: &TableSpec,
     scores: &'a Scores,
@@ -142,18 +142,18 @@ fn meet<'a>(
     (rows, columns, meetings)
 }
 
-/// Why `stage` has no score in a trial.
+/// Why a trial has no score of `stage`.
 fn gap(scores: &Scores, number: usize, stage: &str) -> Gap {
     let trial = &scores.trials[number];
     let stages = scores.stages.get(number).map(Vec::as_slice).unwrap_or_default();
     let failed = stages.iter().find(|stage| stage.state == Ending::Failed);
     let own = scores.stage(number, stage).map(|stage| stage.state);
     let reason = match (trial.state, own) {
-        // It scored other pairs, or other metrics of this one.
+        // The stage ran, so it scored other pairs, or other metrics of this one.
         (_, Some(Ending::Built | Ending::Cached)) | (TrialState::Done, None) => Missing::NoSuchPair,
         (TrialState::Pruned, _) => Missing::Pruned,
         (_, Some(Ending::Failed)) => Missing::Failed,
-        // A plain run ends as a whole, its stages each in their own way.
+        // In a plain run only the stage's own ending says why; in a sweep the trial's does.
         (TrialState::Failed, _) if scores.sweep => Missing::Failed,
         (_, Some(Ending::Skipped)) if failed.is_some() => Missing::Failed,
         _ => Missing::NotRun,
@@ -197,7 +197,7 @@ fn cell(
         cell.missing = Some(match without {
             Some(reason) => reason,
             None if facts && !crossing => Missing::NoSuchPair,
-            // No trial has these values of the axes.
+            // No trial has these axis values.
             None => Missing::NotRun,
         });
     }
@@ -205,8 +205,8 @@ fn cell(
     Ok(cell)
 }
 
-/// A cell may hold several values only when they differ in `over` and nothing else; selected trials
-/// may differ in what they were selected for.
+/// Checks that the values of a cell differ only in the keys that are aggregated over. Selected trials may
+/// also differ in the settings that they were selected for.
 fn accounted(
     spec: &TableSpec,
     over: &[String],
@@ -242,7 +242,7 @@ fn accounted(
     Err(Error::Several { row: row.to_owned(), column: column.to_owned(), axes })
 }
 
-/// Rows and columns without a single pair that any stage scores are not of this table.
+/// Removes rows and columns in which no stage scores anything.
 fn drop_what_nobody_scores(table: &mut Table) {
     let nobodys =
         |cell: &Cell| matches!(cell.missing, Some(Missing::NoSuchPair | Missing::NotSelected));
@@ -257,11 +257,11 @@ fn drop_what_nobody_scores(table: &mut Table) {
 
 /// Marks the best cells of each column.
 pub(super) fn mark_best(table: &mut Table, best: Option<Best>) {
-    // A split that is easier, or a lucky seed, is not better.
+    // An easier split or a lucky seed is not better than another.
     let rivals = table.rows_by != "dataset" && !table.rows_by.ends_with("seed");
     for at in 0..table.columns.len() {
         let better = match (table.columns[at].kind, best.unwrap_or(Best::Auto)) {
-            // The two rows that a gap is measured between are 0 and 1 by definition.
+            // The two rows that define the gap are 0 and 1 by definition.
             (_, Best::None) | (Kind::GapClosed, _) => Better::Neither,
             (Kind::Scores, Best::Max) => Better::Higher,
             (Kind::Scores, Best::Min) => Better::Lower,
@@ -269,7 +269,7 @@ pub(super) fn mark_best(table: &mut Table, best: Option<Best>) {
             (Kind::Scores, Best::Auto) => metric::better(&table.metric).unwrap_or(Better::Neither),
         };
         let means: Vec<f64> = table.rows.iter().filter_map(|row| row.cells[at].mean).collect();
-        // Of one, or of cells that are all the same, none is better than another.
+        // A single cell, or cells that are all equal, have no best.
         if means.iter().all(|mean| *mean == means[0]) {
             continue;
         }
@@ -282,7 +282,7 @@ pub(super) fn mark_best(table: &mut Table, best: Option<Best>) {
     }
 }
 
-/// Puts published numbers into their cells; citations are numbered as they first appear.
+/// Puts published numbers into their cells. Citations are numbered in the order of first use.
 pub(super) fn put_published(
     table: &mut Table,
     published: &[table_spec::Published],

@@ -1,15 +1,15 @@
-//! Compares rows: differences to a baseline with a paired test, and the share of a gap that a row
-//! closes. Pairs are trials with the same values of the keys that are aggregated over.
+//! Compares rows: differences from a baseline with a paired test, and the share of a gap that a row closes.
+//! Two trials are a pair when they have the same values of the keys that are aggregated over.
 
 use super::error::Error;
 use super::model::{Cell, Column, Comparison, Difference, Kind, Missing, Table, Value};
 use crate::plan::table_spec::{self, Test};
 use crate::report::stats;
 
-/// Below this a corrected p value counts.
+/// A corrected p value below this level counts as significant.
 pub const LEVEL: f64 = 0.05;
 
-/// Compares every cell with that of the row `baseline` in its column.
+/// Compares every cell with the cell of the row `baseline` in the same column.
 pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Result<(), Error> {
     let base = table.row("table.baseline", baseline)?;
     let against = table.rows[base].cells.clone();
@@ -54,7 +54,7 @@ pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Re
     Ok(())
 }
 
-/// The values of cells whose trials agree in what is aggregated over, in the order of the first.
+/// The paired values of several cells, in the order of the first cell.
 fn pairs<const N: usize>(cells: [&Cell; N]) -> Vec<[f64; N]> {
     let same = |value: &Value| {
         let mut found = [0.0; N];
@@ -66,8 +66,8 @@ fn pairs<const N: usize>(cells: [&Cell; N]) -> Vec<[f64; N]> {
     cells[0].values.iter().filter_map(same).collect()
 }
 
-/// Adds the column of the share of the gap between two rows that each row closes: a ratio of means
-/// over the trials that have all three.
+/// Adds the column that says which share of the gap between two rows each row closes: a ratio of means over
+/// the trials that have a score in all three rows.
 #[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
 pub(super) fn gap_closed(table: &mut Table, gap: &table_spec::GapClosed) -> Result<(), Error> {
     let low = table.row("table.gap_closed.source_only", &gap.source_only)?;
@@ -100,5 +100,5 @@ pub(super) fn gap_closed(table: &mut Table, gap: &table_spec::GapClosed) -> Resu
     Ok(())
 }
 
-/// The name of that column.
+/// The name of the column of gaps closed.
 pub(super) const GAP: &str = "gap closed";

@@ -1,4 +1,4 @@
-//! The table as CSV: a line for each cell, every digit. What a table does not ask for has no column.
+//! The table as CSV: one line per cell, with every digit. Columns that a table does not ask for are left out.
 
 use super::model::Table;
 use super::notes::ORACLE;

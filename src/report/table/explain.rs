@@ -1,4 +1,4 @@
-//! Where a cell comes from: its arithmetic, and for every trial the file, the value and the artifacts.
+//! Explains a cell: its arithmetic, and for every trial the file, the value and the artifacts behind it.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The table as a part of an HTML page: nothing from elsewhere, heads with their scope, notes below.
-//! How it looks is the page's to say, by the classes.
+//! The table as part of an HTML page: it loads nothing, its heads have a scope, and its notes stand below.
+//! The page decides how it looks, by the classes used here.
 
 use super::grid::{Shown, Signs};
 use super::model::{Cell, Table};
@@ -48,7 +48,7 @@ fn measured(table: &Table, at: usize, cell: &Cell) -> String {
         true => (" class=\"best\"", format!("<strong>{number}</strong>")),
         false => ("", number),
     };
-    // For a page that sorts: the number as it is.
+    // Pages that sort their tables use the exact number.
     let sort = cell.mean.map(crate::metrics::number).unwrap_or_default();
     let compared = escape(&table.compared(at, cell, SIGNS));
     let compared = match compared.as_str() {
@@ -58,7 +58,7 @@ fn measured(table: &Table, at: usize, cell: &Cell) -> String {
     format!("<td{class} data-value=\"{sort}\">{number}{compared}</td>")
 }
 
-/// What stands above the table: its own caption, or what is in it.
+/// The caption: that of the pipeline, or a description of what the table shows.
 fn caption(table: &Table) -> String {
     let unit = if table.percent { " (%)" } else { "" };
     table.caption.clone().unwrap_or_else(|| {

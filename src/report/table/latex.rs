@@ -1,4 +1,4 @@
-//! The table in LaTeX: a tabular with the rules of booktabs, then its notes as a small paragraph.
+//! The table in LaTeX: a tabular with booktabs rules, followed by its notes in small print.
 
 use super::grid::{Shown, Signs};
 use super::model::Table;
@@ -44,13 +44,13 @@ pub(super) fn render(table: &Table) -> String {
     text
 }
 
-/// A hyphen before a number is a minus.
+/// Writes the hyphens of a number as minus signs.
 fn minus(number: &str) -> String {
     number.replace('-', "$-$")
 }
 
-/// Letters that mean something to LaTeX, and those beyond ASCII that tables use, as LaTeX writes
-/// them. Others stay: every engine of today reads UTF-8.
+/// Escapes characters that LaTeX treats specially, and writes the non-ASCII characters that tables use as
+/// commands. Other characters stay, as every current engine reads UTF-8.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     let mut before = None;
@@ -67,9 +67,9 @@ fn escape(text: &str) -> String {
             '>' => escaped += r"\textgreater{}",
             '|' => escaped += r"\textbar{}",
             '"' => escaped += "{''}",
-            // At the start of a row they would be an argument of what ends the row before.
+            // At the start of a row they would be taken as an argument of the preceding `\\`.
             '[' | '*' if before.is_none() => escaped += &format!("{{{letter}}}"),
-            // Two of them would be drawn as one other.
+            // Two of them in a row would become a ligature.
             '-' | '`' | '\'' if before == Some(letter) => escaped += &format!("{{{letter}}}"),
             '±' => escaped += r"$\pm$",
             'Δ' => escaped += r"$\Delta$",

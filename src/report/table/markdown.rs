@@ -1,4 +1,4 @@
-//! The table in Markdown. Without anything asked for but rows and columns it is the bare table.
+//! The table in Markdown. A `[table]` that asks for rows and columns alone gives the bare table.
 
 use super::grid::{Shown, Signs};
 use super::model::Table;
@@ -37,7 +37,7 @@ pub(super) fn render(table: &Table) -> String {
     text
 }
 
-/// Names are words, not Markdown. An underscore inside a word is one as it stands.
+/// Escapes what Markdown would take for markup. An underscore inside a word needs no escape.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for (at, letter) in text.char_indices() {

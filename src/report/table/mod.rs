@@ -1,5 +1,5 @@
-//! The result table: scores of a run pivoted, with what they say together. Computes nothing that a
-//! stage should have; how it looks is for the files beside this one.
+//! The result table: the scores of a run, pivoted and compared. It computes nothing that a stage should have
+//! measured. Each format is one of the files beside this one.
 
 use super::scores::Scores;
 use crate::plan::table_spec::TableSpec;
@@ -23,24 +23,24 @@ pub use model::{
 };
 pub use notes::ORACLE;
 
-/// How a table is written.
+/// The format that a table is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// Aligned columns.
     Text,
-    /// Every digit.
+    /// One line per cell, with every digit.
     Csv,
     /// A Markdown table.
     Markdown,
-    /// A LaTeX tabular, for the package booktabs.
+    /// A LaTeX tabular for the booktabs package.
     Latex,
-    /// A part of an HTML page.
+    /// Part of an HTML page.
     Html,
-    /// Everything that is known of every cell.
+    /// Everything that is known about every cell.
     Json,
 }
 
-/// The formats that a run's folder gets, with the endings of their files.
+/// The formats that are written to the folder of a run, with their file extensions.
 pub const FILES: [(&str, Format); 5] = [
     ("csv", Format::Csv),
     ("md", Format::Markdown),
@@ -50,11 +50,11 @@ pub const FILES: [(&str, Format); 5] = [
 ];
 
 impl Table {
-    /// The table of `spec` over the scores of a run; rows and columns in the order of the scores.
+    /// Builds the table of `spec` from the scores of a run. Rows and columns keep the order of the scores.
     ///
     /// # Errors
-    /// When something that `spec` names is not there, or a cell has several values that it does not
-    /// account for.
+    /// When `spec` names something that the scores do not have, or a cell has several values that it does not
+    /// aggregate.
     pub fn new(spec: &TableSpec, scores: &Scores) -> Result<Self, Error> {
         let mut table = build::build(spec, scores)?;
         if let Some(baseline) = &spec.baseline {
@@ -69,7 +69,7 @@ impl Table {
         Ok(table)
     }
 
-    /// The table in a format; `bold` marks the best of each column in text.
+    /// Writes the table in a format. With `bold`, the text format marks the best cell of each column.
     pub fn render(&self, format: Format, bold: bool) -> String {
         match format {
             Format::Text => text::render(self, bold),
@@ -83,8 +83,7 @@ impl Table {
         }
     }
 
-    /// What the cell of `row` and `column` was made of: the arithmetic, and the runs and files behind
-    /// it.
+    /// Explains the cell of `row` and `column`: its arithmetic, and the trials and files behind it.
     ///
     /// # Errors
     /// When there is no such cell.

@@ -1,5 +1,5 @@
-//! What must be read with a table: how its trials were selected, what its signs mean, how far its
-//! tests can say anything, where its published numbers stand.
+//! The notes below a table: how its trials were selected, what its signs mean, how much its tests can show,
+//! and where its published numbers come from.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use super::model::{Cell, Comparison, Missing, Note, Table};
 use crate::plan::table_spec::{Spread, TableSpec, Test, Which};
 use crate::report::scores::{Pair, Scores};
 
-/// The note of every table whose trials were selected by labels of the target.
+/// The note of every table whose trials were selected by target labels.
 pub const ORACLE: &str = "oracle: selected by target labels";
 
-/// Trials that a note names before it only counts.
+/// The number of names that a note lists before it stops.
 const NAMED: usize = 5;
 
 fn plain(text: impl Into<String>) -> Note {
@@ -90,7 +90,7 @@ fn compared(comparison: &Comparison, over: &str, notes: &mut Vec<Note>) {
     notes.extend(weak(comparison, most));
 }
 
-/// Says so when the tests can hardly say anything.
+/// A note for tests that can show almost nothing with so few pairs.
 fn weak(comparison: &Comparison, most: usize) -> Option<Note> {
     let Comparison { comparisons, level, .. } = comparison;
     if let Some(least) = comparison.least_p {
@@ -116,8 +116,8 @@ fn weak(comparison: &Comparison, most: usize) -> Option<Note> {
     })
 }
 
-/// Names scores whose classes were told apart by number alone, and says whose numbers a metric of one
-/// class goes by where there are several.
+/// Notes about classes: scores whose classes could only be matched by number, and whose numbers the metric of
+/// a single class uses where model and data set number classes differently.
 fn of_classes(table: &Table, scores: &Scores) -> Vec<Note> {
     let shown: BTreeSet<(&str, &str)> = table
         .cells()
@@ -152,7 +152,7 @@ fn of_classes(table: &Table, scores: &Scores) -> Vec<Note> {
     by_number.into_iter().chain(renumbered).collect()
 }
 
-/// Names trials that a mean should have and has not.
+/// A note that names the trials that are missing from means.
 fn partial(table: &Table) -> Option<Note> {
     let lost = |cell: &&Cell| cell.n > 0;
     let trials: BTreeSet<(&str, &str)> = table
@@ -174,7 +174,7 @@ fn partial(table: &Table) -> Option<Note> {
     Some(plain(format!("Means leave out {count} trials without a score: {}.", named.join(", "))))
 }
 
-/// Says so when trials of one mean share a model, so that they are not as many as they seem.
+/// A note for means over trials that share a model, which are fewer independent values than they seem.
 fn shared(table: &Table, scores: &Scores) -> Option<Note> {
     let shares = |cell: &&Cell| {
         let models = cell

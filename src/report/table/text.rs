@@ -1,4 +1,4 @@
-//! The table for a terminal: aligned columns, the best in bold, notes below.
+//! The table for a terminal: aligned columns, the best cells in bold, notes below.
 
 use unicode_width::UnicodeWidthStr as _;
 
