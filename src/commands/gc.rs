@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Error;
 use super::columns::{bytes, columns};
-use super::kept::Kept;
+use super::kept::KeptRuns;
 use crate::cli::GcArgs;
 use crate::console;
 use crate::report::results;
@@ -36,7 +36,7 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
         let text = format!("{} is at work on this store; try again when it is done", holder.who);
         return Err(Error::Missing(text));
     }
-    let mut kept = Kept::find(args, &store)?;
+    let mut kept = KeptRuns::find(args, &store)?;
     let mut needed = std::mem::take(&mut kept.needed);
     needed.extend(&users.needs);
     let grace = if args.now { Duration::ZERO } else { GRACE };

@@ -21,7 +21,7 @@ const UNKNOWN: &str = "unknown";
 
 /// What the folders of results need of the store.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct KeptRuns {
     /// Every artifact that a kept run built or used.
     pub needed: HashSet<Fingerprint>,
     /// The numbers of kept runs and of other runs in the named folder.
@@ -45,7 +45,7 @@ struct Forgotten {
     unknown: bool,
 }
 
-impl Kept {
+impl KeptRuns {
     /// Reads the records of all runs that used `store`.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl Kept {
     }
 
     /// Decides which runs of the named folder are kept.
-    fn choose(&mut self, args: &GcArgs, found: &Found) {
+    fn choose(&mut self, args: &GcArgs, found: &FoundRuns) {
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         // The newest runs count first.
         for (_, record) in found.runs.iter().rev() {
@@ -121,7 +121,7 @@ impl Kept {
         }
     }
 
-    fn see(&mut self, folder: &Path, found: Found) {
+    fn see(&mut self, folder: &Path, found: FoundRuns) {
         if !found.is_empty() {
             self.folders.extend(fs::canonicalize(folder));
         }
@@ -231,14 +231,14 @@ fn no_runs(named: &Path, listed: &[ResultsFolder]) -> Error {
 
 /// The runs in a folder of results.
 #[derive(Default)]
-struct Found {
+struct FoundRuns {
     /// The runs, the oldest first.
     runs: Vec<(PathBuf, Record)>,
     /// Runs without a readable record, and why.
     unreadable: Vec<(PathBuf, String)>,
 }
 
-impl Found {
+impl FoundRuns {
     fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.unreadable.is_empty()
     }
@@ -246,14 +246,14 @@ impl Found {
 
 /// All runs in a folder of results. Links to folders are followed, because people move results to larger
 /// disks.
-fn runs_in(root: &Path) -> io::Result<Found> {
+fn runs_in(root: &Path) -> io::Result<FoundRuns> {
     let list = |folder: &Path| -> io::Result<Vec<PathBuf>> {
         let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
         let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
         paths.retain(|path| !name(path).starts_with('.'));
         Ok(paths)
     };
-    let mut found = Found::default();
+    let mut found = FoundRuns::default();
     for pipeline in list(root)? {
         if pipeline.is_symlink() && !pipeline.exists() {
             found.unreadable.push((pipeline, "what it points at is not there".to_owned()));

@@ -65,7 +65,7 @@ pub enum Error {
     Results(#[from] report::Error),
     /// A table that was asked for cannot be built.
     #[error(transparent)]
-    Table(#[from] report::table::Error),
+    Table(#[from] report::table::TableError),
     /// The environment asks for an instruction set that cannot be had.
     #[error(transparent)]
     Isa(#[from] IsaError),

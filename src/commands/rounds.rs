@@ -16,8 +16,7 @@ use crate::plan::goal::Goal;
 use crate::plan::graph::Plan;
 use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
-use crate::report::csv::Rows;
-use crate::report::record::InputRecord;
+use crate::report::record::StageInput;
 use crate::report::{self, trial_files};
 use crate::stages::Failure;
 use crate::store::Checked;
@@ -207,30 +206,24 @@ fn value(
     let Some(task) = plan.stages[trial].get(&goal.stage) else { return Ok(None) };
     let done = &done[task.index()];
     if let Some(rows) = done.end.rows_so_far() {
-        return known(goal, &Metrics::training().header, rows, epoch);
+        return known(goal, &Metrics::Training(rows.to_vec()), epoch);
     }
     let Some((content, artifact)) = &done.artifact else { return Ok(None) };
     let stages = &plan.trials[trial].pipeline.stages;
     let Some(stage) = stages.iter().find(|stage| stage.name == goal.stage) else { return Ok(None) };
     let checked = Checked::open(artifact, content)?;
-    let text = trial_files::metrics_text(&checked, &InputRecord::of(stage))?.unwrap_or_default();
-    let rows = Rows::read(&text).map_err(|error| {
+    let text = trial_files::metrics_text(&checked, &StageInput::of(stage))?.unwrap_or_default();
+    let metrics = Metrics::read(&text).map_err(|error| {
         let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
         report::Error::Malformed { path, reason }
     })?;
-    let header: Vec<&str> = rows.header.iter().map(String::as_str).collect();
-    known(goal, &header, &rows.rows, epoch)
+    known(goal, &metrics, epoch)
 }
 
 /// The goal's value among rows. A metric that is in none of them was misspelt.
-fn known(
-    goal: &Goal,
-    header: &[&str],
-    rows: &[Vec<String>],
-    epoch: Option<usize>,
-) -> Result<Option<f64>, Error> {
-    let found = goal.value(header, rows, epoch);
-    if found.is_none() && !rows.is_empty() && !goal.is_in(header, rows) {
+fn known(goal: &Goal, metrics: &Metrics, epoch: Option<usize>) -> Result<Option<f64>, Error> {
+    let found = goal.value(metrics, epoch);
+    if found.is_none() && !metrics.is_empty() && !goal.is_in(metrics) {
         return Err(Error::Missing(format!(
             "`sweep.select` goes by {}, but stage `{}` gave no such number",
             goal.text(),

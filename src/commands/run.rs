@@ -17,6 +17,7 @@ use crate::exec::{
     Both, Done, Ending, Job, Journal, Json, Lines, Local, Quiet, Reporter, RunEnding, Terminal,
     can_draw, finished,
 };
+use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
@@ -26,9 +27,9 @@ use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::Earlier;
 use crate::report::finished::FinishedRun;
-use crate::report::record::{Provenance, Record};
+use crate::report::record::{Record, RunProvenance};
 use crate::report::results::{self, Written};
-use crate::report::table::Format;
+use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
 use crate::stages::Failure;
 use crate::store::Store;
@@ -227,7 +228,7 @@ fn show(tables: Option<&Tables>) {
     let bold = std::io::stdout().is_terminal();
     for (at, table) in tables.into_iter().flat_map(Tables::good).enumerate() {
         let gap = if at == 0 { "" } else { "\n" };
-        console::put(&format!("{gap}{}", table.render(Format::Text, bold)));
+        console::put(&format!("{gap}{}", table.render(TableFormat::Text, bold)));
     }
 }
 
@@ -279,7 +280,7 @@ fn provenance(
     resolved: &toml::Table,
     start: chrono::DateTime<chrono::Utc>,
     lost_output: Vec<Lost>,
-) -> Provenance {
+) -> RunProvenance {
     let pipeline = &plan.trials[0].pipeline;
     let home = match pipeline.path.parent() {
         Some(path) if path != Path::new("") => path,
@@ -291,7 +292,7 @@ fn provenance(
         output.status.success().then(|| text.trim().to_owned())
     };
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    Provenance {
+    RunProvenance {
         pipeline: pipeline.name.clone(),
         text: to_toml(resolved),
         sweep: !plan.trials[0].labels.is_empty(),
@@ -302,7 +303,7 @@ fn provenance(
         git_commit: git(&["rev-parse", "HEAD"]),
         git_dirty: git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
         device: pipeline.device.to_string(),
-        backend: pipeline.device.backend(),
+        backend: dispatch::backend(pipeline.device),
         instruction_set: Isa::current().map_or_else(|error| error.to_string(), |it| it.to_string()),
         architecture: std::env::consts::ARCH.to_owned(),
         threads: rayon::current_num_threads(),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::TableArgs;
 use crate::config::diagnostic::suggest;
-use crate::report::table::{self, Format};
+use crate::report::table::{self, TableFormat};
 use crate::report::tables::Tables;
 
 /// Prints the tables of a run, one of them, or the explanation of a cell.
@@ -27,7 +27,7 @@ pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
         _ => shown(&tables, args.format),
     };
     match args.format {
-        Format::Text => super::unbroken(anstream::stdout().write_all(text.as_bytes()))?,
+        TableFormat::Text => super::unbroken(anstream::stdout().write_all(text.as_bytes()))?,
         _ => super::print(text)?,
     }
     if args.explain.is_none() {
@@ -52,10 +52,10 @@ fn only(tables: &mut Tables, name: &str) -> Result<(), Error> {
 }
 
 /// All tables in a format. Several tables in JSON are an array.
-fn shown(tables: &Tables, format: Format) -> String {
+fn shown(tables: &Tables, format: TableFormat) -> String {
     let several = tables.tables.len() > 1;
-    let tables: Vec<&table::Table> = tables.good().collect();
-    if format == Format::Json && several {
+    let tables: Vec<&table::ResultTable> = tables.good().collect();
+    if format == TableFormat::Json && several {
         return serde_json::to_string_pretty(&tables).expect("tables are plain data") + "\n";
     }
     let bold = io::stdout().is_terminal();
@@ -79,7 +79,7 @@ fn explain(
         }
     }
     Err(match wrong {
-        Some(error @ table::Error::Named { .. }) => Error::Missing(error.to_string()),
+        Some(error @ table::TableError::Named { .. }) => Error::Missing(error.to_string()),
         Some(error) => error.into(),
         None => Error::Missing("the run has no table".into()),
     })

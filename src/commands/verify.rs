@@ -34,7 +34,7 @@ use crate::train::activations;
 /// When there is no such run, or the store or the results cannot be read.
 pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
     let store = Store::peek(&args.store);
-    let mut check = Check {
+    let mut check = Verification {
         store: &store,
         wrong: Vec::new(),
         notes: Vec::new(),
@@ -69,7 +69,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
             }
         }
     }
-    let Check { wrong, notes, gone, artifacts, activations, files, .. } = check;
+    let Verification { wrong, notes, gone, artifacts, activations, files, .. } = check;
     let mut text = String::new();
     for line in &wrong {
         text += &format!("wrong: {line}\n");
@@ -97,7 +97,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
 const AGAIN: &str =
     "run the pipeline again, which writes its results anew, and delete what is left";
 
-struct Check<'a> {
+struct Verification<'a> {
     store: &'a Store,
     wrong: Vec<String>,
     /// Doubts about runs whose files are as they were written.
@@ -113,7 +113,7 @@ struct Check<'a> {
     files: HashSet<PathBuf>,
 }
 
-impl Check<'_> {
+impl Verification<'_> {
     /// Compares kept activations with their digests.
     fn activations(&mut self) -> Result<(), Error> {
         let folder = self.store.activations();

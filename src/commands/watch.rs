@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::WatchArgs;
 use crate::console;
-use crate::report::live::{self, Lookout, Server, Standing, Wanted};
+use crate::report::live::{self, Lookout, Server, Standing, WatchTarget};
 
 /// Serves the page until it is stopped.
 ///
@@ -24,7 +24,7 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, Error> {
 /// When there is no such run, or the port is taken.
 pub fn serve(run: Option<&Path>, results: &Path, port: u16) -> Result<ExitCode, Error> {
     let wanted = match run.map(super::pipeline_in).transpose()?.flatten() {
-        Some(pipeline) => Wanted::Pipeline(pipeline),
+        Some(pipeline) => WatchTarget::Pipeline(pipeline),
         None => live::wanted(results, run),
     };
     let lookout = Lookout::new(results.to_owned(), wanted);

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::TrainingRow;
 use crate::stages::Failure;
 
 /// How a task ended, as files say it in one word.
@@ -81,7 +82,7 @@ impl TryFrom<Cow<'_, str>> for Ending {
 }
 
 /// How a task ended, with what there is to say about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum End {
     /// The store had its artifact.
     Cached,
@@ -89,8 +90,8 @@ pub enum End {
     Built,
     /// It spent its budget, and these are the rows of its metrics so far.
     Paused {
-        /// As wide as the header of the metrics of a training.
-        rows: Vec<Vec<String>>,
+        /// Those of the epochs that it has trained.
+        rows: Vec<TrainingRow>,
     },
     /// A search did not let it begin: it, or something before it, goes no further for now.
     NotBegun,
@@ -120,7 +121,7 @@ impl End {
 
     /// The rows of metrics that a paused task has so far, none where it was not begun; `None` where it is
     /// not paused.
-    pub fn rows_so_far(&self) -> Option<&[Vec<String>]> {
+    pub fn rows_so_far(&self) -> Option<&[TrainingRow]> {
         match self {
             Self::Paused { rows } => Some(rows),
             Self::NotBegun => Some(&[]),

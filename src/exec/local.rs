@@ -17,9 +17,10 @@ use super::events::{Event, TaskProgress};
 use super::mend::{set_aside, set_aside_if_damaged};
 use super::threads::{Share, Threads};
 use super::{Done, End, Executor, Job, Limit, display_name};
+use crate::metrics::csv;
+use crate::nn::dispatch;
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::{Plan, TaskInput};
-use crate::report::csv;
 use crate::stages::{Context, Failure, Halt, Input, Outcome};
 use crate::store::{self, Artifact, Found, InputRecord, Lock, Manifest, Staging};
 use crate::train::checkpoint::Slot;
@@ -484,8 +485,8 @@ impl Run<'_> {
     ) -> Result<Artifact, Failure> {
         let node = &self.plan.graph[task];
         staging.check_names()?;
-        if !outcome.metrics.header.is_empty() {
-            staging.add("metrics.csv", csv::write(&outcome.metrics).as_bytes())?;
+        if let Some(text) = outcome.metrics.csv() {
+            staging.add("metrics.csv", text.as_bytes())?;
         }
         let json = serde_json::json!({ "summary": outcome.summary });
         staging.add("outcome.json", json.to_string().as_bytes())?;
@@ -507,7 +508,7 @@ impl Run<'_> {
             version: store::VERSION,
             kind: node.stage.kind().to_owned(),
             revision: node.stage.revision(),
-            backend: node.device.backend(),
+            backend: dispatch::backend(node.device),
             settings: serde_json::to_value(&node.settings)
                 .map_err(|error| Failure::new(format!("settings cannot be JSON: {error}")))?,
             external: node.external.clone(),

@@ -12,7 +12,7 @@ use crate::config::source::{Sources, Span};
 use crate::config::{Reference, Wants};
 use crate::data::outside::Known;
 use crate::device::Device;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ScoreRow};
 use crate::plan::pipeline::{Pipeline, PlannedStage};
 use crate::plan::table_spec::TableSpec;
 use crate::plan::trial::Trial;
@@ -67,11 +67,13 @@ impl Stage for Fake {
             Fault::None => {}
         }
         context.check_cancelled()?;
-        let mut metrics = Metrics::scores();
+        let mut rows = Vec::new();
         if context.find("models.0").is_some() {
-            let cells = ["@models.0", "@models.0", "accuracy", "0.5"];
-            metrics.push(cells.map(str::to_owned));
+            let [model, dataset, metric] =
+                ["@models.0", "@models.0", "accuracy"].map(str::to_owned);
+            rows.push(ScoreRow { model, dataset, metric, value: 0.5 });
         }
+        let metrics = Metrics::Scores(rows);
         Ok(Outcome { metrics, summary: String::new(), timings: vec![("all".into(), 0.1)] })
     }
 }

@@ -12,13 +12,13 @@ use crate::config::{Diagnostic, Keys, Report, document};
 use crate::stages::KINDS;
 
 /// The text of a resolved pipeline, as far as it is TOML.
-pub struct Kept {
+pub struct KeptPipeline {
     name: String,
     sources: Sources,
     root: Node,
 }
 
-impl Kept {
+impl KeptPipeline {
     /// Reads `text`, which messages call `name`.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Kept {
     pub fn pipeline(&self) -> Result<Pipeline, Report> {
         let path = self.name.as_ref();
         let resolved = resolve::resolve(path, &self.sources, &self.root, KINDS, false);
-        resolved.pipeline.ok_or_else(|| self.report(resolved.problems))
+        resolved.pipeline.map_err(|_| self.report(resolved.problems))
     }
 
     /// The tables that the run has, also where the rest of the pipeline is not taken.
@@ -73,7 +73,10 @@ impl Kept {
         let mut keys = Keys::new(table, *span);
         let sweep = sweep::read(&mut keys);
         let found = keys.finish().problems;
-        if found.is_empty() { Ok(sweep) } else { Err(self.report(found)) }
+        match sweep {
+            Ok(sweep) if found.is_empty() => Ok(Some(sweep)),
+            _ => Err(self.report(found)),
+        }
     }
 
     fn report(&self, problems: Vec<Diagnostic>) -> Report {

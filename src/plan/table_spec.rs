@@ -4,6 +4,8 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::config::words;
+
 /// `[table]`, or one of several `[[table]]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableSpec {
@@ -38,50 +40,58 @@ pub struct TableSpec {
     pub published: Vec<Published>,
 }
 
-/// What stands beside a mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Spread {
-    /// The sample standard deviation.
-    Sd,
-    /// Half the width of the 95 % interval of the mean, by the t distribution.
-    Ci95,
-    /// Nothing.
-    None,
+words! {
+    /// What stands beside a mean.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Spread {
+        /// The sample standard deviation.
+        Sd = "sd",
+        /// Half the width of the 95 % interval of the mean, by the t distribution.
+        Ci95 = "ci95",
+        /// Nothing.
+        None = "none",
+    }
 }
 
-/// Which cell of a column is its best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Best {
-    /// What the metric says, where the rows are rivals: not of splits or seeds.
-    Auto,
-    /// The highest.
-    Max,
-    /// The lowest.
-    Min,
-    /// None.
-    None,
+words! {
+    /// Which cell of a column is its best.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Best {
+        /// What the metric says, where the rows are rivals: not of splits or seeds.
+        Auto = "auto",
+        /// The highest.
+        Max = "max",
+        /// The lowest.
+        Min = "min",
+        /// None.
+        None = "none",
+    }
 }
 
-/// Which trials of a sweep count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Which {
-    /// All.
-    All,
-    /// Those that `[sweep.select]` chose.
-    Selected,
+words! {
+    /// Which trials of a sweep count.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Which {
+        /// All.
+        All = "all",
+        /// Those that `[sweep.select]` chose.
+        Selected = "selected",
+    }
 }
 
-/// A paired test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Test {
-    /// Of all signs that the differences could have.
-    Permutation,
-    /// Student's.
-    T,
+words! {
+    /// A paired test.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Test {
+        /// Of all signs that the differences could have.
+        Permutation = "permutation",
+        /// Student's.
+        T = "t",
+    }
 }
 
 /// Two rows and the column in which they are compared.

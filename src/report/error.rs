@@ -36,13 +36,19 @@ pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io { path: path.to_owned(), source }
 }
 
-/// Reads the CSV at `path`; `None` when there is no such file.
-pub(super) fn read_rows(path: &Path) -> Result<Option<Rows>, Error> {
+/// Reads the text of the file at `path`; `None` when there is no such file.
+pub(super) fn read_text(path: &Path) -> Result<Option<String>, Error> {
     match fs::read_to_string(path) {
-        Ok(text) => Rows::read(&text)
-            .map(Some)
-            .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() }),
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Io { path: path.to_owned(), source }),
     }
+}
+
+/// The CSV at `path`; `None` when there is none.
+pub(super) fn read_rows(path: &Path) -> Result<Option<Rows>, Error> {
+    let Some(text) = read_text(path)? else { return Ok(None) };
+    Rows::read(&text)
+        .map(Some)
+        .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() })
 }

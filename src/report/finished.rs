@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::csv::Rows;
-use super::error::{Error, read_rows};
+use super::error::{Error, read_rows, read_text};
 use super::older::{self, Completed};
 use super::record::{self, Record, StageRecord};
 use super::trial_files::{metrics_name, trial_folder};
 use super::trials::{self, TrialResult, TrialState};
 use crate::exec::RunEnding;
+use crate::metrics::{MalformedRows, Metrics};
 use crate::plan::trial::label_text;
 
 /// A finished run.
@@ -76,6 +77,18 @@ impl FinishedRun {
     /// When it is there and is no CSV.
     pub fn rows(&self, trial: usize, stage: &str) -> Result<Option<Rows>, Error> {
         read_rows(&self.trial_folder(trial).join(metrics_name(stage)))
+    }
+
+    /// The metrics of a stage in a trial, typed.
+    ///
+    /// # Errors
+    /// When its CSV is there and cannot be read.
+    pub fn typed_metrics(&self, trial: usize, stage: &str) -> Result<Option<Metrics>, Error> {
+        let path = self.trial_folder(trial).join(metrics_name(stage));
+        let Some(text) = read_text(&path)? else { return Ok(None) };
+        let reason = |error: MalformedRows| error.to_string();
+        let malformed = |reason| Error::Malformed { path, reason };
+        Metrics::read(&text).map(Some).map_err(reason).map_err(malformed)
     }
 
     /// Another CSV of a stage in a trial.

@@ -25,7 +25,7 @@ pub struct Record {
     /// A digest of the names and fingerprints of all stages. It comes first because it is often read alone.
     pub id: String,
     /// Where, when and by which program the run was made.
-    pub provenance: Provenance,
+    pub provenance: RunProvenance,
     /// The tables of the run with all their settings. Records of older runners have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableSpec>,
@@ -45,7 +45,7 @@ pub struct Record {
 
 /// Where, when and by which program a run was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Provenance {
+pub struct RunProvenance {
     /// `pipeline.name`.
     pub pipeline: String,
     /// The resolved pipeline with its sweep, as TOML. It is enough to run everything again.
@@ -109,7 +109,7 @@ pub struct Selection {
 
 /// One input of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputRecord {
+pub struct StageInput {
     /// The key that names the input, with an index in an array: `train`, `models.0`, `method.target`.
     pub key: String,
     /// The stage that builds it.
@@ -137,7 +137,7 @@ pub struct StageRecord {
     pub kind: String,
     /// Its inputs, in the order of its settings. Records of older runners leave them out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub inputs: Vec<InputRecord>,
+    pub inputs: Vec<StageInput>,
     /// The stages that it waits for without reading them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
@@ -200,7 +200,7 @@ impl fmt::Display for Selection {
     }
 }
 
-impl InputRecord {
+impl StageInput {
     /// All inputs of `stage`.
     pub fn of(stage: &PlannedStage) -> Vec<Self> {
         let one = |Reference { key, stage, split, .. }: &Reference| Self {

@@ -13,7 +13,7 @@ use super::earlier::Earlier;
 use super::error::{Error, io_at};
 use super::finished::FinishedRun;
 use super::html;
-use super::record::{self, Provenance, Record, Selection};
+use super::record::{self, Record, RunProvenance, Selection};
 use super::runs::latest;
 use super::tables::Tables;
 use super::tasks;
@@ -153,7 +153,7 @@ pub fn write(
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
     earlier: Earlier,
-    provenance: impl FnOnce() -> Provenance,
+    provenance: impl FnOnce() -> RunProvenance,
 ) -> Result<Written, Error> {
     if let Earlier::Whole(folder) = earlier {
         return Ok(Written::earlier(folder));
@@ -193,7 +193,7 @@ fn fill(
     plan: &Plan,
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
-    provenance: impl FnOnce() -> Provenance,
+    provenance: impl FnOnce() -> RunProvenance,
 ) -> Result<(String, Checksums), Error> {
     let id = id(plan, done, verdicts, resolved);
     let sweep = !plan.trials[0].labels.is_empty();

@@ -3,16 +3,16 @@
 
 use super::error::Error;
 use super::finished::FinishedRun;
-use super::scores::Scores;
-use super::table::{self, Table};
+use super::scores::RunScores;
+use super::table::{self, ResultTable};
 
 /// The tables of a run in the order of its pipeline, and the scores that they show.
 #[derive(Debug)]
 pub struct Tables<'a> {
     /// All scores of the run.
-    pub scores: Scores<'a>,
+    pub scores: RunScores<'a>,
     /// Each table with its name, or the reason why it cannot be built.
-    pub tables: Vec<(Option<String>, Result<Table, table::Error>)>,
+    pub tables: Vec<(Option<String>, Result<ResultTable, table::TableError>)>,
 }
 
 impl<'a> Tables<'a> {
@@ -34,21 +34,21 @@ impl<'a> Tables<'a> {
     /// # Errors
     /// As [`Tables::of`].
     pub fn as_written(run: &'a FinishedRun) -> Result<Self, Error> {
-        let scores = Scores::of(run)?;
+        let scores = RunScores::of(run)?;
         let mut tables = Vec::new();
         if !scores.scores.is_empty() {
             let specs = run.record.tables.iter();
-            let made = specs.map(|spec| (spec.name.clone(), Table::new(spec, &scores)));
+            let made = specs.map(|spec| (spec.name.clone(), ResultTable::new(spec, &scores)));
             // A plain run of a file with a sweep has nothing to show in a table of its trials.
             let of_sweep = run.pipeline.contains_key("sweep") && !scores.sweep;
-            let fits = |error: &table::Error| !of_sweep || !error.wants_trials();
+            let fits = |error: &table::TableError| !of_sweep || !error.wants_trials();
             tables.extend(made.filter(|(_, table)| table.as_ref().err().is_none_or(fits)));
         }
         Ok(Self { scores, tables })
     }
 
     /// The tables that can be built.
-    pub fn good(&self) -> impl Iterator<Item = &Table> {
+    pub fn good(&self) -> impl Iterator<Item = &ResultTable> {
         self.tables.iter().filter_map(|(_, table)| table.as_ref().ok())
     }
 
@@ -56,7 +56,7 @@ impl<'a> Tables<'a> {
     ///
     /// # Errors
     /// When one cannot be built.
-    pub fn all(self) -> Result<Vec<Table>, table::Error> {
+    pub fn all(self) -> Result<Vec<ResultTable>, table::TableError> {
         self.tables.into_iter().map(|(_, table)| table).collect()
     }
 
@@ -67,9 +67,9 @@ impl<'a> Tables<'a> {
         let mut files = Vec::new();
         for (at, (name, table)) in self.tables.iter().enumerate() {
             let Ok(table) = table else { continue };
-            let first = (at == 0 && !plain).then(|| Table::stem(None));
-            for stem in std::iter::once(Table::stem(name.as_deref())).chain(first) {
-                let file = |(ending, format): &(&str, table::Format)| {
+            let first = (at == 0 && !plain).then(|| ResultTable::stem(None));
+            for stem in std::iter::once(ResultTable::stem(name.as_deref())).chain(first) {
+                let file = |(ending, format): &(&str, table::TableFormat)| {
                     (format!("{stem}.{ending}"), table.render(*format, false))
                 };
                 files.extend(table::FILES.iter().map(file));

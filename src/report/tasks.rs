@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::csv::Rows;
 use super::error::{Error, io_at};
-use super::record::{InputRecord, ModelOnSplit, StageRecord};
-use super::trial_files::{Sources, rows};
+use super::record::{ModelOnSplit, StageInput, StageRecord};
+use super::trial_files::{Artifacts, rows};
 use crate::exec::{Done, End, Ending, display_name};
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::PlannedStage;
@@ -22,7 +22,7 @@ use crate::store::Checked;
 pub(super) fn records(
     plan: &Plan,
     done: &[Done],
-    sources: &Sources,
+    sources: &Artifacts,
 ) -> Result<Vec<Vec<StageRecord>>, Error> {
     let record = |((name, task), planned): ((&String, &NodeIndex), &PlannedStage)| {
         let (node, done) = (&plan.graph[*task], &done[task.index()]);
@@ -35,7 +35,7 @@ pub(super) fn records(
         Ok(StageRecord {
             name: name.clone(),
             kind: node.stage.kind().to_owned(),
-            inputs: InputRecord::of(planned),
+            inputs: StageInput::of(planned),
             after: planned.after.clone(),
             scores: ModelOnSplit::of(planned),
             state: done.end.ending(),
@@ -100,7 +100,7 @@ pub(super) fn put_log(
 }
 
 /// `timings.csv`: the seconds of every task and of its parts.
-pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Sources) -> Result<String, Error> {
+pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Artifacts) -> Result<String, Error> {
     let header = ["stage", "part", "seconds", "cached"].map(str::to_owned).to_vec();
     let mut all = Vec::new();
     for task in &plan.order {

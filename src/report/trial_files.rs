@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::csv::{self, Rows};
+use super::csv::Rows;
 use super::error::{Error, io_at};
-use super::record::InputRecord;
+use super::record::StageInput;
 use crate::exec::{Done, End};
 use crate::metrics::Metrics;
 use crate::plan::graph::Plan;
@@ -17,13 +17,13 @@ use crate::plan::search::Verdict;
 use crate::store::{Checked, RESERVED};
 
 /// The artifact of every task, by the number of the task; `None` for a task without a result.
-pub(super) type Sources = Vec<Option<Checked>>;
+pub(super) type Artifacts = Vec<Option<Checked>>;
 
 /// Opens the artifacts of all tasks.
 ///
 /// # Errors
 /// When an artifact is missing or damaged, or is not the one that the run built or found.
-pub(super) fn sources(done: &[Done]) -> Result<Sources, Error> {
+pub(super) fn sources(done: &[Done]) -> Result<Artifacts, Error> {
     let open = |done: &Done| match &done.artifact {
         Some((content, folder)) => Ok(Some(Checked::open(folder, content)?)),
         None => Ok(None),
@@ -50,7 +50,7 @@ fn is_table(name: &str) -> bool {
 /// Writes the files of a trial. Returns name and text of those that no artifact can reproduce.
 pub(super) fn write_trial(
     folder: &Path,
-    (plan, done, sources): (&Plan, &[Done], &Sources),
+    (plan, done, sources): (&Plan, &[Done], &Artifacts),
     trial: usize,
     verdict: Option<&Verdict>,
 ) -> Result<Vec<(String, String)>, Error> {
@@ -61,11 +61,11 @@ pub(super) fn write_trial(
         let task = plan.stages[trial][&stage.name].index();
         let name = metrics_name(&stage.name);
         let mut files = match (&done[task].end, &sources[task]) {
-            (End::Paused { rows }, _) => {
-                let text = csv::write(&Metrics { rows: rows.clone(), ..Metrics::training() });
+            (End::Paused { rows }, _) if !rows.is_empty() => {
+                let text = Metrics::Training(rows.clone()).csv().unwrap_or_default();
                 vec![Derived { path: name.clone().into(), bytes: text.into_bytes() }]
             }
-            (_, Some(artifact)) => derived(artifact, &stage.name, &InputRecord::of(stage))?,
+            (_, Some(artifact)) => derived(artifact, &stage.name, &StageInput::of(stage))?,
             _ => Vec::new(),
         };
         // The artifact may hold more epochs than this trial was given: other trials share it.
@@ -118,7 +118,7 @@ pub fn metrics_name(stage: &str) -> String {
 pub fn derived(
     artifact: &Checked,
     stage: &str,
-    inputs: &[InputRecord],
+    inputs: &[StageInput],
 ) -> Result<Vec<Derived>, Error> {
     let Some(metrics) = metrics_text(artifact, inputs)? else { return Ok(Vec::new()) };
     let mut files = vec![Derived { path: metrics_name(stage).into(), bytes: metrics.into_bytes() }];
@@ -138,17 +138,17 @@ pub fn derived(
 ///
 /// # Errors
 /// When the metrics are damaged or are not a CSV.
-pub fn metrics_text(artifact: &Checked, inputs: &[InputRecord]) -> Result<Option<String>, Error> {
+pub fn metrics_text(artifact: &Checked, inputs: &[StageInput]) -> Result<Option<String>, Error> {
     named_text(artifact, "metrics.csv", inputs)
 }
 
 fn named_text(
     artifact: &Checked,
     name: &str,
-    inputs: &[InputRecord],
+    inputs: &[StageInput],
 ) -> Result<Option<String>, Error> {
     let Some(mut rows) = rows(artifact, name)? else { return Ok(None) };
-    rows.name_references(|key| inputs.iter().find(|input| input.key == key).map(InputRecord::text));
+    rows.name_references(|key| inputs.iter().find(|input| input.key == key).map(StageInput::text));
     Ok(Some(rows.text()))
 }
 

@@ -3,7 +3,7 @@
 use super::training::{Start, Training};
 use super::{Context, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage};
 use crate::config::node::Value;
-use crate::config::{Keys, Wants};
+use crate::config::{Keys, Noted, Wants};
 use crate::nn::architecture::{Architecture, read_head};
 
 pub(super) const KIND: Kind = Kind {
@@ -19,17 +19,17 @@ struct Finetune {
     training: Training,
 }
 
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let fresh = keys.has_form("model", |node| matches!(node.value, Value::Table(_)));
     let start = if fresh {
         Architecture::read(keys).map(Start::Fresh)
     } else {
         let model = keys.reference("model", Wants::Model);
         let head = read_head(keys);
-        model.zip(head).map(|(_, head)| Start::Stage { head })
+        model.and(head).map(|head| Start::Stage { head })
     };
     let training = Training::read(keys, defaults, None, !fresh);
-    Some(Box::new(Finetune { start: start?, training: training? }))
+    Ok(Box::new(Finetune { start: start?, training: training? }))
 }
 
 impl Stage for Finetune {

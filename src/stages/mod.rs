@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::data::outside::Known;
-use crate::data::{Dataset, Watch, statistics};
+use crate::data::{Dataset, statistics};
 use crate::device::Device;
-use crate::metrics::Metrics;
-use crate::progress::Progress;
+use crate::metrics::{Metrics, TrainingRow};
+use crate::progress::{Progress, Watch};
 use crate::train::activations::Cache;
 use crate::train::checkpoint::Slot;
 
@@ -28,6 +28,7 @@ mod normalize;
 mod pretrain;
 mod pretrained;
 mod product;
+mod source;
 mod split;
 mod synthesize;
 mod training;
@@ -44,8 +45,8 @@ pub struct Kind {
     pub about: &'static str,
     /// Whether its metrics are scores of models, which make the result table.
     pub scores: bool,
-    /// Reads the settings; `None` only with a problem noted in `keys`.
-    pub parse: fn(&mut Keys, &Defaults) -> Option<Box<dyn Stage>>,
+    /// Reads the settings.
+    pub parse: fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>,
 }
 
 /// Every stage kind. A new one is a file in this folder and a line here.
@@ -70,20 +71,19 @@ pub struct Defaults {
 
 impl Defaults {
     /// The `seed` key of a stage that draws random numbers.
-    pub fn seed(&self, keys: &mut Keys) -> Option<u64> {
+    pub fn seed(&self, keys: &mut Keys) -> Result<u64, Noted> {
         let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
-        let seed = keys.integer("seed").not_negative().or(default)?;
-        u64::try_from(seed).ok()
+        keys.integer("seed").not_negative().or(default).map(i64::unsigned_abs)
     }
 
     /// The `seed` key of a stage that draws random numbers only `if` so; else the key is allowed, but
     /// the pipeline's seed does not enter.
-    pub fn seed_if(&self, keys: &mut Keys, draws: bool) -> Option<u64> {
+    pub fn seed_if(&self, keys: &mut Keys, draws: bool) -> Result<u64, Noted> {
         if draws || keys.has("seed") {
             return self.seed(keys);
         }
         keys.node("seed");
-        Some(self.seed)
+        Ok(self.seed)
     }
 }
 
@@ -289,7 +289,7 @@ pub enum Halt {
     /// It went as far as [`Context::pause_after`] lets it for now.
     Paused {
         /// The rows of its metrics so far.
-        rows: Vec<Vec<String>>,
+        rows: Vec<TrainingRow>,
     },
     /// It cannot be done.
     Failed(Failure),

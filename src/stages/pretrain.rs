@@ -3,7 +3,7 @@
 use super::training::{Start, Training};
 use super::{Context, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage};
 use crate::adapt::Method;
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::nn::architecture::Architecture;
 
 pub(super) const KIND: Kind = Kind {
@@ -19,10 +19,10 @@ struct Pretrain {
     training: Training,
 }
 
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let architecture = Architecture::read(keys);
     let training = Training::read(keys, defaults, Some(Method::Supervised), false);
-    Some(Box::new(Pretrain { start: Start::Fresh(architecture?), training: training? }))
+    Ok(Box::new(Pretrain { start: Start::Fresh(architecture?), training: training? }))
 }
 
 impl Stage for Pretrain {

@@ -11,10 +11,10 @@ use crate::report::csv::Rows;
 use crate::report::measured::{ClassNames, MeasuredRun};
 
 /// Counts by true and predicted class.
-type Counts = BTreeMap<(u32, u32), f64>;
+type ConfusionCounts = BTreeMap<(u32, u32), f64>;
 
 /// The settings of a matrix, one trial that has them, and its counts.
-type Matrix = (String, usize, Counts);
+type Matrix = (String, usize, ConfusionCounts);
 
 /// With more settings than this, only the matrix of the shown trial is drawn.
 const SETTINGS: usize = 8;
@@ -45,7 +45,7 @@ fn of_model(run: &MeasuredRun, stage: &str, model: &str) -> Vec<Figure> {
     }
     let mut found: IndexMap<String, Vec<Matrix>> = IndexMap::new();
     for variant in variants {
-        let mut sums: IndexMap<String, (Counts, BTreeSet<usize>)> = IndexMap::new();
+        let mut sums: IndexMap<String, (ConfusionCounts, BTreeSet<usize>)> = IndexMap::new();
         for trial in &variant.trials {
             let Some(rows) = run.metrics(*trial, stage) else { continue };
             for row in rows.rows.iter().filter(|row| row[0] == model) {
@@ -87,7 +87,7 @@ fn cell(metric: &str) -> Option<(u32, u32)> {
     Some((true_class.parse().ok()?, predicted.parse().ok()?))
 }
 
-fn about(counts: &Counts, classes: &ClassNames) -> String {
+fn about(counts: &ConfusionCounts, classes: &ClassNames) -> String {
     let class = |number: &u32| classes.name(&number.to_string());
     let whole: f64 = counts.values().sum();
     let right: f64 = counts.iter().filter(|it| it.0.0 == it.0.1).map(|it| it.1).sum();
@@ -102,7 +102,7 @@ fn about(counts: &Counts, classes: &ClassNames) -> String {
     format!("{share:.1} % of the images are on the diagonal.{worst}")
 }
 
-fn rows(counts: &Counts, classes: &ClassNames) -> Rows {
+fn rows(counts: &ConfusionCounts, classes: &ClassNames) -> Rows {
     let class = |number: &u32| classes.name(&number.to_string());
     let rows = counts.iter().map(|((true_class, predicted), count)| {
         vec![class(true_class), class(predicted), number(*count)]

@@ -7,8 +7,8 @@ use indexmap::IndexSet;
 
 use crate::report::csv::Rows;
 use crate::report::plot::{
-    Bar, Bars, Chart, Confusion, Graph, Group, Heat, Key, Lines, Node, Parallel, Point, Scale,
-    Scatter, Series, Upright,
+    Bar, Bars, Chart, ConfusionChart, Graph, GraphNode, Heat, Key, LineChart, LinePoint, Parallel,
+    PointGroup, Scale, Scatter, Series, Upright,
 };
 
 /// How rows are drawn.
@@ -126,12 +126,12 @@ fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
     let scale =
         if axis { scale_of(rows.rows.iter().filter_map(|row| row.get(2))) } else { Scale::Whole };
     let (mut names, mut splits) = (Vec::new(), Vec::new());
-    let mut series: Vec<((usize, usize), Vec<Point>)> = Vec::new();
+    let mut series: Vec<((usize, usize), Vec<LinePoint>)> = Vec::new();
     for row in &rows.rows {
         let key = (place(&mut names, &cell(row, 0)), place(&mut splits, &cell(row, 1)));
         let (Some(x), Some(y)) = (on(&scale, &cell(row, 2)), value(row, 3)) else { continue };
         let band = value(row, 4).zip(value(row, 5));
-        let point = Point { x, y, band };
+        let point = LinePoint { x, y, band };
         match series.iter_mut().find(|it| it.0 == key) {
             Some(known) => known.1.push(point),
             None => series.push((key, vec![point])),
@@ -146,7 +146,7 @@ fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
     });
     let series = series.collect();
     let keys = keys(&names, &splits, faint);
-    Chart::Lines(Lines { x: x.to_owned(), scale, y: y.to_owned(), series, faint, joined, keys })
+    Chart::Lines(LineChart { x: x.to_owned(), scale, y: y.to_owned(), series, faint, joined, keys })
 }
 
 /// The legend: what colours and line patterns stand for. Faint lines have no colours.
@@ -179,8 +179,8 @@ fn scatter(rows: &Rows, by_class: bool) -> Chart {
         points.resize_with(names.len(), Vec::new);
         points[at].push((x, y));
     }
-    let mut groups: Vec<Group> =
-        names.into_iter().zip(points).map(|(name, points)| Group { name, points }).collect();
+    let mut groups: Vec<PointGroup> =
+        names.into_iter().zip(points).map(|(name, points)| PointGroup { name, points }).collect();
     if by_class {
         groups.sort_by_key(|it| (it.name.parse::<u64>().unwrap_or(u64::MAX), it.name.clone()));
     }
@@ -238,7 +238,7 @@ fn confusion(rows: &Rows) -> Chart {
         ((class, predicted), value(row, 2).unwrap_or(0.0))
     });
     let counts = counts.collect();
-    Chart::Confusion(Confusion { classes, counts })
+    Chart::Confusion(ConfusionChart { classes, counts })
 }
 
 fn graph(rows: &Rows) -> Chart {
@@ -249,7 +249,7 @@ fn graph(rows: &Rows) -> Chart {
         let needs = needs.split(' ').filter_map(|need| names.iter().position(|it| it == need));
         edges.extend(needs.map(|from| (from, to)));
     }
-    let nodes = rows.rows.iter().map(|row| Node {
+    let nodes = rows.rows.iter().map(|row| GraphNode {
         name: cell(row, 0),
         kind: cell(row, 1),
         state: cell(row, 2),

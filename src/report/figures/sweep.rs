@@ -64,7 +64,7 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
 /// The one that depends most on settings other than seeds comes first.
 fn responses(run: &MeasuredRun) -> Vec<Response> {
     let metric = run.metric();
-    let mut found = Found::new();
+    let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };
@@ -94,16 +94,22 @@ fn responses(run: &MeasuredRun) -> Vec<Response> {
     responses
 }
 
-type Found = IndexMap<String, Vec<Option<f64>>>;
+type ValuesByName = IndexMap<String, Vec<Option<f64>>>;
 
-fn put(found: &mut Found, run: &MeasuredRun, name: String, trial: usize, value: Option<f64>) {
+fn put(
+    found: &mut ValuesByName,
+    run: &MeasuredRun,
+    name: String,
+    trial: usize,
+    value: Option<f64>,
+) {
     let values = found.entry(name).or_insert_with(|| vec![None; run.trials.len()]);
     values[trial] = value.filter(|it| it.is_finite());
 }
 
 /// The last validation accuracies, for sweeps without scores.
-fn validation(run: &MeasuredRun) -> Found {
-    let mut found = Found::new();
+fn validation(run: &MeasuredRun) -> ValuesByName {
+    let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };

@@ -110,7 +110,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// A response.
-pub struct Answer {
+pub struct Reply {
     /// Its status: 200, or what is wrong.
     pub status: u16,
     /// Its media type.
@@ -124,7 +124,7 @@ pub struct Answer {
 /// The policy of a response that may load and run nothing.
 pub const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 
-impl Answer {
+impl Reply {
     /// A successful response.
     pub fn found(kind: &'static str, body: impl Into<Vec<u8>>) -> Self {
         Self { status: 200, kind, policy: NOTHING, body: body.into() }

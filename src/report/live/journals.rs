@@ -37,10 +37,10 @@ impl Live {
         #[derive(Deserialize)]
         struct Brief {
             event: String,
-            plan: Option<Plan>,
+            plan: Option<PlanBrief>,
         }
         #[derive(Deserialize)]
-        struct Plan {
+        struct PlanBrief {
             tasks: Vec<IgnoredAny>,
         }
         let Ok(file) = File::open(self.folder.join(EVENTS)) else { return (0, 0) };

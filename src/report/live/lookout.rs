@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// The run that a user wants to watch.
 #[derive(Debug, Clone)]
-pub enum Wanted {
+pub enum WatchTarget {
     /// The newest run that is still going, or the newest of all.
     Newest,
     /// The same among the runs of this pipeline.
@@ -69,7 +69,7 @@ enum Events {
 /// Follows one run, and moves on to the next one that begins.
 pub struct Lookout {
     results: PathBuf,
-    wanted: Wanted,
+    wanted: WatchTarget,
     memory: Mutex<Memory>,
 }
 
@@ -85,18 +85,18 @@ struct Memory {
 
 impl Lookout {
     /// Follows `wanted` below `results`.
-    pub fn new(results: PathBuf, wanted: Wanted) -> Self {
+    pub fn new(results: PathBuf, wanted: WatchTarget) -> Self {
         Self { results, wanted, memory: Mutex::default() }
     }
 
     /// How the run stands now.
     pub fn look(&self) -> Watched {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Wanted::Run(folder) = &self.wanted {
+        if let WatchTarget::Run(folder) = &self.wanted {
             return Self::finished(&mut memory, folder);
         }
         let mut live = live_runs(&self.results);
-        if let Wanted::Pipeline(name) = &self.wanted {
+        if let WatchTarget::Pipeline(name) = &self.wanted {
             live.retain(|it| it.pipeline == *name);
         }
         let breathing: Vec<bool> = live.iter().map(|it| memory.breathes(it)).collect();
@@ -130,7 +130,7 @@ impl Lookout {
             None => Watched {
                 id: String::new(),
                 pipeline: match &self.wanted {
-                    Wanted::Pipeline(name) => name.clone(),
+                    WatchTarget::Pipeline(name) => name.clone(),
                     _ => String::new(),
                 },
                 standing: Standing::Waiting,
@@ -153,7 +153,7 @@ impl Lookout {
     /// The folder that the watched run was finished into, or the newest folder.
     fn newest(&self, memory: &Memory) -> Option<PathBuf> {
         let homes: Vec<PathBuf> = match &self.wanted {
-            Wanted::Pipeline(name) => vec![self.results.join(name)],
+            WatchTarget::Pipeline(name) => vec![self.results.join(name)],
             _ => fs::read_dir(&self.results).ok()?.filter_map(|it| Some(it.ok()?.path())).collect(),
         };
         let newest = homes.iter().filter_map(|home| runs::latest(home));
@@ -257,11 +257,11 @@ fn journal_id(folder: &Path) -> Option<String> {
 
 /// What a word on the command line stands for: the folder or the name of a run, or the name of a pipeline,
 /// which need not have run yet.
-pub fn wanted(results: &Path, word: Option<&Path>) -> Wanted {
-    let Some(word) = word else { return Wanted::Newest };
-    let pipeline = || Wanted::Pipeline(word.to_string_lossy().into_owned());
+pub fn wanted(results: &Path, word: Option<&Path>) -> WatchTarget {
+    let Some(word) = word else { return WatchTarget::Newest };
+    let pipeline = || WatchTarget::Pipeline(word.to_string_lossy().into_owned());
     if word.components().count() == 1 && results.join(word).is_dir() {
         return pipeline();
     }
-    runs::find(results, word, None).map_or_else(pipeline, Wanted::Run)
+    runs::find(results, word, None).map_or_else(pipeline, WatchTarget::Run)
 }

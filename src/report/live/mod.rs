@@ -8,5 +8,5 @@ mod recorded;
 mod server;
 
 pub use journals::{Live, live_runs};
-pub use lookout::{Lookout, Standing, Wanted, Watched, wanted};
+pub use lookout::{Lookout, Standing, WatchTarget, Watched, wanted};
 pub use server::Server;

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Value, json};
 
 use crate::exec::Ending;
-use crate::report::csv::Rows;
+use crate::metrics::{Metrics, TrainingRow};
 use crate::report::finished::FinishedRun;
 use crate::report::record::StageRecord;
 
@@ -32,8 +32,8 @@ pub fn events(run: &FinishedRun) -> String {
                 fresh.push((task, stage));
                 rest.push(ended(task, stage));
                 // A CSV that cannot be read leaves its curves out here; the report says what is wrong.
-                let rows = run.rows(number, &stage.name).ok().flatten();
-                rest.extend(rows.iter().flat_map(|rows| metrics(task, rows)));
+                let found = run.typed_metrics(number, &stage.name).ok().flatten();
+                rest.extend(found.iter().flat_map(|found| metrics(task, found)));
             }
         }
         tasks.extend(fresh.into_iter().map(|(task, stage)| {
@@ -86,19 +86,15 @@ fn ended(task: usize, stage: &StageRecord) -> Value {
     })
 }
 
-/// The metrics of epochs in a CSV.
-fn metrics(task: usize, rows: &Rows) -> Vec<Value> {
-    if rows.header.iter().map(String::as_str).ne(["epoch", "step", "split", "metric", "value"]) {
-        return Vec::new();
-    }
-    let metric = |row: &Vec<String>| {
-        let epoch: usize = row[0].parse().ok()?;
-        let value: f64 = row[4].parse().ok()?;
-        let (split, name) = (&row[2], &row[3]);
-        Some(json!({
-            "event": "metric", "task": task, "epoch": epoch, "split": split, "name": name,
+/// The metrics of epochs in a CSV; none where it is of a stage that does not train.
+fn metrics(task: usize, metrics: &Metrics) -> Vec<Value> {
+    let Metrics::Training(rows) = metrics else { return Vec::new() };
+    let event = |row: &TrainingRow| {
+        let TrainingRow { epoch, split, metric, value, .. } = row;
+        json!({
+            "event": "metric", "task": task, "epoch": epoch, "split": split.word(), "name": metric,
             "value": value,
-        }))
+        })
     };
-    rows.rows.iter().filter_map(metric).collect()
+    rows.iter().map(event).collect()
 }

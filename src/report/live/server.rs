@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::http::{self, Answer, Request};
+use super::http::{self, Reply, Request};
 use super::lookout::{Lookout, Standing};
 
 /// The most connections at a time.
@@ -83,7 +83,7 @@ impl Server {
             }
             let Some(number) = Guests::lock(&guests).admit(&stream) else {
                 let mut stream = Timed::new(&stream, Duration::from_millis(100));
-                let _ = Answer::refused((503, "too many connections")).send(&mut stream);
+                let _ = Reply::refused((503, "too many connections")).send(&mut stream);
                 continue;
             };
             let (lookout, theirs) = (Arc::clone(&self.lookout), Arc::clone(&guests));
@@ -180,7 +180,7 @@ impl Write for Timed<'_> {
 fn converse(stream: &TcpStream, lookout: &Lookout) -> io::Result<()> {
     let answer = match http::read(&mut Timed::new(stream, ASKING)) {
         Ok(request) => answer(&request, lookout),
-        Err(refusal) => Answer::refused(refusal),
+        Err(refusal) => Reply::refused(refusal),
     };
     answer.send(&mut Timed::new(stream, TAKING))?;
     // Closing a socket with unread bytes would discard the response.
@@ -190,14 +190,14 @@ fn converse(stream: &TcpStream, lookout: &Lookout) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(request: &Request, lookout: &Lookout) -> Answer {
+fn answer(request: &Request, lookout: &Lookout) -> Reply {
     match request.path.as_str() {
-        "/" => Answer {
+        "/" => Reply {
             policy: PAGE,
-            ..Answer::found("text/html; charset=utf-8", include_str!("page.html"))
+            ..Reply::found("text/html; charset=utf-8", include_str!("page.html"))
         },
-        "/page.css" => Answer::found("text/css; charset=utf-8", include_str!("page.css")),
-        "/page.js" => Answer::found("text/javascript; charset=utf-8", include_str!("page.js")),
+        "/page.css" => Reply::found("text/css; charset=utf-8", include_str!("page.css")),
+        "/page.js" => Reply::found("text/javascript; charset=utf-8", include_str!("page.js")),
         "/state" => {
             let watched = lookout.look();
             let folder = watched.folder.as_ref();
@@ -208,35 +208,33 @@ fn answer(request: &Request, lookout: &Lookout) -> Answer {
                 "folder": folder.map(|it| it.display().to_string()),
                 "report": watched.report().is_some(),
             });
-            Answer::found("application/json", state.to_string())
+            Reply::found("application/json", state.to_string())
         }
         "/events" => events(request, lookout),
         "/report.html" => match lookout.look().report().and_then(|path| fs::read(path).ok()) {
             Some(body) => {
-                Answer { policy: REPORT, ..Answer::found("text/html; charset=utf-8", body) }
+                Reply { policy: REPORT, ..Reply::found("text/html; charset=utf-8", body) }
             }
-            None => {
-                Answer::refused((404, "this run has no report yet: `runner report` writes one"))
-            }
+            None => Reply::refused((404, "this run has no report yet: `runner report` writes one")),
         },
-        _ => Answer::refused((404, "nothing is here; the page is at /")),
+        _ => Reply::refused((404, "nothing is here; the page is at /")),
     }
 }
 
-fn events(request: &Request, lookout: &Lookout) -> Answer {
+fn events(request: &Request, lookout: &Lookout) -> Reply {
     let Ok(from) = request.word("from").unwrap_or("0").parse() else {
-        return Answer::refused((400, "`from` is a number of bytes"));
+        return Reply::refused((400, "`from` is a number of bytes"));
     };
     let watched = lookout.look();
     if request.word("run").is_some_and(|run| run != watched.id) {
-        return Answer::refused((409, "another run is watched now"));
+        return Reply::refused((409, "another run is watched now"));
     }
     if watched.standing == Standing::Waiting {
-        return Answer::found("application/x-ndjson", "");
+        return Reply::found("application/x-ndjson", "");
     }
     // A journal that is moved at this moment is found by the next request.
     let body = watched.events(from, CHUNK).unwrap_or_default();
-    Answer::found("application/x-ndjson", body)
+    Reply::found("application/x-ndjson", body)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::config::diagnostic::suggest;
 
 /// Why a table cannot be built.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum Error {
+pub enum TableError {
     /// The table names an axis that the scores do not have.
     #[error("`table.{key}` names `{name}`, which the scores do not have; they have {known}")]
     Column {
@@ -56,7 +56,7 @@ pub enum Error {
     Nothing,
 }
 
-impl Error {
+impl TableError {
     pub(super) fn named<'a>(
         key: &str,
         what: &'static str,

@@ -1,12 +1,12 @@
 //! What all formats write in the same words: column heads, numbers, differences, and the columns of
 //! published numbers beside the measured ones.
 
-use super::model::{Cell, Kind, Missing, Table};
+use super::model::{ColumnKind, Missing, ResultTable, TableCell};
 use crate::plan::table_spec::Spread;
 
 /// A column as a format shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(super) enum ShownColumn {
     /// A measured column of the table.
     Measured(usize),
     /// The published numbers beside a measured column.
@@ -26,38 +26,38 @@ pub(super) struct Signs {
     pub p: bool,
 }
 
-impl Table {
+impl ResultTable {
     /// The columns from left to right, without the column of row names.
-    pub(super) fn shown(&self) -> Vec<Shown> {
+    pub(super) fn shown(&self) -> Vec<ShownColumn> {
         let mut shown = Vec::new();
         for (at, column) in self.columns.iter().enumerate() {
-            shown.push(Shown::Measured(at));
+            shown.push(ShownColumn::Measured(at));
             if column.published {
-                shown.push(Shown::Published(at));
+                shown.push(ShownColumn::Published(at));
             }
         }
         shown
     }
 
     /// The head of a column.
-    pub(super) fn head(&self, shown: Shown) -> String {
+    pub(super) fn head(&self, shown: ShownColumn) -> String {
         match shown {
-            Shown::Measured(at) => match self.columns[at].kind {
-                Kind::Scores => self.columns[at].name.clone(),
-                Kind::GapClosed => format!("{} (%)", self.columns[at].name),
+            ShownColumn::Measured(at) => match self.columns[at].kind {
+                ColumnKind::Scores => self.columns[at].name.clone(),
+                ColumnKind::GapClosed => format!("{} (%)", self.columns[at].name),
             },
-            Shown::Published(at) => format!("{} (published)", self.columns[at].name),
+            ShownColumn::Published(at) => format!("{} (published)", self.columns[at].name),
         }
     }
 
     /// A number of a column, rounded for people.
     pub(super) fn number(&self, column: usize, value: f64) -> String {
-        let percent = self.percent || self.columns[column].kind == Kind::GapClosed;
+        let percent = self.percent || self.columns[column].kind == ColumnKind::GapClosed;
         if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
     }
 
     /// Mean, spread and count of a cell, or why it has no value.
-    pub(super) fn measured(&self, column: usize, cell: &Cell, signs: Signs) -> String {
+    pub(super) fn measured(&self, column: usize, cell: &TableCell, signs: Signs) -> String {
         let Some(mean) = cell.mean else {
             return cell.missing.map_or("–", Missing::word).to_owned();
         };
@@ -78,7 +78,7 @@ impl Table {
     }
 
     /// `Δ +33.9* (p=0.012)`; empty without a difference.
-    pub(super) fn compared(&self, column: usize, cell: &Cell, signs: Signs) -> String {
+    pub(super) fn compared(&self, column: usize, cell: &TableCell, signs: Signs) -> String {
         let Some(difference) = &cell.difference else { return String::new() };
         let number = self.number(column, difference.mean);
         let plus = if difference.mean >= 0.0 { "+" } else { "" };
@@ -91,7 +91,7 @@ impl Table {
     }
 
     /// A published number with the number of its citation; empty where nothing was published.
-    pub(super) fn published(&self, column: usize, cell: &Cell) -> String {
+    pub(super) fn published(&self, column: usize, cell: &TableCell) -> String {
         let one = cell.published.as_ref();
         one.map_or_else(String::new, |one| {
             format!("{} [{}]", self.number(column, one.value), one.note)

@@ -1,12 +1,12 @@
 //! The table as part of an HTML page: it loads nothing, its heads have a scope, and its notes stand below.
 //! The page decides how it looks, by the classes used here.
 
-use super::grid::{Shown, Signs};
-use super::model::{Cell, Table};
+use super::grid::{ShownColumn, Signs};
+use super::model::{ResultTable, TableCell};
 
 const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: "*", p: true };
 
-pub(super) fn render(table: &Table) -> String {
+pub(super) fn render(table: &ResultTable) -> String {
     let shown = table.shown();
     let mut text = "<figure class=\"result-table\">\n<table>\n".to_owned();
     text += &format!("<caption>{}</caption>\n<thead>\n<tr>", escape(&caption(table)));
@@ -19,8 +19,8 @@ pub(super) fn render(table: &Table) -> String {
         text += &format!("<tr><th scope=\"row\">{}</th>", escape(&row.name));
         for one in &shown {
             text += &match *one {
-                Shown::Measured(at) => measured(table, at, &row.cells[at]),
-                Shown::Published(at) => {
+                ShownColumn::Measured(at) => measured(table, at, &row.cells[at]),
+                ShownColumn::Published(at) => {
                     let published = escape(&table.published(at, &row.cells[at]));
                     format!("<td class=\"published\">{published}</td>")
                 }
@@ -39,7 +39,7 @@ pub(super) fn render(table: &Table) -> String {
     text + "</figure>\n"
 }
 
-fn measured(table: &Table, at: usize, cell: &Cell) -> String {
+fn measured(table: &ResultTable, at: usize, cell: &TableCell) -> String {
     let number = escape(&table.measured(at, cell, SIGNS));
     if let Some(missing) = cell.missing {
         return format!("<td class=\"missing\"><em>{}</em></td>", escape(missing.word()));
@@ -59,10 +59,10 @@ fn measured(table: &Table, at: usize, cell: &Cell) -> String {
 }
 
 /// The caption: that of the pipeline, or a description of what the table shows.
-fn caption(table: &Table) -> String {
+fn caption(table: &ResultTable) -> String {
     let unit = if table.percent { " (%)" } else { "" };
     table.caption.clone().unwrap_or_else(|| {
-        let Table { metric, rows_by, columns_by, .. } = table;
+        let ResultTable { metric, rows_by, columns_by, .. } = table;
         format!("{metric}{unit} by {rows_by} and {columns_by}")
     })
 }

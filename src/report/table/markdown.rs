@@ -1,11 +1,11 @@
 //! The table in Markdown. A `[table]` that asks for rows and columns alone gives the bare table.
 
-use super::grid::{Shown, Signs};
-use super::model::Table;
+use super::grid::{ShownColumn, Signs};
+use super::model::ResultTable;
 
 const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: r"\*", p: false };
 
-pub(super) fn render(table: &Table) -> String {
+pub(super) fn render(table: &ResultTable) -> String {
     let shown = table.shown();
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = String::new();
@@ -17,8 +17,8 @@ pub(super) fn render(table: &Table) -> String {
     text += &line(&heads);
     text += &line(&vec!["---".to_owned(); heads.len()]);
     for row in &table.rows {
-        let cell = |one: &Shown| match *one {
-            Shown::Measured(at) => {
+        let cell = |one: &ShownColumn| match *one {
+            ShownColumn::Measured(at) => {
                 let cell = &row.cells[at];
                 let measured = table.measured(at, cell, SIGNS);
                 let best = cell.best && table.mark_in_markdown;
@@ -26,7 +26,7 @@ pub(super) fn render(table: &Table) -> String {
                 let compared = table.compared(at, cell, SIGNS);
                 if compared.is_empty() { measured } else { format!("{measured}, {compared}") }
             }
-            Shown::Published(at) => escape(&table.published(at, &row.cells[at])),
+            ShownColumn::Published(at) => escape(&table.published(at, &row.cells[at])),
         };
         let name = std::iter::once(escape(&row.name));
         text += &line(&name.chain(shown.iter().map(cell)).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! The result table: the scores of a run, pivoted and compared. It computes nothing that a stage should have
 //! measured. Each format is one of the files beside this one.
 
-use super::scores::Scores;
+use super::scores::RunScores;
 use crate::plan::table_spec::TableSpec;
 
 mod build;
@@ -17,15 +17,16 @@ mod model;
 mod notes;
 mod text;
 
-pub use error::Error;
+pub use error::TableError;
 pub use model::{
-    Cell, Column, Comparison, Difference, Gap, Kind, Missing, Note, Published, Row, Table, Value,
+    ColumnKind, Comparison, Difference, Gap, Missing, Note, PublishedCell, ResultTable, Sample,
+    TableCell, TableColumn, TableRow,
 };
 pub use notes::ORACLE;
 
 /// The format that a table is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum TableFormat {
     /// Aligned columns.
     Text,
     /// One line per cell, with every digit.
@@ -41,21 +42,21 @@ pub enum Format {
 }
 
 /// The formats that are written to the folder of a run, with their file extensions.
-pub const FILES: [(&str, Format); 5] = [
-    ("csv", Format::Csv),
-    ("md", Format::Markdown),
-    ("tex", Format::Latex),
-    ("html", Format::Html),
-    ("json", Format::Json),
+pub const FILES: [(&str, TableFormat); 5] = [
+    ("csv", TableFormat::Csv),
+    ("md", TableFormat::Markdown),
+    ("tex", TableFormat::Latex),
+    ("html", TableFormat::Html),
+    ("json", TableFormat::Json),
 ];
 
-impl Table {
+impl ResultTable {
     /// Builds the table of `spec` from the scores of a run. Rows and columns keep the order of the scores.
     ///
     /// # Errors
     /// When `spec` names something that the scores do not have, or a cell has several values that it does not
     /// aggregate.
-    pub fn new(spec: &TableSpec, scores: &Scores) -> Result<Self, Error> {
+    pub fn new(spec: &TableSpec, scores: &RunScores) -> Result<Self, TableError> {
         let mut table = build::build(spec, scores)?;
         if let Some(baseline) = &spec.baseline {
             compare::with_baseline(&mut table, baseline, spec.test)?;
@@ -70,14 +71,14 @@ impl Table {
     }
 
     /// Writes the table in a format. With `bold`, the text format marks the best cell of each column.
-    pub fn render(&self, format: Format, bold: bool) -> String {
+    pub fn render(&self, format: TableFormat, bold: bool) -> String {
         match format {
-            Format::Text => text::render(self, bold),
-            Format::Csv => csv::render(self),
-            Format::Markdown => markdown::render(self),
-            Format::Latex => latex::render(self),
-            Format::Html => html::render(self),
-            Format::Json => {
+            TableFormat::Text => text::render(self, bold),
+            TableFormat::Csv => csv::render(self),
+            TableFormat::Markdown => markdown::render(self),
+            TableFormat::Latex => latex::render(self),
+            TableFormat::Html => html::render(self),
+            TableFormat::Json => {
                 serde_json::to_string_pretty(self).expect("a table is plain data") + "\n"
             }
         }
@@ -91,9 +92,9 @@ impl Table {
         &self,
         row: &str,
         column: &str,
-        scores: &Scores,
+        scores: &RunScores,
         folder: &std::path::Path,
-    ) -> Result<String, Error> {
+    ) -> Result<String, TableError> {
         explain::explain(self, row, column, scores, folder)
     }
 }

@@ -5,13 +5,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::error::Error;
+use super::error::TableError;
 use crate::plan::table_spec::{Spread, Test, Which};
 use crate::report::stats;
 
 /// A pivoted table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Table {
+pub struct ResultTable {
     /// Its name among the tables of the pipeline.
     pub name: Option<String>,
     /// The caption above it.
@@ -33,9 +33,9 @@ pub struct Table {
     /// Whether target labels selected the trials. Every format must say so.
     pub oracle: bool,
     /// The columns: first those of scores, in the order of the scores.
-    pub columns: Vec<Column>,
+    pub columns: Vec<TableColumn>,
     /// The rows, in the order of the scores.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TableRow>,
     /// How the rows were compared with the baseline.
     pub comparison: Option<Comparison>,
     /// The notes below it.
@@ -50,11 +50,11 @@ pub struct Table {
 
 /// A column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Column {
+pub struct TableColumn {
     /// Its name.
     pub name: String,
     /// What its cells hold.
-    pub kind: Kind,
+    pub kind: ColumnKind,
     /// Whether a column of published numbers is shown beside it.
     pub published: bool,
 }
@@ -62,7 +62,7 @@ pub struct Column {
 /// What the cells of a column hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ColumnKind {
     /// Scores of the metric.
     Scores,
     /// The share of the gap between two rows that a row closes, as a ratio of means: 1 for all of it.
@@ -71,16 +71,16 @@ pub enum Kind {
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct TableRow {
     /// Its name.
     pub name: String,
     /// One cell per column.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<TableCell>,
 }
 
 /// A cell. Its numbers have the unit of the scores: an accuracy is from 0 to 1.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Cell {
+pub struct TableCell {
     /// The name of its row.
     pub row: String,
     /// The name of its column.
@@ -96,7 +96,7 @@ pub struct Cell {
     /// Whether no other cell of the column is better.
     pub best: bool,
     /// The values, in the order of the trials.
-    pub values: Vec<Value>,
+    pub values: Vec<Sample>,
     /// The trials without a score for it, and why.
     pub without: Vec<Gap>,
     /// Why it has no value at all.
@@ -104,12 +104,12 @@ pub struct Cell {
     /// Its difference from the baseline.
     pub difference: Option<Difference>,
     /// The number that others published for it.
-    pub published: Option<Published>,
+    pub published: Option<PublishedCell>,
 }
 
 /// A score of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Value {
+pub struct Sample {
     /// The name of the trial, such as `000`; empty for a plain run.
     pub trial: String,
     /// The values of its trial for the keys that are aggregated over.
@@ -120,7 +120,7 @@ pub struct Value {
     pub stage: String,
     /// The model that was scored.
     pub model: String,
-    /// Index in [`Scores::trials`].
+    /// Index in [`RunScores::trials`].
     #[serde(skip)]
     pub(super) at: usize,
 }
@@ -170,7 +170,7 @@ impl Missing {
 
 /// A number that others published.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Published {
+pub struct PublishedCell {
     /// In the unit of the scores.
     pub value: f64,
     /// The citation.
@@ -231,7 +231,7 @@ impl fmt::Display for Note {
     }
 }
 
-impl Table {
+impl ResultTable {
     /// Adds a reason to doubt its numbers to the notes.
     pub fn doubt(&mut self, reason: &str) {
         self.notes.push(Note { mark: None, text: reason.to_owned() });
@@ -239,23 +239,26 @@ impl Table {
     }
 
     /// The cell of a row and a column, if there is one.
-    pub fn cell(&self, row: &str, column: &str) -> Option<&Cell> {
+    pub fn cell(&self, row: &str, column: &str) -> Option<&TableCell> {
         self.cells().find(|cell| cell.row == row && cell.column == column)
     }
 
-    pub(super) fn row(&self, key: &str, name: &str) -> Result<usize, Error> {
+    pub(super) fn row(&self, key: &str, name: &str) -> Result<usize, TableError> {
         let known = self.rows.iter().map(|row| row.name.as_str());
-        known.clone().position(|it| it == name).ok_or_else(|| Error::named(key, "row", name, known))
+        known
+            .clone()
+            .position(|it| it == name)
+            .ok_or_else(|| TableError::named(key, "row", name, known))
     }
 
-    pub(super) fn column(&self, key: &str, name: &str) -> Result<usize, Error> {
+    pub(super) fn column(&self, key: &str, name: &str) -> Result<usize, TableError> {
         let known = self.columns.iter().map(|column| column.name.as_str());
         let found = known.clone().position(|it| it == name);
-        found.ok_or_else(|| Error::named(key, "column", name, known))
+        found.ok_or_else(|| TableError::named(key, "column", name, known))
     }
 
     /// Every cell, row by row.
-    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+    pub fn cells(&self) -> impl Iterator<Item = &TableCell> {
         self.rows.iter().flat_map(|row| &row.cells)
     }
 
@@ -265,9 +268,9 @@ impl Table {
     }
 }
 
-impl Cell {
+impl TableCell {
     /// The cell that has these `values`, with their statistics.
-    pub(super) fn of(row: &str, column: &str, values: Vec<Value>) -> Self {
+    pub(super) fn of(row: &str, column: &str, values: Vec<Sample>) -> Self {
         let numbers: Vec<f64> = values.iter().map(|value| value.value).collect();
         let (mean, sd) =
             stats::mean_and_deviation(&numbers).map_or((None, None), |it| (Some(it.0), it.1));

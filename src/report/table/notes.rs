@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexSet;
 
-use super::model::{Cell, Comparison, Missing, Note, Table};
+use super::model::{Comparison, Missing, Note, ResultTable, TableCell};
 use crate::plan::table_spec::{Spread, TableSpec, Test, Which};
-use crate::report::scores::{Pair, Scores};
+use crate::report::scores::{RunScores, ScoredPair};
 
 /// The note of every table whose trials were selected by target labels.
 pub const ORACLE: &str = "oracle: selected by target labels";
@@ -19,7 +19,7 @@ fn plain(text: impl Into<String>) -> Note {
     Note { mark: None, text: text.into() }
 }
 
-pub(super) fn of(table: &Table, spec: &TableSpec, scores: &Scores) -> Vec<Note> {
+pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> Vec<Note> {
     let mut notes = Vec::new();
     if table.oracle {
         notes.push(plain(ORACLE));
@@ -118,13 +118,13 @@ fn weak(comparison: &Comparison, most: usize) -> Option<Note> {
 
 /// Notes about classes: scores whose classes could only be matched by number, and whose numbers the metric of
 /// a single class uses where model and data set number classes differently.
-fn of_classes(table: &Table, scores: &Scores) -> Vec<Note> {
+fn of_classes(table: &ResultTable, scores: &RunScores) -> Vec<Note> {
     let shown: BTreeSet<(&str, &str)> = table
         .cells()
         .flat_map(|cell| &cell.values)
         .map(|value| (value.stage.as_str(), value.model.as_str()))
         .collect();
-    let named = |pairs: &IndexSet<Pair>| -> Option<String> {
+    let named = |pairs: &IndexSet<ScoredPair>| -> Option<String> {
         let pairs: BTreeSet<String> = pairs
             .iter()
             .filter(|pair| shown.contains(&(pair.stage.as_str(), pair.model.as_str())))
@@ -153,8 +153,8 @@ fn of_classes(table: &Table, scores: &Scores) -> Vec<Note> {
 }
 
 /// A note that names the trials that are missing from means.
-fn partial(table: &Table) -> Option<Note> {
-    let lost = |cell: &&Cell| cell.n > 0;
+fn partial(table: &ResultTable) -> Option<Note> {
+    let lost = |cell: &&TableCell| cell.n > 0;
     let trials: BTreeSet<(&str, &str)> = table
         .cells()
         .filter(lost)
@@ -175,8 +175,8 @@ fn partial(table: &Table) -> Option<Note> {
 }
 
 /// A note for means over trials that share a model, which are fewer independent values than they seem.
-fn shared(table: &Table, scores: &Scores) -> Option<Note> {
-    let shares = |cell: &&Cell| {
+fn shared(table: &ResultTable, scores: &RunScores) -> Option<Note> {
+    let shares = |cell: &&TableCell| {
         let models = cell
             .values
             .iter()

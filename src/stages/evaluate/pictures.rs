@@ -1,7 +1,7 @@
 //! Images for people: some of each data set, and the worst mistakes of each model.
 
 use super::{Scored, save};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::data::{loader, picture};
 use crate::metrics::number;
 use crate::stages::training::Opened;
@@ -15,10 +15,10 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let samples = keys.count("samples", 0..=100).or(12_usize);
         let mistakes = keys.count("mistakes", 0..=100).or(12_usize);
-        Some(Self { samples: samples?, mistakes: mistakes? })
+        Ok(Self { samples: samples?, mistakes: mistakes? })
     }
 }
 
