@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
 use super::inputs::{OpenedSplit, misfits, open, unlike_classes, wrong_layer};
-use super::{Context, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product, Stage};
+use super::{
+    Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
+};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::classes::Matched;
 use crate::data::{self, loader};
@@ -31,8 +33,12 @@ use embedding::{Embedding, Planes};
 use numbering::Numbering;
 use pictures::{PictureCounts, Pictures};
 
-pub(super) const KIND: Kind =
-    Kind { name: "evaluate", about: "score models on labelled splits", scores: true, parse };
+pub(super) const KIND: Kind = Kind {
+    name: "evaluate",
+    about: "score models on labelled splits",
+    measures: Measures::Scores,
+    parse,
+};
 
 #[derive(Debug)]
 struct Evaluate {

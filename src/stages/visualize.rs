@@ -2,7 +2,9 @@
 //! chosen images.
 
 use super::inputs::{misfits, open, place_after, wrong_layer};
-use super::{Context, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product, Stage};
+use super::{
+    Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
+};
 use crate::config::{Keys, Noted, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
@@ -18,7 +20,7 @@ use crate::progress::Unit;
 pub(super) const KIND: Kind = Kind {
     name: "visualize",
     about: "draw a model's filters and what its layers make of images",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
