@@ -49,16 +49,9 @@ impl Figure {
     }
 }
 
-/// The mean and, for two or more values, the sample standard deviation.
-#[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
+/// The mean and, for two or more values, the sample standard deviation; the mean of none is not a number.
 pub fn mean_and_sd(values: &[f64]) -> (f64, Option<f64>) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    if values.len() < 2 {
-        return (mean, None);
-    }
-    let squares: f64 = values.iter().map(|it| (it - mean).powi(2)).sum();
-    (mean, Some((squares / (n - 1.0)).sqrt()))
+    crate::report::stats::mean_and_deviation(values).unwrap_or((f64::NAN, None))
 }
 
 /// The cells `mean`, `low`, `high` (one standard deviation to each side) and `n`.
