@@ -6,18 +6,19 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Noted, Wants, words};
+use crate::config::{Wants, words};
 use crate::plan::kept::KeptPipeline;
 use crate::plan::print;
 use crate::plan::trial::Trial;
 use crate::stages::{
-    Context, DatasetShape, Described, Failure, Halt, ModelShape, Outcome, Problem, Product,
+    Context, DatasetShape, Described, Failure, Halt, Measures, ModelShape, Outcome, Problem,
+    Product, Stage,
 };
 
 const TEST_KINDS: &[Kind] = &[
-    Kind { name: "images", about: "a data set", scores: false, parse: images },
-    Kind { name: "train", about: "a model", scores: false, parse: train },
-    Kind { name: "score", about: "scores", scores: false, parse: score },
+    Kind { name: "images", about: "a data set", measures: Measures::Nothing, parse: images },
+    Kind { name: "train", about: "a model", measures: Measures::Training, parse: train },
+    Kind { name: "score", about: "scores", measures: Measures::Nothing, parse: score },
 ];
 
 #[derive(Debug)]

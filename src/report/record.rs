@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use crate::config::Reference;
-use crate::config::sweep::Goal;
+use crate::config::sweep::Select;
 use crate::console::Lost;
 use crate::exec::{Ending, RunEnding};
 use crate::plan::fingerprint::{Content, Fingerprint};
@@ -170,16 +170,16 @@ pub struct StageRecord {
 
 impl Selection {
     /// The selection that `[sweep.select]` asks for.
-    pub fn new(goal: &Goal) -> Self {
-        let mode = goal.rises.map(|rises| if rises { "max" } else { "min" });
+    pub fn new(select: &Select) -> Self {
+        let mode = select.rises.map(|rises| if rises { "max" } else { "min" });
         Self {
-            stage: goal.stage.clone(),
-            by: goal.by.clone(),
-            model: goal.model.clone(),
-            on: goal.on.clone(),
+            stage: select.stage.clone(),
+            by: select.by.clone(),
+            model: select.model.clone(),
+            on: select.on.clone(),
             mode: mode.map(str::to_owned),
-            per: goal.per.clone(),
-            oracle: goal.oracle,
+            per: select.per.clone(),
+            oracle: select.oracle,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::config::{Diagnostic, Keys, Reference};
 use crate::metrics::scores;
 use crate::plan::pipeline::PlannedStage;
 use crate::plan::table_spec::Which;
+use crate::stages::Measures;
 
 /// What makes rows and columns is a fact of the scores or swept; what is aggregated is swept.
 pub(super) fn axes(keys: &mut Keys, table: &str, swept: Swept) {
@@ -93,7 +94,8 @@ pub(in crate::plan) fn check(
     stages: &[PlannedStage],
     problems: &mut Vec<Diagnostic>,
 ) {
-    let scoring: Vec<&PlannedStage> = stages.iter().filter(|it| scores_something(it)).collect();
+    let scores = |stage: &&PlannedStage| stage.measures == Measures::Scores;
+    let scoring: Vec<&PlannedStage> = stages.iter().filter(scores).collect();
     let inputs = |key: &str| -> Vec<String> {
         let inputs = scoring.iter().flat_map(|stage| &stage.inputs);
         inputs.filter(|input| input.key.starts_with(key)).map(Reference::text).collect()
@@ -134,8 +136,4 @@ pub(in crate::plan) fn check(
             problems.push(problem);
         }
     }
-}
-
-fn scores_something(stage: &PlannedStage) -> bool {
-    crate::stages::KINDS.iter().any(|kind| kind.name == stage.stage.kind() && kind.scores)
 }

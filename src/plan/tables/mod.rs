@@ -7,9 +7,9 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::table_spec::{GapClosed, Published, Spread, TableSpec, Test, Which};
-use super::trial::label_text;
+
 use crate::config::diagnostic::suggest;
-use crate::config::node::{Node, Table, Value};
+use crate::config::node::{Node, Table, Value, label_text};
 use crate::config::source::{SourceId, Span};
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::metrics::scores;
