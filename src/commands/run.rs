@@ -321,6 +321,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::Reference;
     use crate::exec::tests::{Fault, pipeline, stage};
 
     fn options(root: &Path) -> RunOptions {
@@ -335,11 +336,9 @@ mod tests {
 
     fn trial() -> Trials {
         let (a, _) = stage("a", "a", Fault::None, 0, &[]);
-        let (score, _) = stage("score", "s", Fault::None, 1, &["a"]);
-        let mut pipeline = pipeline(vec![a, score]);
-        pipeline.resolved =
-            toml::from_str("[stages.a]\n[stages.score]\nkind = \"evaluate\"\n").unwrap();
-        Trials::single(pipeline)
+        let (mut score, _) = stage("score", "s", Fault::None, 1, &["a"]);
+        score.inputs.push(Reference { key: "on.0".into(), ..score.inputs[0].clone() });
+        Trials::single(pipeline(vec![a, score]))
     }
 
     #[test]
