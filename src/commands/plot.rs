@@ -6,6 +6,7 @@ use super::Error;
 use crate::cli::PlotArgs;
 use crate::report::figures;
 use crate::report::loaded::Run;
+use crate::report::results;
 
 /// Writes the pictures of a run and says which.
 ///
@@ -15,7 +16,12 @@ pub fn run(args: &PlotArgs) -> Result<ExitCode, Error> {
     let folder = super::find_numbers(&args.results, &args.run)?;
     let run = Run::read(&folder)?;
     let out = args.out.clone().unwrap_or_else(|| folder.join("plots"));
-    let written = figures::write(&figures::all(&run)?, &out)?;
+    let written = figures::write(&figures::all(&run)?, &out).map_err(|error| match error {
+        results::Error::Io { path, source } if args.out.is_some() => {
+            Error::Place { option: "--out DIR", path, source }
+        }
+        other => other.into(),
+    })?;
     let lines = written.iter().map(|path| format!("{}\n", path.display()));
     super::print(lines.collect::<String>())?;
     Ok(ExitCode::SUCCESS)

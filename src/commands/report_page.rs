@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::ReportArgs;
 use crate::report::html;
-use crate::report::results;
 use crate::system;
 
 /// Writes the page into the run's folder, or to `--output`, and says where.
@@ -21,8 +20,11 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
         None => html::write(&folder)?,
         Some(path) => {
             let page = html::page(&folder)?;
-            system::write_file(path, page.as_bytes())
-                .map_err(|source| results::Error::Io { path: path.clone(), source })?;
+            system::write_file(path, page.as_bytes()).map_err(|source| Error::Place {
+                option: "--output FILE",
+                path: path.clone(),
+                source,
+            })?;
             path.clone()
         }
     };

@@ -69,6 +69,14 @@ impl Architecture {
         })
     }
 
+    /// The channels of the images that it takes, where it takes no others.
+    pub fn channels(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Zoo { arch, .. } => zoo::find(arch)?.channels,
+            Kind::Layers { .. } => None,
+        }
+    }
+
     /// The network for an image shape and a number of classes.
     ///
     /// # Errors
