@@ -14,7 +14,7 @@ use runner::data::{Dataset, Sizes};
 use runner::device::Device;
 use runner::progress::Silent;
 use runner::stages::{
-    Context, Defaults, Described, Failure, Input, KINDS, Outcome, Problem, Product, Stage,
+    Context, Defaults, Described, Failure, Halt, Input, KINDS, Outcome, Problem, Product, Stage,
 };
 use tempfile::TempDir;
 
@@ -33,7 +33,7 @@ fn parse(kind: &str, text: &str) -> Result<Parsed, Vec<String>> {
     let stage = (kind.parse)(&mut keys, &Defaults { seed: 0 });
     let gathered = keys.finish();
     match stage {
-        Some(stage) if gathered.problems.is_empty() => {
+        Ok(stage) if gathered.problems.is_empty() => {
             Ok(Parsed { stage, resolved: gathered.resolved })
         }
         _ => Err(gathered.problems.into_iter().map(|problem| problem.message).collect()),
@@ -86,7 +86,10 @@ fn run_stage(stage: &dyn Stage, inputs: &[(&str, &Path)]) -> Result<(TempDir, Ou
         progress: &Silent,
         cancel: &cancel,
     };
-    let outcome = stage.run(&context)?;
+    let outcome = stage.run(&context).map_err(|halt| match halt {
+        Halt::Failed(failure) => failure,
+        other => panic!("nobody asked it to stop: {other}"),
+    })?;
     Ok((out, outcome))
 }
 
@@ -137,7 +140,7 @@ fn the_built_in_digits_need_no_network_and_say_what_they_are() {
     assert_eq!(outcome.summary, summary);
     let set = Dataset::open(out.path()).unwrap();
     assert_eq!(set.provenance[0].licence, "CC BY-SA 3.0");
-    assert_eq!(outcome.metrics.rows[0], ["train", "images", "10000"]);
+    assert_eq!(outcome.metrics.csv().unwrap().lines().nth(1), Some("train,images,10000"));
     let Product::Dataset(shape) = mnist() else { panic!("a data set") };
     assert_eq!((shape.channels, shape.size, shape.classes), (Some(1), Some((28, 28)), Some(10)));
     assert_eq!(shape.splits.unwrap()["valid"], Some(set.splits["valid"].len()));

@@ -8,10 +8,10 @@ use dfdx::prelude::*;
 use goldens::hashed;
 use runner::config::node::Value;
 use runner::config::source::Sources;
-use runner::config::{Keys, document};
+use runner::config::{Keys, Noted, document};
 use runner::nn::Model;
+use runner::nn::geometry::Chw;
 use runner::nn::model::host;
-use runner::nn::ops::Chw;
 use runner::nn::spec::{Init, Layer, Named, Spec};
 use runner::train::groups::{Groups, L2Sp};
 use runner::train::monitor::Scores;
@@ -27,7 +27,7 @@ fn numbers(value: &serde_json::Value) -> Vec<f64> {
 }
 
 /// What `read` makes of a line of TOML.
-fn read<T>(line: &str, read: impl FnOnce(&mut Keys) -> Option<T>) -> T {
+fn read<T>(line: &str, read: impl FnOnce(&mut Keys) -> Result<T, Noted>) -> T {
     let root = document::parse(Sources::default().add("test", line), line).unwrap();
     let Value::Table(table) = &root.value else { panic!("a document is a table") };
     let mut keys = Keys::new(table, root.span);

@@ -11,15 +11,16 @@ use runner::adapt::{Dann, LambdaSchedule, Method, Step};
 use runner::config::source::{Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::data::{Images, Normalisation};
+use runner::nn::geometry::Chw;
 use runner::nn::model::host;
-use runner::nn::ops::{Batch, Chw, Ops, Targets};
+use runner::nn::ops::{Batch, Ops, Targets};
 use runner::nn::{
     Entry, Model, freeze,
     zoo::{self, Layout},
 };
-use runner::progress::Silent;
+use runner::progress::{Silent, Watch};
 use runner::train::activations::{Activations, Cache, Caching};
-use runner::train::{Optimizer, OptimizerState, Watch};
+use runner::train::{Optimizer, OptimizerState};
 
 /// Answers each line `WORK TIMES` of the standard input with that many times in milliseconds.
 pub fn answer<D: Ops>(device: &D) {

@@ -9,7 +9,7 @@
 use dfdx::prelude::*;
 
 use super::{LambdaSchedule, Losses, Reading, Step, correct, share, value};
-use crate::config::{Keys, Reference, Wants};
+use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
 use crate::nn::{Model, Part, Pass};
 
@@ -28,10 +28,10 @@ pub struct Dann {
 }
 
 impl Dann {
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let target = keys.reference("target", Wants::Split("train"));
         let lambda = LambdaSchedule::read(keys);
-        Some(Self { target: target?, lambda: lambda? })
+        Ok(Self { target: target?, lambda: lambda? })
     }
 
     pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {

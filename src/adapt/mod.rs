@@ -4,7 +4,7 @@
 
 use dfdx::prelude::*;
 
-use crate::config::{Keys, Reference};
+use crate::config::{Keys, Noted, Reference, words};
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
 use crate::nn::{DropoutKey, Entry, Model};
@@ -18,7 +18,8 @@ pub use coral::Coral;
 pub use dann::Dann;
 pub use lambda::LambdaSchedule;
 
-/// A method with its settings. A new one is a file in this folder and its line in each `match`.
+/// A method with its settings. A new one is a file in this folder, a word in [`MethodKind`] and its line
+/// in each `match`: the compiler asks for those.
 #[derive(Debug, Clone)]
 pub enum Method {
     /// Cross-entropy on the labelled images.
@@ -29,7 +30,17 @@ pub enum Method {
     Coral(Coral),
 }
 
-const KINDS: &[&str] = &["supervised", "dann", "coral"];
+words! {
+    /// The word for a method, before its settings are read.
+    enum MethodKind {
+        /// [`Method::Supervised`].
+        Supervised = "supervised",
+        /// [`Method::Dann`].
+        Dann = "dann",
+        /// [`Method::Coral`].
+        Coral = "coral",
+    }
+}
 
 /// One step's material.
 pub struct Step<'a, D: Ops> {
@@ -81,11 +92,11 @@ pub struct Reading {
 
 impl Method {
     /// Reads `method = "supervised"` or `{ kind = "dann", ... }`.
-    pub fn read(keys: &mut Keys) -> Option<Self> {
-        keys.kinded("method", "kind", KINDS, Some("supervised"), |kind, keys| match kind {
-            "dann" => Dann::read(keys).map(Self::Dann),
-            "coral" => Coral::read(keys).map(Self::Coral),
-            _ => Some(Self::Supervised),
+    pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.kinded("method", "kind", Some(MethodKind::Supervised), |kind, keys| match kind {
+            MethodKind::Supervised => Ok(Self::Supervised),
+            MethodKind::Dann => Dann::read(keys).map(Self::Dann),
+            MethodKind::Coral => Coral::read(keys).map(Self::Coral),
         })
     }
 

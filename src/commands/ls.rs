@@ -8,14 +8,14 @@ use super::Error;
 use super::columns::columns;
 use crate::cli::LsArgs;
 use crate::report::csv::Rows;
-use crate::report::record;
+use crate::report::runs;
 
 /// Lists the runs, the newest last.
 ///
 /// # Errors
 /// When the results cannot be read.
 pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
-    let runs = record::all(&args.results)?;
+    let runs = runs::all(&args.results)?;
     let runs = runs.into_iter().filter(|(_, it)| {
         args.pipeline.as_ref().is_none_or(|name| *name == it.provenance.pipeline)
     });
@@ -26,11 +26,11 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
             date(&record.provenance.start),
             record.provenance.pipeline.clone(),
             name,
-            record.state().to_owned(),
+            record.state().word().to_owned(),
             headline(&folder).unwrap_or_default(),
         ]);
     }
-    for (folder, error) in record::broken(&args.results)? {
+    for (folder, error) in runs::broken(&args.results)? {
         let name = |path: Option<&Path>| {
             path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
         };

@@ -12,7 +12,10 @@ use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve;
 use crate::plan::trials::{self, Trials};
 use crate::report::checksums::Checksums;
-use crate::report::record::{self, Record};
+use crate::report::finished::FinishedRun;
+use crate::report::record::Record;
+use crate::report::runs;
+use crate::stages::Halt;
 use crate::{plan, report, store, system};
 
 mod check;
@@ -68,7 +71,10 @@ pub enum Error {
     Store(#[from] store::Error),
     /// The results.
     #[error(transparent)]
-    Results(#[from] report::results::Error),
+    Results(#[from] report::Error),
+    /// A table that was asked for.
+    #[error(transparent)]
+    Table(#[from] report::table::Error),
     /// The instruction set that the environment asks for.
     #[error(transparent)]
     Isa(#[from] IsaError),
@@ -104,20 +110,18 @@ impl Error {
 
     fn help(&self) -> Vec<String> {
         match self {
-            Self::Store(error) | Self::Results(report::results::Error::Store(error)) => {
-                error.help()
+            Self::Store(error) | Self::Results(report::Error::Store(error)) => error.help(),
+            Self::Plan(plan::graph::Error::External { halt: Halt::Failed(failure), .. }) => {
+                failure.help.clone()
             }
-            Self::Plan(plan::graph::Error::External { failure, .. }) => failure.help.clone(),
-            Self::Results(report::results::Error::Malformed { .. }) => {
+            Self::Results(report::Error::Malformed { .. }) => {
                 vec!["run the pipeline again: results that are damaged are written anew".into()]
             }
-            Self::Results(report::results::Error::Io { source, .. }) => {
+            Self::Results(report::Error::Io { source, .. }) => {
                 vec![system::refused(source, "--results DIR")]
             }
             Self::Place { option, source, .. } => vec![system::refused(source, option)],
-            Self::Results(report::results::Error::Table(error)) => {
-                error.help().map(str::to_owned).into_iter().collect()
-            }
+            Self::Table(error) => error.help().map(str::to_owned).into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -187,7 +191,7 @@ fn unbroken(written: std::io::Result<()>) -> Result<(), Error> {
 /// The folder of the run that a user names.
 fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
     let pipeline = pipeline_in(run)?;
-    record::find(results, run, pipeline.as_deref()).ok_or_else(|| {
+    runs::find(results, run, pipeline.as_deref()).ok_or_else(|| {
         let results = results.display();
         Error::Missing(match pipeline {
             Some(name) => format!("there is no run of `{name}` in `{results}`"),
@@ -209,9 +213,9 @@ fn pipeline_in(word: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// The folder of the run that a user names and whose numbers are to be shown. Says so when they are not
-/// those that the run wrote.
-fn find_numbers(results: &Path, run: &Path) -> Result<PathBuf, Error> {
+/// The run that a user names and whose numbers are to be shown. Says so when they are not those that the
+/// run wrote.
+fn find_numbers(results: &Path, run: &Path) -> Result<FinishedRun, Error> {
     let folder = find_run(results, run)?;
     let wrong = match Checksums::read(&folder) {
         Ok(sums) => sums.map(|sums| sums.differences(&folder)).unwrap_or_default(),
@@ -221,7 +225,14 @@ fn find_numbers(results: &Path, run: &Path) -> Result<PathBuf, Error> {
         let then = "what is shown here may be wrong: run the pipeline again";
         say_damage(&folder, &wrong, then);
     }
-    Ok(folder)
+    Ok(FinishedRun::read(&folder)?)
+}
+
+/// Says what must be read beside the numbers of a run, where they themselves do not.
+fn say_doubts(run: &FinishedRun) {
+    for doubt in &run.doubts {
+        console::say(format_args!("note: {doubt}"));
+    }
 }
 
 /// Says what is wrong with the results in `folder`, and what follows from it.

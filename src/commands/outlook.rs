@@ -12,7 +12,7 @@ use crate::plan::changes::Search;
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::Plan;
 use crate::report::record::Record;
-use crate::report::results;
+use crate::report::runs;
 use crate::store::{Artifact, Found, Store};
 
 /// The outlook of a plan.
@@ -30,7 +30,7 @@ impl Outlook {
     /// # Errors
     /// When the store cannot be read.
     pub fn new(plan: &Plan, store: &Store, results: &Path, depth: usize) -> Result<Self, Error> {
-        let newest = results::latest(&results.join(&plan.trials[0].pipeline.name));
+        let newest = runs::latest(&results.join(&plan.trials[0].pipeline.name));
         let before = newest.and_then(|folder| Record::read(&folder).ok());
         let mut outlook = Self { cached: HashMap::new(), why: HashMap::new() };
         for task in &plan.order {

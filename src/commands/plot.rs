@@ -4,20 +4,20 @@ use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::PlotArgs;
-use crate::report::figures;
-use crate::report::loaded::Run;
-use crate::report::results;
+use crate::report::measured::MeasuredRun;
+use crate::report::{self, figures};
 
 /// Writes the pictures of a run and says which.
 ///
 /// # Errors
 /// When there is no such run, or a file cannot be written.
 pub fn run(args: &PlotArgs) -> Result<ExitCode, Error> {
-    let folder = super::find_numbers(&args.results, &args.run)?;
-    let run = Run::read(&folder)?;
-    let out = args.out.clone().unwrap_or_else(|| folder.join("plots"));
+    let run = super::find_numbers(&args.results, &args.run)?;
+    super::say_doubts(&run);
+    let run = MeasuredRun::of(run)?;
+    let out = args.out.clone().unwrap_or_else(|| run.folder.join("plots"));
     let written = figures::write(&figures::all(&run)?, &out).map_err(|error| match error {
-        results::Error::Io { path, source } if args.out.is_some() => {
+        report::Error::Io { path, source } if args.out.is_some() => {
             Error::Place { option: "--out DIR", path, source }
         }
         other => other.into(),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::ReportArgs;
 use crate::report::html;
+use crate::report::measured::MeasuredRun;
 use crate::system;
 
 /// Writes the page into the run's folder, or to `--output`, and says where.
@@ -15,11 +16,12 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
     if args.serve {
         return super::watch::serve(Some(&args.run), &args.results, args.port);
     }
-    let folder = super::find_numbers(&args.results, &args.run)?;
+    let run = super::find_numbers(&args.results, &args.run)?;
+    super::say_doubts(&run);
     let path = match &args.output {
-        None => html::write(&folder)?,
+        None => html::write(&run.folder)?,
         Some(path) => {
-            let page = html::page(&folder)?;
+            let page = html::page(&MeasuredRun::of(run)?)?;
             system::write_file(path, page.as_bytes()).map_err(|source| Error::Place {
                 option: "--output FILE",
                 path: path.clone(),

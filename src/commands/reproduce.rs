@@ -11,6 +11,7 @@ use super::run::Failures;
 use crate::cli::{ReproduceArgs, RunOptions};
 use crate::console;
 use crate::device::Device;
+use crate::nn::dispatch;
 use crate::report::record::Record;
 use crate::scratch;
 use crate::system;
@@ -85,7 +86,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
             text += &format!("note: the {what} was {then} and is {now}\n");
         }
     }
-    if same < wanted && then.backend == Device::Cpu.backend() {
+    if same < wanted && then.backend == dispatch::backend(Device::Cpu) {
         text += "note: nothing that is allowed to differ does; changed files outside the store would \
                  explain it\n";
     }

@@ -9,16 +9,16 @@ use petgraph::visit::Dfs;
 
 use super::Error;
 use crate::data::outside::Known;
-use crate::exec::{self, Done, Event, Executor, Failed, Job, Limit, Planned, Reporter, State};
+use crate::exec::{self, Done, End, Event, Executor, Job, Limit, Planned, Reporter};
 use crate::metrics::Metrics;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::goal::Goal;
 use crate::plan::graph::Plan;
 use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
-use crate::report::csv::Rows;
-use crate::report::results;
-use crate::report::trial_files;
+use crate::report::record::InputRecord;
+use crate::report::{self, trial_files};
+use crate::stages::Failure;
 use crate::store::Checked;
 
 /// How the trials ended.
@@ -40,7 +40,7 @@ pub(super) struct Carrier<'a> {
     /// The run's id in its journal.
     pub run: &'a str,
     /// Tasks that failed before and are not tried again.
-    pub failures: HashMap<Fingerprint, Failed>,
+    pub failures: HashMap<Fingerprint, Failure>,
     /// The job of each round, but for what changes from round to round.
     pub job: Job<'a>,
 }
@@ -88,15 +88,12 @@ impl Carrier<'_> {
             let before = before.chain(std::iter::repeat_with(|| None));
             ended = before.zip(done).map(|(before, now)| merged(before, now)).collect();
             for done in &ended {
-                if let (State::Failed { message, help }, Some(name)) =
-                    (&done.state, done.fingerprint)
-                {
-                    let failed = Failed { message: message.clone(), help: help.clone() };
-                    self.failures.entry(name).or_insert(failed);
+                if let (End::Failed(failure), Some(name)) = (&done.end, done.fingerprint) {
+                    self.failures.entry(name).or_insert_with(|| failure.clone());
                 }
             }
-            let failed = |done: &Done| matches!(done.state, State::Failed { .. });
-            let stopped = ended.iter().any(|done| done.state == State::Interrupted)
+            let failed = |done: &Done| matches!(done.end, End::Failed(_));
+            let stopped = ended.iter().any(|done| done.end == End::Interrupted)
                 || (self.job.fail_fast && ended.iter().any(failed));
             if let (Some(search), false) = (&mut trials.search, stopped) {
                 let mut values = HashMap::new();
@@ -184,14 +181,12 @@ fn after(plan: &Plan, task: NodeIndex) -> HashSet<NodeIndex> {
 /// How a task ended over all rounds.
 fn merged(before: Option<Done>, now: Done) -> Done {
     let Some(before) = before else { return now };
-    match (&before.state, &now.state) {
-        // Found in the store, as an earlier round put it there.
-        (State::Ran, State::Cached) => before,
-        // It stays as an earlier round left it.
-        (_, State::Pruned { rows }) if rows.is_empty() => before,
+    match (&before.end, &now.end) {
+        // An earlier round put it into the store, or left it where it is to stay.
+        (End::Built, End::Cached) | (_, End::NotBegun) => before,
         // Stopped on its way from one rung to the next.
-        (State::Pruned { rows }, State::Interrupted) if !rows.is_empty() => {
-            Done { state: State::Interrupted, seconds: before.seconds + now.seconds, ..before }
+        (End::Paused { .. }, End::Interrupted) => {
+            Done { end: End::Interrupted, seconds: before.seconds + now.seconds, ..before }
         }
         _ => {
             let log = before.log.into_iter().chain(now.log).collect();
@@ -210,31 +205,25 @@ fn value(
 ) -> Result<Option<f64>, Error> {
     let Some(task) = plan.stages[trial].get(&goal.stage) else { return Ok(None) };
     let done = &done[task.index()];
-    if let State::Pruned { rows } = &done.state {
-        return known(goal, &Metrics::training().header, rows, epoch);
+    if let Some(rows) = done.end.rows_so_far() {
+        return known(goal, &Metrics::Training(rows.to_vec()), epoch);
     }
     let Some((content, artifact)) = &done.artifact else { return Ok(None) };
     let stages = &plan.trials[trial].pipeline.stages;
     let Some(stage) = stages.iter().find(|stage| stage.name == goal.stage) else { return Ok(None) };
     let checked = Checked::open(artifact, content)?;
-    let text = trial_files::metrics_text(&checked, stage)?.unwrap_or_default();
-    let rows = Rows::read(&text).map_err(|error| {
+    let text = trial_files::metrics_text(&checked, &InputRecord::of(stage))?.unwrap_or_default();
+    let metrics = Metrics::read(&text).map_err(|error| {
         let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
-        results::Error::Malformed { path, reason }
+        report::Error::Malformed { path, reason }
     })?;
-    let header: Vec<&str> = rows.header.iter().map(String::as_str).collect();
-    known(goal, &header, &rows.rows, epoch)
+    known(goal, &metrics, epoch)
 }
 
 /// The goal's value among rows. A metric that is in none of them was misspelt.
-fn known(
-    goal: &Goal,
-    header: &[&str],
-    rows: &[Vec<String>],
-    epoch: Option<usize>,
-) -> Result<Option<f64>, Error> {
-    let found = goal.value(header, rows, epoch);
-    if found.is_none() && !rows.is_empty() && !goal.is_in(header, rows) {
+fn known(goal: &Goal, metrics: &Metrics, epoch: Option<usize>) -> Result<Option<f64>, Error> {
+    let found = goal.value(metrics, epoch);
+    if found.is_none() && !metrics.is_empty() && !goal.is_in(metrics) {
         return Err(Error::Missing(format!(
             "`sweep.select` goes by {}, but stage `{}` gave no such number",
             goal.text(),

@@ -14,9 +14,10 @@ use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
 use crate::exec::{
-    Both, Done, Failed, Job, Journal, Json, Lines, Local, Quiet, Reporter, State, Terminal,
+    Both, Done, Ending, Job, Journal, Json, Lines, Local, Quiet, Reporter, RunEnding, Terminal,
     can_draw, finished,
 };
+use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
@@ -25,10 +26,12 @@ use crate::plan::resolve;
 use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::Earlier;
+use crate::report::finished::FinishedRun;
 use crate::report::record::{Provenance, Record};
 use crate::report::results::{self, Written};
 use crate::report::table::Format;
 use crate::report::tables::Tables;
+use crate::stages::Failure;
 use crate::store::Store;
 use crate::train::activations::Cache;
 
@@ -45,7 +48,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 }
 
 /// Tasks that failed before and are not tried again.
-pub(super) type Failures = HashMap<Fingerprint, Failed>;
+pub(super) type Failures = HashMap<Fingerprint, Failure>;
 
 /// How a run ended.
 pub(super) struct Ran {
@@ -170,8 +173,8 @@ fn conclude(
     (recorded, problem): (&[Lost], Option<Error>),
 ) -> Result<Ran, Error> {
     let folder = &written.folder;
-    let any = |wanted: fn(&State) -> bool| done.iter().any(|done| wanted(&done.state));
-    let tables = Tables::by(&trials.resolved, folder);
+    let run = FinishedRun::read(folder)?;
+    let tables = Tables::of(&run);
     if let Some((folder, wrong)) = &written.damaged {
         let then = "they are written anew, and that folder can be deleted";
         super::say_damage(folder, wrong, then);
@@ -203,16 +206,16 @@ fn conclude(
     if let Some(problem) = problem {
         return Err(problem);
     }
-    if any(|state| matches!(state, State::Failed { .. })) {
-        return ran(1);
-    }
-    if any(|state| matches!(state, State::Interrupted | State::Skipped { .. })) {
+    let ending = RunEnding::of(done.iter().map(|done| done.end.ending()));
+    if ending == RunEnding::Interrupted {
         console::say("interrupted; run the same command again to go on");
-        return ran(130);
     }
-    match tables.and_then(Tables::all) {
+    if ending != RunEnding::Done {
+        return ran(ending.exit_code());
+    }
+    match tables?.all() {
         // Nobody asked for this one.
-        Err(results::Error::Table(error)) if !trials.resolved.contains_key("table") => {
+        Err(error) if !trials.resolved.contains_key("table") => {
             console::say(format_args!("note: no table: {error}; `[table]` can say what to show"));
         }
         tables => drop(tables?),
@@ -231,7 +234,7 @@ fn show(tables: Option<&Tables>) {
 
 /// Says that a run found everything done.
 fn say_nothing_to_do(done: &[Done]) {
-    let pruned = done.iter().filter(|it| matches!(it.state, State::Pruned { .. })).count();
+    let pruned = done.iter().filter(|it| it.end.ending() == Ending::Paused).count();
     let cached = done.len() - pruned;
     console::say(match pruned {
         0 => format!("nothing to do: all {cached} stages are cached"),
@@ -300,7 +303,7 @@ fn provenance(
         git_commit: git(&["rev-parse", "HEAD"]),
         git_dirty: git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
         device: pipeline.device.to_string(),
-        backend: pipeline.device.backend(),
+        backend: dispatch::backend(pipeline.device),
         instruction_set: Isa::current().map_or_else(|error| error.to_string(), |it| it.to_string()),
         architecture: std::env::consts::ARCH.to_owned(),
         threads: rayon::current_num_threads(),

@@ -8,7 +8,7 @@ use super::columns::{bytes, columns};
 use super::ls::date;
 use crate::cli::StatusArgs;
 use crate::plan::fingerprint::Fingerprint;
-use crate::report::{live, record};
+use crate::report::{live, runs};
 use crate::store::{Holder, Store, Unfinished};
 
 /// Prints the state of a store and of the newest run of each pipeline.
@@ -51,7 +51,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
             run.run, run.pipeline, run.holder.who
         );
     }
-    let runs = record::all(&args.results)?;
+    let runs = runs::all(&args.results)?;
     let mut names: BTreeMap<Fingerprint, String> = BTreeMap::new();
     let mut newest = BTreeMap::new();
     for (folder, record) in &runs {
@@ -73,7 +73,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         text +=
             &format!("  not over: {name}, checkpoint after {steps} steps in {}\n", path.display());
     }
-    for (folder, error) in record::broken(&args.results)? {
+    for (folder, error) in runs::broken(&args.results)? {
         text += &format!("  damaged: run {}: {error}\n", folder.display());
     }
     let mut lines = vec![["pipeline", "newest run", "state", "stages"].map(str::to_owned)];
@@ -87,7 +87,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         lines.push([
             pipeline,
             date(&record.provenance.start),
-            record.state().to_owned(),
+            record.state().word().to_owned(),
             counts.join(", "),
         ]);
         for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use super::Error;
 use super::run::Failures;
 use crate::cli::SweepArgs;
-use crate::exec::Failed;
 use crate::plan::fingerprint::Fingerprint;
-use crate::report::record::{self, Record};
+use crate::report::record::Record;
+use crate::report::runs;
+use crate::stages::Failure;
 
 /// Runs all trials; stages they share run once.
 ///
@@ -36,18 +37,18 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
 /// without it there is nothing to do.
 fn failed_before(results: &Path, pipeline: &str) -> Failures {
     let of = |record: &Record| record.provenance.sweep && record.provenance.pipeline == pipeline;
-    let all = record::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
+    let all = runs::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
     let Some(record) = all.rev().find(of) else {
         return Failures::new();
     };
-    let mut found: HashMap<Fingerprint, (Failed, usize)> = HashMap::new();
+    let mut found: HashMap<Fingerprint, (Failure, usize)> = HashMap::new();
     for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {
         let (Some(fingerprint), Some(error)) = (stage.fingerprint, &stage.error) else { continue };
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let help = error["help"].as_array().map(|help| help.iter().map(text).collect());
         let help: Vec<String> = help.unwrap_or_default();
         let help = help.into_iter().filter(|line| !line.contains("--retry-failed")).collect();
-        let failed = Failed { message: text(&error["message"]), help };
+        let failed = Failure { message: text(&error["message"]), help };
         found.entry(fingerprint).or_insert((failed, 0)).1 += 1;
     }
     let all = record.trials.len();

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::TableArgs;
 use crate::config::diagnostic::suggest;
-use crate::report::results;
 use crate::report::table::{self, Format};
 use crate::report::tables::Tables;
 
@@ -15,16 +14,16 @@ use crate::report::tables::Tables;
 /// # Errors
 /// When there is no such run, table or cell, or the run has no scores.
 pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
-    let folder = super::find_numbers(&args.results, &args.run)?;
-    let mut tables = Tables::of(&folder)?;
+    let run = super::find_numbers(&args.results, &args.run)?;
+    let mut tables = Tables::of(&run)?;
     if tables.tables.is_empty() {
-        return Err(Error::Missing(format!("`{}` has no scores", folder.display())));
+        return Err(Error::Missing(format!("`{}` has no scores", run.folder.display())));
     }
     if let Some(name) = &args.name {
         only(&mut tables, name)?;
     }
     let text = match args.explain.as_deref() {
-        Some([row, column]) => explain(&tables, row, column, &folder)?,
+        Some([row, column]) => explain(&tables, row, column, &run.folder)?,
         _ => shown(&tables, args.format),
     };
     match args.format {
@@ -81,7 +80,7 @@ fn explain(
     }
     Err(match wrong {
         Some(error @ table::Error::Named { .. }) => Error::Missing(error.to_string()),
-        Some(error) => results::Error::Table(error).into(),
+        Some(error) => error.into(),
         None => Error::Missing("the run has no table".into()),
     })
 }

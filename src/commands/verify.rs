@@ -13,16 +13,16 @@ use super::Error;
 use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
-use crate::exec::{Executor, Job, Lines, Local, Reporter, State, finished};
+use crate::exec::{End, Executor, Job, Lines, Local, Reporter, finished};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::trial::Trial;
-use crate::plan::trials::Trials;
 use crate::report::checksums::Checksums;
-use crate::report::record::{self, Record};
-use crate::report::results;
+use crate::report::finished::FinishedRun;
+use crate::report::record::Record;
 use crate::report::tables::Tables;
 use crate::report::trial_files::{self, Derived};
+use crate::report::{self, runs};
 use crate::scratch;
 use crate::store::{self, Artifact, Checked, Found, Store};
 use crate::system;
@@ -37,6 +37,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
     let mut check = Check {
         store: &store,
         wrong: Vec::new(),
+        notes: Vec::new(),
         named: args.run.is_some(),
         gone: 0,
         artifacts: HashSet::new(),
@@ -57,21 +58,24 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
                 check.artifact(&fingerprint, "artifact")?;
             }
             check.activations()?;
-            for (folder, record) in record::all(&args.results)? {
+            for (folder, record) in runs::all(&args.results)? {
                 check.run(&folder, &record)?;
             }
-            for (_, error) in record::broken(&args.results)? {
+            for (_, error) in runs::broken(&args.results)? {
                 check.wrong.push(format!("{error}; {AGAIN}"));
             }
-            for link in record::dangling(&args.results)? {
+            for link in runs::dangling(&args.results)? {
                 check.wrong.push(format!("{} leads to no run; {AGAIN}", link.display()));
             }
         }
     }
-    let Check { wrong, gone, artifacts, activations, files, .. } = check;
+    let Check { wrong, notes, gone, artifacts, activations, files, .. } = check;
     let mut text = String::new();
     for line in &wrong {
         text += &format!("wrong: {line}\n");
+    }
+    for line in &notes {
+        text += &format!("note: {line}\n");
     }
     let count = artifacts.len() - gone;
     if gone > 0 {
@@ -96,6 +100,8 @@ const AGAIN: &str =
 struct Check<'a> {
     store: &'a Store,
     wrong: Vec<String>,
+    /// What must be said beside numbers that are as they were written.
+    notes: Vec<String>,
     /// Whether a run is asked for by name, so that all of it should be there.
     named: bool,
     gone: usize,
@@ -152,12 +158,17 @@ impl Check<'_> {
 
     /// Whether everything in a run's folder follows from its artifacts, and is as it was written.
     fn run(&mut self, folder: &Path, record: &Record) -> Result<(), Error> {
-        match super::recorded(record) {
-            Ok(trials) => self.follows(folder, record, &trials)?,
-            // Its files can still be compared with what they were.
-            Err(error) => {
-                self.wrong.push(super::not_taken(folder, record, &error));
+        match FinishedRun::of(folder, record.clone()) {
+            Ok(run) => {
+                let name = folder.display();
+                let doubts = run.doubts.iter().map(|doubt| format!("{name}: {doubt}"));
+                // What cannot be compared is as good as wrong.
+                let said = if run.inputs_known { &mut self.notes } else { &mut self.wrong };
+                said.extend(doubts);
+                self.follows(&run)?;
             }
+            // Its files can still be compared with what they were.
+            Err(error) => self.wrong.push(format!("{error}; {AGAIN}")),
         }
         for (file, digest) in &record.files {
             let path = folder.join(file);
@@ -183,12 +194,12 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn follows(&mut self, folder: &Path, record: &Record, trials: &Trials) -> Result<(), Error> {
-        let sweep = record.provenance.sweep;
-        let name = folder.display();
-        self.compare(folder.join("pipeline.toml"), record.provenance.text.as_bytes(), "its record");
-        for (number, (stages, trial)) in record.trials.iter().zip(&trials.trials).enumerate() {
-            let at = trial_files::trial_folder(folder, sweep, number);
+    fn follows(&mut self, run: &FinishedRun) -> Result<(), Error> {
+        let record = &run.record;
+        let name = run.folder.display();
+        let text = record.provenance.text.as_bytes();
+        self.compare(run.folder.join("pipeline.toml"), text, "its record");
+        for (number, stages) in record.trials.iter().enumerate() {
             for stage in stages {
                 let (Some(fingerprint), Some(content)) = (&stage.fingerprint, stage.content) else {
                     continue;
@@ -200,30 +211,28 @@ impl Check<'_> {
                         .push(format!("{what} {fingerprint} has other bytes than the run had"));
                     continue;
                 }
-                let planned = trial.pipeline.stages.iter().find(|it| it.name == stage.name);
-                let Some(planned) = planned else {
-                    self.wrong.push(format!("{name}: the pipeline has no stage `{}`", stage.name));
+                if !run.inputs_known {
                     continue;
-                };
+                }
                 let files = Checked::open(&artifact.path, &content)
-                    .map_err(results::Error::from)
-                    .and_then(|artifact| trial_files::derived(&artifact, planned));
+                    .map_err(report::Error::from)
+                    .and_then(|it| trial_files::derived(&it, &stage.name, &stage.inputs));
                 let files = match files {
                     // It was said when its bytes were compared.
-                    Err(results::Error::Store(store::Error::Damaged { .. })) => continue,
+                    Err(report::Error::Store(store::Error::Damaged { .. })) => continue,
                     files => files?,
                 };
                 for Derived { path, bytes } in files {
                     let cut = format!("trials/{number:03}/{}", path.display());
                     if !record.files.contains_key(&cut) {
-                        self.compare(at.join(path), &bytes, "its artifact");
+                        self.compare(run.trial_folder(number).join(path), &bytes, "its artifact");
                     }
                 }
             }
         }
-        if let Ok(tables) = Tables::by(&trials.resolved, folder) {
+        if let (true, Ok(tables)) = (run.inputs_known, Tables::as_written(run)) {
             for (file, text) in tables.files() {
-                self.compare(folder.join(file), text.as_bytes(), "the CSVs");
+                self.compare(run.folder.join(file), text.as_bytes(), "the CSVs");
             }
         }
         Ok(())
@@ -295,8 +304,8 @@ impl Check<'_> {
         Lines.event(&finished(&done, since));
         let task = plan.stages[0][name];
         let done = &done[task.index()];
-        if let State::Failed { message, .. } = &done.state {
-            self.wrong.push(format!("stage `{name}` cannot be made again: {message}"));
+        if let End::Failed(failure) = &done.end {
+            self.wrong.push(format!("stage `{name}` cannot be made again: {failure}"));
             return Ok(());
         }
         let (Some((content, made)), Some(fingerprint)) = (&done.artifact, recorded.fingerprint)

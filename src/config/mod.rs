@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of tensors, stages or threads.
 
+mod choice;
 pub mod describe;
 pub mod diagnostic;
 pub mod document;
@@ -15,9 +16,13 @@ pub mod schema;
 pub mod source;
 pub mod spelling;
 pub mod sweep;
+mod word;
 
-pub use diagnostic::Diagnostic;
+pub use choice::{Choice, Choices};
+pub use diagnostic::{Diagnostic, Noted};
 pub use field::{Field, Resolved};
 pub use keys::{Gathered, Keys};
 pub use reference::{Reference, Wants};
 pub use report::Report;
+pub(crate) use word::words;
+pub use word::{Word, words_of};

@@ -261,8 +261,28 @@ fn replace_below(schema: &mut Value, shared: &IndexMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keys;
     use crate::config::describe::explore;
+    use crate::config::{Keys, words};
+
+    words! {
+        /// Kinds of a table, the first of which has no keys of its own.
+        enum Method {
+            /// Without keys.
+            Plain = "plain",
+            /// With a table below.
+            Dann = "dann",
+        }
+    }
+
+    words! {
+        /// Kinds of the table below.
+        enum Lambda {
+            /// With a key more.
+            Ganin = "ganin",
+            /// Without it.
+            Flat = "flat",
+        }
+    }
 
     fn of<T>(read: impl Fn(&mut Keys) -> T) -> Value {
         table(&explore(read))
@@ -271,15 +291,17 @@ mod tests {
     #[test]
     fn a_word_leads_to_the_keys_of_its_kind_however_deep() {
         let schema = of(|keys| {
-            keys.kinded("method", "kind", &["plain", "dann"], Some("plain"), |kind, keys| {
-                if kind == "dann" {
-                    keys.kinded("lambda", "schedule", &["ganin", "flat"], None, |word, keys| {
-                        let max = keys.float("max").at_least(0.0).or(1.0);
-                        let gamma = (word == "ganin").then(|| keys.float("gamma").required());
-                        max.zip(gamma)
-                    });
+            keys.kinded("method", "kind", Some(Method::Plain), |kind, keys| {
+                if kind == Method::Dann {
+                    keys.kinded("lambda", "schedule", None, |kind: Lambda, keys| {
+                        keys.float("max").at_least(0.0).or(1.0)?;
+                        match kind {
+                            Lambda::Ganin => keys.float("gamma").required(),
+                            Lambda::Flat => Ok(0.0),
+                        }
+                    })?;
                 }
-                Some(())
+                Ok(())
             })
         });
         let method = &schema["properties"]["method"]["anyOf"];
@@ -302,7 +324,7 @@ mod tests {
         let schema = of(|keys| {
             let halving =
                 keys.optional_nested("halving", |keys| keys.count("factor", 2..=9).or(3_usize));
-            halving.map(|_| keys.count("batch", 1..=8).required())
+            halving?.map(|_| keys.count("batch", 1..=8).required()).transpose()
         });
         let [without, with] = [0, 1].map(|at| &schema["anyOf"][at]);
         assert_eq!(without["properties"], json!({}));

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::progress::Interrupted;
+
 /// A data set could not be read, made or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -32,6 +34,12 @@ pub enum Error {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<Interrupted> for Error {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
 }
 
 impl Error {

@@ -16,11 +16,12 @@ use rayon::prelude::*;
 use super::events::{Event, TaskProgress};
 use super::mend::{set_aside, set_aside_if_damaged};
 use super::threads::{Share, Threads};
-use super::{Done, Executor, Failed, Job, Limit, State, display_name};
+use super::{Done, End, Executor, Job, Limit, display_name};
+use crate::metrics::csv;
+use crate::nn::dispatch;
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::{Plan, TaskInput};
-use crate::report::csv;
-use crate::stages::{Context, Failure, Input, Outcome};
+use crate::stages::{Context, Failure, Halt, Input, Outcome};
 use crate::store::{self, Artifact, Found, InputRecord, Lock, Manifest, Staging};
 use crate::train::checkpoint::Slot;
 
@@ -172,8 +173,7 @@ fn look(plan: &Plan, job: &Job, schedule: &mut Schedule) {
             job.reporter.event(&Event::Cached { task: number, name, summary });
             let artifact = Some((content, path));
             let fingerprint = Some(fingerprint);
-            let done =
-                Done { state: State::Cached, fingerprint, artifact, seconds, log: Vec::new() };
+            let done = Done { end: End::Cached, fingerprint, artifact, seconds, log: Vec::new() };
             schedule.end(plan, task, done);
         }
     }
@@ -218,8 +218,9 @@ impl Run<'_> {
                 .needs(task)
                 .into_iter()
                 .find(|(before, _)| schedule.ended(*before).artifact.is_none());
-            let pruned = lacking
-                .is_some_and(|it| matches!(schedule.ended(it.0).state, State::Pruned { .. }));
+            let pruned = lacking.is_some_and(|it| {
+                matches!(schedule.ended(it.0).end, End::Paused { .. } | End::NotBegun)
+            });
             let because = match lacking {
                 Some((before, _)) => Some(display_name(self.plan, before)),
                 None => schedule.failed.clone(),
@@ -229,14 +230,14 @@ impl Run<'_> {
             let share = schedule.take_threads(self.workers);
             drop(schedule);
             let done = match because {
-                _ if pruned => Done::without(State::Pruned { rows: Vec::new() }),
+                _ if pruned => Done::without(End::NotBegun),
                 Some(because) => self.skip(task, because),
                 None => threads.install(share, || self.task(task)),
             };
             schedule = self.schedule();
             schedule.give_threads(share);
             let known = done.fingerprint.is_some_and(|it| self.job.failures.contains_key(&it));
-            if self.job.fail_fast && !known && matches!(done.state, State::Failed { .. }) {
+            if self.job.fail_fast && !known && matches!(done.end, End::Failed(_)) {
                 schedule.failed.get_or_insert(display_name(self.plan, task));
             }
             schedule.end(self.plan, task, done);
@@ -253,7 +254,7 @@ impl Run<'_> {
         let name = display_name(self.plan, task);
         let event = Event::Skipped { task: task.index(), name, because: because.clone() };
         self.job.reporter.event(&event);
-        Done::without(State::Skipped { because })
+        Done::without(End::Skipped { because })
     }
 
     fn task(&self, task: NodeIndex) -> Done {
@@ -261,33 +262,33 @@ impl Run<'_> {
         let name = display_name(self.plan, task);
         let progress = TaskProgress::new(task.index(), &name, self.job.reporter);
         let mut fingerprint = None;
-        let (state, artifact) = match self.obtain(task, &progress, &mut fingerprint) {
-            Ok((state, artifact)) => (state, Some((artifact.content, artifact.path))),
-            Err(failure) if failure.interrupted => {
+        let (end, artifact) = match self.obtain(task, &progress, &mut fingerprint) {
+            Ok((end, artifact)) => (end, Some((artifact.content, artifact.path))),
+            Err(Halt::Interrupted) => {
                 let name = name.clone();
                 self.job.reporter.event(&Event::Interrupted { task: task.index(), name });
-                (State::Interrupted, None)
+                (End::Interrupted, None)
             }
-            Err(Failure { paused: Some(rows), .. }) => {
+            Err(Halt::Paused { rows }) => {
                 if let Some(Limit::Epochs(epochs)) = self.limit(task) {
                     let name = name.clone();
                     self.job.reporter.event(&Event::Paused { task: task.index(), name, epochs });
                 }
-                (State::Pruned { rows }, None)
+                (End::Paused { rows }, None)
             }
-            Err(Failure { message, help, .. }) => {
+            Err(Halt::Failed(failure)) => {
                 self.job.reporter.event(&Event::Failed {
                     task: task.index(),
                     name: name.clone(),
-                    message: message.clone(),
+                    message: failure.message.clone(),
                     inputs: self.plan.input_texts(task),
-                    help: help.clone(),
+                    help: failure.help.clone(),
                 });
-                (State::Failed { message, help }, None)
+                (End::Failed(failure), None)
             }
         };
         let (seconds, log) = (since.elapsed().as_secs_f64(), progress.into_log());
-        Done { state, fingerprint, artifact, seconds, log }
+        Done { end, fingerprint, artifact, seconds, log }
     }
 
     /// The artifact of `task`, from the store or made now; `named` becomes its fingerprint.
@@ -296,7 +297,7 @@ impl Run<'_> {
         task: NodeIndex,
         progress: &TaskProgress,
         named: &mut Option<Fingerprint>,
-    ) -> Result<(State, Artifact), Failure> {
+    ) -> Result<(End, Artifact), Halt> {
         let Job { store, reporter, cancel, .. } = *self.job;
         let (number, name) = (task.index(), progress.name());
         let stopping = || cancel.load(Ordering::Relaxed);
@@ -311,18 +312,17 @@ impl Run<'_> {
                 return Ok(self.cached(task, artifact));
             }
             if let Some(failed) = self.job.failures.get(&fingerprint) {
-                let Failed { message, help } = failed.clone();
-                return Err(Failure { help, ..Failure::new(message) });
+                return Err(failed.clone().into());
             }
             if stopping() {
-                return Err(Failure::interrupted());
+                return Err(Halt::Interrupted);
             }
             let waiting = |holder: &str| {
                 let (name, holder) = (name.to_owned(), holder.to_owned());
                 reporter.event(&Event::Waiting { task: number, name, holder });
             };
             let Some(lock) = store.lock(&fingerprint, name, waiting, stopping)? else {
-                return Err(Failure::interrupted());
+                return Err(Halt::Interrupted);
             };
             // Whoever held the lock before may have made it meanwhile.
             match store.find(&fingerprint)? {
@@ -334,10 +334,10 @@ impl Run<'_> {
                 // Their bytes are others now, and with them the name of what they make.
                 continue;
             }
-            let failure = match self.make(task, fingerprint, &lock, progress) {
-                Ok(artifact) => return Ok((State::Ran, artifact)),
-                Err(failure) if failure.interrupted => return Err(failure),
-                Err(failure) => failure,
+            let halt = match self.make(task, fingerprint, &lock, progress) {
+                Ok(artifact) => return Ok((End::Built, artifact)),
+                Err(Halt::Interrupted) => return Err(Halt::Interrupted),
+                Err(halt) => halt,
             };
             // Had this runner stood still, another may have taken over, thrown away what was written
             // here, and be done: then nothing failed.
@@ -346,32 +346,32 @@ impl Run<'_> {
                 return Ok(self.cached(task, artifact));
             }
             if !lock.is_lost() {
-                return Err(failure);
+                return Err(halt);
             }
         }
     }
 
-    fn cached(&self, task: NodeIndex, artifact: Artifact) -> (State, Artifact) {
+    fn cached(&self, task: NodeIndex, artifact: Artifact) -> (End, Artifact) {
         let (name, summary) = (display_name(self.plan, task), artifact.summary.clone());
         self.job.reporter.event(&Event::Cached { task: task.index(), name, summary });
-        (State::Cached, artifact)
+        (End::Cached, artifact)
     }
 
     /// Compares the inputs of `task` with their manifests, byte for byte and once a run, and makes
     /// again what is damaged. Returns whether one came out with other bytes.
-    fn rebuild_inputs(&self, task: NodeIndex) -> Result<bool, Failure> {
+    fn rebuild_inputs(&self, task: NodeIndex) -> Result<bool, Halt> {
         let store = self.job.store;
         let mut differs = false;
         for input in &self.plan.graph[task].inputs {
             // One at a time: workers that share an input hash it once.
             let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
-            let (fingerprint, state, content) = {
+            let (fingerprint, end, content) = {
                 let schedule = self.schedule();
                 let done = schedule.ended(input.task);
                 let fingerprint = done.fingerprint.expect("every input has a fingerprint");
-                (fingerprint, done.state.clone(), schedule.content(input.task))
+                (fingerprint, done.end.clone(), schedule.content(input.task))
             };
-            if state == State::Ran || sound.contains(&fingerprint) {
+            if end == End::Built || sound.contains(&fingerprint) {
                 continue;
             }
             if matches!(store.verify(&fingerprint)?, Found::Whole(_)) {
@@ -384,17 +384,17 @@ impl Run<'_> {
             set_aside_if_damaged(self.job, &fingerprint, &progress)?;
             let mut done = self.task(input.task);
             done.log.splice(0..0, progress.into_log());
-            let failure = match &done.state {
-                State::Failed { message, .. } => Some(Failure::new(format!(
-                    "its input `{name}` was damaged and cannot be made again: {message}"
-                ))),
-                State::Interrupted => Some(Failure::interrupted()),
+            let halt = match &done.end {
+                End::Failed(failure) => Some(Halt::from(Failure::new(format!(
+                    "its input `{name}` was damaged and cannot be made again: {failure}"
+                )))),
+                End::Interrupted => Some(Halt::Interrupted),
                 _ => None,
             };
             differs |= done.artifact.as_ref().map(|it| it.0) != content;
             self.schedule().done[input.task.index()] = Some(done);
-            if let Some(failure) = failure {
-                return Err(failure);
+            if let Some(halt) = halt {
+                return Err(halt);
             }
         }
         Ok(differs)
@@ -412,7 +412,7 @@ impl Run<'_> {
         fingerprint: Fingerprint,
         lock: &Lock,
         progress: &TaskProgress,
-    ) -> Result<Artifact, Failure> {
+    ) -> Result<Artifact, Halt> {
         let Job { store, reporter, .. } = *self.job;
         let (number, name) = (task.index(), progress.name().to_owned());
         let since = Instant::now();
@@ -436,7 +436,7 @@ impl Run<'_> {
         staging: &Staging,
         slot: &Slot,
         progress: &TaskProgress,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Halt> {
         let node = &self.plan.graph[task];
         let inputs: Vec<Input> = {
             let schedule = self.schedule();
@@ -472,7 +472,7 @@ impl Run<'_> {
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
             let message = format!("stage `{}` panicked: {text}", progress.name());
-            Err(Failure::new(message).help("this is a bug in runner; please report it"))
+            Err(Failure::new(message).help("this is a bug in runner; please report it").into())
         })
     }
 
@@ -485,8 +485,8 @@ impl Run<'_> {
     ) -> Result<Artifact, Failure> {
         let node = &self.plan.graph[task];
         staging.check_names()?;
-        if !outcome.metrics.header.is_empty() {
-            staging.add("metrics.csv", csv::write(&outcome.metrics).as_bytes())?;
+        if let Some(text) = outcome.metrics.csv() {
+            staging.add("metrics.csv", text.as_bytes())?;
         }
         let json = serde_json::json!({ "summary": outcome.summary });
         staging.add("outcome.json", json.to_string().as_bytes())?;
@@ -508,7 +508,7 @@ impl Run<'_> {
             version: store::VERSION,
             kind: node.stage.kind().to_owned(),
             revision: node.stage.revision(),
-            backend: node.device.backend(),
+            backend: dispatch::backend(node.device),
             settings: serde_json::to_value(&node.settings)
                 .map_err(|error| Failure::new(format!("settings cannot be JSON: {error}")))?,
             external: node.external.clone(),
@@ -525,8 +525,12 @@ impl Run<'_> {
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
-        let mut failure = Self::new(error.to_string());
-        failure.help = error.help();
-        failure
+        Self { message: error.to_string(), help: error.help() }
+    }
+}
+
+impl From<store::Error> for Halt {
+    fn from(error: store::Error) -> Self {
+        Failure::from(error).into()
     }
 }

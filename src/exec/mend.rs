@@ -8,11 +8,11 @@ use petgraph::graph::NodeIndex;
 use rayon::prelude::*;
 
 use super::events::TaskProgress;
-use super::{Done, Event, Executor, Job, Limit, Reporter, State, display_name};
+use super::{Done, End, Event, Executor, Job, Limit, Reporter, display_name};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::progress::Progress as _;
-use crate::stages::Failure;
+use crate::stages::Halt;
 use crate::store::{Checked, Found, Store};
 
 /// How the tasks of `plan` ended, those among `done` being built again whose artifact lacks bytes of a
@@ -31,11 +31,10 @@ pub fn mend(
     }
     for task in &tasks {
         match make_room(plan, job, &mut done[*task], *task) {
-            Ok(()) => {}
-            // It is interrupted again, as a task.
-            Err(failure) if failure.interrupted => {}
-            Err(Failure { message, help, .. }) => {
-                done[*task].state = State::Failed { message, help };
+            // What was interrupted here is interrupted again below, as a task.
+            Ok(()) | Err(Halt::Interrupted | Halt::Paused { .. }) => {}
+            Err(Halt::Failed(failure)) => {
+                done[*task].end = End::Failed(failure);
                 done[*task].artifact = None;
             }
         }
@@ -56,7 +55,7 @@ fn is_sound(done: &Done, wanted: impl Fn(&str) -> bool) -> bool {
 }
 
 /// Makes room for the artifact of a task that is damaged.
-fn make_room(plan: &Plan, job: &Job, done: &mut Done, task: usize) -> Result<(), Failure> {
+fn make_room(plan: &Plan, job: &Job, done: &mut Done, task: usize) -> Result<(), Halt> {
     let Some(fingerprint) = done.fingerprint else { return Ok(()) };
     let name = display_name(plan, NodeIndex::new(task));
     let progress = TaskProgress::new(task, &name, job.reporter);
@@ -70,10 +69,10 @@ pub(super) fn set_aside_if_damaged(
     job: &Job,
     fingerprint: &Fingerprint,
     progress: &TaskProgress,
-) -> Result<(), Failure> {
+) -> Result<(), Halt> {
     let stopping = || job.cancel.load(Ordering::Relaxed);
     let Some(_lock) = job.store.lock(fingerprint, progress.name(), |_| {}, stopping)? else {
-        return Err(Failure::interrupted());
+        return Err(Halt::Interrupted);
     };
     // Another runner may have been faster.
     match job.store.verify(fingerprint)? {
@@ -88,7 +87,7 @@ pub(super) fn set_aside(
     fingerprint: &Fingerprint,
     reason: &str,
     progress: &TaskProgress,
-) -> Result<(), Failure> {
+) -> Result<(), Halt> {
     let aside = store.set_aside(fingerprint, reason)?;
     progress.note(&format!("damaged ({reason}): moved to {}, made again", aside.display()));
     Ok(())
@@ -97,9 +96,9 @@ pub(super) fn set_aside(
 /// How a task ended that was looked at a second time.
 fn merged(before: Done, now: Done) -> Done {
     let content = |done: &Done| done.artifact.as_ref().map(|it| it.0);
-    match now.state {
-        State::Pruned { .. } => before,
-        State::Cached if content(&before) == content(&now) => before,
+    match now.end {
+        End::Paused { .. } | End::NotBegun => before,
+        End::Cached if content(&before) == content(&now) => before,
         _ => {
             let log = before.log.into_iter().chain(now.log).collect();
             Done { seconds: before.seconds + now.seconds, log, ..now }

@@ -1,5 +1,6 @@
 //! Runs the tasks that the store does not hold yet. Knows tasks, not what they do.
 
+mod ending;
 pub mod events;
 pub mod journal;
 mod lines;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
+pub use ending::{End, Ending, RunEnding, UnknownEnding};
 pub use events::{Both, Event, Planned, Reporter};
 pub use journal::Journal;
 pub use lines::{Json, Lines, Quiet};
@@ -24,6 +26,7 @@ pub use terminal::{Terminal, can_draw};
 
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::Plan;
+use crate::stages::Failure;
 use crate::store::Store;
 use crate::train::activations::Cache;
 
@@ -48,7 +51,7 @@ pub struct Job<'a> {
     /// Tasks that do not run to their end now, and how far they do; all others do.
     pub limits: &'a HashMap<NodeIndex, Limit>,
     /// Tasks that failed before and are not tried again.
-    pub failures: &'a HashMap<Fingerprint, Failed>,
+    pub failures: &'a HashMap<Fingerprint, Failure>,
     /// Who hears of it.
     pub reporter: &'a dyn Reporter,
     /// Set when the user asked to stop.
@@ -64,20 +67,11 @@ pub enum Limit {
     Stay,
 }
 
-/// Why a task failed before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
-    /// What failed, and why.
-    pub message: String,
-    /// What to do.
-    pub help: Vec<String>,
-}
-
 /// How a task ended.
 #[derive(Debug, Clone)]
 pub struct Done {
-    /// Cached, ran, failed or skipped.
-    pub state: State,
+    /// In which way.
+    pub end: End,
     /// Its fingerprint, once its inputs were there.
     pub fingerprint: Option<Fingerprint>,
     /// Content and folder of the artifact.
@@ -88,65 +82,22 @@ pub struct Done {
     pub log: Vec<String>,
 }
 
-/// The way a task ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// The store had it.
-    Cached,
-    /// It was made.
-    Ran,
-    /// It could not be made.
-    Failed {
-        /// Why.
-        message: String,
-        /// What to do.
-        help: Vec<String>,
-    },
-    /// The user asked to stop.
-    Interrupted,
-    /// It paused at its [`Limit`], with these rows of metrics so far; or it was not begun, as it or
-    /// something before it has a limit.
-    Pruned {
-        /// None when it was not begun.
-        rows: Vec<Vec<String>>,
-    },
-    /// Something before it has no result, or `--fail-fast` saw a task fail: this task.
-    Skipped {
-        /// Its name.
-        because: String,
-    },
-}
-
 impl Done {
     /// Of a task that was not begun.
-    fn without(state: State) -> Self {
-        Self { state, fingerprint: None, artifact: None, seconds: 0.0, log: Vec::new() }
-    }
-}
-
-impl State {
-    /// One word for records.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Cached => "cached",
-            Self::Ran => "ran",
-            Self::Failed { .. } => "failed",
-            Self::Interrupted => "interrupted",
-            Self::Pruned { .. } => "pruned",
-            Self::Skipped { .. } => "skipped",
-        }
+    fn without(end: End) -> Self {
+        Self { end, fingerprint: None, artifact: None, seconds: 0.0, log: Vec::new() }
     }
 }
 
 /// The end of a run that began at `since`, as an event.
 pub fn finished(done: &[Done], since: Instant) -> Event {
-    let count = |word: &str| done.iter().filter(|it| it.state.word() == word).count();
+    let count = |ending| done.iter().filter(|it| it.end.ending() == ending).count();
     Event::RunFinished {
-        cached: count("cached"),
-        ran: count("ran"),
-        failed: count("failed"),
-        skipped: count("skipped") + count("interrupted"),
-        pruned: count("pruned"),
+        cached: count(Ending::Cached),
+        ran: count(Ending::Built),
+        failed: count(Ending::Failed),
+        skipped: count(Ending::Skipped) + count(Ending::Interrupted),
+        pruned: count(Ending::Paused),
         seconds: since.elapsed().as_secs_f64(),
     }
 }

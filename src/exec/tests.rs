@@ -12,10 +12,11 @@ use crate::config::source::{Sources, Span};
 use crate::config::{Reference, Wants};
 use crate::data::outside::Known;
 use crate::device::Device;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ScoreRow};
 use crate::plan::pipeline::{Pipeline, PlannedStage};
+use crate::plan::table_spec::TableSpec;
 use crate::plan::trial::Trial;
-use crate::stages::{Context, Described, Failure, Outcome, Problem, Product, Stage};
+use crate::stages::{Context, Described, Failure, Halt, Outcome, Problem, Product, Stage};
 
 /// Writes `text`, counts its runs, and does as told.
 #[derive(Debug, Default)]
@@ -47,14 +48,14 @@ impl Stage for Fake {
     fn describe(&self, _: &Described) -> Result<Product, Vec<Problem>> {
         Ok(Product::Scores)
     }
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         for input in context.inputs {
             assert!(input.path.join("manifest.json").exists(), "an input is there, and whole");
         }
         fs::write(context.out.join("data"), &self.text).unwrap();
         match self.fault {
-            Fault::Fails => return Err(Failure::new("it broke").help("mend it")),
+            Fault::Fails => return Err(Failure::new("it broke").help("mend it").into()),
             Fault::Panics => panic!("oh no"),
             Fault::Stops => context.cancel.store(true, Ordering::SeqCst),
             Fault::Slow => std::thread::sleep(std::time::Duration::from_millis(300)),
@@ -66,11 +67,13 @@ impl Stage for Fake {
             Fault::None => {}
         }
         context.check_cancelled()?;
-        let mut metrics = Metrics::scores();
+        let mut rows = Vec::new();
         if context.find("models.0").is_some() {
-            let cells = ["@models.0", "@models.0", "accuracy", "0.5"];
-            metrics.push(cells.map(str::to_owned));
+            let [model, dataset, metric] =
+                ["@models.0", "@models.0", "accuracy"].map(str::to_owned);
+            rows.push(ScoreRow { model, dataset, metric, value: 0.5 });
         }
+        let metrics = Metrics::Scores(rows);
         Ok(Outcome { metrics, summary: String::new(), timings: vec![("all".into(), 0.1)] })
     }
 }
@@ -129,7 +132,8 @@ pub fn pipeline(stages: Vec<PlannedStage>) -> Pipeline {
         seed: 0,
         device: Device::Cpu,
         stages,
-        tables: Vec::new(),
+        tables: vec![TableSpec::default()],
+        select: None,
         resolved: toml::Table::new(),
     }
 }
@@ -172,7 +176,7 @@ fn with_job<T>(
 }
 
 fn words(done: &[Done]) -> Vec<&'static str> {
-    done.iter().map(|done| done.state.word()).collect()
+    done.iter().map(|done| done.end.ending().word()).collect()
 }
 
 #[test]
@@ -281,7 +285,7 @@ fn fail_fast_begins_nothing_new_after_a_failure_and_the_next_run_does_what_is_le
     };
     let done = execute_with(root.path(), make(Fault::Fails), 1, true);
     assert_eq!(words(&done), ["failed", "skipped"]);
-    assert_eq!(done[1].state, State::Skipped { because: "a".into() });
+    assert_eq!(done[1].end, End::Skipped { because: "a".into() });
     assert_eq!(words(&execute_with(root.path(), make(Fault::None), 1, true)), ["ran", "ran"]);
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::fingerprint::{Content, Fingerprint};
 use super::graph::Plan;
+use crate::nn::dispatch;
 use crate::store::{InputRecord, Manifest};
 
 /// Where changes are looked for.
@@ -41,7 +42,7 @@ impl Search<'_> {
                 "this runner makes a `{kind}` another way: revision {was} -> {revision}"
             ));
         }
-        let backend = node.device.backend();
+        let backend = dispatch::backend(node.device);
         if backend != before.backend {
             lines.push(format!("the backend changed {:?} -> {backend:?}", before.backend));
         }

@@ -8,6 +8,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::device::Device;
+use crate::nn::dispatch;
 
 /// 32 bytes of BLAKE3, written as 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,7 +126,7 @@ fn digest(purpose: &str, ingredients: Ingredients, inputs: &[Ingredient]) -> Dig
     text(&mut hasher, purpose);
     text(&mut hasher, ingredients.kind);
     hasher.update(&ingredients.revision.to_le_bytes());
-    text(&mut hasher, &ingredients.device.backend());
+    text(&mut hasher, &dispatch::backend(ingredients.device));
     optional(&mut hasher, ingredients.external);
     table(&mut hasher, ingredients.settings);
     let mut inputs: Vec<&Ingredient> = inputs.iter().collect();

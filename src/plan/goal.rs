@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 
 use super::pipeline::{Pipeline, PlannedStage};
-use crate::config::Diagnostic;
 use crate::config::diagnostic::suggest;
-use crate::config::sweep;
+use crate::config::{Diagnostic, Reference, Word, sweep};
 use crate::metrics::label_free::Score;
 use crate::metrics::scores::{Better, better};
+use crate::metrics::{Metrics, TrainingSplit};
 use crate::stages::KINDS;
 
 /// A number of a stage's CSV to go by.
@@ -118,55 +118,42 @@ impl Goal {
         }
     }
 
-    /// The value among the rows of a CSV (`header` without a place for it gives none): of a training
-    /// in its last epoch, or the last one up to `epoch`.
-    pub fn value(
-        &self,
-        header: &[&str],
-        rows: &[Vec<String>],
-        epoch: Option<usize>,
-    ) -> Option<f64> {
-        let place = |name: &str| header.iter().position(|it| *it == name);
-        let (metric, value) = (place("metric")?, place("value")?);
-        let of = |row: &&Vec<String>| row[metric] == self.metric;
-        // Where the best epoch's weights were kept, it is theirs that count.
-        let best = || {
-            let (at, split) = (place("epoch")?, place("split")?);
-            rows.iter().rfind(|row| row[split] == "best")?[at].parse().ok()
-        };
-        let epoch = epoch.or_else(best);
-        let found = match &self.rows {
-            Rows::Training { split } => {
-                let (at, place) = (place("epoch")?, place("split")?);
-                let number = |row: &Vec<String>| row[at].parse::<usize>().unwrap_or(usize::MAX);
+    /// The value among what its stage measured: of a training in its last epoch, or in the last one up
+    /// to `epoch`.
+    pub fn value(&self, metrics: &Metrics, epoch: Option<usize>) -> Option<f64> {
+        let value = match (&self.rows, metrics) {
+            (Rows::Training { split }, Metrics::Training(rows)) => {
+                // Where the best epoch's weights were kept, it is theirs that count.
+                let best =
+                    || Some(rows.iter().rfind(|row| row.split == TrainingSplit::Best)?.epoch);
+                let epoch = epoch.or_else(best);
                 rows.iter()
-                    .filter(of)
-                    .filter(|row| row[place] == *split)
-                    .rfind(|row| epoch.is_none_or(|epoch| number(row) <= epoch))
+                    .filter(|row| row.metric == self.metric && row.split.word() == *split)
+                    .rfind(|row| epoch.is_none_or(|epoch| row.epoch <= epoch))?
+                    .value
             }
-            Rows::Scores { model, dataset } => {
-                let (a, b) = (place("model")?, place("dataset")?);
-                rows.iter().filter(of).find(|row| row[a] == *model && row[b] == *dataset)
+            (Rows::Scores { model, dataset }, Metrics::Scores(rows)) => {
+                rows.iter()
+                    .filter(|row| row.metric == self.metric)
+                    .find(|row| row.model == *model && row.dataset == *dataset)?
+                    .value
             }
+            _ => return None,
         };
-        found?[value].parse().ok().filter(|value: &f64| value.is_finite())
+        Some(value).filter(|value| value.is_finite())
     }
-}
 
-impl Goal {
     /// Whether any row is of its metric, and of its split.
-    pub fn is_in(&self, header: &[&str], rows: &[Vec<String>]) -> bool {
-        let place = |name: &str| header.iter().position(|it| *it == name);
-        let has = |row: &Vec<String>, name: &str, wanted: &str| {
-            place(name).is_some_and(|at| row[at] == wanted)
-        };
-        rows.iter().any(|row| {
-            has(row, "metric", &self.metric)
-                && match &self.rows {
-                    Rows::Training { split } => has(row, "split", split),
-                    Rows::Scores { .. } => true,
-                }
-        })
+    pub fn is_in(&self, metrics: &Metrics) -> bool {
+        match (&self.rows, metrics) {
+            (Rows::Training { split }, Metrics::Training(rows)) => {
+                rows.iter().any(|row| row.metric == self.metric && row.split.word() == *split)
+            }
+            (Rows::Scores { .. }, Metrics::Scores(rows)) => {
+                rows.iter().any(|row| row.metric == self.metric)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -222,10 +209,7 @@ fn of_scores(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, String)
             .inputs
             .iter()
             .filter(|input| input.key.starts_with(prefix))
-            .map(|input| {
-                let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-                format!("{}{split}", input.stage)
-            })
+            .map(Reference::text)
             .collect();
         let word =
             match word {

@@ -15,7 +15,7 @@ use super::pipeline::PlannedStage;
 use super::trial::Trial;
 use crate::data::outside::Known;
 use crate::device::Device;
-use crate::stages::{Failure, Stage};
+use crate::stages::{Halt, Stage};
 
 /// Work to be done once, whoever asks for it.
 #[derive(Debug, Clone)]
@@ -65,12 +65,12 @@ pub enum Error {
     #[error("these stages cannot be put in order: {0}")]
     Unordered(String),
     /// Outside files of a stage cannot be read.
-    #[error("stage `{stage}`: {failure}")]
+    #[error("stage `{stage}`: {halt}")]
     External {
         /// The stage.
         stage: String,
         /// Why.
-        failure: Failure,
+        halt: Halt,
     },
 }
 
@@ -199,7 +199,7 @@ impl Builder<'_> {
         let external = planned
             .stage
             .external(self.known)
-            .map_err(|failure| Error::External { stage: planned.name.clone(), failure })?;
+            .map_err(|halt| Error::External { stage: planned.name.clone(), halt })?;
         let inputs: Vec<TaskInput> = planned
             .inputs
             .iter()

@@ -5,6 +5,7 @@ pub mod fingerprint;
 pub mod foresight;
 pub mod goal;
 pub mod graph;
+pub mod kept;
 mod link;
 pub mod pipeline;
 pub mod print;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::table_spec::TableSpec;
 use crate::config::Reference;
 use crate::config::source::{Sources, Span};
+use crate::config::sweep::Goal;
 use crate::device::Device;
 use crate::stages::{Product, Stage};
 
@@ -26,8 +27,10 @@ pub struct Pipeline {
     pub device: Device,
     /// The stages in the order of the file.
     pub stages: Vec<PlannedStage>,
-    /// `[table]` or every `[[table]]`.
+    /// `[table]` or every `[[table]]`; the usual table where the file has neither.
     pub tables: Vec<TableSpec>,
+    /// `[sweep.select]`.
+    pub select: Option<Goal>,
     /// The whole file with overrides and every default, as `runner show` prints it.
     pub resolved: toml::Table,
 }
@@ -50,4 +53,22 @@ pub struct PlannedStage {
     pub product: Product,
     /// Where its table's header stands.
     pub span: Span,
+}
+
+impl PlannedStage {
+    /// The model and the split of everything that it scores, in the order of its CSV; nothing where it is
+    /// of a kind that scores nothing.
+    pub fn scored(&self) -> Vec<(String, String)> {
+        if !matches!(self.product, Product::Scores) {
+            return Vec::new();
+        }
+        let named = |key: &str| -> Vec<String> {
+            let inputs = self.inputs.iter().filter(|input| input.key.starts_with(key));
+            inputs.map(Reference::text).collect()
+        };
+        let models = named("models.");
+        let on = named("on.").into_iter();
+        on.flat_map(|split| models.iter().map(move |model| (model.clone(), split.clone())))
+            .collect()
+    }
 }

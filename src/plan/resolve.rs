@@ -6,14 +6,13 @@ use std::path::Path;
 
 use super::link::link;
 use super::pipeline::Pipeline;
-use super::table_spec::TableSpec;
 use super::tables::{self, Swept};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Table, Value};
 use crate::config::overrides::{Assignment, apply_all};
 use crate::config::source::{Sources, Span};
 use crate::config::sweep::{self, Sweep};
-use crate::config::{Diagnostic, Gathered, Keys, Report, document};
+use crate::config::{Diagnostic, Gathered, Keys, Noted, Report, document};
 use crate::device::Device;
 use crate::stages::{Defaults, KINDS, Kind, Stage};
 
@@ -37,7 +36,7 @@ impl Opened {
     /// The pipeline, its sweep left alone.
     pub fn pipeline(self, path: &Path, kinds: &[Kind]) -> Result<Pipeline, Report> {
         let resolved = resolve(path, &self.sources, &self.root, kinds, false);
-        resolved.pipeline.ok_or_else(|| report(path, self.sources, resolved.problems))
+        resolved.pipeline.map_err(|_| report(path, self.sources, resolved.problems))
     }
 }
 
@@ -60,7 +59,7 @@ pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result
         return Err(report(path, sources, wrong));
     }
     let Resolution { pipeline, whole, problems } = resolve(path, &sources, &root, kinds, true);
-    let pipeline = pipeline.ok_or_else(|| report(path, sources, problems))?;
+    let pipeline = pipeline.map_err(|_| report(path, sources, problems))?;
     Ok(Single { pipeline, whole })
 }
 
@@ -124,7 +123,7 @@ pub(super) fn sweep_of(root: &Node) -> Option<Sweep> {
     };
     let mut keys = Keys::new(table, *span);
     let sweep = sweep::read(&mut keys);
-    if keys.finish().problems.is_empty() { sweep } else { None }
+    sweep.ok().filter(|_| keys.finish().problems.is_empty())
 }
 
 /// A stage's table as far as it could be read.
@@ -132,14 +131,12 @@ pub(super) struct Draft<'a> {
     pub name: String,
     pub header: Span,
     pub node: &'a Node,
-    /// `None` with a problem noted.
-    pub stage: Option<Box<dyn Stage>>,
+    pub stage: Result<Box<dyn Stage>, Noted>,
     pub gathered: Gathered,
 }
 
 pub(super) struct Resolution {
-    /// `None` with a problem noted.
-    pub pipeline: Option<Pipeline>,
+    pub pipeline: Result<Pipeline, Noted>,
     /// The resolved form with its sweep and table, also for a trial.
     pub whole: toml::Table,
     pub problems: Vec<Diagnostic>,
@@ -162,14 +159,14 @@ pub(super) fn resolve(
 ) -> Resolution {
     let Value::Table(tables) = &root.value else { unreachable!("a TOML document is a table") };
     let mut keys = Keys::new(tables, root.span);
-    let head = section(&mut keys, "pipeline", "name = \"...\"").and_then(|(table, span)| {
-        keys.descend("pipeline", table, span, |keys| Some(head(keys))).flatten()
-    });
+    let head = section(&mut keys, "pipeline", "name = \"...\"")
+        .and_then(|(table, span)| keys.descend("pipeline", table, span, head));
     let stages = section(&mut keys, "stages.NAME", "kind = \"...\"").map(|(table, _)| table);
     let sweep = keys.optional_nested("sweep", sweep::read);
+    let sweep_wrong = sweep.is_err();
+    let sweep = sweep.unwrap_or_default();
     let axes = sweep.as_ref().map(|sweep| sweep.axes.as_slice()).unwrap_or_default();
     let swept: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
-    let sweep_wrong = keys.has("sweep") && sweep.is_none();
     let swept_keys = Swept { keys: &swept, wrong: sweep_wrong, selects: tables::selects(&keys) };
     let tables = tables::read(&mut keys, swept_keys);
     let Gathered { resolved: sections, mut problems, .. } = keys.finish();
@@ -181,7 +178,7 @@ pub(super) fn resolve(
     if problems.is_empty() {
         tables::check(&tables, &stages.planned, &mut problems);
     }
-    let tables: Vec<TableSpec> = tables.into_iter().map(|draft| draft.spec).collect();
+    let tables = tables::specs(tables);
 
     let mut resolved = toml::Table::new();
     let mut take = |name: &str| {
@@ -194,14 +191,15 @@ pub(super) fn resolve(
     take("table");
     resolved.insert("stages".into(), stages.resolved.into());
     let mut whole = resolved.clone();
-    if let (Some(sweep), Some(stages)) = (&sweep, written) {
+    if let (Some(sweep), Ok(stages)) = (&sweep, written) {
         open_to_axes(&mut whole, sweep, &stages.to_toml());
     }
     if trial {
         resolved.remove("sweep");
         tables::leave_for_trial(&mut resolved, &tables, &swept);
     }
-    let pipeline = head.filter(|_| problems.is_empty()).map(|head| Pipeline {
+    let sound = Noted::none_in(&problems);
+    let pipeline = head.and_then(|head| sound.map(|()| head)).map(|head| Pipeline {
         path: path.to_owned(),
         sources: sources.clone(),
         name: head.name,
@@ -210,6 +208,7 @@ pub(super) fn resolve(
         device: head.device,
         stages: stages.planned,
         tables,
+        select: sweep.and_then(|sweep| sweep.goal),
         resolved,
     });
     Resolution { pipeline, whole, problems }
@@ -239,27 +238,24 @@ fn section<'a>(
     keys: &mut Keys<'a>,
     header: &'static str,
     example: &str,
-) -> Option<(&'a Table, Span)> {
+) -> Result<(&'a Table, Span), Noted> {
     let name = header.split('.').next().unwrap_or(header);
     match keys.node(name) {
-        Some(Node { value: Value::Table(table), span }) => Some((table, *span)),
+        Some(Node { value: Value::Table(table), span }) => Ok((table, *span)),
         Some(node) => {
-            let found = format!("found {}", node.value.type_name());
-            keys.problem(Diagnostic::at(node.span, format!("`{name}` must be a table"), found));
-            None
+            let (message, found) =
+                (format!("`{name}` must be a table"), format!("found {}", node.value.type_name()));
+            Err(keys.problem(Diagnostic::at(node.span, message, found)))
         }
-        None => {
-            keys.problem(
-                Diagnostic::general(format!("missing table `[{header}]`"))
-                    .help(format!("add `[{header}]` with `{example}`")),
-            );
-            None
-        }
+        None => Err(keys.problem(
+            Diagnostic::general(format!("missing table `[{header}]`"))
+                .help(format!("add `[{header}]` with `{example}`")),
+        )),
     }
 }
 
 /// Reads `[pipeline]`.
-pub(super) fn head(keys: &mut Keys) -> Option<Head> {
+pub(super) fn head(keys: &mut Keys) -> Result<Head, Noted> {
     let legal = |name: &String| {
         let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
         !name.is_empty() && name.chars().all(fits)
@@ -270,15 +266,14 @@ pub(super) fn head(keys: &mut Keys) -> Option<Head> {
     let seed = keys.integer("seed").not_negative().or(0);
     let word = keys.string("device").or("auto");
     let place = keys.node("device").map_or(keys.span(), |node| node.span);
-    let device = word.and_then(|word| match Device::parse(&word) {
-        Ok(device) => Some(device),
-        Err(error) => {
-            keys.problem(Diagnostic::at(place, error.to_string(), "in `pipeline.device`"));
-            None
-        }
+    let device = word.and_then(|word| {
+        let wrong = |error: crate::device::Error| {
+            Diagnostic::at(place, error.to_string(), "in `pipeline.device`")
+        };
+        Device::parse(&word).map_err(|error| keys.problem(wrong(error)))
     });
     // One after the other, so that each key is known before the first `?`.
-    Some(Head { name: name?, title: title?, seed: u64::try_from(seed?).ok()?, device: device? })
+    Ok(Head { name: name?, title: title?, seed: seed?.unsigned_abs(), device: device? })
 }
 
 /// Reads every `[stages.NAME]`.
@@ -315,8 +310,8 @@ fn drafts<'a>(
         let mut keys = Keys::new(settings, entry.key);
         let stage = read_stage(&mut keys, kinds, defaults);
         let mut gathered = keys.finish();
-        let stage = stage.filter(|_| gathered.problems.is_empty());
-        problems.append(&mut gathered.problems);
+        let sound = Noted::all_among(problems, std::mem::take(&mut gathered.problems));
+        let stage = sound.and(stage);
         drafts.push(Draft {
             name: name.clone(),
             header: entry.key,
@@ -328,21 +323,22 @@ fn drafts<'a>(
     drafts
 }
 
-/// Reads one `[stages.NAME]`. `None` only with a problem noted.
+/// Reads one `[stages.NAME]`.
 pub(super) fn read_stage(
     keys: &mut Keys,
     kinds: &[Kind],
     defaults: &Defaults,
-) -> Option<Box<dyn Stage>> {
+) -> Result<Box<dyn Stage>, Noted> {
     let kind = read_kind(keys, kinds);
-    keys.optional_references("after", crate::config::Wants::Anything);
-    if kind.is_none() {
+    let after = keys.optional_references("after", crate::config::Wants::Anything);
+    if kind.is_err() {
         keys.leave_open();
     }
-    kind.and_then(|kind| (kind.parse)(keys, defaults))
+    let stage = kind.and_then(|kind| (kind.parse)(keys, defaults));
+    after.and(stage)
 }
 
-fn read_kind<'k>(keys: &mut Keys, kinds: &'k [Kind]) -> Option<&'k Kind> {
+fn read_kind<'k>(keys: &mut Keys, kinds: &'k [Kind]) -> Result<&'k Kind, Noted> {
     if keys.is_describing() {
         let words: Vec<(&str, &str)> = kinds.iter().map(|kind| (kind.name, kind.about)).collect();
         return keys.may_be_kind("kind", &words).map(|at| &kinds[at]);
@@ -351,29 +347,26 @@ fn read_kind<'k>(keys: &mut Keys, kinds: &'k [Kind]) -> Option<&'k Kind> {
         None => {
             let words: Vec<String> =
                 kinds.iter().map(|kind| format!("\"{}\"", kind.name)).collect();
-            keys.problem(
+            return Err(keys.problem(
                 Diagnostic::at(keys.span(), "missing key `kind`", "in this stage")
                     .help(format!("add `kind = ...`, one of {}", words.join(", "))),
-            );
-            return None;
+            ));
         }
         Some(Node { value: Value::String(word), span }) => (word, *span),
         Some(node) => {
             let found = format!("found {}", node.value.type_name());
-            keys.problem(Diagnostic::at(node.span, "`kind` must be a string", found));
-            return None;
+            let problem = Diagnostic::at(node.span, "`kind` must be a string", found);
+            return Err(keys.problem(problem));
         }
     };
     let (word, span) = word;
     keys.record("kind", word.clone());
-    let found = kinds.iter().find(|kind| kind.name == word);
-    if found.is_none() {
+    kinds.iter().find(|kind| kind.name == word).ok_or_else(|| {
         let message = format!("`{word}` is not a kind of stage");
         let mut problem = Diagnostic::at(span, message, "unknown kind");
         problem.help.extend(suggest(word, kinds.iter().map(|kind| kind.name)));
-        keys.problem(problem);
-    }
-    found
+        keys.problem(problem)
+    })
 }
 
 #[cfg(test)]

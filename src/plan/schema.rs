@@ -12,11 +12,12 @@ use crate::stages::{Defaults, KINDS};
 /// The schema of a whole file.
 pub fn of_file() -> Value {
     let defaults = Defaults { seed: 0 };
-    let stages = describe::explore(|keys| read_stage(keys, KINDS, &defaults).is_some());
+    let stages = describe::explore(|keys| read_stage(keys, KINDS, &defaults).is_ok());
     let records = describe::explore(|keys| {
-        keys.nested("pipeline", |keys| Some(head(keys)));
-        keys.optional_nested("sweep", sweep::read);
+        let head = keys.nested("pipeline", head);
+        let sweep = keys.optional_nested("sweep", sweep::read);
         tables::read(keys, Swept { keys: &[], wrong: true, selects: true });
+        head.is_ok() && sweep.is_ok()
     });
     let mut schema = table(&records);
     schema["properties"]["stages"] = json!({

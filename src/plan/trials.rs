@@ -132,7 +132,7 @@ impl Origin {
             let resolved = resolve::resolve(&self.path, &self.sources, &changed, self.kinds, true);
             problems.extend(resolved.problems);
             first.get_or_insert(resolved.whole);
-            if let Some(pipeline) = resolved.pipeline.filter(|_| applied) {
+            if let (Ok(pipeline), true) = (resolved.pipeline, applied) {
                 trials.push(Trial { labels: point.overrides.clone(), pipeline });
             }
         }

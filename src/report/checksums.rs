@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::results::{Error, io_at};
+use super::error::{Error, io_at};
 use crate::system;
 
 /// The list's name.

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::checksums::Checksums;
-use super::results::latest;
+use super::runs::latest;
 use crate::system;
 
 /// The newest run, as one with the same stages finds it.

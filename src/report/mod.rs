@@ -3,13 +3,17 @@
 pub mod checksums;
 pub mod csv;
 mod earlier;
+mod error;
 pub mod figures;
+pub mod finished;
 pub mod html;
 pub mod live;
-pub mod loaded;
+pub mod measured;
+mod older;
 pub mod plot;
 pub mod record;
 pub mod results;
+pub mod runs;
 pub mod scores;
 pub mod stats;
 pub mod table;
@@ -19,3 +23,4 @@ pub mod trial_files;
 pub mod trials;
 
 pub use earlier::Earlier;
+pub use error::Error;

@@ -1,16 +1,20 @@
-//! `run.json`, the record of a run: what was done, by what, from what. Reads and writes it, and finds
-//! runs by what people call them.
+//! `run.json`, the record of a run: what was done, by what, from what. Reads and writes it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::results::{Error, latest};
+use super::error::Error;
+use super::trials::TrialState;
+use crate::config::Reference;
+use crate::config::sweep::Goal;
 use crate::console::Lost;
 use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::plan::pipeline::PlannedStage;
+use crate::plan::table_spec::TableSpec;
 use crate::system;
 
 /// The record of a run.
@@ -20,6 +24,12 @@ pub struct Record {
     pub id: String,
     /// Where, when and by what it was made.
     pub provenance: Provenance,
+    /// The tables of the run, with every setting of theirs. The records of older runners have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableSpec>,
+    /// How `[sweep.select]` selects trials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
     /// Of a sweep, the values of every trial's axes: those of a search follow from results alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<IndexMap<String, toml::Value>>,
@@ -28,7 +38,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub files: IndexMap<String, String>,
     /// The stages of every trial, in the order of the file.
-    pub trials: Vec<Vec<Stage>>,
+    pub trials: Vec<Vec<StageRecord>>,
 }
 
 /// Where, when and by what a run was made.
@@ -73,14 +83,66 @@ pub struct Provenance {
     pub lost_output: Vec<Lost>,
 }
 
+/// How trials are selected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// The stage that measures them.
+    pub stage: String,
+    /// What it measures: `split.metric` of a training, or a metric of a stage that scores.
+    pub by: String,
+    /// Of a stage that scores: the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Of a stage that scores: the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// `max` or `min`, where the file says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Keys whose values each have a best trial of their own.
+    pub per: Vec<String>,
+    /// Whether it goes by labels of the target, which every view must say.
+    pub oracle: bool,
+}
+
+/// What a stage reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// The key that names it, with an index in an array: `train`, `models.0`, `method.target`.
+    pub key: String,
+    /// The stage that it comes from.
+    pub stage: String,
+    /// The split, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+}
+
+/// A model on a split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelOnSplit {
+    /// The stage that the model comes from.
+    pub model: String,
+    /// The split: `target.test`.
+    pub dataset: String,
+}
+
 /// What became of a stage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Stage {
+pub struct StageRecord {
     /// Its name.
     pub name: String,
     /// Its kind.
     pub kind: String,
-    /// `cached`, `ran`, `failed`, `interrupted` or `skipped`.
+    /// What it reads, in the order of its settings. Records of older runners do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputRecord>,
+    /// The stages that it comes after without reading them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// What it scores, or would have scored, in the order of its CSV.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<ModelOnSplit>,
+    /// `cached`, `ran`, `failed`, `interrupted`, `skipped` or `pruned`.
     pub state: String,
     /// The name of its artifact, once its inputs were there.
     pub fingerprint: Option<Fingerprint>,
@@ -102,6 +164,73 @@ pub struct Stage {
     /// Title, licence, citation and source of its data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
+}
+
+impl Selection {
+    /// That of `[sweep.select]`.
+    pub fn new(goal: &Goal) -> Self {
+        let mode = goal.rises.map(|rises| if rises { "max" } else { "min" });
+        Self {
+            stage: goal.stage.clone(),
+            by: goal.by.clone(),
+            model: goal.model.clone(),
+            on: goal.on.clone(),
+            mode: mode.map(str::to_owned),
+            per: goal.per.clone(),
+            oracle: goal.oracle,
+        }
+    }
+}
+
+/// As notes have it: `selected by validate.accuracy of dann (max), a best one for each pipeline.seed`.
+impl fmt::Display for Selection {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        write!(to, "selected by {} of {}", self.by, self.stage)?;
+        let facts = [&self.model, &self.on, &self.mode].into_iter().flatten();
+        let facts: Vec<&str> = facts.map(String::as_str).collect();
+        if !facts.is_empty() {
+            write!(to, " ({})", facts.join(", "))?;
+        }
+        if !self.per.is_empty() {
+            write!(to, ", a best one for each {}", self.per.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl InputRecord {
+    /// Everything that `stage` reads.
+    pub fn of(stage: &PlannedStage) -> Vec<Self> {
+        let one = |Reference { key, stage, split, .. }: &Reference| Self {
+            key: key.clone(),
+            stage: stage.clone(),
+            split: split.clone(),
+        };
+        stage.inputs.iter().map(one).collect()
+    }
+
+    /// As a pipeline names it: `mnist`, `mnist.train`.
+    pub fn text(&self) -> String {
+        match &self.split {
+            Some(split) => format!("{}.{split}", self.stage),
+            None => self.stage.clone(),
+        }
+    }
+}
+
+impl ModelOnSplit {
+    /// Everything that `stage` scores.
+    pub fn of(stage: &PlannedStage) -> Vec<Self> {
+        let pair = |(model, dataset)| Self { model, dataset };
+        stage.scored().into_iter().map(pair).collect()
+    }
+}
+
+impl StageRecord {
+    /// Why it failed, if it did.
+    pub fn message(&self) -> Option<&str> {
+        self.error.as_ref()?.get("message")?.as_str()
+    }
 }
 
 /// The record's name.
@@ -142,15 +271,15 @@ impl Record {
             .map_err(|source| Error::Io { path, source })
     }
 
-    /// `done`, `failed` or `interrupted`, for people.
-    pub fn state(&self) -> &'static str {
+    /// How the run ended as a whole: done, failed or interrupted.
+    pub fn state(&self) -> TrialState {
         let any = |word: &str| self.trials.iter().flatten().any(|stage| stage.state == word);
         if any("failed") {
-            "failed"
+            TrialState::Failed
         } else if any("interrupted") || any("skipped") {
-            "interrupted"
+            TrialState::Interrupted
         } else {
-            "done"
+            TrialState::Done
         }
     }
 
@@ -160,115 +289,7 @@ impl Record {
     }
 
     /// The stage called `name` of trial `trial`.
-    pub fn stage(&self, trial: usize, name: &str) -> Option<&Stage> {
+    pub fn stage(&self, trial: usize, name: &str) -> Option<&StageRecord> {
         self.trials.get(trial)?.iter().find(|stage| stage.name == name)
     }
-}
-
-/// Every run below `root`, the oldest first: their folders with their records.
-///
-/// # Errors
-/// When a folder cannot be listed. A folder without a readable record is no run: [`broken`] finds it.
-pub fn all(root: &Path) -> Result<Vec<(PathBuf, Record)>, Error> {
-    let mut runs: Vec<(PathBuf, Record)> = folders(root)?
-        .into_iter()
-        .filter_map(|folder| Some((Record::read(&folder).ok()?, folder)))
-        .map(|(record, folder)| (folder, record))
-        .collect();
-    runs.sort_by(|a, b| (&a.1.provenance.start, &a.0).cmp(&(&b.1.provenance.start, &b.0)));
-    Ok(runs)
-}
-
-/// Every folder below `root` that is a run's but has no readable record, by name, with why.
-///
-/// # Errors
-/// When a folder cannot be listed.
-pub fn broken(root: &Path) -> Result<Vec<(PathBuf, Error)>, Error> {
-    let is_run = |folder: &Path| {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        is_name(&name) || folder.join(NAME).symlink_metadata().is_ok()
-    };
-    let mut broken: Vec<(PathBuf, Error)> = folders(root)?
-        .into_iter()
-        .filter(|folder| is_run(folder))
-        .filter_map(|folder| Record::read(&folder).err().map(|error| (folder, error)))
-        .collect();
-    broken.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(broken)
-}
-
-/// Every `latest` below `root` that leads to no folder.
-///
-/// # Errors
-/// When `root` cannot be listed.
-pub fn dangling(root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let links = subfolders(root)?.into_iter().map(|home| home.join("latest"));
-    let leads = |link: &PathBuf| {
-        let home = link.parent().unwrap_or(root);
-        latest(home).is_some_and(|folder| folder.is_dir())
-    };
-    Ok(links.filter(|link| link.symlink_metadata().is_ok() && !leads(link)).collect())
-}
-
-/// Whether a folder is called as runs are: `20260102T030405Z-abcdef`.
-fn is_name(name: &str) -> bool {
-    let parts = name.split_once('-');
-    parts.is_some_and(|(time, rest)| {
-        chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()
-            && rest.len() == 6
-            && rest.bytes().all(|it| it.is_ascii_hexdigit())
-    })
-}
-
-/// The folders in the folders of pipelines.
-fn folders(root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut found = Vec::new();
-    for pipeline in subfolders(root)? {
-        found.extend(subfolders(&pipeline)?);
-    }
-    Ok(found)
-}
-
-/// The folders in `folder`, but for hidden ones and links; none where there is no such folder.
-fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(Error::Io { path: folder.to_owned(), source }),
-    };
-    let path = |entry: std::io::Result<fs::DirEntry>| {
-        let entry = entry.ok()?;
-        let name = entry.file_name();
-        let hidden = name.to_string_lossy().starts_with('.');
-        (!hidden && entry.file_type().ok()?.is_dir()).then(|| entry.path())
-    };
-    Ok(entries.filter_map(path).collect())
-}
-
-/// The folder of the run that `word` names below `root`: a run's folder, its name or the beginning of
-/// it, or a pipeline's name for the newest. `pipeline` is that of the file that `word` names, if it does.
-pub fn find(root: &Path, word: &Path, pipeline: Option<&str>) -> Option<PathBuf> {
-    if word.join(NAME).is_file() {
-        return fs::canonicalize(word).ok();
-    }
-    if let Some(pipeline) = pipeline {
-        return latest(&root.join(pipeline));
-    }
-    if let Some(newest) = latest(&root.join(word)) {
-        return Some(newest);
-    }
-    let name = word.to_str()?;
-    let mut found: Vec<PathBuf> = fs::read_dir(root)
-        .ok()?
-        .filter_map(|entry| fs::read_dir(entry.ok()?.path()).ok())
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join(NAME).is_file() && !path.is_symlink())
-        .filter(|path| {
-            path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(name))
-                || path.strip_prefix(root).is_ok_and(|it| it == word)
-        })
-        .collect();
-    found.sort();
-    (found.len() == 1).then(|| found.remove(0))
 }

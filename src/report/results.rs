@@ -2,7 +2,6 @@
 //! folder, brought to the disk and renamed, also when stages failed. Computes nothing but the table.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,54 +9,24 @@ use indexmap::IndexMap;
 
 use super::checksums::{self, Checksums};
 use super::earlier::Earlier;
+use super::error::{Error, io_at};
+use super::finished::FinishedRun;
 use super::html;
-use super::record::{self, Provenance, Record};
-use super::scores::read_rows;
-use super::table;
+use super::record::{self, Provenance, Record, Selection};
+use super::runs::latest;
 use super::tables::Tables;
 use super::tasks;
 use super::trial_files::{sources, trial_folder, write_trial};
 use super::trials;
 use crate::data::readers::RESULTS_MARK;
 use crate::exec::journal::{LIVE, SIGN};
-use crate::exec::{Done, State};
+use crate::exec::{Done, Ending};
 use crate::fault::fail_point;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::search::Verdict;
-use crate::store::{self, Holder};
+use crate::store::Holder;
 use crate::system;
-
-/// Why results could not be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The system refused.
-    #[error("cannot read or write results at `{}`: {source}", path.display())]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("`{}`: {reason}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// An artifact that results follow from cannot be used.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// No table can be made.
-    #[error(transparent)]
-    Table(#[from] table::Error),
-}
-
-pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
-    move |source| Error::Io { path: path.to_owned(), source }
-}
 
 /// Makes sure, before hours of work, that the results of a pipeline can be written below `root`.
 ///
@@ -142,7 +111,7 @@ pub fn earlier(
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
 ) -> Earlier {
-    if !done.iter().all(|it| matches!(it.state, State::Cached | State::Pruned { .. })) {
+    if !done.iter().all(|it| matches!(it.end.ending(), Ending::Cached | Ending::Paused)) {
         return Earlier::Other;
     }
     Earlier::of(&root.join(&plan.trials[0].pipeline.name), &id(plan, done, verdicts, resolved))
@@ -258,18 +227,25 @@ fn fill(
     }
     let values = plan.trials.iter().map(|trial| trial.labels.iter().cloned().collect());
     let values = if sweep { values.collect() } else { Vec::new() };
-    let trials = tasks::records(plan, done, &sources)?;
-    let record = Record { id, provenance: provenance(), values, files, trials };
-    let record = record.text();
-    put(record::NAME, &record)?;
-    if let Ok(tables) = Tables::by(resolved, folder) {
-        for (name, text) in tables.files() {
-            put(&name, &text)?;
-        }
+    let pipeline = &plan.trials[0].pipeline;
+    let record = Record {
+        id,
+        provenance: provenance(),
+        tables: pipeline.tables.clone(),
+        selection: pipeline.select.as_ref().map(Selection::new),
+        values,
+        files,
+        trials: tasks::records(plan, done, &sources)?,
+    };
+    let text = record.text();
+    put(record::NAME, &text)?;
+    let run = FinishedRun::of(folder, record)?;
+    for (name, text) in Tables::as_written(&run)?.files() {
+        put(&name, &text)?;
     }
     let sums = Checksums::of(folder)?;
     put(checksums::NAME, &sums.text())?;
-    Ok((record, sums))
+    Ok((text, sums))
 }
 
 /// Temporary folders are closed to others; what becomes of them is not.
@@ -290,21 +266,12 @@ fn point_latest(home: &Path, name: &str) -> Result<(), Error> {
     #[cfg(unix)]
     let made = std::os::unix::fs::symlink(name, &new);
     #[cfg(not(unix))]
-    let made: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
+    let made: std::io::Result<()> = Err(std::io::ErrorKind::Unsupported.into());
     made.or_else(|_| fs::write(&new, name)).map_err(io_at(&new))?;
     let latest = home.join("latest");
     fs::rename(&new, &latest).map_err(io_at(&latest))?;
     // Both renames, that of the run's folder and this one, are in it.
     File::open(home).and_then(|home| home.sync_all()).map_err(io_at(home))
-}
-
-/// The folder that `latest` points at.
-pub fn latest(home: &Path) -> Option<PathBuf> {
-    let latest = home.join("latest");
-    if latest.is_dir() {
-        return fs::canonicalize(latest).ok();
-    }
-    fs::read_to_string(latest).ok().map(|name| home.join(name.trim()))
 }
 
 /// Digest of the names and fingerprints of all stages, of what was selected and why, and of the
@@ -319,41 +286,11 @@ fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) 
         for (name, task) in stages {
             let done = &done[task.index()];
             let fingerprint = done.fingerprint.map(|it| it.to_string());
-            if let State::Pruned { rows } = &done.state {
+            if let Some(rows) = done.end.rows_so_far() {
                 hasher.update(format!("pruned {}\n", rows.len()).as_bytes());
             }
             hasher.update(format!("{name} {}\n", fingerprint.unwrap_or_default()).as_bytes());
         }
     }
     hasher.finalize().to_hex().to_string()
-}
-
-/// Every metric of a run by name, and its last value where it has one for each epoch:
-/// `score: dann, target.test, accuracy`.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn final_metrics(folder: &Path) -> Result<IndexMap<String, String>, Error> {
-    let record = Record::read(folder)?;
-    let mut all = IndexMap::new();
-    for (number, stages) in record.trials.iter().enumerate() {
-        let at = trial_folder(folder, record.provenance.sweep, number);
-        for stage in stages {
-            let Some(rows) = read_rows(&at.join(format!("{}.csv", stage.name)))? else {
-                continue;
-            };
-            for row in rows.rows {
-                let named = rows.header.iter().zip(&row);
-                let named = named.filter(|it| !["epoch", "step", "value"].contains(&it.0.as_str()));
-                let words: Vec<&str> = named.map(|(_, cell)| cell.as_str()).collect();
-                let trial = match record.trials.len() {
-                    1 => String::new(),
-                    _ => format!("[{number:03}]"),
-                };
-                let name = format!("{}{trial}: {}", stage.name, words.join(", "));
-                all.insert(name, row.last().cloned().unwrap_or_default());
-            }
-        }
-    }
-    Ok(all)
 }

@@ -1,47 +1,45 @@
-//! The tables of a run's folder, from its CSVs, and the files that they are written to.
+//! The tables of a finished run, and the files that they are written to.
 
-use std::fs;
-use std::path::Path;
-
-use super::results::{Error, io_at};
+use super::error::Error;
+use super::finished::FinishedRun;
 use super::scores::Scores;
 use super::table::{self, Table};
-use crate::plan::table_spec::TableSpec;
 
 /// The tables of a run, in the order of its pipeline, with the scores that they show.
 #[derive(Debug)]
-pub struct Tables {
+pub struct Tables<'a> {
     /// What they show.
-    pub scores: Scores,
+    pub scores: Scores<'a>,
     /// Each with its name; or why it cannot be made.
     pub tables: Vec<(Option<String>, Result<Table, table::Error>)>,
 }
 
-impl Tables {
-    /// Every table of a run's folder, from its CSVs; none without scores.
+impl<'a> Tables<'a> {
+    /// Every table of a run as people are to see it, with what must be said beside its numbers; none
+    /// without scores.
     ///
     /// # Errors
-    /// When a file cannot be read, or a `[table]` does not fit the scores.
-    pub fn of(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join("pipeline.toml");
-        let text = fs::read_to_string(&path).map_err(io_at(&path))?;
-        let pipeline: toml::Table = toml::from_str(&text)
-            .map_err(|error| Error::Malformed { path, reason: error.to_string() })?;
-        Self::by(&pipeline, folder)
+    /// When a file cannot be read.
+    pub fn of(run: &'a FinishedRun) -> Result<Self, Error> {
+        let mut tables = Self::as_written(run)?;
+        for table in tables.tables.iter_mut().filter_map(|(_, table)| table.as_mut().ok()) {
+            run.doubts.iter().for_each(|doubt| table.doubt(doubt));
+        }
+        Ok(tables)
     }
 
-    /// As [`Tables::of`], the resolved pipeline being known.
+    /// As [`Tables::of`], without what was learned about the run since it was written: what its files hold.
     ///
     /// # Errors
-    /// As [`Tables::of`], but for tables that do not fit.
-    pub fn by(pipeline: &toml::Table, folder: &Path) -> Result<Self, Error> {
-        let specs = TableSpec::of_resolved(pipeline).map_err(table::Error::Spec)?;
-        let scores = Scores::read(pipeline, &specs, folder)?;
+    /// As [`Tables::of`].
+    pub fn as_written(run: &'a FinishedRun) -> Result<Self, Error> {
+        let scores = Scores::of(run)?;
         let mut tables = Vec::new();
         if !scores.scores.is_empty() {
-            let made = specs.iter().map(|spec| (spec.name.clone(), Table::new(spec, &scores)));
+            let specs = run.record.tables.iter();
+            let made = specs.map(|spec| (spec.name.clone(), Table::new(spec, &scores)));
             // Run plainly, a file with a sweep has nothing for a table of its trials.
-            let of_sweep = pipeline.contains_key("sweep") && !scores.sweep;
+            let of_sweep = run.pipeline.contains_key("sweep") && !scores.sweep;
             let fits = |error: &table::Error| !of_sweep || !error.wants_trials();
             tables.extend(made.filter(|(_, table)| table.as_ref().err().is_none_or(fits)));
         }
@@ -57,9 +55,8 @@ impl Tables {
     ///
     /// # Errors
     /// When one cannot be made.
-    pub fn all(self) -> Result<Vec<Table>, Error> {
-        let tables = self.tables.into_iter().map(|(_, table)| table);
-        Ok(tables.collect::<Result<_, _>>()?)
+    pub fn all(self) -> Result<Vec<Table>, table::Error> {
+        self.tables.into_iter().map(|(_, table)| table).collect()
     }
 
     /// The name and the text of every file. The first table has the plain name `table` too when no

@@ -8,11 +8,14 @@ use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
 use super::csv::Rows;
-use super::record::Stage;
-use super::results::{Error, io_at};
+use super::error::{Error, io_at};
+use super::record::{InputRecord, ModelOnSplit, StageRecord};
 use super::trial_files::{Sources, rows};
-use crate::exec::{Done, State, display_name};
+use crate::exec::{Done, End, Ending, display_name};
 use crate::plan::graph::Plan;
+use crate::plan::pipeline::PlannedStage;
+use crate::plan::trial::Trial;
+use crate::stages::Failure;
 use crate::store::Checked;
 
 /// The stages of every trial, as the run's record has them.
@@ -20,21 +23,22 @@ pub(super) fn records(
     plan: &Plan,
     done: &[Done],
     sources: &Sources,
-) -> Result<Vec<Vec<Stage>>, Error> {
-    let record = |(name, task): (&String, &NodeIndex)| {
+) -> Result<Vec<Vec<StageRecord>>, Error> {
+    let record = |((name, task), planned): ((&String, &NodeIndex), &PlannedStage)| {
         let (node, done) = (&plan.graph[*task], &done[task.index()]);
         let (mut error, mut waited_for) = (None, None);
-        match &done.state {
-            State::Failed { message, help } => {
-                error = Some(json!({ "message": message, "help": help }));
-            }
-            State::Skipped { because } => waited_for = Some(because.clone()),
+        match &done.end {
+            End::Failed(failure) => error = Some(json!(failure)),
+            End::Skipped { because } => waited_for = Some(because.clone()),
             _ => {}
         }
-        Ok(Stage {
+        Ok(StageRecord {
             name: name.clone(),
             kind: node.stage.kind().to_owned(),
-            state: done.state.word().to_owned(),
+            inputs: InputRecord::of(planned),
+            after: planned.after.clone(),
+            scores: ModelOnSplit::of(planned),
+            state: done.end.ending().word().to_owned(),
             fingerprint: done.fingerprint,
             content: done.artifact.as_ref().map(|it| it.0),
             external: node.external.clone(),
@@ -48,8 +52,10 @@ pub(super) fn records(
             },
         })
     };
-    let trial = |stages: &IndexMap<String, NodeIndex>| stages.iter().map(record).collect();
-    plan.stages.iter().map(trial).collect()
+    let trial = |(stages, trial): (&IndexMap<String, NodeIndex>, &Trial)| {
+        stages.iter().zip(&trial.pipeline.stages).map(record).collect()
+    };
+    plan.stages.iter().zip(&plan.trials).map(trial).collect()
 }
 
 /// Title, licence, citation and source of what is in an artifact, if it came from outside: those of a
@@ -74,7 +80,7 @@ pub(super) fn put_log(
 ) -> Result<(), Error> {
     let done = &all[task.index()];
     let mut lines = done.log.clone();
-    if let State::Failed { message, help } = &done.state {
+    if let End::Failed(Failure { message, help }) = &done.end {
         lines.push(format!("error: {message}"));
         lines.extend(help.iter().map(|help| format!("help: {help}")));
         let inputs = plan.graph[task].inputs.iter().zip(plan.input_texts(task));
@@ -100,7 +106,7 @@ pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Sources) -> Result<S
     for task in &plan.order {
         let end = &done[task.index()];
         let name = display_name(plan, *task);
-        let cached = (end.state.word() == "cached").to_string();
+        let cached = (end.end.ending() == Ending::Cached).to_string();
         all.push(vec![name.clone(), "total".into(), format!("{:.6}", end.seconds), cached.clone()]);
         let Some(artifact) = &sources[task.index()] else { continue };
         for part in rows(artifact, "timings.csv")?.unwrap_or_default().rows {

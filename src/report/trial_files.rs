@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::csv::{self, Rows};
-use super::results::{Error, io_at};
-use crate::exec::{Done, State};
+use super::csv::Rows;
+use super::error::{Error, io_at};
+use super::record::InputRecord;
+use crate::exec::{Done, End};
 use crate::metrics::Metrics;
 use crate::plan::graph::Plan;
-use crate::plan::pipeline::PlannedStage;
 use crate::plan::search::Verdict;
 use crate::store::{Checked, RESERVED};
 
@@ -59,13 +59,13 @@ pub(super) fn write_trial(
     let pruned = verdict.and_then(|it| it.pruned.as_ref());
     for stage in &plan.trials[trial].pipeline.stages {
         let task = plan.stages[trial][&stage.name].index();
-        let name = metrics_name(stage);
-        let mut files = match (&done[task].state, &sources[task]) {
-            (State::Pruned { rows }, _) if !rows.is_empty() => {
-                let text = csv::write(&Metrics { rows: rows.clone(), ..Metrics::training() });
+        let name = metrics_name(&stage.name);
+        let mut files = match (&done[task].end, &sources[task]) {
+            (End::Paused { rows }, _) if !rows.is_empty() => {
+                let text = Metrics::Training(rows.clone()).csv().unwrap_or_default();
                 vec![Derived { path: name.clone().into(), bytes: text.into_bytes() }]
             }
-            (_, Some(artifact)) => derived(artifact, stage)?,
+            (_, Some(artifact)) => derived(artifact, &stage.name, &InputRecord::of(stage))?,
             _ => Vec::new(),
         };
         // Other trials, or another run, may have gone further than this one.
@@ -106,49 +106,49 @@ pub struct Derived {
 }
 
 /// The CSV of a stage in the folder of its trial.
-pub fn metrics_name(stage: &PlannedStage) -> String {
-    format!("{}.csv", stage.name)
+pub fn metrics_name(stage: &str) -> String {
+    format!("{stage}.csv")
 }
 
-/// Every file of a run's folder that follows from the artifact of `stage`: its metrics first, then what
-/// it holds for people besides them; none for a stage without metrics.
+/// Every file of a run's folder that follows from the artifact of `stage`, which reads `inputs`: its metrics
+/// first, then what it holds for people besides them; none for a stage without metrics.
 ///
 /// # Errors
 /// When a file of the artifact is damaged, or no CSV.
-pub fn derived(artifact: &Checked, stage: &PlannedStage) -> Result<Vec<Derived>, Error> {
-    let Some(metrics) = metrics_text(artifact, stage)? else { return Ok(Vec::new()) };
+pub fn derived(
+    artifact: &Checked,
+    stage: &str,
+    inputs: &[InputRecord],
+) -> Result<Vec<Derived>, Error> {
+    let Some(metrics) = metrics_text(artifact, inputs)? else { return Ok(Vec::new()) };
     let mut files = vec![Derived { path: metrics_name(stage).into(), bytes: metrics.into_bytes() }];
     for name in artifact.names().filter(|name| is_picture(name) || is_table(name)) {
         let bytes = match is_picture(name) {
             true => artifact.read(name)?,
-            false => named_text(artifact, name, stage)?.map(String::into_bytes),
+            false => named_text(artifact, name, inputs)?.map(String::into_bytes),
         };
-        let path = Path::new(&stage.name).join(name);
+        let path = Path::new(stage).join(name);
         files.extend(bytes.map(|bytes| Derived { path, bytes }));
     }
     Ok(files)
 }
 
 /// What `<stage>.csv` holds for a stage with this artifact: its metrics, with the names that the
-/// pipeline gives to what it reads.
+/// pipeline gives to its `inputs`.
 ///
 /// # Errors
 /// When the metrics are damaged, or no CSV.
-pub fn metrics_text(artifact: &Checked, stage: &PlannedStage) -> Result<Option<String>, Error> {
-    named_text(artifact, "metrics.csv", stage)
+pub fn metrics_text(artifact: &Checked, inputs: &[InputRecord]) -> Result<Option<String>, Error> {
+    named_text(artifact, "metrics.csv", inputs)
 }
 
 fn named_text(
     artifact: &Checked,
     name: &str,
-    stage: &PlannedStage,
+    inputs: &[InputRecord],
 ) -> Result<Option<String>, Error> {
     let Some(mut rows) = rows(artifact, name)? else { return Ok(None) };
-    rows.name_references(|key| {
-        let input = stage.inputs.iter().find(|input| input.key == key)?;
-        let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-        Some(format!("{}{split}", input.stage))
-    });
+    rows.name_references(|key| inputs.iter().find(|input| input.key == key).map(InputRecord::text));
     Ok(Some(rows.text()))
 }
 

@@ -1,9 +1,9 @@
 //! `finetune`: goes on training a model, with an adaptation method if one is named.
 
 use super::training::{Start, Training};
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage};
 use crate::config::node::Value;
-use crate::config::{Keys, Wants};
+use crate::config::{Keys, Noted, Wants};
 use crate::nn::architecture::{Architecture, read_head};
 
 pub(super) const KIND: Kind = Kind {
@@ -19,17 +19,17 @@ struct Finetune {
     training: Training,
 }
 
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let fresh = keys.has_form("model", |node| matches!(node.value, Value::Table(_)));
     let start = if fresh {
         Architecture::read(keys).map(Start::Fresh)
     } else {
         let model = keys.reference("model", Wants::Model);
         let head = read_head(keys);
-        model.zip(head).map(|(_, head)| Start::Stage { head })
+        model.and(head).map(|head| Start::Stage { head })
     };
     let training = Training::read(keys, defaults, None, !fresh);
-    Some(Box::new(Finetune { start: start?, training: training? }))
+    Ok(Box::new(Finetune { start: start?, training: training? }))
 }
 
 impl Stage for Finetune {
@@ -45,7 +45,7 @@ impl Stage for Finetune {
         self.training.describe(inputs, &self.start).map(Product::Model)
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         self.training.run(context, &self.start)
     }
 }

@@ -8,12 +8,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::Keys;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Keys, Noted};
 use crate::data::outside::Known;
-use crate::data::{Dataset, Watch, statistics};
+use crate::data::{Dataset, statistics};
 use crate::device::Device;
-use crate::metrics::Metrics;
-use crate::progress::Progress;
+use crate::metrics::{Metrics, TrainingRow};
+use crate::progress::{Progress, Watch};
 use crate::train::activations::Cache;
 use crate::train::checkpoint::Slot;
 
@@ -26,6 +28,7 @@ mod normalize;
 mod pretrain;
 mod pretrained;
 mod product;
+mod source;
 mod split;
 mod synthesize;
 mod training;
@@ -42,8 +45,8 @@ pub struct Kind {
     pub about: &'static str,
     /// Whether its metrics are scores of models, which make the result table.
     pub scores: bool,
-    /// Reads the settings; `None` only with a problem noted in `keys`.
-    pub parse: fn(&mut Keys, &Defaults) -> Option<Box<dyn Stage>>,
+    /// Reads the settings.
+    pub parse: fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>,
 }
 
 /// Every stage kind. A new one is a file in this folder and a line here.
@@ -68,20 +71,19 @@ pub struct Defaults {
 
 impl Defaults {
     /// The `seed` key of a stage that draws random numbers.
-    pub fn seed(&self, keys: &mut Keys) -> Option<u64> {
+    pub fn seed(&self, keys: &mut Keys) -> Result<u64, Noted> {
         let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
-        let seed = keys.integer("seed").not_negative().or(default)?;
-        u64::try_from(seed).ok()
+        keys.integer("seed").not_negative().or(default).map(i64::unsigned_abs)
     }
 
     /// The `seed` key of a stage that draws random numbers only `if` so; else the key is allowed, but
     /// the pipeline's seed does not enter.
-    pub fn seed_if(&self, keys: &mut Keys, draws: bool) -> Option<u64> {
+    pub fn seed_if(&self, keys: &mut Keys, draws: bool) -> Result<u64, Noted> {
         if draws || keys.has("seed") {
             return self.seed(keys);
         }
         keys.node("seed");
-        Some(self.seed)
+        Ok(self.seed)
     }
 }
 
@@ -98,7 +100,7 @@ pub trait Stage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When the files cannot be read.
-    fn external(&self, _known: &Known) -> Result<Option<String>, Failure> {
+    fn external(&self, _known: &Known) -> Result<Option<String>, Halt> {
         Ok(None)
     }
 
@@ -112,8 +114,8 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// Makes the artifact in [`Context::out`].
     ///
     /// # Errors
-    /// Whatever kept it from being made; what was written is thrown away.
-    fn run(&self, context: &Context) -> Result<Outcome, Failure>;
+    /// Whatever kept it from being built; what was written is thrown away.
+    fn run(&self, context: &Context) -> Result<Outcome, Halt>;
 }
 
 /// A mismatch between a stage's settings and its inputs.
@@ -228,7 +230,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// When the artifact cannot be read.
-    pub fn dataset(&self, key: &str) -> Result<Dataset, Failure> {
+    pub fn dataset(&self, key: &str) -> Result<Dataset, Halt> {
         Ok(Dataset::open(&self.input(key).path)?)
     }
 
@@ -242,12 +244,12 @@ impl Context<'_> {
         self.cancel.load(Ordering::Relaxed)
     }
 
-    /// Fails with [`Failure::interrupted`] when the user asked to stop.
+    /// Halts when the user asked to stop.
     ///
     /// # Errors
-    /// When the user asked to stop.
-    pub fn check_cancelled(&self) -> Result<(), Failure> {
-        if self.cancelled() { Err(Failure::interrupted()) } else { Ok(()) }
+    /// [`Halt::Interrupted`].
+    pub fn check_cancelled(&self) -> Result<(), Halt> {
+        if self.cancelled() { Err(Halt::Interrupted) } else { Ok(()) }
     }
 }
 
@@ -267,7 +269,7 @@ impl Outcome {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn of_dataset(dataset: &Dataset, context: &Context) -> Result<Self, Failure> {
+    pub fn of_dataset(dataset: &Dataset, context: &Context) -> Result<Self, Halt> {
         context.check_cancelled()?;
         dataset.save(context.out)?;
         Ok(Self {
@@ -278,28 +280,74 @@ impl Outcome {
     }
 }
 
-/// Why a stage failed.
+/// Why a stage ended without an artifact. Only a failure is an error: the other two are what was asked
+/// for.
 #[derive(Debug)]
+pub enum Halt {
+    /// The user asked to stop.
+    Interrupted,
+    /// It went as far as [`Context::pause_after`] lets it for now.
+    Paused {
+        /// The rows of its metrics so far.
+        rows: Vec<TrainingRow>,
+    },
+    /// It cannot be done.
+    Failed(Failure),
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::Paused { .. } => f.write_str("paused"),
+            Self::Failed(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Halt {}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Problem> for Halt {
+    fn from(problem: Problem) -> Self {
+        Failure::from(problem).into()
+    }
+}
+
+impl From<crate::device::Error> for Halt {
+    fn from(error: crate::device::Error) -> Self {
+        Failure::new(error.to_string()).into()
+    }
+}
+
+impl From<crate::data::Error> for Halt {
+    fn from(error: crate::data::Error) -> Self {
+        match error {
+            crate::data::Error::Interrupted => Self::Interrupted,
+            error => Failure { message: error.to_string(), help: error.help() }.into(),
+        }
+    }
+}
+
+/// Why a stage failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What failed, and why, outermost first.
     pub message: String,
-    /// What to do.
+    /// What to do, a line each.
+    #[serde(default)]
     pub help: Vec<String>,
-    /// The user asked to stop; nothing is wrong.
-    pub interrupted: bool,
-    /// A training came as far as [`Context::pause_after`]; nothing is wrong. The rows of its metrics.
-    pub paused: Option<Vec<Vec<String>>>,
 }
 
 impl Failure {
-    /// A failure with a message.
+    /// A failure with a message and no advice.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: Vec::new(), interrupted: false, paused: None }
-    }
-
-    /// The user asked to stop.
-    pub fn interrupted() -> Self {
-        Self { interrupted: true, ..Self::new("interrupted") }
+        Self { message: message.into(), help: Vec::new() }
     }
 
     /// Adds a line of advice.
@@ -320,23 +368,6 @@ impl std::error::Error for Failure {}
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { help: problem.help, ..Self::new(problem.message) }
-    }
-}
-
-impl From<crate::device::Error> for Failure {
-    fn from(error: crate::device::Error) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-impl From<crate::data::Error> for Failure {
-    fn from(error: crate::data::Error) -> Self {
-        if matches!(error, crate::data::Error::Interrupted) {
-            return Self::interrupted();
-        }
-        let mut failure = Self::new(error.to_string());
-        failure.help = error.help();
-        failure
+        Self { message: problem.message, help: problem.help }
     }
 }

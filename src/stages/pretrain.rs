@@ -1,9 +1,9 @@
 //! `pretrain`: trains a model from scratch on labelled data.
 
 use super::training::{Start, Training};
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage};
 use crate::adapt::Method;
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::nn::architecture::Architecture;
 
 pub(super) const KIND: Kind = Kind {
@@ -19,10 +19,10 @@ struct Pretrain {
     training: Training,
 }
 
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let architecture = Architecture::read(keys);
     let training = Training::read(keys, defaults, Some(Method::Supervised), false);
-    Some(Box::new(Pretrain { start: Start::Fresh(architecture?), training: training? }))
+    Ok(Box::new(Pretrain { start: Start::Fresh(architecture?), training: training? }))
 }
 
 impl Stage for Pretrain {
@@ -38,7 +38,7 @@ impl Stage for Pretrain {
         self.training.describe(inputs, &self.start).map(Product::Model)
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         self.training.run(context, &self.start)
     }
 }

@@ -1,25 +1,30 @@
 //! What `pretrain` and `finetune` have in common: their settings, checks and the run itself.
 
 use super::classes::{Uses, clash, named, names_of_both, note, renumber};
-use super::{Context, DatasetShape, Defaults, Described, Failure, ModelShape, Outcome, Problem};
+use super::{
+    Context, DatasetShape, Defaults, Described, Failure, Halt, ModelShape, Outcome, Problem,
+};
 use crate::adapt::Method;
 use crate::config::source::Span;
-use crate::config::{Diagnostic, Keys, Reference, Wants};
+use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word};
 use crate::data::augment::Augment;
 use crate::data::classes::{Matched, match_classes};
 use crate::data::{Dataset, Split};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
 use crate::nn::architecture::Architecture;
-use crate::nn::dispatch::{Job, dispatch};
-use crate::nn::ops::{Chw, Ops};
-use crate::nn::spec::{Layer, SpecError};
+use crate::nn::dispatch::{Job, backend, dispatch};
+use crate::nn::geometry::Chw;
+use crate::nn::ops::Ops;
+use crate::nn::placement::SpecError;
+use crate::nn::spec::Layer;
 use crate::nn::{Model, Saved, Spec, freeze, head};
 use crate::train::activations::Caching;
 use crate::train::groups::{self, Groups};
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
 use crate::train::{
-    Data, EpochLength, FitError, Optimizer, Reuse, Settings, TargetScores, Watch, coverage, fit,
+    Data, Ended, EpochLength, FitError, Optimizer, RunOptions, Settings, Stop, TargetScores,
+    coverage, fit,
 };
 
 /// The key of the images that are scored without labels.
@@ -55,12 +60,12 @@ impl Training {
         defaults: &Defaults,
         method: Option<Method>,
         comes_in: bool,
-    ) -> Option<Self> {
+    ) -> Result<Self, Noted> {
         let span = keys.span();
         let train = keys.reference("train", Wants::Split("train"));
         let validate = keys.optional_reference("validate", Wants::Split("valid"));
         let method = match method {
-            Some(method) => Some(method),
+            Some(method) => Ok(method),
             None => Method::read(keys),
         };
         let epochs = keys.count("epochs", 1..=100_000).required();
@@ -74,8 +79,11 @@ impl Training {
         let early_stopping = EarlyStopping::read(keys);
         let keep_best = Metric::read_optional(keys, "keep_best");
         let target_scores = TargetScores::read(keys);
-        let (optimizer, groups) = optimizer.unzip();
-        let groups = Groups::read(keys, groups.unwrap_or_default(), comes_in);
+        let (optimizer, groups) = match optimizer {
+            Ok((optimizer, groups)) => (Ok(optimizer), groups),
+            Err(noted) => (Err(noted), Vec::new()),
+        };
+        let groups = Groups::read(keys, groups, comes_in);
         let log_every = keys.count("log_every", 1..=usize::MAX).optional();
         let seed = defaults.seed(keys);
         #[expect(clippy::cast_possible_truncation, reason = "a share of targets in f32")]
@@ -94,12 +102,10 @@ impl Training {
             log_every: log_every?,
             seed: seed?,
         };
-        let training = Self { settings, method: method?, train: train?, validate };
+        let training = Self { settings, method: method?, train: train?, validate: validate? };
         let mut problems = training.contradictions(span);
         problems.extend(training.one_domain(epoch_span));
-        let sound = problems.is_empty();
-        problems.into_iter().for_each(|problem| keys.problem(problem));
-        sound.then_some(training)
+        keys.no_problems(problems).map(|()| training)
     }
 
     /// Why a length of epochs that compares two domains cannot be had with one.
@@ -271,7 +277,7 @@ impl Training {
         }
     }
 
-    pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Failure> {
+    pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Halt> {
         let settings = &self.settings;
         let sets = Sets {
             train: open(context, "train")?,
@@ -442,13 +448,14 @@ impl Opened {
 }
 
 /// Reads the data set at `key` and finds the split that the reference named.
-pub(super) fn open(context: &Context, key: &str) -> Result<Opened, Failure> {
+pub(super) fn open(context: &Context, key: &str) -> Result<Opened, Halt> {
     let dataset = context.dataset(key)?;
     let split = context.input(key).split.clone().unwrap_or_default();
     if !dataset.splits.contains_key(&split) {
         let known: Vec<String> = dataset.splits.keys().map(|name| format!("`{name}`")).collect();
         return Err(Failure::new(format!("`{key}` names the split `{split}`, which is not there"))
-            .help(format!("the data set has {}", known.join(", "))));
+            .help(format!("the data set has {}", known.join(", ")))
+            .into());
     }
     Ok(Opened { dataset, split })
 }
@@ -504,7 +511,7 @@ struct Run<'a> {
 }
 
 impl Job for Run<'_> {
-    type Output = Result<Outcome, Failure>;
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let (Saved { mut model, classes }, mut new) = self.model(device)?;
@@ -522,7 +529,8 @@ impl Job for Run<'_> {
         let (learning, all) = groups::counts(&model, &training.settings.groups);
         if learning == 0 {
             return Err(Failure::new("every parameter of the model is frozen")
-                .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`"));
+                .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`")
+                .into());
         }
         let data = Data {
             source: (&sets.train.dataset, sets.train.split()),
@@ -530,29 +538,31 @@ impl Job for Run<'_> {
             validate: sets.validate.as_ref().map(|set| (&set.dataset, set.split())),
             scored: sets.scored.as_ref().map(|set| set.split().unlabelled(&set.dataset)),
         };
-        let watch = Watch { progress: context.progress, cancel: context.cancel };
-        let (settings, backend) = (&training.settings, context.device.backend());
+        let (settings, backend) = (&training.settings, backend(context.device));
         let uses = settings.epochs;
         let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let reuse =
-            Reuse { caching, checkpoints: context.checkpoints, pause_after: context.pause_after };
-        let (metrics, times) =
-            fit(&mut model, &new, &training.method, &data, settings, reuse, &watch)
-                .map_err(failure)?;
+        let (checkpoints, pause_after) = (context.checkpoints, context.pause_after);
+        let options = RunOptions { caching, checkpoints, pause_after };
+        let (method, watch) = (&training.method, context.watch());
+        let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch)? {
+            Ended::Finished { rows, times } => (rows, times),
+            Ended::Paused { rows } => return Err(Halt::Paused { rows }),
+            Ended::Interrupted => return Err(Halt::Interrupted),
+        };
         Saved { model, classes }.save(context.out)?;
-        let last = |split: &str, metric: &str| {
-            let row = metrics.rows.iter().rev().find(|row| row[2] == split && row[3] == metric)?;
-            row[4].parse::<f64>().ok()
+        let last = |split: TrainingSplit, metric: &str| {
+            let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;
+            Some(row.value)
         };
         let mut summary =
-            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&metrics));
+            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&rows));
         if let Some((_, words)) = coverage(&data, settings.batch_size, settings.epoch) {
             summary.push_str(&format!(", {words}"));
         }
-        if let Some(loss) = last("train", "class_loss") {
+        if let Some(loss) = last(TrainingSplit::Train, "class_loss") {
             summary.push_str(&format!(", class loss {loss:.4}"));
         }
-        if let Some(accuracy) = last("validate", "accuracy") {
+        if let Some(accuracy) = last(TrainingSplit::Validate, "accuracy") {
             summary.push_str(&format!(", validation accuracy {:.1} %", 100.0 * accuracy));
         }
         if by_number {
@@ -564,7 +574,7 @@ impl Job for Run<'_> {
             ("waiting for data".into(), times.waiting),
             ("validate".into(), times.validate),
         ];
-        Ok(Outcome { metrics, summary, timings })
+        Ok(Outcome { metrics: Metrics::Training(rows), summary, timings })
     }
 }
 
@@ -605,18 +615,32 @@ fn unlike(key: &str) -> Failure {
 }
 
 /// Number of epochs that left rows.
-fn epochs_of(metrics: &Metrics) -> usize {
-    let epochs = metrics.rows.iter().filter_map(|row| row[0].parse().ok());
-    epochs.max().unwrap_or_default()
+fn epochs_of(rows: &[TrainingRow]) -> usize {
+    rows.iter().map(|row| row.epoch).max().unwrap_or_default()
 }
 
-pub(super) fn failure(error: FitError) -> Failure {
-    let failure = Failure::new(error.to_string());
-    match error {
-        FitError::Paused(rows) => Failure { paused: Some(rows), ..failure },
-        FitError::Interrupted => Failure::interrupted(),
-        FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`"),
-        FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure,
+impl From<FitError> for Halt {
+    fn from(error: FitError) -> Self {
+        let failure = Failure::new(error.to_string());
+        match error {
+            FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`").into(),
+            FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure.into(),
+        }
+    }
+}
+
+impl From<Stop> for Halt {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Interrupted => Self::Interrupted,
+            Stop::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<crate::nn::WeightsError> for Halt {
+    fn from(error: crate::nn::WeightsError) -> Self {
+        Failure::from(error).into()
     }
 }
 

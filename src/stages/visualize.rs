@@ -2,11 +2,11 @@
 //! chosen images.
 
 use super::training::{misfits, open};
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
-use crate::config::{Keys, Wants};
+use super::{Context, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product, Stage};
+use crate::config::{Keys, Noted, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
-use crate::metrics::{Metrics, number};
+use crate::metrics::{LayerRow, Metrics};
 use crate::nn::dispatch::{Job, dispatch};
 use crate::nn::fuse::{self, outlets};
 use crate::nn::model::host;
@@ -32,7 +32,7 @@ struct Visualize {
     maps: usize,
 }
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let model = keys.reference("model", Wants::Model);
     let images = keys.reference("images", Wants::Split("test"));
     let indices = keys
@@ -43,7 +43,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     let maps = keys.count("maps", 1..=4096).or(64_usize);
     model?;
     images?;
-    Some(Box::new(Visualize { indices: indices?, layers: layers?, maps: maps? }))
+    Ok(Box::new(Visualize { indices: indices?, layers: layers?, maps: maps? }))
 }
 
 impl Stage for Visualize {
@@ -77,7 +77,7 @@ impl Stage for Visualize {
         if problems.is_empty() { Ok(Product::Pictures) } else { Err(problems) }
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         dispatch(context.device, Run { stage: self, context })?
     }
 }
@@ -110,7 +110,7 @@ struct Run<'a> {
 }
 
 impl Job for Run<'_> {
-    type Output = Result<Outcome, Failure>;
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context } = self;
@@ -119,9 +119,9 @@ impl Job for Run<'_> {
         set.check(model.spec(), "images")?;
         let count = set.split().len();
         if let Some(index) = stage.indices.iter().find(|index| **index >= count) {
-            return Err(Failure::new(format!("image {index} of only {count}")));
+            return Err(Failure::new(format!("image {index} of only {count}")).into());
         }
-        let mut metrics = Metrics::parameters();
+        let mut rows = Vec::new();
         let mut pictures = 0;
         if let Some(filters) = filters(&model) {
             filters.save(8, &context.out.join("filters.png"))?;
@@ -160,8 +160,8 @@ impl Job for Run<'_> {
                         (a.min(*it), b.max(*it))
                     });
                 for (metric, value) in [("smallest", smallest), ("largest", largest)] {
-                    let name = format!("{index} {layer}");
-                    metrics.push([name, metric.to_owned(), number(f64::from(value))]);
+                    let (layer, metric) = (format!("{index} {layer}"), metric.to_owned());
+                    rows.push(LayerRow { layer, metric, value: f64::from(value) });
                 }
                 let (height, width) = (shape.height, shape.width);
                 let tiles = Tiles { channels: 1, height, width, values: maps };
@@ -171,7 +171,7 @@ impl Job for Run<'_> {
             }
             context.progress.advance(1);
         }
-        let summary = format!("{pictures} pictures");
+        let (metrics, summary) = (Metrics::Layers(rows), format!("{pictures} pictures"));
         Ok(Outcome { metrics, summary, timings: Vec::new() })
     }
 }

@@ -14,13 +14,13 @@ use rayon::prelude::*;
 
 pub use super::activation_files::check;
 use super::activation_files::{self as files, Writer};
-use super::fit::{FitError, Watch};
+use super::contract::{FitError, Stop};
 use crate::data::{Images, Normalisation, loader};
 use crate::memory;
 use crate::nn::model::{Entry, Model, host};
 use crate::nn::ops::Ops;
 use crate::nn::weights::little_endian;
-use crate::progress::Unit;
+use crate::progress::{Unit, Watch};
 
 /// Multiplications for each value kept from which reading it is faster than computing it again.
 const WORTH_MEMORY: usize = 64;
@@ -136,7 +136,7 @@ impl Caching<'_> {
         images: &Images,
         normalisation: impl Into<Normalisation<'a>>,
         watch: &Watch,
-    ) -> Result<Option<Arc<Activations>>, FitError> {
+    ) -> Result<Option<Arc<Activations>>, Stop> {
         let (entry, normalisation) = (model.frozen_entry(), normalisation.into());
         let shape = model.entry_shape(entry);
         let bytes = images.len() * shape.len() * size_of::<f32>();
@@ -196,7 +196,7 @@ impl Caching<'_> {
         key: blake3::Hash,
         header: &[u8],
         job: &mut Job<D>,
-    ) -> Result<io::Result<Mmap>, FitError> {
+    ) -> Result<io::Result<Mmap>, Stop> {
         let folder = &self.cache.folder;
         let mut file = match Writer::begin(folder, header) {
             Ok(file) => file,
@@ -239,7 +239,7 @@ impl Caching<'_> {
 
 /// Multiplications for an image before `entry`.
 fn work<D: Ops>(model: &Model<D>, entry: Entry) -> usize {
-    let of = |conv: crate::nn::ops::Conv2d| conv.output().area() * conv.weight_len();
+    let of = |conv: crate::nn::geometry::Conv2d| conv.output().area() * conv.weight_len();
     model.layers_before(entry).iter().filter_map(|placed| placed.conv2d()).map(of).sum()
 }
 
@@ -258,16 +258,14 @@ impl<D: Ops> Job<'_, D> {
     fn run(
         &mut self,
         mut sink: impl FnMut(Vec<f32>) -> io::Result<()>,
-    ) -> Result<io::Result<()>, FitError> {
+    ) -> Result<io::Result<()>, Stop> {
         let count = self.images.len();
         let input = self.model.spec().input.len();
         let together = (TOGETHER / (input * size_of::<f32>())).clamp(16, 1024) / 16 * 16;
         self.watch.progress.begin("frozen layers", Some(count as u64), Unit::Images);
         let all: Vec<usize> = (0..count).collect();
         for indices in all.chunks(together) {
-            if self.watch.cancel.load(std::sync::atomic::Ordering::Relaxed) {
-                return Err(FitError::Interrupted);
-            }
+            self.watch.check()?;
             let values = loader::batch(self.normalisation, self.images, indices);
             let x = self
                 .model

@@ -15,10 +15,11 @@ use dfdx::prelude::*;
 use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::fit::{Summary, Times};
 use super::monitor::{BestEpoch, Scores};
 use super::optimizer::OptimizerState;
+use super::summary::{Summary, Times};
 use crate::fault::fail_point;
+use crate::metrics::TrainingRow;
 use crate::nn::Model;
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
@@ -130,7 +131,7 @@ pub(super) struct Position {
     /// Bits of the last loss.
     last_loss: Option<u64>,
     /// Rows of the metrics so far.
-    pub rows: Vec<Vec<String>>,
+    pub rows: Vec<TrainingRow>,
     /// Name, bits of the sum and weight of every reading of the epoch.
     summary: Vec<(String, u64, usize)>,
     /// Layer and batches seen of every running statistic.
@@ -141,7 +142,7 @@ pub(super) struct Position {
 
 impl Position {
     /// After `epoch` epochs and `step` steps that gave `rows`; the rest is filled in on writing.
-    pub fn at(epoch: usize, step: usize, rows: Vec<Vec<String>>) -> Self {
+    pub fn at(epoch: usize, step: usize, rows: Vec<TrainingRow>) -> Self {
         Self { epoch, step, rows, ..Self::default() }
     }
 }

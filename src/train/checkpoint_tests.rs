@@ -10,17 +10,19 @@ use dfdx::prelude::Cpu;
 use indexmap::IndexMap;
 
 use super::checkpoint::Slot;
-use super::fit::{Data, Reuse, Settings, Watch, fit};
+use super::contract::Data;
+use super::fit::{RunOptions, fit};
 use super::groups::Groups;
 use super::optimizer::Optimizer;
 use super::schedule::Scheduled;
+use super::settings::Settings;
 use crate::adapt::Method;
 use crate::config::Keys;
 use crate::config::node::Table;
 use crate::config::source::{SourceId, Span};
 use crate::data::{Dataset, Images, Split};
 use crate::nn::{Model, Spec};
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Unit, Watch};
 
 /// Hears of checkpoints that fail, and after some steps takes away what is in their way.
 struct Unblocks {
@@ -77,8 +79,8 @@ fn a_checkpoint_that_could_not_be_written_is_tried_again_and_only_the_failure_is
     let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
     let unblocks = Unblocks { way: way.clone(), steps, heard };
     let watch = Watch { progress: &unblocks, cancel: &AtomicBool::new(false) };
-    let reuse = Reuse { checkpoints: Some(&slot), ..Reuse::default() };
-    fit(&mut model, &[], &Method::Supervised, &data, &settings, reuse, &watch).unwrap();
+    let options = RunOptions { checkpoints: Some(&slot), ..RunOptions::default() };
+    fit(&mut model, &[], &Method::Supervised, &data, &settings, options, &watch).unwrap();
     let heard = unblocks.heard.into_inner().unwrap();
     // Those of three steps failed for one reason.
     assert_eq!(heard.len(), 1, "{heard:?}");

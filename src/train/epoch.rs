@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 
-use super::fit::Data;
+use super::contract::Data;
 use crate::config::node::Value;
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Noted};
 use crate::data::{Unlabelled, loader};
 
 /// More steps of an epoch than this are taken for a mistake.
@@ -25,8 +25,8 @@ pub enum EpochLength {
 }
 
 impl EpochLength {
-    /// Reads `epoch = "longer"`, `"shorter"` or a number of steps; `Some(None)` when it is left out.
-    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
+    /// Reads `epoch = "longer"`, `"shorter"` or a number of steps, if it is there.
+    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
         keys.may_be("epoch", || {
             let words = json!({ "enum": ["longer", "shorter"],
                 "description": "the domain that an epoch is a pass over" });
@@ -34,7 +34,7 @@ impl EpochLength {
                 "description": "steps of an epoch" });
             json!({ "anyOf": [words, steps] })
         });
-        let Some(node) = keys.node("epoch") else { return Some(None) };
+        let Some(node) = keys.node("epoch") else { return Ok(None) };
         let length = match &node.value {
             Value::String(word) if word == "longer" => Some(Self::Longer),
             Value::String(word) if word == "shorter" => Some(Self::Shorter),
@@ -46,14 +46,13 @@ impl EpochLength {
         };
         if length.is_none() {
             let message = "`epoch` must be \"longer\", \"shorter\" or a number of steps";
-            keys.problem(
+            return Err(keys.problem(
                 Diagnostic::at(node.span, message, format!("found {}", node.shown()))
                     .help("write `epoch = \"longer\"`; how many epochs there are is `epochs`"),
-            );
-            return None;
+            ));
         }
         keys.record("epoch", node.to_toml());
-        Some(length)
+        Ok(length)
     }
 
     /// Whether it says which of two domains counts.

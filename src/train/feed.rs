@@ -2,8 +2,8 @@
 //! numbers. Touches no device.
 
 use super::activations::Activations;
+use super::contract::Data;
 use super::epoch::Passes;
-use super::fit::Data;
 use crate::data::augment::Augment;
 use crate::data::augment::mixup::Mix;
 use crate::data::{Images, Normalisation, loader};

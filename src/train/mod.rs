@@ -7,6 +7,7 @@ pub mod activations;
 pub mod checkpoint;
 #[cfg(test)]
 mod checkpoint_tests;
+mod contract;
 mod epoch;
 mod evaluate;
 mod feed;
@@ -14,12 +15,19 @@ mod fit;
 pub mod groups;
 pub mod monitor;
 mod optimizer;
+mod rates;
 pub mod schedule;
+mod settings;
+mod summary;
 mod target_scores;
 
+pub use contract::{Data, Ended, FitError, Stop};
 pub use epoch::{EpochLength, coverage};
 pub use evaluate::{Answer, Evaluation, evaluate};
-pub use fit::{Data, FitError, Reuse, Settings, Times, Watch, fit};
+pub use fit::{RunOptions, fit};
 pub use groups::Groups;
 pub use optimizer::{Adam, Optimizer, OptimizerState};
+pub use rates::{Group, Rate};
+pub use settings::Settings;
+pub use summary::Times;
 pub use target_scores::TargetScores;

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Keys;
+use crate::config::{Keys, Noted, words};
 
 /// What validation gave after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,35 +25,45 @@ impl Scores {
     }
 }
 
-/// A metric of validation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Metric {
-    /// The smaller the better.
-    Loss,
-    /// The larger the better.
-    Accuracy,
+words! {
+    /// A metric of validation.
+    pub enum Metric {
+        /// The smaller the better.
+        Loss = "loss",
+        /// The larger the better.
+        Accuracy = "accuracy",
+    }
+}
+
+words! {
+    /// Which way a metric gets better, as PyTorch calls it.
+    enum Mode {
+        /// Less is better.
+        Min = "min",
+        /// More is better.
+        Max = "max",
+    }
+}
+
+words! {
+    /// What a threshold is measured in, as PyTorch calls it.
+    enum ThresholdMode {
+        /// Shares of the best value so far.
+        Relative = "rel",
+        /// The metric's own unit.
+        Absolute = "abs",
+    }
 }
 
 impl Metric {
-    const WORDS: &'static [&'static str] = &["loss", "accuracy"];
-
-    /// Its name.
-    pub fn word(self) -> &'static str {
-        Self::WORDS[self as usize]
-    }
-
-    fn named(word: &str) -> Self {
-        if word == "accuracy" { Self::Accuracy } else { Self::Loss }
-    }
-
     /// Reads `metric = "loss"`, the default.
-    pub fn read(keys: &mut Keys, key: &'static str) -> Option<Self> {
-        keys.choice(key, Self::WORDS).or("loss").map(Self::named)
+    pub fn read(keys: &mut Keys, key: &'static str) -> Result<Self, Noted> {
+        keys.choice(key).or(Self::Loss)
     }
 
     /// Reads a metric that may be left out.
-    pub fn read_optional(keys: &mut Keys, key: &'static str) -> Option<Option<Self>> {
-        keys.choice(key, Self::WORDS).optional().map(|word| word.map(Self::named))
+    pub fn read_optional(keys: &mut Keys, key: &'static str) -> Result<Option<Self>, Noted> {
+        keys.choice(key).optional()
     }
 
     /// Whether `value` is better than `other`.
@@ -76,12 +86,19 @@ pub struct Better {
 impl Better {
     /// Reads `mode`, `threshold` and `threshold_mode` as PyTorch has them; the mode goes by `metric`
     /// when it is left out.
-    pub fn read(keys: &mut Keys, metric: Metric) -> Option<Self> {
-        let usual = if metric == Metric::Loss { "min" } else { "max" };
-        let mode = keys.choice("mode", &["min", "max"]).or(usual);
+    pub fn read(keys: &mut Keys, metric: Metric) -> Result<Self, Noted> {
+        let usual = match metric {
+            Metric::Loss => Mode::Min,
+            Metric::Accuracy => Mode::Max,
+        };
+        let mode = keys.choice("mode").or(usual);
         let threshold = keys.float("threshold").at_least(0.0).or(1e-4);
-        let relative = keys.choice("threshold_mode", &["rel", "abs"]).or("rel");
-        Some(Self { rises: mode? == "max", relative: relative? == "rel", threshold: threshold? })
+        let measure = keys.choice("threshold_mode").or(ThresholdMode::Relative);
+        Ok(Self {
+            rises: mode? == Mode::Max,
+            relative: measure? == ThresholdMode::Relative,
+            threshold: threshold?,
+        })
     }
 
     /// What every value is better than.
@@ -113,16 +130,12 @@ pub struct EarlyStopping {
 
 impl EarlyStopping {
     /// Reads `early_stopping = { metric = "loss", patience = 5, min_delta = 0.0 }`.
-    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
-        if !keys.has("early_stopping") {
-            keys.node("early_stopping");
-            return Some(None);
-        }
-        keys.nested("early_stopping", |keys| {
+    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
+        keys.optional_nested("early_stopping", |keys| {
             let metric = Metric::read(keys, "metric");
             let patience = keys.count("patience", 1..=usize::MAX).required();
             let min_delta = keys.float("min_delta").at_least(0.0).or(0.0);
-            Some(Some(Self { metric: metric?, patience: patience?, min_delta: min_delta? }))
+            Ok(Self { metric: metric?, patience: patience?, min_delta: min_delta? })
         })
     }
 

@@ -3,14 +3,26 @@
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::*;
 
-use super::groups::{Group, Rate};
+use super::rates::{Group, Rate};
 use crate::config::node::Value;
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Noted, words};
 use crate::nn::Model;
 use crate::nn::model::host;
 use crate::nn::ops::{Flat, Ops};
 
-const KINDS: &[&str] = &["adam", "adamw", "sgd", "rmsprop"];
+words! {
+    /// The word for an optimizer, before its settings are read.
+    enum OptimizerKind {
+        /// [`Optimizer::Adam`].
+        Adam = "adam",
+        /// [`Optimizer::AdamW`].
+        AdamW = "adamw",
+        /// [`Optimizer::Sgd`].
+        Sgd = "sgd",
+        /// [`Optimizer::RmsProp`].
+        RmsProp = "rmsprop",
+    }
+}
 
 /// An optimizer with its settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,41 +73,44 @@ pub struct Adam {
 }
 
 /// `groups = { "layer4.*" = { lr = 0.01, weight_decay = 0.0 } }`.
-fn groups(keys: &mut Keys) -> Option<Vec<(String, Group)>> {
+fn groups(keys: &mut Keys) -> Result<Vec<(String, Group)>, Noted> {
     keys.words("groups", |keys, word, node| {
         let Value::Table(table) = &node.value else {
-            keys.problem(Diagnostic::at(
+            return Err(keys.problem(Diagnostic::at(
                 node.span,
                 format!("`groups.\"{word}\"` must be a table"),
                 format!("found {}", node.shown()),
-            ));
-            return None;
+            )));
         };
         keys.descend(word, table, node.span, |keys| {
             let lr = keys.float("lr").at_least(0.0).optional();
             let weight_decay = keys.float("weight_decay").at_least(0.0).optional();
-            Some(Group { lr: lr?, weight_decay: weight_decay? })
+            Ok(Group { lr: lr?, weight_decay: weight_decay? })
         })
     })
 }
 
 impl Optimizer {
     /// Reads `optimizer = { kind = ..., lr = ..., groups = { ... } }`; the groups come beside it.
-    pub fn read(keys: &mut Keys) -> Option<(Self, Vec<(String, Group)>)> {
-        keys.kinded("optimizer", "kind", KINDS, Some("adam"), |kind, keys| {
+    pub fn read(keys: &mut Keys) -> Result<(Self, Vec<(String, Group)>), Noted> {
+        keys.kinded("optimizer", "kind", Some(OptimizerKind::Adam), |kind, keys| {
             let optimizer = Self::of_kind(kind, keys);
             let groups = groups(keys);
-            Some((optimizer?, groups?))
+            Ok((optimizer?, groups?))
         })
     }
 
-    fn of_kind(kind: &str, keys: &mut Keys) -> Option<Self> {
-        let default = if kind == "sgd" || kind == "rmsprop" { 1e-2 } else { 1e-3 };
+    fn of_kind(kind: OptimizerKind, keys: &mut Keys) -> Result<Self, Noted> {
+        use OptimizerKind as Kind;
+        let (default, decay) = match kind {
+            Kind::Adam => (1e-3, 0.0),
+            Kind::AdamW => (1e-3, 1e-2),
+            Kind::Sgd | Kind::RmsProp => (1e-2, 0.0),
+        };
         let lr = keys.float("lr").positive().or(default);
-        let decay = if kind == "adamw" { 1e-2 } else { 0.0 };
         let weight_decay = keys.float("weight_decay").at_least(0.0).or(decay);
         match kind {
-            "adam" | "adamw" => {
+            Kind::Adam | Kind::AdamW => {
                 let betas = keys
                     .floats("betas")
                     .such_that("two numbers of at least 0 and below 1", |betas| {
@@ -110,27 +125,26 @@ impl Optimizer {
                     eps: eps?,
                     weight_decay: weight_decay?,
                 };
-                Some(if kind == "adam" { Self::Adam(adam) } else { Self::AdamW(adam) })
+                Ok(if kind == Kind::Adam { Self::Adam(adam) } else { Self::AdamW(adam) })
             }
-            "sgd" => {
+            Kind::Sgd => {
                 let momentum = keys.float("momentum").below_one().or(0.0);
                 let nesterov = keys.boolean("nesterov").or(false);
-                if nesterov == Some(true) && momentum == Some(0.0) {
-                    keys.problem(Diagnostic::at(
+                if nesterov == Ok(true) && momentum == Ok(0.0) {
+                    return Err(keys.problem(Diagnostic::at(
                         keys.span(),
                         "`nesterov = true` needs a `momentum` above 0",
                         "no momentum to look ahead along",
-                    ));
-                    return None;
+                    )));
                 }
-                Some(Self::Sgd {
+                Ok(Self::Sgd {
                     lr: lr?,
                     momentum: momentum?,
                     nesterov: nesterov?,
                     weight_decay: weight_decay?,
                 })
             }
-            _ => {
+            Kind::RmsProp => {
                 let alpha = keys.float("alpha").below_one().or(0.99);
                 let eps = keys
                     .float("eps")
@@ -138,7 +152,7 @@ impl Optimizer {
                     .such_that("a number of at least 1e-15", |eps| (1e-15..1e15).contains(eps))
                     .or(1e-8);
                 let momentum = keys.float("momentum").below_one().or(0.0);
-                Some(Self::RmsProp {
+                Ok(Self::RmsProp {
                     lr: lr?,
                     alpha: alpha?,
                     eps: eps?,

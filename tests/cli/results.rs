@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::binary::{files, lasting, record, runner, spawn, text};
+use crate::binary::{files, lasting, left_out, record, runner, spawn, text};
 use crate::photos::photos;
 
 /// A pipeline whose scores come with a table and pictures of their own.
@@ -324,7 +324,7 @@ fn a_full_disk_leaves_a_whole_page_or_none_and_the_run_fails_until_there_is_room
     for kilobytes in (40..400).step_by(40) {
         let size = format!("size={kilobytes}k");
         let Some(mounted) = Mounted::new(&disk, &["-t", "tmpfs", "-o", &size, "tmpfs"]) else {
-            println!("left out: no file system can be mounted here");
+            left_out("no file system can be mounted here");
             return;
         };
         let output = runner(root, &["run", "photos.toml", "--results", "disk"]);
@@ -385,7 +385,7 @@ fn the_results_of_a_finished_run_survive_a_power_cut() {
     let Some(_disk) =
         made.ok().filter(|it| it.status.success()).and_then(|_| mount(&disk, &device))
     else {
-        println!("left out: no ext4 file system can be made and mounted here");
+        left_out("no ext4 file system can be made and mounted here");
         return;
     };
     for word in [&["run", "photos.toml", "--quiet"][..], &["plot", "photos"]] {

@@ -3,9 +3,12 @@
 //! `lr < 0.1 or (seed == 0 and not kind in ["sgd"])`: comparisons of swept keys and values, joined
 //! by `and`, `or`, `not` and parentheses. A key may be cut down to an ending that only one axis has.
 
+use std::cmp::Ordering;
+
 use super::super::diagnostic::{Diagnostic, suggest};
 use super::super::node::Node;
 use super::super::source::Span;
+use super::super::word::{Word, words};
 
 /// A condition that is checked for every combination.
 #[derive(Debug, Clone)]
@@ -20,7 +23,26 @@ enum Term {
     Any(Vec<Term>),
     All(Vec<Term>),
     Not(Box<Term>),
-    Compare(Operand, &'static str, Operand),
+    Compare(Operand, Comparison, Operand),
+    In(Operand, Vec<toml::Value>),
+}
+
+words! {
+    /// How two values are compared.
+    enum Comparison {
+        /// They are the same.
+        Equal = "==",
+        /// They differ.
+        Unequal = "!=",
+        /// The first is the lower one, or they are the same.
+        AtMost = "<=",
+        /// The first is the higher one, or they are the same.
+        AtLeast = ">=",
+        /// The first is the lower one.
+        Below = "<",
+        /// The first is the higher one.
+        Above = ">",
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -189,16 +211,18 @@ impl<'a> Parser<'a> {
             };
         }
         let left = self.operand()?;
-        let signs = ["==", "!=", "<=", ">=", "<", ">", "in"];
-        let Some(sign) = signs.into_iter().find(|sign| self.take(sign)) else {
+        let comparison = Comparison::all().find(|it| self.take(it.word()));
+        if comparison.is_none() && !self.take("in") {
             let found = self.peek().map_or("its end".to_owned(), shown);
             return Err((format!("expected a comparison such as `==` before {found}"), None));
-        };
-        let right = self.operand()?;
-        if (sign == "in") != matches!(right, Operand::Value(toml::Value::Array(_))) {
-            return Err(("`in` and an array such as `[1, 2]` go together".into(), None));
         }
-        Ok(Term::Compare(left, sign, right))
+        match (comparison, self.operand()?) {
+            (None, Operand::Value(toml::Value::Array(items))) => Ok(Term::In(left, items)),
+            (None, _) | (Some(_), Operand::Value(toml::Value::Array(_))) => {
+                Err(("`in` and an array such as `[1, 2]` go together".into(), None))
+            }
+            (Some(comparison), right) => Ok(Term::Compare(left, comparison, right)),
+        }
     }
 
     fn operand(&mut self) -> Result<Operand, Wrong> {
@@ -251,21 +275,30 @@ fn holds(term: &Term, values: &[&Node]) -> Result<bool, String> {
             terms.iter().try_fold(true, |so_far, term| Ok(holds(term, values)? && so_far))
         }
         Term::Not(term) => Ok(!holds(term, values)?),
-        Term::Compare(left, sign, right) => {
-            let value = |operand: &Operand| match operand {
-                Operand::Axis(at) => values[*at].to_toml(),
-                Operand::Value(value) => value.clone(),
-            };
-            compare(&value(left), sign, &value(right))
+        Term::Compare(left, comparison, right) => {
+            compare(&value(left, values), *comparison, &value(right, values))
+        }
+        Term::In(item, items) => {
+            let item = value(item, values);
+            items.iter().try_fold(false, |so_far, other| {
+                Ok(compare(&item, Comparison::Equal, other)? || so_far)
+            })
         }
     }
 }
 
-fn compare(left: &toml::Value, sign: &str, right: &toml::Value) -> Result<bool, String> {
-    if let (toml::Value::Array(items), "in") = (right, sign) {
-        let found = items.iter().map(|item| compare(left, "==", item));
-        return found.collect::<Result<Vec<_>, _>>().map(|it| it.contains(&true));
+fn value(operand: &Operand, values: &[&Node]) -> toml::Value {
+    match operand {
+        Operand::Axis(at) => values[*at].to_toml(),
+        Operand::Value(value) => value.clone(),
     }
+}
+
+fn compare(
+    left: &toml::Value,
+    comparison: Comparison,
+    right: &toml::Value,
+) -> Result<bool, String> {
     #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
     let number = |value: &toml::Value| match value {
         toml::Value::Integer(whole) => Some(*whole as f64),
@@ -276,19 +309,27 @@ fn compare(left: &toml::Value, sign: &str, right: &toml::Value) -> Result<bool, 
         (Some(left), Some(right), _, _) => left.partial_cmp(&right),
         (_, _, Some(left), Some(right)) => Some(left.cmp(right)),
         // Values of other types are not the same.
-        _ if matches!(sign, "==" | "!=") => {
-            return Ok((left == right) == (sign == "=="));
+        _ => {
+            return match comparison {
+                Comparison::Equal => Ok(left == right),
+                Comparison::Unequal => Ok(left != right),
+                Comparison::AtMost
+                | Comparison::AtLeast
+                | Comparison::Below
+                | Comparison::Above => {
+                    Err(format!("{left} and {right} cannot be compared by `{}`", comparison.word()))
+                }
+            };
         }
-        _ => return Err(format!("{left} and {right} cannot be compared by `{sign}`")),
     };
-    Ok(match (sign, order) {
-        ("!=", order) => order != Some(std::cmp::Ordering::Equal),
-        (_, None) => false,
-        ("==", Some(order)) => order.is_eq(),
-        ("<", Some(order)) => order.is_lt(),
-        (">", Some(order)) => order.is_gt(),
-        ("<=", Some(order)) => order.is_le(),
-        (_, Some(order)) => order.is_ge(),
+    // Nothing but `!=` holds of what is not a number.
+    Ok(match comparison {
+        Comparison::Equal => order.is_some_and(Ordering::is_eq),
+        Comparison::Unequal => !order.is_some_and(Ordering::is_eq),
+        Comparison::AtMost => order.is_some_and(Ordering::is_le),
+        Comparison::AtLeast => order.is_some_and(Ordering::is_ge),
+        Comparison::Below => order.is_some_and(Ordering::is_lt),
+        Comparison::Above => order.is_some_and(Ordering::is_gt),
     })
 }
 

@@ -15,6 +15,7 @@ mod space;
 
 pub use axis::Axis;
 pub use goal::{Goal, Halving};
+pub use overlap::Overlap;
 pub use points::{Configuration, Point};
 pub use read::read;
 pub use sampler::Observation;

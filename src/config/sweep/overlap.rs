@@ -39,7 +39,32 @@ impl Sweep {
     }
 }
 
+/// An axis whose values set a key that another axis sweeps: which of the two counted, labels do not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlap {
+    /// The axis whose values are tables.
+    pub outer: String,
+    /// The axis of a key inside of them.
+    pub inner: String,
+}
+
 impl Sweep {
+    /// The axes that set what another one sweeps, or sweep the same key.
+    pub fn overlaps(&self) -> Vec<Overlap> {
+        let pairs = self.axes.iter().enumerate().flat_map(|(at, outer)| {
+            let again = self.axes[at + 1..].iter().filter(move |it| it.path == outer.path);
+            let within = self.axes.iter().filter(move |inner| {
+                is_within(&inner.path, &outer.path) && sets_what_is_swept(outer, inner).is_some()
+            });
+            within.chain(again).map(move |inner| (outer, inner))
+        });
+        let named = |(outer, inner): (&Axis, &Axis)| Overlap {
+            outer: outer.key.clone(),
+            inner: inner.key.clone(),
+        };
+        pairs.map(named).collect()
+    }
+
     /// Why halving cannot compare trials whose `epochs` differ by a value of `axis` as a whole.
     fn compares_other_epochs(&self, axis: &Axis) -> Option<Diagnostic> {
         let (Some(_), Some(goal)) = (self.halving, &self.goal) else { return None };

@@ -13,23 +13,26 @@ pub mod iwv;
 mod k_means;
 pub mod snd;
 
-/// A score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Score {
-    /// [`entropy`].
-    Entropy,
-    /// [`info_max`].
-    InfoMax,
-    /// [`snd`].
-    Snd,
-    /// [`bnm`].
-    Bnm,
-    /// [`class_ami`].
-    ClassAmi,
-    /// [`dev`].
-    Dev,
-    /// [`iwv`].
-    Iwv,
+use crate::config::words;
+
+words! {
+    /// A score, with its name in files and metrics.
+    pub enum Score {
+        /// [`entropy`].
+        Entropy = "entropy",
+        /// [`info_max`].
+        InfoMax = "info_max",
+        /// [`snd`].
+        Snd = "snd",
+        /// [`bnm`].
+        Bnm = "bnm",
+        /// [`class_ami`].
+        ClassAmi = "class_ami",
+        /// [`dev`].
+        Dev = "dev",
+        /// [`iwv`].
+        Iwv = "iwv",
+    }
 }
 
 /// What a model makes of images.
@@ -57,24 +60,6 @@ pub struct Source {
 }
 
 impl Score {
-    /// Every score.
-    pub const ALL: [Self; 7] =
-        [Self::Entropy, Self::InfoMax, Self::Snd, Self::Bnm, Self::ClassAmi, Self::Dev, Self::Iwv];
-
-    /// Their names in files and metrics.
-    pub const WORDS: &'static [&'static str] =
-        &["entropy", "info_max", "snd", "bnm", "class_ami", "dev", "iwv"];
-
-    /// Its name.
-    pub fn word(self) -> &'static str {
-        Self::WORDS[self as usize]
-    }
-
-    /// The score called `word`.
-    pub fn named(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|score| score.word() == word)
-    }
-
     /// Whether models are better the higher it is.
     pub fn higher_is_better(self) -> bool {
         match self {
@@ -133,14 +118,12 @@ pub fn images_for(width: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Word;
 
     #[test]
-    fn every_score_is_found_by_its_name() {
-        for (score, word) in Score::ALL.into_iter().zip(Score::WORDS) {
-            assert_eq!((score.word(), Score::named(word)), (*word, Some(score)));
-        }
+    fn less_is_better_of_entropies_and_weighed_losses() {
         let lower: Vec<&str> =
-            Score::ALL.into_iter().filter(|it| !it.higher_is_better()).map(Score::word).collect();
+            Score::all().filter(|it| !it.higher_is_better()).map(|it| it.word()).collect();
         assert_eq!(lower, ["entropy", "dev", "iwv"]);
     }
 

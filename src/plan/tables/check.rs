@@ -4,9 +4,10 @@
 use super::{Axis, Draft, FACTS, Swept};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Reference};
 use crate::metrics::scores;
 use crate::plan::pipeline::PlannedStage;
+use crate::plan::table_spec::Which;
 
 /// What makes rows and columns is a fact of the scores or swept; what is aggregated is swept.
 pub(super) fn axes(keys: &mut Keys, table: &str, swept: Swept) {
@@ -74,8 +75,8 @@ pub(super) fn metric(keys: &mut Keys, value: Option<&str>) {
     keys.problem(problem);
 }
 
-pub(super) fn selected(keys: &mut Keys, trials: Option<&str>, swept: Swept) {
-    if trials != Some("selected") || swept.selects || swept.wrong {
+pub(super) fn selected(keys: &mut Keys, trials: Option<Which>, swept: Swept) {
+    if trials != Some(Which::Selected) || swept.selects || swept.wrong {
         return;
     }
     let place = keys.peek("trials").map_or(keys.span(), |node| node.span);
@@ -95,13 +96,7 @@ pub(in crate::plan) fn check(
     let scoring: Vec<&PlannedStage> = stages.iter().filter(|it| scores_something(it)).collect();
     let inputs = |key: &str| -> Vec<String> {
         let inputs = scoring.iter().flat_map(|stage| &stage.inputs);
-        inputs
-            .filter(|input| input.key.starts_with(key))
-            .map(|input| match &input.split {
-                Some(split) => format!("{}.{split}", input.stage),
-                None => input.stage.clone(),
-            })
-            .collect()
+        inputs.filter(|input| input.key.starts_with(key)).map(Reference::text).collect()
     };
     for draft in drafts {
         if let (Some(name), Some(span)) = (&draft.spec.name, draft.name) {

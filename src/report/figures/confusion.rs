@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic};
+use super::figure::{Figure, Topic};
+use super::shape::Shape;
 use crate::metrics::number;
 use crate::report::csv::Rows;
-use crate::report::loaded::{Classes, Run};
+use crate::report::measured::{ClassNames, MeasuredRun};
 
 /// Counts by true and predicted class.
 type Counts = BTreeMap<(u32, u32), f64>;
@@ -18,7 +19,7 @@ type Matrix = (String, usize, Counts);
 /// With more settings than this, only those of the shown trial are drawn.
 const SETTINGS: usize = 8;
 
-pub(super) fn figures(run: &Run) -> Vec<Figure> {
+pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     let mut figures: Vec<Figure> = Vec::new();
     for figure in run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)) {
         // Several stages may score the same model on the same images.
@@ -30,11 +31,11 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
     figures
 }
 
-fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
+fn of_stage(run: &MeasuredRun, stage: &str) -> Vec<Figure> {
     run.models(stage).iter().flat_map(|model| of_model(run, stage, model)).collect()
 }
 
-fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
+fn of_model(run: &MeasuredRun, stage: &str, model: &str) -> Vec<Figure> {
     let mut variants = run.scored(stage, model);
     let mut only = String::new();
     if variants.len() > SETTINGS {
@@ -86,7 +87,7 @@ fn cell(metric: &str) -> Option<(u32, u32)> {
     Some((true_class.parse().ok()?, predicted.parse().ok()?))
 }
 
-fn about(counts: &Counts, classes: &Classes) -> String {
+fn about(counts: &Counts, classes: &ClassNames) -> String {
     let class = |number: &u32| classes.name(&number.to_string());
     let whole: f64 = counts.values().sum();
     let right: f64 = counts.iter().filter(|it| it.0.0 == it.0.1).map(|it| it.1).sum();
@@ -101,7 +102,7 @@ fn about(counts: &Counts, classes: &Classes) -> String {
     format!("{share:.1} % of the images are on the diagonal.{worst}")
 }
 
-fn rows(counts: &Counts, classes: &Classes) -> Rows {
+fn rows(counts: &Counts, classes: &ClassNames) -> Rows {
     let class = |number: &u32| classes.name(&number.to_string());
     let rows = counts.iter().map(|((true_class, predicted), count)| {
         vec![class(true_class), class(predicted), number(*count)]

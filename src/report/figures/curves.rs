@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic, spread};
+use super::figure::{Figure, Topic, spread};
+use super::shape::Shape;
 use crate::report::csv::Rows;
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
 
 /// A line: its variant and split, with the values of all seeds by epoch.
 type Lines = IndexMap<(String, String), BTreeMap<u64, Vec<f64>>>;
 
-pub(super) fn figures(run: &Run) -> Vec<Figure> {
+pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)).collect()
 }
 
-fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
+fn of_stage(run: &MeasuredRun, stage: &str) -> Vec<Figure> {
     let mut metrics: IndexMap<String, Lines> = IndexMap::new();
     for variant in run.variants(stage) {
         for rows in variant.trials.iter().filter_map(|trial| run.metrics(*trial, stage)) {

@@ -3,15 +3,16 @@
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic};
+use super::figure::{Figure, Topic};
+use super::shape::Shape;
 use crate::report::csv::Rows;
-use crate::report::loaded::{Classes, Run};
-use crate::report::results::Error;
+use crate::report::error::Error;
+use crate::report::measured::{ClassNames, MeasuredRun};
 
 /// More points than this in one plane are thinned out, evenly.
 const POINTS: usize = 4000;
 
-pub(super) fn figures(run: &Run) -> Result<Vec<Figure>, Error> {
+pub(super) fn figures(run: &MeasuredRun) -> Result<Vec<Figure>, Error> {
     let mut figures = Vec::new();
     let trial = run.shown();
     for (stage, _) in &run.stages {
@@ -20,7 +21,7 @@ pub(super) fn figures(run: &Run) -> Result<Vec<Figure>, Error> {
         let places: Option<Vec<usize>> =
             columns.iter().map(|name| rows.header.iter().position(|it| it == name)).collect();
         let Some(places) = places else { continue };
-        let mut classes: IndexMap<(String, String), Classes> = IndexMap::new();
+        let mut classes: IndexMap<(String, String), ClassNames> = IndexMap::new();
         let mut planes: IndexMap<(String, String), Vec<Vec<String>>> = IndexMap::new();
         for row in rows.rows {
             let pick = |at: usize| row[places[at]].clone();

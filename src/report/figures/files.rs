@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::Figure;
+use super::figure::Figure;
 use crate::report::csv::Rows;
+use crate::report::error::Error;
 use crate::report::plot::{draw, png};
-use crate::report::results::Error;
 use crate::system::{self, write_file};
 
 /// Pixels of a PNG for each of the SVG.

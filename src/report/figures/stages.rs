@@ -1,10 +1,11 @@
 //! The graph of the stages with what became of them, and how long each took.
 
-use super::{Figure, Shape, Topic};
+use super::figure::{Figure, Topic};
+use super::shape::Shape;
 use crate::report::csv::Rows;
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
 
-pub(super) fn figures(run: &Run) -> Vec<Figure> {
+pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     let header = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
     let mut graph = Vec::new();
     let mut times = Vec::new();

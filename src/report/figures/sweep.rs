@@ -2,10 +2,12 @@
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic, mean_and_sd, spread};
+use super::figure::{Figure, Topic, mean_and_sd, spread};
+use super::shape::Shape;
 use crate::metrics::number;
 use crate::report::csv::Rows;
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
+use crate::report::scores::are_scores;
 
 /// A number that each trial has.
 struct Response {
@@ -24,7 +26,7 @@ const SCORES: usize = 6;
 /// An axis with more values than this gets no heat map.
 const CELLS: usize = 14;
 
-pub(super) fn figures(run: &Run) -> Vec<Figure> {
+pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     if run.axes.is_empty() || run.trials.len() < 2 {
         return Vec::new();
     }
@@ -59,17 +61,13 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
 
 /// The scores of `[table].value` that differ between trials and what trials are selected by; the one that
 /// depends most on settings other than seeds first.
-fn responses(run: &Run) -> Vec<Response> {
-    let table = run.pipeline.get("table");
-    let table = table.and_then(|it| it.as_array().map_or(Some(it), |all| all.first()));
-    let metric =
-        table.and_then(|it| it.get("value")).and_then(toml::Value::as_str).unwrap_or("accuracy");
+fn responses(run: &MeasuredRun) -> Vec<Response> {
+    let metric = run.metric();
     let mut found = Found::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };
-            let header: Vec<&str> = rows.header.iter().map(String::as_str).collect();
-            if header == ["model", "dataset", "metric", "value"] {
+            if are_scores(rows) {
                 for row in rows.rows.iter().filter(|row| row[2] == metric) {
                     let name = format!("{} on {}", row[0], row[1]);
                     put(&mut found, run, name, trial, row[3].parse().ok());
@@ -97,13 +95,13 @@ fn responses(run: &Run) -> Vec<Response> {
 
 type Found = IndexMap<String, Vec<Option<f64>>>;
 
-fn put(found: &mut Found, run: &Run, name: String, trial: usize, value: Option<f64>) {
+fn put(found: &mut Found, run: &MeasuredRun, name: String, trial: usize, value: Option<f64>) {
     let values = found.entry(name).or_insert_with(|| vec![None; run.trials.len()]);
     values[trial] = value.filter(|it| it.is_finite());
 }
 
 /// Without scores, what validation said last.
-fn validation(run: &Run) -> Found {
+fn validation(run: &MeasuredRun) -> Found {
     let mut found = Found::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
@@ -119,7 +117,7 @@ fn validation(run: &Run) -> Found {
     found
 }
 
-fn response(run: &Run, name: String, values: Vec<Option<f64>>) -> Response {
+fn response(run: &MeasuredRun, name: String, values: Vec<Option<f64>>) -> Response {
     let model = name.split(" on ").next().unwrap_or_default();
     let known = run.stages.iter().any(|it| it.0 == model);
     // Means differ when trials are missing, though the model is the same.
@@ -127,7 +125,7 @@ fn response(run: &Run, name: String, values: Vec<Option<f64>>) -> Response {
     Response { name, effect, values }
 }
 
-fn effect(run: &Run, values: &[Option<f64>]) -> f64 {
+fn effect(run: &MeasuredRun, values: &[Option<f64>]) -> f64 {
     let mut groups: IndexMap<String, Vec<f64>> = IndexMap::new();
     for (trial, value) in values.iter().enumerate() {
         if let Some(value) = value {
@@ -147,7 +145,7 @@ fn touched(responses: &[Response]) -> impl Iterator<Item = &Response> {
     responses.iter().filter(move |it| !any || it.effect > 1e-9)
 }
 
-fn against(run: &Run, axis: usize, word: &str, responses: &[&Response]) -> Figure {
+fn against(run: &MeasuredRun, axis: usize, word: &str, responses: &[&Response]) -> Figure {
     let mut rows = Vec::new();
     let mut repeated = false;
     let mut places = 0;
@@ -155,7 +153,7 @@ fn against(run: &Run, axis: usize, word: &str, responses: &[&Response]) -> Figur
         let mut groups: IndexMap<&str, Vec<f64>> = IndexMap::new();
         for (trial, value) in response.values.iter().enumerate() {
             if let Some(value) = value {
-                groups.entry(&run.trials[trial].labels[axis]).or_default().push(*value);
+                groups.entry(&run.trials[trial].labels[axis].1).or_default().push(*value);
             }
         }
         places = places.max(groups.len());
@@ -190,12 +188,12 @@ fn against(run: &Run, axis: usize, word: &str, responses: &[&Response]) -> Figur
     }
 }
 
-fn heat(run: &Run, axes: (usize, usize), response: &Response) -> Option<Figure> {
+fn heat(run: &MeasuredRun, axes: (usize, usize), response: &Response) -> Option<Figure> {
     let mut cells: IndexMap<(&str, &str), Vec<f64>> = IndexMap::new();
     for (trial, value) in response.values.iter().enumerate() {
         let labels = &run.trials[trial].labels;
         if let Some(value) = value {
-            cells.entry((&labels[axes.0], &labels[axes.1])).or_default().push(*value);
+            cells.entry((&labels[axes.0].1, &labels[axes.1].1)).or_default().push(*value);
         }
     }
     let count = |pick: fn(&(&str, &str)) -> String| {
@@ -228,14 +226,14 @@ fn heat(run: &Run, axes: (usize, usize), response: &Response) -> Option<Figure> 
     })
 }
 
-fn parallel(run: &Run, axes: &[usize], responses: &[Response]) -> Figure {
+fn parallel(run: &MeasuredRun, axes: &[usize], responses: &[Response]) -> Figure {
     let mut shown: Vec<&Response> = touched(responses).take(3).collect();
     shown.reverse();
     let settings = axes.iter().map(|axis| run.axis(*axis).to_owned());
     let scores = shown.iter().map(|it| it.name.clone());
     let header = std::iter::once("trial".to_owned()).chain(settings).chain(scores);
     let rows = run.trials.iter().enumerate().map(|(at, trial)| {
-        let settings = axes.iter().map(|axis| trial.labels[*axis].clone());
+        let settings = axes.iter().map(|axis| trial.labels[*axis].1.clone());
         let scores = shown.iter().map(|it| it.values[at].map(number).unwrap_or_default());
         std::iter::once(format!("{at:03}")).chain(settings).chain(scores).collect()
     });

@@ -2,10 +2,10 @@
 
 use super::section::{Section, about, grid};
 use crate::report::figures::{Figure, Topic};
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
 
-pub(super) fn section(run: &Run, figures: &[Figure]) -> Option<Section> {
+pub(super) fn section(run: &MeasuredRun, figures: &[Figure]) -> Option<Section> {
     // Models side by side, a row for each method and view.
     let view = |it: &Figure| it.title.rsplit(": ").next().unwrap_or_default().to_owned();
     let mut views: Vec<String> = about(figures, Topic::Embedding).map(view).collect();

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::section::{Section, about, grid, id};
 use super::table::{Cell, pairs, sortable};
+use crate::report::error::Error;
 use crate::report::figures::{Figure, Topic, mean_and_sd, words};
-use crate::report::loaded::{Run, Variant};
+use crate::report::measured::{MeasuredRun, Variant};
 use crate::report::plot::{Chart, draw, escape};
-use crate::report::results::Error;
 
 /// Bytes of logs that a page takes, and of one of them.
 const LOGS: usize = 300_000;
@@ -21,7 +21,7 @@ const LOG: usize = 12_000;
 /// Settings of a sweep that have a column of their own among the metrics of a stage.
 const COLUMNS: usize = 8;
 
-pub(super) fn section(run: &Run, figures: &[Figure]) -> Result<Option<Section>, Error> {
+pub(super) fn section(run: &MeasuredRun, figures: &[Figure]) -> Result<Option<Section>, Error> {
     let Some(figure) = about(figures, Topic::Graph).next() else { return Ok(None) };
     let mut chart = figure.chart();
     if let Chart::Graph(graph) = &mut chart {
@@ -43,7 +43,7 @@ pub(super) fn section(run: &Run, figures: &[Figure]) -> Result<Option<Section>, 
     Ok(Some(Section { id: "stages", title: "Stages", html }))
 }
 
-fn details(run: &Run, stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
+fn details(run: &MeasuredRun, stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
     let tasks = run.tasks(stage);
     let Some((_, first)) = tasks.first() else { return String::new() };
     let seconds: f64 = tasks.iter().map(|it| it.1.seconds).sum();
@@ -64,8 +64,7 @@ fn details(run: &Run, stage: &str, logs: &[(String, String)], room: &mut usize) 
     }
     html += &metrics(run, stage);
     for (trial, task) in &tasks {
-        let Some(error) = &task.error else { continue };
-        let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
+        let Some(message) = task.message() else { continue };
         let which = if run.is_sweep() { format!("Trial {trial:03}: ") } else { String::new() };
         let _ = write!(html, "<p class=\"failed\">{which}{}</p>", escape(message));
     }
@@ -104,7 +103,7 @@ fn log_of(log: &str, stage: &str) -> bool {
 }
 
 /// The logs by name; long ones lose their beginning.
-fn logs(run: &Run) -> Result<Vec<(String, String)>, Error> {
+fn logs(run: &MeasuredRun) -> Result<Vec<(String, String)>, Error> {
     let folder = run.folder.join("logs");
     let Ok(entries) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
     let mut logs = Vec::new();
@@ -158,7 +157,7 @@ fn flatten(prefix: &str, value: &Value, put: &mut impl FnMut(&str, String)) {
 }
 
 /// The last value of every metric of a stage, a column for each setting of a sweep.
-fn metrics(run: &Run, stage: &str) -> String {
+fn metrics(run: &MeasuredRun, stage: &str) -> String {
     let mut variants = run.variants(stage);
     let left_out = variants.len() > COLUMNS;
     if left_out {
@@ -217,7 +216,7 @@ fn value_cell(values: &[f64]) -> Cell {
 }
 
 /// Each metric of a stage by name with its last value; matrices have their own section.
-fn last_values(run: &Run, trial: usize, stage: &str) -> IndexMap<String, f64> {
+fn last_values(run: &MeasuredRun, trial: usize, stage: &str) -> IndexMap<String, f64> {
     let mut found = IndexMap::new();
     let Some(rows) = run.metrics(trial, stage) else { return found };
     for row in &rows.rows {

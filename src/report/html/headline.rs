@@ -5,17 +5,18 @@ use indexmap::IndexMap;
 use super::section::Section;
 use super::table::{Cell, sortable};
 use crate::report::figures::words;
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
 use crate::report::table::Format;
 use crate::report::tables::Tables;
+use crate::report::trials::TrialState;
 
 /// The facts below the title: state, trials, time, date.
-pub(super) fn facts(run: &Run) -> String {
+pub(super) fn facts(run: &MeasuredRun) -> String {
     let provenance = &run.record.provenance;
-    let mut facts = vec![("State", run.record.state().to_owned())];
+    let mut facts = vec![("State", run.record.state().word().to_owned())];
     if run.is_sweep() {
-        let done = run.trials.iter().filter(|it| it.state == "done").count();
+        let done = run.trials.iter().filter(|it| it.state == TrialState::Done).count();
         facts.push(("Trials", format!("{done} of {} done", run.trials.len())));
     }
     let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
@@ -32,22 +33,22 @@ pub(super) fn facts(run: &Run) -> String {
     format!("<dl class=\"facts\">{items}</dl>")
 }
 
-pub(super) fn section(run: &Run) -> Option<Section> {
+pub(super) fn section(run: &MeasuredRun) -> Option<Section> {
     let html = tables(run) + &failures(run);
     (!html.is_empty()).then_some(Section { id: "results", title: "Results", html })
 }
 
 /// The tables that the pipeline asks for, as HTML; all scores where one of them cannot be made.
-fn tables(run: &Run) -> String {
+fn tables(run: &MeasuredRun) -> String {
     let oracle = if run.is_oracle() { " (oracle: selected by target labels)" } else { "" };
     let instead = |error: String| {
         format!(
             "<p class=\"note\">A table of the pipeline cannot be made: {}. All scores instead:</p>{}",
             escape(&error),
-            scores(run, &metric(run), oracle)
+            scores(run, run.metric(), oracle)
         )
     };
-    match Tables::of(&run.folder) {
+    match Tables::of(run) {
         Ok(tables) => {
             let html: String =
                 tables.good().map(|table| table.render(Format::Html, false)).collect();
@@ -56,14 +57,6 @@ fn tables(run: &Run) -> String {
         }
         Err(error) => instead(error.to_string()),
     }
-}
-
-/// The metric of the first table.
-fn metric(run: &Run) -> String {
-    let table = run.pipeline.get("table");
-    let table = table.and_then(|it| it.as_array().map_or(Some(it), |all| all.first()));
-    let value = table.and_then(|it| it.get("value")).and_then(toml::Value::as_str);
-    value.unwrap_or("accuracy").to_owned()
 }
 
 /// Mean ± deviation (n) as a cell.
@@ -98,7 +91,7 @@ fn mark_best(rows: &mut [Vec<Cell>], metric: &str) {
 }
 
 /// Every score of `metric`: a row for each model and setting, a column for each data set.
-fn scores(run: &Run, metric: &str, oracle: &str) -> String {
+fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     let mut columns: Vec<String> = Vec::new();
     let mut lines: IndexMap<(String, String), IndexMap<String, Vec<f64>>> = IndexMap::new();
     for (stage, _) in &run.stages {
@@ -138,12 +131,11 @@ fn scores(run: &Run, metric: &str, oracle: &str) -> String {
 }
 
 /// What failed, once each.
-fn failures(run: &Run) -> String {
+fn failures(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {
         for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == "failed") {
-            let message = task.error.as_ref().and_then(|it| it.get("message"));
-            let message = message.and_then(serde_json::Value::as_str).unwrap_or_default();
+            let message = task.message().unwrap_or_default();
             let label = if run.is_sweep() { format!("{trial:03}") } else { String::new() };
             rows.push([stage.clone(), label, message.to_owned()].map(Cell::of).to_vec());
         }
@@ -156,8 +148,8 @@ fn failures(run: &Run) -> String {
 }
 
 /// The trials with their settings and states.
-pub(super) fn trials(run: &Run) -> String {
-    let selects = run.trials.iter().any(|it| it.objective.is_some() || it.selected);
+pub(super) fn trials(run: &MeasuredRun) -> String {
+    let selects = run.trials.iter().any(|it| it.objective.is_some() || it.selected == Some(true));
     let reasons = run.trials.iter().any(|it| !it.reason.is_empty());
     let mut header = vec!["trial".to_owned()];
     header.extend((0..run.axes.len()).map(|at| run.axis(at).to_owned()));
@@ -174,12 +166,13 @@ pub(super) fn trials(run: &Run) -> String {
         .enumerate()
         .map(|(at, trial)| {
             let mut row = vec![Cell { text: format!("{at:03}"), value: None, best: false }];
-            row.extend(trial.labels.iter().cloned().map(Cell::of));
-            row.push(Cell::of(trial.state.clone()));
+            row.extend(trial.labels.iter().map(|it| Cell::of(it.1.clone())));
+            row.push(Cell::of(trial.state.word()));
             if selects {
                 let text = trial.objective.map(|it| format!("{it:.4}")).unwrap_or_default();
-                row.push(Cell { text, value: trial.objective, best: trial.selected });
-                row.push(Cell::of(if trial.selected { "yes" } else { "" }));
+                let selected = trial.selected == Some(true);
+                row.push(Cell { text, value: trial.objective, best: selected });
+                row.push(Cell::of(if selected { "yes" } else { "" }));
             }
             if reasons {
                 row.push(Cell::of(trial.reason.clone()));

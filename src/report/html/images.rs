@@ -8,14 +8,14 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use super::section::Section;
 use crate::report::csv::Rows;
-use crate::report::loaded::{Classes, Run};
+use crate::report::error::Error;
+use crate::report::measured::{ClassNames, MeasuredRun};
 use crate::report::plot::escape;
-use crate::report::results::Error;
 
 /// Bytes of pictures that a page takes.
 const ROOM: usize = 400_000;
 
-pub(super) fn section(run: &Run) -> Result<Option<Section>, Error> {
+pub(super) fn section(run: &MeasuredRun) -> Result<Option<Section>, Error> {
     let trial = run.shown();
     let mut room = ROOM;
     let mut html = String::new();
@@ -57,7 +57,7 @@ fn address(folder: &Path, file: &str, room: &mut usize) -> Result<Option<String>
 
 /// The rows of tiles that `pictures.csv` names.
 fn rows_of_tiles(
-    run: &Run,
+    run: &MeasuredRun,
     (trial, stage): (usize, &str),
     pictures: &Rows,
     room: &mut usize,
@@ -101,7 +101,13 @@ fn rows_of_tiles(
 }
 
 /// What each tile of mistakes is and what it was taken for.
-fn captions(mistakes: &Rows, model: &str, dataset: &str, classes: &Classes, wide: u32) -> String {
+fn captions(
+    mistakes: &Rows,
+    model: &str,
+    dataset: &str,
+    classes: &ClassNames,
+    wide: u32,
+) -> String {
     let column = |name: &str| mistakes.header.iter().position(|it| it == name);
     let columns = ["model", "dataset", "label", "predicted", "confidence"].map(column);
     let [Some(of), Some(on), Some(label), Some(predicted), Some(confidence)] = columns else {

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::section::Section;
 use super::table::{Cell, pairs, sortable};
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
 use crate::system;
 
-pub(super) fn section(run: &Run) -> Option<Section> {
+pub(super) fn section(run: &MeasuredRun) -> Option<Section> {
     let html = pairs("How it was run", &facts(run)) + &data(run) + &hashes(run);
     let text = &run.record.provenance.text;
     let html = format!(
@@ -21,7 +21,7 @@ pub(super) fn section(run: &Run) -> Option<Section> {
     Some(Section { id: "provenance", title: "Provenance", html })
 }
 
-fn facts(run: &Run) -> Vec<(String, String)> {
+fn facts(run: &MeasuredRun) -> Vec<(String, String)> {
     let it = &run.record.provenance;
     let dirty = match it.git_dirty {
         Some(true) => " with changes",
@@ -47,7 +47,7 @@ fn facts(run: &Run) -> Vec<(String, String)> {
 }
 
 /// Data sets and weights with their licences, each once.
-fn data(run: &Run) -> String {
+fn data(run: &MeasuredRun) -> String {
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
     let items = run.record.trials.iter().flatten().filter_map(|it| it.data.as_ref());
@@ -69,7 +69,7 @@ fn data(run: &Run) -> String {
 }
 
 /// The artifacts behind the run.
-fn hashes(run: &Run) -> String {
+fn hashes(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {
         for (trial, task) in run.tasks(stage) {

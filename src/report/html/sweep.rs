@@ -3,9 +3,9 @@
 use super::headline;
 use super::section::{Section, about, grid};
 use crate::report::figures::{Figure, Topic};
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
 
-pub(super) fn section(run: &Run, figures: &[Figure]) -> Option<Section> {
+pub(super) fn section(run: &MeasuredRun, figures: &[Figure]) -> Option<Section> {
     if !run.is_sweep() {
         return None;
     }

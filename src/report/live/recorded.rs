@@ -1,22 +1,22 @@
 //! Events of a run that left none, made of its record and its CSVs, so that every run is shown by the
 //! same page.
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use super::super::csv::Rows;
-use super::super::record::{Record, Stage};
-use super::super::trial_files::trial_folder;
+use crate::metrics::{Metrics, TrainingRow};
+use crate::report::finished::FinishedRun;
+use crate::report::record::StageRecord;
 
 /// The events, a line each.
-pub fn events(folder: &Path, record: &Record) -> String {
+pub fn events(run: &FinishedRun) -> String {
+    let record = &run.record;
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let (mut tasks, mut trials, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     for (number, stages) in record.trials.iter().enumerate() {
         let mut own = Vec::new();
+        let (mut named, mut fresh) = (HashMap::new(), Vec::new());
         for stage in stages {
             // Stages with the same fingerprint were one task.
             let key = match stage.fingerprint {
@@ -26,15 +26,21 @@ pub fn events(folder: &Path, record: &Record) -> String {
             let next = numbers.len();
             let task = *numbers.entry(key).or_insert(next);
             own.push(task);
+            named.insert(&stage.name, task);
             if task == next {
-                tasks.push(json!({
-                    "task": task, "name": stage.name, "kind": stage.kind, "needs": [],
-                }));
+                fresh.push((task, stage));
                 rest.push(ended(task, stage));
-                let at = trial_folder(folder, record.provenance.sweep, number);
-                rest.extend(metrics(task, &at.join(format!("{}.csv", stage.name))));
+                // A page of events says nothing of a CSV that cannot be read; the report does.
+                let found = run.metrics(number, &stage.name).ok().flatten();
+                rest.extend(found.iter().flat_map(|found| metrics(task, found)));
             }
         }
+        tasks.extend(fresh.into_iter().map(|(task, stage)| {
+            let inputs = stage.inputs.iter().map(|input| &input.stage).chain(&stage.after);
+            let needs: BTreeSet<usize> =
+                inputs.filter_map(|name| named.get(name).copied()).collect();
+            json!({ "task": task, "name": stage.name, "kind": stage.kind, "needs": needs })
+        }));
         let labels = record.values.get(number).map_or_else(|| json!({}), |it| json!(it));
         trials.push(json!({ "trial": number, "labels": labels, "tasks": own }));
     }
@@ -63,35 +69,28 @@ pub fn events(folder: &Path, record: &Record) -> String {
 }
 
 /// How a stage ended.
-fn ended(task: usize, stage: &Stage) -> Value {
+fn ended(task: usize, stage: &StageRecord) -> Value {
     let word = match stage.state.as_str() {
         "ran" => "finished",
         "pruned" => "paused",
         word => word,
     };
-    let message = stage.error.as_ref().map(|error| error["message"].clone());
+    let message = stage.message();
     json!({
         "event": word, "task": task, "name": stage.name, "seconds": stage.seconds,
         "message": message, "because": stage.waited_for, "summary": "",
     })
 }
 
-/// The metrics of epochs in a CSV.
-fn metrics(task: usize, path: &Path) -> Vec<Value> {
-    let Some(rows) = fs::read_to_string(path).ok().and_then(|text| Rows::read(&text).ok()) else {
-        return Vec::new();
-    };
-    if rows.header.iter().map(String::as_str).ne(["epoch", "step", "split", "metric", "value"]) {
-        return Vec::new();
-    }
-    let metric = |row: &Vec<String>| {
-        let epoch: usize = row[0].parse().ok()?;
-        let value: f64 = row[4].parse().ok()?;
-        let (split, name) = (&row[2], &row[3]);
-        Some(json!({
-            "event": "metric", "task": task, "epoch": epoch, "split": split, "name": name,
+/// The metrics of epochs in a CSV; none where it is of a stage that does not train.
+fn metrics(task: usize, metrics: &Metrics) -> Vec<Value> {
+    let Metrics::Training(rows) = metrics else { return Vec::new() };
+    let event = |row: &TrainingRow| {
+        let TrainingRow { epoch, split, metric, value, .. } = row;
+        json!({
+            "event": "metric", "task": task, "epoch": epoch, "split": split.word(), "name": metric,
             "value": value,
-        }))
+        })
     };
-    rows.rows.iter().filter_map(metric).collect()
+    rows.iter().map(event).collect()
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::http::{self, Answer, Request};
-use super::{Lookout, Standing};
+use super::lookout::{Lookout, Standing};
 
 /// Connections at a time.
 const MOST: usize = 32;

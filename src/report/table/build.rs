@@ -6,12 +6,14 @@ use std::collections::HashMap;
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::{Cell, Column, Error, Gap, Kind, Missing, Published, Row, Table, Value};
+use super::error::Error;
+use super::model::{Cell, Column, Gap, Kind, Missing, Published, Row, Table, Value};
 use crate::config::diagnostic::suggest;
 use crate::metrics::scores::{self as metric, Better};
 use crate::plan::table_spec::{self, Best, TableSpec, Which};
 use crate::plan::tables::FACTS;
-use crate::report::scores::{Pair, Score, Scores, Trial};
+use crate::report::scores::{Pair, Score, Scores};
+use crate::report::trials::TrialState;
 
 /// What meets in a cell.
 #[derive(Default)]
@@ -57,6 +59,7 @@ pub(super) fn build(spec: &TableSpec, scores: &Scores) -> Result<Table, Error> {
         rows: table,
         comparison: None,
         notes: Vec::new(),
+        doubts: Vec::new(),
         mark_in_markdown: spec.best.is_some(),
     };
     drop_what_nobody_scores(&mut table);
@@ -101,7 +104,7 @@ fn meet<'a>(
     scores: &'a Scores,
 ) -> (IndexSet<String>, IndexSet<String>, Meetings<'a>) {
     let mut found: HashMap<(usize, Pair), Vec<&Score>> = HashMap::new();
-    let mut pairs: IndexSet<Pair> = scores.pairs.iter().cloned().collect();
+    let mut pairs = scores.pairs.clone();
     for score in scores.scores.iter().filter(|score| score.metric == spec.value) {
         found.entry((score.trial, score.pair())).or_default().push(score);
         pairs.insert(score.pair());
@@ -111,7 +114,7 @@ fn meet<'a>(
     for (number, trial) in scores.trials.iter().enumerate() {
         for pair in &pairs {
             let fact = |key: &str| scores.fact(key, number, pair).map(str::to_owned);
-            let allowed = |(key, values): &(String, Vec<String>)| {
+            let allowed = |(key, values): (&String, &Vec<String>)| {
                 fact(key).is_some_and(|found| values.contains(&found))
             };
             if !spec.only.iter().all(allowed) {
@@ -125,35 +128,39 @@ fn meet<'a>(
             let meeting = meetings.entry((row, column)).or_default();
             let selected = spec.trials == Which::All || trial.selected == Some(true);
             match found.remove(&(number, pair.clone())) {
-                _ if !selected && trial.state == "done" => {
+                _ if !selected && trial.state == TrialState::Done => {
                     let trial = trial.name.clone();
                     let reason = Missing::NotSelected;
                     meeting.without.push(Gap { trial, reason, detail: String::new() });
                 }
-                Some(scores) if selected => meeting.scores.extend(scores),
-                _ => meeting.without.push(gap(trial, &pair.stage)),
+                Some(found) if selected => meeting.scores.extend(found),
+                _ => meeting.without.push(gap(scores, number, &pair.stage)),
             }
         }
     }
     (rows, columns, meetings)
 }
 
-/// Why `stage` has no score in `trial`.
-fn gap(trial: &Trial, stage: &str) -> Gap {
-    let failed = trial.stages.iter().find(|stage| stage.state == "failed");
-    let own = trial.stage(stage).map(|stage| stage.state.as_str());
-    let reason = match (trial.state.as_str(), own) {
+/// Why `stage` has no score in a trial.
+fn gap(scores: &Scores, number: usize, stage: &str) -> Gap {
+    let trial = &scores.trials[number];
+    let stages = scores.stages.get(number).map(Vec::as_slice).unwrap_or_default();
+    let failed = stages.iter().find(|stage| stage.state == "failed");
+    let own = scores.stage(number, stage).map(|stage| stage.state.as_str());
+    let reason = match (trial.state, own) {
         // It scored other pairs, or other metrics of this one.
-        (_, Some("ran" | "cached")) | ("done", None) => Missing::NoSuchPair,
-        ("pruned", _) => Missing::Pruned,
-        ("failed", _) | (_, Some("failed")) => Missing::Failed,
+        (_, Some("ran" | "cached")) | (TrialState::Done, None) => Missing::NoSuchPair,
+        (TrialState::Pruned, _) => Missing::Pruned,
+        (_, Some("failed")) => Missing::Failed,
+        // A plain run ends as a whole, its stages each in their own way.
+        (TrialState::Failed, _) if scores.sweep => Missing::Failed,
         (_, Some("skipped")) if failed.is_some() => Missing::Failed,
         _ => Missing::NotRun,
     };
     let detail = trial.reason.clone();
     let detail = match failed {
         Some(failed) if reason == Missing::Failed && detail.is_empty() => {
-            let message = failed.message.as_deref().unwrap_or("no message");
+            let message = failed.message().unwrap_or("no message");
             format!("{}: {message}", failed.name)
         }
         _ => detail,

@@ -1,48 +1,13 @@
 //! Compares rows: differences to a baseline with a paired test, and the share of a gap that a row
 //! closes. Pairs are trials with the same values of the keys that are aggregated over.
 
-use serde::Serialize;
-
-use super::{Cell, Column, Error, Kind, Missing, Table};
+use super::error::Error;
+use super::model::{Cell, Column, Comparison, Difference, Kind, Missing, Table, Value};
 use crate::plan::table_spec::{self, Test};
 use crate::report::stats;
 
 /// Below this a corrected p value counts.
 pub const LEVEL: f64 = 0.05;
-
-/// How rows were compared with the baseline.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
-    /// The baseline's row.
-    pub baseline: String,
-    /// The test.
-    pub test: Test,
-    /// How many comparisons Holm's correction is over.
-    pub comparisons: usize,
-    /// The fewest and the most pairs of a comparison.
-    pub pairs: Option<[usize; 2]>,
-    /// The smallest p value that the test can give with the most pairs.
-    pub least_p: Option<f64>,
-    /// Whether p values are estimates from drawn choices of signs.
-    pub drawn: bool,
-    /// The level that corrected p values are held against.
-    pub level: f64,
-}
-
-/// A cell against the baseline's in the same column.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Difference {
-    /// Mean of the paired differences.
-    pub mean: f64,
-    /// How many pairs.
-    pub n: usize,
-    /// The two-sided p value; `None` where the test says nothing.
-    pub p: Option<f64>,
-    /// The same after Holm's correction over the table.
-    pub p_holm: Option<f64>,
-    /// Whether that is below the level.
-    pub significant: bool,
-}
 
 /// Compares every cell with that of the row `baseline` in its column.
 pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Result<(), Error> {
@@ -91,7 +56,7 @@ pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Re
 
 /// The values of cells whose trials agree in what is aggregated over, in the order of the first.
 fn pairs<const N: usize>(cells: [&Cell; N]) -> Vec<[f64; N]> {
-    let same = |value: &super::Value| {
+    let same = |value: &Value| {
         let mut found = [0.0; N];
         for (at, cell) in cells.iter().enumerate() {
             found[at] = cell.values.iter().find(|other| other.over == value.over)?.value;

@@ -54,9 +54,6 @@ pub enum Error {
     /// Nothing was left.
     #[error("`table.only` leaves no score")]
     Nothing,
-    /// A resolved pipeline that is none.
-    #[error("`[table]` cannot be read: {0}")]
-    Spec(String),
 }
 
 impl Error {

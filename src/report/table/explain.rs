@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use super::{Cell, Error, Gap, Kind, Table, Value};
+use super::error::Error;
+use super::model::{Cell, Gap, Kind, Missing, Table, Value};
 use crate::metrics::number;
 use crate::plan::table_spec::Test;
 use crate::report::scores::Scores;
+use crate::report::trial_files::{metrics_name, trial_folder};
 
 pub(super) fn explain(
     table: &Table,
@@ -37,7 +39,7 @@ pub(super) fn explain(
 
 fn arithmetic(table: &Table, cell: &Cell) -> String {
     let Some(mean) = cell.mean else {
-        return format!("no value: {}\n", cell.missing.map_or("unknown", super::Missing::word));
+        return format!("no value: {}\n", cell.missing.map_or("unknown", Missing::word));
     };
     let values: Vec<String> = cell.values.iter().map(|value| number(value.value)).collect();
     if values.len() == 1 {
@@ -103,7 +105,7 @@ fn gap_closed(table: &Table, cell: &Cell) -> String {
     let mut text = match (cell.mean, cell.missing) {
         (Some(mean), _) => format!("share      {} over {} trials\n", number(mean), cell.n),
         (None, missing) => {
-            format!("no value: {}\n", missing.map_or("unknown", super::Missing::word))
+            format!("no value: {}\n", missing.map_or("unknown", Missing::word))
         }
     };
     for note in table.notes.iter().filter(|note| note.text.starts_with("Gap closed")) {
@@ -121,7 +123,7 @@ fn source(table: &Table, value: &Value, scores: &Scores, folder: &Path) -> Strin
         ("", _) => "\nthe run\n".to_owned(),
         (name, labels) => format!("\ntrial {name}: {}\n", labels.join(", ")),
     };
-    let file = scores.file(folder, value.at, &value.stage);
+    let file = trial_folder(folder, scores.sweep, value.at).join(metrics_name(&value.stage));
     text += &format!(
         "  value    {} ({})\n  file     {}\n",
         number(value.value),
@@ -129,7 +131,7 @@ fn source(table: &Table, value: &Value, scores: &Scores, folder: &Path) -> Strin
         file.display()
     );
     for stage in [&value.stage, &value.model] {
-        if let Some(fingerprint) = trial.stage(stage).and_then(|it| it.fingerprint) {
+        if let Some(fingerprint) = scores.stage(value.at, stage).and_then(|it| it.fingerprint) {
             text += &format!("  artifact {fingerprint} ({stage})\n");
         }
     }

@@ -1,7 +1,7 @@
 //! What every view shows in the same words: heads, numbers, differences, and the columns of published
 //! numbers beside the measured ones.
 
-use super::{Cell, Kind, Table};
+use super::model::{Cell, Kind, Missing, Table};
 use crate::plan::table_spec::Spread;
 
 /// A column as shown.
@@ -59,7 +59,7 @@ impl Table {
     /// Mean, spread and count of a cell, or why it has none.
     pub(super) fn measured(&self, column: usize, cell: &Cell, signs: Signs) -> String {
         let Some(mean) = cell.mean else {
-            return cell.missing.map_or("–", super::Missing::word).to_owned();
+            return cell.missing.map_or("–", Missing::word).to_owned();
         };
         let mean = self.number(column, mean);
         let half = cell.ci95.map(|[low, high]| (high - low) / 2.0);

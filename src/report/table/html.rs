@@ -1,8 +1,8 @@
 //! The table as a part of an HTML page: nothing from elsewhere, heads with their scope, notes below.
 //! How it looks is the page's to say, by the classes.
 
-use super::Table;
 use super::grid::{Shown, Signs};
+use super::model::{Cell, Table};
 
 const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: "*", p: true };
 
@@ -39,7 +39,7 @@ pub(super) fn render(table: &Table) -> String {
     text + "</figure>\n"
 }
 
-fn measured(table: &Table, at: usize, cell: &super::Cell) -> String {
+fn measured(table: &Table, at: usize, cell: &Cell) -> String {
     let number = escape(&table.measured(at, cell, SIGNS));
     if let Some(missing) = cell.missing {
         return format!("<td class=\"missing\"><em>{}</em></td>", escape(missing.word()));

@@ -1,7 +1,7 @@
 //! The table in LaTeX: a tabular with the rules of booktabs, then its notes as a small paragraph.
 
-use super::Table;
 use super::grid::{Shown, Signs};
+use super::model::Table;
 
 const SIGNS: Signs = Signs { between: r" $\pm$ ", delta: r"$\Delta$ ", star: "$^{*}$", p: false };
 

@@ -1,7 +1,7 @@
 //! The table in Markdown. Without anything asked for but rows and columns it is the bare table.
 
-use super::Table;
 use super::grid::{Shown, Signs};
+use super::model::Table;
 
 const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: r"\*", p: false };
 

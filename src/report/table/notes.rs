@@ -2,13 +2,10 @@
 //! tests can say anything, where its published numbers stand.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use indexmap::IndexSet;
-use serde::Serialize;
 
-use super::compare::Comparison;
-use super::{Cell, Missing, Table};
+use super::model::{Cell, Comparison, Missing, Note, Table};
 use crate::plan::table_spec::{Spread, TableSpec, Test, Which};
 use crate::report::scores::{Pair, Scores};
 
@@ -17,24 +14,6 @@ pub const ORACLE: &str = "oracle: selected by target labels";
 
 /// Trials that a note names before it only counts.
 const NAMED: usize = 5;
-
-/// A note.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Note {
-    /// The sign in the table that it explains: `[1]`.
-    pub mark: Option<String>,
-    /// What it says.
-    pub text: String,
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
-        match &self.mark {
-            Some(mark) => write!(to, "{mark} {}", self.text),
-            None => write!(to, "{}", self.text),
-        }
-    }
-}
 
 fn plain(text: impl Into<String>) -> Note {
     Note { mark: None, text: text.into() }
@@ -198,9 +177,10 @@ fn partial(table: &Table) -> Option<Note> {
 /// Says so when trials of one mean share a model, so that they are not as many as they seem.
 fn shared(table: &Table, scores: &Scores) -> Option<Note> {
     let shares = |cell: &&Cell| {
-        let models = cell.values.iter().map(|value| {
-            scores.trials[value.at].stage(&value.model).and_then(|stage| stage.fingerprint)
-        });
+        let models = cell
+            .values
+            .iter()
+            .map(|value| scores.stage(value.at, &value.model).and_then(|stage| stage.fingerprint));
         let models: Option<IndexSet<_>> = models.collect();
         models.is_some_and(|models| models.len() < cell.values.len())
     };

@@ -1,11 +1,12 @@
 //! Tables of scores that are written here.
 
 use super::*;
-use crate::plan::table_spec::{self, Best, GapClosed, Test};
-use crate::report::scores::{Pair, Score, Trial};
+use crate::plan::table_spec::{self, Best, GapClosed, Test, Which};
+use crate::report::scores::{Pair, Score};
+use crate::report::trials::{TrialResult, TrialState};
 
 /// Scores of models on splits over seeds, `None` where a trial failed: `(model, dataset, values)`.
-fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> Scores {
+fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> Scores<'static> {
     let seeds = rows.iter().map(|row| row.2.len()).max().unwrap_or(0);
     let pair = |row: &(&str, &str, &[Option<f64>])| Pair {
         stage: "score".into(),
@@ -20,11 +21,13 @@ fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> Scores {
     };
     for seed in 0..seeds {
         let whole = rows.iter().any(|row| row.2[seed].is_some());
-        all.trials.push(Trial {
+        all.trials.to_mut().push(TrialResult {
             name: format!("{seed:03}"),
             labels: vec![("pipeline.seed".into(), seed.to_string())],
-            state: if whole { "done" } else { "failed" }.into(),
-            ..Trial::default()
+            state: if whole { TrialState::Done } else { TrialState::Failed },
+            objective: None,
+            selected: None,
+            reason: String::new(),
         });
         for (model, dataset, values) in rows {
             let Some(value) = values[seed] else { continue };
@@ -41,7 +44,7 @@ fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> Scores {
     all
 }
 
-fn adaptation() -> Scores {
+fn adaptation() -> Scores<'static> {
     scored(&[
         ("source_only", "target.test", &[Some(0.4), Some(0.5), Some(0.6)]),
         ("dann", "target.test", &[Some(0.7), Some(0.8), Some(0.75)]),
@@ -101,7 +104,7 @@ fn a_table_without_gaps_that_asks_for_nothing_is_the_bare_one() {
 #[test]
 fn an_axis_that_is_not_accounted_for_is_named() {
     let mut scores = adaptation();
-    for (at, trial) in scores.trials.iter_mut().enumerate() {
+    for (at, trial) in scores.trials.to_mut().iter_mut().enumerate() {
         trial.labels.push(("stages.dann.lr".into(), at.to_string()));
     }
     scores.axes.push("stages.dann.lr".into());
@@ -219,7 +222,7 @@ fn every_format_says_that_labels_of_the_target_chose_the_trials() {
 fn only_selected_trials_count_where_the_table_says_so() {
     let selected = |chosen: &[bool]| {
         let mut scores = adaptation();
-        for (trial, chosen) in scores.trials.iter_mut().zip(chosen) {
+        for (trial, chosen) in scores.trials.to_mut().iter_mut().zip(chosen) {
             trial.selected = Some(*chosen);
         }
         Table::new(&TableSpec { trials: Which::Selected, ..spec() }, &scores)

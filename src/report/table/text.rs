@@ -2,8 +2,8 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Table;
 use super::grid::{Shown, Signs};
+use super::model::Table;
 
 const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: "*", p: true };
 

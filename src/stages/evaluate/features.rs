@@ -14,7 +14,7 @@ use crate::nn::{Entry, Model};
 use crate::progress::Unit;
 use crate::stages::training::Opened;
 use crate::stages::visualize::place_after;
-use crate::stages::{Context, Failure};
+use crate::stages::{Context, Failure, Halt};
 
 /// Images that go through a network at a time for their features; it changes no number.
 const BATCH: usize = 64;
@@ -33,7 +33,7 @@ pub(super) fn rows<D: Ops>(
     set: &Opened,
     layer: Option<&str>,
     indices: &[usize],
-) -> Result<Rows, Failure> {
+) -> Result<Rows, Halt> {
     let entry = match layer {
         Some(layer) => place_after(model, layer)?,
         // A network without layers before its classifier: that takes in the pixels.
@@ -72,11 +72,11 @@ pub(super) fn write<D: Ops>(
     set: &Opened,
     layer: &str,
     path: &Path,
-) -> Result<(), Failure> {
+) -> Result<(), Halt> {
     let entry = place_after(model, layer)?;
     let shape = model.entry_shape(entry);
     let split = set.split();
-    let spilled = |error| Failure::from(crate::data::Error::spilled(error));
+    let spilled = |error| Halt::from(crate::data::Error::spilled(error));
     let count = split.len();
     let mut rows = Collector::new(count * shape.len() * size_of::<f32>()).map_err(spilled)?;
     let mut predictions = Vec::with_capacity(count * size_of::<i64>());
@@ -104,5 +104,5 @@ pub(super) fn write<D: Ops>(
         ("predictions", view(Dtype::I64, vec![count], &predictions)),
     ];
     safetensors::serialize_to_file(tensors, None, path)
-        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())).into())
 }

@@ -1,11 +1,11 @@
 //! Images for people: some of each data set, and the worst mistakes of each model.
 
 use super::{Scored, save};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::data::{loader, picture};
 use crate::metrics::number;
 use crate::stages::training::Opened;
-use crate::stages::{Context, Failure};
+use crate::stages::{Context, Failure, Halt};
 
 /// How many images of each kind are shown; 0 for none.
 #[derive(Debug)]
@@ -15,10 +15,10 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let samples = keys.count("samples", 0..=100).or(12_usize);
         let mistakes = keys.count("mistakes", 0..=100).or(12_usize);
-        Some(Self { samples: samples?, mistakes: mistakes? })
+        Ok(Self { samples: samples?, mistakes: mistakes? })
     }
 }
 
@@ -37,7 +37,7 @@ impl Pictures {
         context: &Context,
         (at, key): (usize, &str),
         set: &Opened,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Halt> {
         let indices = loader::drawn(0, "samples", set.split().len(), shown.samples);
         self.draw(context, format!("samples.{at}.png"), ["samples", "", key], set, &indices)
     }
@@ -51,7 +51,7 @@ impl Pictures {
         model: (usize, &str),
         at: usize,
         scored: &Scored,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Halt> {
         let Scored { key, set, answers } = scored;
         let labels = &set.split().labels;
         let mut wrong: Vec<usize> =
@@ -82,7 +82,7 @@ impl Pictures {
         [kind, model, dataset]: [&str; 3],
         set: &Opened,
         indices: &[usize],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Halt> {
         if indices.is_empty() {
             return Ok(());
         }

@@ -1,11 +1,11 @@
 //! Lowers the rate when a validation metric has stopped getting better (PyTorch's
 //! `ReduceLROnPlateau`).
 
-use super::{Kind, Moment, Schedule};
-use crate::config::Keys;
+use super::{Moment, Schedule, ScheduleKind};
+use crate::config::{Keys, Noted};
 use crate::train::monitor::{Better, Metric};
 
-pub(super) const KIND: Kind = Kind { name: "reduce_on_plateau", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "reduce_on_plateau", read };
 
 #[derive(Debug)]
 struct ReduceOnPlateau {
@@ -21,7 +21,7 @@ struct ReduceOnPlateau {
     eps: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
     let metric = Metric::read(keys, "metric");
     let factor = keys
         .float("factor")
@@ -32,7 +32,7 @@ fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
     let cooldown = keys.count("cooldown", 0..=usize::MAX).or(0_usize);
     let min_lr = keys.float("min_lr").at_least(0.0).or(0.0);
     let eps = keys.float("eps").at_least(0.0).or(1e-8);
-    Some(Box::new(ReduceOnPlateau {
+    Ok(Box::new(ReduceOnPlateau {
         metric: metric?,
         better: better?,
         factor: factor?,

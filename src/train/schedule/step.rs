@@ -1,9 +1,9 @@
 //! Multiplies the rate by `gamma` every `every` epochs (PyTorch's `StepLR`).
 
-use super::{Kind, Moment, Schedule};
-use crate::config::Keys;
+use super::{Moment, Schedule, ScheduleKind};
+use crate::config::{Keys, Noted};
 
-pub(super) const KIND: Kind = Kind { name: "step", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "step", read };
 
 #[derive(Debug)]
 struct Step {
@@ -11,10 +11,10 @@ struct Step {
     gamma: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
     let every = keys.count("every", 1..=usize::MAX).required();
     let gamma = keys.float("gamma").fraction().or(0.1);
-    Some(Box::new(Step { every: every?, gamma: gamma? }))
+    Ok(Box::new(Step { every: every?, gamma: gamma? }))
 }
 
 impl Schedule for Step {

@@ -1,0 +1,85 @@
+//! The pipeline that a run kept as text, read again for what the record of an older runner does not say.
+//! Never asked about a run whose record says it all.
+
+use super::pipeline::Pipeline;
+use super::resolve;
+use super::table_spec::TableSpec;
+use super::tables::{self, Swept};
+use crate::config::node::{Node, Value};
+use crate::config::source::Sources;
+use crate::config::sweep::{self, Sweep};
+use crate::config::{Diagnostic, Keys, Report, document};
+use crate::stages::KINDS;
+
+/// The text of a resolved pipeline, as far as it is TOML.
+pub struct Kept {
+    name: String,
+    sources: Sources,
+    root: Node,
+}
+
+impl Kept {
+    /// Reads `text`, which messages call `name`.
+    ///
+    /// # Errors
+    /// When it is not TOML.
+    pub fn read(name: &str, text: &str) -> Result<Self, Report> {
+        let mut sources = Sources::default();
+        let source = sources.add(name, text);
+        match document::parse(source, text) {
+            Ok(root) => Ok(Self { name: name.to_owned(), sources, root }),
+            Err(problems) => Err(Report::new(name, sources, problems)),
+        }
+    }
+
+    /// The pipeline, its sweep left alone.
+    ///
+    /// # Errors
+    /// When this runner does not take what an older one took.
+    pub fn pipeline(&self) -> Result<Pipeline, Report> {
+        let path = self.name.as_ref();
+        let resolved = resolve::resolve(path, &self.sources, &self.root, KINDS, false);
+        resolved.pipeline.map_err(|_| self.report(resolved.problems))
+    }
+
+    /// The tables that the run has, also where the rest of the pipeline is not taken.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn tables(&self) -> Result<Vec<TableSpec>, Report> {
+        let Value::Table(table) = &self.root.value else {
+            unreachable!("a TOML document is a table")
+        };
+        let mut keys = Keys::new(table, self.root.span);
+        // A table of a sweep may name any key of it.
+        let drafts = tables::read(&mut keys, Swept { keys: &[], wrong: true, selects: true });
+        // The rest of the file is not read here.
+        keys.leave_open();
+        let found = keys.finish().problems;
+        if !found.is_empty() {
+            return Err(self.report(found));
+        }
+        Ok(tables::specs(drafts))
+    }
+
+    /// Its `[sweep]`, if it has one.
+    ///
+    /// # Errors
+    /// When this runner does not take what an older one took.
+    pub fn sweep(&self) -> Result<Option<Sweep>, Report> {
+        let Value::Table(root) = &self.root.value else { return Ok(None) };
+        let node = root.entries.get("sweep").map(|entry| &entry.node);
+        let Some(Node { value: Value::Table(table), span }) = node else { return Ok(None) };
+        let mut keys = Keys::new(table, *span);
+        let sweep = sweep::read(&mut keys);
+        let found = keys.finish().problems;
+        match sweep {
+            Ok(sweep) if found.is_empty() => Ok(Some(sweep)),
+            _ => Err(self.report(found)),
+        }
+    }
+
+    fn report(&self, problems: Vec<Diagnostic>) -> Report {
+        Report::new(&*self.name, self.sources.clone(), problems)
+    }
+}

@@ -1,0 +1,203 @@
+//! A finished run as its folder holds it: the one reader of its record and its trials, for whoever shows,
+//! compares or verifies it. Resolves no pipeline and computes no number; what a folder does not have is
+//! empty, so that half a run can be looked at too.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::csv::Rows;
+use super::error::{Error, read_rows, read_text};
+use super::older::{self, Completed};
+use super::record::{self, Record, StageRecord};
+use super::trial_files::{metrics_name, trial_folder};
+use super::trials::{self, TrialResult, TrialState};
+use crate::metrics::{MalformedRows, Metrics};
+use crate::plan::trial::label_text;
+
+/// A finished run.
+#[derive(Debug)]
+pub struct FinishedRun {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its record, which says everything: what an older one left out was put in.
+    pub record: Record,
+    /// Its resolved pipeline, as the text that it kept.
+    pub pipeline: toml::Table,
+    /// The dotted keys that its sweep changes.
+    pub axes: Vec<String>,
+    /// Its trials; one without labels when it is no sweep.
+    pub trials: Vec<TrialResult>,
+    /// The names of its stages with the places of those that they need.
+    pub stages: Vec<(String, Vec<usize>)>,
+    /// What must be said beside every number of it, a sentence each.
+    pub doubts: Vec<String>,
+    /// Whether it is known what each stage reads and scores, as of every run but some of older runners.
+    pub inputs_known: bool,
+}
+
+impl FinishedRun {
+    /// The run in `folder`.
+    ///
+    /// # Errors
+    /// When it has no record, or a file is not what it should be.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        Self::of(folder, Record::read(folder)?)
+    }
+
+    /// The run in `folder` that has this record.
+    ///
+    /// # Errors
+    /// When a file is not what it should be.
+    pub fn of(folder: &Path, mut record: Record) -> Result<Self, Error> {
+        let Completed { doubts, inputs: inputs_known } = older::complete(&mut record, folder)?;
+        let pipeline = toml::from_str(&record.provenance.text).map_err(|error| {
+            let path = folder.join(record::NAME);
+            Error::Malformed { path, reason: format!("its pipeline is no TOML: {error}") }
+        })?;
+        let (axes, trials) = read_trials(folder, &record)?;
+        let stages = stages(&record);
+        let folder = folder.to_owned();
+        Ok(Self { folder, record, pipeline, axes, trials, stages, doubts, inputs_known })
+    }
+
+    /// Whether it is a sweep.
+    pub fn is_sweep(&self) -> bool {
+        self.record.provenance.sweep
+    }
+
+    /// The folder of a trial's CSVs.
+    pub fn trial_folder(&self, trial: usize) -> PathBuf {
+        trial_folder(&self.folder, self.is_sweep(), trial)
+    }
+
+    /// The CSV of a stage in a trial.
+    ///
+    /// # Errors
+    /// When it is there and is no CSV.
+    pub fn rows(&self, trial: usize, stage: &str) -> Result<Option<Rows>, Error> {
+        read_rows(&self.trial_folder(trial).join(metrics_name(stage)))
+    }
+
+    /// The metrics of a stage in a trial, typed.
+    ///
+    /// # Errors
+    /// When its CSV is there and cannot be read.
+    pub fn metrics(&self, trial: usize, stage: &str) -> Result<Option<Metrics>, Error> {
+        let path = self.trial_folder(trial).join(metrics_name(stage));
+        let Some(text) = read_text(&path)? else { return Ok(None) };
+        let reason = |error: MalformedRows| error.to_string();
+        let malformed = |reason| Error::Malformed { path, reason };
+        Metrics::read(&text).map(Some).map_err(reason).map_err(malformed)
+    }
+
+    /// Another CSV of a stage in a trial.
+    ///
+    /// # Errors
+    /// When it is there and is no CSV.
+    pub fn extra(&self, trial: usize, stage: &str, file: &str) -> Result<Option<Rows>, Error> {
+        read_rows(&self.trial_folder(trial).join(stage).join(file))
+    }
+
+    /// The metric of its first table.
+    pub fn metric(&self) -> &str {
+        self.record.tables.first().map_or("", |table| &table.value)
+    }
+
+    /// The title that the pipeline gives it, if it does.
+    pub fn title(&self) -> Option<&str> {
+        self.pipeline.get("pipeline")?.get("title")?.as_str()
+    }
+
+    /// Whether trials were selected by labels of the target.
+    pub fn is_oracle(&self) -> bool {
+        self.record.selection.as_ref().is_some_and(|it| it.oracle)
+    }
+
+    /// What became of a stage of a trial.
+    pub fn stage(&self, trial: usize, name: &str) -> Option<&StageRecord> {
+        self.record.stage(trial, name)
+    }
+
+    /// The trial whose pictures stand for all: the selected one, else the first that is done.
+    pub fn shown(&self) -> usize {
+        let of = |which: &dyn Fn(&TrialResult) -> bool| self.trials.iter().position(which);
+        let selected = of(&|it| it.selected == Some(true));
+        selected.or_else(|| of(&|it| it.state == TrialState::Done)).unwrap_or(0)
+    }
+
+    /// Places of the axes that are seeds.
+    pub fn is_seed(&self, axis: usize) -> bool {
+        self.axes[axis].rsplit('.').next() == Some("seed")
+    }
+
+    /// A short name of an axis: its last two words, where no other axis has the same.
+    pub fn axis(&self, at: usize) -> &str {
+        let short = |key: &'_ str| -> usize {
+            let whole = brief(key).len();
+            let mut dots = key.rmatch_indices('.').map(|it| key.len() - it.0 - 1);
+            dots.nth(1).map_or(whole, |it| it.min(whole))
+        };
+        let key = self.axes[at].as_str();
+        let tail = &key[key.len() - short(key)..];
+        let dotted = format!(".{tail}");
+        let alone = self.axes.iter().filter(|it| *it == tail || it.ends_with(&dotted)).count() == 1;
+        if alone { tail } else { brief(key) }
+    }
+
+    /// The settings of a trial in words, without seeds; all when `seeds`.
+    pub fn label(&self, trial: usize, seeds: bool) -> String {
+        let named = self.trials[trial].labels.iter().enumerate();
+        let words: Vec<String> = named
+            .filter(|(at, _)| seeds || !self.is_seed(*at))
+            .map(|(at, (_, value))| format!("{} = {value}", self.axis(at)))
+            .collect();
+        words.join(", ")
+    }
+}
+
+/// A dotted key without the word that all of its kind begin with.
+fn brief(key: &str) -> &str {
+    let short = key.strip_prefix("stages.").or_else(|| key.strip_prefix("pipeline."));
+    short.unwrap_or(key)
+}
+
+/// The axes and the trials: of a sweep as `trials.csv` says, else the only one.
+fn read_trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<TrialResult>), Error> {
+    let path = folder.join("trials.csv");
+    let rows = if record.provenance.sweep { read_rows(&path)? } else { None };
+    let count = record.trials.len();
+    if let Some(rows) = rows {
+        let found = trials::read(rows).and_then(|found| match found.1.len() {
+            known if known == count => Ok(found),
+            known => Err(format!("it has {known} trials, and the record of the run {count}")),
+        });
+        return found.map_err(|reason| Error::Malformed { path, reason });
+    }
+    let trial = |number: usize| TrialResult {
+        name: if record.provenance.sweep { format!("{number:03}") } else { String::new() },
+        labels: match record.values.get(number) {
+            Some(values) => {
+                values.iter().map(|(key, value)| (key.clone(), label_text(value))).collect()
+            }
+            None => Vec::new(),
+        },
+        state: record.state(),
+        objective: None,
+        selected: None,
+        reason: String::new(),
+    };
+    let axes = record.values.first().map(|it| it.keys().cloned().collect());
+    Ok((axes.unwrap_or_default(), (0..count).map(trial).collect()))
+}
+
+/// The stages of the first trial and what each needs.
+fn stages(record: &Record) -> Vec<(String, Vec<usize>)> {
+    let Some(all) = record.trials.first() else { return Vec::new() };
+    let place = |name: &String| all.iter().position(|it| it.name == *name);
+    let needs = |stage: &StageRecord| {
+        let inputs = stage.inputs.iter().map(|it| &it.stage);
+        let found: BTreeSet<usize> = inputs.chain(&stage.after).filter_map(place).collect();
+        (stage.name.clone(), found.into_iter().collect())
+    };
+    all.iter().map(needs).collect()
+}
