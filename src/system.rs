@@ -243,7 +243,9 @@ pub fn refused(source: &io::Error, option: &str) -> String {
                 format!("move the file away, or give a folder with `{option}`")
             }
             io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => {
-                format!("move it away, as a file belongs there, or give another folder with `{option}`")
+                format!(
+                    "move it away, as a file belongs there, or give another folder with `{option}`"
+                )
             }
             io::ErrorKind::ReadOnlyFilesystem => {
                 format!("give a folder that can be written with `{option}`")

@@ -71,9 +71,9 @@ impl Architecture {
 
     /// The channels of the images that it takes, where it takes no others.
     pub fn channels(&self) -> Option<usize> {
-        match &self.kind {
-            Kind::Zoo { arch, .. } => zoo::find(arch)?.channels,
-            Kind::Layers { .. } => None,
+        match &self.network {
+            Network::Zoo { arch, .. } => arch.channels,
+            Network::Layers { .. } => None,
         }
     }
 

@@ -317,8 +317,9 @@ fn fresh(architecture: &Architecture, data: &DatasetShape) -> Result<Option<Spec
             Some(wanted) => problem
                 .help(format!("a `normalize` stage with `channels = {wanted}` converts them")),
             None => match large_enough(architecture, input, classes) {
-                Some((h, w)) => problem
-                    .help(format!("a `normalize` stage with `resize = [{h}, {w}]` changes the size")),
+                Some((h, w)) => problem.help(format!(
+                    "a `normalize` stage with `resize = [{h}, {w}]` changes the size"
+                )),
                 None => problem,
             },
         }

@@ -41,10 +41,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "`head = []` gives the model a new classifier for other classes",
         "a_model_goes_on_learning_only_from_classes_that_it_has_or_with_a_new_head",
     ),
-    (
-        "the classes of the model: {}",
-        "other_names_are_an_error_with_both_lists_whose_advice_works",
-    ),
+    ("the classes of the model: {}", "other_names_are_an_error_with_both_lists_whose_advice_works"),
     (
         "the classes of this data set: {}",
         "other_names_are_an_error_with_both_lists_whose_advice_works",
@@ -57,12 +54,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 
 /// Advice that no test can follow, by the reason.
 const BEYOND_TESTS: &[(&str, &[&str])] = &[
-    (
-        "what is right is known to the user alone",
-        &[
-            "the folder `{}` cannot be read",
-        ],
-    ),
+    ("what is right is known to the user alone", &["the folder `{}` cannot be read"]),
     (
         "a network, another user or a machine with less space or memory is needed",
         &[
@@ -195,7 +187,8 @@ fn advice() -> BTreeSet<Advice> {
 
 /// The name of what an argument is.
 fn called(argument: &str) -> &str {
-    let name = argument.trim().trim_start_matches('&').split(['(', ' ', '.']).next().unwrap_or_default();
+    let name =
+        argument.trim().trim_start_matches('&').split(['(', ' ', '.']).next().unwrap_or_default();
     match argument.trim().strip_prefix("self.") {
         Some(rest) => rest.split(['(', '.']).next().unwrap_or_default(),
         None => name.rsplit("::").next().unwrap_or_default(),

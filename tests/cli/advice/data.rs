@@ -33,8 +33,9 @@ fn text<'a>(name: &'a str, text: &str) -> File<'a> {
 
 /// A pipeline of one download with these lines, beside these files.
 fn download(lines: &str, files: &[File]) -> Scene {
-    let scene =
-        Scene::new(format!("[pipeline]\nname = \"p\"\n\n[stages.d]\nkind = \"download\"\n{lines}\n"));
+    let scene = Scene::new(format!(
+        "[pipeline]\nname = \"p\"\n\n[stages.d]\nkind = \"download\"\n{lines}\n"
+    ));
     files.iter().for_each(|file| put(scene.root(), file));
     scene
 }
@@ -59,8 +60,10 @@ fn lists(files: &[(&str, &str)]) -> Scene {
 
 /// Two files of the MNIST format: `count` images of 2 x 2 pixels, and their labels.
 fn idx(prefix: &str, count: u8) -> [(String, Vec<u8>); 2] {
-    let header = |numbers: &[u32]| numbers.iter().flat_map(|it| it.to_be_bytes()).collect::<Vec<u8>>();
-    let images = [header(&[0x803, count.into(), 2, 2]), vec![count; usize::from(count) * 4]].concat();
+    let header =
+        |numbers: &[u32]| numbers.iter().flat_map(|it| it.to_be_bytes()).collect::<Vec<u8>>();
+    let images =
+        [header(&[0x803, count.into(), 2, 2]), vec![count; usize::from(count) * 4]].concat();
     let labels = [header(&[0x801, count.into()]), (0..count).map(|at| at % 2).collect()].concat();
     [
         (format!("{prefix}-images-idx3-ubyte"), images),
@@ -76,7 +79,8 @@ fn put_idx(root: &Path, folder: &str, count: u8) {
 
 const FORMAT: &str = "format = \"image-folder\"";
 const ROOT: &str = "`root = \"FOLDER\"` points to a folder in the source where that begins";
-const NO_SPLITS: &str = "`splits = \"none\"` takes folders called train, valid or test for classes as well";
+const NO_SPLITS: &str =
+    "`splits = \"none\"` takes folders called train, valid or test for classes as well";
 
 #[test]
 fn advice_about_folders_of_images_helps_when_it_is_followed() {
@@ -128,7 +132,11 @@ fn advice_about_the_place_of_a_source_helps_when_it_is_followed() {
 
     let mut scene = photos(&["photos/cat/1.png", "photos/dog/1.png"]);
     wrong(&mut scene, "root = \"../x\"");
-    scene.follow(RUN, "name a folder in it, such as `root = \"photos\"`", &[("root = \"../x\"", "$0")]);
+    scene.follow(
+        RUN,
+        "name a folder in it, such as `root = \"photos\"`",
+        &[("root = \"../x\"", "$0")],
+    );
 
     let mut scene = photos(&["photos/cat/1.png", "photos/dog/1.png"]);
     wrong(&mut scene, "root = \"fotos\"");
@@ -140,7 +148,11 @@ fn advice_about_the_place_of_a_source_helps_when_it_is_followed() {
     scene.follow(RUN, folder, &[(sum, "")]);
 
     let lines = "source = \"file:lists/a.csv\"\nformat = \"image-list\"\nroot = \"pics\"";
-    let files = [png("lists/1.png", 1), png("lists/2.png", 2), text("lists/a.csv", "1.png,cat\n2.png,dog\n")];
+    let files = [
+        png("lists/1.png", 1),
+        png("lists/2.png", 2),
+        text("lists/a.csv", "1.png,cat\n2.png,dog\n"),
+    ];
     let begin = "where the names in a list begin; a path that does not start with / is \
                  taken from the current directory";
     download(lines, &files).follow(RUN, begin, &[("\"pics\"", "\"lists\"")]);
@@ -148,7 +160,10 @@ fn advice_about_the_place_of_a_source_helps_when_it_is_followed() {
     let mut scene = download("source = \"file:one\"\nformat = \"safetensors\"\nroot = \"x\"", &[]);
     let tensors = std::collections::HashMap::from([
         ("images", (safetensors::Dtype::U8, vec![2, 2, 2, 3], vec![9_u8; 24])),
-        ("labels", (safetensors::Dtype::I64, vec![2], [[0_u8; 8], [1, 0, 0, 0, 0, 0, 0, 0]].concat())),
+        (
+            "labels",
+            (safetensors::Dtype::I64, vec![2], [[0_u8; 8], [1, 0, 0, 0, 0, 0, 0, 0]].concat()),
+        ),
     ]);
     let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
         (*name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap())
@@ -176,19 +191,45 @@ fn advice_about_archives_helps_when_it_is_followed() {
     put(scene.root(), &("photos.7z", b"7z\xbc\xaf\x27\x1cmore".to_vec()));
     scene.follow(RUN, by_hand, &[(source, "$0"), ("FOLDER", "photos")]);
 
-    let damaged = "get it once more, and compare its size or checksum with the published one";
-    let mut scene = photos(&[]);
-    scene.edit(("file:photos", "file:photos.zip"), &[]);
+    let once_more = "get it once more, and compare its size or checksum with the published one";
+    for (name, whole) in [
+        ("photos.zip", zipped()),
+        ("photos.tar", tarred(Vec::new())),
+        ("photos.tar.gz", {
+            let gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            tarred(gz).finish().unwrap()
+        }),
+    ] {
+        let mut scene = photos(&[]);
+        scene.edit(("file:photos", &format!("file:{name}")), &[]);
+        put(scene.root(), &(name, whole[..whole.len() / 2].to_vec()));
+        scene.advised(RUN, once_more);
+        put(scene.root(), &(name, whole));
+        scene.done(RUN, once_more);
+    }
+}
+
+/// A picture of two classes each.
+fn zipped() -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for name in ["cat/1.png", "dog/1.png"] {
         zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
         zip.write_all(&png(name, 7).1).unwrap();
     }
-    let whole = zip.finish().unwrap().into_inner();
-    put(scene.root(), &("photos.zip", whole[..whole.len() - 9].to_vec()));
-    scene.advised(RUN, damaged);
-    put(scene.root(), &("photos.zip", whole));
-    scene.done(RUN, damaged);
+    zip.finish().unwrap().into_inner()
+}
+
+/// The same in a .tar.
+fn tarred<W: std::io::Write>(into: W) -> W {
+    let mut tar = tar::Builder::new(into);
+    for name in ["cat/1.png", "dog/1.png"] {
+        let (_, bytes) = png(name, 7);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, &bytes[..]).unwrap();
+    }
+    tar.into_inner().unwrap()
 }
 
 #[test]
@@ -196,7 +237,8 @@ fn advice_about_lists_of_images_helps_when_it_is_followed() {
     const LIST: &str = "format = \"image-list\"";
     let two = "0.png,cat\n1.png,dog\n";
     let also = format!("{LIST}\n$0");
-    let columns = |image: &str, label: &str| format!("{LIST}\ncolumns = [\"{image}\", \"{label}\"]");
+    let columns =
+        |image: &str, label: &str| format!("{LIST}\ncolumns = [\"{image}\", \"{label}\"]");
     let headed = [("a.csv", "photo,what\n0.png,cat\n1.png,dog\n")];
 
     let one = "name one list as the source, `source = \"file:FOLDER/LIST\"`";
@@ -261,7 +303,11 @@ fn advice_about_lists_of_images_helps_when_it_is_followed() {
     let stray: String = (0..15).map(|at| format!("{at}.png,{}\n", at % 3)).collect();
     let quotes = "a value that holds the separator needs quotes around it";
     for (advice, before, after) in [
-        (quotes, "path,label\n0.png,cat\n1.png,dog, wild\n".to_owned(), "path,label\n0.png,cat\n1.png,\"dog, wild\"\n".to_owned()),
+        (
+            quotes,
+            "path,label\n0.png,cat\n1.png,dog, wild\n".to_owned(),
+            "path,label\n0.png,cat\n1.png,\"dog, wild\"\n".to_owned(),
+        ),
         (
             "a value that holds the separator needs quotes around it; of more than two \
                      columns the first line must give the names, such as `path,label,source`",
@@ -284,7 +330,8 @@ fn advice_about_lists_of_images_helps_when_it_is_followed() {
         put(&scene.root().join("lists"), &text("a.csv", &after));
         scene.done(RUN, advice);
     }
-    let utf16: Vec<u8> = "\u{feff}0.png,cat\n1.png,dog\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> =
+        "\u{feff}0.png,cat\n1.png,dog\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let scene = lists(&[]);
     let folder = scene.root().join("lists");
     put(&folder, &("a.csv", utf16));
@@ -343,7 +390,8 @@ fn advice_about_the_files_of_known_formats_helps_when_it_is_followed() {
     fs::remove_file(scene.root().join(format!("c/{name}.gz"))).unwrap();
     scene.done(RUN, beside);
 
-    let pairs = "expected pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz";
+    let pairs =
+        "expected pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz";
     let scene = download(&source("idx"), &[text("c/readme", "nothing")]);
     scene.advised(RUN, pairs);
     put_idx(scene.root(), "c", 6);
@@ -351,11 +399,16 @@ fn advice_about_the_files_of_known_formats_helps_when_it_is_followed() {
 
     let one = "`root = \"FOLDER\"` points to the folder of one of them";
     let batch = |labels: usize| {
-        (0..4_u8)
-            .flat_map(|at| [vec![at; labels], vec![at; 3072]].concat())
-            .collect::<Vec<u8>>()
+        (0..4_u8).flat_map(|at| [vec![at; labels], vec![at; 3072]].concat()).collect::<Vec<u8>>()
     };
-    let ten = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"];
+    let ten = [
+        "data_batch_1",
+        "data_batch_2",
+        "data_batch_3",
+        "data_batch_4",
+        "data_batch_5",
+        "test_batch",
+    ];
     let put_ten = |root: &Path| {
         ten.iter().for_each(|name| put(root, &(&format!("c/ten/{name}.bin"), batch(1))));
     };
@@ -400,7 +453,8 @@ fn serve(bytes: Vec<u8>) -> String {
                 head.push(byte[0]);
             }
             let length = bytes.len();
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.write_all(&bytes));
         }
     });
@@ -409,12 +463,7 @@ fn serve(bytes: Vec<u8>) -> String {
 
 #[test]
 fn advice_about_data_that_must_be_fetched_helps_when_it_is_followed() {
-    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for name in ["cat/1.png", "dog/1.png"] {
-        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
-        zip.write_all(&png(name, 7).1).unwrap();
-    }
-    let bytes = zip.finish().unwrap().into_inner();
+    let bytes = zipped();
     let sum = runner::data::checksum::of_bytes(&bytes);
     let url = serve(bytes.clone());
     let from_web = |url: &str, sum: &str| {
@@ -467,7 +516,14 @@ fn advice_about_data_that_must_be_fetched_helps_when_it_is_followed() {
         fs::File::create(scene.root().join("cifar-10-binary.tar.gz")).unwrap(),
         flate2::Compression::fast(),
     ));
-    for name in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"] {
+    for name in [
+        "data_batch_1",
+        "data_batch_2",
+        "data_batch_3",
+        "data_batch_4",
+        "data_batch_5",
+        "test_batch",
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_size(batch.len() as u64);
         header.set_mode(0o644);
@@ -485,7 +541,11 @@ fn a_checksum_that_is_corrected_as_the_advice_says_is_taken() {
     let lines = b"1.png,cat\n2.png,dog\n".to_vec();
     let zeros = "0".repeat(64);
     let sum = runner::data::checksum::of_bytes(&lines);
-    let source = format!("source = \"file:list.csv\"\nformat = \"image-list\"\nsha256 = \"{zeros}\"");
-    download(&source, &[png("1.png", 1), png("2.png", 2), ("list.csv", lines)])
-        .follow(RUN, advice, &[(&zeros, &sum)]);
+    let source =
+        format!("source = \"file:list.csv\"\nformat = \"image-list\"\nsha256 = \"{zeros}\"");
+    download(&source, &[png("1.png", 1), png("2.png", 2), ("list.csv", lines)]).follow(
+        RUN,
+        advice,
+        &[(&zeros, &sum)],
+    );
 }

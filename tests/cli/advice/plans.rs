@@ -39,16 +39,32 @@ fn advice_about_the_axes_of_a_sweep_helps_when_it_is_followed() {
     follow_all(
         GOOD,
         &[
-            ("[sweep]", "add `axes = { \"pipeline.seed\" = [0, 1, 2] }`", &[("[sweep]", "[sweep]\n$0")]),
-            ("[sweep.axes]\n\"stages.net.epochs\" = 1", EXAMPLE, &[("\"stages.net.epochs\" = 1", "$0")]),
+            (
+                "[sweep]",
+                "add `axes = { \"pipeline.seed\" = [0, 1, 2] }`",
+                &[("[sweep]", "[sweep]\n$0")],
+            ),
+            (
+                "[sweep.axes]\n\"stages.net.epochs\" = 1",
+                EXAMPLE,
+                &[("\"stages.net.epochs\" = 1", "$0")],
+            ),
             ("[sweep.axes]\n\"epochs\" = [1]", EXAMPLE, &[("\"epochs\" = [1]", "$0")]),
-            ("[sweep.axes]\n\"stages.net.epochs\" = []", EXAMPLE, &[("\"stages.net.epochs\" = []", "$0")]),
+            (
+                "[sweep.axes]\n\"stages.net.epochs\" = []",
+                EXAMPLE,
+                &[("\"stages.net.epochs\" = []", "$0")],
+            ),
             (
                 "[sweep.axes]\nstages.net.epochs = [1, 2]",
                 "put the whole dotted key in quotes, {EXAMPLE}",
                 &[("stages.net.epochs =", "\"stages.net.epochs\" =")],
             ),
-            ("[sweep.axes]\n\"stages.net.epochs\" = { from = 1 }", FORMS, &[("{ from = 1 }", "[1, 2]")]),
+            (
+                "[sweep.axes]\n\"stages.net.epochs\" = { from = 1 }",
+                FORMS,
+                &[("{ from = 1 }", "[1, 2]")],
+            ),
             (
                 "[sweep.axes]\n\"stages.net.epochs\" = { from = 1 }",
                 FORMS,
@@ -83,7 +99,8 @@ fn advice_about_the_axes_of_a_sweep_helps_when_it_is_followed() {
 #[test]
 fn advice_about_how_trials_are_drawn_helps_when_it_is_followed() {
     const SEARCH: &str = "add `search = \"random\"`, `\"sobol\"` or `\"tpe\"`, or leave it out";
-    const GROUPS: &str = "for example `zip = [[\"stages.net.optimizer.lr\", \"stages.net.epochs\"]]`";
+    const GROUPS: &str =
+        "for example `zip = [[\"stages.net.optimizer.lr\", \"stages.net.epochs\"]]`";
     let two = "[sweep]\naxes = { \"stages.net.optimizer.lr\" = [0.1, 0.2], \"stages.net.epochs\" = [1, 2] }\n";
     follow_all(
         GOOD,
@@ -118,7 +135,11 @@ fn advice_about_how_trials_are_drawn_helps_when_it_is_followed() {
                 &[("[sweep]", "[sweep]\n$0")],
             ),
             (&format!("[sweep]\ntrials = 2\n{LISTED}"), SEARCH, &[("[sweep]", "[sweep]\n$0")]),
-            (&format!("[sweep]\ntrials = 2\n{LISTED}"), SEARCH, &[("[sweep]", "[sweep]\nsearch = $1")]),
+            (
+                &format!("[sweep]\ntrials = 2\n{LISTED}"),
+                SEARCH,
+                &[("[sweep]", "[sweep]\nsearch = $1")],
+            ),
             (&format!("[sweep]\ntrials = 2\n{LISTED}"), SEARCH, &[("trials = 2", "")]),
             (
                 &format!("[sweep]\n{DRAWN}"),
@@ -166,7 +187,11 @@ fn advice_about_what_trials_are_selected_by_helps_when_it_is_followed() {
                 "`oracle = true` allows it; every table and page then says so",
                 &[("by = ", "$0\nby = ")],
             ),
-            (&oracle, honest, &[("stage = \"score\"\nby = \"accuracy\"", "stage = \"net\"\nby = \"$0\"")]),
+            (
+                &oracle,
+                honest,
+                &[("stage = \"score\"\nby = \"accuracy\"", "stage = \"net\"\nby = \"$0\"")],
+            ),
             (
                 &select("stage = \"net\"\nby = \"validate.accuracy\"\noracle = true"),
                 "leave `oracle` out: every table would carry a note that is not true",
@@ -187,7 +212,11 @@ fn advice_about_what_trials_are_selected_by_helps_when_it_is_followed() {
                 "stage `{}` has {}",
                 &[("by = \"accuracy\"", "on = \"images.test\"\nby = \"accuracy\"")],
             ),
-            (&of_training("validate.f1"), "it has `accuracy` and `loss`", &[("validate.f1", "validate.$0")]),
+            (
+                &of_training("validate.f1"),
+                "it has `accuracy` and `loss`",
+                &[("validate.f1", "validate.$0")],
+            ),
         ],
     );
     // Trials that score different things have nothing in common to go by.
@@ -234,7 +263,8 @@ fn advice_about_what_trials_are_selected_by_helps_when_it_is_followed() {
 
 #[test]
 fn advice_about_what_halving_compares_helps_when_it_is_followed() {
-    let select = |lines: &str| format!("[sweep]\n{LISTED}\n[sweep.select]\n{lines}\n[sweep.halving]");
+    let select =
+        |lines: &str| format!("[sweep]\n{LISTED}\n[sweep.select]\n{lines}\n[sweep.halving]");
     let oracle = select("stage = \"score\"\nby = \"accuracy\"\noracle = true");
     let nothing = "name a training stage, or leave `[sweep.halving]` out";
     let adapting = adapting();
@@ -261,7 +291,12 @@ fn advice_about_what_halving_compares_helps_when_it_is_followed() {
         net(5)
     );
     let seeds = ("epochs = 5", "seed = 3, epochs = 4");
-    follow(&format!("{}\n{sweep}\n", validating()), &[], "give all of them the same `epochs`", &[seeds]);
+    follow(
+        &format!("{}\n{sweep}\n", validating()),
+        &[],
+        "give all of them the same `epochs`",
+        &[seeds],
+    );
 }
 
 #[test]
@@ -275,7 +310,9 @@ fn advice_about_tables_helps_when_it_is_followed() {
                 &[("trials = \"selected\"", "$1")],
             ),
             (
-                &format!("[sweep]\n{LISTED}\n[table]\nover = []\nrows = \"stages.net.optimizer.lr\""),
+                &format!(
+                    "[sweep]\n{LISTED}\n[table]\nover = []\nrows = \"stages.net.optimizer.lr\""
+                ),
                 "leave it out to aggregate over `pipeline.seed` alone, where that is swept",
                 &[("over = []\n", "")],
             ),
@@ -310,7 +347,8 @@ fn advice_about_tables_helps_when_it_is_followed() {
 fn advice_about_the_settings_of_a_stage_helps_when_it_is_followed() {
     let stage = |lines: &str| format!("[stages.other]\n{lines}\n\n[stages.score]");
     let freeze = stage("kind = \"freeze\"\nmodel = \"net\"\nfreeze = [\"nothing\"]");
-    let blend = stage("kind = \"synthesize\"\nrecipe = \"blend\"\ninput = \"digits\"\nbackground = 3");
+    let blend =
+        stage("kind = \"synthesize\"\nrecipe = \"blend\"\ninput = \"digits\"\nbackground = 3");
     let on = "on = [\"images.test\"]";
     let on_and = |more: &str| format!("{on}\n{more}");
     let mistakes: &[(&str, &str, &str, Edits)] = &[
@@ -335,8 +373,18 @@ fn advice_about_the_settings_of_a_stage_helps_when_it_is_followed() {
                 ("...", "0000000000000000000000000000000000000000000000000000000000000000"),
             ],
         ),
-        ("kind = \"split\"\n", "", "add `kind = ...`, one of {}", &[("[stages.part]\n", "[stages.part]\n$0\n"), ("...", "\"split\"")]),
-        ("models = [\"net\"]", "models = [\"part\"]", "name a stage that makes {wanted}", &[("[\"part\"]", "[\"net\"]")]),
+        (
+            "kind = \"split\"\n",
+            "",
+            "add `kind = ...`, one of {}",
+            &[("[stages.part]\n", "[stages.part]\n$0\n"), ("...", "\"split\"")],
+        ),
+        (
+            "models = [\"net\"]",
+            "models = [\"part\"]",
+            "name a stage that makes {wanted}",
+            &[("[\"part\"]", "[\"net\"]")],
+        ),
         (
             on,
             &on_and("proxy_a_distance = true"),
@@ -355,7 +403,12 @@ fn advice_about_the_settings_of_a_stage_helps_when_it_is_followed() {
             "leave t-SNE out: `methods = [\"pca\"]`",
             &[("points = 3", "points = 3, $0")],
         ),
-        ("[stages.score]", &freeze, "`*` matches any characters, dots included", &[("nothing", "classifier$0")]),
+        (
+            "[stages.score]",
+            &freeze,
+            "`*` matches any characters, dots included",
+            &[("nothing", "classifier$0")],
+        ),
         (
             "channels = 3",
             "channels = 3\nresize = \"big\"",
@@ -398,7 +451,12 @@ fn advice_about_the_settings_of_a_stage_helps_when_it_is_followed() {
             "its classes are {}",
             &[("[\"cat\"]", "[0, 9]")],
         ),
-        ("holdout = 0.1\n", "", "add `holdout = 0.1`", &[("input = \"digits\"\n", "input = \"digits\"\n$0\n")]),
+        (
+            "holdout = 0.1\n",
+            "",
+            "add `holdout = 0.1`",
+            &[("input = \"digits\"\n", "input = \"digits\"\n$0\n")],
+        ),
         (
             "name = \"held\"",
             "name = \"test\"",
@@ -455,7 +513,11 @@ fn advice_that_leaves_a_choice_helps_when_the_choice_is_made() {
         pipeline,
         &[],
         "add `[{header}]` with `{example}`",
-        &[(pipeline, &format!("{pipeline}\n$0\n$1\ndataset = \"mnist-10k\"\n")), ("NAME", "d"), ("...", "download")],
+        &[
+            (pipeline, &format!("{pipeline}\n$0\n$1\ndataset = \"mnist-10k\"\n")),
+            ("NAME", "d"),
+            ("...", "download"),
+        ],
     );
     follow(
         &format!("{pipeline}[stages]\n"),
@@ -470,7 +532,12 @@ fn advice_that_leaves_a_choice_helps_when_the_choice_is_made() {
         follow(GOOD, &[(&line, "")], required, &[(kind, &set), ("...", value)]);
     }
     let on = "on = [\"images.test\"]";
-    follow(GOOD, &[(on, "on = [\"images.tset\"]")], "its splits are {}", &[("images.tset", "images.$2")]);
+    follow(
+        GOOD,
+        &[(on, "on = [\"images.tset\"]")],
+        "its splits are {}",
+        &[("images.tset", "images.$2")],
+    );
     let two = "\n[[table]]\nspread = \"sd\"\n\n[[table]]\nspread = \"none\"\n";
     follow(
         &format!("{GOOD}{two}"),
@@ -484,7 +551,8 @@ fn advice_that_leaves_a_choice_helps_when_the_choice_is_made() {
     scene.edit(("std = 0.5\n", ""), &[]);
     scene.done(&["check", "p.toml"], without);
     // Validation on the source, where the source has no images held out yet.
-    let part = "[stages.part]\nkind = \"split\"\ninput = \"digits\"\nholdout = 0.1\nname = \"held\"\n";
+    let part =
+        "[stages.part]\nkind = \"split\"\ninput = \"digits\"\nholdout = 0.1\nname = \"held\"\n";
     let mut scene = Scene::new(GOOD.replace("mnist-10k", "mnist"));
     scene.edit((part, ""), &[]);
     scene.edit(("input = \"part\"", "input = \"digits\""), &[]);
@@ -494,7 +562,13 @@ fn advice_that_leaves_a_choice_helps_when_the_choice_is_made() {
     let splits = "where there is no such split, a `split` stage makes it: `holdout = 0.1`";
     let words = scene.advised(check, splits);
     scene.edit(("epochs = 1", "epochs = 1\n$0"), &[validate]);
-    scene.edit(("[stages.images]", "[stages.part]\nkind = \"$0\"\ninput = \"digits\"\n$1\n\n[stages.images]"), &words);
+    scene.edit(
+        (
+            "[stages.images]",
+            "[stages.part]\nkind = \"$0\"\ninput = \"digits\"\n$1\n\n[stages.images]",
+        ),
+        &words,
+    );
     scene.edit(("input = \"digits\"\nchannels", "input = \"part\"\nchannels"), &[]);
     scene.done(check, splits);
 }
@@ -526,7 +600,9 @@ fn advice_about_images_that_a_network_does_not_take_helps_when_it_is_followed() 
         ("channels = 1", "a `normalize` stage with `channels = {}` converts them"),
         ("channels = 3\nresize = 32", resize),
     ] {
-        let stage = format!("[stages.other]\nkind = \"normalize\"\ninput = \"digits\"\n{other}\n\n[stages.score]");
+        let stage = format!(
+            "[stages.other]\nkind = \"normalize\"\ninput = \"digits\"\n{other}\n\n[stages.score]"
+        );
         let fitted = "[stages.fitted]\nkind = \"$0\"\ninput = \"other\"\n$1\n\n[stages.score]";
         follow(
             GOOD,
@@ -553,14 +629,20 @@ fn advice_about_the_file_as_a_whole_helps_when_it_is_followed() {
     let twice = "keep one, or rename this {what}";
     follow(GOOD, &[("epochs = 1", "epochs = 1\nepochs = 2")], twice, &[("epochs = 2\n", "")]);
     let header = "[stages.part]\nkind = \"split\"\ninput = \"digits\"\nper_class = 3\n";
-    follow(&format!("{GOOD}\n{header}"), &[], twice, &[("[stages.part]", "[stages.renamed]"), ("name = \"held\"", "name = \"held\"")]);
+    follow(
+        &format!("{GOOD}\n{header}"),
+        &[],
+        twice,
+        &[("[stages.part]", "[stages.renamed]"), ("name = \"held\"", "name = \"held\"")],
+    );
 
     let utf8 = "save the file as UTF-8";
     let scene = Scene::new(GOOD);
     let latin = scene.root().join("latin.toml");
     std::fs::write(&latin, b"[pipeline]\nname = \"p\"\ntitle = \"caf\xe9\"\n").unwrap();
     scene.advised(&["check", "latin.toml"], utf8);
-    std::fs::write(&latin, GOOD.replace("name = \"good\"", "name = \"p\"\ntitle = \"caf\u{e9}\"")).unwrap();
+    std::fs::write(&latin, GOOD.replace("name = \"good\"", "name = \"p\"\ntitle = \"caf\u{e9}\""))
+        .unwrap();
     scene.done(&["check", "latin.toml"], utf8);
 
     let named = "name a TOML file in it";

@@ -27,7 +27,8 @@ impl Scene {
     pub fn edit(&mut self, (from, to): (&str, &str), words: &[String]) {
         let filled = |text: &str| {
             let numbered = words.iter().enumerate().rev();
-            let all = numbered.fold(text.to_owned(), |all, (at, it)| all.replace(&format!("${at}"), it));
+            let all =
+                numbered.fold(text.to_owned(), |all, (at, it)| all.replace(&format!("${at}"), it));
             assert!(!all.contains('$'), "no advice has the words of `{text}`: {words:?}");
             all
         };
@@ -56,7 +57,10 @@ impl Scene {
     pub fn done(&self, arguments: &[&str], advice: &str) -> String {
         let (code, said) = self.run(arguments);
         let file = &self.file;
-        assert_eq!(code, 0, "`{advice}` was followed, but {arguments:?} fails: {said}\nwith {file}");
+        assert_eq!(
+            code, 0,
+            "`{advice}` was followed, but {arguments:?} fails: {said}\nwith {file}"
+        );
         assert_eq!(found(&said, advice), None, "it was followed, but is still said: {said}");
         said
     }

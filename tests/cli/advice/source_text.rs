@@ -29,13 +29,15 @@ impl SourceText {
         let mut rest = text;
         while let Some(letter) = rest.chars().next() {
             let raw = rest.strip_prefix('r').map(|it| it.trim_start_matches('#'));
-            let is_raw = raw.is_some_and(|it| it.starts_with('"')) && !this.code.ends_with(is_of_word);
+            let is_raw =
+                raw.is_some_and(|it| it.starts_with('"')) && !this.code.ends_with(is_of_word);
             rest = if rest.starts_with("//") {
                 &rest[rest.find('\n').unwrap_or(rest.len())..]
             } else if is_raw {
                 let hashes = rest.len() - 1 - raw.map_or(0, str::len);
                 let inside = &rest[hashes + 2..];
-                let end = inside.find(&format!("\"{}", "#".repeat(hashes))).expect("a raw string ends");
+                let end =
+                    inside.find(&format!("\"{}", "#".repeat(hashes))).expect("a raw string ends");
                 this.add(inside[..end].to_owned());
                 &inside[end + 1 + hashes..]
             } else if letter == '"' {

@@ -87,9 +87,15 @@ fn advice_of_a_normalization_helps_when_it_is_followed() {
     gray.follow(RUN, "give a number for all channels: `std = 0.5`", &[("std = \"auto\"", "$0")]);
     // Before anything runs, where the splits are known.
     let mut known = with_splits(&["train"], &normalize("std = \"auto\""));
-    known.edit(("source = \"file:photos\"\nformat = \"image-folder\"", "dataset = \"mnist-10k\""), &[]);
+    known.edit(
+        ("source = \"file:photos\"\nformat = \"image-folder\"", "dataset = \"mnist-10k\""),
+        &[],
+    );
     known.edit(("input = \"d\"", "input = \"s\""), &[]);
-    known.edit(("[stages.n]", "[stages.s]\nkind = \"split\"\ninput = \"d\"\nper_class = 2\n\n[stages.n]"), &[]);
+    known.edit(
+        ("[stages.n]", "[stages.s]\nkind = \"split\"\ninput = \"d\"\nper_class = 2\n\n[stages.n]"),
+        &[],
+    );
     known.done(&["check", "p.toml"], "give a number for all channels: `{key} = 0.5`");
 }
 
@@ -98,8 +104,13 @@ fn advice_of_a_split_helps_when_it_is_followed() {
     let classes = "its classes are {}";
     scene(&FOUR, &split("classes = [\"mouse\"]")).follow(RUN, classes, &[("mouse", "$1")]);
     // Names that are numbers.
-    let place = "where classes are called by numbers, a number is a name; the class at this place is {}";
-    scene(&[("1/1", 4), ("2/1", 4)], &split("classes = [0]")).follow(RUN, place, &[("[0]", "[\"1\"]")]);
+    let place =
+        "where classes are called by numbers, a number is a name; the class at this place is {}";
+    scene(&[("1/1", 4), ("2/1", 4)], &split("classes = [0]")).follow(
+        RUN,
+        place,
+        &[("[0]", "[\"1\"]")],
+    );
     let one = "leave at least one image to train on";
     scene(&FOUR, &split("holdout = 4")).follow(RUN, one, &[("holdout = 4", "holdout = 2")]);
     let fewer = "hold out fewer, or write `stratified = false`";
@@ -153,7 +164,8 @@ fn advice_of_a_training_helps_when_it_is_followed() {
 fn advice_about_the_length_of_an_epoch_helps_when_it_is_followed() {
     let adapted = "[stages.adapted]\nkind = \"finetune\"\nmodel = \"net\"\ntrain = \"d.train\"\nepochs = 1\n\
         batch_size = 2\nmethod = { kind = \"dann\", target = \"few.test\" }\n";
-    let few = "[stages.few]\nkind = \"split\"\ninput = \"d\"\nfrom = \"test\"\nclasses = [\"cat\"]\n";
+    let few =
+        "[stages.few]\nkind = \"split\"\ninput = \"d\"\nfrom = \"test\"\nclasses = [\"cat\"]\n";
     let advice = "; `epoch = \"longer\"` sees all, and those of the smaller domain again";
     let stages = [&net("d.train", "0.1"), few, adapted].join("\n");
     with_splits(&["train", "test"], &stages).follow(
@@ -271,7 +283,8 @@ fn prefixed(prefixes: &[&str], more: &str) -> Scene {
         (name, safetensors::tensor::TensorView::new(dtype, shape.clone(), bytes).unwrap())
     });
     let scene = weights("network.pth.tar", more);
-    std::fs::write(scene.root().join("w.pth"), safetensors::serialize(views, None).unwrap()).unwrap();
+    std::fs::write(scene.root().join("w.pth"), safetensors::serialize(views, None).unwrap())
+        .unwrap();
     scene
 }
 
@@ -289,7 +302,8 @@ fn advice_about_prefixes_of_names_helps_when_it_is_followed() {
     // The error that comes then has the names.
     let leave = "leave `prefix` out: the error then lists the names";
     let mut scene = prefixed(&[], wrong);
-    let tensor = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4]).unwrap();
+    let tensor =
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4]).unwrap();
     let bytes = safetensors::serialize([("strange", tensor)], None).unwrap();
     std::fs::write(scene.root().join("w.pth"), bytes).unwrap();
     scene.advised(RUN, leave);
@@ -311,7 +325,8 @@ fn advice_about_the_instruction_set_helps_when_it_is_followed() {
     };
     let (code, said) = check("sse9");
     assert_eq!(code, Some(2), "{said}");
-    let words = super::scene::found(&said, advice).expect(&said).rsplit("expected ").next().unwrap();
+    let words =
+        super::scene::found(&said, advice).expect(&said).rsplit("expected ").next().unwrap();
     let last = words.rsplit(" or ").next().unwrap();
     assert_eq!(check(last), (Some(0), String::new()));
 }

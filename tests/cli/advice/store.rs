@@ -10,7 +10,8 @@ use crate::binary::files;
 /// Digits, a network and its score, small enough to train in a moment.
 fn pipeline() -> String {
     let few = GOOD.replace("holdout = 0.1", "per_class = 4\nholdout = 0.25");
-    few.replace("images.test", "images.held").replace("channels = 3\nmean = [0.5, 0.5, 0.5]", "mean = 0.5")
+    few.replace("images.test", "images.held")
+        .replace("channels = 3\nmean = [0.5, 0.5, 0.5]", "mean = 0.5")
 }
 
 const RUN: &[&str] = &["run", "p.toml", "--quiet"];
@@ -51,7 +52,10 @@ fn advice_about_artifacts_helps_when_it_is_followed() {
     scene.done(EXPORT, gone);
 
     for (verb, advice) in [
-        (EXPORT, "its artifact is damaged ({reason}); remove the folder `{}` and run the pipeline again"),
+        (
+            EXPORT,
+            "its artifact is damaged ({reason}); remove the folder `{}` and run the pipeline again",
+        ),
         (&["verify"], "is damaged: {reason}; remove the folder `{}` and run the pipeline again"),
     ] {
         let scene = done();
@@ -92,7 +96,29 @@ fn advice_about_folders_that_cannot_be_used_helps_when_it_is_followed() {
     }
 }
 
+#[test]
+fn advice_about_a_place_that_an_option_names_helps_when_it_is_followed() {
+    let scene = done();
+    fs::write(scene.root().join("taken"), "mine").unwrap();
+    let file = "move the file away, or give a folder with `{option}`";
+    let missing = "make that folder, or give another one with `{option}`";
+    for (verb, wrong, advice, right) in [
+        ("report", ["--output", "taken/page.html"], file, "page.html"),
+        ("report", ["--output", "nowhere/page.html"], missing, "page.html"),
+        ("plot", ["--out", "taken"], file, "free"),
+    ] {
+        let option = scene.advised(&[&[verb, "good"][..], &wrong].concat(), advice).remove(0);
+        let (option, word) = option.split_once(' ').unwrap();
+        assert!(option == wrong[0] && ["FILE", "DIR"].contains(&word), "{option} {word}");
+        scene.done(&[verb, "good", option, right], advice);
+        assert!(scene.root().join(right).exists());
+    }
+    fs::create_dir(scene.root().join("nowhere")).unwrap();
+    scene.done(&["report", "good", "--output", "nowhere/page.html"], missing);
+}
+
 /// Puts something in the place of a file: a folder, a pipe that nobody writes to, a file without end.
+#[cfg(unix)]
 fn no_file(path: &Path, kind: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let _ = fs::remove_file(path);
@@ -106,6 +132,7 @@ fn no_file(path: &Path, kind: &str) {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn what_is_no_file_in_a_store_stops_no_command_or_is_moved_away_as_the_advice_says() {
     let moved = "move it away, as a file belongs there, or give another folder with `{option}`";
@@ -179,7 +206,8 @@ fn advice_about_runs_that_are_not_there_helps_when_it_is_followed() {
     let stage = "the run has no stage `{}`; {help}";
     let nearest = scene.advised(&["export", "good", "nett", "out"], stage).pop().unwrap();
     scene.done(&["export", "good", &nearest, "out"], stage);
-    let nearest = scene.advised(&["verify", "good", "--rerun", "nett"], "the run has no stage `{name}`; {help}");
+    let nearest = scene
+        .advised(&["verify", "good", "--rerun", "nett"], "the run has no stage `{name}`; {help}");
     scene.done(&["verify", "good", "--rerun", nearest.last().unwrap()], "the run has no stage");
     let shown = "there is no stage `{name}`; {help}";
     let nearest = scene.advised(&["show", "p.toml", "--model", "nett"], shown).pop().unwrap();
@@ -234,6 +262,54 @@ fn advice_about_sweeps_helps_when_it_is_followed() {
     let option = scene.advised(&["sweep", "p.toml"], retry).remove(0);
     let (_, said) = scene.run(&["sweep", "p.toml", &option]);
     assert!(!said.contains(retry) && said.contains("net[001]: pretrain started"), "{said}");
+}
+
+/// Turns the record of the newest run into one of a runner that kept the pipeline as text alone, with
+/// `to` in place of `from` in that text.
+fn make_older(scene: &Scene, from: &str, to: &str) {
+    let path = newest(scene).join("run.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let text = record["provenance"]["text"].as_str().unwrap();
+    assert!(text.contains(from), "{text}");
+    record["provenance"]["text"] = text.replacen(from, to, 1).into();
+    record["id"] = "of other stages".into();
+    record.as_object_mut().unwrap().remove("tables");
+    fs::write(&path, serde_json::to_string_pretty(&record).unwrap() + "\n").unwrap();
+}
+
+#[test]
+fn advice_about_runs_of_older_runners_helps_when_it_is_followed() {
+    let within = "The labels of trials cannot be trusted: the values of the axis `{outer}` set `{inner}`, which was \
+         swept too, and only one of the two counted. Leave it out of the values of `{outer}`, or sweep only \
+         one of them, and run `runner sweep {file}` again.";
+    let twice = "The labels of trials cannot be trusted: `{outer}` was swept twice, and only one of the two \
+             values counted. Keep one of the two axes and run `runner sweep {file}` again.";
+    let unknown = "The record of this run does not say what its stages read, and this runner does not take the \
+             pipeline that runner {} ran ({}): what has no score is not shown as missing, and no stage is \
+             shown to wait for another. Correct the file as `runner check` says and run it again.";
+    let axes = "[sweep.axes]\n\"stages.net.optimizer\" = [{ kind = \"sgd\", momentum = 0.9 }]\n\
+        \"stages.net.optimizer.lr\" = [0.1, 0.2]\n\n[table]\nrows = \"stages.net.optimizer.lr\"\n\n[pipeline]";
+    for (advice, from, to) in [
+        (within, "momentum = 0.9", "lr = 0.3"),
+        (
+            twice,
+            "\"stages.net.optimizer.lr\" = [0.1",
+            "\"stages.net.optimizer.'lr'\" = [0.1, 0.2], \"stages.net.optimizer.lr\" = [0.1",
+        ),
+        (unknown, "batch_size", "batch_sise"),
+    ] {
+        let mut scene = Scene::new(pipeline());
+        scene.edit(("[pipeline]", axes), &[]);
+        let (code, said) = scene.run(&["sweep", "p.toml", "--quiet"]);
+        assert_eq!(code, 0, "{said}");
+        make_older(&scene, from, to);
+        let command = scene.advised(&["table", "good"], advice).pop().unwrap();
+        // The file has been corrected.
+        let again = if advice == unknown { "runner sweep p.toml" } else { command.as_str() };
+        let words: Vec<&str> = again.split(' ').skip(1).chain(["--quiet"]).collect();
+        scene.done(&words, advice);
+        scene.done(&["table", "good"], advice);
+    }
 }
 
 #[test]
