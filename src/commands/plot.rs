@@ -1,4 +1,4 @@
-//! `runner plot`: the pictures of the report as files, each beside the CSV that it was drawn from.
+//! `runner plot`: writes the pictures of the report as files, each with the CSV that it is drawn from.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use crate::cli::PlotArgs;
 use crate::report::measured::MeasuredRun;
 use crate::report::{self, figures};
 
-/// Writes the pictures of a run and says which.
+/// Writes the pictures of a run and prints their paths.
 ///
 /// # Errors
 /// When there is no such run, or a file cannot be written.

@@ -1,4 +1,4 @@
-//! `runner report`: a run as one page that needs nothing else.
+//! `runner report`: writes the page of a run, one file that needs no other.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use crate::report::html;
 use crate::report::measured::MeasuredRun;
 use crate::system;
 
-/// Writes the page into the run's folder, or to `--output`, and says where.
+/// Writes the page to the folder of the run, or to `--output`, and prints its path.
 ///
 /// # Errors
 /// When there is no such run, or the page cannot be written.

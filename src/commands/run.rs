@@ -27,9 +27,9 @@ use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::Earlier;
 use crate::report::finished::FinishedRun;
-use crate::report::record::{Provenance, Record};
+use crate::report::record::{Record, RunProvenance};
 use crate::report::results::{self, Written};
-use crate::report::table::Format;
+use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
 use crate::stages::Failure;
 use crate::store::Store;
@@ -228,7 +228,7 @@ fn show(tables: Option<&Tables>) {
     let bold = std::io::stdout().is_terminal();
     for (at, table) in tables.into_iter().flat_map(Tables::good).enumerate() {
         let gap = if at == 0 { "" } else { "\n" };
-        console::put(&format!("{gap}{}", table.render(Format::Text, bold)));
+        console::put(&format!("{gap}{}", table.render(TableFormat::Text, bold)));
     }
 }
 
@@ -280,7 +280,7 @@ fn provenance(
     resolved: &toml::Table,
     start: chrono::DateTime<chrono::Utc>,
     lost_output: Vec<Lost>,
-) -> Provenance {
+) -> RunProvenance {
     let pipeline = &plan.trials[0].pipeline;
     let home = match pipeline.path.parent() {
         Some(path) if path != Path::new("") => path,
@@ -292,7 +292,7 @@ fn provenance(
         output.status.success().then(|| text.trim().to_owned())
     };
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    Provenance {
+    RunProvenance {
         pipeline: pipeline.name.clone(),
         text: to_toml(resolved),
         sweep: !plan.trials[0].labels.is_empty(),

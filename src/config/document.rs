@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, suggest};
-use super::node::{Entry, Node, Table, Value};
+use super::node::{KeyValue, Node, Table, Value};
 use super::source::{SourceId, Sources, Span};
 use super::spelling;
 
@@ -232,7 +232,7 @@ fn convert_table(source: SourceId, table: &DeTable, problems: &mut Vec<Diagnosti
         let node = convert(source, value, problems);
         let span = Span::new(source, key.span());
         if let Slot::Vacant(slot) = converted.entries.entry(key.get_ref().to_string()) {
-            slot.insert(Entry { key: span, node });
+            slot.insert(KeyValue { key: span, node });
         }
     }
     converted

@@ -12,13 +12,13 @@ use crate::config::{Diagnostic, Keys, Report, document};
 use crate::stages::KINDS;
 
 /// The text of a resolved pipeline, as far as it is TOML.
-pub struct Kept {
+pub struct KeptPipeline {
     name: String,
     sources: Sources,
     root: Node,
 }
 
-impl Kept {
+impl KeptPipeline {
     /// Reads `text`, which messages call `name`.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! Turns a pipeline file into a checked pipeline and a graph of tasks.
 
 pub mod changes;
+mod draft;
 pub mod fingerprint;
 pub mod foresight;
 pub mod goal;
 pub mod graph;
 pub mod kept;
 mod link;
+mod origin;
 pub mod pipeline;
 pub mod print;
 pub mod resolve;

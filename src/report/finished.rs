@@ -11,6 +11,7 @@ use super::older::{self, Completed};
 use super::record::{self, Record, StageRecord};
 use super::trial_files::{metrics_name, trial_folder};
 use super::trials::{self, TrialResult, TrialState};
+use crate::exec::RunEnding;
 use crate::metrics::{MalformedRows, Metrics};
 use crate::plan::trial::label_text;
 
@@ -82,7 +83,7 @@ impl FinishedRun {
     ///
     /// # Errors
     /// When its CSV is there and cannot be read.
-    pub fn metrics(&self, trial: usize, stage: &str) -> Result<Option<Metrics>, Error> {
+    pub fn typed_metrics(&self, trial: usize, stage: &str) -> Result<Option<Metrics>, Error> {
         let path = self.trial_folder(trial).join(metrics_name(stage));
         let Some(text) = read_text(&path)? else { return Ok(None) };
         let reason = |error: MalformedRows| error.to_string();
@@ -181,7 +182,11 @@ fn read_trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial
             }
             None => Vec::new(),
         },
-        state: record.state(),
+        state: match record.state() {
+            RunEnding::Done => TrialState::Done,
+            RunEnding::Interrupted => TrialState::Interrupted,
+            RunEnding::Failed => TrialState::Failed,
+        },
         objective: None,
         selected: None,
         reason: String::new(),

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use super::error::Error;
-use super::record::{InputRecord, ModelOnSplit, Record, Selection};
+use super::record::{ModelOnSplit, Record, Selection, StageInput};
 use super::trial_files::trial_folder;
 use crate::config::Report;
 use crate::config::sweep::Overlap;
-use crate::plan::kept::Kept;
+use crate::plan::kept::KeptPipeline;
 use crate::plan::pipeline::Pipeline;
 
 /// What came of completing a record.
@@ -34,7 +34,7 @@ pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, 
         path: folder.join("pipeline.toml"),
         reason: first(&report).to_owned(),
     };
-    let kept = Kept::read("pipeline.toml", &record.provenance.text).map_err(malformed)?;
+    let kept = KeptPipeline::read("pipeline.toml", &record.provenance.text).map_err(malformed)?;
     record.tables = kept.tables().map_err(malformed)?;
     let mut doubts = Vec::new();
     match kept.sweep() {
@@ -73,7 +73,7 @@ fn put_inputs(record: &mut Record, folder: &Path, base: &Pipeline) {
         let planned = &own.as_ref().unwrap_or(base).stages;
         for stage in stages {
             let Some(planned) = planned.iter().find(|it| it.name == stage.name) else { continue };
-            stage.inputs = InputRecord::of(planned);
+            stage.inputs = StageInput::of(planned);
             stage.after.clone_from(&planned.after);
             stage.scores = ModelOnSplit::of(planned);
         }
@@ -84,7 +84,7 @@ fn put_inputs(record: &mut Record, folder: &Path, base: &Pipeline) {
 fn own_pipeline(folder: &Path, trial: usize) -> Option<Pipeline> {
     let path = trial_folder(folder, true, trial).join("pipeline.toml");
     let text = fs::read_to_string(path).ok()?;
-    Kept::read("pipeline.toml", &text).ok()?.pipeline().ok()
+    KeptPipeline::read("pipeline.toml", &text).ok()?.pipeline().ok()
 }
 
 /// Runners before this one took axes that set each other's keys: the value of one then never counted.

@@ -20,8 +20,8 @@ pub(super) const NUMBERING: &str = "classes.csv";
 
 /// A number that a stage scored.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Score {
-    /// Index in [`Scores::trials`].
+pub struct ScoreRow {
+    /// Index in [`RunScores::trials`].
     pub trial: usize,
     /// The stage that scored.
     pub stage: String,
@@ -37,7 +37,7 @@ pub struct Score {
 
 /// A pair that a stage scores, or should have.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Pair {
+pub struct ScoredPair {
     /// The stage that scores it.
     pub stage: String,
     /// The model.
@@ -48,15 +48,15 @@ pub struct Pair {
 
 /// Everything that a table of a run can show.
 #[derive(Debug, Clone, Default)]
-pub struct Scores<'a> {
+pub struct RunScores<'a> {
     /// In the order of the trials, the stages and the files.
-    pub scores: Vec<Score>,
+    pub scores: Vec<ScoreRow>,
     /// In the order of `trials.csv`.
     pub trials: Cow<'a, [TrialResult]>,
     /// What became of the stages of each trial.
     pub stages: &'a [Vec<StageRecord>],
     /// What the trials should have scored, in the order of the files.
-    pub pairs: IndexSet<Pair>,
+    pub pairs: IndexSet<ScoredPair>,
     /// The swept keys, without those of a plain run.
     pub axes: Vec<String>,
     /// Whether the run has trials at all.
@@ -66,12 +66,12 @@ pub struct Scores<'a> {
     /// How the trials were selected, for people.
     pub selection: Option<String>,
     /// Pairs whose classes were matched by nothing but their numbers.
-    pub by_number: IndexSet<Pair>,
+    pub by_number: IndexSet<ScoredPair>,
     /// Pairs of a data set and a model that numbers its classes otherwise.
-    pub renumbered: IndexSet<Pair>,
+    pub renumbered: IndexSet<ScoredPair>,
 }
 
-impl<'a> Scores<'a> {
+impl<'a> RunScores<'a> {
     /// The scores of `run`.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl<'a> Scores<'a> {
         };
         for (number, stages) in run.record.trials.iter().enumerate() {
             for stage in stages {
-                all.pairs.extend(stage.scores.iter().map(|pair| Pair {
+                all.pairs.extend(stage.scores.iter().map(|pair| ScoredPair {
                     stage: stage.name.clone(),
                     model: pair.model.clone(),
                     dataset: pair.dataset.clone(),
@@ -114,7 +114,7 @@ impl<'a> Scores<'a> {
     }
 
     /// What `key` is of something scored: a fact of the score, or a label of its trial.
-    pub fn fact<'b>(&'b self, key: &str, trial: usize, pair: &'b Pair) -> Option<&'b str> {
+    pub fn fact<'b>(&'b self, key: &str, trial: usize, pair: &'b ScoredPair) -> Option<&'b str> {
         match key {
             "model" => Some(&pair.model),
             "stage" => Some(&pair.stage),
@@ -129,7 +129,7 @@ impl<'a> Scores<'a> {
         for row in beside.unwrap_or_default().rows {
             let [model, dataset, _, _, _, by] = row.as_slice() else { continue };
             let (model, dataset) = (model.clone(), dataset.clone());
-            let pair = Pair { stage: stage.to_owned(), model, dataset };
+            let pair = ScoredPair { stage: stage.to_owned(), model, dataset };
             let pairs = if by == "number" { &mut self.by_number } else { &mut self.renumbered };
             pairs.insert(pair);
         }
@@ -140,17 +140,17 @@ impl<'a> Scores<'a> {
             let [model, dataset, metric, value] =
                 <[String; 4]>::try_from(row).expect("rows are as wide as their header");
             let stage = stage.to_owned();
-            self.scores.push(Score { trial, stage, model, dataset, metric, value });
+            self.scores.push(ScoreRow { trial, stage, model, dataset, metric, value });
         }
         Ok(())
     }
 }
 
-impl Score {
+impl ScoreRow {
     /// What it is a score of.
-    pub fn pair(&self) -> Pair {
+    pub fn pair(&self) -> ScoredPair {
         let Self { stage, model, dataset, .. } = self.clone();
-        Pair { stage, model, dataset }
+        ScoredPair { stage, model, dataset }
     }
 }
 

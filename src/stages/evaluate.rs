@@ -4,9 +4,10 @@ use std::fs;
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
-use super::training::{Opened, misfits, open, unlike_classes};
-use super::visualize::wrong_layer;
-use super::{Context, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product, Stage};
+use super::inputs::{Opened, misfits, open, unlike_classes, wrong_layer};
+use super::{
+    Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
+};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::classes::Matched;
 use crate::data::{self, loader};
@@ -32,8 +33,12 @@ use embedding::{Embedding, Planes};
 use numbering::Numbering;
 use pictures::{Pictures, Shown};
 
-pub(super) const KIND: Kind =
-    Kind { name: "evaluate", about: "score models on labelled splits", scores: true, parse };
+pub(super) const KIND: Kind = Kind {
+    name: "evaluate",
+    about: "score models on labelled splits",
+    measures: Measures::Scores,
+    parse,
+};
 
 #[derive(Debug)]
 struct Evaluate {

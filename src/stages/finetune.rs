@@ -1,7 +1,7 @@
 //! `finetune`: goes on training a model, with an adaptation method if one is named.
 
 use super::training::{Start, Training};
-use super::{Context, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product, Stage};
 use crate::config::node::Value;
 use crate::config::{Keys, Noted, Wants};
 use crate::nn::architecture::{Architecture, read_head};
@@ -9,7 +9,7 @@ use crate::nn::architecture::{Architecture, read_head};
 pub(super) const KIND: Kind = Kind {
     name: "finetune",
     about: "go on training a model, or adapt it to a target domain",
-    scores: false,
+    measures: Measures::Training,
     parse,
 };
 

@@ -1,7 +1,7 @@
 //! `pretrain`: trains a model from scratch on labelled data.
 
 use super::training::{Start, Training};
-use super::{Context, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product, Stage};
 use crate::adapt::Method;
 use crate::config::{Keys, Noted};
 use crate::nn::architecture::Architecture;
@@ -9,7 +9,7 @@ use crate::nn::architecture::Architecture;
 pub(super) const KIND: Kind = Kind {
     name: "pretrain",
     about: "train a model from scratch on labelled data",
-    scores: false,
+    measures: Measures::Training,
     parse,
 };
 

@@ -16,7 +16,7 @@ use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::monitor::{BestEpoch, Scores};
-use super::optimizer::OptimizerState;
+use super::optimizer_state::OptimizerState;
 use super::summary::{Summary, Times};
 use crate::fault::fail_point;
 use crate::metrics::TrainingRow;

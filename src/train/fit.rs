@@ -14,7 +14,7 @@ use super::contract::{Data, Ended, FitError, Stop};
 use super::epoch::{self, coverage};
 use super::groups::{GroupError, Groups};
 use super::monitor::{BestEpoch, Scores};
-use super::optimizer::OptimizerState;
+use super::optimizer_state::OptimizerState;
 use super::settings::Settings;
 use super::summary::{Summary, Times};
 use crate::adapt::Method;

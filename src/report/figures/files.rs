@@ -1,4 +1,4 @@
-//! The pictures of a run as files: for each its CSV, then SVG and PNG drawn from what that CSV says.
+//! Writes the pictures of a run: first the CSV of each, then SVG and PNG drawn from what that CSV holds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::report::error::Error;
 use crate::report::plot::{draw, png};
 use crate::system::{self, write_file};
 
-/// Pixels of a PNG for each of the SVG.
+/// The scale of the PNG, in pixels per unit of the SVG.
 const SCALE: f32 = 2.0;
 
-/// Writes `figures` into `folder`, which is made if need be; gives the SVG files' paths.
+/// Writes `figures` into `folder`, which is created if necessary. Returns the paths of the SVG files.
 ///
 /// # Errors
 /// When a file cannot be written.

@@ -1,4 +1,4 @@
-//! The views of a sweep: scores against each axis, heat maps for pairs of axes, parallel coordinates.
+//! The pictures of a sweep: scores against each axis, heat maps for pairs of axes, and parallel coordinates.
 
 use indexmap::IndexMap;
 
@@ -9,18 +9,19 @@ use crate::report::csv::Rows;
 use crate::report::measured::MeasuredRun;
 use crate::report::scores::are_scores;
 
-/// A number that each trial has.
+/// A number that each trial has, such as a score.
 struct Response {
     name: String,
-    /// Deviation between the means of different settings, seeds aside; 0 when they do not touch it.
+    /// How much it depends on settings other than seeds: the standard deviation between the means of
+    /// different settings; 0 where no setting affects it.
     effect: f64,
     values: Vec<Option<f64>>,
 }
 
-/// What trials are selected by: its unit is not that of the scores, so it is drawn apart.
+/// The value that trials are selected by. It has another unit than the scores, so it is drawn apart.
 const OBJECTIVE: &str = "objective";
 
-/// So many scores are drawn at most: those that depend most on the settings.
+/// At most this many scores are drawn: those that depend most on the settings.
 const SCORES: usize = 6;
 
 /// An axis with more values than this gets no heat map.
@@ -59,11 +60,11 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     figures
 }
 
-/// The scores of `[table].value` that differ between trials and what trials are selected by; the one that
-/// depends most on settings other than seeds first.
+/// The scores of the table's metric that differ between trials, and the value that trials are selected by.
+/// The one that depends most on settings other than seeds comes first.
 fn responses(run: &MeasuredRun) -> Vec<Response> {
     let metric = run.metric();
-    let mut found = Found::new();
+    let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };
@@ -93,16 +94,22 @@ fn responses(run: &MeasuredRun) -> Vec<Response> {
     responses
 }
 
-type Found = IndexMap<String, Vec<Option<f64>>>;
+type ValuesByName = IndexMap<String, Vec<Option<f64>>>;
 
-fn put(found: &mut Found, run: &MeasuredRun, name: String, trial: usize, value: Option<f64>) {
+fn put(
+    found: &mut ValuesByName,
+    run: &MeasuredRun,
+    name: String,
+    trial: usize,
+    value: Option<f64>,
+) {
     let values = found.entry(name).or_insert_with(|| vec![None; run.trials.len()]);
     values[trial] = value.filter(|it| it.is_finite());
 }
 
-/// Without scores, what validation said last.
-fn validation(run: &MeasuredRun) -> Found {
-    let mut found = Found::new();
+/// The last validation accuracies, for sweeps without scores.
+fn validation(run: &MeasuredRun) -> ValuesByName {
+    let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };
@@ -120,7 +127,7 @@ fn validation(run: &MeasuredRun) -> Found {
 fn response(run: &MeasuredRun, name: String, values: Vec<Option<f64>>) -> Response {
     let model = name.split(" on ").next().unwrap_or_default();
     let known = run.stages.iter().any(|it| it.0 == model);
-    // Means differ when trials are missing, though the model is the same.
+    // Missing trials make means differ although the model is the same.
     let effect = if known && run.variants(model).len() < 2 { 0.0 } else { effect(run, &values) };
     Response { name, effect, values }
 }
@@ -139,7 +146,7 @@ fn effect(run: &MeasuredRun, values: &[Option<f64>]) -> f64 {
     mean_and_sd(&means).1.unwrap_or(0.0)
 }
 
-/// The scores that settings other than seeds change; all where there are none.
+/// The scores that settings other than seeds affect; all scores where there are none.
 fn touched(responses: &[Response]) -> impl Iterator<Item = &Response> {
     let any = responses.iter().any(|it| it.effect > 1e-9);
     responses.iter().filter(move |it| !any || it.effect > 1e-9)
@@ -200,7 +207,7 @@ fn heat(run: &MeasuredRun, axes: (usize, usize), response: &Response) -> Option<
         cells.keys().map(pick).collect::<std::collections::BTreeSet<_>>().len()
     };
     let (rows, columns) = (count(|it| it.0.to_owned()), count(|it| it.1.to_owned()));
-    // Values drawn at random fill no grid.
+    // Randomly drawn values do not fill a grid.
     if rows < 2
         || columns < 2
         || rows > CELLS

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::section::{Section, about, grid, id};
-use super::table::{Cell, pairs, sortable};
+use super::table::{HtmlCell, pairs, sortable};
 use crate::report::error::Error;
 use crate::report::figures::{Figure, Topic, mean_and_sd, words};
 use crate::report::measured::{MeasuredRun, Variant};
@@ -47,7 +47,7 @@ fn details(run: &MeasuredRun, stage: &str, logs: &[(String, String)], room: &mut
     let tasks = run.tasks(stage);
     let Some((_, first)) = tasks.first() else { return String::new() };
     let seconds: f64 = tasks.iter().map(|it| it.1.seconds).sum();
-    let states: BTreeSet<&str> = tasks.iter().map(|it| it.1.state.as_str()).collect();
+    let states: BTreeSet<&str> = tasks.iter().map(|it| it.1.state.word()).collect();
     let states: Vec<&str> = states.into_iter().collect();
     let count = if tasks.len() > 1 { format!("{} times, ", tasks.len()) } else { String::new() };
     let mut html = format!(
@@ -176,11 +176,11 @@ fn metrics(run: &MeasuredRun, stage: &str) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let rows: Vec<Vec<Cell>> = lines
+    let rows: Vec<Vec<HtmlCell>> = lines
         .into_iter()
         .map(|(name, columns)| {
             let cells = columns.iter().map(|values| value_cell(values));
-            std::iter::once(Cell { text: name, ..Cell::default() }).chain(cells).collect()
+            std::iter::once(HtmlCell { text: name, ..HtmlCell::default() }).chain(cells).collect()
         })
         .collect();
     let header: Vec<String> =
@@ -193,9 +193,9 @@ fn column_name(variant: &Variant) -> String {
     if variant.label.is_empty() { "value".into() } else { variant.label.clone() }
 }
 
-fn value_cell(values: &[f64]) -> Cell {
+fn value_cell(values: &[f64]) -> HtmlCell {
     if values.is_empty() {
-        return Cell::of("–");
+        return HtmlCell::of("–");
     }
     let (mean, sd) = mean_and_sd(values);
     let text = |value: f64| {
@@ -212,7 +212,7 @@ fn value_cell(values: &[f64]) -> Cell {
         Some(sd) if sd > mean.abs() * 1e-9 => format!("{} ± {}", text(mean), text(sd)),
         _ => text(mean),
     };
-    Cell { text, value: Some(mean), best: false }
+    HtmlCell { text, value: Some(mean), best: false }
 }
 
 /// Each metric of a stage by name with its last value; matrices have their own section.

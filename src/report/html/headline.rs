@@ -3,11 +3,12 @@
 use indexmap::IndexMap;
 
 use super::section::Section;
-use super::table::{Cell, sortable};
+use super::table::{HtmlCell, sortable};
+use crate::exec::Ending;
 use crate::report::figures::words;
 use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
-use crate::report::table::Format;
+use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
 use crate::report::trials::TrialState;
 
@@ -51,7 +52,7 @@ fn tables(run: &MeasuredRun) -> String {
     match Tables::of(run) {
         Ok(tables) => {
             let html: String =
-                tables.good().map(|table| table.render(Format::Html, false)).collect();
+                tables.good().map(|table| table.render(TableFormat::Html, false)).collect();
             let wrong = tables.tables.iter().find_map(|(_, table)| table.as_ref().err());
             html + &wrong.map(|error| instead(error.to_string())).unwrap_or_default()
         }
@@ -60,7 +61,7 @@ fn tables(run: &MeasuredRun) -> String {
 }
 
 /// Mean ± deviation (n) as a cell.
-fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> Cell {
+fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> HtmlCell {
     let text = |value: f64| {
         if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
     };
@@ -68,7 +69,7 @@ fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> Cell {
         Some(sd) => format!("{} ± {} (n={n})", text(mean), text(sd)),
         None => text(mean),
     };
-    Cell { text, value: Some(mean), best: false }
+    HtmlCell { text, value: Some(mean), best: false }
 }
 
 fn caption(metric: &str, oracle: &str) -> String {
@@ -77,7 +78,7 @@ fn caption(metric: &str, oracle: &str) -> String {
 }
 
 /// Marks the highest of each column where higher is better.
-fn mark_best(rows: &mut [Vec<Cell>], metric: &str) {
+fn mark_best(rows: &mut [Vec<HtmlCell>], metric: &str) {
     if !["accuracy", "macro_f1"].contains(&metric) || rows.len() < 2 {
         return;
     }
@@ -112,7 +113,7 @@ fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     }
     let header: Vec<String> =
         ["model", "settings"].map(str::to_owned).into_iter().chain(columns.clone()).collect();
-    let mut cells: Vec<Vec<Cell>> = lines
+    let mut cells: Vec<Vec<HtmlCell>> = lines
         .into_iter()
         .map(|((model, label), found)| {
             let rest = columns.iter().map(|column| match found.get(column) {
@@ -120,9 +121,9 @@ fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
                     let (mean, sd) = crate::report::figures::mean_and_sd(values);
                     cell(mean, sd, values.len(), metric == "accuracy")
                 }
-                None => Cell::of("–"),
+                None => HtmlCell::of("–"),
             });
-            let names = [model, label].map(|text| Cell { text, ..Cell::default() });
+            let names = [model, label].map(|text| HtmlCell { text, ..HtmlCell::default() });
             names.into_iter().chain(rest).collect()
         })
         .collect();
@@ -134,10 +135,11 @@ fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
 fn failures(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {
-        for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == "failed") {
+        for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == Ending::Failed)
+        {
             let message = task.message().unwrap_or_default();
             let label = if run.is_sweep() { format!("{trial:03}") } else { String::new() };
-            rows.push([stage.clone(), label, message.to_owned()].map(Cell::of).to_vec());
+            rows.push([stage.clone(), label, message.to_owned()].map(HtmlCell::of).to_vec());
         }
     }
     if rows.is_empty() {
@@ -160,22 +162,22 @@ pub(super) fn trials(run: &MeasuredRun) -> String {
     if reasons {
         header.push("reason".into());
     }
-    let rows: Vec<Vec<Cell>> = run
+    let rows: Vec<Vec<HtmlCell>> = run
         .trials
         .iter()
         .enumerate()
         .map(|(at, trial)| {
-            let mut row = vec![Cell { text: format!("{at:03}"), value: None, best: false }];
-            row.extend(trial.labels.iter().map(|it| Cell::of(it.1.clone())));
-            row.push(Cell::of(trial.state.word()));
+            let mut row = vec![HtmlCell { text: format!("{at:03}"), value: None, best: false }];
+            row.extend(trial.labels.iter().map(|it| HtmlCell::of(it.1.clone())));
+            row.push(HtmlCell::of(trial.state.word()));
             if selects {
                 let text = trial.objective.map(|it| format!("{it:.4}")).unwrap_or_default();
                 let selected = trial.selected == Some(true);
-                row.push(Cell { text, value: trial.objective, best: selected });
-                row.push(Cell::of(if selected { "yes" } else { "" }));
+                row.push(HtmlCell { text, value: trial.objective, best: selected });
+                row.push(HtmlCell::of(if selected { "yes" } else { "" }));
             }
             if reasons {
-                row.push(Cell::of(trial.reason.clone()));
+                row.push(HtmlCell::of(trial.reason.clone()));
             }
             row
         })

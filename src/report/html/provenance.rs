@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::section::Section;
-use super::table::{Cell, pairs, sortable};
+use super::table::{HtmlCell, pairs, sortable};
 use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
 use crate::system;
@@ -58,7 +58,7 @@ fn data(run: &MeasuredRun) -> String {
         let word = |key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let row = ["title", "licence", "citation", "source"].map(word);
         if row.iter().any(|it| !it.is_empty()) && seen.insert(row.clone()) {
-            rows.push(row.map(|text| Cell { text, ..Cell::default() }).to_vec());
+            rows.push(row.map(|text| HtmlCell { text, ..HtmlCell::default() }).to_vec());
         }
     }
     if rows.is_empty() {
@@ -77,11 +77,11 @@ fn hashes(run: &MeasuredRun) -> String {
             let name = if run.is_sweep() { format!("{stage} [{trial:03}]") } else { stage.clone() };
             let cells = [
                 name,
-                task.state.clone(),
+                task.state.word().to_owned(),
                 text(task.fingerprint.map(|it| it.to_string())),
                 text(task.content.map(|it| it.0.to_string())),
             ];
-            rows.push(cells.map(|text| Cell { text, ..Cell::default() }).to_vec());
+            rows.push(cells.map(|text| HtmlCell { text, ..HtmlCell::default() }).to_vec());
         }
     }
     let header = ["stage", "state", "fingerprint", "content"].map(str::to_owned);

@@ -6,7 +6,7 @@ use crate::report::plot::escape;
 
 /// A cell.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cell {
+pub(super) struct HtmlCell {
     pub(super) text: String,
     /// What it is sorted by, when that is not its text.
     pub(super) value: Option<f64>,
@@ -14,7 +14,7 @@ pub(super) struct Cell {
     pub(super) best: bool,
 }
 
-impl Cell {
+impl HtmlCell {
     pub(super) fn of(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { value: text.parse().ok(), text, best: false }
@@ -22,7 +22,7 @@ impl Cell {
 }
 
 /// A table that can be sorted by each column; the first cell of a row heads it.
-pub(super) fn sortable(caption: &str, header: &[String], rows: &[Vec<Cell>]) -> String {
+pub(super) fn sortable(caption: &str, header: &[String], rows: &[Vec<HtmlCell>]) -> String {
     let mut html = format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\">\
          <table class=\"sortable\"><caption>{0}</caption><thead><tr>",

@@ -9,7 +9,7 @@ use crate::metrics::number;
 use crate::nn::Model;
 use crate::nn::ops::Ops;
 use crate::progress::Unit;
-use crate::stages::training::Opened;
+use crate::stages::inputs::Opened;
 use crate::stages::{Context, Described, Failure, Halt, Problem};
 
 words! {

@@ -12,8 +12,7 @@ use crate::nn::ops::Ops;
 use crate::nn::weights::little_endian;
 use crate::nn::{Entry, Model};
 use crate::progress::Unit;
-use crate::stages::training::Opened;
-use crate::stages::visualize::place_after;
+use crate::stages::inputs::{Opened, place_after};
 use crate::stages::{Context, Failure, Halt};
 
 /// Images that go through a network at a time for their features; it changes no number.

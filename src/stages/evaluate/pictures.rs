@@ -4,7 +4,7 @@ use super::{Scored, save};
 use crate::config::{Keys, Noted};
 use crate::data::{loader, picture};
 use crate::metrics::number;
-use crate::stages::training::Opened;
+use crate::stages::inputs::Opened;
 use crate::stages::{Context, Failure, Halt};
 
 /// How many images of each kind are shown; 0 for none.
