@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::binary::{runner, text};
 
-/// Advice that leaves something to the user. `plans.rs` makes a choice and follows it.
+/// Advice that leaves something to the user. `settings.rs` makes a choice and follows it.
 const SAID: &[&str] = &[
     "add `[pipeline]` with `name = \"...\"`",
     "add `[stages.NAME]`",
@@ -389,7 +389,7 @@ fn advice_about_settings_helps_when_it_is_followed() {
     }
 }
 
-/// Every line of advice that is followed here, or in `plans.rs` when it is one of [`SAID`].
+/// Every line of advice that is followed here, or in `settings.rs` when it is one of [`SAID`].
 pub(super) fn advice_given() -> BTreeSet<String> {
     let root = tempfile::tempdir().unwrap();
     let all = wrong_files().into_iter().chain(wrong_settings());

@@ -3,10 +3,14 @@
 //! [`census`] reads the program's text and fails for advice that no test follows.
 
 mod census;
-mod data;
+mod fetched;
+mod lists;
 mod mistakes;
-mod plans;
+mod own_data;
 mod scene;
+mod settings;
 mod source_text;
 mod stages;
 mod store;
+mod sweeps;
+mod verbs;
