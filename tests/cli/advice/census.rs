@@ -34,7 +34,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "results_that_are_not_whole_are_written_anew_by_the_next_run_which_says_so",
     ),
     (
-        "`runner report {}` writes it",
+        "`runner report {typed}` writes it",
         "a_full_disk_leaves_a_whole_page_or_none_and_the_run_fails_until_there_is_room",
     ),
     (
