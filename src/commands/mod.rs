@@ -54,6 +54,16 @@ pub enum Error {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] std::io::Error),
+    /// What an option of the command names cannot be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Place {
+        /// The option with a word for its value, such as `--out DIR`.
+        option: &'static str,
+        /// What could not be written.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
     /// The pipeline has no valid plan.
     #[error(transparent)]
     Plan(#[from] plan::graph::Error),
@@ -108,8 +118,9 @@ impl Error {
                 vec!["run the pipeline again: results that are damaged are written anew".into()]
             }
             Self::Results(report::Error::Io { source, .. }) => {
-                vec![system::refused(source, "--results")]
+                vec![system::refused(source, "--results DIR")]
             }
+            Self::Place { option, source, .. } => vec![system::refused(source, option)],
             Self::Table(error) => error.help().map(str::to_owned).into_iter().collect(),
             _ => Vec::new(),
         }

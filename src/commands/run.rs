@@ -196,7 +196,8 @@ fn conclude(
     }
     if let Err(error) = &written.page {
         // The numbers are there: a page can be made again from them.
-        let help = format!("`runner report {}` writes it", folder.display());
+        let typed = crate::system::as_typed(&[folder.display().to_string()]);
+        let help = format!("`runner report {typed}` writes it");
         console::say(format_args!(
             "error: the report cannot be written: {error}\n  = help: {help}"
         ));

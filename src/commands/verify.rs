@@ -147,7 +147,10 @@ impl Verification<'_> {
                 return Ok(None);
             }
             Found::Nothing => "is no longer in the store".to_owned(),
-            Found::Damaged(reason) => format!("is damaged: {reason}"),
+            Found::Damaged(reason) => format!(
+                "is damaged: {reason}; remove the folder `{}` and run the pipeline again",
+                self.store.folder(fingerprint).display()
+            ),
         };
         self.wrong.push(format!("{what} {fingerprint} {wrong}"));
         Ok(None)

@@ -133,10 +133,9 @@ pub(super) fn wrong_layer(spec: &Spec, name: &str, key: &str) -> Option<Problem>
     let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
     names.push("features");
     let near = crate::config::diagnostic::suggest(name, names.iter().copied());
-    Some(
-        Problem::at(key, format!("the model has no place after a layer `{name}`"))
-            .help(near.unwrap_or_else(|| format!("its places are after {}", names.join(", ")))),
-    )
+    let mut problem = Problem::at(key, format!("the model has no place after a layer `{name}`"));
+    problem.help.extend(near);
+    Some(problem)
 }
 
 /// The place after the layers called `name`.

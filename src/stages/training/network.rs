@@ -90,11 +90,28 @@ fn fresh(architecture: &Architecture, data: &DatasetShape) -> Result<Option<Spec
     let input = Chw { channels, height, width };
     architecture.build(input, classes).map(Some).map_err(|reason| {
         let problem = Problem::at("model", reason);
-        if channels == 1 {
-            problem.help("a `normalize` stage with `channels = 3` repeats gray images to RGB")
-        } else {
-            problem.help("a `normalize` stage with `resize = [height, width]` changes the size")
+        match architecture.channels().filter(|wanted| *wanted != channels) {
+            Some(3) if channels == 1 => {
+                problem.help("a `normalize` stage with `channels = 3` repeats gray images to RGB")
+            }
+            Some(wanted) => problem
+                .help(format!("a `normalize` stage with `channels = {wanted}` converts them")),
+            None => match large_enough(architecture, input, classes) {
+                Some((h, w)) => problem.help(format!(
+                    "a `normalize` stage with `resize = [{h}, {w}]` changes the size"
+                )),
+                None => problem,
+            },
         }
+    })
+}
+
+/// The size of images that a network takes for which those of `input` are too small. Other networks do
+/// not fit images of any size.
+fn large_enough(architecture: &Architecture, input: Chw, classes: usize) -> Option<(usize, usize)> {
+    let doubled = |times: usize| (input.height << times, input.width << times);
+    (1..=5).map(doubled).find(|(height, width)| {
+        architecture.build(Chw { height: *height, width: *width, ..input }, classes).is_ok()
     })
 }
 
