@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::report::table::Format;
+use crate::report::table::TableFormat;
 use crate::system;
 
 /// Transfer-learning and domain-adaptation experiments, declared in TOML.
@@ -341,7 +341,7 @@ pub struct TableArgs {
     pub results: ResultsOption,
     /// Output format
     #[arg(long, value_enum, default_value = "text")]
-    pub format: Format,
+    pub format: TableFormat,
     /// Print only the table of this name
     #[arg(long)]
     pub name: Option<String>,

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use runner::config::Keys;
-use runner::config::node::{Entry, Node, Table, Value};
+use runner::config::node::{KeyValue, Node, Table, Value};
 use runner::config::source::{Sources, Span};
 use runner::data::outside::Known;
 use runner::data::{Dataset, Sizes};
@@ -41,7 +41,7 @@ fn parse(kind: &str, text: &str) -> Result<Parsed, Vec<String>> {
 }
 
 fn table(table: toml::Table, span: Span) -> Table {
-    let entry = |(key, value)| (key, Entry { key: span, node: node(value, span) });
+    let entry = |(key, value)| (key, KeyValue { key: span, node: node(value, span) });
     Table { entries: table.into_iter().map(entry).collect() }
 }
 

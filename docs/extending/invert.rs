@@ -1,6 +1,6 @@
 //! `invert`: turns light into dark, which gives a data set a second domain.
 
-use super::{Context, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage};
+use super::{Context, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product, Stage};
 use crate::bytes::Collector;
 use crate::config::{Keys, Noted, Wants};
 use crate::data::{Error, Images};
@@ -8,7 +8,7 @@ use crate::data::{Error, Images};
 pub(super) const KIND: Kind = Kind {
     name: "invert",
     about: "turn light into dark and dark into light",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 

@@ -5,10 +5,10 @@
 
 use dfdx::prelude::*;
 
-use super::{LambdaSchedule, Losses, Reading, Step, correct, share, value};
+use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step, value};
 use crate::config::{Keys, Noted, Reference, Wants};
+use crate::nn::Part;
 use crate::nn::ops::{Batch, Ops, Scalar};
-use crate::nn::{Part, Pass};
 
 /// Settings of the method.
 #[derive(Debug, Clone)]
@@ -32,30 +32,26 @@ impl MeanDistance {
 
     pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
         let lambda = self.lambda.at(step.progress);
-        let source_pass = Pass::Train(step.dropout("source"));
-        let target_pass = Pass::Train(step.dropout("target"));
-        let Step { model, entry, source, targets, target, .. } = step;
-        let target = target.expect("training gives this method target images");
-
         // One domain per pass, so that batch norm never sees a mixture.
-        let ours = model.features_from(entry, source.leaky_traced(), source_pass)?;
-        let for_distance = ours.with_empty_tape();
-        let logits = model.forward(Part::Classifier, ours, source_pass)?;
-        let labels = targets.labels;
-        let accuracy = share(correct(&logits, labels), labels.len());
-        let class_loss = D::cross_entropy(logits, &targets)?;
+        let Domains { model, entry, source, source_pass, targets, target, target_pass } =
+            step.domains();
 
-        let theirs = model.features_from(entry, target.leaky_traced(), target_pass)?;
-        let (n, m) = (labels.len(), theirs.shape().0);
-        let distance = distance(for_distance, theirs)?;
+        let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
+        let for_distance = features.with_empty_tape();
+        let logits = model.forward(Part::Classifier, features, source_pass)?;
+        let classified = Classified::new(logits, &targets)?;
+
+        let of_target = model.features_from(entry, target.leaky_traced(), target_pass)?;
+        let both = classified.count + of_target.shape().0;
+        let distance = distance(for_distance, of_target)?;
 
         let readings = vec![
-            Reading { name: "class_loss", value: value(&class_loss), weight: n },
-            Reading { name: "mean_distance", value: value(&distance), weight: n + m },
-            Reading { name: "accuracy", value: accuracy, weight: n },
+            classified.loss_reading(),
+            Reading { name: "mean_distance", value: value(&distance), weight: both },
+            classified.accuracy_reading(),
             Reading { name: "lambda", value: f64::from(lambda), weight: 0 },
         ];
-        let total = class_loss.try_add(distance.try_mul(lambda)?)?;
+        let total = classified.loss.try_add(distance.try_mul(lambda)?)?;
         Ok(Losses { total, readings })
     }
 }

@@ -164,16 +164,16 @@ impl<T: Resolved> Resolved for Vec<T> {
     }
 }
 
-type Check<T> = (String, Box<dyn Fn(&T) -> bool>);
-type Read<T> = Box<dyn Fn(&Node) -> Option<T>>;
+type Demand<T> = (String, Box<dyn Fn(&T) -> bool>);
+type ReadNode<T> = Box<dyn Fn(&Node) -> Option<T>>;
 
 /// One key that is about to be read: say what it must fulfil, then whether it may be left out.
 pub struct Field<'k, 'a, T> {
     keys: &'k mut Keys<'a>,
     key: &'static str,
     expected: &'static str,
-    read: Read<T>,
-    check: Option<Check<T>>,
+    read: ReadNode<T>,
+    check: Option<Demand<T>>,
     limits: Map<String, serde_json::Value>,
 }
 

@@ -8,10 +8,10 @@
 
 use serde_json::json;
 
-use super::describe::{Describing, Form, Record, Tag};
+use super::describe::{Describing, Form, TableReads, Tag};
 use super::diagnostic::{Diagnostic, Noted, suggest};
+use super::mention::Reference;
 use super::node::{Node, Table, Value};
-use super::reference::Reference;
 use super::source::{SourceId, Span};
 
 /// What reading a table gave besides its values.
@@ -53,7 +53,7 @@ impl<'a> Keys<'a> {
         Self { describing: Some(describing), ..Self::new(table, span) }
     }
 
-    pub(super) fn into_record(self) -> Option<Record> {
+    pub(super) fn into_record(self) -> Option<TableReads> {
         self.describing.map(Describing::into_record)
     }
 
@@ -312,7 +312,7 @@ impl<'a> Keys<'a> {
     pub fn word(tag: &str, text: &str, span: Span) -> Table {
         let mut table = Table::default();
         let node = Node { span, value: Value::String(text.to_owned()) };
-        table.entries.insert(tag.to_owned(), super::node::Entry { key: span, node });
+        table.entries.insert(tag.to_owned(), super::node::KeyValue { key: span, node });
         table
     }
 

@@ -1,6 +1,6 @@
 //! What readers say of themselves, as Markdown: every key with its type, default and meaning.
 //!
-//! It knows no key. All of it comes from [`explore`](super::describe::explore), as the schema for
+//! It knows no key. All of it comes from [`explore`](super::explore::explore), as the schema for
 //! editors does, so that the two cannot differ.
 
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use indexmap::{IndexMap, IndexSet};
 use serde_json::Value;
 
-use super::describe::{Form, Read, Record};
+use super::describe::{Form, Read, TableReads};
 
 /// Builds the sections of a manual. Tables inside tables become sections of their own, and tables of
 /// equal content share one.
@@ -23,7 +23,7 @@ pub struct Manual {
 }
 
 /// A group of records whose tables are told apart by a word.
-type Group<'r> = (Option<&'r str>, Vec<&'r Record>);
+type OfKind<'r> = (Option<&'r str>, Vec<&'r TableReads>);
 
 impl Manual {
     /// A manual that says `text` wherever `default` is the default.
@@ -33,7 +33,7 @@ impl Manual {
 
     /// The keys of a table whose reader gave these records, as a Markdown table; with a heading of
     /// `level` for each kind, where a word tells kinds apart.
-    pub fn table(&mut self, records: &[&Record], level: usize) -> String {
+    pub fn table(&mut self, records: &[&TableReads], level: usize) -> String {
         let groups = groups(records);
         if let [(_, records)] = groups.as_slice() {
             return self.rows(records);
@@ -65,7 +65,7 @@ impl Manual {
     }
 
     /// The keys of one kind of table.
-    fn rows(&mut self, records: &[&Record]) -> String {
+    fn rows(&mut self, records: &[&TableReads]) -> String {
         let tag = records[0].tag.as_ref().map(|tag| tag.key.as_str());
         let mut text = String::new();
         for key in keys(records).into_iter().filter(|key| Some(*key) != tag) {
@@ -76,9 +76,9 @@ impl Manual {
             let about = records.iter().find_map(|it| it.about.get(key));
             let about = sentence(about.map_or("", String::as_str));
             let when = match condition(records, key) {
-                Condition::Always => String::new(),
-                Condition::Only(reasons) => format!(" Only {reasons}."),
-                Condition::Unexplained => {
+                Applies::Always => String::new(),
+                Applies::Only(reasons) => format!(" Only {reasons}."),
+                Applies::Unexplained => {
                     self.unexplained.push(key.to_owned());
                     String::new()
                 }
@@ -93,7 +93,7 @@ impl Manual {
         }
     }
 
-    fn when_left_out(&self, records: &[&Record], key: &str, reads: &[&Read]) -> String {
+    fn when_left_out(&self, records: &[&TableReads], key: &str, reads: &[&Read]) -> String {
         if let Some(one_of) = one_of(records).filter(|keys| keys.contains(&key)) {
             let others = one_of.iter().filter(|other| **other != key).map(|it| format!("`{it}`"));
             return format!("required, or {}", others.collect::<Vec<_>>().join(" or "));
@@ -126,7 +126,7 @@ impl Manual {
 
     fn forms(&mut self, key: &str, forms: &[&Form]) -> String {
         let mut all: IndexSet<String> = IndexSet::new();
-        let tables: Vec<&Record> = forms.iter().filter_map(|form| table_of(form)).collect();
+        let tables: Vec<&TableReads> = forms.iter().filter_map(|form| table_of(form)).collect();
         let words: Vec<&str> =
             tables.iter().filter_map(|it| Some(it.tag.as_ref()?.word.as_str())).collect();
         for form in forms {
@@ -145,7 +145,7 @@ impl Manual {
                         _ => format!("{} ({})", plural(leaf), leaf_text(leaf)),
                     });
                     let leaves: IndexSet<String> = leaves.collect();
-                    let items: Vec<&Record> = forms
+                    let items: Vec<&TableReads> = forms
                         .iter()
                         .filter_map(|form| match form {
                             Form::Items(record, _) => Some(record),
@@ -173,7 +173,7 @@ impl Manual {
     }
 
     /// A link, called `link`, to the section about the tables that these records are of.
-    fn section(&mut self, key: &str, records: &[&Record], link: &str) -> String {
+    fn section(&mut self, key: &str, records: &[&TableReads], link: &str) -> String {
         let mut kinds: IndexMap<String, Vec<String>> = IndexMap::new();
         for (word, records) in groups(records) {
             let tag = records[0].tag.as_ref();
@@ -207,8 +207,8 @@ impl Manual {
 }
 
 /// Records by the word that tells their tables apart, in the order of exploring.
-fn groups<'r>(records: &[&'r Record]) -> Vec<Group<'r>> {
-    let mut groups: IndexMap<Option<&str>, Vec<&Record>> = IndexMap::new();
+fn groups<'r>(records: &[&'r TableReads]) -> Vec<OfKind<'r>> {
+    let mut groups: IndexMap<Option<&str>, Vec<&TableReads>> = IndexMap::new();
     for record in records {
         let word = record.tag.as_ref().map(|tag| tag.word.as_str());
         groups.entry(word).or_default().push(record);
@@ -217,17 +217,17 @@ fn groups<'r>(records: &[&'r Record]) -> Vec<Group<'r>> {
 }
 
 /// Every key that some record read, in the order of reading.
-fn keys<'r>(records: &[&'r Record]) -> Vec<&'r str> {
+fn keys<'r>(records: &[&'r TableReads]) -> Vec<&'r str> {
     let read = records.iter().flat_map(|it| &it.reads).filter(|(_, reads)| !reads.is_empty());
     read.map(|(key, _)| key.as_str()).collect::<IndexSet<_>>().into_iter().collect()
 }
 
 /// The keys of which a table must have one.
-fn one_of<'r>(records: &[&'r Record]) -> Option<&'r [&'static str]> {
+fn one_of<'r>(records: &[&'r TableReads]) -> Option<&'r [&'static str]> {
     records.iter().map(|it| it.one_of.as_slice()).find(|keys| !keys.is_empty())
 }
 
-fn table_of(form: &Form) -> Option<&Record> {
+fn table_of(form: &Form) -> Option<&TableReads> {
     match form {
         Form::Table(record) => Some(record),
         _ => None,
@@ -235,22 +235,22 @@ fn table_of(form: &Form) -> Option<&Record> {
 }
 
 /// When a key has a meaning.
-enum Condition {
+enum Applies {
     Always,
     /// "with `search` = `tpe`, or with `halving`"
     Only(String),
     Unexplained,
 }
 
-fn condition(records: &[&Record], key: &str) -> Condition {
+fn condition(records: &[&TableReads], key: &str) -> Applies {
     // A key that was looked for is known, also where it was not there.
-    let knows = |record: &Record| {
+    let knows = |record: &TableReads| {
         record.reads.get(key).is_some_and(|reads| !reads.is_empty())
             || record.presence.iter().any(|(asked, _)| asked == key)
     };
     let own: Vec<bool> = records.iter().map(|record| knows(record)).collect();
     if own.iter().all(|known| *known) || one_of(records).is_some_and(|keys| keys.contains(&key)) {
-        return Condition::Always;
+        return Applies::Always;
     }
     // Reasons that hold only where the key is known, until every such record has one.
     let mut open: Vec<usize> = (0..records.len()).filter(|at| own[*at]).collect();
@@ -263,18 +263,18 @@ fn condition(records: &[&Record], key: &str) -> Condition {
         }
     }
     if !open.is_empty() {
-        return Condition::Unexplained;
+        return Applies::Unexplained;
     }
     let said = said.iter().map(|(about, values)| match values.concat().is_empty() {
         true => about.clone(),
         false => format!("{about} = {}", values.join(", ")),
     });
-    Condition::Only(said.collect::<Vec<_>>().join(", or "))
+    Applies::Only(said.collect::<Vec<_>>().join(", or "))
 }
 
 /// What may decide over a key: a text, a value where it is a word that decides, and which records it
 /// holds in.
-fn reasons(records: &[&Record], key: &str) -> Vec<(String, String, Vec<usize>)> {
+fn reasons(records: &[&TableReads], key: &str) -> Vec<(String, String, Vec<usize>)> {
     let mut found: IndexMap<(String, String), Vec<usize>> = IndexMap::new();
     for (at, record) in records.iter().enumerate() {
         let mut holds = |about: String, value: String| {
@@ -358,7 +358,7 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::describe::explore;
+    use crate::config::explore::explore;
     use crate::config::{Keys, words};
 
     words! {

@@ -1,51 +1,12 @@
-//! Mentions of other stages: where they stand and what they must lead to. Whether they do is the
-//! plan's to say.
+//! Reads mentions of other stages. Whether these lead to a stage is the plan's to say.
 
 use serde_json::json;
 
 use super::describe::Form;
 use super::diagnostic::{Diagnostic, Noted};
 use super::keys::Keys;
+use super::mention::{Reference, Wants};
 use super::node::{Node, Value};
-use super::source::Span;
-
-/// What a reference must lead to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
-    /// All splits of a data set: `"mnist"`.
-    Dataset,
-    /// One split: `"mnist.train"`. A bare stage name stands for the split named here.
-    Split(&'static str),
-    /// A model: `"dann"`.
-    Model,
-    /// Any stage, for order only (`after`).
-    Anything,
-}
-
-/// A mention of another stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference {
-    /// Dotted key it was written at, with an index in an array: `input`, `models.0`, `method.target`.
-    pub key: String,
-    /// The stage's name.
-    pub stage: String,
-    /// The split after the dot, or the one that a bare name stands for.
-    pub split: Option<String>,
-    /// What it must lead to.
-    pub wants: Wants,
-    /// Where it stands.
-    pub span: Span,
-}
-
-impl Reference {
-    /// As a file names it: `mnist`, `mnist.train`.
-    pub fn text(&self) -> String {
-        match &self.split {
-            Some(split) => format!("{}.{split}", self.stage),
-            None => self.stage.clone(),
-        }
-    }
-}
 
 impl Keys<'_> {
     /// A mention of another stage; required.
@@ -73,7 +34,7 @@ impl Keys<'_> {
 
     fn one_reference(&mut self, key: &str, node: &Node, wants: Wants) -> Result<Reference, Noted> {
         let reference = self.reference_at(key.to_owned(), node, wants)?;
-        self.record(key, written(&reference));
+        self.record(key, reference.text());
         Ok(reference)
     }
 
@@ -119,7 +80,7 @@ impl Keys<'_> {
             .map(|(at, item)| self.reference_at(format!("{key}.{at}"), item, wants))
             .collect();
         let names: Vec<toml::Value> =
-            found.iter().flatten().map(|found| written(found).into()).collect();
+            found.iter().flatten().map(|found| found.text().into()).collect();
         self.record(key, names);
         found.into_iter().collect()
     }
@@ -183,34 +144,5 @@ impl Keys<'_> {
             _ => None,
         };
         Reference { key: key.into(), stage: "x".into(), split, wants, span: self.span() }
-    }
-}
-
-impl Wants {
-    /// The JSON Schema of a mention.
-    pub fn schema(self) -> serde_json::Value {
-        let what = match self {
-            Self::Dataset => "the name of a stage that makes a data set".to_owned(),
-            Self::Split(default) => {
-                format!(
-                    "a split of a data set, \"STAGE.SPLIT\"; \"STAGE\" stands for its `{default}`"
-                )
-            }
-            Self::Model => "the name of a stage that makes a model".to_owned(),
-            Self::Anything => "the name of a stage".to_owned(),
-        };
-        let pattern = match self {
-            Self::Split(_) => r"^[A-Za-z0-9_-]+(\.[^.]+)?$",
-            _ => "^[A-Za-z0-9_-]+$",
-        };
-        json!({ "type": "string", "pattern": pattern, "description": what })
-    }
-}
-
-/// How a reference is written in a file.
-fn written(reference: &Reference) -> String {
-    match &reference.split {
-        Some(split) => format!("{}.{split}", reference.stage),
-        None => reference.stage.clone(),
     }
 }

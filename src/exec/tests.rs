@@ -16,7 +16,9 @@ use crate::metrics::{Metrics, ScoreRow};
 use crate::plan::pipeline::{Pipeline, PlannedStage};
 use crate::plan::table_spec::TableSpec;
 use crate::plan::trial::Trial;
-use crate::stages::{Context, Described, Failure, Halt, Outcome, Problem, Product, Stage};
+use crate::stages::{
+    Context, Described, Failure, Halt, Measures, Outcome, Problem, Product, Stage,
+};
 
 /// Writes `text`, counts its runs, and does as told.
 #[derive(Debug, Default)]
@@ -117,6 +119,7 @@ pub fn stage(
         settings: toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(seed))]),
         inputs: inputs.collect(),
         after: Vec::new(),
+        measures: Measures::Scores,
         product: Product::Scores,
         span,
     };

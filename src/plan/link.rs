@@ -9,8 +9,8 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
+use super::draft::StageDraft;
 use super::pipeline::PlannedStage;
-use super::resolve::Draft;
 use crate::config::diagnostic::suggest;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Noted, Reference, Wants};
@@ -25,7 +25,7 @@ pub(super) struct Linked {
 }
 
 /// Resolves the references of `drafts`, in the order of the file, and notes every problem.
-pub(super) fn link(drafts: Vec<Draft>, problems: &mut Vec<Diagnostic>) -> Linked {
+pub(super) fn link(drafts: Vec<StageDraft>, problems: &mut Vec<Diagnostic>) -> Linked {
     let places: HashMap<&str, usize> =
         drafts.iter().enumerate().map(|(at, draft)| (draft.name.as_str(), at)).collect();
     let graph = graph(&drafts, &places, problems);
@@ -46,13 +46,14 @@ pub(super) fn link(drafts: Vec<Draft>, problems: &mut Vec<Diagnostic>) -> Linked
     let mut linked = Linked { planned: Vec::new(), resolved: toml::Table::new() };
     for (at, draft) in drafts.into_iter().enumerate() {
         linked.resolved.insert(draft.name.clone(), draft.gathered.resolved.clone().into());
-        let (Ok(stage), Some(product)) = (draft.stage, products.remove(&at)) else { continue };
+        let (Ok(read), Some(product)) = (draft.stage, products.remove(&at)) else { continue };
         let settings = settings(draft.gathered.resolved, &draft.gathered.references);
         let (after, inputs): (Vec<_>, Vec<_>) =
             draft.gathered.references.into_iter().partition(is_after);
         linked.planned.push(PlannedStage {
             name: draft.name,
-            stage: Arc::from(stage),
+            stage: Arc::from(read.stage),
+            measures: read.measures,
             settings,
             inputs,
             after: after.into_iter().map(|reference| reference.stage).collect(),
@@ -69,7 +70,7 @@ fn is_after(reference: &Reference) -> bool {
 
 /// An edge from every stage to each stage it needs, with the place that says so.
 fn graph(
-    drafts: &[Draft],
+    drafts: &[StageDraft],
     places: &HashMap<&str, usize>,
     problems: &mut Vec<Diagnostic>,
 ) -> DiGraph<(), Span> {
@@ -95,7 +96,7 @@ fn graph(
 }
 
 /// The shortest way from `start` back to itself.
-fn cycle(graph: &DiGraph<(), Span>, drafts: &[Draft], start: NodeIndex) -> Diagnostic {
+fn cycle(graph: &DiGraph<(), Span>, drafts: &[StageDraft], start: NodeIndex) -> Diagnostic {
     let mut came: BTreeMap<NodeIndex, (NodeIndex, Span)> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);
     while let Some(at) = queue.pop_front() {
@@ -136,7 +137,7 @@ fn cycle(graph: &DiGraph<(), Span>, drafts: &[Draft], start: NodeIndex) -> Diagn
 
 /// What the stage makes.
 fn describe(
-    drafts: &[Draft],
+    drafts: &[StageDraft],
     places: &HashMap<&str, usize>,
     at: usize,
     products: &HashMap<usize, Product>,
@@ -168,8 +169,8 @@ fn describe(
         diagnostic.help.extend(problem.help);
         diagnostic
     };
-    let stage = draft.stage.as_ref().map_err(|noted| *noted)?;
-    stage
+    let read = draft.stage.as_ref().map_err(|noted| *noted)?;
+    read.stage
         .describe(&described)
         .map_err(|found| {
             let noted = found.into_iter().map(|it| Noted::among(problems, place(it))).last();
@@ -182,7 +183,7 @@ fn describe(
 }
 
 /// Why `product`, made by `target`, is not what `reference` wants.
-fn misfit(reference: &Reference, product: &Product, target: &Draft) -> Option<Diagnostic> {
+fn misfit(reference: &Reference, product: &Product, target: &StageDraft) -> Option<Diagnostic> {
     let wanted = match (reference.wants, product) {
         (Wants::Anything, _)
         | (Wants::Dataset, Product::Dataset(_))

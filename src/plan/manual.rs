@@ -3,7 +3,7 @@
 //! No key is written here but the names of the file's tables; the page is printed by `runner schema`.
 
 use super::schema::{of_stages, of_tables};
-use crate::config::describe::{Form, Record};
+use crate::config::describe::{Form, TableReads};
 use crate::config::manual::Manual;
 
 /// A seed that no pipeline has: where it is a default, the pipeline's seed is.
@@ -45,7 +45,7 @@ fn write(manual: &mut Manual) -> String {
 }
 
 /// What was read of the table at `key`.
-fn below<'r>(records: &'r [Record], key: &str) -> Vec<&'r Record> {
+fn below<'r>(records: &'r [TableReads], key: &str) -> Vec<&'r TableReads> {
     let reads = records.iter().filter_map(|record| record.reads.get(key)).flatten();
     reads
         .filter_map(|read| match &read.form {
@@ -64,7 +64,7 @@ mod tests {
     /// By the way to a table and one of its keys: whether it is read, and whether its meaning is said.
     type Seen = BTreeMap<String, (bool, bool)>;
 
-    fn look(record: &Record, way: &str, seen: &mut Seen) {
+    fn look(record: &TableReads, way: &str, seen: &mut Seen) {
         let tag = record.tag.as_ref().map(|tag| tag.key.as_str());
         let way = match &record.tag {
             Some(tag) => format!("{way}[{}]", tag.word),

@@ -1,6 +1,7 @@
 //! Turns a pipeline file into a checked pipeline and a graph of tasks.
 
 pub mod changes;
+mod draft;
 pub mod fingerprint;
 pub mod foresight;
 pub mod goal;
@@ -8,6 +9,7 @@ pub mod graph;
 pub mod kept;
 mod link;
 pub mod manual;
+mod origin;
 pub mod pipeline;
 pub mod print;
 pub mod resolve;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::table_spec::TableSpec;
 use crate::config::Reference;
 use crate::config::source::{Sources, Span};
-use crate::config::sweep::Goal;
+use crate::config::sweep::Select;
 use crate::device::Device;
-use crate::stages::{Product, Stage};
+use crate::stages::{Measures, Product, Stage};
 
 /// A pipeline without problems.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Pipeline {
     /// `[table]` or every `[[table]]`; the usual table where the file has neither.
     pub tables: Vec<TableSpec>,
     /// `[sweep.select]`.
-    pub select: Option<Goal>,
+    pub select: Option<Select>,
     /// The whole file with overrides and every default, as `runner show` prints it.
     pub resolved: toml::Table,
 }
@@ -42,6 +42,8 @@ pub struct PlannedStage {
     pub name: String,
     /// The stage with its settings.
     pub stage: Arc<dyn Stage>,
+    /// What its metrics say.
+    pub measures: Measures,
     /// Every setting that counts, defaults included, without `kind`, `after` and references:
     /// the settings part of the fingerprint.
     pub settings: toml::Table,
@@ -56,8 +58,8 @@ pub struct PlannedStage {
 }
 
 impl PlannedStage {
-    /// The model and the split of everything that it scores, in the order of its CSV; nothing where it is
-    /// of a kind that scores nothing.
+    /// The model and the split of every pair that it scores, in the order of its CSV. Kinds of stages that
+    /// measure no scores have none.
     pub fn scored(&self) -> Vec<(String, String)> {
         if !matches!(self.product, Product::Scores) {
             return Vec::new();

@@ -4,20 +4,17 @@
 
 use std::path::Path;
 
+use super::draft::drafts;
 use super::link::link;
 use super::pipeline::Pipeline;
 use super::tables::{self, Swept};
-use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Table, Value};
 use crate::config::overrides::{Assignment, apply_all};
 use crate::config::source::{Sources, Span};
 use crate::config::sweep::{self, Sweep};
 use crate::config::{Diagnostic, Gathered, Keys, Noted, Report, document};
 use crate::device::Device;
-use crate::stages::{Defaults, KINDS, Kind, Stage};
-
-/// Names of the CSV files that a run writes beside those of its stages.
-const RESERVED: &[&str] = &["timings", "table", "trials"];
+use crate::stages::{Defaults, KINDS, Kind};
 
 /// The pipeline in the file at `path` with the `--set` arguments `sets`. A `[sweep]` is checked
 /// for its form and else left alone.
@@ -32,7 +29,7 @@ pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<
     open(path, sets)?.pipeline(path, kinds)
 }
 
-impl Opened {
+impl PipelineFile {
     /// The pipeline, its sweep left alone.
     pub fn pipeline(self, path: &Path, kinds: &[Kind]) -> Result<Pipeline, Report> {
         let resolved = resolve(path, &self.sources, &self.root, kinds, false);
@@ -48,7 +45,7 @@ pub(super) struct Single {
 
 /// The trial of a sweep's file that `sets` make.
 pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Single, Report> {
-    let Opened { mut root, mut sources, .. } = open(path, &[])?;
+    let PipelineFile { mut root, mut sources, .. } = open(path, &[])?;
     let values: Result<Vec<Assignment>, _> =
         sets.iter().map(|set| Assignment::parse(set, &mut sources)).collect();
     let wrong = match values {
@@ -68,7 +65,7 @@ pub(super) fn report(path: &Path, sources: Sources, problems: Vec<Diagnostic>) -
 }
 
 /// A file that was read, once: it may be a pipe.
-pub(super) struct Opened {
+pub(super) struct PipelineFile {
     /// Its tree, with `sets` put in.
     pub root: Node,
     pub sources: Sources,
@@ -77,7 +74,7 @@ pub(super) struct Opened {
 }
 
 /// Reads the file at `path` and puts the `--set` arguments in, in their order.
-pub(super) fn open(path: &Path, sets: &[String]) -> Result<Opened, Report> {
+pub(super) fn open(path: &Path, sets: &[String]) -> Result<PipelineFile, Report> {
     let mut sources = Sources::default();
     let mut root = match document::read(path, &mut sources) {
         Ok(root) => root,
@@ -96,7 +93,7 @@ pub(super) fn open(path: &Path, sets: &[String]) -> Result<Opened, Report> {
         }
     }
     match problems.is_empty() {
-        true => Ok(Opened { root, sources, sets: put }),
+        true => Ok(PipelineFile { root, sources, sets: put }),
         false => Err(report(path, sources, problems)),
     }
 }
@@ -124,15 +121,6 @@ pub(super) fn sweep_of(root: &Node) -> Option<Sweep> {
     let mut keys = Keys::new(table, *span);
     let sweep = sweep::read(&mut keys);
     sweep.ok().filter(|_| keys.finish().problems.is_empty())
-}
-
-/// A stage's table as far as it could be read.
-pub(super) struct Draft<'a> {
-    pub name: String,
-    pub header: Span,
-    pub node: &'a Node,
-    pub stage: Result<Box<dyn Stage>, Noted>,
-    pub gathered: Gathered,
 }
 
 pub(super) struct Resolution {
@@ -208,7 +196,7 @@ pub(super) fn resolve(
         device: head.device,
         stages: stages.planned,
         tables,
-        select: sweep.and_then(|sweep| sweep.goal),
+        select: sweep.and_then(|sweep| sweep.select),
         resolved,
     });
     Resolution { pipeline, whole, problems }
@@ -274,99 +262,6 @@ pub(super) fn head(keys: &mut Keys) -> Result<Head, Noted> {
     });
     // One after the other, so that each key is known before the first `?`.
     Ok(Head { name: name?, title: title?, seed: seed?.unsigned_abs(), device: device? })
-}
-
-/// Reads every `[stages.NAME]`.
-fn drafts<'a>(
-    table: &'a Table,
-    root: Span,
-    kinds: &[Kind],
-    defaults: &Defaults,
-    problems: &mut Vec<Diagnostic>,
-) -> Vec<Draft<'a>> {
-    if table.entries.is_empty() {
-        problems.push(
-            Diagnostic::at(root, "the pipeline has no stages", "").help("add `[stages.NAME]`"),
-        );
-    }
-    let mut drafts = Vec::new();
-    for (name, entry) in &table.entries {
-        let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
-        if name.is_empty() || !name.chars().all(fits) {
-            let message = format!("`{name}` is not a name for a stage");
-            problems.push(Diagnostic::at(entry.key, message, "expected letters, digits, `_`, `-`"));
-        }
-        if RESERVED.contains(&name.as_str()) {
-            let message = format!("`{name}` cannot be the name of a stage");
-            let label = format!("`{name}.csv` is a file of the run itself");
-            problems.push(Diagnostic::at(entry.key, message, label).help("choose another name"));
-        }
-        let Value::Table(settings) = &entry.node.value else {
-            let message = format!("`stages.{name}` must be a table");
-            let found = format!("found {}", entry.node.value.type_name());
-            problems.push(Diagnostic::at(entry.node.span, message, found));
-            continue;
-        };
-        let mut keys = Keys::new(settings, entry.key);
-        let stage = read_stage(&mut keys, kinds, defaults);
-        let mut gathered = keys.finish();
-        let sound = Noted::all_among(problems, std::mem::take(&mut gathered.problems));
-        let stage = sound.and(stage);
-        drafts.push(Draft {
-            name: name.clone(),
-            header: entry.key,
-            node: &entry.node,
-            stage,
-            gathered,
-        });
-    }
-    drafts
-}
-
-/// Reads one `[stages.NAME]`.
-pub(super) fn read_stage(
-    keys: &mut Keys,
-    kinds: &[Kind],
-    defaults: &Defaults,
-) -> Result<Box<dyn Stage>, Noted> {
-    let kind = read_kind(keys, kinds);
-    let after = keys.optional_references("after", crate::config::Wants::Anything);
-    if kind.is_err() {
-        keys.leave_open();
-    }
-    let stage = kind.and_then(|kind| (kind.parse)(keys, defaults));
-    after.and(stage)
-}
-
-fn read_kind<'k>(keys: &mut Keys, kinds: &'k [Kind]) -> Result<&'k Kind, Noted> {
-    if keys.is_describing() {
-        let words: Vec<(&str, &str)> = kinds.iter().map(|kind| (kind.name, kind.about)).collect();
-        return keys.may_be_kind("kind", &words).map(|at| &kinds[at]);
-    }
-    let word = match keys.node("kind") {
-        None => {
-            let words: Vec<String> =
-                kinds.iter().map(|kind| format!("\"{}\"", kind.name)).collect();
-            return Err(keys.problem(
-                Diagnostic::at(keys.span(), "missing key `kind`", "in this stage")
-                    .help(format!("add `kind = ...`, one of {}", words.join(", "))),
-            ));
-        }
-        Some(Node { value: Value::String(word), span }) => (word, *span),
-        Some(node) => {
-            let found = format!("found {}", node.value.type_name());
-            let problem = Diagnostic::at(node.span, "`kind` must be a string", found);
-            return Err(keys.problem(problem));
-        }
-    };
-    let (word, span) = word;
-    keys.record("kind", word.clone());
-    kinds.iter().find(|kind| kind.name == word).ok_or_else(|| {
-        let message = format!("`{word}` is not a kind of stage");
-        let mut problem = Diagnostic::at(span, message, "unknown kind");
-        problem.help.extend(suggest(word, kinds.iter().map(|kind| kind.name)));
-        keys.problem(problem)
-    })
 }
 
 #[cfg(test)]

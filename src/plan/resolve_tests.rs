@@ -6,18 +6,19 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Noted, Wants, words};
-use crate::plan::kept::Kept;
+use crate::config::{Wants, words};
+use crate::plan::kept::KeptPipeline;
 use crate::plan::print;
 use crate::plan::trial::Trial;
 use crate::stages::{
-    Context, DatasetShape, Described, Failure, Halt, ModelShape, Outcome, Problem, Product,
+    Context, DatasetShape, Described, Failure, Halt, Measures, ModelShape, Outcome, Problem,
+    Product, Stage,
 };
 
 const TEST_KINDS: &[Kind] = &[
-    Kind { name: "images", about: "a data set", scores: false, parse: images },
-    Kind { name: "train", about: "a model", scores: false, parse: train },
-    Kind { name: "score", about: "scores", scores: false, parse: score },
+    Kind { name: "images", about: "a data set", measures: Measures::Nothing, parse: images },
+    Kind { name: "train", about: "a model", measures: Measures::Training, parse: train },
+    Kind { name: "score", about: "scores", measures: Measures::Nothing, parse: score },
 ];
 
 #[derive(Debug)]
@@ -570,7 +571,7 @@ fn tables_resolve_to_themselves_and_a_trial_keeps_those_that_need_no_sweep() {
     assert_eq!(whole.tables[0].only["pipeline.seed"], ["0", "1"]);
     assert_eq!(whole.tables[1].over, [""; 0]);
     // What a resolved file says is what was read.
-    let tables = |text: &str| Kept::read("kept.toml", text).unwrap().tables().unwrap();
+    let tables = |text: &str| KeptPipeline::read("kept.toml", text).unwrap().tables().unwrap();
     assert_eq!(tables(&text), whole.tables);
     let trial = &trials.trials[0].pipeline.resolved;
     assert_eq!(tables(&print::to_toml(trial)), whole.tables[1..]);

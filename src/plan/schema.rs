@@ -3,16 +3,17 @@
 
 use serde_json::{Value, json};
 
-use super::resolve::{head, read_stage};
+use super::draft::read_stage;
+use super::resolve::head;
 use super::tables::{self, Swept};
-use crate::config::describe::Record;
+use crate::config::describe::TableReads;
 use crate::config::schema::{share, table};
-use crate::config::{describe, sweep};
+use crate::config::{explore, sweep};
 use crate::stages::{Defaults, KINDS};
 
 /// What the readers of a whole file say of its tables, but for the stages.
-pub(super) fn of_tables() -> Vec<Record> {
-    describe::explore(|keys| {
+pub(super) fn of_tables() -> Vec<TableReads> {
+    explore::explore(|keys| {
         keys.about(&[
             ("pipeline", "what is true of the whole pipeline"),
             ("sweep", "trials of the pipeline with other values"),
@@ -26,9 +27,9 @@ pub(super) fn of_tables() -> Vec<Record> {
 }
 
 /// What the readers of stages say, in a pipeline with this seed.
-pub(super) fn of_stages(seed: u64) -> Vec<Record> {
+pub(super) fn of_stages(seed: u64) -> Vec<TableReads> {
     let defaults = Defaults { seed };
-    describe::explore(|keys| {
+    explore::explore(|keys| {
         keys.about(&[(
             "after",
             "stages that must be finished first, although nothing is taken from them",

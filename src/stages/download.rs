@@ -6,7 +6,8 @@ use self::own::Own;
 use super::pretrained::Pretrained;
 use super::source::{Source, find, unchanged};
 use super::{
-    Context, DatasetShape, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
+    Stage,
 };
 use crate::config::{Diagnostic, Keys, Noted, Word};
 use crate::data::catalog::weights::Weights;
@@ -22,7 +23,7 @@ mod own;
 pub(super) const KIND: Kind = Kind {
     name: "download",
     about: "get a data set or weights by name, or your own from a file or an address",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 

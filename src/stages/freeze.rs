@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use dfdx::prelude::Cpu;
 
 use super::{
-    Context, Defaults, Described, Failure, Halt, Kind, ModelShape, Outcome, Problem, Product, Stage,
+    Context, Defaults, Described, Failure, Halt, Kind, Measures, ModelShape, Outcome, Problem,
+    Product, Stage,
 };
 use crate::config::{Keys, Noted, Wants};
 use crate::metrics::{LayerRow, Metrics};
@@ -15,7 +16,7 @@ use crate::nn::{FrozenBatchNorm, Saved};
 pub(super) const KIND: Kind = Kind {
     name: "freeze",
     about: "say which parameters of a model learn from here on",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 

@@ -22,8 +22,10 @@ use crate::train::checkpoint::Slot;
 mod classes;
 mod download;
 mod evaluate;
+mod failures;
 mod finetune;
 mod freeze;
+mod inputs;
 mod normalize;
 mod pretrain;
 mod pretrained;
@@ -48,10 +50,21 @@ pub struct Kind {
     pub name: &'static str,
     /// One line for `runner init` and the docs.
     pub about: &'static str,
-    /// Whether its metrics are scores of models, which make the result table.
-    pub scores: bool,
+    /// What its metrics say.
+    pub measures: Measures,
     /// Reads the settings.
     pub parse: fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>,
+}
+
+/// What the metrics of a kind of stage say of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measures {
+    /// Nothing: they are facts about data or parameters.
+    Nothing,
+    /// How a training went, by split and epoch.
+    Training,
+    /// How good models are on data sets; these make the result table.
+    Scores,
 }
 
 /// Every stage kind. A new one is a file in this folder and a line here.

@@ -5,8 +5,8 @@
 use serde_json::json;
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product,
-    Stage,
+    Context, DatasetShape, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem,
+    Product, Stage,
 };
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants};
@@ -19,7 +19,7 @@ use crate::progress::Unit;
 pub(super) const KIND: Kind = Kind {
     name: "normalize",
     about: "set the size, the channels, and mean and deviation of batches",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 

@@ -4,10 +4,11 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
+    Stage,
 };
 use crate::config::diagnostic::suggest;
-use crate::config::node::{Entry, Node, Value};
+use crate::config::node::{KeyValue, Node, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::subset::{
     Amount, Class, find_class, hold_out, keep_classes, keep_per_class, rename_classes, renamed,
@@ -16,7 +17,7 @@ use crate::data::subset::{
 pub(super) const KIND: Kind = Kind {
     name: "split",
     about: "hold out images, keep a few a class, keep some of the classes or rename them",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -88,7 +89,7 @@ fn classes(keys: &mut Keys) -> Result<Option<Classes>, Noted> {
         Value::String(name) => Some(Class::Name(name.clone())),
         _ => None,
     };
-    let name = |(old, entry): (&String, &Entry)| match &entry.node.value {
+    let name = |(old, entry): (&String, &KeyValue)| match &entry.node.value {
         Value::String(new) if !new.is_empty() => Some((old.clone(), new.clone())),
         _ => None,
     };

@@ -1,7 +1,8 @@
 //! `synthesize`: makes a data set out of another by a recipe.
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
+    Stage,
 };
 use crate::config::node::{Table, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants, words};
@@ -12,13 +13,13 @@ use crate::data::{Dataset, Provenance};
 pub(super) const KIND: Kind = Kind {
     name: "synthesize",
     about: "make a data set out of another by a recipe",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
 words! {
     /// How a data set is made out of another.
-    enum Recipe {
+    enum SynthesisRecipe {
         /// Its images are blended with backgrounds.
         Blend = "blend",
     }
@@ -46,11 +47,11 @@ enum Background {
 }
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
-    let recipe = keys.choice::<Recipe>("recipe").required();
+    let recipe = keys.choice::<SynthesisRecipe>("recipe").required();
     let input = keys.reference("input", Wants::Dataset);
     let background = background(keys);
     let seed = defaults.seed(keys);
-    let Recipe::Blend = recipe?;
+    let SynthesisRecipe::Blend = recipe?;
     input?;
     Ok(Box::new(Synthesize { background: background?, seed: seed? }))
 }

@@ -22,7 +22,7 @@ pub struct Axis {
     /// Where it stands.
     pub span: Span,
     pub(super) path: Vec<String>,
-    pub(super) values: Values,
+    pub(super) values: AxisValues,
 }
 
 impl Axis {
@@ -34,7 +34,7 @@ impl Axis {
 
 /// What an axis takes.
 #[derive(Debug, Clone)]
-pub(super) enum Values {
+pub(super) enum AxisValues {
     /// Each of these.
     Listed(Vec<Node>),
     /// What is drawn from it.
@@ -50,7 +50,7 @@ words! {
         To = "to",
         /// What lies between one and the next.
         Step = "step",
-        /// Values to draw from.
+        /// AxisValues to draw from.
         Choice = "choice",
         /// Ends of whole numbers to draw from.
         Int = "int",
@@ -64,7 +64,7 @@ words! {
 /// Reads the axis `key = node`.
 pub(super) fn read(key: &str, span: Span, node: &Node) -> Result<Axis, Diagnostic> {
     let values = match &node.value {
-        Value::Array(values) => Values::Listed(listed(key, node, values)?),
+        Value::Array(values) => AxisValues::Listed(listed(key, node, values)?),
         Value::Table(table) => of_table(key, span, node, table)?,
         other => {
             return Err(Diagnostic::at(
@@ -102,7 +102,7 @@ fn listed(key: &str, node: &Node, values: &[Node]) -> Result<Vec<Node>, Diagnost
     }
 }
 
-fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<Values, Diagnostic> {
+fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<AxisValues, Diagnostic> {
     let unknown = table.entries.iter().find(|(word, _)| AxisKey::named(word).is_none());
     if let Some((word, entry)) = unknown {
         // An unquoted dotted key is a table of tables.
@@ -128,7 +128,7 @@ fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<Values,
     if let (Some(from), Some(to), Some(step), 3) =
         (given(AxisKey::From), given(AxisKey::To), given(AxisKey::Step), table.entries.len())
     {
-        return range(key, node, [from, to, step]).map(Values::Listed);
+        return range(key, node, [from, to, step]).map(AxisValues::Listed);
     }
     if table.entries.len() != 1 {
         return wrong("is none of the known forms");
@@ -145,7 +145,7 @@ fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<Values,
         Some(AxisKey::From | AxisKey::To | AxisKey::Step) | None => space::ends(word, items)
             .and(Err("needs two keys more: `from`, `to` and `step` go together".into())),
     };
-    space.map(Values::Drawn).or_else(|reason| wrong(&reason))
+    space.map(AxisValues::Drawn).or_else(|reason| wrong(&reason))
 }
 
 fn forms() -> String {

@@ -23,13 +23,13 @@ enum Term {
     Any(Vec<Term>),
     All(Vec<Term>),
     Not(Box<Term>),
-    Compare(Operand, Comparison, Operand),
+    Compare(Operand, Relation, Operand),
     In(Operand, Vec<toml::Value>),
 }
 
 words! {
     /// How two values are compared.
-    enum Comparison {
+    enum Relation {
         /// They are the same.
         Equal = "==",
         /// They differ.
@@ -53,7 +53,7 @@ enum Operand {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Token {
+enum Lexeme {
     Word(String),
     Value(toml::Value),
     Sign(&'static str),
@@ -103,16 +103,16 @@ impl Condition {
     }
 }
 
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
+fn tokens(text: &str) -> Result<Vec<Lexeme>, String> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
         let end = if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-            tokens.push(Token::Sign(sign));
+            tokens.push(Lexeme::Sign(sign));
             sign.len()
         } else if first == '"' || first == '\'' {
             let close = rest[1..].find(first).ok_or("a quote is not closed")?;
-            tokens.push(Token::Value(rest[1..=close].to_owned().into()));
+            tokens.push(Lexeme::Value(rest[1..=close].to_owned().into()));
             close + 2
         } else {
             let of_word = |it: char| it.is_alphanumeric() || "_-+.".contains(it);
@@ -122,12 +122,12 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
             }
             let word = &rest[..end];
             tokens.push(match (word.parse::<i64>(), word.parse::<f64>(), word) {
-                (Ok(whole), _, _) => Token::Value(whole.into()),
+                (Ok(whole), _, _) => Lexeme::Value(whole.into()),
                 (_, Ok(number), _) if first.is_ascii_digit() || "-+.".contains(first) => {
-                    Token::Value(number.into())
+                    Lexeme::Value(number.into())
                 }
-                (_, _, "true" | "false") => Token::Value((word == "true").into()),
-                _ => Token::Word(word.to_owned()),
+                (_, _, "true" | "false") => Lexeme::Value((word == "true").into()),
+                _ => Lexeme::Word(word.to_owned()),
             });
             end
         };
@@ -136,11 +136,11 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-fn shown(token: &Token) -> String {
+fn shown(token: &Lexeme) -> String {
     match token {
-        Token::Word(word) => format!("`{word}`"),
-        Token::Value(value) => format!("`{value}`"),
-        Token::Sign(sign) => format!("`{sign}`"),
+        Lexeme::Word(word) => format!("`{word}`"),
+        Lexeme::Value(value) => format!("`{value}`"),
+        Lexeme::Sign(sign) => format!("`{sign}`"),
     }
 }
 
@@ -150,7 +150,7 @@ const MOST_DEPTH: usize = 100;
 type Wrong = (String, Option<String>);
 
 struct Parser<'a> {
-    tokens: &'a [Token],
+    tokens: &'a [Lexeme],
     at: usize,
     keys: &'a [&'a str],
     /// Terms within terms.
@@ -158,14 +158,14 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn peek(&self) -> Option<&'a Token> {
+    fn peek(&self) -> Option<&'a Lexeme> {
         self.tokens.get(self.at)
     }
 
     fn take(&mut self, wanted: &str) -> bool {
         let found = match self.peek() {
-            Some(Token::Word(word)) => word == wanted,
-            Some(Token::Sign(sign)) => *sign == wanted,
+            Some(Lexeme::Word(word)) => word == wanted,
+            Some(Lexeme::Sign(sign)) => *sign == wanted,
             _ => false,
         };
         self.at += usize::from(found);
@@ -211,7 +211,7 @@ impl<'a> Parser<'a> {
             };
         }
         let left = self.operand()?;
-        let comparison = Comparison::all().find(|it| self.take(it.word()));
+        let comparison = Relation::all().find(|it| self.take(it.word()));
         if comparison.is_none() && !self.take("in") {
             let found = self.peek().map_or("its end".to_owned(), shown);
             return Err((format!("expected a comparison such as `==` before {found}"), None));
@@ -233,7 +233,7 @@ impl<'a> Parser<'a> {
                     Operand::Value(value) => items.push(value),
                     Operand::Axis(_) => return Err(("an array holds values only".into(), None)),
                 }
-                if !self.take(",") && !matches!(self.peek(), Some(Token::Sign("]"))) {
+                if !self.take(",") && !matches!(self.peek(), Some(Lexeme::Sign("]"))) {
                     return Err(("a `[` is not closed".into(), None));
                 }
             }
@@ -242,9 +242,9 @@ impl<'a> Parser<'a> {
         let token = self.peek().ok_or(("expected a key or a value at its end".into(), None))?;
         self.at += 1;
         match token {
-            Token::Value(value) => Ok(Operand::Value(value.clone())),
-            Token::Word(word) => self.axis(word).map(Operand::Axis),
-            Token::Sign(_) => {
+            Lexeme::Value(value) => Ok(Operand::Value(value.clone())),
+            Lexeme::Word(word) => self.axis(word).map(Operand::Axis),
+            Lexeme::Sign(_) => {
                 Err((format!("expected a key or a value, not {}", shown(token)), None))
             }
         }
@@ -281,7 +281,7 @@ fn holds(term: &Term, values: &[&Node]) -> Result<bool, String> {
         Term::In(item, items) => {
             let item = value(item, values);
             items.iter().try_fold(false, |so_far, other| {
-                Ok(compare(&item, Comparison::Equal, other)? || so_far)
+                Ok(compare(&item, Relation::Equal, other)? || so_far)
             })
         }
     }
@@ -294,11 +294,7 @@ fn value(operand: &Operand, values: &[&Node]) -> toml::Value {
     }
 }
 
-fn compare(
-    left: &toml::Value,
-    comparison: Comparison,
-    right: &toml::Value,
-) -> Result<bool, String> {
+fn compare(left: &toml::Value, comparison: Relation, right: &toml::Value) -> Result<bool, String> {
     #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
     let number = |value: &toml::Value| match value {
         toml::Value::Integer(whole) => Some(*whole as f64),
@@ -311,12 +307,9 @@ fn compare(
         // Values of other types are not the same.
         _ => {
             return match comparison {
-                Comparison::Equal => Ok(left == right),
-                Comparison::Unequal => Ok(left != right),
-                Comparison::AtMost
-                | Comparison::AtLeast
-                | Comparison::Below
-                | Comparison::Above => {
+                Relation::Equal => Ok(left == right),
+                Relation::Unequal => Ok(left != right),
+                Relation::AtMost | Relation::AtLeast | Relation::Below | Relation::Above => {
                     Err(format!("{left} and {right} cannot be compared by `{}`", comparison.word()))
                 }
             };
@@ -324,12 +317,12 @@ fn compare(
     };
     // Nothing but `!=` holds of what is not a number.
     Ok(match comparison {
-        Comparison::Equal => order.is_some_and(Ordering::is_eq),
-        Comparison::Unequal => !order.is_some_and(Ordering::is_eq),
-        Comparison::AtMost => order.is_some_and(Ordering::is_le),
-        Comparison::AtLeast => order.is_some_and(Ordering::is_ge),
-        Comparison::Below => order.is_some_and(Ordering::is_lt),
-        Comparison::Above => order.is_some_and(Ordering::is_gt),
+        Relation::Equal => order.is_some_and(Ordering::is_eq),
+        Relation::Unequal => !order.is_some_and(Ordering::is_eq),
+        Relation::AtMost => order.is_some_and(Ordering::is_le),
+        Relation::AtLeast => order.is_some_and(Ordering::is_ge),
+        Relation::Below => order.is_some_and(Ordering::is_lt),
+        Relation::Above => order.is_some_and(Ordering::is_gt),
     })
 }
 

@@ -17,7 +17,7 @@ words! {
 
 /// What makes one trial better than another.
 #[derive(Debug, Clone)]
-pub struct Goal {
+pub struct Select {
     /// The stage that measures it.
     pub stage: String,
     /// `split.metric` of a training stage, as in its CSV, or a metric of a stage that scores.
@@ -40,7 +40,7 @@ pub struct Goal {
     pub by_span: Span,
 }
 
-impl Goal {
+impl Select {
     /// Reads the table.
     pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let span = keys.span();

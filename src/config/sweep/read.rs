@@ -7,10 +7,10 @@ use super::super::keys::Keys;
 use super::super::node::{Node, Value};
 use super::super::source::Span;
 use super::super::word::words;
-use super::axis::{self, Axis, Values};
+use super::axis::{self, Axis, AxisValues};
 use super::condition::Condition;
 use super::dimension::Dimension;
-use super::goal::{Goal, Halving};
+use super::goal::{Halving, Select};
 use super::sampler::{SOBOL_DIMENSIONS, SOBOL_POINTS, Sampler};
 use super::{MOST_TRIALS, Sweep};
 
@@ -54,7 +54,7 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
     keys.node("repeat");
     keys.may_be("where", || json!({ "type": "string", "description": "which trials to keep" }));
     let condition = keys.node("where");
-    let goal = keys.optional_nested("select", Goal::read);
+    let select = keys.optional_nested("select", Select::read);
     let halving = keys.optional_nested("halving", Halving::read);
     let is_adaptive = search == Ok(SearchKind::Tpe);
     let startup = match is_adaptive {
@@ -87,7 +87,7 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
         sampler,
         trials: count.unwrap_or_default(),
         batch,
-        goal: goal.unwrap_or_default(),
+        select: select.unwrap_or_default(),
         halving: halving.unwrap_or_default(),
     };
     problems(keys, &sweep, count, span);
@@ -151,7 +151,7 @@ fn dimensions(
             None => {
                 group.len() == 1
                     && axis.path == ["pipeline", "seed"]
-                    && matches!(axis.values, Values::Listed(_))
+                    && matches!(axis.values, AxisValues::Listed(_))
             }
         };
         dimensions.push(Dimension { axes: group, repeats });
@@ -165,7 +165,7 @@ fn dimensions(
             keys.problem(problem);
             continue;
         };
-        if let Values::Drawn(_) = axis.values {
+        if let AxisValues::Drawn(_) = axis.values {
             let message = format!("`{key}` cannot repeat a configuration: its values are drawn");
             keys.problem(
                 Diagnostic::at(place, message, "in this array").help("list them: `[0, 1, 2]`"),
@@ -217,7 +217,7 @@ fn groups(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Vec<Vec<usize>> {
                 keys.problem(Diagnostic::at(word.span, message, "the same axis again"));
                 continue;
             }
-            let Values::Listed(values) = &axes[number].values else {
+            let AxisValues::Listed(values) = &axes[number].values else {
                 let message = format!("`{key}` cannot move with other axes: its values are drawn");
                 keys.problem(
                     Diagnostic::at(word.span, message, "this axis").help("list them: `[a, b]`"),
@@ -226,7 +226,7 @@ fn groups(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Vec<Vec<usize>> {
             };
             lengths.push(format!("`{key}` has {}", values.len()));
             if let Some(first) = group.first()
-                && let Values::Listed(others) = &axes[*first].values
+                && let AxisValues::Listed(others) = &axes[*first].values
                 && others.len() != values.len()
             {
                 let message = "axes that move together need as many values";
@@ -328,7 +328,7 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
             .help("add `[sweep.select]` with `stage = \"...\"` and `by = \"validate.accuracy\"`"),
         );
     }
-    if let Some(goal) = &sweep.goal {
+    if let Some(goal) = &sweep.select {
         let place = keys.peek("select").map_or(goal.span, |node| node.nearest("per").span);
         for key in &goal.per {
             if !sweep.axes.iter().any(|axis| axis.key == *key) || sweep.is_repeat(key) {
@@ -340,7 +340,7 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
             }
         }
     }
-    if let (Some(_), Some(goal)) = (sweep.halving, &sweep.goal) {
+    if let (Some(_), Some(goal)) = (sweep.halving, &sweep.select) {
         let path = ["stages", &goal.stage, "epochs"];
         if let Some(axis) = sweep.axes.iter().find(|axis| axis.path == path) {
             let key = path.join(".");
