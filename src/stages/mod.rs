@@ -91,6 +91,7 @@ impl Defaults {
     /// The `seed` key of a stage that draws random numbers.
     pub fn seed(&self, keys: &mut Keys) -> Result<u64, Noted> {
         let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
+        keys.about(&[("seed", "seed of the stage's random numbers")]);
         keys.integer("seed").not_negative().or(default).map(i64::unsigned_abs)
     }
 
