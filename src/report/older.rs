@@ -39,7 +39,7 @@ pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, 
     let mut doubts = Vec::new();
     match kept.sweep() {
         Ok(Some(sweep)) => {
-            record.selection = sweep.goal.as_ref().map(Selection::new);
+            record.selection = sweep.select.as_ref().map(Selection::new);
             if record.provenance.sweep {
                 doubts.extend(sweep.overlaps().iter().map(|overlap| of_overlap(overlap, record)));
             }
