@@ -1,4 +1,4 @@
-//! `runner diff RUN_A RUN_B`: settings and metrics that differ, side by side.
+//! `runner diff RUN_A RUN_B`: prints the settings and metrics in which two runs differ, side by side.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use super::columns::columns;
 use crate::cli::DiffArgs;
 use crate::report::finished::FinishedRun;
 
-/// Prints what differs; exit code 0 also when something does.
+/// Prints what differs. The exit code is 0 also when something does.
 ///
 /// # Errors
 /// When a run is not found or cannot be read.
@@ -56,14 +56,14 @@ fn differing(a: &IndexMap<String, String>, b: &IndexMap<String, String>) -> Vec<
     lines
 }
 
-/// Every setting of a run's pipeline by dotted key, and what else decides its numbers.
+/// Every setting of a run by its dotted key, and everything else that decides its numbers.
 fn settings(run: &FinishedRun) -> IndexMap<String, String> {
     let mut all = IndexMap::new();
     flatten("", &toml::Value::Table(run.pipeline.clone()), &mut all);
     let provenance = &run.record.provenance;
     all.insert("(runner)".into(), provenance.runner.clone());
     all.insert("(backend)".into(), provenance.backend.clone());
-    // Files that no setting names by their bytes.
+    // Settings name these files, but do not say what is in them.
     let mut outside = BTreeMap::new();
     for stage in run.record.trials.iter().flatten() {
         if let Some(external) = &stage.external {
@@ -74,8 +74,8 @@ fn settings(run: &FinishedRun) -> IndexMap<String, String> {
     all
 }
 
-/// Every metric of a run by name, and its last value where it has one for each epoch:
-/// `score: dann, target.test, accuracy`.
+/// Every metric of a run by name, such as `score: dann, target.test, accuracy`. A metric with a value for each
+/// epoch has its last value.
 fn final_metrics(run: &FinishedRun) -> Result<IndexMap<String, String>, Error> {
     let mut all = IndexMap::new();
     for (number, stages) in run.record.trials.iter().enumerate() {

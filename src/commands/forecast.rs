@@ -6,6 +6,7 @@ use std::path::Path;
 use petgraph::graph::NodeIndex;
 
 use super::Error;
+use crate::exec::Ending;
 use crate::plan::graph::{Plan, Task};
 use crate::report::runs;
 
@@ -26,7 +27,7 @@ impl Past {
             let mut seen = std::collections::HashSet::new();
             for stage in record.trials.iter().flatten() {
                 // A stage that trials share stands in the record of each.
-                if stage.state != "ran" || !seen.insert(stage.fingerprint) {
+                if stage.state != Ending::Built || !seen.insert(stage.fingerprint) {
                     continue;
                 }
                 let epochs = stage.settings.get("epochs").and_then(serde_json::Value::as_f64);

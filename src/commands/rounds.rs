@@ -16,7 +16,7 @@ use crate::plan::goal::Goal;
 use crate::plan::graph::Plan;
 use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
-use crate::report::record::InputRecord;
+use crate::report::record::StageInput;
 use crate::report::{self, trial_files};
 use crate::stages::Failure;
 use crate::store::Checked;
@@ -212,7 +212,7 @@ fn value(
     let stages = &plan.trials[trial].pipeline.stages;
     let Some(stage) = stages.iter().find(|stage| stage.name == goal.stage) else { return Ok(None) };
     let checked = Checked::open(artifact, content)?;
-    let text = trial_files::metrics_text(&checked, &InputRecord::of(stage))?.unwrap_or_default();
+    let text = trial_files::metrics_text(&checked, &StageInput::of(stage))?.unwrap_or_default();
     let metrics = Metrics::read(&text).map_err(|error| {
         let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
         report::Error::Malformed { path, reason }

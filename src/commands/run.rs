@@ -27,9 +27,9 @@ use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::Earlier;
 use crate::report::finished::FinishedRun;
-use crate::report::record::{Provenance, Record};
+use crate::report::record::{Record, RunProvenance};
 use crate::report::results::{self, Written};
-use crate::report::table::Format;
+use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
 use crate::stages::Failure;
 use crate::store::Store;
@@ -196,7 +196,8 @@ fn conclude(
     }
     if let Err(error) = &written.page {
         // The numbers are there: a page can be made again from them.
-        let help = format!("`runner report {}` writes it", folder.display());
+        let typed = crate::system::as_typed(&[folder.display().to_string()]);
+        let help = format!("`runner report {typed}` writes it");
         console::say(format_args!(
             "error: the report cannot be written: {error}\n  = help: {help}"
         ));
@@ -228,7 +229,7 @@ fn show(tables: Option<&Tables>) {
     let bold = std::io::stdout().is_terminal();
     for (at, table) in tables.into_iter().flat_map(Tables::good).enumerate() {
         let gap = if at == 0 { "" } else { "\n" };
-        console::put(&format!("{gap}{}", table.render(Format::Text, bold)));
+        console::put(&format!("{gap}{}", table.render(TableFormat::Text, bold)));
     }
 }
 
@@ -280,7 +281,7 @@ fn provenance(
     resolved: &toml::Table,
     start: chrono::DateTime<chrono::Utc>,
     lost_output: Vec<Lost>,
-) -> Provenance {
+) -> RunProvenance {
     let pipeline = &plan.trials[0].pipeline;
     let home = match pipeline.path.parent() {
         Some(path) if path != Path::new("") => path,
@@ -292,7 +293,7 @@ fn provenance(
         output.status.success().then(|| text.trim().to_owned())
     };
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    Provenance {
+    RunProvenance {
         pipeline: pipeline.name.clone(),
         text: to_toml(resolved),
         sweep: !plan.trials[0].labels.is_empty(),
@@ -321,6 +322,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::Reference;
     use crate::exec::tests::{Fault, pipeline, stage};
 
     fn options(root: &Path) -> RunOptions {
@@ -335,11 +337,9 @@ mod tests {
 
     fn trial() -> Trials {
         let (a, _) = stage("a", "a", Fault::None, 0, &[]);
-        let (score, _) = stage("score", "s", Fault::None, 1, &["a"]);
-        let mut pipeline = pipeline(vec![a, score]);
-        pipeline.resolved =
-            toml::from_str("[stages.a]\n[stages.score]\nkind = \"evaluate\"\n").unwrap();
-        Trials::single(pipeline)
+        let (mut score, _) = stage("score", "s", Fault::None, 1, &["a"]);
+        score.inputs.push(Reference { key: "on.0".into(), ..score.inputs[0].clone() });
+        Trials::single(pipeline(vec![a, score]))
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::Error;
 use super::run::Failures;
 use crate::cli::SweepArgs;
+use crate::exec::Ending;
 use crate::plan::fingerprint::Fingerprint;
 use crate::report::record::Record;
 use crate::report::runs;
@@ -42,7 +43,7 @@ fn failed_before(results: &Path, pipeline: &str) -> Failures {
         return Failures::new();
     };
     let mut found: HashMap<Fingerprint, (Failure, usize)> = HashMap::new();
-    for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {
+    for stage in record.trials.iter().flatten().filter(|stage| stage.state == Ending::Failed) {
         let (Some(fingerprint), Some(error)) = (stage.fingerprint, &stage.error) else { continue };
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let help = error["help"].as_array().map(|help| help.iter().map(text).collect());

@@ -58,8 +58,8 @@ pub struct PlannedStage {
 }
 
 impl PlannedStage {
-    /// The model and the split of everything that it scores, in the order of its CSV; nothing where it is
-    /// of a kind that scores nothing.
+    /// The model and the split of every pair that it scores, in the order of its CSV. Kinds of stages that
+    /// measure no scores have none.
     pub fn scored(&self) -> Vec<(String, String)> {
         if !matches!(self.product, Product::Scores) {
             return Vec::new();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Keys, Wants, words};
-use crate::plan::kept::Kept;
+use crate::plan::kept::KeptPipeline;
 use crate::plan::print;
 use crate::plan::trial::Trial;
 use crate::stages::{
@@ -571,7 +571,7 @@ fn tables_resolve_to_themselves_and_a_trial_keeps_those_that_need_no_sweep() {
     assert_eq!(whole.tables[0].only["pipeline.seed"], ["0", "1"]);
     assert_eq!(whole.tables[1].over, [""; 0]);
     // What a resolved file says is what was read.
-    let tables = |text: &str| Kept::read("kept.toml", text).unwrap().tables().unwrap();
+    let tables = |text: &str| KeptPipeline::read("kept.toml", text).unwrap().tables().unwrap();
     assert_eq!(tables(&text), whole.tables);
     let trial = &trials.trials[0].pipeline.resolved;
     assert_eq!(tables(&print::to_toml(trial)), whole.tables[1..]);

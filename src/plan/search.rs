@@ -424,7 +424,7 @@ impl Search {
 fn differs(given: &sweep::Select, goal: &Goal) -> Diagnostic {
     let message = "`[sweep.select]` means other numbers in other trials";
     Diagnostic::at(given.span, message, format!("in one of them {}", goal.text()))
-        .help("name `model` and `on`")
+        .help("name `model` and `on` of a score that every trial has")
 }
 
 #[cfg(test)]

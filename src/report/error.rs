@@ -1,24 +1,25 @@
-//! Why results cannot be read or written, and the reading of a CSV that need not be there.
+//! The error of everything that reads or writes results, and the reading of a CSV that may be absent. It
+//! lies below all other files of this folder and knows none of them.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::csv::Rows;
+use super::csv::CsvRows;
 use crate::store;
 
 /// Why results could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system refused.
+    /// The operating system refused to read or write.
     #[error("cannot read or write results at `{}`: {source}", path.display())]
     Io {
-        /// The path.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's word.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A file does not hold what it should.
+    /// A file does not have the form that it should have.
     #[error("`{}`: {reason}", path.display())]
     Malformed {
         /// The file.
@@ -26,7 +27,7 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// An artifact that results follow from cannot be used.
+    /// An artifact that the results are derived from cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -35,7 +36,7 @@ pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io { path: path.to_owned(), source }
 }
 
-/// The text of the file at `path`; `None` when there is none.
+/// Reads the text of the file at `path`; `None` when there is no such file.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -45,9 +46,9 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, Error> {
 }
 
 /// The CSV at `path`; `None` when there is none.
-pub(super) fn read_rows(path: &Path) -> Result<Option<Rows>, Error> {
+pub(super) fn read_rows(path: &Path) -> Result<Option<CsvRows>, Error> {
     let Some(text) = read_text(path)? else { return Ok(None) };
-    Rows::read(&text)
+    CsvRows::read(&text)
         .map(Some)
         .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() })
 }

@@ -1,4 +1,5 @@
-//! Reads finished runs and writes CSV, tables, pictures and pages. Never computes what a stage should have.
+//! Reads finished runs, and writes their CSVs, tables, pictures and pages. It never computes what a stage
+//! should have measured, and never resolves a pipeline to show a run that says what it needs to.
 
 pub mod checksums;
 pub mod csv;

@@ -1,32 +1,33 @@
-//! What the records of older runners do not say, taken from the pipeline that they kept as text. The only
-//! place that knows older forms: a record that was completed here reads like one of today.
+//! Adds to the records of older runners what they do not say, from the pipeline that they keep as text. This
+//! is the only place that knows older forms of the record: all other code sees complete records.
 
 use std::fs;
 use std::path::Path;
 
 use super::error::Error;
-use super::record::{InputRecord, ModelOnSplit, Record, Selection};
+use super::record::{ModelOnSplit, Record, Selection, StageInput};
 use super::trial_files::trial_folder;
 use crate::config::Report;
 use crate::config::sweep::Overlap;
-use crate::plan::kept::Kept;
+use crate::plan::kept::KeptPipeline;
 use crate::plan::pipeline::Pipeline;
+use crate::system;
 
-/// What came of completing a record.
+/// What completing a record has shown.
 #[derive(Debug)]
 pub(super) struct Completed {
-    /// What must be said beside the numbers of the run, a sentence each.
+    /// Reasons to doubt the numbers of the run, one sentence each.
     pub doubts: Vec<String>,
-    /// Whether it says of each stage now what it reads and scores.
+    /// Whether the record now says what each stage reads and scores.
     pub inputs: bool,
 }
 
-/// Completes the record of the run in `folder`.
+/// Completes the record of the run in `folder`. Records of this runner are complete already.
 ///
 /// # Errors
-/// When the text that it kept is no pipeline, or its tables cannot be read.
+/// When the pipeline that it keeps is not TOML, or its tables cannot be read.
 pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, Error> {
-    // Every record of today has at least the usual table.
+    // Every record of this runner has at least the usual table.
     if !record.tables.is_empty() {
         return Ok(Completed { doubts: Vec::new(), inputs: true });
     }
@@ -34,7 +35,7 @@ pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, 
         path: folder.join("pipeline.toml"),
         reason: first(&report).to_owned(),
     };
-    let kept = Kept::read("pipeline.toml", &record.provenance.text).map_err(malformed)?;
+    let kept = KeptPipeline::read("pipeline.toml", &record.provenance.text).map_err(malformed)?;
     record.tables = kept.tables().map_err(malformed)?;
     let mut doubts = Vec::new();
     match kept.sweep() {
@@ -65,7 +66,7 @@ pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, 
     Ok(Completed { doubts, inputs })
 }
 
-/// Says of every stage what it reads: as its trial's own pipeline has it, else as the pipeline of the run.
+/// Adds the inputs of every stage: those in the pipeline of its trial, or else in the pipeline of the run.
 fn put_inputs(record: &mut Record, folder: &Path, base: &Pipeline) {
     let sweep = record.provenance.sweep;
     for (number, stages) in record.trials.iter_mut().enumerate() {
@@ -73,23 +74,25 @@ fn put_inputs(record: &mut Record, folder: &Path, base: &Pipeline) {
         let planned = &own.as_ref().unwrap_or(base).stages;
         for stage in stages {
             let Some(planned) = planned.iter().find(|it| it.name == stage.name) else { continue };
-            stage.inputs = InputRecord::of(planned);
+            stage.inputs = StageInput::of(planned);
             stage.after.clone_from(&planned.after);
             stage.scores = ModelOnSplit::of(planned);
         }
     }
 }
 
-/// The pipeline that lies in the folder of a trial.
+/// The pipeline in the folder of a trial.
 fn own_pipeline(folder: &Path, trial: usize) -> Option<Pipeline> {
     let path = trial_folder(folder, true, trial).join("pipeline.toml");
     let text = fs::read_to_string(path).ok()?;
-    Kept::read("pipeline.toml", &text).ok()?.pipeline().ok()
+    KeptPipeline::read("pipeline.toml", &text).ok()?.pipeline().ok()
 }
 
-/// Runners before this one took axes that set each other's keys: the value of one then never counted.
+/// The doubt about two overlapping axes, which older runners accepted although one of the two values never
+/// counted.
 fn of_overlap(Overlap { outer, inner }: &Overlap, record: &Record) -> String {
-    let file = &record.provenance.file;
+    // The command is to be copied into a shell.
+    let file = system::as_typed(std::slice::from_ref(&record.provenance.file));
     if outer == inner {
         return format!(
             "The labels of trials cannot be trusted: `{outer}` was swept twice, and only one of the two \

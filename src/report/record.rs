@@ -1,4 +1,6 @@
-//! `run.json`, the record of a run: what was done, by what, from what. Reads and writes it.
+//! `run.json`, the record of a run: what was done, by which program, from which inputs. It says everything
+//! that later readers need, so that none of them resolves the pipeline again. Only the form of the file is
+//! known here; [`super::finished`] reads a whole run.
 
 use std::fmt;
 use std::path::Path;
@@ -8,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::Error;
-use super::trials::TrialState;
 use crate::config::Reference;
 use crate::config::sweep::Select;
 use crate::console::Lost;
+use crate::exec::{Ending, RunEnding};
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::pipeline::PlannedStage;
 use crate::plan::table_spec::TableSpec;
@@ -20,154 +22,154 @@ use crate::system;
 /// The record of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
-    /// Digest of the names and fingerprints of all stages; comes first, as it is read alone.
+    /// A digest of the names and fingerprints of all stages. It comes first because it is often read alone.
     pub id: String,
-    /// Where, when and by what it was made.
-    pub provenance: Provenance,
-    /// The tables of the run, with every setting of theirs. The records of older runners have none.
+    /// Where, when and by which program the run was made.
+    pub provenance: RunProvenance,
+    /// The tables of the run with all their settings. Records of older runners have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableSpec>,
     /// How `[sweep.select]` selects trials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<Selection>,
-    /// Of a sweep, the values of every trial's axes: those of a search follow from results alone.
+    /// The axis values of every trial of a sweep. They are recorded because a search draws them by results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<IndexMap<String, toml::Value>>,
-    /// Digests of the files of a sweep that follow from no artifact: what became of its trials, and what
-    /// was learned by those that ended early.
+    /// Digests of those files of a sweep that no artifact can reproduce: how its trials ended, and the
+    /// metrics of trials that ended early.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub files: IndexMap<String, String>,
-    /// The stages of every trial, in the order of the file.
+    /// The stages of every trial, in the order of the pipeline file.
     pub trials: Vec<Vec<StageRecord>>,
 }
 
-/// Where, when and by what a run was made.
+/// Where, when and by which program a run was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Provenance {
+pub struct RunProvenance {
     /// `pipeline.name`.
     pub pipeline: String,
-    /// The resolved pipeline with its sweep, as TOML: enough to run it again.
+    /// The resolved pipeline with its sweep, as TOML. It is enough to run everything again.
     pub text: String,
-    /// Whether all trials of its `[sweep]` were run.
+    /// Whether the trials of its `[sweep]` were run, and not the pipeline alone.
     pub sweep: bool,
-    /// The file that was given, as it was named.
+    /// The pipeline file, as it was named on the command line.
     pub file: String,
-    /// The folder that relative paths in it start from.
+    /// The folder that relative paths in the pipeline start from.
     pub folder: String,
-    /// Version of the runner.
+    /// The version of the runner.
     pub runner: String,
     /// The command line.
     pub command: Vec<String>,
-    /// Commit of the repository that the file lies in, if it does.
+    /// The commit of the Git repository that the pipeline file lies in, if there is one.
     pub git_commit: Option<String>,
-    /// Whether that had changes.
+    /// Whether that repository had uncommitted changes.
     pub git_dirty: Option<bool>,
-    /// Where tensors were.
+    /// The device that held the tensors.
     pub device: String,
-    /// What decides the last bits of a number besides the settings.
+    /// The numeric backend, which decides the last bits of every number.
     pub backend: String,
-    /// The instructions that the CPU's kernels used.
+    /// The instruction set that the CPU kernels used.
     pub instruction_set: String,
-    /// The processor's family.
+    /// The processor architecture.
     pub architecture: String,
-    /// Threads.
+    /// The number of threads.
     pub threads: usize,
-    /// The machine's name.
+    /// The name of the machine.
     pub host: Option<String>,
-    /// RFC 3339.
+    /// When the run began, in RFC 3339.
     pub start: String,
-    /// RFC 3339.
+    /// When the run ended, in RFC 3339.
     pub end: String,
-    /// What standard output and standard error did not take: the log of the run has gaps.
+    /// What could not be written to standard output and standard error: the user's log has gaps there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_output: Vec<Lost>,
 }
 
-/// How trials are selected.
+/// How the trials of a sweep are selected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
-    /// The stage that measures them.
+    /// The stage whose metric decides.
     pub stage: String,
-    /// What it measures: `split.metric` of a training, or a metric of a stage that scores.
+    /// The metric: `split.metric` of a training, or a metric of a stage that scores.
     pub by: String,
-    /// Of a stage that scores: the model.
+    /// The model, where the stage scores several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Of a stage that scores: the split.
+    /// The split, where the stage scores several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
-    /// `max` or `min`, where the file says so.
+    /// `max` or `min`, where the pipeline says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-    /// Keys whose values each have a best trial of their own.
+    /// Keys for each of whose values a best trial is selected.
     pub per: Vec<String>,
-    /// Whether it goes by labels of the target, which every view must say.
+    /// Whether the metric uses target labels. Every view of the numbers must say so.
     pub oracle: bool,
 }
 
-/// What a stage reads.
+/// One input of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputRecord {
-    /// The key that names it, with an index in an array: `train`, `models.0`, `method.target`.
+pub struct StageInput {
+    /// The key that names the input, with an index in an array: `train`, `models.0`, `method.target`.
     pub key: String,
-    /// The stage that it comes from.
+    /// The stage that builds it.
     pub stage: String,
-    /// The split, where it is one.
+    /// The split, where the input is one split of a data set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
 }
 
-/// A model on a split.
+/// A model and a split that it is scored on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelOnSplit {
-    /// The stage that the model comes from.
+    /// The stage that builds the model.
     pub model: String,
     /// The split: `target.test`.
     pub dataset: String,
 }
 
-/// What became of a stage.
+/// How a stage of a trial ended, and what it read and built.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StageRecord {
     /// Its name.
     pub name: String,
     /// Its kind.
     pub kind: String,
-    /// What it reads, in the order of its settings. Records of older runners do not say.
+    /// Its inputs, in the order of its settings. Records of older runners leave them out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub inputs: Vec<InputRecord>,
-    /// The stages that it comes after without reading them.
+    pub inputs: Vec<StageInput>,
+    /// The stages that it waits for without reading them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
-    /// What it scores, or would have scored, in the order of its CSV.
+    /// What it scores, or would have scored had it run, in the order of its CSV.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<ModelOnSplit>,
-    /// `cached`, `ran`, `failed`, `interrupted`, `skipped` or `pruned`.
-    pub state: String,
-    /// The name of its artifact, once its inputs were there.
+    /// How it ended.
+    pub state: Ending,
+    /// The name of its artifact, which is known once all its inputs are built.
     pub fingerprint: Option<Fingerprint>,
-    /// The digest of its artifact's data.
+    /// The digest of the data of its artifact.
     pub content: Option<Content>,
-    /// Digest of files outside the store that it reads.
+    /// The digest of the files outside the store that it reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<String>,
-    /// Seconds.
+    /// How long it took in this run, in seconds.
     pub seconds: f64,
-    /// Every setting that counts.
+    /// Every setting that its fingerprint covers.
     pub settings: Value,
     /// Why it failed: `message` and `help`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
-    /// The stage without a result that it waited for.
+    /// The stage that it waited for and that has no result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_for: Option<String>,
-    /// Title, licence, citation and source of its data.
+    /// Title, licence, citation and source of its data, where it came from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
 }
 
 impl Selection {
-    /// That of `[sweep.select]`.
+    /// The selection that `[sweep.select]` asks for.
     pub fn new(select: &Select) -> Self {
         let mode = select.rises.map(|rises| if rises { "max" } else { "min" });
         Self {
@@ -182,7 +184,7 @@ impl Selection {
     }
 }
 
-/// As notes have it: `selected by validate.accuracy of dann (max), a best one for each pipeline.seed`.
+/// In the words of a table's notes: `selected by validate.accuracy of dann (max), a best one for each pipeline.seed`.
 impl fmt::Display for Selection {
     fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
         write!(to, "selected by {} of {}", self.by, self.stage)?;
@@ -198,8 +200,8 @@ impl fmt::Display for Selection {
     }
 }
 
-impl InputRecord {
-    /// Everything that `stage` reads.
+impl StageInput {
+    /// All inputs of `stage`.
     pub fn of(stage: &PlannedStage) -> Vec<Self> {
         let one = |Reference { key, stage, split, .. }: &Reference| Self {
             key: key.clone(),
@@ -209,7 +211,7 @@ impl InputRecord {
         stage.inputs.iter().map(one).collect()
     }
 
-    /// As a pipeline names it: `mnist`, `mnist.train`.
+    /// The input as a pipeline names it: `mnist` or `mnist.train`.
     pub fn text(&self) -> String {
         match &self.split {
             Some(split) => format!("{}.{split}", self.stage),
@@ -219,7 +221,7 @@ impl InputRecord {
 }
 
 impl ModelOnSplit {
-    /// Everything that `stage` scores.
+    /// All pairs that `stage` scores.
     pub fn of(stage: &PlannedStage) -> Vec<Self> {
         let pair = |(model, dataset)| Self { model, dataset };
         stage.scored().into_iter().map(pair).collect()
@@ -227,20 +229,20 @@ impl ModelOnSplit {
 }
 
 impl StageRecord {
-    /// Why it failed, if it did.
+    /// The message of its error, if it failed.
     pub fn message(&self) -> Option<&str> {
         self.error.as_ref()?.get("message")?.as_str()
     }
 }
 
-/// The record's name.
+/// The name of the file.
 pub const NAME: &str = "run.json";
 
 impl Record {
-    /// The record of the run in `folder`.
+    /// Reads the record of the run in `folder`.
     ///
     /// # Errors
-    /// When it cannot be read, or is none.
+    /// When the file cannot be read or is not the record of a run.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(NAME);
         let text =
@@ -254,15 +256,15 @@ impl Record {
         })
     }
 
-    /// As its file has it.
+    /// The record as the text of its file.
     pub fn text(&self) -> String {
         serde_json::to_string_pretty(self).expect("a record is plain data") + "\n"
     }
 
-    /// Puts what output was lost into the record of the run in `folder`, which is written.
+    /// Adds the output that was lost to the record that is already written in `folder`.
     ///
     /// # Errors
-    /// When it cannot be read or written.
+    /// When the record cannot be read or written.
     pub fn add_lost_output(folder: &Path, lost: Vec<Lost>) -> Result<(), Error> {
         let mut record = Self::read(folder)?;
         record.provenance.lost_output = lost;
@@ -271,19 +273,12 @@ impl Record {
             .map_err(|source| Error::Io { path, source })
     }
 
-    /// How the run ended as a whole: done, failed or interrupted.
-    pub fn state(&self) -> TrialState {
-        let any = |word: &str| self.trials.iter().flatten().any(|stage| stage.state == word);
-        if any("failed") {
-            TrialState::Failed
-        } else if any("interrupted") || any("skipped") {
-            TrialState::Interrupted
-        } else {
-            TrialState::Done
-        }
+    /// How the run ended as a whole.
+    pub fn state(&self) -> RunEnding {
+        RunEnding::of(self.trials.iter().flatten().map(|stage| stage.state))
     }
 
-    /// Every artifact that the run made or used.
+    /// Every artifact that the run built or used.
     pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         self.trials.iter().flatten().filter_map(|stage| stage.fingerprint)
     }

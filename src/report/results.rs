@@ -1,5 +1,6 @@
-//! `results/<pipeline>/<run>/`: what a run leaves for people and scripts. Written to a temporary
-//! folder, brought to the disk and renamed, also when stages failed. Computes nothing but the table.
+//! Writes `results/<pipeline>/<run>/`, the files that a run leaves for people and scripts. They are written
+//! to a temporary folder, synced and then renamed, also when stages failed. Nothing is computed here but the
+//! tables.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::earlier::Earlier;
 use super::error::{Error, io_at};
 use super::finished::FinishedRun;
 use super::html;
-use super::record::{self, Provenance, Record, Selection};
+use super::record::{self, Record, RunProvenance, Selection};
 use super::runs::latest;
 use super::tables::Tables;
 use super::tasks;
@@ -29,27 +30,27 @@ use crate::plan::search::Verdict;
 use crate::store::Holder;
 use crate::system;
 
-/// Makes sure, before hours of work, that the results of a pipeline can be written below `root`.
+/// Checks that the results of a pipeline can be written below `root`, before hours of work depend on it.
 ///
 /// # Errors
 /// When they cannot.
 pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     let home = root.join(pipeline);
     system::create_folder(&home).map_err(io_at(&home))?;
-    // Whoever reads images from the folder above must not take results for some.
+    // A data set that is read from the folder above must not include these pictures.
     let mark = root.join(RESULTS_MARK);
     if !mark.exists() {
         fs::write(&mark, "").map_err(io_at(&mark))?;
     }
     for left in left_by_the_dead(root, DEAD)? {
-        // What cannot be removed now is tried again by the next run.
+        // The next run tries again to remove what cannot be removed now.
         let _ = fs::remove_dir_all(left);
     }
     Ok(())
 }
 
-/// What runs that died left below `root`: results that were being written, and journals. A journal whose
-/// writer is known to be gone may be looked at until it is `age` old.
+/// What dead runs left behind below `root`: half-written results, and journals. The journal of a writer that
+/// is known to be dead is kept until it is `age` old, so that people can still look at it.
 ///
 /// # Errors
 /// When `root` cannot be read or written.
@@ -60,7 +61,7 @@ pub fn left_by_the_dead(root: &Path, age: Duration) -> Result<Vec<PathBuf>, Erro
     let left = |entry: &fs::DirEntry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        // Whoever writes a journal moves its sign of life as long as it lives.
+        // The writer of a journal touches its sign of life for as long as it lives.
         let sign = match name.starts_with(LIVE) {
             true => entry.path().join(SIGN),
             false if name.starts_with(PRIVATE) => entry.path(),
@@ -68,24 +69,24 @@ pub fn left_by_the_dead(root: &Path, age: Duration) -> Result<Vec<PathBuf>, Erro
         };
         let dead = fs::read_to_string(&sign).is_ok_and(|text| Holder::read(&text).dead);
         let modified = sign.metadata().or_else(|_| entry.metadata()).and_then(|it| it.modified());
-        // Writing results takes seconds: what is old by the file system's own clock is of a runner
-        // that died.
+        // Results take seconds to write, so a folder this old (by the file system's clock) was left by
+        // a dead runner.
         let limit = if dead { age } else { DEAD };
         modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|still| still >= limit))
     };
     Ok(entries.filter(left).map(|entry| entry.path()).collect())
 }
 
-/// How the names of folders begin that are still written.
+/// The prefix of folders that are still being written.
 const PRIVATE: &str = ".run-";
 
-/// How the names of links begin that are to become `latest`.
+/// The prefix of links that are about to become `latest`.
 const LATEST: &str = ".latest-";
 
-/// Age from which such a folder is nobody's.
+/// The age at which such a folder no longer belongs to a living runner.
 const DEAD: Duration = Duration::from_secs(3600);
 
-/// Removes from `home` what runs that died while they wrote into their finished results left there.
+/// Removes from `home` what runs left behind that died while they changed their finished results.
 fn sweep(home: &Path) {
     let Ok(now) = system::now_in(home) else { return };
     let left = |folder: &Path, begin: &str| -> Vec<PathBuf> {
@@ -98,14 +99,14 @@ fn sweep(home: &Path) {
     for path in asides.chain(left(home, LATEST)) {
         let modified = path.symlink_metadata().and_then(|it| it.modified());
         if modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > DEAD)) {
-            // What cannot be removed now is tried again by the next run.
+            // The next run tries again to remove what cannot be removed now.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// The newest run of a pipeline below `root`, as a run that ended like this finds it. Any other will do
-/// for one in which something was built.
+/// Compares the newest run of a pipeline below `root` with one that ended like this. A run that built
+/// something has new results, so it is not compared at all.
 pub fn earlier(
     root: &Path,
     plan: &Plan,
@@ -118,21 +119,21 @@ pub fn earlier(
     Earlier::of(&root.join(&plan.trials[0].pipeline.name), &id(plan, done, verdicts, resolved))
 }
 
-/// Where the results of a run are.
+/// The written results of a run.
 #[derive(Debug)]
 pub struct Written {
     /// Their folder.
     pub folder: PathBuf,
-    /// Whether they were written now: else an earlier run has the same.
+    /// Whether they were written now. Otherwise an earlier run has the same results.
     pub new: bool,
-    /// An earlier run that should have had the same, and what is wrong with its files.
+    /// An earlier run that should have the same results, and what is wrong with its files.
     pub damaged: Option<(PathBuf, Vec<String>)>,
-    /// Why they have no page, if so: it can be drawn from the rest at any time.
+    /// Why the page could not be written, if so. It can be drawn from the other files at any time.
     pub page: Result<(), Error>,
 }
 
 impl Written {
-    /// Of an earlier run, whose page is drawn again if it is not whole.
+    /// The results of an earlier run. Its page is drawn again if it is incomplete.
     fn earlier(folder: PathBuf) -> Self {
         let page = match html::is_whole(&folder) {
             true => Ok(()),
@@ -142,18 +143,18 @@ impl Written {
     }
 }
 
-/// Writes the results of a run below `root`, `resolved` as its pipeline, unless `earlier` has them whole.
-/// They are on the disk when this returns.
+/// Writes the results of a run below `root`, with `resolved` as its pipeline, unless the `earlier` run has
+/// all of them. They are synced to the disk when this returns.
 ///
 /// # Errors
-/// When a file cannot be read or written, or an artifact is gone or damaged; then there is no folder.
+/// When a file cannot be read or written, or an artifact is missing or damaged. No folder is left then.
 pub fn write(
     root: &Path,
     plan: &Plan,
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
     earlier: Earlier,
-    provenance: impl FnOnce() -> Provenance,
+    provenance: impl FnOnce() -> RunProvenance,
 ) -> Result<Written, Error> {
     if let Earlier::Whole(folder) = earlier {
         return Ok(Written::earlier(folder));
@@ -186,14 +187,14 @@ pub fn write(
     Ok(Written { folder: target, new: true, damaged, page })
 }
 
-/// Writes every file of a run into `folder`; gives the text of its record and the digests of what
-/// follows from data.
+/// Writes every file of a run into `folder`. Returns the text of its record and the checksums of the files
+/// that follow from data.
 fn fill(
     folder: &Path,
     plan: &Plan,
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
-    provenance: impl FnOnce() -> Provenance,
+    provenance: impl FnOnce() -> RunProvenance,
 ) -> Result<(String, Checksums), Error> {
     let id = id(plan, done, verdicts, resolved);
     let sweep = !plan.trials[0].labels.is_empty();
@@ -249,10 +250,10 @@ fn fill(
     Ok((text, sums))
 }
 
-/// Temporary folders are closed to others; what becomes of them is not.
+/// Lets other users read `folder`: temporary folders are private, but results are not.
 ///
 /// # Errors
-/// When the system refuses.
+/// When the operating system refuses.
 pub fn open_to_readers(folder: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     {
@@ -271,13 +272,13 @@ fn point_latest(home: &Path, name: &str) -> Result<(), Error> {
     made.or_else(|_| fs::write(&new, name)).map_err(io_at(&new))?;
     let latest = home.join("latest");
     fs::rename(&new, &latest).map_err(io_at(&latest))?;
-    // Both renames, that of the run's folder and this one, are in it.
+    // This makes both renames durable: that of the run's folder, and this one.
     File::open(home).and_then(|home| home.sync_all()).map_err(io_at(home))
 }
 
-/// Digest of the names and fingerprints of all stages, of what was selected and why, and of the
-/// tables asked for: two runs with the same have the same results. It is made of JSON, so that it does
-/// not hang on how types are printed while debugging.
+/// A digest of the names and fingerprints of all stages, of what was selected and why, and of the tables
+/// that were asked for. Two runs with the same digest have the same results. It is made of JSON, so that
+/// it does not hang on how types are printed while debugging.
 fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |part: serde_json::Value| {

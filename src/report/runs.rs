@@ -1,5 +1,5 @@
-//! Finds runs below a folder of results: all of them, the newest of a pipeline, the one that a user's word
-//! means. Never looks into their numbers.
+//! Finds runs below a folder of results: all of them, the newest run of a pipeline, or the run that a word
+//! on the command line stands for. Never looks at their numbers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::record::{NAME, Record};
 
-/// The folder that `latest` points at.
+/// The folder that the `latest` link in `home` points at.
 pub fn latest(home: &Path) -> Option<PathBuf> {
     let latest = home.join("latest");
     if latest.is_dir() {
@@ -16,10 +16,10 @@ pub fn latest(home: &Path) -> Option<PathBuf> {
     fs::read_to_string(latest).ok().map(|name| home.join(name.trim()))
 }
 
-/// Every run below `root`, the oldest first: their folders with their records.
+/// Every run below `root` as its folder and its record, the oldest run first.
 ///
 /// # Errors
-/// When a folder cannot be listed. A folder without a readable record is no run: [`broken`] finds it.
+/// When a folder cannot be listed. A folder without a readable record is left out; [`broken`] finds it.
 pub fn all(root: &Path) -> Result<Vec<(PathBuf, Record)>, Error> {
     let mut runs: Vec<(PathBuf, Record)> = folders(root)?
         .into_iter()
@@ -30,7 +30,8 @@ pub fn all(root: &Path) -> Result<Vec<(PathBuf, Record)>, Error> {
     Ok(runs)
 }
 
-/// Every folder below `root` that is a run's but has no readable record, by name, with why.
+/// Every folder below `root` that belongs to a run but has no readable record, sorted by name, with the
+/// reason.
 ///
 /// # Errors
 /// When a folder cannot be listed.
@@ -48,7 +49,7 @@ pub fn broken(root: &Path) -> Result<Vec<(PathBuf, Error)>, Error> {
     Ok(broken)
 }
 
-/// Every `latest` below `root` that leads to no folder.
+/// Every `latest` link below `root` that points at no folder.
 ///
 /// # Errors
 /// When `root` cannot be listed.
@@ -61,7 +62,7 @@ pub fn dangling(root: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(links.filter(|link| link.symlink_metadata().is_ok() && !leads(link)).collect())
 }
 
-/// Whether a folder is called as runs are: `20260102T030405Z-abcdef`.
+/// Whether `name` has the form of a run's name: `20260102T030405Z-abcdef`.
 fn is_name(name: &str) -> bool {
     let parts = name.split_once('-');
     parts.is_some_and(|(time, rest)| {
@@ -71,7 +72,7 @@ fn is_name(name: &str) -> bool {
     })
 }
 
-/// The folders in the folders of pipelines.
+/// The folders of all runs: those inside the folder of any pipeline.
 fn folders(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for pipeline in subfolders(root)? {
@@ -80,7 +81,7 @@ fn folders(root: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-/// The folders in `folder`, but for hidden ones and links; none where there is no such folder.
+/// The folders inside `folder`, without hidden ones and links. A folder that does not exist has none.
 fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -96,8 +97,9 @@ fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(entries.filter_map(path).collect())
 }
 
-/// The folder of the run that `word` names below `root`: a run's folder, its name or the beginning of
-/// it, or a pipeline's name for the newest. `pipeline` is that of the file that `word` names, if it does.
+/// The folder of the run that `word` stands for below `root`. The word may be the folder itself, the name
+/// of the run or its beginning, or the name of a pipeline, which stands for its newest run. Where `word` is
+/// a pipeline file, `pipeline` is the name in it.
 pub fn find(root: &Path, word: &Path, pipeline: Option<&str>) -> Option<PathBuf> {
     if word.join(NAME).is_file() {
         return fs::canonicalize(word).ok();

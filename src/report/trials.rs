@@ -1,7 +1,7 @@
-//! `trials.csv`: what every trial of a sweep was, and what became of it. Written and read here, so that its
-//! columns are known in one place.
+//! `trials.csv`: the axis values of every trial of a sweep, and how the trial ended. It is both written and
+//! read here, so that its columns are known in one place.
 
-use super::csv::Rows;
+use super::csv::CsvRows;
 use crate::exec::{Done, End};
 use crate::metrics::number;
 use crate::plan::graph::Plan;
@@ -10,24 +10,24 @@ use crate::plan::search::Verdict;
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrialState {
-    /// Every stage has its artifact.
+    /// Every stage has an artifact.
     Done,
     /// A stage failed.
     Failed,
     /// The search ended it early.
     Pruned,
-    /// The run was stopped in it.
+    /// The user stopped the run during it.
     Interrupted,
-    /// The run ended before it.
+    /// It did not begin, or not all of its stages did.
     Skipped,
 }
 
 impl TrialState {
-    /// Every state.
+    /// All states.
     const ALL: [Self; 5] =
         [Self::Done, Self::Failed, Self::Pruned, Self::Interrupted, Self::Skipped];
 
-    /// Its word in files and for people.
+    /// The word for it in files and for people.
     pub fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -46,31 +46,31 @@ impl TrialState {
 /// A trial of a finished sweep, or the only one of a plain run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialResult {
-    /// `000`; empty of a plain run.
+    /// `000` and so on; empty for a plain run.
     pub name: String,
-    /// Swept keys with their values as text.
+    /// The swept keys with the values of this trial as text.
     pub labels: Vec<(String, String)>,
     /// How it ended.
     pub state: TrialState,
-    /// What trials are selected by.
+    /// The value that trials are selected by.
     pub objective: Option<f64>,
-    /// Whether `[sweep.select]` chose it; `None` without one.
+    /// Whether `[sweep.select]` selected it; `None` without a `[sweep.select]`.
     pub selected: Option<bool>,
-    /// Why it is in this state, if the file says so.
+    /// Why it ended like this, where the file says so.
     pub reason: String,
 }
 
 impl TrialResult {
-    /// The value of a swept key.
+    /// The value of a swept key in this trial.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 }
 
-/// The columns after those of the axes.
+/// The columns that follow those of the axes.
 pub const FACTS: [&str; 4] = ["state", "objective", "selected", "reason"];
 
-/// The trials of a plan as CSV text: number, a column for each axis, then [`FACTS`].
+/// The trials of a plan as CSV: the number of the trial, a column for each axis, then [`FACTS`].
 pub fn text(plan: &Plan, done: &[Done], verdicts: &[Verdict]) -> String {
     let axes = plan.trials[0].labels.iter().map(|(key, _)| key.clone());
     let header = std::iter::once("trial".to_owned()).chain(axes);
@@ -85,14 +85,14 @@ pub fn text(plan: &Plan, done: &[Done], verdicts: &[Verdict]) -> String {
         let facts = [state.word().to_owned(), objective, selected, reason];
         std::iter::once(format!("{trial:03}")).chain(labels).chain(facts).collect()
     });
-    Rows { header: header.collect(), rows: rows.collect() }.text()
+    CsvRows { header: header.collect(), rows: rows.collect() }.text()
 }
 
-/// The axes and the trials that `rows` hold: the axes are the columns between `trial` and `state`.
+/// Reads the axes and the trials from `rows`. The axes are the columns between `trial` and `state`.
 ///
 /// # Errors
-/// What is wrong with them.
-pub fn read(rows: Rows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
+/// What is wrong with the rows, as a sentence.
+pub fn read(rows: CsvRows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
     let column = |name: &str| rows.header.iter().position(|it| it == name);
     let state = column("state").filter(|at| *at > 0).ok_or("it has no column `state`")?;
     let axes = rows.header[1..state].to_vec();
@@ -118,7 +118,7 @@ pub fn read(rows: Rows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
     Ok((axes, trials))
 }
 
-/// How a trial ended, and why.
+/// How a trial ended, and the reason where there is one.
 fn state(
     plan: &Plan,
     done: &[Done],

@@ -39,17 +39,17 @@ impl Sweep {
     }
 }
 
-/// An axis whose values set a key that another axis sweeps: which of the two counted, labels do not say.
+/// Two axes of which one sets what the other sweeps. Labels do not say which of the two values counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlap {
-    /// The axis whose values are tables.
+    /// The axis whose values set the key of the other.
     pub outer: String,
-    /// The axis of a key inside of them.
+    /// The axis of a key inside those values.
     pub inner: String,
 }
 
 impl Sweep {
-    /// The axes that set what another one sweeps, or sweep the same key.
+    /// All pairs of axes of which one sets what the other sweeps, or which sweep the same key.
     pub fn overlaps(&self) -> Vec<Overlap> {
         let pairs = self.axes.iter().enumerate().flat_map(|(at, outer)| {
             let again = self.axes[at + 1..].iter().filter(move |it| it.path == outer.path);

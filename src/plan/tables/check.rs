@@ -1,7 +1,7 @@
 //! What can be wrong with a table: with a key of it alone, and with its names against the stages of
 //! the file.
 
-use super::{FACTS, NamedIn, Swept, TableDraft};
+use super::{FACTS, NamedAs, Swept, TableDraft};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys, Reference};
@@ -112,9 +112,9 @@ pub(in crate::plan) fn check(
         for mention in &draft.names {
             let spec = &draft.spec;
             let (what, axis) = match mention.axis {
-                NamedIn::Rows => ("row of the table", spec.rows.as_str()),
-                NamedIn::Columns => ("column of the table", spec.columns.as_str()),
-                NamedIn::Fact(fact) => (fact, fact),
+                NamedAs::Rows => ("row of the table", spec.rows.as_str()),
+                NamedAs::Columns => ("column of the table", spec.columns.as_str()),
+                NamedAs::Fact(fact) => (fact, fact),
             };
             let known = match axis {
                 "model" => inputs("models."),

@@ -1,5 +1,5 @@
-//! Reads `[table]` and `[[table]]`, and says what is wrong with them as far as that can be known
-//! before anything ran. Never looks at a result.
+//! The only reader of `[table]` and `[[table]]`, and so the only place that knows their defaults. It reports
+//! what is wrong with them as far as that can be known before anything runs, and never looks at a result.
 
 use std::collections::HashMap;
 
@@ -18,10 +18,10 @@ mod check;
 
 pub(super) use check::check;
 
-/// Columns of every score.
+/// The facts that every score has.
 pub const FACTS: [&str; 3] = ["model", "stage", "dataset"];
 
-/// A table as read, with the places of what the stages must know.
+/// A table as it was read, with the places of the names that stages must have.
 #[derive(Debug)]
 pub(super) struct TableDraft {
     pub spec: TableSpec,
@@ -31,19 +31,19 @@ pub(super) struct TableDraft {
     names: Vec<Mention>,
 }
 
-/// A row, a column or another fact of scores that a setting names.
+/// A row, a column or another fact of scores that a setting names, with its place.
 #[derive(Debug)]
 struct Mention {
     /// `baseline`, `published.0.row`.
     key: String,
-    axis: NamedIn,
+    axis: NamedAs,
     name: String,
     span: Span,
 }
 
-/// What a name is one of.
+/// What a name in a table stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NamedIn {
+enum NamedAs {
     Rows,
     Columns,
     Fact(&'static str),
@@ -53,7 +53,7 @@ enum NamedIn {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Swept<'a> {
     pub keys: &'a [&'a str],
-    /// The sweep has problems of its own: nothing is said about what it sweeps.
+    /// Whether the sweep itself has problems, so that nothing can be said about what it sweeps.
     pub wrong: bool,
     /// Whether it has a `[sweep.select]`.
     pub selects: bool,
@@ -65,7 +65,7 @@ pub(super) fn selects(root: &Keys) -> bool {
     sweep.entries.contains_key("select")
 }
 
-/// Reads the tables from the reader of the whole file.
+/// Reads the tables of a whole file.
 pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<TableDraft> {
     root.may_be_tables("table", |keys| read_one(keys, "table", swept));
     let Some(Node { value: Value::Array(items), span }) = root.peek("table") else {
@@ -94,7 +94,7 @@ pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<TableDraft> {
     drafts
 }
 
-/// What the tables of a file show: those that it asks for, else the usual one.
+/// The tables of a file: those that it asks for, or the usual table where it asks for none.
 pub(super) fn specs(drafts: Vec<TableDraft>) -> Vec<TableSpec> {
     match drafts.is_empty() {
         true => vec![TableSpec::default()],
@@ -103,7 +103,7 @@ pub(super) fn specs(drafts: Vec<TableDraft>) -> Vec<TableSpec> {
 }
 
 impl Default for TableSpec {
-    /// The table of a file that asks for none: what a `[table]` without any key says.
+    /// The usual table: what an empty `[table]` asks for.
     fn default() -> Self {
         let none = Table::default();
         let mut keys = Keys::new(&none, Span::new(SourceId(0), 0..0));
@@ -113,7 +113,7 @@ impl Default for TableSpec {
     }
 }
 
-/// Two tables of a file must not be written to the same files.
+/// Reports tables of a file that would be written to the same files.
 fn names_differ(root: &mut Keys, items: &[Node]) {
     let mut seen: HashMap<Option<&str>, Span> = HashMap::new();
     for item in items {
@@ -167,9 +167,9 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
             place(keys, key, path, axis, name.as_ref().ok(), &mut names);
             name
         };
-        let source_only = named(keys, "source_only", NamedIn::Rows);
-        let target_trained = named(keys, "target_trained", NamedIn::Rows);
-        let on = named(keys, "on", NamedIn::Columns);
+        let source_only = named(keys, "source_only", NamedAs::Rows);
+        let target_trained = named(keys, "target_trained", NamedAs::Rows);
+        let on = named(keys, "on", NamedAs::Columns);
         Ok(GapClosed { source_only: source_only?, target_trained: target_trained?, on: on? })
     });
     let percent = value.as_deref().is_ok_and(scores::in_percent);
@@ -197,7 +197,7 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
     Ok(TableDraft { spec, key: key.to_owned(), name: at_name, names })
 }
 
-/// A key, or an array of them.
+/// Reads `over`: a swept key, or an array of swept keys.
 fn over(keys: &mut Keys) -> Result<Vec<String>, Noted> {
     keys.may_be(
         "over",
@@ -231,7 +231,7 @@ fn mention(
     names: &mut Vec<Mention>,
 ) -> Result<Option<String>, Noted> {
     let name = keys.string(key).optional()?;
-    place(keys, key, key.to_owned(), NamedIn::Rows, name.as_ref(), names);
+    place(keys, key, key.to_owned(), NamedAs::Rows, name.as_ref(), names);
     Ok(name)
 }
 
@@ -239,7 +239,7 @@ fn place(
     keys: &Keys,
     key: &str,
     path: String,
-    axis: NamedIn,
+    axis: NamedAs,
     name: Option<&String>,
     names: &mut Vec<Mention>,
 ) {
@@ -248,7 +248,7 @@ fn place(
     }
 }
 
-/// What scores must be of, to count.
+/// Reads `only`: which scores count.
 fn only(
     keys: &mut Keys,
     table: &str,
@@ -277,7 +277,7 @@ fn only(
             };
             for (node, name) in nodes.into_iter().zip(&values) {
                 let (key, span) = (format!("only.{fact}"), node.span);
-                names.push(Mention { key, axis: NamedIn::Fact(fact), name: name.clone(), span });
+                names.push(Mention { key, axis: NamedAs::Fact(fact), name: name.clone(), span });
             }
         }
         keys.record(word, value);
@@ -294,7 +294,7 @@ fn unused_test(keys: &mut Keys) -> Result<Test, Noted> {
     ))
 }
 
-/// The values that a key may have, as they stand in tables.
+/// The values that a key may have, as tables show them.
 fn allowed_values(value: &toml::Value) -> Vec<String> {
     match value {
         toml::Value::Array(items) => items.iter().map(label_text).collect(),
@@ -302,7 +302,7 @@ fn allowed_values(value: &toml::Value) -> Vec<String> {
     }
 }
 
-/// One number of others.
+/// Reads one number that others published.
 fn published_one(
     keys: &mut Keys,
     path: &str,
@@ -314,8 +314,8 @@ fn published_one(
         place(keys, key, format!("{path}.{key}"), axis, name.as_ref().ok(), names);
         name
     };
-    let row = named(keys, "row", NamedIn::Rows);
-    let column = named(keys, "column", NamedIn::Columns);
+    let row = named(keys, "row", NamedAs::Rows);
+    let column = named(keys, "column", NamedAs::Columns);
     let expected = if percent { "an accuracy from 0 to 1" } else { "a number" };
     let fits = move |value: &f64| value.is_finite() && (!percent || (0.0..=1.0).contains(value));
     let value = keys.float("value").such_that(expected, fits).required();
@@ -324,7 +324,7 @@ fn published_one(
     Ok(Published { row: row?, column: column?, value: value?, cite: cite? })
 }
 
-/// Numbers of others, each with its cell and its citation.
+/// Reads the numbers that others published, each with its cell and its citation.
 fn published(
     keys: &mut Keys,
     percent: bool,
@@ -364,7 +364,7 @@ fn published(
     keys.no_problem_since(before).map(|()| all)
 }
 
-/// Takes the tables out of a trial's resolved form that are about the whole sweep.
+/// Removes the tables about the whole sweep from the resolved form of a trial.
 pub(super) fn leave_for_trial(resolved: &mut toml::Table, specs: &[TableSpec], swept: &[&str]) {
     let stays = |spec: &TableSpec| !spec.needs_sweep(swept);
     match resolved.get_mut("table") {

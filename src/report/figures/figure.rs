@@ -1,23 +1,24 @@
-//! A picture of a run as plain data: the rows of its CSV, and what is said of them.
+//! A picture of a run as plain data: the rows of its CSV, how they are drawn, and the words that describe it.
 
 use super::shape::Shape;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::plot::Chart;
+use crate::report::stats::mean_and_deviation;
 
-/// What a picture belongs to.
+/// What a picture is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
     /// The graph of the stages.
     Graph,
-    /// What a stage took.
+    /// The time that stages took.
     Times,
-    /// Metrics of training.
+    /// Metrics over the epochs of a training.
     Curves,
-    /// Learning rate, momentum, lambda.
+    /// Learning rate, momentum and lambda over the epochs.
     Schedules,
-    /// Metrics against the axes of a sweep.
+    /// Scores against the axes of a sweep.
     Sweep,
-    /// What was taken for what.
+    /// Which classes were confused.
     Confusion,
     /// Features in two dimensions.
     Embedding,
@@ -26,44 +27,32 @@ pub enum Topic {
 /// A picture with its numbers.
 #[derive(Debug, Clone)]
 pub struct Figure {
-    /// What it belongs to.
+    /// What it is about.
     pub topic: Topic,
-    /// The stage or model that it is of; empty for the whole run.
+    /// The stage or model that it shows; empty for the whole run.
     pub of: String,
-    /// Name of its files.
+    /// The name of its files.
     pub name: String,
     /// Its title.
     pub title: String,
-    /// What it shows, in a sentence.
+    /// A sentence that says what it shows.
     pub about: String,
     /// Its numbers.
-    pub rows: Rows,
+    pub rows: CsvRows,
     /// How they are drawn.
     pub shape: Shape,
 }
 
 impl Figure {
-    /// What is drawn.
+    /// The chart of its rows.
     pub fn chart(&self) -> Chart {
         self.shape.chart(&self.rows)
     }
 }
 
-/// Mean, and sample standard deviation of two or more.
-#[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
-pub fn mean_and_sd(values: &[f64]) -> (f64, Option<f64>) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    if values.len() < 2 {
-        return (mean, None);
-    }
-    let squares: f64 = values.iter().map(|it| (it - mean).powi(2)).sum();
-    (mean, Some((squares / (n - 1.0)).sqrt()))
-}
-
-/// `mean`, `low`, `high` (one standard deviation to each side) and `n` as cells.
+/// The cells `mean`, `low`, `high` (one standard deviation to each side) and `n`.
 pub(super) fn spread(values: &[f64]) -> [String; 4] {
-    let (mean, sd) = mean_and_sd(values);
+    let (mean, sd) = mean_and_deviation(values).unwrap_or((f64::NAN, None));
     let side = |by: f64| sd.map(|sd| crate::metrics::number(mean + by * sd)).unwrap_or_default();
     [crate::metrics::number(mean), side(-1.0), side(1.0), values.len().to_string()]
 }

@@ -1,5 +1,5 @@
-//! The pictures of a run. Each is rows of a CSV and a way to draw them: what is drawn is what the CSV
-//! holds, on the page and in files.
+//! The pictures of a run. Each consists of the rows of a CSV and a way to draw them, so that every picture, on
+//! the page and in files, shows exactly what its CSV holds.
 
 mod confusion;
 mod curves;
@@ -10,7 +10,7 @@ mod shape;
 mod stages;
 mod sweep;
 
-pub use figure::{Figure, Topic, mean_and_sd};
+pub use figure::{Figure, Topic};
 pub use files::write;
 pub use shape::Shape;
 pub use stages::words;
@@ -18,7 +18,7 @@ pub use stages::words;
 use super::error::Error;
 use super::measured::MeasuredRun;
 
-/// Every picture of `run`, in the order of the page.
+/// Every picture of `run`, in the order of the page. The doubts about the run become part of every description.
 ///
 /// # Errors
 /// When a file of the run cannot be read.
@@ -35,7 +35,7 @@ pub fn all(run: &MeasuredRun) -> Result<Vec<Figure>, Error> {
     Ok(figures)
 }
 
-/// Gives figures that would share a file a number.
+/// Numbers figures that would otherwise share a file.
 fn name_apart(figures: &mut [Figure]) {
     let mut taken = std::collections::BTreeMap::new();
     for figure in figures {
@@ -48,7 +48,7 @@ fn name_apart(figures: &mut [Figure]) {
     }
 }
 
-/// `name` with only letters that every file system takes.
+/// `name` with only those characters that every file system accepts.
 fn file_name(name: &str) -> String {
     let mut text = String::new();
     for letter in name.chars() {

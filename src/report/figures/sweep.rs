@@ -1,26 +1,28 @@
-//! The views of a sweep: scores against each axis, heat maps for pairs of axes, parallel coordinates.
+//! The pictures of a sweep: scores against each axis, heat maps for pairs of axes, and parallel coordinates.
 
 use indexmap::IndexMap;
 
-use super::figure::{Figure, Topic, mean_and_sd, spread};
+use super::figure::{Figure, Topic, spread};
 use super::shape::Shape;
 use crate::metrics::number;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::measured::MeasuredRun;
 use crate::report::scores::are_scores;
+use crate::report::stats::mean_and_deviation;
 
-/// A number that each trial has.
+/// A number that each trial has, such as a score.
 struct Response {
     name: String,
-    /// Deviation between the means of different settings, seeds aside; 0 when they do not touch it.
+    /// How much it depends on settings other than seeds: the standard deviation between the means of
+    /// different settings; 0 where no setting affects it.
     effect: f64,
     values: Vec<Option<f64>>,
 }
 
-/// What trials are selected by: its unit is not that of the scores, so it is drawn apart.
+/// The value that trials are selected by. It has another unit than the scores, so it is drawn apart.
 const OBJECTIVE: &str = "objective";
 
-/// So many scores are drawn at most: those that depend most on the settings.
+/// At most this many scores are drawn: those that depend most on the settings.
 const SCORES: usize = 6;
 
 /// An axis with more values than this gets no heat map.
@@ -59,11 +61,11 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     figures
 }
 
-/// The scores of `[table].value` that differ between trials and what trials are selected by; the one that
-/// depends most on settings other than seeds first.
+/// The scores of the table's metric that differ between trials, and the value that trials are selected by.
+/// The one that depends most on settings other than seeds comes first.
 fn responses(run: &MeasuredRun) -> Vec<Response> {
     let metric = run.metric();
-    let mut found = Found::new();
+    let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };
@@ -93,16 +95,22 @@ fn responses(run: &MeasuredRun) -> Vec<Response> {
     responses
 }
 
-type Found = IndexMap<String, Vec<Option<f64>>>;
+type ValuesByName = IndexMap<String, Vec<Option<f64>>>;
 
-fn put(found: &mut Found, run: &MeasuredRun, name: String, trial: usize, value: Option<f64>) {
+fn put(
+    found: &mut ValuesByName,
+    run: &MeasuredRun,
+    name: String,
+    trial: usize,
+    value: Option<f64>,
+) {
     let values = found.entry(name).or_insert_with(|| vec![None; run.trials.len()]);
     values[trial] = value.filter(|it| it.is_finite());
 }
 
-/// Without scores, what validation said last.
-fn validation(run: &MeasuredRun) -> Found {
-    let mut found = Found::new();
+/// The last validation accuracies, for sweeps without scores.
+fn validation(run: &MeasuredRun) -> ValuesByName {
+    let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };
@@ -120,7 +128,7 @@ fn validation(run: &MeasuredRun) -> Found {
 fn response(run: &MeasuredRun, name: String, values: Vec<Option<f64>>) -> Response {
     let model = name.split(" on ").next().unwrap_or_default();
     let known = run.stages.iter().any(|it| it.0 == model);
-    // Means differ when trials are missing, though the model is the same.
+    // Missing trials make means differ although the model is the same.
     let effect = if known && run.variants(model).len() < 2 { 0.0 } else { effect(run, &values) };
     Response { name, effect, values }
 }
@@ -132,14 +140,15 @@ fn effect(run: &MeasuredRun, values: &[Option<f64>]) -> f64 {
             groups.entry(run.label(trial, false)).or_default().push(*value);
         }
     }
-    let means: Vec<f64> = groups.values().map(|it| mean_and_sd(it).0).collect();
+    let means = groups.values().filter_map(|values| Some(mean_and_deviation(values)?.0));
+    let means: Vec<f64> = means.collect();
     if means.len() < 2 {
         return 0.0;
     }
-    mean_and_sd(&means).1.unwrap_or(0.0)
+    mean_and_deviation(&means).and_then(|it| it.1).unwrap_or(0.0)
 }
 
-/// The scores that settings other than seeds change; all where there are none.
+/// The scores that settings other than seeds affect; all scores where there are none.
 fn touched(responses: &[Response]) -> impl Iterator<Item = &Response> {
     let any = responses.iter().any(|it| it.effect > 1e-9);
     responses.iter().filter(move |it| !any || it.effect > 1e-9)
@@ -178,7 +187,7 @@ fn against(run: &MeasuredRun, axis: usize, word: &str, responses: &[&Response]) 
         about: format!(
             "Mean of {of} over the trials with the same {name}, with a band of one standard deviation."
         ),
-        rows: Rows { header: header.map(str::to_owned).to_vec(), rows },
+        rows: CsvRows { header: header.map(str::to_owned).to_vec(), rows },
         shape: Shape::Lines {
             x: name,
             y: word.into(),
@@ -200,7 +209,7 @@ fn heat(run: &MeasuredRun, axes: (usize, usize), response: &Response) -> Option<
         cells.keys().map(pick).collect::<std::collections::BTreeSet<_>>().len()
     };
     let (rows, columns) = (count(|it| it.0.to_owned()), count(|it| it.1.to_owned()));
-    // Values drawn at random fill no grid.
+    // Randomly drawn values do not fill a grid.
     if rows < 2
         || columns < 2
         || rows > CELLS
@@ -210,9 +219,9 @@ fn heat(run: &MeasuredRun, axes: (usize, usize), response: &Response) -> Option<
         return None;
     }
     let (first, second) = (run.axis(axes.0), run.axis(axes.1));
-    let rows = cells.iter().map(|((row, column), values)| {
-        let mean = number(mean_and_sd(values).0);
-        vec![(*row).to_owned(), (*column).to_owned(), mean, values.len().to_string()]
+    let rows = cells.iter().filter_map(|((row, column), values)| {
+        let mean = number(mean_and_deviation(values)?.0);
+        Some(vec![(*row).to_owned(), (*column).to_owned(), mean, values.len().to_string()])
     });
     let header = [first, second, &response.name, "n"].map(str::to_owned).to_vec();
     Some(Figure {
@@ -221,7 +230,7 @@ fn heat(run: &MeasuredRun, axes: (usize, usize), response: &Response) -> Option<
         name: format!("heat-{first}-{second}-{}", response.name),
         title: response.name.clone(),
         about: format!("{} for each pair of {first} and {second}: means of trials.", response.name),
-        rows: Rows { header, rows: rows.collect() },
+        rows: CsvRows { header, rows: rows.collect() },
         shape: Shape::Heat { row: first.to_owned(), column: second.to_owned() },
     })
 }
@@ -247,7 +256,7 @@ fn parallel(run: &MeasuredRun, axes: &[usize], responses: &[Response]) -> Figure
             "A line for each of {} trials over its settings and scores; brighter is a higher {last}.",
             run.trials.len()
         ),
-        rows: Rows { header: header.collect(), rows: rows.collect() },
+        rows: CsvRows { header: header.collect(), rows: rows.collect() },
         shape: Shape::Parallel,
     }
 }

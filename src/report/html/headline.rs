@@ -1,17 +1,19 @@
-//! What a reader wants first: the tables of the run, and of a sweep its trials.
+//! What a reader wants to see first: the facts and tables of the run, what failed, and the trials of a sweep.
 
 use indexmap::IndexMap;
 
 use super::section::Section;
-use super::table::{Cell, sortable};
+use super::table::{HtmlCell, sortable};
+use crate::exec::Ending;
 use crate::report::figures::words;
 use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
-use crate::report::table::Format;
+use crate::report::stats::mean_and_deviation;
+use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
 use crate::report::trials::TrialState;
 
-/// The facts below the title: state, trials, time, date.
+/// The facts below the title, such as state, trials and time.
 pub(super) fn facts(run: &MeasuredRun) -> String {
     let provenance = &run.record.provenance;
     let mut facts = vec![("State", run.record.state().word().to_owned())];
@@ -38,7 +40,7 @@ pub(super) fn section(run: &MeasuredRun) -> Option<Section> {
     (!html.is_empty()).then_some(Section { id: "results", title: "Results", html })
 }
 
-/// The tables that the pipeline asks for, as HTML; all scores where one of them cannot be made.
+/// The tables of the run as HTML. Where one of them cannot be built, all scores are shown as well.
 fn tables(run: &MeasuredRun) -> String {
     let oracle = if run.is_oracle() { " (oracle: selected by target labels)" } else { "" };
     let instead = |error: String| {
@@ -51,7 +53,7 @@ fn tables(run: &MeasuredRun) -> String {
     match Tables::of(run) {
         Ok(tables) => {
             let html: String =
-                tables.good().map(|table| table.render(Format::Html, false)).collect();
+                tables.good().map(|table| table.render(TableFormat::Html, false)).collect();
             let wrong = tables.tables.iter().find_map(|(_, table)| table.as_ref().err());
             html + &wrong.map(|error| instead(error.to_string())).unwrap_or_default()
         }
@@ -59,8 +61,8 @@ fn tables(run: &MeasuredRun) -> String {
     }
 }
 
-/// Mean ± deviation (n) as a cell.
-fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> Cell {
+/// A cell with mean, deviation and count.
+fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> HtmlCell {
     let text = |value: f64| {
         if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
     };
@@ -68,7 +70,7 @@ fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> Cell {
         Some(sd) => format!("{} ± {} (n={n})", text(mean), text(sd)),
         None => text(mean),
     };
-    Cell { text, value: Some(mean), best: false }
+    HtmlCell { text, value: Some(mean), best: false }
 }
 
 fn caption(metric: &str, oracle: &str) -> String {
@@ -76,8 +78,8 @@ fn caption(metric: &str, oracle: &str) -> String {
     format!("{}{unit}{oracle}", metric.replace('_', " "))
 }
 
-/// Marks the highest of each column where higher is better.
-fn mark_best(rows: &mut [Vec<Cell>], metric: &str) {
+/// Marks the highest value of each column, for metrics where higher is better.
+fn mark_best(rows: &mut [Vec<HtmlCell>], metric: &str) {
     if !["accuracy", "macro_f1"].contains(&metric) || rows.len() < 2 {
         return;
     }
@@ -90,7 +92,7 @@ fn mark_best(rows: &mut [Vec<Cell>], metric: &str) {
     }
 }
 
-/// Every score of `metric`: a row for each model and setting, a column for each data set.
+/// Every score of `metric`, with a row for each model and setting and a column for each split.
 fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     let mut columns: Vec<String> = Vec::new();
     let mut lines: IndexMap<(String, String), IndexMap<String, Vec<f64>>> = IndexMap::new();
@@ -112,17 +114,17 @@ fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     }
     let header: Vec<String> =
         ["model", "settings"].map(str::to_owned).into_iter().chain(columns.clone()).collect();
-    let mut cells: Vec<Vec<Cell>> = lines
+    let mut cells: Vec<Vec<HtmlCell>> = lines
         .into_iter()
         .map(|((model, label), found)| {
-            let rest = columns.iter().map(|column| match found.get(column) {
-                Some(values) => {
-                    let (mean, sd) = crate::report::figures::mean_and_sd(values);
-                    cell(mean, sd, values.len(), metric == "accuracy")
+            let rest = columns.iter().map(|column| {
+                let values = found.get(column).map(Vec::as_slice).unwrap_or_default();
+                match mean_and_deviation(values) {
+                    Some((mean, sd)) => cell(mean, sd, values.len(), metric == "accuracy"),
+                    None => HtmlCell::of("–"),
                 }
-                None => Cell::of("–"),
             });
-            let names = [model, label].map(|text| Cell { text, ..Cell::default() });
+            let names = [model, label].map(|text| HtmlCell { text, ..HtmlCell::default() });
             names.into_iter().chain(rest).collect()
         })
         .collect();
@@ -130,14 +132,15 @@ fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     sortable(&caption(metric, oracle), &header, &cells)
 }
 
-/// What failed, once each.
+/// The stages that failed, each once.
 fn failures(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {
-        for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == "failed") {
+        for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == Ending::Failed)
+        {
             let message = task.message().unwrap_or_default();
             let label = if run.is_sweep() { format!("{trial:03}") } else { String::new() };
-            rows.push([stage.clone(), label, message.to_owned()].map(Cell::of).to_vec());
+            rows.push([stage.clone(), label, message.to_owned()].map(HtmlCell::of).to_vec());
         }
     }
     if rows.is_empty() {
@@ -147,7 +150,7 @@ fn failures(run: &MeasuredRun) -> String {
     sortable("What failed", &header, &rows)
 }
 
-/// The trials with their settings and states.
+/// The trials of a sweep with their settings and how they ended.
 pub(super) fn trials(run: &MeasuredRun) -> String {
     let selects = run.trials.iter().any(|it| it.objective.is_some() || it.selected == Some(true));
     let reasons = run.trials.iter().any(|it| !it.reason.is_empty());
@@ -160,22 +163,22 @@ pub(super) fn trials(run: &MeasuredRun) -> String {
     if reasons {
         header.push("reason".into());
     }
-    let rows: Vec<Vec<Cell>> = run
+    let rows: Vec<Vec<HtmlCell>> = run
         .trials
         .iter()
         .enumerate()
         .map(|(at, trial)| {
-            let mut row = vec![Cell { text: format!("{at:03}"), value: None, best: false }];
-            row.extend(trial.labels.iter().map(|it| Cell::of(it.1.clone())));
-            row.push(Cell::of(trial.state.word()));
+            let mut row = vec![HtmlCell { text: format!("{at:03}"), value: None, best: false }];
+            row.extend(trial.labels.iter().map(|it| HtmlCell::of(it.1.clone())));
+            row.push(HtmlCell::of(trial.state.word()));
             if selects {
                 let text = trial.objective.map(|it| format!("{it:.4}")).unwrap_or_default();
                 let selected = trial.selected == Some(true);
-                row.push(Cell { text, value: trial.objective, best: selected });
-                row.push(Cell::of(if selected { "yes" } else { "" }));
+                row.push(HtmlCell { text, value: trial.objective, best: selected });
+                row.push(HtmlCell::of(if selected { "yes" } else { "" }));
             }
             if reasons {
-                row.push(Cell::of(trial.reason.clone()));
+                row.push(HtmlCell::of(trial.reason.clone()));
             }
             row
         })

@@ -1,11 +1,12 @@
-//! Where the numbers come from: versions, machine, command, data with licences, hashes, the pipeline.
+//! The section that says where the numbers come from: versions, machine, command, data with licences, hashes
+//! and the pipeline.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::section::Section;
-use super::table::{Cell, pairs, sortable};
+use super::table::{HtmlCell, pairs, sortable};
 use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
 use crate::system;
@@ -46,7 +47,7 @@ fn facts(run: &MeasuredRun) -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// Data sets and weights with their licences, each once.
+/// The data sets and weights with their licences, each once.
 fn data(run: &MeasuredRun) -> String {
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
@@ -58,7 +59,7 @@ fn data(run: &MeasuredRun) -> String {
         let word = |key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let row = ["title", "licence", "citation", "source"].map(word);
         if row.iter().any(|it| !it.is_empty()) && seen.insert(row.clone()) {
-            rows.push(row.map(|text| Cell { text, ..Cell::default() }).to_vec());
+            rows.push(row.map(|text| HtmlCell { text, ..HtmlCell::default() }).to_vec());
         }
     }
     if rows.is_empty() {
@@ -68,7 +69,7 @@ fn data(run: &MeasuredRun) -> String {
     sortable("Data", &header, &rows)
 }
 
-/// The artifacts behind the run.
+/// The hashes of all artifacts behind the run.
 fn hashes(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {
@@ -77,11 +78,11 @@ fn hashes(run: &MeasuredRun) -> String {
             let name = if run.is_sweep() { format!("{stage} [{trial:03}]") } else { stage.clone() };
             let cells = [
                 name,
-                task.state.clone(),
+                task.state.word().to_owned(),
                 text(task.fingerprint.map(|it| it.to_string())),
                 text(task.content.map(|it| it.0.to_string())),
             ];
-            rows.push(cells.map(|text| Cell { text, ..Cell::default() }).to_vec());
+            rows.push(cells.map(|text| HtmlCell { text, ..HtmlCell::default() }).to_vec());
         }
     }
     let header = ["stage", "state", "fingerprint", "content"].map(str::to_owned);

@@ -1,4 +1,4 @@
-//! The journals below a folder of results that are still written, or whose writer died.
+//! Finds the journals below a folder of results that are still being written, and those of dead writers.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -10,21 +10,21 @@ use serde::de::IgnoredAny;
 use crate::exec::journal::{EVENTS, LIVE, SIGN};
 use crate::store::Holder;
 
-/// The folder of a journal that is still written, or whose writer died.
+/// A journal that is still being written, or whose writer died.
 #[derive(Debug, Clone)]
 pub struct Live {
-    /// The folder.
+    /// Its folder.
     pub folder: PathBuf,
-    /// The pipeline.
+    /// The name of the pipeline.
     pub pipeline: String,
-    /// The run's id.
+    /// The id of the run.
     pub run: String,
     /// Who writes it.
     pub holder: Holder,
 }
 
 impl Live {
-    /// The one in `folder`, if it is one.
+    /// The journal in `folder`, if there is one.
     pub fn read(folder: &Path) -> Option<Self> {
         let run = folder.file_name()?.to_str()?.strip_prefix(LIVE)?.to_owned();
         let pipeline = folder.parent()?.file_name()?.to_string_lossy().into_owned();
@@ -32,15 +32,15 @@ impl Live {
         Some(Self { folder: folder.to_owned(), pipeline, run, holder })
     }
 
-    /// How many of its tasks ended, of how many. Lines of any length are read without being kept.
+    /// The number of tasks that ended, and of all tasks. Lines of any length are read without being kept.
     pub fn counts(&self) -> (usize, usize) {
         #[derive(Deserialize)]
         struct Brief {
             event: String,
-            plan: Option<Plan>,
+            plan: Option<PlanBrief>,
         }
         #[derive(Deserialize)]
-        struct Plan {
+        struct PlanBrief {
             tasks: Vec<IgnoredAny>,
         }
         let Ok(file) = File::open(self.folder.join(EVENTS)) else { return (0, 0) };
@@ -57,7 +57,7 @@ impl Live {
     }
 }
 
-/// The journals below `results` that are still written or whose writer died, the oldest first.
+/// All such journals below `results`, the oldest first.
 pub fn live_runs(results: &Path) -> Vec<Live> {
     let list = |folder: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).into_iter().flatten();
@@ -68,7 +68,7 @@ pub fn live_runs(results: &Path) -> Vec<Live> {
         .flat_map(|pipeline| list(pipeline))
         .filter_map(|folder| Live::read(&folder))
         .collect();
-    // Ids begin with the time.
+    // The id of a run begins with its time.
     found.sort_by(|a, b| a.run.cmp(&b.run));
     found
 }

@@ -1,4 +1,4 @@
-//! How the run that somebody watches stands, and which run that is as others begin and end.
+//! Follows the run that somebody watches: which run that is while others begin and end, and how it stands.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -15,15 +15,15 @@ use crate::exec::journal::{EVENTS, SIGN};
 use crate::report::finished::FinishedRun;
 use crate::report::runs;
 
-/// How long a sign of life may stand still.
+/// How long a watcher tolerates a sign of life that does not advance.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Which run is watched.
+/// The run that a user wants to watch.
 #[derive(Debug, Clone)]
-pub enum Wanted {
-    /// The newest that goes on, else the newest.
+pub enum WatchTarget {
+    /// The newest run that is still going, or the newest of all.
     Newest,
-    /// As `Newest`, of this pipeline.
+    /// The same among the runs of this pipeline.
     Pipeline(String),
     /// The finished run in this folder.
     Run(PathBuf),
@@ -33,11 +33,11 @@ pub enum Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// There is none yet.
+    /// There is no run yet.
     Waiting,
-    /// It goes on.
+    /// It is running.
     Live,
-    /// Its writer is gone, and it has no end.
+    /// Its process died without ending it.
     Died,
     /// It is over.
     Ended,
@@ -46,7 +46,7 @@ pub enum Standing {
 /// A run that is watched.
 #[derive(Debug, Clone)]
 pub struct Watched {
-    /// What tells it from others: the id in its journal, or the name of its folder.
+    /// The id in its journal, or the name of its folder.
     pub id: String,
     /// Its pipeline.
     pub pipeline: String,
@@ -57,19 +57,19 @@ pub struct Watched {
     events: Events,
 }
 
-/// Where events come from.
+/// Where the events of a run come from.
 #[derive(Debug, Clone)]
 enum Events {
     None,
     File(PathBuf),
-    /// Made of the record of a run that has no journal.
+    /// Derived from the record of a run that has no journal.
     Text(std::sync::Arc<String>),
 }
 
-/// Looks after one run, and goes over to the next that begins.
+/// Follows one run, and moves on to the next one that begins.
 pub struct Lookout {
     results: PathBuf,
-    wanted: Wanted,
+    wanted: WatchTarget,
     memory: Mutex<Memory>,
 }
 
@@ -77,31 +77,30 @@ pub struct Lookout {
 struct Memory {
     /// The live run that was watched last.
     run: Option<String>,
-    /// Signs of life of other machines, and since when they stand still.
+    /// Signs of life, and since when each has not advanced.
     signs: HashMap<PathBuf, (String, Instant)>,
-    /// The last finished run, its journal's id and its events.
+    /// The last finished run that was looked at.
     finished: Option<Watched>,
 }
 
 impl Lookout {
-    /// For `wanted` below `results`.
-    pub fn new(results: PathBuf, wanted: Wanted) -> Self {
+    /// Follows `wanted` below `results`.
+    pub fn new(results: PathBuf, wanted: WatchTarget) -> Self {
         Self { results, wanted, memory: Mutex::default() }
     }
 
     /// How the run stands now.
     pub fn look(&self) -> Watched {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Wanted::Run(folder) = &self.wanted {
+        if let WatchTarget::Run(folder) = &self.wanted {
             return Self::finished(&mut memory, folder);
         }
         let mut live = live_runs(&self.results);
-        if let Wanted::Pipeline(name) = &self.wanted {
+        if let WatchTarget::Pipeline(name) = &self.wanted {
             live.retain(|it| it.pipeline == *name);
         }
         let breathing: Vec<bool> = live.iter().map(|it| memory.breathes(it)).collect();
-        // The one watched so far stays, as long as it lives; then the newest living one, else the
-        // newest of all.
+        // The watched run stays while it is alive; then the newest living run is next.
         let known = |memory: &Memory| {
             let at = |run: &String| live.iter().position(|it| it.run == *run);
             memory.run.as_ref().and_then(at)
@@ -116,7 +115,7 @@ impl Lookout {
         let dead = known(&memory).map(|at| &live[at]).or(live.last());
         let done = self.newest(&memory);
         if let Some(dead) = dead {
-            // A run that ended since says more than one that died before it.
+            // A run that ended later says more than one that died before it.
             let moved = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
             let later = done.as_ref().is_some_and(|folder| {
                 moved(&folder.join("run.json")) > moved(&dead.folder.join(SIGN))
@@ -131,7 +130,7 @@ impl Lookout {
             None => Watched {
                 id: String::new(),
                 pipeline: match &self.wanted {
-                    Wanted::Pipeline(name) => name.clone(),
+                    WatchTarget::Pipeline(name) => name.clone(),
                     _ => String::new(),
                 },
                 standing: Standing::Waiting,
@@ -151,10 +150,10 @@ impl Lookout {
         }
     }
 
-    /// The folder that the watched run has become, else the newest.
+    /// The folder that the watched run was finished into, or the newest folder.
     fn newest(&self, memory: &Memory) -> Option<PathBuf> {
         let homes: Vec<PathBuf> = match &self.wanted {
-            Wanted::Pipeline(name) => vec![self.results.join(name)],
+            WatchTarget::Pipeline(name) => vec![self.results.join(name)],
             _ => fs::read_dir(&self.results).ok()?.filter_map(|it| Some(it.ok()?.path())).collect(),
         };
         let newest = homes.iter().filter_map(|home| runs::latest(home));
@@ -166,7 +165,7 @@ impl Lookout {
         }
         let folders = homes.iter().filter_map(|home| fs::read_dir(home).ok()).flatten();
         let mut folders: Vec<PathBuf> = folders.filter_map(|it| Some(it.ok()?.path())).collect();
-        // It is among the newest.
+        // It must be one of the newest.
         folders.sort_by_key(|folder| std::cmp::Reverse(name(folder)));
         folders.into_iter().take(20).find(is_it).or(newest)
     }
@@ -175,7 +174,7 @@ impl Lookout {
     fn finished(memory: &mut Memory, folder: &Path) -> Watched {
         if let Some(known) = &memory.finished
             && known.folder.as_deref() == Some(folder)
-            // Its journal may come a moment after it.
+            // The journal may be moved there a moment after the folder appears.
             && (matches!(known.events, Events::File(_)) || !folder.join("logs").join(EVENTS).exists())
         {
             return known.clone();
@@ -198,7 +197,7 @@ impl Lookout {
 }
 
 impl Memory {
-    /// Whether the writer of a journal lives, as far as can be told from here.
+    /// Whether the writer of a journal is alive, as far as this machine can tell.
     fn breathes(&mut self, live: &Live) -> bool {
         if live.holder.dead {
             return false;
@@ -214,8 +213,8 @@ impl Memory {
 }
 
 impl Watched {
-    /// The journal's bytes from `from` on, `most` of them at most. The last line of them need not be
-    /// whole: it may be longer than that, or still be written.
+    /// At most `most` bytes of the journal, beginning at byte `from`. The last line may be incomplete: it may
+    /// be longer than that, or still be being written.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -246,7 +245,7 @@ fn name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The id in the first line of a finished run's journal.
+/// The id of the run in the first line of its journal.
 fn journal_id(folder: &Path) -> Option<String> {
     let file = File::open(folder.join("logs").join(EVENTS)).ok()?;
     let mut head = Vec::new();
@@ -256,13 +255,13 @@ fn journal_id(folder: &Path) -> Option<String> {
     Some(rest.split('"').next()?.to_owned())
 }
 
-/// What a user's word for a run means: a run's folder or name, or a pipeline's name, which need not have
-/// run yet.
-pub fn wanted(results: &Path, word: Option<&Path>) -> Wanted {
-    let Some(word) = word else { return Wanted::Newest };
-    let pipeline = || Wanted::Pipeline(word.to_string_lossy().into_owned());
+/// What a word on the command line stands for: the folder or the name of a run, or the name of a pipeline,
+/// which need not have run yet.
+pub fn wanted(results: &Path, word: Option<&Path>) -> WatchTarget {
+    let Some(word) = word else { return WatchTarget::Newest };
+    let pipeline = || WatchTarget::Pipeline(word.to_string_lossy().into_owned());
     if word.components().count() == 1 && results.join(word).is_dir() {
         return pipeline();
     }
-    runs::find(results, word, None).map_or_else(pipeline, Wanted::Run)
+    runs::find(results, word, None).map_or_else(pipeline, WatchTarget::Run)
 }

@@ -1,5 +1,5 @@
-//! Runs that go on, and how a run that somebody watches stands. Only reads: a watcher leaves no trace
-//! in a run, and a run does not know who watches.
+//! The live page of a run: finds runs that are still going, follows one of them and serves its page. It only
+//! reads; a watcher leaves no trace in a run, and a run does not know who watches.
 
 mod http;
 mod journals;
@@ -8,5 +8,5 @@ mod recorded;
 mod server;
 
 pub use journals::{Live, live_runs};
-pub use lookout::{Lookout, Standing, Wanted, Watched, wanted};
+pub use lookout::{Lookout, Standing, WatchTarget, Watched, wanted};
 pub use server::Server;

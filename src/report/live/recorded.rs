@@ -1,15 +1,16 @@
-//! Events of a run that left none, made of its record and its CSVs, so that every run is shown by the
-//! same page.
+//! Derives the events of a run that left no journal from its record and its CSVs, so that the same page can
+//! show every run.
 
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
+use crate::exec::Ending;
 use crate::metrics::{Metrics, TrainingRow};
 use crate::report::finished::FinishedRun;
 use crate::report::record::StageRecord;
 
-/// The events, a line each.
+/// The events, one per line.
 pub fn events(run: &FinishedRun) -> String {
     let record = &run.record;
     let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -18,7 +19,7 @@ pub fn events(run: &FinishedRun) -> String {
         let mut own = Vec::new();
         let (mut named, mut fresh) = (HashMap::new(), Vec::new());
         for stage in stages {
-            // Stages with the same fingerprint were one task.
+            // Stages with the same fingerprint were a single task.
             let key = match stage.fingerprint {
                 Some(fingerprint) => fingerprint.to_string(),
                 None => format!("{number} {}", stage.name),
@@ -30,8 +31,8 @@ pub fn events(run: &FinishedRun) -> String {
             if task == next {
                 fresh.push((task, stage));
                 rest.push(ended(task, stage));
-                // A page of events says nothing of a CSV that cannot be read; the report does.
-                let found = run.metrics(number, &stage.name).ok().flatten();
+                // A CSV that cannot be read leaves its curves out here; the report says what is wrong.
+                let found = run.typed_metrics(number, &stage.name).ok().flatten();
                 rest.extend(found.iter().flat_map(|found| metrics(task, found)));
             }
         }
@@ -44,7 +45,7 @@ pub fn events(run: &FinishedRun) -> String {
         let labels = record.values.get(number).map_or_else(|| json!({}), |it| json!(it));
         trials.push(json!({ "trial": number, "labels": labels, "tasks": own }));
     }
-    let count = |word: &str| record.trials.iter().flatten().filter(|it| it.state == word).count();
+    let count = |end: Ending| record.trials.iter().flatten().filter(|it| it.state == end).count();
     let provenance = &record.provenance;
     let started = json!({
         "time": provenance.start, "event": "run_started", "run": record.id,
@@ -57,9 +58,9 @@ pub fn events(run: &FinishedRun) -> String {
         time.to_std().ok().map(|it| it.as_secs_f64())
     })();
     let finished = json!({
-        "time": provenance.end, "event": "run_finished", "cached": count("cached"),
-        "ran": count("ran"), "failed": count("failed"), "skipped": count("skipped"),
-        "pruned": count("pruned"), "seconds": seconds.unwrap_or_default(),
+        "time": provenance.end, "event": "run_finished", "cached": count(Ending::Cached),
+        "ran": count(Ending::Built), "failed": count(Ending::Failed), "skipped": count(Ending::Skipped),
+        "pruned": count(Ending::Paused), "seconds": seconds.unwrap_or_default(),
     });
     let mut text = String::new();
     for event in std::iter::once(started).chain(rest).chain([finished]) {
@@ -70,10 +71,13 @@ pub fn events(run: &FinishedRun) -> String {
 
 /// How a stage ended.
 fn ended(task: usize, stage: &StageRecord) -> Value {
-    let word = match stage.state.as_str() {
-        "ran" => "finished",
-        "pruned" => "paused",
-        word => word,
+    let word = match stage.state {
+        Ending::Built => "finished",
+        Ending::Paused => "paused",
+        Ending::Cached => "cached",
+        Ending::Failed => "failed",
+        Ending::Interrupted => "interrupted",
+        Ending::Skipped => "skipped",
     };
     let message = stage.message();
     json!({

@@ -1,16 +1,23 @@
-//! Compares rows: differences to a baseline with a paired test, and the share of a gap that a row
-//! closes. Pairs are trials with the same values of the keys that are aggregated over.
+//! Compares rows: differences from a baseline with a paired test, and the share of a gap that a row closes.
+//! Two trials are a pair when they have the same values of the keys that are aggregated over.
 
-use super::error::Error;
-use super::model::{Cell, Column, Comparison, Difference, Kind, Missing, Table, Value};
+use super::error::TableError;
+use super::model::{
+    BaselineComparison, ColumnKind, Difference, Missing, ResultTable, Sample, TableCell,
+    TableColumn,
+};
 use crate::plan::table_spec::{self, Test};
 use crate::report::stats;
 
-/// Below this a corrected p value counts.
+/// A corrected p value below this level counts as significant.
 pub const LEVEL: f64 = 0.05;
 
-/// Compares every cell with that of the row `baseline` in its column.
-pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Result<(), Error> {
+/// Compares every cell with the cell of the row `baseline` in the same column.
+pub(super) fn with_baseline(
+    table: &mut ResultTable,
+    baseline: &str,
+    test: Test,
+) -> Result<(), TableError> {
     let base = table.row("table.baseline", baseline)?;
     let against = table.rows[base].cells.clone();
     let mut tested = Vec::new();
@@ -42,7 +49,7 @@ pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Re
         }
     }
     let counts = || tested.iter().map(|(_, _, n, _)| *n);
-    table.comparison = Some(Comparison {
+    table.comparison = Some(BaselineComparison {
         baseline: baseline.to_owned(),
         test,
         comparisons: p.len(),
@@ -54,9 +61,9 @@ pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Re
     Ok(())
 }
 
-/// The values of cells whose trials agree in what is aggregated over, in the order of the first.
-fn pairs<const N: usize>(cells: [&Cell; N]) -> Vec<[f64; N]> {
-    let same = |value: &Value| {
+/// The paired values of several cells, in the order of the first cell.
+fn pairs<const N: usize>(cells: [&TableCell; N]) -> Vec<[f64; N]> {
+    let same = |value: &Sample| {
         let mut found = [0.0; N];
         for (at, cell) in cells.iter().enumerate() {
             found[at] = cell.values.iter().find(|other| other.over == value.over)?.value;
@@ -66,10 +73,13 @@ fn pairs<const N: usize>(cells: [&Cell; N]) -> Vec<[f64; N]> {
     cells[0].values.iter().filter_map(same).collect()
 }
 
-/// Adds the column of the share of the gap between two rows that each row closes: a ratio of means
-/// over the trials that have all three.
+/// Adds the column that says which share of the gap between two rows each row closes: a ratio of means over
+/// the trials that have a score in all three rows.
 #[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
-pub(super) fn gap_closed(table: &mut Table, gap: &table_spec::GapClosed) -> Result<(), Error> {
+pub(super) fn gap_closed(
+    table: &mut ResultTable,
+    gap: &table_spec::GapClosed,
+) -> Result<(), TableError> {
     let low = table.row("table.gap_closed.source_only", &gap.source_only)?;
     let high = table.row("table.gap_closed.target_trained", &gap.target_trained)?;
     let on = table.column("table.gap_closed.on", &gap.on)?;
@@ -78,11 +88,11 @@ pub(super) fn gap_closed(table: &mut Table, gap: &table_spec::GapClosed) -> Resu
     for row in &mut table.rows {
         let of = &row.cells[on];
         let together = pairs([of, &low, &high]);
-        let mut closed = Cell {
+        let mut closed = TableCell {
             row: row.name.clone(),
             column: GAP.to_owned(),
             n: together.len(),
-            ..Cell::default()
+            ..TableCell::default()
         };
         let mean =
             |at: usize| together.iter().map(|it| it[at]).sum::<f64>() / together.len() as f64;
@@ -96,9 +106,13 @@ pub(super) fn gap_closed(table: &mut Table, gap: &table_spec::GapClosed) -> Resu
         }
         row.cells.push(closed);
     }
-    table.columns.push(Column { name: GAP.to_owned(), kind: Kind::GapClosed, published: false });
+    table.columns.push(TableColumn {
+        name: GAP.to_owned(),
+        kind: ColumnKind::GapClosed,
+        published: false,
+    });
     Ok(())
 }
 
-/// The name of that column.
+/// The name of the column of gaps closed.
 pub(super) const GAP: &str = "gap closed";

@@ -1,12 +1,12 @@
-//! The table as CSV: a line for each cell, every digit. What a table does not ask for has no column.
+//! The table as CSV: one line per cell, with every digit. Columns that a table does not ask for are left out.
 
-use super::model::Table;
+use super::model::ResultTable;
 use super::notes::ORACLE;
 use crate::metrics::number;
 use crate::plan::table_spec::Spread;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 
-pub(super) fn render(table: &Table) -> String {
+pub(super) fn render(table: &ResultTable) -> String {
     let interval = table.spread == Spread::Ci95;
     let compared = table.comparison.is_some();
     let published = table.cells().any(|cell| cell.published.is_some());
@@ -49,5 +49,5 @@ pub(super) fn render(table: &Table) -> String {
         }
         rows.push(row);
     }
-    Rows { header: header.collect(), rows }.text()
+    CsvRows { header: header.collect(), rows }.text()
 }

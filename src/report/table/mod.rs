@@ -1,7 +1,7 @@
-//! The result table: scores of a run pivoted, with what they say together. Computes nothing that a
-//! stage should have; how it looks is for the files beside this one.
+//! The result table: the scores of a run, pivoted and compared. It computes nothing that a stage should have
+//! measured. Each format is one of the files beside this one.
 
-use super::scores::Scores;
+use super::scores::RunScores;
 use crate::plan::table_spec::TableSpec;
 
 mod build;
@@ -17,45 +17,46 @@ mod model;
 mod notes;
 mod text;
 
-pub use error::Error;
+pub use error::TableError;
 pub use model::{
-    Cell, Column, Comparison, Difference, Gap, Kind, Missing, Note, Published, Row, Table, Value,
+    BaselineComparison, ColumnKind, Difference, Gap, Missing, Note, PublishedCell, ResultTable,
+    Sample, TableCell, TableColumn, TableRow,
 };
 pub use notes::ORACLE;
 
-/// How a table is written.
+/// The format that a table is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum TableFormat {
     /// Aligned columns.
     Text,
-    /// Every digit.
+    /// One line per cell, with every digit.
     Csv,
     /// A Markdown table.
     Markdown,
-    /// A LaTeX tabular, for the package booktabs.
+    /// A LaTeX tabular for the booktabs package.
     Latex,
-    /// A part of an HTML page.
+    /// Part of an HTML page.
     Html,
-    /// Everything that is known of every cell.
+    /// Everything that is known about every cell.
     Json,
 }
 
-/// The formats that a run's folder gets, with the endings of their files.
-pub const FILES: [(&str, Format); 5] = [
-    ("csv", Format::Csv),
-    ("md", Format::Markdown),
-    ("tex", Format::Latex),
-    ("html", Format::Html),
-    ("json", Format::Json),
+/// The formats that are written to the folder of a run, with their file extensions.
+pub const FILES: [(&str, TableFormat); 5] = [
+    ("csv", TableFormat::Csv),
+    ("md", TableFormat::Markdown),
+    ("tex", TableFormat::Latex),
+    ("html", TableFormat::Html),
+    ("json", TableFormat::Json),
 ];
 
-impl Table {
-    /// The table of `spec` over the scores of a run; rows and columns in the order of the scores.
+impl ResultTable {
+    /// Builds the table of `spec` from the scores of a run. CsvRows and columns keep the order of the scores.
     ///
     /// # Errors
-    /// When something that `spec` names is not there, or a cell has several values that it does not
-    /// account for.
-    pub fn new(spec: &TableSpec, scores: &Scores) -> Result<Self, Error> {
+    /// When `spec` names something that the scores do not have, or a cell has several values that it does not
+    /// aggregate.
+    pub fn new(spec: &TableSpec, scores: &RunScores) -> Result<Self, TableError> {
         let mut table = build::build(spec, scores)?;
         if let Some(baseline) = &spec.baseline {
             compare::with_baseline(&mut table, baseline, spec.test)?;
@@ -69,22 +70,21 @@ impl Table {
         Ok(table)
     }
 
-    /// The table in a format; `bold` marks the best of each column in text.
-    pub fn render(&self, format: Format, bold: bool) -> String {
+    /// Writes the table in a format. With `bold`, the text format marks the best cell of each column.
+    pub fn render(&self, format: TableFormat, bold: bool) -> String {
         match format {
-            Format::Text => text::render(self, bold),
-            Format::Csv => csv::render(self),
-            Format::Markdown => markdown::render(self),
-            Format::Latex => latex::render(self),
-            Format::Html => html::render(self),
-            Format::Json => {
+            TableFormat::Text => text::render(self, bold),
+            TableFormat::Csv => csv::render(self),
+            TableFormat::Markdown => markdown::render(self),
+            TableFormat::Latex => latex::render(self),
+            TableFormat::Html => html::render(self),
+            TableFormat::Json => {
                 serde_json::to_string_pretty(self).expect("a table is plain data") + "\n"
             }
         }
     }
 
-    /// What the cell of `row` and `column` was made of: the arithmetic, and the runs and files behind
-    /// it.
+    /// Explains the cell of `row` and `column`: its arithmetic, and the trials and files behind it.
     ///
     /// # Errors
     /// When there is no such cell.
@@ -92,9 +92,9 @@ impl Table {
         &self,
         row: &str,
         column: &str,
-        scores: &Scores,
+        scores: &RunScores,
         folder: &std::path::Path,
-    ) -> Result<String, Error> {
+    ) -> Result<String, TableError> {
         explain::explain(self, row, column, scores, folder)
     }
 }

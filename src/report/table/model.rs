@@ -1,117 +1,118 @@
-//! What a result table is made of: columns, rows, cells, and what a cell was measured from.
+//! The result table as plain data: its columns, rows and cells, and the scores behind each cell. Nothing here
+//! decides what a table shows.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::error::Error;
+use super::error::TableError;
 use crate::plan::table_spec::{Spread, Test, Which};
 use crate::report::stats;
 
 /// A pivoted table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Table {
-    /// What tells it from the other tables of the pipeline.
+pub struct ResultTable {
+    /// Its name among the tables of the pipeline.
     pub name: Option<String>,
-    /// What stands above it.
+    /// The caption above it.
     pub caption: Option<String>,
-    /// What makes the rows: `model`, `stage`, `dataset` or a swept key.
+    /// What its rows stand for: `model`, `stage`, `dataset` or a swept key.
     pub rows_by: String,
-    /// The same for the columns.
+    /// What its columns stand for.
     pub columns_by: String,
     /// The metric in the cells.
     pub metric: String,
-    /// Whether it is shown in percent.
+    /// Whether the metric is shown in percent.
     pub percent: bool,
-    /// The swept keys that were aggregated over.
+    /// The swept keys that cells aggregate over.
     pub over: Vec<String>,
-    /// What stands beside a mean.
+    /// What is shown beside a mean.
     pub spread: Spread,
     /// Which trials count.
     pub trials: Which,
-    /// Whether labels of the target chose the trials: every view must say so.
+    /// Whether target labels selected the trials. Every format must say so.
     pub oracle: bool,
-    /// The columns; those of scores first, in the order of the scores.
-    pub columns: Vec<Column>,
+    /// The columns: first those of scores, in the order of the scores.
+    pub columns: Vec<TableColumn>,
     /// The rows, in the order of the scores.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TableRow>,
     /// How the rows were compared with the baseline.
-    pub comparison: Option<Comparison>,
-    /// What must be read with it.
+    pub comparison: Option<BaselineComparison>,
+    /// The notes below it.
     pub notes: Vec<Note>,
-    /// Why its numbers are in doubt, for formats that have no room for notes.
+    /// Why its numbers are in doubt, for the format that has no notes.
     #[serde(skip)]
     pub(super) doubts: Vec<String>,
-    /// Whether formats that marked no best cell before it could be asked for mark it.
+    /// Whether Markdown marks the best cell, which it does only where `best` is set.
     #[serde(skip)]
     pub(super) mark_in_markdown: bool,
 }
 
 /// A column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Column {
-    /// Its name; `gap closed` of that kind.
+pub struct TableColumn {
+    /// Its name.
     pub name: String,
-    /// What is in it.
-    pub kind: Kind,
-    /// Whether a column of published numbers stands beside it.
+    /// What its cells hold.
+    pub kind: ColumnKind,
+    /// Whether a column of published numbers is shown beside it.
     pub published: bool,
 }
 
-/// What is in a column.
+/// What the cells of a column hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// The metric.
+pub enum ColumnKind {
+    /// Scores of the metric.
     Scores,
-    /// The share of the gap between two rows that a row closes, 1 for all of it: a ratio of means.
+    /// The share of the gap between two rows that a row closes, as a ratio of means: 1 for all of it.
     GapClosed,
 }
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct TableRow {
     /// Its name.
     pub name: String,
-    /// A cell for each column.
-    pub cells: Vec<Cell>,
+    /// One cell per column.
+    pub cells: Vec<TableCell>,
 }
 
-/// A cell. Numbers are in the unit of the scores: an accuracy is from 0 to 1.
+/// A cell. Its numbers have the unit of the scores: an accuracy is from 0 to 1.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Cell {
-    /// Its row's name.
+pub struct TableCell {
+    /// The name of its row.
     pub row: String,
-    /// Its column's name.
+    /// The name of its column.
     pub column: String,
-    /// How many values it has.
+    /// The number of its values.
     pub n: usize,
     /// Their mean.
     pub mean: Option<f64>,
-    /// Their sample standard deviation, of two or more.
+    /// Their sample standard deviation, for two or more values.
     pub sd: Option<f64>,
-    /// The 95 % interval of the mean, by the t distribution, of two or more.
+    /// The 95 % confidence interval of the mean by the t distribution, for two or more values.
     pub ci95: Option<[f64; 2]>,
     /// Whether no other cell of the column is better.
     pub best: bool,
-    /// What the mean is of, in the order of the trials.
-    pub values: Vec<Value>,
-    /// Trials without a score for it, and why.
+    /// The values, in the order of the trials.
+    pub values: Vec<Sample>,
+    /// The trials without a score for it, and why.
     pub without: Vec<Gap>,
     /// Why it has no value at all.
     pub missing: Option<Missing>,
-    /// How it differs from the baseline.
+    /// Its difference from the baseline.
     pub difference: Option<Difference>,
-    /// What others published.
-    pub published: Option<Published>,
+    /// The number that others published for it.
+    pub published: Option<PublishedCell>,
 }
 
 /// A score of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Value {
-    /// The trial's name, `000`; empty of a plain run.
+pub struct Sample {
+    /// The name of the trial, such as `000`; empty for a plain run.
     pub trial: String,
-    /// Its values of the keys that are aggregated over.
+    /// The values of its trial for the keys that are aggregated over.
     pub over: Vec<String>,
     /// The score.
     pub value: f64,
@@ -119,7 +120,7 @@ pub struct Value {
     pub stage: String,
     /// The model that was scored.
     pub model: String,
-    /// Index in [`Scores::trials`].
+    /// Index in [`RunScores::trials`].
     #[serde(skip)]
     pub(super) at: usize,
 }
@@ -127,34 +128,34 @@ pub struct Value {
 /// A trial without a score.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gap {
-    /// The trial's name, `000`; empty of a plain run.
+    /// The name of the trial, such as `000`; empty for a plain run.
     pub trial: String,
-    /// Why.
+    /// Why there is none.
     pub reason: Missing,
-    /// The stage or the reason that the run names.
+    /// The stage and the message that the run gives as the reason.
     pub detail: String,
 }
 
-/// Why there is no score. The first counts for a cell whose trials differ.
+/// Why there is no score. Where the trials of a cell differ, the first of these counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
     /// A stage failed.
     Failed,
-    /// The trial was stopped early, being among the worse.
+    /// The search ended the trial early.
     Pruned,
-    /// The run was interrupted, or has no such trial.
+    /// The run was interrupted before it, or has no such trial.
     NotRun,
     /// The trial was not selected.
     NotSelected,
-    /// No stage scores this.
+    /// No stage scores this pair.
     NoSuchPair,
-    /// A share of a gap that is no gap.
+    /// The gap is zero, so nothing has a share of it.
     Undefined,
 }
 
 impl Missing {
-    /// For people.
+    /// The words that tables show.
     pub fn word(self) -> &'static str {
         match self {
             Self::Failed => "failed",
@@ -167,57 +168,57 @@ impl Missing {
     }
 }
 
-/// A number of others.
+/// A number that others published.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Published {
+pub struct PublishedCell {
     /// In the unit of the scores.
     pub value: f64,
-    /// Where it stands.
+    /// The citation.
     pub cite: String,
-    /// The number of the note with the citation, from 1.
+    /// The number of the note that has the citation, counted from 1.
     pub note: usize,
 }
 
 /// How rows were compared with the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
-    /// The baseline's row.
+pub struct BaselineComparison {
+    /// The row that the others are compared with.
     pub baseline: String,
     /// The test.
     pub test: Test,
-    /// How many comparisons Holm's correction is over.
+    /// The number of comparisons that Holm's correction covers.
     pub comparisons: usize,
-    /// The fewest and the most pairs of a comparison.
+    /// The smallest and the largest number of pairs in a comparison.
     pub pairs: Option<[usize; 2]>,
-    /// The smallest p value that the test can give with the most pairs.
+    /// The smallest p value that the test can reach with the most pairs.
     pub least_p: Option<f64>,
-    /// Whether p values are estimates from drawn choices of signs.
+    /// Whether p values are estimated from randomly drawn choices of signs.
     pub drawn: bool,
-    /// The level that corrected p values are held against.
+    /// The significance level of corrected p values.
     pub level: f64,
 }
 
-/// A cell against the baseline's in the same column.
+/// The difference between a cell and the baseline's cell in the same column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
-    /// Mean of the paired differences.
+    /// The mean of the paired differences.
     pub mean: f64,
-    /// How many pairs.
+    /// The number of pairs.
     pub n: usize,
-    /// The two-sided p value; `None` where the test says nothing.
+    /// The two-sided p value; `None` where the test has none.
     pub p: Option<f64>,
-    /// The same after Holm's correction over the table.
+    /// The p value after Holm's correction over the table.
     pub p_holm: Option<f64>,
-    /// Whether that is below the level.
+    /// Whether the corrected p value is below the level.
     pub significant: bool,
 }
 
-/// A note.
+/// A note below a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
     /// The sign in the table that it explains: `[1]`.
     pub mark: Option<String>,
-    /// What it says.
+    /// Its text.
     pub text: String,
 }
 
@@ -230,43 +231,46 @@ impl fmt::Display for Note {
     }
 }
 
-impl Table {
-    /// Puts a reason to doubt its numbers among the notes.
+impl ResultTable {
+    /// Adds a reason to doubt its numbers to the notes.
     pub fn doubt(&mut self, reason: &str) {
         self.notes.push(Note { mark: None, text: reason.to_owned() });
         self.doubts.push(reason.to_owned());
     }
 
     /// The cell of a row and a column, if there is one.
-    pub fn cell(&self, row: &str, column: &str) -> Option<&Cell> {
+    pub fn cell(&self, row: &str, column: &str) -> Option<&TableCell> {
         self.cells().find(|cell| cell.row == row && cell.column == column)
     }
 
-    pub(super) fn row(&self, key: &str, name: &str) -> Result<usize, Error> {
+    pub(super) fn row(&self, key: &str, name: &str) -> Result<usize, TableError> {
         let known = self.rows.iter().map(|row| row.name.as_str());
-        known.clone().position(|it| it == name).ok_or_else(|| Error::named(key, "row", name, known))
+        known
+            .clone()
+            .position(|it| it == name)
+            .ok_or_else(|| TableError::named(key, "row", name, known))
     }
 
-    pub(super) fn column(&self, key: &str, name: &str) -> Result<usize, Error> {
+    pub(super) fn column(&self, key: &str, name: &str) -> Result<usize, TableError> {
         let known = self.columns.iter().map(|column| column.name.as_str());
         let found = known.clone().position(|it| it == name);
-        found.ok_or_else(|| Error::named(key, "column", name, known))
+        found.ok_or_else(|| TableError::named(key, "column", name, known))
     }
 
     /// Every cell, row by row.
-    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+    pub fn cells(&self) -> impl Iterator<Item = &TableCell> {
         self.rows.iter().flat_map(|row| &row.cells)
     }
 
-    /// The names of its files, without ending.
+    /// The name of its files, without their extension.
     pub fn stem(name: Option<&str>) -> String {
         name.map_or_else(|| "table".to_owned(), |name| format!("table-{name}"))
     }
 }
 
-impl Cell {
-    /// A cell of `values` with their statistics.
-    pub(super) fn of(row: &str, column: &str, values: Vec<Value>) -> Self {
+impl TableCell {
+    /// The cell that has these `values`, with their statistics.
+    pub(super) fn of(row: &str, column: &str, values: Vec<Sample>) -> Self {
         let numbers: Vec<f64> = values.iter().map(|value| value.value).collect();
         let (mean, sd) =
             stats::mean_and_deviation(&numbers).map_or((None, None), |it| (Some(it.0), it.1));
