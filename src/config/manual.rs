@@ -273,30 +273,44 @@ fn condition(records: &[&TableReads], key: &str) -> Applies {
 }
 
 /// What may decide over a key: a text, a value where it is a word that decides, and which records it
-/// holds in.
+/// holds in. What every table says, or must say, comes first.
 fn reasons(records: &[&TableReads], key: &str) -> Vec<(String, String, Vec<usize>)> {
-    let mut found: IndexMap<(String, String), Vec<usize>> = IndexMap::new();
+    let is_table = |record: &TableReads, asked: &str| {
+        record.reads.get(asked).into_iter().flatten().any(|read| table_of(&read.form).is_some())
+    };
+    let has_two_forms = |asked: &str| {
+        let other = |it: &&TableReads| it.reads.contains_key(asked) && !is_table(it, asked);
+        records.iter().any(|it| is_table(it, asked)) && records.iter().any(|it| other(it))
+    };
+    let is_said = |asked: &str| {
+        let reads = records.iter().filter_map(|it| it.reads.get(asked)).flatten();
+        records.iter().all(|it| it.reads.contains_key(asked))
+            || reads.into_iter().any(|it| it.required)
+    };
+    let is_asked =
+        |asked: &str| records.iter().all(|it| it.presence.iter().any(|(other, _)| other == asked));
+    let mut found: IndexMap<(bool, String, String), Vec<usize>> = IndexMap::new();
     for (at, record) in records.iter().enumerate() {
-        let mut holds = |about: String, value: String| {
-            found.entry((about, value)).or_default().push(at);
+        let mut holds = |is_weak: bool, about: String, value: String| {
+            found.entry((is_weak, about, value)).or_default().push(at);
         };
         for chosen in record.one_of.iter().filter(|one| record.reads.contains_key(**one)) {
-            holds(format!("with `{chosen}`"), String::new());
+            holds(false, format!("with `{chosen}`"), String::new());
         }
         for (asked, word) in record.words.iter().filter(|(asked, _)| asked != key) {
-            holds(format!("with `{asked}`"), format!("`\"{word}\"`"));
+            holds(!is_said(asked), format!("with `{asked}`"), format!("`\"{word}\"`"));
         }
         for (asked, there) in record.presence.iter().filter(|(asked, _)| asked != key) {
             let word = if *there { "with" } else { "without" };
-            holds(format!("{word} `{asked}`"), String::new());
+            holds(!is_asked(asked), format!("{word} `{asked}`"), String::new());
         }
-        for (asked, reads) in record.reads.iter().filter(|(asked, _)| *asked != key) {
-            let is_table = reads.iter().any(|read| table_of(&read.form).is_some());
-            let form = if is_table { "a table" } else { "a name" };
-            holds(format!("where `{asked}` is {form}"), String::new());
+        for asked in record.reads.keys().filter(|asked| *asked != key) {
+            let form = if is_table(record, asked) { "a table" } else { "a name" };
+            holds(!has_two_forms(asked), format!("where `{asked}` is {form}"), String::new());
         }
     }
-    found.into_iter().map(|((about, value), holds)| (about, value, holds)).collect()
+    found.sort_by(|one, _, other, _| one.0.cmp(&other.0));
+    found.into_iter().map(|((_, about, value), holds)| (about, value, holds)).collect()
 }
 
 /// Whether a leaf is only the words of a table's kinds.

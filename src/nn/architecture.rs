@@ -280,6 +280,7 @@ fn settings(kind: LayerKind, keys: &mut Keys) -> Result<Layer, Noted> {
             }
         }
         LayerKind::Linear => {
+            keys.about(&[("outputs", "number of outputs"), ("bias", "whether a bias is added")]);
             let outputs = keys.count("outputs", 1..=1_000_000).required();
             let bias = keys.boolean("bias").or(true);
             Layer::Linear { outputs: outputs?, bias: bias? }

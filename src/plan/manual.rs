@@ -49,8 +49,8 @@ fn below<'r>(records: &'r [TableReads], key: &str) -> Vec<&'r TableReads> {
     let reads = records.iter().filter_map(|record| record.reads.get(key)).flatten();
     reads
         .filter_map(|read| match &read.form {
-            Form::Table(record) => Some(record),
-            _ => None,
+            Form::Table(record) | Form::Items(record, _) => Some(record),
+            Form::Leaf(_) | Form::Map(_) => None,
         })
         .collect()
 }

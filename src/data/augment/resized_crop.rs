@@ -32,6 +32,10 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
             .or(default.to_vec())?;
         Ok([pair[0], pair[1]])
     };
+    keys.about(&[
+        ("scale", "share of the area that the part has, at least and at most"),
+        ("ratio", "width over height of the part, at least and at most"),
+    ]);
     let scale = pair(keys, "scale", 1.0, [0.08, 1.0]);
     let ratio = pair(keys, "ratio", f64::INFINITY, [0.75, 4.0 / 3.0]);
     Ok(Box::new(ResizedCrop { scale: scale?, ratio: ratio? }))

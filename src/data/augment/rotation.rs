@@ -12,6 +12,7 @@ struct Rotation {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+    keys.about(&[("degrees", "largest turn to either side")]);
     let degrees = keys
         .float("degrees")
         .such_that("degrees above 0 and at most 180", |it| *it > 0.0 && *it <= 180.0)
