@@ -18,6 +18,7 @@ use crate::{plan, report, store, system};
 
 mod check;
 mod columns;
+mod comparison;
 mod completions;
 mod diff;
 mod explain;
@@ -142,19 +143,6 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Completions(args) => completions::run(args),
         Verb::Report(args) => report_page::run(args),
         Verb::Plot(args) => plot::run(args),
-    }
-}
-
-/// Fails when stages do not fit what `store` knows of their inputs.
-fn fits(plan: &plan::graph::Plan, store: &store::Store) -> Result<(), Error> {
-    let find = |fingerprint: &_| match store.find(fingerprint) {
-        Ok(store::Found::Whole(artifact)) => Some((artifact.content, artifact.path)),
-        // Whatever is wrong with the store comes up where it is used.
-        _ => None,
-    };
-    match plan::foresight::foresee(plan, find) {
-        Some(report) => Err(Box::new(report).into()),
-        None => Ok(()),
     }
 }
 

@@ -7,46 +7,47 @@ use std::path::Path;
 use petgraph::graph::NodeIndex;
 
 use super::Error;
-use crate::exec::display_name;
+use crate::exec::{Holdings, display_name};
 use crate::plan::changes::Search;
 use crate::plan::fingerprint::{Content, Fingerprint};
 use crate::plan::graph::Plan;
 use crate::report::record::Record;
 use crate::report::results;
-use crate::store::{Artifact, Found, Store};
+use crate::store::{Found, Store};
 
 /// The outlook of a plan.
 pub(super) struct Outlook {
     /// What the store has.
-    pub cached: HashMap<NodeIndex, (Fingerprint, Artifact)>,
+    pub holdings: Holdings,
     /// Why the others would run, a line each.
     pub why: HashMap<NodeIndex, Vec<String>>,
 }
 
 impl Outlook {
-    /// Of `plan` against `store`; `results` holds the run before, which changes are told against,
-    /// `depth` stages back.
+    /// Of `plan` against `store`, which has these `holdings` of it; `results` holds the run before, which
+    /// changes are told against, `depth` stages back.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn new(plan: &Plan, store: &Store, results: &Path, depth: usize) -> Result<Self, Error> {
+    pub fn new(
+        plan: &Plan,
+        (store, holdings): (&Store, Holdings),
+        results: &Path,
+        depth: usize,
+    ) -> Result<Self, Error> {
         let newest = results::latest(&results.join(&plan.trials[0].pipeline.name));
         let before = newest.and_then(|folder| Record::read(&folder).ok());
-        let mut outlook = Self { cached: HashMap::new(), why: HashMap::new() };
+        let mut outlook = Self { holdings, why: HashMap::new() };
         for task in &plan.order {
+            if outlook.holdings.get(*task).is_some() {
+                continue;
+            }
             let known = plan.fingerprint(*task, |input| outlook.content(input));
             let mut lines = Vec::new();
-            if let Some(fingerprint) = known {
-                match store.find(&fingerprint)? {
-                    Found::Whole(artifact) => {
-                        outlook.cached.insert(*task, (fingerprint, artifact));
-                        continue;
-                    }
-                    Found::Damaged(reason) => {
-                        lines.push(format!("its artifact is damaged: {reason}"));
-                    }
-                    Found::Nothing => {}
-                }
+            if let Some(fingerprint) = known
+                && let Found::Damaged(reason) = store.find(&fingerprint)?
+            {
+                lines.push(format!("its artifact is damaged: {reason}"));
             }
             if lines.is_empty() {
                 lines = outlook.since(plan, *task, (store, depth), before.as_ref());
@@ -63,14 +64,14 @@ impl Outlook {
     }
 
     fn content(&self, task: NodeIndex) -> Option<Content> {
-        self.cached.get(&task).map(|(_, artifact)| artifact.content)
+        self.holdings.get(task).map(|it| it.artifact.content)
     }
 
     /// The inputs that are to be made.
     fn waits(&self, plan: &Plan, task: NodeIndex) -> String {
         let inputs = plan.graph[task].inputs.iter().map(|input| input.task);
         let mut names: Vec<String> = inputs
-            .filter(|input| !self.cached.contains_key(input))
+            .filter(|input| self.holdings.get(*input).is_none())
             .map(|input| format!("`{}`", display_name(plan, input)))
             .collect();
         names.dedup();

@@ -8,11 +8,12 @@ use petgraph::graph::NodeIndex;
 use serde_json::json;
 
 use super::Error;
+use super::comparison::Comparison;
 use super::forecast::{Past, duration};
 use super::outlook::Outlook;
 use crate::cli::{PlanArgs, PlanFormat};
 use crate::data::outside::Known;
-use crate::exec::display_name;
+use crate::exec::{Holdings, display_name};
 use crate::plan::graph::{Edge, Plan};
 use crate::plan::search::Search;
 use crate::plan::trials::Trials;
@@ -37,8 +38,9 @@ fn plan(trials: Trials, root: &Path, results: &Path, format: PlanFormat) -> Resu
     let Trials { trials, search, .. } = trials;
     let store = Store::peek(root);
     let plan = Plan::new(trials, &Known::from_folder(store.outside()))?;
-    super::fits(&plan, &store)?;
-    let Outlook { why, .. } = Outlook::new(&plan, &store, results, 0)?;
+    let holdings = Holdings::look_up(&plan, &store);
+    Comparison::new(&plan, &holdings)?;
+    let Outlook { why, .. } = Outlook::new(&plan, (&store, holdings), results, 0)?;
     Ok(match format {
         PlanFormat::Text => {
             let past = Past::read(results)?;

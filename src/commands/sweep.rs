@@ -1,6 +1,6 @@
 //! `runner sweep`: every trial of a `[sweep]` in one graph.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -40,7 +40,7 @@ fn failed_before(results: &Path, pipeline: &str) -> Failures {
     let Some(record) = all.rev().find(of) else {
         return Failures::new();
     };
-    let mut found: HashMap<Fingerprint, (Failure, usize)> = HashMap::new();
+    let mut found: BTreeMap<Fingerprint, (Failure, usize)> = BTreeMap::new();
     for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {
         let (Some(fingerprint), Some(error)) = (stage.fingerprint, &stage.error) else { continue };
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();

@@ -1,7 +1,7 @@
 //! `runner verify`: whether artifacts are whole, whether a run's CSVs and tables follow from them, and
 //! whether a stage made again gives the same bytes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::Error;
 use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
-use crate::exec::{End, Executor, Job, Lines, Local, Reporter, finished};
+use crate::exec::{End, Holdings, Job, Lines, Reporter, execute, finished};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::trial::Trial;
@@ -24,6 +24,7 @@ use crate::report::results;
 use crate::report::tables::Tables;
 use crate::report::trial_files::{self, Derived};
 use crate::scratch;
+use crate::stages::Environment;
 use crate::store::{self, Artifact, Checked, Found, Store};
 use crate::system;
 use crate::train::activations;
@@ -276,19 +277,15 @@ impl Check<'_> {
         }
         let plan = Plan::new(vec![Trial::single(pipeline)], &Known::default())?;
         let cancel = AtomicBool::new(false);
-        let job = Job {
-            store: &store,
+        let environment = Environment {
             offline,
+            downloads: store.downloads(),
             activations: None,
-            checkpoint_every: Duration::from_secs(60),
-            fail_fast: true,
-            limits: &HashMap::new(),
-            failures: &HashMap::new(),
-            reporter: &Lines,
-            cancel: &cancel,
+            save_every: Duration::from_secs(60),
         };
+        let job = Job { fail_fast: true, ..Job::new(&store, &environment, &Lines, &cancel) };
         let since = Instant::now();
-        let done = Local { workers: 1 }.execute(&plan, &job);
+        let done = execute(&plan, &job, &Holdings::look_up(&plan, &store));
         Lines.event(&finished(&done, since));
         let task = plan.stages[0][name];
         let done = &done[task.index()];

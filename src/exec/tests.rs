@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -146,7 +147,11 @@ fn execute_with(
     workers: usize,
     fail_fast: bool,
 ) -> Vec<Done> {
-    with_job(root, stages, fail_fast, |plan, job| Local { workers }.execute(plan, job))
+    with_job(root, stages, fail_fast, |plan, job| carry_out(plan, &Job { workers, ..*job }))
+}
+
+fn carry_out(plan: &Plan, job: &Job) -> Vec<Done> {
+    super::execute(plan, job, &Holdings::look_up(plan, job.store))
 }
 
 /// What `act` makes of the graph of `stages` and a job on the store at `root`.
@@ -159,17 +164,13 @@ fn with_job<T>(
     let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
     let store = Store::open(root).unwrap();
     let cancel = AtomicBool::new(false);
-    let job = Job {
-        store: &store,
+    let environment = Environment {
         offline: true,
+        downloads: store.downloads(),
         activations: None,
-        checkpoint_every: Duration::from_secs(60),
-        fail_fast,
-        limits: &HashMap::new(),
-        failures: &HashMap::new(),
-        reporter: &Quiet,
-        cancel: &cancel,
+        save_every: Duration::from_secs(60),
     };
+    let job = Job { fail_fast, ..Job::new(&store, &environment, &Quiet, &cancel) };
     act(&plan, &job)
 }
 
@@ -305,10 +306,9 @@ fn a_flipped_bit_in_an_input_is_found_before_it_is_used_and_the_input_made_again
 /// Carries out a graph and looks at what results would be written from, after `damage` to the store.
 fn mended(root: &Path, stages: Vec<PlannedStage>, damage: impl Fn(&[Done])) -> Vec<Done> {
     with_job(root, stages, false, |plan, job| {
-        let local = Local { workers: 1 };
-        let done = local.execute(plan, job);
+        let done = carry_out(plan, job);
         damage(&done);
-        mend(&local, plan, job, done, |name| name == "data")
+        mend(plan, job, done, |name| name == "data")
     })
 }
 

@@ -2,13 +2,14 @@
 //! and writes nothing.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use petgraph::Direction;
 use petgraph::algo::has_path_connecting;
 use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::Dfs;
 
 use super::fingerprint::{self, Content, Fingerprint, Ingredient, Ingredients, Recipe};
 use super::pipeline::PlannedStage;
@@ -128,6 +129,17 @@ impl Plan {
             format!("{} = {}{split}", input.key, self.graph[input.task].name)
         };
         self.graph[task].inputs.iter().map(text).collect()
+    }
+
+    /// These tasks and everything that comes after one of them.
+    pub fn with_descendants(&self, tasks: &[NodeIndex]) -> HashSet<NodeIndex> {
+        let mut search = Dfs::empty(&self.graph);
+        search.stack.extend(tasks);
+        let mut found = HashSet::new();
+        while let Some(next) = search.next(&self.graph) {
+            found.insert(next);
+        }
+        found
     }
 
     /// The tasks that `task` waits for, in order.

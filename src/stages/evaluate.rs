@@ -331,7 +331,7 @@ fn frozen<D: Ops>(
     model: &mut Model<D>,
     set: &Opened,
 ) -> Result<Option<Arc<Activations>>, Halt> {
-    let Some(cache) = context.activations else { return Ok(None) };
+    let Some(cache) = &context.environment.activations else { return Ok(None) };
     let backend = context.device.backend();
     let caching = Caching { cache, backend: &backend, uses: 1 };
     Ok(caching.of(model, &set.split().images, &set.dataset, &context.watch())?)

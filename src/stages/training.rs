@@ -2,7 +2,7 @@
 
 use super::classes::{Uses, clash, named, names_of_both, note, renumber};
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Halt, ModelShape, Outcome, Problem,
+    Budget, Context, DatasetShape, Defaults, Described, Failure, Halt, ModelShape, Outcome, Problem,
 };
 use crate::adapt::Method;
 use crate::config::source::Span;
@@ -17,6 +17,7 @@ use crate::nn::ops::{Chw, Ops};
 use crate::nn::spec::{Layer, SpecError};
 use crate::nn::{Model, Saved, Spec, freeze, head};
 use crate::train::activations::Caching;
+use crate::train::checkpoint::Slot;
 use crate::train::groups::{self, Groups};
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
@@ -521,9 +522,11 @@ impl Job for Run<'_> {
         };
         let (settings, backend) = (&training.settings, context.device.backend());
         let uses = settings.epochs;
-        let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let (checkpoints, pause_after) = (context.checkpoints, context.pause_after);
-        let options = RunOptions { caching, checkpoints, pause_after };
+        let cache = context.environment.activations.as_ref();
+        let caching = cache.map(|cache| Caching { cache, backend: &backend, uses });
+        let slot = Slot::new(context.scratch.to_owned(), context.environment.save_every);
+        let pause_after = context.budget.map(|Budget(epochs)| epochs);
+        let options = RunOptions { caching, checkpoints: Some(&slot), pause_after };
         let (method, watch) = (&training.method, context.watch());
         let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch)? {
             Ended::Finished { rows, times } => (rows, times),

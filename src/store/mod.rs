@@ -139,9 +139,16 @@ impl Store {
         self.root.join("activations")
     }
 
-    /// Folder of the checkpoints of the training that makes `fingerprint`.
+    /// Folder where whoever builds `fingerprint` keeps what it resumes from. There is one only while the
+    /// artifact is not there yet, and it outlives the process.
     pub fn checkpoints(&self, fingerprint: &Fingerprint) -> PathBuf {
         self.root.join("checkpoints").join(fingerprint.to_string())
+    }
+
+    /// Removes what was kept to resume from: the artifact of `fingerprint` is there. What cannot be removed
+    /// now is swept when a store is opened.
+    pub fn clear_checkpoints(&self, fingerprint: &Fingerprint) {
+        let _ = fs::remove_dir_all(self.checkpoints(fingerprint));
     }
 
     /// Folder of partial and finished downloads.
