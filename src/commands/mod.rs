@@ -16,6 +16,7 @@ use crate::report::record::{self, Record};
 use crate::stages::Halt;
 use crate::{plan, report, store, system};
 
+mod changes;
 mod check;
 mod columns;
 mod comparison;

@@ -7,9 +7,9 @@ use std::path::Path;
 use petgraph::graph::NodeIndex;
 
 use super::Error;
+use super::changes::Differences;
 use crate::exec::{Holdings, display_name};
-use crate::plan::changes::Search;
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
 use crate::plan::graph::Plan;
 use crate::report::record::Record;
 use crate::report::results;
@@ -108,6 +108,6 @@ impl Outlook {
             return vec!["its artifact is no longer in the store".to_owned()];
         };
         let content = |task| self.content(task);
-        Search { plan, content: &content, manifest: &manifest, depth }.changes(task, &before)
+        Differences { plan, content: &content, manifest: &manifest, depth }.changes(task, &before)
     }
 }

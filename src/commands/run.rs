@@ -18,7 +18,7 @@ use crate::exec::{
     finished,
 };
 use crate::nn::kernels::isa::Isa;
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::resolve;

@@ -7,7 +7,7 @@ use super::Error;
 use super::columns::{bytes, columns};
 use super::ls::date;
 use crate::cli::StatusArgs;
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::report::{live, record};
 use crate::store::{Holder, Store, Unfinished};
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::Error;
 use super::run::Failures;
 use crate::cli::SweepArgs;
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::report::record::{self, Record};
 use crate::stages::Failure;
 

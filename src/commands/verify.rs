@@ -14,7 +14,7 @@ use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
 use crate::exec::{End, Holdings, Job, Lines, Reporter, execute, finished};
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::trial::Trial;
 use crate::plan::trials::Trials;

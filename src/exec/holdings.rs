@@ -6,7 +6,7 @@ use std::time::Instant;
 use petgraph::graph::NodeIndex;
 use rayon::prelude::*;
 
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::store::{Artifact, Found, Store};
 

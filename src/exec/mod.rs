@@ -30,7 +30,7 @@ pub use local::execute;
 pub use mend::mend;
 pub use terminal::{Terminal, can_draw};
 
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
 use crate::plan::graph::Plan;
 use crate::stages::{Budget, Environment, Failure};
 use crate::store::Store;

@@ -11,7 +11,7 @@ use petgraph::graph::NodeIndex;
 use super::events::Event;
 use super::task::{Assignment, Carried, InputArtifact, Version};
 use super::{Done, End, Ending, Holding, Holdings, Job, Limit, display_name};
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
 use crate::plan::graph::{Plan, TaskInput};
 
 /// What a worker is to do next.

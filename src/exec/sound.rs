@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
 
 /// The content of every artifact that was found whole. Its lock is held while the artifact is hashed.
 type Known = Arc<Mutex<Option<Content>>>;
@@ -47,7 +47,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::plan::fingerprint::Digest;
+    use crate::digest::Digest;
 
     fn digest(text: &str) -> Digest {
         blake3::hash(text.as_bytes()).into()

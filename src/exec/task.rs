@@ -12,7 +12,7 @@ use super::sound::Sound;
 use super::{Done, End};
 use crate::device::Device;
 use crate::metrics::csv;
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
 use crate::progress::Progress as _;
 use crate::stages::{Budget, Context, Environment, Failure, Halt, Input, Outcome, Stage};
 use crate::store::{self, Artifact, Found, InputRecord, Lock, Manifest, Staging, Store};

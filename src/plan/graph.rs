@@ -11,11 +11,12 @@ use petgraph::algo::has_path_connecting;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::Dfs;
 
-use super::fingerprint::{self, Content, Fingerprint, Ingredient, Ingredients, Recipe};
+use super::fingerprint::{self, Ingredient, Ingredients};
 use super::pipeline::PlannedStage;
 use super::trial::Trial;
 use crate::data::outside::Known;
 use crate::device::Device;
+use crate::digest::{Content, Fingerprint, Recipe};
 use crate::stages::{Halt, Stage};
 
 /// Work to be done once, whoever asks for it.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::results::{Error, latest};
 use crate::console::Lost;
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
 use crate::system;
 
 /// The record of a run.

@@ -10,7 +10,7 @@ use indexmap::IndexSet;
 use super::csv::Rows;
 use super::record::Record;
 use super::results::Error;
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::plan::table_spec::TableSpec;
 use crate::stages::KINDS;
 

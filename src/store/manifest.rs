@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use crate::plan::fingerprint::{Content, Digest, Fingerprint};
+use crate::digest::{Content, Digest, Fingerprint};
 
 /// The format that this runner writes.
 pub const VERSION: u64 = 1;

@@ -29,7 +29,7 @@ pub use sign::{Holder, Sign, is_left, mark};
 use usage::Usage;
 pub use usage::Users;
 
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
 use crate::system;
 
 /// A folder of artifacts.

@@ -8,7 +8,7 @@ use super::Artifact;
 use super::error::Error;
 use super::manifest::{FileRecord, Manifest, content, summary};
 use crate::fault::fail_point;
-use crate::plan::fingerprint::Content;
+use crate::digest::Content;
 
 /// Names that stages must not use.
 pub const RESERVED: [&str; 4] = ["manifest.json", "metrics.csv", "outcome.json", "timings.csv"];
