@@ -8,7 +8,6 @@ use crate::cli::ExplainArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
 use crate::exec::{Holding, Holdings, display_name};
-use crate::plan::graph::Plan;
 use crate::store::Store;
 
 /// Explains a stage in every trial that it differs in.
@@ -18,7 +17,7 @@ use crate::store::Store;
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, Error> {
     let trials = super::trials_of(&args.file, args.sweep)?.trials;
     let store = Store::peek(&args.store);
-    let plan = Plan::new(trials, &Known::from_folder(store.outside()))?;
+    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()))?;
     let holdings = Holdings::look_up(&plan, &store);
     let outlook = Outlook::new(&plan, (&store, holdings), &args.results, usize::MAX)?;
     let mut tasks = Vec::new();

@@ -30,6 +30,7 @@ mod init;
 mod kept;
 mod ls;
 mod outlook;
+mod outside;
 mod plan_stages;
 mod plot;
 mod report_page;
@@ -56,6 +57,14 @@ pub enum Error {
     /// No plan.
     #[error(transparent)]
     Plan(#[from] plan::graph::Error),
+    /// Files outside the store that a stage reads cannot be read.
+    #[error("stage `{stage}`: {halt}")]
+    Outside {
+        /// The stage.
+        stage: String,
+        /// Why.
+        halt: Halt,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -77,7 +86,11 @@ impl Error {
     /// 2 when the input is wrong, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Input(_) | Self::Plan(_) | Self::Missing(_) | Self::Isa(_) => 2,
+            Self::Input(_)
+            | Self::Plan(_)
+            | Self::Outside { .. }
+            | Self::Missing(_)
+            | Self::Isa(_) => 2,
             _ => 1,
         }
     }
@@ -100,9 +113,7 @@ impl Error {
             Self::Store(error) | Self::Results(report::results::Error::Store(error)) => {
                 error.help()
             }
-            Self::Plan(plan::graph::Error::External { halt: Halt::Failed(failure), .. }) => {
-                failure.help.clone()
-            }
+            Self::Outside { halt: Halt::Failed(failure), .. } => failure.help.clone(),
             Self::Results(report::results::Error::Malformed { .. }) => {
                 vec!["run the pipeline again: results that are damaged are written anew".into()]
             }

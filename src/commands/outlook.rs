@@ -8,8 +8,8 @@ use petgraph::graph::NodeIndex;
 
 use super::Error;
 use super::changes::Differences;
-use crate::exec::{Holdings, display_name};
 use crate::digest::{Content, Fingerprint};
+use crate::exec::{Holdings, display_name};
 use crate::plan::graph::Plan;
 use crate::report::record::Record;
 use crate::report::results;

@@ -37,7 +37,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
 fn plan(trials: Trials, root: &Path, results: &Path, format: PlanFormat) -> Result<String, Error> {
     let Trials { trials, search, .. } = trials;
     let store = Store::peek(root);
-    let plan = Plan::new(trials, &Known::from_folder(store.outside()))?;
+    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()))?;
     let holdings = Holdings::look_up(&plan, &store);
     Comparison::new(&plan, &holdings)?;
     let Outlook { why, .. } = Outlook::new(&plan, (&store, holdings), results, 0)?;

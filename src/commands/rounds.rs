@@ -74,7 +74,7 @@ impl Carrier<'_> {
             if plan.trials.len() < trials.trials.len() {
                 let (tasks, known) = (plan.graph.node_count(), plan.trials.len());
                 let outside = Known::in_folder(self.job.store.outside());
-                plan = Plan::new(trials.trials.clone(), &outside)?;
+                plan = super::outside::plan(trials.trials.clone(), &outside)?;
                 reporter.event(&Event::Planned { plan: Planned::since(&plan, tasks, known) });
                 first = None;
             }

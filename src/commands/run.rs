@@ -13,12 +13,12 @@ use super::rounds::{Carrier, Outcome};
 use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
+use crate::digest::Fingerprint;
 use crate::exec::{
     Both, Done, Ending, Job, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal, can_draw,
     finished,
 };
 use crate::nn::kernels::isa::Isa;
-use crate::digest::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::resolve;
@@ -141,7 +141,7 @@ fn execute(
 /// When there is none.
 fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error> {
     let known = Known::in_folder(Store::peek(&options.store).outside());
-    let plan = Plan::new(trials.trials.clone(), &known)?;
+    let plan = super::outside::plan(trials.trials.clone(), &known)?;
     if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }

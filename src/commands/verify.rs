@@ -13,9 +13,8 @@ use super::Error;
 use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
-use crate::exec::{End, Holdings, Job, Lines, Reporter, execute, finished};
 use crate::digest::Fingerprint;
-use crate::plan::graph::Plan;
+use crate::exec::{End, Holdings, Job, Lines, Reporter, execute, finished};
 use crate::plan::trial::Trial;
 use crate::plan::trials::Trials;
 use crate::report::checksums::Checksums;
@@ -275,7 +274,7 @@ impl Check<'_> {
                 store.borrow(&fingerprint, &artifact.path)?;
             }
         }
-        let plan = Plan::new(vec![Trial::single(pipeline)], &Known::default())?;
+        let plan = super::outside::plan(vec![Trial::single(pipeline)], &Known::default())?;
         let cancel = AtomicBool::new(false);
         let environment = Environment {
             offline,

@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::source::{Sources, Span};
 use crate::config::{Reference, Wants};
-use crate::data::outside::Known;
 use crate::device::Device;
 use crate::metrics::{Metrics, ScoreRow};
+use crate::plan::graph::OutsideDigests;
 use crate::plan::pipeline::{Pipeline, PlannedStage};
 use crate::plan::trial::Trial;
 use crate::stages::{Context, Described, Failure, Halt, Outcome, Problem, Product, Stage};
@@ -161,7 +161,8 @@ fn with_job<T>(
     fail_fast: bool,
     act: impl FnOnce(&Plan, &Job) -> T,
 ) -> T {
-    let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
+    let plan =
+        Plan::new(vec![Trial::single(pipeline(stages))], &OutsideDigests::default()).unwrap();
     let store = Store::open(root).unwrap();
     let cancel = AtomicBool::new(false);
     let environment = Environment {
@@ -269,7 +270,7 @@ fn equal_stages_of_a_sweep_are_one_task() {
         let (b, _) = stage("b", "b", Fault::None, seed, &["a"]);
         Trial { labels: vec![("seed".into(), seed.into())], pipeline: pipeline(vec![a, b]) }
     };
-    let plan = Plan::new(vec![make(1), make(2)], &Known::default()).unwrap();
+    let plan = Plan::new(vec![make(1), make(2)], &OutsideDigests::default()).unwrap();
     assert_eq!(plan.graph.node_count(), 3);
     assert_eq!(plan.stages[0]["a"], plan.stages[1]["a"]);
 }
@@ -426,7 +427,7 @@ proptest! {
         changed in any::<proptest::sample::Index>(),
     ) {
         let recipes = |stages: Vec<PlannedStage>, name: &dyn Fn(usize) -> String| {
-            let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
+            let plan = Plan::new(vec![Trial::single(pipeline(stages))], &OutsideDigests::default()).unwrap();
             let recipe = |at: usize| plan.graph[plan.stages[0][&name(at)]].recipe;
             (0..graph.len()).map(recipe).collect::<Vec<_>>()
         };

@@ -140,7 +140,11 @@ mod tests {
 
     fn input(key: &str, split: Option<&str>, byte: u8) -> Ingredient {
         let split = split.map(str::to_owned);
-        Ingredient { key: key.to_owned(), split, digest: blake3::Hash::from_bytes([byte; 32]).into() }
+        Ingredient {
+            key: key.to_owned(),
+            split,
+            digest: blake3::Hash::from_bytes([byte; 32]).into(),
+        }
     }
 
     proptest! {
