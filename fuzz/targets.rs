@@ -10,7 +10,7 @@ use dfdx::prelude::Cpu;
 use runner::data::readers::{Decoding, Format};
 use runner::data::{Dataset, Watch};
 use runner::nn::{Model, Saved, Spec, state_dict};
-use runner::plan::fingerprint::{Digest, Fingerprint};
+use runner::digest::{Digest, Fingerprint};
 use runner::plan::{resolve, trials};
 use runner::progress::Silent;
 use runner::report::record::Record;

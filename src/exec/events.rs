@@ -153,10 +153,6 @@ impl<'a> TaskProgress<'a> {
         Self { task, name, reporter, log: Mutex::default() }
     }
 
-    pub(super) fn name(&self) -> &'a str {
-        self.name
-    }
-
     pub(super) fn into_log(self) -> Vec<String> {
         self.log.into_inner().unwrap_or_else(PoisonError::into_inner)
     }

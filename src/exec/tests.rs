@@ -304,6 +304,62 @@ fn a_flipped_bit_in_an_input_is_found_before_it_is_used_and_the_input_made_again
     assert_eq!((a_runs.load(Ordering::SeqCst), b_runs.load(Ordering::SeqCst)), (2, 1));
 }
 
+#[test]
+fn an_input_that_several_tasks_find_damaged_is_built_again_once() {
+    for workers in [1, 3] {
+        let root = tempfile::tempdir().unwrap();
+        let (a, a_runs) = stage("a", "whole", Fault::None, 0, &[]);
+        let (b, b_runs) = stage("b", "b", Fault::None, 1, &["a"]);
+        let (c, c_runs) = stage("c", "c", Fault::None, 2, &["a"]);
+        let (d, d_runs) = stage("d", "d", Fault::None, 3, &["a", "b"]);
+        let done = execute(root.path(), vec![a.clone()]);
+        fs::write(folder(&done[0]).join("data"), "whale").unwrap();
+        let done = execute_with(root.path(), vec![a, b, c, d], workers, false);
+        assert_eq!(words(&done), ["ran", "ran", "ran", "ran"], "{workers} workers");
+        let runs = [a_runs, b_runs, c_runs, d_runs].map(|runs| runs.load(Ordering::SeqCst));
+        assert_eq!(runs, [2, 1, 1, 1], "{workers} workers");
+    }
+}
+
+#[test]
+fn what_needs_a_damaged_input_that_cannot_be_built_again_is_skipped() {
+    let root = tempfile::tempdir().unwrap();
+    let (a, _) = stage("a", "whole", Fault::None, 0, &[]);
+    let (broken, _) = stage("a", "whole", Fault::Fails, 0, &[]);
+    let (b, b_runs) = stage("b", "b", Fault::None, 1, &["a"]);
+    let done = execute(root.path(), vec![a]);
+    fs::write(folder(&done[0]).join("data"), "whale").unwrap();
+    let done = execute(root.path(), vec![broken, b]);
+    assert_eq!(words(&done), ["failed", "skipped"]);
+    assert_eq!(done[1].end, End::Skipped { because: "a".into() });
+    assert_eq!(b_runs.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_task_that_is_held_back_begins_after_the_other_and_not_at_all_once_that_is_refused() {
+    for refuses in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let (training, runs) = stage("training", "t", Fault::None, 0, &[]);
+        let (data, _) = stage("data", "d", Fault::None, 1, &[]);
+        let done = with_job(root.path(), vec![training, data], false, |plan, job| {
+            let [training, data] = ["training", "data"].map(|name| plan.stages[0][name]);
+            let goes_on = |task, folder: &Path| {
+                assert!(
+                    folder.join("manifest.json").exists(),
+                    "it is there when it is asked about"
+                );
+                assert!(task == training || runs.load(Ordering::SeqCst) == 0, "data comes first");
+                task != data || !refuses
+            };
+            let holds = BTreeMap::from([(training, vec![data])]);
+            carry_out(plan, &Job { holds: &holds, goes_on: &goes_on, workers: 2, ..*job })
+        });
+        let wanted = if refuses { ["skipped", "ran"] } else { ["ran", "ran"] };
+        assert_eq!(words(&done), wanted);
+        assert_eq!(runs.load(Ordering::SeqCst), usize::from(!refuses));
+    }
+}
+
 /// Carries out a graph and looks at what results would be written from, after `damage` to the store.
 fn mended(root: &Path, stages: Vec<PlannedStage>, damage: impl Fn(&[Done])) -> Vec<Done> {
     with_job(root, stages, false, |plan, job| {
