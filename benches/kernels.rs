@@ -6,11 +6,11 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use runner::nn::geometry::{Chw, Conv2d};
 use runner::nn::kernels::Fresh;
 use runner::nn::kernels::conv::{Convolution, operations};
 use runner::nn::kernels::isa::{Isa, Kernel};
 use runner::nn::kernels::vector::Vector;
-use runner::nn::ops::{Chw, Conv2d};
 
 const IMAGES: usize = 256;
 const ROUNDS: usize = 9;

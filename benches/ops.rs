@@ -5,7 +5,8 @@
 use std::time::Instant;
 
 use dfdx::prelude::*;
-use runner::nn::ops::{Batch, Chw, Conv2d, Flat, Needs, Ops, Pool2d, Rectifier};
+use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
+use runner::nn::ops::{Batch, Flat, Needs, Ops};
 
 const IMAGES: usize = 256;
 const ROUNDS: usize = 15;

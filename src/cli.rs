@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::report::table::Format;
+use crate::report::table::TableFormat;
 use crate::system;
 
 /// Transfer-learning and domain-adaptation experiments, declared in TOML.
@@ -294,7 +294,7 @@ pub struct TableArgs {
     pub results: PathBuf,
     /// How to write it
     #[arg(long, value_enum, default_value = "text")]
-    pub format: Format,
+    pub format: TableFormat,
     /// Only the table of this name
     #[arg(long)]
     pub name: Option<String>,

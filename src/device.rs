@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::nn::kernels::isa::Isa;
-
 /// A resolved device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
@@ -46,24 +44,6 @@ pub enum Error {
 }
 
 impl Device {
-    /// What decides the last bits of every number: the kind of device and, on the CPU, the
-    /// instruction set. Where a smaller one was asked for than the processor has, both: the products
-    /// of the crate `gemm` go by the processor's.
-    ///
-    /// # Panics
-    /// When the environment asks for an instruction set that is not there; the program checks that
-    /// when it starts.
-    pub fn backend(self) -> String {
-        if let Self::Cuda(_) = self {
-            return "cuda".into();
-        }
-        let isa = Isa::current().expect("the instruction set was checked");
-        match Isa::best() {
-            best if best == isa => format!("cpu {isa}"),
-            best => format!("cpu {isa} of {best}"),
-        }
-    }
-
     /// The device that `"cpu"`, `"auto"` or `"cuda:N"` stands for in this build.
     ///
     /// # Errors

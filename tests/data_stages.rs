@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use runner::config::Keys;
-use runner::config::node::{Entry, Node, Table, Value};
+use runner::config::node::{KeyValue, Node, Table, Value};
 use runner::config::source::{Sources, Span};
 use runner::data::outside::Known;
 use runner::data::{Dataset, Sizes};
@@ -35,7 +35,7 @@ fn parse(kind: &str, text: &str) -> Result<Parsed, Vec<String>> {
     let stage = (kind.parse)(&mut keys, &Defaults { seed: 0 });
     let gathered = keys.finish();
     match stage {
-        Some(stage) if gathered.problems.is_empty() => {
+        Ok(stage) if gathered.problems.is_empty() => {
             Ok(Parsed { stage, resolved: gathered.resolved })
         }
         _ => Err(gathered.problems.into_iter().map(|problem| problem.message).collect()),
@@ -43,7 +43,7 @@ fn parse(kind: &str, text: &str) -> Result<Parsed, Vec<String>> {
 }
 
 fn table(table: toml::Table, span: Span) -> Table {
-    let entry = |(key, value)| (key, Entry { key: span, node: node(value, span) });
+    let entry = |(key, value)| (key, KeyValue { key: span, node: node(value, span) });
     Table { entries: table.into_iter().map(entry).collect() }
 }
 

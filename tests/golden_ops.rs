@@ -6,11 +6,9 @@ mod goldens;
 
 use dfdx::prelude::*;
 use goldens::ops::{BOTH, Form, Op, goldens, passes};
+use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 use runner::nn::ops::conv_block::conv_block_generic;
-use runner::nn::ops::{
-    Batch, BlockNeeds, Chw, Conv2d, ConvBlock, FixedNorm, Flat, Moments, Needs, Norm, Ops, Pool2d,
-    Rectifier,
-};
+use runner::nn::ops::{Batch, BlockNeeds, ConvBlock, FixedNorm, Flat, Moments, Needs, Norm, Ops};
 
 type Taped = OwnedTape<f32, Cpu>;
 

@@ -9,8 +9,9 @@ use std::fs;
 use dfdx::prelude::*;
 use goldens::{close, fill, hashed, sampled, tensor};
 use runner::adapt::{Method, Step};
+use runner::nn::geometry::Chw;
 use runner::nn::model::host;
-use runner::nn::ops::{Batch, Chw, Targets};
+use runner::nn::ops::{Batch, Targets};
 use runner::nn::{Entry, FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
 use runner::train::{Optimizer, OptimizerState};
 

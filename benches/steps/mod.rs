@@ -11,8 +11,9 @@ use runner::adapt::{Dann, LambdaSchedule, Method, Step};
 use runner::config::source::{Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::data::{Images, Normalisation};
+use runner::nn::geometry::Chw;
 use runner::nn::model::host;
-use runner::nn::ops::{Batch, Chw, Ops, Targets};
+use runner::nn::ops::{Batch, Ops, Targets};
 use runner::nn::{
     Entry, Model, freeze,
     zoo::{self, Layout},

@@ -5,6 +5,7 @@ use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
 use crate::digest::{Content, Fingerprint};
+use crate::nn::dispatch;
 use crate::plan::graph::Plan;
 use crate::store::{InputRecord, Manifest};
 
@@ -41,7 +42,7 @@ impl Differences<'_> {
                 "this runner makes a `{kind}` another way: revision {was} -> {revision}"
             ));
         }
-        let backend = node.device.backend();
+        let backend = dispatch::backend(node.device);
         if backend != before.backend {
             lines.push(format!("the backend changed {:?} -> {backend:?}", before.backend));
         }

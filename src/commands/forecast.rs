@@ -6,8 +6,9 @@ use std::path::Path;
 use petgraph::graph::NodeIndex;
 
 use super::Error;
+use crate::exec::Ending;
 use crate::plan::graph::{Plan, Task};
-use crate::report::record;
+use crate::report::runs;
 
 /// Seconds that stages took, for each epoch where they have some.
 pub(super) struct Past {
@@ -22,11 +23,11 @@ impl Past {
     /// When the results cannot be listed.
     pub fn read(results: &Path) -> Result<Self, Error> {
         let mut past = Self { by_name: HashMap::new(), by_kind: HashMap::new() };
-        for (_, record) in record::all(results)? {
+        for (_, record) in runs::all(results)? {
             let mut seen = std::collections::HashSet::new();
             for stage in record.trials.iter().flatten() {
                 // A stage that trials share stands in the record of each.
-                if stage.state != "ran" || !seen.insert(stage.fingerprint) {
+                if stage.state != Ending::Built || !seen.insert(stage.fingerprint) {
                     continue;
                 }
                 let epochs = stage.settings.get("epochs").and_then(serde_json::Value::as_f64);

@@ -9,10 +9,10 @@ use petgraph::graph::NodeIndex;
 use super::Error;
 use super::changes::Differences;
 use crate::digest::{Content, Fingerprint};
-use crate::exec::{Holdings, display_name};
+use crate::exec::{Ending, Holdings, display_name};
 use crate::plan::graph::Plan;
 use crate::report::record::Record;
-use crate::report::results;
+use crate::report::runs;
 use crate::store::{Found, Store};
 
 /// The outlook of a plan.
@@ -35,7 +35,7 @@ impl Outlook {
         results: &Path,
         depth: usize,
     ) -> Result<Self, Error> {
-        let newest = results::latest(&results.join(&plan.trials[0].pipeline.name));
+        let newest = runs::latest(&results.join(&plan.trials[0].pipeline.name));
         let before = newest.and_then(|folder| Record::read(&folder).ok());
         let mut outlook = Self { holdings, why: HashMap::new() };
         for task in &plan.order {
@@ -91,17 +91,17 @@ impl Outlook {
         let trial = node.trials.first().copied().unwrap_or_default();
         let stage = before.stage(trial, &node.name).or_else(|| before.stage(0, &node.name));
         let Some(stage) = stage else { return Vec::new() };
-        match stage.state.as_str() {
-            "failed" => {
-                let message = stage.error.as_ref().and_then(|error| error["message"].as_str());
-                return vec![format!("it failed in the last run: {}", message.unwrap_or("?"))];
+        match stage.state {
+            Ending::Failed => {
+                let message = stage.message().unwrap_or("?");
+                return vec![format!("it failed in the last run: {message}")];
             }
-            "interrupted" => return vec!["it was interrupted in the last run".to_owned()],
-            "skipped" => {
+            Ending::Interrupted => return vec!["it was interrupted in the last run".to_owned()],
+            Ending::Skipped => {
                 let name = stage.waited_for.as_deref().unwrap_or("?");
                 return vec![format!("it was skipped in the last run, because of `{name}`")];
             }
-            _ => {}
+            Ending::Cached | Ending::Built | Ending::Paused => {}
         }
         let manifest = |fingerprint: &Fingerprint| store.manifest(fingerprint);
         let Some(before) = stage.fingerprint.as_ref().and_then(manifest) else {

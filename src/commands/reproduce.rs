@@ -1,5 +1,4 @@
-//! `runner reproduce RUN`: runs a run again from its record alone, in an empty store, and compares
-//! every byte.
+//! `runner reproduce RUN`: repeats a run from its record alone, in an empty store, and compares every byte.
 
 use std::io;
 use std::path::Path;
@@ -11,11 +10,12 @@ use super::run::Failures;
 use crate::cli::{ReproduceArgs, RunOptions};
 use crate::console;
 use crate::device::Device;
+use crate::nn::dispatch;
 use crate::report::record::Record;
 use crate::scratch;
 use crate::system;
 
-/// Runs everything and prints what is the same. Exit code 1 when something is not.
+/// Runs everything again and prints what is identical. The exit code is 1 when something differs.
 ///
 /// # Errors
 /// When there is no such run, or it cannot be run here.
@@ -33,7 +33,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
             (private.path().to_owned(), Some(private))
         }
     };
-    // Relative paths of the pipeline start where they did.
+    // Relative paths in the pipeline start from the folder that they started from then.
     let from = Path::new(&before.provenance.folder);
     if from.is_dir() {
         std::env::set_current_dir(from).map_err(machine)?;
@@ -85,7 +85,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
             text += &format!("note: the {what} was {then} and is {now}\n");
         }
     }
-    if same < wanted && then.backend == Device::Cpu.backend() {
+    if same < wanted && then.backend == dispatch::backend(Device::Cpu) {
         text += "note: nothing that is allowed to differ does; changed files outside the store would \
                  explain it\n";
     }

@@ -17,8 +17,8 @@ use crate::plan::goal::Goal;
 use crate::plan::graph::Plan;
 use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
-use crate::report::results;
-use crate::report::trial_files;
+use crate::report::record::StageInput;
+use crate::report::{self, trial_files};
 use crate::stages::Budget;
 use crate::store::Checked;
 
@@ -266,10 +266,10 @@ fn value(
     let stages = &plan.trials[trial].pipeline.stages;
     let Some(stage) = stages.iter().find(|stage| stage.name == goal.stage) else { return Ok(None) };
     let checked = Checked::open(artifact, content)?;
-    let text = trial_files::metrics_text(&checked, stage)?.unwrap_or_default();
+    let text = trial_files::metrics_text(&checked, &StageInput::of(stage))?.unwrap_or_default();
     let metrics = Metrics::read(&text).map_err(|error| {
         let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
-        results::Error::Malformed { path, reason }
+        report::Error::Malformed { path, reason }
     })?;
     known(goal, &metrics, epoch)
 }

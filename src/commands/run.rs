@@ -18,17 +18,19 @@ use crate::exec::{
     Both, Done, Ending, Job, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal, can_draw,
     finished,
 };
+use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::resolve;
 use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
-use crate::report::Earlier;
-use crate::report::record::{Provenance, Record};
+use crate::report::finished::FinishedRun;
+use crate::report::record::{Record, RunProvenance};
 use crate::report::results::{self, Written};
-use crate::report::table::Format;
+use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
+use crate::report::{self, Earlier};
 use crate::stages::{Environment, Failure};
 use crate::store::Store;
 use crate::train::activations::Cache;
@@ -127,7 +129,8 @@ fn execute(
     let lost = console::lost();
     let written = write(&outcome, earlier, &trials, options, start, &lost)?;
     journal.end(written.new.then_some(written.folder.as_path()));
-    let tables = Tables::by(&trials.resolved, &written.folder);
+    let run = FinishedRun::read(&written.folder)?;
+    let tables = Tables::of(&run);
     tell(&outcome, &trials, options, &written, tables.as_ref().ok());
     account_for_lost_output(&written, &lost)?;
     let folder = written.folder.clone();
@@ -263,7 +266,8 @@ fn tell(
     }
     if let Err(error) = &written.page {
         // The numbers are there: a page can be made again from them.
-        let help = format!("`runner report {}` writes it", written.folder.display());
+        let typed = crate::system::as_typed(&[written.folder.display().to_string()]);
+        let help = format!("`runner report {typed}` writes it");
         console::say(format_args!(
             "error: the report cannot be written: {error}\n  = help: {help}"
         ));
@@ -277,7 +281,7 @@ fn tell(
 fn exit_code(
     outcome: Outcome,
     trials: &Trials,
-    tables: Result<Tables, results::Error>,
+    tables: Result<Tables, report::Error>,
     written: &Written,
 ) -> Result<u8, Error> {
     let Outcome { done, problem, .. } = outcome;
@@ -291,9 +295,9 @@ fn exit_code(
     if ending != RunEnding::Done {
         return Ok(ending.exit_code());
     }
-    match tables.and_then(Tables::all) {
+    match tables?.all() {
         // Nobody asked for this one.
-        Err(results::Error::Table(error)) if !trials.resolved.contains_key("table") => {
+        Err(error) if !trials.resolved.contains_key("table") => {
             console::say(format_args!("note: no table: {error}; `[table]` can say what to show"));
         }
         tables => drop(tables?),
@@ -306,7 +310,7 @@ fn show(tables: Option<&Tables>) {
     let bold = std::io::stdout().is_terminal();
     for (at, table) in tables.into_iter().flat_map(Tables::good).enumerate() {
         let gap = if at == 0 { "" } else { "\n" };
-        console::put(&format!("{gap}{}", table.render(Format::Text, bold)));
+        console::put(&format!("{gap}{}", table.render(TableFormat::Text, bold)));
     }
 }
 
@@ -358,7 +362,7 @@ fn provenance(
     resolved: &toml::Table,
     start: chrono::DateTime<chrono::Utc>,
     lost_output: Vec<Lost>,
-) -> Provenance {
+) -> RunProvenance {
     let pipeline = &plan.trials[0].pipeline;
     let home = match pipeline.path.parent() {
         Some(path) if path != Path::new("") => path,
@@ -370,7 +374,7 @@ fn provenance(
         output.status.success().then(|| text.trim().to_owned())
     };
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    Provenance {
+    RunProvenance {
         pipeline: pipeline.name.clone(),
         text: to_toml(resolved),
         sweep: !plan.trials[0].labels.is_empty(),
@@ -381,7 +385,7 @@ fn provenance(
         git_commit: git(&["rev-parse", "HEAD"]),
         git_dirty: git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
         device: pipeline.device.to_string(),
-        backend: pipeline.device.backend(),
+        backend: dispatch::backend(pipeline.device),
         instruction_set: Isa::current().map_or_else(|error| error.to_string(), |it| it.to_string()),
         architecture: std::env::consts::ARCH.to_owned(),
         threads: rayon::current_num_threads(),
@@ -399,6 +403,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::Reference;
     use crate::exec::tests::{Fault, pipeline, stage};
 
     fn options(root: &Path) -> RunOptions {
@@ -413,11 +418,9 @@ mod tests {
 
     fn trial() -> Trials {
         let (a, _) = stage("a", "a", Fault::None, 0, &[]);
-        let (score, _) = stage("score", "s", Fault::None, 1, &["a"]);
-        let mut pipeline = pipeline(vec![a, score]);
-        pipeline.resolved =
-            toml::from_str("[stages.a]\n[stages.score]\nkind = \"evaluate\"\n").unwrap();
-        Trials::single(pipeline)
+        let (mut score, _) = stage("score", "s", Fault::None, 1, &["a"]);
+        score.inputs.push(Reference { key: "on.0".into(), ..score.inputs[0].clone() });
+        Trials::single(pipeline(vec![a, score]))
     }
 
     #[test]

@@ -8,7 +8,9 @@ use super::Error;
 use super::run::Failures;
 use crate::cli::SweepArgs;
 use crate::digest::Fingerprint;
-use crate::report::record::{self, Record};
+use crate::exec::Ending;
+use crate::report::record::Record;
+use crate::report::runs;
 use crate::stages::Failure;
 
 /// Runs all trials; stages they share run once.
@@ -36,12 +38,12 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
 /// without it there is nothing to do.
 fn failed_before(results: &Path, pipeline: &str) -> Failures {
     let of = |record: &Record| record.provenance.sweep && record.provenance.pipeline == pipeline;
-    let all = record::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
+    let all = runs::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
     let Some(record) = all.rev().find(of) else {
         return Failures::new();
     };
     let mut found: BTreeMap<Fingerprint, (Failure, usize)> = BTreeMap::new();
-    for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {
+    for stage in record.trials.iter().flatten().filter(|stage| stage.state == Ending::Failed) {
         let (Some(fingerprint), Some(error)) = (stage.fingerprint, &stage.error) else { continue };
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let help = error["help"].as_array().map(|help| help.iter().map(text).collect());

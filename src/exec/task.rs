@@ -13,6 +13,7 @@ use super::{Done, End};
 use crate::device::Device;
 use crate::digest::{Content, Fingerprint};
 use crate::metrics::csv;
+use crate::nn::dispatch;
 use crate::progress::Progress as _;
 use crate::stages::{Budget, Context, Environment, Failure, Halt, Input, Outcome, Stage};
 use crate::store::{self, Artifact, Found, InputRecord, Lock, Manifest, Staging, Store};
@@ -291,7 +292,7 @@ impl Attempt<'_> {
             version: store::VERSION,
             kind: stage.kind().to_owned(),
             revision: stage.revision(),
-            backend: device.backend(),
+            backend: dispatch::backend(*device),
             settings: serde_json::to_value(settings)
                 .map_err(|error| Failure::new(format!("settings cannot be JSON: {error}")))?,
             external: external.map(str::to_owned),

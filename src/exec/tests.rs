@@ -15,8 +15,11 @@ use crate::device::Device;
 use crate::metrics::{Metrics, ScoreRow};
 use crate::plan::graph::OutsideDigests;
 use crate::plan::pipeline::{Pipeline, PlannedStage};
+use crate::plan::table_spec::TableSpec;
 use crate::plan::trial::Trial;
-use crate::stages::{Context, Described, Failure, Halt, Outcome, Problem, Product, Stage};
+use crate::stages::{
+    Context, Described, Failure, Halt, Measures, Outcome, Problem, Product, Stage,
+};
 
 /// Writes `text`, counts its runs, and does as told.
 #[derive(Debug, Default)]
@@ -117,6 +120,7 @@ pub fn stage(
         settings: toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(seed))]),
         inputs: inputs.collect(),
         after: Vec::new(),
+        measures: Measures::Scores,
         product: Product::Scores,
         span,
     };
@@ -132,7 +136,8 @@ pub fn pipeline(stages: Vec<PlannedStage>) -> Pipeline {
         seed: 0,
         device: Device::Cpu,
         stages,
-        tables: Vec::new(),
+        tables: vec![TableSpec::default()],
+        select: None,
         resolved: toml::Table::new(),
     }
 }

@@ -1,7 +1,8 @@
-//! From a device chosen at run time to code compiled for it.
+//! From a device chosen at run time to code compiled for it, and to the name of its arithmetic.
 
 use dfdx::prelude::Cpu;
 
+use super::kernels::isa::Isa;
 use super::ops::Ops;
 use crate::device::{Device, Error};
 
@@ -24,6 +25,24 @@ pub fn dispatch<J: Job>(device: Device, job: J) -> Result<J::Output, Error> {
         Device::Cuda(ordinal) => Ok(job.run(&open_cuda(ordinal)?)),
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(Error::NotBuilt(device.to_string())),
+    }
+}
+
+/// What decides the last bits of every number: the kind of device and, on the CPU, the
+/// instruction set. Where a smaller one was asked for than the processor has, both: the products
+/// of the crate `gemm` go by the processor's.
+///
+/// # Panics
+/// When the environment asks for an instruction set that is not there; the program checks that
+/// when it starts.
+pub fn backend(device: Device) -> String {
+    if let Device::Cuda(_) = device {
+        return "cuda".into();
+    }
+    let isa = Isa::current().expect("the instruction set was checked");
+    match Isa::best() {
+        best if best == isa => format!("cpu {isa}"),
+        best => format!("cpu {isa} of {best}"),
     }
 }
 

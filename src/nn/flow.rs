@@ -2,7 +2,8 @@
 
 use dfdx::prelude::*;
 
-use super::ops::{Batch, Chw, Maps, Ops};
+use super::geometry::Chw;
+use super::ops::{Batch, Maps, Ops};
 
 /// What flows between layers: rows `[N, features]`, or maps from one convolution to the next.
 pub(super) enum Flow<D: Ops, T> {

@@ -5,7 +5,8 @@ use globset::Glob;
 
 use super::model::Model;
 use super::ops::Ops;
-use super::spec::{Part, Placed, Spec};
+use super::placement::Placed;
+use super::spec::{Part, Spec};
 
 /// A pattern that freezes or thaws nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

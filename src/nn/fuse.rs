@@ -1,8 +1,9 @@
 //! Which neighbouring layers run as one operation. Says what belongs together; runs nothing.
 
+use super::geometry::{Chw, Rectifier};
 use super::ops::conv_block::MOST_POSITIONS;
-use super::ops::{Chw, Rectifier};
-use super::spec::{Layer, Node, Part, Placed, Placement, Spec, SpecError};
+use super::placement::{Node, Placed, Placement, SpecError};
+use super::spec::{Layer, Part, Spec};
 
 /// What runs at a time. A number is a place among a network's layers.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use dfdx::prelude::HasShape as _;
 
+use super::geometry::Chw;
 use super::model::{Model, Parameter, RunningStats, host};
-use super::ops::{Chw, Ops};
-use super::spec::{Layer, SpecError};
+use super::ops::Ops;
+use super::placement::SpecError;
+use super::spec::Layer;
 
 /// `old` for images of shape `input`, with a classifier of `classes` classes as
 /// [`Spec::with_head`](super::Spec::with_head) makes it of `head`, and the names of the parameters

@@ -1,8 +1,9 @@
 //! Whether a network is small enough to be computed. A damaged description or a slip in a setting can ask
 //! for any size: it is an error here, before a product overflows or an allocation ends the process.
 
-use super::ops::Chw;
-use super::spec::{Layer, Part, Placed, SpecError};
+use super::geometry::Chw;
+use super::placement::{Placed, SpecError};
+use super::spec::{Layer, Part};
 use crate::system;
 
 /// Numbers in a tensor, a map or all parameters at most. No machine holds as many; sizes below it can be

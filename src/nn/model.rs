@@ -6,13 +6,14 @@ use dfdx::prelude::*;
 
 use super::flow::Flow;
 use super::fuse::{self, Fused, Unit, units};
+use super::geometry::{Chw, Rectifier};
 use super::limits;
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
 use super::ops::concat::concat;
-use super::ops::{
-    Batch, BlockNeeds, Chw, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops, Rectifier,
-};
-use super::spec::{Init, Layer, Part, Placed, Placement, Spec, SpecError};
+use super::ops::{Batch, BlockNeeds, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops};
+use super::placement::{Placed, Placement, SpecError};
+use super::spec::{Init, Layer, Part, Spec};
+use crate::config::words;
 use crate::random;
 
 /// A learnable tensor.
@@ -41,15 +42,17 @@ pub struct RunningStats<D: Ops> {
     pub batches: i64,
 }
 
-/// What batch norm layers do whose parameters are frozen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FrozenBatchNorm {
-    /// They normalise by their running statistics and keep them.
-    #[default]
-    Eval,
-    /// They normalise by the batch and go on averaging, as PyTorch's `model.train()` does.
-    Train,
+words! {
+    /// What batch norm layers do whose parameters are frozen.
+    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum FrozenBatchNorm {
+        /// They normalise by their running statistics and keep them.
+        #[default]
+        Eval = "eval",
+        /// They normalise by the batch and go on averaging, as PyTorch's `model.train()` does.
+        Train = "train",
+    }
 }
 
 /// How a forward pass is made.

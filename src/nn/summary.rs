@@ -1,6 +1,7 @@
 //! A network as a table: one row a layer.
 
-use super::spec::{Placed, Spec, SpecError};
+use super::placement::{Placed, SpecError};
+use super::spec::Spec;
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{FrozenBatchNorm, Model, host};
 use super::ops::Ops;
-use super::spec::{Part, Slot, Spec, SpecError};
+use super::placement::{Slot, SpecError};
+use super::spec::{Part, Spec};
 use super::torch_file::TorchFileError;
 
 const DESCRIPTION: &str = "model.json";

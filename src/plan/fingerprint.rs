@@ -3,6 +3,7 @@
 
 use crate::device::Device;
 use crate::digest::{Digest, Fingerprint, Recipe};
+use crate::nn::dispatch;
 
 /// What decides a stage's bytes besides its inputs.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +46,7 @@ fn digest(purpose: &str, ingredients: Ingredients, inputs: &[Ingredient]) -> Dig
     text(&mut hasher, purpose);
     text(&mut hasher, ingredients.kind);
     hasher.update(&ingredients.revision.to_le_bytes());
-    text(&mut hasher, &ingredients.device.backend());
+    text(&mut hasher, &dispatch::backend(ingredients.device));
     optional(&mut hasher, ingredients.external);
     table(&mut hasher, ingredients.settings);
     let mut inputs: Vec<&Ingredient> = inputs.iter().collect();

@@ -8,7 +8,7 @@ use petgraph::graph::NodeIndex;
 
 use super::graph::Plan;
 use super::pipeline::PlannedStage;
-use super::resolve::report;
+use super::pipeline_file::report;
 use crate::config::{Diagnostic, Report};
 use crate::stages::{DatasetShape, Described, Problem, Product};
 

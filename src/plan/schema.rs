@@ -3,20 +3,22 @@
 
 use serde_json::{Value, json};
 
-use super::resolve::{head, read_stage};
+use super::draft::read_stage;
+use super::sections::head;
 use super::tables::{self, Swept};
 use crate::config::schema::{share, table};
-use crate::config::{describe, sweep};
+use crate::config::{explore, sweep};
 use crate::stages::{Defaults, KINDS};
 
 /// The schema of a whole file.
 pub fn of_file() -> Value {
     let defaults = Defaults { seed: 0 };
-    let stages = describe::explore(|keys| read_stage(keys, KINDS, &defaults).is_some());
-    let records = describe::explore(|keys| {
-        keys.nested("pipeline", |keys| Some(head(keys)));
-        keys.optional_nested("sweep", sweep::read);
+    let stages = explore::explore(|keys| read_stage(keys, KINDS, &defaults).is_ok());
+    let records = explore::explore(|keys| {
+        let head = keys.nested("pipeline", head);
+        let sweep = keys.optional_nested("sweep", sweep::read);
         tables::read(keys, Swept { keys: &[], wrong: true, selects: true });
+        head.is_ok() && sweep.is_ok()
     });
     let mut schema = table(&records);
     schema["properties"]["stages"] = json!({

@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use self::own::Own;
-pub(super) use self::source::Source;
-use self::source::{find, unchanged};
 use super::pretrained::Pretrained;
+use super::source::{Source, find, unchanged};
 use super::{
-    Context, DatasetShape, Defaults, Described, Halt, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
+    Stage,
 };
-use crate::config::{Diagnostic, Keys};
-use crate::data::catalog::{self, Content, Entry};
+use crate::config::{Diagnostic, Keys, Noted, Word};
+use crate::data::catalog::weights::Weights;
+use crate::data::catalog::{Content, Entry};
 use crate::data::fetch::Whole;
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{Decoding, Format};
@@ -18,12 +19,11 @@ use crate::data::shown::Shown;
 use crate::data::{Dataset, Error, Watch, unpack};
 
 mod own;
-mod source;
 
 pub(super) const KIND: Kind = Kind {
     name: "download",
     about: "get a data set or weights by name, or your own from a file or an address",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -34,13 +34,29 @@ enum Download {
     Weights(Pretrained),
 }
 
-/// The word of `format = ...` for weights.
-const WEIGHTS: &str = "weights";
+/// What a file or folder of the user's own holds: `format = ...`.
+#[derive(Clone, Copy)]
+enum Holds {
+    /// A data set.
+    Dataset(Format),
+    /// Weights of a network.
+    Weights,
+}
 
-/// The words of `format = ...`.
-const FORMATS: &[&str] = &["idx", "image-folder", "image-list", "safetensors", "cifar", WEIGHTS];
+impl Word for Holds {
+    fn all() -> impl Iterator<Item = Self> {
+        Format::all().map(Self::Dataset).chain([Self::Weights])
+    }
 
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Dataset(format) => format.word(),
+            Self::Weights => "weights",
+        }
+    }
+}
+
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let span = keys.span();
     const ORIGINS: [&str; 3] = ["dataset", "source", "weights"];
     match keys.only_one(&ORIGINS) {
@@ -55,10 +71,10 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
                 }
             }
             let stage = Pretrained::known(keys, defaults)?;
-            Some(Box::new(Download::Weights(stage)))
+            Ok(Box::new(Download::Weights(stage)))
         }
         Some("dataset") => {
-            let name = keys.choice("dataset", catalog::NAMES).required();
+            let entry = keys.choice("dataset").required();
             for key in ["sha256", "format"] {
                 if let Some(node) = keys.unwanted(key) {
                     keys.problem(Diagnostic::at(
@@ -68,8 +84,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
                     ));
                 }
             }
-            let entry = catalog::find(name?)?;
-            Some(Box::new(Download::Known(entry)))
+            Ok(Box::new(Download::Known(entry?)))
         }
         Some(_) => custom(keys, defaults),
         None => {
@@ -83,25 +98,22 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
             } else {
                 "missing key `dataset`, `source` or `weights`"
             };
-            let names: Vec<String> =
-                catalog::NAMES.iter().map(|name| format!("\"{name}\"")).collect();
-            keys.problem(
+            Err(keys.problem(
                 Diagnostic::at(span, message, "in this table")
-                    .help(format!("`dataset` is one of {}", names.join(", ")))
+                    .help(format!("`dataset` is one of {}", quoted::<&Entry>()))
                     .help("`source = \"file:PATH\"` with `format` takes your own images or weights")
-                    .help(format!("`weights` is one of {}", known_weights())),
-            );
-            None
+                    .help(format!("`weights` is one of {}", quoted::<&Weights>())),
+            ))
         }
     }
 }
 
-fn known_weights() -> String {
-    let names = catalog::weights::NAMES.iter().map(|name| format!("\"{name}\""));
-    names.collect::<Vec<_>>().join(", ")
+/// Every word for a `T`, in quotes.
+fn quoted<T: Word>() -> String {
+    T::all().map(|it| format!("\"{}\"", it.word())).collect::<Vec<_>>().join(", ")
 }
 
-fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn custom(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let span = keys.span();
     let source = keys
         .string("source")
@@ -117,7 +129,7 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
             sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit())
         })
         .optional();
-    let format = keys.choice("format", FORMATS).required();
+    let holds = keys.choice("format").required();
     let (source, sha256) = (source?, sha256?.map(|sum| sum.to_lowercase()));
     let source = match (source.strip_prefix("file:"), sha256) {
         (Some(path), sha256) => {
@@ -127,20 +139,17 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
         }
         (None, Some(sha256)) => Source::Web { url: source, sha256 },
         (None, None) => {
-            keys.problem(
+            return Err(keys.problem(
                 Diagnostic::at(span, "missing key `sha256`", "in this table").help(
                     "a download must be checked: add `sha256 = \"...\"`, from `sha256sum FILE`",
                 ),
-            );
-            return None;
+            ));
         }
     };
-    if format == Some(WEIGHTS) {
-        let stage = Pretrained::custom(keys, defaults, source)?;
-        return Some(Box::new(Download::Weights(stage)));
-    }
-    let format = Format::named(format?)?;
-    Some(Box::new(Download::Own(Own::parse(keys, source, format)?)))
+    Ok(Box::new(match holds? {
+        Holds::Dataset(format) => Download::Own(Own::parse(keys, source, format)?),
+        Holds::Weights => Download::Weights(Pretrained::custom(keys, defaults, source)?),
+    }))
 }
 
 impl Stage for Download {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use dfdx::prelude::Cpu;
 
 use super::{
-    Context, Defaults, Described, Failure, Halt, Kind, ModelShape, Outcome, Problem, Product, Stage,
+    Context, Defaults, Described, Failure, Halt, Kind, Measures, ModelShape, Outcome, Problem,
+    Product, Stage,
 };
-use crate::config::{Keys, Wants};
+use crate::config::{Keys, Noted, Wants};
 use crate::metrics::{LayerRow, Metrics};
 use crate::nn::freeze::{apply, counts, names, turn};
 use crate::nn::{FrozenBatchNorm, Saved};
@@ -15,7 +16,7 @@ use crate::nn::{FrozenBatchNorm, Saved};
 pub(super) const KIND: Kind = Kind {
     name: "freeze",
     about: "say which parameters of a model learn from here on",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -26,16 +27,13 @@ struct Freeze {
     batch_norm: FrozenBatchNorm,
 }
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let model = keys.reference("model", Wants::Model);
     let freeze = keys.strings("freeze").or(Vec::new());
     let thaw = keys.strings("thaw").or(Vec::new());
-    let batch_norm = match keys.choice("batch_norm", &["eval", "train"]).or("eval")? {
-        "eval" => FrozenBatchNorm::Eval,
-        _ => FrozenBatchNorm::Train,
-    };
+    let batch_norm = keys.choice("batch_norm").or(FrozenBatchNorm::Eval);
     model?;
-    Some(Box::new(Freeze { freeze: freeze?, thaw: thaw?, batch_norm }))
+    Ok(Box::new(Freeze { freeze: freeze?, thaw: thaw?, batch_norm: batch_norm? }))
 }
 
 impl Stage for Freeze {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::data::fetch::Fetcher;
 use crate::data::outside::Known;
 use crate::data::{Dataset, statistics};
@@ -23,12 +23,15 @@ mod classes;
 mod download;
 mod environment;
 mod evaluate;
+mod failures;
 mod finetune;
 mod freeze;
+mod inputs;
 mod normalize;
 mod pretrain;
 mod pretrained;
 mod product;
+mod source;
 mod split;
 mod synthesize;
 mod training;
@@ -44,10 +47,21 @@ pub struct Kind {
     pub name: &'static str,
     /// One line for `runner init` and the docs.
     pub about: &'static str,
-    /// Whether its metrics are scores of models, which make the result table.
-    pub scores: bool,
-    /// Reads the settings; `None` only with a problem noted in `keys`.
-    pub parse: fn(&mut Keys, &Defaults) -> Option<Box<dyn Stage>>,
+    /// What its metrics say.
+    pub measures: Measures,
+    /// Reads the settings.
+    pub parse: fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>,
+}
+
+/// What the metrics of a kind of stage say of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measures {
+    /// Nothing: they are facts about data or parameters.
+    Nothing,
+    /// How a training went, by split and epoch.
+    Training,
+    /// How good models are on data sets; these make the result table.
+    Scores,
 }
 
 /// Every stage kind. A new one is a file in this folder and a line here.
@@ -72,20 +86,19 @@ pub struct Defaults {
 
 impl Defaults {
     /// The `seed` key of a stage that draws random numbers.
-    pub fn seed(&self, keys: &mut Keys) -> Option<u64> {
+    pub fn seed(&self, keys: &mut Keys) -> Result<u64, Noted> {
         let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
-        let seed = keys.integer("seed").not_negative().or(default)?;
-        u64::try_from(seed).ok()
+        keys.integer("seed").not_negative().or(default).map(i64::unsigned_abs)
     }
 
     /// The `seed` key of a stage that draws random numbers only `if` so; else the key is allowed, but
     /// the pipeline's seed does not enter.
-    pub fn seed_if(&self, keys: &mut Keys, draws: bool) -> Option<u64> {
+    pub fn seed_if(&self, keys: &mut Keys, draws: bool) -> Result<u64, Noted> {
         if draws || keys.has("seed") {
             return self.seed(keys);
         }
         keys.node("seed");
-        Some(self.seed)
+        Ok(self.seed)
     }
 }
 

@@ -5,11 +5,11 @@
 use serde_json::json;
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product,
-    Stage,
+    Context, DatasetShape, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem,
+    Product, Stage,
 };
 use crate::config::node::{Node, Value};
-use crate::config::{Diagnostic, Keys, Wants};
+use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::convert::to_channels;
 use crate::data::resize::resize;
 use crate::data::statistics::{Moments, moments};
@@ -19,7 +19,7 @@ use crate::progress::Unit;
 pub(super) const KIND: Kind = Kind {
     name: "normalize",
     about: "set the size, the channels, and mean and deviation of batches",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -44,7 +44,7 @@ enum PerChannel {
 
 const LARGEST: usize = 16_384;
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let input = keys.reference("input", Wants::Dataset);
     let resize = size(keys);
     let channels = keys
@@ -54,18 +54,18 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     let mean = per_channel(keys, "mean", 0.0, "finite", |_| true);
     let std = per_channel(keys, "std", 1.0, "finite and above 0", |value| value > 0.0);
     input?;
-    Some(Box::new(Normalize { resize: resize?, channels: channels?, mean: mean?, std: std? }))
+    Ok(Box::new(Normalize { resize: resize?, channels: channels?, mean: mean?, std: std? }))
 }
 
 /// `resize = 32` or `resize = [32, 48]`, height and width.
-fn size(keys: &mut Keys) -> Option<Option<(usize, usize)>> {
+fn size(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
     keys.may_be("resize", || {
         let side = json!({ "type": "integer", "minimum": 1, "maximum": LARGEST });
         let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
             "description": "height and width" });
         json!({ "anyOf": [both, side] })
     });
-    let Some(node) = keys.node("resize") else { return Some(None) };
+    let Some(node) = keys.node("resize") else { return Ok(None) };
     let length = |node: &Node| match node.value {
         Value::Integer(length) => {
             usize::try_from(length).ok().filter(|length| (1..=LARGEST).contains(length))
@@ -80,18 +80,17 @@ fn size(keys: &mut Keys) -> Option<Option<(usize, usize)>> {
         _ => length(node).map(|length| (length, length)),
     };
     if size.is_none() {
-        keys.problem(
+        return Err(keys.problem(
             Diagnostic::at(
                 node.span,
                 format!("`resize` must be a height and a width from 1 to {LARGEST} pixels"),
                 format!("found {}", node.shown()),
             )
             .help("write `resize = [32, 32]`, or `resize = 32` for the same"),
-        );
-        return None;
+        ));
     }
     keys.record("resize", node.to_toml());
-    Some(size)
+    Ok(size)
 }
 
 /// `mean = 0.5`, `mean = [0.5, 0.5, 0.5]` or `mean = "auto"`.
@@ -101,7 +100,7 @@ fn per_channel(
     default: f32,
     demand: &str,
     holds: fn(f32) -> bool,
-) -> Option<PerChannel> {
+) -> Result<PerChannel, Noted> {
     keys.may_be(key, || {
         let number = json!({ "type": "number" });
         let each = json!({ "type": "array", "items": number, "minItems": 1, "maxItems": 3 });
@@ -110,7 +109,7 @@ fn per_channel(
     });
     let Some(node) = keys.node(key) else {
         keys.record(key, f64::from(default));
-        return Some(PerChannel::All(default));
+        return Ok(PerChannel::All(default));
     };
     #[expect(
         clippy::cast_possible_truncation,
@@ -132,8 +131,8 @@ fn per_channel(
         }
         _ => number(node).map(PerChannel::All),
     };
-    if value.is_none() {
-        keys.problem(
+    let Some(value) = value else {
+        return Err(keys.problem(
             Diagnostic::at(
                 node.span,
                 format!("`{key}` must be \"auto\", or a number for each channel, {demand}"),
@@ -142,11 +141,10 @@ fn per_channel(
             .help(format!(
                 "write `{key} = 0.5` for all channels, or one for each: `[0.5, 0.5, 0.5]`"
             )),
-        );
-        return None;
-    }
+        ));
+    };
     keys.record(key, node.to_toml());
-    value
+    Ok(value)
 }
 
 impl PerChannel {

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::download::Source;
+use super::source::Source;
 use super::{Context, Defaults, Failure, Halt, ModelShape, Outcome, Problem};
 use crate::config::node::{Node, Value};
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Noted};
 use crate::data::Provenance;
 use crate::data::catalog::weights::{self, Weights};
 use crate::data::classes::counted;
@@ -17,9 +17,10 @@ use crate::data::statistics::grouped;
 use crate::metrics::{LayerRow, Metrics};
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{Job, dispatch};
-use crate::nn::ops::{Chw, Ops};
+use crate::nn::geometry::Chw;
+use crate::nn::ops::Ops;
 use crate::nn::state_dict::{self, Fit, NameError, Settings, StateDict, Taken, Wanted};
-use crate::nn::{Model, Saved, Spec};
+use crate::nn::{Model, Saved, Spec, zoo};
 
 /// Settings of a download of weights.
 #[derive(Debug)]
@@ -50,19 +51,24 @@ struct Custom {
 
 impl Pretrained {
     /// Reads `weights = "resnet18"` and what goes with it.
-    pub(super) fn known(keys: &mut Keys, defaults: &Defaults) -> Option<Self> {
-        let name = keys.choice("weights", weights::NAMES).required();
+    pub(super) fn known(keys: &mut Keys, defaults: &Defaults) -> Result<Self, Noted> {
+        let entry = keys.choice("weights").required();
         let input = input(keys);
         let rest = Rest::read(keys, defaults);
-        let entry = weights::find(name?)?;
+        let entry: &Weights = entry?;
         let [channels, height, width] = weights::INPUT;
         let input = input?.unwrap_or(Chw { channels, height, width });
-        let spec = spec(&Architecture::of(entry.name), input, weights::CLASSES, keys)?;
-        rest?.with(From::Known(entry), spec)
+        let arch = zoo::find(entry.name).expect("weights are called as their network");
+        let spec = spec(&Architecture::of(arch), input, weights::CLASSES, keys)?;
+        Ok(rest?.with(From::Known(entry), spec))
     }
 
     /// Reads what goes with `format = "weights"`.
-    pub(super) fn custom(keys: &mut Keys, defaults: &Defaults, source: Source) -> Option<Self> {
+    pub(super) fn custom(
+        keys: &mut Keys,
+        defaults: &Defaults,
+        source: Source,
+    ) -> Result<Self, Noted> {
         let span = keys.span();
         let architecture = Architecture::read(keys);
         let shape = input(keys);
@@ -74,12 +80,11 @@ impl Pretrained {
         let rest = Rest::read(keys, defaults);
         let (architecture, shape) = (architecture?, shape?);
         let Some(classes) = architecture.classes else {
-            keys.problem(
+            return Err(keys.problem(
                 Diagnostic::at(span, "missing key `model.classes`", "in this table").help(
                     "a file of weights does not say its classes: add `classes = 1000` to `model`",
                 ),
-            );
-            return None;
+            ));
         };
         let [channels, height, width] = weights::INPUT;
         let input = shape.unwrap_or(Chw { channels, height, width });
@@ -88,7 +93,7 @@ impl Pretrained {
         let dotted = |prefix: String| format!("{}.", prefix.trim_end_matches('.'));
         let prefix = prefix?.map(dotted);
         let custom = Custom { source, entry: entry?, prefix };
-        rest?.with(From::Custom(Box::new(custom)), spec)
+        Ok(rest?.with(From::Custom(Box::new(custom)), spec))
     }
 
     /// Where the file of the user's own is.
@@ -258,29 +263,29 @@ struct Rest {
 }
 
 impl Rest {
-    fn read(keys: &mut Keys, defaults: &Defaults) -> Option<Self> {
+    fn read(keys: &mut Keys, defaults: &Defaults) -> Result<Self, Noted> {
         let strict = keys.boolean("strict").or(true);
         let skip = keys.strings("skip").or(Vec::new());
         // What nothing random is made of stays the same under every seed.
-        let seed =
-            defaults.seed_if(keys, strict == Some(false) || skip.as_ref() != Some(&Vec::new()));
-        Some(Self { strict: strict?, skip: skip?, seed: seed? })
+        let draws = strict == Ok(false) || !skip.as_ref().is_ok_and(Vec::is_empty);
+        let seed = defaults.seed_if(keys, draws);
+        Ok(Self { strict: strict?, skip: skip?, seed: seed? })
     }
 
-    fn with(self, from: From, spec: Spec) -> Option<Pretrained> {
+    fn with(self, from: From, spec: Spec) -> Pretrained {
         let Self { strict, skip, seed } = self;
-        Some(Pretrained { from, spec, strict, skip, seed })
+        Pretrained { from, spec, strict, skip, seed }
     }
 }
 
 /// `input = [3, 224, 224]`: channels, height and width of the images that the network is laid out for.
-fn input(keys: &mut Keys) -> Option<Option<Chw>> {
+fn input(keys: &mut Keys) -> Result<Option<Chw>, Noted> {
     keys.may_be("input", || {
         let side = json!({ "type": "integer", "minimum": 1, "maximum": 16_384 });
         json!({ "type": "array", "items": side, "minItems": 3, "maxItems": 3,
             "description": "channels, height and width" })
     });
-    let Some(node) = keys.node("input") else { return Some(None) };
+    let Some(node) = keys.node("input") else { return Ok(None) };
     let side = |node: &Node| match node.value {
         Value::Integer(number) => {
             usize::try_from(number).ok().filter(|it| (1..=16_384).contains(it))
@@ -297,25 +302,25 @@ fn input(keys: &mut Keys) -> Option<Option<Chw>> {
         _ => None,
     };
     if shape.is_none() {
-        keys.problem(Diagnostic::at(
+        return Err(keys.problem(Diagnostic::at(
             node.span,
             "`input` must be channels, height and width: [3, 224, 224]",
             format!("found {}", node.shown()),
-        ));
-        return None;
+        )));
     }
     keys.record("input", node.to_toml());
-    Some(shape)
+    Ok(shape)
 }
 
-fn spec(architecture: &Architecture, input: Chw, classes: usize, keys: &mut Keys) -> Option<Spec> {
-    match architecture.build(input, classes) {
-        Ok(spec) => Some(spec),
-        Err(reason) => {
-            keys.problem(Diagnostic::at(keys.span(), reason, "in this table"));
-            None
-        }
-    }
+fn spec(
+    architecture: &Architecture,
+    input: Chw,
+    classes: usize,
+    keys: &mut Keys,
+) -> Result<Spec, Noted> {
+    architecture
+        .build(input, classes)
+        .map_err(|reason| keys.problem(Diagnostic::at(keys.span(), reason, "in this table")))
 }
 
 struct Put<'a> {
@@ -373,4 +378,16 @@ fn summary(fit: &Fit) -> String {
         }
     }
     summary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_called_as_a_network_of_the_zoo() {
+        for weights in weights::ENTRIES {
+            assert!(zoo::find(weights.name).is_some(), "{}", weights.name);
+        }
+    }
 }

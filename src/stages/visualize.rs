@@ -1,24 +1,26 @@
 //! `visualize`: pictures of a model: the filters of its first convolution, and what its layers make of
 //! chosen images.
 
-use super::training::{misfits, open};
-use super::{Context, Defaults, Described, Failure, Halt, Kind, Outcome, Problem, Product, Stage};
-use crate::config::{Keys, Wants};
+use super::inputs::{misfits, open, place_after, wrong_layer};
+use super::{
+    Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
+};
+use crate::config::{Keys, Noted, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
 use crate::metrics::{LayerRow, Metrics};
 use crate::nn::dispatch::{Job, dispatch};
-use crate::nn::fuse::{self, outlets};
+use crate::nn::fuse::outlets;
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
 use crate::nn::spec::Layer;
-use crate::nn::{Entry, Model, Saved, Spec};
+use crate::nn::{Model, Saved};
 use crate::progress::Unit;
 
 pub(super) const KIND: Kind = Kind {
     name: "visualize",
     about: "draw a model's filters and what its layers make of images",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -32,7 +34,7 @@ struct Visualize {
     maps: usize,
 }
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let model = keys.reference("model", Wants::Model);
     let images = keys.reference("images", Wants::Split("test"));
     let indices = keys
@@ -43,7 +45,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     let maps = keys.count("maps", 1..=4096).or(64_usize);
     model?;
     images?;
-    Some(Box::new(Visualize { indices: indices?, layers: layers?, maps: maps? }))
+    Ok(Box::new(Visualize { indices: indices?, layers: layers?, maps: maps? }))
 }
 
 impl Stage for Visualize {
@@ -78,39 +80,16 @@ impl Stage for Visualize {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        dispatch(context.device, Run { stage: self, context })?
+        dispatch(context.device, DrawingRun { stage: self, context })?
     }
 }
 
-/// What is wrong with the name of a layer that is to be looked at.
-pub(super) fn wrong_layer(spec: &Spec, name: &str, key: &str) -> Option<Problem> {
-    let known = outlets(spec).ok()?;
-    if fuse::after(&known, name).is_some() {
-        return None;
-    }
-    let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
-    names.push("features");
-    let near = crate::config::diagnostic::suggest(name, names.iter().copied());
-    Some(
-        Problem::at(key, format!("the model has no place after a layer `{name}`"))
-            .help(near.unwrap_or_else(|| format!("its places are after {}", names.join(", ")))),
-    )
-}
-
-/// The place after the layers called `name`.
-pub(super) fn place_after<D: Ops>(model: &Model<D>, name: &str) -> Result<Entry, Failure> {
-    match wrong_layer(model.spec(), name, "") {
-        Some(problem) => Err(problem.into()),
-        None => model.after(name).ok_or_else(|| Failure::new(format!("no layer `{name}`"))),
-    }
-}
-
-struct Run<'a> {
+struct DrawingRun<'a> {
     stage: &'a Visualize,
     context: &'a Context<'a>,
 }
 
-impl Job for Run<'_> {
+impl Job for DrawingRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {

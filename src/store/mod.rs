@@ -102,7 +102,7 @@ impl Store {
     /// Refuses a store of a newer runner, and says in a fresh one of which version it is.
     fn check_version(&self) -> Result<(), Error> {
         let path = self.root.join("version");
-        match fs::read(&path) {
+        match system::read_file(&path) {
             Ok(text) => match String::from_utf8_lossy(&text).trim().parse() {
                 Ok(found) if found > VERSION => {
                     Err(Error::Newer { path: self.root.clone(), found, known: VERSION })
@@ -162,7 +162,8 @@ impl Store {
         self.root.join("outside")
     }
 
-    fn folder(&self, fingerprint: &Fingerprint) -> PathBuf {
+    /// Where the artifact of `fingerprint` is, if there is one.
+    pub fn folder(&self, fingerprint: &Fingerprint) -> PathBuf {
         let name = fingerprint.to_string();
         self.root.join("artifacts").join(&name[..2]).join(&name)
     }

@@ -1,9 +1,9 @@
-//! How a training does on a target domain after each epoch, by scores that need no labels of it.
+//! Label-free scores of the target domain after each epoch. Labels of the target cannot reach it.
 
 use super::contract::{Data, FitError, Stop};
-use crate::config::{Keys, Reference, Wants};
+use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
 use crate::data::{Images, Normalisation, loader};
-use crate::metrics::label_free::{Outputs, Score, Source, images_for, values};
+use crate::metrics::label_free::{LabelFreeScore, Outputs, SourceSample, images_for, values};
 use crate::nn::model::host;
 use crate::nn::ops::{Ops, log_softmax};
 use crate::nn::{Entry, Model};
@@ -18,34 +18,24 @@ pub struct TargetScores {
     /// Where the images come from; their labels stay there.
     pub on: Reference,
     /// The scores in the order of their rows.
-    pub metrics: Vec<Score>,
+    pub metrics: Vec<LabelFreeScore>,
 }
 
 impl TargetScores {
-    /// Reads `target_scores = { on = "target", metrics = ["entropy", ...] }`, which may be left out;
-    /// `None` only with a problem noted.
-    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
-        let written = keys.has("target_scores");
-        let scores = keys.optional_nested("target_scores", |keys| {
+    /// Reads `target_scores = { on = "target", metrics = ["entropy", ...] }`, which may be left out.
+    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
+        keys.optional_nested("target_scores", |keys| {
             let on = keys.reference("on", Wants::Split("train"));
-            let words: Vec<String> = Score::WORDS.iter().map(|it| format!("\"{it}\"")).collect();
-            let metrics = keys
-                .strings("metrics")
-                .such_that(format!("an array of some of {}, each once", words.join(", ")), |it| {
-                    let known =
-                        |at: usize| Score::named(&it[at]).is_some() && !it[..at].contains(&it[at]);
-                    !it.is_empty() && (0..it.len()).all(known)
-                })
-                .words(Score::WORDS)
-                .required();
-            let metrics = metrics?.iter().filter_map(|word| Score::named(word)).collect();
-            Some(Self { on: on?, metrics })
-        });
-        if written && scores.is_none() { None } else { Some(scores) }
+            let words: Vec<String> =
+                words_of::<LabelFreeScore>().iter().map(|it| format!("\"{it}\"")).collect();
+            let expected = format!("an array of some of {}, each once", words.join(", "));
+            let metrics = keys.choices("metrics", expected).required();
+            Ok(Self { on: on?, metrics: metrics? })
+        })
     }
 
     /// The first score that weighs losses of the source's validation images.
-    pub fn wants_source(&self) -> Option<Score> {
+    pub fn wants_source(&self) -> Option<LabelFreeScore> {
         self.metrics.iter().copied().find(|score| score.wants_source())
     }
 
@@ -70,7 +60,7 @@ impl TargetScores {
                 let rows = held.probabilities.chunks_exact(held.classes).zip(drawn);
                 let loss = |(row, at): (&[f64], usize)| -row[split.labels[at] as usize].ln();
                 let losses = rows.map(loss).collect();
-                Some(Source { train: train.features, held: held.features, losses })
+                Some(SourceSample { train: train.features, held: held.features, losses })
             }
             _ => None,
         };
@@ -79,7 +69,7 @@ impl TargetScores {
     }
 }
 
-/// What the model makes of images drawn from these, and which they are.
+/// The outputs of the model for images drawn from these, and which images those are.
 fn outputs<D: Ops>(
     model: &mut Model<D>,
     images: &Images,

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::binary::{runner, text};
 use crate::photos::photos;
 use dfdx::prelude::Cpu;
-use runner::nn::ops::Chw;
+use runner::nn::geometry::Chw;
 use runner::nn::{Model, Saved, zoo};
 use safetensors::SafeTensors;
 

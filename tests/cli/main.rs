@@ -20,6 +20,7 @@ mod images;
 mod init;
 mod input;
 mod memory;
+mod older;
 mod output;
 mod report;
 mod report_chromium;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
+use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 use runner::nn::ops::batch_norm::{batch_norm_eval_generic, batch_norm_train_generic};
 use runner::nn::ops::conv2d::conv2d_generic;
 use runner::nn::ops::cross_entropy::cross_entropy_generic;
@@ -11,7 +12,7 @@ use runner::nn::ops::linear::linear_generic;
 use runner::nn::ops::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
 use runner::nn::ops::relu::relu_generic;
 use runner::nn::ops::scale_channels::scale_channels_generic;
-use runner::nn::ops::{Batch, Chw, Conv2d, Flat, Moments, Needs, Ops, Pool2d, Rectifier, Targets};
+use runner::nn::ops::{Batch, Flat, Moments, Needs, Ops, Targets};
 use safetensors::SafeTensors;
 use serde_json::Value;
 

@@ -1,10 +1,10 @@
 //! Sets a square to zero whose middle is anywhere in the image (DeVries & Taylor 2017).
 
-use super::{Kind, Pixels, Transform};
-use crate::config::Keys;
+use super::{Pixels, Transform, TransformKind};
+use crate::config::{Keys, Noted};
 use crate::random::Stream;
 
-pub(super) const KIND: Kind = Kind { name: "cutout", read };
+pub(super) const KIND: TransformKind = TransformKind { name: "cutout", read };
 
 #[derive(Debug)]
 struct Cutout {
@@ -12,9 +12,9 @@ struct Cutout {
     size: usize,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
     let size = keys.count("size", 1..=16_384).required();
-    Some(Box::new(Cutout { size: size? }))
+    Ok(Box::new(Cutout { size: size? }))
 }
 
 impl Transform for Cutout {

@@ -1,19 +1,19 @@
 //! Left becomes right with probability `p` (torchvision's `RandomHorizontalFlip`).
 
-use super::{Kind, Pixels, Transform};
-use crate::config::Keys;
+use super::{Pixels, Transform, TransformKind};
+use crate::config::{Keys, Noted};
 use crate::random::Stream;
 
-pub(super) const KIND: Kind = Kind { name: "flip", read };
+pub(super) const KIND: TransformKind = TransformKind { name: "flip", read };
 
 #[derive(Debug)]
 struct Flip {
     p: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
     let p = keys.float("p").fraction().or(0.5);
-    Some(Box::new(Flip { p: p? }))
+    Ok(Box::new(Flip { p: p? }))
 }
 
 impl Transform for Flip {

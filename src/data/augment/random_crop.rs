@@ -1,20 +1,20 @@
 //! Shifts an image by up to `padding` pixels each way, zeros following (torchvision's `RandomCrop` of
 //! the image's own size).
 
-use super::{Kind, Pixels, Transform};
-use crate::config::Keys;
+use super::{Pixels, Transform, TransformKind};
+use crate::config::{Keys, Noted};
 use crate::random::Stream;
 
-pub(super) const KIND: Kind = Kind { name: "random_crop", read };
+pub(super) const KIND: TransformKind = TransformKind { name: "random_crop", read };
 
 #[derive(Debug)]
 struct RandomCrop {
     padding: usize,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
     let padding = keys.count("padding", 1..=4096).or(4_usize);
-    Some(Box::new(RandomCrop { padding: padding? }))
+    Ok(Box::new(RandomCrop { padding: padding? }))
 }
 
 impl Transform for RandomCrop {

@@ -13,6 +13,7 @@ use super::catalog::{File, FileSource};
 use super::checksum::{self, Checksum};
 use super::error::Error;
 use super::readers::Format;
+use crate::config::Word;
 
 mod http;
 mod packages;

@@ -12,7 +12,7 @@ use super::vector::Vector;
 use super::winograd::{PointWeights, Winograd};
 use super::{Fresh, LANES};
 use crate::memory;
-use crate::nn::ops::Conv2d;
+use crate::nn::geometry::Conv2d;
 
 /// A convolution with its form.
 #[derive(Debug, Clone)]

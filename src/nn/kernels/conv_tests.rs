@@ -1,6 +1,7 @@
-use super::super::plane::{self, Affine};
+use super::super::finish::Affine;
+use super::super::plane;
 use super::*;
-use crate::nn::ops::{Chw, Rectifier};
+use crate::nn::geometry::{Chw, Rectifier};
 
 fn noise(len: usize, salt: usize) -> Vec<f32> {
     (0..len).map(|at| (((at + salt) * 7919 % 2017) as f32 / 1008.5) - 1.0).collect()

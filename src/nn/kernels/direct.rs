@@ -16,7 +16,7 @@ use super::frame::Frame;
 use super::product::{PackedRows, Rows, Start, TILE_COLUMNS, Tile, tile_rows};
 use super::vector::Vector;
 use crate::memory;
-use crate::nn::ops::Conv2d;
+use crate::nn::geometry::Conv2d;
 
 /// Numbers that may be counted on to stay in the first-level cache: half of 32 kB.
 const CACHED: usize = 4096;

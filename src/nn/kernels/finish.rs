@@ -1,9 +1,17 @@
 //! What follows a convolution while its sums are still in registers: normalisation by constants,
 //! the addition of other maps, rectification. It spares a way through memory for each.
 
-use super::plane::Affine;
 use super::vector::Vector;
-use crate::nn::ops::Rectifier;
+use crate::nn::geometry::Rectifier;
+
+/// How a channel is normalised: `scale * x + shift`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Affine {
+    /// Factor.
+    pub scale: f32,
+    /// Summand.
+    pub shift: f32,
+}
 
 /// What is done to a block's output `[filters, H, W, 16]` before it is written:
 /// `relu(affine(x) + add)`.

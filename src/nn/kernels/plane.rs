@@ -6,19 +6,10 @@
 //! wins, and only winners need be normalised.
 
 use super::LANES;
-use super::finish::Finish;
+use super::finish::{Affine, Finish};
 use super::isa::{Isa, Kernel};
 use super::vector::Vector;
-use crate::nn::ops::Pool2d;
-
-/// How a channel is normalised: `scale * x + shift`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Affine {
-    /// Factor.
-    pub scale: f32,
-    /// Summand.
-    pub shift: f32,
-}
+use crate::nn::geometry::Pool2d;
 
 /// Sum of `plane` in the lanes of `mask`, and the sum of squares about `about`.
 pub fn sums(isa: Isa, plane: &[f32], mask: &[f32; LANES], about: f32) -> (f64, f64) {
@@ -417,7 +408,7 @@ impl Kernel for SpreadOf<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::{Chw, Rectifier};
+    use crate::nn::geometry::{Chw, Rectifier};
 
     fn noise(len: usize, salt: usize) -> Vec<f32> {
         (0..len).map(|at| (((at + salt) * 7919 % 2017) as f32 / 1008.5) - 1.0).collect()

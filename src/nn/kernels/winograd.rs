@@ -19,7 +19,7 @@ use super::product::{Columns, Rows, Start, TILE_COLUMNS, Tile, product, tile_row
 use super::vector::Vector;
 use super::{Fresh, LANES, transpose};
 use crate::memory;
-use crate::nn::ops::Conv2d;
+use crate::nn::geometry::Conv2d;
 use points::{Five, Input, InputBack, MOST, OUTPUTS, Output, OutputBack, Points, Three, Transform};
 pub use weights::PointWeights;
 

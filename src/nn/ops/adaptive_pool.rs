@@ -2,7 +2,8 @@
 
 use dfdx::prelude::*;
 
-use super::{Batch, Chw, Needs, Ops};
+use super::{Batch, Needs, Ops};
+use crate::nn::geometry::Chw;
 
 /// Means of `height` times `width` parts of each channel; part i of n along a side of s pixels goes
 /// from floor(i s / n) up to ceil((i + 1) s / n), as PyTorch's `adaptive_avg_pool2d`. `x` is

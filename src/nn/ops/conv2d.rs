@@ -3,7 +3,8 @@
 
 use dfdx::prelude::*;
 
-use super::{Batch, Conv2d, Flat, Needs};
+use super::{Batch, Flat, Needs};
+use crate::nn::geometry::Conv2d;
 
 /// [`Ops::conv2d`](super::Ops::conv2d) of dfdx's own operations: patches by `gather`, one product a
 /// group. If the weight's or the input's gradient is needed, dfdx computes the other one of the

@@ -11,12 +11,12 @@ use super::grad_reverse::grad_reverse;
 use super::linear::linear;
 use super::maps::{pack, unpack};
 use super::pool2d::{avg_pool2d, global_avg_pool, max_pool2d};
-use super::relu::{Rectifier, relu};
+use super::relu::relu;
 use super::scale_channels::scale_channels;
-use super::{
-    Batch, Blocked, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar,
-};
+use super::{Batch, Blocked, ConvBlock, Flat, Maps, Moments, Needs, Ops, Scalar};
 use crate::memory::Buffer;
+use crate::nn::geometry::Rectifier;
+use crate::nn::geometry::{Chw, Conv2d, Pool2d};
 
 impl Ops for Cpu {
     type Held = Arc<Buffer>;

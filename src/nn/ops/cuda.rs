@@ -10,11 +10,11 @@ use super::cross_entropy::{Targets, cross_entropy_generic};
 use super::grad_reverse::grad_reverse_generic;
 use super::linear::linear_generic;
 use super::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
-use super::relu::{Rectifier, relu_generic};
+use super::relu::relu_generic;
 use super::scale_channels::scale_channels_generic;
-use super::{
-    Batch, Blocked, Chw, Conv2d, ConvBlock, Flat, Maps, Moments, Needs, Ops, Pool2d, Scalar,
-};
+use super::{Batch, Blocked, ConvBlock, Flat, Maps, Moments, Needs, Ops, Scalar};
+use crate::nn::geometry::Rectifier;
+use crate::nn::geometry::{Chw, Conv2d, Pool2d};
 
 impl Ops for Cuda {
     type Held = ();

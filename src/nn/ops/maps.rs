@@ -6,8 +6,9 @@ use dfdx::prelude::*;
 use rayon::prelude::*;
 
 use super::tape::values;
-use super::{Batch, Chw, ELEMENTS, Ops};
+use super::{Batch, ELEMENTS, Ops};
 use crate::memory::{self, Buffer};
+use crate::nn::geometry::Chw;
 use crate::nn::kernels::{LANES, maps};
 
 /// Feature maps of a batch in the device's own layout: `[ceil(N/16), C, H, W, 16]` on the CPU

@@ -20,17 +20,16 @@ mod matmul;
 pub mod pool2d;
 pub mod relu;
 pub mod scale_channels;
-mod shape;
 mod sums;
 mod tape;
 
 use dfdx::prelude::*;
 
+use super::geometry::{Chw, Conv2d, Pool2d, Rectifier};
+
 pub use conv_block::{BlockNeeds, Blocked, ConvBlock, FixedNorm, Norm};
 pub use cross_entropy::{Targets, log_softmax};
 pub use maps::Maps;
-pub use relu::Rectifier;
-pub use shape::{Chw, Conv2d, Pool2d, ShapeError};
 
 /// Values that one task of an elementwise operation handles.
 const ELEMENTS: usize = 1 << 15;

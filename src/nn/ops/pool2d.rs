@@ -5,8 +5,9 @@ use rayon::prelude::*;
 
 use super::sums::sum;
 use super::tape::{self, Sums, values};
-use super::{Batch, Chw, ELEMENTS, Needs, Pool2d};
+use super::{Batch, ELEMENTS, Needs};
 use crate::memory;
+use crate::nn::geometry::{Chw, Pool2d};
 
 const INPUT: Needs = Needs { input: true, weight: false };
 

@@ -6,25 +6,7 @@ use rayon::prelude::*;
 use super::tape::{self, Sums, values};
 use super::{Batch, ELEMENTS, Needs};
 use crate::memory;
-
-/// What a rectification lets through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rectifier {
-    /// max(0, x).
-    Relu,
-    /// min(max(0, x), 6) (Krizhevsky 2010; MobileNets).
-    Relu6,
-}
-
-impl Rectifier {
-    /// The largest value that comes out.
-    pub fn ceiling(self) -> f32 {
-        match self {
-            Self::Relu => f32::INFINITY,
-            Self::Relu6 => 6.0,
-        }
-    }
-}
+use crate::nn::geometry::Rectifier;
 
 /// [`Ops::relu`](super::Ops::relu) on the CPU. NaN stays NaN, so that divergence shows.
 ///

@@ -10,9 +10,10 @@ use indexmap::IndexSet;
 use super::freeze::{PatternError, matching};
 use super::model::Model;
 use super::ops::Ops;
-use super::spec::{Layer, Part, Slot, Spec, SpecError};
+use super::spec::{Layer, Part, Spec};
 use super::torch_file::Values;
 use super::weights::WeightsError;
+use crate::nn::placement::{Slot, SpecError};
 
 mod advice;
 mod file;

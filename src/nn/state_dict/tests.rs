@@ -6,8 +6,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::*;
 use crate::nn::Saved;
+use crate::nn::geometry::Chw;
 use crate::nn::model::host;
-use crate::nn::ops::Chw;
 use crate::nn::zoo::{self, Layout};
 
 /// Tensors in single precision by their names.

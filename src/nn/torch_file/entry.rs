@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use super::TorchFileError;
-use super::forms::name_of;
-use super::pickle::{Id, Pickle, Value};
+use super::pickle::{Pickle, name_of};
+use super::value::{Id, Value};
 
 /// What training scripts call a network's weights among the rest of a checkpoint.
 const USUAL: &[&str] = &["state_dict", "model_state_dict", "model", "net", "network"];

@@ -3,27 +3,17 @@
 
 use std::collections::HashMap;
 use std::io::Cursor;
-use std::ops::Range;
 
 use indexmap::IndexMap;
 use zip::CompressionMethod;
 
+use super::TorchFileError;
+use super::contents::{Contents, Place, Stored, class_of, counted, kind_of, raw};
 use super::entry::{self, Chosen};
-use super::pickle::{Id, Pickle, Value, View};
+use super::pickle::{Pickle, name_of};
 use super::storage::{Held, Kind, Storages};
 use super::tar_form::from_tar;
-use super::{Place, Stored, TorchFileError};
-
-/// The tensors of a file by name, and what they lie in.
-#[derive(Debug)]
-pub(super) struct Contents {
-    pub tensors: IndexMap<String, Stored>,
-    pub storages: Storages,
-    /// The entry that they are of; `None` for the file's own dictionary.
-    pub entry: Option<String>,
-    /// Other entries that hold tensors.
-    pub others: Vec<String>,
-}
+use super::value::{Id, Value, View};
 
 /// Reads what `bytes` hold under `entry`, or where weights usually are.
 pub(super) fn read(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
@@ -54,7 +44,10 @@ fn unknown(bytes: &[u8]) -> TorchFileError {
     } else if begins(b"\x89HDF") {
         ("it is an HDF5 file, as Keras writes them", KEPT_BY_TORCH)
     } else if begins(&[0x1f, 0x8b]) {
-        ("it is compressed with gzip", "unpack it with `gunzip`")
+        (
+            "it is compressed with gzip",
+            "unpack it: `gunzip < FILE > weights.pth`, then `source = \"file:weights.pth\"`",
+        )
     } else if begins(b"\x93NUMPY") {
         ("it is an array of NumPy's", KEPT_BY_TORCH)
     } else {
@@ -208,46 +201,6 @@ fn legacy(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError>
     contents(&object, storages.into_iter().collect(), entry)
 }
 
-/// A key: text, or a number as text.
-pub(super) fn name_of(pickle: &Pickle, id: Id) -> Option<String> {
-    match pickle.get(id) {
-        Value::Text(text) => Some(text.to_string()),
-        Value::Int(number) => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-pub(super) fn number(bytes: &[u8], at: &mut usize, len: usize) -> Result<usize, TorchFileError> {
-    let malformed = || TorchFileError::Malformed("a tensor's description ends too soon".into());
-    let taken = bytes.get(*at..at.saturating_add(len)).ok_or_else(malformed)?;
-    *at += len;
-    let mut eight = [0; 8];
-    eight[..len].copy_from_slice(taken);
-    usize::try_from(i64::from_le_bytes(eight)).map_err(|_| malformed())
-}
-
-pub(super) fn counted(bytes: &[u8], at: &mut usize, key: &str) -> Result<usize, TorchFileError> {
-    number(bytes, at, 8)
-        .map_err(|_| TorchFileError::Malformed(format!("storage `{key}` has no length")))
-}
-
-/// The place of `count` numbers of `size` bytes that begin at `at`.
-pub(super) fn raw(
-    bytes: &[u8],
-    at: &mut usize,
-    count: usize,
-    size: usize,
-    key: &str,
-) -> Result<Range<usize>, TorchFileError> {
-    let end = count.checked_mul(size).and_then(|len| at.checked_add(len));
-    let end = end.filter(|end| *end <= bytes.len()).ok_or_else(|| {
-        TorchFileError::Malformed(format!("storage `{key}` ends too soon: the file is cut"))
-    })?;
-    let range = *at..end;
-    *at = end;
-    Ok(range)
-}
-
 /// Bytes of a number of each storage that a pickle names.
 fn element_sizes(pickle: &Pickle) -> Result<HashMap<String, usize>, TorchFileError> {
     let mut sizes = HashMap::new();
@@ -274,17 +227,4 @@ fn storage_of(pickle: &Pickle, storage: Id) -> Result<(&str, String, usize), Tor
     }
     let class = class_of(pickle, *class)?;
     Ok((class, name_of(pickle, *key).ok_or_else(malformed)?, begins))
-}
-
-pub(super) fn class_of(pickle: &Pickle, class: Id) -> Result<&str, TorchFileError> {
-    match pickle.get(class) {
-        Value::Global(name) => Ok(name),
-        _ => Err(TorchFileError::Malformed("the class of a storage is no class".into())),
-    }
-}
-
-pub(super) fn kind_of(class: &str) -> Result<Kind, TorchFileError> {
-    Kind::named(class).ok_or_else(|| {
-        TorchFileError::other(format!("numbers of the kind `{class}` cannot be read"))
-    })
 }

@@ -1,8 +1,7 @@
 //! The functions and classes that a tensor file may name: those that `torch.load(weights_only=True)`
 //! accepts. What a call of one gives is worked out here from its arguments; nothing is run.
 
-use super::TorchFileError;
-use super::pickle::{Id, Machine, Value, View};
+use super::value::{Arena, Id, Value, View};
 
 /// What a tensor is called whose values come after it, as those of before PyTorch 0.4.
 pub(super) const BARE: &str = "a tensor without values";
@@ -78,48 +77,46 @@ pub(super) fn allowed(module: &str, name: &str) -> Option<String> {
 }
 
 /// What the call of `callable` with the tuple `args` gives.
-pub(super) fn call(
-    machine: &Machine,
-    mut callable: Id,
-    mut args: Id,
-) -> Result<Made, TorchFileError> {
+///
+/// # Errors
+/// What is wrong with the call.
+pub(super) fn call(arena: &Arena, mut callable: Id, mut args: Id) -> Result<Made, String> {
     loop {
-        let name = match machine.get(callable) {
+        let name = match arena.get(callable) {
             Value::Global(name) => name,
             Value::Refused => return Ok(Made::Old(callable)),
-            _ => return Err(machine.broken("it calls something that is no function")),
+            _ => return Err("it calls something that is no function".into()),
         };
-        let Value::Tuple(items) = machine.get(args) else {
-            return Err(machine.broken("arguments are no tuple"));
+        let Value::Tuple(items) = arena.get(args) else {
+            return Err("arguments are no tuple".into());
         };
-        let items = machine.items(*items);
+        let items = arena.items(*items);
         if &**name == "torch._tensor._rebuild_from_type_v2" {
             // A tensor with attributes: (function, class, its arguments, state).
             let [function, _, inner, ..] = items else {
-                return Err(machine.broken("a tensor is rebuilt from nothing"));
+                return Err("a tensor is rebuilt from nothing".into());
             };
             (callable, args) = (*function, *inner);
             continue;
         }
-        let made = made(machine, name, items);
-        let wrong = || machine.broken(&format!("`{name}` has other arguments than expected"));
-        return made.ok_or_else(wrong);
+        let made = made(arena, name, items);
+        return made.ok_or_else(|| format!("`{name}` has other arguments than expected"));
     }
 }
 
-fn made(machine: &Machine, name: &str, args: &[Id]) -> Option<Made> {
+fn made(arena: &Arena, name: &str, args: &[Id]) -> Option<Made> {
     let first = || args.first().map(|id| Made::Old(*id));
     let (module, word) = name.rsplit_once('.')?;
     let made = match (module, word) {
-        ("collections", _) => return ordered(machine, args),
+        ("collections", _) => return ordered(arena, args),
         ("torch", "Size") | ("builtins", "set") => match args {
             [] => Value::List(Box::default()),
             [items] => return Some(Made::Old(*items)),
             _ => return None,
         },
         ("builtins" | "_codecs" | "torch.serialization", _) | ("torch", "device") => Value::Plain,
-        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => tensor(machine, args, 6)?,
-        ("torch._utils", "_rebuild_tensor_v3") => match tensor(machine, args, 7)? {
+        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => tensor(arena, args, 6)?,
+        ("torch._utils", "_rebuild_tensor_v3") => match tensor(arena, args, 7)? {
             Value::View(mut view) => {
                 view.dtype = args.get(6).copied();
                 Value::View(view)
@@ -152,11 +149,11 @@ fn made(machine: &Machine, name: &str, args: &[Id]) -> Option<Made> {
 
 /// A tensor, unless `metadata`, at its place among the arguments, turns the sign of its values or
 /// conjugates them when they are used.
-fn tensor(machine: &Machine, args: &[Id], metadata: usize) -> Option<Value> {
-    let view: View = machine.view(args)?;
+fn tensor(arena: &Arena, args: &[Id], metadata: usize) -> Option<Value> {
+    let view: View = arena.view(args)?;
     let turned = args
         .get(metadata)
-        .is_some_and(|id| matches!(machine.get(*id), Value::Dict(entries) if !entries.is_empty()));
+        .is_some_and(|id| matches!(arena.get(*id), Value::Dict(entries) if !entries.is_empty()));
     Some(if turned {
         Value::Unreadable("a tensor whose sign is turned when it is used")
     } else {
@@ -165,18 +162,18 @@ fn tensor(machine: &Machine, args: &[Id], metadata: usize) -> Option<Value> {
 }
 
 /// A dictionary from nothing, a dictionary or pairs.
-fn ordered(machine: &Machine, args: &[Id]) -> Option<Made> {
+fn ordered(arena: &Arena, args: &[Id]) -> Option<Made> {
     let [from] = args else {
         return args.is_empty().then(|| Made::New(Value::Dict(Box::default())));
     };
-    let pairs = match machine.get(*from) {
+    let pairs = match arena.get(*from) {
         Value::Dict(_) => return Some(Made::Old(*from)),
         Value::List(pairs) => pairs,
         _ => return None,
     };
     let pair = |id: &Id| {
-        let items = match machine.get(*id) {
-            Value::Tuple(items) => machine.items(*items),
+        let items = match arena.get(*id) {
+            Value::Tuple(items) => arena.items(*items),
             Value::List(items) => items,
             _ => return None,
         };

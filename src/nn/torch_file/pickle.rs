@@ -2,75 +2,22 @@
 //! pickle asks to be called is looked up in a short list (`globals`), and remembered by its name where
 //! it is not there.
 //!
-//! Values live in one arena and refer to each other by number: no input makes it recurse, shared
-//! values stay shared, and what all of them take is bounded.
+//! No input makes it recurse, and what all values take is bounded.
 
 use std::collections::HashMap;
 
 use super::TorchFileError;
 use super::globals::{self, Made};
-
-/// A value's place in the arena.
-pub(super) type Id = u32;
+use super::value::{Arena, Id, Value};
 
 /// Bytes that the values of a pickle may take. A network of a thousand tensors with its optimizer takes
 /// some six million; a byte of a hostile pickle could ask for fifty.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Dimensions of a tensor, as PyTorch has them at most.
-const MOST_DIMENSIONS: usize = 64;
-
-/// A value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(Box<str>),
-    /// Something that holds no tensors: raw bytes, a complex number, a device.
-    Plain,
-    Tuple(Items),
-    #[expect(clippy::box_collection, reason = "keeps every value small")]
-    List(Box<Vec<Id>>),
-    #[expect(clippy::box_collection, reason = "keeps every value small")]
-    Dict(Box<Vec<(Id, Id)>>),
-    /// A function or class by its full name.
-    Global(Box<str>),
-    /// What stands outside: the value that names it.
-    Outside(Id),
-    /// A tensor as a view into a storage.
-    View(Box<View>),
-    /// A tensor that cannot be read: of what form it is.
-    Unreadable(&'static str),
-    /// What would take code to make.
-    Refused,
-}
-
-/// The items of a tuple among those of all tuples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Items {
-    start: u32,
-    len: u32,
-}
-
-/// A tensor as a view into a storage.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct View {
-    /// The [`Value::Outside`] that names the storage.
-    pub storage: Id,
-    pub offset: usize,
-    pub shape: Vec<usize>,
-    pub stride: Vec<usize>,
-    /// The numbers' type, where the storage does not say it.
-    pub dtype: Option<Id>,
-}
-
 /// All values of a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle {
-    values: Vec<Value>,
-    items: Vec<Id>,
+    arena: Arena,
     /// The value that the pickle is of.
     pub root: Id,
     /// Bytes read.
@@ -81,7 +28,7 @@ pub(super) struct Pickle {
 
 impl Pickle {
     pub fn get(&self, id: Id) -> &Value {
-        &self.values[id as usize]
+        self.arena.get(id)
     }
 
     pub fn text(&self, id: Id) -> Option<&str> {
@@ -100,7 +47,7 @@ impl Pickle {
 
     pub fn tuple(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
-            Value::Tuple(items) => Some(items.of(&self.items)),
+            Value::Tuple(items) => Some(self.arena.items(*items)),
             _ => None,
         }
     }
@@ -121,8 +68,7 @@ impl Pickle {
 
     /// Everything that stands outside.
     pub fn outside(&self) -> impl Iterator<Item = Id> {
-        let ids = 0..u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-        ids.filter(|id| matches!(self.get(*id), Value::Outside(_)))
+        self.arena.ids().filter(|id| matches!(self.get(*id), Value::Outside(_)))
     }
 
     /// Reads the pickle that `bytes` begin with.
@@ -131,8 +77,7 @@ impl Pickle {
             bytes,
             at: 0,
             spent: 0,
-            values: Vec::new(),
-            items: Vec::new(),
+            arena: Arena::default(),
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
@@ -144,25 +89,18 @@ impl Pickle {
             (Err(_), Some(name)) => return Err(TorchFileError::refused(name, None)),
             (Err(error), None) => return Err(error),
         };
-        let Machine { values, items, at, refused, .. } = machine;
-        Ok(Self { root, len: at, values, items, refused })
+        let Machine { arena, at, refused, .. } = machine;
+        Ok(Self { arena, root, len: at, refused })
     }
 }
 
-impl Items {
-    fn of(self, all: &[Id]) -> &[Id] {
-        &all[self.start as usize..][..self.len as usize]
-    }
-}
-
-pub(super) struct Machine<'a> {
+/// What carries out the instructions of a pickle.
+struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Bytes that the values take so far.
     spent: usize,
-    values: Vec<Value>,
-    /// Of all tuples.
-    items: Vec<Id>,
+    arena: Arena,
     stack: Vec<Id>,
     /// Heights of the stack.
     marks: Vec<usize>,
@@ -171,7 +109,7 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub fn broken(&self, what: &str) -> TorchFileError {
+    fn broken(&self, what: &str) -> TorchFileError {
         TorchFileError::Malformed(format!("byte {} of the pickle: {what}", self.at))
     }
 
@@ -221,7 +159,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Puts a new value on the stack.
-    pub fn push(&mut self, value: Value) -> Result<(), TorchFileError> {
+    fn push(&mut self, value: Value) -> Result<(), TorchFileError> {
         let beside = match &value {
             Value::Text(text) | Value::Global(text) => text.len() + 16,
             Value::List(items) => 40 + 4 * items.len(),
@@ -230,8 +168,7 @@ impl<'a> Machine<'a> {
             _ => 0,
         };
         self.spend(size_of::<Value>() + beside)?;
-        let id = Id::try_from(self.values.len()).map_err(|_| self.broken("too many values"))?;
-        self.values.push(value);
+        let id = self.arena.add(value).ok_or_else(|| self.broken("too many values"))?;
         self.put(id)
     }
 
@@ -240,14 +177,6 @@ impl<'a> Machine<'a> {
         self.spend(size_of::<Id>())?;
         self.stack.push(id);
         Ok(())
-    }
-
-    pub fn get(&self, id: Id) -> &Value {
-        &self.values[id as usize]
-    }
-
-    pub fn items(&self, items: Items) -> &[Id] {
-        items.of(&self.items)
     }
 
     fn pop(&mut self) -> Result<Id, TorchFileError> {
@@ -270,11 +199,8 @@ impl<'a> Machine<'a> {
 
     fn tuple(&mut self, items: &[Id]) -> Result<(), TorchFileError> {
         self.spend(size_of_val(items))?;
-        let number = |number: usize| u32::try_from(number).ok();
-        let place = number(self.items.len()).zip(number(items.len()));
-        let (start, len) = place.ok_or_else(|| self.broken("too many values"))?;
-        self.items.extend_from_slice(items);
-        self.push(Value::Tuple(Items { start, len }))
+        let tuple = self.arena.tuple(items).ok_or_else(|| self.broken("too many values"))?;
+        self.push(tuple)
     }
 
     fn tuple_of(&mut self, len: usize) -> Result<(), TorchFileError> {
@@ -291,7 +217,7 @@ impl<'a> Machine<'a> {
         }
         // Twice what they are: a vector grows by doubling.
         self.spend(2 * size_of_val(items))?;
-        match &mut self.values[dict as usize] {
+        match self.arena.get_mut(dict) {
             Value::Dict(entries) => {
                 entries.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
                 Ok(())
@@ -303,7 +229,7 @@ impl<'a> Machine<'a> {
 
     fn append(&mut self, list: Id, items: &[Id]) -> Result<(), TorchFileError> {
         self.spend(2 * size_of_val(items))?;
-        match &mut self.values[list as usize] {
+        match self.arena.get_mut(list) {
             Value::List(all) => {
                 all.extend(items);
                 Ok(())
@@ -497,7 +423,7 @@ impl<'a> Machine<'a> {
                 0x93 => {
                     let (name, module) = (self.pop()?, self.pop()?);
                     let (Value::Text(module), Value::Text(name)) =
-                        (self.get(module), self.get(name))
+                        (self.arena.get(module), self.arena.get(name))
                     else {
                         return Err(self.broken("the name of a function is no text"));
                     };
@@ -506,7 +432,9 @@ impl<'a> Machine<'a> {
                 }
                 b'R' | 0x81 => {
                     let (args, callable) = (self.pop()?, self.pop()?);
-                    match globals::call(self, callable, args)? {
+                    match globals::call(&self.arena, callable, args)
+                        .map_err(|what| self.broken(&what))?
+                    {
                         Made::New(value) => self.push(value)?,
                         Made::Old(id) => self.put(id)?,
                     }
@@ -546,13 +474,13 @@ impl<'a> Machine<'a> {
     /// What an object has besides what it was made of: an ordered dictionary its `_metadata`, a
     /// tensor of before 0.4 everything.
     fn set_up(&mut self, object: Id, state: Id) -> Result<(), TorchFileError> {
-        match self.get(object) {
+        match self.arena.get(object) {
             Value::Unreadable(globals::BARE) => {
-                if let Value::Tuple(state) = self.get(state)
-                    && let Some(view) = self.view(self.items(*state))
+                if let Value::Tuple(state) = self.arena.get(state)
+                    && let Some(view) = self.arena.view(self.arena.items(*state))
                 {
                     self.spend(128 + 16 * view.shape.len())?;
-                    self.values[object as usize] = Value::View(Box::new(view));
+                    *self.arena.get_mut(object) = Value::View(Box::new(view));
                 }
                 Ok(())
             }
@@ -592,33 +520,14 @@ impl<'a> Machine<'a> {
         self.take(len)?;
         self.push(Value::Plain)
     }
+}
 
-    /// A tensor from `(storage, offset, shape, stride, ...)`.
-    pub fn view(&self, args: &[Id]) -> Option<View> {
-        let [storage, offset, shape, stride, ..] = args else { return None };
-        if !matches!(self.get(*storage), Value::Outside(_)) {
-            return None;
-        }
-        let number = |id: &Id| match self.get(*id) {
-            Value::Int(number) => usize::try_from(*number).ok(),
-            _ => None,
-        };
-        let numbers = |id: &Id| -> Option<Vec<usize>> {
-            let items = match self.get(*id) {
-                Value::Tuple(items) => self.items(*items),
-                Value::List(items) => items,
-                _ => return None,
-            };
-            if items.len() > MOST_DIMENSIONS {
-                return None;
-            }
-            items.iter().map(number).collect()
-        };
-        let (shape, stride) = (numbers(shape)?, numbers(stride)?);
-        if shape.len() != stride.len() {
-            return None;
-        }
-        Some(View { storage: *storage, offset: number(offset)?, shape, stride, dtype: None })
+/// A key: text, or a number as text.
+pub(super) fn name_of(pickle: &Pickle, id: Id) -> Option<String> {
+    match pickle.get(id) {
+        Value::Text(text) => Some(text.to_string()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 

@@ -7,12 +7,30 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::ops::Range;
 
-use super::pickle::View;
-use super::{Tensor, TorchFileError, Values};
+use super::TorchFileError;
+use super::value::View;
 
 /// Views of one storage may hold each number so many times, not more: a small file must not fill the
 /// memory.
 const MOST_COPIES: usize = 16;
+
+/// A tensor, row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Its shape; empty for a single value.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub values: Values,
+}
+
+/// The values of a tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Half, single and double precision become single precision.
+    Float(Vec<f32>),
+    /// Whole numbers and truth values.
+    Integer(Vec<i64>),
+}
 
 /// Where the bytes of a storage are.
 #[derive(Debug, Clone)]

@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
+use super::TorchFileError;
+use super::contents::{Contents, Place, Stored, class_of, counted, kind_of, number, raw};
 use super::entry::{self, Chosen};
-use super::forms::{Contents, class_of, counted, kind_of, name_of, number, raw};
-use super::pickle::{Pickle, Value, View};
+use super::pickle::{Pickle, name_of};
 use super::storage::{Held, Kind};
-use super::{Place, Stored, TorchFileError};
+use super::value::{Value, View};
 
 /// Reads what `bytes` hold under `entry`, or where weights usually are.
 pub(super) fn from_tar(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::storage::Kind;
+use super::value::View;
 use super::*;
 
 /// Every tensor of the file at `path`.

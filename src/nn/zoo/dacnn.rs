@@ -61,7 +61,7 @@ fn build(Layout { input, classes, .. }: Layout) -> Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::Chw;
+    use crate::nn::geometry::Chw;
 
     #[test]
     fn shapes_and_parameter_count_are_those_of_the_paper_experiment() {
@@ -72,7 +72,7 @@ mod tests {
             .unwrap()
             .layers
             .iter()
-            .flat_map(crate::nn::spec::Placed::parameters)
+            .flat_map(crate::nn::placement::Placed::parameters)
             .map(|slot| slot.shape.iter().product::<usize>())
             .sum();
         // Convolutions 4,864 + 80,050, their batch norms 128 + 100, label head 136,610, domain

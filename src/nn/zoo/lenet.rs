@@ -50,7 +50,7 @@ fn build(Layout { input, classes, .. }: Layout) -> Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::Chw;
+    use crate::nn::geometry::Chw;
 
     #[test]
     fn a_28_pixel_digit_gives_768_features() {

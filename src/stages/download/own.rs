@@ -3,15 +3,45 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::read_archive;
-use super::source::{Source, find, unchanged};
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Noted, Word, words};
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{Decoding, Format, Layout};
 use crate::data::shown::Shown;
 use crate::data::{Dataset, Error, Provenance, unpack};
 use crate::metrics::{FactRow, Metrics};
+use crate::stages::source::{Source, find, unchanged};
 use crate::stages::{Context, Failure, Halt, Outcome};
 use crate::system;
+
+words! {
+    /// What becomes of an image that cannot be decoded.
+    enum OnError {
+        /// The stage fails.
+        Fail = "fail",
+        /// The image is left out.
+        Skip = "skip",
+    }
+}
+
+words! {
+    /// What becomes of the orientation in an image's EXIF data.
+    enum Orientation {
+        /// Pixels are taken as they are stored.
+        Ignore = "ignore",
+        /// The image is turned upright.
+        Apply = "apply",
+    }
+}
+
+words! {
+    /// Whether names of folders and lists mean splits.
+    enum SplitNames {
+        /// Those that are called like splits are splits.
+        Auto = "auto",
+        /// None is: all images are `train`.
+        None = "none",
+    }
+}
 
 /// Settings of a data set of the user's own.
 #[derive(Debug)]
@@ -28,7 +58,7 @@ pub(super) struct Own {
 
 impl Own {
     /// Reads what goes with a `source` of images.
-    pub(super) fn parse(keys: &mut Keys, source: Source, format: Format) -> Option<Self> {
+    pub(super) fn parse(keys: &mut Keys, source: Source, format: Format) -> Result<Self, Noted> {
         let is_list = format == Format::ImageList;
         for (key, has_meaning) in [
             ("on_error", format.has_files()),
@@ -38,12 +68,11 @@ impl Own {
             ("columns", is_list),
         ] {
             if !has_meaning && let Some(node) = keys.unwanted(key) {
-                keys.problem(Diagnostic::at(
+                return Err(keys.problem(Diagnostic::at(
                     node.span,
                     format!("`{key}` has no meaning with `format = \"{}\"`", format.word()),
                     "it is about image files",
-                ));
-                return None;
+                )));
             }
         }
         let root = keys
@@ -52,14 +81,14 @@ impl Own {
                 !root.is_empty()
             })
             .optional();
-        let (mut skips_broken, mut upright) = (Some(false), Some(false));
+        let (mut skips_broken, mut upright) = (Ok(false), Ok(false));
         let mut layout = Layout::default();
         if format.has_files() {
-            let word = keys.choice("on_error", &["fail", "skip"]).or("fail");
-            skips_broken = word.map(|word| word == "skip");
-            let word = keys.choice("orientation", &["ignore", "apply"]).or("ignore");
-            upright = word.map(|word| word == "apply");
-            layout.ignores_splits = keys.choice("splits", &["auto", "none"]).or("auto")? == "none";
+            let on_error = keys.choice("on_error").or(OnError::Fail);
+            skips_broken = on_error.map(|it| it == OnError::Skip);
+            let orientation = keys.choice("orientation").or(Orientation::Ignore);
+            upright = orientation.map(|it| it == Orientation::Apply);
+            layout.ignores_splits = keys.choice("splits").or(SplitNames::Auto)? == SplitNames::None;
         }
         if format == Format::ImageFolder {
             layout.may_be_one_class = keys.boolean("single_class").or(false)?;
@@ -75,7 +104,7 @@ impl Own {
             layout.columns = columns.and_then(|names| names.try_into().ok());
         }
         let (skips_broken, upright) = (skips_broken?, upright?);
-        Some(Self { source, format, skips_broken, upright, root: root?, layout })
+        Ok(Self { source, format, skips_broken, upright, root: root?, layout })
     }
 
     /// The digest of every file outside the store that is read, without what `sha256` says already.

@@ -8,13 +8,15 @@ use rayon::prelude::*;
 
 use super::{BlockNeeds, ConvBlock, Prepared};
 use crate::memory::{self, Buffer};
+use crate::nn::geometry::Pool2d;
+use crate::nn::geometry::Rectifier;
 use crate::nn::kernels::conv::{Convolution, Packed};
+use crate::nn::kernels::finish::Affine;
 use crate::nn::kernels::finish::Finish;
 use crate::nn::kernels::isa::Isa;
-use crate::nn::kernels::plane::{self, Affine, Passes, Spread};
+use crate::nn::kernels::plane::{self, Passes, Spread};
 use crate::nn::kernels::{Fresh, LANES, maps};
-use crate::nn::ops::Rectifier;
-use crate::nn::ops::{ELEMENTS, Moments, Pool2d};
+use crate::nn::ops::{ELEMENTS, Moments};
 
 /// Pieces that a batch's weight gradients are summed in: enough for as many threads. They depend
 /// on the batch, never on the number of threads.

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::{Context, Failure, Halt};
 use crate::data::outside::Files;
 use crate::data::{Error, checksum};
-use crate::stages::{Context, Failure, Halt};
 use crate::system;
 
 /// Where a file of the user's own is.
 #[derive(Debug)]
-pub(in crate::stages) enum Source {
+pub(super) enum Source {
     /// As written after `file:`; its checksum, if given.
     File { path: String, sha256: Option<String> },
     /// An address, and what must come from it.
@@ -18,7 +18,7 @@ pub(in crate::stages) enum Source {
 
 impl Source {
     /// As the user wrote it.
-    pub(in crate::stages) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::File { path, .. } => format!("file:{path}"),
             Self::Web { url, .. } => url.clone(),
@@ -34,7 +34,7 @@ impl Source {
     }
 
     /// The path of the file or folder, checked, fetched if need be.
-    pub(in crate::stages) fn locate(&self, context: &Context) -> Result<PathBuf, Halt> {
+    pub(super) fn locate(&self, context: &Context) -> Result<PathBuf, Halt> {
         match self {
             Self::File { path, sha256 } => {
                 let found = find(path)?;

@@ -1,4 +1,5 @@
-//! Shapes of images, convolutions and pooling windows. Says what fits; computes no values.
+//! Shapes of images, convolutions and pooling windows, and what a rectification lets through: the
+//! words that kernels, operations and layers share. Says what fits; computes no values.
 
 use std::fmt;
 use std::ops::Range;
@@ -136,7 +137,7 @@ impl Conv2d {
     }
 
     /// Input values under a filter: `channels / groups * kernel rows * kernel columns`.
-    pub(super) fn patch(&self) -> usize {
+    pub(in crate::nn) fn patch(&self) -> usize {
         self.input.channels / self.groups * self.kernel.0 * self.kernel.1
     }
 }
@@ -208,6 +209,25 @@ impl Pool2d {
             span(row, self.kernel.0, self.stride.0, self.padding.0, height),
             span(column, self.kernel.1, self.stride.1, self.padding.1, width),
         )
+    }
+}
+
+/// What a rectification lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rectifier {
+    /// max(0, x).
+    Relu,
+    /// min(max(0, x), 6) (Krizhevsky 2010; MobileNets).
+    Relu6,
+}
+
+impl Rectifier {
+    /// The largest value that comes out.
+    pub fn ceiling(self) -> f32 {
+        match self {
+            Self::Relu => f32::INFINITY,
+            Self::Relu6 => 6.0,
+        }
     }
 }
 

@@ -1,0 +1,170 @@
+//! Works out the place of every layer of a network: the shapes that follow from its input, and
+//! whether each layer fits what comes in. Computes no values.
+
+use super::geometry::Chw;
+use super::limits;
+use super::placement::{Node, Placed, Placement, SpecError};
+use super::spec::{Layer, Named, Part, Spec};
+
+impl Spec {
+    /// Every layer with its shapes, parts in the order of [`Part::ALL`].
+    ///
+    /// # Errors
+    /// When a layer does not fit what comes in, or a head does not end in its number of logits.
+    pub fn place(&self) -> Result<Placement, SpecError> {
+        limits::check_shape(self.input)
+            .map_err(|reason| SpecError { layer: Part::Features.name().into(), reason })?;
+        let mut layers = Vec::new();
+        let mut chain = |part, input| {
+            Chain { part, prefix: String::new(), layers: &mut layers }.place(self.part(part), input)
+        };
+        let (features, shape) = chain(Part::Features, self.input)?;
+        let mut head = |part: Part, logits| {
+            let (nodes, output) = chain(part, shape)?;
+            if output.len() == logits {
+                return Ok(nodes);
+            }
+            Err(SpecError {
+                layer: part.name().into(),
+                reason: format!("ends in {} values, expected {logits} logits", output.len()),
+            })
+        };
+        let chains =
+            [features, head(Part::Classifier, self.classes)?, head(Part::DomainClassifier, 2)?];
+        limits::check_parameters(&layers)?;
+        Ok(Placement { layers, chains })
+    }
+
+    /// Number of values in a feature vector.
+    ///
+    /// # Errors
+    /// As [`Spec::place`].
+    pub fn feature_len(&self) -> Result<usize, SpecError> {
+        let mut layers = Vec::new();
+        let mut chain = Chain { part: Part::Features, prefix: String::new(), layers: &mut layers };
+        Ok(chain.place(&self.features, self.input)?.1.len())
+    }
+}
+
+/// Layers one after the other that are being placed.
+struct Chain<'a> {
+    part: Part,
+    /// What comes before a layer's name.
+    prefix: String,
+    layers: &'a mut Vec<Placed>,
+}
+
+impl Chain<'_> {
+    fn place(&mut self, chain: &[Named], input: Chw) -> Result<(Vec<Node>, Chw), SpecError> {
+        let mut shape = input;
+        let mut nodes = Vec::with_capacity(chain.len());
+        for Named { name, layer } in chain {
+            let name = format!("{}{name}", self.prefix);
+            if let Layer::Residual { body, shortcut } = layer {
+                let (node, output) = self.place_residual(&name, body, shortcut, shape)?;
+                nodes.push(node);
+                shape = output;
+                continue;
+            }
+            if let Layer::Parallel { branches } = layer {
+                let (node, output) = self.place_parallel(&name, branches, shape)?;
+                nodes.push(node);
+                shape = output;
+                continue;
+            }
+            let layer = layer.clone();
+            let mut placed = Placed { name, part: self.part, layer, input: shape, output: shape };
+            placed.output = limits::check_settings(&placed.layer)
+                .and_then(|()| output_shape(&placed))
+                .and_then(|output| limits::check_layer(&placed, output))
+                .map_err(|reason| SpecError { layer: placed.name.clone(), reason })?;
+            shape = placed.output;
+            nodes.push(Node::Layer(self.layers.len()));
+            self.layers.push(placed);
+        }
+        Ok((nodes, shape))
+    }
+
+    fn place_residual(
+        &mut self,
+        name: &str,
+        body: &[Named],
+        shortcut: &[Named],
+        input: Chw,
+    ) -> Result<(Node, Chw), SpecError> {
+        let wrong = |reason: String| SpecError { layer: name.to_owned(), reason };
+        let layers: Vec<&Layer> = body.iter().map(|named| &named.layer).collect();
+        if !matches!(
+            layers.as_slice(),
+            [.., Layer::Conv2d { .. }] | [.., Layer::Conv2d { .. }, Layer::BatchNorm { .. }]
+        ) {
+            return Err(wrong("must end in a convolution or its batch norm".into()));
+        }
+        let mut chain =
+            Chain { part: self.part, prefix: format!("{name}."), layers: &mut *self.layers };
+        let (body, output) = chain.place(body, input)?;
+        let (shortcut, other) = chain.place(shortcut, input)?;
+        if output != other {
+            return Err(wrong(format!("adds {other} to {output}")));
+        }
+        Ok((Node::Residual { input, body, shortcut }, output))
+    }
+
+    fn place_parallel(
+        &mut self,
+        name: &str,
+        branches: &[Vec<Named>],
+        input: Chw,
+    ) -> Result<(Node, Chw), SpecError> {
+        let wrong = |reason: String| SpecError { layer: name.to_owned(), reason };
+        let mut output: Option<Chw> = None;
+        let mut nodes = Vec::with_capacity(branches.len());
+        for branch in branches {
+            let mut chain =
+                Chain { part: self.part, prefix: format!("{name}."), layers: &mut *self.layers };
+            let (branch, shape) = chain.place(branch, input)?;
+            nodes.push(branch);
+            output = Some(match output {
+                None => shape,
+                Some(all) if (all.height, all.width) == (shape.height, shape.width) => {
+                    let both = Chw { channels: all.channels + shape.channels, ..all };
+                    limits::check_shape(both).map_err(wrong)?;
+                    both
+                }
+                Some(all) => return Err(wrong(format!("puts {shape} beside {all}"))),
+            });
+        }
+        let output = output.ok_or_else(|| wrong("needs a branch at least".into()))?;
+        Ok((Node::Parallel { input, branches: nodes, output }, output))
+    }
+}
+
+/// The shape that `placed.layer` makes of `placed.input`.
+fn output_shape(placed: &Placed) -> Result<Chw, String> {
+    let input = placed.input;
+    if let Some(conv) = placed.conv2d() {
+        conv.validate().map_err(|error| error.to_string())?;
+        return Ok(conv.output());
+    }
+    if let Some(pool) = placed.pool2d() {
+        pool.validate().map_err(|error| error.to_string())?;
+        return Ok(pool.output());
+    }
+    let vector = |features| Chw { channels: features, height: 1, width: 1 };
+    match &placed.layer {
+        Layer::GlobalAvgPool => Ok(vector(input.channels)),
+        Layer::Flatten => Ok(vector(input.len())),
+        Layer::AdaptiveAvgPool { output: (0, _) | (_, 0) } => {
+            Err("adaptive pooling needs at least one part".into())
+        }
+        Layer::AdaptiveAvgPool { output: (height, width) } => {
+            Ok(Chw { channels: input.channels, height: *height, width: *width })
+        }
+        Layer::Linear { outputs: 0, .. } => Err("a linear layer needs at least one output".into()),
+        Layer::Linear { outputs, .. } => Ok(vector(*outputs)),
+        Layer::Dropout { p } | Layer::Dropout2d { p } if !(0.0..1.0).contains(p) => {
+            Err(format!("dropout probability {p} is not in [0, 1)"))
+        }
+        _ => Ok(input),
+    }
+}

@@ -1,0 +1,83 @@
+//! What every form of a file gives: the tensors by name, not read yet, and the storages they lie in.
+//! Also the few things that two forms read in one way.
+
+use std::ops::Range;
+
+use indexmap::IndexMap;
+
+use super::TorchFileError;
+use super::pickle::Pickle;
+use super::storage::{Kind, Storages};
+use super::value::{Id, Value, View};
+
+/// The tensors of a file by name, and what they lie in.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub tensors: IndexMap<String, Stored>,
+    pub storages: Storages,
+    /// The entry that they are of; `None` for the file's own dictionary.
+    pub entry: Option<String>,
+    /// Other entries that hold tensors.
+    pub others: Vec<String>,
+}
+
+/// A tensor that was not read yet.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub shape: Vec<usize>,
+    /// Where its numbers lie, or why they cannot be read.
+    pub place: Result<Place, String>,
+}
+
+/// Where the numbers of a tensor lie.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub kind: Kind,
+    /// Key of the storage.
+    pub storage: String,
+    pub view: View,
+}
+
+pub(super) fn number(bytes: &[u8], at: &mut usize, len: usize) -> Result<usize, TorchFileError> {
+    let malformed = || TorchFileError::Malformed("a tensor's description ends too soon".into());
+    let taken = bytes.get(*at..at.saturating_add(len)).ok_or_else(malformed)?;
+    *at += len;
+    let mut eight = [0; 8];
+    eight[..len].copy_from_slice(taken);
+    usize::try_from(i64::from_le_bytes(eight)).map_err(|_| malformed())
+}
+
+pub(super) fn counted(bytes: &[u8], at: &mut usize, key: &str) -> Result<usize, TorchFileError> {
+    number(bytes, at, 8)
+        .map_err(|_| TorchFileError::Malformed(format!("storage `{key}` has no length")))
+}
+
+/// The place of `count` numbers of `size` bytes that begin at `at`.
+pub(super) fn raw(
+    bytes: &[u8],
+    at: &mut usize,
+    count: usize,
+    size: usize,
+    key: &str,
+) -> Result<Range<usize>, TorchFileError> {
+    let end = count.checked_mul(size).and_then(|len| at.checked_add(len));
+    let end = end.filter(|end| *end <= bytes.len()).ok_or_else(|| {
+        TorchFileError::Malformed(format!("storage `{key}` ends too soon: the file is cut"))
+    })?;
+    let range = *at..end;
+    *at = end;
+    Ok(range)
+}
+
+pub(super) fn class_of(pickle: &Pickle, class: Id) -> Result<&str, TorchFileError> {
+    match pickle.get(class) {
+        Value::Global(name) => Ok(name),
+        _ => Err(TorchFileError::Malformed("the class of a storage is no class".into())),
+    }
+}
+
+pub(super) fn kind_of(class: &str) -> Result<Kind, TorchFileError> {
+    Kind::named(class).ok_or_else(|| {
+        TorchFileError::other(format!("numbers of the kind `{class}` cannot be read"))
+    })
+}
