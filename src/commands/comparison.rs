@@ -16,10 +16,10 @@ use crate::stages::Product;
 
 /// What was found of the data sets of a plan so far.
 pub(super) struct Comparison {
-    found: Mutex<Found>,
+    found: Mutex<Compared>,
 }
 
-struct Found {
+struct Compared {
     foresight: Foresight,
     /// What artifacts say of themselves, each read once.
     built: HashMap<NodeIndex, Product>,
@@ -41,11 +41,11 @@ impl Comparison {
         });
         match foresight.report(plan) {
             Some(report) => Err(Box::new(report).into()),
-            None => Ok(Self { found: Mutex::new(Found { foresight, built, report: None }) }),
+            None => Ok(Self { found: Mutex::new(Compared { foresight, built, report: None }) }),
         }
     }
 
-    fn found(&self) -> MutexGuard<'_, Found> {
+    fn found(&self) -> MutexGuard<'_, Compared> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,7 +57,7 @@ impl Comparison {
     /// Whether everything fits now that the artifact of `task` is in `folder`.
     pub fn goes_on(&self, plan: &Plan, task: NodeIndex, folder: &Path) -> bool {
         let mut found = self.found();
-        let Found { foresight, built, report } = &mut *found;
+        let Compared { foresight, built, report } = &mut *found;
         if report.is_none()
             && foresight.is_open(task)
             && let Some(product) = Product::built(folder)

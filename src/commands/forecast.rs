@@ -11,12 +11,12 @@ use crate::plan::graph::{Plan, Task};
 use crate::report::runs;
 
 /// Seconds that stages took, for each epoch where they have some.
-pub(super) struct Past {
+pub(super) struct PastTimes {
     by_name: HashMap<(String, String), Vec<f64>>,
     by_kind: HashMap<String, Vec<f64>>,
 }
 
-impl Past {
+impl PastTimes {
     /// From every run below `results`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Error;
 use super::comparison::Comparison;
-use super::forecast::{Past, duration};
+use super::forecast::{PastTimes, duration};
 use super::outlook::Outlook;
 use crate::cli::{PlanArgs, PlanFormat};
 use crate::data::outside::Known;
@@ -43,7 +43,7 @@ fn plan(trials: Trials, root: &Path, results: &Path, format: PlanFormat) -> Resu
     let Outlook { why, .. } = Outlook::new(&plan, (&store, holdings), results, 0)?;
     Ok(match format {
         PlanFormat::Text => {
-            let past = Past::read(results)?;
+            let past = PastTimes::read(results)?;
             text(&plan, &why) + &totals(&plan, &why, search.as_ref(), &past)
         }
         PlanFormat::Json => json(&plan, &why),
@@ -81,7 +81,7 @@ fn totals(
     plan: &Plan,
     why: &HashMap<NodeIndex, Vec<String>>,
     search: Option<&Search>,
-    past: &Past,
+    past: &PastTimes,
 ) -> String {
     let all = plan.order.len();
     let mut text = format!("{all} stages: {} cached, {} will run\n", all - why.len(), why.len());

@@ -11,7 +11,7 @@ use super::Error;
 use super::comparison::Comparison;
 use super::run::Failures;
 use crate::data::outside::Known;
-use crate::exec::{self, Done, End, Ending, Event, Holdings, Job, Limit, Planned, Reporter};
+use crate::exec::{self, Done, End, Ending, Event, Execution, Holdings, Limit, Planned, Reporter};
 use crate::metrics::Metrics;
 use crate::plan::goal::Goal;
 use crate::plan::graph::Plan;
@@ -23,7 +23,7 @@ use crate::stages::Budget;
 use crate::store::Checked;
 
 /// How the trials ended.
-pub(super) struct Outcome {
+pub(super) struct Conclusion {
     /// The last plan, which has all trials.
     pub plan: Plan,
     /// How every task of it ended.
@@ -40,8 +40,8 @@ pub(super) struct Carrier<'a> {
     pub run: &'a str,
     /// Tasks that failed before and are not tried again.
     pub failures: Failures,
-    /// The job of each round, but for what changes from round to round.
-    pub job: Job<'a>,
+    /// What every round is carried out with, but for what changes from round to round.
+    pub execution: Execution<'a>,
 }
 
 impl Carrier<'_> {
@@ -50,9 +50,9 @@ impl Carrier<'_> {
     /// # Errors
     /// When there is no plan, a result cannot be read, or a stage does not fit a data set that the store
     /// has or that was built in the first round. Nothing but data sets was built then.
-    pub fn carry_out(&mut self, mut plan: Plan, trials: &mut Trials) -> Result<Outcome, Error> {
+    pub fn carry_out(&mut self, mut plan: Plan, trials: &mut Trials) -> Result<Conclusion, Error> {
         let since = Instant::now();
-        let reporter = Once { behind: self.job.reporter, ended: Mutex::default() };
+        let reporter = Once { behind: self.execution.reporter, ended: Mutex::default() };
         let mut ended: Vec<Done> = Vec::new();
         let mut problem = None;
         let mut first = Some(self.look_up(&plan)?);
@@ -73,7 +73,7 @@ impl Carrier<'_> {
             };
             if plan.trials.len() < trials.trials.len() {
                 let (tasks, known) = (plan.graph.node_count(), plan.trials.len());
-                let outside = Known::in_folder(self.job.store.outside());
+                let outside = Known::in_folder(self.execution.store.outside());
                 plan = super::outside::plan(trials.trials.clone(), &outside)?;
                 reporter.event(&Event::Planned { plan: Planned::since(&plan, tasks, known) });
                 first = None;
@@ -88,15 +88,15 @@ impl Carrier<'_> {
             };
             let goal = trials.search.as_ref().and_then(Search::goal).cloned();
             let limits = limits(&plan, &reach, goal.as_ref().map(|goal| goal.stage.as_str()));
-            let job = Job {
+            let execution = Execution {
                 limits: &limits,
                 failures: &self.failures,
                 holds: &comparison.holds(&plan, &holdings),
                 goes_on: &|task, folder| comparison.goes_on(&plan, task, folder),
                 reporter: &reporter,
-                ..self.job
+                ..self.execution
             };
-            let done = exec::execute(&plan, &job, &holdings);
+            let done = exec::execute(&plan, &execution, &holdings);
             if let Some(report) = comparison.into_report() {
                 let error = Box::new(report).into();
                 if ended.is_empty() {
@@ -120,12 +120,12 @@ impl Carrier<'_> {
             }
         }
         let verdicts = trials.search.as_ref().map(Search::verdicts).unwrap_or_default();
-        Ok(Outcome { plan, done: ended, verdicts, problem })
+        Ok(Conclusion { plan, done: ended, verdicts, problem })
     }
 
     /// What the store has of `plan`, and that stages fit it.
     fn look_up(&self, plan: &Plan) -> Result<(Holdings, Comparison), Error> {
-        let holdings = Holdings::look_up(plan, self.job.store);
+        let holdings = Holdings::look_up(plan, self.execution.store);
         let comparison = Comparison::new(plan, &holdings)?;
         Ok((holdings, comparison))
     }
@@ -143,15 +143,15 @@ impl Carrier<'_> {
     fn is_to_stop(&self, ended: &[Done]) -> bool {
         ended.iter().any(|done| match done.end.ending() {
             Ending::Interrupted => true,
-            Ending::Failed => self.job.fail_fast,
+            Ending::Failed => self.execution.fail_fast,
             Ending::Cached | Ending::Built | Ending::Paused | Ending::Skipped => false,
         })
     }
 
     /// Builds again what results cannot be written from: artifacts that were damaged or removed since.
     pub fn mend(&self, plan: &Plan, done: Vec<Done>) -> Vec<Done> {
-        let job = Job { failures: &self.failures, ..self.job };
-        exec::mend(plan, &job, done, trial_files::is_for_results)
+        let execution = Execution { failures: &self.failures, ..self.execution };
+        exec::mend(plan, &execution, done, trial_files::is_for_results)
     }
 }
 

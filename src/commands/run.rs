@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::rounds::{Carrier, Outcome};
+use super::rounds::{Carrier, Conclusion};
 use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
 use crate::digest::Fingerprint;
 use crate::exec::{
-    Both, Done, Ending, Job, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal, can_draw,
-    finished,
+    Both, Done, Ending, Execution, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal,
+    can_draw, finished,
 };
 use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
@@ -185,16 +185,16 @@ fn carry_out(
     trials: &mut Trials,
     options: &RunOptions,
     setting: Setting,
-) -> Result<(Outcome, Earlier), Error> {
+) -> Result<(Conclusion, Earlier), Error> {
     let Setting { store, failures, reporter, run, cancel } = setting;
     let since = Instant::now();
     let environment = environment(options, store);
-    let job = Job {
+    let execution = Execution {
         workers: options.jobs.into(),
         fail_fast: options.fail_fast,
-        ..Job::new(store, &environment, reporter, cancel)
+        ..Execution::new(store, &environment, reporter, cancel)
     };
-    let mut carrier = Carrier { run, failures, job };
+    let mut carrier = Carrier { run, failures, execution };
     let mut outcome = carrier.carry_out(plan, trials)?;
     let ended = (outcome.done.as_slice(), outcome.verdicts.as_slice());
     let earlier = results::earlier(&options.results, &outcome.plan, &trials.resolved, ended);
@@ -223,14 +223,14 @@ fn environment(options: &RunOptions, store: &Store) -> Environment {
 /// # Errors
 /// When they cannot be written.
 fn write(
-    outcome: &Outcome,
+    outcome: &Conclusion,
     earlier: Earlier,
     trials: &Trials,
     options: &RunOptions,
     start: chrono::DateTime<chrono::Utc>,
     lost: &[Lost],
 ) -> Result<Written, Error> {
-    let Outcome { plan, done, verdicts, .. } = outcome;
+    let Conclusion { plan, done, verdicts, .. } = outcome;
     let resolved = &trials.resolved;
     let provenance = || provenance(plan, resolved, start, lost.to_vec());
     Ok(results::write(&options.results, plan, resolved, (done, verdicts), earlier, provenance)?)
@@ -238,13 +238,13 @@ fn write(
 
 /// Prints what a run came to.
 fn tell(
-    outcome: &Outcome,
+    outcome: &Conclusion,
     trials: &Trials,
     options: &RunOptions,
     written: &Written,
     tables: Option<&Tables>,
 ) {
-    let Outcome { done, verdicts, .. } = outcome;
+    let Conclusion { done, verdicts, .. } = outcome;
     if let Some((folder, wrong)) = &written.damaged {
         let then = "they are written anew, and that folder can be deleted";
         super::say_damage(folder, wrong, then);
@@ -279,12 +279,12 @@ fn tell(
 /// # Errors
 /// What ended the search before it was done, or why there is no table where one was asked for.
 fn exit_code(
-    outcome: Outcome,
+    outcome: Conclusion,
     trials: &Trials,
     tables: Result<Tables, report::Error>,
     written: &Written,
 ) -> Result<u8, Error> {
-    let Outcome { done, problem, .. } = outcome;
+    let Conclusion { done, problem, .. } = outcome;
     if let Some(problem) = problem {
         return Err(problem);
     }

@@ -14,7 +14,7 @@ use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
 use crate::digest::Fingerprint;
-use crate::exec::{End, Holdings, Job, Lines, Reporter, execute, finished};
+use crate::exec::{End, Execution, Holdings, Lines, Reporter, execute, finished};
 use crate::plan::trial::Trial;
 use crate::report::checksums::Checksums;
 use crate::report::finished::FinishedRun;
@@ -294,9 +294,10 @@ impl Verification<'_> {
             activations: None,
             save_every: Duration::from_secs(60),
         };
-        let job = Job { fail_fast: true, ..Job::new(&store, &environment, &Lines, &cancel) };
+        let execution =
+            Execution { fail_fast: true, ..Execution::new(&store, &environment, &Lines, &cancel) };
         let since = Instant::now();
-        let done = execute(&plan, &job, &Holdings::look_up(&plan, &store));
+        let done = execute(&plan, &execution, &Holdings::look_up(&plan, &store));
         Lines.event(&finished(&done, since));
         let task = plan.stages[0][name];
         let done = &done[task.index()];

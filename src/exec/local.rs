@@ -1,6 +1,6 @@
-//! Who runs tasks: threads of this process, as many at a time as the job has workers. A worker takes what
-//! the schedule has ready, has it carried out and hands back what came of it; it decides nothing. Training
-//! uses the whole machine from inside, so one worker is the default.
+//! Who runs tasks: threads of this process, one for each worker. A worker takes what the schedule has
+//! ready, has it carried out and hands back what came of it; it decides nothing. Training uses the whole
+//! machine from inside, so one worker is the default.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -8,30 +8,30 @@ use std::thread;
 use petgraph::graph::NodeIndex;
 
 use super::events::Event;
-use super::schedule::{Schedule, Step};
+use super::schedule::{Next, TaskSchedule};
 use super::sound::Sound;
 use super::task::{Carried, Shared, carry_out};
 use super::threads::{Division, Pools};
-use super::{Done, End, Holdings, Job, display_name};
+use super::{Done, End, Execution, Holdings, display_name};
 use crate::plan::graph::Plan;
 
 /// Brings every task of `plan` to an end and returns how each ended, by task number. `holdings` is what
 /// the store has of it.
-pub fn execute(plan: &Plan, job: &Job, holdings: &Holdings) -> Vec<Done> {
+pub fn execute(plan: &Plan, execution: &Execution, holdings: &Holdings) -> Vec<Done> {
     let sound = Sound::default();
-    let &Job { store, environment, reporter, cancel, .. } = job;
+    let &Execution { store, environment, reporter, cancel, .. } = execution;
     let run = Run {
         plan,
-        job,
+        execution,
         shared: Shared { store, environment, reporter, cancel, sound: &sound },
         state: Mutex::new(State {
-            schedule: Schedule::new(plan, job, holdings),
-            division: Division::new(job.workers),
+            schedule: TaskSchedule::new(plan, execution, holdings),
+            division: Division::new(execution.workers),
         }),
         changed: Condvar::new(),
     };
     thread::scope(|scope| {
-        for _ in 1..job.workers.min(run.state().schedule.left()) {
+        for _ in 1..execution.workers.min(run.state().schedule.left()) {
             scope.spawn(|| run.work());
         }
         run.work();
@@ -43,7 +43,7 @@ pub fn execute(plan: &Plan, job: &Job, holdings: &Holdings) -> Vec<Done> {
 /// What the workers share.
 struct Run<'a> {
     plan: &'a Plan,
-    job: &'a Job<'a>,
+    execution: &'a Execution<'a>,
     shared: Shared<'a>,
     state: Mutex<State<'a>>,
     /// A task ended.
@@ -52,7 +52,7 @@ struct Run<'a> {
 
 /// What changes as workers go on.
 struct State<'a> {
-    schedule: Schedule<'a>,
+    schedule: TaskSchedule<'a>,
     division: Division,
 }
 
@@ -74,10 +74,10 @@ impl<'a> Run<'a> {
             let share = state.division.take(ready);
             drop(state);
             let (task, carried) = match step {
-                Step::Begin(task, assignment) => {
-                    (task, pools.install(share, || carry_out(&assignment, &self.shared)))
+                Next::Begin(task, begun) => {
+                    (task, pools.install(share, || carry_out(&begun, &self.shared)))
                 }
-                Step::Over { task, done, silent } => {
+                Next::Over { task, done, silent } => {
                     if !silent {
                         self.report_skipped(task, &done.end);
                     }
@@ -98,13 +98,13 @@ impl<'a> Run<'a> {
     /// Whether more may begin now that a task is over.
     fn goes_on(&self, task: NodeIndex, carried: &Carried) -> bool {
         let Carried::Ended(Done { artifact: Some((_, folder)), .. }) = carried else { return true };
-        (self.job.goes_on)(task, folder)
+        (self.execution.goes_on)(task, folder)
     }
 
     fn report_skipped(&self, task: NodeIndex, end: &End) {
         if let End::Skipped { because } = end {
             let (name, because) = (display_name(self.plan, task), because.clone());
-            self.job.reporter.event(&Event::Skipped { task: task.index(), name, because });
+            self.execution.reporter.event(&Event::Skipped { task: task.index(), name, because });
         }
     }
 }

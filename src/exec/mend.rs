@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::graph::NodeIndex;
 use rayon::prelude::*;
 
-use super::{Done, End, Event, Holdings, Job, Limit, Reporter, execute};
+use super::{Done, End, Event, Execution, Holdings, Limit, Reporter, execute};
 use crate::plan::graph::Plan;
 use crate::store::Checked;
 
@@ -14,7 +14,7 @@ use crate::store::Checked;
 /// file that `wanted` takes.
 pub fn mend(
     plan: &Plan,
-    job: &Job,
+    execution: &Execution,
     done: Vec<Done>,
     wanted: impl Fn(&str) -> bool + Sync,
 ) -> Vec<Done> {
@@ -27,9 +27,10 @@ pub fn mend(
     // Whatever has no result stays as it is.
     let without = plan.graph.node_indices().filter(|task| done[task.index()].artifact.is_none());
     let limits: BTreeMap<NodeIndex, Limit> = without.map(|task| (task, Limit::Stay)).collect();
-    let reporter = Again { behind: job.reporter, tasks: &suspects };
-    let job = Job { limits: &limits, suspects: &suspects, reporter: &reporter, ..*job };
-    let again = execute(plan, &job, &Holdings::look_up(plan, job.store));
+    let reporter = Again { behind: execution.reporter, tasks: &suspects };
+    let execution =
+        Execution { limits: &limits, suspects: &suspects, reporter: &reporter, ..*execution };
+    let again = execute(plan, &execution, &Holdings::look_up(plan, execution.store));
     done.into_iter().zip(again).map(|(before, now)| merged(before, now)).collect()
 }
 

@@ -36,7 +36,7 @@ use crate::stages::{Budget, Environment, Failure};
 use crate::store::Store;
 
 /// What the tasks of a plan are carried out with.
-pub struct Job<'a> {
+pub struct Execution<'a> {
     /// Where artifacts are.
     pub store: &'a Store,
     /// What every stage may use.
@@ -62,7 +62,7 @@ pub struct Job<'a> {
     pub cancel: &'a AtomicBool,
 }
 
-impl<'a> Job<'a> {
+impl<'a> Execution<'a> {
     /// One by a single worker in which every task runs to its end.
     pub fn new(
         store: &'a Store,

@@ -9,24 +9,24 @@ use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 
 use super::events::Event;
-use super::task::{Assignment, Carried, InputArtifact, Version};
-use super::{Done, End, Ending, Holding, Holdings, Job, Limit, display_name};
+use super::task::{ArtifactVersion, Carried, InputArtifact, ReadyTask};
+use super::{Done, End, Ending, Execution, Holding, Holdings, Limit, display_name};
 use crate::digest::{Content, Fingerprint};
 use crate::plan::graph::{Plan, TaskInput};
 
 /// What a worker is to do next.
-pub(super) enum Step<'a> {
+pub(super) enum Next<'a> {
     /// Carry out this task.
-    Begin(NodeIndex, Assignment<'a>),
+    Begin(NodeIndex, ReadyTask<'a>),
     /// Nothing but to hand it back: the task is over without having begun. People hear of it where it was
     /// skipped, unless it is `silent`.
     Over { task: NodeIndex, done: Done, silent: bool },
 }
 
 /// How the tasks of a plan stand.
-pub(super) struct Schedule<'a> {
+pub(super) struct TaskSchedule<'a> {
     plan: &'a Plan,
-    job: &'a Job<'a>,
+    execution: &'a Execution<'a>,
     done: Vec<Option<Done>>,
     /// Of every task, how many that it waits for have not ended.
     waiting: Vec<usize>,
@@ -53,13 +53,13 @@ pub(super) struct Schedule<'a> {
 enum Stopped {
     /// With `--fail-fast`: it failed.
     Failed(NodeIndex),
-    /// The job's owner saw its artifact and said no. Why, the owner knows.
+    /// The caller saw its artifact and said no. Why, the caller knows.
     Refused(NodeIndex),
 }
 
-impl<'a> Schedule<'a> {
-    /// That of a plan, in which what `holdings` has is over. Tells the job's reporter of that.
-    pub fn new(plan: &'a Plan, job: &'a Job<'a>, holdings: &Holdings) -> Self {
+impl<'a> TaskSchedule<'a> {
+    /// That of a plan, in which what `holdings` has is over. Tells the reporter of that.
+    pub fn new(plan: &'a Plan, execution: &'a Execution<'a>, holdings: &Holdings) -> Self {
         let count = plan.order.len();
         let mut places = vec![0; count];
         for (place, task) in plan.order.iter().enumerate() {
@@ -68,7 +68,7 @@ impl<'a> Schedule<'a> {
         let needs = |task| plan.graph.neighbors_directed(task, Direction::Incoming).count();
         let mut waiting: Vec<usize> = plan.graph.node_indices().map(needs).collect();
         let mut held_back: HashMap<NodeIndex, Vec<NodeIndex>> = HashMap::new();
-        for (task, before) in job.holds {
+        for (task, before) in execution.holds {
             waiting[task.index()] += before.len();
             for before in before {
                 held_back.entry(*before).or_default().push(*task);
@@ -77,7 +77,7 @@ impl<'a> Schedule<'a> {
         let ready = (0..count).filter(|task| waiting[*task] == 0);
         let mut schedule = Self {
             plan,
-            job,
+            execution,
             ready: ready.map(|task| Reverse(places[task])).collect(),
             done: vec![None; count],
             left: count,
@@ -102,7 +102,7 @@ impl<'a> Schedule<'a> {
             let holding = holdings.get(task).filter(|_| {
                 // What the store has of a task that stays is of another run, and must not change this one.
                 !self.stays(task)
-                    && !self.job.suspects.contains(&task)
+                    && !self.execution.suspects.contains(&task)
                     && self.plan.needs(task).into_iter().all(whole)
             });
             let Some(Holding { fingerprint, artifact, seconds }) = holding else {
@@ -110,7 +110,7 @@ impl<'a> Schedule<'a> {
                 continue;
             };
             let (name, summary) = (display_name(self.plan, task), artifact.summary.clone());
-            self.job.reporter.event(&Event::Cached { task: task.index(), name, summary });
+            self.execution.reporter.event(&Event::Cached { task: task.index(), name, summary });
             let done = Done {
                 end: End::Cached,
                 fingerprint: Some(*fingerprint),
@@ -139,19 +139,19 @@ impl<'a> Schedule<'a> {
     }
 
     /// What is to be done next; `None` while everything that is left waits for what is under way.
-    pub fn next(&mut self) -> Option<Step<'a>> {
+    pub fn next(&mut self) -> Option<Next<'a>> {
         let Reverse(place) = self.ready.pop()?;
         let task = self.plan.order[place];
         Some(match self.end_without_beginning(task) {
             Some(end) => {
                 let silent = matches!(self.stopped, Some(Stopped::Refused(_)));
-                Step::Over { task, done: Done::without(end), silent }
+                Next::Over { task, done: Done::without(end), silent }
             }
-            None => Step::Begin(task, self.assignment(task)),
+            None => Next::Begin(task, self.ready_task(task)),
         })
     }
 
-    /// Nothing begins any more: the job's owner does not like what `task` built.
+    /// Nothing begins any more, as [`Execution::goes_on`] said of what `task` built.
     pub fn refuse(&mut self, task: NodeIndex) {
         self.stopped = Some(Stopped::Refused(task));
     }
@@ -164,7 +164,7 @@ impl<'a> Schedule<'a> {
                 let (so_far, all) = self.came_back.entry(task).or_default();
                 *so_far += seconds;
                 all.extend(log);
-                for Version { task: input, ended } in inputs {
+                for ArtifactVersion { task: input, ended } in inputs {
                     // It may have been built again since the task looked at it.
                     if self.ended[input] == ended {
                         self.build_again(NodeIndex::new(input), task);
@@ -194,7 +194,10 @@ impl<'a> Schedule<'a> {
             log.append(&mut done.log);
             done.log = log;
         }
-        if self.job.fail_fast && done.end.ending() == Ending::Failed && !self.failed_before(&done) {
+        if self.execution.fail_fast
+            && done.end.ending() == Ending::Failed
+            && !self.failed_before(&done)
+        {
             self.stopped.get_or_insert(Stopped::Failed(task));
         }
         self.done[task.index()] = Some(done);
@@ -217,7 +220,7 @@ impl<'a> Schedule<'a> {
     }
 
     fn failed_before(&self, done: &Done) -> bool {
-        done.fingerprint.is_some_and(|it| self.job.failures.contains_key(&it))
+        done.fingerprint.is_some_and(|it| self.execution.failures.contains_key(&it))
     }
 
     /// How a task ended that others wait for.
@@ -230,7 +233,7 @@ impl<'a> Schedule<'a> {
     }
 
     fn stays(&self, task: NodeIndex) -> bool {
-        self.job.limits.get(&task) == Some(&Limit::Stay)
+        self.execution.limits.get(&task) == Some(&Limit::Stay)
     }
 
     /// The end of a task that may not begin though it waits for nothing.
@@ -251,13 +254,13 @@ impl<'a> Schedule<'a> {
     }
 
     /// A task that may begin, with all that it takes.
-    fn assignment(&self, task: NodeIndex) -> Assignment<'a> {
-        let (plan, job) = (self.plan, self.job);
+    fn ready_task(&self, task: NodeIndex) -> ReadyTask<'a> {
+        let (plan, execution) = (self.plan, self.execution);
         let node = &plan.graph[task];
         let fingerprint = plan
             .fingerprint(task, |input| self.artifact_of(input).map(|it| it.0))
             .expect("every input has an artifact");
-        Assignment {
+        ReadyTask {
             number: task.index(),
             name: display_name(plan, task),
             stage: node.stage.as_ref(),
@@ -267,12 +270,12 @@ impl<'a> Schedule<'a> {
             fingerprint,
             inputs: node.inputs.iter().map(|input| self.input(input)).collect(),
             input_texts: plan.input_texts(task),
-            budget: match job.limits.get(&task) {
+            budget: match execution.limits.get(&task) {
                 Some(Limit::Budget(budget)) => Some(*budget),
                 Some(Limit::Stay) | None => None,
             },
-            failed_before: job.failures.get(&fingerprint),
-            is_suspect: self.again.contains_key(&task) || job.suspects.contains(&task),
+            failed_before: execution.failures.get(&fingerprint),
+            is_suspect: self.again.contains_key(&task) || execution.suspects.contains(&task),
         }
     }
 
@@ -283,7 +286,10 @@ impl<'a> Schedule<'a> {
         InputArtifact {
             key: input.key.clone(),
             split: input.split.clone(),
-            version: Version { task: input.task.index(), ended: self.ended[input.task.index()] },
+            version: ArtifactVersion {
+                task: input.task.index(),
+                ended: self.ended[input.task.index()],
+            },
             fingerprint,
             content,
             folder,

@@ -33,7 +33,7 @@ pub(super) struct Shared<'a> {
 }
 
 /// A task that may begin, with all that it takes.
-pub(super) struct Assignment<'a> {
+pub(super) struct ReadyTask<'a> {
     /// Its number, for events.
     pub number: usize,
     /// Its name, for people.
@@ -65,7 +65,7 @@ pub(super) struct InputArtifact {
     /// The split that the reference named.
     pub split: Option<String>,
     /// Which one it is among all that were ever built for this plan.
-    pub version: Version,
+    pub version: ArtifactVersion,
     pub fingerprint: Fingerprint,
     pub content: Content,
     pub folder: PathBuf,
@@ -76,7 +76,7 @@ pub(super) struct InputArtifact {
 /// The artifact of a task as it was after the task ended for the `ended`th time. A damaged one is built
 /// again, and whoever still holds the version before must not have it built a third time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Version {
+pub(super) struct ArtifactVersion {
     pub task: usize,
     pub ended: u32,
 }
@@ -87,7 +87,7 @@ pub(super) enum Carried {
     Ended(Done),
     /// It cannot begin: these inputs are damaged or gone, and have to be built again first.
     DamagedInputs {
-        inputs: Vec<Version>,
+        inputs: Vec<ArtifactVersion>,
         /// What it took to find out.
         seconds: f64,
         /// What was said meanwhile.
@@ -99,11 +99,11 @@ pub(super) enum Carried {
 enum Obtained {
     Cached(Artifact),
     Built(Artifact),
-    DamagedInputs(Vec<Version>),
+    DamagedInputs(Vec<ArtifactVersion>),
 }
 
 /// Brings `task` to its end.
-pub(super) fn carry_out(task: &Assignment, shared: &Shared) -> Carried {
+pub(super) fn carry_out(task: &ReadyTask, shared: &Shared) -> Carried {
     let since = Instant::now();
     let progress = TaskProgress::new(task.number, &task.name, shared.reporter);
     let attempt = Attempt { task, shared, progress: &progress };
@@ -127,7 +127,7 @@ pub(super) fn carry_out(task: &Assignment, shared: &Shared) -> Carried {
 
 /// A task on its way.
 struct Attempt<'a> {
-    task: &'a Assignment<'a>,
+    task: &'a ReadyTask<'a>,
     shared: &'a Shared<'a>,
     progress: &'a TaskProgress<'a>,
 }
@@ -136,7 +136,7 @@ impl Attempt<'_> {
     /// The artifact, from the store or built now.
     fn obtain(&self) -> Result<Obtained, Halt> {
         let Shared { store, reporter, cancel, .. } = *self.shared;
-        let Assignment { number, name, fingerprint, .. } = self.task;
+        let ReadyTask { number, name, fingerprint, .. } = self.task;
         let stopping = || cancel.load(Ordering::Relaxed);
         store.need(&[*fingerprint])?;
         if let Found::Whole(artifact) = self.find()? {
@@ -185,7 +185,7 @@ impl Attempt<'_> {
 
     /// What the store has of it. Sizes tell enough, but of an artifact in doubt every byte is compared.
     fn find(&self) -> Result<Found, store::Error> {
-        let Assignment { fingerprint, is_suspect, .. } = self.task;
+        let ReadyTask { fingerprint, is_suspect, .. } = self.task;
         match is_suspect {
             true => self.shared.store.verify(fingerprint),
             false => self.shared.store.find(fingerprint),
@@ -202,7 +202,7 @@ impl Attempt<'_> {
 
     /// The inputs that are not what they were when their tasks ended, compared byte for byte and once a
     /// run.
-    fn damaged_inputs(&self) -> Result<Vec<Version>, store::Error> {
+    fn damaged_inputs(&self) -> Result<Vec<ArtifactVersion>, store::Error> {
         let mut damaged = Vec::new();
         for input in &self.task.inputs {
             if input.is_new || damaged.contains(&input.version) {
@@ -224,7 +224,7 @@ impl Attempt<'_> {
     /// Runs the stage and publishes what it builds.
     fn build(&self, lock: &Lock) -> Result<Artifact, Halt> {
         let Shared { store, reporter, .. } = *self.shared;
-        let Assignment { number, name, stage, fingerprint, .. } = self.task;
+        let ReadyTask { number, name, stage, fingerprint, .. } = self.task;
         let since = Instant::now();
         let (task, kind) = (*number, stage.kind().to_owned());
         reporter.event(&Event::TaskStarted { task, name: name.clone(), kind });
@@ -243,7 +243,7 @@ impl Attempt<'_> {
     }
 
     fn run_stage(&self, staging: &Staging) -> Result<Outcome, Halt> {
-        let Assignment { name, stage, external, device, fingerprint, budget, .. } = self.task;
+        let ReadyTask { name, stage, external, device, fingerprint, budget, .. } = self.task;
         let input = |input: &InputArtifact| Input {
             key: input.key.clone(),
             path: input.folder.clone(),
@@ -274,7 +274,7 @@ impl Attempt<'_> {
     }
 
     fn publish(&self, staging: Staging, outcome: &Outcome) -> Result<Artifact, Halt> {
-        let Assignment { stage, settings, external, device, fingerprint, .. } = self.task;
+        let ReadyTask { stage, settings, external, device, fingerprint, .. } = self.task;
         staging.check_names()?;
         if let Some(text) = outcome.metrics.csv() {
             staging.add("metrics.csv", text.as_bytes())?;

@@ -23,7 +23,7 @@ use crate::stages::{
 
 /// Writes `text`, counts its runs, and does as told.
 #[derive(Debug, Default)]
-pub struct Fake {
+pub struct FakeStage {
     text: String,
     runs: Arc<AtomicUsize>,
     fault: Fault,
@@ -41,7 +41,7 @@ pub enum Fault {
     Overtaken,
 }
 
-impl Stage for Fake {
+impl Stage for FakeStage {
     fn kind(&self) -> &'static str {
         "fake"
     }
@@ -116,7 +116,7 @@ pub fn stage(
     });
     let stage = PlannedStage {
         name: name.to_owned(),
-        stage: Arc::new(Fake { text: text.to_owned(), runs: Arc::clone(&runs), fault }),
+        stage: Arc::new(FakeStage { text: text.to_owned(), runs: Arc::clone(&runs), fault }),
         settings: toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(seed))]),
         inputs: inputs.collect(),
         after: Vec::new(),
@@ -152,19 +152,21 @@ fn execute_with(
     workers: usize,
     fail_fast: bool,
 ) -> Vec<Done> {
-    with_job(root, stages, fail_fast, |plan, job| carry_out(plan, &Job { workers, ..*job }))
+    with_job(root, stages, fail_fast, |plan, execution| {
+        carry_out(plan, &Execution { workers, ..*execution })
+    })
 }
 
-fn carry_out(plan: &Plan, job: &Job) -> Vec<Done> {
-    super::execute(plan, job, &Holdings::look_up(plan, job.store))
+fn carry_out(plan: &Plan, execution: &Execution) -> Vec<Done> {
+    super::execute(plan, execution, &Holdings::look_up(plan, execution.store))
 }
 
-/// What `act` makes of the graph of `stages` and a job on the store at `root`.
+/// What `act` makes of the graph of `stages` and an execution on the store at `root`.
 fn with_job<T>(
     root: &Path,
     stages: Vec<PlannedStage>,
     fail_fast: bool,
-    act: impl FnOnce(&Plan, &Job) -> T,
+    act: impl FnOnce(&Plan, &Execution) -> T,
 ) -> T {
     let plan =
         Plan::new(vec![Trial::single(pipeline(stages))], &OutsideDigests::default()).unwrap();
@@ -176,8 +178,9 @@ fn with_job<T>(
         activations: None,
         save_every: Duration::from_secs(60),
     };
-    let job = Job { fail_fast, ..Job::new(&store, &environment, &Quiet, &cancel) };
-    act(&plan, &job)
+    let execution =
+        Execution { fail_fast, ..Execution::new(&store, &environment, &Quiet, &cancel) };
+    act(&plan, &execution)
 }
 
 fn words(done: &[Done]) -> Vec<&'static str> {
@@ -346,7 +349,7 @@ fn a_task_that_is_held_back_begins_after_the_other_and_not_at_all_once_that_is_r
         let root = tempfile::tempdir().unwrap();
         let (training, runs) = stage("training", "t", Fault::None, 0, &[]);
         let (data, _) = stage("data", "d", Fault::None, 1, &[]);
-        let done = with_job(root.path(), vec![training, data], false, |plan, job| {
+        let done = with_job(root.path(), vec![training, data], false, |plan, execution| {
             let [training, data] = ["training", "data"].map(|name| plan.stages[0][name]);
             let goes_on = |task, folder: &Path| {
                 assert!(
@@ -357,7 +360,10 @@ fn a_task_that_is_held_back_begins_after_the_other_and_not_at_all_once_that_is_r
                 task != data || !refuses
             };
             let holds = BTreeMap::from([(training, vec![data])]);
-            carry_out(plan, &Job { holds: &holds, goes_on: &goes_on, workers: 2, ..*job })
+            carry_out(
+                plan,
+                &Execution { holds: &holds, goes_on: &goes_on, workers: 2, ..*execution },
+            )
         });
         let wanted = if refuses { ["skipped", "ran"] } else { ["ran", "ran"] };
         assert_eq!(words(&done), wanted);
@@ -367,10 +373,10 @@ fn a_task_that_is_held_back_begins_after_the_other_and_not_at_all_once_that_is_r
 
 /// Carries out a graph and looks at what results would be written from, after `damage` to the store.
 fn mended(root: &Path, stages: Vec<PlannedStage>, damage: impl Fn(&[Done])) -> Vec<Done> {
-    with_job(root, stages, false, |plan, job| {
-        let done = carry_out(plan, job);
+    with_job(root, stages, false, |plan, execution| {
+        let done = carry_out(plan, execution);
         damage(&done);
-        mend(plan, job, done, |name| name == "data")
+        mend(plan, execution, done, |name| name == "data")
     })
 }
 
