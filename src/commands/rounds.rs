@@ -9,8 +9,8 @@ use petgraph::graph::NodeIndex;
 
 use super::Error;
 use super::comparison::Comparison;
-use super::run::Failures;
 use crate::data::outside::Known;
+use crate::digest::Fingerprint;
 use crate::exec::{self, Done, End, Ending, Event, Execution, Holdings, Limit, Planned, Reporter};
 use crate::metrics::Metrics;
 use crate::plan::goal::Goal;
@@ -19,8 +19,11 @@ use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::record::StageInput;
 use crate::report::{self, trial_files};
-use crate::stages::Budget;
+use crate::stages::{Budget, Failure};
 use crate::store::Checked;
+
+/// Tasks that failed before and are not tried again.
+pub(super) type Failures = BTreeMap<Fingerprint, Failure>;
 
 /// How the trials ended.
 pub(super) struct Conclusion {

@@ -1,6 +1,5 @@
 //! `runner run`: brings every stage to an end, writes the results, prints the table.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -9,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::rounds::{Carrier, Conclusion};
+use super::rounds::{Carrier, Conclusion, Failures};
 use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
-use crate::digest::Fingerprint;
 use crate::exec::{
     Both, Done, Ending, Execution, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal,
     can_draw, finished,
@@ -31,7 +29,7 @@ use crate::report::results::{self, Written};
 use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
 use crate::report::{self, Earlier};
-use crate::stages::{Environment, Failure};
+use crate::stages::Environment;
 use crate::store::Store;
 use crate::train::activations::Cache;
 
@@ -46,9 +44,6 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     }
     Ok(run_trials(Trials::single(pipeline), Failures::new(), &args.options)?.code)
 }
-
-/// Tasks that failed before and are not tried again.
-pub(super) type Failures = BTreeMap<Fingerprint, Failure>;
 
 /// How a run ended.
 pub(super) struct Ran {

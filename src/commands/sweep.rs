@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::Error;
-use super::run::Failures;
+use super::rounds::Failures;
 use crate::cli::SweepArgs;
 use crate::digest::Fingerprint;
 use crate::exec::Ending;
