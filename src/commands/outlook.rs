@@ -1,5 +1,5 @@
-//! What a run would find and do: which tasks the store has, and why the others would run. What `plan`
-//! and `explain` print; writes nothing.
+//! What a run would find and do: which tasks the store has, and why the others would run. `plan` and
+//! `explain` print it. Writes nothing.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::report::record::Record;
 use crate::report::runs;
 use crate::store::{Found, Store};
 
-/// The outlook of a plan.
+/// What a run of a plan would find and do.
 pub(super) struct Outlook {
     /// What the store has.
     pub holdings: Holdings,
@@ -24,8 +24,8 @@ pub(super) struct Outlook {
 }
 
 impl Outlook {
-    /// Of `plan` against `store`, which has these `holdings` of it; `results` holds the run before, which
-    /// changes are told against, `depth` stages back.
+    /// That of `plan` with `store`, which has these `holdings` of it. The newest run below `results` is what
+    /// changes are told against; they are followed `depth` stages back.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -67,7 +67,7 @@ impl Outlook {
         self.holdings.get(task).map(|it| it.artifact.content)
     }
 
-    /// The inputs that are to be made.
+    /// Which inputs have to be built before.
     fn waits(&self, plan: &Plan, task: NodeIndex) -> String {
         let inputs = plan.graph[task].inputs.iter().map(|input| input.task);
         let mut names: Vec<String> = inputs
@@ -78,7 +78,7 @@ impl Outlook {
         format!("{} will run first", names.join(", "))
     }
 
-    /// What changed since the run before.
+    /// What changed since the newest run, a line each.
     fn since(
         &self,
         plan: &Plan,

@@ -1,5 +1,5 @@
-//! Carries out trials in as many rounds as their search asks for: plans, executes, looks at what came
-//! out, and asks again. A run without a search is a single round.
+//! Carries out trials in as many rounds as their search asks for: plans, executes, tells the search what
+//! came out, and asks it again. A run without a search is a single round. Writes no results.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -290,7 +290,7 @@ fn known(goal: &Goal, metrics: &Metrics, epoch: Option<usize>) -> Result<Option<
     Ok(found)
 }
 
-/// Says only once how a task ended, though every round comes to it again.
+/// Passes on only once how a task ended, though every round comes to it again.
 struct Once<'a> {
     behind: &'a dyn Reporter,
     ended: Mutex<HashSet<usize>>,

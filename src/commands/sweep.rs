@@ -34,8 +34,8 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
     Ok(super::run::run_trials(trials, failures.collect(), options)?.code)
 }
 
-/// What failed in the newest sweep of a pipeline. A stage that every trial needs is always tried again:
-/// without it there is nothing to do.
+/// What failed in the newest sweep of a pipeline, and is not tried again. A stage that every trial needs is
+/// always tried again, as there is nothing to do without it.
 fn failed_before(results: &Path, pipeline: &str) -> Failures {
     let of = |record: &Record| record.provenance.sweep && record.provenance.pipeline == pipeline;
     let all = runs::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);

@@ -1,5 +1,5 @@
-//! Looks, before results are written, at what they are written from: every such byte of the artifacts is
-//! compared with their manifests, and what is damaged or gone is built again, as inputs of stages are.
+//! Makes sure, before results are written, that they can be: every byte of an artifact that they are written
+//! from is compared with its manifest, and what is damaged or gone is built again. Writes no results itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +41,7 @@ fn is_sound(done: &Done, wanted: impl Fn(&str) -> bool) -> bool {
     artifact.names().filter(|name| wanted(name)).all(|name| artifact.read(name).is_ok())
 }
 
-/// How a task ended that was looked at a second time.
+/// How a task ended, when a second look at it ended like `now`.
 fn merged(before: Done, now: Done) -> Done {
     let content = |done: &Done| done.artifact.as_ref().map(|it| it.0);
     match now.end {
@@ -54,7 +54,8 @@ fn merged(before: Done, now: Done) -> Done {
     }
 }
 
-/// Passes on what happens to tasks that are built again. That the others are there was said before.
+/// Passes on what happens to tasks that are built again. Of the others it was said before that they are
+/// there.
 struct Again<'a> {
     behind: &'a dyn Reporter,
     tasks: &'a BTreeSet<NodeIndex>,

@@ -102,20 +102,20 @@ pub enum Limit {
 /// How a task ended.
 #[derive(Debug, Clone)]
 pub struct Done {
-    /// In which way.
+    /// In which way, with what there is to say about it.
     pub end: End,
-    /// Its fingerprint, once its inputs were there.
+    /// Its fingerprint; `None` where its inputs never were there.
     pub fingerprint: Option<Fingerprint>,
-    /// Content and folder of the artifact.
+    /// Content and folder of its artifact, where it has one.
     pub artifact: Option<(Content, PathBuf)>,
-    /// Seconds it took, waiting included.
+    /// Seconds that it took, waiting for other runners included.
     pub seconds: f64,
-    /// What it said, with the time of day.
+    /// What it said, a line each, with the time.
     pub log: Vec<String>,
 }
 
 impl Done {
-    /// Of a task that was not begun.
+    /// That of a task that was not begun.
     fn without(end: End) -> Self {
         Self { end, fingerprint: None, artifact: None, seconds: 0.0, log: Vec::new() }
     }
@@ -134,7 +134,8 @@ pub fn finished(done: &[Done], since: Instant) -> Event {
     }
 }
 
-/// Names of tasks for people: the stage's name, with the trials when it is not for all of them.
+/// The name of a task for people: that of its stage, with the numbers of its trials where it is not shared
+/// by all of them.
 pub fn display_name(plan: &Plan, task: NodeIndex) -> String {
     let task = &plan.graph[task];
     if task.trials.len() == plan.trials.len() {
