@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use goldens::ops::Form;
 use goldens::{Distance, step};
 use runner::device::Device;
-use runner::nn::dispatch::{Job, dispatch};
+use runner::nn::dispatch::{DeviceWork, dispatch};
 use runner::nn::ops::Ops;
 
 fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 
 struct Times;
 
-impl Job for Times {
+impl DeviceWork for Times {
     type Output = ();
 
     fn run<D: Ops>(self, device: &D) {
@@ -58,7 +58,7 @@ impl Job for Times {
 /// Prints a line per golden case; gives whether all passed.
 struct Check;
 
-impl Job for Check {
+impl DeviceWork for Check {
     type Output = bool;
 
     fn run<D: Ops>(self, device: &D) -> bool {

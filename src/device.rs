@@ -22,7 +22,7 @@ impl fmt::Display for Device {
 
 /// Why a device cannot be had.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Error {
+pub enum DeviceError {
     /// Neither `cpu`, `auto` nor `cuda:N`.
     #[error("`{0}` is not a device; expected \"cpu\", \"auto\" or \"cuda:0\"")]
     Unknown(String),
@@ -48,7 +48,7 @@ impl Device {
     ///
     /// # Errors
     /// When the word is not a device or this build cannot use it.
-    pub fn parse(word: &str) -> Result<Self, Error> {
+    pub fn parse(word: &str) -> Result<Self, DeviceError> {
         let cuda = cfg!(feature = "cuda");
         match word {
             "auto" if cuda => Ok(Self::Cuda(0)),
@@ -60,8 +60,8 @@ impl Device {
                     _ => None,
                 };
                 match ordinal {
-                    None => Err(Error::Unknown(word.to_owned())),
-                    Some(_) if !cuda => Err(Error::NotBuilt(word.to_owned())),
+                    None => Err(DeviceError::Unknown(word.to_owned())),
+                    Some(_) if !cuda => Err(DeviceError::NotBuilt(word.to_owned())),
                     Some(ordinal) => Ok(Self::Cuda(ordinal)),
                 }
             }

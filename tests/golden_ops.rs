@@ -8,7 +8,9 @@ use dfdx::prelude::*;
 use goldens::ops::{BOTH, Form, Op, goldens, passes};
 use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 use runner::nn::ops::conv_block::conv_block_generic;
-use runner::nn::ops::{Batch, BlockNeeds, ConvBlock, FixedNorm, Flat, Moments, Needs, Norm, Ops};
+use runner::nn::ops::{
+    Batch, BatchMoments, BlockNeeds, ConvBlock, FixedNorm, Flat, Needs, Norm, Ops,
+};
 
 type Taped = OwnedTape<f32, Cpu>;
 
@@ -239,7 +241,7 @@ fn values_are_the_same_without_a_tape() {
 }
 
 /// What a block gave: `y`, `dx`, gradients of its parameters, moments.
-type BlockPasses = (Vec<f32>, Vec<f32>, Vec<Vec<f32>>, Option<Moments>);
+type BlockPasses = (Vec<f32>, Vec<f32>, Vec<Vec<f32>>, Option<BatchMoments>);
 
 /// A convolution block, fused against one operation after the other.
 struct BlockCase {
@@ -273,7 +275,7 @@ impl BlockCase {
             Batch<Cpu, Taped>,
             Option<Batch<Cpu, Taped>>,
             &ConvBlock<Cpu>,
-        ) -> (Batch<Cpu, Taped>, Option<Moments>),
+        ) -> (Batch<Cpu, Taped>, Option<BatchMoments>),
     ) -> BlockPasses {
         let device = Cpu::default();
         let shape = Self::CONV;
@@ -332,7 +334,7 @@ fn fused(
     x: Batch<Cpu, Taped>,
     side: Option<Batch<Cpu, Taped>>,
     block: &ConvBlock<Cpu>,
-) -> (Batch<Cpu, Taped>, Option<Moments>) {
+) -> (Batch<Cpu, Taped>, Option<BatchMoments>) {
     let x = Cpu::pack(x, block.shape.input, true).unwrap();
     let side = side.map(|side| Cpu::pack(side, block.output(), true).unwrap());
     let (y, moments) = Cpu::conv_block(x, side, block).unwrap();
@@ -344,7 +346,7 @@ fn one_by_one(
     x: Batch<Cpu, Taped>,
     side: Option<Batch<Cpu, Taped>>,
     block: &ConvBlock<Cpu>,
-) -> (Batch<Cpu, Taped>, Option<Moments>) {
+) -> (Batch<Cpu, Taped>, Option<BatchMoments>) {
     conv_block_generic(x, side, block).unwrap()
 }
 

@@ -7,7 +7,7 @@ use dfdx::prelude::*;
 use crate::config::{Keys, Reference};
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
-use crate::nn::{DropoutKey, Entry, Model};
+use crate::nn::{DropoutKey, EntryLayer, Model};
 
 mod coral;
 mod dann;
@@ -36,7 +36,7 @@ pub struct Step<'a, D: Ops> {
     /// The network that learns.
     pub model: &'a mut Model<D>,
     /// Where it takes the images in.
-    pub entry: Entry,
+    pub entry: EntryLayer,
     /// Labelled images `[N, C*H*W]`, or what frozen layers made of them.
     pub source: Batch<D>,
     /// What the class logits should say of them.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// A data set could not be read, made or written.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DataError {
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -34,7 +34,7 @@ pub enum Error {
     Interrupted,
 }
 
-impl Error {
+impl DataError {
     /// The system's word on a file.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.display().to_string(), source }
@@ -55,7 +55,7 @@ impl Error {
         Self::Rejected { message: message.into(), help: Vec::new() }
     }
 
-    /// Adds a line of advice; of use on [`Error::Rejected`] only.
+    /// Adds a line of advice; of use on [`DataError::Rejected`] only.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         if let Self::Rejected { help, .. } = &mut self {

@@ -28,8 +28,8 @@ pub mod subset;
 pub mod unpack;
 
 pub use dataset::{Dataset, Image, Images, Normalisation, Provenance, Sizes, Split, Unlabelled};
-pub use disk::Outline;
-pub use error::Error;
+pub use disk::DatasetOutline;
+pub use error::DataError;
 
 /// Who watches long work on data, and may stop it.
 #[derive(Clone, Copy)]
@@ -44,8 +44,8 @@ impl Watch<'_> {
     /// Fails when the user asked to stop.
     ///
     /// # Errors
-    /// [`Error::Interrupted`].
-    pub fn check(&self) -> Result<(), Error> {
-        if self.cancel.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    /// [`DataError::Interrupted`].
+    pub fn check(&self) -> Result<(), DataError> {
+        if self.cancel.load(Ordering::Relaxed) { Err(DataError::Interrupted) } else { Ok(()) }
     }
 }

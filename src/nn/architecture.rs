@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::geometry::Chw;
 use super::spec::{Init, Layer, Named, Part, Spec};
-use super::zoo::{self, Layout};
+use super::zoo::{self, ArchSettings};
 use crate::config::Keys;
 use crate::config::diagnostic::{Diagnostic, suggest};
 use crate::config::node::Value;
@@ -12,13 +12,13 @@ use crate::config::node::Value;
 /// A network before its input and classes are known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
-    kind: Kind,
+    kind: Blueprint,
     /// `classes`, where the file says it; else the data set's number counts.
     pub classes: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Kind {
+enum Blueprint {
     Zoo { arch: &'static str, small_input: bool, head: Option<Vec<Layer>> },
     Layers { features: Vec<Layer>, head: Vec<Layer>, domain_head: Vec<Layer> },
 }
@@ -26,7 +26,7 @@ enum Kind {
 impl Architecture {
     /// A network of the zoo in its usual form.
     pub fn of(arch: &'static str) -> Self {
-        Self { kind: Kind::Zoo { arch, small_input: false, head: None }, classes: None }
+        Self { kind: Blueprint::Zoo { arch, small_input: false, head: None }, classes: None }
     }
 
     /// Reads `model = { arch = "resnet18", small_input = true, head = [100, "relu"] }`, `model = "dacnn"` or
@@ -46,8 +46,11 @@ impl Architecture {
                     "domain_head",
                     &[zoo::linear(100), zoo::batch_norm(), Layer::Relu],
                 );
-                let kind =
-                    Kind::Layers { features: features?, head: head?, domain_head: domain_head? };
+                let kind = Blueprint::Layers {
+                    features: features?,
+                    head: head?,
+                    domain_head: domain_head?,
+                };
                 Some(Self { kind, classes: classes? })
             });
         }
@@ -64,7 +67,7 @@ impl Architecture {
                 ));
                 return None;
             }
-            let kind = Kind::Zoo { arch, small_input: small_input?, head: head? };
+            let kind = Blueprint::Zoo { arch, small_input: small_input?, head: head? };
             Some(Self { kind, classes: classes? })
         })
     }
@@ -75,7 +78,7 @@ impl Architecture {
     /// One sentence, when the images do not fit it.
     pub fn build(&self, input: Chw, classes: usize) -> Result<Spec, String> {
         let spec = match &self.kind {
-            Kind::Zoo { arch: name, small_input, head } => {
+            Blueprint::Zoo { arch: name, small_input, head } => {
                 let arch = zoo::find(name).expect("the name was checked when it was read");
                 if let Some(channels) = arch.channels
                     && channels != input.channels
@@ -85,14 +88,14 @@ impl Architecture {
                         input.channels
                     ));
                 }
-                let layout = Layout { input, classes, small_input: *small_input };
+                let layout = ArchSettings { input, classes, small_input: *small_input };
                 let spec = (arch.build)(layout);
                 match head {
                     Some(head) => spec.with_head(head, input, classes).0,
                     None => spec,
                 }
             }
-            Kind::Layers { features, head, domain_head } => {
+            Blueprint::Layers { features, head, domain_head } => {
                 let mut features = features.clone();
                 features.push(Layer::Flatten);
                 Spec {
@@ -335,7 +338,7 @@ mod tests {
     #[test]
     fn own_layers_get_a_flatten_and_the_last_linear_layers() {
         let own = Architecture {
-            kind: Kind::Layers {
+            kind: Blueprint::Layers {
                 features: vec![Layer::Relu],
                 head: vec![zoo::linear(32), Layer::Relu],
                 domain_head: Vec::new(),
@@ -362,7 +365,7 @@ mod tests {
     #[test]
     fn images_that_do_not_fit_are_refused_with_the_reason() {
         let dacnn = Architecture {
-            kind: Kind::Zoo { arch: "dacnn", small_input: false, head: None },
+            kind: Blueprint::Zoo { arch: "dacnn", small_input: false, head: None },
             classes: None,
         };
         let error = dacnn.build(DIGITS, 10).unwrap_err();

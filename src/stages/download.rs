@@ -9,12 +9,12 @@ use super::{
     Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
 };
 use crate::config::{Diagnostic, Keys};
-use crate::data::catalog::{self, Content, Entry};
+use crate::data::catalog::{self, CatalogEntry, Delivery};
 use crate::data::fetch::{Fetcher, Whole};
 use crate::data::outside::{Files, Known};
-use crate::data::readers::{Decoding, Format};
-use crate::data::shown::Shown;
-use crate::data::{Dataset, Error, Watch, unpack};
+use crate::data::readers::{DataFormat, Decoding};
+use crate::data::shown::PathAlias;
+use crate::data::{DataError, Dataset, Watch, unpack};
 
 mod own;
 
@@ -27,7 +27,7 @@ pub(super) const KIND: Kind = Kind {
 
 #[derive(Debug)]
 enum Download {
-    Known(&'static Entry),
+    Known(&'static CatalogEntry),
     Own(Own),
     Weights(Pretrained),
 }
@@ -137,7 +137,7 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
         let stage = Pretrained::custom(keys, defaults, source)?;
         return Some(Box::new(Download::Weights(stage)));
     }
-    let format = Format::named(format?)?;
+    let format = DataFormat::named(format?)?;
     Some(Box::new(Download::Own(Own::parse(keys, source, format)?)))
 }
 
@@ -209,16 +209,16 @@ impl Download {
     }
 }
 
-fn known(entry: &Entry, context: &Context) -> Result<Dataset, Failure> {
+fn known(entry: &CatalogEntry, context: &Context) -> Result<Dataset, Failure> {
     let watch = context.watch();
     let fetcher = Fetcher { folder: context.downloads, offline: context.offline, watch };
     let mut set = match &entry.content {
-        Content::BuiltIn(make) => make()?,
-        Content::Files { files, sources, format } => {
+        Delivery::BuiltIn(make) => make()?,
+        Delivery::Files { files, sources, format } => {
             let folder = fetcher.files(entry.name, files, sources, *format)?;
             format.read(&folder, &Decoding::strict(), &watch)?
         }
-        Content::Archive { name, checksum, urls, format } => {
+        Delivery::Archive { name, checksum, urls, format } => {
             let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
             let instead = format!(
                 "`format = \"{}\"` in place of `dataset = \"{}\"`",
@@ -250,11 +250,12 @@ fn read_archive(
     path: &Path,
     written: &str,
     context: &Context,
-    read: impl FnOnce(&Path, &Watch) -> Result<Dataset, Error>,
-) -> Result<Dataset, Error> {
+    read: impl FnOnce(&Path, &Watch) -> Result<Dataset, DataError>,
+) -> Result<Dataset, DataError> {
     let scratch = context.downloads;
-    std::fs::create_dir_all(scratch).map_err(|error| Error::io(scratch, error))?;
-    let folder = tempfile::tempdir_in(scratch).map_err(|error| Error::io(scratch, error))?;
+    std::fs::create_dir_all(scratch).map_err(|error| DataError::io(scratch, error))?;
+    let folder = tempfile::tempdir_in(scratch).map_err(|error| DataError::io(scratch, error))?;
     unpack::unpack(path, folder.path(), unpack::Limits::default(), &context.watch())?;
-    Shown::new(folder.path(), written).during(&context.watch(), |watch| read(folder.path(), watch))
+    PathAlias::new(folder.path(), written)
+        .during(&context.watch(), |watch| read(folder.path(), watch))
 }

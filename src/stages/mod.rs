@@ -325,15 +325,15 @@ impl From<Problem> for Failure {
     }
 }
 
-impl From<crate::device::Error> for Failure {
-    fn from(error: crate::device::Error) -> Self {
+impl From<crate::device::DeviceError> for Failure {
+    fn from(error: crate::device::DeviceError) -> Self {
         Self::new(error.to_string())
     }
 }
 
-impl From<crate::data::Error> for Failure {
-    fn from(error: crate::data::Error) -> Self {
-        if matches!(error, crate::data::Error::Interrupted) {
+impl From<crate::data::DataError> for Failure {
+    fn from(error: crate::data::DataError) -> Self {
+        if matches!(error, crate::data::DataError::Interrupted) {
             return Self::interrupted();
         }
         let mut failure = Self::new(error.to_string());

@@ -16,10 +16,12 @@ use crate::data::fetch::{Fetcher, Whole};
 use crate::data::statistics::grouped;
 use crate::metrics::Metrics;
 use crate::nn::architecture::Architecture;
-use crate::nn::dispatch::{Job, dispatch};
+use crate::nn::dispatch::{DeviceWork, dispatch};
 use crate::nn::geometry::Chw;
 use crate::nn::ops::Ops;
-use crate::nn::state_dict::{self, Fit, NameError, Settings, StateDict, Taken, Wanted};
+use crate::nn::state_dict::{
+    self, LoadPlan, LoadSettings, NameError, StateDict, Taken, WantedTensors,
+};
 use crate::nn::{Model, Saved, Spec};
 
 /// Settings of a download of weights.
@@ -129,7 +131,7 @@ impl Pretrained {
         let text = serde_json::to_string_pretty(&[provenance]).expect("a plain value");
         let path = context.out.join("provenance.json");
         std::fs::write(&path, text + "\n")
-            .map_err(|error| crate::data::Error::io(&path, error).into())
+            .map_err(|error| crate::data::DataError::io(&path, error).into())
     }
 
     pub(super) fn describe(&self) -> Result<ModelShape, Vec<Problem>> {
@@ -175,13 +177,18 @@ impl Pretrained {
     }
 
     /// Opens the weights at `path` and compares them with the network, before either takes memory.
-    fn open(&self, path: &Path, context: &Context) -> Result<(StateDict, Taken, Fit), Failure> {
+    fn open(
+        &self,
+        path: &Path,
+        context: &Context,
+    ) -> Result<(StateDict, Taken, LoadPlan), Failure> {
         let (entry, prefix) = match &self.from {
             From::Known(_) => (None, None),
             From::Custom(custom) => (custom.entry.as_deref(), custom.prefix.as_deref()),
         };
         let file = StateDict::open(path, entry)?;
-        let wanted = Wanted::of(&self.spec).map_err(|error| Failure::new(error.to_string()))?;
+        let wanted =
+            WantedTensors::of(&self.spec).map_err(|error| Failure::new(error.to_string()))?;
         let names: HashSet<&str> = wanted.names().into_iter().collect();
         let taken = Taken::of(&file.names(), &names, prefix)
             .map_err(|error| misnamed(&error, path, prefix))?;
@@ -189,7 +196,7 @@ impl Pretrained {
             .map_err(|error| Failure::new(error.to_string()))?;
         let nothing = fit.parameters.0 == 0;
         if nothing || (self.strict && !fit.is_whole()) {
-            let settings = Settings { prefix, skip: &self.skip, strict: self.strict };
+            let settings = LoadSettings { prefix, skip: &self.skip, strict: self.strict };
             let mut failure = Failure::new(format!(
                 "{} does not hold the weights of `{}`:\n  {}",
                 path.display(),
@@ -218,7 +225,7 @@ impl Pretrained {
 }
 
 /// What share of the parameters came from the file, and where the rest comes from.
-fn share(fit: &Fit) -> String {
+fn share(fit: &LoadPlan) -> String {
     let (loaded, all) = fit.parameters;
     if loaded == all {
         return format!("all {} parameters are loaded", grouped(all));
@@ -327,10 +334,10 @@ struct Put<'a> {
     context: &'a Context<'a>,
     file: StateDict,
     taken: Taken,
-    fit: Fit,
+    fit: LoadPlan,
 }
 
-impl Job for Put<'_> {
+impl DeviceWork for Put<'_> {
     type Output = Result<Outcome, Failure>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
@@ -345,7 +352,7 @@ impl Job for Put<'_> {
     }
 }
 
-fn rows(fit: &Fit) -> Metrics {
+fn rows(fit: &LoadPlan) -> Metrics {
     let mut metrics = Metrics::parameters();
     let mut row = |name: &str, metric: &str, value: usize| {
         metrics.push([name.to_owned(), metric.to_owned(), value.to_string()]);
@@ -361,7 +368,7 @@ fn rows(fit: &Fit) -> Metrics {
     metrics
 }
 
-fn summary(fit: &Fit) -> String {
+fn summary(fit: &LoadPlan) -> String {
     let (loaded, share, all) = (fit.loaded.len(), fit.share(), grouped(fit.parameters.1));
     let mut summary = format!("{loaded} tensors loaded, {share} of {all} parameters");
     for (what, count) in [

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Context, Failure};
 use crate::data::fetch::Fetcher;
 use crate::data::outside::Files;
-use crate::data::{Error, checksum};
+use crate::data::{DataError, checksum};
 use crate::system;
 
 /// Where a file of the user's own is.
@@ -73,7 +73,7 @@ fn verify(path: &Path, sha256: &str) -> Result<(), Failure> {
         ))
         .help("leave `sha256` out: changes to the folder's files are noticed anyway"));
     }
-    let io = |error| Failure::from(Error::io(path, error));
+    let io = |error| Failure::from(DataError::io(path, error));
     let found = checksum::of_reader(std::fs::File::open(path).map_err(io)?).map_err(io)?;
     if found == *sha256 {
         return Ok(());

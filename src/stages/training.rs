@@ -10,7 +10,7 @@ use crate::data::classes::{Matched, match_classes};
 use crate::data::{Dataset, Split};
 use crate::metrics::Metrics;
 use crate::nn::architecture::Architecture;
-use crate::nn::dispatch::{Job, backend, dispatch};
+use crate::nn::dispatch::{DeviceWork, backend, dispatch};
 use crate::nn::geometry::Chw;
 use crate::nn::ops::Ops;
 use crate::nn::placement::SpecError;
@@ -489,7 +489,7 @@ struct Run<'a> {
     sets: Sets,
 }
 
-impl Job for Run<'_> {
+impl DeviceWork for Run<'_> {
     type Output = Result<Outcome, Failure>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {

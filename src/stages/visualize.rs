@@ -7,12 +7,12 @@ use crate::config::{Keys, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
 use crate::metrics::{Metrics, number};
-use crate::nn::dispatch::{Job, dispatch};
+use crate::nn::dispatch::{DeviceWork, dispatch};
 use crate::nn::fuse::{self, outlets};
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
 use crate::nn::spec::Layer;
-use crate::nn::{Entry, Model, Saved, Spec};
+use crate::nn::{EntryLayer, Model, Saved, Spec};
 use crate::progress::Unit;
 
 pub(super) const KIND: Kind = Kind {
@@ -98,7 +98,7 @@ pub(super) fn wrong_layer(spec: &Spec, name: &str, key: &str) -> Option<Problem>
 }
 
 /// The place after the layers called `name`.
-pub(super) fn place_after<D: Ops>(model: &Model<D>, name: &str) -> Result<Entry, Failure> {
+pub(super) fn place_after<D: Ops>(model: &Model<D>, name: &str) -> Result<EntryLayer, Failure> {
     match wrong_layer(model.spec(), name, "") {
         Some(problem) => Err(problem.into()),
         None => model.after(name).ok_or_else(|| Failure::new(format!("no layer `{name}`"))),
@@ -110,7 +110,7 @@ struct Run<'a> {
     context: &'a Context<'a>,
 }
 
-impl Job for Run<'_> {
+impl DeviceWork for Run<'_> {
     type Output = Result<Outcome, Failure>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {

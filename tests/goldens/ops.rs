@@ -12,7 +12,7 @@ use runner::nn::ops::linear::linear_generic;
 use runner::nn::ops::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
 use runner::nn::ops::relu::relu_generic;
 use runner::nn::ops::scale_channels::scale_channels_generic;
-use runner::nn::ops::{Batch, Flat, Moments, Needs, Ops, Targets};
+use runner::nn::ops::{Batch, BatchMoments, Flat, Needs, Ops, Targets};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ pub struct Passes {
     pub y: Vec<f32>,
     pub dx: Vec<f32>,
     pub parameters: Vec<Vec<f32>>,
-    pub moments: Option<Moments>,
+    pub moments: Option<BatchMoments>,
 }
 
 /// Values and gradients for the output gradient `dy`.

@@ -1,11 +1,11 @@
 //! Brightness, contrast, saturation and hue by random factors in random order (torchvision's
 //! `ColorJitter` on 8-bit images). Gray images have brightness and contrast only.
 
-use super::{Kind, Pixels, Transform, between, byte};
+use super::{Pixels, Transform, TransformKind, between, byte};
 use crate::config::Keys;
 use crate::random::Stream;
 
-pub(super) const KIND: Kind = Kind { name: "color_jitter", read };
+pub(super) const KIND: TransformKind = TransformKind { name: "color_jitter", read };
 
 #[derive(Debug)]
 struct ColorJitter {

@@ -1,10 +1,10 @@
 //! Sets a square to zero whose middle is anywhere in the image (DeVries & Taylor 2017).
 
-use super::{Kind, Pixels, Transform};
+use super::{Pixels, Transform, TransformKind};
 use crate::config::Keys;
 use crate::random::Stream;
 
-pub(super) const KIND: Kind = Kind { name: "cutout", read };
+pub(super) const KIND: TransformKind = TransformKind { name: "cutout", read };
 
 #[derive(Debug)]
 struct Cutout {

@@ -1,10 +1,10 @@
 //! Left becomes right with probability `p` (torchvision's `RandomHorizontalFlip`).
 
-use super::{Kind, Pixels, Transform};
+use super::{Pixels, Transform, TransformKind};
 use crate::config::Keys;
 use crate::random::Stream;
 
-pub(super) const KIND: Kind = Kind { name: "flip", read };
+pub(super) const KIND: TransformKind = TransformKind { name: "flip", read };
 
 #[derive(Debug)]
 struct Flip {

@@ -39,13 +39,13 @@ pub trait Transform: Send + Sync + Debug {
 }
 
 /// A transform's name and how its settings are read.
-struct Kind {
+struct TransformKind {
     name: &'static str,
     read: fn(&mut Keys) -> Option<Box<dyn Transform>>,
 }
 
 /// Every transform. A new one is a file in this folder, a line here and its name in [`NAMES`].
-const TRANSFORMS: &[Kind] = &[
+const TRANSFORMS: &[TransformKind] = &[
     random_crop::KIND,
     flip::KIND,
     resized_crop::KIND,

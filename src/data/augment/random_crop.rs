@@ -1,11 +1,11 @@
 //! Shifts an image by up to `padding` pixels each way, zeros following (torchvision's `RandomCrop` of
 //! the image's own size).
 
-use super::{Kind, Pixels, Transform};
+use super::{Pixels, Transform, TransformKind};
 use crate::config::Keys;
 use crate::random::Stream;
 
-pub(super) const KIND: Kind = Kind { name: "random_crop", read };
+pub(super) const KIND: TransformKind = TransformKind { name: "random_crop", read };
 
 #[derive(Debug)]
 struct RandomCrop {

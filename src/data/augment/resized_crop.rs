@@ -1,13 +1,13 @@
 //! A random part of an image at the size of the whole (torchvision's `RandomResizedCrop` with
 //! antialiasing; Szegedy et al. 2015).
 
-use super::{Kind, Pixels, Transform, between};
+use super::{Pixels, Transform, TransformKind, between};
 use crate::config::Keys;
 use crate::data::Image;
 use crate::data::resize::Resizer;
 use crate::random::Stream;
 
-pub(super) const KIND: Kind = Kind { name: "resized_crop", read };
+pub(super) const KIND: TransformKind = TransformKind { name: "resized_crop", read };
 
 #[derive(Debug)]
 struct ResizedCrop {

@@ -1,10 +1,10 @@
 //! Turns an image about its middle, zeros coming in (torchvision's `RandomRotation`, bilinear).
 
-use super::{Kind, Pixels, Transform, between};
+use super::{Pixels, Transform, TransformKind, between};
 use crate::config::Keys;
 use crate::random::Stream;
 
-pub(super) const KIND: Kind = Kind { name: "rotation", read };
+pub(super) const KIND: TransformKind = TransformKind { name: "rotation", read };
 
 #[derive(Debug)]
 struct Rotation {

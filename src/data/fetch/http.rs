@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What is put up with from a server.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct ServerPatience {
     /// Bytes per second that an answer must bring on average over `window`, and an attempt in new bytes
     /// to count as one that brings the file further.
     pub slowest: u64,
@@ -42,7 +42,7 @@ pub(super) struct Patience {
 /// Room that a download leaves on the disk, for what a run computes: so much, or an eighth of what there is.
 const RESERVE: u64 = 1 << 30;
 
-impl Default for Patience {
+impl Default for ServerPatience {
     fn default() -> Self {
         Self {
             slowest: 1 << 10,
@@ -65,7 +65,7 @@ enum Trouble {
     Final(String),
 }
 
-impl Patience {
+impl ServerPatience {
     /// The rate in bytes per second, if so many bytes in such a time are too few.
     fn too_slow(&self, bytes: u64, passed: Duration) -> Option<u64> {
         let milliseconds = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -86,7 +86,12 @@ pub(super) struct Tally {
 impl Tally {
     /// Counts an attempt that brought `new` bytes, and took so long with the pause before it. Says why it
     /// is to be the last.
-    pub(super) fn add(&mut self, new: u64, took: Duration, patience: &Patience) -> Option<String> {
+    pub(super) fn add(
+        &mut self,
+        new: u64,
+        took: Duration,
+        patience: &ServerPatience,
+    ) -> Option<String> {
         self.brought += new;
         self.passed += took;
         let further = new > 0 && patience.too_slow(new, took).is_none();
@@ -109,7 +114,7 @@ pub(super) fn download(
     url: &str,
     part: &Path,
     watch: &Watch,
-    patience: &Patience,
+    patience: &ServerPatience,
 ) -> Result<bool, Cause> {
     let agent = agent(url.starts_with("https://"));
     let mut resumed = false;
@@ -124,8 +129,8 @@ pub(super) fn download(
         }
         resumed |= length(part) > 0;
         let (trouble, again) = match attempt(&agent, url, part, watch, patience, &mut starts_over) {
-            Ok(Answer::Whole) => return Ok(resumed),
-            Ok(Answer::Stopped) => return Err(Cause::Interrupted),
+            Ok(Received::Whole) => return Ok(resumed),
+            Ok(Received::Stopped) => return Err(Cause::Interrupted),
             Err(Trouble::Passing(reason)) => (reason, true),
             Err(Trouble::Unfit(reason)) => {
                 starts_over = true;
@@ -154,7 +159,7 @@ pub(super) fn download(
     }
 }
 
-enum Answer {
+enum Received {
     Whole,
     Stopped,
 }
@@ -206,9 +211,9 @@ fn attempt(
     url: &str,
     part: &Path,
     watch: &Watch,
-    patience: &Patience,
+    patience: &ServerPatience,
     starts_over: &mut bool,
-) -> Result<Answer, Trouble> {
+) -> Result<Received, Trouble> {
     let have = length(part);
     let mut request = agent.get(url);
     if have > 0 {
@@ -234,13 +239,13 @@ fn attempt(
     watch.progress.advance(start);
     let mut reader = response.body_mut().as_reader();
     let Some(here) = receive(&mut reader, part, (start, total), watch, patience)? else {
-        return Ok(Answer::Stopped);
+        return Ok(Received::Stopped);
     };
     match total {
         Some(total) if here != total => {
             Err(Trouble::Passing(format!("cut off after {here} of {total} bytes")))
         }
-        _ => Ok(Answer::Whole),
+        _ => Ok(Received::Whole),
     }
 }
 
@@ -251,7 +256,7 @@ fn receive(
     part: &Path,
     (start, total): (u64, Option<u64>),
     watch: &Watch,
-    patience: &Patience,
+    patience: &ServerPatience,
 ) -> Result<Option<u64>, Trouble> {
     let io = |error: std::io::Error| {
         let reason = format!("{}: {error}", part.display());

@@ -60,7 +60,7 @@ impl Needs {
 
 /// Mean and biased variance of a batch, one of each a channel.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Moments {
+pub struct BatchMoments {
     /// Means.
     pub mean: Vec<f32>,
     /// Variances, divided by the number of values.
@@ -162,7 +162,7 @@ pub trait Ops: Device<f32> {
         channels: usize,
         eps: f32,
         needs: Needs,
-    ) -> Result<(Batch<Self, T>, Moments), Self::Err>;
+    ) -> Result<(Batch<Self, T>, BatchMoments), Self::Err>;
 
     /// Batch normalisation by given moments, which are constants.
     ///
