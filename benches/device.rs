@@ -8,15 +8,15 @@
 //! `DEVICE` is `cpu` or, with `--features cuda`, `cuda:0`. Runs in the repository's root, where the golden
 //! files are. `benches/device.sh` calls it on a machine with a GPU.
 
-#[path = "../tests/goldens/mod.rs"]
-mod goldens;
+#[path = "../tests/goldens/reference/mod.rs"]
+mod reference;
 mod steps;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use goldens::ops::Form;
-use goldens::{Distance, step};
+use reference::ops::Form;
+use reference::{Distance, step};
 use runner::device::Device;
 use runner::nn::dispatch::{DeviceWork, dispatch};
 use runner::nn::ops::Ops;
@@ -89,7 +89,7 @@ impl DeviceWork for Check {
                 }
             }
         };
-        for golden in goldens::ops::goldens() {
+        for golden in reference::ops::goldens() {
             case(&golden.name, &|| golden.distances(device, Form::Kernel));
         }
         case("dann step", &|| step::dann(device));

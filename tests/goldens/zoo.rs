@@ -1,12 +1,10 @@
 //! Networks of the zoo give torchvision's logits, and in a training pass its loss, gradients and
 //! running statistics (tests/golden/zoo.py), parameter by parameter under torchvision's names.
 
-mod goldens;
-
 use std::fs;
 
+use crate::reference::{close, fill, hashed, sampled, tensor};
 use dfdx::prelude::*;
-use goldens::{close, fill, hashed, sampled, tensor};
 use runner::adapt::{Method, Step};
 use runner::nn::geometry::Chw;
 use runner::nn::model::host;

@@ -2,12 +2,10 @@
 //! `layer4` and `fc` thawed its losses, parameters and running statistics
 //! (tests/golden/resnet.py); what is frozen keeps every bit.
 
-mod goldens;
-
 use std::fs;
 
+use crate::reference::{close, fill, hashed, sampled, tensor};
 use dfdx::prelude::*;
-use goldens::{close, fill, hashed, sampled, tensor};
 use runner::adapt::{Method, Step};
 use runner::nn::geometry::Chw;
 use runner::nn::model::host;
