@@ -1,4 +1,5 @@
-//! Where tensors live.
+//! Where tensors live: the name of a device, as a pipeline file writes it. Opens no device; `nn::dispatch`
+//! does.
 
 use std::fmt;
 
@@ -38,7 +39,7 @@ pub enum DeviceError {
     Unavailable {
         /// The device.
         device: Device,
-        /// The driver's word.
+        /// The driver's error.
         reason: String,
     },
 }

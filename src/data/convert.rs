@@ -1,4 +1,4 @@
-//! Gray to RGB and back.
+//! Converts images between gray and RGB.
 
 use super::dataset::Images;
 use super::error::DataError;

@@ -1,6 +1,6 @@
 //! A labelled set of images in named splits, as it is held in memory.
 //!
-//! Knows nothing of files: those are `disk` and `readers`.
+//! Knows nothing of files: those are the business of `disk` and `readers`.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Dataset {
     pub std: Vec<f32>,
     /// The splits in order.
     pub splits: IndexMap<String, Split>,
-    /// Where it came from; a set made of several carries those of all.
+    /// Where it came from; a set built from several carries those of all.
     pub provenance: Vec<Provenance>,
 }
 
@@ -111,7 +111,7 @@ impl Dataset {
         Self { classes, mean: vec![0.0; channels], std: vec![1.0; channels], splits, provenance }
     }
 
-    /// Channels an image: 1 or 3.
+    /// Channels per image: 1 or 3.
     pub fn channels(&self) -> usize {
         self.mean.len()
     }

@@ -1,4 +1,4 @@
-//! The folder of a data set: `dataset.json` and one `<split>.safetensors` a split.
+//! The folder of a data set: `dataset.json` and one `<split>.safetensors` per split.
 //!
 //! The same data set always gives the same bytes. Images of one size are the tensor `images`
 //! (u8, `[N, H, W, C]`); others are `pixels` (u8, `[total, C]`, one image after the other) with `sizes` (i64,
@@ -45,7 +45,7 @@ struct Count {
 pub struct DatasetOutline {
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// Channels an image: 1 or 3.
+    /// Channels per image: 1 or 3.
     pub channels: usize,
     /// Height and width; `None` when images differ.
     pub size: Option<(usize, usize)>,

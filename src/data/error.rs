@@ -1,4 +1,4 @@
-//! What can go wrong with data.
+//! What can go wrong while data are read, fetched or written, and what the user can do about it.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ pub enum DataError {
     Io {
         /// The file.
         path: String,
-        /// The system's word.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A file does not hold what it should.
@@ -35,7 +35,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// The system's word on a file.
+    /// The operating system's error on a file.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.display().to_string(), source }
     }

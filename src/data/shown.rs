@@ -1,5 +1,5 @@
-//! Paths as the user wrote them, in messages of readers that know other ones: the folder that an
-//! archive was unpacked to is gone when the message is read.
+//! Puts paths as the user wrote them into the messages of readers, which know other ones: the folder
+//! that an archive was unpacked to is gone when the message is read.
 
 use std::path::Path;
 

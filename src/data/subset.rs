@@ -1,4 +1,5 @@
-//! Cuts data sets: classes, held-out splits, a few images a class. Gives classes other names.
+//! Cuts data sets down: to some classes, to a few images per class, or into a held-out split. Also
+//! renames classes.
 
 use indexmap::{IndexMap, IndexSet};
 
@@ -89,7 +90,7 @@ pub fn rename_classes(dataset: &mut Dataset, pairs: &[(String, String)]) -> Resu
     Ok(())
 }
 
-/// What [`rename_classes`] makes of these classes, and the new number of each.
+/// The classes as [`rename_classes`] renames them, and the new number of each.
 ///
 /// # Errors
 /// When a class is not there.

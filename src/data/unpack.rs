@@ -1,6 +1,6 @@
 //! Unpacks archives that may be hostile.
 //!
-//! Nothing is written outside the folder given, no link is made, and sizes have limits.
+//! It never writes outside the given folder, never creates a link, and limits the unpacked size.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;

@@ -1,4 +1,5 @@
-//! The `model = { ... }` of a pipeline file: an architecture of the zoo or layers of the user's own.
+//! Reads the `model = { ... }` of a pipeline file: an architecture of the zoo, or layers that the user
+//! lists. Holds no weights.
 
 use serde_json::json;
 

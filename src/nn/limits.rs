@@ -1,5 +1,5 @@
-//! Whether a network is small enough to be computed. A damaged description or a slip in a setting can ask
-//! for any size: it is an error here, before a product overflows or an allocation ends the process.
+//! Checks that a network is small enough to be computed. A damaged description or a slip in a setting can
+//! ask for any size; it becomes an error here, before a product overflows or an allocation ends the process.
 
 use super::geometry::Chw;
 use super::placement::{Placed, SpecError};

@@ -1,4 +1,5 @@
-//! A network with weights on a device: forward passes, parameters and what is frozen.
+//! A network with weights on a device: forward passes, parameters and what is frozen. It does not know
+//! how it is trained.
 
 use std::sync::Arc;
 
@@ -76,8 +77,8 @@ pub struct DropoutKey {
     pub step: u64,
 }
 
-/// Where a pass through the features begins: with images, or with what some of the first layers
-/// made of them.
+/// Where a pass through the features begins: with images, or with the output of some of the first
+/// layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryLayer(usize);
 
@@ -184,7 +185,7 @@ impl<D: Ops> Model<D> {
         self.layers.push(Owner { placed, weight, bias, stats, prepared: None });
     }
 
-    /// What it is made of.
+    /// Its layers.
     pub fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -349,7 +350,7 @@ impl<D: Ops> Model<D> {
         self.run(&chain[entry.0..], Flow::Rows(x), pass, false)?.0.rows()
     }
 
-    /// What the layers before `entry` make of images `[N, C*H*W]`, as at test time.
+    /// The output of the layers before `entry` for images `[N, C*H*W]`, as at test time.
     ///
     /// # Errors
     /// As [`Model::forward`].

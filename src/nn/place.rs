@@ -139,7 +139,7 @@ impl Chain<'_> {
     }
 }
 
-/// The shape that `placed.layer` makes of `placed.input`.
+/// The output shape of `placed.layer` for `placed.input`.
 fn output_shape(placed: &Placed) -> Result<Chw, String> {
     let input = placed.input;
     if let Some(conv) = placed.conv2d() {

@@ -1,4 +1,4 @@
-//! Models on disk: `model.json` (what it is made of, what is frozen) and `weights.safetensors`
+//! Models on disk: `model.json` (its layers, what is frozen) and `weights.safetensors`
 //! with the names and shapes of PyTorch's `state_dict`.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Weights that `download` gets: torchvision's by name, or the user's own from a file or an address.
+//! The weights that `download` gets: torchvision's by name, or the user's own from a file or an address.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -43,7 +43,7 @@ enum From {
     Custom(Box<Custom>),
 }
 
-/// A file of the user's own, and what to take of it.
+/// The user's own file, and what to take from it.
 #[derive(Debug)]
 struct Custom {
     source: Source,
@@ -94,7 +94,7 @@ impl Pretrained {
         rest?.with(From::Custom(Box::new(custom)), spec)
     }
 
-    /// Where the file of the user's own is.
+    /// Where the user's own file is.
     pub(super) fn source(&self) -> Option<&Source> {
         match &self.from {
             From::Known(_) => None,

@@ -1,4 +1,4 @@
-//! Where a file or folder of the user's own is, and whether it is what the run was planned with.
+//! Where the user's own file or folder is, and whether it is still what the run was planned with.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::data::outside::Files;
 use crate::data::{DataError, checksum};
 use crate::system;
 
-/// Where a file of the user's own is.
+/// Where the user's own file is.
 #[derive(Debug)]
 pub(super) enum Source {
     /// As written after `file:`; its checksum, if given.

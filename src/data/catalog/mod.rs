@@ -1,7 +1,7 @@
 //! Data sets that `download` knows by name: one file each.
 //!
-//! An entry says what a data set is, where it is to be had and how to check it. It fetches
-//! nothing itself.
+//! An entry says what a data set is, where it can be downloaded and how to check it. It never
+//! fetches anything itself.
 
 use super::checksum::Checksum;
 use super::dataset::{Dataset, Provenance};
@@ -52,17 +52,17 @@ pub struct CatalogEntry {
     pub home: &'static str,
     /// Names of the classes.
     pub classes: &'static [&'static str],
-    /// Channels an image.
+    /// Channels per image.
     pub channels: usize,
     /// Height and width; `None` when known only once it was read.
     pub size: Option<(usize, usize)>,
     /// The splits with their numbers of images, where known.
     pub splits: &'static [(&'static str, Option<usize>)],
-    /// How it is had.
+    /// Where its files come from.
     pub content: Delivery,
 }
 
-/// How a data set is had.
+/// Where the files of a data set come from.
 #[derive(Debug)]
 pub enum Delivery {
     /// Part of the program.
@@ -98,7 +98,7 @@ pub struct CatalogFile {
     pub sha256: &'static str,
 }
 
-/// Where files are to be had.
+/// Where files can be downloaded.
 #[derive(Debug, Clone, Copy)]
 pub enum FileSource {
     /// Each at `<base><name>.gz`.

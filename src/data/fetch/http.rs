@@ -1,7 +1,7 @@
-//! One file from one address, with retries, and from where it was left off.
+//! Downloads one file from one address, with retries, and resumes where an attempt stopped.
 //!
-//! Nothing that a server does keeps it for ever: attempts are counted unless they bring the file further,
-//! an answer and all of them together have a lowest rate, and a size that the disk must have room for.
+//! No server can keep it busy for ever: attempts that do not bring the file further are counted, each
+//! answer and all of them together must keep a lowest rate, and the disk must have room for the size.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -25,7 +25,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// A whole answer; one that takes longer is resumed.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// What is put up with from a server.
+/// How much slowness is tolerated from a server.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ServerPatience {
     /// Bytes per second that an answer must bring on average over `window`, and an attempt in new bytes
@@ -109,7 +109,7 @@ impl Tally {
 }
 
 /// Downloads `url` to `part`, going on from what is there. Returns whether it was put together
-/// from several answers. A part that no other attempt could go on from is removed.
+/// from several answers. A part that no other attempt could resume is removed.
 pub(super) fn download(
     url: &str,
     part: &Path,
@@ -121,7 +121,7 @@ pub(super) fn download(
     let mut tally = Tally::default();
     let mut furthest = length(part);
     let mut since = Instant::now();
-    // Whether the server was seen not to go on from where an answer was cut off.
+    // Whether the server was seen not to resume where an answer was cut off.
     let mut starts_over = false;
     loop {
         if watch.check().is_err() {

@@ -1,6 +1,6 @@
-//! Gets files from the first source that has them, and lets nobody see them unchecked.
+//! Downloads files from the first source that has them, and shows them to nobody before they are checked.
 //!
-//! Finished files stay in a folder between runs; two runners share it without harm.
+//! Finished files stay in a folder between runs. Several runners can share that folder safely.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -103,7 +103,7 @@ impl Fetcher<'_> {
     /// All of `files`, unpacked and checked, in one folder.
     ///
     /// # Errors
-    /// When a file is to be had from none of `sources`, or the user asked to stop.
+    /// When none of `sources` has a file, or the user asked to stop.
     pub fn files(
         &self,
         name: &str,
@@ -153,7 +153,7 @@ impl Fetcher<'_> {
     /// A file that is checked as it is.
     ///
     /// # Errors
-    /// When it is to be had from nowhere, or the user asked to stop.
+    /// When no source has it, or the user asked to stop.
     pub fn whole(&self, whole: &Whole) -> Result<PathBuf, DataError> {
         let Whole { name, file, checksum, urls, packages, instead } = *whole;
         let folder = self.subfolder(name)?;

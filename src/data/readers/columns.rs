@@ -1,4 +1,4 @@
-//! Which values of a list's rows are the image and its label.
+//! Finds out which values of a list's rows are the image and its label.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Image files to the images of a data set.
+//! Decodes image files into the images of a data set.
 //!
 //! A data set with any colour in it is RGB throughout. How many files are in memory at a time is bounded
 //! by the bytes that they take there, not by their number: photographs are large.

@@ -1,4 +1,4 @@
-//! A folder of images for each class, below a folder for each split or without any.
+//! Reads a folder of images for each class, below a folder for each split or without splits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

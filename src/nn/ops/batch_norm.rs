@@ -1,6 +1,6 @@
 //! Batch normalisation (Ioffe and Szegedy 2015), by a batch's own moments or by given ones.
 //!
-//! Running averages are the caller's.
+//! The caller keeps the running averages.
 
 use dfdx::prelude::*;
 use rayon::prelude::*;
@@ -105,7 +105,7 @@ struct UnfusedNorm {
     bias: Vec<f32>,
 }
 
-/// Sums over batch and pixels, a channel each.
+/// Sums over batch and pixels, one per channel.
 struct Totals {
     /// Of the output's gradient.
     dy: Vec<f64>,

@@ -50,8 +50,8 @@ pub struct ConvBlock<'a, D: Ops> {
 /// What comes out of a block, and the batch's moments where they normalised.
 pub type Blocked<X> = (X, Option<BatchMoments>);
 
-/// A convolution's weights as the CPU's kernels want them. The form for the way back is made when
-/// it is first asked for.
+/// A convolution's weights in the layout of the CPU's kernels. The layout for the backward pass is
+/// built when it is first needed.
 #[derive(Debug)]
 pub struct PreparedWeights {
     conv: Convolution,

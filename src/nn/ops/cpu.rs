@@ -1,4 +1,4 @@
-//! The fast kernels as the operations of the CPU.
+//! The operations of the CPU: they call the fast kernels.
 
 use std::sync::Arc;
 

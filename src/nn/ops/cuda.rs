@@ -1,5 +1,5 @@
-//! dfdx's own operations as the operations of CUDA devices. Sums by `gather` run in no fixed order
-//! there, so a run repeats only to rounding.
+//! The operations of CUDA devices, composed of dfdx's own. Sums by `gather` run in no fixed order there,
+//! so a run repeats only up to rounding.
 
 use dfdx::prelude::*;
 

@@ -1,5 +1,5 @@
-//! What every form of a file gives: the tensors by name, not read yet, and the storages they lie in.
-//! Also the few things that two forms read in one way.
+//! What every form of a file gives: the tensors by name, not yet read, and the storages they are in.
+//! The few things that two forms read alike are here too.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::pickle::Pickle;
 use super::storage::{ElementType, Storages};
 use super::value::{Id, PickleValue, TensorView};
 
-/// The tensors of a file by name, and what they lie in.
+/// The tensors of a file by name, and the storages they are in.
 #[derive(Debug)]
 pub(super) struct FileContents {
     pub tensors: IndexMap<String, StoredTensor>,
@@ -21,15 +21,15 @@ pub(super) struct FileContents {
     pub others: Vec<String>,
 }
 
-/// A tensor that was not read yet.
+/// A tensor that has not been read yet.
 #[derive(Debug)]
 pub(super) struct StoredTensor {
     pub shape: Vec<usize>,
-    /// Where its numbers lie, or why they cannot be read.
+    /// Where its numbers are, or why they cannot be read.
     pub place: Result<StoragePlace, String>,
 }
 
-/// Where the numbers of a tensor lie.
+/// Where the numbers of a tensor are.
 #[derive(Debug)]
 pub(super) struct StoragePlace {
     pub kind: ElementType,

@@ -1,5 +1,5 @@
-//! Which dictionary of a checkpoint holds the weights: the one that the user names, or the one that is
-//! called as training scripts call it. Where several could be meant, nobody guesses.
+//! Finds the dictionary of a checkpoint that holds the weights: the one that the user names, or the one
+//! with a name that training scripts use. Where several could be meant, it is an error, not a guess.
 
 use std::collections::HashSet;
 

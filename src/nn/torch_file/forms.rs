@@ -1,5 +1,5 @@
-//! The three forms of a file of PyTorch's: the zip archive of today, the pickles of before 1.6, the tar
-//! archive of before 0.1.10. Each gives a pickle and says where storages lie; none reads numbers.
+//! The three forms of a PyTorch file: today's zip archive, the pickles from before 1.6, the tar archive
+//! from before 0.1.10. Each gives a pickle and says where the storages are; none reads numbers.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -95,7 +95,7 @@ fn contents(
     Ok(FileContents { tensors, storages, entry, others })
 }
 
-/// Where the numbers of a view lie; the reason why nobody can read them else.
+/// Where the numbers of a view are, or the reason why they cannot be read.
 fn place(pickle: &Pickle, view: &TensorView) -> Result<StoragePlace, String> {
     let (class, key, begins) = storage_of(pickle, view.storage).map_err(|it| it.to_string())?;
     let class = match view.dtype.map(|id| pickle.get(id)) {

@@ -1,5 +1,5 @@
 //! The functions and classes that a tensor file may name: those that `torch.load(weights_only=True)`
-//! accepts. What a call of one gives is worked out here from its arguments; nothing is run.
+//! accepts. The result of a call is worked out here from its arguments; nothing is run.
 
 use super::value::{Arena, Id, PickleValue, TensorView};
 

@@ -1,5 +1,5 @@
-//! Files that PyTorch's `torch.save` writes: the zip form of today, the pickles of before 1.6, the tar
-//! archives of before 0.1.10. Reads tensors; never runs what a file asks for.
+//! Reads files that PyTorch's `torch.save` writes: today's zip archives, the pickles from before 1.6, the
+//! tar archives from before 0.1.10. It reads tensors, and never runs what a file asks for.
 
 use std::fs::File;
 use std::path::Path;

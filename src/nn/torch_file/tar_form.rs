@@ -1,4 +1,4 @@
-//! The form before PyTorch 0.1.10: a tar archive of `storages`, `tensors` and `pickle`.
+//! The form that PyTorch wrote before 0.1.10: a tar archive of `storages`, `tensors` and `pickle`.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -49,7 +49,7 @@ fn build(ArchSettings { input, classes, small_input }: ArchSettings) -> Spec {
     }
 }
 
-/// A 1x1 convolution, and what a 1x1 and a 3x3 convolution make of it side by side.
+/// A 1x1 convolution, followed by a 1x1 and a 3x3 convolution side by side.
 fn fire(number: usize, squeezed: usize, expanded: usize) -> [Named; 3] {
     let name = format!("features.{number}");
     let branch = |name: &str, layer| {

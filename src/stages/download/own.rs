@@ -1,4 +1,4 @@
-//! A data set of the user's own: a folder, an archive or a file, and how it is laid out.
+//! The user's own data set: a folder, an archive or a file, and how it is laid out.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::stages::source::{Source, find, unchanged};
 use crate::stages::{Context, Failure, Outcome};
 use crate::system;
 
-/// Settings of a data set of the user's own.
+/// Settings of the user's own data set.
 #[derive(Debug)]
 pub(super) struct Own {
     source: Source,
