@@ -17,7 +17,7 @@ use crate::metrics::label_free::images_for;
 use crate::metrics::macro_f1::macro_f1;
 use crate::metrics::proxy_a_distance::proxy_a_distance;
 use crate::metrics::{Metrics, ScoreRow};
-use crate::nn::dispatch::{Job, backend, dispatch};
+use crate::nn::dispatch::{DeviceWork, backend, dispatch};
 use crate::nn::ops::Ops;
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
@@ -167,7 +167,7 @@ struct Scored {
     answers: Vec<Prediction>,
 }
 
-impl Job for ScoringRun<'_> {
+impl DeviceWork for ScoringRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
@@ -252,10 +252,10 @@ impl Evaluate {
     /// Compares the classes of every model with those of every data set, by their descriptions alone.
     fn compare_classes(&self, context: &Context) -> Result<(), Halt> {
         for dataset in &self.on {
-            let outline = data::Outline::read(&context.input(&dataset.key).path)?;
+            let outline = data::DatasetOutline::read(&context.input(&dataset.key).path)?;
             let (found, empty) = (outline.classes, outline.empty);
             for model in &self.models {
-                let known = nn::Outline::read(&context.input(&model.key).path)?.classes;
+                let known = nn::ModelOutline::read(&context.input(&model.key).path)?.classes;
                 let matched =
                     meet((&found, &empty), &dataset.key, &known).map_err(|mut failure| {
                         failure.message = format!("model `{}`: {}", model.stage, failure.message);

@@ -11,10 +11,10 @@ use std::sync::{Arc, OnceLock};
 
 use dfdx::prelude::*;
 
-use self::passes::{Given, Gradients, InputGradient, Normalizer, Past, Work};
+use self::passes::{ForwardRecord, Given, Gradients, InputGradient, Normalizer, Work};
 use super::maps::{Maps, add_gradient, put_gradient, take_gradient};
 use super::tape::values;
-use super::{Batch, Flat, Moments, Needs, Ops};
+use super::{Batch, BatchMoments, Flat, Needs, Ops};
 use crate::memory::{self, Buffer};
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 use crate::nn::kernels::Fresh;
@@ -48,19 +48,19 @@ pub struct ConvBlock<'a, D: Ops> {
 }
 
 /// What comes out of a block, and the batch's moments where they normalised.
-pub type Blocked<X> = (X, Option<Moments>);
+pub type Blocked<X> = (X, Option<BatchMoments>);
 
-/// A convolution's weights as the CPU's kernels want them. The form for the way back is made when
-/// it is first asked for.
+/// A convolution's weights in the layout of the CPU's kernels. The layout for the backward pass is
+/// built when it is first needed.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedWeights {
     conv: Convolution,
     weight: Flat<Cpu>,
     forward: Packed,
     backward: OnceLock<Packed>,
 }
 
-impl Prepared {
+impl PreparedWeights {
     /// [`Ops::prepare`] on the CPU.
     ///
     /// # Panics
@@ -206,7 +206,7 @@ pub fn conv_block<T: Tape<f32, Cpu>>(
             (Some(raw), normalizer, Some(moments))
         }
         Norm::Fixed(FixedNorm { weight, bias, mean, var, eps }) => {
-            let moments = Moments { mean: values(mean), var: values(var) };
+            let moments = BatchMoments { mean: values(mean), var: values(var) };
             (None, Normalizer::new(&moments, &values(weight), &values(bias), *eps), None)
         }
         Norm::None => (None, Normalizer::identity(block.shape.filters), None),
@@ -231,7 +231,7 @@ pub fn conv_block<T: Tape<f32, Cpu>>(
     let parameters: Vec<_> = parameters.into_iter().map(Tensor::ghost).collect();
     let tokens = (x.values, side.map(|side| side.values), y.values.clone());
     let input = needs.conv.then_some(x.held);
-    let past = Past { raw, output: out, winners };
+    let past = ForwardRecord { raw, output: out, winners };
     tape.add_backward_op(move |gradients| {
         let (x, side, y) = tokens;
         let Some(dy) = take_gradient(gradients, &y, past.output.len())? else {
