@@ -64,12 +64,12 @@ impl From<blake3::Hash> for Digest {
     }
 }
 
-/// What a task would make, known before anything ran: its settings and its inputs' recipes.
+/// What a task would build, known before anything ran: its settings and the recipes of its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Recipe(pub Digest);
 
-/// What a task makes from inputs that exist; names the artifact in the store.
+/// What a task builds from inputs that exist. It names the artifact in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub Digest);

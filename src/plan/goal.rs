@@ -274,7 +274,7 @@ fn is_test(split: &str) -> bool {
     split == "test"
 }
 
-/// A stage and all it is made from.
+/// A stage, and all stages that it is built from.
 fn ancestors<'a>(pipeline: &'a Pipeline, name: &str) -> HashSet<&'a str> {
     let find = |name: &str| pipeline.stages.iter().find(|stage| stage.name == name);
     let mut found = HashSet::new();

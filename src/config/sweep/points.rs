@@ -46,7 +46,7 @@ impl Sweep {
         }
     }
 
-    /// The next configurations after `known`, at most a batch of them, once `observations` were made;
+    /// The next configurations after `known`, at most a batch of them, once there are `observations`;
     /// none when the sweep has all.
     ///
     /// # Errors
