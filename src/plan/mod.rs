@@ -1,6 +1,5 @@
 //! Turns a pipeline file into a checked pipeline and a graph of tasks.
 
-pub mod changes;
 mod draft;
 pub mod fingerprint;
 pub mod foresight;
@@ -8,6 +7,7 @@ pub mod goal;
 pub mod graph;
 pub mod kept;
 mod link;
+pub mod manual;
 mod origin;
 pub mod pipeline;
 mod pipeline_file;

@@ -55,6 +55,22 @@ struct Evaluate {
 }
 
 fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("models", "networks to score"),
+        ("on", "data sets to score them on"),
+        ("features", "layer whose output is written to the artifact"),
+        (
+            "layer",
+            "layer whose output the embedding and the distance look at; the classifier's input when left out",
+        ),
+        (
+            "proxy_a_distance",
+            "whether to measure how well a linear classifier tells further data sets from the first",
+        ),
+        ("embedding", "features in two dimensions"),
+        ("samples", "images of each data set to draw"),
+        ("mistakes", "most confident wrong answers to draw"),
+    ]);
     let models = keys.references("models", Wants::Model);
     let on = keys.references("on", Wants::Split("test"));
     let features = keys.string("features").optional();
@@ -332,7 +348,7 @@ fn frozen<D: Ops>(
     model: &mut Model<D>,
     set: &OpenedSplit,
 ) -> Result<Option<Arc<Activations>>, Halt> {
-    let Some(cache) = context.activations else { return Ok(None) };
+    let Some(cache) = &context.environment.activations else { return Ok(None) };
     let backend = backend(context.device);
     let caching = Caching { cache, backend: &backend, uses: 1 };
     Ok(caching.of(model, &set.split().images, &set.dataset, &context.watch())?)
