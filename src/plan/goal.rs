@@ -137,7 +137,7 @@ impl Goal {
                     .find(|row| row.model == *model && row.dataset == *dataset)?
                     .value
             }
-            _ => return None,
+            (GoalRows::Training { .. } | GoalRows::Scores { .. }, _) => return None,
         };
         Some(value).filter(|value| value.is_finite())
     }
@@ -151,7 +151,7 @@ impl Goal {
             (GoalRows::Scores { .. }, Metrics::Scores(rows)) => {
                 rows.iter().any(|row| row.metric == self.metric)
             }
-            _ => false,
+            (GoalRows::Training { .. } | GoalRows::Scores { .. }, _) => false,
         }
     }
 }

@@ -42,7 +42,7 @@ impl Sweep {
         match &self.sampler {
             Sampler::Grid => self.grid(),
             Sampler::Tpe { startup, .. } => self.more(&[], (*startup).min(self.trials), &[]),
-            _ => self.more(&[], self.trials, &[]),
+            Sampler::Random { .. } | Sampler::Sobol { .. } => self.more(&[], self.trials, &[]),
         }
     }
 
