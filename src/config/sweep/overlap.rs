@@ -1,4 +1,4 @@
-//! Axes that meet, and values that are one: whatever would make a trial other than its labels say.
+//! Axes that meet, and values that are one: whatever would run a trial that is not what its labels say.
 //!
 //! Apart from the reading of a sweep, so that the records of old sweeps can be read whatever they hold.
 

@@ -42,11 +42,11 @@ impl Sweep {
         match &self.sampler {
             Sampler::Grid => self.grid(),
             Sampler::Tpe { startup, .. } => self.more(&[], (*startup).min(self.trials), &[]),
-            _ => self.more(&[], self.trials, &[]),
+            Sampler::Random { .. } | Sampler::Sobol { .. } => self.more(&[], self.trials, &[]),
         }
     }
 
-    /// The next configurations after `known`, at most a batch of them, once `observations` were made;
+    /// The next configurations after `known`, at most a batch of them, once there are `observations`;
     /// none when the sweep has all.
     ///
     /// # Errors
