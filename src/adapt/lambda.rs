@@ -1,4 +1,4 @@
-//! lambda, the weight of what pulls the domains together, over the course of a training.
+//! lambda, the weight of the adaptation loss, over the course of a training.
 
 use crate::config::{Keys, Noted, words};
 

@@ -44,8 +44,11 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
             return Err(Error::Missing(text.into()));
         }
         Found::Damaged(reason) => {
-            let text = format!("its artifact is damaged ({reason}); run the pipeline again");
-            return Err(Error::Missing(text));
+            let folder = store.folder(&fingerprint);
+            return Err(Error::Missing(format!(
+                "its artifact is damaged ({reason}); remove the folder `{}` and run the pipeline again",
+                folder.display()
+            )));
         }
     };
     let into = &args.folder;

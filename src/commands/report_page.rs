@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use super::Error;
 use crate::cli::ReportArgs;
+use crate::report::html;
 use crate::report::measured::MeasuredRun;
-use crate::report::{self, html};
 use crate::system;
 
 /// Writes the page to the folder of the run, or to `--output`, and prints its path.
@@ -22,8 +22,11 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
         None => html::write(&run.folder)?,
         Some(path) => {
             let page = html::page(&MeasuredRun::of(run)?)?;
-            system::write_file(path, page.as_bytes())
-                .map_err(|source| report::Error::Io { path: path.clone(), source })?;
+            system::write_file(path, page.as_bytes()).map_err(|source| Error::Place {
+                option: "--output FILE",
+                path: path.clone(),
+                source,
+            })?;
             path.clone()
         }
     };

@@ -69,6 +69,14 @@ impl Architecture {
         })
     }
 
+    /// The channels of the images that it takes, where it takes no others.
+    pub fn channels(&self) -> Option<usize> {
+        match &self.network {
+            Network::Zoo { arch, .. } => arch.channels,
+            Network::Layers { .. } => None,
+        }
+    }
+
     /// The network for an image shape and a number of classes.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::draft::read_stage;
-use super::resolve::head;
+use super::sections::head;
 use super::tables::{self, Swept};
 use crate::config::schema::{share, table};
 use crate::config::{explore, sweep};

@@ -11,9 +11,9 @@ use super::older::{self, Completed};
 use super::record::{self, Record, StageRecord};
 use super::trial_files::{metrics_name, trial_folder};
 use super::trials::{self, TrialResult, TrialState};
+use crate::config::node::label_text;
 use crate::exec::RunEnding;
 use crate::metrics::{MalformedRows, Metrics};
-use crate::plan::trial::label_text;
 
 /// A finished run.
 #[derive(Debug)]

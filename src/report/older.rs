@@ -11,6 +11,7 @@ use crate::config::Report;
 use crate::config::sweep::Overlap;
 use crate::plan::kept::KeptPipeline;
 use crate::plan::pipeline::Pipeline;
+use crate::system;
 
 /// What completing a record has shown.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, 
     let mut doubts = Vec::new();
     match kept.sweep() {
         Ok(Some(sweep)) => {
-            record.selection = sweep.goal.as_ref().map(Selection::new);
+            record.selection = sweep.select.as_ref().map(Selection::new);
             if record.provenance.sweep {
                 doubts.extend(sweep.overlaps().iter().map(|overlap| of_overlap(overlap, record)));
             }
@@ -90,7 +91,8 @@ fn own_pipeline(folder: &Path, trial: usize) -> Option<Pipeline> {
 /// The doubt about two overlapping axes, which older runners accepted although one of the two values never
 /// counted.
 fn of_overlap(Overlap { outer, inner }: &Overlap, record: &Record) -> String {
-    let file = &record.provenance.file;
+    // The command is to be copied into a shell.
+    let file = system::as_typed(std::slice::from_ref(&record.provenance.file));
     if outer == inner {
         return format!(
             "The labels of trials cannot be trusted: `{outer}` was swept twice, and only one of the two \

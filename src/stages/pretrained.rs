@@ -12,7 +12,7 @@ use crate::config::{Diagnostic, Keys, Noted};
 use crate::data::Provenance;
 use crate::data::catalog::weights::{self, Weights};
 use crate::data::classes::counted;
-use crate::data::fetch::{Fetcher, Whole};
+use crate::data::fetch::Whole;
 use crate::data::statistics::grouped;
 use crate::metrics::{LayerRow, Metrics};
 use crate::nn::architecture::Architecture;
@@ -156,11 +156,8 @@ impl Pretrained {
         let path = match &self.from {
             From::Custom(custom) => custom.source.locate(context)?,
             From::Known(entry) => {
-                let watch = context.watch();
-                let fetcher =
-                    Fetcher { folder: context.downloads, offline: context.offline, watch };
                 context.progress.note(&format!("terms of use: {}", weights::LICENCE));
-                fetcher.whole(&Whole {
+                context.fetcher().whole(&Whole {
                     name: entry.name,
                     file: entry.file,
                     checksum: entry.checksum,

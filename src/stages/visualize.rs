@@ -80,16 +80,16 @@ impl Stage for Visualize {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        dispatch(context.device, Run { stage: self, context })?
+        dispatch(context.device, DrawingRun { stage: self, context })?
     }
 }
 
-struct Run<'a> {
+struct DrawingRun<'a> {
     stage: &'a Visualize,
     context: &'a Context<'a>,
 }
 
-impl Job for Run<'_> {
+impl Job for DrawingRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {

@@ -388,6 +388,12 @@ fn a_full_disk_leaves_a_whole_page_or_none_and_the_run_fails_until_there_is_room
         }
         let room = ["-o", "remount,size=10m", disk.to_str().unwrap()];
         assert!(Command::new("mount").args(room).status().unwrap().success());
+        if let Some(rest) = said.split("`runner report ").nth(1) {
+            let folder = rest.split('`').next().unwrap();
+            let output = runner(root, &["report", folder]);
+            assert!(output.status.success(), "{size}: {}", text(&output.stderr));
+            assert!(latest(root, "disk").join("report.html").exists(), "{size}");
+        }
         let output = runner(root, &["run", "photos.toml", "--results", "disk"]);
         assert!(output.status.success(), "{size}: {}", text(&output.stderr));
         let run = latest(root, "disk");

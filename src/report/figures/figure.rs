@@ -52,7 +52,7 @@ impl Figure {
 
 /// The cells `mean`, `low`, `high` (one standard deviation to each side) and `n`.
 pub(super) fn spread(values: &[f64]) -> [String; 4] {
-    let (mean, sd) = mean_and_deviation(values).unwrap_or_default();
+    let (mean, sd) = mean_and_deviation(values).unwrap_or((f64::NAN, None));
     let side = |by: f64| sd.map(|sd| crate::metrics::number(mean + by * sd)).unwrap_or_default();
     [crate::metrics::number(mean), side(-1.0), side(1.0), values.len().to_string()]
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::monitor::Scores;
+use super::monitor::ValidationScores;
 use crate::config::{Keys, Noted, Word};
 
 mod constant;
@@ -26,7 +26,7 @@ pub struct Moment<'a> {
     /// Number of steps over all epochs.
     pub steps: usize,
     /// What validation gave after each epoch so far; empty without validation.
-    pub validation: &'a [Scores],
+    pub validation: &'a [ValidationScores],
 }
 
 impl Moment<'_> {
