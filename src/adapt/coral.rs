@@ -25,6 +25,10 @@ pub struct Coral {
 
 impl Coral {
     pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[
+            ("target", "unlabelled images of the target domain"),
+            ("lambda", "weight of the distance between the covariances"),
+        ]);
         let target = keys.reference("target", Wants::Split("train"));
         let lambda = LambdaSchedule::read(keys);
         Ok(Self { target: target?, lambda: lambda? })

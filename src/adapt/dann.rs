@@ -29,6 +29,10 @@ pub struct Dann {
 
 impl Dann {
     pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[
+            ("target", "unlabelled images of the target domain"),
+            ("lambda", "weight of the reversed gradient of the domain classifier"),
+        ]);
         let target = keys.reference("target", Wants::Split("train"));
         let lambda = LambdaSchedule::read(keys);
         Ok(Self { target: target?, lambda: lambda? })

@@ -14,6 +14,11 @@ mod dann;
 mod lambda;
 mod supervised;
 
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../docs/extending/mean_distance.rs"]
+mod mean_distance;
+
 pub use coral::Coral;
 pub use dann::Dann;
 pub use lambda::LambdaSchedule;

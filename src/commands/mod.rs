@@ -162,7 +162,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Show(args) => show::run(args),
         Verb::Table(args) => table::run(args),
         Verb::Watch(args) => watch::run(args),
-        Verb::Schema => schema::run(),
+        Verb::Schema(args) => schema::run(args),
         Verb::Init(args) => init::run(args),
         Verb::Completions(args) => completions::run(args),
         Verb::Report(args) => report_page::run(args),

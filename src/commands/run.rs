@@ -403,8 +403,8 @@ mod tests {
 
     fn options(root: &Path) -> RunOptions {
         RunOptions {
-            store: root.join("store"),
-            results: root.join("results"),
+            store: root.join("store").into(),
+            results: root.join("results").into(),
             offline: true,
             quiet: true,
             ..RunOptions::default()

@@ -7,6 +7,7 @@ pub mod goal;
 pub mod graph;
 pub mod kept;
 mod link;
+pub mod manual;
 mod origin;
 pub mod pipeline;
 mod pipeline_file;

@@ -82,6 +82,12 @@ pub(super) fn head(keys: &mut Keys) -> Result<Head, Noted> {
         let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
         !name.is_empty() && name.chars().all(fits)
     };
+    keys.about(&[
+        ("name", "name of the pipeline, and of the folder of its results"),
+        ("title", "title of the report"),
+        ("seed", "seed of every stage that draws random numbers and has no `seed` of its own"),
+        ("device", "where tensors live: `auto`, `cpu` or `cuda:N`"),
+    ]);
     let name = keys.string("name").such_that("ASCII letters, digits, `_` and `-`", legal);
     let name = name.limits([("pattern", serde_json::json!("^[A-Za-z0-9_-]+$"))]).required();
     let title = keys.string("title").optional();

@@ -74,6 +74,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
             Ok(Box::new(Download::Weights(stage)))
         }
         Some("dataset") => {
+            keys.about(&[("dataset", "a data set known by name")]);
             let entry = keys.choice("dataset").required();
             for key in ["sha256", "format"] {
                 if let Some(node) = keys.unwanted(key) {
@@ -115,6 +116,11 @@ fn quoted<T: Word>() -> String {
 
 fn custom(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let span = keys.span();
+    keys.about(&[
+        ("source", "your own file, folder or address"),
+        ("sha256", "what the file must be; required of an address"),
+        ("format", "what the source holds"),
+    ]);
     let source = keys
         .string("source")
         .such_that("\"file:PATH\", or an address starting with https:// or http://", |source| {

@@ -55,6 +55,22 @@ struct Evaluate {
 }
 
 fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("models", "networks to score"),
+        ("on", "data sets to score them on"),
+        ("features", "layer whose output is written to the artifact"),
+        (
+            "layer",
+            "layer whose output the embedding and the distance look at; the classifier's input when left out",
+        ),
+        (
+            "proxy_a_distance",
+            "whether to measure how well a linear classifier tells further data sets from the first",
+        ),
+        ("embedding", "features in two dimensions"),
+        ("samples", "images of each data set to draw"),
+        ("mistakes", "most confident wrong answers to draw"),
+    ]);
     let models = keys.references("models", Wants::Model);
     let on = keys.references("on", Wants::Split("test"));
     let features = keys.string("features").optional();

@@ -37,6 +37,11 @@ mod synthesize;
 mod training;
 mod visualize;
 
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../docs/extending/invert.rs"]
+mod invert;
+
 pub use environment::{Budget, Environment};
 pub use product::{DatasetShape, ModelShape, Product};
 
@@ -88,6 +93,7 @@ impl Defaults {
     /// The `seed` key of a stage that draws random numbers.
     pub fn seed(&self, keys: &mut Keys) -> Result<u64, Noted> {
         let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
+        keys.about(&[("seed", "seed of the stage's random numbers")]);
         keys.integer("seed").not_negative().or(default).map(i64::unsigned_abs)
     }
 

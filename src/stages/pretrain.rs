@@ -14,6 +14,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[("model", "the network")]);
     let source = Architecture::read(keys).map(ModelSource::Fresh);
     let training = Training::read(keys, defaults, source, Some(Method::Supervised), false)?;
     Ok(Box::new(TrainingStage { kind: KIND.name, training }))

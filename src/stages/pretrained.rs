@@ -52,6 +52,7 @@ struct Custom {
 impl Pretrained {
     /// Reads `weights = "resnet18"` and what goes with it.
     pub(super) fn known(keys: &mut Keys, defaults: &Defaults) -> Result<Self, Noted> {
+        keys.about(&[("weights", "weights known by name, with their network")]);
         let entry = keys.choice("weights").required();
         let input = input(keys);
         let rest = Rest::read(keys, defaults);
@@ -70,6 +71,11 @@ impl Pretrained {
         source: Source,
     ) -> Result<Self, Noted> {
         let span = keys.span();
+        keys.about(&[
+            ("model", "the network that the weights belong to, with its number of classes"),
+            ("entry", "part of the checkpoint to take"),
+            ("prefix", "beginning of the names to take"),
+        ]);
         let architecture = Architecture::read(keys);
         let shape = input(keys);
         let mut word = |key, what| {
@@ -264,6 +270,10 @@ struct Rest {
 
 impl Rest {
     fn read(keys: &mut Keys, defaults: &Defaults) -> Result<Self, Noted> {
+        keys.about(&[
+            ("strict", "whether every parameter must be in the file, and nothing else"),
+            ("skip", "patterns of parameters that stay new"),
+        ]);
         let strict = keys.boolean("strict").or(true);
         let skip = keys.strings("skip").or(Vec::new());
         // What nothing random is made of stays the same under every seed.
@@ -280,6 +290,7 @@ impl Rest {
 
 /// `input = [3, 224, 224]`: channels, height and width of the images that the network is laid out for.
 fn input(keys: &mut Keys) -> Result<Option<Chw>, Noted> {
+    keys.about(&[("input", "channels, height and width of the images that the network takes")]);
     keys.may_be("input", || {
         let side = json!({ "type": "integer", "minimum": 1, "maximum": 16_384 });
         json!({ "type": "array", "items": side, "minItems": 3, "maxItems": 3,

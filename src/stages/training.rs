@@ -46,6 +46,31 @@ impl Training {
         comes_in: bool,
     ) -> Result<Self, Noted> {
         let span = keys.span();
+        keys.about(&[
+            ("train", "labelled images to learn from"),
+            ("validate", "images that are scored after every epoch"),
+            ("method", "how to learn"),
+            ("epochs", "number of epochs"),
+            (
+                "epoch",
+                "what an epoch is with two domains: a pass over the longer or the shorter one, or so many steps",
+            ),
+            ("batch_size", "images per step, of each domain"),
+            ("optimizer", "how gradients change the parameters"),
+            ("schedule", "how the learning rate changes over time"),
+            ("augment", "random changes to training images, one after the other"),
+            ("label_smoothing", "share of each label that is spread over all classes"),
+            ("early_stopping", "when to stop because validation no longer improves"),
+            (
+                "keep_best",
+                "which metric of `validate` decides whose epoch's weights are kept; the last epoch's when left out",
+            ),
+            ("target_scores", "scores of a target domain after every epoch that need no labels"),
+            ("lr_scale", "factors for the learning rate, by patterns of parameter names"),
+            ("l2_sp", "weight decay toward the weights that came in (Li et al. 2018)"),
+            ("thaw_at", "patterns of parameters that start learning at an epoch, from 1"),
+            ("log_every", "steps between rows of the training loss; an epoch when left out"),
+        ]);
         let train = keys.reference("train", Wants::Split("train"));
         let validate = keys.optional_reference("validate", Wants::Split("valid"));
         let method = match method {

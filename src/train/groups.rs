@@ -60,6 +60,10 @@ pub enum GroupError {
 impl L2Sp {
     fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
         keys.optional_nested("l2_sp", |keys| {
+            keys.about(&[
+                ("alpha", "strength for parameters that came in"),
+                ("beta", "weight decay of new parameters"),
+            ]);
             let alpha = keys.float("alpha").at_least(0.0).required();
             let beta = keys.float("beta").at_least(0.0).or(0.01);
             Ok(Self { alpha: alpha?, beta: beta? })

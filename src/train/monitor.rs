@@ -91,6 +91,21 @@ impl Improvement {
             Metric::Loss => Mode::Min,
             Metric::Accuracy => Mode::Max,
         };
+        keys.about(&[
+            ("mode", "whether smaller or larger is better"),
+            ("threshold", "smallest change that counts as an improvement"),
+            ("threshold_mode", "whether the threshold is relative or absolute"),
+        ]);
+        keys.about(&[
+            ("mode", "whether smaller or larger is better"),
+            ("threshold", "smallest change that counts as an improvement"),
+            ("threshold_mode", "whether the threshold is relative or absolute"),
+        ]);
+        keys.about(&[
+            ("mode", "whether smaller or larger is better"),
+            ("threshold", "smallest change that counts as an improvement"),
+            ("threshold_mode", "whether the threshold is relative or absolute"),
+        ]);
         let mode = keys.choice("mode").or(usual);
         let threshold = keys.float("threshold").at_least(0.0).or(1e-4);
         let threshold_mode = keys.choice("threshold_mode").or(ThresholdMode::Relative);
@@ -132,6 +147,11 @@ impl EarlyStopping {
     pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
         keys.optional_nested("early_stopping", |keys| {
             let metric = Metric::read(keys, "metric");
+            keys.about(&[
+                ("metric", "metric of validation to go by"),
+                ("patience", "epochs without improvement after which training stops"),
+                ("min_delta", "smallest change that counts as an improvement"),
+            ]);
             let patience = keys.count("patience", 1..=usize::MAX).required();
             let min_delta = keys.float("min_delta").at_least(0.0).or(0.0);
             Ok(Self { metric: metric?, patience: patience?, min_delta: min_delta? })

@@ -77,6 +77,10 @@ fn groups(keys: &mut Keys) -> Result<Vec<(String, ParameterGroup)>, Noted> {
             )));
         };
         keys.descend(word, table, node.span, |keys| {
+            keys.about(&[
+                ("lr", "learning rate of these parameters"),
+                ("weight_decay", "weight decay of these parameters"),
+            ]);
             let lr = keys.float("lr").at_least(0.0).optional();
             let weight_decay = keys.float("weight_decay").at_least(0.0).optional();
             Ok(ParameterGroup { lr: lr?, weight_decay: weight_decay? })
@@ -101,6 +105,16 @@ impl Optimizer {
             Kind::AdamW => (1e-3, 1e-2),
             Kind::Sgd | Kind::RmsProp => (1e-2, 0.0),
         };
+        keys.about(&[
+            ("lr", "learning rate before the schedule"),
+            ("weight_decay", "weight decay"),
+            ("betas", "how much of the past the two moments keep"),
+            ("eps", "what is added to the denominator"),
+            ("momentum", "how much of the last step is kept"),
+            ("nesterov", "whether momentum looks ahead"),
+            ("alpha", "how much of the past the average of squares keeps"),
+            ("groups", "settings of some parameters, by patterns of their names"),
+        ]);
         let lr = keys.float("lr").positive().or(default);
         let weight_decay = keys.float("weight_decay").at_least(0.0).or(decay);
         match kind {

@@ -25,6 +25,7 @@ impl TargetScores {
     /// Reads `target_scores = { on = "target", metrics = ["entropy", ...] }`, which may be left out.
     pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
         keys.optional_nested("target_scores", |keys| {
+            keys.about(&[("on", "images of the target domain"), ("metrics", "which scores")]);
             let on = keys.reference("on", Wants::Split("train"));
             let words: Vec<String> =
                 words_of::<LabelFreeScore>().iter().map(|it| format!("\"{it}\"")).collect();

@@ -94,6 +94,7 @@ impl Scheduled {
     pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
         keys.kinded("schedule", "kind", Some(&constant::KIND), |kind, keys| {
             let schedule = (kind.read)(keys);
+            keys.about(&[("warmup_steps", "steps over which the rate first rises linearly")]);
             let warmup_steps = keys.count("warmup_steps", 0..=usize::MAX).or(0_usize);
             Ok(Self { schedule: schedule?, warmup_steps: warmup_steps? })
         })

@@ -12,6 +12,7 @@ struct StepDecay {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[("every", "epochs between two falls"), ("gamma", "factor of each fall")]);
     let every = keys.count("every", 1..=usize::MAX).required();
     let gamma = keys.float("gamma").fraction().or(0.1);
     Ok(Box::new(StepDecay { every: every?, gamma: gamma? }))
