@@ -146,3 +146,33 @@ fn state(
     });
     (TrialState::Skipped, because.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<(Vec<String>, Vec<TrialResult>), String> {
+        read(CsvRows::read(text).unwrap())
+    }
+
+    #[test]
+    fn axes_are_the_columns_before_the_state_and_every_fact_may_be_missing() {
+        let text = "trial,pipeline.seed,stages.net.lr,state,selected\n000,0,0.1,done,true\n";
+        let (axes, trials) = read_text(text).unwrap();
+        assert_eq!(axes, ["pipeline.seed", "stages.net.lr"]);
+        assert_eq!(trials[0].label("stages.net.lr"), Some("0.1"));
+        assert_eq!((trials[0].state, trials[0].selected), (TrialState::Done, Some(true)));
+        assert_eq!((trials[0].objective, trials[0].reason.as_str()), (None, ""));
+    }
+
+    #[test]
+    fn a_file_that_is_not_of_trials_in_order_says_what_is_wrong() {
+        for (text, wrong) in [
+            ("trial,seed\n000,0\n", "it has no column `state`"),
+            ("trial,state\n000,done\n002,done\n", "trial `002` stands where trial `001` should"),
+            ("trial,state\n000,lost\n", "`lost` is no state of a trial"),
+        ] {
+            assert_eq!(read_text(text).unwrap_err(), wrong);
+        }
+    }
+}
