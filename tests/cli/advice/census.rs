@@ -87,6 +87,10 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
             "weights are read from what `torch.save(model.state_dict(), FILE)` writes, and from safetensors",
         ],
     ),
+    (
+        "a run must have ended without any trial that could be selected",
+        &["write `trials = \"all\"`, or run the sweep with its `[sweep.select]`"],
+    ),
     ("nobody but the authors can follow it", &["this is a bug in runner; please report it"]),
     (
         "pages say it, which are looked at in a browser",

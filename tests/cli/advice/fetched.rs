@@ -6,7 +6,6 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use super::own_data::{FORMAT, RUN, download, png, put, text, zipped};
-use super::scene::Scene;
 
 /// Two files of the MNIST format: `count` images of 2 x 2 pixels, and their labels.
 fn idx(prefix: &str, count: u8) -> [(String, Vec<u8>); 2] {
