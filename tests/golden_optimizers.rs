@@ -14,7 +14,7 @@ use runner::nn::geometry::Chw;
 use runner::nn::model::host;
 use runner::nn::spec::{Init, Layer, Named, Spec};
 use runner::train::groups::{Groups, L2Sp};
-use runner::train::monitor::Scores;
+use runner::train::monitor::ValidationScores;
 use runner::train::schedule::{Moment, Scheduled};
 use runner::train::{Optimizer, OptimizerState};
 
@@ -191,9 +191,9 @@ fn every_schedule_gives_the_rates_of_pytorch_for_50_epochs() {
         ),
         ("plateau, course", "{ kind = 'reduce_on_plateau', factor = 0.05, patience = 5 }", true),
     ];
-    let scores: Vec<Scores> = numbers(&golden["losses"])
+    let scores: Vec<ValidationScores> = numbers(&golden["losses"])
         .into_iter()
-        .map(|loss| Scores { loss, accuracy: 1.0 - loss / 4.0 })
+        .map(|loss| ValidationScores { loss, accuracy: 1.0 - loss / 4.0 })
         .collect();
     assert_eq!(golden["schedules"].as_object().unwrap().len(), settings.len());
     for (name, line, by_epoch) in settings {

@@ -1,4 +1,4 @@
-//! lambda, the weight of what pulls the domains together, over the course of a training.
+//! lambda, the weight of the adaptation loss, over the course of a training.
 
 use crate::config::{Keys, Noted, words};
 
@@ -33,6 +33,7 @@ impl LambdaSchedule {
     /// Reads `lambda = { schedule = "ganin", gamma = 10.0, max = 1.0 }`.
     pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         keys.kinded("lambda", "schedule", Some(LambdaKind::Ganin), |kind, keys| {
+            keys.about(&[("max", "the largest value"), ("gamma", "how steeply it rises")]);
             let max = keys.float("max").at_least(0.0).or(1.0);
             match kind {
                 LambdaKind::Constant => Ok(Self::Constant { max: max? }),

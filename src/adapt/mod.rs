@@ -7,12 +7,17 @@ use dfdx::prelude::*;
 use crate::config::{Keys, Noted, Reference, words};
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
-use crate::nn::{DropoutKey, Entry, Model};
+use crate::nn::{DropoutKey, Entry, Model, Pass};
 
 mod coral;
 mod dann;
 mod lambda;
 mod supervised;
+
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../docs/extending/mean_distance.rs"]
+mod mean_distance;
 
 pub use coral::Coral;
 pub use dann::Dann;
@@ -32,7 +37,7 @@ pub enum Method {
 
 words! {
     /// The word for a method, before its settings are read.
-    enum MethodKind {
+    pub(crate) enum MethodKind {
         /// [`Method::Supervised`].
         Supervised = "supervised",
         /// [`Method::Dann`].
@@ -42,15 +47,15 @@ words! {
     }
 }
 
-/// One step's material.
+/// The material of one step.
 pub struct Step<'a, D: Ops> {
     /// The network that learns.
     pub model: &'a mut Model<D>,
     /// Where it takes the images in.
     pub entry: Entry,
-    /// Labelled images `[N, C*H*W]`, or what frozen layers made of them.
+    /// Labelled images `[N, C*H*W]`, or the output of frozen layers for them.
     pub source: Batch<D>,
-    /// What the class logits should say of them.
+    /// Their labels.
     pub targets: Targets<'a>,
     /// The same of the target domain, `[M, C*H*W]`, for methods that want it.
     pub target: Option<Batch<D>>,
@@ -64,29 +69,79 @@ pub struct Step<'a, D: Ops> {
     pub step: u64,
 }
 
-impl<D: Ops> Step<'_, D> {
-    /// The dropout masks of a domain's pass in this step.
-    fn dropout(&self, domain: &'static str) -> DropoutKey {
-        DropoutKey { seed: self.seed, domain, epoch: self.epoch, step: self.step }
+impl<'a, D: Ops> Step<'a, D> {
+    /// The pass of a domain's images through the network, with dropout masks of its own.
+    fn pass(&self, domain: &'static str) -> Pass {
+        let Self { seed, epoch, step, .. } = *self;
+        Pass::Train(DropoutKey { seed, domain, epoch, step })
+    }
+
+    /// Both domains, for a method that compares them.
+    ///
+    /// # Panics
+    /// When there are no target images, though the method said that it wants some.
+    fn domains(self) -> Domains<'a, D> {
+        let (source_pass, target_pass) = (self.pass("source"), self.pass("target"));
+        let Self { model, entry, source, targets, target, .. } = self;
+        let target = target.expect("training gives this method target images");
+        Domains { model, entry, source, source_pass, targets, target, target_pass }
     }
 }
 
-/// A step's loss to descend, and what there is to say about it.
+/// The material of a step over two domains. They go through the network in separate passes, because
+/// batch norm must see one domain at a time.
+struct Domains<'a, D: Ops> {
+    model: &'a mut Model<D>,
+    entry: Entry,
+    source: Batch<D>,
+    source_pass: Pass,
+    targets: Targets<'a>,
+    target: Batch<D>,
+    target_pass: Pass,
+}
+
+/// How the labelled images of a step were classified.
+struct Classified<D: Ops> {
+    /// Their mean cross-entropy.
+    loss: Scalar<D, OwnedTape<f32, D>>,
+    /// The share of right answers.
+    accuracy: f64,
+    count: usize,
+}
+
+impl<D: Ops> Classified<D> {
+    /// What the class logits `[N, classes]` of labelled images are worth.
+    fn new(logits: Batch<D, OwnedTape<f32, D>>, targets: &Targets) -> Result<Self, D::Err> {
+        let count = targets.labels.len();
+        let accuracy = share(correct(&logits, targets.labels), count);
+        Ok(Self { loss: D::cross_entropy(logits, targets)?, accuracy, count })
+    }
+
+    fn loss_reading(&self) -> Reading {
+        Reading { name: "class_loss", value: value(&self.loss), weight: self.count }
+    }
+
+    fn accuracy_reading(&self) -> Reading {
+        Reading { name: "accuracy", value: self.accuracy, weight: self.count }
+    }
+}
+
+/// The loss of a step, and the numbers to report about it.
 pub struct Losses<D: Ops> {
-    /// The sum to descend, with its tape.
+    /// The total loss, with its tape.
     pub total: Scalar<D, OwnedTape<f32, D>>,
     /// Named numbers of this step.
     pub readings: Vec<Reading>,
 }
 
-/// A number of one step, and how an epoch sums it up.
+/// A number of one step, and how it enters the mean over an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
     /// Its name in the metrics: `class_loss`.
     pub name: &'static str,
     /// The number.
     pub value: f64,
-    /// How many images it is a mean over; 0 for a setting, whose last value stands for the epoch.
+    /// How many images it is a mean over; 0 for a setting, of which the epoch has the last value.
     pub weight: usize,
 }
 

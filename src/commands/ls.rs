@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::Error;
 use super::columns::columns;
 use crate::cli::LsArgs;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::runs;
 
 /// Lists the runs, the newest last.
@@ -58,7 +58,7 @@ pub(super) fn date(moment: &str) -> String {
 
 /// The last row of the table of a run: `dann: source.test 0.9701, target.test 0.9146`.
 fn headline(folder: &Path) -> Option<String> {
-    let rows = Rows::read(&fs::read_to_string(folder.join("table.csv")).ok()?).ok()?;
+    let rows = CsvRows::read(&fs::read_to_string(folder.join("table.csv")).ok()?).ok()?;
     let last = rows.rows.last()?.first()?;
     // The first columns are the row, the column and the mean of a cell.
     let cells = rows.rows.iter().filter(|cell| cell[0] == *last && !cell[2].is_empty());

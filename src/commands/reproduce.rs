@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use super::columns::columns;
-use super::run::Failures;
+use super::rounds::Failures;
 use crate::cli::{ReproduceArgs, RunOptions};
 use crate::console;
 use crate::device::Device;
@@ -41,8 +41,8 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
     let trials = super::again(&before)
         .map_err(|error| Error::Missing(super::not_taken(&folder, &before, &error)))?;
     let options = RunOptions {
-        store: home.join("store"),
-        results: home.join("results"),
+        store: home.join("store").into(),
+        results: home.join("results").into(),
         threads: args.threads,
         offline: args.offline,
         ..RunOptions::default()

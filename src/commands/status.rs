@@ -7,8 +7,8 @@ use super::Error;
 use super::columns::{bytes, columns};
 use super::ls::date;
 use crate::cli::StatusArgs;
+use crate::digest::Fingerprint;
 use crate::exec::Ending;
-use crate::plan::fingerprint::Fingerprint;
 use crate::report::{live, runs};
 use crate::store::{Holder, Store, Unfinished};
 

@@ -22,6 +22,10 @@ pub struct TableReads {
     pub presence: Vec<(String, bool)>,
     /// What was read at each key, in the order of reading; empty for a key that is only known.
     pub reads: IndexMap<String, Vec<Read>>,
+    /// What keys mean, in a few words each.
+    pub about: IndexMap<String, String>,
+    /// Keys of which the table has exactly one.
+    pub one_of: Vec<&'static str>,
 }
 
 /// The word that says which kind of table it is.

@@ -62,6 +62,16 @@ impl<'a> Keys<'a> {
         self.describing.is_some()
     }
 
+    /// Says what keys of this table mean, in a few words each, for the schema and the manual. A test
+    /// fails for a key that nobody says this of.
+    pub fn about(&mut self, meanings: &[(&'static str, &str)]) {
+        if let Some(describing) = &mut self.describing {
+            let meanings =
+                meanings.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
+            describing.record.about.extend(meanings);
+        }
+    }
+
     /// Says what the node at `key` may be (a JSON Schema), for those who look at it themselves.
     pub fn may_be(&mut self, key: &'static str, schema: impl FnOnce() -> serde_json::Value) {
         if let Some(describing) = &mut self.describing {
@@ -102,6 +112,7 @@ impl<'a> Keys<'a> {
     /// Which of some keys the table has, one of which it must have: `None` when none or several.
     pub fn only_one(&mut self, keys: &[&'static str]) -> Option<&'static str> {
         if let Some(describing) = &mut self.describing {
+            describing.record.one_of = keys.to_vec();
             return Some(keys[describing.decide(keys[0], keys.len())]);
         }
         let mut there = keys.iter().filter(|key| self.has(key));

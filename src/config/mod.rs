@@ -9,6 +9,7 @@ pub mod document;
 pub mod explore;
 mod field;
 mod keys;
+pub mod manual;
 mod mention;
 pub mod node;
 pub mod overrides;

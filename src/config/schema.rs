@@ -96,6 +96,11 @@ fn of_variant(records: &[&TableReads], all: &[&TableReads], there: &[(&str, bool
         {
             every.retain(|word| here.iter().any(|one| word == one));
         }
+        if let Some(about) = records.iter().find_map(|record| record.about.get(key)) {
+            let takes = schema.get("description").and_then(Value::as_str);
+            let text = takes.map_or_else(|| about.clone(), |takes| format!("{about}: {takes}"));
+            schema["description"] = text.into();
+        }
         properties.insert(key.clone(), schema);
     }
     let mut schema = Map::new();

@@ -38,6 +38,12 @@ impl Architecture {
         });
         if own {
             return keys.nested("model", |keys| {
+                keys.about(&[
+                    ("classes", "number of classes; that of the data set when left out"),
+                    ("layers", "layers that make the features"),
+                    ("head", "layers of the classifier before its last one"),
+                    ("domain_head", "layers of the domain classifier before its last one"),
+                ]);
                 let classes = keys.count("classes", 2..=1_000_000).optional();
                 let features = layers(keys, "layers", &[]);
                 let head = layers(keys, "head", &[]);
@@ -52,6 +58,13 @@ impl Architecture {
             });
         }
         keys.kinded("model", "arch", None, |arch: &'static Arch, keys| {
+            keys.about(&[
+                ("classes", "number of classes; that of the data set when left out"),
+                (
+                    "small_input",
+                    "whether the first layers keep the size of images of about 30 pixels",
+                ),
+            ]);
             let classes = keys.count("classes", 2..=1_000_000).optional();
             let span = keys.span();
             let small_input = keys.boolean("small_input").or(false);
@@ -126,6 +139,10 @@ impl Architecture {
 /// Reads `head = [100, "relu"]`: the layers of a new classifier before its last one, which gives the
 /// logits. `[]` is a new last layer alone.
 pub fn read_head(keys: &mut Keys) -> Result<Option<Vec<Layer>>, Noted> {
+    keys.about(&[(
+        "head",
+        "layers of a new classifier before its last one; `[]` is a new last layer alone",
+    )]);
     if !keys.has("head") {
         keys.node("head");
         return Ok(None);
@@ -239,6 +256,14 @@ fn layer(keys: &mut Keys, key: &str, item: &Node) -> Result<Layer, Noted> {
 fn settings(kind: LayerKind, keys: &mut Keys) -> Result<Layer, Noted> {
     Ok(match kind {
         LayerKind::Conv2d => {
+            keys.about(&[
+                ("filters", "number of output channels"),
+                ("kernel", "height and width of the window"),
+                ("stride", "step between windows"),
+                ("padding", "zeros around the image"),
+                ("groups", "groups of channels that do not see each other"),
+                ("bias", "whether a bias is added"),
+            ]);
             let filters = keys.count("filters", 1..=65_536).required();
             let kernel = keys.count("kernel", 1..=255).required();
             let stride = keys.count("stride", 1..=255).or(1_usize);
@@ -261,6 +286,12 @@ fn settings(kind: LayerKind, keys: &mut Keys) -> Result<Layer, Noted> {
         }
         LayerKind::MaxPool | LayerKind::AvgPool => {
             let is_max = kind == LayerKind::MaxPool;
+            keys.about(&[
+                ("kernel", "height and width of the window"),
+                ("stride", "step between windows; as `kernel` when left out"),
+                ("padding", "border around the image"),
+                ("ceil", "whether a window that is cut off at the edge counts"),
+            ]);
             let kernel = keys.count("kernel", 1..=255).or(2_usize);
             let stride = keys.count("stride", 1..=255).or(kernel.unwrap_or(2_usize));
             let padding = keys.count("padding", 0..=127).or(0_usize);
@@ -285,6 +316,7 @@ fn settings(kind: LayerKind, keys: &mut Keys) -> Result<Layer, Noted> {
 /// The share that a dropout layer drops.
 #[expect(clippy::cast_possible_truncation, reason = "a probability")]
 fn dropped(keys: &mut Keys) -> Result<f32, Noted> {
+    keys.about(&[("p", "probability of dropping a value or, for `dropout2d`, a channel")]);
     keys.float("p").below_one().or(0.5).map(|p| p as f32)
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::pipeline::{Pipeline, PlannedStage};
 use crate::config::diagnostic::suggest;
 use crate::config::{Diagnostic, Reference, Word, sweep};
-use crate::metrics::label_free::Score;
+use crate::metrics::label_free::LabelFreeScore;
 use crate::metrics::scores::{Better, better};
 use crate::metrics::{Metrics, TrainingSplit};
 use crate::stages::Measures;
@@ -241,7 +241,7 @@ fn of_scores(
 
 /// Whether more of a metric is better; `None` for one that is not known or has no better value.
 fn rises(metric: &str) -> Option<bool> {
-    if let Some(score) = Score::named(metric) {
+    if let Some(score) = LabelFreeScore::named(metric) {
         return Some(score.higher_is_better());
     }
     match better(metric)? {

@@ -1,5 +1,5 @@
-//! The pipeline that a run kept as text, read again for what the record of an older runner does not say.
-//! Never asked about a run whose record says it all.
+//! Reads the pipeline that a run kept as text, for what the record of an older runner does not say. It is
+//! never used for a run whose record is complete.
 
 use super::pipeline::Pipeline;
 use super::resolve;
@@ -11,7 +11,7 @@ use crate::config::sweep::{self, Sweep};
 use crate::config::{Diagnostic, Keys, Report, document};
 use crate::stages::KINDS;
 
-/// The text of a resolved pipeline, as far as it is TOML.
+/// The kept text of a resolved pipeline, parsed as TOML.
 pub struct KeptPipeline {
     name: String,
     sources: Sources,
@@ -32,17 +32,17 @@ impl KeptPipeline {
         }
     }
 
-    /// The pipeline, its sweep left alone.
+    /// The resolved pipeline. Its sweep is checked for its form only.
     ///
     /// # Errors
-    /// When this runner does not take what an older one took.
+    /// When this runner does not accept what an older one accepted.
     pub fn pipeline(&self) -> Result<Pipeline, Report> {
         let path = self.name.as_ref();
         let resolved = resolve::resolve(path, &self.sources, &self.root, KINDS, false);
         resolved.pipeline.map_err(|_| self.report(resolved.problems))
     }
 
-    /// The tables that the run has, also where the rest of the pipeline is not taken.
+    /// The tables of the run. They can be read even where this runner does not accept the rest.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -51,7 +51,7 @@ impl KeptPipeline {
             unreachable!("a TOML document is a table")
         };
         let mut keys = Keys::new(table, self.root.span);
-        // A table of a sweep may name any key of it.
+        // The sweep is not read here, so a table may name any key.
         let drafts = tables::read(&mut keys, Swept { keys: &[], wrong: true, selects: true });
         // The rest of the file is not read here.
         keys.leave_open();
@@ -65,7 +65,7 @@ impl KeptPipeline {
     /// Its `[sweep]`, if it has one.
     ///
     /// # Errors
-    /// When this runner does not take what an older one took.
+    /// When this runner does not accept what an older one accepted.
     pub fn sweep(&self) -> Result<Option<Sweep>, Report> {
         let Value::Table(root) = &self.root.value else { return Ok(None) };
         let node = root.entries.get("sweep").map(|entry| &entry.node);

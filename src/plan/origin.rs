@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::resolve::{self, report};
+use super::pipeline_file::report;
+use super::resolve;
 use super::trial::Trial;
 use crate::config::node::Node;
 use crate::config::overrides::apply_all;

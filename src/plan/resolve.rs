@@ -7,13 +7,14 @@ use std::path::Path;
 use super::draft::drafts;
 use super::link::link;
 use super::pipeline::Pipeline;
-use super::tables::{self, Swept};
-use crate::config::node::{Node, Table, Value};
+use super::pipeline_file::{PipelineFile, report};
+use super::sections::{Sections, swept_keys};
+use super::tables;
+use crate::config::node::Node;
 use crate::config::overrides::{Assignment, apply_all};
-use crate::config::source::{Sources, Span};
-use crate::config::sweep::{self, Sweep};
-use crate::config::{Diagnostic, Gathered, Keys, Noted, Report, document};
-use crate::device::Device;
+use crate::config::source::Sources;
+use crate::config::sweep::Sweep;
+use crate::config::{Diagnostic, Noted, Report};
 use crate::stages::{Defaults, KINDS, Kind};
 
 /// The pipeline in the file at `path` with the `--set` arguments `sets`. A `[sweep]` is checked
@@ -26,7 +27,7 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Pipeline, Report> {
 }
 
 pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Pipeline, Report> {
-    open(path, sets)?.pipeline(path, kinds)
+    PipelineFile::open(path, sets)?.pipeline(path, kinds)
 }
 
 impl PipelineFile {
@@ -45,7 +46,7 @@ pub(super) struct Single {
 
 /// The trial of a sweep's file that `sets` make.
 pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Single, Report> {
-    let PipelineFile { mut root, mut sources, .. } = open(path, &[])?;
+    let PipelineFile { mut root, mut sources, .. } = PipelineFile::open(path, &[])?;
     let values: Result<Vec<Assignment>, _> =
         sets.iter().map(|set| Assignment::parse(set, &mut sources)).collect();
     let wrong = match values {
@@ -60,81 +61,11 @@ pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result
     Ok(Single { pipeline, whole })
 }
 
-pub(super) fn report(path: &Path, sources: Sources, problems: Vec<Diagnostic>) -> Report {
-    Report::new(document::name(path), sources, problems)
-}
-
-/// A file that was read, once: it may be a pipe.
-pub(super) struct PipelineFile {
-    /// Its tree, with `sets` put in.
-    pub root: Node,
-    pub sources: Sources,
-    /// The `--set` arguments.
-    pub sets: Vec<Assignment>,
-}
-
-/// Reads the file at `path` and puts the `--set` arguments in, in their order.
-pub(super) fn open(path: &Path, sets: &[String]) -> Result<PipelineFile, Report> {
-    let mut sources = Sources::default();
-    let mut root = match document::read(path, &mut sources) {
-        Ok(root) => root,
-        Err(problems) => return Err(report(path, sources, problems)),
-    };
-    let mut problems = Vec::new();
-    let mut put: Vec<Assignment> = Vec::new();
-    for argument in sets {
-        match Assignment::parse(argument, &mut sources) {
-            Ok(set) => {
-                problems.extend(put.iter().find_map(|before| loses(&set, before)));
-                problems.extend(set.apply(&mut root).err());
-                put.push(set);
-            }
-            Err(wrong) => problems.extend(wrong),
-        }
-    }
-    match problems.is_empty() {
-        true => Ok(PipelineFile { root, sources, sets: put }),
-        false => Err(report(path, sources, problems)),
-    }
-}
-
-/// Says so when `set` throws away what an argument before it put inside.
-fn loses(set: &Assignment, before: &Assignment) -> Option<Diagnostic> {
-    if before.path.len() <= set.path.len() || !before.path.starts_with(&set.path) {
-        return None;
-    }
-    let (outer, inner) = (set.path.join("."), before.path.join("."));
-    let message = format!("`--set {outer}` throws away what `--set {inner}` set before it");
-    Some(
-        Diagnostic::at(set.span, message, "the whole table is set anew")
-            .related(before.span, "inside it")
-            .help(format!("give `--set {inner}` after it, or leave it out")),
-    )
-}
-
-/// The sweep, if the file has one without problems of its own.
-pub(super) fn sweep_of(root: &Node) -> Option<Sweep> {
-    let Value::Table(table) = &root.value else { return None };
-    let Node { value: Value::Table(table), span } = &table.entries.get("sweep")?.node else {
-        return None;
-    };
-    let mut keys = Keys::new(table, *span);
-    let sweep = sweep::read(&mut keys);
-    sweep.ok().filter(|_| keys.finish().problems.is_empty())
-}
-
 pub(super) struct Resolution {
     pub pipeline: Result<Pipeline, Noted>,
     /// The resolved form with its sweep and table, also for a trial.
     pub whole: toml::Table,
     pub problems: Vec<Diagnostic>,
-}
-
-pub(super) struct Head {
-    name: String,
-    title: Option<String>,
-    seed: u64,
-    device: Device,
 }
 
 /// Checks everything below `root`. As a trial its resolved form stands alone, without the sweep.
@@ -145,46 +76,24 @@ pub(super) fn resolve(
     kinds: &[Kind],
     trial: bool,
 ) -> Resolution {
-    let Value::Table(tables) = &root.value else { unreachable!("a TOML document is a table") };
-    let mut keys = Keys::new(tables, root.span);
-    let head = section(&mut keys, "pipeline", "name = \"...\"")
-        .and_then(|(table, span)| keys.descend("pipeline", table, span, head));
-    let stages = section(&mut keys, "stages.NAME", "kind = \"...\"").map(|(table, _)| table);
-    let sweep = keys.optional_nested("sweep", sweep::read);
-    let sweep_wrong = sweep.is_err();
-    let sweep = sweep.unwrap_or_default();
-    let axes = sweep.as_ref().map(|sweep| sweep.axes.as_slice()).unwrap_or_default();
-    let swept: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
-    let swept_keys = Swept { keys: &swept, wrong: sweep_wrong, selects: tables::selects(&keys) };
-    let tables = tables::read(&mut keys, swept_keys);
-    let Gathered { resolved: sections, mut problems, .. } = keys.finish();
-
+    let mut problems = Vec::new();
+    let Sections { head, stages: written, sweep, tables, resolved: sections } =
+        Sections::read(root, &mut problems);
     let defaults = Defaults { seed: head.as_ref().map_or(0, |head| head.seed) };
-    let written = stages;
-    let drafts = stages.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
+    let drafts = written.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
     let stages = link(drafts.unwrap_or_default(), &mut problems);
     if problems.is_empty() {
         tables::check(&tables, &stages.planned, &mut problems);
     }
     let tables = tables::specs(tables);
-
-    let mut resolved = toml::Table::new();
-    let mut take = |name: &str| {
-        if let Some(section) = sections.get(name) {
-            resolved.insert(name.to_owned(), section.clone());
-        }
+    let mut resolved = in_order(sections, stages.resolved);
+    let whole = match (&sweep, written) {
+        (Some(sweep), Ok(written)) => open_to_axes(&resolved, sweep, &written.to_toml()),
+        _ => resolved.clone(),
     };
-    take("pipeline");
-    take("sweep");
-    take("table");
-    resolved.insert("stages".into(), stages.resolved.into());
-    let mut whole = resolved.clone();
-    if let (Some(sweep), Ok(stages)) = (&sweep, written) {
-        open_to_axes(&mut whole, sweep, &stages.to_toml());
-    }
     if trial {
         resolved.remove("sweep");
-        tables::leave_for_trial(&mut resolved, &tables, &swept);
+        tables::leave_for_trial(&mut resolved, &tables, &swept_keys(sweep.as_ref()));
     }
     let sound = Noted::none_in(&problems);
     let pipeline = head.and_then(|head| sound.map(|()| head)).map(|head| Pipeline {
@@ -202,10 +111,21 @@ pub(super) fn resolve(
     Resolution { pipeline, whole, problems }
 }
 
+/// The resolved form of a file, its tables in the order in which people are shown them.
+fn in_order(mut sections: toml::Table, stages: toml::Table) -> toml::Table {
+    let mut resolved = toml::Table::new();
+    for name in ["pipeline", "sweep", "table"] {
+        resolved.extend(sections.remove_entry(name));
+    }
+    resolved.insert("stages".into(), stages.into());
+    resolved
+}
+
 /// Takes back what a trial made of the stages that axes change: its defaults may not be those of
 /// another trial. `written` is `stages` as the file has it.
-fn open_to_axes(whole: &mut toml::Table, sweep: &Sweep, written: &toml::Table) {
-    let Some(toml::Value::Table(stages)) = whole.get_mut("stages") else { return };
+fn open_to_axes(resolved: &toml::Table, sweep: &Sweep, written: &toml::Table) -> toml::Table {
+    let mut whole = resolved.clone();
+    let Some(toml::Value::Table(stages)) = whole.get_mut("stages") else { return whole };
     let seeds = sweep.axes.iter().any(|axis| axis.path() == ["pipeline", "seed"]);
     for (name, stage) in stages.iter_mut() {
         let Some(as_written) = written.get(name) else { continue };
@@ -219,49 +139,7 @@ fn open_to_axes(whole: &mut toml::Table, sweep: &Sweep, written: &toml::Table) {
             stage.remove("seed");
         }
     }
-}
-
-/// A table that every file must have.
-fn section<'a>(
-    keys: &mut Keys<'a>,
-    header: &'static str,
-    example: &str,
-) -> Result<(&'a Table, Span), Noted> {
-    let name = header.split('.').next().unwrap_or(header);
-    match keys.node(name) {
-        Some(Node { value: Value::Table(table), span }) => Ok((table, *span)),
-        Some(node) => {
-            let (message, found) =
-                (format!("`{name}` must be a table"), format!("found {}", node.value.type_name()));
-            Err(keys.problem(Diagnostic::at(node.span, message, found)))
-        }
-        None => Err(keys.problem(
-            Diagnostic::general(format!("missing table `[{header}]`"))
-                .help(format!("add `[{header}]` with `{example}`")),
-        )),
-    }
-}
-
-/// Reads `[pipeline]`.
-pub(super) fn head(keys: &mut Keys) -> Result<Head, Noted> {
-    let legal = |name: &String| {
-        let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
-        !name.is_empty() && name.chars().all(fits)
-    };
-    let name = keys.string("name").such_that("ASCII letters, digits, `_` and `-`", legal);
-    let name = name.limits([("pattern", serde_json::json!("^[A-Za-z0-9_-]+$"))]).required();
-    let title = keys.string("title").optional();
-    let seed = keys.integer("seed").not_negative().or(0);
-    let word = keys.string("device").or("auto");
-    let place = keys.node("device").map_or(keys.span(), |node| node.span);
-    let device = word.and_then(|word| {
-        let wrong = |error: crate::device::Error| {
-            Diagnostic::at(place, error.to_string(), "in `pipeline.device`")
-        };
-        Device::parse(&word).map_err(|error| keys.problem(wrong(error)))
-    });
-    // One after the other, so that each key is known before the first `?`.
-    Ok(Head { name: name?, title: title?, seed: seed?.unsigned_abs(), device: device? })
+    whole
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Wants, words};
+use crate::config::{Keys, Wants, words};
 use crate::plan::kept::KeptPipeline;
 use crate::plan::print;
 use crate::plan::trial::Trial;

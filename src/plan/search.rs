@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
 use super::goal::Goal;
 use super::origin::{Drawn, Origin};
 use super::trial::Trial;
@@ -67,7 +69,7 @@ pub enum Reach {
 }
 
 /// What became of a trial in the search.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// What the goal says of it.
     pub objective: Option<f64>,
@@ -78,7 +80,7 @@ pub struct Verdict {
 }
 
 /// An early end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pruned {
     /// The stage of the goal.
     pub stage: String,

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::origin::Origin;
 use super::pipeline::Pipeline;
+use super::pipeline_file::{PipelineFile, report};
 use super::print;
-use super::resolve::{self, PipelineFile, open, report};
+use super::resolve;
 use super::search::Search;
 use super::trial::Trial;
 use crate::config::{Report, sweep};
@@ -60,14 +61,14 @@ pub(super) fn load_with(
     sets: &[String],
     kinds: &'static [Kind],
 ) -> Result<Trials, Report> {
-    let mut opened = open(path, sets)?;
-    let notes = sweep::settle(&mut opened.root, &opened.sets);
-    let notes = notes.map_err(|problems| report(path, opened.sources.clone(), problems))?;
-    let Some(sweep) = resolve::sweep_of(&opened.root) else {
+    let mut file = PipelineFile::open(path, sets)?;
+    let notes = sweep::settle(&mut file.root, &file.sets);
+    let notes = notes.map_err(|problems| report(path, file.sources.clone(), problems))?;
+    let Some(sweep) = file.sweep() else {
         // Without a sweep, or with one that is wrong, the file itself says what there is to say.
-        return Ok(Trials::single(opened.pipeline(path, kinds)?));
+        return Ok(Trials::single(file.pipeline(path, kinds)?));
     };
-    let PipelineFile { root, sources, .. } = opened;
+    let PipelineFile { root, sources, .. } = file;
     let origin = Origin { path: path.to_owned(), root, sources, kinds };
     let contradictions = sweep.contradictions();
     if !contradictions.is_empty() {

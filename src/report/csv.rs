@@ -4,14 +4,14 @@ use crate::metrics::csv::text;
 
 /// A header and rows as wide as it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rows {
+pub struct CsvRows {
     /// Column names.
     pub header: Vec<String>,
     /// The rows.
     pub rows: Vec<Vec<String>>,
 }
 
-impl Rows {
+impl CsvRows {
     /// As CSV with `\n` line ends.
     pub fn text(&self) -> String {
         text(std::iter::once(&self.header).chain(&self.rows))

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::csv::Rows;
+use super::csv::CsvRows;
 use crate::store;
 
 /// Why results could not be written or read.
@@ -46,9 +46,9 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, Error> {
 }
 
 /// The CSV at `path`; `None` when there is none.
-pub(super) fn read_rows(path: &Path) -> Result<Option<Rows>, Error> {
+pub(super) fn read_rows(path: &Path) -> Result<Option<CsvRows>, Error> {
     let Some(text) = read_text(path)? else { return Ok(None) };
-    Rows::read(&text)
+    CsvRows::read(&text)
         .map(Some)
         .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() })
 }

@@ -1,11 +1,11 @@
-//! A finished run as its folder holds it: the one reader of its record and its trials, for whoever shows,
-//! compares or verifies it. Resolves no pipeline and computes no number; what a folder does not have is
-//! empty, so that half a run can be looked at too.
+//! The one reader of a finished run. Tables, pages, pictures, comparisons and checks all get its record and
+//! its trials from here. It resolves no pipeline and computes no number. What is missing in the folder is
+//! empty, so that half a run can still be looked at.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::csv::Rows;
+use super::csv::CsvRows;
 use super::error::{Error, read_rows, read_text};
 use super::older::{self, Completed};
 use super::record::{self, Record, StageRecord};
@@ -20,35 +20,35 @@ use crate::metrics::{MalformedRows, Metrics};
 pub struct FinishedRun {
     /// Its folder.
     pub folder: PathBuf,
-    /// Its record, which says everything: what an older one left out was put in.
+    /// Its record. What an older runner left out of it has been added.
     pub record: Record,
-    /// Its resolved pipeline, as the text that it kept.
+    /// The resolved pipeline that the record keeps as text.
     pub pipeline: toml::Table,
     /// The dotted keys that its sweep changes.
     pub axes: Vec<String>,
-    /// Its trials; one without labels when it is no sweep.
+    /// Its trials. A plain run has a single one without labels.
     pub trials: Vec<TrialResult>,
-    /// The names of its stages with the places of those that they need.
+    /// The names of its stages, each with the positions of the stages that it waits for.
     pub stages: Vec<(String, Vec<usize>)>,
-    /// What must be said beside every number of it, a sentence each.
+    /// Reasons to doubt its numbers, which must be shown beside them; one sentence each.
     pub doubts: Vec<String>,
-    /// Whether it is known what each stage reads and scores, as of every run but some of older runners.
+    /// Whether it is known what each stage reads and scores. Only for some runs of older runners it is not.
     pub inputs_known: bool,
 }
 
 impl FinishedRun {
-    /// The run in `folder`.
+    /// Reads the run in `folder`.
     ///
     /// # Errors
-    /// When it has no record, or a file is not what it should be.
+    /// When it has no record, or a file does not have its form.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         Self::of(folder, Record::read(folder)?)
     }
 
-    /// The run in `folder` that has this record.
+    /// Reads the run in `folder`, whose record is `record`.
     ///
     /// # Errors
-    /// When a file is not what it should be.
+    /// When a file does not have its form.
     pub fn of(folder: &Path, mut record: Record) -> Result<Self, Error> {
         let Completed { doubts, inputs: inputs_known } = older::complete(&mut record, folder)?;
         let pipeline = toml::from_str(&record.provenance.text).map_err(|error| {
@@ -61,28 +61,28 @@ impl FinishedRun {
         Ok(Self { folder, record, pipeline, axes, trials, stages, doubts, inputs_known })
     }
 
-    /// Whether it is a sweep.
+    /// Whether it ran the trials of a sweep.
     pub fn is_sweep(&self) -> bool {
         self.record.provenance.sweep
     }
 
-    /// The folder of a trial's CSVs.
+    /// The folder that holds the files of a trial.
     pub fn trial_folder(&self, trial: usize) -> PathBuf {
         trial_folder(&self.folder, self.is_sweep(), trial)
     }
 
-    /// The CSV of a stage in a trial.
+    /// The CSV of a stage in a trial; `None` when there is none.
     ///
     /// # Errors
-    /// When it is there and is no CSV.
-    pub fn rows(&self, trial: usize, stage: &str) -> Result<Option<Rows>, Error> {
+    /// When the file is not a CSV.
+    pub fn rows(&self, trial: usize, stage: &str) -> Result<Option<CsvRows>, Error> {
         read_rows(&self.trial_folder(trial).join(metrics_name(stage)))
     }
 
-    /// The metrics of a stage in a trial, typed.
+    /// The same as typed rows.
     ///
     /// # Errors
-    /// When its CSV is there and cannot be read.
+    /// When the file is not a CSV of metrics.
     pub fn typed_metrics(&self, trial: usize, stage: &str) -> Result<Option<Metrics>, Error> {
         let path = self.trial_folder(trial).join(metrics_name(stage));
         let Some(text) = read_text(&path)? else { return Ok(None) };
@@ -91,11 +91,11 @@ impl FinishedRun {
         Metrics::read(&text).map(Some).map_err(reason).map_err(malformed)
     }
 
-    /// Another CSV of a stage in a trial.
+    /// Another CSV of a stage in a trial, such as `embedding.csv`; `None` when there is none.
     ///
     /// # Errors
-    /// When it is there and is no CSV.
-    pub fn extra(&self, trial: usize, stage: &str, file: &str) -> Result<Option<Rows>, Error> {
+    /// When the file is not a CSV.
+    pub fn extra(&self, trial: usize, stage: &str, file: &str) -> Result<Option<CsvRows>, Error> {
         read_rows(&self.trial_folder(trial).join(stage).join(file))
     }
 
@@ -104,34 +104,34 @@ impl FinishedRun {
         self.record.tables.first().map_or("", |table| &table.value)
     }
 
-    /// The title that the pipeline gives it, if it does.
+    /// The title that the pipeline gives it.
     pub fn title(&self) -> Option<&str> {
         self.pipeline.get("pipeline")?.get("title")?.as_str()
     }
 
-    /// Whether trials were selected by labels of the target.
+    /// Whether its trials were selected by target labels.
     pub fn is_oracle(&self) -> bool {
         self.record.selection.as_ref().is_some_and(|it| it.oracle)
     }
 
-    /// What became of a stage of a trial.
+    /// The record of a stage of a trial.
     pub fn stage(&self, trial: usize, name: &str) -> Option<&StageRecord> {
         self.record.stage(trial, name)
     }
 
-    /// The trial whose pictures stand for all: the selected one, else the first that is done.
+    /// The trial whose pictures stand for all trials: the selected one, or else the first that is done.
     pub fn shown(&self) -> usize {
         let of = |which: &dyn Fn(&TrialResult) -> bool| self.trials.iter().position(which);
         let selected = of(&|it| it.selected == Some(true));
         selected.or_else(|| of(&|it| it.state == TrialState::Done)).unwrap_or(0)
     }
 
-    /// Places of the axes that are seeds.
+    /// Whether an axis is a seed.
     pub fn is_seed(&self, axis: usize) -> bool {
         self.axes[axis].rsplit('.').next() == Some("seed")
     }
 
-    /// A short name of an axis: its last two words, where no other axis has the same.
+    /// A short name for an axis: its last two words, unless another axis ends in the same words.
     pub fn axis(&self, at: usize) -> &str {
         let short = |key: &'_ str| -> usize {
             let whole = brief(key).len();
@@ -145,7 +145,7 @@ impl FinishedRun {
         if alone { tail } else { brief(key) }
     }
 
-    /// The settings of a trial in words, without seeds; all when `seeds`.
+    /// The settings of a trial in words. Seeds are included only with `seeds`.
     pub fn label(&self, trial: usize, seeds: bool) -> String {
         let named = self.trials[trial].labels.iter().enumerate();
         let words: Vec<String> = named
@@ -156,13 +156,13 @@ impl FinishedRun {
     }
 }
 
-/// A dotted key without the word that all of its kind begin with.
+/// A dotted key without its first word where that is `stages` or `pipeline`.
 fn brief(key: &str) -> &str {
     let short = key.strip_prefix("stages.").or_else(|| key.strip_prefix("pipeline."));
     short.unwrap_or(key)
 }
 
-/// The axes and the trials: of a sweep as `trials.csv` says, else the only one.
+/// The axes and the trials: those of `trials.csv` in a sweep, or the single trial of a plain run.
 fn read_trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<TrialResult>), Error> {
     let path = folder.join("trials.csv");
     let rows = if record.provenance.sweep { read_rows(&path)? } else { None };
@@ -195,7 +195,7 @@ fn read_trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial
     Ok((axes.unwrap_or_default(), (0..count).map(trial).collect()))
 }
 
-/// The stages of the first trial and what each needs.
+/// The stages of the first trial, each with the positions of the stages that it waits for.
 fn stages(record: &Record) -> Vec<(String, Vec<usize>)> {
     let Some(all) = record.trials.first() else { return Vec::new() };
     let place = |name: &String| all.iter().position(|it| it.name == *name);

@@ -1,22 +1,22 @@
-//! A finished run with the CSVs of all its stages in memory, for pages and pictures: which forms a stage
-//! took in a sweep, and what it measured in each.
+//! A finished run with the CSVs of all its stages in memory, for pages and pictures. It knows which variants
+//! of a stage a sweep has, and what each of them measured; it draws nothing.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::path::Path;
 
-use super::csv::Rows;
+use super::csv::CsvRows;
 use super::error::Error;
 use super::finished::FinishedRun;
 use super::record::StageRecord;
 use super::scores::{self, NUMBERING};
 
-/// A finished run with its numbers.
+/// A finished run with the numbers of all its stages.
 #[derive(Debug)]
 pub struct MeasuredRun {
     run: FinishedRun,
-    metrics: BTreeMap<(usize, String), Rows>,
+    metrics: BTreeMap<(usize, String), CsvRows>,
 }
 
 impl Deref for MeasuredRun {
@@ -27,23 +27,23 @@ impl Deref for MeasuredRun {
     }
 }
 
-/// Trials in which a stage was the same but for its seed.
+/// Trials in which a stage had the same settings but for its seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
-    /// The settings that tell it from others; empty when there is only one.
+    /// The settings that distinguish it from other variants; empty when there is only one.
     pub label: String,
-    /// A trial for each artifact: one for each seed.
+    /// One trial per artifact, which is one per seed.
     pub trials: Vec<usize>,
-    /// Every trial that has one of them.
+    /// Every trial that has one of these artifacts.
     every: Vec<usize>,
 }
 
-/// The names of classes in the order of their numbers; none where they are not known.
+/// The names of classes in the order of their numbers; empty where they are unknown.
 #[derive(Debug)]
 pub struct ClassNames<'a>(Vec<Cow<'a, str>>);
 
 impl ClassNames<'_> {
-    /// The name of the class with this label; the label itself where there is none.
+    /// The name of the class with this label, or the label itself where the name is unknown.
     pub fn name(&self, label: &str) -> String {
         let known = label.parse().ok().and_then(|at: usize| self.0.get(at));
         known.map_or(label, AsRef::as_ref).to_owned()
@@ -51,7 +51,7 @@ impl ClassNames<'_> {
 }
 
 impl Variant {
-    /// Whether `trial` has one of its artifacts.
+    /// Whether `trial` has an artifact of this variant.
     pub fn has(&self, trial: usize) -> bool {
         self.every.contains(&trial)
     }
@@ -61,17 +61,18 @@ impl MeasuredRun {
     /// The run in `folder`.
     ///
     /// # Errors
-    /// When it has no record, or a file is not what it should be.
+    /// When it has no record, or a file does not have its form.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         Self::of(FinishedRun::read(folder)?)
     }
 
-    /// `run` with the CSV of each artifact, read once: trials that share a stage share its numbers.
+    /// Reads the CSVs of `run`. That of each artifact is read once, as trials that share a stage share its
+    /// numbers.
     ///
     /// # Errors
-    /// When a file is no CSV.
+    /// When a file is not a CSV.
     pub fn of(run: FinishedRun) -> Result<Self, Error> {
-        let mut known: BTreeMap<String, Rows> = BTreeMap::new();
+        let mut known: BTreeMap<String, CsvRows> = BTreeMap::new();
         let mut metrics = BTreeMap::new();
         for (trial, stages) in run.record.trials.iter().enumerate() {
             for stage in stages {
@@ -91,14 +92,14 @@ impl MeasuredRun {
     }
 
     /// The metrics of a stage in a trial.
-    pub fn metrics(&self, trial: usize, stage: &str) -> Option<&Rows> {
+    pub fn metrics(&self, trial: usize, stage: &str) -> Option<&CsvRows> {
         self.metrics.get(&(trial, stage.to_owned()))
     }
 
-    /// The classes that `stage` counted the answers of `model` on `dataset` by: as the data set's stage
-    /// lists them, unless `stage` says that the model numbers them otherwise.
+    /// The classes by which `stage` scored `model` on `dataset`: those that the stage of the data set lists,
+    /// unless `stage` says that the model numbers its classes differently.
     pub fn classes(&self, trial: usize, stage: &str, model: &str, dataset: &str) -> ClassNames<'_> {
-        // A table that cannot be read is said to be wrong by `verify`; numbers stand for themselves then.
+        // `verify` reports a table that cannot be read. Here the numbers of classes serve as their names then.
         if let Ok(Some(rows)) = self.extra(trial, stage, NUMBERING) {
             let names = numbering(&rows, model, dataset);
             if !names.is_empty() {
@@ -112,7 +113,7 @@ impl MeasuredRun {
         ClassNames(rows.unwrap_or_default())
     }
 
-    /// The different forms that `stage` has, in the order of the trials.
+    /// The variants of `stage`, in the order of the trials.
     pub fn variants(&self, stage: &str) -> Vec<Variant> {
         let mut groups: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
         for trial in 0..self.trials.len() {
@@ -130,7 +131,7 @@ impl MeasuredRun {
             let stage = self.stage(trial, stage)?;
             stage.fingerprint.map(|it| it.to_string())
         };
-        // Settings that this stage does not know give the same artifacts: they are one variant.
+        // Settings that do not affect this stage give the same artifacts, so they are one variant.
         let mut merged: Vec<(BTreeSet<String>, Vec<usize>, Vec<usize>)> = Vec::new();
         for (_, trials) in groups {
             let prints: BTreeSet<String> = trials.iter().filter_map(|it| print(*it)).collect();
@@ -164,8 +165,8 @@ impl MeasuredRun {
             .collect()
     }
 
-    /// The different forms of `model` with, for each seed, a trial whose `stage` scored it: what does not
-    /// touch the model makes no difference, and a trial that failed later takes nothing away.
+    /// The variants of `model`, each with one trial per seed whose `stage` scored it. Settings that do not
+    /// affect the model do not count, and a trial that failed later still counts.
     pub fn scored(&self, stage: &str, model: &str) -> Vec<Variant> {
         if !self.stages.iter().any(|it| it.0 == model) {
             return self.variants(stage);
@@ -187,7 +188,7 @@ impl MeasuredRun {
         variants
     }
 
-    /// The models that `stage` scored, in order.
+    /// The models that `stage` scored, in the order of its CSV.
     pub fn models(&self, stage: &str) -> Vec<String> {
         let mut models: Vec<String> = Vec::new();
         for trial in 0..self.trials.len() {
@@ -204,7 +205,7 @@ impl MeasuredRun {
         models
     }
 
-    /// The artifacts of `stage`, each once, with the first trial that has it.
+    /// The tasks of `stage`, each once, with the first trial that has it.
     pub fn tasks(&self, stage: &str) -> Vec<(usize, &StageRecord)> {
         let mut seen = BTreeSet::new();
         (0..self.record.trials.len())
@@ -214,9 +215,9 @@ impl MeasuredRun {
     }
 }
 
-/// The names in a [`NUMBERING`] of the classes of `model` on `dataset`: the model's, or those of the data
+/// The names of classes in a [`NUMBERING`] of `model` on `dataset`: those of the model, or those of the data
 /// set where the model has only numbers.
-fn numbering(rows: &Rows, model: &str, dataset: &str) -> Vec<String> {
+fn numbering(rows: &CsvRows, model: &str, dataset: &str) -> Vec<String> {
     let name = |row: &Vec<String>| match row.as_slice() {
         [of, on, class, here, there, _] if of == model && on == dataset => {
             let nameless = here == class && !there.is_empty();

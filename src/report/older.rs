@@ -1,5 +1,5 @@
-//! What the records of older runners do not say, taken from the pipeline that they kept as text. The only
-//! place that knows older forms: a record that was completed here reads like one of today.
+//! Adds to the records of older runners what they do not say, from the pipeline that they keep as text. This
+//! is the only place that knows older forms of the record: all other code sees complete records.
 
 use std::fs;
 use std::path::Path;
@@ -13,21 +13,21 @@ use crate::plan::kept::KeptPipeline;
 use crate::plan::pipeline::Pipeline;
 use crate::system;
 
-/// What came of completing a record.
+/// What completing a record has shown.
 #[derive(Debug)]
 pub(super) struct Completed {
-    /// What must be said beside the numbers of the run, a sentence each.
+    /// Reasons to doubt the numbers of the run, one sentence each.
     pub doubts: Vec<String>,
-    /// Whether it says of each stage now what it reads and scores.
+    /// Whether the record now says what each stage reads and scores.
     pub inputs: bool,
 }
 
-/// Completes the record of the run in `folder`.
+/// Completes the record of the run in `folder`. Records of this runner are complete already.
 ///
 /// # Errors
-/// When the text that it kept is no pipeline, or its tables cannot be read.
+/// When the pipeline that it keeps is not TOML, or its tables cannot be read.
 pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, Error> {
-    // Every record of today has at least the usual table.
+    // Every record of this runner has at least the usual table.
     if !record.tables.is_empty() {
         return Ok(Completed { doubts: Vec::new(), inputs: true });
     }
@@ -66,7 +66,7 @@ pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, 
     Ok(Completed { doubts, inputs })
 }
 
-/// Says of every stage what it reads: as its trial's own pipeline has it, else as the pipeline of the run.
+/// Adds the inputs of every stage: those in the pipeline of its trial, or else in the pipeline of the run.
 fn put_inputs(record: &mut Record, folder: &Path, base: &Pipeline) {
     let sweep = record.provenance.sweep;
     for (number, stages) in record.trials.iter_mut().enumerate() {
@@ -81,14 +81,15 @@ fn put_inputs(record: &mut Record, folder: &Path, base: &Pipeline) {
     }
 }
 
-/// The pipeline that lies in the folder of a trial.
+/// The pipeline in the folder of a trial.
 fn own_pipeline(folder: &Path, trial: usize) -> Option<Pipeline> {
     let path = trial_folder(folder, true, trial).join("pipeline.toml");
     let text = fs::read_to_string(path).ok()?;
     KeptPipeline::read("pipeline.toml", &text).ok()?.pipeline().ok()
 }
 
-/// Runners before this one took axes that set each other's keys: the value of one then never counted.
+/// The doubt about two overlapping axes, which older runners accepted although one of the two values never
+/// counted.
 fn of_overlap(Overlap { outer, inner }: &Overlap, record: &Record) -> String {
     // The command is to be copied into a shell.
     let file = system::as_typed(std::slice::from_ref(&record.provenance.file));

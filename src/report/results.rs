@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde_json::json;
 
 use super::checksums::{self, Checksums};
 use super::earlier::Earlier;
@@ -276,21 +277,23 @@ fn point_latest(home: &Path, name: &str) -> Result<(), Error> {
 }
 
 /// A digest of the names and fingerprints of all stages, of what was selected and why, and of the tables
-/// that were asked for. Two runs with the same digest have the same results.
+/// that were asked for. Two runs with the same digest have the same results. It is made of JSON, so that
+/// it does not hang on how types are printed while debugging.
 fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) -> String {
     let mut hasher = blake3::Hasher::new();
+    let mut add = |part: serde_json::Value| {
+        hasher.update(part.to_string().as_bytes());
+        hasher.update(b"\n");
+    };
     let select = resolved.get("sweep").and_then(|sweep| sweep.get("select"));
     let tables = resolved.get("table");
-    hasher.update(format!("{verdicts:?} {select:?} {tables:?}\n").as_bytes());
+    add(json!({ "verdicts": verdicts, "select": select, "tables": tables }));
     for (trial, stages) in plan.trials.iter().zip(&plan.stages) {
-        hasher.update(format!("{:?}\n", trial.label_texts()).as_bytes());
+        add(json!(trial.label_texts()));
         for (name, task) in stages {
             let done = &done[task.index()];
-            let fingerprint = done.fingerprint.map(|it| it.to_string());
-            if let Some(rows) = done.end.rows_so_far() {
-                hasher.update(format!("pruned {}\n", rows.len()).as_bytes());
-            }
-            hasher.update(format!("{name} {}\n", fingerprint.unwrap_or_default()).as_bytes());
+            let rows = done.end.rows_so_far().map(<[_]>::len);
+            add(json!({ "stage": name, "fingerprint": done.fingerprint, "pruned_after": rows }));
         }
     }
     hasher.finalize().to_hex().to_string()

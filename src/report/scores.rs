@@ -1,26 +1,26 @@
-//! What the stages of a finished run scored, and what they should have: the rows of its score CSVs by trial.
-//! Computes nothing.
+//! The scores of a finished run: what its stages scored in every trial, and what they should have scored.
+//! Nothing is computed here.
 
 use std::borrow::Cow;
 
 use indexmap::IndexSet;
 
-use super::csv::Rows;
+use super::csv::CsvRows;
 use super::error::Error;
 use super::finished::FinishedRun;
 use super::record::StageRecord;
 use super::trials::TrialResult;
 use crate::plan::table_spec::TableSpec;
 
-/// Header of the CSV of a stage that scores.
+/// The header of the CSV of a stage that scores.
 const HEADER: [&str; 4] = ["model", "dataset", "metric", "value"];
 
-/// The table of a stage that scores, of models that number classes otherwise than a data set does.
+/// The table of a scoring stage for models that number classes differently than a data set does.
 pub(super) const NUMBERING: &str = "classes.csv";
 
-/// A number that a stage scored.
+/// A score that a stage measured in a trial.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ScoreRow {
+pub struct TrialScore {
     /// Index in [`RunScores::trials`].
     pub trial: usize,
     /// The stage that scored.
@@ -29,13 +29,13 @@ pub struct ScoreRow {
     pub model: String,
     /// The split.
     pub dataset: String,
-    /// What was measured.
+    /// The metric.
     pub metric: String,
-    /// As it stands in the CSV.
+    /// The value, as it is written in the CSV.
     pub value: String,
 }
 
-/// A pair that a stage scores, or should have.
+/// A model and a split that a stage scores, or should have scored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ScoredPair {
     /// The stage that scores it.
@@ -46,28 +46,28 @@ pub struct ScoredPair {
     pub dataset: String,
 }
 
-/// Everything that a table of a run can show.
+/// Everything that the tables of a run can show.
 #[derive(Debug, Clone, Default)]
 pub struct RunScores<'a> {
     /// In the order of the trials, the stages and the files.
-    pub scores: Vec<ScoreRow>,
+    pub scores: Vec<TrialScore>,
     /// In the order of `trials.csv`.
     pub trials: Cow<'a, [TrialResult]>,
-    /// What became of the stages of each trial.
+    /// The records of the stages of each trial.
     pub stages: &'a [Vec<StageRecord>],
-    /// What the trials should have scored, in the order of the files.
+    /// The pairs that trials score or should have scored, in the order of the CSVs.
     pub pairs: IndexSet<ScoredPair>,
-    /// The swept keys, without those of a plain run.
+    /// The swept keys; none for a plain run.
     pub axes: Vec<String>,
-    /// Whether the run has trials at all.
+    /// Whether the run is a sweep.
     pub sweep: bool,
-    /// Whether labels of the target chose the trials.
+    /// Whether target labels selected the trials.
     pub oracle: bool,
-    /// How the trials were selected, for people.
+    /// How the trials were selected, in words.
     pub selection: Option<String>,
-    /// Pairs whose classes were matched by nothing but their numbers.
+    /// Pairs whose classes could only be matched by their numbers.
     pub by_number: IndexSet<ScoredPair>,
-    /// Pairs of a data set and a model that numbers its classes otherwise.
+    /// Pairs whose model numbers its classes differently than the data set.
     pub renumbered: IndexSet<ScoredPair>,
 }
 
@@ -79,7 +79,7 @@ impl<'a> RunScores<'a> {
     pub fn of(run: &'a FinishedRun) -> Result<Self, Error> {
         let mut trials = Cow::Borrowed(run.trials.as_slice());
         if !run.is_sweep() {
-            // What a table of a sweep tells trials apart by is a setting of a plain run.
+            // A table may be about a swept key. A plain run has its setting instead.
             let labels = settings(&run.pipeline, &run.record.tables);
             trials.to_mut().iter_mut().for_each(|trial| trial.labels.clone_from(&labels));
         }
@@ -99,7 +99,7 @@ impl<'a> RunScores<'a> {
                     model: pair.model.clone(),
                     dataset: pair.dataset.clone(),
                 }));
-                // Where it is not known what a stage scores, its CSV says.
+                // Where it is unknown what a stage scores, its CSV shows it.
                 if !stage.scores.is_empty() || !run.inputs_known {
                     all.collect(run, number, &stage.name)?;
                 }
@@ -108,12 +108,12 @@ impl<'a> RunScores<'a> {
         Ok(all)
     }
 
-    /// What became of a stage of a trial.
+    /// The record of a stage of a trial.
     pub fn stage(&self, trial: usize, name: &str) -> Option<&'a StageRecord> {
         self.stages.get(trial)?.iter().find(|stage| stage.name == name)
     }
 
-    /// What `key` is of something scored: a fact of the score, or a label of its trial.
+    /// The value of `key` for a scored pair: a fact of the score, or a label of its trial.
     pub fn fact<'b>(&'b self, key: &str, trial: usize, pair: &'b ScoredPair) -> Option<&'b str> {
         match key {
             "model" => Some(&pair.model),
@@ -140,31 +140,31 @@ impl<'a> RunScores<'a> {
             let [model, dataset, metric, value] =
                 <[String; 4]>::try_from(row).expect("rows are as wide as their header");
             let stage = stage.to_owned();
-            self.scores.push(ScoreRow { trial, stage, model, dataset, metric, value });
+            self.scores.push(TrialScore { trial, stage, model, dataset, metric, value });
         }
         Ok(())
     }
 }
 
-impl ScoreRow {
-    /// What it is a score of.
+impl TrialScore {
+    /// The pair that it scores.
     pub fn pair(&self) -> ScoredPair {
         let Self { stage, model, dataset, .. } = self.clone();
         ScoredPair { stage, model, dataset }
     }
 }
 
-/// Whether the rows are scores.
-pub(super) fn are_scores(rows: &Rows) -> bool {
+/// Whether the rows are scores, by their header.
+pub(super) fn are_scores(rows: &CsvRows) -> bool {
     rows.header.iter().map(String::as_str).eq(HEADER)
 }
 
-/// The facts and keys that a table puts scores in their places by.
+/// The facts and keys by which a table places scores.
 fn named(spec: &TableSpec) -> Vec<&String> {
     [&spec.rows, &spec.columns].into_iter().chain(spec.only.keys()).collect()
 }
 
-/// What a run without a sweep has for the settings that its tables name.
+/// The settings of a plain run that its tables name.
 fn settings(pipeline: &toml::Table, specs: &[TableSpec]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for name in specs.iter().flat_map(named) {

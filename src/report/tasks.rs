@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::csv::Rows;
+use super::csv::CsvRows;
 use super::error::{Error, io_at};
 use super::record::{ModelOnSplit, StageInput, StageRecord};
 use super::trial_files::{Artifacts, rows};
@@ -113,5 +113,5 @@ pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Artifacts) -> Result
             all.push(vec![name.clone(), part[0].clone(), part[1].clone(), cached.clone()]);
         }
     }
-    Ok(Rows { header, rows: all }.text())
+    Ok(CsvRows { header, rows: all }.text())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::csv::Rows;
+use super::csv::CsvRows;
 use super::error::{Error, io_at};
 use super::record::StageInput;
 use crate::exec::{Done, End};
@@ -88,7 +88,7 @@ pub(super) fn write_trial(
 }
 
 /// The CSV of a training up to and including an epoch.
-fn up_to_epoch(rows: &Rows, epoch: usize) -> String {
+fn up_to_epoch(rows: &CsvRows, epoch: usize) -> String {
     let mut rows = rows.clone();
     if let Some(at) = rows.header.iter().position(|name| name == "epoch") {
         rows.rows.retain(|row| row[at].parse::<usize>().is_ok_and(|it| it <= epoch));
@@ -153,16 +153,16 @@ fn named_text(
 }
 
 /// The CSV called `name` in an artifact; `None` where it has no such file.
-pub(super) fn rows(artifact: &Checked, name: &str) -> Result<Option<Rows>, Error> {
+pub(super) fn rows(artifact: &Checked, name: &str) -> Result<Option<CsvRows>, Error> {
     let Some(bytes) = artifact.read(name)? else { return Ok(None) };
     Ok(Some(parsed(&bytes, &artifact.folder().join(name))?))
 }
 
 /// Reads the bytes of the CSV at `path`.
-fn parsed(bytes: &[u8], path: &Path) -> Result<Rows, Error> {
+fn parsed(bytes: &[u8], path: &Path) -> Result<CsvRows, Error> {
     let malformed = |reason: String| Error::Malformed { path: path.to_owned(), reason };
     let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
-    Rows::read(text).map_err(|error| malformed(error.to_string()))
+    CsvRows::read(text).map_err(|error| malformed(error.to_string()))
 }
 
 /// The folder that holds the files of a trial: of a plain run, the folder of the run itself.

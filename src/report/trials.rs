@@ -1,7 +1,7 @@
 //! `trials.csv`: the axis values of every trial of a sweep, and how the trial ended. It is both written and
 //! read here, so that its columns are known in one place.
 
-use super::csv::Rows;
+use super::csv::CsvRows;
 use crate::exec::{Done, End};
 use crate::metrics::number;
 use crate::plan::graph::Plan;
@@ -85,14 +85,14 @@ pub fn text(plan: &Plan, done: &[Done], verdicts: &[Verdict]) -> String {
         let facts = [state.word().to_owned(), objective, selected, reason];
         std::iter::once(format!("{trial:03}")).chain(labels).chain(facts).collect()
     });
-    Rows { header: header.collect(), rows: rows.collect() }.text()
+    CsvRows { header: header.collect(), rows: rows.collect() }.text()
 }
 
 /// Reads the axes and the trials from `rows`. The axes are the columns between `trial` and `state`.
 ///
 /// # Errors
 /// What is wrong with the rows, as a sentence.
-pub fn read(rows: Rows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
+pub fn read(rows: CsvRows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
     let column = |name: &str| rows.header.iter().position(|it| it == name);
     let state = column("state").filter(|at| *at > 0).ok_or("it has no column `state`")?;
     let axes = rows.header[1..state].to_vec();

@@ -12,7 +12,7 @@ use super::{
 use crate::config::{Diagnostic, Keys, Noted, Word};
 use crate::data::catalog::weights::Weights;
 use crate::data::catalog::{Content, Entry};
-use crate::data::fetch::{Fetcher, Whole};
+use crate::data::fetch::Whole;
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{Decoding, Format};
 use crate::data::shown::Shown;
@@ -74,6 +74,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
             Ok(Box::new(Download::Weights(stage)))
         }
         Some("dataset") => {
+            keys.about(&[("dataset", "a data set known by name")]);
             let entry = keys.choice("dataset").required();
             for key in ["sha256", "format"] {
                 if let Some(node) = keys.unwanted(key) {
@@ -115,6 +116,11 @@ fn quoted<T: Word>() -> String {
 
 fn custom(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let span = keys.span();
+    keys.about(&[
+        ("source", "your own file, folder or address"),
+        ("sha256", "what the file must be; required of an address"),
+        ("format", "what the source holds"),
+    ]);
     let source = keys
         .string("source")
         .such_that("\"file:PATH\", or an address starting with https:// or http://", |source| {
@@ -221,13 +227,12 @@ impl Download {
 }
 
 fn known(entry: &Entry, context: &Context) -> Result<Dataset, Halt> {
-    let watch = context.watch();
-    let fetcher = Fetcher { folder: context.downloads, offline: context.offline, watch };
+    let fetcher = context.fetcher();
     let mut set = match &entry.content {
         Content::BuiltIn(make) => make()?,
         Content::Files { files, sources, format } => {
             let folder = fetcher.files(entry.name, files, sources, *format)?;
-            format.read(&folder, &Decoding::strict(), &watch)?
+            format.read(&folder, &Decoding::strict(), &context.watch())?
         }
         Content::Archive { name, checksum, urls, format } => {
             let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
@@ -263,7 +268,7 @@ fn read_archive(
     context: &Context,
     read: impl FnOnce(&Path, &Watch) -> Result<Dataset, Error>,
 ) -> Result<Dataset, Error> {
-    let scratch = context.downloads;
+    let scratch = &context.environment.downloads;
     std::fs::create_dir_all(scratch).map_err(|error| Error::io(scratch, error))?;
     let folder = tempfile::tempdir_in(scratch).map_err(|error| Error::io(scratch, error))?;
     unpack::unpack(path, folder.path(), unpack::Limits::default(), &context.watch())?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
-use super::inputs::{Opened, misfits, open, unlike_classes, wrong_layer};
+use super::inputs::{OpenedSplit, misfits, open, unlike_classes, wrong_layer};
 use super::{
     Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
 };
@@ -22,7 +22,7 @@ use crate::nn::ops::Ops;
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
-use crate::train::{Answer, Evaluation, evaluate};
+use crate::train::{Evaluation, Prediction, evaluate};
 
 mod embedding;
 mod features;
@@ -31,7 +31,7 @@ mod pictures;
 
 use embedding::{Embedding, Planes};
 use numbering::Numbering;
-use pictures::{Pictures, Shown};
+use pictures::{PictureCounts, Pictures};
 
 pub(super) const KIND: Kind = Kind {
     name: "evaluate",
@@ -51,17 +51,33 @@ struct Evaluate {
     layer: Option<String>,
     proxy_a_distance: bool,
     embedding: Option<Embedding>,
-    shown: Shown,
+    shown: PictureCounts,
 }
 
 fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("models", "networks to score"),
+        ("on", "data sets to score them on"),
+        ("features", "layer whose output is written to the artifact"),
+        (
+            "layer",
+            "layer whose output the embedding and the distance look at; the classifier's input when left out",
+        ),
+        (
+            "proxy_a_distance",
+            "whether to measure how well a linear classifier tells further data sets from the first",
+        ),
+        ("embedding", "features in two dimensions"),
+        ("samples", "images of each data set to draw"),
+        ("mistakes", "most confident wrong answers to draw"),
+    ]);
     let models = keys.references("models", Wants::Model);
     let on = keys.references("on", Wants::Split("test"));
     let features = keys.string("features").optional();
     let layer = keys.string("layer").optional();
     let proxy_a_distance = keys.boolean("proxy_a_distance").or(false);
     let embedding = keys.optional_nested("embedding", Embedding::read);
-    let shown = Shown::read(keys);
+    let shown = PictureCounts::read(keys);
     Ok(Box::new(Evaluate {
         models: models?,
         on: on?,
@@ -134,11 +150,11 @@ impl Stage for Evaluate {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        dispatch(context.device, Run { stage: self, context })?
+        dispatch(context.device, ScoringRun { stage: self, context })?
     }
 }
 
-struct Run<'a> {
+struct ScoringRun<'a> {
     stage: &'a Evaluate,
     context: &'a Context<'a>,
 }
@@ -147,11 +163,11 @@ struct Run<'a> {
 struct Scored {
     /// As it stands in the metrics.
     key: String,
-    set: Arc<Opened>,
-    answers: Vec<Answer>,
+    set: Arc<OpenedSplit>,
+    answers: Vec<Prediction>,
 }
 
-impl Job for Run<'_> {
+impl Job for ScoringRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
@@ -215,7 +231,7 @@ impl Job for Run<'_> {
     }
 }
 
-impl Opened {
+impl OpenedSplit {
     /// The set with its labels in the numbers of a model with the classes `known`.
     fn numbered(
         self: &Arc<Self>,
@@ -314,25 +330,25 @@ fn distances<D: Ops>(
 }
 
 /// Writes a table beside the metrics.
-fn save(
+fn save<const N: usize>(
     context: &Context,
     name: &str,
-    header: &[&str],
-    rows: Vec<Vec<String>>,
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
 ) -> Result<(), Failure> {
     let path = context.out.join(name);
-    let header = header.iter().map(|name| (*name).to_owned()).collect();
+    let header = header.map(str::to_owned);
     let text = csv::text(std::iter::once(header).chain(rows));
     fs::write(&path, text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }
 
-/// What the model's frozen layers make of the images: models that share them share it.
+/// The output of the model's frozen layers for the images; models with the same layers share it.
 fn frozen<D: Ops>(
     context: &Context,
     model: &mut Model<D>,
-    set: &Opened,
+    set: &OpenedSplit,
 ) -> Result<Option<Arc<Activations>>, Halt> {
-    let Some(cache) = context.activations else { return Ok(None) };
+    let Some(cache) = &context.environment.activations else { return Ok(None) };
     let backend = backend(context.device);
     let caching = Caching { cache, backend: &backend, uses: 1 };
     Ok(caching.of(model, &set.split().images, &set.dataset, &context.watch())?)

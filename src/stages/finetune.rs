@@ -1,7 +1,7 @@
-//! `finetune`: goes on training a model, with an adaptation method if one is named.
+//! `finetune`: trains a model further, with an adaptation method if one is named.
 
-use super::training::{Start, Training};
-use super::{Context, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product, Stage};
+use super::training::{ModelSource, Training, TrainingStage};
+use super::{Defaults, Kind, Measures, Stage};
 use crate::config::node::Value;
 use crate::config::{Keys, Noted, Wants};
 use crate::nn::architecture::{Architecture, read_head};
@@ -13,39 +13,16 @@ pub(super) const KIND: Kind = Kind {
     parse,
 };
 
-#[derive(Debug)]
-struct Finetune {
-    start: Start,
-    training: Training,
-}
-
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[("model", "stage whose network is trained further, or a new network")]);
     let fresh = keys.has_form("model", |node| matches!(node.value, Value::Table(_)));
-    let start = if fresh {
-        Architecture::read(keys).map(Start::Fresh)
+    let source = if fresh {
+        Architecture::read(keys).map(ModelSource::Fresh)
     } else {
         let model = keys.reference("model", Wants::Model);
         let head = read_head(keys);
-        model.and(head).map(|head| Start::Stage { head })
+        model.and(head).map(|head| ModelSource::Stage { head })
     };
-    let training = Training::read(keys, defaults, None, !fresh);
-    Ok(Box::new(Finetune { start: start?, training: training? }))
-}
-
-impl Stage for Finetune {
-    fn kind(&self) -> &'static str {
-        KIND.name
-    }
-
-    fn revision(&self) -> u32 {
-        5
-    }
-
-    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
-        self.training.describe(inputs, &self.start).map(Product::Model)
-    }
-
-    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        self.training.run(context, &self.start)
-    }
+    let training = Training::read(keys, defaults, source, None, !fresh)?;
+    Ok(Box::new(TrainingStage { kind: KIND.name, training }))
 }

@@ -28,6 +28,15 @@ struct Freeze {
 }
 
 fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("model", "network to take"),
+        (
+            "freeze",
+            "patterns of parameters that stop learning; `*` matches any characters, and `!` negates",
+        ),
+        ("thaw", "patterns of parameters that learn after all"),
+        ("batch_norm", "whether frozen layers keep their running statistics or keep averaging"),
+    ]);
     let model = keys.reference("model", Wants::Model);
     let freeze = keys.strings("freeze").or(Vec::new());
     let thaw = keys.strings("thaw").or(Vec::new());

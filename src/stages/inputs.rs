@@ -4,7 +4,7 @@
 use super::classes::{Uses, clash, named, renumber};
 use super::{Context, DatasetShape, Failure, Halt, Problem};
 use crate::data::classes::Matched;
-use crate::data::{Dataset, Split};
+use crate::data::{Dataset, Split, Unlabelled};
 use crate::nn::fuse::{self, outlets};
 use crate::nn::ops::Ops;
 use crate::nn::{Entry, Model, Spec};
@@ -61,14 +61,19 @@ pub(super) fn misfits(spec: &Spec, data: &DatasetShape, key: &str) -> Vec<Proble
 
 /// A split with the data set that it is from.
 #[derive(Clone)]
-pub(super) struct Opened {
+pub(super) struct OpenedSplit {
     pub(super) dataset: Dataset,
     split: String,
 }
 
-impl Opened {
+impl OpenedSplit {
     pub(super) fn split(&self) -> &Split {
         &self.dataset.splits[&self.split]
+    }
+
+    /// Its images without their labels.
+    pub(super) fn unlabelled(&self) -> Unlabelled<'_> {
+        self.split().unlabelled(&self.dataset)
     }
 
     /// What is known now that it was read.
@@ -92,7 +97,7 @@ impl Opened {
     pub(super) fn check(&self, spec: &Spec, key: &str) -> Result<(), Failure> {
         let shape = self.shape();
         if shape.size.is_none() {
-            return Err(unlike(key));
+            return Err(differ_in_size(key));
         }
         match misfits(spec, &shape, key).into_iter().next() {
             None => Ok(()),
@@ -102,7 +107,7 @@ impl Opened {
 }
 
 /// Reads the data set at `key` and finds the split that the reference named.
-pub(super) fn open(context: &Context, key: &str) -> Result<Opened, Halt> {
+pub(super) fn open(context: &Context, key: &str) -> Result<OpenedSplit, Halt> {
     let dataset = context.dataset(key)?;
     let split = context.input(key).split.clone().unwrap_or_default();
     if !dataset.splits.contains_key(&split) {
@@ -111,10 +116,10 @@ pub(super) fn open(context: &Context, key: &str) -> Result<Opened, Halt> {
             .help(format!("the data set has {}", known.join(", ")))
             .into());
     }
-    Ok(Opened { dataset, split })
+    Ok(OpenedSplit { dataset, split })
 }
 
-pub(super) fn unlike(key: &str) -> Failure {
+pub(super) fn differ_in_size(key: &str) -> Failure {
     Failure::new(format!("the images of `{key}` differ in size"))
         .help("a `normalize` stage with `resize = [height, width]` makes them alike")
 }

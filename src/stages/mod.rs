@@ -1,7 +1,8 @@
 //! Stage kinds: one file each, registered in [`KINDS`].
 //!
-//! A stage knows its settings, its inputs, a device, a progress handle and a folder of its own to
-//! write to. It knows neither the graph nor the store's layout, the terminal or other stages.
+//! A stage knows its settings, its inputs, a device, a progress handle, a folder to build its artifact in,
+//! another to keep what it needs to resume, and a budget. It knows neither the graph nor the store's
+//! layout, the terminal or other stages.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,16 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Noted};
+use crate::data::fetch::Fetcher;
 use crate::data::outside::Known;
 use crate::data::{Dataset, statistics};
 use crate::device::Device;
 use crate::metrics::{Metrics, TrainingRow};
 use crate::progress::{Progress, Watch};
-use crate::train::activations::Cache;
-use crate::train::checkpoint::Slot;
 
 mod classes;
 mod download;
+mod environment;
 mod evaluate;
 mod failures;
 mod finetune;
@@ -36,6 +37,12 @@ mod synthesize;
 mod training;
 mod visualize;
 
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../docs/extending/invert.rs"]
+mod invert;
+
+pub use environment::{Budget, Environment};
 pub use product::{DatasetShape, ModelShape, Product};
 
 /// A kind of stage: how it is called and how its settings are read.
@@ -86,6 +93,7 @@ impl Defaults {
     /// The `seed` key of a stage that draws random numbers.
     pub fn seed(&self, keys: &mut Keys) -> Result<u64, Noted> {
         let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
+        keys.about(&[("seed", "seed of the stage's random numbers")]);
         keys.integer("seed").not_negative().or(default).map(i64::unsigned_abs)
     }
 
@@ -206,16 +214,13 @@ pub struct Context<'a> {
     pub out: &'a Path,
     /// What [`Stage::external`] gave when the run was planned.
     pub external: Option<&'a str>,
-    /// Folder for partial and finished downloads, kept between runs.
-    pub downloads: &'a Path,
-    /// `--offline`.
-    pub offline: bool,
-    /// Where what frozen layers make of images is kept; `None` with `--no-activation-cache`.
-    pub activations: Option<&'a Cache>,
-    /// Where a training is kept that is not over yet.
-    pub checkpoints: Option<&'a Slot>,
-    /// Epochs after which a training pauses, with a checkpoint.
-    pub pause_after: Option<usize>,
+    /// What all stages of the run share.
+    pub environment: &'a Environment,
+    /// A folder, made by the stage when it needs one, for what it resumes from. It stays between runs
+    /// until the artifact is published, so a stage that was killed finds what it left.
+    pub scratch: &'a Path,
+    /// How far it goes before it pauses; `None` to go on to its end.
+    pub budget: Option<Budget>,
     /// Where tensors live.
     pub device: Device,
     /// Where to say how far it got.
@@ -250,6 +255,12 @@ impl Context<'_> {
     /// Who watches long work on data.
     pub fn watch(&self) -> Watch<'_> {
         Watch { progress: self.progress, cancel: self.cancel }
+    }
+
+    /// Who fetches what the stage downloads.
+    pub fn fetcher(&self) -> Fetcher<'_> {
+        let Environment { downloads, offline, .. } = self.environment;
+        Fetcher { folder: downloads, offline: *offline, watch: self.watch() }
     }
 
     /// Whether the user asked to stop.
@@ -299,7 +310,7 @@ impl Outcome {
 pub enum Halt {
     /// The user asked to stop.
     Interrupted,
-    /// It went as far as [`Context::pause_after`] lets it for now.
+    /// It spent its [`Context::budget`].
     Paused {
         /// The rows of its metrics so far.
         rows: Vec<TrainingRow>,

@@ -45,6 +45,16 @@ enum PerChannel {
 const LARGEST: usize = 16_384;
 
 fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("input", "data set to change"),
+        ("resize", "height and width of the images; one number for both"),
+        (
+            "channels",
+            "channels of the images: gray becomes RGB by repetition, RGB becomes gray by luminance",
+        ),
+        ("mean", "what is subtracted from each channel, whose values go from 0 to 1"),
+        ("std", "what each channel is then divided by"),
+    ]);
     let input = keys.reference("input", Wants::Dataset);
     let resize = size(keys);
     let channels = keys

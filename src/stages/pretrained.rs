@@ -12,7 +12,7 @@ use crate::config::{Diagnostic, Keys, Noted};
 use crate::data::Provenance;
 use crate::data::catalog::weights::{self, Weights};
 use crate::data::classes::counted;
-use crate::data::fetch::{Fetcher, Whole};
+use crate::data::fetch::Whole;
 use crate::data::statistics::grouped;
 use crate::metrics::{LayerRow, Metrics};
 use crate::nn::architecture::Architecture;
@@ -52,6 +52,7 @@ struct Custom {
 impl Pretrained {
     /// Reads `weights = "resnet18"` and what goes with it.
     pub(super) fn known(keys: &mut Keys, defaults: &Defaults) -> Result<Self, Noted> {
+        keys.about(&[("weights", "weights known by name, with their network")]);
         let entry = keys.choice("weights").required();
         let input = input(keys);
         let rest = Rest::read(keys, defaults);
@@ -70,6 +71,11 @@ impl Pretrained {
         source: Source,
     ) -> Result<Self, Noted> {
         let span = keys.span();
+        keys.about(&[
+            ("model", "the network that the weights belong to, with its number of classes"),
+            ("entry", "part of the checkpoint to take"),
+            ("prefix", "beginning of the names to take"),
+        ]);
         let architecture = Architecture::read(keys);
         let shape = input(keys);
         let mut word = |key, what| {
@@ -156,11 +162,8 @@ impl Pretrained {
         let path = match &self.from {
             From::Custom(custom) => custom.source.locate(context)?,
             From::Known(entry) => {
-                let watch = context.watch();
-                let fetcher =
-                    Fetcher { folder: context.downloads, offline: context.offline, watch };
                 context.progress.note(&format!("terms of use: {}", weights::LICENCE));
-                fetcher.whole(&Whole {
+                context.fetcher().whole(&Whole {
                     name: entry.name,
                     file: entry.file,
                     checksum: entry.checksum,
@@ -267,6 +270,10 @@ struct Rest {
 
 impl Rest {
     fn read(keys: &mut Keys, defaults: &Defaults) -> Result<Self, Noted> {
+        keys.about(&[
+            ("strict", "whether every parameter must be in the file, and nothing else"),
+            ("skip", "patterns of parameters that stay new"),
+        ]);
         let strict = keys.boolean("strict").or(true);
         let skip = keys.strings("skip").or(Vec::new());
         // What nothing random is made of stays the same under every seed.
@@ -283,6 +290,7 @@ impl Rest {
 
 /// `input = [3, 224, 224]`: channels, height and width of the images that the network is laid out for.
 fn input(keys: &mut Keys) -> Result<Option<Chw>, Noted> {
+    keys.about(&[("input", "channels, height and width of the images that the network takes")]);
     keys.may_be("input", || {
         let side = json!({ "type": "integer", "minimum": 1, "maximum": 16_384 });
         json!({ "type": "array", "items": side, "minItems": 3, "maxItems": 3,

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::{Context, Failure, Halt};
-use crate::data::fetch::Fetcher;
 use crate::data::outside::Files;
 use crate::data::{Error, checksum};
 use crate::system;
@@ -44,12 +43,7 @@ impl Source {
                 }
                 Ok(found)
             }
-            Self::Web { url, sha256 } => {
-                let watch = context.watch();
-                let fetcher =
-                    Fetcher { folder: context.downloads, offline: context.offline, watch };
-                Ok(fetcher.url(url, sha256)?)
-            }
+            Self::Web { url, sha256 } => Ok(context.fetcher().url(url, sha256)?),
         }
     }
 }

@@ -48,6 +48,15 @@ struct HoldOut {
 }
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("input", "data set to take from"),
+        ("from", "split that images are taken from"),
+        ("classes", "classes that stay, or new names of classes"),
+        ("holdout", "images of `from` that become a split of their own"),
+        ("name", "name of the split that is held out"),
+        ("stratified", "whether the held-out split has the same share of each class"),
+        ("per_class", "images of each class that `from` keeps"),
+    ]);
     let input = keys.reference("input", Wants::Dataset);
     let from = keys.string("from").or("train");
     let classes = classes(keys);

@@ -48,6 +48,13 @@ enum Background {
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let recipe = keys.choice::<SynthesisRecipe>("recipe").required();
+    keys.about(&[
+        (
+            "recipe",
+            "how images are built: the absolute difference between digit and background, per channel",
+        ),
+        ("input", "data set whose images are put on backgrounds"),
+    ]);
     let input = keys.reference("input", Wants::Dataset);
     let background = background(keys);
     let seed = defaults.seed(keys);
@@ -60,6 +67,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
 fn background(keys: &mut Keys) -> Result<Background, Noted> {
     const KEY: &str = "background";
     let span = keys.span();
+    keys.about(&[("background", "the backgrounds: generated, or the images of a data set")]);
     keys.may_be(KEY, || Wants::Dataset.schema());
     match keys.node(KEY) {
         None => keys.descend(KEY, &Table::default(), span, dead_leaves),
@@ -87,6 +95,21 @@ fn dead_leaves(keys: &mut Keys) -> Result<Background, Noted> {
     if recipe.is_err() {
         keys.leave_open();
     }
+    keys.about(&[
+        ("recipe", "disks of random size and colour that cover each other, as in photographs"),
+        ("images", "number of generated images that patches are taken from"),
+        ("size", "height and width of a generated image, in pixels"),
+        ("radius_min", "radius of the smallest disk, in pixels"),
+        ("radius_max", "radius of the largest disk, in pixels"),
+        (
+            "exponent",
+            "how much more frequent small disks are: the density of a radius falls with this power",
+        ),
+        ("luminance_mean", "mean brightness, from 0 to 255"),
+        ("exposure_sd", "standard deviation of the brightness of whole images"),
+        ("luminance_sd", "standard deviation of the brightness of disks"),
+        ("chroma_sd", "standard deviation of the colour of disks"),
+    ]);
     let images = keys.count("images", 1..=100_000).or(200_usize);
     let size = keys.count("size", 1..=4096).or(160_usize);
     let radius_min = keys.float("radius_min").at_least(0.5).or(4.0);

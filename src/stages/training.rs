@@ -1,25 +1,23 @@
-//! What `pretrain` and `finetune` have in common: their settings, checks and the run itself.
+//! What `pretrain` and `finetune` have in common: their settings, and how these are checked against each
+//! other and against what comes in.
 
 mod network;
 mod run;
 
-pub(super) use self::network::Start;
-use self::network::{fresh, with_head};
-use self::run::{Run, Sets};
+pub(super) use self::network::ModelSource;
 use super::classes::{Uses, names_of_both};
-use super::inputs::{misfits, open, unlike_classes};
-use super::{Context, Defaults, Described, Halt, ModelShape, Outcome, Problem};
+use super::inputs::{misfits, unlike_classes};
+use super::{Context, Defaults, Described, Halt, ModelShape, Outcome, Problem, Product, Stage};
 use crate::adapt::Method;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word};
 use crate::data::augment::Augment;
 use crate::data::classes::match_classes;
-use crate::nn::dispatch::dispatch;
 use crate::nn::freeze;
 use crate::train::groups::Groups;
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::schedule::Scheduled;
-use crate::train::{EpochLength, Optimizer, Settings, TargetScores};
+use crate::train::{EpochLength, Optimizer, TargetScores, TrainingSettings};
 
 /// The key of the images that are scored without labels.
 const SCORED: &str = "target_scores.on";
@@ -27,23 +25,52 @@ const SCORED: &str = "target_scores.on";
 /// What to do where the data set comes without the split `valid`.
 const HOLDS_OUT: &str = "where there is no such split, a `split` stage makes it: `holdout = 0.1`";
 
-/// Settings of a training stage.
+/// The settings of a stage that trains.
 #[derive(Debug)]
 pub(super) struct Training {
-    settings: Settings,
+    settings: TrainingSettings,
     method: Method,
+    source: ModelSource,
     train: Reference,
     validate: Option<Reference>,
 }
 
 impl Training {
+    /// Reads everything but where the network comes from, which is `source`. `method` is the method of
+    /// a stage that has no choice of it; a model `comes_in` from another stage, or it does not.
     pub(super) fn read(
         keys: &mut Keys,
         defaults: &Defaults,
+        source: Result<ModelSource, Noted>,
         method: Option<Method>,
         comes_in: bool,
     ) -> Result<Self, Noted> {
         let span = keys.span();
+        keys.about(&[
+            ("train", "labelled images to learn from"),
+            ("validate", "images that are scored after every epoch"),
+            ("method", "how to learn"),
+            ("epochs", "number of epochs"),
+            (
+                "epoch",
+                "what an epoch is with two domains: a pass over the longer or the shorter one, or so many steps",
+            ),
+            ("batch_size", "images per step, of each domain"),
+            ("optimizer", "how gradients change the parameters"),
+            ("schedule", "how the learning rate changes over time"),
+            ("augment", "random changes to training images, one after the other"),
+            ("label_smoothing", "share of each label that is spread over all classes"),
+            ("early_stopping", "when to stop because validation no longer improves"),
+            (
+                "keep_best",
+                "which metric of `validate` decides whose epoch's weights are kept; the last epoch's when left out",
+            ),
+            ("target_scores", "scores of a target domain after every epoch that need no labels"),
+            ("lr_scale", "factors for the learning rate, by patterns of parameter names"),
+            ("l2_sp", "weight decay toward the weights that came in (Li et al. 2018)"),
+            ("thaw_at", "patterns of parameters that start learning at an epoch, from 1"),
+            ("log_every", "steps between rows of the training loss; an epoch when left out"),
+        ]);
         let train = keys.reference("train", Wants::Split("train"));
         let validate = keys.optional_reference("validate", Wants::Split("valid"));
         let method = match method {
@@ -69,7 +96,7 @@ impl Training {
         let log_every = keys.count("log_every", 1..=usize::MAX).optional();
         let seed = defaults.seed(keys);
         #[expect(clippy::cast_possible_truncation, reason = "a share of targets in f32")]
-        let settings = Settings {
+        let settings = TrainingSettings {
             epochs: epochs?,
             epoch: epoch?,
             batch_size: batch_size?,
@@ -84,7 +111,8 @@ impl Training {
             log_every: log_every?,
             seed: seed?,
         };
-        let training = Self { settings, method: method?, train: train?, validate: validate? };
+        let (method, source) = (method?, source?);
+        let training = Self { settings, method, source, train: train?, validate: validate? };
         let mut problems = training.contradictions(span);
         problems.extend(training.one_domain(epoch_span));
         keys.no_problems(problems).map(|()| training)
@@ -215,22 +243,9 @@ impl Training {
     }
 
     /// The network that comes out, or everything that does not fit.
-    pub(super) fn describe(
-        &self,
-        inputs: &Described,
-        start: &Start,
-    ) -> Result<ModelShape, Vec<Problem>> {
-        let data = inputs.dataset("train");
-        let ModelShape { spec, mut classes, adversarial, frozen } = match start {
-            Start::Stage { head: None } => inputs.model("model"),
-            Start::Stage { head: Some(head) } => {
-                with_head(inputs.model("model"), head, &data).map_err(|problem| vec![problem])?
-            }
-            Start::Fresh(architecture) => {
-                let spec = fresh(architecture, &data).map_err(|problem| vec![problem])?;
-                ModelShape { spec, classes: data.names, ..ModelShape::unknown() }
-            }
-        };
+    fn describe(&self, inputs: &Described) -> Result<ModelShape, Vec<Problem>> {
+        let ModelShape { spec, mut classes, adversarial, frozen } =
+            self.source.describe(inputs).map_err(|problem| vec![problem])?;
         let adversarial = adversarial || self.method.is_adversarial();
         let mut problems = Vec::new();
         for (key, uses) in self.sets() {
@@ -258,15 +273,31 @@ impl Training {
             Err(problems)
         }
     }
+}
 
-    pub(super) fn run(&self, context: &Context, start: &Start) -> Result<Outcome, Halt> {
-        let settings = &self.settings;
-        let sets = Sets {
-            train: open(context, "train")?,
-            validate: self.validate.as_ref().map(|_| open(context, "validate")).transpose()?,
-            target: self.method.target().map(|_| open(context, "method.target")).transpose()?,
-            scored: settings.target_scores.as_ref().map(|_| open(context, SCORED)).transpose()?,
-        };
-        dispatch(context.device, Run { training: self, context, start, sets })?
+/// `pretrain` and `finetune` differ in what may be written in the file, not in what they do.
+#[derive(Debug)]
+pub(super) struct TrainingStage {
+    /// The word after `kind =`.
+    pub kind: &'static str,
+    /// What was read.
+    pub training: Training,
+}
+
+impl Stage for TrainingStage {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn revision(&self) -> u32 {
+        5
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        self.training.describe(inputs).map(Product::Model)
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
+        self.training.run(context)
     }
 }

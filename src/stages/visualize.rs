@@ -35,6 +35,13 @@ struct Visualize {
 }
 
 fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("model", "network to look into"),
+        ("images", "images to show it"),
+        ("indices", "places of the images in the split, from 0"),
+        ("layers", "layers whose maps are drawn; all that have maps when left out"),
+        ("maps", "maps drawn of each layer, at most"),
+    ]);
     let model = keys.reference("model", Wants::Model);
     let images = keys.reference("images", Wants::Split("test"));
     let indices = keys
@@ -80,16 +87,16 @@ impl Stage for Visualize {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        dispatch(context.device, Run { stage: self, context })?
+        dispatch(context.device, DrawingRun { stage: self, context })?
     }
 }
 
-struct Run<'a> {
+struct DrawingRun<'a> {
     stage: &'a Visualize,
     context: &'a Context<'a>,
 }
 
-impl Job for Run<'_> {
+impl Job for DrawingRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {

@@ -16,7 +16,7 @@ pub struct Data<'a> {
     pub target: Option<Unlabelled<'a>>,
     /// Labelled images to watch progress on; nothing is learned from them.
     pub validate: Option<(&'a Dataset, &'a Split)>,
-    /// Images that [`Settings::target_scores`] are of; nothing is learned from them.
+    /// Images that [`target_scores`](super::TrainingSettings::target_scores) are of; nothing is learned from them.
     pub scored: Option<Unlabelled<'a>>,
 }
 

@@ -1,5 +1,5 @@
-//! How many steps an epoch has, and which images each takes: where two domains differ in size, one of
-//! them ends before the other.
+//! How many steps an epoch has, and which images each step takes. Where two domains differ in size, one
+//! ends before the other; nothing here reads an image.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::config::node::Value;
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::data::{Unlabelled, loader};
 
-/// More steps of an epoch than this are taken for a mistake.
+/// More steps per epoch than this are taken for a mistake.
 const MOST_STEPS: usize = 1_000_000_000;
 
 /// What an epoch is a pass over.
@@ -61,7 +61,8 @@ impl EpochLength {
     }
 }
 
-/// The steps of an epoch over domains of so many batches: without a word on it, those of the shorter.
+/// The steps of an epoch over domains with `source` and `target` batches; by default, as many as the
+/// domain with fewer batches has.
 pub(super) fn steps(length: Option<EpochLength>, source: usize, target: Option<usize>) -> usize {
     let target = target.unwrap_or(source);
     match length {
@@ -115,7 +116,7 @@ fn times(steps: usize, batches: usize) -> String {
 }
 
 /// The images of one domain in an epoch: pass after pass, each in an order of its own.
-pub(super) struct Passes {
+pub(super) struct ImagePasses {
     seed: u64,
     epoch: u64,
     purpose: &'static str,
@@ -125,7 +126,7 @@ pub(super) struct Passes {
     order: Mutex<(u64, Vec<usize>)>,
 }
 
-impl Passes {
+impl ImagePasses {
     /// Those of `count` images in batches of `size`.
     pub fn new(
         (seed, epoch): (u64, u64),
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn each_pass_has_every_image_once_and_an_order_of_its_own() {
-        let passes = Passes::new((1, 0), "shuffle target", (5, 2));
+        let passes = ImagePasses::new((1, 0), "shuffle target", (5, 2));
         // Two whole batches a pass; the fifth image has no partner.
         let of = |step| passes.batch(step);
         let first: Vec<usize> = [of(0).1, of(1).1].concat();

@@ -1,7 +1,7 @@
 //! The training loop: it keeps the order of epochs, the time, the checkpoints and the early ends.
 //!
 //! It does not know what a step learns from, which is the method's business, nor what an epoch is
-//! measured by, which is in [`measure`].
+//! measured by, which is in `fit/measure.rs`.
 
 mod frozen;
 mod measure;
@@ -9,13 +9,13 @@ mod steps;
 
 use self::frozen::FrozenOutputs;
 use super::activations::Caching;
-use super::checkpoint::{Best, Checkpointed, Keeper, Position, Slot};
+use super::checkpoint::{BestWeights, Checkpointed, Keeper, Position, Slot};
 use super::contract::{Data, Ended, FitError, Stop};
 use super::epoch::{self, coverage};
 use super::groups::{GroupError, Groups};
-use super::monitor::{BestEpoch, Scores};
+use super::monitor::{BestEpoch, ValidationScores};
 use super::optimizer_state::OptimizerState;
-use super::settings::Settings;
+use super::settings::TrainingSettings;
 use super::summary::{Summary, Times};
 use crate::adapt::Method;
 use crate::config::Word;
@@ -52,7 +52,7 @@ pub fn fit<D: Ops>(
     new: &[String],
     method: &Method,
     data: &Data,
-    settings: &Settings,
+    settings: &TrainingSettings,
     options: RunOptions,
     watch: &Watch,
 ) -> Result<Ended, FitError> {
@@ -70,7 +70,7 @@ struct TrainingLoop<'a, D: Ops> {
     model: &'a mut Model<D>,
     method: &'a Method,
     data: &'a Data<'a>,
-    settings: &'a Settings,
+    settings: &'a TrainingSettings,
     watch: &'a Watch<'a>,
     frozen: FrozenOutputs,
     keeper: Option<Keeper<'a>>,
@@ -79,8 +79,8 @@ struct TrainingLoop<'a, D: Ops> {
     /// Which parameters learned when training began.
     trainable_at_start: Vec<bool>,
     /// What validation gave after each epoch.
-    validation: Vec<Scores>,
-    best: Option<Best>,
+    validation: Vec<ValidationScores>,
+    best: Option<BestWeights>,
     steps_per_epoch: usize,
     last_loss: Option<f64>,
     rows: Vec<TrainingRow>,
@@ -93,7 +93,7 @@ impl<'a, D: Ops> TrainingLoop<'a, D> {
         new: &[String],
         method: &'a Method,
         data: &'a Data<'a>,
-        settings: &'a Settings,
+        settings: &'a TrainingSettings,
         watch: &'a Watch<'a>,
     ) -> Result<Self, FitError> {
         let source = batches("source", data.source.1.labels.len(), settings.batch_size)?;

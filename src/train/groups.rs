@@ -1,5 +1,5 @@
-//! Parameters that learn in another way than the rest: rates and decays by name, decay toward where
-//! training began, thawing on the way.
+//! Parameters that learn differently from the rest: rates and decays by name, decay toward the initial
+//! weights, and thawing during training.
 //!
 //! Names are matched by glob patterns. A parameter that two patterns of one table match is an error:
 //! tables have no order by which one could win.
@@ -7,7 +7,7 @@
 use dfdx::prelude::Shape as _;
 
 use super::optimizer::Optimizer;
-use super::rates::{Group, Rate};
+use super::rates::{ParameterGroup, Rate};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::{Node, Value};
 use crate::config::{Keys, Noted};
@@ -19,7 +19,7 @@ use crate::nn::ops::Ops;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Groups {
     /// `optimizer.groups`: patterns with their settings.
-    pub groups: Vec<(String, Group)>,
+    pub groups: Vec<(String, ParameterGroup)>,
     /// `lr_scale`: patterns with a factor on the learning rate.
     pub lr_scale: Vec<(String, f64)>,
     /// `l2_sp`.
@@ -60,6 +60,10 @@ pub enum GroupError {
 impl L2Sp {
     fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
         keys.optional_nested("l2_sp", |keys| {
+            keys.about(&[
+                ("alpha", "strength for parameters that came in"),
+                ("beta", "weight decay of new parameters"),
+            ]);
             let alpha = keys.float("alpha").at_least(0.0).required();
             let beta = keys.float("beta").at_least(0.0).or(0.01);
             Ok(Self { alpha: alpha?, beta: beta? })
@@ -71,7 +75,7 @@ impl Groups {
     /// Reads `lr_scale`, and `l2_sp` and `thaw_at` where a model comes in.
     pub fn read(
         keys: &mut Keys,
-        groups: Vec<(String, Group)>,
+        groups: Vec<(String, ParameterGroup)>,
         comes_in: bool,
     ) -> Result<Self, Noted> {
         let lr_scale = keys.words("lr_scale", |keys, word, node| {
@@ -260,7 +264,7 @@ mod tests {
         let model = Model::<dfdx::prelude::Cpu>::new(spec, &Default::default(), 0).unwrap();
         let optimizer =
             Optimizer::Sgd { lr: 0.5, momentum: 0.0, nesterov: false, weight_decay: 0.25 };
-        let group = Group { lr: Some(0.125), weight_decay: None };
+        let group = ParameterGroup { lr: Some(0.125), weight_decay: None };
         let mut groups = Groups {
             groups: vec![("features.conv1.*".into(), group)],
             lr_scale: vec![("features.*".into(), 0.5)],

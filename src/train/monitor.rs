@@ -1,4 +1,4 @@
-//! What training decides by validation: which epoch was the best, and when to give up.
+//! Decisions by validation: which epoch was the best, and when to stop early.
 //!
 //! Nothing here sees labels or images: it goes by the metrics of the images that `validate` names.
 
@@ -8,14 +8,14 @@ use crate::config::{Keys, Noted, words};
 
 /// What validation gave after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scores {
+pub struct ValidationScores {
     /// Mean cross-entropy in nats.
     pub loss: f64,
     /// Share of right answers, 0 to 1.
     pub accuracy: f64,
 }
 
-impl Scores {
+impl ValidationScores {
     /// One of them.
     pub fn get(&self, metric: Metric) -> f64 {
         match metric {
@@ -77,13 +77,13 @@ impl Metric {
 
 /// When a value counts as better than the best so far: by more than a threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Better {
-    rises: bool,
-    relative: bool,
+pub struct Improvement {
+    mode: Mode,
+    threshold_mode: ThresholdMode,
     threshold: f64,
 }
 
-impl Better {
+impl Improvement {
     /// Reads `mode`, `threshold` and `threshold_mode` as PyTorch has them; the mode goes by `metric`
     /// when it is left out.
     pub fn read(keys: &mut Keys, metric: Metric) -> Result<Self, Noted> {
@@ -91,33 +91,47 @@ impl Better {
             Metric::Loss => Mode::Min,
             Metric::Accuracy => Mode::Max,
         };
+        keys.about(&[
+            ("mode", "whether smaller or larger is better"),
+            ("threshold", "smallest change that counts as an improvement"),
+            ("threshold_mode", "whether the threshold is relative or absolute"),
+        ]);
+        keys.about(&[
+            ("mode", "whether smaller or larger is better"),
+            ("threshold", "smallest change that counts as an improvement"),
+            ("threshold_mode", "whether the threshold is relative or absolute"),
+        ]);
+        keys.about(&[
+            ("mode", "whether smaller or larger is better"),
+            ("threshold", "smallest change that counts as an improvement"),
+            ("threshold_mode", "whether the threshold is relative or absolute"),
+        ]);
         let mode = keys.choice("mode").or(usual);
         let threshold = keys.float("threshold").at_least(0.0).or(1e-4);
-        let measure = keys.choice("threshold_mode").or(ThresholdMode::Relative);
-        Ok(Self {
-            rises: mode? == Mode::Max,
-            relative: measure? == ThresholdMode::Relative,
-            threshold: threshold?,
-        })
+        let threshold_mode = keys.choice("threshold_mode").or(ThresholdMode::Relative);
+        Ok(Self { mode: mode?, threshold_mode: threshold_mode?, threshold: threshold? })
     }
 
-    /// What every value is better than.
+    /// The value that every other one is better than.
     pub fn worst(&self) -> f64 {
-        if self.rises { f64::NEG_INFINITY } else { f64::INFINITY }
+        match self.mode {
+            Mode::Min => f64::INFINITY,
+            Mode::Max => f64::NEG_INFINITY,
+        }
     }
 
     /// Whether `value` is better than `best` by more than the threshold.
-    pub fn than(&self, value: f64, best: f64) -> bool {
-        match (self.rises, self.relative) {
-            (false, true) => value < best * (1.0 - self.threshold),
-            (false, false) => value < best - self.threshold,
-            (true, true) => value > best * (self.threshold + 1.0),
-            (true, false) => value > best + self.threshold,
+    pub fn is_improved(&self, value: f64, best: f64) -> bool {
+        match (self.mode, self.threshold_mode) {
+            (Mode::Min, ThresholdMode::Relative) => value < best * (1.0 - self.threshold),
+            (Mode::Min, ThresholdMode::Absolute) => value < best - self.threshold,
+            (Mode::Max, ThresholdMode::Relative) => value > best * (self.threshold + 1.0),
+            (Mode::Max, ThresholdMode::Absolute) => value > best + self.threshold,
         }
     }
 }
 
-/// Gives up when a metric has not got better for some epochs.
+/// Stops training when a metric has not improved for some epochs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EarlyStopping {
     /// What to go by.
@@ -133,6 +147,11 @@ impl EarlyStopping {
     pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
         keys.optional_nested("early_stopping", |keys| {
             let metric = Metric::read(keys, "metric");
+            keys.about(&[
+                ("metric", "metric of validation to go by"),
+                ("patience", "epochs without improvement after which training stops"),
+                ("min_delta", "smallest change that counts as an improvement"),
+            ]);
             let patience = keys.count("patience", 1..=usize::MAX).required();
             let min_delta = keys.float("min_delta").at_least(0.0).or(0.0);
             Ok(Self { metric: metric?, patience: patience?, min_delta: min_delta? })
@@ -140,7 +159,7 @@ impl EarlyStopping {
     }
 
     /// Whether training ends after these epochs.
-    pub fn ends(&self, validation: &[Scores]) -> bool {
+    pub fn ends(&self, validation: &[ValidationScores]) -> bool {
         let (mut best, mut since) = (None, 0);
         for scores in validation {
             let value = scores.get(self.metric);
@@ -173,8 +192,8 @@ pub struct BestEpoch {
 mod tests {
     use super::*;
 
-    fn losses(losses: &[f64]) -> Vec<Scores> {
-        losses.iter().map(|loss| Scores { loss: *loss, accuracy: 1.0 - loss }).collect()
+    fn losses(losses: &[f64]) -> Vec<ValidationScores> {
+        losses.iter().map(|loss| ValidationScores { loss: *loss, accuracy: 1.0 - loss }).collect()
     }
 
     #[test]

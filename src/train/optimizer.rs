@@ -1,6 +1,6 @@
 //! Optimizers and their settings. How they move parameters is in `optimizer_state.rs`.
 
-use super::rates::Group;
+use super::rates::ParameterGroup;
 use crate::config::node::Value;
 use crate::config::{Diagnostic, Keys, Noted, words};
 
@@ -67,7 +67,7 @@ pub struct Adam {
 }
 
 /// `groups = { "layer4.*" = { lr = 0.01, weight_decay = 0.0 } }`.
-fn groups(keys: &mut Keys) -> Result<Vec<(String, Group)>, Noted> {
+fn groups(keys: &mut Keys) -> Result<Vec<(String, ParameterGroup)>, Noted> {
     keys.words("groups", |keys, word, node| {
         let Value::Table(table) = &node.value else {
             return Err(keys.problem(Diagnostic::at(
@@ -77,16 +77,20 @@ fn groups(keys: &mut Keys) -> Result<Vec<(String, Group)>, Noted> {
             )));
         };
         keys.descend(word, table, node.span, |keys| {
+            keys.about(&[
+                ("lr", "learning rate of these parameters"),
+                ("weight_decay", "weight decay of these parameters"),
+            ]);
             let lr = keys.float("lr").at_least(0.0).optional();
             let weight_decay = keys.float("weight_decay").at_least(0.0).optional();
-            Ok(Group { lr: lr?, weight_decay: weight_decay? })
+            Ok(ParameterGroup { lr: lr?, weight_decay: weight_decay? })
         })
     })
 }
 
 impl Optimizer {
     /// Reads `optimizer = { kind = ..., lr = ..., groups = { ... } }`; the groups come beside it.
-    pub fn read(keys: &mut Keys) -> Result<(Self, Vec<(String, Group)>), Noted> {
+    pub fn read(keys: &mut Keys) -> Result<(Self, Vec<(String, ParameterGroup)>), Noted> {
         keys.kinded("optimizer", "kind", Some(OptimizerKind::Adam), |kind, keys| {
             let optimizer = Self::of_kind(kind, keys);
             let groups = groups(keys);
@@ -101,6 +105,16 @@ impl Optimizer {
             Kind::AdamW => (1e-3, 1e-2),
             Kind::Sgd | Kind::RmsProp => (1e-2, 0.0),
         };
+        keys.about(&[
+            ("lr", "learning rate before the schedule"),
+            ("weight_decay", "weight decay"),
+            ("betas", "how much of the past the two moments keep"),
+            ("eps", "what is added to the denominator"),
+            ("momentum", "how much of the last step is kept"),
+            ("nesterov", "whether momentum looks ahead"),
+            ("alpha", "how much of the past the average of squares keeps"),
+            ("groups", "settings of some parameters, by patterns of their names"),
+        ]);
         let lr = keys.float("lr").positive().or(default);
         let weight_decay = keys.float("weight_decay").at_least(0.0).or(decay);
         match kind {

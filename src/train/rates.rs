@@ -5,7 +5,7 @@ use crate::nn::ops::{Flat, Ops};
 
 /// What some parameters have instead of the optimizer's own settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Group {
+pub struct ParameterGroup {
     /// Learning rate before the schedule; 0 keeps the parameters as they are.
     pub lr: Option<f64>,
     /// Weight decay.

@@ -10,18 +10,18 @@ use crate::data::augment::Augment;
 
 /// How to train.
 #[derive(Debug)]
-pub struct Settings {
+pub struct TrainingSettings {
     /// Epochs, each as long as `epoch` says.
     pub epochs: usize,
     /// What an epoch is a pass over, where that was said.
     pub epoch: Option<EpochLength>,
-    /// Images of each domain in a step.
+    /// Images of each domain per step.
     pub batch_size: usize,
-    /// Who changes the weights.
+    /// How gradients change the weights.
     pub optimizer: Optimizer,
-    /// Parameters that learn in another way than the rest.
+    /// Parameters that learn differently from the rest.
     pub groups: Groups,
-    /// The learning rate as time goes on.
+    /// The learning rate over time.
     pub schedule: Scheduled,
     /// Random changes to the images that are trained on; validation sees them as they are.
     pub augment: Option<Augment>,
@@ -31,7 +31,7 @@ pub struct Settings {
     pub early_stopping: Option<EarlyStopping>,
     /// By which metric the best epoch's weights are kept; `None` for the last ones.
     pub keep_best: Option<Metric>,
-    /// What to say after each epoch of images without labels.
+    /// Label-free scores that are computed after each epoch.
     pub target_scores: Option<TargetScores>,
     /// Steps between two rows of step metrics; `None` for epochs only.
     pub log_every: Option<usize>,

@@ -1,4 +1,4 @@
-//! What the steps of an epoch add up to, and where the time went. Neither decides anything.
+//! Means over the steps of an epoch, and where the time went. Nothing is decided by either.
 
 use std::borrow::Cow;
 
@@ -11,11 +11,11 @@ use crate::adapt::Reading;
 pub struct Times {
     /// Forward, backward and update.
     pub steps: f64,
-    /// Waiting for batches: they are put together while the step before runs.
+    /// Waiting for batches, which are prepared during the step before.
     pub waiting: f64,
     /// Validation, and scores of the target.
     pub validate: f64,
-    /// What frozen layers make of the images, where it is computed once.
+    /// Computing the output of frozen layers once.
     pub frozen: f64,
 }
 

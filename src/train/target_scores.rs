@@ -1,9 +1,9 @@
-//! How a training does on a target domain after each epoch, by scores that need no labels of it.
+//! Label-free scores of the target domain after each epoch. Labels of the target cannot reach it.
 
 use super::contract::{Data, FitError, Stop};
 use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
 use crate::data::{Images, Normalisation, loader};
-use crate::metrics::label_free::{Outputs, Score, Source, images_for, values};
+use crate::metrics::label_free::{LabelFreeScore, Outputs, SourceSample, images_for, values};
 use crate::nn::model::host;
 use crate::nn::ops::{Ops, log_softmax};
 use crate::nn::{Entry, Model};
@@ -18,16 +18,17 @@ pub struct TargetScores {
     /// Where the images come from; their labels stay there.
     pub on: Reference,
     /// The scores in the order of their rows.
-    pub metrics: Vec<Score>,
+    pub metrics: Vec<LabelFreeScore>,
 }
 
 impl TargetScores {
     /// Reads `target_scores = { on = "target", metrics = ["entropy", ...] }`, which may be left out.
     pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
         keys.optional_nested("target_scores", |keys| {
+            keys.about(&[("on", "images of the target domain"), ("metrics", "which scores")]);
             let on = keys.reference("on", Wants::Split("train"));
             let words: Vec<String> =
-                words_of::<Score>().iter().map(|it| format!("\"{it}\"")).collect();
+                words_of::<LabelFreeScore>().iter().map(|it| format!("\"{it}\"")).collect();
             let expected = format!("an array of some of {}, each once", words.join(", "));
             let metrics = keys.choices("metrics", expected).required();
             Ok(Self { on: on?, metrics: metrics? })
@@ -35,7 +36,7 @@ impl TargetScores {
     }
 
     /// The first score that weighs losses of the source's validation images.
-    pub fn wants_source(&self) -> Option<Score> {
+    pub fn wants_source(&self) -> Option<LabelFreeScore> {
         self.metrics.iter().copied().find(|score| score.wants_source())
     }
 
@@ -60,7 +61,7 @@ impl TargetScores {
                 let rows = held.probabilities.chunks_exact(held.classes).zip(drawn);
                 let loss = |(row, at): (&[f64], usize)| -row[split.labels[at] as usize].ln();
                 let losses = rows.map(loss).collect();
-                Some(Source { train: train.features, held: held.features, losses })
+                Some(SourceSample { train: train.features, held: held.features, losses })
             }
             _ => None,
         };
@@ -69,7 +70,7 @@ impl TargetScores {
     }
 }
 
-/// What the model makes of images drawn from these, and which they are.
+/// The outputs of the model for images drawn from these, and which images those are.
 fn outputs<D: Ops>(
     model: &mut Model<D>,
     images: &Images,

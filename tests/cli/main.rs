@@ -10,6 +10,7 @@ mod activations;
 mod advice;
 mod check;
 mod classes;
+mod docs;
 mod epoch;
 mod evaluate;
 mod failures;

@@ -46,6 +46,18 @@ impl Select {
         let span = keys.span();
         let [stage_span, by_span] =
             ["stage", "by"].map(|key| keys.peek(key).map_or(span, |node| node.span));
+        keys.about(&[
+            ("stage", "training stage whose metrics count, or an `evaluate` stage"),
+            ("by", "metric to go by"),
+            ("model", "model whose score counts, where `stage` is an `evaluate` stage"),
+            ("on", "data set whose score counts, where `stage` is an `evaluate` stage"),
+            ("mode", "whether larger or smaller is better; that of the metric when left out"),
+            ("per", "axes of whose every value the best trial is selected"),
+            (
+                "oracle",
+                "whether labels may be used that a selection must not see; tables then say so",
+            ),
+        ]);
         let stage = keys.string("stage").required();
         let by = keys.string("by").required();
         let model = keys.string("model").optional();
@@ -81,6 +93,10 @@ pub struct Halving {
 impl Halving {
     /// Reads the table.
     pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[
+            ("min_epochs", "epochs after which trials are first compared"),
+            ("factor", "one trial in so many continues"),
+        ]);
         let min_epochs = keys.count("min_epochs", 1..=100_000).or(1_usize);
         let factor = keys.count("factor", 2..=100).or(3_usize);
         Ok(Self { min_epochs: min_epochs?, factor: factor? })

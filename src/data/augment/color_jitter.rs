@@ -18,6 +18,12 @@ struct ColorJitter {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+    keys.about(&[
+        ("brightness", "largest relative change of brightness"),
+        ("contrast", "largest relative change of contrast"),
+        ("saturation", "largest relative change of saturation"),
+        ("hue", "largest turn of the hue, as a part of the circle"),
+    ]);
     let brightness = keys.float("brightness").at_least(0.0).or(0.2);
     let contrast = keys.float("contrast").at_least(0.0).or(0.2);
     let saturation = keys.float("saturation").at_least(0.0).or(0.2);

@@ -13,6 +13,7 @@ struct Cutout {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+    keys.about(&[("size", "side of the square that is blanked out, in pixels")]);
     let size = keys.count("size", 1..=16_384).required();
     Ok(Box::new(Cutout { size: size? }))
 }

@@ -12,6 +12,7 @@ struct Flip {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+    keys.about(&[("p", "probability of a flip from left to right")]);
     let p = keys.float("p").fraction().or(0.5);
     Ok(Box::new(Flip { p: p? }))
 }

@@ -142,6 +142,10 @@ impl Augment {
     }
 
     fn settings(&mut self, change: Change, keys: &mut Keys) -> Result<(), Noted> {
+        keys.about(&[(
+            "alpha",
+            "parameter of the beta distribution that weights of mixed images are drawn from",
+        )]);
         match change {
             Change::Transform(kind) => self.transforms.push((kind.read)(keys)?),
             Change::Mixup => self.mixup = Some(keys.float("alpha").positive().or(0.2)?),

@@ -13,6 +13,7 @@ struct RandomCrop {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+    keys.about(&[("padding", "border of zeros that the image is moved within, in pixels")]);
     let padding = keys.count("padding", 1..=4096).or(4_usize);
     Ok(Box::new(RandomCrop { padding: padding? }))
 }

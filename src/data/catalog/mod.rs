@@ -17,6 +17,11 @@ mod mnist_10k;
 mod mnist_m;
 pub mod weights;
 
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../../docs/extending/stripes.rs"]
+mod stripes;
+
 /// Every data set known by name. A new one is a file in this folder and a line here.
 pub const ENTRIES: &[Entry] = &[
     mnist_10k::ENTRY,

@@ -17,7 +17,7 @@ use crate::config::words;
 
 words! {
     /// A score, with its name in files and metrics.
-    pub enum Score {
+    pub enum LabelFreeScore {
         /// [`entropy`].
         Entropy = "entropy",
         /// [`info_max`].
@@ -50,7 +50,7 @@ pub struct Outputs {
 
 /// What the importance-weighted scores need of the source.
 #[derive(Debug, Clone, Default)]
-pub struct Source {
+pub struct SourceSample {
     /// Features of images that were trained on, `[N, width]`.
     pub train: Vec<f32>,
     /// Features of images held out, `[M, width]`.
@@ -59,7 +59,7 @@ pub struct Source {
     pub losses: Vec<f64>,
 }
 
-impl Score {
+impl LabelFreeScore {
     /// Whether models are better the higher it is.
     pub fn higher_is_better(self) -> bool {
         match self {
@@ -73,7 +73,7 @@ impl Score {
         }
     }
 
-    /// Whether it needs a [`Source`].
+    /// Whether it needs a [`SourceSample`].
     pub fn wants_source(self) -> bool {
         matches!(self, Self::Dev | Self::Iwv)
     }
@@ -83,22 +83,26 @@ impl Score {
 ///
 /// # Panics
 /// When a score wants a source and there is none.
-pub fn values(scores: &[Score], target: &Outputs, source: Option<&Source>) -> Vec<f64> {
+pub fn values(
+    scores: &[LabelFreeScore],
+    target: &Outputs,
+    source: Option<&SourceSample>,
+) -> Vec<f64> {
     let (rows, classes) = (&target.probabilities, target.classes);
     // One classifier between the domains serves all scores that weigh by it.
     let weighed = scores.iter().any(|score| score.wants_source()).then(|| {
         let source = source.expect("a source for scores that want one");
         (iwv::weights(&source.train, &target.features, &source.held, target.width), source)
     });
-    let value = |score: &Score| match (score, &weighed) {
-        (Score::Entropy, _) => entropy::entropy(rows, classes),
-        (Score::InfoMax, _) => info_max::info_max(rows, classes),
-        (Score::Snd, _) => snd::snd(rows, classes),
-        (Score::Bnm, _) => bnm::bnm(rows, classes),
-        (Score::ClassAmi, _) => class_ami::class_ami(target),
-        (Score::Dev, Some((weights, source))) => dev::dev(weights, &source.losses),
-        (Score::Iwv, Some((weights, source))) => iwv::iwv(weights, &source.losses),
-        (Score::Dev | Score::Iwv, None) => f64::NAN,
+    let value = |score: &LabelFreeScore| match (score, &weighed) {
+        (LabelFreeScore::Entropy, _) => entropy::entropy(rows, classes),
+        (LabelFreeScore::InfoMax, _) => info_max::info_max(rows, classes),
+        (LabelFreeScore::Snd, _) => snd::snd(rows, classes),
+        (LabelFreeScore::Bnm, _) => bnm::bnm(rows, classes),
+        (LabelFreeScore::ClassAmi, _) => class_ami::class_ami(target),
+        (LabelFreeScore::Dev, Some((weights, source))) => dev::dev(weights, &source.losses),
+        (LabelFreeScore::Iwv, Some((weights, source))) => iwv::iwv(weights, &source.losses),
+        (LabelFreeScore::Dev | LabelFreeScore::Iwv, None) => f64::NAN,
     };
     scores.iter().map(value).collect()
 }
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn less_is_better_of_entropies_and_weighed_losses() {
         let lower: Vec<&str> =
-            Score::all().filter(|it| !it.higher_is_better()).map(|it| it.word()).collect();
+            LabelFreeScore::all().filter(|it| !it.higher_is_better()).map(|it| it.word()).collect();
         assert_eq!(lower, ["entropy", "dev", "iwv"]);
     }
 

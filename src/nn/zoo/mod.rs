@@ -11,6 +11,11 @@ mod resnet;
 mod squeezenet;
 mod vgg;
 
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../../docs/extending/small_cnn.rs"]
+mod small_cnn;
+
 /// An architecture.
 #[derive(Debug)]
 pub struct Arch {

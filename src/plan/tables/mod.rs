@@ -143,6 +143,25 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
         !name.is_empty() && name.chars().all(fits)
     };
     let at_name = keys.peek("name").map(|node| node.span);
+    keys.about(&[
+        ("name", "name of the table and of its files; one of several may have none"),
+        ("caption", "caption of the table"),
+        ("rows", "what rows are: `model`, `stage`, `dataset` or an axis of the sweep"),
+        ("columns", "what columns are: `model`, `stage`, `dataset` or an axis of the sweep"),
+        ("value", "metric in the cells"),
+        ("over", "axes to aggregate over; `pipeline.seed` when left out and swept"),
+        ("only", "which scores count: values of `model`, `stage`, `dataset` or axes"),
+        (
+            "spread",
+            "what follows ±: standard deviation, half the 95 % confidence interval, or nothing",
+        ),
+        ("best", "what is marked as best in each column; by the metric when left out"),
+        ("trials", "whether all trials count or those that `[sweep.select]` selected"),
+        ("baseline", "row that others are compared with, in pairs"),
+        ("test", "test of the differences to the baseline"),
+        ("gap_closed", "a column with the share of the gap between two rows that each row closes"),
+        ("published", "numbers of others to show beside these"),
+    ]);
     let name =
         keys.string("name").such_that("lower-case letters, digits, `_` and `-`", legal).optional();
     let caption = keys.string("caption").optional();
@@ -167,6 +186,11 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
             place(keys, key, path, axis, name.as_ref().ok(), &mut names);
             name
         };
+        keys.about(&[
+            ("source_only", "row at the lower end of the gap"),
+            ("target_trained", "row at the upper end of the gap"),
+            ("on", "column that the gap is measured in"),
+        ]);
         let source_only = named(keys, "source_only", NamedAs::Rows);
         let target_trained = named(keys, "target_trained", NamedAs::Rows);
         let on = named(keys, "on", NamedAs::Columns);
@@ -314,6 +338,12 @@ fn published_one(
         place(keys, key, format!("{path}.{key}"), axis, name.as_ref().ok(), names);
         name
     };
+    keys.about(&[
+        ("row", "row of the cell"),
+        ("column", "column of the cell"),
+        ("value", "the number; an accuracy is a share of 1"),
+        ("cite", "where it was published"),
+    ]);
     let row = named(keys, "row", NamedAs::Rows);
     let column = named(keys, "column", NamedAs::Columns);
     let expected = if percent { "an accuracy from 0 to 1" } else { "a number" };

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::figure::{Figure, Topic};
 use super::shape::Shape;
 use crate::metrics::number;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::measured::{ClassNames, MeasuredRun};
 
 /// Counts by true and predicted class.
@@ -102,12 +102,12 @@ fn about(counts: &ConfusionCounts, classes: &ClassNames) -> String {
     format!("{share:.1} % of the images are on the diagonal.{worst}")
 }
 
-fn rows(counts: &ConfusionCounts, classes: &ClassNames) -> Rows {
+fn rows(counts: &ConfusionCounts, classes: &ClassNames) -> CsvRows {
     let class = |number: &u32| classes.name(&number.to_string());
     let rows = counts.iter().map(|((true_class, predicted), count)| {
         vec![class(true_class), class(predicted), number(*count)]
     });
-    Rows {
+    CsvRows {
         header: ["true", "predicted", "count"].map(str::to_owned).to_vec(),
         rows: rows.collect(),
     }

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::figure::{Figure, Topic, spread};
 use super::shape::Shape;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::measured::MeasuredRun;
 
 /// The lines of a picture, by variant and split: the values of all seeds in each epoch.
@@ -37,7 +37,7 @@ fn of_stage(run: &MeasuredRun, stage: &str) -> Vec<Figure> {
     metrics.into_iter().map(|(metric, lines)| figure(stage, &metric, &lines)).collect()
 }
 
-fn is_training(rows: &Rows) -> bool {
+fn is_training(rows: &CsvRows) -> bool {
     rows.header.iter().map(String::as_str).eq(["epoch", "step", "split", "metric", "value"])
 }
 
@@ -69,7 +69,7 @@ fn figure(stage: &str, metric: &str, lines: &Curves) -> Figure {
         name: format!("{stage}-{metric}"),
         title: format!("{stage}: {}", metric.replace('_', " ")),
         about: format!("{metric} of {stage} by epoch, {count}.{band}"),
-        rows: Rows { header: header.map(str::to_owned).to_vec(), rows },
+        rows: CsvRows { header: header.map(str::to_owned).to_vec(), rows },
         shape: Shape::Lines {
             x: "epoch".into(),
             y: metric.replace('_', " "),

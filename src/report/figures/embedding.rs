@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 
 use super::figure::{Figure, Topic};
 use super::shape::Shape;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::error::Error;
 use crate::report::measured::{ClassNames, MeasuredRun};
 
@@ -61,7 +61,7 @@ fn figure(method: &str, model: &str, points: &[Vec<String>], by_class: bool) -> 
             "Features of {} images in the plane of {named}, coloured by {by}. The axes have no unit.",
             rows.len()
         ),
-        rows: Rows { header: ["domain", "class", "x", "y"].map(str::to_owned).to_vec(), rows },
+        rows: CsvRows { header: ["domain", "class", "x", "y"].map(str::to_owned).to_vec(), rows },
         shape: Shape::Scatter { by_class },
     }
 }

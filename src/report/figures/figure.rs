@@ -1,8 +1,9 @@
 //! A picture of a run as plain data: the rows of its CSV, how they are drawn, and the words that describe it.
 
 use super::shape::Shape;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::plot::Chart;
+use crate::report::stats::mean_and_deviation;
 
 /// What a picture is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +38,7 @@ pub struct Figure {
     /// A sentence that says what it shows.
     pub about: String,
     /// Its numbers.
-    pub rows: Rows,
+    pub rows: CsvRows,
     /// How they are drawn.
     pub shape: Shape,
 }
@@ -49,21 +50,9 @@ impl Figure {
     }
 }
 
-/// The mean and, for two or more values, the sample standard deviation.
-#[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
-pub fn mean_and_sd(values: &[f64]) -> (f64, Option<f64>) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    if values.len() < 2 {
-        return (mean, None);
-    }
-    let squares: f64 = values.iter().map(|it| (it - mean).powi(2)).sum();
-    (mean, Some((squares / (n - 1.0)).sqrt()))
-}
-
 /// The cells `mean`, `low`, `high` (one standard deviation to each side) and `n`.
 pub(super) fn spread(values: &[f64]) -> [String; 4] {
-    let (mean, sd) = mean_and_sd(values);
+    let (mean, sd) = mean_and_deviation(values).unwrap_or((f64::NAN, None));
     let side = |by: f64| sd.map(|sd| crate::metrics::number(mean + by * sd)).unwrap_or_default();
     [crate::metrics::number(mean), side(-1.0), side(1.0), values.len().to_string()]
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::figure::Figure;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::error::Error;
 use crate::report::plot::{draw, png};
 use crate::system::{self, write_file};
@@ -35,7 +35,7 @@ fn write_one(figure: &Figure, folder: &Path) -> Result<PathBuf, Error> {
     let path = put("csv", figure.rows.text().as_bytes())?;
     let text =
         fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-    let rows = Rows::read(&text).map_err(|error| malformed(&path, error.to_string()))?;
+    let rows = CsvRows::read(&text).map_err(|error| malformed(&path, error.to_string()))?;
     let svg = draw(&figure.shape.chart(&rows)).file(&figure.title, &figure.about);
     let drawn = put("svg", svg.as_bytes())?;
     let pixels = png(&svg, SCALE).map_err(|error| malformed(&drawn, error.to_string()))?;

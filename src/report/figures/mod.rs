@@ -10,7 +10,7 @@ mod shape;
 mod stages;
 mod sweep;
 
-pub use figure::{Figure, Topic, mean_and_sd};
+pub use figure::{Figure, Topic};
 pub use files::write;
 pub use shape::Shape;
 pub use stages::words;

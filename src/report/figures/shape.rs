@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use indexmap::IndexSet;
 
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::plot::{
     Bar, Bars, Chart, ConfusionChart, Graph, GraphNode, Heat, Key, LineChart, LinePoint, Parallel,
     PointGroup, Scale, Scatter, Series, Upright,
@@ -55,7 +55,7 @@ const NAMED: usize = 10;
 
 impl Shape {
     /// The chart of `rows`.
-    pub fn chart(&self, rows: &Rows) -> Chart {
+    pub fn chart(&self, rows: &CsvRows) -> Chart {
         match self {
             Self::Lines { x, y, axis, joined } => lines(rows, x, y, *axis, *joined),
             Self::Scatter { by_class } => scatter(rows, *by_class),
@@ -122,7 +122,7 @@ fn on(scale: &Scale, cell: &str) -> Option<f64> {
     }
 }
 
-fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
+fn lines(rows: &CsvRows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
     let scale =
         if axis { scale_of(rows.rows.iter().filter_map(|row| row.get(2))) } else { Scale::Whole };
     let (mut names, mut splits) = (Vec::new(), Vec::new());
@@ -170,7 +170,7 @@ fn keys(names: &[String], splits: &[String], faint: bool) -> Vec<Key> {
     keys
 }
 
-fn scatter(rows: &Rows, by_class: bool) -> Chart {
+fn scatter(rows: &CsvRows, by_class: bool) -> Chart {
     let mut names = Vec::new();
     let mut points: Vec<Vec<(f64, f64)>> = Vec::new();
     for row in &rows.rows {
@@ -197,7 +197,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-fn heat(rows: &Rows, row: &str, column: &str) -> Chart {
+fn heat(rows: &CsvRows, row: &str, column: &str) -> Chart {
     let names = |at: usize| {
         let mut names = Vec::new();
         for row in &rows.rows {
@@ -214,7 +214,7 @@ fn heat(rows: &Rows, row: &str, column: &str) -> Chart {
     Chart::Heat(Heat { x: column.to_owned(), columns, y: row.to_owned(), rows: lines, values })
 }
 
-fn parallel(rows: &Rows) -> Chart {
+fn parallel(rows: &CsvRows) -> Chart {
     let axes = (1..rows.header.len()).map(|at| {
         let cells = rows.rows.iter().filter_map(|row| row.get(at)).filter(|it| !it.is_empty());
         let scale = scale_of(cells);
@@ -227,7 +227,7 @@ fn parallel(rows: &Rows) -> Chart {
     })
 }
 
-fn confusion(rows: &Rows) -> Chart {
+fn confusion(rows: &CsvRows) -> Chart {
     let column = |at: usize| rows.rows.iter().map(move |row| cell(row, at));
     let names: IndexSet<String> = column(0).chain(column(1)).collect();
     let classes = sorted(names.into_iter().collect());
@@ -241,7 +241,7 @@ fn confusion(rows: &Rows) -> Chart {
     Chart::Confusion(ConfusionChart { classes, counts })
 }
 
-fn graph(rows: &Rows) -> Chart {
+fn graph(rows: &CsvRows) -> Chart {
     let names: Vec<String> = rows.rows.iter().map(|row| cell(row, 0)).collect();
     let mut edges = Vec::new();
     for (to, row) in rows.rows.iter().enumerate() {

@@ -3,7 +3,7 @@
 use super::figure::{Figure, Topic};
 use super::shape::Shape;
 use crate::exec::Ending;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::measured::MeasuredRun;
 
 pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
@@ -29,7 +29,7 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
         name: "stages".into(),
         title: "Stages".into(),
         about: format!("{count} stages from top to bottom; an arrow leads to what needs a stage."),
-        rows: Rows { header: header(&["stage", "kind", "state", "note", "needs"]), rows: graph },
+        rows: CsvRows { header: header(&["stage", "kind", "state", "note", "needs"]), rows: graph },
         shape: Shape::Graph,
     }];
     if times.iter().any(|it| it[1] != "0.000") {
@@ -39,7 +39,7 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
             name: "times".into(),
             title: "Time by stage".into(),
             about: "Seconds that each stage took in this run, all its trials together.".into(),
-            rows: Rows { header: header(&["stage", "seconds"]), rows: times },
+            rows: CsvRows { header: header(&["stage", "seconds"]), rows: times },
             shape: Shape::Bars { unit: "s".into() },
         });
     }

@@ -2,12 +2,13 @@
 
 use indexmap::IndexMap;
 
-use super::figure::{Figure, Topic, mean_and_sd, spread};
+use super::figure::{Figure, Topic, spread};
 use super::shape::Shape;
 use crate::metrics::number;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::measured::MeasuredRun;
 use crate::report::scores::are_scores;
+use crate::report::stats::mean_and_deviation;
 
 /// A number that each trial has, such as a score.
 struct Response {
@@ -139,11 +140,12 @@ fn effect(run: &MeasuredRun, values: &[Option<f64>]) -> f64 {
             groups.entry(run.label(trial, false)).or_default().push(*value);
         }
     }
-    let means: Vec<f64> = groups.values().map(|it| mean_and_sd(it).0).collect();
+    let means = groups.values().filter_map(|values| Some(mean_and_deviation(values)?.0));
+    let means: Vec<f64> = means.collect();
     if means.len() < 2 {
         return 0.0;
     }
-    mean_and_sd(&means).1.unwrap_or(0.0)
+    mean_and_deviation(&means).and_then(|it| it.1).unwrap_or(0.0)
 }
 
 /// The scores that settings other than seeds affect; all scores where there are none.
@@ -185,7 +187,7 @@ fn against(run: &MeasuredRun, axis: usize, word: &str, responses: &[&Response]) 
         about: format!(
             "Mean of {of} over the trials with the same {name}, with a band of one standard deviation."
         ),
-        rows: Rows { header: header.map(str::to_owned).to_vec(), rows },
+        rows: CsvRows { header: header.map(str::to_owned).to_vec(), rows },
         shape: Shape::Lines {
             x: name,
             y: word.into(),
@@ -217,9 +219,9 @@ fn heat(run: &MeasuredRun, axes: (usize, usize), response: &Response) -> Option<
         return None;
     }
     let (first, second) = (run.axis(axes.0), run.axis(axes.1));
-    let rows = cells.iter().map(|((row, column), values)| {
-        let mean = number(mean_and_sd(values).0);
-        vec![(*row).to_owned(), (*column).to_owned(), mean, values.len().to_string()]
+    let rows = cells.iter().filter_map(|((row, column), values)| {
+        let mean = number(mean_and_deviation(values)?.0);
+        Some(vec![(*row).to_owned(), (*column).to_owned(), mean, values.len().to_string()])
     });
     let header = [first, second, &response.name, "n"].map(str::to_owned).to_vec();
     Some(Figure {
@@ -228,7 +230,7 @@ fn heat(run: &MeasuredRun, axes: (usize, usize), response: &Response) -> Option<
         name: format!("heat-{first}-{second}-{}", response.name),
         title: response.name.clone(),
         about: format!("{} for each pair of {first} and {second}: means of trials.", response.name),
-        rows: Rows { header, rows: rows.collect() },
+        rows: CsvRows { header, rows: rows.collect() },
         shape: Shape::Heat { row: first.to_owned(), column: second.to_owned() },
     })
 }
@@ -254,7 +256,7 @@ fn parallel(run: &MeasuredRun, axes: &[usize], responses: &[Response]) -> Figure
             "A line for each of {} trials over its settings and scores; brighter is a higher {last}.",
             run.trials.len()
         ),
-        rows: Rows { header: header.collect(), rows: rows.collect() },
+        rows: CsvRows { header: header.collect(), rows: rows.collect() },
         shape: Shape::Parallel,
     }
 }

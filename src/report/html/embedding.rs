@@ -1,4 +1,4 @@
-//! Features before and after adaptation in two dimensions.
+//! The section of features in two dimensions, before and after adaptation.
 
 use super::section::{Section, about, grid};
 use crate::report::figures::{Figure, Topic};
@@ -6,7 +6,7 @@ use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
 
 pub(super) fn section(run: &MeasuredRun, figures: &[Figure]) -> Option<Section> {
-    // Models side by side, a row for each method and view.
+    // Models stand side by side, in one row per method and colouring.
     let view = |it: &Figure| it.title.rsplit(": ").next().unwrap_or_default().to_owned();
     let mut views: Vec<String> = about(figures, Topic::Embedding).map(view).collect();
     views.dedup();

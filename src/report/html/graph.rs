@@ -1,4 +1,4 @@
-//! The graph of the stages, and behind each its settings, metrics and log.
+//! The section of stages: their graph, and for each its settings, metrics and logs.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,15 +10,16 @@ use serde_json::Value;
 use super::section::{Section, about, grid, id};
 use super::table::{HtmlCell, pairs, sortable};
 use crate::report::error::Error;
-use crate::report::figures::{Figure, Topic, mean_and_sd, words};
+use crate::report::figures::{Figure, Topic, words};
 use crate::report::measured::{MeasuredRun, Variant};
 use crate::report::plot::{Chart, draw, escape};
+use crate::report::stats::mean_and_deviation;
 
-/// Bytes of logs that a page takes, and of one of them.
+/// The most bytes that all logs together, and one log, may take.
 const LOGS: usize = 300_000;
 const LOG: usize = 12_000;
 
-/// Settings of a sweep that have a column of their own among the metrics of a stage.
+/// With at most this many variants of a stage, each has its own column of metrics.
 const COLUMNS: usize = 8;
 
 pub(super) fn section(run: &MeasuredRun, figures: &[Figure]) -> Result<Option<Section>, Error> {
@@ -72,7 +73,7 @@ fn details(run: &MeasuredRun, stage: &str, logs: &[(String, String)], room: &mut
     html + "</details>\n"
 }
 
-/// The logs of a stage, behind one heading when they are many.
+/// The logs of a stage; many logs stand behind one heading.
 fn logs_of(stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
     let mut html = String::new();
     let mut count = 0;
@@ -97,12 +98,12 @@ fn logs_of(stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
     html
 }
 
-/// `name` or `name[000,002]`.
+/// Whether `log` is a log of `stage`: `name` or `name[000,002]`.
 fn log_of(log: &str, stage: &str) -> bool {
     log.strip_prefix(stage).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
 }
 
-/// The logs by name; long ones lose their beginning.
+/// All logs by name. Long ones lose their beginning.
 fn logs(run: &MeasuredRun) -> Result<Vec<(String, String)>, Error> {
     let folder = run.folder.join("logs");
     let Ok(entries) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
@@ -128,7 +129,7 @@ fn logs(run: &MeasuredRun) -> Result<Vec<(String, String)>, Error> {
     Ok(logs)
 }
 
-/// Dotted keys with their values; what differs between trials has all its values.
+/// The settings by dotted key. A setting that differs between trials shows all its values.
 fn settings(all: &[&Value]) -> Vec<(String, String)> {
     let mut found: IndexMap<String, Vec<String>> = IndexMap::new();
     for value in all {
@@ -156,7 +157,7 @@ fn flatten(prefix: &str, value: &Value, put: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// The last value of every metric of a stage, a column for each setting of a sweep.
+/// The last value of every metric of a stage, with a column for each of its variants.
 fn metrics(run: &MeasuredRun, stage: &str) -> String {
     let mut variants = run.variants(stage);
     let left_out = variants.len() > COLUMNS;
@@ -194,15 +195,12 @@ fn column_name(variant: &Variant) -> String {
 }
 
 fn value_cell(values: &[f64]) -> HtmlCell {
-    if values.is_empty() {
-        return HtmlCell::of("–");
-    }
-    let (mean, sd) = mean_and_sd(values);
+    let Some((mean, sd)) = mean_and_deviation(values) else { return HtmlCell::of("–") };
     let text = |value: f64| {
         if value.fract() == 0.0 && value.abs() < 1e9 {
             format!("{value}")
         } else if value.abs() < 1e-3 {
-            // A learning rate, or a deviation that is only the last digit of a sum.
+            // Such as a learning rate, or a deviation that is only rounding.
             format!("{value:.2e}")
         } else {
             format!("{value:.4}")
@@ -215,7 +213,7 @@ fn value_cell(values: &[f64]) -> HtmlCell {
     HtmlCell { text, value: Some(mean), best: false }
 }
 
-/// Each metric of a stage by name with its last value; matrices have their own section.
+/// The last value of each metric of a stage by name. Confusion matrices have their own section.
 fn last_values(run: &MeasuredRun, trial: usize, stage: &str) -> IndexMap<String, f64> {
     let mut found = IndexMap::new();
     let Some(rows) = run.metrics(trial, stage) else { return found };

@@ -1,4 +1,4 @@
-//! What a reader wants first: the tables of the run, and of a sweep its trials.
+//! What a reader wants to see first: the facts and tables of the run, what failed, and the trials of a sweep.
 
 use indexmap::IndexMap;
 
@@ -8,11 +8,12 @@ use crate::exec::Ending;
 use crate::report::figures::words;
 use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
+use crate::report::stats::mean_and_deviation;
 use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
 use crate::report::trials::TrialState;
 
-/// The facts below the title: state, trials, time, date.
+/// The facts below the title, such as state, trials and time.
 pub(super) fn facts(run: &MeasuredRun) -> String {
     let provenance = &run.record.provenance;
     let mut facts = vec![("State", run.record.state().word().to_owned())];
@@ -39,7 +40,7 @@ pub(super) fn section(run: &MeasuredRun) -> Option<Section> {
     (!html.is_empty()).then_some(Section { id: "results", title: "Results", html })
 }
 
-/// The tables that the pipeline asks for, as HTML; all scores where one of them cannot be made.
+/// The tables of the run as HTML. Where one of them cannot be built, all scores are shown as well.
 fn tables(run: &MeasuredRun) -> String {
     let oracle = if run.is_oracle() { " (oracle: selected by target labels)" } else { "" };
     let instead = |error: String| {
@@ -60,7 +61,7 @@ fn tables(run: &MeasuredRun) -> String {
     }
 }
 
-/// Mean ± deviation (n) as a cell.
+/// A cell with mean, deviation and count.
 fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> HtmlCell {
     let text = |value: f64| {
         if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
@@ -77,7 +78,7 @@ fn caption(metric: &str, oracle: &str) -> String {
     format!("{}{unit}{oracle}", metric.replace('_', " "))
 }
 
-/// Marks the highest of each column where higher is better.
+/// Marks the highest value of each column, for metrics where higher is better.
 fn mark_best(rows: &mut [Vec<HtmlCell>], metric: &str) {
     if !["accuracy", "macro_f1"].contains(&metric) || rows.len() < 2 {
         return;
@@ -91,7 +92,7 @@ fn mark_best(rows: &mut [Vec<HtmlCell>], metric: &str) {
     }
 }
 
-/// Every score of `metric`: a row for each model and setting, a column for each data set.
+/// Every score of `metric`, with a row for each model and setting and a column for each split.
 fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     let mut columns: Vec<String> = Vec::new();
     let mut lines: IndexMap<(String, String), IndexMap<String, Vec<f64>>> = IndexMap::new();
@@ -116,12 +117,12 @@ fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     let mut cells: Vec<Vec<HtmlCell>> = lines
         .into_iter()
         .map(|((model, label), found)| {
-            let rest = columns.iter().map(|column| match found.get(column) {
-                Some(values) => {
-                    let (mean, sd) = crate::report::figures::mean_and_sd(values);
-                    cell(mean, sd, values.len(), metric == "accuracy")
+            let rest = columns.iter().map(|column| {
+                let values = found.get(column).map(Vec::as_slice).unwrap_or_default();
+                match mean_and_deviation(values) {
+                    Some((mean, sd)) => cell(mean, sd, values.len(), metric == "accuracy"),
+                    None => HtmlCell::of("–"),
                 }
-                None => HtmlCell::of("–"),
             });
             let names = [model, label].map(|text| HtmlCell { text, ..HtmlCell::default() });
             names.into_iter().chain(rest).collect()
@@ -131,7 +132,7 @@ fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     sortable(&caption(metric, oracle), &header, &cells)
 }
 
-/// What failed, once each.
+/// The stages that failed, each once.
 fn failures(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {
@@ -149,7 +150,7 @@ fn failures(run: &MeasuredRun) -> String {
     sortable("What failed", &header, &rows)
 }
 
-/// The trials with their settings and states.
+/// The trials of a sweep with their settings and how they ended.
 pub(super) fn trials(run: &MeasuredRun) -> String {
     let selects = run.trials.iter().any(|it| it.objective.is_some() || it.selected == Some(true));
     let reasons = run.trials.iter().any(|it| !it.reason.is_empty());

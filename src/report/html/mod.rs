@@ -1,5 +1,5 @@
-//! `report.html`: a run as one page that needs nothing else: no network, no other file. A file here for each
-//! section; a section without data is left out. What a user wrote is always escaped.
+//! `report.html`: a run as one page that needs neither the network nor any other file. Each section is one of
+//! the files beside this one; a section without data is left out. Text of the user is always escaped.
 
 mod confusion;
 mod curves;
@@ -26,20 +26,20 @@ use super::measured::MeasuredRun;
 use super::plot::{escape, stylesheet};
 use crate::system;
 
-/// The page's name.
+/// The name of the page.
 const NAME: &str = "report.html";
 
-/// What every page ends with.
+/// The end of every page, by which a complete one is recognised.
 const END: &str = "</html>\n";
 
-/// What no page may load: anything that is not in it.
+/// The content security policy: a page may load nothing that it does not contain.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
-/// Writes `report.html` into the run's `folder`. The same folder gives the same bytes.
+/// Writes `report.html` into the `folder` of a run. The same folder always gives the same bytes.
 ///
 /// # Errors
-/// When the run cannot be read or the page not written.
+/// When the run cannot be read or the page cannot be written.
 pub fn write(folder: &Path) -> Result<PathBuf, Error> {
     let path = folder.join(NAME);
     let text = page(&MeasuredRun::read(folder)?)?;
@@ -48,7 +48,7 @@ pub fn write(folder: &Path) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Whether the run in `folder` has its page, to the last byte.
+/// Whether the run in `folder` has a complete page.
 pub fn is_whole(folder: &Path) -> bool {
     let end = || -> io::Result<Vec<u8>> {
         let mut file = File::open(folder.join(NAME))?;

@@ -1,4 +1,5 @@
-//! Where the numbers come from: versions, machine, command, data with licences, hashes, the pipeline.
+//! The section that says where the numbers come from: versions, machine, command, data with licences, hashes
+//! and the pipeline.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +47,7 @@ fn facts(run: &MeasuredRun) -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// Data sets and weights with their licences, each once.
+/// The data sets and weights with their licences, each once.
 fn data(run: &MeasuredRun) -> String {
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
@@ -68,7 +69,7 @@ fn data(run: &MeasuredRun) -> String {
     sortable("Data", &header, &rows)
 }
 
-/// The artifacts behind the run.
+/// The hashes of all artifacts behind the run.
 fn hashes(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {

@@ -1,4 +1,4 @@
-//! The trials of a sweep and its views.
+//! The section of a sweep: its trials and its pictures.
 
 use super::headline;
 use super::section::{Section, about, grid};

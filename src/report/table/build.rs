@@ -15,13 +15,13 @@ use crate::exec::Ending;
 use crate::metrics::scores::{self as metric, Better};
 use crate::plan::table_spec::{self, Best, TableSpec, Which};
 use crate::plan::tables::FACTS;
-use crate::report::scores::{RunScores, ScoreRow, ScoredPair};
+use crate::report::scores::{RunScores, ScoredPair, TrialScore};
 use crate::report::trials::TrialState;
 
 /// The scores that belong to a cell, and the trials that have none for it.
 #[derive(Default)]
 struct Meeting<'a> {
-    scores: Vec<&'a ScoreRow>,
+    scores: Vec<&'a TrialScore>,
     without: Vec<Gap>,
 }
 
@@ -107,7 +107,7 @@ fn meet<'a>(
     spec: &TableSpec,
     scores: &'a RunScores,
 ) -> (IndexSet<String>, IndexSet<String>, Meetings<'a>) {
-    let mut found: HashMap<(usize, ScoredPair), Vec<&ScoreRow>> = HashMap::new();
+    let mut found: HashMap<(usize, ScoredPair), Vec<&TrialScore>> = HashMap::new();
     let mut pairs = scores.pairs.clone();
     for score in scores.scores.iter().filter(|score| score.metric == spec.value) {
         found.entry((score.trial, score.pair())).or_default().push(score);
@@ -182,7 +182,7 @@ fn cell(
     let crossing = meeting.is_some();
     let Meeting { scores: met, without } = meeting.unwrap_or_default();
     accounted(spec, over, scores, (row, column), &met)?;
-    let value = |score: &&ScoreRow| {
+    let value = |score: &&TrialScore| {
         let trial = &scores.trials[score.trial];
         Ok(Sample {
             trial: trial.name.clone(),
@@ -215,15 +215,15 @@ fn accounted(
     over: &[String],
     scores: &RunScores,
     (row, column): (&str, &str),
-    met: &[&ScoreRow],
+    met: &[&TrialScore],
 ) -> Result<(), TableError> {
     let Some(first) = met.first() else { return Ok(()) };
-    let labels = |score: &ScoreRow| -> Vec<&str> {
+    let labels = |score: &TrialScore| -> Vec<&str> {
         let trial = &scores.trials[score.trial];
         over.iter().filter_map(|key| trial.label(key)).collect()
     };
     let facts =
-        |score: &ScoreRow| [score.model.clone(), score.stage.clone(), score.dataset.clone()];
+        |score: &TrialScore| [score.model.clone(), score.stage.clone(), score.dataset.clone()];
     let mut axes: Vec<String> = Vec::new();
     for (at, fact) in FACTS.iter().enumerate() {
         if met.iter().any(|score| facts(score)[at] != facts(first)[at]) {
@@ -234,7 +234,7 @@ fn accounted(
     let repeated = met.iter().any(|score| !seen.insert(labels(score)));
     let all_differ = spec.trials == Which::Selected && !repeated;
     for key in scores.axes.iter().filter(|key| !over.contains(key) && !all_differ) {
-        let label = |score: &ScoreRow| scores.trials[score.trial].label(key);
+        let label = |score: &TrialScore| scores.trials[score.trial].label(key);
         if met.iter().any(|score| label(score) != label(first)) {
             axes.push(format!("`{key}`"));
         }

@@ -3,7 +3,8 @@
 
 use super::error::TableError;
 use super::model::{
-    ColumnKind, Comparison, Difference, Missing, ResultTable, Sample, TableCell, TableColumn,
+    BaselineComparison, ColumnKind, Difference, Missing, ResultTable, Sample, TableCell,
+    TableColumn,
 };
 use crate::plan::table_spec::{self, Test};
 use crate::report::stats;
@@ -48,7 +49,7 @@ pub(super) fn with_baseline(
         }
     }
     let counts = || tested.iter().map(|(_, _, n, _)| *n);
-    table.comparison = Some(Comparison {
+    table.comparison = Some(BaselineComparison {
         baseline: baseline.to_owned(),
         test,
         comparisons: p.len(),

@@ -4,7 +4,7 @@ use super::model::ResultTable;
 use super::notes::ORACLE;
 use crate::metrics::number;
 use crate::plan::table_spec::Spread;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 
 pub(super) fn render(table: &ResultTable) -> String {
     let interval = table.spread == Spread::Ci95;
@@ -49,5 +49,5 @@ pub(super) fn render(table: &ResultTable) -> String {
         }
         rows.push(row);
     }
-    Rows { header: header.collect(), rows }.text()
+    CsvRows { header: header.collect(), rows }.text()
 }

@@ -19,8 +19,8 @@ mod text;
 
 pub use error::TableError;
 pub use model::{
-    ColumnKind, Comparison, Difference, Gap, Missing, Note, PublishedCell, ResultTable, Sample,
-    TableCell, TableColumn, TableRow,
+    BaselineComparison, ColumnKind, Difference, Gap, Missing, Note, PublishedCell, ResultTable,
+    Sample, TableCell, TableColumn, TableRow,
 };
 pub use notes::ORACLE;
 
@@ -51,7 +51,7 @@ pub const FILES: [(&str, TableFormat); 5] = [
 ];
 
 impl ResultTable {
-    /// Builds the table of `spec` from the scores of a run. Rows and columns keep the order of the scores.
+    /// Builds the table of `spec` from the scores of a run. CsvRows and columns keep the order of the scores.
     ///
     /// # Errors
     /// When `spec` names something that the scores do not have, or a cell has several values that it does not

@@ -37,7 +37,7 @@ pub struct ResultTable {
     /// The rows, in the order of the scores.
     pub rows: Vec<TableRow>,
     /// How the rows were compared with the baseline.
-    pub comparison: Option<Comparison>,
+    pub comparison: Option<BaselineComparison>,
     /// The notes below it.
     pub notes: Vec<Note>,
     /// Why its numbers are in doubt, for the format that has no notes.
@@ -181,7 +181,7 @@ pub struct PublishedCell {
 
 /// How rows were compared with the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct BaselineComparison {
     /// The row that the others are compared with.
     pub baseline: String,
     /// The test.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexSet;
 
-use super::model::{Comparison, Missing, Note, ResultTable, TableCell};
+use super::model::{BaselineComparison, Missing, Note, ResultTable, TableCell};
 use crate::plan::table_spec::{Spread, TableSpec, Test, Which};
 use crate::report::scores::{RunScores, ScoredPair};
 
@@ -63,8 +63,8 @@ pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> V
     notes
 }
 
-fn compared(comparison: &Comparison, over: &str, notes: &mut Vec<Note>) {
-    let Comparison { baseline, comparisons, level, .. } = comparison;
+fn compared(comparison: &BaselineComparison, over: &str, notes: &mut Vec<Note>) {
+    let BaselineComparison { baseline, comparisons, level, .. } = comparison;
     let Some([fewest, most]) = comparison.pairs else { return };
     let count =
         if fewest == most { format!("n = {most}") } else { format!("n = {fewest} to {most}") };
@@ -91,8 +91,8 @@ fn compared(comparison: &Comparison, over: &str, notes: &mut Vec<Note>) {
 }
 
 /// A note for tests that can show almost nothing with so few pairs.
-fn weak(comparison: &Comparison, most: usize) -> Option<Note> {
-    let Comparison { comparisons, level, .. } = comparison;
+fn weak(comparison: &BaselineComparison, most: usize) -> Option<Note> {
+    let BaselineComparison { comparisons, level, .. } = comparison;
     if let Some(least) = comparison.least_p {
         let times = u32::try_from(*comparisons).map_or(f64::MAX, f64::from);
         if least * times < *level {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::table_spec::{self, Best, GapClosed, Test, Which};
-use crate::report::scores::{ScoreRow, ScoredPair};
+use crate::report::scores::{ScoredPair, TrialScore};
 use crate::report::trials::{TrialResult, TrialState};
 
 /// RunScores of models on splits over seeds, `None` where a trial failed: `(model, dataset, values)`.
@@ -31,7 +31,7 @@ fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> RunScores<'static> {
         });
         for (model, dataset, values) in rows {
             let Some(value) = values[seed] else { continue };
-            all.scores.push(ScoreRow {
+            all.scores.push(TrialScore {
                 trial: seed,
                 stage: "score".into(),
                 model: (*model).into(),

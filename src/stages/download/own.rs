@@ -75,6 +75,14 @@ impl Own {
                 )));
             }
         }
+        keys.about(&[
+            ("root", "folder in the source to begin at or, for a list, where its names begin"),
+            ("on_error", "whether a broken image fails the stage or is left out and counted"),
+            ("orientation", "whether photographs are turned as their EXIF data say"),
+            ("splits", "whether folders may be splits; with `none` every folder is a class"),
+            ("single_class", "whether the data set may have one class alone"),
+            ("columns", "which columns of a list name the image and its label"),
+        ]);
         let root = keys
             .string("root")
             .such_that("a folder in the source, or where the names in a list begin", |root| {

@@ -9,7 +9,7 @@ use crate::metrics::number;
 use crate::nn::Model;
 use crate::nn::ops::Ops;
 use crate::progress::Unit;
-use crate::stages::inputs::Opened;
+use crate::stages::inputs::OpenedSplit;
 use crate::stages::{Context, Described, Failure, Halt, Problem};
 
 words! {
@@ -36,6 +36,24 @@ pub(super) struct Embedding {
 
 impl Embedding {
     pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[
+            ("methods", "how to reduce to two dimensions"),
+            ("points", "images of each data set, at most"),
+            ("perplexity", "about how many neighbours of a point count in t-SNE"),
+            ("seed", "seed of the choice of images"),
+        ]);
+        keys.about(&[
+            ("methods", "how to reduce to two dimensions"),
+            ("points", "images of each data set, at most"),
+            ("perplexity", "about how many neighbours of a point count in t-SNE"),
+            ("seed", "seed of the choice of images"),
+        ]);
+        keys.about(&[
+            ("methods", "how to reduce to two dimensions"),
+            ("points", "images of each data set, at most"),
+            ("perplexity", "about how many neighbours of a point count in t-SNE"),
+            ("seed", "seed of the choice of images"),
+        ]);
         let methods =
             keys.choices("methods", "an array of \"pca\" and \"tsne\", each at most once").or_all();
         let points = keys.count("points", 2..=5000).or(500_usize);
@@ -83,10 +101,31 @@ impl Embedding {
     }
 }
 
+/// A row of `embedding.csv`: an image of a data set, in the plane of a model.
+struct EmbeddedImage {
+    model: String,
+    dataset: String,
+    method: Projection,
+    /// Place in the split.
+    index: usize,
+    label: u32,
+    predicted: u32,
+    point: [f64; 2],
+}
+
+impl EmbeddedImage {
+    fn cells(self) -> [String; 8] {
+        let Self { model, dataset, method, index, label, predicted, point: [x, y] } = self;
+        let (label, predicted) = (label.to_string(), predicted.to_string());
+        let (method, index) = (method.word().to_owned(), index.to_string());
+        [model, dataset, method, index, label, predicted, number(x), number(y)]
+    }
+}
+
 /// The rows of `embedding.csv`, model by model.
 #[derive(Default)]
 pub(super) struct Planes {
-    rows: Vec<Vec<String>>,
+    images: Vec<EmbeddedImage>,
 }
 
 impl Planes {
@@ -121,16 +160,15 @@ impl Planes {
             };
             for ((at, index), point) in images.iter().zip(plane) {
                 let Scored { key, set, answers } = &sets[*at];
-                self.rows.push(vec![
-                    name.to_owned(),
-                    key.clone(),
-                    method.word().to_owned(),
-                    index.to_string(),
-                    set.split().labels[*index].to_string(),
-                    answers[*index].class.to_string(),
-                    number(point[0]),
-                    number(point[1]),
-                ]);
+                self.images.push(EmbeddedImage {
+                    model: name.to_owned(),
+                    dataset: key.clone(),
+                    method: *method,
+                    index: *index,
+                    label: set.split().labels[*index],
+                    predicted: answers[*index].class,
+                    point,
+                });
             }
         }
         Ok(())
@@ -138,12 +176,13 @@ impl Planes {
 
     pub(super) fn save(self, context: &Context) -> Result<(), Failure> {
         let header = ["model", "dataset", "method", "index", "label", "predicted", "x", "y"];
-        save(context, "embedding.csv", &header, self.rows)
+        let rows = self.images.into_iter().map(EmbeddedImage::cells);
+        save(context, "embedding.csv", header, rows)
     }
 }
 
 /// The images of data set number `at` that are drawn: the same for every model.
-fn indices(settings: &Embedding, set: &Opened, at: usize) -> Vec<usize> {
+fn indices(settings: &Embedding, set: &OpenedSplit, at: usize) -> Vec<usize> {
     let purpose = format!("embedding {at}");
     loader::drawn(settings.seed, &purpose, set.split().len(), settings.points)
 }

@@ -1,14 +1,17 @@
 //! The network that a training begins with: as far as it is known before anything ran, and for real.
 
-use crate::nn::Spec;
 use crate::nn::architecture::Architecture;
 use crate::nn::geometry::Chw;
+use crate::nn::ops::Ops;
+use crate::nn::placement::SpecError;
 use crate::nn::spec::Layer;
-use crate::stages::{DatasetShape, ModelShape, Problem};
+use crate::nn::{Model, Saved, Spec, head};
+use crate::stages::inputs::{OpenedSplit, differ_in_size};
+use crate::stages::{Context, DatasetShape, Described, Failure, ModelShape, Problem};
 
 /// Where the network comes from.
 #[derive(Debug)]
-pub(in crate::stages) enum Start {
+pub(in crate::stages) enum ModelSource {
     /// Fresh weights.
     Fresh(Architecture),
     /// The model of the stage that `model` names, with a new classifier where `head` says so.
@@ -18,11 +21,56 @@ pub(in crate::stages) enum Start {
     },
 }
 
+impl ModelSource {
+    /// The network for images like those of `train`, as far as both are known.
+    pub(super) fn describe(&self, inputs: &Described) -> Result<ModelShape, Problem> {
+        let data = inputs.dataset("train");
+        match self {
+            Self::Stage { head: None } => Ok(inputs.model("model")),
+            Self::Stage { head: Some(head) } => with_head(inputs.model("model"), head, &data),
+            Self::Fresh(architecture) => {
+                let spec = fresh(architecture, &data)?;
+                Ok(ModelShape { spec, classes: data.names, ..ModelShape::unknown() })
+            }
+        }
+    }
+
+    /// The model that training begins with, and the names of parameters that did not come in.
+    pub(super) fn open<D: Ops>(
+        &self,
+        context: &Context,
+        train: &OpenedSplit,
+        seed: u64,
+        device: &D,
+    ) -> Result<(Saved<D>, Vec<String>), Failure> {
+        let classes = train.dataset.classes.clone();
+        let failure = |error: SpecError| Failure::new(error.to_string());
+        let (model, new) = match self {
+            Self::Stage { head } => {
+                let old = Saved::open(&context.input("model").path, device)?;
+                let Some(head) = head else { return Ok((old, Vec::new())) };
+                let (old, shape) = (old.model, train.shape());
+                let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
+                    return Err(differ_in_size("train"));
+                };
+                let input = Chw { channels: old.spec().input.channels, height, width };
+                head::replace(&old, head, input, classes, seed).map_err(failure)?
+            }
+            Self::Fresh(architecture) => {
+                let spec = fresh(architecture, &train.shape())
+                    .map_err(Failure::from)?
+                    .ok_or_else(|| differ_in_size("train"))?;
+                let model = Model::new(spec, device, seed).map_err(failure)?;
+                let new = model.parameters().iter().map(|it| it.name.clone()).collect();
+                (model, new)
+            }
+        };
+        Ok((Saved { model, classes }, new))
+    }
+}
+
 /// The network of an architecture for a data set, as far as the data set is known.
-pub(super) fn fresh(
-    architecture: &Architecture,
-    data: &DatasetShape,
-) -> Result<Option<Spec>, Problem> {
+fn fresh(architecture: &Architecture, data: &DatasetShape) -> Result<Option<Spec>, Problem> {
     if let (Some(wanted), Some(found)) = (architecture.classes, data.classes)
         && wanted != found
     {
@@ -68,7 +116,7 @@ fn large_enough(architecture: &Architecture, input: Chw, classes: usize) -> Opti
 }
 
 /// A network with a new classifier for a data set, as far as both are known.
-pub(super) fn with_head(
+fn with_head(
     model: ModelShape,
     head: &[Layer],
     data: &DatasetShape,

@@ -1,26 +1,40 @@
 //! The run of a training stage: opens the data sets, makes them fit the network, trains, and says what
 //! came of it.
 
-use super::network::{Start, fresh};
 use super::{SCORED, Training};
 use crate::data::classes::Matched;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
-use crate::nn::dispatch::{Job, backend};
-use crate::nn::geometry::Chw;
+use crate::nn::dispatch::{Job, backend, dispatch};
 use crate::nn::ops::Ops;
-use crate::nn::placement::SpecError;
-use crate::nn::{Model, Saved, Spec, head};
+use crate::nn::{Model, Saved, Spec};
 use crate::stages::classes::{Uses, clash, named, names_of_both, note};
-use crate::stages::inputs::{Opened, unlike};
-use crate::stages::{Context, Failure, Halt, Outcome};
+use crate::stages::inputs::{OpenedSplit, open};
+use crate::stages::{Budget, Context, Failure, Halt, Outcome};
 use crate::train::activations::Caching;
-use crate::train::{Data, Ended, RunOptions, coverage, fit, groups};
+use crate::train::checkpoint::Slot;
+use crate::train::{Data, Ended, RunOptions, Times, coverage, fit, groups};
 
-pub(super) struct Sets {
-    pub train: Opened,
-    pub validate: Option<Opened>,
-    pub target: Option<Opened>,
-    pub scored: Option<Opened>,
+impl Training {
+    /// Trains, and writes the model to [`Context::out`].
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Halt> {
+        let sets = Sets {
+            train: open(context, "train")?,
+            validate: self.validate.as_ref().map(|_| open(context, "validate")).transpose()?,
+            target: self.method.target().map(|_| open(context, "method.target")).transpose()?,
+            scored: (self.settings.target_scores.as_ref())
+                .map(|_| open(context, SCORED))
+                .transpose()?,
+        };
+        dispatch(context.device, TrainingRun { training: self, context, sets })?
+    }
+}
+
+/// The images that a training reads.
+struct Sets {
+    train: OpenedSplit,
+    validate: Option<OpenedSplit>,
+    target: Option<OpenedSplit>,
+    scored: Option<OpenedSplit>,
 }
 
 impl Sets {
@@ -57,21 +71,32 @@ impl Sets {
         }
         Ok(known)
     }
+
+    /// What the training loop gets to see of them: labels of the source alone.
+    fn data(&self) -> Data<'_> {
+        Data {
+            source: (&self.train.dataset, self.train.split()),
+            target: self.target.as_ref().map(OpenedSplit::unlabelled),
+            validate: self.validate.as_ref().map(|set| (&set.dataset, set.split())),
+            scored: self.scored.as_ref().map(OpenedSplit::unlabelled),
+        }
+    }
 }
 
-pub(super) struct Run<'a> {
-    pub training: &'a Training,
-    pub context: &'a Context<'a>,
-    pub start: &'a Start,
-    pub sets: Sets,
+struct TrainingRun<'a> {
+    training: &'a Training,
+    context: &'a Context<'a>,
+    sets: Sets,
 }
 
-impl Job for Run<'_> {
+impl Job for TrainingRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
-        let (Saved { mut model, classes }, mut new) = self.model(device)?;
-        let Self { training, context, mut sets, .. } = self;
+        let Self { training, context, mut sets } = self;
+        let seed = training.settings.seed;
+        let (Saved { mut model, classes }, mut new) =
+            training.source.open(context, &sets.train, seed, device)?;
         let mut by_number = false;
         let classes = sets.fit(model.spec(), classes, |matched, note| {
             by_number |= matches!(matched, Matched::ByNumber(_));
@@ -79,25 +104,17 @@ impl Job for Run<'_> {
         })?;
         if training.method.is_adversarial() && !model.has_domain_classifier() {
             let before = model.parameters().len();
-            model.attach_domain_classifier(training.settings.seed);
+            model.attach_domain_classifier(seed);
             new.extend(model.parameters()[before..].iter().map(|it| it.name.clone()));
         }
-        let (learning, all) = groups::counts(&model, &training.settings.groups);
-        if learning == 0 {
-            return Err(Failure::new("every parameter of the model is frozen")
-                .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`")
-                .into());
-        }
-        let data = Data {
-            source: (&sets.train.dataset, sets.train.split()),
-            target: sets.target.as_ref().map(|set| set.split().unlabelled(&set.dataset)),
-            validate: sets.validate.as_ref().map(|set| (&set.dataset, set.split())),
-            scored: sets.scored.as_ref().map(|set| set.split().unlabelled(&set.dataset)),
-        };
+        let counts = trainable(&model, training)?;
+        let data = sets.data();
         let (settings, backend) = (&training.settings, backend(context.device));
         let uses = settings.epochs;
-        let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let (checkpoints, pause_after) = (context.checkpoints, context.pause_after);
+        let cache = context.environment.activations.as_ref();
+        let caching = cache.map(|cache| Caching { cache, backend: &backend, uses });
+        let slot = Slot::new(context.scratch.to_owned(), context.environment.save_every);
+        let (checkpoints, pause_after) = (Some(&slot), context.budget.map(|Budget(epochs)| epochs));
         let options = RunOptions { caching, checkpoints, pause_after };
         let (method, watch) = (&training.method, context.watch());
         let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch)? {
@@ -106,66 +123,49 @@ impl Job for Run<'_> {
             Ended::Interrupted => return Err(Halt::Interrupted),
         };
         Saved { model, classes }.save(context.out)?;
-        let last = |split: TrainingSplit, metric: &str| {
-            let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;
-            Some(row.value)
-        };
-        let mut summary =
-            format!("{} epochs, {learning} of {all} parameters trained", epochs_of(&rows));
-        if let Some((_, words)) = coverage(&data, settings.batch_size, settings.epoch) {
-            summary.push_str(&format!(", {words}"));
-        }
-        if let Some(loss) = last(TrainingSplit::Train, "class_loss") {
-            summary.push_str(&format!(", class loss {loss:.4}"));
-        }
-        if let Some(accuracy) = last(TrainingSplit::Validate, "accuracy") {
-            summary.push_str(&format!(", validation accuracy {:.1} %", 100.0 * accuracy));
-        }
-        if by_number {
-            summary.push_str(", classes matched by number");
-        }
-        let timings = vec![
-            ("frozen layers".into(), times.frozen),
-            ("steps".into(), times.steps),
-            ("waiting for data".into(), times.waiting),
-            ("validate".into(), times.validate),
-        ];
-        Ok(Outcome { metrics: Metrics::Training(rows), summary, timings })
+        let coverage = coverage(&data, settings.batch_size, settings.epoch);
+        let coverage = coverage.map(|(_, words)| words);
+        let summary = summary(&rows, counts, coverage, by_number);
+        Ok(Outcome { metrics: Metrics::Training(rows), summary, timings: timings(&times) })
     }
 }
 
-impl Run<'_> {
-    /// The model that training begins with, and the names of parameters that did not come in.
-    fn model<D: Ops>(&self, device: &D) -> Result<(Saved<D>, Vec<String>), Failure> {
-        let of_train = self.sets.train.dataset.classes.clone();
-        let seed = self.training.settings.seed;
-        let failure = |error: SpecError| Failure::new(error.to_string());
-        let architecture = match self.start {
-            Start::Stage { head } => {
-                let old = Saved::open(&self.context.input("model").path, device)?;
-                let Some(head) = head else { return Ok((old, Vec::new())) };
-                let old = old.model;
-                let shape = self.sets.train.shape();
-                let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
-                    return Err(unlike("train"));
-                };
-                let input = Chw { channels: old.spec().input.channels, height, width };
-                let (model, new) =
-                    head::replace(&old, head, input, classes, seed).map_err(failure)?;
-                return Ok((Saved { model, classes: of_train }, new));
-            }
-            Start::Fresh(architecture) => architecture,
-        };
-        let spec = fresh(architecture, &self.sets.train.shape())
-            .map_err(Failure::from)?
-            .ok_or_else(|| unlike("train"))?;
-        let model = Model::new(spec, device, seed).map_err(failure)?;
-        let new = model.parameters().iter().map(|it| it.name.clone()).collect();
-        Ok((Saved { model, classes: of_train }, new))
+/// How many numbers of the model learn at some time, and how many there are.
+fn trainable<D: Ops>(model: &Model<D>, training: &Training) -> Result<(usize, usize), Failure> {
+    match groups::counts(model, &training.settings.groups) {
+        (0, _) => Err(Failure::new("every parameter of the model is frozen")
+            .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`")),
+        counts => Ok(counts),
     }
 }
 
-/// Number of epochs that left rows.
-fn epochs_of(rows: &[TrainingRow]) -> usize {
-    rows.iter().map(|row| row.epoch).max().unwrap_or_default()
+/// One line on a training that came to its end.
+fn summary(
+    rows: &[TrainingRow],
+    (learning, all): (usize, usize),
+    coverage: Option<String>,
+    by_number: bool,
+) -> String {
+    let last = |split: TrainingSplit, metric: &str| {
+        let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;
+        Some(row.value)
+    };
+    let epochs = rows.iter().map(|row| row.epoch).max().unwrap_or_default();
+    let mut parts = vec![format!("{epochs} epochs, {learning} of {all} parameters trained")];
+    parts.extend(coverage);
+    let loss = last(TrainingSplit::Train, "class_loss");
+    parts.extend(loss.map(|loss| format!("class loss {loss:.4}")));
+    let accuracy = last(TrainingSplit::Validate, "accuracy").map(|share| 100.0 * share);
+    parts.extend(accuracy.map(|percent| format!("validation accuracy {percent:.1} %")));
+    parts.extend(by_number.then(|| "classes matched by number".to_owned()));
+    parts.join(", ")
+}
+
+fn timings(times: &Times) -> Vec<(String, f64)> {
+    vec![
+        ("frozen layers".into(), times.frozen),
+        ("steps".into(), times.steps),
+        ("waiting for data".into(), times.waiting),
+        ("validate".into(), times.validate),
+    ]
 }

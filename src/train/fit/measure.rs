@@ -8,10 +8,10 @@ use indexmap::IndexMap;
 use super::TrainingLoop;
 use crate::metrics::TrainingSplit;
 use crate::nn::ops::Ops;
-use crate::train::checkpoint::Best;
+use crate::train::checkpoint::BestWeights;
 use crate::train::contract::{FitError, Stop};
 use crate::train::evaluate::evaluate;
-use crate::train::monitor::Scores;
+use crate::train::monitor::ValidationScores;
 use crate::train::summary::{Summary, short};
 
 impl<D: Ops> TrainingLoop<'_, D> {
@@ -69,7 +69,7 @@ impl<D: Ops> TrainingLoop<'_, D> {
             .map_err(FitError::device)?
             .ok_or(Stop::Interrupted)?;
         self.times.validate += start.elapsed().as_secs_f64();
-        let scores = Scores { loss: evaluation.loss, accuracy: evaluation.accuracy() };
+        let scores = ValidationScores { loss: evaluation.loss, accuracy: evaluation.accuracy() };
         let at = (epoch, (epoch + 1) * self.steps_per_epoch, TrainingSplit::Validate);
         self.row(at, "accuracy", scores.accuracy);
         self.row(at, "loss", scores.loss);
@@ -79,7 +79,7 @@ impl<D: Ops> TrainingLoop<'_, D> {
             let value = scores.get(metric);
             let best = self.best.as_ref().map(|best| f64::from_bits(best.what.value));
             if best.is_none_or(|best| metric.is_better(value, best)) {
-                self.best = Some(Best::now(self.model, &self.optimizer, epoch + 1, value));
+                self.best = Some(BestWeights::now(self.model, &self.optimizer, epoch + 1, value));
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Targets};
 use crate::train::contract::{FitError, Stop};
 use crate::train::feed::{Batches, Feed};
-use crate::train::monitor::Scores;
+use crate::train::monitor::ValidationScores;
 use crate::train::schedule::Moment;
 use crate::train::summary::Summary;
 
@@ -66,7 +66,11 @@ impl<D: Ops> TrainingLoop<'_, D> {
     }
 
     /// Where training stands before step `step` of epoch `epoch`.
-    fn moment<'v>(&self, (epoch, step): (usize, usize), validation: &'v [Scores]) -> Moment<'v> {
+    fn moment<'v>(
+        &self,
+        (epoch, step): (usize, usize),
+        validation: &'v [ValidationScores],
+    ) -> Moment<'v> {
         Moment {
             epoch,
             epochs: self.settings.epochs,

@@ -12,6 +12,7 @@ struct Cosine {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[("min", "share of the rate that is left at the end")]);
     let min = keys.float("min").below_one().or(0.0);
     Ok(Box::new(Cosine { min: min? }))
 }

@@ -11,6 +11,7 @@ struct Exponential {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[("gamma", "factor of each epoch")]);
     let gamma = keys.float("gamma").fraction().required();
     Ok(Box::new(Exponential { gamma: gamma? }))
 }

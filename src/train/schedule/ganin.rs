@@ -13,6 +13,7 @@ struct Ganin {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[("alpha", "how fast the rate falls"), ("beta", "power with which it falls")]);
     let alpha = keys.float("alpha").at_least(0.0).or(10.0);
     let beta = keys.float("beta").at_least(0.0).or(0.75);
     Ok(Box::new(Ganin { alpha: alpha?, beta: beta? }))

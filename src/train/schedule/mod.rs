@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::monitor::Scores;
+use super::monitor::ValidationScores;
 use crate::config::{Keys, Noted, Word};
 
 mod constant;
@@ -26,7 +26,7 @@ pub struct Moment<'a> {
     /// Number of steps over all epochs.
     pub steps: usize,
     /// What validation gave after each epoch so far; empty without validation.
-    pub validation: &'a [Scores],
+    pub validation: &'a [ValidationScores],
 }
 
 impl Moment<'_> {
@@ -94,6 +94,7 @@ impl Scheduled {
     pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
         keys.kinded("schedule", "kind", Some(&constant::KIND), |kind, keys| {
             let schedule = (kind.read)(keys);
+            keys.about(&[("warmup_steps", "steps over which the rate first rises linearly")]);
             let warmup_steps = keys.count("warmup_steps", 0..=usize::MAX).or(0_usize);
             Ok(Self { schedule: schedule?, warmup_steps: warmup_steps? })
         })

@@ -13,6 +13,18 @@ struct MultiStep {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[
+        ("milestones", "epochs after which the rate falls"),
+        ("gamma", "factor of each fall"),
+    ]);
+    keys.about(&[
+        ("milestones", "epochs after which the rate falls"),
+        ("gamma", "factor of each fall"),
+    ]);
+    keys.about(&[
+        ("milestones", "epochs after which the rate falls"),
+        ("gamma", "factor of each fall"),
+    ]);
     let milestones = keys
         .counts("milestones")
         .such_that("an array of at least one epoch, rising", |epochs| {

@@ -21,6 +21,14 @@ struct OneCycle {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[
+        ("pct_start", "share of the steps in which the rate rises"),
+        ("div_factor", "the full rate over the rate at the start"),
+        ("final_div_factor", "the rate at the start over the rate at the end"),
+        ("cycle_momentum", "whether the momentum moves the other way"),
+        ("base_momentum", "momentum at the full rate"),
+        ("max_momentum", "momentum at the start and the end"),
+    ]);
     let rise = keys.float("pct_start").below_one().or(0.3);
     let above_one = |keys: &mut Keys, key, default: f64| {
         keys.float(key)
