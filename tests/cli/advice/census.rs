@@ -128,6 +128,9 @@ const ADVISES: &[&str] = &[
     "; save it",
 ];
 
+/// Files whose texts are pages of help and of the reference: what these show is tested where they are.
+const PAGES: &[&str] = &["src/cli.rs", "src/plan/manual.rs"];
+
 /// Functions that give advice and nothing else.
 const GIVERS: &[&str] = &["pub fn help(", "pub fn shortage(", "pub fn refused(source: &io::Error"];
 
@@ -181,7 +184,9 @@ fn advice() -> BTreeSet<Advice> {
             sentences.filter(|it| !it.contains("sys.")).for_each(|it| add(&it));
         }
         for literal in &text.literals {
-            if file != "src/cli.rs" && ADVISES.iter().any(|words| literal.contains(words)) {
+            if !PAGES.contains(&file.as_str())
+                && ADVISES.iter().any(|words| literal.contains(words))
+            {
                 add(literal);
             }
         }
