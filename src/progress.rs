@@ -1,4 +1,7 @@
-//! The seam between work and whoever watches it.
+//! The seam between work and whoever watches it: how far it got, and whether it should stop. Knows
+//! nothing of what the work is or where the numbers are shown.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a count of [`Progress`] counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,35 @@ pub trait Progress: Send + Sync {
     fn metric(&self, _epoch: usize, _split: &str, _name: &str, _value: f64) {}
     /// A line that stays: a retry, a skipped file, an epoch's numbers.
     fn note(&self, text: &str);
+}
+
+/// Who watches work, and may stop it.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Hears how far it got.
+    pub progress: &'a dyn Progress,
+    /// Set to stop.
+    pub cancel: &'a AtomicBool,
+}
+
+/// The user asked to stop: nothing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+impl Watch<'_> {
+    /// Whether the user asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// For work that ends in the middle.
+    ///
+    /// # Errors
+    /// When the user asked to stop.
+    pub fn check(&self) -> Result<(), Interrupted> {
+        if self.is_cancelled() { Err(Interrupted) } else { Ok(()) }
+    }
 }
 
 /// Nobody watches.

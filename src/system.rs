@@ -232,24 +232,29 @@ pub fn shortage(source: &io::Error) -> Option<String> {
     }
 }
 
-/// What to do when a folder that `option` names is refused.
+/// What to do when a folder is refused that `option` names, such as `--store DIR`.
 pub fn refused(source: &io::Error, option: &str) -> String {
     shortage(source).map_or_else(
         || match source.kind() {
             io::ErrorKind::NotFound => {
-                format!("make that folder, or give another one with `{option} DIR`")
+                format!("make that folder, or give another one with `{option}`")
             }
             io::ErrorKind::NotADirectory => {
-                format!("move the file away, or give a folder with `{option} DIR`")
+                format!("move the file away, or give a folder with `{option}`")
+            }
+            io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => {
+                format!(
+                    "move it away, as a file belongs there, or give another folder with `{option}`"
+                )
             }
             io::ErrorKind::ReadOnlyFilesystem => {
-                format!("give a folder that can be written with `{option} DIR`")
+                format!("give a folder that can be written with `{option}`")
             }
             _ => format!(
-                "check the folder's owner and permissions, or give another one with `{option} DIR`"
+                "check the folder's owner and permissions, or give another one with `{option}`"
             ),
         },
-        |advice| advice.replace("--store", option),
+        |advice| advice.replace("--store DIR", option),
     )
 }
 
@@ -335,7 +340,7 @@ mod tests {
         for below in ["", "a/b"] {
             let error = create_folder(&link.join(below)).unwrap_err();
             assert!(error.to_string().contains("is a link to `nowhere/at/all`"), "{error}");
-            assert!(refused(&error, "--store").contains("make that folder"));
+            assert!(refused(&error, "--store DIR").contains("make that folder"));
             let error = create_folder(&root.path().join("file").join(below)).unwrap_err();
             assert!(error.to_string().contains("is a file"), "{error}");
         }

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use runner::config::Keys;
-use runner::config::node::{Entry, Node, Table, Value};
+use runner::config::node::{KeyValue, Node, Table, Value};
 use runner::config::source::{Sources, Span};
 use runner::data::outside::Known;
 use runner::data::{Dataset, Sizes};
 use runner::device::Device;
 use runner::progress::Silent;
 use runner::stages::{
-    Context, Defaults, Described, Failure, Input, KINDS, Outcome, Problem, Product, Stage,
+    Context, Defaults, Described, Environment, Failure, Halt, Input, KINDS, Outcome, Problem,
+    Product, Stage,
 };
 use tempfile::TempDir;
 
@@ -33,7 +35,7 @@ fn parse(kind: &str, text: &str) -> Result<Parsed, Vec<String>> {
     let stage = (kind.parse)(&mut keys, &Defaults { seed: 0 });
     let gathered = keys.finish();
     match stage {
-        Some(stage) if gathered.problems.is_empty() => {
+        Ok(stage) if gathered.problems.is_empty() => {
             Ok(Parsed { stage, resolved: gathered.resolved })
         }
         _ => Err(gathered.problems.into_iter().map(|problem| problem.message).collect()),
@@ -41,7 +43,7 @@ fn parse(kind: &str, text: &str) -> Result<Parsed, Vec<String>> {
 }
 
 fn table(table: toml::Table, span: Span) -> Table {
-    let entry = |(key, value)| (key, Entry { key: span, node: node(value, span) });
+    let entry = |(key, value)| (key, KeyValue { key: span, node: node(value, span) });
     Table { entries: table.into_iter().map(entry).collect() }
 }
 
@@ -67,26 +69,33 @@ fn run(kind: &str, text: &str, inputs: &[(&str, &Path)]) -> Result<(TempDir, Out
 }
 
 fn run_stage(stage: &dyn Stage, inputs: &[(&str, &Path)]) -> Result<(TempDir, Outcome), Failure> {
-    let (out, downloads) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let [out, downloads, scratch] = [(); 3].map(|()| TempDir::new().unwrap());
+    let environment = Environment {
+        offline: true,
+        downloads: downloads.path().to_owned(),
+        activations: None,
+        save_every: Duration::from_secs(60),
+    };
     let inputs: Vec<Input> = inputs
         .iter()
         .map(|(key, path)| Input { key: (*key).into(), path: (*path).into(), split: None })
         .collect();
     let cancel = AtomicBool::new(false);
     let context = Context {
-        checkpoints: None,
-        pause_after: None,
+        environment: &environment,
+        scratch: scratch.path(),
+        budget: None,
         inputs: &inputs,
         out: out.path(),
         external: None,
-        downloads: downloads.path(),
-        offline: true,
-        activations: None,
         device: Device::Cpu,
         progress: &Silent,
         cancel: &cancel,
     };
-    let outcome = stage.run(&context)?;
+    let outcome = stage.run(&context).map_err(|halt| match halt {
+        Halt::Failed(failure) => failure,
+        other => panic!("nobody asked it to stop: {other}"),
+    })?;
     Ok((out, outcome))
 }
 
@@ -137,7 +146,7 @@ fn the_built_in_digits_need_no_network_and_say_what_they_are() {
     assert_eq!(outcome.summary, summary);
     let set = Dataset::open(out.path()).unwrap();
     assert_eq!(set.provenance[0].licence, "CC BY-SA 3.0");
-    assert_eq!(outcome.metrics.rows[0], ["train", "images", "10000"]);
+    assert_eq!(outcome.metrics.csv().unwrap().lines().nth(1), Some("train,images,10000"));
     let Product::Dataset(shape) = mnist() else { panic!("a data set") };
     assert_eq!((shape.channels, shape.size, shape.classes), (Some(1), Some((28, 28)), Some(10)));
     assert_eq!(shape.splits.unwrap()["valid"], Some(set.splits["valid"].len()));

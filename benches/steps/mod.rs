@@ -18,9 +18,9 @@ use runner::nn::{
     EntryLayer, Model, freeze,
     zoo::{self, ArchSettings},
 };
-use runner::progress::Silent;
+use runner::progress::{Silent, Watch};
 use runner::train::activations::{Activations, Cache, Caching};
-use runner::train::{Optimizer, OptimizerState, Watch};
+use runner::train::{Optimizer, OptimizerState};
 
 /// Answers each line `WORK TIMES` of the standard input with that many times in milliseconds.
 pub fn answer<D: Ops>(device: &D) {

@@ -8,10 +8,10 @@
 
 use dfdx::prelude::*;
 
-use super::{LambdaSchedule, Losses, Reading, Step, correct, share, value};
-use crate::config::{Keys, Reference, Wants};
+use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step, value};
+use crate::config::{Keys, Noted, Reference, Wants};
+use crate::nn::Part;
 use crate::nn::ops::{Batch, Ops, Scalar};
-use crate::nn::{Part, Pass};
 
 /// Settings of Deep CORAL.
 #[derive(Debug, Clone)]
@@ -24,38 +24,38 @@ pub struct Coral {
 }
 
 impl Coral {
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[
+            ("target", "unlabelled images of the target domain"),
+            ("lambda", "weight of the distance between the covariances"),
+        ]);
         let target = keys.reference("target", Wants::Split("train"));
         let lambda = LambdaSchedule::read(keys);
-        Some(Self { target: target?, lambda: lambda? })
+        Ok(Self { target: target?, lambda: lambda? })
     }
 
     pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
         let lambda = self.lambda.at(step.progress);
-        let source_pass = Pass::Train(step.dropout("source"));
-        let target_pass = Pass::Train(step.dropout("target"));
-        let Step { model, entry, source, targets, target, .. } = step;
-        let target = target.expect("training gives this method target images");
+        let Domains { model, entry, source, source_pass, targets, target, target_pass } =
+            step.domains();
 
         let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
         let logits = model.forward(Part::Classifier, features, source_pass)?;
         let for_coral = logits.with_empty_tape();
-        let labels = targets.labels;
-        let accuracy = share(correct(&logits, labels), labels.len());
-        let class_loss = D::cross_entropy(logits, &targets)?;
+        let classified = Classified::new(logits, &targets)?;
 
         let features = model.features_from(entry, target.leaky_traced(), target_pass)?;
-        let theirs = model.forward(Part::Classifier, features, target_pass)?;
-        let (n, m) = (labels.len(), theirs.shape().0);
-        let coral_loss = distance(for_coral, theirs)?;
+        let of_target = model.forward(Part::Classifier, features, target_pass)?;
+        let both = classified.count + of_target.shape().0;
+        let coral_loss = distance(for_coral, of_target)?;
 
         let readings = vec![
-            Reading { name: "class_loss", value: value(&class_loss), weight: n },
-            Reading { name: "coral_loss", value: value(&coral_loss), weight: n + m },
-            Reading { name: "accuracy", value: accuracy, weight: n },
+            classified.loss_reading(),
+            Reading { name: "coral_loss", value: value(&coral_loss), weight: both },
+            classified.accuracy_reading(),
             Reading { name: "lambda", value: f64::from(lambda), weight: 0 },
         ];
-        let total = class_loss.try_add(coral_loss.try_mul(lambda)?)?;
+        let total = classified.loss.try_add(coral_loss.try_mul(lambda)?)?;
         Ok(Losses { total, readings })
     }
 }

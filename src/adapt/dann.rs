@@ -8,8 +8,8 @@
 
 use dfdx::prelude::*;
 
-use super::{LambdaSchedule, Losses, Reading, Step, correct, share, value};
-use crate::config::{Keys, Reference, Wants};
+use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step, correct, share, value};
+use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
 use crate::nn::{Model, Part, Pass};
 
@@ -28,46 +28,46 @@ pub struct Dann {
 }
 
 impl Dann {
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[
+            ("target", "unlabelled images of the target domain"),
+            ("lambda", "weight of the reversed gradient of the domain classifier"),
+        ]);
         let target = keys.reference("target", Wants::Split("train"));
         let lambda = LambdaSchedule::read(keys);
-        Some(Self { target: target?, lambda: lambda? })
+        Ok(Self { target: target?, lambda: lambda? })
     }
 
     pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
         let lambda = self.lambda.at(step.progress);
-        let source_pass = Pass::Train(step.dropout("source"));
-        let target_pass = Pass::Train(step.dropout("target"));
-        let Step { model, entry, source, targets, target, .. } = step;
-        let target = target.expect("training gives this method target images");
+        let Domains { model, entry, source, source_pass, targets, target, target_pass } =
+            step.domains();
 
         let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
         let for_domain = features.with_empty_tape();
         let logits = model.forward(Part::Classifier, features, source_pass)?;
-        let labels = targets.labels;
-        let accuracy = share(correct(&logits, labels), labels.len());
-        let class_loss = D::cross_entropy(logits, &targets)?;
+        let classified = Classified::new(logits, &targets)?;
         let from_source = domain(model, for_domain, SOURCE, lambda, source_pass)?;
 
         let features = model.features_from(entry, target.leaky_traced(), target_pass)?;
         let from_target = domain(model, features, TARGET, lambda, target_pass)?;
 
-        let (n, m) = (labels.len(), from_target.count);
+        let (n, m) = (classified.count, from_target.count);
         let domain_accuracy = share(from_source.correct + from_target.correct, n + m);
         let readings = vec![
-            Reading { name: "class_loss", value: value(&class_loss), weight: n },
+            classified.loss_reading(),
             Reading { name: "source_domain_loss", value: value(&from_source.loss), weight: n },
             Reading { name: "target_domain_loss", value: value(&from_target.loss), weight: m },
             Reading { name: "domain_accuracy", value: domain_accuracy, weight: n + m },
-            Reading { name: "accuracy", value: accuracy, weight: n },
+            classified.accuracy_reading(),
             Reading { name: "lambda", value: f64::from(lambda), weight: 0 },
         ];
-        let total = class_loss.try_add(from_source.loss)?.try_add(from_target.loss)?;
+        let total = classified.loss.try_add(from_source.loss)?.try_add(from_target.loss)?;
         Ok(Losses { total, readings })
     }
 }
 
-/// What the domain classifier makes of one domain's features.
+/// The domain classifier on one domain's features.
 struct DomainPass<D: Ops> {
     loss: Scalar<D, OwnedTape<f32, D>>,
     correct: usize,

@@ -1,6 +1,16 @@
-//! lambda, the weight of what pulls the domains together, over the course of a training.
+//! lambda, the weight of the adaptation loss, over the course of a training.
 
-use crate::config::Keys;
+use crate::config::{Keys, Noted, words};
+
+words! {
+    /// The word for a course of lambda.
+    enum LambdaKind {
+        /// [`LambdaSchedule::Ganin`].
+        Ganin = "ganin",
+        /// [`LambdaSchedule::Constant`].
+        Constant = "constant",
+    }
+}
 
 /// lambda as a function of progress p, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,21 +31,18 @@ pub enum LambdaSchedule {
 
 impl LambdaSchedule {
     /// Reads `lambda = { schedule = "ganin", gamma = 10.0, max = 1.0 }`.
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
-        keys.kinded(
-            "lambda",
-            "schedule",
-            &["ganin", "constant"],
-            Some("ganin"),
-            |schedule, keys| {
-                let max = keys.float("max").at_least(0.0).or(1.0);
-                if schedule == "constant" {
-                    return Some(Self::Constant { max: max? });
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.kinded("lambda", "schedule", Some(LambdaKind::Ganin), |kind, keys| {
+            keys.about(&[("max", "the largest value"), ("gamma", "how steeply it rises")]);
+            let max = keys.float("max").at_least(0.0).or(1.0);
+            match kind {
+                LambdaKind::Constant => Ok(Self::Constant { max: max? }),
+                LambdaKind::Ganin => {
+                    let gamma = keys.float("gamma").at_least(0.0).or(10.0);
+                    Ok(Self::Ganin { gamma: gamma?, max: max? })
                 }
-                let gamma = keys.float("gamma").at_least(0.0).or(10.0);
-                Some(Self::Ganin { gamma: gamma?, max: max? })
-            },
-        )
+            }
+        })
     }
 
     /// lambda at progress p.

@@ -4,21 +4,27 @@
 
 use dfdx::prelude::*;
 
-use crate::config::{Keys, Reference};
+use crate::config::{Keys, Noted, Reference, words};
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
-use crate::nn::{DropoutKey, EntryLayer, Model};
+use crate::nn::{DropoutKey, EntryLayer, Model, Pass};
 
 mod coral;
 mod dann;
 mod lambda;
 mod supervised;
 
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../docs/extending/mean_distance.rs"]
+mod mean_distance;
+
 pub use coral::Coral;
 pub use dann::Dann;
 pub use lambda::LambdaSchedule;
 
-/// A method with its settings. A new one is a file in this folder and its line in each `match`.
+/// A method with its settings. A new one is a file in this folder, a word in [`MethodKind`] and its line
+/// in each `match`: the compiler asks for those.
 #[derive(Debug, Clone)]
 pub enum Method {
     /// Cross-entropy on the labelled images.
@@ -29,17 +35,27 @@ pub enum Method {
     Coral(Coral),
 }
 
-const KINDS: &[&str] = &["supervised", "dann", "coral"];
+words! {
+    /// The word for a method, before its settings are read.
+    pub(crate) enum MethodKind {
+        /// [`Method::Supervised`].
+        Supervised = "supervised",
+        /// [`Method::Dann`].
+        Dann = "dann",
+        /// [`Method::Coral`].
+        Coral = "coral",
+    }
+}
 
-/// One step's material.
+/// The material of one step.
 pub struct Step<'a, D: Ops> {
     /// The network that learns.
     pub model: &'a mut Model<D>,
     /// Where it takes the images in.
     pub entry: EntryLayer,
-    /// Labelled images `[N, C*H*W]`, or what frozen layers made of them.
+    /// Labelled images `[N, C*H*W]`, or the output of frozen layers for them.
     pub source: Batch<D>,
-    /// What the class logits should say of them.
+    /// Their labels.
     pub targets: Targets<'a>,
     /// The same of the target domain, `[M, C*H*W]`, for methods that want it.
     pub target: Option<Batch<D>>,
@@ -53,39 +69,89 @@ pub struct Step<'a, D: Ops> {
     pub step: u64,
 }
 
-impl<D: Ops> Step<'_, D> {
-    /// The dropout masks of a domain's pass in this step.
-    fn dropout(&self, domain: &'static str) -> DropoutKey {
-        DropoutKey { seed: self.seed, domain, epoch: self.epoch, step: self.step }
+impl<'a, D: Ops> Step<'a, D> {
+    /// The pass of a domain's images through the network, with dropout masks of its own.
+    fn pass(&self, domain: &'static str) -> Pass {
+        let Self { seed, epoch, step, .. } = *self;
+        Pass::Train(DropoutKey { seed, domain, epoch, step })
+    }
+
+    /// Both domains, for a method that compares them.
+    ///
+    /// # Panics
+    /// When there are no target images, though the method said that it wants some.
+    fn domains(self) -> Domains<'a, D> {
+        let (source_pass, target_pass) = (self.pass("source"), self.pass("target"));
+        let Self { model, entry, source, targets, target, .. } = self;
+        let target = target.expect("training gives this method target images");
+        Domains { model, entry, source, source_pass, targets, target, target_pass }
     }
 }
 
-/// A step's loss to descend, and what there is to say about it.
+/// The material of a step over two domains. They go through the network in separate passes, because
+/// batch norm must see one domain at a time.
+struct Domains<'a, D: Ops> {
+    model: &'a mut Model<D>,
+    entry: EntryLayer,
+    source: Batch<D>,
+    source_pass: Pass,
+    targets: Targets<'a>,
+    target: Batch<D>,
+    target_pass: Pass,
+}
+
+/// How the labelled images of a step were classified.
+struct Classified<D: Ops> {
+    /// Their mean cross-entropy.
+    loss: Scalar<D, OwnedTape<f32, D>>,
+    /// The share of right answers.
+    accuracy: f64,
+    count: usize,
+}
+
+impl<D: Ops> Classified<D> {
+    /// What the class logits `[N, classes]` of labelled images are worth.
+    fn new(logits: Batch<D, OwnedTape<f32, D>>, targets: &Targets) -> Result<Self, D::Err> {
+        let count = targets.labels.len();
+        let accuracy = share(correct(&logits, targets.labels), count);
+        Ok(Self { loss: D::cross_entropy(logits, targets)?, accuracy, count })
+    }
+
+    fn loss_reading(&self) -> Reading {
+        Reading { name: "class_loss", value: value(&self.loss), weight: self.count }
+    }
+
+    fn accuracy_reading(&self) -> Reading {
+        Reading { name: "accuracy", value: self.accuracy, weight: self.count }
+    }
+}
+
+/// The loss of a step, and the numbers to report about it.
 pub struct Losses<D: Ops> {
-    /// The sum to descend, with its tape.
+    /// The total loss, with its tape.
     pub total: Scalar<D, OwnedTape<f32, D>>,
     /// Named numbers of this step.
     pub readings: Vec<Reading>,
 }
 
-/// A number of one step, and how an epoch sums it up.
+/// A number of one step, and how it enters the mean over an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
     /// Its name in the metrics: `class_loss`.
     pub name: &'static str,
     /// The number.
     pub value: f64,
-    /// How many images it is a mean over; 0 for a setting, whose last value stands for the epoch.
+    /// How many images it is a mean over; 0 for a setting, of which the epoch has the last value.
     pub weight: usize,
 }
 
 impl Method {
     /// Reads `method = "supervised"` or `{ kind = "dann", ... }`.
-    pub fn read(keys: &mut Keys) -> Option<Self> {
-        keys.kinded("method", "kind", KINDS, Some("supervised"), |kind, keys| match kind {
-            "dann" => Dann::read(keys).map(Self::Dann),
-            "coral" => Coral::read(keys).map(Self::Coral),
-            _ => Some(Self::Supervised),
+    pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.kinded("method", "kind", Some(MethodKind::Supervised), |kind, keys| match kind {
+            MethodKind::Supervised => Ok(Self::Supervised),
+            MethodKind::Dann => Dann::read(keys).map(Self::Dann),
+            MethodKind::Coral => Coral::read(keys).map(Self::Coral),
         })
     }
 

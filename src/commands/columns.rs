@@ -1,6 +1,6 @@
-//! Lines in columns, for people.
+//! Aligns text in columns, and rounds numbers of bytes, for people.
 
-/// `lines` with every column as wide as its widest cell; no blanks at the ends of lines.
+/// `lines` with every column as wide as its widest cell, without blanks at the ends of lines.
 pub(super) fn columns<const N: usize>(lines: &[[String; N]]) -> String {
     let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
@@ -13,7 +13,7 @@ pub(super) fn columns<const N: usize>(lines: &[[String; N]]) -> String {
     text
 }
 
-/// A number of bytes: `1.5 GB`.
+/// A number of bytes with its unit: `1.5 GB`.
 #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
 pub(super) fn bytes(count: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];

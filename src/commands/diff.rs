@@ -1,7 +1,6 @@
-//! `runner diff RUN_A RUN_B`: settings and metrics that differ, side by side.
+//! `runner diff RUN_A RUN_B`: prints the settings and metrics in which two runs differ, side by side.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::ExitCode;
 
 use indexmap::IndexMap;
@@ -9,23 +8,25 @@ use indexmap::IndexMap;
 use super::Error;
 use super::columns::columns;
 use crate::cli::DiffArgs;
-use crate::report::record::Record;
-use crate::report::results;
+use crate::report::finished::FinishedRun;
 
-/// Prints what differs; exit code 0 also when something does.
+/// Prints what differs. The exit code is 0 also when something does.
 ///
 /// # Errors
 /// When a run is not found or cannot be read.
 pub fn run(args: &DiffArgs) -> Result<ExitCode, Error> {
-    let folders = [&args.a, &args.b].map(|run| super::find_numbers(&args.results, run));
-    let [a, b] = folders;
+    let [a, b] = [&args.a, &args.b].map(|run| super::find_numbers(&args.results, run));
     let (a, b) = (a?, b?);
-    let name =
-        |folder: &Path| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for run in [&a, &b] {
+        super::say_doubts(run);
+    }
+    let name = |run: &FinishedRun| {
+        run.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    };
     let header = |what: &str| [what.to_owned(), name(&a), name(&b)];
     let mut text = String::new();
-    let settings = [settings(&a)?, settings(&b)?];
-    let metrics = [results::final_metrics(&a)?, results::final_metrics(&b)?];
+    let settings = [settings(&a), settings(&b)];
+    let metrics = [final_metrics(&a)?, final_metrics(&b)?];
     for (what, [a, b]) in [("setting", settings), ("metric", metrics)] {
         let lines = differing(&a, &b);
         if lines.is_empty() {
@@ -55,26 +56,44 @@ fn differing(a: &IndexMap<String, String>, b: &IndexMap<String, String>) -> Vec<
     lines
 }
 
-/// Every setting of a run's pipeline by dotted key, and what else decides its numbers.
-fn settings(folder: &Path) -> Result<IndexMap<String, String>, Error> {
-    let record = Record::read(folder)?;
-    let pipeline: toml::Table = toml::from_str(&record.provenance.text).map_err(|error| {
-        let path = folder.join("run.json");
-        results::Error::Malformed { path, reason: error.to_string() }
-    })?;
+/// Every setting of a run by its dotted key, and everything else that decides its numbers.
+fn settings(run: &FinishedRun) -> IndexMap<String, String> {
     let mut all = IndexMap::new();
-    flatten("", &toml::Value::Table(pipeline), &mut all);
-    let provenance = &record.provenance;
+    flatten("", &toml::Value::Table(run.pipeline.clone()), &mut all);
+    let provenance = &run.record.provenance;
     all.insert("(runner)".into(), provenance.runner.clone());
     all.insert("(backend)".into(), provenance.backend.clone());
-    // Files that no setting names by their bytes.
+    // Settings name these files, but do not say what is in them.
     let mut outside = BTreeMap::new();
-    for stage in record.trials.iter().flatten() {
+    for stage in run.record.trials.iter().flatten() {
         if let Some(external) = &stage.external {
             outside.insert(format!("(files of {})", stage.name), external.clone());
         }
     }
     all.extend(outside);
+    all
+}
+
+/// Every metric of a run by name, such as `score: dann, target.test, accuracy`. A metric with a value for each
+/// epoch has its last value.
+fn final_metrics(run: &FinishedRun) -> Result<IndexMap<String, String>, Error> {
+    let mut all = IndexMap::new();
+    for (number, stages) in run.record.trials.iter().enumerate() {
+        for stage in stages {
+            let Some(rows) = run.rows(number, &stage.name)? else { continue };
+            for row in rows.rows {
+                let named = rows.header.iter().zip(&row);
+                let named = named.filter(|it| !["epoch", "step", "value"].contains(&it.0.as_str()));
+                let words: Vec<&str> = named.map(|(_, cell)| cell.as_str()).collect();
+                let trial = match run.trials.len() {
+                    1 => String::new(),
+                    _ => format!("[{number:03}]"),
+                };
+                let name = format!("{}{trial}: {}", stage.name, words.join(", "));
+                all.insert(name, row.last().cloned().unwrap_or_default());
+            }
+        }
+    }
     Ok(all)
 }
 

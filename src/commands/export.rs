@@ -1,4 +1,4 @@
-//! `runner export RUN STAGE DIR`: an artifact out of the store, as plain files.
+//! `runner export RUN STAGE DIR`: copies an artifact out of the store, as plain files.
 
 use std::fs;
 use std::io;
@@ -16,10 +16,10 @@ use crate::scratch;
 use crate::store::{Found, Store};
 use crate::system;
 
-/// Copies the artifact of a stage, after comparing its every byte, to a folder that is not there yet.
+/// Copies the artifact of a stage to a new folder, after comparing every byte of it with its manifest.
 ///
 /// # Errors
-/// When there is no such run, stage or artifact, it is damaged, or the folder cannot be written.
+/// When there is no such run, stage or artifact, the artifact is damaged, or the folder cannot be written.
 pub fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
     let run = super::find_run(&args.results, &args.run)?;
     let record = Record::read(&run)?;
@@ -44,8 +44,11 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
             return Err(Error::Missing(text.into()));
         }
         Found::Damaged(reason) => {
-            let text = format!("its artifact is damaged ({reason}); run the pipeline again");
-            return Err(Error::Missing(text));
+            let folder = store.folder(&fingerprint);
+            return Err(Error::Missing(format!(
+                "its artifact is damaged ({reason}); remove the folder `{}` and run the pipeline again",
+                folder.display()
+            )));
         }
     };
     let into = &args.folder;
@@ -54,7 +57,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
     }
     let refused =
         |source: io::Error| Error::Machine(format!("cannot write `{}`: {source}", into.display()));
-    // A folder beside it becomes it when it is whole.
+    // The copy is made beside it and renamed when it is whole.
     let home = match into.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -6,27 +6,28 @@ use std::path::Path;
 use petgraph::graph::NodeIndex;
 
 use super::Error;
+use crate::exec::Ending;
 use crate::plan::graph::{Plan, Task};
-use crate::report::record;
+use crate::report::runs;
 
-/// Seconds that stages took, for each epoch where they have some.
-pub(super) struct Past {
+/// Seconds that stages took in earlier runs, per epoch where they have epochs.
+pub(super) struct PastTimes {
     by_name: HashMap<(String, String), Vec<f64>>,
     by_kind: HashMap<String, Vec<f64>>,
 }
 
-impl Past {
-    /// From every run below `results`.
+impl PastTimes {
+    /// Those of every run below `results`.
     ///
     /// # Errors
     /// When the results cannot be listed.
     pub fn read(results: &Path) -> Result<Self, Error> {
         let mut past = Self { by_name: HashMap::new(), by_kind: HashMap::new() };
-        for (_, record) in record::all(results)? {
+        for (_, record) in runs::all(results)? {
             let mut seen = std::collections::HashSet::new();
             for stage in record.trials.iter().flatten() {
                 // A stage that trials share stands in the record of each.
-                if stage.state != "ran" || !seen.insert(stage.fingerprint) {
+                if stage.state != Ending::Built || !seen.insert(stage.fingerprint) {
                     continue;
                 }
                 let epochs = stage.settings.get("epochs").and_then(serde_json::Value::as_f64);
@@ -39,7 +40,7 @@ impl Past {
         Ok(past)
     }
 
-    /// Seconds that a task will take: as stages of its name did, or else as those of its kind.
+    /// Seconds that a task will probably take: the median of stages of its name, or else of its kind.
     #[expect(clippy::cast_precision_loss, reason = "epochs are few")]
     fn seconds(&self, task: &Task) -> Option<f64> {
         let kind = task.stage.kind().to_owned();
@@ -51,7 +52,7 @@ impl Past {
         Some(sorted[sorted.len() / 2] * epochs.unwrap_or(1).max(1) as f64)
     }
 
-    /// How long `tasks` take one after the other, and how many of them nothing is known of.
+    /// Seconds that `tasks` take one after the other, and of how many of them nothing is known.
     pub fn total(&self, plan: &Plan, tasks: &[NodeIndex]) -> (f64, usize) {
         let known: Vec<f64> =
             tasks.iter().filter_map(|task| self.seconds(&plan.graph[*task])).collect();

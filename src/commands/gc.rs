@@ -1,5 +1,5 @@
-//! `runner gc`: removes from the store what no kept run needs. Only says what it would do, unless
-//! told `--yes`.
+//! `runner gc`: removes from the store what no kept run needs. Without `--yes` it only prints what it would
+//! remove.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use super::Error;
 use super::columns::{bytes, columns};
-use super::kept::Kept;
+use super::kept::KeptRuns;
 use crate::cli::GcArgs;
 use crate::console;
 use crate::report::results;
 use crate::scratch;
 use crate::store::{Garbage, Store, Waste};
 
-/// What is younger may be of a run that has no record yet.
+/// Younger things may belong to a run that has no record yet.
 const GRACE: Duration = Duration::from_secs(3600);
 
-/// Lists what can go, and removes it with `--yes`. What a run that goes on needs stays.
+/// Lists what can be removed, and removes it with `--yes`. What a running run needs stays.
 ///
 /// # Errors
 /// When an older runner is at work, what the runs of the store need cannot be known, or the store
@@ -30,13 +30,13 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
     let waiting =
         |holder: &str| console::say(format_args!("waiting for {holder}, which clears up as well"));
     let collection = if args.yes { Some(store.collect(waiting)?) } else { None };
-    // Before the records: a run lets go of the store when its record is written.
+    // This comes before the records are read: a run leaves the store once its record is written.
     let users = store.users()?;
     if let Some(holder) = users.others.first() {
         let text = format!("{} is at work on this store; try again when it is done", holder.who);
         return Err(Error::Missing(text));
     }
-    let mut kept = Kept::find(args, &store)?;
+    let mut kept = KeptRuns::find(args, &store)?;
     let mut needed = std::mem::take(&mut kept.needed);
     needed.extend(&users.needs);
     let grace = if args.now { Duration::ZERO } else { GRACE };
@@ -86,7 +86,7 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
         let mut removed = garbage.len();
         for one in &garbage {
             match one.remove() {
-                // It may be another user's.
+                // It may belong to another user.
                 Err(_) if one.what == Waste::Left => removed -= 1,
                 done => done?,
             }
@@ -106,7 +106,7 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many of what, and how much.
+/// The number and size of each kind of garbage.
 fn counts(garbage: &[Garbage]) -> String {
     let mut counts: BTreeMap<Waste, (usize, u64)> = BTreeMap::new();
     for one in garbage {

@@ -22,9 +22,11 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Error> {
         )));
     }
     let name = name(&file, template);
+    // Commands are to be copied into a shell.
+    let typed = system::as_typed(&[file.display().to_string()]);
     let text = text(template)
         .replace("name  = \"starter\"", &format!("name  = \"{name}\""))
-        .replace("FILE", &file.display().to_string());
+        .replace("FILE", &typed);
     let failed =
         |error: io::Error| Error::Machine(format!("cannot write `{}`: {error}", file.display()));
     if let Some(folder) = file.parent() {
@@ -39,7 +41,7 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Error> {
         _ => "next",
     };
     let file = file.display();
-    super::print(format!("wrote {file}\n{first}: runner run {file}\n"))?;
+    super::print(format!("wrote {file}\n{first}: runner run {typed}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

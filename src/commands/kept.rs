@@ -1,5 +1,5 @@
-//! Which runs a collection keeps, in every folder of results that used the store, and of which runs it
-//! cannot tell what they need: what it does not see it must not take for needed by nobody.
+//! Finds out which runs a collection keeps, in every folder of results that used the store, and what they
+//! need. Where runs cannot be read, their artifacts must not be taken for unneeded.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -8,44 +8,44 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::cli::GcArgs;
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::report::record::Record;
 use crate::store::{ResultsFolder, Store};
 use crate::system;
 
-/// The folder of results where none is named.
+/// The folder of results that is used where none is named.
 const DEFAULT: &str = "results";
 
 /// What `--forget` calls the folders that used a store before it kept a list of them.
 const UNKNOWN: &str = "unknown";
 
-/// What the folders of results say.
+/// What the folders of results need of the store.
 #[derive(Default)]
-pub(super) struct Kept {
-    /// Every artifact that a kept run made or used.
+pub(super) struct KeptRuns {
+    /// Every artifact that a kept run built or used.
     pub needed: HashSet<Fingerprint>,
-    /// Runs of the folder that was named: kept, and not.
+    /// The numbers of kept runs and of other runs in the named folder.
     pub runs: (usize, usize),
-    /// Runs of other folders, which are all kept.
+    /// The number of runs in other folders, which are all kept.
     pub elsewhere: usize,
-    /// Why there may be runs whose needs are not known, a line for each reason.
+    /// Why there may be runs whose needs are unknown, one line per reason.
     pub unseen: Vec<String>,
-    /// The folder that was named.
+    /// The named folder.
     pub named: Option<PathBuf>,
     /// The folders that have runs.
     folders: Vec<PathBuf>,
-    /// What is to be forgotten when the collection is over.
+    /// What the store forgets once the collection is done.
     forgotten: Forgotten,
 }
 
 #[derive(Default)]
 struct Forgotten {
     folders: Vec<ResultsFolder>,
-    /// Those from before the list.
+    /// Whether that includes folders from before the store kept a list.
     unknown: bool,
 }
 
-impl Kept {
+impl KeptRuns {
     /// Reads the records of all runs that used `store`.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Kept {
             }
             match runs_in(path) {
                 Err(error) => kept.cannot_see(folder, &error.to_string()),
-                // As an empty folder that a disk is usually mounted at.
+                // It may be the empty mount point of a disk that is not mounted now.
                 Ok(found) if found.is_empty() => kept.cannot_see(folder, "it holds no run"),
                 Ok(found) => {
                     kept.elsewhere += found.runs.len();
@@ -99,10 +99,10 @@ impl Kept {
         Ok(kept)
     }
 
-    /// Decides about the runs of the folder that was named.
-    fn choose(&mut self, args: &GcArgs, found: &Found) {
+    /// Decides which runs of the named folder are kept.
+    fn choose(&mut self, args: &GcArgs, found: &FoundRuns) {
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-        // The newest come first.
+        // The newest runs count first.
         for (_, record) in found.runs.iter().rev() {
             let seen = seen.entry(&record.provenance.pipeline).or_default();
             *seen += 1;
@@ -111,7 +111,7 @@ impl Kept {
                 let start = chrono::DateTime::parse_from_rfc3339(&record.provenance.start);
                 start.is_ok_and(|start| crate::system::now().signed_duration_since(start) <= age)
             });
-            // Either wish is enough to keep a run; without any, all are kept.
+            // Either option keeps a run; without options, all runs are kept.
             if among_last || young || (args.keep_last.is_none() && args.older_than.is_none()) {
                 self.runs.0 += 1;
                 self.needed.extend(record.fingerprints());
@@ -121,7 +121,7 @@ impl Kept {
         }
     }
 
-    fn see(&mut self, folder: &Path, found: Found) {
+    fn see(&mut self, folder: &Path, found: FoundRuns) {
         if !found.is_empty() {
             self.folders.extend(fs::canonicalize(folder));
         }
@@ -143,7 +143,7 @@ impl Kept {
         ));
     }
 
-    /// Takes what `--forget` named off the store's list.
+    /// Removes what `--forget` named from the store's list.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -164,7 +164,7 @@ impl Forgotten {
     }
 }
 
-/// Whether two paths are of one folder.
+/// Whether two paths lead to the same folder.
 fn same(a: &Path, b: Option<&Path>) -> bool {
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     b.is_some_and(|b| real(a) == real(b))
@@ -177,7 +177,7 @@ fn forgotten(args: &GcArgs, store: &Store, listed: &[ResultsFolder]) -> Result<F
         let absolute = std::path::absolute(word).unwrap_or_else(|_| word.clone());
         let is_it = |it: &&ResultsFolder| it.name() == absolute || same(it.name(), Some(word));
         let found = listed.iter().find(is_it);
-        // Said again it changes nothing, so that a job may say it every night.
+        // Naming a folder again changes nothing, so that a nightly job can do so.
         let all_are_known = store.knows_all_folders();
         if word == Path::new(UNKNOWN) && (!all_are_known || found.is_none()) {
             forgotten.unknown |= !all_are_known;
@@ -229,30 +229,31 @@ fn no_runs(named: &Path, listed: &[ResultsFolder]) -> Error {
     Error::Missing(text)
 }
 
-/// What lies in a folder of results.
+/// The runs in a folder of results.
 #[derive(Default)]
-struct Found {
-    /// The oldest first.
+struct FoundRuns {
+    /// The runs, the oldest first.
     runs: Vec<(PathBuf, Record)>,
     /// Runs without a readable record, and why.
     unreadable: Vec<(PathBuf, String)>,
 }
 
-impl Found {
+impl FoundRuns {
     fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.unreadable.is_empty()
     }
 }
 
-/// All runs in a folder of results. Links to folders are followed: people move results to larger disks.
-fn runs_in(root: &Path) -> io::Result<Found> {
+/// All runs in a folder of results. Links to folders are followed, because people move results to larger
+/// disks.
+fn runs_in(root: &Path) -> io::Result<FoundRuns> {
     let list = |folder: &Path| -> io::Result<Vec<PathBuf>> {
         let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
         let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
         paths.retain(|path| !name(path).starts_with('.'));
         Ok(paths)
     };
-    let mut found = Found::default();
+    let mut found = FoundRuns::default();
     for pipeline in list(root)? {
         if pipeline.is_symlink() && !pipeline.exists() {
             found.unreadable.push((pipeline, "what it points at is not there".to_owned()));
@@ -282,7 +283,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Whether a folder is called as those of runs are: `20260102T030405Z-1a2b3c`.
+/// Whether a folder has the form of a run's name: `20260102T030405Z-1a2b3c`.
 fn is_of_a_run(name: &str) -> bool {
     name.split_once('-').is_some_and(|(time, hash)| {
         chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()

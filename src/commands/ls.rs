@@ -1,4 +1,4 @@
-//! `runner ls`: every run with its date, state and headline.
+//! `runner ls`: lists every run with its date, state and headline.
 
 use std::fs;
 use std::path::Path;
@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use super::Error;
 use super::columns::columns;
 use crate::cli::LsArgs;
-use crate::report::csv::Rows;
-use crate::report::record;
+use crate::report::csv::CsvRows;
+use crate::report::runs;
 
 /// Lists the runs, the newest last.
 ///
 /// # Errors
 /// When the results cannot be read.
 pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
-    let runs = record::all(&args.results)?;
+    let runs = runs::all(&args.results)?;
     let runs = runs.into_iter().filter(|(_, it)| {
         args.pipeline.as_ref().is_none_or(|name| *name == it.provenance.pipeline)
     });
@@ -26,11 +26,11 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
             date(&record.provenance.start),
             record.provenance.pipeline.clone(),
             name,
-            record.state().to_owned(),
+            record.state().word().to_owned(),
             headline(&folder).unwrap_or_default(),
         ]);
     }
-    for (folder, error) in record::broken(&args.results)? {
+    for (folder, error) in runs::broken(&args.results)? {
         let name = |path: Option<&Path>| {
             path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
         };
@@ -47,7 +47,7 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A moment of a record in local time, for people.
+/// A time from a record, in the local time zone.
 pub(super) fn date(moment: &str) -> String {
     let read = chrono::DateTime::parse_from_rfc3339(moment);
     read.map_or_else(
@@ -56,11 +56,11 @@ pub(super) fn date(moment: &str) -> String {
     )
 }
 
-/// The last row of the run's table: `dann: source.test 0.9701, target.test 0.9146`.
+/// The last row of the table of a run: `dann: source.test 0.9701, target.test 0.9146`.
 fn headline(folder: &Path) -> Option<String> {
-    let rows = Rows::read(&fs::read_to_string(folder.join("table.csv")).ok()?).ok()?;
+    let rows = CsvRows::read(&fs::read_to_string(folder.join("table.csv")).ok()?).ok()?;
     let last = rows.rows.last()?.first()?;
-    // Row, column and mean of each cell.
+    // The first columns are the row, the column and the mean of a cell.
     let cells = rows.rows.iter().filter(|cell| cell[0] == *last && !cell[2].is_empty());
     let cells: Vec<String> = cells.map(|cell| format!("{} {}", cell[1], short(&cell[2]))).collect();
     Some(format!("{last}: {}", cells.join(", ")))

@@ -1,4 +1,5 @@
-//! One file per verb: each gives the exit code or the error to print.
+//! The verbs of the command line, one file each. A verb returns its exit code, or the error that is printed;
+//! the parts that several verbs share stand here.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,11 +13,16 @@ use crate::nn::kernels::isa::{Isa, IsaError};
 use crate::plan::resolve;
 use crate::plan::trials::{self, Trials};
 use crate::report::checksums::Checksums;
-use crate::report::record::{self, Record};
+use crate::report::finished::FinishedRun;
+use crate::report::record::Record;
+use crate::report::runs;
+use crate::stages::Halt;
 use crate::{plan, report, store, system};
 
+mod changes;
 mod check;
 mod columns;
+mod comparison;
 mod completions;
 mod diff;
 mod explain;
@@ -27,6 +33,7 @@ mod init;
 mod kept;
 mod ls;
 mod outlook;
+mod outside;
 mod plan_stages;
 mod plot;
 mod report_page;
@@ -41,7 +48,7 @@ mod table;
 mod verify;
 pub mod watch;
 
-/// Why a command did not do what it was asked.
+/// Why a command could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The pipeline file is wrong.
@@ -50,37 +57,61 @@ pub enum Error {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] std::io::Error),
-    /// No plan.
+    /// What an option of the command names cannot be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Place {
+        /// The option with a word for its value, such as `--out DIR`.
+        option: &'static str,
+        /// What could not be written.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+    /// The pipeline has no valid plan.
     #[error(transparent)]
     Plan(#[from] plan::graph::Error),
-    /// The store.
+    /// Files outside the store that a stage reads cannot be read.
+    #[error("stage `{stage}`: {halt}")]
+    Outside {
+        /// The stage.
+        stage: String,
+        /// Why.
+        halt: Halt,
+    },
+    /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The results.
+    /// Results cannot be read or written.
     #[error(transparent)]
-    Results(#[from] report::results::Error),
-    /// The instruction set that the environment asks for.
+    Results(#[from] report::Error),
+    /// A table that was asked for cannot be built.
+    #[error(transparent)]
+    Table(#[from] report::table::TableError),
+    /// The environment asks for an instruction set that cannot be had.
     #[error(transparent)]
     Isa(#[from] IsaError),
-    /// The machine: threads or signals.
+    /// The machine refused something, such as threads or signals.
     #[error("{0}")]
     Machine(String),
-    /// What was asked for is not there.
+    /// What was asked for does not exist.
     #[error("{0}")]
     Missing(String),
 }
 
 impl Error {
-    /// 2 when the input is wrong, else 1.
+    /// The exit code: 2 when the input is wrong, otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Input(_) | Self::Plan(_) | Self::Missing(_) | Self::Isa(_) => 2,
+            Self::Input(_)
+            | Self::Plan(_)
+            | Self::Outside { .. }
+            | Self::Missing(_)
+            | Self::Isa(_) => 2,
             _ => 1,
         }
     }
 
-    /// The text for standard error, with escape codes, which `anstream` takes out where they
-    /// do not belong.
+    /// The text for standard error. `anstream` removes its escape codes where they do not belong.
     pub fn render(&self) -> String {
         if let Self::Input(report) = self {
             return report.render(true);
@@ -94,28 +125,25 @@ impl Error {
 
     fn help(&self) -> Vec<String> {
         match self {
-            Self::Store(error) | Self::Results(report::results::Error::Store(error)) => {
-                error.help()
-            }
-            Self::Plan(plan::graph::Error::External { failure, .. }) => failure.help.clone(),
-            Self::Results(report::results::Error::Malformed { .. }) => {
+            Self::Store(error) | Self::Results(report::Error::Store(error)) => error.help(),
+            Self::Outside { halt: Halt::Failed(failure), .. } => failure.help.clone(),
+            Self::Results(report::Error::Malformed { .. }) => {
                 vec!["run the pipeline again: results that are damaged are written anew".into()]
             }
-            Self::Results(report::results::Error::Io { source, .. }) => {
-                vec![system::refused(source, "--results")]
+            Self::Results(report::Error::Io { source, .. }) => {
+                vec![system::refused(source, "--results DIR")]
             }
-            Self::Results(report::results::Error::Table(error)) => {
-                error.help().map(str::to_owned).into_iter().collect()
-            }
+            Self::Place { option, source, .. } => vec![system::refused(source, option)],
+            Self::Table(error) => error.help().map(str::to_owned).into_iter().collect(),
             _ => Vec::new(),
         }
     }
 }
 
-/// Does what the command line says.
+/// Runs the verb of the command line.
 ///
 /// # Errors
-/// When it could not be done.
+/// When the verb could not do what it was asked to.
 pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
     Isa::current()?;
     match &cli.verb {
@@ -134,7 +162,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Show(args) => show::run(args),
         Verb::Table(args) => table::run(args),
         Verb::Watch(args) => watch::run(args),
-        Verb::Schema => schema::run(),
+        Verb::Schema(args) => schema::run(args),
         Verb::Init(args) => init::run(args),
         Verb::Completions(args) => completions::run(args),
         Verb::Report(args) => report_page::run(args),
@@ -142,30 +170,17 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
     }
 }
 
-/// Fails when stages do not fit what `store` knows of their inputs.
-fn fits(plan: &plan::graph::Plan, store: &store::Store) -> Result<(), Error> {
-    let find = |fingerprint: &_| match store.find(fingerprint) {
-        Ok(store::Found::Whole(artifact)) => Some((artifact.content, artifact.path)),
-        // Whatever is wrong with the store comes up where it is used.
-        _ => None,
-    };
-    match plan::foresight::foresee(plan, find) {
-        Some(report) => Err(Box::new(report).into()),
-        None => Ok(()),
-    }
-}
-
 /// Writes `text` to standard output.
 ///
 /// # Errors
-/// When it cannot be written, as where a disk is full.
+/// When it cannot be written, for instance because a disk is full.
 fn print(text: impl AsRef<[u8]>) -> Result<(), Error> {
     let mut output = std::io::stdout().lock();
     unbroken(output.write_all(text.as_ref()).and_then(|()| output.flush()))
 }
 
-/// What became of a write to standard output. A reader that has seen enough, as `head` does, is no
-/// failure: what the command found still decides its exit code.
+/// Turns a closed pipe into success: a reader that has seen enough, such as `head`, is no failure, and what the
+/// command found still decides its exit code.
 fn unbroken(written: std::io::Result<()>) -> Result<(), Error> {
     match written {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -173,10 +188,10 @@ fn unbroken(written: std::io::Result<()>) -> Result<(), Error> {
     }
 }
 
-/// The folder of the run that a user names.
+/// The folder of the run that a word on the command line stands for.
 fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
     let pipeline = pipeline_in(run)?;
-    record::find(results, run, pipeline.as_deref()).ok_or_else(|| {
+    runs::find(results, run, pipeline.as_deref()).ok_or_else(|| {
         let results = results.display();
         Error::Missing(match pipeline {
             Some(name) => format!("there is no run of `{name}` in `{results}`"),
@@ -188,8 +203,8 @@ fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-/// The name of the pipeline in the file, or pipe, that a user names; `None` where it names neither. It is
-/// read once, and a wrong one is explained as such, rather than called a run that is not there.
+/// The name of the pipeline in the file or pipe that `word` names; `None` where it names neither. A pipeline
+/// with mistakes is reported as such, and not as a run that does not exist.
 fn pipeline_in(word: &Path) -> Result<Option<String>, Error> {
     let is_text = document::is_input(word) || fs::metadata(word).is_ok_and(|it| !it.is_dir());
     match is_text {
@@ -198,9 +213,9 @@ fn pipeline_in(word: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// The folder of the run that a user names and whose numbers are to be shown. Says so when they are not
-/// those that the run wrote.
-fn find_numbers(results: &Path, run: &Path) -> Result<PathBuf, Error> {
+/// The run that a word on the command line stands for, to show its numbers. Prints a note where its files are
+/// not those that the run wrote.
+fn find_numbers(results: &Path, run: &Path) -> Result<FinishedRun, Error> {
     let folder = find_run(results, run)?;
     let wrong = match Checksums::read(&folder) {
         Ok(sums) => sums.map(|sums| sums.differences(&folder)).unwrap_or_default(),
@@ -210,10 +225,17 @@ fn find_numbers(results: &Path, run: &Path) -> Result<PathBuf, Error> {
         let then = "what is shown here may be wrong: run the pipeline again";
         say_damage(&folder, &wrong, then);
     }
-    Ok(folder)
+    Ok(FinishedRun::read(&folder)?)
 }
 
-/// Says what is wrong with the results in `folder`, and what follows from it.
+/// Prints the doubts about a run, for verbs whose output does not hold them.
+fn say_doubts(run: &FinishedRun) {
+    for doubt in &run.doubts {
+        console::say(format_args!("note: {doubt}"));
+    }
+}
+
+/// Prints what is wrong with the results in `folder`, and what follows from it.
 fn say_damage(folder: &Path, wrong: &[String], then: &str) {
     const SHOWN: usize = 3;
     let mut texts = wrong[..wrong.len().min(SHOWN)].join(", ");
@@ -226,7 +248,7 @@ fn say_damage(folder: &Path, wrong: &[String], then: &str) {
     ));
 }
 
-/// What to say of a run whose pipeline this runner no longer takes.
+/// The message for a run whose pipeline this runner no longer accepts.
 fn not_taken(folder: &Path, record: &Record, error: &Error) -> String {
     let (name, then) = (folder.display(), &record.provenance.runner);
     let what = error.to_string();
@@ -237,7 +259,7 @@ fn not_taken(folder: &Path, record: &Record, error: &Error) -> String {
     )
 }
 
-/// The trials of a run as its record holds them, without the search that found them.
+/// The trials of a run with the values in its record, without the search that drew them.
 fn recorded(record: &Record) -> Result<Trials, Error> {
     of_record(record, |file| match record.values.as_slice() {
         [] => trials_of(file, record.provenance.sweep),
@@ -248,7 +270,7 @@ fn recorded(record: &Record) -> Result<Trials, Error> {
     })
 }
 
-/// The trials that a run began with, and the search that finds the others again.
+/// The trials that a run began with, and the search that draws the others again.
 fn again(record: &Record) -> Result<Trials, Error> {
     of_record(record, |file| trials_of(file, record.provenance.sweep))
 }

@@ -1,5 +1,4 @@
-//! `runner reproduce RUN`: runs a run again from its record alone, in an empty store, and compares
-//! every byte.
+//! `runner reproduce RUN`: repeats a run from its record alone, in an empty store, and compares every byte.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use super::columns::columns;
-use super::run::Failures;
+use super::rounds::Failures;
 use crate::cli::{ReproduceArgs, RunOptions};
 use crate::console;
 use crate::device::Device;
@@ -16,7 +15,7 @@ use crate::report::record::Record;
 use crate::scratch;
 use crate::system;
 
-/// Runs everything and prints what is the same. Exit code 1 when something is not.
+/// Runs everything again and prints what is identical. The exit code is 1 when something differs.
 ///
 /// # Errors
 /// When there is no such run, or it cannot be run here.
@@ -34,7 +33,7 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
             (private.path().to_owned(), Some(private))
         }
     };
-    // Relative paths of the pipeline start where they did.
+    // Relative paths in the pipeline start from the folder that they started from then.
     let from = Path::new(&before.provenance.folder);
     if from.is_dir() {
         std::env::set_current_dir(from).map_err(machine)?;
@@ -42,8 +41,8 @@ pub fn run(args: &ReproduceArgs) -> Result<ExitCode, Error> {
     let trials = super::again(&before)
         .map_err(|error| Error::Missing(super::not_taken(&folder, &before, &error)))?;
     let options = RunOptions {
-        store: home.join("store"),
-        results: home.join("results"),
+        store: home.join("store").into(),
+        results: home.join("results").into(),
         threads: args.threads,
         offline: args.offline,
         ..RunOptions::default()

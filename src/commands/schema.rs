@@ -1,13 +1,19 @@
-//! `runner schema`: the JSON Schema of pipeline files on standard output.
+//! `runner schema`: what a pipeline file may hold, on standard output.
 
 use std::process::ExitCode;
 
 use super::Error;
-use crate::plan::schema;
+use crate::cli::{SchemaArgs, SchemaFormat};
+use crate::plan::{manual, schema};
 
 /// Writes it.
-pub fn run() -> Result<ExitCode, Error> {
-    let text = serde_json::to_string_pretty(&schema::of_file()).expect("a plain value");
-    super::print(text + "\n")?;
+pub fn run(args: &SchemaArgs) -> Result<ExitCode, Error> {
+    let text = match args.format {
+        SchemaFormat::Json => {
+            serde_json::to_string_pretty(&schema::of_file()).expect("a plain value") + "\n"
+        }
+        SchemaFormat::Markdown => manual::page(),
+    };
+    super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `runner show FILE`: a pipeline with every default and override filled in, or one of its models.
+//! `runner show FILE`: prints a pipeline with every default and override filled in, or one of its models.
 
 use std::process::ExitCode;
 

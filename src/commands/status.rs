@@ -1,4 +1,4 @@
-//! `runner status`: what is running, what is not over, and how the newest runs ended.
+//! `runner status`: prints what is running, what is unfinished, and how the newest runs ended.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -7,8 +7,9 @@ use super::Error;
 use super::columns::{bytes, columns};
 use super::ls::date;
 use crate::cli::StatusArgs;
-use crate::plan::fingerprint::Fingerprint;
-use crate::report::{live, record};
+use crate::digest::Fingerprint;
+use crate::exec::Ending;
+use crate::report::{live, runs};
 use crate::store::{Holder, Store, Unfinished};
 
 /// Prints the state of a store and of the newest run of each pipeline.
@@ -34,7 +35,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         text += &format!("  {what}: {}, {state}\n", holder.who);
     }
     let runs = store.runs()?;
-    // A run that makes nothing at the moment still needs what is there.
+    // Runs that build nothing at the moment are listed as well: they still use the store.
     let idle = |run: &&Holder| holders.iter().all(|holder| holder.who != run.who);
     for run in runs.iter().filter(idle) {
         let state = if run.dead { "died" } else { "running" };
@@ -51,7 +52,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
             run.run, run.pipeline, run.holder.who
         );
     }
-    let runs = record::all(&args.results)?;
+    let runs = runs::all(&args.results)?;
     let mut names: BTreeMap<Fingerprint, String> = BTreeMap::new();
     let mut newest = BTreeMap::new();
     for (folder, record) in &runs {
@@ -73,26 +74,25 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         text +=
             &format!("  not over: {name}, checkpoint after {steps} steps in {}\n", path.display());
     }
-    for (folder, error) in record::broken(&args.results)? {
+    for (folder, error) in runs::broken(&args.results)? {
         text += &format!("  damaged: run {}: {error}\n", folder.display());
     }
     let mut lines = vec![["pipeline", "newest run", "state", "stages"].map(str::to_owned)];
     for (pipeline, (_, record)) in newest {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for stage in record.trials.iter().flatten() {
-            *counts.entry(&stage.state).or_default() += 1;
+            *counts.entry(stage.state.word()).or_default() += 1;
         }
         let counts: Vec<String> =
             counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
         lines.push([
             pipeline,
             date(&record.provenance.start),
-            record.state().to_owned(),
+            record.state().word().to_owned(),
             counts.join(", "),
         ]);
-        for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {
-            let message = stage.error.as_ref().and_then(|error| error["message"].as_str());
-            let message = message.unwrap_or_default().to_owned();
+        for stage in record.trials.iter().flatten().filter(|stage| stage.state == Ending::Failed) {
+            let message = stage.message().unwrap_or_default().to_owned();
             lines.push([String::new(), format!("  {}", stage.name), "failed".into(), message]);
         }
     }

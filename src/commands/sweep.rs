@@ -1,15 +1,17 @@
 //! `runner sweep`: every trial of a `[sweep]` in one graph.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::Error;
-use super::run::Failures;
+use super::rounds::Failures;
 use crate::cli::SweepArgs;
-use crate::exec::Failed;
-use crate::plan::fingerprint::Fingerprint;
-use crate::report::record::{self, Record};
+use crate::digest::Fingerprint;
+use crate::exec::Ending;
+use crate::report::record::Record;
+use crate::report::runs;
+use crate::stages::Failure;
 
 /// Runs all trials; stages they share run once.
 ///
@@ -32,22 +34,22 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
     Ok(super::run::run_trials(trials, failures.collect(), options)?.code)
 }
 
-/// What failed in the newest sweep of a pipeline. A stage that every trial needs is always tried again:
-/// without it there is nothing to do.
+/// What failed in the newest sweep of a pipeline, and is not tried again. A stage that every trial needs is
+/// always tried again, as there is nothing to do without it.
 fn failed_before(results: &Path, pipeline: &str) -> Failures {
     let of = |record: &Record| record.provenance.sweep && record.provenance.pipeline == pipeline;
-    let all = record::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
+    let all = runs::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
     let Some(record) = all.rev().find(of) else {
         return Failures::new();
     };
-    let mut found: HashMap<Fingerprint, (Failed, usize)> = HashMap::new();
-    for stage in record.trials.iter().flatten().filter(|stage| stage.state == "failed") {
+    let mut found: BTreeMap<Fingerprint, (Failure, usize)> = BTreeMap::new();
+    for stage in record.trials.iter().flatten().filter(|stage| stage.state == Ending::Failed) {
         let (Some(fingerprint), Some(error)) = (stage.fingerprint, &stage.error) else { continue };
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let help = error["help"].as_array().map(|help| help.iter().map(text).collect());
         let help: Vec<String> = help.unwrap_or_default();
         let help = help.into_iter().filter(|line| !line.contains("--retry-failed")).collect();
-        let failed = Failed { message: text(&error["message"]), help };
+        let failed = Failure { message: text(&error["message"]), help };
         found.entry(fingerprint).or_insert((failed, 0)).1 += 1;
     }
     let all = record.trials.len();

@@ -1,4 +1,4 @@
-//! `runner table`: the tables of a finished run, from its CSVs, and where their numbers come from.
+//! `runner table`: prints the tables of a finished run, or explains where a number in them comes from.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -6,39 +6,38 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::TableArgs;
 use crate::config::diagnostic::suggest;
-use crate::report::results;
-use crate::report::table::{self, Format};
+use crate::report::table::{self, TableFormat};
 use crate::report::tables::Tables;
 
-/// Prints the tables of a run, one of them, or what is behind a cell.
+/// Prints the tables of a run, one of them, or the explanation of a cell.
 ///
 /// # Errors
 /// When there is no such run, table or cell, or the run has no scores.
 pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
-    let folder = super::find_numbers(&args.results, &args.run)?;
-    let mut tables = Tables::of(&folder)?;
+    let run = super::find_numbers(&args.results, &args.run)?;
+    let mut tables = Tables::of(&run)?;
     if tables.tables.is_empty() {
-        return Err(Error::Missing(format!("`{}` has no scores", folder.display())));
+        return Err(Error::Missing(format!("`{}` has no scores", run.folder.display())));
     }
     if let Some(name) = &args.name {
         only(&mut tables, name)?;
     }
     let text = match args.explain.as_deref() {
-        Some([row, column]) => explain(&tables, row, column, &folder)?,
+        Some([row, column]) => explain(&tables, row, column, &run.folder)?,
         _ => shown(&tables, args.format),
     };
     match args.format {
-        Format::Text => super::unbroken(anstream::stdout().write_all(text.as_bytes()))?,
+        TableFormat::Text => super::unbroken(anstream::stdout().write_all(text.as_bytes()))?,
         _ => super::print(text)?,
     }
     if args.explain.is_none() {
-        // One that cannot be made does not keep the others from being seen.
+        // A table that cannot be built is an error only after the others were printed.
         tables.all()?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Leaves only the table called `name`.
+/// Keeps only the table called `name`.
 fn only(tables: &mut Tables, name: &str) -> Result<(), Error> {
     let names: Vec<&str> = tables.tables.iter().filter_map(|(name, _)| name.as_deref()).collect();
     if !names.contains(&name) {
@@ -52,11 +51,11 @@ fn only(tables: &mut Tables, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// All tables in a format; several as JSON are an array.
-fn shown(tables: &Tables, format: Format) -> String {
+/// All tables in a format. Several tables in JSON are an array.
+fn shown(tables: &Tables, format: TableFormat) -> String {
     let several = tables.tables.len() > 1;
-    let tables: Vec<&table::Table> = tables.good().collect();
-    if format == Format::Json && several {
+    let tables: Vec<&table::ResultTable> = tables.good().collect();
+    if format == TableFormat::Json && several {
         return serde_json::to_string_pretty(&tables).expect("tables are plain data") + "\n";
     }
     let bold = io::stdout().is_terminal();
@@ -64,7 +63,7 @@ fn shown(tables: &Tables, format: Format) -> String {
     texts.join("\n")
 }
 
-/// What is behind a cell of the first table that has it.
+/// The explanation of a cell, from the first table that has it.
 fn explain(
     tables: &Tables,
     row: &str,
@@ -80,8 +79,8 @@ fn explain(
         }
     }
     Err(match wrong {
-        Some(error @ table::Error::Named { .. }) => Error::Missing(error.to_string()),
-        Some(error) => results::Error::Table(error).into(),
+        Some(error @ table::TableError::Named { .. }) => Error::Missing(error.to_string()),
+        Some(error) => error.into(),
         None => Error::Missing("the run has no table".into()),
     })
 }

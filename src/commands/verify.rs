@@ -1,7 +1,7 @@
-//! `runner verify`: whether artifacts are whole, whether a run's CSVs and tables follow from them, and
-//! whether a stage made again gives the same bytes.
+//! `runner verify`: checks that artifacts are whole, that the files of runs follow from them, and that a stage
+//! that is built again gives the same bytes. It repairs nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use super::Error;
 use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
-use crate::exec::{Executor, Job, Lines, Local, Reporter, State, finished};
-use crate::plan::fingerprint::Fingerprint;
-use crate::plan::graph::Plan;
+use crate::digest::Fingerprint;
+use crate::exec::{End, Execution, Holdings, Lines, Reporter, execute, finished};
 use crate::plan::trial::Trial;
-use crate::plan::trials::Trials;
 use crate::report::checksums::Checksums;
-use crate::report::record::{self, Record};
-use crate::report::results;
+use crate::report::finished::FinishedRun;
+use crate::report::record::Record;
 use crate::report::tables::Tables;
 use crate::report::trial_files::{self, Derived};
+use crate::report::{self, runs};
 use crate::scratch;
+use crate::stages::Environment;
 use crate::store::{self, Artifact, Checked, Found, Store};
 use crate::system;
 use crate::train::activations;
@@ -34,9 +34,10 @@ use crate::train::activations;
 /// When there is no such run, or the store or the results cannot be read.
 pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
     let store = Store::peek(&args.store);
-    let mut check = Check {
+    let mut check = Verification {
         store: &store,
         wrong: Vec::new(),
+        notes: Vec::new(),
         named: args.run.is_some(),
         gone: 0,
         artifacts: HashSet::new(),
@@ -57,21 +58,24 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
                 check.artifact(&fingerprint, "artifact")?;
             }
             check.activations()?;
-            for (folder, record) in record::all(&args.results)? {
+            for (folder, record) in runs::all(&args.results)? {
                 check.run(&folder, &record)?;
             }
-            for (_, error) in record::broken(&args.results)? {
+            for (_, error) in runs::broken(&args.results)? {
                 check.wrong.push(format!("{error}; {AGAIN}"));
             }
-            for link in record::dangling(&args.results)? {
+            for link in runs::dangling(&args.results)? {
                 check.wrong.push(format!("{} leads to no run; {AGAIN}", link.display()));
             }
         }
     }
-    let Check { wrong, gone, artifacts, activations, files, .. } = check;
+    let Verification { wrong, notes, gone, artifacts, activations, files, .. } = check;
     let mut text = String::new();
     for line in &wrong {
         text += &format!("wrong: {line}\n");
+    }
+    for line in &notes {
+        text += &format!("note: {line}\n");
     }
     let count = artifacts.len() - gone;
     if gone > 0 {
@@ -89,25 +93,27 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(u8::from(!wrong.is_empty())))
 }
 
-/// What to do about a run that nothing can be said of.
+/// The advice for a run that cannot be read.
 const AGAIN: &str =
     "run the pipeline again, which writes its results anew, and delete what is left";
 
-struct Check<'a> {
+struct Verification<'a> {
     store: &'a Store,
     wrong: Vec<String>,
-    /// Whether a run is asked for by name, so that all of it should be there.
+    /// Doubts about runs whose files are as they were written.
+    notes: Vec<String>,
+    /// Whether the user named a run, so that all of its artifacts should be there.
     named: bool,
     gone: usize,
-    /// Those that were looked at.
+    /// The artifacts that were checked.
     artifacts: HashSet<Fingerprint>,
-    /// Files of kept activations that were compared.
+    /// The number of files of kept activations that were compared.
     activations: usize,
-    /// Files of results that were compared.
+    /// The files of results that were compared.
     files: HashSet<PathBuf>,
 }
 
-impl Check<'_> {
+impl Verification<'_> {
     /// Compares kept activations with their digests.
     fn activations(&mut self) -> Result<(), Error> {
         let folder = self.store.activations();
@@ -121,7 +127,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Compares every byte of an artifact with its manifest; `None` when it is not there or damaged.
+    /// Compares every byte of an artifact with its manifest; `None` when it is missing or damaged.
     fn artifact(
         &mut self,
         fingerprint: &Fingerprint,
@@ -135,26 +141,34 @@ impl Check<'_> {
         }
         let wrong = match self.store.verify(fingerprint)? {
             Found::Whole(artifact) => return Ok(Some(artifact)),
-            // Cleared away: no harm to a run that nobody asks for.
+            // A collection removed it, which does no harm to a run that the user did not name.
             Found::Nothing if !self.named => {
                 self.gone += 1;
                 return Ok(None);
             }
             Found::Nothing => "is no longer in the store".to_owned(),
-            Found::Damaged(reason) => format!("is damaged: {reason}"),
+            Found::Damaged(reason) => format!(
+                "is damaged: {reason}; remove the folder `{}` and run the pipeline again",
+                self.store.folder(fingerprint).display()
+            ),
         };
         self.wrong.push(format!("{what} {fingerprint} {wrong}"));
         Ok(None)
     }
 
-    /// Whether everything in a run's folder follows from its artifacts, and is as it was written.
+    /// Checks that the files of a run follow from its artifacts and are as they were written.
     fn run(&mut self, folder: &Path, record: &Record) -> Result<(), Error> {
-        match super::recorded(record) {
-            Ok(trials) => self.follows(folder, record, &trials)?,
-            // Its files can still be compared with what they were.
-            Err(error) => {
-                self.wrong.push(super::not_taken(folder, record, &error));
+        match FinishedRun::of(folder, record.clone()) {
+            Ok(run) => {
+                let name = folder.display();
+                let doubts = run.doubts.iter().map(|doubt| format!("{name}: {doubt}"));
+                // Files that cannot be compared count as wrong.
+                let said = if run.inputs_known { &mut self.notes } else { &mut self.wrong };
+                said.extend(doubts);
+                self.follows(&run)?;
             }
+            // Its files can still be compared with their checksums below.
+            Err(error) => self.wrong.push(format!("{error}; {AGAIN}")),
         }
         for (file, digest) in &record.files {
             let path = folder.join(file);
@@ -167,25 +181,25 @@ impl Check<'_> {
         }
         match Checksums::read(folder) {
             Ok(Some(sums)) => {
-                // What does not follow from its artifact was said to be wrong above.
+                // Files that do not follow from their artifact were already reported.
                 let damage = sums.damage(folder, |path| !self.files.contains(path));
                 let said = |(path, wrong): (PathBuf, String)| format!("{} {wrong}", path.display());
                 self.wrong.extend(damage.into_iter().map(said));
                 self.files.extend(sums.paths(folder));
             }
-            // An older runner wrote it.
+            // An older runner wrote no checksums.
             Ok(None) => {}
             Err(error) => self.wrong.push(error.to_string()),
         }
         Ok(())
     }
 
-    fn follows(&mut self, folder: &Path, record: &Record, trials: &Trials) -> Result<(), Error> {
-        let sweep = record.provenance.sweep;
-        let name = folder.display();
-        self.compare(folder.join("pipeline.toml"), record.provenance.text.as_bytes(), "its record");
-        for (number, (stages, trial)) in record.trials.iter().zip(&trials.trials).enumerate() {
-            let at = trial_files::trial_folder(folder, sweep, number);
+    fn follows(&mut self, run: &FinishedRun) -> Result<(), Error> {
+        let record = &run.record;
+        let name = run.folder.display();
+        let text = record.provenance.text.as_bytes();
+        self.compare(run.folder.join("pipeline.toml"), text, "its record");
+        for (number, stages) in record.trials.iter().enumerate() {
             for stage in stages {
                 let (Some(fingerprint), Some(content)) = (&stage.fingerprint, stage.content) else {
                     continue;
@@ -197,30 +211,28 @@ impl Check<'_> {
                         .push(format!("{what} {fingerprint} has other bytes than the run had"));
                     continue;
                 }
-                let planned = trial.pipeline.stages.iter().find(|it| it.name == stage.name);
-                let Some(planned) = planned else {
-                    self.wrong.push(format!("{name}: the pipeline has no stage `{}`", stage.name));
+                if !run.inputs_known {
                     continue;
-                };
+                }
                 let files = Checked::open(&artifact.path, &content)
-                    .map_err(results::Error::from)
-                    .and_then(|artifact| trial_files::derived(&artifact, planned));
+                    .map_err(report::Error::from)
+                    .and_then(|it| trial_files::derived(&it, &stage.name, &stage.inputs));
                 let files = match files {
-                    // It was said when its bytes were compared.
-                    Err(results::Error::Store(store::Error::Damaged { .. })) => continue,
+                    // The damage was reported when its bytes were compared.
+                    Err(report::Error::Store(store::Error::Damaged { .. })) => continue,
                     files => files?,
                 };
                 for Derived { path, bytes } in files {
                     let cut = format!("trials/{number:03}/{}", path.display());
                     if !record.files.contains_key(&cut) {
-                        self.compare(at.join(path), &bytes, "its artifact");
+                        self.compare(run.trial_folder(number).join(path), &bytes, "its artifact");
                     }
                 }
             }
         }
-        if let Ok(tables) = Tables::by(&trials.resolved, folder) {
+        if let (true, Ok(tables)) = (run.inputs_known, Tables::as_written(run)) {
             for (file, text) in tables.files() {
-                self.compare(folder.join(file), text.as_bytes(), "the CSVs");
+                self.compare(run.folder.join(file), text.as_bytes(), "the CSVs");
             }
         }
         Ok(())
@@ -235,10 +247,10 @@ impl Check<'_> {
         self.files.insert(path);
     }
 
-    /// Makes a stage again from the artifacts that it was made from, in a store of its own.
+    /// Builds a stage again from the same input artifacts, in a store of its own, and compares the bytes.
     fn rerun(&mut self, record: &Record, name: &str, offline: bool) -> Result<(), Error> {
         let trials = super::recorded(record)?.trials;
-        // Of a sweep the first trial that came to it.
+        // In a sweep, the first trial that built it stands for all.
         let made =
             |trial: &usize| record.stage(*trial, name).is_some_and(|it| it.content.is_some());
         let trial = (0..record.trials.len()).find(made).unwrap_or(0);
@@ -274,26 +286,23 @@ impl Check<'_> {
                 store.borrow(&fingerprint, &artifact.path)?;
             }
         }
-        let plan = Plan::new(vec![Trial::single(pipeline)], &Known::default())?;
+        let plan = super::outside::plan(vec![Trial::single(pipeline)], &Known::default())?;
         let cancel = AtomicBool::new(false);
-        let job = Job {
-            store: &store,
+        let environment = Environment {
             offline,
+            downloads: store.downloads(),
             activations: None,
-            checkpoint_every: Duration::from_secs(60),
-            fail_fast: true,
-            limits: &HashMap::new(),
-            failures: &HashMap::new(),
-            reporter: &Lines,
-            cancel: &cancel,
+            save_every: Duration::from_secs(60),
         };
+        let execution =
+            Execution { fail_fast: true, ..Execution::new(&store, &environment, &Lines, &cancel) };
         let since = Instant::now();
-        let done = Local { workers: 1 }.execute(&plan, &job);
+        let done = execute(&plan, &execution, &Holdings::look_up(&plan, &store));
         Lines.event(&finished(&done, since));
         let task = plan.stages[0][name];
         let done = &done[task.index()];
-        if let State::Failed { message, .. } = &done.state {
-            self.wrong.push(format!("stage `{name}` cannot be made again: {message}"));
+        if let End::Failed(failure) = &done.end {
+            self.wrong.push(format!("stage `{name}` cannot be made again: {failure}"));
             return Ok(());
         }
         let (Some((content, made)), Some(fingerprint)) = (&done.artifact, recorded.fingerprint)

@@ -1,4 +1,4 @@
-//! `runner watch`: a page in the browser with how a run goes on, before, during and after it.
+//! `runner watch`: serves a page that follows a run, before, during and after it.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,24 +7,24 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::WatchArgs;
 use crate::console;
-use crate::report::live::{self, Lookout, Server, Standing, Wanted};
+use crate::report::live::{self, Lookout, Server, Standing, WatchTarget};
 
 /// Serves the page until it is stopped.
 ///
 /// # Errors
-/// When the run is not known, or the port is taken.
+/// When there is no such run, or the port is taken.
 pub fn run(args: &WatchArgs) -> Result<ExitCode, Error> {
     serve(args.run.as_deref(), &args.results, args.port)
 }
 
-/// Serves the page of `run`, of the newest one when left out, on a port of the loopback address, a free
-/// one for 0.
+/// Serves the page of `run`, or of the newest run where it is left out, on a port of the loopback address; 0
+/// stands for any free port.
 ///
 /// # Errors
-/// When the run is not known, or the port is taken.
+/// When there is no such run, or the port is taken.
 pub fn serve(run: Option<&Path>, results: &Path, port: u16) -> Result<ExitCode, Error> {
     let wanted = match run.map(super::pipeline_in).transpose()?.flatten() {
-        Some(pipeline) => Wanted::Pipeline(pipeline),
+        Some(pipeline) => WatchTarget::Pipeline(pipeline),
         None => live::wanted(results, run),
     };
     let lookout = Lookout::new(results.to_owned(), wanted);

@@ -1,23 +1,19 @@
-//! The describing mode of [`Keys`]: the readers that check a file say what a file may hold.
+//! What readers say of themselves: the describing mode of [`Keys`](super::Keys).
 //!
-//! A reader is run on an empty table. Every read is noted with what it would accept and answered
-//! with a stand-in; every word that decides how to go on (`kind`, `schedule`), and every key whose
-//! presence does, is a decision. [`explore`] runs the reader until every answer was given, so no
-//! list of keys is kept beside the readers. Never reads a file.
+//! Every read is noted with what it would accept and answered with a stand-in; every word that decides how
+//! to go on (`kind`, `schedule`), and every key whose presence does, is a decision. Knows no key and reads
+//! no file.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::keys::Keys;
-use super::node::Table;
-
 /// What one run of a reader asked a table for.
 #[derive(Debug, Clone, Default)]
-pub struct Record {
+pub struct TableReads {
     /// The word that said which kind of table it is.
     pub tag: Option<Tag>,
     /// Words answered for keys.
@@ -26,6 +22,10 @@ pub struct Record {
     pub presence: Vec<(String, bool)>,
     /// What was read at each key, in the order of reading; empty for a key that is only known.
     pub reads: IndexMap<String, Vec<Read>>,
+    /// What keys mean, in a few words each.
+    pub about: IndexMap<String, String>,
+    /// Keys of which the table has exactly one.
+    pub one_of: Vec<&'static str>,
 }
 
 /// The word that says which kind of table it is.
@@ -58,9 +58,9 @@ pub enum Form {
     /// A value without keys, as a JSON Schema.
     Leaf(Value),
     /// A table of known keys.
-    Table(Record),
+    Table(TableReads),
     /// An array whose items are such tables, or one of these leaves.
-    Items(Record, Vec<Value>),
+    Items(TableReads, Vec<Value>),
     /// A table whose keys are the user's own.
     Map(Vec<Form>),
 }
@@ -68,8 +68,8 @@ pub enum Form {
 /// The answers of one run, and the decisions it met.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    answers: HashMap<String, usize>,
-    met: Vec<(String, usize)>,
+    pub(super) answers: HashMap<String, usize>,
+    pub(super) met: Vec<(String, usize)>,
 }
 
 /// What a describing [`Keys`] carries.
@@ -80,7 +80,7 @@ pub(super) struct Describing {
     /// another question.
     way: String,
     presence: RefCell<Vec<(String, bool)>>,
-    pub(super) record: Record,
+    pub(super) record: TableReads,
 }
 
 impl Describing {
@@ -89,12 +89,12 @@ impl Describing {
         Self::new(Rc::clone(&self.script), way)
     }
 
-    fn new(script: Rc<RefCell<Script>>, way: String) -> Self {
-        Self { script, way, presence: RefCell::default(), record: Record::default() }
+    pub(super) fn new(script: Rc<RefCell<Script>>, way: String) -> Self {
+        Self { script, way, presence: RefCell::default(), record: TableReads::default() }
     }
 
-    pub(super) fn into_record(self) -> Record {
-        Record { presence: self.presence.into_inner(), ..self.record }
+    pub(super) fn into_record(self) -> TableReads {
+        TableReads { presence: self.presence.into_inner(), ..self.record }
     }
 
     fn ask(&self, question: &str, answers: usize) -> usize {
@@ -146,31 +146,4 @@ impl Describing {
     pub(super) fn know(&mut self, key: &str) {
         self.record.reads.entry(key.to_owned()).or_default();
     }
-}
-
-/// Runs `read` with every answer to every question it asks: a record for each run.
-pub fn explore<T>(read: impl Fn(&mut Keys) -> T) -> Vec<Record> {
-    let table = Table::default();
-    let mut records = Vec::new();
-    let mut seen = HashSet::new();
-    let mut open = VecDeque::from([HashMap::new()]);
-    while let Some(answers) = open.pop_front() {
-        let script = Rc::new(RefCell::new(Script { answers, met: Vec::new() }));
-        let describing = Describing::new(Rc::clone(&script), String::new());
-        let mut keys = Keys::describing(&table, describing);
-        read(&mut keys);
-        records.extend(keys.into_record());
-        let script = script.borrow();
-        for (id, answers) in &script.met {
-            if !seen.insert(id.clone()) {
-                continue;
-            }
-            open.extend((1..*answers).map(|answer| {
-                let mut next = script.answers.clone();
-                next.insert(id.clone(), answer);
-                next
-            }));
-        }
-    }
-    records
 }

@@ -46,6 +46,42 @@ impl Diagnostic {
     }
 }
 
+/// Proof that a problem was noted, which is what a reader has in place of a value. Noting a problem is
+/// the only way to it, so that no reader can give up without telling the user why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted(());
+
+impl Noted {
+    /// Notes `problem` among `problems`.
+    pub fn among(problems: &mut Vec<Diagnostic>, problem: Diagnostic) -> Self {
+        problems.push(problem);
+        Self(())
+    }
+
+    /// Notes all of `found` among `problems`.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn all_among(problems: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) -> Result<(), Self> {
+        let before = problems.len();
+        problems.extend(found);
+        Self::none_in(&problems[before..])
+    }
+
+    /// Whether nothing is among these noted `problems`.
+    ///
+    /// # Errors
+    /// When something is.
+    pub fn none_in(problems: &[Diagnostic]) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self(())) }
+    }
+
+    /// What a reader gives up with that describes itself: without a file there is nobody to tell.
+    pub(super) fn without_file() -> Self {
+        Self(())
+    }
+}
+
 /// `did you mean ...?` for the nearest of `known`, or the list of all when none is near.
 pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let mut all: Vec<&str> = Vec::new();

@@ -11,9 +11,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, suggest};
-use super::node::{Entry, Node, Table, Value};
+use super::node::{KeyValue, Node, Table, Value};
 use super::source::{SourceId, Sources, Span};
 use super::spelling;
+
+/// A file of weights named by mistake, or a device without end, must not fill the memory.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// What an empty file is told.
 const MINIMAL: &str = "a pipeline has a name and at least one stage:
@@ -71,11 +74,17 @@ pub fn name(path: &Path) -> String {
 
 /// Every byte of a file, a pipe or standard input: a pipe can be read but once.
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    if !is_input(path) {
-        return std::fs::read(path);
-    }
     let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes)?;
+    let most = MOST_BYTES + 1;
+    if is_input(path) {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    } else {
+        std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    }
+    if bytes.len() as u64 == most {
+        let reason = format!("it has more than {} MB, which no pipeline has", MOST_BYTES >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
     Ok(bytes)
 }
 
@@ -223,7 +232,7 @@ fn convert_table(source: SourceId, table: &DeTable, problems: &mut Vec<Diagnosti
         let node = convert(source, value, problems);
         let span = Span::new(source, key.span());
         if let Slot::Vacant(slot) = converted.entries.entry(key.get_ref().to_string()) {
-            slot.insert(Entry { key: span, node });
+            slot.insert(KeyValue { key: span, node });
         }
     }
     converted

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, json};
 
 use super::describe::Form;
-use super::diagnostic::{Diagnostic, suggest};
+use super::diagnostic::{Diagnostic, Noted};
 use super::keys::Keys;
 use super::node::{Node, Value};
 
@@ -62,21 +62,6 @@ impl<'a> Keys<'a> {
     /// A number; an integer is taken as a float.
     pub fn float(&mut self, key: &'static str) -> Field<'_, 'a, f64> {
         Field::new(self, key, "a number", as_float)
-    }
-
-    /// One of a few words.
-    pub fn choice(
-        &mut self,
-        key: &'static str,
-        words: &'static [&'static str],
-    ) -> Field<'_, 'a, &'static str> {
-        let mut field = Field::new(self, key, "a string", |_| None);
-        field.words = words;
-        field.read = Box::new(move |node| match &node.value {
-            Value::String(text) => words.iter().find(|word| *word == text).copied(),
-            _ => None,
-        });
-        field
     }
 
     /// An array of strings.
@@ -158,7 +143,6 @@ macro_rules! resolved {
 
 resolved! {
     String => |text| text.clone().into(), "string", vec!["x".into(), "file:x".into()];
-    &'static str => |text| (*text).into(), "string", Vec::new();
     bool => |flag| (*flag).into(), "boolean", vec![false];
     i64 => |number| (*number).into(), "integer", vec![1, 0];
     usize => |number| i64::try_from(*number).unwrap_or(i64::MAX).into(), "integer", vec![1, 2, 0];
@@ -180,17 +164,16 @@ impl<T: Resolved> Resolved for Vec<T> {
     }
 }
 
-type Check<T> = (String, Box<dyn Fn(&T) -> bool>);
-type Read<T> = Box<dyn Fn(&Node) -> Option<T>>;
+type Demand<T> = (String, Box<dyn Fn(&T) -> bool>);
+type ReadNode<T> = Box<dyn Fn(&Node) -> Option<T>>;
 
 /// One key that is about to be read: say what it must fulfil, then whether it may be left out.
 pub struct Field<'k, 'a, T> {
     keys: &'k mut Keys<'a>,
     key: &'static str,
     expected: &'static str,
-    words: &'static [&'static str],
-    read: Read<T>,
-    check: Option<Check<T>>,
+    read: ReadNode<T>,
+    check: Option<Demand<T>>,
     limits: Map<String, serde_json::Value>,
 }
 
@@ -202,7 +185,7 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
         read: impl Fn(&Node) -> Option<T> + 'static,
     ) -> Self {
         let (read, limits) = (Box::new(read), Map::new());
-        Self { keys, key, expected, words: &[], read, check: None, limits }
+        Self { keys, key, expected, read, check: None, limits }
     }
 
     /// Demands `holds`; `expected` finishes the sentence "`key` must be ...".
@@ -226,123 +209,74 @@ impl<'k, 'a, T: Resolved> Field<'k, 'a, T> {
         self
     }
 
-    /// Says what it takes; the stand-in for its value.
-    fn describe(self, required: bool, default: Option<&T>, is_read: bool) -> Option<T> {
+    /// Says what the key takes.
+    fn describe(&mut self, required: bool, default: Option<&T>) {
         let mut schema = T::schema();
         if let serde_json::Value::Object(schema) = &mut schema {
-            schema.extend(self.limits);
-            if self.words.is_empty() {
-                let expected = self.check.as_ref().map_or(self.expected, |check| &check.0);
-                schema.insert("description".into(), expected.into());
-            } else {
-                schema.insert("enum".into(), self.words.into());
-            }
+            schema.extend(std::mem::take(&mut self.limits));
+            let expected = self.check.as_ref().map_or(self.expected, |check| &check.0);
+            schema.insert("description".into(), expected.into());
         }
-        let describing = self.keys.describing.as_mut()?;
         let json = default.and_then(|value| serde_json::to_value(value.resolved()).ok());
-        describing.note(self.key, Form::Leaf(schema), required, json.clone());
-        if !is_read {
-            return None;
+        if let Some(describing) = &mut self.keys.describing {
+            describing.note(self.key, Form::Leaf(schema), required, json);
         }
-        if self.words.is_empty() {
+    }
+
+    /// The value; a problem when it is left out.
+    pub fn required(mut self) -> Result<T, Noted> {
+        if self.keys.is_describing() {
+            self.describe(true, None);
             let holds = |value: &T| self.check.as_ref().is_none_or(|check| check.1(value));
-            return default.cloned().or_else(|| T::stand_ins().into_iter().find(holds));
-        }
-        let default = json.as_ref().and_then(serde_json::Value::as_str);
-        let word = describing.word(self.key, self.words, default)?.to_owned();
-        (self.read)(&Node { span: self.keys.span(), value: Value::String(word) })
-    }
-
-    /// The value; a problem when it is left out. `None` only with a problem noted.
-    pub fn required(self) -> Option<T> {
-        if self.keys.is_describing() {
-            return self.describe(true, None, true);
+            return T::stand_ins().into_iter().find(holds).ok_or_else(Noted::without_file);
         }
         match self.keys.node(self.key) {
             Some(node) => self.take(node),
-            None if self.words.is_empty() => {
-                self.keys.missing(self.key, self.expected);
-                None
-            }
-            None => {
-                let words: Vec<String> =
-                    self.words.iter().map(|word| format!("\"{word}\"")).collect();
-                self.keys.missing(self.key, &format!("one of {}", words.join(", ")));
-                None
-            }
+            None => Err(self.keys.missing(self.key, self.expected)),
         }
     }
 
-    /// The value or, when it is left out, `default`. `None` only with a problem noted.
-    pub fn or(self, default: impl Into<T>) -> Option<T> {
+    /// The value or, when it is left out, `default`.
+    pub fn or(mut self, default: impl Into<T>) -> Result<T, Noted> {
+        let default = default.into();
         if self.keys.is_describing() {
-            return self.describe(false, Some(&default.into()), true);
+            self.describe(false, Some(&default));
+            return Ok(default);
         }
         match self.keys.node(self.key) {
             Some(node) => self.take(node),
             None => {
-                let default = default.into();
                 self.keys.record(self.key, default.resolved());
-                Some(default)
+                Ok(default)
             }
         }
     }
 
-    /// `Some(None)` when it is left out, `None` only with a problem noted.
-    pub fn optional(self) -> Option<Option<T>> {
+    /// The value, if it is not left out.
+    pub fn optional(mut self) -> Result<Option<T>, Noted> {
         if self.keys.is_describing() {
-            self.describe(false, None, false);
-            return Some(None);
+            self.describe(false, None);
+            return Ok(None);
         }
         match self.keys.node(self.key) {
             Some(node) => self.take(node).map(Some),
-            None => Some(None),
+            None => Ok(None),
         }
     }
 
-    fn take(self, node: &Node) -> Option<T> {
-        let name = format!("`{}{}`", self.keys.prefix, self.key);
+    fn take(self, node: &Node) -> Result<T, Noted> {
         let Some(value) = (self.read)(node) else {
-            let problem = match &node.value {
-                Value::String(text) if !self.words.is_empty() => {
-                    let mut problem = Diagnostic::at(
-                        node.span,
-                        format!("`{text}` is not a value of {name}"),
-                        "unknown word",
-                    );
-                    problem.help.extend(suggest(text, self.words.iter().copied()));
-                    problem
-                }
-                _ => Diagnostic::at(
-                    node.span,
-                    format!("{name} must be {}", self.expected),
-                    format!("found {}", node.value.type_name()),
-                ),
-            };
-            self.keys.problem(problem);
-            return None;
+            return Err(self.keys.wrong_type(self.key, node, self.expected));
         };
         if let Some((expected, holds)) = &self.check
             && !holds(&value)
         {
-            self.keys.problem(Diagnostic::at(
-                node.span,
-                format!("{name} must be {expected}"),
-                format!("found {}", node.shown()),
-            ));
-            return None;
+            let message = format!("`{}{}` must be {expected}", self.keys.prefix, self.key);
+            let found = format!("found {}", node.shown());
+            return Err(self.keys.problem(Diagnostic::at(node.span, message, found)));
         }
         self.keys.record(self.key, value.resolved());
-        Some(value)
-    }
-}
-
-impl Field<'_, '_, Vec<String>> {
-    /// Says which words the array may hold, each once; a `such_that` checks it.
-    #[must_use]
-    pub fn words(self, words: &[&str]) -> Self {
-        let items = json!({ "type": "string", "enum": words });
-        self.limits([("items", items), ("uniqueItems", json!(true))])
+        Ok(value)
     }
 }
 

@@ -8,10 +8,10 @@
 
 use serde_json::json;
 
-use super::describe::{Describing, Form, Record, Tag};
-use super::diagnostic::{Diagnostic, suggest};
+use super::describe::{Describing, Form, TableReads, Tag};
+use super::diagnostic::{Diagnostic, Noted, suggest};
+use super::mention::Reference;
 use super::node::{Node, Table, Value};
-use super::reference::Reference;
 use super::source::{SourceId, Span};
 
 /// What reading a table gave besides its values.
@@ -53,7 +53,7 @@ impl<'a> Keys<'a> {
         Self { describing: Some(describing), ..Self::new(table, span) }
     }
 
-    pub(super) fn into_record(self) -> Option<Record> {
+    pub(super) fn into_record(self) -> Option<TableReads> {
         self.describing.map(Describing::into_record)
     }
 
@@ -62,33 +62,20 @@ impl<'a> Keys<'a> {
         self.describing.is_some()
     }
 
+    /// Says what keys of this table mean, in a few words each, for the schema and the manual. A test
+    /// fails for a key that nobody says this of.
+    pub fn about(&mut self, meanings: &[(&'static str, &str)]) {
+        if let Some(describing) = &mut self.describing {
+            let meanings =
+                meanings.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
+            describing.record.about.extend(meanings);
+        }
+    }
+
     /// Says what the node at `key` may be (a JSON Schema), for those who look at it themselves.
     pub fn may_be(&mut self, key: &'static str, schema: impl FnOnce() -> serde_json::Value) {
         if let Some(describing) = &mut self.describing {
             describing.note(key, Form::Leaf(schema()), false, None);
-        }
-    }
-
-    /// Says that `key` is an array whose items are words of `words`, tables that `tag` tells apart
-    /// and `read` reads, or what `leaf` describes.
-    pub fn may_be_items<T>(
-        &mut self,
-        key: &'static str,
-        tag: &'static str,
-        words: &'static [&'static str],
-        leaf: Option<serde_json::Value>,
-        read: impl FnOnce(&'static str, &mut Keys) -> Option<T>,
-    ) {
-        let Some(describing) = &self.describing else { return };
-        let empty = Table::default();
-        let mut keys = Keys::describing(&empty, describing.below(key));
-        if let Some(word) = keys.choice(tag, words).required() {
-            keys.tag(tag, word, None, None);
-            read(word, &mut keys);
-        }
-        let leaves = leaf.into_iter().chain([json!({ "type": "string", "enum": words })]).collect();
-        if let (Some(record), Some(describing)) = (keys.into_record(), &mut self.describing) {
-            describing.note(key, Form::Items(record, leaves), false, None);
         }
     }
 
@@ -105,20 +92,27 @@ impl<'a> Keys<'a> {
 
     /// Says that `key` is one of `words`, each with a line on what it stands for, and which kind of
     /// table this is; the place of the word that a description goes on with.
-    pub fn may_be_kind(&mut self, key: &'static str, words: &[(&str, &str)]) -> Option<usize> {
+    pub fn may_be_kind(
+        &mut self,
+        key: &'static str,
+        words: &[(&str, &str)],
+    ) -> Result<usize, Noted> {
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let describing = self.describing.as_mut()?;
         let leaf = json!({ "type": "string", "enum": names });
-        describing.note(key, Form::Leaf(leaf), true, None);
-        let word = describing.word(key, &names, None)?;
-        let at = names.iter().position(|name| *name == word)?;
-        self.tag(key, word, None, Some(words[at].1));
-        Some(at)
+        let word = self.describing.as_mut().and_then(|describing| {
+            describing.note(key, Form::Leaf(leaf), true, None);
+            describing.word(key, &names, None)
+        });
+        let at = word.and_then(|word| names.iter().position(|name| *name == word));
+        let at = at.ok_or_else(Noted::without_file)?;
+        self.tag(key, names[at], None, Some(words[at].1));
+        Ok(at)
     }
 
     /// Which of some keys the table has, one of which it must have: `None` when none or several.
     pub fn only_one(&mut self, keys: &[&'static str]) -> Option<&'static str> {
         if let Some(describing) = &mut self.describing {
+            describing.record.one_of = keys.to_vec();
             return Some(keys[describing.decide(keys[0], keys.len())]);
         }
         let mut there = keys.iter().filter(|key| self.has(key));
@@ -195,16 +189,33 @@ impl<'a> Keys<'a> {
     }
 
     /// Notes a problem.
-    pub fn problem(&mut self, problem: Diagnostic) {
+    pub fn problem(&mut self, problem: Diagnostic) -> Noted {
         // What stands in for a file's values may well contradict itself.
-        if !self.is_describing() {
-            self.gathered.problems.push(problem);
+        if self.is_describing() {
+            return Noted::without_file();
         }
+        Noted::among(&mut self.gathered.problems, problem)
     }
 
-    /// How many problems were noted.
+    /// Notes every problem of `found`.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn no_problems(&mut self, found: Vec<Diagnostic>) -> Result<(), Noted> {
+        found.into_iter().fold(Ok(()), |_, problem| Err(self.problem(problem)))
+    }
+
+    /// How many problems were noted, for [`Keys::no_problem_since`].
     pub fn problems(&self) -> usize {
         self.gathered.problems.len()
+    }
+
+    /// Whether there are still as many problems as `before`.
+    ///
+    /// # Errors
+    /// When there are more.
+    pub fn no_problem_since(&self, before: usize) -> Result<(), Noted> {
+        Noted::none_in(&self.gathered.problems[before..])
     }
 
     /// A table of its own keys: `optimizer = { ... }`. Left out, it reads as an empty table, so
@@ -212,8 +223,8 @@ impl<'a> Keys<'a> {
     pub fn nested<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&mut Keys) -> Option<T>,
-    ) -> Option<T> {
+        read: impl FnOnce(&mut Keys) -> Result<T, Noted>,
+    ) -> Result<T, Noted> {
         let empty = Table::default();
         let span = self.span;
         match self.node(key) {
@@ -221,10 +232,7 @@ impl<'a> Keys<'a> {
             Some(Node { value: Value::Table(table), span }) => {
                 self.descend(key, table, *span, read)
             }
-            Some(node) => {
-                self.wrong_type(key, node, "a table");
-                None
-            }
+            Some(node) => Err(self.wrong_type(key, node, "a table")),
         }
     }
 
@@ -232,89 +240,35 @@ impl<'a> Keys<'a> {
     pub fn optional_nested<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&mut Keys) -> Option<T>,
-    ) -> Option<T> {
+        read: impl FnOnce(&mut Keys) -> Result<T, Noted>,
+    ) -> Result<Option<T>, Noted> {
         if self.has(key) {
-            return self.nested(key, read);
+            return self.nested(key, read).map(Some);
         }
         self.node(key);
-        None
-    }
-
-    /// A table with a word that says which kind it is: `method = { kind = "dann", ... }`. A bare
-    /// string stands for a table with only that word; left out, `default` is the word, or the key
-    /// is required when there is none. `tag` is the key of the word (`kind`, `recipe`, `arch`).
-    pub fn kinded<T>(
-        &mut self,
-        key: &'static str,
-        tag: &'static str,
-        words: &'static [&'static str],
-        default: Option<&'static str>,
-        read: impl FnOnce(&'static str, &mut Keys) -> Option<T>,
-    ) -> Option<T> {
-        if let Some(describing) = &mut self.describing {
-            let words = json!({ "type": "string", "enum": words });
-            describing.note(key, Form::Leaf(words), default.is_none(), None);
-        }
-        let held;
-        let (table, span) = match (self.node(key), default) {
-            (Some(Node { value: Value::Table(table), span }), _) => (table, *span),
-            (Some(Node { value: Value::String(text), span }), _) => {
-                held = Self::word(tag, text, *span);
-                (&held, *span)
-            }
-            (Some(node), _) => {
-                self.wrong_type(key, node, "a string or a table");
-                return None;
-            }
-            (None, Some(word)) => {
-                held = Self::word(tag, word, self.span);
-                (&held, self.span)
-            }
-            (None, None) if self.is_describing() => {
-                held = Table::default();
-                (&held, self.span)
-            }
-            (None, None) => {
-                self.missing(key, "a string or a table");
-                return None;
-            }
-        };
-        self.descend(key, table, span, |keys| {
-            let word = match default {
-                Some(default) => keys.choice(tag, words).or(default),
-                None => keys.choice(tag, words).required(),
-            };
-            if word.is_none() {
-                keys.leave_open();
-            }
-            if let Some(word) = word {
-                keys.tag(tag, word, default, None);
-            }
-            read(word?, keys)
-        })
+        Ok(None)
     }
 
     /// A table whose keys are words of the user's own, in the order of the file; empty when left out.
-    /// `read` takes a value and records what it made of it. `None` only with a problem noted.
+    /// `read` takes a value and records what it made of it.
     pub fn words<T>(
         &mut self,
         key: &'static str,
-        mut read: impl FnMut(&mut Keys, &str, &Node) -> Option<T>,
-    ) -> Option<Vec<(String, T)>> {
+        mut read: impl FnMut(&mut Keys, &str, &Node) -> Result<T, Noted>,
+    ) -> Result<Vec<(String, T)>, Noted> {
         if self.is_describing() {
             self.describe_words(key, read);
-            return Some(Vec::new());
+            return Ok(Vec::new());
         }
         if !self.has(key) {
             self.known.push(key);
-            return Some(Vec::new());
+            return Ok(Vec::new());
         }
         self.nested(key, |keys| {
             keys.leave_open();
             let entries = keys.table.entries.iter();
             let read: Vec<_> = entries
-                .map(|(word, entry)| Some((word.clone(), read(keys, word, &entry.node)?)))
+                .map(|(word, entry)| Ok((word.clone(), read(keys, word, &entry.node)?)))
                 .collect();
             read.into_iter().collect()
         })
@@ -324,7 +278,7 @@ impl<'a> Keys<'a> {
     fn describe_words<T>(
         &mut self,
         key: &'static str,
-        mut read: impl FnMut(&mut Keys, &str, &Node) -> Option<T>,
+        mut read: impl FnMut(&mut Keys, &str, &Node) -> Result<T, Noted>,
     ) {
         const WORD: &str = "1";
         let (span, text) = (self.span, || Value::String("x".to_owned()));
@@ -340,7 +294,7 @@ impl<'a> Keys<'a> {
             let Some(describing) = &self.describing else { return };
             let empty = Table::default();
             let mut keys = Keys::describing(&empty, describing.below(key));
-            if read(&mut keys, WORD, &Node { span, value }).is_none() {
+            if read(&mut keys, WORD, &Node { span, value }).is_err() {
                 continue;
             }
             let record = keys.into_record().unwrap_or_default();
@@ -358,7 +312,7 @@ impl<'a> Keys<'a> {
     pub fn word(tag: &str, text: &str, span: Span) -> Table {
         let mut table = Table::default();
         let node = Node { span, value: Value::String(text.to_owned()) };
-        table.entries.insert(tag.to_owned(), super::node::Entry { key: span, node });
+        table.entries.insert(tag.to_owned(), super::node::KeyValue { key: span, node });
         table
     }
 
@@ -368,8 +322,8 @@ impl<'a> Keys<'a> {
         key: &str,
         table: &Table,
         span: Span,
-        read: impl FnOnce(&mut Keys) -> Option<T>,
-    ) -> Option<T> {
+        read: impl FnOnce(&mut Keys) -> Result<T, Noted>,
+    ) -> Result<T, Noted> {
         let mut keys = Keys::below(format!("{}{key}.", self.prefix), table, span);
         if let Some(describing) = &mut self.describing {
             let empty = Table::default();
@@ -384,11 +338,10 @@ impl<'a> Keys<'a> {
         }
         let value = read(&mut keys);
         let below = keys.finish();
-        let failed = !below.problems.is_empty();
-        self.gathered.problems.extend(below.problems);
+        let sound = Noted::all_among(&mut self.gathered.problems, below.problems);
         self.gathered.references.extend(below.references);
         self.record(key, below.resolved);
-        value.filter(|_| !failed)
+        sound.and(value)
     }
 
     /// Says that nobody knows which keys this table may have, as when its kind is wrong: calling
@@ -415,7 +368,7 @@ impl<'a> Keys<'a> {
         self.gathered
     }
 
-    pub(super) fn missing(&mut self, key: &str, expected: &str) {
+    pub(super) fn missing(&mut self, key: &str, expected: &str) -> Noted {
         let mut problem = Diagnostic::at(
             self.span,
             format!("missing key `{}{key}`", self.prefix),
@@ -428,23 +381,31 @@ impl<'a> Keys<'a> {
         if let Some((name, entry)) = typo {
             problem = problem.related(entry.key, format!("is `{name}` meant to be `{key}`?"));
         }
-        self.problem(problem);
+        self.problem(problem)
     }
 
-    pub(super) fn wrong_type(&mut self, key: &str, node: &Node, expected: &str) {
+    pub(super) fn wrong_type(&mut self, key: &str, node: &Node, expected: &str) -> Noted {
         self.problem(Diagnostic::at(
             node.span,
             format!("`{}{key}` must be {expected}", self.prefix),
             format!("found {}", node.value.type_name()),
-        ));
+        ))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::document;
     use crate::config::source::Sources;
+    use crate::config::{document, words};
+
+    words! {
+        /// The only kind of a table.
+        enum Only {
+            /// A method.
+            Dann = "dann",
+        }
+    }
 
     /// What `read` gathered from `text`, with the messages of its problems.
     fn gathered(text: &str, read: impl FnOnce(&mut Keys)) -> (Gathered, Vec<String>) {
@@ -460,10 +421,10 @@ mod tests {
     #[test]
     fn a_word_stands_for_a_table_and_its_defaults_are_resolved() {
         let (gathered, messages) = gathered("method = 'dann'", |keys| {
-            let gamma = keys.kinded("method", "kind", &["dann"], None, |_, keys| {
+            let gamma = keys.kinded("method", "kind", None::<Only>, |Only::Dann, keys| {
                 keys.float("gamma").positive().or(10.0)
             });
-            assert_eq!(gamma, Some(10.0));
+            assert_eq!(gamma, Ok(10.0));
         });
         assert_eq!(messages, Vec::<String>::new());
         assert_eq!(gathered.resolved.to_string(), "[method]\nkind = \"dann\"\ngamma = 10.0\n");
@@ -472,9 +433,9 @@ mod tests {
     #[test]
     fn problems_of_nested_tables_name_the_whole_key() {
         let (_, messages) = gathered("a = { b = { c = -1, d = 2 } }", |keys| {
-            keys.nested("a", |keys| {
-                keys.nested("b", |keys| Some(keys.float("c").positive().or(1.0)))
-            });
+            let read = keys
+                .nested("a", |keys| keys.nested("b", |keys| keys.float("c").positive().or(1.0)));
+            assert!(read.is_err());
         });
         assert_eq!(messages, ["`a.b.c` must be a number above 0", "unknown key `a.b.d`"]);
     }
@@ -482,8 +443,9 @@ mod tests {
     #[test]
     fn a_wrong_value_does_not_hide_an_unknown_key() {
         let (_, messages) = gathered("a = { c = -1, d = 2 }\nb = { kind = 'x', e = 1 }", |keys| {
-            keys.nested("a", |keys| keys.float("c").positive().or(1.0));
-            keys.kinded("b", "kind", &["y"], None, |_, _| Some(()));
+            let read = keys.nested("a", |keys| keys.float("c").positive().or(1.0));
+            let kind = keys.kinded("b", "kind", None, |_: Only, _| Ok(()));
+            assert!(read.is_err() && kind.is_err());
         });
         // What `b` may hold depends on its kind, so `e` may be right.
         let expected = [
@@ -497,7 +459,7 @@ mod tests {
     #[test]
     fn a_negative_count_is_out_of_every_range() {
         let (_, messages) = gathered("n = -3", |keys| {
-            assert_eq!(keys.count("n", 0..=usize::MAX).required(), None);
+            assert!(keys.count("n", 0..=usize::MAX).required().is_err());
         });
         assert_eq!(messages, ["`n` must be an integer of at least 0"]);
     }

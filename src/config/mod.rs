@@ -2,11 +2,15 @@
 //!
 //! Knows nothing of tensors, stages or threads.
 
+mod choice;
 pub mod describe;
 pub mod diagnostic;
 pub mod document;
+pub mod explore;
 mod field;
 mod keys;
+pub mod manual;
+mod mention;
 pub mod node;
 pub mod overrides;
 mod reference;
@@ -15,9 +19,13 @@ pub mod schema;
 pub mod source;
 pub mod spelling;
 pub mod sweep;
+mod word;
 
-pub use diagnostic::Diagnostic;
+pub use choice::{Choice, Choices};
+pub use diagnostic::{Diagnostic, Noted};
 pub use field::{Field, Resolved};
 pub use keys::{Gathered, Keys};
-pub use reference::{Reference, Wants};
+pub use mention::{Reference, Wants};
 pub use report::Report;
+pub(crate) use word::words;
+pub use word::{Word, words_of};

@@ -36,12 +36,12 @@ pub enum Value {
 #[derive(Debug, Clone, Default)]
 pub struct Table {
     /// The entries.
-    pub entries: IndexMap<String, Entry>,
+    pub entries: IndexMap<String, KeyValue>,
 }
 
 /// One `key = value`.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct KeyValue {
     /// Where the key stands.
     pub key: Span,
     /// Its value.
@@ -159,6 +159,14 @@ pub fn shown(value: &toml::Value) -> String {
             format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
         }
         other => other.to_string(),
+    }
+}
+
+/// An axis value as text: strings without quotes, and no number with more zeros than can be counted.
+pub fn label_text(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => shown(other),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::diagnostic::{Diagnostic, suggest};
 use super::document;
-use super::node::{Entry, Node, Table, Value};
+use super::node::{KeyValue, Node, Table, Value};
 use super::source::{Sources, Span};
 use super::spelling::{Meant, meant};
 
@@ -104,7 +104,7 @@ impl Assignment {
                         self.may_create(depth, table)?;
                     }
                     let empty = Value::Table(Table::default());
-                    let entry = table.entries.entry(part.clone()).or_insert_with(|| Entry {
+                    let entry = table.entries.entry(part.clone()).or_insert_with(|| KeyValue {
                         key: self.span,
                         node: Node { span: self.span, value: empty },
                     });

@@ -1,120 +1,100 @@
-//! Mentions of other stages: where they stand and what they must lead to. Whether they do is the
-//! plan's to say.
+//! Reads mentions of other stages. Whether these lead to a stage is the plan's to say.
 
 use serde_json::json;
 
 use super::describe::Form;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Noted};
 use super::keys::Keys;
+use super::mention::{Reference, Wants};
 use super::node::{Node, Value};
-use super::source::Span;
-
-/// What a reference must lead to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
-    /// All splits of a data set: `"mnist"`.
-    Dataset,
-    /// One split: `"mnist.train"`. A bare stage name stands for the split named here.
-    Split(&'static str),
-    /// A model: `"dann"`.
-    Model,
-    /// Any stage, for order only (`after`).
-    Anything,
-}
-
-/// A mention of another stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference {
-    /// Dotted key it was written at, with an index in an array: `input`, `models.0`, `method.target`.
-    pub key: String,
-    /// The stage's name.
-    pub stage: String,
-    /// The split after the dot, or the one that a bare name stands for.
-    pub split: Option<String>,
-    /// What it must lead to.
-    pub wants: Wants,
-    /// Where it stands.
-    pub span: Span,
-}
 
 impl Keys<'_> {
     /// A mention of another stage; required.
-    pub fn reference(&mut self, key: &'static str, wants: Wants) -> Option<Reference> {
+    pub fn reference(&mut self, key: &'static str, wants: Wants) -> Result<Reference, Noted> {
         if self.describe_reference(key, wants, true, false) {
-            return Some(self.stand_in(key, wants));
+            return Ok(self.stand_in(key, wants));
         }
-        if !self.has(key) {
-            self.known.push(key);
-            self.missing(key, "the name of a stage");
-            return None;
+        match self.node(key) {
+            Some(node) => self.one_reference(key, node, wants),
+            None => Err(self.missing(key, "the name of a stage")),
         }
-        self.optional_reference(key, wants)
     }
 
     /// A mention of another stage that may be left out.
-    pub fn optional_reference(&mut self, key: &'static str, wants: Wants) -> Option<Reference> {
+    pub fn optional_reference(
+        &mut self,
+        key: &'static str,
+        wants: Wants,
+    ) -> Result<Option<Reference>, Noted> {
         if self.describe_reference(key, wants, false, false) {
-            return None;
+            return Ok(None);
         }
-        let node = self.node(key)?;
+        self.node(key).map(|node| self.one_reference(key, node, wants)).transpose()
+    }
+
+    fn one_reference(&mut self, key: &str, node: &Node, wants: Wants) -> Result<Reference, Noted> {
         let reference = self.reference_at(key.to_owned(), node, wants)?;
-        self.record(key, written(&reference));
-        Some(reference)
+        self.record(key, reference.text());
+        Ok(reference)
     }
 
     /// A non-empty array of mentions; required.
-    pub fn references(&mut self, key: &'static str, wants: Wants) -> Vec<Reference> {
+    pub fn references(&mut self, key: &'static str, wants: Wants) -> Result<Vec<Reference>, Noted> {
         if self.describe_reference(key, wants, true, true) {
-            return vec![self.stand_in(key, wants)];
+            return Ok(vec![self.stand_in(key, wants)]);
         }
-        if !self.has(key) {
-            self.known.push(key);
-            self.missing(key, "an array of stage names");
-            return Vec::new();
+        let Some(node) = self.node(key) else {
+            return Err(self.missing(key, "an array of stage names"));
+        };
+        let found = self.all_references(key, node, wants)?;
+        if found.is_empty() {
+            let message = format!("`{}{key}` is empty", self.prefix);
+            let label = "expected at least one stage name";
+            return Err(self.problem(Diagnostic::at(node.span, message, label)));
         }
-        let found = self.optional_references(key, wants);
-        if let Some(node) = self.table.entries.get(key).map(|entry| &entry.node)
-            && matches!(&node.value, Value::Array(items) if items.is_empty())
-        {
-            self.problem(Diagnostic::at(
-                node.span,
-                format!("`{}{key}` is empty", self.prefix),
-                "expected at least one stage name",
-            ));
-        }
-        found
+        Ok(found)
     }
 
     /// An array of mentions, empty when left out.
-    pub fn optional_references(&mut self, key: &'static str, wants: Wants) -> Vec<Reference> {
+    pub fn optional_references(
+        &mut self,
+        key: &'static str,
+        wants: Wants,
+    ) -> Result<Vec<Reference>, Noted> {
         if self.describe_reference(key, wants, false, true) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let Some(node) = self.node(key) else { return Vec::new() };
+        self.node(key).map_or(Ok(Vec::new()), |node| self.all_references(key, node, wants))
+    }
+
+    fn all_references(
+        &mut self,
+        key: &str,
+        node: &Node,
+        wants: Wants,
+    ) -> Result<Vec<Reference>, Noted> {
         let Value::Array(items) = &node.value else {
-            self.wrong_type(key, node, "an array of stage names");
-            return Vec::new();
+            return Err(self.wrong_type(key, node, "an array of stage names"));
         };
-        let found: Vec<Reference> = items
-            .iter()
-            .enumerate()
-            .filter_map(|(at, item)| self.reference_at(format!("{key}.{at}"), item, wants))
+        let found: Vec<Result<Reference, Noted>> = (items.iter().enumerate())
+            .map(|(at, item)| self.reference_at(format!("{key}.{at}"), item, wants))
             .collect();
-        let names: Vec<toml::Value> = found.iter().map(|found| written(found).into()).collect();
+        let names: Vec<toml::Value> =
+            found.iter().flatten().map(|found| found.text().into()).collect();
         self.record(key, names);
-        found
+        found.into_iter().collect()
     }
 
     /// Takes a string node as a mention of a stage, for keys that take several shapes.
     #[expect(clippy::needless_pass_by_value, reason = "callers build the key on the spot")]
-    pub fn reference_at(&mut self, key: String, node: &Node, wants: Wants) -> Option<Reference> {
+    pub fn reference_at(
+        &mut self,
+        key: String,
+        node: &Node,
+        wants: Wants,
+    ) -> Result<Reference, Noted> {
         let Value::String(text) = &node.value else {
-            self.problem(Diagnostic::at(
-                node.span,
-                format!("`{}{key}` must be the name of a stage", self.prefix),
-                format!("found {}", node.value.type_name()),
-            ));
-            return None;
+            return Err(self.wrong_type(&key, node, "the name of a stage"));
         };
         let (stage, split) = match text.split_once('.') {
             Some((stage, split)) => (stage, Some(split.to_owned())),
@@ -124,18 +104,12 @@ impl Keys<'_> {
             (Wants::Split(default), None) => Some(default.to_owned()),
             (Wants::Split(_), some) => some,
             (_, Some(split)) => {
-                self.problem(
-                    Diagnostic::at(
-                        node.span,
-                        format!(
-                            "`{}{key}` takes a whole stage, not one of its splits",
-                            self.prefix
-                        ),
-                        format!("names the split `{split}`"),
-                    )
-                    .help(format!("write `{stage}`")),
-                );
-                return None;
+                let message =
+                    format!("`{}{key}` takes a whole stage, not one of its splits", self.prefix);
+                return Err(self.problem(
+                    Diagnostic::at(node.span, message, format!("names the split `{split}`"))
+                        .help(format!("write `{stage}`")),
+                ));
             }
             (_, None) => None,
         };
@@ -147,7 +121,7 @@ impl Keys<'_> {
             span: node.span,
         };
         self.gathered.references.push(reference.clone());
-        Some(reference)
+        Ok(reference)
     }
 }
 
@@ -170,34 +144,5 @@ impl Keys<'_> {
             _ => None,
         };
         Reference { key: key.into(), stage: "x".into(), split, wants, span: self.span() }
-    }
-}
-
-impl Wants {
-    /// The JSON Schema of a mention.
-    pub fn schema(self) -> serde_json::Value {
-        let what = match self {
-            Self::Dataset => "the name of a stage that makes a data set".to_owned(),
-            Self::Split(default) => {
-                format!(
-                    "a split of a data set, \"STAGE.SPLIT\"; \"STAGE\" stands for its `{default}`"
-                )
-            }
-            Self::Model => "the name of a stage that makes a model".to_owned(),
-            Self::Anything => "the name of a stage".to_owned(),
-        };
-        let pattern = match self {
-            Self::Split(_) => r"^[A-Za-z0-9_-]+(\.[^.]+)?$",
-            _ => "^[A-Za-z0-9_-]+$",
-        };
-        json!({ "type": "string", "pattern": pattern, "description": what })
-    }
-}
-
-/// How a reference is written in a file.
-fn written(reference: &Reference) -> String {
-    match &reference.split {
-        Some(split) => format!("{}.{split}", reference.stage),
-        None => reference.stage.clone(),
     }
 }

@@ -1,25 +1,25 @@
 //! What readers said of themselves, as JSON Schema (draft 4).
 //!
-//! Knows no key: all of it comes from [`explore`](super::describe::explore).
+//! Knows no key: all of it comes from [`explore`](super::explore::explore).
 
 use std::collections::HashMap;
 
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value, json};
 
-use super::describe::{Form, Read, Record};
+use super::describe::{Form, Read, TableReads};
 
 /// Subschemas that are written once and referred to are at least this long as text.
 const SHARED: usize = 300;
 
 /// The schema of a table from the records of its reader.
-pub fn table(records: &[Record]) -> Value {
-    let records: Vec<&Record> = records.iter().collect();
+pub fn table(records: &[TableReads]) -> Value {
+    let records: Vec<&TableReads> = records.iter().collect();
     of_table(&records)
 }
 
-fn of_table(records: &[&Record]) -> Value {
-    let mut by_kind: IndexMap<Option<&str>, Vec<&Record>> = IndexMap::new();
+fn of_table(records: &[&TableReads]) -> Value {
+    let mut by_kind: IndexMap<Option<&str>, Vec<&TableReads>> = IndexMap::new();
     for record in records {
         let word = record.tag.as_ref().map(|tag| tag.word.as_str());
         by_kind.entry(word).or_default().push(record);
@@ -27,7 +27,7 @@ fn of_table(records: &[&Record]) -> Value {
     let mut kinds: IndexMap<Option<&str>, Vec<Value>> = IndexMap::new();
     for (word, records) in &by_kind {
         let deciding = deciding(records);
-        let mut variants: IndexMap<_, Vec<&Record>> = IndexMap::new();
+        let mut variants: IndexMap<_, Vec<&TableReads>> = IndexMap::new();
         for record in records {
             let there: Vec<(&str, bool)> =
                 presence(record).into_iter().filter(|(key, _)| deciding.contains(key)).collect();
@@ -45,18 +45,18 @@ fn of_table(records: &[&Record]) -> Value {
 }
 
 /// The keys that a record knows, sorted.
-fn keys(record: &Record) -> Vec<&str> {
+fn keys(record: &TableReads) -> Vec<&str> {
     let mut keys: Vec<&str> = record.reads.keys().map(String::as_str).collect();
     keys.sort_unstable();
     keys
 }
 
-fn presence(record: &Record) -> Vec<(&str, bool)> {
+fn presence(record: &TableReads) -> Vec<(&str, bool)> {
     record.presence.iter().map(|(key, there)| (key.as_str(), *there)).collect()
 }
 
 /// Keys whose presence alone changes which other keys there are.
-fn deciding<'r>(records: &[&'r Record]) -> Vec<&'r str> {
+fn deciding<'r>(records: &[&'r TableReads]) -> Vec<&'r str> {
     let asked: IndexSet<&str> =
         records.iter().flat_map(|record| &record.presence).map(|(key, _)| key.as_str()).collect();
     let decides = |key: &str| {
@@ -73,7 +73,7 @@ fn deciding<'r>(records: &[&'r Record]) -> Vec<&'r str> {
 
 /// The table as records that asked for the same keys have it, with the deciding keys that are or are not
 /// `there`; `all` are those of its other forms too.
-fn of_variant(records: &[&Record], all: &[&Record], there: &[(&str, bool)]) -> Value {
+fn of_variant(records: &[&TableReads], all: &[&TableReads], there: &[(&str, bool)]) -> Value {
     let optional =
         |key: &str| all.iter().flat_map(|record| &record.presence).any(|(asked, _)| asked == key);
     let mut properties = Map::new();
@@ -85,7 +85,7 @@ fn of_variant(records: &[&Record], all: &[&Record], there: &[(&str, bool)]) -> V
             None => {}
         }
         let reads: Vec<&Read> = records.iter().flat_map(|record| &record.reads[key]).collect();
-        let demands = |record: &&Record| record.reads[key].iter().any(|read| read.required);
+        let demands = |record: &&TableReads| record.reads[key].iter().any(|read| read.required);
         if !optional(key) && records.iter().any(demands) {
             required.push(key);
         }
@@ -95,6 +95,11 @@ fn of_variant(records: &[&Record], all: &[&Record], there: &[(&str, bool)]) -> V
             && let Some(Value::Array(every)) = schema.get_mut("enum")
         {
             every.retain(|word| here.iter().any(|one| word == one));
+        }
+        if let Some(about) = records.iter().find_map(|record| record.about.get(key)) {
+            let takes = schema.get("description").and_then(Value::as_str);
+            let text = takes.map_or_else(|| about.clone(), |takes| format!("{about}: {takes}"));
+            schema["description"] = text.into();
         }
         properties.insert(key.clone(), schema);
     }
@@ -124,7 +129,7 @@ fn of_variant(records: &[&Record], all: &[&Record], there: &[(&str, bool)]) -> V
 }
 
 /// The words that were answered for `key`.
-fn words(records: &[&Record], key: &str) -> Vec<String> {
+fn words(records: &[&TableReads], key: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for (at, word) in records.iter().flat_map(|record| &record.words) {
         if at == key && !found.contains(word) {
@@ -261,8 +266,28 @@ fn replace_below(schema: &mut Value, shared: &IndexMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keys;
-    use crate::config::describe::explore;
+    use crate::config::explore::explore;
+    use crate::config::{Keys, words};
+
+    words! {
+        /// Kinds of a table, the first of which has no keys of its own.
+        enum OuterKind {
+            /// Without keys.
+            Plain = "plain",
+            /// With a table below.
+            Dann = "dann",
+        }
+    }
+
+    words! {
+        /// Kinds of the table below.
+        enum InnerKind {
+            /// With a key more.
+            Ganin = "ganin",
+            /// Without it.
+            Flat = "flat",
+        }
+    }
 
     fn of<T>(read: impl Fn(&mut Keys) -> T) -> Value {
         table(&explore(read))
@@ -271,15 +296,17 @@ mod tests {
     #[test]
     fn a_word_leads_to_the_keys_of_its_kind_however_deep() {
         let schema = of(|keys| {
-            keys.kinded("method", "kind", &["plain", "dann"], Some("plain"), |kind, keys| {
-                if kind == "dann" {
-                    keys.kinded("lambda", "schedule", &["ganin", "flat"], None, |word, keys| {
-                        let max = keys.float("max").at_least(0.0).or(1.0);
-                        let gamma = (word == "ganin").then(|| keys.float("gamma").required());
-                        max.zip(gamma)
-                    });
+            keys.kinded("method", "kind", Some(OuterKind::Plain), |kind, keys| {
+                if kind == OuterKind::Dann {
+                    keys.kinded("lambda", "schedule", None, |kind: InnerKind, keys| {
+                        keys.float("max").at_least(0.0).or(1.0)?;
+                        match kind {
+                            InnerKind::Ganin => keys.float("gamma").required(),
+                            InnerKind::Flat => Ok(0.0),
+                        }
+                    })?;
                 }
-                Some(())
+                Ok(())
             })
         });
         let method = &schema["properties"]["method"]["anyOf"];
@@ -302,7 +329,7 @@ mod tests {
         let schema = of(|keys| {
             let halving =
                 keys.optional_nested("halving", |keys| keys.count("factor", 2..=9).or(3_usize));
-            halving.map(|_| keys.count("batch", 1..=8).required())
+            halving?.map(|_| keys.count("batch", 1..=8).required()).transpose()
         });
         let [without, with] = [0, 1].map(|at| &schema["anyOf"][at]);
         assert_eq!(without["properties"], json!({}));

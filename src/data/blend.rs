@@ -59,11 +59,13 @@ pub fn share_photographs<'a>(
         let bound = |count: usize| (images.len() as u128 * count as u128 / all as u128) as usize;
         let range = bound(before)..bound(before + split.len());
         if range.is_empty() {
+            // Photographs of its own spare the split from sharing those of another.
+            let lacking = takers.iter().map(|it| it.0).find(|it| **it != from).unwrap_or(name);
             return Err(DataError::rejected(format!(
                 "{} photographs in `{from}` are too few to give every split its own",
                 images.len()
             ))
-            .advise(format!("use more photographs, or give the background a split `{name}`")));
+            .advise(format!("use more photographs, or give the background a split `{lacking}`")));
         }
         shares.insert(name.clone(), Cow::Owned(images.select(&range.collect::<Vec<_>>())?));
     }

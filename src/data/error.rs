@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::progress::Interrupted;
+
 /// A data set could not be read, made or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -32,6 +34,12 @@ pub enum DataError {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<Interrupted> for DataError {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
 }
 
 impl DataError {

@@ -2,10 +2,6 @@
 //!
 //! Knows nothing of pipelines, stages or models.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crate::progress::Progress;
-
 pub mod augment;
 pub mod blend;
 pub mod catalog;
@@ -31,21 +27,4 @@ pub use dataset::{Dataset, Image, Images, Normalisation, Provenance, Sizes, Spli
 pub use disk::DatasetOutline;
 pub use error::DataError;
 
-/// Who watches long work on data, and may stop it.
-#[derive(Clone, Copy)]
-pub struct Watch<'a> {
-    /// Hears how far it got.
-    pub progress: &'a dyn Progress,
-    /// Set to stop.
-    pub cancel: &'a AtomicBool,
-}
-
-impl Watch<'_> {
-    /// Fails when the user asked to stop.
-    ///
-    /// # Errors
-    /// [`DataError::Interrupted`].
-    pub fn check(&self) -> Result<(), DataError> {
-        if self.cancel.load(Ordering::Relaxed) { Err(DataError::Interrupted) } else { Ok(()) }
-    }
-}
+pub use crate::progress::Watch;

@@ -103,6 +103,9 @@ pub fn no_archive(path: &Path, not: &str) -> DataError {
     DataError::malformed(path, format!("{not} (.tar.gz, .tgz, .tar, .zip)"))
 }
 
+/// What to do about an archive that is not whole.
+const ONCE_MORE: &str = "get it once more, and compare its size or checksum with the published one";
+
 const BY_HAND: &str = "unpack it yourself, and name the folder: `source = \"file:FOLDER\"`";
 
 /// Unpacks the archive at `path` into the empty folder `into`.
@@ -139,9 +142,9 @@ impl Unpacker<'_> {
     fn tar(&mut self, reader: impl Read) -> Result<(), DataError> {
         use tar::EntryType;
         let mut archive = tar::Archive::new(reader);
-        for entry in archive.entries().map_err(|error| self.damaged(&error))? {
-            let mut entry = entry.map_err(|error| self.damaged(&error))?;
-            let name = entry.path().map_err(|error| self.damaged(&error))?.into_owned();
+        for entry in archive.entries().map_err(|error| self.broken(&error))? {
+            let mut entry = entry.map_err(|error| self.broken(&error))?;
+            let name = entry.path().map_err(|error| self.broken(&error))?.into_owned();
             match entry.header().entry_type() {
                 EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                     self.file(&name, &mut entry)?;
@@ -212,8 +215,7 @@ impl Unpacker<'_> {
         }
         let reason = "is cut short or damaged: the list of its files, at the end of a .zip, cannot be \
                       read";
-        DataError::rejected(format!("{}: {reason}", self.archive.display()))
-            .advise("get it once more, and compare its size or checksum with the published one")
+        DataError::rejected(format!("{}: {reason}", self.archive.display())).advise(ONCE_MORE)
     }
 
     fn folder(&mut self, name: &Path) -> Result<(), DataError> {
@@ -233,7 +235,7 @@ impl Unpacker<'_> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             self.watch.check()?;
-            let count = reader.read(&mut buffer).map_err(|error| self.damaged(&error))?;
+            let count = reader.read(&mut buffer).map_err(|error| self.broken(&error))?;
             if count == 0 {
                 return Ok(());
             }
@@ -263,6 +265,16 @@ impl Unpacker<'_> {
             }
         }
         Ok(path)
+    }
+
+    /// What is inside ends too soon or makes no sense, unless the operating system says otherwise.
+    fn broken(&self, error: &io::Error) -> DataError {
+        if error.raw_os_error().is_some() {
+            return self.damaged(error);
+        }
+        let archive = self.archive.display();
+        DataError::rejected(format!("{archive}: is cut short or damaged: {error}"))
+            .advise(ONCE_MORE)
     }
 
     fn damaged(&self, error: &dyn std::fmt::Display) -> DataError {

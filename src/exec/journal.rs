@@ -43,7 +43,7 @@ const ROOM: usize = 50_000;
 pub struct Journal {
     queue: Arc<Queue>,
     run: String,
-    writer: Option<JoinHandle<Writer>>,
+    writer: Option<JoinHandle<JournalWriter>>,
 }
 
 #[derive(Default)]
@@ -55,26 +55,26 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     events: VecDeque<(DateTime<Utc>, Event)>,
-    /// What happens too often to be written every time.
-    often: BTreeMap<usize, Often>,
+    /// What happens too often to be written every time, by task.
+    pending: BTreeMap<usize, PendingProgress>,
     lost: usize,
     /// Nothing more comes, or nobody writes any more.
     closed: bool,
-    /// What was not written need not be.
-    vain: bool,
+    /// There are no results, so that events that were not written yet need not be.
+    unneeded: bool,
 }
 
 /// Progress and status of a task since they were last written.
 #[derive(Default)]
-struct Often {
+struct PendingProgress {
     by: u64,
     status: Option<String>,
 }
 
 impl Waiting {
-    /// What often happened to `task` goes in line, before what ends it.
+    /// Puts the pending progress of `task` in the queue, before the event that ends it.
     fn settle(&mut self, now: DateTime<Utc>, task: usize) {
-        let Some(Often { by, status }) = self.often.remove(&task) else { return };
+        let Some(PendingProgress { by, status }) = self.pending.remove(&task) else { return };
         if by > 0 {
             self.push(now, Event::Progress { task, by });
         }
@@ -105,7 +105,7 @@ impl Journal {
         let hash = blake3::hash(format!("{now:?} {} {:?}", std::process::id(), home).as_bytes());
         let run = format!("{}-{}", now.format("%Y%m%dT%H%M%SZ"), &hash.to_hex()[..6]);
         let queue = Arc::new(Queue::default());
-        let mut writer = Writer { folder: home.join(format!("{LIVE}{run}")), file: None };
+        let mut writer = JournalWriter { folder: home.join(format!("{LIVE}{run}")), file: None };
         let theirs = Arc::clone(&queue);
         let writer = thread::Builder::new().name("journal".to_owned()).spawn(move || {
             if writer.work(&theirs).is_err() {
@@ -126,7 +126,7 @@ impl Journal {
 
     /// Ends it: it becomes part of the run in the folder `run`, if there is one.
     pub fn end(mut self, run: Option<&Path>) {
-        self.queue.lock().vain = run.is_none();
+        self.queue.lock().unneeded = run.is_none();
         let Some(writer) = self.close() else { return };
         if let Some(run) = run {
             // A journal that cannot be kept is missed by nobody who has the results.
@@ -136,7 +136,7 @@ impl Journal {
     }
 
     /// Has the rest written; `None` when nothing was.
-    fn close(&mut self) -> Option<Writer> {
+    fn close(&mut self) -> Option<JournalWriter> {
         let writer = self.writer.take()?;
         self.queue.lock().closed = true;
         self.queue.closing.notify_all();
@@ -158,9 +158,9 @@ impl Reporter for Journal {
             return;
         }
         match event {
-            Event::Progress { task, by } => waiting.often.entry(*task).or_default().by += by,
+            Event::Progress { task, by } => waiting.pending.entry(*task).or_default().by += by,
             Event::Status { task, text } => {
-                waiting.often.entry(*task).or_default().status = Some(text.clone());
+                waiting.pending.entry(*task).or_default().status = Some(text.clone());
             }
             _ => {
                 let now = crate::system::now();
@@ -195,7 +195,7 @@ fn task_of(event: &Event) -> Option<usize> {
 }
 
 /// Who writes.
-struct Writer {
+struct JournalWriter {
     folder: PathBuf,
     /// Open once something was written.
     file: Option<File>,
@@ -209,26 +209,26 @@ struct Line<'a> {
     event: &'a Event,
 }
 
-impl Writer {
+impl JournalWriter {
     /// Writes what comes until the journal is closed.
     fn work(&mut self, queue: &Queue) -> io::Result<()> {
         let mut sign = Sign::new("events");
         let mut beat: Option<Instant> = None;
         loop {
-            let (events, lost, closed, vain) = {
+            let (events, lost, closed, unneeded) = {
                 let waiting = queue.lock();
                 let (mut waiting, _) = queue
                     .closing
                     .wait_timeout_while(waiting, PAUSE, |it| !it.closed)
                     .unwrap_or_else(PoisonError::into_inner);
                 let now = crate::system::now();
-                while let Some(task) = waiting.often.keys().next().copied() {
+                while let Some(task) = waiting.pending.keys().next().copied() {
                     waiting.settle(now, task);
                 }
                 let events = mem::take(&mut waiting.events);
-                (events, mem::take(&mut waiting.lost), waiting.closed, waiting.vain)
+                (events, mem::take(&mut waiting.lost), waiting.closed, waiting.unneeded)
             };
-            if self.file.is_none() && closed && (vain || events.is_empty()) {
+            if self.file.is_none() && closed && (unneeded || events.is_empty()) {
                 return Ok(());
             }
             if self.file.is_none() {

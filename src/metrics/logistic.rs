@@ -37,7 +37,7 @@ impl Logistic {
             }
         }
         let signs: Vec<f64> = positive.iter().map(|it| if *it { 1.0 } else { -1.0 }).collect();
-        let mut w = newton(&Problem { x: &x, width, signs: &signs });
+        let mut w = newton(&LogisticLoss { x: &x, width, signs: &signs });
         let bias = w.pop().unwrap_or_default();
         Self { mean, scale, weights: w, bias }
     }
@@ -76,13 +76,13 @@ fn moments(rows: &[f32], width: usize) -> (Vec<f32>, Vec<f32>) {
     (mean.iter().map(|it| *it as f32).collect(), square.into_iter().map(scale).collect())
 }
 
-struct Problem<'a> {
+struct LogisticLoss<'a> {
     x: &'a [f32],
     width: usize,
     signs: &'a [f64],
 }
 
-impl Problem<'_> {
+impl LogisticLoss<'_> {
     fn rows(&self) -> impl Iterator<Item = (&[f32], f64)> {
         self.x.chunks_exact(self.width).zip(self.signs.iter().copied())
     }
@@ -141,7 +141,7 @@ fn add(to: &mut [f64], factor: f64, what: &[f64]) {
 
 /// Newton's method, each step by conjugate gradients, with a line search (Nocedal & Wright,
 /// "Numerical Optimization", algorithm 7.1).
-fn newton(problem: &Problem) -> Vec<f64> {
+fn newton(problem: &LogisticLoss) -> Vec<f64> {
     let mut w = vec![0.0; problem.width + 1];
     let mut loss = problem.loss(&w);
     let (mut gradient, mut curvature) = problem.gradient(&w);
@@ -176,7 +176,7 @@ fn newton(problem: &Problem) -> Vec<f64> {
 
 /// A step s with H s = -gradient, up to `enough`.
 fn conjugate_gradients(
-    problem: &Problem,
+    problem: &LogisticLoss,
     curvature: &[f64],
     gradient: &[f64],
     enough: f64,

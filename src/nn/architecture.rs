@@ -5,40 +5,46 @@ use serde_json::json;
 
 use super::geometry::Chw;
 use super::spec::{Init, Layer, Named, Part, Spec};
-use super::zoo::{self, ArchSettings};
-use crate::config::Keys;
+use super::zoo::{self, Arch, ArchSettings};
 use crate::config::diagnostic::{Diagnostic, suggest};
-use crate::config::node::Value;
+use crate::config::node::{Node, Table, Value};
+use crate::config::{Keys, Noted, Word, words, words_of};
 
 /// A network before its input and classes are known.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Architecture {
-    kind: Blueprint,
+    network: Network,
     /// `classes`, where the file says it; else the data set's number counts.
     pub classes: Option<usize>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Blueprint {
-    Zoo { arch: &'static str, small_input: bool, head: Option<Vec<Layer>> },
+#[derive(Debug, Clone)]
+enum Network {
+    Zoo { arch: &'static Arch, small_input: bool, head: Option<Vec<Layer>> },
     Layers { features: Vec<Layer>, head: Vec<Layer>, domain_head: Vec<Layer> },
 }
 
 impl Architecture {
     /// A network of the zoo in its usual form.
-    pub fn of(arch: &'static str) -> Self {
-        Self { kind: Blueprint::Zoo { arch, small_input: false, head: None }, classes: None }
+    pub fn of(arch: &'static Arch) -> Self {
+        Self { network: Network::Zoo { arch, small_input: false, head: None }, classes: None }
     }
 
     /// Reads `model = { arch = "resnet18", small_input = true, head = [100, "relu"] }`, `model = "dacnn"` or
     /// `model = { layers = [...], head = [100, "relu"], domain_head = [100, "relu"] }`.
-    pub fn read(keys: &mut Keys) -> Option<Self> {
+    pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let own = keys.has_form("model", |node| match &node.value {
             Value::Table(table) => table.entries.contains_key("layers"),
             _ => false,
         });
         if own {
             return keys.nested("model", |keys| {
+                keys.about(&[
+                    ("classes", "number of classes; that of the data set when left out"),
+                    ("layers", "layers that make the features"),
+                    ("head", "layers of the classifier before its last one"),
+                    ("domain_head", "layers of the domain classifier before its last one"),
+                ]);
                 let classes = keys.count("classes", 2..=1_000_000).optional();
                 let features = layers(keys, "layers", &[]);
                 let head = layers(keys, "head", &[]);
@@ -47,30 +53,42 @@ impl Architecture {
                     "domain_head",
                     &[zoo::linear(100), zoo::batch_norm(), Layer::Relu],
                 );
-                let kind = Blueprint::Layers {
-                    features: features?,
-                    head: head?,
-                    domain_head: domain_head?,
-                };
-                Some(Self { kind, classes: classes? })
+                let network =
+                    Network::Layers { features: features?, head: head?, domain_head: domain_head? };
+                Ok(Self { network, classes: classes? })
             });
         }
-        keys.kinded("model", "arch", zoo::NAMES, None, |arch, keys| {
+        keys.kinded("model", "arch", None, |arch: &'static Arch, keys| {
+            keys.about(&[
+                ("classes", "number of classes; that of the data set when left out"),
+                (
+                    "small_input",
+                    "whether the first layers keep the size of images of about 30 pixels",
+                ),
+            ]);
             let classes = keys.count("classes", 2..=1_000_000).optional();
             let span = keys.span();
             let small_input = keys.boolean("small_input").or(false);
             let head = read_head(keys);
-            if small_input == Some(true) && !zoo::find(arch).is_some_and(|arch| arch.small_input) {
-                keys.problem(Diagnostic::at(
-                    span,
-                    format!("`{arch}` has no form for `small_input`: it is made for small images"),
-                    "leave `small_input` out",
-                ));
-                return None;
+            if small_input == Ok(true) && !arch.small_input {
+                let message = format!(
+                    "`{}` has no form for `small_input`: it is made for small images",
+                    arch.name
+                );
+                let problem = Diagnostic::at(span, message, "leave `small_input` out");
+                return Err(keys.problem(problem));
             }
-            let kind = Blueprint::Zoo { arch, small_input: small_input?, head: head? };
-            Some(Self { kind, classes: classes? })
+            let network = Network::Zoo { arch, small_input: small_input?, head: head? };
+            Ok(Self { network, classes: classes? })
         })
+    }
+
+    /// The channels of the images that it takes, where it takes no others.
+    pub fn channels(&self) -> Option<usize> {
+        match &self.network {
+            Network::Zoo { arch, .. } => arch.channels,
+            Network::Layers { .. } => None,
+        }
     }
 
     /// The network for an image shape and a number of classes.
@@ -78,15 +96,14 @@ impl Architecture {
     /// # Errors
     /// One sentence, when the images do not fit it.
     pub fn build(&self, input: Chw, classes: usize) -> Result<Spec, String> {
-        let spec = match &self.kind {
-            Blueprint::Zoo { arch: name, small_input, head } => {
-                let arch = zoo::find(name).expect("the name was checked when it was read");
+        let spec = match &self.network {
+            Network::Zoo { arch, small_input, head } => {
                 if let Some(channels) = arch.channels
                     && channels != input.channels
                 {
                     return Err(format!(
-                        "`{name}` takes images of {channels} channels, the data have {}",
-                        input.channels
+                        "`{}` takes images of {channels} channels, the data have {}",
+                        arch.name, input.channels
                     ));
                 }
                 let layout = ArchSettings { input, classes, small_input: *small_input };
@@ -96,7 +113,7 @@ impl Architecture {
                     None => spec,
                 }
             }
-            Blueprint::Layers { features, head, domain_head } => {
+            Network::Layers { features, head, domain_head } => {
                 let mut features = features.clone();
                 features.push(Layer::Flatten);
                 Spec {
@@ -122,10 +139,14 @@ impl Architecture {
 
 /// Reads `head = [100, "relu"]`: the layers of a new classifier before its last one, which gives the
 /// logits. `[]` is a new last layer alone.
-pub fn read_head(keys: &mut Keys) -> Option<Option<Vec<Layer>>> {
+pub fn read_head(keys: &mut Keys) -> Result<Option<Vec<Layer>>, Noted> {
+    keys.about(&[(
+        "head",
+        "layers of a new classifier before its last one; `[]` is a new last layer alone",
+    )]);
     if !keys.has("head") {
         keys.node("head");
-        return Some(None);
+        return Ok(None);
     }
     layers(keys, "head", &[]).map(Some)
 }
@@ -142,85 +163,108 @@ fn numbered(part: Part, layers: &[Layer]) -> Vec<Named> {
     layers.iter().enumerate().map(|(at, layer)| Named::new(name(at), layer.clone())).collect()
 }
 
-const KINDS: &[&str] = &[
-    "conv2d",
-    "linear",
-    "batch_norm",
-    "relu",
-    "relu6",
-    "max_pool",
-    "avg_pool",
-    "global_avg_pool",
-    "dropout",
-    "dropout2d",
-    "flatten",
-];
+words! {
+    /// The word for a layer, before its settings are read.
+    enum LayerKind {
+        /// [`Layer::Conv2d`].
+        Conv2d = "conv2d",
+        /// [`Layer::Linear`].
+        Linear = "linear",
+        /// [`Layer::BatchNorm`].
+        BatchNorm = "batch_norm",
+        /// [`Layer::Relu`].
+        Relu = "relu",
+        /// [`Layer::Relu6`].
+        Relu6 = "relu6",
+        /// [`Layer::MaxPool`].
+        MaxPool = "max_pool",
+        /// [`Layer::AvgPool`].
+        AvgPool = "avg_pool",
+        /// [`Layer::GlobalAvgPool`].
+        GlobalAvgPool = "global_avg_pool",
+        /// [`Layer::Dropout`].
+        Dropout = "dropout",
+        /// [`Layer::Dropout2d`].
+        Dropout2d = "dropout2d",
+        /// [`Layer::Flatten`].
+        Flatten = "flatten",
+    }
+}
 
 /// Reads an array of layers: a number is a linear layer, a word a layer with default settings, a
 /// table `{ kind = ..., ... }` a layer with its own.
-fn layers(keys: &mut Keys, key: &'static str, default: &[Layer]) -> Option<Vec<Layer>> {
+fn layers(keys: &mut Keys, key: &'static str, default: &[Layer]) -> Result<Vec<Layer>, Noted> {
     if keys.is_describing() {
         let outputs = json!({ "type": "integer", "minimum": 1, "description": "a linear layer" });
-        keys.may_be_items(key, "kind", KINDS, Some(outputs), settings);
-        return Some(default.to_vec());
+        keys.may_be_items(key, "kind", Some(outputs), settings);
+        return Ok(default.to_vec());
     }
     let Some(node) = keys.node(key) else {
         let written: Vec<toml::Value> = default.iter().map(written).collect();
         keys.record(key, written);
-        return Some(default.to_vec());
+        return Ok(default.to_vec());
     };
     let Value::Array(items) = &node.value else {
-        keys.problem(Diagnostic::at(
+        return Err(keys.problem(Diagnostic::at(
             node.span,
             format!("`{key}` must be an array of layers"),
             format!("found {}", node.value.type_name()),
-        ));
-        return None;
+        )));
     };
     let mut read = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
-        let layer = match &item.value {
-            Value::Integer(outputs) if *outputs > 0 => {
-                usize::try_from(*outputs).ok().map(zoo::linear)
-            }
-            Value::String(word) if KINDS.contains(&word.as_str()) => {
-                let table = crate::config::node::Table::default();
-                keys.descend(&format!("{key}.{at}"), &table, item.span, |keys| settings(word, keys))
-            }
-            Value::String(word) => {
-                let mut problem =
-                    Diagnostic::at(item.span, format!("`{word}` is not a layer"), "unknown layer");
-                problem.help.extend(suggest(word, KINDS.iter().copied()));
-                keys.problem(problem);
-                None
-            }
-            Value::Table(table) => keys.descend(&format!("{key}.{at}"), table, item.span, |keys| {
-                let kind = keys.choice("kind", KINDS).required();
-                if kind.is_none() {
-                    keys.leave_open();
-                }
-                settings(kind?, keys)
-            }),
-            other => {
-                keys.problem(Diagnostic::at(
-                    item.span,
-                    "a layer must be a number of outputs, a word or a table",
-                    format!("found {}", other.type_name()),
-                ));
-                None
-            }
-        };
-        keys.take(&format!("{key}.{at}"));
-        read.push(layer);
+        let key = format!("{key}.{at}");
+        read.push(layer(keys, &key, item));
+        keys.take(&key);
     }
-    let read: Vec<Layer> = read.into_iter().collect::<Option<_>>()?;
+    let read: Vec<Layer> = read.into_iter().collect::<Result<_, _>>()?;
     keys.record(key, read.iter().map(written).collect::<Vec<_>>());
-    Some(read)
+    Ok(read)
 }
 
-fn settings(kind: &str, keys: &mut Keys) -> Option<Layer> {
-    Some(match kind {
-        "conv2d" => {
+/// Reads one item of such an array.
+fn layer(keys: &mut Keys, key: &str, item: &Node) -> Result<Layer, Noted> {
+    match &item.value {
+        Value::Integer(outputs @ 1..) => {
+            Ok(zoo::linear(usize::try_from(*outputs).unwrap_or(usize::MAX)))
+        }
+        Value::String(word) => match LayerKind::named(word) {
+            Some(kind) => {
+                keys.descend(key, &Table::default(), item.span, |keys| settings(kind, keys))
+            }
+            None => {
+                let message = format!("`{word}` is not a layer");
+                let mut problem = Diagnostic::at(item.span, message, "unknown layer");
+                problem.help.extend(suggest(word, words_of::<LayerKind>()));
+                Err(keys.problem(problem))
+            }
+        },
+        Value::Table(table) => keys.descend(key, table, item.span, |keys| {
+            let kind = keys.choice("kind").required();
+            if kind.is_err() {
+                keys.leave_open();
+            }
+            settings(kind?, keys)
+        }),
+        other => Err(keys.problem(Diagnostic::at(
+            item.span,
+            "a layer must be a number of outputs, a word or a table",
+            format!("found {}", other.type_name()),
+        ))),
+    }
+}
+
+fn settings(kind: LayerKind, keys: &mut Keys) -> Result<Layer, Noted> {
+    Ok(match kind {
+        LayerKind::Conv2d => {
+            keys.about(&[
+                ("filters", "number of output channels"),
+                ("kernel", "height and width of the window"),
+                ("stride", "step between windows"),
+                ("padding", "zeros around the image"),
+                ("groups", "groups of channels that do not see each other"),
+                ("bias", "whether a bias is added"),
+            ]);
             let filters = keys.count("filters", 1..=65_536).required();
             let kernel = keys.count("kernel", 1..=255).required();
             let stride = keys.count("stride", 1..=255).or(1_usize);
@@ -236,36 +280,45 @@ fn settings(kind: &str, keys: &mut Keys) -> Option<Layer> {
                 bias: bias?,
             }
         }
-        "linear" => {
+        LayerKind::Linear => {
             let outputs = keys.count("outputs", 1..=1_000_000).required();
             let bias = keys.boolean("bias").or(true);
             Layer::Linear { outputs: outputs?, bias: bias? }
         }
-        "max_pool" | "avg_pool" => {
+        LayerKind::MaxPool | LayerKind::AvgPool => {
+            let is_max = kind == LayerKind::MaxPool;
+            keys.about(&[
+                ("kernel", "height and width of the window"),
+                ("stride", "step between windows; as `kernel` when left out"),
+                ("padding", "border around the image"),
+                ("ceil", "whether a window that is cut off at the edge counts"),
+            ]);
             let kernel = keys.count("kernel", 1..=255).or(2_usize);
-            let stride = keys.count("stride", 1..=255).or(kernel.unwrap_or(2));
+            let stride = keys.count("stride", 1..=255).or(kernel.unwrap_or(2_usize));
             let padding = keys.count("padding", 0..=127).or(0_usize);
-            let ceil =
-                if kind == "max_pool" { keys.boolean("ceil").or(false) } else { Some(false) };
+            let ceil = if is_max { keys.boolean("ceil").or(false) } else { Ok(false) };
             let (kernel, stride, padding) = (square(kernel?), square(stride?), square(padding?));
-            if kind == "max_pool" {
+            if is_max {
                 Layer::MaxPool { kernel, stride, padding, ceil: ceil? }
             } else {
                 Layer::AvgPool { kernel, stride, padding }
             }
         }
-        "dropout" | "dropout2d" => {
-            let p = keys.float("p").below_one().or(0.5)?;
-            #[expect(clippy::cast_possible_truncation, reason = "a probability")]
-            let p = p as f32;
-            if kind == "dropout" { Layer::Dropout { p } } else { Layer::Dropout2d { p } }
-        }
-        "batch_norm" => zoo::batch_norm(),
-        "relu" => Layer::Relu,
-        "relu6" => Layer::Relu6,
-        "global_avg_pool" => Layer::GlobalAvgPool,
-        _ => Layer::Flatten,
+        LayerKind::Dropout => Layer::Dropout { p: dropped(keys)? },
+        LayerKind::Dropout2d => Layer::Dropout2d { p: dropped(keys)? },
+        LayerKind::BatchNorm => zoo::batch_norm(),
+        LayerKind::Relu => Layer::Relu,
+        LayerKind::Relu6 => Layer::Relu6,
+        LayerKind::GlobalAvgPool => Layer::GlobalAvgPool,
+        LayerKind::Flatten => Layer::Flatten,
     })
+}
+
+/// The share that a dropout layer drops.
+#[expect(clippy::cast_possible_truncation, reason = "a probability")]
+fn dropped(keys: &mut Keys) -> Result<f32, Noted> {
+    keys.about(&[("p", "probability of dropping a value or, for `dropout2d`, a channel")]);
+    keys.float("p").below_one().or(0.5).map(|p| p as f32)
 }
 
 fn square(side: usize) -> (usize, usize) {
@@ -274,9 +327,9 @@ fn square(side: usize) -> (usize, usize) {
 
 /// A layer as a pipeline file has it.
 fn written(layer: &Layer) -> toml::Value {
-    let table = |kind: &str, settings: &[(&str, toml::Value)]| {
+    let table = |kind: LayerKind, settings: &[(&str, toml::Value)]| {
         let mut table = toml::Table::new();
-        table.insert("kind".into(), kind.into());
+        table.insert("kind".into(), kind.word().into());
         table.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         toml::Value::Table(table)
     };
@@ -288,7 +341,7 @@ fn written(layer: &Layer) -> toml::Value {
     };
     match layer {
         Layer::Conv2d { filters, kernel, stride, padding, groups, bias } => table(
-            "conv2d",
+            LayerKind::Conv2d,
             &[
                 ("filters", count(*filters)),
                 ("kernel", count(kernel.0)),
@@ -300,25 +353,25 @@ fn written(layer: &Layer) -> toml::Value {
         ),
         Layer::Linear { outputs, bias: true } => count(*outputs),
         Layer::Linear { outputs, bias } => {
-            table("linear", &[("outputs", count(*outputs)), ("bias", (*bias).into())])
+            table(LayerKind::Linear, &[("outputs", count(*outputs)), ("bias", (*bias).into())])
         }
         Layer::MaxPool { kernel, stride, padding, ceil } => {
-            let mut written = pool("max_pool", kernel.0, stride.0, padding.0);
+            let mut written = pool(LayerKind::MaxPool, kernel.0, stride.0, padding.0);
             if let toml::Value::Table(table) = &mut written {
                 table.insert("ceil".into(), (*ceil).into());
             }
             written
         }
         Layer::AvgPool { kernel, stride, padding } => {
-            pool("avg_pool", kernel.0, stride.0, padding.0)
+            pool(LayerKind::AvgPool, kernel.0, stride.0, padding.0)
         }
-        Layer::Dropout { p } => table("dropout", &[("p", decimal(*p))]),
-        Layer::Dropout2d { p } => table("dropout2d", &[("p", decimal(*p))]),
-        Layer::BatchNorm { .. } => "batch_norm".into(),
-        Layer::Relu => "relu".into(),
-        Layer::Relu6 => "relu6".into(),
-        Layer::GlobalAvgPool => "global_avg_pool".into(),
-        Layer::Flatten => "flatten".into(),
+        Layer::Dropout { p } => table(LayerKind::Dropout, &[("p", decimal(*p))]),
+        Layer::Dropout2d { p } => table(LayerKind::Dropout2d, &[("p", decimal(*p))]),
+        Layer::BatchNorm { .. } => LayerKind::BatchNorm.word().into(),
+        Layer::Relu => LayerKind::Relu.word().into(),
+        Layer::Relu6 => LayerKind::Relu6.word().into(),
+        Layer::GlobalAvgPool => LayerKind::GlobalAvgPool.word().into(),
+        Layer::Flatten => LayerKind::Flatten.word().into(),
         Layer::AdaptiveAvgPool { .. } | Layer::Residual { .. } | Layer::Parallel { .. } => {
             unreachable!("a file has no key for it")
         }
@@ -339,7 +392,7 @@ mod tests {
     #[test]
     fn own_layers_get_a_flatten_and_the_last_linear_layers() {
         let own = Architecture {
-            kind: Blueprint::Layers {
+            network: Network::Layers {
                 features: vec![Layer::Relu],
                 head: vec![zoo::linear(32), Layer::Relu],
                 domain_head: Vec::new(),
@@ -365,10 +418,7 @@ mod tests {
 
     #[test]
     fn images_that_do_not_fit_are_refused_with_the_reason() {
-        let dacnn = Architecture {
-            kind: Blueprint::Zoo { arch: "dacnn", small_input: false, head: None },
-            classes: None,
-        };
+        let dacnn = Architecture::of(zoo::find("dacnn").unwrap());
         let error = dacnn.build(DIGITS, 10).unwrap_err();
         assert_eq!(error, "`dacnn` takes images of 3 channels, the data have 1");
         let small = Chw { channels: 3, height: 4, width: 4 };

@@ -1,4 +1,5 @@
 //! A network with weights on a device: forward passes, parameters and what is frozen. It does not know
+//! how it is trained. It does not know
 //! how it is trained.
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::ops::{
 };
 use super::placement::{Placed, Placement, SpecError};
 use super::spec::{Init, Layer, Part, Spec};
+use crate::config::words;
 use crate::random;
 
 /// A learnable tensor.
@@ -44,15 +46,17 @@ pub struct RunningStats<D: Ops> {
     pub batches: i64,
 }
 
-/// What batch norm layers do whose parameters are frozen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FrozenBatchNorm {
-    /// They normalise by their running statistics and keep them.
-    #[default]
-    Eval,
-    /// They normalise by the batch and go on averaging, as PyTorch's `model.train()` does.
-    Train,
+words! {
+    /// What batch norm layers do whose parameters are frozen.
+    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum FrozenBatchNorm {
+        /// They normalise by their running statistics and keep them.
+        #[default]
+        Eval = "eval",
+        /// They normalise by the batch and go on averaging, as PyTorch's `model.train()` does.
+        Train = "train",
+    }
 }
 
 /// How a forward pass is made.

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 
 use super::pipeline::{Pipeline, PlannedStage};
-use crate::config::Diagnostic;
 use crate::config::diagnostic::suggest;
-use crate::config::sweep;
-use crate::metrics::label_free::Score;
+use crate::config::{Diagnostic, Reference, Word, sweep};
+use crate::metrics::label_free::LabelFreeScore;
 use crate::metrics::scores::{Better, better};
-use crate::stages::KINDS;
+use crate::metrics::{Metrics, TrainingSplit};
+use crate::stages::Measures;
 
 /// A number of a stage's CSV to go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,16 +17,16 @@ pub struct Goal {
     /// The stage.
     pub stage: String,
     /// Which of its rows.
-    pub rows: Rows,
+    pub rows: GoalRows,
     /// The metric in them.
     pub metric: String,
     /// Whether more is better.
     pub rises: bool,
 }
 
-/// Rows of a CSV.
+/// GoalRows of a CSV.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rows {
+pub enum GoalRows {
     /// Of a training: those of a split, one for each epoch.
     Training {
         /// `train`, `validate` or `target`.
@@ -46,7 +46,7 @@ impl Goal {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn new(given: &sweep::Goal, pipeline: &Pipeline) -> Result<Self, Diagnostic> {
+    pub fn new(given: &sweep::Select, pipeline: &Pipeline) -> Result<Self, Diagnostic> {
         let Some(stage) = pipeline.stages.iter().find(|it| it.name == given.stage) else {
             let message = format!("`sweep.select.stage` names `{}`", given.stage);
             let mut problem = Diagnostic::at(given.stage_span, message, "there is no such stage");
@@ -54,28 +54,27 @@ impl Goal {
             problem.help.extend(suggest(&given.stage, names));
             return Err(problem);
         };
-        let scores = KINDS.iter().any(|it| it.name == stage.stage.kind() && it.scores);
-        let (rows, metric) = if scores {
-            of_scores(given, stage)?
-        } else if stage.inputs.iter().any(|input| input.key == "train") {
-            of_training(given, stage)?
-        } else {
-            let message =
-                format!("`sweep.select.stage` names `{}`, which measures nothing", stage.name);
-            let label = format!("a `{}` stage", stage.stage.kind());
-            return Err(Diagnostic::at(given.stage_span, message, label)
-                .help("name a stage that trains or evaluates"));
+        let (rows, metric) = match stage.measures {
+            Measures::Scores => of_scores(given, stage)?,
+            Measures::Training => of_training(given, stage)?,
+            Measures::Nothing => {
+                let message =
+                    format!("`sweep.select.stage` names `{}`, which measures nothing", stage.name);
+                let label = format!("a `{}` stage", stage.stage.kind());
+                return Err(Diagnostic::at(given.stage_span, message, label)
+                    .help("name a stage that trains or evaluates"));
+            }
         };
         let sees = match &rows {
             // `target` rows are of images without labels.
-            Rows::Training { split } => {
+            GoalRows::Training { split } => {
                 let input = stage.inputs.iter().find(|input| input.key == *split);
                 input.is_some_and(|it| {
                     let split = it.split.as_deref().unwrap_or_default();
                     is_test(split) || is_hidden(pipeline, &it.stage, split)
                 })
             }
-            Rows::Scores { dataset, .. } => {
+            GoalRows::Scores { dataset, .. } => {
                 let (name, split) = dataset.split_once('.').unwrap_or((dataset, ""));
                 is_test(split) || is_hidden(pipeline, name, split)
             }
@@ -111,66 +110,56 @@ impl Goal {
     /// For people: `adapted: validate.accuracy`.
     pub fn text(&self) -> String {
         match &self.rows {
-            Rows::Training { split } => format!("{}: {split}.{}", self.stage, self.metric),
-            Rows::Scores { model, dataset } => {
+            GoalRows::Training { split } => format!("{}: {split}.{}", self.stage, self.metric),
+            GoalRows::Scores { model, dataset } => {
                 format!("{}: {} of {model} on {dataset}", self.stage, self.metric)
             }
         }
     }
 
-    /// The value among the rows of a CSV (`header` without a place for it gives none): of a training
-    /// in its last epoch, or the last one up to `epoch`.
-    pub fn value(
-        &self,
-        header: &[&str],
-        rows: &[Vec<String>],
-        epoch: Option<usize>,
-    ) -> Option<f64> {
-        let place = |name: &str| header.iter().position(|it| *it == name);
-        let (metric, value) = (place("metric")?, place("value")?);
-        let of = |row: &&Vec<String>| row[metric] == self.metric;
-        // Where the best epoch's weights were kept, it is theirs that count.
-        let best = || {
-            let (at, split) = (place("epoch")?, place("split")?);
-            rows.iter().rfind(|row| row[split] == "best")?[at].parse().ok()
-        };
-        let epoch = epoch.or_else(best);
-        let found = match &self.rows {
-            Rows::Training { split } => {
-                let (at, place) = (place("epoch")?, place("split")?);
-                let number = |row: &Vec<String>| row[at].parse::<usize>().unwrap_or(usize::MAX);
+    /// The value among what its stage measured: of a training in its last epoch, or in the last one up
+    /// to `epoch`.
+    pub fn value(&self, metrics: &Metrics, epoch: Option<usize>) -> Option<f64> {
+        let value = match (&self.rows, metrics) {
+            (GoalRows::Training { split }, Metrics::Training(rows)) => {
+                // Where the best epoch's weights were kept, it is theirs that count.
+                let best =
+                    || Some(rows.iter().rfind(|row| row.split == TrainingSplit::Best)?.epoch);
+                let epoch = epoch.or_else(best);
                 rows.iter()
-                    .filter(of)
-                    .filter(|row| row[place] == *split)
-                    .rfind(|row| epoch.is_none_or(|epoch| number(row) <= epoch))
+                    .filter(|row| row.metric == self.metric && row.split.word() == *split)
+                    .rfind(|row| epoch.is_none_or(|epoch| row.epoch <= epoch))?
+                    .value
             }
-            Rows::Scores { model, dataset } => {
-                let (a, b) = (place("model")?, place("dataset")?);
-                rows.iter().filter(of).find(|row| row[a] == *model && row[b] == *dataset)
+            (GoalRows::Scores { model, dataset }, Metrics::Scores(rows)) => {
+                rows.iter()
+                    .filter(|row| row.metric == self.metric)
+                    .find(|row| row.model == *model && row.dataset == *dataset)?
+                    .value
             }
+            _ => return None,
         };
-        found?[value].parse().ok().filter(|value: &f64| value.is_finite())
+        Some(value).filter(|value| value.is_finite())
     }
-}
 
-impl Goal {
     /// Whether any row is of its metric, and of its split.
-    pub fn is_in(&self, header: &[&str], rows: &[Vec<String>]) -> bool {
-        let place = |name: &str| header.iter().position(|it| *it == name);
-        let has = |row: &Vec<String>, name: &str, wanted: &str| {
-            place(name).is_some_and(|at| row[at] == wanted)
-        };
-        rows.iter().any(|row| {
-            has(row, "metric", &self.metric)
-                && match &self.rows {
-                    Rows::Training { split } => has(row, "split", split),
-                    Rows::Scores { .. } => true,
-                }
-        })
+    pub fn is_in(&self, metrics: &Metrics) -> bool {
+        match (&self.rows, metrics) {
+            (GoalRows::Training { split }, Metrics::Training(rows)) => {
+                rows.iter().any(|row| row.metric == self.metric && row.split.word() == *split)
+            }
+            (GoalRows::Scores { .. }, Metrics::Scores(rows)) => {
+                rows.iter().any(|row| row.metric == self.metric)
+            }
+            _ => false,
+        }
     }
 }
 
-fn of_training(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, String), Diagnostic> {
+fn of_training(
+    given: &sweep::Select,
+    stage: &PlannedStage,
+) -> Result<(GoalRows, String), Diagnostic> {
     let wrong = |message: String, label: &str| Diagnostic::at(given.by_span, message, label);
     for (key, word) in [("model", &given.model), ("on", &given.on)] {
         if word.is_some() {
@@ -213,19 +202,19 @@ fn of_training(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, Strin
             return Err(problem);
         }
     }
-    Ok((Rows::Training { split: split.to_owned() }, metric.to_owned()))
+    Ok((GoalRows::Training { split: split.to_owned() }, metric.to_owned()))
 }
 
-fn of_scores(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, String), Diagnostic> {
+fn of_scores(
+    given: &sweep::Select,
+    stage: &PlannedStage,
+) -> Result<(GoalRows, String), Diagnostic> {
     let named = |key: &str, word: &Option<String>, prefix: &str| {
         let known: Vec<String> = stage
             .inputs
             .iter()
             .filter(|input| input.key.starts_with(prefix))
-            .map(|input| {
-                let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-                format!("{}{split}", input.stage)
-            })
+            .map(Reference::text)
             .collect();
         let word =
             match word {
@@ -247,12 +236,12 @@ fn of_scores(given: &sweep::Goal, stage: &PlannedStage) -> Result<(Rows, String)
     };
     let model = named("model", &given.model, "models.")?;
     let dataset = named("on", &given.on, "on.")?;
-    Ok((Rows::Scores { model, dataset }, given.by.clone()))
+    Ok((GoalRows::Scores { model, dataset }, given.by.clone()))
 }
 
 /// Whether more of a metric is better; `None` for one that is not known or has no better value.
 fn rises(metric: &str) -> Option<bool> {
-    if let Some(score) = Score::named(metric) {
+    if let Some(score) = LabelFreeScore::named(metric) {
         return Some(score.higher_is_better());
     }
     match better(metric)? {

@@ -9,12 +9,12 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
+use super::draft::StageDraft;
 use super::pipeline::PlannedStage;
-use super::resolve::Draft;
 use crate::config::diagnostic::suggest;
 use crate::config::source::Span;
-use crate::config::{Diagnostic, Reference, Wants};
-use crate::stages::{Described, Product};
+use crate::config::{Diagnostic, Noted, Reference, Wants};
+use crate::stages::{Described, Problem, Product};
 
 /// The stages of a file.
 pub(super) struct Linked {
@@ -25,11 +25,12 @@ pub(super) struct Linked {
 }
 
 /// Resolves the references of `drafts`, in the order of the file, and notes every problem.
-pub(super) fn link(drafts: Vec<Draft>, problems: &mut Vec<Diagnostic>) -> Linked {
+pub(super) fn link(drafts: Vec<StageDraft>, problems: &mut Vec<Diagnostic>) -> Linked {
     let places: HashMap<&str, usize> =
         drafts.iter().enumerate().map(|(at, draft)| (draft.name.as_str(), at)).collect();
     let graph = graph(&drafts, &places, problems);
-    let mut products: Vec<Option<Product>> = drafts.iter().map(|_| None).collect();
+    // Of the stages without problems, by their places.
+    let mut products: HashMap<usize, Product> = HashMap::new();
     // Edges lead from a stage to what it needs, so components come needed ones first.
     for mut component in tarjan_scc(&graph) {
         component.sort();
@@ -38,18 +39,21 @@ pub(super) fn link(drafts: Vec<Draft>, problems: &mut Vec<Diagnostic>) -> Linked
             problems.push(cycle(&graph, &drafts, at));
             continue;
         }
-        products[at.index()] = describe(&drafts, &places, at.index(), &products, problems);
+        if let Ok(product) = describe(&drafts, &places, at.index(), &products, problems) {
+            products.insert(at.index(), product);
+        }
     }
     let mut linked = Linked { planned: Vec::new(), resolved: toml::Table::new() };
-    for (draft, product) in drafts.into_iter().zip(products) {
+    for (at, draft) in drafts.into_iter().enumerate() {
         linked.resolved.insert(draft.name.clone(), draft.gathered.resolved.clone().into());
-        let (Some(stage), Some(product)) = (draft.stage, product) else { continue };
+        let (Ok(read), Some(product)) = (draft.stage, products.remove(&at)) else { continue };
         let settings = settings(draft.gathered.resolved, &draft.gathered.references);
         let (after, inputs): (Vec<_>, Vec<_>) =
             draft.gathered.references.into_iter().partition(is_after);
         linked.planned.push(PlannedStage {
             name: draft.name,
-            stage: Arc::from(stage),
+            stage: Arc::from(read.stage),
+            measures: read.measures,
             settings,
             inputs,
             after: after.into_iter().map(|reference| reference.stage).collect(),
@@ -66,7 +70,7 @@ fn is_after(reference: &Reference) -> bool {
 
 /// An edge from every stage to each stage it needs, with the place that says so.
 fn graph(
-    drafts: &[Draft],
+    drafts: &[StageDraft],
     places: &HashMap<&str, usize>,
     problems: &mut Vec<Diagnostic>,
 ) -> DiGraph<(), Span> {
@@ -92,7 +96,7 @@ fn graph(
 }
 
 /// The shortest way from `start` back to itself.
-fn cycle(graph: &DiGraph<(), Span>, drafts: &[Draft], start: NodeIndex) -> Diagnostic {
+fn cycle(graph: &DiGraph<(), Span>, drafts: &[StageDraft], start: NodeIndex) -> Diagnostic {
     let mut came: BTreeMap<NodeIndex, (NodeIndex, Span)> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);
     while let Some(at) = queue.pop_front() {
@@ -131,20 +135,20 @@ fn cycle(graph: &DiGraph<(), Span>, drafts: &[Draft], start: NodeIndex) -> Diagn
     problem.help("remove one of these references")
 }
 
-/// What the stage makes; `None` when its settings or the way they fit its inputs are wrong.
+/// What the stage makes.
 fn describe(
-    drafts: &[Draft],
+    drafts: &[StageDraft],
     places: &HashMap<&str, usize>,
     at: usize,
-    products: &[Option<Product>],
+    products: &HashMap<usize, Product>,
     problems: &mut Vec<Diagnostic>,
-) -> Option<Product> {
+) -> Result<Product, Noted> {
     let draft = &drafts[at];
     let mut described = Described::default();
     let before = problems.len();
     for reference in &draft.gathered.references {
         let Some(to) = places.get(reference.stage.as_str()) else { continue };
-        let Some(product) = &products[*to] else { continue };
+        let Some(product) = products.get(to) else { continue };
         match misfit(reference, product, &drafts[*to]) {
             Some(problem) => problems.push(problem),
             None if is_after(reference) => {}
@@ -154,27 +158,32 @@ fn describe(
             }
         }
     }
-    let fits = problems.len() == before;
-    match draft.stage.as_ref()?.describe(&described) {
-        Ok(product) => Some(product).filter(|_| fits),
-        Err(found) => {
-            for problem in found {
-                let place = match draft.node.nearest(&problem.key) {
-                    nearest if std::ptr::eq(nearest, draft.node) => draft.header,
-                    nearest => nearest.span,
-                };
-                let label = format!("in stage `{}`", draft.name);
-                let mut diagnostic = Diagnostic::at(place, problem.message, label);
-                diagnostic.help.extend(problem.help);
-                problems.push(diagnostic);
-            }
-            None
-        }
-    }
+    let fits = Noted::none_in(&problems[before..]);
+    let place = |problem: Problem| {
+        let span = match draft.node.nearest(&problem.key) {
+            nearest if std::ptr::eq(nearest, draft.node) => draft.header,
+            nearest => nearest.span,
+        };
+        let label = format!("in stage `{}`", draft.name);
+        let mut diagnostic = Diagnostic::at(span, problem.message, label);
+        diagnostic.help.extend(problem.help);
+        diagnostic
+    };
+    let read = draft.stage.as_ref().map_err(|noted| *noted)?;
+    read.stage
+        .describe(&described)
+        .map_err(|found| {
+            let noted = found.into_iter().map(|it| Noted::among(problems, place(it))).last();
+            noted.unwrap_or_else(|| {
+                let message = format!("stage `{}` does not fit its inputs", draft.name);
+                Noted::among(problems, Diagnostic::at(draft.header, message, "it does not say why"))
+            })
+        })
+        .and_then(|product| fits.map(|()| product))
 }
 
 /// Why `product`, made by `target`, is not what `reference` wants.
-fn misfit(reference: &Reference, product: &Product, target: &Draft) -> Option<Diagnostic> {
+fn misfit(reference: &Reference, product: &Product, target: &StageDraft) -> Option<Diagnostic> {
     let wanted = match (reference.wants, product) {
         (Wants::Anything, _)
         | (Wants::Dataset, Product::Dataset(_))

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::table_spec::TableSpec;
 use crate::config::Reference;
 use crate::config::source::{Sources, Span};
+use crate::config::sweep::Select;
 use crate::device::Device;
-use crate::stages::{Product, Stage};
+use crate::stages::{Measures, Product, Stage};
 
 /// A pipeline without problems.
 #[derive(Debug, Clone)]
@@ -26,8 +27,10 @@ pub struct Pipeline {
     pub device: Device,
     /// The stages in the order of the file.
     pub stages: Vec<PlannedStage>,
-    /// `[table]` or every `[[table]]`.
+    /// `[table]` or every `[[table]]`; the usual table where the file has neither.
     pub tables: Vec<TableSpec>,
+    /// `[sweep.select]`.
+    pub select: Option<Select>,
     /// The whole file with overrides and every default, as `runner show` prints it.
     pub resolved: toml::Table,
 }
@@ -39,6 +42,8 @@ pub struct PlannedStage {
     pub name: String,
     /// The stage with its settings.
     pub stage: Arc<dyn Stage>,
+    /// What its metrics say.
+    pub measures: Measures,
     /// Every setting that counts, defaults included, without `kind`, `after` and references:
     /// the settings part of the fingerprint.
     pub settings: toml::Table,
@@ -50,4 +55,22 @@ pub struct PlannedStage {
     pub product: Product,
     /// Where its table's header stands.
     pub span: Span,
+}
+
+impl PlannedStage {
+    /// The model and the split of every pair that it scores, in the order of its CSV. Kinds of stages that
+    /// measure no scores have none.
+    pub fn scored(&self) -> Vec<(String, String)> {
+        if !matches!(self.product, Product::Scores) {
+            return Vec::new();
+        }
+        let named = |key: &str| -> Vec<String> {
+            let inputs = self.inputs.iter().filter(|input| input.key.starts_with(key));
+            inputs.map(Reference::text).collect()
+        };
+        let models = named("models.");
+        let on = named("on.").into_iter();
+        on.flat_map(|split| models.iter().map(move |model| (model.clone(), split.clone())))
+            .collect()
+    }
 }

@@ -4,21 +4,18 @@
 
 use std::path::Path;
 
+use super::draft::drafts;
 use super::link::link;
 use super::pipeline::Pipeline;
-use super::table_spec::TableSpec;
-use super::tables::{self, Swept};
-use crate::config::diagnostic::suggest;
-use crate::config::node::{Node, Table, Value};
+use super::pipeline_file::{PipelineFile, report};
+use super::sections::{Sections, swept_keys};
+use super::tables;
+use crate::config::node::Node;
 use crate::config::overrides::{Assignment, apply_all};
-use crate::config::source::{Sources, Span};
-use crate::config::sweep::{self, Sweep};
-use crate::config::{Diagnostic, Gathered, Keys, Report, document};
-use crate::device::Device;
-use crate::stages::{Defaults, KINDS, Kind, Stage};
-
-/// Names of the CSV files that a run writes beside those of its stages.
-const RESERVED: &[&str] = &["timings", "table", "trials"];
+use crate::config::source::Sources;
+use crate::config::sweep::Sweep;
+use crate::config::{Diagnostic, Noted, Report};
+use crate::stages::{Defaults, KINDS, Kind};
 
 /// The pipeline in the file at `path` with the `--set` arguments `sets`. A `[sweep]` is checked
 /// for its form and else left alone.
@@ -30,14 +27,14 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Pipeline, Report> {
 }
 
 pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Pipeline, Report> {
-    open(path, sets)?.pipeline(path, kinds)
+    PipelineFile::open(path, sets)?.pipeline(path, kinds)
 }
 
-impl Opened {
+impl PipelineFile {
     /// The pipeline, its sweep left alone.
     pub fn pipeline(self, path: &Path, kinds: &[Kind]) -> Result<Pipeline, Report> {
         let resolved = resolve(path, &self.sources, &self.root, kinds, false);
-        resolved.pipeline.ok_or_else(|| report(path, self.sources, resolved.problems))
+        resolved.pipeline.map_err(|_| report(path, self.sources, resolved.problems))
     }
 }
 
@@ -49,7 +46,7 @@ pub(super) struct Single {
 
 /// The trial of a sweep's file that `sets` make.
 pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Single, Report> {
-    let Opened { mut root, mut sources, .. } = open(path, &[])?;
+    let PipelineFile { mut root, mut sources, .. } = PipelineFile::open(path, &[])?;
     let values: Result<Vec<Assignment>, _> =
         sets.iter().map(|set| Assignment::parse(set, &mut sources)).collect();
     let wrong = match values {
@@ -60,96 +57,15 @@ pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result
         return Err(report(path, sources, wrong));
     }
     let Resolution { pipeline, whole, problems } = resolve(path, &sources, &root, kinds, true);
-    let pipeline = pipeline.ok_or_else(|| report(path, sources, problems))?;
+    let pipeline = pipeline.map_err(|_| report(path, sources, problems))?;
     Ok(Single { pipeline, whole })
 }
 
-pub(super) fn report(path: &Path, sources: Sources, problems: Vec<Diagnostic>) -> Report {
-    Report::new(document::name(path), sources, problems)
-}
-
-/// A file that was read, once: it may be a pipe.
-pub(super) struct Opened {
-    /// Its tree, with `sets` put in.
-    pub root: Node,
-    pub sources: Sources,
-    /// The `--set` arguments.
-    pub sets: Vec<Assignment>,
-}
-
-/// Reads the file at `path` and puts the `--set` arguments in, in their order.
-pub(super) fn open(path: &Path, sets: &[String]) -> Result<Opened, Report> {
-    let mut sources = Sources::default();
-    let mut root = match document::read(path, &mut sources) {
-        Ok(root) => root,
-        Err(problems) => return Err(report(path, sources, problems)),
-    };
-    let mut problems = Vec::new();
-    let mut put: Vec<Assignment> = Vec::new();
-    for argument in sets {
-        match Assignment::parse(argument, &mut sources) {
-            Ok(set) => {
-                problems.extend(put.iter().find_map(|before| loses(&set, before)));
-                problems.extend(set.apply(&mut root).err());
-                put.push(set);
-            }
-            Err(wrong) => problems.extend(wrong),
-        }
-    }
-    match problems.is_empty() {
-        true => Ok(Opened { root, sources, sets: put }),
-        false => Err(report(path, sources, problems)),
-    }
-}
-
-/// Says so when `set` throws away what an argument before it put inside.
-fn loses(set: &Assignment, before: &Assignment) -> Option<Diagnostic> {
-    if before.path.len() <= set.path.len() || !before.path.starts_with(&set.path) {
-        return None;
-    }
-    let (outer, inner) = (set.path.join("."), before.path.join("."));
-    let message = format!("`--set {outer}` throws away what `--set {inner}` set before it");
-    Some(
-        Diagnostic::at(set.span, message, "the whole table is set anew")
-            .related(before.span, "inside it")
-            .help(format!("give `--set {inner}` after it, or leave it out")),
-    )
-}
-
-/// The sweep, if the file has one without problems of its own.
-pub(super) fn sweep_of(root: &Node) -> Option<Sweep> {
-    let Value::Table(table) = &root.value else { return None };
-    let Node { value: Value::Table(table), span } = &table.entries.get("sweep")?.node else {
-        return None;
-    };
-    let mut keys = Keys::new(table, *span);
-    let sweep = sweep::read(&mut keys);
-    if keys.finish().problems.is_empty() { sweep } else { None }
-}
-
-/// A stage's table as far as it could be read.
-pub(super) struct Draft<'a> {
-    pub name: String,
-    pub header: Span,
-    pub node: &'a Node,
-    /// `None` with a problem noted.
-    pub stage: Option<Box<dyn Stage>>,
-    pub gathered: Gathered,
-}
-
 pub(super) struct Resolution {
-    /// `None` with a problem noted.
-    pub pipeline: Option<Pipeline>,
+    pub pipeline: Result<Pipeline, Noted>,
     /// The resolved form with its sweep and table, also for a trial.
     pub whole: toml::Table,
     pub problems: Vec<Diagnostic>,
-}
-
-pub(super) struct Head {
-    name: String,
-    title: Option<String>,
-    seed: u64,
-    device: Device,
 }
 
 /// Checks everything below `root`. As a trial its resolved form stands alone, without the sweep.
@@ -160,48 +76,27 @@ pub(super) fn resolve(
     kinds: &[Kind],
     trial: bool,
 ) -> Resolution {
-    let Value::Table(tables) = &root.value else { unreachable!("a TOML document is a table") };
-    let mut keys = Keys::new(tables, root.span);
-    let head = section(&mut keys, "pipeline", "name = \"...\"").and_then(|(table, span)| {
-        keys.descend("pipeline", table, span, |keys| Some(head(keys))).flatten()
-    });
-    let stages = section(&mut keys, "stages.NAME", "kind = \"...\"").map(|(table, _)| table);
-    let sweep = keys.optional_nested("sweep", sweep::read);
-    let axes = sweep.as_ref().map(|sweep| sweep.axes.as_slice()).unwrap_or_default();
-    let swept: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
-    let sweep_wrong = keys.has("sweep") && sweep.is_none();
-    let swept_keys = Swept { keys: &swept, wrong: sweep_wrong, selects: tables::selects(&keys) };
-    let tables = tables::read(&mut keys, swept_keys);
-    let Gathered { resolved: sections, mut problems, .. } = keys.finish();
-
+    let mut problems = Vec::new();
+    let Sections { head, stages: written, sweep, tables, resolved: sections } =
+        Sections::read(root, &mut problems);
     let defaults = Defaults { seed: head.as_ref().map_or(0, |head| head.seed) };
-    let written = stages;
-    let drafts = stages.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
+    let drafts = written.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
     let stages = link(drafts.unwrap_or_default(), &mut problems);
     if problems.is_empty() {
         tables::check(&tables, &stages.planned, &mut problems);
     }
-    let tables: Vec<TableSpec> = tables.into_iter().map(|draft| draft.spec).collect();
-
-    let mut resolved = toml::Table::new();
-    let mut take = |name: &str| {
-        if let Some(section) = sections.get(name) {
-            resolved.insert(name.to_owned(), section.clone());
-        }
+    let tables = tables::specs(tables);
+    let mut resolved = in_order(sections, stages.resolved);
+    let whole = match (&sweep, written) {
+        (Some(sweep), Ok(written)) => open_to_axes(&resolved, sweep, &written.to_toml()),
+        _ => resolved.clone(),
     };
-    take("pipeline");
-    take("sweep");
-    take("table");
-    resolved.insert("stages".into(), stages.resolved.into());
-    let mut whole = resolved.clone();
-    if let (Some(sweep), Some(stages)) = (&sweep, written) {
-        open_to_axes(&mut whole, sweep, &stages.to_toml());
-    }
     if trial {
         resolved.remove("sweep");
-        tables::leave_for_trial(&mut resolved, &tables, &swept);
+        tables::leave_for_trial(&mut resolved, &tables, &swept_keys(sweep.as_ref()));
     }
-    let pipeline = head.filter(|_| problems.is_empty()).map(|head| Pipeline {
+    let sound = Noted::none_in(&problems);
+    let pipeline = head.and_then(|head| sound.map(|()| head)).map(|head| Pipeline {
         path: path.to_owned(),
         sources: sources.clone(),
         name: head.name,
@@ -210,15 +105,27 @@ pub(super) fn resolve(
         device: head.device,
         stages: stages.planned,
         tables,
+        select: sweep.and_then(|sweep| sweep.select),
         resolved,
     });
     Resolution { pipeline, whole, problems }
 }
 
+/// The resolved form of a file, its tables in the order in which people are shown them.
+fn in_order(mut sections: toml::Table, stages: toml::Table) -> toml::Table {
+    let mut resolved = toml::Table::new();
+    for name in ["pipeline", "sweep", "table"] {
+        resolved.extend(sections.remove_entry(name));
+    }
+    resolved.insert("stages".into(), stages.into());
+    resolved
+}
+
 /// Takes back what a trial made of the stages that axes change: its defaults may not be those of
 /// another trial. `written` is `stages` as the file has it.
-fn open_to_axes(whole: &mut toml::Table, sweep: &Sweep, written: &toml::Table) {
-    let Some(toml::Value::Table(stages)) = whole.get_mut("stages") else { return };
+fn open_to_axes(resolved: &toml::Table, sweep: &Sweep, written: &toml::Table) -> toml::Table {
+    let mut whole = resolved.clone();
+    let Some(toml::Value::Table(stages)) = whole.get_mut("stages") else { return whole };
     let seeds = sweep.axes.iter().any(|axis| axis.path() == ["pipeline", "seed"]);
     for (name, stage) in stages.iter_mut() {
         let Some(as_written) = written.get(name) else { continue };
@@ -232,148 +139,7 @@ fn open_to_axes(whole: &mut toml::Table, sweep: &Sweep, written: &toml::Table) {
             stage.remove("seed");
         }
     }
-}
-
-/// A table that every file must have.
-fn section<'a>(
-    keys: &mut Keys<'a>,
-    header: &'static str,
-    example: &str,
-) -> Option<(&'a Table, Span)> {
-    let name = header.split('.').next().unwrap_or(header);
-    match keys.node(name) {
-        Some(Node { value: Value::Table(table), span }) => Some((table, *span)),
-        Some(node) => {
-            let found = format!("found {}", node.value.type_name());
-            keys.problem(Diagnostic::at(node.span, format!("`{name}` must be a table"), found));
-            None
-        }
-        None => {
-            keys.problem(
-                Diagnostic::general(format!("missing table `[{header}]`"))
-                    .help(format!("add `[{header}]` with `{example}`")),
-            );
-            None
-        }
-    }
-}
-
-/// Reads `[pipeline]`.
-pub(super) fn head(keys: &mut Keys) -> Option<Head> {
-    let legal = |name: &String| {
-        let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
-        !name.is_empty() && name.chars().all(fits)
-    };
-    let name = keys.string("name").such_that("ASCII letters, digits, `_` and `-`", legal);
-    let name = name.limits([("pattern", serde_json::json!("^[A-Za-z0-9_-]+$"))]).required();
-    let title = keys.string("title").optional();
-    let seed = keys.integer("seed").not_negative().or(0);
-    let word = keys.string("device").or("auto");
-    let place = keys.node("device").map_or(keys.span(), |node| node.span);
-    let device = word.and_then(|word| match Device::parse(&word) {
-        Ok(device) => Some(device),
-        Err(error) => {
-            keys.problem(Diagnostic::at(place, error.to_string(), "in `pipeline.device`"));
-            None
-        }
-    });
-    // One after the other, so that each key is known before the first `?`.
-    Some(Head { name: name?, title: title?, seed: u64::try_from(seed?).ok()?, device: device? })
-}
-
-/// Reads every `[stages.NAME]`.
-fn drafts<'a>(
-    table: &'a Table,
-    root: Span,
-    kinds: &[Kind],
-    defaults: &Defaults,
-    problems: &mut Vec<Diagnostic>,
-) -> Vec<Draft<'a>> {
-    if table.entries.is_empty() {
-        problems.push(
-            Diagnostic::at(root, "the pipeline has no stages", "").help("add `[stages.NAME]`"),
-        );
-    }
-    let mut drafts = Vec::new();
-    for (name, entry) in &table.entries {
-        let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
-        if name.is_empty() || !name.chars().all(fits) {
-            let message = format!("`{name}` is not a name for a stage");
-            problems.push(Diagnostic::at(entry.key, message, "expected letters, digits, `_`, `-`"));
-        }
-        if RESERVED.contains(&name.as_str()) {
-            let message = format!("`{name}` cannot be the name of a stage");
-            let label = format!("`{name}.csv` is a file of the run itself");
-            problems.push(Diagnostic::at(entry.key, message, label).help("choose another name"));
-        }
-        let Value::Table(settings) = &entry.node.value else {
-            let message = format!("`stages.{name}` must be a table");
-            let found = format!("found {}", entry.node.value.type_name());
-            problems.push(Diagnostic::at(entry.node.span, message, found));
-            continue;
-        };
-        let mut keys = Keys::new(settings, entry.key);
-        let stage = read_stage(&mut keys, kinds, defaults);
-        let mut gathered = keys.finish();
-        let stage = stage.filter(|_| gathered.problems.is_empty());
-        problems.append(&mut gathered.problems);
-        drafts.push(Draft {
-            name: name.clone(),
-            header: entry.key,
-            node: &entry.node,
-            stage,
-            gathered,
-        });
-    }
-    drafts
-}
-
-/// Reads one `[stages.NAME]`. `None` only with a problem noted.
-pub(super) fn read_stage(
-    keys: &mut Keys,
-    kinds: &[Kind],
-    defaults: &Defaults,
-) -> Option<Box<dyn Stage>> {
-    let kind = read_kind(keys, kinds);
-    keys.optional_references("after", crate::config::Wants::Anything);
-    if kind.is_none() {
-        keys.leave_open();
-    }
-    kind.and_then(|kind| (kind.parse)(keys, defaults))
-}
-
-fn read_kind<'k>(keys: &mut Keys, kinds: &'k [Kind]) -> Option<&'k Kind> {
-    if keys.is_describing() {
-        let words: Vec<(&str, &str)> = kinds.iter().map(|kind| (kind.name, kind.about)).collect();
-        return keys.may_be_kind("kind", &words).map(|at| &kinds[at]);
-    }
-    let word = match keys.node("kind") {
-        None => {
-            let words: Vec<String> =
-                kinds.iter().map(|kind| format!("\"{}\"", kind.name)).collect();
-            keys.problem(
-                Diagnostic::at(keys.span(), "missing key `kind`", "in this stage")
-                    .help(format!("add `kind = ...`, one of {}", words.join(", "))),
-            );
-            return None;
-        }
-        Some(Node { value: Value::String(word), span }) => (word, *span),
-        Some(node) => {
-            let found = format!("found {}", node.value.type_name());
-            keys.problem(Diagnostic::at(node.span, "`kind` must be a string", found));
-            return None;
-        }
-    };
-    let (word, span) = word;
-    keys.record("kind", word.clone());
-    let found = kinds.iter().find(|kind| kind.name == word);
-    if found.is_none() {
-        let message = format!("`{word}` is not a kind of stage");
-        let mut problem = Diagnostic::at(span, message, "unknown kind");
-        problem.help.extend(suggest(word, kinds.iter().map(|kind| kind.name)));
-        keys.problem(problem);
-    }
-    found
+    whole
 }
 
 #[cfg(test)]

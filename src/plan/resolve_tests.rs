@@ -6,17 +6,19 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Wants;
+use crate::config::{Keys, Wants, words};
+use crate::plan::kept::KeptPipeline;
 use crate::plan::print;
 use crate::plan::trial::Trial;
 use crate::stages::{
-    Context, DatasetShape, Described, Failure, ModelShape, Outcome, Problem, Product,
+    Context, DatasetShape, Described, Failure, Halt, Measures, ModelShape, Outcome, Problem,
+    Product, Stage,
 };
 
 const TEST_KINDS: &[Kind] = &[
-    Kind { name: "images", about: "a data set", scores: false, parse: images },
-    Kind { name: "train", about: "a model", scores: false, parse: train },
-    Kind { name: "score", about: "scores", scores: false, parse: score },
+    Kind { name: "images", about: "a data set", measures: Measures::Nothing, parse: images },
+    Kind { name: "train", about: "a model", measures: Measures::Training, parse: train },
+    Kind { name: "score", about: "scores", measures: Measures::Nothing, parse: score },
 ];
 
 #[derive(Debug)]
@@ -59,46 +61,72 @@ impl Stage for Fake {
         }
     }
 
-    fn run(&self, _: &Context) -> Result<Outcome, Failure> {
-        Err(Failure::new("the stages of this test do not run"))
+    fn run(&self, _: &Context) -> Result<Outcome, Halt> {
+        Err(Failure::new("the stages of this test do not run").into())
     }
 }
 
-fn images(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
-    let channels = keys.count("channels", 1..=3).or(1_usize);
-    let seed = defaults.seed(keys);
-    keys.optional_reference("input", Wants::Dataset);
-    seed?;
-    Some(Box::new(Fake::Images { channels: channels? }))
+words! {
+    /// Kinds of a nested table, one of which names a stage.
+    enum FakeMethod {
+        /// Without keys.
+        Supervised = "supervised",
+        /// With a reference.
+        Dann = "dann",
+    }
 }
 
-fn train(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
-    keys.reference("train", Wants::Split("train"));
-    keys.optional_reference("start", Wants::Model);
+words! {
+    /// A word that is required.
+    enum FakeOptimizer {
+        /// One.
+        Adam = "adam",
+        /// Another.
+        Sgd = "sgd",
+    }
+}
+
+fn images(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    let channels = keys.count("channels", 1..=3).or(1_usize);
+    let seed = defaults.seed(keys);
+    let input = keys.optional_reference("input", Wants::Dataset);
+    seed?;
+    input?;
+    Ok(Box::new(Fake::Images { channels: channels? }))
+}
+
+fn train(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    let train = keys.reference("train", Wants::Split("train"));
+    let start = keys.optional_reference("start", Wants::Model);
     let channels = keys.nested("model", |keys| keys.count("channels", 1..=3).or(1_usize));
     let epochs = keys.count("epochs", 1..=usize::MAX).or(10_usize);
     let held_out = keys.float("hold_out").fraction().or(0.1);
-    keys.kinded("method", "kind", &["supervised", "dann"], Some("supervised"), |word, keys| {
-        if word == "dann" {
-            keys.reference("target", Wants::Split("train"))?;
-        }
-        Some(())
-    });
-    keys.nested("optimizer", |keys| {
-        let kind = keys.choice("kind", &["adam", "sgd"]).required();
+    let method =
+        keys.kinded("method", "kind", Some(FakeMethod::Supervised), |kind, keys| match kind {
+            FakeMethod::Supervised => Ok(None),
+            FakeMethod::Dann => keys.reference("target", Wants::Split("train")).map(Some),
+        });
+    let optimizer = keys.nested("optimizer", |keys| {
+        let kind = keys.choice::<FakeOptimizer>("kind").required();
         let lr = keys.float("lr").positive().or(1e-3);
         kind?;
         lr
     });
+    train?;
+    start?;
     epochs?;
     held_out?;
-    Some(Box::new(Fake::Train { channels: channels? }))
+    method?;
+    optimizer?;
+    Ok(Box::new(Fake::Train { channels: channels? }))
 }
 
-fn score(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
-    keys.references("models", Wants::Model);
-    keys.references("on", Wants::Split("test"));
-    Some(Box::new(Fake::Score))
+fn score(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    let models = keys.references("models", Wants::Model);
+    let on = keys.references("on", Wants::Split("test"));
+    models?;
+    on?;
+    Ok(Box::new(Fake::Score))
 }
 
 const GOOD: &str = r#"[pipeline]
@@ -540,13 +568,13 @@ fn tables_resolve_to_themselves_and_a_trial_keeps_those_that_need_no_sweep() {
     let whole = good(&text, &[]);
     assert_eq!(whole.resolved["table"], trials.resolved["table"]);
     assert_eq!(whole.tables.len(), 2);
-    assert_eq!(whole.tables[0].only[0], ("pipeline.seed".into(), vec!["0".into(), "1".into()]));
+    assert_eq!(whole.tables[0].only["pipeline.seed"], ["0", "1"]);
     assert_eq!(whole.tables[1].over, [""; 0]);
     // What a resolved file says is what was read.
-    assert_eq!(TableSpec::of_resolved(&trials.resolved).unwrap(), whole.tables);
+    let tables = |text: &str| KeptPipeline::read("kept.toml", text).unwrap().tables().unwrap();
+    assert_eq!(tables(&text), whole.tables);
     let trial = &trials.trials[0].pipeline.resolved;
-    let left = TableSpec::of_resolved(trial).unwrap();
-    assert_eq!(left, whole.tables[1..]);
+    assert_eq!(tables(&print::to_toml(trial)), whole.tables[1..]);
 }
 
 proptest! {

@@ -3,21 +3,44 @@
 
 use serde_json::{Value, json};
 
-use super::resolve::{head, read_stage};
+use super::draft::read_stage;
+use super::sections::head;
 use super::tables::{self, Swept};
+use crate::config::describe::TableReads;
 use crate::config::schema::{share, table};
-use crate::config::{describe, sweep};
+use crate::config::{explore, sweep};
 use crate::stages::{Defaults, KINDS};
+
+/// What the readers of a whole file say of its tables, but for the stages.
+pub(super) fn of_tables() -> Vec<TableReads> {
+    explore::explore(|keys| {
+        keys.about(&[
+            ("pipeline", "what is true of the whole pipeline"),
+            ("sweep", "trials of the pipeline with other values"),
+            ("table", "tables of the scores"),
+        ]);
+        let head = keys.nested("pipeline", head);
+        let sweep = keys.optional_nested("sweep", sweep::read);
+        tables::read(keys, Swept { keys: &[], wrong: true, selects: true });
+        head.is_ok() && sweep.is_ok()
+    })
+}
+
+/// What the readers of stages say, in a pipeline with this seed.
+pub(super) fn of_stages(seed: u64) -> Vec<TableReads> {
+    let defaults = Defaults { seed };
+    explore::explore(|keys| {
+        keys.about(&[(
+            "after",
+            "stages that must be finished first, although nothing is taken from them",
+        )]);
+        read_stage(keys, KINDS, &defaults).is_ok()
+    })
+}
 
 /// The schema of a whole file.
 pub fn of_file() -> Value {
-    let defaults = Defaults { seed: 0 };
-    let stages = describe::explore(|keys| read_stage(keys, KINDS, &defaults).is_some());
-    let records = describe::explore(|keys| {
-        keys.nested("pipeline", |keys| Some(head(keys)));
-        keys.optional_nested("sweep", sweep::read);
-        tables::read(keys, Swept { keys: &[], wrong: true, selects: true });
-    });
+    let (stages, records) = (of_stages(0), of_tables());
     let mut schema = table(&records);
     schema["properties"]["stages"] = json!({
         "type": "object",

@@ -7,9 +7,12 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
 use super::goal::Goal;
-use super::trial::{Trial, label_text};
-use super::trials::{Drawn, Origin};
+use super::origin::{Drawn, Origin};
+use super::trial::Trial;
+use crate::config::node::label_text;
 use crate::config::sweep::{self, Configuration, Observation, Point, Sweep};
 use crate::config::{Diagnostic, Report};
 
@@ -20,7 +23,7 @@ pub struct Search {
     origin: Origin,
     goal: Option<Goal>,
     configurations: Vec<Configuration>,
-    progress: Vec<Progress>,
+    progress: Vec<ConfigurationState>,
     /// Of every trial, the number of its configuration.
     of: Vec<usize>,
     /// What the batch that runs now is to reach, by configuration.
@@ -33,7 +36,7 @@ pub struct Search {
 
 /// How far a configuration got.
 #[derive(Debug, Default)]
-struct Progress {
+struct ConfigurationState {
     /// The best of its group is looked for among the configurations of the same one.
     group: String,
     /// The epochs of its rungs; a single one of 0 when trials run to their end.
@@ -44,7 +47,7 @@ struct Progress {
     values: HashMap<usize, Option<f64>>,
 }
 
-impl Progress {
+impl ConfigurationState {
     fn is_over(&self) -> bool {
         self.losses.len() == self.rungs.len() || self.losses.last() == Some(&None)
     }
@@ -66,7 +69,7 @@ pub enum Reach {
 }
 
 /// What became of a trial in the search.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// What the goal says of it.
     pub objective: Option<f64>,
@@ -77,7 +80,7 @@ pub struct Verdict {
 }
 
 /// An early end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pruned {
     /// The stage of the goal.
     pub stage: String,
@@ -115,7 +118,7 @@ impl Search {
 
     /// Takes in configurations with their trials.
     fn add(&mut self, (configurations, points): Drawn, trials: &[Trial]) -> Result<(), Report> {
-        if let Some(given) = &self.sweep.goal {
+        if let Some(given) = &self.sweep.select {
             let mut problems = Vec::new();
             for trial in trials {
                 match Goal::new(given, &trial.pipeline) {
@@ -135,11 +138,16 @@ impl Search {
             let Some(trial) = at.map(|at| &trials[at]) else {
                 // Its values do not go together.
                 let losses = vec![None];
-                self.progress.push(Progress { rungs: vec![0], losses, ..Progress::default() });
+                self.progress.push(ConfigurationState {
+                    rungs: vec![0],
+                    losses,
+                    ..ConfigurationState::default()
+                });
                 continue;
             };
             let (group, rungs) = (self.group(trial), self.rungs(trial));
-            if let (Some(_), Some(given), [_]) = (self.sweep.halving, &self.sweep.goal, &rungs[..])
+            if let (Some(_), Some(given), [_]) =
+                (self.sweep.halving, &self.sweep.select, &rungs[..])
             {
                 let message = "`[sweep.halving]` has nothing to halve";
                 let label = "not a training of more epochs than `min_epochs`";
@@ -147,7 +155,11 @@ impl Search {
                     .help("name a training stage, or leave `[sweep.halving]` out");
                 return Err(self.origin.report(vec![problem]));
             }
-            self.progress.push(Progress { group, rungs, ..Progress::default() });
+            self.progress.push(ConfigurationState {
+                group,
+                rungs,
+                ..ConfigurationState::default()
+            });
         }
         self.configurations.extend(configurations);
         self.of.extend(points.iter().map(|point| point.configuration));
@@ -155,7 +167,7 @@ impl Search {
     }
 
     fn group(&self, trial: &Trial) -> String {
-        let per = self.sweep.goal.as_ref().map(|goal| goal.per.as_slice()).unwrap_or_default();
+        let per = self.sweep.select.as_ref().map(|goal| goal.per.as_slice()).unwrap_or_default();
         let of = trial.labels.iter().filter(|(key, _)| per.contains(key));
         of.map(|(key, value)| format!("{key}={} ", label_text(value))).collect()
     }
@@ -358,7 +370,7 @@ impl Search {
         let mut jobs = Vec::new();
         for group in self.groups() {
             let mut of = self.progress.iter().filter(|it| it.group == group);
-            if of.any(Progress::is_complete) {
+            if of.any(ConfigurationState::is_complete) {
                 continue;
             }
             let most = self.progress.iter().map(|it| it.rungs.len()).max().unwrap_or_default();
@@ -409,10 +421,10 @@ impl Search {
     }
 }
 
-fn differs(given: &sweep::Goal, goal: &Goal) -> Diagnostic {
+fn differs(given: &sweep::Select, goal: &Goal) -> Diagnostic {
     let message = "`[sweep.select]` means other numbers in other trials";
     Diagnostic::at(given.span, message, format!("in one of them {}", goal.text()))
-        .help("name `model` and `on`")
+        .help("name `model` and `on` of a score that every trial has")
 }
 
 #[cfg(test)]

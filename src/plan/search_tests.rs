@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 
 use super::*;
+use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
 use crate::plan::trials::{self, Trials};
 
 const FILE: &str = r#"
@@ -221,15 +222,17 @@ fn a_split_that_a_method_adapts_to_is_hidden_from_selection() {
 fn the_best_epoch_counts_where_its_weights_were_kept() {
     let rates = load(&format!("axes = {{ '{LR}' = [0.1, 0.2] }}\n{SELECT}")).unwrap();
     let goal = rates.search.unwrap().goal().unwrap().clone();
-    let row = |epoch: &str, split: &str, value: &str| {
-        [epoch, "1", split, "accuracy", value].map(str::to_owned).to_vec()
+    let row = |epoch, split, value| {
+        let metric = "accuracy".to_owned();
+        TrainingRow { epoch, step: 1, split, metric, value }
     };
-    let mut rows = vec![row("1", "validate", "0.9"), row("2", "validate", "0.4")];
-    let header = ["epoch", "step", "split", "metric", "value"];
-    assert_eq!(goal.value(&header, &rows, None), Some(0.4));
-    rows.push(row("1", "best", "0.9"));
-    assert_eq!(goal.value(&header, &rows, None), Some(0.9));
-    assert_eq!(goal.value(&header, &rows, Some(2)), Some(0.4), "at a rung it is not known yet");
+    let validated =
+        vec![row(1, TrainingSplit::Validate, 0.9), row(2, TrainingSplit::Validate, 0.4)];
+    let kept = [&validated[..], &[row(1, TrainingSplit::Best, 0.9)]].concat();
+    let (validated, kept) = (Metrics::Training(validated), Metrics::Training(kept));
+    assert_eq!(goal.value(&validated, None), Some(0.4));
+    assert_eq!(goal.value(&kept, None), Some(0.9));
+    assert_eq!(goal.value(&kept, Some(2)), Some(0.4), "at a rung it is not known yet");
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! What a result table shows: the settings of `[table]` as plain data. They are read from a file in
-//! [`super::tables`], and back from a resolved pipeline here.
+//! What a result table shows: the settings of `[table]` as plain data. [`super::tables`] reads them from a
+//! file and knows their defaults; the record of a run keeps every one of them.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
-use super::trial::label_text;
+use crate::config::words;
 
 /// `[table]`, or one of several `[[table]]`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableSpec {
     /// What tells it from the other tables of the file.
     pub name: Option<String>,
@@ -20,11 +20,9 @@ pub struct TableSpec {
     /// The metric in the cells.
     pub value: String,
     /// Swept keys to aggregate over; `pipeline.seed`, where that is swept, when none is named.
-    #[serde(deserialize_with = "one_or_several")]
     pub over: Vec<String>,
     /// What scores must be of, to count: facts or swept keys with the values that they may have.
-    #[serde(deserialize_with = "allowed")]
-    pub only: Vec<(String, Vec<String>)>,
+    pub only: IndexMap<String, Vec<String>>,
     /// What stands beside a mean.
     pub spread: Spread,
     /// Which cell of a column is its best. When left out, as [`Best::Auto`] but in Markdown, which
@@ -42,71 +40,58 @@ pub struct TableSpec {
     pub published: Vec<Published>,
 }
 
-impl Default for TableSpec {
-    fn default() -> Self {
-        Self {
-            name: None,
-            caption: None,
-            rows: "model".into(),
-            columns: "dataset".into(),
-            value: "accuracy".into(),
-            over: Vec::new(),
-            only: Vec::new(),
-            spread: Spread::Sd,
-            best: None,
-            trials: Which::All,
-            baseline: None,
-            test: Test::Permutation,
-            gap_closed: None,
-            published: Vec::new(),
-        }
+words! {
+    /// What stands beside a mean.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Spread {
+        /// The sample standard deviation.
+        Sd = "sd",
+        /// Half the width of the 95 % interval of the mean, by the t distribution.
+        Ci95 = "ci95",
+        /// Nothing.
+        None = "none",
     }
 }
 
-/// What stands beside a mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Spread {
-    /// The sample standard deviation.
-    Sd,
-    /// Half the width of the 95 % interval of the mean, by the t distribution.
-    Ci95,
-    /// Nothing.
-    None,
+words! {
+    /// Which cell of a column is its best.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Best {
+        /// What the metric says, where the rows are rivals: not of splits or seeds.
+        Auto = "auto",
+        /// The highest.
+        Max = "max",
+        /// The lowest.
+        Min = "min",
+        /// None.
+        None = "none",
+    }
 }
 
-/// Which cell of a column is its best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Best {
-    /// What the metric says, where the rows are rivals: not of splits or seeds.
-    Auto,
-    /// The highest.
-    Max,
-    /// The lowest.
-    Min,
-    /// None.
-    None,
+words! {
+    /// Which trials of a sweep count.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Which {
+        /// All.
+        All = "all",
+        /// Those that `[sweep.select]` chose.
+        Selected = "selected",
+    }
 }
 
-/// Which trials of a sweep count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Which {
-    /// All.
-    All,
-    /// Those that `[sweep.select]` chose.
-    Selected,
-}
-
-/// A paired test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Test {
-    /// Of all signs that the differences could have.
-    Permutation,
-    /// Student's.
-    T,
+words! {
+    /// A paired test.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Test {
+        /// Of all signs that the differences could have.
+        Permutation = "permutation",
+        /// Student's.
+        T = "t",
+    }
 }
 
 /// Two rows and the column in which they are compared.
@@ -134,49 +119,10 @@ pub struct Published {
 }
 
 impl TableSpec {
-    /// The tables of a resolved pipeline; one with every default where it names none.
-    ///
-    /// # Errors
-    /// When there is something else at `table`.
-    pub fn of_resolved(pipeline: &toml::Table) -> Result<Vec<Self>, String> {
-        let read = |value: &toml::Value| value.clone().try_into().map_err(|it| format!("{it}"));
-        match pipeline.get("table") {
-            None => Ok(vec![Self::default()]),
-            Some(toml::Value::Array(tables)) => tables.iter().map(read).collect(),
-            Some(table) => Ok(vec![read(table)?]),
-        }
-    }
-
     /// Whether it is about the keys of a sweep, so that a single trial has no such table.
     pub fn needs_sweep(&self, swept: &[&str]) -> bool {
-        let only = self.only.iter().map(|(key, _)| key);
-        let named = [&self.rows, &self.columns].into_iter().chain(&self.over).chain(only);
+        let named =
+            [&self.rows, &self.columns].into_iter().chain(&self.over).chain(self.only.keys());
         self.trials == Which::Selected || named.into_iter().any(|it| swept.contains(&it.as_str()))
     }
-}
-
-fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Keys {
-        One(String),
-        Several(Vec<String>),
-    }
-    Ok(match Keys::deserialize(from)? {
-        Keys::One(key) => vec![key],
-        Keys::Several(keys) => keys,
-    })
-}
-
-/// The values that a key may have, as they stand in tables.
-pub(super) fn allowed_values(value: &toml::Value) -> Vec<String> {
-    match value {
-        toml::Value::Array(items) => items.iter().map(label_text).collect(),
-        one => vec![label_text(one)],
-    }
-}
-
-fn allowed<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, Vec<String>)>, D::Error> {
-    let table = toml::Table::deserialize(from)?;
-    Ok(table.iter().map(|(key, value)| (key.clone(), allowed_values(value))).collect())
 }

@@ -1,7 +1,7 @@
 //! One point of a sweep: a pipeline and the axis values that made it. Knows nothing of tasks.
 
 use super::pipeline::Pipeline;
-use crate::config::node::shown;
+use crate::config::node::label_text;
 
 /// A pipeline with the values of the sweep's axes; a single run has none.
 #[derive(Debug, Clone)]
@@ -21,13 +21,5 @@ impl Trial {
     /// The labels as they stand in tables: strings without quotes.
     pub fn label_texts(&self) -> Vec<(String, String)> {
         self.labels.iter().map(|(key, value)| (key.clone(), label_text(value))).collect()
-    }
-}
-
-/// An axis value as text: strings without quotes, and no number with more zeros than can be counted.
-pub fn label_text(value: &toml::Value) -> String {
-    match value {
-        toml::Value::String(text) => text.clone(),
-        other => shown(other),
     }
 }

@@ -3,16 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::origin::Origin;
 use super::pipeline::Pipeline;
+use super::pipeline_file::{PipelineFile, report};
 use super::print;
-use super::resolve::{self, Opened, open, report};
+use super::resolve;
 use super::search::Search;
 use super::trial::Trial;
-use crate::config::node::Node;
-use crate::config::overrides::apply_all;
-use crate::config::source::Sources;
-use crate::config::sweep::{self, Configuration, Point};
-use crate::config::{Diagnostic, Report};
+use crate::config::{Report, sweep};
 use crate::stages::{KINDS, Kind};
 
 /// Every trial of a file that is known yet.
@@ -63,14 +61,14 @@ pub(super) fn load_with(
     sets: &[String],
     kinds: &'static [Kind],
 ) -> Result<Trials, Report> {
-    let mut opened = open(path, sets)?;
-    let notes = sweep::settle(&mut opened.root, &opened.sets);
-    let notes = notes.map_err(|problems| report(path, opened.sources.clone(), problems))?;
-    let Some(sweep) = resolve::sweep_of(&opened.root) else {
+    let mut file = PipelineFile::open(path, sets)?;
+    let notes = sweep::settle(&mut file.root, &file.sets);
+    let notes = notes.map_err(|problems| report(path, file.sources.clone(), problems))?;
+    let Some(sweep) = file.sweep() else {
         // Without a sweep, or with one that is wrong, the file itself says what there is to say.
-        return Ok(Trials::single(opened.pipeline(path, kinds)?));
+        return Ok(Trials::single(file.pipeline(path, kinds)?));
     };
-    let Opened { root, sources, .. } = opened;
+    let PipelineFile { root, sources, .. } = file;
     let origin = Origin { path: path.to_owned(), root, sources, kinds };
     let contradictions = sweep.contradictions();
     if !contradictions.is_empty() {
@@ -104,43 +102,4 @@ fn alike(trials: &[Trial]) -> Option<String> {
         more => format!(", and so are {more} more"),
     };
     Some(format!("trials {one:03} and {other:03} are the same settings, written differently{more}"))
-}
-
-/// Where trials come from.
-#[derive(Debug)]
-pub(super) struct Origin {
-    path: std::path::PathBuf,
-    root: Node,
-    sources: Sources,
-    kinds: &'static [Kind],
-}
-
-/// Configurations and their points.
-pub(super) type Drawn = (Vec<Configuration>, Vec<Point>);
-
-impl Origin {
-    /// The pipelines of `points`, and the resolved form of the first.
-    pub fn resolve(&self, points: &[Point]) -> Result<(Vec<Trial>, Option<toml::Table>), Report> {
-        let mut trials = Vec::new();
-        let mut first = None;
-        let mut problems = Vec::new();
-        for point in points {
-            let mut changed = self.root.clone();
-            let wrong = apply_all(&point.assignments, &mut changed);
-            let applied = wrong.is_empty();
-            problems.extend(wrong);
-            let resolved = resolve::resolve(&self.path, &self.sources, &changed, self.kinds, true);
-            problems.extend(resolved.problems);
-            first.get_or_insert(resolved.whole);
-            if let Some(pipeline) = resolved.pipeline.filter(|_| applied) {
-                trials.push(Trial { labels: point.overrides.clone(), pipeline });
-            }
-        }
-        if problems.is_empty() { Ok((trials, first)) } else { Err(self.report(problems)) }
-    }
-
-    /// The problems as a report.
-    pub fn report(&self, problems: Vec<Diagnostic>) -> Report {
-        report(&self.path, self.sources.clone(), problems)
-    }
 }

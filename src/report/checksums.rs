@@ -1,6 +1,6 @@
-//! `checksums.txt`: the digest of every file of a run that follows from settings and data, in the form
-//! that `b3sum --check` reads. Equal runs have equal lists. Times, logs and the record of where a run
-//! was made are not in it.
+//! `checksums.txt`: the digests of all files of a run that follow from its settings and data, in the form
+//! that `b3sum --check` reads. Equal runs have equal lists. Times, logs and the record of the run are left
+//! out, as they differ between equal runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::results::{Error, io_at};
+use super::error::{Error, io_at};
 use crate::system;
 
-/// The list's name.
+/// The name of the list.
 pub const NAME: &str = "checksums.txt";
 
-/// What two equal runs may differ in, and what is drawn from the rest.
+/// Files in which two equal runs may differ, and files that are drawn from the others.
 const LEFT_OUT: [&str; 6] = [NAME, "run.json", "timings.csv", "report.html", "logs", "plots"];
 
-/// Digests by path below the run's folder, with `/`.
+/// Digests by path below the folder of the run, with `/` between its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checksums(BTreeMap<String, String>);
 
 impl Checksums {
-    /// Of the files that lie in `folder`.
+    /// The digests of the files in `folder`.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// When a file cannot be read.
     pub fn of(folder: &Path) -> Result<Self, Error> {
         let mut names = Vec::new();
         list(folder, "", &mut names)?;
@@ -38,10 +38,10 @@ impl Checksums {
         Ok(Self(names.into_par_iter().map(sum).collect::<Result<_, Error>>()?))
     }
 
-    /// Those that the run in `folder` was written with; `None` when an older runner wrote it.
+    /// The list that the run in `folder` was written with; `None` for a run of an older runner.
     ///
     /// # Errors
-    /// When the list cannot be read or is none.
+    /// When the list cannot be read or is not a list of digests.
     pub fn read(folder: &Path) -> Result<Option<Self>, Error> {
         let path = folder.join(NAME);
         let text = match system::read_file(&path) {
@@ -56,7 +56,7 @@ impl Checksums {
         }
         let mut sums = BTreeMap::new();
         for line in text.split_inclusive('\n') {
-            // A line without its end was cut short.
+            // A line without a line break was cut short.
             let pair = line.strip_suffix('\n').and_then(|line| line.split_once("  "));
             let pair = pair.filter(|(sum, name)| sum.len() == 64 && is_below(name));
             let Some((sum, name)) = pair else { return Err(malformed("it is no list of digests")) };
@@ -70,7 +70,8 @@ impl Checksums {
         self.0.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect()
     }
 
-    /// The files that `wanted` takes and that are not in `folder` as they were: each with what is wrong.
+    /// The files that `wanted` accepts and that are missing from `folder` or changed, each with what is
+    /// wrong with it.
     pub fn damage(
         &self,
         folder: &Path,
@@ -93,20 +94,20 @@ impl Checksums {
         self.0.par_iter().filter_map(damage).collect()
     }
 
-    /// What is wrong with its files in `folder`, in sentences that name them.
+    /// What is wrong with the files in `folder`, as sentences that name them.
     pub fn differences(&self, folder: &Path) -> Vec<String> {
         let damage = self.damage(folder, |_| true);
         let name = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
         damage.into_iter().map(|(path, wrong)| format!("`{}` {wrong}", name(&path))).collect()
     }
 
-    /// Where in `folder` its files are.
+    /// The paths of its files in `folder`.
     pub fn paths(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
         self.0.keys().map(|name| folder.join(name))
     }
 }
 
-/// Whether a path of a list stays within its folder.
+/// Whether a path from a list stays inside the folder of the run.
 fn is_below(name: &str) -> bool {
     use std::path::Component;
     Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))

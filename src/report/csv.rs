@@ -1,37 +1,20 @@
-//! Metrics as CSV text, the same bytes on every run.
+//! Tables of text, as the CSVs of a run hold them.
 
-use crate::metrics::Metrics;
+use crate::metrics::csv::text;
 
 /// A header and rows as wide as it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rows {
+pub struct CsvRows {
     /// Column names.
     pub header: Vec<String>,
     /// The rows.
     pub rows: Vec<Vec<String>>,
 }
 
-/// `metrics` as CSV with `\n` line ends.
-pub fn write(metrics: &Metrics) -> String {
-    let header: Vec<String> = metrics.header.iter().map(|name| (*name).to_owned()).collect();
-    Rows { header, rows: metrics.rows.clone() }.text()
-}
-
-/// Seconds by part as CSV.
-pub fn timings(parts: &[(String, f64)]) -> String {
-    let rows = parts.iter().map(|(part, seconds)| vec![part.clone(), format!("{seconds:.6}")]);
-    Rows { header: vec!["part".into(), "seconds".into()], rows: rows.collect() }.text()
-}
-
-impl Rows {
+impl CsvRows {
     /// As CSV with `\n` line ends.
     pub fn text(&self) -> String {
-        let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
-        for row in std::iter::once(&self.header).chain(&self.rows) {
-            writer.write_record(row).expect("writing to memory does not fail");
-        }
-        let bytes = writer.into_inner().expect("writing to memory does not fail");
-        String::from_utf8(bytes).expect("strings make a string")
+        text(std::iter::once(&self.header).chain(&self.rows))
     }
 
     /// Reads CSV text.

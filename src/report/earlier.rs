@@ -1,28 +1,28 @@
-//! Whether the newest run of a pipeline can stand for one that had nothing to do: it has the same
-//! stages, and its files are as they were written.
+//! Decides whether the newest run of a pipeline already holds the results of a run that had nothing to do:
+//! it must have the same stages, and its files must be as they were written.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::checksums::Checksums;
-use super::results::latest;
+use super::runs::latest;
 use crate::system;
 
-/// The newest run, as one with the same stages finds it.
+/// How the newest run compares with a run that has these stages.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Earlier {
-    /// There is none with the same stages.
+    /// The newest run has other stages, or there is none.
     Other,
-    /// It has the same stages, and all of its files.
+    /// It has the same stages, and all its files are whole.
     Whole(PathBuf),
-    /// It has the same stages. An older runner wrote it, without digests of its files.
+    /// It has the same stages, but an older runner wrote it without checksums.
     Unlisted(PathBuf),
-    /// Files of it are missing or not what they were: sentences on them.
+    /// Files of it are missing or changed, as these sentences say.
     Damaged(PathBuf, Vec<String>),
 }
 
 impl Earlier {
-    /// The newest run in `home`, the folder of its pipeline, for one whose stages have the digest `id`.
+    /// Compares the newest run in `home`, the folder of its pipeline, with a run whose digest is `id`.
     pub fn of(home: &Path, id: &str) -> Self {
         let Some(folder) = latest(home) else { return Self::Other };
         match record_id(&folder.join("run.json")) {
@@ -39,14 +39,14 @@ impl Earlier {
         if damage.is_empty() { Self::Whole(folder) } else { Self::Damaged(folder, damage) }
     }
 
-    /// As [`Earlier::Unlisted`], its files being compared with those that a new run would have.
+    /// Compares the files of a run without checksums with those that a new run would write.
     pub fn compared(folder: PathBuf, sums: &Checksums) -> Self {
         let damage = sums.differences(&folder);
         if damage.is_empty() { Self::Whole(folder) } else { Self::Damaged(folder, damage) }
     }
 }
 
-/// The id of the record at `path`, of which only both ends are read: it can be long.
+/// The id of the record at `path`. Only the two ends of the file are read, because it can be long.
 fn record_id(path: &Path) -> Result<String, String> {
     let read = || -> io::Result<(Vec<u8>, Vec<u8>)> {
         let mut file = system::open_file(path)?;

@@ -1,15 +1,20 @@
-//! Reads finished runs and writes CSV, tables, pictures and pages. Never computes what a stage should have.
+//! Reads finished runs, and writes their CSVs, tables, pictures and pages. It never computes what a stage
+//! should have measured, and never resolves a pipeline to show a run that says what it needs to.
 
 pub mod checksums;
 pub mod csv;
 mod earlier;
+mod error;
 pub mod figures;
+pub mod finished;
 pub mod html;
 pub mod live;
-pub mod loaded;
+pub mod measured;
+mod older;
 pub mod plot;
 pub mod record;
 pub mod results;
+pub mod runs;
 pub mod scores;
 pub mod stats;
 pub mod table;
@@ -19,3 +24,4 @@ pub mod trial_files;
 pub mod trials;
 
 pub use earlier::Earlier;
+pub use error::Error;

@@ -1,117 +1,248 @@
-//! `run.json`, the record of a run: what was done, by what, from what. Reads and writes it, and finds
-//! runs by what people call them.
+//! `run.json`, the record of a run: what was done, by which program, from which inputs. It says everything
+//! that later readers need, so that none of them resolves the pipeline again. Only the form of the file is
+//! known here; [`super::finished`] reads a whole run.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::results::{Error, latest};
+use super::error::Error;
+use crate::config::Reference;
+use crate::config::sweep::Select;
 use crate::console::Lost;
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
+use crate::exec::{Ending, RunEnding};
+use crate::plan::pipeline::PlannedStage;
+use crate::plan::table_spec::TableSpec;
 use crate::system;
 
 /// The record of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
-    /// Digest of the names and fingerprints of all stages; comes first, as it is read alone.
+    /// A digest of the names and fingerprints of all stages. It comes first because it is often read alone.
     pub id: String,
-    /// Where, when and by what it was made.
-    pub provenance: Provenance,
-    /// Of a sweep, the values of every trial's axes: those of a search follow from results alone.
+    /// Where, when and by which program the run was made.
+    pub provenance: RunProvenance,
+    /// The tables of the run with all their settings. Records of older runners have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableSpec>,
+    /// How `[sweep.select]` selects trials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
+    /// The axis values of every trial of a sweep. They are recorded because a search draws them by results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<IndexMap<String, toml::Value>>,
-    /// Digests of the files of a sweep that follow from no artifact: what became of its trials, and what
-    /// was learned by those that ended early.
+    /// Digests of those files of a sweep that no artifact can reproduce: how its trials ended, and the
+    /// metrics of trials that ended early.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub files: IndexMap<String, String>,
-    /// The stages of every trial, in the order of the file.
-    pub trials: Vec<Vec<Stage>>,
+    /// The stages of every trial, in the order of the pipeline file.
+    pub trials: Vec<Vec<StageRecord>>,
 }
 
-/// Where, when and by what a run was made.
+/// Where, when and by which program a run was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Provenance {
+pub struct RunProvenance {
     /// `pipeline.name`.
     pub pipeline: String,
-    /// The resolved pipeline with its sweep, as TOML: enough to run it again.
+    /// The resolved pipeline with its sweep, as TOML. It is enough to run everything again.
     pub text: String,
-    /// Whether all trials of its `[sweep]` were run.
+    /// Whether the trials of its `[sweep]` were run, and not the pipeline alone.
     pub sweep: bool,
-    /// The file that was given, as it was named.
+    /// The pipeline file, as it was named on the command line.
     pub file: String,
-    /// The folder that relative paths in it start from.
+    /// The folder that relative paths in the pipeline start from.
     pub folder: String,
-    /// Version of the runner.
+    /// The version of the runner.
     pub runner: String,
     /// The command line.
     pub command: Vec<String>,
-    /// Commit of the repository that the file lies in, if it does.
+    /// The commit of the Git repository that the pipeline file lies in, if there is one.
     pub git_commit: Option<String>,
-    /// Whether that had changes.
+    /// Whether that repository had uncommitted changes.
     pub git_dirty: Option<bool>,
-    /// Where tensors were.
+    /// The device that held the tensors.
     pub device: String,
-    /// What decides the last bits of a number besides the settings.
+    /// The numeric backend, which decides the last bits of every number.
     pub backend: String,
-    /// The instructions that the CPU's kernels used.
+    /// The instruction set that the CPU kernels used.
     pub instruction_set: String,
-    /// The processor's family.
+    /// The processor architecture.
     pub architecture: String,
-    /// Threads.
+    /// The number of threads.
     pub threads: usize,
-    /// The machine's name.
+    /// The name of the machine.
     pub host: Option<String>,
-    /// RFC 3339.
+    /// When the run began, in RFC 3339.
     pub start: String,
-    /// RFC 3339.
+    /// When the run ended, in RFC 3339.
     pub end: String,
-    /// What standard output and standard error did not take: the log of the run has gaps.
+    /// What could not be written to standard output and standard error: the user's log has gaps there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_output: Vec<Lost>,
 }
 
-/// What became of a stage.
+/// How the trials of a sweep are selected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// The stage whose metric decides.
+    pub stage: String,
+    /// The metric: `split.metric` of a training, or a metric of a stage that scores.
+    pub by: String,
+    /// The model, where the stage scores several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The split, where the stage scores several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// `max` or `min`, where the pipeline says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Keys for each of whose values a best trial is selected.
+    pub per: Vec<String>,
+    /// Whether the metric uses target labels. Every view of the numbers must say so.
+    pub oracle: bool,
+}
+
+/// One input of a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageInput {
+    /// The key that names the input, with an index in an array: `train`, `models.0`, `method.target`.
+    pub key: String,
+    /// The stage that builds it.
+    pub stage: String,
+    /// The split, where the input is one split of a data set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+}
+
+/// A model and a split that it is scored on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelOnSplit {
+    /// The stage that builds the model.
+    pub model: String,
+    /// The split: `target.test`.
+    pub dataset: String,
+}
+
+/// How a stage of a trial ended, and what it read and built.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Stage {
+pub struct StageRecord {
     /// Its name.
     pub name: String,
     /// Its kind.
     pub kind: String,
-    /// `cached`, `ran`, `failed`, `interrupted` or `skipped`.
-    pub state: String,
-    /// The name of its artifact, once its inputs were there.
+    /// Its inputs, in the order of its settings. Records of older runners leave them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<StageInput>,
+    /// The stages that it waits for without reading them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// What it scores, or would have scored had it run, in the order of its CSV.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<ModelOnSplit>,
+    /// How it ended.
+    pub state: Ending,
+    /// The name of its artifact, which is known once all its inputs are built.
     pub fingerprint: Option<Fingerprint>,
-    /// The digest of its artifact's data.
+    /// The digest of the data of its artifact.
     pub content: Option<Content>,
-    /// Digest of files outside the store that it reads.
+    /// The digest of the files outside the store that it reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<String>,
-    /// Seconds.
+    /// How long it took in this run, in seconds.
     pub seconds: f64,
-    /// Every setting that counts.
+    /// Every setting that its fingerprint covers.
     pub settings: Value,
     /// Why it failed: `message` and `help`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
-    /// The stage without a result that it waited for.
+    /// The stage that it waited for and that has no result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_for: Option<String>,
-    /// Title, licence, citation and source of its data.
+    /// Title, licence, citation and source of its data, where it came from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
 }
 
-/// The record's name.
+impl Selection {
+    /// The selection that `[sweep.select]` asks for.
+    pub fn new(select: &Select) -> Self {
+        let mode = select.rises.map(|rises| if rises { "max" } else { "min" });
+        Self {
+            stage: select.stage.clone(),
+            by: select.by.clone(),
+            model: select.model.clone(),
+            on: select.on.clone(),
+            mode: mode.map(str::to_owned),
+            per: select.per.clone(),
+            oracle: select.oracle,
+        }
+    }
+}
+
+/// In the words of a table's notes: `selected by validate.accuracy of dann (max), a best one for each pipeline.seed`.
+impl fmt::Display for Selection {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        write!(to, "selected by {} of {}", self.by, self.stage)?;
+        let facts = [&self.model, &self.on, &self.mode].into_iter().flatten();
+        let facts: Vec<&str> = facts.map(String::as_str).collect();
+        if !facts.is_empty() {
+            write!(to, " ({})", facts.join(", "))?;
+        }
+        if !self.per.is_empty() {
+            write!(to, ", a best one for each {}", self.per.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl StageInput {
+    /// All inputs of `stage`.
+    pub fn of(stage: &PlannedStage) -> Vec<Self> {
+        let one = |Reference { key, stage, split, .. }: &Reference| Self {
+            key: key.clone(),
+            stage: stage.clone(),
+            split: split.clone(),
+        };
+        stage.inputs.iter().map(one).collect()
+    }
+
+    /// The input as a pipeline names it: `mnist` or `mnist.train`.
+    pub fn text(&self) -> String {
+        match &self.split {
+            Some(split) => format!("{}.{split}", self.stage),
+            None => self.stage.clone(),
+        }
+    }
+}
+
+impl ModelOnSplit {
+    /// All pairs that `stage` scores.
+    pub fn of(stage: &PlannedStage) -> Vec<Self> {
+        let pair = |(model, dataset)| Self { model, dataset };
+        stage.scored().into_iter().map(pair).collect()
+    }
+}
+
+impl StageRecord {
+    /// The message of its error, if it failed.
+    pub fn message(&self) -> Option<&str> {
+        self.error.as_ref()?.get("message")?.as_str()
+    }
+}
+
+/// The name of the file.
 pub const NAME: &str = "run.json";
 
 impl Record {
-    /// The record of the run in `folder`.
+    /// Reads the record of the run in `folder`.
     ///
     /// # Errors
-    /// When it cannot be read, or is none.
+    /// When the file cannot be read or is not the record of a run.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(NAME);
         let text =
@@ -125,15 +256,15 @@ impl Record {
         })
     }
 
-    /// As its file has it.
+    /// The record as the text of its file.
     pub fn text(&self) -> String {
         serde_json::to_string_pretty(self).expect("a record is plain data") + "\n"
     }
 
-    /// Puts what output was lost into the record of the run in `folder`, which is written.
+    /// Adds the output that was lost to the record that is already written in `folder`.
     ///
     /// # Errors
-    /// When it cannot be read or written.
+    /// When the record cannot be read or written.
     pub fn add_lost_output(folder: &Path, lost: Vec<Lost>) -> Result<(), Error> {
         let mut record = Self::read(folder)?;
         record.provenance.lost_output = lost;
@@ -142,133 +273,18 @@ impl Record {
             .map_err(|source| Error::Io { path, source })
     }
 
-    /// `done`, `failed` or `interrupted`, for people.
-    pub fn state(&self) -> &'static str {
-        let any = |word: &str| self.trials.iter().flatten().any(|stage| stage.state == word);
-        if any("failed") {
-            "failed"
-        } else if any("interrupted") || any("skipped") {
-            "interrupted"
-        } else {
-            "done"
-        }
+    /// How the run ended as a whole.
+    pub fn state(&self) -> RunEnding {
+        RunEnding::of(self.trials.iter().flatten().map(|stage| stage.state))
     }
 
-    /// Every artifact that the run made or used.
+    /// Every artifact that the run built or used.
     pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         self.trials.iter().flatten().filter_map(|stage| stage.fingerprint)
     }
 
     /// The stage called `name` of trial `trial`.
-    pub fn stage(&self, trial: usize, name: &str) -> Option<&Stage> {
+    pub fn stage(&self, trial: usize, name: &str) -> Option<&StageRecord> {
         self.trials.get(trial)?.iter().find(|stage| stage.name == name)
     }
-}
-
-/// Every run below `root`, the oldest first: their folders with their records.
-///
-/// # Errors
-/// When a folder cannot be listed. A folder without a readable record is no run: [`broken`] finds it.
-pub fn all(root: &Path) -> Result<Vec<(PathBuf, Record)>, Error> {
-    let mut runs: Vec<(PathBuf, Record)> = folders(root)?
-        .into_iter()
-        .filter_map(|folder| Some((Record::read(&folder).ok()?, folder)))
-        .map(|(record, folder)| (folder, record))
-        .collect();
-    runs.sort_by(|a, b| (&a.1.provenance.start, &a.0).cmp(&(&b.1.provenance.start, &b.0)));
-    Ok(runs)
-}
-
-/// Every folder below `root` that is a run's but has no readable record, by name, with why.
-///
-/// # Errors
-/// When a folder cannot be listed.
-pub fn broken(root: &Path) -> Result<Vec<(PathBuf, Error)>, Error> {
-    let is_run = |folder: &Path| {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        is_name(&name) || folder.join(NAME).symlink_metadata().is_ok()
-    };
-    let mut broken: Vec<(PathBuf, Error)> = folders(root)?
-        .into_iter()
-        .filter(|folder| is_run(folder))
-        .filter_map(|folder| Record::read(&folder).err().map(|error| (folder, error)))
-        .collect();
-    broken.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(broken)
-}
-
-/// Every `latest` below `root` that leads to no folder.
-///
-/// # Errors
-/// When `root` cannot be listed.
-pub fn dangling(root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let links = subfolders(root)?.into_iter().map(|home| home.join("latest"));
-    let leads = |link: &PathBuf| {
-        let home = link.parent().unwrap_or(root);
-        latest(home).is_some_and(|folder| folder.is_dir())
-    };
-    Ok(links.filter(|link| link.symlink_metadata().is_ok() && !leads(link)).collect())
-}
-
-/// Whether a folder is called as runs are: `20260102T030405Z-abcdef`.
-fn is_name(name: &str) -> bool {
-    let parts = name.split_once('-');
-    parts.is_some_and(|(time, rest)| {
-        chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()
-            && rest.len() == 6
-            && rest.bytes().all(|it| it.is_ascii_hexdigit())
-    })
-}
-
-/// The folders in the folders of pipelines.
-fn folders(root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut found = Vec::new();
-    for pipeline in subfolders(root)? {
-        found.extend(subfolders(&pipeline)?);
-    }
-    Ok(found)
-}
-
-/// The folders in `folder`, but for hidden ones and links; none where there is no such folder.
-fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(Error::Io { path: folder.to_owned(), source }),
-    };
-    let path = |entry: std::io::Result<fs::DirEntry>| {
-        let entry = entry.ok()?;
-        let name = entry.file_name();
-        let hidden = name.to_string_lossy().starts_with('.');
-        (!hidden && entry.file_type().ok()?.is_dir()).then(|| entry.path())
-    };
-    Ok(entries.filter_map(path).collect())
-}
-
-/// The folder of the run that `word` names below `root`: a run's folder, its name or the beginning of
-/// it, or a pipeline's name for the newest. `pipeline` is that of the file that `word` names, if it does.
-pub fn find(root: &Path, word: &Path, pipeline: Option<&str>) -> Option<PathBuf> {
-    if word.join(NAME).is_file() {
-        return fs::canonicalize(word).ok();
-    }
-    if let Some(pipeline) = pipeline {
-        return latest(&root.join(pipeline));
-    }
-    if let Some(newest) = latest(&root.join(word)) {
-        return Some(newest);
-    }
-    let name = word.to_str()?;
-    let mut found: Vec<PathBuf> = fs::read_dir(root)
-        .ok()?
-        .filter_map(|entry| fs::read_dir(entry.ok()?.path()).ok())
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join(NAME).is_file() && !path.is_symlink())
-        .filter(|path| {
-            path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(name))
-                || path.strip_prefix(root).is_ok_and(|it| it == word)
-        })
-        .collect();
-    found.sort();
-    (found.len() == 1).then(|| found.remove(0))
 }

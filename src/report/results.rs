@@ -1,85 +1,56 @@
-//! `results/<pipeline>/<run>/`: what a run leaves for people and scripts. Written to a temporary
-//! folder, brought to the disk and renamed, also when stages failed. Computes nothing but the table.
+//! Writes `results/<pipeline>/<run>/`, the files that a run leaves for people and scripts. They are written
+//! to a temporary folder, synced and then renamed, also when stages failed. Nothing is computed here but the
+//! tables.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde_json::json;
 
 use super::checksums::{self, Checksums};
 use super::earlier::Earlier;
+use super::error::{Error, io_at};
+use super::finished::FinishedRun;
 use super::html;
-use super::record::{self, Provenance, Record};
-use super::scores::read_rows;
-use super::table;
+use super::record::{self, Record, RunProvenance, Selection};
+use super::runs::latest;
 use super::tables::Tables;
 use super::tasks;
 use super::trial_files::{sources, trial_folder, write_trial};
 use super::trials;
 use crate::data::readers::RESULTS_MARK;
 use crate::exec::journal::{LIVE, SIGN};
-use crate::exec::{Done, State};
+use crate::exec::{Done, Ending};
 use crate::fault::fail_point;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::search::Verdict;
-use crate::store::{self, Holder};
+use crate::store::Holder;
 use crate::system;
 
-/// Why results could not be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The system refused.
-    #[error("cannot read or write results at `{}`: {source}", path.display())]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("`{}`: {reason}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// An artifact that results follow from cannot be used.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// No table can be made.
-    #[error(transparent)]
-    Table(#[from] table::Error),
-}
-
-pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
-    move |source| Error::Io { path: path.to_owned(), source }
-}
-
-/// Makes sure, before hours of work, that the results of a pipeline can be written below `root`.
+/// Checks that the results of a pipeline can be written below `root`, before hours of work depend on it.
 ///
 /// # Errors
 /// When they cannot.
 pub fn prepare(root: &Path, pipeline: &str) -> Result<(), Error> {
     let home = root.join(pipeline);
     system::create_folder(&home).map_err(io_at(&home))?;
-    // Whoever reads images from the folder above must not take results for some.
+    // A data set that is read from the folder above must not include these pictures.
     let mark = root.join(RESULTS_MARK);
     if !mark.exists() {
         fs::write(&mark, "").map_err(io_at(&mark))?;
     }
     for left in left_by_the_dead(root, DEAD)? {
-        // What cannot be removed now is tried again by the next run.
+        // The next run tries again to remove what cannot be removed now.
         let _ = fs::remove_dir_all(left);
     }
     Ok(())
 }
 
-/// What runs that died left below `root`: results that were being written, and journals. A journal whose
-/// writer is known to be gone may be looked at until it is `age` old.
+/// What dead runs left behind below `root`: half-written results, and journals. The journal of a writer that
+/// is known to be dead is kept until it is `age` old, so that people can still look at it.
 ///
 /// # Errors
 /// When `root` cannot be read or written.
@@ -90,7 +61,7 @@ pub fn left_by_the_dead(root: &Path, age: Duration) -> Result<Vec<PathBuf>, Erro
     let left = |entry: &fs::DirEntry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        // Whoever writes a journal moves its sign of life as long as it lives.
+        // The writer of a journal touches its sign of life for as long as it lives.
         let sign = match name.starts_with(LIVE) {
             true => entry.path().join(SIGN),
             false if name.starts_with(PRIVATE) => entry.path(),
@@ -98,24 +69,24 @@ pub fn left_by_the_dead(root: &Path, age: Duration) -> Result<Vec<PathBuf>, Erro
         };
         let dead = fs::read_to_string(&sign).is_ok_and(|text| Holder::read(&text).dead);
         let modified = sign.metadata().or_else(|_| entry.metadata()).and_then(|it| it.modified());
-        // Writing results takes seconds: what is old by the file system's own clock is of a runner
-        // that died.
+        // Results take seconds to write, so a folder this old (by the file system's clock) was left by
+        // a dead runner.
         let limit = if dead { age } else { DEAD };
         modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|still| still >= limit))
     };
     Ok(entries.filter(left).map(|entry| entry.path()).collect())
 }
 
-/// How the names of folders begin that are still written.
+/// The prefix of folders that are still being written.
 const PRIVATE: &str = ".run-";
 
-/// How the names of links begin that are to become `latest`.
+/// The prefix of links that are about to become `latest`.
 const LATEST: &str = ".latest-";
 
-/// Age from which such a folder is nobody's.
+/// The age at which such a folder no longer belongs to a living runner.
 const DEAD: Duration = Duration::from_secs(3600);
 
-/// Removes from `home` what runs that died while they wrote into their finished results left there.
+/// Removes from `home` what runs left behind that died while they changed their finished results.
 fn sweep(home: &Path) {
     let Ok(now) = system::now_in(home) else { return };
     let left = |folder: &Path, begin: &str| -> Vec<PathBuf> {
@@ -128,41 +99,41 @@ fn sweep(home: &Path) {
     for path in asides.chain(left(home, LATEST)) {
         let modified = path.symlink_metadata().and_then(|it| it.modified());
         if modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > DEAD)) {
-            // What cannot be removed now is tried again by the next run.
+            // The next run tries again to remove what cannot be removed now.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// The newest run of a pipeline below `root`, as a run that ended like this finds it. Any other will do
-/// for one in which something was built.
+/// Compares the newest run of a pipeline below `root` with one that ended like this. A run that built
+/// something has new results, so it is not compared at all.
 pub fn earlier(
     root: &Path,
     plan: &Plan,
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
 ) -> Earlier {
-    if !done.iter().all(|it| matches!(it.state, State::Cached | State::Pruned { .. })) {
+    if !done.iter().all(|it| matches!(it.end.ending(), Ending::Cached | Ending::Paused)) {
         return Earlier::Other;
     }
     Earlier::of(&root.join(&plan.trials[0].pipeline.name), &id(plan, done, verdicts, resolved))
 }
 
-/// Where the results of a run are.
+/// The written results of a run.
 #[derive(Debug)]
 pub struct Written {
     /// Their folder.
     pub folder: PathBuf,
-    /// Whether they were written now: else an earlier run has the same.
+    /// Whether they were written now. Otherwise an earlier run has the same results.
     pub new: bool,
-    /// An earlier run that should have had the same, and what is wrong with its files.
+    /// An earlier run that should have the same results, and what is wrong with its files.
     pub damaged: Option<(PathBuf, Vec<String>)>,
-    /// Why they have no page, if so: it can be drawn from the rest at any time.
+    /// Why the page could not be written, if so. It can be drawn from the other files at any time.
     pub page: Result<(), Error>,
 }
 
 impl Written {
-    /// Of an earlier run, whose page is drawn again if it is not whole.
+    /// The results of an earlier run. Its page is drawn again if it is incomplete.
     fn earlier(folder: PathBuf) -> Self {
         let page = match html::is_whole(&folder) {
             true => Ok(()),
@@ -172,18 +143,18 @@ impl Written {
     }
 }
 
-/// Writes the results of a run below `root`, `resolved` as its pipeline, unless `earlier` has them whole.
-/// They are on the disk when this returns.
+/// Writes the results of a run below `root`, with `resolved` as its pipeline, unless the `earlier` run has
+/// all of them. They are synced to the disk when this returns.
 ///
 /// # Errors
-/// When a file cannot be read or written, or an artifact is gone or damaged; then there is no folder.
+/// When a file cannot be read or written, or an artifact is missing or damaged. No folder is left then.
 pub fn write(
     root: &Path,
     plan: &Plan,
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
     earlier: Earlier,
-    provenance: impl FnOnce() -> Provenance,
+    provenance: impl FnOnce() -> RunProvenance,
 ) -> Result<Written, Error> {
     if let Earlier::Whole(folder) = earlier {
         return Ok(Written::earlier(folder));
@@ -216,14 +187,14 @@ pub fn write(
     Ok(Written { folder: target, new: true, damaged, page })
 }
 
-/// Writes every file of a run into `folder`; gives the text of its record and the digests of what
-/// follows from data.
+/// Writes every file of a run into `folder`. Returns the text of its record and the checksums of the files
+/// that follow from data.
 fn fill(
     folder: &Path,
     plan: &Plan,
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
-    provenance: impl FnOnce() -> Provenance,
+    provenance: impl FnOnce() -> RunProvenance,
 ) -> Result<(String, Checksums), Error> {
     let id = id(plan, done, verdicts, resolved);
     let sweep = !plan.trials[0].labels.is_empty();
@@ -258,24 +229,31 @@ fn fill(
     }
     let values = plan.trials.iter().map(|trial| trial.labels.iter().cloned().collect());
     let values = if sweep { values.collect() } else { Vec::new() };
-    let trials = tasks::records(plan, done, &sources)?;
-    let record = Record { id, provenance: provenance(), values, files, trials };
-    let record = record.text();
-    put(record::NAME, &record)?;
-    if let Ok(tables) = Tables::by(resolved, folder) {
-        for (name, text) in tables.files() {
-            put(&name, &text)?;
-        }
+    let pipeline = &plan.trials[0].pipeline;
+    let record = Record {
+        id,
+        provenance: provenance(),
+        tables: pipeline.tables.clone(),
+        selection: pipeline.select.as_ref().map(Selection::new),
+        values,
+        files,
+        trials: tasks::records(plan, done, &sources)?,
+    };
+    let text = record.text();
+    put(record::NAME, &text)?;
+    let run = FinishedRun::of(folder, record)?;
+    for (name, text) in Tables::as_written(&run)?.files() {
+        put(&name, &text)?;
     }
     let sums = Checksums::of(folder)?;
     put(checksums::NAME, &sums.text())?;
-    Ok((record, sums))
+    Ok((text, sums))
 }
 
-/// Temporary folders are closed to others; what becomes of them is not.
+/// Lets other users read `folder`: temporary folders are private, but results are not.
 ///
 /// # Errors
-/// When the system refuses.
+/// When the operating system refuses.
 pub fn open_to_readers(folder: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     {
@@ -290,70 +268,33 @@ fn point_latest(home: &Path, name: &str) -> Result<(), Error> {
     #[cfg(unix)]
     let made = std::os::unix::fs::symlink(name, &new);
     #[cfg(not(unix))]
-    let made: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
+    let made: std::io::Result<()> = Err(std::io::ErrorKind::Unsupported.into());
     made.or_else(|_| fs::write(&new, name)).map_err(io_at(&new))?;
     let latest = home.join("latest");
     fs::rename(&new, &latest).map_err(io_at(&latest))?;
-    // Both renames, that of the run's folder and this one, are in it.
+    // This makes both renames durable: that of the run's folder, and this one.
     File::open(home).and_then(|home| home.sync_all()).map_err(io_at(home))
 }
 
-/// The folder that `latest` points at.
-pub fn latest(home: &Path) -> Option<PathBuf> {
-    let latest = home.join("latest");
-    if latest.is_dir() {
-        return fs::canonicalize(latest).ok();
-    }
-    fs::read_to_string(latest).ok().map(|name| home.join(name.trim()))
-}
-
-/// Digest of the names and fingerprints of all stages, of what was selected and why, and of the
-/// tables asked for: two runs with the same have the same results.
+/// A digest of the names and fingerprints of all stages, of what was selected and why, and of the tables
+/// that were asked for. Two runs with the same digest have the same results. It is made of JSON, so that
+/// it does not hang on how types are printed while debugging.
 fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) -> String {
     let mut hasher = blake3::Hasher::new();
+    let mut add = |part: serde_json::Value| {
+        hasher.update(part.to_string().as_bytes());
+        hasher.update(b"\n");
+    };
     let select = resolved.get("sweep").and_then(|sweep| sweep.get("select"));
     let tables = resolved.get("table");
-    hasher.update(format!("{verdicts:?} {select:?} {tables:?}\n").as_bytes());
+    add(json!({ "verdicts": verdicts, "select": select, "tables": tables }));
     for (trial, stages) in plan.trials.iter().zip(&plan.stages) {
-        hasher.update(format!("{:?}\n", trial.label_texts()).as_bytes());
+        add(json!(trial.label_texts()));
         for (name, task) in stages {
             let done = &done[task.index()];
-            let fingerprint = done.fingerprint.map(|it| it.to_string());
-            if let State::Pruned { rows } = &done.state {
-                hasher.update(format!("pruned {}\n", rows.len()).as_bytes());
-            }
-            hasher.update(format!("{name} {}\n", fingerprint.unwrap_or_default()).as_bytes());
+            let rows = done.end.rows_so_far().map(<[_]>::len);
+            add(json!({ "stage": name, "fingerprint": done.fingerprint, "pruned_after": rows }));
         }
     }
     hasher.finalize().to_hex().to_string()
-}
-
-/// Every metric of a run by name, and its last value where it has one for each epoch:
-/// `score: dann, target.test, accuracy`.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn final_metrics(folder: &Path) -> Result<IndexMap<String, String>, Error> {
-    let record = Record::read(folder)?;
-    let mut all = IndexMap::new();
-    for (number, stages) in record.trials.iter().enumerate() {
-        let at = trial_folder(folder, record.provenance.sweep, number);
-        for stage in stages {
-            let Some(rows) = read_rows(&at.join(format!("{}.csv", stage.name)))? else {
-                continue;
-            };
-            for row in rows.rows {
-                let named = rows.header.iter().zip(&row);
-                let named = named.filter(|it| !["epoch", "step", "value"].contains(&it.0.as_str()));
-                let words: Vec<&str> = named.map(|(_, cell)| cell.as_str()).collect();
-                let trial = match record.trials.len() {
-                    1 => String::new(),
-                    _ => format!("[{number:03}]"),
-                };
-                let name = format!("{}{trial}: {}", stage.name, words.join(", "));
-                all.insert(name, row.last().cloned().unwrap_or_default());
-            }
-        }
-    }
-    Ok(all)
 }

@@ -1,17 +1,17 @@
-//! Statistics of result tables: mean, deviation and interval of the mean, paired tests, and Holm's
-//! correction for many of them. Knows nothing of tables.
+//! The statistics behind result tables: mean, deviation and confidence interval, paired tests, and Holm's
+//! correction for several tests. Knows nothing of tables.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::random;
 
-/// Pairs up to which every choice of signs is looked at: 2^16 of them.
+/// Up to this many pairs, the permutation test looks at every choice of signs: at most 2^16.
 const EXACT: usize = 16;
 
-/// Choices of signs that are drawn of more pairs.
+/// With more pairs, so many choices of signs are drawn at random.
 const DRAWN: u32 = 100_000;
 
-/// Mean and, of two or more values, the sample standard deviation.
+/// The mean and, for two or more values, the sample standard deviation.
 #[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
 pub fn mean_and_deviation(values: &[f64]) -> Option<(f64, Option<f64>)> {
     let n = values.len() as f64;
@@ -27,14 +27,14 @@ pub fn mean_and_deviation(values: &[f64]) -> Option<(f64, Option<f64>)> {
 }
 
 /// Half the width of the 95 % interval of the mean of `n` values with the sample deviation `sd`, by
-/// the t distribution with `n - 1` degrees of freedom; `None` of fewer than two.
+/// the t distribution with `n - 1` degrees of freedom; `None` for fewer than two values.
 #[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
 pub fn half_interval(sd: f64, n: usize) -> Option<f64> {
     let t = student(n)?.inverse_cdf(0.975);
     Some(t * sd / (n as f64).sqrt())
 }
 
-/// What a paired test gave.
+/// The outcome of a paired test.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tested {
     /// The two-sided p value; `None` where the test says nothing.
@@ -45,8 +45,8 @@ pub struct Tested {
     pub drawn: bool,
 }
 
-/// Student's t test that the mean of paired differences is zero, two-sided. It says nothing of fewer
-/// than two pairs, or of differences that are all the same and not zero.
+/// Student's two-sided t test of the hypothesis that the mean of paired differences is zero. It has no p
+/// value for fewer than two pairs, or where all differences are the same and not zero.
 #[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
 pub fn paired_t(differences: &[f64]) -> Tested {
     let nothing = Tested { p: None, least: None, drawn: false };
@@ -64,9 +64,9 @@ pub fn paired_t(differences: &[f64]) -> Tested {
     Tested { p: p.map(|p| p.min(1.0)), ..nothing }
 }
 
-/// The permutation test that paired differences are as likely of one sign as of the other, two-sided:
-/// the share of all choices of signs whose sum is at least as far from zero. Of more than 16 pairs,
-/// of 100,000 choices drawn with `seed`, the one that was found counted with them.
+/// The two-sided permutation test of the hypothesis that paired differences have either sign with equal
+/// probability: the share of all choices of signs whose sum is at least as far from zero. For more than 16
+/// pairs it is the share of 100,000 choices drawn with `seed`, the observed one included.
 pub fn sign_flips(differences: &[f64], seed: u64) -> Tested {
     let n = differences.len();
     if n == 0 {
@@ -74,10 +74,10 @@ pub fn sign_flips(differences: &[f64], seed: u64) -> Tested {
     }
     let found: f64 = differences.iter().sum();
     let scale: f64 = differences.iter().map(|it| it.abs()).sum();
-    // Sums of the same numbers in another order may differ in their last bits.
+    // Sums of the same numbers in another order may differ in the last bits.
     let as_far = |sum: f64| sum.abs() >= found.abs() - 1e-12 * scale;
     if n <= EXACT {
-        // Choices with all signs turned have the same distance: the last sign stays.
+        // Turning all signs keeps the distance from zero, so the last sign can stay fixed.
         let all = 1_u32 << (n - 1);
         let far = (0..all).filter(|signs| as_far(signed_sum(differences, *signs))).count();
         let far = u32::try_from(far).unwrap_or(all);
@@ -97,13 +97,13 @@ pub fn sign_flips(differences: &[f64], seed: u64) -> Tested {
     Tested { p: Some(f64::from(far) / all), least: Some(1.0 / all), drawn: true }
 }
 
-/// The sum of `values`, those turned whose bit is set; of at most 32.
+/// The sum of at most 32 `values`, where those whose bit is set in the choice have their sign turned.
 fn signed_sum(values: &[f64], signs: u32) -> f64 {
     let signed = values.iter().enumerate();
     signed.map(|(at, value)| if signs >> at & 1 == 1 { -value } else { *value }).sum()
 }
 
-/// Holm's step-down correction (1979) of p values, in their order.
+/// Corrects p values by Holm's step-down method (1979), keeping their order.
 #[expect(clippy::cast_precision_loss, reason = "counts of comparisons are small")]
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();

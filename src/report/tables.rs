@@ -1,77 +1,75 @@
-//! The tables of a run's folder, from its CSVs, and the files that they are written to.
+//! Builds the tables of a finished run, and names the files that they are written to. The tables themselves
+//! are pivoted and rendered in [`super::table`].
 
-use std::fs;
-use std::path::Path;
+use super::error::Error;
+use super::finished::FinishedRun;
+use super::scores::RunScores;
+use super::table::{self, ResultTable};
 
-use super::results::{Error, io_at};
-use super::scores::Scores;
-use super::table::{self, Table};
-use crate::plan::table_spec::TableSpec;
-
-/// The tables of a run, in the order of its pipeline, with the scores that they show.
+/// The tables of a run in the order of its pipeline, and the scores that they show.
 #[derive(Debug)]
-pub struct Tables {
-    /// What they show.
-    pub scores: Scores,
-    /// Each with its name; or why it cannot be made.
-    pub tables: Vec<(Option<String>, Result<Table, table::Error>)>,
+pub struct Tables<'a> {
+    /// All scores of the run.
+    pub scores: RunScores<'a>,
+    /// Each table with its name, or the reason why it cannot be built.
+    pub tables: Vec<(Option<String>, Result<ResultTable, table::TableError>)>,
 }
 
-impl Tables {
-    /// Every table of a run's folder, from its CSVs; none without scores.
+impl<'a> Tables<'a> {
+    /// Every table of a run as people are to see it, with the doubts about the run among its notes. A run
+    /// without scores has none.
     ///
     /// # Errors
-    /// When a file cannot be read, or a `[table]` does not fit the scores.
-    pub fn of(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join("pipeline.toml");
-        let text = fs::read_to_string(&path).map_err(io_at(&path))?;
-        let pipeline: toml::Table = toml::from_str(&text)
-            .map_err(|error| Error::Malformed { path, reason: error.to_string() })?;
-        Self::by(&pipeline, folder)
+    /// When a file cannot be read.
+    pub fn of(run: &'a FinishedRun) -> Result<Self, Error> {
+        let mut tables = Self::as_written(run)?;
+        for table in tables.tables.iter_mut().filter_map(|(_, table)| table.as_mut().ok()) {
+            run.doubts.iter().for_each(|doubt| table.doubt(doubt));
+        }
+        Ok(tables)
     }
 
-    /// As [`Tables::of`], the resolved pipeline being known.
+    /// The same tables without those doubts: what the files of the run hold.
     ///
     /// # Errors
-    /// As [`Tables::of`], but for tables that do not fit.
-    pub fn by(pipeline: &toml::Table, folder: &Path) -> Result<Self, Error> {
-        let specs = TableSpec::of_resolved(pipeline).map_err(table::Error::Spec)?;
-        let scores = Scores::read(pipeline, &specs, folder)?;
+    /// As [`Tables::of`].
+    pub fn as_written(run: &'a FinishedRun) -> Result<Self, Error> {
+        let scores = RunScores::of(run)?;
         let mut tables = Vec::new();
         if !scores.scores.is_empty() {
-            let made = specs.iter().map(|spec| (spec.name.clone(), Table::new(spec, &scores)));
-            // Run plainly, a file with a sweep has nothing for a table of its trials.
-            let of_sweep = pipeline.contains_key("sweep") && !scores.sweep;
-            let fits = |error: &table::Error| !of_sweep || !error.wants_trials();
+            let specs = run.record.tables.iter();
+            let made = specs.map(|spec| (spec.name.clone(), ResultTable::new(spec, &scores)));
+            // A plain run of a file with a sweep has nothing to show in a table of its trials.
+            let of_sweep = run.pipeline.contains_key("sweep") && !scores.sweep;
+            let fits = |error: &table::TableError| !of_sweep || !error.wants_trials();
             tables.extend(made.filter(|(_, table)| table.as_ref().err().is_none_or(fits)));
         }
         Ok(Self { scores, tables })
     }
 
-    /// Those that can be made.
-    pub fn good(&self) -> impl Iterator<Item = &Table> {
+    /// The tables that can be built.
+    pub fn good(&self) -> impl Iterator<Item = &ResultTable> {
         self.tables.iter().filter_map(|(_, table)| table.as_ref().ok())
     }
 
-    /// All of them.
+    /// All tables.
     ///
     /// # Errors
-    /// When one cannot be made.
-    pub fn all(self) -> Result<Vec<Table>, Error> {
-        let tables = self.tables.into_iter().map(|(_, table)| table);
-        Ok(tables.collect::<Result<_, _>>()?)
+    /// When one cannot be built.
+    pub fn all(self) -> Result<Vec<ResultTable>, table::TableError> {
+        self.tables.into_iter().map(|(_, table)| table).collect()
     }
 
-    /// The name and the text of every file. The first table has the plain name `table` too when no
-    /// other has it, so that there always is one.
+    /// The name and the text of every file. Where every table has a name, the first is also written as plain
+    /// `table`, so that scripts always find one.
     pub fn files(&self) -> Vec<(String, String)> {
         let plain = self.tables.iter().any(|(name, _)| name.is_none());
         let mut files = Vec::new();
         for (at, (name, table)) in self.tables.iter().enumerate() {
             let Ok(table) = table else { continue };
-            let first = (at == 0 && !plain).then(|| Table::stem(None));
-            for stem in std::iter::once(Table::stem(name.as_deref())).chain(first) {
-                let file = |(ending, format): &(&str, table::Format)| {
+            let first = (at == 0 && !plain).then(|| ResultTable::stem(None));
+            for stem in std::iter::once(ResultTable::stem(name.as_deref())).chain(first) {
+                let file = |(ending, format): &(&str, table::TableFormat)| {
                     (format!("{stem}.{ending}"), table.render(*format, false))
                 };
                 files.extend(table::FILES.iter().map(file));

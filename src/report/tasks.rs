@@ -1,4 +1,4 @@
-//! What a run's folder says of its tasks beside their numbers: their records, logs and times.
+//! Writes what a run's folder says about its tasks besides their numbers: their records, logs and times.
 
 use std::fs;
 use std::path::Path;
@@ -7,34 +7,38 @@ use indexmap::IndexMap;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::csv::Rows;
-use super::record::Stage;
-use super::results::{Error, io_at};
-use super::trial_files::{Sources, rows};
-use crate::exec::{Done, State, display_name};
+use super::csv::CsvRows;
+use super::error::{Error, io_at};
+use super::record::{ModelOnSplit, StageInput, StageRecord};
+use super::trial_files::{Artifacts, rows};
+use crate::exec::{Done, End, Ending, display_name};
 use crate::plan::graph::Plan;
+use crate::plan::pipeline::PlannedStage;
+use crate::plan::trial::Trial;
+use crate::stages::Failure;
 use crate::store::Checked;
 
-/// The stages of every trial, as the run's record has them.
+/// The stages of every trial in the form of the record.
 pub(super) fn records(
     plan: &Plan,
     done: &[Done],
-    sources: &Sources,
-) -> Result<Vec<Vec<Stage>>, Error> {
-    let record = |(name, task): (&String, &NodeIndex)| {
+    sources: &Artifacts,
+) -> Result<Vec<Vec<StageRecord>>, Error> {
+    let record = |((name, task), planned): ((&String, &NodeIndex), &PlannedStage)| {
         let (node, done) = (&plan.graph[*task], &done[task.index()]);
         let (mut error, mut waited_for) = (None, None);
-        match &done.state {
-            State::Failed { message, help } => {
-                error = Some(json!({ "message": message, "help": help }));
-            }
-            State::Skipped { because } => waited_for = Some(because.clone()),
+        match &done.end {
+            End::Failed(failure) => error = Some(json!(failure)),
+            End::Skipped { because } => waited_for = Some(because.clone()),
             _ => {}
         }
-        Ok(Stage {
+        Ok(StageRecord {
             name: name.clone(),
             kind: node.stage.kind().to_owned(),
-            state: done.state.word().to_owned(),
+            inputs: StageInput::of(planned),
+            after: planned.after.clone(),
+            scores: ModelOnSplit::of(planned),
+            state: done.end.ending(),
             fingerprint: done.fingerprint,
             content: done.artifact.as_ref().map(|it| it.0),
             external: node.external.clone(),
@@ -48,12 +52,14 @@ pub(super) fn records(
             },
         })
     };
-    let trial = |stages: &IndexMap<String, NodeIndex>| stages.iter().map(record).collect();
-    plan.stages.iter().map(trial).collect()
+    let trial = |(stages, trial): (&IndexMap<String, NodeIndex>, &Trial)| {
+        stages.iter().zip(&trial.pipeline.stages).map(record).collect()
+    };
+    plan.stages.iter().zip(&plan.trials).map(trial).collect()
 }
 
-/// Title, licence, citation and source of what is in an artifact, if it came from outside: those of a
-/// data set, or of weights in `provenance.json`.
+/// Title, licence, citation and source of a data set or of weights that came from outside; `None` for
+/// everything that was built here.
 fn origin(artifact: &Checked) -> Result<Option<Value>, Error> {
     let parsed = |name: &str| -> Result<Option<Value>, Error> {
         let bytes = artifact.read(name)?;
@@ -65,7 +71,7 @@ fn origin(artifact: &Checked) -> Result<Option<Value>, Error> {
     }
 }
 
-/// Writes `logs/<stage>.log`: what a stage said that ran, its error and its inputs.
+/// Writes `logs/<stage>.log`: the messages of a stage that ran, and its error with its inputs.
 pub(super) fn put_log(
     folder: &Path,
     plan: &Plan,
@@ -74,7 +80,7 @@ pub(super) fn put_log(
 ) -> Result<(), Error> {
     let done = &all[task.index()];
     let mut lines = done.log.clone();
-    if let State::Failed { message, help } = &done.state {
+    if let End::Failed(Failure { message, help }) = &done.end {
         lines.push(format!("error: {message}"));
         lines.extend(help.iter().map(|help| format!("help: {help}")));
         let inputs = plan.graph[task].inputs.iter().zip(plan.input_texts(task));
@@ -94,18 +100,18 @@ pub(super) fn put_log(
 }
 
 /// `timings.csv`: the seconds of every task and of its parts.
-pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Sources) -> Result<String, Error> {
+pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Artifacts) -> Result<String, Error> {
     let header = ["stage", "part", "seconds", "cached"].map(str::to_owned).to_vec();
     let mut all = Vec::new();
     for task in &plan.order {
         let end = &done[task.index()];
         let name = display_name(plan, *task);
-        let cached = (end.state.word() == "cached").to_string();
+        let cached = (end.end.ending() == Ending::Cached).to_string();
         all.push(vec![name.clone(), "total".into(), format!("{:.6}", end.seconds), cached.clone()]);
         let Some(artifact) = &sources[task.index()] else { continue };
         for part in rows(artifact, "timings.csv")?.unwrap_or_default().rows {
             all.push(vec![name.clone(), part[0].clone(), part[1].clone(), cached.clone()]);
         }
     }
-    Ok(Rows { header, rows: all }.text())
+    Ok(CsvRows { header, rows: all }.text())
 }

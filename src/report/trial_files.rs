@@ -1,28 +1,29 @@
-//! The files of a trial in a run's folder: the CSV of each stage, and what an artifact holds for people
-//! besides it. Names in them are those of the pipeline; artifacts know only keys.
+//! Derives the files of a trial from artifacts: the CSV of each stage, and the tables and pictures that an
+//! artifact holds for people. Artifacts name their inputs by key; the files here use the names of the
+//! pipeline.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::csv::{self, Rows};
-use super::results::{Error, io_at};
-use crate::exec::{Done, State};
+use super::csv::CsvRows;
+use super::error::{Error, io_at};
+use super::record::StageInput;
+use crate::exec::{Done, End};
 use crate::metrics::Metrics;
 use crate::plan::graph::Plan;
-use crate::plan::pipeline::PlannedStage;
 use crate::plan::search::Verdict;
 use crate::store::{Checked, RESERVED};
 
-/// The artifact of every task that has one, by number.
-pub(super) type Sources = Vec<Option<Checked>>;
+/// The artifact of every task, by the number of the task; `None` for a task without a result.
+pub(super) type Artifacts = Vec<Option<Checked>>;
 
 /// Opens the artifacts of all tasks.
 ///
 /// # Errors
-/// When one is gone, damaged, or another than the run had.
-pub(super) fn sources(done: &[Done]) -> Result<Sources, Error> {
+/// When an artifact is missing or damaged, or is not the one that the run built or found.
+pub(super) fn sources(done: &[Done]) -> Result<Artifacts, Error> {
     let open = |done: &Done| match &done.artifact {
         Some((content, folder)) => Ok(Some(Checked::open(folder, content)?)),
         None => Ok(None),
@@ -30,7 +31,7 @@ pub(super) fn sources(done: &[Done]) -> Result<Sources, Error> {
     done.par_iter().map(open).collect()
 }
 
-/// Whether results are written from an artifact's file of this name.
+/// Whether results are derived from files of this name in an artifact.
 pub fn is_for_results(name: &str) -> bool {
     is_picture(name)
         || is_table(name)
@@ -41,16 +42,15 @@ fn is_picture(name: &str) -> bool {
     !name.contains('/') && Path::new(name).extension().is_some_and(|it| it == "png")
 }
 
-/// Whether a file is a CSV besides metrics and timings, such as an `embedding.csv`.
+/// Whether a file is a CSV other than metrics and timings, such as `embedding.csv`.
 fn is_table(name: &str) -> bool {
     !name.contains('/') && name.ends_with(".csv") && !RESERVED.contains(&name)
 }
 
-/// Writes the CSVs of a trial; gives the names of those that do not follow from an artifact, with their
-/// text.
+/// Writes the files of a trial. Returns name and text of those that no artifact can reproduce.
 pub(super) fn write_trial(
     folder: &Path,
-    (plan, done, sources): (&Plan, &[Done], &Sources),
+    (plan, done, sources): (&Plan, &[Done], &Artifacts),
     trial: usize,
     verdict: Option<&Verdict>,
 ) -> Result<Vec<(String, String)>, Error> {
@@ -59,16 +59,16 @@ pub(super) fn write_trial(
     let pruned = verdict.and_then(|it| it.pruned.as_ref());
     for stage in &plan.trials[trial].pipeline.stages {
         let task = plan.stages[trial][&stage.name].index();
-        let name = metrics_name(stage);
-        let mut files = match (&done[task].state, &sources[task]) {
-            (State::Pruned { rows }, _) if !rows.is_empty() => {
-                let text = csv::write(&Metrics { rows: rows.clone(), ..Metrics::training() });
+        let name = metrics_name(&stage.name);
+        let mut files = match (&done[task].end, &sources[task]) {
+            (End::Paused { rows }, _) if !rows.is_empty() => {
+                let text = Metrics::Training(rows.clone()).csv().unwrap_or_default();
                 vec![Derived { path: name.clone().into(), bytes: text.into_bytes() }]
             }
-            (_, Some(artifact)) => derived(artifact, stage)?,
+            (_, Some(artifact)) => derived(artifact, &stage.name, &StageInput::of(stage))?,
             _ => Vec::new(),
         };
-        // Other trials, or another run, may have gone further than this one.
+        // The artifact may hold more epochs than this trial was given: other trials share it.
         if let (Some(whole), Some(pruned)) =
             (files.first_mut(), pruned.filter(|it| it.stage == stage.name))
         {
@@ -87,8 +87,8 @@ pub(super) fn write_trial(
     Ok(cut)
 }
 
-/// The rows of a training's CSV up to an epoch.
-fn up_to_epoch(rows: &Rows, epoch: usize) -> String {
+/// The CSV of a training up to and including an epoch.
+fn up_to_epoch(rows: &CsvRows, epoch: usize) -> String {
     let mut rows = rows.clone();
     if let Some(at) = rows.header.iter().position(|name| name == "epoch") {
         rows.rows.retain(|row| row[at].parse::<usize>().is_ok_and(|it| it <= epoch));
@@ -96,76 +96,76 @@ fn up_to_epoch(rows: &Rows, epoch: usize) -> String {
     rows.text()
 }
 
-/// A file of a run's folder that follows from an artifact.
+/// A file of a run that is derived from an artifact.
 #[derive(Debug)]
 pub struct Derived {
     /// Its path below the folder of its trial.
     pub path: PathBuf,
-    /// What it holds.
+    /// Its content.
     pub bytes: Vec<u8>,
 }
 
-/// The CSV of a stage in the folder of its trial.
-pub fn metrics_name(stage: &PlannedStage) -> String {
-    format!("{}.csv", stage.name)
+/// The name of the CSV of a stage, in the folder of its trial.
+pub fn metrics_name(stage: &str) -> String {
+    format!("{stage}.csv")
 }
 
-/// Every file of a run's folder that follows from the artifact of `stage`: its metrics first, then what
-/// it holds for people besides them; none for a stage without metrics.
+/// Every file that is derived from the artifact of `stage`, whose inputs are `inputs`: its metrics first,
+/// then its other tables and its pictures. A stage without metrics has none.
 ///
 /// # Errors
-/// When a file of the artifact is damaged, or no CSV.
-pub fn derived(artifact: &Checked, stage: &PlannedStage) -> Result<Vec<Derived>, Error> {
-    let Some(metrics) = metrics_text(artifact, stage)? else { return Ok(Vec::new()) };
+/// When a file of the artifact is damaged or is not a CSV.
+pub fn derived(
+    artifact: &Checked,
+    stage: &str,
+    inputs: &[StageInput],
+) -> Result<Vec<Derived>, Error> {
+    let Some(metrics) = metrics_text(artifact, inputs)? else { return Ok(Vec::new()) };
     let mut files = vec![Derived { path: metrics_name(stage).into(), bytes: metrics.into_bytes() }];
     for name in artifact.names().filter(|name| is_picture(name) || is_table(name)) {
         let bytes = match is_picture(name) {
             true => artifact.read(name)?,
-            false => named_text(artifact, name, stage)?.map(String::into_bytes),
+            false => named_text(artifact, name, inputs)?.map(String::into_bytes),
         };
-        let path = Path::new(&stage.name).join(name);
+        let path = Path::new(stage).join(name);
         files.extend(bytes.map(|bytes| Derived { path, bytes }));
     }
     Ok(files)
 }
 
-/// What `<stage>.csv` holds for a stage with this artifact: its metrics, with the names that the
-/// pipeline gives to what it reads.
+/// The text of `<stage>.csv` for a stage with this artifact: its metrics, with the names that the pipeline
+/// gives to its `inputs`.
 ///
 /// # Errors
-/// When the metrics are damaged, or no CSV.
-pub fn metrics_text(artifact: &Checked, stage: &PlannedStage) -> Result<Option<String>, Error> {
-    named_text(artifact, "metrics.csv", stage)
+/// When the metrics are damaged or are not a CSV.
+pub fn metrics_text(artifact: &Checked, inputs: &[StageInput]) -> Result<Option<String>, Error> {
+    named_text(artifact, "metrics.csv", inputs)
 }
 
 fn named_text(
     artifact: &Checked,
     name: &str,
-    stage: &PlannedStage,
+    inputs: &[StageInput],
 ) -> Result<Option<String>, Error> {
     let Some(mut rows) = rows(artifact, name)? else { return Ok(None) };
-    rows.name_references(|key| {
-        let input = stage.inputs.iter().find(|input| input.key == key)?;
-        let split = input.split.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
-        Some(format!("{}{split}", input.stage))
-    });
+    rows.name_references(|key| inputs.iter().find(|input| input.key == key).map(StageInput::text));
     Ok(Some(rows.text()))
 }
 
-/// The CSV called `name` of an artifact, if it has one.
-pub(super) fn rows(artifact: &Checked, name: &str) -> Result<Option<Rows>, Error> {
+/// The CSV called `name` in an artifact; `None` where it has no such file.
+pub(super) fn rows(artifact: &Checked, name: &str) -> Result<Option<CsvRows>, Error> {
     let Some(bytes) = artifact.read(name)? else { return Ok(None) };
     Ok(Some(parsed(&bytes, &artifact.folder().join(name))?))
 }
 
-/// The rows in the bytes of the CSV at `path`.
-fn parsed(bytes: &[u8], path: &Path) -> Result<Rows, Error> {
+/// Reads the bytes of the CSV at `path`.
+fn parsed(bytes: &[u8], path: &Path) -> Result<CsvRows, Error> {
     let malformed = |reason: String| Error::Malformed { path: path.to_owned(), reason };
     let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
-    Rows::read(text).map_err(|error| malformed(error.to_string()))
+    CsvRows::read(text).map_err(|error| malformed(error.to_string()))
 }
 
-/// The folder in a run's that holds the CSVs of a trial.
+/// The folder that holds the files of a trial: of a plain run, the folder of the run itself.
 pub fn trial_folder(run: &Path, sweep: bool, trial: usize) -> PathBuf {
     if sweep { run.join(format!("trials/{trial:03}")) } else { run.to_owned() }
 }

@@ -6,11 +6,13 @@ use self::own::Own;
 use super::pretrained::Pretrained;
 use super::source::{Source, find, unchanged};
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
+    Stage,
 };
-use crate::config::{Diagnostic, Keys};
-use crate::data::catalog::{self, CatalogEntry, Delivery};
-use crate::data::fetch::{Fetcher, Whole};
+use crate::config::{Diagnostic, Keys, Noted, Word};
+use crate::data::catalog::weights::Weights;
+use crate::data::catalog::{CatalogEntry, Delivery};
+use crate::data::fetch::Whole;
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{DataFormat, Decoding};
 use crate::data::shown::PathAlias;
@@ -21,7 +23,7 @@ mod own;
 pub(super) const KIND: Kind = Kind {
     name: "download",
     about: "get a data set or weights by name, or your own from a file or an address",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -32,13 +34,29 @@ enum Download {
     Weights(Pretrained),
 }
 
-/// The word of `format = ...` for weights.
-const WEIGHTS: &str = "weights";
+/// What a file or folder of the user's own holds: `format = ...`.
+#[derive(Clone, Copy)]
+enum Holds {
+    /// A data set.
+    Dataset(DataFormat),
+    /// Weights of a network.
+    Weights,
+}
 
-/// The words of `format = ...`.
-const FORMATS: &[&str] = &["idx", "image-folder", "image-list", "safetensors", "cifar", WEIGHTS];
+impl Word for Holds {
+    fn all() -> impl Iterator<Item = Self> {
+        DataFormat::all().map(Self::Dataset).chain([Self::Weights])
+    }
 
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Dataset(format) => format.word(),
+            Self::Weights => "weights",
+        }
+    }
+}
+
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let span = keys.span();
     const ORIGINS: [&str; 3] = ["dataset", "source", "weights"];
     match keys.only_one(&ORIGINS) {
@@ -53,10 +71,11 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
                 }
             }
             let stage = Pretrained::known(keys, defaults)?;
-            Some(Box::new(Download::Weights(stage)))
+            Ok(Box::new(Download::Weights(stage)))
         }
         Some("dataset") => {
-            let name = keys.choice("dataset", catalog::NAMES).required();
+            keys.about(&[("dataset", "a data set known by name")]);
+            let entry = keys.choice("dataset").required();
             for key in ["sha256", "format"] {
                 if let Some(node) = keys.unwanted(key) {
                     keys.problem(Diagnostic::at(
@@ -66,8 +85,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
                     ));
                 }
             }
-            let entry = catalog::find(name?)?;
-            Some(Box::new(Download::Known(entry)))
+            Ok(Box::new(Download::Known(entry?)))
         }
         Some(_) => custom(keys, defaults),
         None => {
@@ -81,26 +99,28 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
             } else {
                 "missing key `dataset`, `source` or `weights`"
             };
-            let names: Vec<String> =
-                catalog::NAMES.iter().map(|name| format!("\"{name}\"")).collect();
-            keys.problem(
+            Err(keys.problem(
                 Diagnostic::at(span, message, "in this table")
-                    .help(format!("`dataset` is one of {}", names.join(", ")))
+                    .help(format!("`dataset` is one of {}", quoted::<&CatalogEntry>()))
                     .help("`source = \"file:PATH\"` with `format` takes your own images or weights")
-                    .help(format!("`weights` is one of {}", known_weights())),
-            );
-            None
+                    .help(format!("`weights` is one of {}", quoted::<&Weights>())),
+            ))
         }
     }
 }
 
-fn known_weights() -> String {
-    let names = catalog::weights::NAMES.iter().map(|name| format!("\"{name}\""));
-    names.collect::<Vec<_>>().join(", ")
+/// Every word for a `T`, in quotes.
+fn quoted<T: Word>() -> String {
+    T::all().map(|it| format!("\"{}\"", it.word())).collect::<Vec<_>>().join(", ")
 }
 
-fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn custom(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let span = keys.span();
+    keys.about(&[
+        ("source", "your own file, folder or address"),
+        ("sha256", "what the file must be; required of an address"),
+        ("format", "what the source holds"),
+    ]);
     let source = keys
         .string("source")
         .such_that("\"file:PATH\", or an address starting with https:// or http://", |source| {
@@ -115,7 +135,7 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
             sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit())
         })
         .optional();
-    let format = keys.choice("format", FORMATS).required();
+    let holds = keys.choice("format").required();
     let (source, sha256) = (source?, sha256?.map(|sum| sum.to_lowercase()));
     let source = match (source.strip_prefix("file:"), sha256) {
         (Some(path), sha256) => {
@@ -125,20 +145,17 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
         }
         (None, Some(sha256)) => Source::Web { url: source, sha256 },
         (None, None) => {
-            keys.problem(
+            return Err(keys.problem(
                 Diagnostic::at(span, "missing key `sha256`", "in this table").help(
                     "a download must be checked: add `sha256 = \"...\"`, from `sha256sum FILE`",
                 ),
-            );
-            return None;
+            ));
         }
     };
-    if format == Some(WEIGHTS) {
-        let stage = Pretrained::custom(keys, defaults, source)?;
-        return Some(Box::new(Download::Weights(stage)));
-    }
-    let format = DataFormat::named(format?)?;
-    Some(Box::new(Download::Own(Own::parse(keys, source, format)?)))
+    Ok(Box::new(match holds? {
+        Holds::Dataset(format) => Download::Own(Own::parse(keys, source, format)?),
+        Holds::Weights => Download::Weights(Pretrained::custom(keys, defaults, source)?),
+    }))
 }
 
 impl Stage for Download {
@@ -157,7 +174,7 @@ impl Stage for Download {
     }
 
     /// What the settings do not say: the contents of files without `sha256`.
-    fn external(&self, known: &Known) -> Result<Option<String>, Failure> {
+    fn external(&self, known: &Known) -> Result<Option<String>, Halt> {
         match self {
             Self::Known(_) => Ok(None),
             Self::Own(own) => own.external(known),
@@ -185,7 +202,7 @@ impl Stage for Download {
         }))
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         match self {
             Self::Known(entry) => Outcome::of_dataset(&known(entry, context)?, context),
             Self::Own(own) => own.run(context),
@@ -198,7 +215,7 @@ impl Stage for Download {
 
 impl Download {
     /// The user's own file of weights, if it has no `sha256`.
-    fn weights_file(&self) -> Result<Option<Files>, Failure> {
+    fn weights_file(&self) -> Result<Option<Files>, Halt> {
         match self {
             Self::Weights(weights) => match weights.source() {
                 Some(Source::File { path, sha256: None }) => Ok(Some(Files::one(find(path)?))),
@@ -209,14 +226,13 @@ impl Download {
     }
 }
 
-fn known(entry: &CatalogEntry, context: &Context) -> Result<Dataset, Failure> {
-    let watch = context.watch();
-    let fetcher = Fetcher { folder: context.downloads, offline: context.offline, watch };
+fn known(entry: &CatalogEntry, context: &Context) -> Result<Dataset, Halt> {
+    let fetcher = context.fetcher();
     let mut set = match &entry.content {
         Delivery::BuiltIn(make) => make()?,
         Delivery::Files { files, sources, format } => {
             let folder = fetcher.files(entry.name, files, sources, *format)?;
-            format.read(&folder, &Decoding::strict(), &watch)?
+            format.read(&folder, &Decoding::strict(), &context.watch())?
         }
         Delivery::Archive { name, checksum, urls, format } => {
             let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
@@ -252,7 +268,7 @@ fn read_archive(
     context: &Context,
     read: impl FnOnce(&Path, &Watch) -> Result<Dataset, DataError>,
 ) -> Result<Dataset, DataError> {
-    let scratch = context.downloads;
+    let scratch = &context.environment.downloads;
     std::fs::create_dir_all(scratch).map_err(|error| DataError::io(scratch, error))?;
     let folder = tempfile::tempdir_in(scratch).map_err(|error| DataError::io(scratch, error))?;
     unpack::unpack(path, folder.path(), unpack::Limits::default(), &context.watch())?;

@@ -1,25 +1,28 @@
 //! `evaluate`: scores models on labelled splits.
 
+use std::fs;
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
-use super::training::{Opened, failure, misfits, open, unlike_classes};
-use super::visualize::wrong_layer;
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
-use crate::config::{Keys, Reference, Wants};
+use super::inputs::{OpenedSplit, misfits, open, unlike_classes, wrong_layer};
+use super::{
+    Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
+};
+use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::classes::Matched;
 use crate::data::{self, loader};
 use crate::metrics::calibration::Calibration;
+use crate::metrics::csv;
 use crate::metrics::label_free::images_for;
 use crate::metrics::macro_f1::macro_f1;
 use crate::metrics::proxy_a_distance::proxy_a_distance;
-use crate::metrics::{Metrics, number};
+use crate::metrics::{Metrics, ScoreRow};
 use crate::nn::dispatch::{DeviceWork, backend, dispatch};
 use crate::nn::ops::Ops;
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
-use crate::train::{Answer, Evaluation, Watch, evaluate};
+use crate::train::{Evaluation, Prediction, evaluate};
 
 mod embedding;
 mod features;
@@ -28,10 +31,14 @@ mod pictures;
 
 use embedding::{Embedding, Planes};
 use numbering::Numbering;
-use pictures::{Pictures, Shown};
+use pictures::{PictureCounts, Pictures};
 
-pub(super) const KIND: Kind =
-    Kind { name: "evaluate", about: "score models on labelled splits", scores: true, parse };
+pub(super) const KIND: Kind = Kind {
+    name: "evaluate",
+    about: "score models on labelled splits",
+    measures: Measures::Scores,
+    parse,
+};
 
 #[derive(Debug)]
 struct Evaluate {
@@ -44,28 +51,40 @@ struct Evaluate {
     layer: Option<String>,
     proxy_a_distance: bool,
     embedding: Option<Embedding>,
-    shown: Shown,
+    shown: PictureCounts,
 }
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("models", "networks to score"),
+        ("on", "data sets to score them on"),
+        ("features", "layer whose output is written to the artifact"),
+        (
+            "layer",
+            "layer whose output the embedding and the distance look at; the classifier's input when left out",
+        ),
+        (
+            "proxy_a_distance",
+            "whether to measure how well a linear classifier tells further data sets from the first",
+        ),
+        ("embedding", "features in two dimensions"),
+        ("samples", "images of each data set to draw"),
+        ("mistakes", "most confident wrong answers to draw"),
+    ]);
     let models = keys.references("models", Wants::Model);
     let on = keys.references("on", Wants::Split("test"));
     let features = keys.string("features").optional();
     let layer = keys.string("layer").optional();
     let proxy_a_distance = keys.boolean("proxy_a_distance").or(false);
-    let wants_embedding = keys.has("embedding");
     let embedding = keys.optional_nested("embedding", Embedding::read);
-    let shown = Shown::read(keys);
-    if models.is_empty() || on.is_empty() || (wants_embedding && embedding.is_none()) {
-        return None;
-    }
-    Some(Box::new(Evaluate {
-        models,
-        on,
+    let shown = PictureCounts::read(keys);
+    Ok(Box::new(Evaluate {
+        models: models?,
+        on: on?,
         features: features?,
         layer: layer?,
         proxy_a_distance: proxy_a_distance?,
-        embedding,
+        embedding: embedding?,
         shown: shown?,
     }))
 }
@@ -130,12 +149,12 @@ impl Stage for Evaluate {
         if problems.is_empty() { Ok(Product::Scores) } else { Err(problems) }
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        dispatch(context.device, Run { stage: self, context })?
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
+        dispatch(context.device, ScoringRun { stage: self, context })?
     }
 }
 
-struct Run<'a> {
+struct ScoringRun<'a> {
     stage: &'a Evaluate,
     context: &'a Context<'a>,
 }
@@ -144,16 +163,16 @@ struct Run<'a> {
 struct Scored {
     /// As it stands in the metrics.
     key: String,
-    set: Arc<Opened>,
-    answers: Vec<Answer>,
+    set: Arc<OpenedSplit>,
+    answers: Vec<Prediction>,
 }
 
-impl DeviceWork for Run<'_> {
-    type Output = Result<Outcome, Failure>;
+impl DeviceWork for ScoringRun<'_> {
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context } = self;
-        let mut metrics = Metrics::scores();
+        let mut rows = Vec::new();
         let mut best = Vec::new();
         let (mut pictures, mut numbering) = (Pictures::default(), Numbering::default());
         // Said before hours of work, not after those on the first pairs.
@@ -183,8 +202,8 @@ impl DeviceWork for Run<'_> {
                 let (images, split) = (&set.dataset, set.split());
                 let evaluation = evaluate(&mut saved.model, images, split, frozen.as_deref(), done)
                     .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
-                    .ok_or_else(Failure::interrupted)?;
-                write(&mut metrics, &name, &key, &evaluation, &split.labels);
+                    .ok_or(Halt::Interrupted)?;
+                write(&mut rows, &name, &key, &evaluation, &split.labels);
                 best.push(evaluation.accuracy());
                 if let Some(layer) = &stage.features {
                     let name = format!("features.{at_model}.{at_set}.safetensors");
@@ -200,7 +219,7 @@ impl DeviceWork for Run<'_> {
         }
         pictures.save(&stage.shown, context)?;
         numbering.save(context)?;
-        stage.look_at_features(context, device, &scored, &mut metrics)?;
+        stage.look_at_features(context, device, &scored, &mut rows)?;
         let summary = format!(
             "{} models on {} splits, accuracy {:.1} to {:.1} %",
             stage.models.len(),
@@ -208,18 +227,18 @@ impl DeviceWork for Run<'_> {
             100.0 * best.iter().copied().fold(f64::INFINITY, f64::min),
             100.0 * best.iter().copied().fold(0.0, f64::max),
         );
-        Ok(Outcome { metrics, summary, timings: Vec::new() })
+        Ok(Outcome { metrics: Metrics::Scores(rows), summary, timings: Vec::new() })
     }
 }
 
-impl Opened {
+impl OpenedSplit {
     /// The set with its labels in the numbers of a model with the classes `known`.
     fn numbered(
         self: &Arc<Self>,
         key: &str,
         known: &[String],
         matched: &Matched,
-    ) -> Result<Arc<Self>, Failure> {
+    ) -> Result<Arc<Self>, Halt> {
         if !matches!(matched, Matched::ByName(_)) {
             return Ok(Arc::clone(self));
         }
@@ -231,7 +250,7 @@ impl Opened {
 
 impl Evaluate {
     /// Compares the classes of every model with those of every data set, by their descriptions alone.
-    fn compare_classes(&self, context: &Context) -> Result<(), Failure> {
+    fn compare_classes(&self, context: &Context) -> Result<(), Halt> {
         for dataset in &self.on {
             let outline = data::DatasetOutline::read(&context.input(&dataset.key).path)?;
             let (found, empty) = (outline.classes, outline.empty);
@@ -256,8 +275,8 @@ impl Evaluate {
         context: &Context,
         device: &D,
         scored: &[Vec<Scored>],
-        metrics: &mut Metrics,
-    ) -> Result<(), Failure> {
+        rows: &mut Vec<ScoreRow>,
+    ) -> Result<(), Halt> {
         if self.embedding.is_none() && !self.proxy_a_distance {
             return Ok(());
         }
@@ -267,13 +286,16 @@ impl Evaluate {
             let mut model = Saved::open(&context.input(&reference.key).path, device)?.model;
             let name = format!("@{}", reference.key);
             if self.proxy_a_distance {
-                distances(context, (&name, &mut model), layer, sets, metrics)?;
+                distances(context, (&name, &mut model), layer, sets, rows)?;
             }
             if let Some(settings) = &self.embedding {
                 planes.add(settings, context, (&name, &mut model), layer, sets)?;
             }
         }
-        if self.embedding.is_some() { planes.save(context) } else { Ok(()) }
+        if self.embedding.is_some() {
+            planes.save(context)?;
+        }
+        Ok(())
     }
 }
 
@@ -284,56 +306,52 @@ fn distances<D: Ops>(
     (name, model): (&str, &mut Model<D>),
     layer: Option<&str>,
     sets: &[Scored],
-    metrics: &mut Metrics,
-) -> Result<(), Failure> {
+    rows: &mut Vec<ScoreRow>,
+) -> Result<(), Halt> {
     context.progress.begin("distance of domains", None, Unit::Images);
     let mut first = None;
     for (at, Scored { key, set, .. }) in sets.iter().enumerate() {
         let one = features::rows(context, model, set, layer, &[0])?;
         let purpose = format!("proxy_a_distance {at}");
         let indices = loader::drawn(0, &purpose, set.split().len(), images_for(one.width));
-        let rows = features::rows(context, model, set, layer, &indices)?;
+        let found = features::rows(context, model, set, layer, &indices)?;
         let Some(source) = &first else {
-            first = Some(rows.values);
+            first = Some(found.values);
             continue;
         };
-        let distance = proxy_a_distance(source, &rows.values, rows.width);
-        let row = [name.to_owned(), key.clone(), "proxy_a_distance".into(), number(distance)];
-        metrics.push(row);
+        rows.push(ScoreRow {
+            model: name.to_owned(),
+            dataset: key.clone(),
+            metric: "proxy_a_distance".into(),
+            value: proxy_a_distance(source, &found.values, found.width),
+        });
     }
     Ok(())
 }
 
 /// Writes a table beside the metrics.
-fn save(
+fn save<const N: usize>(
     context: &Context,
     name: &str,
-    header: &[&str],
-    rows: Vec<Vec<String>>,
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
 ) -> Result<(), Failure> {
     let path = context.out.join(name);
-    let write = || -> Result<(), csv::Error> {
-        let mut writer = csv::Writer::from_path(&path)?;
-        writer.write_record(header)?;
-        for row in rows {
-            writer.write_record(row)?;
-        }
-        Ok(writer.flush()?)
-    };
-    write().map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+    let header = header.map(str::to_owned);
+    let text = csv::text(std::iter::once(header).chain(rows));
+    fs::write(&path, text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }
 
-/// What the model's frozen layers make of the images: models that share them share it.
+/// The output of the model's frozen layers for the images; models with the same layers share it.
 fn frozen<D: Ops>(
     context: &Context,
     model: &mut Model<D>,
-    set: &Opened,
-) -> Result<Option<Arc<Activations>>, Failure> {
-    let Some(cache) = context.activations else { return Ok(None) };
+    set: &OpenedSplit,
+) -> Result<Option<Arc<Activations>>, Halt> {
+    let Some(cache) = &context.environment.activations else { return Ok(None) };
     let backend = backend(context.device);
     let caching = Caching { cache, backend: &backend, uses: 1 };
-    let watch = Watch { progress: context.progress, cancel: context.cancel };
-    caching.of(model, &set.split().images, &set.dataset, &watch).map_err(failure)
+    Ok(caching.of(model, &set.split().images, &set.dataset, &context.watch())?)
 }
 
 /// With more classes than this, the cells of a confusion matrix without images are left out: there are
@@ -343,8 +361,9 @@ const EVERY_CELL: usize = 100;
 /// Accuracy, loss, count, macro F1, calibration error, accuracy of each class, and the confusion matrix
 /// (`confusion.3.5`: images of class 3 taken for class 5; of more than [`EVERY_CELL`] classes, only where
 /// there are some).
+#[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
 fn write(
-    metrics: &mut Metrics,
+    rows: &mut Vec<ScoreRow>,
     model: &str,
     dataset: &str,
     evaluation: &Evaluation,
@@ -354,20 +373,20 @@ fn write(
     for (answer, label) in evaluation.answers.iter().zip(labels) {
         calibration.add(f64::from(answer.confidence), answer.class == *label);
     }
-    let mut row = |metric: String, value: String| {
-        metrics.push([model.to_owned(), dataset.to_owned(), metric, value]);
+    let mut row = |metric: String, value: f64| {
+        rows.push(ScoreRow { model: model.into(), dataset: dataset.into(), metric, value });
     };
-    row("accuracy".into(), number(evaluation.accuracy()));
-    row("loss".into(), number(evaluation.loss));
-    row("count".into(), evaluation.count().to_string());
-    row("macro_f1".into(), number(macro_f1(&evaluation.confusion)));
-    row("ece".into(), number(calibration.error()));
+    row("accuracy".into(), evaluation.accuracy());
+    row("loss".into(), evaluation.loss);
+    row("count".into(), evaluation.count() as f64);
+    row("macro_f1".into(), macro_f1(&evaluation.confusion));
+    row("ece".into(), calibration.error());
     for (class, accuracy) in evaluation.class_accuracies() {
-        row(format!("class_accuracy.{class}"), number(accuracy));
+        row(format!("class_accuracy.{class}"), accuracy);
     }
     let confusion = &evaluation.confusion;
     let mut cell = |class: u32, other: u32, count: usize| {
-        row(format!("confusion.{class}.{other}"), count.to_string());
+        row(format!("confusion.{class}.{other}"), count as f64);
     };
     if confusion.classes() > EVERY_CELL {
         confusion.cells().for_each(|(class, other, count)| cell(class, other, count));

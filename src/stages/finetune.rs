@@ -1,51 +1,28 @@
-//! `finetune`: goes on training a model, with an adaptation method if one is named.
+//! `finetune`: trains a model further, with an adaptation method if one is named.
 
-use super::training::{Start, Training};
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
+use super::training::{ModelSource, Training, TrainingStage};
+use super::{Defaults, Kind, Measures, Stage};
 use crate::config::node::Value;
-use crate::config::{Keys, Wants};
+use crate::config::{Keys, Noted, Wants};
 use crate::nn::architecture::{Architecture, read_head};
 
 pub(super) const KIND: Kind = Kind {
     name: "finetune",
     about: "go on training a model, or adapt it to a target domain",
-    scores: false,
+    measures: Measures::Training,
     parse,
 };
 
-#[derive(Debug)]
-struct Finetune {
-    start: Start,
-    training: Training,
-}
-
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[("model", "stage whose network is trained further, or a new network")]);
     let fresh = keys.has_form("model", |node| matches!(node.value, Value::Table(_)));
-    let start = if fresh {
-        Architecture::read(keys).map(Start::Fresh)
+    let source = if fresh {
+        Architecture::read(keys).map(ModelSource::Fresh)
     } else {
         let model = keys.reference("model", Wants::Model);
         let head = read_head(keys);
-        model.zip(head).map(|(_, head)| Start::Stage { head })
+        model.and(head).map(|head| ModelSource::Stage { head })
     };
-    let training = Training::read(keys, defaults, None, !fresh);
-    Some(Box::new(Finetune { start: start?, training: training? }))
-}
-
-impl Stage for Finetune {
-    fn kind(&self) -> &'static str {
-        KIND.name
-    }
-
-    fn revision(&self) -> u32 {
-        5
-    }
-
-    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
-        self.training.describe(inputs, &self.start).map(Product::Model)
-    }
-
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        self.training.run(context, &self.start)
-    }
+    let training = Training::read(keys, defaults, source, None, !fresh)?;
+    Ok(Box::new(TrainingStage { kind: KIND.name, training }))
 }

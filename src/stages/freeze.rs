@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use dfdx::prelude::Cpu;
 
 use super::{
-    Context, Defaults, Described, Failure, Kind, ModelShape, Outcome, Problem, Product, Stage,
+    Context, Defaults, Described, Failure, Halt, Kind, Measures, ModelShape, Outcome, Problem,
+    Product, Stage,
 };
-use crate::config::{Keys, Wants};
-use crate::metrics::Metrics;
+use crate::config::{Keys, Noted, Wants};
+use crate::metrics::{LayerRow, Metrics};
 use crate::nn::freeze::{apply, counts, names, turn};
 use crate::nn::{FrozenBatchNorm, Saved};
 
 pub(super) const KIND: Kind = Kind {
     name: "freeze",
     about: "say which parameters of a model learn from here on",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -26,16 +27,22 @@ struct Freeze {
     batch_norm: FrozenBatchNorm,
 }
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("model", "network to take"),
+        (
+            "freeze",
+            "patterns of parameters that stop learning; `*` matches any characters, and `!` negates",
+        ),
+        ("thaw", "patterns of parameters that learn after all"),
+        ("batch_norm", "whether frozen layers keep their running statistics or keep averaging"),
+    ]);
     let model = keys.reference("model", Wants::Model);
     let freeze = keys.strings("freeze").or(Vec::new());
     let thaw = keys.strings("thaw").or(Vec::new());
-    let batch_norm = match keys.choice("batch_norm", &["eval", "train"]).or("eval")? {
-        "eval" => FrozenBatchNorm::Eval,
-        _ => FrozenBatchNorm::Train,
-    };
+    let batch_norm = keys.choice("batch_norm").or(FrozenBatchNorm::Eval);
     model?;
-    Some(Box::new(Freeze { freeze: freeze?, thaw: thaw?, batch_norm }))
+    Ok(Box::new(Freeze { freeze: freeze?, thaw: thaw?, batch_norm: batch_norm? }))
 }
 
 impl Stage for Freeze {
@@ -74,7 +81,7 @@ impl Stage for Freeze {
         if problems.is_empty() { Ok(Product::Model(shape)) } else { Err(problems) }
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         // Nothing is computed, so it needs no device but memory.
         let mut saved = Saved::<Cpu>::open(&context.input("model").path, &Cpu::default())?;
         apply(&mut saved.model, &self.freeze, &self.thaw)
@@ -90,14 +97,20 @@ impl Stage for Freeze {
             *all += len;
             *learning += if parameter.trainable { len } else { 0 };
         }
-        let mut metrics = Metrics::parameters();
+        let mut rows = Vec::new();
+        let mut add = |layer: &str, learning: usize, all: usize| {
+            for (metric, count) in [("trainable", learning), ("parameters", all)] {
+                #[expect(clippy::cast_precision_loss, reason = "a model is far below 2^53 numbers")]
+                let value = count as f64;
+                rows.push(LayerRow { layer: layer.to_owned(), metric: metric.into(), value });
+            }
+        };
         for (layer, (learning, all)) in layers {
-            metrics.push([layer.clone(), "trainable".into(), learning.to_string()]);
-            metrics.push([layer, "parameters".into(), all.to_string()]);
+            add(&layer, learning, all);
         }
         let (learning, all) = counts(&saved.model);
-        metrics.push(["total".into(), "trainable".into(), learning.to_string()]);
-        metrics.push(["total".into(), "parameters".into(), all.to_string()]);
+        add("total", learning, all);
+        let metrics = Metrics::Layers(rows);
         let summary = format!("{learning} of {all} parameters stay trainable");
         Ok(Outcome { metrics, summary, timings: Vec::new() })
     }

@@ -1,27 +1,32 @@
 //! Stage kinds: one file each, registered in [`KINDS`].
 //!
-//! A stage knows its settings, its inputs, a device, a progress handle and a folder of its own to
-//! write to. It knows neither the graph nor the store's layout, the terminal or other stages.
+//! A stage knows its settings, its inputs, a device, a progress handle, a folder to build its artifact in,
+//! another to keep what it needs to resume, and a budget. It knows neither the graph nor the store's
+//! layout, the terminal or other stages.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::Keys;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Keys, Noted};
+use crate::data::fetch::Fetcher;
 use crate::data::outside::Known;
-use crate::data::{Dataset, Watch, statistics};
+use crate::data::{Dataset, statistics};
 use crate::device::Device;
-use crate::metrics::Metrics;
-use crate::progress::Progress;
-use crate::train::activations::Cache;
-use crate::train::checkpoint::Slot;
+use crate::metrics::{Metrics, TrainingRow};
+use crate::progress::{Progress, Watch};
 
 mod classes;
 mod download;
+mod environment;
 mod evaluate;
+mod failures;
 mod finetune;
 mod freeze;
+mod inputs;
 mod normalize;
 mod pretrain;
 mod pretrained;
@@ -32,6 +37,12 @@ mod synthesize;
 mod training;
 mod visualize;
 
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../docs/extending/invert.rs"]
+mod invert;
+
+pub use environment::{Budget, Environment};
 pub use product::{DatasetShape, ModelShape, Product};
 
 /// A kind of stage: how it is called and how its settings are read.
@@ -41,10 +52,21 @@ pub struct Kind {
     pub name: &'static str,
     /// One line for `runner init` and the docs.
     pub about: &'static str,
-    /// Whether its metrics are scores of models, which make the result table.
-    pub scores: bool,
-    /// Reads the settings; `None` only with a problem noted in `keys`.
-    pub parse: fn(&mut Keys, &Defaults) -> Option<Box<dyn Stage>>,
+    /// What its metrics say.
+    pub measures: Measures,
+    /// Reads the settings.
+    pub parse: fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>,
+}
+
+/// What the metrics of a kind of stage say of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measures {
+    /// Nothing: they are facts about data or parameters.
+    Nothing,
+    /// How a training went, by split and epoch.
+    Training,
+    /// How good models are on data sets; these make the result table.
+    Scores,
 }
 
 /// Every stage kind. A new one is a file in this folder and a line here.
@@ -69,20 +91,20 @@ pub struct Defaults {
 
 impl Defaults {
     /// The `seed` key of a stage that draws random numbers.
-    pub fn seed(&self, keys: &mut Keys) -> Option<u64> {
+    pub fn seed(&self, keys: &mut Keys) -> Result<u64, Noted> {
         let default = i64::try_from(self.seed).unwrap_or(i64::MAX);
-        let seed = keys.integer("seed").not_negative().or(default)?;
-        u64::try_from(seed).ok()
+        keys.about(&[("seed", "seed of the stage's random numbers")]);
+        keys.integer("seed").not_negative().or(default).map(i64::unsigned_abs)
     }
 
     /// The `seed` key of a stage that draws random numbers only `if` so; else the key is allowed, but
     /// the pipeline's seed does not enter.
-    pub fn seed_if(&self, keys: &mut Keys, draws: bool) -> Option<u64> {
+    pub fn seed_if(&self, keys: &mut Keys, draws: bool) -> Result<u64, Noted> {
         if draws || keys.has("seed") {
             return self.seed(keys);
         }
         keys.node("seed");
-        Some(self.seed)
+        Ok(self.seed)
     }
 }
 
@@ -99,7 +121,7 @@ pub trait Stage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When the files cannot be read.
-    fn external(&self, _known: &Known) -> Result<Option<String>, Failure> {
+    fn external(&self, _known: &Known) -> Result<Option<String>, Halt> {
         Ok(None)
     }
 
@@ -113,8 +135,8 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// Makes the artifact in [`Context::out`].
     ///
     /// # Errors
-    /// Whatever kept it from being made; what was written is thrown away.
-    fn run(&self, context: &Context) -> Result<Outcome, Failure>;
+    /// Whatever kept it from being built; what was written is thrown away.
+    fn run(&self, context: &Context) -> Result<Outcome, Halt>;
 }
 
 /// A mismatch between a stage's settings and its inputs.
@@ -192,16 +214,13 @@ pub struct Context<'a> {
     pub out: &'a Path,
     /// What [`Stage::external`] gave when the run was planned.
     pub external: Option<&'a str>,
-    /// Folder for partial and finished downloads, kept between runs.
-    pub downloads: &'a Path,
-    /// `--offline`.
-    pub offline: bool,
-    /// Where what frozen layers make of images is kept; `None` with `--no-activation-cache`.
-    pub activations: Option<&'a Cache>,
-    /// Where a training is kept that is not over yet.
-    pub checkpoints: Option<&'a Slot>,
-    /// Epochs after which a training pauses, with a checkpoint.
-    pub pause_after: Option<usize>,
+    /// What all stages of the run share.
+    pub environment: &'a Environment,
+    /// A folder, made by the stage when it needs one, for what it resumes from. It stays between runs
+    /// until the artifact is published, so a stage that was killed finds what it left.
+    pub scratch: &'a Path,
+    /// How far it goes before it pauses; `None` to go on to its end.
+    pub budget: Option<Budget>,
     /// Where tensors live.
     pub device: Device,
     /// Where to say how far it got.
@@ -229,7 +248,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// When the artifact cannot be read.
-    pub fn dataset(&self, key: &str) -> Result<Dataset, Failure> {
+    pub fn dataset(&self, key: &str) -> Result<Dataset, Halt> {
         Ok(Dataset::open(&self.input(key).path)?)
     }
 
@@ -238,17 +257,23 @@ impl Context<'_> {
         Watch { progress: self.progress, cancel: self.cancel }
     }
 
+    /// Who fetches what the stage downloads.
+    pub fn fetcher(&self) -> Fetcher<'_> {
+        let Environment { downloads, offline, .. } = self.environment;
+        Fetcher { folder: downloads, offline: *offline, watch: self.watch() }
+    }
+
     /// Whether the user asked to stop.
     pub fn cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
     }
 
-    /// Fails with [`Failure::interrupted`] when the user asked to stop.
+    /// Halts when the user asked to stop.
     ///
     /// # Errors
-    /// When the user asked to stop.
-    pub fn check_cancelled(&self) -> Result<(), Failure> {
-        if self.cancelled() { Err(Failure::interrupted()) } else { Ok(()) }
+    /// [`Halt::Interrupted`].
+    pub fn check_cancelled(&self) -> Result<(), Halt> {
+        if self.cancelled() { Err(Halt::Interrupted) } else { Ok(()) }
     }
 }
 
@@ -268,7 +293,7 @@ impl Outcome {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn of_dataset(dataset: &Dataset, context: &Context) -> Result<Self, Failure> {
+    pub fn of_dataset(dataset: &Dataset, context: &Context) -> Result<Self, Halt> {
         context.check_cancelled()?;
         dataset.save(context.out)?;
         Ok(Self {
@@ -279,28 +304,74 @@ impl Outcome {
     }
 }
 
-/// Why a stage failed.
+/// Why a stage ended without an artifact. Only a failure is an error: the other two are what was asked
+/// for.
 #[derive(Debug)]
+pub enum Halt {
+    /// The user asked to stop.
+    Interrupted,
+    /// It spent its [`Context::budget`].
+    Paused {
+        /// The rows of its metrics so far.
+        rows: Vec<TrainingRow>,
+    },
+    /// It cannot be done.
+    Failed(Failure),
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::Paused { .. } => f.write_str("paused"),
+            Self::Failed(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Halt {}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Problem> for Halt {
+    fn from(problem: Problem) -> Self {
+        Failure::from(problem).into()
+    }
+}
+
+impl From<crate::device::DeviceError> for Halt {
+    fn from(error: crate::device::DeviceError) -> Self {
+        Failure::new(error.to_string()).into()
+    }
+}
+
+impl From<crate::data::DataError> for Halt {
+    fn from(error: crate::data::DataError) -> Self {
+        match error {
+            crate::data::DataError::Interrupted => Self::Interrupted,
+            error => Failure { message: error.to_string(), help: error.help() }.into(),
+        }
+    }
+}
+
+/// Why a stage failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What failed, and why, outermost first.
     pub message: String,
-    /// What to do.
+    /// What to do, a line each.
+    #[serde(default)]
     pub help: Vec<String>,
-    /// The user asked to stop; nothing is wrong.
-    pub interrupted: bool,
-    /// A training came as far as [`Context::pause_after`]; nothing is wrong. The rows of its metrics.
-    pub paused: Option<Vec<Vec<String>>>,
 }
 
 impl Failure {
-    /// A failure with a message.
+    /// A failure with a message and no advice.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: Vec::new(), interrupted: false, paused: None }
-    }
-
-    /// The user asked to stop.
-    pub fn interrupted() -> Self {
-        Self { interrupted: true, ..Self::new("interrupted") }
+        Self { message: message.into(), help: Vec::new() }
     }
 
     /// Adds a line of advice.
@@ -321,23 +392,6 @@ impl std::error::Error for Failure {}
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { help: problem.help, ..Self::new(problem.message) }
-    }
-}
-
-impl From<crate::device::DeviceError> for Failure {
-    fn from(error: crate::device::DeviceError) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-impl From<crate::data::DataError> for Failure {
-    fn from(error: crate::data::DataError) -> Self {
-        if matches!(error, crate::data::DataError::Interrupted) {
-            return Self::interrupted();
-        }
-        let mut failure = Self::new(error.to_string());
-        failure.help = error.help();
-        failure
+        Self { message: problem.message, help: problem.help }
     }
 }

@@ -5,10 +5,11 @@
 use serde_json::json;
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem,
+    Product, Stage,
 };
 use crate::config::node::{Node, Value};
-use crate::config::{Diagnostic, Keys, Wants};
+use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::convert::to_channels;
 use crate::data::resize::resize;
 use crate::data::statistics::{PixelMoments, moments};
@@ -18,7 +19,7 @@ use crate::progress::Unit;
 pub(super) const KIND: Kind = Kind {
     name: "normalize",
     about: "set the size, the channels, and mean and deviation of batches",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -43,7 +44,17 @@ enum PerChannel {
 
 const LARGEST: usize = 16_384;
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("input", "data set to change"),
+        ("resize", "height and width of the images; one number for both"),
+        (
+            "channels",
+            "channels of the images: gray becomes RGB by repetition, RGB becomes gray by luminance",
+        ),
+        ("mean", "what is subtracted from each channel, whose values go from 0 to 1"),
+        ("std", "what each channel is then divided by"),
+    ]);
     let input = keys.reference("input", Wants::Dataset);
     let resize = size(keys);
     let channels = keys
@@ -53,18 +64,18 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     let mean = per_channel(keys, "mean", 0.0, "finite", |_| true);
     let std = per_channel(keys, "std", 1.0, "finite and above 0", |value| value > 0.0);
     input?;
-    Some(Box::new(Normalize { resize: resize?, channels: channels?, mean: mean?, std: std? }))
+    Ok(Box::new(Normalize { resize: resize?, channels: channels?, mean: mean?, std: std? }))
 }
 
 /// `resize = 32` or `resize = [32, 48]`, height and width.
-fn size(keys: &mut Keys) -> Option<Option<(usize, usize)>> {
+fn size(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
     keys.may_be("resize", || {
         let side = json!({ "type": "integer", "minimum": 1, "maximum": LARGEST });
         let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
             "description": "height and width" });
         json!({ "anyOf": [both, side] })
     });
-    let Some(node) = keys.node("resize") else { return Some(None) };
+    let Some(node) = keys.node("resize") else { return Ok(None) };
     let length = |node: &Node| match node.value {
         Value::Integer(length) => {
             usize::try_from(length).ok().filter(|length| (1..=LARGEST).contains(length))
@@ -79,18 +90,17 @@ fn size(keys: &mut Keys) -> Option<Option<(usize, usize)>> {
         _ => length(node).map(|length| (length, length)),
     };
     if size.is_none() {
-        keys.problem(
+        return Err(keys.problem(
             Diagnostic::at(
                 node.span,
                 format!("`resize` must be a height and a width from 1 to {LARGEST} pixels"),
                 format!("found {}", node.shown()),
             )
             .help("write `resize = [32, 32]`, or `resize = 32` for the same"),
-        );
-        return None;
+        ));
     }
     keys.record("resize", node.to_toml());
-    Some(size)
+    Ok(size)
 }
 
 /// `mean = 0.5`, `mean = [0.5, 0.5, 0.5]` or `mean = "auto"`.
@@ -100,7 +110,7 @@ fn per_channel(
     default: f32,
     demand: &str,
     holds: fn(f32) -> bool,
-) -> Option<PerChannel> {
+) -> Result<PerChannel, Noted> {
     keys.may_be(key, || {
         let number = json!({ "type": "number" });
         let each = json!({ "type": "array", "items": number, "minItems": 1, "maxItems": 3 });
@@ -109,7 +119,7 @@ fn per_channel(
     });
     let Some(node) = keys.node(key) else {
         keys.record(key, f64::from(default));
-        return Some(PerChannel::All(default));
+        return Ok(PerChannel::All(default));
     };
     #[expect(
         clippy::cast_possible_truncation,
@@ -131,8 +141,8 @@ fn per_channel(
         }
         _ => number(node).map(PerChannel::All),
     };
-    if value.is_none() {
-        keys.problem(
+    let Some(value) = value else {
+        return Err(keys.problem(
             Diagnostic::at(
                 node.span,
                 format!("`{key}` must be \"auto\", or a number for each channel, {demand}"),
@@ -141,11 +151,10 @@ fn per_channel(
             .help(format!(
                 "write `{key} = 0.5` for all channels, or one for each: `[0.5, 0.5, 0.5]`"
             )),
-        );
-        return None;
-    }
+        ));
+    };
     keys.record(key, node.to_toml());
-    value
+    Ok(value)
 }
 
 impl PerChannel {
@@ -240,7 +249,7 @@ impl Stage for Normalize {
         Ok(Product::Dataset(DatasetShape { channels, size: self.resize.or(input.size), ..input }))
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let mut set = context.dataset("input")?;
         if let Some(size) = self.resize {
             let total: usize = set.splits.values().map(crate::data::Split::len).sum();
@@ -252,7 +261,8 @@ impl Stage for Normalize {
             set.splits.iter().find(|(_, split)| split.images.size().is_none()).map(|(name, _)| name)
         {
             return Err(Failure::new(format!("the images of `{name}` differ in size"))
-                .help("add `resize = [height, width]` to make them alike"));
+                .help("add `resize = [height, width]` to make them alike")
+                .into());
         }
         if let Some(channels) = self.channels {
             for split in set.splits.values_mut() {

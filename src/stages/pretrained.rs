@@ -6,15 +6,15 @@ use std::path::Path;
 use serde_json::json;
 
 use super::source::Source;
-use super::{Context, Defaults, Failure, ModelShape, Outcome, Problem};
+use super::{Context, Defaults, Failure, Halt, ModelShape, Outcome, Problem};
 use crate::config::node::{Node, Value};
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Noted};
 use crate::data::Provenance;
 use crate::data::catalog::weights::{self, Weights};
 use crate::data::classes::counted;
-use crate::data::fetch::{Fetcher, Whole};
+use crate::data::fetch::Whole;
 use crate::data::statistics::grouped;
-use crate::metrics::Metrics;
+use crate::metrics::{LayerRow, Metrics};
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{DeviceWork, dispatch};
 use crate::nn::geometry::Chw;
@@ -22,7 +22,7 @@ use crate::nn::ops::Ops;
 use crate::nn::state_dict::{
     self, LoadPlan, LoadSettings, NameError, StateDict, Taken, WantedTensors,
 };
-use crate::nn::{Model, Saved, Spec};
+use crate::nn::{Model, Saved, Spec, zoo};
 
 /// Settings of a download of weights.
 #[derive(Debug)]
@@ -53,20 +53,31 @@ struct Custom {
 
 impl Pretrained {
     /// Reads `weights = "resnet18"` and what goes with it.
-    pub(super) fn known(keys: &mut Keys, defaults: &Defaults) -> Option<Self> {
-        let name = keys.choice("weights", weights::NAMES).required();
+    pub(super) fn known(keys: &mut Keys, defaults: &Defaults) -> Result<Self, Noted> {
+        keys.about(&[("weights", "weights known by name, with their network")]);
+        let entry = keys.choice("weights").required();
         let input = input(keys);
         let rest = Rest::read(keys, defaults);
-        let entry = weights::find(name?)?;
+        let entry: &Weights = entry?;
         let [channels, height, width] = weights::INPUT;
         let input = input?.unwrap_or(Chw { channels, height, width });
-        let spec = spec(&Architecture::of(entry.name), input, weights::CLASSES, keys)?;
-        rest?.with(From::Known(entry), spec)
+        let arch = zoo::find(entry.name).expect("weights are called as their network");
+        let spec = spec(&Architecture::of(arch), input, weights::CLASSES, keys)?;
+        Ok(rest?.with(From::Known(entry), spec))
     }
 
     /// Reads what goes with `format = "weights"`.
-    pub(super) fn custom(keys: &mut Keys, defaults: &Defaults, source: Source) -> Option<Self> {
+    pub(super) fn custom(
+        keys: &mut Keys,
+        defaults: &Defaults,
+        source: Source,
+    ) -> Result<Self, Noted> {
         let span = keys.span();
+        keys.about(&[
+            ("model", "the network that the weights belong to, with its number of classes"),
+            ("entry", "part of the checkpoint to take"),
+            ("prefix", "beginning of the names to take"),
+        ]);
         let architecture = Architecture::read(keys);
         let shape = input(keys);
         let mut word = |key, what| {
@@ -77,12 +88,11 @@ impl Pretrained {
         let rest = Rest::read(keys, defaults);
         let (architecture, shape) = (architecture?, shape?);
         let Some(classes) = architecture.classes else {
-            keys.problem(
+            return Err(keys.problem(
                 Diagnostic::at(span, "missing key `model.classes`", "in this table").help(
                     "a file of weights does not say its classes: add `classes = 1000` to `model`",
                 ),
-            );
-            return None;
+            ));
         };
         let [channels, height, width] = weights::INPUT;
         let input = shape.unwrap_or(Chw { channels, height, width });
@@ -91,7 +101,7 @@ impl Pretrained {
         let dotted = |prefix: String| format!("{}.", prefix.trim_end_matches('.'));
         let prefix = prefix?.map(dotted);
         let custom = Custom { source, entry: entry?, prefix };
-        rest?.with(From::Custom(Box::new(custom)), spec)
+        Ok(rest?.with(From::Custom(Box::new(custom)), spec))
     }
 
     /// Where the user's own file is.
@@ -112,7 +122,7 @@ impl Pretrained {
     }
 
     /// Writes `provenance.json`, as data sets have it.
-    fn say_where_from(&self, context: &Context) -> Result<(), Failure> {
+    fn say_where_from(&self, context: &Context) -> Result<(), Halt> {
         let arch = &self.spec.arch;
         let provenance = match &self.from {
             From::Known(entry) => Provenance {
@@ -150,15 +160,12 @@ impl Pretrained {
         Ok(ModelShape { spec: Some(self.spec.clone()), classes, ..ModelShape::unknown() })
     }
 
-    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let path = match &self.from {
             From::Custom(custom) => custom.source.locate(context)?,
             From::Known(entry) => {
-                let watch = context.watch();
-                let fetcher =
-                    Fetcher { folder: context.downloads, offline: context.offline, watch };
                 context.progress.note(&format!("terms of use: {}", weights::LICENCE));
-                fetcher.whole(&Whole {
+                context.fetcher().whole(&Whole {
                     name: entry.name,
                     file: entry.file,
                     checksum: entry.checksum,
@@ -177,11 +184,7 @@ impl Pretrained {
     }
 
     /// Opens the weights at `path` and compares them with the network, before either takes memory.
-    fn open(
-        &self,
-        path: &Path,
-        context: &Context,
-    ) -> Result<(StateDict, Taken, LoadPlan), Failure> {
+    fn open(&self, path: &Path, context: &Context) -> Result<(StateDict, Taken, LoadPlan), Halt> {
         let (entry, prefix) = match &self.from {
             From::Known(_) => (None, None),
             From::Custom(custom) => (custom.entry.as_deref(), custom.prefix.as_deref()),
@@ -208,7 +211,7 @@ impl Pretrained {
                 }
             ));
             failure.help = state_dict::advice(&wanted, &file, &taken, &fit, settings);
-            return Err(failure);
+            return Err(failure.into());
         }
         if let Some(entry) = file.entry() {
             context.progress.note(&format!("takes the entry `{entry}` of the file"));
@@ -269,29 +272,34 @@ struct Rest {
 }
 
 impl Rest {
-    fn read(keys: &mut Keys, defaults: &Defaults) -> Option<Self> {
+    fn read(keys: &mut Keys, defaults: &Defaults) -> Result<Self, Noted> {
+        keys.about(&[
+            ("strict", "whether every parameter must be in the file, and nothing else"),
+            ("skip", "patterns of parameters that stay new"),
+        ]);
         let strict = keys.boolean("strict").or(true);
         let skip = keys.strings("skip").or(Vec::new());
         // What nothing random is made of stays the same under every seed.
-        let seed =
-            defaults.seed_if(keys, strict == Some(false) || skip.as_ref() != Some(&Vec::new()));
-        Some(Self { strict: strict?, skip: skip?, seed: seed? })
+        let draws = strict == Ok(false) || !skip.as_ref().is_ok_and(Vec::is_empty);
+        let seed = defaults.seed_if(keys, draws);
+        Ok(Self { strict: strict?, skip: skip?, seed: seed? })
     }
 
-    fn with(self, from: From, spec: Spec) -> Option<Pretrained> {
+    fn with(self, from: From, spec: Spec) -> Pretrained {
         let Self { strict, skip, seed } = self;
-        Some(Pretrained { from, spec, strict, skip, seed })
+        Pretrained { from, spec, strict, skip, seed }
     }
 }
 
 /// `input = [3, 224, 224]`: channels, height and width of the images that the network is laid out for.
-fn input(keys: &mut Keys) -> Option<Option<Chw>> {
+fn input(keys: &mut Keys) -> Result<Option<Chw>, Noted> {
+    keys.about(&[("input", "channels, height and width of the images that the network takes")]);
     keys.may_be("input", || {
         let side = json!({ "type": "integer", "minimum": 1, "maximum": 16_384 });
         json!({ "type": "array", "items": side, "minItems": 3, "maxItems": 3,
             "description": "channels, height and width" })
     });
-    let Some(node) = keys.node("input") else { return Some(None) };
+    let Some(node) = keys.node("input") else { return Ok(None) };
     let side = |node: &Node| match node.value {
         Value::Integer(number) => {
             usize::try_from(number).ok().filter(|it| (1..=16_384).contains(it))
@@ -308,25 +316,25 @@ fn input(keys: &mut Keys) -> Option<Option<Chw>> {
         _ => None,
     };
     if shape.is_none() {
-        keys.problem(Diagnostic::at(
+        return Err(keys.problem(Diagnostic::at(
             node.span,
             "`input` must be channels, height and width: [3, 224, 224]",
             format!("found {}", node.shown()),
-        ));
-        return None;
+        )));
     }
     keys.record("input", node.to_toml());
-    Some(shape)
+    Ok(shape)
 }
 
-fn spec(architecture: &Architecture, input: Chw, classes: usize, keys: &mut Keys) -> Option<Spec> {
-    match architecture.build(input, classes) {
-        Ok(spec) => Some(spec),
-        Err(reason) => {
-            keys.problem(Diagnostic::at(keys.span(), reason, "in this table"));
-            None
-        }
-    }
+fn spec(
+    architecture: &Architecture,
+    input: Chw,
+    classes: usize,
+    keys: &mut Keys,
+) -> Result<Spec, Noted> {
+    architecture
+        .build(input, classes)
+        .map_err(|reason| keys.problem(Diagnostic::at(keys.span(), reason, "in this table")))
 }
 
 struct Put<'a> {
@@ -338,7 +346,7 @@ struct Put<'a> {
 }
 
 impl DeviceWork for Put<'_> {
-    type Output = Result<Outcome, Failure>;
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context, file, taken, fit } = self;
@@ -353,9 +361,10 @@ impl DeviceWork for Put<'_> {
 }
 
 fn rows(fit: &LoadPlan) -> Metrics {
-    let mut metrics = Metrics::parameters();
-    let mut row = |name: &str, metric: &str, value: usize| {
-        metrics.push([name.to_owned(), metric.to_owned(), value.to_string()]);
+    let mut rows = Vec::new();
+    #[expect(clippy::cast_precision_loss, reason = "a count of tensors")]
+    let mut row = |name: &str, metric: &str, count: usize| {
+        rows.push(LayerRow { layer: name.into(), metric: metric.into(), value: count as f64 });
     };
     row("total", "loaded", fit.loaded.len());
     for (metric, names) in
@@ -365,7 +374,7 @@ fn rows(fit: &LoadPlan) -> Metrics {
     }
     fit.misshaped.iter().for_each(|(name, ..)| row(name, "misshaped", 1));
     fit.unreadable.iter().for_each(|(name, _)| row(name, "unreadable", 1));
-    metrics
+    Metrics::Layers(rows)
 }
 
 fn summary(fit: &LoadPlan) -> String {
@@ -383,4 +392,16 @@ fn summary(fit: &LoadPlan) -> String {
         }
     }
     summary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_called_as_a_network_of_the_zoo() {
+        for weights in weights::ENTRIES {
+            assert!(zoo::find(weights.name).is_some(), "{}", weights.name);
+        }
+    }
 }

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Context, Failure};
-use crate::data::fetch::Fetcher;
+use super::{Context, Failure, Halt};
 use crate::data::outside::Files;
 use crate::data::{DataError, checksum};
 use crate::system;
@@ -35,7 +34,7 @@ impl Source {
     }
 
     /// The path of the file or folder, checked, fetched if need be.
-    pub(super) fn locate(&self, context: &Context) -> Result<PathBuf, Failure> {
+    pub(super) fn locate(&self, context: &Context) -> Result<PathBuf, Halt> {
         match self {
             Self::File { path, sha256 } => {
                 let found = find(path)?;
@@ -44,42 +43,40 @@ impl Source {
                 }
                 Ok(found)
             }
-            Self::Web { url, sha256 } => {
-                let watch = context.watch();
-                let fetcher =
-                    Fetcher { folder: context.downloads, offline: context.offline, watch };
-                Ok(fetcher.url(url, sha256)?)
-            }
+            Self::Web { url, sha256 } => Ok(context.fetcher().url(url, sha256)?),
         }
     }
 }
 
 /// The absolute path of a `file:` source that exists.
-pub(super) fn find(path: &str) -> Result<PathBuf, Failure> {
+pub(super) fn find(path: &str) -> Result<PathBuf, Halt> {
     let absolute = std::path::absolute(system::at_home(Path::new(path)))
         .map_err(|error| Failure::new(format!("`source = \"file:{path}\"`: {error}")))?;
     if absolute.exists() {
         return Ok(absolute);
     }
     Err(Failure::new(format!("`source = \"file:{path}\"`: there is no {}", absolute.display()))
-        .help("a path that does not start with / is taken from the current directory"))
+        .help("a path that does not start with / is taken from the current directory")
+        .into())
 }
 
-fn verify(path: &Path, sha256: &str) -> Result<(), Failure> {
+fn verify(path: &Path, sha256: &str) -> Result<(), Halt> {
     if path.is_dir() {
         return Err(Failure::new(format!(
             "`sha256` is of a file, but {} is a folder",
             path.display()
         ))
-        .help("leave `sha256` out: changes to the folder's files are noticed anyway"));
+        .help("leave `sha256` out: changes to the folder's files are noticed anyway")
+        .into());
     }
-    let io = |error| Failure::from(DataError::io(path, error));
+    let io = |error| Halt::from(DataError::io(path, error));
     let found = checksum::of_reader(std::fs::File::open(path).map_err(io)?).map_err(io)?;
     if found == *sha256 {
         return Ok(());
     }
     Err(Failure::new(format!("{}: its sha256 is {found}, not {sha256}", path.display()))
-        .help("look whether it is the right file, whole; or correct `sha256`"))
+        .help("look whether it is the right file, whole; or correct `sha256`")
+        .into())
 }
 
 /// Does `read`, which reads the files that `find` finds, and makes sure that they are those of the
@@ -89,13 +86,13 @@ fn verify(path: &Path, sha256: &str) -> Result<(), Failure> {
 /// That of `read`, or when the files changed.
 pub(super) fn unchanged<T>(
     planned: Option<&str>,
-    find: impl Fn() -> Result<Option<Files>, Failure>,
-    read: impl FnOnce() -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    find: impl Fn() -> Result<Option<Files>, Halt>,
+    read: impl FnOnce() -> Result<T, Halt>,
+) -> Result<T, Halt> {
     let Some(planned) = planned else { return read() };
     let changed = |when: &str| {
-        Failure::new(format!("the files that it reads changed {when}"))
-            .help("run again once nothing writes to them")
+        let failure = Failure::new(format!("the files that it reads changed {when}"));
+        Halt::from(failure.help("run again once nothing writes to them"))
     };
     let Some(files) = find()? else { return read() };
     let stamp = files.stamp()?;
@@ -136,8 +133,8 @@ mod tests {
             write("2");
             Ok(())
         });
-        assert!(during.unwrap_err().message.contains("while they were read"));
+        assert!(during.unwrap_err().to_string().contains("while they were read"));
         let before = unchanged(Some(&planned), find, read).unwrap_err();
-        assert!(before.message.contains("after the run was planned"), "{before}");
+        assert!(before.to_string().contains("after the run was planned"), "{before}");
     }
 }

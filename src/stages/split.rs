@@ -4,11 +4,12 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
+    Stage,
 };
 use crate::config::diagnostic::suggest;
-use crate::config::node::{Entry, Node, Value};
-use crate::config::{Diagnostic, Keys, Wants};
+use crate::config::node::{KeyValue, Node, Value};
+use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::subset::{
     Amount, Class, find_class, hold_out, keep_classes, keep_per_class, rename_classes, renamed,
 };
@@ -16,7 +17,7 @@ use crate::data::subset::{
 pub(super) const KIND: Kind = Kind {
     name: "split",
     about: "hold out images, keep a few a class, keep some of the classes or rename them",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -46,7 +47,16 @@ struct HoldOut {
     stratified: bool,
 }
 
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("input", "data set to take from"),
+        ("from", "split that images are taken from"),
+        ("classes", "classes that stay, or new names of classes"),
+        ("holdout", "images of `from` that become a split of their own"),
+        ("name", "name of the split that is held out"),
+        ("stratified", "whether the held-out split has the same share of each class"),
+        ("per_class", "images of each class that `from` keeps"),
+    ]);
     let input = keys.reference("input", Wants::Dataset);
     let from = keys.string("from").or("train");
     let classes = classes(keys);
@@ -55,14 +65,13 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
     let seed = defaults.seed(keys);
     if !["classes", "holdout", "per_class"].iter().any(|key| keys.has(key)) {
         let span = keys.span();
-        keys.problem(
+        return Err(keys.problem(
             Diagnostic::at(span, "this stage would change nothing", "in this table")
                 .help("add `holdout = 0.1`, `per_class = 10` or `classes = [0, 1]`"),
-        );
-        return None;
+        ));
     }
     input?;
-    Some(Box::new(SplitStage {
+    Ok(Box::new(SplitStage {
         from: from?,
         classes: classes?,
         holdout: holdout?,
@@ -72,7 +81,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
 }
 
 /// `classes = [0, 1, "cat"]`, or `classes = { "touring-bike" = "bike" }`.
-fn classes(keys: &mut Keys) -> Option<Option<Classes>> {
+fn classes(keys: &mut Keys) -> Result<Option<Classes>, Noted> {
     keys.may_be("classes", || {
         let class = json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] });
         let what = "names of classes, or their numbers from 0: these stay";
@@ -83,13 +92,13 @@ fn classes(keys: &mut Keys) -> Option<Option<Classes>> {
             "description": what });
         json!({ "anyOf": [keep, rename] })
     });
-    let Some(node) = keys.node("classes") else { return Some(None) };
+    let Some(node) = keys.node("classes") else { return Ok(None) };
     let class = |item: &Node| match &item.value {
         Value::Integer(number) => usize::try_from(*number).ok().map(Class::Number),
         Value::String(name) => Some(Class::Name(name.clone())),
         _ => None,
     };
-    let name = |(old, entry): (&String, &Entry)| match &entry.node.value {
+    let name = |(old, entry): (&String, &KeyValue)| match &entry.node.value {
         Value::String(new) if !new.is_empty() => Some((old.clone(), new.clone())),
         _ => None,
     };
@@ -103,7 +112,7 @@ fn classes(keys: &mut Keys) -> Option<Option<Classes>> {
         _ => None,
     };
     let Some(classes) = classes else {
-        keys.problem(
+        return Err(keys.problem(
             Diagnostic::at(
                 node.span,
                 "`classes` must be an array of class numbers (from 0) or names, at least one, or a table \
@@ -111,15 +120,14 @@ fn classes(keys: &mut Keys) -> Option<Option<Classes>> {
                 format!("found {}", node.shown()),
             )
             .help("`[0, 1]` or `[\"cat\", \"dog\"]` keeps classes, `{ old = \"new\" }` renames them"),
-        );
-        return None;
+        ));
     };
     keys.record("classes", node.to_toml());
-    Some(Some(classes))
+    Ok(Some(classes))
 }
 
 /// `holdout`, and what only counts with it.
-fn hold_out_keys(keys: &mut Keys) -> Option<Option<HoldOut>> {
+fn hold_out_keys(keys: &mut Keys) -> Result<Option<HoldOut>, Noted> {
     if keys.is_describing() {
         keys.may_be("holdout", || {
             let part = json!({ "type": "number", "minimum": 0, "exclusiveMinimum": true,
@@ -127,9 +135,9 @@ fn hold_out_keys(keys: &mut Keys) -> Option<Option<HoldOut>> {
             let count = json!({ "type": "integer", "minimum": 1, "description": "images" });
             json!({ "anyOf": [part, count] })
         });
-        held_out_name(keys);
-        held_out_evenly(keys);
-        return Some(None);
+        held_out_name(keys)?;
+        held_out_evenly(keys)?;
+        return Ok(None);
     }
     let Some(node) = keys.node("holdout") else {
         for key in ["name", "stratified"] {
@@ -144,28 +152,29 @@ fn hold_out_keys(keys: &mut Keys) -> Option<Option<HoldOut>> {
                 );
             }
         }
-        return Some(None);
+        return Ok(None);
     };
     let amount = match node.value {
         Value::Integer(count) => usize::try_from(count).ok().filter(|n| *n > 0).map(Amount::Count),
         Value::Float(part) => (part > 0.0 && part < 1.0).then_some(Amount::Fraction(part)),
         _ => None,
     };
-    if amount.is_none() {
+    let amount = amount.ok_or_else(|| {
         keys.problem(Diagnostic::at(
             node.span,
             "`holdout` must be a number of images (1 or more) or a fraction above 0 and below 1",
             format!("found {}", node.shown()),
-        ));
-    } else {
+        ))
+    });
+    if amount.is_ok() {
         keys.record("holdout", node.to_toml());
     }
     let name = held_out_name(keys);
     let stratified = held_out_evenly(keys);
-    Some(Some(HoldOut { amount: amount?, name: name?, stratified: stratified? }))
+    Ok(Some(HoldOut { amount: amount?, name: name?, stratified: stratified? }))
 }
 
-fn held_out_name(keys: &mut Keys) -> Option<String> {
+fn held_out_name(keys: &mut Keys) -> Result<String, Noted> {
     keys.string("name")
         .such_that("letters, digits, `-` and `_`", |name| {
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -175,7 +184,7 @@ fn held_out_name(keys: &mut Keys) -> Option<String> {
         .or("valid")
 }
 
-fn held_out_evenly(keys: &mut Keys) -> Option<bool> {
+fn held_out_evenly(keys: &mut Keys) -> Result<bool, Noted> {
     keys.boolean("stratified").or(true)
 }
 
@@ -332,7 +341,7 @@ impl Stage for SplitStage {
         }))
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let mut set = context.dataset("input")?;
         match &self.classes {
             Some(Classes::Keep(classes)) => keep_classes(&mut set, classes)?,

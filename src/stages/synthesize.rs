@@ -1,10 +1,11 @@
 //! `synthesize`: makes a data set out of another by a recipe.
 
 use super::{
-    Context, DatasetShape, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage,
+    Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
+    Stage,
 };
 use crate::config::node::{Table, Value};
-use crate::config::{Diagnostic, Keys, Wants};
+use crate::config::{Diagnostic, Keys, Noted, Wants, words};
 use crate::data::blend::{Backgrounds, blend, share_photographs};
 use crate::data::dead_leaves::DeadLeaves;
 use crate::data::{Dataset, Provenance};
@@ -12,9 +13,25 @@ use crate::data::{Dataset, Provenance};
 pub(super) const KIND: Kind = Kind {
     name: "synthesize",
     about: "make a data set out of another by a recipe",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
+
+words! {
+    /// How a data set is made out of another.
+    enum SynthesisRecipe {
+        /// Its images are blended with backgrounds.
+        Blend = "blend",
+    }
+}
+
+words! {
+    /// How backgrounds are generated.
+    enum BackgroundRecipe {
+        /// By the dead leaves model.
+        DeadLeaves = "dead-leaves",
+    }
+}
 
 #[derive(Debug)]
 struct Synthesize {
@@ -29,19 +46,28 @@ enum Background {
     Photographs,
 }
 
-fn parse(keys: &mut Keys, defaults: &Defaults) -> Option<Box<dyn Stage>> {
-    let recipe = keys.choice("recipe", &["blend"]).required();
+fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    let recipe = keys.choice::<SynthesisRecipe>("recipe").required();
+    keys.about(&[
+        (
+            "recipe",
+            "how images are built: the absolute difference between digit and background, per channel",
+        ),
+        ("input", "data set whose images are put on backgrounds"),
+    ]);
     let input = keys.reference("input", Wants::Dataset);
     let background = background(keys);
     let seed = defaults.seed(keys);
-    let (_, _) = (recipe?, input?);
-    Some(Box::new(Synthesize { background: background?, seed: seed? }))
+    let SynthesisRecipe::Blend = recipe?;
+    input?;
+    Ok(Box::new(Synthesize { background: background?, seed: seed? }))
 }
 
 /// `background = { recipe = "dead-leaves", ... }`, the default, or the name of a stage.
-fn background(keys: &mut Keys) -> Option<Background> {
+fn background(keys: &mut Keys) -> Result<Background, Noted> {
     const KEY: &str = "background";
     let span = keys.span();
+    keys.about(&[("background", "the backgrounds: generated, or the images of a data set")]);
     keys.may_be(KEY, || Wants::Dataset.schema());
     match keys.node(KEY) {
         None => keys.descend(KEY, &Table::default(), span, dead_leaves),
@@ -49,29 +75,41 @@ fn background(keys: &mut Keys) -> Option<Background> {
             Value::String(_) => {
                 let reference = keys.reference_at(KEY.into(), node, Wants::Dataset)?;
                 keys.record(KEY, reference.stage);
-                Some(Background::Photographs)
+                Ok(Background::Photographs)
             }
             Value::Table(table) => keys.descend(KEY, table, node.span, dead_leaves),
-            other => {
-                keys.problem(
-                    Diagnostic::at(
-                        node.span,
-                        "`background` must be the name of a stage or a table",
-                        format!("found {}", other.type_name()),
-                    )
-                    .help("write `background = { recipe = \"dead-leaves\" }`"),
-                );
-                None
-            }
+            other => Err(keys.problem(
+                Diagnostic::at(
+                    node.span,
+                    "`background` must be the name of a stage or a table",
+                    format!("found {}", other.type_name()),
+                )
+                .help("write `background = { recipe = \"dead-leaves\" }`"),
+            )),
         },
     }
 }
 
-fn dead_leaves(keys: &mut Keys) -> Option<Background> {
-    let recipe = keys.choice("recipe", &["dead-leaves"]).or("dead-leaves");
-    if recipe.is_none() {
+fn dead_leaves(keys: &mut Keys) -> Result<Background, Noted> {
+    let recipe = keys.choice("recipe").or(BackgroundRecipe::DeadLeaves);
+    if recipe.is_err() {
         keys.leave_open();
     }
+    keys.about(&[
+        ("recipe", "disks of random size and colour that cover each other, as in photographs"),
+        ("images", "number of generated images that patches are taken from"),
+        ("size", "height and width of a generated image, in pixels"),
+        ("radius_min", "radius of the smallest disk, in pixels"),
+        ("radius_max", "radius of the largest disk, in pixels"),
+        (
+            "exponent",
+            "how much more frequent small disks are: the density of a radius falls with this power",
+        ),
+        ("luminance_mean", "mean brightness, from 0 to 255"),
+        ("exposure_sd", "standard deviation of the brightness of whole images"),
+        ("luminance_sd", "standard deviation of the brightness of disks"),
+        ("chroma_sd", "standard deviation of the colour of disks"),
+    ]);
     let images = keys.count("images", 1..=100_000).or(200_usize);
     let size = keys.count("size", 1..=4096).or(160_usize);
     let radius_min = keys.float("radius_min").at_least(0.5).or(4.0);
@@ -84,7 +122,7 @@ fn dead_leaves(keys: &mut Keys) -> Option<Background> {
     let exposure_sd = keys.float("exposure_sd").at_least(0.0).or(30.0);
     let luminance_sd = keys.float("luminance_sd").at_least(0.0).or(40.0);
     let chroma_sd = keys.float("chroma_sd").at_least(0.0).or(15.0);
-    recipe?;
+    let BackgroundRecipe::DeadLeaves = recipe?;
     let model = DeadLeaves {
         images: images?,
         size: size?,
@@ -98,17 +136,16 @@ fn dead_leaves(keys: &mut Keys) -> Option<Background> {
     };
     if model.radius_max < model.radius_min {
         let span = keys.span();
-        keys.problem(Diagnostic::at(
+        return Err(keys.problem(Diagnostic::at(
             span,
             format!(
                 "`radius_max` ({}) is below `radius_min` ({})",
                 model.radius_max, model.radius_min
             ),
             "no radius lies between them",
-        ));
-        return None;
+        )));
     }
-    Some(Background::Generated(model))
+    Ok(Background::Generated(model))
 }
 
 impl Stage for Synthesize {
@@ -138,7 +175,7 @@ impl Stage for Synthesize {
         Ok(Product::Dataset(DatasetShape { channels: Some(3), ..input }))
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let watch = context.watch();
         let digits = context.dataset("input")?;
         let photographs: Dataset;

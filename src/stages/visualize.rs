@@ -1,24 +1,26 @@
 //! `visualize`: pictures of a model: the filters of its first convolution, and what its layers make of
 //! chosen images.
 
-use super::training::{misfits, open};
-use super::{Context, Defaults, Described, Failure, Kind, Outcome, Problem, Product, Stage};
-use crate::config::{Keys, Wants};
+use super::inputs::{misfits, open, place_after, wrong_layer};
+use super::{
+    Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
+};
+use crate::config::{Keys, Noted, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
-use crate::metrics::{Metrics, number};
+use crate::metrics::{LayerRow, Metrics};
 use crate::nn::dispatch::{DeviceWork, dispatch};
-use crate::nn::fuse::{self, outlets};
+use crate::nn::fuse::outlets;
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
 use crate::nn::spec::Layer;
-use crate::nn::{EntryLayer, Model, Saved, Spec};
+use crate::nn::{Model, Saved};
 use crate::progress::Unit;
 
 pub(super) const KIND: Kind = Kind {
     name: "visualize",
     about: "draw a model's filters and what its layers make of images",
-    scores: false,
+    measures: Measures::Nothing,
     parse,
 };
 
@@ -32,7 +34,14 @@ struct Visualize {
     maps: usize,
 }
 
-fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
+fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.about(&[
+        ("model", "network to look into"),
+        ("images", "images to show it"),
+        ("indices", "places of the images in the split, from 0"),
+        ("layers", "layers whose maps are drawn; all that have maps when left out"),
+        ("maps", "maps drawn of each layer, at most"),
+    ]);
     let model = keys.reference("model", Wants::Model);
     let images = keys.reference("images", Wants::Split("test"));
     let indices = keys
@@ -43,7 +52,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Option<Box<dyn Stage>> {
     let maps = keys.count("maps", 1..=4096).or(64_usize);
     model?;
     images?;
-    Some(Box::new(Visualize { indices: indices?, layers: layers?, maps: maps? }))
+    Ok(Box::new(Visualize { indices: indices?, layers: layers?, maps: maps? }))
 }
 
 impl Stage for Visualize {
@@ -77,41 +86,18 @@ impl Stage for Visualize {
         if problems.is_empty() { Ok(Product::Pictures) } else { Err(problems) }
     }
 
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        dispatch(context.device, Run { stage: self, context })?
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
+        dispatch(context.device, DrawingRun { stage: self, context })?
     }
 }
 
-/// What is wrong with the name of a layer that is to be looked at.
-pub(super) fn wrong_layer(spec: &Spec, name: &str, key: &str) -> Option<Problem> {
-    let known = outlets(spec).ok()?;
-    if fuse::after(&known, name).is_some() {
-        return None;
-    }
-    let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
-    names.push("features");
-    let near = crate::config::diagnostic::suggest(name, names.iter().copied());
-    Some(
-        Problem::at(key, format!("the model has no place after a layer `{name}`"))
-            .help(near.unwrap_or_else(|| format!("its places are after {}", names.join(", ")))),
-    )
-}
-
-/// The place after the layers called `name`.
-pub(super) fn place_after<D: Ops>(model: &Model<D>, name: &str) -> Result<EntryLayer, Failure> {
-    match wrong_layer(model.spec(), name, "") {
-        Some(problem) => Err(problem.into()),
-        None => model.after(name).ok_or_else(|| Failure::new(format!("no layer `{name}`"))),
-    }
-}
-
-struct Run<'a> {
+struct DrawingRun<'a> {
     stage: &'a Visualize,
     context: &'a Context<'a>,
 }
 
-impl DeviceWork for Run<'_> {
-    type Output = Result<Outcome, Failure>;
+impl DeviceWork for DrawingRun<'_> {
+    type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context } = self;
@@ -120,9 +106,9 @@ impl DeviceWork for Run<'_> {
         set.check(model.spec(), "images")?;
         let count = set.split().len();
         if let Some(index) = stage.indices.iter().find(|index| **index >= count) {
-            return Err(Failure::new(format!("image {index} of only {count}")));
+            return Err(Failure::new(format!("image {index} of only {count}")).into());
         }
-        let mut metrics = Metrics::parameters();
+        let mut rows = Vec::new();
         let mut pictures = 0;
         if let Some(filters) = filters(&model) {
             filters.save(8, &context.out.join("filters.png"))?;
@@ -161,8 +147,8 @@ impl DeviceWork for Run<'_> {
                         (a.min(*it), b.max(*it))
                     });
                 for (metric, value) in [("smallest", smallest), ("largest", largest)] {
-                    let name = format!("{index} {layer}");
-                    metrics.push([name, metric.to_owned(), number(f64::from(value))]);
+                    let (layer, metric) = (format!("{index} {layer}"), metric.to_owned());
+                    rows.push(LayerRow { layer, metric, value: f64::from(value) });
                 }
                 let (height, width) = (shape.height, shape.width);
                 let tiles = Tiles { channels: 1, height, width, values: maps };
@@ -172,7 +158,7 @@ impl DeviceWork for Run<'_> {
             }
             context.progress.advance(1);
         }
-        let summary = format!("{pictures} pictures");
+        let (metrics, summary) = (Metrics::Layers(rows), format!("{pictures} pictures"));
         Ok(Outcome { metrics, summary, timings: Vec::new() })
     }
 }

@@ -66,7 +66,7 @@ impl Error {
     pub fn help(&self) -> Vec<String> {
         match self {
             Self::Write { source, .. } | Self::Read { source, .. } => {
-                vec![system::refused(source, "--store")]
+                vec![system::refused(source, "--store DIR")]
             }
             Self::Damaged { .. } => {
                 vec!["run the pipeline again: the artifact is set aside and built anew".into()]

@@ -88,7 +88,11 @@ impl Store {
             if name == FROM_THE_START || name.starts_with('.') {
                 continue;
             }
-            let bytes = fs::read(&entry).map_err(|source| Error::reading(&entry, source))?;
+            // What is no file names no folder, and reading a pipe might never end.
+            let bytes = match fs::metadata(&entry).is_ok_and(|found| found.is_file()) {
+                true => fs::read(&entry).map_err(|source| Error::reading(&entry, source))?,
+                false => Vec::new(),
+            };
             // An entry that is not what its name says could send a collection to another folder.
             let whole = blake3::hash(&bytes).to_hex()[..32] == name;
             let path = whole.then(|| to_path(bytes));

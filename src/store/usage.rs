@@ -18,7 +18,7 @@ use super::error::Error;
 use super::lock::Lock;
 use super::sign::{self, Heart, Holder, Sign, dead_here, lives_here, move_counter, text_at};
 use super::{Store, remove};
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::system;
 
 /// Where runs have their files.
@@ -230,16 +230,16 @@ impl Store {
     }
 }
 
-/// A run's file; nothing of what is none.
+/// A run's file; nothing of what is none, which is not even opened: reading a pipe might never end.
 fn read(path: &Path) -> Result<String, Error> {
-    let is_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
+        return Ok(String::new());
+    }
     match fs::read(path) {
-        Ok(bytes) if is_file => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(source) if is_file && source.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::reading(path, source))
-        }
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         // It ended meanwhile.
-        _ => Ok(String::new()),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(source) => Err(Error::reading(path, source)),
     }
 }
 

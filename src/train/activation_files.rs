@@ -12,9 +12,9 @@ use crate::system;
 
 const EXTENSION: &str = "safetensors";
 
-/// What lies in a folder for a key.
+/// The files in a folder for a key.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct FoundFiles {
     /// The file, whose values begin after its header.
     pub whole: Option<Mmap>,
     /// Those that were damaged, and are removed.
@@ -22,8 +22,8 @@ pub(super) struct Kept {
 }
 
 /// The file of `key` in `folder` that begins with `header` and holds `bytes` more.
-pub(super) fn find(folder: &Path, key: blake3::Hash, header: &[u8], bytes: usize) -> Kept {
-    let mut kept = Kept::default();
+pub(super) fn find(folder: &Path, key: blake3::Hash, header: &[u8], bytes: usize) -> FoundFiles {
+    let mut kept = FoundFiles::default();
     let key = key.to_hex();
     for path in paths(folder).unwrap_or_default() {
         if !stem(&path).starts_with(key.as_str()) {
@@ -66,12 +66,12 @@ pub fn check(folder: &Path) -> io::Result<(usize, Vec<PathBuf>)> {
 }
 
 /// A file that is being written; it appears when it is complete.
-pub(super) struct Writer {
+pub(super) struct ActivationWriter {
     file: BufWriter<NamedTempFile>,
     hasher: blake3::Hasher,
 }
 
-impl Writer {
+impl ActivationWriter {
     /// One in `folder` that begins with `header`.
     pub fn begin(folder: &Path, header: &[u8]) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn write(folder: &Path, values: &[u8]) -> PathBuf {
-        let mut writer = Writer::begin(folder, HEADER).unwrap();
+        let mut writer = ActivationWriter::begin(folder, HEADER).unwrap();
         writer.add(values).unwrap();
         writer.publish(folder, key()).unwrap();
         paths(folder).unwrap().pop().unwrap()

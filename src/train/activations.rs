@@ -1,9 +1,9 @@
-//! What the frozen first layers of a network make of images, computed once and used in every epoch
+//! The output of the frozen first layers of a network, computed once per image and used in every epoch
 //! and by every head of a sweep.
 //!
-//! It moves no number: [`Model::frozen_entry`] ends where anything learns, is drawn or depends on
-//! the batch. Activations are kept in memory while they fit, else in a file of the store that is
-//! mapped into memory. Knows nothing of stages.
+//! Results are byte-identical either way: [`Model::frozen_entry`] ends where anything learns, is drawn
+//! or depends on the batch. Activations are kept in memory while they fit, else in a file of the store
+//! that is mapped into memory. Knows nothing of stages.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,16 +13,16 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 
 pub use super::activation_files::check;
-use super::activation_files::{self as files, Writer};
-use super::fit::{FitError, Watch};
+use super::activation_files::{self as files, ActivationWriter};
+use super::contract::{FitError, Stop};
 use crate::data::{Images, Normalisation, loader};
 use crate::memory;
 use crate::nn::model::{EntryLayer, Model, host};
 use crate::nn::ops::Ops;
 use crate::nn::weights::little_endian;
-use crate::progress::Unit;
+use crate::progress::{Unit, Watch};
 
-/// Multiplications for each value kept from which reading it is faster than computing it again.
+/// Multiplications per value from which reading it is faster than computing it again.
 const WORTH_MEMORY: usize = 64;
 /// The same for a value on a disk.
 const WORTH_DISK: usize = 1024;
@@ -36,7 +36,7 @@ pub struct Cache {
     folder: PathBuf,
     /// Bytes.
     memory: usize,
-    /// The one used last comes last.
+    /// The entry that was used last comes last.
     held: Mutex<Vec<(blake3::Hash, Arc<Activations>)>>,
 }
 
@@ -51,18 +51,18 @@ pub struct Caching<'a> {
     pub uses: usize,
 }
 
-/// What the layers before `entry` make of each image of a set.
+/// The output of the layers before `entry` for each image of a set.
 #[derive(Debug)]
 pub struct Activations {
-    /// Where a pass goes on with them.
+    /// Where a pass continues with them.
     pub entry: EntryLayer,
-    /// Number of values an image.
+    /// Number of values per image.
     len: usize,
-    rows: Rows,
+    rows: Backing,
 }
 
 #[derive(Debug)]
-enum Rows {
+enum Backing {
     Memory(Vec<f32>),
     /// A safetensors file whose values begin at this byte.
     Mapped(Mmap, usize),
@@ -71,8 +71,8 @@ enum Rows {
 impl Activations {
     fn values(&self) -> &[f32] {
         match &self.rows {
-            Rows::Memory(values) => values,
-            Rows::Mapped(file, start) => {
+            Backing::Memory(values) => values,
+            Backing::Mapped(file, start) => {
                 // SAFETY: any four bytes are a number.
                 let (before, values, after) = unsafe { file[*start..].align_to::<f32>() };
                 assert!(before.is_empty() && after.is_empty(), "the header is padded");
@@ -81,7 +81,7 @@ impl Activations {
         }
     }
 
-    /// Those of the images at `indices`, `[N, C*H*W]`.
+    /// The activations of the images at `indices`, `[N, C*H*W]`.
     pub fn batch(&self, indices: &[usize]) -> Vec<f32> {
         let all = self.values();
         let mut values = memory::take(indices.len() * self.len);
@@ -113,8 +113,8 @@ impl Cache {
         let bytes = |held: &[(_, Arc<Activations>)]| -> usize {
             held.iter()
                 .map(|(_, it)| match &it.rows {
-                    Rows::Memory(values) => size_of_val(values.as_slice()),
-                    Rows::Mapped(..) => 0,
+                    Backing::Memory(values) => size_of_val(values.as_slice()),
+                    Backing::Mapped(..) => 0,
                 })
                 .sum()
         };
@@ -125,7 +125,7 @@ impl Cache {
 }
 
 impl Caching<'_> {
-    /// What the frozen layers of `model` make of `images`; `None` where keeping it gains nothing.
+    /// The output of the frozen layers of `model` for `images`; `None` where keeping it gains nothing.
     ///
     /// # Errors
     /// When the device fails or the user asks to stop. A file that cannot be written is no error:
@@ -136,7 +136,7 @@ impl Caching<'_> {
         images: &Images,
         normalisation: impl Into<Normalisation<'a>>,
         watch: &Watch,
-    ) -> Result<Option<Arc<Activations>>, FitError> {
+    ) -> Result<Option<Arc<Activations>>, Stop> {
         let (entry, normalisation) = (model.frozen_entry(), normalisation.into());
         let shape = model.entry_shape(entry);
         let bytes = images.len() * shape.len() * size_of::<f32>();
@@ -150,7 +150,7 @@ impl Caching<'_> {
         }
         let header = header(&[images.len(), shape.channels, shape.height, shape.width]);
         let len = shape.len();
-        let mapped = |file| Activations { entry, len, rows: Rows::Mapped(file, header.len()) };
+        let mapped = |file| Activations { entry, len, rows: Backing::Mapped(file, header.len()) };
         let in_memory = bytes <= self.cache.memory;
         let kept = files::find(&self.cache.folder, key, &header, bytes);
         for path in kept.damaged {
@@ -161,17 +161,17 @@ impl Caching<'_> {
             Some(file) => mapped(file),
             None if in_memory => {
                 let mut values = Vec::with_capacity(images.len() * len);
-                let mut job = Job { model, entry, images, normalisation, watch };
+                let mut job = FrozenPass { model, entry, images, normalisation, watch };
                 job.run(|rows| {
                     values.extend_from_slice(&rows);
                     Ok(())
                 })?
                 .expect("memory takes everything");
-                Activations { entry, len, rows: Rows::Memory(values) }
+                Activations { entry, len, rows: Backing::Memory(values) }
             }
             None if worth < WORTH_DISK || self.uses < 2 => return Ok(None),
             None => {
-                let mut job = Job { model, entry, images, normalisation, watch };
+                let mut job = FrozenPass { model, entry, images, normalisation, watch };
                 match self.write(key, &header, &mut job)? {
                     Ok(file) => mapped(file),
                     Err(error) => {
@@ -195,10 +195,10 @@ impl Caching<'_> {
         &self,
         key: blake3::Hash,
         header: &[u8],
-        job: &mut Job<D>,
-    ) -> Result<io::Result<Mmap>, FitError> {
+        job: &mut FrozenPass<D>,
+    ) -> Result<io::Result<Mmap>, Stop> {
         let folder = &self.cache.folder;
-        let mut file = match Writer::begin(folder, header) {
+        let mut file = match ActivationWriter::begin(folder, header) {
             Ok(file) => file,
             Err(error) => return Ok(Err(error)),
         };
@@ -206,7 +206,7 @@ impl Caching<'_> {
         Ok(done.and_then(|()| file.publish(folder, key)))
     }
 
-    /// Names everything that decides the activations: layers, weights, statistics, images and how
+    /// A digest of everything that decides the activations: layers, weights, statistics, images and how
     /// they become numbers, and the backend.
     fn key<D: Ops>(
         &self,
@@ -237,14 +237,14 @@ impl Caching<'_> {
     }
 }
 
-/// Multiplications for an image before `entry`.
+/// Multiplications per image before `entry`.
 fn work<D: Ops>(model: &Model<D>, entry: EntryLayer) -> usize {
     let of = |conv: crate::nn::geometry::Conv2d| conv.output().area() * conv.weight_len();
     model.layers_before(entry).iter().filter_map(|placed| placed.conv2d()).map(of).sum()
 }
 
 /// Images on their way through the frozen layers.
-struct Job<'a, D: Ops> {
+struct FrozenPass<'a, D: Ops> {
     model: &'a mut Model<D>,
     entry: EntryLayer,
     images: &'a Images,
@@ -252,22 +252,20 @@ struct Job<'a, D: Ops> {
     watch: &'a Watch<'a>,
 }
 
-impl<D: Ops> Job<'_, D> {
-    /// Gives what becomes of the images to `sink`, some at a time, in their order. The outer error
-    /// is the device's or the user's, the inner one `sink`'s.
+impl<D: Ops> FrozenPass<'_, D> {
+    /// Gives the output for the images to `sink`, some at a time, in their order. The outer error says
+    /// that the device failed or the user asked to stop; the inner one comes from `sink`.
     fn run(
         &mut self,
         mut sink: impl FnMut(Vec<f32>) -> io::Result<()>,
-    ) -> Result<io::Result<()>, FitError> {
+    ) -> Result<io::Result<()>, Stop> {
         let count = self.images.len();
         let input = self.model.spec().input.len();
         let together = (TOGETHER / (input * size_of::<f32>())).clamp(16, 1024) / 16 * 16;
         self.watch.progress.begin("frozen layers", Some(count as u64), Unit::Images);
         let all: Vec<usize> = (0..count).collect();
         for indices in all.chunks(together) {
-            if self.watch.cancel.load(std::sync::atomic::Ordering::Relaxed) {
-                return Err(FitError::Interrupted);
-            }
+            self.watch.check()?;
             let values = loader::batch(self.normalisation, self.images, indices);
             let x = self
                 .model
@@ -296,4 +294,36 @@ fn header(shape: &[usize]) -> Vec<u8> {
     let mut header = (json.len() as u64).to_le_bytes().to_vec();
     header.extend(json.into_bytes());
     header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(cache: &Cache, key: &str, values: usize) -> blake3::Hash {
+        let key = blake3::hash(key.as_bytes());
+        let backing = Backing::Memory(vec![0.0; values]);
+        cache
+            .keep(key, &Arc::new(Activations { entry: EntryLayer::IMAGES, len: 1, rows: backing }));
+        key
+    }
+
+    #[test]
+    fn the_activations_that_were_unused_for_longest_make_room() {
+        let cache = Cache::new(PathBuf::new(), 10 * size_of::<f32>());
+        let (first, second) = (kept(&cache, "first", 4), kept(&cache, "second", 4));
+        // Used again, so that the second is now the one unused for longest.
+        assert!(cache.find(first).is_some());
+        let third = kept(&cache, "third", 4);
+        assert!(cache.find(second).is_none());
+        assert!(cache.find(first).is_some() && cache.find(third).is_some());
+    }
+
+    #[test]
+    fn the_newest_activations_stay_even_if_they_alone_are_too_large() {
+        let cache = Cache::new(PathBuf::new(), 10 * size_of::<f32>());
+        let small = kept(&cache, "small", 1);
+        let large = kept(&cache, "large", 100);
+        assert!(cache.find(small).is_none() && cache.find(large).is_some());
+    }
 }

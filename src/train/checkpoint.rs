@@ -1,8 +1,8 @@
-//! Training that can be taken up again: everything that a training has become between two steps, and
-//! where that is kept. Knows nothing of stages and of the store.
+//! Checkpoints: everything that a training needs to resume between two steps, and where that is kept.
+//! Knows nothing of stages or of the store.
 //!
 //! A checkpoint is a safetensors file whose name ends with the digest of its bytes, so that a damaged
-//! one is never taken for a whole one; its `training` metadata is JSON. A training that goes on from a
+//! one is never taken for a whole one; its `training` metadata is JSON. A training that resumes from a
 //! checkpoint gives the bytes of one that never stopped.
 
 use std::collections::HashMap;
@@ -15,10 +15,11 @@ use dfdx::prelude::*;
 use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::fit::{Summary, Times};
-use super::monitor::{BestEpoch, Scores};
-use super::optimizer::OptimizerState;
+use super::monitor::{BestEpoch, ValidationScores};
+use super::optimizer_state::OptimizerState;
+use super::summary::{Summary, Times};
 use crate::fault::fail_point;
+use crate::metrics::TrainingRow;
 use crate::nn::Model;
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
@@ -28,11 +29,11 @@ use crate::system;
 /// The format that this runner writes and reads.
 const VERSION: u32 = 2;
 
-/// Checkpoints kept: should the newest be damaged, there is the one before.
+/// How many checkpoints are kept: if the newest is damaged, the one before it is still there.
 const KEPT: usize = 2;
 
-/// An epoch's end waits for its checkpoint until so many times what the last one took has passed:
-/// writing takes at most a twentieth of the time.
+/// At the end of an epoch a checkpoint is due once this many times the duration of the last one has
+/// passed, so that writing takes at most a twentieth of the time.
 const SHARE: u32 = 20;
 
 /// Where the checkpoints of one training are.
@@ -43,7 +44,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// In `folder`, made when needed; at least one checkpoint `every` so often.
+    /// Checkpoints in `folder`, which is created when needed; one is written at least every `every`.
     pub fn new(folder: PathBuf, every: Duration) -> Self {
         Self { folder, every }
     }
@@ -92,17 +93,6 @@ impl Slot {
         fail_point("old checkpoints removed");
         Ok(())
     }
-
-    /// Removes all checkpoints: the training is over.
-    ///
-    /// # Errors
-    /// When a file cannot be removed.
-    pub fn clear(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        }
-    }
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -113,7 +103,7 @@ fn digest_in(path: &Path) -> Option<&str> {
     path.file_stem()?.to_str()?.split_once('-').map(|(_, digest)| digest)
 }
 
-/// What is known of a training besides its tensors.
+/// The state of a training besides its tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Position {
     version: u32,
@@ -130,7 +120,7 @@ pub(super) struct Position {
     /// Bits of the last loss.
     last_loss: Option<u64>,
     /// Rows of the metrics so far.
-    pub rows: Vec<Vec<String>>,
+    pub rows: Vec<TrainingRow>,
     /// Name, bits of the sum and weight of every reading of the epoch.
     summary: Vec<(String, u64, usize)>,
     /// Layer and batches seen of every running statistic.
@@ -141,23 +131,23 @@ pub(super) struct Position {
 
 impl Position {
     /// After `epoch` epochs and `step` steps that gave `rows`; the rest is filled in on writing.
-    pub fn at(epoch: usize, step: usize, rows: Vec<Vec<String>>) -> Self {
+    pub fn at(epoch: usize, step: usize, rows: Vec<TrainingRow>) -> Self {
         Self { epoch, step, rows, ..Self::default() }
     }
 }
 
-/// What a training has become.
+/// The parts of a training that a checkpoint holds.
 pub(super) struct Checkpointed<'a, D: Ops> {
     pub model: &'a mut Model<D>,
     pub optimizer: &'a mut OptimizerState<D>,
-    pub validation: &'a mut Vec<Scores>,
-    pub best: &'a mut Option<Best>,
+    pub validation: &'a mut Vec<ValidationScores>,
+    pub best: &'a mut Option<BestWeights>,
     pub summary: &'a mut Summary,
     pub last_loss: &'a mut Option<f64>,
     pub times: &'a mut Times,
 }
 
-/// Writes checkpoints when it is time.
+/// Writes checkpoints when they are due.
 #[derive(Debug)]
 pub(super) struct Keeper<'a> {
     slot: &'a Slot,
@@ -259,13 +249,13 @@ pub fn restore<D: Ops>(
 
 /// A model at its best epoch.
 #[derive(Debug)]
-pub(super) struct Best {
+pub(super) struct BestWeights {
     pub what: BestEpoch,
     /// As [`moving`] has them.
     tensors: Vec<(String, Vec<f32>)>,
 }
 
-impl Best {
+impl BestWeights {
     /// The model as it is now, after epoch `epoch` (from 1).
     pub fn now<D: Ops>(
         model: &Model<D>,
@@ -351,7 +341,7 @@ fn read<D: Ops>(bytes: &[u8], progress: &mut Checkpointed<D>) -> Option<Position
     let then = match &position.best {
         Some(what) => {
             let whole = what.batches.len() == named.len();
-            Some(Best { what: what.clone(), tensors: all("best.").filter(|_| whole)? })
+            Some(BestWeights { what: what.clone(), tensors: all("best.").filter(|_| whole)? })
         }
         None => None,
     };
@@ -360,7 +350,7 @@ fn read<D: Ops>(bytes: &[u8], progress: &mut Checkpointed<D>) -> Option<Position
     for (stats, (_, batches)) in model.stats_mut().iter_mut().zip(&position.batches) {
         stats.batches = *batches;
     }
-    let scores = |[loss, accuracy]: [u64; 2]| Scores {
+    let scores = |[loss, accuracy]: [u64; 2]| ValidationScores {
         loss: f64::from_bits(loss),
         accuracy: f64::from_bits(accuracy),
     };

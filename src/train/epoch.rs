@@ -1,16 +1,16 @@
-//! How many steps an epoch has, and which images each takes: where two domains differ in size, one of
-//! them ends before the other.
+//! How many steps an epoch has, and which images each step takes. Where two domains differ in size, one
+//! ends before the other; nothing here reads an image.
 
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 
-use super::fit::Data;
+use super::contract::Data;
 use crate::config::node::Value;
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Noted};
 use crate::data::{Unlabelled, loader};
 
-/// More steps of an epoch than this are taken for a mistake.
+/// More steps per epoch than this are taken for a mistake.
 const MOST_STEPS: usize = 1_000_000_000;
 
 /// What an epoch is a pass over.
@@ -25,8 +25,8 @@ pub enum EpochLength {
 }
 
 impl EpochLength {
-    /// Reads `epoch = "longer"`, `"shorter"` or a number of steps; `Some(None)` when it is left out.
-    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
+    /// Reads `epoch = "longer"`, `"shorter"` or a number of steps, if it is there.
+    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
         keys.may_be("epoch", || {
             let words = json!({ "enum": ["longer", "shorter"],
                 "description": "the domain that an epoch is a pass over" });
@@ -34,7 +34,7 @@ impl EpochLength {
                 "description": "steps of an epoch" });
             json!({ "anyOf": [words, steps] })
         });
-        let Some(node) = keys.node("epoch") else { return Some(None) };
+        let Some(node) = keys.node("epoch") else { return Ok(None) };
         let length = match &node.value {
             Value::String(word) if word == "longer" => Some(Self::Longer),
             Value::String(word) if word == "shorter" => Some(Self::Shorter),
@@ -46,14 +46,13 @@ impl EpochLength {
         };
         if length.is_none() {
             let message = "`epoch` must be \"longer\", \"shorter\" or a number of steps";
-            keys.problem(
+            return Err(keys.problem(
                 Diagnostic::at(node.span, message, format!("found {}", node.shown()))
                     .help("write `epoch = \"longer\"`; how many epochs there are is `epochs`"),
-            );
-            return None;
+            ));
         }
         keys.record("epoch", node.to_toml());
-        Some(length)
+        Ok(length)
     }
 
     /// Whether it says which of two domains counts.
@@ -62,7 +61,8 @@ impl EpochLength {
     }
 }
 
-/// The steps of an epoch over domains of so many batches: without a word on it, those of the shorter.
+/// The steps of an epoch over domains with `source` and `target` batches; by default, as many as the
+/// domain with fewer batches has.
 pub(super) fn steps(length: Option<EpochLength>, source: usize, target: Option<usize>) -> usize {
     let target = target.unwrap_or(source);
     match length {
@@ -116,7 +116,7 @@ fn times(steps: usize, batches: usize) -> String {
 }
 
 /// The images of one domain in an epoch: pass after pass, each in an order of its own.
-pub(super) struct Passes {
+pub(super) struct ImagePasses {
     seed: u64,
     epoch: u64,
     purpose: &'static str,
@@ -126,7 +126,7 @@ pub(super) struct Passes {
     order: Mutex<(u64, Vec<usize>)>,
 }
 
-impl Passes {
+impl ImagePasses {
     /// Those of `count` images in batches of `size`.
     pub fn new(
         (seed, epoch): (u64, u64),
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn each_pass_has_every_image_once_and_an_order_of_its_own() {
-        let passes = Passes::new((1, 0), "shuffle target", (5, 2));
+        let passes = ImagePasses::new((1, 0), "shuffle target", (5, 2));
         // Two whole batches a pass; the fifth image has no partner.
         let of = |step| passes.batch(step);
         let first: Vec<usize> = [of(0).1, of(1).1].concat();

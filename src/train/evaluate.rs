@@ -1,4 +1,4 @@
-//! How well a model does on labelled images.
+//! Evaluation of a model on labelled images. Learns nothing and writes nothing.
 
 use super::activations::Activations;
 use crate::adapt::{argmax, share};
@@ -19,12 +19,12 @@ pub struct Evaluation {
     /// Mean cross-entropy in nats.
     pub loss: f64,
     /// What each image was taken for.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<Prediction>,
 }
 
 /// What an image was taken for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Answer {
+pub struct Prediction {
     /// The class with the largest probability.
     pub class: u32,
     /// That probability, 0 to 1.
@@ -49,9 +49,9 @@ impl Evaluation {
     }
 }
 
-/// Runs `model` over a split of `dataset` as at test time, from `frozen` on where that is given: what
-/// its frozen layers made of the split's images. `done` hears of every batch's size and
-/// ends the run by saying `false`.
+/// Runs `model` over a split of `dataset` in evaluation mode. Where `frozen` is given, the output of the
+/// frozen layers for the split's images, the run starts from it. `done` is called with the size of every
+/// batch, and ends the run by returning `false`.
 ///
 /// # Errors
 /// When the device fails (out of memory). `Ok(None)` when `done` ended it.
@@ -83,7 +83,7 @@ pub fn evaluate<D: Ops>(
             let class = u32::try_from(best).unwrap_or(u32::MAX);
             confusion.add(label, class);
             loss -= f64::from(logs[label as usize]);
-            answers.push(Answer { class, confidence: logs[best].exp().min(1.0) });
+            answers.push(Prediction { class, confidence: logs[best].exp().min(1.0) });
         }
         if !done(indices.len()) {
             return Ok(None);

@@ -1,9 +1,9 @@
-//! The batches of an epoch: which images, changed at random where that is wanted, put together as
+//! The batches of an epoch: picks the images, augments them where that is asked for, and turns them into
 //! numbers. Touches no device.
 
 use super::activations::Activations;
-use super::epoch::Passes;
-use super::fit::Data;
+use super::contract::Data;
+use super::epoch::ImagePasses;
 use crate::data::augment::Augment;
 use crate::data::augment::mixup::Mix;
 use crate::data::{Images, Normalisation, loader};
@@ -13,20 +13,20 @@ use crate::random;
 /// The batches of one epoch, in the orders drawn for it.
 pub struct Feed<'a> {
     data: &'a Data<'a>,
-    /// What frozen layers made of the source and the target images.
+    /// The output of frozen layers for the source and the target images.
     activations: (Option<&'a Activations>, Option<&'a Activations>),
     augment: Option<&'a Augment>,
     /// Seed and epoch of everything drawn.
     drawn: (u64, u64),
-    source: Passes,
-    target: Option<Passes>,
+    source: ImagePasses,
+    target: Option<ImagePasses>,
 }
 
-/// What one step is fed.
+/// The batch of one step.
 pub struct Batches {
     /// Where the network takes them in.
     pub entry: EntryLayer,
-    /// Labelled images `[N, C*H*W]`, or what frozen layers made of them.
+    /// Labelled images `[N, C*H*W]`, or the output of frozen layers for them.
     pub source: Vec<f32>,
     /// Their classes.
     pub labels: Vec<u32>,
@@ -46,7 +46,7 @@ impl<'a> Feed<'a> {
         (seed, epoch): (u64, usize),
     ) -> Self {
         let drawn = (seed, epoch as u64);
-        let passes = |purpose, count| Passes::new(drawn, purpose, (count, size));
+        let passes = |purpose, count| ImagePasses::new(drawn, purpose, (count, size));
         Self {
             data,
             activations,
@@ -57,7 +57,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// The batches of step `step`, from 0. Nothing of it depends on who else works at the time.
+    /// The batches of step `step`, from 0. They do not depend on timing or on the number of threads.
     pub fn step(&self, step: usize) -> Batches {
         let (dataset, split) = self.data.source;
         let (pass, indices) = self.source.batch(step);

@@ -1,5 +1,5 @@
-//! Parameters that learn in another way than the rest: rates and decays by name, decay toward where
-//! training began, thawing on the way.
+//! Parameters that learn differently from the rest: rates and decays by name, decay toward the initial
+//! weights, and thawing during training.
 //!
 //! Names are matched by glob patterns. A parameter that two patterns of one table match is an error:
 //! tables have no order by which one could win.
@@ -7,27 +7,19 @@
 use dfdx::prelude::Shape as _;
 
 use super::optimizer::Optimizer;
-use crate::config::Keys;
+use super::rates::{ParameterGroup, Rate};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::{Node, Value};
+use crate::config::{Keys, Noted};
 use crate::nn::Model;
 use crate::nn::freeze::{PatternError, matching};
-use crate::nn::ops::{Flat, Ops};
-
-/// What some parameters have instead of the optimizer's own settings.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Group {
-    /// Learning rate before the schedule; 0 keeps the parameters as they are.
-    pub lr: Option<f64>,
-    /// Weight decay.
-    pub weight_decay: Option<f64>,
-}
+use crate::nn::ops::Ops;
 
 /// Every way in which single parameters differ from the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Groups {
     /// `optimizer.groups`: patterns with their settings.
-    pub groups: Vec<(String, Group)>,
+    pub groups: Vec<(String, ParameterGroup)>,
     /// `lr_scale`: patterns with a factor on the learning rate.
     pub lr_scale: Vec<(String, f64)>,
     /// `l2_sp`.
@@ -45,16 +37,6 @@ pub struct L2Sp {
     pub alpha: f64,
     /// Strength for new parameters.
     pub beta: f64,
-}
-
-/// How one parameter learns.
-pub struct Rate<D: Ops> {
-    /// Learning rate before the schedule.
-    pub lr: f64,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Where the decay leads; `None` for zero.
-    pub toward: Option<Flat<D>>,
 }
 
 /// Something that a table of patterns says about parameters that are not there or there twice.
@@ -76,22 +58,26 @@ pub enum GroupError {
 }
 
 impl L2Sp {
-    fn read(keys: &mut Keys) -> Option<Option<Self>> {
-        if !keys.has("l2_sp") {
-            keys.node("l2_sp");
-            return Some(None);
-        }
-        keys.nested("l2_sp", |keys| {
+    fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
+        keys.optional_nested("l2_sp", |keys| {
+            keys.about(&[
+                ("alpha", "strength for parameters that came in"),
+                ("beta", "weight decay of new parameters"),
+            ]);
             let alpha = keys.float("alpha").at_least(0.0).required();
             let beta = keys.float("beta").at_least(0.0).or(0.01);
-            Some(Some(Self { alpha: alpha?, beta: beta? }))
+            Ok(Self { alpha: alpha?, beta: beta? })
         })
     }
 }
 
 impl Groups {
     /// Reads `lr_scale`, and `l2_sp` and `thaw_at` where a model comes in.
-    pub fn read(keys: &mut Keys, groups: Vec<(String, Group)>, comes_in: bool) -> Option<Self> {
+    pub fn read(
+        keys: &mut Keys,
+        groups: Vec<(String, ParameterGroup)>,
+        comes_in: bool,
+    ) -> Result<Self, Noted> {
         let lr_scale = keys.words("lr_scale", |keys, word, node| {
             let factor = match node.value {
                 Value::Float(factor) => factor,
@@ -100,25 +86,24 @@ impl Groups {
                 _ => f64::NAN,
             };
             if !(factor.is_finite() && factor >= 0.0) {
-                keys.problem(Diagnostic::at(
+                return Err(keys.problem(Diagnostic::at(
                     node.span,
                     format!("`lr_scale.\"{word}\"` must be a number of at least 0"),
                     format!("found {}", node.shown()),
-                ));
-                return None;
+                )));
             }
             keys.record(word, factor);
-            Some(factor)
+            Ok(factor)
         });
         if !comes_in {
-            return Some(Self { groups, lr_scale: lr_scale?, ..Self::default() });
+            return Ok(Self { groups, lr_scale: lr_scale?, ..Self::default() });
         }
         let l2_sp = L2Sp::read(keys);
         let thaw_at = keys.words("thaw_at", thaw);
         let mut thaw_at: Vec<(usize, Vec<String>)> =
             thaw_at?.into_iter().map(|(_, thaw)| thaw).collect();
         thaw_at.sort();
-        Some(Self { groups, lr_scale: lr_scale?, l2_sp: l2_sp?, thaw_at })
+        Ok(Self { groups, lr_scale: lr_scale?, l2_sp: l2_sp?, thaw_at })
     }
 
     /// Every problem that these tables have with parameters of such names, each with the dotted key
@@ -191,7 +176,7 @@ impl Groups {
 }
 
 /// `3 = ["layer4.*"]`.
-fn thaw(keys: &mut Keys, word: &str, node: &Node) -> Option<(usize, Vec<String>)> {
+fn thaw(keys: &mut Keys, word: &str, node: &Node) -> Result<(usize, Vec<String>), Noted> {
     let epoch = word.parse::<usize>().ok().filter(|epoch| *epoch >= 1);
     let patterns: Option<Vec<String>> = match &node.value {
         Value::Array(items) if !items.is_empty() => items
@@ -204,18 +189,17 @@ fn thaw(keys: &mut Keys, word: &str, node: &Node) -> Option<(usize, Vec<String>)
         _ => None,
     };
     let (Some(epoch), Some(patterns)) = (epoch, patterns) else {
-        keys.problem(
+        return Err(keys.problem(
             Diagnostic::at(
                 node.span,
                 "`thaw_at` must be a table of epochs (from 1) with arrays of patterns",
                 format!("found {word} = {}", node.shown()),
             )
             .help("for example `thaw_at = { 3 = [\"layer4.*\"] }`"),
-        );
-        return None;
+        ));
     };
     keys.record(word, node.to_toml());
-    Some((epoch, patterns))
+    Ok((epoch, patterns))
 }
 
 /// Which of `patterns` matches each name.
@@ -281,7 +265,7 @@ mod tests {
         let model = Model::<dfdx::prelude::Cpu>::new(spec, &Default::default(), 0).unwrap();
         let optimizer =
             Optimizer::Sgd { lr: 0.5, momentum: 0.0, nesterov: false, weight_decay: 0.25 };
-        let group = Group { lr: Some(0.125), weight_decay: None };
+        let group = ParameterGroup { lr: Some(0.125), weight_decay: None };
         let mut groups = Groups {
             groups: vec![("features.conv1.*".into(), group)],
             lr_scale: vec![("features.*".into(), 0.5)],

@@ -1,21 +1,21 @@
-//! What training decides by validation: which epoch was the best, and when to give up.
+//! Decisions by validation: which epoch was the best, and when to stop early.
 //!
 //! Nothing here sees labels or images: it goes by the metrics of the images that `validate` names.
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Keys;
+use crate::config::{Keys, Noted, words};
 
 /// What validation gave after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scores {
+pub struct ValidationScores {
     /// Mean cross-entropy in nats.
     pub loss: f64,
     /// Share of right answers, 0 to 1.
     pub accuracy: f64,
 }
 
-impl Scores {
+impl ValidationScores {
     /// One of them.
     pub fn get(&self, metric: Metric) -> f64 {
         match metric {
@@ -25,35 +25,45 @@ impl Scores {
     }
 }
 
-/// A metric of validation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Metric {
-    /// The smaller the better.
-    Loss,
-    /// The larger the better.
-    Accuracy,
+words! {
+    /// A metric of validation.
+    pub enum Metric {
+        /// The smaller the better.
+        Loss = "loss",
+        /// The larger the better.
+        Accuracy = "accuracy",
+    }
+}
+
+words! {
+    /// Which way a metric gets better, as PyTorch calls it.
+    enum Mode {
+        /// Less is better.
+        Min = "min",
+        /// More is better.
+        Max = "max",
+    }
+}
+
+words! {
+    /// What a threshold is measured in, as PyTorch calls it.
+    enum ThresholdMode {
+        /// Shares of the best value so far.
+        Relative = "rel",
+        /// The metric's own unit.
+        Absolute = "abs",
+    }
 }
 
 impl Metric {
-    const WORDS: &'static [&'static str] = &["loss", "accuracy"];
-
-    /// Its name.
-    pub fn word(self) -> &'static str {
-        Self::WORDS[self as usize]
-    }
-
-    fn named(word: &str) -> Self {
-        if word == "accuracy" { Self::Accuracy } else { Self::Loss }
-    }
-
     /// Reads `metric = "loss"`, the default.
-    pub fn read(keys: &mut Keys, key: &'static str) -> Option<Self> {
-        keys.choice(key, Self::WORDS).or("loss").map(Self::named)
+    pub fn read(keys: &mut Keys, key: &'static str) -> Result<Self, Noted> {
+        keys.choice(key).or(Self::Loss)
     }
 
     /// Reads a metric that may be left out.
-    pub fn read_optional(keys: &mut Keys, key: &'static str) -> Option<Option<Self>> {
-        keys.choice(key, Self::WORDS).optional().map(|word| word.map(Self::named))
+    pub fn read_optional(keys: &mut Keys, key: &'static str) -> Result<Option<Self>, Noted> {
+        keys.choice(key).optional()
     }
 
     /// Whether `value` is better than `other`.
@@ -67,40 +77,61 @@ impl Metric {
 
 /// When a value counts as better than the best so far: by more than a threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Better {
-    rises: bool,
-    relative: bool,
+pub struct Improvement {
+    mode: Mode,
+    threshold_mode: ThresholdMode,
     threshold: f64,
 }
 
-impl Better {
+impl Improvement {
     /// Reads `mode`, `threshold` and `threshold_mode` as PyTorch has them; the mode goes by `metric`
     /// when it is left out.
-    pub fn read(keys: &mut Keys, metric: Metric) -> Option<Self> {
-        let usual = if metric == Metric::Loss { "min" } else { "max" };
-        let mode = keys.choice("mode", &["min", "max"]).or(usual);
+    pub fn read(keys: &mut Keys, metric: Metric) -> Result<Self, Noted> {
+        let usual = match metric {
+            Metric::Loss => Mode::Min,
+            Metric::Accuracy => Mode::Max,
+        };
+        keys.about(&[
+            ("mode", "whether smaller or larger is better"),
+            ("threshold", "smallest change that counts as an improvement"),
+            ("threshold_mode", "whether the threshold is relative or absolute"),
+        ]);
+        keys.about(&[
+            ("mode", "whether smaller or larger is better"),
+            ("threshold", "smallest change that counts as an improvement"),
+            ("threshold_mode", "whether the threshold is relative or absolute"),
+        ]);
+        keys.about(&[
+            ("mode", "whether smaller or larger is better"),
+            ("threshold", "smallest change that counts as an improvement"),
+            ("threshold_mode", "whether the threshold is relative or absolute"),
+        ]);
+        let mode = keys.choice("mode").or(usual);
         let threshold = keys.float("threshold").at_least(0.0).or(1e-4);
-        let relative = keys.choice("threshold_mode", &["rel", "abs"]).or("rel");
-        Some(Self { rises: mode? == "max", relative: relative? == "rel", threshold: threshold? })
+        let threshold_mode = keys.choice("threshold_mode").or(ThresholdMode::Relative);
+        Ok(Self { mode: mode?, threshold_mode: threshold_mode?, threshold: threshold? })
     }
 
-    /// What every value is better than.
+    /// The value that every other one is better than.
     pub fn worst(&self) -> f64 {
-        if self.rises { f64::NEG_INFINITY } else { f64::INFINITY }
+        match self.mode {
+            Mode::Min => f64::INFINITY,
+            Mode::Max => f64::NEG_INFINITY,
+        }
     }
 
     /// Whether `value` is better than `best` by more than the threshold.
-    pub fn than(&self, value: f64, best: f64) -> bool {
-        match (self.rises, self.relative) {
-            (false, true) => value < best * (1.0 - self.threshold),
-            (false, false) => value < best - self.threshold,
-            (true, true) => value > best * (self.threshold + 1.0),
-            (true, false) => value > best + self.threshold,
+    pub fn is_improved(&self, value: f64, best: f64) -> bool {
+        match (self.mode, self.threshold_mode) {
+            (Mode::Min, ThresholdMode::Relative) => value < best * (1.0 - self.threshold),
+            (Mode::Min, ThresholdMode::Absolute) => value < best - self.threshold,
+            (Mode::Max, ThresholdMode::Relative) => value > best * (self.threshold + 1.0),
+            (Mode::Max, ThresholdMode::Absolute) => value > best + self.threshold,
         }
     }
 }
 
-/// Gives up when a metric has not got better for some epochs.
+/// Stops training when a metric has not improved for some epochs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EarlyStopping {
     /// What to go by.
@@ -113,21 +144,22 @@ pub struct EarlyStopping {
 
 impl EarlyStopping {
     /// Reads `early_stopping = { metric = "loss", patience = 5, min_delta = 0.0 }`.
-    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
-        if !keys.has("early_stopping") {
-            keys.node("early_stopping");
-            return Some(None);
-        }
-        keys.nested("early_stopping", |keys| {
+    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
+        keys.optional_nested("early_stopping", |keys| {
             let metric = Metric::read(keys, "metric");
+            keys.about(&[
+                ("metric", "metric of validation to go by"),
+                ("patience", "epochs without improvement after which training stops"),
+                ("min_delta", "smallest change that counts as an improvement"),
+            ]);
             let patience = keys.count("patience", 1..=usize::MAX).required();
             let min_delta = keys.float("min_delta").at_least(0.0).or(0.0);
-            Some(Some(Self { metric: metric?, patience: patience?, min_delta: min_delta? }))
+            Ok(Self { metric: metric?, patience: patience?, min_delta: min_delta? })
         })
     }
 
     /// Whether training ends after these epochs.
-    pub fn ends(&self, validation: &[Scores]) -> bool {
+    pub fn ends(&self, validation: &[ValidationScores]) -> bool {
         let (mut best, mut since) = (None, 0);
         for scores in validation {
             let value = scores.get(self.metric);
@@ -160,8 +192,8 @@ pub struct BestEpoch {
 mod tests {
     use super::*;
 
-    fn losses(losses: &[f64]) -> Vec<Scores> {
-        losses.iter().map(|loss| Scores { loss: *loss, accuracy: 1.0 - loss }).collect()
+    fn losses(losses: &[f64]) -> Vec<ValidationScores> {
+        losses.iter().map(|loss| ValidationScores { loss: *loss, accuracy: 1.0 - loss }).collect()
     }
 
     #[test]

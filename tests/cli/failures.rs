@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::binary::{csvs, record, runner, text};
+use crate::binary::{csvs, left_out, record, runner, text};
 use crate::photos::{artifacts, photos};
 
 #[test]
@@ -89,6 +89,7 @@ fn a_store_that_only_others_may_write_is_an_error_that_names_it() {
     // No one may create files there, not even root.
     let place = Path::new("/proc/runner-store");
     if !Path::new("/proc/self").exists() {
+        left_out("no /proc here");
         return;
     }
     let output = runner(root, &["run", "photos.toml", "--store", place.to_str().unwrap()]);
@@ -209,7 +210,7 @@ fn a_full_disk_stops_a_run_that_goes_on_when_there_is_room() {
     let whole = csvs(&root.join("results/photos/latest"));
     for size in ["40k", "120k", "200k"] {
         let Some(disk) = Mounted::new(&format!("size={size}")) else {
-            println!("left out: no file system can be mounted here");
+            left_out("no file system can be mounted here");
             return;
         };
         let store = disk.0.path().join("store");
@@ -234,7 +235,7 @@ fn a_file_system_that_is_read_only_is_an_error_before_any_work() {
     let root = root.path();
     photos(root);
     let Some(disk) = Mounted::new("ro") else {
-        println!("left out: no file system can be mounted here");
+        left_out("no file system can be mounted here");
         return;
     };
     for key in ["--store", "--results"] {

@@ -106,6 +106,27 @@ fn a_wrong_pipeline_in_a_pipe_is_explained_by_every_verb() {
     assert!(text(&output.stderr).contains("`standard input` is empty"));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_far_too_large_for_a_pipeline_is_not_read_to_its_end() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    fs::File::create(root.join("weights.pth")).unwrap().set_len(1 << 40).unwrap();
+    for endless in ["weights.pth", "/dev/zero"] {
+        let output = runner(root, &["check", endless]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("it has more than 16 MB, which no pipeline has"), "{said}");
+    }
+    let input = fs::File::open("/dev/zero").unwrap();
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("runner"));
+    let output = command.args(["check", "-"]).stdin(input).output().unwrap();
+    assert!(
+        text(&output.stderr).contains("`standard input`: it has more than 16 MB"),
+        "{output:?}"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_named_pipe_is_read_once_and_never_waited_for_again() {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::binary::{runner, text};
+use crate::binary::{left_out, runner, text};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
@@ -181,9 +181,7 @@ fn a_reader_can_use_the_page_and_nothing_leaves_it() {
     let size = fs::metadata(&page).unwrap().len();
     assert!(size < 2_000_000, "the page of 24 trials takes {size} bytes");
     let Some(browser) = Browser::start() else {
-        eprintln!(
-            "skipped: no `chromium` and `chromedriver` in PATH (Debian: chromium, chromium-driver)"
-        );
+        left_out("no `chromium` and `chromedriver` in PATH (Debian: chromium, chromium-driver)");
         return;
     };
     // What the browser's own first page asks for does not count.

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::binary::{files, lasting, record, runner, spawn, text};
+use serde_json::json;
+
+use crate::binary::{files, lasting, left_out, record, runner, spawn, text};
 use crate::photos::photos;
 
 /// A pipeline whose scores come with a table and pictures of their own.
@@ -240,19 +242,52 @@ fn numbers_that_are_not_those_of_the_run_are_shown_with_a_note() {
 }
 
 #[test]
-fn a_pipeline_that_this_runner_does_not_take_is_said_and_the_files_are_still_compared() {
+fn a_run_is_verified_by_its_record_also_where_this_runner_does_not_take_its_pipeline() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     pictured(root);
     let run = latest(root, "results");
-    let record = fs::read_to_string(run.join("run.json")).unwrap();
-    fs::write(run.join("run.json"), record.replace("batch_size", "batch_sise")).unwrap();
+    fs::remove_file(run.join("checksums.txt")).unwrap();
+    for file in ["run.json", "pipeline.toml"] {
+        let text = fs::read_to_string(run.join(file)).unwrap();
+        fs::write(run.join(file), text.replace("batch_size", "batch_sise")).unwrap();
+    }
+    let verify = |code: i32| {
+        let output = runner(root, &["verify"]);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stdout));
+        text(&output.stdout)
+    };
+    assert!(verify(0).starts_with("ok: 6 artifacts, "));
     flip(&run.join("score/samples.0.png"));
-    let output = runner(root, &["verify"]);
-    let wrong = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{wrong}");
-    assert!(wrong.contains("does not take the pipeline that runner "), "{wrong}");
-    assert!(wrong.contains("score/samples.0.png is not what the run wrote"), "{wrong}");
+    let wrong = verify(1);
+    assert!(wrong.contains("score/samples.0.png does not follow from its artifact"), "{wrong}");
+}
+
+#[test]
+fn a_record_says_what_each_stage_reads_and_scores_and_what_the_table_shows() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    pictured(root);
+    let record = record(&latest(root, "results"));
+    let stages = record["trials"][0].as_array().unwrap();
+    let stage = |name: &str| stages.iter().find(|it| it["name"] == name).unwrap();
+    let inputs = json!([
+        { "key": "model", "stage": "head" },
+        { "key": "train", "stage": "images", "split": "train" },
+        { "key": "method.target", "stage": "images", "split": "test" },
+    ]);
+    let mut found = stage("adapted")["inputs"].as_array().unwrap().clone();
+    found.sort_by_key(|it| inputs.as_array().unwrap().iter().position(|one| one == it));
+    assert_eq!(json!(found), inputs);
+    assert_eq!(stage("adapted")["kind"], "finetune");
+    let scores = json!([
+        { "model": "net", "dataset": "images.test" },
+        { "model": "adapted", "dataset": "images.test" },
+    ]);
+    assert_eq!(stage("score")["scores"], scores);
+    // The file has no `[table]`.
+    let table = &record["tables"][0];
+    assert_eq!((&table["rows"], &table["spread"]), (&json!("model"), &json!("sd")));
 }
 
 #[cfg(target_os = "linux")]
@@ -324,7 +359,7 @@ fn a_full_disk_leaves_a_whole_page_or_none_and_the_run_fails_until_there_is_room
     for kilobytes in (40..400).step_by(40) {
         let size = format!("size={kilobytes}k");
         let Some(mounted) = Mounted::new(&disk, &["-t", "tmpfs", "-o", &size, "tmpfs"]) else {
-            println!("left out: no file system can be mounted here");
+            left_out("no file system can be mounted here");
             return;
         };
         let output = runner(root, &["run", "photos.toml", "--results", "disk"]);
@@ -353,6 +388,12 @@ fn a_full_disk_leaves_a_whole_page_or_none_and_the_run_fails_until_there_is_room
         }
         let room = ["-o", "remount,size=10m", disk.to_str().unwrap()];
         assert!(Command::new("mount").args(room).status().unwrap().success());
+        if let Some(rest) = said.split("`runner report ").nth(1) {
+            let folder = rest.split('`').next().unwrap();
+            let output = runner(root, &["report", folder]);
+            assert!(output.status.success(), "{size}: {}", text(&output.stderr));
+            assert!(latest(root, "disk").join("report.html").exists(), "{size}");
+        }
         let output = runner(root, &["run", "photos.toml", "--results", "disk"]);
         assert!(output.status.success(), "{size}: {}", text(&output.stderr));
         let run = latest(root, "disk");
@@ -385,7 +426,7 @@ fn the_results_of_a_finished_run_survive_a_power_cut() {
     let Some(_disk) =
         made.ok().filter(|it| it.status.success()).and_then(|_| mount(&disk, &device))
     else {
-        println!("left out: no ext4 file system can be made and mounted here");
+        left_out("no ext4 file system can be made and mounted here");
         return;
     };
     for word in [&["run", "photos.toml", "--quiet"][..], &["plot", "photos"]] {

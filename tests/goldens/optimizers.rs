@@ -6,13 +6,13 @@ use crate::reference::hashed;
 use dfdx::prelude::*;
 use runner::config::node::Value;
 use runner::config::source::Sources;
-use runner::config::{Keys, document};
+use runner::config::{Keys, Noted, document};
 use runner::nn::Model;
 use runner::nn::geometry::Chw;
 use runner::nn::model::host;
 use runner::nn::spec::{Init, Layer, Named, Spec};
 use runner::train::groups::{Groups, L2Sp};
-use runner::train::monitor::Scores;
+use runner::train::monitor::ValidationScores;
 use runner::train::schedule::{Moment, Scheduled};
 use runner::train::{Optimizer, OptimizerState};
 
@@ -25,7 +25,7 @@ fn numbers(value: &serde_json::Value) -> Vec<f64> {
 }
 
 /// What `read` makes of a line of TOML.
-fn read<T>(line: &str, read: impl FnOnce(&mut Keys) -> Option<T>) -> T {
+fn read<T>(line: &str, read: impl FnOnce(&mut Keys) -> Result<T, Noted>) -> T {
     let root = document::parse(Sources::default().add("test", line), line).unwrap();
     let Value::Table(table) = &root.value else { panic!("a document is a table") };
     let mut keys = Keys::new(table, root.span);
@@ -189,9 +189,9 @@ fn every_schedule_gives_the_rates_of_pytorch_for_50_epochs() {
         ),
         ("plateau, course", "{ kind = 'reduce_on_plateau', factor = 0.05, patience = 5 }", true),
     ];
-    let scores: Vec<Scores> = numbers(&golden["losses"])
+    let scores: Vec<ValidationScores> = numbers(&golden["losses"])
         .into_iter()
-        .map(|loss| Scores { loss, accuracy: 1.0 - loss / 4.0 })
+        .map(|loss| ValidationScores { loss, accuracy: 1.0 - loss / 4.0 })
         .collect();
     assert_eq!(golden["schedules"].as_object().unwrap().len(), settings.len());
     for (name, line, by_epoch) in settings {

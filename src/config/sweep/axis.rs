@@ -6,6 +6,7 @@ use super::super::diagnostic::{Diagnostic, suggest};
 use super::super::node::{Node, Table, Value};
 use super::super::overrides::dotted;
 use super::super::source::Span;
+use super::super::word::{Word, words, words_of};
 use super::space::{self, Space};
 
 const EXAMPLE: &str = "for example `\"pipeline.seed\" = [0, 1, 2]`";
@@ -21,7 +22,7 @@ pub struct Axis {
     /// Where it stands.
     pub span: Span,
     pub(super) path: Vec<String>,
-    pub(super) values: Values,
+    pub(super) values: AxisValues,
 }
 
 impl Axis {
@@ -33,17 +34,37 @@ impl Axis {
 
 /// What an axis takes.
 #[derive(Debug, Clone)]
-pub(super) enum Values {
+pub(super) enum AxisValues {
     /// Each of these.
     Listed(Vec<Node>),
     /// What is drawn from it.
     Drawn(Space),
 }
 
+words! {
+    /// A key of an axis that is a table.
+    enum AxisKey {
+        /// The first value of a range.
+        From = "from",
+        /// Its last.
+        To = "to",
+        /// What lies between one and the next.
+        Step = "step",
+        /// AxisValues to draw from.
+        Choice = "choice",
+        /// Ends of whole numbers to draw from.
+        Int = "int",
+        /// Ends of numbers to draw from.
+        Uniform = "uniform",
+        /// Ends of numbers whose logarithm is drawn.
+        LogUniform = "log_uniform",
+    }
+}
+
 /// Reads the axis `key = node`.
 pub(super) fn read(key: &str, span: Span, node: &Node) -> Result<Axis, Diagnostic> {
     let values = match &node.value {
-        Value::Array(values) => Values::Listed(listed(key, node, values)?),
+        Value::Array(values) => AxisValues::Listed(listed(key, node, values)?),
         Value::Table(table) => of_table(key, span, node, table)?,
         other => {
             return Err(Diagnostic::at(
@@ -81,9 +102,8 @@ fn listed(key: &str, node: &Node, values: &[Node]) -> Result<Vec<Node>, Diagnost
     }
 }
 
-fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<Values, Diagnostic> {
-    let words = ["from", "to", "step", "choice", "int", "uniform", "log_uniform"];
-    let unknown = table.entries.iter().find(|(word, _)| !words.contains(&word.as_str()));
+fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<AxisValues, Diagnostic> {
+    let unknown = table.entries.iter().find(|(word, _)| AxisKey::named(word).is_none());
     if let Some((word, entry)) = unknown {
         // An unquoted dotted key is a table of tables.
         if dotted(key).is_some_and(|path| path.len() == 1) {
@@ -96,19 +116,19 @@ fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<Values,
         }
         let message = format!("axis `{key}` has the unknown key `{word}`");
         let mut problem = Diagnostic::at(entry.key, message, "not a key of an axis");
-        problem.help.extend(suggest(word, words));
+        problem.help.extend(suggest(word, words_of::<AxisKey>()));
         problem.help.push(forms());
         return Err(problem);
     }
-    let given = |word: &str| table.entries.get(word).map(|entry| &entry.node);
+    let given = |key: AxisKey| table.entries.get(key.word()).map(|entry| &entry.node);
     let wrong = |what: &str| {
         Err(Diagnostic::at(node.span, format!("axis `{key}` {what}"), "in this table")
             .help(forms()))
     };
     if let (Some(from), Some(to), Some(step), 3) =
-        (given("from"), given("to"), given("step"), table.entries.len())
+        (given(AxisKey::From), given(AxisKey::To), given(AxisKey::Step), table.entries.len())
     {
-        return range(key, node, [from, to, step]).map(Values::Listed);
+        return range(key, node, [from, to, step]).map(AxisValues::Listed);
     }
     if table.entries.len() != 1 {
         return wrong("is none of the known forms");
@@ -117,10 +137,15 @@ fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<Values,
     let Value::Array(items) = &entry.node.value else {
         return wrong(&format!("needs an array after `{word}`"));
     };
-    if word == "choice" {
-        return Ok(Values::Drawn(Space::Choice(listed(key, &entry.node, items)?)));
-    }
-    space::between(word, items).map(Values::Drawn).or_else(|reason| wrong(&reason))
+    let space = match AxisKey::named(word) {
+        Some(AxisKey::Choice) => Ok(Space::Choice(listed(key, &entry.node, items)?)),
+        Some(AxisKey::Int) => space::int(word, items),
+        Some(AxisKey::Uniform) => space::uniform(word, items),
+        Some(AxisKey::LogUniform) => space::log_uniform(word, items),
+        Some(AxisKey::From | AxisKey::To | AxisKey::Step) | None => space::ends(word, items)
+            .and(Err("needs two keys more: `from`, `to` and `step` go together".into())),
+    };
+    space.map(AxisValues::Drawn).or_else(|reason| wrong(&reason))
 }
 
 fn forms() -> String {

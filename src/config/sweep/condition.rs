@@ -3,9 +3,12 @@
 //! `lr < 0.1 or (seed == 0 and not kind in ["sgd"])`: comparisons of swept keys and values, joined
 //! by `and`, `or`, `not` and parentheses. A key may be cut down to an ending that only one axis has.
 
+use std::cmp::Ordering;
+
 use super::super::diagnostic::{Diagnostic, suggest};
 use super::super::node::Node;
 use super::super::source::Span;
+use super::super::word::{Word, words};
 
 /// A condition that is checked for every combination.
 #[derive(Debug, Clone)]
@@ -20,7 +23,26 @@ enum Term {
     Any(Vec<Term>),
     All(Vec<Term>),
     Not(Box<Term>),
-    Compare(Operand, &'static str, Operand),
+    Compare(Operand, Relation, Operand),
+    In(Operand, Vec<toml::Value>),
+}
+
+words! {
+    /// How two values are compared.
+    enum Relation {
+        /// They are the same.
+        Equal = "==",
+        /// They differ.
+        Unequal = "!=",
+        /// The first is the lower one, or they are the same.
+        AtMost = "<=",
+        /// The first is the higher one, or they are the same.
+        AtLeast = ">=",
+        /// The first is the lower one.
+        Below = "<",
+        /// The first is the higher one.
+        Above = ">",
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -31,7 +53,7 @@ enum Operand {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Token {
+enum Lexeme {
     Word(String),
     Value(toml::Value),
     Sign(&'static str),
@@ -81,16 +103,16 @@ impl Condition {
     }
 }
 
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
+fn tokens(text: &str) -> Result<Vec<Lexeme>, String> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
         let end = if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-            tokens.push(Token::Sign(sign));
+            tokens.push(Lexeme::Sign(sign));
             sign.len()
         } else if first == '"' || first == '\'' {
             let close = rest[1..].find(first).ok_or("a quote is not closed")?;
-            tokens.push(Token::Value(rest[1..=close].to_owned().into()));
+            tokens.push(Lexeme::Value(rest[1..=close].to_owned().into()));
             close + 2
         } else {
             let of_word = |it: char| it.is_alphanumeric() || "_-+.".contains(it);
@@ -100,12 +122,12 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
             }
             let word = &rest[..end];
             tokens.push(match (word.parse::<i64>(), word.parse::<f64>(), word) {
-                (Ok(whole), _, _) => Token::Value(whole.into()),
+                (Ok(whole), _, _) => Lexeme::Value(whole.into()),
                 (_, Ok(number), _) if first.is_ascii_digit() || "-+.".contains(first) => {
-                    Token::Value(number.into())
+                    Lexeme::Value(number.into())
                 }
-                (_, _, "true" | "false") => Token::Value((word == "true").into()),
-                _ => Token::Word(word.to_owned()),
+                (_, _, "true" | "false") => Lexeme::Value((word == "true").into()),
+                _ => Lexeme::Word(word.to_owned()),
             });
             end
         };
@@ -114,11 +136,11 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-fn shown(token: &Token) -> String {
+fn shown(token: &Lexeme) -> String {
     match token {
-        Token::Word(word) => format!("`{word}`"),
-        Token::Value(value) => format!("`{value}`"),
-        Token::Sign(sign) => format!("`{sign}`"),
+        Lexeme::Word(word) => format!("`{word}`"),
+        Lexeme::Value(value) => format!("`{value}`"),
+        Lexeme::Sign(sign) => format!("`{sign}`"),
     }
 }
 
@@ -128,7 +150,7 @@ const MOST_DEPTH: usize = 100;
 type Wrong = (String, Option<String>);
 
 struct Parser<'a> {
-    tokens: &'a [Token],
+    tokens: &'a [Lexeme],
     at: usize,
     keys: &'a [&'a str],
     /// Terms within terms.
@@ -136,14 +158,14 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn peek(&self) -> Option<&'a Token> {
+    fn peek(&self) -> Option<&'a Lexeme> {
         self.tokens.get(self.at)
     }
 
     fn take(&mut self, wanted: &str) -> bool {
         let found = match self.peek() {
-            Some(Token::Word(word)) => word == wanted,
-            Some(Token::Sign(sign)) => *sign == wanted,
+            Some(Lexeme::Word(word)) => word == wanted,
+            Some(Lexeme::Sign(sign)) => *sign == wanted,
             _ => false,
         };
         self.at += usize::from(found);
@@ -189,16 +211,18 @@ impl<'a> Parser<'a> {
             };
         }
         let left = self.operand()?;
-        let signs = ["==", "!=", "<=", ">=", "<", ">", "in"];
-        let Some(sign) = signs.into_iter().find(|sign| self.take(sign)) else {
+        let comparison = Relation::all().find(|it| self.take(it.word()));
+        if comparison.is_none() && !self.take("in") {
             let found = self.peek().map_or("its end".to_owned(), shown);
             return Err((format!("expected a comparison such as `==` before {found}"), None));
-        };
-        let right = self.operand()?;
-        if (sign == "in") != matches!(right, Operand::Value(toml::Value::Array(_))) {
-            return Err(("`in` and an array such as `[1, 2]` go together".into(), None));
         }
-        Ok(Term::Compare(left, sign, right))
+        match (comparison, self.operand()?) {
+            (None, Operand::Value(toml::Value::Array(items))) => Ok(Term::In(left, items)),
+            (None, _) | (Some(_), Operand::Value(toml::Value::Array(_))) => {
+                Err(("`in` and an array such as `[1, 2]` go together".into(), None))
+            }
+            (Some(comparison), right) => Ok(Term::Compare(left, comparison, right)),
+        }
     }
 
     fn operand(&mut self) -> Result<Operand, Wrong> {
@@ -209,7 +233,7 @@ impl<'a> Parser<'a> {
                     Operand::Value(value) => items.push(value),
                     Operand::Axis(_) => return Err(("an array holds values only".into(), None)),
                 }
-                if !self.take(",") && !matches!(self.peek(), Some(Token::Sign("]"))) {
+                if !self.take(",") && !matches!(self.peek(), Some(Lexeme::Sign("]"))) {
                     return Err(("a `[` is not closed".into(), None));
                 }
             }
@@ -218,9 +242,9 @@ impl<'a> Parser<'a> {
         let token = self.peek().ok_or(("expected a key or a value at its end".into(), None))?;
         self.at += 1;
         match token {
-            Token::Value(value) => Ok(Operand::Value(value.clone())),
-            Token::Word(word) => self.axis(word).map(Operand::Axis),
-            Token::Sign(_) => {
+            Lexeme::Value(value) => Ok(Operand::Value(value.clone())),
+            Lexeme::Word(word) => self.axis(word).map(Operand::Axis),
+            Lexeme::Sign(_) => {
                 Err((format!("expected a key or a value, not {}", shown(token)), None))
             }
         }
@@ -251,21 +275,26 @@ fn holds(term: &Term, values: &[&Node]) -> Result<bool, String> {
             terms.iter().try_fold(true, |so_far, term| Ok(holds(term, values)? && so_far))
         }
         Term::Not(term) => Ok(!holds(term, values)?),
-        Term::Compare(left, sign, right) => {
-            let value = |operand: &Operand| match operand {
-                Operand::Axis(at) => values[*at].to_toml(),
-                Operand::Value(value) => value.clone(),
-            };
-            compare(&value(left), sign, &value(right))
+        Term::Compare(left, comparison, right) => {
+            compare(&value(left, values), *comparison, &value(right, values))
+        }
+        Term::In(item, items) => {
+            let item = value(item, values);
+            items.iter().try_fold(false, |so_far, other| {
+                Ok(compare(&item, Relation::Equal, other)? || so_far)
+            })
         }
     }
 }
 
-fn compare(left: &toml::Value, sign: &str, right: &toml::Value) -> Result<bool, String> {
-    if let (toml::Value::Array(items), "in") = (right, sign) {
-        let found = items.iter().map(|item| compare(left, "==", item));
-        return found.collect::<Result<Vec<_>, _>>().map(|it| it.contains(&true));
+fn value(operand: &Operand, values: &[&Node]) -> toml::Value {
+    match operand {
+        Operand::Axis(at) => values[*at].to_toml(),
+        Operand::Value(value) => value.clone(),
     }
+}
+
+fn compare(left: &toml::Value, comparison: Relation, right: &toml::Value) -> Result<bool, String> {
     #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
     let number = |value: &toml::Value| match value {
         toml::Value::Integer(whole) => Some(*whole as f64),
@@ -276,19 +305,24 @@ fn compare(left: &toml::Value, sign: &str, right: &toml::Value) -> Result<bool, 
         (Some(left), Some(right), _, _) => left.partial_cmp(&right),
         (_, _, Some(left), Some(right)) => Some(left.cmp(right)),
         // Values of other types are not the same.
-        _ if matches!(sign, "==" | "!=") => {
-            return Ok((left == right) == (sign == "=="));
+        _ => {
+            return match comparison {
+                Relation::Equal => Ok(left == right),
+                Relation::Unequal => Ok(left != right),
+                Relation::AtMost | Relation::AtLeast | Relation::Below | Relation::Above => {
+                    Err(format!("{left} and {right} cannot be compared by `{}`", comparison.word()))
+                }
+            };
         }
-        _ => return Err(format!("{left} and {right} cannot be compared by `{sign}`")),
     };
-    Ok(match (sign, order) {
-        ("!=", order) => order != Some(std::cmp::Ordering::Equal),
-        (_, None) => false,
-        ("==", Some(order)) => order.is_eq(),
-        ("<", Some(order)) => order.is_lt(),
-        (">", Some(order)) => order.is_gt(),
-        ("<=", Some(order)) => order.is_le(),
-        (_, Some(order)) => order.is_ge(),
+    // Nothing but `!=` holds of what is not a number.
+    Ok(match comparison {
+        Relation::Equal => order.is_some_and(Ordering::is_eq),
+        Relation::Unequal => !order.is_some_and(Ordering::is_eq),
+        Relation::AtMost => order.is_some_and(Ordering::is_le),
+        Relation::AtLeast => order.is_some_and(Ordering::is_ge),
+        Relation::Below => order.is_some_and(Ordering::is_lt),
+        Relation::Above => order.is_some_and(Ordering::is_gt),
     })
 }
 

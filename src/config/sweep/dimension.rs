@@ -1,7 +1,7 @@
 //! One direction of a sweep: an axis, or several that move together.
 
 use super::super::node::Node;
-use super::axis::{Axis, Values};
+use super::axis::{Axis, AxisValues};
 use super::space::Space;
 
 /// A direction.
@@ -28,22 +28,25 @@ impl Dimension {
     #[expect(clippy::cast_precision_loss, reason = "a list is short")]
     pub fn ends(&self, axes: &[Axis]) -> (f64, f64) {
         match &self.first(axes).values {
-            Values::Listed(values) => (0.0, values.len() as f64),
-            Values::Drawn(space) => space.ends(),
+            AxisValues::Listed(values) => (0.0, values.len() as f64),
+            AxisValues::Drawn(space) => space.ends(),
         }
     }
 
     /// Whether its values have no order.
     pub fn is_categorical(&self, axes: &[Axis]) -> bool {
-        matches!(&self.first(axes).values, Values::Listed(_) | Values::Drawn(Space::Choice(_)))
+        matches!(
+            &self.first(axes).values,
+            AxisValues::Listed(_) | AxisValues::Drawn(Space::Choice(_))
+        )
     }
 
     /// Coordinates of all its values in order, where they can be counted.
     pub fn all(&self, axes: &[Axis]) -> Option<Vec<f64>> {
         let axis = self.first(axes);
         match &axis.values {
-            Values::Listed(values) => Some((0..values.len()).map(middle).collect()),
-            Values::Drawn(space) => {
+            AxisValues::Listed(values) => Some((0..values.len()).map(middle).collect()),
+            AxisValues::Drawn(space) => {
                 let values = space.all(axis.span)?;
                 Some(values.iter().map(|value| space.coordinate(value)).collect())
             }
@@ -67,8 +70,8 @@ impl Dimension {
         let value = |number: &usize| {
             let axis = &axes[*number];
             let value = match &axis.values {
-                Values::Listed(values) => values[place(at, values.len())].clone(),
-                Values::Drawn(space) => space.value(at, axis.span),
+                AxisValues::Listed(values) => values[place(at, values.len())].clone(),
+                AxisValues::Drawn(space) => space.value(at, axis.span),
             };
             (*number, value)
         };

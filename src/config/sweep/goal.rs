@@ -1,11 +1,23 @@
 //! `[sweep.select]` and `[sweep.halving]`: what makes a trial good, and which trials end early.
 
+use super::super::diagnostic::Noted;
 use super::super::keys::Keys;
 use super::super::source::Span;
+use super::super::word::words;
+
+words! {
+    /// Which values of a goal are the better ones.
+    enum Optimum {
+        /// The higher ones.
+        Max = "max",
+        /// The lower ones.
+        Min = "min",
+    }
+}
 
 /// What makes one trial better than another.
 #[derive(Debug, Clone)]
-pub struct Goal {
+pub struct Select {
     /// The stage that measures it.
     pub stage: String,
     /// `split.metric` of a training stage, as in its CSV, or a metric of a stage that scores.
@@ -28,25 +40,37 @@ pub struct Goal {
     pub by_span: Span,
 }
 
-impl Goal {
+impl Select {
     /// Reads the table.
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let span = keys.span();
         let [stage_span, by_span] =
             ["stage", "by"].map(|key| keys.peek(key).map_or(span, |node| node.span));
+        keys.about(&[
+            ("stage", "training stage whose metrics count, or an `evaluate` stage"),
+            ("by", "metric to go by"),
+            ("model", "model whose score counts, where `stage` is an `evaluate` stage"),
+            ("on", "data set whose score counts, where `stage` is an `evaluate` stage"),
+            ("mode", "whether larger or smaller is better; that of the metric when left out"),
+            ("per", "axes of whose every value the best trial is selected"),
+            (
+                "oracle",
+                "whether labels may be used that a selection must not see; tables then say so",
+            ),
+        ]);
         let stage = keys.string("stage").required();
         let by = keys.string("by").required();
         let model = keys.string("model").optional();
         let on = keys.string("on").optional();
-        let mode = keys.choice("mode", &["max", "min"]).optional();
+        let mode = keys.choice::<Optimum>("mode").optional();
         let per = keys.strings("per").or(Vec::new());
         let oracle = keys.boolean("oracle").or(false);
-        Some(Self {
+        Ok(Self {
             stage: stage?,
             by: by?,
             model: model?,
             on: on?,
-            rises: mode?.map(|mode| mode == "max"),
+            rises: mode?.map(|mode| mode == Optimum::Max),
             per: per?,
             oracle: oracle?,
             span,
@@ -68,10 +92,14 @@ pub struct Halving {
 
 impl Halving {
     /// Reads the table.
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[
+            ("min_epochs", "epochs after which trials are first compared"),
+            ("factor", "one trial in so many continues"),
+        ]);
         let min_epochs = keys.count("min_epochs", 1..=100_000).or(1_usize);
         let factor = keys.count("factor", 2..=100).or(3_usize);
-        Some(Self { min_epochs: min_epochs?, factor: factor? })
+        Ok(Self { min_epochs: min_epochs?, factor: factor? })
     }
 
     /// The epochs at which a training of `epochs` is looked at; the last is its end.

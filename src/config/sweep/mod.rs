@@ -14,7 +14,8 @@ mod settled;
 mod space;
 
 pub use axis::Axis;
-pub use goal::{Goal, Halving};
+pub use goal::{Halving, Select};
+pub use overlap::Overlap;
 pub use points::{Configuration, Point};
 pub use read::read;
 pub use sampler::Observation;
@@ -41,7 +42,7 @@ pub struct Sweep {
     /// Configurations that are decided on at a time.
     pub batch: usize,
     /// What makes one trial better than another.
-    pub goal: Option<Goal>,
+    pub select: Option<Select>,
     /// Which trials end early.
     pub halving: Option<Halving>,
 }

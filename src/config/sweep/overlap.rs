@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::super::diagnostic::Diagnostic;
 use super::super::node::{Node, Value};
 use super::Sweep;
-use super::axis::{Axis, Values};
+use super::axis::{Axis, AxisValues};
 use super::space::Space;
 
 impl Sweep {
@@ -39,10 +39,35 @@ impl Sweep {
     }
 }
 
+/// Two axes of which one sets what the other sweeps. Labels do not say which of the two values counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlap {
+    /// The axis whose values set the key of the other.
+    pub outer: String,
+    /// The axis of a key inside those values.
+    pub inner: String,
+}
+
 impl Sweep {
+    /// All pairs of axes of which one sets what the other sweeps, or which sweep the same key.
+    pub fn overlaps(&self) -> Vec<Overlap> {
+        let pairs = self.axes.iter().enumerate().flat_map(|(at, outer)| {
+            let again = self.axes[at + 1..].iter().filter(move |it| it.path == outer.path);
+            let within = self.axes.iter().filter(move |inner| {
+                is_within(&inner.path, &outer.path) && sets_what_is_swept(outer, inner).is_some()
+            });
+            within.chain(again).map(move |inner| (outer, inner))
+        });
+        let named = |(outer, inner): (&Axis, &Axis)| Overlap {
+            outer: outer.key.clone(),
+            inner: inner.key.clone(),
+        };
+        pairs.map(named).collect()
+    }
+
     /// Why halving cannot compare trials whose `epochs` differ by a value of `axis` as a whole.
     fn compares_other_epochs(&self, axis: &Axis) -> Option<Diagnostic> {
-        let (Some(_), Some(goal)) = (self.halving, &self.goal) else { return None };
+        let (Some(_), Some(goal)) = (self.halving, &self.select) else { return None };
         let path = ["stages", &goal.stage, "epochs"].map(str::to_owned);
         if !is_within(&path, &axis.path) {
             return None;
@@ -71,8 +96,8 @@ pub(super) fn is_within(path: &[String], outer: &[String]) -> bool {
 /// The values of an axis, where they are written one by one.
 fn written(axis: &Axis) -> &[Node] {
     match &axis.values {
-        Values::Listed(values) | Values::Drawn(Space::Choice(values)) => values,
-        Values::Drawn(Space::Uniform(..) | Space::LogUniform(..) | Space::Int(..)) => &[],
+        AxisValues::Listed(values) | AxisValues::Drawn(Space::Choice(values)) => values,
+        AxisValues::Drawn(Space::Uniform(..) | Space::LogUniform(..) | Space::Int(..)) => &[],
     }
 }
 

@@ -110,12 +110,12 @@ impl Sweep {
         let mut seen: HashSet<String> = known.iter().map(text).collect();
         let mut configurations = known.to_vec();
         let mut points = Vec::new();
-        let (mut draws, mut vain) = (0, 0);
-        while configurations.len() < known.len() + count && vain < MOST_DRAWS {
-            let draw = Draw { index: draws, number: configurations.len(), attempt: vain };
+        let (mut draws, mut fruitless) = (0, 0);
+        while configurations.len() < known.len() + count && fruitless < MOST_DRAWS {
+            let draw = Draw { index: draws, number: configurations.len(), attempt: fruitless };
             let coordinates = self.sampler.draw(self, draw, &configurations, observations);
             draws += 1;
-            vain += 1;
+            fruitless += 1;
             if !seen.insert(self.text(&coordinates)) {
                 continue;
             }
@@ -128,7 +128,7 @@ impl Sweep {
             if !kept.is_empty() {
                 points.append(&mut kept);
                 configurations.push(Configuration { coordinates });
-                vain = 0;
+                fruitless = 0;
             }
             if points.len() > MOST_TRIALS {
                 return Err(self.too_many());

@@ -2,26 +2,85 @@
 
 use serde_json::json;
 
-use super::super::diagnostic::{Diagnostic, suggest};
+use super::super::diagnostic::{Diagnostic, Noted, suggest};
 use super::super::keys::Keys;
 use super::super::node::{Node, Value};
 use super::super::source::Span;
-use super::axis::{self, Axis, Values};
+use super::super::word::words;
+use super::axis::{self, Axis, AxisValues};
 use super::condition::Condition;
 use super::dimension::Dimension;
-use super::goal::{Goal, Halving};
+use super::goal::{Halving, Select};
 use super::sampler::{SOBOL_DIMENSIONS, SOBOL_POINTS, Sampler};
 use super::{MOST_TRIALS, Sweep};
 
-/// Reads `[sweep]` from the reader of that table. `None` only with a problem noted.
-pub fn read(keys: &mut Keys) -> Option<Sweep> {
-    let span = keys.span();
-    let search = keys.choice("search", &["grid", "random", "sobol", "tpe"]).or("grid");
+words! {
+    /// How trials are found among all that there could be.
+    enum SearchKind {
+        /// Every combination.
+        Grid = "grid",
+        /// Independent draws.
+        Random = "random",
+        /// Draws that spread evenly.
+        Sobol = "sobol",
+        /// Draws that go by the results so far.
+        Tpe = "tpe",
+    }
+}
+
+/// Reads `[sweep]` from the reader of that table.
+///
+/// # Errors
+/// When something is wrong with it, which was noted.
+pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
+    let (span, before) = (keys.span(), keys.problems());
+    keys.about(&[
+        ("search", "how configurations are chosen"),
+        ("trials", "number of configurations"),
+        ("seed", "seed of the choice of configurations"),
+        ("axes", "keys of the pipeline and the values that they take"),
+        ("zip", "groups of axes that move together"),
+        ("repeat", "axes that repeat a configuration; `pipeline.seed` when left out and listed"),
+        ("where", "which combinations to keep"),
+        ("select", "what makes one trial better than another"),
+        ("halving", "ending trials early"),
+        ("startup", "configurations that are drawn at random first"),
+        ("batch", "configurations that are decided on at a time"),
+    ]);
+    keys.about(&[
+        ("search", "how configurations are chosen"),
+        ("trials", "number of configurations"),
+        ("seed", "seed of the choice of configurations"),
+        ("axes", "keys of the pipeline and the values that they take"),
+        ("zip", "groups of axes that move together"),
+        ("repeat", "axes that repeat a configuration; `pipeline.seed` when left out and listed"),
+        ("where", "which combinations to keep"),
+        ("select", "what makes one trial better than another"),
+        ("halving", "ending trials early"),
+        ("startup", "configurations that are drawn at random first"),
+        ("batch", "configurations that are decided on at a time"),
+    ]);
+    keys.about(&[
+        ("search", "how configurations are chosen"),
+        ("trials", "number of configurations"),
+        ("seed", "seed of the choice of configurations"),
+        ("axes", "keys of the pipeline and the values that they take"),
+        ("zip", "groups of axes that move together"),
+        ("repeat", "axes that repeat a configuration; `pipeline.seed` when left out and listed"),
+        ("where", "which combinations to keep"),
+        ("select", "what makes one trial better than another"),
+        ("halving", "ending trials early"),
+        ("startup", "configurations that are drawn at random first"),
+        ("batch", "configurations that are decided on at a time"),
+    ]);
+    let search = keys.choice("search").or(SearchKind::Grid);
     let count = keys.count("trials", 1..=MOST_TRIALS).optional();
     // A key that would decide nothing is an unknown key.
     let seed = match search {
-        Some("grid") => Some(0),
-        _ => keys.integer("seed").such_that("an integer of at least 0", |it| *it >= 0).or(0),
+        Ok(SearchKind::Grid) => Ok(0),
+        Ok(SearchKind::Random | SearchKind::Sobol | SearchKind::Tpe) | Err(_) => {
+            keys.integer("seed").such_that("an integer of at least 0", |it| *it >= 0).or(0)
+        }
     };
     let axes = axes(keys);
     let group = || json!({ "type": "array", "minItems": 2, "items": { "type": "string" } });
@@ -30,34 +89,36 @@ pub fn read(keys: &mut Keys) -> Option<Sweep> {
         || json!({ "type": "array", "items": group(), "description": "axes that move together" }),
     );
     let zip = keys.node("zip");
-    let repeat = keys.has("repeat").then(|| keys.strings("repeat").or(Vec::new())).flatten();
+    let repeat = keys.has("repeat").then(|| keys.strings("repeat").or(Vec::new()));
     keys.node("repeat");
     keys.may_be("where", || json!({ "type": "string", "description": "which trials to keep" }));
     let condition = keys.node("where");
-    let goal = keys.optional_nested("select", Goal::read);
+    let select = keys.optional_nested("select", Select::read);
     let halving = keys.optional_nested("halving", Halving::read);
-    let startup = match search {
-        Some("tpe") => keys.count("startup", 1..=MOST_TRIALS).or(10_usize),
-        _ => Some(0),
+    let is_adaptive = search == Ok(SearchKind::Tpe);
+    let startup = match is_adaptive {
+        true => keys.count("startup", 1..=MOST_TRIALS).or(10_usize),
+        false => Ok(0),
     };
-    let batch = match search == Some("tpe") || halving.is_some() {
+    let batch = match is_adaptive || matches!(halving, Ok(Some(_))) {
         true => keys.count("batch", 1..=MOST_TRIALS).or(4_usize),
-        false => Some(MOST_TRIALS),
+        false => Ok(MOST_TRIALS),
     };
     let (search, count, seed, axes) = (search?, count?, seed?, axes?);
     let (startup, batch) = (startup?, batch?);
     let sampler = {
         let seed = u64::try_from(seed).unwrap_or_default();
         match search {
-            "random" => Sampler::Random { seed },
-            "sobol" => Sampler::Sobol { seed },
-            "tpe" => Sampler::Tpe { seed, startup },
-            _ => Sampler::Grid,
+            SearchKind::Grid => Sampler::Grid,
+            SearchKind::Random => Sampler::Random { seed },
+            SearchKind::Sobol => Sampler::Sobol { seed },
+            SearchKind::Tpe => Sampler::Tpe { seed, startup },
         }
     };
-    let before = keys.problems();
+    // From here on every part is looked at even where another is wrong.
+    let repeat = repeat.and_then(Result::ok);
     let dimensions = dimensions(keys, &axes, zip, repeat.as_deref());
-    let condition = condition.and_then(|node| where_holds(keys, node, &axes));
+    let condition = condition.and_then(|node| where_holds(keys, node, &axes).ok());
     let sweep = Sweep {
         axes,
         dimensions,
@@ -65,14 +126,14 @@ pub fn read(keys: &mut Keys) -> Option<Sweep> {
         sampler,
         trials: count.unwrap_or_default(),
         batch,
-        goal,
-        halving,
+        select: select.unwrap_or_default(),
+        halving: halving.unwrap_or_default(),
     };
     problems(keys, &sweep, count, span);
-    (keys.problems() == before).then_some(sweep)
+    keys.no_problem_since(before).map(|()| sweep)
 }
 
-fn axes(keys: &mut Keys) -> Option<Vec<Axis>> {
+fn axes(keys: &mut Keys) -> Result<Vec<Axis>, Noted> {
     keys.may_be("axes", || {
         let values = json!({ "anyOf": [{ "type": "array", "minItems": 1 }, { "type": "object" }],
             "description": "an array of values, or a range to draw them from" });
@@ -80,33 +141,32 @@ fn axes(keys: &mut Keys) -> Option<Vec<Axis>> {
             "description": "dotted keys, in quotes, with their values" })
     });
     let Some(node) = keys.node("axes") else {
-        keys.problem(
-            Diagnostic::at(keys.span(), "missing key `sweep.axes`", "in this table")
-                .help("add `axes = { \"pipeline.seed\" = [0, 1, 2] }`"),
-        );
-        return None;
+        let problem = Diagnostic::at(keys.span(), "missing key `sweep.axes`", "in this table")
+            .help("add `axes = { \"pipeline.seed\" = [0, 1, 2] }`");
+        return Err(keys.problem(problem));
     };
     let Value::Table(table) = &node.value else {
-        keys.problem(Diagnostic::at(
+        return Err(keys.problem(Diagnostic::at(
             node.span,
             "`sweep.axes` must be a table of dotted keys and arrays of values",
             format!("found {}", node.value.type_name()),
-        ));
-        return None;
+        )));
     };
     let before = keys.problems();
     let mut axes = Vec::new();
     for (key, entry) in &table.entries {
         match axis::read(key, entry.key, &entry.node) {
             Ok(axis) => axes.push(axis),
-            Err(problem) => keys.problem(problem),
+            Err(problem) => {
+                keys.problem(problem);
+            }
         }
     }
     if table.entries.is_empty() {
         keys.problem(Diagnostic::at(node.span, "`sweep.axes` is empty", "expected an axis"));
     }
     keys.record("axes", node.to_toml());
-    (keys.problems() == before).then_some(axes)
+    keys.no_problem_since(before).map(|()| axes)
 }
 
 /// The axes, those that `zip` joins as one, and which of them only repeat: those of `repeat`, or the
@@ -130,7 +190,7 @@ fn dimensions(
             None => {
                 group.len() == 1
                     && axis.path == ["pipeline", "seed"]
-                    && matches!(axis.values, Values::Listed(_))
+                    && matches!(axis.values, AxisValues::Listed(_))
             }
         };
         dimensions.push(Dimension { axes: group, repeats });
@@ -144,7 +204,7 @@ fn dimensions(
             keys.problem(problem);
             continue;
         };
-        if let Values::Drawn(_) = axis.values {
+        if let AxisValues::Drawn(_) = axis.values {
             let message = format!("`{key}` cannot repeat a configuration: its values are drawn");
             keys.problem(
                 Diagnostic::at(place, message, "in this array").help("list them: `[0, 1, 2]`"),
@@ -196,7 +256,7 @@ fn groups(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Vec<Vec<usize>> {
                 keys.problem(Diagnostic::at(word.span, message, "the same axis again"));
                 continue;
             }
-            let Values::Listed(values) = &axes[number].values else {
+            let AxisValues::Listed(values) = &axes[number].values else {
                 let message = format!("`{key}` cannot move with other axes: its values are drawn");
                 keys.problem(
                     Diagnostic::at(word.span, message, "this axis").help("list them: `[a, b]`"),
@@ -205,7 +265,7 @@ fn groups(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Vec<Vec<usize>> {
             };
             lengths.push(format!("`{key}` has {}", values.len()));
             if let Some(first) = group.first()
-                && let Values::Listed(others) = &axes[*first].values
+                && let AxisValues::Listed(others) = &axes[*first].values
                 && others.len() != values.len()
             {
                 let message = "axes that move together need as many values";
@@ -222,24 +282,17 @@ fn groups(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Vec<Vec<usize>> {
     groups
 }
 
-fn where_holds(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Option<Condition> {
+fn where_holds(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Result<Condition, Noted> {
     let Value::String(text) = &node.value else {
         let found = format!("found {}", node.value.type_name());
-        keys.problem(
+        return Err(keys.problem(
             Diagnostic::at(node.span, "`sweep.where` must be a string", found)
                 .help("for example `where = \"lr < 0.1 or seed == 0\"`"),
-        );
-        return None;
+        ));
     };
     keys.record("where", text.clone());
     let names: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
-    match Condition::read(text, node.span, &names) {
-        Ok(condition) => Some(condition),
-        Err(problem) => {
-            keys.problem(problem);
-            None
-        }
-    }
+    Condition::read(text, node.span, &names).map_err(|problem| keys.problem(problem))
 }
 
 /// What the parts of a sweep ask of each other.
@@ -314,7 +367,7 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
             .help("add `[sweep.select]` with `stage = \"...\"` and `by = \"validate.accuracy\"`"),
         );
     }
-    if let Some(goal) = &sweep.goal {
+    if let Some(goal) = &sweep.select {
         let place = keys.peek("select").map_or(goal.span, |node| node.nearest("per").span);
         for key in &goal.per {
             if !sweep.axes.iter().any(|axis| axis.key == *key) || sweep.is_repeat(key) {
@@ -326,7 +379,7 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
             }
         }
     }
-    if let (Some(_), Some(goal)) = (sweep.halving, &sweep.goal) {
+    if let (Some(_), Some(goal)) = (sweep.halving, &sweep.select) {
         let path = ["stages", &goal.stage, "epochs"];
         if let Some(axis) = sweep.axes.iter().find(|axis| axis.path == path) {
             let key = path.join(".");

@@ -13,8 +13,8 @@ use crate::random::stream;
 pub(super) const SOBOL_POINTS: usize = 1 << 16;
 pub(super) const SOBOL_DIMENSIONS: usize = 256;
 
-/// Draws in vain after which TPE draws at random: with few values to choose from, what it likes best
-/// is soon known.
+/// Draws without anything new after which TPE draws at random: with few values to choose from, what it
+/// likes best is soon known.
 const MOST_INSISTENCE: u64 = 16;
 
 /// A way to draw.
@@ -38,7 +38,7 @@ pub(super) struct Draw {
     pub index: u64,
     /// Configurations before it.
     pub number: usize,
-    /// Draws in vain since the last of them.
+    /// Draws since the last of them that gave nothing new.
     pub attempt: u64,
 }
 

@@ -45,34 +45,44 @@ fn digits(low: f64, high: f64) -> i32 {
     DIGITS + more
 }
 
-/// The space `word = [low, high]`, or what is wrong with it.
-pub(super) fn between(word: &str, items: &[Node]) -> Result<Space, String> {
-    let [low, high] = items else { return Err(format!("needs `{word} = [low, high]`")) };
-    if word == "int" {
-        let (Value::Integer(low), Value::Integer(high)) = (&low.value, &high.value) else {
-            return Err("needs two integers for `int`".into());
-        };
-        let near = high.checked_sub(*low).is_some_and(|it| (0..1 << 40).contains(&it));
-        return if near {
-            Ok(Space::Int(*low, *high))
-        } else {
-            Err("needs `low` <= `high`".into())
-        };
-    }
+/// The numbers `word = [low, high]`, or what is wrong with them.
+pub(super) fn ends(word: &str, items: &[Node]) -> Result<(f64, f64), String> {
+    let [low, high] = pair(word, items)?;
     let (Some(low), Some(high)) = (number(low), number(high)) else {
         return Err(format!("needs two numbers for `{word}`"));
     };
-    if !(low.is_finite() && high.is_finite() && low < high) {
-        return Err("needs `low` < `high`".into());
+    if low.is_finite() && high.is_finite() && low < high {
+        Ok((low, high))
+    } else {
+        Err("needs `low` < `high`".into())
     }
-    match word {
-        "log_uniform" if low > 0.0 && low.ln() >= high.ln() => {
-            Err("needs numbers that are further apart".into())
-        }
-        "log_uniform" if low <= 0.0 => Err("needs numbers above 0 for `log_uniform`".into()),
-        "log_uniform" => Ok(Space::LogUniform(low, high)),
-        "uniform" => Ok(Space::Uniform(low, high)),
-        _ => Err("needs two keys more: `from`, `to` and `step` go together".into()),
+}
+
+fn pair<'a>(word: &str, items: &'a [Node]) -> Result<&'a [Node; 2], String> {
+    items.try_into().map_err(|_| format!("needs `{word} = [low, high]`"))
+}
+
+/// The space `int = [low, high]`, or what is wrong with it.
+pub(super) fn int(word: &str, items: &[Node]) -> Result<Space, String> {
+    let [low, high] = pair(word, items)?;
+    let (Value::Integer(low), Value::Integer(high)) = (&low.value, &high.value) else {
+        return Err("needs two integers for `int`".into());
+    };
+    let near = high.checked_sub(*low).is_some_and(|it| (0..1 << 40).contains(&it));
+    if near { Ok(Space::Int(*low, *high)) } else { Err("needs `low` <= `high`".into()) }
+}
+
+/// The space `uniform = [low, high]`, or what is wrong with it.
+pub(super) fn uniform(word: &str, items: &[Node]) -> Result<Space, String> {
+    ends(word, items).map(|(low, high)| Space::Uniform(low, high))
+}
+
+/// The space `log_uniform = [low, high]`, or what is wrong with it.
+pub(super) fn log_uniform(word: &str, items: &[Node]) -> Result<Space, String> {
+    match ends(word, items)? {
+        (low, _) if low <= 0.0 => Err("needs numbers above 0 for `log_uniform`".into()),
+        (low, high) if low.ln() >= high.ln() => Err("needs numbers that are further apart".into()),
+        (low, high) => Ok(Space::LogUniform(low, high)),
     }
 }
 

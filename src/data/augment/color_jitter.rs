@@ -2,7 +2,7 @@
 //! `ColorJitter` on 8-bit images). Gray images have brightness and contrast only.
 
 use super::{Pixels, Transform, TransformKind, between, byte};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "color_jitter", read };
@@ -17,7 +17,13 @@ struct ColorJitter {
     hue: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+    keys.about(&[
+        ("brightness", "largest relative change of brightness"),
+        ("contrast", "largest relative change of contrast"),
+        ("saturation", "largest relative change of saturation"),
+        ("hue", "largest turn of the hue, as a part of the circle"),
+    ]);
     let brightness = keys.float("brightness").at_least(0.0).or(0.2);
     let contrast = keys.float("contrast").at_least(0.0).or(0.2);
     let saturation = keys.float("saturation").at_least(0.0).or(0.2);
@@ -25,7 +31,7 @@ fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
         .float("hue")
         .such_that("a number from 0 to 0.5", |it| (0.0..=0.5).contains(it))
         .or(0.0);
-    Some(Box::new(ColorJitter {
+    Ok(Box::new(ColorJitter {
         brightness: brightness?,
         contrast: contrast?,
         saturation: saturation?,

@@ -1,7 +1,7 @@
 //! Sets a square to zero whose middle is anywhere in the image (DeVries & Taylor 2017).
 
 use super::{Pixels, Transform, TransformKind};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "cutout", read };
@@ -12,9 +12,10 @@ struct Cutout {
     size: usize,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+    keys.about(&[("size", "side of the square that is blanked out, in pixels")]);
     let size = keys.count("size", 1..=16_384).required();
-    Some(Box::new(Cutout { size: size? }))
+    Ok(Box::new(Cutout { size: size? }))
 }
 
 impl Transform for Cutout {

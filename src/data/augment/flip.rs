@@ -1,7 +1,7 @@
 //! Left becomes right with probability `p` (torchvision's `RandomHorizontalFlip`).
 
 use super::{Pixels, Transform, TransformKind};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "flip", read };
@@ -11,9 +11,10 @@ struct Flip {
     p: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+    keys.about(&[("p", "probability of a flip from left to right")]);
     let p = keys.float("p").fraction().or(0.5);
-    Some(Box::new(Flip { p: p? }))
+    Ok(Box::new(Flip { p: p? }))
 }
 
 impl Transform for Flip {

@@ -5,10 +5,10 @@
 
 use std::fmt::Debug;
 
-use crate::config::Keys;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::{Node, Table, Value};
 use crate::config::source::Span;
+use crate::config::{Keys, Noted, Word};
 use crate::random::Stream;
 
 mod color_jitter;
@@ -41,10 +41,10 @@ pub trait Transform: Send + Sync + Debug {
 /// A transform's name and how its settings are read.
 struct TransformKind {
     name: &'static str,
-    read: fn(&mut Keys) -> Option<Box<dyn Transform>>,
+    read: fn(&mut Keys) -> Result<Box<dyn Transform>, Noted>,
 }
 
-/// Every transform. A new one is a file in this folder, a line here and its name in [`NAMES`].
+/// Every transform. A new one is a file in this folder and a line here.
 const TRANSFORMS: &[TransformKind] = &[
     random_crop::KIND,
     flip::KIND,
@@ -54,9 +54,27 @@ const TRANSFORMS: &[TransformKind] = &[
     cutout::KIND,
 ];
 
-/// The names of [`TRANSFORMS`], and that of the change of whole batches.
-const NAMES: &[&str] =
-    &["random_crop", "flip", "resized_crop", "rotation", "color_jitter", "cutout", mixup::NAME];
+/// What an item of `augment` names.
+#[derive(Clone, Copy)]
+enum Change {
+    /// A change of single images.
+    Transform(&'static TransformKind),
+    /// The change of whole batches.
+    Mixup,
+}
+
+impl Word for Change {
+    fn all() -> impl Iterator<Item = Self> {
+        TRANSFORMS.iter().map(Self::Transform).chain([Self::Mixup])
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Transform(kind) => kind.name,
+            Self::Mixup => mixup::NAME,
+        }
+    }
+}
 
 /// Changes that are made one after the other.
 #[derive(Debug)]
@@ -67,43 +85,38 @@ pub struct Augment {
 
 impl Augment {
     /// Reads `augment = ["flip", { kind = "random_crop", padding = 4 }]`.
-    pub fn read(keys: &mut Keys) -> Option<Option<Self>> {
-        keys.may_be_items("augment", "kind", NAMES, None, |word, keys| {
-            Self { transforms: Vec::new(), mixup: None }.settings(word, keys)
+    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
+        keys.may_be_items("augment", "kind", None, |change, keys| {
+            Self { transforms: Vec::new(), mixup: None }.settings(change, keys)
         });
-        let Some(node) = keys.node("augment") else { return Some(None) };
+        let Some(node) = keys.node("augment") else { return Ok(None) };
         let Value::Array(items) = &node.value else {
-            keys.problem(Diagnostic::at(
+            return Err(keys.problem(Diagnostic::at(
                 node.span,
                 "`augment` must be an array of changes",
                 format!("found {}", node.value.type_name()),
-            ));
-            return None;
+            )));
         };
         let mut augment = Self { transforms: Vec::new(), mixup: None };
         let mut resolved = Vec::with_capacity(items.len());
-        let mut whole = true;
+        let mut whole = Ok(());
         for (at, item) in items.iter().enumerate() {
             if augment.mixup.is_some() {
-                keys.problem(
-                    Diagnostic::at(
-                        item.span,
-                        "nothing can come after `mixup`",
-                        "a change too many",
-                    )
-                    .help("it mixes whole batches: put it last"),
-                );
-                return None;
+                let message = "nothing can come after `mixup`";
+                return Err(keys.problem(
+                    Diagnostic::at(item.span, message, "a change too many")
+                        .help("it mixes whole batches: put it last"),
+                ));
             }
             let key = format!("augment.{at}");
-            whole &= augment.push(keys, &key, item).is_some();
+            whole = whole.and(augment.push(keys, &key, item));
             resolved.extend(keys.take(&key));
         }
         keys.record("augment", resolved);
-        whole.then_some(Some(augment))
+        whole.map(|()| Some(augment))
     }
 
-    fn push(&mut self, keys: &mut Keys, key: &str, item: &Node) -> Option<()> {
+    fn push(&mut self, keys: &mut Keys, key: &str, item: &Node) -> Result<(), Noted> {
         let held;
         let (table, span): (&Table, Span) = match &item.value {
             Value::Table(table) => (table, item.span),
@@ -112,31 +125,32 @@ impl Augment {
                 (&held, item.span)
             }
             other => {
-                keys.problem(Diagnostic::at(
+                return Err(keys.problem(Diagnostic::at(
                     item.span,
                     "a change must be a word or a table",
                     format!("found {}", other.type_name()),
-                ));
-                return None;
+                )));
             }
         };
         keys.descend(key, table, span, |keys| {
-            let word = keys.choice("kind", NAMES).required();
-            if word.is_none() {
+            let change = keys.choice("kind").required();
+            if change.is_err() {
                 keys.leave_open();
             }
-            self.settings(word?, keys)
+            self.settings(change?, keys)
         })
     }
 
-    fn settings(&mut self, word: &str, keys: &mut Keys) -> Option<()> {
-        if word == mixup::NAME {
-            self.mixup = Some(keys.float("alpha").positive().or(0.2)?);
-            return Some(());
+    fn settings(&mut self, change: Change, keys: &mut Keys) -> Result<(), Noted> {
+        keys.about(&[(
+            "alpha",
+            "parameter of the beta distribution that weights of mixed images are drawn from",
+        )]);
+        match change {
+            Change::Transform(kind) => self.transforms.push((kind.read)(keys)?),
+            Change::Mixup => self.mixup = Some(keys.float("alpha").positive().or(0.2)?),
         }
-        let kind = TRANSFORMS.iter().find(|kind| kind.name == word)?;
-        self.transforms.push((kind.read)(keys)?);
-        Some(())
+        Ok(())
     }
 
     /// Changes one image with the numbers of `stream`.

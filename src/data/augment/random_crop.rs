@@ -2,7 +2,7 @@
 //! the image's own size).
 
 use super::{Pixels, Transform, TransformKind};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "random_crop", read };
@@ -12,9 +12,10 @@ struct RandomCrop {
     padding: usize,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+    keys.about(&[("padding", "border of zeros that the image is moved within, in pixels")]);
     let padding = keys.count("padding", 1..=4096).or(4_usize);
-    Some(Box::new(RandomCrop { padding: padding? }))
+    Ok(Box::new(RandomCrop { padding: padding? }))
 }
 
 impl Transform for RandomCrop {

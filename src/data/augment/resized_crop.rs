@@ -2,7 +2,7 @@
 //! antialiasing; Szegedy et al. 2015).
 
 use super::{Pixels, Transform, TransformKind, between};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::data::Image;
 use crate::data::resize::Resizer;
 use crate::random::Stream;
@@ -17,7 +17,7 @@ struct ResizedCrop {
     ratio: [f64; 2],
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
     let pair = |keys: &mut Keys, key, most: f64, default: [f64; 2]| {
         let expected = if most.is_finite() {
             "two numbers above 0 and at most 1, rising"
@@ -30,11 +30,11 @@ fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
                 matches!(it[..], [a, b] if a > 0.0 && a <= b && b <= most && b.is_finite())
             })
             .or(default.to_vec())?;
-        Some([pair[0], pair[1]])
+        Ok([pair[0], pair[1]])
     };
     let scale = pair(keys, "scale", 1.0, [0.08, 1.0]);
     let ratio = pair(keys, "ratio", f64::INFINITY, [0.75, 4.0 / 3.0]);
-    Some(Box::new(ResizedCrop { scale: scale?, ratio: ratio? }))
+    Ok(Box::new(ResizedCrop { scale: scale?, ratio: ratio? }))
 }
 
 impl ResizedCrop {

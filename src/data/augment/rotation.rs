@@ -1,7 +1,7 @@
 //! Turns an image about its middle, zeros coming in (torchvision's `RandomRotation`, bilinear).
 
 use super::{Pixels, Transform, TransformKind, between};
-use crate::config::Keys;
+use crate::config::{Keys, Noted};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "rotation", read };
@@ -11,12 +11,12 @@ struct Rotation {
     degrees: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Transform>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
     let degrees = keys
         .float("degrees")
         .such_that("degrees above 0 and at most 180", |it| *it > 0.0 && *it <= 180.0)
         .or(10.0);
-    Some(Box::new(Rotation { degrees: degrees? }))
+    Ok(Box::new(Rotation { degrees: degrees? }))
 }
 
 impl Transform for Rotation {

@@ -126,9 +126,3 @@ fn wrong_changes_are_said() {
     );
     assert_eq!(read("[{ kind = 'mixup', alpha = 0.4 }]").unwrap().unwrap().mixup(), Some(0.4));
 }
-
-#[test]
-fn every_change_is_listed_by_name() {
-    let names: Vec<&str> = TRANSFORMS.iter().map(|kind| kind.name).chain([mixup::NAME]).collect();
-    assert_eq!(names, NAMES);
-}

@@ -2,6 +2,7 @@
 //! Knows nothing of networks.
 
 use super::FileSource;
+use crate::config::Word;
 use crate::data::checksum::Checksum;
 
 /// Weights of a network that was trained on ImageNet (1,000 classes, 224 pixels).
@@ -34,7 +35,7 @@ pub const INPUT: [usize; 3] = [3, 224, 224];
 
 const HE: &str = "K. He et al., \"Deep residual learning for image recognition\", CVPR 2016";
 
-/// Every file. A new one is an entry here and in [`NAMES`].
+/// Every file. A new one is an entry here.
 pub const ENTRIES: &[Weights] = &[
     Weights {
         name: "resnet18",
@@ -85,13 +86,14 @@ pub const ENTRIES: &[Weights] = &[
     },
 ];
 
-/// The names of [`ENTRIES`].
-pub const NAMES: &[&str] =
-    &["resnet18", "resnet34", "resnet50", "mobilenet_v2", "squeezenet1_1", "vgg11_bn"];
+impl Word for &'static Weights {
+    fn all() -> impl Iterator<Item = Self> {
+        ENTRIES.iter()
+    }
 
-/// The weights called `name`.
-pub fn find(name: &str) -> Option<&'static Weights> {
-    ENTRIES.iter().find(|entry| entry.name == name)
+    fn word(&self) -> &'static str {
+        self.name
+    }
 }
 
 #[cfg(test)]
@@ -100,14 +102,13 @@ mod tests {
 
     #[test]
     fn files_are_named_after_their_checksums() {
-        for (entry, name) in ENTRIES.iter().zip(NAMES) {
-            assert_eq!(entry.name, *name);
+        for entry in ENTRIES {
+            let name = entry.name;
             let (Checksum::Sha256(digits) | Checksum::Sha256Start(digits)) = entry.checksum else {
                 panic!("{name}")
             };
             assert!(entry.checksum.is_whole(), "{name}");
             assert_eq!(entry.file, format!("{name}-{}.pth", &digits[..8]));
         }
-        assert_eq!(ENTRIES.len(), NAMES.len());
     }
 }

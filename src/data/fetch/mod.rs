@@ -13,6 +13,7 @@ use super::catalog::{CatalogFile, FileSource};
 use super::checksum::{self, Checksum};
 use super::error::DataError;
 use super::readers::DataFormat;
+use crate::config::Word;
 
 mod http;
 mod packages;

@@ -447,7 +447,7 @@ fn fashion_mnist_comes_through_apt() {
 
 fn through_package_manager(name: &str, choose: fn(&FileSource) -> bool) {
     let bench = Bench::new();
-    let entry = super::super::catalog::find(name).unwrap();
+    let entry = <&super::super::catalog::CatalogEntry>::named(name).unwrap();
     let super::super::catalog::Delivery::Files { files, sources, format } = &entry.content else {
         panic!("it comes in files");
     };

@@ -31,7 +31,8 @@ pub fn read_folder(folder: &Path) -> Result<ReadSplits, DataError> {
         let copies = if is_images { &mut half.images } else { &mut half.labels };
         copies.push(file);
     }
-    let mut splits = IndexMap::new();
+    // Each with the file that its images are from.
+    let mut splits: IndexMap<String, (PathBuf, Split)> = IndexMap::new();
     for ((split, _), half) in halves {
         let (images, labels) = match (half.images.as_slice(), half.labels.as_slice()) {
             ([_, ..], [_, ..]) => (half.images, half.labels),
@@ -44,12 +45,10 @@ pub fn read_folder(folder: &Path) -> Result<ReadSplits, DataError> {
             ([], []) => continue,
         };
         let read = pair(&images, &labels)?;
-        if splits.insert(split.clone(), read).is_some() {
-            let image = images[0].display();
-            return Err(DataError::rejected(format!("{image}: a second image file for `{split}`"))
-                .advise(
-                    "only one can be meant: `root = \"FOLDER\"` points to its folder in the source",
-                ));
+        let image = images[0].clone();
+        if let Some((first, _)) = splits.insert(split.clone(), (image.clone(), read)) {
+            let message = format!("{}: a second image file for `{split}`", image.display());
+            return Err(DataError::rejected(message).advise(same::one_of(&first, &image)));
         }
     }
     if splits.is_empty() {
@@ -57,6 +56,7 @@ pub fn read_folder(folder: &Path) -> Result<ReadSplits, DataError> {
             "expected pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz",
         ));
     }
+    let splits = splits.into_iter().map(|(name, (_, split))| (name, split)).collect();
     ReadSplits::with_numbered_classes(splits, folder)
 }
 
@@ -244,7 +244,7 @@ mod tests {
         let error = read_folder(folder.path()).unwrap_err();
         assert!(error.to_string().contains("ubyte.gz and"), "{error}");
         assert!(error.to_string().contains("are not the same"), "{error}");
-        assert!(error.help()[0].contains("root"));
+        assert!(error.help()[0].contains("only one can be meant"));
     }
 
     #[test]

@@ -111,9 +111,11 @@ fn refuse_domains(root: &Path, inside: &[(PathBuf, BTreeSet<String>)]) -> Result
             "`{a}` and `{b}` hold the same folders, such as `{}`: these are the classes, it seems",
             some.join("` and `")
         );
-        let inside = first.strip_prefix(root).unwrap_or(first).display();
+        let inside = first.strip_prefix(root).unwrap_or(first).display().to_string();
+        // In TOML's own spelling, so that it can be copied whatever the folder is called.
+        let inside = toml::Value::from(inside);
         return Err(self::layout(root, message)
-            .advise(format!("`root = \"{inside}\"` takes `{a}` alone"))
+            .advise(format!("`root = {inside}` takes `{a}` alone"))
             .advise(format!("`splits = \"none\"` if `{a}` and `{b}` are classes")));
     }
     Ok(())

@@ -140,10 +140,13 @@ impl Folders<'_> {
             None => self.list.ancestors().skip(1).find(is_root).map(shown),
         };
         if let Some(root) = root {
-            return error.advise(format!("`root = \"{root}\"` says where the names begin"));
+            // In TOML's own spelling, so that it can be copied whatever the folder is called.
+            let root = toml::Value::from(root);
+            return error.advise(format!("`root = {root}` says where the names begin"));
         }
-        let looked: Vec<String> =
+        let mut looked: Vec<String> =
             self.folders.iter().map(|folder| folder.display().to_string()).collect();
+        looked.dedup();
         error
             .advise(format!("looked for it in {}", looked.join(" and ")))
             .advise("names are relative to the list's folder; `root = \"FOLDER\"` says another one")

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 
 use super::dataset::{Dataset, Split};
 use super::error::DataError;
+use crate::config::words;
 
 pub mod cifar;
 mod columns;
@@ -31,19 +32,20 @@ mod wrapping;
 use names::split_word;
 pub use own::RESULTS_MARK;
 
-/// A format that [`DataFormat::read`] understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DataFormat {
-    /// MNIST's.
-    Idx,
-    /// A folder for each class, below a folder for each split.
-    ImageFolder,
-    /// Image files with a text file that gives the label of each.
-    ImageList,
-    /// Tensors `images` and `labels`.
-    Safetensors,
-    /// CIFAR-10's or CIFAR-100's binary form.
-    Cifar,
+words! {
+    /// A format that [`DataFormat::read`] understands.
+    pub enum DataFormat {
+        /// MNIST's.
+        Idx = "idx",
+        /// A folder for each class, below a folder for each split.
+        ImageFolder = "image-folder",
+        /// Image files with a text file that gives the label of each.
+        ImageList = "image-list",
+        /// Tensors `images` and `labels`.
+        Safetensors = "safetensors",
+        /// CIFAR-10's or CIFAR-100's binary form.
+        Cifar = "cifar",
+    }
 }
 
 /// Labels beyond are damage: the largest data sets have some ten thousand classes.
@@ -131,24 +133,9 @@ impl Decoding {
 }
 
 impl DataFormat {
-    /// The words of `format = ...`, in the order of the variants.
-    pub const WORDS: &'static [&'static str] =
-        &["idx", "image-folder", "image-list", "safetensors", "cifar"];
-
-    /// The format called `word`.
-    pub fn named(word: &str) -> Option<Self> {
-        let all = [Self::Idx, Self::ImageFolder, Self::ImageList, Self::Safetensors, Self::Cifar];
-        Self::WORDS.iter().position(|known| *known == word).map(|at| all[at])
-    }
-
     /// Whether it holds image files, some of which may be broken.
     pub fn has_files(self) -> bool {
         matches!(self, Self::ImageFolder | Self::ImageList)
-    }
-
-    /// The word of `format = ...`.
-    pub fn word(self) -> &'static str {
-        Self::WORDS[self as usize]
     }
 
     /// Reads what is at `path`: a folder, or one file for the formats that need no more. Splits
@@ -299,14 +286,6 @@ pub(crate) fn visible_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_word_names_its_format() {
-        for word in DataFormat::WORDS {
-            assert_eq!(DataFormat::named(word).unwrap().word(), *word);
-        }
-        assert_eq!(DataFormat::named("parquet"), None);
-    }
 
     #[test]
     fn hidden_files_are_not_seen_and_the_rest_comes_sorted() {

@@ -2,7 +2,7 @@
 //! and gzipped, and some archives hold each twice.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::data::error::DataError;
 
@@ -22,12 +22,19 @@ pub(super) fn content(
     let bytes = read(first)?;
     for other in others {
         if read(other)? != bytes {
-            let (first, other) = (first.display(), other.display());
-            return Err(DataError::rejected(format!("{other} and {first} are not the same"))
-                .advise(
-                    "only one can be meant: `root = \"FOLDER\"` points to its folder in the source",
-                ));
+            let (a, b) = (other.display(), first.display());
+            let error = DataError::rejected(format!("{a} and {b} are not the same"));
+            return Err(error.advise(one_of(first, other)));
         }
     }
     Ok(bytes)
+}
+
+/// What to do where two files are there for one thing. No `root` tells files apart that lie side by side.
+pub(super) fn one_of(first: &Path, second: &Path) -> &'static str {
+    if first.parent() == second.parent() {
+        "only one can be meant: take the other one out of the folder"
+    } else {
+        "only one can be meant: `root = \"FOLDER\"` points to its folder in the source"
+    }
 }

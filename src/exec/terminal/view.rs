@@ -8,9 +8,9 @@ use super::words::{amount, bar, clock, count, cut, fitted};
 use crate::exec::events::{Event, PlannedTask, PlannedTrial};
 use crate::exec::lines::line;
 
-/// How a task stands.
+/// How a task states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stand {
+enum TaskState {
     Open,
     Running,
     Done,
@@ -21,12 +21,12 @@ enum Stand {
 }
 
 /// What is known of a run.
-pub struct View {
+pub struct LiveView {
     since: Instant,
     /// Between the first event and the last.
     active: bool,
     tasks: Vec<PlannedTask>,
-    stands: Vec<Stand>,
+    states: Vec<TaskState>,
     trials: Vec<PlannedTrial>,
     /// Of every trial, whether a line said that it is done.
     told: Vec<bool>,
@@ -112,13 +112,13 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.clamp(0.0, 3.6e6)).unwrap_or_default()
 }
 
-impl View {
+impl LiveView {
     pub fn new(since: Instant) -> Self {
         Self {
             since,
             active: false,
             tasks: Vec::new(),
-            stands: Vec::new(),
+            states: Vec::new(),
             trials: Vec::new(),
             told: Vec::new(),
             running: BTreeMap::new(),
@@ -131,10 +131,10 @@ impl View {
         self.trials.len() > 1 || self.trials.iter().any(|trial| !trial.labels.is_empty())
     }
 
-    fn stand(&mut self, task: usize, stand: Stand) {
+    fn set_state(&mut self, task: usize, state: TaskState) {
         self.running.remove(&task);
-        if let Some(before) = self.stands.get_mut(task) {
-            *before = stand;
+        if let Some(before) = self.states.get_mut(task) {
+            *before = state;
         }
     }
 
@@ -153,11 +153,11 @@ impl View {
             Event::RunStarted { plan, .. } | Event::Planned { plan } => {
                 self.tasks.extend(plan.tasks.iter().cloned());
                 self.trials.extend(plan.trials.iter().cloned());
-                self.stands.resize(self.tasks.len(), Stand::Open);
+                self.states.resize(self.tasks.len(), TaskState::Open);
                 self.told.resize(self.trials.len(), false);
             }
             Event::TaskStarted { task, name, .. } => {
-                self.stand(*task, Stand::Running);
+                self.set_state(*task, TaskState::Running);
                 let running = Running {
                     name: name.clone(),
                     since: now,
@@ -190,7 +190,7 @@ impl View {
                 }
             }
             Event::Finished { task, seconds, .. } => {
-                self.stand(*task, Stand::Done);
+                self.set_state(*task, TaskState::Done);
                 if let Some(planned) = self.tasks.get(*task) {
                     for key in [format!("stage {}", planned.name), format!("kind {}", planned.kind)]
                     {
@@ -200,11 +200,11 @@ impl View {
                     }
                 }
             }
-            Event::Cached { task, .. } => self.stand(*task, Stand::Cached),
-            Event::Failed { task, .. } => self.stand(*task, Stand::Failed),
-            Event::Paused { task, .. } => self.stand(*task, Stand::Paused),
+            Event::Cached { task, .. } => self.set_state(*task, TaskState::Cached),
+            Event::Failed { task, .. } => self.set_state(*task, TaskState::Failed),
+            Event::Paused { task, .. } => self.set_state(*task, TaskState::Paused),
             Event::Interrupted { task, .. } | Event::Skipped { task, .. } => {
-                self.stand(*task, Stand::Left);
+                self.set_state(*task, TaskState::Left);
             }
             Event::Waiting { .. }
             | Event::Metric { .. }
@@ -228,7 +228,8 @@ impl View {
     }
 
     fn is_done(&self, trial: &PlannedTrial) -> bool {
-        let whole = |task: &usize| matches!(self.stands[*task], Stand::Done | Stand::Cached);
+        let whole =
+            |task: &usize| matches!(self.states[*task], TaskState::Done | TaskState::Cached);
         trial.tasks.iter().all(whole)
     }
 
@@ -273,10 +274,10 @@ impl View {
             found.map(|(sum, count)| sum / f64::from(*count))
         };
         let mut sum = 0.0;
-        for (planned, stand) in self.tasks.iter().zip(&self.stands) {
-            sum += match stand {
-                Stand::Open => mean(planned)?,
-                Stand::Running => {
+        for (planned, state) in self.tasks.iter().zip(&self.states) {
+            sum += match state {
+                TaskState::Open => mean(planned)?,
+                TaskState::Running => {
                     let running = self.running.get(&planned.task)?;
                     let spent = (now - running.since).as_secs_f64();
                     match running.left(now) {
@@ -306,19 +307,20 @@ impl View {
         if self.running.len() > most {
             lines.push(format!("and {} more", self.running.len() - most));
         }
-        let counted = |stand: Stand| self.stands.iter().filter(|it| **it == stand).count();
-        let word = |stand: Stand, word: &str| match counted(stand) {
+        let counted = |state: TaskState| self.states.iter().filter(|it| **it == state).count();
+        let word = |state: TaskState, word: &str| match counted(state) {
             0 => String::new(),
             count => format!("{count} {word}"),
         };
-        let over = self.stands.iter().filter(|it| !matches!(it, Stand::Open | Stand::Running));
+        let over =
+            self.states.iter().filter(|it| !matches!(it, TaskState::Open | TaskState::Running));
         let stages = [
             (0, format!("{}/{} stages", over.count(), self.tasks.len())),
-            (4, word(Stand::Running, "running")),
-            (3, word(Stand::Cached, "cached")),
-            (1, word(Stand::Failed, "failed")),
-            (4, word(Stand::Paused, "paused")),
-            (2, word(Stand::Left, "skipped")),
+            (4, word(TaskState::Running, "running")),
+            (3, word(TaskState::Cached, "cached")),
+            (1, word(TaskState::Failed, "failed")),
+            (4, word(TaskState::Paused, "paused")),
+            (2, word(TaskState::Left, "skipped")),
         ];
         let done = self.trials.iter().filter(|trial| self.is_done(trial)).count();
         let trials = match self.sweep() {
@@ -365,7 +367,7 @@ mod tests {
         Event::RunStarted { run: "r".into(), pipeline: "p".into(), command: Vec::new(), plan }
     }
 
-    fn begin(view: &mut View, task: usize, now: Instant) {
+    fn begin(view: &mut LiveView, task: usize, now: Instant) {
         let name = format!("stage_with_a_long_name_{task}[{task:03}]");
         view.event(&Event::TaskStarted { task, name, kind: "pretrain".into() }, now);
         let phase = "train".to_owned();
@@ -378,7 +380,7 @@ mod tests {
     #[test]
     fn every_line_fits_and_says_loss_and_eta_at_any_width() {
         let start = Instant::now();
-        let mut view = View::new(start);
+        let mut view = LiveView::new(start);
         view.event(&started(40, 10), start);
         for task in 0..4 {
             begin(&mut view, task, start);
@@ -403,7 +405,7 @@ mod tests {
     #[test]
     fn a_sweep_says_a_line_for_what_is_cached_and_one_for_each_trial() {
         let now = Instant::now();
-        let mut view = View::new(now);
+        let mut view = LiveView::new(now);
         view.event(&started(300, 100), now);
         let mut said = Vec::new();
         for task in 0..200 {
@@ -426,7 +428,7 @@ mod tests {
     #[test]
     fn the_end_of_a_sweep_is_told_from_what_stages_took() {
         let start = Instant::now();
-        let mut view = View::new(start);
+        let mut view = LiveView::new(start);
         view.event(&started(6, 2), start);
         assert!(!view.lines(80, 8, start).concat().contains("eta"));
         for task in 0..3 {

@@ -12,7 +12,7 @@ const ROUNDS: usize = 500;
 /// Where the first two directions have settled: the residual relative to the largest eigenvalue.
 const TOLERANCE: f64 = 1e-9;
 
-type Block = Vec<[f64; BLOCK]>;
+type Directions = Vec<[f64; BLOCK]>;
 
 /// The coordinates of `rows` `[N, width]` along their first two principal components, centred; 0 along
 /// a component that is not there. Of each component's two signs, the one whose largest weight (the
@@ -29,7 +29,7 @@ pub fn pca(rows: &[f32], width: usize) -> Vec<[f64; 2]> {
     }
     mean.iter_mut().for_each(|sum| *sum /= count.max(1) as f64);
     let mut stream = random::stream(0, "pca", 0, 0);
-    let mut basis: Block =
+    let mut basis: Directions =
         (0..width).map(|_| std::array::from_fn(|_| f64::from(stream.normal()))).collect();
     orthonormalise(&mut basis);
     for _ in 0..ROUNDS {
@@ -59,7 +59,7 @@ pub fn pca(rows: &[f32], width: usize) -> Vec<[f64; 2]> {
 }
 
 /// X^T X times the block, X being the centred rows.
-fn apply(rows: &[f32], mean: &[f64], block: &Block) -> Block {
+fn apply(rows: &[f32], mean: &[f64], block: &Directions) -> Directions {
     let mut image = vec![[0.0; BLOCK]; block.len()];
     let mut centred = vec![0.0; block.len()];
     for row in rows.chunks_exact(block.len()) {
@@ -82,7 +82,7 @@ fn apply(rows: &[f32], mean: &[f64], block: &Block) -> Block {
 }
 
 /// The first two eigenvalues within the basis, and the basis and its image turned to the eigenvectors.
-fn ritz(basis: &Block, image: &Block) -> ([f64; 2], (Block, Block)) {
+fn ritz(basis: &Directions, image: &Directions) -> ([f64; 2], (Directions, Directions)) {
     let mut small = vec![0.0; BLOCK * BLOCK];
     for (a, b) in basis.iter().zip(image) {
         for (i, a) in a.iter().enumerate() {
@@ -94,7 +94,7 @@ fn ritz(basis: &Block, image: &Block) -> ([f64; 2], (Block, Block)) {
         }
     }
     let (values, vectors) = eigen(&small, BLOCK);
-    let turn = |block: &Block| -> Block {
+    let turn = |block: &Directions| -> Directions {
         let turned = |row: &[f64; BLOCK]| {
             std::array::from_fn(|at| row.iter().zip(&vectors[at]).map(|(a, b)| a * b).sum())
         };
@@ -103,7 +103,7 @@ fn ritz(basis: &Block, image: &Block) -> ([f64; 2], (Block, Block)) {
     ([values[0], values[1]], (turn(basis), turn(image)))
 }
 
-fn settled(basis: &Block, image: &Block, values: [f64; 2]) -> bool {
+fn settled(basis: &Directions, image: &Directions, values: [f64; 2]) -> bool {
     (0..2).all(|at| {
         let terms = basis.iter().zip(image).map(|(a, b)| (b[at] - values[at] * a[at]).powi(2));
         terms.sum::<f64>().sqrt() <= TOLERANCE * values[0]
@@ -111,8 +111,9 @@ fn settled(basis: &Block, image: &Block, values: [f64; 2]) -> bool {
 }
 
 /// Gram-Schmidt, twice against rounding; directions that depend on others become 0.
-fn orthonormalise(block: &mut Block) {
-    let dot = |block: &Block, i: usize, j: usize| block.iter().map(|it| it[i] * it[j]).sum::<f64>();
+fn orthonormalise(block: &mut Directions) {
+    let dot =
+        |block: &Directions, i: usize, j: usize| block.iter().map(|it| it[i] * it[j]).sum::<f64>();
     for at in 0..BLOCK {
         let before = dot(block, at, at).sqrt();
         for _ in 0..2 {

@@ -13,23 +13,26 @@ pub mod iwv;
 mod k_means;
 pub mod snd;
 
-/// A score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Score {
-    /// [`entropy`].
-    Entropy,
-    /// [`info_max`].
-    InfoMax,
-    /// [`snd`].
-    Snd,
-    /// [`bnm`].
-    Bnm,
-    /// [`class_ami`].
-    ClassAmi,
-    /// [`dev`].
-    Dev,
-    /// [`iwv`].
-    Iwv,
+use crate::config::words;
+
+words! {
+    /// A score, with its name in files and metrics.
+    pub enum LabelFreeScore {
+        /// [`entropy`].
+        Entropy = "entropy",
+        /// [`info_max`].
+        InfoMax = "info_max",
+        /// [`snd`].
+        Snd = "snd",
+        /// [`bnm`].
+        Bnm = "bnm",
+        /// [`class_ami`].
+        ClassAmi = "class_ami",
+        /// [`dev`].
+        Dev = "dev",
+        /// [`iwv`].
+        Iwv = "iwv",
+    }
 }
 
 /// What a model makes of images.
@@ -47,7 +50,7 @@ pub struct Outputs {
 
 /// What the importance-weighted scores need of the source.
 #[derive(Debug, Clone, Default)]
-pub struct Source {
+pub struct SourceSample {
     /// Features of images that were trained on, `[N, width]`.
     pub train: Vec<f32>,
     /// Features of images held out, `[M, width]`.
@@ -56,25 +59,7 @@ pub struct Source {
     pub losses: Vec<f64>,
 }
 
-impl Score {
-    /// Every score.
-    pub const ALL: [Self; 7] =
-        [Self::Entropy, Self::InfoMax, Self::Snd, Self::Bnm, Self::ClassAmi, Self::Dev, Self::Iwv];
-
-    /// Their names in files and metrics.
-    pub const WORDS: &'static [&'static str] =
-        &["entropy", "info_max", "snd", "bnm", "class_ami", "dev", "iwv"];
-
-    /// Its name.
-    pub fn word(self) -> &'static str {
-        Self::WORDS[self as usize]
-    }
-
-    /// The score called `word`.
-    pub fn named(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|score| score.word() == word)
-    }
-
+impl LabelFreeScore {
     /// Whether models are better the higher it is.
     pub fn higher_is_better(self) -> bool {
         match self {
@@ -88,7 +73,7 @@ impl Score {
         }
     }
 
-    /// Whether it needs a [`Source`].
+    /// Whether it needs a [`SourceSample`].
     pub fn wants_source(self) -> bool {
         matches!(self, Self::Dev | Self::Iwv)
     }
@@ -98,22 +83,26 @@ impl Score {
 ///
 /// # Panics
 /// When a score wants a source and there is none.
-pub fn values(scores: &[Score], target: &Outputs, source: Option<&Source>) -> Vec<f64> {
+pub fn values(
+    scores: &[LabelFreeScore],
+    target: &Outputs,
+    source: Option<&SourceSample>,
+) -> Vec<f64> {
     let (rows, classes) = (&target.probabilities, target.classes);
     // One classifier between the domains serves all scores that weigh by it.
     let weighed = scores.iter().any(|score| score.wants_source()).then(|| {
         let source = source.expect("a source for scores that want one");
         (iwv::weights(&source.train, &target.features, &source.held, target.width), source)
     });
-    let value = |score: &Score| match (score, &weighed) {
-        (Score::Entropy, _) => entropy::entropy(rows, classes),
-        (Score::InfoMax, _) => info_max::info_max(rows, classes),
-        (Score::Snd, _) => snd::snd(rows, classes),
-        (Score::Bnm, _) => bnm::bnm(rows, classes),
-        (Score::ClassAmi, _) => class_ami::class_ami(target),
-        (Score::Dev, Some((weights, source))) => dev::dev(weights, &source.losses),
-        (Score::Iwv, Some((weights, source))) => iwv::iwv(weights, &source.losses),
-        (Score::Dev | Score::Iwv, None) => f64::NAN,
+    let value = |score: &LabelFreeScore| match (score, &weighed) {
+        (LabelFreeScore::Entropy, _) => entropy::entropy(rows, classes),
+        (LabelFreeScore::InfoMax, _) => info_max::info_max(rows, classes),
+        (LabelFreeScore::Snd, _) => snd::snd(rows, classes),
+        (LabelFreeScore::Bnm, _) => bnm::bnm(rows, classes),
+        (LabelFreeScore::ClassAmi, _) => class_ami::class_ami(target),
+        (LabelFreeScore::Dev, Some((weights, source))) => dev::dev(weights, &source.losses),
+        (LabelFreeScore::Iwv, Some((weights, source))) => iwv::iwv(weights, &source.losses),
+        (LabelFreeScore::Dev | LabelFreeScore::Iwv, None) => f64::NAN,
     };
     scores.iter().map(value).collect()
 }
@@ -133,14 +122,12 @@ pub fn images_for(width: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Word;
 
     #[test]
-    fn every_score_is_found_by_its_name() {
-        for (score, word) in Score::ALL.into_iter().zip(Score::WORDS) {
-            assert_eq!((score.word(), Score::named(word)), (*word, Some(score)));
-        }
+    fn less_is_better_of_entropies_and_weighed_losses() {
         let lower: Vec<&str> =
-            Score::ALL.into_iter().filter(|it| !it.higher_is_better()).map(Score::word).collect();
+            LabelFreeScore::all().filter(|it| !it.higher_is_better()).map(|it| it.word()).collect();
         assert_eq!(lower, ["entropy", "dev", "iwv"]);
     }
 

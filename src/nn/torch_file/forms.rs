@@ -44,7 +44,10 @@ fn unknown(bytes: &[u8]) -> TorchFileError {
     } else if begins(b"\x89HDF") {
         ("it is an HDF5 file, as Keras writes them", KEPT_BY_TORCH)
     } else if begins(&[0x1f, 0x8b]) {
-        ("it is compressed with gzip", "unpack it with `gunzip`")
+        (
+            "it is compressed with gzip",
+            "unpack it: `gunzip < FILE > weights.pth`, then `source = \"file:weights.pth\"`",
+        )
     } else if begins(b"\x93NUMPY") {
         ("it is an array of NumPy's", KEPT_BY_TORCH)
     } else {

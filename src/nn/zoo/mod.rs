@@ -1,6 +1,7 @@
 //! Known architectures: one file each, registered in [`ZOO`].
 
 use super::spec::{Layer, Named, Part, Spec};
+use crate::config::Word;
 use crate::nn::geometry::Chw;
 
 mod dacnn;
@@ -10,7 +11,13 @@ mod resnet;
 mod squeezenet;
 mod vgg;
 
+/// The example of docs/extending.md, compiled and tested here, where such a file would be.
+#[cfg(test)]
+#[path = "../../../docs/extending/small_cnn.rs"]
+mod small_cnn;
+
 /// An architecture.
+#[derive(Debug)]
 pub struct Arch {
     /// The word after `arch =`.
     pub name: &'static str,
@@ -54,21 +61,19 @@ pub const ZOO: &[Arch] = &[
     vgg::ARCH,
 ];
 
-/// The names, for messages.
-pub const NAMES: &[&str] = &[
-    dacnn::ARCH.name,
-    lenet::ARCH.name,
-    resnet::RESNET18.name,
-    resnet::RESNET34.name,
-    resnet::RESNET50.name,
-    mobilenet_v2::ARCH.name,
-    squeezenet::ARCH.name,
-    vgg::ARCH.name,
-];
+impl Word for &'static Arch {
+    fn all() -> impl Iterator<Item = Self> {
+        ZOO.iter()
+    }
+
+    fn word(&self) -> &'static str {
+        self.name
+    }
+}
 
 /// The architecture called `name`.
 pub fn find(name: &str) -> Option<&'static Arch> {
-    ZOO.iter().find(|arch| arch.name == name)
+    Word::named(name)
 }
 
 /// A square convolution with stride 1 and a bias.
@@ -153,8 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_architecture_is_listed_by_name_and_fits_small_rgb_images() {
-        assert_eq!(ZOO.iter().map(|arch| arch.name).collect::<Vec<_>>(), NAMES);
+    fn every_architecture_fits_small_rgb_images() {
         for arch in ZOO {
             let input = Chw { channels: 3, height: 32, width: 32 };
             for small_input in [false, true] {

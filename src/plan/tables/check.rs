@@ -1,12 +1,14 @@
 //! What can be wrong with a table: with a key of it alone, and with its names against the stages of
 //! the file.
 
-use super::{Axis, Draft, FACTS, Swept};
+use super::{FACTS, NamedAs, Swept, TableDraft};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Reference};
 use crate::metrics::scores;
 use crate::plan::pipeline::PlannedStage;
+use crate::plan::table_spec::Which;
+use crate::stages::Measures;
 
 /// What makes rows and columns is a fact of the scores or swept; what is aggregated is swept.
 pub(super) fn axes(keys: &mut Keys, table: &str, swept: Swept) {
@@ -74,8 +76,8 @@ pub(super) fn metric(keys: &mut Keys, value: Option<&str>) {
     keys.problem(problem);
 }
 
-pub(super) fn selected(keys: &mut Keys, trials: Option<&str>, swept: Swept) {
-    if trials != Some("selected") || swept.selects || swept.wrong {
+pub(super) fn selected(keys: &mut Keys, trials: Option<Which>, swept: Swept) {
+    if trials != Some(Which::Selected) || swept.selects || swept.wrong {
         return;
     }
     let place = keys.peek("trials").map_or(keys.span(), |node| node.span);
@@ -88,20 +90,15 @@ pub(super) fn selected(keys: &mut Keys, trials: Option<&str>, swept: Swept) {
 /// Compares what the tables name with what the stages of the file score. Only for stages without
 /// problems.
 pub(in crate::plan) fn check(
-    drafts: &[Draft],
+    drafts: &[TableDraft],
     stages: &[PlannedStage],
     problems: &mut Vec<Diagnostic>,
 ) {
-    let scoring: Vec<&PlannedStage> = stages.iter().filter(|it| scores_something(it)).collect();
+    let scores = |stage: &&PlannedStage| stage.measures == Measures::Scores;
+    let scoring: Vec<&PlannedStage> = stages.iter().filter(scores).collect();
     let inputs = |key: &str| -> Vec<String> {
         let inputs = scoring.iter().flat_map(|stage| &stage.inputs);
-        inputs
-            .filter(|input| input.key.starts_with(key))
-            .map(|input| match &input.split {
-                Some(split) => format!("{}.{split}", input.stage),
-                None => input.stage.clone(),
-            })
-            .collect()
+        inputs.filter(|input| input.key.starts_with(key)).map(Reference::text).collect()
     };
     for draft in drafts {
         if let (Some(name), Some(span)) = (&draft.spec.name, draft.name) {
@@ -115,9 +112,9 @@ pub(in crate::plan) fn check(
         for mention in &draft.names {
             let spec = &draft.spec;
             let (what, axis) = match mention.axis {
-                Axis::Rows => ("row of the table", spec.rows.as_str()),
-                Axis::Columns => ("column of the table", spec.columns.as_str()),
-                Axis::Fact(fact) => (fact, fact),
+                NamedAs::Rows => ("row of the table", spec.rows.as_str()),
+                NamedAs::Columns => ("column of the table", spec.columns.as_str()),
+                NamedAs::Fact(fact) => (fact, fact),
             };
             let known = match axis {
                 "model" => inputs("models."),
@@ -139,8 +136,4 @@ pub(in crate::plan) fn check(
             problems.push(problem);
         }
     }
-}
-
-fn scores_something(stage: &PlannedStage) -> bool {
-    crate::stages::KINDS.iter().any(|kind| kind.name == stage.stage.kind() && kind.scores)
 }

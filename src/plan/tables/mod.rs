@@ -1,29 +1,29 @@
-//! Reads `[table]` and `[[table]]`, and says what is wrong with them as far as that can be known
-//! before anything ran. Never looks at a result.
+//! The only reader of `[table]` and `[[table]]`, and so the only place that knows their defaults. It reports
+//! what is wrong with them as far as that can be known before anything runs, and never looks at a result.
 
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
 use serde_json::json;
 
-use super::table_spec::{
-    Best, GapClosed, Published, Spread, TableSpec, Test, Which, allowed_values,
-};
+use super::table_spec::{GapClosed, Published, Spread, TableSpec, Test, Which};
+
 use crate::config::diagnostic::suggest;
-use crate::config::node::{Node, Value};
-use crate::config::source::Span;
-use crate::config::{Diagnostic, Keys};
+use crate::config::node::{Node, Table, Value, label_text};
+use crate::config::source::{SourceId, Span};
+use crate::config::{Diagnostic, Keys, Noted};
 use crate::metrics::scores;
 
 mod check;
 
 pub(super) use check::check;
 
-/// Columns of every score.
+/// The facts that every score has.
 pub const FACTS: [&str; 3] = ["model", "stage", "dataset"];
 
-/// A table as read, with the places of what the stages must know.
+/// A table as it was read, with the places of the names that stages must have.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct TableDraft {
     pub spec: TableSpec,
     /// `table`, or `table.1` of several.
     key: String,
@@ -31,19 +31,19 @@ pub(super) struct Draft {
     names: Vec<Mention>,
 }
 
-/// A row, a column or another fact of scores that a setting names.
+/// A row, a column or another fact of scores that a setting names, with its place.
 #[derive(Debug)]
 struct Mention {
     /// `baseline`, `published.0.row`.
     key: String,
-    axis: Axis,
+    axis: NamedAs,
     name: String,
     span: Span,
 }
 
-/// What a name is one of.
+/// What a name in a table stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Axis {
+enum NamedAs {
     Rows,
     Columns,
     Fact(&'static str),
@@ -53,7 +53,7 @@ enum Axis {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Swept<'a> {
     pub keys: &'a [&'a str],
-    /// The sweep has problems of its own: nothing is said about what it sweeps.
+    /// Whether the sweep itself has problems, so that nothing can be said about what it sweeps.
     pub wrong: bool,
     /// Whether it has a `[sweep.select]`.
     pub selects: bool,
@@ -65,12 +65,12 @@ pub(super) fn selects(root: &Keys) -> bool {
     sweep.entries.contains_key("select")
 }
 
-/// Reads the tables from the reader of the whole file.
-pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
+/// Reads the tables of a whole file.
+pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<TableDraft> {
     root.may_be_tables("table", |keys| read_one(keys, "table", swept));
     let Some(Node { value: Value::Array(items), span }) = root.peek("table") else {
-        let table = root.optional_nested("table", |keys| Some(read_one(keys, "table", swept)));
-        return table.flatten().into_iter().collect();
+        let table = root.optional_nested("table", |keys| read_one(keys, "table", swept));
+        return table.ok().flatten().into_iter().collect();
     };
     root.node("table");
     let mut drafts = Vec::new();
@@ -94,7 +94,26 @@ pub(super) fn read(root: &mut Keys, swept: Swept) -> Vec<Draft> {
     drafts
 }
 
-/// Two tables of a file must not be written to the same files.
+/// The tables of a file: those that it asks for, or the usual table where it asks for none.
+pub(super) fn specs(drafts: Vec<TableDraft>) -> Vec<TableSpec> {
+    match drafts.is_empty() {
+        true => vec![TableSpec::default()],
+        false => drafts.into_iter().map(|draft| draft.spec).collect(),
+    }
+}
+
+impl Default for TableSpec {
+    /// The usual table: what an empty `[table]` asks for.
+    fn default() -> Self {
+        let none = Table::default();
+        let mut keys = Keys::new(&none, Span::new(SourceId(0), 0..0));
+        let nothing_swept = Swept { keys: &[], wrong: false, selects: false };
+        let draft = read_one(&mut keys, "table", nothing_swept);
+        draft.expect("every key of a table may be left out").spec
+    }
+}
+
+/// Reports tables of a file that would be written to the same files.
 fn names_differ(root: &mut Keys, items: &[Node]) {
     let mut seen: HashMap<Option<&str>, Span> = HashMap::new();
     for item in items {
@@ -116,7 +135,7 @@ fn names_differ(root: &mut Keys, items: &[Node]) {
     }
 }
 
-fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
+fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Noted> {
     let legal = |name: &String| {
         let fits = |letter: char| {
             letter.is_ascii_lowercase() || letter.is_ascii_digit() || "_-".contains(letter)
@@ -124,6 +143,25 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
         !name.is_empty() && name.chars().all(fits)
     };
     let at_name = keys.peek("name").map(|node| node.span);
+    keys.about(&[
+        ("name", "name of the table and of its files; one of several may have none"),
+        ("caption", "caption of the table"),
+        ("rows", "what rows are: `model`, `stage`, `dataset` or an axis of the sweep"),
+        ("columns", "what columns are: `model`, `stage`, `dataset` or an axis of the sweep"),
+        ("value", "metric in the cells"),
+        ("over", "axes to aggregate over; `pipeline.seed` when left out and swept"),
+        ("only", "which scores count: values of `model`, `stage`, `dataset` or axes"),
+        (
+            "spread",
+            "what follows ±: standard deviation, half the 95 % confidence interval, or nothing",
+        ),
+        ("best", "what is marked as best in each column; by the metric when left out"),
+        ("trials", "whether all trials count or those that `[sweep.select]` selected"),
+        ("baseline", "row that others are compared with, in pairs"),
+        ("test", "test of the differences to the baseline"),
+        ("gap_closed", "a column with the share of the gap between two rows that each row closes"),
+        ("published", "numbers of others to show beside these"),
+    ]);
     let name =
         keys.string("name").such_that("lower-case letters, digits, `_` and `-`", legal).optional();
     let caption = keys.string("caption").optional();
@@ -133,36 +171,37 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
     let over = over(keys);
     let mut names = Vec::new();
     let only = only(keys, key, swept, &mut names);
-    let spread = keys.choice("spread", &["sd", "ci95", "none"]).or("sd");
-    let best = keys.choice("best", &["auto", "max", "min", "none"]).optional();
-    let trials = keys.choice("trials", &["all", "selected"]).or("all");
+    let spread = keys.choice("spread").or(Spread::Sd);
+    let best = keys.choice("best").optional();
+    let trials = keys.choice("trials").or(Which::All);
     let baseline = mention(keys, "baseline", &mut names);
     let test = match keys.has("baseline") {
-        true => keys.choice("test", &["permutation", "t"]).or("permutation"),
+        true => keys.choice("test").or(Test::Permutation),
         false => unused_test(keys),
     };
     let gap_closed = keys.optional_nested("gap_closed", |keys| {
         let mut named = |keys: &mut Keys, key, axis| {
             let path = format!("gap_closed.{key}");
             let name = keys.string(key).required();
-            place(keys, key, path, axis, name.as_ref(), &mut names);
+            place(keys, key, path, axis, name.as_ref().ok(), &mut names);
             name
         };
-        let source_only = named(keys, "source_only", Axis::Rows);
-        let target_trained = named(keys, "target_trained", Axis::Rows);
-        let on = named(keys, "on", Axis::Columns);
-        Some(GapClosed { source_only: source_only?, target_trained: target_trained?, on: on? })
+        keys.about(&[
+            ("source_only", "row at the lower end of the gap"),
+            ("target_trained", "row at the upper end of the gap"),
+            ("on", "column that the gap is measured in"),
+        ]);
+        let source_only = named(keys, "source_only", NamedAs::Rows);
+        let target_trained = named(keys, "target_trained", NamedAs::Rows);
+        let on = named(keys, "on", NamedAs::Columns);
+        Ok(GapClosed { source_only: source_only?, target_trained: target_trained?, on: on? })
     });
-    let percent = value.as_deref().is_some_and(scores::in_percent);
+    let percent = value.as_deref().is_ok_and(scores::in_percent);
     let published = published(keys, percent, &mut names);
     check::axes(keys, key, swept);
-    check::same_twice(keys, rows.as_deref(), columns.as_deref());
-    check::metric(keys, value.as_deref());
-    check::selected(keys, trials, swept);
-    let has_gap = keys.has("gap_closed");
-    if has_gap && gap_closed.is_none() {
-        return None;
-    }
+    check::same_twice(keys, rows.as_deref().ok(), columns.as_deref().ok());
+    check::metric(keys, value.as_deref().ok());
+    check::selected(keys, trials.ok(), swept);
     let spec = TableSpec {
         name: name?,
         caption: caption?,
@@ -171,28 +210,19 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Option<Draft> {
         value: value?,
         over: over?,
         only: only?,
-        spread: match spread? {
-            "ci95" => Spread::Ci95,
-            "none" => Spread::None,
-            _ => Spread::Sd,
-        },
-        best: best?.map(|word| match word {
-            "max" => Best::Max,
-            "min" => Best::Min,
-            "none" => Best::None,
-            _ => Best::Auto,
-        }),
-        trials: if trials? == "selected" { Which::Selected } else { Which::All },
+        spread: spread?,
+        best: best?,
+        trials: trials?,
         baseline: baseline?,
-        test: if test? == "t" { Test::T } else { Test::Permutation },
-        gap_closed,
+        test: test?,
+        gap_closed: gap_closed?,
         published: published?,
     };
-    Some(Draft { spec, key: key.to_owned(), name: at_name, names })
+    Ok(TableDraft { spec, key: key.to_owned(), name: at_name, names })
 }
 
-/// A key, or an array of them.
-fn over(keys: &mut Keys) -> Option<Vec<String>> {
+/// Reads `over`: a swept key, or an array of swept keys.
+fn over(keys: &mut Keys) -> Result<Vec<String>, Noted> {
     keys.may_be(
         "over",
         || json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
@@ -203,31 +233,37 @@ fn over(keys: &mut Keys) -> Option<Vec<String>> {
             let twice = found.iter().enumerate().find(|(at, key)| found[..*at].contains(key));
             if let Some((at, key)) = twice {
                 let message = format!("`over` names `{key}` twice");
-                keys.problem(Diagnostic::at(items[at].span, message, "the same again"));
-            } else if found.is_empty() {
-                keys.problem(
+                let problem = Diagnostic::at(items[at].span, message, "the same again");
+                return Err(keys.problem(problem));
+            }
+            if found.is_empty() {
+                return Err(keys.problem(
                     Diagnostic::at(*span, "`over` is empty", "expected a swept key").help(
                         "leave it out to aggregate over `pipeline.seed` alone, where that is swept",
                     ),
-                );
+                ));
             }
-            Some(found)
+            Ok(found)
         }
-        _ => Some(keys.string("over").optional()?.into_iter().collect()),
+        _ => Ok(keys.string("over").optional()?.into_iter().collect()),
     }
 }
 
-fn mention(keys: &mut Keys, key: &'static str, names: &mut Vec<Mention>) -> Option<Option<String>> {
+fn mention(
+    keys: &mut Keys,
+    key: &'static str,
+    names: &mut Vec<Mention>,
+) -> Result<Option<String>, Noted> {
     let name = keys.string(key).optional()?;
-    place(keys, key, key.to_owned(), Axis::Rows, name.as_ref(), names);
-    Some(name)
+    place(keys, key, key.to_owned(), NamedAs::Rows, name.as_ref(), names);
+    Ok(name)
 }
 
 fn place(
     keys: &Keys,
     key: &str,
     path: String,
-    axis: Axis,
+    axis: NamedAs,
     name: Option<&String>,
     names: &mut Vec<Mention>,
 ) {
@@ -236,13 +272,13 @@ fn place(
     }
 }
 
-/// What scores must be of, to count.
+/// Reads `only`: which scores count.
 fn only(
     keys: &mut Keys,
     table: &str,
     swept: Swept,
     names: &mut Vec<Mention>,
-) -> Option<Vec<(String, Vec<String>)>> {
+) -> Result<IndexMap<String, Vec<String>>, Noted> {
     if let Some(Node { value: Value::Table(entries), .. }) = keys.peek("only") {
         let known = [&FACTS[..], swept.keys].concat();
         for (key, entry) in &entries.entries {
@@ -255,7 +291,7 @@ fn only(
             keys.problem(problem);
         }
     }
-    keys.words("only", |keys, word, node| {
+    let only = keys.words("only", |keys, word, node| {
         let value = node.to_toml();
         let values = allowed_values(&value);
         if let Some(fact) = FACTS.into_iter().find(|fact| *fact == word) {
@@ -265,58 +301,75 @@ fn only(
             };
             for (node, name) in nodes.into_iter().zip(&values) {
                 let (key, span) = (format!("only.{fact}"), node.span);
-                names.push(Mention { key, axis: Axis::Fact(fact), name: name.clone(), span });
+                names.push(Mention { key, axis: NamedAs::Fact(fact), name: name.clone(), span });
             }
         }
         keys.record(word, value);
-        Some(values)
-    })
+        Ok(values)
+    });
+    only.map(IndexMap::from_iter)
 }
 
-fn unused_test(keys: &mut Keys) -> Option<&'static str> {
-    if let Some(node) = keys.node("test") {
-        keys.problem(
-            Diagnostic::at(node.span, "`test` needs a `baseline` to compare with", "there is none")
-                .help("add `baseline = \"source_only\"`, a row of the table"),
-        );
+fn unused_test(keys: &mut Keys) -> Result<Test, Noted> {
+    let Some(node) = keys.node("test") else { return Ok(Test::Permutation) };
+    Err(keys.problem(
+        Diagnostic::at(node.span, "`test` needs a `baseline` to compare with", "there is none")
+            .help("add `baseline = \"source_only\"`, a row of the table"),
+    ))
+}
+
+/// The values that a key may have, as tables show them.
+fn allowed_values(value: &toml::Value) -> Vec<String> {
+    match value {
+        toml::Value::Array(items) => items.iter().map(label_text).collect(),
+        one => vec![label_text(one)],
     }
-    Some("permutation")
 }
 
-/// One number of others.
+/// Reads one number that others published.
 fn published_one(
     keys: &mut Keys,
     path: &str,
     percent: bool,
     names: &mut Vec<Mention>,
-) -> Option<Published> {
+) -> Result<Published, Noted> {
     let mut named = |keys: &mut Keys, key, axis| {
         let name = keys.string(key).required();
-        place(keys, key, format!("{path}.{key}"), axis, name.as_ref(), names);
+        place(keys, key, format!("{path}.{key}"), axis, name.as_ref().ok(), names);
         name
     };
-    let row = named(keys, "row", Axis::Rows);
-    let column = named(keys, "column", Axis::Columns);
+    keys.about(&[
+        ("row", "row of the cell"),
+        ("column", "column of the cell"),
+        ("value", "the number; an accuracy is a share of 1"),
+        ("cite", "where it was published"),
+    ]);
+    let row = named(keys, "row", NamedAs::Rows);
+    let column = named(keys, "column", NamedAs::Columns);
     let expected = if percent { "an accuracy from 0 to 1" } else { "a number" };
     let fits = move |value: &f64| value.is_finite() && (!percent || (0.0..=1.0).contains(value));
     let value = keys.float("value").such_that(expected, fits).required();
     let cite = keys.string("cite").such_that("a citation", |it| !it.trim().is_empty());
     let cite = cite.required();
-    Some(Published { row: row?, column: column?, value: value?, cite: cite? })
+    Ok(Published { row: row?, column: column?, value: value?, cite: cite? })
 }
 
-/// Numbers of others, each with its cell and its citation.
-fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option<Vec<Published>> {
+/// Reads the numbers that others published, each with its cell and its citation.
+fn published(
+    keys: &mut Keys,
+    percent: bool,
+    names: &mut Vec<Mention>,
+) -> Result<Vec<Published>, Noted> {
     keys.may_be_tables("published", |keys| published_one(keys, "", percent, names));
-    let Some(node) = keys.node("published") else { return Some(Vec::new()) };
+    let Some(node) = keys.node("published") else { return Ok(Vec::new()) };
     let example = "published = [{ row = \"dann\", column = \"target.test\", value = 0.7666, \
         cite = \"Ganin et al. 2016, Table 1\" }]";
     let Value::Array(items) = &node.value else {
         let found = format!("found {}", node.value.type_name());
         let message = "`published` must be an array of tables";
-        keys.problem(Diagnostic::at(node.span, message, found).help(example));
-        return None;
+        return Err(keys.problem(Diagnostic::at(node.span, message, found).help(example)));
     };
+    let before = keys.problems();
     let mut all = Vec::new();
     let mut resolved = Vec::new();
     for (at, item) in items.iter().enumerate() {
@@ -330,7 +383,7 @@ fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option
         let one = keys
             .descend(&path, table, item.span, |keys| published_one(keys, &path, percent, names));
         resolved.extend(keys.take(&path));
-        let Some(one) = one else { continue };
+        let Ok(one) = one else { continue };
         if all.iter().any(|it: &Published| it.row == one.row && it.column == one.column) {
             let message = format!("`{}` / `{}` is published twice", one.row, one.column);
             keys.problem(Diagnostic::at(item.span, message, "the same cell again"));
@@ -338,10 +391,10 @@ fn published(keys: &mut Keys, percent: bool, names: &mut Vec<Mention>) -> Option
         all.push(one);
     }
     keys.record("published", resolved);
-    Some(all)
+    keys.no_problem_since(before).map(|()| all)
 }
 
-/// Takes the tables out of a trial's resolved form that are about the whole sweep.
+/// Removes the tables about the whole sweep from the resolved form of a trial.
 pub(super) fn leave_for_trial(resolved: &mut toml::Table, specs: &[TableSpec], swept: &[&str]) {
     let stays = |spec: &TableSpec| !spec.needs_sweep(swept);
     match resolved.get_mut("table") {

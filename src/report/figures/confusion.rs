@@ -1,27 +1,28 @@
-//! Confusion matrices of every model on every split; of a sweep, means over the seeds of each setting.
+//! Confusion matrices of every model on every split; in a sweep, means over the seeds of each setting.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic};
+use super::figure::{Figure, Topic};
+use super::shape::Shape;
 use crate::metrics::number;
-use crate::report::csv::Rows;
-use crate::report::loaded::{Classes, Run};
+use crate::report::csv::CsvRows;
+use crate::report::measured::{ClassNames, MeasuredRun};
 
 /// Counts by true and predicted class.
-type Counts = BTreeMap<(u32, u32), f64>;
+type ConfusionCounts = BTreeMap<(u32, u32), f64>;
 
-/// Counts with the settings that they are of, and a trial of them.
-type Matrix = (String, usize, Counts);
+/// The settings of a matrix, one trial that has them, and its counts.
+type Matrix = (String, usize, ConfusionCounts);
 
-/// With more settings than this, only those of the shown trial are drawn.
+/// With more settings than this, only the matrix of the shown trial is drawn.
 const SETTINGS: usize = 8;
 
-pub(super) fn figures(run: &Run) -> Vec<Figure> {
+pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     let mut figures: Vec<Figure> = Vec::new();
     for figure in run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)) {
-        // Several stages may score the same model on the same images.
+        // Several stages may score the same model on the same split.
         let same = |it: &Figure| it.title == figure.title && it.rows.rows == figure.rows.rows;
         if !figures.iter().any(same) {
             figures.push(figure);
@@ -30,11 +31,11 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
     figures
 }
 
-fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
+fn of_stage(run: &MeasuredRun, stage: &str) -> Vec<Figure> {
     run.models(stage).iter().flat_map(|model| of_model(run, stage, model)).collect()
 }
 
-fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
+fn of_model(run: &MeasuredRun, stage: &str, model: &str) -> Vec<Figure> {
     let mut variants = run.scored(stage, model);
     let mut only = String::new();
     if variants.len() > SETTINGS {
@@ -44,7 +45,7 @@ fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
     }
     let mut found: IndexMap<String, Vec<Matrix>> = IndexMap::new();
     for variant in variants {
-        let mut sums: IndexMap<String, (Counts, BTreeSet<usize>)> = IndexMap::new();
+        let mut sums: IndexMap<String, (ConfusionCounts, BTreeSet<usize>)> = IndexMap::new();
         for trial in &variant.trials {
             let Some(rows) = run.metrics(*trial, stage) else { continue };
             for row in rows.rows.iter().filter(|row| row[0] == model) {
@@ -80,13 +81,13 @@ fn of_model(run: &Run, stage: &str, model: &str) -> Vec<Figure> {
     figures
 }
 
-/// `confusion.3.5`: class 3 taken for 5.
+/// Parses `confusion.3.5`: an image of class 3 that was taken for class 5.
 fn cell(metric: &str) -> Option<(u32, u32)> {
     let (true_class, predicted) = metric.strip_prefix("confusion.")?.split_once('.')?;
     Some((true_class.parse().ok()?, predicted.parse().ok()?))
 }
 
-fn about(counts: &Counts, classes: &Classes) -> String {
+fn about(counts: &ConfusionCounts, classes: &ClassNames) -> String {
     let class = |number: &u32| classes.name(&number.to_string());
     let whole: f64 = counts.values().sum();
     let right: f64 = counts.iter().filter(|it| it.0.0 == it.0.1).map(|it| it.1).sum();
@@ -101,12 +102,12 @@ fn about(counts: &Counts, classes: &Classes) -> String {
     format!("{share:.1} % of the images are on the diagonal.{worst}")
 }
 
-fn rows(counts: &Counts, classes: &Classes) -> Rows {
+fn rows(counts: &ConfusionCounts, classes: &ClassNames) -> CsvRows {
     let class = |number: &u32| classes.name(&number.to_string());
     let rows = counts.iter().map(|((true_class, predicted), count)| {
         vec![class(true_class), class(predicted), number(*count)]
     });
-    Rows {
+    CsvRows {
         header: ["true", "predicted", "count"].map(str::to_owned).to_vec(),
         rows: rows.collect(),
     }

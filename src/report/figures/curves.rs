@@ -1,23 +1,24 @@
-//! Learning curves: each metric of each training stage over the epochs, a line for each setting of a sweep,
-//! the mean over its seeds with a band of one standard deviation.
+//! Learning curves: each metric of each training over its epochs. A sweep has one line per setting: the mean
+//! over its seeds, with a band of one standard deviation.
 
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic, spread};
-use crate::report::csv::Rows;
-use crate::report::loaded::Run;
+use super::figure::{Figure, Topic, spread};
+use super::shape::Shape;
+use crate::report::csv::CsvRows;
+use crate::report::measured::MeasuredRun;
 
-/// A line: its variant and split, with the values of all seeds by epoch.
-type Lines = IndexMap<(String, String), BTreeMap<u64, Vec<f64>>>;
+/// The lines of a picture, by variant and split: the values of all seeds in each epoch.
+type Curves = IndexMap<(String, String), BTreeMap<u64, Vec<f64>>>;
 
-pub(super) fn figures(run: &Run) -> Vec<Figure> {
+pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)).collect()
 }
 
-fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
-    let mut metrics: IndexMap<String, Lines> = IndexMap::new();
+fn of_stage(run: &MeasuredRun, stage: &str) -> Vec<Figure> {
+    let mut metrics: IndexMap<String, Curves> = IndexMap::new();
     for variant in run.variants(stage) {
         for rows in variant.trials.iter().filter_map(|trial| run.metrics(*trial, stage)) {
             if !is_training(rows) {
@@ -36,11 +37,11 @@ fn of_stage(run: &Run, stage: &str) -> Vec<Figure> {
     metrics.into_iter().map(|(metric, lines)| figure(stage, &metric, &lines)).collect()
 }
 
-fn is_training(rows: &Rows) -> bool {
+fn is_training(rows: &CsvRows) -> bool {
     rows.header.iter().map(String::as_str).eq(["epoch", "step", "split", "metric", "value"])
 }
 
-fn figure(stage: &str, metric: &str, lines: &Lines) -> Figure {
+fn figure(stage: &str, metric: &str, lines: &Curves) -> Figure {
     let header = ["series", "split", "epoch", "mean", "low", "high", "n"];
     let mut rows = Vec::new();
     let mut seeds = 1;
@@ -68,7 +69,7 @@ fn figure(stage: &str, metric: &str, lines: &Lines) -> Figure {
         name: format!("{stage}-{metric}"),
         title: format!("{stage}: {}", metric.replace('_', " ")),
         about: format!("{metric} of {stage} by epoch, {count}.{band}"),
-        rows: Rows { header: header.map(str::to_owned).to_vec(), rows },
+        rows: CsvRows { header: header.map(str::to_owned).to_vec(), rows },
         shape: Shape::Lines {
             x: "epoch".into(),
             y: metric.replace('_', " "),

@@ -1,17 +1,18 @@
-//! Features of images in two dimensions, before and after adaptation: once by domain, once by class. Of a
-//! sweep, those of the trial that stands for all.
+//! Features of images in two dimensions, before and after adaptation, coloured once by domain and once by
+//! class. A sweep shows those of one trial that stands for all.
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic};
-use crate::report::csv::Rows;
-use crate::report::loaded::{Classes, Run};
-use crate::report::results::Error;
+use super::figure::{Figure, Topic};
+use super::shape::Shape;
+use crate::report::csv::CsvRows;
+use crate::report::error::Error;
+use crate::report::measured::{ClassNames, MeasuredRun};
 
-/// More points than this in one plane are thinned out, evenly.
+/// More points than this in one plane are thinned out evenly.
 const POINTS: usize = 4000;
 
-pub(super) fn figures(run: &Run) -> Result<Vec<Figure>, Error> {
+pub(super) fn figures(run: &MeasuredRun) -> Result<Vec<Figure>, Error> {
     let mut figures = Vec::new();
     let trial = run.shown();
     for (stage, _) in &run.stages {
@@ -20,7 +21,7 @@ pub(super) fn figures(run: &Run) -> Result<Vec<Figure>, Error> {
         let places: Option<Vec<usize>> =
             columns.iter().map(|name| rows.header.iter().position(|it| it == name)).collect();
         let Some(places) = places else { continue };
-        let mut classes: IndexMap<(String, String), Classes> = IndexMap::new();
+        let mut classes: IndexMap<(String, String), ClassNames> = IndexMap::new();
         let mut planes: IndexMap<(String, String), Vec<Vec<String>>> = IndexMap::new();
         for row in rows.rows {
             let pick = |at: usize| row[places[at]].clone();
@@ -37,7 +38,7 @@ pub(super) fn figures(run: &Run) -> Result<Vec<Figure>, Error> {
             }
         }
     }
-    // A method's planes side by side: domains of all models, then classes.
+    // The planes of a method belong side by side: first by domain, then by class.
     figures.sort_by_key(|it| it.name.contains("-tsne-"));
     Ok(figures)
 }
@@ -60,7 +61,7 @@ fn figure(method: &str, model: &str, points: &[Vec<String>], by_class: bool) -> 
             "Features of {} images in the plane of {named}, coloured by {by}. The axes have no unit.",
             rows.len()
         ),
-        rows: Rows { header: ["domain", "class", "x", "y"].map(str::to_owned).to_vec(), rows },
+        rows: CsvRows { header: ["domain", "class", "x", "y"].map(str::to_owned).to_vec(), rows },
         shape: Shape::Scatter { by_class },
     }
 }

@@ -1,20 +1,20 @@
-//! The pictures of a run as files: for each its CSV, then SVG and PNG drawn from what that CSV says.
+//! Writes the pictures of a run: first the CSV of each, then SVG and PNG drawn from what that CSV holds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::Figure;
-use crate::report::csv::Rows;
+use super::figure::Figure;
+use crate::report::csv::CsvRows;
+use crate::report::error::Error;
 use crate::report::plot::{draw, png};
-use crate::report::results::Error;
 use crate::system::{self, write_file};
 
-/// Pixels of a PNG for each of the SVG.
+/// The scale of the PNG, in pixels per unit of the SVG.
 const SCALE: f32 = 2.0;
 
-/// Writes `figures` into `folder`, which is made if need be; gives the SVG files' paths.
+/// Writes `figures` into `folder`, which is created if necessary. Returns the paths of the SVG files.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -35,7 +35,7 @@ fn write_one(figure: &Figure, folder: &Path) -> Result<PathBuf, Error> {
     let path = put("csv", figure.rows.text().as_bytes())?;
     let text =
         fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-    let rows = Rows::read(&text).map_err(|error| malformed(&path, error.to_string()))?;
+    let rows = CsvRows::read(&text).map_err(|error| malformed(&path, error.to_string()))?;
     let svg = draw(&figure.shape.chart(&rows)).file(&figure.title, &figure.about);
     let drawn = put("svg", svg.as_bytes())?;
     let pixels = png(&svg, SCALE).map_err(|error| malformed(&drawn, error.to_string()))?;

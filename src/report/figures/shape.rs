@@ -1,14 +1,14 @@
-//! From the rows of a CSV to a chart. The columns are told in each arm; cells that are no numbers are left
-//! out, never guessed.
+//! Turns the rows of a CSV into a chart. Each shape says which columns it expects; cells that should be
+//! numbers and are not are left out, never guessed.
 
 use std::collections::HashMap;
 
 use indexmap::IndexSet;
 
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 use crate::report::plot::{
-    Bar, Bars, Chart, Confusion, Graph, Group, Heat, Key, Lines, Node, Parallel, Point, Scale,
-    Scatter, Series, Upright,
+    Bar, Bars, Chart, ConfusionChart, Graph, GraphNode, Heat, Key, LineChart, LinePoint, Parallel,
+    PointGroup, Scale, Scatter, Series, Upright,
 };
 
 /// How rows are drawn.
@@ -16,30 +16,30 @@ use crate::report::plot::{
 pub enum Shape {
     /// `series, split, <x>, mean, low, high, n`.
     Lines {
-        /// What is along the bottom.
+        /// The label of the horizontal axis.
         x: String,
-        /// What is along the side.
+        /// The label of the vertical axis.
         y: String,
-        /// Whether the bottom is an axis of a sweep, which may have names or wide ranges.
+        /// Whether the horizontal axis is an axis of a sweep, which may have names or wide ranges.
         axis: bool,
-        /// Whether points are joined.
+        /// Whether the points are joined by lines.
         joined: bool,
     },
     /// `domain, class, x, y`.
     Scatter {
-        /// Colour by class, not domain.
+        /// Whether points are coloured by class, not by domain.
         by_class: bool,
     },
     /// `<row>, <column>, mean, n`.
     Heat {
-        /// What is along the side.
+        /// The label of the rows.
         row: String,
-        /// What is along the bottom.
+        /// The label of the columns.
         column: String,
     },
     /// `name, value`.
     Bars {
-        /// Unit of the values.
+        /// The unit of the values.
         unit: String,
     },
     /// `trial`, then a column for each axis.
@@ -50,12 +50,12 @@ pub enum Shape {
     Graph,
 }
 
-/// Above this many names lines are thin and colours stand for none: there are no more to tell apart.
+/// With more names than this, lines are thin and have no colours: there are too few colours to tell them apart.
 const NAMED: usize = 10;
 
 impl Shape {
     /// The chart of `rows`.
-    pub fn chart(&self, rows: &Rows) -> Chart {
+    pub fn chart(&self, rows: &CsvRows) -> Chart {
         match self {
             Self::Lines { x, y, axis, joined } => lines(rows, x, y, *axis, *joined),
             Self::Scatter { by_class } => scatter(rows, *by_class),
@@ -83,7 +83,7 @@ fn value(row: &[String], at: usize) -> Option<f64> {
     row.get(at)?.parse().ok().filter(|it: &f64| it.is_finite())
 }
 
-/// The place of `name` among `names`, which it joins.
+/// The position of `name` in `names`, to which it is added if it is new.
 fn place(names: &mut Vec<String>, name: &str) -> usize {
     names.iter().position(|it| it == name).unwrap_or_else(|| {
         names.push(name.to_owned());
@@ -91,8 +91,8 @@ fn place(names: &mut Vec<String>, name: &str) -> usize {
     })
 }
 
-/// How an axis of a sweep with these cells is laid out: names unless all are numbers, logarithms when
-/// they go over more than an order of magnitude and a half.
+/// The scale of an axis of a sweep with these cells: names unless all are numbers, and logarithmic where the
+/// numbers span more than one and a half orders of magnitude.
 fn scale_of<'a>(cells: impl Iterator<Item = &'a String> + Clone) -> Scale {
     let numbers: Option<Vec<f64>> =
         cells.clone().map(|it| it.parse().ok().filter(|it: &f64| it.is_finite())).collect();
@@ -122,16 +122,16 @@ fn on(scale: &Scale, cell: &str) -> Option<f64> {
     }
 }
 
-fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
+fn lines(rows: &CsvRows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
     let scale =
         if axis { scale_of(rows.rows.iter().filter_map(|row| row.get(2))) } else { Scale::Whole };
     let (mut names, mut splits) = (Vec::new(), Vec::new());
-    let mut series: Vec<((usize, usize), Vec<Point>)> = Vec::new();
+    let mut series: Vec<((usize, usize), Vec<LinePoint>)> = Vec::new();
     for row in &rows.rows {
         let key = (place(&mut names, &cell(row, 0)), place(&mut splits, &cell(row, 1)));
         let (Some(x), Some(y)) = (on(&scale, &cell(row, 2)), value(row, 3)) else { continue };
         let band = value(row, 4).zip(value(row, 5));
-        let point = Point { x, y, band };
+        let point = LinePoint { x, y, band };
         match series.iter_mut().find(|it| it.0 == key) {
             Some(known) => known.1.push(point),
             None => series.push((key, vec![point])),
@@ -146,10 +146,10 @@ fn lines(rows: &Rows, x: &str, y: &str, axis: bool, joined: bool) -> Chart {
     });
     let series = series.collect();
     let keys = keys(&names, &splits, faint);
-    Chart::Lines(Lines { x: x.to_owned(), scale, y: y.to_owned(), series, faint, joined, keys })
+    Chart::Lines(LineChart { x: x.to_owned(), scale, y: y.to_owned(), series, faint, joined, keys })
 }
 
-/// What colours and patterns stand for; no colours when lines are faint.
+/// The legend: what colours and line patterns stand for. Faint lines have no colours.
 fn keys(names: &[String], splits: &[String], faint: bool) -> Vec<Key> {
     let key = |name: &str, color, dash| Key { name: name.to_owned(), color, dash };
     let mut keys: Vec<Key> = Vec::new();
@@ -162,7 +162,7 @@ fn keys(names: &[String], splits: &[String], faint: bool) -> Vec<Key> {
     } else {
         let named = names.iter().enumerate().filter(|_| !faint);
         keys.extend(named.map(|(at, name)| key(name, Some(at), 0)));
-        // A split that all lines share says nothing beside other names.
+        // A split that all lines share need not be named.
         let patterns = splits.iter().enumerate().filter(|_| splits.len() > 1);
         keys.extend(patterns.map(|(at, split)| key(split, None, at)));
     }
@@ -170,7 +170,7 @@ fn keys(names: &[String], splits: &[String], faint: bool) -> Vec<Key> {
     keys
 }
 
-fn scatter(rows: &Rows, by_class: bool) -> Chart {
+fn scatter(rows: &CsvRows, by_class: bool) -> Chart {
     let mut names = Vec::new();
     let mut points: Vec<Vec<(f64, f64)>> = Vec::new();
     for row in &rows.rows {
@@ -179,8 +179,8 @@ fn scatter(rows: &Rows, by_class: bool) -> Chart {
         points.resize_with(names.len(), Vec::new);
         points[at].push((x, y));
     }
-    let mut groups: Vec<Group> =
-        names.into_iter().zip(points).map(|(name, points)| Group { name, points }).collect();
+    let mut groups: Vec<PointGroup> =
+        names.into_iter().zip(points).map(|(name, points)| PointGroup { name, points }).collect();
     if by_class {
         groups.sort_by_key(|it| (it.name.parse::<u64>().unwrap_or(u64::MAX), it.name.clone()));
     }
@@ -197,7 +197,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-fn heat(rows: &Rows, row: &str, column: &str) -> Chart {
+fn heat(rows: &CsvRows, row: &str, column: &str) -> Chart {
     let names = |at: usize| {
         let mut names = Vec::new();
         for row in &rows.rows {
@@ -214,7 +214,7 @@ fn heat(rows: &Rows, row: &str, column: &str) -> Chart {
     Chart::Heat(Heat { x: column.to_owned(), columns, y: row.to_owned(), rows: lines, values })
 }
 
-fn parallel(rows: &Rows) -> Chart {
+fn parallel(rows: &CsvRows) -> Chart {
     let axes = (1..rows.header.len()).map(|at| {
         let cells = rows.rows.iter().filter_map(|row| row.get(at)).filter(|it| !it.is_empty());
         let scale = scale_of(cells);
@@ -227,7 +227,7 @@ fn parallel(rows: &Rows) -> Chart {
     })
 }
 
-fn confusion(rows: &Rows) -> Chart {
+fn confusion(rows: &CsvRows) -> Chart {
     let column = |at: usize| rows.rows.iter().map(move |row| cell(row, at));
     let names: IndexSet<String> = column(0).chain(column(1)).collect();
     let classes = sorted(names.into_iter().collect());
@@ -238,10 +238,10 @@ fn confusion(rows: &Rows) -> Chart {
         ((class, predicted), value(row, 2).unwrap_or(0.0))
     });
     let counts = counts.collect();
-    Chart::Confusion(Confusion { classes, counts })
+    Chart::Confusion(ConfusionChart { classes, counts })
 }
 
-fn graph(rows: &Rows) -> Chart {
+fn graph(rows: &CsvRows) -> Chart {
     let names: Vec<String> = rows.rows.iter().map(|row| cell(row, 0)).collect();
     let mut edges = Vec::new();
     for (to, row) in rows.rows.iter().enumerate() {
@@ -249,7 +249,7 @@ fn graph(rows: &Rows) -> Chart {
         let needs = needs.split(' ').filter_map(|need| names.iter().position(|it| it == need));
         edges.extend(needs.map(|from| (from, to)));
     }
-    let nodes = rows.rows.iter().map(|row| Node {
+    let nodes = rows.rows.iter().map(|row| GraphNode {
         name: cell(row, 0),
         kind: cell(row, 1),
         state: cell(row, 2),

@@ -1,10 +1,12 @@
-//! The graph of the stages with what became of them, and how long each took.
+//! The graph of the stages with how each ended, and the time that each took.
 
-use super::{Figure, Shape, Topic};
-use crate::report::csv::Rows;
-use crate::report::loaded::Run;
+use super::figure::{Figure, Topic};
+use super::shape::Shape;
+use crate::exec::Ending;
+use crate::report::csv::CsvRows;
+use crate::report::measured::MeasuredRun;
 
-pub(super) fn figures(run: &Run) -> Vec<Figure> {
+pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     let header = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
     let mut graph = Vec::new();
     let mut times = Vec::new();
@@ -14,10 +16,10 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
         let seconds: f64 = tasks.iter().map(|it| it.1.seconds).sum();
         let count = if tasks.len() > 1 { format!("{}×, ", tasks.len()) } else { String::new() };
         let needs: Vec<&str> = needs.iter().map(|it| run.stages[*it].0.as_str()).collect();
-        let states: Vec<&str> = tasks.iter().map(|it| it.1.state.as_str()).collect();
-        let state = worst(&states);
+        let states: Vec<Ending> = tasks.iter().map(|it| it.1.state).collect();
+        let state = worst(&states).word().to_owned();
         let note = format!("{count}{}", words(seconds));
-        graph.push(vec![name.clone(), first.kind.clone(), state.to_owned(), note, needs.join(" ")]);
+        graph.push(vec![name.clone(), first.kind.clone(), state, note, needs.join(" ")]);
         times.push(vec![name.clone(), format!("{seconds:.3}")]);
     }
     let count = graph.len();
@@ -27,7 +29,7 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
         name: "stages".into(),
         title: "Stages".into(),
         about: format!("{count} stages from top to bottom; an arrow leads to what needs a stage."),
-        rows: Rows { header: header(&["stage", "kind", "state", "note", "needs"]), rows: graph },
+        rows: CsvRows { header: header(&["stage", "kind", "state", "note", "needs"]), rows: graph },
         shape: Shape::Graph,
     }];
     if times.iter().any(|it| it[1] != "0.000") {
@@ -37,23 +39,21 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
             name: "times".into(),
             title: "Time by stage".into(),
             about: "Seconds that each stage took in this run, all its trials together.".into(),
-            rows: Rows { header: header(&["stage", "seconds"]), rows: times },
+            rows: CsvRows { header: header(&["stage", "seconds"]), rows: times },
             shape: Shape::Bars { unit: "s".into() },
         });
     }
     figures
 }
 
-/// The state to show for several.
-fn worst<'a>(states: &[&'a str]) -> &'a str {
-    let first = states.first().copied().unwrap_or_default();
-    ["failed", "interrupted", "skipped", "ran"]
-        .into_iter()
-        .find(|word| states.contains(word))
-        .unwrap_or(first)
+/// The ending to show for a stage whose tasks ended in several ways: the worst.
+fn worst(states: &[Ending]) -> Ending {
+    let worse = [Ending::Failed, Ending::Interrupted, Ending::Skipped, Ending::Built];
+    let found = worse.into_iter().find(|ending| states.contains(ending));
+    found.or(states.first().copied()).unwrap_or(Ending::Skipped)
 }
 
-/// A time in few words.
+/// A duration, rounded for people.
 pub fn words(seconds: f64) -> String {
     if seconds < 0.05 {
         "0 s".into()

@@ -1,30 +1,34 @@
-//! The views of a sweep: scores against each axis, heat maps for pairs of axes, parallel coordinates.
+//! The pictures of a sweep: scores against each axis, heat maps for pairs of axes, and parallel coordinates.
 
 use indexmap::IndexMap;
 
-use super::{Figure, Shape, Topic, mean_and_sd, spread};
+use super::figure::{Figure, Topic, spread};
+use super::shape::Shape;
 use crate::metrics::number;
-use crate::report::csv::Rows;
-use crate::report::loaded::Run;
+use crate::report::csv::CsvRows;
+use crate::report::measured::MeasuredRun;
+use crate::report::scores::are_scores;
+use crate::report::stats::mean_and_deviation;
 
-/// A number that each trial has.
+/// A number that each trial has, such as a score.
 struct Response {
     name: String,
-    /// Deviation between the means of different settings, seeds aside; 0 when they do not touch it.
+    /// How much it depends on settings other than seeds: the standard deviation between the means of
+    /// different settings; 0 where no setting affects it.
     effect: f64,
     values: Vec<Option<f64>>,
 }
 
-/// What trials are selected by: its unit is not that of the scores, so it is drawn apart.
+/// The value that trials are selected by. It has another unit than the scores, so it is drawn apart.
 const OBJECTIVE: &str = "objective";
 
-/// So many scores are drawn at most: those that depend most on the settings.
+/// At most this many scores are drawn: those that depend most on the settings.
 const SCORES: usize = 6;
 
 /// An axis with more values than this gets no heat map.
 const CELLS: usize = 14;
 
-pub(super) fn figures(run: &Run) -> Vec<Figure> {
+pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     if run.axes.is_empty() || run.trials.len() < 2 {
         return Vec::new();
     }
@@ -57,19 +61,15 @@ pub(super) fn figures(run: &Run) -> Vec<Figure> {
     figures
 }
 
-/// The scores of `[table].value` that differ between trials and what trials are selected by; the one that
-/// depends most on settings other than seeds first.
-fn responses(run: &Run) -> Vec<Response> {
-    let table = run.pipeline.get("table");
-    let table = table.and_then(|it| it.as_array().map_or(Some(it), |all| all.first()));
-    let metric =
-        table.and_then(|it| it.get("value")).and_then(toml::Value::as_str).unwrap_or("accuracy");
-    let mut found = Found::new();
+/// The scores of the table's metric that differ between trials, and the value that trials are selected by.
+/// The one that depends most on settings other than seeds comes first.
+fn responses(run: &MeasuredRun) -> Vec<Response> {
+    let metric = run.metric();
+    let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };
-            let header: Vec<&str> = rows.header.iter().map(String::as_str).collect();
-            if header == ["model", "dataset", "metric", "value"] {
+            if are_scores(rows) {
                 for row in rows.rows.iter().filter(|row| row[2] == metric) {
                     let name = format!("{} on {}", row[0], row[1]);
                     put(&mut found, run, name, trial, row[3].parse().ok());
@@ -95,16 +95,22 @@ fn responses(run: &Run) -> Vec<Response> {
     responses
 }
 
-type Found = IndexMap<String, Vec<Option<f64>>>;
+type ValuesByName = IndexMap<String, Vec<Option<f64>>>;
 
-fn put(found: &mut Found, run: &Run, name: String, trial: usize, value: Option<f64>) {
+fn put(
+    found: &mut ValuesByName,
+    run: &MeasuredRun,
+    name: String,
+    trial: usize,
+    value: Option<f64>,
+) {
     let values = found.entry(name).or_insert_with(|| vec![None; run.trials.len()]);
     values[trial] = value.filter(|it| it.is_finite());
 }
 
-/// Without scores, what validation said last.
-fn validation(run: &Run) -> Found {
-    let mut found = Found::new();
+/// The last validation accuracies, for sweeps without scores.
+fn validation(run: &MeasuredRun) -> ValuesByName {
+    let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             let Some(rows) = run.metrics(trial, stage) else { continue };
@@ -119,35 +125,36 @@ fn validation(run: &Run) -> Found {
     found
 }
 
-fn response(run: &Run, name: String, values: Vec<Option<f64>>) -> Response {
+fn response(run: &MeasuredRun, name: String, values: Vec<Option<f64>>) -> Response {
     let model = name.split(" on ").next().unwrap_or_default();
     let known = run.stages.iter().any(|it| it.0 == model);
-    // Means differ when trials are missing, though the model is the same.
+    // Missing trials make means differ although the model is the same.
     let effect = if known && run.variants(model).len() < 2 { 0.0 } else { effect(run, &values) };
     Response { name, effect, values }
 }
 
-fn effect(run: &Run, values: &[Option<f64>]) -> f64 {
+fn effect(run: &MeasuredRun, values: &[Option<f64>]) -> f64 {
     let mut groups: IndexMap<String, Vec<f64>> = IndexMap::new();
     for (trial, value) in values.iter().enumerate() {
         if let Some(value) = value {
             groups.entry(run.label(trial, false)).or_default().push(*value);
         }
     }
-    let means: Vec<f64> = groups.values().map(|it| mean_and_sd(it).0).collect();
+    let means = groups.values().filter_map(|values| Some(mean_and_deviation(values)?.0));
+    let means: Vec<f64> = means.collect();
     if means.len() < 2 {
         return 0.0;
     }
-    mean_and_sd(&means).1.unwrap_or(0.0)
+    mean_and_deviation(&means).and_then(|it| it.1).unwrap_or(0.0)
 }
 
-/// The scores that settings other than seeds change; all where there are none.
+/// The scores that settings other than seeds affect; all scores where there are none.
 fn touched(responses: &[Response]) -> impl Iterator<Item = &Response> {
     let any = responses.iter().any(|it| it.effect > 1e-9);
     responses.iter().filter(move |it| !any || it.effect > 1e-9)
 }
 
-fn against(run: &Run, axis: usize, word: &str, responses: &[&Response]) -> Figure {
+fn against(run: &MeasuredRun, axis: usize, word: &str, responses: &[&Response]) -> Figure {
     let mut rows = Vec::new();
     let mut repeated = false;
     let mut places = 0;
@@ -155,7 +162,7 @@ fn against(run: &Run, axis: usize, word: &str, responses: &[&Response]) -> Figur
         let mut groups: IndexMap<&str, Vec<f64>> = IndexMap::new();
         for (trial, value) in response.values.iter().enumerate() {
             if let Some(value) = value {
-                groups.entry(&run.trials[trial].labels[axis]).or_default().push(*value);
+                groups.entry(&run.trials[trial].labels[axis].1).or_default().push(*value);
             }
         }
         places = places.max(groups.len());
@@ -180,7 +187,7 @@ fn against(run: &Run, axis: usize, word: &str, responses: &[&Response]) -> Figur
         about: format!(
             "Mean of {of} over the trials with the same {name}, with a band of one standard deviation."
         ),
-        rows: Rows { header: header.map(str::to_owned).to_vec(), rows },
+        rows: CsvRows { header: header.map(str::to_owned).to_vec(), rows },
         shape: Shape::Lines {
             x: name,
             y: word.into(),
@@ -190,19 +197,19 @@ fn against(run: &Run, axis: usize, word: &str, responses: &[&Response]) -> Figur
     }
 }
 
-fn heat(run: &Run, axes: (usize, usize), response: &Response) -> Option<Figure> {
+fn heat(run: &MeasuredRun, axes: (usize, usize), response: &Response) -> Option<Figure> {
     let mut cells: IndexMap<(&str, &str), Vec<f64>> = IndexMap::new();
     for (trial, value) in response.values.iter().enumerate() {
         let labels = &run.trials[trial].labels;
         if let Some(value) = value {
-            cells.entry((&labels[axes.0], &labels[axes.1])).or_default().push(*value);
+            cells.entry((&labels[axes.0].1, &labels[axes.1].1)).or_default().push(*value);
         }
     }
     let count = |pick: fn(&(&str, &str)) -> String| {
         cells.keys().map(pick).collect::<std::collections::BTreeSet<_>>().len()
     };
     let (rows, columns) = (count(|it| it.0.to_owned()), count(|it| it.1.to_owned()));
-    // Values drawn at random fill no grid.
+    // Randomly drawn values do not fill a grid.
     if rows < 2
         || columns < 2
         || rows > CELLS
@@ -212,9 +219,9 @@ fn heat(run: &Run, axes: (usize, usize), response: &Response) -> Option<Figure> 
         return None;
     }
     let (first, second) = (run.axis(axes.0), run.axis(axes.1));
-    let rows = cells.iter().map(|((row, column), values)| {
-        let mean = number(mean_and_sd(values).0);
-        vec![(*row).to_owned(), (*column).to_owned(), mean, values.len().to_string()]
+    let rows = cells.iter().filter_map(|((row, column), values)| {
+        let mean = number(mean_and_deviation(values)?.0);
+        Some(vec![(*row).to_owned(), (*column).to_owned(), mean, values.len().to_string()])
     });
     let header = [first, second, &response.name, "n"].map(str::to_owned).to_vec();
     Some(Figure {
@@ -223,19 +230,19 @@ fn heat(run: &Run, axes: (usize, usize), response: &Response) -> Option<Figure> 
         name: format!("heat-{first}-{second}-{}", response.name),
         title: response.name.clone(),
         about: format!("{} for each pair of {first} and {second}: means of trials.", response.name),
-        rows: Rows { header, rows: rows.collect() },
+        rows: CsvRows { header, rows: rows.collect() },
         shape: Shape::Heat { row: first.to_owned(), column: second.to_owned() },
     })
 }
 
-fn parallel(run: &Run, axes: &[usize], responses: &[Response]) -> Figure {
+fn parallel(run: &MeasuredRun, axes: &[usize], responses: &[Response]) -> Figure {
     let mut shown: Vec<&Response> = touched(responses).take(3).collect();
     shown.reverse();
     let settings = axes.iter().map(|axis| run.axis(*axis).to_owned());
     let scores = shown.iter().map(|it| it.name.clone());
     let header = std::iter::once("trial".to_owned()).chain(settings).chain(scores);
     let rows = run.trials.iter().enumerate().map(|(at, trial)| {
-        let settings = axes.iter().map(|axis| trial.labels[*axis].clone());
+        let settings = axes.iter().map(|axis| trial.labels[*axis].1.clone());
         let scores = shown.iter().map(|it| it.values[at].map(number).unwrap_or_default());
         std::iter::once(format!("{at:03}")).chain(settings).chain(scores).collect()
     });
@@ -249,7 +256,7 @@ fn parallel(run: &Run, axes: &[usize], responses: &[Response]) -> Figure {
             "A line for each of {} trials over its settings and scores; brighter is a higher {last}.",
             run.trials.len()
         ),
-        rows: Rows { header: header.collect(), rows: rows.collect() },
+        rows: CsvRows { header: header.collect(), rows: rows.collect() },
         shape: Shape::Parallel,
     }
 }

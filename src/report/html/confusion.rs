@@ -1,9 +1,9 @@
-//! Confusion matrices, as many as a page should hold.
+//! The section of confusion matrices: as many as a page should hold.
 
 use super::section::{Section, about, figure};
 use crate::report::figures::{Figure, Topic};
 
-/// Bytes that all matrices may take.
+/// The most bytes that all matrices together may take.
 const ROOM: usize = 600_000;
 
 pub(super) fn section(figures: &[Figure]) -> Option<Section> {

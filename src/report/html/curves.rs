@@ -1,4 +1,4 @@
-//! Learning curves by stage, and what schedules did.
+//! The sections of learning curves and of schedules, by stage.
 
 use super::section::{Section, about, grid, of_figures};
 use crate::report::figures::{Figure, Topic};
@@ -15,7 +15,7 @@ pub(super) fn section(figures: &[Figure]) -> Option<Section> {
     (!html.is_empty()).then_some(Section { id: "curves", title: "Learning curves", html })
 }
 
-/// Learning rates, momentum and lambda.
+/// The section of learning rates, momentum and lambda.
 pub(super) fn schedules(figures: &[Figure]) -> Option<Section> {
     of_figures("schedules", "Lambda and learning rate", about(figures, Topic::Schedules))
 }

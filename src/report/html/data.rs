@@ -1,18 +1,18 @@
-//! The numbers of the figures as JSON in the page, for the tables that a reader can ask for.
+//! The numbers of the figures as JSON in the page, from which it builds tables when a reader asks for them.
 
 use serde_json::{Map, Value, json};
 
 use crate::report::figures::{Figure, Shape};
 
-/// Bytes that all numbers may take; figures that do not fit have theirs in files only.
+/// The most bytes that all numbers may take. Those of figures that do not fit are in files only.
 const ROOM: usize = 450_000;
 
-/// A JSON object: for each figure its header and rows. Nothing in it ends a script.
+/// A JSON object with the header and rows of each figure. Nothing in it can end the script around it.
 pub(super) fn numbers(figures: &[Figure]) -> String {
     let mut all = Map::new();
     let mut size = 0;
     for figure in figures {
-        // A plane of points says nothing as a table; a graph and a matrix say all in the picture.
+        // A table of points is of no use, and a graph shows everything in its picture.
         if matches!(figure.shape, Shape::Scatter { .. } | Shape::Graph) {
             continue;
         }
@@ -29,12 +29,12 @@ pub(super) fn numbers(figures: &[Figure]) -> String {
     safe(&Value::Object(all).to_string())
 }
 
-/// JSON that can stand in a script: no `</script>`, no `<!--`.
+/// Escapes JSON for a script: the result contains no `</script>` and no `<!--`.
 fn safe(json: &str) -> String {
     json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
-/// A long number with five digits that count.
+/// Rounds a long number to five significant digits.
 fn rounded(cell: &str) -> String {
     match cell.parse::<f64>() {
         Ok(value) if cell.len() > 7 && cell.contains('.') && value.is_finite() => {

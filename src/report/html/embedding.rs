@@ -1,12 +1,12 @@
-//! Features before and after adaptation in two dimensions.
+//! The section of features in two dimensions, before and after adaptation.
 
 use super::section::{Section, about, grid};
 use crate::report::figures::{Figure, Topic};
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
 
-pub(super) fn section(run: &Run, figures: &[Figure]) -> Option<Section> {
-    // Models side by side, a row for each method and view.
+pub(super) fn section(run: &MeasuredRun, figures: &[Figure]) -> Option<Section> {
+    // Models stand side by side, in one row per method and colouring.
     let view = |it: &Figure| it.title.rsplit(": ").next().unwrap_or_default().to_owned();
     let mut views: Vec<String> = about(figures, Topic::Embedding).map(view).collect();
     views.dedup();

@@ -1,4 +1,4 @@
-//! The graph of the stages, and behind each its settings, metrics and log.
+//! The section of stages: their graph, and for each its settings, metrics and logs.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,20 +8,21 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::section::{Section, about, grid, id};
-use super::table::{Cell, pairs, sortable};
-use crate::report::figures::{Figure, Topic, mean_and_sd, words};
-use crate::report::loaded::{Run, Variant};
+use super::table::{HtmlCell, pairs, sortable};
+use crate::report::error::Error;
+use crate::report::figures::{Figure, Topic, words};
+use crate::report::measured::{MeasuredRun, Variant};
 use crate::report::plot::{Chart, draw, escape};
-use crate::report::results::Error;
+use crate::report::stats::mean_and_deviation;
 
-/// Bytes of logs that a page takes, and of one of them.
+/// The most bytes that all logs together, and one log, may take.
 const LOGS: usize = 300_000;
 const LOG: usize = 12_000;
 
-/// Settings of a sweep that have a column of their own among the metrics of a stage.
+/// With at most this many variants of a stage, each has its own column of metrics.
 const COLUMNS: usize = 8;
 
-pub(super) fn section(run: &Run, figures: &[Figure]) -> Result<Option<Section>, Error> {
+pub(super) fn section(run: &MeasuredRun, figures: &[Figure]) -> Result<Option<Section>, Error> {
     let Some(figure) = about(figures, Topic::Graph).next() else { return Ok(None) };
     let mut chart = figure.chart();
     if let Chart::Graph(graph) = &mut chart {
@@ -43,11 +44,11 @@ pub(super) fn section(run: &Run, figures: &[Figure]) -> Result<Option<Section>, 
     Ok(Some(Section { id: "stages", title: "Stages", html }))
 }
 
-fn details(run: &Run, stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
+fn details(run: &MeasuredRun, stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
     let tasks = run.tasks(stage);
     let Some((_, first)) = tasks.first() else { return String::new() };
     let seconds: f64 = tasks.iter().map(|it| it.1.seconds).sum();
-    let states: BTreeSet<&str> = tasks.iter().map(|it| it.1.state.as_str()).collect();
+    let states: BTreeSet<&str> = tasks.iter().map(|it| it.1.state.word()).collect();
     let states: Vec<&str> = states.into_iter().collect();
     let count = if tasks.len() > 1 { format!("{} times, ", tasks.len()) } else { String::new() };
     let mut html = format!(
@@ -64,8 +65,7 @@ fn details(run: &Run, stage: &str, logs: &[(String, String)], room: &mut usize) 
     }
     html += &metrics(run, stage);
     for (trial, task) in &tasks {
-        let Some(error) = &task.error else { continue };
-        let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
+        let Some(message) = task.message() else { continue };
         let which = if run.is_sweep() { format!("Trial {trial:03}: ") } else { String::new() };
         let _ = write!(html, "<p class=\"failed\">{which}{}</p>", escape(message));
     }
@@ -73,7 +73,7 @@ fn details(run: &Run, stage: &str, logs: &[(String, String)], room: &mut usize) 
     html + "</details>\n"
 }
 
-/// The logs of a stage, behind one heading when they are many.
+/// The logs of a stage; many logs stand behind one heading.
 fn logs_of(stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
     let mut html = String::new();
     let mut count = 0;
@@ -98,13 +98,13 @@ fn logs_of(stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
     html
 }
 
-/// `name` or `name[000,002]`.
+/// Whether `log` is a log of `stage`: `name` or `name[000,002]`.
 fn log_of(log: &str, stage: &str) -> bool {
     log.strip_prefix(stage).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
 }
 
-/// The logs by name; long ones lose their beginning.
-fn logs(run: &Run) -> Result<Vec<(String, String)>, Error> {
+/// All logs by name. Long ones lose their beginning.
+fn logs(run: &MeasuredRun) -> Result<Vec<(String, String)>, Error> {
     let folder = run.folder.join("logs");
     let Ok(entries) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
     let mut logs = Vec::new();
@@ -129,7 +129,7 @@ fn logs(run: &Run) -> Result<Vec<(String, String)>, Error> {
     Ok(logs)
 }
 
-/// Dotted keys with their values; what differs between trials has all its values.
+/// The settings by dotted key. A setting that differs between trials shows all its values.
 fn settings(all: &[&Value]) -> Vec<(String, String)> {
     let mut found: IndexMap<String, Vec<String>> = IndexMap::new();
     for value in all {
@@ -157,8 +157,8 @@ fn flatten(prefix: &str, value: &Value, put: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// The last value of every metric of a stage, a column for each setting of a sweep.
-fn metrics(run: &Run, stage: &str) -> String {
+/// The last value of every metric of a stage, with a column for each of its variants.
+fn metrics(run: &MeasuredRun, stage: &str) -> String {
     let mut variants = run.variants(stage);
     let left_out = variants.len() > COLUMNS;
     if left_out {
@@ -177,11 +177,11 @@ fn metrics(run: &Run, stage: &str) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let rows: Vec<Vec<Cell>> = lines
+    let rows: Vec<Vec<HtmlCell>> = lines
         .into_iter()
         .map(|(name, columns)| {
             let cells = columns.iter().map(|values| value_cell(values));
-            std::iter::once(Cell { text: name, ..Cell::default() }).chain(cells).collect()
+            std::iter::once(HtmlCell { text: name, ..HtmlCell::default() }).chain(cells).collect()
         })
         .collect();
     let header: Vec<String> =
@@ -194,16 +194,13 @@ fn column_name(variant: &Variant) -> String {
     if variant.label.is_empty() { "value".into() } else { variant.label.clone() }
 }
 
-fn value_cell(values: &[f64]) -> Cell {
-    if values.is_empty() {
-        return Cell::of("–");
-    }
-    let (mean, sd) = mean_and_sd(values);
+fn value_cell(values: &[f64]) -> HtmlCell {
+    let Some((mean, sd)) = mean_and_deviation(values) else { return HtmlCell::of("–") };
     let text = |value: f64| {
         if value.fract() == 0.0 && value.abs() < 1e9 {
             format!("{value}")
         } else if value.abs() < 1e-3 {
-            // A learning rate, or a deviation that is only the last digit of a sum.
+            // Such as a learning rate, or a deviation that is only rounding.
             format!("{value:.2e}")
         } else {
             format!("{value:.4}")
@@ -213,11 +210,11 @@ fn value_cell(values: &[f64]) -> Cell {
         Some(sd) if sd > mean.abs() * 1e-9 => format!("{} ± {}", text(mean), text(sd)),
         _ => text(mean),
     };
-    Cell { text, value: Some(mean), best: false }
+    HtmlCell { text, value: Some(mean), best: false }
 }
 
-/// Each metric of a stage by name with its last value; matrices have their own section.
-fn last_values(run: &Run, trial: usize, stage: &str) -> IndexMap<String, f64> {
+/// The last value of each metric of a stage by name. Confusion matrices have their own section.
+fn last_values(run: &MeasuredRun, trial: usize, stage: &str) -> IndexMap<String, f64> {
     let mut found = IndexMap::new();
     let Some(rows) = run.metrics(trial, stage) else { return found };
     for row in &rows.rows {

@@ -1,21 +1,24 @@
-//! What a reader wants first: the tables of the run, and of a sweep its trials.
+//! What a reader wants to see first: the facts and tables of the run, what failed, and the trials of a sweep.
 
 use indexmap::IndexMap;
 
 use super::section::Section;
-use super::table::{Cell, sortable};
+use super::table::{HtmlCell, sortable};
+use crate::exec::Ending;
 use crate::report::figures::words;
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
-use crate::report::table::Format;
+use crate::report::stats::mean_and_deviation;
+use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
+use crate::report::trials::TrialState;
 
-/// The facts below the title: state, trials, time, date.
-pub(super) fn facts(run: &Run) -> String {
+/// The facts below the title, such as state, trials and time.
+pub(super) fn facts(run: &MeasuredRun) -> String {
     let provenance = &run.record.provenance;
-    let mut facts = vec![("State", run.record.state().to_owned())];
+    let mut facts = vec![("State", run.record.state().word().to_owned())];
     if run.is_sweep() {
-        let done = run.trials.iter().filter(|it| it.state == "done").count();
+        let done = run.trials.iter().filter(|it| it.state == TrialState::Done).count();
         facts.push(("Trials", format!("{done} of {} done", run.trials.len())));
     }
     let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
@@ -32,25 +35,25 @@ pub(super) fn facts(run: &Run) -> String {
     format!("<dl class=\"facts\">{items}</dl>")
 }
 
-pub(super) fn section(run: &Run) -> Option<Section> {
+pub(super) fn section(run: &MeasuredRun) -> Option<Section> {
     let html = tables(run) + &failures(run);
     (!html.is_empty()).then_some(Section { id: "results", title: "Results", html })
 }
 
-/// The tables that the pipeline asks for, as HTML; all scores where one of them cannot be made.
-fn tables(run: &Run) -> String {
+/// The tables of the run as HTML. Where one of them cannot be built, all scores are shown as well.
+fn tables(run: &MeasuredRun) -> String {
     let oracle = if run.is_oracle() { " (oracle: selected by target labels)" } else { "" };
     let instead = |error: String| {
         format!(
             "<p class=\"note\">A table of the pipeline cannot be made: {}. All scores instead:</p>{}",
             escape(&error),
-            scores(run, &metric(run), oracle)
+            scores(run, run.metric(), oracle)
         )
     };
-    match Tables::of(&run.folder) {
+    match Tables::of(run) {
         Ok(tables) => {
             let html: String =
-                tables.good().map(|table| table.render(Format::Html, false)).collect();
+                tables.good().map(|table| table.render(TableFormat::Html, false)).collect();
             let wrong = tables.tables.iter().find_map(|(_, table)| table.as_ref().err());
             html + &wrong.map(|error| instead(error.to_string())).unwrap_or_default()
         }
@@ -58,16 +61,8 @@ fn tables(run: &Run) -> String {
     }
 }
 
-/// The metric of the first table.
-fn metric(run: &Run) -> String {
-    let table = run.pipeline.get("table");
-    let table = table.and_then(|it| it.as_array().map_or(Some(it), |all| all.first()));
-    let value = table.and_then(|it| it.get("value")).and_then(toml::Value::as_str);
-    value.unwrap_or("accuracy").to_owned()
-}
-
-/// Mean ± deviation (n) as a cell.
-fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> Cell {
+/// A cell with mean, deviation and count.
+fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> HtmlCell {
     let text = |value: f64| {
         if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
     };
@@ -75,7 +70,7 @@ fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> Cell {
         Some(sd) => format!("{} ± {} (n={n})", text(mean), text(sd)),
         None => text(mean),
     };
-    Cell { text, value: Some(mean), best: false }
+    HtmlCell { text, value: Some(mean), best: false }
 }
 
 fn caption(metric: &str, oracle: &str) -> String {
@@ -83,8 +78,8 @@ fn caption(metric: &str, oracle: &str) -> String {
     format!("{}{unit}{oracle}", metric.replace('_', " "))
 }
 
-/// Marks the highest of each column where higher is better.
-fn mark_best(rows: &mut [Vec<Cell>], metric: &str) {
+/// Marks the highest value of each column, for metrics where higher is better.
+fn mark_best(rows: &mut [Vec<HtmlCell>], metric: &str) {
     if !["accuracy", "macro_f1"].contains(&metric) || rows.len() < 2 {
         return;
     }
@@ -97,8 +92,8 @@ fn mark_best(rows: &mut [Vec<Cell>], metric: &str) {
     }
 }
 
-/// Every score of `metric`: a row for each model and setting, a column for each data set.
-fn scores(run: &Run, metric: &str, oracle: &str) -> String {
+/// Every score of `metric`, with a row for each model and setting and a column for each split.
+fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     let mut columns: Vec<String> = Vec::new();
     let mut lines: IndexMap<(String, String), IndexMap<String, Vec<f64>>> = IndexMap::new();
     for (stage, _) in &run.stages {
@@ -119,17 +114,17 @@ fn scores(run: &Run, metric: &str, oracle: &str) -> String {
     }
     let header: Vec<String> =
         ["model", "settings"].map(str::to_owned).into_iter().chain(columns.clone()).collect();
-    let mut cells: Vec<Vec<Cell>> = lines
+    let mut cells: Vec<Vec<HtmlCell>> = lines
         .into_iter()
         .map(|((model, label), found)| {
-            let rest = columns.iter().map(|column| match found.get(column) {
-                Some(values) => {
-                    let (mean, sd) = crate::report::figures::mean_and_sd(values);
-                    cell(mean, sd, values.len(), metric == "accuracy")
+            let rest = columns.iter().map(|column| {
+                let values = found.get(column).map(Vec::as_slice).unwrap_or_default();
+                match mean_and_deviation(values) {
+                    Some((mean, sd)) => cell(mean, sd, values.len(), metric == "accuracy"),
+                    None => HtmlCell::of("–"),
                 }
-                None => Cell::of("–"),
             });
-            let names = [model, label].map(|text| Cell { text, ..Cell::default() });
+            let names = [model, label].map(|text| HtmlCell { text, ..HtmlCell::default() });
             names.into_iter().chain(rest).collect()
         })
         .collect();
@@ -137,15 +132,15 @@ fn scores(run: &Run, metric: &str, oracle: &str) -> String {
     sortable(&caption(metric, oracle), &header, &cells)
 }
 
-/// What failed, once each.
-fn failures(run: &Run) -> String {
+/// The stages that failed, each once.
+fn failures(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {
-        for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == "failed") {
-            let message = task.error.as_ref().and_then(|it| it.get("message"));
-            let message = message.and_then(serde_json::Value::as_str).unwrap_or_default();
+        for (trial, task) in run.tasks(stage).into_iter().filter(|it| it.1.state == Ending::Failed)
+        {
+            let message = task.message().unwrap_or_default();
             let label = if run.is_sweep() { format!("{trial:03}") } else { String::new() };
-            rows.push([stage.clone(), label, message.to_owned()].map(Cell::of).to_vec());
+            rows.push([stage.clone(), label, message.to_owned()].map(HtmlCell::of).to_vec());
         }
     }
     if rows.is_empty() {
@@ -155,9 +150,9 @@ fn failures(run: &Run) -> String {
     sortable("What failed", &header, &rows)
 }
 
-/// The trials with their settings and states.
-pub(super) fn trials(run: &Run) -> String {
-    let selects = run.trials.iter().any(|it| it.objective.is_some() || it.selected);
+/// The trials of a sweep with their settings and how they ended.
+pub(super) fn trials(run: &MeasuredRun) -> String {
+    let selects = run.trials.iter().any(|it| it.objective.is_some() || it.selected == Some(true));
     let reasons = run.trials.iter().any(|it| !it.reason.is_empty());
     let mut header = vec!["trial".to_owned()];
     header.extend((0..run.axes.len()).map(|at| run.axis(at).to_owned()));
@@ -168,21 +163,22 @@ pub(super) fn trials(run: &Run) -> String {
     if reasons {
         header.push("reason".into());
     }
-    let rows: Vec<Vec<Cell>> = run
+    let rows: Vec<Vec<HtmlCell>> = run
         .trials
         .iter()
         .enumerate()
         .map(|(at, trial)| {
-            let mut row = vec![Cell { text: format!("{at:03}"), value: None, best: false }];
-            row.extend(trial.labels.iter().cloned().map(Cell::of));
-            row.push(Cell::of(trial.state.clone()));
+            let mut row = vec![HtmlCell { text: format!("{at:03}"), value: None, best: false }];
+            row.extend(trial.labels.iter().map(|it| HtmlCell::of(it.1.clone())));
+            row.push(HtmlCell::of(trial.state.word()));
             if selects {
                 let text = trial.objective.map(|it| format!("{it:.4}")).unwrap_or_default();
-                row.push(Cell { text, value: trial.objective, best: trial.selected });
-                row.push(Cell::of(if trial.selected { "yes" } else { "" }));
+                let selected = trial.selected == Some(true);
+                row.push(HtmlCell { text, value: trial.objective, best: selected });
+                row.push(HtmlCell::of(if selected { "yes" } else { "" }));
             }
             if reasons {
-                row.push(Cell::of(trial.reason.clone()));
+                row.push(HtmlCell::of(trial.reason.clone()));
             }
             row
         })

@@ -1,4 +1,4 @@
-//! Sample images of each domain, the worst mistakes, and pictures that stages drew.
+//! The section of images: samples of each domain, the worst mistakes, and pictures that stages drew.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,15 +7,15 @@ use std::path::Path;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use super::section::Section;
-use crate::report::csv::Rows;
-use crate::report::loaded::{Classes, Run};
+use crate::report::csv::CsvRows;
+use crate::report::error::Error;
+use crate::report::measured::{ClassNames, MeasuredRun};
 use crate::report::plot::escape;
-use crate::report::results::Error;
 
-/// Bytes of pictures that a page takes.
+/// The most bytes that all pictures together may take.
 const ROOM: usize = 400_000;
 
-pub(super) fn section(run: &Run) -> Result<Option<Section>, Error> {
+pub(super) fn section(run: &MeasuredRun) -> Result<Option<Section>, Error> {
     let trial = run.shown();
     let mut room = ROOM;
     let mut html = String::new();
@@ -35,9 +35,9 @@ pub(super) fn section(run: &Run) -> Result<Option<Section>, Error> {
     Ok(Some(Section { id: "images", title: "Images", html }))
 }
 
-/// The image in `file` as an address that holds it; nothing when it is not there or does not fit.
+/// The image in `file` as a data URL; `None` when there is no such file or it does not fit.
 fn address(folder: &Path, file: &str, room: &mut usize) -> Result<Option<String>, Error> {
-    // A name from a CSV stays within its folder.
+    // A name from a CSV must not lead out of its folder.
     if Path::new(file).components().count() != 1 || file.contains("..") {
         return Ok(None);
     }
@@ -55,11 +55,11 @@ fn address(folder: &Path, file: &str, room: &mut usize) -> Result<Option<String>
     Ok(Some(format!("data:image/png;base64,{text}")))
 }
 
-/// The rows of tiles that `pictures.csv` names.
+/// The rows of tiles that `pictures.csv` lists.
 fn rows_of_tiles(
-    run: &Run,
+    run: &MeasuredRun,
     (trial, stage): (usize, &str),
-    pictures: &Rows,
+    pictures: &CsvRows,
     room: &mut usize,
 ) -> Result<String, Error> {
     let column = |name: &str| pictures.header.iter().position(|it| it == name);
@@ -81,7 +81,7 @@ fn rows_of_tiles(
         } else {
             format!("Images of {}", row[dataset])
         };
-        // Small images are drawn larger, in whole steps, so that their pixels stay even.
+        // Small images are enlarged by a whole factor, so that all pixels have the same size.
         let zoom = (56 / wide.max(1)).clamp(1, 4);
         let _ = write!(
             html,
@@ -100,8 +100,14 @@ fn rows_of_tiles(
     Ok(html)
 }
 
-/// What each tile of mistakes is and what it was taken for.
-fn captions(mistakes: &Rows, model: &str, dataset: &str, classes: &Classes, wide: u32) -> String {
+/// The class of each misclassified tile, and the class that it was taken for.
+fn captions(
+    mistakes: &CsvRows,
+    model: &str,
+    dataset: &str,
+    classes: &ClassNames,
+    wide: u32,
+) -> String {
     let column = |name: &str| mistakes.header.iter().position(|it| it == name);
     let columns = ["model", "dataset", "label", "predicted", "confidence"].map(column);
     let [Some(of), Some(on), Some(label), Some(predicted), Some(confidence)] = columns else {
@@ -125,7 +131,7 @@ fn captions(mistakes: &Rows, model: &str, dataset: &str, classes: &Classes, wide
     format!("<ol class=\"captions\">{items}</ol>")
 }
 
-/// Every picture in a stage's folder.
+/// Every picture in the folder of a stage.
 fn plain(folder: &Path, stage: &str, room: &mut usize) -> Result<String, Error> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(String::new()) };
     let mut names: Vec<String> = entries

@@ -1,5 +1,5 @@
-//! `report.html`: a run as one page that needs nothing else: no network, no other file. A file here for each
-//! section; a section without data is left out. What a user wrote is always escaped.
+//! `report.html`: a run as one page that needs neither the network nor any other file. Each section is one of
+//! the files beside this one; a section without data is left out. Text of the user is always escaped.
 
 mod confusion;
 mod curves;
@@ -20,35 +20,35 @@ use std::path::{Path, PathBuf};
 
 use section::Section;
 
+use super::error::Error;
 use super::figures;
-use super::loaded::Run;
+use super::measured::MeasuredRun;
 use super::plot::{escape, stylesheet};
-use super::results::Error;
 use crate::system;
 
-/// The page's name.
+/// The name of the page.
 const NAME: &str = "report.html";
 
-/// What every page ends with.
+/// The end of every page, by which a complete one is recognised.
 const END: &str = "</html>\n";
 
-/// What no page may load: anything that is not in it.
+/// The content security policy: a page may load nothing that it does not contain.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
-/// Writes `report.html` into the run's `folder`. The same folder gives the same bytes.
+/// Writes `report.html` into the `folder` of a run. The same folder always gives the same bytes.
 ///
 /// # Errors
-/// When the run cannot be read or the page not written.
+/// When the run cannot be read or the page cannot be written.
 pub fn write(folder: &Path) -> Result<PathBuf, Error> {
     let path = folder.join(NAME);
-    let text = page(folder)?;
+    let text = page(&MeasuredRun::read(folder)?)?;
     system::write_file(&path, text.as_bytes())
         .map_err(|source| Error::Io { path: path.clone(), source })?;
     Ok(path)
 }
 
-/// Whether the run in `folder` has its page, to the last byte.
+/// Whether the run in `folder` has a complete page.
 pub fn is_whole(folder: &Path) -> bool {
     let end = || -> io::Result<Vec<u8>> {
         let mut file = File::open(folder.join(NAME))?;
@@ -60,34 +60,32 @@ pub fn is_whole(folder: &Path) -> bool {
     end().is_ok_and(|end| end == END.as_bytes())
 }
 
-/// The page of the run in `folder`.
+/// The page of a run.
 ///
 /// # Errors
-/// When the run cannot be read.
-pub fn page(folder: &Path) -> Result<String, Error> {
-    let run = Run::read(folder)?;
-    let figures = figures::all(&run)?;
+/// When a file of it cannot be read.
+pub fn page(run: &MeasuredRun) -> Result<String, Error> {
+    let figures = figures::all(run)?;
     let sections: Vec<Section> = [
-        headline::section(&run),
-        graph::section(&run, &figures)?,
+        headline::section(run),
+        graph::section(run, &figures)?,
         curves::section(&figures),
         curves::schedules(&figures),
-        sweep::section(&run, &figures),
+        sweep::section(run, &figures),
         confusion::section(&figures),
-        embedding::section(&run, &figures),
-        images::section(&run)?,
-        provenance::section(&run),
+        embedding::section(run, &figures),
+        images::section(run)?,
+        provenance::section(run),
     ]
     .into_iter()
     .flatten()
     .collect();
-    Ok(assemble(&run, &sections, &data::numbers(&figures)))
+    Ok(assemble(run, &sections, &data::numbers(&figures)))
 }
 
-fn assemble(run: &Run, sections: &[Section], numbers: &str) -> String {
+fn assemble(run: &MeasuredRun, sections: &[Section], numbers: &str) -> String {
     let name = &run.record.provenance.pipeline;
-    let title = run.pipeline.get("pipeline").and_then(|it| it.get("title"));
-    let title = escape(title.and_then(toml::Value::as_str).unwrap_or(name));
+    let title = escape(run.title().unwrap_or(name));
     let mut links = String::new();
     let mut body = String::new();
     for Section { id, title, html } in sections {
@@ -104,6 +102,11 @@ fn assemble(run: &Run, sections: &[Section], numbers: &str) -> String {
     } else {
         ""
     };
+    let doubts: String = run
+        .doubts
+        .iter()
+        .map(|doubt| format!("<p class=\"oracle\" role=\"note\">{}</p>", escape(doubt)))
+        .collect();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
@@ -114,7 +117,7 @@ fn assemble(run: &Run, sections: &[Section], numbers: &str) -> String {
          <a class=\"skip\" href=\"#main\">Skip to the results</a>\n\
          <header><div class=\"bar\"><p class=\"name\">{name}</p>\
          <button type=\"button\" id=\"theme\" aria-pressed=\"false\">Dark theme</button></div>\
-         <h1>{title}</h1>{facts}{oracle}</header>\n\
+         <h1>{title}</h1>{facts}{oracle}{doubts}</header>\n\
          <nav aria-label=\"Sections\"><ul>{links}</ul></nav>\n\
          <main id=\"main\" tabindex=\"-1\">\n{body}</main>\n\
          <footer><p>Written by runner {version} from the files in the run’s folder.</p></footer>\n\

@@ -1,16 +1,17 @@
-//! Where the numbers come from: versions, machine, command, data with licences, hashes, the pipeline.
+//! The section that says where the numbers come from: versions, machine, command, data with licences, hashes
+//! and the pipeline.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::section::Section;
-use super::table::{Cell, pairs, sortable};
-use crate::report::loaded::Run;
+use super::table::{HtmlCell, pairs, sortable};
+use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
 use crate::system;
 
-pub(super) fn section(run: &Run) -> Option<Section> {
+pub(super) fn section(run: &MeasuredRun) -> Option<Section> {
     let html = pairs("How it was run", &facts(run)) + &data(run) + &hashes(run);
     let text = &run.record.provenance.text;
     let html = format!(
@@ -21,7 +22,7 @@ pub(super) fn section(run: &Run) -> Option<Section> {
     Some(Section { id: "provenance", title: "Provenance", html })
 }
 
-fn facts(run: &Run) -> Vec<(String, String)> {
+fn facts(run: &MeasuredRun) -> Vec<(String, String)> {
     let it = &run.record.provenance;
     let dirty = match it.git_dirty {
         Some(true) => " with changes",
@@ -46,8 +47,8 @@ fn facts(run: &Run) -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// Data sets and weights with their licences, each once.
-fn data(run: &Run) -> String {
+/// The data sets and weights with their licences, each once.
+fn data(run: &MeasuredRun) -> String {
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
     let items = run.record.trials.iter().flatten().filter_map(|it| it.data.as_ref());
@@ -58,7 +59,7 @@ fn data(run: &Run) -> String {
         let word = |key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let row = ["title", "licence", "citation", "source"].map(word);
         if row.iter().any(|it| !it.is_empty()) && seen.insert(row.clone()) {
-            rows.push(row.map(|text| Cell { text, ..Cell::default() }).to_vec());
+            rows.push(row.map(|text| HtmlCell { text, ..HtmlCell::default() }).to_vec());
         }
     }
     if rows.is_empty() {
@@ -68,8 +69,8 @@ fn data(run: &Run) -> String {
     sortable("Data", &header, &rows)
 }
 
-/// The artifacts behind the run.
-fn hashes(run: &Run) -> String {
+/// The hashes of all artifacts behind the run.
+fn hashes(run: &MeasuredRun) -> String {
     let mut rows = Vec::new();
     for (stage, _) in &run.stages {
         for (trial, task) in run.tasks(stage) {
@@ -77,11 +78,11 @@ fn hashes(run: &Run) -> String {
             let name = if run.is_sweep() { format!("{stage} [{trial:03}]") } else { stage.clone() };
             let cells = [
                 name,
-                task.state.clone(),
+                task.state.word().to_owned(),
                 text(task.fingerprint.map(|it| it.to_string())),
                 text(task.content.map(|it| it.0.to_string())),
             ];
-            rows.push(cells.map(|text| Cell { text, ..Cell::default() }).to_vec());
+            rows.push(cells.map(|text| HtmlCell { text, ..HtmlCell::default() }).to_vec());
         }
     }
     let header = ["stage", "state", "fingerprint", "content"].map(str::to_owned);

@@ -1,19 +1,19 @@
-//! A section of the page, and the figures in it.
+//! A section of the page, and how figures are placed in it.
 
 use std::fmt::Write as _;
 
 use crate::report::figures::{Figure, Shape, Topic};
 use crate::report::plot::{draw, escape};
 
-/// A section with its heading.
+/// A section of the page.
 pub(super) struct Section {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
-    /// What follows the heading.
+    /// The HTML below its heading.
     pub(super) html: String,
 }
 
-/// The section of `figures`, unless there are none.
+/// A section with `figures`; `None` when there are none.
 pub(super) fn of_figures<'a>(
     id: &'static str,
     title: &'static str,
@@ -23,13 +23,13 @@ pub(super) fn of_figures<'a>(
     (!html.is_empty()).then_some(Section { id, title, html })
 }
 
-/// `figures` side by side as far as there is room; nothing when there are none.
+/// `figures` side by side, as many as fit in a row; empty when there are none.
 pub(super) fn grid<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
     let html: String = figures.map(figure).collect();
     if html.is_empty() { html } else { format!("<div class=\"grid-of-figures\">{html}</div>") }
 }
 
-/// A figure with its title and a button for its numbers.
+/// A figure with its title and a button that shows its numbers.
 pub(super) fn figure(figure: &Figure) -> String {
     let svg = draw(&figure.chart()).inline(&id(figure), &figure.title, &figure.about);
     let mut html = String::new();
@@ -52,7 +52,7 @@ pub(super) fn about(figures: &[Figure], topic: Topic) -> impl Iterator<Item = &F
     figures.iter().filter(move |it| it.topic == topic)
 }
 
-/// A name for the marks of a figure, which no other has.
+/// An id for the elements of a figure that no other figure has.
 pub(super) fn id(figure: &Figure) -> String {
     format!("f-{}", escape(&figure.name))
 }

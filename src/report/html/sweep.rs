@@ -1,11 +1,11 @@
-//! The trials of a sweep and its views.
+//! The section of a sweep: its trials and its pictures.
 
 use super::headline;
 use super::section::{Section, about, grid};
 use crate::report::figures::{Figure, Topic};
-use crate::report::loaded::Run;
+use crate::report::measured::MeasuredRun;
 
-pub(super) fn section(run: &Run, figures: &[Figure]) -> Option<Section> {
+pub(super) fn section(run: &MeasuredRun, figures: &[Figure]) -> Option<Section> {
     if !run.is_sweep() {
         return None;
     }

@@ -1,28 +1,28 @@
-//! Tables of the page: with a caption, headings that say what they head, and buttons to sort by.
+//! The tables of the page, with captions, headings for every row and column, and buttons to sort by.
 
 use std::fmt::Write as _;
 
 use crate::report::plot::escape;
 
-/// A cell.
+/// A cell of a table.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cell {
+pub(super) struct HtmlCell {
     pub(super) text: String,
-    /// What it is sorted by, when that is not its text.
+    /// The number that it is sorted by, where it is not sorted by its text.
     pub(super) value: Option<f64>,
-    /// Whether it is the best of its column.
+    /// Whether it is the best cell of its column.
     pub(super) best: bool,
 }
 
-impl Cell {
+impl HtmlCell {
     pub(super) fn of(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { value: text.parse().ok(), text, best: false }
     }
 }
 
-/// A table that can be sorted by each column; the first cell of a row heads it.
-pub(super) fn sortable(caption: &str, header: &[String], rows: &[Vec<Cell>]) -> String {
+/// A table that can be sorted by each column. The first cell of each row is its heading.
+pub(super) fn sortable(caption: &str, header: &[String], rows: &[Vec<HtmlCell>]) -> String {
     let mut html = format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\">\
          <table class=\"sortable\"><caption>{0}</caption><thead><tr>",
@@ -56,7 +56,7 @@ pub(super) fn sortable(caption: &str, header: &[String], rows: &[Vec<Cell>]) -> 
     html + "</tbody></table></div>\n"
 }
 
-/// Names and what they are.
+/// A table of names and values.
 pub(super) fn pairs(caption: &str, pairs: &[(String, String)]) -> String {
     let rows: String = pairs
         .iter()

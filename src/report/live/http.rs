@@ -1,17 +1,17 @@
-//! As much of HTTP/1.1 as a page on the same machine needs: one GET a connection. Whatever is longer or
-//! stranger than a browser's is refused, and what comes after the stream's time.
+//! As much of HTTP/1.1 as a page on the same machine needs: one GET per connection. A request that is longer
+//! or stranger than a browser's is refused, and so is one that takes too long.
 
 use std::io::{self, Read, Write};
 
-/// Bytes that a request's head may have.
+/// The most bytes that the head of a request may have.
 const HEAD: usize = 16 * 1024;
 
 /// A request that may be answered.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The path, from its slash on.
+    /// The path, with its leading slash.
     pub path: String,
-    /// Words and values after the question mark, undecoded.
+    /// Names and values of the query, not decoded.
     pub query: Vec<(String, String)>,
 }
 
@@ -28,7 +28,7 @@ pub type Refusal = (u16, &'static str);
 /// Reads the head of a request.
 ///
 /// # Errors
-/// What to answer instead.
+/// The response to a request that was refused.
 pub fn read(stream: &mut impl Read) -> Result<Request, Refusal> {
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
@@ -50,7 +50,7 @@ pub fn read(stream: &mut impl Read) -> Result<Request, Refusal> {
     }
 }
 
-/// The request that a head makes.
+/// Parses the head of a request.
 fn parse(head: &[u8]) -> Result<Request, Refusal> {
     let bad = (400, "not a request");
     let head = std::str::from_utf8(head).map_err(|_| bad)?;
@@ -95,8 +95,7 @@ fn parse(head: &[u8]) -> Result<Request, Refusal> {
     Ok(Request { path: path.to_owned(), query })
 }
 
-/// Whether a `Host` names this machine. A name of somebody else's that leads here (DNS rebinding)
-/// does not.
+/// Whether a `Host` header names this machine. A foreign name that resolves to it (DNS rebinding) does not.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
@@ -110,28 +109,28 @@ fn is_loopback(host: &str) -> bool {
     matches!(name.to_ascii_lowercase().as_str(), "127.0.0.1" | "localhost" | "::1")
 }
 
-/// What is sent back.
-pub struct Answer {
-    /// 200, or what is wrong.
+/// A response.
+pub struct Reply {
+    /// Its status: 200, or what is wrong.
     pub status: u16,
     /// Its media type.
     pub kind: &'static str,
-    /// What a page may do.
+    /// Its content security policy.
     pub policy: &'static str,
-    /// The rest.
+    /// Its body.
     pub body: Vec<u8>,
 }
 
-/// A page that may do nothing.
+/// The policy of a response that may load and run nothing.
 pub const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 
-impl Answer {
-    /// Something that is found.
+impl Reply {
+    /// A successful response.
     pub fn found(kind: &'static str, body: impl Into<Vec<u8>>) -> Self {
         Self { status: 200, kind, policy: NOTHING, body: body.into() }
     }
 
-    /// A refusal in words.
+    /// A refusal with its reason.
     pub fn refused((status, reason): Refusal) -> Self {
         let body = format!("{reason}\n").into_bytes();
         Self { status, kind: "text/plain; charset=utf-8", policy: NOTHING, body }
@@ -140,7 +139,7 @@ impl Answer {
     /// Sends it.
     ///
     /// # Errors
-    /// When the other side is gone.
+    /// When the other side closed the connection.
     pub fn send(&self, stream: &mut impl Write) -> io::Result<()> {
         let Self { status, kind, policy, body } = self;
         let word = match status {

@@ -1,24 +1,25 @@
-//! Events of a run that left none, made of its record and its CSVs, so that every run is shown by the
-//! same page.
+//! Derives the events of a run that left no journal from its record and its CSVs, so that the same page can
+//! show every run.
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use super::super::csv::Rows;
-use super::super::record::{Record, Stage};
-use super::super::trial_files::trial_folder;
+use crate::exec::Ending;
+use crate::metrics::{Metrics, TrainingRow};
+use crate::report::finished::FinishedRun;
+use crate::report::record::StageRecord;
 
-/// The events, a line each.
-pub fn events(folder: &Path, record: &Record) -> String {
+/// The events, one per line.
+pub fn events(run: &FinishedRun) -> String {
+    let record = &run.record;
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let (mut tasks, mut trials, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     for (number, stages) in record.trials.iter().enumerate() {
         let mut own = Vec::new();
+        let (mut named, mut fresh) = (HashMap::new(), Vec::new());
         for stage in stages {
-            // Stages with the same fingerprint were one task.
+            // Stages with the same fingerprint were a single task.
             let key = match stage.fingerprint {
                 Some(fingerprint) => fingerprint.to_string(),
                 None => format!("{number} {}", stage.name),
@@ -26,19 +27,25 @@ pub fn events(folder: &Path, record: &Record) -> String {
             let next = numbers.len();
             let task = *numbers.entry(key).or_insert(next);
             own.push(task);
+            named.insert(&stage.name, task);
             if task == next {
-                tasks.push(json!({
-                    "task": task, "name": stage.name, "kind": stage.kind, "needs": [],
-                }));
+                fresh.push((task, stage));
                 rest.push(ended(task, stage));
-                let at = trial_folder(folder, record.provenance.sweep, number);
-                rest.extend(metrics(task, &at.join(format!("{}.csv", stage.name))));
+                // A CSV that cannot be read leaves its curves out here; the report says what is wrong.
+                let found = run.typed_metrics(number, &stage.name).ok().flatten();
+                rest.extend(found.iter().flat_map(|found| metrics(task, found)));
             }
         }
+        tasks.extend(fresh.into_iter().map(|(task, stage)| {
+            let inputs = stage.inputs.iter().map(|input| &input.stage).chain(&stage.after);
+            let needs: BTreeSet<usize> =
+                inputs.filter_map(|name| named.get(name).copied()).collect();
+            json!({ "task": task, "name": stage.name, "kind": stage.kind, "needs": needs })
+        }));
         let labels = record.values.get(number).map_or_else(|| json!({}), |it| json!(it));
         trials.push(json!({ "trial": number, "labels": labels, "tasks": own }));
     }
-    let count = |word: &str| record.trials.iter().flatten().filter(|it| it.state == word).count();
+    let count = |end: Ending| record.trials.iter().flatten().filter(|it| it.state == end).count();
     let provenance = &record.provenance;
     let started = json!({
         "time": provenance.start, "event": "run_started", "run": record.id,
@@ -51,9 +58,9 @@ pub fn events(folder: &Path, record: &Record) -> String {
         time.to_std().ok().map(|it| it.as_secs_f64())
     })();
     let finished = json!({
-        "time": provenance.end, "event": "run_finished", "cached": count("cached"),
-        "ran": count("ran"), "failed": count("failed"), "skipped": count("skipped"),
-        "pruned": count("pruned"), "seconds": seconds.unwrap_or_default(),
+        "time": provenance.end, "event": "run_finished", "cached": count(Ending::Cached),
+        "ran": count(Ending::Built), "failed": count(Ending::Failed), "skipped": count(Ending::Skipped),
+        "pruned": count(Ending::Paused), "seconds": seconds.unwrap_or_default(),
     });
     let mut text = String::new();
     for event in std::iter::once(started).chain(rest).chain([finished]) {
@@ -63,35 +70,31 @@ pub fn events(folder: &Path, record: &Record) -> String {
 }
 
 /// How a stage ended.
-fn ended(task: usize, stage: &Stage) -> Value {
-    let word = match stage.state.as_str() {
-        "ran" => "finished",
-        "pruned" => "paused",
-        word => word,
+fn ended(task: usize, stage: &StageRecord) -> Value {
+    let word = match stage.state {
+        Ending::Built => "finished",
+        Ending::Paused => "paused",
+        Ending::Cached => "cached",
+        Ending::Failed => "failed",
+        Ending::Interrupted => "interrupted",
+        Ending::Skipped => "skipped",
     };
-    let message = stage.error.as_ref().map(|error| error["message"].clone());
+    let message = stage.message();
     json!({
         "event": word, "task": task, "name": stage.name, "seconds": stage.seconds,
         "message": message, "because": stage.waited_for, "summary": "",
     })
 }
 
-/// The metrics of epochs in a CSV.
-fn metrics(task: usize, path: &Path) -> Vec<Value> {
-    let Some(rows) = fs::read_to_string(path).ok().and_then(|text| Rows::read(&text).ok()) else {
-        return Vec::new();
-    };
-    if rows.header.iter().map(String::as_str).ne(["epoch", "step", "split", "metric", "value"]) {
-        return Vec::new();
-    }
-    let metric = |row: &Vec<String>| {
-        let epoch: usize = row[0].parse().ok()?;
-        let value: f64 = row[4].parse().ok()?;
-        let (split, name) = (&row[2], &row[3]);
-        Some(json!({
-            "event": "metric", "task": task, "epoch": epoch, "split": split, "name": name,
+/// The metrics of epochs in a CSV; none where it is of a stage that does not train.
+fn metrics(task: usize, metrics: &Metrics) -> Vec<Value> {
+    let Metrics::Training(rows) = metrics else { return Vec::new() };
+    let event = |row: &TrainingRow| {
+        let TrainingRow { epoch, split, metric, value, .. } = row;
+        json!({
+            "event": "metric", "task": task, "epoch": epoch, "split": split.word(), "name": metric,
             "value": value,
-        }))
+        })
     };
-    rows.rows.iter().filter_map(metric).collect()
+    rows.iter().map(event).collect()
 }

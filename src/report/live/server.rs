@@ -1,9 +1,9 @@
-//! The page of a run, for browsers of this machine: a listener on the loopback address, a thread for
-//! each of a few connections. Each has seconds, and the oldest makes room for a new one: who connects and
-//! dawdles keeps nobody out. Answers questions and changes nothing.
+//! Serves the page of a run to browsers on this machine: a listener on the loopback address, with a thread
+//! for each of a few connections. Every connection has seconds to finish, and the oldest makes room for a new
+//! one, so a slow client keeps nobody out. It answers requests and changes nothing.
 //!
-//! The standard library's sockets and [`http`](super::http) do: five paths on loopback need no
-//! framework, and what would bring one brings a runtime of its own with it.
+//! Five paths on loopback need no web framework, which would bring a runtime of its own: the sockets of the
+//! standard library and [`http`](super::http) are enough.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -15,44 +15,44 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::http::{self, Answer, Request};
-use super::{Lookout, Standing};
+use super::http::{self, Reply, Request};
+use super::lookout::{Lookout, Standing};
 
-/// Connections at a time.
+/// The most connections at a time.
 const MOST: usize = 32;
 
-/// Threads at a time: those of connections that were ended need a moment.
+/// The most threads at a time: threads of connections that were cut need a moment to end.
 const THREADS: usize = 4 * MOST;
 
-/// Time in which a request has to be there.
+/// The time in which a request must arrive.
 const ASKING: Duration = Duration::from_secs(5);
 
-/// Time in which its answer has to be taken.
+/// The time in which the response must be taken.
 const TAKING: Duration = Duration::from_secs(10);
 
-/// Time in which the other side has to close the connection.
+/// The time in which the other side must close the connection.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// Bytes of events in an answer.
+/// The most bytes of events in one response.
 const CHUNK: u64 = 1 << 20;
 
-/// What the page may do: use the two files beside it and ask where it came from.
+/// The policy of the page: it may use the two files beside it and ask this server.
 const PAGE: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What a finished report may do: use what it has in itself.
+/// The policy of a finished report: it may use only what it contains.
 const REPORT: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                       img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-/// Serves one page.
+/// Serves the page of one run.
 pub struct Server {
     listener: TcpListener,
     lookout: Arc<Lookout>,
 }
 
 impl Server {
-    /// Listens on `port` of the loopback address, on a free one for 0.
+    /// Listens on `port` of the loopback address; 0 stands for any free port.
     ///
     /// # Errors
     /// When the port is taken or refused.
@@ -61,10 +61,10 @@ impl Server {
         Ok(Self { listener, lookout: Arc::new(lookout) })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// When the operating system does not say.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -74,7 +74,7 @@ impl Server {
         let guests = Arc::new(Mutex::new(Guests::default()));
         loop {
             let Ok((stream, peer)) = self.listener.accept() else {
-                // Out of file handles, most likely: others are given back.
+                // Most likely there are no file handles left; others will be given back.
                 thread::sleep(Duration::from_millis(100));
                 continue;
             };
@@ -83,12 +83,12 @@ impl Server {
             }
             let Some(number) = Guests::lock(&guests).admit(&stream) else {
                 let mut stream = Timed::new(&stream, Duration::from_millis(100));
-                let _ = Answer::refused((503, "too many connections")).send(&mut stream);
+                let _ = Reply::refused((503, "too many connections")).send(&mut stream);
                 continue;
             };
             let (lookout, theirs) = (Arc::clone(&self.lookout), Arc::clone(&guests));
             let spawned = thread::Builder::new().name("answer".to_owned()).spawn(move || {
-                // The other side may be gone at any moment; it asks again.
+                // The browser may go away at any moment; it will ask again.
                 let _ = converse(&stream, &lookout);
                 Guests::lock(&theirs).leave(number);
             });
@@ -99,13 +99,13 @@ impl Server {
     }
 }
 
-/// The connections that are answered.
+/// The open connections.
 #[derive(Default)]
 struct Guests {
-    /// The oldest first, with their numbers.
+    /// The connections with their numbers, the oldest first.
     streams: VecDeque<(u64, TcpStream)>,
     next: u64,
-    /// Threads that answer, those included whose connection was ended.
+    /// The number of threads, including those whose connection was cut.
     threads: usize,
 }
 
@@ -114,8 +114,8 @@ impl Guests {
         guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in a connection under a number; `None` when there is no thread for it. When there are as
-    /// many as there may be, the oldest is ended: an honest one was answered long ago.
+    /// Admits a connection and gives it a number; `None` when no thread is left for it. When there are too
+    /// many connections, the oldest is cut: an honest one would have been answered long ago.
     fn admit(&mut self, stream: &TcpStream) -> Option<u64> {
         if self.threads >= THREADS {
             return None;
@@ -133,14 +133,14 @@ impl Guests {
         Some(number)
     }
 
-    /// The thread of a connection is done with it.
+    /// Forgets a connection when its thread is done.
     fn leave(&mut self, number: u64) {
         self.threads -= 1;
         self.streams.retain(|it| it.0 != number);
     }
 }
 
-/// A stream that is read and written until a moment, however little comes at a time.
+/// A stream with a deadline for reading and writing, however little arrives at a time.
 struct Timed<'a> {
     stream: &'a TcpStream,
     until: Instant,
@@ -180,24 +180,24 @@ impl Write for Timed<'_> {
 fn converse(stream: &TcpStream, lookout: &Lookout) -> io::Result<()> {
     let answer = match http::read(&mut Timed::new(stream, ASKING)) {
         Ok(request) => answer(&request, lookout),
-        Err(refusal) => Answer::refused(refusal),
+        Err(refusal) => Reply::refused(refusal),
     };
     answer.send(&mut Timed::new(stream, TAKING))?;
-    // Closing with unread bytes would take the answer back.
+    // Closing a socket with unread bytes would discard the response.
     stream.shutdown(Shutdown::Write)?;
     let mut rest = Timed::new(stream, CLOSING);
     while rest.read(&mut [0; 1024])? > 0 {}
     Ok(())
 }
 
-fn answer(request: &Request, lookout: &Lookout) -> Answer {
+fn answer(request: &Request, lookout: &Lookout) -> Reply {
     match request.path.as_str() {
-        "/" => Answer {
+        "/" => Reply {
             policy: PAGE,
-            ..Answer::found("text/html; charset=utf-8", include_str!("page.html"))
+            ..Reply::found("text/html; charset=utf-8", include_str!("page.html"))
         },
-        "/page.css" => Answer::found("text/css; charset=utf-8", include_str!("page.css")),
-        "/page.js" => Answer::found("text/javascript; charset=utf-8", include_str!("page.js")),
+        "/page.css" => Reply::found("text/css; charset=utf-8", include_str!("page.css")),
+        "/page.js" => Reply::found("text/javascript; charset=utf-8", include_str!("page.js")),
         "/state" => {
             let watched = lookout.look();
             let folder = watched.folder.as_ref();
@@ -208,35 +208,33 @@ fn answer(request: &Request, lookout: &Lookout) -> Answer {
                 "folder": folder.map(|it| it.display().to_string()),
                 "report": watched.report().is_some(),
             });
-            Answer::found("application/json", state.to_string())
+            Reply::found("application/json", state.to_string())
         }
         "/events" => events(request, lookout),
         "/report.html" => match lookout.look().report().and_then(|path| fs::read(path).ok()) {
             Some(body) => {
-                Answer { policy: REPORT, ..Answer::found("text/html; charset=utf-8", body) }
+                Reply { policy: REPORT, ..Reply::found("text/html; charset=utf-8", body) }
             }
-            None => {
-                Answer::refused((404, "this run has no report yet: `runner report` writes one"))
-            }
+            None => Reply::refused((404, "this run has no report yet: `runner report` writes one")),
         },
-        _ => Answer::refused((404, "nothing is here; the page is at /")),
+        _ => Reply::refused((404, "nothing is here; the page is at /")),
     }
 }
 
-fn events(request: &Request, lookout: &Lookout) -> Answer {
+fn events(request: &Request, lookout: &Lookout) -> Reply {
     let Ok(from) = request.word("from").unwrap_or("0").parse() else {
-        return Answer::refused((400, "`from` is a number of bytes"));
+        return Reply::refused((400, "`from` is a number of bytes"));
     };
     let watched = lookout.look();
     if request.word("run").is_some_and(|run| run != watched.id) {
-        return Answer::refused((409, "another run is watched now"));
+        return Reply::refused((409, "another run is watched now"));
     }
     if watched.standing == Standing::Waiting {
-        return Answer::found("application/x-ndjson", "");
+        return Reply::found("application/x-ndjson", "");
     }
-    // A journal that moves at this moment is found by the next question.
+    // A journal that is moved at this moment is found by the next request.
     let body = watched.events(from, CHUNK).unwrap_or_default();
-    Answer::found("application/x-ndjson", body)
+    Reply::found("application/x-ndjson", body)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub enum Scale {
 
 /// An axis between two places.
 #[derive(Debug, Clone)]
-pub(super) struct Axis {
+pub(super) struct PlotAxis {
     scale: Scale,
     low: f64,
     high: f64,
@@ -25,7 +25,7 @@ pub(super) struct Axis {
     to: f64,
 }
 
-impl Axis {
+impl PlotAxis {
     /// An axis for `values` from place `from` to place `to`, with room at both ends.
     #[expect(clippy::cast_precision_loss, reason = "few names")]
     pub(super) fn new(
@@ -152,8 +152,8 @@ pub(super) fn short(value: f64) -> String {
 pub(super) fn frame(
     canvas: &mut Canvas,
     inner: (f64, f64, f64, f64),
-    x: (&Axis, &str),
-    y: (&Axis, &str),
+    x: (&PlotAxis, &str),
+    y: (&PlotAxis, &str),
 ) {
     let (left, top, right, bottom) = inner;
     for (value, text) in y.0.ticks(5.0) {

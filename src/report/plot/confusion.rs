@@ -7,7 +7,7 @@ use super::color::ramp;
 
 /// A confusion matrix.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Confusion {
+pub struct ConfusionChart {
     /// Names of the classes.
     pub classes: Vec<String>,
     /// Images (or their mean over trials) by the places of the true and the predicted class, where there
@@ -22,7 +22,7 @@ const SIZE: f64 = 11.0;
 const NUMBERED: usize = 16;
 
 #[expect(clippy::cast_precision_loss, reason = "few classes")]
-pub(super) fn draw(confusion: &Confusion) -> Canvas {
+pub(super) fn draw(confusion: &ConfusionChart) -> Canvas {
     let count = confusion.classes.len().max(1);
     let cell = if count <= NUMBERED {
         (400.0 / count as f64).clamp(30.0, 60.0)

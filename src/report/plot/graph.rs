@@ -10,14 +10,14 @@ use super::canvas::{Anchor, Canvas, escape, fitted, number};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
     /// The stages.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<GraphNode>,
     /// From what is needed to what needs it. One that would close a circle is not drawn.
     pub edges: Vec<(usize, usize)>,
 }
 
 /// A stage.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Node {
+pub struct GraphNode {
     /// Its name.
     pub name: String,
     /// Its kind.
@@ -37,14 +37,14 @@ const GAP: f64 = 22.0;
 const BETWEEN: f64 = 44.0;
 
 /// A stage, or a bend of an edge, in its layer.
-struct Place {
+struct LayerPlace {
     node: Option<usize>,
     x: f64,
     above: Vec<usize>,
     below: Vec<usize>,
 }
 
-impl Place {
+impl LayerPlace {
     fn width(&self) -> f64 {
         if self.node.is_some() { WIDE } else { THIN }
     }
@@ -114,7 +114,7 @@ pub(super) fn draw(graph: &Graph) -> Canvas {
     canvas
 }
 
-fn node_at(canvas: &mut Canvas, node: &Node, at: (f64, f64)) {
+fn node_at(canvas: &mut Canvas, node: &GraphNode, at: (f64, f64)) {
     if let Some(link) = &node.link {
         let said = format!("{}: {}, {}, {}", node.name, node.kind, node.state, node.note);
         canvas.raw(&format!("<a href=\"{}\" aria-label=\"{}\">", escape(link), escape(&said)));
@@ -161,11 +161,11 @@ fn drawn(graph: &Graph) -> impl Iterator<Item = (usize, usize)> + '_ {
 type Layers = Vec<Vec<usize>>;
 
 /// Places for the nodes and the bends of edges; the places that each edge runs through.
-fn places(graph: &Graph, layer_of: &[usize]) -> (Vec<Place>, Layers, Vec<Vec<usize>>) {
+fn places(graph: &Graph, layer_of: &[usize]) -> (Vec<LayerPlace>, Layers, Vec<Vec<usize>>) {
     let depth = layer_of.iter().max().map_or(0, |it| it + 1);
     let mut layers = vec![Vec::new(); depth];
-    let mut places: Vec<Place> = Vec::new();
-    let empty = |node| Place { node, x: 0.0, above: Vec::new(), below: Vec::new() };
+    let mut places: Vec<LayerPlace> = Vec::new();
+    let empty = |node| LayerPlace { node, x: 0.0, above: Vec::new(), below: Vec::new() };
     for (node, layer) in layer_of.iter().enumerate() {
         layers[*layer].push(node);
         places.push(empty(Some(node)));
@@ -193,8 +193,8 @@ fn places(graph: &Graph, layer_of: &[usize]) -> (Vec<Place>, Layers, Vec<Vec<usi
 
 /// Sorts each layer by its neighbours, then moves places below and above them as far as there is room.
 #[expect(clippy::cast_precision_loss, reason = "few stages")]
-fn arrange(places: &mut [Place], layers: &mut Layers) {
-    let pack = |places: &mut [Place], layer: &[usize]| {
+fn arrange(places: &mut [LayerPlace], layers: &mut Layers) {
+    let pack = |places: &mut [LayerPlace], layer: &[usize]| {
         let mut x = 0.0;
         for place in layer {
             let width = places[*place].width();
@@ -205,7 +205,7 @@ fn arrange(places: &mut [Place], layers: &mut Layers) {
             places[*place].x -= (x - GAP) / 2.0;
         }
     };
-    let middle = |places: &[Place], place: usize, down: bool| {
+    let middle = |places: &[LayerPlace], place: usize, down: bool| {
         let near = if down { &places[place].above } else { &places[place].below };
         if near.is_empty() {
             return places[place].x;
@@ -235,7 +235,7 @@ fn arrange(places: &mut [Place], layers: &mut Layers) {
 }
 
 /// Puts a layer as near to `wish` as its order and widths allow: groups that push each other move as one.
-fn settle(places: &mut [Place], layer: &[usize], wish: &[f64]) {
+fn settle(places: &mut [LayerPlace], layer: &[usize], wish: &[f64]) {
     // Each block: its wished left offset (mean), number of places, first place.
     let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
     let mut offsets = Vec::new();

@@ -3,14 +3,14 @@
 use super::canvas::{Anchor, Canvas, fitted, width_of};
 
 /// A name and its mark.
-pub(super) struct Entry<'a> {
+pub(super) struct LegendEntry<'a> {
     pub(super) name: &'a str,
     /// Classes of the mark, its form first: `l d1 s0`, `dot s3`.
     pub(super) mark: String,
 }
 
 /// Draws `entries` from `top` on and makes `canvas` as high as needed.
-pub(super) fn draw(canvas: &mut Canvas, top: f64, entries: &[Entry]) {
+pub(super) fn draw(canvas: &mut Canvas, top: f64, entries: &[LegendEntry]) {
     let (left, right) = (14.0, canvas.width - 8.0);
     let (mut x, mut y) = (left, top + 12.0);
     for entry in entries {

@@ -1,13 +1,13 @@
 //! Values over something: learning curves, schedules, a metric against an axis of a sweep.
 
-use super::axis::{Axis, Scale, frame};
+use super::axis::{PlotAxis, Scale, frame};
 use super::canvas::{Canvas, width_of};
 use super::color::slot;
-use super::legend::{self, Entry};
+use super::legend::{self, LegendEntry};
 
 /// A chart of lines.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Lines {
+pub struct LineChart {
     /// What is along the bottom.
     pub x: String,
     /// How it is laid out.
@@ -43,12 +43,12 @@ pub struct Series {
     /// Number of its pattern: 0 solid.
     pub dash: usize,
     /// The points, by growing `x`.
-    pub points: Vec<Point>,
+    pub points: Vec<LinePoint>,
 }
 
 /// A point of a line.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
+pub struct LinePoint {
     /// Along the bottom.
     pub x: f64,
     /// Along the side.
@@ -57,7 +57,7 @@ pub struct Point {
     pub band: Option<(f64, f64)>,
 }
 
-pub(super) fn draw(lines: &Lines) -> Canvas {
+pub(super) fn draw(lines: &LineChart) -> Canvas {
     let mut canvas = Canvas::new(460.0, 300.0);
     let (top, right, bottom) = (10.0, 446.0, 246.0);
     let points = || lines.series.iter().flat_map(|it| &it.points);
@@ -65,15 +65,15 @@ pub(super) fn draw(lines: &Lines) -> Canvas {
         let (low, high) = it.band.unwrap_or((it.y, it.y));
         [it.y, low, high]
     });
-    let y = Axis::new(&Scale::Linear, heights, bottom, top, 0.06);
+    let y = PlotAxis::new(&Scale::Linear, heights, bottom, top, 0.06);
     let widest = y.ticks(5.0).iter().map(|it| width_of(&it.1, 11.0)).fold(20.0, f64::max);
     let inner = (30.0 + widest, top, right, bottom);
-    let x = Axis::new(&lines.scale, points().map(|it| it.x), inner.0, inner.2, 0.03);
+    let x = PlotAxis::new(&lines.scale, points().map(|it| it.x), inner.0, inner.2, 0.03);
     frame(&mut canvas, inner, (&x, &lines.x), (&y, &lines.y));
     for series in &lines.series {
         let color = slot(series.color);
         if series.points.iter().any(|it| it.band.is_some()) {
-            let band = |it: &Point| it.band.unwrap_or((it.y, it.y));
+            let band = |it: &LinePoint| it.band.unwrap_or((it.y, it.y));
             let upper = series.points.iter().map(|it| (x.at(it.x), y.at(band(it).1)));
             let lower = series.points.iter().rev().map(|it| (x.at(it.x), y.at(band(it).0)));
             canvas.area(&upper.chain(lower).collect::<Vec<_>>(), &format!("band f{color}"));
@@ -93,9 +93,9 @@ pub(super) fn draw(lines: &Lines) -> Canvas {
     let entries = lines.keys.iter().map(|it| {
         let form = if lines.joined { format!("l{}", dashes(it.dash)) } else { "dot".into() };
         let color = it.color.map_or("sq".to_owned(), |it| format!("s{}", slot(it)));
-        Entry { name: &it.name, mark: format!("{form} {color}") }
+        LegendEntry { name: &it.name, mark: format!("{form} {color}") }
     });
-    let entries: Vec<Entry> = entries.collect();
+    let entries: Vec<LegendEntry> = entries.collect();
     if !entries.is_empty() {
         legend::draw(&mut canvas, 286.0, &entries);
     }

@@ -18,13 +18,13 @@ pub use axis::Scale;
 pub use bars::{Bar, Bars};
 pub use canvas::escape;
 pub use color::stylesheet;
-pub use confusion::Confusion;
-pub use graph::{Graph, Node};
+pub use confusion::ConfusionChart;
+pub use graph::{Graph, GraphNode};
 pub use heat::Heat;
-pub use lines::{Key, Lines, Point, Series};
+pub use lines::{Key, LineChart, LinePoint, Series};
 pub use parallel::{Parallel, Upright};
 pub use png::{PngError, png};
-pub use scatter::{Group, Scatter};
+pub use scatter::{PointGroup, Scatter};
 
 use canvas::Canvas;
 
@@ -32,7 +32,7 @@ use canvas::Canvas;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Chart {
     /// Values over something, with bands.
-    Lines(Lines),
+    Lines(LineChart),
     /// Points in a plane.
     Scatter(Scatter),
     /// A value for each pair.
@@ -42,7 +42,7 @@ pub enum Chart {
     /// Trials over all their settings and scores.
     Parallel(Parallel),
     /// What was taken for what.
-    Confusion(Confusion),
+    Confusion(ConfusionChart),
     /// Stages and what they wait for.
     Graph(Graph),
 }

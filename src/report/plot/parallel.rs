@@ -1,6 +1,6 @@
 //! Parallel coordinates: a trial is a line over its settings and scores, coloured by the last.
 
-use super::axis::{Axis, Scale};
+use super::axis::{PlotAxis, Scale};
 use super::canvas::{Anchor, Canvas, escape, fitted};
 use super::color::ramp;
 
@@ -33,12 +33,12 @@ pub(super) fn draw(parallel: &Parallel) -> Canvas {
     let (top, bottom) = (44.0, 284.0);
     let mut canvas = Canvas::new(width, 300.0);
     let place = |at: usize| left + gap * at as f64;
-    let axes: Vec<Axis> = parallel
+    let axes: Vec<PlotAxis> = parallel
         .axes
         .iter()
         .map(|it| {
             let values = it.values.iter().flatten().copied();
-            Axis::new(&it.scale, values, bottom, top, 0.04)
+            PlotAxis::new(&it.scale, values, bottom, top, 0.04)
         })
         .collect();
     let last = parallel.axes.last().map(|it| it.values.as_slice()).unwrap_or_default();

@@ -1,12 +1,13 @@
 use super::*;
 
 fn series(points: &[(f64, f64)]) -> Series {
-    let point = |it: &(f64, f64)| Point { x: it.0, y: it.1, band: Some((it.1 - 0.1, it.1 + 0.1)) };
+    let point =
+        |it: &(f64, f64)| LinePoint { x: it.0, y: it.1, band: Some((it.1 - 0.1, it.1 + 0.1)) };
     Series { color: 0, dash: 0, points: points.iter().map(point).collect() }
 }
 
 fn lines(name: &str) -> Chart {
-    Chart::Lines(Lines {
+    Chart::Lines(LineChart {
         x: "epoch".into(),
         scale: Scale::Whole,
         y: "loss".into(),
@@ -17,8 +18,8 @@ fn lines(name: &str) -> Chart {
     })
 }
 
-fn node(name: &str) -> Node {
-    Node {
+fn node(name: &str) -> GraphNode {
+    GraphNode {
         name: name.into(),
         kind: "normalize".into(),
         state: "ran".into(),
@@ -70,7 +71,7 @@ fn texts_are_never_marks() {
             bars: vec![Bar { name: hostile.into(), value: 1.0 }],
         }),
         Chart::Scatter(Scatter {
-            groups: vec![Group { name: hostile.into(), points: vec![(0.0, 0.0)] }],
+            groups: vec![PointGroup { name: hostile.into(), points: vec![(0.0, 0.0)] }],
             shapes: true,
         }),
         Chart::Heat(Heat {
@@ -80,7 +81,7 @@ fn texts_are_never_marks() {
             rows: vec![hostile.into()],
             values: vec![vec![Some(1.0)]],
         }),
-        Chart::Confusion(Confusion {
+        Chart::Confusion(ConfusionChart {
             classes: vec![hostile.into()],
             counts: [((0, 0), 3.0)].into(),
         }),
@@ -109,7 +110,7 @@ fn numbers_without_a_place_do_not_break_a_drawing() {
     let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, 1e308, -1e308];
     let points: Vec<(f64, f64)> = odd.iter().flat_map(|x| odd.iter().map(|y| (*x, *y))).collect();
     for scale in [Scale::Linear, Scale::Whole, Scale::Log, Scale::Names(Vec::new())] {
-        let chart = Lines {
+        let chart = LineChart {
             x: "x".into(),
             scale,
             y: "y".into(),
@@ -123,7 +124,7 @@ fn numbers_without_a_place_do_not_break_a_drawing() {
         png(&text, 0.2).unwrap();
     }
     let empty = [
-        Chart::Lines(Lines {
+        Chart::Lines(LineChart {
             x: "x".into(),
             scale: Scale::Log,
             y: "y".into(),
@@ -133,7 +134,7 @@ fn numbers_without_a_place_do_not_break_a_drawing() {
             keys: vec![],
         }),
         Chart::Graph(Graph { nodes: vec![], edges: vec![(3, 4)] }),
-        Chart::Confusion(Confusion { classes: vec![], counts: [].into() }),
+        Chart::Confusion(ConfusionChart { classes: vec![], counts: [].into() }),
         Chart::Parallel(Parallel { axes: vec![], names: vec![] }),
         Chart::Scatter(Scatter { groups: vec![], shapes: false }),
         Chart::Bars(Bars { unit: "s".into(), bars: vec![] }),

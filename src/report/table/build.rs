@@ -1,35 +1,40 @@
-//! Pivots scores to cells: which rows and columns there are, which scores meet in a cell, and why a
-//! cell has none.
+//! Pivots scores into cells: which rows and columns there are, which scores belong to a cell, and why a cell
+//! has none. Compares no cell with another but to mark the best.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::{Cell, Column, Error, Gap, Kind, Missing, Published, Row, Table, Value};
+use super::error::TableError;
+use super::model::{
+    ColumnKind, Gap, Missing, PublishedCell, ResultTable, Sample, TableCell, TableColumn, TableRow,
+};
 use crate::config::diagnostic::suggest;
+use crate::exec::Ending;
 use crate::metrics::scores::{self as metric, Better};
 use crate::plan::table_spec::{self, Best, TableSpec, Which};
 use crate::plan::tables::FACTS;
-use crate::report::scores::{Pair, Score, Scores, Trial};
+use crate::report::scores::{RunScores, ScoredPair, TrialScore};
+use crate::report::trials::TrialState;
 
-/// What meets in a cell.
+/// The scores that belong to a cell, and the trials that have none for it.
 #[derive(Default)]
 struct Meeting<'a> {
-    scores: Vec<&'a Score>,
+    scores: Vec<&'a TrialScore>,
     without: Vec<Gap>,
 }
 
-/// The table without what compares its cells.
-pub(super) fn build(spec: &TableSpec, scores: &Scores) -> Result<Table, Error> {
+/// The table without comparisons between its cells.
+pub(super) fn build(spec: &TableSpec, scores: &RunScores) -> Result<ResultTable, TableError> {
     known(spec, scores)?;
     let over = over(spec, scores);
     let (rows, columns, mut meetings) = meet(spec, scores);
     if spec.trials == Which::Selected && !scores.trials.iter().any(|it| it.selected == Some(true)) {
-        return Err(Error::Selected);
+        return Err(TableError::Selected);
     }
     if rows.is_empty() {
-        return Err(Error::Nothing);
+        return Err(TableError::Nothing);
     }
     let mut table = Vec::new();
     for row in &rows {
@@ -38,11 +43,12 @@ pub(super) fn build(spec: &TableSpec, scores: &Scores) -> Result<Table, Error> {
             let meeting = meetings.swap_remove(&(row.clone(), column.clone()));
             cells.push(cell(spec, &over, scores, (row, column), meeting)?);
         }
-        table.push(Row { name: row.clone(), cells });
+        table.push(TableRow { name: row.clone(), cells });
     }
     let columns = columns.into_iter();
-    let columns = columns.map(|name| Column { name, kind: Kind::Scores, published: false });
-    let mut table = Table {
+    let columns =
+        columns.map(|name| TableColumn { name, kind: ColumnKind::Scores, published: false });
+    let mut table = ResultTable {
         name: spec.name.clone(),
         caption: spec.caption.clone(),
         rows_by: spec.rows.clone(),
@@ -57,35 +63,36 @@ pub(super) fn build(spec: &TableSpec, scores: &Scores) -> Result<Table, Error> {
         rows: table,
         comparison: None,
         notes: Vec::new(),
+        doubts: Vec::new(),
         mark_in_markdown: spec.best.is_some(),
     };
     drop_what_nobody_scores(&mut table);
     Ok(table)
 }
 
-/// Whether the scores have what the table names.
-fn known(spec: &TableSpec, scores: &Scores) -> Result<(), Error> {
+/// Checks that the scores have what the table names.
+fn known(spec: &TableSpec, scores: &RunScores) -> Result<(), TableError> {
     let labels = scores.trials.iter().flat_map(|trial| &trial.labels);
     let mut known: IndexSet<&str> = FACTS.into_iter().collect();
     known.extend(labels.map(|(key, _)| key.as_str()));
     for (key, name) in [("rows", &spec.rows), ("columns", &spec.columns)] {
         if !known.contains(name.as_str()) {
             let known: Vec<&str> = known.into_iter().collect();
-            return Err(Error::Column { key, name: name.clone(), known: known.join(", ") });
+            return Err(TableError::Column { key, name: name.clone(), known: known.join(", ") });
         }
     }
     if scores.scores.iter().any(|score| score.metric == spec.value) {
         return Ok(());
     }
     let names = scores.scores.iter().map(|score| score.metric.as_str());
-    // A matrix of every class against every other would bury the rest.
+    // The entries of confusion matrices would bury the other names.
     let names = names.filter(|name| !name.starts_with("confusion."));
     let help = suggest(&spec.value, names).unwrap_or_else(|| "it reported none".into());
-    Err(Error::Metric { name: spec.value.clone(), help })
+    Err(TableError::Metric { name: spec.value.clone(), help })
 }
 
-/// The keys that are aggregated over: a plain run has none.
-fn over(spec: &TableSpec, scores: &Scores) -> Vec<String> {
+/// The keys that cells aggregate over. A plain run has none.
+fn over(spec: &TableSpec, scores: &RunScores) -> Vec<String> {
     let seed = ["pipeline.seed".to_owned()];
     let named = if spec.over.is_empty() { &seed[..] } else { &spec.over };
     let swept = |key: &&String| scores.axes.contains(key);
@@ -95,13 +102,13 @@ fn over(spec: &TableSpec, scores: &Scores) -> Vec<String> {
 
 type Meetings<'a> = IndexMap<(String, String), Meeting<'a>>;
 
-/// Every row and column that a trial has or should have, and what meets where they cross.
+/// Every row and column that a trial has or should have, and the scores where they cross.
 fn meet<'a>(
     spec: &TableSpec,
-    scores: &'a Scores,
+    scores: &'a RunScores,
 ) -> (IndexSet<String>, IndexSet<String>, Meetings<'a>) {
-    let mut found: HashMap<(usize, Pair), Vec<&Score>> = HashMap::new();
-    let mut pairs: IndexSet<Pair> = scores.pairs.iter().cloned().collect();
+    let mut found: HashMap<(usize, ScoredPair), Vec<&TrialScore>> = HashMap::new();
+    let mut pairs = scores.pairs.clone();
     for score in scores.scores.iter().filter(|score| score.metric == spec.value) {
         found.entry((score.trial, score.pair())).or_default().push(score);
         pairs.insert(score.pair());
@@ -111,7 +118,7 @@ fn meet<'a>(
     for (number, trial) in scores.trials.iter().enumerate() {
         for pair in &pairs {
             let fact = |key: &str| scores.fact(key, number, pair).map(str::to_owned);
-            let allowed = |(key, values): &(String, Vec<String>)| {
+            let allowed = |(key, values): (&String, &Vec<String>)| {
                 fact(key).is_some_and(|found| values.contains(&found))
             };
             if !spec.only.iter().all(allowed) {
@@ -125,35 +132,39 @@ fn meet<'a>(
             let meeting = meetings.entry((row, column)).or_default();
             let selected = spec.trials == Which::All || trial.selected == Some(true);
             match found.remove(&(number, pair.clone())) {
-                _ if !selected && trial.state == "done" => {
+                _ if !selected && trial.state == TrialState::Done => {
                     let trial = trial.name.clone();
                     let reason = Missing::NotSelected;
                     meeting.without.push(Gap { trial, reason, detail: String::new() });
                 }
-                Some(scores) if selected => meeting.scores.extend(scores),
-                _ => meeting.without.push(gap(trial, &pair.stage)),
+                Some(found) if selected => meeting.scores.extend(found),
+                _ => meeting.without.push(gap(scores, number, &pair.stage)),
             }
         }
     }
     (rows, columns, meetings)
 }
 
-/// Why `stage` has no score in `trial`.
-fn gap(trial: &Trial, stage: &str) -> Gap {
-    let failed = trial.stages.iter().find(|stage| stage.state == "failed");
-    let own = trial.stage(stage).map(|stage| stage.state.as_str());
-    let reason = match (trial.state.as_str(), own) {
-        // It scored other pairs, or other metrics of this one.
-        (_, Some("ran" | "cached")) | ("done", None) => Missing::NoSuchPair,
-        ("pruned", _) => Missing::Pruned,
-        ("failed", _) | (_, Some("failed")) => Missing::Failed,
-        (_, Some("skipped")) if failed.is_some() => Missing::Failed,
+/// Why a trial has no score of `stage`.
+fn gap(scores: &RunScores, number: usize, stage: &str) -> Gap {
+    let trial = &scores.trials[number];
+    let stages = scores.stages.get(number).map(Vec::as_slice).unwrap_or_default();
+    let failed = stages.iter().find(|stage| stage.state == Ending::Failed);
+    let own = scores.stage(number, stage).map(|stage| stage.state);
+    let reason = match (trial.state, own) {
+        // The stage ran, so it scored other pairs, or other metrics of this one.
+        (_, Some(Ending::Built | Ending::Cached)) | (TrialState::Done, None) => Missing::NoSuchPair,
+        (TrialState::Pruned, _) => Missing::Pruned,
+        (_, Some(Ending::Failed)) => Missing::Failed,
+        // In a plain run only the stage's own ending says why; in a sweep the trial's does.
+        (TrialState::Failed, _) if scores.sweep => Missing::Failed,
+        (_, Some(Ending::Skipped)) if failed.is_some() => Missing::Failed,
         _ => Missing::NotRun,
     };
     let detail = trial.reason.clone();
     let detail = match failed {
         Some(failed) if reason == Missing::Failed && detail.is_empty() => {
-            let message = failed.message.as_deref().unwrap_or("no message");
+            let message = failed.message().unwrap_or("no message");
             format!("{}: {message}", failed.name)
         }
         _ => detail,
@@ -164,32 +175,32 @@ fn gap(trial: &Trial, stage: &str) -> Gap {
 fn cell(
     spec: &TableSpec,
     over: &[String],
-    scores: &Scores,
+    scores: &RunScores,
     (row, column): (&str, &str),
     meeting: Option<Meeting>,
-) -> Result<Cell, Error> {
+) -> Result<TableCell, TableError> {
     let crossing = meeting.is_some();
     let Meeting { scores: met, without } = meeting.unwrap_or_default();
     accounted(spec, over, scores, (row, column), &met)?;
-    let value = |score: &&Score| {
+    let value = |score: &&TrialScore| {
         let trial = &scores.trials[score.trial];
-        Ok(Value {
+        Ok(Sample {
             trial: trial.name.clone(),
             over: over.iter().map(|key| trial.label(key).unwrap_or_default().to_owned()).collect(),
-            value: score.value.parse().map_err(|_| Error::Number(score.value.clone()))?,
+            value: score.value.parse().map_err(|_| TableError::Number(score.value.clone()))?,
             stage: score.stage.clone(),
             model: score.model.clone(),
             at: score.trial,
         })
     };
-    let mut cell = Cell::of(row, column, met.iter().map(value).collect::<Result<_, _>>()?);
+    let mut cell = TableCell::of(row, column, met.iter().map(value).collect::<Result<_, _>>()?);
     if cell.n == 0 {
         let facts = FACTS.contains(&spec.rows.as_str()) && FACTS.contains(&spec.columns.as_str());
         let without = without.iter().map(|gap| gap.reason).min();
         cell.missing = Some(match without {
             Some(reason) => reason,
             None if facts && !crossing => Missing::NoSuchPair,
-            // No trial has these values of the axes.
+            // No trial has these axis values.
             None => Missing::NotRun,
         });
     }
@@ -197,21 +208,22 @@ fn cell(
     Ok(cell)
 }
 
-/// A cell may hold several values only when they differ in `over` and nothing else; selected trials
-/// may differ in what they were selected for.
+/// Checks that the values of a cell differ only in the keys that are aggregated over. Selected trials may
+/// also differ in the settings that they were selected for.
 fn accounted(
     spec: &TableSpec,
     over: &[String],
-    scores: &Scores,
+    scores: &RunScores,
     (row, column): (&str, &str),
-    met: &[&Score],
-) -> Result<(), Error> {
+    met: &[&TrialScore],
+) -> Result<(), TableError> {
     let Some(first) = met.first() else { return Ok(()) };
-    let labels = |score: &Score| -> Vec<&str> {
+    let labels = |score: &TrialScore| -> Vec<&str> {
         let trial = &scores.trials[score.trial];
         over.iter().filter_map(|key| trial.label(key)).collect()
     };
-    let facts = |score: &Score| [score.model.clone(), score.stage.clone(), score.dataset.clone()];
+    let facts =
+        |score: &TrialScore| [score.model.clone(), score.stage.clone(), score.dataset.clone()];
     let mut axes: Vec<String> = Vec::new();
     for (at, fact) in FACTS.iter().enumerate() {
         if met.iter().any(|score| facts(score)[at] != facts(first)[at]) {
@@ -222,7 +234,7 @@ fn accounted(
     let repeated = met.iter().any(|score| !seen.insert(labels(score)));
     let all_differ = spec.trials == Which::Selected && !repeated;
     for key in scores.axes.iter().filter(|key| !over.contains(key) && !all_differ) {
-        let label = |score: &Score| scores.trials[score.trial].label(key);
+        let label = |score: &TrialScore| scores.trials[score.trial].label(key);
         if met.iter().any(|score| label(score) != label(first)) {
             axes.push(format!("`{key}`"));
         }
@@ -231,13 +243,13 @@ fn accounted(
         return Ok(());
     }
     let axes = if axes.is_empty() { "a repeated score".to_owned() } else { axes.join(", ") };
-    Err(Error::Several { row: row.to_owned(), column: column.to_owned(), axes })
+    Err(TableError::Several { row: row.to_owned(), column: column.to_owned(), axes })
 }
 
-/// Rows and columns without a single pair that any stage scores are not of this table.
-fn drop_what_nobody_scores(table: &mut Table) {
+/// Removes rows and columns in which no stage scores anything.
+fn drop_what_nobody_scores(table: &mut ResultTable) {
     let nobodys =
-        |cell: &Cell| matches!(cell.missing, Some(Missing::NoSuchPair | Missing::NotSelected));
+        |cell: &TableCell| matches!(cell.missing, Some(Missing::NoSuchPair | Missing::NotSelected));
     table.rows.retain(|row| !row.cells.iter().all(nobodys));
     for at in (0..table.columns.len()).rev() {
         if table.rows.iter().all(|row| nobodys(&row.cells[at])) {
@@ -248,20 +260,22 @@ fn drop_what_nobody_scores(table: &mut Table) {
 }
 
 /// Marks the best cells of each column.
-pub(super) fn mark_best(table: &mut Table, best: Option<Best>) {
-    // A split that is easier, or a lucky seed, is not better.
+pub(super) fn mark_best(table: &mut ResultTable, best: Option<Best>) {
+    // An easier split or a lucky seed is not better than another.
     let rivals = table.rows_by != "dataset" && !table.rows_by.ends_with("seed");
     for at in 0..table.columns.len() {
         let better = match (table.columns[at].kind, best.unwrap_or(Best::Auto)) {
-            // The two rows that a gap is measured between are 0 and 1 by definition.
-            (_, Best::None) | (Kind::GapClosed, _) => Better::Neither,
-            (Kind::Scores, Best::Max) => Better::Higher,
-            (Kind::Scores, Best::Min) => Better::Lower,
-            (Kind::Scores, Best::Auto) if !rivals => Better::Neither,
-            (Kind::Scores, Best::Auto) => metric::better(&table.metric).unwrap_or(Better::Neither),
+            // The two rows that define the gap are 0 and 1 by definition.
+            (_, Best::None) | (ColumnKind::GapClosed, _) => Better::Neither,
+            (ColumnKind::Scores, Best::Max) => Better::Higher,
+            (ColumnKind::Scores, Best::Min) => Better::Lower,
+            (ColumnKind::Scores, Best::Auto) if !rivals => Better::Neither,
+            (ColumnKind::Scores, Best::Auto) => {
+                metric::better(&table.metric).unwrap_or(Better::Neither)
+            }
         };
         let means: Vec<f64> = table.rows.iter().filter_map(|row| row.cells[at].mean).collect();
-        // Of one, or of cells that are all the same, none is better than another.
+        // A single cell, or cells that are all equal, have no best.
         if means.iter().all(|mean| *mean == means[0]) {
             continue;
         }
@@ -274,11 +288,11 @@ pub(super) fn mark_best(table: &mut Table, best: Option<Best>) {
     }
 }
 
-/// Puts published numbers into their cells; citations are numbered as they first appear.
+/// Puts published numbers into their cells. Citations are numbered in the order of first use.
 pub(super) fn put_published(
-    table: &mut Table,
+    table: &mut ResultTable,
     published: &[table_spec::Published],
-) -> Result<(), Error> {
+) -> Result<(), TableError> {
     let cites: IndexSet<&str> = published.iter().map(|one| one.cite.as_str()).collect();
     for (at, one) in published.iter().enumerate() {
         let row = table.row(&format!("table.published.{at}.row"), &one.row)?;
@@ -286,7 +300,7 @@ pub(super) fn put_published(
         let note = cites.get_index_of(one.cite.as_str()).map_or(0, |at| at + 1);
         table.columns[column].published = true;
         table.rows[row].cells[column].published =
-            Some(Published { value: one.value, cite: one.cite.clone(), note });
+            Some(PublishedCell { value: one.value, cite: one.cite.clone(), note });
     }
     Ok(())
 }

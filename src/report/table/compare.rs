@@ -1,51 +1,23 @@
-//! Compares rows: differences to a baseline with a paired test, and the share of a gap that a row
-//! closes. Pairs are trials with the same values of the keys that are aggregated over.
+//! Compares rows: differences from a baseline with a paired test, and the share of a gap that a row closes.
+//! Two trials are a pair when they have the same values of the keys that are aggregated over.
 
-use serde::Serialize;
-
-use super::{Cell, Column, Error, Kind, Missing, Table};
+use super::error::TableError;
+use super::model::{
+    BaselineComparison, ColumnKind, Difference, Missing, ResultTable, Sample, TableCell,
+    TableColumn,
+};
 use crate::plan::table_spec::{self, Test};
 use crate::report::stats;
 
-/// Below this a corrected p value counts.
+/// A corrected p value below this level counts as significant.
 pub const LEVEL: f64 = 0.05;
 
-/// How rows were compared with the baseline.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
-    /// The baseline's row.
-    pub baseline: String,
-    /// The test.
-    pub test: Test,
-    /// How many comparisons Holm's correction is over.
-    pub comparisons: usize,
-    /// The fewest and the most pairs of a comparison.
-    pub pairs: Option<[usize; 2]>,
-    /// The smallest p value that the test can give with the most pairs.
-    pub least_p: Option<f64>,
-    /// Whether p values are estimates from drawn choices of signs.
-    pub drawn: bool,
-    /// The level that corrected p values are held against.
-    pub level: f64,
-}
-
-/// A cell against the baseline's in the same column.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Difference {
-    /// Mean of the paired differences.
-    pub mean: f64,
-    /// How many pairs.
-    pub n: usize,
-    /// The two-sided p value; `None` where the test says nothing.
-    pub p: Option<f64>,
-    /// The same after Holm's correction over the table.
-    pub p_holm: Option<f64>,
-    /// Whether that is below the level.
-    pub significant: bool,
-}
-
-/// Compares every cell with that of the row `baseline` in its column.
-pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Result<(), Error> {
+/// Compares every cell with the cell of the row `baseline` in the same column.
+pub(super) fn with_baseline(
+    table: &mut ResultTable,
+    baseline: &str,
+    test: Test,
+) -> Result<(), TableError> {
     let base = table.row("table.baseline", baseline)?;
     let against = table.rows[base].cells.clone();
     let mut tested = Vec::new();
@@ -77,7 +49,7 @@ pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Re
         }
     }
     let counts = || tested.iter().map(|(_, _, n, _)| *n);
-    table.comparison = Some(Comparison {
+    table.comparison = Some(BaselineComparison {
         baseline: baseline.to_owned(),
         test,
         comparisons: p.len(),
@@ -89,9 +61,9 @@ pub(super) fn with_baseline(table: &mut Table, baseline: &str, test: Test) -> Re
     Ok(())
 }
 
-/// The values of cells whose trials agree in what is aggregated over, in the order of the first.
-fn pairs<const N: usize>(cells: [&Cell; N]) -> Vec<[f64; N]> {
-    let same = |value: &super::Value| {
+/// The paired values of several cells, in the order of the first cell.
+fn pairs<const N: usize>(cells: [&TableCell; N]) -> Vec<[f64; N]> {
+    let same = |value: &Sample| {
         let mut found = [0.0; N];
         for (at, cell) in cells.iter().enumerate() {
             found[at] = cell.values.iter().find(|other| other.over == value.over)?.value;
@@ -101,10 +73,13 @@ fn pairs<const N: usize>(cells: [&Cell; N]) -> Vec<[f64; N]> {
     cells[0].values.iter().filter_map(same).collect()
 }
 
-/// Adds the column of the share of the gap between two rows that each row closes: a ratio of means
-/// over the trials that have all three.
+/// Adds the column that says which share of the gap between two rows each row closes: a ratio of means over
+/// the trials that have a score in all three rows.
 #[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
-pub(super) fn gap_closed(table: &mut Table, gap: &table_spec::GapClosed) -> Result<(), Error> {
+pub(super) fn gap_closed(
+    table: &mut ResultTable,
+    gap: &table_spec::GapClosed,
+) -> Result<(), TableError> {
     let low = table.row("table.gap_closed.source_only", &gap.source_only)?;
     let high = table.row("table.gap_closed.target_trained", &gap.target_trained)?;
     let on = table.column("table.gap_closed.on", &gap.on)?;
@@ -113,11 +88,11 @@ pub(super) fn gap_closed(table: &mut Table, gap: &table_spec::GapClosed) -> Resu
     for row in &mut table.rows {
         let of = &row.cells[on];
         let together = pairs([of, &low, &high]);
-        let mut closed = Cell {
+        let mut closed = TableCell {
             row: row.name.clone(),
             column: GAP.to_owned(),
             n: together.len(),
-            ..Cell::default()
+            ..TableCell::default()
         };
         let mean =
             |at: usize| together.iter().map(|it| it[at]).sum::<f64>() / together.len() as f64;
@@ -131,9 +106,13 @@ pub(super) fn gap_closed(table: &mut Table, gap: &table_spec::GapClosed) -> Resu
         }
         row.cells.push(closed);
     }
-    table.columns.push(Column { name: GAP.to_owned(), kind: Kind::GapClosed, published: false });
+    table.columns.push(TableColumn {
+        name: GAP.to_owned(),
+        kind: ColumnKind::GapClosed,
+        published: false,
+    });
     Ok(())
 }
 
-/// The name of that column.
+/// The name of the column of gaps closed.
 pub(super) const GAP: &str = "gap closed";

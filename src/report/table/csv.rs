@@ -1,11 +1,12 @@
-//! The table as CSV: a line for each cell, every digit. What a table does not ask for has no column.
+//! The table as CSV: one line per cell, with every digit. Columns that a table does not ask for are left out.
 
-use super::{ORACLE, Table};
+use super::model::ResultTable;
+use super::notes::ORACLE;
 use crate::metrics::number;
 use crate::plan::table_spec::Spread;
-use crate::report::csv::Rows;
+use crate::report::csv::CsvRows;
 
-pub(super) fn render(table: &Table) -> String {
+pub(super) fn render(table: &ResultTable) -> String {
     let interval = table.spread == Spread::Ci95;
     let compared = table.comparison.is_some();
     let published = table.cells().any(|cell| cell.published.is_some());
@@ -16,7 +17,7 @@ pub(super) fn render(table: &Table) -> String {
         (compared, &["difference", "pairs", "p", "p_holm"]),
         (published, &["published", "cite"]),
         (gaps, &["missing"]),
-        (table.oracle, &["note"]),
+        (table.oracle || !table.doubts.is_empty(), &["note"]),
     ];
     let asked = groups.iter().filter(|(asked, _)| *asked).flat_map(|(_, names)| *names);
     let header = std::iter::once(table.rows_by.clone()).chain(asked.map(|it| (*it).to_owned()));
@@ -41,10 +42,12 @@ pub(super) fn render(table: &Table) -> String {
         if gaps {
             row.push(cell.missing.map(|it| it.word().to_owned()).unwrap_or_default());
         }
-        if table.oracle {
-            row.push(ORACLE.to_owned());
+        let oracle = table.oracle.then_some(ORACLE).into_iter();
+        let notes: Vec<&str> = oracle.chain(table.doubts.iter().map(String::as_str)).collect();
+        if !notes.is_empty() {
+            row.push(notes.join("; "));
         }
         rows.push(row);
     }
-    Rows { header: header.collect(), rows }.text()
+    CsvRows { header: header.collect(), rows }.text()
 }

@@ -1,65 +1,62 @@
-//! Why there is no table.
+//! The reasons why a table cannot be built, with what to do about them.
 
 use crate::config::diagnostic::suggest;
 
-/// Why there is no table.
+/// Why a table cannot be built.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum Error {
-    /// The scores have no such column.
+pub enum TableError {
+    /// The table names an axis that the scores do not have.
     #[error("`table.{key}` names `{name}`, which the scores do not have; they have {known}")]
     Column {
-        /// The key of `[table]`.
+        /// The key of `[table]` that names it.
         key: &'static str,
-        /// What it names.
+        /// The name.
         name: String,
-        /// What there is.
+        /// The axes that the scores have.
         known: String,
     },
-    /// The scores have no such metric.
+    /// The scores do not have the metric.
     #[error("`table.value` is `{name}`, which no stage of the run reported; {help}")]
     Metric {
         /// The metric.
         name: String,
-        /// What there is.
+        /// The nearest metrics that they have.
         help: String,
     },
-    /// A setting names a row or a column that is not there.
+    /// A setting names a row or a column that the table does not have.
     #[error("`{key}` names the {what} `{name}`, which the table does not have; {help}")]
     Named {
-        /// The setting or option.
+        /// The setting or command-line option.
         key: String,
         /// `row` or `column`.
         what: &'static str,
-        /// What it names.
+        /// The name.
         name: String,
-        /// What there is.
+        /// The nearest names that the table has.
         help: String,
     },
-    /// Several values for one cell.
+    /// A cell has several values that the table does not aggregate.
     #[error("several values for `{row}` / `{column}`: the table does not account for {axes}")]
     Several {
-        /// Row.
+        /// The row.
         row: String,
-        /// Column.
+        /// The column.
         column: String,
-        /// The axes that differ.
+        /// The axes in which the values differ.
         axes: String,
     },
-    /// Not a number.
+    /// A score is not a number.
     #[error("the score `{0}` is not a number")]
     Number(String),
-    /// Nothing was selected.
+    /// The table is of selected trials, and none was selected.
     #[error("the table is of the selected trials, and the run selected none")]
     Selected,
-    /// Nothing was left.
+    /// `only` leaves no score.
     #[error("`table.only` leaves no score")]
     Nothing,
-    /// A resolved pipeline that is none.
-    #[error("`[table]` cannot be read: {0}")]
-    Spec(String),
 }
 
-impl Error {
+impl TableError {
     pub(super) fn named<'a>(
         key: &str,
         what: &'static str,
@@ -70,12 +67,12 @@ impl Error {
         Self::Named { key: key.to_owned(), what, name: name.to_owned(), help }
     }
 
-    /// Whether trials of a sweep could make it good.
+    /// Whether the table could be built if the sweep were run.
     pub fn wants_trials(&self) -> bool {
         matches!(self, Self::Named { .. } | Self::Selected | Self::Nothing)
     }
 
-    /// What to do.
+    /// What the user can do.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Several { .. } | Self::Column { .. } => Some(

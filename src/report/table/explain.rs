@@ -1,23 +1,25 @@
-//! Where a cell comes from: its arithmetic, and for every trial the file, the value and the artifacts.
+//! Explains a cell: its arithmetic, and for every trial the file, the value and the artifacts behind it.
 
 use std::path::Path;
 
-use super::{Cell, Error, Gap, Kind, Table, Value};
+use super::error::TableError;
+use super::model::{ColumnKind, Gap, Missing, ResultTable, Sample, TableCell};
 use crate::metrics::number;
 use crate::plan::table_spec::Test;
-use crate::report::scores::Scores;
+use crate::report::scores::RunScores;
+use crate::report::trial_files::{metrics_name, trial_folder};
 
 pub(super) fn explain(
-    table: &Table,
+    table: &ResultTable,
     row: &str,
     column: &str,
-    scores: &Scores,
+    scores: &RunScores,
     folder: &Path,
-) -> Result<String, Error> {
+) -> Result<String, TableError> {
     let at = table.column("--explain", column)?;
     let cell = &table.rows[table.row("--explain", row)?].cells[at];
     let mut text = format!("{row} / {column}: {}\n", table.metric);
-    if table.columns[at].kind == Kind::GapClosed {
+    if table.columns[at].kind == ColumnKind::GapClosed {
         return Ok(text + &gap_closed(table, cell));
     }
     text += &arithmetic(table, cell);
@@ -35,9 +37,9 @@ pub(super) fn explain(
     Ok(text)
 }
 
-fn arithmetic(table: &Table, cell: &Cell) -> String {
+fn arithmetic(table: &ResultTable, cell: &TableCell) -> String {
     let Some(mean) = cell.mean else {
-        return format!("no value: {}\n", cell.missing.map_or("unknown", super::Missing::word));
+        return format!("no value: {}\n", cell.missing.map_or("unknown", Missing::word));
     };
     let values: Vec<String> = cell.values.iter().map(|value| number(value.value)).collect();
     if values.len() == 1 {
@@ -63,7 +65,7 @@ fn arithmetic(table: &Table, cell: &Cell) -> String {
     text + &compared(table, cell)
 }
 
-fn compared(table: &Table, cell: &Cell) -> String {
+fn compared(table: &ResultTable, cell: &TableCell) -> String {
     let (Some(found), Some(comparison)) = (&cell.difference, &table.comparison) else {
         return String::new();
     };
@@ -99,11 +101,11 @@ fn compared(table: &Table, cell: &Cell) -> String {
     text
 }
 
-fn gap_closed(table: &Table, cell: &Cell) -> String {
+fn gap_closed(table: &ResultTable, cell: &TableCell) -> String {
     let mut text = match (cell.mean, cell.missing) {
         (Some(mean), _) => format!("share      {} over {} trials\n", number(mean), cell.n),
         (None, missing) => {
-            format!("no value: {}\n", missing.map_or("unknown", super::Missing::word))
+            format!("no value: {}\n", missing.map_or("unknown", Missing::word))
         }
     };
     for note in table.notes.iter().filter(|note| note.text.starts_with("Gap closed")) {
@@ -113,7 +115,7 @@ fn gap_closed(table: &Table, cell: &Cell) -> String {
 }
 
 /// `trial 000 (pipeline.seed = 0)` with the file and the artifacts behind a value.
-fn source(table: &Table, value: &Value, scores: &Scores, folder: &Path) -> String {
+fn source(table: &ResultTable, value: &Sample, scores: &RunScores, folder: &Path) -> String {
     let trial = &scores.trials[value.at];
     let labels: Vec<String> =
         trial.labels.iter().map(|(key, label)| format!("{key} = {label}")).collect();
@@ -121,7 +123,7 @@ fn source(table: &Table, value: &Value, scores: &Scores, folder: &Path) -> Strin
         ("", _) => "\nthe run\n".to_owned(),
         (name, labels) => format!("\ntrial {name}: {}\n", labels.join(", ")),
     };
-    let file = scores.file(folder, value.at, &value.stage);
+    let file = trial_folder(folder, scores.sweep, value.at).join(metrics_name(&value.stage));
     text += &format!(
         "  value    {} ({})\n  file     {}\n",
         number(value.value),
@@ -129,7 +131,7 @@ fn source(table: &Table, value: &Value, scores: &Scores, folder: &Path) -> Strin
         file.display()
     );
     for stage in [&value.stage, &value.model] {
-        if let Some(fingerprint) = trial.stage(stage).and_then(|it| it.fingerprint) {
+        if let Some(fingerprint) = scores.stage(value.at, stage).and_then(|it| it.fingerprint) {
             text += &format!("  artifact {fingerprint} ({stage})\n");
         }
     }

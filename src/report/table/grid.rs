@@ -1,65 +1,65 @@
-//! What every view shows in the same words: heads, numbers, differences, and the columns of published
-//! numbers beside the measured ones.
+//! What all formats write in the same words: column heads, numbers, differences, and the columns of
+//! published numbers beside the measured ones.
 
-use super::{Cell, Kind, Table};
+use super::model::{ColumnKind, Missing, ResultTable, TableCell};
 use crate::plan::table_spec::Spread;
 
-/// A column as shown.
+/// A column as a format shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
-    /// A column of the table.
+pub(super) enum ShownColumn {
+    /// A measured column of the table.
     Measured(usize),
-    /// The published numbers beside it.
+    /// The published numbers beside a measured column.
     Published(usize),
 }
 
-/// How a view writes what plain text has signs for.
+/// The signs that a format uses.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signs {
-    /// Between a mean and what it varies by.
+    /// Between a mean and its spread.
     pub between: &'static str,
     /// Before a difference.
     pub delta: &'static str,
-    /// After a significant one.
+    /// After a significant difference.
     pub star: &'static str,
-    /// Whether p values stand beside differences.
+    /// Whether p values are shown beside differences.
     pub p: bool,
 }
 
-impl Table {
-    /// The columns from left to right, without that of the rows' names.
-    pub(super) fn shown(&self) -> Vec<Shown> {
+impl ResultTable {
+    /// The columns from left to right, without the column of row names.
+    pub(super) fn shown(&self) -> Vec<ShownColumn> {
         let mut shown = Vec::new();
         for (at, column) in self.columns.iter().enumerate() {
-            shown.push(Shown::Measured(at));
+            shown.push(ShownColumn::Measured(at));
             if column.published {
-                shown.push(Shown::Published(at));
+                shown.push(ShownColumn::Published(at));
             }
         }
         shown
     }
 
-    /// What stands above a column.
-    pub(super) fn head(&self, shown: Shown) -> String {
+    /// The head of a column.
+    pub(super) fn head(&self, shown: ShownColumn) -> String {
         match shown {
-            Shown::Measured(at) => match self.columns[at].kind {
-                Kind::Scores => self.columns[at].name.clone(),
-                Kind::GapClosed => format!("{} (%)", self.columns[at].name),
+            ShownColumn::Measured(at) => match self.columns[at].kind {
+                ColumnKind::Scores => self.columns[at].name.clone(),
+                ColumnKind::GapClosed => format!("{} (%)", self.columns[at].name),
             },
-            Shown::Published(at) => format!("{} (published)", self.columns[at].name),
+            ShownColumn::Published(at) => format!("{} (published)", self.columns[at].name),
         }
     }
 
-    /// A number of the column as people read it.
+    /// A number of a column, rounded for people.
     pub(super) fn number(&self, column: usize, value: f64) -> String {
-        let percent = self.percent || self.columns[column].kind == Kind::GapClosed;
+        let percent = self.percent || self.columns[column].kind == ColumnKind::GapClosed;
         if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
     }
 
-    /// Mean, spread and count of a cell, or why it has none.
-    pub(super) fn measured(&self, column: usize, cell: &Cell, signs: Signs) -> String {
+    /// Mean, spread and count of a cell, or why it has no value.
+    pub(super) fn measured(&self, column: usize, cell: &TableCell, signs: Signs) -> String {
         let Some(mean) = cell.mean else {
-            return cell.missing.map_or("–", super::Missing::word).to_owned();
+            return cell.missing.map_or("–", Missing::word).to_owned();
         };
         let mean = self.number(column, mean);
         let half = cell.ci95.map(|[low, high]| (high - low) / 2.0);
@@ -78,7 +78,7 @@ impl Table {
     }
 
     /// `Δ +33.9* (p=0.012)`; empty without a difference.
-    pub(super) fn compared(&self, column: usize, cell: &Cell, signs: Signs) -> String {
+    pub(super) fn compared(&self, column: usize, cell: &TableCell, signs: Signs) -> String {
         let Some(difference) = &cell.difference else { return String::new() };
         let number = self.number(column, difference.mean);
         let plus = if difference.mean >= 0.0 { "+" } else { "" };
@@ -90,8 +90,8 @@ impl Table {
         format!("{}{plus}{number}{star}{p}", signs.delta)
     }
 
-    /// A published number with the number of its citation; empty where there is none.
-    pub(super) fn published(&self, column: usize, cell: &Cell) -> String {
+    /// A published number with the number of its citation; empty where nothing was published.
+    pub(super) fn published(&self, column: usize, cell: &TableCell) -> String {
         let one = cell.published.as_ref();
         one.map_or_else(String::new, |one| {
             format!("{} [{}]", self.number(column, one.value), one.note)

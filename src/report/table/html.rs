@@ -1,12 +1,12 @@
-//! The table as a part of an HTML page: nothing from elsewhere, heads with their scope, notes below.
-//! How it looks is the page's to say, by the classes.
+//! The table as part of an HTML page: it loads nothing, its heads have a scope, and its notes stand below.
+//! The page decides how it looks, by the classes used here.
 
-use super::Table;
-use super::grid::{Shown, Signs};
+use super::grid::{ShownColumn, Signs};
+use super::model::{ResultTable, TableCell};
 
 const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: "*", p: true };
 
-pub(super) fn render(table: &Table) -> String {
+pub(super) fn render(table: &ResultTable) -> String {
     let shown = table.shown();
     let mut text = "<figure class=\"result-table\">\n<table>\n".to_owned();
     text += &format!("<caption>{}</caption>\n<thead>\n<tr>", escape(&caption(table)));
@@ -19,8 +19,8 @@ pub(super) fn render(table: &Table) -> String {
         text += &format!("<tr><th scope=\"row\">{}</th>", escape(&row.name));
         for one in &shown {
             text += &match *one {
-                Shown::Measured(at) => measured(table, at, &row.cells[at]),
-                Shown::Published(at) => {
+                ShownColumn::Measured(at) => measured(table, at, &row.cells[at]),
+                ShownColumn::Published(at) => {
                     let published = escape(&table.published(at, &row.cells[at]));
                     format!("<td class=\"published\">{published}</td>")
                 }
@@ -39,7 +39,7 @@ pub(super) fn render(table: &Table) -> String {
     text + "</figure>\n"
 }
 
-fn measured(table: &Table, at: usize, cell: &super::Cell) -> String {
+fn measured(table: &ResultTable, at: usize, cell: &TableCell) -> String {
     let number = escape(&table.measured(at, cell, SIGNS));
     if let Some(missing) = cell.missing {
         return format!("<td class=\"missing\"><em>{}</em></td>", escape(missing.word()));
@@ -48,7 +48,7 @@ fn measured(table: &Table, at: usize, cell: &super::Cell) -> String {
         true => (" class=\"best\"", format!("<strong>{number}</strong>")),
         false => ("", number),
     };
-    // For a page that sorts: the number as it is.
+    // Pages that sort their tables use the exact number.
     let sort = cell.mean.map(crate::metrics::number).unwrap_or_default();
     let compared = escape(&table.compared(at, cell, SIGNS));
     let compared = match compared.as_str() {
@@ -58,11 +58,11 @@ fn measured(table: &Table, at: usize, cell: &super::Cell) -> String {
     format!("<td{class} data-value=\"{sort}\">{number}{compared}</td>")
 }
 
-/// What stands above the table: its own caption, or what is in it.
-fn caption(table: &Table) -> String {
+/// The caption: that of the pipeline, or a description of what the table shows.
+fn caption(table: &ResultTable) -> String {
     let unit = if table.percent { " (%)" } else { "" };
     table.caption.clone().unwrap_or_else(|| {
-        let Table { metric, rows_by, columns_by, .. } = table;
+        let ResultTable { metric, rows_by, columns_by, .. } = table;
         format!("{metric}{unit} by {rows_by} and {columns_by}")
     })
 }

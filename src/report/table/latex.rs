@@ -1,11 +1,11 @@
-//! The table in LaTeX: a tabular with the rules of booktabs, then its notes as a small paragraph.
+//! The table in LaTeX: a tabular with booktabs rules, followed by its notes in small print.
 
-use super::Table;
-use super::grid::{Shown, Signs};
+use super::grid::{ShownColumn, Signs};
+use super::model::ResultTable;
 
 const SIGNS: Signs = Signs { between: r" $\pm$ ", delta: r"$\Delta$ ", star: "$^{*}$", p: false };
 
-pub(super) fn render(table: &Table) -> String {
+pub(super) fn render(table: &ResultTable) -> String {
     let shown = table.shown();
     let line = |cells: Vec<String>| cells.join(" & ") + " \\\\\n";
     let mut text = "% \\usepackage{booktabs}\n".to_owned();
@@ -17,8 +17,8 @@ pub(super) fn render(table: &Table) -> String {
     text += &line(std::iter::once(escape(&table.rows_by)).chain(heads).collect());
     text += "\\midrule\n";
     for row in &table.rows {
-        let cell = |one: &Shown| match *one {
-            Shown::Measured(at) => {
+        let cell = |one: &ShownColumn| match *one {
+            ShownColumn::Measured(at) => {
                 let cell = &row.cells[at];
                 let measured = match cell.mean {
                     Some(_) => minus(&table.measured(at, cell, SIGNS)),
@@ -28,7 +28,7 @@ pub(super) fn render(table: &Table) -> String {
                 let compared = minus(&table.compared(at, cell, SIGNS));
                 if compared.is_empty() { measured } else { format!("{measured}, {compared}") }
             }
-            Shown::Published(at) => escape(&table.published(at, &row.cells[at])),
+            ShownColumn::Published(at) => escape(&table.published(at, &row.cells[at])),
         };
         let name = std::iter::once(escape(&row.name));
         text += &line(name.chain(shown.iter().map(cell)).collect());
@@ -44,13 +44,13 @@ pub(super) fn render(table: &Table) -> String {
     text
 }
 
-/// A hyphen before a number is a minus.
+/// Writes the hyphens of a number as minus signs.
 fn minus(number: &str) -> String {
     number.replace('-', "$-$")
 }
 
-/// Letters that mean something to LaTeX, and those beyond ASCII that tables use, as LaTeX writes
-/// them. Others stay: every engine of today reads UTF-8.
+/// Escapes characters that LaTeX treats specially, and writes the non-ASCII characters that tables use as
+/// commands. Other characters stay, as every current engine reads UTF-8.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     let mut before = None;
@@ -67,9 +67,9 @@ fn escape(text: &str) -> String {
             '>' => escaped += r"\textgreater{}",
             '|' => escaped += r"\textbar{}",
             '"' => escaped += "{''}",
-            // At the start of a row they would be an argument of what ends the row before.
+            // At the start of a row they would be taken as an argument of the preceding `\\`.
             '[' | '*' if before.is_none() => escaped += &format!("{{{letter}}}"),
-            // Two of them would be drawn as one other.
+            // Two of them in a row would become a ligature.
             '-' | '`' | '\'' if before == Some(letter) => escaped += &format!("{{{letter}}}"),
             '±' => escaped += r"$\pm$",
             'Δ' => escaped += r"$\Delta$",

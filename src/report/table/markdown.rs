@@ -1,11 +1,11 @@
-//! The table in Markdown. Without anything asked for but rows and columns it is the bare table.
+//! The table in Markdown. A `[table]` that asks for rows and columns alone gives the bare table.
 
-use super::Table;
-use super::grid::{Shown, Signs};
+use super::grid::{ShownColumn, Signs};
+use super::model::ResultTable;
 
 const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: r"\*", p: false };
 
-pub(super) fn render(table: &Table) -> String {
+pub(super) fn render(table: &ResultTable) -> String {
     let shown = table.shown();
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = String::new();
@@ -17,8 +17,8 @@ pub(super) fn render(table: &Table) -> String {
     text += &line(&heads);
     text += &line(&vec!["---".to_owned(); heads.len()]);
     for row in &table.rows {
-        let cell = |one: &Shown| match *one {
-            Shown::Measured(at) => {
+        let cell = |one: &ShownColumn| match *one {
+            ShownColumn::Measured(at) => {
                 let cell = &row.cells[at];
                 let measured = table.measured(at, cell, SIGNS);
                 let best = cell.best && table.mark_in_markdown;
@@ -26,7 +26,7 @@ pub(super) fn render(table: &Table) -> String {
                 let compared = table.compared(at, cell, SIGNS);
                 if compared.is_empty() { measured } else { format!("{measured}, {compared}") }
             }
-            Shown::Published(at) => escape(&table.published(at, &row.cells[at])),
+            ShownColumn::Published(at) => escape(&table.published(at, &row.cells[at])),
         };
         let name = std::iter::once(escape(&row.name));
         text += &line(&name.chain(shown.iter().map(cell)).collect::<Vec<_>>());
@@ -37,7 +37,7 @@ pub(super) fn render(table: &Table) -> String {
     text
 }
 
-/// Names are words, not Markdown. An underscore inside a word is one as it stands.
+/// Escapes what Markdown would take for markup. An underscore inside a word needs no escape.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for (at, letter) in text.char_indices() {

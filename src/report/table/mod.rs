@@ -1,11 +1,8 @@
-//! The result table: scores of a run pivoted, with what they say together. Computes nothing that a
-//! stage should have; how it looks is for the files beside this one.
+//! The result table: the scores of a run, pivoted and compared. It computes nothing that a stage should have
+//! measured. Each format is one of the files beside this one.
 
-use serde::Serialize;
-
-use super::scores::Scores;
-use super::stats;
-use crate::plan::table_spec::{Spread, TableSpec, Which};
+use super::scores::RunScores;
+use crate::plan::table_spec::TableSpec;
 
 mod build;
 mod compare;
@@ -16,213 +13,50 @@ mod grid;
 mod html;
 mod latex;
 mod markdown;
+mod model;
 mod notes;
 mod text;
 
-pub use compare::{Comparison, Difference};
-pub use error::Error;
-pub use notes::{Note, ORACLE};
+pub use error::TableError;
+pub use model::{
+    BaselineComparison, ColumnKind, Difference, Gap, Missing, Note, PublishedCell, ResultTable,
+    Sample, TableCell, TableColumn, TableRow,
+};
+pub use notes::ORACLE;
 
-/// How a table is written.
+/// The format that a table is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum TableFormat {
     /// Aligned columns.
     Text,
-    /// Every digit.
+    /// One line per cell, with every digit.
     Csv,
     /// A Markdown table.
     Markdown,
-    /// A LaTeX tabular, for the package booktabs.
+    /// A LaTeX tabular for the booktabs package.
     Latex,
-    /// A part of an HTML page.
+    /// Part of an HTML page.
     Html,
-    /// Everything that is known of every cell.
+    /// Everything that is known about every cell.
     Json,
 }
 
-/// The formats that a run's folder gets, with the endings of their files.
-pub const FILES: [(&str, Format); 5] = [
-    ("csv", Format::Csv),
-    ("md", Format::Markdown),
-    ("tex", Format::Latex),
-    ("html", Format::Html),
-    ("json", Format::Json),
+/// The formats that are written to the folder of a run, with their file extensions.
+pub const FILES: [(&str, TableFormat); 5] = [
+    ("csv", TableFormat::Csv),
+    ("md", TableFormat::Markdown),
+    ("tex", TableFormat::Latex),
+    ("html", TableFormat::Html),
+    ("json", TableFormat::Json),
 ];
 
-/// A pivoted table.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Table {
-    /// What tells it from the other tables of the pipeline.
-    pub name: Option<String>,
-    /// What stands above it.
-    pub caption: Option<String>,
-    /// What makes the rows: `model`, `stage`, `dataset` or a swept key.
-    pub rows_by: String,
-    /// The same for the columns.
-    pub columns_by: String,
-    /// The metric in the cells.
-    pub metric: String,
-    /// Whether it is shown in percent.
-    pub percent: bool,
-    /// The swept keys that were aggregated over.
-    pub over: Vec<String>,
-    /// What stands beside a mean.
-    pub spread: Spread,
-    /// Which trials count.
-    pub trials: Which,
-    /// Whether labels of the target chose the trials: every view must say so.
-    pub oracle: bool,
-    /// The columns; those of scores first, in the order of the scores.
-    pub columns: Vec<Column>,
-    /// The rows, in the order of the scores.
-    pub rows: Vec<Row>,
-    /// How the rows were compared with the baseline.
-    pub comparison: Option<Comparison>,
-    /// What must be read with it.
-    pub notes: Vec<Note>,
-    /// Whether formats that marked no best cell before it could be asked for mark it.
-    #[serde(skip)]
-    mark_in_markdown: bool,
-}
-
-/// A column.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Column {
-    /// Its name; `gap closed` of that kind.
-    pub name: String,
-    /// What is in it.
-    pub kind: Kind,
-    /// Whether a column of published numbers stands beside it.
-    pub published: bool,
-}
-
-/// What is in a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// The metric.
-    Scores,
-    /// The share of the gap between two rows that a row closes, 1 for all of it: a ratio of means.
-    GapClosed,
-}
-
-/// A row.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
-    /// Its name.
-    pub name: String,
-    /// A cell for each column.
-    pub cells: Vec<Cell>,
-}
-
-/// A cell. Numbers are in the unit of the scores: an accuracy is from 0 to 1.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Cell {
-    /// Its row's name.
-    pub row: String,
-    /// Its column's name.
-    pub column: String,
-    /// How many values it has.
-    pub n: usize,
-    /// Their mean.
-    pub mean: Option<f64>,
-    /// Their sample standard deviation, of two or more.
-    pub sd: Option<f64>,
-    /// The 95 % interval of the mean, by the t distribution, of two or more.
-    pub ci95: Option<[f64; 2]>,
-    /// Whether no other cell of the column is better.
-    pub best: bool,
-    /// What the mean is of, in the order of the trials.
-    pub values: Vec<Value>,
-    /// Trials without a score for it, and why.
-    pub without: Vec<Gap>,
-    /// Why it has no value at all.
-    pub missing: Option<Missing>,
-    /// How it differs from the baseline.
-    pub difference: Option<Difference>,
-    /// What others published.
-    pub published: Option<Published>,
-}
-
-/// A score of a trial.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Value {
-    /// The trial's name, `000`; empty of a plain run.
-    pub trial: String,
-    /// Its values of the keys that are aggregated over.
-    pub over: Vec<String>,
-    /// The score.
-    pub value: f64,
-    /// The stage that scored.
-    pub stage: String,
-    /// The model that was scored.
-    pub model: String,
-    /// Index in [`Scores::trials`].
-    #[serde(skip)]
-    at: usize,
-}
-
-/// A trial without a score.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Gap {
-    /// The trial's name, `000`; empty of a plain run.
-    pub trial: String,
-    /// Why.
-    pub reason: Missing,
-    /// The stage or the reason that the run names.
-    pub detail: String,
-}
-
-/// Why there is no score. The first counts for a cell whose trials differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Missing {
-    /// A stage failed.
-    Failed,
-    /// The trial was stopped early, being among the worse.
-    Pruned,
-    /// The run was interrupted, or has no such trial.
-    NotRun,
-    /// The trial was not selected.
-    NotSelected,
-    /// No stage scores this.
-    NoSuchPair,
-    /// A share of a gap that is no gap.
-    Undefined,
-}
-
-impl Missing {
-    /// For people.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Pruned => "pruned",
-            Self::NotRun => "not run",
-            Self::NotSelected => "not selected",
-            Self::NoSuchPair => "no such pair",
-            Self::Undefined => "undefined",
-        }
-    }
-}
-
-/// A number of others.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Published {
-    /// In the unit of the scores.
-    pub value: f64,
-    /// Where it stands.
-    pub cite: String,
-    /// The number of the note with the citation, from 1.
-    pub note: usize,
-}
-
-impl Table {
-    /// The table of `spec` over the scores of a run; rows and columns in the order of the scores.
+impl ResultTable {
+    /// Builds the table of `spec` from the scores of a run. CsvRows and columns keep the order of the scores.
     ///
     /// # Errors
-    /// When something that `spec` names is not there, or a cell has several values that it does not
-    /// account for.
-    pub fn new(spec: &TableSpec, scores: &Scores) -> Result<Self, Error> {
+    /// When `spec` names something that the scores do not have, or a cell has several values that it does not
+    /// aggregate.
+    pub fn new(spec: &TableSpec, scores: &RunScores) -> Result<Self, TableError> {
         let mut table = build::build(spec, scores)?;
         if let Some(baseline) = &spec.baseline {
             compare::with_baseline(&mut table, baseline, spec.test)?;
@@ -236,22 +70,21 @@ impl Table {
         Ok(table)
     }
 
-    /// The table in a format; `bold` marks the best of each column in text.
-    pub fn render(&self, format: Format, bold: bool) -> String {
+    /// Writes the table in a format. With `bold`, the text format marks the best cell of each column.
+    pub fn render(&self, format: TableFormat, bold: bool) -> String {
         match format {
-            Format::Text => text::render(self, bold),
-            Format::Csv => csv::render(self),
-            Format::Markdown => markdown::render(self),
-            Format::Latex => latex::render(self),
-            Format::Html => html::render(self),
-            Format::Json => {
+            TableFormat::Text => text::render(self, bold),
+            TableFormat::Csv => csv::render(self),
+            TableFormat::Markdown => markdown::render(self),
+            TableFormat::Latex => latex::render(self),
+            TableFormat::Html => html::render(self),
+            TableFormat::Json => {
                 serde_json::to_string_pretty(self).expect("a table is plain data") + "\n"
             }
         }
     }
 
-    /// What the cell of `row` and `column` was made of: the arithmetic, and the runs and files behind
-    /// it.
+    /// Explains the cell of `row` and `column`: its arithmetic, and the trials and files behind it.
     ///
     /// # Errors
     /// When there is no such cell.
@@ -259,56 +92,10 @@ impl Table {
         &self,
         row: &str,
         column: &str,
-        scores: &Scores,
+        scores: &RunScores,
         folder: &std::path::Path,
-    ) -> Result<String, Error> {
+    ) -> Result<String, TableError> {
         explain::explain(self, row, column, scores, folder)
-    }
-
-    /// The cell of a row and a column, if there is one.
-    pub fn cell(&self, row: &str, column: &str) -> Option<&Cell> {
-        self.cells().find(|cell| cell.row == row && cell.column == column)
-    }
-
-    fn row(&self, key: &str, name: &str) -> Result<usize, Error> {
-        let known = self.rows.iter().map(|row| row.name.as_str());
-        known.clone().position(|it| it == name).ok_or_else(|| Error::named(key, "row", name, known))
-    }
-
-    fn column(&self, key: &str, name: &str) -> Result<usize, Error> {
-        let known = self.columns.iter().map(|column| column.name.as_str());
-        let found = known.clone().position(|it| it == name);
-        found.ok_or_else(|| Error::named(key, "column", name, known))
-    }
-
-    /// Every cell, row by row.
-    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
-        self.rows.iter().flat_map(|row| &row.cells)
-    }
-
-    /// The names of its files, without ending.
-    pub fn stem(name: Option<&str>) -> String {
-        name.map_or_else(|| "table".to_owned(), |name| format!("table-{name}"))
-    }
-}
-
-impl Cell {
-    /// A cell of `values` with their statistics.
-    fn of(row: &str, column: &str, values: Vec<Value>) -> Self {
-        let numbers: Vec<f64> = values.iter().map(|value| value.value).collect();
-        let (mean, sd) =
-            stats::mean_and_deviation(&numbers).map_or((None, None), |it| (Some(it.0), it.1));
-        let half = sd.and_then(|sd| stats::half_interval(sd, numbers.len()));
-        Self {
-            row: row.to_owned(),
-            column: column.to_owned(),
-            n: values.len(),
-            mean,
-            sd,
-            ci95: mean.zip(half).map(|(mean, half)| [mean - half, mean + half]),
-            values,
-            ..Self::default()
-        }
     }
 }
 

@@ -1,46 +1,25 @@
-//! What must be read with a table: how its trials were selected, what its signs mean, how far its
-//! tests can say anything, where its published numbers stand.
+//! The notes below a table: how its trials were selected, what its signs mean, how much its tests can show,
+//! and where its published numbers come from.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use indexmap::IndexSet;
-use serde::Serialize;
 
-use super::compare::Comparison;
-use super::{Cell, Missing, Table};
+use super::model::{BaselineComparison, Missing, Note, ResultTable, TableCell};
 use crate::plan::table_spec::{Spread, TableSpec, Test, Which};
-use crate::report::scores::{Pair, Scores};
+use crate::report::scores::{RunScores, ScoredPair};
 
-/// The note of every table whose trials were selected by labels of the target.
+/// The note of every table whose trials were selected by target labels.
 pub const ORACLE: &str = "oracle: selected by target labels";
 
-/// Trials that a note names before it only counts.
+/// The number of names that a note lists before it stops.
 const NAMED: usize = 5;
-
-/// A note.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Note {
-    /// The sign in the table that it explains: `[1]`.
-    pub mark: Option<String>,
-    /// What it says.
-    pub text: String,
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
-        match &self.mark {
-            Some(mark) => write!(to, "{mark} {}", self.text),
-            None => write!(to, "{}", self.text),
-        }
-    }
-}
 
 fn plain(text: impl Into<String>) -> Note {
     Note { mark: None, text: text.into() }
 }
 
-pub(super) fn of(table: &Table, spec: &TableSpec, scores: &Scores) -> Vec<Note> {
+pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> Vec<Note> {
     let mut notes = Vec::new();
     if table.oracle {
         notes.push(plain(ORACLE));
@@ -84,8 +63,8 @@ pub(super) fn of(table: &Table, spec: &TableSpec, scores: &Scores) -> Vec<Note> 
     notes
 }
 
-fn compared(comparison: &Comparison, over: &str, notes: &mut Vec<Note>) {
-    let Comparison { baseline, comparisons, level, .. } = comparison;
+fn compared(comparison: &BaselineComparison, over: &str, notes: &mut Vec<Note>) {
+    let BaselineComparison { baseline, comparisons, level, .. } = comparison;
     let Some([fewest, most]) = comparison.pairs else { return };
     let count =
         if fewest == most { format!("n = {most}") } else { format!("n = {fewest} to {most}") };
@@ -111,9 +90,9 @@ fn compared(comparison: &Comparison, over: &str, notes: &mut Vec<Note>) {
     notes.extend(weak(comparison, most));
 }
 
-/// Says so when the tests can hardly say anything.
-fn weak(comparison: &Comparison, most: usize) -> Option<Note> {
-    let Comparison { comparisons, level, .. } = comparison;
+/// A note for tests that can show almost nothing with so few pairs.
+fn weak(comparison: &BaselineComparison, most: usize) -> Option<Note> {
+    let BaselineComparison { comparisons, level, .. } = comparison;
     if let Some(least) = comparison.least_p {
         let times = u32::try_from(*comparisons).map_or(f64::MAX, f64::from);
         if least * times < *level {
@@ -137,15 +116,15 @@ fn weak(comparison: &Comparison, most: usize) -> Option<Note> {
     })
 }
 
-/// Names scores whose classes were told apart by number alone, and says whose numbers a metric of one
-/// class goes by where there are several.
-fn of_classes(table: &Table, scores: &Scores) -> Vec<Note> {
+/// Notes about classes: scores whose classes could only be matched by number, and whose numbers the metric of
+/// a single class uses where model and data set number classes differently.
+fn of_classes(table: &ResultTable, scores: &RunScores) -> Vec<Note> {
     let shown: BTreeSet<(&str, &str)> = table
         .cells()
         .flat_map(|cell| &cell.values)
         .map(|value| (value.stage.as_str(), value.model.as_str()))
         .collect();
-    let named = |pairs: &IndexSet<Pair>| -> Option<String> {
+    let named = |pairs: &IndexSet<ScoredPair>| -> Option<String> {
         let pairs: BTreeSet<String> = pairs
             .iter()
             .filter(|pair| shown.contains(&(pair.stage.as_str(), pair.model.as_str())))
@@ -173,9 +152,9 @@ fn of_classes(table: &Table, scores: &Scores) -> Vec<Note> {
     by_number.into_iter().chain(renumbered).collect()
 }
 
-/// Names trials that a mean should have and has not.
-fn partial(table: &Table) -> Option<Note> {
-    let lost = |cell: &&Cell| cell.n > 0;
+/// A note that names the trials that are missing from means.
+fn partial(table: &ResultTable) -> Option<Note> {
+    let lost = |cell: &&TableCell| cell.n > 0;
     let trials: BTreeSet<(&str, &str)> = table
         .cells()
         .filter(lost)
@@ -195,12 +174,13 @@ fn partial(table: &Table) -> Option<Note> {
     Some(plain(format!("Means leave out {count} trials without a score: {}.", named.join(", "))))
 }
 
-/// Says so when trials of one mean share a model, so that they are not as many as they seem.
-fn shared(table: &Table, scores: &Scores) -> Option<Note> {
-    let shares = |cell: &&Cell| {
-        let models = cell.values.iter().map(|value| {
-            scores.trials[value.at].stage(&value.model).and_then(|stage| stage.fingerprint)
-        });
+/// A note for means over trials that share a model, which are fewer independent values than they seem.
+fn shared(table: &ResultTable, scores: &RunScores) -> Option<Note> {
+    let shares = |cell: &&TableCell| {
+        let models = cell
+            .values
+            .iter()
+            .map(|value| scores.stage(value.at, &value.model).and_then(|stage| stage.fingerprint));
         let models: Option<IndexSet<_>> = models.collect();
         models.is_some_and(|models| models.len() < cell.values.len())
     };

@@ -1,34 +1,37 @@
 //! Tables of scores that are written here.
 
 use super::*;
-use crate::plan::table_spec::{self, Best, GapClosed, Test};
-use crate::report::scores::{Pair, Score, Trial};
+use crate::plan::table_spec::{self, Best, GapClosed, Test, Which};
+use crate::report::scores::{ScoredPair, TrialScore};
+use crate::report::trials::{TrialResult, TrialState};
 
-/// Scores of models on splits over seeds, `None` where a trial failed: `(model, dataset, values)`.
-fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> Scores {
+/// RunScores of models on splits over seeds, `None` where a trial failed: `(model, dataset, values)`.
+fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> RunScores<'static> {
     let seeds = rows.iter().map(|row| row.2.len()).max().unwrap_or(0);
-    let pair = |row: &(&str, &str, &[Option<f64>])| Pair {
+    let pair = |row: &(&str, &str, &[Option<f64>])| ScoredPair {
         stage: "score".into(),
         model: row.0.into(),
         dataset: row.1.into(),
     };
-    let mut all = Scores {
+    let mut all = RunScores {
         pairs: rows.iter().map(pair).collect(),
         axes: vec!["pipeline.seed".into()],
         sweep: true,
-        ..Scores::default()
+        ..RunScores::default()
     };
     for seed in 0..seeds {
         let whole = rows.iter().any(|row| row.2[seed].is_some());
-        all.trials.push(Trial {
+        all.trials.to_mut().push(TrialResult {
             name: format!("{seed:03}"),
             labels: vec![("pipeline.seed".into(), seed.to_string())],
-            state: if whole { "done" } else { "failed" }.into(),
-            ..Trial::default()
+            state: if whole { TrialState::Done } else { TrialState::Failed },
+            objective: None,
+            selected: None,
+            reason: String::new(),
         });
         for (model, dataset, values) in rows {
             let Some(value) = values[seed] else { continue };
-            all.scores.push(Score {
+            all.scores.push(TrialScore {
                 trial: seed,
                 stage: "score".into(),
                 model: (*model).into(),
@@ -41,7 +44,7 @@ fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> Scores {
     all
 }
 
-fn adaptation() -> Scores {
+fn adaptation() -> RunScores<'static> {
     scored(&[
         ("source_only", "target.test", &[Some(0.4), Some(0.5), Some(0.6)]),
         ("dann", "target.test", &[Some(0.7), Some(0.8), Some(0.75)]),
@@ -60,19 +63,19 @@ fn the_formats_show_mean_deviation_and_why_a_cell_is_empty() {
         ("dann", "target.test", &[Some(0.9), None]),
         ("dann", "source.test", &[Some(0.99), None]),
     ]);
-    let table = Table::new(&spec(), &scores).unwrap();
-    insta::assert_snapshot!(table.render(Format::Text, false), @r"
+    let table = ResultTable::new(&spec(), &scores).unwrap();
+    insta::assert_snapshot!(table.render(TableFormat::Text, false), @r"
     model             target.test   source.test
     source_only  45.0 ± 7.1 (n=2)  no such pair
     dann                     90.0          99.0
     ");
-    insta::assert_snapshot!(table.render(Format::Markdown, false), @r"
+    insta::assert_snapshot!(table.render(TableFormat::Markdown, false), @r"
     | model | target.test | source.test |
     | --- | --- | --- |
     | source_only | 45.0 ± 7.1 (n=2) | no such pair |
     | dann | 90.0 | 99.0 |
     ");
-    insta::assert_snapshot!(table.render(Format::Latex, false), @r"
+    insta::assert_snapshot!(table.render(TableFormat::Latex, false), @r"
     % \usepackage{booktabs}
     \begin{tabular}{lrr}
     \toprule
@@ -83,7 +86,7 @@ fn the_formats_show_mean_deviation_and_why_a_cell_is_empty() {
     \bottomrule
     \end{tabular}
     ");
-    let csv = table.render(Format::Csv, false);
+    let csv = table.render(TableFormat::Csv, false);
     assert!(csv.starts_with("model,column,mean,sd,n,missing\n"), "{csv}");
     assert!(csv.contains("\ndann,target.test,0.9,,1,\n"), "{csv}");
     assert!(csv.contains("\nsource_only,source.test,,,0,no such pair\n"), "{csv}");
@@ -91,34 +94,34 @@ fn the_formats_show_mean_deviation_and_why_a_cell_is_empty() {
 
 #[test]
 fn a_table_without_gaps_that_asks_for_nothing_is_the_bare_one() {
-    let table = Table::new(&spec(), &adaptation()).unwrap();
-    let csv = table.render(Format::Csv, false);
+    let table = ResultTable::new(&spec(), &adaptation()).unwrap();
+    let csv = table.render(TableFormat::Csv, false);
     assert!(csv.starts_with("model,column,mean,sd,n\nsource_only,target.test,0.5,0.0"), "{csv}");
-    assert!(!table.render(Format::Markdown, false).contains("**"));
+    assert!(!table.render(TableFormat::Markdown, false).contains("**"));
     assert_eq!(table.notes, []);
 }
 
 #[test]
 fn an_axis_that_is_not_accounted_for_is_named() {
     let mut scores = adaptation();
-    for (at, trial) in scores.trials.iter_mut().enumerate() {
+    for (at, trial) in scores.trials.to_mut().iter_mut().enumerate() {
         trial.labels.push(("stages.dann.lr".into(), at.to_string()));
     }
     scores.axes.push("stages.dann.lr".into());
-    let error = Table::new(&spec(), &scores).unwrap_err();
+    let error = ResultTable::new(&spec(), &scores).unwrap_err();
     assert!(error.to_string().ends_with("does not account for `stages.dann.lr`"), "{error}");
     let over = vec!["pipeline.seed".into(), "stages.dann.lr".into()];
-    let table = Table::new(&TableSpec { over, ..spec() }, &scores).unwrap();
+    let table = ResultTable::new(&TableSpec { over, ..spec() }, &scores).unwrap();
     assert_eq!(table.rows[0].cells[0].values[2].over, ["2", "2"]);
 }
 
 #[test]
 fn the_best_is_the_highest_accuracy_or_what_the_table_says() {
     let best = |best| {
-        let table = Table::new(&TableSpec { best, ..spec() }, &adaptation()).unwrap();
+        let table = ResultTable::new(&TableSpec { best, ..spec() }, &adaptation()).unwrap();
         let best = table.rows.iter().filter(|row| row.cells[0].best);
         let names: Vec<String> = best.map(|row| row.name.clone()).collect();
-        (names.join(","), table.render(Format::Markdown, false).matches("**").count())
+        (names.join(","), table.render(TableFormat::Markdown, false).matches("**").count())
     };
     assert_eq!(best(None), ("target_trained".into(), 0));
     assert_eq!(best(Some(Best::Auto)), ("target_trained".into(), 2));
@@ -126,22 +129,22 @@ fn the_best_is_the_highest_accuracy_or_what_the_table_says() {
     assert_eq!(best(Some(Best::None)), (String::new(), 0));
     let mut scores = adaptation();
     scores.scores.iter_mut().for_each(|score| score.metric = "loss".into());
-    let table = Table::new(&TableSpec { value: "loss".into(), ..spec() }, &scores).unwrap();
+    let table = ResultTable::new(&TableSpec { value: "loss".into(), ..spec() }, &scores).unwrap();
     assert!(table.rows[0].cells[0].best, "a lower loss is better");
-    assert!(table.render(Format::Text, true).contains("\u{1b}[1m"));
-    assert!(!table.render(Format::Text, false).contains('\u{1b}'));
+    assert!(table.render(TableFormat::Text, true).contains("\u{1b}[1m"));
+    assert!(!table.render(TableFormat::Text, false).contains('\u{1b}'));
 }
 
 #[test]
 fn differences_are_paired_and_corrected_and_too_few_pairs_are_said_to_be() {
     let baseline = Some("source_only".to_owned());
-    let table = Table::new(&TableSpec { baseline, ..spec() }, &adaptation()).unwrap();
+    let table = ResultTable::new(&TableSpec { baseline, ..spec() }, &adaptation()).unwrap();
     let dann = table.cell("dann", "target.test").unwrap().difference.clone().unwrap();
     assert!((dann.mean - 0.25).abs() < 1e-12);
     // All three differences are of one sign: 2 of 8 choices; twice that after Holm's correction.
     assert_eq!((dann.n, dann.p, dann.p_holm), (3, Some(0.25), Some(0.5)));
     assert!(!dann.significant);
-    insta::assert_snapshot!(table.render(Format::Text, false), @r"
+    insta::assert_snapshot!(table.render(TableFormat::Text, false), @r"
     model                                   target.test
     source_only                       50.0 ± 10.0 (n=3)
     dann            75.0 ± 5.0 (n=3)  Δ +25.0 (p=0.500)
@@ -159,11 +162,11 @@ fn a_t_test_marks_what_is_below_the_level() {
         ("source_only", "a", &[Some(0.4), Some(0.5), Some(0.6), Some(0.5)]),
         ("dann", "a", &[Some(0.7), Some(0.81), Some(0.9), Some(0.79)]),
     ]);
-    let table = Table::new(&spec, &scores).unwrap();
+    let table = ResultTable::new(&spec, &scores).unwrap();
     let dann = table.cell("dann", "a").unwrap().difference.clone().unwrap();
     assert!(dann.significant && dann.p == dann.p_holm, "{dann:?}");
-    assert!(table.render(Format::Latex, false).contains(r"$\Delta$ +30.0$^{*}$"));
-    assert!(table.render(Format::Csv, false).contains("difference,pairs,p,p_holm\n"));
+    assert!(table.render(TableFormat::Latex, false).contains(r"$\Delta$ +30.0$^{*}$"));
+    assert!(table.render(TableFormat::Csv, false).contains("difference,pairs,p,p_holm\n"));
 }
 
 #[test]
@@ -173,11 +176,11 @@ fn a_closed_gap_is_a_ratio_of_means() {
         target_trained: "target_trained".into(),
         on: "target.test".into(),
     });
-    let table = Table::new(&TableSpec { gap_closed, ..spec() }, &adaptation()).unwrap();
+    let table = ResultTable::new(&TableSpec { gap_closed, ..spec() }, &adaptation()).unwrap();
     let closed = |row| table.cell(row, "gap closed").unwrap().mean.unwrap();
     assert!((closed("dann") - 0.25 / 0.45).abs() < 1e-12);
     assert_eq!((closed("source_only"), closed("target_trained")), (0.0, 1.0));
-    assert!(table.render(Format::Text, false).contains("gap closed (%)"));
+    assert!(table.render(TableFormat::Text, false).contains("gap closed (%)"));
 }
 
 #[test]
@@ -186,18 +189,24 @@ fn published_numbers_stand_beside_the_measured_with_their_citation() {
         row: "dann".into(),
         column: "target.test".into(),
         value: 0.7666,
-        cite: "Ganin et al. 2016, Table 1 & <2>".into(),
+        cite: "Ganin et al. 2016, ResultTable 1 & <2>".into(),
     };
     let wrong = table_spec::Published { row: "dan".into(), ..published.clone() };
-    let of = |one| Table::new(&TableSpec { published: vec![one], ..spec() }, &adaptation());
+    let of = |one| ResultTable::new(&TableSpec { published: vec![one], ..spec() }, &adaptation());
     let table = of(published).unwrap();
-    assert!(table.render(Format::Text, false).contains("76.7 [1]"));
-    let html = table.render(Format::Html, false);
-    assert!(html.contains("[1] Ganin et al. 2016, Table 1 &amp; &lt;2&gt;"), "{html}");
+    assert!(table.render(TableFormat::Text, false).contains("76.7 [1]"));
+    let html = table.render(TableFormat::Html, false);
+    assert!(html.contains("[1] Ganin et al. 2016, ResultTable 1 &amp; &lt;2&gt;"), "{html}");
     assert!(html.contains("<th scope=\"row\">dann</th>"), "{html}");
-    let latex = table.render(Format::Latex, false);
-    assert!(latex.contains(r"{[}1] Ganin et al. 2016, Table 1 \& \textless{}2\textgreater{}"));
-    assert!(table.render(Format::Csv, false).contains(",0.7666,\"Ganin et al. 2016, Table 1"));
+    let latex = table.render(TableFormat::Latex, false);
+    assert!(
+        latex.contains(r"{[}1] Ganin et al. 2016, ResultTable 1 \& \textless{}2\textgreater{}")
+    );
+    assert!(
+        table
+            .render(TableFormat::Csv, false)
+            .contains(",0.7666,\"Ganin et al. 2016, ResultTable 1")
+    );
     let error = of(wrong).unwrap_err().to_string();
     assert!(error.contains("`table.published.0.row` names the row `dan`"), "{error}");
     assert!(error.ends_with("did you mean `dann`?"), "{error}");
@@ -205,11 +214,16 @@ fn published_numbers_stand_beside_the_measured_with_their_citation() {
 
 #[test]
 fn every_format_says_that_labels_of_the_target_chose_the_trials() {
-    let scores = Scores { oracle: true, ..adaptation() };
-    let table = Table::new(&spec(), &scores).unwrap();
-    for format in
-        [Format::Text, Format::Csv, Format::Markdown, Format::Latex, Format::Html, Format::Json]
-    {
+    let scores = RunScores { oracle: true, ..adaptation() };
+    let table = ResultTable::new(&spec(), &scores).unwrap();
+    for format in [
+        TableFormat::Text,
+        TableFormat::Csv,
+        TableFormat::Markdown,
+        TableFormat::Latex,
+        TableFormat::Html,
+        TableFormat::Json,
+    ] {
         let text = table.render(format, false);
         assert!(text.contains(ORACLE), "{format:?}\n{text}");
     }
@@ -219,20 +233,20 @@ fn every_format_says_that_labels_of_the_target_chose_the_trials() {
 fn only_selected_trials_count_where_the_table_says_so() {
     let selected = |chosen: &[bool]| {
         let mut scores = adaptation();
-        for (trial, chosen) in scores.trials.iter_mut().zip(chosen) {
+        for (trial, chosen) in scores.trials.to_mut().iter_mut().zip(chosen) {
             trial.selected = Some(*chosen);
         }
-        Table::new(&TableSpec { trials: Which::Selected, ..spec() }, &scores)
+        ResultTable::new(&TableSpec { trials: Which::Selected, ..spec() }, &scores)
     };
     let table = selected(&[false, true, true]).unwrap();
     let cell = table.cell("dann", "target.test").unwrap();
     assert_eq!((cell.n, cell.without[0].reason), (2, Missing::NotSelected));
-    assert_eq!(selected(&[false; 3]).unwrap_err(), Error::Selected);
+    assert_eq!(selected(&[false; 3]).unwrap_err(), TableError::Selected);
 }
 
 #[test]
 fn a_metric_that_nobody_reported_is_explained_with_what_there_is() {
-    let error = Table::new(&TableSpec { value: "acuracy".into(), ..spec() }, &adaptation());
+    let error = ResultTable::new(&TableSpec { value: "acuracy".into(), ..spec() }, &adaptation());
     let error = error.unwrap_err().to_string();
     assert!(error.contains("`acuracy`, which no stage of the run reported"), "{error}");
     assert!(error.ends_with("did you mean `accuracy`?"), "{error}");
@@ -241,14 +255,14 @@ fn a_metric_that_nobody_reported_is_explained_with_what_there_is() {
 #[test]
 fn wide_letters_do_not_break_the_columns() {
     let scores = scored(&[("模型", "a", &[Some(0.5)]), ("net", "a", &[Some(0.25)])]);
-    let text = Table::new(&spec(), &scores).unwrap().render(Format::Text, false);
+    let text = ResultTable::new(&spec(), &scores).unwrap().render(TableFormat::Text, false);
     assert_eq!(text, "model     a\n模型   50.0\nnet    25.0\n");
 }
 
 #[test]
 fn nothing_is_best_among_equals_seeds_or_splits() {
-    let best = |scores: &Scores, spec: &TableSpec| {
-        Table::new(spec, scores).unwrap().cells().filter(|cell| cell.best).count()
+    let best = |scores: &RunScores, spec: &TableSpec| {
+        ResultTable::new(spec, scores).unwrap().cells().filter(|cell| cell.best).count()
     };
     let same = scored(&[("a", "x", &[Some(0.5)]), ("b", "x", &[Some(0.5)])]);
     assert_eq!(best(&same, &spec()), 0);

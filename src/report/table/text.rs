@@ -1,26 +1,26 @@
-//! The table for a terminal: aligned columns, the best in bold, notes below.
+//! The table for a terminal: aligned columns, the best cells in bold, notes below.
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Table;
-use super::grid::{Shown, Signs};
+use super::grid::{ShownColumn, Signs};
+use super::model::ResultTable;
 
 const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: "*", p: true };
 
-pub(super) fn render(table: &Table, bold: bool) -> String {
+pub(super) fn render(table: &ResultTable, bold: bool) -> String {
     let shown = table.shown();
     let mut grid = vec![vec![(table.rows_by.clone(), false)]];
     grid[0].extend(shown.iter().map(|one| (table.head(*one), false)));
     for row in &table.rows {
-        let cell = |one: &Shown| match *one {
-            Shown::Measured(at) => {
+        let cell = |one: &ShownColumn| match *one {
+            ShownColumn::Measured(at) => {
                 let cell = &row.cells[at];
                 let measured = table.measured(at, cell, SIGNS);
                 let compared = table.compared(at, cell, SIGNS);
                 let gap = if compared.is_empty() { "" } else { "  " };
                 (format!("{measured}{gap}{compared}"), cell.best)
             }
-            Shown::Published(at) => (table.published(at, &row.cells[at]), false),
+            ShownColumn::Published(at) => (table.published(at, &row.cells[at]), false),
         };
         let name = std::iter::once((row.name.clone(), false));
         grid.push(name.chain(shown.iter().map(cell)).collect());

@@ -3,14 +3,45 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::read_archive;
-use crate::config::{Diagnostic, Keys};
+use crate::config::{Diagnostic, Keys, Noted, Word, words};
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{DataFormat, Decoding, Layout};
 use crate::data::shown::PathAlias;
 use crate::data::{DataError, Dataset, Provenance, unpack};
+use crate::metrics::{FactRow, Metrics};
 use crate::stages::source::{Source, find, unchanged};
-use crate::stages::{Context, Failure, Outcome};
+use crate::stages::{Context, Failure, Halt, Outcome};
 use crate::system;
+
+words! {
+    /// What becomes of an image that cannot be decoded.
+    enum OnError {
+        /// The stage fails.
+        Fail = "fail",
+        /// The image is left out.
+        Skip = "skip",
+    }
+}
+
+words! {
+    /// What becomes of the orientation in an image's EXIF data.
+    enum Orientation {
+        /// Pixels are taken as they are stored.
+        Ignore = "ignore",
+        /// The image is turned upright.
+        Apply = "apply",
+    }
+}
+
+words! {
+    /// Whether names of folders and lists mean splits.
+    enum SplitNames {
+        /// Those that are called like splits are splits.
+        Auto = "auto",
+        /// None is: all images are `train`.
+        None = "none",
+    }
+}
 
 /// Settings of the user's own data set.
 #[derive(Debug)]
@@ -27,7 +58,11 @@ pub(super) struct Own {
 
 impl Own {
     /// Reads what goes with a `source` of images.
-    pub(super) fn parse(keys: &mut Keys, source: Source, format: DataFormat) -> Option<Self> {
+    pub(super) fn parse(
+        keys: &mut Keys,
+        source: Source,
+        format: DataFormat,
+    ) -> Result<Self, Noted> {
         let is_list = format == DataFormat::ImageList;
         for (key, has_meaning) in [
             ("on_error", format.has_files()),
@@ -37,28 +72,35 @@ impl Own {
             ("columns", is_list),
         ] {
             if !has_meaning && let Some(node) = keys.unwanted(key) {
-                keys.problem(Diagnostic::at(
+                return Err(keys.problem(Diagnostic::at(
                     node.span,
                     format!("`{key}` has no meaning with `format = \"{}\"`", format.word()),
                     "it is about image files",
-                ));
-                return None;
+                )));
             }
         }
+        keys.about(&[
+            ("root", "folder in the source to begin at or, for a list, where its names begin"),
+            ("on_error", "whether a broken image fails the stage or is left out and counted"),
+            ("orientation", "whether photographs are turned as their EXIF data say"),
+            ("splits", "whether folders may be splits; with `none` every folder is a class"),
+            ("single_class", "whether the data set may have one class alone"),
+            ("columns", "which columns of a list name the image and its label"),
+        ]);
         let root = keys
             .string("root")
             .such_that("a folder in the source, or where the names in a list begin", |root| {
                 !root.is_empty()
             })
             .optional();
-        let (mut skips_broken, mut upright) = (Some(false), Some(false));
+        let (mut skips_broken, mut upright) = (Ok(false), Ok(false));
         let mut layout = Layout::default();
         if format.has_files() {
-            let word = keys.choice("on_error", &["fail", "skip"]).or("fail");
-            skips_broken = word.map(|word| word == "skip");
-            let word = keys.choice("orientation", &["ignore", "apply"]).or("ignore");
-            upright = word.map(|word| word == "apply");
-            layout.ignores_splits = keys.choice("splits", &["auto", "none"]).or("auto")? == "none";
+            let on_error = keys.choice("on_error").or(OnError::Fail);
+            skips_broken = on_error.map(|it| it == OnError::Skip);
+            let orientation = keys.choice("orientation").or(Orientation::Ignore);
+            upright = orientation.map(|it| it == Orientation::Apply);
+            layout.ignores_splits = keys.choice("splits").or(SplitNames::Auto)? == SplitNames::None;
         }
         if format == DataFormat::ImageFolder {
             layout.may_be_one_class = keys.boolean("single_class").or(false)?;
@@ -74,11 +116,11 @@ impl Own {
             layout.columns = columns.and_then(|names| names.try_into().ok());
         }
         let (skips_broken, upright) = (skips_broken?, upright?);
-        Some(Self { source, format, skips_broken, upright, root: root?, layout })
+        Ok(Self { source, format, skips_broken, upright, root: root?, layout })
     }
 
     /// The digest of every file outside the store that is read, without what `sha256` says already.
-    pub(super) fn external(&self, known: &Known) -> Result<Option<String>, Failure> {
+    pub(super) fn external(&self, known: &Known) -> Result<Option<String>, Halt> {
         let Some(path) = self.outside()? else { return Ok(None) };
         let Self { format, root, layout, .. } = self;
         let name = format!("{}\n{} {root:?} {layout:?}", path.display(), format.word());
@@ -88,14 +130,14 @@ impl Own {
     }
 
     /// The path of the source, if what is there is not known by its `sha256` alone.
-    fn outside(&self) -> Result<Option<PathBuf>, Failure> {
+    fn outside(&self) -> Result<Option<PathBuf>, Halt> {
         let Source::File { path, sha256 } = &self.source else { return Ok(None) };
         let found = find(path)?;
         Ok((sha256.is_none() || self.is_list(&found)?).then_some(found))
     }
 
     /// Whether `path` is a list itself, not a folder or an archive with lists.
-    fn is_list(&self, path: &Path) -> Result<bool, Failure> {
+    fn is_list(&self, path: &Path) -> Result<bool, Halt> {
         let is =
             self.format == DataFormat::ImageList && !path.is_dir() && unpack::kind(path)?.is_none();
         Ok(is)
@@ -109,7 +151,7 @@ impl Own {
         Ok(Files::one(path))
     }
 
-    fn files(&self) -> Result<Option<Files>, Failure> {
+    fn files(&self) -> Result<Option<Files>, Halt> {
         let Some(path) = self.outside()? else { return Ok(None) };
         let (path, layout) = self.place(&path)?;
         Ok(Some(self.files_at(&path, &layout)?))
@@ -117,7 +159,7 @@ impl Own {
 
     /// Where in the source at `path` to begin, and how to read what is there. Of an archive it is the
     /// archive, as nothing of it is unpacked yet.
-    fn place(&self, path: &Path) -> Result<(PathBuf, Layout), Failure> {
+    fn place(&self, path: &Path) -> Result<(PathBuf, Layout), Halt> {
         let mut layout = self.layout.clone();
         let Some(root) = &self.root else { return Ok((path.to_owned(), layout)) };
         let is_list = self.is_list(path)?;
@@ -129,7 +171,8 @@ impl Own {
             return Err(Failure::new(format!("`root` has no meaning here: {place} is one file"))
                 .help(
                     "`root` is a folder in a folder or archive, or where the names in a list begin",
-                ));
+                )
+                .into());
         }
         if is_list || (self.format == DataFormat::ImageList && Path::new(root).is_absolute()) {
             let folder = std::path::absolute(system::at_home(Path::new(root)))
@@ -142,7 +185,8 @@ impl Own {
                 .help(
                     "where the names in a list begin; a path that does not start with / is \
                            taken from the current directory",
-                ));
+                )
+                .into());
             }
             layout.names = Some(folder);
             return Ok((path.to_owned(), layout));
@@ -151,19 +195,24 @@ impl Own {
     }
 
     /// Reads it.
-    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let decoding = if self.skips_broken { Decoding::skipping() } else { Decoding::strict() };
         let decoding = decoding.upright(self.upright);
         let set = unchanged(context.external, || self.files(), || self.read(&decoding, context))?;
         let mut outcome = Outcome::of_dataset(&set, context)?;
-        for (split, count) in decoding.skipped() {
-            let count = count.to_string();
-            outcome.metrics.push([split, "skipped".to_owned(), count]);
+        if let Metrics::Facts(rows) = &mut outcome.metrics {
+            #[expect(clippy::cast_precision_loss, reason = "a count of images")]
+            let row = |(split, count): (String, usize)| FactRow {
+                split,
+                metric: "skipped".into(),
+                value: count as f64,
+            };
+            rows.extend(decoding.skipped().into_iter().map(row));
         }
         Ok(outcome)
     }
 
-    fn read(&self, decoding: &Decoding, context: &Context) -> Result<Dataset, Failure> {
+    fn read(&self, decoding: &Decoding, context: &Context) -> Result<Dataset, Halt> {
         let path = self.source.locate(context)?;
         let mut set = self.read_at(&path, decoding, context)?;
         if set.provenance.is_empty() {
@@ -183,7 +232,7 @@ impl Own {
         path: &Path,
         decoding: &Decoding,
         context: &Context,
-    ) -> Result<Dataset, Failure> {
+    ) -> Result<Dataset, Halt> {
         let (format, watch, written) = (self.format, context.watch(), self.source.place());
         if !path.is_dir() && unpack::kind(path)?.is_some() {
             let set = read_archive(path, written, context, |folder, watch| {
@@ -198,7 +247,8 @@ impl Own {
         }
         if self.is_list(path)? && matches!(self.source, Source::Web { .. }) {
             return Err(Failure::new("a list from an address has no images beside it")
-                .help("get the list, and write `source = \"file:PATH\"`"));
+                .help("get the list, and write `source = \"file:PATH\"`")
+                .into());
         }
         let takes_files = matches!(format, DataFormat::Safetensors | DataFormat::ImageList);
         if !path.is_dir() && !takes_files {

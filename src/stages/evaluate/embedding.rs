@@ -2,22 +2,30 @@
 
 use super::features;
 use super::{Scored, save};
-use crate::config::{Keys, Reference};
+use crate::config::{Keys, Noted, Reference, Word, words};
 use crate::data::loader;
 use crate::metrics::embedding::{pca, rows_for, tsne};
 use crate::metrics::number;
 use crate::nn::Model;
 use crate::nn::ops::Ops;
 use crate::progress::Unit;
-use crate::stages::training::Opened;
-use crate::stages::{Context, Described, Failure, Problem};
+use crate::stages::inputs::OpenedSplit;
+use crate::stages::{Context, Described, Failure, Halt, Problem};
 
-const METHODS: &[&str] = &["pca", "tsne"];
+words! {
+    /// How features are brought into a plane.
+    enum Projection {
+        /// Their first two principal components.
+        Pca = "pca",
+        /// t-SNE.
+        Tsne = "tsne",
+    }
+}
 
 /// Settings of `embedding`.
 #[derive(Debug)]
 pub(super) struct Embedding {
-    methods: Vec<String>,
+    methods: Vec<Projection>,
     /// Images of each data set at most.
     points: usize,
     /// Of t-SNE: about how many neighbours count.
@@ -27,18 +35,27 @@ pub(super) struct Embedding {
 }
 
 impl Embedding {
-    pub(super) fn read(keys: &mut Keys) -> Option<Self> {
-        let known = |it: &Vec<String>| {
-            let is_method = |word: &String| METHODS.contains(&word.as_str());
-            !it.is_empty()
-                && it.iter().all(is_method)
-                && (1..it.len()).all(|at| !it[..at].contains(&it[at]))
-        };
-        let methods = keys
-            .strings("methods")
-            .such_that("an array of \"pca\" and \"tsne\", each at most once", known)
-            .words(METHODS)
-            .or(METHODS.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[
+            ("methods", "how to reduce to two dimensions"),
+            ("points", "images of each data set, at most"),
+            ("perplexity", "about how many neighbours of a point count in t-SNE"),
+            ("seed", "seed of the choice of images"),
+        ]);
+        keys.about(&[
+            ("methods", "how to reduce to two dimensions"),
+            ("points", "images of each data set, at most"),
+            ("perplexity", "about how many neighbours of a point count in t-SNE"),
+            ("seed", "seed of the choice of images"),
+        ]);
+        keys.about(&[
+            ("methods", "how to reduce to two dimensions"),
+            ("points", "images of each data set, at most"),
+            ("perplexity", "about how many neighbours of a point count in t-SNE"),
+            ("seed", "seed of the choice of images"),
+        ]);
+        let methods =
+            keys.choices("methods", "an array of \"pca\" and \"tsne\", each at most once").or_all();
         let points = keys.count("points", 2..=5000).or(500_usize);
         let perplexity = keys
             .float("perplexity")
@@ -46,11 +63,11 @@ impl Embedding {
             .or(30.0);
         let seed =
             keys.integer("seed").such_that("an integer of at least 0", |seed| *seed >= 0).or(0_i64);
-        Some(Self {
+        Ok(Self {
             methods: methods?,
             points: points?,
             perplexity: perplexity?,
-            seed: u64::try_from(seed?).unwrap_or_default(),
+            seed: seed?.unsigned_abs(),
         })
     }
 
@@ -67,7 +84,7 @@ impl Embedding {
 
     fn too_few(&self, points: usize) -> Option<Problem> {
         let least = rows_for(self.perplexity);
-        if points >= least || !self.methods.iter().any(|it| it == "tsne") {
+        if points >= least || !self.methods.contains(&Projection::Tsne) {
             return None;
         }
         let perplexity = self.perplexity;
@@ -84,10 +101,31 @@ impl Embedding {
     }
 }
 
+/// A row of `embedding.csv`: an image of a data set, in the plane of a model.
+struct EmbeddedImage {
+    model: String,
+    dataset: String,
+    method: Projection,
+    /// Place in the split.
+    index: usize,
+    label: u32,
+    predicted: u32,
+    point: [f64; 2],
+}
+
+impl EmbeddedImage {
+    fn cells(self) -> [String; 8] {
+        let Self { model, dataset, method, index, label, predicted, point: [x, y] } = self;
+        let (label, predicted) = (label.to_string(), predicted.to_string());
+        let (method, index) = (method.word().to_owned(), index.to_string());
+        [model, dataset, method, index, label, predicted, number(x), number(y)]
+    }
+}
+
 /// The rows of `embedding.csv`, model by model.
 #[derive(Default)]
 pub(super) struct Planes {
-    rows: Vec<Vec<String>>,
+    images: Vec<EmbeddedImage>,
 }
 
 impl Planes {
@@ -99,7 +137,7 @@ impl Planes {
         (name, model): (&str, &mut Model<D>),
         layer: Option<&str>,
         sets: &[Scored],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Halt> {
         let (mut rows, mut images, mut width) = (Vec::new(), Vec::new(), 1);
         for (at, Scored { set, .. }) in sets.iter().enumerate() {
             let indices = indices(settings, set, at);
@@ -114,24 +152,23 @@ impl Planes {
         let components = pca(&rows, width);
         for method in &settings.methods {
             context.check_cancelled()?;
-            let plane = match method.as_str() {
-                "tsne" => {
+            let plane = match method {
+                Projection::Tsne => {
                     tsne(&rows, width, &components, settings.perplexity).map_err(Failure::new)?
                 }
-                _ => components.clone(),
+                Projection::Pca => components.clone(),
             };
             for ((at, index), point) in images.iter().zip(plane) {
                 let Scored { key, set, answers } = &sets[*at];
-                self.rows.push(vec![
-                    name.to_owned(),
-                    key.clone(),
-                    method.clone(),
-                    index.to_string(),
-                    set.split().labels[*index].to_string(),
-                    answers[*index].class.to_string(),
-                    number(point[0]),
-                    number(point[1]),
-                ]);
+                self.images.push(EmbeddedImage {
+                    model: name.to_owned(),
+                    dataset: key.clone(),
+                    method: *method,
+                    index: *index,
+                    label: set.split().labels[*index],
+                    predicted: answers[*index].class,
+                    point,
+                });
             }
         }
         Ok(())
@@ -139,12 +176,13 @@ impl Planes {
 
     pub(super) fn save(self, context: &Context) -> Result<(), Failure> {
         let header = ["model", "dataset", "method", "index", "label", "predicted", "x", "y"];
-        save(context, "embedding.csv", &header, self.rows)
+        let rows = self.images.into_iter().map(EmbeddedImage::cells);
+        save(context, "embedding.csv", header, rows)
     }
 }
 
 /// The images of data set number `at` that are drawn: the same for every model.
-fn indices(settings: &Embedding, set: &Opened, at: usize) -> Vec<usize> {
+fn indices(settings: &Embedding, set: &OpenedSplit, at: usize) -> Vec<usize> {
     let purpose = format!("embedding {at}");
     loader::drawn(settings.seed, &purpose, set.split().len(), settings.points)
 }

@@ -1,4 +1,4 @@
-//! What comes out of a layer for images: for files, and for the metrics that look at features.
+//! The output of a layer for images: for files, and for the metrics that look at features.
 
 use std::path::Path;
 
@@ -12,28 +12,27 @@ use crate::nn::ops::Ops;
 use crate::nn::weights::little_endian;
 use crate::nn::{EntryLayer, Model};
 use crate::progress::Unit;
-use crate::stages::training::Opened;
-use crate::stages::visualize::place_after;
-use crate::stages::{Context, Failure};
+use crate::stages::inputs::{OpenedSplit, place_after};
+use crate::stages::{Context, Failure, Halt};
 
 /// Images that go through a network at a time for their features; it changes no number.
 const BATCH: usize = 64;
 
-/// Rows of features.
-pub(super) struct Rows {
+/// Features, a row for each image.
+pub(super) struct FeatureRows {
     /// `[N, width]`.
     pub(super) values: Vec<f32>,
     pub(super) width: usize,
 }
 
-/// What the classifier takes in, or what comes out of `layer`, for the images at `indices`.
+/// The input of the classifier, or the output of `layer`, for the images at `indices`.
 pub(super) fn rows<D: Ops>(
     context: &Context,
     model: &mut Model<D>,
-    set: &Opened,
+    set: &OpenedSplit,
     layer: Option<&str>,
     indices: &[usize],
-) -> Result<Rows, Failure> {
+) -> Result<FeatureRows, Halt> {
     let entry = match layer {
         Some(layer) => place_after(model, layer)?,
         // A network without layers before its classifier: that takes in the pixels.
@@ -44,13 +43,13 @@ pub(super) fn rows<D: Ops>(
         context.check_cancelled()?;
         values.extend(host(&through(model, set, entry, indices)?));
     }
-    Ok(Rows { values, width: model.entry_shape(entry).len() })
+    Ok(FeatureRows { values, width: model.entry_shape(entry).len() })
 }
 
-/// What the layers before `entry` make of the images at `indices`.
+/// The output of the layers before `entry` for the images at `indices`.
 fn through<D: Ops>(
     model: &mut Model<D>,
-    set: &Opened,
+    set: &OpenedSplit,
     entry: EntryLayer,
     indices: &[usize],
 ) -> Result<crate::nn::ops::Batch<D>, Failure> {
@@ -64,19 +63,19 @@ fn failed(error: impl std::fmt::Debug) -> Failure {
     Failure::new(format!("the device failed: {error:?}"))
 }
 
-/// Writes what comes out of `layer` for every image of a split, with labels and answers: `features`
+/// Writes the output of `layer` for every image of a split, with labels and answers: `features`
 /// (f32, `[N, C, H, W]`), `labels` and `predictions` (i64, `[N]`).
 pub(super) fn write<D: Ops>(
     context: &Context,
     model: &mut Model<D>,
-    set: &Opened,
+    set: &OpenedSplit,
     layer: &str,
     path: &Path,
-) -> Result<(), Failure> {
+) -> Result<(), Halt> {
     let entry = place_after(model, layer)?;
     let shape = model.entry_shape(entry);
     let split = set.split();
-    let spilled = |error| Failure::from(crate::data::DataError::spilled(error));
+    let spilled = |error| Halt::from(crate::data::DataError::spilled(error));
     let count = split.len();
     let mut rows = Collector::new(count * shape.len() * size_of::<f32>()).map_err(spilled)?;
     let mut predictions = Vec::with_capacity(count * size_of::<i64>());
@@ -104,5 +103,5 @@ pub(super) fn write<D: Ops>(
         ("predictions", view(Dtype::I64, vec![count], &predictions)),
     ];
     safetensors::serialize_to_file(tensors, None, path)
-        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())).into())
 }

@@ -5,10 +5,27 @@ use super::save;
 use crate::data::classes::Matched;
 use crate::stages::{Context, Failure};
 
-/// Its rows so far.
+/// A row of `classes.csv`: a class of a model, and what a data set calls it.
+struct NumberedClass {
+    model: String,
+    dataset: String,
+    class: usize,
+    in_model: String,
+    in_dataset: String,
+    matched_by: &'static str,
+}
+
+impl NumberedClass {
+    fn cells(self) -> [String; 6] {
+        let Self { model, dataset, class, in_model, in_dataset, matched_by } = self;
+        [model, dataset, class.to_string(), in_model, in_dataset, matched_by.to_owned()]
+    }
+}
+
+/// The rows of `classes.csv` so far.
 #[derive(Default)]
 pub(super) struct Numbering {
-    rows: Vec<Vec<String>>,
+    rows: Vec<NumberedClass>,
 }
 
 impl Numbering {
@@ -20,7 +37,7 @@ impl Numbering {
         (dataset, found): (&str, &[String]),
         matched: &Matched,
     ) {
-        let by = match matched {
+        let matched_by = match matched {
             Matched::Same => return,
             Matched::ByName(_) => "name",
             Matched::ByNumber(_) => "number",
@@ -32,8 +49,10 @@ impl Numbering {
             }
         }
         for (class, (here, there)) in known.iter().zip(there).enumerate() {
-            let class = class.to_string();
-            self.rows.push([model, dataset, &class, here, there, by].map(str::to_owned).to_vec());
+            let [model, dataset, in_model, in_dataset] =
+                [model, dataset, here, there].map(str::to_owned);
+            let row = NumberedClass { model, dataset, class, in_model, in_dataset, matched_by };
+            self.rows.push(row);
         }
     }
 
@@ -42,6 +61,6 @@ impl Numbering {
             return Ok(());
         }
         let header = ["model", "dataset", "class", "in_model", "in_dataset", "matched_by"];
-        save(context, "classes.csv", &header, self.rows)
+        save(context, "classes.csv", header, self.rows.into_iter().map(NumberedClass::cells))
     }
 }

@@ -1,8 +1,9 @@
 //! The same rate throughout.
 
-use super::{Kind, Moment, Schedule};
+use super::{Moment, Schedule, ScheduleKind};
 
-pub(super) const KIND: Kind = Kind { name: "constant", read: |_| Some(Box::new(Constant)) };
+pub(super) const KIND: ScheduleKind =
+    ScheduleKind { name: "constant", read: |_| Ok(Box::new(Constant)) };
 
 #[derive(Debug)]
 pub(super) struct Constant;

@@ -1,19 +1,20 @@
 //! Half a cosine from the full rate to `min` times it, epoch by epoch
 //! (Loshchilov & Hutter 2017; PyTorch's `CosineAnnealingLR` with `T_max` = epochs).
 
-use super::{Kind, Moment, Schedule};
-use crate::config::Keys;
+use super::{Moment, Schedule, ScheduleKind};
+use crate::config::{Keys, Noted};
 
-pub(super) const KIND: Kind = Kind { name: "cosine", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "cosine", read };
 
 #[derive(Debug)]
 struct Cosine {
     min: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[("min", "share of the rate that is left at the end")]);
     let min = keys.float("min").below_one().or(0.0);
-    Some(Box::new(Cosine { min: min? }))
+    Ok(Box::new(Cosine { min: min? }))
 }
 
 impl Schedule for Cosine {

@@ -1,18 +1,19 @@
 //! Multiplies the rate by `gamma` after every epoch (PyTorch's `ExponentialLR`).
 
-use super::{Kind, Moment, Schedule};
-use crate::config::Keys;
+use super::{Moment, Schedule, ScheduleKind};
+use crate::config::{Keys, Noted};
 
-pub(super) const KIND: Kind = Kind { name: "exponential", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "exponential", read };
 
 #[derive(Debug)]
 struct Exponential {
     gamma: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[("gamma", "factor of each epoch")]);
     let gamma = keys.float("gamma").fraction().required();
-    Some(Box::new(Exponential { gamma: gamma? }))
+    Ok(Box::new(Exponential { gamma: gamma? }))
 }
 
 impl Schedule for Exponential {

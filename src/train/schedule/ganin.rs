@@ -1,10 +1,10 @@
 //! (1 + alpha p)^-beta with p the progress over all steps (Ganin et al. 2016, section 5.2.2:
 //! alpha = 10, beta = 0.75, with a rate of 0.01).
 
-use super::{Kind, Moment, Schedule};
-use crate::config::Keys;
+use super::{Moment, Schedule, ScheduleKind};
+use crate::config::{Keys, Noted};
 
-pub(super) const KIND: Kind = Kind { name: "ganin", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "ganin", read };
 
 #[derive(Debug)]
 struct Ganin {
@@ -12,10 +12,11 @@ struct Ganin {
     beta: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[("alpha", "how fast the rate falls"), ("beta", "power with which it falls")]);
     let alpha = keys.float("alpha").at_least(0.0).or(10.0);
     let beta = keys.float("beta").at_least(0.0).or(0.75);
-    Some(Box::new(Ganin { alpha: alpha?, beta: beta? }))
+    Ok(Box::new(Ganin { alpha: alpha?, beta: beta? }))
 }
 
 impl Schedule for Ganin {

@@ -2,8 +2,8 @@
 
 use std::fmt::Debug;
 
-use super::monitor::Scores;
-use crate::config::Keys;
+use super::monitor::ValidationScores;
+use crate::config::{Keys, Noted, Word};
 
 mod constant;
 mod cosine;
@@ -26,7 +26,7 @@ pub struct Moment<'a> {
     /// Number of steps over all epochs.
     pub steps: usize,
     /// What validation gave after each epoch so far; empty without validation.
-    pub validation: &'a [Scores],
+    pub validation: &'a [ValidationScores],
 }
 
 impl Moment<'_> {
@@ -55,13 +55,13 @@ pub trait Schedule: Send + Sync + Debug {
 }
 
 /// A schedule's name and how its settings are read.
-struct Kind {
+struct ScheduleKind {
     name: &'static str,
-    read: fn(&mut Keys) -> Option<Box<dyn Schedule>>,
+    read: fn(&mut Keys) -> Result<Box<dyn Schedule>, Noted>,
 }
 
 /// Every schedule. A new one is a file in this folder and a line here.
-const SCHEDULES: &[Kind] = &[
+const SCHEDULES: &[ScheduleKind] = &[
     constant::KIND,
     step::KIND,
     multi_step::KIND,
@@ -71,16 +71,16 @@ const SCHEDULES: &[Kind] = &[
     reduce_on_plateau::KIND,
     ganin::KIND,
 ];
-const NAMES: &[&str] = &[
-    constant::KIND.name,
-    step::KIND.name,
-    multi_step::KIND.name,
-    exponential::KIND.name,
-    cosine::KIND.name,
-    one_cycle::KIND.name,
-    reduce_on_plateau::KIND.name,
-    ganin::KIND.name,
-];
+
+impl Word for &'static ScheduleKind {
+    fn all() -> impl Iterator<Item = Self> {
+        SCHEDULES.iter()
+    }
+
+    fn word(&self) -> &'static str {
+        self.name
+    }
+}
 
 /// A schedule that first rises linearly over its warm-up.
 #[derive(Debug)]
@@ -91,12 +91,12 @@ pub struct Scheduled {
 
 impl Scheduled {
     /// Reads `schedule = { kind = ..., warmup_steps = 0 }`.
-    pub fn read(keys: &mut Keys) -> Option<Self> {
-        keys.kinded("schedule", "kind", NAMES, Some("constant"), |name, keys| {
-            let kind = SCHEDULES.iter().find(|kind| kind.name == name)?;
+    pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.kinded("schedule", "kind", Some(&constant::KIND), |kind, keys| {
             let schedule = (kind.read)(keys);
+            keys.about(&[("warmup_steps", "steps over which the rate first rises linearly")]);
             let warmup_steps = keys.count("warmup_steps", 0..=usize::MAX).or(0_usize);
-            Some(Self { schedule: schedule?, warmup_steps: warmup_steps? })
+            Ok(Self { schedule: schedule?, warmup_steps: warmup_steps? })
         })
     }
 
@@ -142,10 +142,5 @@ mod tests {
         let scheduled = Scheduled { schedule: Box::new(constant::Constant), warmup_steps: 4 };
         let factors: Vec<f64> = (0..6).map(|step| scheduled.lr(1.0, &at(0, step))).collect();
         assert_eq!(factors, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
-    }
-
-    #[test]
-    fn every_schedule_is_listed_by_name() {
-        assert_eq!(SCHEDULES.iter().map(|kind| kind.name).collect::<Vec<_>>(), NAMES);
     }
 }

@@ -1,9 +1,9 @@
 //! Multiplies the rate by `gamma` at each of some epochs (PyTorch's `MultiStepLR`).
 
-use super::{Kind, Moment, Schedule};
-use crate::config::Keys;
+use super::{Moment, Schedule, ScheduleKind};
+use crate::config::{Keys, Noted};
 
-pub(super) const KIND: Kind = Kind { name: "multi_step", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "multi_step", read };
 
 #[derive(Debug)]
 struct MultiStep {
@@ -12,7 +12,19 @@ struct MultiStep {
     gamma: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[
+        ("milestones", "epochs after which the rate falls"),
+        ("gamma", "factor of each fall"),
+    ]);
+    keys.about(&[
+        ("milestones", "epochs after which the rate falls"),
+        ("gamma", "factor of each fall"),
+    ]);
+    keys.about(&[
+        ("milestones", "epochs after which the rate falls"),
+        ("gamma", "factor of each fall"),
+    ]);
     let milestones = keys
         .counts("milestones")
         .such_that("an array of at least one epoch, rising", |epochs| {
@@ -20,7 +32,7 @@ fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
         })
         .required();
     let gamma = keys.float("gamma").fraction().or(0.1);
-    Some(Box::new(MultiStep { milestones: milestones?, gamma: gamma? }))
+    Ok(Box::new(MultiStep { milestones: milestones?, gamma: gamma? }))
 }
 
 impl Schedule for MultiStep {

@@ -3,10 +3,10 @@
 
 use std::f64::consts::PI;
 
-use super::{Kind, Moment, Schedule};
-use crate::config::Keys;
+use super::{Moment, Schedule, ScheduleKind};
+use crate::config::{Keys, Noted};
 
-pub(super) const KIND: Kind = Kind { name: "one_cycle", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "one_cycle", read };
 
 #[derive(Debug)]
 struct OneCycle {
@@ -20,7 +20,15 @@ struct OneCycle {
     momentum: Option<(f64, f64)>,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[
+        ("pct_start", "share of the steps in which the rate rises"),
+        ("div_factor", "the full rate over the rate at the start"),
+        ("final_div_factor", "the rate at the start over the rate at the end"),
+        ("cycle_momentum", "whether the momentum moves the other way"),
+        ("base_momentum", "momentum at the full rate"),
+        ("max_momentum", "momentum at the start and the end"),
+    ]);
     let rise = keys.float("pct_start").below_one().or(0.3);
     let above_one = |keys: &mut Keys, key, default: f64| {
         keys.float(key)
@@ -30,15 +38,15 @@ fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
     let div_factor = above_one(keys, "div_factor", 25.0);
     let final_div_factor = above_one(keys, "final_div_factor", 1e4);
     let cycles = keys.boolean("cycle_momentum").or(true);
-    let momentum = if cycles == Some(false) {
-        Some(None)
+    let momentum = if cycles == Ok(false) {
+        Ok(None)
     } else {
         let base = keys.float("base_momentum").below_one().or(0.85);
         let max = keys.float("max_momentum").below_one().or(0.95);
-        base.zip(max).map(Some)
+        base.and_then(|base| Ok(Some((base, max?))))
     };
     cycles?;
-    Some(Box::new(OneCycle {
+    Ok(Box::new(OneCycle {
         rise: rise?,
         div_factor: div_factor?,
         final_div_factor: final_div_factor?,

@@ -1,23 +1,24 @@
 //! Multiplies the rate by `gamma` every `every` epochs (PyTorch's `StepLR`).
 
-use super::{Kind, Moment, Schedule};
-use crate::config::Keys;
+use super::{Moment, Schedule, ScheduleKind};
+use crate::config::{Keys, Noted};
 
-pub(super) const KIND: Kind = Kind { name: "step", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind { name: "step", read };
 
 #[derive(Debug)]
-struct Step {
+struct StepDecay {
     every: usize,
     gamma: f64,
 }
 
-fn read(keys: &mut Keys) -> Option<Box<dyn Schedule>> {
+fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
+    keys.about(&[("every", "epochs between two falls"), ("gamma", "factor of each fall")]);
     let every = keys.count("every", 1..=usize::MAX).required();
     let gamma = keys.float("gamma").fraction().or(0.1);
-    Some(Box::new(Step { every: every?, gamma: gamma? }))
+    Ok(Box::new(StepDecay { every: every?, gamma: gamma? }))
 }
 
-impl Schedule for Step {
+impl Schedule for StepDecay {
     fn lr(&self, base: f64, moment: &Moment) -> f64 {
         let times = i32::try_from(moment.epoch / self.every).unwrap_or(i32::MAX);
         base * self.gamma.powi(times)
@@ -31,7 +32,7 @@ mod tests {
 
     #[test]
     fn the_rate_drops_at_every_third_epoch() {
-        let step = Step { every: 3, gamma: 0.5 };
+        let step = StepDecay { every: 3, gamma: 0.5 };
         let factors: Vec<f64> = (0..7).map(|epoch| step.lr(1.0, &at(epoch, 0))).collect();
         assert_eq!(factors, [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]);
     }

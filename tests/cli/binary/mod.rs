@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 
@@ -27,6 +28,18 @@ pub fn spawn(root: &Path, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> C
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Says that the test, or the rest of it, cannot run on this machine. What a passing test prints is not shown, so the
+/// line also goes to the file that `RUNNER_TESTS_LEFT_OUT` names, which the gate prints at its end.
+pub fn left_out(why: &str) {
+    let thread = std::thread::current();
+    let line = format!("{}: {why}", thread.name().unwrap_or("a test"));
+    println!("left out: {line}");
+    if let Some(file) = std::env::var_os("RUNNER_TESTS_LEFT_OUT") {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
 }
 
 /// Every CSV of a run but the timings, by name.

@@ -83,6 +83,14 @@ pub fn write(folder: &Path) {
             "architecture": "x86_64", "threads": 2, "host": "host",
             "start": "2026-01-02T03:04:05+00:00", "end": "2026-01-02T04:00:00+00:00"
         },
+        "tables": [{
+            "name": null, "caption": null, "rows": "model", "columns": "dataset", "value": "accuracy",
+            "over": ["pipeline.seed"], "only": {}, "spread": "sd", "best": null, "trials": "all",
+            "baseline": null, "test": "permutation", "gap_closed": null, "published": []
+        }],
+        "selection": {
+            "stage": "score", "by": "accuracy", "mode": "max", "per": [], "oracle": true
+        },
         "trials": records
     });
     put("run.json".into(), serde_json::to_string_pretty(&record).unwrap());
@@ -111,10 +119,12 @@ fn hash(text: &str) -> String {
 fn stages(trial: usize, seed: usize, state: &str) -> Vec<Value> {
     let data = json!([{ "title": "Digits & <i>more</i>", "licence": "CC BY 4.0",
         "citation": "N. N., 2020", "source": "https://example.org/digits" }]);
+    let input = |(key, stage, split): &(&str, &str, Option<&str>)| json!({ "key": key, "stage": stage, "split": split });
     let stage = |name: &str, kind: &str, of: &str, state: &str, seconds: f64| {
         let made = state == "ran";
+        let inputs: Vec<Value> = inputs(name).iter().map(input).collect();
         json!({
-            "name": name, "kind": kind, "state": state,
+            "name": name, "kind": kind, "inputs": inputs, "state": state,
             "fingerprint": hash(&format!("{name} {of}")),
             "content": made.then(|| hash(&format!("{name} {of} content"))),
             "seconds": seconds,
@@ -130,13 +140,40 @@ fn stages(trial: usize, seed: usize, state: &str) -> Vec<Value> {
         dann["error"] = json!({ "message": "the loss is <not> a number", "help": [] });
     }
     let scored = if state == "done" { "ran" } else { "skipped" };
+    let mut score = stage("score", "evaluate", &each, scored, 4.5);
+    score["scores"] = json!([
+        { "model": "source_only", "dataset": "data.test" },
+        { "model": "dann", "dataset": "data.test" },
+        { "model": "source_only", "dataset": "colours.test" },
+        { "model": "dann", "dataset": "colours.test" },
+    ]);
     vec![
         first,
         stage("colours", "synthesize", "", "ran", 1.2),
         stage("source_only", "pretrain", &seed.to_string(), "ran", 24.0),
         dann,
-        stage("score", "evaluate", &each, scored, 4.5),
+        score,
     ]
+}
+
+/// What a stage reads.
+fn inputs(stage: &str) -> &'static [(&'static str, &'static str, Option<&'static str>)] {
+    match stage {
+        "colours" => &[("input", "data", None)],
+        "source_only" => &[("train", "data", Some("train"))],
+        "dann" => &[
+            ("model", "source_only", None),
+            ("train", "data", Some("train")),
+            ("method.target", "colours", Some("train")),
+        ],
+        "score" => &[
+            ("models.0", "source_only", None),
+            ("models.1", "dann", None),
+            ("on.0", "data", Some("test")),
+            ("on.1", "colours", Some("test")),
+        ],
+        _ => &[],
+    }
 }
 
 fn training(seed: usize, epochs: usize, adapts: bool) -> String {

@@ -1,5 +1,5 @@
-//! Advice is followed: what a message says to write is written, and its problem is gone without another
-//! in its place. Advice that no program can follow must be in [`SAID`], so that each new line is looked at.
+//! Advice about settings: what `check` says to write is written, and the problem is gone without another one
+//! in its place. Advice that needs a choice of the user is in [`SAID`], so that each new line is looked at.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,9 +7,8 @@ use std::path::Path;
 
 use crate::binary::{runner, text};
 
-/// Lines with code in them that name a choice of the user's rather than a text to write.
+/// Advice that leaves something to the user. `settings.rs` makes a choice and follows it.
 const SAID: &[&str] = &[
-    // What is written depends on what the user wants.
     "add `[pipeline]` with `name = \"...\"`",
     "add `[stages.NAME]`",
     "add `[stages.NAME]` with `kind = \"...\"`",
@@ -17,9 +16,6 @@ const SAID: &[&str] = &[
     "add `train = ...`, the name of a stage",
     "add `size = ...`, an integer",
     "add `on = ...`, a string",
-    "a `normalize` stage with `channels = 1` converts them",
-    "a `normalize` stage with `channels = 3` repeats gray images to RGB",
-    "a `normalize` stage with `resize = [height, width]` changes the size",
     "name source and target in `on`",
     "where there is no such split, a `split` stage makes it: `holdout = 0.1`",
     "give each its own `name`; one may go without",
@@ -205,7 +201,9 @@ fn followed(
         let all = words.iter().map(|name| situation.with_name(problem, name));
         return Some((all.collect(), false));
     }
-    if help.starts_with("for example `") && !help.contains("--set") {
+    if help.starts_with("a `normalize` stage with ")
+        || help.starts_with("for example `") && !help.contains("--set")
+    {
         return None;
     }
     let sets: Vec<&str> = words.iter().filter_map(|it| it.strip_prefix("--set ")).collect();
@@ -276,25 +274,31 @@ fn follow_all(root: &Path, name: &str, situation: &Situation) -> usize {
     count
 }
 
+/// The files of `tests/bad` about whose lines something is advised.
+fn wrong_files() -> Vec<(String, Situation)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
+    let mut all = Vec::new();
+    for path in crate::binary::files(&folder) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        // Whole tables are written twice, or none is there: advice about files, not lines of them.
+        let whole = ["duplicate_table.toml", "empty.toml", "duplicate_key.toml"];
+        if let (Ok(file), false) = (fs::read_to_string(&path), whole.contains(&name.as_str())) {
+            all.push((name, Situation { file, set: None }));
+        }
+    }
+    all
+}
+
 #[test]
 fn advice_about_every_wrong_file_helps_when_it_is_followed() {
     let root = tempfile::tempdir().unwrap();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
-    let mut count = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let Ok(file) = fs::read_to_string(&path) else { continue };
-        // Whole tables are written twice, or none is there: advice about files, not lines of them.
-        if ["duplicate_table.toml", "empty.toml", "duplicate_key.toml"].contains(&name.as_str()) {
-            continue;
-        }
-        count += follow_all(root.path(), &name, &Situation { file, set: None });
-    }
+    let files = wrong_files();
+    let count: usize = files.iter().map(|(name, it)| follow_all(root.path(), name, it)).sum();
     assert!(count >= 20, "only {count} lines of advice were followed");
 }
 
-const GOOD: &str = r#"[pipeline]
+/// A pipeline without a mistake, for others to put one into.
+pub(super) const GOOD: &str = r#"[pipeline]
 name = "good"
 
 [stages.digits]
@@ -327,9 +331,8 @@ models = ["net"]
 on = ["images.test"]
 "#;
 
-#[test]
-fn advice_about_settings_helps_when_it_is_followed() {
-    let root = tempfile::tempdir().unwrap();
+/// Settings of [`GOOD`] and arguments that are wrong.
+fn wrong_settings() -> Vec<(String, Situation)> {
     let sweep = "\n[sweep.axes]\n\"stages.net.optimizer.lr\" = [0.1, 0.2]\n\
         \"stages.net.optimizer\" = [{ kind = \"sgd\" }, { kind = \"sgd\", momentum = 0.9 }]\n";
     let swept = format!("{GOOD}{sweep}");
@@ -350,17 +353,6 @@ fn advice_about_settings_helps_when_it_is_followed() {
         ("train = \"images\"", "train = \"imagse\""),
         ("channels = 3", "channels = 3\nresize = [32]"),
     ];
-    let mut count = 0;
-    for (from, to) in in_file {
-        assert!(swept.contains(from), "{from}");
-        let file = match to.contains("lr = 0.3 },") {
-            true => swept.replacen(from, to, 1),
-            false => GOOD.replacen(from, to, 1),
-        };
-        let followed = follow_all(root.path(), to, &Situation { file, set: None });
-        assert!(followed > 0, "`{to}` comes without advice that can be followed");
-        count += followed;
-    }
     let arguments = [
         "stages.part.holdout=.5",
         "stages.net.optimizer.lr=1.",
@@ -376,13 +368,34 @@ fn advice_about_settings_helps_when_it_is_followed() {
         "stage.net.epochs=3",
         "stages.net.epoch_s=3",
     ];
-    for argument in arguments {
-        let situation = Situation { file: GOOD.to_owned(), set: Some(argument.to_owned()) };
-        let followed = follow_all(root.path(), argument, &situation);
-        assert!(followed > 0, "`{argument}` comes without advice that can be followed");
-        count += followed;
+    let file = |(from, to): &(&str, &str)| {
+        let base = if to.contains("lr = 0.3 },") { &swept } else { GOOD };
+        assert!(base.contains(from), "{from}");
+        ((*to).to_owned(), Situation { file: base.replacen(from, to, 1), set: None })
+    };
+    let argument = |set: &&str| {
+        let set = (*set).to_owned();
+        (set.clone(), Situation { file: GOOD.to_owned(), set: Some(set) })
+    };
+    in_file.iter().map(file).chain(arguments.iter().map(argument)).collect()
+}
+
+#[test]
+fn advice_about_settings_helps_when_it_is_followed() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, situation) in wrong_settings() {
+        let followed = follow_all(root.path(), &name, &situation);
+        assert!(followed > 0, "`{name}` comes without advice that can be followed");
     }
-    assert!(count >= in_file.len() + arguments.len());
+}
+
+/// Every line of advice that is followed here, or in `settings.rs` when it is one of [`SAID`].
+pub(super) fn advice_given() -> BTreeSet<String> {
+    let root = tempfile::tempdir().unwrap();
+    let all = wrong_files().into_iter().chain(wrong_settings());
+    all.flat_map(|(_, situation)| problems(root.path(), &situation))
+        .flat_map(|problem| problem.help)
+        .collect()
 }
 
 #[test]

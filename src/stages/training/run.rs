@@ -1,0 +1,171 @@
+//! The run of a training stage: opens the data sets, makes them fit the network, trains, and says what
+//! came of it.
+
+use super::{SCORED, Training};
+use crate::data::classes::Matched;
+use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
+use crate::nn::dispatch::{DeviceWork, backend, dispatch};
+use crate::nn::ops::Ops;
+use crate::nn::{Model, Saved, Spec};
+use crate::stages::classes::{Uses, clash, named, names_of_both, note};
+use crate::stages::inputs::{OpenedSplit, open};
+use crate::stages::{Budget, Context, Failure, Halt, Outcome};
+use crate::train::activations::Caching;
+use crate::train::checkpoint::Slot;
+use crate::train::{Data, Ended, RunOptions, Times, coverage, fit, groups};
+
+impl Training {
+    /// Trains, and writes the model to [`Context::out`].
+    pub(super) fn run(&self, context: &Context) -> Result<Outcome, Halt> {
+        let sets = Sets {
+            train: open(context, "train")?,
+            validate: self.validate.as_ref().map(|_| open(context, "validate")).transpose()?,
+            target: self.method.target().map(|_| open(context, "method.target")).transpose()?,
+            scored: (self.settings.target_scores.as_ref())
+                .map(|_| open(context, SCORED))
+                .transpose()?,
+        };
+        dispatch(context.device, TrainingRun { training: self, context, sets })?
+    }
+}
+
+/// The images that a training reads.
+struct Sets {
+    train: OpenedSplit,
+    validate: Option<OpenedSplit>,
+    target: Option<OpenedSplit>,
+    scored: Option<OpenedSplit>,
+}
+
+impl Sets {
+    /// Fails where images do not fit the network or classes are not among those of the model, `known`;
+    /// gives labels the model's numbers, and the model the names of its classes. `say` hears what
+    /// people should know of how classes were matched.
+    fn fit(
+        &mut self,
+        spec: &Spec,
+        known: Vec<String>,
+        mut say: impl FnMut(&Matched, &str),
+    ) -> Result<Vec<String>, Failure> {
+        self.train.check(spec, "train")?;
+        let matched = self.train.renumber("train", &known)?;
+        let found = &self.train.dataset.classes;
+        if let Some(note) = note(&matched, "train", &known, found) {
+            say(&matched, &note);
+        }
+        let known = names_of_both(&matched, known, found);
+        if let Some(validate) = &mut self.validate {
+            validate.check(spec, "validate")?;
+            let matched = validate.renumber("validate", &known)?;
+            if let Some(note) = note(&matched, "validate", &known, &validate.dataset.classes) {
+                say(&matched, &note);
+            }
+        }
+        for (set, key) in [(&self.target, "method.target"), (&self.scored, SCORED)] {
+            let Some(set) = set else { continue };
+            set.check(spec, key)?;
+            let found = (&*set.dataset.classes, &*set.dataset.empty_classes());
+            if let Some(problem) = clash(key, &known, found, Uses::Images) {
+                return Err(named(problem, key));
+            }
+        }
+        Ok(known)
+    }
+
+    /// What the training loop gets to see of them: labels of the source alone.
+    fn data(&self) -> Data<'_> {
+        Data {
+            source: (&self.train.dataset, self.train.split()),
+            target: self.target.as_ref().map(OpenedSplit::unlabelled),
+            validate: self.validate.as_ref().map(|set| (&set.dataset, set.split())),
+            scored: self.scored.as_ref().map(OpenedSplit::unlabelled),
+        }
+    }
+}
+
+struct TrainingRun<'a> {
+    training: &'a Training,
+    context: &'a Context<'a>,
+    sets: Sets,
+}
+
+impl DeviceWork for TrainingRun<'_> {
+    type Output = Result<Outcome, Halt>;
+
+    fn run<D: Ops>(self, device: &D) -> Self::Output {
+        let Self { training, context, mut sets } = self;
+        let seed = training.settings.seed;
+        let (Saved { mut model, classes }, mut new) =
+            training.source.open(context, &sets.train, seed, device)?;
+        let mut by_number = false;
+        let classes = sets.fit(model.spec(), classes, |matched, note| {
+            by_number |= matches!(matched, Matched::ByNumber(_));
+            context.progress.note(note);
+        })?;
+        if training.method.is_adversarial() && !model.has_domain_classifier() {
+            let before = model.parameters().len();
+            model.attach_domain_classifier(seed);
+            new.extend(model.parameters()[before..].iter().map(|it| it.name.clone()));
+        }
+        let counts = trainable(&model, training)?;
+        let data = sets.data();
+        let (settings, backend) = (&training.settings, backend(context.device));
+        let uses = settings.epochs;
+        let cache = context.environment.activations.as_ref();
+        let caching = cache.map(|cache| Caching { cache, backend: &backend, uses });
+        let slot = Slot::new(context.scratch.to_owned(), context.environment.save_every);
+        let (checkpoints, pause_after) = (Some(&slot), context.budget.map(|Budget(epochs)| epochs));
+        let options = RunOptions { caching, checkpoints, pause_after };
+        let (method, watch) = (&training.method, context.watch());
+        let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch)? {
+            Ended::Finished { rows, times } => (rows, times),
+            Ended::Paused { rows } => return Err(Halt::Paused { rows }),
+            Ended::Interrupted => return Err(Halt::Interrupted),
+        };
+        Saved { model, classes }.save(context.out)?;
+        let coverage = coverage(&data, settings.batch_size, settings.epoch);
+        let coverage = coverage.map(|(_, words)| words);
+        let summary = summary(&rows, counts, coverage, by_number);
+        Ok(Outcome { metrics: Metrics::Training(rows), summary, timings: timings(&times) })
+    }
+}
+
+/// How many numbers of the model learn at some time, and how many there are.
+fn trainable<D: Ops>(model: &Model<D>, training: &Training) -> Result<(usize, usize), Failure> {
+    match groups::counts(model, &training.settings.groups) {
+        (0, _) => Err(Failure::new("every parameter of the model is frozen")
+            .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`")),
+        counts => Ok(counts),
+    }
+}
+
+/// One line on a training that came to its end.
+fn summary(
+    rows: &[TrainingRow],
+    (learning, all): (usize, usize),
+    coverage: Option<String>,
+    by_number: bool,
+) -> String {
+    let last = |split: TrainingSplit, metric: &str| {
+        let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;
+        Some(row.value)
+    };
+    let epochs = rows.iter().map(|row| row.epoch).max().unwrap_or_default();
+    let mut parts = vec![format!("{epochs} epochs, {learning} of {all} parameters trained")];
+    parts.extend(coverage);
+    let loss = last(TrainingSplit::Train, "class_loss");
+    parts.extend(loss.map(|loss| format!("class loss {loss:.4}")));
+    let accuracy = last(TrainingSplit::Validate, "accuracy").map(|share| 100.0 * share);
+    parts.extend(accuracy.map(|percent| format!("validation accuracy {percent:.1} %")));
+    parts.extend(by_number.then(|| "classes matched by number".to_owned()));
+    parts.join(", ")
+}
+
+fn timings(times: &Times) -> Vec<(String, f64)> {
+    vec![
+        ("frozen layers".into(), times.frozen),
+        ("steps".into(), times.steps),
+        ("waiting for data".into(), times.waiting),
+        ("validate".into(), times.validate),
+    ]
+}

@@ -1,0 +1,123 @@
+//! What a training is given, and how it can end. Runs nothing.
+
+use std::fmt::Display;
+
+use super::groups::GroupError;
+use super::summary::Times;
+use crate::data::{Dataset, Split, Unlabelled};
+use crate::metrics::TrainingRow;
+use crate::progress::Interrupted;
+
+/// What to train on.
+pub struct Data<'a> {
+    /// The labelled images, with the normalisation of their data set.
+    pub source: (&'a Dataset, &'a Split),
+    /// Images of the target domain, without labels.
+    pub target: Option<Unlabelled<'a>>,
+    /// Labelled images to watch progress on; nothing is learned from them.
+    pub validate: Option<(&'a Dataset, &'a Split)>,
+    /// Images that [`target_scores`](super::TrainingSettings::target_scores) are of; nothing is learned from them.
+    pub scored: Option<Unlabelled<'a>>,
+}
+
+/// How a training ended that did not fail.
+#[derive(Debug)]
+pub enum Ended {
+    /// It trained as long as it was to.
+    Finished {
+        /// Everything it measured.
+        rows: Vec<TrainingRow>,
+        /// Where the time went.
+        times: Times,
+    },
+    /// It came as far as it was to come for now, and left a checkpoint.
+    Paused {
+        /// What it measured so far.
+        rows: Vec<TrainingRow>,
+    },
+    /// The user asked to stop; it left a checkpoint where it had a place for one.
+    Interrupted,
+}
+
+/// Why a training failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The loss or a weight is infinite or not a number.
+    #[error("{what} is not finite in epoch {epoch}, step {step}{}", before(*last))]
+    Diverged {
+        /// What diverged.
+        what: &'static str,
+        /// Epoch from 1.
+        epoch: usize,
+        /// Step within the epoch from 1.
+        step: usize,
+        /// The last finite loss; `None` in the first step.
+        last: Option<f64>,
+    },
+    /// A pattern of the settings does not fit the model.
+    #[error(transparent)]
+    Groups(#[from] GroupError),
+    /// Too few images for one step.
+    #[error("{count} {domain} images are too few to train on: a batch needs at least 2")]
+    TooFew {
+        /// Which images.
+        domain: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+}
+
+/// Why work in the middle of a training ended before it was done.
+#[derive(Debug)]
+pub enum Stop {
+    /// The user asked for it: nothing is wrong.
+    Interrupted,
+    /// It cannot go on.
+    Failed(FitError),
+}
+
+impl From<Interrupted> for Stop {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
+impl From<FitError> for Stop {
+    fn from(error: FitError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<GroupError> for Stop {
+    fn from(error: GroupError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl FitError {
+    pub(super) fn device(error: impl Display) -> Self {
+        Self::Device(error.to_string())
+    }
+}
+
+fn before(last: Option<f64>) -> String {
+    last.map(|loss| format!(" (the loss was {loss:.4} before)")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_is_not_finite_in_the_first_step_has_no_loss_before() {
+        let error = |step, last| FitError::Diverged { what: "the loss", epoch: 1, step, last };
+        assert_eq!(error(1, None).to_string(), "the loss is not finite in epoch 1, step 1");
+        assert_eq!(
+            error(2, Some(3.812_713)).to_string(),
+            "the loss is not finite in epoch 1, step 2 (the loss was 3.8127 before)"
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! How a training learns. Everything here is part of its fingerprint; nothing here runs.
+
+use super::epoch::EpochLength;
+use super::groups::Groups;
+use super::monitor::{EarlyStopping, Metric};
+use super::optimizer::Optimizer;
+use super::schedule::Scheduled;
+use super::target_scores::TargetScores;
+use crate::data::augment::Augment;
+
+/// How to train.
+#[derive(Debug)]
+pub struct TrainingSettings {
+    /// Epochs, each as long as `epoch` says.
+    pub epochs: usize,
+    /// What an epoch is a pass over, where that was said.
+    pub epoch: Option<EpochLength>,
+    /// Images of each domain per step.
+    pub batch_size: usize,
+    /// How gradients change the weights.
+    pub optimizer: Optimizer,
+    /// Parameters that learn differently from the rest.
+    pub groups: Groups,
+    /// The learning rate over time.
+    pub schedule: Scheduled,
+    /// Random changes to the images that are trained on; validation sees them as they are.
+    pub augment: Option<Augment>,
+    /// Share of the target that is spread over all classes, 0 to below 1.
+    pub label_smoothing: f32,
+    /// When to end before the last epoch.
+    pub early_stopping: Option<EarlyStopping>,
+    /// By which metric the best epoch's weights are kept; `None` for the last ones.
+    pub keep_best: Option<Metric>,
+    /// Label-free scores that are computed after each epoch.
+    pub target_scores: Option<TargetScores>,
+    /// Steps between two rows of step metrics; `None` for epochs only.
+    pub log_every: Option<usize>,
+    /// Seed of shuffling and dropout.
+    pub seed: u64,
+}

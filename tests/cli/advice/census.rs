@@ -1,0 +1,256 @@
+//! Whether every piece of advice in the program's text is followed by a test. Reads the text of `src`, the
+//! tests beside this file, and what `check` says of the files that are wrong. Runs nothing itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::scene::found;
+use super::{mistakes, source_text::SourceText};
+
+/// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
+const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "runs in `{name}` used this store and cannot be read ({reason}); `--forget {typed}` lets \
+             go of what only they need",
+        "a_folder_that_cannot_be_read_keeps_everything_until_it_is_forgotten",
+    ),
+    (
+        "runs in folders that are not known may have used this store before it kept a list \
+                 of them; `--forget {UNKNOWN}` says that there are none",
+        "a_store_of_an_older_runner_keeps_what_no_known_run_needs_until_told_that_there_are_no_others",
+    ),
+    (
+        "there are no runs in `{}`: everything in the store would count as not needed; \
+         `--results DIR` says where the runs are",
+        "a_folder_that_is_not_there_or_holds_no_run_is_an_error_that_removes_nothing",
+    ),
+    (
+        "interrupted; run the same command again to go on",
+        "an_interrupted_run_taken_up_by_the_same_command_gives_the_bytes_of_an_unbroken_one",
+    ),
+    (
+        "run the pipeline again, which writes its results anew, and delete what is left",
+        "results_that_are_not_whole_are_written_anew_by_the_next_run_which_says_so",
+    ),
+    (
+        "`runner report {typed}` writes it",
+        "a_full_disk_leaves_a_whole_page_or_none_and_the_run_fails_until_there_is_room",
+    ),
+    (
+        "`head = []` gives the model a new classifier for other classes",
+        "a_model_goes_on_learning_only_from_classes_that_it_has_or_with_a_new_head",
+    ),
+    ("the classes of the model: {}", "other_names_are_an_error_with_both_lists_whose_advice_works"),
+    (
+        "the classes of this data set: {}",
+        "other_names_are_an_error_with_both_lists_whose_advice_works",
+    ),
+    (
+        "make that folder, or give another one with `{option}`",
+        "a_store_and_results_that_are_links_to_nowhere_are_named_as_such",
+    ),
+];
+
+/// Advice that no test can follow, by the reason.
+const BEYOND_TESTS: &[(&str, &[&str])] = &[
+    ("what is right is known to the user alone", &["the folder `{}` cannot be read"]),
+    (
+        "a network, another user or a machine with less space or memory is needed",
+        &[
+            "look at the network, then run again",
+            "free some memory, raise the limit that `ulimit -v` shows, or make the image smaller",
+            "free some memory, or raise the limit that `ulimit -v` shows",
+            "free some space, or give a folder on another disk with `--store DIR`",
+            "raise the limit of open files, with `ulimit -n`, or close other programs",
+            "give a folder that can be written with `{option}`",
+            "check the folder's owner and permissions, or give another one with `{option}`",
+        ],
+    ),
+    (
+        "another runner must come in between at the right moment",
+        &[
+            "another runner took over, as this one stood still for too long; run it again",
+            "{} is at work on this store; try again when it is done",
+            "run again once nothing writes to them",
+            "run the pipeline again: the artifact is set aside and built anew",
+        ],
+    ),
+    (
+        "PyTorch is needed, which writes what is advised; tests/torch/weights.py runs the command",
+        &[
+            "if you trust the file, let Python take the weights out of it, which runs that \
+                         code: python3 -c {} {} weights.pth",
+            "then `source = \"file:weights.pth\"`",
+            "save `model.state_dict()`, which has a name for every tensor",
+            "save `model.state_dict()` alone",
+            "weights are read from what `torch.save(model.state_dict(), FILE)` writes, and from safetensors",
+        ],
+    ),
+    ("nobody but the authors can follow it", &["this is a bug in runner; please report it"]),
+    (
+        "pages say it, which are looked at in a browser",
+        &[
+            "<p class=\"note\">{left_out} more matrices do not fit here; `runner plot` writes them.</p>",
+            "this run has no report yet: `runner report` writes one",
+        ],
+    ),
+    (
+        "an option is only named",
+        &[
+            "`--set` needs a dotted key before the `=`",
+            "`--set` needs a key and a value",
+            "`--set` needs a value after the `=`",
+            "`--set` takes one key at a time",
+            "`--set {name}` is set in every value of the axis `{key}`{gone}",
+            "`--set {name}` takes the place of the axis `{key}`: all trials have {}",
+            "`--set {outer}` throws away what `--set {inner}` set before it",
+            "`{what}` is not here yet, and `--offline` forbids to fetch {files} from {}",
+            "`{0}` needs a runner built with `--features cuda`; this one was built for the CPU only",
+        ],
+    ),
+];
+
+/// Words by which advice within a message is known.
+const ADVISES: &[&str] = &[
+    "`--",
+    "`runner ",
+    "run it again",
+    "run again",
+    "try again",
+    "pipeline again",
+    "command again",
+    "; use ",
+    "; save it",
+];
+
+/// Functions that give advice and nothing else.
+const GIVERS: &[&str] = &["pub fn help(", "pub fn shortage(", "pub fn refused(source: &io::Error"];
+
+/// What is handed on by these names was advice where it was made, and is counted there.
+const HANDED_ON: &[&str] = &["path", "line", "help"];
+
+/// One piece of advice, and the file that gives it.
+type Advice = (String, String);
+
+/// Every piece of advice in the program.
+fn advice() -> BTreeSet<Advice> {
+    let files: Vec<(String, SourceText)> = rust_files("src")
+        .into_iter()
+        .filter(|path| !path.ends_with("tests.rs") && !name(path).ends_with("_tests.rs"))
+        .map(|path| (name(&path), SourceText::of_program(&fs::read_to_string(&path).unwrap())))
+        .collect();
+    let mut all = BTreeSet::new();
+    for (file, text) in &files {
+        let mut add = |advice: &str| {
+            // An option with a word for its value is a part of advice.
+            if !advice.starts_with("--") {
+                all.insert((advice.trim().to_owned(), file.clone()));
+            }
+        };
+        for call in [".help(", ".advise(", "help.push("] {
+            for argument in text.arguments(call) {
+                match text.literal_at_start(&argument) {
+                    Some(literal) => add(literal),
+                    None => {
+                        let name = called(&argument.code);
+                        let is_handed_on = HANDED_ON.contains(&name)
+                            || call == "help.push(" && argument.code.ends_with(".into()");
+                        if name.is_empty() || is_handed_on {
+                            continue;
+                        }
+                        let own = [text.sentences_of(name), text.sentences_of_variable(name)];
+                        let others = files.iter().map(|it| it.1.sentences_of(name));
+                        let lines = own.into_iter().chain(others).find(|it| !it.is_empty());
+                        let lines = lines.unwrap_or_else(|| {
+                            panic!("{file} gives advice by `{name}`, which is not a constant, a function \
+                                or a variable with the text in it: write the text where it is given")
+                        });
+                        lines.iter().for_each(|it| add(it));
+                    }
+                }
+            }
+        }
+        for giver in GIVERS {
+            let sentences = text.bodies(giver).into_iter().flat_map(|it| text.sentences(&it));
+            // A script for Python is part of its advice.
+            sentences.filter(|it| !it.contains("sys.")).for_each(|it| add(&it));
+        }
+        for literal in &text.literals {
+            if file != "src/cli.rs" && ADVISES.iter().any(|words| literal.contains(words)) {
+                add(literal);
+            }
+        }
+    }
+    all
+}
+
+/// The name of what an argument is.
+fn called(argument: &str) -> &str {
+    let name =
+        argument.trim().trim_start_matches('&').split(['(', ' ', '.']).next().unwrap_or_default();
+    match argument.trim().strip_prefix("self.") {
+        Some(rest) => rest.split(['(', '.']).next().unwrap_or_default(),
+        None => name.rsplit("::").next().unwrap_or_default(),
+    }
+}
+
+/// A path as it is written in the project.
+fn name(path: &Path) -> String {
+    let path = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(path);
+    path.to_str().unwrap().trim_start_matches('/').to_owned()
+}
+
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files = crate::binary::files(&folder);
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    files.sort();
+    files
+}
+
+/// Every text in the tests of this folder, which quote the advice that they follow.
+fn quoted() -> BTreeSet<String> {
+    let tests = rust_files("tests/cli/advice").into_iter().filter(|it| !it.ends_with("census.rs"));
+    tests.flat_map(|it| SourceText::new(&fs::read_to_string(it).unwrap()).literals).collect()
+}
+
+#[test]
+fn every_advice_in_the_program_is_followed_by_a_test() {
+    let quoted = quoted();
+    let given = mistakes::advice_given();
+    let beyond: Vec<&str> = BEYOND_TESTS.iter().flat_map(|it| it.1).copied().collect();
+    let listed: Vec<&str> = ELSEWHERE.iter().map(|it| it.0).chain(beyond).collect();
+    let all = advice();
+    assert!(all.len() > 150, "only {} pieces of advice were found in `src`", all.len());
+    let is_new = |(advice, _): &&Advice| {
+        !quoted.contains(advice)
+            && !listed.contains(&advice.as_str())
+            && !given.iter().any(|line| found(line, advice) == Some(line.as_str()))
+    };
+    let new: Vec<String> =
+        all.iter().filter(is_new).map(|(advice, file)| format!("\n  {file}: {advice:?}")).collect();
+    assert!(
+        new.is_empty(),
+        "nothing follows this advice:{}\n\nWrite a test in tests/cli/advice that provokes each (`Scene::follow` \
+         with the text as it is in `src`), or put it into `ELSEWHERE` or `BEYOND_TESTS` in census.rs.",
+        new.concat()
+    );
+}
+
+#[test]
+fn what_is_said_of_advice_that_is_not_followed_here_is_still_so() {
+    let all: BTreeSet<String> = advice().into_iter().map(|it| it.0).collect();
+    let tests: String = ["tests", "src"]
+        .iter()
+        .flat_map(|folder| rust_files(folder))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for (advice, test) in ELSEWHERE {
+        assert!(all.contains(*advice), "nothing in `src` says {advice:?} any more");
+        assert!(tests.contains(&format!("fn {test}(")), "there is no test `{test}`");
+    }
+    for advice in BEYOND_TESTS.iter().flat_map(|it| it.1) {
+        assert!(all.contains(*advice), "nothing in `src` says {advice:?} any more");
+    }
+}

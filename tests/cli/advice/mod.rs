@@ -1,0 +1,16 @@
+//! Every piece of advice that a message gives is followed here, and must help. A test provokes the message
+//! with the real binary, takes what it says in backticks, does it, and sees that the trouble is over.
+//! [`census`] reads the program's text and fails for advice that no test follows.
+
+mod census;
+mod fetched;
+mod lists;
+mod mistakes;
+mod own_data;
+mod scene;
+mod settings;
+mod source_text;
+mod stages;
+mod store;
+mod sweeps;
+mod verbs;
