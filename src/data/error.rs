@@ -43,7 +43,7 @@ impl From<Interrupted> for DataError {
 }
 
 impl DataError {
-    /// The system's word on a file.
+    /// The operating system's error on a file.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.display().to_string(), source }
     }

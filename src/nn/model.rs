@@ -1,4 +1,5 @@
 //! A network with weights on a device: forward passes, parameters and what is frozen. It does not know
+//! how it is trained. It does not know
 //! how it is trained.
 
 use std::sync::Arc;

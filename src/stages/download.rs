@@ -1,6 +1,5 @@
 //! `download`: a data set or weights known by name, or the user's own from a file or an address.
 
-
 use self::archive::read_archive;
 use self::own::Own;
 use super::pretrained::Pretrained;
@@ -10,12 +9,12 @@ use super::{
     Stage,
 };
 use crate::config::{Diagnostic, Keys, Noted, Word};
+use crate::data::Dataset;
 use crate::data::catalog::weights::Weights;
 use crate::data::catalog::{CatalogEntry, Delivery};
 use crate::data::fetch::Whole;
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{DataFormat, Decoding};
-use crate::data::Dataset;
 
 mod archive;
 mod own;

@@ -43,7 +43,7 @@ words! {
     }
 }
 
-/// Settings of a data set of the user's own.
+/// Settings of the user's own data set.
 #[derive(Debug)]
 pub(super) struct Own {
     source: Source,
