@@ -307,10 +307,9 @@ impl Reporter for Once<'_> {
         | Event::Finished { task, .. }
         | Event::Failed { task, .. }
         | Event::Skipped { task, .. } = event
+            && !ended().insert(*task)
         {
-            if !ended().insert(*task) {
-                return;
-            }
+            return;
         }
         self.behind.event(event);
     }

@@ -202,7 +202,10 @@ impl<'a> Keys<'a> {
     /// # Errors
     /// When there is one.
     pub fn no_problems(&mut self, found: Vec<Diagnostic>) -> Result<(), Noted> {
-        found.into_iter().fold(Ok(()), |_, problem| Err(self.problem(problem)))
+        match found.into_iter().map(|problem| self.problem(problem)).last() {
+            Some(noted) => Err(noted),
+            None => Ok(()),
+        }
     }
 
     /// How many problems were noted, for [`Keys::no_problem_since`].

@@ -165,7 +165,7 @@ impl DeviceWork for ScoringRun<'_> {
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context } = self;
         let mut rows = Vec::new();
-        let mut best = Vec::new();
+        let mut accuracies = Vec::new();
         let (mut pictures, mut numbering) = (Pictures::default(), Numbering::default());
         // Said before hours of work, not after those on the first pairs.
         stage.compare_classes(context)?;
@@ -184,19 +184,9 @@ impl DeviceWork for ScoringRun<'_> {
                 numbering.add((&name, known), (&key, found), &matched);
                 let set = set.numbered(&dataset.key, known, &matched)?;
                 let phase = format!("{} on {}", model.stage, dataset.stage);
-                let count = set.split().labels.len() as u64;
-                let done = |images: usize| {
-                    context.progress.advance(images as u64);
-                    !context.cancelled()
-                };
-                let frozen = frozen(context, &mut saved.model, &set)?;
-                context.progress.begin(&phase, Some(count), Unit::Images);
-                let (images, split) = (&set.dataset, set.split());
-                let evaluation = evaluate(&mut saved.model, images, split, frozen.as_deref(), done)
-                    .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
-                    .ok_or(Halt::Interrupted)?;
-                write(&mut rows, &name, &key, &evaluation, &split.labels);
-                best.push(evaluation.accuracy());
+                let evaluation = score(context, &mut saved.model, &set, &phase)?;
+                rows.extend(score_rows(&name, &key, &evaluation, &set.split().labels));
+                accuracies.push(evaluation.accuracy());
                 if let Some(layer) = &stage.features {
                     let name = format!("features.{at_model}.{at_set}.safetensors");
                     let path = context.out.join(name);
@@ -216,11 +206,30 @@ impl DeviceWork for ScoringRun<'_> {
             "{} models on {} splits, accuracy {:.1} to {:.1} %",
             stage.models.len(),
             stage.on.len(),
-            100.0 * best.iter().copied().fold(f64::INFINITY, f64::min),
-            100.0 * best.iter().copied().fold(0.0, f64::max),
+            100.0 * accuracies.iter().copied().fold(f64::INFINITY, f64::min),
+            100.0 * accuracies.iter().copied().fold(0.0, f64::max),
         );
         Ok(Outcome { metrics: Metrics::Scores(rows), summary, timings: Vec::new() })
     }
+}
+
+/// Evaluates a model on a data set; its progress is shown under the name `phase`.
+fn score<D: Ops>(
+    context: &Context,
+    model: &mut Model<D>,
+    set: &OpenedSplit,
+    phase: &str,
+) -> Result<Evaluation, Halt> {
+    let frozen = frozen(context, model, set)?;
+    let split = set.split();
+    context.progress.begin(phase, Some(split.labels.len() as u64), Unit::Images);
+    let done = |images: usize| {
+        context.progress.advance(images as u64);
+        !context.cancelled()
+    };
+    evaluate(model, &set.dataset, split, frozen.as_deref(), done)
+        .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
+        .ok_or(Halt::Interrupted)
 }
 
 impl OpenedSplit {
@@ -341,13 +350,13 @@ const EVERY_CELL: usize = 100;
 /// (`confusion.3.5`: images of class 3 taken for class 5; of more than [`EVERY_CELL`] classes, only where
 /// there are some).
 #[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
-fn write(
-    rows: &mut Vec<ScoreRow>,
+fn score_rows(
     model: &str,
     dataset: &str,
     evaluation: &Evaluation,
     labels: &[u32],
-) {
+) -> Vec<ScoreRow> {
+    let mut rows = Vec::new();
     let mut calibration = Calibration::default();
     for (answer, label) in evaluation.answers.iter().zip(labels) {
         calibration.add(f64::from(answer.confidence), answer.class == *label);
@@ -369,10 +378,11 @@ fn write(
     };
     if confusion.classes() > EVERY_CELL {
         confusion.cells().for_each(|(class, other, count)| cell(class, other, count));
-        return;
+        return rows;
     }
     let all = || (0..confusion.classes()).map(|class| u32::try_from(class).unwrap_or(u32::MAX));
     for class in all() {
         all().for_each(|other| cell(class, other, confusion.cell(class, other)));
     }
+    rows
 }

@@ -55,8 +55,11 @@ pub struct Kind {
     /// What its metrics say.
     pub measures: Measures,
     /// Reads the settings.
-    pub parse: fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>,
+    pub parse: Parse,
 }
+
+/// Reads the settings of a stage from its table.
+pub type Parse = fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>;
 
 /// What the metrics of a kind of stage say of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
