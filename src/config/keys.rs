@@ -202,7 +202,11 @@ impl<'a> Keys<'a> {
     /// # Errors
     /// When there is one.
     pub fn no_problems(&mut self, found: Vec<Diagnostic>) -> Result<(), Noted> {
-        found.into_iter().fold(Ok(()), |_, problem| Err(self.problem(problem)))
+        let mut noted = Ok(());
+        for problem in found {
+            noted = Err(self.problem(problem));
+        }
+        noted
     }
 
     /// How many problems were noted, for [`Keys::no_problem_since`].

@@ -66,7 +66,7 @@ impl TargetScores {
             _ => None,
         };
         let found = values(&self.metrics, &target, source.as_ref());
-        Ok(self.metrics.iter().map(|score| score.word()).zip(found).collect())
+        Ok(self.metrics.iter().map(Word::word).zip(found).collect())
     }
 }
 
