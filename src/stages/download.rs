@@ -1,7 +1,7 @@
 //! `download`: a data set or weights known by name, or the user's own from a file or an address.
 
-use std::path::Path;
 
+use self::archive::read_archive;
 use self::own::Own;
 use super::pretrained::Pretrained;
 use super::source::{Source, find, unchanged};
@@ -15,9 +15,9 @@ use crate::data::catalog::{CatalogEntry, Delivery};
 use crate::data::fetch::Whole;
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{DataFormat, Decoding};
-use crate::data::shown::PathAlias;
-use crate::data::{DataError, Dataset, Watch, unpack};
+use crate::data::Dataset;
 
+mod archive;
 mod own;
 
 pub(super) const KIND: Kind = Kind {
@@ -259,19 +259,4 @@ fn known(entry: &CatalogEntry, context: &Context) -> Result<Dataset, Halt> {
     set.classes = entry.class_names();
     set.provenance = vec![entry.provenance()];
     Ok(set)
-}
-
-/// Unpacks an archive for `read` to read. In what people read its files are those of `written`.
-fn read_archive(
-    path: &Path,
-    written: &str,
-    context: &Context,
-    read: impl FnOnce(&Path, &Watch) -> Result<Dataset, DataError>,
-) -> Result<Dataset, DataError> {
-    let scratch = &context.environment.downloads;
-    std::fs::create_dir_all(scratch).map_err(|error| DataError::io(scratch, error))?;
-    let folder = tempfile::tempdir_in(scratch).map_err(|error| DataError::io(scratch, error))?;
-    unpack::unpack(path, folder.path(), unpack::Limits::default(), &context.watch())?;
-    PathAlias::new(folder.path(), written)
-        .during(&context.watch(), |watch| read(folder.path(), watch))
 }

@@ -1,6 +1,5 @@
 //! `evaluate`: scores models on labelled splits.
 
-use std::fs;
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
@@ -12,7 +11,6 @@ use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::classes::Matched;
 use crate::data::{self, loader};
 use crate::metrics::calibration::Calibration;
-use crate::metrics::csv;
 use crate::metrics::label_free::images_for;
 use crate::metrics::macro_f1::macro_f1;
 use crate::metrics::proxy_a_distance::proxy_a_distance;
@@ -22,16 +20,18 @@ use crate::nn::ops::Ops;
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
-use crate::train::{Evaluation, Prediction, evaluate};
+use crate::train::{Evaluation, evaluate};
 
 mod embedding;
 mod features;
 mod numbering;
 mod pictures;
+mod scored;
 
 use embedding::{Embedding, Planes};
 use numbering::Numbering;
 use pictures::{PictureCounts, Pictures};
+use scored::Scored;
 
 pub(super) const KIND: Kind = Kind {
     name: "evaluate",
@@ -157,14 +157,6 @@ impl Stage for Evaluate {
 struct ScoringRun<'a> {
     stage: &'a Evaluate,
     context: &'a Context<'a>,
-}
-
-/// A data set with the answers of one model.
-struct Scored {
-    /// As it stands in the metrics.
-    key: String,
-    set: Arc<OpenedSplit>,
-    answers: Vec<Prediction>,
 }
 
 impl DeviceWork for ScoringRun<'_> {
@@ -327,19 +319,6 @@ fn distances<D: Ops>(
         });
     }
     Ok(())
-}
-
-/// Writes a table beside the metrics.
-fn save<const N: usize>(
-    context: &Context,
-    name: &str,
-    header: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> Result<(), Failure> {
-    let path = context.out.join(name);
-    let header = header.map(str::to_owned);
-    let text = csv::text(std::iter::once(header).chain(rows));
-    fs::write(&path, text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }
 
 /// The output of the model's frozen layers for the images; models with the same layers share it.

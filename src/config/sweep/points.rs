@@ -8,7 +8,7 @@ use super::super::diagnostic::Diagnostic;
 use super::super::node::Node;
 use super::super::overrides::Assignment;
 use super::condition::Condition;
-use super::sampler::{Draw, Observation, Sampler};
+use super::sampler::{Configuration, Draw, Observation, Sampler};
 use super::{MOST_TRIALS, Sweep};
 
 /// Draws in a row that give nothing new before a sampler counts as exhausted.
@@ -23,13 +23,6 @@ pub struct Point {
     pub overrides: Vec<(String, toml::Value)>,
     /// The configuration that it is of: points of one differ in axes that only repeat.
     pub configuration: usize,
-}
-
-/// A point of the dimensions that do not only repeat.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Configuration {
-    /// A coordinate for each of them.
-    pub coordinates: Vec<f64>,
 }
 
 impl Sweep {

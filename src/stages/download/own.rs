@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::read_archive;
+use super::archive::read_archive;
 use crate::config::{Diagnostic, Keys, Noted, Word, words};
 use crate::data::outside::{Files, Known};
 use crate::data::readers::{DataFormat, Decoding, Layout};

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::mistakes::GOOD;
 use super::scene::Scene;
-use super::store::{RUN, newest, pipeline};
+use super::store::{newest, pipeline};
 
 #[test]
 fn advice_about_sweeps_helps_when_it_is_followed() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dfdx::prelude::Cpu;
 use rayon::prelude::*;
 
-use super::{BlockNeeds, ConvBlock, PreparedWeights};
+use super::block::{BlockNeeds, ConvBlock, PreparedWeights};
 use crate::memory::{self, Buffer};
 use crate::nn::geometry::Pool2d;
 use crate::nn::geometry::Rectifier;
