@@ -202,10 +202,11 @@ impl<'a> Keys<'a> {
     /// # Errors
     /// When there is one.
     pub fn no_problems(&mut self, found: Vec<Diagnostic>) -> Result<(), Noted> {
-        match found.into_iter().map(|problem| self.problem(problem)).last() {
-            Some(noted) => Err(noted),
-            None => Ok(()),
+        let mut noted = Ok(());
+        for problem in found {
+            noted = Err(self.problem(problem));
         }
+        noted
     }
 
     /// How many problems were noted, for [`Keys::no_problem_since`].
