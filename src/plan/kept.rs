@@ -32,14 +32,19 @@ impl KeptPipeline {
         }
     }
 
-    /// The resolved pipeline. Its sweep is checked for its form only.
+    /// The resolved pipeline, without its sweep and its tables, which are read apart: what is wrong with them
+    /// says nothing about its stages.
     ///
     /// # Errors
     /// When this runner does not accept what an older one accepted.
     pub fn pipeline(&self) -> Result<Pipeline, Report> {
+        let mut root = self.root.clone();
+        if let Value::Table(table) = &mut root.value {
+            table.entries.retain(|name, _| !["sweep", "table"].contains(&name.as_str()));
+        }
         let path = self.name.as_ref();
-        let resolved = resolve::resolve(path, &self.sources, &self.root, KINDS, false);
-        resolved.pipeline.map_err(|_| self.report(resolved.problems))
+        let resolved = resolve::resolve(path, &self.sources, &root, KINDS, false);
+        resolved.pipeline.ok_or_else(|| self.report(resolved.problems))
     }
 
     /// The tables of the run. They can be read even where this runner does not accept the rest.
