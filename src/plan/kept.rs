@@ -44,7 +44,7 @@ impl KeptPipeline {
         }
         let path = self.name.as_ref();
         let resolved = resolve::resolve(path, &self.sources, &root, KINDS, false);
-        resolved.pipeline.ok_or_else(|| self.report(resolved.problems))
+        resolved.pipeline.map_err(|_| self.report(resolved.problems))
     }
 
     /// The tables of the run. They can be read even where this runner does not accept the rest.
