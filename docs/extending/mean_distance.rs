@@ -83,6 +83,7 @@ mod tests {
     #[test]
     fn the_lines_that_register_it_fit() {
         let _: fn(&mut Keys) -> Result<MeanDistance, Noted> = MeanDistance::read;
+        let _: fn(&MeanDistance) -> &Reference = |method| &method.target;
         let _: fn(&MeanDistance, Step<Cpu>) -> _ = MeanDistance::losses::<Cpu>;
     }
 }

@@ -33,7 +33,7 @@ pub struct Task {
     pub external: Option<String>,
     /// Where tensors live.
     pub device: Device,
-    /// What it would make.
+    /// What it would build.
     pub recipe: Recipe,
     /// Numbers of the trials that need it.
     pub trials: Vec<usize>,
@@ -46,7 +46,7 @@ pub struct TaskInput {
     pub key: String,
     /// The split that it names.
     pub split: Option<String>,
-    /// The task that makes it.
+    /// The task that builds it.
     pub task: NodeIndex,
 }
 

@@ -103,10 +103,11 @@ fn own_pipeline(folder: &Path, trial: usize) -> Option<Pipeline> {
 
 /// The doubt about two overlapping axes, which older runners accepted although one of the two values never
 /// counted.
-fn of_overlap(Overlap { outer, inner }: &Overlap, record: &Record) -> String {
+fn of_overlap(overlap: &Overlap, record: &Record) -> String {
+    let Overlap { outer, inner, is_same_key } = overlap;
     // The command is to be copied into a shell.
     let file = system::as_typed(std::slice::from_ref(&record.provenance.file));
-    if outer == inner {
+    if *is_same_key {
         return format!(
             "The labels of trials cannot be trusted: `{outer}` was swept twice, and only one of the two \
              values counted. Keep one of the two axes and run `runner sweep {file}` again."

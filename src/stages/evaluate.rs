@@ -1,6 +1,5 @@
 //! `evaluate`: scores models on labelled splits.
 
-use std::fs;
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
@@ -12,26 +11,27 @@ use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::classes::Matched;
 use crate::data::{self, loader};
 use crate::metrics::calibration::Calibration;
-use crate::metrics::csv;
 use crate::metrics::label_free::images_for;
 use crate::metrics::macro_f1::macro_f1;
 use crate::metrics::proxy_a_distance::proxy_a_distance;
 use crate::metrics::{Metrics, ScoreRow};
-use crate::nn::dispatch::{Job, backend, dispatch};
+use crate::nn::dispatch::{DeviceWork, backend, dispatch};
 use crate::nn::ops::Ops;
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
-use crate::train::{Evaluation, Prediction, evaluate};
+use crate::train::{Evaluation, evaluate};
 
 mod embedding;
 mod features;
 mod numbering;
 mod pictures;
+mod scored;
 
 use embedding::{Embedding, Planes};
 use numbering::Numbering;
 use pictures::{PictureCounts, Pictures};
+use scored::Scored;
 
 pub(super) const KIND: Kind = Kind {
     name: "evaluate",
@@ -159,15 +159,7 @@ struct ScoringRun<'a> {
     context: &'a Context<'a>,
 }
 
-/// A data set with the answers of one model.
-struct Scored {
-    /// As it stands in the metrics.
-    key: String,
-    set: Arc<OpenedSplit>,
-    answers: Vec<Prediction>,
-}
-
-impl Job for ScoringRun<'_> {
+impl DeviceWork for ScoringRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
@@ -252,10 +244,10 @@ impl Evaluate {
     /// Compares the classes of every model with those of every data set, by their descriptions alone.
     fn compare_classes(&self, context: &Context) -> Result<(), Halt> {
         for dataset in &self.on {
-            let outline = data::Outline::read(&context.input(&dataset.key).path)?;
+            let outline = data::DatasetOutline::read(&context.input(&dataset.key).path)?;
             let (found, empty) = (outline.classes, outline.empty);
             for model in &self.models {
-                let known = nn::Outline::read(&context.input(&model.key).path)?.classes;
+                let known = nn::ModelOutline::read(&context.input(&model.key).path)?.classes;
                 let matched =
                     meet((&found, &empty), &dataset.key, &known).map_err(|mut failure| {
                         failure.message = format!("model `{}`: {}", model.stage, failure.message);
@@ -327,19 +319,6 @@ fn distances<D: Ops>(
         });
     }
     Ok(())
-}
-
-/// Writes a table beside the metrics.
-fn save<const N: usize>(
-    context: &Context,
-    name: &str,
-    header: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> Result<(), Failure> {
-    let path = context.out.join(name);
-    let header = header.map(str::to_owned);
-    let text = csv::text(std::iter::once(header).chain(rows));
-    fs::write(&path, text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }
 
 /// The output of the model's frozen layers for the images; models with the same layers share it.

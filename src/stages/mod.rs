@@ -343,16 +343,16 @@ impl From<Problem> for Halt {
     }
 }
 
-impl From<crate::device::Error> for Halt {
-    fn from(error: crate::device::Error) -> Self {
+impl From<crate::device::DeviceError> for Halt {
+    fn from(error: crate::device::DeviceError) -> Self {
         Failure::new(error.to_string()).into()
     }
 }
 
-impl From<crate::data::Error> for Halt {
-    fn from(error: crate::data::Error) -> Self {
+impl From<crate::data::DataError> for Halt {
+    fn from(error: crate::data::DataError) -> Self {
         match error {
-            crate::data::Error::Interrupted => Self::Interrupted,
+            crate::data::DataError::Interrupted => Self::Interrupted,
             error => Failure { message: error.to_string(), help: error.help() }.into(),
         }
     }

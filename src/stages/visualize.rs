@@ -9,7 +9,7 @@ use crate::config::{Keys, Noted, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
 use crate::metrics::{LayerRow, Metrics};
-use crate::nn::dispatch::{Job, dispatch};
+use crate::nn::dispatch::{DeviceWork, dispatch};
 use crate::nn::fuse::outlets;
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
@@ -96,7 +96,7 @@ struct DrawingRun<'a> {
     context: &'a Context<'a>,
 }
 
-impl Job for DrawingRun<'_> {
+impl DeviceWork for DrawingRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {

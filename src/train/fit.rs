@@ -7,6 +7,8 @@ mod frozen;
 mod measure;
 mod steps;
 
+use std::time::Instant;
+
 use self::frozen::FrozenOutputs;
 use super::activations::Caching;
 use super::checkpoint::{BestWeights, Checkpointed, Keeper, Position, Slot};
@@ -125,6 +127,16 @@ impl<'a, D: Ops> TrainingLoop<'a, D> {
             rows: Vec::new(),
             times: Times::default(),
         })
+    }
+
+    /// Finds the output of the layers that are frozen now, or computes it.
+    fn compute_frozen(&mut self, caching: Option<Caching>) -> Result<(), Stop> {
+        let Some(caching) = caching else { return Ok(()) };
+        let start = Instant::now();
+        let augments = self.settings.augment.is_some();
+        self.frozen = FrozenOutputs::of(self.model, self.data, augments, caching, self.watch)?;
+        self.times.frozen += start.elapsed().as_secs_f64();
+        Ok(())
     }
 
     fn run(mut self, caching: Option<Caching>) -> Result<Ended, Stop> {

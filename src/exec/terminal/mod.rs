@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::events::{Event, Reporter, STOPPING};
-use crate::console::{self, Stream};
+use crate::console::{self, OutputStream};
 use view::LiveView;
 
 /// Time between two drawings.
@@ -100,7 +100,7 @@ impl Screen {
             .map(|line| if self.colours { words::painted(line) } else { line.clone() })
             .collect();
         text += &shown.join("\n");
-        console::attempt(Stream::Error, || {
+        console::attempt(OutputStream::Error, || {
             let mut stream = std::io::stderr().lock();
             stream.write_all(text.as_bytes())?;
             stream.flush()

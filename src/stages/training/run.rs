@@ -4,7 +4,7 @@
 use super::{SCORED, Training};
 use crate::data::classes::Matched;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
-use crate::nn::dispatch::{Job, backend, dispatch};
+use crate::nn::dispatch::{DeviceWork, backend, dispatch};
 use crate::nn::ops::Ops;
 use crate::nn::{Model, Saved, Spec};
 use crate::stages::classes::{Uses, clash, named, names_of_both, note};
@@ -89,7 +89,7 @@ struct TrainingRun<'a> {
     sets: Sets,
 }
 
-impl Job for TrainingRun<'_> {
+impl DeviceWork for TrainingRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
