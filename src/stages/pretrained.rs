@@ -14,7 +14,7 @@ use crate::data::catalog::weights::{self, Weights};
 use crate::data::classes::counted;
 use crate::data::fetch::Whole;
 use crate::data::statistics::grouped;
-use crate::metrics::{LayerRow, Metrics};
+use crate::metrics::{Metrics, ModelRow};
 use crate::nn::architecture::Architecture;
 use crate::nn::dispatch::{DeviceWork, dispatch};
 use crate::nn::geometry::Chw;
@@ -364,7 +364,7 @@ fn rows(fit: &LoadPlan) -> Metrics {
     let mut rows = Vec::new();
     #[expect(clippy::cast_precision_loss, reason = "a count of tensors")]
     let mut row = |name: &str, metric: &str, count: usize| {
-        rows.push(LayerRow { layer: name.into(), metric: metric.into(), value: count as f64 });
+        rows.push(ModelRow { layer: name.into(), metric: metric.into(), value: count as f64 });
     };
     row("total", "loaded", fit.loaded.len());
     for (metric, names) in

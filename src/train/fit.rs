@@ -29,7 +29,7 @@ use crate::progress::{Unit, Watch};
 
 /// What a training may use and how far it goes for now. None of it moves a number.
 #[derive(Clone, Copy, Default)]
-pub struct RunOptions<'a> {
+pub struct FitOptions<'a> {
     /// Where the output of frozen layers is kept, so that it is computed once per image.
     pub caching: Option<Caching<'a>>,
     /// Where checkpoints are. A training that was stopped resumes from the newest one, and ends with
@@ -55,7 +55,7 @@ pub fn fit<D: Ops>(
     method: &Method,
     data: &Data,
     settings: &TrainingSettings,
-    options: RunOptions,
+    options: FitOptions,
     watch: &Watch,
 ) -> Result<Ended, FitError> {
     let mut training = TrainingLoop::new(model, new, method, data, settings, watch)?;

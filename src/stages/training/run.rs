@@ -12,7 +12,7 @@ use crate::stages::inputs::{OpenedSplit, open};
 use crate::stages::{Budget, Context, Failure, Halt, Outcome};
 use crate::train::activations::Caching;
 use crate::train::checkpoint::Slot;
-use crate::train::{Data, Ended, RunOptions, Times, coverage, fit, groups};
+use crate::train::{Data, Ended, FitOptions, Times, coverage, fit, groups};
 
 impl Training {
     /// Trains, and writes the model to [`Context::out`].
@@ -115,7 +115,7 @@ impl DeviceWork for TrainingRun<'_> {
         let caching = cache.map(|cache| Caching { cache, backend: &backend, uses });
         let slot = Slot::new(context.scratch.to_owned(), context.environment.save_every);
         let (checkpoints, pause_after) = (Some(&slot), context.budget.map(|Budget(epochs)| epochs));
-        let options = RunOptions { caching, checkpoints, pause_after };
+        let options = FitOptions { caching, checkpoints, pause_after };
         let (method, watch) = (&training.method, context.watch());
         let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch)? {
             Ended::Finished { rows, times } => (rows, times),
