@@ -8,17 +8,17 @@
 //! `DEVICE` is `cpu` or, with `--features cuda`, `cuda:0`. Runs in the repository's root, where the golden
 //! files are. `benches/device.sh` calls it on a machine with a GPU.
 
-#[path = "../tests/goldens/mod.rs"]
-mod goldens;
+#[path = "../tests/goldens/reference/mod.rs"]
+mod reference;
 mod steps;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use goldens::ops::Form;
-use goldens::{Distance, step};
+use reference::ops::Form;
+use reference::{Distance, step};
 use runner::device::Device;
-use runner::nn::dispatch::{Job, dispatch};
+use runner::nn::dispatch::{DeviceWork, dispatch};
 use runner::nn::ops::Ops;
 
 fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 
 struct Times;
 
-impl Job for Times {
+impl DeviceWork for Times {
     type Output = ();
 
     fn run<D: Ops>(self, device: &D) {
@@ -58,7 +58,7 @@ impl Job for Times {
 /// Prints a line per golden case; gives whether all passed.
 struct Check;
 
-impl Job for Check {
+impl DeviceWork for Check {
     type Output = bool;
 
     fn run<D: Ops>(self, device: &D) -> bool {
@@ -89,7 +89,7 @@ impl Job for Check {
                 }
             }
         };
-        for golden in goldens::ops::goldens() {
+        for golden in reference::ops::goldens() {
             case(&golden.name, &|| golden.distances(device, Form::Kernel));
         }
         case("dann step", &|| step::dann(device));

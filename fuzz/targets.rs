@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
 use dfdx::prelude::Cpu;
-use runner::data::readers::{Decoding, Format};
+use runner::data::readers::{DataFormat, Decoding};
 use runner::data::{Dataset, Watch};
+use runner::digest::{Digest, Fingerprint};
 use runner::nn::{Model, Saved, Spec, state_dict};
-use runner::plan::fingerprint::{Digest, Fingerprint};
 use runner::plan::{resolve, trials};
 use runner::progress::Silent;
 use runner::report::record::Record;
@@ -51,7 +51,7 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-fn read(format: Format, path: &Path) {
+fn read(format: DataFormat, path: &Path) {
     let cancel = AtomicBool::new(false);
     let _ = format.read(path, &Decoding::strict(), &Watch { progress: &Silent, cancel: &cancel });
 }
@@ -84,13 +84,13 @@ pub fn checkpoint(bytes: &[u8]) {
 pub fn idx(bytes: &[u8]) {
     let folder = folder("train-images-idx3-ubyte", bytes);
     put(folder.path(), "train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 0, 1]);
-    read(Format::Idx, folder.path());
+    read(DataFormat::Idx, folder.path());
 }
 
 /// A list of images and labels.
 pub fn image_list(bytes: &[u8]) {
     let folder = folder("train.txt", bytes);
-    read(Format::ImageList, folder.path());
+    read(DataFormat::ImageList, folder.path());
 }
 
 /// An image file of any format: the content decides on it, not the name.
@@ -99,14 +99,14 @@ pub fn image(bytes: &[u8]) {
     put(folder.path(), "train.txt", b"1.png 0\n");
     let cancel = AtomicBool::new(false);
     let watch = Watch { progress: &Silent, cancel: &cancel };
-    let _ = Format::ImageList.read(folder.path(), &Decoding::strict().upright(true), &watch);
+    let _ = DataFormat::ImageList.read(folder.path(), &Decoding::strict().upright(true), &watch);
 }
 
 /// The training images of CIFAR-100, with a good test image.
 pub fn cifar(bytes: &[u8]) {
     let folder = folder("train.bin", bytes);
     put(folder.path(), "test.bin", &[7; 2 + 3072]);
-    read(Format::Cifar, folder.path());
+    read(DataFormat::Cifar, folder.path());
 }
 
 /// Weights in any form, of the entry that is usual and of one that is named.
@@ -123,7 +123,7 @@ pub fn weights(bytes: &[u8]) {
 /// Tensors `images` and `labels`.
 pub fn tensors(bytes: &[u8]) {
     let folder = folder("train.safetensors", bytes);
-    read(Format::Safetensors, folder.path());
+    read(DataFormat::Safetensors, folder.path());
 }
 
 /// `dataset.json` of a data set of our own.

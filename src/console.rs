@@ -21,14 +21,14 @@ pub struct Lost {
 
 /// One of the two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub enum OutputStream {
     /// Standard output.
     Output,
     /// Standard error.
     Error,
 }
 
-impl Stream {
+impl OutputStream {
     fn name(self) -> &'static str {
         match self {
             Self::Output => "standard output",
@@ -47,7 +47,7 @@ fn all() -> MutexGuard<'static, Vec<Lost>> {
 pub fn say(line: impl Display) {
     // In one piece, so that lines of several threads do not mix.
     let text = format!("{line}\n");
-    attempt(Stream::Error, || {
+    attempt(OutputStream::Error, || {
         let mut stream = anstream::stderr().lock();
         stream.write_all(text.as_bytes())
     });
@@ -55,7 +55,7 @@ pub fn say(line: impl Display) {
 
 /// `text` on standard output, as [`say`].
 pub fn put(text: &str) {
-    attempt(Stream::Output, || {
+    attempt(OutputStream::Output, || {
         let mut stream = anstream::stdout().lock();
         stream.write_all(text.as_bytes())?;
         stream.flush()
@@ -63,16 +63,17 @@ pub fn put(text: &str) {
 }
 
 /// Remembers it when `write` fails, which writes to `stream`.
-pub fn attempt(stream: Stream, write: impl FnOnce() -> io::Result<()>) {
+pub fn attempt(stream: OutputStream, write: impl FnOnce() -> io::Result<()>) {
     match write() {
         // Whoever read standard output has seen enough of it.
-        Err(error) if stream == Stream::Output && error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error)
+            if stream == OutputStream::Output && error.kind() == io::ErrorKind::BrokenPipe => {}
         Err(error) => count(&mut all(), stream, &error),
         Ok(()) => {}
     }
 }
 
-fn count(all: &mut Vec<Lost>, stream: Stream, error: &io::Error) {
+fn count(all: &mut Vec<Lost>, stream: OutputStream, error: &io::Error) {
     match all.iter_mut().find(|it| it.stream == stream.name()) {
         Some(lost) => lost.writes += 1,
         None => {
@@ -95,9 +96,9 @@ mod tests {
     fn what_a_stream_refuses_is_counted_under_its_first_error() {
         let mut all = Vec::new();
         for text in ["full", "gone"] {
-            count(&mut all, Stream::Output, &io::Error::other(text));
+            count(&mut all, OutputStream::Output, &io::Error::other(text));
         }
-        count(&mut all, Stream::Error, &io::Error::other("full"));
+        count(&mut all, OutputStream::Error, &io::Error::other("full"));
         let lost = |stream: &str, writes| Lost {
             stream: stream.to_owned(),
             writes,

@@ -1,4 +1,5 @@
-//! Where tensors live.
+//! Where tensors live: the name of a device, as a pipeline file writes it. Opens no device; `nn::dispatch`
+//! does.
 
 use std::fmt;
 
@@ -22,7 +23,7 @@ impl fmt::Display for Device {
 
 /// Why a device cannot be had.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Error {
+pub enum DeviceError {
     /// Neither `cpu`, `auto` nor `cuda:N`.
     #[error("`{0}` is not a device; expected \"cpu\", \"auto\" or \"cuda:0\"")]
     Unknown(String),
@@ -38,7 +39,7 @@ pub enum Error {
     Unavailable {
         /// The device.
         device: Device,
-        /// The driver's word.
+        /// The driver's error.
         reason: String,
     },
 }
@@ -48,7 +49,7 @@ impl Device {
     ///
     /// # Errors
     /// When the word is not a device or this build cannot use it.
-    pub fn parse(word: &str) -> Result<Self, Error> {
+    pub fn parse(word: &str) -> Result<Self, DeviceError> {
         let cuda = cfg!(feature = "cuda");
         match word {
             "auto" if cuda => Ok(Self::Cuda(0)),
@@ -60,8 +61,8 @@ impl Device {
                     _ => None,
                 };
                 match ordinal {
-                    None => Err(Error::Unknown(word.to_owned())),
-                    Some(_) if !cuda => Err(Error::NotBuilt(word.to_owned())),
+                    None => Err(DeviceError::Unknown(word.to_owned())),
+                    Some(_) if !cuda => Err(DeviceError::NotBuilt(word.to_owned())),
                     Some(ordinal) => Ok(Self::Cuda(ordinal)),
                 }
             }

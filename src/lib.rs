@@ -12,6 +12,7 @@ pub mod config;
 pub mod console;
 pub mod data;
 pub mod device;
+pub mod digest;
 pub mod exec;
 pub mod fault;
 pub mod memory;

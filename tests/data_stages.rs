@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use runner::config::Keys;
@@ -14,7 +15,8 @@ use runner::data::{Dataset, Sizes};
 use runner::device::Device;
 use runner::progress::Silent;
 use runner::stages::{
-    Context, Defaults, Described, Failure, Halt, Input, KINDS, Outcome, Problem, Product, Stage,
+    Context, Defaults, Described, Environment, Failure, Halt, Input, KINDS, Outcome, Problem,
+    Product, Stage,
 };
 use tempfile::TempDir;
 
@@ -67,21 +69,25 @@ fn run(kind: &str, text: &str, inputs: &[(&str, &Path)]) -> Result<(TempDir, Out
 }
 
 fn run_stage(stage: &dyn Stage, inputs: &[(&str, &Path)]) -> Result<(TempDir, Outcome), Failure> {
-    let (out, downloads) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let [out, downloads, scratch] = [(); 3].map(|()| TempDir::new().unwrap());
+    let environment = Environment {
+        offline: true,
+        downloads: downloads.path().to_owned(),
+        activations: None,
+        save_every: Duration::from_secs(60),
+    };
     let inputs: Vec<Input> = inputs
         .iter()
         .map(|(key, path)| Input { key: (*key).into(), path: (*path).into(), split: None })
         .collect();
     let cancel = AtomicBool::new(false);
     let context = Context {
-        checkpoints: None,
-        pause_after: None,
+        environment: &environment,
+        scratch: scratch.path(),
+        budget: None,
         inputs: &inputs,
         out: out.path(),
         external: None,
-        downloads: downloads.path(),
-        offline: true,
-        activations: None,
         device: Device::Cpu,
         progress: &Silent,
         cancel: &cancel,

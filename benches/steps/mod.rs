@@ -15,8 +15,8 @@ use runner::nn::geometry::Chw;
 use runner::nn::model::host;
 use runner::nn::ops::{Batch, Ops, Targets};
 use runner::nn::{
-    Entry, Model, freeze,
-    zoo::{self, Layout},
+    EntryLayer, Model, freeze,
+    zoo::{self, ArchSettings},
 };
 use runner::progress::{Silent, Watch};
 use runner::train::activations::{Activations, Cache, Caching};
@@ -73,7 +73,7 @@ impl<D: Ops> Bench<D> {
         };
         let build = zoo::find(arch).expect("a network of the zoo").build;
         let mut model =
-            Model::new(build(Layout::new(input, 10)), device, 0).expect("the network fits");
+            Model::new(build(ArchSettings::new(input, 10)), device, 0).expect("the network fits");
         let adversarial = method.as_ref().is_some_and(Method::is_adversarial);
         if adversarial {
             model.attach_domain_classifier(0);
@@ -144,7 +144,7 @@ impl<D: Ops> Bench<D> {
         for pass in 0..self.passes {
             let size = self.labels.len();
             let (entry, source) = match &self.frozen {
-                None => (Entry::IMAGES, self.source.clone()),
+                None => (EntryLayer::IMAGES, self.source.clone()),
                 Some(activations) => {
                     let indices: Vec<usize> = (pass * size..(pass + 1) * size).collect();
                     let values = activations.batch(&indices);
@@ -156,7 +156,7 @@ impl<D: Ops> Bench<D> {
         }
     }
 
-    fn step(&mut self, method: &Method, entry: Entry, source: Batch<D>) {
+    fn step(&mut self, method: &Method, entry: EntryLayer, source: Batch<D>) {
         let step = Step {
             model: &mut self.model,
             entry,

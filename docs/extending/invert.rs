@@ -3,7 +3,7 @@
 use super::{Context, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product, Stage};
 use crate::bytes::Collector;
 use crate::config::{Keys, Noted, Wants};
-use crate::data::{Error, Images};
+use crate::data::{DataError, Images};
 
 pub(super) const KIND: Kind = Kind {
     name: "invert",
@@ -55,14 +55,14 @@ impl Stage for Invert {
 }
 
 impl Invert {
-    fn inverted(&self, images: &Images) -> Result<Images, Error> {
+    fn inverted(&self, images: &Images) -> Result<Images, DataError> {
         // Images may be larger than memory: the collector continues in a file when they are many.
-        let mut pixels = Collector::new(images.pixels.len()).map_err(Error::spilled)?;
+        let mut pixels = Collector::new(images.pixels.len()).map_err(DataError::spilled)?;
         for part in images.pixels.chunks(1 << 20) {
             let part: Vec<u8> = part.iter().map(|pixel| self.pixel(*pixel)).collect();
-            pixels.push(&part).map_err(Error::spilled)?;
+            pixels.push(&part).map_err(DataError::spilled)?;
         }
-        let pixels = pixels.finish().map_err(Error::spilled)?;
+        let pixels = pixels.finish().map_err(DataError::spilled)?;
         Ok(Images { channels: images.channels, sizes: images.sizes.clone(), pixels })
     }
 

@@ -1,6 +1,6 @@
 //! Two convolutions with batch norm and one linear layer: enough for small images.
 
-use super::{Arch, Layout, batch_norm, chain, conv, linear, max_pool};
+use super::{Arch, ArchSettings, batch_norm, chain, conv, linear, max_pool};
 use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 64 features of an image of any size.
@@ -12,7 +12,7 @@ pub const ARCH: Arch = Arch {
     build,
 };
 
-fn build(Layout { input, classes, .. }: Layout) -> Spec {
+fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
     Spec {
         arch: ARCH.name.into(),
         input,
@@ -49,7 +49,7 @@ mod tests {
     fn an_image_of_any_size_gives_64_features() {
         for side in [8, 28, 96] {
             let input = Chw { channels: 3, height: side, width: side };
-            assert_eq!(build(Layout::new(input, 10)).feature_len(), Ok(64));
+            assert_eq!(build(ArchSettings::new(input, 10)).feature_len(), Ok(64));
         }
     }
 }

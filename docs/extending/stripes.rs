@@ -2,12 +2,12 @@
 
 use indexmap::IndexMap;
 
-use super::{Content, Entry};
+use super::{CatalogEntry, Delivery};
 use crate::data::dataset::{Dataset, Images, Split};
-use crate::data::error::Error;
+use crate::data::error::DataError;
 use crate::random;
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: CatalogEntry = CatalogEntry {
     name: "stripes",
     title: "Stripes of random brightness that lie or stand",
     licence: "public domain",
@@ -17,12 +17,12 @@ pub(super) const ENTRY: Entry = Entry {
     channels: 1,
     size: Some((SIDE, SIDE)),
     splits: &[("train", Some(200)), ("test", Some(100))],
-    content: Content::BuiltIn(make),
+    content: Delivery::BuiltIn(make),
 };
 
 const SIDE: usize = 8;
 
-fn make() -> Result<Dataset, Error> {
+fn make() -> Result<Dataset, DataError> {
     let mut splits = IndexMap::new();
     for (name, count) in [("train", 200), ("test", 100)] {
         let labels: Vec<u32> = (0..count).map(|at| at % 2).collect();

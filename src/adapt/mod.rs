@@ -7,7 +7,7 @@ use dfdx::prelude::*;
 use crate::config::{Keys, Noted, Reference, words};
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
-use crate::nn::{DropoutKey, Entry, Model, Pass};
+use crate::nn::{DropoutKey, EntryLayer, Model, Pass};
 
 mod coral;
 mod dann;
@@ -52,7 +52,7 @@ pub struct Step<'a, D: Ops> {
     /// The network that learns.
     pub model: &'a mut Model<D>,
     /// Where it takes the images in.
-    pub entry: Entry,
+    pub entry: EntryLayer,
     /// Labelled images `[N, C*H*W]`, or the output of frozen layers for them.
     pub source: Batch<D>,
     /// Their labels.
@@ -92,7 +92,7 @@ impl<'a, D: Ops> Step<'a, D> {
 /// batch norm must see one domain at a time.
 struct Domains<'a, D: Ops> {
     model: &'a mut Model<D>,
-    entry: Entry,
+    entry: EntryLayer,
     source: Batch<D>,
     source_pass: Pass,
     targets: Targets<'a>,

@@ -8,7 +8,9 @@ use indexmap::IndexMap;
 use super::Error;
 use super::columns::columns;
 use crate::cli::DiffArgs;
+use crate::metrics;
 use crate::report::finished::FinishedRun;
+use crate::report::measured::named_values;
 
 /// Prints what differs. The exit code is 0 also when something does.
 ///
@@ -80,17 +82,14 @@ fn final_metrics(run: &FinishedRun) -> Result<IndexMap<String, String>, Error> {
     let mut all = IndexMap::new();
     for (number, stages) in run.record.trials.iter().enumerate() {
         for stage in stages {
-            let Some(rows) = run.rows(number, &stage.name)? else { continue };
-            for row in rows.rows {
-                let named = rows.header.iter().zip(&row);
-                let named = named.filter(|it| !["epoch", "step", "value"].contains(&it.0.as_str()));
-                let words: Vec<&str> = named.map(|(_, cell)| cell.as_str()).collect();
+            let Some(found) = run.read_metrics(number, &stage.name)? else { continue };
+            for (words, value) in named_values(&found) {
                 let trial = match run.trials.len() {
                     1 => String::new(),
                     _ => format!("[{number:03}]"),
                 };
                 let name = format!("{}{trial}: {}", stage.name, words.join(", "));
-                all.insert(name, row.last().cloned().unwrap_or_default());
+                all.insert(name, metrics::number(value));
             }
         }
     }

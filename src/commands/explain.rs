@@ -7,8 +7,7 @@ use super::outlook::Outlook;
 use crate::cli::ExplainArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
-use crate::exec::display_name;
-use crate::plan::graph::Plan;
+use crate::exec::{Holding, Holdings, display_name};
 use crate::store::Store;
 
 /// Explains a stage in every trial that it differs in.
@@ -18,8 +17,9 @@ use crate::store::Store;
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, Error> {
     let trials = super::trials_of(&args.file, args.sweep)?.trials;
     let store = Store::peek(&args.store);
-    let plan = Plan::new(trials, &Known::from_folder(store.outside()))?;
-    let outlook = Outlook::new(&plan, &store, &args.results, usize::MAX)?;
+    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()))?;
+    let holdings = Holdings::look_up(&plan, &store);
+    let outlook = Outlook::new(&plan, (&store, holdings), &args.results, usize::MAX)?;
     let mut tasks = Vec::new();
     for stages in &plan.stages {
         let Some(task) = stages.get(&args.stage) else {
@@ -34,8 +34,8 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, Error> {
     for task in tasks {
         let node = &plan.graph[task];
         text += &format!("{} ({})\n", display_name(&plan, task), node.stage.kind());
-        match outlook.cached.get(&task) {
-            Some((fingerprint, artifact)) => {
+        match outlook.holdings.get(task) {
+            Some(Holding { fingerprint, artifact, .. }) => {
                 let created = artifact.manifest()?.map_or_else(|_| "?".into(), |it| it.created);
                 text += &format!("  cached: {}\n", artifact.summary);
                 text += &format!("  made {created}\n  artifact {fingerprint}\n");
@@ -49,8 +49,8 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, Error> {
             }
         }
         for (input, line) in node.inputs.iter().zip(plan.input_texts(task)) {
-            let state = match outlook.cached.get(&input.task) {
-                Some((_, artifact)) => format!("cached: {}", artifact.summary),
+            let state = match outlook.holdings.get(input.task) {
+                Some(holding) => format!("cached: {}", holding.artifact.summary),
                 None => "will run".to_owned(),
             };
             text += &format!("  input {line}: {state}\n");

@@ -10,14 +10,14 @@ use crate::exec::Ending;
 use crate::plan::graph::{Plan, Task};
 use crate::report::runs;
 
-/// Seconds that stages took, for each epoch where they have some.
-pub(super) struct Past {
+/// Seconds that stages took in earlier runs, per epoch where they have epochs.
+pub(super) struct PastTimes {
     by_name: HashMap<(String, String), Vec<f64>>,
     by_kind: HashMap<String, Vec<f64>>,
 }
 
-impl Past {
-    /// From every run below `results`.
+impl PastTimes {
+    /// Those of every run below `results`.
     ///
     /// # Errors
     /// When the results cannot be listed.
@@ -40,7 +40,7 @@ impl Past {
         Ok(past)
     }
 
-    /// Seconds that a task will take: as stages of its name did, or else as those of its kind.
+    /// Seconds that a task will probably take: the median of stages of its name, or else of its kind.
     #[expect(clippy::cast_precision_loss, reason = "epochs are few")]
     fn seconds(&self, task: &Task) -> Option<f64> {
         let kind = task.stage.kind().to_owned();
@@ -52,7 +52,7 @@ impl Past {
         Some(sorted[sorted.len() / 2] * epochs.unwrap_or(1).max(1) as f64)
     }
 
-    /// How long `tasks` take one after the other, and how many of them nothing is known of.
+    /// Seconds that `tasks` take one after the other, and of how many of them nothing is known.
     pub fn total(&self, plan: &Plan, tasks: &[NodeIndex]) -> (f64, usize) {
         let known: Vec<f64> =
             tasks.iter().filter_map(|task| self.seconds(&plan.graph[*task])).collect();

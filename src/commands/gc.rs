@@ -59,7 +59,7 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
         text += &format!("; {} in other folders, all kept", kept.elsewhere);
     }
     for run in &users.runs {
-        text += &format!("\n{}, {}, goes on: what it needs is kept", run.what, run.who);
+        text += &format!("\n{}, {}, is running, so what it needs is kept", run.what, run.who);
     }
     text += "\n";
     text += &counts(&garbage);

@@ -4,6 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::ValueEnum as _;
+
 use super::Error;
 use crate::cli::{InitArgs, Template};
 use crate::system;
@@ -55,12 +57,9 @@ fn text(template: Template) -> &'static str {
 }
 
 /// The template's word on the command line.
-fn word(template: Template) -> &'static str {
-    match template {
-        Template::Adapt => "adapt",
-        Template::Finetune => "finetune",
-        Template::OwnImages => "own-images",
-    }
+fn word(template: Template) -> String {
+    let value = template.to_possible_value().expect("no template is hidden");
+    value.get_name().to_owned()
 }
 
 /// The file itself where `to` names one, else one in that folder.
@@ -81,7 +80,7 @@ fn name(file: &Path, template: Template) -> String {
         .map(|letter| if fits(letter) || letter == '_' { letter } else { '-' })
         .collect();
     let some = name.chars().any(fits);
-    if some { name } else { word(template).to_owned() }
+    if some { name } else { word(template) }
 }
 
 /// Asks on the terminal.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::cli::GcArgs;
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::report::record::Record;
 use crate::store::{ResultsFolder, Store};
 use crate::system;

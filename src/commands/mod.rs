@@ -19,8 +19,10 @@ use crate::report::runs;
 use crate::stages::Halt;
 use crate::{plan, report, store, system};
 
+mod changes;
 mod check;
 mod columns;
+mod comparison;
 mod completions;
 mod diff;
 mod explain;
@@ -31,6 +33,7 @@ mod init;
 mod kept;
 mod ls;
 mod outlook;
+mod outside;
 mod plan_stages;
 mod plot;
 mod report_page;
@@ -67,6 +70,14 @@ pub enum Error {
     /// The pipeline has no valid plan.
     #[error(transparent)]
     Plan(#[from] plan::graph::Error),
+    /// Files outside the store that a stage reads cannot be read.
+    #[error("stage `{stage}`: {halt}")]
+    Outside {
+        /// The stage.
+        stage: String,
+        /// Why.
+        halt: Halt,
+    },
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -91,7 +102,11 @@ impl Error {
     /// The exit code: 2 when the input is wrong, otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Input(_) | Self::Plan(_) | Self::Missing(_) | Self::Isa(_) => 2,
+            Self::Input(_)
+            | Self::Plan(_)
+            | Self::Outside { .. }
+            | Self::Missing(_)
+            | Self::Isa(_) => 2,
             _ => 1,
         }
     }
@@ -111,9 +126,7 @@ impl Error {
     fn help(&self) -> Vec<String> {
         match self {
             Self::Store(error) | Self::Results(report::Error::Store(error)) => error.help(),
-            Self::Plan(plan::graph::Error::External { halt: Halt::Failed(failure), .. }) => {
-                failure.help.clone()
-            }
+            Self::Outside { halt: Halt::Failed(failure), .. } => failure.help.clone(),
             Self::Results(report::Error::Malformed { .. }) => {
                 vec!["run the pipeline again: results that are damaged are written anew".into()]
             }
@@ -154,19 +167,6 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Completions(args) => completions::run(args),
         Verb::Report(args) => report_page::run(args),
         Verb::Plot(args) => plot::run(args),
-    }
-}
-
-/// Fails when stages do not fit what `store` knows of their inputs.
-fn fits(plan: &plan::graph::Plan, store: &store::Store) -> Result<(), Error> {
-    let find = |fingerprint: &_| match store.find(fingerprint) {
-        Ok(store::Found::Whole(artifact)) => Some((artifact.content, artifact.path)),
-        // Whatever is wrong with the store comes up where it is used.
-        _ => None,
-    };
-    match plan::foresight::foresee(plan, find) {
-        Some(report) => Err(Box::new(report).into()),
-        None => Ok(()),
     }
 }
 

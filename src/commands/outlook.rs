@@ -1,5 +1,5 @@
-//! What a run would find and do: which tasks the store has, and why the others would run. What `plan`
-//! and `explain` print; writes nothing.
+//! What a run would find and do: which tasks the store has, and why the others would run. `plan` and
+//! `explain` print it. Writes nothing.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,46 +7,47 @@ use std::path::Path;
 use petgraph::graph::NodeIndex;
 
 use super::Error;
-use crate::exec::{Ending, display_name};
-use crate::plan::changes::Search;
-use crate::plan::fingerprint::{Content, Fingerprint};
+use super::changes::Differences;
+use crate::digest::{Content, Fingerprint};
+use crate::exec::{Ending, Holdings, display_name};
 use crate::plan::graph::Plan;
 use crate::report::record::Record;
 use crate::report::runs;
-use crate::store::{Artifact, Found, Store};
+use crate::store::{Found, Store};
 
-/// The outlook of a plan.
+/// What a run of a plan would find and do.
 pub(super) struct Outlook {
     /// What the store has.
-    pub cached: HashMap<NodeIndex, (Fingerprint, Artifact)>,
+    pub holdings: Holdings,
     /// Why the others would run, a line each.
     pub why: HashMap<NodeIndex, Vec<String>>,
 }
 
 impl Outlook {
-    /// Of `plan` against `store`; `results` holds the run before, which changes are told against,
-    /// `depth` stages back.
+    /// That of `plan` with `store`, which has these `holdings` of it. The newest run below `results` is what
+    /// changes are told against; they are followed `depth` stages back.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn new(plan: &Plan, store: &Store, results: &Path, depth: usize) -> Result<Self, Error> {
+    pub fn new(
+        plan: &Plan,
+        (store, holdings): (&Store, Holdings),
+        results: &Path,
+        depth: usize,
+    ) -> Result<Self, Error> {
         let newest = runs::latest(&results.join(&plan.trials[0].pipeline.name));
         let before = newest.and_then(|folder| Record::read(&folder).ok());
-        let mut outlook = Self { cached: HashMap::new(), why: HashMap::new() };
+        let mut outlook = Self { holdings, why: HashMap::new() };
         for task in &plan.order {
+            if outlook.holdings.get(*task).is_some() {
+                continue;
+            }
             let known = plan.fingerprint(*task, |input| outlook.content(input));
             let mut lines = Vec::new();
-            if let Some(fingerprint) = known {
-                match store.find(&fingerprint)? {
-                    Found::Whole(artifact) => {
-                        outlook.cached.insert(*task, (fingerprint, artifact));
-                        continue;
-                    }
-                    Found::Damaged(reason) => {
-                        lines.push(format!("its artifact is damaged: {reason}"));
-                    }
-                    Found::Nothing => {}
-                }
+            if let Some(fingerprint) = known
+                && let Found::Damaged(reason) = store.find(&fingerprint)?
+            {
+                lines.push(format!("its artifact is damaged: {reason}"));
             }
             if lines.is_empty() {
                 lines = outlook.since(plan, *task, (store, depth), before.as_ref());
@@ -63,21 +64,21 @@ impl Outlook {
     }
 
     fn content(&self, task: NodeIndex) -> Option<Content> {
-        self.cached.get(&task).map(|(_, artifact)| artifact.content)
+        self.holdings.get(task).map(|it| it.artifact.content)
     }
 
-    /// The inputs that are to be made.
+    /// Which inputs have to be built before.
     fn waits(&self, plan: &Plan, task: NodeIndex) -> String {
         let inputs = plan.graph[task].inputs.iter().map(|input| input.task);
         let mut names: Vec<String> = inputs
-            .filter(|input| !self.cached.contains_key(input))
+            .filter(|input| self.holdings.get(*input).is_none())
             .map(|input| format!("`{}`", display_name(plan, input)))
             .collect();
         names.dedup();
         format!("{} will run first", names.join(", "))
     }
 
-    /// What changed since the run before.
+    /// What changed since the newest run, a line each.
     fn since(
         &self,
         plan: &Plan,
@@ -107,6 +108,6 @@ impl Outlook {
             return vec!["its artifact is no longer in the store".to_owned()];
         };
         let content = |task| self.content(task);
-        Search { plan, content: &content, manifest: &manifest, depth }.changes(task, &before)
+        Differences { plan, content: &content, manifest: &manifest, depth }.changes(task, &before)
     }
 }

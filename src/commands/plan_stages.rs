@@ -8,11 +8,12 @@ use petgraph::graph::NodeIndex;
 use serde_json::json;
 
 use super::Error;
-use super::forecast::{Past, duration};
+use super::comparison::Comparison;
+use super::forecast::{PastTimes, duration};
 use super::outlook::Outlook;
 use crate::cli::{PlanArgs, PlanFormat};
 use crate::data::outside::Known;
-use crate::exec::display_name;
+use crate::exec::{Holdings, display_name};
 use crate::plan::graph::{Edge, Plan};
 use crate::plan::search::Search;
 use crate::plan::trials::Trials;
@@ -36,12 +37,13 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
 fn plan(trials: Trials, root: &Path, results: &Path, format: PlanFormat) -> Result<String, Error> {
     let Trials { trials, search, .. } = trials;
     let store = Store::peek(root);
-    let plan = Plan::new(trials, &Known::from_folder(store.outside()))?;
-    super::fits(&plan, &store)?;
-    let Outlook { why, .. } = Outlook::new(&plan, &store, results, 0)?;
+    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()))?;
+    let holdings = Holdings::look_up(&plan, &store);
+    Comparison::new(&plan, &holdings)?;
+    let Outlook { why, .. } = Outlook::new(&plan, (&store, holdings), results, 0)?;
     Ok(match format {
         PlanFormat::Text => {
-            let past = Past::read(results)?;
+            let past = PastTimes::read(results)?;
             text(&plan, &why) + &totals(&plan, &why, search.as_ref(), &past)
         }
         PlanFormat::Json => json(&plan, &why),
@@ -79,7 +81,7 @@ fn totals(
     plan: &Plan,
     why: &HashMap<NodeIndex, Vec<String>>,
     search: Option<&Search>,
-    past: &Past,
+    past: &PastTimes,
 ) -> String {
     let all = plan.order.len();
     let mut text = format!("{all} stages: {} cached, {} will run\n", all - why.len(), why.len());

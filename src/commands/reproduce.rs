@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use super::columns::columns;
-use super::run::Failures;
+use super::rounds::Failures;
 use crate::cli::{ReproduceArgs, RunOptions};
 use crate::console;
 use crate::device::Device;

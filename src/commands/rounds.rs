@@ -1,28 +1,32 @@
-//! Carries out trials in as many rounds as their search asks for: plans, executes, looks at what came
-//! out, and asks again. A run without a search is a single round.
+//! Carries out trials in as many rounds as their search asks for: plans, executes, tells the search what
+//! came out, and asks it again. A run without a search is a single round. Writes no results.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use petgraph::graph::NodeIndex;
-use petgraph::visit::Dfs;
 
 use super::Error;
+use super::comparison::Comparison;
 use crate::data::outside::Known;
-use crate::exec::{self, Done, End, Event, Executor, Job, Limit, Planned, Reporter};
+use crate::digest::Fingerprint;
+use crate::exec::{self, Done, End, Ending, Event, Execution, Holdings, Limit, Planned, Reporter};
 use crate::metrics::Metrics;
-use crate::plan::fingerprint::Fingerprint;
 use crate::plan::goal::Goal;
 use crate::plan::graph::Plan;
 use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::record::StageInput;
 use crate::report::{self, trial_files};
-use crate::stages::Failure;
+use crate::stages::{Budget, Failure};
 use crate::store::Checked;
 
+/// Tasks that failed before and are not tried again.
+pub(super) type Failures = BTreeMap<Fingerprint, Failure>;
+
 /// How the trials ended.
-pub(super) struct Outcome {
+pub(super) struct Conclusion {
     /// The last plan, which has all trials.
     pub plan: Plan,
     /// How every task of it ended.
@@ -35,25 +39,26 @@ pub(super) struct Outcome {
 
 /// What all rounds share.
 pub(super) struct Carrier<'a> {
-    /// Who runs tasks.
-    pub executor: &'a dyn Executor,
     /// The run's id in its journal.
     pub run: &'a str,
     /// Tasks that failed before and are not tried again.
-    pub failures: HashMap<Fingerprint, Failure>,
-    /// The job of each round, but for what changes from round to round.
-    pub job: Job<'a>,
+    pub failures: Failures,
+    /// What every round is carried out with, but for what changes from round to round.
+    pub execution: Execution<'a>,
 }
 
 impl Carrier<'_> {
     /// Brings `trials` to their end; `plan` has those that are known yet.
     ///
     /// # Errors
-    /// When there is no plan, or a result cannot be read.
-    pub fn carry_out(&mut self, mut plan: Plan, trials: &mut Trials) -> Result<Outcome, Error> {
-        let reporter = Once { behind: self.job.reporter, ended: Mutex::default() };
+    /// When there is no plan, a result cannot be read, or a stage does not fit a data set that the store
+    /// has or that was built in the first round. Nothing but data sets was built then.
+    pub fn carry_out(&mut self, mut plan: Plan, trials: &mut Trials) -> Result<Conclusion, Error> {
+        let since = Instant::now();
+        let reporter = Once { behind: self.execution.reporter, ended: Mutex::default() };
         let mut ended: Vec<Done> = Vec::new();
         let mut problem = None;
+        let mut first = Some(self.look_up(&plan)?);
         reporter.event(&Event::RunStarted {
             run: self.run.to_owned(),
             pipeline: trials.trials[0].pipeline.name.clone(),
@@ -61,98 +66,161 @@ impl Carrier<'_> {
             plan: Planned::since(&plan, 0, 0),
         });
         loop {
-            let reach = match &mut trials.search {
-                Some(search) => match search.next(&mut trials.trials) {
-                    Ok(reach) => reach,
-                    Err(report) => {
-                        problem = Some(Box::new(report).into());
-                        break;
-                    }
-                },
-                None if ended.is_empty() => Some(vec![Reach::End; trials.trials.len()]),
-                None => None,
+            let reach = match next(trials, ended.is_empty()) {
+                Ok(Some(reach)) => reach,
+                Ok(None) => break,
+                Err(error) => {
+                    problem = Some(error);
+                    break;
+                }
             };
-            let Some(reach) = reach else { break };
             if plan.trials.len() < trials.trials.len() {
                 let (tasks, known) = (plan.graph.node_count(), plan.trials.len());
-                let outside = Known::in_folder(self.job.store.outside());
-                plan = Plan::new(trials.trials.clone(), &outside)?;
+                let outside = Known::in_folder(self.execution.store.outside());
+                plan = super::outside::plan(trials.trials.clone(), &outside)?;
                 reporter.event(&Event::Planned { plan: Planned::since(&plan, tasks, known) });
+                first = None;
             }
+            let looked_up = first.take().map_or_else(|| self.look_up(&plan), Ok);
+            let (holdings, comparison) = match looked_up {
+                Ok(looked_up) => looked_up,
+                Err(error) => {
+                    problem = Some(error);
+                    break;
+                }
+            };
             let goal = trials.search.as_ref().and_then(Search::goal).cloned();
             let limits = limits(&plan, &reach, goal.as_ref().map(|goal| goal.stage.as_str()));
-            let job =
-                Job { limits: &limits, failures: &self.failures, reporter: &reporter, ..self.job };
-            let done = self.executor.execute(&plan, &job);
+            let execution = Execution {
+                limits: &limits,
+                failures: &self.failures,
+                holds: &comparison.holds(&plan, &holdings),
+                goes_on: &|task, folder| comparison.goes_on(&plan, task, folder),
+                reporter: &reporter,
+                ..self.execution
+            };
+            let done = exec::execute(&plan, &execution, &holdings);
+            if let Some(report) = comparison.into_report() {
+                let error = Box::new(report).into();
+                if ended.is_empty() {
+                    reporter.event(&exec::finished(&done, since));
+                    return Err(error);
+                }
+                problem = Some(error);
+            }
             let before = std::mem::take(&mut ended).into_iter().map(Some);
             let before = before.chain(std::iter::repeat_with(|| None));
             ended = before.zip(done).map(|(before, now)| merged(before, now)).collect();
-            for done in &ended {
-                if let (End::Failed(failure), Some(name)) = (&done.end, done.fingerprint) {
-                    self.failures.entry(name).or_insert_with(|| failure.clone());
-                }
+            self.note_failures(&ended);
+            if problem.is_some() || self.is_to_stop(&ended) {
+                break;
             }
-            let failed = |done: &Done| matches!(done.end, End::Failed(_));
-            let stopped = ended.iter().any(|done| done.end == End::Interrupted)
-                || (self.job.fail_fast && ended.iter().any(failed));
-            if let (Some(search), false) = (&mut trials.search, stopped) {
-                let mut values = HashMap::new();
-                for (trial, reach) in reach.iter().enumerate() {
-                    let epoch = match reach {
-                        Reach::Stay => continue,
-                        Reach::Epoch(epoch) => Some(*epoch),
-                        Reach::End => None,
-                    };
-                    let value = match &goal {
-                        Some(goal) => value(goal, &plan, &ended, trial, epoch),
-                        None => Ok(None),
-                    };
-                    let value = value.unwrap_or_else(|error| {
-                        problem = Some(error);
-                        None
-                    });
-                    values.insert(trial, value);
-                }
-                search.learn(|trial, _| values.get(&trial).copied().flatten());
-            }
-            if stopped || problem.is_some() {
+            if let Some(search) = &mut trials.search
+                && let Err(error) = learn(search, goal.as_ref(), (&plan, &ended), &reach)
+            {
+                problem = Some(error);
                 break;
             }
         }
         let verdicts = trials.search.as_ref().map(Search::verdicts).unwrap_or_default();
-        Ok(Outcome { plan, done: ended, verdicts, problem })
+        Ok(Conclusion { plan, done: ended, verdicts, problem })
+    }
+
+    /// What the store has of `plan`, and that stages fit it.
+    fn look_up(&self, plan: &Plan) -> Result<(Holdings, Comparison), Error> {
+        let holdings = Holdings::look_up(plan, self.execution.store);
+        let comparison = Comparison::new(plan, &holdings)?;
+        Ok((holdings, comparison))
+    }
+
+    /// What failed in this round is not tried again in the next.
+    fn note_failures(&mut self, ended: &[Done]) {
+        for done in ended {
+            if let (End::Failed(failure), Some(name)) = (&done.end, done.fingerprint) {
+                self.failures.entry(name).or_insert_with(|| failure.clone());
+            }
+        }
+    }
+
+    /// Whether there is no further round after one in which tasks ended like this.
+    fn is_to_stop(&self, ended: &[Done]) -> bool {
+        ended.iter().any(|done| match done.end.ending() {
+            Ending::Interrupted => true,
+            Ending::Failed => self.execution.fail_fast,
+            Ending::Cached | Ending::Built | Ending::Paused | Ending::Skipped => false,
+        })
     }
 
     /// Builds again what results cannot be written from: artifacts that were damaged or removed since.
     pub fn mend(&self, plan: &Plan, done: Vec<Done>) -> Vec<Done> {
-        let job = Job { failures: &self.failures, ..self.job };
-        exec::mend(self.executor, plan, &job, done, trial_files::is_for_results)
+        let execution = Execution { failures: &self.failures, ..self.execution };
+        exec::mend(plan, &execution, done, trial_files::is_for_results)
     }
+}
+
+/// How far each trial is to go in the next round; `None` when there is none.
+///
+/// # Errors
+/// When the search cannot go on.
+fn next(trials: &mut Trials, is_first: bool) -> Result<Option<Vec<Reach>>, Error> {
+    match &mut trials.search {
+        Some(search) => Ok(search.next(&mut trials.trials).map_err(Box::new)?),
+        None => Ok(is_first.then(|| vec![Reach::End; trials.trials.len()])),
+    }
+}
+
+/// Tells a search what its trials came to.
+///
+/// # Errors
+/// When a result cannot be read, or has no such number. The search has learned from the others.
+fn learn(
+    search: &mut Search,
+    goal: Option<&Goal>,
+    (plan, ended): (&Plan, &[Done]),
+    reach: &[Reach],
+) -> Result<(), Error> {
+    let mut values = HashMap::new();
+    let mut problem = Ok(());
+    for (trial, reach) in reach.iter().enumerate() {
+        let epoch = match reach {
+            Reach::Stay => continue,
+            Reach::Epoch(epoch) => Some(*epoch),
+            Reach::End => None,
+        };
+        let value = goal.map_or(Ok(None), |goal| value(goal, plan, ended, trial, epoch));
+        let value = value.unwrap_or_else(|error| {
+            problem = Err(error);
+            None
+        });
+        values.insert(trial, value);
+    }
+    search.learn(|trial, _| values.get(&trial).copied().flatten());
+    problem
 }
 
 /// The tasks that do not run to their end: what only trials need that stay where they are, and the
 /// stage that the goal names where no trial needs it whole.
-fn limits(plan: &Plan, reach: &[Reach], stage: Option<&str>) -> HashMap<NodeIndex, Limit> {
+fn limits(plan: &Plan, reach: &[Reach], stage: Option<&str>) -> BTreeMap<NodeIndex, Limit> {
     /// As far as a task has to go, in this order.
     #[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
     enum Far {
         Stay,
-        Epochs(usize),
+        Budget(Budget),
         End,
     }
     let mut far: HashMap<NodeIndex, Far> = HashMap::new();
     for (stages, reach) in plan.stages.iter().zip(reach) {
         let goal = stage.and_then(|stage| stages.get(stage).copied());
         let after = match (goal, reach) {
-            (Some(goal), Reach::Epoch(_)) => after(plan, goal),
+            (Some(goal), Reach::Epoch(_)) => plan.with_descendants(&[goal]),
             _ => HashSet::new(),
         };
         for task in stages.values() {
             let wanted = match reach {
                 Reach::Stay => Far::Stay,
-                Reach::Epoch(epochs) if Some(*task) == goal => Far::Epochs(*epochs),
+                Reach::Epoch(epochs) if Some(*task) == goal => Far::Budget(Budget(*epochs)),
                 // Also when the goal's stage is whole, as it ended by itself or in another run.
-                Reach::Epoch(_) if after.contains(task) => Far::Stay,
+                Reach::Epoch(_) if after.contains(task) && Some(*task) != goal => Far::Stay,
                 _ => Far::End,
             };
             let known = far.entry(*task).or_insert(wanted);
@@ -161,21 +229,10 @@ fn limits(plan: &Plan, reach: &[Reach], stage: Option<&str>) -> HashMap<NodeInde
     }
     let limit = |(task, far)| match far {
         Far::Stay => Some((task, Limit::Stay)),
-        Far::Epochs(epochs) => Some((task, Limit::Epochs(epochs))),
+        Far::Budget(budget) => Some((task, Limit::Budget(budget))),
         Far::End => None,
     };
     far.into_iter().filter_map(limit).collect()
-}
-
-/// Everything that comes after a task.
-fn after(plan: &Plan, task: NodeIndex) -> HashSet<NodeIndex> {
-    let mut search = Dfs::new(&plan.graph, task);
-    let mut found = HashSet::new();
-    while let Some(next) = search.next(&plan.graph) {
-        found.insert(next);
-    }
-    found.remove(&task);
-    found
 }
 
 /// How a task ended over all rounds.
@@ -233,7 +290,7 @@ fn known(goal: &Goal, metrics: &Metrics, epoch: Option<usize>) -> Result<Option<
     Ok(found)
 }
 
-/// Says only once how a task ended, though every round comes to it again.
+/// Passes on only once how a task ended, though every round comes to it again.
 struct Once<'a> {
     behind: &'a dyn Reporter,
     ended: Mutex<HashSet<usize>>,
@@ -241,15 +298,18 @@ struct Once<'a> {
 
 impl Reporter for Once<'_> {
     fn event(&self, event: &Event) {
+        let ended = || self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was there is built again when its bytes turn out to be damaged.
+        if let Event::TaskStarted { task, .. } = event {
+            ended().remove(task);
+        }
         if let Event::Cached { task, .. }
         | Event::Finished { task, .. }
         | Event::Failed { task, .. }
         | Event::Skipped { task, .. } = event
+            && !ended().insert(*task)
         {
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            if !ended.insert(*task) {
-                return;
-            }
+            return;
         }
         self.behind.event(event);
     }

@@ -1,6 +1,5 @@
 //! `runner run`: brings every stage to an end, writes the results, prints the table.
 
-use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -9,29 +8,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::rounds::{Carrier, Outcome};
+use super::rounds::{Carrier, Conclusion, Failures};
 use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
 use crate::exec::{
-    Both, Done, Ending, Job, Journal, Json, Lines, Local, Quiet, Reporter, RunEnding, Terminal,
+    Both, Done, Ending, Execution, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal,
     can_draw, finished,
 };
 use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
-use crate::plan::fingerprint::Fingerprint;
 use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::resolve;
 use crate::plan::search::{Search, Verdict};
 use crate::plan::trials::Trials;
-use crate::report::Earlier;
 use crate::report::finished::FinishedRun;
 use crate::report::record::{Record, RunProvenance};
 use crate::report::results::{self, Written};
 use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
-use crate::stages::Failure;
+use crate::report::{self, Earlier};
+use crate::stages::Environment;
 use crate::store::Store;
 use crate::train::activations::Cache;
 
@@ -46,9 +44,6 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     }
     Ok(run_trials(Trials::single(pipeline), Failures::new(), &args.options)?.code)
 }
-
-/// Tasks that failed before and are not tried again.
-pub(super) type Failures = HashMap<Fingerprint, Failure>;
 
 /// How a run ended.
 pub(super) struct Ran {
@@ -102,6 +97,7 @@ fn reporter(options: &RunOptions) -> Arc<dyn Reporter> {
     }
 }
 
+/// Plans, makes room for the results, carries the plan out, writes what came of it and shows it.
 fn execute(
     mut trials: Trials,
     failures: Failures,
@@ -109,78 +105,147 @@ fn execute(
     reporter: &dyn Reporter,
     cancel: &AtomicBool,
 ) -> Result<Ran, Error> {
-    // The store is made only once there is a plan.
+    let plan = plan(&trials, options)?;
+    let pipeline = plan.trials[0].pipeline.name.clone();
+    let store = prepare(&pipeline, options)?;
+    let journal = Journal::begin(&options.results.join(&pipeline));
+    let start = crate::system::now();
+    let reporter = Both(reporter, &journal);
+    let run = journal.run();
+    let setting = Setting { store: &store, failures, reporter: &reporter, run, cancel };
+    let carried = carry_out(plan, &mut trials, options, setting);
+    let (outcome, earlier) = match carried {
+        Ok(carried) => carried,
+        Err(error) => {
+            journal.end(None);
+            return Err(error);
+        }
+    };
+    let lost = console::lost();
+    let written = write(&outcome, earlier, &trials, options, start, &lost)?;
+    journal.end(written.new.then_some(written.folder.as_path()));
+    let run = FinishedRun::read(&written.folder)?;
+    let tables = Tables::of(&run);
+    tell(&outcome, &trials, options, &written, tables.as_ref().ok());
+    account_for_lost_output(&written, &lost)?;
+    let folder = written.folder.clone();
+    let code = exit_code(outcome, &trials, tables, &written)?;
+    Ok(Ran { code: ExitCode::from(code), folder })
+}
+
+/// The plan of `trials`. The store is made only once there is one.
+///
+/// # Errors
+/// When there is none.
+fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error> {
     let known = Known::in_folder(Store::peek(&options.store).outside());
-    let plan = Plan::new(trials.trials.clone(), &known)?;
+    let plan = super::outside::plan(trials.trials.clone(), &known)?;
     if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
-    let pipeline = &plan.trials[0].pipeline.name;
-    let store = Store::open(&options.store)?;
-    super::fits(&plan, &store)?;
-    crate::bytes::spill_to(&options.store);
-    results::prepare(&options.results, pipeline)?;
-    // In use until the results are written, which is when this is dropped.
-    let store = store.enter(&format!("run of {pipeline}"), &options.results, |holder| {
-        console::say(format_args!("waiting for {holder}, which clears up the store"));
-    })?;
-    let journal = Journal::begin(&options.results.join(&plan.trials[0].pipeline.name));
-    let reporter = &Both(reporter, &journal);
-    let (start, since) = (crate::system::now(), Instant::now());
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
-    let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
-    let cache = Cache::new(store.activations(), memory);
-    let activations = (!options.no_activation_cache).then_some(&cache);
-    let job = Job {
-        store: &store,
-        offline: options.offline,
-        activations,
-        checkpoint_every: Duration::from_secs_f64(options.checkpoint_every),
-        fail_fast: options.fail_fast,
-        limits: &HashMap::new(),
-        failures: &HashMap::new(),
-        reporter,
-        cancel,
-    };
-    let executor = Local { workers: options.jobs.into() };
-    let mut carrier = Carrier { executor: &executor, run: journal.run(), failures, job };
-    let Outcome { plan, mut done, verdicts, problem } = carrier.carry_out(plan, &mut trials)?;
-    let earlier = results::earlier(&options.results, &plan, &trials.resolved, (&done, &verdicts));
-    if !matches!(earlier, Earlier::Whole(_)) {
-        done = carrier.mend(&plan, done);
-    }
-    reporter.event(&finished(&done, since));
-    let ended = (done.as_slice(), verdicts.as_slice());
-    let lost = console::lost();
-    let written =
-        results::write(&options.results, &plan, &trials.resolved, ended, earlier, || {
-            provenance(&plan, &trials.resolved, start, lost.clone())
-        })?;
-    journal.end(written.new.then_some(written.folder.as_path()));
-    conclude(&trials, options, ended, &written, (&lost, problem))
+    Ok(plan)
 }
 
-/// Prints what a run came to, and says how it ended: `recorded` is the lost output that its record has,
-/// `problem` what ended its search.
+/// Makes sure, before hours of work, that artifacts and results can be written. The store that it gives is
+/// in use until it is dropped, which is when the results are written.
 ///
 /// # Errors
-/// `problem`, or when the record cannot be completed or a table not be made.
-fn conclude(
+/// When they cannot.
+fn prepare(pipeline: &str, options: &RunOptions) -> Result<Store, Error> {
+    let store = Store::open(&options.store)?;
+    crate::bytes::spill_to(&options.store);
+    results::prepare(&options.results, pipeline)?;
+    Ok(store.enter(&format!("run of {pipeline}"), &options.results, |holder| {
+        console::say(format_args!("waiting for {holder}, which clears up the store"));
+    })?)
+}
+
+/// What a plan is carried out with.
+struct Setting<'a> {
+    store: &'a Store,
+    failures: Failures,
+    reporter: &'a dyn Reporter,
+    /// The run's id in its journal.
+    run: &'a str,
+    cancel: &'a AtomicBool,
+}
+
+/// Brings every trial to its end, and looks that results can be written from what there is, unless an
+/// earlier run has the same.
+///
+/// # Errors
+/// When a stage does not fit a data set, or a result that decides how to go on cannot be read.
+fn carry_out(
+    plan: Plan,
+    trials: &mut Trials,
+    options: &RunOptions,
+    setting: Setting,
+) -> Result<(Conclusion, Earlier), Error> {
+    let Setting { store, failures, reporter, run, cancel } = setting;
+    let since = Instant::now();
+    let environment = environment(options, store);
+    let execution = Execution {
+        workers: options.jobs.into(),
+        fail_fast: options.fail_fast,
+        ..Execution::new(store, &environment, reporter, cancel)
+    };
+    let mut carrier = Carrier { run, failures, execution };
+    let mut outcome = carrier.carry_out(plan, trials)?;
+    let ended = (outcome.done.as_slice(), outcome.verdicts.as_slice());
+    let earlier = results::earlier(&options.results, &outcome.plan, &trials.resolved, ended);
+    if !matches!(earlier, Earlier::Whole(_)) {
+        outcome.done = carrier.mend(&outcome.plan, outcome.done);
+    }
+    reporter.event(&finished(&outcome.done, since));
+    Ok((outcome, earlier))
+}
+
+/// What the command line and the store give to every stage.
+fn environment(options: &RunOptions, store: &Store) -> Environment {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
+    let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
+    Environment {
+        offline: options.offline,
+        downloads: store.downloads(),
+        activations: (!options.no_activation_cache)
+            .then(|| Cache::new(store.activations(), memory)),
+        save_every: Duration::from_secs_f64(options.checkpoint_every),
+    }
+}
+
+/// Writes the results; their record says of `lost` what output was lost.
+///
+/// # Errors
+/// When they cannot be written.
+fn write(
+    outcome: &Conclusion,
+    earlier: Earlier,
     trials: &Trials,
     options: &RunOptions,
-    (done, verdicts): (&[Done], &[Verdict]),
+    start: chrono::DateTime<chrono::Utc>,
+    lost: &[Lost],
+) -> Result<Written, Error> {
+    let Conclusion { plan, done, verdicts, .. } = outcome;
+    let resolved = &trials.resolved;
+    let provenance = || provenance(plan, resolved, start, lost.to_vec());
+    Ok(results::write(&options.results, plan, resolved, (done, verdicts), earlier, provenance)?)
+}
+
+/// Prints what a run came to.
+fn tell(
+    outcome: &Conclusion,
+    trials: &Trials,
+    options: &RunOptions,
     written: &Written,
-    (recorded, problem): (&[Lost], Option<Error>),
-) -> Result<Ran, Error> {
-    let folder = &written.folder;
-    let run = FinishedRun::read(folder)?;
-    let tables = Tables::of(&run);
+    tables: Option<&Tables>,
+) {
+    let Conclusion { done, verdicts, .. } = outcome;
     if let Some((folder, wrong)) = &written.damaged {
         let then = "they are written anew, and that folder can be deleted";
         super::say_damage(folder, wrong, then);
     }
     if !options.json {
-        show(tables.as_ref().ok());
+        show(tables);
         if !options.quiet {
             if !written.new {
                 say_nothing_to_do(done);
@@ -191,19 +256,30 @@ fn conclude(
             if let Some(selected) = selected(verdicts) {
                 console::say(format_args!("selected: {selected}"));
             }
-            console::say(format_args!("results: {}", folder.display()));
+            console::say(format_args!("results: {}", written.folder.display()));
         }
     }
     if let Err(error) = &written.page {
         // The numbers are there: a page can be made again from them.
-        let typed = crate::system::as_typed(&[folder.display().to_string()]);
+        let typed = crate::system::as_typed(&[written.folder.display().to_string()]);
         let help = format!("`runner report {typed}` writes it");
         console::say(format_args!(
             "error: the report cannot be written: {error}\n  = help: {help}"
         ));
     }
-    account_for_lost_output(written, recorded)?;
-    let ran = |code: u8| Ok(Ran { code: ExitCode::from(code), folder: folder.clone() });
+}
+
+/// What the process ends with.
+///
+/// # Errors
+/// What ended the search before it was done, or why there is no table where one was asked for.
+fn exit_code(
+    outcome: Conclusion,
+    trials: &Trials,
+    tables: Result<Tables, report::Error>,
+    written: &Written,
+) -> Result<u8, Error> {
+    let Conclusion { done, problem, .. } = outcome;
     if let Some(problem) = problem {
         return Err(problem);
     }
@@ -212,7 +288,7 @@ fn conclude(
         console::say("interrupted; run the same command again to go on");
     }
     if ending != RunEnding::Done {
-        return ran(ending.exit_code());
+        return Ok(ending.exit_code());
     }
     match tables?.all() {
         // Nobody asked for this one.
@@ -221,7 +297,7 @@ fn conclude(
         }
         tables => drop(tables?),
     }
-    ran(u8::from(written.page.is_err()))
+    Ok(u8::from(written.page.is_err()))
 }
 
 /// Prints the tables of a run.

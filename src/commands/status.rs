@@ -7,8 +7,8 @@ use super::Error;
 use super::columns::{bytes, columns};
 use super::ls::date;
 use crate::cli::StatusArgs;
+use crate::digest::Fingerprint;
 use crate::exec::Ending;
-use crate::plan::fingerprint::Fingerprint;
 use crate::report::{live, runs};
 use crate::store::{Holder, Store, Unfinished};
 
@@ -46,7 +46,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
     }
     for run in live::live_runs(&args.results) {
         let (ended, all) = run.counts();
-        let state = if run.holder.dead { "ended without a word" } else { "goes on" };
+        let state = if run.holder.dead { "its process died" } else { "running" };
         text += &format!(
             "  run {} of {}: {ended} of {all} stages, {}, {state}\n",
             run.run, run.pipeline, run.holder.who
@@ -71,8 +71,10 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
             let digits = fingerprint.to_string();
             format!("artifact {}", &digits[..12])
         });
-        text +=
-            &format!("  not over: {name}, checkpoint after {steps} steps in {}\n", path.display());
+        text += &format!(
+            "  unfinished: {name}, checkpoint after {steps} steps in {}\n",
+            path.display()
+        );
     }
     for (folder, error) in runs::broken(&args.results)? {
         text += &format!("  damaged: run {}: {error}\n", folder.display());

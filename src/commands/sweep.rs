@@ -1,14 +1,14 @@
 //! `runner sweep`: every trial of a `[sweep]` in one graph.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::Error;
-use super::run::Failures;
+use super::rounds::Failures;
 use crate::cli::SweepArgs;
+use crate::digest::Fingerprint;
 use crate::exec::Ending;
-use crate::plan::fingerprint::Fingerprint;
 use crate::report::record::Record;
 use crate::report::runs;
 use crate::stages::Failure;
@@ -34,15 +34,15 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
     Ok(super::run::run_trials(trials, failures.collect(), options)?.code)
 }
 
-/// What failed in the newest sweep of a pipeline. A stage that every trial needs is always tried again:
-/// without it there is nothing to do.
+/// What failed in the newest sweep of a pipeline, and is not tried again. A stage that every trial needs is
+/// always tried again, as there is nothing to do without it.
 fn failed_before(results: &Path, pipeline: &str) -> Failures {
     let of = |record: &Record| record.provenance.sweep && record.provenance.pipeline == pipeline;
     let all = runs::all(results).unwrap_or_default().into_iter().map(|(_, record)| record);
     let Some(record) = all.rev().find(of) else {
         return Failures::new();
     };
-    let mut found: HashMap<Fingerprint, (Failure, usize)> = HashMap::new();
+    let mut found: BTreeMap<Fingerprint, (Failure, usize)> = BTreeMap::new();
     for stage in record.trials.iter().flatten().filter(|stage| stage.state == Ending::Failed) {
         let (Some(fingerprint), Some(error)) = (stage.fingerprint, &stage.error) else { continue };
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();

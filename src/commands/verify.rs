@@ -1,7 +1,7 @@
 //! `runner verify`: checks that artifacts are whole, that the files of runs follow from them, and that a stage
 //! that is built again gives the same bytes. It repairs nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,8 @@ use super::Error;
 use crate::cli::VerifyArgs;
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
-use crate::exec::{End, Executor, Job, Lines, Local, Reporter, finished};
-use crate::plan::fingerprint::Fingerprint;
-use crate::plan::graph::Plan;
+use crate::digest::Fingerprint;
+use crate::exec::{End, Execution, Holdings, Lines, Reporter, execute, finished};
 use crate::plan::trial::Trial;
 use crate::report::checksums::Checksums;
 use crate::report::finished::FinishedRun;
@@ -24,6 +23,7 @@ use crate::report::tables::Tables;
 use crate::report::trial_files::{self, Derived};
 use crate::report::{self, runs};
 use crate::scratch;
+use crate::stages::Environment;
 use crate::store::{self, Artifact, Checked, Found, Store};
 use crate::system;
 use crate::train::activations;
@@ -286,21 +286,18 @@ impl Verification<'_> {
                 store.borrow(&fingerprint, &artifact.path)?;
             }
         }
-        let plan = Plan::new(vec![Trial::single(pipeline)], &Known::default())?;
+        let plan = super::outside::plan(vec![Trial::single(pipeline)], &Known::default())?;
         let cancel = AtomicBool::new(false);
-        let job = Job {
-            store: &store,
+        let environment = Environment {
             offline,
+            downloads: store.downloads(),
             activations: None,
-            checkpoint_every: Duration::from_secs(60),
-            fail_fast: true,
-            limits: &HashMap::new(),
-            failures: &HashMap::new(),
-            reporter: &Lines,
-            cancel: &cancel,
+            save_every: Duration::from_secs(60),
         };
+        let execution =
+            Execution { fail_fast: true, ..Execution::new(&store, &environment, &Lines, &cancel) };
         let since = Instant::now();
-        let done = Local { workers: 1 }.execute(&plan, &job);
+        let done = execute(&plan, &execution, &Holdings::look_up(&plan, &store));
         Lines.event(&finished(&done, since));
         let task = plan.stages[0][name];
         let done = &done[task.index()];

@@ -32,11 +32,11 @@ pub fn serve(run: Option<&Path>, results: &Path, port: u16) -> Result<ExitCode, 
     let what = match watched.standing {
         Standing::Waiting if watched.pipeline.is_empty() => "no run yet; waits for one".to_owned(),
         Standing::Waiting => format!("no run of `{}` yet; waits for one", watched.pipeline),
-        Standing::Live => format!("{} {}, which goes on", watched.pipeline, watched.id),
+        Standing::Live => format!("{} {}, which is running", watched.pipeline, watched.id),
         Standing::Died => {
-            format!("{} {}, which ended without a word", watched.pipeline, watched.id)
+            format!("{} {}, whose process died", watched.pipeline, watched.id)
         }
-        Standing::Ended => format!("{} {}, which is over", watched.pipeline, watched.id),
+        Standing::Ended => format!("{} {}, which has ended", watched.pipeline, watched.id),
     };
     let server = Server::bind(port, lookout).map_err(|error| {
         Error::Machine(format!("cannot listen on port {port} of 127.0.0.1: {error}"))

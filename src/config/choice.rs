@@ -165,7 +165,7 @@ impl<T: Word> Choice<'_, '_, T> {
         }
     }
 
-    /// Says what the key takes; the value that a description goes on with.
+    /// Says what the key takes, and gives the value with which the description continues.
     fn describe(mut self, required: bool, default: Option<&str>) -> Result<T, Noted> {
         self.note(required, default);
         let describing = self.keys.describing.as_mut();

@@ -1,7 +1,7 @@
 //! What readers say of themselves: the describing mode of [`Keys`](super::Keys).
 //!
-//! Every read is noted with what it would accept and answered with a stand-in; every word that decides how
-//! to go on (`kind`, `schedule`), and every key whose presence does, is a decision. Knows no key and reads
+//! Every read is noted with what it would accept and answered with a stand-in; every word that decides what
+//! is read next (`kind`, `schedule`), and every key whose presence does, is a decision. Knows no key and reads
 //! no file.
 
 use std::cell::RefCell;

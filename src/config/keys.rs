@@ -91,7 +91,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Says that `key` is one of `words`, each with a line on what it stands for, and which kind of
-    /// table this is; the place of the word that a description goes on with.
+    /// table this is; gives the place of the word with which the description continues.
     pub fn may_be_kind(
         &mut self,
         key: &'static str,
@@ -164,7 +164,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The node at `key`, for values of several shapes. Notes the key as known; the caller
-    /// records what it made of it with [`Keys::record`].
+    /// records the value that counts with [`Keys::record`].
     pub fn node(&mut self, key: &'static str) -> Option<&'a Node> {
         self.known.push(key);
         if let Some(describing) = &mut self.describing {
@@ -202,7 +202,11 @@ impl<'a> Keys<'a> {
     /// # Errors
     /// When there is one.
     pub fn no_problems(&mut self, found: Vec<Diagnostic>) -> Result<(), Noted> {
-        found.into_iter().fold(Ok(()), |_, problem| Err(self.problem(problem)))
+        let mut noted = Ok(());
+        for problem in found {
+            noted = Err(self.problem(problem));
+        }
+        noted
     }
 
     /// How many problems were noted, for [`Keys::no_problem_since`].
@@ -250,7 +254,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A table whose keys are words of the user's own, in the order of the file; empty when left out.
-    /// `read` takes a value and records what it made of it.
+    /// `read` takes a value and records the one that counts.
     pub fn words<T>(
         &mut self,
         key: &'static str,

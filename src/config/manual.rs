@@ -377,7 +377,7 @@ mod tests {
 
     words! {
         /// Two kinds.
-        enum Search {
+        enum Drawing {
             /// The first.
             Grid = "grid",
             /// The second.
@@ -398,7 +398,7 @@ mod tests {
             keys.about(&[("n", "how many"), ("seed", "where to begin"), ("word", "which")]);
             let count = keys.count("n", 1..=9).or(3_usize);
             let seed = keys.integer("seed").or(77);
-            (count, seed, keys.choice::<Search>("word").required())
+            (count, seed, keys.choice::<Drawing>("word").required())
         });
         let rows: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(
@@ -414,9 +414,9 @@ mod tests {
     #[test]
     fn a_key_that_depends_on_others_says_on_which() {
         let (text, _) = of(|keys| {
-            let search = keys.choice("search").or(Search::Grid);
+            let search = keys.choice("search").or(Drawing::Grid);
             let halving = keys.has("halving").then(|| keys.string("halving").required());
-            let counts = search == Ok(Search::Tpe) || halving.is_some();
+            let counts = search == Ok(Drawing::Tpe) || halving.is_some();
             counts.then(|| keys.count("batch", 1..=8).or(4_usize))
         });
         assert!(text.contains("Only with `search` = `\"tpe\"`, or with `halving`. |"), "{text}");
@@ -426,7 +426,7 @@ mod tests {
     fn equal_tables_inside_tables_share_a_section() {
         let (text, nested) = of(|keys| {
             for key in ["a", "b"] {
-                keys.kinded(key, "kind", Some(Search::Grid), |_, keys| keys.float("c").or(1.0))?;
+                keys.kinded(key, "kind", Some(Drawing::Grid), |_, keys| keys.float("c").or(1.0))?;
             }
             Ok::<(), crate::config::Noted>(())
         });

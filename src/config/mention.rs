@@ -58,7 +58,7 @@ impl Wants {
         };
         let pattern = match self {
             Self::Split(_) => r"^[A-Za-z0-9_-]+(\.[^.]+)?$",
-            _ => "^[A-Za-z0-9_-]+$",
+            Self::Dataset | Self::Model | Self::Anything => "^[A-Za-z0-9_-]+$",
         };
         json!({ "type": "string", "pattern": pattern, "description": what })
     }

@@ -148,7 +148,7 @@ impl Assignment {
         Ok(())
     }
 
-    /// Whether the part at `depth`, which `table` does not have, may be made.
+    /// Whether the part at `depth`, which `table` lacks, may be added to it.
     fn may_create(&self, depth: usize, table: &Table) -> Result<(), Diagnostic> {
         let part = &self.path[depth];
         let (message, known): (_, Vec<&str>) = match depth {

@@ -141,7 +141,7 @@ impl Keys<'_> {
     fn stand_in(&self, key: &str, wants: Wants) -> Reference {
         let split = match wants {
             Wants::Split(default) => Some(default.to_owned()),
-            _ => None,
+            Wants::Dataset | Wants::Model | Wants::Anything => None,
         };
         Reference { key: key.into(), stage: "x".into(), split, wants, span: self.span() }
     }

@@ -29,7 +29,7 @@ impl Span {
 
 /// One text: the pipeline file, or one `--set` argument.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct SourceText {
     /// How the text is called in messages: the path as the user gave it, or `--set`.
     pub name: String,
     /// The whole text.
@@ -39,18 +39,18 @@ pub struct Source {
 /// Every text that a pipeline was read from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    all: Vec<Source>,
+    all: Vec<SourceText>,
 }
 
 impl Sources {
     /// Adds a text and returns its id.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> SourceId {
-        self.all.push(Source { name: name.into(), text: text.into() });
+        self.all.push(SourceText { name: name.into(), text: text.into() });
         SourceId(self.all.len() - 1)
     }
 
     /// The text of `id`.
-    pub fn get(&self, id: SourceId) -> &Source {
+    pub fn get(&self, id: SourceId) -> &SourceText {
         &self.all[id.0]
     }
 

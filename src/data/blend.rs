@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::Watch;
 use super::dataset::{Dataset, Image, Images, Split};
-use super::error::Error;
+use super::error::DataError;
 use crate::bytes::Collector;
 use crate::progress::Unit;
 use crate::random;
@@ -34,7 +34,7 @@ pub type Backgrounds<'a> = IndexMap<String, Cow<'a, Images>>;
 pub fn share_photographs<'a>(
     dataset: &Dataset,
     photos: &'a Dataset,
-) -> Result<Backgrounds<'a>, Error> {
+) -> Result<Backgrounds<'a>, DataError> {
     let first = photos.splits.keys().next().cloned().unwrap_or_default();
     let giver = |name: &String| {
         if photos.splits.contains_key(name) { name.clone() } else { first.clone() }
@@ -61,7 +61,7 @@ pub fn share_photographs<'a>(
         if range.is_empty() {
             // Photographs of its own spare the split from sharing those of another.
             let lacking = takers.iter().map(|it| it.0).find(|it| **it != from).unwrap_or(name);
-            return Err(Error::rejected(format!(
+            return Err(DataError::rejected(format!(
                 "{} photographs in `{from}` are too few to give every split its own",
                 images.len()
             ))
@@ -82,7 +82,7 @@ pub fn blend(
     backgrounds: &Backgrounds,
     seed: u64,
     watch: &Watch,
-) -> Result<Dataset, Error> {
+) -> Result<Dataset, DataError> {
     let mut splits = IndexMap::new();
     for (name, split) in &dataset.splits {
         let backgrounds = &backgrounds[name];
@@ -94,14 +94,14 @@ pub fn blend(
     Ok(Dataset::plain(dataset.classes.clone(), 3, splits, dataset.provenance.clone()))
 }
 
-fn check_sizes(split: &str, images: &Images, backgrounds: &Images) -> Result<(), Error> {
+fn check_sizes(split: &str, images: &Images, backgrounds: &Images) -> Result<(), DataError> {
     let needed =
         images.iter().fold((0, 0), |(h, w), image| (h.max(image.height), w.max(image.width)));
     let small =
         backgrounds.iter().position(|image| image.height < needed.0 || image.width < needed.1);
     let Some(at) = small else { return Ok(()) };
     let (height, width) = backgrounds.size_of(at);
-    Err(Error::rejected(format!(
+    Err(DataError::rejected(format!(
         "background {at} of {} for `{split}` is {height}x{width} pixels, smaller than the \
          {}x{} images to blend with it",
         backgrounds.len(),
@@ -117,12 +117,12 @@ fn blend_split(
     seed: u64,
     split: &str,
     watch: &Watch,
-) -> Result<Images, Error> {
+) -> Result<Images, DataError> {
     let purpose = format!("blend {split}");
     let foregrounds: Vec<Image> = images.iter().collect();
     let photographs: Vec<Image> = backgrounds.iter().collect();
     let total = images.pixels.len() / images.channels * 3;
-    let mut pixels = Collector::new(total).map_err(Error::spilled)?;
+    let mut pixels = Collector::new(total).map_err(DataError::spilled)?;
     for (batch, foregrounds) in foregrounds.chunks(BATCH).enumerate() {
         watch.check()?;
         let blended: Vec<Vec<u8>> = foregrounds
@@ -138,12 +138,12 @@ fn blend_split(
             })
             .collect();
         for image in &blended {
-            pixels.push(image).map_err(Error::spilled)?;
+            pixels.push(image).map_err(DataError::spilled)?;
         }
         watch.progress.advance(foregrounds.len() as u64);
     }
     let sizes = foregrounds.iter().map(|image| (image.height, image.width)).collect();
-    Ok(Images::new(3, sizes, pixels.finish().map_err(Error::spilled)?))
+    Ok(Images::new(3, sizes, pixels.finish().map_err(DataError::spilled)?))
 }
 
 /// |image - patch| as `[height, width, 3]`; one channel counts for all three.
@@ -187,7 +187,7 @@ mod tests {
         Dataset::plain(vec!["a".into(), "b".into()], channels, splits, Vec::new())
     }
 
-    fn run(dataset: &Dataset, backgrounds: &Backgrounds, seed: u64) -> Result<Dataset, Error> {
+    fn run(dataset: &Dataset, backgrounds: &Backgrounds, seed: u64) -> Result<Dataset, DataError> {
         let cancel = AtomicBool::new(false);
         blend(dataset, backgrounds, seed, &Watch { progress: &Silent, cancel: &cancel })
     }

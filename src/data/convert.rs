@@ -1,7 +1,7 @@
-//! Gray to RGB and back.
+//! Converts images between gray and RGB.
 
 use super::dataset::Images;
-use super::error::Error;
+use super::error::DataError;
 use crate::bytes::Collector;
 
 /// The images with 1 or 3 channels: gray is repeated, colours become their luma
@@ -12,13 +12,13 @@ use crate::bytes::Collector;
 ///
 /// # Panics
 /// When `channels` is neither 1 nor 3.
-pub fn to_channels(images: &Images, channels: usize) -> Result<Images, Error> {
+pub fn to_channels(images: &Images, channels: usize) -> Result<Images, DataError> {
     let sizes = images.sizes.clone();
     if images.channels == channels {
         return Ok(Images { channels, sizes, pixels: images.pixels.clone() });
     }
     let total = images.pixels.len() / images.channels * channels;
-    let mut pixels = Collector::new(total).map_err(Error::spilled)?;
+    let mut pixels = Collector::new(total).map_err(DataError::spilled)?;
     // A whole number of pixels at a time.
     for part in images.pixels.chunks(3 << 20) {
         let part: Vec<u8> = match (images.channels, channels) {
@@ -26,9 +26,9 @@ pub fn to_channels(images: &Images, channels: usize) -> Result<Images, Error> {
             (3, 1) => part.as_chunks().0.iter().map(luma).collect(),
             (from, to) => panic!("{from} channels cannot become {to}"),
         };
-        pixels.push(&part).map_err(Error::spilled)?;
+        pixels.push(&part).map_err(DataError::spilled)?;
     }
-    Ok(Images { channels, sizes, pixels: pixels.finish().map_err(Error::spilled)? })
+    Ok(Images { channels, sizes, pixels: pixels.finish().map_err(DataError::spilled)? })
 }
 
 fn luma(pixel: &[u8; 3]) -> u8 {

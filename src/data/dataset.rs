@@ -1,11 +1,11 @@
 //! A labelled set of images in named splits, as it is held in memory.
 //!
-//! Knows nothing of files: those are `disk` and `readers`.
+//! Knows nothing of files: those are the business of `disk` and `readers`.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::error::DataError;
 use crate::bytes::{Bytes, Collector};
 
 /// A data set: every split with the same channels and classes.
@@ -19,7 +19,7 @@ pub struct Dataset {
     pub std: Vec<f32>,
     /// The splits in order.
     pub splits: IndexMap<String, Split>,
-    /// Where it came from; a set made of several carries those of all.
+    /// Where it came from; a set built from several carries those of all.
     pub provenance: Vec<Provenance>,
 }
 
@@ -111,7 +111,7 @@ impl Dataset {
         Self { classes, mean: vec![0.0; channels], std: vec![1.0; channels], splits, provenance }
     }
 
-    /// Channels an image: 1 or 3.
+    /// Channels per image: 1 or 3.
     pub fn channels(&self) -> usize {
         self.mean.len()
     }
@@ -132,10 +132,10 @@ impl Dataset {
     ///
     /// # Errors
     /// When there is none; the advice lists those that are there.
-    pub fn split(&self, name: &str) -> Result<&Split, Error> {
+    pub fn split(&self, name: &str) -> Result<&Split, DataError> {
         self.splits.get(name).ok_or_else(|| {
             let known: Vec<String> = self.splits.keys().map(|name| format!("`{name}`")).collect();
-            Error::rejected(format!("the data set has no split `{name}`"))
+            DataError::rejected(format!("the data set has no split `{name}`"))
                 .advise(format!("it has {}", known.join(", ")))
         })
     }
@@ -211,7 +211,7 @@ impl Split {
     ///
     /// # Errors
     /// When they are many and cannot be written to a file.
-    pub fn select(&self, indices: &[usize]) -> Result<Self, Error> {
+    pub fn select(&self, indices: &[usize]) -> Result<Self, DataError> {
         Ok(Self {
             images: self.images.select(indices)?,
             labels: indices.iter().map(|at| self.labels[*at]).collect(),
@@ -332,15 +332,15 @@ impl Images {
     ///
     /// # Errors
     /// When they are many and cannot be written to a file.
-    pub fn select(&self, indices: &[usize]) -> Result<Self, Error> {
+    pub fn select(&self, indices: &[usize]) -> Result<Self, DataError> {
         let all: Vec<Image> = self.iter().collect();
         let total = indices.iter().map(|at| all[*at].pixels.len()).sum();
-        let mut pixels = Collector::new(total).map_err(Error::spilled)?;
+        let mut pixels = Collector::new(total).map_err(DataError::spilled)?;
         for at in indices {
-            pixels.push(all[*at].pixels).map_err(Error::spilled)?;
+            pixels.push(all[*at].pixels).map_err(DataError::spilled)?;
         }
         let sizes = indices.iter().map(|at| self.size_of(*at)).collect();
-        Ok(Self::new(self.channels, sizes, pixels.finish().map_err(Error::spilled)?))
+        Ok(Self::new(self.channels, sizes, pixels.finish().map_err(DataError::spilled)?))
     }
 
     /// Whether there are as many pixels as the sizes say, and no image is empty.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::Watch;
 use super::dataset::Images;
-use super::error::Error;
+use super::error::DataError;
 use crate::bytes::Collector;
 use crate::progress::Unit;
 use crate::random::{self, Stream};
@@ -45,12 +45,12 @@ impl DeadLeaves {
     ///
     /// # Errors
     /// When the user asked to stop.
-    pub fn generate(&self, seed: u64, split: &str, watch: &Watch) -> Result<Images, Error> {
+    pub fn generate(&self, seed: u64, split: &str, watch: &Watch) -> Result<Images, DataError> {
         let purpose = format!("dead leaves {split}");
         let phase = format!("backgrounds for {split}");
         watch.progress.begin(&phase, Some(self.images as u64), Unit::Images);
         let total = self.images * self.size * self.size * 3;
-        let mut pixels = Collector::new(total).map_err(Error::spilled)?;
+        let mut pixels = Collector::new(total).map_err(DataError::spilled)?;
         for start in (0..self.images).step_by(BATCH) {
             watch.check()?;
             let end = self.images.min(start + BATCH);
@@ -59,11 +59,11 @@ impl DeadLeaves {
                 .map(|index| self.image(&mut random::stream(seed, &purpose, 0, index as u64)))
                 .collect();
             for image in &images {
-                pixels.push(image).map_err(Error::spilled)?;
+                pixels.push(image).map_err(DataError::spilled)?;
             }
             watch.progress.advance((end - start) as u64);
         }
-        let pixels = pixels.finish().map_err(Error::spilled)?;
+        let pixels = pixels.finish().map_err(DataError::spilled)?;
         Ok(Images::same(3, (self.size, self.size), pixels))
     }
 
@@ -71,7 +71,7 @@ impl DeadLeaves {
     /// it gets, and the last pixel to get one ends it.
     fn image(&self, stream: &mut Stream) -> Vec<u8> {
         let exposure = self.luminance_mean + self.exposure_sd * f64::from(stream.normal());
-        let mut canvas = Canvas::new(self.size);
+        let mut canvas = LeafCanvas::new(self.size);
         let span = self.size as f64 + 2.0 * self.radius_max;
         while canvas.bare > 0 {
             let radius = self.radius(stream.uniform_f64());
@@ -112,14 +112,14 @@ impl DeadLeaves {
     }
 }
 
-struct Canvas {
+struct LeafCanvas {
     size: usize,
     pixels: Vec<u8>,
     painted: Vec<bool>,
     bare: usize,
 }
 
-impl Canvas {
+impl LeafCanvas {
     fn new(size: usize) -> Self {
         let area = size * size;
         Self { size, pixels: vec![0; area * 3], painted: vec![false; area], bare: area }
@@ -223,7 +223,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_disc_covers_the_pixels_whose_centres_it_holds() {
-        let mut canvas = Canvas::new(4);
+        let mut canvas = LeafCanvas::new(4);
         canvas.paint(2.0, 2.0, 1.0, [9, 9, 9]);
         let painted: Vec<usize> =
             canvas.painted.iter().enumerate().filter(|(_, is)| **is).map(|(at, _)| at).collect();

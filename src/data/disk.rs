@@ -1,4 +1,4 @@
-//! The folder of a data set: `dataset.json` and one `<split>.safetensors` a split.
+//! The folder of a data set: `dataset.json` and one `<split>.safetensors` per split.
 //!
 //! The same data set always gives the same bytes. Images of one size are the tensor `images`
 //! (u8, `[N, H, W, C]`); others are `pixels` (u8, `[total, C]`, one image after the other) with `sizes` (i64,
@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, Images, Provenance, Sizes, Split};
-use super::error::Error;
+use super::error::DataError;
 use crate::bytes::Bytes;
 
 /// Name of the description in a data set's folder.
@@ -20,7 +20,7 @@ pub const DESCRIPTION: &str = "dataset.json";
 const FORMAT: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Description {
+struct DatasetDescription {
     format: u32,
     classes: Vec<String>,
     channels: usize,
@@ -42,10 +42,10 @@ struct Count {
 
 /// What the description of a data set says, without its images.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outline {
+pub struct DatasetOutline {
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// Channels an image: 1 or 3.
+    /// Channels per image: 1 or 3.
     pub channels: usize,
     /// Height and width; `None` when images differ.
     pub size: Option<(usize, usize)>,
@@ -55,26 +55,26 @@ pub struct Outline {
     pub empty: Vec<usize>,
 }
 
-impl Outline {
+impl DatasetOutline {
     /// Of the data set in `folder`, as its description has it. Nothing else is looked at.
     ///
     /// # Errors
     /// When the description is missing or malformed.
-    pub fn read(folder: &Path) -> Result<Self, Error> {
-        let Description { classes, channels, size, splits, empty, .. } = describe(folder)?;
+    pub fn read(folder: &Path) -> Result<Self, DataError> {
+        let DatasetDescription { classes, channels, size, splits, empty, .. } = describe(folder)?;
         let splits = splits.into_iter().map(|(name, count)| (name, count.images)).collect();
         Ok(Self { classes, channels, size, splits, empty })
     }
 }
 
-fn describe(folder: &Path) -> Result<Description, Error> {
+fn describe(folder: &Path) -> Result<DatasetDescription, DataError> {
     let path = folder.join(DESCRIPTION);
-    let text = fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
-    let description: Description = serde_json::from_str(&text)
-        .map_err(|error| Error::malformed(&path, format!("not a data set: {error}")))?;
+    let text = fs::read_to_string(&path).map_err(|error| DataError::io(&path, error))?;
+    let description: DatasetDescription = serde_json::from_str(&text)
+        .map_err(|error| DataError::malformed(&path, format!("not a data set: {error}")))?;
     if description.format != FORMAT {
         let reason = format!("format {} is not known, only {FORMAT}", description.format);
-        return Err(Error::malformed(&path, reason));
+        return Err(DataError::malformed(&path, reason));
     }
     Ok(description)
 }
@@ -84,19 +84,19 @@ impl Dataset {
     ///
     /// # Errors
     /// When a file is missing or does not hold what it should; the error names the file.
-    pub fn open(folder: &Path) -> Result<Self, Error> {
+    pub fn open(folder: &Path) -> Result<Self, DataError> {
         let description = describe(folder)?;
         let mut splits = IndexMap::new();
         for (name, count) in description.splits {
             if !is_file_name(&name) {
                 let reason = format!("`{name}` cannot be the name of a split");
-                return Err(Error::malformed(&folder.join(DESCRIPTION), reason));
+                return Err(DataError::malformed(&folder.join(DESCRIPTION), reason));
             }
             let file = folder.join(format!("{name}.safetensors"));
             let split = read_split(&file)?;
             if split.len() != count.images {
                 let reason = format!("{} images, {DESCRIPTION} says {}", split.len(), count.images);
-                return Err(Error::malformed(&file, reason));
+                return Err(DataError::malformed(&file, reason));
             }
             splits.insert(name, split);
         }
@@ -107,10 +107,13 @@ impl Dataset {
             splits,
             provenance: description.provenance,
         };
-        dataset.check().map_err(|reason| Error::malformed(folder, reason))?;
+        dataset.check().map_err(|reason| DataError::malformed(folder, reason))?;
         if dataset.channels() != description.channels || dataset.size() != description.size {
             let path = folder.join(DESCRIPTION);
-            return Err(Error::malformed(&path, "channels or size are not those of the images"));
+            return Err(DataError::malformed(
+                &path,
+                "channels or size are not those of the images",
+            ));
         }
         Ok(dataset)
     }
@@ -119,12 +122,12 @@ impl Dataset {
     ///
     /// # Errors
     /// When a file cannot be written, or [`Dataset::check`] finds a fault.
-    pub fn save(&self, folder: &Path) -> Result<(), Error> {
-        self.check().map_err(|reason| Error::malformed(folder, reason))?;
+    pub fn save(&self, folder: &Path) -> Result<(), DataError> {
+        self.check().map_err(|reason| DataError::malformed(folder, reason))?;
         if let Some(name) = self.splits.keys().find(|name| !is_file_name(name)) {
-            return Err(Error::rejected(format!("`{name}` cannot be the name of a split")));
+            return Err(DataError::rejected(format!("`{name}` cannot be the name of a split")));
         }
-        let description = Description {
+        let description = DatasetDescription {
             format: FORMAT,
             classes: self.classes.clone(),
             channels: self.channels(),
@@ -155,12 +158,12 @@ pub(crate) fn is_file_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(plain)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    fs::write(path, bytes).map_err(|error| Error::io(path, error))
+fn write(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    fs::write(path, bytes).map_err(|error| DataError::io(path, error))
 }
 
 /// Written piece by piece: nothing is held in memory that is not there already.
-fn write_split(split: &Split, path: &Path) -> Result<(), Error> {
+fn write_split(split: &Split, path: &Path) -> Result<(), DataError> {
     let images = &split.images;
     let labels: Vec<u8> =
         split.labels.iter().flat_map(|label| i64::from(*label).to_le_bytes()).collect();
@@ -190,16 +193,16 @@ fn write_split(split: &Split, path: &Path) -> Result<(), Error> {
         }
     };
     written.map_err(|error| match error {
-        SafeTensorError::IoError(error) => Error::io(path, error),
+        SafeTensorError::IoError(error) => DataError::io(path, error),
         other => unreachable!("valid tensors: {other}"),
     })
 }
 
 /// Reads a split; also files of others that hold `images` and `labels`.
-pub(crate) fn read_split(path: &Path) -> Result<Split, Error> {
-    let file = fs::File::open(path).map_err(|error| Error::io(path, error))?;
-    let bytes = Bytes::map(&file).map_err(|error| Error::io(path, error))?;
-    parse_split(&bytes).map_err(|reason| Error::malformed(path, reason))
+pub(crate) fn read_split(path: &Path) -> Result<Split, DataError> {
+    let file = fs::File::open(path).map_err(|error| DataError::io(path, error))?;
+    let bytes = Bytes::map(&file).map_err(|error| DataError::io(path, error))?;
+    parse_split(&bytes).map_err(|reason| DataError::malformed(path, reason))
 }
 
 fn parse_split(bytes: &Bytes) -> Result<Split, String> {
@@ -331,9 +334,9 @@ mod tests {
     fn the_description_says_which_classes_no_image_is_of() {
         let of = |labels| set(Images::same(1, (1, 1), vec![1, 2]), labels);
         let (folder, _) = round_trip(&of(vec![1, 1]));
-        assert_eq!(Outline::read(folder.path()).unwrap().empty, [0]);
+        assert_eq!(DatasetOutline::read(folder.path()).unwrap().empty, [0]);
         let (folder, _) = round_trip(&of(vec![1, 0]));
-        assert!(Outline::read(folder.path()).unwrap().empty.is_empty());
+        assert!(DatasetOutline::read(folder.path()).unwrap().empty.is_empty());
         let text = fs::read_to_string(folder.path().join(DESCRIPTION)).unwrap();
         assert!(!text.contains("empty"), "the bytes that it always had: {text}");
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with data.
+//! What can go wrong while data are read, fetched or written, and what the user can do about it.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use crate::progress::Interrupted;
 
 /// A data set could not be read, made or written.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DataError {
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
         /// The file.
         path: String,
-        /// The system's word.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A file does not hold what it should.
@@ -36,14 +36,14 @@ pub enum Error {
     Interrupted,
 }
 
-impl From<Interrupted> for Error {
+impl From<Interrupted> for DataError {
     fn from(_: Interrupted) -> Self {
         Self::Interrupted
     }
 }
 
-impl Error {
-    /// The system's word on a file.
+impl DataError {
+    /// The operating system's error on a file.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.display().to_string(), source }
     }
@@ -63,7 +63,7 @@ impl Error {
         Self::Rejected { message: message.into(), help: Vec::new() }
     }
 
-    /// Adds a line of advice; of use on [`Error::Rejected`] only.
+    /// Adds a line of advice; of use on [`DataError::Rejected`] only.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         if let Self::Rejected { help, .. } = &mut self {

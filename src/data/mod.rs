@@ -24,7 +24,7 @@ pub mod subset;
 pub mod unpack;
 
 pub use dataset::{Dataset, Image, Images, Normalisation, Provenance, Sizes, Split, Unlabelled};
-pub use disk::Outline;
-pub use error::Error;
+pub use disk::DatasetOutline;
+pub use error::DataError;
 
 pub use crate::progress::Watch;

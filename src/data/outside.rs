@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
 
-use super::error::Error;
+use super::error::DataError;
 
 /// Files that are read together, in a fixed order. Links are followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +51,12 @@ impl Files {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn digest(&self) -> Result<String, Error> {
-        let digests: Vec<Result<(u64, blake3::Hash), Error>> = self
+    pub fn digest(&self) -> Result<String, DataError> {
+        let digests: Vec<Result<(u64, blake3::Hash), DataError>> = self
             .paths
             .par_iter()
             .map(|path| {
-                let io = |error| Error::io(path, error);
+                let io = |error| DataError::io(path, error);
                 let file = File::open(path).map_err(io)?;
                 let mut hasher = blake3::Hasher::new();
                 hasher.update_reader(file).map_err(io)?;
@@ -78,14 +78,18 @@ impl Files {
     ///
     /// # Errors
     /// When one is not there, or is neither a file nor a link to one.
-    pub fn stamp(&self) -> Result<Stamp, Error> {
-        let looks: Vec<Result<fs::Metadata, Error>> = self
+    pub fn stamp(&self) -> Result<Stamp, DataError> {
+        let looks: Vec<Result<fs::Metadata, DataError>> = self
             .paths
             .par_iter()
             .map(|path| {
-                let look = fs::metadata(path).map_err(|error| Error::io(path, error))?;
+                let look = fs::metadata(path).map_err(|error| DataError::io(path, error))?;
                 // Reading a pipe would wait for ever.
-                if look.is_file() { Ok(look) } else { Err(Error::malformed(path, "not a file")) }
+                if look.is_file() {
+                    Ok(look)
+                } else {
+                    Err(DataError::malformed(path, "not a file"))
+                }
             })
             .collect();
         let (mut hasher, mut newest) = (blake3::Hasher::new(), SystemTime::UNIX_EPOCH);
@@ -148,8 +152,8 @@ impl Known {
     pub fn digest(
         &self,
         name: &str,
-        find: impl FnOnce() -> Result<Files, Error>,
-    ) -> Result<String, Error> {
+        find: impl FnOnce() -> Result<Files, DataError>,
+    ) -> Result<String, DataError> {
         if let Some(digest) = self.seen.borrow().get(name) {
             return Ok(digest.clone());
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use image::{GrayImage, RgbImage};
 
 use super::dataset::{Image, Images};
-use super::error::Error;
+use super::error::DataError;
 use super::resize::Resizer;
 
 /// Height and width that a tile of a row has at most, and nearly has.
@@ -33,7 +33,7 @@ impl Tiles {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save(&self, scale: usize, path: &Path) -> Result<(), Error> {
+    pub fn save(&self, scale: usize, path: &Path) -> Result<(), DataError> {
         let (columns, rows) = self.grid();
         let (tile_width, tile_height) = (self.width * scale + GAP, self.height * scale + GAP);
         let (width, height) = (columns * tile_width + GAP, rows * tile_height + GAP);
@@ -72,7 +72,7 @@ impl Tiles {
 ///
 /// # Panics
 /// When an index lies beyond the images, or they differ in size.
-pub fn row(images: &Images, indices: &[usize], path: &Path) -> Result<usize, Error> {
+pub fn row(images: &Images, indices: &[usize], path: &Path) -> Result<usize, DataError> {
     let (height, width) = images.size().expect("a row needs images of one size");
     let (channels, length) = (images.channels, height * width * images.channels);
     let largest = height.max(width);
@@ -115,7 +115,7 @@ fn save(
     (height, width): (usize, usize),
     pixels: Vec<u8>,
     path: &Path,
-) -> Result<(), Error> {
+) -> Result<(), DataError> {
     let side = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
     let (width, height) = (side(width), side(height));
     let saved = if channels == 3 {
@@ -124,8 +124,8 @@ fn save(
         GrayImage::from_raw(width, height, pixels).expect("as many pixels").save(path)
     };
     saved.map_err(|error| match error {
-        image::ImageError::IoError(error) => Error::io(path, error),
-        other => Error::malformed(path, other.to_string()),
+        image::ImageError::IoError(error) => DataError::io(path, error),
+        other => DataError::malformed(path, other.to_string()),
     })
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Watch;
 use super::dataset::{Image, Images};
-use super::error::Error;
+use super::error::DataError;
 use crate::bytes::Collector;
 
 /// Images between two looks at whether the user asked to stop.
@@ -21,10 +21,10 @@ pub fn resize(
     images: &Images,
     (height, width): (usize, usize),
     watch: &Watch,
-) -> Result<Images, Error> {
+) -> Result<Images, DataError> {
     let all: Vec<Image> = images.iter().collect();
     let total = all.len() * height * width * images.channels;
-    let mut pixels = Collector::new(total).map_err(Error::spilled)?;
+    let mut pixels = Collector::new(total).map_err(DataError::spilled)?;
     // Images of one size share their weights.
     let shared = images.size().map(|size| Resizer::new(size, (height, width)));
     for images_of_batch in all.chunks(BATCH) {
@@ -38,11 +38,11 @@ pub fn resize(
             })
             .collect();
         for image in &resized {
-            pixels.push(image).map_err(Error::spilled)?;
+            pixels.push(image).map_err(DataError::spilled)?;
         }
         watch.progress.advance(images_of_batch.len() as u64);
     }
-    let pixels = pixels.finish().map_err(Error::spilled)?;
+    let pixels = pixels.finish().map_err(DataError::spilled)?;
     Ok(Images::same(images.channels, (height, width), pixels))
 }
 

@@ -1,26 +1,26 @@
-//! Paths as the user wrote them, in messages of readers that know other ones: the folder that an
-//! archive was unpacked to is gone when the message is read.
+//! Puts paths as the user wrote them into the messages of readers, which know other ones: the folder
+//! that an archive was unpacked to is gone when the message is read.
 
 use std::path::Path;
 
 use super::Watch;
-use super::error::Error;
+use super::error::DataError;
 use crate::progress::{Progress, Unit};
 
 /// A path, and what is said in its place.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct PathAlias {
     real: String,
     written: String,
 }
 
 /// Passes everything on, with the path replaced in what people read.
 struct Telling<'a> {
-    shown: &'a Shown,
+    shown: &'a PathAlias,
     to: &'a dyn Progress,
 }
 
-impl Shown {
+impl PathAlias {
     /// Says `written` in place of `real`.
     pub fn new(real: &Path, written: &str) -> Self {
         Self { real: real.display().to_string(), written: written.to_owned() }
@@ -50,8 +50,8 @@ impl Shown {
     pub fn during<T>(
         &self,
         watch: &Watch,
-        read: impl FnOnce(&Watch) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        read: impl FnOnce(&Watch) -> Result<T, DataError>,
+    ) -> Result<T, DataError> {
         let telling = Telling { shown: self, to: watch.progress };
         read(&Watch { progress: &telling, cancel: watch.cancel })
             .map_err(|error| error.map_texts(|text| self.text(text)))
@@ -82,19 +82,19 @@ mod tests {
 
     #[test]
     fn the_path_and_what_is_below_it_are_said_as_written_and_no_other_path() {
-        let shown = Shown::new(Path::new("/tmp/.x1"), "photos.zip");
+        let shown = PathAlias::new(Path::new("/tmp/.x1"), "photos.zip");
         assert_eq!(shown.text("/tmp/.x1/a.png: no image"), "photos.zip/a.png: no image");
         assert_eq!(shown.text("in `/tmp/.x1`"), "in `photos.zip`");
         assert_eq!(shown.text("/tmp/.x12/a and /tmp/.x1: b"), "/tmp/.x12/a and photos.zip: b");
-        assert_eq!(Shown::new(Path::new(""), "x").text("/a"), "/a");
+        assert_eq!(PathAlias::new(Path::new(""), "x").text("/a"), "/a");
     }
 
     #[test]
     fn every_text_of_an_error_is_changed() {
-        let shown = Shown::new(Path::new("/t"), "z");
+        let shown = PathAlias::new(Path::new("/t"), "z");
         let cancel = std::sync::atomic::AtomicBool::new(false);
         let watch = Watch { progress: &crate::progress::Silent, cancel: &cancel };
-        let error = Error::rejected("/t/a: bad").advise("look at /t/b");
+        let error = DataError::rejected("/t/a: bad").advise("look at /t/b");
         let error = shown.during(&watch, |_| Err::<(), _>(error)).unwrap_err();
         assert_eq!(
             (error.to_string().as_str(), error.help()),

@@ -7,7 +7,7 @@ use crate::metrics::{FactRow, Metrics};
 
 /// Mean and deviation of a channel, in units where pixels are 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moments {
+pub struct PixelMoments {
     /// Mean.
     pub mean: f64,
     /// Deviation over all pixels (not the sample's n - 1).
@@ -16,7 +16,7 @@ pub struct Moments {
 
 /// Moments of each channel over every pixel of a split, exact but for the last rounding.
 #[expect(clippy::cast_precision_loss, reason = "rounding to a double is the last step")]
-pub fn moments(split: &Split) -> Vec<Moments> {
+pub fn moments(split: &Split) -> Vec<PixelMoments> {
     let channels = split.images.channels;
     let mut histograms = vec![[0_u64; 256]; channels];
     for pixel in split.images.pixels.chunks_exact(channels) {
@@ -35,7 +35,7 @@ pub fn moments(split: &Split) -> Vec<Moments> {
         // n Σp² - (Σp)² in whole numbers: nothing cancels.
         let spread = (count * squares - sum * sum) as f64;
         let n = count.max(1) as f64;
-        Moments { mean: sum as f64 / n / 255.0, std: spread.sqrt() / n / 255.0 }
+        PixelMoments { mean: sum as f64 / n / 255.0, std: spread.sqrt() / n / 255.0 }
     };
     histograms.iter().map(moments).collect()
 }
@@ -106,9 +106,9 @@ mod tests {
     #[test]
     fn moments_are_those_of_each_channel() {
         let moments = moments(&set().splits[0]);
-        assert_eq!(moments[0], Moments { mean: 0.5, std: 0.5 });
-        assert_eq!(moments[1], Moments { mean: 1.0, std: 0.0 });
-        assert_eq!(moments[2], Moments { mean: 0.2, std: 0.0 });
+        assert_eq!(moments[0], PixelMoments { mean: 0.5, std: 0.5 });
+        assert_eq!(moments[1], PixelMoments { mean: 1.0, std: 0.0 });
+        assert_eq!(moments[2], PixelMoments { mean: 0.2, std: 0.0 });
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Cuts data sets: classes, held-out splits, a few images a class. Gives classes other names.
+//! Cuts data sets down: to some classes, to a few images per class, or into a held-out split. Also
+//! renames classes.
 
 use indexmap::{IndexMap, IndexSet};
 
 use super::classes::{listed, value, written};
 use super::dataset::{Dataset, Split};
-use super::error::Error;
+use super::error::DataError;
 use super::statistics::grouped;
 use crate::random;
 
@@ -47,14 +48,14 @@ pub enum Class {
 ///
 /// # Errors
 /// When a class is not there, is named twice, or a split has no image of any of them.
-pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), Error> {
+pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), DataError> {
     let mut new_labels = vec![None; dataset.classes.len()];
     let mut names = Vec::new();
     for class in classes {
         let old = find_class(&dataset.classes, class)?;
         if new_labels[old].is_some() {
             let name = &dataset.classes[old];
-            return Err(Error::rejected(format!("the class `{name}` is named twice")));
+            return Err(DataError::rejected(format!("the class `{name}` is named twice")));
         }
         new_labels[old] = u32::try_from(names.len()).ok();
         names.push(dataset.classes[old].clone());
@@ -63,7 +64,7 @@ pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), Erro
         let new_label = |at: &usize| new_labels[split.labels[*at] as usize];
         let kept: Vec<usize> = (0..split.len()).filter(|at| new_label(at).is_some()).collect();
         if kept.is_empty() {
-            return Err(Error::rejected(format!(
+            return Err(DataError::rejected(format!(
                 "the split `{name}` has no image of the classes {}",
                 names.join(", ")
             )));
@@ -80,7 +81,7 @@ pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), Erro
 ///
 /// # Errors
 /// When a class is not there.
-pub fn rename_classes(dataset: &mut Dataset, pairs: &[(String, String)]) -> Result<(), Error> {
+pub fn rename_classes(dataset: &mut Dataset, pairs: &[(String, String)]) -> Result<(), DataError> {
     let (names, numbers) = renamed(&dataset.classes, pairs)?;
     for split in dataset.splits.values_mut() {
         split.labels.iter_mut().for_each(|label| *label = numbers[*label as usize]);
@@ -89,14 +90,14 @@ pub fn rename_classes(dataset: &mut Dataset, pairs: &[(String, String)]) -> Resu
     Ok(())
 }
 
-/// What [`rename_classes`] makes of these classes, and the new number of each.
+/// The classes as [`rename_classes`] renames them, and the new number of each.
 ///
 /// # Errors
 /// When a class is not there.
 pub fn renamed(
     classes: &[String],
     pairs: &[(String, String)],
-) -> Result<(Vec<String>, Vec<u32>), Error> {
+) -> Result<(Vec<String>, Vec<u32>), DataError> {
     let mut names = classes.to_vec();
     for (from, to) in pairs {
         names[find_class(classes, &Class::Name(from.clone()))?].clone_from(to);
@@ -111,7 +112,7 @@ pub fn renamed(
 ///
 /// # Errors
 /// When it is not there; the advice lists those that are.
-pub fn find_class(classes: &[String], class: &Class) -> Result<usize, Error> {
+pub fn find_class(classes: &[String], class: &Class) -> Result<usize, DataError> {
     let called = |name: &str| classes.iter().position(|known| known == name);
     let found = match class {
         Class::Number(number) => {
@@ -127,7 +128,7 @@ pub fn find_class(classes: &[String], class: &Class) -> Result<usize, Error> {
             Class::Number(number) => number.to_string(),
             Class::Name(name) => format!("`{name}`"),
         };
-        let error = Error::rejected(format!("the data set has no class {wanted}"))
+        let error = DataError::rejected(format!("the data set has no class {wanted}"))
             .advise(format!("its classes are {}", listed(classes)));
         let in_its_place = match class {
             Class::Number(number) => classes.get(*number),
@@ -156,15 +157,15 @@ pub fn hold_out(
     amount: Amount,
     stratified: bool,
     seed: u64,
-) -> Result<(), Error> {
+) -> Result<(), DataError> {
     let split = dataset.split(from)?;
     if dataset.splits.contains_key(name) {
-        return Err(Error::rejected(format!("the data set has a split `{name}` already"))
+        return Err(DataError::rejected(format!("the data set has a split `{name}` already"))
             .advise("give the held-out images another `name`"));
     }
     let (all, wanted) = (split.len(), amount.of(split.len()));
     if wanted >= all {
-        return Err(Error::rejected(format!(
+        return Err(DataError::rejected(format!(
             "cannot hold out {} of the {} images of `{from}`",
             grouped(wanted),
             grouped(all)
@@ -177,7 +178,7 @@ pub fn hold_out(
         if let Some(class) =
             (0..counts.len()).find(|at| counts[*at] > 0 && quotas[*at] == counts[*at])
         {
-            return Err(Error::rejected(format!(
+            return Err(DataError::rejected(format!(
                 "holding out {} images would take all {} of class `{}`",
                 grouped(wanted),
                 counts[class],
@@ -218,11 +219,11 @@ pub fn keep_per_class(
     from: &str,
     count: usize,
     seed: u64,
-) -> Result<(), Error> {
+) -> Result<(), DataError> {
     let split = dataset.split(from)?;
     let counts = split.class_counts(dataset.classes.len());
     if let Some(class) = counts.iter().position(|there| *there < count) {
-        return Err(Error::rejected(format!(
+        return Err(DataError::rejected(format!(
             "class `{}` has {} images in `{from}`, fewer than `per_class = {count}`",
             dataset.classes[class], counts[class]
         ))
@@ -323,7 +324,7 @@ mod tests {
     #[test]
     fn nothing_is_held_out_that_is_not_there_to_give() {
         let hold = |name: &str, amount| hold_out(&mut many(), "train", name, amount, true, 0);
-        let message = |result: Result<(), Error>| result.unwrap_err().to_string();
+        let message = |result: Result<(), DataError>| result.unwrap_err().to_string();
         assert!(message(hold("test", Amount::Count(5))).contains("`test` already"));
         assert!(message(hold("valid", Amount::Count(100))).contains("cannot hold out 100"));
         assert!(message(hold("valid", Amount::Count(98))).contains("would take all"));

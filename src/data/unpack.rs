@@ -1,6 +1,6 @@
 //! Unpacks archives that may be hostile.
 //!
-//! Nothing is written outside the folder given, no link is made, and sizes have limits.
+//! It never writes outside the given folder, never creates a link, and limits the unpacked size.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::Watch;
-use super::error::Error;
+use super::error::DataError;
 use crate::progress::Unit;
 
 /// What an archive may hold.
@@ -33,7 +33,7 @@ impl Default for Limits {
 
 /// A kind of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ArchiveKind {
     /// `.tar`
     Tar,
     /// `.tar.gz`, `.tgz`
@@ -48,18 +48,18 @@ pub enum Kind {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn kind(path: &Path) -> Result<Option<Kind>, Error> {
-    let io = |error| Error::io(path, error);
+pub fn kind(path: &Path) -> Result<Option<ArchiveKind>, DataError> {
+    let io = |error| DataError::io(path, error);
     let head = first_bytes(File::open(path).map_err(io)?).map_err(io)?;
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-        return Ok(Some(Kind::Zip));
+        return Ok(Some(ArchiveKind::Zip));
     }
     if head.starts_with(&[0x1f, 0x8b]) {
         let inside = first_bytes(MultiGzDecoder::new(File::open(path).map_err(io)?));
         let tar = inside.is_ok_and(|inside| is_tar(&inside));
-        return Ok(Some(if tar { Kind::TarGz } else { Kind::Gz }));
+        return Ok(Some(if tar { ArchiveKind::TarGz } else { ArchiveKind::Gz }));
     }
-    Ok(is_tar(&head).then_some(Kind::Tar))
+    Ok(is_tar(&head).then_some(ArchiveKind::Tar))
 }
 
 fn first_bytes(reader: impl Read) -> io::Result<Vec<u8>> {
@@ -93,14 +93,14 @@ const OTHERS: [(&[u8], &str); 6] = [
 ];
 
 /// What to say of a file that is `not` what is wanted.
-pub fn no_archive(path: &Path, not: &str) -> Error {
+pub fn no_archive(path: &Path, not: &str) -> DataError {
     let head = File::open(path).and_then(first_bytes).unwrap_or_default();
     let other = OTHERS.iter().find(|(start, _)| head.starts_with(start));
     if let Some((_, kind)) = other {
         let reason = format!("a {kind} file, which cannot be unpacked here");
-        return Error::rejected(format!("{}: {reason}", path.display())).advise(BY_HAND);
+        return DataError::rejected(format!("{}: {reason}", path.display())).advise(BY_HAND);
     }
-    Error::malformed(path, format!("{not} (.tar.gz, .tgz, .tar, .zip)"))
+    DataError::malformed(path, format!("{not} (.tar.gz, .tgz, .tar, .zip)"))
 }
 
 /// What to do about an archive that is not whole.
@@ -113,15 +113,15 @@ const BY_HAND: &str = "unpack it yourself, and name the folder: `source = \"file
 /// # Errors
 /// When it is not an archive, is damaged, would write outside `into`, holds a link or another
 /// thing that is neither file nor folder, exceeds `limits`, or the user asked to stop.
-pub fn unpack(path: &Path, into: &Path, limits: Limits, watch: &Watch) -> Result<(), Error> {
-    let file = BufReader::new(File::open(path).map_err(|error| Error::io(path, error))?);
+pub fn unpack(path: &Path, into: &Path, limits: Limits, watch: &Watch) -> Result<(), DataError> {
+    let file = BufReader::new(File::open(path).map_err(|error| DataError::io(path, error))?);
     watch.progress.begin("unpack", None, Unit::Bytes);
-    let mut writer = Writer { archive: path, into, limits, bytes: 0, entries: 0, watch };
+    let mut writer = Unpacker { archive: path, into, limits, bytes: 0, entries: 0, watch };
     match kind(path)? {
-        Some(Kind::Tar) => writer.tar(file),
-        Some(Kind::TarGz) => writer.tar(MultiGzDecoder::new(file)),
-        Some(Kind::Zip) => writer.zip(file),
-        Some(Kind::Gz) => {
+        Some(ArchiveKind::Tar) => writer.tar(file),
+        Some(ArchiveKind::TarGz) => writer.tar(MultiGzDecoder::new(file)),
+        Some(ArchiveKind::Zip) => writer.zip(file),
+        Some(ArchiveKind::Gz) => {
             let name = path.file_stem().map(PathBuf::from).unwrap_or_default();
             writer.file(&name, &mut MultiGzDecoder::new(file))
         }
@@ -129,7 +129,7 @@ pub fn unpack(path: &Path, into: &Path, limits: Limits, watch: &Watch) -> Result
     }
 }
 
-struct Writer<'a> {
+struct Unpacker<'a> {
     archive: &'a Path,
     into: &'a Path,
     limits: Limits,
@@ -138,8 +138,8 @@ struct Writer<'a> {
     watch: &'a Watch<'a>,
 }
 
-impl Writer<'_> {
-    fn tar(&mut self, reader: impl Read) -> Result<(), Error> {
+impl Unpacker<'_> {
+    fn tar(&mut self, reader: impl Read) -> Result<(), DataError> {
         use tar::EntryType;
         let mut archive = tar::Archive::new(reader);
         for entry in archive.entries().map_err(|error| self.broken(&error))? {
@@ -157,7 +157,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn zip(&mut self, reader: impl Read + io::Seek) -> Result<(), Error> {
+    fn zip(&mut self, reader: impl Read + io::Seek) -> Result<(), DataError> {
         let mut archive = zip::ZipArchive::new(reader).map_err(|error| self.unzippable(&error))?;
         for index in 0..archive.len() {
             self.packable(&mut archive, index)?;
@@ -184,7 +184,7 @@ impl Writer<'_> {
         &self,
         archive: &mut zip::ZipArchive<impl Read + io::Seek>,
         index: usize,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DataError> {
         use zip::CompressionMethod;
         let entry = archive.by_index_raw(index).map_err(|error| self.unzippable(&error))?;
         let name = zip_name(entry.name_raw(), entry.name());
@@ -203,7 +203,7 @@ impl Writer<'_> {
         Err(self.refused(&name, &reason).advise(BY_HAND))
     }
 
-    fn unzippable(&self, error: &zip::result::ZipError) -> Error {
+    fn unzippable(&self, error: &zip::result::ZipError) -> DataError {
         use zip::result::ZipError;
         let ends_early = match error {
             ZipError::InvalidArchive(_) => true,
@@ -215,23 +215,23 @@ impl Writer<'_> {
         }
         let reason = "is cut short or damaged: the list of its files, at the end of a .zip, cannot be \
                       read";
-        Error::rejected(format!("{}: {reason}", self.archive.display())).advise(ONCE_MORE)
+        DataError::rejected(format!("{}: {reason}", self.archive.display())).advise(ONCE_MORE)
     }
 
-    fn folder(&mut self, name: &Path) -> Result<(), Error> {
+    fn folder(&mut self, name: &Path) -> Result<(), DataError> {
         let path = self.place(name)?;
-        fs::create_dir_all(&path).map_err(|error| Error::io(&path, error))
+        fs::create_dir_all(&path).map_err(|error| DataError::io(&path, error))
     }
 
-    fn file(&mut self, name: &Path, reader: &mut dyn Read) -> Result<(), Error> {
+    fn file(&mut self, name: &Path, reader: &mut dyn Read) -> Result<(), DataError> {
         let path = self.place(name)?;
         if path == self.into {
             return Err(self.refused(name, "has no name"));
         }
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|error| Error::io(parent, error))?;
+            fs::create_dir_all(parent).map_err(|error| DataError::io(parent, error))?;
         }
-        let mut file = File::create(&path).map_err(|error| Error::io(&path, error))?;
+        let mut file = File::create(&path).map_err(|error| DataError::io(&path, error))?;
         let mut buffer = vec![0; 1 << 16];
         loop {
             self.watch.check()?;
@@ -242,19 +242,19 @@ impl Writer<'_> {
             self.bytes += count as u64;
             if self.bytes > self.limits.bytes {
                 let reason = format!("more than {} bytes unpacked", self.limits.bytes);
-                return Err(Error::malformed(self.archive, reason));
+                return Err(DataError::malformed(self.archive, reason));
             }
-            file.write_all(&buffer[..count]).map_err(|error| Error::io(&path, error))?;
+            file.write_all(&buffer[..count]).map_err(|error| DataError::io(&path, error))?;
             self.watch.progress.advance(count as u64);
         }
     }
 
     /// Where an entry goes; everything but plain names is refused.
-    fn place(&mut self, name: &Path) -> Result<PathBuf, Error> {
+    fn place(&mut self, name: &Path) -> Result<PathBuf, DataError> {
         self.entries += 1;
         if self.entries > self.limits.entries {
             let reason = format!("more than {} entries", self.limits.entries);
-            return Err(Error::malformed(self.archive, reason));
+            return Err(DataError::malformed(self.archive, reason));
         }
         let mut path = self.into.to_owned();
         for part in name.components() {
@@ -268,21 +268,22 @@ impl Writer<'_> {
     }
 
     /// What is inside ends too soon or makes no sense, unless the operating system says otherwise.
-    fn broken(&self, error: &io::Error) -> Error {
+    fn broken(&self, error: &io::Error) -> DataError {
         if error.raw_os_error().is_some() {
             return self.damaged(error);
         }
         let archive = self.archive.display();
-        Error::rejected(format!("{archive}: is cut short or damaged: {error}")).advise(ONCE_MORE)
+        DataError::rejected(format!("{archive}: is cut short or damaged: {error}"))
+            .advise(ONCE_MORE)
     }
 
-    fn damaged(&self, error: &dyn std::fmt::Display) -> Error {
-        Error::malformed(self.archive, format!("cannot be unpacked: {error}"))
+    fn damaged(&self, error: &dyn std::fmt::Display) -> DataError {
+        DataError::malformed(self.archive, format!("cannot be unpacked: {error}"))
     }
 
-    fn refused(&self, name: &Path, reason: &str) -> Error {
+    fn refused(&self, name: &Path, reason: &str) -> DataError {
         let archive = self.archive.display();
-        Error::rejected(format!("{archive}: its entry `{}` {reason}", name.display()))
+        DataError::rejected(format!("{archive}: its entry `{}` {reason}", name.display()))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What happens during a run, as plain values. Prints nothing.
+//! What happens during a run, as plain values. Whoever draws, prints or records it is a [`Reporter`]; nothing
+//! here does.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,42 +11,42 @@ use crate::console;
 use crate::plan::graph::Plan;
 use crate::progress::{Progress, Unit};
 
-/// Something happened.
+/// Something that happened in a run.
 #[derive(Debug, Clone, Serialize, PartialEq)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "fields named for what they hold: task number, its name, texts")]
 pub enum Event {
-    /// The beginning: what is to be done, as far as it is known yet.
+    /// The run begins: this is to be done, as far as it is known yet.
     RunStarted { run: String, pipeline: String, command: Vec<String>, plan: Planned },
-    /// A search asks for more trials: the tasks and trials that are new.
+    /// A search asks for more trials: these tasks and trials are new.
     Planned { plan: Planned },
-    /// A task is being made.
+    /// The stage of a task begins to run.
     TaskStarted { task: usize, name: String, kind: String },
-    /// The store had it.
+    /// The store had the artifact.
     Cached { task: usize, name: String, summary: String },
-    /// Another runner is making it.
+    /// Another runner is building the artifact.
     Waiting { task: usize, name: String, holder: String },
-    /// A phase of a task starts.
+    /// A phase of a task begins.
     Phase { task: usize, phase: String, total: Option<u64>, unit: &'static str },
-    /// Units were done since the last such event.
+    /// So many units were done since the last such event.
     Progress { task: usize, by: u64 },
-    /// A short live value.
+    /// A short value to be shown while it lasts, such as the loss.
     Status { task: usize, text: String },
-    /// A number that an epoch ended with; the value is not there when it is not finite.
+    /// A number that an epoch ended with. In JSON the value is null when it is not finite.
     Metric { task: usize, epoch: usize, split: String, name: String, value: f64 },
-    /// A line that stays.
+    /// A line that is worth keeping.
     Note { task: usize, name: String, text: String },
-    /// It was made.
+    /// The artifact was built.
     Finished { task: usize, name: String, summary: String, seconds: f64 },
-    /// It could not be made.
+    /// The artifact could not be built.
     Failed { task: usize, name: String, message: String, inputs: Vec<String>, help: Vec<String> },
-    /// A training came as far as the search lets it for now.
+    /// A training has trained as many epochs as the search gives it for now.
     Paused { task: usize, name: String, epochs: usize },
     /// The user asked to stop.
     Interrupted { task: usize, name: String },
-    /// Something before it has no result.
+    /// The task was not begun, because something before it has no result.
     Skipped { task: usize, name: String, because: String },
-    /// The end.
+    /// The run is over; so many tasks ended in each way.
     RunFinished {
         cached: usize,
         ran: usize,
@@ -110,17 +111,17 @@ impl Planned {
     }
 }
 
-/// What a user who asks to stop is told.
+/// What a user is told who asks to stop.
 pub(super) const STOPPING: &str =
     "stopping after the current step; press Ctrl-C again to stop at once";
 
-/// Hears of events, from any thread.
+/// Hears of events, from any thread, and never fails: a run does not depend on who looks on.
 pub trait Reporter: Send + Sync {
-    /// Something happened.
+    /// Takes an event.
     fn event(&self, event: &Event);
 
-    /// The user asked to stop. Answered on standard error whatever form events have: a standard
-    /// output that nobody reads must not hold up the answer.
+    /// Answers a user who asked to stop. The answer goes to standard error whatever form events have, as
+    /// a standard output that nobody reads must not hold it up.
     fn stopping(&self) {
         console::say(STOPPING);
     }
@@ -140,7 +141,7 @@ impl Reporter for Both<'_> {
     }
 }
 
-/// Turns a stage's progress into events, and keeps what it said.
+/// Turns the progress of a stage into events, and keeps what it said for its log.
 pub(super) struct TaskProgress<'a> {
     task: usize,
     name: &'a str,
@@ -151,10 +152,6 @@ pub(super) struct TaskProgress<'a> {
 impl<'a> TaskProgress<'a> {
     pub(super) fn new(task: usize, name: &'a str, reporter: &'a dyn Reporter) -> Self {
         Self { task, name, reporter, log: Mutex::default() }
-    }
-
-    pub(super) fn name(&self) -> &'a str {
-        self.name
     }
 
     pub(super) fn into_log(self) -> Vec<String> {

@@ -43,7 +43,7 @@ const ROOM: usize = 50_000;
 pub struct Journal {
     queue: Arc<Queue>,
     run: String,
-    writer: Option<JoinHandle<Writer>>,
+    writer: Option<JoinHandle<JournalWriter>>,
 }
 
 #[derive(Default)]
@@ -105,7 +105,7 @@ impl Journal {
         let hash = blake3::hash(format!("{now:?} {} {:?}", std::process::id(), home).as_bytes());
         let run = format!("{}-{}", now.format("%Y%m%dT%H%M%SZ"), &hash.to_hex()[..6]);
         let queue = Arc::new(Queue::default());
-        let mut writer = Writer { folder: home.join(format!("{LIVE}{run}")), file: None };
+        let mut writer = JournalWriter { folder: home.join(format!("{LIVE}{run}")), file: None };
         let theirs = Arc::clone(&queue);
         let writer = thread::Builder::new().name("journal".to_owned()).spawn(move || {
             if writer.work(&theirs).is_err() {
@@ -136,7 +136,7 @@ impl Journal {
     }
 
     /// Has the rest written; `None` when nothing was.
-    fn close(&mut self) -> Option<Writer> {
+    fn close(&mut self) -> Option<JournalWriter> {
         let writer = self.writer.take()?;
         self.queue.lock().closed = true;
         self.queue.closing.notify_all();
@@ -195,7 +195,7 @@ fn task_of(event: &Event) -> Option<usize> {
 }
 
 /// Who writes.
-struct Writer {
+struct JournalWriter {
     folder: PathBuf,
     /// Open once something was written.
     file: Option<File>,
@@ -209,7 +209,7 @@ struct Line<'a> {
     event: &'a Event,
 }
 
-impl Writer {
+impl JournalWriter {
     /// Writes what comes until the journal is closed.
     fn work(&mut self, queue: &Queue) -> io::Result<()> {
         let mut sign = Sign::new("events");

@@ -40,7 +40,7 @@ impl Reporter for Quiet {
     }
 }
 
-/// The event as text; `None` for what only a live display shows.
+/// The event as a line of text; `None` for what only a live display shows.
 pub(super) fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::TaskStarted { name, kind, .. } => format!("{name}: {kind} started"),

@@ -1,89 +1,121 @@
-//! Runs the tasks that the store does not hold yet. Knows tasks, not what they do.
+//! Carries out plans: builds what the store does not hold yet. `schedule` says what is ready, `task` brings
+//! one task to its end, `local` has threads of this process do it. Knows tasks, not what they do.
 
 mod ending;
 pub mod events;
+mod holdings;
 pub mod journal;
 mod lines;
 mod local;
 mod mend;
+mod schedule;
+mod sound;
+mod task;
 mod terminal;
 mod threads;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use petgraph::graph::NodeIndex;
 
 pub use ending::{End, Ending, RunEnding, UnknownEnding};
 pub use events::{Both, Event, Planned, Reporter};
+pub use holdings::{Holding, Holdings};
 pub use journal::Journal;
 pub use lines::{Json, Lines, Quiet};
-pub use local::Local;
+pub use local::execute;
 pub use mend::mend;
 pub use terminal::{Terminal, can_draw};
 
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
 use crate::plan::graph::Plan;
-use crate::stages::Failure;
+use crate::stages::{Budget, Environment, Failure};
 use crate::store::Store;
-use crate::train::activations::Cache;
 
-/// Carries out a plan.
-pub trait Executor {
-    /// Brings every task of `plan` to an end and returns how each ended, by task number.
-    fn execute(&self, plan: &Plan, job: &Job) -> Vec<Done>;
-}
-
-/// What tasks share while they run.
-pub struct Job<'a> {
+/// What the tasks of a plan are carried out with.
+pub struct Execution<'a> {
     /// Where artifacts are.
     pub store: &'a Store,
-    /// `--offline`.
-    pub offline: bool,
-    /// Where what frozen layers make of images is kept; `None` to compute it in every epoch.
-    pub activations: Option<&'a Cache>,
-    /// Time after which a training writes a checkpoint at the latest.
-    pub checkpoint_every: Duration,
+    /// What every stage may use.
+    pub environment: &'a Environment,
+    /// Tasks at a time, at least 1.
+    pub workers: usize,
     /// Nothing new begins once a task failed.
     pub fail_fast: bool,
-    /// Tasks that do not run to their end now, and how far they do; all others do.
-    pub limits: &'a HashMap<NodeIndex, Limit>,
+    /// Tasks that do not run to their end now, and how far they go; all others do.
+    pub limits: &'a BTreeMap<NodeIndex, Limit>,
     /// Tasks that failed before and are not tried again.
-    pub failures: &'a HashMap<Fingerprint, Failure>,
+    pub failures: &'a BTreeMap<Fingerprint, Failure>,
+    /// Tasks whose artifacts may be damaged: every byte of these is compared before they are used.
+    pub suspects: &'a BTreeSet<NodeIndex>,
+    /// Tasks that begin only once others have ended of which they need nothing.
+    pub holds: &'a BTreeMap<NodeIndex, Vec<NodeIndex>>,
+    /// Asked about each artifact that a worker built or found, with its folder: once this says no, nothing
+    /// new begins.
+    pub goes_on: &'a (dyn Fn(NodeIndex, &Path) -> bool + Sync),
     /// Who hears of it.
     pub reporter: &'a dyn Reporter,
     /// Set when the user asked to stop.
     pub cancel: &'a AtomicBool,
 }
 
-/// How far a task runs.
+impl<'a> Execution<'a> {
+    /// One by a single worker in which every task runs to its end.
+    pub fn new(
+        store: &'a Store,
+        environment: &'a Environment,
+        reporter: &'a dyn Reporter,
+        cancel: &'a AtomicBool,
+    ) -> Self {
+        static LIMITS: BTreeMap<NodeIndex, Limit> = BTreeMap::new();
+        static FAILURES: BTreeMap<Fingerprint, Failure> = BTreeMap::new();
+        static SUSPECTS: BTreeSet<NodeIndex> = BTreeSet::new();
+        static HOLDS: BTreeMap<NodeIndex, Vec<NodeIndex>> = BTreeMap::new();
+        Self {
+            store,
+            environment,
+            workers: 1,
+            fail_fast: false,
+            limits: &LIMITS,
+            failures: &FAILURES,
+            suspects: &SUSPECTS,
+            holds: &HOLDS,
+            goes_on: &|_, _| true,
+            reporter,
+            cancel,
+        }
+    }
+}
+
+/// How far a task goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// A training pauses after so many epochs, with a checkpoint.
-    Epochs(usize),
-    /// It is neither made nor looked for.
+    /// It pauses once it has spent this.
+    Budget(Budget),
+    /// It is neither built nor looked for.
     Stay,
 }
 
 /// How a task ended.
 #[derive(Debug, Clone)]
 pub struct Done {
-    /// In which way.
+    /// In which way, with what there is to say about it.
     pub end: End,
-    /// Its fingerprint, once its inputs were there.
+    /// Its fingerprint; `None` where its inputs never were there.
     pub fingerprint: Option<Fingerprint>,
-    /// Content and folder of the artifact.
+    /// Content and folder of its artifact, where it has one.
     pub artifact: Option<(Content, PathBuf)>,
-    /// Seconds it took, waiting included.
+    /// Seconds that it took, waiting for other runners included.
     pub seconds: f64,
-    /// What it said, with the time of day.
+    /// What it said, a line each, with the time.
     pub log: Vec<String>,
 }
 
 impl Done {
-    /// Of a task that was not begun.
+    /// That of a task that was not begun.
     fn without(end: End) -> Self {
         Self { end, fingerprint: None, artifact: None, seconds: 0.0, log: Vec::new() }
     }
@@ -102,7 +134,8 @@ pub fn finished(done: &[Done], since: Instant) -> Event {
     }
 }
 
-/// Names of tasks for people: the stage's name, with the trials when it is not for all of them.
+/// The name of a task for people: that of its stage, with the numbers of its trials where it is not shared
+/// by all of them.
 pub fn display_name(plan: &Plan, task: NodeIndex) -> String {
     let task = &plan.graph[task];
     if task.trials.len() == plan.trials.len() {

@@ -4,15 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::source::{Sources, Span};
 use crate::config::{Reference, Wants};
-use crate::data::outside::Known;
 use crate::device::Device;
 use crate::metrics::{Metrics, ScoreRow};
+use crate::plan::graph::OutsideDigests;
 use crate::plan::pipeline::{Pipeline, PlannedStage};
 use crate::plan::table_spec::TableSpec;
 use crate::plan::trial::Trial;
@@ -22,7 +23,7 @@ use crate::stages::{
 
 /// Writes `text`, counts its runs, and does as told.
 #[derive(Debug, Default)]
-pub struct Fake {
+pub struct FakeStage {
     text: String,
     runs: Arc<AtomicUsize>,
     fault: Fault,
@@ -40,7 +41,7 @@ pub enum Fault {
     Overtaken,
 }
 
-impl Stage for Fake {
+impl Stage for FakeStage {
     fn kind(&self) -> &'static str {
         "fake"
     }
@@ -115,7 +116,7 @@ pub fn stage(
     });
     let stage = PlannedStage {
         name: name.to_owned(),
-        stage: Arc::new(Fake { text: text.to_owned(), runs: Arc::clone(&runs), fault }),
+        stage: Arc::new(FakeStage { text: text.to_owned(), runs: Arc::clone(&runs), fault }),
         settings: toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(seed))]),
         inputs: inputs.collect(),
         after: Vec::new(),
@@ -151,31 +152,35 @@ fn execute_with(
     workers: usize,
     fail_fast: bool,
 ) -> Vec<Done> {
-    with_job(root, stages, fail_fast, |plan, job| Local { workers }.execute(plan, job))
+    with_job(root, stages, fail_fast, |plan, execution| {
+        carry_out(plan, &Execution { workers, ..*execution })
+    })
 }
 
-/// What `act` makes of the graph of `stages` and a job on the store at `root`.
+fn carry_out(plan: &Plan, execution: &Execution) -> Vec<Done> {
+    super::execute(plan, execution, &Holdings::look_up(plan, execution.store))
+}
+
+/// What `act` makes of the graph of `stages` and an execution on the store at `root`.
 fn with_job<T>(
     root: &Path,
     stages: Vec<PlannedStage>,
     fail_fast: bool,
-    act: impl FnOnce(&Plan, &Job) -> T,
+    act: impl FnOnce(&Plan, &Execution) -> T,
 ) -> T {
-    let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
+    let plan =
+        Plan::new(vec![Trial::single(pipeline(stages))], &OutsideDigests::default()).unwrap();
     let store = Store::open(root).unwrap();
     let cancel = AtomicBool::new(false);
-    let job = Job {
-        store: &store,
+    let environment = Environment {
         offline: true,
+        downloads: store.downloads(),
         activations: None,
-        checkpoint_every: Duration::from_secs(60),
-        fail_fast,
-        limits: &HashMap::new(),
-        failures: &HashMap::new(),
-        reporter: &Quiet,
-        cancel: &cancel,
+        save_every: Duration::from_secs(60),
     };
-    act(&plan, &job)
+    let execution =
+        Execution { fail_fast, ..Execution::new(&store, &environment, &Quiet, &cancel) };
+    act(&plan, &execution)
 }
 
 fn words(done: &[Done]) -> Vec<&'static str> {
@@ -273,7 +278,7 @@ fn equal_stages_of_a_sweep_are_one_task() {
         let (b, _) = stage("b", "b", Fault::None, seed, &["a"]);
         Trial { labels: vec![("seed".into(), seed.into())], pipeline: pipeline(vec![a, b]) }
     };
-    let plan = Plan::new(vec![make(1), make(2)], &Known::default()).unwrap();
+    let plan = Plan::new(vec![make(1), make(2)], &OutsideDigests::default()).unwrap();
     assert_eq!(plan.graph.node_count(), 3);
     assert_eq!(plan.stages[0]["a"], plan.stages[1]["a"]);
 }
@@ -307,13 +312,71 @@ fn a_flipped_bit_in_an_input_is_found_before_it_is_used_and_the_input_made_again
     assert_eq!((a_runs.load(Ordering::SeqCst), b_runs.load(Ordering::SeqCst)), (2, 1));
 }
 
+#[test]
+fn an_input_that_several_tasks_find_damaged_is_built_again_once() {
+    for workers in [1, 3] {
+        let root = tempfile::tempdir().unwrap();
+        let (a, a_runs) = stage("a", "whole", Fault::None, 0, &[]);
+        let (b, b_runs) = stage("b", "b", Fault::None, 1, &["a"]);
+        let (c, c_runs) = stage("c", "c", Fault::None, 2, &["a"]);
+        let (d, d_runs) = stage("d", "d", Fault::None, 3, &["a", "b"]);
+        let done = execute(root.path(), vec![a.clone()]);
+        fs::write(folder(&done[0]).join("data"), "whale").unwrap();
+        let done = execute_with(root.path(), vec![a, b, c, d], workers, false);
+        assert_eq!(words(&done), ["ran", "ran", "ran", "ran"], "{workers} workers");
+        let runs = [a_runs, b_runs, c_runs, d_runs].map(|runs| runs.load(Ordering::SeqCst));
+        assert_eq!(runs, [2, 1, 1, 1], "{workers} workers");
+    }
+}
+
+#[test]
+fn what_needs_a_damaged_input_that_cannot_be_built_again_is_skipped() {
+    let root = tempfile::tempdir().unwrap();
+    let (a, _) = stage("a", "whole", Fault::None, 0, &[]);
+    let (broken, _) = stage("a", "whole", Fault::Fails, 0, &[]);
+    let (b, b_runs) = stage("b", "b", Fault::None, 1, &["a"]);
+    let done = execute(root.path(), vec![a]);
+    fs::write(folder(&done[0]).join("data"), "whale").unwrap();
+    let done = execute(root.path(), vec![broken, b]);
+    assert_eq!(words(&done), ["failed", "skipped"]);
+    assert_eq!(done[1].end, End::Skipped { because: "a".into() });
+    assert_eq!(b_runs.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_task_that_is_held_back_begins_after_the_other_and_not_at_all_once_that_is_refused() {
+    for refuses in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let (training, runs) = stage("training", "t", Fault::None, 0, &[]);
+        let (data, _) = stage("data", "d", Fault::None, 1, &[]);
+        let done = with_job(root.path(), vec![training, data], false, |plan, execution| {
+            let [training, data] = ["training", "data"].map(|name| plan.stages[0][name]);
+            let goes_on = |task, folder: &Path| {
+                assert!(
+                    folder.join("manifest.json").exists(),
+                    "it is there when it is asked about"
+                );
+                assert!(task == training || runs.load(Ordering::SeqCst) == 0, "data comes first");
+                task != data || !refuses
+            };
+            let holds = BTreeMap::from([(training, vec![data])]);
+            carry_out(
+                plan,
+                &Execution { holds: &holds, goes_on: &goes_on, workers: 2, ..*execution },
+            )
+        });
+        let wanted = if refuses { ["skipped", "ran"] } else { ["ran", "ran"] };
+        assert_eq!(words(&done), wanted);
+        assert_eq!(runs.load(Ordering::SeqCst), usize::from(!refuses));
+    }
+}
+
 /// Carries out a graph and looks at what results would be written from, after `damage` to the store.
 fn mended(root: &Path, stages: Vec<PlannedStage>, damage: impl Fn(&[Done])) -> Vec<Done> {
-    with_job(root, stages, false, |plan, job| {
-        let local = Local { workers: 1 };
-        let done = local.execute(plan, job);
+    with_job(root, stages, false, |plan, execution| {
+        let done = carry_out(plan, execution);
         damage(&done);
-        mend(&local, plan, job, done, |name| name == "data")
+        mend(plan, execution, done, |name| name == "data")
     })
 }
 
@@ -431,7 +494,7 @@ proptest! {
         changed in any::<proptest::sample::Index>(),
     ) {
         let recipes = |stages: Vec<PlannedStage>, name: &dyn Fn(usize) -> String| {
-            let plan = Plan::new(vec![Trial::single(pipeline(stages))], &Known::default()).unwrap();
+            let plan = Plan::new(vec![Trial::single(pipeline(stages))], &OutsideDigests::default()).unwrap();
             let recipe = |at: usize| plan.graph[plan.stages[0][&name(at)]].recipe;
             (0..graph.len()).map(recipe).collect::<Vec<_>>()
         };

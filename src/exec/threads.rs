@@ -1,5 +1,6 @@
-//! The threads that a worker's tasks compute with: a pool for every number of them that it was given,
-//! kept, as starting threads and filling their buffers anew costs time.
+//! The threads that tasks compute with: how the machine's are divided among tasks that run at the same
+//! time, and a pool for each number of them that a worker was given. Pools are kept, as starting threads
+//! and filling their buffers anew costs time.
 
 use std::collections::HashMap;
 
@@ -9,18 +10,54 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
     /// Threads to compute with; `None` for those of the whole process.
-    pub threads: Option<usize>,
+    threads: Option<usize>,
     /// How many of the free ones that takes.
-    pub taken: usize,
+    taken: usize,
+}
+
+/// How the threads are divided among the workers.
+pub(super) struct Division {
+    workers: usize,
+    /// Threads that no task has.
+    free: usize,
+    /// Workers that have no task.
+    idle: usize,
+}
+
+impl Division {
+    /// All threads of the machine, for `workers` that have no task yet.
+    pub fn new(workers: usize) -> Self {
+        Self { workers, free: rayon::current_num_threads(), idle: workers }
+    }
+
+    /// Gives a task that begins its share of the free threads, holding back enough for idle workers when
+    /// `ready` more tasks wait for one. So a task that runs alone has the whole machine, and several
+    /// together never have more than it.
+    pub fn take(&mut self, ready: usize) -> Share {
+        self.idle = self.idle.saturating_sub(1);
+        if self.workers == 1 {
+            return Share { threads: None, taken: 0 };
+        }
+        let sharing = (self.idle + 1).min(ready + 1);
+        let taken = self.free.div_ceil(sharing);
+        self.free -= taken;
+        Share { threads: Some(taken.max(1)), taken }
+    }
+
+    /// Takes the share of a task back that ended.
+    pub fn give(&mut self, share: Share) {
+        self.idle += 1;
+        self.free += share.taken;
+    }
 }
 
 /// Pools by size.
 #[derive(Default)]
-pub(super) struct Threads {
+pub(super) struct Pools {
     pools: HashMap<usize, ThreadPool>,
 }
 
-impl Threads {
+impl Pools {
     /// Does `work` with the threads of a share.
     pub fn install<T: Send>(&mut self, share: Share, work: impl FnOnce() -> T + Send) -> T {
         let Some(threads) = share.threads else { return work() };
@@ -31,7 +68,7 @@ impl Threads {
         }
         match self.pools.get(&threads) {
             Some(pool) => pool.install(work),
-            // The system gives no more threads: those of the process do.
+            // The operating system gives no more threads: those of the process do.
             None => work(),
         }
     }

@@ -14,7 +14,7 @@ mod rows;
 pub mod scores;
 pub mod symmetric;
 
-pub use rows::{FactRow, LayerRow, MalformedRows, Metrics, ScoreRow, TrainingRow, TrainingSplit};
+pub use rows::{FactRow, MalformedRows, Metrics, ModelRow, ScoreRow, TrainingRow, TrainingSplit};
 
 /// The shortest decimal text that reads back as the same number.
 pub fn number(value: f64) -> String {

@@ -16,7 +16,7 @@ pub enum Metrics {
     /// Counts and moments of a data set.
     Facts(Vec<FactRow>),
     /// Numbers of the layers or tensors of a model.
-    Layers(Vec<LayerRow>),
+    Layers(Vec<ModelRow>),
     /// What a training gave, epoch by epoch.
     Training(Vec<TrainingRow>),
     /// Scores of models on data sets.
@@ -36,7 +36,7 @@ pub struct FactRow {
 
 /// A number of one layer or tensor of a model, or of all together (`total`).
 #[derive(Debug, Clone, PartialEq)]
-pub struct LayerRow {
+pub struct ModelRow {
     /// The layer, as the network's specification names it.
     pub layer: String,
     /// What the number is: `trainable`, `loaded`.
@@ -145,7 +145,7 @@ impl Metrics {
         let header = reader.headers().map_err(malformed)?.clone();
         Ok(if header == *FactRow::COLUMNS {
             Self::Facts(read(reader)?)
-        } else if header == *LayerRow::COLUMNS {
+        } else if header == *ModelRow::COLUMNS {
             Self::Layers(read(reader)?)
         } else if header == *TrainingRow::COLUMNS {
             Self::Training(read(reader)?)
@@ -158,7 +158,7 @@ impl Metrics {
 }
 
 /// One kind of row in a file.
-trait Row: Sized {
+trait MetricRow: Sized {
     /// Its columns.
     const COLUMNS: &'static [&'static str];
 
@@ -169,12 +169,12 @@ trait Row: Sized {
     fn of_cells(cells: &[&str]) -> Option<Self>;
 }
 
-fn written<R: Row>(rows: &[R]) -> String {
+fn written<R: MetricRow>(rows: &[R]) -> String {
     let header = R::COLUMNS.iter().map(|name| (*name).to_owned()).collect();
     csv::text(std::iter::once(header).chain(rows.iter().map(R::cells)))
 }
 
-fn read<R: Row>(mut reader: ::csv::Reader<&[u8]>) -> Result<Vec<R>, MalformedRows> {
+fn read<R: MetricRow>(mut reader: ::csv::Reader<&[u8]>) -> Result<Vec<R>, MalformedRows> {
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(malformed)?;
@@ -190,7 +190,7 @@ fn malformed(error: ::csv::Error) -> MalformedRows {
     MalformedRows(error.to_string())
 }
 
-impl Row for FactRow {
+impl MetricRow for FactRow {
     const COLUMNS: &'static [&'static str] = &["split", "metric", "value"];
 
     fn cells(&self) -> Vec<String> {
@@ -203,7 +203,7 @@ impl Row for FactRow {
     }
 }
 
-impl Row for LayerRow {
+impl MetricRow for ModelRow {
     const COLUMNS: &'static [&'static str] = &["layer", "metric", "value"];
 
     fn cells(&self) -> Vec<String> {
@@ -216,7 +216,7 @@ impl Row for LayerRow {
     }
 }
 
-impl Row for TrainingRow {
+impl MetricRow for TrainingRow {
     const COLUMNS: &'static [&'static str] = &["epoch", "step", "split", "metric", "value"];
 
     fn cells(&self) -> Vec<String> {
@@ -235,7 +235,7 @@ impl Row for TrainingRow {
     }
 }
 
-impl Row for ScoreRow {
+impl MetricRow for ScoreRow {
     const COLUMNS: &'static [&'static str] = &["model", "dataset", "metric", "value"];
 
     fn cells(&self) -> Vec<String> {
@@ -288,7 +288,7 @@ mod tests {
                 metric: name("class.a \"b\", c"),
                 value: 60_000.0,
             }]),
-            Metrics::Layers(vec![LayerRow {
+            Metrics::Layers(vec![ModelRow {
                 layer: name("conv1"),
                 metric: name("trainable"),
                 value: 0.1 + 0.2,

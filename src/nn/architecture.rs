@@ -1,10 +1,11 @@
-//! The `model = { ... }` of a pipeline file: an architecture of the zoo or layers of the user's own.
+//! Reads the `model = { ... }` of a pipeline file: an architecture of the zoo, or layers that the user
+//! lists. Holds no weights.
 
 use serde_json::json;
 
 use super::geometry::Chw;
 use super::spec::{Init, Layer, Named, Part, Spec};
-use super::zoo::{self, Arch, Layout};
+use super::zoo::{self, Arch, ArchSettings};
 use crate::config::diagnostic::{Diagnostic, suggest};
 use crate::config::node::{Node, Table, Value};
 use crate::config::{Keys, Noted, Word, words, words_of};
@@ -105,7 +106,7 @@ impl Architecture {
                         arch.name, input.channels
                     ));
                 }
-                let layout = Layout { input, classes, small_input: *small_input };
+                let layout = ArchSettings { input, classes, small_input: *small_input };
                 let spec = (arch.build)(layout);
                 match head {
                     Some(head) => spec.with_head(head, input, classes).0,

@@ -4,10 +4,10 @@ use dfdx::prelude::Cpu;
 
 use super::kernels::isa::Isa;
 use super::ops::Ops;
-use crate::device::{Device, Error};
+use crate::device::{Device, DeviceError};
 
 /// Work that is the same on every device.
-pub trait Job {
+pub trait DeviceWork {
     /// What it gives.
     type Output;
     /// Does it on a device.
@@ -18,13 +18,13 @@ pub trait Job {
 ///
 /// # Errors
 /// When the device cannot be opened: no such GPU, or no driver for it.
-pub fn dispatch<J: Job>(device: Device, job: J) -> Result<J::Output, Error> {
+pub fn dispatch<J: DeviceWork>(device: Device, job: J) -> Result<J::Output, DeviceError> {
     match device {
         Device::Cpu => Ok(job.run(&Cpu::default())),
         #[cfg(feature = "cuda")]
         Device::Cuda(ordinal) => Ok(job.run(&open_cuda(ordinal)?)),
         #[cfg(not(feature = "cuda"))]
-        Device::Cuda(_) => Err(Error::NotBuilt(device.to_string())),
+        Device::Cuda(_) => Err(DeviceError::NotBuilt(device.to_string())),
     }
 }
 
@@ -48,9 +48,10 @@ pub fn backend(device: Device) -> String {
 
 /// dfdx panics where there is no driver or no such GPU: both are asked for first.
 #[cfg(feature = "cuda")]
-fn open_cuda(ordinal: usize) -> Result<dfdx::prelude::Cuda, Error> {
+fn open_cuda(ordinal: usize) -> Result<dfdx::prelude::Cuda, DeviceError> {
     use cudarc::driver::result;
-    let unavailable = |reason: String| Error::Unavailable { device: Device::Cuda(ordinal), reason };
+    let unavailable =
+        |reason: String| DeviceError::Unavailable { device: Device::Cuda(ordinal), reason };
     let driver = |error: result::DriverError| unavailable(format!("{error:?}"));
     result::init().map_err(driver)?;
     let count = result::device::get_count().map_err(driver)?;

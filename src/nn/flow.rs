@@ -1,4 +1,4 @@
-//! Activations on their way from layer to layer, in the layout of the layer that made them.
+//! Activations on their way from layer to layer, in the layout of the layer that computed them.
 
 use dfdx::prelude::*;
 

@@ -16,7 +16,7 @@ pub enum PatternError {
     Invalid {
         /// As written.
         pattern: String,
-        /// The parser's word.
+        /// The parser's message.
         reason: String,
     },
     /// Matches no parameter.

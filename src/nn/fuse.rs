@@ -2,12 +2,12 @@
 
 use super::geometry::{Chw, Rectifier};
 use super::ops::conv_block::MOST_POSITIONS;
-use super::placement::{Node, Placed, Placement, SpecError};
+use super::placement::{Placed, Placement, Segment, SpecError};
 use super::spec::{Layer, Part, Spec};
 
 /// What runs at a time. A number is a place among a network's layers.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Unit {
+pub enum FusedSegment {
     /// A layer by itself.
     Layer(usize),
     /// A convolution with what follows it.
@@ -17,9 +17,9 @@ pub enum Unit {
         /// Shape that comes in.
         input: Chw,
         /// The chain that comes first; empty for the input itself.
-        shortcut: Vec<Unit>,
+        shortcut: Vec<FusedSegment>,
         /// The other one but for its end.
-        body: Vec<Unit>,
+        body: Vec<FusedSegment>,
         /// Its end, which adds and rectifies.
         end: Fused,
     },
@@ -28,7 +28,7 @@ pub enum Unit {
         /// Shape that comes in.
         input: Chw,
         /// The chains.
-        branches: Vec<Vec<Unit>>,
+        branches: Vec<Vec<FusedSegment>>,
         /// Shape that goes out.
         output: Chw,
     },
@@ -47,7 +47,7 @@ pub struct Fused {
     pub relu: Option<Rectifier>,
 }
 
-impl Unit {
+impl FusedSegment {
     /// The layers in it.
     pub fn layers(&self) -> Vec<usize> {
         match self {
@@ -83,30 +83,35 @@ impl Fused {
 /// What runs at a time in a chain: a convolution takes along batch normalisation right behind it,
 /// then max pooling and rectification in any order; the end of a residual layer's body takes along
 /// the addition and the rectification after it.
-pub fn units(chain: &[Node], layers: &[Placed]) -> Vec<Unit> {
+pub fn units(chain: &[Segment], layers: &[Placed]) -> Vec<FusedSegment> {
     let mut units = Vec::with_capacity(chain.len());
     let mut rest = chain;
     while let Some((node, after)) = rest.split_first() {
         rest = after;
         units.push(match node {
-            Node::Layer(at) if matches!(layers[*at].layer, Layer::Conv2d { .. }) => {
-                Unit::Block(fuse(*at, &mut rest, layers))
+            Segment::Layer(at) if matches!(layers[*at].layer, Layer::Conv2d { .. }) => {
+                FusedSegment::Block(fuse(*at, &mut rest, layers))
             }
-            Node::Layer(at) => Unit::Layer(*at),
-            Node::Residual { input, body, shortcut } => {
+            Segment::Layer(at) => FusedSegment::Layer(*at),
+            Segment::Residual { input, body, shortcut } => {
                 let mut body = self::units(body, layers);
-                let Some(Unit::Block(mut end)) = body.pop() else {
+                let Some(FusedSegment::Block(mut end)) = body.pop() else {
                     unreachable!("a residual layer's body ends in a convolution")
                 };
-                if let Some((Node::Layer(at), after)) = rest.split_first()
+                if let Some((Segment::Layer(at), after)) = rest.split_first()
                     && let Some(relu) = layers[*at].layer.rectifier()
                 {
                     end.relu = Some(relu);
                     rest = after;
                 }
-                Unit::Residual { input: *input, shortcut: self::units(shortcut, layers), body, end }
+                FusedSegment::Residual {
+                    input: *input,
+                    shortcut: self::units(shortcut, layers),
+                    body,
+                    end,
+                }
             }
-            Node::Parallel { input, branches, output } => Unit::Parallel {
+            Segment::Parallel { input, branches, output } => FusedSegment::Parallel {
                 input: *input,
                 branches: branches.iter().map(|it| self::units(it, layers)).collect(),
                 output: *output,
@@ -124,7 +129,7 @@ pub fn units(chain: &[Node], layers: &[Placed]) -> Vec<Unit> {
 pub fn outlets(spec: &Spec) -> Result<Vec<String>, SpecError> {
     let Placement { layers, chains } = spec.place()?;
     let units = units(&chains[0], &layers);
-    let first = |unit: &Unit| unit.layers().into_iter().min();
+    let first = |unit: &FusedSegment| unit.layers().into_iter().min();
     let features = layers.iter().filter(|layer| layer.part == Part::Features).count();
     let last = |at: usize| units.get(at + 1).and_then(first).unwrap_or(features) - 1;
     Ok((0..units.len()).map(|at| layers[last(at)].name.clone()).collect())
@@ -141,9 +146,9 @@ pub fn after(outlets: &[String], name: &str) -> Option<usize> {
 }
 
 /// The convolution at `conv` with what it takes along of `rest`.
-fn fuse(conv: usize, rest: &mut &[Node], layers: &[Placed]) -> Fused {
+fn fuse(conv: usize, rest: &mut &[Segment], layers: &[Placed]) -> Fused {
     let mut fused = Fused { conv, norm: None, pool: None, relu: None };
-    while let Some((Node::Layer(at), after)) = rest.split_first() {
+    while let Some((Segment::Layer(at), after)) = rest.split_first() {
         let begun = fused.norm.is_some() || fused.pool.is_some() || fused.relu.is_some();
         match &layers[*at].layer {
             Layer::BatchNorm { .. } if !begun => fused.norm = Some(*at),
@@ -165,18 +170,20 @@ fn fuse(conv: usize, rest: &mut &[Node], layers: &[Placed]) -> Fused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::zoo::{self, Layout};
+    use crate::nn::zoo::{self, ArchSettings};
 
-    fn features(arch: &str) -> Vec<Unit> {
+    fn features(arch: &str) -> Vec<FusedSegment> {
         let input = Chw { channels: 3, height: 28, width: 28 };
-        let placement = (zoo::find(arch).unwrap().build)(Layout::new(input, 10)).place().unwrap();
+        let placement =
+            (zoo::find(arch).unwrap().build)(ArchSettings::new(input, 10)).place().unwrap();
         units(&placement.chains[0], &placement.layers)
     }
 
     #[test]
     fn a_convolution_takes_along_what_follows_in_either_order() {
-        let block =
-            |conv, norm, pool| Unit::Block(Fused { conv, norm, pool, relu: Some(Rectifier::Relu) });
+        let block = |conv, norm, pool| {
+            FusedSegment::Block(Fused { conv, norm, pool, relu: Some(Rectifier::Relu) })
+        };
         let dacnn = features("dacnn");
         assert_eq!(dacnn[..2], [block(0, Some(1), Some(2)), block(4, Some(5), Some(6))]);
         assert_eq!(features("lenet")[0], block(0, None, Some(2)));
@@ -185,7 +192,7 @@ mod tests {
     #[test]
     fn a_network_can_be_looked_at_where_a_unit_ends() {
         let input = Chw { channels: 3, height: 64, width: 64 };
-        let spec = |arch| (zoo::find(arch).unwrap().build)(Layout::new(input, 10));
+        let spec = |arch| (zoo::find(arch).unwrap().build)(ArchSettings::new(input, 10));
         let resnet = outlets(&spec("resnet18")).unwrap();
         assert_eq!(resnet[..3], ["maxpool", "layer1.0.relu", "layer1.1.relu"]);
         assert_eq!(after(&resnet, "layer4"), Some(9));
@@ -199,11 +206,13 @@ mod tests {
     #[test]
     fn a_residual_layer_ends_in_a_block_that_adds_and_rectifies() {
         let resnet = features("resnet18");
-        let names = |unit: &Unit| unit.layers().len();
+        let names = |unit: &FusedSegment| unit.layers().len();
         // Stem, eight residual layers, the pooling at the end.
         assert_eq!(resnet.len(), 10);
         assert_eq!(resnet.iter().map(names).collect::<Vec<_>>(), [3, 4, 4, 6, 4, 6, 4, 6, 4, 1]);
-        let Unit::Residual { shortcut, body, end, .. } = &resnet[3] else { panic!("residual") };
+        let FusedSegment::Residual { shortcut, body, end, .. } = &resnet[3] else {
+            panic!("residual")
+        };
         assert_eq!((shortcut.len(), body.len()), (1, 1));
         assert!(end.relu.is_some() && end.norm.is_some() && end.pool.is_none());
     }

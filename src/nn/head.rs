@@ -62,12 +62,12 @@ mod tests {
     use dfdx::prelude::Cpu;
 
     use super::*;
-    use crate::nn::zoo::{self, Layout};
+    use crate::nn::zoo::{self, ArchSettings};
 
     const SMALL: Chw = Chw { channels: 3, height: 16, width: 16 };
 
     fn model(arch: &str) -> Model<Cpu> {
-        let layout = Layout { small_input: true, ..Layout::new(SMALL, 7) };
+        let layout = ArchSettings { small_input: true, ..ArchSettings::new(SMALL, 7) };
         let spec = (zoo::find(arch).unwrap().build)(layout);
         let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
         model.parameters_mut().iter_mut().for_each(|it| it.trainable = false);

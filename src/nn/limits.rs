@@ -1,5 +1,5 @@
-//! Whether a network is small enough to be computed. A damaged description or a slip in a setting can ask
-//! for any size: it is an error here, before a product overflows or an allocation ends the process.
+//! Checks that a network is small enough to be computed. A damaged description or a slip in a setting can
+//! ask for any size; it becomes an error here, before a product overflows or an allocation ends the process.
 
 use super::geometry::Chw;
 use super::placement::{Placed, SpecError};
@@ -108,11 +108,11 @@ fn sizes(layer: &Layer) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::nn::spec::{Named, Spec};
-    use crate::nn::zoo::{self, Layout};
+    use crate::nn::zoo::{self, ArchSettings};
 
     fn lenet() -> serde_json::Value {
         let input = Chw { channels: 1, height: 28, width: 28 };
-        let spec = (zoo::find("lenet").unwrap().build)(Layout::new(input, 10));
+        let spec = (zoo::find("lenet").unwrap().build)(ArchSettings::new(input, 10));
         serde_json::to_value(spec).unwrap()
     }
 

@@ -22,6 +22,6 @@ pub mod torch_file;
 pub mod weights;
 pub mod zoo;
 
-pub use model::{DropoutKey, Entry, FrozenBatchNorm, Model, Pass};
+pub use model::{DropoutKey, EntryLayer, FrozenBatchNorm, Model, Pass};
 pub use spec::{Part, Spec};
-pub use weights::{Outline, Saved, WeightsError};
+pub use weights::{ModelOutline, Saved, WeightsError};

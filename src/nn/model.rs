@@ -1,16 +1,20 @@
-//! A network with weights on a device: forward passes, parameters and what is frozen.
+//! A network with weights on a device: forward passes, parameters and what is frozen. It does not know
+//! how it is trained. It does not know
+//! how it is trained.
 
 use std::sync::Arc;
 
 use dfdx::prelude::*;
 
 use super::flow::Flow;
-use super::fuse::{self, Fused, Unit, units};
+use super::fuse::{self, Fused, FusedSegment, units};
 use super::geometry::{Chw, Rectifier};
 use super::limits;
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
 use super::ops::concat::concat;
-use super::ops::{Batch, BlockNeeds, ConvBlock, FixedNorm, Flat, Maps, Moments, Needs, Norm, Ops};
+use super::ops::{
+    Batch, BatchMoments, BlockNeeds, ConvBlock, FixedNorm, Flat, Maps, Needs, Norm, Ops,
+};
 use super::placement::{Placed, Placement, SpecError};
 use super::spec::{Init, Layer, Part, Spec};
 use crate::config::words;
@@ -77,12 +81,12 @@ pub struct DropoutKey {
     pub step: u64,
 }
 
-/// Where a pass through the features begins: with images, or with what some of the first layers
-/// made of them.
+/// Where a pass through the features begins: with images, or with the output of some of the first
+/// layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry(usize);
+pub struct EntryLayer(usize);
 
-impl Entry {
+impl EntryLayer {
     /// With images.
     pub const IMAGES: Self = Self(0);
 }
@@ -104,7 +108,7 @@ pub struct Model<D: Ops> {
     spec: Spec,
     layers: Vec<Owner<D>>,
     /// What runs at a time, of each part.
-    chains: [Arc<[Unit]>; 3],
+    chains: [Arc<[FusedSegment]>; 3],
     parameters: Vec<Parameter<D>>,
     stats: Vec<RunningStats<D>>,
     frozen_batch_norm: FrozenBatchNorm,
@@ -185,7 +189,7 @@ impl<D: Ops> Model<D> {
         self.layers.push(Owner { placed, weight, bias, stats, prepared: None });
     }
 
-    /// What it is made of.
+    /// Its layers.
     pub fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -255,26 +259,26 @@ impl<D: Ops> Model<D> {
     /// How far into the features nothing learns and nothing is drawn: what a training pass makes of
     /// an image up to there is the same in every epoch, and to the last bit what
     /// [`Model::features_up_to`] makes of it.
-    pub fn frozen_entry(&self) -> Entry {
-        let frozen = |unit: &Unit| unit.layers().into_iter().all(|at| self.is_constant(at));
-        Entry(self.chain(Part::Features).iter().take_while(|unit| frozen(unit)).count())
+    pub fn frozen_entry(&self) -> EntryLayer {
+        let frozen = |unit: &FusedSegment| unit.layers().into_iter().all(|at| self.is_constant(at));
+        EntryLayer(self.chain(Part::Features).iter().take_while(|unit| frozen(unit)).count())
     }
 
     /// The place after the layers that are called `name` or whose names go on from it, as
     /// [`fuse::after`] finds it.
-    pub fn after(&self, name: &str) -> Option<Entry> {
+    pub fn after(&self, name: &str) -> Option<EntryLayer> {
         let outlets = fuse::outlets(&self.spec).ok()?;
-        fuse::after(&outlets, name).map(Entry)
+        fuse::after(&outlets, name).map(EntryLayer)
     }
 
     /// Shape of what comes in at `entry`.
-    pub fn entry_shape(&self, entry: Entry) -> Chw {
+    pub fn entry_shape(&self, entry: EntryLayer) -> Chw {
         let before = entry.0.checked_sub(1).map(|last| &self.chain(Part::Features)[last]);
         before.map_or(self.spec.input, |unit| unit.output(|at| self.layers[at].placed.output))
     }
 
     /// The layers before `entry` in the order of their parameters.
-    pub fn layers_before(&self, entry: Entry) -> Vec<&Placed> {
+    pub fn layers_before(&self, entry: EntryLayer) -> Vec<&Placed> {
         let next = self.chain(Part::Features).get(entry.0);
         let end = next.and_then(|unit| unit.layers().into_iter().min());
         let features = self.layers.iter().map(|layer| &layer.placed);
@@ -312,7 +316,7 @@ impl<D: Ops> Model<D> {
         }
     }
 
-    fn chain(&self, part: Part) -> &Arc<[Unit]> {
+    fn chain(&self, part: Part) -> &Arc<[FusedSegment]> {
         &self.chains[Part::ALL.iter().position(|it| *it == part).expect("one of all")]
     }
 
@@ -342,7 +346,7 @@ impl<D: Ops> Model<D> {
     /// As [`Model::forward`].
     pub fn features_from<T: Tape<f32, D>>(
         &mut self,
-        entry: Entry,
+        entry: EntryLayer,
         x: Batch<D, T>,
         pass: Pass,
     ) -> Result<Batch<D, T>, D::Err> {
@@ -350,11 +354,15 @@ impl<D: Ops> Model<D> {
         self.run(&chain[entry.0..], Flow::Rows(x), pass, false)?.0.rows()
     }
 
-    /// What the layers before `entry` make of images `[N, C*H*W]`, as at test time.
+    /// The output of the layers before `entry` for images `[N, C*H*W]`, as at test time.
     ///
     /// # Errors
     /// As [`Model::forward`].
-    pub fn features_up_to(&mut self, entry: Entry, images: Batch<D>) -> Result<Batch<D>, D::Err> {
+    pub fn features_up_to(
+        &mut self,
+        entry: EntryLayer,
+        images: Batch<D>,
+    ) -> Result<Batch<D>, D::Err> {
         let chain = Arc::clone(self.chain(Part::Features));
         self.run(&chain[..entry.0], Flow::Rows(images), Pass::Eval, false)?.0.rows()
     }
@@ -363,7 +371,7 @@ impl<D: Ops> Model<D> {
     /// needs, given whether `x` has.
     fn run<T: Tape<f32, D>>(
         &mut self,
-        units: &[Unit],
+        units: &[FusedSegment],
         mut x: Flow<D, T>,
         pass: Pass,
         mut upstream: bool,
@@ -384,18 +392,20 @@ impl<D: Ops> Model<D> {
 
     fn run_unit<T: Tape<f32, D>>(
         &mut self,
-        unit: &Unit,
+        unit: &FusedSegment,
         x: Flow<D, T>,
         pass: Pass,
         upstream: bool,
     ) -> Result<Flow<D, T>, D::Err> {
         match unit {
-            Unit::Layer(at) => self.run_layer(*at, x.rows()?, pass, upstream).map(Flow::Rows),
-            Unit::Block(fused) => {
+            FusedSegment::Layer(at) => {
+                self.run_layer(*at, x.rows()?, pass, upstream).map(Flow::Rows)
+            }
+            FusedSegment::Block(fused) => {
                 let x = x.maps(self.layers[fused.conv].placed.input, upstream)?;
                 self.run_block(*fused, (x, upstream), None, pass).map(Flow::Maps)
             }
-            Unit::Residual { input, shortcut, body, end } => {
+            FusedSegment::Residual { input, shortcut, body, end } => {
                 let (x, tape) = x.maps(*input, upstream)?.split_tape();
                 let side = Flow::Maps(x.clone().put_tape(T::default()));
                 let (side, side_learns) = self.run(shortcut, side, pass, upstream)?;
@@ -406,7 +416,7 @@ impl<D: Ops> Model<D> {
                 let x = x.maps(self.layers[end.conv].placed.input, upstream)?;
                 self.run_block(*end, (x, upstream), Some(side), pass).map(Flow::Maps)
             }
-            Unit::Parallel { input, branches, .. } => {
+            FusedSegment::Parallel { input, branches, .. } => {
                 let (x, mut tape) = x.maps(*input, upstream)?.split_tape();
                 let mut parts = Vec::with_capacity(branches.len());
                 for branch in branches {
@@ -565,14 +575,14 @@ impl<D: Ops> Model<D> {
     /// # Errors
     /// When the device fails (out of memory).
     pub fn logits(&mut self, images: Batch<D>) -> Result<Batch<D>, D::Err> {
-        self.logits_from(Entry::IMAGES, images)
+        self.logits_from(EntryLayer::IMAGES, images)
     }
 
     /// Class logits from what comes in at `entry`, as at test time.
     ///
     /// # Errors
     /// As [`Model::logits`].
-    pub fn logits_from(&mut self, entry: Entry, x: Batch<D>) -> Result<Batch<D>, D::Err> {
+    pub fn logits_from(&mut self, entry: EntryLayer, x: Batch<D>) -> Result<Batch<D>, D::Err> {
         let features = self.features_from(entry, x, Pass::Eval)?;
         self.forward(Part::Classifier, features, Pass::Eval)
     }
@@ -581,7 +591,7 @@ impl<D: Ops> Model<D> {
 impl<D: Ops> RunningStats<D> {
     /// Moves the averages toward a batch of `values` values a channel:
     /// r = (1 - momentum) r + momentum b, with the unbiased variance as PyTorch has it.
-    fn average(&mut self, batch: &Moments, values: usize, momentum: f32) {
+    fn average(&mut self, batch: &BatchMoments, values: usize, momentum: f32) {
         #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 values")]
         let unbias = values as f32 / (values.max(2) - 1) as f32;
         self.batches += 1;

@@ -3,7 +3,7 @@
 
 use super::geometry::Chw;
 use super::limits;
-use super::placement::{Node, Placed, Placement, SpecError};
+use super::placement::{Placed, Placement, Segment, SpecError};
 use super::spec::{Layer, Named, Part, Spec};
 
 impl Spec {
@@ -55,7 +55,7 @@ struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    fn place(&mut self, chain: &[Named], input: Chw) -> Result<(Vec<Node>, Chw), SpecError> {
+    fn place(&mut self, chain: &[Named], input: Chw) -> Result<(Vec<Segment>, Chw), SpecError> {
         let mut shape = input;
         let mut nodes = Vec::with_capacity(chain.len());
         for Named { name, layer } in chain {
@@ -79,7 +79,7 @@ impl Chain<'_> {
                 .and_then(|output| limits::check_layer(&placed, output))
                 .map_err(|reason| SpecError { layer: placed.name.clone(), reason })?;
             shape = placed.output;
-            nodes.push(Node::Layer(self.layers.len()));
+            nodes.push(Segment::Layer(self.layers.len()));
             self.layers.push(placed);
         }
         Ok((nodes, shape))
@@ -91,7 +91,7 @@ impl Chain<'_> {
         body: &[Named],
         shortcut: &[Named],
         input: Chw,
-    ) -> Result<(Node, Chw), SpecError> {
+    ) -> Result<(Segment, Chw), SpecError> {
         let wrong = |reason: String| SpecError { layer: name.to_owned(), reason };
         let layers: Vec<&Layer> = body.iter().map(|named| &named.layer).collect();
         if !matches!(
@@ -107,7 +107,7 @@ impl Chain<'_> {
         if output != other {
             return Err(wrong(format!("adds {other} to {output}")));
         }
-        Ok((Node::Residual { input, body, shortcut }, output))
+        Ok((Segment::Residual { input, body, shortcut }, output))
     }
 
     fn place_parallel(
@@ -115,7 +115,7 @@ impl Chain<'_> {
         name: &str,
         branches: &[Vec<Named>],
         input: Chw,
-    ) -> Result<(Node, Chw), SpecError> {
+    ) -> Result<(Segment, Chw), SpecError> {
         let wrong = |reason: String| SpecError { layer: name.to_owned(), reason };
         let mut output: Option<Chw> = None;
         let mut nodes = Vec::with_capacity(branches.len());
@@ -135,11 +135,11 @@ impl Chain<'_> {
             });
         }
         let output = output.ok_or_else(|| wrong("needs a branch at least".into()))?;
-        Ok((Node::Parallel { input, branches: nodes, output }, output))
+        Ok((Segment::Parallel { input, branches: nodes, output }, output))
     }
 }
 
-/// The shape that `placed.layer` makes of `placed.input`.
+/// The output shape of `placed.layer` for `placed.input`.
 fn output_shape(placed: &Placed) -> Result<Chw, String> {
     let input = placed.input;
     if let Some(conv) = placed.conv2d() {

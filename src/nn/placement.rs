@@ -6,7 +6,7 @@ use super::spec::{Layer, Part};
 
 /// A tensor with a name: a parameter or a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
+pub struct NamedShape {
     /// Name as in PyTorch's `state_dict`: `features.conv1.weight`.
     pub name: String,
     /// Shape as in PyTorch.
@@ -30,9 +30,11 @@ pub struct Placed {
 
 impl Placed {
     /// The parameters, in PyTorch's order.
-    pub fn parameters(&self) -> Vec<Slot> {
-        let slot =
-            |word: &str, shape: Vec<usize>| Slot { name: format!("{}.{word}", self.name), shape };
+    pub fn parameters(&self) -> Vec<NamedShape> {
+        let slot = |word: &str, shape: Vec<usize>| NamedShape {
+            name: format!("{}.{word}", self.name),
+            shape,
+        };
         match &self.layer {
             Layer::Conv2d { filters, kernel, groups, bias, .. } => {
                 let weight = vec![*filters, self.input.channels / groups, kernel.0, kernel.1];
@@ -91,7 +93,7 @@ impl Placed {
 
 /// How layers follow each other; a number is a place among a network's layers.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Node {
+pub enum Segment {
     /// A layer.
     Layer(usize),
     /// Two chains from one input, added up.
@@ -99,16 +101,16 @@ pub enum Node {
         /// Shape that comes in.
         input: Chw,
         /// The chain with the weights.
-        body: Vec<Node>,
+        body: Vec<Segment>,
         /// The other one; empty for the input itself.
-        shortcut: Vec<Node>,
+        shortcut: Vec<Segment>,
     },
     /// Chains from one input, their outputs one after the other.
     Parallel {
         /// Shape that comes in.
         input: Chw,
         /// The chains.
-        branches: Vec<Vec<Node>>,
+        branches: Vec<Vec<Segment>>,
         /// Shape that goes out.
         output: Chw,
     },
@@ -120,7 +122,7 @@ pub struct Placement {
     /// In the order of their parameters.
     pub layers: Vec<Placed>,
     /// The chain of each part, in the order of [`Part::ALL`].
-    pub chains: [Vec<Node>; 3],
+    pub chains: [Vec<Segment>; 3],
 }
 
 /// A network that cannot be: a window larger than its image, a head of the wrong width.

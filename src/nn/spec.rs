@@ -1,4 +1,4 @@
-//! What a network is made of: layers with their settings, and the shapes that follow.
+//! What a network consists of: layers with their settings. The shapes that follow are `placement`'s.
 //!
 //! A [`Spec`] is plain data: it is written to `model.json`, compared before anything runs and
 //! turned into a [`super::Model`] by giving it weights. It holds no tensors.
@@ -84,16 +84,16 @@ pub enum Layer {
         /// Whether a bias is added.
         bias: bool,
     },
-    /// What `body` makes of the input plus what `shortcut` makes of it (He et al. 2016). Names
-    /// within go on from this layer's.
+    /// The output of `body` plus that of `shortcut`, for the same input (He et al. 2016). Names
+    /// within continue this layer's.
     Residual {
         /// Ends in a convolution, or in the batch norm of one.
         body: Vec<Named>,
         /// Empty for the input itself.
         shortcut: Vec<Named>,
     },
-    /// What each branch makes of the input, channels one after the other. Names within go on from
-    /// this layer's.
+    /// The outputs of all branches for the same input, channels one after the other. Names within
+    /// continue this layer's.
     Parallel {
         /// At least one, none empty.
         branches: Vec<Vec<Named>>,
@@ -203,7 +203,7 @@ pub enum Init {
 /// A network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
-    /// Name in the zoo, or `layers` for a net of the user's own.
+    /// Name in the zoo, or `layers` for a network that the user listed.
     pub arch: String,
     /// Shape of an input image.
     pub input: Chw,

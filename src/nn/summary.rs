@@ -1,4 +1,4 @@
-//! A network as a table: one row a layer.
+//! A network as a table: one row per layer.
 
 use super::placement::{Placed, SpecError};
 use super::spec::Spec;

@@ -1,4 +1,4 @@
-//! Models on disk: `model.json` (what it is made of, what is frozen) and `weights.safetensors`
+//! Models on disk: `model.json` (its layers, what is frozen) and `weights.safetensors`
 //! with the names and shapes of PyTorch's `state_dict`.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{FrozenBatchNorm, Model, host};
 use super::ops::Ops;
-use super::placement::{Slot, SpecError};
+use super::placement::{NamedShape, SpecError};
 use super::spec::{Part, Spec};
 use super::torch_file::TorchFileError;
 
@@ -23,7 +23,7 @@ const MOST_CLASSES: usize = 1_000_000;
 
 /// `model.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Description {
+struct ModelDescription {
     version: u32,
     spec: Spec,
     classes: Vec<String>,
@@ -102,7 +102,7 @@ impl<D: Ops> Saved<D> {
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), WeightsError> {
         let model = &self.model;
-        let description = Description {
+        let description = ModelDescription {
             version: VERSION,
             spec: model.spec().clone(),
             classes: self.classes.clone(),
@@ -168,7 +168,7 @@ impl<D: Ops> Saved<D> {
 
 /// What the description of a model says, without its weights.
 #[derive(Debug, Clone)]
-pub struct Outline {
+pub struct ModelOutline {
     /// The network.
     pub spec: Spec,
     /// The class names, in the order of the logits; numbers where the model has no names.
@@ -179,19 +179,19 @@ pub struct Outline {
     pub frozen: Vec<String>,
 }
 
-impl Outline {
+impl ModelOutline {
     /// Of the model in `folder`, as its description has it. Nothing else is looked at.
     ///
     /// # Errors
     /// When the description is missing or malformed.
     pub fn read(folder: &Path) -> Result<Self, WeightsError> {
-        let Description { spec, classes, domain_classifier, frozen, .. } = describe(folder)?;
+        let ModelDescription { spec, classes, domain_classifier, frozen, .. } = describe(folder)?;
         Ok(Self { spec, classes, domain_classifier, frozen })
     }
 }
 
 /// The description of a model. One without as many names as it has classes gets numbers for names.
-fn describe(folder: &Path) -> Result<Description, WeightsError> {
+fn describe(folder: &Path) -> Result<ModelDescription, WeightsError> {
     let path = folder.join(DESCRIPTION);
     let text = fs::read_to_string(&path)
         .map_err(|source| WeightsError::Io { path: path.clone(), source })?;
@@ -204,7 +204,7 @@ fn describe(folder: &Path) -> Result<Description, WeightsError> {
             "format version {version}, this runner reads {VERSION}: run the stage again"
         )));
     }
-    let mut description: Description =
+    let mut description: ModelDescription =
         serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
     let classes = description.spec.classes;
     if classes > MOST_CLASSES {
@@ -227,20 +227,20 @@ pub(crate) fn from_little_endian(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(four).collect()
 }
 
-struct Stored {
+struct StateTensor {
     kind: StoredType,
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
 
 /// Every parameter and buffer as PyTorch's `state_dict` holds them.
-fn state_dict<D: Ops>(model: &Model<D>) -> Vec<(String, Stored)> {
-    let floats = |values: Vec<f32>, shape: Vec<usize>| Stored {
+fn state_dict<D: Ops>(model: &Model<D>) -> Vec<(String, StateTensor)> {
+    let floats = |values: Vec<f32>, shape: Vec<usize>| StateTensor {
         kind: StoredType::F32,
         shape,
         bytes: little_endian(&values),
     };
-    let mut tensors: Vec<(String, Stored)> = model
+    let mut tensors: Vec<(String, StateTensor)> = model
         .parameters()
         .iter()
         .map(|p| (p.name.clone(), floats(host(&p.value), p.shape.clone())))
@@ -251,7 +251,7 @@ fn state_dict<D: Ops>(model: &Model<D>) -> Vec<(String, Stored)> {
             let shape = vec![values.len()];
             tensors.push((format!("{}.{word}", stats.layer), floats(values, shape)));
         }
-        let batches = Stored {
+        let batches = StateTensor {
             kind: StoredType::I64,
             shape: Vec::new(),
             bytes: stats.batches.to_le_bytes().to_vec(),
@@ -262,9 +262,9 @@ fn state_dict<D: Ops>(model: &Model<D>) -> Vec<(String, Stored)> {
 }
 
 /// Whether each of `parameters` is among the tensors of `bytes`.
-fn check(parameters: &[Slot], bytes: &[u8]) -> Result<(), String> {
+fn check(parameters: &[NamedShape], bytes: &[u8]) -> Result<(), String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    for Slot { name, shape } in parameters {
+    for NamedShape { name, shape } in parameters {
         let view = tensors.tensor(name).map_err(|_| format!("no tensor `{name}`"))?;
         if view.shape() != shape {
             return Err(format!("tensor `{name}` is {:?}, expected {shape:?}", view.shape()));

@@ -1,89 +1,9 @@
 //! Names of work and of its results: BLAKE3 over everything that decides the bytes, and nothing
 //! else. Names and order of stages, comments and formatting never enter.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use crate::device::Device;
+use crate::digest::{Digest, Fingerprint, Recipe};
 use crate::nn::dispatch;
-
-/// 32 bytes of BLAKE3, written as 64 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest([u8; 32]);
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&blake3::Hash::from_bytes(self.0).to_hex())
-    }
-}
-
-// By hand, because a run without work reads several for each of thousands of stages: no string is
-// made of them.
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Digits;
-
-        impl Visitor<'_> for Digits {
-            type Value = Digest;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("64 hexadecimal digits")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_str(Digits)
-    }
-}
-
-impl FromStr for Digest {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        blake3::Hash::from_hex(text)
-            .map(|hash| Self(*hash.as_bytes()))
-            .map_err(|error| format!("`{text}` is not a BLAKE3 digest: {error}"))
-    }
-}
-
-impl From<blake3::Hash> for Digest {
-    fn from(hash: blake3::Hash) -> Self {
-        Self(*hash.as_bytes())
-    }
-}
-
-/// What a task would make, known before anything ran: its settings and its inputs' recipes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Recipe(pub Digest);
-
-/// What a task makes from inputs that exist; names the artifact in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Fingerprint(pub Digest);
-
-/// The bytes of an artifact's data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Content(pub Digest);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// What decides a stage's bytes besides its inputs.
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +55,7 @@ fn digest(purpose: &str, ingredients: Ingredients, inputs: &[Ingredient]) -> Dig
     for input in inputs {
         text(&mut hasher, &input.key);
         optional(&mut hasher, input.split.as_deref());
-        hasher.update(&input.digest.0);
+        hasher.update(input.digest.as_bytes());
     }
     hasher.finalize().into()
 }
@@ -221,7 +141,11 @@ mod tests {
 
     fn input(key: &str, split: Option<&str>, byte: u8) -> Ingredient {
         let split = split.map(str::to_owned);
-        Ingredient { key: key.to_owned(), split, digest: Digest([byte; 32]) }
+        Ingredient {
+            key: key.to_owned(),
+            split,
+            digest: blake3::Hash::from_bytes([byte; 32]).into(),
+        }
     }
 
     proptest! {

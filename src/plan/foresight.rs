@@ -1,85 +1,140 @@
-//! What does not fit by what the store knows already: data sets of the user's own tell their classes,
-//! sizes and splits only once they were built, and a mismatch should come up before hours of training.
+//! Whether stages fit the data sets that they are to read, as far as that is known before they run. The
+//! classes, sizes and splits of a user's own data are known only once they were built, and a mismatch
+//! should come up before hours of training. Is told what was built; reads nothing itself.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::NodeIndex;
 
-use super::fingerprint::{Content, Fingerprint};
 use super::graph::Plan;
 use super::pipeline::PlannedStage;
 use super::pipeline_file::report;
 use crate::config::{Diagnostic, Report};
 use crate::stages::{DatasetShape, Described, Problem, Product};
 
-/// Everything that is wrong with `plan` by the data sets that `find` has, each by its fingerprint.
-/// Reads nothing but their descriptions, and those only where the pipeline alone does not say it.
-pub fn foresee(
-    plan: &Plan,
-    find: impl Fn(&Fingerprint) -> Option<(Content, PathBuf)>,
-) -> Option<Report> {
-    let mut contents: HashMap<NodeIndex, Content> = HashMap::new();
-    let mut products: HashMap<NodeIndex, Foreseen> = HashMap::new();
-    let mut problems: Vec<(usize, Diagnostic)> = Vec::new();
-    for task in &plan.order {
-        let trial = plan.graph[*task].trials.first().copied().unwrap_or_default();
-        let name = plan.graph[*task].name.as_str();
-        let planned = plan.trials[trial].pipeline.stages.iter().find(|stage| stage.name == name);
-        let Some(planned) = planned else { continue };
-        let told = plan.graph[*task]
-            .inputs
-            .iter()
-            .any(|input| products.get(&input.task).is_some_and(|foreseen| foreseen.told));
-        let mut foreseen = Foreseen { product: planned.product.clone(), told: false };
-        if told {
-            match planned.stage.describe(&described(plan, *task, &products)) {
-                Ok(product) => foreseen = Foreseen { product, told },
-                Err(found) => {
-                    let of_stage = found.into_iter().map(|it| (trial, diagnostic(it, planned)));
-                    problems.extend(of_stage);
-                }
-            }
-        }
-        if let Product::Dataset(shape) = &foreseen.product {
-            let whole = is_whole(shape);
-            let fingerprint = plan.fingerprint(*task, |input| contents.get(&input).copied());
-            if let Some((content, folder)) = fingerprint.and_then(|it| find(&it)) {
-                contents.insert(*task, content);
-                if let Some(product) = (!whole).then(|| Product::built(&folder)).flatten() {
-                    foreseen = Foreseen { product, told: true };
-                }
-            }
-        }
-        products.insert(*task, foreseen);
-    }
-    let (trial, _) = problems.first()?;
-    let pipeline = &plan.trials[*trial].pipeline;
-    // Places are of a file with the values of a trial put in: those of one trial are shown.
-    let of_trial = problems.iter().filter(|(of, _)| of == trial).map(|(_, it)| it.clone());
-    Some(report(&pipeline.path, pipeline.sources.clone(), of_trial.collect()))
+/// What is known of everything that a plan builds.
+pub struct Foresight {
+    /// By task.
+    products: Vec<Foreseen>,
+    /// What does not fit, with the trial that it is of.
+    problems: Vec<(usize, Diagnostic)>,
 }
 
-/// What is known of what a task makes.
+/// What is known of what a task builds.
 struct Foreseen {
     product: Product,
-    /// Whether the store told more than the pipeline.
+    /// Whether a data set that was built told more than the pipeline.
     told: bool,
 }
 
-/// Whether the pipeline alone says everything that others ask of a data set.
-fn is_whole(shape: &DatasetShape) -> bool {
-    let DatasetShape { splits, channels, size, classes: _, names, empty: _ } = shape;
-    splits.is_some() && channels.is_some() && size.is_some() && names.is_some()
+impl Foresight {
+    /// What is known of `plan` when `built` says what data sets there are. It is asked only for those
+    /// which the pipeline and what was built before them leave open.
+    pub fn new(plan: &Plan, mut built: impl FnMut(NodeIndex) -> Option<Product>) -> Self {
+        let unknown = || Foreseen { product: Product::Scores, told: false };
+        let mut products: Vec<Foreseen> = plan.graph.node_indices().map(|_| unknown()).collect();
+        let mut problems = Vec::new();
+        for task in &plan.order {
+            let Some((trial, planned)) = stage_of(plan, *task) else { continue };
+            let inputs = &plan.graph[*task].inputs;
+            let told = inputs.iter().any(|input| products[input.task.index()].told);
+            let mut foreseen = Foreseen { product: planned.product.clone(), told: false };
+            if told {
+                match planned.stage.describe(&described(plan, *task, &products)) {
+                    Ok(product) => foreseen = Foreseen { product, told },
+                    Err(found) => {
+                        problems
+                            .extend(found.into_iter().map(|it| (trial, diagnostic(it, planned))));
+                    }
+                }
+            }
+            if is_open(&foreseen.product)
+                && let Some(product) = built(*task)
+            {
+                foreseen = Foreseen { product, told: true };
+            }
+            products[task.index()] = foreseen;
+        }
+        Self { products, problems }
+    }
+
+    /// Everything that does not fit; `None` where nothing is wrong.
+    pub fn report(&self, plan: &Plan) -> Option<Report> {
+        let (trial, _) = self.problems.first()?;
+        let pipeline = &plan.trials[*trial].pipeline;
+        // Places are of a file with the values of a trial put in: those of one trial are shown.
+        let of_trial = self.problems.iter().filter(|(of, _)| of == trial);
+        let of_trial = of_trial.map(|(_, it)| it.clone()).collect();
+        Some(report(&pipeline.path, pipeline.sources.clone(), of_trial))
+    }
+
+    /// Whether `task` builds a data set of which not everything is known yet that others ask.
+    pub fn is_open(&self, task: NodeIndex) -> bool {
+        self.products.get(task.index()).is_some_and(|it| is_open(&it.product))
+    }
+
+    /// For every training that is still to run, the data sets of its trials that have to be there first,
+    /// so that everything is compared before hours are spent. `is_there` tells what was built already. A
+    /// data set that comes after a training itself is not waited for.
+    pub fn holds(
+        &self,
+        plan: &Plan,
+        is_there: impl Fn(NodeIndex) -> bool,
+    ) -> BTreeMap<NodeIndex, Vec<NodeIndex>> {
+        let mut open: Vec<NodeIndex> =
+            plan.order.iter().copied().filter(|it| self.is_open(*it) && !is_there(*it)).collect();
+        if open.is_empty() {
+            return BTreeMap::new();
+        }
+        let trainings = plan.order.iter().copied().filter(|task| self.is_training(plan, *task));
+        let trainings: Vec<NodeIndex> = trainings.collect();
+        let later = plan.with_descendants(&trainings);
+        open.retain(|task| !later.contains(task));
+        let mut by_trial: Vec<Vec<NodeIndex>> = vec![Vec::new(); plan.trials.len()];
+        for task in open {
+            for trial in &plan.graph[task].trials {
+                by_trial[*trial].push(task);
+            }
+        }
+        let waits = |training: NodeIndex| {
+            let trials = plan.graph[training].trials.iter();
+            let first: BTreeSet<NodeIndex> =
+                trials.flat_map(|trial| by_trial[*trial].iter().copied()).collect();
+            (!first.is_empty()).then(|| (training, first.into_iter().collect()))
+        };
+        trainings.into_iter().filter(|task| !is_there(*task)).filter_map(waits).collect()
+    }
+
+    /// Whether `task` makes a model of a data set.
+    fn is_training(&self, plan: &Plan, task: NodeIndex) -> bool {
+        let product = |task: NodeIndex| &self.products[task.index()].product;
+        let mut inputs = plan.graph[task].inputs.iter();
+        matches!(product(task), Product::Model(_))
+            && inputs.any(|input| matches!(product(input.task), Product::Dataset(_)))
+    }
 }
 
-fn described(plan: &Plan, task: NodeIndex, products: &HashMap<NodeIndex, Foreseen>) -> Described {
+/// The stage of a task in the first trial that has it, and the number of that trial.
+fn stage_of(plan: &Plan, task: NodeIndex) -> Option<(usize, &PlannedStage)> {
+    let node = &plan.graph[task];
+    let trial = node.trials.first().copied()?;
+    // Both are in the order of the file.
+    let place = plan.stages[trial].get_index_of(&node.name)?;
+    Some((trial, plan.trials[trial].pipeline.stages.get(place)?))
+}
+
+/// Whether the pipeline leaves open something that others ask of a data set.
+fn is_open(product: &Product) -> bool {
+    let Product::Dataset(shape) = product else { return false };
+    let DatasetShape { splits, channels, size, classes: _, names, empty: _ } = shape;
+    splits.is_none() || channels.is_none() || size.is_none() || names.is_none()
+}
+
+fn described(plan: &Plan, task: NodeIndex, products: &[Foreseen]) -> Described {
     let mut described = Described::default();
     for input in &plan.graph[task].inputs {
-        if let Some(foreseen) = products.get(&input.task) {
-            let product = (foreseen.product.clone(), input.split.clone());
-            described.inputs.insert(input.key.clone(), product);
-        }
+        let product = products[input.task.index()].product.clone();
+        described.inputs.insert(input.key.clone(), (product, input.split.clone()));
     }
     described
 }

@@ -137,7 +137,7 @@ impl Goal {
                     .find(|row| row.model == *model && row.dataset == *dataset)?
                     .value
             }
-            _ => return None,
+            (GoalRows::Training { .. } | GoalRows::Scores { .. }, _) => return None,
         };
         Some(value).filter(|value| value.is_finite())
     }
@@ -151,7 +151,7 @@ impl Goal {
             (GoalRows::Scores { .. }, Metrics::Scores(rows)) => {
                 rows.iter().any(|row| row.metric == self.metric)
             }
-            _ => false,
+            (GoalRows::Training { .. } | GoalRows::Scores { .. }, _) => false,
         }
     }
 }
@@ -274,7 +274,7 @@ fn is_test(split: &str) -> bool {
     split == "test"
 }
 
-/// A stage and all it is made from.
+/// A stage, and all stages that it is built from.
 fn ancestors<'a>(pipeline: &'a Pipeline, name: &str) -> HashSet<&'a str> {
     let find = |name: &str| pipeline.stages.iter().find(|stage| stage.name == name);
     let mut found = HashSet::new();

@@ -2,20 +2,21 @@
 //! and writes nothing.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use petgraph::Direction;
 use petgraph::algo::has_path_connecting;
 use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::Dfs;
 
-use super::fingerprint::{self, Content, Fingerprint, Ingredient, Ingredients, Recipe};
+use super::fingerprint::{self, Ingredient, Ingredients};
 use super::pipeline::PlannedStage;
 use super::trial::Trial;
-use crate::data::outside::Known;
 use crate::device::Device;
-use crate::stages::{Halt, Stage};
+use crate::digest::{Content, Fingerprint, Recipe};
+use crate::stages::Stage;
 
 /// Work to be done once, whoever asks for it.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub struct Task {
     pub external: Option<String>,
     /// Where tensors live.
     pub device: Device,
-    /// What it would make.
+    /// What it would build.
     pub recipe: Recipe,
     /// Numbers of the trials that need it.
     pub trials: Vec<usize>,
@@ -45,7 +46,7 @@ pub struct TaskInput {
     pub key: String,
     /// The split that it names.
     pub split: Option<String>,
-    /// The task that makes it.
+    /// The task that builds it.
     pub task: NodeIndex,
 }
 
@@ -64,14 +65,27 @@ pub enum Error {
     /// Stages wait for each other, or for stages that do not exist.
     #[error("these stages cannot be put in order: {0}")]
     Unordered(String),
-    /// Outside files of a stage cannot be read.
-    #[error("stage `{stage}`: {halt}")]
-    External {
-        /// The stage.
-        stage: String,
-        /// Why.
-        halt: Halt,
-    },
+}
+
+/// Digests of the files outside the store that stages read. Whoever may read files gathers them.
+#[derive(Debug, Default)]
+pub struct OutsideDigests {
+    /// Of every trial, by the name of the stage.
+    by_trial: Vec<HashMap<String, String>>,
+}
+
+impl OutsideDigests {
+    /// Notes that of a stage.
+    pub fn put(&mut self, trial: usize, stage: &str, digest: String) {
+        if self.by_trial.len() <= trial {
+            self.by_trial.resize_with(trial + 1, HashMap::new);
+        }
+        self.by_trial[trial].insert(stage.to_owned(), digest);
+    }
+
+    fn get(&self, trial: usize, stage: &str) -> Option<&String> {
+        self.by_trial.get(trial)?.get(stage)
+    }
 }
 
 /// All tasks of all trials.
@@ -88,12 +102,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The graph of `trials`; `known` is what is known of files outside the store.
+    /// The graph of `trials`, whose stages read the files `outside` the store.
     ///
     /// # Errors
-    /// When stages cannot be put in order or a stage's outside files cannot be read.
-    pub fn new(trials: Vec<Trial>, known: &Known) -> Result<Self, Error> {
-        let mut builder = Builder { known, graph: DiGraph::new(), by_recipe: HashMap::new() };
+    /// When stages cannot be put in order.
+    pub fn new(trials: Vec<Trial>, outside: &OutsideDigests) -> Result<Self, Error> {
+        let mut builder = Builder { outside, graph: DiGraph::new(), by_recipe: HashMap::new() };
         let stages = trials
             .iter()
             .enumerate()
@@ -130,6 +144,17 @@ impl Plan {
         self.graph[task].inputs.iter().map(text).collect()
     }
 
+    /// These tasks and everything that comes after one of them.
+    pub fn with_descendants(&self, tasks: &[NodeIndex]) -> HashSet<NodeIndex> {
+        let mut search = Dfs::empty(&self.graph);
+        search.stack.extend(tasks);
+        let mut found = HashSet::new();
+        while let Some(next) = search.next(&self.graph) {
+            found.insert(next);
+        }
+        found
+    }
+
     /// The tasks that `task` waits for, in order.
     pub fn needs(&self, task: NodeIndex) -> Vec<(NodeIndex, Edge)> {
         let mut needs: Vec<(NodeIndex, Edge)> = self
@@ -155,7 +180,7 @@ impl Task {
 }
 
 struct Builder<'a> {
-    known: &'a Known,
+    outside: &'a OutsideDigests,
     graph: DiGraph<Task, Edge>,
     by_recipe: HashMap<Recipe, NodeIndex>,
 }
@@ -178,7 +203,7 @@ impl Builder<'_> {
         let mut done: HashMap<&str, NodeIndex> = HashMap::with_capacity(stages.len());
         for node in ordered(&needs) {
             let stage = &stages[node.index()];
-            let task = self.task(number, trial.pipeline.device, stage, &done)?;
+            let task = self.task(number, trial.pipeline.device, stage, &done);
             done.insert(&stage.name, task);
         }
         if done.len() < stages.len() {
@@ -195,11 +220,8 @@ impl Builder<'_> {
         device: Device,
         planned: &PlannedStage,
         done: &HashMap<&str, NodeIndex>,
-    ) -> Result<NodeIndex, Error> {
-        let external = planned
-            .stage
-            .external(self.known)
-            .map_err(|halt| Error::External { stage: planned.name.clone(), halt })?;
+    ) -> NodeIndex {
+        let external = self.outside.get(number, &planned.name).cloned();
         let inputs: Vec<TaskInput> = planned
             .inputs
             .iter()
@@ -258,7 +280,7 @@ impl Builder<'_> {
                 self.graph.add_edge(before, node, Edge::Order);
             }
         }
-        Ok(node)
+        node
     }
 }
 

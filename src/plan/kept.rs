@@ -32,13 +32,18 @@ impl KeptPipeline {
         }
     }
 
-    /// The resolved pipeline. Its sweep is checked for its form only.
+    /// The resolved pipeline, without its sweep and its tables, which are read apart: what is wrong with them
+    /// says nothing about its stages.
     ///
     /// # Errors
     /// When this runner does not accept what an older one accepted.
     pub fn pipeline(&self) -> Result<Pipeline, Report> {
+        let mut root = self.root.clone();
+        if let Value::Table(table) = &mut root.value {
+            table.entries.retain(|name, _| !["sweep", "table"].contains(&name.as_str()));
+        }
         let path = self.name.as_ref();
-        let resolved = resolve::resolve(path, &self.sources, &self.root, KINDS, false);
+        let resolved = resolve::resolve(path, &self.sources, &root, KINDS, false);
         resolved.pipeline.map_err(|_| self.report(resolved.problems))
     }
 

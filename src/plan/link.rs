@@ -135,7 +135,7 @@ fn cycle(graph: &DiGraph<(), Span>, drafts: &[StageDraft], start: NodeIndex) -> 
     problem.help("remove one of these references")
 }
 
-/// What the stage makes.
+/// Asks a stage what it will build, once everything that it names is known.
 fn describe(
     drafts: &[StageDraft],
     places: &HashMap<&str, usize>,
@@ -182,7 +182,7 @@ fn describe(
         .and_then(|product| fits.map(|()| product))
 }
 
-/// Why `product`, made by `target`, is not what `reference` wants.
+/// Why `product`, which `target` builds, is not what `reference` wants.
 fn misfit(reference: &Reference, product: &Product, target: &StageDraft) -> Option<Diagnostic> {
     let wanted = match (reference.wants, product) {
         (Wants::Anything, _)

@@ -1,6 +1,5 @@
 //! Turns a pipeline file into a checked pipeline and a graph of tasks.
 
-pub mod changes;
 mod draft;
 pub mod fingerprint;
 pub mod foresight;

@@ -51,7 +51,7 @@ pub struct PlannedStage {
     pub inputs: Vec<Reference>,
     /// Stages that must come before without being inputs.
     pub after: Vec<String>,
-    /// What it will make.
+    /// What it will build.
     pub product: Product,
     /// Where its table's header stands.
     pub span: Span,

@@ -44,7 +44,7 @@ pub(super) struct Single {
     pub whole: toml::Table,
 }
 
-/// The trial of a sweep's file that `sets` make.
+/// The trial of a sweep's file that has the values `sets`.
 pub(super) fn load_trial(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Single, Report> {
     let PipelineFile { mut root, mut sources, .. } = PipelineFile::open(path, &[])?;
     let values: Result<Vec<Assignment>, _> =
@@ -121,8 +121,8 @@ fn in_order(mut sections: toml::Table, stages: toml::Table) -> toml::Table {
     resolved
 }
 
-/// Takes back what a trial made of the stages that axes change: its defaults may not be those of
-/// another trial. `written` is `stages` as the file has it.
+/// The resolved form with those stages that axes change as the file has them, in `written`: the defaults
+/// of one trial may not be those of another.
 fn open_to_axes(resolved: &toml::Table, sweep: &Sweep, written: &toml::Table) -> toml::Table {
     let mut whole = resolved.clone();
     let Some(toml::Value::Table(stages)) = whole.get_mut("stages") else { return whole };

@@ -22,13 +22,13 @@ const TEST_KINDS: &[Kind] = &[
 ];
 
 #[derive(Debug)]
-enum Fake {
+enum TestStage {
     Images { channels: usize },
     Train { channels: usize },
     Score,
 }
 
-impl Stage for Fake {
+impl Stage for TestStage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Images { .. } => "images",
@@ -92,7 +92,7 @@ fn images(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted>
     let input = keys.optional_reference("input", Wants::Dataset);
     seed?;
     input?;
-    Ok(Box::new(Fake::Images { channels: channels? }))
+    Ok(Box::new(TestStage::Images { channels: channels? }))
 }
 
 fn train(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
@@ -118,7 +118,7 @@ fn train(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     held_out?;
     method?;
     optimizer?;
-    Ok(Box::new(Fake::Train { channels: channels? }))
+    Ok(Box::new(TestStage::Train { channels: channels? }))
 }
 
 fn score(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
@@ -126,7 +126,7 @@ fn score(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let on = keys.references("on", Wants::Split("test"));
     models?;
     on?;
-    Ok(Box::new(Fake::Score))
+    Ok(Box::new(TestStage::Score))
 }
 
 const GOOD: &str = r#"[pipeline]
@@ -154,16 +154,16 @@ models = ["net", "dann"]
 on = ["digits", "digits.train"]
 "#;
 
-struct Held {
+struct WrittenFile {
     _folder: tempfile::TempDir,
     path: PathBuf,
 }
 
-fn held(text: impl AsRef<[u8]>) -> Held {
+fn held(text: impl AsRef<[u8]>) -> WrittenFile {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("x.toml");
     std::fs::write(&path, text).expect("a temporary file");
-    Held { _folder: folder, path }
+    WrittenFile { _folder: folder, path }
 }
 
 fn good(text: &str, sets: &[&str]) -> Pipeline {

@@ -2,7 +2,7 @@
 //! promising ones; or, with `search = "tpe"`, those that the results so far speak for. Runs nothing.
 //!
 //! Decisions are made for a batch of configurations at a time, so that they depend on results alone
-//! and never on which trial ended first: a sweep that is run again, or went on after a stop, decides
+//! and never on which trial ended first: a sweep that is run again, or resumed after a stop, decides
 //! the same.
 
 use std::collections::HashMap;
@@ -331,7 +331,7 @@ impl Search {
         groups
     }
 
-    /// Whether a configuration may go on from a rung to the next.
+    /// Whether a configuration may continue from a rung to the next.
     fn waits_at(&self, configuration: usize, rung: usize, batch: &[(usize, usize)]) -> bool {
         let progress = &self.progress[configuration];
         progress.losses.len() == rung + 1
@@ -365,7 +365,7 @@ impl Search {
         Some((found, 0))
     }
 
-    /// A group of which none came to its end, as there are fewer than `factor` of them: the best goes on.
+    /// A group of which none came to its end, as there are fewer than `factor` of them: the best continues.
     fn left_over(&self) -> Vec<(usize, usize)> {
         let mut jobs = Vec::new();
         for group in self.groups() {

@@ -95,7 +95,7 @@ pub(super) fn head(keys: &mut Keys) -> Result<Head, Noted> {
     let word = keys.string("device").or("auto");
     let place = keys.node("device").map_or(keys.span(), |node| node.span);
     let device = word.and_then(|word| {
-        let wrong = |error: crate::device::Error| {
+        let wrong = |error: crate::device::DeviceError| {
             Diagnostic::at(place, error.to_string(), "in `pipeline.device`")
         };
         Device::parse(&word).map_err(|error| keys.problem(wrong(error)))

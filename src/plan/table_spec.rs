@@ -126,3 +126,17 @@ impl TableSpec {
         self.trials == Which::Selected || named.into_iter().any(|it| swept.contains(&it.as_str()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_table_shows_the_accuracy_of_models_by_data_set_and_survives_a_record() {
+        let usual = TableSpec::default();
+        assert_eq!([&usual.rows, &usual.columns, &usual.value], ["model", "dataset", "accuracy"]);
+        assert_eq!((usual.spread, usual.best, usual.trials), (Spread::Sd, None, Which::All));
+        let text = serde_json::to_string(&usual).unwrap();
+        assert_eq!(serde_json::from_str::<TableSpec>(&text).unwrap(), usual);
+    }
+}

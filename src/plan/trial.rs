@@ -1,4 +1,4 @@
-//! One point of a sweep: a pipeline and the axis values that made it. Knows nothing of tasks.
+//! One point of a sweep: a pipeline with the values that its axes have there. Knows nothing of tasks.
 
 use super::pipeline::Pipeline;
 use crate::config::node::label_text;

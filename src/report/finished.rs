@@ -71,19 +71,11 @@ impl FinishedRun {
         trial_folder(&self.folder, self.is_sweep(), trial)
     }
 
-    /// The CSV of a stage in a trial; `None` when there is none.
+    /// Reads the CSV of a stage in a trial; `None` when there is none.
     ///
     /// # Errors
-    /// When the file is not a CSV.
-    pub fn rows(&self, trial: usize, stage: &str) -> Result<Option<CsvRows>, Error> {
-        read_rows(&self.trial_folder(trial).join(metrics_name(stage)))
-    }
-
-    /// The same as typed rows.
-    ///
-    /// # Errors
-    /// When the file is not a CSV of metrics.
-    pub fn typed_metrics(&self, trial: usize, stage: &str) -> Result<Option<Metrics>, Error> {
+    /// When the file is not a CSV, or a cell of it is not of its column.
+    pub fn read_metrics(&self, trial: usize, stage: &str) -> Result<Option<Metrics>, Error> {
         let path = self.trial_folder(trial).join(metrics_name(stage));
         let Some(text) = read_text(&path)? else { return Ok(None) };
         let reason = |error: MalformedRows| error.to_string();
@@ -168,7 +160,7 @@ fn read_trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial
     let rows = if record.provenance.sweep { read_rows(&path)? } else { None };
     let count = record.trials.len();
     if let Some(rows) = rows {
-        let found = trials::read(rows).and_then(|found| match found.1.len() {
+        let found = trials::read(&rows).and_then(|found| match found.1.len() {
             known if known == count => Ok(found),
             known => Err(format!("it has {known} trials, and the record of the run {count}")),
         });

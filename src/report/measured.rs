@@ -10,13 +10,14 @@ use super::csv::CsvRows;
 use super::error::Error;
 use super::finished::FinishedRun;
 use super::record::StageRecord;
-use super::scores::{self, NUMBERING};
+use super::scores::NUMBERING;
+use crate::metrics::{Metrics, ScoreRow, TrainingRow};
 
 /// A finished run with the numbers of all its stages.
 #[derive(Debug)]
 pub struct MeasuredRun {
     run: FinishedRun,
-    metrics: BTreeMap<(usize, String), CsvRows>,
+    metrics: BTreeMap<(usize, String), Metrics>,
 }
 
 impl Deref for MeasuredRun {
@@ -72,27 +73,27 @@ impl MeasuredRun {
     /// # Errors
     /// When a file is not a CSV.
     pub fn of(run: FinishedRun) -> Result<Self, Error> {
-        let mut known: BTreeMap<String, CsvRows> = BTreeMap::new();
+        let mut known: BTreeMap<String, Metrics> = BTreeMap::new();
         let mut metrics = BTreeMap::new();
         for (trial, stages) in run.record.trials.iter().enumerate() {
             for stage in stages {
                 let print = stage.fingerprint.map(|it| format!("{} {it}", stage.name));
-                let rows = match print.as_ref().and_then(|it| known.get(it)) {
-                    Some(rows) => Some(rows.clone()),
-                    None => run.rows(trial, &stage.name)?,
+                let found = match print.as_ref().and_then(|it| known.get(it)) {
+                    Some(found) => Some(found.clone()),
+                    None => run.read_metrics(trial, &stage.name)?,
                 };
-                let Some(rows) = rows else { continue };
+                let Some(found) = found else { continue };
                 if let Some(print) = print {
-                    known.entry(print).or_insert_with(|| rows.clone());
+                    known.entry(print).or_insert_with(|| found.clone());
                 }
-                metrics.insert((trial, stage.name.clone()), rows);
+                metrics.insert((trial, stage.name.clone()), found);
             }
         }
         Ok(Self { run, metrics })
     }
 
     /// The metrics of a stage in a trial.
-    pub fn metrics(&self, trial: usize, stage: &str) -> Option<&CsvRows> {
+    pub fn metrics(&self, trial: usize, stage: &str) -> Option<&Metrics> {
         self.metrics.get(&(trial, stage.to_owned()))
     }
 
@@ -106,11 +107,28 @@ impl MeasuredRun {
                 return ClassNames(names.into_iter().map(Cow::Owned).collect());
             }
         }
-        let rows = dataset.rsplit_once('.').and_then(|(stage, split)| {
-            let rows = self.metrics(trial, stage)?.rows.iter().filter(move |row| row[0] == split);
-            Some(rows.filter_map(|row| Some(row.get(1)?.strip_prefix("class.")?.into())).collect())
-        });
-        ClassNames(rows.unwrap_or_default())
+        let Some((stage, split)) = dataset.rsplit_once('.') else { return ClassNames(Vec::new()) };
+        let Some(Metrics::Facts(rows)) = self.metrics(trial, stage) else {
+            return ClassNames(Vec::new());
+        };
+        let rows = rows.iter().filter(|row| row.split == split);
+        ClassNames(rows.filter_map(|row| Some(row.metric.strip_prefix("class.")?.into())).collect())
+    }
+
+    /// The scores of a stage in a trial; none where it did not score anything.
+    pub fn scores(&self, trial: usize, stage: &str) -> &[ScoreRow] {
+        match self.metrics(trial, stage) {
+            Some(Metrics::Scores(rows)) => rows,
+            _ => &[],
+        }
+    }
+
+    /// What a stage measured epoch by epoch in a trial; nothing where it did not train.
+    pub fn training(&self, trial: usize, stage: &str) -> &[TrainingRow] {
+        match self.metrics(trial, stage) {
+            Some(Metrics::Training(rows)) => rows,
+            _ => &[],
+        }
     }
 
     /// The variants of `stage`, in the order of the trials.
@@ -192,13 +210,9 @@ impl MeasuredRun {
     pub fn models(&self, stage: &str) -> Vec<String> {
         let mut models: Vec<String> = Vec::new();
         for trial in 0..self.trials.len() {
-            let Some(rows) = self.metrics(trial, stage) else { continue };
-            if !scores::are_scores(rows) {
-                return Vec::new();
-            }
-            for row in &rows.rows {
-                if !models.contains(&row[0]) {
-                    models.push(row[0].clone());
+            for row in self.scores(trial, stage) {
+                if !models.contains(&row.model) {
+                    models.push(row.model.clone());
                 }
             }
         }
@@ -226,4 +240,24 @@ fn numbering(rows: &CsvRows, model: &str, dataset: &str) -> Vec<String> {
         _ => None,
     };
     rows.rows.iter().filter_map(name).collect()
+}
+
+/// Every value among `metrics` with the words that name it, such as a split and a metric.
+pub fn named_values(metrics: &Metrics) -> Vec<(Vec<&str>, f64)> {
+    match metrics {
+        Metrics::None => Vec::new(),
+        Metrics::Facts(rows) => {
+            rows.iter().map(|it| (vec![it.split.as_str(), &it.metric], it.value)).collect()
+        }
+        Metrics::Layers(rows) => {
+            rows.iter().map(|it| (vec![it.layer.as_str(), &it.metric], it.value)).collect()
+        }
+        Metrics::Training(rows) => {
+            rows.iter().map(|it| (vec![it.split.word(), &it.metric], it.value)).collect()
+        }
+        Metrics::Scores(rows) => rows
+            .iter()
+            .map(|it| (vec![it.model.as_str(), &it.dataset, &it.metric], it.value))
+            .collect(),
+    }
 }

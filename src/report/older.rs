@@ -38,18 +38,23 @@ pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, 
     let kept = KeptPipeline::read("pipeline.toml", &record.provenance.text).map_err(malformed)?;
     record.tables = kept.tables().map_err(malformed)?;
     let mut doubts = Vec::new();
+    match selection(&record.provenance.text) {
+        Ok(selection) => record.selection = selection,
+        Err(error) => doubts.push(format!(
+            "This runner cannot read `[sweep.select]` of this run, and so not how trials were selected: {error}."
+        )),
+    }
     match kept.sweep() {
-        Ok(Some(sweep)) => {
-            record.selection = sweep.select.as_ref().map(Selection::new);
-            if record.provenance.sweep {
-                doubts.extend(sweep.overlaps().iter().map(|overlap| of_overlap(overlap, record)));
-            }
+        Ok(sweep) if record.provenance.sweep => {
+            let overlaps = sweep.map(|sweep| sweep.overlaps()).unwrap_or_default();
+            doubts.extend(overlaps.iter().map(|overlap| of_overlap(overlap, record)));
         }
-        Ok(None) => {}
-        Err(report) => doubts.push(format!(
-            "This runner cannot read the `[sweep]` of this run, and so not how trials were selected: {}.",
+        Err(report) if record.provenance.sweep => doubts.push(format!(
+            "This runner does not take the `[sweep]` of this run ({}), and so cannot tell whether the labels of \
+             its trials can be trusted.",
             first(&report)
         )),
+        _ => {}
     }
     let pipeline = kept.pipeline();
     let inputs = pipeline.is_ok();
@@ -64,6 +69,14 @@ pub(super) fn complete(record: &mut Record, folder: &Path) -> Result<Completed, 
         )),
     }
     Ok(Completed { doubts, inputs })
+}
+
+/// `[sweep.select]` of a resolved pipeline, which has every setting of it.
+fn selection(pipeline: &str) -> Result<Option<Selection>, String> {
+    let message = |error: toml::de::Error| error.message().to_owned();
+    let pipeline: toml::Table = toml::from_str(pipeline).map_err(message)?;
+    let select = pipeline.get("sweep").and_then(|sweep| sweep.get("select"));
+    select.map(|select| select.clone().try_into().map_err(message)).transpose()
 }
 
 /// Adds the inputs of every stage: those in the pipeline of its trial, or else in the pipeline of the run.
@@ -90,10 +103,11 @@ fn own_pipeline(folder: &Path, trial: usize) -> Option<Pipeline> {
 
 /// The doubt about two overlapping axes, which older runners accepted although one of the two values never
 /// counted.
-fn of_overlap(Overlap { outer, inner }: &Overlap, record: &Record) -> String {
+fn of_overlap(overlap: &Overlap, record: &Record) -> String {
+    let Overlap { outer, inner, is_same_key } = overlap;
     // The command is to be copied into a shell.
     let file = system::as_typed(std::slice::from_ref(&record.provenance.file));
-    if outer == inner {
+    if *is_same_key {
         return format!(
             "The labels of trials cannot be trusted: `{outer}` was swept twice, and only one of the two \
              values counted. Keep one of the two axes and run `runner sweep {file}` again."

@@ -5,15 +5,12 @@ use std::borrow::Cow;
 
 use indexmap::IndexSet;
 
-use super::csv::CsvRows;
 use super::error::Error;
 use super::finished::FinishedRun;
 use super::record::StageRecord;
 use super::trials::TrialResult;
+use crate::metrics::{Metrics, ScoreRow};
 use crate::plan::table_spec::TableSpec;
-
-/// The header of the CSV of a stage that scores.
-const HEADER: [&str; 4] = ["model", "dataset", "metric", "value"];
 
 /// The table of a scoring stage for models that number classes differently than a data set does.
 pub(super) const NUMBERING: &str = "classes.csv";
@@ -31,8 +28,8 @@ pub struct TrialScore {
     pub dataset: String,
     /// The metric.
     pub metric: String,
-    /// The value, as it is written in the CSV.
-    pub value: String,
+    /// The value.
+    pub value: f64,
 }
 
 /// A model and a split that a stage scores, or should have scored.
@@ -124,7 +121,7 @@ impl<'a> RunScores<'a> {
     }
 
     fn collect(&mut self, run: &FinishedRun, trial: usize, stage: &str) -> Result<(), Error> {
-        let Some(rows) = run.rows(trial, stage)? else { return Ok(()) };
+        let Some(metrics) = run.read_metrics(trial, stage)? else { return Ok(()) };
         let beside = run.extra(trial, stage, NUMBERING)?;
         for row in beside.unwrap_or_default().rows {
             let [model, dataset, _, _, _, by] = row.as_slice() else { continue };
@@ -133,12 +130,8 @@ impl<'a> RunScores<'a> {
             let pairs = if by == "number" { &mut self.by_number } else { &mut self.renumbered };
             pairs.insert(pair);
         }
-        if !are_scores(&rows) {
-            return Ok(());
-        }
-        for row in rows.rows {
-            let [model, dataset, metric, value] =
-                <[String; 4]>::try_from(row).expect("rows are as wide as their header");
+        let Metrics::Scores(rows) = metrics else { return Ok(()) };
+        for ScoreRow { model, dataset, metric, value } in rows {
             let stage = stage.to_owned();
             self.scores.push(TrialScore { trial, stage, model, dataset, metric, value });
         }
@@ -152,11 +145,6 @@ impl TrialScore {
         let Self { stage, model, dataset, .. } = self.clone();
         ScoredPair { stage, model, dataset }
     }
-}
-
-/// Whether the rows are scores, by their header.
-pub(super) fn are_scores(rows: &CsvRows) -> bool {
-    rows.header.iter().map(String::as_str).eq(HEADER)
 }
 
 /// The facts and keys by which a table places scores.

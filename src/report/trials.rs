@@ -92,7 +92,7 @@ pub fn text(plan: &Plan, done: &[Done], verdicts: &[Verdict]) -> String {
 ///
 /// # Errors
 /// What is wrong with the rows, as a sentence.
-pub fn read(rows: CsvRows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
+pub fn read(rows: &CsvRows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
     let column = |name: &str| rows.header.iter().position(|it| it == name);
     let state = column("state").filter(|at| *at > 0).ok_or("it has no column `state`")?;
     let axes = rows.header[1..state].to_vec();
@@ -145,4 +145,34 @@ fn state(
         _ => None,
     });
     (TrialState::Skipped, because.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<(Vec<String>, Vec<TrialResult>), String> {
+        read(&CsvRows::read(text).unwrap())
+    }
+
+    #[test]
+    fn axes_are_the_columns_before_the_state_and_every_fact_may_be_missing() {
+        let text = "trial,pipeline.seed,stages.net.lr,state,selected\n000,0,0.1,done,true\n";
+        let (axes, trials) = read_text(text).unwrap();
+        assert_eq!(axes, ["pipeline.seed", "stages.net.lr"]);
+        assert_eq!(trials[0].label("stages.net.lr"), Some("0.1"));
+        assert_eq!((trials[0].state, trials[0].selected), (TrialState::Done, Some(true)));
+        assert_eq!((trials[0].objective, trials[0].reason.as_str()), (None, ""));
+    }
+
+    #[test]
+    fn a_file_that_is_not_of_trials_in_order_says_what_is_wrong() {
+        for (text, wrong) in [
+            ("trial,seed\n000,0\n", "it has no column `state`"),
+            ("trial,state\n000,done\n002,done\n", "trial `002` stands where trial `001` should"),
+            ("trial,state\n000,lost\n", "`lost` is no state of a trial"),
+        ] {
+            assert_eq!(read_text(text).unwrap_err(), wrong);
+        }
+    }
 }

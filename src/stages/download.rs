@@ -1,7 +1,6 @@
 //! `download`: a data set or weights known by name, or the user's own from a file or an address.
 
-use std::path::Path;
-
+use self::archive::read_archive;
 use self::own::Own;
 use super::pretrained::Pretrained;
 use super::source::{Source, find, unchanged};
@@ -10,14 +9,14 @@ use super::{
     Stage,
 };
 use crate::config::{Diagnostic, Keys, Noted, Word};
+use crate::data::Dataset;
 use crate::data::catalog::weights::Weights;
-use crate::data::catalog::{Content, Entry};
-use crate::data::fetch::{Fetcher, Whole};
+use crate::data::catalog::{CatalogEntry, Delivery};
+use crate::data::fetch::Whole;
 use crate::data::outside::{Files, Known};
-use crate::data::readers::{Decoding, Format};
-use crate::data::shown::Shown;
-use crate::data::{Dataset, Error, Watch, unpack};
+use crate::data::readers::{DataFormat, Decoding};
 
+mod archive;
 mod own;
 
 pub(super) const KIND: Kind = Kind {
@@ -29,7 +28,7 @@ pub(super) const KIND: Kind = Kind {
 
 #[derive(Debug)]
 enum Download {
-    Known(&'static Entry),
+    Known(&'static CatalogEntry),
     Own(Own),
     Weights(Pretrained),
 }
@@ -38,14 +37,14 @@ enum Download {
 #[derive(Clone, Copy)]
 enum Holds {
     /// A data set.
-    Dataset(Format),
+    Dataset(DataFormat),
     /// Weights of a network.
     Weights,
 }
 
 impl Word for Holds {
     fn all() -> impl Iterator<Item = Self> {
-        Format::all().map(Self::Dataset).chain([Self::Weights])
+        DataFormat::all().map(Self::Dataset).chain([Self::Weights])
     }
 
     fn word(&self) -> &'static str {
@@ -101,7 +100,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
             };
             Err(keys.problem(
                 Diagnostic::at(span, message, "in this table")
-                    .help(format!("`dataset` is one of {}", quoted::<&Entry>()))
+                    .help(format!("`dataset` is one of {}", quoted::<&CatalogEntry>()))
                     .help("`source = \"file:PATH\"` with `format` takes your own images or weights")
                     .help(format!("`weights` is one of {}", quoted::<&Weights>())),
             ))
@@ -226,16 +225,15 @@ impl Download {
     }
 }
 
-fn known(entry: &Entry, context: &Context) -> Result<Dataset, Halt> {
-    let watch = context.watch();
-    let fetcher = Fetcher { folder: context.downloads, offline: context.offline, watch };
+fn known(entry: &CatalogEntry, context: &Context) -> Result<Dataset, Halt> {
+    let fetcher = context.fetcher();
     let mut set = match &entry.content {
-        Content::BuiltIn(make) => make()?,
-        Content::Files { files, sources, format } => {
+        Delivery::BuiltIn(make) => make()?,
+        Delivery::Files { files, sources, format } => {
             let folder = fetcher.files(entry.name, files, sources, *format)?;
-            format.read(&folder, &Decoding::strict(), &watch)?
+            format.read(&folder, &Decoding::strict(), &context.watch())?
         }
-        Content::Archive { name, checksum, urls, format } => {
+        Delivery::Archive { name, checksum, urls, format } => {
             let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
             let instead = format!(
                 "`format = \"{}\"` in place of `dataset = \"{}\"`",
@@ -260,18 +258,4 @@ fn known(entry: &Entry, context: &Context) -> Result<Dataset, Halt> {
     set.classes = entry.class_names();
     set.provenance = vec![entry.provenance()];
     Ok(set)
-}
-
-/// Unpacks an archive for `read` to read. In what people read its files are those of `written`.
-fn read_archive(
-    path: &Path,
-    written: &str,
-    context: &Context,
-    read: impl FnOnce(&Path, &Watch) -> Result<Dataset, Error>,
-) -> Result<Dataset, Error> {
-    let scratch = context.downloads;
-    std::fs::create_dir_all(scratch).map_err(|error| Error::io(scratch, error))?;
-    let folder = tempfile::tempdir_in(scratch).map_err(|error| Error::io(scratch, error))?;
-    unpack::unpack(path, folder.path(), unpack::Limits::default(), &context.watch())?;
-    Shown::new(folder.path(), written).during(&context.watch(), |watch| read(folder.path(), watch))
 }

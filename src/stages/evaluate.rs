@@ -1,6 +1,5 @@
 //! `evaluate`: scores models on labelled splits.
 
-use std::fs;
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
@@ -12,26 +11,27 @@ use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::classes::Matched;
 use crate::data::{self, loader};
 use crate::metrics::calibration::Calibration;
-use crate::metrics::csv;
 use crate::metrics::label_free::images_for;
 use crate::metrics::macro_f1::macro_f1;
 use crate::metrics::proxy_a_distance::proxy_a_distance;
 use crate::metrics::{Metrics, ScoreRow};
-use crate::nn::dispatch::{Job, backend, dispatch};
+use crate::nn::dispatch::{DeviceWork, backend, dispatch};
 use crate::nn::ops::Ops;
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
-use crate::train::{Evaluation, Prediction, evaluate};
+use crate::train::{Evaluation, evaluate};
 
 mod embedding;
 mod features;
 mod numbering;
 mod pictures;
+mod scored;
 
 use embedding::{Embedding, Planes};
 use numbering::Numbering;
 use pictures::{PictureCounts, Pictures};
+use scored::Scored;
 
 pub(super) const KIND: Kind = Kind {
     name: "evaluate",
@@ -159,21 +159,13 @@ struct ScoringRun<'a> {
     context: &'a Context<'a>,
 }
 
-/// A data set with the answers of one model.
-struct Scored {
-    /// As it stands in the metrics.
-    key: String,
-    set: Arc<OpenedSplit>,
-    answers: Vec<Prediction>,
-}
-
-impl Job for ScoringRun<'_> {
+impl DeviceWork for ScoringRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
         let Self { stage, context } = self;
         let mut rows = Vec::new();
-        let mut best = Vec::new();
+        let mut accuracies = Vec::new();
         let (mut pictures, mut numbering) = (Pictures::default(), Numbering::default());
         // Said before hours of work, not after those on the first pairs.
         stage.compare_classes(context)?;
@@ -192,19 +184,9 @@ impl Job for ScoringRun<'_> {
                 numbering.add((&name, known), (&key, found), &matched);
                 let set = set.numbered(&dataset.key, known, &matched)?;
                 let phase = format!("{} on {}", model.stage, dataset.stage);
-                let count = set.split().labels.len() as u64;
-                let done = |images: usize| {
-                    context.progress.advance(images as u64);
-                    !context.cancelled()
-                };
-                let frozen = frozen(context, &mut saved.model, &set)?;
-                context.progress.begin(&phase, Some(count), Unit::Images);
-                let (images, split) = (&set.dataset, set.split());
-                let evaluation = evaluate(&mut saved.model, images, split, frozen.as_deref(), done)
-                    .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
-                    .ok_or(Halt::Interrupted)?;
-                write(&mut rows, &name, &key, &evaluation, &split.labels);
-                best.push(evaluation.accuracy());
+                let evaluation = score(context, &mut saved.model, &set, &phase)?;
+                rows.extend(score_rows(&name, &key, &evaluation, &set.split().labels));
+                accuracies.push(evaluation.accuracy());
                 if let Some(layer) = &stage.features {
                     let name = format!("features.{at_model}.{at_set}.safetensors");
                     let path = context.out.join(name);
@@ -224,11 +206,30 @@ impl Job for ScoringRun<'_> {
             "{} models on {} splits, accuracy {:.1} to {:.1} %",
             stage.models.len(),
             stage.on.len(),
-            100.0 * best.iter().copied().fold(f64::INFINITY, f64::min),
-            100.0 * best.iter().copied().fold(0.0, f64::max),
+            100.0 * accuracies.iter().copied().fold(f64::INFINITY, f64::min),
+            100.0 * accuracies.iter().copied().fold(0.0, f64::max),
         );
         Ok(Outcome { metrics: Metrics::Scores(rows), summary, timings: Vec::new() })
     }
+}
+
+/// Evaluates a model on a data set; its progress is shown under the name `phase`.
+fn score<D: Ops>(
+    context: &Context,
+    model: &mut Model<D>,
+    set: &OpenedSplit,
+    phase: &str,
+) -> Result<Evaluation, Halt> {
+    let frozen = frozen(context, model, set)?;
+    let split = set.split();
+    context.progress.begin(phase, Some(split.labels.len() as u64), Unit::Images);
+    let done = |images: usize| {
+        context.progress.advance(images as u64);
+        !context.cancelled()
+    };
+    evaluate(model, &set.dataset, split, frozen.as_deref(), done)
+        .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
+        .ok_or(Halt::Interrupted)
 }
 
 impl OpenedSplit {
@@ -252,10 +253,10 @@ impl Evaluate {
     /// Compares the classes of every model with those of every data set, by their descriptions alone.
     fn compare_classes(&self, context: &Context) -> Result<(), Halt> {
         for dataset in &self.on {
-            let outline = data::Outline::read(&context.input(&dataset.key).path)?;
+            let outline = data::DatasetOutline::read(&context.input(&dataset.key).path)?;
             let (found, empty) = (outline.classes, outline.empty);
             for model in &self.models {
-                let known = nn::Outline::read(&context.input(&model.key).path)?.classes;
+                let known = nn::ModelOutline::read(&context.input(&model.key).path)?.classes;
                 let matched =
                     meet((&found, &empty), &dataset.key, &known).map_err(|mut failure| {
                         failure.message = format!("model `{}`: {}", model.stage, failure.message);
@@ -329,26 +330,13 @@ fn distances<D: Ops>(
     Ok(())
 }
 
-/// Writes a table beside the metrics.
-fn save<const N: usize>(
-    context: &Context,
-    name: &str,
-    header: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> Result<(), Failure> {
-    let path = context.out.join(name);
-    let header = header.map(str::to_owned);
-    let text = csv::text(std::iter::once(header).chain(rows));
-    fs::write(&path, text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
-}
-
 /// The output of the model's frozen layers for the images; models with the same layers share it.
 fn frozen<D: Ops>(
     context: &Context,
     model: &mut Model<D>,
     set: &OpenedSplit,
 ) -> Result<Option<Arc<Activations>>, Halt> {
-    let Some(cache) = context.activations else { return Ok(None) };
+    let Some(cache) = &context.environment.activations else { return Ok(None) };
     let backend = backend(context.device);
     let caching = Caching { cache, backend: &backend, uses: 1 };
     Ok(caching.of(model, &set.split().images, &set.dataset, &context.watch())?)
@@ -362,13 +350,13 @@ const EVERY_CELL: usize = 100;
 /// (`confusion.3.5`: images of class 3 taken for class 5; of more than [`EVERY_CELL`] classes, only where
 /// there are some).
 #[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
-fn write(
-    rows: &mut Vec<ScoreRow>,
+fn score_rows(
     model: &str,
     dataset: &str,
     evaluation: &Evaluation,
     labels: &[u32],
-) {
+) -> Vec<ScoreRow> {
+    let mut rows = Vec::new();
     let mut calibration = Calibration::default();
     for (answer, label) in evaluation.answers.iter().zip(labels) {
         calibration.add(f64::from(answer.confidence), answer.class == *label);
@@ -390,10 +378,11 @@ fn write(
     };
     if confusion.classes() > EVERY_CELL {
         confusion.cells().for_each(|(class, other, count)| cell(class, other, count));
-        return;
+        return rows;
     }
     let all = || (0..confusion.classes()).map(|class| u32::try_from(class).unwrap_or(u32::MAX));
     for class in all() {
         all().for_each(|other| cell(class, other, confusion.cell(class, other)));
     }
+    rows
 }

@@ -9,7 +9,7 @@ use super::{
     Product, Stage,
 };
 use crate::config::{Keys, Noted, Wants};
-use crate::metrics::{LayerRow, Metrics};
+use crate::metrics::{Metrics, ModelRow};
 use crate::nn::freeze::{apply, counts, names, turn};
 use crate::nn::{FrozenBatchNorm, Saved};
 
@@ -102,7 +102,7 @@ impl Stage for Freeze {
             for (metric, count) in [("trainable", learning), ("parameters", all)] {
                 #[expect(clippy::cast_precision_loss, reason = "a model is far below 2^53 numbers")]
                 let value = count as f64;
-                rows.push(LayerRow { layer: layer.to_owned(), metric: metric.into(), value });
+                rows.push(ModelRow { layer: layer.to_owned(), metric: metric.into(), value });
             }
         };
         for (layer, (learning, all)) in layers {

@@ -7,7 +7,7 @@ use crate::data::classes::Matched;
 use crate::data::{Dataset, Split, Unlabelled};
 use crate::nn::fuse::{self, outlets};
 use crate::nn::ops::Ops;
-use crate::nn::{Entry, Model, Spec};
+use crate::nn::{EntryLayer, Model, Spec};
 
 /// Why the classes of a data set are not among those of a model, as far as both are known.
 pub(super) fn unlike_classes(
@@ -139,7 +139,7 @@ pub(super) fn wrong_layer(spec: &Spec, name: &str, key: &str) -> Option<Problem>
 }
 
 /// The place after the layers called `name`.
-pub(super) fn place_after<D: Ops>(model: &Model<D>, name: &str) -> Result<Entry, Failure> {
+pub(super) fn place_after<D: Ops>(model: &Model<D>, name: &str) -> Result<EntryLayer, Failure> {
     match wrong_layer(model.spec(), name, "") {
         Some(problem) => Err(problem.into()),
         None => model.after(name).ok_or_else(|| Failure::new(format!("no layer `{name}`"))),

@@ -1,7 +1,8 @@
 //! Stage kinds: one file each, registered in [`KINDS`].
 //!
-//! A stage knows its settings, its inputs, a device, a progress handle and a folder of its own to
-//! write to. It knows neither the graph nor the store's layout, the terminal or other stages.
+//! A stage knows its settings, its inputs, a device, a progress handle, a folder to build its artifact in,
+//! another to keep what it needs to resume, and a budget. It knows neither the graph nor the store's
+//! layout, the terminal or other stages.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,16 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Noted};
+use crate::data::fetch::Fetcher;
 use crate::data::outside::Known;
 use crate::data::{Dataset, statistics};
 use crate::device::Device;
 use crate::metrics::{Metrics, TrainingRow};
 use crate::progress::{Progress, Watch};
-use crate::train::activations::Cache;
-use crate::train::checkpoint::Slot;
 
 mod classes;
 mod download;
+mod environment;
 mod evaluate;
 mod failures;
 mod finetune;
@@ -41,7 +42,11 @@ mod visualize;
 #[path = "../../docs/extending/invert.rs"]
 mod invert;
 
+pub use environment::{Budget, Environment};
 pub use product::{DatasetShape, ModelShape, Product};
+
+/// A reader of a stage's settings.
+pub type Parse = fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>;
 
 /// A kind of stage: how it is called and how its settings are read.
 #[derive(Debug)]
@@ -53,8 +58,11 @@ pub struct Kind {
     /// What its metrics say.
     pub measures: Measures,
     /// Reads the settings.
-    pub parse: fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>,
+    pub parse: Parse,
 }
+
+/// Reads the settings of a stage from its table.
+pub type Parse = fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>;
 
 /// What the metrics of a kind of stage say of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,16 +220,13 @@ pub struct Context<'a> {
     pub out: &'a Path,
     /// What [`Stage::external`] gave when the run was planned.
     pub external: Option<&'a str>,
-    /// Folder for partial and finished downloads, kept between runs.
-    pub downloads: &'a Path,
-    /// `--offline`.
-    pub offline: bool,
-    /// Where what frozen layers make of images is kept; `None` with `--no-activation-cache`.
-    pub activations: Option<&'a Cache>,
-    /// Where a training is kept that is not over yet.
-    pub checkpoints: Option<&'a Slot>,
-    /// Epochs after which a training pauses, with a checkpoint.
-    pub pause_after: Option<usize>,
+    /// What all stages of the run share.
+    pub environment: &'a Environment,
+    /// A folder, made by the stage when it needs one, for what it resumes from. It stays between runs
+    /// until the artifact is published, so a stage that was killed finds what it left.
+    pub scratch: &'a Path,
+    /// How far it goes before it pauses; `None` to go on to its end.
+    pub budget: Option<Budget>,
     /// Where tensors live.
     pub device: Device,
     /// Where to say how far it got.
@@ -256,6 +261,12 @@ impl Context<'_> {
     /// Who watches long work on data.
     pub fn watch(&self) -> Watch<'_> {
         Watch { progress: self.progress, cancel: self.cancel }
+    }
+
+    /// Who fetches what the stage downloads.
+    pub fn fetcher(&self) -> Fetcher<'_> {
+        let Environment { downloads, offline, .. } = self.environment;
+        Fetcher { folder: downloads, offline: *offline, watch: self.watch() }
     }
 
     /// Whether the user asked to stop.
@@ -305,7 +316,7 @@ impl Outcome {
 pub enum Halt {
     /// The user asked to stop.
     Interrupted,
-    /// It went as far as [`Context::pause_after`] lets it for now.
+    /// It spent its [`Context::budget`].
     Paused {
         /// The rows of its metrics so far.
         rows: Vec<TrainingRow>,
@@ -338,16 +349,16 @@ impl From<Problem> for Halt {
     }
 }
 
-impl From<crate::device::Error> for Halt {
-    fn from(error: crate::device::Error) -> Self {
+impl From<crate::device::DeviceError> for Halt {
+    fn from(error: crate::device::DeviceError) -> Self {
         Failure::new(error.to_string()).into()
     }
 }
 
-impl From<crate::data::Error> for Halt {
-    fn from(error: crate::data::Error) -> Self {
+impl From<crate::data::DataError> for Halt {
+    fn from(error: crate::data::DataError) -> Self {
         match error {
-            crate::data::Error::Interrupted => Self::Interrupted,
+            crate::data::DataError::Interrupted => Self::Interrupted,
             error => Failure { message: error.to_string(), help: error.help() }.into(),
         }
     }

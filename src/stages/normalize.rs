@@ -12,8 +12,8 @@ use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::convert::to_channels;
 use crate::data::resize::resize;
-use crate::data::statistics::{Moments, moments};
-use crate::data::{Dataset, Error};
+use crate::data::statistics::{PixelMoments, moments};
+use crate::data::{DataError, Dataset};
 use crate::progress::Unit;
 
 pub(super) const KIND: Kind = Kind {
@@ -161,13 +161,13 @@ impl PerChannel {
     fn resolve(
         &self,
         channels: usize,
-        auto: impl FnOnce() -> Result<Vec<f32>, Error>,
-    ) -> Result<Vec<f32>, Error> {
+        auto: impl FnOnce() -> Result<Vec<f32>, DataError>,
+    ) -> Result<Vec<f32>, DataError> {
         match self {
             Self::All(value) => Ok(vec![*value; channels]),
             Self::Each(values) if values.len() == channels => Ok(values.clone()),
             Self::Each(values) => {
-                Err(Error::rejected(mismatch(values.len(), channels)).advise(fitting(channels)))
+                Err(DataError::rejected(mismatch(values.len(), channels)).advise(fitting(channels)))
             }
             Self::Auto => auto(),
         }
@@ -189,23 +189,25 @@ fn fitting(channels: usize) -> String {
 }
 
 /// Mean and deviation of the train split, for `"auto"`.
-fn of_train(set: &Dataset) -> Result<Vec<Moments>, Error> {
+fn of_train(set: &Dataset) -> Result<Vec<PixelMoments>, DataError> {
     set.split("train").map(moments).map_err(|_| {
-        Error::rejected("\"auto\" takes mean and std from the split `train`, which is not there")
-            .advise("give the numbers, for all channels alike: `mean = 0.5`, `std = 0.5`")
+        DataError::rejected(
+            "\"auto\" takes mean and std from the split `train`, which is not there",
+        )
+        .advise("give the numbers, for all channels alike: `mean = 0.5`, `std = 0.5`")
     })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
-fn auto_mean(set: &Dataset) -> Result<Vec<f32>, Error> {
+fn auto_mean(set: &Dataset) -> Result<Vec<f32>, DataError> {
     Ok(of_train(set)?.iter().map(|moments| moments.mean as f32).collect())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
-fn auto_std(set: &Dataset) -> Result<Vec<f32>, Error> {
+fn auto_std(set: &Dataset) -> Result<Vec<f32>, DataError> {
     let moments = of_train(set)?;
     if let Some(channel) = moments.iter().position(|moments| moments.std == 0.0) {
-        return Err(Error::rejected(format!(
+        return Err(DataError::rejected(format!(
             "\"auto\" cannot divide by the std of channel {channel}: all its pixels in `train` are \
              alike"
         ))

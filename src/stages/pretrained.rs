@@ -1,4 +1,4 @@
-//! Weights that `download` gets: torchvision's by name, or the user's own from a file or an address.
+//! The weights that `download` gets: torchvision's by name, or the user's own from a file or an address.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,14 +12,16 @@ use crate::config::{Diagnostic, Keys, Noted};
 use crate::data::Provenance;
 use crate::data::catalog::weights::{self, Weights};
 use crate::data::classes::counted;
-use crate::data::fetch::{Fetcher, Whole};
+use crate::data::fetch::Whole;
 use crate::data::statistics::grouped;
-use crate::metrics::{LayerRow, Metrics};
+use crate::metrics::{Metrics, ModelRow};
 use crate::nn::architecture::Architecture;
-use crate::nn::dispatch::{Job, dispatch};
+use crate::nn::dispatch::{DeviceWork, dispatch};
 use crate::nn::geometry::Chw;
 use crate::nn::ops::Ops;
-use crate::nn::state_dict::{self, Fit, NameError, Settings, StateDict, Taken, Wanted};
+use crate::nn::state_dict::{
+    self, LoadPlan, LoadSettings, NameError, StateDict, Taken, WantedTensors,
+};
 use crate::nn::{Model, Saved, Spec, zoo};
 
 /// Settings of a download of weights.
@@ -41,7 +43,7 @@ enum From {
     Custom(Box<Custom>),
 }
 
-/// A file of the user's own, and what to take of it.
+/// The user's own file, and what to take from it.
 #[derive(Debug)]
 struct Custom {
     source: Source,
@@ -102,7 +104,7 @@ impl Pretrained {
         Ok(rest?.with(From::Custom(Box::new(custom)), spec))
     }
 
-    /// Where the file of the user's own is.
+    /// Where the user's own file is.
     pub(super) fn source(&self) -> Option<&Source> {
         match &self.from {
             From::Known(_) => None,
@@ -139,7 +141,7 @@ impl Pretrained {
         let text = serde_json::to_string_pretty(&[provenance]).expect("a plain value");
         let path = context.out.join("provenance.json");
         std::fs::write(&path, text + "\n")
-            .map_err(|error| crate::data::Error::io(&path, error).into())
+            .map_err(|error| crate::data::DataError::io(&path, error).into())
     }
 
     pub(super) fn describe(&self) -> Result<ModelShape, Vec<Problem>> {
@@ -162,11 +164,8 @@ impl Pretrained {
         let path = match &self.from {
             From::Custom(custom) => custom.source.locate(context)?,
             From::Known(entry) => {
-                let watch = context.watch();
-                let fetcher =
-                    Fetcher { folder: context.downloads, offline: context.offline, watch };
                 context.progress.note(&format!("terms of use: {}", weights::LICENCE));
-                fetcher.whole(&Whole {
+                context.fetcher().whole(&Whole {
                     name: entry.name,
                     file: entry.file,
                     checksum: entry.checksum,
@@ -185,13 +184,14 @@ impl Pretrained {
     }
 
     /// Opens the weights at `path` and compares them with the network, before either takes memory.
-    fn open(&self, path: &Path, context: &Context) -> Result<(StateDict, Taken, Fit), Halt> {
+    fn open(&self, path: &Path, context: &Context) -> Result<(StateDict, Taken, LoadPlan), Halt> {
         let (entry, prefix) = match &self.from {
             From::Known(_) => (None, None),
             From::Custom(custom) => (custom.entry.as_deref(), custom.prefix.as_deref()),
         };
         let file = StateDict::open(path, entry)?;
-        let wanted = Wanted::of(&self.spec).map_err(|error| Failure::new(error.to_string()))?;
+        let wanted =
+            WantedTensors::of(&self.spec).map_err(|error| Failure::new(error.to_string()))?;
         let names: HashSet<&str> = wanted.names().into_iter().collect();
         let taken = Taken::of(&file.names(), &names, prefix)
             .map_err(|error| misnamed(&error, path, prefix))?;
@@ -199,7 +199,7 @@ impl Pretrained {
             .map_err(|error| Failure::new(error.to_string()))?;
         let nothing = fit.parameters.0 == 0;
         if nothing || (self.strict && !fit.is_whole()) {
-            let settings = Settings { prefix, skip: &self.skip, strict: self.strict };
+            let settings = LoadSettings { prefix, skip: &self.skip, strict: self.strict };
             let mut failure = Failure::new(format!(
                 "{} does not hold the weights of `{}`:\n  {}",
                 path.display(),
@@ -228,7 +228,7 @@ impl Pretrained {
 }
 
 /// What share of the parameters came from the file, and where the rest comes from.
-fn share(fit: &Fit) -> String {
+fn share(fit: &LoadPlan) -> String {
     let (loaded, all) = fit.parameters;
     if loaded == all {
         return format!("all {} parameters are loaded", grouped(all));
@@ -342,10 +342,10 @@ struct Put<'a> {
     context: &'a Context<'a>,
     file: StateDict,
     taken: Taken,
-    fit: Fit,
+    fit: LoadPlan,
 }
 
-impl Job for Put<'_> {
+impl DeviceWork for Put<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
@@ -360,11 +360,11 @@ impl Job for Put<'_> {
     }
 }
 
-fn rows(fit: &Fit) -> Metrics {
+fn rows(fit: &LoadPlan) -> Metrics {
     let mut rows = Vec::new();
     #[expect(clippy::cast_precision_loss, reason = "a count of tensors")]
     let mut row = |name: &str, metric: &str, count: usize| {
-        rows.push(LayerRow { layer: name.into(), metric: metric.into(), value: count as f64 });
+        rows.push(ModelRow { layer: name.into(), metric: metric.into(), value: count as f64 });
     };
     row("total", "loaded", fit.loaded.len());
     for (metric, names) in
@@ -377,7 +377,7 @@ fn rows(fit: &Fit) -> Metrics {
     Metrics::Layers(rows)
 }
 
-fn summary(fit: &Fit) -> String {
+fn summary(fit: &LoadPlan) -> String {
     let (loaded, share, all) = (fit.loaded.len(), fit.share(), grouped(fit.parameters.1));
     let mut summary = format!("{loaded} tensors loaded, {share} of {all} parameters");
     for (what, count) in [

@@ -33,7 +33,7 @@ impl Product {
     /// What the artifact in `folder` is, which says all about itself; `None` when it is neither a data
     /// set nor a model, or cannot be read.
     pub fn built(folder: &Path) -> Option<Self> {
-        if let Ok(outline) = data::Outline::read(folder) {
+        if let Ok(outline) = data::DatasetOutline::read(folder) {
             let splits = outline.splits.into_iter().map(|(name, count)| (name, Some(count)));
             return Some(Self::Dataset(DatasetShape {
                 splits: Some(splits.collect()),
@@ -44,7 +44,7 @@ impl Product {
                 empty: outline.empty,
             }));
         }
-        let outline = nn::Outline::read(folder).ok()?;
+        let outline = nn::ModelOutline::read(folder).ok()?;
         Some(Self::Model(ModelShape {
             spec: Some(outline.spec),
             classes: Some(outline.classes),

@@ -1,14 +1,13 @@
-//! Where a file or folder of the user's own is, and whether it is what the run was planned with.
+//! Where the user's own file or folder is, and whether it is still what the run was planned with.
 
 use std::path::{Path, PathBuf};
 
 use super::{Context, Failure, Halt};
-use crate::data::fetch::Fetcher;
 use crate::data::outside::Files;
-use crate::data::{Error, checksum};
+use crate::data::{DataError, checksum};
 use crate::system;
 
-/// Where a file of the user's own is.
+/// Where the user's own file is.
 #[derive(Debug)]
 pub(super) enum Source {
     /// As written after `file:`; its checksum, if given.
@@ -44,12 +43,7 @@ impl Source {
                 }
                 Ok(found)
             }
-            Self::Web { url, sha256 } => {
-                let watch = context.watch();
-                let fetcher =
-                    Fetcher { folder: context.downloads, offline: context.offline, watch };
-                Ok(fetcher.url(url, sha256)?)
-            }
+            Self::Web { url, sha256 } => Ok(context.fetcher().url(url, sha256)?),
         }
     }
 }
@@ -75,7 +69,7 @@ fn verify(path: &Path, sha256: &str) -> Result<(), Halt> {
         .help("leave `sha256` out: changes to the folder's files are noticed anyway")
         .into());
     }
-    let io = |error| Halt::from(Error::io(path, error));
+    let io = |error| Halt::from(DataError::io(path, error));
     let found = checksum::of_reader(std::fs::File::open(path).map_err(io)?).map_err(io)?;
     if found == *sha256 {
         return Ok(());

@@ -25,7 +25,7 @@ pub(super) const KIND: Kind = Kind {
 #[derive(Debug)]
 struct SplitStage {
     from: String,
-    classes: Option<Classes>,
+    classes: Option<ClassChange>,
     holdout: Option<HoldOut>,
     per_class: Option<usize>,
     seed: u64,
@@ -33,7 +33,7 @@ struct SplitStage {
 
 /// What becomes of the classes.
 #[derive(Debug)]
-enum Classes {
+enum ClassChange {
     /// These stay, in this order.
     Keep(Vec<Class>),
     /// Each pair's first is called as its second.
@@ -81,7 +81,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
 }
 
 /// `classes = [0, 1, "cat"]`, or `classes = { "touring-bike" = "bike" }`.
-fn classes(keys: &mut Keys) -> Result<Option<Classes>, Noted> {
+fn classes(keys: &mut Keys) -> Result<Option<ClassChange>, Noted> {
     keys.may_be("classes", || {
         let class = json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] });
         let what = "names of classes, or their numbers from 0: these stay";
@@ -104,10 +104,10 @@ fn classes(keys: &mut Keys) -> Result<Option<Classes>, Noted> {
     };
     let classes = match &node.value {
         Value::Array(items) if !items.is_empty() => {
-            items.iter().map(class).collect::<Option<_>>().map(Classes::Keep)
+            items.iter().map(class).collect::<Option<_>>().map(ClassChange::Keep)
         }
         Value::Table(table) if !table.entries.is_empty() => {
-            table.entries.iter().map(name).collect::<Option<_>>().map(Classes::Rename)
+            table.entries.iter().map(name).collect::<Option<_>>().map(ClassChange::Rename)
         }
         _ => None,
     };
@@ -191,7 +191,7 @@ fn held_out_evenly(keys: &mut Keys) -> Result<bool, Noted> {
 impl SplitStage {
     /// Whether images of some classes go.
     fn drops_classes(&self) -> bool {
-        matches!(self.classes, Some(Classes::Keep(_)))
+        matches!(self.classes, Some(ClassChange::Keep(_)))
     }
 
     /// The classes that come out, as far as those that come in are known: their number, names and those
@@ -209,13 +209,13 @@ impl SplitStage {
         let is_empty = |at: usize| input.empty.binary_search(&at).is_ok();
         match &self.classes {
             None => (input.classes, input.names.clone(), input.empty.clone()),
-            Some(Classes::Keep(classes)) => {
+            Some(ClassChange::Keep(classes)) => {
                 let place = |class: &Class| find_class(known?, class).ok();
                 let stays_empty = |at: &usize| place(&classes[*at]).is_some_and(is_empty);
                 let empty = (0..classes.len()).filter(stays_empty).collect();
                 (Some(classes.len()), classes.iter().map(name).collect(), empty)
             }
-            Some(Classes::Rename(pairs)) => {
+            Some(ClassChange::Rename(pairs)) => {
                 let after = known.and_then(|known| renamed(known, pairs).ok());
                 let Some((names, numbers)) = after else { return (None, None, Vec::new()) };
                 let mut empty = vec![true; names.len()];
@@ -228,7 +228,7 @@ impl SplitStage {
         }
     }
 
-    /// Classes that are named but not there, as far as that is known.
+    /// ClassChange that are named but not there, as far as that is known.
     fn absent_classes(&self, names: &[String]) -> Vec<Problem> {
         let problem = |key: String, class: &Class| {
             let error = find_class(names, class).err()?;
@@ -237,11 +237,11 @@ impl SplitStage {
         };
         match &self.classes {
             None => Vec::new(),
-            Some(Classes::Keep(classes)) => {
+            Some(ClassChange::Keep(classes)) => {
                 let keyed = classes.iter().enumerate();
                 keyed.filter_map(|(at, class)| problem(format!("classes.{at}"), class)).collect()
             }
-            Some(Classes::Rename(pairs)) => {
+            Some(ClassChange::Rename(pairs)) => {
                 let named = |(old, _): &(String, String)| {
                     problem(format!("classes.{old}"), &Class::Name(old.clone()))
                 };
@@ -344,8 +344,8 @@ impl Stage for SplitStage {
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let mut set = context.dataset("input")?;
         match &self.classes {
-            Some(Classes::Keep(classes)) => keep_classes(&mut set, classes)?,
-            Some(Classes::Rename(pairs)) => rename_classes(&mut set, pairs)?,
+            Some(ClassChange::Keep(classes)) => keep_classes(&mut set, classes)?,
+            Some(ClassChange::Rename(pairs)) => rename_classes(&mut set, pairs)?,
             None => {}
         }
         if let Some(HoldOut { amount, name, stratified }) = &self.holdout {

@@ -8,8 +8,8 @@ use super::{
 use crate::config::{Keys, Noted, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
-use crate::metrics::{LayerRow, Metrics};
-use crate::nn::dispatch::{Job, dispatch};
+use crate::metrics::{Metrics, ModelRow};
+use crate::nn::dispatch::{DeviceWork, dispatch};
 use crate::nn::fuse::outlets;
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
@@ -96,7 +96,7 @@ struct DrawingRun<'a> {
     context: &'a Context<'a>,
 }
 
-impl Job for DrawingRun<'_> {
+impl DeviceWork for DrawingRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
@@ -148,7 +148,7 @@ impl Job for DrawingRun<'_> {
                     });
                 for (metric, value) in [("smallest", smallest), ("largest", largest)] {
                     let (layer, metric) = (format!("{index} {layer}"), metric.to_owned());
-                    rows.push(LayerRow { layer, metric, value: f64::from(value) });
+                    rows.push(ModelRow { layer, metric, value: f64::from(value) });
                 }
                 let (height, width) = (shape.height, shape.width);
                 let tiles = Tiles { channels: 1, height, width, values: maps };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use super::manifest::{self, FileRecord, Manifest};
-use crate::plan::fingerprint::{Content, Digest};
+use crate::digest::{Content, Digest};
 
 /// An artifact whose files are read one by one.
 #[derive(Debug)]

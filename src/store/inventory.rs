@@ -11,7 +11,7 @@ use super::error::Error;
 use super::lock::Lock;
 use super::sign::Holder;
 use super::{Store, list, remove};
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::system;
 
 /// How the name of an artifact ends that is being removed.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use crate::plan::fingerprint::{Content, Digest, Fingerprint};
+use crate::digest::{Content, Digest, Fingerprint};
 
 /// The format that this runner writes.
 pub const VERSION: u64 = 1;
@@ -295,10 +295,10 @@ fn read_small(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
 
 fn summary_in(outcome: &[u8]) -> String {
     #[derive(Deserialize)]
-    struct Outcome {
+    struct OutcomeFile {
         summary: String,
     }
-    serde_json::from_slice(outcome).map_or_else(|_| String::new(), |it: Outcome| it.summary)
+    serde_json::from_slice(outcome).map_or_else(|_| String::new(), |it: OutcomeFile| it.summary)
 }
 
 /// The line in an artifact that was published just now.

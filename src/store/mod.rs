@@ -1,6 +1,5 @@
-//! Artifacts on disk, named by fingerprint. A reader never sees half of one.
-//!
-//! Knows neither stages nor the graph.
+//! Artifacts on disk, named by fingerprint. A reader never sees half of one, and what a dead runner left
+//! behind is cleared away when a store is opened. Knows neither stages nor the graph.
 
 mod checked;
 mod error;
@@ -29,7 +28,7 @@ pub use sign::{Holder, Sign, is_left, mark};
 use usage::Usage;
 pub use usage::Users;
 
-use crate::plan::fingerprint::{Content, Fingerprint};
+use crate::digest::{Content, Fingerprint};
 use crate::system;
 
 /// A folder of artifacts.
@@ -37,7 +36,7 @@ use crate::system;
 pub struct Store {
     root: PathBuf,
     patience: Patience,
-    /// The entry of the run that this is the store of.
+    /// The entry of the run that entered the store.
     usage: Option<Arc<Usage>>,
 }
 
@@ -59,7 +58,7 @@ pub enum Found {
     Whole(Artifact),
     /// Nothing.
     Nothing,
-    /// A damaged one, for this reason.
+    /// A damaged artifact, with the reason.
     Damaged(String),
 }
 
@@ -74,8 +73,7 @@ impl Artifact {
 }
 
 impl Store {
-    /// The store in `root`, made when it is not there. Throws away what dead runners left half
-    /// written.
+    /// The store in `root`, created when there is none. Clears away what dead runners left half written.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -133,15 +131,22 @@ impl Store {
         &self.root
     }
 
-    /// Folder of what frozen layers made of images, where it was too large for memory. May be
-    /// deleted at any time: it is made again.
+    /// Folder of the output of frozen layers that was too large for memory. It may be deleted at any time:
+    /// what is needed is computed again.
     pub fn activations(&self) -> PathBuf {
         self.root.join("activations")
     }
 
-    /// Folder of the checkpoints of the training that makes `fingerprint`.
+    /// Folder where whoever builds `fingerprint` keeps what it resumes from. There is one only while the
+    /// artifact is not there yet, and it outlives the process.
     pub fn checkpoints(&self, fingerprint: &Fingerprint) -> PathBuf {
         self.root.join("checkpoints").join(fingerprint.to_string())
+    }
+
+    /// Removes what was kept to resume from: the artifact of `fingerprint` is there. What cannot be removed
+    /// now is swept when a store is opened.
+    pub fn clear_checkpoints(&self, fingerprint: &Fingerprint) {
+        let _ = fs::remove_dir_all(self.checkpoints(fingerprint));
     }
 
     /// Folder of partial and finished downloads.
@@ -149,7 +154,7 @@ impl Store {
         self.root.join("downloads")
     }
 
-    /// Folder of what is known of files outside the store. May be deleted at any time: they are read
+    /// Folder of the digests of files outside the store. It may be deleted at any time: the files are read
     /// again.
     pub fn outside(&self) -> PathBuf {
         self.root.join("outside")
@@ -191,7 +196,7 @@ impl Store {
         })
     }
 
-    /// What the artifact of `fingerprint` was made from, if there is a whole one.
+    /// What the artifact of `fingerprint` was built from, if there is a whole one.
     pub fn manifest(&self, fingerprint: &Fingerprint) -> Option<Manifest> {
         match self.find(fingerprint) {
             Ok(Found::Whole(artifact)) => artifact.manifest().ok()?.ok(),
@@ -233,8 +238,8 @@ impl Store {
         made.map_err(|source| Error::writing(&path, source))
     }
 
-    /// Waits until this runner alone may make `fingerprint`, `what` to people; `None` when
-    /// `give_up` turned true. `waiting` is told once for whom.
+    /// Waits until this runner alone may build `fingerprint`, which people know as `what`; `None` when
+    /// `give_up` turned true. `waiting` is told once whom it waits for.
     ///
     /// # Errors
     /// When the lock file cannot be written.
@@ -253,8 +258,8 @@ impl Store {
         lock::Name::new(self.root.join("locks"), task.to_owned())
     }
 
-    /// A private folder for the artifact of `fingerprint`. The lock proves that whatever lies
-    /// there under the same name is of a dead owner.
+    /// A private folder to build the artifact of `fingerprint` in. Its lock, which the caller holds, is part
+    /// of the folder's name, so that nobody else writes to it.
     ///
     /// # Errors
     /// When it cannot be made.

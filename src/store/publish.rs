@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::Artifact;
 use super::error::Error;
 use super::manifest::{FileRecord, Manifest, content, summary};
+use crate::digest::Content;
 use crate::fault::fail_point;
-use crate::plan::fingerprint::Content;
 
 /// Names that stages must not use.
 pub const RESERVED: [&str; 4] = ["manifest.json", "metrics.csv", "outcome.json", "timings.csv"];

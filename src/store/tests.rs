@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::plan::fingerprint::Digest;
+use crate::digest::Digest;
 
 pub(super) fn name(byte: u8) -> Fingerprint {
     Fingerprint(Digest::from(blake3::Hash::from_bytes([byte; 32])))

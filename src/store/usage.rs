@@ -18,7 +18,7 @@ use super::error::Error;
 use super::lock::Lock;
 use super::sign::{self, Heart, Holder, Sign, dead_here, lives_here, move_counter, text_at};
 use super::{Store, remove};
-use crate::plan::fingerprint::Fingerprint;
+use crate::digest::Fingerprint;
 use crate::system;
 
 /// Where runs have their files.

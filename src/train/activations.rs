@@ -17,7 +17,7 @@ use super::activation_files::{self as files, ActivationWriter};
 use super::contract::{FitError, Stop};
 use crate::data::{Images, Normalisation, loader};
 use crate::memory;
-use crate::nn::model::{Entry, Model, host};
+use crate::nn::model::{EntryLayer, Model, host};
 use crate::nn::ops::Ops;
 use crate::nn::weights::little_endian;
 use crate::progress::{Unit, Watch};
@@ -55,7 +55,7 @@ pub struct Caching<'a> {
 #[derive(Debug)]
 pub struct Activations {
     /// Where a pass continues with them.
-    pub entry: Entry,
+    pub entry: EntryLayer,
     /// Number of values per image.
     len: usize,
     rows: Backing,
@@ -211,7 +211,7 @@ impl Caching<'_> {
     fn key<D: Ops>(
         &self,
         model: &Model<D>,
-        entry: Entry,
+        entry: EntryLayer,
         images: &Images,
         normalisation: Normalisation,
     ) -> blake3::Hash {
@@ -238,7 +238,7 @@ impl Caching<'_> {
 }
 
 /// Multiplications per image before `entry`.
-fn work<D: Ops>(model: &Model<D>, entry: Entry) -> usize {
+fn work<D: Ops>(model: &Model<D>, entry: EntryLayer) -> usize {
     let of = |conv: crate::nn::geometry::Conv2d| conv.output().area() * conv.weight_len();
     model.layers_before(entry).iter().filter_map(|placed| placed.conv2d()).map(of).sum()
 }
@@ -246,7 +246,7 @@ fn work<D: Ops>(model: &Model<D>, entry: Entry) -> usize {
 /// Images on their way through the frozen layers.
 struct FrozenPass<'a, D: Ops> {
     model: &'a mut Model<D>,
-    entry: Entry,
+    entry: EntryLayer,
     images: &'a Images,
     normalisation: Normalisation<'a>,
     watch: &'a Watch<'a>,
@@ -303,7 +303,8 @@ mod tests {
     fn kept(cache: &Cache, key: &str, values: usize) -> blake3::Hash {
         let key = blake3::hash(key.as_bytes());
         let backing = Backing::Memory(vec![0.0; values]);
-        cache.keep(key, &Arc::new(Activations { entry: Entry::IMAGES, len: 1, rows: backing }));
+        cache
+            .keep(key, &Arc::new(Activations { entry: EntryLayer::IMAGES, len: 1, rows: backing }));
         key
     }
 

@@ -93,17 +93,6 @@ impl Slot {
         fail_point("old checkpoints removed");
         Ok(())
     }
-
-    /// Removes all checkpoints: the training is over.
-    ///
-    /// # Errors
-    /// When a file cannot be removed.
-    pub fn clear(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        }
-    }
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::checkpoint::Slot;
 use super::contract::Data;
-use super::fit::{RunOptions, fit};
+use super::fit::{FitOptions, fit};
 use super::tiny;
 use crate::adapt::Method;
 use crate::progress::{Progress, Unit, Watch};
@@ -48,7 +48,7 @@ fn a_checkpoint_that_could_not_be_written_is_tried_again_and_only_the_failure_is
     let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
     let unblocks = Unblocks { way: way.clone(), steps, heard };
     let watch = Watch { progress: &unblocks, cancel: &AtomicBool::new(false) };
-    let options = RunOptions { checkpoints: Some(&slot), ..RunOptions::default() };
+    let options = FitOptions { checkpoints: Some(&slot), ..FitOptions::default() };
     fit(&mut model, &[], &Method::Supervised, &data, &settings, options, &watch).unwrap();
     let heard = unblocks.heard.into_inner().unwrap();
     // Those of three steps failed for one reason.

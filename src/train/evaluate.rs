@@ -6,7 +6,7 @@ use crate::data::{Dataset, Split, loader};
 use crate::metrics::confusion::Confusion;
 use crate::nn::model::host;
 use crate::nn::ops::{Ops, log_softmax};
-use crate::nn::{Entry, Model};
+use crate::nn::{EntryLayer, Model};
 
 /// Images at a time; it changes no number.
 const BATCH: usize = 256;
@@ -70,7 +70,7 @@ pub fn evaluate<D: Ops>(
     for indices in all.chunks(BATCH) {
         let (entry, values) = match frozen {
             Some(activations) => (activations.entry, activations.batch(indices)),
-            None => (Entry::IMAGES, loader::batch(dataset, &split.images, indices)),
+            None => (EntryLayer::IMAGES, loader::batch(dataset, &split.images, indices)),
         };
         let shape = (indices.len(), values.len() / indices.len());
         let x = model.device().try_tensor_from_vec(values, shape)?;

@@ -7,7 +7,7 @@ use super::epoch::ImagePasses;
 use crate::data::augment::Augment;
 use crate::data::augment::mixup::Mix;
 use crate::data::{Images, Normalisation, loader};
-use crate::nn::Entry;
+use crate::nn::EntryLayer;
 use crate::random;
 
 /// The batches of one epoch, in the orders drawn for it.
@@ -25,7 +25,7 @@ pub struct Feed<'a> {
 /// The batch of one step.
 pub struct Batches {
     /// Where the network takes them in.
-    pub entry: Entry,
+    pub entry: EntryLayer,
     /// Labelled images `[N, C*H*W]`, or the output of frozen layers for them.
     pub source: Vec<f32>,
     /// Their classes.
@@ -80,7 +80,7 @@ impl<'a> Feed<'a> {
             (mix.partners.iter().map(|at| labels[*at]).collect(), 1.0 - mix.keeps)
         });
         Batches {
-            entry: of_source.map_or(Entry::IMAGES, |activations| activations.entry),
+            entry: of_source.map_or(EntryLayer::IMAGES, |activations| activations.entry),
             source,
             labels,
             mixed,

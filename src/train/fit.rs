@@ -7,6 +7,8 @@ mod frozen;
 mod measure;
 mod steps;
 
+use std::time::Instant;
+
 use self::frozen::FrozenOutputs;
 use super::activations::Caching;
 use super::checkpoint::{BestWeights, Checkpointed, Keeper, Position, Slot};
@@ -27,7 +29,7 @@ use crate::progress::{Unit, Watch};
 
 /// What a training may use and how far it goes for now. None of it moves a number.
 #[derive(Clone, Copy, Default)]
-pub struct RunOptions<'a> {
+pub struct FitOptions<'a> {
     /// Where the output of frozen layers is kept, so that it is computed once per image.
     pub caching: Option<Caching<'a>>,
     /// Where checkpoints are. A training that was stopped resumes from the newest one, and ends with
@@ -53,7 +55,7 @@ pub fn fit<D: Ops>(
     method: &Method,
     data: &Data,
     settings: &TrainingSettings,
-    options: RunOptions,
+    options: FitOptions,
     watch: &Watch,
 ) -> Result<Ended, FitError> {
     let mut training = TrainingLoop::new(model, new, method, data, settings, watch)?;
@@ -125,6 +127,16 @@ impl<'a, D: Ops> TrainingLoop<'a, D> {
             rows: Vec::new(),
             times: Times::default(),
         })
+    }
+
+    /// Finds the output of the layers that are frozen now, or computes it.
+    fn compute_frozen(&mut self, caching: Option<Caching>) -> Result<(), Stop> {
+        let Some(caching) = caching else { return Ok(()) };
+        let start = Instant::now();
+        let augments = self.settings.augment.is_some();
+        self.frozen = FrozenOutputs::of(self.model, self.data, augments, caching, self.watch)?;
+        self.times.frozen += start.elapsed().as_secs_f64();
+        Ok(())
     }
 
     fn run(mut self, caching: Option<Caching>) -> Result<Ended, Stop> {

@@ -259,8 +259,9 @@ mod tests {
     #[test]
     fn rates_come_from_the_group_the_scale_and_whether_a_parameter_is_new() {
         let input = crate::nn::geometry::Chw { channels: 1, height: 28, width: 28 };
-        let spec =
-            (crate::nn::zoo::find("lenet").unwrap().build)(crate::nn::zoo::Layout::new(input, 10));
+        let spec = (crate::nn::zoo::find("lenet").unwrap().build)(
+            crate::nn::zoo::ArchSettings::new(input, 10),
+        );
         let model = Model::<dfdx::prelude::Cpu>::new(spec, &Default::default(), 0).unwrap();
         let optimizer =
             Optimizer::Sgd { lr: 0.5, momentum: 0.0, nesterov: false, weight_decay: 0.25 };

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::contract::{Data, Ended};
-use super::fit::{RunOptions, fit};
+use super::fit::{FitOptions, fit};
 use super::tiny;
 use crate::adapt::{Method, MethodKind};
 use crate::config::node::Value;
@@ -44,7 +44,7 @@ fn every_registered_method_trains_three_steps_with_finite_losses() {
             scored: None,
         };
         let watch = Watch { progress: &Silent, cancel: &AtomicBool::new(false) };
-        let options = RunOptions::default();
+        let options = FitOptions::default();
         let ended = fit(&mut model, &[], &method, &data, &settings, options, &watch);
         let Ok(Ended::Finished { rows, .. }) = ended else { panic!("{word}: {ended:?}") };
         let losses: Vec<_> = (rows.iter())

@@ -29,7 +29,7 @@ mod tiny;
 pub use contract::{Data, Ended, FitError, Stop};
 pub use epoch::{EpochLength, coverage};
 pub use evaluate::{Evaluation, Prediction, evaluate};
-pub use fit::{RunOptions, fit};
+pub use fit::{FitOptions, fit};
 pub use groups::Groups;
 pub use optimizer::{Adam, Optimizer};
 pub use optimizer_state::OptimizerState;

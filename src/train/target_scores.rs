@@ -6,7 +6,7 @@ use crate::data::{Images, Normalisation, loader};
 use crate::metrics::label_free::{LabelFreeScore, Outputs, SourceSample, images_for, values};
 use crate::nn::model::host;
 use crate::nn::ops::{Ops, log_softmax};
-use crate::nn::{Entry, Model};
+use crate::nn::{EntryLayer, Model};
 use crate::progress::Watch;
 
 /// Images at a time; it changes no number.
@@ -66,7 +66,7 @@ impl TargetScores {
             _ => None,
         };
         let found = values(&self.metrics, &target, source.as_ref());
-        Ok(self.metrics.iter().map(|score| score.word()).zip(found).collect())
+        Ok(self.metrics.iter().map(Word::word).zip(found).collect())
     }
 }
 
@@ -79,7 +79,7 @@ fn outputs<D: Ops>(
     watch: &Watch,
 ) -> Result<(Outputs, Vec<usize>), Stop> {
     // A network without layers before its classifier: that takes in the pixels.
-    let entry = model.after("features").unwrap_or(Entry::IMAGES);
+    let entry = model.after("features").unwrap_or(EntryLayer::IMAGES);
     let (width, classes) = (model.entry_shape(entry).len(), model.spec().classes);
     let purpose = format!("target scores {domain}");
     let drawn = loader::drawn(0, &purpose, images.len(), images_for(width));

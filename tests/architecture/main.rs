@@ -11,9 +11,9 @@ use source::{Arrow, House};
 /// The street, from the ground up: each of these names only what stands before it. A name is a file or a folder
 /// right under `src`.
 const STREET: &[&str] = &[
-    "fault", "memory", "system", "bytes", "console", "random", "progress", "config", "metrics",
-    "device", "nn", "data", "adapt", "train", "stages", "plan", "store", "scratch", "exec",
-    "starters", "report", "cli", "commands", "lib", "main",
+    "fault", "digest", "memory", "system", "bytes", "console", "random", "progress", "config",
+    "metrics", "device", "nn", "data", "adapt", "train", "stages", "plan", "store", "scratch",
+    "exec", "starters", "report", "cli", "commands", "lib", "main",
 ];
 
 /// The folder of the project, which cargo tells every test.

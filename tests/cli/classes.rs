@@ -62,24 +62,21 @@ fn other_names_are_an_error_with_both_lists_whose_advice_works() {
     folders(root, "amazon", &[("bike", BLUE), ("mug", RED)]);
     folders(root, "caltech", &[("coffee-mug", RED), ("touring-bike", BLUE)]);
     pipeline(root, &download("caltech"), "\"amazon.train\", \"caltech.train\"");
-    let (code, said) = run(root, &[]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(
-        said.contains(
-            "stage `score` failed: model `net`: `on.1`: the model has no class `coffee-mug`"
-        ),
-        "{said}"
-    );
-    assert!(said.contains("the classes of the model: 0 `bike`, 1 `mug`"), "{said}");
-    assert!(said.contains("data set: 0 `coffee-mug`, 1 `touring-bike`"), "{said}");
-    assert!(!root.join("results/p/latest/score.csv").exists(), "no number was made");
+    // Both data sets are built, and then the stages compared with them.
+    let (code, first) = run(root, &[]);
+    assert_eq!(code, Some(2), "{first}");
+    assert!(first.contains("caltech: done in") && !first.contains("net: "), "{first}");
+    assert!(first.contains("the classes of the model: 0 `bike`, 1 `mug`"), "{first}");
+    assert!(first.contains("data set: 0 `coffee-mug`, 1 `touring-bike`"), "{first}");
+    assert!(!root.join("results/p/latest").exists(), "no number was made");
 
-    // Now that both data sets are built, it comes up before the network is trained again.
-    let (code, said) = run(root, &["--set", "stages.net.epochs=16"]);
+    // Now that the store has both, nothing runs at all, and the report is the same.
+    let (code, said) = run(root, &[]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("p.toml:") && said.contains("\"caltech.train\""), "{said}");
     assert!(said.contains("the model has no class `coffee-mug`"), "{said}");
-    assert!(!said.contains("net: "), "nothing ran: {said}");
+    assert!(!said.contains("net: ") && !said.contains("caltech: "), "nothing ran: {said}");
+    assert!(first.ends_with(&said), "the same report:\n{first}\n{said}");
     let planned = runner(root, &["plan", "p.toml"]);
     assert_eq!(planned.status.code(), Some(2), "{}", text(&planned.stderr));
 
@@ -104,6 +101,35 @@ fn other_names_are_an_error_with_both_lists_whose_advice_works() {
     );
     let verified = runner(root, &["verify", "p"]);
     assert!(verified.status.success(), "{}", text(&verified.stderr));
+}
+
+#[test]
+fn no_training_begins_before_every_data_set_was_compared_wherever_it_stands_in_the_file() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    folders(root, "amazon", &[("bike", BLUE), ("mug", RED)]);
+    folders(root, "caltech", &[("coffee-mug", RED), ("touring-bike", BLUE)]);
+    pipeline(root, "", "\"amazon.train\", \"resized.train\"");
+    // Behind everything that trains, and with a stage in between.
+    let late = "\n[stages.resized]\nkind = \"normalize\"\ninput = \"caltech\"\nresize = [6, 6]\n\n";
+    let text = fs::read_to_string(root.join("p.toml")).unwrap() + late + &download("caltech");
+    fs::write(root.join("p.toml"), text).unwrap();
+    for jobs in ["1", "3"] {
+        let store = format!("store-{jobs}");
+        let (code, said) = run(root, &["--jobs", jobs, "--store", &store]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("the model has no class `coffee-mug`"), "{said}");
+        assert!(said.contains("caltech: done in") && !said.contains("net: "), "{said}");
+        assert!(!said.contains("skipped, because"), "the report says why: {said}");
+    }
+    // Where all is well, the training runs after the data sets that it does not read.
+    let sound = fs::read_to_string(root.join("p.toml")).unwrap();
+    let sound = sound.replace("\"caltech\"\nresize", "\"amazon\"\nresize");
+    fs::write(root.join("p.toml"), sound).unwrap();
+    let (code, said) = run(root, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let place = |text: &str| said.find(text).unwrap_or_else(|| panic!("no `{text}` in {said}"));
+    assert!(place("caltech: done in") < place("net: pretrain started"), "{said}");
 }
 
 #[test]
@@ -157,7 +183,7 @@ fn classes_without_names_are_matched_by_number_and_every_table_says_so() {
     folders(root, "three", &[("0", BLUE), ("1", RED), ("2", GREEN)]);
     pipeline(root, &download("three"), "\"three.train\"");
     let (code, said) = run(root, &[]);
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("the model has 2 classes, this data set has 3"), "{said}");
 }
 
@@ -187,12 +213,12 @@ fn training_validates_by_name_and_refuses_a_target_of_other_classes() {
         let (code, said) = run(root, &["--set", &format!("{key}={value}")]);
         assert_eq!(code, Some(2), "{where_}: {said}");
         assert!(said.contains("the model has no class `a-mug`"), "{where_}: {said}");
-        // Without the store's word, the stage itself finds it at its start.
+        // Where the store has nothing yet, as soon as the data sets are built.
         let store = format!("other-{where_}");
         let (code, said) = run(root, &["--store", &store, "--set", &format!("{key}={value}")]);
-        assert_eq!(code, Some(1), "{where_}: {said}");
-        let failed = format!("failed: `{where_}`: the model has no class `a-mug`");
-        assert!(said.contains(&failed), "{where_}: {said}");
+        assert_eq!(code, Some(2), "{where_}: {said}");
+        assert!(said.contains("the model has no class `a-mug`"), "{where_}: {said}");
+        assert!(!said.contains("net: pretrain started"), "{where_}: {said}");
     }
 }
 
@@ -206,11 +232,9 @@ fn a_model_goes_on_learning_only_from_classes_that_it_has_or_with_a_new_head() {
                  epochs = 4\nbatch_size = 4\n\n";
     pipeline(root, &[&download("plants"), tuned].concat(), "\"amazon.train\"");
     let (code, said) = run(root, &[]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(
-        said.contains("stage `tuned` failed: `train`: the model has no class `leaf`"),
-        "{said}"
-    );
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("in stage `tuned`") && !said.contains("net: "), "{said}");
+    assert!(said.contains("the model has no class `leaf`"), "{said}");
     assert!(said.contains("`head = []`"), "{said}");
     let (code, said) = run(root, &["--set", "stages.tuned.head=[]"]);
     assert_eq!(code, Some(0), "{said}");

@@ -59,7 +59,7 @@ fn cifar(path: &Path) {
 /// Fresh weights of `resnet18` for 1,000 classes, in `weights.safetensors`.
 fn resnet18(folder: &Path) {
     let input = Chw { channels: 3, height: 32, width: 32 };
-    let spec = (zoo::find("resnet18").unwrap().build)(zoo::Layout::new(input, 1000));
+    let spec = (zoo::find("resnet18").unwrap().build)(zoo::ArchSettings::new(input, 1000));
     let model = Model::new(spec, &Cpu::default(), 7).unwrap();
     Saved { model, classes: Vec::new() }.save(folder).unwrap();
 }

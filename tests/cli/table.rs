@@ -163,6 +163,22 @@ fn provenance(pipeline: &str) -> Value {
     })
 }
 
+/// Changes the pipeline that a run kept.
+fn change_pipeline(folder: &Path, change: impl Fn(&str) -> String) {
+    change_record(folder, |record| {
+        let changed = change(record["provenance"]["text"].as_str().unwrap());
+        fs::write(folder.join("pipeline.toml"), &changed).unwrap();
+        record["provenance"]["text"] = changed.into();
+    });
+}
+
+fn change_record(folder: &Path, change: impl Fn(&mut Value)) {
+    let path = folder.join("run.json");
+    let mut record = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut record);
+    fs::write(path, record.to_string()).unwrap();
+}
+
 /// What `runner table` prints of a run.
 fn table(folder: &Path, options: &[&str]) -> String {
     let run = folder.to_str().unwrap();
@@ -256,11 +272,12 @@ fn what_is_missing_says_why() {
     let html = table(&folder, &["--format", "html"]);
     assert!(html.contains("<td class=\"missing\"><em>pruned</em></td>"), "{html}");
     // A swept stage may stand there as it was written, without the split.
-    let path = folder.join("pipeline.toml");
-    let written = fs::read_to_string(&path)
-        .unwrap()
-        .replace("on = [\"source.test\", \"target.test\"]", "on = [\"source\", \"target\"]");
-    fs::write(&path, written).unwrap();
+    change_pipeline(&folder, |pipeline| {
+        let (split, bare) =
+            ("on = [\"source.test\", \"target.test\"]", "on = [\"source\", \"target\"]");
+        assert!(pipeline.contains(split), "{pipeline}");
+        pipeline.replace(split, bare)
+    });
     assert_eq!(table(&folder, &["--format", "csv"]), csv);
     // Over the seeds, a mean of what is there says what it leaves out.
     let folder = run_with(root.path(), "", &lost[..2]);
@@ -275,10 +292,10 @@ fn what_is_missing_says_why() {
 fn selected_trials_and_an_oracle_are_told_in_every_format() {
     let root = tempfile::tempdir().unwrap();
     let folder = run_with(root.path(), "[table]\n", &[]);
-    let path = folder.join("pipeline.toml");
     let select = "\n[sweep.select]\nstage = \"score\"\nby = \"accuracy\"\nmode = \"max\"\nper = [\"pipeline.seed\"]\noracle = true\n";
-    let pipeline = fs::read_to_string(&path).unwrap() + select;
-    fs::write(&path, pipeline.replace("trials = \"all\"", "trials = \"selected\"")).unwrap();
+    change_pipeline(&folder, |pipeline| {
+        pipeline.replace("trials = \"all\"", "trials = \"selected\"") + select
+    });
     for format in ["text", "csv", "markdown", "latex", "html", "json"] {
         let said = table(&folder, &["--format", format]);
         assert!(said.contains("oracle: selected by target labels"), "{format}: {said}");
@@ -302,6 +319,10 @@ fn a_file_with_a_sweep_that_is_run_plainly_has_only_the_tables_that_need_no_tria
     assert!(table(&folder, &[]).contains("seed\npipeline.seed"));
     fs::remove_file(folder.join("trials.csv")).unwrap();
     fs::rename(folder.join("trials/000/score.csv"), folder.join("score.csv")).unwrap();
+    change_record(&folder, |record| {
+        record["provenance"]["sweep"] = false.into();
+        record["trials"].as_array_mut().unwrap().truncate(1);
+    });
     let plain = table(&folder, &[]);
     assert!(plain.starts_with("model") && plain.contains("55.0"), "{plain}");
 }

@@ -138,14 +138,14 @@ fn a_killed_run_is_shown_as_ended_without_a_word_and_the_next_one_is_gone_over_t
         events.contains("\"name\":\"adapted\",\"text\":\"epoch ").then_some(())
     });
     let status = text(&runner(root, &["status"]).stdout);
-    assert!(status.contains("of photos: ") && status.contains(", goes on"), "{status}");
+    assert!(status.contains("of photos: ") && status.contains(", running"), "{status}");
     child.kill().unwrap();
     child.wait().unwrap();
-    until("the end without a word", || (page.state()["state"] == "died").then_some(()));
+    until("the death of the process", || (page.state()["state"] == "died").then_some(()));
     assert_eq!(page.state()["run"], run);
     assert_eq!(live(root).len(), 1);
     let status = text(&runner(root, &["status"]).stdout);
-    assert!(status.contains("ended without a word"), "{status}");
+    assert!(status.contains("its process died"), "{status}");
 
     assert!(runner(root, &["run", "photos.toml", "--quiet"]).status.success());
     let state = page.state();

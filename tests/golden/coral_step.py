@@ -1,4 +1,4 @@
-"""One step of Deep CORAL on the logits of `dacnn` in PyTorch, a reference of tests/golden_dann.rs.
+"""One step of Deep CORAL on the logits of `dacnn` in PyTorch, a reference of tests/goldens/dann.rs.
 
     python tests/golden/coral_step.py       # needs torch and safetensors; writes coral_step.safetensors
 

@@ -1,4 +1,4 @@
-"""One domain-adversarial step of `dacnn` in PyTorch, a reference of tests/golden_dann.rs.
+"""One domain-adversarial step of `dacnn` in PyTorch, a reference of tests/goldens/dann.rs.
 
     python tests/golden/dann_step.py        # needs torch and safetensors; writes dann_step.safetensors
 """

@@ -1,4 +1,4 @@
-"""Metrics as numpy, scipy and scikit-learn have them: the reference of tests/golden_metrics.rs.
+"""Metrics as numpy, scipy and scikit-learn have them: the reference of tests/goldens/metrics.rs.
 
     python tests/golden/metrics.py        # needs scikit-learn; writes metrics.json
 """

@@ -1,5 +1,5 @@
 """Parameters under PyTorch's optimizers and rates under its schedules: the reference of
-tests/golden_optimizers.rs.
+tests/goldens/optimizers.rs.
 
     python tests/golden/optimizers.py        # needs torch; writes optimizers.json
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes resize.safetensors, which tests/data_golden.rs compares with: torchvision's antialiased
+"""Makes resize.safetensors, which tests/goldens/images.rs compares with: torchvision's antialiased
 bilinear resize of uint8 tensors, and its grayscale.
 
     python3 resize.py         # needs torch, torchvision and safetensors

@@ -1,5 +1,5 @@
 """torchvision's ResNet18 with weights that the test computes as well, the reference of
-tests/golden_resnet.rs: logits at 224 pixels, and five fine-tuning steps with `layer4` and `fc`
+tests/goldens/resnet.rs: logits at 224 pixels, and five fine-tuning steps with `layer4` and `fc`
 thawed, frozen batch norm in both modes.
 
     python tests/golden/resnet.py        # needs torch, torchvision, safetensors; writes resnet.safetensors

@@ -1,5 +1,5 @@
 """torchvision's networks with weights that the test computes as well, the reference of
-tests/golden_zoo.rs: logits at 64 pixels, and one step of SGD over everything but dropout.
+tests/goldens/zoo.rs: logits at 64 pixels, and one step of SGD over everything but dropout.
 
     python tests/golden/zoo.py        # needs torch, torchvision, safetensors; writes zoo.safetensors
 """

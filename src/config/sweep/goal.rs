@@ -81,7 +81,7 @@ impl Select {
 }
 
 /// Successive halving as ASHA does it (Li et al. 2020, "A System for Massively Parallel Hyperparameter
-/// Tuning"): of the configurations that reached a rung, one in `factor` goes on to the next.
+/// Tuning"): of the configurations that reached a rung, one in `factor` continues to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Halving {
     /// Epochs of the first rung.

@@ -16,9 +16,9 @@ mod space;
 pub use axis::Axis;
 pub use goal::{Halving, Select};
 pub use overlap::Overlap;
-pub use points::{Configuration, Point};
+pub use points::Point;
 pub use read::read;
-pub use sampler::Observation;
+pub use sampler::{Configuration, Observation};
 pub use settled::settle;
 
 use condition::Condition;

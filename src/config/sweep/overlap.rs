@@ -1,4 +1,4 @@
-//! Axes that meet, and values that are one: whatever would make a trial other than its labels say.
+//! Axes that meet, and values that are one: whatever would run a trial that is not what its labels say.
 //!
 //! Apart from the reading of a sweep, so that the records of old sweeps can be read whatever they hold.
 
@@ -46,6 +46,8 @@ pub struct Overlap {
     pub outer: String,
     /// The axis of a key inside those values.
     pub inner: String,
+    /// Whether both are the same key, in two spellings.
+    pub is_same_key: bool,
 }
 
 impl Sweep {
@@ -61,6 +63,7 @@ impl Sweep {
         let named = |(outer, inner): (&Axis, &Axis)| Overlap {
             outer: outer.key.clone(),
             inner: inner.key.clone(),
+            is_same_key: outer.path == inner.path,
         };
         pairs.map(named).collect()
     }

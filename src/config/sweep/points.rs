@@ -8,7 +8,7 @@ use super::super::diagnostic::Diagnostic;
 use super::super::node::Node;
 use super::super::overrides::Assignment;
 use super::condition::Condition;
-use super::sampler::{Draw, Observation, Sampler};
+use super::sampler::{Configuration, Draw, Observation, Sampler};
 use super::{MOST_TRIALS, Sweep};
 
 /// Draws in a row that give nothing new before a sampler counts as exhausted.
@@ -25,13 +25,6 @@ pub struct Point {
     pub configuration: usize,
 }
 
-/// A point of the dimensions that do not only repeat.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Configuration {
-    /// A coordinate for each of them.
-    pub coordinates: Vec<f64>,
-}
-
 impl Sweep {
     /// The configurations that can be known before anything ran, with their points, and whether the
     /// results of these decide on more.
@@ -42,11 +35,11 @@ impl Sweep {
         match &self.sampler {
             Sampler::Grid => self.grid(),
             Sampler::Tpe { startup, .. } => self.more(&[], (*startup).min(self.trials), &[]),
-            _ => self.more(&[], self.trials, &[]),
+            Sampler::Random { .. } | Sampler::Sobol { .. } => self.more(&[], self.trials, &[]),
         }
     }
 
-    /// The next configurations after `known`, at most a batch of them, once `observations` were made;
+    /// The next configurations after `known`, at most a batch of them, once there are `observations`;
     /// none when the sweep has all.
     ///
     /// # Errors

@@ -355,7 +355,7 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
     let needs = match (&sweep.sampler, sweep.halving) {
         (Sampler::Tpe { .. }, _) => Some(("search", "`search = \"tpe\"`")),
         (_, Some(_)) => Some(("halving", "`[sweep.halving]`")),
-        _ => None,
+        (Sampler::Grid | Sampler::Random { .. } | Sampler::Sobol { .. }, None) => None,
     };
     if let (Some((key, what)), false) = (needs, keys.has("select")) {
         keys.problem(

@@ -6,7 +6,7 @@
 
 use tpe::TpeOptimizer;
 
-use super::{Configuration, Sweep};
+use super::Sweep;
 use crate::random::stream;
 
 /// Points of a Sobol sequence, and its dimensions, as far as its numbers go.
@@ -40,6 +40,13 @@ pub(super) struct Draw {
     pub number: usize,
     /// Draws since the last of them that gave nothing new.
     pub attempt: u64,
+}
+
+/// A point of the dimensions that do not only repeat.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configuration {
+    /// A coordinate for each of them.
+    pub coordinates: Vec<f64>,
 }
 
 /// What is known of a configuration.

@@ -71,7 +71,7 @@ fn written(axis: &mut Node) -> Option<&mut Vec<Node>> {
     }
 }
 
-/// Takes axes of one value out of the groups that move together: the others go on without them.
+/// Takes axes of one value out of the groups that move together: the others stay in them.
 fn leave_groups(sweep: &mut Table, alone: &[String]) {
     let Some(zip) = sweep.entries.get_mut("zip") else { return };
     let Value::Array(groups) = &mut zip.node.value else { return };

@@ -1,10 +1,10 @@
 //! CIFAR-100: small photographs of things.
 
-use super::{Content, Entry};
+use super::{CatalogEntry, Delivery};
 use crate::data::checksum::Checksum;
-use crate::data::readers::Format;
+use crate::data::readers::DataFormat;
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: CatalogEntry = CatalogEntry {
     name: "cifar-100",
     title: "CIFAR-100, small photographs of a hundred kinds of things",
     licence: "not stated",
@@ -116,10 +116,10 @@ pub(super) const ENTRY: Entry = Entry {
     channels: 3,
     size: Some((32, 32)),
     splits: &[("train", Some(50_000)), ("test", Some(10_000))],
-    content: Content::Archive {
+    content: Delivery::Archive {
         name: "cifar-100-binary.tar.gz",
         checksum: Checksum::Md5("03b5dce01913d631647c71ecec9e9cb8"),
         urls: &["https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"],
-        format: Format::Cifar,
+        format: DataFormat::Cifar,
     },
 };

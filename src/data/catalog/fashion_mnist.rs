@@ -1,9 +1,9 @@
 //! Fashion-MNIST: clothes in the shape of MNIST.
 
-use super::{Content, Entry, File, FileSource};
-use crate::data::readers::Format;
+use super::{CatalogEntry, CatalogFile, Delivery, FileSource};
+use crate::data::readers::DataFormat;
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: CatalogEntry = CatalogEntry {
     name: "fashion-mnist",
     title: "Fashion-MNIST, articles of clothing",
     licence: "MIT",
@@ -25,21 +25,21 @@ pub(super) const ENTRY: Entry = Entry {
     channels: 1,
     size: Some((28, 28)),
     splits: &[("train", Some(60_000)), ("test", Some(10_000))],
-    content: Content::Files {
+    content: Delivery::Files {
         files: &[
-            File {
+            CatalogFile {
                 name: "train-images-idx3-ubyte",
                 sha256: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             },
-            File {
+            CatalogFile {
                 name: "train-labels-idx1-ubyte",
                 sha256: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
             },
-            File {
+            CatalogFile {
                 name: "t10k-images-idx3-ubyte",
                 sha256: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             },
-            File {
+            CatalogFile {
                 name: "t10k-labels-idx1-ubyte",
                 sha256: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
             },
@@ -53,6 +53,6 @@ pub(super) const ENTRY: Entry = Entry {
             },
             FileSource::Apt { package: "dataset-fashion-mnist" },
         ],
-        format: Format::Idx,
+        format: DataFormat::Idx,
     },
 };

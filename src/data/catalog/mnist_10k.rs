@@ -2,13 +2,13 @@
 
 use indexmap::IndexMap;
 
-use super::{Content, DIGITS, Entry};
+use super::{CatalogEntry, DIGITS, Delivery};
 use crate::data::checksum;
 use crate::data::dataset::{Dataset, Split};
-use crate::data::error::Error;
+use crate::data::error::DataError;
 use crate::data::readers::idx;
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: CatalogEntry = CatalogEntry {
     name: "mnist-10k",
     title: "MNIST, the first 11,000 training and all 10,000 test images",
     licence: super::mnist::LICENCE,
@@ -18,7 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     channels: 1,
     size: Some((28, 28)),
     splits: &[("train", Some(TRAIN)), ("valid", Some(1_000)), ("test", Some(10_000))],
-    content: Content::BuiltIn(make),
+    content: Delivery::BuiltIn(make),
 };
 
 const TRAIN: usize = 10_000;
@@ -51,7 +51,7 @@ const TEST_LABELS: Asset = Asset {
     sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 };
 
-fn make() -> Result<Dataset, Error> {
+fn make() -> Result<Dataset, DataError> {
     let both = pair(&TRAIN_IMAGES, &TRAIN_LABELS)?;
     let part = |range: std::ops::Range<usize>| both.select(&range.collect::<Vec<_>>());
     let splits = IndexMap::from([
@@ -62,14 +62,14 @@ fn make() -> Result<Dataset, Error> {
     Ok(Dataset::plain(ENTRY.class_names(), 1, splits, vec![ENTRY.provenance()]))
 }
 
-fn pair(images: &Asset, labels: &Asset) -> Result<Split, Error> {
+fn pair(images: &Asset, labels: &Asset) -> Result<Split, DataError> {
     let images = idx::parse_images(images.unpack()?).map_err(|reason| images.broken(reason))?;
     let labels = idx::parse_labels(&labels.unpack()?).map_err(|reason| labels.broken(reason))?;
     Ok(Split { images, labels })
 }
 
 impl Asset {
-    fn unpack(&self) -> Result<Vec<u8>, Error> {
+    fn unpack(&self) -> Result<Vec<u8>, DataError> {
         let bytes = idx::inflate(self.bytes.to_vec()).map_err(|reason| self.broken(reason))?;
         let found = checksum::of_bytes(&bytes);
         if found != self.sha256 {
@@ -78,8 +78,8 @@ impl Asset {
         Ok(bytes)
     }
 
-    fn broken(&self, reason: impl Into<String>) -> Error {
+    fn broken(&self, reason: impl Into<String>) -> DataError {
         let path = format!("{} inside the program", self.name);
-        Error::malformed(path.as_ref(), reason)
+        DataError::malformed(path.as_ref(), reason)
     }
 }

@@ -1,12 +1,12 @@
 //! Data sets that `download` knows by name: one file each.
 //!
-//! An entry says what a data set is, where it is to be had and how to check it. It fetches
-//! nothing itself.
+//! An entry says what a data set is, where it can be downloaded and how to check it. It never
+//! fetches anything itself.
 
 use super::checksum::Checksum;
 use super::dataset::{Dataset, Provenance};
-use super::error::Error;
-use super::readers::Format;
+use super::error::DataError;
+use super::readers::DataFormat;
 use crate::config::Word;
 
 mod cifar_10;
@@ -23,7 +23,7 @@ pub mod weights;
 mod stripes;
 
 /// Every data set known by name. A new one is a file in this folder and a line here.
-pub const ENTRIES: &[Entry] = &[
+pub const ENTRIES: &[CatalogEntry] = &[
     mnist_10k::ENTRY,
     mnist::ENTRY,
     fashion_mnist::ENTRY,
@@ -32,7 +32,7 @@ pub const ENTRIES: &[Entry] = &[
     cifar_100::ENTRY,
 ];
 
-impl Word for &'static Entry {
+impl Word for &'static CatalogEntry {
     fn all() -> impl Iterator<Item = Self> {
         ENTRIES.iter()
     }
@@ -44,7 +44,7 @@ impl Word for &'static Entry {
 
 /// A data set known by name.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CatalogEntry {
     /// The word in `dataset = ...`.
     pub name: &'static str,
     /// What it is.
@@ -57,29 +57,29 @@ pub struct Entry {
     pub home: &'static str,
     /// Names of the classes.
     pub classes: &'static [&'static str],
-    /// Channels an image.
+    /// Channels per image.
     pub channels: usize,
     /// Height and width; `None` when known only once it was read.
     pub size: Option<(usize, usize)>,
     /// The splits with their numbers of images, where known.
     pub splits: &'static [(&'static str, Option<usize>)],
-    /// How it is had.
-    pub content: Content,
+    /// Where its files come from.
+    pub content: Delivery,
 }
 
-/// How a data set is had.
+/// Where the files of a data set come from.
 #[derive(Debug)]
-pub enum Content {
+pub enum Delivery {
     /// Part of the program.
-    BuiltIn(fn() -> Result<Dataset, Error>),
+    BuiltIn(fn() -> Result<Dataset, DataError>),
     /// Files, each checked once unpacked, from the first source that has them.
     Files {
         /// The files.
-        files: &'static [File],
+        files: &'static [CatalogFile],
         /// Where to get them, in order.
         sources: &'static [FileSource],
         /// What they hold.
-        format: Format,
+        format: DataFormat,
     },
     /// One archive.
     Archive {
@@ -90,20 +90,20 @@ pub enum Content {
         /// Where to get it, in order.
         urls: &'static [&'static str],
         /// What it holds.
-        format: Format,
+        format: DataFormat,
     },
 }
 
 /// A file of a data set.
 #[derive(Debug, Clone, Copy)]
-pub struct File {
+pub struct CatalogFile {
     /// Name, without `.gz`.
     pub name: &'static str,
     /// sha256 of the unpacked file, in hexadecimal.
     pub sha256: &'static str,
 }
 
-/// Where files are to be had.
+/// Where files can be downloaded.
 #[derive(Debug, Clone, Copy)]
 pub enum FileSource {
     /// Each at `<base><name>.gz`.
@@ -128,7 +128,7 @@ pub enum FileSource {
     },
 }
 
-impl Entry {
+impl CatalogEntry {
     /// Where it came from, for those who use it.
     pub fn provenance(&self) -> Provenance {
         Provenance {
@@ -148,9 +148,9 @@ impl Entry {
     ///
     /// # Errors
     /// What differs.
-    pub fn check(&self, dataset: &Dataset) -> Result<(), Error> {
+    pub fn check(&self, dataset: &Dataset) -> Result<(), DataError> {
         let wrong = |what: String| {
-            Err(Error::rejected(format!("this is not the data set `{}`: {what}", self.name)))
+            Err(DataError::rejected(format!("this is not the data set `{}`: {what}", self.name)))
         };
         if dataset.channels() != self.channels {
             return wrong(format!("{} channels, not {}", dataset.channels(), self.channels));
@@ -186,8 +186,8 @@ mod tests {
             assert!(!entry.licence.is_empty() && !entry.citation.is_empty());
             assert!(!entry.splits.is_empty() && !entry.classes.is_empty());
             match &entry.content {
-                Content::BuiltIn(_) => {}
-                Content::Files { files, sources, .. } => {
+                Delivery::BuiltIn(_) => {}
+                Delivery::Files { files, sources, .. } => {
                     assert!(files.iter().all(|file| Checksum::Sha256(file.sha256).is_whole()));
                     assert!(sources.iter().all(|source| match source {
                         FileSource::Web { base } => {
@@ -198,7 +198,7 @@ mod tests {
                         FileSource::Apt { package } => !package.is_empty(),
                     }));
                 }
-                Content::Archive { checksum, urls, .. } => {
+                Delivery::Archive { checksum, urls, .. } => {
                     assert!(checksum.is_whole());
                     assert!(urls.iter().all(|url| url.starts_with("https://")));
                 }
@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn the_built_in_data_set_is_what_its_entry_says() {
-        let entry = <&Entry>::named("mnist-10k").unwrap();
-        let Content::BuiltIn(make) = entry.content else { panic!("it is built in") };
+        let entry = <&CatalogEntry>::named("mnist-10k").unwrap();
+        let Delivery::BuiltIn(make) = entry.content else { panic!("it is built in") };
         let set = make().unwrap();
         set.check().unwrap();
         entry.check(&set).unwrap();
@@ -220,8 +220,8 @@ mod tests {
 
     #[test]
     fn other_data_under_the_name_are_found_out() {
-        let entry = <&Entry>::named("mnist-10k").unwrap();
-        let Content::BuiltIn(make) = entry.content else { panic!("it is built in") };
+        let entry = <&CatalogEntry>::named("mnist-10k").unwrap();
+        let Delivery::BuiltIn(make) = entry.content else { panic!("it is built in") };
         let mut set = make().unwrap();
         let few = set.splits["test"].select(&[0, 1]).unwrap();
         set.splits.insert("test".into(), few);

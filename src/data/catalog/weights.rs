@@ -1,4 +1,4 @@
-//! Pretrained weights that `download` knows by name: where they are to be had and how to check them.
+//! Pretrained weights that `download` knows by name: where they can be downloaded and how to check them.
 //! Knows nothing of networks.
 
 use super::FileSource;

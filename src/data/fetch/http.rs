@@ -1,7 +1,7 @@
-//! One file from one address, with retries, and from where it was left off.
+//! Downloads one file from one address, with retries, and resumes where an attempt stopped.
 //!
-//! Nothing that a server does keeps it for ever: attempts are counted unless they bring the file further,
-//! an answer and all of them together have a lowest rate, and a size that the disk must have room for.
+//! No server can keep it busy for ever: attempts that do not bring the file further are counted, each
+//! answer and all of them together must keep a lowest rate, and the disk must have room for the size.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -25,9 +25,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// A whole answer; one that takes longer is resumed.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// What is put up with from a server.
+/// How much slowness is tolerated from a server.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct ServerPatience {
     /// Bytes per second that an answer must bring on average over `window`, and an attempt in new bytes
     /// to count as one that brings the file further.
     pub slowest: u64,
@@ -42,7 +42,7 @@ pub(super) struct Patience {
 /// Room that a download leaves on the disk, for what a run computes: so much, or an eighth of what there is.
 const RESERVE: u64 = 1 << 30;
 
-impl Default for Patience {
+impl Default for ServerPatience {
     fn default() -> Self {
         Self {
             slowest: 1 << 10,
@@ -65,7 +65,7 @@ enum Trouble {
     Final(String),
 }
 
-impl Patience {
+impl ServerPatience {
     /// The rate in bytes per second, if so many bytes in such a time are too few.
     fn too_slow(&self, bytes: u64, passed: Duration) -> Option<u64> {
         let milliseconds = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -86,7 +86,12 @@ pub(super) struct Tally {
 impl Tally {
     /// Counts an attempt that brought `new` bytes, and took so long with the pause before it. Says why it
     /// is to be the last.
-    pub(super) fn add(&mut self, new: u64, took: Duration, patience: &Patience) -> Option<String> {
+    pub(super) fn add(
+        &mut self,
+        new: u64,
+        took: Duration,
+        patience: &ServerPatience,
+    ) -> Option<String> {
         self.brought += new;
         self.passed += took;
         let further = new > 0 && patience.too_slow(new, took).is_none();
@@ -104,19 +109,19 @@ impl Tally {
 }
 
 /// Downloads `url` to `part`, going on from what is there. Returns whether it was put together
-/// from several answers. A part that no other attempt could go on from is removed.
+/// from several answers. A part that no other attempt could resume is removed.
 pub(super) fn download(
     url: &str,
     part: &Path,
     watch: &Watch,
-    patience: &Patience,
+    patience: &ServerPatience,
 ) -> Result<bool, Cause> {
     let agent = agent(url.starts_with("https://"));
     let mut resumed = false;
     let mut tally = Tally::default();
     let mut furthest = length(part);
     let mut since = Instant::now();
-    // Whether the server was seen not to go on from where an answer was cut off.
+    // Whether the server was seen not to resume where an answer was cut off.
     let mut starts_over = false;
     loop {
         if watch.check().is_err() {
@@ -124,8 +129,8 @@ pub(super) fn download(
         }
         resumed |= length(part) > 0;
         let (trouble, again) = match attempt(&agent, url, part, watch, patience, &mut starts_over) {
-            Ok(Answer::Whole) => return Ok(resumed),
-            Ok(Answer::Stopped) => return Err(Cause::Interrupted),
+            Ok(Received::Whole) => return Ok(resumed),
+            Ok(Received::Stopped) => return Err(Cause::Interrupted),
             Err(Trouble::Passing(reason)) => (reason, true),
             Err(Trouble::Unfit(reason)) => {
                 starts_over = true;
@@ -154,7 +159,7 @@ pub(super) fn download(
     }
 }
 
-enum Answer {
+enum Received {
     Whole,
     Stopped,
 }
@@ -206,9 +211,9 @@ fn attempt(
     url: &str,
     part: &Path,
     watch: &Watch,
-    patience: &Patience,
+    patience: &ServerPatience,
     starts_over: &mut bool,
-) -> Result<Answer, Trouble> {
+) -> Result<Received, Trouble> {
     let have = length(part);
     let mut request = agent.get(url);
     if have > 0 {
@@ -234,13 +239,13 @@ fn attempt(
     watch.progress.advance(start);
     let mut reader = response.body_mut().as_reader();
     let Some(here) = receive(&mut reader, part, (start, total), watch, patience)? else {
-        return Ok(Answer::Stopped);
+        return Ok(Received::Stopped);
     };
     match total {
         Some(total) if here != total => {
             Err(Trouble::Passing(format!("cut off after {here} of {total} bytes")))
         }
-        _ => Ok(Answer::Whole),
+        _ => Ok(Received::Whole),
     }
 }
 
@@ -251,7 +256,7 @@ fn receive(
     part: &Path,
     (start, total): (u64, Option<u64>),
     watch: &Watch,
-    patience: &Patience,
+    patience: &ServerPatience,
 ) -> Result<Option<u64>, Trouble> {
     let io = |error: std::io::Error| {
         let reason = format!("{}: {error}", part.display());

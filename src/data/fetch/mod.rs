@@ -1,18 +1,18 @@
-//! Gets files from the first source that has them, and lets nobody see them unchecked.
+//! Downloads files from the first source that has them, and shows them to nobody before they are checked.
 //!
-//! Finished files stay in a folder between runs; two runners share it without harm.
+//! Finished files stay in a folder between runs. Several runners can share that folder safely.
 
 use std::fmt::Write as _;
-use std::fs::{self, File as OpenFile};
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Watch;
-use super::catalog::{File, FileSource};
+use super::catalog::{CatalogFile, FileSource};
 use super::checksum::{self, Checksum};
-use super::error::Error;
-use super::readers::Format;
+use super::error::DataError;
+use super::readers::DataFormat;
 use crate::config::Word;
 
 mod http;
@@ -53,10 +53,10 @@ enum Cause {
     Failed(String),
 }
 
-impl From<Error> for Cause {
-    fn from(error: Error) -> Self {
+impl From<DataError> for Cause {
+    fn from(error: DataError) -> Self {
         match error {
-            Error::Interrupted => Self::Interrupted,
+            DataError::Interrupted => Self::Interrupted,
             other => Self::Failed(other.to_string()),
         }
     }
@@ -64,7 +64,7 @@ impl From<Error> for Cause {
 
 impl Cause {
     fn io(path: &Path, error: std::io::Error) -> Self {
-        Error::io(path, error).into()
+        DataError::io(path, error).into()
     }
 }
 
@@ -79,9 +79,9 @@ impl Tried {
         source: impl Into<String>,
         cause: Cause,
         watch: &Watch,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DataError> {
         match cause {
-            Cause::Interrupted => Err(Error::Interrupted),
+            Cause::Interrupted => Err(DataError::Interrupted),
             Cause::Failed(cause) => {
                 let source = source.into();
                 watch.progress.note(&format!("{source}: {cause}"));
@@ -91,12 +91,12 @@ impl Tried {
         }
     }
 
-    fn error(&self, what: &str) -> Error {
+    fn error(&self, what: &str) -> DataError {
         let mut message = format!("{what} could not be fetched; tried");
         for (source, cause) in &self.0 {
             write!(message, "\n  {source}: {cause}").expect("a string takes everything");
         }
-        Error::rejected(message)
+        DataError::rejected(message)
     }
 }
 
@@ -104,14 +104,14 @@ impl Fetcher<'_> {
     /// All of `files`, unpacked and checked, in one folder.
     ///
     /// # Errors
-    /// When a file is to be had from none of `sources`, or the user asked to stop.
+    /// When none of `sources` has a file, or the user asked to stop.
     pub fn files(
         &self,
         name: &str,
-        files: &[File],
+        files: &[CatalogFile],
         sources: &[FileSource],
-        format: Format,
-    ) -> Result<PathBuf, Error> {
+        format: DataFormat,
+    ) -> Result<PathBuf, DataError> {
         let folder = self.subfolder(name)?;
         let _lock = self.lock(&folder)?;
         let missing = self.missing(&folder, files)?;
@@ -154,8 +154,8 @@ impl Fetcher<'_> {
     /// A file that is checked as it is.
     ///
     /// # Errors
-    /// When it is to be had from nowhere, or the user asked to stop.
-    pub fn whole(&self, whole: &Whole) -> Result<PathBuf, Error> {
+    /// When no source has it, or the user asked to stop.
+    pub fn whole(&self, whole: &Whole) -> Result<PathBuf, DataError> {
         let Whole { name, file, checksum, urls, packages, instead } = *whole;
         let folder = self.subfolder(name)?;
         let _lock = self.lock(&folder)?;
@@ -199,7 +199,7 @@ impl Fetcher<'_> {
     ///
     /// # Errors
     /// When it cannot be had, is another file, or the user asked to stop.
-    pub fn url(&self, url: &str, sha256: &str) -> Result<PathBuf, Error> {
+    pub fn url(&self, url: &str, sha256: &str) -> Result<PathBuf, DataError> {
         let folder = self.subfolder("custom")?;
         let last = url.split(['?', '#']).next().and_then(|url| url.rsplit('/').next());
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -225,26 +225,26 @@ impl Fetcher<'_> {
         }
     }
 
-    fn subfolder(&self, name: &str) -> Result<PathBuf, Error> {
+    fn subfolder(&self, name: &str) -> Result<PathBuf, DataError> {
         let folder = self.folder.join(name);
-        fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
+        fs::create_dir_all(&folder).map_err(|error| DataError::io(&folder, error))?;
         Ok(folder)
     }
 
     /// Keeps other runners from writing to `folder` until it is dropped.
-    fn lock(&self, folder: &Path) -> Result<OpenFile, Error> {
+    fn lock(&self, folder: &Path) -> Result<File, DataError> {
         let path = folder.join(".lock");
-        let file = OpenFile::options()
+        let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&path)
-            .map_err(|error| Error::io(&path, error))?;
+            .map_err(|error| DataError::io(&path, error))?;
         let mut told = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
-                Err(fs::TryLockError::Error(error)) => return Err(Error::io(&path, error)),
+                Err(fs::TryLockError::Error(error)) => return Err(DataError::io(&path, error)),
                 Err(fs::TryLockError::WouldBlock) => {}
             }
             if !told {
@@ -257,7 +257,11 @@ impl Fetcher<'_> {
     }
 
     /// The files that are not there, or not as they should be.
-    fn missing<'f>(&self, folder: &Path, files: &'f [File]) -> Result<Vec<&'f File>, Error> {
+    fn missing<'f>(
+        &self,
+        folder: &Path,
+        files: &'f [CatalogFile],
+    ) -> Result<Vec<&'f CatalogFile>, DataError> {
         let mut missing = Vec::new();
         for file in files {
             self.watch.check()?;
@@ -269,7 +273,12 @@ impl Fetcher<'_> {
         Ok(missing)
     }
 
-    fn files_from(&self, source: &FileSource, folder: &Path, files: &[File]) -> Result<(), Cause> {
+    fn files_from(
+        &self,
+        source: &FileSource,
+        folder: &Path,
+        files: &[CatalogFile],
+    ) -> Result<(), Cause> {
         let missing = self.missing(folder, files)?;
         match source {
             FileSource::Web { base } => {
@@ -333,7 +342,7 @@ impl Fetcher<'_> {
     ) -> Result<(), Cause> {
         let mut again = true;
         loop {
-            let resumed = http::download(url, part, &self.watch, &http::Patience::default())?;
+            let resumed = http::download(url, part, &self.watch, &http::ServerPatience::default())?;
             match check(part) {
                 Err(Cause::Failed(reason)) => {
                     fs::remove_file(part).map_err(|error| Cause::io(part, error))?;
@@ -371,9 +380,9 @@ fn remove_parts(path: &Path) {
     }
 }
 
-fn offline(what: &str, files: &str, sources: impl IntoIterator<Item = String>) -> Error {
+fn offline(what: &str, files: &str, sources: impl IntoIterator<Item = String>) -> DataError {
     let sources: Vec<String> = sources.into_iter().collect();
-    Error::rejected(format!(
+    DataError::rejected(format!(
         "`{what}` is not here yet, and `--offline` forbids to fetch {files} from {}",
         sources.join(", ")
     ))
@@ -397,7 +406,7 @@ fn verify(path: &Path, checksum: Checksum) -> Result<(), Cause> {
 fn publish_unpacked(from: &Path, path: &Path, sha256: &str) -> Result<(), Cause> {
     let io = |error| Cause::io(from, error);
     let mut bytes = Vec::new();
-    OpenFile::open(from).map_err(io)?.read_to_end(&mut bytes).map_err(io)?;
+    File::open(from).map_err(io)?.read_to_end(&mut bytes).map_err(io)?;
     let bytes = super::readers::idx::inflate(bytes).map_err(Cause::Failed)?;
     let found = checksum::of_bytes(&bytes);
     if found != sha256 {
@@ -412,7 +421,7 @@ fn publish_unpacked(from: &Path, path: &Path, sha256: &str) -> Result<(), Cause>
 }
 
 /// Takes `files` from anywhere below `held`, gzipped or not.
-fn publish_all(held: &Path, folder: &Path, files: &[&File]) -> Result<(), Cause> {
+fn publish_all(held: &Path, folder: &Path, files: &[&CatalogFile]) -> Result<(), Cause> {
     let there = super::readers::visible_files(held)?;
     for file in files {
         let is = |path: &&PathBuf| {

@@ -162,9 +162,9 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
-fn file() -> File {
+fn file() -> CatalogFile {
     let sha256 = checksum::of_bytes(&content());
-    File { name: "train-images-idx3-ubyte", sha256: Box::leak(sha256.into_boxed_str()) }
+    CatalogFile { name: "train-images-idx3-ubyte", sha256: Box::leak(sha256.into_boxed_str()) }
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn the_next_mirror_is_asked_when_one_has_nothing_or_another_file() {
     let wrong = serve(vec![Answer::Whole(gzipped(b"another file"))]);
     let right = serve(vec![Answer::Whole(gzipped(&content()))]);
     let sources = [missing.0, wrong.0, right.0].map(|base| FileSource::Web { base });
-    let folder = bench.fetcher().files("digits", &[file()], &sources, Format::Idx).unwrap();
+    let folder = bench.fetcher().files("digits", &[file()], &sources, DataFormat::Idx).unwrap();
     assert_eq!(fs::read(folder.join(file().name)).unwrap(), content());
     assert_eq!(missing.1.lock().unwrap().len(), 1, "404 is not tried again");
     assert_eq!(*right.1.lock().unwrap(), ["/train-images-idx3-ubyte.gz"]);
@@ -246,7 +246,7 @@ fn when_no_source_has_it_the_error_lists_them_all_and_the_way_by_hand() {
     let bench = Bench::new();
     let (first, second) = (serve(vec![Answer::Status(404)]), serve(vec![Answer::Status(403)]));
     let sources = [first.0, second.0].map(|base| FileSource::Web { base });
-    let error = bench.fetcher().files("digits", &[file()], &sources, Format::Idx).unwrap_err();
+    let error = bench.fetcher().files("digits", &[file()], &sources, DataFormat::Idx).unwrap_err();
     let message = error.to_string();
     assert!(message.contains(&format!("{}: the server answered 404", first.0)), "{message}");
     assert!(message.contains(&format!("{}: the server answered 403", second.0)), "{message}");
@@ -261,12 +261,13 @@ fn offline_fetches_nothing_and_says_what_it_would_have() {
     let (base, asked) = serve(vec![Answer::Whole(gzipped(&content()))]);
     let sources = [FileSource::Web { base }];
     let offline = Fetcher { offline: true, ..bench.fetcher() };
-    let error = offline.files("digits", &[file()], &sources, Format::Idx).unwrap_err().to_string();
+    let error =
+        offline.files("digits", &[file()], &sources, DataFormat::Idx).unwrap_err().to_string();
     assert!(error.contains("--offline") && error.contains(file().name), "{error}");
     assert!(error.contains(base), "{error}");
     assert_eq!(asked.lock().unwrap().len(), 0);
-    bench.fetcher().files("digits", &[file()], &sources, Format::Idx).unwrap();
-    offline.files("digits", &[file()], &sources, Format::Idx).unwrap();
+    bench.fetcher().files("digits", &[file()], &sources, DataFormat::Idx).unwrap();
+    offline.files("digits", &[file()], &sources, DataFormat::Idx).unwrap();
     assert_eq!(asked.lock().unwrap().len(), 1, "what is here already serves offline too");
 }
 
@@ -301,18 +302,19 @@ fn stopping_stops_and_keeps_what_is_here() {
     let (base, _) = serve(vec![Answer::Cut(content(), 1000)]);
     bench.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
     let result = bench.fetcher().url(&format!("{base}x"), &checksum::of_bytes(&content()));
-    assert!(matches!(result, Err(Error::Interrupted)));
+    assert!(matches!(result, Err(DataError::Interrupted)));
 }
 
 /// Downloads without a pause between attempts, as patiently as `change` leaves it: the outcome, and what
 /// was left of the file.
 fn downloaded(
     base: &str,
-    change: impl FnOnce(&mut http::Patience),
+    change: impl FnOnce(&mut http::ServerPatience),
 ) -> (Result<bool, String>, Option<u64>) {
     let bench = Bench::new();
     let part = bench.folder.path().join("x.part");
-    let mut patience = http::Patience { pause: Duration::ZERO, ..http::Patience::default() };
+    let mut patience =
+        http::ServerPatience { pause: Duration::ZERO, ..http::ServerPatience::default() };
     change(&mut patience);
     let result = http::download(base, &part, &bench.fetcher().watch, &patience);
     let result = result.map_err(|cause| match cause {
@@ -363,7 +365,7 @@ fn a_server_that_gives_something_each_time_is_asked_until_all_is_here() {
 /// Attempts of so many new bytes in so many milliseconds, one after the other and again and again, up to
 /// the one that is the last: how many there were, and why. `None` after a thousand.
 fn counted(attempts: &[(u64, u64)]) -> Option<(usize, String)> {
-    let (mut tally, patience) = (http::Tally::default(), http::Patience::default());
+    let (mut tally, patience) = (http::Tally::default(), http::ServerPatience::default());
     attempts.iter().cycle().take(1000).enumerate().find_map(|(at, (new, took))| {
         let last = tally.add(*new, Duration::from_millis(*took), &patience)?;
         Some((at + 1, last))
@@ -423,7 +425,7 @@ fn what_another_mirror_left_goes_when_the_file_is_here() {
     fs::write(part(&folder.join(file().name), "http://gone.example/x.gz"), "half").unwrap();
     fs::write(part(&folder.join("other"), "http://gone.example/x.gz"), "half").unwrap();
     let sources = [FileSource::Web { base }];
-    bench.fetcher().files("digits", &[file()], &sources, Format::Idx).unwrap();
+    bench.fetcher().files("digits", &[file()], &sources, DataFormat::Idx).unwrap();
     let left = bench.left();
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(left[0].starts_with("other.") && left[1] == file().name, "{left:?}");
@@ -445,8 +447,8 @@ fn fashion_mnist_comes_through_apt() {
 
 fn through_package_manager(name: &str, choose: fn(&FileSource) -> bool) {
     let bench = Bench::new();
-    let entry = <&super::super::catalog::Entry>::named(name).unwrap();
-    let super::super::catalog::Content::Files { files, sources, format } = &entry.content else {
+    let entry = <&super::super::catalog::CatalogEntry>::named(name).unwrap();
+    let super::super::catalog::Delivery::Files { files, sources, format } = &entry.content else {
         panic!("it comes in files");
     };
     let sources: Vec<FileSource> = sources.iter().copied().filter(choose).collect();

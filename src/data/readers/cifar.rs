@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::{Found, same, visible_files};
+use super::{ReadSplits, same, visible_files};
 use crate::data::dataset::{Images, Split};
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 /// Pixels of a plane.
 const AREA: usize = 32 * 32;
 
 /// What the files of one of the two sets are called.
-struct Layout {
+struct CifarFiles {
     train: &'static [&'static str],
     test: &'static str,
     names: &'static str,
@@ -22,7 +22,7 @@ struct Layout {
     classes: usize,
 }
 
-const CIFAR_10: Layout = Layout {
+const CIFAR_10: CifarFiles = CifarFiles {
     train: &[
         "data_batch_1.bin",
         "data_batch_2.bin",
@@ -37,7 +37,7 @@ const CIFAR_10: Layout = Layout {
 };
 
 /// The coarse label comes first, the fine one counts.
-const CIFAR_100: Layout = Layout {
+const CIFAR_100: CifarFiles = CifarFiles {
     train: &["train.bin"],
     test: "test.bin",
     names: "fine_label_names.txt",
@@ -45,7 +45,7 @@ const CIFAR_100: Layout = Layout {
     classes: 100,
 };
 
-impl Layout {
+impl CifarFiles {
     /// What its files of images are called.
     fn images(&self) -> impl Iterator<Item = &'static str> {
         self.train.iter().copied().chain([self.test])
@@ -62,28 +62,28 @@ pub(super) fn is_part(file: &Path) -> bool {
 ///
 /// # Errors
 /// When a batch is missing, cut, or holds a label that is no class, or there is more than one data set.
-pub fn read(folder: &Path) -> Result<Found, Error> {
+pub fn read(folder: &Path) -> Result<ReadSplits, DataError> {
     let files = visible_files(folder)?;
     let find = |name: &str| -> Vec<PathBuf> {
         let is = |file: &&PathBuf| file.file_name().is_some_and(|it| it == name);
         files.iter().filter(is).cloned().collect()
     };
-    let holds = |layout: &Layout| layout.images().any(|name| !find(name).is_empty());
+    let holds = |layout: &CifarFiles| layout.images().any(|name| !find(name).is_empty());
     let layout = match (holds(&CIFAR_10), holds(&CIFAR_100)) {
         (true, true) => {
             let message = format!("{}: it holds CIFAR-10 and CIFAR-100", folder.display());
-            return Err(Error::rejected(message)
+            return Err(DataError::rejected(message)
                 .advise("`root = \"FOLDER\"` points to the folder of one of them"));
         }
         (true, false) => &CIFAR_10,
         (false, _) => &CIFAR_100,
     };
-    let need = |name: &str| -> Result<Vec<PathBuf>, Error> {
+    let need = |name: &str| -> Result<Vec<PathBuf>, DataError> {
         let found = find(name);
         if !found.is_empty() {
             return Ok(found);
         }
-        Err(Error::rejected(format!("{}: there is no {name}", folder.display())).advise(
+        Err(DataError::rejected(format!("{}: there is no {name}", folder.display())).advise(
             "expected the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin, \
              test_batch.bin) or of CIFAR-100 (train.bin, test.bin)",
         ))
@@ -99,23 +99,23 @@ pub fn read(folder: &Path) -> Result<Found, Error> {
         [] => (0..layout.classes).map(|class| class.to_string()).collect(),
         copies => class_names(copies, layout.classes)?,
     };
-    Ok(Found { classes, splits })
+    Ok(ReadSplits { classes, splits })
 }
 
-fn class_names(copies: &[PathBuf], classes: usize) -> Result<Vec<String>, Error> {
+fn class_names(copies: &[PathBuf], classes: usize) -> Result<Vec<String>, DataError> {
     let path = &copies[0];
     let text = String::from_utf8(same::content(copies, Ok)?)
-        .map_err(|error| Error::malformed(path, error.to_string()))?;
+        .map_err(|error| DataError::malformed(path, error.to_string()))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let names: Vec<String> = lines.map(str::to_owned).collect();
     if names.len() == classes {
         return Ok(names);
     }
-    Err(Error::malformed(path, format!("{} names for {classes} classes", names.len())))
+    Err(DataError::malformed(path, format!("{} names for {classes} classes", names.len())))
 }
 
 /// Reads files one after the other, of each the copies that there are.
-fn split(files: &[Vec<PathBuf>], layout: &Layout) -> Result<Split, Error> {
+fn split(files: &[Vec<PathBuf>], layout: &CifarFiles) -> Result<Split, DataError> {
     let record = layout.labels + 3 * AREA;
     let mut pixels = Vec::new();
     let mut labels = Vec::new();
@@ -123,14 +123,14 @@ fn split(files: &[Vec<PathBuf>], layout: &Layout) -> Result<Split, Error> {
         let (file, bytes) = (&copies[0], same::content(copies, Ok)?);
         if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
             let reason = format!("{} bytes are not whole records of {record}", bytes.len());
-            return Err(Error::malformed(file, reason));
+            return Err(DataError::malformed(file, reason));
         }
         for (at, record) in bytes.chunks_exact(record).enumerate() {
             let (label, planes) = record.split_at(layout.labels);
             let label = label[layout.labels - 1];
             if usize::from(label) >= layout.classes {
                 let reason = format!("record {at} has the label {label} of {}", layout.classes);
-                return Err(Error::malformed(file, reason));
+                return Err(DataError::malformed(file, reason));
             }
             labels.push(u32::from(label));
             let (red, rest) = planes.split_at(AREA);
@@ -155,7 +155,7 @@ mod tests {
         labels.iter().copied().chain(pixels).collect()
     }
 
-    fn found(files: &[(&str, Vec<u8>)]) -> Result<Found, Error> {
+    fn found(files: &[(&str, Vec<u8>)]) -> Result<ReadSplits, DataError> {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("cifar");
         fs::create_dir(&inner).unwrap();

@@ -1,10 +1,10 @@
-//! Which values of a list's rows are the image and its label.
+//! Finds out which values of a list's rows are the image and its label.
 
 use std::path::Path;
 
 use super::names::{Says, says, split_word, text_of};
-use super::table::{Row, names_image};
-use crate::data::error::Error;
+use super::table::{TextRow, names_image};
+use crate::data::error::DataError;
 
 /// Names of a column of images, in lower case and without anything but letters and digits.
 const IMAGES: &[&str] = &[
@@ -58,7 +58,7 @@ pub(super) struct Columns {
 
 /// A row's image and label.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Pair<'a> {
+pub(super) struct LabelledName<'a> {
     /// The image's name.
     pub name: &'a [u8],
     /// Its label.
@@ -74,14 +74,14 @@ impl Columns {
     /// # Errors
     /// When the first row says nothing that is known, or too much.
     pub(super) fn of(
-        rows: &[Row],
+        rows: &[TextRow],
         wants: Option<&[String; 2]>,
         list: &Path,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Result<Option<Self>, DataError> {
         let Some(first) = rows.first() else { return Ok(None) };
         let width = first.values.len();
         let refused = |reason: String| {
-            Error::rejected(format!("{}: line {}: {reason}", list.display(), first.line))
+            DataError::rejected(format!("{}: line {}: {reason}", list.display(), first.line))
         };
         if let Some([image, label]) = wants {
             let place = |name: &String| {
@@ -154,11 +154,19 @@ impl Columns {
     ///
     /// # Errors
     /// When it has more or fewer values than it should, or one of the two is empty or no image.
-    pub(super) fn image_and_label<'a>(&self, row: &'a Row, list: &Path) -> Result<Pair<'a>, Error> {
+    pub(super) fn image_and_label<'a>(
+        &self,
+        row: &'a TextRow,
+        list: &Path,
+    ) -> Result<LabelledName<'a>, DataError> {
         let refused = |reason: String| {
             let shown: Vec<String> = row.values.iter().map(|value| text_of(value)).collect();
             let shown = shown.join(" ");
-            Error::rejected(format!("{}: line {}: {reason}: `{shown}`", list.display(), row.line))
+            DataError::rejected(format!(
+                "{}: line {}: {reason}: `{shown}`",
+                list.display(),
+                row.line
+            ))
         };
         let form = || refused("not of the form `name.png label`".into());
         let count = row.values.len();
@@ -180,12 +188,12 @@ impl Columns {
         if label.is_empty() || name.is_empty() || !(self.has_header || names_image(name)) {
             return Err(form());
         }
-        Ok(Pair { name, label, may_lack_ending: self.has_header })
+        Ok(LabelledName { name, label, may_lack_ending: self.has_header })
     }
 }
 
 /// Whether a column holds the split of each image, by its name or by all that is in it.
-fn is_of_splits(rows: &[Row], at: usize) -> bool {
+fn is_of_splits(rows: &[TextRow], at: usize) -> bool {
     let is_split = |text: &str| matches!(says(text), Says::Split(_));
     let Some((header, rows)) = rows.split_first() else { return false };
     let header = header.values.get(at).map(Vec::as_slice).unwrap_or_default();
@@ -200,7 +208,7 @@ fn is_of_splits(rows: &[Row], at: usize) -> bool {
         && values.all(|it| is_split(&text_of(it)))
 }
 
-fn names(row: &Row) -> String {
+fn names(row: &TextRow) -> String {
     let names: Vec<String> = row.values.iter().map(|it| format!("`{}`", text_of(it))).collect();
     names.join(", ")
 }
@@ -216,7 +224,7 @@ mod tests {
     use super::*;
 
     /// Name and label of each row.
-    fn pairs(text: &str, wants: Option<[&str; 2]>) -> Result<Vec<(String, String)>, Error> {
+    fn pairs(text: &str, wants: Option<[&str; 2]>) -> Result<Vec<(String, String)>, DataError> {
         let rows = table::read(text.as_bytes()).unwrap();
         let (list, wants) = (Path::new("l.csv"), wants.map(|it| it.map(str::to_owned)));
         let columns = Columns::of(&rows, wants.as_ref(), list)?.unwrap();

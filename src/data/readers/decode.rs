@@ -1,4 +1,4 @@
-//! Image files to the images of a data set.
+//! Decodes image files into the images of a data set.
 //!
 //! A data set with any colour in it is RGB throughout. How many files are in memory at a time is bounded
 //! by the bytes that they take there, not by their number: photographs are large.
@@ -9,12 +9,12 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::Decoding;
-use super::image_file::{Decoded, Opened};
+use super::image_file::{Decoded, EncodedImage};
 pub(super) use super::image_file::{endings, formats, has_image_ending, is_image};
 use crate::bytes::Collector;
 use crate::data::Watch;
 use crate::data::dataset::{Images, Split};
-use crate::data::error::Error;
+use crate::data::error::DataError;
 use crate::progress::Unit;
 use crate::system;
 
@@ -41,15 +41,15 @@ pub(super) fn decode(
     splits: Vec<(String, Vec<PathBuf>, Vec<u32>)>,
     decoding: &Decoding,
     watch: &Watch,
-) -> Result<IndexMap<String, Split>, Error> {
+) -> Result<IndexMap<String, Split>, DataError> {
     let groups = splits.iter().map(|(_, files, _)| files);
     let total: usize = groups.clone().map(Vec::len).sum();
     watch.progress.begin("decode", Some(total as u64), Unit::Images);
-    let mut decoded: Vec<Held> = Vec::new();
-    let mut remarks = Remarks::default();
+    let mut decoded: Vec<SplitBuilder> = Vec::new();
+    let mut remarks = DecodingRemarks::default();
     for (name, files, labels) in &splits {
-        let mut held = Held::new()?;
-        let mut push = |result: Result<Decoded, Error>, file: &Path, label: u32| match result {
+        let mut held = SplitBuilder::new()?;
+        let mut push = |result: Result<Decoded, DataError>, file: &Path, label: u32| match result {
             Ok(image) => {
                 remarks.note(&image, file);
                 held.push(&image, label)
@@ -65,7 +65,7 @@ pub(super) fn decode(
             (files_left, labels_left) = (others, labels);
         }
         if held.labels.is_empty() && !files.is_empty() {
-            return Err(Error::rejected(format!("none of the images of `{name}` can be read")));
+            return Err(DataError::rejected(format!("none of the images of `{name}` can be read")));
         }
         decoded.push(held);
     }
@@ -82,11 +82,11 @@ fn decode_batch(
     labels: &[u32],
     upright: bool,
     watch: &Watch,
-    push: &mut impl FnMut(Result<Decoded, Error>, &Path, u32) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let opened: Vec<_> = files.par_iter().map(|file| Opened::open(file)).collect();
+    push: &mut impl FnMut(Result<Decoded, DataError>, &Path, u32) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let opened: Vec<_> = files.par_iter().map(|file| EncodedImage::open(file)).collect();
     let needs: Vec<u64> =
-        opened.iter().map(|opened| opened.as_ref().map_or(0, Opened::needs)).collect();
+        opened.iter().map(|opened| opened.as_ref().map_or(0, EncodedImage::needs)).collect();
     let mut limit = in_flight();
     while limit > FEWEST / 16 && !system::is_free(limit) {
         limit /= 2;
@@ -142,7 +142,7 @@ fn groups(needs: &[u64], limit: u64) -> impl Iterator<Item = usize> {
 
 /// Fails when there is too little memory for an image. It does not depend on `on_error`: what is in a data
 /// set must not depend on the machine.
-fn enough_for(image: &Opened, file: &Path) -> Result<(), Error> {
+fn enough_for(image: &EncodedImage, file: &Path) -> Result<(), DataError> {
     if system::is_free(image.needs().saturating_add(MARGIN)) {
         return Ok(());
     }
@@ -152,19 +152,19 @@ fn enough_for(image: &Opened, file: &Path) -> Result<(), Error> {
         "{}: there is too little memory to decode it; {width} x {height} pixels take {needs} MB",
         file.display()
     );
-    Err(Error::rejected(message).advise(
+    Err(DataError::rejected(message).advise(
         "free some memory, raise the limit that `ulimit -v` shows, or make the image smaller",
     ))
 }
 
 /// What people should know of images that were decoded: how many there are of a kind, and the first.
 #[derive(Default)]
-struct Remarks {
+struct DecodingRemarks {
     oriented: Option<(usize, PathBuf)>,
     several: Option<(usize, PathBuf)>,
 }
 
-impl Remarks {
+impl DecodingRemarks {
     fn note(&mut self, image: &Decoded, file: &Path) {
         let kinds = [(image.oriented, &mut self.oriented), (image.several, &mut self.several)];
         for (_, seen) in kinds.into_iter().filter(|(is, _)| *is) {
@@ -201,46 +201,46 @@ impl Remarks {
 }
 
 /// The images of a split as they were found, side by side.
-struct Held {
+struct SplitBuilder {
     pixels: Collector,
     sizes: Vec<(usize, usize)>,
     channels: Vec<usize>,
     labels: Vec<u32>,
 }
 
-impl Held {
-    fn new() -> Result<Self, Error> {
-        let pixels = Collector::new(0).map_err(Error::spilled)?;
+impl SplitBuilder {
+    fn new() -> Result<Self, DataError> {
+        let pixels = Collector::new(0).map_err(DataError::spilled)?;
         Ok(Self { pixels, sizes: Vec::new(), channels: Vec::new(), labels: Vec::new() })
     }
 
-    fn push(&mut self, image: &Decoded, label: u32) -> Result<(), Error> {
+    fn push(&mut self, image: &Decoded, label: u32) -> Result<(), DataError> {
         self.sizes.push(image.size);
         self.channels.push(image.channels);
         self.labels.push(label);
-        self.pixels.push(&image.pixels).map_err(Error::spilled)
+        self.pixels.push(&image.pixels).map_err(DataError::spilled)
     }
 
     /// All with `channels` channels.
-    fn split(self, channels: usize) -> Result<Split, Error> {
+    fn split(self, channels: usize) -> Result<Split, DataError> {
         let Self { pixels, sizes, channels: found, labels } = self;
-        let mut pixels = pixels.finish().map_err(Error::spilled)?;
+        let mut pixels = pixels.finish().map_err(DataError::spilled)?;
         if found.iter().any(|found| *found != channels) {
-            let mut same = Collector::new(pixels.len()).map_err(Error::spilled)?;
+            let mut same = Collector::new(pixels.len()).map_err(DataError::spilled)?;
             let mut rest = &*pixels;
             for ((height, width), found) in sizes.iter().zip(found) {
                 let (image, after) = rest.split_at(height * width * found);
                 rest = after;
                 if found == channels {
-                    same.push(image).map_err(Error::spilled)?;
+                    same.push(image).map_err(DataError::spilled)?;
                 } else {
                     for piece in image.chunks(PIECE) {
                         let colours: Vec<u8> = piece.iter().flat_map(|gray| [*gray; 3]).collect();
-                        same.push(&colours).map_err(Error::spilled)?;
+                        same.push(&colours).map_err(DataError::spilled)?;
                     }
                 }
             }
-            pixels = same.finish().map_err(Error::spilled)?;
+            pixels = same.finish().map_err(DataError::spilled)?;
         }
         Ok(Split { images: Images::new(channels, sizes, pixels), labels })
     }
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
     use crate::progress::Silent;
 
-    fn decoded(images: &[(&str, DynamicImage)]) -> Result<Images, Error> {
+    fn decoded(images: &[(&str, DynamicImage)]) -> Result<Images, DataError> {
         let folder = tempfile::tempdir().unwrap();
         let files: Vec<PathBuf> = images
             .iter()
@@ -358,7 +358,7 @@ mod tests {
         cancel.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(matches!(
             decode(group(vec!["x".into()]), &Decoding::strict(), &watch),
-            Err(Error::Interrupted)
+            Err(DataError::Interrupted)
         ));
     }
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::{Found, same, split_word, visible_files};
+use super::{ReadSplits, same, split_word, visible_files};
 use crate::data::dataset::{Images, Split};
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 const IMAGES: u32 = 0x0803;
 const COLOUR_IMAGES: u32 = 0x0804;
@@ -20,12 +20,12 @@ const LARGEST: u64 = 8 << 30;
 ///
 /// # Errors
 /// When a file lacks its other half, or does not hold what it should.
-pub fn read_folder(folder: &Path) -> Result<Found, Error> {
+pub fn read_folder(folder: &Path) -> Result<ReadSplits, DataError> {
     let mut halves: IndexMap<(String, String), Halves> = IndexMap::new();
     for file in visible_files(folder)? {
         let Some((prefix, is_images)) = half(&file) else { continue };
         let split = split_word(&prefix).map(str::to_owned).ok_or_else(|| {
-            Error::malformed(&file, "its name says neither train, valid nor test (t10k)")
+            DataError::malformed(&file, "its name says neither train, valid nor test (t10k)")
         })?;
         let half = halves.entry((split, prefix)).or_default();
         let copies = if is_images { &mut half.images } else { &mut half.labels };
@@ -36,24 +36,28 @@ pub fn read_folder(folder: &Path) -> Result<Found, Error> {
     for ((split, _), half) in halves {
         let (images, labels) = match (half.images.as_slice(), half.labels.as_slice()) {
             ([_, ..], [_, ..]) => (half.images, half.labels),
-            ([only, ..], []) => return Err(Error::malformed(only, "its label file is missing")),
-            ([], [only, ..]) => return Err(Error::malformed(only, "its image file is missing")),
+            ([only, ..], []) => {
+                return Err(DataError::malformed(only, "its label file is missing"));
+            }
+            ([], [only, ..]) => {
+                return Err(DataError::malformed(only, "its image file is missing"));
+            }
             ([], []) => continue,
         };
         let read = pair(&images, &labels)?;
         let image = images[0].clone();
         if let Some((first, _)) = splits.insert(split.clone(), (image.clone(), read)) {
             let message = format!("{}: a second image file for `{split}`", image.display());
-            return Err(Error::rejected(message).advise(same::one_of(&first, &image)));
+            return Err(DataError::rejected(message).advise(same::one_of(&first, &image)));
         }
     }
     if splits.is_empty() {
-        return Err(Error::rejected(format!("no IDX files in {}", folder.display())).advise(
+        return Err(DataError::rejected(format!("no IDX files in {}", folder.display())).advise(
             "expected pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz",
         ));
     }
     let splits = splits.into_iter().map(|(name, (_, split))| (name, split)).collect();
-    Found::with_numbered_classes(splits, folder)
+    ReadSplits::with_numbered_classes(splits, folder)
 }
 
 /// Whether the name of a file is that of an image or a label file.
@@ -82,17 +86,17 @@ struct Halves {
     labels: Vec<PathBuf>,
 }
 
-fn pair(images: &[PathBuf], labels: &[PathBuf]) -> Result<Split, Error> {
+fn pair(images: &[PathBuf], labels: &[PathBuf]) -> Result<Split, DataError> {
     let malformed = |file: &Path| {
         let file = file.to_owned();
-        move |reason: String| Error::malformed(&file, reason)
+        move |reason: String| DataError::malformed(&file, reason)
     };
     let (image, label) = (&images[0], &labels[0]);
     let pixels = parse_images(same::content(images, inflate)?).map_err(malformed(image))?;
     let numbers = parse_labels(&same::content(labels, inflate)?).map_err(malformed(label))?;
     if pixels.len() != numbers.len() {
         let reason = format!("{} images but {} labels", pixels.len(), numbers.len());
-        return Err(Error::malformed(image, reason));
+        return Err(DataError::malformed(image, reason));
     }
     Ok(Split { images: pixels, labels: numbers })
 }

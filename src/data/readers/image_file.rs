@@ -11,7 +11,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::whole;
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 /// Endings of images that can be read.
 const EXTENSIONS: &[&str] = &[
@@ -78,7 +78,7 @@ pub(super) fn endings() -> impl Iterator<Item = String> {
 }
 
 /// A whole image file in memory, not yet decoded.
-pub(super) struct Opened {
+pub(super) struct EncodedImage {
     bytes: Vec<u8>,
     format: ImageFormat,
     /// Height and width.
@@ -102,16 +102,16 @@ pub(super) struct Decoded {
     pub(super) several: bool,
 }
 
-fn broken(path: &Path, reason: impl std::fmt::Display) -> Error {
-    Error::malformed(path, format!("cannot be read as an image: {reason}"))
+fn broken(path: &Path, reason: impl std::fmt::Display) -> DataError {
+    DataError::malformed(path, format!("cannot be read as an image: {reason}"))
 }
 
-impl Opened {
+impl EncodedImage {
     /// Reads a file and looks whether it is whole.
     ///
     /// # Errors
     /// When it is not an image in a format that can be read, is cut off or damaged, or cannot be read.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
         let extension = extension(path);
         if UNREADABLE.contains(&extension.as_str()) {
             let formats = formats();
@@ -122,7 +122,7 @@ impl Opened {
                 "it begins like one, but its name does not end like one: rename it to end in";
             return Err(broken(path, format!("{reason} {}, or move it away", formats())));
         }
-        let io = |error| Error::io(path, error);
+        let io = |error| DataError::io(path, error);
         if !fs::metadata(path).map_err(io)?.is_file() {
             return Err(broken(path, "it is not a file"));
         }
@@ -130,7 +130,7 @@ impl Opened {
     }
 
     /// The file at `path`, which holds `bytes`.
-    fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+    fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, DataError> {
         let format = format_of(&bytes)
             .ok_or_else(|| broken(path, format!("it begins like none of {}", formats())))?;
         let pictures = whole::check(format, &bytes).map_err(|reason| broken(path, reason))?;
@@ -188,7 +188,7 @@ impl Opened {
     ///
     /// # Errors
     /// When the decoder finds damage.
-    pub(super) fn decode(self, path: &Path, upright: bool) -> Result<Decoded, Error> {
+    pub(super) fn decode(self, path: &Path, upright: bool) -> Result<Decoded, DataError> {
         let mut image = decoder(&self.bytes, self.format)
             .and_then(DynamicImage::from_decoder)
             .map_err(|error| broken(path, error))?;
@@ -242,9 +242,9 @@ mod tests {
         names.into_iter().map(|name| (name.clone(), fs::read(folder.join(name)).unwrap())).collect()
     }
 
-    fn read(name: &str, bytes: &[u8], upright: bool) -> Result<Decoded, Error> {
+    fn read(name: &str, bytes: &[u8], upright: bool) -> Result<Decoded, DataError> {
         let path = Path::new(name);
-        Opened::of(path, bytes.to_vec()).and_then(|image| image.decode(path, upright))
+        EncodedImage::of(path, bytes.to_vec()).and_then(|image| image.decode(path, upright))
     }
 
     /// How far pixels are from Pillow's: the furthest, and the mean.
@@ -361,7 +361,7 @@ mod tests {
     fn the_pixels_of_an_image_are_bounded_by_their_number_and_by_their_bytes() {
         let open = |name, width, height, bits| {
             let bytes = promising(name, width, height, bits);
-            Opened::of(Path::new(name), bytes).map(|image| image.size())
+            EncodedImage::of(Path::new(name), bytes).map(|image| image.size())
         };
         for name in ["clear.png", "plain.gif"] {
             assert_eq!(open(name, 12_000, 12_000, 8).unwrap(), (12_000, 12_000), "{name}");
@@ -453,7 +453,7 @@ mod tests {
                 match read(&name, &empty, false) {
                     Ok(found) => assert!(!found.pixels.is_empty(), "{name}, byte {at}"),
                     Err(error) => {
-                        assert!(matches!(error, Error::Malformed { .. }), "{name}: {error}");
+                        assert!(matches!(error, DataError::Malformed { .. }), "{name}: {error}");
                     }
                 }
             }

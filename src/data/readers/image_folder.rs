@@ -1,4 +1,4 @@
-//! A folder of images for each class, below a folder for each split or without any.
+//! Reads a folder of images for each class, below a folder for each split or without splits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,17 +7,17 @@ use indexmap::IndexMap;
 
 use super::decode::{decode, formats, is_image};
 use super::names::{Says, says, text_of};
-use super::wrapping::{Contents, is_deep, name_says, unwrap_splits, unwrapped};
-use super::{Decoding, Found, Layout, visible_entries, visible_files};
+use super::wrapping::{FolderContents, is_deep, name_says, unwrap_splits, unwrapped};
+use super::{Decoding, Layout, ReadSplits, visible_entries, visible_files};
 use crate::data::Watch;
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 /// Image files of a split by class.
-type Classes = BTreeMap<String, Vec<PathBuf>>;
+type FilesByClass = BTreeMap<String, Vec<PathBuf>>;
 
 /// What is said about a folder besides its images.
 #[derive(Default)]
-struct Remarks {
+struct FolderRemarks {
     /// Files and folders that are of no class.
     ignored: Vec<PathBuf>,
     /// Classes whose images lie in folders of their own, and the first such folder.
@@ -38,18 +38,18 @@ pub fn read(
     layout: &Layout,
     decoding: &Decoding,
     watch: &Watch,
-) -> Result<Found, Error> {
-    let mut remarks = Remarks::default();
+) -> Result<ReadSplits, DataError> {
+    let mut remarks = FolderRemarks::default();
     let top = unwrapped(root, layout, &mut remarks.ignored)?;
     let mut folders = split_folders(&top, layout, &mut remarks)?;
     if folders.iter().all(|(_, folder)| *folder != top) {
         unwrap_splits(&mut folders, layout, &mut remarks.ignored)?;
     }
-    let mut splits: IndexMap<&'static str, Classes> = IndexMap::new();
+    let mut splits: IndexMap<&'static str, FilesByClass> = IndexMap::new();
     for (name, folder) in folders {
         let classes = classes(&folder, layout, &mut remarks)?;
         if splits.insert(name, classes).is_some() {
-            return Err(Error::malformed(&folder, format!("a second folder for `{name}`")));
+            return Err(DataError::malformed(&folder, format!("a second folder for `{name}`")));
         }
     }
     if !layout.ignores_splits {
@@ -68,21 +68,21 @@ pub fn read(
         let files = classes.values().flatten().cloned().collect();
         groups.push(((*name).to_owned(), files, labels.collect()));
     }
-    Ok(Found { classes: names, splits: decode(groups, decoding, watch)? })
+    Ok(ReadSplits { classes: names, splits: decode(groups, decoding, watch)? })
 }
 
 /// Finds what no data set for classification looks like: it is laid out in another way than it seems.
 fn check(
     root: &Path,
     names: &[String],
-    splits: &IndexMap<&'static str, Classes>,
+    splits: &IndexMap<&'static str, FilesByClass>,
     layout: &Layout,
-) -> Result<(), Error> {
+) -> Result<(), DataError> {
     if let ([only], false) = (names, layout.may_be_one_class) {
         let message = format!("all images are of one class, `{only}`");
         return Err(self::layout(root, message).advise("`single_class = true` if that is meant"));
     }
-    let list = |classes: &Classes| {
+    let list = |classes: &FilesByClass| {
         let names: Vec<String> = classes.keys().take(3).map(|it| format!("`{it}`")).collect();
         let more = if classes.len() > names.len() { ", ..." } else { "" };
         names.join(", ") + more
@@ -100,7 +100,7 @@ fn check(
 
 /// Refuses folders that hold the same folders: those are the classes, and the images of each lie in several
 /// domains, sites or folds.
-fn refuse_domains(root: &Path, inside: &[(PathBuf, BTreeSet<String>)]) -> Result<(), Error> {
+fn refuse_domains(root: &Path, inside: &[(PathBuf, BTreeSet<String>)]) -> Result<(), DataError> {
     let mut seen: BTreeMap<(Option<&Path>, &BTreeSet<String>), &PathBuf> = BTreeMap::new();
     for (folder, names) in inside {
         // Side by side: not the same class in two splits.
@@ -141,8 +141,8 @@ fn folders_inside(images: &[PathBuf], class: &Path) -> BTreeSet<String> {
     BTreeSet::new()
 }
 
-fn layout(root: &Path, message: impl std::fmt::Display) -> Error {
-    Error::rejected(format!("{}: {message}", root.display()))
+fn layout(root: &Path, message: impl std::fmt::Display) -> DataError {
+    DataError::rejected(format!("{}: {message}", root.display()))
         .advise(
             "expected <split>/<class>/<image> with the splits train, valid and test (any of them)",
         )
@@ -152,7 +152,7 @@ fn layout(root: &Path, message: impl std::fmt::Display) -> Error {
 }
 
 /// As [`layout`], where names are taken for those of splits.
-fn called_like_splits(root: &Path, message: impl std::fmt::Display) -> Error {
+fn called_like_splits(root: &Path, message: impl std::fmt::Display) -> DataError {
     layout(root, message)
         .advise("`splits = \"none\"` takes folders called train, valid or test for classes as well")
 }
@@ -161,10 +161,10 @@ fn called_like_splits(root: &Path, message: impl std::fmt::Display) -> Error {
 fn split_folders(
     root: &Path,
     layout: &Layout,
-    remarks: &mut Remarks,
-) -> Result<Vec<(&'static str, PathBuf)>, Error> {
+    remarks: &mut FolderRemarks,
+) -> Result<Vec<(&'static str, PathBuf)>, DataError> {
     let whole = || Ok(vec![("train", root.to_owned())]);
-    let Contents { holding, empty, files } = Contents::of(root)?;
+    let FolderContents { holding, empty, files } = FolderContents::of(root)?;
     if layout.ignores_splits {
         return whole();
     }
@@ -215,7 +215,11 @@ fn split_folders(
 }
 
 /// The image files of each class folder of a split.
-fn classes(split: &Path, layout: &Layout, remarks: &mut Remarks) -> Result<Classes, Error> {
+fn classes(
+    split: &Path,
+    layout: &Layout,
+    remarks: &mut FolderRemarks,
+) -> Result<FilesByClass, DataError> {
     let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
         visible_entries(split)?.into_iter().partition(|path| path.is_dir());
     let loose = files.iter().filter(|file| is_image(file)).count();
@@ -224,7 +228,7 @@ fn classes(split: &Path, layout: &Layout, remarks: &mut Remarks) -> Result<Class
         return Err(self::layout(split, message));
     }
     remarks.ignored.extend(files);
-    let mut classes = Classes::new();
+    let mut classes = FilesByClass::new();
     for folder in folders {
         let (images, others): (Vec<PathBuf>, Vec<PathBuf>) =
             visible_files(&folder)?.into_iter().partition(|file| is_image(file));
@@ -247,7 +251,7 @@ fn classes(split: &Path, layout: &Layout, remarks: &mut Remarks) -> Result<Class
             }
         }
         if classes.insert(name.clone(), images).is_some() {
-            return Err(Error::malformed(&folder, format!("a second folder for `{name}`")));
+            return Err(DataError::malformed(&folder, format!("a second folder for `{name}`")));
         }
     }
     if classes.is_empty() {
@@ -280,7 +284,7 @@ fn file_name(path: &Path) -> String {
     text_of(path.file_name().unwrap_or_default().as_encoded_bytes())
 }
 
-impl Remarks {
+impl FolderRemarks {
     fn say(&self, watch: &Watch) {
         if let Some(first) = self.ignored.first() {
             watch.progress.note(&format!(

@@ -15,9 +15,9 @@ use super::columns::Columns;
 use super::decode::decode;
 use super::listed::{Home, Listed};
 use super::names::split_word;
-use super::{Decoding, Found, Layout, numbered, table, visible_files};
+use super::{Decoding, Layout, ReadSplits, numbered, table, visible_files};
 use crate::data::Watch;
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 const EXTENSIONS: &[&str] = &["txt", "csv", "lst", "tsv"];
 /// Numbers of classes beyond this are taken for a mistake.
@@ -33,7 +33,7 @@ pub fn read(
     layout: &Layout,
     decoding: &Decoding,
     watch: &Watch,
-) -> Result<Found, Error> {
+) -> Result<ReadSplits, DataError> {
     let lists = lists(path)?;
     let home = Home::new(path, layout);
     let mut splits: IndexMap<String, Vec<Listed>> = IndexMap::new();
@@ -42,7 +42,10 @@ pub fn read(
         let lines = read_list(list, &home, layout)?;
         let known = splits.entry(name.to_owned()).or_default();
         if !known.is_empty() && !layout.ignores_splits {
-            return Err(Error::malformed(list, format!("a second list for the split `{name}`")));
+            return Err(DataError::malformed(
+                list,
+                format!("a second list for the split `{name}`"),
+            ));
         }
         known.extend(lines);
     }
@@ -56,11 +59,11 @@ pub fn read(
         (name.clone(), files, labels)
     };
     let groups = splits.iter().map(group).collect();
-    Ok(Found { classes, splits: decode(groups, decoding, watch)? })
+    Ok(ReadSplits { classes, splits: decode(groups, decoding, watch)? })
 }
 
 /// The split that a list is for: what its name says, or `train` where it is the only one.
-fn split(list: &Path, lists: &[PathBuf], layout: &Layout) -> Result<&'static str, Error> {
+fn split(list: &Path, lists: &[PathBuf], layout: &Layout) -> Result<&'static str, DataError> {
     let stem = list.file_stem().unwrap_or_default().to_string_lossy();
     match split_word(&stem) {
         _ if layout.ignores_splits => Ok("train"),
@@ -68,7 +71,7 @@ fn split(list: &Path, lists: &[PathBuf], layout: &Layout) -> Result<&'static str
         None if lists.len() == 1 => Ok("train"),
         None => {
             let reason = "its name says neither train, valid nor test";
-            let error = Error::rejected(format!("{}: {reason}", list.display()))
+            let error = DataError::rejected(format!("{}: {reason}", list.display()))
                 .advise("name one list as the source, `source = \"file:FOLDER/LIST\"`");
             // Never one's own test images among those for training.
             let is_held_out = |list: &PathBuf| {
@@ -84,7 +87,7 @@ fn split(list: &Path, lists: &[PathBuf], layout: &Layout) -> Result<&'static str
 }
 
 /// The lists at `path`.
-fn lists(path: &Path) -> Result<Vec<PathBuf>, Error> {
+fn lists(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if path.is_file() { Ok(vec![path.to_owned()]) } else { find_lists(path) }
 }
 
@@ -93,10 +96,10 @@ fn lists(path: &Path) -> Result<Vec<PathBuf>, Error> {
 ///
 /// # Errors
 /// When a folder cannot be read.
-pub(super) fn files(path: &Path, layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn files(path: &Path, layout: &Layout) -> Result<Vec<PathBuf>, DataError> {
     let lists = match lists(path) {
         Ok(lists) => lists,
-        Err(Error::Rejected { .. }) => Vec::new(),
+        Err(DataError::Rejected { .. }) => Vec::new(),
         Err(other) => return Err(other),
     };
     let home = Home::new(path, layout);
@@ -109,7 +112,7 @@ pub(super) fn files(path: &Path, layout: &Layout) -> Result<Vec<PathBuf>, Error>
 }
 
 /// Text files below a folder, but for those that are about the data (README, licence).
-fn find_lists(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+fn find_lists(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let is_list = |path: &PathBuf| {
         let lower = |part: Option<&std::ffi::OsStr>| {
             part.unwrap_or_default().to_string_lossy().to_lowercase()
@@ -120,7 +123,7 @@ fn find_lists(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     };
     let lists: Vec<PathBuf> = visible_files(folder)?.into_iter().filter(is_list).collect();
     if lists.is_empty() {
-        return Err(Error::rejected(format!("no list of images in {}", folder.display())).advise(
+        return Err(DataError::rejected(format!("no list of images in {}", folder.display())).advise(
             "expected a text file such as train_labels.txt with a line `name.png label` for each \
              image, beside the images or beside a folder `train` that holds them",
         ));
@@ -128,14 +131,14 @@ fn find_lists(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(lists)
 }
 
-fn read_list(list: &Path, home: &Home, layout: &Layout) -> Result<Vec<Listed>, Error> {
-    let bytes = fs::read(list).map_err(|error| Error::io(list, error))?;
+fn read_list(list: &Path, home: &Home, layout: &Layout) -> Result<Vec<Listed>, DataError> {
+    let bytes = fs::read(list).map_err(|error| DataError::io(list, error))?;
     let fault = |fault: table::Fault| {
-        Error::malformed(list, format!("line {}: {}", fault.line, fault.reason))
+        DataError::malformed(list, format!("line {}: {}", fault.line, fault.reason))
     };
     let rows = table::read(&bytes).map_err(fault)?;
     let Some(columns) = Columns::of(&rows, layout.columns.as_ref(), list)? else {
-        return Err(Error::malformed(list, "it is empty"));
+        return Err(DataError::malformed(list, "it is empty"));
     };
     let folders = home.folders(list);
     let lines: Vec<Listed> = rows[columns.first_row()..]
@@ -143,7 +146,7 @@ fn read_list(list: &Path, home: &Home, layout: &Layout) -> Result<Vec<Listed>, E
         .map(|row| folders.find(columns.image_and_label(row, list)?, row.line))
         .collect::<Result<_, _>>()?;
     if lines.is_empty() {
-        return Err(Error::malformed(list, "it is empty"));
+        return Err(DataError::malformed(list, "it is empty"));
     }
     Ok(lines)
 }
@@ -172,11 +175,11 @@ mod tests {
 
     use super::*;
     use crate::data::Dataset;
-    use crate::data::readers::Format;
+    use crate::data::readers::DataFormat;
     use crate::progress::Silent;
 
     /// Makes images of one pixel of the number in their name, and lists with their texts.
-    fn found(images: &[&str], lists: &[(&str, &str)]) -> Result<Dataset, Error> {
+    fn found(images: &[&str], lists: &[(&str, &str)]) -> Result<Dataset, DataError> {
         let folder = folder(images);
         for (list, text) in lists {
             put(folder.path(), list, text);
@@ -184,10 +187,10 @@ mod tests {
         read_as(folder.path(), &Layout::default())
     }
 
-    fn read_as(path: &Path, layout: &Layout) -> Result<Dataset, Error> {
+    fn read_as(path: &Path, layout: &Layout) -> Result<Dataset, DataError> {
         let cancel = AtomicBool::new(false);
         let watch = Watch { progress: &Silent, cancel: &cancel };
-        Format::ImageList.read_as(path, layout, &Decoding::strict(), &watch)
+        DataFormat::ImageList.read_as(path, layout, &Decoding::strict(), &watch)
     }
 
     /// A folder with images of one pixel of the number in their name.

@@ -7,11 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::Layout;
-use super::columns::Pair;
+use super::columns::LabelledName;
 use super::decode::{endings, formats};
 use super::names::text_of;
 use super::table::names_image;
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 /// An image of a list.
 #[derive(Debug, PartialEq)]
@@ -74,13 +74,13 @@ impl Folders<'_> {
     ///
     /// # Errors
     /// When there is none of this name, or it lies outside of where it may be.
-    pub(super) fn find(&self, pair: Pair, line: usize) -> Result<Listed, Error> {
-        let Pair { name, label, may_lack_ending } = pair;
+    pub(super) fn find(&self, pair: LabelledName, line: usize) -> Result<Listed, DataError> {
+        let LabelledName { name, label, may_lack_ending } = pair;
         let path = Path::new(OsStr::from_bytes(name));
         let label = text_of(label);
         let refused = |reason: &str| {
             let (list, name) = (self.list.display(), text_of(name));
-            Error::rejected(format!("{list}: line {line}: {reason}: `{name}`, label `{label}`"))
+            DataError::rejected(format!("{list}: line {line}: {reason}: `{name}`, label `{label}`"))
         };
         let mut inside = false;
         for folder in &self.folders {
@@ -119,7 +119,7 @@ impl Folders<'_> {
     }
 
     /// With the `root` that would make a file of the name, if there is one.
-    fn advised(&self, name: &Path, error: Error) -> Error {
+    fn advised(&self, name: &Path, error: DataError) -> DataError {
         let at = |folder: &Path| normal(&folder.join(name)).filter(|file| file.is_file());
         let lies = self.folders.iter().find_map(|folder| at(folder));
         let is_root = |folder: &&Path| match &lies {

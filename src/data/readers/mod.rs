@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::dataset::{Dataset, Split};
-use super::error::Error;
+use super::error::DataError;
 use crate::config::words;
 
 pub mod cifar;
@@ -33,8 +33,8 @@ use names::split_word;
 pub use own::RESULTS_MARK;
 
 words! {
-    /// A format that [`Format::read`] understands.
-    pub enum Format {
+    /// A format that [`DataFormat::read`] understands.
+    pub enum DataFormat {
         /// MNIST's.
         Idx = "idx",
         /// A folder for each class, below a folder for each split.
@@ -53,7 +53,7 @@ const MOST_CLASSES: u64 = 1 << 20;
 
 /// What a reader found.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct ReadSplits {
     /// Names of the classes.
     pub classes: Vec<String>,
     /// The splits.
@@ -109,10 +109,15 @@ impl Decoding {
     }
 
     /// Counts a broken image of `split`, or gives its error back.
-    fn leave_out(&self, split: &str, error: Error, watch: &super::Watch) -> Result<(), Error> {
+    fn leave_out(
+        &self,
+        split: &str,
+        error: DataError,
+        watch: &super::Watch,
+    ) -> Result<(), DataError> {
         /// Images named one by one.
         const NAMED: usize = 5;
-        if !self.skips || !matches!(error, Error::Malformed { .. }) {
+        if !self.skips || !matches!(error, DataError::Malformed { .. }) {
             return Err(error);
         }
         let mut skipped = self.skipped.borrow_mut();
@@ -127,7 +132,7 @@ impl Decoding {
     }
 }
 
-impl Format {
+impl DataFormat {
     /// Whether it holds image files, some of which may be broken.
     pub fn has_files(self) -> bool {
         matches!(self, Self::ImageFolder | Self::ImageList)
@@ -144,21 +149,21 @@ impl Format {
         path: &Path,
         decoding: &Decoding,
         watch: &super::Watch,
-    ) -> Result<Dataset, Error> {
+    ) -> Result<Dataset, DataError> {
         self.read_as(path, &Layout::default(), decoding, watch)
     }
 
-    /// As [`Format::read`], laid out as the user says.
+    /// As [`DataFormat::read`], laid out as the user says.
     ///
     /// # Errors
-    /// As [`Format::read`].
+    /// As [`DataFormat::read`].
     pub fn read_as(
         self,
         path: &Path,
         layout: &Layout,
         decoding: &Decoding,
         watch: &super::Watch,
-    ) -> Result<Dataset, Error> {
+    ) -> Result<Dataset, DataError> {
         let passed = if path.is_dir() { own::passed_by(path) } else { Vec::new() };
         if let Some(first) = passed.first() {
             watch.progress.note(&format!(
@@ -180,19 +185,19 @@ impl Format {
         };
         let place = |name: &str| ["train", "valid", "test"].iter().position(|known| *known == name);
         set.splits.sort_by_cached_key(|name, _| (place(name).unwrap_or(3), name.clone()));
-        set.check().map_err(|reason| Error::malformed(path, reason))?;
+        set.check().map_err(|reason| DataError::malformed(path, reason))?;
         if let Some(remark) = numbered::mostly_empty(&set.classes, &set.splits) {
             watch.progress.note(&format!("{}: {remark}", path.display()));
         }
         Ok(set)
     }
 
-    /// Every file that [`Format::read_as`] may read, in a fixed order: the same bytes in them, and the
+    /// Every file that [`DataFormat::read_as`] may read, in a fixed order: the same bytes in them, and the
     /// same names below `path`, give the same data set.
     ///
     /// # Errors
     /// When a folder cannot be read.
-    pub fn files(self, path: &Path, layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    pub fn files(self, path: &Path, layout: &Layout) -> Result<Vec<PathBuf>, DataError> {
         if self == Self::ImageList {
             return image_list::files(path, layout);
         }
@@ -211,19 +216,19 @@ impl Format {
     }
 }
 
-impl Found {
+impl ReadSplits {
     /// Classes `0`, `1`, ... up to the largest label in what was read at `path`, from `1` on where labels
     /// count from there.
     fn with_numbered_classes(
         mut splits: IndexMap<String, Split>,
         path: &Path,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, DataError> {
         let Some((smallest, largest)) = numbered::range(&splits, path)? else {
             return Ok(Self { classes: Vec::new(), splits });
         };
         if u64::from(largest) >= MOST_CLASSES {
             let reason = format!("label {largest} would make more than {MOST_CLASSES} classes");
-            return Err(Error::malformed(path, reason));
+            return Err(DataError::malformed(path, reason));
         }
         let first = numbered::first_class(smallest);
         if first > 0 {
@@ -241,10 +246,10 @@ impl Found {
 
 /// What is directly in a folder, sorted by name; hidden files do not count, nor do the results and the
 /// store of a runner, which lie among the images of whoever works in their folder.
-pub(crate) fn visible_entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn visible_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| Error::io(folder, error))? {
-        let entry = entry.map_err(|error| Error::io(folder, error))?;
+    for entry in fs::read_dir(folder).map_err(|error| DataError::io(folder, error))? {
+        let entry = entry.map_err(|error| DataError::io(folder, error))?;
         let (path, is_dir) = (entry.path(), entry.file_type().is_ok_and(|it| it.is_dir()));
         let is_hidden = path
             .file_name()
@@ -262,11 +267,11 @@ pub(crate) fn visible_entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 const DEEPEST: usize = 16;
 
 /// Every file below a folder, sorted by path; hidden ones do not count.
-pub(crate) fn visible_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+pub(crate) fn visible_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
         if depth > DEEPEST {
             let reason = format!("more than {DEEPEST} folders deep");
-            return Err(Error::malformed(folder, reason));
+            return Err(DataError::malformed(folder, reason));
         }
         for path in visible_entries(folder)? {
             if path.is_dir() { walk(&path, depth + 1, files)? } else { files.push(path) }

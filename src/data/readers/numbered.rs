@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::data::dataset::Split;
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 /// Labels with the number of images of each.
-type Counts = BTreeMap<u32, usize>;
+type LabelCounts = BTreeMap<u32, usize>;
 
 /// The number of the first class of labels of which this is the smallest: labels that count from 1 make
 /// no class 0, of which there would never be an image.
@@ -28,7 +28,7 @@ const ENOUGH: usize = 12;
 
 /// A label that hardly any image has, far beyond all others: classes without a single image would lie
 /// between, several times as many as there are others.
-fn stray(counts: &Counts) -> Option<(u32, u32)> {
+fn stray(counts: &LabelCounts) -> Option<(u32, u32)> {
     let mut largest = counts.iter().rev();
     let ((label, times), (next, _)) = (largest.next()?, largest.next()?);
     let images: usize = counts.values().sum();
@@ -38,8 +38,8 @@ fn stray(counts: &Counts) -> Option<(u32, u32)> {
     (images >= ENOUGH && rare && far).then_some((*label, *next))
 }
 
-fn refusal(place: &str, (label, next): (u32, u32)) -> Error {
-    Error::rejected(format!(
+fn refusal(place: &str, (label, next): (u32, u32)) -> DataError {
+    DataError::rejected(format!(
         "{place}: the label {label} lies far beyond all others, which end at {next}"
     ))
     .advise(format!(
@@ -55,8 +55,8 @@ fn refusal(place: &str, (label, next): (u32, u32)) -> Error {
 pub(super) fn refuse_in_lists<'a>(
     labels: impl Iterator<Item = &'a str>,
     lists: &[PathBuf],
-) -> Result<(), Error> {
-    let mut counts = Counts::new();
+) -> Result<(), DataError> {
+    let mut counts = LabelCounts::new();
     for label in labels {
         let Ok(number) = label.parse() else { return Ok(()) };
         *counts.entry(number).or_default() += 1;
@@ -74,7 +74,7 @@ pub(super) fn refuse_in_lists<'a>(
         })
     };
     for list in lists {
-        let text = fs::read(list).map_err(|error| Error::io(list, error))?;
+        let text = fs::read(list).map_err(|error| DataError::io(list, error))?;
         if let Some(at) = text.split(|byte| *byte == b'\n').position(has_it) {
             return refused(format!("{}: line {}", list.display(), at + 1));
         }
@@ -89,8 +89,8 @@ pub(super) fn refuse_in_lists<'a>(
 pub(super) fn range(
     splits: &IndexMap<String, Split>,
     path: &Path,
-) -> Result<Option<(u32, u32)>, Error> {
-    let mut counts = Counts::new();
+) -> Result<Option<(u32, u32)>, DataError> {
+    let mut counts = LabelCounts::new();
     for label in splits.values().flat_map(|split| &split.labels) {
         *counts.entry(*label).or_default() += 1;
     }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(said(&[], 5), None, "nothing at all");
     }
 
-    fn counts(labels: &[(u32, usize)]) -> Counts {
+    fn counts(labels: &[(u32, usize)]) -> LabelCounts {
         labels.iter().copied().collect()
     }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 /// What `files` hold, after `unpack`.
 ///
@@ -13,17 +13,17 @@ use crate::data::error::Error;
 pub(super) fn content(
     files: &[PathBuf],
     unpack: impl Fn(Vec<u8>) -> Result<Vec<u8>, String>,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Vec<u8>, DataError> {
     let read = |path: &PathBuf| {
-        let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
-        unpack(bytes).map_err(|reason| Error::malformed(path, reason))
+        let bytes = fs::read(path).map_err(|error| DataError::io(path, error))?;
+        unpack(bytes).map_err(|reason| DataError::malformed(path, reason))
     };
     let [first, others @ ..] = files else { unreachable!("a file that was found") };
     let bytes = read(first)?;
     for other in others {
         if read(other)? != bytes {
             let (a, b) = (other.display(), first.display());
-            let error = Error::rejected(format!("{a} and {b} are not the same"));
+            let error = DataError::rejected(format!("{a} and {b} are not the same"));
             return Err(error.advise(one_of(first, other)));
         }
     }

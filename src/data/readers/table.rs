@@ -11,7 +11,7 @@ use super::names::{Says, says, text_of};
 
 /// A line of the file.
 #[derive(Debug, PartialEq)]
-pub(super) struct Row {
+pub(super) struct TextRow {
     /// Its number, from 1.
     pub line: usize,
     /// Its values, without the spaces around them and without their quotes.
@@ -49,7 +49,7 @@ const SEPARATORS: [Separator; 4] =
 const SAMPLE: usize = 200;
 
 /// The rows of a file. Lines without anything are none.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<TextRow>, Fault> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(Fault::at(1, "the file is UTF-16; save it as UTF-8"));
     }
@@ -66,8 +66,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
 
 /// Refuses lines separated by spaces in which more than a label follows the name of the image: all that
 /// follows is one value, so that further columns would make classes of their own.
-fn refuse_more_columns(rows: &[Row]) -> Result<(), Fault> {
-    let after = |row: &Row| match row.values.as_slice() {
+fn refuse_more_columns(rows: &[TextRow]) -> Result<(), Fault> {
+    let after = |row: &TextRow| match row.values.as_slice() {
         [name, label] if names_image(name) => {
             let words = text_of(label).split_whitespace().map(str::to_owned).collect();
             Some((row.line, words))
@@ -121,11 +121,12 @@ fn separator(bytes: &[u8]) -> Separator {
         };
         rows.unwrap_or_default()
     });
-    let images = |rows: &Vec<Row>| {
-        let is = |row: &&Row| row.values.len() > 1 && row.values.iter().any(|it| names_image(it));
+    let images = |rows: &Vec<TextRow>| {
+        let is =
+            |row: &&TextRow| row.values.len() > 1 && row.values.iter().any(|it| names_image(it));
         rows.iter().filter(is).count()
     };
-    let alike = |rows: &Vec<Row>| {
+    let alike = |rows: &Vec<TextRow>| {
         let width = rows.first().map_or(0, |row| row.values.len());
         rows.iter().filter(|row| width > 1 && row.values.len() == width).count()
     };
@@ -142,7 +143,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     (1..).zip(lines).filter(|(_, line)| !line.is_empty())
 }
 
-fn separated(bytes: &[u8], separator: u8) -> Result<Vec<Row>, Fault> {
+fn separated(bytes: &[u8], separator: u8) -> Result<Vec<TextRow>, Fault> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -168,13 +169,13 @@ fn separated(bytes: &[u8], separator: u8) -> Result<Vec<Row>, Fault> {
         let values: Vec<Vec<u8>> =
             record.iter().map(|value| value.trim_ascii().to_owned()).collect();
         if values.iter().any(|value| !value.is_empty()) {
-            rows.push(Row { line, values });
+            rows.push(TextRow { line, values });
         }
     }
 }
 
-fn spaced(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
-    let row = |(number, line)| Ok(Row { line: number, values: words(number, line)? });
+fn spaced(bytes: &[u8]) -> Result<Vec<TextRow>, Fault> {
+    let row = |(number, line)| Ok(TextRow { line: number, values: words(number, line)? });
     lines(bytes).map(row).collect()
 }
 

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::{Found, split_word, visible_files};
+use super::{ReadSplits, split_word, visible_files};
 use crate::data::dataset::Dataset;
 use crate::data::disk;
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 /// Reads a folder with `dataset.json`, a folder of `<split>.safetensors`, or one such file.
 ///
 /// # Errors
 /// When a file does not hold what it should.
-pub fn read(path: &Path) -> Result<Dataset, Error> {
+pub fn read(path: &Path) -> Result<Dataset, DataError> {
     if path.is_file() {
         return read_files(&[path.to_owned()]);
     }
@@ -22,7 +22,7 @@ pub fn read(path: &Path) -> Result<Dataset, Error> {
     if let Some(description) = descriptions.next() {
         if let Some(other) = descriptions.next() {
             let (one, other) = (description.display(), other.display());
-            return Err(Error::rejected(format!("{one} and {other} are two data sets"))
+            return Err(DataError::rejected(format!("{one} and {other} are two data sets"))
                 .advise("`root = \"FOLDER\"` points to the folder of one of them"));
         }
         return Dataset::open(description.parent().unwrap_or(path));
@@ -30,7 +30,7 @@ pub fn read(path: &Path) -> Result<Dataset, Error> {
     let tensors: Vec<_> = files.into_iter().filter(|file| is_tensors(file)).collect();
     if tensors.is_empty() {
         let message = format!("no .safetensors files in {}", path.display());
-        return Err(Error::rejected(message).advise(
+        return Err(DataError::rejected(message).advise(
             "expected train.safetensors, valid.safetensors or test.safetensors, each with the \
              tensors `images` (u8, [N, H, W, C]) and `labels` (i64, [N])",
         ));
@@ -47,7 +47,7 @@ fn is_tensors(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "safetensors")
 }
 
-fn read_files(files: &[PathBuf]) -> Result<Dataset, Error> {
+fn read_files(files: &[PathBuf]) -> Result<Dataset, DataError> {
     let mut splits = IndexMap::new();
     for file in files {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
@@ -55,14 +55,20 @@ fn read_files(files: &[PathBuf]) -> Result<Dataset, Error> {
             Some(name) => name,
             None if files.len() == 1 => "train",
             None => {
-                return Err(Error::malformed(file, "its name says neither train, valid nor test"));
+                return Err(DataError::malformed(
+                    file,
+                    "its name says neither train, valid nor test",
+                ));
             }
         };
         if splits.insert(name.to_owned(), disk::read_split(file)?).is_some() {
-            return Err(Error::malformed(file, format!("a second file for the split `{name}`")));
+            return Err(DataError::malformed(
+                file,
+                format!("a second file for the split `{name}`"),
+            ));
         }
     }
-    Ok(Found::with_numbered_classes(splits, &files[0])?.into_dataset())
+    Ok(ReadSplits::with_numbered_classes(splits, &files[0])?.into_dataset())
 }
 
 #[cfg(test)]

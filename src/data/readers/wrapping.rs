@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::decode::is_image;
 use super::names::{Says, says};
 use super::{DEEPEST, Layout, visible_entries};
-use crate::data::error::Error;
+use crate::data::error::DataError;
 
 /// What is directly in a folder.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
+pub(super) struct FolderContents {
     /// Folders with an image in them or below.
     pub holding: Vec<PathBuf>,
     /// Other folders.
@@ -20,8 +20,8 @@ pub(super) struct Contents {
     pub files: Vec<PathBuf>,
 }
 
-impl Contents {
-    pub(super) fn of(folder: &Path) -> Result<Self, Error> {
+impl FolderContents {
+    pub(super) fn of(folder: &Path) -> Result<Self, DataError> {
         let mut contents = Self::default();
         for path in visible_entries(folder)? {
             if !path.is_dir() {
@@ -36,9 +36,9 @@ impl Contents {
     }
 }
 
-fn holds_image(folder: &Path, depth: usize) -> Result<bool, Error> {
+fn holds_image(folder: &Path, depth: usize) -> Result<bool, DataError> {
     if depth > DEEPEST {
-        return Err(Error::malformed(folder, format!("more than {DEEPEST} folders deep")));
+        return Err(DataError::malformed(folder, format!("more than {DEEPEST} folders deep")));
     }
     let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
         visible_entries(folder)?.into_iter().partition(|path| path.is_dir());
@@ -54,8 +54,8 @@ fn holds_image(folder: &Path, depth: usize) -> Result<bool, Error> {
 }
 
 /// Whether a folder holds folders with images, as that of a split does and that of a class does not.
-pub(super) fn is_deep(folder: &Path) -> Result<bool, Error> {
-    Ok(!Contents::of(folder)?.holding.is_empty())
+pub(super) fn is_deep(folder: &Path) -> Result<bool, DataError> {
+    Ok(!FolderContents::of(folder)?.holding.is_empty())
 }
 
 /// What the name of a folder says.
@@ -69,12 +69,12 @@ pub(super) fn unwrapped(
     folder: &Path,
     layout: &Layout,
     passed: &mut Vec<PathBuf>,
-) -> Result<PathBuf, Error> {
+) -> Result<PathBuf, DataError> {
     let mut folder = folder.to_owned();
     loop {
-        let contents = Contents::of(&folder)?;
+        let contents = FolderContents::of(&folder)?;
         let [only] = contents.holding.as_slice() else { return Ok(folder) };
-        let inside = Contents::of(only)?.holding;
+        let inside = FolderContents::of(only)?.holding;
         // A folder with nothing but images is a class of its own, not a wrapping.
         if inside.is_empty() {
             return Ok(folder);
@@ -105,11 +105,11 @@ pub(super) fn unwrap_splits(
     splits: &mut [(&'static str, PathBuf)],
     layout: &Layout,
     passed: &mut Vec<PathBuf>,
-) -> Result<(), Error> {
+) -> Result<(), DataError> {
     loop {
         let mut inner = Vec::new();
         for (split, folder) in splits.iter() {
-            let contents = Contents::of(folder)?;
+            let contents = FolderContents::of(folder)?;
             let only = match contents.holding.as_slice() {
                 [only] if is_deep(only)? => Some(only.clone()),
                 _ => None,
@@ -124,7 +124,7 @@ pub(super) fn unwrap_splits(
             // Around one class there may be folders more; in it each split has what it has.
             let mut within = BTreeSet::new();
             for only in inner.iter().filter_map(|(only, ..)| only.as_deref()) {
-                let names = Contents::of(only)?.holding.into_iter();
+                let names = FolderContents::of(only)?.holding.into_iter();
                 within.insert(
                     names.map(|it| it.file_name().map(ToOwned::to_owned)).collect::<Vec<_>>(),
                 );

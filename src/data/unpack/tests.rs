@@ -32,7 +32,11 @@ fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     archive.finish().unwrap().into_inner()
 }
 
-fn unpacked(name: &str, bytes: &[u8], limits: Limits) -> (tempfile::TempDir, Result<(), Error>) {
+fn unpacked(
+    name: &str,
+    bytes: &[u8],
+    limits: Limits,
+) -> (tempfile::TempDir, Result<(), DataError>) {
     let folder = tempfile::tempdir().unwrap();
     let (archive, into) = (folder.path().join(name), folder.path().join("into"));
     fs::write(&archive, bytes).unwrap();

@@ -1,5 +1,5 @@
 //! The live view: lines at the bottom of the terminal that are drawn again five times a second; what
-//! stays is printed above them. Draws on standard error; what the lines say is the [`View`]'s.
+//! stays is printed above them. Draws on standard error; what the lines say is the [`LiveView`]'s.
 
 mod view;
 mod words;
@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::events::{Event, Reporter, STOPPING};
-use crate::console::{self, Stream};
-use view::View;
+use crate::console::{self, OutputStream};
+use view::LiveView;
 
 /// Time between two drawings.
 const FRAME: Duration = Duration::from_millis(200);
@@ -28,7 +28,7 @@ pub struct Terminal {
 }
 
 struct Screen {
-    view: View,
+    view: LiveView,
     /// Lines that stand there and can be drawn over.
     drawn: Vec<String>,
     colours: bool,
@@ -38,7 +38,7 @@ impl Default for Terminal {
     fn default() -> Self {
         let choice = anstream::AutoStream::choice(&std::io::stderr());
         let colours = choice != anstream::ColorChoice::Never;
-        let screen = Screen { view: View::new(Instant::now()), drawn: Vec::new(), colours };
+        let screen = Screen { view: LiveView::new(Instant::now()), drawn: Vec::new(), colours };
         let screen = Arc::new(Mutex::new(screen));
         let weak = Arc::downgrade(&screen);
         // Without the thread there is a drawing whenever something is printed.
@@ -100,7 +100,7 @@ impl Screen {
             .map(|line| if self.colours { words::painted(line) } else { line.clone() })
             .collect();
         text += &shown.join("\n");
-        console::attempt(Stream::Error, || {
+        console::attempt(OutputStream::Error, || {
             let mut stream = std::io::stderr().lock();
             stream.write_all(text.as_bytes())?;
             stream.flush()

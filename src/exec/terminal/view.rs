@@ -21,7 +21,7 @@ enum TaskState {
 }
 
 /// What is known of a run.
-pub struct View {
+pub struct LiveView {
     since: Instant,
     /// Between the first event and the last.
     active: bool,
@@ -112,7 +112,7 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.clamp(0.0, 3.6e6)).unwrap_or_default()
 }
 
-impl View {
+impl LiveView {
     pub fn new(since: Instant) -> Self {
         Self {
             since,
@@ -367,7 +367,7 @@ mod tests {
         Event::RunStarted { run: "r".into(), pipeline: "p".into(), command: Vec::new(), plan }
     }
 
-    fn begin(view: &mut View, task: usize, now: Instant) {
+    fn begin(view: &mut LiveView, task: usize, now: Instant) {
         let name = format!("stage_with_a_long_name_{task}[{task:03}]");
         view.event(&Event::TaskStarted { task, name, kind: "pretrain".into() }, now);
         let phase = "train".to_owned();
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn every_line_fits_and_says_loss_and_eta_at_any_width() {
         let start = Instant::now();
-        let mut view = View::new(start);
+        let mut view = LiveView::new(start);
         view.event(&started(40, 10), start);
         for task in 0..4 {
             begin(&mut view, task, start);
@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn a_sweep_says_a_line_for_what_is_cached_and_one_for_each_trial() {
         let now = Instant::now();
-        let mut view = View::new(now);
+        let mut view = LiveView::new(now);
         view.event(&started(300, 100), now);
         let mut said = Vec::new();
         for task in 0..200 {
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn the_end_of_a_sweep_is_told_from_what_stages_took() {
         let start = Instant::now();
-        let mut view = View::new(start);
+        let mut view = LiveView::new(start);
         view.event(&started(6, 2), start);
         assert!(!view.lines(80, 8, start).concat().contains("eta"));
         for task in 0..3 {

@@ -19,11 +19,11 @@ use crate::nn::geometry::Conv2d;
 pub struct Convolution {
     shape: Conv2d,
     isa: Isa,
-    form: Form,
+    form: ConvForm,
 }
 
 #[derive(Debug, Clone)]
-enum Form {
+enum ConvForm {
     Direct { forward: Direct, backward: Direct },
     Winograd(Winograd),
 }
@@ -44,11 +44,11 @@ impl Convolution {
     pub fn new(shape: &Conv2d, isa: Isa, precise: bool) -> Self {
         let winograd = if precise { None } else { Winograd::new(shape) };
         let form = winograd.map_or_else(
-            || Form::Direct {
+            || ConvForm::Direct {
                 forward: Direct::forward_of(shape),
                 backward: Direct::input_gradient_of(shape),
             },
-            Form::Winograd,
+            ConvForm::Winograd,
         );
         Self { shape: *shape, isa, form }
     }
@@ -76,8 +76,8 @@ impl Convolution {
     /// Length of an input block that was laid out by [`Convolution::lay`].
     pub fn buffer_len(&self) -> usize {
         match &self.form {
-            Form::Direct { forward, .. } => forward.frame.len(),
-            Form::Winograd(winograd) => winograd.input.len(),
+            ConvForm::Direct { forward, .. } => forward.frame.len(),
+            ConvForm::Winograd(winograd) => winograd.input.len(),
         }
     }
 
@@ -87,8 +87,8 @@ impl Convolution {
     /// When a length does not agree.
     pub fn lay(&self, block: &[f32], buffer: &mut [f32]) {
         match &self.form {
-            Form::Direct { forward, .. } => forward.frame.lay(block, buffer),
-            Form::Winograd(winograd) => winograd.input.lay(block, buffer),
+            ConvForm::Direct { forward, .. } => forward.frame.lay(block, buffer),
+            ConvForm::Winograd(winograd) => winograd.input.lay(block, buffer),
         }
     }
 
@@ -111,8 +111,8 @@ impl Convolution {
     /// Length of the sums that [`Convolution::backward`] adds the weights' gradient to.
     pub fn sums_len(&self) -> usize {
         match &self.form {
-            Form::Direct { .. } => self.shape.weight_len(),
-            Form::Winograd(winograd) => winograd.sums_len(),
+            ConvForm::Direct { .. } => self.shape.weight_len(),
+            ConvForm::Winograd(winograd) => winograd.sums_len(),
         }
     }
 
@@ -137,19 +137,19 @@ impl Convolution {
     /// When a length does not agree.
     pub fn add_sums(&self, sums: &[f32], dw: &mut [f32]) {
         match &self.form {
-            Form::Direct { .. } => {
+            ConvForm::Direct { .. } => {
                 assert_eq!(sums.len(), dw.len());
                 for (dw, sum) in dw.iter_mut().zip(sums) {
                     *dw += sum;
                 }
             }
-            Form::Winograd(winograd) => winograd.add_weight_gradient(sums, dw),
+            ConvForm::Winograd(winograd) => winograd.add_weight_gradient(sums, dw),
         }
     }
 }
 
 struct Pack<'a> {
-    form: &'a Form,
+    form: &'a ConvForm,
     weight: &'a [f32],
     backward: bool,
 }
@@ -162,16 +162,16 @@ impl Kernel for Pack<'_> {
         use Matrices::{Direct, Points};
         let weight = self.weight;
         Packed(match (self.form, self.backward) {
-            (Form::Direct { forward, .. }, false) => Direct(forward.pack::<V>(weight)),
-            (Form::Direct { backward, .. }, true) => Direct(backward.pack_flipped::<V>(weight)),
-            (Form::Winograd(winograd), false) => Points(winograd.pack::<V>(weight)),
-            (Form::Winograd(winograd), true) => Points(winograd.pack_transposed::<V>(weight)),
+            (ConvForm::Direct { forward, .. }, false) => Direct(forward.pack::<V>(weight)),
+            (ConvForm::Direct { backward, .. }, true) => Direct(backward.pack_flipped::<V>(weight)),
+            (ConvForm::Winograd(winograd), false) => Points(winograd.pack::<V>(weight)),
+            (ConvForm::Winograd(winograd), true) => Points(winograd.pack_transposed::<V>(weight)),
         })
     }
 }
 
 struct Forward<'a> {
-    form: &'a Form,
+    form: &'a ConvForm,
     buffer: &'a [f32],
     weights: &'a Packed,
     with: (Option<&'a [f32]>, Option<Finish<'a>>),
@@ -187,10 +187,10 @@ impl Kernel for Forward<'_> {
         // SAFETY: run by `Isa::run`, as were the weights packed.
         unsafe {
             match (form, &weights.0) {
-                (Form::Direct { forward, .. }, Matrices::Direct(weights)) => {
+                (ConvForm::Direct { forward, .. }, Matrices::Direct(weights)) => {
                     forward.run::<V>(buffer, weights, with, out, false);
                 }
-                (Form::Winograd(winograd), Matrices::Points(weights)) => {
+                (ConvForm::Winograd(winograd), Matrices::Points(weights)) => {
                     winograd.forward::<V>(buffer, weights, with, out);
                 }
                 _ => panic!("weights packed for another form"),
@@ -200,7 +200,7 @@ impl Kernel for Forward<'_> {
 }
 
 struct Backward<'a> {
-    form: &'a Form,
+    form: &'a ConvForm,
     dy: &'a [f32],
     dx: Option<(&'a Packed, &'a mut [f32])>,
     sums: Option<(&'a [f32], &'a mut [f32], Fresh)>,
@@ -213,7 +213,7 @@ impl Kernel for Backward<'_> {
     fn run<V: Vector>(self) {
         let Self { form, dy, dx, sums } = self;
         match form {
-            Form::Direct { forward, backward } => {
+            ConvForm::Direct { forward, backward } => {
                 if let Some((Packed(Matrices::Direct(weights)), dx)) = dx {
                     let mut buffer = memory::take(backward.frame.len());
                     backward.frame.lay(dy, &mut buffer);
@@ -229,7 +229,7 @@ impl Kernel for Backward<'_> {
                     unsafe { forward.add_weight_gradient::<V>(buffer, dy, 0, sums) };
                 }
             }
-            Form::Winograd(winograd) => {
+            ConvForm::Winograd(winograd) => {
                 let mut laid = memory::take(winograd.gradient.len());
                 winograd.gradient.lay(dy, &mut laid);
                 let (weights, dx) = dx.unzip();

@@ -163,7 +163,7 @@ fn an_output_is_finished_as_if_afterwards() {
 #[test]
 fn winograd_is_used_where_it_gains_and_never_where_precision_is_asked_for() {
     let by_winograd = |shape: &Conv2d, precise| {
-        matches!(Convolution::new(shape, Isa::Portable, precise).form, Form::Winograd(_))
+        matches!(Convolution::new(shape, Isa::Portable, precise).form, ConvForm::Winograd(_))
     };
     let all = shapes();
     assert!(all[7..].iter().all(|shape| by_winograd(shape, false)));

@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::LANES;
 use super::finish::Finish;
 use super::frame::Frame;
-use super::product::{PackedRows, Rows, Start, TILE_COLUMNS, Tile, tile_rows};
+use super::product::{PackedRows, TILE_COLUMNS, Tile, TileRows, TileStart, tile_rows};
 use super::vector::Vector;
 use crate::memory;
 use crate::nn::geometry::Conv2d;
@@ -145,9 +145,9 @@ impl Direct {
                 let count = (each - filter).min(weights.group);
                 let first = g * each + filter;
                 let start = match bias {
-                    _ if add => Start::Sum,
-                    Some(bias) => Start::Rows(&bias[first..first + count]),
-                    None => Start::Zero,
+                    _ if add => TileStart::Sum,
+                    Some(bias) => TileStart::Rows(&bias[first..first + count]),
+                    None => TileStart::Zero,
                 };
                 for y in 0..rows {
                     for vector in (0..vectors).step_by(TILE_COLUMNS) {
@@ -156,7 +156,7 @@ impl Direct {
                             let group = weights.group_at(filter).as_ptr();
                             let place = first * plane + y * columns * LANES;
                             let tile = Tile {
-                                a: Rows::Packed(group),
+                                a: TileRows::Packed(group),
                                 rows: count,
                                 k: weights.k,
                                 b: buffer.as_ptr().add(g * of_group + y * self.stride.0 * row_len),

@@ -1,5 +1,5 @@
 //! What follows a convolution while its sums are still in registers: normalisation by constants,
-//! the addition of other maps, rectification. It spares a way through memory for each.
+//! the addition of other maps, rectification. Each of them saves a pass through memory.
 
 use super::vector::Vector;
 use crate::nn::geometry::Rectifier;

@@ -196,7 +196,7 @@ unsafe fn apply<V: Vector>(affine: Affine, x: V) -> V {
 
 /// Where a gradient passes on its way back through rectification.
 #[derive(Debug, Clone, Copy)]
-pub enum Passes<'a> {
+pub enum BackwardMask<'a> {
     /// Everywhere: there was none.
     Everywhere,
     /// Where this of the values was above zero and below a ceiling.
@@ -211,25 +211,25 @@ pub enum Passes<'a> {
 /// When lengths differ.
 pub fn rectify_back(
     isa: Isa,
-    (x, passes): (&[f32], Passes),
+    (x, passes): (&[f32], BackwardMask),
     about: f32,
     dy: &[f32],
     out: &mut [f32],
 ) -> (f64, f64) {
     assert_eq!((x.len(), dy.len()), (out.len(), out.len()), "rectify_back");
     match passes {
-        Passes::Everywhere => isa.run(RectifyBack { x, passes: Always, about, dy, out }),
-        Passes::Affine(affine, ceiling) => {
+        BackwardMask::Everywhere => isa.run(RectifyBack { x, passes: Always, about, dy, out }),
+        BackwardMask::Affine(affine, ceiling) => {
             isa.run(RectifyBack { x, passes: ByAffine(affine, ceiling), about, dy, out })
         }
-        Passes::Output(y, ceiling) => {
+        BackwardMask::Output(y, ceiling) => {
             assert_eq!(y.len(), out.len(), "rectify_back");
             isa.run(RectifyBack { x, passes: ByOutput(y, ceiling), about, dy, out })
         }
     }
 }
 
-/// [`Passes`] of one kind, so that the loop asks nothing.
+/// [`BackwardMask`] of one kind, so that the loop asks nothing.
 trait Gate: Copy {
     /// `dy` where it passes at `at`, where the values are `x`.
     ///
@@ -312,7 +312,7 @@ impl<G: Gate> Kernel for RectifyBack<'_, G> {
 /// The gradient of a convolution's output: `scale * dy` at the winners, and everywhere in the
 /// lanes of an image `shift + slope * x`, which is how a value moves all others through the moments.
 #[derive(Debug, Clone, Copy)]
-pub struct Spread {
+pub struct GradientSpread {
     /// Factor of the winners' gradients.
     pub scale: f32,
     /// Summand everywhere.
@@ -330,7 +330,7 @@ pub fn spread(
     isa: Isa,
     winners: Option<(&Pool2d, &[u8])>,
     (dy, x): (&[f32], &[f32]),
-    spread: Spread,
+    spread: GradientSpread,
     mask: &[f32; LANES],
     out: &mut [f32],
 ) {
@@ -349,7 +349,7 @@ struct SpreadOf<'a> {
     winners: Option<(&'a Pool2d, &'a [u8])>,
     dy: &'a [f32],
     x: &'a [f32],
-    spread: Spread,
+    spread: GradientSpread,
     mask: &'a [f32; LANES],
     out: &'a mut [f32],
 }
@@ -476,7 +476,7 @@ mod tests {
                 assert_eq!(out, values, "{isa} {shape:?}");
                 let mut mask = [1.0; LANES];
                 mask[15] = 0.0;
-                let how = Spread { scale: 2.0, shift: 0.5, slope: -0.25 };
+                let how = GradientSpread { scale: 2.0, shift: 0.5, slope: -0.25 };
                 let mut dense = vec![f32::NAN; plane.len()];
                 let winners = Some((&shape, positions.as_slice()));
                 spread(isa, winners, (&dy, &plane), how, &mask, &mut dense);
@@ -532,10 +532,12 @@ mod tests {
         let affine = Affine { scale: -1.5, shift: 0.25 };
         for isa in isas() {
             let mut out = vec![f32::NAN; x.len()];
-            let sums = rectify_back(isa, (&x, Passes::Affine(affine, 1.0)), 0.5, &dy, &mut out);
+            let sums =
+                rectify_back(isa, (&x, BackwardMask::Affine(affine, 1.0)), 0.5, &dy, &mut out);
             let y: Vec<f32> = x.iter().map(|x| -1.5 * x + 0.25).collect();
             let mut by_output = vec![f32::NAN; x.len()];
-            let again = rectify_back(isa, (&x, Passes::Output(&y, 1.0)), 0.5, &dy, &mut by_output);
+            let again =
+                rectify_back(isa, (&x, BackwardMask::Output(&y, 1.0)), 0.5, &dy, &mut by_output);
             assert_eq!((&by_output, again), (&out, sums), "{isa}");
             let expected: Vec<f32> = x
                 .iter()

@@ -81,7 +81,7 @@ impl<'a> Panels<'a> {
 
 /// Where `b` and `c` lie: rows of `b` are `b_row` apart, rows of `c` are `c_row`.
 #[derive(Debug, Clone, Copy)]
-pub struct Columns {
+pub struct ProductColumns {
     /// Numbers in a row; a multiple of [`LANES`](super::LANES).
     pub count: usize,
     /// Distance of the rows of `b`.
@@ -98,8 +98,14 @@ pub struct Columns {
 /// # Safety
 /// To be called from what [`Isa::run`](super::isa::Isa::run) runs with `V`.
 #[inline(always)]
-pub unsafe fn product<V: Vector>(a: Panels, b: &[f32], c: &mut [f32], columns: Columns, add: bool) {
-    let Columns { count, b_row, c_row } = columns;
+pub unsafe fn product<V: Vector>(
+    a: Panels,
+    b: &[f32],
+    c: &mut [f32],
+    columns: ProductColumns,
+    add: bool,
+) {
+    let ProductColumns { count, b_row, c_row } = columns;
     assert!(count % super::LANES == 0 && a.group == tile_rows::<V>());
     if a.rows == 0 || count == 0 {
         return;
@@ -110,11 +116,11 @@ pub unsafe fn product<V: Vector>(a: Panels, b: &[f32], c: &mut [f32], columns: C
     for row in (0..a.rows).step_by(a.group) {
         let rows = (a.rows - row).min(a.group);
         for first in (0..vectors).step_by(TILE_COLUMNS) {
-            let start = if add { Start::Sum } else { Start::Zero };
+            let start = if add { TileStart::Sum } else { TileStart::Zero };
             // SAFETY: the asserts above hold for every row and column of the tile.
             unsafe {
                 let c = c.as_mut_ptr().add(row * c_row);
-                let a = Rows::Packed(a.group_at(row).as_ptr());
+                let a = TileRows::Packed(a.group_at(row).as_ptr());
                 let tile = Tile { a, rows, k, b: b.as_ptr(), c, c_row, start, finish: None };
                 let last = (vectors - first).min(TILE_COLUMNS);
                 tile.run::<V>(last, |at| (first + at) * V::LEN, (first * V::LEN, |i| i * b_row));
@@ -125,7 +131,7 @@ pub unsafe fn product<V: Vector>(a: Panels, b: &[f32], c: &mut [f32], columns: C
 
 /// What a tile of `c` begins with.
 #[derive(Clone, Copy)]
-pub(super) enum Start<'a> {
+pub(super) enum TileStart<'a> {
     /// Nothing.
     Zero,
     /// What is there.
@@ -136,7 +142,7 @@ pub(super) enum Start<'a> {
 
 /// Rows of `a`.
 #[derive(Clone, Copy)]
-pub(super) enum Rows {
+pub(super) enum TileRows {
     /// A group of [`PackedRows`].
     Packed(*const f32),
     /// Contiguous rows, so far apart.
@@ -146,7 +152,7 @@ pub(super) enum Rows {
 /// A tile of a product: up to [`tile_rows`] rows by three vectors.
 pub(super) struct Tile<'a> {
     /// The rows of `a`.
-    pub a: Rows,
+    pub a: TileRows,
     /// How many there are.
     pub rows: usize,
     /// Number of summands.
@@ -158,7 +164,7 @@ pub(super) struct Tile<'a> {
     /// Distance of the rows of `c`.
     pub c_row: usize,
     /// What the sums begin with.
-    pub start: Start<'a>,
+    pub start: TileStart<'a>,
     /// What is done to them before they are written.
     pub finish: Option<FinishRows<'a>>,
 }
@@ -180,17 +186,17 @@ impl Tile<'_> {
         // last one stands for those that are not.
         unsafe {
             match (self.a, tile_rows::<V>()) {
-                (Rows::Packed(a), 8) => {
+                (TileRows::Packed(a), 8) => {
                     self.wide::<V, 8>(vectors, from, to, row, |at, i| *a.add(i * 8 + at));
                 }
-                (Rows::Packed(a), _) => {
+                (TileRows::Packed(a), _) => {
                     self.wide::<V, 4>(vectors, from, to, row, |at, i| *a.add(i * 4 + at));
                 }
-                (Rows::Apart(a, apart), 8) => {
+                (TileRows::Apart(a, apart), 8) => {
                     let rows: [_; 8] = array::from_fn(|at| a.add(at.min(self.rows - 1) * apart));
                     self.wide::<V, 8>(vectors, from, to, row, |at, i| *rows[at].add(i));
                 }
-                (Rows::Apart(a, apart), _) => {
+                (TileRows::Apart(a, apart), _) => {
                     let rows: [_; 4] = array::from_fn(|at| a.add(at.min(self.rows - 1) * apart));
                     self.wide::<V, 4>(vectors, from, to, row, |at, i| *rows[at].add(i));
                 }
@@ -232,7 +238,7 @@ impl Tile<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             let mut sums = [[V::zero(); COLUMNS]; ROWS];
-            if let Start::Rows(numbers) = self.start {
+            if let TileStart::Rows(numbers) = self.start {
                 for (sums, number) in sums.iter_mut().zip(numbers) {
                     *sums = [V::splat(*number); COLUMNS];
                 }
@@ -255,7 +261,7 @@ impl Tile<'_> {
                 for (at, sum) in sums.into_iter().enumerate() {
                     let place = row * self.c_row + to + at * V::LEN;
                     let to = self.c.add(place);
-                    let before = matches!(self.start, Start::Sum);
+                    let before = matches!(self.start, TileStart::Sum);
                     let mut sum = if before { sum.add(V::load(to)) } else { sum };
                     if let Some(finish) = &self.finish {
                         sum = finish.apply(row, place, sum);
@@ -281,7 +287,7 @@ mod tests {
         fn run<V: Vector>(self) {
             let Self(a, b, c, (m, k, n)) = self;
             let packed = PackedRows::new(m, k, tile_rows::<V>(), |row, column| a[row * k + column]);
-            let columns = Columns { count: n, b_row: n, c_row: n };
+            let columns = ProductColumns { count: n, b_row: n, c_row: n };
             // SAFETY: `run` is called by `Isa::run`.
             unsafe { product::<V>(packed.panels(), b, c, columns, true) }
         }

@@ -15,12 +15,15 @@ mod weights;
 
 use super::finish::{Finish, FinishRows};
 use super::frame::Frame;
-use super::product::{Columns, Rows, Start, TILE_COLUMNS, Tile, product, tile_rows};
+use super::product::{ProductColumns, TILE_COLUMNS, Tile, TileRows, TileStart, product, tile_rows};
 use super::vector::Vector;
 use super::{Fresh, LANES, transpose};
 use crate::memory;
 use crate::nn::geometry::Conv2d;
-use points::{Five, Input, InputBack, MOST, OUTPUTS, Output, OutputBack, Points, Three, Transform};
+use points::{
+    Five, InputBackTransform, InputTransform, MOST, OUTPUTS, OutputBackTransform, OutputTransform,
+    Points, Three, TileTransform,
+};
 pub use weights::PointWeights;
 
 /// Bytes that a strip's values may take: most of a second-level cache.
@@ -144,7 +147,7 @@ impl Winograd {
             unsafe {
                 self.inputs::<V, P>(buffer, &strip, &mut before, b_point);
                 for (point, weights) in weights.matrices().enumerate() {
-                    let columns = Columns { count, b_row: count, c_row: count };
+                    let columns = ProductColumns { count, b_row: count, c_row: count };
                     let (b, c) = (&before[point * b_point..], &mut after[point * c_point..]);
                     product::<V>(weights, b, c, columns, false);
                 }
@@ -206,7 +209,7 @@ impl Winograd {
                 if let Some((weights, dx)) = &mut dx {
                     assert!(dx.len() >= self.input.len());
                     for (point, weights) in weights.matrices().enumerate() {
-                        let columns = Columns { count, b_row: count, c_row: count };
+                        let columns = ProductColumns { count, b_row: count, c_row: count };
                         let b = &gradients[point * p_point..];
                         product::<V>(weights, b, &mut inputs[point * q_point..], columns, false);
                     }
@@ -218,7 +221,7 @@ impl Winograd {
                         let a = gradients.as_ptr().add(point * p_point);
                         let b = inputs.as_ptr().add(point * q_point);
                         let c = sums.as_mut_ptr().add(point * self.filters * wide);
-                        let start = if *fresh { Start::Zero } else { Start::Sum };
+                        let start = if *fresh { TileStart::Zero } else { TileStart::Sum };
                         self.add_outer::<V>(a, b, (c, start), count, wide);
                     }
                     *fresh = false;
@@ -236,7 +239,7 @@ impl Winograd {
         &self,
         a: *const f32,
         b: *const f32,
-        (c, start): (*mut f32, Start),
+        (c, start): (*mut f32, TileStart),
         count: usize,
         wide: usize,
     ) {
@@ -246,7 +249,7 @@ impl Winograd {
             for first in (0..vectors).step_by(TILE_COLUMNS) {
                 // SAFETY: the caller's matrices are of these sizes.
                 unsafe {
-                    let a = Rows::Apart(a.add(row * count), count);
+                    let a = TileRows::Apart(a.add(row * count), count);
                     let c = c.add(row * wide);
                     let tile = Tile { a, rows, k: count, b, c, c_row: wide, start, finish: None };
                     let last = (vectors - first).min(TILE_COLUMNS);
@@ -293,7 +296,7 @@ impl Winograd {
                         let from = Square { first, row: columns * LANES, column: LANES };
                         let first = to.as_mut_ptr().add(place + half);
                         let to = Square { first, row: P::COUNT * point, column: point };
-                        both_ways::<V, Input<P>>(from, to, Write::Set);
+                        both_ways::<V, InputTransform<P>>(from, to, Write::Set);
                     }
                 }
             }
@@ -321,7 +324,7 @@ impl Winograd {
                     let from = Square { first, row: columns * pixel, column: pixel };
                     let first = to.as_mut_ptr().add(at * pixel + lane);
                     let to = Square { first, row: P::COUNT * point, column: point };
-                    both_ways::<V, Input<P>>(from, to, Write::Set);
+                    both_ways::<V, InputTransform<P>>(from, to, Write::Set);
                 }
             }
         }
@@ -357,7 +360,7 @@ impl Winograd {
                             None => Write::Cut(cut, bias),
                             Some(finish) => Write::Finish(cut, bias, finish.rows(filter, to_half)),
                         };
-                        both_ways::<V, Output<P>>(from, to, write);
+                        both_ways::<V, OutputTransform<P>>(from, to, write);
                     }
                 }
             }
@@ -386,7 +389,7 @@ impl Winograd {
                         let from = Square { first, row: columns * LANES, column: LANES };
                         let first = to.as_mut_ptr().add(place + half);
                         let to = Square { first, row: P::COUNT * point, column: point };
-                        both_ways::<V, OutputBack<P>>(from, to, Write::Set);
+                        both_ways::<V, OutputBackTransform<P>>(from, to, Write::Set);
                     }
                 }
             }
@@ -415,7 +418,7 @@ impl Winograd {
                         let from = Square { first, row: P::COUNT * point, column: point };
                         let first = dx.as_mut_ptr().add(to + half);
                         let to = Square { first, row: columns * LANES, column: LANES };
-                        both_ways::<V, InputBack<P>>(from, to, Write::Add);
+                        both_ways::<V, InputBackTransform<P>>(from, to, Write::Add);
                     }
                 }
             }
@@ -458,7 +461,7 @@ enum Write<'a> {
 /// As [`Vector`]; `from` can be read, and `to` written where `write` says.
 #[expect(clippy::needless_range_loop, reason = "an index is a place in the square")]
 #[inline(always)]
-unsafe fn both_ways<V: Vector, T: Transform>(
+unsafe fn both_ways<V: Vector, T: TileTransform>(
     from: Square<*const f32>,
     to: Square<*mut f32>,
     write: Write,

@@ -1,4 +1,4 @@
-//! The mean of parts of an image, as many whatever its size.
+//! The means of a fixed number of parts of an image, whatever its size.
 
 use dfdx::prelude::*;
 

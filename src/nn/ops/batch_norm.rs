@@ -1,13 +1,13 @@
 //! Batch normalisation (Ioffe and Szegedy 2015), by a batch's own moments or by given ones.
 //!
-//! Running averages are the caller's.
+//! The caller keeps the running averages.
 
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
 use super::sums::{dot, sum};
 use super::tape::{self, Sums, values};
-use super::{Batch, ELEMENTS, Flat, Moments, Needs};
+use super::{Batch, BatchMoments, ELEMENTS, Flat, Needs};
 use crate::memory;
 
 /// Images whose moments are summed by one task.
@@ -27,14 +27,14 @@ pub fn batch_norm_train<T: Tape<f32, Cpu>>(
     channels: usize,
     eps: f32,
     needs: Needs,
-) -> Result<(Batch<Cpu, T>, Moments), CpuError> {
+) -> Result<(Batch<Cpu, T>, BatchMoments), CpuError> {
     check(x.shape(), [weight, bias].map(|parameter| parameter.shape().0), channels);
     assert!(x.shape().0 > 0, "batch_norm: the batch is empty");
     let spatial = x.shape().1 / channels;
     let (x, tape) = x.split_tape();
     let input = values(&x);
     let moments = moments(&input, channels, spatial);
-    let layer = Normalizer::new(&moments, weight, bias, spatial, eps);
+    let layer = UnfusedNorm::new(&moments, weight, bias, spatial, eps);
     let mut out = memory::take(input.len());
     layer.normalize(&input, &mut out);
     let y = x.device().try_tensor_from_vec(out, *x.shape())?;
@@ -74,8 +74,8 @@ pub fn batch_norm_eval<T: Tape<f32, Cpu>>(
     check(x.shape(), [weight, bias, mean, var].map(|parameter| parameter.shape().0), channels);
     let spatial = x.shape().1 / channels;
     let (x, tape) = x.split_tape();
-    let moments = Moments { mean: values(mean), var: values(var) };
-    let layer = Normalizer::new(&moments, weight, bias, spatial, eps);
+    let moments = BatchMoments { mean: values(mean), var: values(var) };
+    let layer = UnfusedNorm::new(&moments, weight, bias, spatial, eps);
     let input = values(&x);
     let mut out = memory::take(input.len());
     layer.normalize(&input, &mut out);
@@ -96,7 +96,7 @@ pub fn batch_norm_eval<T: Tape<f32, Cpu>>(
 }
 
 /// A layer with its moments: `y = (x - mean) * inverse * weight + bias`.
-struct Normalizer {
+struct UnfusedNorm {
     spatial: usize,
     mean: Vec<f32>,
     /// `1 / sqrt(var + eps)`.
@@ -105,7 +105,7 @@ struct Normalizer {
     bias: Vec<f32>,
 }
 
-/// Sums over batch and pixels, a channel each.
+/// Sums over batch and pixels, one per channel.
 struct Totals {
     /// Of the output's gradient.
     dy: Vec<f64>,
@@ -125,9 +125,9 @@ impl Totals {
     }
 }
 
-impl Normalizer {
+impl UnfusedNorm {
     fn new(
-        moments: &Moments,
+        moments: &BatchMoments,
         weight: &Flat<Cpu>,
         bias: &Flat<Cpu>,
         spatial: usize,
@@ -224,11 +224,11 @@ impl Normalizer {
 }
 
 /// Mean and biased variance of each channel.
-fn moments(input: &[f32], channels: usize, spatial: usize) -> Moments {
+fn moments(input: &[f32], channels: usize, spatial: usize) -> BatchMoments {
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^53 values")]
     let count = (input.len() / channels) as f64;
     let sums = by_channel(channels, spatial, input, input, |x, _| (sum(x), dot(x, x)));
-    let mut moments = Moments { mean: Vec::new(), var: Vec::new() };
+    let mut moments = BatchMoments { mean: Vec::new(), var: Vec::new() };
     for (sum, squares) in sums {
         let mean = sum / count;
         moments.mean.push(narrow(mean));
@@ -290,7 +290,7 @@ pub fn batch_norm_train_generic<D: Device<f32>, T: Tape<f32, D>>(
     channels: usize,
     eps: f32,
     needs: Needs,
-) -> Result<(Batch<D, T>, Moments), D::Err> {
+) -> Result<(Batch<D, T>, BatchMoments), D::Err> {
     check(x.shape(), [weight, bias].map(|parameter| parameter.shape().0), channels);
     assert!(x.shape().0 > 0, "batch_norm: the batch is empty");
     let (n, features) = *x.shape();
@@ -306,7 +306,7 @@ pub fn batch_norm_train_generic<D: Device<f32>, T: Tape<f32, D>>(
     let centred = x.try_sub(mean.try_broadcast_like::<_, Axes2<0, 2>>(&planes)?)?;
     let squares = centred.with_empty_tape().try_square()?;
     let var = squares.try_mean::<(usize,), Axes2<0, 2>>()?;
-    let moments = Moments { mean: mean_host, var: var.as_vec() };
+    let moments = BatchMoments { mean: mean_host, var: var.as_vec() };
     let deviation = var.try_add(eps)?.try_sqrt()?;
     let scale = weight.retaped::<T>().try_div(deviation)?;
     let y = centred.try_mul(scale.try_broadcast_like::<_, Axes2<0, 2>>(&planes)?)?;

@@ -1,5 +1,5 @@
-//! 2-D convolution of dfdx's own operations, as matrix products of filters and image patches. The
-//! CPU's form is [`super::conv_block`].
+//! 2-D convolution composed of dfdx's own operations: matrix products of filters and image patches.
+//! The CPU uses [`super::conv_block`] instead.
 
 use dfdx::prelude::*;
 

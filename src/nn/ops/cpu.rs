@@ -1,11 +1,11 @@
-//! The fast kernels as the operations of the CPU.
+//! The operations of the CPU: they call the fast kernels.
 
 use std::sync::Arc;
 
 use dfdx::prelude::*;
 
 use super::batch_norm::{batch_norm_eval, batch_norm_train};
-use super::conv_block::{BlockNeeds, Norm, Prepared, conv_block};
+use super::conv_block::{BlockNeeds, Norm, PreparedWeights, conv_block};
 use super::cross_entropy::{Targets, cross_entropy};
 use super::grad_reverse::grad_reverse;
 use super::linear::linear;
@@ -13,17 +13,17 @@ use super::maps::{pack, unpack};
 use super::pool2d::{avg_pool2d, global_avg_pool, max_pool2d};
 use super::relu::relu;
 use super::scale_channels::scale_channels;
-use super::{Batch, Blocked, ConvBlock, Flat, Maps, Moments, Needs, Ops, Scalar};
+use super::{Batch, BatchMoments, Blocked, ConvBlock, Flat, Maps, Needs, Ops, Scalar};
 use crate::memory::Buffer;
 use crate::nn::geometry::Rectifier;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d};
 
 impl Ops for Cpu {
     type Held = Arc<Buffer>;
-    type Prepared = Arc<Prepared>;
+    type Prepared = Arc<PreparedWeights>;
 
-    fn prepare(weight: &Flat<Self>, shape: &Conv2d, precise: bool) -> Arc<Prepared> {
-        Arc::new(Prepared::new(weight, shape, precise))
+    fn prepare(weight: &Flat<Self>, shape: &Conv2d, precise: bool) -> Arc<PreparedWeights> {
+        Arc::new(PreparedWeights::new(weight, shape, precise))
     }
 
     fn pack<T: Tape<f32, Self>>(
@@ -95,7 +95,7 @@ impl Ops for Cpu {
         channels: usize,
         eps: f32,
         needs: Needs,
-    ) -> Result<(Batch<Self, T>, Moments), Self::Err> {
+    ) -> Result<(Batch<Self, T>, BatchMoments), Self::Err> {
         batch_norm_train(x, weight, bias, channels, eps, needs)
     }
 

@@ -1,5 +1,5 @@
-//! dfdx's own operations as the operations of CUDA devices. Sums by `gather` run in no fixed order
-//! there, so a run repeats only to rounding.
+//! The operations of CUDA devices, composed of dfdx's own. Sums by `gather` run in no fixed order there,
+//! so a run repeats only up to rounding.
 
 use dfdx::prelude::*;
 
@@ -12,7 +12,7 @@ use super::linear::linear_generic;
 use super::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
 use super::relu::relu_generic;
 use super::scale_channels::scale_channels_generic;
-use super::{Batch, Blocked, ConvBlock, Flat, Maps, Moments, Needs, Ops, Scalar};
+use super::{Batch, BatchMoments, Blocked, ConvBlock, Flat, Maps, Needs, Ops, Scalar};
 use crate::nn::geometry::Rectifier;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d};
 
@@ -83,7 +83,7 @@ impl Ops for Cuda {
         channels: usize,
         eps: f32,
         needs: Needs,
-    ) -> Result<(Batch<Self, T>, Moments), Self::Err> {
+    ) -> Result<(Batch<Self, T>, BatchMoments), Self::Err> {
         batch_norm_train_generic(x, weight, bias, channels, eps, needs)
     }
 

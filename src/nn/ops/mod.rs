@@ -58,9 +58,9 @@ impl Needs {
     }
 }
 
-/// Mean and biased variance of a batch, one of each a channel.
+/// Mean and biased variance of a batch, one of each per channel.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Moments {
+pub struct BatchMoments {
     /// Means.
     pub mean: Vec<f32>,
     /// Variances, divided by the number of values.
@@ -75,7 +75,7 @@ pub struct Moments {
 pub trait Ops: Device<f32> {
     /// The values of [`Maps`] where a tensor does not hold them.
     type Held: Clone + std::fmt::Debug;
-    /// A convolution's weights as its kernels want them.
+    /// A convolution's weights in the layout of its kernels.
     type Prepared: Clone + std::fmt::Debug;
 
     /// Weights `[filters, channels / groups, kernel rows, kernel columns]` for convolutions of
@@ -151,7 +151,7 @@ pub trait Ops: Device<f32> {
     ) -> Result<Batch<Self, T>, Self::Err>;
 
     /// Batch normalisation by the batch's own moments (Ioffe and Szegedy 2015), which it returns
-    /// for the running averages: `(x - mean) / sqrt(var + eps) * weight + bias`, a channel each.
+    /// for the running averages: `(x - mean) / sqrt(var + eps) * weight + bias`, per channel.
     ///
     /// # Errors
     /// Those of the device.
@@ -162,7 +162,7 @@ pub trait Ops: Device<f32> {
         channels: usize,
         eps: f32,
         needs: Needs,
-    ) -> Result<(Batch<Self, T>, Moments), Self::Err>;
+    ) -> Result<(Batch<Self, T>, BatchMoments), Self::Err>;
 
     /// Batch normalisation by given moments, which are constants.
     ///

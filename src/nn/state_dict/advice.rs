@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 
 use super::names::{best, patterns, prefixes};
-use super::{Fit, StateDict, Taken, Wanted, compare};
+use super::{LoadPlan, StateDict, Taken, WantedTensors, compare};
 
 /// How a stage takes weights.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings<'a> {
+pub struct LoadSettings<'a> {
     /// `prefix`.
     pub prefix: Option<&'a str>,
     /// `skip`.
@@ -22,11 +22,11 @@ const MOST: usize = 6;
 
 /// Lines of advice where `fit` of the network `wanted` is not whole.
 pub fn advice(
-    wanted: &Wanted,
+    wanted: &WantedTensors,
     file: &StateDict,
     taken: &Taken,
-    fit: &Fit,
-    settings: Settings,
+    fit: &LoadPlan,
+    settings: LoadSettings,
 ) -> Vec<String> {
     let names = file.names();
     let mut lines: Vec<String> = trials(&names, wanted, taken, fit)
@@ -57,9 +57,9 @@ pub fn advice(
 /// What could be taken: what is, or what lies below a prefix that stands before more names.
 fn trials(
     names: &[String],
-    wanted: &Wanted,
+    wanted: &WantedTensors,
     taken: &Taken,
-    fit: &Fit,
+    fit: &LoadPlan,
 ) -> Vec<(Option<String>, Taken)> {
     let all: HashSet<&str> = wanted.names().into_iter().collect();
     let found = prefixes(names, &all);
@@ -77,11 +77,11 @@ fn trials(
 
 /// What to set besides `prefix`, and what comes of it; `None` where that is nothing.
 fn with(
-    wanted: &Wanted,
+    wanted: &WantedTensors,
     file: &StateDict,
     taken: &Taken,
     prefix: Option<&str>,
-    settings: Settings,
+    settings: LoadSettings,
 ) -> Option<String> {
     let mut set: Vec<String> = prefix.iter().map(|it| format!("`prefix = {it:?}`")).collect();
     let mut fit = compare(wanted, file, taken, settings.skip).ok()?;

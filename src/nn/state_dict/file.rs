@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
-use crate::nn::torch_file::{Tensor, TorchFile, Values, from_half};
+use crate::nn::torch_file::{Numbers, Tensor, TorchFile, from_half};
 use crate::nn::weights::{WeightsError, from_little_endian};
 
 /// Weights by their names.
@@ -143,20 +143,20 @@ pub fn read(path: &Path, entry: Option<&str>) -> Result<IndexMap<String, Tensor>
 }
 
 /// How numbers of a type are read; `None` for what weights are not.
-fn numbers(dtype: Dtype) -> Option<fn(&[u8]) -> Values> {
+fn numbers(dtype: Dtype) -> Option<fn(&[u8]) -> Numbers> {
     /// Numbers of N bytes, converted to whole ones.
-    fn whole<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> i64) -> Values {
-        Values::Integer(data.as_chunks().0.iter().map(|bytes| convert(*bytes)).collect())
+    fn whole<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> i64) -> Numbers {
+        Numbers::Integer(data.as_chunks().0.iter().map(|bytes| convert(*bytes)).collect())
     }
-    fn float<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f32) -> Values {
-        Values::Float(data.as_chunks().0.iter().map(|bytes| convert(*bytes)).collect())
+    fn float<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f32) -> Numbers {
+        Numbers::Float(data.as_chunks().0.iter().map(|bytes| convert(*bytes)).collect())
     }
     #[expect(clippy::cast_possible_truncation, reason = "weights are kept in f32")]
-    fn double(data: &[u8]) -> Values {
+    fn double(data: &[u8]) -> Numbers {
         float(data, |bytes| f64::from_le_bytes(bytes) as f32)
     }
     Some(match dtype {
-        Dtype::F32 => |data| Values::Float(from_little_endian(data)),
+        Dtype::F32 => |data| Numbers::Float(from_little_endian(data)),
         Dtype::F64 => double,
         Dtype::F16 => |data| float(data, |bytes| from_half(u16::from_le_bytes(bytes))),
         Dtype::BF16 => {

@@ -11,27 +11,27 @@ use super::freeze::{PatternError, matching};
 use super::model::Model;
 use super::ops::Ops;
 use super::spec::{Layer, Part, Spec};
-use super::torch_file::Values;
+use super::torch_file::Numbers;
 use super::weights::WeightsError;
-use crate::nn::placement::{Slot, SpecError};
+use crate::nn::placement::{NamedShape, SpecError};
 
 mod advice;
 mod file;
 mod names;
 
-pub use advice::{Settings, advice};
+pub use advice::{LoadSettings, advice};
 pub use file::{StateDict, read};
 pub use names::{NameError, Taken};
 
 /// The tensors of a network, without its domain classifier.
 #[derive(Debug, Clone)]
-pub struct Wanted {
-    parameters: Vec<Slot>,
+pub struct WantedTensors {
+    parameters: Vec<NamedShape>,
     /// Running means and variances.
-    statistics: Vec<Slot>,
+    statistics: Vec<NamedShape>,
 }
 
-impl Wanted {
+impl WantedTensors {
     /// Those of the network of `spec`.
     ///
     /// # Errors
@@ -46,14 +46,14 @@ impl Wanted {
             if matches!(placed.layer, Layer::BatchNorm { .. }) {
                 for word in ["running_mean", "running_var"] {
                     let name = format!("{}.{word}", placed.name);
-                    statistics.push(Slot { name, shape: vec![placed.input.channels] });
+                    statistics.push(NamedShape { name, shape: vec![placed.input.channels] });
                 }
             }
         }
         Ok(Self { parameters, statistics })
     }
 
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
+    fn slots(&self) -> impl Iterator<Item = &NamedShape> {
         self.parameters.iter().chain(&self.statistics)
     }
 
@@ -65,7 +65,7 @@ impl Wanted {
 
 /// What becomes of each name when weights are put into a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fit {
+pub struct LoadPlan {
     /// Names whose values are taken.
     pub loaded: Vec<String>,
     /// Names of the network that are left alone on purpose.
@@ -82,7 +82,7 @@ pub struct Fit {
     pub parameters: (usize, usize),
 }
 
-impl Fit {
+impl LoadPlan {
     /// Whether file and network have the same names and shapes, but for what was skipped.
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty()
@@ -145,19 +145,19 @@ impl Fit {
 /// # Errors
 /// When a pattern of `skip` is not a glob, or matches no name of the network.
 pub fn compare(
-    wanted: &Wanted,
+    wanted: &WantedTensors,
     file: &StateDict,
     taken: &Taken,
     skip: &[String],
-) -> Result<Fit, PatternError> {
+) -> Result<LoadPlan, PatternError> {
     let all = wanted.names();
     let mut left: HashSet<&str> = HashSet::new();
     for pattern in skip {
         let matched = matching(pattern, &all)?;
         left.extend(all.iter().zip(matched).filter(|(_, matched)| *matched).map(|(name, _)| *name));
     }
-    let mut fit = Fit::default();
-    let mut look = |Slot { name, shape }: &Slot| {
+    let mut fit = LoadPlan::default();
+    let mut look = |NamedShape { name, shape }: &NamedShape| {
         if left.contains(name.as_str()) {
             fit.skipped.push(name.clone());
             return false;
@@ -209,7 +209,7 @@ pub fn load<D: Ops>(
     model: &mut Model<D>,
     file: &StateDict,
     taken: &Taken,
-    fit: &Fit,
+    fit: &LoadPlan,
 ) -> Result<(), WeightsError> {
     let loaded: IndexSet<&str> = fit.loaded.iter().map(String::as_str).collect();
     let floats = |name: &str| -> Result<Option<Vec<f32>>, WeightsError> {
@@ -228,7 +228,7 @@ pub fn load<D: Ops>(
             }
         }
         let seen = taken.names.get(&format!("{}.num_batches_tracked", stats.layer));
-        if let Some(Values::Integer(seen)) = seen
+        if let Some(Numbers::Integer(seen)) = seen
             .filter(|name| matches!(file.shape(name), Some(Ok([] | [1]))))
             .map(|name| file.tensor(name))
             .transpose()?
@@ -243,9 +243,9 @@ pub fn load<D: Ops>(
 /// The values of the tensor `name` of a file, none of which is infinite or no number.
 fn finite(file: &StateDict, name: &str) -> Result<Vec<f32>, WeightsError> {
     let values = match file.tensor(name)?.values {
-        Values::Float(values) => values,
+        Numbers::Float(values) => values,
         #[expect(clippy::cast_precision_loss, reason = "weights are small numbers")]
-        Values::Integer(values) => values.iter().map(|it| *it as f32).collect(),
+        Numbers::Integer(values) => values.iter().map(|it| *it as f32).collect(),
     };
     let broken = values.iter().filter(|value| !value.is_finite()).count();
     if broken == 0 {

@@ -8,14 +8,14 @@ use super::*;
 use crate::nn::Saved;
 use crate::nn::geometry::Chw;
 use crate::nn::model::host;
-use crate::nn::zoo::{self, Layout};
+use crate::nn::zoo::{self, ArchSettings};
 
 /// Tensors in single precision by their names.
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
 fn model(classes: usize, seed: u64) -> Model<Cpu> {
     let input = Chw { channels: 3, height: 28, width: 28 };
-    let spec = (zoo::find("dacnn").unwrap().build)(Layout::new(input, classes));
+    let spec = (zoo::find("dacnn").unwrap().build)(ArchSettings::new(input, classes));
     Model::new(spec, &Cpu::default(), seed).unwrap()
 }
 
@@ -47,15 +47,19 @@ fn file(tensors: &Tensors) -> StateDict {
 }
 
 /// Compares as a stage does.
-fn compared(model: &Model<Cpu>, file: &StateDict, settings: Settings) -> (Wanted, Taken, Fit) {
-    let wanted = Wanted::of(model.spec()).unwrap();
+fn compared(
+    model: &Model<Cpu>,
+    file: &StateDict,
+    settings: LoadSettings,
+) -> (WantedTensors, Taken, LoadPlan) {
+    let wanted = WantedTensors::of(model.spec()).unwrap();
     let names: HashSet<&str> = wanted.names().into_iter().collect();
     let taken = Taken::of(&file.names(), &names, settings.prefix).unwrap();
     let fit = compare(&wanted, file, &taken, settings.skip).unwrap();
     (wanted, taken, fit)
 }
 
-const PLAIN: Settings = Settings { prefix: None, skip: &[], strict: true };
+const PLAIN: LoadSettings = LoadSettings { prefix: None, skip: &[], strict: true };
 
 #[test]
 fn weights_of_the_same_network_are_taken_whole() {
@@ -91,7 +95,7 @@ fn what_differs_is_listed_and_what_is_skipped_stays() {
     let before = host(&to.parameters().last().unwrap().value);
     let skip = ["classifier.fc3.*".to_owned()];
     let whole = file(&tensors(model(10, 1)));
-    let (wanted, taken, fit) = compared(&to, &whole, Settings { skip: &skip, ..PLAIN });
+    let (wanted, taken, fit) = compared(&to, &whole, LoadSettings { skip: &skip, ..PLAIN });
     assert!(fit.is_whole());
     assert_eq!(fit.skipped, ["classifier.fc3.weight", "classifier.fc3.bias"]);
     assert!(fit.parameters.0 < fit.parameters.1 && fit.share() != "100 %", "{}", fit.share());
@@ -115,7 +119,7 @@ fn a_weight_or_statistic_that_is_not_finite_is_an_error_with_its_name() {
         assert!(error.contains(&format!("tensor `{name}` is not finite: 1 of its ")), "{error}");
         // One that is not loaded harms nobody.
         let skip = [name.to_owned()];
-        let (_, taken, fit) = compared(&to, &file, Settings { skip: &skip, ..PLAIN });
+        let (_, taken, fit) = compared(&to, &file, LoadSettings { skip: &skip, ..PLAIN });
         load(&mut to, &file, &taken, &fit).unwrap();
     }
 }
@@ -125,7 +129,7 @@ fn called(tensors: &Tensors, name: impl Fn(&str) -> String) -> Tensors {
     tensors.iter().map(|(was, shape, it)| (name(was), shape.clone(), it.clone())).collect()
 }
 
-fn advised(file: &StateDict, settings: Settings) -> Vec<String> {
+fn advised(file: &StateDict, settings: LoadSettings) -> Vec<String> {
     let (wanted, taken, fit) = compared(&model(4, 2), file, settings);
     assert!(!fit.is_whole());
     advice(&wanted, file, &taken, &fit, settings)

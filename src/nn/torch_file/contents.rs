@@ -1,5 +1,5 @@
-//! What every form of a file gives: the tensors by name, not read yet, and the storages they lie in.
-//! Also the few things that two forms read in one way.
+//! What every form of a file gives: the tensors by name, not yet read, and the storages they are in.
+//! The few things that two forms read alike are here too.
 
 use std::ops::Range;
 
@@ -7,13 +7,13 @@ use indexmap::IndexMap;
 
 use super::TorchFileError;
 use super::pickle::Pickle;
-use super::storage::{Kind, Storages};
-use super::value::{Id, Value, View};
+use super::storage::{ElementType, Storages};
+use super::value::{Id, PickleValue, TensorView};
 
-/// The tensors of a file by name, and what they lie in.
+/// The tensors of a file by name, and the storages they are in.
 #[derive(Debug)]
-pub(super) struct Contents {
-    pub tensors: IndexMap<String, Stored>,
+pub(super) struct FileContents {
+    pub tensors: IndexMap<String, StoredTensor>,
     pub storages: Storages,
     /// The entry that they are of; `None` for the file's own dictionary.
     pub entry: Option<String>,
@@ -21,21 +21,21 @@ pub(super) struct Contents {
     pub others: Vec<String>,
 }
 
-/// A tensor that was not read yet.
+/// A tensor that has not been read yet.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredTensor {
     pub shape: Vec<usize>,
-    /// Where its numbers lie, or why they cannot be read.
-    pub place: Result<Place, String>,
+    /// Where its numbers are, or why they cannot be read.
+    pub place: Result<StoragePlace, String>,
 }
 
-/// Where the numbers of a tensor lie.
+/// Where the numbers of a tensor are.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub kind: Kind,
+pub(super) struct StoragePlace {
+    pub kind: ElementType,
     /// Key of the storage.
     pub storage: String,
-    pub view: View,
+    pub view: TensorView,
 }
 
 pub(super) fn number(bytes: &[u8], at: &mut usize, len: usize) -> Result<usize, TorchFileError> {
@@ -71,13 +71,13 @@ pub(super) fn raw(
 
 pub(super) fn class_of(pickle: &Pickle, class: Id) -> Result<&str, TorchFileError> {
     match pickle.get(class) {
-        Value::Global(name) => Ok(name),
+        PickleValue::Global(name) => Ok(name),
         _ => Err(TorchFileError::Malformed("the class of a storage is no class".into())),
     }
 }
 
-pub(super) fn kind_of(class: &str) -> Result<Kind, TorchFileError> {
-    Kind::named(class).ok_or_else(|| {
+pub(super) fn kind_of(class: &str) -> Result<ElementType, TorchFileError> {
+    ElementType::named(class).ok_or_else(|| {
         TorchFileError::other(format!("numbers of the kind `{class}` cannot be read"))
     })
 }

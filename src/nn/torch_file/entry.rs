@@ -1,11 +1,11 @@
-//! Which dictionary of a checkpoint holds the weights: the one that the user names, or the one that is
-//! called as training scripts call it. Where several could be meant, nobody guesses.
+//! Finds the dictionary of a checkpoint that holds the weights: the one that the user names, or the one
+//! with a name that training scripts use. Where several could be meant, it is an error, not a guess.
 
 use std::collections::HashSet;
 
 use super::TorchFileError;
 use super::pickle::{Pickle, name_of};
-use super::value::{Id, Value};
+use super::value::{Id, PickleValue};
 
 /// What training scripts call a network's weights among the rest of a checkpoint.
 const USUAL: &[&str] = &["state_dict", "model_state_dict", "model", "net", "network"];
@@ -34,7 +34,7 @@ struct Candidate {
 pub(super) fn choose(
     pickle: &Pickle,
     wanted: Option<&str>,
-    is_tensor: impl Fn(&Value) -> bool,
+    is_tensor: impl Fn(&PickleValue) -> bool,
 ) -> Result<Chosen, TorchFileError> {
     let Some(all) = pickle.dict(pickle.root) else {
         let error = TorchFileError::other("it holds no dictionary of tensors");
@@ -115,7 +115,7 @@ fn with_entries(
 fn candidates(
     pickle: &Pickle,
     all: &[(Id, Id)],
-    is_tensor: impl Fn(&Value) -> bool,
+    is_tensor: impl Fn(&PickleValue) -> bool,
 ) -> Vec<Candidate> {
     let holds = |entries: &[(Id, Id)]| entries.iter().any(|(_, id)| is_tensor(pickle.get(*id)));
     let mut found = Vec::new();

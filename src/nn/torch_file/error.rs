@@ -1,4 +1,4 @@
-//! Why a file of PyTorch's gives no weights, and what its owner can do about it.
+//! Why a PyTorch file gives no weights, and what its owner can do about it.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The three forms of a file of PyTorch's: the zip archive of today, the pickles of before 1.6, the tar
-//! archive of before 0.1.10. Each gives a pickle and says where storages lie; none reads numbers.
+//! The three forms of a PyTorch file: today's zip archive, the pickles from before 1.6, the tar archive
+//! from before 0.1.10. Each gives a pickle and says where the storages are; none reads numbers.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -8,15 +8,15 @@ use indexmap::IndexMap;
 use zip::CompressionMethod;
 
 use super::TorchFileError;
-use super::contents::{Contents, Place, Stored, class_of, counted, kind_of, raw};
+use super::contents::{FileContents, StoragePlace, StoredTensor, class_of, counted, kind_of, raw};
 use super::entry::{self, Chosen};
 use super::pickle::{Pickle, name_of};
-use super::storage::{Held, Kind, Storages};
+use super::storage::{ElementType, StorageRange, Storages};
 use super::tar_form::from_tar;
-use super::value::{Id, Value, View};
+use super::value::{Id, PickleValue, TensorView};
 
 /// Reads what `bytes` hold under `entry`, or where weights usually are.
-pub(super) fn read(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
+pub(super) fn read(bytes: &[u8], entry: Option<&str>) -> Result<FileContents, TorchFileError> {
     if bytes.starts_with(b"PK") {
         zipped(bytes, entry)
     } else if bytes.get(257..262) == Some(b"ustar") {
@@ -64,11 +64,12 @@ fn contents(
     pickle: &Pickle,
     storages: Storages,
     entry: Option<&str>,
-) -> Result<Contents, TorchFileError> {
-    let is_tensor = |value: &Value| matches!(value, Value::View(_) | Value::Unreadable(_));
+) -> Result<FileContents, TorchFileError> {
+    let is_tensor =
+        |value: &PickleValue| matches!(value, PickleValue::View(_) | PickleValue::Unreadable(_));
     let chosen = match (&pickle.refused, entry::choose(pickle, entry, is_tensor)) {
         (None, chosen) => chosen?,
-        (Some(name), _) if *pickle.get(pickle.root) == Value::Refused => {
+        (Some(name), _) if *pickle.get(pickle.root) == PickleValue::Refused => {
             return Err(TorchFileError::refused(name, Some("c.state_dict()".into())));
         }
         (Some(name), chosen) => {
@@ -82,9 +83,11 @@ fn contents(
     let mut tensors = IndexMap::new();
     for (name, id) in &chosen.entries {
         let stored = match pickle.get(*id) {
-            Value::View(view) => Stored { shape: view.shape.clone(), place: place(pickle, view) },
-            Value::Unreadable(what) => {
-                Stored { shape: Vec::new(), place: Err(format!("it is {what}")) }
+            PickleValue::View(view) => {
+                StoredTensor { shape: view.shape.clone(), place: place(pickle, view) }
+            }
+            PickleValue::Unreadable(what) => {
+                StoredTensor { shape: Vec::new(), place: Err(format!("it is {what}")) }
             }
             _ => continue,
         };
@@ -92,27 +95,27 @@ fn contents(
     }
     let Chosen { keys, others, .. } = chosen;
     let entry = (!keys.is_empty()).then(|| keys.join("."));
-    Ok(Contents { tensors, storages, entry, others })
+    Ok(FileContents { tensors, storages, entry, others })
 }
 
-/// Where the numbers of a view lie; the reason why nobody can read them else.
-fn place(pickle: &Pickle, view: &View) -> Result<Place, String> {
+/// Where the numbers of a view are, or the reason why they cannot be read.
+fn place(pickle: &Pickle, view: &TensorView) -> Result<StoragePlace, String> {
     let (class, key, begins) = storage_of(pickle, view.storage).map_err(|it| it.to_string())?;
     let class = match view.dtype.map(|id| pickle.get(id)) {
-        Some(Value::Global(dtype)) => dtype,
+        Some(PickleValue::Global(dtype)) => dtype,
         _ => class,
     };
-    let kind =
-        Kind::named(class).ok_or_else(|| format!("its numbers are of the kind `{class}`"))?;
-    if let Kind::Strange(_) = kind {
+    let kind = ElementType::named(class)
+        .ok_or_else(|| format!("its numbers are of the kind `{class}`"))?;
+    if let ElementType::Strange(_) = kind {
         return Err(format!("its numbers are of the kind `{class}`, which weights are not"));
     }
-    let view = View { offset: view.offset.saturating_add(begins), ..view.clone() };
-    Ok(Place { kind, storage: key, view })
+    let view = TensorView { offset: view.offset.saturating_add(begins), ..view.clone() };
+    Ok(StoragePlace { kind, storage: key, view })
 }
 
 /// The zip form: `<root>/data.pkl` and `<root>/data/<key>`.
-fn zipped(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
+fn zipped(bytes: &[u8], entry: Option<&str>) -> Result<FileContents, TorchFileError> {
     let broken = |error: &dyn std::fmt::Display| TorchFileError::Malformed(error.to_string());
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(&error))?;
     let names: Vec<String> = archive
@@ -126,7 +129,7 @@ fn zipped(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError>
         .to_owned();
     let prefix = format!("{root}data/");
     let (pickle, order) = (format!("{root}data.pkl"), format!("{root}byteorder"));
-    let mut parts: HashMap<String, Held> = HashMap::new();
+    let mut parts: HashMap<String, StorageRange> = HashMap::new();
     for (index, name) in names.into_iter().enumerate() {
         if name == pickle || name == order || name.starts_with(&prefix) {
             let part = archive.by_index_raw(index).map_err(|error| broken(&error))?;
@@ -139,12 +142,13 @@ fn zipped(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError>
         return Err(TorchFileError::other("its numbers are big endian"));
     }
     let pickle = Pickle::read(&parts[&pickle].read(bytes, true)?)?;
-    let key = |(name, held): (String, Held)| Some((name.strip_prefix(&prefix)?.to_owned(), held));
+    let key =
+        |(name, held): (String, StorageRange)| Some((name.strip_prefix(&prefix)?.to_owned(), held));
     contents(&pickle, parts.into_iter().filter_map(key).collect(), entry)
 }
 
 /// Where a part of a zip archive lies.
-fn held(part: &zip::read::ZipFile<impl std::io::Read>) -> Result<Held, String> {
+fn held(part: &zip::read::ZipFile<impl std::io::Read>) -> Result<StorageRange, String> {
     let number = |number: u64| usize::try_from(number).map_err(|error| error.to_string());
     let start = part.data_start().ok_or("a part of the archive has no place")?;
     let (start, packed) = (number(start)?, number(part.compressed_size())?);
@@ -156,12 +160,12 @@ fn held(part: &zip::read::ZipFile<impl std::io::Read>) -> Result<Held, String> {
     };
     // PyTorch writes zeros where it was told to leave checksums out.
     let checksum = Some(part.crc32()).filter(|sum| *sum != 0);
-    Ok(Held { range: start..end, deflated, checksum })
+    Ok(StorageRange { range: start..end, deflated, checksum })
 }
 
 /// The form before 1.6: magic number, version, facts about the machine, the object, the keys of the
 /// storages, then each storage with its length.
-fn legacy(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
+fn legacy(bytes: &[u8], entry: Option<&str>) -> Result<FileContents, TorchFileError> {
     let mut at = 0;
     let next = |at: &mut usize| -> Result<Pickle, TorchFileError> {
         let pickle = Pickle::read(&bytes[*at..])?;
@@ -176,7 +180,7 @@ fn legacy(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError>
     let (_version, machine) = (next(&mut at)?, next(&mut at)?);
     if let Some(facts) = machine.dict(machine.root) {
         let little = facts.iter().find(|(key, _)| machine.text(*key) == Some("little_endian"));
-        if little.is_some_and(|(_, value)| *machine.get(*value) == Value::Bool(false)) {
+        if little.is_some_and(|(_, value)| *machine.get(*value) == PickleValue::Bool(false)) {
             return Err(TorchFileError::other("its numbers are big endian"));
         }
     }
@@ -196,7 +200,7 @@ fn legacy(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError>
         let count = counted(bytes, &mut at, &key)?;
         let size = sizes.get(&key).copied().unwrap_or(1);
         let range = raw(bytes, &mut at, count, size, &key)?;
-        storages.insert(key, Held::plain(range));
+        storages.insert(key, StorageRange::plain(range));
     }
     contents(&object, storages.into_iter().collect(), entry)
 }
@@ -215,7 +219,7 @@ fn element_sizes(pickle: &Pickle) -> Result<HashMap<String, usize>, TorchFileErr
 /// `("storage", class, key, device, count)`, in old files with `(part, offset, count)` or nothing.
 fn storage_of(pickle: &Pickle, storage: Id) -> Result<(&str, String, usize), TorchFileError> {
     let malformed = || TorchFileError::Malformed("a storage is described in another way".into());
-    let Value::Outside(id) = pickle.get(storage) else { return Err(malformed()) };
+    let PickleValue::Outside(id) = pickle.get(storage) else { return Err(malformed()) };
     let Some([word, class, key, beside @ ..]) = pickle.tuple(*id) else { return Err(malformed()) };
     if pickle.text(*word) != Some("storage") {
         return Err(malformed());

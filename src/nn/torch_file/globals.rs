@@ -1,7 +1,7 @@
 //! The functions and classes that a tensor file may name: those that `torch.load(weights_only=True)`
-//! accepts. What a call of one gives is worked out here from its arguments; nothing is run.
+//! accepts. The result of a call is worked out here from its arguments; nothing is run.
 
-use super::value::{Arena, Id, Value, View};
+use super::value::{Arena, Id, PickleValue, TensorView};
 
 /// What a tensor is called whose values come after it, as those of before PyTorch 0.4.
 pub(super) const BARE: &str = "a tensor without values";
@@ -9,7 +9,7 @@ pub(super) const BARE: &str = "a tensor without values";
 /// What a call gives.
 pub(super) enum Made {
     /// A value that was not there before.
-    New(Value),
+    New(PickleValue),
     /// One of the arguments: it stays shared, however often it is wrapped.
     Old(Id),
 }
@@ -83,11 +83,11 @@ pub(super) fn allowed(module: &str, name: &str) -> Option<String> {
 pub(super) fn call(arena: &Arena, mut callable: Id, mut args: Id) -> Result<Made, String> {
     loop {
         let name = match arena.get(callable) {
-            Value::Global(name) => name,
-            Value::Refused => return Ok(Made::Old(callable)),
+            PickleValue::Global(name) => name,
+            PickleValue::Refused => return Ok(Made::Old(callable)),
             _ => return Err("it calls something that is no function".into()),
         };
-        let Value::Tuple(items) = arena.get(args) else {
+        let PickleValue::Tuple(items) = arena.get(args) else {
             return Err("arguments are no tuple".into());
         };
         let items = arena.items(*items);
@@ -110,16 +110,18 @@ fn made(arena: &Arena, name: &str, args: &[Id]) -> Option<Made> {
     let made = match (module, word) {
         ("collections", _) => return ordered(arena, args),
         ("torch", "Size") | ("builtins", "set") => match args {
-            [] => Value::List(Box::default()),
+            [] => PickleValue::List(Box::default()),
             [items] => return Some(Made::Old(*items)),
             _ => return None,
         },
-        ("builtins" | "_codecs" | "torch.serialization", _) | ("torch", "device") => Value::Plain,
+        ("builtins" | "_codecs" | "torch.serialization", _) | ("torch", "device") => {
+            PickleValue::Plain
+        }
         ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => tensor(arena, args, 6)?,
         ("torch._utils", "_rebuild_tensor_v3") => match tensor(arena, args, 7)? {
-            Value::View(mut view) => {
+            PickleValue::View(mut view) => {
                 view.dtype = args.get(6).copied();
-                Value::View(view)
+                PickleValue::View(view)
             }
             other => other,
         },
@@ -129,19 +131,19 @@ fn made(arena: &Arena, name: &str, args: &[Id]) -> Option<Made> {
             | "_rebuild_parameter_with_state"
             | "_rebuild_device_tensor_from_cpu_tensor",
         ) => return first(),
-        ("torch._utils", "_rebuild_sparse_tensor") => Value::Unreadable("a sparse tensor"),
-        ("torch._utils", "_rebuild_qtensor") => Value::Unreadable("a quantised tensor"),
+        ("torch._utils", "_rebuild_sparse_tensor") => PickleValue::Unreadable("a sparse tensor"),
+        ("torch._utils", "_rebuild_qtensor") => PickleValue::Unreadable("a quantised tensor"),
         ("torch._utils", "_rebuild_meta_tensor_no_storage") => {
-            Value::Unreadable("a tensor of the device `meta`, which has no values")
+            PickleValue::Unreadable("a tensor of the device `meta`, which has no values")
         }
-        ("torch._utils", "_rebuild_nested_tensor") => Value::Unreadable("a nested tensor"),
-        ("torch._utils", _) => Value::Unreadable("a tensor of a class or device of its own"),
+        ("torch._utils", "_rebuild_nested_tensor") => PickleValue::Unreadable("a nested tensor"),
+        ("torch._utils", _) => PickleValue::Unreadable("a tensor of a class or device of its own"),
         ("torch.nn.parameter", _) => match args {
-            [] => Value::Unreadable(BARE),
+            [] => PickleValue::Unreadable(BARE),
             _ => return first(),
         },
-        ("torch" | "torch.cuda", word) if word.ends_with("Tensor") => Value::Unreadable(BARE),
-        (_, word) if word.ends_with("Tensor") => Value::Unreadable("a sparse tensor"),
+        ("torch" | "torch.cuda", word) if word.ends_with("Tensor") => PickleValue::Unreadable(BARE),
+        (_, word) if word.ends_with("Tensor") => PickleValue::Unreadable("a sparse tensor"),
         _ => return None,
     };
     Some(Made::New(made))
@@ -149,32 +151,32 @@ fn made(arena: &Arena, name: &str, args: &[Id]) -> Option<Made> {
 
 /// A tensor, unless `metadata`, at its place among the arguments, turns the sign of its values or
 /// conjugates them when they are used.
-fn tensor(arena: &Arena, args: &[Id], metadata: usize) -> Option<Value> {
-    let view: View = arena.view(args)?;
-    let turned = args
-        .get(metadata)
-        .is_some_and(|id| matches!(arena.get(*id), Value::Dict(entries) if !entries.is_empty()));
+fn tensor(arena: &Arena, args: &[Id], metadata: usize) -> Option<PickleValue> {
+    let view: TensorView = arena.view(args)?;
+    let turned = args.get(metadata).is_some_and(
+        |id| matches!(arena.get(*id), PickleValue::Dict(entries) if !entries.is_empty()),
+    );
     Some(if turned {
-        Value::Unreadable("a tensor whose sign is turned when it is used")
+        PickleValue::Unreadable("a tensor whose sign is turned when it is used")
     } else {
-        Value::View(Box::new(view))
+        PickleValue::View(Box::new(view))
     })
 }
 
 /// A dictionary from nothing, a dictionary or pairs.
 fn ordered(arena: &Arena, args: &[Id]) -> Option<Made> {
     let [from] = args else {
-        return args.is_empty().then(|| Made::New(Value::Dict(Box::default())));
+        return args.is_empty().then(|| Made::New(PickleValue::Dict(Box::default())));
     };
     let pairs = match arena.get(*from) {
-        Value::Dict(_) => return Some(Made::Old(*from)),
-        Value::List(pairs) => pairs,
+        PickleValue::Dict(_) => return Some(Made::Old(*from)),
+        PickleValue::List(pairs) => pairs,
         _ => return None,
     };
     let pair = |id: &Id| {
         let items = match arena.get(*id) {
-            Value::Tuple(items) => arena.items(*items),
-            Value::List(items) => items,
+            PickleValue::Tuple(items) => arena.items(*items),
+            PickleValue::List(items) => items,
             _ => return None,
         };
         match items {
@@ -183,5 +185,5 @@ fn ordered(arena: &Arena, args: &[Id]) -> Option<Made> {
         }
     };
     let pairs: Option<Vec<_>> = pairs.iter().map(pair).collect();
-    pairs.map(|pairs| Made::New(Value::Dict(Box::new(pairs))))
+    pairs.map(|pairs| Made::New(PickleValue::Dict(Box::new(pairs))))
 }

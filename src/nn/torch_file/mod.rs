@@ -1,5 +1,5 @@
-//! Files that PyTorch's `torch.save` writes: the zip form of today, the pickles of before 1.6, the tar
-//! archives of before 0.1.10. Reads tensors; never runs what a file asks for.
+//! Reads files that PyTorch's `torch.save` writes: today's zip archives, the pickles from before 1.6, the
+//! tar archives from before 0.1.10. It reads tensors, and never runs what a file asks for.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,16 +17,16 @@ mod storage;
 mod tar_form;
 mod value;
 
-use contents::{Contents, Place};
+use contents::{FileContents, StoragePlace};
 pub use error::TorchFileError;
 pub(crate) use storage::from_half;
-pub use storage::{Tensor, Values};
+pub use storage::{Numbers, Tensor};
 
 /// A file of PyTorch's whose tensors are known by name and shape, and read one by one.
 #[derive(Debug)]
 pub struct TorchFile<B = Mmap> {
     bytes: B,
-    contents: Contents,
+    contents: FileContents,
 }
 
 impl TorchFile {
@@ -87,7 +87,7 @@ impl<B: AsRef<[u8]>> TorchFile<B> {
         let stored =
             stored.ok_or_else(|| TorchFileError::other(format!("it has no tensor `{name}`")))?;
         let place = stored.place.as_ref();
-        let Place { kind, storage, view } = place.map_err(|reason| {
+        let StoragePlace { kind, storage, view } = place.map_err(|reason| {
             TorchFileError::other(format!("`{name}` cannot be read: {reason}"))
         })?;
         let bytes = self.contents.storages.read(storage, self.bytes.as_ref())?;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::TorchFileError;
 use super::globals::{self, Made};
-use super::value::{Arena, Id, Value};
+use super::value::{Arena, Id, PickleValue};
 
 /// Bytes that the values of a pickle may take. A network of a thousand tensors with its optimizer takes
 /// some six million; a byte of a hostile pickle could ask for fifty.
@@ -27,48 +27,48 @@ pub(super) struct Pickle {
 }
 
 impl Pickle {
-    pub fn get(&self, id: Id) -> &Value {
+    pub fn get(&self, id: Id) -> &PickleValue {
         self.arena.get(id)
     }
 
     pub fn text(&self, id: Id) -> Option<&str> {
         match self.get(id) {
-            Value::Text(text) => Some(text),
+            PickleValue::Text(text) => Some(text),
             _ => None,
         }
     }
 
     pub fn int(&self, id: Id) -> Option<i64> {
         match self.get(id) {
-            Value::Int(number) => Some(*number),
+            PickleValue::Int(number) => Some(*number),
             _ => None,
         }
     }
 
     pub fn tuple(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
-            Value::Tuple(items) => Some(self.arena.items(*items)),
+            PickleValue::Tuple(items) => Some(self.arena.items(*items)),
             _ => None,
         }
     }
 
     pub fn list(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
-            Value::List(items) => Some(items),
+            PickleValue::List(items) => Some(items),
             _ => None,
         }
     }
 
     pub fn dict(&self, id: Id) -> Option<&[(Id, Id)]> {
         match self.get(id) {
-            Value::Dict(entries) => Some(entries),
+            PickleValue::Dict(entries) => Some(entries),
             _ => None,
         }
     }
 
     /// Everything that stands outside.
     pub fn outside(&self) -> impl Iterator<Item = Id> {
-        self.arena.ids().filter(|id| matches!(self.get(*id), Value::Outside(_)))
+        self.arena.ids().filter(|id| matches!(self.get(*id), PickleValue::Outside(_)))
     }
 
     /// Reads the pickle that `bytes` begin with.
@@ -159,15 +159,15 @@ impl<'a> Machine<'a> {
     }
 
     /// Puts a new value on the stack.
-    fn push(&mut self, value: Value) -> Result<(), TorchFileError> {
+    fn push(&mut self, value: PickleValue) -> Result<(), TorchFileError> {
         let beside = match &value {
-            Value::Text(text) | Value::Global(text) => text.len() + 16,
-            Value::List(items) => 40 + 4 * items.len(),
-            Value::Dict(entries) => 40 + 8 * entries.len(),
-            Value::View(view) => 128 + 16 * view.shape.len(),
+            PickleValue::Text(text) | PickleValue::Global(text) => text.len() + 16,
+            PickleValue::List(items) => 40 + 4 * items.len(),
+            PickleValue::Dict(entries) => 40 + 8 * entries.len(),
+            PickleValue::View(view) => 128 + 16 * view.shape.len(),
             _ => 0,
         };
-        self.spend(size_of::<Value>() + beside)?;
+        self.spend(size_of::<PickleValue>() + beside)?;
         let id = self.arena.add(value).ok_or_else(|| self.broken("too many values"))?;
         self.put(id)
     }
@@ -218,11 +218,11 @@ impl<'a> Machine<'a> {
         // Twice what they are: a vector grows by doubling.
         self.spend(2 * size_of_val(items))?;
         match self.arena.get_mut(dict) {
-            Value::Dict(entries) => {
+            PickleValue::Dict(entries) => {
                 entries.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
                 Ok(())
             }
-            Value::Refused => Ok(()),
+            PickleValue::Refused => Ok(()),
             _ => Err(self.broken("an entry for something that is no dictionary")),
         }
     }
@@ -230,11 +230,11 @@ impl<'a> Machine<'a> {
     fn append(&mut self, list: Id, items: &[Id]) -> Result<(), TorchFileError> {
         self.spend(2 * size_of_val(items))?;
         match self.arena.get_mut(list) {
-            Value::List(all) => {
+            PickleValue::List(all) => {
                 all.extend(items);
                 Ok(())
             }
-            Value::Refused => Ok(()),
+            PickleValue::Refused => Ok(()),
             _ => Err(self.broken("an item for something that is no list")),
         }
     }
@@ -258,7 +258,7 @@ impl<'a> Machine<'a> {
     }
 
     /// A signed number of any length, which must fit 64 bits.
-    fn long(&mut self, len: usize) -> Result<Value, TorchFileError> {
+    fn long(&mut self, len: usize) -> Result<PickleValue, TorchFileError> {
         let bytes = self.take(len)?;
         let sign = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
         let fill = if sign { 0xff } else { 0 };
@@ -266,11 +266,11 @@ impl<'a> Machine<'a> {
         match bytes.len() {
             ..=8 => {}
             // The magic number of the old form; nobody computes with it.
-            9..=16 => return Ok(Value::Text(hex(bytes).into())),
-            _ => return Ok(Value::Plain),
+            9..=16 => return Ok(PickleValue::Text(hex(bytes).into())),
+            _ => return Ok(PickleValue::Plain),
         }
         eight[..bytes.len()].copy_from_slice(bytes);
-        Ok(Value::Int(i64::from_le_bytes(eight)))
+        Ok(PickleValue::Int(i64::from_le_bytes(eight)))
     }
 
     fn run(&mut self) -> Result<Id, TorchFileError> {
@@ -297,27 +297,27 @@ impl<'a> Machine<'a> {
                     let top = self.top()?;
                     self.put(top)?;
                 }
-                b'N' => self.push(Value::None)?,
-                0x88 => self.push(Value::Bool(true))?,
-                0x89 => self.push(Value::Bool(false))?,
+                b'N' => self.push(PickleValue::None)?,
+                0x88 => self.push(PickleValue::Bool(true))?,
+                0x89 => self.push(PickleValue::Bool(false))?,
                 b'K' => self.small(1)?,
                 b'M' => self.small(2)?,
                 b'J' => {
                     let number = self.take(4)?.try_into().expect("four bytes");
-                    self.push(Value::Int(i64::from(i32::from_le_bytes(number))))?;
+                    self.push(PickleValue::Int(i64::from(i32::from_le_bytes(number))))?;
                 }
                 b'I' => match self.line()? {
-                    "00" => self.push(Value::Bool(false))?,
-                    "01" => self.push(Value::Bool(true))?,
+                    "00" => self.push(PickleValue::Bool(false))?,
+                    "01" => self.push(PickleValue::Bool(true))?,
                     line => {
                         let number = line.parse();
                         let number = number.map_err(|_| self.broken("a line is no number"))?;
-                        self.push(Value::Int(number))?;
+                        self.push(PickleValue::Int(number))?;
                     }
                 },
                 b'L' => {
                     let number = self.parsed()?;
-                    self.push(Value::Int(number))?;
+                    self.push(PickleValue::Int(number))?;
                 }
                 0x8a => {
                     let len = self.length(1)?;
@@ -331,11 +331,11 @@ impl<'a> Machine<'a> {
                 }
                 b'F' => {
                     let number = self.parsed()?;
-                    self.push(Value::Float(number))?;
+                    self.push(PickleValue::Float(number))?;
                 }
                 b'G' => {
                     let number = self.take(8)?.try_into().expect("eight bytes");
-                    self.push(Value::Float(f64::from_be_bytes(number)))?;
+                    self.push(PickleValue::Float(f64::from_be_bytes(number)))?;
                 }
                 b'X' | b'T' => self.string(4)?,
                 0x8c | b'U' => self.string(1)?,
@@ -343,13 +343,13 @@ impl<'a> Machine<'a> {
                 b'V' | b'S' => {
                     let line = self.line()?;
                     let plain = line.trim_matches(|c| c == '\'' || c == '"').into();
-                    self.push(Value::Text(plain))?;
+                    self.push(PickleValue::Text(plain))?;
                 }
                 b'B' => self.raw(4)?,
                 b'C' => self.raw(1)?,
                 0x8e | 0x96 => self.raw(8)?,
-                b'}' => self.push(Value::Dict(Box::default()))?,
-                b']' | 0x8f => self.push(Value::List(Box::default()))?,
+                b'}' => self.push(PickleValue::Dict(Box::default()))?,
+                b']' | 0x8f => self.push(PickleValue::List(Box::default()))?,
                 b')' => self.tuple(&[])?,
                 b't' => {
                     let items = self.marked()?;
@@ -357,11 +357,11 @@ impl<'a> Machine<'a> {
                 }
                 0x91 | b'l' => {
                     let items = self.marked()?;
-                    self.push(Value::List(Box::new(items)))?;
+                    self.push(PickleValue::List(Box::new(items)))?;
                 }
                 b'd' => {
                     let items = self.marked()?;
-                    self.push(Value::Dict(Box::default()))?;
+                    self.push(PickleValue::Dict(Box::default()))?;
                     let dict = self.top()?;
                     self.set(dict, &items)?;
                 }
@@ -422,7 +422,7 @@ impl<'a> Machine<'a> {
                 }
                 0x93 => {
                     let (name, module) = (self.pop()?, self.pop()?);
-                    let (Value::Text(module), Value::Text(name)) =
+                    let (PickleValue::Text(module), PickleValue::Text(name)) =
                         (self.arena.get(module), self.arena.get(name))
                     else {
                         return Err(self.broken("the name of a function is no text"));
@@ -446,13 +446,13 @@ impl<'a> Machine<'a> {
                 }
                 b'Q' => {
                     let id = self.pop()?;
-                    self.push(Value::Outside(id))?;
+                    self.push(PickleValue::Outside(id))?;
                 }
                 b'P' => {
                     let name = self.line()?.into();
-                    self.push(Value::Text(name))?;
+                    self.push(PickleValue::Text(name))?;
                     let id = self.pop()?;
-                    self.push(Value::Outside(id))?;
+                    self.push(PickleValue::Outside(id))?;
                 }
                 other => {
                     self.at -= 1;
@@ -465,68 +465,68 @@ impl<'a> Machine<'a> {
     /// Puts a function or class on the stack, or what stands for one that is not on the list.
     fn name(&mut self, module: &str, name: &str) -> Result<(), TorchFileError> {
         if let Some(full) = globals::allowed(module, name) {
-            return self.push(Value::Global(full.into()));
+            return self.push(PickleValue::Global(full.into()));
         }
         self.refused.get_or_insert_with(|| format!("{module}.{name}"));
-        self.push(Value::Refused)
+        self.push(PickleValue::Refused)
     }
 
     /// What an object has besides what it was made of: an ordered dictionary its `_metadata`, a
     /// tensor of before 0.4 everything.
     fn set_up(&mut self, object: Id, state: Id) -> Result<(), TorchFileError> {
         match self.arena.get(object) {
-            Value::Unreadable(globals::BARE) => {
-                if let Value::Tuple(state) = self.arena.get(state)
+            PickleValue::Unreadable(globals::BARE) => {
+                if let PickleValue::Tuple(state) = self.arena.get(state)
                     && let Some(view) = self.arena.view(self.arena.items(*state))
                 {
                     self.spend(128 + 16 * view.shape.len())?;
-                    *self.arena.get_mut(object) = Value::View(Box::new(view));
+                    *self.arena.get_mut(object) = PickleValue::View(Box::new(view));
                 }
                 Ok(())
             }
-            Value::Dict(_)
-            | Value::List(_)
-            | Value::View(_)
-            | Value::Unreadable(_)
-            | Value::Plain
-            | Value::Refused => Ok(()),
-            Value::None
-            | Value::Bool(_)
-            | Value::Int(_)
-            | Value::Float(_)
-            | Value::Text(_)
-            | Value::Tuple(_)
-            | Value::Global(_)
-            | Value::Outside(_) => Err(self.broken("it sets up something that is no object")),
+            PickleValue::Dict(_)
+            | PickleValue::List(_)
+            | PickleValue::View(_)
+            | PickleValue::Unreadable(_)
+            | PickleValue::Plain
+            | PickleValue::Refused => Ok(()),
+            PickleValue::None
+            | PickleValue::Bool(_)
+            | PickleValue::Int(_)
+            | PickleValue::Float(_)
+            | PickleValue::Text(_)
+            | PickleValue::Tuple(_)
+            | PickleValue::Global(_)
+            | PickleValue::Outside(_) => Err(self.broken("it sets up something that is no object")),
         }
     }
 
     fn small(&mut self, len: usize) -> Result<(), TorchFileError> {
         let number = self.number(len)?;
-        self.push(Value::Int(number.cast_signed()))
+        self.push(PickleValue::Int(number.cast_signed()))
     }
 
     fn string(&mut self, len: usize) -> Result<(), TorchFileError> {
         let len = self.length(len)?;
         match std::str::from_utf8(self.take(len)?) {
-            Ok(text) => self.push(Value::Text(text.into())),
+            Ok(text) => self.push(PickleValue::Text(text.into())),
             // A string of Python 2 may be any bytes; no tensor has such a name.
-            Err(_) => self.push(Value::Plain),
+            Err(_) => self.push(PickleValue::Plain),
         }
     }
 
     fn raw(&mut self, len: usize) -> Result<(), TorchFileError> {
         let len = self.length(len)?;
         self.take(len)?;
-        self.push(Value::Plain)
+        self.push(PickleValue::Plain)
     }
 }
 
 /// A key: text, or a number as text.
 pub(super) fn name_of(pickle: &Pickle, id: Id) -> Option<String> {
     match pickle.get(id) {
-        Value::Text(text) => Some(text.to_string()),
-        Value::Int(number) => Some(number.to_string()),
+        PickleValue::Text(text) => Some(text.to_string()),
+        PickleValue::Int(number) => Some(number.to_string()),
         _ => None,
     }
 }

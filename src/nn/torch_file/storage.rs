@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::ops::Range;
 
 use super::TorchFileError;
-use super::value::View;
+use super::value::TensorView;
 
 /// Views of one storage may hold each number so many times, not more: a small file must not fill the
 /// memory.
@@ -20,12 +20,12 @@ pub struct Tensor {
     /// Its shape; empty for a single value.
     pub shape: Vec<usize>,
     /// Its values.
-    pub values: Values,
+    pub values: Numbers,
 }
 
 /// The values of a tensor.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Values {
+pub enum Numbers {
     /// Half, single and double precision become single precision.
     Float(Vec<f32>),
     /// Whole numbers and truth values.
@@ -34,7 +34,7 @@ pub enum Values {
 
 /// Where the bytes of a storage are.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct StorageRange {
     /// Place in the file.
     pub range: Range<usize>,
     /// Bytes that they unpack to, where they are packed.
@@ -43,7 +43,7 @@ pub(super) struct Held {
     pub checksum: Option<u32>,
 }
 
-impl Held {
+impl StorageRange {
     /// Bytes as they are, without a checksum.
     pub fn plain(range: Range<usize>) -> Self {
         Self { range, deflated: None, checksum: None }
@@ -83,13 +83,13 @@ impl Held {
 /// The storages of a file by their keys.
 #[derive(Debug, Default)]
 pub(super) struct Storages {
-    held: HashMap<String, Held>,
+    held: HashMap<String, StorageRange>,
     /// Those whose checksum was compared.
     checked: RefCell<HashSet<String>>,
 }
 
-impl FromIterator<(String, Held)> for Storages {
-    fn from_iter<I: IntoIterator<Item = (String, Held)>>(all: I) -> Self {
+impl FromIterator<(String, StorageRange)> for Storages {
+    fn from_iter<I: IntoIterator<Item = (String, StorageRange)>>(all: I) -> Self {
         Self { held: all.into_iter().collect(), checked: RefCell::default() }
     }
 }
@@ -116,7 +116,7 @@ impl Storages {
 
 /// What numbers a storage holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ElementType {
     Double,
     Float,
     Half,
@@ -133,7 +133,7 @@ pub(super) enum Kind {
     Strange(usize),
 }
 
-impl Kind {
+impl ElementType {
     /// By the name of a storage's class or of an element type; `None` for neither.
     pub fn named(name: &str) -> Option<Self> {
         let word = name.rsplit('.').next().unwrap_or_default();
@@ -172,7 +172,12 @@ impl Kind {
     }
 
     /// The numbers of a view, converted.
-    pub fn tensor(self, name: &str, view: &View, bytes: &[u8]) -> Result<Tensor, TorchFileError> {
+    pub fn tensor(
+        self,
+        name: &str,
+        view: &TensorView,
+        bytes: &[u8],
+    ) -> Result<Tensor, TorchFileError> {
         let held = bytes.len() / self.size();
         let outside = || TorchFileError::Malformed(format!("`{name}` lies outside of its storage"));
         let count = view.shape.iter().try_fold(1_usize, |all, side| all.checked_mul(*side));
@@ -191,36 +196,36 @@ impl Kind {
         }
         let places = Places::new(view, count);
         let values = match self {
-            Self::Double => Values::Float(gather(bytes, &places, |it: [u8; 8]| {
+            Self::Double => Numbers::Float(gather(bytes, &places, |it: [u8; 8]| {
                 #[expect(clippy::cast_possible_truncation, reason = "weights are kept in f32")]
                 let single = f64::from_le_bytes(it) as f32;
                 single
             })),
-            Self::Float => Values::Float(gather(bytes, &places, f32::from_le_bytes)),
+            Self::Float => Numbers::Float(gather(bytes, &places, f32::from_le_bytes)),
             Self::Half => {
-                Values::Float(gather(bytes, &places, |it| from_half(u16::from_le_bytes(it))))
+                Numbers::Float(gather(bytes, &places, |it| from_half(u16::from_le_bytes(it))))
             }
-            Self::BFloat16 => Values::Float(gather(bytes, &places, |it| {
+            Self::BFloat16 => Numbers::Float(gather(bytes, &places, |it| {
                 f32::from_bits(u32::from(u16::from_le_bytes(it)) << 16)
             })),
-            Self::Long => Values::Integer(gather(bytes, &places, i64::from_le_bytes)),
+            Self::Long => Numbers::Integer(gather(bytes, &places, i64::from_le_bytes)),
             Self::Int => {
-                Values::Integer(gather(bytes, &places, |it| i64::from(i32::from_le_bytes(it))))
+                Numbers::Integer(gather(bytes, &places, |it| i64::from(i32::from_le_bytes(it))))
             }
             Self::Short => {
-                Values::Integer(gather(bytes, &places, |it| i64::from(i16::from_le_bytes(it))))
+                Numbers::Integer(gather(bytes, &places, |it| i64::from(i16::from_le_bytes(it))))
             }
             Self::Char => {
-                Values::Integer(gather(bytes, &places, |it| i64::from(i8::from_le_bytes(it))))
+                Numbers::Integer(gather(bytes, &places, |it| i64::from(i8::from_le_bytes(it))))
             }
             Self::Byte | Self::Bool => {
-                Values::Integer(gather(bytes, &places, |[it]: [u8; 1]| i64::from(it)))
+                Numbers::Integer(gather(bytes, &places, |[it]: [u8; 1]| i64::from(it)))
             }
             Self::UInt16 => {
-                Values::Integer(gather(bytes, &places, |it| i64::from(u16::from_le_bytes(it))))
+                Numbers::Integer(gather(bytes, &places, |it| i64::from(u16::from_le_bytes(it))))
             }
             Self::UInt32 => {
-                Values::Integer(gather(bytes, &places, |it| i64::from(u32::from_le_bytes(it))))
+                Numbers::Integer(gather(bytes, &places, |it| i64::from(u32::from_le_bytes(it))))
             }
             Self::Strange(_) => {
                 return Err(TorchFileError::other(format!(
@@ -249,13 +254,13 @@ pub(crate) fn from_half(bits: u16) -> f32 {
 
 /// The places of a view's numbers in its storage, row by row.
 struct Places<'a> {
-    view: &'a View,
+    view: &'a TensorView,
     count: usize,
     in_row: bool,
 }
 
 impl<'a> Places<'a> {
-    fn new(view: &'a View, count: usize) -> Self {
+    fn new(view: &'a TensorView, count: usize) -> Self {
         let mut expected = 1;
         let mut in_row = true;
         for (side, step) in view.shape.iter().zip(&view.stride).rev() {

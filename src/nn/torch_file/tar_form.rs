@@ -1,4 +1,4 @@
-//! The form before PyTorch 0.1.10: a tar archive of `storages`, `tensors` and `pickle`.
+//! The form that PyTorch wrote before 0.1.10: a tar archive of `storages`, `tensors` and `pickle`.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -6,14 +6,16 @@ use std::ops::Range;
 use indexmap::IndexMap;
 
 use super::TorchFileError;
-use super::contents::{Contents, Place, Stored, class_of, counted, kind_of, number, raw};
+use super::contents::{
+    FileContents, StoragePlace, StoredTensor, class_of, counted, kind_of, number, raw,
+};
 use super::entry::{self, Chosen};
 use super::pickle::{Pickle, name_of};
-use super::storage::{Held, Kind};
-use super::value::{Value, View};
+use super::storage::{ElementType, StorageRange};
+use super::value::{PickleValue, TensorView};
 
 /// Reads what `bytes` hold under `entry`, or where weights usually are.
-pub(super) fn from_tar(bytes: &[u8], entry: Option<&str>) -> Result<Contents, TorchFileError> {
+pub(super) fn from_tar(bytes: &[u8], entry: Option<&str>) -> Result<FileContents, TorchFileError> {
     let malformed = |what: &str| TorchFileError::Malformed(what.to_owned());
     let mut files: HashMap<String, Range<usize>> = HashMap::new();
     for file in tar::Archive::new(bytes).entries()? {
@@ -41,10 +43,10 @@ pub(super) fn from_tar(bytes: &[u8], entry: Option<&str>) -> Result<Contents, To
     if let Some(name) = &object.refused {
         return Err(TorchFileError::refused(name, None));
     }
-    let chosen = entry::choose(&object, entry, |value| matches!(value, Value::Outside(_)))?;
+    let chosen = entry::choose(&object, entry, |value| matches!(value, PickleValue::Outside(_)))?;
     let mut tensors = IndexMap::new();
     for (name, id) in &chosen.entries {
-        let Value::Outside(key) = object.get(*id) else { continue };
+        let PickleValue::Outside(key) = object.get(*id) else { continue };
         let found = name_of(&object, *key).and_then(|key| views.get(&key));
         let (storage, view) = found.ok_or_else(|| {
             TorchFileError::Malformed(format!("`{name}` is no tensor of the file"))
@@ -52,25 +54,25 @@ pub(super) fn from_tar(bytes: &[u8], entry: Option<&str>) -> Result<Contents, To
         let (kind, _) = storages
             .get(storage)
             .ok_or_else(|| TorchFileError::Malformed(format!("`{name}` has no storage")))?;
-        let place = Place { kind: *kind, storage: storage.clone(), view: view.clone() };
-        tensors.insert(name.clone(), Stored { shape: view.shape.clone(), place: Ok(place) });
+        let place = StoragePlace { kind: *kind, storage: storage.clone(), view: view.clone() };
+        tensors.insert(name.clone(), StoredTensor { shape: view.shape.clone(), place: Ok(place) });
     }
-    let held = storages.into_iter().map(|(key, (_, range))| (key, Held::plain(range)));
+    let held = storages.into_iter().map(|(key, (_, range))| (key, StorageRange::plain(range)));
     let storages = held.collect();
     let Chosen { keys, others, .. } = chosen;
     let entry = (!keys.is_empty()).then(|| keys.join("."));
-    Ok(Contents { tensors, storages, entry, others })
+    Ok(FileContents { tensors, storages, entry, others })
 }
 
 /// The storages of a tar archive's file, and parts of them that have a key of their own.
 fn tar_storages(
     bytes: &[u8],
     file: Range<usize>,
-) -> Result<HashMap<String, (Kind, Range<usize>)>, TorchFileError> {
+) -> Result<HashMap<String, (ElementType, Range<usize>)>, TorchFileError> {
     let malformed = |what: &str| TorchFileError::Malformed(what.to_owned());
     // Places count from the beginning of the whole file; nothing is taken from beyond this one.
     let (held, mut at) = (&bytes[..file.end], file.start);
-    let mut storages: HashMap<String, (Kind, Range<usize>)> = HashMap::new();
+    let mut storages: HashMap<String, (ElementType, Range<usize>)> = HashMap::new();
     for _ in 0..count_of(held, &mut at)? {
         let pickle = Pickle::read(&held[at..])?;
         at += pickle.len;
@@ -115,7 +117,7 @@ fn tar_storages(
 }
 
 /// The tensors of a tar archive's file by their keys, each with its storage.
-fn tar_views(held: &[u8]) -> Result<HashMap<String, (String, View)>, TorchFileError> {
+fn tar_views(held: &[u8]) -> Result<HashMap<String, (String, TensorView)>, TorchFileError> {
     let malformed = |what: &str| TorchFileError::Malformed(what.to_owned());
     let mut at = 0;
     let mut views = HashMap::new();
@@ -139,7 +141,7 @@ fn tar_views(held: &[u8]) -> Result<HashMap<String, (String, View)>, TorchFileEr
         let (shape, stride): (Result<Vec<_>, _>, Result<Vec<_>, _>) = (several(), several());
         let offset = number(held, &mut at, 8)?;
         let (shape, stride) = (shape?, stride?);
-        views.insert(key, (storage, View { storage: 0, offset, shape, stride, dtype: None }));
+        views.insert(key, (storage, TensorView { storage: 0, offset, shape, stride, dtype: None }));
     }
     Ok(views)
 }

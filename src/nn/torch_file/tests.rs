@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::storage::Kind;
-use super::value::View;
+use super::storage::ElementType;
+use super::value::TensorView;
 use super::*;
 
 /// Every tensor of the file at `path`.
@@ -33,10 +33,10 @@ fn expected() -> IndexMap<String, (Vec<usize>, Vec<f64>)> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-fn numbers(values: &Values) -> Vec<f64> {
+fn numbers(values: &Numbers) -> Vec<f64> {
     match values {
-        Values::Float(values) => values.iter().map(|value| f64::from(*value)).collect(),
-        Values::Integer(values) => values.iter().map(|value| *value as f64).collect(),
+        Numbers::Float(values) => values.iter().map(|value| f64::from(*value)).collect(),
+        Numbers::Integer(values) => values.iter().map(|value| *value as f64).collect(),
     }
 }
 
@@ -59,8 +59,8 @@ fn both_pickled_forms_give_every_kind_of_number_and_every_view() {
         let found = read(&file(name)).unwrap();
         let names = expected();
         assert_as_written(&found, &names.keys().map(String::as_str).collect::<Vec<_>>());
-        assert!(matches!(found["bn.num_batches_tracked"].values, Values::Integer(_)));
-        assert!(matches!(found["half"].values, Values::Float(_)));
+        assert!(matches!(found["bn.num_batches_tracked"].values, Numbers::Integer(_)));
+        assert!(matches!(found["half"].values, Numbers::Float(_)));
     }
 }
 
@@ -117,14 +117,14 @@ fn no_damage_makes_it_panic() {
 #[test]
 fn a_small_file_cannot_ask_for_a_large_tensor() {
     let bytes = [0_u8; 16];
-    let view = |shape: &[usize], stride: &[usize], offset| View {
+    let view = |shape: &[usize], stride: &[usize], offset| TensorView {
         storage: 0,
         offset,
         shape: shape.to_vec(),
         stride: stride.to_vec(),
         dtype: None,
     };
-    let read = |view: &View| Kind::Float.tensor("w", view, &bytes);
+    let read = |view: &TensorView| ElementType::Float.tensor("w", view, &bytes);
     assert!(read(&view(&[2, 2], &[2, 1], 0)).is_ok());
     assert!(read(&view(&[4], &[0], 3)).is_ok());
     for wrong in [
@@ -193,7 +193,7 @@ fn a_tensor_that_weights_are_not_is_in_nobodys_way() {
         assert!(found.shape(name).unwrap().is_err(), "{name}");
         assert!(found.tensor(name).is_err(), "{name}");
     }
-    assert_eq!(found.tensor("uint16").unwrap().values, Values::Integer(vec![1, 65535]));
+    assert_eq!(found.tensor("uint16").unwrap().values, Numbers::Integer(vec![1, 65535]));
     let two = TWO.map(|name| (name.to_owned(), found.tensor(name).unwrap()));
     assert_as_written(&two.into_iter().collect(), &TWO);
 }

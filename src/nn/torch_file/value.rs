@@ -9,7 +9,7 @@ pub(super) type Id = u32;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(super) enum PickleValue {
     None,
     Bool(bool),
     Int(i64),
@@ -27,7 +27,7 @@ pub(super) enum Value {
     /// What stands outside: the value that names it.
     Outside(Id),
     /// A tensor as a view into a storage.
-    View(Box<View>),
+    View(Box<TensorView>),
     /// A tensor that cannot be read: of what form it is.
     Unreadable(&'static str),
     /// What would take code to make.
@@ -43,8 +43,8 @@ pub(super) struct Items {
 
 /// A tensor as a view into a storage.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct View {
-    /// The [`Value::Outside`] that names the storage.
+pub(super) struct TensorView {
+    /// The [`PickleValue::Outside`] that names the storage.
     pub storage: Id,
     pub offset: usize,
     pub shape: Vec<usize>,
@@ -56,31 +56,31 @@ pub(super) struct View {
 /// All values, and the items of all tuples.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
-    values: Vec<Value>,
+    values: Vec<PickleValue>,
     items: Vec<Id>,
 }
 
 impl Arena {
     /// Takes a value in; `None` when there are more than numbers for them.
-    pub fn add(&mut self, value: Value) -> Option<Id> {
+    pub fn add(&mut self, value: PickleValue) -> Option<Id> {
         let id = Id::try_from(self.values.len()).ok()?;
         self.values.push(value);
         Some(id)
     }
 
     /// A tuple of `items`; `None` when there are more than numbers for them.
-    pub fn tuple(&mut self, items: &[Id]) -> Option<Value> {
+    pub fn tuple(&mut self, items: &[Id]) -> Option<PickleValue> {
         let start = u32::try_from(self.items.len()).ok()?;
         let len = u32::try_from(items.len()).ok()?;
         self.items.extend_from_slice(items);
-        Some(Value::Tuple(Items { start, len }))
+        Some(PickleValue::Tuple(Items { start, len }))
     }
 
-    pub fn get(&self, id: Id) -> &Value {
+    pub fn get(&self, id: Id) -> &PickleValue {
         &self.values[id as usize]
     }
 
-    pub fn get_mut(&mut self, id: Id) -> &mut Value {
+    pub fn get_mut(&mut self, id: Id) -> &mut PickleValue {
         &mut self.values[id as usize]
     }
 
@@ -95,19 +95,19 @@ impl Arena {
     }
 
     /// A tensor from `(storage, offset, shape, stride, ...)`.
-    pub fn view(&self, args: &[Id]) -> Option<View> {
+    pub fn view(&self, args: &[Id]) -> Option<TensorView> {
         let [storage, offset, shape, stride, ..] = args else { return None };
-        if !matches!(self.get(*storage), Value::Outside(_)) {
+        if !matches!(self.get(*storage), PickleValue::Outside(_)) {
             return None;
         }
         let number = |id: &Id| match self.get(*id) {
-            Value::Int(number) => usize::try_from(*number).ok(),
+            PickleValue::Int(number) => usize::try_from(*number).ok(),
             _ => None,
         };
         let numbers = |id: &Id| -> Option<Vec<usize>> {
             let items = match self.get(*id) {
-                Value::Tuple(items) => self.items(*items),
-                Value::List(items) => items,
+                PickleValue::Tuple(items) => self.items(*items),
+                PickleValue::List(items) => items,
                 _ => return None,
             };
             if items.len() > MOST_DIMENSIONS {
@@ -119,6 +119,6 @@ impl Arena {
         if shape.len() != stride.len() {
             return None;
         }
-        Some(View { storage: *storage, offset: number(offset)?, shape, stride, dtype: None })
+        Some(TensorView { storage: *storage, offset: number(offset)?, shape, stride, dtype: None })
     }
 }

@@ -1,7 +1,7 @@
 //! The convolutional network of the domain-adversarial digits experiment: the SVHN-style extractor
 //! of Ganin et al. 2016 as commonly written for MNIST -> MNIST-M, with batch norm before pooling.
 
-use super::{Arch, Layout, batch_norm, chain, conv, linear, max_pool};
+use super::{Arch, ArchSettings, batch_norm, chain, conv, linear, max_pool};
 use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 1,250 features of a 3x28x28 image.
@@ -13,7 +13,7 @@ pub const ARCH: Arch = Arch {
     build,
 };
 
-fn build(Layout { input, classes, .. }: Layout) -> Spec {
+fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
     Spec {
         arch: ARCH.name.into(),
         input,
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn shapes_and_parameter_count_are_those_of_the_paper_experiment() {
-        let spec = build(Layout::new(Chw { channels: 3, height: 28, width: 28 }, 10));
+        let spec = build(ArchSettings::new(Chw { channels: 3, height: 28, width: 28 }, 10));
         assert_eq!(spec.feature_len(), Ok(1250));
         let parameters: usize = spec
             .place()

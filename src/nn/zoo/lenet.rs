@@ -1,6 +1,6 @@
 //! Ganin's network for MNIST: LeNet-5 widened (Ganin et al. 2016, figure 4a).
 
-use super::{Arch, Layout, chain, conv, linear, max_pool};
+use super::{Arch, ArchSettings, chain, conv, linear, max_pool};
 use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 768 features of a 28-pixel image.
@@ -12,7 +12,7 @@ pub const ARCH: Arch = Arch {
     build,
 };
 
-fn build(Layout { input, classes, .. }: Layout) -> Spec {
+fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
     Spec {
         arch: ARCH.name.into(),
         input,
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_28_pixel_digit_gives_768_features() {
-        let spec = build(Layout::new(Chw { channels: 1, height: 28, width: 28 }, 10));
+        let spec = build(ArchSettings::new(Chw { channels: 1, height: 28, width: 28 }, 10));
         assert_eq!(spec.feature_len(), Ok(768));
     }
 }

@@ -1,6 +1,6 @@
 //! MobileNetV2 (Sandler et al. 2018) with torchvision's names for every parameter and buffer.
 
-use super::{Arch, Layout, batch_norm, linear, named, wide_domain_classifier};
+use super::{Arch, ArchSettings, batch_norm, linear, named, wide_domain_classifier};
 use crate::nn::spec::{Init, Layer, Named, Spec};
 
 /// 1,280 features; 3.5 million parameters with 1,000 classes.
@@ -23,7 +23,7 @@ const STAGES: [(usize, usize, usize, usize); 7] = [
     (6, 320, 1, 1),
 ];
 
-fn build(Layout { input, classes, small_input }: Layout) -> Spec {
+fn build(ArchSettings { input, classes, small_input }: ArchSettings) -> Spec {
     let mut features = Vec::new();
     // Small images keep their size through the stem and the second stage.
     let stem = if small_input { 1 } else { 2 };

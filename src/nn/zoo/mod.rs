@@ -28,12 +28,12 @@ pub struct Arch {
     /// Whether it has a form for images of some 30 pixels.
     pub small_input: bool,
     /// Builds it.
-    pub build: fn(Layout) -> Spec,
+    pub build: fn(ArchSettings) -> Spec,
 }
 
 /// What an architecture is built for.
 #[derive(Debug, Clone, Copy)]
-pub struct Layout {
+pub struct ArchSettings {
     /// Shape of an image.
     pub input: Chw,
     /// Number of classes.
@@ -42,7 +42,7 @@ pub struct Layout {
     pub small_input: bool,
 }
 
-impl Layout {
+impl ArchSettings {
     /// The usual form for images of shape `input`.
     pub fn new(input: Chw, classes: usize) -> Self {
         Self { input, classes, small_input: false }
@@ -145,7 +145,7 @@ mod tests {
             ("vgg11_bn", 132_868_840),
         ];
         for (name, expected) in counts {
-            let spec = (find(name).unwrap().build)(Layout::new(input, 1000));
+            let spec = (find(name).unwrap().build)(ArchSettings::new(input, 1000));
             let layers = spec.place().unwrap().layers;
             let count: usize = layers
                 .iter()
@@ -162,7 +162,7 @@ mod tests {
         for arch in ZOO {
             let input = Chw { channels: 3, height: 32, width: 32 };
             for small_input in [false, true] {
-                let spec = (arch.build)(Layout { input, classes: 10, small_input });
+                let spec = (arch.build)(ArchSettings { input, classes: 10, small_input });
                 assert!(spec.place().is_ok(), "{} {small_input}", arch.name);
             }
         }

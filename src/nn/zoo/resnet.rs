@@ -1,6 +1,6 @@
 //! Residual networks (He et al. 2016) with torchvision's names for every parameter and buffer.
 
-use super::{Arch, Layout, batch_norm, linear, named, wide_domain_classifier};
+use super::{Arch, ArchSettings, batch_norm, linear, named, wide_domain_classifier};
 use crate::nn::spec::{Init, Layer, Named, Spec};
 
 /// 512 features; 11.7 million parameters with 1,000 classes.
@@ -32,12 +32,18 @@ pub const RESNET50: Arch = Arch {
 };
 
 /// The layers of a block of so many filters and such a stride.
-type Block = fn(usize, usize) -> Vec<Named>;
+type BlockLayers = fn(usize, usize) -> Vec<Named>;
 
 /// `depths` is the number of blocks of each of the four layers, which end in `expansion` times as
 /// many channels as they have filters.
-fn build(arch: &str, block: Block, expansion: usize, depths: [usize; 4], layout: Layout) -> Spec {
-    let Layout { input, classes, small_input } = layout;
+fn build(
+    arch: &str,
+    block: BlockLayers,
+    expansion: usize,
+    depths: [usize; 4],
+    layout: ArchSettings,
+) -> Spec {
+    let ArchSettings { input, classes, small_input } = layout;
     let pool = Layer::MaxPool { kernel: (3, 3), stride: (2, 2), padding: (1, 1), ceil: false };
     let (kernel, stride) = if small_input { (3, 1) } else { (7, 2) };
     let mut features =

@@ -1,6 +1,6 @@
 //! SqueezeNet 1.1 (Iandola et al. 2016) with torchvision's names for every parameter.
 
-use super::{Arch, Layout, chain, named, wide_domain_classifier};
+use super::{Arch, ArchSettings, chain, named, wide_domain_classifier};
 use crate::nn::spec::{Init, Layer, Named, Part, Spec};
 
 /// 512 maps; 1.2 million parameters with 1,000 classes.
@@ -12,7 +12,7 @@ pub const ARCH: Arch = Arch {
     build,
 };
 
-fn build(Layout { input, classes, small_input }: Layout) -> Spec {
+fn build(ArchSettings { input, classes, small_input }: ArchSettings) -> Spec {
     let stem = if small_input { conv(64, 3, 1, 1) } else { conv(64, 3, 2, 0) };
     let mut features = named([("features.0", stem), ("features.1", Layer::Relu)]);
     if !small_input {
@@ -49,7 +49,7 @@ fn build(Layout { input, classes, small_input }: Layout) -> Spec {
     }
 }
 
-/// A 1x1 convolution, and what a 1x1 and a 3x3 convolution make of it side by side.
+/// A 1x1 convolution, followed by a 1x1 and a 3x3 convolution side by side.
 fn fire(number: usize, squeezed: usize, expanded: usize) -> [Named; 3] {
     let name = format!("features.{number}");
     let branch = |name: &str, layer| {

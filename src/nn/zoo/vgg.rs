@@ -1,7 +1,9 @@
 //! VGG with 11 layers and batch norm (Simonyan & Zisserman 2015) with torchvision's names for every
 //! parameter and buffer.
 
-use super::{Arch, Layout, batch_norm, conv, linear, max_pool, named, wide_domain_classifier};
+use super::{
+    Arch, ArchSettings, batch_norm, conv, linear, max_pool, named, wide_domain_classifier,
+};
 use crate::nn::spec::{Init, Layer, Named, Spec};
 
 /// 25,088 features; 132.9 million parameters with 1,000 classes.
@@ -13,7 +15,7 @@ pub const ARCH: Arch = Arch {
     build,
 };
 
-fn build(Layout { input, classes, small_input }: Layout) -> Spec {
+fn build(ArchSettings { input, classes, small_input }: ArchSettings) -> Spec {
     let mut features = Vec::new();
     let mut number = 0;
     let stages: [&[usize]; 5] = [&[64], &[128], &[256, 256], &[512, 512], &[512, 512]];

@@ -47,11 +47,10 @@ fn of_model(run: &MeasuredRun, stage: &str, model: &str) -> Vec<Figure> {
     for variant in variants {
         let mut sums: IndexMap<String, (ConfusionCounts, BTreeSet<usize>)> = IndexMap::new();
         for trial in &variant.trials {
-            let Some(rows) = run.metrics(*trial, stage) else { continue };
-            for row in rows.rows.iter().filter(|row| row[0] == model) {
-                let Some(cell) = cell(&row[2]) else { continue };
-                let sum = sums.entry(row[1].clone()).or_default();
-                *sum.0.entry(cell).or_insert(0.0) += row[3].parse().unwrap_or(0.0);
+            for row in run.scores(*trial, stage).iter().filter(|row| row.model == model) {
+                let Some(cell) = cell(&row.metric) else { continue };
+                let sum = sums.entry(row.dataset.clone()).or_default();
+                *sum.0.entry(cell).or_insert(0.0) += row.value;
                 sum.1.insert(*trial);
             }
         }

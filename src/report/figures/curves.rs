@@ -7,11 +7,12 @@ use indexmap::IndexMap;
 
 use super::figure::{Figure, Topic, spread};
 use super::shape::Shape;
+use crate::metrics::TrainingSplit;
 use crate::report::csv::CsvRows;
 use crate::report::measured::MeasuredRun;
 
 /// The lines of a picture, by variant and split: the values of all seeds in each epoch.
-type Curves = IndexMap<(String, String), BTreeMap<u64, Vec<f64>>>;
+type Curves = IndexMap<(String, TrainingSplit), BTreeMap<usize, Vec<f64>>>;
 
 pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)).collect()
@@ -20,25 +21,13 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
 fn of_stage(run: &MeasuredRun, stage: &str) -> Vec<Figure> {
     let mut metrics: IndexMap<String, Curves> = IndexMap::new();
     for variant in run.variants(stage) {
-        for rows in variant.trials.iter().filter_map(|trial| run.metrics(*trial, stage)) {
-            if !is_training(rows) {
-                continue;
-            }
-            for row in &rows.rows {
-                let (Ok(epoch), Ok(value)) = (row[0].parse(), row[4].parse::<f64>()) else {
-                    continue;
-                };
-                let lines = metrics.entry(row[3].clone()).or_default();
-                let line = lines.entry((variant.label.clone(), row[2].clone())).or_default();
-                line.entry(epoch).or_default().push(value);
-            }
+        for row in variant.trials.iter().flat_map(|trial| run.training(*trial, stage)) {
+            let lines = metrics.entry(row.metric.clone()).or_default();
+            let line = lines.entry((variant.label.clone(), row.split)).or_default();
+            line.entry(row.epoch).or_default().push(row.value);
         }
     }
     metrics.into_iter().map(|(metric, lines)| figure(stage, &metric, &lines)).collect()
-}
-
-fn is_training(rows: &CsvRows) -> bool {
-    rows.header.iter().map(String::as_str).eq(["epoch", "step", "split", "metric", "value"])
 }
 
 fn figure(stage: &str, metric: &str, lines: &Curves) -> Figure {
@@ -48,7 +37,7 @@ fn figure(stage: &str, metric: &str, lines: &Curves) -> Figure {
     for ((label, split), epochs) in lines {
         for (epoch, values) in epochs {
             seeds = seeds.max(values.len());
-            let cells = [label.clone(), split.clone(), epoch.to_string()];
+            let cells = [label.clone(), split.word().to_owned(), epoch.to_string()];
             rows.push(cells.into_iter().chain(spread(values)).collect());
         }
     }

@@ -4,10 +4,9 @@ use indexmap::IndexMap;
 
 use super::figure::{Figure, Topic, spread};
 use super::shape::Shape;
-use crate::metrics::number;
+use crate::metrics::{TrainingRow, TrainingSplit, number};
 use crate::report::csv::CsvRows;
 use crate::report::measured::MeasuredRun;
-use crate::report::scores::are_scores;
 use crate::report::stats::mean_and_deviation;
 
 /// A number that each trial has, such as a score.
@@ -68,16 +67,13 @@ fn responses(run: &MeasuredRun) -> Vec<Response> {
     let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
-            let Some(rows) = run.metrics(trial, stage) else { continue };
-            if are_scores(rows) {
-                for row in rows.rows.iter().filter(|row| row[2] == metric) {
-                    let name = format!("{} on {}", row[0], row[1]);
-                    put(&mut found, run, name, trial, row[3].parse().ok());
-                }
+            for row in run.scores(trial, stage).iter().filter(|row| row.metric == metric) {
+                let name = format!("{} on {}", row.model, row.dataset);
+                put(&mut found, run, name, trial, row.value);
             }
         }
         if let Some(value) = run.trials[trial].objective {
-            put(&mut found, run, OBJECTIVE.into(), trial, Some(value));
+            put(&mut found, run, OBJECTIVE.into(), trial, value);
         }
     }
     if found.is_empty() {
@@ -97,15 +93,9 @@ fn responses(run: &MeasuredRun) -> Vec<Response> {
 
 type ValuesByName = IndexMap<String, Vec<Option<f64>>>;
 
-fn put(
-    found: &mut ValuesByName,
-    run: &MeasuredRun,
-    name: String,
-    trial: usize,
-    value: Option<f64>,
-) {
+fn put(found: &mut ValuesByName, run: &MeasuredRun, name: String, trial: usize, value: f64) {
     let values = found.entry(name).or_insert_with(|| vec![None; run.trials.len()]);
-    values[trial] = value.filter(|it| it.is_finite());
+    values[trial] = Some(value).filter(|it| it.is_finite());
 }
 
 /// The last validation accuracies, for sweeps without scores.
@@ -113,12 +103,12 @@ fn validation(run: &MeasuredRun) -> ValuesByName {
     let mut found = ValuesByName::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
-            let Some(rows) = run.metrics(trial, stage) else { continue };
-            let accuracy =
-                |row: &&Vec<String>| row.len() == 5 && row[2] == "validate" && row[3] == "accuracy";
-            if let Some(row) = rows.rows.iter().rfind(accuracy) {
+            let accuracy = |row: &&TrainingRow| {
+                row.split == TrainingSplit::Validate && row.metric == "accuracy"
+            };
+            if let Some(row) = run.training(trial, stage).iter().rfind(accuracy) {
                 let name = format!("{stage} validation accuracy");
-                put(&mut found, run, name, trial, row[4].parse().ok());
+                put(&mut found, run, name, trial, row.value);
             }
         }
     }

@@ -11,7 +11,7 @@ use super::section::{Section, about, grid, id};
 use super::table::{HtmlCell, pairs, sortable};
 use crate::report::error::Error;
 use crate::report::figures::{Figure, Topic, words};
-use crate::report::measured::{MeasuredRun, Variant};
+use crate::report::measured::{MeasuredRun, Variant, named_values};
 use crate::report::plot::{Chart, draw, escape};
 use crate::report::stats::mean_and_deviation;
 
@@ -216,14 +216,10 @@ fn value_cell(values: &[f64]) -> HtmlCell {
 /// The last value of each metric of a stage by name. Confusion matrices have their own section.
 fn last_values(run: &MeasuredRun, trial: usize, stage: &str) -> IndexMap<String, f64> {
     let mut found = IndexMap::new();
-    let Some(rows) = run.metrics(trial, stage) else { return found };
-    for row in &rows.rows {
-        let named = rows.header.iter().zip(row);
-        let named = named.filter(|it| !["epoch", "step", "value"].contains(&it.0.as_str()));
-        let words: Vec<&str> = named.map(|(_, cell)| cell.as_str()).collect();
+    let Some(metrics) = run.metrics(trial, stage) else { return found };
+    for (words, value) in named_values(metrics) {
         let name = words.join(" ");
-        let value: Option<f64> = row.last().and_then(|it| it.parse().ok());
-        if let Some(value) = value.filter(|_| !name.contains("confusion.")) {
+        if !name.contains("confusion.") {
             found.insert(name, value);
         }
     }

@@ -99,15 +99,13 @@ fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
     for (stage, _) in &run.stages {
         for model in run.models(stage) {
             for variant in run.scored(stage, &model) {
-                for rows in variant.trials.iter().filter_map(|it| run.metrics(*it, stage)) {
-                    for row in rows.rows.iter().filter(|it| it[0] == model && it[2] == metric) {
-                        let Ok(value) = row[3].parse() else { continue };
-                        if !columns.contains(&row[1]) {
-                            columns.push(row[1].clone());
-                        }
-                        let line = lines.entry((model.clone(), variant.label.clone())).or_default();
-                        line.entry(row[1].clone()).or_default().push(value);
+                let rows = variant.trials.iter().flat_map(|trial| run.scores(*trial, stage));
+                for row in rows.filter(|row| row.model == model && row.metric == metric) {
+                    if !columns.contains(&row.dataset) {
+                        columns.push(row.dataset.clone());
                     }
+                    let line = lines.entry((model.clone(), variant.label.clone())).or_default();
+                    line.entry(row.dataset.clone()).or_default().push(row.value);
                 }
             }
         }

@@ -272,11 +272,11 @@ function draw() {
   } else if (server.state === "live") {
     show("live", "running", known.first ? `since ${clockTime(known.first)}` : "");
   } else if (server.state === "died") {
-    show("died", "ended without a word", "The program was killed, or its machine was. The same command goes on where it stopped.");
+    show("died", "its process died", "The program was killed, or its machine went down. The same command resumes where it stopped.");
   } else if (failed) {
     show("bad", "over", `${failed} of ${tasks.length} stages failed.${at}`);
   } else if (count("interrupted", "skipped")) {
-    show("bad", "interrupted", `The same command goes on where it stopped.${at}`);
+    show("bad", "interrupted", `The same command resumes where it stopped.${at}`);
   } else {
     show("ended", "finished", `The run is over.${at}`);
   }

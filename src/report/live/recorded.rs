@@ -32,7 +32,7 @@ pub fn events(run: &FinishedRun) -> String {
                 fresh.push((task, stage));
                 rest.push(ended(task, stage));
                 // A CSV that cannot be read leaves its curves out here; the report says what is wrong.
-                let found = run.typed_metrics(number, &stage.name).ok().flatten();
+                let found = run.read_metrics(number, &stage.name).ok().flatten();
                 rest.extend(found.iter().flat_map(|found| metrics(task, found)));
             }
         }

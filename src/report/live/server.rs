@@ -3,7 +3,7 @@
 //! one, so a slow client keeps nobody out. It answers requests and changes nothing.
 //!
 //! Five paths on loopback need no web framework, which would bring a runtime of its own: the sockets of the
-//! standard library and [`http`](super::http) are enough.
+//! standard library and [`http`] are enough.
 
 use std::collections::VecDeque;
 use std::fs;

@@ -182,18 +182,18 @@ fn cell(
     let crossing = meeting.is_some();
     let Meeting { scores: met, without } = meeting.unwrap_or_default();
     accounted(spec, over, scores, (row, column), &met)?;
-    let value = |score: &&TrialScore| {
+    let sample = |score: &&TrialScore| {
         let trial = &scores.trials[score.trial];
-        Ok(Sample {
+        Sample {
             trial: trial.name.clone(),
             over: over.iter().map(|key| trial.label(key).unwrap_or_default().to_owned()).collect(),
-            value: score.value.parse().map_err(|_| TableError::Number(score.value.clone()))?,
+            value: score.value,
             stage: score.stage.clone(),
             model: score.model.clone(),
             at: score.trial,
-        })
+        }
     };
-    let mut cell = TableCell::of(row, column, met.iter().map(value).collect::<Result<_, _>>()?);
+    let mut cell = TableCell::of(row, column, met.iter().map(sample).collect());
     if cell.n == 0 {
         let facts = FACTS.contains(&spec.rows.as_str()) && FACTS.contains(&spec.columns.as_str());
         let without = without.iter().map(|gap| gap.reason).min();

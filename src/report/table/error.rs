@@ -45,9 +45,6 @@ pub enum TableError {
         /// The axes in which the values differ.
         axes: String,
     },
-    /// A score is not a number.
-    #[error("the score `{0}` is not a number")]
-    Number(String),
     /// The table is of selected trials, and none was selected.
     #[error("the table is of the selected trials, and the run selected none")]
     Selected,

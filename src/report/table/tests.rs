@@ -37,7 +37,7 @@ fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> RunScores<'static> {
                 model: (*model).into(),
                 dataset: (*dataset).into(),
                 metric: "accuracy".into(),
-                value: value.to_string(),
+                value,
             });
         }
     }

@@ -1,13 +1,13 @@
-//! A data set of the user's own: a folder, an archive or a file, and how it is laid out.
+//! The user's own data set: a folder, an archive or a file, and how it is laid out.
 
 use std::path::{Component, Path, PathBuf};
 
-use super::read_archive;
+use super::archive::read_archive;
 use crate::config::{Diagnostic, Keys, Noted, Word, words};
 use crate::data::outside::{Files, Known};
-use crate::data::readers::{Decoding, Format, Layout};
-use crate::data::shown::Shown;
-use crate::data::{Dataset, Error, Provenance, unpack};
+use crate::data::readers::{DataFormat, Decoding, Layout};
+use crate::data::shown::PathAlias;
+use crate::data::{DataError, Dataset, Provenance, unpack};
 use crate::metrics::{FactRow, Metrics};
 use crate::stages::source::{Source, find, unchanged};
 use crate::stages::{Context, Failure, Halt, Outcome};
@@ -43,11 +43,11 @@ words! {
     }
 }
 
-/// Settings of a data set of the user's own.
+/// Settings of the user's own data set.
 #[derive(Debug)]
 pub(super) struct Own {
     source: Source,
-    format: Format,
+    format: DataFormat,
     skips_broken: bool,
     /// Whether images are turned as their EXIF data say.
     upright: bool,
@@ -58,13 +58,17 @@ pub(super) struct Own {
 
 impl Own {
     /// Reads what goes with a `source` of images.
-    pub(super) fn parse(keys: &mut Keys, source: Source, format: Format) -> Result<Self, Noted> {
-        let is_list = format == Format::ImageList;
+    pub(super) fn parse(
+        keys: &mut Keys,
+        source: Source,
+        format: DataFormat,
+    ) -> Result<Self, Noted> {
+        let is_list = format == DataFormat::ImageList;
         for (key, has_meaning) in [
             ("on_error", format.has_files()),
             ("orientation", format.has_files()),
             ("splits", format.has_files()),
-            ("single_class", format == Format::ImageFolder),
+            ("single_class", format == DataFormat::ImageFolder),
             ("columns", is_list),
         ] {
             if !has_meaning && let Some(node) = keys.unwanted(key) {
@@ -98,7 +102,7 @@ impl Own {
             upright = orientation.map(|it| it == Orientation::Apply);
             layout.ignores_splits = keys.choice("splits").or(SplitNames::Auto)? == SplitNames::None;
         }
-        if format == Format::ImageFolder {
+        if format == DataFormat::ImageFolder {
             layout.may_be_one_class = keys.boolean("single_class").or(false)?;
         }
         if is_list {
@@ -135,12 +139,13 @@ impl Own {
     /// Whether `path` is a list itself, not a folder or an archive with lists.
     fn is_list(&self, path: &Path) -> Result<bool, Halt> {
         let is =
-            self.format == Format::ImageList && !path.is_dir() && unpack::kind(path)?.is_none();
+            self.format == DataFormat::ImageList && !path.is_dir() && unpack::kind(path)?.is_none();
         Ok(is)
     }
 
-    fn files_at(&self, path: &Path, layout: &Layout) -> Result<Files, Error> {
-        if path.is_dir() || (self.format == Format::ImageList && unpack::kind(path)?.is_none()) {
+    fn files_at(&self, path: &Path, layout: &Layout) -> Result<Files, DataError> {
+        if path.is_dir() || (self.format == DataFormat::ImageList && unpack::kind(path)?.is_none())
+        {
             return Ok(Files::new(path, self.format.files(path, layout)?));
         }
         Ok(Files::one(path))
@@ -169,7 +174,7 @@ impl Own {
                 )
                 .into());
         }
-        if is_list || (self.format == Format::ImageList && Path::new(root).is_absolute()) {
+        if is_list || (self.format == DataFormat::ImageList && Path::new(root).is_absolute()) {
             let folder = std::path::absolute(system::at_home(Path::new(root)))
                 .map_err(|error| Failure::new(format!("`root = \"{root}\"`: {error}")))?;
             if !folder.is_dir() {
@@ -245,21 +250,21 @@ impl Own {
                 .help("get the list, and write `source = \"file:PATH\"`")
                 .into());
         }
-        let takes_files = matches!(format, Format::Safetensors | Format::ImageList);
+        let takes_files = matches!(format, DataFormat::Safetensors | DataFormat::ImageList);
         if !path.is_dir() && !takes_files {
             return Err(unpack::no_archive(path, "neither a folder nor an archive").into());
         }
         let (place, layout) = self.place(path)?;
-        let shown = Shown::new(path, written);
+        let shown = PathAlias::new(path, written);
         Ok(shown.during(&watch, |watch| format.read_as(&place, &layout, decoding, watch))?)
     }
 }
 
 /// The folder `root` in the source, which is at `folder` and was written as `written`.
-fn below(folder: &Path, root: &str, written: &str) -> Result<PathBuf, Error> {
+fn below(folder: &Path, root: &str, written: &str) -> Result<PathBuf, DataError> {
     let is_inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
     if !Path::new(root).components().all(is_inside) {
-        return Err(Error::rejected(format!("`root = \"{root}\"` leads out of {written}"))
+        return Err(DataError::rejected(format!("`root = \"{root}\"` leads out of {written}"))
             .advise("name a folder in it, such as `root = \"photos\"`"));
     }
     let inside = folder.join(root);
@@ -273,7 +278,7 @@ fn below(folder: &Path, root: &str, written: &str) -> Result<PathBuf, Error> {
         .collect();
     names.truncate(8);
     let error =
-        Error::rejected(format!("`root = \"{root}\"`: there is no such folder in {written}"));
+        DataError::rejected(format!("`root = \"{root}\"`: there is no such folder in {written}"));
     Err(match names.is_empty() {
         true => error,
         false => error.advise(format!("its folders are {}", names.join(", "))),

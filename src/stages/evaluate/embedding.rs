@@ -1,7 +1,7 @@
 //! `embedding`: the features of some images of every data set, in one plane for each model.
 
 use super::features;
-use super::{Scored, save};
+use super::scored::{Scored, save};
 use crate::config::{Keys, Noted, Reference, Word, words};
 use crate::data::loader;
 use crate::metrics::embedding::{pca, rows_for, tsne};

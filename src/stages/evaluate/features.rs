@@ -10,7 +10,7 @@ use crate::data::loader;
 use crate::nn::model::host;
 use crate::nn::ops::Ops;
 use crate::nn::weights::little_endian;
-use crate::nn::{Entry, Model};
+use crate::nn::{EntryLayer, Model};
 use crate::progress::Unit;
 use crate::stages::inputs::{OpenedSplit, place_after};
 use crate::stages::{Context, Failure, Halt};
@@ -36,7 +36,7 @@ pub(super) fn rows<D: Ops>(
     let entry = match layer {
         Some(layer) => place_after(model, layer)?,
         // A network without layers before its classifier: that takes in the pixels.
-        None => model.after("features").unwrap_or(Entry::IMAGES),
+        None => model.after("features").unwrap_or(EntryLayer::IMAGES),
     };
     let mut values = Vec::with_capacity(indices.len() * model.entry_shape(entry).len());
     for indices in indices.chunks(BATCH) {
@@ -50,7 +50,7 @@ pub(super) fn rows<D: Ops>(
 fn through<D: Ops>(
     model: &mut Model<D>,
     set: &OpenedSplit,
-    entry: Entry,
+    entry: EntryLayer,
     indices: &[usize],
 ) -> Result<crate::nn::ops::Batch<D>, Failure> {
     let values = loader::batch(set.dataset.normalisation(), &set.split().images, indices);
@@ -75,7 +75,7 @@ pub(super) fn write<D: Ops>(
     let entry = place_after(model, layer)?;
     let shape = model.entry_shape(entry);
     let split = set.split();
-    let spilled = |error| Halt::from(crate::data::Error::spilled(error));
+    let spilled = |error| Halt::from(crate::data::DataError::spilled(error));
     let count = split.len();
     let mut rows = Collector::new(count * shape.len() * size_of::<f32>()).map_err(spilled)?;
     let mut predictions = Vec::with_capacity(count * size_of::<i64>());

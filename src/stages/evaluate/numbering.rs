@@ -1,7 +1,7 @@
 //! `classes.csv`: what the numbers of classes stand for where model and data set number them
 //! differently, or where nothing but their numbers matched them.
 
-use super::save;
+use super::scored::save;
 use crate::data::classes::Matched;
 use crate::stages::{Context, Failure};
 

@@ -1,6 +1,6 @@
 //! Images for people: some of each data set, and the worst mistakes of each model.
 
-use super::{Scored, save};
+use super::scored::{Scored, save};
 use crate::config::{Keys, Noted};
 use crate::data::{loader, picture};
 use crate::metrics::number;

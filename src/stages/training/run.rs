@@ -4,14 +4,15 @@
 use super::{SCORED, Training};
 use crate::data::classes::Matched;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
-use crate::nn::dispatch::{Job, backend, dispatch};
+use crate::nn::dispatch::{DeviceWork, backend, dispatch};
 use crate::nn::ops::Ops;
 use crate::nn::{Model, Saved, Spec};
 use crate::stages::classes::{Uses, clash, named, names_of_both, note};
 use crate::stages::inputs::{OpenedSplit, open};
-use crate::stages::{Context, Failure, Halt, Outcome};
+use crate::stages::{Budget, Context, Failure, Halt, Outcome};
 use crate::train::activations::Caching;
-use crate::train::{Data, Ended, RunOptions, Times, coverage, fit, groups};
+use crate::train::checkpoint::Slot;
+use crate::train::{Data, Ended, FitOptions, Times, coverage, fit, groups};
 
 impl Training {
     /// Trains, and writes the model to [`Context::out`].
@@ -88,7 +89,7 @@ struct TrainingRun<'a> {
     sets: Sets,
 }
 
-impl Job for TrainingRun<'_> {
+impl DeviceWork for TrainingRun<'_> {
     type Output = Result<Outcome, Halt>;
 
     fn run<D: Ops>(self, device: &D) -> Self::Output {
@@ -110,9 +111,11 @@ impl Job for TrainingRun<'_> {
         let data = sets.data();
         let (settings, backend) = (&training.settings, backend(context.device));
         let uses = settings.epochs;
-        let caching = context.activations.map(|cache| Caching { cache, backend: &backend, uses });
-        let (checkpoints, pause_after) = (context.checkpoints, context.pause_after);
-        let options = RunOptions { caching, checkpoints, pause_after };
+        let cache = context.environment.activations.as_ref();
+        let caching = cache.map(|cache| Caching { cache, backend: &backend, uses });
+        let slot = Slot::new(context.scratch.to_owned(), context.environment.save_every);
+        let (checkpoints, pause_after) = (Some(&slot), context.budget.map(|Budget(epochs)| epochs));
+        let options = FitOptions { caching, checkpoints, pause_after };
         let (method, watch) = (&training.method, context.watch());
         let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch)? {
             Ended::Finished { rows, times } => (rows, times),

@@ -87,6 +87,10 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
             "weights are read from what `torch.save(model.state_dict(), FILE)` writes, and from safetensors",
         ],
     ),
+    (
+        "a run must have ended without any trial that could be selected",
+        &["write `trials = \"all\"`, or run the sweep with its `[sweep.select]`"],
+    ),
     ("nobody but the authors can follow it", &["this is a bug in runner; please report it"]),
     (
         "pages say it, which are looked at in a browser",
@@ -123,6 +127,9 @@ const ADVISES: &[&str] = &[
     "; use ",
     "; save it",
 ];
+
+/// Files whose texts are pages of help and of the reference: what these show is tested where they are.
+const PAGES: &[&str] = &["src/cli.rs", "src/plan/manual.rs"];
 
 /// Functions that give advice and nothing else.
 const GIVERS: &[&str] = &["pub fn help(", "pub fn shortage(", "pub fn refused(source: &io::Error"];
@@ -177,7 +184,9 @@ fn advice() -> BTreeSet<Advice> {
             sentences.filter(|it| !it.contains("sys.")).for_each(|it| add(&it));
         }
         for literal in &text.literals {
-            if file != "src/cli.rs" && ADVISES.iter().any(|words| literal.contains(words)) {
+            if !PAGES.contains(&file.as_str())
+                && ADVISES.iter().any(|words| literal.contains(words))
+            {
                 add(literal);
             }
         }

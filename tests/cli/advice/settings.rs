@@ -188,7 +188,7 @@ fn advice_about_the_settings_of_a_stage_helps_when_it_is_followed() {
         "[pipeline]\nname = \"p\"\n\n[stages.net]\nkind = \"download\"\n",
         &[],
         "`weights` is one of {}",
-        &[("kind = \"download\"", "kind = \"download\"\n$0 = \"$1\"")],
+        &[("kind = \"download\"", "kind = \"download\"\n$0 = \"resnet18\"")],
     );
     follow(
         &adapting(),

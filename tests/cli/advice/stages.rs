@@ -294,7 +294,7 @@ fn advice_about_prefixes_of_names_helps_when_it_is_followed() {
     let with = |words: &str| format!("{input}\n{words}");
     let several = "say which one to take: {}";
     for word in ["$0", "$1"] {
-        prefixed(&["one.", "two."], "").follow(RUN, several, &[(input, &with(word))]);
+        prefixed(&["model.", "net."], "").follow(RUN, several, &[(input, &with(word))]);
     }
     let wrong = "prefix = \"three\"";
     let under = "names of the network are under {}";

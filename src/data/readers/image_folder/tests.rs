@@ -6,7 +6,7 @@ use image::GrayImage;
 
 use super::*;
 use crate::data::Dataset;
-use crate::data::readers::Format;
+use crate::data::readers::DataFormat;
 use crate::progress::{Progress, Unit};
 
 #[derive(Default)]
@@ -21,12 +21,12 @@ impl Progress for Notes {
     }
 }
 
-fn found(files: &[&str]) -> (Result<Dataset, Error>, Vec<String>) {
+fn found(files: &[&str]) -> (Result<Dataset, DataError>, Vec<String>) {
     found_as(files, &Layout::default())
 }
 
 /// Makes the files; an image is one pixel of the number in its name.
-fn found_as(files: &[&str], layout: &Layout) -> (Result<Dataset, Error>, Vec<String>) {
+fn found_as(files: &[&str], layout: &Layout) -> (Result<Dataset, DataError>, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     for file in files {
         let path = folder.path().join(file);
@@ -40,7 +40,7 @@ fn found_as(files: &[&str], layout: &Layout) -> (Result<Dataset, Error>, Vec<Str
     }
     let (cancel, notes) = (AtomicBool::new(false), Notes::default());
     let watch = Watch { progress: &notes, cancel: &cancel };
-    let found = Format::ImageFolder.read_as(folder.path(), layout, &Decoding::strict(), &watch);
+    let found = DataFormat::ImageFolder.read_as(folder.path(), layout, &Decoding::strict(), &watch);
     (found, notes.0.into_inner().unwrap())
 }
 
@@ -258,7 +258,7 @@ fn names_that_are_not_utf_8_stay_classes_of_their_own() {
     }
     let cancel = AtomicBool::new(false);
     let watch = Watch { progress: &crate::progress::Silent, cancel: &cancel };
-    let set = Format::ImageFolder.read(folder.path(), &Decoding::strict(), &watch).unwrap();
+    let set = DataFormat::ImageFolder.read(folder.path(), &Decoding::strict(), &watch).unwrap();
     assert_eq!(set.classes, ["K\\xE4fer", "K\\xF6fer", "Käfer"]);
     assert_eq!(set.splits["train"].images.pixels, [1, 2, 3]);
     assert_eq!(set.splits["train"].labels, [0, 1, 2]);
@@ -266,7 +266,8 @@ fn names_that_are_not_utf_8_stay_classes_of_their_own() {
     let class = folder.path().join("K\\xE4fer");
     fs::create_dir(&class).unwrap();
     GrayImage::from_raw(1, 1, vec![4]).unwrap().save(class.join("1.png")).unwrap();
-    let error = Format::ImageFolder.read(folder.path(), &Decoding::strict(), &watch).unwrap_err();
+    let error =
+        DataFormat::ImageFolder.read(folder.path(), &Decoding::strict(), &watch).unwrap_err();
     assert!(error.to_string().contains("a second folder for `K\\xE4fer`"), "{error}");
 }
 
@@ -278,7 +279,7 @@ fn every_file_that_is_read_is_known_beforehand() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "").unwrap();
     }
-    let files = Format::ImageFolder.files(folder.path(), &Layout::default()).unwrap();
+    let files = DataFormat::ImageFolder.files(folder.path(), &Layout::default()).unwrap();
     let names = ["cat/1.png", "cat/deep/2.JPG", "dog/3.png"];
     assert_eq!(files, names.map(|name| folder.path().join(name)));
 }

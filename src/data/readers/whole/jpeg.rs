@@ -23,7 +23,7 @@ struct Component {
 }
 
 /// What the frame header says, and what the scans gave.
-struct Frame {
+struct FrameState {
     progressive: bool,
     components: Vec<Component>,
     /// Units of interleaved scans.
@@ -33,7 +33,7 @@ struct Frame {
 
 /// The tables that a scan refers to.
 #[derive(Default)]
-struct Tables {
+struct ScanTables {
     dc: [Option<Codes>; 4],
     ac: [Option<Codes>; 4],
     /// Units between two restart markers, or 0.
@@ -42,7 +42,7 @@ struct Tables {
 
 /// What a scan brings.
 struct Scan<'a> {
-    tables: &'a Tables,
+    tables: &'a ScanTables,
     /// Number of each component, and of its tables.
     parts: Vec<(usize, usize, usize)>,
     /// First and last coefficient.
@@ -54,14 +54,14 @@ struct Scan<'a> {
 
 /// What is missing from the file that begins with `bytes`; whatever follows the picture is ignored.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
-    let (mut at, mut tables, mut frame) = (2, Tables::default(), None);
+    let (mut at, mut tables, mut frame) = (2, ScanTables::default(), None);
     loop {
         let (marker, after) = next_marker(bytes, at).ok_or("cut off: its end marker is missing")?;
         at = after;
         match marker {
             // Start of image, restarts, and TEM stand alone.
             0x01 | 0xd0..=0xd8 => continue,
-            0xd9 => return frame.map_or(Err("there is no picture in it".into()), Frame::end),
+            0xd9 => return frame.map_or(Err("there is no picture in it".into()), FrameState::end),
             _ => {}
         }
         let length =
@@ -70,7 +70,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
         let segment = bytes.get(at + 2..at + length.max(2)).ok_or("cut off within its headers")?;
         at += length.max(2);
         match marker {
-            0xc0..=0xc2 => frame = Some(Frame::new(marker == 0xc2, segment, bytes.len())?),
+            0xc0..=0xc2 => frame = Some(FrameState::new(marker == 0xc2, segment, bytes.len())?),
             0xc4 => tables.define(segment)?,
             // Lossless, hierarchical and arithmetically coded pictures are the decoder's to refuse.
             0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => return Ok(()),
@@ -90,7 +90,7 @@ fn number(segment: &[u8], at: usize) -> Option<usize> {
     Some(usize::from(two[0]) << 8 | usize::from(two[1]))
 }
 
-impl Tables {
+impl ScanTables {
     /// Takes the Huffman tables of a segment.
     fn define(&mut self, mut segment: &[u8]) -> Result<(), String> {
         let damaged = || "a damaged Huffman table".to_owned();
@@ -107,7 +107,7 @@ impl Tables {
     }
 }
 
-impl Frame {
+impl FrameState {
     fn new(progressive: bool, segment: &[u8], length: usize) -> Result<Self, String> {
         let damaged = || "a damaged frame header".to_owned();
         let (height, width) = number(segment, 1).zip(number(segment, 3)).ok_or_else(damaged)?;
@@ -150,7 +150,7 @@ impl Frame {
     fn scan(
         &mut self,
         segment: &[u8],
-        tables: &Tables,
+        tables: &ScanTables,
         bytes: &[u8],
         at: usize,
     ) -> Result<usize, String> {
@@ -183,7 +183,7 @@ impl Frame {
         Ok(bits.at())
     }
 
-    fn read_header<'a>(&self, segment: &[u8], tables: &'a Tables) -> Option<Scan<'a>> {
+    fn read_header<'a>(&self, segment: &[u8], tables: &'a ScanTables) -> Option<Scan<'a>> {
         let (&count, rest) = segment.split_first()?;
         let (parts, rest) = rest.split_at_checked(2 * usize::from(count))?;
         let &[first, last, bits, ..] = rest else { return None };

@@ -13,7 +13,7 @@ const FILL_ORDER: (u16, u64) = (266, 2);
 const MOST_PAGES: usize = 1 << 16;
 
 /// A file and how it writes numbers.
-struct File<'a> {
+struct TiffFile<'a> {
     bytes: &'a [u8],
     little: bool,
     big: bool,
@@ -21,7 +21,7 @@ struct File<'a> {
 
 /// Gives the number of pages.
 pub(super) fn check(bytes: &[u8]) -> Result<usize, String> {
-    let mut file = File { bytes, little: bytes.starts_with(b"II"), big: false };
+    let mut file = TiffFile { bytes, little: bytes.starts_with(b"II"), big: false };
     file.big = file.number(2, 2, "its header")? == 43;
     let (size, start) = if file.big { (8, 8) } else { (4, 4) };
     let mut place = file.number(start, size, "its header")?;
@@ -36,7 +36,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<usize, String> {
     if pages == 0 { Err("there is no picture in it".into()) } else { Ok(pages) }
 }
 
-impl File<'_> {
+impl TiffFile<'_> {
     /// A number of `size` bytes at `at`.
     fn number(&self, at: u64, size: usize, within: &str) -> Result<u64, String> {
         let at = usize::try_from(at).unwrap_or(usize::MAX);

@@ -12,7 +12,7 @@ use crate::nn::kernels::vector::Vector;
 pub const MOST: usize = 8;
 
 /// A column of up to [`MOST`] vectors; what lies beyond a transform's length is ignored.
-pub type Column<V> = [V; MOST];
+pub type VectorColumn<V> = [V; MOST];
 
 /// Outputs of a tile in each direction.
 pub const OUTPUTS: usize = 4;
@@ -28,26 +28,26 @@ pub trait Points: Copy {
     ///
     /// # Safety
     /// As [`Vector`]; so are all that follow.
-    unsafe fn input<V: Vector>(d: Column<V>) -> Column<V>;
+    unsafe fn input<V: Vector>(d: VectorColumn<V>) -> VectorColumn<V>;
     /// B m, the transposed of [`Points::input`].
     ///
     /// # Safety
     /// As [`Vector`].
-    unsafe fn input_back<V: Vector>(m: Column<V>) -> Column<V>;
+    unsafe fn input_back<V: Vector>(m: VectorColumn<V>) -> VectorColumn<V>;
     /// Aᵀ m: `OUTPUTS` from `COUNT`.
     ///
     /// # Safety
     /// As [`Vector`].
-    unsafe fn output<V: Vector>(m: Column<V>) -> Column<V>;
+    unsafe fn output<V: Vector>(m: VectorColumn<V>) -> VectorColumn<V>;
     /// A y, the transposed of [`Points::output`].
     ///
     /// # Safety
     /// As [`Vector`].
-    unsafe fn output_back<V: Vector>(y: Column<V>) -> Column<V>;
+    unsafe fn output_back<V: Vector>(y: VectorColumn<V>) -> VectorColumn<V>;
 }
 
 /// One of the transforms of [`Points`] as a type.
-pub trait Transform {
+pub trait TileTransform {
     /// Numbers that go in.
     const FROM: usize;
     /// Numbers that come out.
@@ -56,53 +56,53 @@ pub trait Transform {
     ///
     /// # Safety
     /// As [`Vector`].
-    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V>;
+    unsafe fn apply<V: Vector>(column: VectorColumn<V>) -> VectorColumn<V>;
 }
 
 /// [`Points::input`].
-pub struct Input<P>(PhantomData<P>);
+pub struct InputTransform<P>(PhantomData<P>);
 /// [`Points::input_back`].
-pub struct InputBack<P>(PhantomData<P>);
+pub struct InputBackTransform<P>(PhantomData<P>);
 /// [`Points::output`].
-pub struct Output<P>(PhantomData<P>);
+pub struct OutputTransform<P>(PhantomData<P>);
 /// [`Points::output_back`].
-pub struct OutputBack<P>(PhantomData<P>);
+pub struct OutputBackTransform<P>(PhantomData<P>);
 
-impl<P: Points> Transform for Input<P> {
+impl<P: Points> TileTransform for InputTransform<P> {
     const FROM: usize = P::COUNT;
     const TO: usize = P::COUNT;
     #[inline(always)]
-    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V> {
+    unsafe fn apply<V: Vector>(column: VectorColumn<V>) -> VectorColumn<V> {
         // SAFETY: the caller's promise; so in all that follow.
         unsafe { P::input(column) }
     }
 }
 
-impl<P: Points> Transform for InputBack<P> {
+impl<P: Points> TileTransform for InputBackTransform<P> {
     const FROM: usize = P::COUNT;
     const TO: usize = P::COUNT;
     #[inline(always)]
-    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V> {
+    unsafe fn apply<V: Vector>(column: VectorColumn<V>) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe { P::input_back(column) }
     }
 }
 
-impl<P: Points> Transform for Output<P> {
+impl<P: Points> TileTransform for OutputTransform<P> {
     const FROM: usize = P::COUNT;
     const TO: usize = OUTPUTS;
     #[inline(always)]
-    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V> {
+    unsafe fn apply<V: Vector>(column: VectorColumn<V>) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe { P::output(column) }
     }
 }
 
-impl<P: Points> Transform for OutputBack<P> {
+impl<P: Points> TileTransform for OutputBackTransform<P> {
     const FROM: usize = OUTPUTS;
     const TO: usize = P::COUNT;
     #[inline(always)]
-    unsafe fn apply<V: Vector>(column: Column<V>) -> Column<V> {
+    unsafe fn apply<V: Vector>(column: VectorColumn<V>) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe { P::output_back(column) }
     }
@@ -135,7 +135,7 @@ impl Points for Three {
     ];
 
     #[inline(always)]
-    unsafe fn input<V: Vector>([d0, d1, d2, d3, d4, d5, ..]: Column<V>) -> Column<V> {
+    unsafe fn input<V: Vector>([d0, d1, d2, d3, d4, d5, ..]: VectorColumn<V>) -> VectorColumn<V> {
         // SAFETY: the caller's promise; so in all that follow.
         unsafe {
             let (even1, odd1) = (times(d2, -4.0, d4), times(d1, -4.0, d3));
@@ -148,7 +148,9 @@ impl Points for Three {
     }
 
     #[inline(always)]
-    unsafe fn input_back<V: Vector>([m0, m1, m2, m3, m4, m5, ..]: Column<V>) -> Column<V> {
+    unsafe fn input_back<V: Vector>(
+        [m0, m1, m2, m3, m4, m5, ..]: VectorColumn<V>,
+    ) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe {
             let (s1, d1, s2, d2) = (m1.add(m2), m1.sub(m2), m3.add(m4), m3.sub(m4));
@@ -167,7 +169,7 @@ impl Points for Three {
     }
 
     #[inline(always)]
-    unsafe fn output<V: Vector>([m0, m1, m2, m3, m4, m5, ..]: Column<V>) -> Column<V> {
+    unsafe fn output<V: Vector>([m0, m1, m2, m3, m4, m5, ..]: VectorColumn<V>) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe {
             let (s1, d1, s2, d2) = (m1.add(m2), m1.sub(m2), m3.add(m4), m3.sub(m4));
@@ -178,7 +180,7 @@ impl Points for Three {
     }
 
     #[inline(always)]
-    unsafe fn output_back<V: Vector>([y0, y1, y2, y3, ..]: Column<V>) -> Column<V> {
+    unsafe fn output_back<V: Vector>([y0, y1, y2, y3, ..]: VectorColumn<V>) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe {
             let (even1, odd1) = (y0.add(y2), y1.add(y3));
@@ -203,7 +205,9 @@ impl Points for Five {
     ];
 
     #[inline(always)]
-    unsafe fn input<V: Vector>([d0, d1, d2, d3, d4, d5, d6, d7]: Column<V>) -> Column<V> {
+    unsafe fn input<V: Vector>(
+        [d0, d1, d2, d3, d4, d5, d6, d7]: VectorColumn<V>,
+    ) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe {
             let even1 = times(d4, -4.25, d2.add(d6));
@@ -226,7 +230,9 @@ impl Points for Five {
     }
 
     #[inline(always)]
-    unsafe fn input_back<V: Vector>([m0, m1, m2, m3, m4, m5, m6, m7]: Column<V>) -> Column<V> {
+    unsafe fn input_back<V: Vector>(
+        [m0, m1, m2, m3, m4, m5, m6, m7]: VectorColumn<V>,
+    ) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe {
             let (s1, d1, s2, d2) = (m1.add(m2), m1.sub(m2), m3.add(m4), m3.sub(m4));
@@ -245,7 +251,9 @@ impl Points for Five {
     }
 
     #[inline(always)]
-    unsafe fn output<V: Vector>([m0, m1, m2, m3, m4, m5, m6, m7]: Column<V>) -> Column<V> {
+    unsafe fn output<V: Vector>(
+        [m0, m1, m2, m3, m4, m5, m6, m7]: VectorColumn<V>,
+    ) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe {
             let (s1, d1, s2, d2) = (m1.add(m2), m1.sub(m2), m3.add(m4), m3.sub(m4));
@@ -265,7 +273,7 @@ impl Points for Five {
     }
 
     #[inline(always)]
-    unsafe fn output_back<V: Vector>([y0, y1, y2, y3, ..]: Column<V>) -> Column<V> {
+    unsafe fn output_back<V: Vector>([y0, y1, y2, y3, ..]: VectorColumn<V>) -> VectorColumn<V> {
         // SAFETY: see above.
         unsafe {
             let (even1, odd1) = (y0.add(y2), y1.add(y3));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dfdx::prelude::Cpu;
 use rayon::prelude::*;
 
-use super::{BlockNeeds, ConvBlock, Prepared};
+use super::block::{BlockNeeds, ConvBlock, PreparedWeights};
 use crate::memory::{self, Buffer};
 use crate::nn::geometry::Pool2d;
 use crate::nn::geometry::Rectifier;
@@ -14,9 +14,9 @@ use crate::nn::kernels::conv::{Convolution, Packed};
 use crate::nn::kernels::finish::Affine;
 use crate::nn::kernels::finish::Finish;
 use crate::nn::kernels::isa::Isa;
-use crate::nn::kernels::plane::{self, Passes, Spread};
+use crate::nn::kernels::plane::{self, BackwardMask, GradientSpread};
 use crate::nn::kernels::{Fresh, LANES, maps};
-use crate::nn::ops::{ELEMENTS, Moments};
+use crate::nn::ops::{BatchMoments, ELEMENTS};
 
 /// Pieces that a batch's weight gradients are summed in: enough for as many threads. They depend
 /// on the batch, never on the number of threads.
@@ -32,7 +32,7 @@ pub(super) struct Normalizer {
 
 impl Normalizer {
     #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
-    pub(super) fn new(moments: &Moments, weight: &[f32], bias: &[f32], eps: f32) -> Self {
+    pub(super) fn new(moments: &BatchMoments, weight: &[f32], bias: &[f32], eps: f32) -> Self {
         let inverse: Vec<f64> =
             moments.var.iter().map(|var| 1.0 / (f64::from(*var) + f64::from(eps)).sqrt()).collect();
         let affine = (0..weight.len())
@@ -86,7 +86,7 @@ pub(super) struct Given<'a> {
 }
 
 /// What a backward step knows of the forward one.
-pub(super) struct Past {
+pub(super) struct ForwardRecord {
     /// The raw output, where moments of the batch normalised it.
     pub raw: Option<Raw>,
     /// The end.
@@ -113,7 +113,7 @@ pub(super) struct Gradients<'a> {
 
 /// Everything that does not change between forward and backward.
 pub(super) struct Work {
-    prepared: Arc<Prepared>,
+    prepared: Arc<PreparedWeights>,
     isa: Isa,
     pool: Option<Pool2d>,
     relu: Option<Rectifier>,
@@ -152,7 +152,7 @@ impl Work {
     }
 
     /// Convolves, with moments and, where there is pooling, winners by the signs of `scales`.
-    pub(super) fn convolve(&self, given: Given, scales: &[f32]) -> (Raw, Moments) {
+    pub(super) fn convolve(&self, given: Given, scales: &[f32]) -> (Raw, BatchMoments) {
         let (raw, end) = self.planes();
         let filters = self.filters();
         let pooled = if self.pool.is_some() { end } else { 0 };
@@ -214,7 +214,7 @@ impl Work {
 
     /// Moments of the batch from those of its blocks, joined in their order (Chan et al. 1979).
     #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
-    fn moments(&self, of_blocks: &[(f64, f64)]) -> Moments {
+    fn moments(&self, of_blocks: &[(f64, f64)]) -> BatchMoments {
         let filters = self.filters();
         let (mut mean, mut var) = (Vec::with_capacity(filters), Vec::with_capacity(filters));
         for filter in 0..filters {
@@ -230,7 +230,7 @@ impl Work {
             mean.push(average as f32);
             var.push((squares / count) as f32);
         }
-        Moments { mean, var }
+        BatchMoments { mean, var }
     }
 
     /// The end of a raw output, plus `side`.
@@ -312,7 +312,7 @@ impl Work {
     pub(super) fn backward(
         &self,
         dy: &[f32],
-        past: &Past,
+        past: &ForwardRecord,
         normalizer: &Normalizer,
         into: Gradients,
     ) -> Vec<f32> {
@@ -350,7 +350,7 @@ impl Work {
     fn rectify_back(
         &self,
         dy: &[f32],
-        past: &Past,
+        past: &ForwardRecord,
         normalizer: &Normalizer,
     ) -> (Vec<f32>, Vec<(f64, f64)>) {
         let (_, end) = self.planes();
@@ -367,12 +367,12 @@ impl Work {
             .for_each(|(at, ((out, sums), (x, dy)))| {
                 let filter = at % filters;
                 let passes = match (self.relu, by_output) {
-                    (None, _) => Passes::Everywhere,
+                    (None, _) => BackwardMask::Everywhere,
                     (Some(relu), true) => {
-                        Passes::Output(&past.output[at * end..(at + 1) * end], relu.ceiling())
+                        BackwardMask::Output(&past.output[at * end..(at + 1) * end], relu.ceiling())
                     }
                     (Some(relu), false) => {
-                        Passes::Affine(normalizer.affine[filter], relu.ceiling())
+                        BackwardMask::Affine(normalizer.affine[filter], relu.ceiling())
                     }
                 };
                 let about = normalizer.mean[filter];
@@ -389,7 +389,12 @@ impl Work {
     /// How each channel's raw output gets its gradient: dx = scale (dy - mean of dy - x̂ mean of
     /// dy x̂) through moments of the batch (Ioffe and Szegedy 2015), scale dy through constants.
     #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
-    fn spreads(&self, past: &Past, normalizer: &Normalizer, totals: &[(f64, f64)]) -> Vec<Spread> {
+    fn spreads(
+        &self,
+        past: &ForwardRecord,
+        normalizer: &Normalizer,
+        totals: &[(f64, f64)],
+    ) -> Vec<GradientSpread> {
         let count: f64 = (0..self.blocks()).map(|block| self.values_of(block)).sum();
         let spread = |filter: usize| {
             let scale = f64::from(normalizer.affine[filter].scale);
@@ -399,7 +404,7 @@ impl Work {
                 slope = -scale * normalizer.inverse[filter].powi(2) * products / count;
                 shift = -scale * sum / count - slope * f64::from(normalizer.mean[filter]);
             }
-            Spread { scale: scale as f32, shift: shift as f32, slope: slope as f32 }
+            GradientSpread { scale: scale as f32, shift: shift as f32, slope: slope as f32 }
         };
         (0..self.filters()).map(spread).collect()
     }
@@ -491,8 +496,8 @@ impl Work {
 
 /// What a piece of the backward pass reads.
 struct Pieces<'a> {
-    past: &'a Past,
-    spreads: &'a [Spread],
+    past: &'a ForwardRecord,
+    spreads: &'a [GradientSpread],
     input: Option<&'a [f32]>,
     rectified: &'a [f32],
 }

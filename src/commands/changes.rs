@@ -4,13 +4,13 @@
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
-use super::fingerprint::{Content, Fingerprint};
-use super::graph::Plan;
+use crate::digest::{Content, Fingerprint};
 use crate::nn::dispatch;
+use crate::plan::graph::Plan;
 use crate::store::{InputRecord, Manifest};
 
 /// Where changes are looked for.
-pub struct Search<'a> {
+pub(super) struct Differences<'a> {
     /// What is to run.
     pub plan: &'a Plan,
     /// What is known of the inputs.
@@ -21,7 +21,7 @@ pub struct Search<'a> {
     pub depth: usize,
 }
 
-impl Search<'_> {
+impl Differences<'_> {
     /// What differs between `task` and what `before` was made from, a line each; further lines of one
     /// change are indented.
     pub fn changes(&self, task: NodeIndex, before: &Manifest) -> Vec<String> {
@@ -122,7 +122,7 @@ impl Search<'_> {
 }
 
 /// The settings that differ, by dotted key.
-pub fn settings_changes(before: &Value, now: &Value) -> Vec<String> {
+fn settings_changes(before: &Value, now: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     compare("", Some(before), Some(now), &mut lines);
     lines

@@ -1,18 +1,16 @@
 //! Networks of the zoo give torchvision's logits, and in a training pass its loss, gradients and
 //! running statistics (tests/golden/zoo.py), parameter by parameter under torchvision's names.
 
-mod goldens;
-
 use std::fs;
 
+use crate::reference::{close, fill, hashed, sampled, tensor};
 use dfdx::prelude::*;
-use goldens::{close, fill, hashed, sampled, tensor};
 use runner::adapt::{Method, Step};
 use runner::nn::geometry::Chw;
 use runner::nn::model::host;
 use runner::nn::ops::{Batch, Targets};
 use runner::nn::spec::{Layer, Named};
-use runner::nn::{Entry, Model, zoo};
+use runner::nn::{EntryLayer, Model, zoo};
 use safetensors::SafeTensors;
 
 fn without_dropout(layers: &mut [Named]) {
@@ -25,7 +23,7 @@ fn without_dropout(layers: &mut [Named]) {
 
 fn network(name: &str, side: usize) -> Model<Cpu> {
     let input = Chw { channels: 3, height: side, width: side };
-    let mut spec = (zoo::find(name).unwrap().build)(zoo::Layout::new(input, 10));
+    let mut spec = (zoo::find(name).unwrap().build)(zoo::ArchSettings::new(input, 10));
     without_dropout(&mut spec.classifier);
     let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
     fill(&mut model, |name| if name.contains("bn3") { 0.1 } else { 0.7 }, 2);
@@ -50,7 +48,7 @@ fn check(name: &str, step: Option<(usize, usize, usize)>) {
     let labels: Vec<u32> = (0..count).map(|at| (at * 3 % 10) as u32).collect();
     let step = Step {
         model: &mut model,
-        entry: Entry::IMAGES,
+        entry: EntryLayer::IMAGES,
         source: images(salt, count, side),
         targets: Targets::plain(&labels),
         target: None,

@@ -1,10 +1,8 @@
 //! One adaptation step of `dacnn` gives the losses, gradients, updated parameters and running
 //! statistics that PyTorch gives (tests/golden/dann_step.py, tests/golden/coral_step.py).
 
-mod goldens;
-
+use crate::reference::{Distance, step};
 use dfdx::prelude::Cpu;
-use goldens::{Distance, step};
 
 #[track_caller]
 fn assert_within(distances: &[Distance]) {

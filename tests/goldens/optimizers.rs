@@ -1,11 +1,9 @@
 //! Optimizers move parameters, and schedules rates, as PyTorch does (tests/golden/optimizers.py).
 
-mod goldens;
-
 use std::fs;
 
+use crate::reference::hashed;
 use dfdx::prelude::*;
-use goldens::hashed;
 use runner::config::node::Value;
 use runner::config::source::Sources;
 use runner::config::{Keys, Noted, document};

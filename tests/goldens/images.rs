@@ -1,4 +1,4 @@
-//! Images against torchvision's: see golden/resize.py.
+//! Images against torchvision's: see tests/golden/resize.py.
 
 use std::sync::atomic::AtomicBool;
 
@@ -22,7 +22,7 @@ fn furthest(ours: &Images, theirs: &Images) -> u8 {
 
 #[test]
 fn resized_images_are_within_one_step_of_torchvisions() {
-    let bytes = include_bytes!("golden/resize.safetensors");
+    let bytes = include_bytes!("../golden/resize.safetensors");
     let golden = SafeTensors::deserialize(bytes).expect("a safetensors file");
     let cancel = AtomicBool::new(false);
     let watch = Watch { progress: &Silent, cancel: &cancel };
@@ -39,7 +39,7 @@ fn resized_images_are_within_one_step_of_torchvisions() {
 
 #[test]
 fn gray_images_are_torchvisions() {
-    let bytes = include_bytes!("golden/resize.safetensors");
+    let bytes = include_bytes!("../golden/resize.safetensors");
     let golden = SafeTensors::deserialize(bytes).expect("a safetensors file");
     let ours = to_channels(&images(&golden, "gray.from"), 1).unwrap();
     assert_eq!(furthest(&ours, &images(&golden, "gray.to")), 0);

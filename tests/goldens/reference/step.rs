@@ -10,7 +10,7 @@ use runner::nn::geometry::Chw;
 use runner::nn::model::host;
 use runner::nn::ops::{Ops, Targets};
 use runner::nn::spec::Layer;
-use runner::nn::{Entry, Model, zoo};
+use runner::nn::{EntryLayer, Model, zoo};
 use runner::train::{Optimizer, OptimizerState};
 
 use super::{Distance, hashed, norm, sampled, tensor};
@@ -58,7 +58,7 @@ fn step_distances<D: Ops>(
     let bytes = fs::read(format!("tests/golden/{name}_step.safetensors")).unwrap();
     let expected = |name: &str| tensor(&bytes, name);
 
-    let mut spec = (zoo::find("dacnn").unwrap().build)(zoo::Layout::new(
+    let mut spec = (zoo::find("dacnn").unwrap().build)(zoo::ArchSettings::new(
         Chw { channels: 3, height: 28, width: 28 },
         10,
     ));
@@ -90,7 +90,7 @@ fn step_distances<D: Ops>(
     let losses = method
         .losses(Step {
             model: &mut model,
-            entry: Entry::IMAGES,
+            entry: EntryLayer::IMAGES,
             source: device.tensor_from_vec(hashed(101, 6 * images, 1.0), (6, images)),
             targets: Targets::plain(&labels),
             target: Some(device.tensor_from_vec(hashed(102, 5 * images, 0.5), (5, images))),

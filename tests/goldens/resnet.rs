@@ -2,17 +2,15 @@
 //! `layer4` and `fc` thawed its losses, parameters and running statistics
 //! (tests/golden/resnet.py); what is frozen keeps every bit.
 
-mod goldens;
-
 use std::fs;
 
+use crate::reference::{close, fill, hashed, sampled, tensor};
 use dfdx::prelude::*;
-use goldens::{close, fill, hashed, sampled, tensor};
 use runner::adapt::{Method, Step};
 use runner::nn::geometry::Chw;
 use runner::nn::model::host;
 use runner::nn::ops::{Batch, Targets};
-use runner::nn::{Entry, FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
+use runner::nn::{EntryLayer, FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
 use runner::train::{Optimizer, OptimizerState};
 
 fn golden() -> Vec<u8> {
@@ -21,7 +19,7 @@ fn golden() -> Vec<u8> {
 
 fn network(side: usize) -> Model<Cpu> {
     let input = Chw { channels: 3, height: side, width: side };
-    let spec = (zoo::find("resnet18").unwrap().build)(zoo::Layout::new(input, 10));
+    let spec = (zoo::find("resnet18").unwrap().build)(zoo::ArchSettings::new(input, 10));
     let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
     fill(&mut model, |name| if name.contains("bn2") { 0.5 } else { 1.0 }, 3);
     model
@@ -59,7 +57,7 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
         let taken = Method::Supervised
             .losses(Step {
                 model: &mut model,
-                entry: Entry::IMAGES,
+                entry: EntryLayer::IMAGES,
                 source: images(2000 + step, 6, 64),
                 targets: Targets::plain(&labels),
                 target: None,

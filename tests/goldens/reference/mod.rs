@@ -1,7 +1,7 @@
 //! What the tests against PyTorch share with the scripts in tests/golden: numbers that both compute,
 //! and how near ours must come.
 
-#![allow(dead_code, reason = "not every test file uses all of it")]
+#![allow(dead_code, reason = "a bench that shares it does not use all of it")]
 
 pub mod ops;
 pub mod step;

@@ -1,10 +1,8 @@
 //! Metrics are what numpy, scipy and scikit-learn make of the same numbers (tests/golden/metrics.py).
 
-mod goldens;
-
 use std::fs;
 
-use goldens::hashed;
+use crate::reference::hashed;
 use runner::config::Word;
 use runner::metrics::calibration::Calibration;
 use runner::metrics::confusion::Confusion;

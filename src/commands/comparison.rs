@@ -1,0 +1,76 @@
+//! Compares what stages ask of data sets with what these are, as soon as that is known: those that the
+//! store has before anything runs, and those that a run builds before anything trains.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use petgraph::graph::NodeIndex;
+
+use super::Error;
+use crate::config::Report;
+use crate::exec::Holdings;
+use crate::plan::foresight::Foresight;
+use crate::plan::graph::Plan;
+use crate::stages::Product;
+
+/// What was found of the data sets of a plan so far.
+pub(super) struct Comparison {
+    found: Mutex<Compared>,
+}
+
+struct Compared {
+    foresight: Foresight,
+    /// What artifacts say of themselves, each read once.
+    built: HashMap<NodeIndex, Product>,
+    /// What does not fit.
+    report: Option<Report>,
+}
+
+impl Comparison {
+    /// That of `plan` with what the store has of it.
+    ///
+    /// # Errors
+    /// When a stage does not fit.
+    pub fn new(plan: &Plan, holdings: &Holdings) -> Result<Self, Error> {
+        let mut built = HashMap::new();
+        let foresight = Foresight::new(plan, |task| {
+            let product = Product::built(&holdings.get(task)?.artifact.path)?;
+            built.insert(task, product.clone());
+            Some(product)
+        });
+        match foresight.report(plan) {
+            Some(report) => Err(Box::new(report).into()),
+            None => Ok(Self { found: Mutex::new(Compared { foresight, built, report: None }) }),
+        }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Compared> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The data sets that trainings wait for, to be compared before.
+    pub fn holds(&self, plan: &Plan, holdings: &Holdings) -> BTreeMap<NodeIndex, Vec<NodeIndex>> {
+        self.found().foresight.holds(plan, |task| holdings.get(task).is_some())
+    }
+
+    /// Whether everything fits now that the artifact of `task` is in `folder`.
+    pub fn goes_on(&self, plan: &Plan, task: NodeIndex, folder: &Path) -> bool {
+        let mut found = self.found();
+        let Compared { foresight, built, report } = &mut *found;
+        if report.is_none()
+            && foresight.is_open(task)
+            && let Some(product) = Product::built(folder)
+        {
+            built.insert(task, product);
+            *foresight = Foresight::new(plan, |task| built.get(&task).cloned());
+            *report = foresight.report(plan);
+        }
+        report.is_none()
+    }
+
+    /// What does not fit, if something was found meanwhile.
+    pub fn into_report(self) -> Option<Report> {
+        self.found.into_inner().unwrap_or_else(PoisonError::into_inner).report
+    }
+}

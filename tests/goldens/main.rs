@@ -1,0 +1,11 @@
+//! Our numbers against those of PyTorch, torchvision, numpy and scikit-learn, which the scripts in
+//! tests/golden computed. One program, because every test program links the whole library.
+
+mod dann;
+mod images;
+mod metrics;
+mod ops;
+mod optimizers;
+mod reference;
+mod resnet;
+mod zoo;
