@@ -280,7 +280,7 @@ fn reasons(records: &[&TableReads], key: &str) -> Vec<(String, String, Vec<usize
     };
     let has_two_forms = |asked: &str| {
         let other = |it: &&TableReads| it.reads.contains_key(asked) && !is_table(it, asked);
-        records.iter().any(|it| is_table(it, asked)) && records.iter().any(|it| other(it))
+        records.iter().any(|it| is_table(it, asked)) && records.iter().any(other)
     };
     let is_said = |asked: &str| {
         let reads = records.iter().filter_map(|it| it.reads.get(asked)).flatten();

@@ -61,9 +61,6 @@ pub struct Kind {
     pub parse: Parse,
 }
 
-/// Reads the settings of a stage from its table.
-pub type Parse = fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>;
-
 /// What the metrics of a kind of stage say of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measures {

@@ -32,7 +32,7 @@ fn scene(pictures: &[(&str, u32)], stages: &str) -> Scene {
 }
 
 /// Pictures in the split `split`.
-fn of_split<'a>(split: &'a str) -> Vec<(String, u32)> {
+fn of_split(split: &str) -> Vec<(String, u32)> {
     FOUR.iter().map(|(name, size)| (format!("{split}/{name}"), *size)).collect()
 }
 
