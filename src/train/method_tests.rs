@@ -13,15 +13,19 @@ use crate::metrics::TrainingSplit;
 use crate::nn::model::host;
 use crate::progress::{Silent, Watch};
 
-/// The method called `word`, with its default settings.
-fn method(word: &str) -> Method {
-    let text = format!("method = {{ kind = \"{word}\", target = \"other.train\" }}");
-    let root = document::parse(Sources::default().add("test", &text), &text).unwrap();
+/// The method of a line of TOML, unless the line lacks a key or has one too many.
+fn read(line: &str) -> Option<Method> {
+    let root = document::parse(Sources::default().add("test", line), line).unwrap();
     let Value::Table(table) = &root.value else { panic!("a document is a table") };
-    let Ok(method) = Method::read(&mut Keys::new(table, root.span)) else {
-        panic!("`{word}` wants more settings than a target")
-    };
-    method
+    Method::read(&mut Keys::new(table, root.span)).ok()
+}
+
+/// The method called `word` with its default settings, and with a target domain where it takes one.
+fn method(word: &str) -> Method {
+    let plain = format!("method = {{ kind = \"{word}\" }}");
+    let adapting = format!("method = {{ kind = \"{word}\", target = \"other.train\" }}");
+    let found = read(&plain).or_else(|| read(&adapting));
+    found.unwrap_or_else(|| panic!("`{word}` wants more settings than a target"))
 }
 
 #[test]
