@@ -160,7 +160,7 @@ fn read_trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial
     let rows = if record.provenance.sweep { read_rows(&path)? } else { None };
     let count = record.trials.len();
     if let Some(rows) = rows {
-        let found = trials::read(rows).and_then(|found| match found.1.len() {
+        let found = trials::read(&rows).and_then(|found| match found.1.len() {
             known if known == count => Ok(found),
             known => Err(format!("it has {known} trials, and the record of the run {count}")),
         });

@@ -92,7 +92,7 @@ pub fn text(plan: &Plan, done: &[Done], verdicts: &[Verdict]) -> String {
 ///
 /// # Errors
 /// What is wrong with the rows, as a sentence.
-pub fn read(rows: CsvRows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
+pub fn read(rows: &CsvRows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
     let column = |name: &str| rows.header.iter().position(|it| it == name);
     let state = column("state").filter(|at| *at > 0).ok_or("it has no column `state`")?;
     let axes = rows.header[1..state].to_vec();
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<(Vec<String>, Vec<TrialResult>), String> {
-        read(CsvRows::read(text).unwrap())
+        read(&CsvRows::read(text).unwrap())
     }
 
     #[test]
