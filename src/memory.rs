@@ -62,7 +62,7 @@ pub(crate) fn give(buffer: Vec<f32>) {
     });
 }
 
-/// Numbers whose memory goes to the next [`take`] when nobody holds them any more.
+/// Numbers whose memory goes to the next `take` when nobody holds them any more.
 #[derive(Debug)]
 pub struct Buffer(Vec<f32>);
 

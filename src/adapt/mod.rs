@@ -25,6 +25,22 @@ pub use lambda::LambdaSchedule;
 
 /// A method with its settings. A new one is a file in this folder, a word in [`MethodKind`] and its line
 /// in each `match`: the compiler asks for those.
+///
+/// # Examples
+///
+/// ```
+/// use runner::adapt::Method;
+/// use runner::config::Keys;
+/// use runner::config::document;
+/// use runner::config::node::Value;
+/// use runner::config::source::Sources;
+///
+/// let text = "method = { kind = 'dann', target = 'mnist_m.train' }";
+/// let root = document::parse(Sources::default().add("method.toml", text), text).unwrap();
+/// let Value::Table(table) = &root.value else { unreachable!("a document is a table") };
+/// let method = Method::read(&mut Keys::new(table, root.span)).unwrap();
+/// assert!(method.is_adversarial());
+/// ```
 #[derive(Debug, Clone)]
 pub enum Method {
     /// Cross-entropy on the labelled images.

@@ -9,6 +9,25 @@ use super::error::DataError;
 use crate::bytes::{Bytes, Collector};
 
 /// A data set: every split with the same channels and classes.
+///
+/// # Examples
+///
+/// ```
+/// use indexmap::IndexMap;
+/// use runner::data::{Dataset, Images, Split};
+///
+/// // Two images of 2 by 2 grey pixels, one of each class.
+/// let images = Images::same(1, (2, 2), vec![0, 0, 0, 0, 255, 255, 255, 255]);
+/// let train = Split { images, labels: vec![0, 1] };
+/// let classes = vec!["dark".to_owned(), "light".to_owned()];
+/// let splits = IndexMap::from([("train".to_owned(), train)]);
+/// let dataset = Dataset::plain(classes, 1, splits, Vec::new());
+///
+/// let folder = tempfile::tempdir()?;
+/// dataset.save(folder.path())?;
+/// assert_eq!(Dataset::open(folder.path())?.split("train")?.labels, [0, 1]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// Names of the classes; a label is an index into it.

@@ -109,6 +109,36 @@ impl Defaults {
 }
 
 /// A stage with its settings.
+///
+/// # Examples
+///
+/// ```
+/// use runner::stages::{Context, Described, Halt, Outcome, Problem, Product, Stage};
+///
+/// /// Passes its data set on.
+/// #[derive(Debug)]
+/// struct Same;
+///
+/// impl Stage for Same {
+///     fn kind(&self) -> &'static str {
+///         "same"
+///     }
+///
+///     fn revision(&self) -> u32 {
+///         1
+///     }
+///
+///     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+///         Ok(Product::Dataset(inputs.dataset("input")))
+///     }
+///
+///     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
+///         Outcome::of_dataset(&context.dataset("input")?, context)
+///     }
+/// }
+///
+/// assert!(matches!(Same.describe(&Described::default()), Ok(Product::Dataset(_))));
+/// ```
 pub trait Stage: Send + Sync + fmt::Debug {
     /// The word after `kind =`.
     fn kind(&self) -> &'static str;

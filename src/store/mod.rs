@@ -32,6 +32,41 @@ use crate::digest::{Content, Fingerprint};
 use crate::system;
 
 /// A folder of artifacts.
+///
+/// # Examples
+///
+/// ```
+/// use runner::digest::Fingerprint;
+/// use runner::store::{self, Found, Manifest, Staging, Store};
+///
+/// let folder = tempfile::tempdir()?;
+/// let store = Store::open(folder.path())?;
+/// let fingerprint = Fingerprint(blake3::hash(b"settings and inputs").into());
+/// assert!(matches!(store.find(&fingerprint)?, Found::Nothing));
+///
+/// // Whoever holds the lock writes to a private folder, which becomes the artifact all at once.
+/// let waiting = |holder: &str| println!("waiting for {holder}");
+/// let lock = store.lock(&fingerprint, "greeting", waiting, || false)?.expect("nobody gave up");
+/// let staging = store.stage(&fingerprint, &lock)?;
+/// std::fs::write(staging.path().join("greeting.txt"), "hello")?;
+/// staging.publish(Manifest {
+///     version: store::VERSION,
+///     kind: "greeting".into(),
+///     revision: 1,
+///     backend: "cpu".into(),
+///     settings: serde_json::json!({}),
+///     external: None,
+///     inputs: Vec::new(),
+///     fingerprint,
+///     content: Staging::no_content(),
+///     files: Vec::new(),
+///     runner: env!("CARGO_PKG_VERSION").into(),
+///     created: "2026-01-01T00:00:00Z".into(),
+/// })?;
+/// let Found::Whole(artifact) = store.find(&fingerprint)? else { panic!("it was published") };
+/// assert_eq!(std::fs::read(artifact.path.join("greeting.txt"))?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,

@@ -1,4 +1,4 @@
-//! Random changes to training images: one file each, registered in [`TRANSFORMS`].
+//! Random changes to training images: one file each, registered in `TRANSFORMS`.
 //!
 //! A change is a function of the image and of a stream of random numbers that the caller keys by
 //! (seed, epoch, index): the same image looks the same in the same epoch, whoever computes it.

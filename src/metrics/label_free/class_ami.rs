@@ -30,7 +30,7 @@ fn largest(row: &[f64]) -> u32 {
     best.0
 }
 
-/// (I - E[I]) / ((H(a) + H(b)) / 2 - E[I]) of two labellings of the same things, E being the expectation
+/// `(I - E[I]) / ((H(a) + H(b)) / 2 - E[I])` of two labellings of the same things, E being the expectation
 /// over labellings with the same counts (Vinh et al. 2010, "Information Theoretic Measures for
 /// Clusterings Comparison"). 1 where both have only one class.
 pub fn adjusted_mutual_information(a: &[u32], b: &[u32]) -> f64 {

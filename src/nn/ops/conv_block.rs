@@ -63,7 +63,7 @@ pub fn conv_block_generic<D: Ops, T: Tape<f32, D>>(
     Ok((y, moments))
 }
 
-/// [`Ops::conv_block`](super::Ops::conv_block) on the CPU.
+/// [`Ops::conv_block`] on the CPU.
 ///
 /// # Errors
 /// Those of the device.

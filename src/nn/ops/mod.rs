@@ -72,6 +72,22 @@ pub struct BatchMoments {
 /// Shapes are the caller's to check ([`Conv2d::validate`], [`Pool2d::validate`]); the operations
 /// panic when lengths do not agree. Errors are the device's own (out of memory). Inputs are
 /// contiguous, and so are outputs.
+///
+/// # Examples
+///
+/// ```
+/// use dfdx::prelude::*;
+/// use runner::nn::geometry::Rectifier;
+/// use runner::nn::ops::{Batch, Ops};
+///
+/// let device = Cpu::default();
+/// let x: Batch<Cpu> = device.tensor_from_vec(vec![-1.0, 2.0], (1, 2));
+/// let y = <Cpu as Ops>::relu(x.leaky_trace(), Rectifier::Relu)?;
+/// assert_eq!(y.as_vec(), [0.0, 2.0]);
+/// let gradients = y.sum().backward();
+/// assert_eq!(gradients.get(&x).as_vec(), [0.0, 1.0]);
+/// # Ok::<(), <Cpu as HasErr>::Err>(())
+/// ```
 pub trait Ops: Device<f32> {
     /// The values of [`Maps`] where a tensor does not hold them.
     type Held: Clone + std::fmt::Debug;

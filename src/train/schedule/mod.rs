@@ -1,4 +1,4 @@
-//! Learning-rate schedules: one file each, registered in [`SCHEDULES`].
+//! Learning-rate schedules: one file each, registered in `SCHEDULES`.
 
 use std::fmt::Debug;
 
