@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::Error;
 use super::columns::columns;
 use crate::cli::LsArgs;
+use crate::metrics::rounded;
 use crate::report::csv::CsvRows;
 use crate::report::runs;
 
@@ -67,5 +68,5 @@ fn headline(folder: &Path) -> Option<String> {
 }
 
 fn short(number: &str) -> String {
-    number.parse::<f64>().map_or_else(|_| number.to_owned(), |it| format!("{it:.4}"))
+    number.parse::<f64>().map_or_else(|_| number.to_owned(), rounded)
 }

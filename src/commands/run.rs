@@ -16,6 +16,7 @@ use crate::exec::{
     Both, Done, Ending, Execution, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal,
     can_draw, finished,
 };
+use crate::metrics::rounded;
 use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
 use crate::plan::graph::Plan;
@@ -345,7 +346,7 @@ fn selected(verdicts: &[Verdict]) -> Option<String> {
     let selected = verdicts.iter().enumerate().filter(|it| it.1.selected == Some(true));
     let texts: Vec<String> = selected
         .map(|(trial, verdict)| match verdict.objective {
-            Some(objective) => format!("{trial:03} ({objective:.4})"),
+            Some(objective) => format!("{trial:03} ({})", rounded(objective)),
             None => format!("{trial:03}"),
         })
         .collect();

@@ -21,3 +21,22 @@ pub fn number(value: f64) -> String {
     // `{}` of a float is the shortest text that round-trips, without an exponent.
     format!("{value}")
 }
+
+/// A number rounded to four decimals for people, with an exponent where it would be a row of zeros.
+pub fn rounded(value: f64) -> String {
+    if value.abs() >= 1e9 { format!("{value:.4e}") } else { format!("{value:.4}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn a_number_for_people_is_short_however_large_it_is() {
+        assert_eq!(
+            [0.5, -2.25, 12345.678_91, 1e30].map(rounded),
+            ["0.5000", "-2.2500", "12345.6789", "1.0000e30"]
+        );
+        assert_eq!(rounded(f64::INFINITY), "inf");
+    }
+}

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use super::groups::GroupError;
 use super::summary::Times;
 use crate::data::{Dataset, Split, Unlabelled};
-use crate::metrics::TrainingRow;
+use crate::metrics::{TrainingRow, rounded};
 use crate::progress::Interrupted;
 
 /// What to train on.
@@ -104,7 +104,7 @@ impl FitError {
 }
 
 fn before(last: Option<f64>) -> String {
-    last.map(|loss| format!(" (the loss was {loss:.4} before)")).unwrap_or_default()
+    last.map(|loss| format!(" (the loss was {} before)", rounded(loss))).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use indexmap::IndexMap;
 
 use crate::adapt::Reading;
+use crate::metrics::rounded;
 
 /// Where the time went, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,7 +73,7 @@ impl Summary {
 
 /// A number for a person: a small learning rate is not 0.0000.
 pub(super) fn short(value: f64) -> String {
-    if value != 0.0 && value.abs() < 0.001 { format!("{value:.1e}") } else { format!("{value:.4}") }
+    if value != 0.0 && value.abs() < 0.001 { format!("{value:.1e}") } else { rounded(value) }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use super::section::Section;
 use super::table::{HtmlCell, sortable};
 use crate::exec::Ending;
+use crate::metrics::rounded;
 use crate::report::figures::words;
 use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
@@ -64,7 +65,7 @@ fn tables(run: &MeasuredRun) -> String {
 /// A cell with mean, deviation and count.
 fn cell(mean: f64, sd: Option<f64>, n: usize, percent: bool) -> HtmlCell {
     let text = |value: f64| {
-        if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
+        if percent { format!("{:.1}", value * 100.0) } else { rounded(value) }
     };
     let text = match sd {
         Some(sd) => format!("{} ± {} (n={n})", text(mean), text(sd)),
@@ -170,7 +171,7 @@ pub(super) fn trials(run: &MeasuredRun) -> String {
             row.extend(trial.labels.iter().map(|it| HtmlCell::of(it.1.clone())));
             row.push(HtmlCell::of(trial.state.word()));
             if selects {
-                let text = trial.objective.map(|it| format!("{it:.4}")).unwrap_or_default();
+                let text = trial.objective.map(rounded).unwrap_or_default();
                 let selected = trial.selected == Some(true);
                 row.push(HtmlCell { text, value: trial.objective, best: selected });
                 row.push(HtmlCell::of(if selected { "yes" } else { "" }));

@@ -2,6 +2,7 @@
 //! published numbers beside the measured ones.
 
 use super::model::{ColumnKind, Missing, ResultTable, TableCell};
+use crate::metrics::rounded;
 use crate::plan::table_spec::Spread;
 
 /// A column as a format shows it.
@@ -53,7 +54,7 @@ impl ResultTable {
     /// A number of a column, rounded for people.
     pub(super) fn number(&self, column: usize, value: f64) -> String {
         let percent = self.percent || self.columns[column].kind == ColumnKind::GapClosed;
-        if percent { format!("{:.1}", value * 100.0) } else { format!("{value:.4}") }
+        if percent { format!("{:.1}", value * 100.0) } else { rounded(value) }
     }
 
     /// Mean, spread and count of a cell, or why it has no value.

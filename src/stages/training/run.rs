@@ -3,7 +3,7 @@
 
 use super::{SCORED, Training};
 use crate::data::classes::Matched;
-use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
+use crate::metrics::{Metrics, TrainingRow, TrainingSplit, rounded};
 use crate::nn::dispatch::{DeviceWork, backend, dispatch};
 use crate::nn::ops::Ops;
 use crate::nn::{Model, Saved, Spec};
@@ -154,7 +154,7 @@ fn summary(
     let mut parts = vec![format!("{epochs} epochs, {learning} of {all} parameters trained")];
     parts.extend(coverage);
     let loss = last(TrainingSplit::Train, "class_loss");
-    parts.extend(loss.map(|loss| format!("class loss {loss:.4}")));
+    parts.extend(loss.map(|loss| format!("class loss {}", rounded(loss))));
     let accuracy = last(TrainingSplit::Validate, "accuracy").map(|share| 100.0 * share);
     parts.extend(accuracy.map(|percent| format!("validation accuracy {percent:.1} %")));
     parts.extend(by_number.then(|| "classes matched by number".to_owned()));
