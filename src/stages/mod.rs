@@ -45,6 +45,9 @@ mod invert;
 pub use environment::{Budget, Environment};
 pub use product::{DatasetShape, ModelShape, Product};
 
+/// A reader of a stage's settings.
+pub type Parse = fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>;
+
 /// A kind of stage: how it is called and how its settings are read.
 #[derive(Debug)]
 pub struct Kind {
