@@ -16,6 +16,10 @@ use crate::bytes::Collector;
 use crate::progress::Unit;
 use crate::random;
 
+/// What to do about photographs that are smaller than the images to blend with them.
+pub const SMALL_PHOTOGRAPHS: &str =
+    "leave out small photographs, or enlarge them with a `normalize` stage's `resize`";
+
 /// Images between two looks at whether the user asked to stop.
 const BATCH: usize = 512;
 
@@ -108,7 +112,7 @@ fn check_sizes(split: &str, images: &Images, backgrounds: &Images) -> Result<(),
         needed.0,
         needed.1
     ))
-    .advise("leave out small photographs, or enlarge them with a `normalize` stage's `resize`"))
+    .advise(SMALL_PHOTOGRAPHS))
 }
 
 fn blend_split(

@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn a_number_for_people_is_short_however_large_it_is() {
         assert_eq!(
-            [0.5, -2.25, 12345.678_91, 1e30].map(rounded),
+            [0.5, -2.25, 12_345.678_91, 1e30].map(rounded),
             ["0.5000", "-2.2500", "12345.6789", "1.0000e30"]
         );
         assert_eq!(rounded(f64::INFINITY), "inf");

@@ -194,7 +194,6 @@ fn of_train(set: &Dataset) -> Result<Vec<PixelMoments>, DataError> {
         DataError::rejected(
             "\"auto\" takes mean and std from the split `train`, which is not there",
         )
-        .advise("give the numbers, for all channels alike: `mean = 0.5`, `std = 0.5`")
     })
 }
 

@@ -302,7 +302,8 @@ impl SplitStage {
                 && hold_out.amount.of(count) >= count
             {
                 let message = format!("`{}` has only {count} images", self.from);
-                problems.push(Problem::at("holdout", message));
+                let advice = "leave at least one image to train on";
+                problems.push(Problem::at("holdout", message).help(advice));
             }
         }
         if let (Some(per_class), Some(count), Some(classes)) =
@@ -310,7 +311,8 @@ impl SplitStage {
             && per_class.saturating_mul(classes) > count
         {
             let message = format!("`{}` has only {count} images of {classes} classes", self.from);
-            problems.push(Problem::at("per_class", message));
+            let advice = "keep fewer a class, or leave that class out with `classes`";
+            problems.push(Problem::at("per_class", message).help(advice));
         }
         problems
     }

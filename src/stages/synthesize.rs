@@ -6,7 +6,7 @@ use super::{
 };
 use crate::config::node::{Table, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants, words};
-use crate::data::blend::{Backgrounds, blend, share_photographs};
+use crate::data::blend::{Backgrounds, SMALL_PHOTOGRAPHS, blend, share_photographs};
 use crate::data::dead_leaves::DeadLeaves;
 use crate::data::{Dataset, Provenance};
 
@@ -170,7 +170,11 @@ impl Stage for Synthesize {
                 "backgrounds of {back_height}x{back_width} pixels are smaller than the \
                  {height}x{width} images to blend with them"
             );
-            return Err(vec![Problem::at(key, message)]);
+            let mut problem = Problem::at(key, message);
+            if matches!(self.background, Background::Photographs) {
+                problem = problem.help(SMALL_PHOTOGRAPHS);
+            }
+            return Err(vec![problem]);
         }
         Ok(Product::Dataset(DatasetShape { channels: Some(3), ..input }))
     }

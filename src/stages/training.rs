@@ -31,7 +31,6 @@ pub(super) struct Training {
     settings: TrainingSettings,
     method: Method,
     source: ModelSource,
-    train: Reference,
     validate: Option<Reference>,
 }
 
@@ -111,13 +110,66 @@ impl Training {
             log_every: log_every?,
             seed: seed?,
         };
-        let (method, source) = (method?, source?);
-        let training = Self { settings, method, source, train: train?, validate: validate? };
-        let mut problems = training.contradictions(span);
-        problems.extend(training.one_domain(epoch_span));
-        keys.no_problems(problems).map(|()| training)
+        // What contradicts itself is told also where the network is wrong.
+        let recipe = Recipe { settings, method: method?, train: train?, validate: validate? };
+        let mut problems = recipe.contradictions(span);
+        problems.extend(recipe.one_domain(epoch_span));
+        keys.no_problems(problems)?;
+        let Recipe { settings, method, validate, .. } = recipe;
+        Ok(Self { settings, method, source: source?, validate })
     }
 
+    /// The keys of the data sets, `train` first, and what of each is used.
+    fn sets(&self) -> Vec<(&'static str, Uses)> {
+        let mut sets = vec![("train", Uses::Labels)];
+        sets.extend(self.validate.iter().map(|_| ("validate", Uses::Labels)));
+        sets.extend(self.method.target().map(|_| ("method.target", Uses::Images)));
+        sets.extend(self.settings.target_scores.iter().map(|_| (SCORED, Uses::Images)));
+        sets
+    }
+
+    /// The network that comes out, or everything that does not fit.
+    fn describe(&self, inputs: &Described) -> Result<ModelShape, Vec<Problem>> {
+        let ModelShape { spec, mut classes, adversarial, frozen } =
+            self.source.describe(inputs).map_err(|problem| vec![problem])?;
+        let adversarial = adversarial || self.method.is_adversarial();
+        let mut problems = Vec::new();
+        for (key, uses) in self.sets() {
+            let set = inputs.dataset(key);
+            if let Some(spec) = &spec {
+                problems.extend(misfits(spec, &set, key));
+            }
+            let of_model = (spec.as_ref(), classes.as_deref());
+            problems.extend(unlike_classes(of_model, &set, key, uses));
+            if let (Some(known), Some(found), true) = (&mut classes, &set.names, key == "train")
+                && let Ok(matched) = match_classes(known, found, &set.empty)
+            {
+                *known = names_of_both(&matched, std::mem::take(known), found);
+            }
+        }
+        if let Some(spec) = &spec {
+            let names = freeze::names(spec, adversarial);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let of_groups = self.settings.groups.problems(&names).into_iter();
+            problems.extend(of_groups.map(|(key, error)| Problem::at(key, error.to_string())));
+        }
+        if problems.is_empty() {
+            Ok(ModelShape { spec, classes, adversarial, frozen })
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+/// What is learned and how, wherever the network comes from.
+struct Recipe {
+    settings: TrainingSettings,
+    method: Method,
+    train: Reference,
+    validate: Option<Reference>,
+}
+
+impl Recipe {
     /// Why a length of epochs that compares two domains cannot be had with one.
     fn one_domain(&self, span: Span) -> Option<Diagnostic> {
         let compares = self.settings.epoch.is_some_and(EpochLength::compares_domains);
@@ -231,47 +283,6 @@ impl Training {
         };
         let help = self.on_the_source("validate on the source:");
         Some(Diagnostic::at(span, message, label).help(help).help(HOLDS_OUT))
-    }
-
-    /// The keys of the data sets, `train` first, and what of each is used.
-    fn sets(&self) -> Vec<(&'static str, Uses)> {
-        let mut sets = vec![("train", Uses::Labels)];
-        sets.extend(self.validate.iter().map(|_| ("validate", Uses::Labels)));
-        sets.extend(self.method.target().map(|_| ("method.target", Uses::Images)));
-        sets.extend(self.settings.target_scores.iter().map(|_| (SCORED, Uses::Images)));
-        sets
-    }
-
-    /// The network that comes out, or everything that does not fit.
-    fn describe(&self, inputs: &Described) -> Result<ModelShape, Vec<Problem>> {
-        let ModelShape { spec, mut classes, adversarial, frozen } =
-            self.source.describe(inputs).map_err(|problem| vec![problem])?;
-        let adversarial = adversarial || self.method.is_adversarial();
-        let mut problems = Vec::new();
-        for (key, uses) in self.sets() {
-            let set = inputs.dataset(key);
-            if let Some(spec) = &spec {
-                problems.extend(misfits(spec, &set, key));
-            }
-            let of_model = (spec.as_ref(), classes.as_deref());
-            problems.extend(unlike_classes(of_model, &set, key, uses));
-            if let (Some(known), Some(found), true) = (&mut classes, &set.names, key == "train")
-                && let Ok(matched) = match_classes(known, found, &set.empty)
-            {
-                *known = names_of_both(&matched, std::mem::take(known), found);
-            }
-        }
-        if let Some(spec) = &spec {
-            let names = freeze::names(spec, adversarial);
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let of_groups = self.settings.groups.problems(&names).into_iter();
-            problems.extend(of_groups.map(|(key, error)| Problem::at(key, error.to_string())));
-        }
-        if problems.is_empty() {
-            Ok(ModelShape { spec, classes, adversarial, frozen })
-        } else {
-            Err(problems)
-        }
     }
 }
 

@@ -65,7 +65,9 @@ impl House {
         let of_tests: Vec<Module> = rooms
             .iter()
             .flat_map(|(module, room)| {
-                room.of_tests.iter().map(move |name| [module.as_slice(), &[name.clone()]].concat())
+                room.of_tests
+                    .iter()
+                    .map(move |name| [module.as_slice(), std::slice::from_ref(name)].concat())
             })
             .collect();
         rooms.retain(|module, _| !of_tests.iter().any(|test| module.starts_with(test)));

@@ -74,8 +74,8 @@ fn advice_of_a_normalization_helps_when_it_is_followed() {
     );
     with_splits(&["test"], &normalize("mean = \"auto\"")).follow(
         RUN,
-        "give the numbers, for all channels alike: `mean = 0.5`, `std = 0.5`",
-        &[("mean = \"auto\"", "$0\n$1")],
+        "give a number for all channels: `{key} = 0.5`",
+        &[("mean = \"auto\"", "$0\nstd = 0.5")],
     );
     let gray = scene(&[], &normalize("std = \"auto\""));
     for class in ["cat", "dog"] {
