@@ -55,6 +55,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// Advice that no test can follow, by the reason.
 const BEYOND_TESTS: &[(&str, &[&str])] = &[
     ("what is right is known to the user alone", &["the folder `{}` cannot be read"]),
+    ("a split that is not there is found before a stage looks for it", &["it has {}"]),
     (
         "a network, another user or a machine with less space or memory is needed",
         &[

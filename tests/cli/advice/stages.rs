@@ -132,7 +132,7 @@ fn advice_of_a_split_helps_when_it_is_followed() {
     );
     with_splits(&both, &split("holdout = 2\nfrom = \"valid\"")).follow(
         RUN,
-        "it has {}",
+        "expected one of {}",
         &[("\"valid\"", "\"$0\"")],
     );
 }
