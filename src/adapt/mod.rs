@@ -23,7 +23,7 @@ pub use coral::Coral;
 pub use dann::Dann;
 pub use lambda::LambdaSchedule;
 
-/// A method with its settings. A new one is a file in this folder, a word in [`MethodKind`] and its line
+/// A method with its settings. A new one is a file in this folder, a word in `MethodKind` and its line
 /// in each `match`: the compiler asks for those.
 ///
 /// # Examples

@@ -72,7 +72,7 @@ pub(super) struct Script {
     pub(super) met: Vec<(String, usize)>,
 }
 
-/// What a describing [`Keys`] carries.
+/// What a describing [`Keys`](super::Keys) carries.
 #[derive(Debug)]
 pub(super) struct Describing {
     script: Rc<RefCell<Script>>,

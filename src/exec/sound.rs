@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::digest::{Content, Fingerprint};
 
 /// The content of every artifact that was found whole. Its lock is held while the artifact is hashed.
-type Known = Arc<Mutex<Option<Content>>>;
+type Compared = Arc<Mutex<Option<Content>>>;
 
 /// The artifacts that were compared.
 #[derive(Debug, Default)]
 pub(super) struct Sound {
-    artifacts: Mutex<HashMap<Fingerprint, Known>>,
+    artifacts: Mutex<HashMap<Fingerprint, Compared>>,
 }
 
 impl Sound {

@@ -111,11 +111,11 @@ impl Training {
             seed: seed?,
         };
         // What contradicts itself is told also where the network is wrong.
-        let recipe = Recipe { settings, method: method?, train: train?, validate: validate? };
-        let mut problems = recipe.contradictions(span);
-        problems.extend(recipe.one_domain(epoch_span));
+        let task = TrainingTask { settings, method: method?, train: train?, validate: validate? };
+        let mut problems = task.contradictions(span);
+        problems.extend(task.one_domain(epoch_span));
         keys.no_problems(problems)?;
-        let Recipe { settings, method, validate, .. } = recipe;
+        let TrainingTask { settings, method, validate, .. } = task;
         Ok(Self { settings, method, source: source?, validate })
     }
 
@@ -162,14 +162,14 @@ impl Training {
 }
 
 /// What is learned and how, wherever the network comes from.
-struct Recipe {
+struct TrainingTask {
     settings: TrainingSettings,
     method: Method,
     train: Reference,
     validate: Option<Reference>,
 }
 
-impl Recipe {
+impl TrainingTask {
     /// Why a length of epochs that compares two domains cannot be had with one.
     fn one_domain(&self, span: Span) -> Option<Diagnostic> {
         let compares = self.settings.epoch.is_some_and(EpochLength::compares_domains);

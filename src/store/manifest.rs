@@ -35,7 +35,7 @@ pub struct Manifest {
     pub kind: String,
     /// The kind's code revision.
     pub revision: u32,
-    /// Numeric backend: [`Device::backend`](crate::device::Device::backend).
+    /// Numeric backend: [`backend`](crate::nn::dispatch::backend).
     pub backend: String,
     /// Every setting that counts.
     pub settings: serde_json::Value,

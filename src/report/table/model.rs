@@ -120,7 +120,7 @@ pub struct Sample {
     pub stage: String,
     /// The model that was scored.
     pub model: String,
-    /// Index in [`RunScores::trials`].
+    /// Index in `RunScores::trials`.
     #[serde(skip)]
     pub(super) at: usize,
 }
