@@ -96,16 +96,6 @@ impl Improvement {
             ("threshold", "smallest change that counts as an improvement"),
             ("threshold_mode", "whether the threshold is relative or absolute"),
         ]);
-        keys.about(&[
-            ("mode", "whether smaller or larger is better"),
-            ("threshold", "smallest change that counts as an improvement"),
-            ("threshold_mode", "whether the threshold is relative or absolute"),
-        ]);
-        keys.about(&[
-            ("mode", "whether smaller or larger is better"),
-            ("threshold", "smallest change that counts as an improvement"),
-            ("threshold_mode", "whether the threshold is relative or absolute"),
-        ]);
         let mode = keys.choice("mode").or(usual);
         let threshold = keys.float("threshold").at_least(0.0).or(1e-4);
         let threshold_mode = keys.choice("threshold_mode").or(ThresholdMode::Relative);

@@ -47,32 +47,6 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
         ("startup", "configurations that are drawn at random first"),
         ("batch", "configurations that are decided on at a time"),
     ]);
-    keys.about(&[
-        ("search", "how configurations are chosen"),
-        ("trials", "number of configurations"),
-        ("seed", "seed of the choice of configurations"),
-        ("axes", "keys of the pipeline and the values that they take"),
-        ("zip", "groups of axes that move together"),
-        ("repeat", "axes that repeat a configuration; `pipeline.seed` when left out and listed"),
-        ("where", "which combinations to keep"),
-        ("select", "what makes one trial better than another"),
-        ("halving", "ending trials early"),
-        ("startup", "configurations that are drawn at random first"),
-        ("batch", "configurations that are decided on at a time"),
-    ]);
-    keys.about(&[
-        ("search", "how configurations are chosen"),
-        ("trials", "number of configurations"),
-        ("seed", "seed of the choice of configurations"),
-        ("axes", "keys of the pipeline and the values that they take"),
-        ("zip", "groups of axes that move together"),
-        ("repeat", "axes that repeat a configuration; `pipeline.seed` when left out and listed"),
-        ("where", "which combinations to keep"),
-        ("select", "what makes one trial better than another"),
-        ("halving", "ending trials early"),
-        ("startup", "configurations that are drawn at random first"),
-        ("batch", "configurations that are decided on at a time"),
-    ]);
     let search = keys.choice("search").or(SearchKind::Grid);
     let count = keys.count("trials", 1..=MOST_TRIALS).optional();
     // A key that would decide nothing is an unknown key.

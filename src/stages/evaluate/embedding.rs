@@ -42,18 +42,6 @@ impl Embedding {
             ("perplexity", "about how many neighbours of a point count in t-SNE"),
             ("seed", "seed of the choice of images"),
         ]);
-        keys.about(&[
-            ("methods", "how to reduce to two dimensions"),
-            ("points", "images of each data set, at most"),
-            ("perplexity", "about how many neighbours of a point count in t-SNE"),
-            ("seed", "seed of the choice of images"),
-        ]);
-        keys.about(&[
-            ("methods", "how to reduce to two dimensions"),
-            ("points", "images of each data set, at most"),
-            ("perplexity", "about how many neighbours of a point count in t-SNE"),
-            ("seed", "seed of the choice of images"),
-        ]);
         let methods =
             keys.choices("methods", "an array of \"pca\" and \"tsne\", each at most once").or_all();
         let points = keys.count("points", 2..=5000).or(500_usize);

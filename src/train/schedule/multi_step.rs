@@ -17,14 +17,6 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
         ("milestones", "epochs after which the rate falls"),
         ("gamma", "factor of each fall"),
     ]);
-    keys.about(&[
-        ("milestones", "epochs after which the rate falls"),
-        ("gamma", "factor of each fall"),
-    ]);
-    keys.about(&[
-        ("milestones", "epochs after which the rate falls"),
-        ("gamma", "factor of each fall"),
-    ]);
     let milestones = keys
         .counts("milestones")
         .such_that("an array of at least one epoch, rising", |epochs| {

@@ -30,22 +30,6 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Schedule>, Noted> {
         ("min_lr", "rate below which it does not fall"),
         ("eps", "smaller falls are left out"),
     ]);
-    keys.about(&[
-        ("metric", "metric of validation to go by"),
-        ("factor", "factor of each fall"),
-        ("patience", "epochs without improvement that are tolerated"),
-        ("cooldown", "epochs after a fall in which none is counted"),
-        ("min_lr", "rate below which it does not fall"),
-        ("eps", "smaller falls are left out"),
-    ]);
-    keys.about(&[
-        ("metric", "metric of validation to go by"),
-        ("factor", "factor of each fall"),
-        ("patience", "epochs without improvement that are tolerated"),
-        ("cooldown", "epochs after a fall in which none is counted"),
-        ("min_lr", "rate below which it does not fall"),
-        ("eps", "smaller falls are left out"),
-    ]);
     let metric = Metric::read(keys, "metric");
     let factor = keys
         .float("factor")
