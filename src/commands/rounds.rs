@@ -245,10 +245,7 @@ fn merged(before: Option<Done>, now: Done) -> Done {
         (End::Paused { .. }, End::Interrupted) => {
             Done { end: End::Interrupted, seconds: before.seconds + now.seconds, ..before }
         }
-        _ => {
-            let log = before.log.into_iter().chain(now.log).collect();
-            Done { seconds: before.seconds + now.seconds, log, ..now }
-        }
+        _ => now.after(before),
     }
 }
 

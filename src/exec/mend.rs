@@ -47,10 +47,7 @@ fn merged(before: Done, now: Done) -> Done {
     match now.end {
         End::Paused { .. } | End::NotBegun => before,
         End::Cached if content(&before) == content(&now) => before,
-        _ => {
-            let log = before.log.into_iter().chain(now.log).collect();
-            Done { seconds: before.seconds + now.seconds, log, ..now }
-        }
+        _ => now.after(before),
     }
 }
 

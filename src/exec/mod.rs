@@ -119,6 +119,13 @@ impl Done {
     fn without(end: End) -> Self {
         Self { end, fingerprint: None, artifact: None, seconds: 0.0, log: Vec::new() }
     }
+
+    /// The same end with the time and the log of what the task did `before`.
+    #[must_use]
+    pub fn after(self, before: Self) -> Self {
+        let log = before.log.into_iter().chain(self.log).collect();
+        Self { seconds: before.seconds + self.seconds, log, ..self }
+    }
 }
 
 /// The end of a run that began at `since`, as an event.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::data::outside::Known;
 use crate::data::{Dataset, statistics};
 use crate::device::Device;
 use crate::metrics::{Metrics, TrainingRow};
-use crate::progress::{Progress, Watch};
+use crate::progress::{Interrupted, Progress, Watch};
 
 mod classes;
 mod download;
@@ -298,7 +298,7 @@ impl Context<'_> {
 
     /// Whether the user asked to stop.
     pub fn cancelled(&self) -> bool {
-        self.cancel.load(Ordering::Relaxed)
+        self.watch().is_cancelled()
     }
 
     /// Halts when the user asked to stop.
@@ -306,7 +306,7 @@ impl Context<'_> {
     /// # Errors
     /// [`Halt::Interrupted`].
     pub fn check_cancelled(&self) -> Result<(), Halt> {
-        if self.cancelled() { Err(Halt::Interrupted) } else { Ok(()) }
+        Ok(self.watch().check()?)
     }
 }
 
@@ -363,6 +363,12 @@ impl fmt::Display for Halt {
 }
 
 impl std::error::Error for Halt {}
+
+impl From<Interrupted> for Halt {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
 
 impl From<Failure> for Halt {
     fn from(failure: Failure) -> Self {

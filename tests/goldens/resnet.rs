@@ -4,7 +4,8 @@
 
 use std::fs;
 
-use crate::reference::{close, fill, hashed, sampled, tensor};
+use crate::reference::{close, fill, sampled, tensor};
+use crate::zoo::images;
 use dfdx::prelude::*;
 use runner::adapt::{Method, Step};
 use runner::nn::geometry::Chw;
@@ -23,11 +24,6 @@ fn network(side: usize) -> Model<Cpu> {
     let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
     fill(&mut model, |name| if name.contains("bn2") { 0.5 } else { 1.0 }, 3);
     model
-}
-
-fn images(salt: usize, count: usize, side: usize) -> Batch<Cpu> {
-    let len = 3 * side * side;
-    Cpu::default().tensor_from_vec(hashed(salt, count * len, 2.0), (count, len))
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn network(name: &str, side: usize) -> Model<Cpu> {
     model
 }
 
-fn images(salt: usize, count: usize, side: usize) -> Batch<Cpu> {
+pub fn images(salt: usize, count: usize, side: usize) -> Batch<Cpu> {
     let len = 3 * side * side;
     Cpu::default().tensor_from_vec(hashed(salt, count * len, 2.0), (count, len))
 }
