@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 use std::mem;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 /// Buffers a thread keeps at most; the oldest go first.
 const KEPT: usize = 48;
@@ -77,6 +77,12 @@ impl Deref for Buffer {
 
     fn deref(&self) -> &[f32] {
         &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
     }
 }
 

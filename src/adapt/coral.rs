@@ -6,12 +6,10 @@
 //! with d = classes the matrices are small. Source and target go through the network in separate
 //! passes: batch norm must see one domain at a time.
 
-use dfdx::prelude::*;
-
-use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step, value};
+use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::Part;
-use crate::nn::ops::{Batch, Ops, Scalar};
+use crate::nn::ops::{OpError, Tensor};
 
 /// Settings of Deep CORAL.
 #[derive(Debug, Clone)]
@@ -34,79 +32,67 @@ impl Coral {
         Ok(Self { target: target?, lambda: lambda? })
     }
 
-    pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
+    pub(super) fn losses(&self, step: Step) -> Result<Losses, OpError> {
         let lambda = self.lambda.at(step.progress);
         let Domains { model, entry, source, source_pass, targets, target, target_pass } =
             step.domains();
 
-        let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
-        let logits = model.forward(Part::Classifier, features, source_pass)?;
-        let for_coral = logits.with_empty_tape();
-        let classified = Classified::new(logits, &targets)?;
+        let features = model.features_from(entry, &source, source_pass)?;
+        let logits = model.forward(Part::Classifier, &features, source_pass)?;
+        let classified = Classified::new(&logits, &targets)?;
 
-        let features = model.features_from(entry, target.leaky_traced(), target_pass)?;
-        let of_target = model.forward(Part::Classifier, features, target_pass)?;
-        let both = classified.count + of_target.shape().0;
-        let coral_loss = distance(for_coral, of_target)?;
+        let features = model.features_from(entry, &target, target_pass)?;
+        let of_target = model.forward(Part::Classifier, &features, target_pass)?;
+        let both = classified.count + of_target.rows();
+        let coral_loss = distance(&logits, &of_target)?;
 
         let readings = vec![
             classified.loss_reading(),
-            Reading { name: "coral_loss", value: value(&coral_loss), weight: both },
+            Reading { name: "coral_loss", value: coral_loss.value(), weight: both },
             classified.accuracy_reading(),
             Reading { name: "lambda", value: f64::from(lambda), weight: 0 },
         ];
-        let total = classified.loss.try_add(coral_loss.try_mul(lambda)?)?;
+        let total = classified.loss.add(&coral_loss.scale(lambda)?)?;
         Ok(Losses { total, readings })
     }
 }
 
 /// |C_S - C_T|^2 / (4 d^2) of activations `[N, d]` and `[M, d]`, equation 1 of the paper.
-fn distance<D: Ops, T: Tape<f32, D> + Merge<T>>(
-    source: Batch<D, T>,
-    target: Batch<D, T>,
-) -> Result<Scalar<D, T>, D::Err> {
+fn distance(source: &Tensor, target: &Tensor) -> Result<Tensor, OpError> {
     #[expect(clippy::cast_precision_loss, reason = "widths are far below 2^24")]
-    let width = source.shape().1 as f32;
-    let apart = covariance(source)?.try_sub(covariance(target)?)?;
-    apart.try_square()?.try_sum::<(), _>()?.try_div(4.0 * width * width)
+    let width = source.columns() as f32;
+    let apart = covariance(source)?.sub(&covariance(target)?)?;
+    apart.square()?.sum()?.div_by(4.0 * width * width)
 }
 
 /// The unbiased covariance matrix `[d, d]` of the rows of `x` `[N, d]`; zeros for a single row.
-fn covariance<D: Ops, T: Tape<f32, D> + Merge<T>>(x: Batch<D, T>) -> Result<Batch<D, T>, D::Err> {
-    let shape = *x.shape();
+fn covariance(x: &Tensor) -> Result<Tensor, OpError> {
     #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^24 images")]
-    let freedom = shape.0.saturating_sub(1).max(1) as f32;
-    let (x, tape) = x.split_tape();
-    let mean = x.clone().put_tape(tape).try_mean::<(usize,), Axis<0>>()?;
-    let centred = mean.try_broadcast_like::<_, Axis<0>>(&shape)?.try_negate()?.try_add(x)?;
-    let (centred, tape) = centred.split_tape();
-    // The product makes it a tensor of its own: a transpose alone shares the id of what it is of.
-    let transposed =
-        centred.clone().put_tape(tape).try_mul(1.0)?.try_permute::<_, Axes2<1, 0>>()?;
-    transposed.try_matmul(centred)?.try_div(freedom)
+    let freedom = x.rows().saturating_sub(1).max(1) as f32;
+    let centred = x.sub(&x.mean_of_rows()?)?;
+    centred.transposed()?.matmul(&centred)?.div_by(freedom)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::model::host;
 
     /// Numbers without a pattern, from -1 to 1.
-    fn batch(device: &Cpu, salt: u32, shape: (usize, usize)) -> Batch<Cpu> {
+    fn batch(salt: u32, shape: (usize, usize)) -> Tensor {
         let values = (0..shape.0 * shape.1).map(|at| {
             let hash = (at as u32 + 1).wrapping_mul(2_654_435_761).wrapping_add(salt * 40_503);
             f64::from(hash.wrapping_mul(hash >> 13 | 1)) / f64::from(u32::MAX) * 2.0 - 1.0
         });
-        device.tensor_from_vec(values.map(|value| value as f32).collect(), shape)
+        let values = values.map(|value| value as f32).collect();
+        CpuOps::shared().tensor(values, Dims::Rows(shape.0, shape.1)).unwrap()
     }
 
     #[test]
     fn the_covariance_is_the_published_formula() {
-        let device = Cpu::default();
-        let x = batch(&device, 1, (7, 3));
+        let x = batch(1, (7, 3));
         let rows: Vec<Vec<f64>> =
-            host(&x).chunks(3).map(|row| row.iter().map(|it| f64::from(*it)).collect()).collect();
-        let found = host(&covariance(x).unwrap());
+            x.host().chunks(3).map(|row| row.iter().map(|it| f64::from(*it)).collect()).collect();
+        let found = covariance(&x).unwrap().host();
         for i in 0..3 {
             for j in 0..3 {
                 // (D^T D - (1^T D)^T (1^T D) / n) / (n - 1)
@@ -120,12 +106,11 @@ mod tests {
 
     #[test]
     fn the_distance_is_zero_between_equal_batches_and_does_not_see_the_mean() {
-        let device = Cpu::default();
-        let x = batch(&device, 2, (8, 4));
-        let shifted = x.clone() + 3.0;
-        let same = distance(x.clone(), shifted).unwrap();
-        assert!(host(&same)[0].abs() < 1e-10);
-        let other = distance(x.clone(), x * 2.0).unwrap();
-        assert!(host(&other)[0] > 1e-3);
+        let x = batch(2, (8, 4));
+        let shifted = x.shift(3.0).unwrap();
+        let same = distance(&x, &shifted).unwrap();
+        assert!(same.value().abs() < 1e-10);
+        let other = distance(&x, &x.scale(2.0).unwrap()).unwrap();
+        assert!(other.value() > 1e-3);
     }
 }

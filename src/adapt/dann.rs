@@ -6,11 +6,9 @@
 //! the network in separate passes: batch norm, in the domain classifier above all, must see one
 //! domain at a time.
 
-use dfdx::prelude::*;
-
-use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step, correct, share, value};
+use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step};
 use crate::config::{Keys, Noted, Reference, Wants};
-use crate::nn::ops::{Batch, Ops, Scalar, Targets};
+use crate::nn::ops::{OpError, Targets, Tensor};
 use crate::nn::{Model, Part, Pass};
 
 /// Domain label of source images.
@@ -38,56 +36,59 @@ impl Dann {
         Ok(Self { target: target?, lambda: lambda? })
     }
 
-    pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
+    pub(super) fn losses(&self, step: Step) -> Result<Losses, OpError> {
         let lambda = self.lambda.at(step.progress);
         let Domains { model, entry, source, source_pass, targets, target, target_pass } =
             step.domains();
 
-        let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
-        let for_domain = features.with_empty_tape();
-        let logits = model.forward(Part::Classifier, features, source_pass)?;
-        let classified = Classified::new(logits, &targets)?;
-        let from_source = domain(model, for_domain, SOURCE, lambda, source_pass)?;
+        let features = model.features_from(entry, &source, source_pass)?;
+        let logits = model.forward(Part::Classifier, &features, source_pass)?;
+        let classified = Classified::new(&logits, &targets)?;
+        let from_source = domain(model, &features, SOURCE, lambda, source_pass)?;
 
-        let features = model.features_from(entry, target.leaky_traced(), target_pass)?;
-        let from_target = domain(model, features, TARGET, lambda, target_pass)?;
+        let features = model.features_from(entry, &target, target_pass)?;
+        let from_target = domain(model, &features, TARGET, lambda, target_pass)?;
 
         let (n, m) = (classified.count, from_target.count);
-        let domain_accuracy = share(from_source.correct + from_target.correct, n + m);
+        let domain_accuracy = (from_source.hits + from_target.hits) / count(n + m);
         let readings = vec![
             classified.loss_reading(),
-            Reading { name: "source_domain_loss", value: value(&from_source.loss), weight: n },
-            Reading { name: "target_domain_loss", value: value(&from_target.loss), weight: m },
+            Reading { name: "source_domain_loss", value: from_source.loss.value(), weight: n },
+            Reading { name: "target_domain_loss", value: from_target.loss.value(), weight: m },
             Reading { name: "domain_accuracy", value: domain_accuracy, weight: n + m },
             classified.accuracy_reading(),
             Reading { name: "lambda", value: f64::from(lambda), weight: 0 },
         ];
-        let total = classified.loss.try_add(from_source.loss)?.try_add(from_target.loss)?;
+        let total = classified.loss.add(&from_source.loss)?.add(&from_target.loss)?;
         Ok(Losses { total, readings })
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
+fn count(of: usize) -> f64 {
+    of as f64
+}
+
 /// The domain classifier on one domain's features.
-struct DomainPass<D: Ops> {
-    loss: Scalar<D, OwnedTape<f32, D>>,
-    correct: usize,
+struct DomainPass {
+    loss: Tensor,
+    hits: f64,
     count: usize,
 }
 
-fn domain<D: Ops>(
-    model: &mut Model<D>,
-    features: Batch<D, OwnedTape<f32, D>>,
+fn domain(
+    model: &mut Model,
+    features: &Tensor,
     label: u32,
     lambda: f32,
     pass: Pass,
-) -> Result<DomainPass<D>, D::Err> {
-    let reversed = D::grad_reverse(features, lambda)?;
-    let logits = model.forward(Part::DomainClassifier, reversed, pass)?;
-    let labels = vec![label; logits.shape().0];
-    let correct = correct(&logits, &labels);
+) -> Result<DomainPass, OpError> {
+    let reversed = features.grad_scale(-lambda)?;
+    let logits = model.forward(Part::DomainClassifier, &reversed, pass)?;
+    let labels = vec![label; logits.rows()];
     Ok(DomainPass {
-        loss: D::cross_entropy(logits, &Targets::plain(&labels))?,
-        correct,
+        hits: logits.ops().hits(&logits, &labels)?.value(),
+        loss: logits.ops().cross_entropy(&logits, &Targets::plain(&labels))?,
         count: labels.len(),
     })
 }

@@ -2,11 +2,8 @@
 //!
 //! A method sees target images only as a batch of pixels: their labels cannot reach it.
 
-use dfdx::prelude::*;
-
 use crate::config::{Keys, Noted, Reference, words};
-use crate::nn::model::host;
-use crate::nn::ops::{Batch, Ops, Scalar, Targets};
+use crate::nn::ops::{OpError, Tape, Targets, Tensor};
 use crate::nn::{DropoutKey, EntryLayer, Model, Pass};
 
 mod coral;
@@ -64,17 +61,19 @@ words! {
 }
 
 /// The material of one step.
-pub struct Step<'a, D: Ops> {
+pub struct Step<'a> {
     /// The network that learns.
-    pub model: &'a mut Model<D>,
+    pub model: &'a mut Model,
+    /// Where the way from its parameters to the loss is recorded.
+    pub tape: &'a Tape,
     /// Where it takes the images in.
     pub entry: EntryLayer,
     /// Labelled images `[N, C*H*W]`, or the output of frozen layers for them.
-    pub source: Batch<D>,
+    pub source: Tensor,
     /// Their labels.
     pub targets: Targets<'a>,
     /// The same of the target domain, `[M, C*H*W]`, for methods that want it.
-    pub target: Option<Batch<D>>,
+    pub target: Option<Tensor>,
     /// Share of all steps taken, 0 to below 1.
     pub progress: f64,
     /// Seed of the stage.
@@ -85,18 +84,18 @@ pub struct Step<'a, D: Ops> {
     pub step: u64,
 }
 
-impl<'a, D: Ops> Step<'a, D> {
+impl<'a> Step<'a> {
     /// The pass of a domain's images through the network, with dropout masks of its own.
-    fn pass(&self, domain: &'static str) -> Pass {
+    fn pass(&self, domain: &'static str) -> Pass<'a> {
         let Self { seed, epoch, step, .. } = *self;
-        Pass::Train(DropoutKey { seed, domain, epoch, step })
+        Pass::train(self.tape, DropoutKey { seed, pass: domain, epoch, step })
     }
 
     /// Both domains, for a method that compares them.
     ///
     /// # Panics
     /// When there are no target images, though the method said that it wants some.
-    fn domains(self) -> Domains<'a, D> {
+    fn domains(self) -> Domains<'a> {
         let (source_pass, target_pass) = (self.pass("source"), self.pass("target"));
         let Self { model, entry, source, targets, target, .. } = self;
         let target = target.expect("training gives this method target images");
@@ -106,35 +105,35 @@ impl<'a, D: Ops> Step<'a, D> {
 
 /// The material of a step over two domains. They go through the network in separate passes, because
 /// batch norm must see one domain at a time.
-struct Domains<'a, D: Ops> {
-    model: &'a mut Model<D>,
+struct Domains<'a> {
+    model: &'a mut Model,
     entry: EntryLayer,
-    source: Batch<D>,
-    source_pass: Pass,
+    source: Tensor,
+    source_pass: Pass<'a>,
     targets: Targets<'a>,
-    target: Batch<D>,
-    target_pass: Pass,
+    target: Tensor,
+    target_pass: Pass<'a>,
 }
 
 /// How the labelled images of a step were classified.
-struct Classified<D: Ops> {
+struct Classified {
     /// Their mean cross-entropy.
-    loss: Scalar<D, OwnedTape<f32, D>>,
+    loss: Tensor,
     /// The share of right answers.
     accuracy: f64,
     count: usize,
 }
 
-impl<D: Ops> Classified<D> {
+impl Classified {
     /// What the class logits `[N, classes]` of labelled images are worth.
-    fn new(logits: Batch<D, OwnedTape<f32, D>>, targets: &Targets) -> Result<Self, D::Err> {
+    fn new(logits: &Tensor, targets: &Targets) -> Result<Self, OpError> {
         let count = targets.labels.len();
-        let accuracy = share(correct(&logits, targets.labels), count);
-        Ok(Self { loss: D::cross_entropy(logits, targets)?, accuracy, count })
+        let accuracy = accuracy(logits, targets.labels)?;
+        Ok(Self { loss: logits.ops().cross_entropy(logits, targets)?, accuracy, count })
     }
 
     fn loss_reading(&self) -> Reading {
-        Reading { name: "class_loss", value: value(&self.loss), weight: self.count }
+        Reading { name: "class_loss", value: self.loss.value(), weight: self.count }
     }
 
     fn accuracy_reading(&self) -> Reading {
@@ -143,9 +142,9 @@ impl<D: Ops> Classified<D> {
 }
 
 /// The loss of a step, and the numbers to report about it.
-pub struct Losses<D: Ops> {
+pub struct Losses {
     /// The total loss, with its tape.
-    pub total: Scalar<D, OwnedTape<f32, D>>,
+    pub total: Tensor,
     /// Named numbers of this step.
     pub readings: Vec<Reading>,
 }
@@ -189,7 +188,7 @@ impl Method {
     ///
     /// # Errors
     /// When the device fails (out of memory).
-    pub fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
+    pub fn losses(&self, step: Step) -> Result<Losses, OpError> {
         match self {
             Self::Supervised => supervised::losses(step),
             Self::Dann(dann) => dann.losses(step),
@@ -198,46 +197,16 @@ impl Method {
     }
 }
 
-/// Number of rows whose largest logit is at their label; ties go to the first.
-pub fn correct<D: Ops, T: Tape<f32, D>>(logits: &Batch<D, T>, labels: &[u32]) -> usize {
-    let classes = logits.shape().1;
-    let values = host(logits);
-    labels
-        .iter()
-        .zip(values.chunks_exact(classes))
-        .filter(|(label, row)| argmax(row) == **label as usize)
-        .count()
-}
-
-/// Index of the first largest value; NaN never wins.
-pub fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (at, value) in row.iter().enumerate() {
-        if *value > row[best] || row[best].is_nan() {
-            best = at;
-        }
-    }
-    best
+/// The share of rows whose largest logit is at their label; ties go to the first.
+fn accuracy(logits: &Tensor, labels: &[u32]) -> Result<f64, OpError> {
+    let hits = logits.ops().hits(logits, labels)?.value();
+    #[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
+    let count = labels.len() as f64;
+    Ok(hits / count)
 }
 
 /// `part` of `whole` images, 0 to 1.
 #[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
 pub(crate) fn share(part: usize, whole: usize) -> f64 {
     part as f64 / whole as f64
-}
-
-/// The value of a loss.
-fn value<D: Ops, T: Tape<f32, D>>(loss: &Scalar<D, T>) -> f64 {
-    f64::from(host(loss)[0])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_of_equal_values_is_the_largest() {
-        assert_eq!(argmax(&[0.0, 2.0, 2.0]), 1);
-        assert_eq!(argmax(&[f32::NAN, 0.5, 0.1]), 1);
-    }
 }

@@ -1,30 +1,23 @@
-//! From a device chosen at run time to code compiled for it, and to the name of its arithmetic.
+//! From the name of a device to its operations, and to the name of its arithmetic.
 
 use dfdx::prelude::Cpu;
 
 use super::kernels::isa::Isa;
-use super::ops::Ops;
+use super::ops::{Backend, CpuOps, DfdxOps};
 use crate::device::{Device, DeviceError};
 
-/// Work that is the same on every device.
-pub trait DeviceWork {
-    /// What it gives.
-    type Output;
-    /// Does it on a device.
-    fn run<D: Ops>(self, device: &D) -> Self::Output;
-}
-
-/// Does `job` on `device`.
+/// The operations of `device`.
 ///
 /// # Errors
 /// When the device cannot be opened: no such GPU, or no driver for it.
-pub fn dispatch<J: DeviceWork>(device: Device, job: J) -> Result<J::Output, DeviceError> {
+pub fn open(device: Device) -> Result<Backend, DeviceError> {
     match device {
-        Device::Cpu => Ok(job.run(&Cpu::default())),
+        Device::Cpu => Ok(CpuOps::shared()),
+        Device::Dfdx => Ok(DfdxOps::shared(Cpu::default())),
         #[cfg(feature = "cuda")]
-        Device::Cuda(ordinal) => Ok(job.run(&open_cuda(ordinal)?)),
+        Device::DfdxCuda(ordinal) => open_cuda(ordinal).map(DfdxOps::shared),
         #[cfg(not(feature = "cuda"))]
-        Device::Cuda(_) => Err(DeviceError::NotBuilt(device.to_string())),
+        Device::DfdxCuda(_) => Err(DeviceError::NotBuilt(device.to_string())),
     }
 }
 
@@ -36,13 +29,16 @@ pub fn dispatch<J: DeviceWork>(device: Device, job: J) -> Result<J::Output, Devi
 /// When the environment asks for an instruction set that is not there; the program checks that
 /// when it starts.
 pub fn backend(device: Device) -> String {
-    if let Device::Cuda(_) = device {
-        return "cuda".into();
-    }
-    let isa = Isa::current().expect("the instruction set was checked");
-    match Isa::best() {
-        best if best == isa => format!("cpu {isa}"),
-        best => format!("cpu {isa} of {best}"),
+    match device {
+        Device::DfdxCuda(_) => "cuda".into(),
+        Device::Dfdx => format!("dfdx {}", Isa::best()),
+        Device::Cpu => {
+            let isa = Isa::current().expect("the instruction set was checked");
+            match Isa::best() {
+                best if best == isa => format!("cpu {isa}"),
+                best => format!("cpu {isa} of {best}"),
+            }
+        }
     }
 }
 
@@ -51,7 +47,7 @@ pub fn backend(device: Device) -> String {
 fn open_cuda(ordinal: usize) -> Result<dfdx::prelude::Cuda, DeviceError> {
     use cudarc::driver::result;
     let unavailable =
-        |reason: String| DeviceError::Unavailable { device: Device::Cuda(ordinal), reason };
+        |reason: String| DeviceError::Unavailable { device: Device::DfdxCuda(ordinal), reason };
     let driver = |error: result::DriverError| unavailable(format!("{error:?}"));
     result::init().map_err(driver)?;
     let count = result::device::get_count().map_err(driver)?;

@@ -1,10 +1,8 @@
 //! Which parameters learn: glob patterns on their names.
 
-use dfdx::prelude::Shape;
 use globset::Glob;
 
 use super::model::Model;
-use super::ops::Ops;
 use super::placement::Placed;
 use super::spec::{Part, Spec};
 
@@ -84,11 +82,7 @@ pub fn turn(pattern: &str, thaws: bool, names: &[&str]) -> Result<(Vec<bool>, bo
 ///
 /// # Errors
 /// When a pattern is not a glob or matches nothing; the model is left as it was.
-pub fn apply<D: Ops>(
-    model: &mut Model<D>,
-    freeze: &[String],
-    thaw: &[String],
-) -> Result<(), PatternError> {
+pub fn apply(model: &mut Model, freeze: &[String], thaw: &[String]) -> Result<(), PatternError> {
     let mut trainable: Vec<bool> = model.parameters().iter().map(|p| p.trainable).collect();
     let names: Vec<&str> = model.parameters().iter().map(|p| p.name.as_str()).collect();
     for (patterns, thaws) in [(freeze, false), (thaw, true)] {
@@ -108,13 +102,13 @@ pub fn apply<D: Ops>(
 }
 
 /// Numbers of values that learn, and of all.
-pub fn counts<D: Ops>(model: &Model<D>) -> (usize, usize) {
+pub fn counts(model: &Model) -> (usize, usize) {
     let count = |trainable_only: bool| {
         model
             .parameters()
             .iter()
             .filter(|p| p.trainable || !trainable_only)
-            .map(|p| dfdx::prelude::HasShape::shape(&p.value).num_elements())
+            .map(|p| p.value.len())
             .sum()
     };
     (count(true), count(false))

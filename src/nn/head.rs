@@ -2,11 +2,8 @@
 
 use std::collections::HashMap;
 
-use dfdx::prelude::HasShape as _;
-
 use super::geometry::Chw;
-use super::model::{Model, Parameter, RunningStats, host};
-use super::ops::Ops;
+use super::model::{Model, Parameter, RunningStats};
 use super::placement::SpecError;
 use super::spec::Layer;
 
@@ -17,40 +14,40 @@ use super::spec::Layer;
 ///
 /// # Errors
 /// When the layers do not fit together.
-pub fn replace<D: Ops>(
-    old: &Model<D>,
+pub fn replace(
+    old: &Model,
     head: &[Layer],
     input: Chw,
     classes: usize,
     seed: u64,
-) -> Result<(Model<D>, Vec<String>), SpecError> {
+) -> Result<(Model, Vec<String>), SpecError> {
     let (spec, fresh) = old.spec().clone().with_head(head, input, classes);
-    let mut model = Model::new(spec, old.device(), seed)?;
+    let mut model = Model::new(spec, old.ops(), seed)?;
     if old.has_domain_classifier() {
         model.attach_domain_classifier(seed);
     }
     model.set_frozen_batch_norm(old.frozen_batch_norm());
-    let parameters: HashMap<&str, &Parameter<D>> =
+    let parameters: HashMap<&str, &Parameter> =
         old.parameters().iter().map(|it| (it.name.as_str(), it)).collect();
     let mut new = Vec::new();
     for parameter in model.parameters_mut() {
         match parameters.get(parameter.name.as_str()) {
             Some(old) if old.shape == parameter.shape && !parameter.name.starts_with(&fresh) => {
-                parameter.value.copy_from(&host(&old.value));
+                parameter.value.write(&old.value.host());
                 parameter.trainable = old.trainable;
             }
             _ => new.push(parameter.name.clone()),
         }
     }
-    let statistics: HashMap<&str, &RunningStats<D>> =
+    let statistics: HashMap<&str, &RunningStats> =
         old.stats().iter().map(|it| (it.layer.as_str(), it)).collect();
     for stats in model.stats_mut() {
         if let Some(old) = statistics.get(stats.layer.as_str())
-            && old.mean.shape() == stats.mean.shape()
+            && old.mean.len() == stats.mean.len()
             && !stats.layer.starts_with(&fresh)
         {
-            stats.mean.copy_from(&host(&old.mean));
-            stats.var.copy_from(&host(&old.var));
+            stats.mean.write(&old.mean.host());
+            stats.var.write(&old.var.host());
             stats.batches = old.batches;
         }
     }
@@ -59,22 +56,21 @@ pub fn replace<D: Ops>(
 
 #[cfg(test)]
 mod tests {
-    use dfdx::prelude::Cpu;
-
     use super::*;
+    use crate::nn::ops::CpuOps;
     use crate::nn::zoo::{self, ArchSettings};
 
     const SMALL: Chw = Chw { channels: 3, height: 16, width: 16 };
 
-    fn model(arch: &str) -> Model<Cpu> {
+    fn model(arch: &str) -> Model {
         let layout = ArchSettings { small_input: true, ..ArchSettings::new(SMALL, 7) };
         let spec = (zoo::find(arch).unwrap().build)(layout);
-        let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
+        let mut model = Model::new(spec, &CpuOps::shared(), 0).unwrap();
         model.parameters_mut().iter_mut().for_each(|it| it.trainable = false);
         model
     }
 
-    fn names<'a>(it: impl IntoIterator<Item = &'a Parameter<Cpu>>) -> Vec<(&'a str, Vec<usize>)> {
+    fn names<'a>(it: impl IntoIterator<Item = &'a Parameter>) -> Vec<(&'a str, Vec<usize>)> {
         it.into_iter().map(|it| (it.name.as_str(), it.shape.clone())).collect()
     }
 
@@ -91,7 +87,7 @@ mod tests {
         assert_eq!(learning.len(), 4);
         assert_eq!(new.spec().input, larger);
         for (old, new) in old.parameters().iter().zip(new.parameters()).take(60) {
-            assert_eq!((&old.name, host(&old.value)), (&new.name, host(&new.value)));
+            assert_eq!((&old.name, old.value.host()), (&new.name, new.value.host()));
         }
     }
 

@@ -4,7 +4,6 @@
 
 pub mod architecture;
 pub mod dispatch;
-mod flow;
 pub mod freeze;
 pub mod fuse;
 pub mod geometry;
@@ -22,6 +21,7 @@ pub mod torch_file;
 pub mod weights;
 pub mod zoo;
 
-pub use model::{DropoutKey, EntryLayer, FrozenBatchNorm, Model, Pass};
+pub use model::{DropoutKey, EntryLayer, FrozenBatchNorm, Model, Pass, Statistics};
+pub use ops::{Backend, Tape, Tensor};
 pub use spec::{Part, Spec};
 pub use weights::{ModelOutline, Saved, WeightsError};

@@ -1,20 +1,13 @@
 //! A network with weights on a device: forward passes, parameters and what is frozen. It does not know
-//! how it is trained. It does not know
 //! how it is trained.
 
 use std::sync::Arc;
 
-use dfdx::prelude::*;
-
-use super::flow::Flow;
 use super::fuse::{self, Fused, FusedSegment, units};
 use super::geometry::{Chw, Rectifier};
 use super::limits;
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
-use super::ops::concat::concat;
-use super::ops::{
-    Batch, BatchMoments, BlockNeeds, ConvBlock, FixedNorm, Flat, Maps, Needs, Norm, Ops,
-};
+use super::ops::{Backend, ConvBlock, Dims, Norm, OpError, Prepared, Running, Tape, Tensor};
 use super::placement::{Placed, Placement, SpecError};
 use super::spec::{Init, Layer, Part, Spec};
 use crate::config::words;
@@ -22,26 +15,26 @@ use crate::random;
 
 /// A learnable tensor.
 #[derive(Debug, Clone)]
-pub struct Parameter<D: Ops> {
+pub struct Parameter {
     /// Name as in PyTorch's `state_dict`.
     pub name: String,
     /// Shape as in PyTorch; the tensor itself is flat.
     pub shape: Vec<usize>,
     /// The values.
-    pub value: Flat<D>,
+    pub value: Tensor,
     /// Whether an optimizer may change it.
     pub trainable: bool,
 }
 
 /// Running statistics of a batch norm layer.
 #[derive(Debug, Clone)]
-pub struct RunningStats<D: Ops> {
+pub struct RunningStats {
     /// Full name of the layer.
     pub layer: String,
     /// Running mean a channel.
-    pub mean: Flat<D>,
+    pub mean: Tensor,
     /// Running unbiased variance a channel.
-    pub var: Flat<D>,
+    pub var: Tensor,
     /// Batches seen.
     pub batches: i64,
 }
@@ -61,20 +54,44 @@ words! {
 
 /// How a forward pass is made.
 #[derive(Debug, Clone, Copy)]
-pub enum Pass {
-    /// Running statistics, no dropout.
-    Eval,
-    /// Batch statistics and dropout, its mask drawn from the key.
-    Train(DropoutKey),
+pub struct Pass<'a> {
+    /// Where parameters that learn are recorded; nothing of them is without one.
+    pub tape: Option<&'a Tape>,
+    /// What batch norm layers go by.
+    pub statistics: Statistics,
+    /// Where the masks of dropout come from; no dropout without one.
+    pub dropout: Option<DropoutKey<'a>>,
+}
+
+/// What the batch norm layers of a pass go by. Frozen ones have a rule of their own,
+/// [`FrozenBatchNorm`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistics {
+    /// The batch's own moments, which move the running averages.
+    Batch,
+    /// The batch's own moments; the running averages stay as they are.
+    BatchAlone,
+    /// The running averages.
+    Running,
+}
+
+impl<'a> Pass<'a> {
+    /// As at test time: running statistics, no dropout, nothing recorded.
+    pub const EVAL: Self = Self { tape: None, statistics: Statistics::Running, dropout: None };
+
+    /// As in training: batch statistics and dropout, its masks drawn from the key.
+    pub fn train(tape: &'a Tape, key: DropoutKey<'a>) -> Self {
+        Self { tape: Some(tape), statistics: Statistics::Batch, dropout: Some(key) }
+    }
 }
 
 /// Which dropout masks a training pass draws: the same key, the same masks.
 #[derive(Debug, Clone, Copy)]
-pub struct DropoutKey {
+pub struct DropoutKey<'a> {
     /// Seed of the stage.
     pub seed: u64,
-    /// `source` or `target`: passes of one step must not share masks.
-    pub domain: &'static str,
+    /// `source`, `target` or a longer name: passes of one step must not share masks.
+    pub pass: &'a str,
     /// Epoch from 0.
     pub epoch: u64,
     /// Step within the epoch from 0.
@@ -93,36 +110,36 @@ impl EntryLayer {
 
 /// A layer with the places of its tensors.
 #[derive(Debug, Clone)]
-struct Owner<D: Ops> {
+struct Owner {
     placed: Placed,
     weight: Option<usize>,
     bias: Option<usize>,
     stats: Option<usize>,
     /// A convolution's weights for the kernels, until they change.
-    prepared: Option<D::Prepared>,
+    prepared: Option<Prepared>,
 }
 
 /// A network with weights.
 #[derive(Debug, Clone)]
-pub struct Model<D: Ops> {
+pub struct Model {
     spec: Spec,
-    layers: Vec<Owner<D>>,
+    layers: Vec<Owner>,
     /// What runs at a time, of each part.
     chains: [Arc<[FusedSegment]>; 3],
-    parameters: Vec<Parameter<D>>,
-    stats: Vec<RunningStats<D>>,
+    parameters: Vec<Parameter>,
+    stats: Vec<RunningStats>,
     frozen_batch_norm: FrozenBatchNorm,
     precise: bool,
-    device: D,
+    ops: Backend,
 }
 
-impl<D: Ops> Model<D> {
+impl Model {
     /// A network without a domain classifier. Weights are drawn as [`Spec::init`] says; every tensor
     /// has a random stream of its own, keyed by its name.
     ///
     /// # Errors
     /// When the layers do not fit together, or their parameters not into the memory.
-    pub fn new(spec: Spec, device: &D, seed: u64) -> Result<Self, SpecError> {
+    pub fn new(spec: Spec, ops: &Backend, seed: u64) -> Result<Self, SpecError> {
         let Placement { layers, chains } = spec.place()?;
         limits::check_memory(&layers)?;
         let mut model = Self {
@@ -132,7 +149,7 @@ impl<D: Ops> Model<D> {
             stats: Vec::new(),
             frozen_batch_norm: FrozenBatchNorm::default(),
             precise: false,
-            device: device.clone(),
+            ops: Arc::clone(ops),
             spec,
         };
         for placed in layers {
@@ -172,7 +189,7 @@ impl<D: Ops> Model<D> {
             self.parameters.push(Parameter {
                 name: slot.name,
                 shape: slot.shape,
-                value: self.device.tensor_from_vec(values, (len,)),
+                value: self.flat(values),
                 trainable: true,
             });
         }
@@ -181,8 +198,8 @@ impl<D: Ops> Model<D> {
             stats = Some(self.stats.len());
             self.stats.push(RunningStats {
                 layer: placed.name.clone(),
-                mean: self.device.tensor_from_vec(vec![0.0; channels], (channels,)),
-                var: self.device.tensor_from_vec(vec![1.0; channels], (channels,)),
+                mean: self.flat(vec![0.0; channels]),
+                var: self.flat(vec![1.0; channels]),
                 batches: 0,
             });
         }
@@ -194,18 +211,23 @@ impl<D: Ops> Model<D> {
         &self.spec
     }
 
-    /// Where its tensors live.
-    pub fn device(&self) -> &D {
-        &self.device
+    /// The operations of the device that its tensors live on.
+    pub fn ops(&self) -> &Backend {
+        &self.ops
+    }
+
+    fn flat(&self, values: Vec<f32>) -> Tensor {
+        let dims = Dims::Flat(values.len());
+        self.ops.tensor(values, dims).expect("parameters fit into the memory, as was checked")
     }
 
     /// The learnable tensors in PyTorch's order.
-    pub fn parameters(&self) -> &[Parameter<D>] {
+    pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
 
     /// The learnable tensors, to be changed in any way.
-    pub fn parameters_mut(&mut self) -> &mut [Parameter<D>] {
+    pub fn parameters_mut(&mut self) -> &mut [Parameter] {
         for layer in &mut self.layers {
             layer.prepared = None;
         }
@@ -214,7 +236,7 @@ impl<D: Ops> Model<D> {
 
     /// The tensors that learn, each with its place among the parameters, to be changed by an
     /// optimizer.
-    pub fn trainable_mut(&mut self) -> impl Iterator<Item = (usize, &mut Parameter<D>)> {
+    pub fn trainable_mut(&mut self) -> impl Iterator<Item = (usize, &mut Parameter)> {
         for at in 0..self.layers.len() {
             if self.layer_learns(at) {
                 self.layers[at].prepared = None;
@@ -224,12 +246,12 @@ impl<D: Ops> Model<D> {
     }
 
     /// The running statistics of its batch norm layers.
-    pub fn stats(&self) -> &[RunningStats<D>] {
+    pub fn stats(&self) -> &[RunningStats] {
         &self.stats
     }
 
     /// The running statistics, to be overwritten by stored ones.
-    pub fn stats_mut(&mut self) -> &mut [RunningStats<D>] {
+    pub fn stats_mut(&mut self) -> &mut [RunningStats] {
         &mut self.stats
     }
 
@@ -291,11 +313,11 @@ impl<D: Ops> Model<D> {
         let mut tensors = Vec::new();
         for layer in &self.layers[..count] {
             for at in [layer.weight, layer.bias].into_iter().flatten() {
-                tensors.push(host(&self.parameters[at].value));
+                tensors.push(self.parameters[at].value.host());
             }
             if let Some(at) = layer.stats {
                 let stats = &self.stats[at];
-                tensors.extend([host(&stats.mean), host(&stats.var)]);
+                tensors.extend([stats.mean.host(), stats.var.host()]);
             }
         }
         tensors
@@ -322,36 +344,27 @@ impl<D: Ops> Model<D> {
 
     /// Runs one part. `x` is `[N, C*H*W]` for the features, `[N, features]` for the heads.
     ///
-    /// In a training pass, running statistics of the batch norm layers move on.
+    /// Where batch norm goes by batch statistics that count, its running statistics move on.
     ///
     /// # Errors
     /// When the device fails (out of memory).
-    pub fn forward<T: Tape<f32, D>>(
-        &mut self,
-        part: Part,
-        x: Batch<D, T>,
-        pass: Pass,
-    ) -> Result<Batch<D, T>, D::Err> {
-        // The heads pass gradients on as soon as anything in the features learns.
-        let features = |layer: usize| self.layers[layer].placed.part == Part::Features;
-        let upstream = part != Part::Features
-            && (0..self.layers.len()).any(|at| features(at) && self.layer_learns(at));
+    pub fn forward(&mut self, part: Part, x: &Tensor, pass: Pass) -> Result<Tensor, OpError> {
         let chain = Arc::clone(self.chain(part));
-        self.run(&chain, Flow::Rows(x), pass, upstream)?.0.rows()
+        self.run(&chain, x, pass)
     }
 
     /// Runs the features from `entry` on; `x` is `[N, C*H*W]` of [`Model::entry_shape`].
     ///
     /// # Errors
     /// As [`Model::forward`].
-    pub fn features_from<T: Tape<f32, D>>(
+    pub fn features_from(
         &mut self,
         entry: EntryLayer,
-        x: Batch<D, T>,
+        x: &Tensor,
         pass: Pass,
-    ) -> Result<Batch<D, T>, D::Err> {
+    ) -> Result<Tensor, OpError> {
         let chain = Arc::clone(self.chain(Part::Features));
-        self.run(&chain[entry.0..], Flow::Rows(x), pass, false)?.0.rows()
+        self.run(&chain[entry.0..], x, pass)
     }
 
     /// The output of the layers before `entry` for images `[N, C*H*W]`, as at test time.
@@ -361,122 +374,91 @@ impl<D: Ops> Model<D> {
     pub fn features_up_to(
         &mut self,
         entry: EntryLayer,
-        images: Batch<D>,
-    ) -> Result<Batch<D>, D::Err> {
+        images: &Tensor,
+    ) -> Result<Tensor, OpError> {
         let chain = Arc::clone(self.chain(Part::Features));
-        self.run(&chain[..entry.0], Flow::Rows(images), Pass::Eval, false)?.0.rows()
+        self.run(&chain[..entry.0], images, Pass::EVAL)
     }
 
-    /// Runs units one after the other. Says whether what comes out has a gradient that someone
-    /// needs, given whether `x` has.
-    fn run<T: Tape<f32, D>>(
+    /// Runs units one after the other; rows come out.
+    fn run(&mut self, units: &[FusedSegment], x: &Tensor, pass: Pass) -> Result<Tensor, OpError> {
+        let x = self.run_units(units, x.clone(), pass)?;
+        self.ops.flat_rows(&x)
+    }
+
+    /// Runs units one after the other, in the layout of each.
+    fn run_units(
         &mut self,
         units: &[FusedSegment],
-        mut x: Flow<D, T>,
+        mut x: Tensor,
         pass: Pass,
-        mut upstream: bool,
-    ) -> Result<(Flow<D, T>, bool), D::Err> {
+    ) -> Result<Tensor, OpError> {
         for unit in units {
-            let learns = unit.layers().into_iter().any(|at| self.layer_learns(at));
-            // Below the first layer that learns nothing is taped: no backward work there.
-            x = if upstream || learns {
-                self.run_unit(unit, x, pass, upstream)?
-            } else {
-                let (bare, tape) = x.split_tape();
-                self.run_unit(unit, bare, pass, false)?.put_tape(tape)
-            };
-            upstream |= learns;
+            x = self.run_unit(unit, x, pass)?;
         }
-        Ok((x, upstream))
+        Ok(x)
     }
 
-    fn run_unit<T: Tape<f32, D>>(
-        &mut self,
-        unit: &FusedSegment,
-        x: Flow<D, T>,
-        pass: Pass,
-        upstream: bool,
-    ) -> Result<Flow<D, T>, D::Err> {
+    fn run_unit(&mut self, unit: &FusedSegment, x: Tensor, pass: Pass) -> Result<Tensor, OpError> {
+        let ops = Arc::clone(&self.ops);
         match unit {
-            FusedSegment::Layer(at) => {
-                self.run_layer(*at, x.rows()?, pass, upstream).map(Flow::Rows)
-            }
+            FusedSegment::Layer(at) => self.run_layer(*at, &ops.flat_rows(&x)?, pass),
             FusedSegment::Block(fused) => {
-                let x = x.maps(self.layers[fused.conv].placed.input, upstream)?;
-                self.run_block(*fused, (x, upstream), None, pass).map(Flow::Maps)
+                let x = ops.maps(&x, self.layers[fused.conv].placed.input)?;
+                self.run_block(*fused, &x, None, pass)
             }
             FusedSegment::Residual { input, shortcut, body, end } => {
-                let (x, tape) = x.maps(*input, upstream)?.split_tape();
-                let side = Flow::Maps(x.clone().put_tape(T::default()));
-                let (side, side_learns) = self.run(shortcut, side, pass, upstream)?;
-                let output = self.layers[end.conv].placed.output;
-                let side = (side.maps(output, side_learns)?, side_learns);
-                let x = Flow::Maps(x.put_tape(tape));
-                let (x, upstream) = self.run(body, x, pass, upstream)?;
-                let x = x.maps(self.layers[end.conv].placed.input, upstream)?;
-                self.run_block(*end, (x, upstream), Some(side), pass).map(Flow::Maps)
+                let x = ops.maps(&x, *input)?;
+                let side = self.run_units(shortcut, x.clone(), pass)?;
+                let side = ops.maps(&side, self.layers[end.conv].placed.output)?;
+                let x = self.run_units(body, x, pass)?;
+                let x = ops.maps(&x, self.layers[end.conv].placed.input)?;
+                self.run_block(*end, &x, Some(&side), pass)
             }
             FusedSegment::Parallel { input, branches, .. } => {
-                let (x, mut tape) = x.maps(*input, upstream)?.split_tape();
+                let x = ops.maps(&x, *input)?;
                 let mut parts = Vec::with_capacity(branches.len());
                 for branch in branches {
-                    let x = Flow::Maps(x.clone().put_tape(std::mem::take(&mut tape)));
-                    parts.push(self.run(branch, x, pass, upstream)?.0.rows()?);
+                    parts.push(self.run(branch, &x, pass)?);
                 }
-                concat(parts).map(Flow::Rows)
+                Tensor::concat_columns(&parts)
             }
         }
     }
 
-    /// Runs a convolution with the layers that it is fused with. Maps come with whether someone
-    /// needs their gradient.
-    fn run_block<T: Tape<f32, D>>(
+    /// The parameter at `at`, on the tape of the pass if it learns.
+    fn value(&self, at: usize, pass: Pass) -> Tensor {
+        let parameter = &self.parameters[at];
+        match pass.tape {
+            Some(tape) if parameter.trainable => parameter.value.on(tape),
+            _ => parameter.value.clone(),
+        }
+    }
+
+    /// Runs a convolution with the layers that it is fused with.
+    fn run_block(
         &mut self,
         fused: Fused,
-        (x, upstream): (Maps<D, T>, bool),
-        side: Option<(Maps<D, T>, bool)>,
+        x: &Tensor,
+        side: Option<&Tensor>,
         pass: Pass,
-    ) -> Result<Maps<D, T>, D::Err> {
+    ) -> Result<Tensor, OpError> {
         let at = fused.conv;
         self.prepare(at);
         let layer = &self.layers[at];
-        let shape = layer.placed.conv2d().expect("the layer is a convolution");
-        let value = |at: Option<usize>| at.map(|at| &self.parameters[at].value);
-        let (mut norm, mut momentum, fixed) = (Norm::None, 0.0, self.fixed_norm(fused.norm));
-        if let (Some(at), Some(fixed)) = (fused.norm, &fixed) {
-            let Layer::BatchNorm { momentum: newest, .. } = &self.layers[at].placed.layer else {
-                unreachable!("only batch normalisation is fused as such")
-            };
-            momentum = *newest;
-            norm = if self.by_running_stats(at, pass) {
-                Norm::Fixed(fixed)
-            } else {
-                Norm::Batch(fixed.weight, fixed.bias, fixed.eps)
-            };
-        }
-        let (side, side_needs) = side.unzip();
+        let weight = self.value(layer.weight.expect("a convolution has weights"), pass);
+        let bias = layer.bias.map(|bias| self.value(bias, pass));
+        let layer_norm = fused.norm.map(|norm| self.layer_norm(norm, pass));
         let block = ConvBlock {
-            weight: value(layer.weight).expect("a convolution has weights"),
+            shape: layer.placed.conv2d().expect("the layer is a convolution"),
+            weight: &weight,
             prepared: layer.prepared.as_ref().expect("just prepared"),
-            bias: value(layer.bias),
-            norm,
+            bias: bias.as_ref(),
+            norm: layer_norm.as_ref().map_or(Norm::None, |it| it.of(&mut self.stats)),
             pool: fused.pool.and_then(|at| self.layers[at].placed.pool2d()),
             relu: fused.relu,
-            needs: BlockNeeds {
-                input: upstream,
-                conv: self.layer_learns(at),
-                norm: fused.norm.is_some_and(|at| self.layer_learns(at)),
-                side: side_needs.unwrap_or(false),
-            },
-            shape,
         };
-        let values = x.images * shape.output().area();
-        let (y, moments) = D::conv_block(x, side, &block)?;
-        let stats = fused.norm.and_then(|at| self.layers[at].stats);
-        if let (Some(moments), Some(stats)) = (moments, stats) {
-            self.stats[stats].average(&moments, values, momentum);
-        }
-        Ok(y)
+        self.ops.conv_block(x, side, block)
     }
 
     /// Prepares the weights of the convolution at `at` for the kernels.
@@ -485,82 +467,68 @@ impl<D: Ops> Model<D> {
         if layer.prepared.is_none() {
             let weight = layer.weight.expect("a convolution has weights");
             let shape = layer.placed.conv2d().expect("the layer is a convolution");
-            let prepared = D::prepare(&self.parameters[weight].value, &shape, self.precise);
+            let prepared = self.ops.prepare(&self.parameters[weight].value, &shape, self.precise);
             self.layers[at].prepared = Some(prepared);
         }
     }
 
-    /// The batch normalisation at `at` with its running statistics.
-    fn fixed_norm(&self, at: Option<usize>) -> Option<FixedNorm<'_, D>> {
-        let layer = &self.layers[at?];
-        let Layer::BatchNorm { eps, .. } = layer.placed.layer else { return None };
-        let stats = &self.stats[layer.stats?];
-        Some(FixedNorm {
-            weight: &self.parameters[layer.weight?].value,
-            bias: &self.parameters[layer.bias?].value,
-            mean: &stats.mean,
-            var: &stats.var,
+    /// The batch normalisation at `at` as a pass finds it.
+    fn layer_norm(&self, at: usize, pass: Pass) -> LayerNorm {
+        let layer = &self.layers[at];
+        let Layer::BatchNorm { eps, momentum } = layer.placed.layer else {
+            unreachable!("only batch normalisation normalises")
+        };
+        LayerNorm {
+            weight: self.value(layer.weight.expect("batch norm has a weight"), pass),
+            bias: self.value(layer.bias.expect("batch norm has a bias"), pass),
+            stats: layer.stats.expect("batch norm has statistics"),
+            statistics: self.statistics(at, pass),
             eps,
-        })
+            momentum,
+        }
     }
 
-    /// Whether the batch normalisation at `at` goes by its running statistics.
-    fn by_running_stats(&self, at: usize, pass: Pass) -> bool {
+    /// What the batch normalisation at `at` goes by.
+    fn statistics(&self, at: usize, pass: Pass) -> Statistics {
         let frozen = !self.layer_learns(at) && self.frozen_batch_norm == FrozenBatchNorm::Eval;
-        matches!(pass, Pass::Eval) || frozen
+        if frozen { Statistics::Running } else { pass.statistics }
     }
 
-    fn run_layer<T: Tape<f32, D>>(
-        &mut self,
-        at: usize,
-        x: Batch<D, T>,
-        pass: Pass,
-        upstream: bool,
-    ) -> Result<Batch<D, T>, D::Err> {
-        let learns = self.layer_learns(at);
-        let Owner { placed, weight, bias, stats, .. } = &self.layers[at];
-        let needs = Needs { input: upstream, weight: learns };
-        let value = |at: Option<usize>| at.map(|at| &self.parameters[at].value);
-        let weight = || value(*weight).expect("the layer has a weight");
+    fn run_layer(&mut self, at: usize, x: &Tensor, pass: Pass) -> Result<Tensor, OpError> {
+        let ops = &self.ops;
+        let Owner { placed, weight, bias, .. } = &self.layers[at];
         match &placed.layer {
             Layer::Conv2d { .. } | Layer::Residual { .. } | Layer::Parallel { .. } => {
                 unreachable!("convolutions run as blocks, layers of layers as their chains")
             }
-            Layer::Linear { outputs, .. } => D::linear(x, weight(), value(*bias), *outputs, needs),
-            Layer::BatchNorm { eps, momentum } => {
-                let (eps, momentum) = (*eps, *momentum);
-                let channels = placed.input.channels;
-                let bias = value(*bias).expect("batch norm has a bias");
-                let stats_at = stats.expect("batch norm has statistics");
-                if self.by_running_stats(at, pass) {
-                    let stats = &self.stats[stats_at];
-                    let (mean, var) = (&stats.mean, &stats.var);
-                    return D::batch_norm_eval(x, weight(), bias, mean, var, channels, eps, needs);
-                }
-                let values = x.shape().0 * placed.input.height * placed.input.width;
-                let (y, moments) = D::batch_norm_train(x, weight(), bias, channels, eps, needs)?;
-                self.stats[stats_at].average(&moments, values, momentum);
-                Ok(y)
+            Layer::Linear { outputs, .. } => {
+                let weight = self.value(weight.expect("a linear layer has weights"), pass);
+                let bias = bias.map(|bias| self.value(bias, pass));
+                ops.linear(x, &weight, bias.as_ref(), *outputs)
+            }
+            Layer::BatchNorm { .. } => {
+                let norm = self.layer_norm(at, pass);
+                ops.batch_norm(x, norm.of(&mut self.stats), placed.input.channels)
             }
             Layer::MaxPool { .. } => {
-                D::max_pool2d(x, &placed.pool2d().expect("the layer is a pooling window"))
+                ops.max_pool2d(x, &placed.pool2d().expect("the layer is a pooling window"))
             }
             Layer::AvgPool { .. } => {
-                D::avg_pool2d(x, &placed.pool2d().expect("the layer is a pooling window"))
+                ops.avg_pool2d(x, &placed.pool2d().expect("the layer is a pooling window"))
             }
-            Layer::GlobalAvgPool => D::global_avg_pool(x, placed.input),
-            Layer::Relu => D::relu(x, Rectifier::Relu),
-            Layer::Relu6 => D::relu(x, Rectifier::Relu6),
+            Layer::GlobalAvgPool => ops.global_avg_pool(x, placed.input),
+            Layer::Relu => ops.relu(x, Rectifier::Relu),
+            Layer::Relu6 => ops.relu(x, Rectifier::Relu6),
             Layer::AdaptiveAvgPool { output } => adaptive_avg_pool2d(x, placed.input, *output),
-            Layer::Flatten => Ok(x),
+            Layer::Flatten => Ok(x.clone()),
             Layer::Dropout { p } | Layer::Dropout2d { p } => {
-                let Pass::Train(key) = pass else { return Ok(x) };
+                let Some(key) = pass.dropout else { return Ok(x.clone()) };
                 let channels = match &placed.layer {
                     Layer::Dropout2d { .. } => placed.input.channels,
                     _ => placed.input.len(),
                 };
-                let mask = key.mask(&placed.name, *p, x.shape().0 * channels);
-                D::scale_channels(x, &mask, channels)
+                let mask = key.mask(&placed.name, *p, x.rows() * channels);
+                ops.scale_channels(x, &mask, channels)
             }
         }
     }
@@ -574,7 +542,7 @@ impl<D: Ops> Model<D> {
     ///
     /// # Errors
     /// When the device fails (out of memory).
-    pub fn logits(&mut self, images: Batch<D>) -> Result<Batch<D>, D::Err> {
+    pub fn logits(&mut self, images: &Tensor) -> Result<Tensor, OpError> {
         self.logits_from(EntryLayer::IMAGES, images)
     }
 
@@ -582,47 +550,48 @@ impl<D: Ops> Model<D> {
     ///
     /// # Errors
     /// As [`Model::logits`].
-    pub fn logits_from(&mut self, entry: EntryLayer, x: Batch<D>) -> Result<Batch<D>, D::Err> {
-        let features = self.features_from(entry, x, Pass::Eval)?;
-        self.forward(Part::Classifier, features, Pass::Eval)
+    pub fn logits_from(&mut self, entry: EntryLayer, x: &Tensor) -> Result<Tensor, OpError> {
+        let features = self.features_from(entry, x, Pass::EVAL)?;
+        self.forward(Part::Classifier, &features, Pass::EVAL)
     }
 }
 
-impl<D: Ops> RunningStats<D> {
-    /// Moves the averages toward a batch of `values` values a channel:
-    /// r = (1 - momentum) r + momentum b, with the unbiased variance as PyTorch has it.
-    fn average(&mut self, batch: &BatchMoments, values: usize, momentum: f32) {
-        #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 values")]
-        let unbias = values as f32 / (values.max(2) - 1) as f32;
-        self.batches += 1;
-        let mut mean = host(&self.mean);
-        let mut var = host(&self.var);
-        for (running, new) in mean.iter_mut().zip(&batch.mean) {
-            *running += momentum * (new - *running);
+/// A batch normalisation layer in a pass.
+struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    /// Its place among the running statistics.
+    stats: usize,
+    statistics: Statistics,
+    eps: f32,
+    momentum: f32,
+}
+
+impl LayerNorm {
+    /// The operation's argument; a batch that moves the running statistics counts as one more.
+    fn of<'a>(&'a self, stats: &'a mut [RunningStats]) -> Norm<'a> {
+        let Self { weight, bias, eps, momentum, .. } = self;
+        let (eps, momentum) = (*eps, *momentum);
+        let RunningStats { mean, var, batches, .. } = &mut stats[self.stats];
+        match self.statistics {
+            Statistics::Running => Norm::Fixed { weight, bias, mean, var, eps },
+            Statistics::BatchAlone => Norm::Batch { weight, bias, eps, running: None },
+            Statistics::Batch => {
+                *batches += 1;
+                Norm::Batch { weight, bias, eps, running: Some(Running { mean, var, momentum }) }
+            }
         }
-        for (running, new) in var.iter_mut().zip(&batch.var) {
-            *running += momentum * (new * unbias - *running);
-        }
-        self.mean.copy_from(&mean);
-        self.var.copy_from(&var);
     }
 }
 
-impl DropoutKey {
+impl DropoutKey<'_> {
     /// `len` factors, 0 with probability `p`, else 1 / (1 - p).
     fn mask(&self, layer: &str, p: f32, len: usize) -> Vec<f32> {
-        let purpose = format!("dropout {layer} {}", self.domain);
+        let purpose = format!("dropout {layer} {}", self.pass);
         let mut stream = random::stream(self.seed, &purpose, self.epoch, self.step);
         let keep = 1.0 / (1.0 - p);
         (0..len).map(|_| if stream.uniform() < p { 0.0 } else { keep }).collect()
     }
-}
-
-/// A tensor's values on the host.
-pub fn host<S: Shape, D: Ops, T>(tensor: &Tensor<S, f32, D, T>) -> Vec<f32> {
-    let mut values = vec![0.0; tensor.shape().num_elements()];
-    tensor.copy_into(&mut values);
-    values
 }
 
 /// Fresh values of a parameter.

@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dfdx::prelude::*;
 use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::model::{FrozenBatchNorm, Model, host};
-use super::ops::Ops;
+use super::model::{FrozenBatchNorm, Model};
+use super::ops::Backend;
 use super::placement::{NamedShape, SpecError};
 use super::spec::{Part, Spec};
 use super::torch_file::TorchFileError;
@@ -88,14 +87,14 @@ impl WeightsError {
 
 /// A model with the names of its classes.
 #[derive(Debug, Clone)]
-pub struct Saved<D: Ops> {
+pub struct Saved {
     /// The network.
-    pub model: Model<D>,
+    pub model: Model,
     /// The class names, in the order of the logits.
     pub classes: Vec<String>,
 }
 
-impl<D: Ops> Saved<D> {
+impl Saved {
     /// Writes the model to `folder`, the same bytes for the same model.
     ///
     /// # Errors
@@ -135,7 +134,7 @@ impl<D: Ops> Saved<D> {
     ///
     /// # Errors
     /// When a file is missing, malformed, or lacks a tensor.
-    pub fn open(folder: &Path, device: &D) -> Result<Self, WeightsError> {
+    pub fn open(folder: &Path, ops: &Backend) -> Result<Self, WeightsError> {
         let description = describe(folder)?;
         let path = folder.join(WEIGHTS);
         let bytes =
@@ -153,7 +152,7 @@ impl<D: Ops> Saved<D> {
         }
         // Before memory is taken: sizes that a damaged description makes up are not in the file.
         check(&parameters, &bytes).map_err(malformed)?;
-        let mut model = Model::new(description.spec, device, 0)?;
+        let mut model = Model::new(description.spec, ops, 0)?;
         if description.domain_classifier {
             model.attach_domain_classifier(0);
         }
@@ -234,7 +233,7 @@ struct StateTensor {
 }
 
 /// Every parameter and buffer as PyTorch's `state_dict` holds them.
-fn state_dict<D: Ops>(model: &Model<D>) -> Vec<(String, StateTensor)> {
+fn state_dict(model: &Model) -> Vec<(String, StateTensor)> {
     let floats = |values: Vec<f32>, shape: Vec<usize>| StateTensor {
         kind: StoredType::F32,
         shape,
@@ -243,11 +242,11 @@ fn state_dict<D: Ops>(model: &Model<D>) -> Vec<(String, StateTensor)> {
     let mut tensors: Vec<(String, StateTensor)> = model
         .parameters()
         .iter()
-        .map(|p| (p.name.clone(), floats(host(&p.value), p.shape.clone())))
+        .map(|p| (p.name.clone(), floats(p.value.host(), p.shape.clone())))
         .collect();
     for stats in model.stats() {
         for (word, tensor) in [("running_mean", &stats.mean), ("running_var", &stats.var)] {
-            let values = host(tensor);
+            let values = tensor.host();
             let shape = vec![values.len()];
             tensors.push((format!("{}.{word}", stats.layer), floats(values, shape)));
         }
@@ -273,7 +272,7 @@ fn check(parameters: &[NamedShape], bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn load<D: Ops>(model: &mut Model<D>, bytes: &[u8]) -> Result<(), String> {
+fn load(model: &mut Model, bytes: &[u8]) -> Result<(), String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut found: HashMap<String, TensorView> = tensors.tensors().into_iter().collect();
     let mut take = |name: &str, shape: &[usize]| -> Result<Vec<f32>, String> {
@@ -289,12 +288,12 @@ fn load<D: Ops>(model: &mut Model<D>, bytes: &[u8]) -> Result<(), String> {
     };
     for parameter in model.parameters_mut() {
         let values = take(&parameter.name, &parameter.shape)?;
-        parameter.value.copy_from(&values);
+        parameter.value.write(&values);
     }
     for stats in model.stats_mut() {
-        let channels = stats.mean.shape().0;
-        stats.mean.copy_from(&take(&format!("{}.running_mean", stats.layer), &[channels])?);
-        stats.var.copy_from(&take(&format!("{}.running_var", stats.layer), &[channels])?);
+        let channels = stats.mean.len();
+        stats.mean.write(&take(&format!("{}.running_mean", stats.layer), &[channels])?);
+        stats.var.write(&take(&format!("{}.running_var", stats.layer), &[channels])?);
     }
     for stats in model.stats_mut() {
         let name = format!("{}.num_batches_tracked", stats.layer);
@@ -317,7 +316,7 @@ mod tests {
     #[test]
     fn a_description_with_absurd_sizes_is_an_error_and_takes_no_memory() {
         let spec: Spec = serde_json::from_str(include_str!("../../fuzz/spec.json")).unwrap();
-        let model = Model::new(spec, &Cpu::default(), 0).unwrap();
+        let model = Model::new(spec, &crate::nn::ops::CpuOps::shared(), 0).unwrap();
         let folder = tempfile::tempdir().unwrap();
         Saved { model, classes: Vec::new() }.save(folder.path()).unwrap();
         let path = folder.path().join(DESCRIPTION);
@@ -328,12 +327,14 @@ mod tests {
                 let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
                 *changed.pointer_mut(key).unwrap() = size.into();
                 fs::write(&path, changed.to_string()).unwrap();
-                let error = Saved::open(folder.path(), &Cpu::default()).unwrap_err().to_string();
+                let error = Saved::open(folder.path(), &crate::nn::ops::CpuOps::shared())
+                    .unwrap_err()
+                    .to_string();
                 let said = ["expected [", "too large", "any machine"];
                 assert!(said.iter().any(|it| error.contains(it)), "{key} {size}: {error}");
             }
         }
         fs::write(&path, text).unwrap();
-        assert!(Saved::open(folder.path(), &Cpu::default()).is_ok());
+        assert!(Saved::open(folder.path(), &crate::nn::ops::CpuOps::shared()).is_ok());
     }
 }

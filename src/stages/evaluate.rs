@@ -15,8 +15,8 @@ use crate::metrics::label_free::images_for;
 use crate::metrics::macro_f1::macro_f1;
 use crate::metrics::proxy_a_distance::proxy_a_distance;
 use crate::metrics::{Metrics, ScoreRow};
-use crate::nn::dispatch::{DeviceWork, backend, dispatch};
-use crate::nn::ops::Ops;
+use crate::nn::Backend;
+use crate::nn::dispatch::{self, backend};
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
@@ -150,7 +150,7 @@ impl Stage for Evaluate {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        dispatch(context.device, ScoringRun { stage: self, context })?
+        ScoringRun { stage: self, context }.run(&dispatch::open(context.device)?)
     }
 }
 
@@ -159,10 +159,8 @@ struct ScoringRun<'a> {
     context: &'a Context<'a>,
 }
 
-impl DeviceWork for ScoringRun<'_> {
-    type Output = Result<Outcome, Halt>;
-
-    fn run<D: Ops>(self, device: &D) -> Self::Output {
+impl ScoringRun<'_> {
+    fn run(self, ops: &Backend) -> Result<Outcome, Halt> {
         let Self { stage, context } = self;
         let mut rows = Vec::new();
         let mut accuracies = Vec::new();
@@ -175,7 +173,7 @@ impl DeviceWork for ScoringRun<'_> {
             let set = Arc::new(open(context, &dataset.key)?);
             let key = format!("@{}", dataset.key);
             for (at_model, model) in stage.models.iter().enumerate() {
-                let mut saved = Saved::open(&context.input(&model.key).path, device)?;
+                let mut saved = Saved::open(&context.input(&model.key).path, ops)?;
                 set.check(saved.model.spec(), &dataset.key)?;
                 let name = format!("@{}", model.key);
                 let (known, found) = (&saved.classes, &set.dataset.classes);
@@ -201,7 +199,7 @@ impl DeviceWork for ScoringRun<'_> {
         }
         pictures.save(&stage.shown, context)?;
         numbering.save(context)?;
-        stage.look_at_features(context, device, &scored, &mut rows)?;
+        stage.look_at_features(context, ops, &scored, &mut rows)?;
         let summary = format!(
             "{} models on {} splits, accuracy {:.1} to {:.1} %",
             stage.models.len(),
@@ -214,9 +212,9 @@ impl DeviceWork for ScoringRun<'_> {
 }
 
 /// Evaluates a model on a data set; its progress is shown under the name `phase`.
-fn score<D: Ops>(
+fn score(
     context: &Context,
-    model: &mut Model<D>,
+    model: &mut Model,
     set: &OpenedSplit,
     phase: &str,
 ) -> Result<Evaluation, Halt> {
@@ -271,10 +269,10 @@ impl Evaluate {
     }
 
     /// The metrics that are of features: the embedding and the distance of the domains.
-    fn look_at_features<D: Ops>(
+    fn look_at_features(
         &self,
         context: &Context,
-        device: &D,
+        ops: &Backend,
         scored: &[Vec<Scored>],
         rows: &mut Vec<ScoreRow>,
     ) -> Result<(), Halt> {
@@ -284,7 +282,7 @@ impl Evaluate {
         let mut planes = Planes::default();
         let layer = self.layer.as_deref();
         for (reference, sets) in self.models.iter().zip(scored) {
-            let mut model = Saved::open(&context.input(&reference.key).path, device)?.model;
+            let mut model = Saved::open(&context.input(&reference.key).path, ops)?.model;
             let name = format!("@{}", reference.key);
             if self.proxy_a_distance {
                 distances(context, (&name, &mut model), layer, sets, rows)?;
@@ -302,9 +300,9 @@ impl Evaluate {
 
 /// The distance of every data set after the first from the first, on images drawn from each by a fixed
 /// seed, [`images_for`] their features at most.
-fn distances<D: Ops>(
+fn distances(
     context: &Context,
-    (name, model): (&str, &mut Model<D>),
+    (name, model): (&str, &mut Model),
     layer: Option<&str>,
     sets: &[Scored],
     rows: &mut Vec<ScoreRow>,
@@ -331,9 +329,9 @@ fn distances<D: Ops>(
 }
 
 /// The output of the model's frozen layers for the images; models with the same layers share it.
-fn frozen<D: Ops>(
+fn frozen(
     context: &Context,
-    model: &mut Model<D>,
+    model: &mut Model,
     set: &OpenedSplit,
 ) -> Result<Option<Arc<Activations>>, Halt> {
     let Some(cache) = &context.environment.activations else { return Ok(None) };

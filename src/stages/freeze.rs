@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use dfdx::prelude::Cpu;
-
 use super::{
     Context, Defaults, Described, Failure, Halt, Kind, Measures, ModelShape, Outcome, Problem,
     Product, Stage,
@@ -11,6 +9,7 @@ use super::{
 use crate::config::{Keys, Noted, Wants};
 use crate::metrics::{Metrics, ModelRow};
 use crate::nn::freeze::{apply, counts, names, turn};
+use crate::nn::ops::CpuOps;
 use crate::nn::{FrozenBatchNorm, Saved};
 
 pub(super) const KIND: Kind = Kind {
@@ -83,7 +82,7 @@ impl Stage for Freeze {
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         // Nothing is computed, so it needs no device but memory.
-        let mut saved = Saved::<Cpu>::open(&context.input("model").path, &Cpu::default())?;
+        let mut saved = Saved::open(&context.input("model").path, &CpuOps::shared())?;
         apply(&mut saved.model, &self.freeze, &self.thaw)
             .map_err(|error| Failure::new(error.to_string()))?;
         saved.model.set_frozen_batch_norm(self.batch_norm);

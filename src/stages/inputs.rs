@@ -6,7 +6,6 @@ use super::{Context, DatasetShape, Failure, Halt, Problem};
 use crate::data::classes::Matched;
 use crate::data::{Dataset, Split, Unlabelled};
 use crate::nn::fuse::{self, outlets};
-use crate::nn::ops::Ops;
 use crate::nn::{EntryLayer, Model, Spec};
 
 /// Why the classes of a data set are not among those of a model, as far as both are known.
@@ -139,7 +138,7 @@ pub(super) fn wrong_layer(spec: &Spec, name: &str, key: &str) -> Option<Problem>
 }
 
 /// The place after the layers called `name`.
-pub(super) fn place_after<D: Ops>(model: &Model<D>, name: &str) -> Result<EntryLayer, Failure> {
+pub(super) fn place_after(model: &Model, name: &str) -> Result<EntryLayer, Failure> {
     match wrong_layer(model.spec(), name, "") {
         Some(problem) => Err(problem.into()),
         None => model.after(name).ok_or_else(|| Failure::new(format!("no layer `{name}`"))),

@@ -15,10 +15,10 @@ use crate::data::classes::counted;
 use crate::data::fetch::Whole;
 use crate::data::statistics::grouped;
 use crate::metrics::{Metrics, ModelRow};
+use crate::nn::Backend;
 use crate::nn::architecture::Architecture;
-use crate::nn::dispatch::{DeviceWork, dispatch};
+use crate::nn::dispatch;
 use crate::nn::geometry::Chw;
-use crate::nn::ops::Ops;
 use crate::nn::state_dict::{
     self, LoadPlan, LoadSettings, NameError, StateDict, Taken, WantedTensors,
 };
@@ -180,7 +180,7 @@ impl Pretrained {
             }
         };
         let (file, taken, fit) = self.open(&path, context)?;
-        dispatch(context.device, Put { stage: self, context, file, taken, fit })?
+        Put { stage: self, context, file, taken, fit }.run(&dispatch::open(context.device)?)
     }
 
     /// Opens the weights at `path` and compares them with the network, before either takes memory.
@@ -345,12 +345,10 @@ struct Put<'a> {
     fit: LoadPlan,
 }
 
-impl DeviceWork for Put<'_> {
-    type Output = Result<Outcome, Halt>;
-
-    fn run<D: Ops>(self, device: &D) -> Self::Output {
+impl Put<'_> {
+    fn run(self, ops: &Backend) -> Result<Outcome, Halt> {
         let Self { stage, context, file, taken, fit } = self;
-        let mut model = Model::new(stage.spec.clone(), device, stage.seed)
+        let mut model = Model::new(stage.spec.clone(), ops, stage.seed)
             .map_err(|error| Failure::new(error.to_string()))?;
         state_dict::load(&mut model, &file, &taken, &fit)?;
         let classes = counted(stage.spec.classes);

@@ -9,10 +9,10 @@ use crate::config::{Keys, Noted, Wants};
 use crate::data::loader;
 use crate::data::picture::Tiles;
 use crate::metrics::{Metrics, ModelRow};
-use crate::nn::dispatch::{DeviceWork, dispatch};
+use crate::nn::Backend;
+use crate::nn::dispatch;
 use crate::nn::fuse::outlets;
-use crate::nn::model::host;
-use crate::nn::ops::Ops;
+use crate::nn::ops::{Dims, OpError};
 use crate::nn::spec::Layer;
 use crate::nn::{Model, Saved};
 use crate::progress::Unit;
@@ -87,7 +87,7 @@ impl Stage for Visualize {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        dispatch(context.device, DrawingRun { stage: self, context })?
+        DrawingRun { stage: self, context }.run(&dispatch::open(context.device)?)
     }
 }
 
@@ -96,12 +96,10 @@ struct DrawingRun<'a> {
     context: &'a Context<'a>,
 }
 
-impl DeviceWork for DrawingRun<'_> {
-    type Output = Result<Outcome, Halt>;
-
-    fn run<D: Ops>(self, device: &D) -> Self::Output {
+impl DrawingRun<'_> {
+    fn run(self, ops: &Backend) -> Result<Outcome, Halt> {
         let Self { stage, context } = self;
-        let mut model = Saved::open(&context.input("model").path, device)?.model;
+        let mut model = Saved::open(&context.input("model").path, ops)?.model;
         let set = open(context, "images")?;
         set.check(model.spec(), "images")?;
         let count = set.split().len();
@@ -136,10 +134,10 @@ impl DeviceWork for DrawingRun<'_> {
                 if shape.area() == 1 && stage.layers.is_empty() {
                     continue;
                 }
-                let failed = |error: D::Err| Failure::new(format!("the device failed: {error:?}"));
-                let x = model.device().try_tensor_from_vec(values.clone(), (1, values.len()));
-                let maps = model.features_up_to(entry, x.map_err(failed)?).map_err(failed)?;
-                let mut maps = host(&maps);
+                let failed = |error: OpError| Failure::new(error.to_string());
+                let dims = Dims::Rows(1, values.len());
+                let x = model.ops().tensor(values.clone(), dims).map_err(failed)?;
+                let mut maps = model.features_up_to(entry, &x).map_err(failed)?.host();
                 let drawn = stage.maps.min(shape.channels);
                 maps.truncate(drawn * shape.area());
                 let (smallest, largest) =
@@ -165,13 +163,13 @@ impl DeviceWork for DrawingRun<'_> {
 
 /// The filters of the first convolution: in colours where it takes three channels, else their mean
 /// over the channels.
-fn filters<D: Ops>(model: &Model<D>) -> Option<Tiles> {
+fn filters(model: &Model) -> Option<Tiles> {
     let placement = model.spec().place().ok()?;
     let first = placement.layers.iter().find(|it| matches!(it.layer, Layer::Conv2d { .. }))?;
     let name = format!("{}.weight", first.name);
     let weight = model.parameters().iter().find(|parameter| parameter.name == name)?;
     let [_, channels, height, width] = weight.shape[..] else { return None };
-    let values = host(&weight.value);
+    let values = weight.value.host();
     if matches!(channels, 1 | 3) {
         return Some(Tiles { channels, height, width, values });
     }

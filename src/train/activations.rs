@@ -17,8 +17,8 @@ use super::activation_files::{self as files, ActivationWriter};
 use super::contract::{FitError, Stop};
 use crate::data::{Images, Normalisation, loader};
 use crate::memory;
-use crate::nn::model::{EntryLayer, Model, host};
-use crate::nn::ops::Ops;
+use crate::nn::model::{EntryLayer, Model};
+use crate::nn::ops::Dims;
 use crate::nn::weights::little_endian;
 use crate::progress::{Unit, Watch};
 
@@ -130,9 +130,9 @@ impl Caching<'_> {
     /// # Errors
     /// When the device fails or the user asks to stop. A file that cannot be written is no error:
     /// the watcher is told, and everything is computed every time.
-    pub fn of<'a, D: Ops>(
+    pub fn of<'a>(
         &self,
-        model: &mut Model<D>,
+        model: &mut Model,
         images: &Images,
         normalisation: impl Into<Normalisation<'a>>,
         watch: &Watch,
@@ -191,11 +191,11 @@ impl Caching<'_> {
     }
 
     /// Writes what `job` gives to the file of `key`, and maps it.
-    fn write<D: Ops>(
+    fn write(
         &self,
         key: blake3::Hash,
         header: &[u8],
-        job: &mut FrozenPass<D>,
+        job: &mut FrozenPass,
     ) -> Result<io::Result<Mmap>, Stop> {
         let folder = &self.cache.folder;
         let mut file = match ActivationWriter::begin(folder, header) {
@@ -208,9 +208,9 @@ impl Caching<'_> {
 
     /// A digest of everything that decides the activations: layers, weights, statistics, images and how
     /// they become numbers, and the backend.
-    fn key<D: Ops>(
+    fn key(
         &self,
-        model: &Model<D>,
+        model: &Model,
         entry: EntryLayer,
         images: &Images,
         normalisation: Normalisation,
@@ -238,21 +238,21 @@ impl Caching<'_> {
 }
 
 /// Multiplications per image before `entry`.
-fn work<D: Ops>(model: &Model<D>, entry: EntryLayer) -> usize {
+fn work(model: &Model, entry: EntryLayer) -> usize {
     let of = |conv: crate::nn::geometry::Conv2d| conv.output().area() * conv.weight_len();
     model.layers_before(entry).iter().filter_map(|placed| placed.conv2d()).map(of).sum()
 }
 
 /// Images on their way through the frozen layers.
-struct FrozenPass<'a, D: Ops> {
-    model: &'a mut Model<D>,
+struct FrozenPass<'a> {
+    model: &'a mut Model,
     entry: EntryLayer,
     images: &'a Images,
     normalisation: Normalisation<'a>,
     watch: &'a Watch<'a>,
 }
 
-impl<D: Ops> FrozenPass<'_, D> {
+impl FrozenPass<'_> {
     /// Gives the output for the images to `sink`, some at a time, in their order. The outer error says
     /// that the device failed or the user asked to stop; the inner one comes from `sink`.
     fn run(
@@ -267,13 +267,10 @@ impl<D: Ops> FrozenPass<'_, D> {
         for indices in all.chunks(together) {
             self.watch.check()?;
             let values = loader::batch(self.normalisation, self.images, indices);
-            let x = self
-                .model
-                .device()
-                .try_tensor_from_vec(values, (indices.len(), input))
-                .map_err(FitError::device)?;
-            let rows = self.model.features_up_to(self.entry, x).map_err(FitError::device)?;
-            if let Err(error) = sink(host(&rows)) {
+            let dims = Dims::Rows(indices.len(), input);
+            let x = self.model.ops().tensor(values, dims).map_err(FitError::device)?;
+            let rows = self.model.features_up_to(self.entry, &x).map_err(FitError::device)?;
+            if let Err(error) = sink(rows.host()) {
                 return Ok(Err(error));
             }
             self.watch.progress.advance(indices.len() as u64);

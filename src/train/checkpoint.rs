@@ -11,7 +11,6 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dfdx::prelude::*;
 use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -21,13 +20,11 @@ use super::summary::{Summary, Times};
 use crate::fault::fail_point;
 use crate::metrics::TrainingRow;
 use crate::nn::Model;
-use crate::nn::model::host;
-use crate::nn::ops::Ops;
 use crate::nn::weights::{from_little_endian, little_endian};
 use crate::system;
 
 /// The format that this runner writes and reads.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How many checkpoints are kept: if the newest is damaged, the one before it is still there.
 const KEPT: usize = 2;
@@ -137,9 +134,9 @@ impl Position {
 }
 
 /// The parts of a training that a checkpoint holds.
-pub(super) struct Checkpointed<'a, D: Ops> {
-    pub model: &'a mut Model<D>,
-    pub optimizer: &'a mut OptimizerState<D>,
+pub(super) struct Checkpointed<'a> {
+    pub model: &'a mut Model,
+    pub optimizer: &'a mut OptimizerState,
     pub validation: &'a mut Vec<ValidationScores>,
     pub best: &'a mut Option<BestWeights>,
     pub summary: &'a mut Summary,
@@ -171,11 +168,11 @@ impl<'a> Keeper<'a> {
 
     /// Writes one; `at` says where the training is, its rows included. Gives the reason why it could
     /// not be written, but not the same one twice in a row.
-    pub fn keep<D: Ops>(
+    pub fn keep(
         &mut self,
         at: Position,
         steps: u64,
-        progress: &mut Checkpointed<D>,
+        progress: &mut Checkpointed,
     ) -> Option<io::Error> {
         let start = Instant::now();
         let kept = self.slot.keep(steps, &write(at, progress));
@@ -187,12 +184,12 @@ impl<'a> Keeper<'a> {
     }
 
     /// Puts the newest checkpoint that fits into `progress` and says where it stood.
-    pub fn restore<D: Ops>(&self, progress: &mut Checkpointed<D>) -> io::Result<Option<Position>> {
+    pub fn restore(&self, progress: &mut Checkpointed) -> io::Result<Option<Position>> {
         Ok(self.slot.whole()?.find_map(|bytes| read(&bytes, progress)))
     }
 }
 
-fn write<D: Ops>(at: Position, progress: &mut Checkpointed<D>) -> Vec<u8> {
+fn write(at: Position, progress: &mut Checkpointed) -> Vec<u8> {
     let Checkpointed { model, optimizer, validation, best, summary, last_loss, times } = progress;
     let position = Position {
         version: VERSION,
@@ -230,11 +227,7 @@ fn write<D: Ops>(at: Position, progress: &mut Checkpointed<D>) -> Vec<u8> {
 
 /// Puts the state that a checkpoint's `bytes` hold into `model` and `optimizer`; `false`, and nothing is
 /// changed, where they are not of this format or not of such a training.
-pub fn restore<D: Ops>(
-    bytes: &[u8],
-    model: &mut Model<D>,
-    optimizer: &mut OptimizerState<D>,
-) -> bool {
+pub fn restore(bytes: &[u8], model: &mut Model, optimizer: &mut OptimizerState) -> bool {
     let mut progress = Checkpointed {
         model,
         optimizer,
@@ -257,19 +250,14 @@ pub(super) struct BestWeights {
 
 impl BestWeights {
     /// The model as it is now, after epoch `epoch` (from 1).
-    pub fn now<D: Ops>(
-        model: &Model<D>,
-        optimizer: &OptimizerState<D>,
-        epoch: usize,
-        value: f64,
-    ) -> Self {
+    pub fn now(model: &Model, optimizer: &OptimizerState, epoch: usize, value: f64) -> Self {
         let batches = model.stats().iter().map(|stats| stats.batches).collect();
         let what = BestEpoch { epoch, value: value.to_bits(), batches };
         Self { what, tensors: moving(model, optimizer) }
     }
 
     /// Makes `model` what it was.
-    pub fn put_back<D: Ops>(&self, model: &mut Model<D>, optimizer: &OptimizerState<D>) {
+    pub fn put_back(&self, model: &mut Model, optimizer: &OptimizerState) {
         put(model, optimizer, &self.tensors);
         for (stats, batches) in model.stats_mut().iter_mut().zip(&self.what.batches) {
             stats.batches = *batches;
@@ -278,40 +266,36 @@ impl BestWeights {
 }
 
 /// Everything of a model that training moves: what learns at some time, and running statistics.
-fn moving<D: Ops>(model: &Model<D>, optimizer: &OptimizerState<D>) -> Vec<(String, Vec<f32>)> {
+fn moving(model: &Model, optimizer: &OptimizerState) -> Vec<(String, Vec<f32>)> {
     let mut tensors = Vec::new();
     for (at, parameter) in model.parameters().iter().enumerate() {
         if optimizer.learns(at) {
-            tensors.push((format!("value.{}", parameter.name), host(&parameter.value)));
+            tensors.push((format!("value.{}", parameter.name), parameter.value.host()));
         }
     }
     for stats in model.stats() {
-        tensors.push((format!("mean.{}", stats.layer), host(&stats.mean)));
-        tensors.push((format!("var.{}", stats.layer), host(&stats.var)));
+        tensors.push((format!("mean.{}", stats.layer), stats.mean.host()));
+        tensors.push((format!("var.{}", stats.layer), stats.var.host()));
     }
     tensors
 }
 
 /// Puts back what [`moving`] gave.
-fn put<D: Ops>(
-    model: &mut Model<D>,
-    optimizer: &OptimizerState<D>,
-    tensors: &[(String, Vec<f32>)],
-) {
+fn put(model: &mut Model, optimizer: &OptimizerState, tensors: &[(String, Vec<f32>)]) {
     let mut values = tensors.iter().map(|(_, values)| values);
     for (at, parameter) in model.parameters_mut().iter_mut().enumerate() {
         if optimizer.learns(at) {
-            parameter.value.copy_from(values.next().expect("a tensor for each"));
+            parameter.value.write(values.next().expect("a tensor for each"));
         }
     }
     for stats in model.stats_mut() {
-        stats.mean.copy_from(values.next().expect("a mean for each"));
-        stats.var.copy_from(values.next().expect("a variance for each"));
+        stats.mean.write(values.next().expect("a mean for each"));
+        stats.var.write(values.next().expect("a variance for each"));
     }
 }
 
 /// `None` where the bytes are not of this format or not of this training; then nothing is changed.
-fn read<D: Ops>(bytes: &[u8], progress: &mut Checkpointed<D>) -> Option<Position> {
+fn read(bytes: &[u8], progress: &mut Checkpointed) -> Option<Position> {
     let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
     let text = header.metadata().as_ref()?.get("training")?;
     let position: Position = serde_json::from_str(text).ok()?;
@@ -326,7 +310,7 @@ fn read<D: Ops>(bytes: &[u8], progress: &mut Checkpointed<D>) -> Option<Position
     };
     let Checkpointed { model, optimizer, validation, best, summary, last_loss, times } = progress;
     let named: Vec<(String, usize)> =
-        model.stats().iter().map(|it| (it.layer.clone(), it.mean.shape().0)).collect();
+        model.stats().iter().map(|it| (it.layer.clone(), it.mean.len())).collect();
     if position.batches.iter().map(|it| &it.0).ne(named.iter().map(|it| &it.0)) {
         return None;
     }

@@ -1,11 +1,10 @@
 //! Evaluation of a model on labelled images. Learns nothing and writes nothing.
 
 use super::activations::Activations;
-use crate::adapt::{argmax, share};
+use crate::adapt::share;
 use crate::data::{Dataset, Split, loader};
 use crate::metrics::confusion::Confusion;
-use crate::nn::model::host;
-use crate::nn::ops::{Ops, log_softmax};
+use crate::nn::ops::{Dims, OpError, argmax, log_softmax};
 use crate::nn::{EntryLayer, Model};
 
 /// Images at a time; it changes no number.
@@ -55,13 +54,13 @@ impl Evaluation {
 ///
 /// # Errors
 /// When the device fails (out of memory). `Ok(None)` when `done` ended it.
-pub fn evaluate<D: Ops>(
-    model: &mut Model<D>,
+pub fn evaluate(
+    model: &mut Model,
     dataset: &Dataset,
     split: &Split,
     frozen: Option<&Activations>,
     mut done: impl FnMut(usize) -> bool,
-) -> Result<Option<Evaluation>, D::Err> {
+) -> Result<Option<Evaluation>, OpError> {
     let classes = model.spec().classes;
     let mut confusion = Confusion::new(classes);
     let mut loss = 0.0;
@@ -72,9 +71,9 @@ pub fn evaluate<D: Ops>(
             Some(activations) => (activations.entry, activations.batch(indices)),
             None => (EntryLayer::IMAGES, loader::batch(dataset, &split.images, indices)),
         };
-        let shape = (indices.len(), values.len() / indices.len());
-        let x = model.device().try_tensor_from_vec(values, shape)?;
-        let logits = host(&model.logits_from(entry, x)?);
+        let dims = Dims::Rows(indices.len(), values.len() / indices.len());
+        let x = model.ops().tensor(values, dims)?;
+        let logits = model.logits_from(entry, &x)?.host();
         let logs = log_softmax(&logits, classes);
         for (row, image) in indices.iter().enumerate() {
             let label = split.labels[*image];

@@ -24,7 +24,6 @@ use crate::config::Word;
 use crate::data::Unlabelled;
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
-use crate::nn::ops::Ops;
 use crate::progress::{Unit, Watch};
 
 /// What a training may use and how far it goes for now. None of it moves a number.
@@ -49,8 +48,8 @@ pub struct FitOptions<'a> {
 /// # Errors
 /// When the loss or a weight is not finite, there are too few images, a pattern of the settings does
 /// not fit the model, or the device fails.
-pub fn fit<D: Ops>(
-    model: &mut Model<D>,
+pub fn fit(
+    model: &mut Model,
     new: &[String],
     method: &Method,
     data: &Data,
@@ -68,8 +67,8 @@ pub fn fit<D: Ops>(
     }
 }
 
-struct TrainingLoop<'a, D: Ops> {
-    model: &'a mut Model<D>,
+struct TrainingLoop<'a> {
+    model: &'a mut Model,
     method: &'a Method,
     data: &'a Data<'a>,
     settings: &'a TrainingSettings,
@@ -77,7 +76,7 @@ struct TrainingLoop<'a, D: Ops> {
     frozen: FrozenOutputs,
     keeper: Option<Keeper<'a>>,
     pause_after: Option<usize>,
-    optimizer: OptimizerState<D>,
+    optimizer: OptimizerState,
     /// Which parameters learned when training began.
     trainable_at_start: Vec<bool>,
     /// What validation gave after each epoch.
@@ -89,9 +88,9 @@ struct TrainingLoop<'a, D: Ops> {
     times: Times,
 }
 
-impl<'a, D: Ops> TrainingLoop<'a, D> {
+impl<'a> TrainingLoop<'a> {
     fn new(
-        model: &'a mut Model<D>,
+        model: &'a mut Model,
         new: &[String],
         method: &'a Method,
         data: &'a Data<'a>,
@@ -213,7 +212,7 @@ impl<'a, D: Ops> TrainingLoop<'a, D> {
         }
     }
 
-    fn checkpointed<'s>(&'s mut self, summary: &'s mut Summary) -> Checkpointed<'s, D> {
+    fn checkpointed<'s>(&'s mut self, summary: &'s mut Summary) -> Checkpointed<'s> {
         Checkpointed {
             model: self.model,
             optimizer: &mut self.optimizer,
@@ -279,9 +278,9 @@ impl<'a, D: Ops> TrainingLoop<'a, D> {
 }
 
 /// What learns in epoch `epoch` (from 1): what did at the start, and what was thawed since.
-fn learning<D: Ops>(
+fn learning(
     groups: &Groups,
-    model: &Model<D>,
+    model: &Model,
     at_start: &[bool],
     epoch: usize,
 ) -> Result<Vec<bool>, GroupError> {

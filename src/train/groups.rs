@@ -4,8 +4,6 @@
 //! Names are matched by glob patterns. A parameter that two patterns of one table match is an error:
 //! tables have no order by which one could win.
 
-use dfdx::prelude::Shape as _;
-
 use super::optimizer::Optimizer;
 use super::rates::{ParameterGroup, Rate};
 use crate::config::diagnostic::Diagnostic;
@@ -13,7 +11,6 @@ use crate::config::node::{Node, Value};
 use crate::config::{Keys, Noted};
 use crate::nn::Model;
 use crate::nn::freeze::{PatternError, matching};
-use crate::nn::ops::Ops;
 
 /// Every way in which single parameters differ from the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -133,18 +130,18 @@ impl Groups {
     ///
     /// # Errors
     /// As [`Groups::problems`] says.
-    pub fn rates<D: Ops>(
+    pub fn rates(
         &self,
         optimizer: &Optimizer,
-        model: &Model<D>,
+        model: &Model,
         new: &[String],
-    ) -> Result<Vec<Rate<D>>, GroupError> {
+    ) -> Result<Vec<Rate>, GroupError> {
         let names: Vec<&str> = model.parameters().iter().map(|it| it.name.as_str()).collect();
         let patterns: Vec<&String> = self.groups.iter().map(|it| &it.0).collect();
         let groups = which(&patterns, &names)?;
         let patterns: Vec<&String> = self.lr_scale.iter().map(|it| &it.0).collect();
         let scales = which(&patterns, &names)?;
-        let rate = |(at, parameter): (usize, &crate::nn::model::Parameter<D>)| {
+        let rate = |(at, parameter): (usize, &crate::nn::model::Parameter)| {
             let group = groups[at].map(|at| self.groups[at].1);
             let scale = scales[at].map_or(1.0, |at| self.lr_scale[at].1);
             let lr = group.and_then(|group| group.lr).unwrap_or(optimizer.lr());
@@ -225,12 +222,10 @@ fn which(patterns: &[&String], names: &[&str]) -> Result<Vec<Option<usize>>, Gro
 }
 
 /// Numbers of values that learn at some time, and of all.
-pub fn counts<D: Ops>(model: &Model<D>, groups: &Groups) -> (usize, usize) {
+pub fn counts(model: &Model, groups: &Groups) -> (usize, usize) {
     let names: Vec<&str> = model.parameters().iter().map(|it| it.name.as_str()).collect();
     let thawed = groups.thawed(usize::MAX, &names).unwrap_or_else(|_| vec![false; names.len()]);
-    let len = |parameter: &crate::nn::model::Parameter<D>| {
-        dfdx::prelude::HasShape::shape(&parameter.value).num_elements()
-    };
+    let len = |parameter: &crate::nn::model::Parameter| parameter.value.len();
     let all = model.parameters().iter().map(len).sum();
     let learns = model.parameters().iter().zip(thawed);
     let learns = learns.filter(|(parameter, thawed)| parameter.trainable || *thawed);
@@ -262,7 +257,7 @@ mod tests {
         let spec = (crate::nn::zoo::find("lenet").unwrap().build)(
             crate::nn::zoo::ArchSettings::new(input, 10),
         );
-        let model = Model::<dfdx::prelude::Cpu>::new(spec, &Default::default(), 0).unwrap();
+        let model = Model::new(spec, &crate::nn::ops::CpuOps::shared(), 0).unwrap();
         let optimizer =
             Optimizer::Sgd { lr: 0.5, momentum: 0.0, nesterov: false, weight_decay: 0.25 };
         let group = ParameterGroup { lr: Some(0.125), weight_decay: None };

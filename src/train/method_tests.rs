@@ -10,7 +10,6 @@ use crate::config::node::Value;
 use crate::config::source::Sources;
 use crate::config::{Keys, Word, document};
 use crate::metrics::TrainingSplit;
-use crate::nn::model::host;
 use crate::progress::{Silent, Watch};
 
 /// The method of a line of TOML, unless the line lacks a key or has one too many.
@@ -37,7 +36,7 @@ fn every_registered_method_trains_three_steps_with_finite_losses() {
         if method.is_adversarial() {
             model.attach_domain_classifier(0);
         }
-        let before: Vec<Vec<f32>> = model.parameters().iter().map(|it| host(&it.value)).collect();
+        let before: Vec<Vec<f32>> = model.parameters().iter().map(|it| it.value.host()).collect();
         let settings = tiny::settings(1);
         let settings = super::TrainingSettings { log_every: Some(1), ..settings };
         let target = tiny::split();
@@ -57,7 +56,7 @@ fn every_registered_method_trains_three_steps_with_finite_losses() {
         let steps = losses.iter().filter(|row| row.metric == "class_loss").count();
         assert_eq!(steps, 3 + 1, "{word}: a row for each step, and one for the epoch");
         assert!(losses.iter().all(|row| row.value.is_finite()), "{word}: {losses:?}");
-        let after = model.parameters().iter().map(|it| host(&it.value));
+        let after = model.parameters().iter().map(|it| it.value.host());
         assert!(after.zip(&before).any(|(after, before)| after != *before), "{word} moved nothing");
     }
 }

@@ -2,42 +2,35 @@
 //! moments kept here so that a checkpoint can hold them.
 
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
-use dfdx::prelude::*;
 
 use super::optimizer::{Adam, Optimizer};
 use super::rates::Rate;
 use crate::nn::Model;
-use crate::nn::model::host;
-use crate::nn::ops::{Flat, Ops};
+use crate::nn::ops::{Dims, Gradients, OpError, Tensor, UpdateRule};
+
+/// The names of moments in a checkpoint.
+const NAMES: [&str; 2] = ["first", "second"];
 
 /// How each parameter learns, and the moments of those that learn at some time.
-pub struct OptimizerState<D: Ops> {
+pub struct OptimizerState {
     optimizer: Optimizer,
-    rates: Vec<Rate<D>>,
-    moments: Vec<Option<ParameterMoments<D>>>,
+    rates: Vec<Rate>,
+    moments: Vec<Option<ParameterMoments>>,
 }
 
-struct ParameterMoments<D: Ops> {
+struct ParameterMoments {
     /// Updates so far.
     steps: i32,
-    first: <D as Storage<f32>>::Vec,
-    second: <D as Storage<f32>>::Vec,
-    /// dfdx's RMSprop kernel wants a mean gradient also where it is not used.
-    third: <D as Storage<f32>>::Vec,
+    /// Those that the optimizer uses.
+    tensors: Vec<Tensor>,
 }
 
-impl<D: Ops> ParameterMoments<D> {
-    fn parts(&mut self) -> [&mut <D as Storage<f32>>::Vec; 3] {
-        [&mut self.first, &mut self.second, &mut self.third]
-    }
-}
-
-impl<D: Ops> OptimizerState<D> {
+impl OptimizerState {
     /// Fresh state for a model whose trainable parameters all learn alike.
     ///
     /// # Errors
     /// When the device fails (out of memory).
-    pub fn new(optimizer: Optimizer, model: &Model<D>) -> Result<Self, D::Err> {
+    pub fn new(optimizer: Optimizer, model: &Model) -> Result<Self, OpError> {
         let rate =
             || Rate { lr: optimizer.lr(), weight_decay: optimizer.weight_decay(), toward: None };
         let rates = model.parameters().iter().map(|_| rate()).collect();
@@ -52,28 +45,18 @@ impl<D: Ops> OptimizerState<D> {
     /// When the device fails (out of memory).
     pub fn with_rates(
         optimizer: Optimizer,
-        rates: Vec<Rate<D>>,
-        model: &Model<D>,
+        rates: Vec<Rate>,
+        model: &Model,
         learns: &[bool],
-    ) -> Result<Self, D::Err> {
-        let moments = model
-            .parameters()
-            .iter()
-            .zip(learns)
-            .map(|(parameter, learns)| {
-                if !learns {
-                    return Ok(None);
-                }
-                let len = parameter.value.shape().0;
-                let zeros = || Storage::<f32>::try_alloc_len(model.device(), len);
-                Ok(Some(ParameterMoments {
-                    steps: 0,
-                    first: zeros()?,
-                    second: zeros()?,
-                    third: zeros()?,
-                }))
-            })
-            .collect::<Result<_, D::Err>>()?;
+    ) -> Result<Self, OpError> {
+        let used = rule(&optimizer, (0.0, 0.0)).moments();
+        let mut moments = Vec::with_capacity(rates.len());
+        for (parameter, learns) in model.parameters().iter().zip(learns) {
+            let len = parameter.value.len();
+            let zeros = |_| model.ops().tensor(vec![0.0; len], Dims::Flat(len));
+            let tensors = (0..used).map(zeros).collect::<Result<_, _>>()?;
+            moments.push(learns.then_some(ParameterMoments { steps: 0, tensors }));
+        }
         Ok(Self { optimizer, rates, moments })
     }
 
@@ -87,34 +70,12 @@ impl<D: Ops> OptimizerState<D> {
         self.moments[at].is_some()
     }
 
-    /// The moments that the optimizer uses.
-    fn used(&self) -> &'static [&'static str] {
-        match self.optimizer {
-            Optimizer::Adam(_) | Optimizer::AdamW(_) => &["first", "second"],
-            Optimizer::Sgd { momentum, .. } if momentum > 0.0 => &["first"],
-            Optimizer::Sgd { .. } => &[],
-            Optimizer::RmsProp { .. } => &["first", "second", "third"],
-        }
-    }
-
     /// The moments by name: what a checkpoint holds besides the weights.
-    pub(super) fn tensors(&mut self, model: &Model<D>) -> Vec<(String, Vec<f32>)> {
-        let used = self.used();
+    pub(super) fn tensors(&self, model: &Model) -> Vec<(String, Vec<f32>)> {
         let mut tensors = Vec::new();
-        for (parameter, moments) in model.parameters().iter().zip(&mut self.moments) {
-            let Some(moments) = moments else { continue };
-            for (name, storage) in used.iter().zip(moments.parts()) {
-                // dfdx hands storage out only as a tensor's gradient, so it is one for a moment.
-                let mut holder = Gradients::leaky();
-                let Ok(place) = holder.get_or_alloc_mut(&parameter.value) else { continue };
-                std::mem::swap(place, storage);
-                tensors.push((
-                    format!("{name}.{}", parameter.name),
-                    host(&holder.get(&parameter.value)),
-                ));
-                if let Ok(place) = holder.get_or_alloc_mut(&parameter.value) {
-                    std::mem::swap(place, storage);
-                }
+        for (parameter, moments) in model.parameters().iter().zip(&self.moments) {
+            for (name, moment) in NAMES.iter().zip(moments.iter().flat_map(|it| &it.tensors)) {
+                tensors.push((format!("{name}.{}", parameter.name), moment.host()));
             }
         }
         tensors
@@ -124,119 +85,104 @@ impl<D: Ops> OptimizerState<D> {
     /// `None`, and nothing is changed, where something is missing.
     pub(super) fn restore(
         &mut self,
-        model: &Model<D>,
+        model: &Model,
         updates: &[i32],
         take: impl Fn(&str, usize) -> Option<Vec<f32>>,
     ) -> Option<()> {
-        let used = self.used();
-        let mut fresh = Vec::new();
         if updates.len() != self.moments.iter().flatten().count() {
             return None;
         }
-        let learning = model.parameters().iter().zip(&self.moments);
-        for (parameter, _) in learning.filter(|(_, moments)| moments.is_some()) {
-            for name in used {
-                let len = parameter.value.shape().0;
-                let values = take(&format!("{name}.{}", parameter.name), len)?;
-                fresh.push(self.storage(model, values)?);
+        let mut found = Vec::new();
+        for (parameter, moments) in model.parameters().iter().zip(&self.moments) {
+            for (name, moment) in NAMES.iter().zip(moments.iter().flat_map(|it| &it.tensors)) {
+                found.push(take(&format!("{name}.{}", parameter.name), moment.len())?);
             }
         }
-        let places = self.moments.iter_mut().flatten();
-        let places = places.flat_map(|moments| moments.parts().into_iter().take(used.len()));
-        for (place, storage) in places.zip(fresh) {
-            *place = storage;
-        }
+        let places = self.moments.iter_mut().flatten().flat_map(|it| &mut it.tensors);
+        places.zip(found).for_each(|(place, values)| place.write(&values));
         for (moments, steps) in self.moments.iter_mut().flatten().zip(updates) {
             moments.steps = *steps;
         }
         Some(())
     }
 
-    /// Storage with these values: the gradient of `sum(value * values)`, as dfdx fills storage
-    /// from outside only for tensors.
-    fn storage(&self, model: &Model<D>, values: Vec<f32>) -> Option<<D as Storage<f32>>::Vec> {
-        let len = values.len();
-        let values: Flat<D> = model.device().try_tensor_from_vec(values, (len,)).ok()?;
-        let zeros: Flat<D> = model.device().try_zeros_like(&(len,)).ok()?;
-        let product = zeros.trace(Gradients::leaky()).try_mul(values).ok()?;
-        let mut gradients = product.try_sum().ok()?.try_backward().ok()?;
-        Some(std::mem::replace(
-            gradients.get_or_alloc_mut(&zeros).ok()?,
-            Storage::<f32>::try_alloc_len(model.device(), 0).ok()?,
-        ))
-    }
-
-    /// One update of every trainable parameter. `lr` says what became of a rate by now, `momentum`
-    /// is one that counts instead of the optimizer's.
+    /// One update of every trainable parameter that a gradient reached. `lr` says what became of a rate
+    /// by now, `momentum` is one that counts instead of the optimizer's.
     ///
     /// # Errors
     /// When the device fails.
     pub fn step(
         &mut self,
-        model: &mut Model<D>,
-        gradients: &mut Gradients<f32, D>,
+        model: &mut Model,
+        gradients: &mut Gradients,
         lr: impl Fn(f64) -> f64,
         momentum: Option<f64>,
-    ) -> Result<(), D::Err> {
+    ) -> Result<(), OpError> {
         let optimizer = momentum.map_or(self.optimizer, |new| self.optimizer.with_momentum(new));
         for (at, parameter) in model.trainable_mut() {
             let Some(moments) = &mut self.moments[at] else { continue };
             let rate = &self.rates[at];
             let (lr, value) = (lr(rate.lr), &mut parameter.value);
+            let Some(gradient) = gradients.take(value) else { continue };
             moments.steps += 1;
-            let gradient = &*gradients.get_or_alloc_mut(value)?;
+            let rule = rule(&optimizer, (lr, rate.weight_decay));
             let Some(toward) = &rate.toward else {
-                moments.update(&optimizer, (lr, rate.weight_decay), value, gradient)?;
+                moments.update(&rule, value, &gradient)?;
                 continue;
             };
             if lr == 0.0 {
                 continue;
             }
             // Decay toward a point is decay toward zero of what is away from it.
-            *value = value.clone().try_sub(toward.clone())?;
-            moments.update(&optimizer, (lr, rate.weight_decay), value, gradient)?;
-            *value = value.clone().try_add(toward.clone())?;
+            let mut away = value.sub(toward)?;
+            moments.update(&rule, &mut away, &gradient)?;
+            value.write(&away.add(toward)?.host());
         }
         Ok(())
     }
 }
 
-impl<D: Ops> ParameterMoments<D> {
-    /// Moves one parameter by dfdx's kernel of the optimizer.
+impl ParameterMoments {
+    /// Moves one parameter.
     fn update(
         &mut self,
-        optimizer: &Optimizer,
-        (lr, weight_decay): (f64, f64),
-        value: &mut Flat<D>,
-        gradient: &<D as Storage<f32>>::Vec,
-    ) -> Result<(), D::Err> {
-        let (first, second) = (&mut self.first, &mut self.second);
-        match optimizer {
-            Optimizer::Adam(adam) => adam_config(adam, lr, weight_decay, WeightDecay::L2)
-                .try_update(self.steps, value, first, second, gradient),
-            Optimizer::AdamW(adam) => adam_config(adam, lr, weight_decay, WeightDecay::Decoupled)
-                .try_update(self.steps, value, first, second, gradient),
-            Optimizer::Sgd { momentum, nesterov, .. } => {
-                let momentum = match (*momentum > 0.0, nesterov) {
-                    (false, _) => None,
-                    (true, false) => Some(Momentum::Classic(*momentum)),
-                    (true, true) => Some(Momentum::Nesterov(*momentum)),
-                };
-                let weight_decay = decay(weight_decay, WeightDecay::L2);
-                SgdConfig { lr, momentum, weight_decay }.try_update(value, first, gradient)
-            }
-            Optimizer::RmsProp { alpha, eps, momentum, .. } => RMSpropConfig {
-                lr,
-                alpha: *alpha,
-                // dfdx adds it under the root, where PyTorch's 1e-8 would drown gradients
-                // below 1e-4.
-                eps: eps * eps,
-                momentum: (*momentum > 0.0).then_some(*momentum),
-                centered: false,
-                weight_decay: decay(weight_decay, WeightDecay::L2),
-            }
-            .try_update(value, first, second, &mut self.third, gradient),
+        rule: &UpdateRule,
+        value: &mut Tensor,
+        gradient: &Tensor,
+    ) -> Result<(), OpError> {
+        let ops = std::sync::Arc::clone(value.ops());
+        ops.update(value, &mut self.tensors, gradient, rule, self.steps)
+    }
+}
+
+/// The rule of `optimizer` with a learning rate and a weight decay.
+fn rule(optimizer: &Optimizer, (lr, weight_decay): (f64, f64)) -> UpdateRule {
+    match optimizer {
+        Optimizer::Adam(adam) => {
+            UpdateRule::Adam(adam_config(adam, lr, weight_decay, WeightDecay::L2))
         }
+        Optimizer::AdamW(adam) => {
+            UpdateRule::Adam(adam_config(adam, lr, weight_decay, WeightDecay::Decoupled))
+        }
+        Optimizer::Sgd { momentum, nesterov, .. } => {
+            let momentum = match (*momentum > 0.0, nesterov) {
+                (false, _) => None,
+                (true, false) => Some(Momentum::Classic(*momentum)),
+                (true, true) => Some(Momentum::Nesterov(*momentum)),
+            };
+            let weight_decay = decay(weight_decay, WeightDecay::L2);
+            UpdateRule::Sgd(SgdConfig { lr, momentum, weight_decay })
+        }
+        Optimizer::RmsProp { alpha, eps, momentum, .. } => UpdateRule::RmsProp(RMSpropConfig {
+            lr,
+            alpha: *alpha,
+            // dfdx adds it under the root, where PyTorch's 1e-8 would drown gradients
+            // below 1e-4.
+            eps: eps * eps,
+            momentum: (*momentum > 0.0).then_some(*momentum),
+            centered: false,
+            weight_decay: decay(weight_decay, WeightDecay::L2),
+        }),
     }
 }
 
@@ -266,16 +212,13 @@ mod tests {
     }
 
     /// The values of every parameter.
-    fn values(model: &Model<Cpu>) -> Vec<Vec<f32>> {
-        model.parameters().iter().map(|parameter| host(&parameter.value)).collect()
+    fn values(model: &Model) -> Vec<Vec<f32>> {
+        model.parameters().iter().map(|parameter| parameter.value.host()).collect()
     }
 
     /// A step along gradients that are all 1.
-    fn step(state: &mut OptimizerState<Cpu>, model: &mut Model<Cpu>, momentum: Option<f64>) {
-        let mut gradients: Gradients<f32, Cpu> = Gradients::leaky();
-        for parameter in model.parameters() {
-            gradients.get_or_alloc_mut(&parameter.value).unwrap().fill(1.0);
-        }
+    fn step(state: &mut OptimizerState, model: &mut Model, momentum: Option<f64>) {
+        let mut gradients = tiny::gradients(model, |_, len| vec![1.0; len]);
         state.step(model, &mut gradients, |lr| lr, momentum).unwrap();
     }
 
@@ -326,7 +269,7 @@ mod tests {
             let (updates, kept) = (state.updates(), state.tensors(&model));
             let mut copy = tiny::model();
             for (to, from) in copy.parameters_mut().iter_mut().zip(model.parameters()) {
-                to.value.copy_from(&host(&from.value));
+                to.value.write(&from.value.host());
             }
             let mut restored = OptimizerState::new(optimizer, &copy).unwrap();
             let take = |name: &str, len: usize| {

@@ -1,7 +1,7 @@
 //! How single parameters learn, as far as they differ from the rest. Knows neither the optimizer nor
 //! where the numbers come from.
 
-use crate::nn::ops::{Flat, Ops};
+use crate::nn::Tensor;
 
 /// What some parameters have instead of the optimizer's own settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,11 +13,11 @@ pub struct ParameterGroup {
 }
 
 /// How one parameter learns.
-pub struct Rate<D: Ops> {
+pub struct Rate {
     /// Learning rate before the schedule.
     pub lr: f64,
     /// Weight decay.
     pub weight_decay: f64,
     /// Where the decay leads; `None` for zero.
-    pub toward: Option<Flat<D>>,
+    pub toward: Option<Tensor>,
 }

@@ -4,8 +4,7 @@ use super::contract::{Data, FitError, Stop};
 use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
 use crate::data::{Images, Normalisation, loader};
 use crate::metrics::label_free::{LabelFreeScore, Outputs, SourceSample, images_for, values};
-use crate::nn::model::host;
-use crate::nn::ops::{Ops, log_softmax};
+use crate::nn::ops::{Dims, log_softmax};
 use crate::nn::{EntryLayer, Model};
 use crate::progress::Watch;
 
@@ -44,9 +43,9 @@ impl TargetScores {
     ///
     /// Each domain gives [`images_for`] its features images at most, drawn by a fixed seed: the same in
     /// every epoch and every trial.
-    pub(super) fn of<D: Ops>(
+    pub(super) fn of(
         &self,
-        model: &mut Model<D>,
+        model: &mut Model,
         data: &Data,
         watch: &Watch,
     ) -> Result<Vec<(&'static str, f64)>, Stop> {
@@ -71,8 +70,8 @@ impl TargetScores {
 }
 
 /// The outputs of the model for images drawn from these, and which images those are.
-fn outputs<D: Ops>(
-    model: &mut Model<D>,
+fn outputs(
+    model: &mut Model,
     images: &Images,
     normalisation: Normalisation,
     domain: &str,
@@ -87,12 +86,12 @@ fn outputs<D: Ops>(
     for indices in drawn.chunks(BATCH) {
         watch.check()?;
         let values = loader::batch(normalisation, images, indices);
-        let shape = (indices.len(), values.len() / indices.len());
-        let x = model.device().try_tensor_from_vec(values, shape).map_err(FitError::device)?;
-        let features = model.features_up_to(entry, x).map_err(FitError::device)?;
-        all.features.extend(host(&features));
-        let logits = model.logits_from(entry, features).map_err(FitError::device)?;
-        let logs = log_softmax(&host(&logits), classes);
+        let dims = Dims::Rows(indices.len(), values.len() / indices.len());
+        let x = model.ops().tensor(values, dims).map_err(FitError::device)?;
+        let features = model.features_up_to(entry, &x).map_err(FitError::device)?;
+        all.features.extend(features.host());
+        let logits = model.logits_from(entry, &features).map_err(FitError::device)?;
+        let logs = log_softmax(&logits.host(), classes);
         // A probability of 0 would make a loss infinite.
         all.probabilities.extend(logs.iter().map(|log| f64::from(*log).max(-700.0).exp()));
     }

@@ -1,6 +1,5 @@
 //! A training that is small enough for tests: six images of 4x4 pixels in two classes.
 
-use dfdx::prelude::Cpu;
 use indexmap::IndexMap;
 
 use super::groups::Groups;
@@ -11,12 +10,13 @@ use crate::config::Keys;
 use crate::config::node::Table;
 use crate::config::source::{SourceId, Span};
 use crate::data::{Dataset, Images, Split};
+use crate::nn::ops::{CpuOps, Dims, Gradients, Tape};
 use crate::nn::{Model, Spec};
 
 /// A network of one convolution, batch norm and one linear layer.
-pub fn model() -> Model<Cpu> {
+pub fn model() -> Model {
     let spec: Spec = serde_json::from_str(include_str!("../../fuzz/spec.json")).unwrap();
-    Model::new(spec, &Cpu::default(), 0).unwrap()
+    Model::new(spec, &CpuOps::shared(), 0).unwrap()
 }
 
 /// Six images without a pattern.
@@ -53,4 +53,18 @@ pub fn settings(epochs: usize) -> TrainingSettings {
 fn constant() -> Scheduled {
     let table = Table::default();
     Scheduled::read(&mut Keys::new(&table, Span::new(SourceId(0), 0..0))).unwrap()
+}
+
+/// The gradients of a loss whose derivative along each parameter is what `of` gives for its place and
+/// its length.
+pub fn gradients(model: &Model, of: impl Fn(usize, usize) -> Vec<f32>) -> Gradients {
+    let tape = Tape::default();
+    let mut loss = model.ops().tensor(vec![0.0], Dims::Scalar).unwrap();
+    for (at, parameter) in model.parameters().iter().enumerate() {
+        let len = parameter.value.len();
+        let slopes = model.ops().tensor(of(at, len), Dims::Flat(len)).unwrap();
+        let part = parameter.value.on(&tape).mul(&slopes).unwrap().sum().unwrap();
+        loss = part.add(&loss).unwrap();
+    }
+    tape.backward(&loss).unwrap()
 }

@@ -1,8 +1,6 @@
 //! The means of a fixed number of parts of an image, whatever its size.
 
-use dfdx::prelude::*;
-
-use super::{Batch, Needs, Ops};
+use super::{Dims, OpError, Tensor};
 use crate::nn::geometry::Chw;
 
 /// Means of `height` times `width` parts of each channel; part i of n along a side of s pixels goes
@@ -15,15 +13,15 @@ use crate::nn::geometry::Chw;
 ///
 /// # Panics
 /// When a side is 0, or `x` is not `[N, input]`.
-pub fn adaptive_avg_pool2d<D: Ops, T: Tape<f32, D>>(
-    x: Batch<D, T>,
+pub fn adaptive_avg_pool2d(
+    x: &Tensor,
     input: Chw,
     (height, width): (usize, usize),
-) -> Result<Batch<D, T>, D::Err> {
+) -> Result<Tensor, OpError> {
     if (input.height, input.width) == (height, width) {
-        return Ok(x);
+        return Ok(x.clone());
     }
-    let n = x.shape().0;
+    let n = x.rows();
     let (rows, columns) = (shares(input.height, height), shares(input.width, width));
     let mut weight = Vec::with_capacity(height * width * input.area());
     for row in &rows {
@@ -31,11 +29,10 @@ pub fn adaptive_avg_pool2d<D: Ops, T: Tape<f32, D>>(
             weight.extend(row.iter().flat_map(|row| column.iter().map(move |it| row * it)));
         }
     }
-    let weight = x.device().try_tensor_from_vec(weight, (height * width * input.area(),))?;
-    let planes = x.try_reshape_like(&(n * input.channels, input.area()))?;
-    let needs = Needs { input: true, weight: false };
-    let means = D::linear(planes, &weight, None, height * width, needs)?;
-    means.try_reshape_like(&(n, input.channels * height * width))
+    let weight = x.constant(weight, Dims::Flat(height * width * input.area()))?;
+    let planes = x.reshaped(Dims::Rows(n * input.channels, input.area()));
+    let means = x.ops().linear(&planes, &weight, None, height * width)?;
+    Ok(means.reshaped(Dims::Rows(n, input.channels * height * width)))
 }
 
 /// The share of each of `size` pixels in each of `parts` means.
@@ -52,14 +49,14 @@ fn shares(size: usize, parts: usize) -> Vec<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::ops::CpuOps;
 
     fn pooled(input: (usize, usize), parts: (usize, usize)) -> Vec<f32> {
         let input = Chw { channels: 1, height: input.0, width: input.1 };
-        let device = Cpu::default();
         #[expect(clippy::cast_precision_loss, reason = "a few pixels")]
         let pixels: Vec<f32> = (0..input.len()).map(|at| (at * at) as f32).collect();
-        let x: Batch<Cpu> = device.tensor_from_vec(pixels, (1, input.len()));
-        adaptive_avg_pool2d(x, input, parts).unwrap().as_vec()
+        let x = CpuOps::shared().tensor(pixels, Dims::Rows(1, input.len())).unwrap();
+        adaptive_avg_pool2d(&x, input, parts).unwrap().host()
     }
 
     #[test]

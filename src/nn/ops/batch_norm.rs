@@ -1,97 +1,117 @@
 //! Batch normalisation (Ioffe and Szegedy 2015), by a batch's own moments or by given ones.
 //!
-//! The caller keeps the running averages.
+//! The running averages are the caller's; an operation moves them.
 
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
+use super::dfdx_ops::{DfdxFlat, DfdxMatrix, Wanted};
 use super::sums::{dot, sum};
-use super::tape::{self, Sums, values};
-use super::{Batch, BatchMoments, ELEMENTS, Flat, Needs};
+use super::tape::record;
+use super::{Dims, ELEMENTS, Norm, OpError, Running, Tensor};
 use crate::memory;
 
 /// Images whose moments are summed by one task.
 const CHUNK: usize = 16;
 
-/// [`Ops::batch_norm_train`](super::Ops::batch_norm_train) on the CPU.
-///
-/// # Errors
-/// Those of the device.
-///
-/// # Panics
-/// When a length does not agree or the batch is empty.
-pub fn batch_norm_train<T: Tape<f32, Cpu>>(
-    x: Batch<Cpu, T>,
-    weight: &Flat<Cpu>,
-    bias: &Flat<Cpu>,
-    channels: usize,
-    eps: f32,
-    needs: Needs,
-) -> Result<(Batch<Cpu, T>, BatchMoments), CpuError> {
-    check(x.shape(), [weight, bias].map(|parameter| parameter.shape().0), channels);
-    assert!(x.shape().0 > 0, "batch_norm: the batch is empty");
-    let spatial = x.shape().1 / channels;
-    let (x, tape) = x.split_tape();
-    let input = values(&x);
-    let moments = moments(&input, channels, spatial);
-    let layer = UnfusedNorm::new(&moments, weight, bias, spatial, eps);
-    let mut out = memory::take(input.len());
-    layer.normalize(&input, &mut out);
-    let y = x.device().try_tensor_from_vec(out, *x.shape())?;
-    if !T::OWNS_TAPE || needs.nothing() {
-        memory::give(input);
-        return Ok((y.put_tape(tape), moments));
-    }
-    let y = tape::record(tape, &x, &[weight, bias], y, needs, move |dy, sums: Sums<'_>| {
-        let totals = layer.totals(dy, &input);
-        if let Some(dx) = sums.input {
-            layer.backward_through_moments(dy, &input, &totals, dx);
-        }
-        totals.add_to(sums.parameters);
-        memory::give(input);
-    });
-    Ok((y, moments))
+/// Mean and biased variance of a batch, one of each per channel.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BatchMoments {
+    /// Means.
+    pub mean: Vec<f32>,
+    /// Variances, divided by the number of values.
+    pub var: Vec<f32>,
 }
 
-/// [`Ops::batch_norm_eval`](super::Ops::batch_norm_eval) on the CPU.
+impl Running<'_> {
+    /// Moves the averages toward a batch of `values` values a channel on the CPU:
+    /// r = (1 - momentum) r + momentum b, with the unbiased variance as PyTorch has it.
+    pub(super) fn average(&mut self, batch: &BatchMoments, values: usize) {
+        let (unbias, momentum) = (unbias(values), self.momentum);
+        for (running, new) in self.mean.values_mut().iter_mut().zip(&batch.mean) {
+            *running += momentum * (new - *running);
+        }
+        for (running, new) in self.var.values_mut().iter_mut().zip(&batch.var) {
+            *running += momentum * (new * unbias - *running);
+        }
+    }
+}
+
+/// What makes a variance over `values` values unbiased.
+#[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 values")]
+pub(super) fn unbias(values: usize) -> f32 {
+    values as f32 / (values.max(2) - 1) as f32
+}
+
+/// [`Ops::batch_norm`](super::Ops::batch_norm) on the CPU.
 ///
 /// # Errors
 /// Those of the device.
 ///
 /// # Panics
-/// When a length does not agree.
-#[expect(clippy::too_many_arguments, reason = "the arguments of PyTorch's `batch_norm`")]
-pub fn batch_norm_eval<T: Tape<f32, Cpu>>(
-    x: Batch<Cpu, T>,
-    weight: &Flat<Cpu>,
-    bias: &Flat<Cpu>,
-    mean: &Flat<Cpu>,
-    var: &Flat<Cpu>,
+/// When a length does not agree, the batch is empty or there is no `norm`.
+pub fn batch_norm(x: &Tensor, norm: Norm, channels: usize) -> Result<Tensor, OpError> {
+    match norm {
+        Norm::None => panic!("batch normalisation without its parameters"),
+        Norm::Batch { weight, bias, eps, running } => {
+            by_batch(x, (weight, bias), channels, eps, running)
+        }
+        Norm::Fixed { weight, bias, mean, var, eps } => {
+            by_constants(x, (weight, bias), (mean, var), channels, eps)
+        }
+    }
+}
+
+fn by_batch(
+    x: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
     channels: usize,
     eps: f32,
-    needs: Needs,
-) -> Result<Batch<Cpu, T>, CpuError> {
-    check(x.shape(), [weight, bias, mean, var].map(|parameter| parameter.shape().0), channels);
-    let spatial = x.shape().1 / channels;
-    let (x, tape) = x.split_tape();
-    let moments = BatchMoments { mean: values(mean), var: values(var) };
+    running: Option<Running>,
+) -> Result<Tensor, OpError> {
+    check((x.rows(), x.columns()), [weight, bias].map(Tensor::len), channels);
+    assert!(x.rows() > 0, "batch_norm: the batch is empty");
+    let spatial = x.columns() / channels;
+    let moments = moments(x.values(), channels, spatial);
     let layer = UnfusedNorm::new(&moments, weight, bias, spatial, eps);
-    let input = values(&x);
-    let mut out = memory::take(input.len());
-    layer.normalize(&input, &mut out);
-    let y = x.device().try_tensor_from_vec(out, *x.shape())?;
-    if !T::OWNS_TAPE || needs.nothing() {
-        memory::give(input);
-        return Ok(y.put_tape(tape));
+    if let Some(mut running) = running {
+        running.average(&moments, x.rows() * spatial);
     }
-    Ok(tape::record(tape, &x, &[weight, bias], y, needs, move |dy, sums: Sums<'_>| {
-        if let Some(dx) = sums.input {
+    let mut out = memory::take(x.values().len());
+    layer.normalize(x.values(), &mut out);
+    let y = x.beside(out, Dims::Rows(x.rows(), x.columns()));
+    let input = x.buffer();
+    Ok(record(&[x, weight, bias], y, move |dy, sums| {
+        let totals = layer.totals(dy, &input);
+        if let Some(dx) = &mut sums[0] {
+            layer.backward_through_moments(dy, &input, &totals, dx);
+        }
+        totals.add_to(&mut sums[1..]);
+    }))
+}
+
+fn by_constants(
+    x: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
+    (mean, var): (&Tensor, &Tensor),
+    channels: usize,
+    eps: f32,
+) -> Result<Tensor, OpError> {
+    check((x.rows(), x.columns()), [weight, bias, mean, var].map(Tensor::len), channels);
+    let spatial = x.columns() / channels;
+    let moments = BatchMoments { mean: mean.values().to_vec(), var: var.values().to_vec() };
+    let layer = UnfusedNorm::new(&moments, weight, bias, spatial, eps);
+    let mut out = memory::take(x.values().len());
+    layer.normalize(x.values(), &mut out);
+    let y = x.beside(out, Dims::Rows(x.rows(), x.columns()));
+    let input = x.buffer();
+    Ok(record(&[x, weight, bias], y, move |dy, sums| {
+        if let Some(dx) = &mut sums[0] {
             layer.backward_scaled(dy, dx);
         }
-        if !sums.parameters.is_empty() {
-            layer.totals(dy, &input).add_to(sums.parameters);
+        if sums[1..].iter().any(Option::is_some) {
+            layer.totals(dy, &input).add_to(&mut sums[1..]);
         }
-        memory::give(input);
     }))
 }
 
@@ -114,12 +134,11 @@ struct Totals {
 }
 
 impl Totals {
-    fn add_to(&self, parameters: &mut [Vec<f32>]) {
-        if let [weight, bias] = parameters {
-            for (sums, totals) in [(weight, &self.dy_normal), (bias, &self.dy)] {
-                for (sum, total) in sums.iter_mut().zip(totals) {
-                    *sum += narrow(*total);
-                }
+    /// Adds to the gradients of weight and bias, where they are wanted.
+    fn add_to(&self, parameters: &mut [Option<Vec<f32>>]) {
+        for (sums, totals) in parameters.iter_mut().zip([&self.dy_normal, &self.dy]) {
+            for (sum, total) in sums.iter_mut().flatten().zip(totals) {
+                *sum += narrow(*total);
             }
         }
     }
@@ -128,8 +147,8 @@ impl Totals {
 impl UnfusedNorm {
     fn new(
         moments: &BatchMoments,
-        weight: &Flat<Cpu>,
-        bias: &Flat<Cpu>,
+        weight: &Tensor,
+        bias: &Tensor,
         spatial: usize,
         eps: f32,
     ) -> Self {
@@ -138,8 +157,8 @@ impl UnfusedNorm {
             spatial,
             mean: moments.mean.clone(),
             inverse: moments.var.iter().map(inverse).collect(),
-            weight: values(weight),
-            bias: values(bias),
+            weight: weight.values().to_vec(),
+            bias: bias.values().to_vec(),
         }
     }
 
@@ -276,67 +295,67 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// [`Ops::batch_norm_train`](super::Ops::batch_norm_train) of dfdx's own operations.
+/// What comes of a batch: normalised values, and its means and biased variances.
+type Normalized<D, T> = (DfdxMatrix<D, T>, DfdxFlat<D>, DfdxFlat<D>);
+
+/// [`Ops::batch_norm`](super::Ops::batch_norm) by the batch's own moments, of dfdx's own operations.
 ///
 /// # Errors
 /// Those of the device.
 ///
 /// # Panics
 /// When a length does not agree or the batch is empty.
-pub fn batch_norm_train_generic<D: Device<f32>, T: Tape<f32, D>>(
-    x: Batch<D, T>,
-    weight: &Flat<D>,
-    bias: &Flat<D>,
+pub(super) fn batch_norm_train_generic<D: Device<f32>, T: Tape<f32, D>>(
+    x: DfdxMatrix<D, T>,
+    weight: &DfdxFlat<D>,
+    bias: &DfdxFlat<D>,
     channels: usize,
     eps: f32,
-    needs: Needs,
-) -> Result<(Batch<D, T>, BatchMoments), D::Err> {
-    check(x.shape(), [weight, bias].map(|parameter| parameter.shape().0), channels);
+    wanted: Wanted,
+) -> Result<Normalized<D, T>, D::Err> {
+    check(*x.shape(), [weight, bias].map(|parameter| parameter.shape().0), channels);
     assert!(x.shape().0 > 0, "batch_norm: the batch is empty");
     let (n, features) = *x.shape();
-    if T::OWNS_TAPE && needs.nothing() {
+    if T::OWNS_TAPE && wanted.nothing() {
         let (x, tape) = x.split_tape();
-        let (y, moments) = batch_norm_train_generic(x, weight, bias, channels, eps, needs)?;
-        return Ok((y.put_tape(tape), moments));
+        let (y, mean, var) = batch_norm_train_generic(x, weight, bias, channels, eps, wanted)?;
+        return Ok((y.put_tape(tape), mean, var));
     }
     let planes = (n, channels, features / channels);
     let x = x.try_reshape_like(&planes)?;
     let mean = x.with_empty_tape().try_mean::<(usize,), Axes2<0, 2>>()?;
-    let mean_host = mean.as_vec();
+    let means = mean.retaped::<NoneTape>();
     let centred = x.try_sub(mean.try_broadcast_like::<_, Axes2<0, 2>>(&planes)?)?;
     let squares = centred.with_empty_tape().try_square()?;
     let var = squares.try_mean::<(usize,), Axes2<0, 2>>()?;
-    let moments = BatchMoments { mean: mean_host, var: var.as_vec() };
+    let vars = var.retaped::<NoneTape>();
     let deviation = var.try_add(eps)?.try_sqrt()?;
     let scale = weight.retaped::<T>().try_div(deviation)?;
     let y = centred.try_mul(scale.try_broadcast_like::<_, Axes2<0, 2>>(&planes)?)?;
     let y = y.try_add(bias.retaped::<T>().try_broadcast_like::<_, Axes2<0, 2>>(&planes)?)?;
-    Ok((y.try_reshape_like(&(n, features))?, moments))
+    Ok((y.try_reshape_like(&(n, features))?, means, vars))
 }
 
-/// [`Ops::batch_norm_eval`](super::Ops::batch_norm_eval) of dfdx's own operations.
+/// [`Ops::batch_norm`](super::Ops::batch_norm) by given moments, of dfdx's own operations.
 ///
 /// # Errors
 /// Those of the device.
 ///
 /// # Panics
 /// When a length does not agree.
-#[expect(clippy::too_many_arguments, reason = "the arguments of PyTorch's `batch_norm`")]
-pub fn batch_norm_eval_generic<D: Device<f32>, T: Tape<f32, D>>(
-    x: Batch<D, T>,
-    weight: &Flat<D>,
-    bias: &Flat<D>,
-    mean: &Flat<D>,
-    var: &Flat<D>,
+pub(super) fn batch_norm_eval_generic<D: Device<f32>, T: Tape<f32, D>>(
+    x: DfdxMatrix<D, T>,
+    [weight, bias, mean, var]: [&DfdxFlat<D>; 4],
     channels: usize,
     eps: f32,
-    needs: Needs,
-) -> Result<Batch<D, T>, D::Err> {
-    check(x.shape(), [weight, bias, mean, var].map(|parameter| parameter.shape().0), channels);
+    wanted: Wanted,
+) -> Result<DfdxMatrix<D, T>, D::Err> {
+    let parameters = [weight, bias, mean, var];
+    check(*x.shape(), parameters.map(|parameter| parameter.shape().0), channels);
     let (n, features) = *x.shape();
-    if T::OWNS_TAPE && needs.nothing() {
+    if T::OWNS_TAPE && wanted.nothing() {
         let (x, tape) = x.split_tape();
-        let y = batch_norm_eval_generic(x, weight, bias, mean, var, channels, eps, needs)?;
+        let y = batch_norm_eval_generic(x, parameters, channels, eps, wanted)?;
         return Ok(y.put_tape(tape));
     }
     let planes = (n, channels, features / channels);
@@ -348,7 +367,7 @@ pub fn batch_norm_eval_generic<D: Device<f32>, T: Tape<f32, D>>(
     y.try_reshape_like(&(n, features))
 }
 
-fn check<const P: usize>(x: &(usize, usize), parameters: [usize; P], channels: usize) {
+fn check<const P: usize>(x: (usize, usize), parameters: [usize; P], channels: usize) {
     assert!(
         channels > 0 && x.1 > 0 && x.1.is_multiple_of(channels),
         "batch_norm: {} features are not {channels} channels",

@@ -3,7 +3,7 @@
 
 use dfdx::prelude::*;
 
-use super::{Batch, Flat, Needs};
+use super::dfdx_ops::{DfdxFlat, DfdxMatrix, Wanted};
 use crate::nn::geometry::Conv2d;
 
 /// [`Ops::conv2d`](super::Ops::conv2d) of dfdx's own operations: patches by `gather`, one product a
@@ -15,19 +15,19 @@ use crate::nn::geometry::Conv2d;
 ///
 /// # Panics
 /// When a length does not agree with `shape`.
-pub fn conv2d_generic<D: Device<f32>, T: Tape<f32, D>>(
-    x: Batch<D, T>,
-    weight: &Flat<D>,
-    bias: Option<&Flat<D>>,
+pub(super) fn conv2d_generic<D: Device<f32>, T: Tape<f32, D>>(
+    x: DfdxMatrix<D, T>,
+    weight: &DfdxFlat<D>,
+    bias: Option<&DfdxFlat<D>>,
     shape: &Conv2d,
-    needs: Needs,
-) -> Result<Batch<D, T>, D::Err> {
+    wanted: Wanted,
+) -> Result<DfdxMatrix<D, T>, D::Err> {
     check(x.shape().1, weight.shape().0, bias.map(|bias| bias.shape().0), shape);
-    if T::OWNS_TAPE && needs.nothing() {
+    if T::OWNS_TAPE && wanted.nothing() {
         let (x, tape) = x.split_tape();
-        return Ok(conv2d_generic(x, weight, bias, shape, needs)?.put_tape(tape));
+        return Ok(conv2d_generic(x, weight, bias, shape, wanted)?.put_tape(tape));
     }
-    if T::OWNS_TAPE && !needs.input {
+    if T::OWNS_TAPE && !wanted.input {
         // Patches made off the tape spare the way back to the input.
         let (x, tape) = x.split_tape();
         let columns = with_zero_row(x)?;
@@ -37,32 +37,36 @@ pub fn conv2d_generic<D: Device<f32>, T: Tape<f32, D>>(
 }
 
 /// `[N, input]` to `[input + 1, N]`, the last row zeros: where patches find the padding.
-fn with_zero_row<D: Device<f32>, T: Tape<f32, D>>(x: Batch<D, T>) -> Result<Batch<D, T>, D::Err> {
-    let zeros: Batch<D> = x.device().try_zeros_like(&(1, x.shape().0))?;
+fn with_zero_row<D: Device<f32>, T: Tape<f32, D>>(
+    x: DfdxMatrix<D, T>,
+) -> Result<DfdxMatrix<D, T>, D::Err> {
+    let zeros: DfdxMatrix<D> = x.device().try_zeros_like(&(1, x.shape().0))?;
     (x.try_permute::<_, Axes2<1, 0>>()?.try_contiguous()?, zeros).try_concat_along(Axis::<0>)
 }
 
 fn multiply_groups<D: Device<f32>, T: Tape<f32, D>>(
-    columns: Batch<D, T>,
-    weight: &Flat<D>,
-    bias: Option<&Flat<D>>,
+    columns: DfdxMatrix<D, T>,
+    weight: &DfdxFlat<D>,
+    bias: Option<&DfdxFlat<D>>,
     shape: &Conv2d,
-) -> Result<Batch<D, T>, D::Err> {
+) -> Result<DfdxMatrix<D, T>, D::Err> {
     let n = columns.shape().1;
     let device = columns.device().clone();
     let (each, patch) = (shape.filters / shape.groups, shape.patch());
     let across = shape.output().area() * n;
     let weight = weight.retaped::<T>().try_reshape_like(&(shape.filters, patch))?;
-    let mut rows: Option<Batch<D, T>> = None;
+    let mut rows: Option<DfdxMatrix<D, T>> = None;
     for g in 0..shape.groups {
         let index = patch_index(shape, g);
         let len = index.len();
-        let index: Tensor<(usize,), usize, D> = device.try_tensor_from_vec(index, (len,))?;
-        let patches: Batch<D, T> = columns.with_empty_tape().try_gather(index)?;
+        let index: dfdx::tensor::Tensor<(usize,), usize, D> =
+            device.try_tensor_from_vec(index, (len,))?;
+        let patches: DfdxMatrix<D, T> = columns.with_empty_tape().try_gather(index)?;
         let patches = patches.try_reshape_like(&(patch, across))?;
         let filters: Vec<usize> = (g * each..(g + 1) * each).collect();
-        let filters: Tensor<(usize,), usize, D> = device.try_tensor_from_vec(filters, (each,))?;
-        let filters: Batch<D, T> = weight.with_empty_tape().try_gather(filters)?;
+        let filters: dfdx::tensor::Tensor<(usize,), usize, D> =
+            device.try_tensor_from_vec(filters, (each,))?;
+        let filters: DfdxMatrix<D, T> = weight.with_empty_tape().try_gather(filters)?;
         let product = filters.try_matmul(patches)?;
         rows = Some(match rows {
             None => product,

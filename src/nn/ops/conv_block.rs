@@ -8,59 +8,49 @@
 mod block;
 mod passes;
 
-pub use block::{BlockNeeds, Blocked, ConvBlock, FixedNorm, Norm, PreparedWeights};
+use block::BlockNeeds;
+pub(super) use block::PreparedWeights;
+pub use block::{ConvBlock, Norm, Running};
 
 use std::sync::Arc;
 
-use dfdx::prelude::*;
-
-use self::passes::{ForwardRecord, Given, Gradients, InputGradient, Normalizer, Work};
-use super::maps::{Maps, add_gradient, put_gradient, take_gradient};
-use super::tape::values;
-use super::{Batch, BatchMoments, Needs, Ops};
+use self::passes::{ForwardRecord, Given, InputGradient, Normalizer, Sinks, Work, prepared};
+use super::batch_norm::BatchMoments;
+use super::tape::{add_gradient, put_gradient, sum_so_far, take_gradient};
+use super::tensor::{Tensor, Token};
+use super::{Dims, OpError, Ops};
 use crate::memory::{self, Buffer};
 use crate::nn::kernels::Fresh;
 
 /// Positions that a fused pooling window may have.
 pub const MOST_POSITIONS: usize = 256;
 
-/// [`Ops::conv_block`] of single operations, on `[N, C*H*W]`.
+/// [`Ops::conv_block`] of single operations of the same backend.
 ///
 /// # Errors
 /// Those of the device.
-pub fn conv_block_generic<D: Ops, T: Tape<f32, D>>(
-    x: Batch<D, T>,
-    side: Option<Batch<D, T>>,
-    block: &ConvBlock<D>,
-) -> Result<Blocked<Batch<D, T>>, D::Err> {
-    let ConvBlock { shape, weight, bias, norm, pool, relu, needs, .. } = block;
-    let wanted = |input, weight| Needs { input, weight };
-    let y = D::conv2d(x, weight, *bias, shape, wanted(needs.input, needs.conv))?;
-    let upstream = needs.input || needs.conv;
-    let filters = shape.filters;
-    let (mut y, moments) = match norm {
-        Norm::None => (y, None),
-        Norm::Batch(weight, bias, eps) => {
-            let needs = wanted(upstream, needs.norm);
-            let (y, moments) = D::batch_norm_train(y, weight, bias, filters, *eps, needs)?;
-            (y, Some(moments))
-        }
-        Norm::Fixed(FixedNorm { weight, bias, mean, var, eps }) => {
-            let needs = wanted(upstream, false);
-            let y = D::batch_norm_eval(y, weight, bias, mean, var, filters, *eps, needs)?;
-            (y, None)
-        }
-    };
+pub fn one_by_one(
+    ops: &dyn Ops,
+    x: &Tensor,
+    side: Option<&Tensor>,
+    block: ConvBlock,
+) -> Result<Tensor, OpError> {
+    let output = block.output();
+    let ConvBlock { shape, weight, bias, norm, pool, relu, .. } = block;
+    let mut y = ops.conv2d(&ops.flat_rows(x)?, weight, bias, &shape)?;
+    if !matches!(norm, Norm::None) {
+        y = ops.batch_norm(&y, norm, shape.filters)?;
+    }
     if let Some(pool) = pool {
-        y = D::max_pool2d(y, pool)?;
+        y = ops.max_pool2d(&y, &pool)?;
     }
     if let Some(side) = side {
-        y = y.try_add(side)?;
+        y = y.add(&ops.flat_rows(side)?)?;
     }
     if let Some(rectifier) = relu {
-        y = D::relu(y, *rectifier)?;
+        y = ops.relu(&y, rectifier)?;
     }
-    Ok((y, moments))
+    ops.maps(&y, output)
 }
 
 /// [`Ops::conv_block`] on the CPU.
@@ -71,80 +61,144 @@ pub fn conv_block_generic<D: Ops, T: Tape<f32, D>>(
 /// # Panics
 /// When a length does not agree, the batch is empty, a pooling window has more than
 /// [`MOST_POSITIONS`], or the environment asks for an instruction set that is not there.
-pub fn conv_block<T: Tape<f32, Cpu>>(
-    x: Maps<Cpu, T>,
-    side: Option<Maps<Cpu, T>>,
-    block: &ConvBlock<Cpu>,
-) -> Result<Blocked<Maps<Cpu, T>>, CpuError> {
-    check(&x, side.as_ref(), block);
-    let (x, mut tape) = x.split_tape();
-    let side = side.map(|side| {
-        let (side, of_side) = side.split_tape();
-        tape = std::mem::take(&mut tape).merge(of_side);
-        side
-    });
-    let work = Work::new(block, x.images, side.is_some());
-    let needs = block.needs;
-    let bias = block.bias.map(values);
-    let side_values = side.as_ref().map(|side| &**side.held);
-    let given = Given { input: &x.held, bias: bias.as_deref(), side: side_values };
-    let (raw, normalizer, moments) = match block.norm {
-        Norm::Batch(weight, bias, eps) => {
-            let weight = values(weight);
-            let (raw, moments) = work.convolve(given, &weight);
-            let normalizer = Normalizer::new(&moments, &weight, &values(bias), eps);
-            (Some(raw), normalizer, Some(moments))
+pub fn conv_block(x: &Tensor, side: Option<&Tensor>, block: ConvBlock) -> Result<Tensor, OpError> {
+    if block.learns_by_constants() {
+        // The fused passes compute no gradients for such parameters.
+        return one_by_one(&**x.ops(), x, side, block);
+    }
+    check(x, side, &block);
+    let output = Dims::Maps(x.rows(), block.output());
+    let work = Work::new(&block, x.rows(), side.is_some());
+    let given = Given {
+        input: x.values(),
+        bias: block.bias.map(Tensor::values),
+        side: side.map(Tensor::values),
+    };
+    let inputs = BlockInputs::of(x, side, &block);
+    let (raw, normalizer) = match block.norm {
+        Norm::Batch { weight, bias, eps, running } => {
+            let (raw, moments) = work.convolve(given, weight.values());
+            let normalizer = Normalizer::new(&moments, weight.values(), bias.values(), eps);
+            if let Some(mut running) = running {
+                running.average(&moments, x.rows() * block.shape.output().area());
+            }
+            (Some(raw), normalizer)
         }
-        Norm::Fixed(FixedNorm { weight, bias, mean, var, eps }) => {
-            let moments = BatchMoments { mean: values(mean), var: values(var) };
-            (None, Normalizer::new(&moments, &values(weight), &values(bias), *eps), None)
+        Norm::Fixed { weight, bias, mean, var, eps } => {
+            let moments = BatchMoments { mean: mean.values().to_vec(), var: var.values().to_vec() };
+            (None, Normalizer::new(&moments, weight.values(), bias.values(), eps))
         }
-        Norm::None => (None, Normalizer::identity(block.shape.filters), None),
+        Norm::None => (None, Normalizer::identity(block.shape.filters)),
     };
     let (out, winners) = match &raw {
         Some(raw) => (work.normalize(raw, given.side, &normalizer), Vec::new()),
         None => work.convolve_and_normalize(given, &normalizer),
     };
-    let out = Arc::new(Buffer::from(out));
-    let y = Maps::held(x.values.device(), Arc::clone(&out), x.images, block.output())?;
-    if !T::OWNS_TAPE || needs.nothing() {
-        return Ok((y.put_tape(tape), moments));
-    }
-    let mut parameters = Vec::new();
-    if needs.conv {
-        parameters.push(block.weight);
-        parameters.extend(block.bias);
-    }
-    if let (true, Norm::Batch(weight, bias, _)) = (needs.norm, &block.norm) {
-        parameters.extend([*weight, *bias]);
-    }
-    let parameters: Vec<_> = parameters.into_iter().map(Tensor::ghost).collect();
-    let tokens = (x.values, side.map(|side| side.values), y.values.clone());
-    let input = needs.conv.then_some(x.held);
-    let past = ForwardRecord { raw, output: out, winners };
-    tape.add_backward_op(move |gradients| {
-        let (x, side, y) = tokens;
-        let Some(dy) = take_gradient(gradients, &y, past.output.len())? else {
-            return Ok(());
+    let mut y = x.beside(out, output);
+    let past = ForwardRecord { raw, output: y.buffer(), winners };
+    let Some(tape) = inputs.tape.clone() else {
+        past.give();
+        return Ok(y);
+    };
+    let token = y.token.clone();
+    tape.record(move |gradients| {
+        let Some(dy) = take_gradient(gradients, &token)? else { return Ok(()) };
+        inputs.backward(gradients, &dy, past, (&work, &normalizer))?;
+        memory::give(dy);
+        Ok(())
+    });
+    y.tape = Some(tape);
+    Ok(y)
+}
+
+/// The inputs of a block as the tape knows them.
+struct BlockInputs {
+    tape: Option<super::Tape>,
+    needs: BlockNeeds,
+    x: Token,
+    side: Option<Token>,
+    weight: Token,
+    bias: Option<Token>,
+    norm: Option<(Token, Token)>,
+    /// The values of the input, where the weights' gradient needs them.
+    held: Option<Arc<Buffer>>,
+}
+
+impl BlockInputs {
+    fn of(x: &Tensor, side: Option<&Tensor>, block: &ConvBlock) -> Self {
+        let recorded = |it: Option<&Tensor>| it.is_some_and(Tensor::is_recorded);
+        let norm = match &block.norm {
+            Norm::Batch { weight, bias, .. } => Some((*weight, *bias)),
+            Norm::Fixed { .. } | Norm::None => None,
         };
-        let mut sums = Vec::with_capacity(parameters.len());
-        for parameter in &parameters {
-            sums.push(std::mem::take::<Vec<f32>>(&mut **gradients.get_or_alloc_mut(parameter)?));
+        let (gamma, beta) = norm.unzip();
+        let all = [Some(x), side, Some(block.weight), block.bias, gamma, beta];
+        let token = |it: &Tensor| it.token.clone();
+        Self {
+            tape: all.into_iter().flatten().find_map(|it| it.tape.clone()),
+            needs: BlockNeeds {
+                input: x.is_recorded(),
+                weight: block.weight.is_recorded(),
+                bias: recorded(block.bias),
+                gamma: recorded(gamma),
+                beta: recorded(beta),
+                side: recorded(side),
+            },
+            x: token(x),
+            side: side.map(token),
+            weight: token(block.weight),
+            bias: block.bias.map(token),
+            norm: norm.map(|(gamma, beta)| (token(gamma), token(beta))),
+            held: block.weight.is_recorded().then(|| x.buffer()),
         }
+    }
+
+    /// Takes the gradient `dy` of the block's end back to its inputs.
+    fn backward(
+        self,
+        gradients: &mut dfdx::prelude::Gradients<f32, dfdx::prelude::Cpu>,
+        dy: &[f32],
+        past: ForwardRecord,
+        (work, normalizer): (&Work, &Normalizer),
+    ) -> Result<(), OpError> {
+        let Self { needs, x, side, weight, bias, norm, held, .. } = self;
+        let filters = work.filters();
+        let mut sum = |wanted: bool, token: Option<&Token>, len: usize| match token {
+            Some(token) if wanted => sum_so_far(gradients, token, len).map(Some),
+            _ => Ok(None),
+        };
+        let (gamma, beta) = norm.unzip();
+        let mut sums = [
+            sum(needs.weight, Some(&weight), work.weight_len())?,
+            sum(needs.bias, bias.as_ref(), filters)?,
+            sum(needs.gamma, gamma.as_ref(), filters)?,
+            sum(needs.beta, beta.as_ref(), filters)?,
+        ];
         let mut dx = None;
         if needs.input {
-            let len = work.input_len() * work.blocks();
-            dx = Some(match take_gradient(gradients, &x, len)? {
+            dx = Some(match take_gradient(gradients, &x)? {
                 Some(sum) => InputGradient { sum, fresh: Fresh(false) },
-                None => InputGradient { sum: memory::take(len), fresh: Fresh(true) },
+                None => {
+                    let len = work.input_len() * work.blocks();
+                    InputGradient { sum: memory::take(len), fresh: Fresh(true) }
+                }
             });
         }
-        let input = input.as_deref().map(|input| &**input);
-        let into = Gradients { needs, input, dx: dx.as_mut(), parameters: &mut sums };
-        let rectified = work.backward(&dy, &past, &normalizer, into);
-        memory::give(dy);
-        for (parameter, sum) in parameters.iter().zip(sums) {
-            **gradients.get_or_alloc_mut(parameter)? = sum;
+        let [of_weight, of_bias, of_gamma, of_beta] = &mut sums;
+        let into = Sinks {
+            input: held.as_deref().map(|input| &**input),
+            dx: dx.as_mut(),
+            weight: of_weight.as_mut(),
+            bias: of_bias.as_mut(),
+            gamma: of_gamma.as_mut(),
+            beta: of_beta.as_mut(),
+        };
+        let rectified = work.backward(dy, &past, normalizer, into);
+        let tokens = [Some(weight), bias, gamma, beta];
+        for (token, sum) in tokens.into_iter().zip(sums) {
+            if let (Some(token), Some(sum)) = (token, sum) {
+                put_gradient(gradients, &token, sum)?;
+            }
         }
         if let Some(dx) = dx {
             put_gradient(gradients, &x, dx.sum)?;
@@ -153,25 +207,22 @@ pub fn conv_block<T: Tape<f32, Cpu>>(
             Some(side) if needs.side => add_gradient(gradients, &side, rectified)?,
             _ => memory::give(rectified),
         }
-        if let Some(raw) = past.raw {
-            raw.give();
-        }
+        past.give();
         Ok(())
-    });
-    Ok((y.put_tape(tape), moments))
+    }
 }
 
-fn check<T>(x: &Maps<Cpu, T>, side: Option<&Maps<Cpu, T>>, block: &ConvBlock<Cpu>) {
+fn check(x: &Tensor, side: Option<&Tensor>, block: &ConvBlock) {
     let shape = &block.shape;
-    assert_eq!(x.shape, shape.input, "conv_block: maps of another shape");
-    assert!(x.images > 0, "conv_block: the batch is empty");
-    assert_eq!(block.prepared.conv.shape(), shape, "conv_block: prepared for another shape");
-    assert!(block.bias.is_none_or(|bias| bias.shape().0 == shape.filters), "conv_block: bias");
+    assert_eq!(x.dims, Dims::Maps(x.rows(), shape.input), "conv_block: maps of another shape");
+    assert!(x.rows() > 0, "conv_block: the batch is empty");
+    assert_eq!(prepared(block).conv.shape(), shape, "conv_block: prepared for another shape");
+    assert!(block.bias.is_none_or(|bias| bias.len() == shape.filters), "conv_block: bias");
     if let Some(pool) = &block.pool {
         assert_eq!(pool.input, shape.output(), "conv_block: pooling of another shape");
         assert!(pool.kernel.0 * pool.kernel.1 <= MOST_POSITIONS, "conv_block: pooling window");
     }
     if let Some(side) = side {
-        assert_eq!((side.images, side.shape), (x.images, block.output()), "conv_block: side");
+        assert_eq!(side.dims, Dims::Maps(x.rows(), block.output()), "conv_block: side");
     }
 }

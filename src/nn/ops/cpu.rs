@@ -1,153 +1,209 @@
-//! The operations of the CPU: they call the fast kernels.
+//! The operations of the CPU: they call the fast kernels. Losses, which are small, are computed by dfdx's
+//! own operations.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use dfdx::prelude::*;
+use dfdx::prelude::{Cpu, Gradients as DfdxGradients};
 
-use super::batch_norm::{batch_norm_eval, batch_norm_train};
-use super::conv_block::{BlockNeeds, Norm, PreparedWeights, conv_block};
+use super::conv_block::{PreparedWeights, conv_block};
 use super::cross_entropy::{Targets, cross_entropy};
-use super::grad_reverse::grad_reverse;
-use super::linear::linear;
-use super::maps::{pack, unpack};
-use super::pool2d::{avg_pool2d, global_avg_pool, max_pool2d};
-use super::relu::relu;
-use super::scale_channels::scale_channels;
-use super::{Batch, BatchMoments, Blocked, ConvBlock, Flat, Maps, Needs, Ops, Scalar};
+use super::dfdx_ops::SmallOps;
+use super::primitive::Primitive;
+use super::tape::{add_gradient, put_gradient, take_gradient};
+use super::update::{Moving, update};
+use super::{
+    Backend, ConvBlock, Dims, Gradients, Norm, OpError, Ops, Prepared, Tape, Tensor, UpdateRule,
+};
+use super::{batch_norm, grad_scale, hits, linear, maps, pool2d, relu, scale_channels};
 use crate::memory::Buffer;
-use crate::nn::geometry::Rectifier;
-use crate::nn::geometry::{Chw, Conv2d, Pool2d};
+use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 
-impl Ops for Cpu {
-    type Held = Arc<Buffer>;
-    type Prepared = Arc<PreparedWeights>;
+/// The CPU as a backend.
+#[derive(Debug, Default)]
+pub struct CpuOps {
+    small: SmallOps<Cpu>,
+}
 
-    fn prepare(weight: &Flat<Self>, shape: &Conv2d, precise: bool) -> Arc<PreparedWeights> {
+impl CpuOps {
+    /// The CPU. Every caller gets the same, because tensors of one device meet.
+    pub fn shared() -> Backend {
+        static SHARED: OnceLock<Backend> = OnceLock::new();
+        Arc::clone(SHARED.get_or_init(|| Arc::new(Self::default())))
+    }
+
+    fn beside(&self, values: Vec<f32>, dims: Dims) -> Tensor {
+        Tensor::new(Self::shared(), dims, Arc::new(Buffer::from(values)))
+    }
+}
+
+impl Ops for CpuOps {
+    fn reads_are_free(&self) -> bool {
+        true
+    }
+
+    fn tensor(&self, values: Vec<f32>, dims: Dims) -> Result<Tensor, OpError> {
+        assert!(!matches!(dims, Dims::Maps(..)), "feature maps are made of rows");
+        assert_eq!(values.len(), dims.len(), "as many values as the shape says");
+        Ok(self.beside(values, dims))
+    }
+
+    fn host(&self, x: &Tensor) -> Vec<f32> {
+        match x.dims {
+            Dims::Maps(..) => maps::rows(x),
+            Dims::Scalar | Dims::Flat(_) | Dims::Rows(..) => x.values().to_vec(),
+        }
+    }
+
+    fn write(&self, x: &mut Tensor, values: &[f32]) {
+        x.values_mut().copy_from_slice(values);
+    }
+
+    fn prepare(&self, weight: &Tensor, shape: &Conv2d, precise: bool) -> Prepared {
         Arc::new(PreparedWeights::new(weight, shape, precise))
     }
 
-    fn pack<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        shape: Chw,
-        needs_gradient: bool,
-    ) -> Result<Maps<Self, T>, Self::Err> {
-        pack(x, shape, needs_gradient)
+    fn maps(&self, x: &Tensor, shape: Chw) -> Result<Tensor, OpError> {
+        maps::pack(x, shape)
     }
 
-    fn unpack<T: Tape<f32, Self>>(x: Maps<Self, T>) -> Result<Batch<Self, T>, Self::Err> {
-        unpack(x)
+    fn flat_rows(&self, x: &Tensor) -> Result<Tensor, OpError> {
+        maps::unpack(x)
     }
 
-    fn conv_block<T: Tape<f32, Self>>(
-        x: Maps<Self, T>,
-        side: Option<Maps<Self, T>>,
-        block: &ConvBlock<Self>,
-    ) -> Result<Blocked<Maps<Self, T>>, Self::Err> {
+    fn conv_block(
+        &self,
+        x: &Tensor,
+        side: Option<&Tensor>,
+        block: ConvBlock,
+    ) -> Result<Tensor, OpError> {
         conv_block(x, side, block)
     }
 
-    fn conv2d<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        weight: &Flat<Self>,
-        bias: Option<&Flat<Self>>,
+    fn conv2d(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
         shape: &Conv2d,
-        needs: Needs,
-    ) -> Result<Batch<Self, T>, Self::Err> {
-        let x = pack(x, shape.input, needs.input)?;
+    ) -> Result<Tensor, OpError> {
+        let prepared = self.prepare(weight, shape, false);
         let block = ConvBlock {
             shape: *shape,
             weight,
-            prepared: &Self::prepare(weight, shape, false),
+            prepared: &prepared,
             bias,
             norm: Norm::None,
             pool: None,
             relu: None,
-            needs: BlockNeeds { input: needs.input, conv: needs.weight, norm: false, side: false },
         };
-        unpack(conv_block(x, None, &block)?.0)
+        maps::unpack(&conv_block(&maps::pack(x, shape.input)?, None, block)?)
     }
 
-    fn max_pool2d<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        shape: &Pool2d,
-    ) -> Result<Batch<Self, T>, Self::Err> {
-        max_pool2d(x, shape)
+    fn max_pool2d(&self, x: &Tensor, shape: &Pool2d) -> Result<Tensor, OpError> {
+        pool2d::max_pool2d(x, shape)
     }
 
-    fn avg_pool2d<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        shape: &Pool2d,
-    ) -> Result<Batch<Self, T>, Self::Err> {
-        avg_pool2d(x, shape)
+    fn avg_pool2d(&self, x: &Tensor, shape: &Pool2d) -> Result<Tensor, OpError> {
+        pool2d::avg_pool2d(x, shape)
     }
 
-    fn global_avg_pool<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        input: Chw,
-    ) -> Result<Batch<Self, T>, Self::Err> {
-        global_avg_pool(x, input)
+    fn global_avg_pool(&self, x: &Tensor, input: Chw) -> Result<Tensor, OpError> {
+        pool2d::global_avg_pool(x, input)
     }
 
-    fn batch_norm_train<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        weight: &Flat<Self>,
-        bias: &Flat<Self>,
-        channels: usize,
-        eps: f32,
-        needs: Needs,
-    ) -> Result<(Batch<Self, T>, BatchMoments), Self::Err> {
-        batch_norm_train(x, weight, bias, channels, eps, needs)
+    fn batch_norm(&self, x: &Tensor, norm: Norm, channels: usize) -> Result<Tensor, OpError> {
+        batch_norm::batch_norm(x, norm, channels)
     }
 
-    fn batch_norm_eval<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        weight: &Flat<Self>,
-        bias: &Flat<Self>,
-        mean: &Flat<Self>,
-        var: &Flat<Self>,
-        channels: usize,
-        eps: f32,
-        needs: Needs,
-    ) -> Result<Batch<Self, T>, Self::Err> {
-        batch_norm_eval(x, weight, bias, mean, var, channels, eps, needs)
-    }
-
-    fn linear<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        weight: &Flat<Self>,
-        bias: Option<&Flat<Self>>,
+    fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
         outputs: usize,
-        needs: Needs,
-    ) -> Result<Batch<Self, T>, Self::Err> {
-        linear(x, weight, bias, outputs, needs)
+    ) -> Result<Tensor, OpError> {
+        linear::linear(x, weight, bias, outputs)
     }
 
-    fn relu<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        rectifier: Rectifier,
-    ) -> Result<Batch<Self, T>, Self::Err> {
-        relu(x, rectifier)
+    fn relu(&self, x: &Tensor, rectifier: Rectifier) -> Result<Tensor, OpError> {
+        relu::relu(x, rectifier)
     }
 
-    fn scale_channels<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
+    fn scale_channels(
+        &self,
+        x: &Tensor,
         scale: &[f32],
         channels: usize,
-    ) -> Result<Batch<Self, T>, Self::Err> {
-        scale_channels(x, scale, channels)
+    ) -> Result<Tensor, OpError> {
+        scale_channels::scale_channels(x, scale, channels)
     }
 
-    fn grad_reverse<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        lambda: f32,
-    ) -> Result<Batch<Self, T>, Self::Err> {
-        grad_reverse(x, lambda)
+    fn grad_scale(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError> {
+        grad_scale::grad_scale(x, factor)
     }
 
-    fn cross_entropy<T: Tape<f32, Self>>(
-        logits: Batch<Self, T>,
-        targets: &Targets,
-    ) -> Result<Scalar<Self, T>, Self::Err> {
+    fn cross_entropy(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor, OpError> {
         cross_entropy(logits, targets)
+    }
+
+    fn hits(&self, logits: &Tensor, labels: &[u32]) -> Result<Tensor, OpError> {
+        let hits = hits::count(logits.values(), logits.columns(), labels);
+        #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 rows")]
+        let hits = hits as f32;
+        self.tensor(vec![hits], Dims::Scalar)
+    }
+
+    fn primitive(&self, primitive: &Primitive, inputs: &[&Tensor]) -> Result<Tensor, OpError> {
+        let dims: Vec<Dims> = inputs.iter().map(|input| input.dims).collect();
+        let output = primitive.output(&dims);
+        let matrices = inputs.iter().map(|it| (it.values().to_vec(), (it.rows(), it.columns())));
+        let (values, back) = self.small.run(primitive, matrices.collect())?;
+        let y = self.beside(values, output);
+        let recorded: &[&Tensor] = if primitive.has_gradient() { inputs } else { &[] };
+        // An input may come twice, so its gradients are added one after the other.
+        let Some(tape) = recorded.iter().find_map(|input| input.tape.clone()) else { return Ok(y) };
+        let wanted = recorded.iter().map(|it| it.is_recorded().then(|| it.token.clone()));
+        let wanted: Vec<_> = wanted.collect();
+        let token = y.token.clone();
+        tape.record(move |gradients: &mut DfdxGradients<f32, Cpu>| {
+            let Some(dy) = take_gradient(gradients, &token)? else { return Ok(()) };
+            for (token, more) in wanted.iter().zip(back.gradients(dy)?) {
+                if let Some(token) = token {
+                    add_gradient(gradients, token, more)?;
+                }
+            }
+            Ok(())
+        });
+        Ok(Tensor { tape: Some(tape), ..y })
+    }
+
+    fn seed(&self, tape: &Tape, loss: &Tensor) {
+        let token = loss.token.clone();
+        tape.record(move |gradients| put_gradient(gradients, &token, vec![1.0]));
+    }
+
+    fn gradient(&self, gradients: &mut Gradients, x: &Tensor) -> Option<Tensor> {
+        let values = take_gradient(&mut gradients.host, &x.token).ok().flatten()?;
+        Some(self.beside(values, x.dims))
+    }
+
+    fn update(
+        &self,
+        value: &mut Tensor,
+        moments: &mut [Tensor],
+        gradient: &Tensor,
+        rule: &UpdateRule,
+        step: i32,
+    ) -> Result<(), OpError> {
+        let moments = moments.iter_mut().map(Tensor::values_mut).collect();
+        update(Moving { value: value.values_mut(), moments }, gradient.values(), rule, step);
+        Ok(())
+    }
+
+    fn average(&self, into: &mut Tensor, from: &Tensor, keep: f32) -> Result<(), OpError> {
+        for (into, from) in into.values_mut().iter_mut().zip(from.values()) {
+            *into = keep * *into + (1.0 - keep) * from;
+        }
+        Ok(())
     }
 }

@@ -2,9 +2,9 @@
 
 use dfdx::prelude::*;
 
-use super::tape::{self, Sums, values};
-use super::{Batch, Needs, Scalar};
-use crate::memory;
+use super::dfdx_ops::DfdxMatrix;
+use super::tape::record;
+use super::{Dims, OpError, Tensor};
 
 /// `log softmax` of every row of `logits` `[N, classes]`, on the host.
 ///
@@ -70,16 +70,10 @@ impl<'a> Targets<'a> {
 ///
 /// # Panics
 /// When there are not as many labels as rows, a label is no class or the batch is empty.
-pub fn cross_entropy<T: Tape<f32, Cpu>>(
-    logits: Batch<Cpu, T>,
-    targets: &Targets,
-) -> Result<Scalar<Cpu, T>, CpuError> {
-    let classes = check(logits.shape(), targets);
+pub fn cross_entropy(logits: &Tensor, targets: &Targets) -> Result<Tensor, OpError> {
+    let classes = check((logits.rows(), logits.columns()), targets);
     let labels = targets.labels;
-    let (x, tape) = logits.split_tape();
-    let input = values(&x);
-    let logs = log_softmax(&input, classes);
-    memory::give(input);
+    let logs = log_softmax(logits.values(), classes);
     let rows = logs.chunks_exact(classes).zip(labels);
     let shares = if targets.is_plain() { Vec::new() } else { targets.shares(classes) };
     let sum: f64 = if shares.is_empty() {
@@ -91,14 +85,9 @@ pub fn cross_entropy<T: Tape<f32, Cpu>>(
     let share = 1.0 / labels.len() as f32;
     #[expect(clippy::cast_possible_truncation, reason = "losses are f32")]
     let loss = (sum * f64::from(share)) as f32;
-    let y = x.device().try_tensor_from_vec(vec![loss], ())?;
-    if !T::OWNS_TAPE {
-        return Ok(y.put_tape(tape));
-    }
     let labels = labels.to_vec();
-    let needs = Needs { input: true, weight: false };
-    Ok(tape::record(tape, &x, &[], y, needs, move |dy, sums: Sums<'_>| {
-        let dx = sums.input.expect("the input's gradient is needed");
+    Ok(record(&[logits], logits.beside(vec![loss], Dims::Scalar), move |dy, sums| {
+        let Some(dx) = &mut sums[0] else { return };
         let factor = dy[0] * share;
         let rows = logs.chunks_exact(classes).zip(dx.chunks_exact_mut(classes));
         for ((row, dx), label) in rows.zip(&labels) {
@@ -122,21 +111,21 @@ pub fn cross_entropy<T: Tape<f32, Cpu>>(
 ///
 /// # Panics
 /// When there are not as many labels as rows, a label is no class or the batch is empty.
-pub fn cross_entropy_generic<D: Device<f32>, T: Tape<f32, D>>(
-    logits: Batch<D, T>,
+pub(super) fn cross_entropy_generic<D: Device<f32>, T: Tape<f32, D>>(
+    logits: DfdxMatrix<D, T>,
     targets: &Targets,
-) -> Result<Scalar<D, T>, D::Err> {
-    let classes = check(logits.shape(), targets);
+) -> Result<DfdxMatrix<D, T>, D::Err> {
+    let classes = check(*logits.shape(), targets);
     let shape = *logits.shape();
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 rows")]
     let each = -1.0 / shape.0 as f32;
     let share: Vec<f32> = targets.shares(classes).iter().map(|share| share * each).collect();
     let share = logits.device().try_tensor_from_vec(share, shape)?;
-    logits.try_log_softmax::<Axis<1>>()?.try_mul(share)?.try_sum::<(), Axes2<0, 1>>()
+    let sum = logits.try_log_softmax::<Axis<1>>()?.try_mul(share)?.try_sum::<(), Axes2<0, 1>>()?;
+    sum.try_reshape_like(&(1, 1))
 }
 
-fn check(logits: &(usize, usize), targets: &Targets) -> usize {
-    let (n, classes) = *logits;
+fn check((n, classes): (usize, usize), targets: &Targets) -> usize {
     let (labels, others) = (targets.labels, targets.mixed.map_or(targets.labels, |it| it.0));
     assert!(n > 0, "cross_entropy: the batch is empty");
     assert_eq!((labels.len(), others.len()), (n, n), "cross_entropy: labels are not [N]");

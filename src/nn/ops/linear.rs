@@ -3,9 +3,10 @@
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
+use super::dfdx_ops::{DfdxFlat, DfdxMatrix, Wanted};
 use super::matmul::{Strided, add_product};
-use super::tape::{self, Sums, values};
-use super::{Batch, Flat, Needs};
+use super::tape::record;
+use super::{Dims, OpError, Tensor};
 use crate::memory;
 
 /// Rows of a product that one task computes.
@@ -18,52 +19,46 @@ const ROWS: usize = 64;
 ///
 /// # Panics
 /// When a length does not agree.
-pub fn linear<T: Tape<f32, Cpu>>(
-    x: Batch<Cpu, T>,
-    weight: &Flat<Cpu>,
-    bias: Option<&Flat<Cpu>>,
+pub fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
     outputs: usize,
-    needs: Needs,
-) -> Result<Batch<Cpu, T>, CpuError> {
-    check(x.shape(), weight.shape().0, bias.map(|bias| bias.shape().0), outputs);
-    let (x, tape) = x.split_tape();
-    let (n, features) = *x.shape();
-    let (input, weights) = (values(&x), values(weight));
-    let offsets = bias.map_or_else(|| vec![0.0; outputs], values);
+) -> Result<Tensor, OpError> {
+    let (n, features) = (x.rows(), x.columns());
+    check((n, features), weight.len(), bias.map(Tensor::len), outputs);
+    let (weights, offsets) = (weight.values(), bias.map(Tensor::values));
     let mut out = memory::take(n * outputs);
-    out.par_chunks_mut(ROWS * outputs).zip(input.par_chunks(ROWS * features)).for_each(
+    out.par_chunks_mut(ROWS * outputs).zip(x.values().par_chunks(ROWS * features)).for_each(
         |(out, input)| {
             for row in out.chunks_exact_mut(outputs) {
-                row.copy_from_slice(&offsets);
+                match offsets {
+                    Some(offsets) => row.copy_from_slice(offsets),
+                    None => row.fill(0.0),
+                }
             }
             add_product(
                 (out.len() / outputs, features, outputs),
                 out,
                 outputs,
                 Strided::rows(input, features),
-                Strided::rows(&weights, features).transposed(),
+                Strided::rows(weights, features).transposed(),
             );
         },
     );
-    let y = x.device().try_tensor_from_vec(out, (n, outputs))?;
-    if !T::OWNS_TAPE || needs.nothing() {
-        memory::give(input);
-        memory::give(weights);
-        return Ok(y.put_tape(tape));
-    }
-    let parameters: Vec<_> = [Some(weight), bias].into_iter().flatten().collect();
-    Ok(tape::record(tape, &x, &parameters, y, needs, move |dy, sums: Sums<'_>| {
-        if let Some(dx) = sums.input {
+    let y = x.beside(out, Dims::Rows(n, outputs));
+    let (input, weights) = (x.buffer(), weight.buffer());
+    let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
+    Ok(record(&inputs, y, move |dy, sums| {
+        if let Some(dx) = &mut sums[0] {
             backward_input(dy, &weights, outputs, features, dx);
         }
-        if let [dw, rest @ ..] = sums.parameters {
+        if let Some(dw) = &mut sums[1] {
             backward_weight(dy, &input, outputs, features, dw);
-            if let [db] = rest {
-                backward_bias(dy, db);
-            }
         }
-        memory::give(input);
-        memory::give(weights);
+        if let Some(Some(db)) = sums.get_mut(2) {
+            backward_bias(dy, db);
+        }
     }))
 }
 
@@ -117,19 +112,19 @@ fn backward_bias(dy: &[f32], db: &mut [f32]) {
 ///
 /// # Panics
 /// When a length does not agree.
-pub fn linear_generic<D: Device<f32>, T: Tape<f32, D>>(
-    x: Batch<D, T>,
-    weight: &Flat<D>,
-    bias: Option<&Flat<D>>,
+pub(super) fn linear_generic<D: Device<f32>, T: Tape<f32, D>>(
+    x: DfdxMatrix<D, T>,
+    weight: &DfdxFlat<D>,
+    bias: Option<&DfdxFlat<D>>,
     outputs: usize,
-    needs: Needs,
-) -> Result<Batch<D, T>, D::Err> {
-    check(x.shape(), weight.shape().0, bias.map(|bias| bias.shape().0), outputs);
-    if T::OWNS_TAPE && needs.nothing() {
-        let (x, tape) = x.split_tape();
-        return Ok(linear_generic(x, weight, bias, outputs, needs)?.put_tape(tape));
-    }
+    wanted: Wanted,
+) -> Result<DfdxMatrix<D, T>, D::Err> {
     let (n, features) = *x.shape();
+    check((n, features), weight.shape().0, bias.map(|bias| bias.shape().0), outputs);
+    if T::OWNS_TAPE && wanted.nothing() {
+        let (x, tape) = x.split_tape();
+        return Ok(linear_generic(x, weight, bias, outputs, wanted)?.put_tape(tape));
+    }
     let weight = weight.retaped::<T>().try_reshape_like(&(outputs, features))?;
     let y = x.try_matmul(weight.try_permute::<_, Axes2<1, 0>>()?)?;
     match bias {
@@ -140,7 +135,7 @@ pub fn linear_generic<D: Device<f32>, T: Tape<f32, D>>(
     }
 }
 
-fn check(x: &(usize, usize), weight: usize, bias: Option<usize>, outputs: usize) {
+fn check(x: (usize, usize), weight: usize, bias: Option<usize>, outputs: usize) {
     assert!(outputs > 0 && x.1 > 0, "linear: no features or no outputs");
     assert_eq!(weight, outputs * x.1, "linear: the weight is not [{outputs}, {}]", x.1);
     if let Some(bias) = bias {

@@ -1,249 +1,235 @@
-//! Differentiable operations on batches of images: fast kernels for the CPU, compositions of
-//! dfdx's own operations for every other device.
+//! Differentiable operations on batches of images: fast kernels for the CPU, and compositions of
+//! dfdx's own operations as the reference that they are compared with.
 //!
-//! An activation is `[N, C*H*W]`, row-major; the shape of an image travels beside it. Knows
-//! nothing of layers, names or training.
+//! An activation is `[N, C*H*W]`, row-major, or feature maps in the layout of the backend's
+//! convolutions. Knows nothing of layers, names or training.
 
 pub mod adaptive_pool;
+mod arithmetic;
 pub mod batch_norm;
-pub mod concat;
 pub mod conv2d;
 pub mod conv_block;
 mod cpu;
 pub mod cross_entropy;
-#[cfg(feature = "cuda")]
-mod cuda;
-pub mod grad_reverse;
+mod dfdx_ops;
+pub mod grad_scale;
+mod hits;
 pub mod linear;
 pub mod maps;
 mod matmul;
 pub mod pool2d;
+pub mod primitive;
 pub mod relu;
 pub mod scale_channels;
 mod sums;
 mod tape;
+mod tensor;
+mod update;
 
-use dfdx::prelude::*;
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 
-pub use conv_block::{BlockNeeds, Blocked, ConvBlock, FixedNorm, Norm};
+pub use conv_block::{ConvBlock, Norm, Running};
+pub use cpu::CpuOps;
 pub use cross_entropy::{Targets, log_softmax};
-pub use maps::Maps;
+pub use dfdx_ops::DfdxOps;
+pub use hits::argmax;
+pub use primitive::Primitive;
+pub use tensor::{Backend, Dims, Gradients, OpError, Tape, Tensor};
+pub use update::UpdateRule;
 
 /// Values that one task of an elementwise operation handles.
 const ELEMENTS: usize = 1 << 15;
 
-/// An activation, `[N, features]`.
-pub type Batch<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
-/// A parameter, flat.
-pub type Flat<D> = Tensor<(usize,), f32, D>;
-/// A loss.
-pub type Scalar<D, T = NoneTape> = Tensor<(), f32, D, T>;
+/// A convolution's weights in the layout of a backend's kernels.
+pub type Prepared = Arc<dyn Any + Send + Sync>;
 
-/// Which gradients anyone will read. Nothing is computed for the others, and an operation that
-/// nobody needs leaves no trace on the tape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Needs {
-    /// The gradient of the input.
-    pub input: bool,
-    /// The gradients of the parameters.
-    pub weight: bool,
-}
-
-impl Needs {
-    /// Whether nobody needs a gradient.
-    pub fn nothing(self) -> bool {
-        !self.input && !self.weight
-    }
-}
-
-/// Mean and biased variance of a batch, one of each per channel.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BatchMoments {
-    /// Means.
-    pub mean: Vec<f32>,
-    /// Variances, divided by the number of values.
-    pub var: Vec<f32>,
-}
-
-/// A device with the operations of a convolutional network.
+/// The operations of a convolutional network on a device.
 ///
-/// Shapes are the caller's to check ([`Conv2d::validate`], [`Pool2d::validate`]); the operations
-/// panic when lengths do not agree. Errors are the device's own (out of memory). Inputs are
-/// contiguous, and so are outputs.
+/// What an operation gives is recorded on the tape of its inputs, if one of them is on a tape; gradients
+/// are computed for those that are, and for no others. All inputs of an operation that are recorded are
+/// on one tape. Shapes are the caller's to check ([`Conv2d::validate`], [`Pool2d::validate`]); the
+/// operations panic when lengths do not agree. Errors are the device's own (out of memory).
 ///
 /// # Examples
 ///
 /// ```
-/// use dfdx::prelude::*;
 /// use runner::nn::geometry::Rectifier;
-/// use runner::nn::ops::{Batch, Ops};
+/// use runner::nn::ops::{CpuOps, Dims, OpError, Tape};
 ///
-/// let device = Cpu::default();
-/// let x: Batch<Cpu> = device.tensor_from_vec(vec![-1.0, 2.0], (1, 2));
-/// let y = <Cpu as Ops>::relu(x.leaky_trace(), Rectifier::Relu)?;
-/// assert_eq!(y.as_vec(), [0.0, 2.0]);
-/// let gradients = y.sum().backward();
-/// assert_eq!(gradients.get(&x).as_vec(), [0.0, 1.0]);
-/// # Ok::<(), <Cpu as HasErr>::Err>(())
+/// let (ops, tape) = (CpuOps::shared(), Tape::default());
+/// let x = ops.tensor(vec![-1.0, 2.0], Dims::Rows(1, 2))?.on(&tape);
+/// let y = ops.relu(&x, Rectifier::Relu)?;
+/// assert_eq!(y.host(), [0.0, 2.0]);
+/// let mut gradients = tape.backward(&y.sum()?)?;
+/// assert_eq!(gradients.take(&x).unwrap().host(), [0.0, 1.0]);
+/// # Ok::<(), OpError>(())
 /// ```
-pub trait Ops: Device<f32> {
-    /// The values of [`Maps`] where a tensor does not hold them.
-    type Held: Clone + std::fmt::Debug;
-    /// A convolution's weights in the layout of its kernels.
-    type Prepared: Clone + std::fmt::Debug;
+pub trait Ops: Debug + Send + Sync {
+    /// Whether reading a value costs nothing, because the values lie in the host's memory.
+    fn reads_are_free(&self) -> bool;
+
+    /// A tensor of these values, row by row; not one of feature maps.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn tensor(&self, values: Vec<f32>, dims: Dims) -> Result<Tensor, OpError>;
+
+    /// The values of `x` on the host, row by row.
+    fn host(&self, x: &Tensor) -> Vec<f32>;
+
+    /// Overwrites the values of `x`.
+    fn write(&self, x: &mut Tensor, values: &[f32]);
 
     /// Weights `[filters, channels / groups, kernel rows, kernel columns]` for convolutions of
     /// `shape`; by their definition only, with the smallest rounding errors, where `precise`.
-    fn prepare(weight: &Flat<Self>, shape: &Conv2d, precise: bool) -> Self::Prepared;
+    fn prepare(&self, weight: &Tensor, shape: &Conv2d, precise: bool) -> Prepared;
 
-    /// Images `[N, C*H*W]` as feature maps.
+    /// Images `[N, C*H*W]` as feature maps; maps stay as they are.
     ///
     /// # Errors
     /// Those of the device.
-    fn pack<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        shape: Chw,
-        needs_gradient: bool,
-    ) -> Result<Maps<Self, T>, Self::Err>;
+    fn maps(&self, x: &Tensor, shape: Chw) -> Result<Tensor, OpError>;
 
-    /// Feature maps as `[N, C*H*W]`.
+    /// Feature maps as `[N, C*H*W]`; rows stay as they are.
     ///
     /// # Errors
     /// Those of the device.
-    fn unpack<T: Tape<f32, Self>>(x: Maps<Self, T>) -> Result<Batch<Self, T>, Self::Err>;
+    fn flat_rows(&self, x: &Tensor) -> Result<Tensor, OpError>;
 
-    /// A convolution and what follows it, `side` being added before rectification; the batch's
-    /// moments where they normalise.
+    /// A convolution of feature maps and what follows it, `side` being added before rectification.
     ///
     /// # Errors
     /// Those of the device.
-    fn conv_block<T: Tape<f32, Self>>(
-        x: Maps<Self, T>,
-        side: Option<Maps<Self, T>>,
-        block: &ConvBlock<Self>,
-    ) -> Result<Blocked<Maps<Self, T>>, Self::Err>;
+    fn conv_block(
+        &self,
+        x: &Tensor,
+        side: Option<&Tensor>,
+        block: ConvBlock,
+    ) -> Result<Tensor, OpError>;
 
     /// Cross-correlation of `x` `[N, input]` with `weight`
     /// `[filters, channels / groups, kernel rows, kernel columns]`, plus `bias` `[filters]`.
     ///
     /// # Errors
     /// Those of the device.
-    fn conv2d<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        weight: &Flat<Self>,
-        bias: Option<&Flat<Self>>,
+    fn conv2d(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
         shape: &Conv2d,
-        needs: Needs,
-    ) -> Result<Batch<Self, T>, Self::Err>;
+    ) -> Result<Tensor, OpError>;
 
     /// The largest value of each window; padding never wins. The gradient goes to the first of
     /// equal values, row by row.
     ///
     /// # Errors
     /// Those of the device.
-    fn max_pool2d<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        shape: &Pool2d,
-    ) -> Result<Batch<Self, T>, Self::Err>;
+    fn max_pool2d(&self, x: &Tensor, shape: &Pool2d) -> Result<Tensor, OpError>;
 
     /// The mean of each window; padding counts as zeros (`count_include_pad=True`).
     ///
     /// # Errors
     /// Those of the device.
-    fn avg_pool2d<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        shape: &Pool2d,
-    ) -> Result<Batch<Self, T>, Self::Err>;
+    fn avg_pool2d(&self, x: &Tensor, shape: &Pool2d) -> Result<Tensor, OpError>;
 
     /// The mean of each channel, `[N, channels]`.
     ///
     /// # Errors
     /// Those of the device.
-    fn global_avg_pool<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        input: Chw,
-    ) -> Result<Batch<Self, T>, Self::Err>;
+    fn global_avg_pool(&self, x: &Tensor, input: Chw) -> Result<Tensor, OpError>;
 
-    /// Batch normalisation by the batch's own moments (Ioffe and Szegedy 2015), which it returns
-    /// for the running averages: `(x - mean) / sqrt(var + eps) * weight + bias`, per channel.
+    /// Batch normalisation of `x` `[N, channels * pixels]` (Ioffe and Szegedy 2015):
+    /// `(x - mean) / sqrt(var + eps) * weight + bias`, per channel, by the batch's own moments, which
+    /// move running averages where `norm` has some, or by given ones, which are constants.
     ///
     /// # Errors
     /// Those of the device.
-    fn batch_norm_train<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        weight: &Flat<Self>,
-        bias: &Flat<Self>,
-        channels: usize,
-        eps: f32,
-        needs: Needs,
-    ) -> Result<(Batch<Self, T>, BatchMoments), Self::Err>;
-
-    /// Batch normalisation by given moments, which are constants.
     ///
-    /// # Errors
-    /// Those of the device.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of PyTorch's `batch_norm`")]
-    fn batch_norm_eval<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        weight: &Flat<Self>,
-        bias: &Flat<Self>,
-        mean: &Flat<Self>,
-        var: &Flat<Self>,
-        channels: usize,
-        eps: f32,
-        needs: Needs,
-    ) -> Result<Batch<Self, T>, Self::Err>;
+    /// # Panics
+    /// When `norm` is [`Norm::None`].
+    fn batch_norm(&self, x: &Tensor, norm: Norm, channels: usize) -> Result<Tensor, OpError>;
 
     /// `x` times the transpose of `weight` `[outputs, features]`, plus `bias` `[outputs]`.
     ///
     /// # Errors
     /// Those of the device.
-    fn linear<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        weight: &Flat<Self>,
-        bias: Option<&Flat<Self>>,
+    fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
         outputs: usize,
-        needs: Needs,
-    ) -> Result<Batch<Self, T>, Self::Err>;
+    ) -> Result<Tensor, OpError>;
 
     /// `max(x, 0)`, at most the rectifier's ceiling; its gradient is 0 at both ends.
     ///
     /// # Errors
     /// Those of the device.
-    fn relu<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        rectifier: Rectifier,
-    ) -> Result<Batch<Self, T>, Self::Err>;
+    fn relu(&self, x: &Tensor, rectifier: Rectifier) -> Result<Tensor, OpError>;
 
     /// `y[n, c, s] = x[n, c, s] * scale[n * channels + c]`: dropout with the caller's mask. For
     /// dropout of single values, `channels` is the number of features.
     ///
     /// # Errors
     /// Those of the device.
-    fn scale_channels<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        scale: &[f32],
-        channels: usize,
-    ) -> Result<Batch<Self, T>, Self::Err>;
+    fn scale_channels(&self, x: &Tensor, scale: &[f32], channels: usize)
+    -> Result<Tensor, OpError>;
 
-    /// `x` itself; its gradient is `-lambda` times the output's (Ganin et al. 2016).
+    /// `x` itself; its gradient is `factor` times the output's: reversal for a negative one (Ganin et
+    /// al. 2016).
     ///
     /// # Errors
     /// Those of the device.
-    fn grad_reverse<T: Tape<f32, Self>>(
-        x: Batch<Self, T>,
-        lambda: f32,
-    ) -> Result<Batch<Self, T>, Self::Err>;
+    fn grad_scale(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError>;
 
     /// The mean over the batch of the sum over classes of `-share * log softmax(logits)`, in nats;
     /// the shares are the targets'.
     ///
     /// # Errors
     /// Those of the device.
-    fn cross_entropy<T: Tape<f32, Self>>(
-        logits: Batch<Self, T>,
-        targets: &Targets,
-    ) -> Result<Scalar<Self, T>, Self::Err>;
+    fn cross_entropy(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor, OpError>;
+
+    /// How many rows have their largest value at their label, as one number; ties go to the first of
+    /// equal values. It has no gradient.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn hits(&self, logits: &Tensor, labels: &[u32]) -> Result<Tensor, OpError>;
+
+    /// One of the small operations that losses are put together from.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn primitive(&self, primitive: &Primitive, inputs: &[&Tensor]) -> Result<Tensor, OpError>;
+
+    /// Gives `loss` the gradient 1 on `tape`, before that goes backward.
+    fn seed(&self, tape: &Tape, loss: &Tensor);
+
+    /// Takes the gradient of `x`; `None` where none reached it.
+    fn gradient(&self, gradients: &mut Gradients, x: &Tensor) -> Option<Tensor>;
+
+    /// Moves a parameter along its gradient. `moments` are as many as the rule wants, `step` counts the
+    /// parameter's updates from 1.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn update(
+        &self,
+        value: &mut Tensor,
+        moments: &mut [Tensor],
+        gradient: &Tensor,
+        rule: &UpdateRule,
+        step: i32,
+    ) -> Result<(), OpError>;
+
+    /// Moves `into` toward `from`: `into = keep * into + (1 - keep) * from`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn average(&self, into: &mut Tensor, from: &Tensor, keep: f32) -> Result<(), OpError>;
 }

@@ -3,13 +3,12 @@
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
+use super::dfdx_ops::DfdxMatrix;
 use super::sums::sum;
-use super::tape::{self, Sums, values};
-use super::{Batch, ELEMENTS, Needs};
+use super::tape::record;
+use super::{Dims, ELEMENTS, OpError, Tensor};
 use crate::memory;
 use crate::nn::geometry::{Chw, Pool2d};
-
-const INPUT: Needs = Needs { input: true, weight: false };
 
 /// [`Ops::max_pool2d`](super::Ops::max_pool2d) on the CPU. A NaN wins over every number, as in
 /// PyTorch.
@@ -19,16 +18,12 @@ const INPUT: Needs = Needs { input: true, weight: false };
 ///
 /// # Panics
 /// When a length does not agree with `shape`.
-pub fn max_pool2d<T: Tape<f32, Cpu>>(
-    x: Batch<Cpu, T>,
-    shape: &Pool2d,
-) -> Result<Batch<Cpu, T>, CpuError> {
-    check(x.shape(), shape);
-    let (x, tape) = x.split_tape();
+pub fn max_pool2d(x: &Tensor, shape: &Pool2d) -> Result<Tensor, OpError> {
+    check((x.rows(), x.columns()), shape);
     let shape = *shape;
     let (area, pixels) = (shape.input.area(), shape.output().area());
-    let input = values(&x);
-    let mut out = memory::take(x.shape().0 * shape.output().len());
+    let input = x.values();
+    let mut out = memory::take(x.rows() * shape.output().len());
     let mut winners = vec![0_u32; out.len()];
     let planes = ELEMENTS.div_ceil(area);
     let each = out.par_chunks_mut(planes * pixels).zip(winners.par_chunks_mut(planes * pixels));
@@ -42,13 +37,9 @@ pub fn max_pool2d<T: Tape<f32, Cpu>>(
             }
         }
     });
-    memory::give(input);
-    let y = x.device().try_tensor_from_vec(out, (x.shape().0, shape.output().len()))?;
-    if !T::OWNS_TAPE {
-        return Ok(y.put_tape(tape));
-    }
-    Ok(tape::record(tape, &x, &[], y, INPUT, move |dy, sums: Sums<'_>| {
-        let dx = sums.input.expect("the input's gradient is needed");
+    let y = x.beside(out, Dims::Rows(x.rows(), shape.output().len()));
+    Ok(record(&[x], y, move |dy, sums| {
+        let Some(dx) = &mut sums[0] else { return };
         let each = dx.par_chunks_mut(planes * area).zip(dy.par_chunks(planes * pixels));
         each.zip(winners.par_chunks(planes * pixels)).for_each(|((dx, dy), winners)| {
             let each = dx.chunks_exact_mut(area).zip(dy.chunks_exact(pixels));
@@ -121,18 +112,14 @@ fn index(at: usize) -> u32 {
 ///
 /// # Panics
 /// When a length does not agree with `shape`.
-pub fn avg_pool2d<T: Tape<f32, Cpu>>(
-    x: Batch<Cpu, T>,
-    shape: &Pool2d,
-) -> Result<Batch<Cpu, T>, CpuError> {
-    check(x.shape(), shape);
-    let (x, tape) = x.split_tape();
+pub fn avg_pool2d(x: &Tensor, shape: &Pool2d) -> Result<Tensor, OpError> {
+    check((x.rows(), x.columns()), shape);
     let shape = *shape;
     let (output, width) = (shape.output(), shape.input.width);
     let (area, pixels) = (shape.input.area(), output.area());
     let share = share(shape.kernel.0 * shape.kernel.1);
-    let input = values(&x);
-    let mut out = memory::take(x.shape().0 * output.len());
+    let input = x.values();
+    let mut out = memory::take(x.rows() * output.len());
     let planes = ELEMENTS.div_ceil(area);
     let each = out.par_chunks_mut(planes * pixels).zip(input.par_chunks(planes * area));
     each.for_each(|(out, input)| {
@@ -144,13 +131,9 @@ pub fn avg_pool2d<T: Tape<f32, Cpu>>(
             }
         }
     });
-    memory::give(input);
-    let y = x.device().try_tensor_from_vec(out, (x.shape().0, output.len()))?;
-    if !T::OWNS_TAPE {
-        return Ok(y.put_tape(tape));
-    }
-    Ok(tape::record(tape, &x, &[], y, INPUT, move |dy, sums: Sums<'_>| {
-        let dx = sums.input.expect("the input's gradient is needed");
+    let y = x.beside(out, Dims::Rows(x.rows(), output.len()));
+    Ok(record(&[x], y, move |dy, sums| {
+        let Some(dx) = &mut sums[0] else { return };
         let each = dx.par_chunks_mut(planes * area).zip(dy.par_chunks(planes * pixels));
         each.for_each(|(dx, dy)| {
             for (dx, dy) in dx.chunks_exact_mut(area).zip(dy.chunks_exact(pixels)) {
@@ -174,16 +157,12 @@ pub fn avg_pool2d<T: Tape<f32, Cpu>>(
 ///
 /// # Panics
 /// When `x` is not `[N, input]`.
-pub fn global_avg_pool<T: Tape<f32, Cpu>>(
-    x: Batch<Cpu, T>,
-    input: Chw,
-) -> Result<Batch<Cpu, T>, CpuError> {
-    check_images(x.shape(), input);
-    let (x, tape) = x.split_tape();
-    let (n, area) = (x.shape().0, input.area());
+pub fn global_avg_pool(x: &Tensor, input: Chw) -> Result<Tensor, OpError> {
+    check_images((x.rows(), x.columns()), input);
+    let (n, area) = (x.rows(), input.area());
     let share = share(area);
     let planes = ELEMENTS.div_ceil(area);
-    let from = values(&x);
+    let from = x.values();
     let mut out = memory::take(n * input.channels);
     out.par_chunks_mut(planes).zip(from.par_chunks(planes * area)).for_each(|(out, from)| {
         for (out, plane) in out.iter_mut().zip(from.chunks_exact(area)) {
@@ -192,13 +171,9 @@ pub fn global_avg_pool<T: Tape<f32, Cpu>>(
             *out = mean;
         }
     });
-    memory::give(from);
-    let y = x.device().try_tensor_from_vec(out, (n, input.channels))?;
-    if !T::OWNS_TAPE {
-        return Ok(y.put_tape(tape));
-    }
-    Ok(tape::record(tape, &x, &[], y, INPUT, move |dy, sums: Sums<'_>| {
-        let dx = sums.input.expect("the input's gradient is needed");
+    let y = x.beside(out, Dims::Rows(n, input.channels));
+    Ok(record(&[x], y, move |dy, sums| {
+        let Some(dx) = &mut sums[0] else { return };
         dx.par_chunks_mut(planes * area).zip(dy.par_chunks(planes)).for_each(|(dx, dy)| {
             for (plane, dy) in dx.chunks_exact_mut(area).zip(dy) {
                 for dx in plane {
@@ -222,13 +197,13 @@ fn share(count: usize) -> f32 {
 ///
 /// # Panics
 /// When a length does not agree with `shape`.
-pub fn max_pool2d_generic<D: Device<f32>, T: Tape<f32, D>>(
-    x: Batch<D, T>,
+pub(super) fn max_pool2d_generic<D: Device<f32>, T: Tape<f32, D>>(
+    x: DfdxMatrix<D, T>,
     shape: &Pool2d,
-) -> Result<Batch<D, T>, D::Err> {
-    check(x.shape(), shape);
+) -> Result<DfdxMatrix<D, T>, D::Err> {
+    check(*x.shape(), shape);
     let columns = with_border_row(x, f32::NEG_INFINITY)?;
-    let mut largest: Option<Batch<D, T>> = None;
+    let mut largest: Option<DfdxMatrix<D, T>> = None;
     for tap in 0..shape.kernel.0 * shape.kernel.1 {
         let candidate = at_tap(&columns, shape, tap)?;
         largest = Some(match largest {
@@ -252,11 +227,11 @@ pub fn max_pool2d_generic<D: Device<f32>, T: Tape<f32, D>>(
 ///
 /// # Panics
 /// When a length does not agree with `shape`.
-pub fn avg_pool2d_generic<D: Device<f32>, T: Tape<f32, D>>(
-    x: Batch<D, T>,
+pub(super) fn avg_pool2d_generic<D: Device<f32>, T: Tape<f32, D>>(
+    x: DfdxMatrix<D, T>,
     shape: &Pool2d,
-) -> Result<Batch<D, T>, D::Err> {
-    check(x.shape(), shape);
+) -> Result<DfdxMatrix<D, T>, D::Err> {
+    check(*x.shape(), shape);
     let columns = with_border_row(x, 0.0)?;
     let taps = shape.kernel.0 * shape.kernel.1;
     let mut sum = at_tap(&columns, shape, 0)?;
@@ -274,11 +249,11 @@ pub fn avg_pool2d_generic<D: Device<f32>, T: Tape<f32, D>>(
 ///
 /// # Panics
 /// When `x` is not `[N, input]`.
-pub fn global_avg_pool_generic<D: Device<f32>, T: Tape<f32, D>>(
-    x: Batch<D, T>,
+pub(super) fn global_avg_pool_generic<D: Device<f32>, T: Tape<f32, D>>(
+    x: DfdxMatrix<D, T>,
     input: Chw,
-) -> Result<Batch<D, T>, D::Err> {
-    check_images(x.shape(), input);
+) -> Result<DfdxMatrix<D, T>, D::Err> {
+    check_images(*x.shape(), input);
     let n = x.shape().0;
     let planes = x.try_reshape_like(&(n * input.channels, input.area()))?;
     planes.try_mean::<_, Axis<1>>()?.try_reshape_like(&(n, input.channels))
@@ -286,20 +261,20 @@ pub fn global_avg_pool_generic<D: Device<f32>, T: Tape<f32, D>>(
 
 /// `[N, input]` to `[input + 1, N]`, where the last row holds what padding is worth.
 fn with_border_row<D: Device<f32>, T: Tape<f32, D>>(
-    x: Batch<D, T>,
+    x: DfdxMatrix<D, T>,
     worth: f32,
-) -> Result<Batch<D, T>, D::Err> {
+) -> Result<DfdxMatrix<D, T>, D::Err> {
     let n = x.shape().0;
-    let border: Batch<D> = x.device().try_tensor_from_vec(vec![worth; n], (1, n))?;
+    let border: DfdxMatrix<D> = x.device().try_tensor_from_vec(vec![worth; n], (1, n))?;
     (x.try_permute::<_, Axes2<1, 0>>()?.try_contiguous()?, border).try_concat_along(Axis::<0>)
 }
 
 /// What lies at one position of every window, `[output, N]`, on a tape of its own.
 fn at_tap<D: Device<f32>, T: Tape<f32, D>>(
-    columns: &Batch<D, T>,
+    columns: &DfdxMatrix<D, T>,
     shape: &Pool2d,
     tap: usize,
-) -> Result<Batch<D, T>, D::Err> {
+) -> Result<DfdxMatrix<D, T>, D::Err> {
     let (input, output) = (shape.input, shape.output());
     let (down, right) = (tap / shape.kernel.1, tap % shape.kernel.1);
     let mut index = Vec::with_capacity(output.len());
@@ -316,20 +291,22 @@ fn at_tap<D: Device<f32>, T: Tape<f32, D>>(
             input.len()
         });
     }
-    let index: Tensor<(usize,), usize, D> =
+    let index: dfdx::tensor::Tensor<(usize,), usize, D> =
         columns.device().try_tensor_from_vec(index, (output.len(),))?;
     columns.with_empty_tape().try_gather(index)
 }
 
-fn by_image<D: Device<f32>, T: Tape<f32, D>>(columns: Batch<D, T>) -> Result<Batch<D, T>, D::Err> {
+fn by_image<D: Device<f32>, T: Tape<f32, D>>(
+    columns: DfdxMatrix<D, T>,
+) -> Result<DfdxMatrix<D, T>, D::Err> {
     columns.try_permute::<_, Axes2<1, 0>>()?.try_contiguous()
 }
 
-fn check(x: &(usize, usize), shape: &Pool2d) {
+fn check(x: (usize, usize), shape: &Pool2d) {
     assert_eq!(shape.validate(), Ok(()), "pooling: the shape is not valid");
     check_images(x, shape.input);
 }
 
-fn check_images(x: &(usize, usize), input: Chw) {
+fn check_images(x: (usize, usize), input: Chw) {
     assert!(input.len() > 0 && x.1 == input.len(), "pooling: x is not [N, {input}]");
 }

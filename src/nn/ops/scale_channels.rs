@@ -3,8 +3,9 @@
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
-use super::tape::{self, Sums, values};
-use super::{Batch, ELEMENTS, Needs};
+use super::dfdx_ops::DfdxMatrix;
+use super::tape::record;
+use super::{Dims, ELEMENTS, OpError, Tensor};
 use crate::memory;
 
 /// [`Ops::scale_channels`](super::Ops::scale_channels) on the CPU.
@@ -14,25 +15,14 @@ use crate::memory;
 ///
 /// # Panics
 /// When a length does not agree.
-pub fn scale_channels<T: Tape<f32, Cpu>>(
-    x: Batch<Cpu, T>,
-    scale: &[f32],
-    channels: usize,
-) -> Result<Batch<Cpu, T>, CpuError> {
-    let spatial = check(x.shape(), scale, channels);
-    let (x, tape) = x.split_tape();
-    let input = values(&x);
-    let mut out = memory::take(input.len());
-    each_channel(&mut out, &input, scale, spatial, |out, x, scale| *out = x * scale);
-    memory::give(input);
-    let y = x.device().try_tensor_from_vec(out, *x.shape())?;
-    if !T::OWNS_TAPE {
-        return Ok(y.put_tape(tape));
-    }
+pub fn scale_channels(x: &Tensor, scale: &[f32], channels: usize) -> Result<Tensor, OpError> {
+    let spatial = check((x.rows(), x.columns()), scale, channels);
+    let mut out = memory::take(x.values().len());
+    each_channel(&mut out, x.values(), scale, spatial, |out, x, scale| *out = x * scale);
     let scale = scale.to_vec();
-    let needs = Needs { input: true, weight: false };
-    Ok(tape::record(tape, &x, &[], y, needs, move |dy, sums: Sums<'_>| {
-        let dx = sums.input.expect("the input's gradient is needed");
+    let y = x.beside(out, Dims::Rows(x.rows(), x.columns()));
+    Ok(record(&[x], y, move |dy, sums| {
+        let Some(dx) = &mut sums[0] else { return };
         each_channel(dx, dy, &scale, spatial, |dx, dy, scale| *dx += dy * scale);
     }))
 }
@@ -63,12 +53,12 @@ fn each_channel(
 ///
 /// # Panics
 /// When a length does not agree.
-pub fn scale_channels_generic<D: Device<f32>, T: Tape<f32, D>>(
-    x: Batch<D, T>,
+pub(super) fn scale_channels_generic<D: Device<f32>, T: Tape<f32, D>>(
+    x: DfdxMatrix<D, T>,
     scale: &[f32],
     channels: usize,
-) -> Result<Batch<D, T>, D::Err> {
-    let spatial = check(x.shape(), scale, channels);
+) -> Result<DfdxMatrix<D, T>, D::Err> {
+    let spatial = check(*x.shape(), scale, channels);
     let shape = *x.shape();
     let planes = (scale.len(), spatial);
     let scale = x.device().try_tensor_from_vec(scale.to_vec(), (scale.len(),))?;
@@ -76,7 +66,7 @@ pub fn scale_channels_generic<D: Device<f32>, T: Tape<f32, D>>(
     x.try_reshape_like(&planes)?.try_mul(scale)?.try_reshape_like(&shape)
 }
 
-fn check(x: &(usize, usize), scale: &[f32], channels: usize) -> usize {
+fn check(x: (usize, usize), scale: &[f32], channels: usize) -> usize {
     assert!(
         channels > 0 && x.1.is_multiple_of(channels) && x.1 > 0,
         "scale_channels: {} features are not {channels} channels",

@@ -9,7 +9,6 @@ use indexmap::IndexSet;
 
 use super::freeze::{PatternError, matching};
 use super::model::Model;
-use super::ops::Ops;
 use super::spec::{Layer, Part, Spec};
 use super::torch_file::Numbers;
 use super::weights::WeightsError;
@@ -205,8 +204,8 @@ pub fn compare(
 ///
 /// # Errors
 /// When a tensor is damaged, or holds a number that is infinite or none.
-pub fn load<D: Ops>(
-    model: &mut Model<D>,
+pub fn load(
+    model: &mut Model,
     file: &StateDict,
     taken: &Taken,
     fit: &LoadPlan,
@@ -218,13 +217,13 @@ pub fn load<D: Ops>(
     };
     for parameter in model.parameters_mut() {
         if let Some(values) = floats(&parameter.name)? {
-            parameter.value.copy_from(&values);
+            parameter.value.write(&values);
         }
     }
     for stats in model.stats_mut() {
         for (word, tensor) in [("running_mean", &mut stats.mean), ("running_var", &mut stats.var)] {
             if let Some(values) = floats(&format!("{}.{word}", stats.layer))? {
-                tensor.copy_from(&values);
+                tensor.write(&values);
             }
         }
         let seen = taken.names.get(&format!("{}.num_batches_tracked", stats.layer));

@@ -7,23 +7,22 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use super::*;
 use crate::nn::Saved;
 use crate::nn::geometry::Chw;
-use crate::nn::model::host;
 use crate::nn::zoo::{self, ArchSettings};
 
 /// Tensors in single precision by their names.
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
-fn model(classes: usize, seed: u64) -> Model<Cpu> {
+fn model(classes: usize, seed: u64) -> Model {
     let input = Chw { channels: 3, height: 28, width: 28 };
     let spec = (zoo::find("dacnn").unwrap().build)(ArchSettings::new(input, classes));
     Model::new(spec, &Cpu::default(), seed).unwrap()
 }
 
 /// What a model is saved as, its running statistics at 0.5 and 2.
-fn tensors(mut model: Model<Cpu>) -> Tensors {
+fn tensors(mut model: Model) -> Tensors {
     for stats in model.stats_mut() {
-        stats.mean.copy_from(&vec![0.5; host(&stats.mean).len()]);
-        stats.var.copy_from(&vec![2.0; host(&stats.var).len()]);
+        stats.mean.write(&vec![0.5; stats.mean.host().len()]);
+        stats.var.write(&vec![2.0; stats.var.host().len()]);
     }
     let folder = tempfile::tempdir().unwrap();
     Saved { model, classes: Vec::new() }.save(folder.path()).unwrap();
@@ -48,7 +47,7 @@ fn file(tensors: &Tensors) -> StateDict {
 
 /// Compares as a stage does.
 fn compared(
-    model: &Model<Cpu>,
+    model: &Model,
     file: &StateDict,
     settings: LoadSettings,
 ) -> (WantedTensors, Taken, LoadPlan) {
@@ -70,9 +69,9 @@ fn weights_of_the_same_network_are_taken_whole() {
     assert_eq!(fit.share(), "100 %");
     load(&mut to, &file, &taken, &fit).unwrap();
     for (from, to) in from.parameters().iter().zip(to.parameters()) {
-        assert_eq!(host(&from.value), host(&to.value), "{}", from.name);
+        assert_eq!(from.value.host(), to.value.host(), "{}", from.name);
     }
-    assert!(to.stats().iter().all(|it| host(&it.mean)[0] == 0.5 && host(&it.var)[0] == 2.0));
+    assert!(to.stats().iter().all(|it| it.mean.host()[0] == 0.5 && it.var.host()[0] == 2.0));
 }
 
 #[test]
@@ -92,7 +91,7 @@ fn what_differs_is_listed_and_what_is_skipped_stays() {
              classifier.fc3.bias is [10], the network's [4]",
         ]
     );
-    let before = host(&to.parameters().last().unwrap().value);
+    let before = to.parameters().last().unwrap().value.host();
     let skip = ["classifier.fc3.*".to_owned()];
     let whole = file(&tensors(model(10, 1)));
     let (wanted, taken, fit) = compared(&to, &whole, LoadSettings { skip: &skip, ..PLAIN });
@@ -100,7 +99,7 @@ fn what_differs_is_listed_and_what_is_skipped_stays() {
     assert_eq!(fit.skipped, ["classifier.fc3.weight", "classifier.fc3.bias"]);
     assert!(fit.parameters.0 < fit.parameters.1 && fit.share() != "100 %", "{}", fit.share());
     load(&mut to, &whole, &taken, &fit).unwrap();
-    assert_eq!(host(&to.parameters().last().unwrap().value), before);
+    assert_eq!(to.parameters().last().unwrap().value.host(), before);
     assert!(compare(&wanted, &whole, &taken, &["fc9.*".to_owned()]).is_err());
 }
 

@@ -7,7 +7,6 @@ use crate::data::loader;
 use crate::metrics::embedding::{pca, rows_for, tsne};
 use crate::metrics::number;
 use crate::nn::Model;
-use crate::nn::ops::Ops;
 use crate::progress::Unit;
 use crate::stages::inputs::OpenedSplit;
 use crate::stages::{Context, Described, Failure, Halt, Problem};
@@ -118,11 +117,11 @@ pub(super) struct Planes {
 
 impl Planes {
     /// Adds the plane of a model.
-    pub(super) fn add<D: Ops>(
+    pub(super) fn add(
         &mut self,
         settings: &Embedding,
         context: &Context,
-        (name, model): (&str, &mut Model<D>),
+        (name, model): (&str, &mut Model),
         layer: Option<&str>,
         sets: &[Scored],
     ) -> Result<(), Halt> {

@@ -4,11 +4,9 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::adapt::argmax;
 use crate::bytes::Collector;
 use crate::data::loader;
-use crate::nn::model::host;
-use crate::nn::ops::Ops;
+use crate::nn::ops::{Dims, Tensor, argmax};
 use crate::nn::weights::little_endian;
 use crate::nn::{EntryLayer, Model};
 use crate::progress::Unit;
@@ -26,9 +24,9 @@ pub(super) struct FeatureRows {
 }
 
 /// The input of the classifier, or the output of `layer`, for the images at `indices`.
-pub(super) fn rows<D: Ops>(
+pub(super) fn rows(
     context: &Context,
-    model: &mut Model<D>,
+    model: &mut Model,
     set: &OpenedSplit,
     layer: Option<&str>,
     indices: &[usize],
@@ -41,22 +39,23 @@ pub(super) fn rows<D: Ops>(
     let mut values = Vec::with_capacity(indices.len() * model.entry_shape(entry).len());
     for indices in indices.chunks(BATCH) {
         context.check_cancelled()?;
-        values.extend(host(&through(model, set, entry, indices)?));
+        values.extend(through(model, set, entry, indices)?.host());
     }
     Ok(FeatureRows { values, width: model.entry_shape(entry).len() })
 }
 
 /// The output of the layers before `entry` for the images at `indices`.
-fn through<D: Ops>(
-    model: &mut Model<D>,
+fn through(
+    model: &mut Model,
     set: &OpenedSplit,
     entry: EntryLayer,
     indices: &[usize],
-) -> Result<crate::nn::ops::Batch<D>, Failure> {
+) -> Result<Tensor, Failure> {
     let values = loader::batch(set.dataset.normalisation(), &set.split().images, indices);
     let width = values.len() / indices.len();
-    let x = model.device().try_tensor_from_vec(values, (indices.len(), width)).map_err(failed)?;
-    model.features_up_to(entry, x).map_err(failed)
+    let dims = Dims::Rows(indices.len(), width);
+    let x = model.ops().tensor(values, dims).map_err(failed)?;
+    model.features_up_to(entry, &x).map_err(failed)
 }
 
 fn failed(error: impl std::fmt::Debug) -> Failure {
@@ -65,9 +64,9 @@ fn failed(error: impl std::fmt::Debug) -> Failure {
 
 /// Writes the output of `layer` for every image of a split, with labels and answers: `features`
 /// (f32, `[N, C, H, W]`), `labels` and `predictions` (i64, `[N]`).
-pub(super) fn write<D: Ops>(
+pub(super) fn write(
     context: &Context,
-    model: &mut Model<D>,
+    model: &mut Model,
     set: &OpenedSplit,
     layer: &str,
     path: &Path,
@@ -84,8 +83,8 @@ pub(super) fn write<D: Ops>(
     for indices in all.chunks(BATCH) {
         context.check_cancelled()?;
         let found = through(model, set, entry, indices)?;
-        rows.push(&little_endian(&host(&found))).map_err(spilled)?;
-        let logits = host(&model.logits_from(entry, found).map_err(failed)?);
+        rows.push(&little_endian(&found.host())).map_err(spilled)?;
+        let logits = model.logits_from(entry, &found).map_err(failed)?.host();
         for row in logits.chunks_exact(model.spec().classes) {
             let class = i64::try_from(argmax(row)).unwrap_or(i64::MAX);
             predictions.extend(class.to_le_bytes());

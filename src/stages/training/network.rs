@@ -1,8 +1,8 @@
 //! The network that a training begins with: as far as it is known before anything ran, and for real.
 
+use crate::nn::Backend;
 use crate::nn::architecture::Architecture;
 use crate::nn::geometry::Chw;
-use crate::nn::ops::Ops;
 use crate::nn::placement::SpecError;
 use crate::nn::spec::Layer;
 use crate::nn::{Model, Saved, Spec, head};
@@ -36,18 +36,18 @@ impl ModelSource {
     }
 
     /// The model that training begins with, and the names of parameters that did not come in.
-    pub(super) fn open<D: Ops>(
+    pub(super) fn open(
         &self,
         context: &Context,
         train: &OpenedSplit,
         seed: u64,
-        device: &D,
-    ) -> Result<(Saved<D>, Vec<String>), Failure> {
+        ops: &Backend,
+    ) -> Result<(Saved, Vec<String>), Failure> {
         let classes = train.dataset.classes.clone();
         let failure = |error: SpecError| Failure::new(error.to_string());
         let (model, new) = match self {
             Self::Stage { head } => {
-                let old = Saved::open(&context.input("model").path, device)?;
+                let old = Saved::open(&context.input("model").path, ops)?;
                 let Some(head) = head else { return Ok((old, Vec::new())) };
                 let (old, shape) = (old.model, train.shape());
                 let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
@@ -60,7 +60,7 @@ impl ModelSource {
                 let spec = fresh(architecture, &train.shape())
                     .map_err(Failure::from)?
                     .ok_or_else(|| differ_in_size("train"))?;
-                let model = Model::new(spec, device, seed).map_err(failure)?;
+                let model = Model::new(spec, ops, seed).map_err(failure)?;
                 let new = model.parameters().iter().map(|it| it.name.clone()).collect();
                 (model, new)
             }

@@ -4,8 +4,8 @@
 use super::{SCORED, Training};
 use crate::data::classes::Matched;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit, rounded};
-use crate::nn::dispatch::{DeviceWork, backend, dispatch};
-use crate::nn::ops::Ops;
+use crate::nn::Backend;
+use crate::nn::dispatch::{self, backend};
 use crate::nn::{Model, Saved, Spec};
 use crate::stages::classes::{Uses, clash, named, names_of_both, note};
 use crate::stages::inputs::{OpenedSplit, open};
@@ -25,7 +25,7 @@ impl Training {
                 .map(|_| open(context, SCORED))
                 .transpose()?,
         };
-        dispatch(context.device, TrainingRun { training: self, context, sets })?
+        TrainingRun { training: self, context, sets }.run(&dispatch::open(context.device)?)
     }
 }
 
@@ -89,14 +89,12 @@ struct TrainingRun<'a> {
     sets: Sets,
 }
 
-impl DeviceWork for TrainingRun<'_> {
-    type Output = Result<Outcome, Halt>;
-
-    fn run<D: Ops>(self, device: &D) -> Self::Output {
+impl TrainingRun<'_> {
+    fn run(self, ops: &Backend) -> Result<Outcome, Halt> {
         let Self { training, context, mut sets } = self;
         let seed = training.settings.seed;
         let (Saved { mut model, classes }, mut new) =
-            training.source.open(context, &sets.train, seed, device)?;
+            training.source.open(context, &sets.train, seed, ops)?;
         let mut by_number = false;
         let classes = sets.fit(model.spec(), classes, |matched, note| {
             by_number |= matches!(matched, Matched::ByNumber(_));
@@ -131,7 +129,7 @@ impl DeviceWork for TrainingRun<'_> {
 }
 
 /// How many numbers of the model learn at some time, and how many there are.
-fn trainable<D: Ops>(model: &Model<D>, training: &Training) -> Result<(usize, usize), Failure> {
+fn trainable(model: &Model, training: &Training) -> Result<(usize, usize), Failure> {
     match groups::counts(model, &training.settings.groups) {
         (0, _) => Err(Failure::new("every parameter of the model is frozen")
             .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`")),

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::nn::Model;
-use crate::nn::ops::Ops;
 use crate::progress::Watch;
 use crate::train::activations::{Activations, Caching};
 use crate::train::contract::{Data, Stop};
@@ -23,8 +22,8 @@ impl FrozenOutputs {
     ///
     /// # Errors
     /// When the device fails or the user asks to stop.
-    pub(super) fn of<D: Ops>(
-        model: &mut Model<D>,
+    pub(super) fn of(
+        model: &mut Model,
         data: &Data,
         augments: bool,
         caching: Caching,

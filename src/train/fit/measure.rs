@@ -7,14 +7,13 @@ use indexmap::IndexMap;
 
 use super::TrainingLoop;
 use crate::metrics::TrainingSplit;
-use crate::nn::ops::Ops;
 use crate::train::checkpoint::BestWeights;
 use crate::train::contract::{FitError, Stop};
 use crate::train::evaluate::evaluate;
 use crate::train::monitor::ValidationScores;
 use crate::train::summary::{Summary, short};
 
-impl<D: Ops> TrainingLoop<'_, D> {
+impl TrainingLoop<'_> {
     /// Measures the model after epoch `epoch` (from 0), whose steps add up to `summary`.
     pub(super) fn measure(&mut self, epoch: usize, mut summary: Summary) -> Result<(), Stop> {
         let first = self.rows.len();

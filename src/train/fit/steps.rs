@@ -3,20 +3,17 @@
 
 use std::time::Instant;
 
-use dfdx::prelude::*;
-
 use super::TrainingLoop;
 use crate::adapt::{Reading, Step};
 use crate::metrics::TrainingSplit;
-use crate::nn::model::host;
-use crate::nn::ops::{Batch, Ops, Targets};
+use crate::nn::ops::{Dims, Tape, Targets, Tensor};
 use crate::train::contract::{FitError, Stop};
 use crate::train::feed::{Batches, Feed};
 use crate::train::monitor::ValidationScores;
 use crate::train::schedule::Moment;
 use crate::train::summary::Summary;
 
-impl<D: Ops> TrainingLoop<'_, D> {
+impl TrainingLoop<'_> {
     /// The steps of epoch `epoch` from `from` on; those before it gave `summary`. Returns what all of
     /// them add up to.
     pub(super) fn steps(
@@ -93,10 +90,12 @@ impl<D: Ops> TrainingLoop<'_, D> {
         let source = self.tensor(source, labels.len())?;
         let target = target.map(|(values, count)| self.tensor(values, count)).transpose()?;
         let smoothing = self.settings.label_smoothing;
+        let tape = Tape::default();
         let losses = self
             .method
             .losses(Step {
                 model: self.model,
+                tape: &tape,
                 entry,
                 source,
                 targets: Targets { labels: &labels, mixed, smoothing },
@@ -107,12 +106,12 @@ impl<D: Ops> TrainingLoop<'_, D> {
                 step: step as u64,
             })
             .map_err(FitError::device)?;
-        let loss = f64::from(host(&losses.total)[0]);
+        let loss = losses.total.value();
         if !loss.is_finite() {
             return Err(self.diverged("the loss", moment.epoch, step));
         }
         self.last_loss = Some(loss);
-        let mut gradients = losses.total.try_backward().map_err(FitError::device)?;
+        let mut gradients = tape.backward(&losses.total).map_err(FitError::device)?;
         let schedule = &self.settings.schedule;
         let (lr, momentum) = (|base| schedule.lr(base, moment), schedule.momentum(moment));
         self.optimizer.step(self.model, &mut gradients, lr, momentum).map_err(FitError::device)?;
@@ -120,13 +119,13 @@ impl<D: Ops> TrainingLoop<'_, D> {
         Ok(losses.readings)
     }
 
-    fn tensor(&self, values: Vec<f32>, count: usize) -> Result<Batch<D>, FitError> {
-        let shape = (count, values.len() / count);
-        self.model.device().try_tensor_from_vec(values, shape).map_err(FitError::device)
+    fn tensor(&self, values: Vec<f32>, count: usize) -> Result<Tensor, FitError> {
+        let dims = Dims::Rows(count, values.len() / count);
+        self.model.ops().tensor(values, dims).map_err(FitError::device)
     }
 
     /// What the schedule says of a step.
-    fn rates(&self, moment: &Moment) -> impl Iterator<Item = Reading> + use<D> {
+    fn rates(&self, moment: &Moment) -> impl Iterator<Item = Reading> + use<> {
         let schedule = &self.settings.schedule;
         let lr = schedule.lr(self.settings.optimizer.lr(), moment);
         let lr = Reading { name: "lr", value: lr, weight: 0 };
@@ -153,9 +152,9 @@ impl<D: Ops> TrainingLoop<'_, D> {
     /// ReLU and max pooling swallow NaN, so that the loss can look sane with ruined weights.
     fn check_weights(&self, epoch: usize) -> Result<(), FitError> {
         let finite = |values: Vec<f32>| values.iter().all(|value| value.is_finite());
-        let parameters = self.model.parameters().iter().all(|p| finite(host(&p.value)));
+        let parameters = self.model.parameters().iter().all(|p| finite(p.value.host()));
         let stats =
-            self.model.stats().iter().all(|s| finite(host(&s.mean)) && finite(host(&s.var)));
+            self.model.stats().iter().all(|s| finite(s.mean.host()) && finite(s.var.host()));
         if parameters && stats {
             return Ok(());
         }

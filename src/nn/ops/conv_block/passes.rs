@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use rayon::prelude::*;
 
-use super::block::{BlockNeeds, ConvBlock, PreparedWeights};
+use super::block::{ConvBlock, PreparedWeights};
 use crate::memory::{self, Buffer};
 use crate::nn::geometry::Pool2d;
 use crate::nn::geometry::Rectifier;
@@ -16,7 +15,8 @@ use crate::nn::kernels::finish::Finish;
 use crate::nn::kernels::isa::Isa;
 use crate::nn::kernels::plane::{self, BackwardMask, GradientSpread};
 use crate::nn::kernels::{Fresh, LANES, maps};
-use crate::nn::ops::{BatchMoments, ELEMENTS};
+use crate::nn::ops::ELEMENTS;
+use crate::nn::ops::batch_norm::BatchMoments;
 
 /// Pieces that a batch's weight gradients are summed in: enough for as many threads. They depend
 /// on the batch, never on the number of threads.
@@ -95,20 +95,38 @@ pub(super) struct ForwardRecord {
     pub winners: Vec<u8>,
 }
 
+impl ForwardRecord {
+    /// Gives its buffers to the next block.
+    pub(super) fn give(self) {
+        if let Some(raw) = self.raw {
+            raw.give();
+        }
+    }
+}
+
 /// The input's gradient.
 pub(super) struct InputGradient {
     pub sum: Vec<f32>,
     pub fresh: Fresh,
 }
 
-/// Where gradients go to, and what they need.
-pub(super) struct Gradients<'a> {
-    pub needs: BlockNeeds,
+/// Where gradients go to: those that are wanted.
+pub(super) struct Sinks<'a> {
+    /// The input, where the weights' gradient needs it.
     pub input: Option<&'a [f32]>,
     pub dx: Option<&'a mut InputGradient>,
-    /// The convolution's weights, its bias, the normalisation's weight and bias: those that are
-    /// needed.
-    pub parameters: &'a mut [Vec<f32>],
+    pub weight: Option<&'a mut Vec<f32>>,
+    pub bias: Option<&'a mut Vec<f32>>,
+    pub gamma: Option<&'a mut Vec<f32>>,
+    pub beta: Option<&'a mut Vec<f32>>,
+}
+
+/// The weights of a block as the CPU prepared them.
+///
+/// # Panics
+/// When another backend did.
+pub(super) fn prepared(block: &ConvBlock) -> Arc<PreparedWeights> {
+    Arc::downcast(Arc::clone(block.prepared)).expect("weights that the CPU prepared")
 }
 
 /// Everything that does not change between forward and backward.
@@ -122,8 +140,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(block: &ConvBlock<Cpu>, images: usize, side: bool) -> Self {
-        let prepared = Arc::clone(block.prepared);
+    pub(super) fn new(block: &ConvBlock, images: usize, side: bool) -> Self {
+        let prepared = prepared(block);
         let isa = prepared.conv.isa();
         Self { prepared, isa, pool: block.pool, relu: block.relu, side, images }
     }
@@ -136,7 +154,12 @@ impl Work {
         maps::blocks(self.images)
     }
 
-    fn filters(&self) -> usize {
+    /// Numbers of the convolution's weights.
+    pub(super) fn weight_len(&self) -> usize {
+        self.conv().shape().weight_len()
+    }
+
+    pub(super) fn filters(&self) -> usize {
         self.conv().shape().filters
     }
 
@@ -314,34 +337,30 @@ impl Work {
         dy: &[f32],
         past: &ForwardRecord,
         normalizer: &Normalizer,
-        into: Gradients,
+        into: Sinks,
     ) -> Vec<f32> {
         let (rectified, totals) = self.rectify_back(dy, past, normalizer);
-        let mut gradients = into.parameters.iter_mut();
-        let conv = if into.needs.conv { gradients.next() } else { None };
-        let has_bias = into.needs.conv && gradients.len() % 2 == 1;
-        let bias = if has_bias { gradients.next() } else { None };
-        if let (Some(weight), Some(bias)) = (gradients.next(), gradients.next()) {
-            for filter in 0..self.filters() {
-                #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
-                let share = [totals[filter].1 * normalizer.inverse[filter], totals[filter].0]
-                    .map(|it| it as f32);
-                weight[filter] += share[0];
-                bias[filter] += share[1];
+        #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
+        let share = |filter: usize| {
+            [totals[filter].1 * normalizer.inverse[filter], totals[filter].0].map(|it| it as f32)
+        };
+        for (sums, which) in [(into.gamma, 0), (into.beta, 1)] {
+            for (filter, sum) in sums.into_iter().flatten().enumerate() {
+                *sum += share(filter)[which];
             }
         }
         let spreads = self.spreads(past, normalizer, &totals);
         // Moments take a constant out again: before them, a bias learns nothing.
-        if let (Some(bias), None) = (bias, &past.raw) {
+        if let (Some(bias), None) = (into.bias, &past.raw) {
             for (bias, (spread, total)) in bias.iter_mut().zip(spreads.iter().zip(&totals)) {
                 #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
                 let sum = (f64::from(spread.scale) * total.0) as f32;
                 *bias += sum;
             }
         }
-        let input = if conv.is_some() { into.input } else { None };
+        let input = if into.weight.is_some() { into.input } else { None };
         let pieces = Pieces { past, spreads: &spreads, input, rectified: &rectified };
-        self.through_convolution(&pieces, into.dx, conv);
+        self.through_convolution(&pieces, into.dx, into.weight);
         rectified
     }
 

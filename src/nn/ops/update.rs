@@ -1,0 +1,169 @@
+//! One step of an optimizer on the CPU: dfdx's formulas, to the bit, in parallel.
+
+use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
+use rayon::prelude::*;
+
+use super::ELEMENTS;
+
+/// How a parameter moves along its gradient: an optimizer with the numbers of this step.
+#[derive(Debug, Clone, Copy)]
+pub enum UpdateRule {
+    /// Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019).
+    Adam(AdamConfig),
+    /// Stochastic gradient descent.
+    Sgd(SgdConfig),
+    /// RMSprop (Hinton 2012), with `eps` under the root.
+    RmsProp(RMSpropConfig),
+}
+
+impl UpdateRule {
+    /// How many moments of a parameter it reads and writes: first, second, third.
+    pub fn moments(&self) -> usize {
+        match self {
+            Self::Adam(_) => 2,
+            Self::Sgd(SgdConfig { momentum: None, .. }) => 0,
+            Self::Sgd(_) => 1,
+            Self::RmsProp(RMSpropConfig { momentum: None, .. }) => 2,
+            Self::RmsProp(_) => 2,
+        }
+    }
+}
+
+/// The values of a parameter and what its optimizer remembers of it.
+pub(super) struct Moving<'a> {
+    pub value: &'a mut [f32],
+    /// As many as [`UpdateRule::moments`] says, or more.
+    pub moments: Vec<&'a mut [f32]>,
+}
+
+/// Moves a parameter by `rule` along `gradient`; `step` counts its updates from 1.
+pub(super) fn update(moving: Moving, gradient: &[f32], rule: &UpdateRule, step: i32) {
+    let Moving { value, mut moments } = moving;
+    match (rule, moments.as_mut_slice()) {
+        (UpdateRule::Adam(config), [first, second, ..]) => {
+            adam(config, step, value, first, second, gradient);
+        }
+        (UpdateRule::Sgd(config), [velocity, ..]) => sgd(config, value, Some(velocity), gradient),
+        (UpdateRule::Sgd(config), []) => sgd(config, value, None, gradient),
+        (UpdateRule::RmsProp(config), [momentum, square, ..]) => {
+            rmsprop(config, value, momentum, square, gradient);
+        }
+        _ => panic!("an optimizer without its moments"),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
+fn adam(
+    config: &AdamConfig,
+    step: i32,
+    value: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradient: &[f32],
+) {
+    let betas = config.betas.map(|beta| beta as f32);
+    let (eps, lr) = (config.eps as f32, config.lr as f32);
+    let (l2, decoupled) = decays(config.weight_decay, config.lr);
+    let unbias = betas.map(|beta| (1.0 - beta.powi(step)).recip());
+    let each = value.par_chunks_mut(ELEMENTS).zip(gradient.par_chunks(ELEMENTS));
+    let moments = first.par_chunks_mut(ELEMENTS).zip(second.par_chunks_mut(ELEMENTS));
+    each.zip(moments).for_each(|((value, gradient), (first, second))| {
+        for ((p, g), (m, v)) in value.iter_mut().zip(gradient).zip(first.iter_mut().zip(second)) {
+            let mut g = *g;
+            if let Some(decay) = l2 {
+                g += decay * *p;
+            }
+            *m = *m * betas[0] + g * (1.0 - betas[0]);
+            *v = *v * betas[1] + g.powi(2) * (1.0 - betas[1]);
+            let (m_hat, v_hat) = (*m * unbias[0], *v * unbias[1]);
+            g = lr * m_hat / (v_hat.sqrt() + eps);
+            if let Some(decay) = decoupled {
+                g += decay * *p;
+            }
+            *p -= g;
+        }
+    });
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
+fn sgd(config: &SgdConfig, value: &mut [f32], velocity: Option<&mut &mut [f32]>, gradient: &[f32]) {
+    let lr = config.lr as f32;
+    let (l2, decoupled) = decays(config.weight_decay, config.lr);
+    let decayed = |p: f32, g: f32| l2.map_or(g, |decay| g + decay * p);
+    let moved = |p: f32, g: f32| decoupled.map_or(g, |decay| g + decay * p);
+    let each = value.par_chunks_mut(ELEMENTS).zip(gradient.par_chunks(ELEMENTS));
+    let (momentum, velocity) = match (config.momentum, velocity) {
+        (Some(momentum), Some(velocity)) => (momentum, velocity),
+        _ => {
+            each.for_each(|(value, gradient)| {
+                for (p, g) in value.iter_mut().zip(gradient) {
+                    let g = decayed(*p, *g) * lr;
+                    *p -= moved(*p, g);
+                }
+            });
+            return;
+        }
+    };
+    each.zip(velocity.par_chunks_mut(ELEMENTS)).for_each(|((value, gradient), velocity)| {
+        for ((p, g), v) in value.iter_mut().zip(gradient).zip(velocity) {
+            let mut g = decayed(*p, *g);
+            match momentum {
+                Momentum::Classic(share) => {
+                    *v = g + share as f32 * *v;
+                    g = *v * lr;
+                }
+                Momentum::Nesterov(share) => {
+                    *v = g + share as f32 * *v;
+                    g = (g + share as f32 * *v) * lr;
+                }
+            }
+            *p -= moved(*p, g);
+        }
+    });
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
+fn rmsprop(
+    config: &RMSpropConfig,
+    value: &mut [f32],
+    momentum: &mut [f32],
+    square: &mut [f32],
+    gradient: &[f32],
+) {
+    let (alpha, eps, lr) = (config.alpha as f32, config.eps as f32, config.lr as f32);
+    let (l2, decoupled) = decays(config.weight_decay, config.lr);
+    let share = config.momentum.map(|share| share as f32);
+    let each = value.par_chunks_mut(ELEMENTS).zip(gradient.par_chunks(ELEMENTS));
+    let moments = momentum.par_chunks_mut(ELEMENTS).zip(square.par_chunks_mut(ELEMENTS));
+    each.zip(moments).for_each(|((value, gradient), (momentum, square))| {
+        for ((p, g), (m, s)) in value.iter_mut().zip(gradient).zip(momentum.iter_mut().zip(square))
+        {
+            let mut g = *g;
+            if let Some(decay) = l2 {
+                g += decay * *p;
+            }
+            *s += (1.0 - alpha) * (g * g - *s);
+            g /= (*s + eps).sqrt();
+            if let Some(share) = share {
+                *m = *m * share + g;
+                g = *m * lr;
+            } else {
+                g *= lr;
+            }
+            if let Some(decay) = decoupled {
+                g += decay * *p;
+            }
+            *p -= g;
+        }
+    });
+}
+
+/// What weight decay adds to the gradient, and what it takes from the parameter beside it.
+#[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
+fn decays(decay: Option<WeightDecay>, lr: f64) -> (Option<f32>, Option<f32>) {
+    match decay {
+        None => (None, None),
+        Some(WeightDecay::L2(decay)) => (Some(decay as f32), None),
+        Some(WeightDecay::Decoupled(decay)) => (None, Some((decay * lr) as f32)),
+    }
+}
