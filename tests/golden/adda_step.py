@@ -28,7 +28,7 @@ from dacnn import Dacnn
 from several_steps import adam, aside, averages_of, batch, network, store
 
 ROWS = 5
-EPS = 1e-4
+EPS = 1e-3
 SETTINGS = dict(lr=2e-4, eps=EPS, betas=[0.5, 0.999], target_weight=0.5, source_rows=ROWS, target_rows=ROWS,
                 source_bound=1.0, target_bound=0.5, sharpness=1,
                 images="step s: source salt + 2 (s - 1), target salt + 2 (s - 1) + 1")
