@@ -8,7 +8,7 @@
 
 use dfdx::prelude::*;
 
-use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step, value};
+use super::{Classified, Coefficient, Domains, Losses, Reading, Step, value};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::Part;
 use crate::nn::ops::{Batch, Ops, Scalar};
@@ -20,7 +20,7 @@ pub struct Coral {
     pub target: Reference,
     /// Weight of the CORAL loss. The paper's rule: such that both losses are about the same at the
     /// end of training.
-    pub lambda: LambdaSchedule,
+    pub lambda: Coefficient,
 }
 
 impl Coral {
@@ -30,12 +30,12 @@ impl Coral {
             ("lambda", "weight of the distance between the covariances"),
         ]);
         let target = keys.reference("target", Wants::Split("train"));
-        let lambda = LambdaSchedule::read(keys);
+        let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
         Ok(Self { target: target?, lambda: lambda? })
     }
 
     pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
-        let lambda = self.lambda.at(step.progress);
+        let lambda = self.lambda.at(&step.progress);
         let Domains { model, entry, source, source_pass, targets, target, target_pass } =
             step.domains();
 

@@ -8,7 +8,7 @@
 
 use dfdx::prelude::*;
 
-use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step, correct, share, value};
+use super::{Classified, Coefficient, Domains, Losses, Reading, Step, correct, share, value};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
 use crate::nn::{Model, Part, Pass};
@@ -24,7 +24,7 @@ pub struct Dann {
     /// Images of the target domain; their labels are never read.
     pub target: Reference,
     /// Weight of the reversed gradient.
-    pub lambda: LambdaSchedule,
+    pub lambda: Coefficient,
 }
 
 impl Dann {
@@ -34,12 +34,12 @@ impl Dann {
             ("lambda", "weight of the reversed gradient of the domain classifier"),
         ]);
         let target = keys.reference("target", Wants::Split("train"));
-        let lambda = LambdaSchedule::read(keys);
+        let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
         Ok(Self { target: target?, lambda: lambda? })
     }
 
     pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
-        let lambda = self.lambda.at(step.progress);
+        let lambda = self.lambda.at(&step.progress);
         let Domains { model, entry, source, source_pass, targets, target, target_pass } =
             step.domains();
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use dfdx::prelude::*;
 
 use super::TrainingLoop;
-use crate::adapt::{Reading, Step};
+use crate::adapt::{Reading, Step, TrainingProgress};
 use crate::metrics::TrainingSplit;
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Targets};
@@ -101,7 +101,7 @@ impl<D: Ops> TrainingLoop<'_, D> {
                 source,
                 targets: Targets { labels: &labels, mixed, smoothing },
                 target,
-                progress: moment.progress(),
+                progress: TrainingProgress { share: moment.progress(), step: moment.step },
                 seed: self.settings.seed,
                 epoch: moment.epoch as u64,
                 step: step as u64,
