@@ -26,13 +26,8 @@ impl<D: Ops> TrainingLoop<'_, D> {
         mut summary: Summary,
     ) -> Result<Summary, Stop> {
         let (source, target) = (self.frozen.source.clone(), self.frozen.target.clone());
-        let feed = Feed::new(
-            self.data,
-            (source.as_deref(), target.as_deref()),
-            self.settings.batch_size,
-            self.settings.augment.as_ref(),
-            (self.settings.seed, epoch),
-        );
+        let feed =
+            Feed::new(self.data, (source.as_deref(), target.as_deref()), self.settings, &[], epoch);
         // Schedules go by the epochs before this one.
         let validation = self.validation.clone();
         let start = Instant::now();
@@ -90,8 +85,9 @@ impl<D: Ops> TrainingLoop<'_, D> {
         let start = Instant::now();
         let Batches { entry, source, labels, mixed, target } = batches;
         let mixed = mixed.as_ref().map(|(labels, share)| (labels.as_slice(), *share));
-        let source = self.tensor(source, labels.len())?;
-        let target = target.map(|(values, count)| self.tensor(values, count)).transpose()?;
+        let source = source.expect("every method learns from labelled images");
+        let source = self.tensor(source.values, source.count)?;
+        let target = target.map(|it| self.tensor(it.values, it.count)).transpose()?;
         let smoothing = self.settings.label_smoothing;
         let losses = self
             .method
