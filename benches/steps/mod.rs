@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use dfdx::prelude::*;
-use runner::adapt::{Dann, LambdaSchedule, Method, Step};
+use runner::adapt::{Coefficient, Dann, Method, Step, TrainingProgress};
 use runner::config::source::{Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::data::{Images, Normalisation};
@@ -163,7 +163,7 @@ impl<D: Ops> Bench<D> {
             source,
             targets: Targets::plain(&self.labels),
             target: self.target.clone(),
-            progress: 0.5,
+            progress: TrainingProgress { share: 0.5, step: 500 },
             seed: 0,
             epoch: 0,
             step: 0,
@@ -183,7 +183,7 @@ fn dann() -> Method {
         wants: Wants::Split("train"),
         span: Span { source, start: 0, end: 0 },
     };
-    Method::Dann(Dann { target, lambda: LambdaSchedule::Ganin { gamma: 10.0, max: 1.0 } })
+    Method::Dann(Dann { target, lambda: Coefficient::Ganin { gamma: 10.0, max: 1.0 } })
 }
 
 /// Numbers between -1 and 1 without order.

@@ -6,7 +6,7 @@
 //! the network in separate passes: batch norm, in the domain classifier above all, must see one
 //! domain at a time.
 
-use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step};
+use super::{Classified, Coefficient, Domains, Losses, Reading, Step};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::ops::{OpError, Targets, Tensor};
 use crate::nn::{Model, Part, Pass};
@@ -22,7 +22,7 @@ pub struct Dann {
     /// Images of the target domain; their labels are never read.
     pub target: Reference,
     /// Weight of the reversed gradient.
-    pub lambda: LambdaSchedule,
+    pub lambda: Coefficient,
 }
 
 impl Dann {
@@ -32,12 +32,12 @@ impl Dann {
             ("lambda", "weight of the reversed gradient of the domain classifier"),
         ]);
         let target = keys.reference("target", Wants::Split("train"));
-        let lambda = LambdaSchedule::read(keys);
+        let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
         Ok(Self { target: target?, lambda: lambda? })
     }
 
     pub(super) fn losses(&self, step: Step) -> Result<Losses, OpError> {
-        let lambda = self.lambda.at(step.progress);
+        let lambda = self.lambda.at(&step.progress);
         let Domains { model, entry, source, source_pass, targets, target, target_pass } =
             step.domains();
 

@@ -6,9 +6,9 @@ use crate::config::{Keys, Noted, Reference, words};
 use crate::nn::ops::{OpError, Tape, Targets, Tensor};
 use crate::nn::{DropoutKey, EntryLayer, Model, Pass};
 
+mod coefficient;
 mod coral;
 mod dann;
-mod lambda;
 mod supervised;
 
 /// The example of docs/extending.md, compiled and tested here, where such a file would be.
@@ -16,9 +16,9 @@ mod supervised;
 #[path = "../../docs/extending/mean_distance.rs"]
 mod mean_distance;
 
+pub use coefficient::{Coefficient, TrainingProgress};
 pub use coral::Coral;
 pub use dann::Dann;
-pub use lambda::LambdaSchedule;
 
 /// A method with its settings. A new one is a file in this folder, a word in `MethodKind` and its line
 /// in each `match`: the compiler asks for those.
@@ -74,8 +74,8 @@ pub struct Step<'a> {
     pub targets: Targets<'a>,
     /// The same of the target domain, `[M, C*H*W]`, for methods that want it.
     pub target: Option<Tensor>,
-    /// Share of all steps taken, 0 to below 1.
-    pub progress: f64,
+    /// Where the training stands.
+    pub progress: TrainingProgress,
     /// Seed of the stage.
     pub seed: u64,
     /// Epoch from 0.

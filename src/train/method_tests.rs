@@ -41,7 +41,7 @@ fn every_registered_method_trains_three_steps_with_finite_losses() {
         let settings = super::TrainingSettings { log_every: Some(1), ..settings };
         let target = tiny::split();
         let data = Data {
-            source: (&dataset, &split),
+            source: Some((&dataset, &split)),
             target: method.target().map(|_| target.unlabelled(&dataset)),
             validate: None,
             scored: None,

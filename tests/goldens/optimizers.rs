@@ -165,6 +165,8 @@ fn every_schedule_gives_the_rates_of_pytorch_for_50_epochs() {
         ("cosine", "{ kind = 'cosine', min = 0.1 }", true),
         ("constant", "'constant'", true),
         ("ganin", "'ganin'", false),
+        ("inverse", "{ kind = 'inverse', gamma = 0.002, power = 0.7 }", false),
+        ("inverse, defaults", "'inverse'", false),
         ("warm-up", "{ kind = 'constant', warmup_steps = 20 }", false),
         ("multi_step", "{ kind = 'multi_step', milestones = [4, 5, 30], gamma = 0.3 }", true),
         ("exponential", "{ kind = 'exponential', gamma = 0.9 }", true),

@@ -7,7 +7,7 @@ use std::fs;
 use crate::reference::{close, fill, sampled, tensor};
 use crate::zoo::images;
 use dfdx::prelude::*;
-use runner::adapt::{Method, Step};
+use runner::adapt::{Method, Step, TrainingProgress};
 use runner::nn::geometry::Chw;
 use runner::nn::model::host;
 use runner::nn::ops::{Batch, Targets};
@@ -57,7 +57,7 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
                 source: images(2000 + step, 6, 64),
                 targets: Targets::plain(&labels),
                 target: None,
-                progress: 0.0,
+                progress: TrainingProgress { share: 0.0, step: 0 },
                 seed: 0,
                 epoch: 0,
                 step: step as u64,

@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::reference::{close, fill, hashed, sampled, tensor};
 use dfdx::prelude::*;
-use runner::adapt::{Method, Step};
+use runner::adapt::{Method, Step, TrainingProgress};
 use runner::nn::geometry::Chw;
 use runner::nn::model::host;
 use runner::nn::ops::{Batch, Targets};
@@ -52,7 +52,7 @@ fn check(name: &str, step: Option<(usize, usize, usize)>) {
         source: images(salt, count, side),
         targets: Targets::plain(&labels),
         target: None,
-        progress: 0.0,
+        progress: TrainingProgress { share: 0.0, step: 0 },
         seed: 0,
         epoch: 0,
         step: 0,

@@ -75,7 +75,7 @@ impl Sets {
     /// What the training loop gets to see of them: labels of the source alone.
     fn data(&self) -> Data<'_> {
         Data {
-            source: (&self.train.dataset, self.train.split()),
+            source: Some((&self.train.dataset, self.train.split())),
             target: self.target.as_ref().map(OpenedSplit::unlabelled),
             validate: self.validate.as_ref().map(|set| (&set.dataset, set.split())),
             scored: self.scored.as_ref().map(OpenedSplit::unlabelled),
@@ -121,7 +121,7 @@ impl TrainingRun<'_> {
             Ended::Interrupted => return Err(Halt::Interrupted),
         };
         Saved { model, classes }.save(context.out)?;
-        let coverage = coverage(&data, settings.batch_size, settings.epoch);
+        let coverage = coverage(&data, settings);
         let coverage = coverage.map(|(_, words)| words);
         let summary = summary(&rows, counts, coverage, by_number);
         Ok(Outcome { metrics: Metrics::Training(rows), summary, timings: timings(&times) })

@@ -3,7 +3,7 @@
 use std::fs;
 
 use dfdx::prelude::*;
-use runner::adapt::{Coral, Dann, LambdaSchedule, Method, Step};
+use runner::adapt::{Coefficient, Coral, Dann, Method, Step, TrainingProgress};
 use runner::config::source::{SourceId, Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::nn::geometry::Chw;
@@ -29,7 +29,7 @@ fn target() -> Reference {
 
 /// One step of DANN against PyTorch's.
 pub fn dann<D: Ops>(device: &D) -> Vec<Distance> {
-    let lambda = LambdaSchedule::Constant { max: 0.6 };
+    let lambda = Coefficient::Constant { max: 0.6 };
     let method = Method::Dann(Dann { target: target(), lambda });
     let losses = ["class_loss", "source_domain_loss", "target_domain_loss"];
     step_distances(device, &method, "dann", &losses, 4096)
@@ -37,7 +37,7 @@ pub fn dann<D: Ops>(device: &D) -> Vec<Distance> {
 
 /// One step of Deep CORAL against PyTorch's.
 pub fn coral<D: Ops>(device: &D) -> Vec<Distance> {
-    let lambda = LambdaSchedule::Constant { max: 300.0 };
+    let lambda = Coefficient::Constant { max: 300.0 };
     let method = Method::Coral(Coral { target: target(), lambda });
     step_distances(device, &method, "coral", &["class_loss", "coral_loss"], 1024)
 }
@@ -94,7 +94,7 @@ fn step_distances<D: Ops>(
             source: device.tensor_from_vec(hashed(101, 6 * images, 1.0), (6, images)),
             targets: Targets::plain(&labels),
             target: Some(device.tensor_from_vec(hashed(102, 5 * images, 0.5), (5, images))),
-            progress: 0.0,
+            progress: TrainingProgress { share: 0.0, step: 0 },
             seed: 0,
             epoch: 0,
             step: 0,
