@@ -40,12 +40,12 @@ impl Coral {
             step.domains();
 
         let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
-        let logits = model.forward(Part::Classifier, features, source_pass)?;
+        let logits = model.forward(&Part::CLASSIFIER, features, source_pass)?;
         let for_coral = logits.with_empty_tape();
         let classified = Classified::new(logits, &targets)?;
 
         let features = model.features_from(entry, target.leaky_traced(), target_pass)?;
-        let of_target = model.forward(Part::Classifier, features, target_pass)?;
+        let of_target = model.forward(&Part::CLASSIFIER, features, target_pass)?;
         let both = classified.count + of_target.shape().0;
         let coral_loss = distance(for_coral, of_target)?;
 

@@ -10,8 +10,11 @@ use dfdx::prelude::*;
 
 use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step, correct, share, value};
 use crate::config::{Keys, Noted, Reference, Wants};
+use crate::nn::architecture::{DOMAIN_HEAD, read_layers};
+use crate::nn::heads::NewHead;
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
-use crate::nn::{Model, Part, Pass};
+use crate::nn::spec::Layer;
+use crate::nn::{Model, Part, Pass, Spec};
 
 /// Domain label of source images.
 const SOURCE: u32 = 0;
@@ -25,6 +28,8 @@ pub struct Dann {
     pub target: Reference,
     /// Weight of the reversed gradient.
     pub lambda: LambdaSchedule,
+    /// Layers of a new domain classifier before its last one; the network's own when left out.
+    pub domain_head: Option<Vec<Layer>>,
 }
 
 impl Dann {
@@ -32,10 +37,25 @@ impl Dann {
         keys.about(&[
             ("target", "unlabelled images of the target domain"),
             ("lambda", "weight of the reversed gradient of the domain classifier"),
+            (
+                DOMAIN_HEAD,
+                "layers of a new domain classifier before its last one; the network's own when left out",
+            ),
         ]);
         let target = keys.reference("target", Wants::Split("train"));
         let lambda = LambdaSchedule::read(keys);
-        Ok(Self { target: target?, lambda: lambda? })
+        let domain_head = read_layers(keys, DOMAIN_HEAD);
+        Ok(Self { target: target?, lambda: lambda?, domain_head: domain_head? })
+    }
+
+    /// The domain classifier: that of the network, or a new one of the layers that were written.
+    pub(super) fn head(&self, spec: &Spec) -> NewHead {
+        let layers = match &self.domain_head {
+            Some(layers) => spec.domain_head(layers),
+            None => spec.part(&Part::DOMAIN).to_vec(),
+        };
+        let written_at = self.domain_head.as_ref().map(|_| DOMAIN_HEAD);
+        NewHead { part: Part::DOMAIN, layers, logits: Some(2), written_at }
     }
 
     pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
@@ -45,7 +65,7 @@ impl Dann {
 
         let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
         let for_domain = features.with_empty_tape();
-        let logits = model.forward(Part::Classifier, features, source_pass)?;
+        let logits = model.forward(&Part::CLASSIFIER, features, source_pass)?;
         let classified = Classified::new(logits, &targets)?;
         let from_source = domain(model, for_domain, SOURCE, lambda, source_pass)?;
 
@@ -82,7 +102,7 @@ fn domain<D: Ops>(
     pass: Pass,
 ) -> Result<DomainPass<D>, D::Err> {
     let reversed = D::grad_reverse(features, lambda)?;
-    let logits = model.forward(Part::DomainClassifier, reversed, pass)?;
+    let logits = model.forward(&Part::DOMAIN, reversed, pass)?;
     let labels = vec![label; logits.shape().0];
     let correct = correct(&logits, &labels);
     Ok(DomainPass {

@@ -5,9 +5,10 @@
 use dfdx::prelude::*;
 
 use crate::config::{Keys, Noted, Reference, words};
+use crate::nn::heads::NewHead;
 use crate::nn::model::host;
 use crate::nn::ops::{Batch, Ops, Scalar, Targets};
-use crate::nn::{DropoutKey, EntryLayer, Model, Pass};
+use crate::nn::{DropoutKey, EntryLayer, Model, Pass, Spec};
 
 mod coral;
 mod dann;
@@ -39,7 +40,7 @@ pub use lambda::LambdaSchedule;
 /// let root = document::parse(Sources::default().add("method.toml", text), text).unwrap();
 /// let Value::Table(table) = &root.value else { unreachable!("a document is a table") };
 /// let method = Method::read(&mut Keys::new(table, root.span)).unwrap();
-/// assert!(method.is_adversarial());
+/// assert!(method.target().is_some());
 /// ```
 #[derive(Debug, Clone)]
 pub enum Method {
@@ -180,9 +181,12 @@ impl Method {
         }
     }
 
-    /// Whether it trains a domain classifier.
-    pub fn is_adversarial(&self) -> bool {
-        matches!(self, Self::Dann(_))
+    /// The heads that it trains besides the classifier, for a network of `spec`.
+    pub fn heads(&self, spec: &Spec) -> Vec<NewHead> {
+        match self {
+            Self::Supervised | Self::Coral(_) => Vec::new(),
+            Self::Dann(dann) => vec![dann.head(spec)],
+        }
     }
 
     /// The loss of one step.

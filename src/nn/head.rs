@@ -5,37 +5,34 @@ use std::collections::HashMap;
 use dfdx::prelude::HasShape as _;
 
 use super::geometry::Chw;
+use super::heads::NewLayers;
 use super::model::{Model, Parameter, RunningStats, host};
 use super::ops::Ops;
 use super::placement::SpecError;
-use super::spec::Layer;
 
-/// `old` for images of shape `input`, with a classifier of `classes` classes as
-/// [`Spec::with_head`](super::Spec::with_head) makes it of `head`, and the names of the parameters
-/// that are new. What is not new keeps its weights and whether it learns; what is new learns, drawn
-/// with `seed`.
+/// `old` for images of shape `input` and `classes` classes, with what `new` names made new as
+/// [`Spec::renewed`](super::Spec::renewed) has it, and the names of the parameters that are new. What is
+/// not new keeps its weights and whether it learns; what is new learns, drawn with `seed`.
 ///
 /// # Errors
 /// When the layers do not fit together.
 pub fn replace<D: Ops>(
     old: &Model<D>,
-    head: &[Layer],
+    new: &NewLayers,
     input: Chw,
     classes: usize,
     seed: u64,
 ) -> Result<(Model<D>, Vec<String>), SpecError> {
-    let (spec, fresh) = old.spec().clone().with_head(head, input, classes);
-    let mut model = Model::new(spec, old.device(), seed)?;
-    if old.has_domain_classifier() {
-        model.attach_domain_classifier(seed);
-    }
+    let (spec, fresh) = old.spec().clone().renewed(new, input, classes);
+    let is_fresh = |name: &str| fresh.iter().any(|prefix| name.starts_with(prefix));
+    let mut model = Model::with_heads(spec, &old.heads(), old.device(), seed)?;
     model.set_frozen_batch_norm(old.frozen_batch_norm());
     let parameters: HashMap<&str, &Parameter<D>> =
         old.parameters().iter().map(|it| (it.name.as_str(), it)).collect();
     let mut new = Vec::new();
     for parameter in model.parameters_mut() {
         match parameters.get(parameter.name.as_str()) {
-            Some(old) if old.shape == parameter.shape && !parameter.name.starts_with(&fresh) => {
+            Some(old) if old.shape == parameter.shape && !is_fresh(&parameter.name) => {
                 parameter.value.copy_from(&host(&old.value));
                 parameter.trainable = old.trainable;
             }
@@ -47,7 +44,7 @@ pub fn replace<D: Ops>(
     for stats in model.stats_mut() {
         if let Some(old) = statistics.get(stats.layer.as_str())
             && old.mean.shape() == stats.mean.shape()
-            && !stats.layer.starts_with(&fresh)
+            && !is_fresh(&format!("{}.", stats.layer))
         {
             stats.mean.copy_from(&host(&old.mean));
             stats.var.copy_from(&host(&old.var));
@@ -62,6 +59,7 @@ mod tests {
     use dfdx::prelude::Cpu;
 
     use super::*;
+    use crate::nn::spec::{Layer, Part};
     use crate::nn::zoo::{self, ArchSettings};
 
     const SMALL: Chw = Chw { channels: 3, height: 16, width: 16 };
@@ -74,6 +72,10 @@ mod tests {
         model
     }
 
+    fn head(layers: &[Layer]) -> NewLayers {
+        NewLayers { head: Some(layers.to_vec()), bottleneck: None }
+    }
+
     fn names<'a>(it: impl IntoIterator<Item = &'a Parameter<Cpu>>) -> Vec<(&'a str, Vec<usize>)> {
         it.into_iter().map(|it| (it.name.as_str(), it.shape.clone())).collect()
     }
@@ -81,7 +83,7 @@ mod tests {
     #[test]
     fn a_head_takes_the_classifier_s_place_under_the_names_of_pytorch() {
         let old = model("resnet18");
-        let head = [zoo::linear(100), Layer::Relu];
+        let head = head(&[zoo::linear(100), Layer::Relu]);
         let larger = Chw { channels: 3, height: 24, width: 24 };
         let (new, fresh) = replace(&old, &head, larger, 4, 1).unwrap();
         assert_eq!(fresh, ["fc.0.weight", "fc.0.bias", "fc.2.weight", "fc.2.bias"]);
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_empty_head_is_a_new_last_layer_even_for_as_many_classes() {
-        let new = |arch| replace(&model(arch), &[], SMALL, 7, 1).unwrap().1;
+        let new = |arch| replace(&model(arch), &head(&[]), SMALL, 7, 1).unwrap().1;
         assert_eq!(new("resnet18"), ["fc.weight", "fc.bias"]);
         assert_eq!(new("mobilenet_v2"), ["classifier.1.weight", "classifier.1.bias"]);
         assert_eq!(new("squeezenet1_1"), ["classifier.1.weight", "classifier.1.bias"]);
@@ -105,10 +107,29 @@ mod tests {
 
     #[test]
     fn a_head_on_maps_begins_with_their_means() {
-        let (new, fresh) = replace(&model("squeezenet1_1"), &[Layer::Relu], SMALL, 5, 1).unwrap();
+        let (new, fresh) =
+            replace(&model("squeezenet1_1"), &head(&[Layer::Relu]), SMALL, 5, 1).unwrap();
         assert_eq!(fresh, ["classifier.1.weight", "classifier.1.bias"]);
         let last = new.parameters().last().unwrap();
         assert_eq!(last.shape, [5]);
-        assert_eq!(new.spec().classifier.len(), 3);
+        assert_eq!(new.spec().part(&Part::CLASSIFIER).len(), 3);
+    }
+    #[test]
+    fn a_bottleneck_is_new_with_every_head_and_the_features_before_it_stay() {
+        let mut old = model("dacnn");
+        let layers = old.spec().part(&Part::DOMAIN).to_vec();
+        old.attach_head(&Part::DOMAIN, layers, Some(2), 0).unwrap();
+        old.stats_mut().iter_mut().for_each(|it| it.batches = 5);
+        let bottleneck = Some(vec![zoo::linear(1250), zoo::batch_norm()]);
+        let new = NewLayers { bottleneck, head: None };
+        let input = old.spec().input;
+        // As wide as the features were: what comes in has the same shape, and is something else.
+        let (new, fresh) = replace(&old, &new, input, 7, 1).unwrap();
+        let kept = new.parameters().iter().filter(|it| !fresh.contains(&it.name));
+        assert!(kept.clone().all(|it| it.name.starts_with("features.") && !it.trainable));
+        assert_eq!((kept.count(), fresh.len()), (8, 4 + 10 + 6));
+        assert!(new.has_head(&Part::DOMAIN));
+        let seen = new.stats().iter().filter(|it| it.batches > 0).map(|it| it.layer.as_str());
+        assert_eq!(seen.collect::<Vec<_>>(), ["features.bn1", "features.bn2"]);
     }
 }

@@ -5,20 +5,22 @@
 use std::sync::Arc;
 
 use dfdx::prelude::*;
+use indexmap::IndexMap;
 
 use super::flow::Flow;
-use super::fuse::{self, Fused, FusedSegment, units};
+use super::fuse::{self, Fused, FusedSegment};
 use super::geometry::{Chw, Rectifier};
-use super::limits;
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
 use super::ops::concat::concat;
 use super::ops::{
     Batch, BatchMoments, BlockNeeds, ConvBlock, FixedNorm, Flat, Maps, Needs, Norm, Ops,
 };
-use super::placement::{Placed, Placement, SpecError};
+use super::placement::{Placed, SpecError};
 use super::spec::{Init, Layer, Part, Spec};
 use crate::config::words;
 use crate::random;
+
+mod attach;
 
 /// A learnable tensor.
 #[derive(Debug, Clone)]
@@ -107,8 +109,8 @@ struct Owner<D: Ops> {
 pub struct Model<D: Ops> {
     spec: Spec,
     layers: Vec<Owner<D>>,
-    /// What runs at a time, of each part.
-    chains: [Arc<[FusedSegment]>; 3],
+    /// What runs at a time, of the features and of each head that has weights.
+    chains: IndexMap<Part, Arc<[FusedSegment]>>,
     parameters: Vec<Parameter<D>>,
     stats: Vec<RunningStats<D>>,
     frozen_batch_norm: FrozenBatchNorm,
@@ -117,48 +119,14 @@ pub struct Model<D: Ops> {
 }
 
 impl<D: Ops> Model<D> {
-    /// A network without a domain classifier. Weights are drawn as [`Spec::init`] says; every tensor
-    /// has a random stream of its own, keyed by its name.
+    /// A network with every head of `spec` but the domain classifier. Weights are drawn as
+    /// [`Spec::init`] says; every tensor has a random stream of its own, keyed by its name.
     ///
     /// # Errors
     /// When the layers do not fit together, or their parameters not into the memory.
     pub fn new(spec: Spec, device: &D, seed: u64) -> Result<Self, SpecError> {
-        let Placement { layers, chains } = spec.place()?;
-        limits::check_memory(&layers)?;
-        let mut model = Self {
-            layers: Vec::new(),
-            chains: chains.map(|chain| units(&chain, &layers).into()),
-            parameters: Vec::new(),
-            stats: Vec::new(),
-            frozen_batch_norm: FrozenBatchNorm::default(),
-            precise: false,
-            device: device.clone(),
-            spec,
-        };
-        for placed in layers {
-            if placed.part != Part::DomainClassifier {
-                model.add(placed, seed);
-            }
-        }
-        Ok(model)
-    }
-
-    /// Gives the model its domain classifier, freshly initialised, if it has none yet.
-    pub fn attach_domain_classifier(&mut self, seed: u64) {
-        if self.has_domain_classifier() {
-            return;
-        }
-        let placement = self.spec.place().expect("the spec was checked when the model was made");
-        for placed in placement.layers {
-            if placed.part == Part::DomainClassifier {
-                self.add(placed, seed);
-            }
-        }
-    }
-
-    /// Whether it has a domain classifier.
-    pub fn has_domain_classifier(&self) -> bool {
-        self.layers.iter().any(|layer| layer.placed.part == Part::DomainClassifier)
+        let heads = spec.initial_heads();
+        Self::with_heads(spec, &heads, device, seed)
     }
 
     /// Appends a layer with fresh tensors.
@@ -261,7 +229,7 @@ impl<D: Ops> Model<D> {
     /// [`Model::features_up_to`] makes of it.
     pub fn frozen_entry(&self) -> EntryLayer {
         let frozen = |unit: &FusedSegment| unit.layers().into_iter().all(|at| self.is_constant(at));
-        EntryLayer(self.chain(Part::Features).iter().take_while(|unit| frozen(unit)).count())
+        EntryLayer(self.chain(&Part::FEATURES).iter().take_while(|unit| frozen(unit)).count())
     }
 
     /// The place after the layers that are called `name` or whose names go on from it, as
@@ -273,16 +241,16 @@ impl<D: Ops> Model<D> {
 
     /// Shape of what comes in at `entry`.
     pub fn entry_shape(&self, entry: EntryLayer) -> Chw {
-        let before = entry.0.checked_sub(1).map(|last| &self.chain(Part::Features)[last]);
+        let before = entry.0.checked_sub(1).map(|last| &self.chain(&Part::FEATURES)[last]);
         before.map_or(self.spec.input, |unit| unit.output(|at| self.layers[at].placed.output))
     }
 
     /// The layers before `entry` in the order of their parameters.
     pub fn layers_before(&self, entry: EntryLayer) -> Vec<&Placed> {
-        let next = self.chain(Part::Features).get(entry.0);
+        let next = self.chain(&Part::FEATURES).get(entry.0);
         let end = next.and_then(|unit| unit.layers().into_iter().min());
         let features = self.layers.iter().map(|layer| &layer.placed);
-        let features = features.take_while(|placed| placed.part == Part::Features);
+        let features = features.take_while(|placed| placed.part == Part::FEATURES);
         features.take(end.unwrap_or(usize::MAX)).collect()
     }
 
@@ -316,8 +284,8 @@ impl<D: Ops> Model<D> {
         }
     }
 
-    fn chain(&self, part: Part) -> &Arc<[FusedSegment]> {
-        &self.chains[Part::ALL.iter().position(|it| *it == part).expect("one of all")]
+    fn chain(&self, part: &Part) -> &Arc<[FusedSegment]> {
+        self.chains.get(part).unwrap_or_else(|| panic!("the model has no head `{}`", part.name()))
     }
 
     /// Runs one part. `x` is `[N, C*H*W]` for the features, `[N, features]` for the heads.
@@ -326,15 +294,18 @@ impl<D: Ops> Model<D> {
     ///
     /// # Errors
     /// When the device fails (out of memory).
+    ///
+    /// # Panics
+    /// When the model has no head called so.
     pub fn forward<T: Tape<f32, D>>(
         &mut self,
-        part: Part,
+        part: &Part,
         x: Batch<D, T>,
         pass: Pass,
     ) -> Result<Batch<D, T>, D::Err> {
         // The heads pass gradients on as soon as anything in the features learns.
-        let features = |layer: usize| self.layers[layer].placed.part == Part::Features;
-        let upstream = part != Part::Features
+        let features = |layer: usize| self.layers[layer].placed.part == Part::FEATURES;
+        let upstream = *part != Part::FEATURES
             && (0..self.layers.len()).any(|at| features(at) && self.layer_learns(at));
         let chain = Arc::clone(self.chain(part));
         self.run(&chain, Flow::Rows(x), pass, upstream)?.0.rows()
@@ -350,7 +321,7 @@ impl<D: Ops> Model<D> {
         x: Batch<D, T>,
         pass: Pass,
     ) -> Result<Batch<D, T>, D::Err> {
-        let chain = Arc::clone(self.chain(Part::Features));
+        let chain = Arc::clone(self.chain(&Part::FEATURES));
         self.run(&chain[entry.0..], Flow::Rows(x), pass, false)?.0.rows()
     }
 
@@ -363,7 +334,7 @@ impl<D: Ops> Model<D> {
         entry: EntryLayer,
         images: Batch<D>,
     ) -> Result<Batch<D>, D::Err> {
-        let chain = Arc::clone(self.chain(Part::Features));
+        let chain = Arc::clone(self.chain(&Part::FEATURES));
         self.run(&chain[..entry.0], Flow::Rows(images), Pass::Eval, false)?.0.rows()
     }
 
@@ -584,7 +555,7 @@ impl<D: Ops> Model<D> {
     /// As [`Model::logits`].
     pub fn logits_from(&mut self, entry: EntryLayer, x: Batch<D>) -> Result<Batch<D>, D::Err> {
         let features = self.features_from(entry, x, Pass::Eval)?;
-        self.forward(Part::Classifier, features, Pass::Eval)
+        self.forward(&Part::CLASSIFIER, features, Pass::Eval)
     }
 }
 
