@@ -74,9 +74,9 @@ impl<D: Ops> Bench<D> {
         let build = zoo::find(arch).expect("a network of the zoo").build;
         let mut model =
             Model::new(build(ArchSettings::new(input, 10)), device, 0).expect("the network fits");
-        let adversarial = method.as_ref().is_some_and(Method::is_adversarial);
-        if adversarial {
-            model.attach_domain_classifier(0);
+        for head in method.iter().flat_map(|method| method.heads(model.spec())).collect::<Vec<_>>()
+        {
+            model.add_head(head, 0).expect("the head fits");
         }
         let mut optimizer = Optimizer::Adam(runner::train::Adam {
             lr: 1e-3,
@@ -97,7 +97,8 @@ impl<D: Ops> Bench<D> {
             device.tensor_from_vec(values, (images, input.len()))
         };
         let source = batch(0);
-        let target = adversarial.then(|| batch(1 << 24));
+        let adapts = method.as_ref().is_some_and(|method| method.target().is_some());
+        let target = adapts.then(|| batch(1 << 24));
         let labels = (0..10).cycle().take(images).collect();
         let frozen = (work == "resnet18-frozen-epoch").then(|| {
             let count = images * passes;
@@ -183,7 +184,11 @@ fn dann() -> Method {
         wants: Wants::Split("train"),
         span: Span { source, start: 0, end: 0 },
     };
-    Method::Dann(Dann { target, lambda: Coefficient::Ganin { gamma: 10.0, max: 1.0 } })
+    Method::Dann(Dann {
+        target,
+        lambda: Coefficient::Ganin { gamma: 10.0, max: 1.0 },
+        domain_head: None,
+    })
 }
 
 /// Numbers between -1 and 1 without order.

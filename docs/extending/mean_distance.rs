@@ -38,7 +38,7 @@ impl MeanDistance {
 
         let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
         let for_distance = features.with_empty_tape();
-        let logits = model.forward(Part::Classifier, features, source_pass)?;
+        let logits = model.forward(&Part::CLASSIFIER, features, source_pass)?;
         let classified = Classified::new(logits, &targets)?;
 
         let of_target = model.features_from(entry, target.leaky_traced(), target_pass)?;

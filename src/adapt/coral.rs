@@ -38,11 +38,11 @@ impl Coral {
             step.domains();
 
         let features = model.features_from(entry, &source, source_pass)?;
-        let logits = model.forward(Part::Classifier, &features, source_pass)?;
+        let logits = model.forward(&Part::CLASSIFIER, &features, source_pass)?;
         let classified = Classified::new(&logits, &targets)?;
 
         let features = model.features_from(entry, &target, target_pass)?;
-        let of_target = model.forward(Part::Classifier, &features, target_pass)?;
+        let of_target = model.forward(&Part::CLASSIFIER, &features, target_pass)?;
         let both = classified.count + of_target.rows();
         let coral_loss = distance(&logits, &of_target)?;
 

@@ -3,8 +3,9 @@
 //! A method sees target images only as a batch of pixels: their labels cannot reach it.
 
 use crate::config::{Keys, Noted, Reference, words};
+use crate::nn::heads::NewHead;
 use crate::nn::ops::{OpError, Tape, Targets, Tensor};
-use crate::nn::{DropoutKey, EntryLayer, Model, Pass};
+use crate::nn::{DropoutKey, EntryLayer, Model, Pass, Spec};
 
 mod coefficient;
 mod coral;
@@ -36,7 +37,7 @@ pub use dann::Dann;
 /// let root = document::parse(Sources::default().add("method.toml", text), text).unwrap();
 /// let Value::Table(table) = &root.value else { unreachable!("a document is a table") };
 /// let method = Method::read(&mut Keys::new(table, root.span)).unwrap();
-/// assert!(method.is_adversarial());
+/// assert!(method.target().is_some());
 /// ```
 #[derive(Debug, Clone)]
 pub enum Method {
@@ -179,9 +180,12 @@ impl Method {
         }
     }
 
-    /// Whether it trains a domain classifier.
-    pub fn is_adversarial(&self) -> bool {
-        matches!(self, Self::Dann(_))
+    /// The heads that it trains besides the classifier, for a network of `spec`.
+    pub fn heads(&self, spec: &Spec) -> Vec<NewHead> {
+        match self {
+            Self::Supervised | Self::Coral(_) => Vec::new(),
+            Self::Dann(dann) => vec![dann.head(spec)],
+        }
     }
 
     /// The loss of one step.

@@ -153,9 +153,9 @@ impl Training {
 
     /// The network that comes out, or everything that does not fit.
     fn describe(&self, inputs: &Described) -> Result<ModelShape, Vec<Problem>> {
-        let ModelShape { spec, mut classes, adversarial, frozen } =
-            self.source.describe(inputs).map_err(|problem| vec![problem])?;
-        let adversarial = adversarial || self.method.is_adversarial();
+        let mut shape = self.source.describe(inputs).map_err(|problem| vec![problem])?;
+        self.source.add_heads(&mut shape, &self.method).map_err(|problem| vec![problem])?;
+        let ModelShape { spec, mut classes, heads, frozen } = shape;
         let mut problems = Vec::new();
         for (key, uses) in self.sets() {
             let set = inputs.dataset(key);
@@ -171,14 +171,14 @@ impl Training {
             }
         }
         if let Some(spec) = &spec {
-            let names = freeze::names(spec, adversarial);
+            let names = freeze::names(spec, &heads);
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let of_groups = self.settings.groups.problems(&names).into_iter();
             problems.extend(of_groups.map(|(key, error)| Problem::at(key, error.to_string())));
         }
         problems.extend(self.too_few_classes(&inputs.dataset("train")));
         if problems.is_empty() {
-            Ok(ModelShape { spec, classes, adversarial, frozen })
+            Ok(ModelShape { spec, classes, heads, frozen })
         } else {
             Err(problems)
         }

@@ -33,8 +33,8 @@ fn every_registered_method_trains_three_steps_with_finite_losses() {
         let word = kind.word();
         let method = method(word);
         let (mut model, dataset, split) = (tiny::model(), tiny::dataset(), tiny::split());
-        if method.is_adversarial() {
-            model.attach_domain_classifier(0);
+        for head in method.heads(model.spec()) {
+            model.add_head(head, 0).unwrap();
         }
         let before: Vec<Vec<f32>> = model.parameters().iter().map(|it| it.value.host()).collect();
         let settings = tiny::settings(1);

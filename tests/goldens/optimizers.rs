@@ -10,7 +10,7 @@ use runner::config::{Keys, Noted, document};
 use runner::nn::Model;
 use runner::nn::geometry::Chw;
 use runner::nn::model::host;
-use runner::nn::spec::{Init, Layer, Named, Spec};
+use runner::nn::spec::{Init, Layer, Named, Spec, two_heads};
 use runner::train::groups::{Groups, L2Sp};
 use runner::train::monitor::ValidationScores;
 use runner::train::schedule::{Moment, Scheduled};
@@ -42,11 +42,10 @@ fn model(device: &Cpu) -> Model<Cpu> {
         input: Chw { channels: 8, height: 1, width: 1 },
         classes: 2,
         features: vec![Named::new("features.0", Layer::Flatten)],
-        classifier: vec![Named::new("classifier.0", Layer::Linear { outputs: 2, bias: true })],
-        domain_classifier: vec![Named::new(
-            "domain_classifier.0",
-            Layer::Linear { outputs: 2, bias: true },
-        )],
+        heads: two_heads(
+            vec![Named::new("classifier.0", Layer::Linear { outputs: 2, bias: true })],
+            vec![Named::new("domain_classifier.0", Layer::Linear { outputs: 2, bias: true })],
+        ),
     };
     let mut model = Model::new(spec, device, 0).unwrap();
     let values = hashed(1, 18, 1.0);

@@ -118,7 +118,7 @@ fn frozen_features_are_the_same_bits_for_an_image_in_any_batch() {
         let some: Batch<Cpu> = Cpu::default().tensor_from_vec(some, (pick.len(), len));
         let key = runner::nn::DropoutKey { seed: 0, domain: "source", epoch: 0, step: 0 };
         let from_images =
-            host(&model.clone().forward(Part::Features, some.clone(), Pass::Train(key)).unwrap());
+            host(&model.clone().forward(&Part::FEATURES, some.clone(), Pass::Train(key)).unwrap());
         let features = model.features_up_to(entry, some).unwrap();
         let expected: Vec<f32> =
             pick.iter().flat_map(|at| whole[at * out..(at + 1) * out].to_vec()).collect();

@@ -10,7 +10,7 @@ use runner::nn::geometry::Chw;
 use runner::nn::model::host;
 use runner::nn::ops::{Batch, Targets};
 use runner::nn::spec::{Layer, Named};
-use runner::nn::{EntryLayer, Model, zoo};
+use runner::nn::{EntryLayer, Model, Part, zoo};
 use safetensors::SafeTensors;
 
 fn without_dropout(layers: &mut [Named]) {
@@ -24,7 +24,7 @@ fn without_dropout(layers: &mut [Named]) {
 fn network(name: &str, side: usize) -> Model<Cpu> {
     let input = Chw { channels: 3, height: side, width: side };
     let mut spec = (zoo::find(name).unwrap().build)(zoo::ArchSettings::new(input, 10));
-    without_dropout(&mut spec.classifier);
+    without_dropout(&mut spec.heads[&Part::CLASSIFIER]);
     let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
     fill(&mut model, |name| if name.contains("bn3") { 0.1 } else { 0.7 }, 2);
     model

@@ -100,10 +100,10 @@ impl TrainingRun<'_> {
             by_number |= matches!(matched, Matched::ByNumber(_));
             context.progress.note(note);
         })?;
-        if training.method.is_adversarial() && !model.has_domain_classifier() {
-            let before = model.parameters().len();
-            model.attach_domain_classifier(seed);
-            new.extend(model.parameters()[before..].iter().map(|it| it.name.clone()));
+        let heads = training.source.heads(&training.method, model.spec())?;
+        for head in heads {
+            let added = model.add_head(head, seed);
+            new.extend(added.map_err(|error| Failure::new(error.to_string()))?);
         }
         let counts = trainable(&model, training)?;
         let data = sets.data();

@@ -30,7 +30,7 @@ fn target() -> Reference {
 /// One step of DANN against PyTorch's.
 pub fn dann<D: Ops>(device: &D) -> Vec<Distance> {
     let lambda = Coefficient::Constant { max: 0.6 };
-    let method = Method::Dann(Dann { target: target(), lambda });
+    let method = Method::Dann(Dann { target: target(), lambda, domain_head: None });
     let losses = ["class_loss", "source_domain_loss", "target_domain_loss"];
     step_distances(device, &method, "dann", &losses, 4096)
 }
@@ -68,8 +68,8 @@ fn step_distances<D: Ops>(
         }
     }
     let mut model = Model::new(spec, device, 0).unwrap();
-    if method.is_adversarial() {
-        model.attach_domain_classifier(0);
+    for head in method.heads(model.spec()) {
+        model.add_head(head, 0).unwrap();
     }
     for (at, parameter) in model.parameters_mut().iter_mut().enumerate() {
         let is_norm = parameter.name.contains(".bn");
