@@ -6,6 +6,7 @@ use std::f64::consts::PI;
 
 use crate::config::node::Value;
 use crate::config::{Keys, Noted, words};
+use crate::train::TrainingProgress;
 
 words! {
     /// The word for the course of a coefficient.
@@ -25,15 +26,6 @@ words! {
         /// [`Coefficient::Delay`].
         Delay = "delay",
     }
-}
-
-/// Where a training stands before a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TrainingProgress {
-    /// Share of all steps taken, 0 to below 1.
-    pub share: f64,
-    /// Steps taken over all epochs.
-    pub step: usize,
 }
 
 /// A coefficient as a function of the share p of training that is over, or of the number i of steps.

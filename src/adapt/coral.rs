@@ -6,10 +6,11 @@
 //! with d = classes the matrices are small. Source and target go through the network in separate
 //! passes: batch norm must see one domain at a time.
 
-use super::{Classified, Coefficient, Domains, Losses, Reading, Step};
+use super::{Classified, Coefficient};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::Part;
 use crate::nn::ops::{OpError, Tensor};
+use crate::train::{Batch, BatchNormFamily, Bench, FitError, Group, Learner, Method, Needs};
 
 /// Settings of Deep CORAL.
 #[derive(Debug, Clone)]
@@ -31,29 +32,34 @@ impl Coral {
         let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
         Ok(Self { target: target?, lambda: lambda? })
     }
+}
 
-    pub(super) fn losses(&self, step: Step) -> Result<Losses, OpError> {
-        let lambda = self.lambda.at(&step.progress);
-        let Domains { model, entry, source, source_pass, targets, target, target_pass } =
-            step.domains();
+impl Method for Coral {
+    fn needs(&self) -> Needs<'_> {
+        let batch_norm = BatchNormFamily::ALL;
+        Needs { target: Some(&self.target), batch_norm, ..Needs::SOURCE }
+    }
 
-        let features = model.features_from(entry, &source, source_pass)?;
-        let logits = model.forward(&Part::CLASSIFIER, &features, source_pass)?;
-        let classified = Classified::new(&logits, &targets)?;
+    fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
+        Ok(Box::new(Aligning(self)))
+    }
+}
 
-        let features = model.features_from(entry, &target, target_pass)?;
-        let of_target = model.forward(&Part::CLASSIFIER, &features, target_pass)?;
-        let both = classified.count + of_target.rows();
-        let coral_loss = distance(&logits, &of_target)?;
+/// Deep CORAL in the middle of a training: it remembers nothing.
+struct Aligning<'m>(&'m Coral);
 
-        let readings = vec![
-            classified.loss_reading(),
-            Reading { name: "coral_loss", value: coral_loss.value(), weight: both },
-            classified.accuracy_reading(),
-            Reading { name: "lambda", value: f64::from(lambda), weight: 0 },
-        ];
-        let total = classified.loss.add(&coral_loss.scale(lambda)?)?;
-        Ok(Losses { total, readings })
+impl Learner for Aligning<'_> {
+    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
+        let lambda = bench.knob("lambda", |progress| self.0.lambda.at(progress));
+        let features = bench.both(&Part::FEATURES, &batch.images())?;
+        let logits = bench.both(&Part::CLASSIFIER, &features)?;
+        let classified = Classified::new(&logits.source, &batch.source().targets)?;
+        let distance = distance(&logits.source, &logits.target)?;
+        classified.report_loss(bench);
+        bench.meter("coral_loss", &distance, classified.count + logits.target.rows());
+        classified.report_accuracy(bench);
+        let loss = classified.loss.add(&distance.scale(lambda)?)?;
+        bench.descend(&loss, &[Group::MAIN])
     }
 }
 

@@ -6,18 +6,19 @@
 //! the network in separate passes: batch norm, in the domain classifier above all, must see one
 //! domain at a time.
 
-use super::{Classified, Coefficient, Domains, Losses, Reading, Step};
+use super::{Classified, Coefficient};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::architecture::{DOMAIN_HEAD, read_layers};
 use crate::nn::heads::NewHead;
 use crate::nn::ops::{OpError, Targets, Tensor};
 use crate::nn::spec::Layer;
-use crate::nn::{Model, Part, Pass, Spec};
+use crate::nn::{Part, Spec};
+use crate::train::{Batch, BatchNormFamily, Bench, Domains, FitError, Group, Learner, Method, Needs};
 
 /// Domain label of source images.
-const SOURCE: u32 = 0;
+pub(super) const SOURCE: u32 = 0;
 /// Domain label of target images.
-const TARGET: u32 = 1;
+pub(super) const TARGET: u32 = 1;
 
 /// Settings of domain-adversarial training.
 #[derive(Debug, Clone)]
@@ -45,70 +46,75 @@ impl Dann {
         let domain_head = read_layers(keys, DOMAIN_HEAD);
         Ok(Self { target: target?, lambda: lambda?, domain_head: domain_head? })
     }
+}
 
-    /// The domain classifier: that of the network, or a new one of the layers that were written.
-    pub(super) fn head(&self, spec: &Spec) -> NewHead {
-        let layers = match &self.domain_head {
-            Some(layers) => spec.domain_head(layers),
-            None => spec.part(&Part::DOMAIN).to_vec(),
-        };
-        let written_at = self.domain_head.as_ref().map(|_| DOMAIN_HEAD);
-        NewHead { part: Part::DOMAIN, layers, logits: Some(2), written_at }
+impl Method for Dann {
+    fn needs(&self) -> Needs<'_> {
+        let batch_norm = BatchNormFamily::ALL;
+        Needs { target: Some(&self.target), batch_norm, ..Needs::SOURCE }
     }
 
-    pub(super) fn losses(&self, step: Step) -> Result<Losses, OpError> {
-        let lambda = self.lambda.at(&step.progress);
-        let Domains { model, entry, source, source_pass, targets, target, target_pass } =
-            step.domains();
+    fn heads(&self, spec: &Spec) -> Vec<NewHead> {
+        vec![domain_classifier(self.domain_head.as_deref(), spec)]
+    }
 
-        let features = model.features_from(entry, &source, source_pass)?;
-        let logits = model.forward(&Part::CLASSIFIER, &features, source_pass)?;
-        let classified = Classified::new(&logits, &targets)?;
-        let from_source = domain(model, &features, SOURCE, lambda, source_pass)?;
-
-        let features = model.features_from(entry, &target, target_pass)?;
-        let from_target = domain(model, &features, TARGET, lambda, target_pass)?;
-
-        let (n, m) = (classified.count, from_target.count);
-        let domain_accuracy = (from_source.hits + from_target.hits) / count(n + m);
-        let readings = vec![
-            classified.loss_reading(),
-            Reading { name: "source_domain_loss", value: from_source.loss.value(), weight: n },
-            Reading { name: "target_domain_loss", value: from_target.loss.value(), weight: m },
-            Reading { name: "domain_accuracy", value: domain_accuracy, weight: n + m },
-            classified.accuracy_reading(),
-            Reading { name: "lambda", value: f64::from(lambda), weight: 0 },
-        ];
-        let total = classified.loss.add(&from_source.loss)?.add(&from_target.loss)?;
-        Ok(Losses { total, readings })
+    fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
+        Ok(Box::new(Adversary(self)))
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
-fn count(of: usize) -> f64 {
-    of as f64
+/// The domain classifier of a network: its own, or a new one of the layers that were written.
+pub(super) fn domain_classifier(layers: Option<&[Layer]>, spec: &Spec) -> NewHead {
+    let written_at = layers.map(|_| DOMAIN_HEAD);
+    let layers = match layers {
+        Some(layers) => spec.domain_head(layers),
+        None => spec.part(&Part::DOMAIN).to_vec(),
+    };
+    NewHead { part: Part::DOMAIN, layers, logits: Some(2), written_at }
 }
 
-/// The domain classifier on one domain's features.
-struct DomainPass {
-    loss: Tensor,
-    hits: f64,
-    count: usize,
+/// Domain-adversarial training in the middle: it remembers nothing.
+struct Adversary<'m>(&'m Dann);
+
+impl Learner for Adversary<'_> {
+    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
+        let lambda = bench.knob("lambda", |progress| self.0.lambda.at(progress));
+        let features = bench.both(&Part::FEATURES, &batch.images())?;
+        let logits = bench.source_of(&Part::CLASSIFIER, &features)?;
+        let classified = Classified::new(&logits, &batch.source().targets)?;
+        let source = features.source.grad_scale(-lambda)?;
+        let target = features.target.grad_scale(-lambda)?;
+        let logits = bench.both(&Part::DOMAIN, &Domains { source, target })?;
+        let from_source = DomainLoss::new(&logits.source, SOURCE)?;
+        let from_target = DomainLoss::new(&logits.target, TARGET)?;
+
+        classified.report_loss(bench);
+        let (n, m) = (from_source.count, from_target.count);
+        bench.meter("source_domain_loss", &from_source.loss, n);
+        bench.meter("target_domain_loss", &from_target.loss, m);
+        bench.meter_share("domain_accuracy", &[&from_source.hits, &from_target.hits], n + m);
+        classified.report_accuracy(bench);
+        let loss = classified.loss.add(&from_source.loss)?.add(&from_target.loss)?;
+        bench.descend(&loss, &[Group::MAIN])
+    }
 }
 
-fn domain(
-    model: &mut Model,
-    features: &Tensor,
-    label: u32,
-    lambda: f32,
-    pass: Pass,
-) -> Result<DomainPass, OpError> {
-    let reversed = features.grad_scale(-lambda)?;
-    let logits = model.forward(&Part::DOMAIN, &reversed, pass)?;
-    let labels = vec![label; logits.rows()];
-    Ok(DomainPass {
-        hits: logits.ops().hits(&logits, &labels)?.value(),
-        loss: logits.ops().cross_entropy(&logits, &Targets::plain(&labels))?,
-        count: labels.len(),
-    })
+/// What a domain classifier's logits `[N, 2]` of one domain's images are worth.
+pub(super) struct DomainLoss {
+    /// Their mean cross-entropy.
+    pub loss: Tensor,
+    /// How many were taken for what they are.
+    pub hits: Tensor,
+    pub count: usize,
+}
+
+impl DomainLoss {
+    pub(super) fn new(logits: &Tensor, label: u32) -> Result<Self, OpError> {
+        let labels = vec![label; logits.rows()];
+        Ok(Self {
+            hits: logits.ops().hits(logits, &labels)?,
+            loss: logits.ops().cross_entropy(logits, &Targets::plain(&labels))?,
+            count: labels.len(),
+        })
+    }
 }

@@ -4,7 +4,7 @@ use super::augment::Augment;
 use crate::random::Stream;
 
 /// One of the two sets of images that an adaptation trains on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Domain {
     /// The labelled images.
     Source,

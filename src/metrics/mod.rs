@@ -40,3 +40,9 @@ mod tests {
         assert_eq!(rounded(f64::INFINITY), "inf");
     }
 }
+
+/// `part` of `whole` images, 0 to 1.
+#[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
+pub(crate) fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole as f64
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use self::norms::SourceNorm;
 use super::fuse::{self, Fused, FusedSegment};
 use super::geometry::{Chw, Rectifier};
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
@@ -15,12 +16,15 @@ use crate::config::words;
 use crate::random;
 
 mod attach;
+mod norms;
 
 /// A learnable tensor.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     /// Name as in PyTorch's `state_dict`.
     pub name: String,
+    /// The part that it belongs to.
+    pub part: Part,
     /// Shape as in PyTorch; the tensor itself is flat.
     pub shape: Vec<usize>,
     /// The values.
@@ -64,6 +68,8 @@ pub struct Pass<'a> {
     pub statistics: Statistics,
     /// Where the masks of dropout come from; no dropout without one.
     pub dropout: Option<DropoutKey<'a>>,
+    /// Whether batch norm layers take the tensors that [`Model::split_norms`] gave them for the source.
+    pub source_norms: bool,
 }
 
 /// What the batch norm layers of a pass go by. Frozen ones have a rule of their own,
@@ -80,11 +86,17 @@ pub enum Statistics {
 
 impl<'a> Pass<'a> {
     /// As at test time: running statistics, no dropout, nothing recorded.
-    pub const EVAL: Self = Self { tape: None, statistics: Statistics::Running, dropout: None };
+    pub const EVAL: Self =
+        Self { tape: None, statistics: Statistics::Running, dropout: None, source_norms: false };
 
     /// As in training: batch statistics and dropout, its masks drawn from the key.
     pub fn train(tape: &'a Tape, key: DropoutKey<'a>) -> Self {
-        Self { tape: Some(tape), statistics: Statistics::Batch, dropout: Some(key) }
+        Self {
+            tape: Some(tape),
+            statistics: Statistics::Batch,
+            dropout: Some(key),
+            source_norms: false,
+        }
     }
 }
 
@@ -118,6 +130,8 @@ struct Owner {
     weight: Option<usize>,
     bias: Option<usize>,
     stats: Option<usize>,
+    /// A batch norm's tensors for the source domain, where each domain has its own.
+    source: Option<SourceNorm>,
     /// A convolution's weights for the kernels, until they change.
     prepared: Option<Prepared>,
 }
@@ -157,6 +171,7 @@ impl Model {
             *(if is_weight { &mut weight } else { &mut bias }) = Some(self.parameters.len());
             self.parameters.push(Parameter {
                 name: slot.name,
+                part: placed.part.clone(),
                 shape: slot.shape,
                 value: self.flat(values),
                 trainable: true,
@@ -172,7 +187,7 @@ impl Model {
                 batches: 0,
             });
         }
-        self.layers.push(Owner { placed, weight, bias, stats, prepared: None });
+        self.layers.push(Owner { placed, weight, bias, stats, source: None, prepared: None });
     }
 
     /// Its layers.
@@ -203,15 +218,19 @@ impl Model {
         &mut self.parameters
     }
 
-    /// The tensors that learn, each with its place among the parameters, to be changed by an
-    /// optimizer.
-    pub fn trainable_mut(&mut self) -> impl Iterator<Item = (usize, &mut Parameter)> {
+    /// The tensors that learn of the parts that `moves` names, each with its place among the parameters,
+    /// to be changed by an optimizer.
+    pub fn trainable_mut(
+        &mut self,
+        moves: impl Fn(&Part) -> bool,
+    ) -> impl Iterator<Item = (usize, &mut Parameter)> {
         for at in 0..self.layers.len() {
-            if self.layer_learns(at) {
+            if self.layer_learns(at) && moves(&self.layers[at].placed.part) {
                 self.layers[at].prepared = None;
             }
         }
-        self.parameters.iter_mut().enumerate().filter(|(_, parameter)| parameter.trainable)
+        let learns = move |parameter: &Parameter| parameter.trainable && moves(&parameter.part);
+        self.parameters.iter_mut().enumerate().filter(move |(_, parameter)| learns(parameter))
     }
 
     /// The running statistics of its batch norm layers.
@@ -450,10 +469,14 @@ impl Model {
         let Layer::BatchNorm { eps, momentum } = layer.placed.layer else {
             unreachable!("only batch normalisation normalises")
         };
+        let own = layer.weight.zip(layer.bias).zip(layer.stats);
+        let own = own.map(|((weight, bias), stats)| SourceNorm { weight, bias, stats });
+        let tensors = layer.source.filter(|_| pass.source_norms).or(own);
+        let SourceNorm { weight, bias, stats } = tensors.expect("batch norm has its tensors");
         LayerNorm {
-            weight: self.value(layer.weight.expect("batch norm has a weight"), pass),
-            bias: self.value(layer.bias.expect("batch norm has a bias"), pass),
-            stats: layer.stats.expect("batch norm has statistics"),
+            weight: self.value(weight, pass),
+            bias: self.value(bias, pass),
+            stats,
             statistics: self.statistics(at, pass),
             eps,
             momentum,

@@ -2,7 +2,7 @@
 
 use super::training::{ModelSource, Training, TrainingStage};
 use super::{Defaults, Kind, Measures, Stage};
-use crate::adapt::Method;
+use crate::adapt::Supervised;
 use crate::config::{Keys, Noted};
 use crate::nn::architecture::Architecture;
 
@@ -16,6 +16,6 @@ pub(super) const KIND: Kind = Kind {
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     keys.about(&[("model", "the network")]);
     let source = Architecture::read(keys).map(ModelSource::Fresh);
-    let training = Training::read(keys, defaults, source, Some(Method::Supervised), false)?;
+    let training = Training::read(keys, defaults, source, Some(Box::new(Supervised)), false)?;
     Ok(Box::new(TrainingStage { kind: KIND.name, training }))
 }

@@ -10,17 +10,20 @@ use super::inputs::{misfits, unlike_classes};
 use super::{
     Context, DatasetShape, Defaults, Described, Halt, ModelShape, Outcome, Problem, Product, Stage,
 };
-use crate::adapt::Method;
+use crate::adapt;
+use crate::config::diagnostic::suggest;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word};
 use crate::data::augment::Augment;
 use crate::data::classes::match_classes;
-use crate::nn::freeze;
+use crate::nn::{Part, freeze};
 use crate::train::groups::Groups;
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::sampler::{self, Sampler};
 use crate::train::schedule::Scheduled;
-use crate::train::{EpochLength, Optimizer, TargetScores, TrainingSettings};
+use crate::train::{
+    BatchNormFamily, EpochLength, Method, Optimizer, TargetScores, TrainingSettings,
+};
 
 /// The key of the images that are scored without labels.
 const SCORED: &str = "target_scores.on";
@@ -32,7 +35,7 @@ const HOLDS_OUT: &str = "where there is no such split, a `split` stage makes it:
 #[derive(Debug)]
 pub(super) struct Training {
     settings: TrainingSettings,
-    method: Method,
+    method: Box<dyn Method>,
     source: ModelSource,
     validate: Option<Reference>,
 }
@@ -44,7 +47,7 @@ impl Training {
         keys: &mut Keys,
         defaults: &Defaults,
         source: Result<ModelSource, Noted>,
-        method: Option<Method>,
+        method: Option<Box<dyn Method>>,
         comes_in: bool,
     ) -> Result<Self, Noted> {
         let span = keys.span();
@@ -64,8 +67,13 @@ impl Training {
             ),
             ("batch_size", "images per step, of each domain"),
             ("optimizer", "how gradients change the parameters"),
+            ("optimizers", "other optimizers for some parts of the network, by the part's name"),
             ("schedule", "how the learning rate changes over time"),
             ("augment", "random changes to training images, one after the other"),
+            (
+                "batch_norm",
+                "which images batch norm takes together when there are two domains: one pass for each domain (`separate`), one for both (`joint`), averages of the target's alone (`target`), or parameters and averages for each (`domain`)",
+            ),
             ("label_smoothing", "share of each label that is spread over all classes"),
             ("early_stopping", "when to stop because validation no longer improves"),
             (
@@ -82,7 +90,7 @@ impl Training {
         let validate = keys.optional_reference("validate", Wants::Split("valid"));
         let method = match method {
             Some(method) => Ok(method),
-            None => Method::read(keys),
+            None => adapt::read(keys),
         };
         let epochs = keys.count("epochs", 1..=100_000).required();
         let epoch = EpochLength::read(keys);
@@ -92,6 +100,8 @@ impl Training {
         let optimizer = Optimizer::read(keys);
         let schedule = Scheduled::read(keys);
         let augment = Augment::read(keys);
+        let batch_norm = keys.choice("batch_norm").optional();
+        let batch_norm_span = keys.peek("batch_norm").map_or(span, |node| node.span);
         let label_smoothing = keys.float("label_smoothing").below_one().or(0.0);
         let early_stopping = EarlyStopping::read(keys);
         let keep_best = Metric::read_optional(keys, "keep_best");
@@ -111,6 +121,7 @@ impl Training {
             batch_size: batch_size?,
             optimizer: optimizer?,
             groups: groups?,
+            batch_norm: batch_norm?.unwrap_or(BatchNormFamily::Separate),
             schedule: schedule?,
             augment: augment?,
             label_smoothing: label_smoothing? as f32,
@@ -124,6 +135,7 @@ impl Training {
         let task = TrainingTask { settings, method: method?, train: train?, validate: validate? };
         let mut problems = task.contradictions(span);
         problems.extend(task.one_domain(epoch_span));
+        problems.extend(task.other_batch_norm(batch_norm_span));
         keys.no_problems(problems)?;
         let TrainingTask { settings, method, validate, .. } = task;
         Ok(Self { settings, method, source: source?, validate })
@@ -133,7 +145,7 @@ impl Training {
     fn sets(&self) -> Vec<(&'static str, Uses)> {
         let mut sets = vec![("train", Uses::Labels)];
         sets.extend(self.validate.iter().map(|_| ("validate", Uses::Labels)));
-        sets.extend(self.method.target().map(|_| ("method.target", Uses::Images)));
+        sets.extend(self.method.needs().target.map(|_| ("method.target", Uses::Images)));
         sets.extend(self.settings.target_scores.iter().map(|_| (SCORED, Uses::Images)));
         sets
     }
@@ -154,7 +166,7 @@ impl Training {
     /// The network that comes out, or everything that does not fit.
     fn describe(&self, inputs: &Described) -> Result<ModelShape, Vec<Problem>> {
         let mut shape = self.source.describe(inputs).map_err(|problem| vec![problem])?;
-        self.source.add_heads(&mut shape, &self.method).map_err(|problem| vec![problem])?;
+        self.source.add_heads(&mut shape, &*self.method).map_err(|problem| vec![problem])?;
         let ModelShape { spec, mut classes, heads, frozen } = shape;
         let mut problems = Vec::new();
         for (key, uses) in self.sets() {
@@ -175,6 +187,16 @@ impl Training {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let of_groups = self.settings.groups.problems(&names).into_iter();
             problems.extend(of_groups.map(|(key, error)| Problem::at(key, error.to_string())));
+            let parts = [Part::FEATURES].into_iter().chain(heads.iter().cloned());
+            let parts: Vec<String> = parts.map(|part| part.name().to_owned()).collect();
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            if let Some(unknown) = self.settings.groups.unknown_part(&parts) {
+                let message = format!("the network has no part `{unknown}`");
+                let mut problem = Problem::at(format!("optimizers.{unknown}"), message);
+                problem.help.extend(suggest(unknown, parts.iter().copied()));
+                let known: Vec<String> = parts.iter().map(|it| format!("`{it}`")).collect();
+                problems.push(problem.help(format!("its parts are {}", known.join(", "))));
+            }
         }
         problems.extend(self.too_few_classes(&inputs.dataset("train")));
         if problems.is_empty() {
@@ -204,7 +226,7 @@ fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn Sampler>) -> Result<usi
 /// What is learned and how, wherever the network comes from.
 struct TrainingTask {
     settings: TrainingSettings,
-    method: Method,
+    method: Box<dyn Method>,
     train: Reference,
     validate: Option<Reference>,
 }
@@ -221,10 +243,29 @@ impl TrainingTask {
             }
             EpochLength::Source | EpochLength::Steps(_) => return None,
         };
-        self.method.target().is_none().then(|| {
+        self.method.needs().target.is_none().then(|| {
             Diagnostic::at(span, message, "only `train`")
                 .help("leave `epoch` out: an epoch is then a pass over `train`")
         })
+    }
+
+    /// Why the method cannot treat batch norm in the way that was asked for.
+    fn other_batch_norm(&self, span: Span) -> Option<Diagnostic> {
+        let (family, needs) = (self.settings.batch_norm, self.method.needs());
+        if needs.batch_norm.contains(&family) {
+            return None;
+        }
+        let known: Vec<String> =
+            needs.batch_norm.iter().map(|it| format!("\"{}\"", it.word())).collect();
+        let message = format!("this method does not go with `batch_norm = \"{}\"`", family.word());
+        let label = match needs.target {
+            None => "there is no second domain",
+            Some(_) => "it makes its passes in another way",
+        };
+        Some(
+            Diagnostic::at(span, message, label)
+                .help(format!("leave `batch_norm` out, or choose one of {}", known.join(", "))),
+        )
     }
 
     /// Settings that ask for something that others do not give.
@@ -249,7 +290,7 @@ impl TrainingTask {
                 );
                 continue;
             };
-            if let Some(target) = self.method.target()
+            if let Some(target) = self.method.needs().target
                 && self.shares_domain(validate, target)
             {
                 problems.push(

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 pub use super::activation_files::check;
 use super::activation_files::{self as files, ActivationWriter};
-use super::contract::{FitError, Stop};
+use super::contract::Stop;
 use crate::data::{Images, Normalisation, loader};
 use crate::memory;
 use crate::nn::model::{EntryLayer, Model};
@@ -268,8 +268,8 @@ impl FrozenPass<'_> {
             self.watch.check()?;
             let values = loader::batch(self.normalisation, self.images, indices);
             let dims = Dims::Rows(indices.len(), input);
-            let x = self.model.ops().tensor(values, dims).map_err(FitError::device)?;
-            let rows = self.model.features_up_to(self.entry, &x).map_err(FitError::device)?;
+            let x = self.model.ops().tensor(values, dims)?;
+            let rows = self.model.features_up_to(self.entry, &x)?;
             if let Err(error) = sink(rows.host()) {
                 return Ok(Err(error));
             }

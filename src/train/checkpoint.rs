@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use super::bench::{Bench, Network};
+use super::method::{Learner, NetId, Visit};
 use super::monitor::{BestEpoch, ValidationScores};
-use super::optimizer_state::OptimizerState;
 use super::summary::{Summary, Times};
 use crate::fault::fail_point;
 use crate::metrics::TrainingRow;
-use crate::nn::Model;
 use crate::nn::weights::{from_little_endian, little_endian};
 use crate::system;
 
@@ -108,8 +108,8 @@ pub(super) struct Position {
     pub epoch: usize,
     /// Steps of the next one that are done.
     pub step: usize,
-    /// Updates of each parameter that learns at some time.
-    updates: Vec<i32>,
+    /// Updates of each parameter that learns at some time, by network.
+    updates: Vec<(String, Vec<i32>)>,
     /// Bits of what validation gave after each epoch: loss and accuracy.
     validation: Vec<[u64; 2]>,
     /// The best epoch so far, whose tensors begin with `best.`.
@@ -134,13 +134,13 @@ impl Position {
 }
 
 /// The parts of a training that a checkpoint holds.
-pub(super) struct Checkpointed<'a> {
-    pub model: &'a mut Model,
-    pub optimizer: &'a mut OptimizerState,
+pub(super) struct Checkpointed<'a, 'b> {
+    pub bench: &'a mut Bench<'b>,
+    /// What the method remembers; `None` where there is no method.
+    pub learner: Option<&'a mut (dyn Learner + 'a)>,
     pub validation: &'a mut Vec<ValidationScores>,
     pub best: &'a mut Option<BestWeights>,
     pub summary: &'a mut Summary,
-    pub last_loss: &'a mut Option<f64>,
     pub times: &'a mut Times,
 }
 
@@ -189,35 +189,45 @@ impl<'a> Keeper<'a> {
     }
 }
 
+/// The name of what a learner remembers, in a file.
+const STATE: &str = "state.";
+
 fn write(at: Position, progress: &mut Checkpointed) -> Vec<u8> {
-    let Checkpointed { model, optimizer, validation, best, summary, last_loss, times } = progress;
+    let Checkpointed { bench, learner, validation, best, summary, times } = progress;
+    let mut stored = Vec::new();
+    let (mut updates, mut batches) = (Vec::new(), Vec::new());
+    for (id, network) in bench.networks() {
+        let prefix = id.prefix();
+        stored.extend(floats(&prefix, moving(network)));
+        let stats = network.model.stats().iter();
+        batches.extend(stats.map(|it| (format!("{prefix}{}", it.layer), it.batches)));
+        if let Some(optimizer) = &network.optimizer {
+            stored.extend(floats(&prefix, optimizer.tensors(&network.model)));
+            updates.push((prefix, optimizer.updates()));
+        }
+    }
+    if let Some(best) = best {
+        stored.extend(floats("best.", best.tensors.clone()));
+    }
+    if let Some(learner) = learner {
+        learner.state(&mut Saving(&mut stored));
+    }
     let position = Position {
         version: VERSION,
-        updates: optimizer.updates(),
+        updates,
         validation: validation
             .iter()
             .map(|scores| [scores.loss.to_bits(), scores.accuracy.to_bits()])
             .collect(),
         best: best.as_ref().map(|best| best.what.clone()),
-        last_loss: last_loss.map(f64::to_bits),
+        last_loss: bench.last_loss.map(f64::to_bits),
         summary: summary.parts().map(|(name, sum, weight)| (name, sum.to_bits(), weight)).collect(),
-        batches: model.stats().iter().map(|it| (it.layer.clone(), it.batches)).collect(),
+        batches,
         times: times.parts(),
         ..at
     };
-    let mut tensors: Vec<(String, Vec<f32>)> = Vec::new();
-    tensors.extend(moving(model, optimizer));
-    if let Some(best) = best {
-        let named = best.tensors.iter();
-        tensors.extend(named.map(|(name, values)| (format!("best.{name}"), values.clone())));
-    }
-    tensors.extend(optimizer.tensors(model));
-    let stored: Vec<(String, usize, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, values)| (name, values.len(), little_endian(&values)))
-        .collect();
-    let views = stored.iter().map(|(name, len, bytes)| {
-        let view = TensorView::new(StoredType::F32, vec![*len], bytes);
+    let views = stored.iter().map(|Stored { name, kind, len, bytes }| {
+        let view = TensorView::new(*kind, vec![*len], bytes);
         (name, view.expect("as many bytes as the shape says"))
     });
     let text = serde_json::to_string(&position).expect("a plain value");
@@ -225,22 +235,99 @@ fn write(at: Position, progress: &mut Checkpointed) -> Vec<u8> {
     safetensors::serialize(views, Some(metadata)).expect("valid tensors")
 }
 
-/// Puts the state that a checkpoint's `bytes` hold into `model` and `optimizer`; `false`, and nothing is
-/// changed, where they are not of this format or not of such a training.
-pub fn restore(bytes: &[u8], model: &mut Model, optimizer: &mut OptimizerState) -> bool {
+/// A tensor as a file has it.
+struct Stored {
+    name: String,
+    kind: StoredType,
+    len: usize,
+    bytes: Vec<u8>,
+}
+
+fn floats(prefix: &str, tensors: Vec<(String, Vec<f32>)>) -> impl Iterator<Item = Stored> {
+    tensors.into_iter().map(move |(name, values)| Stored {
+        name: format!("{prefix}{name}"),
+        kind: StoredType::F32,
+        len: values.len(),
+        bytes: little_endian(&values),
+    })
+}
+
+/// The walk that saves what a learner remembers.
+struct Saving<'a>(&'a mut Vec<Stored>);
+
+impl Visit for Saving<'_> {
+    fn numbers(&mut self, name: &str, values: &mut Vec<f32>) {
+        self.0.extend(floats(STATE, vec![(name.to_owned(), values.clone())]));
+    }
+
+    fn integers(&mut self, name: &str, values: &mut Vec<u32>) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let (name, kind) = (format!("{STATE}{name}"), StoredType::U32);
+        self.0.push(Stored { name, kind, len: values.len(), bytes });
+    }
+}
+
+/// The walk that looks whether everything a learner remembers is there, or restores it.
+struct Restoring<'a> {
+    found: &'a SafeTensors<'a>,
+    /// Whether values are put in place.
+    puts: bool,
+    /// Whether everything was there so far.
+    whole: bool,
+}
+
+impl Restoring<'_> {
+    fn bytes(&mut self, name: &str, kind: StoredType) -> Option<Vec<u8>> {
+        let view = self.found.tensor(&format!("{STATE}{name}")).ok();
+        let view = view.filter(|view| view.dtype() == kind && view.shape().len() == 1);
+        self.whole &= view.is_some();
+        view.filter(|_| self.puts).map(|view| view.data().to_vec())
+    }
+}
+
+impl Visit for Restoring<'_> {
+    fn numbers(&mut self, name: &str, values: &mut Vec<f32>) {
+        if let Some(bytes) = self.bytes(name, StoredType::F32) {
+            *values = from_little_endian(&bytes);
+        }
+    }
+
+    fn integers(&mut self, name: &str, values: &mut Vec<u32>) {
+        if let Some(bytes) = self.bytes(name, StoredType::U32) {
+            let four = |four: &[u8]| u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+            *values = bytes.chunks_exact(4).map(four).collect();
+        }
+    }
+}
+
+/// Puts the state that a checkpoint's `bytes` hold into `bench`; `false`, and nothing is changed, where
+/// they are not of this format or not of such a training.
+pub fn restore(bytes: &[u8], bench: &mut Bench) -> bool {
     let mut progress = Checkpointed {
-        model,
-        optimizer,
+        bench,
+        learner: None,
         validation: &mut Vec::new(),
         best: &mut None,
         summary: &mut Summary::default(),
-        last_loss: &mut None,
         times: &mut Times::default(),
     };
     read(bytes, &mut progress).is_some()
 }
 
-/// A model at its best epoch.
+/// A checkpoint of a training that has not begun, as [`restore`] reads it.
+pub fn of_start(bench: &mut Bench) -> Vec<u8> {
+    let mut progress = Checkpointed {
+        bench,
+        learner: None,
+        validation: &mut Vec::new(),
+        best: &mut None,
+        summary: &mut Summary::default(),
+        times: &mut Times::default(),
+    };
+    write(Position::at(0, 0, Vec::new()), &mut progress)
+}
+
+/// A network at its best epoch.
 #[derive(Debug)]
 pub(super) struct BestWeights {
     pub what: BestEpoch,
@@ -249,31 +336,38 @@ pub(super) struct BestWeights {
 }
 
 impl BestWeights {
-    /// The model as it is now, after epoch `epoch` (from 1).
-    pub fn now(model: &Model, optimizer: &OptimizerState, epoch: usize, value: f64) -> Self {
-        let batches = model.stats().iter().map(|stats| stats.batches).collect();
+    /// The network as it is now, after epoch `epoch` (from 1).
+    pub fn now(network: &Network, epoch: usize, value: f64) -> Self {
+        let batches = network.model.stats().iter().map(|stats| stats.batches).collect();
         let what = BestEpoch { epoch, value: value.to_bits(), batches };
-        Self { what, tensors: moving(model, optimizer) }
+        Self { what, tensors: moving(network) }
     }
 
-    /// Makes `model` what it was.
-    pub fn put_back(&self, model: &mut Model, optimizer: &OptimizerState) {
-        put(model, optimizer, &self.tensors);
-        for (stats, batches) in model.stats_mut().iter_mut().zip(&self.what.batches) {
+    /// Makes the network what it was.
+    pub fn put_back(&self, network: &mut Network) {
+        put(network, &self.tensors);
+        for (stats, batches) in network.model.stats_mut().iter_mut().zip(&self.what.batches) {
             stats.batches = *batches;
         }
     }
 }
 
-/// Everything of a model that training moves: what learns at some time, and running statistics.
-fn moving(model: &Model, optimizer: &OptimizerState) -> Vec<(String, Vec<f32>)> {
+impl Network {
+    /// Whether training moves the parameter at `at`: by descent, or as a part of a copy that follows.
+    fn moves(&self, at: usize) -> bool {
+        self.optimizer.as_ref().is_none_or(|optimizer| optimizer.learns(at))
+    }
+}
+
+/// Everything of a network that training moves: what learns at some time, and running statistics.
+fn moving(network: &Network) -> Vec<(String, Vec<f32>)> {
     let mut tensors = Vec::new();
-    for (at, parameter) in model.parameters().iter().enumerate() {
-        if optimizer.learns(at) {
+    for (at, parameter) in network.model.parameters().iter().enumerate() {
+        if network.moves(at) {
             tensors.push((format!("value.{}", parameter.name), parameter.value.host()));
         }
     }
-    for stats in model.stats() {
+    for stats in network.model.stats() {
         tensors.push((format!("mean.{}", stats.layer), stats.mean.host()));
         tensors.push((format!("var.{}", stats.layer), stats.var.host()));
     }
@@ -281,14 +375,16 @@ fn moving(model: &Model, optimizer: &OptimizerState) -> Vec<(String, Vec<f32>)> 
 }
 
 /// Puts back what [`moving`] gave.
-fn put(model: &mut Model, optimizer: &OptimizerState, tensors: &[(String, Vec<f32>)]) {
+fn put(network: &mut Network, tensors: &[(String, Vec<f32>)]) {
     let mut values = tensors.iter().map(|(_, values)| values);
-    for (at, parameter) in model.parameters_mut().iter_mut().enumerate() {
-        if optimizer.learns(at) {
+    let moves: Vec<bool> =
+        (0..network.model.parameters().len()).map(|at| network.moves(at)).collect();
+    for (parameter, moves) in network.model.parameters_mut().iter_mut().zip(moves) {
+        if moves {
             parameter.value.write(values.next().expect("a tensor for each"));
         }
     }
-    for stats in model.stats_mut() {
+    for stats in network.model.stats_mut() {
         stats.mean.write(values.next().expect("a mean for each"));
         stats.var.write(values.next().expect("a variance for each"));
     }
@@ -308,31 +404,59 @@ fn read(bytes: &[u8], progress: &mut Checkpointed) -> Option<Position> {
         (view.dtype() == StoredType::F32 && view.shape() == [len])
             .then(|| from_little_endian(view.data()))
     };
-    let Checkpointed { model, optimizer, validation, best, summary, last_loss, times } = progress;
-    let named: Vec<(String, usize)> =
-        model.stats().iter().map(|it| (it.layer.clone(), it.mean.len())).collect();
-    if position.batches.iter().map(|it| &it.0).ne(named.iter().map(|it| &it.0)) {
+    let Checkpointed { bench, learner, validation, best, summary, times } = progress;
+    let networks = bench.networks();
+    let named = networks.iter().flat_map(|(id, network)| {
+        network.model.stats().iter().map(move |it| format!("{}{}", id.prefix(), it.layer))
+    });
+    if !position.batches.iter().map(|it| it.0.clone()).eq(named) {
         return None;
     }
-    let all = |prefix: &str| -> Option<Vec<(String, Vec<f32>)>> {
-        let shapes = moving(model, optimizer);
-        let shapes = shapes.into_iter().map(|(name, values)| (name, values.len()));
+    let all = |prefix: &str, network: &Network| -> Option<Vec<(String, Vec<f32>)>> {
+        let shapes = moving(network).into_iter().map(|(name, values)| (name, values.len()));
         shapes
             .map(|(name, len)| take(&format!("{prefix}{name}"), len).map(|it| (name, it)))
             .collect()
     };
-    let now = all("")?;
+    let mut now = Vec::with_capacity(networks.len());
+    let mut updates = position.updates.iter();
+    for (id, network) in networks {
+        let (prefix, mut moments) = (id.prefix(), None);
+        let values = all(&prefix, network)?;
+        if let Some(optimizer) = &network.optimizer {
+            let (_, updates) = updates.next().filter(|(of, _)| *of == prefix)?;
+            let take = |name: &str, len| take(&format!("{prefix}{name}"), len);
+            moments = Some((optimizer.found(&network.model, updates, take)?, updates.clone()));
+        }
+        now.push((values, moments));
+    }
+    let predictor = learner.as_ref().map_or(NetId::MAIN, |learner| learner.predictor());
     let then = match &position.best {
         Some(what) => {
-            let whole = what.batches.len() == named.len();
-            Some(BestWeights { what: what.clone(), tensors: all("best.").filter(|_| whole)? })
+            let network = networks.get(&predictor)?;
+            let whole = what.batches.len() == network.model.stats().len();
+            let tensors = all("best.", network).filter(|_| whole)?;
+            Some(BestWeights { what: what.clone(), tensors })
         }
         None => None,
     };
-    optimizer.restore(model, &position.updates, take)?;
-    put(model, optimizer, &now);
-    for (stats, (_, batches)) in model.stats_mut().iter_mut().zip(&position.batches) {
-        stats.batches = *batches;
+    if let Some(learner) = learner {
+        let mut look = Restoring { found: &found, puts: false, whole: true };
+        learner.state(&mut look);
+        if !look.whole {
+            return None;
+        }
+        learner.state(&mut Restoring { puts: true, ..look });
+    }
+    let mut batches = position.batches.iter().map(|(_, batches)| *batches);
+    for (network, (values, moments)) in bench.networks_mut().values_mut().zip(now) {
+        put(network, &values);
+        for (stats, batches) in network.model.stats_mut().iter_mut().zip(&mut batches) {
+            stats.batches = batches;
+        }
+        if let (Some(optimizer), Some((moments, updates))) = (&mut network.optimizer, moments) {
+            optimizer.put(&updates, moments);
+        }
     }
     let scores = |[loss, accuracy]: [u64; 2]| ValidationScores {
         loss: f64::from_bits(loss),
@@ -342,7 +466,7 @@ fn read(bytes: &[u8], progress: &mut Checkpointed) -> Option<Position> {
     **best = then;
     let parts = position.summary.iter().cloned();
     **summary = parts.map(|(name, sum, weight)| (name, f64::from_bits(sum), weight)).collect();
-    **last_loss = position.last_loss.map(f64::from_bits);
+    bench.last_loss = position.last_loss.map(f64::from_bits);
     **times = Times::of_parts(position.times);
     Some(position)
 }

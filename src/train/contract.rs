@@ -1,11 +1,11 @@
 //! What a training is given, and how it can end. Runs nothing.
 
-use std::fmt::Display;
-
 use super::groups::GroupError;
 use super::summary::Times;
 use crate::data::{Dataset, Split, Unlabelled};
 use crate::metrics::{TrainingRow, rounded};
+use crate::nn::Model;
+use crate::nn::ops::OpError;
 use crate::progress::Interrupted;
 
 /// What to train on.
@@ -26,6 +26,8 @@ pub struct Data<'a> {
 pub enum Ended {
     /// It trained as long as it was to.
     Finished {
+        /// The network that it is about: that of the method's predictor.
+        model: Box<Model>,
         /// Everything it measured.
         rows: Vec<TrainingRow>,
         /// Where the time went.
@@ -77,8 +79,8 @@ pub enum FitError {
         found: usize,
     },
     /// The device failed.
-    #[error("the device failed: {0}")]
-    Device(String),
+    #[error(transparent)]
+    Device(#[from] OpError),
 }
 
 /// Why work in the middle of a training ended before it was done.
@@ -102,15 +104,15 @@ impl From<FitError> for Stop {
     }
 }
 
-impl From<GroupError> for Stop {
-    fn from(error: GroupError) -> Self {
+impl From<OpError> for Stop {
+    fn from(error: OpError) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl FitError {
-    pub(super) fn device(error: impl Display) -> Self {
-        Self::Device(error.to_string())
+impl From<GroupError> for Stop {
+    fn from(error: GroupError) -> Self {
+        Self::Failed(error.into())
     }
 }
 

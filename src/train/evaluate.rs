@@ -1,9 +1,9 @@
 //! Evaluation of a model on labelled images. Learns nothing and writes nothing.
 
 use super::activations::Activations;
-use crate::adapt::share;
 use crate::data::{Dataset, Split, loader};
 use crate::metrics::confusion::Confusion;
+use crate::metrics::share;
 use crate::nn::ops::{Dims, OpError, argmax, log_softmax};
 use crate::nn::{EntryLayer, Model};
 

@@ -11,15 +11,16 @@ use std::time::Instant;
 
 use self::frozen::FrozenOutputs;
 use super::activations::Caching;
+use super::bench::Bench;
 use super::checkpoint::{BestWeights, Checkpointed, Keeper, Position, Slot};
 use super::contract::{Data, Ended, FitError, Stop};
 use super::epoch::{self, coverage};
 use super::groups::{GroupError, Groups};
+use super::method::{BatchNormFamily, Learner, Method, Needs, NetId};
 use super::monitor::{BestEpoch, ValidationScores};
 use super::optimizer_state::OptimizerState;
 use super::settings::TrainingSettings;
 use super::summary::{Summary, Times};
-use crate::adapt::Method;
 use crate::config::Word;
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
@@ -37,7 +38,7 @@ pub struct FitOptions<'a> {
     pub pause_after: Option<usize>,
 }
 
-/// Trains `model` in place. The parameters named in `new` did not come in with it.
+/// Trains `model`. The parameters named in `new` did not come in with it.
 ///
 /// Each epoch visits the images in an order drawn from (seed, epoch). Unless its length is given, an
 /// epoch has as many steps as the domain with fewer batches, and says what it does not see; a last
@@ -48,9 +49,9 @@ pub struct FitOptions<'a> {
 /// When the loss or a weight is not finite, there are too few images, a pattern of the settings does
 /// not fit the model, or the device fails.
 pub fn fit(
-    model: &mut Model,
+    model: Model,
     new: &[String],
-    method: &Method,
+    method: &dyn Method,
     data: &Data,
     settings: &TrainingSettings,
     options: FitOptions,
@@ -67,68 +68,79 @@ pub fn fit(
 }
 
 struct TrainingLoop<'a> {
-    model: &'a mut Model,
-    method: &'a Method,
+    bench: Bench<'a>,
+    learner: Box<dyn Learner + 'a>,
+    needs: Needs<'a>,
     data: &'a Data<'a>,
     settings: &'a TrainingSettings,
     watch: &'a Watch<'a>,
     frozen: FrozenOutputs,
     keeper: Option<Keeper<'a>>,
     pause_after: Option<usize>,
-    optimizer: OptimizerState,
     /// Which parameters learned when training began.
     trainable_at_start: Vec<bool>,
     /// What validation gave after each epoch.
     validation: Vec<ValidationScores>,
     best: Option<BestWeights>,
     steps_per_epoch: usize,
-    last_loss: Option<f64>,
     rows: Vec<TrainingRow>,
     times: Times,
 }
 
 impl<'a> TrainingLoop<'a> {
     fn new(
-        model: &'a mut Model,
+        mut model: Model,
         new: &[String],
-        method: &'a Method,
+        method: &'a dyn Method,
         data: &'a Data<'a>,
         settings: &'a TrainingSettings,
         watch: &'a Watch<'a>,
     ) -> Result<Self, FitError> {
         let steps_per_epoch = epoch::steps_per_epoch(data, settings)?;
-        let rates = settings.groups.rates(&settings.optimizer, model, new)?;
+        let mut new = new.to_vec();
+        if settings.batch_norm == BatchNormFamily::Domain {
+            new.extend(model.split_norms());
+        }
+        let rates = settings.groups.rates(&settings.optimizer, &model, &new)?;
         let trainable_at_start: Vec<bool> =
             model.parameters().iter().map(|it| it.trainable).collect();
-        let learns = learning(&settings.groups, model, &trainable_at_start, usize::MAX)?;
-        let optimizer = OptimizerState::with_rates(settings.optimizer, rates, model, &learns)
-            .map_err(FitError::device)?;
+        let learns = learning(&settings.groups, &model, &trainable_at_start, usize::MAX)?;
+        let optimizer = OptimizerState::with_rates(rates, &model, &learns)?;
+        let mut bench = Bench::new(model, optimizer, settings);
+        let learner = method.begin(&mut bench)?;
         Ok(Self {
-            model,
-            method,
+            bench,
+            learner,
+            needs: method.needs(),
             data,
             settings,
             watch,
             frozen: FrozenOutputs::default(),
             keeper: None,
             pause_after: None,
-            optimizer,
             trainable_at_start,
             validation: Vec::new(),
             best: None,
             steps_per_epoch,
-            last_loss: None,
             rows: Vec::new(),
             times: Times::default(),
         })
+    }
+
+    /// The network that the training is about.
+    fn predictor(&mut self) -> &mut Model {
+        let id = self.learner.predictor();
+        self.bench.model_mut(id)
     }
 
     /// Finds the output of the layers that are frozen now, or computes it.
     fn compute_frozen(&mut self, caching: Option<Caching>) -> Result<(), Stop> {
         let Some(caching) = caching else { return Ok(()) };
         let start = Instant::now();
-        let augments = self.settings.augment.is_some();
-        self.frozen = FrozenOutputs::of(self.model, self.data, augments, caching, self.watch)?;
+        // Images that change from epoch to epoch leave nothing to keep, and views are of pixels.
+        let changes = self.settings.augment.is_some() || !self.needs.views.is_empty();
+        let model = self.bench.model_mut(NetId::MAIN);
+        self.frozen = FrozenOutputs::of(model, self.data, changes, caching, self.watch)?;
         self.times.frozen += start.elapsed().as_secs_f64();
         Ok(())
     }
@@ -167,7 +179,11 @@ impl<'a> TrainingLoop<'a> {
             }
         }
         self.put_best_back();
-        Ok(Ended::Finished { rows: self.rows, times: self.times })
+        let predictor = self.learner.predictor();
+        drop(self.learner);
+        let mut model = Box::new(self.bench.into_model(predictor));
+        model.drop_source_norms();
+        Ok(Ended::Finished { model, rows: self.rows, times: self.times })
     }
 
     /// Whether it pauses, now that `epochs` epochs are over.
@@ -206,14 +222,13 @@ impl<'a> TrainingLoop<'a> {
         }
     }
 
-    fn checkpointed<'s>(&'s mut self, summary: &'s mut Summary) -> Checkpointed<'s> {
+    fn checkpointed<'s>(&'s mut self, summary: &'s mut Summary) -> Checkpointed<'s, 'a> {
         Checkpointed {
-            model: self.model,
-            optimizer: &mut self.optimizer,
+            bench: &mut self.bench,
+            learner: Some(&mut *self.learner),
             validation: &mut self.validation,
             best: &mut self.best,
             summary,
-            last_loss: &mut self.last_loss,
             times: &mut self.times,
         }
     }
@@ -237,12 +252,12 @@ impl<'a> TrainingLoop<'a> {
     /// Lets everything learn that does so in epoch `epoch` (from 0); says whether that is more than
     /// before.
     fn thaw(&mut self, epoch: usize) -> Result<bool, GroupError> {
-        let learns =
-            learning(&self.settings.groups, self.model, &self.trainable_at_start, epoch + 1)?;
-        if self.model.parameters().iter().map(|it| it.trainable).eq(learns.iter().copied()) {
+        let model = self.bench.model_mut(NetId::MAIN);
+        let learns = learning(&self.settings.groups, model, &self.trainable_at_start, epoch + 1)?;
+        if model.parameters().iter().map(|it| it.trainable).eq(learns.iter().copied()) {
             return Ok(false);
         }
-        let parameters = self.model.parameters_mut().iter_mut();
+        let parameters = model.parameters_mut().iter_mut();
         parameters.zip(learns).for_each(|(parameter, learns)| parameter.trainable = learns);
         Ok(true)
     }
@@ -252,7 +267,8 @@ impl<'a> TrainingLoop<'a> {
         let (Some(best), Some(metric)) = (self.best.take(), self.settings.keep_best) else {
             return;
         };
-        best.put_back(self.model, &self.optimizer);
+        let predictor = self.learner.predictor();
+        best.put_back(&mut self.bench.networks_mut()[&predictor]);
         let BestEpoch { epoch, value, .. } = best.what;
         let at = (epoch - 1, epoch * self.steps_per_epoch, TrainingSplit::Best);
         self.row(at, metric.word(), f64::from_bits(value));

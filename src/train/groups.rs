@@ -21,6 +21,8 @@ pub struct Groups {
     pub lr_scale: Vec<(String, f64)>,
     /// `l2_sp`.
     pub l2_sp: Option<L2Sp>,
+    /// `optimizers`: parts of the network that another optimizer moves.
+    pub optimizers: Vec<(String, Optimizer)>,
     /// `thaw_at`: what learns from the start of an epoch on.
     pub thaw_at: Vec<(usize, Vec<String>)>,
 }
@@ -69,7 +71,7 @@ impl L2Sp {
 }
 
 impl Groups {
-    /// Reads `lr_scale`, and `l2_sp` and `thaw_at` where a model comes in.
+    /// Reads `lr_scale` and `optimizers`, and `l2_sp` and `thaw_at` where a model comes in.
     pub fn read(
         keys: &mut Keys,
         groups: Vec<(String, ParameterGroup)>,
@@ -92,15 +94,24 @@ impl Groups {
             keys.record(word, factor);
             Ok(factor)
         });
+        let optimizers = keys.words("optimizers", Optimizer::read_of_part);
         if !comes_in {
-            return Ok(Self { groups, lr_scale: lr_scale?, ..Self::default() });
+            let (lr_scale, optimizers) = (lr_scale?, optimizers?);
+            return Ok(Self { groups, lr_scale, optimizers, ..Self::default() });
         }
         let l2_sp = L2Sp::read(keys);
         let thaw_at = keys.words("thaw_at", thaw);
         let mut thaw_at: Vec<(usize, Vec<String>)> =
             thaw_at?.into_iter().map(|(_, thaw)| thaw).collect();
         thaw_at.sort();
-        Ok(Self { groups, lr_scale: lr_scale?, l2_sp: l2_sp?, thaw_at })
+        let (lr_scale, l2_sp, optimizers) = (lr_scale?, l2_sp?, optimizers?);
+        Ok(Self { groups, lr_scale, l2_sp, optimizers, thaw_at })
+    }
+
+    /// The first of `optimizers` that is for no part called by one of these names.
+    pub fn unknown_part(&self, parts: &[&str]) -> Option<&str> {
+        let named = self.optimizers.iter().map(|(part, _)| part.as_str());
+        named.into_iter().find(|part| !parts.contains(part))
     }
 
     /// Every problem that these tables have with parameters of such names, each with the dotted key
@@ -144,6 +155,8 @@ impl Groups {
         let rate = |(at, parameter): (usize, &crate::nn::model::Parameter)| {
             let group = groups[at].map(|at| self.groups[at].1);
             let scale = scales[at].map_or(1.0, |at| self.lr_scale[at].1);
+            let named = self.optimizers.iter().find(|(part, _)| parameter.part.name() == part);
+            let optimizer = named.map_or(*optimizer, |(_, own)| *own);
             let lr = group.and_then(|group| group.lr).unwrap_or(optimizer.lr());
             let own = group.and_then(|group| group.weight_decay);
             let (mut weight_decay, mut toward) = (own.unwrap_or(optimizer.weight_decay()), None);
@@ -155,7 +168,7 @@ impl Groups {
                     toward = Some(parameter.value.clone());
                 }
             }
-            Rate { lr: scale * lr, weight_decay, toward }
+            Rate { optimizer, lr: scale * lr, weight_decay, toward }
         };
         Ok(model.parameters().iter().enumerate().map(rate).collect())
     }

@@ -1,7 +1,7 @@
 //! Optimizers and their settings. How they move parameters is in `optimizer_state.rs`.
 
 use super::rates::ParameterGroup;
-use crate::config::node::Value;
+use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys, Noted, words};
 
 words! {
@@ -95,6 +95,24 @@ impl Optimizer {
             let optimizer = Self::of_kind(kind, keys);
             let groups = groups(keys);
             Ok((optimizer?, groups?))
+        })
+    }
+
+    /// Reads the settings of the optimizer of one part, `classifier2 = { kind = "sgd", lr = 0.01 }`.
+    pub(super) fn read_of_part(keys: &mut Keys, word: &str, node: &Node) -> Result<Self, Noted> {
+        let Value::Table(table) = &node.value else {
+            return Err(keys.problem(Diagnostic::at(
+                node.span,
+                format!("`optimizers.{word}` must be a table"),
+                format!("found {}", node.shown()),
+            )));
+        };
+        keys.descend(word, table, node.span, |keys| {
+            let kind = keys.choice("kind").required();
+            if kind.is_err() {
+                keys.leave_open();
+            }
+            Self::of_kind(kind?, keys)
         })
     }
 

@@ -5,15 +5,14 @@ use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 
 use super::optimizer::{Adam, Optimizer};
 use super::rates::Rate;
-use crate::nn::Model;
 use crate::nn::ops::{Dims, Gradients, OpError, Tensor, UpdateRule};
+use crate::nn::{Model, Part};
 
 /// The names of moments in a checkpoint.
 const NAMES: [&str; 2] = ["first", "second"];
 
 /// How each parameter learns, and the moments of those that learn at some time.
 pub struct OptimizerState {
-    optimizer: Optimizer,
     rates: Vec<Rate>,
     moments: Vec<Option<ParameterMoments>>,
 }
@@ -31,11 +30,10 @@ impl OptimizerState {
     /// # Errors
     /// When the device fails (out of memory).
     pub fn new(optimizer: Optimizer, model: &Model) -> Result<Self, OpError> {
-        let rate =
-            || Rate { lr: optimizer.lr(), weight_decay: optimizer.weight_decay(), toward: None };
+        let rate = || Rate::of(optimizer);
         let rates = model.parameters().iter().map(|_| rate()).collect();
         let learns: Vec<bool> = model.parameters().iter().map(|it| it.trainable).collect();
-        Self::with_rates(optimizer, rates, model, &learns)
+        Self::with_rates(rates, model, &learns)
     }
 
     /// Fresh state for a model whose parameters learn at `rates`; those that never do, as `learns`
@@ -43,21 +41,16 @@ impl OptimizerState {
     ///
     /// # Errors
     /// When the device fails (out of memory).
-    pub fn with_rates(
-        optimizer: Optimizer,
-        rates: Vec<Rate>,
-        model: &Model,
-        learns: &[bool],
-    ) -> Result<Self, OpError> {
-        let used = rule(&optimizer, (0.0, 0.0)).moments();
+    pub fn with_rates(rates: Vec<Rate>, model: &Model, learns: &[bool]) -> Result<Self, OpError> {
         let mut moments = Vec::with_capacity(rates.len());
-        for (parameter, learns) in model.parameters().iter().zip(learns) {
+        for ((parameter, rate), learns) in model.parameters().iter().zip(&rates).zip(learns) {
+            let used = rule(&rate.optimizer, (0.0, 0.0)).moments();
             let len = parameter.value.len();
             let zeros = |_| model.ops().tensor(vec![0.0; len], Dims::Flat(len));
             let tensors = (0..used).map(zeros).collect::<Result<_, _>>()?;
             moments.push(learns.then_some(ParameterMoments { steps: 0, tensors }));
         }
-        Ok(Self { optimizer, rates, moments })
+        Ok(Self { rates, moments })
     }
 
     /// Updates so far of each parameter that learns at some time.
@@ -81,14 +74,14 @@ impl OptimizerState {
         tensors
     }
 
-    /// Puts back what [`OptimizerState::tensors`] gave, as `take` finds it by name and length;
-    /// `None`, and nothing is changed, where something is missing.
-    pub(super) fn restore(
-        &mut self,
+    /// What [`OptimizerState::tensors`] gave, as `take` finds it by name and length; `None` where
+    /// something is missing.
+    pub(super) fn found(
+        &self,
         model: &Model,
         updates: &[i32],
         take: impl Fn(&str, usize) -> Option<Vec<f32>>,
-    ) -> Option<()> {
+    ) -> Option<Vec<Vec<f32>>> {
         if updates.len() != self.moments.iter().flatten().count() {
             return None;
         }
@@ -98,16 +91,21 @@ impl OptimizerState {
                 found.push(take(&format!("{name}.{}", parameter.name), moment.len())?);
             }
         }
+        Some(found)
+    }
+
+    /// Puts back what [`OptimizerState::found`] gave.
+    pub(super) fn put(&mut self, updates: &[i32], found: Vec<Vec<f32>>) {
         let places = self.moments.iter_mut().flatten().flat_map(|it| &mut it.tensors);
         places.zip(found).for_each(|(place, values)| place.write(&values));
         for (moments, steps) in self.moments.iter_mut().flatten().zip(updates) {
             moments.steps = *steps;
         }
-        Some(())
     }
 
-    /// One update of every trainable parameter that a gradient reached. `lr` says what became of a rate
-    /// by now, `momentum` is one that counts instead of the optimizer's.
+    /// One update of every trainable parameter of the parts that `moves` names, where a gradient reached
+    /// it. `lr` says what became of a rate by now, `momentum` is one that counts instead of the
+    /// optimizer's.
     ///
     /// # Errors
     /// When the device fails.
@@ -115,13 +113,17 @@ impl OptimizerState {
         &mut self,
         model: &mut Model,
         gradients: &mut Gradients,
+        moves: impl Fn(&Part) -> bool,
         lr: impl Fn(f64) -> f64,
         momentum: Option<f64>,
     ) -> Result<(), OpError> {
-        let optimizer = momentum.map_or(self.optimizer, |new| self.optimizer.with_momentum(new));
-        for (at, parameter) in model.trainable_mut() {
+        for (at, parameter) in model.trainable_mut(&moves) {
             let Some(moments) = &mut self.moments[at] else { continue };
             let rate = &self.rates[at];
+            let optimizer = match momentum.filter(|_| rate.optimizer.has_momentum()) {
+                Some(new) => rate.optimizer.with_momentum(new),
+                None => rate.optimizer,
+            };
             let (lr, value) = (lr(rate.lr), &mut parameter.value);
             let Some(gradient) = gradients.take(value) else { continue };
             moments.steps += 1;
@@ -219,18 +221,17 @@ mod tests {
     /// A step along gradients that are all 1.
     fn step(state: &mut OptimizerState, model: &mut Model, momentum: Option<f64>) {
         let mut gradients = tiny::gradients(model, |_, len| vec![1.0; len]);
-        state.step(model, &mut gradients, |lr| lr, momentum).unwrap();
+        state.step(model, &mut gradients, |_| true, |lr| lr, momentum).unwrap();
     }
 
     #[test]
     fn what_does_not_learn_stays_and_counts_its_updates_from_when_it_does() {
         let mut model = tiny::model();
         model.parameters_mut()[0].trainable = false;
-        let rates = (model.parameters().iter())
-            .map(|_| Rate { lr: 0.1, weight_decay: 0.0, toward: None })
-            .collect();
+        let rates =
+            (model.parameters().iter()).map(|_| Rate { lr: 0.1, ..Rate::of(ADAM) }).collect();
         let learns = vec![true; model.parameters().len()];
-        let mut state = OptimizerState::with_rates(ADAM, rates, &model, &learns).unwrap();
+        let mut state = OptimizerState::with_rates(rates, &model, &learns).unwrap();
         let before = values(&model);
         step(&mut state, &mut model, None);
         let frozen = values(&model);
@@ -246,7 +247,7 @@ mod tests {
     fn a_parameter_that_never_learns_has_no_state() {
         let mut model = tiny::model();
         model.parameters_mut()[0].trainable = false;
-        let mut state = OptimizerState::new(ADAM, &model).unwrap();
+        let state = OptimizerState::new(ADAM, &model).unwrap();
         assert!(!state.learns(0) && state.learns(1));
         let name = format!("first.{}", model.parameters()[0].name);
         assert!(state.tensors(&model).iter().all(|(of, _)| *of != name));
@@ -276,7 +277,8 @@ mod tests {
                 let found = kept.iter().find(|(of, _)| of == name)?.1.clone();
                 (found.len() == len).then_some(found)
             };
-            restored.restore(&copy, &updates, take).unwrap();
+            let found = restored.found(&copy, &updates, take).unwrap();
+            restored.put(&updates, found);
             step(&mut state, &mut model, None);
             step(&mut restored, &mut copy, None);
             assert_eq!(values(&copy), values(&model), "{optimizer:?}");
@@ -289,11 +291,11 @@ mod tests {
         let mut state = OptimizerState::new(ADAM, &model).unwrap();
         step(&mut state, &mut model, None);
         let updates = state.updates();
-        let found = state.restore(&model, &updates, |name, len| {
+        let found = state.found(&model, &updates, |name, len| {
             (!name.starts_with("second.")).then(|| vec![0.0; len])
         });
-        assert!(found.is_none() && state.updates() == updates);
-        assert!(state.restore(&model, &updates[1..], |_, len| Some(vec![0.0; len])).is_none());
+        assert!(found.is_none());
+        assert!(state.found(&model, &updates[1..], |_, len| Some(vec![0.0; len])).is_none());
     }
 
     #[test]
@@ -301,10 +303,13 @@ mod tests {
         let mut model = tiny::model();
         let before = values(&model);
         let rates = (model.parameters().iter())
-            .map(|it| Rate { lr: 0.0, weight_decay: 0.5, toward: Some(it.value.clone()) })
+            .map(|it| {
+                let toward = Some(it.value.clone());
+                Rate { lr: 0.0, weight_decay: 0.5, toward, ..Rate::of(ADAM) }
+            })
             .collect();
         let learns = vec![true; model.parameters().len()];
-        let mut state = OptimizerState::with_rates(ADAM, rates, &model, &learns).unwrap();
+        let mut state = OptimizerState::with_rates(rates, &model, &learns).unwrap();
         step(&mut state, &mut model, None);
         assert_eq!(values(&model), before);
         assert_eq!(state.updates(), vec![1; before.len()]);

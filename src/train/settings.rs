@@ -2,6 +2,7 @@
 
 use super::epoch::EpochLength;
 use super::groups::Groups;
+use super::method::BatchNormFamily;
 use super::monitor::{EarlyStopping, Metric};
 use super::optimizer::Optimizer;
 use super::sampler::Sampler;
@@ -24,6 +25,8 @@ pub struct TrainingSettings {
     pub optimizer: Optimizer,
     /// Parameters that learn differently from the rest.
     pub groups: Groups,
+    /// Which images batch norm takes together.
+    pub batch_norm: BatchNormFamily,
     /// The learning rate over time.
     pub schedule: Scheduled,
     /// Random changes to the images that are trained on; validation sees them as they are.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use indexmap::IndexMap;
 
-use crate::adapt::Reading;
+use super::bench::Reading;
 use crate::metrics::rounded;
 
 /// Where the time went, in seconds.

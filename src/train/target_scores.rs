@@ -1,6 +1,6 @@
 //! Label-free scores of the target domain after each epoch. Labels of the target cannot reach it.
 
-use super::contract::{Data, FitError, Stop};
+use super::contract::{Data, Stop};
 use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
 use crate::data::{Images, Normalisation, loader};
 use crate::metrics::label_free::{LabelFreeScore, Outputs, SourceSample, images_for, values};
@@ -87,10 +87,10 @@ fn outputs(
         watch.check()?;
         let values = loader::batch(normalisation, images, indices);
         let dims = Dims::Rows(indices.len(), values.len() / indices.len());
-        let x = model.ops().tensor(values, dims).map_err(FitError::device)?;
-        let features = model.features_up_to(entry, &x).map_err(FitError::device)?;
+        let x = model.ops().tensor(values, dims)?;
+        let features = model.features_up_to(entry, &x)?;
         all.features.extend(features.host());
-        let logits = model.logits_from(entry, &features).map_err(FitError::device)?;
+        let logits = model.logits_from(entry, &features)?;
         let logs = log_softmax(&logits.host(), classes);
         // A probability of 0 would make a loss infinite.
         all.probabilities.extend(logs.iter().map(|log| f64::from(*log).max(-700.0).exp()));

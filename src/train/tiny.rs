@@ -40,6 +40,7 @@ pub fn settings(epochs: usize) -> TrainingSettings {
         batch_size: 2,
         optimizer: Optimizer::Sgd { lr: 0.01, momentum: 0.0, nesterov: false, weight_decay: 0.0 },
         groups: Groups::default(),
+        batch_norm: crate::train::BatchNormFamily::Separate,
         schedule: constant(),
         augment: None,
         label_smoothing: 0.0,

@@ -1,6 +1,5 @@
 //! The network that a training begins with: as far as it is known before anything ran, and for real.
 
-use crate::adapt::Method;
 use crate::nn::Backend;
 use crate::nn::architecture::Architecture;
 use crate::nn::geometry::Chw;
@@ -9,6 +8,7 @@ use crate::nn::placement::SpecError;
 use crate::nn::{Model, Part, Saved, Spec, head};
 use crate::stages::inputs::{OpenedSplit, differ_in_size};
 use crate::stages::{Context, DatasetShape, Described, Failure, ModelShape, Problem};
+use crate::train::Method;
 
 /// Where the network comes from.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl ModelSource {
     ///
     /// # Errors
     /// When both this and the method say the layers of one.
-    pub(super) fn heads(&self, method: &Method, spec: &Spec) -> Result<Vec<NewHead>, Problem> {
+    pub(super) fn heads(&self, method: &dyn Method, spec: &Spec) -> Result<Vec<NewHead>, Problem> {
         let heads = method.heads(spec);
         let Self::Fresh(Architecture { says_domain_head: true, .. }) = self else {
             return Ok(heads);
@@ -89,7 +89,11 @@ impl ModelSource {
 
     /// Gives a network that is known the heads that a method wants, as [`Model::add_head`] does it for
     /// real.
-    pub(super) fn add_heads(&self, model: &mut ModelShape, method: &Method) -> Result<(), Problem> {
+    pub(super) fn add_heads(
+        &self,
+        model: &mut ModelShape,
+        method: &dyn Method,
+    ) -> Result<(), Problem> {
         let Some(spec) = &mut model.spec else { return Ok(()) };
         for NewHead { part, layers, logits, written_at } in self.heads(method, spec)? {
             let is_there = model.heads.contains(&part) && spec.part(&part) == layers;

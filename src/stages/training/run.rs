@@ -20,7 +20,12 @@ impl Training {
         let sets = Sets {
             train: open(context, "train")?,
             validate: self.validate.as_ref().map(|_| open(context, "validate")).transpose()?,
-            target: self.method.target().map(|_| open(context, "method.target")).transpose()?,
+            target: self
+                .method
+                .needs()
+                .target
+                .map(|_| open(context, "method.target"))
+                .transpose()?,
             scored: (self.settings.target_scores.as_ref())
                 .map(|_| open(context, SCORED))
                 .transpose()?,
@@ -100,7 +105,7 @@ impl TrainingRun<'_> {
             by_number |= matches!(matched, Matched::ByNumber(_));
             context.progress.note(note);
         })?;
-        let heads = training.source.heads(&training.method, model.spec())?;
+        let heads = training.source.heads(&*training.method, model.spec())?;
         for head in heads {
             let added = model.add_head(head, seed);
             new.extend(added.map_err(|error| Failure::new(error.to_string()))?);
@@ -114,9 +119,10 @@ impl TrainingRun<'_> {
         let slot = Slot::new(context.scratch.to_owned(), context.environment.save_every);
         let (checkpoints, pause_after) = (Some(&slot), context.budget.map(|Budget(epochs)| epochs));
         let options = FitOptions { caching, checkpoints, pause_after };
-        let (method, watch) = (&training.method, context.watch());
-        let (rows, times) = match fit(&mut model, &new, method, &data, settings, options, &watch)? {
-            Ended::Finished { rows, times } => (rows, times),
+        let (method, watch) = (&*training.method, context.watch());
+        let ended = fit(model, &new, method, &data, settings, options, &watch)?;
+        let (model, rows, times) = match ended {
+            Ended::Finished { model, rows, times } => (*model, rows, times),
             Ended::Paused { rows } => return Err(Halt::Paused { rows }),
             Ended::Interrupted => return Err(Halt::Interrupted),
         };

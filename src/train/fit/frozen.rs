@@ -17,7 +17,8 @@ pub(super) struct FrozenOutputs {
 }
 
 impl FrozenOutputs {
-    /// Computes the output of the layers of `model` that are frozen now, or finds it. Source and target enter
+    /// Computes the output of the layers of `model` that are frozen now, or finds it; not of images that
+    /// are trained on where what goes in there `changes`. Source and target enter
     /// the network at the same place, so either both have one or neither.
     ///
     /// # Errors
@@ -25,16 +26,15 @@ impl FrozenOutputs {
     pub(super) fn of(
         model: &mut Model,
         data: &Data,
-        augments: bool,
+        changes: bool,
         caching: Caching,
         watch: &Watch,
     ) -> Result<Self, Stop> {
         let mut frozen = Self::default();
-        // Images that change from epoch to epoch leave nothing to keep.
-        if let (Some((dataset, split)), false) = (data.source, augments) {
+        if let (Some((dataset, split)), false) = (data.source, changes) {
             frozen.source = caching.of(model, &split.images, dataset, watch)?;
         }
-        let goes_on = frozen.source.is_some() || (data.source.is_none() && !augments);
+        let goes_on = frozen.source.is_some() || (data.source.is_none() && !changes);
         if let (true, Some(target)) = (goes_on, &data.target) {
             frozen.target = caching.of(model, target.images(), target.normalisation(), watch)?;
             if frozen.target.is_none() {

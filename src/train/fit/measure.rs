@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::TrainingLoop;
 use crate::metrics::TrainingSplit;
 use crate::train::checkpoint::BestWeights;
-use crate::train::contract::{FitError, Stop};
+use crate::train::contract::Stop;
 use crate::train::evaluate::evaluate;
 use crate::train::monitor::ValidationScores;
 use crate::train::summary::{Summary, short};
@@ -49,7 +49,8 @@ impl TrainingLoop<'_> {
     fn score_target(&mut self, epoch: usize, line: &mut String) -> Result<(), Stop> {
         let Some(scores) = &self.settings.target_scores else { return Ok(()) };
         let start = Instant::now();
-        let found = scores.of(self.model, self.data, self.watch)?;
+        let found =
+            scores.of(self.bench.model_mut(self.learner.predictor()), self.data, self.watch)?;
         self.times.validate += start.elapsed().as_secs_f64();
         let step = (epoch + 1) * self.steps_per_epoch;
         for (name, value) in found {
@@ -64,9 +65,14 @@ impl TrainingLoop<'_> {
         let Some((dataset, split)) = self.data.validate else { return Ok(()) };
         let start = Instant::now();
         let (watch, frozen) = (self.watch, self.frozen.validate.as_deref());
-        let evaluation = evaluate(self.model, dataset, split, frozen, |_| !watch.is_cancelled())
-            .map_err(FitError::device)?
-            .ok_or(Stop::Interrupted)?;
+        let evaluation = evaluate(
+            self.bench.model_mut(self.learner.predictor()),
+            dataset,
+            split,
+            frozen,
+            |_| !watch.is_cancelled(),
+        )?
+        .ok_or(Stop::Interrupted)?;
         self.times.validate += start.elapsed().as_secs_f64();
         let scores = ValidationScores { loss: evaluation.loss, accuracy: evaluation.accuracy() };
         let at = (epoch, (epoch + 1) * self.steps_per_epoch, TrainingSplit::Validate);
@@ -78,7 +84,8 @@ impl TrainingLoop<'_> {
             let value = scores.get(metric);
             let best = self.best.as_ref().map(|best| f64::from_bits(best.what.value));
             if best.is_none_or(|best| metric.is_better(value, best)) {
-                self.best = Some(BestWeights::now(self.model, &self.optimizer, epoch + 1, value));
+                let network = &self.bench.networks()[&self.learner.predictor()];
+                self.best = Some(BestWeights::now(network, epoch + 1, value));
             }
         }
         Ok(())

@@ -1,17 +1,21 @@
 //! The steps of an epoch: batches are put together while the step before runs, a step descends the
 //! method's loss, and what it gave is added up. Measures nothing on images that are not trained on.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::TrainingLoop;
-use crate::adapt::{Reading, Step, TrainingProgress};
+use crate::data::view::Domain;
 use crate::metrics::TrainingSplit;
-use crate::nn::ops::{Dims, Tape, Targets, Tensor};
+use crate::nn::Model;
+use crate::nn::ops::{Dims, OpError, Targets};
+use crate::train::bench::{Batch, Clock, PendingStep, SourceBatch, TargetBatch};
 use crate::train::contract::{FitError, Stop};
-use crate::train::feed::{Batches, Feed};
+use crate::train::feed::{Batches, DomainBatch, Feed};
+use crate::train::method::{When, WholeSetPasses};
 use crate::train::monitor::ValidationScores;
-use crate::train::schedule::Moment;
 use crate::train::summary::Summary;
+use crate::train::whole_set::whole_set;
 
 impl TrainingLoop<'_> {
     /// The steps of epoch `epoch` from `from` on; those before it gave `summary`. Returns what all of
@@ -23,141 +27,187 @@ impl TrainingLoop<'_> {
         mut summary: Summary,
     ) -> Result<Summary, Stop> {
         let (source, target) = (self.frozen.source.clone(), self.frozen.target.clone());
-        let feed =
-            Feed::new(self.data, (source.as_deref(), target.as_deref()), self.settings, &[], epoch);
+        let views = self.needs.views;
+        let feed = Feed::new(
+            self.data,
+            (source.as_deref(), target.as_deref()),
+            self.settings,
+            views,
+            epoch,
+        );
         // Schedules go by the epochs before this one.
         let validation = self.validation.clone();
         let start = Instant::now();
         let mut next = (from < self.steps_per_epoch).then(|| feed.step(from));
         self.times.waiting += start.elapsed().as_secs_f64();
+        let mut pending = Vec::new();
         for step in from..self.steps_per_epoch {
             if self.watch.is_cancelled() {
+                self.read(&mut pending, &mut summary)?;
                 self.keep(epoch, step, &mut summary);
                 return Err(Stop::Interrupted);
             }
-            let moment = self.moment((epoch, step), &validation);
+            self.see_whole_set(epoch, step)?;
+            let clock = Clock {
+                epoch,
+                epochs: self.settings.epochs,
+                step,
+                steps_per_epoch: self.steps_per_epoch,
+            };
             let batches = next.take().expect("put together during the step before");
-            let (readings, ended) = rayon::in_place_scope(|scope| {
+            let (done, ended) = rayon::in_place_scope(|scope| {
                 if step + 1 < self.steps_per_epoch {
                     scope.spawn(|_| next = Some(feed.step(step + 1)));
                 }
-                (self.step(&moment, step, batches), Instant::now())
+                (self.step(clock, &validation, batches), Instant::now())
             });
             self.times.waiting += ended.elapsed().as_secs_f64();
-            let mut readings = readings?;
-            readings.extend(self.rates(&moment));
-            summary.add(&readings);
-            self.report_step(&moment, &readings);
+            pending.push(done?);
+            let due = self.is_row_due(clock) || self.bench.ops().reads_are_free();
+            if due || step + 1 == self.steps_per_epoch {
+                self.read(&mut pending, &mut summary)?;
+            }
+            self.watch.progress.advance(1);
+            if let Some(loss) = self.bench.last_loss {
+                self.watch.progress.status(&format!("loss {loss:.3}"));
+            }
             let ends = step + 1 == self.steps_per_epoch;
             if !ends && self.keeper.as_ref().is_some_and(|keeper| keeper.is_due(false)) {
+                self.read(&mut pending, &mut summary)?;
                 self.keep(epoch, step + 1, &mut summary);
             }
         }
         self.check_weights(epoch)?;
+        self.see_whole_set_at_end()?;
         Ok(summary)
     }
 
-    /// Where training stands before step `step` of epoch `epoch`.
-    fn moment<'v>(
-        &self,
-        (epoch, step): (usize, usize),
-        validation: &'v [ValidationScores],
-    ) -> Moment<'v> {
-        Moment {
-            epoch,
-            epochs: self.settings.epochs,
-            step: epoch * self.steps_per_epoch + step,
-            steps: self.settings.epochs * self.steps_per_epoch,
-            validation,
-        }
-    }
-
-    /// One step: the loss of a batch, its gradients, and the update.
+    /// One step: the method takes it, and what it gave is read later.
     fn step(
         &mut self,
-        moment: &Moment,
-        step: usize,
+        clock: Clock,
+        validation: &[ValidationScores],
         batches: Batches,
-    ) -> Result<Vec<Reading>, FitError> {
+    ) -> Result<PendingStep, FitError> {
         let start = Instant::now();
         let Batches { entry, source, labels, mixed, target } = batches;
+        self.bench.begin_step(clock, validation);
+        self.bench.enter_at(entry);
+        let ops = Arc::clone(self.bench.ops());
+        let tensor = |values: Vec<f32>, count: usize| {
+            let dims = Dims::Rows(count, values.len() / count);
+            ops.tensor(values, dims)
+        };
         let mixed = mixed.as_ref().map(|(labels, share)| (labels.as_slice(), *share));
-        let source = source.expect("every method learns from labelled images");
-        let source = self.tensor(source.values, source.count)?;
-        let target = target.map(|it| self.tensor(it.values, it.count)).transpose()?;
-        let smoothing = self.settings.label_smoothing;
-        let tape = Tape::default();
-        let losses = self
-            .method
-            .losses(Step {
-                model: self.model,
-                tape: &tape,
-                entry,
-                source,
-                targets: Targets { labels: &labels, mixed, smoothing },
-                target,
-                progress: TrainingProgress { share: moment.progress(), step: moment.step },
-                seed: self.settings.seed,
-                epoch: moment.epoch as u64,
-                step: step as u64,
-            })
-            .map_err(FitError::device)?;
-        let loss = losses.total.value();
-        if !loss.is_finite() {
-            return Err(self.diverged("the loss", moment.epoch, step));
-        }
-        self.last_loss = Some(loss);
-        let mut gradients = tape.backward(&losses.total).map_err(FitError::device)?;
-        let schedule = &self.settings.schedule;
-        let (lr, momentum) = (|base| schedule.lr(base, moment), schedule.momentum(moment));
-        self.optimizer.step(self.model, &mut gradients, lr, momentum).map_err(FitError::device)?;
+        let targets = Targets { labels: &labels, mixed, smoothing: self.settings.label_smoothing };
+        let on_device = |batch: DomainBatch| -> Result<_, OpError> {
+            let DomainBatch { values, count, indices, views } = batch;
+            let views = views.into_iter().map(|view| tensor(view, count));
+            Ok((tensor(values, count)?, indices, views.collect::<Result<Vec<_>, _>>()?))
+        };
+        let source = source.map(on_device).transpose()?;
+        let target = target.map(on_device).transpose()?;
+        let batch = Batch {
+            source: source.as_ref().map(|(images, indices, views)| SourceBatch {
+                images: images.clone(),
+                targets,
+                indices,
+                views: views.clone(),
+            }),
+            target: target.as_ref().map(|(images, indices, views)| TargetBatch {
+                images: images.clone(),
+                indices,
+                views: views.clone(),
+            }),
+        };
+        self.learner.step(&mut self.bench, &batch)?;
+        let done = self.bench.end_step();
         self.times.steps += start.elapsed().as_secs_f64();
-        Ok(losses.readings)
+        Ok(done)
     }
 
-    fn tensor(&self, values: Vec<f32>, count: usize) -> Result<Tensor, FitError> {
-        let dims = Dims::Rows(count, values.len() / count);
-        self.model.ops().tensor(values, dims).map_err(FitError::device)
+    /// Whether a row of steps is asked for after the step at `clock`.
+    fn is_row_due(&self, clock: Clock) -> bool {
+        let step = clock.moment(&[]).step + 1;
+        self.settings.log_every.is_some_and(|every| step.is_multiple_of(every))
     }
 
-    /// What the schedule says of a step.
-    fn rates(&self, moment: &Moment) -> impl Iterator<Item = Reading> + use<> {
-        let schedule = &self.settings.schedule;
-        let lr = schedule.lr(self.settings.optimizer.lr(), moment);
-        let lr = Reading { name: "lr", value: lr, weight: 0 };
-        let momentum = schedule.momentum(moment);
-        let momentum = momentum.map(|value| Reading { name: "momentum", value, weight: 0 });
-        std::iter::once(lr).chain(momentum)
-    }
-
-    /// Keeps what a step gave where rows of steps are asked for, and tells whoever watches.
-    fn report_step(&mut self, moment: &Moment, readings: &[Reading]) {
-        let step = moment.step + 1;
-        if self.settings.log_every.is_some_and(|every| step.is_multiple_of(every)) {
-            for reading in readings {
-                let at = (moment.epoch, step, TrainingSplit::Train);
-                self.row(at, reading.name, reading.value);
+    /// Reads what steps gave, adds it up, and keeps it where rows of steps are asked for.
+    fn read(
+        &mut self,
+        pending: &mut Vec<PendingStep>,
+        summary: &mut Summary,
+    ) -> Result<(), FitError> {
+        for step in pending.drain(..) {
+            let clock = step.clock();
+            let readings = step.read(&mut self.bench.last_loss)?;
+            summary.add(&readings);
+            if self.is_row_due(clock) {
+                let at = (clock.epoch, clock.moment(&[]).step + 1, TrainingSplit::Train);
+                for reading in &readings {
+                    self.row(at, reading.name, reading.value);
+                }
             }
         }
-        self.watch.progress.advance(1);
-        if let Some(loss) = self.last_loss {
-            self.watch.progress.status(&format!("loss {loss:.3}"));
+        Ok(())
+    }
+
+    /// Shows the method a whole set before step `step` of epoch `epoch`, where it asked for that.
+    fn see_whole_set(&mut self, epoch: usize, step: usize) -> Result<(), Stop> {
+        let Some(passes) = self.needs.whole_set else { return Ok(()) };
+        let all = epoch * self.steps_per_epoch + step;
+        let due = match passes.when {
+            When::Begin => all == 0,
+            When::EpochStart => step == 0,
+            When::EpochEnd => false,
+            When::Steps(every) => all.is_multiple_of(every),
+        };
+        if due { self.show_whole_set(passes.of) } else { Ok(()) }
+    }
+
+    /// The same after the last step of an epoch.
+    fn see_whole_set_at_end(&mut self) -> Result<(), Stop> {
+        match self.needs.whole_set {
+            Some(WholeSetPasses { of, when: When::EpochEnd }) => self.show_whole_set(of),
+            _ => Ok(()),
         }
+    }
+
+    fn show_whole_set(&mut self, of: Domain) -> Result<(), Stop> {
+        let (images, normalisation) = match of {
+            Domain::Source => {
+                let (dataset, split) = self.data.source.expect("the method learns from it");
+                (&split.images, dataset.normalisation())
+            }
+            Domain::Target => {
+                let target = self.data.target.as_ref().expect("the method adapts to it");
+                (target.images(), target.normalisation())
+            }
+        };
+        let start = Instant::now();
+        let frozen = match of {
+            Domain::Source => self.frozen.source.clone(),
+            Domain::Target => self.frozen.target.clone(),
+        };
+        let watch = self.watch;
+        let seen = whole_set(self.predictor(), images, normalisation, frozen.as_deref(), watch)?;
+        self.learner.refresh(&mut self.bench, &seen)?;
+        self.times.steps += start.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// ReLU and max pooling swallow NaN, so that the loss can look sane with ruined weights.
     fn check_weights(&self, epoch: usize) -> Result<(), FitError> {
         let finite = |values: Vec<f32>| values.iter().all(|value| value.is_finite());
-        let parameters = self.model.parameters().iter().all(|p| finite(p.value.host()));
-        let stats =
-            self.model.stats().iter().all(|s| finite(s.mean.host()) && finite(s.var.host()));
-        if parameters && stats {
+        let whole = |model: &Model| {
+            let parameters = model.parameters().iter().all(|p| finite(p.value.host()));
+            let mut stats = model.stats().iter();
+            parameters && stats.all(|s| finite(s.mean.host()) && finite(s.var.host()))
+        };
+        if self.bench.networks().values().all(|network| whole(&network.model)) {
             return Ok(());
         }
-        Err(self.diverged("a weight", epoch, self.steps_per_epoch - 1))
-    }
-
-    fn diverged(&self, what: &'static str, epoch: usize, step: usize) -> FitError {
-        FitError::Diverged { what, epoch: epoch + 1, step: step + 1, last: self.last_loss }
+        let (what, step) = ("a weight", self.steps_per_epoch);
+        Err(FitError::Diverged { what, epoch: epoch + 1, step, last: self.bench.last_loss })
     }
 }

@@ -30,6 +30,15 @@ pub struct Moment<'a> {
     pub validation: &'a [ValidationScores],
 }
 
+/// Where a training stands before a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainingProgress {
+    /// Share of all steps taken, 0 to below 1.
+    pub share: f64,
+    /// Steps taken over all epochs.
+    pub step: usize,
+}
+
 impl Moment<'_> {
     /// Progress p of Ganin et al.: share of all steps taken, 0 to below 1.
     #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]

@@ -1,0 +1,101 @@
+//! Batch norm with tensors of their own for each of two domains (Chang et al. 2019, "Domain-Specific
+//! Batch Normalization for Unsupervised Domain Adaptation"). Runs nothing.
+
+use super::{Model, Parameter, RunningStats};
+use crate::nn::spec::Layer;
+
+/// Where the tensors of a batch norm layer are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SourceNorm {
+    pub weight: usize,
+    pub bias: usize,
+    pub stats: usize,
+}
+
+impl Model {
+    /// Gives every batch norm layer a second set of parameters and running statistics for the source
+    /// domain, which begins as a copy of its own. Their names go on from the layer's with `source`. The
+    /// names of the new parameters.
+    pub fn split_norms(&mut self) -> Vec<String> {
+        let mut new = Vec::new();
+        for at in 0..self.layers.len() {
+            let layer = &self.layers[at];
+            if !matches!(layer.placed.layer, Layer::BatchNorm { .. }) || layer.source.is_some() {
+                continue;
+            }
+            let own = layer.weight.zip(layer.bias).zip(layer.stats);
+            let ((weight, bias), stats) = own.expect("batch norm has its tensors");
+            let name = format!("{}.source", layer.placed.name);
+            let mut copy = |from: usize, word: &str| {
+                let name = format!("{name}.{word}");
+                new.push(name.clone());
+                let old = self.parameters[from].clone();
+                let value = self.flat(old.value.host());
+                self.parameters.push(Parameter { name, value, ..old });
+                self.parameters.len() - 1
+            };
+            let (weight, bias) = (copy(weight, "weight"), copy(bias, "bias"));
+            let old = self.stats[stats].clone();
+            let (mean, var) = (self.flat(old.mean.host()), self.flat(old.var.host()));
+            self.stats.push(RunningStats { layer: name, mean, var, ..old });
+            let stats = self.stats.len() - 1;
+            self.layers[at].source = Some(SourceNorm { weight, bias, stats });
+        }
+        new
+    }
+
+    /// Takes the second set away again: what is left is the network of the target.
+    pub fn drop_source_norms(&mut self) {
+        let sources: Vec<SourceNorm> =
+            self.layers.iter_mut().filter_map(|layer| layer.source.take()).collect();
+        // They stand behind all others.
+        if let Some(first) = sources.first() {
+            self.parameters.truncate(first.weight);
+            self.stats.truncate(first.stats);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::geometry::Chw;
+    use crate::nn::ops::{CpuOps, Dims, Tape, Tensor};
+    use crate::nn::zoo::{self, ArchSettings};
+    use crate::nn::{DropoutKey, Part, Pass};
+
+    fn dacnn() -> Model {
+        let input = Chw { channels: 3, height: 28, width: 28 };
+        let spec = (zoo::find("dacnn").unwrap().build)(ArchSettings::new(input, 10));
+        Model::new(spec, &CpuOps::shared(), 1).unwrap()
+    }
+
+    fn pass(model: &mut Model, x: &Tensor, source_norms: bool) -> Vec<f32> {
+        let tape = Tape::default();
+        let key = DropoutKey { seed: 0, pass: "source", epoch: 0, step: 0 };
+        let pass = Pass { source_norms, ..Pass::train(&tape, key) };
+        model.forward(&Part::FEATURES, x, pass).unwrap().host()
+    }
+
+    #[test]
+    fn each_domain_moves_its_own_statistics_and_the_target_s_are_left_in_the_end() {
+        let mut model = dacnn();
+        let plain = (model.parameters().len(), model.stats().len());
+        let new = model.split_norms();
+        assert_eq!(new[..2], ["features.bn1.source.weight", "features.bn1.source.bias"]);
+        assert_eq!(model.parameters().len(), plain.0 + new.len());
+        let x: Vec<f32> = (0..2 * 2352).map(|at| (at % 13) as f32 / 13.0).collect();
+        let x = model.ops().tensor(x, Dims::Rows(2, 2352)).unwrap();
+        let before = model.stats()[0].mean.host();
+        let of_source = pass(&mut model, &x, true);
+        assert_eq!(model.stats()[0].mean.host(), before);
+        let at = model.stats().iter().position(|it| it.layer == "features.bn1.source").unwrap();
+        assert_ne!(model.stats()[at].mean.host(), before);
+        // Both sets begin alike, so the same batch gives the same values.
+        assert_eq!(pass(&mut model, &x, false), of_source);
+        assert_eq!(model.stats()[0].mean.host(), model.stats()[at].mean.host());
+        model.drop_source_norms();
+        assert_eq!((model.parameters().len(), model.stats().len()), plain);
+        assert_eq!(pass(&mut model, &x, true), of_source);
+    }
+}

@@ -1,0 +1,528 @@
+//! What a method works with in a step: networks by name, passes through them, descents, and numbers to
+//! report. It knows neither where the images come from nor what happens between steps.
+
+mod meters;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use self::meters::Meter;
+pub(super) use self::meters::PendingStep;
+pub use self::meters::Reading;
+use super::contract::FitError;
+use super::method::{BatchNormFamily, Group, NetId};
+use super::monitor::ValidationScores;
+use super::optimizer_state::OptimizerState;
+use super::schedule::{Moment, TrainingProgress};
+use super::settings::TrainingSettings;
+use crate::data::view::Domain;
+use crate::nn::ops::{Backend, Dims, Gradients, Tape, Targets, Tensor};
+use crate::nn::{DropoutKey, EntryLayer, Model, Part, Pass, Statistics};
+
+/// A network of a training.
+pub(super) struct Network {
+    pub model: Model,
+    /// How its parameters learn; `None` where they do not, by descent.
+    pub optimizer: Option<OptimizerState>,
+}
+
+/// The images of one step.
+pub struct Batch<'a> {
+    /// Labelled images; `None` for a method that has no use for them.
+    pub source: Option<SourceBatch<'a>>,
+    /// Images of the target domain; `None` for a method that asked for none.
+    pub target: Option<TargetBatch<'a>>,
+}
+
+/// The labelled images of a step.
+pub struct SourceBatch<'a> {
+    /// Images `[N, C*H*W]`, or the output of frozen layers for them.
+    pub images: Tensor,
+    /// Their classes.
+    pub targets: Targets<'a>,
+    /// Their places in the data set.
+    pub indices: &'a [usize],
+    /// The views that the method asked for, in its order.
+    pub views: Vec<Tensor>,
+}
+
+/// The images of the target domain in a step.
+pub struct TargetBatch<'a> {
+    /// Images `[M, C*H*W]`, or the output of frozen layers for them.
+    pub images: Tensor,
+    /// Their places in the data set.
+    pub indices: &'a [usize],
+    /// The views that the method asked for, in its order.
+    pub views: Vec<Tensor>,
+}
+
+impl<'a> Batch<'a> {
+    /// The labelled images.
+    ///
+    /// # Panics
+    /// When the method did not ask for them.
+    pub fn source(&self) -> &SourceBatch<'a> {
+        self.source.as_ref().expect("a method that learns from labelled images gets some")
+    }
+
+    /// The images of the target domain.
+    ///
+    /// # Panics
+    /// When the method did not ask for them.
+    pub fn target(&self) -> &TargetBatch<'a> {
+        self.target.as_ref().expect("a method that adapts to a target gets images of it")
+    }
+
+    /// Both domains' images.
+    ///
+    /// # Panics
+    /// When the method did not ask for both.
+    pub fn images(&self) -> Domains {
+        let (source, target) = (self.source().images.clone(), self.target().images.clone());
+        Domains { source, target }
+    }
+}
+
+/// The same of both domains: images, features or logits.
+#[derive(Debug, Clone)]
+pub struct Domains {
+    /// Of the labelled images.
+    pub source: Tensor,
+    /// Of the target's.
+    pub target: Tensor,
+}
+
+/// How a pass is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    /// Whether gradients of the parameters are wanted.
+    pub records: bool,
+    /// What batch norm goes by.
+    pub statistics: Statistics,
+    /// Whether dropout drops.
+    pub drops: bool,
+}
+
+impl Mode {
+    /// A pass that is learned from: batch statistics, which move the running averages, and dropout.
+    pub const LEARN: Self = Self { records: true, statistics: Statistics::Batch, drops: true };
+    /// The same without gradients: a network in training mode that is only looked at.
+    pub const OBSERVE: Self = Self { records: false, ..Self::LEARN };
+    /// As at test time, without gradients.
+    pub const EVAL: Self = Self { records: false, statistics: Statistics::Running, drops: false };
+    /// As at test time, with gradients.
+    pub const FROZEN: Self = Self { records: true, ..Self::EVAL };
+
+    /// The same with batch statistics that leave the running averages as they are.
+    #[must_use]
+    pub fn without_averages(self) -> Self {
+        Self { statistics: Statistics::BatchAlone, ..self }
+    }
+}
+
+/// Where a step stands in the training.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Clock {
+    /// Epoch from 0.
+    pub epoch: usize,
+    pub epochs: usize,
+    /// Step of the epoch from 0.
+    pub step: usize,
+    pub steps_per_epoch: usize,
+}
+
+impl Clock {
+    /// The moment that schedules go by, given what validation gave so far.
+    pub fn moment<'v>(&self, validation: &'v [ValidationScores]) -> Moment<'v> {
+        Moment {
+            epoch: self.epoch,
+            epochs: self.epochs,
+            step: self.epoch * self.steps_per_epoch + self.step,
+            steps: self.epochs * self.steps_per_epoch,
+            validation,
+        }
+    }
+}
+
+/// What a [`Learner`](super::Learner) works with.
+pub struct Bench<'a> {
+    ops: Backend,
+    networks: IndexMap<NetId, Network>,
+    settings: &'a TrainingSettings,
+    entry: EntryLayer,
+    tape: Tape,
+    clock: Clock,
+    /// What validation gave after the epochs before this one.
+    validation: Vec<ValidationScores>,
+    /// How often a domain's images went through a network's features in this step.
+    rounds: HashMap<(NetId, Domain), usize>,
+    /// What the step reports, in the order in which it is written.
+    meters: Vec<Meter>,
+    /// The losses of its descents.
+    losses: Vec<Tensor>,
+    /// The newest loss that was read.
+    pub(super) last_loss: Option<f64>,
+}
+
+impl<'a> Bench<'a> {
+    /// A bench with one network, which learns as `optimizer` says.
+    pub(super) fn new(
+        model: Model,
+        optimizer: OptimizerState,
+        settings: &'a TrainingSettings,
+    ) -> Self {
+        let ops = Arc::clone(model.ops());
+        let main = Network { model, optimizer: Some(optimizer) };
+        Self {
+            ops,
+            networks: IndexMap::from([(NetId::MAIN, main)]),
+            settings,
+            entry: EntryLayer::IMAGES,
+            tape: Tape::default(),
+            clock: Clock::default(),
+            validation: Vec::new(),
+            rounds: HashMap::new(),
+            meters: Vec::new(),
+            losses: Vec::new(),
+            last_loss: None,
+        }
+    }
+
+    /// A bench for a step by itself, outside a training: for goldens and benches.
+    ///
+    /// # Errors
+    /// When the device fails (out of memory).
+    pub fn alone(model: Model, settings: &'a TrainingSettings) -> Result<Self, FitError> {
+        let optimizer = OptimizerState::new(settings.optimizer, &model)?;
+        let mut bench = Self::new(model, optimizer, settings);
+        bench.begin_step(Clock { epochs: 1, steps_per_epoch: 1, ..Clock::default() }, &[]);
+        Ok(bench)
+    }
+
+    /// Begins a step: what the last one left is gone.
+    pub(super) fn begin_step(&mut self, clock: Clock, validation: &[ValidationScores]) {
+        self.clock = clock;
+        if self.validation != validation {
+            self.validation = validation.to_vec();
+        }
+        self.rounds.clear();
+        self.meters.clear();
+        self.losses.clear();
+        self.tape = Tape::default();
+    }
+
+    /// Where images enter the networks.
+    pub(super) fn enter_at(&mut self, entry: EntryLayer) {
+        self.entry = entry;
+    }
+
+    pub(super) fn networks(&self) -> &IndexMap<NetId, Network> {
+        &self.networks
+    }
+
+    pub(super) fn networks_mut(&mut self) -> &mut IndexMap<NetId, Network> {
+        &mut self.networks
+    }
+
+    /// The device's operations.
+    pub fn ops(&self) -> &Backend {
+        &self.ops
+    }
+
+    /// A network.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub fn model(&self, network: NetId) -> &Model {
+        &self.networks[&network].model
+    }
+
+    /// A network, to be changed.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub fn model_mut(&mut self, network: NetId) -> &mut Model {
+        &mut self.networks[&network].model
+    }
+
+    /// Takes a network out, as the training leaves it.
+    pub(super) fn into_model(mut self, network: NetId) -> Model {
+        self.networks.swap_remove(&network).expect("a network of the training").model
+    }
+
+    /// Adds a copy of a network as it is now, which learns by no descent: a frozen snapshot, or one that
+    /// [`Bench::average`] moves.
+    pub fn copy(&mut self, from: NetId, to: NetId) {
+        let model = self.model(from).clone();
+        self.networks.insert(to, Network { model, optimizer: None });
+    }
+
+    /// Moves the parameters of `into` that learn in `from` toward those: an exponential moving average
+    /// with the share `keep` of the old. Running statistics stay each network's own.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn average(&mut self, into: NetId, from: NetId, keep: f32) -> Result<(), FitError> {
+        let ops = Arc::clone(&self.ops);
+        let newest: Vec<Option<Tensor>> = (self.model(from).parameters().iter())
+            .map(|parameter| parameter.trainable.then(|| parameter.value.clone()))
+            .collect();
+        let parameters = self.model_mut(into).parameters_mut();
+        for (parameter, newest) in parameters.iter_mut().zip(newest) {
+            if let Some(newest) = newest {
+                ops.average(&mut parameter.value, &newest, keep)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the training stands.
+    pub fn progress(&self) -> TrainingProgress {
+        let moment = self.clock.moment(&[]);
+        TrainingProgress { share: moment.progress(), step: moment.step }
+    }
+
+    /// Epoch from 0.
+    pub fn epoch(&self) -> usize {
+        self.clock.epoch
+    }
+
+    /// A number that changes from step to step, which also stands in the metrics as it was in the last
+    /// step of an epoch.
+    pub fn knob(&mut self, name: &'static str, of: impl Fn(&TrainingProgress) -> f32) -> f32 {
+        let value = of(&self.progress());
+        self.meters.push(Meter::setting(name, f64::from(value)));
+        value
+    }
+
+    /// Reports the mean of a loss over `count` images.
+    pub fn meter(&mut self, name: &'static str, loss: &Tensor, count: usize) {
+        self.meters.push(Meter::mean(name, vec![loss.detached()], 1, count));
+    }
+
+    /// Reports the share that `hits` are of `count` images.
+    pub fn meter_share(&mut self, name: &'static str, hits: &[&Tensor], count: usize) {
+        let hits = hits.iter().map(|hits| hits.detached()).collect();
+        self.meters.push(Meter::mean(name, hits, count, count));
+    }
+
+    /// Runs a part of a network: `x` is images for the features and features for a head.
+    ///
+    /// # Errors
+    /// When the device fails.
+    ///
+    /// # Panics
+    /// When there is no such network or head.
+    pub fn pass(
+        &mut self,
+        network: NetId,
+        part: &Part,
+        x: &Tensor,
+        domain: Domain,
+        mode: Mode,
+    ) -> Result<Tensor, FitError> {
+        let own = self.settings.batch_norm == BatchNormFamily::Domain && domain == Domain::Source;
+        let keeps = self.settings.batch_norm == BatchNormFamily::Target && domain == Domain::Source;
+        let statistics = match mode.statistics {
+            Statistics::Batch if keeps => Statistics::BatchAlone,
+            other => other,
+        };
+        let round = self.rounds.entry((network, domain)).or_default();
+        if *part == Part::FEATURES {
+            *round += 1;
+        }
+        // The first pass of a step draws as the only one did before there were others.
+        let word = if domain == Domain::Source { "source" } else { "target" };
+        let name = match *round {
+            0 | 1 => format!("{}{word}", network.prefix()),
+            round => format!("{}{word} {round}", network.prefix()),
+        };
+        let Clock { epoch, step, .. } = self.clock;
+        let key = DropoutKey {
+            seed: self.settings.seed,
+            pass: &name,
+            epoch: epoch as u64,
+            step: step as u64,
+        };
+        let pass = Pass {
+            tape: mode.records.then_some(&self.tape),
+            statistics,
+            dropout: mode.drops.then_some(key),
+            source_norms: own,
+        };
+        let entry = self.entry;
+        let network = self.networks.get_mut(&network).expect("a network of the training");
+        Ok(match *part == Part::FEATURES {
+            true => network.model.features_from(entry, x, pass)?,
+            false => network.model.forward(part, x, pass)?,
+        })
+    }
+
+    /// Runs a part of the main network on one domain, as in training.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn learn(&mut self, part: &Part, x: &Tensor, domain: Domain) -> Result<Tensor, FitError> {
+        self.pass(NetId::MAIN, part, x, domain, Mode::LEARN)
+    }
+
+    /// Runs a part of the main network on both domains: in one pass where `batch_norm = "joint"`, else
+    /// in one for each.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn both(&mut self, part: &Part, x: &Domains) -> Result<Domains, FitError> {
+        if self.settings.batch_norm != BatchNormFamily::Joint {
+            let source = self.learn(part, &x.source, Domain::Source)?;
+            let target = self.learn(part, &x.target, Domain::Target)?;
+            return Ok(Domains { source, target });
+        }
+        let (n, m) = (x.source.rows(), x.target.rows());
+        let together = self.learn(part, &x.source.concat_rows(&x.target)?, Domain::Source)?;
+        let (source, target) = (together.slice_rows(0, n)?, together.slice_rows(n, n + m)?);
+        Ok(Domains { source, target })
+    }
+
+    /// Runs a part of the main network on the source, beside the target where `batch_norm = "joint"`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn source_of(&mut self, part: &Part, x: &Domains) -> Result<Tensor, FitError> {
+        match self.settings.batch_norm {
+            BatchNormFamily::Joint => Ok(self.both(part, x)?.source),
+            _ => self.learn(part, &x.source, Domain::Source),
+        }
+    }
+
+    /// Runs a part of the main network on the target, beside the source where `batch_norm = "joint"`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn target_of(&mut self, part: &Part, x: &Domains) -> Result<Tensor, FitError> {
+        match self.settings.batch_norm {
+            BatchNormFamily::Joint => Ok(self.both(part, x)?.target),
+            _ => self.learn(part, &x.target, Domain::Target),
+        }
+    }
+
+    /// Goes down `loss`: takes its gradients back and moves the parameters of `groups` by them. What it
+    /// gives to others is dropped. The tape is used up, so that a further descent needs passes of its
+    /// own.
+    ///
+    /// # Errors
+    /// When the loss is not finite, or the device fails.
+    pub fn descend(&mut self, loss: &Tensor, groups: &[Group]) -> Result<(), FitError> {
+        let mut gradients = self.gradients(loss)?;
+        self.update(&mut gradients, groups)
+    }
+
+    /// The gradients of `loss`, which use up the tape, without moving anything. Also those of
+    /// [inputs](Bench::input).
+    ///
+    /// # Errors
+    /// When the loss is not finite, or the device fails.
+    pub fn gradients(&mut self, loss: &Tensor) -> Result<Gradients, FitError> {
+        if self.ops.reads_are_free() {
+            self.check(loss.value())?;
+        }
+        self.losses.push(loss.detached());
+        let tape = std::mem::take(&mut self.tape);
+        Ok(tape.backward(loss)?)
+    }
+
+    /// Moves the parameters of `groups` along gradients, by the optimizer of each.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn update(&mut self, gradients: &mut Gradients, groups: &[Group]) -> Result<(), FitError> {
+        let moment = self.clock.moment(&self.validation);
+        let schedule = &self.settings.schedule;
+        let (lr, momentum) = (|base| schedule.lr(base, &moment), schedule.momentum(&moment));
+        for (id, network) in &mut self.networks {
+            let Some(optimizer) = &mut network.optimizer else { continue };
+            let moves = |part: &Part| groups.iter().any(|group| group.holds(*id, part));
+            optimizer.step(&mut network.model, gradients, moves, lr, momentum)?;
+        }
+        Ok(())
+    }
+
+    /// `x` as something whose gradient [`Bench::gradients`] gives: the input gradient of virtual
+    /// adversarial training.
+    #[must_use]
+    pub fn input(&self, x: &Tensor) -> Tensor {
+        // An identity of its own: the images themselves may be used beside it.
+        let values = x.host();
+        let x = self.ops.tensor(values, Dims::Rows(x.rows(), x.columns()));
+        x.map_or_else(|_| unreachable!("images were on the device before"), |x| x.on(&self.tape))
+    }
+
+    /// Runs `work` with the parameters of `groups` moved by `rho` along their gradient divided by its
+    /// norm over all of them, and puts every bit of them back (sharpness-aware minimisation: Foret et
+    /// al. 2021).
+    ///
+    /// # Errors
+    /// When the device or the work fails.
+    pub fn perturbed<T>(
+        &mut self,
+        gradients: &mut Gradients,
+        groups: &[Group],
+        rho: f64,
+        work: impl FnOnce(&mut Self) -> Result<T, FitError>,
+    ) -> Result<T, FitError> {
+        let mut kept = Vec::new();
+        for (id, network) in &self.networks {
+            for (at, parameter) in network.model.parameters().iter().enumerate() {
+                let moves = groups.iter().any(|group| group.holds(*id, &parameter.part));
+                if !(moves && parameter.trainable) {
+                    continue;
+                }
+                if let Some(gradient) = gradients.take(&parameter.value) {
+                    kept.push((*id, at, parameter.value.clone(), gradient));
+                }
+            }
+        }
+        let mut squares = 0.0;
+        for (.., gradient) in &kept {
+            squares += gradient.square()?.sum()?.value();
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
+        let factor = (rho / squares.sqrt().max(1e-12)) as f32;
+        for (id, at, value, gradient) in &kept {
+            let moved = value.add(&gradient.scale(factor)?)?.host();
+            self.model_mut(*id).parameters_mut()[*at].value.write(&moved);
+        }
+        let done = work(self);
+        for (id, at, value, _) in kept {
+            self.model_mut(id).parameters_mut()[at].value = value;
+        }
+        done
+    }
+
+    /// The step's readings, to be read when that is due.
+    pub(super) fn end_step(&mut self) -> PendingStep {
+        let moment = self.clock.moment(&self.validation);
+        let schedule = &self.settings.schedule;
+        let lr = schedule.lr(self.settings.optimizer.lr(), &moment);
+        self.meters.push(Meter::setting("lr", lr));
+        if let Some(momentum) = schedule.momentum(&moment) {
+            self.meters.push(Meter::setting("momentum", momentum));
+        }
+        PendingStep {
+            clock: self.clock,
+            meters: std::mem::take(&mut self.meters),
+            losses: std::mem::take(&mut self.losses),
+        }
+    }
+
+    /// The loss of a descent must be a number to go on with.
+    fn check(&mut self, loss: f64) -> Result<(), FitError> {
+        let (Clock { epoch, step, .. }, last) = (self.clock, self.last_loss);
+        if loss.is_finite() {
+            self.last_loss = Some(loss);
+            return Ok(());
+        }
+        Err(FitError::Diverged { what: "the loss", epoch: epoch + 1, step: step + 1, last })
+    }
+}

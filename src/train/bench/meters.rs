@@ -1,0 +1,118 @@
+//! The numbers of a step on their way from the device to the metrics.
+//!
+//! They stay on the device until someone reads them: after each step where that costs nothing, else at the
+//! end of an epoch or when a row of steps is due.
+
+use super::Clock;
+use crate::nn::Tensor;
+use crate::train::contract::FitError;
+
+/// A number of one step, and how it enters the mean over an epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Its name in the metrics: `class_loss`.
+    pub name: &'static str,
+    /// The number.
+    pub value: f64,
+    /// How many images it is a mean over; 0 for a setting, of which the epoch has the last value.
+    pub weight: usize,
+}
+
+/// A reading that was not read yet.
+pub(super) struct Meter {
+    name: &'static str,
+    what: What,
+    weight: usize,
+}
+
+enum What {
+    /// A number of the host.
+    Setting(f64),
+    /// The sum of numbers of the device, divided.
+    Mean { of: Vec<Tensor>, divided_by: usize },
+}
+
+impl Meter {
+    /// A number that is set, not measured.
+    pub(super) fn setting(name: &'static str, value: f64) -> Self {
+        Self { name, what: What::Setting(value), weight: 0 }
+    }
+
+    /// The sum of some numbers divided by another, as a mean over `weight` images.
+    pub(super) fn mean(
+        name: &'static str,
+        of: Vec<Tensor>,
+        divided_by: usize,
+        weight: usize,
+    ) -> Self {
+        Self { name, what: What::Mean { of, divided_by }, weight }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
+    fn read(&self) -> Reading {
+        let value = match &self.what {
+            What::Setting(value) => *value,
+            What::Mean { of, divided_by } => {
+                of.iter().map(Tensor::value).sum::<f64>() / *divided_by as f64
+            }
+        };
+        Reading { name: self.name, value, weight: self.weight }
+    }
+}
+
+/// A step whose numbers were not read yet.
+pub(in crate::train) struct PendingStep {
+    pub(super) clock: Clock,
+    pub(super) meters: Vec<Meter>,
+    pub(super) losses: Vec<Tensor>,
+}
+
+impl PendingStep {
+    /// Where the step stood.
+    pub(in crate::train) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Its readings, each name once: what was measured before what was set, and several measurements of
+    /// one name as their mean. `last` is the loss before, and becomes the last one of this step.
+    ///
+    /// # Errors
+    /// When a loss is not finite.
+    pub(in crate::train) fn read(self, last: &mut Option<f64>) -> Result<Vec<Reading>, FitError> {
+        for loss in &self.losses {
+            let loss = loss.value();
+            if !loss.is_finite() {
+                let Clock { epoch, step, .. } = self.clock;
+                let (epoch, step) = (epoch + 1, step + 1);
+                return Err(FitError::Diverged { what: "the loss", epoch, step, last: *last });
+            }
+            *last = Some(loss);
+        }
+        let mut readings: Vec<Reading> = Vec::with_capacity(self.meters.len());
+        let all = self.meters.iter().map(Meter::read);
+        let (measured, set): (Vec<Reading>, Vec<Reading>) = all.partition(|it| it.weight > 0);
+        for reading in measured {
+            match readings.iter_mut().find(|it| it.name == reading.name) {
+                Some(before) => before.join(reading),
+                None => readings.push(reading),
+            }
+        }
+        for setting in set {
+            match readings.iter_mut().find(|it| it.name == setting.name) {
+                Some(before) => *before = setting,
+                None => readings.push(setting),
+            }
+        }
+        Ok(readings)
+    }
+}
+
+impl Reading {
+    /// The mean of both over their images.
+    #[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
+    fn join(&mut self, more: Self) {
+        let (own, other) = (self.weight as f64, more.weight as f64);
+        self.value = (self.value * own + more.value * other) / (own + other);
+        self.weight += more.weight;
+    }
+}

@@ -1,0 +1,211 @@
+//! What a method of learning is to the training loop, and the loop to it. The methods themselves are in
+//! `adapt`.
+
+use super::bench::{Batch, Bench};
+use super::contract::FitError;
+use crate::config::{Reference, words};
+use crate::data::view::{Domain, ViewRequest};
+use crate::nn::Spec;
+use crate::nn::heads::NewHead;
+
+/// A way to learn, with its settings. It is data for the loop: it says what it needs, and makes the
+/// [`Learner`] that takes the steps.
+pub trait Method: std::fmt::Debug + Send + Sync {
+    /// What the loop has to provide. It is asked for when the plan is built, so that what is missing is
+    /// said before anything runs.
+    fn needs(&self) -> Needs<'_>;
+
+    /// The heads that it trains besides the classifier, for a network of `spec`.
+    fn heads(&self, spec: &Spec) -> Vec<NewHead> {
+        let _ = spec;
+        Vec::new()
+    }
+
+    /// Makes the learner of a training that begins with what `bench` holds: copies of networks are made
+    /// here. A training that resumes begins in the same way before it restores its state.
+    ///
+    /// # Errors
+    /// When the device fails (out of memory).
+    fn begin<'m>(&'m self, bench: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError>;
+}
+
+/// What a method asks of the training loop.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs<'m> {
+    /// Whether it learns from labelled images.
+    pub source: bool,
+    /// Where its images of the target domain come from. Their labels are out of its reach.
+    pub target: Option<&'m Reference>,
+    /// How its passes may treat batch norm, its usual way first.
+    pub batch_norm: &'static [BatchNormFamily],
+    /// Further looks at the images of each step.
+    pub views: &'m [ViewRequest],
+    /// When it wants to see a whole set of images.
+    pub whole_set: Option<WholeSetPasses>,
+}
+
+impl Needs<'_> {
+    /// Labelled images alone.
+    pub const SOURCE: Self = Self {
+        source: true,
+        target: None,
+        batch_norm: &[BatchNormFamily::Separate],
+        views: &[],
+        whole_set: None,
+    };
+}
+
+words! {
+    /// Which images batch norm takes together when there are two domains. This is the largest hidden
+    /// difference between implementations of the same method.
+    pub enum BatchNormFamily {
+        /// A pass for each domain; both move the same running averages.
+        Separate = "separate",
+        /// One pass of both domains together, whose pooled moments move the running averages.
+        Joint = "joint",
+        /// A pass for each domain; only the target's moves the running averages.
+        Target = "target",
+        /// A pass, parameters and running averages for each domain (Chang et al. 2019,
+        /// "Domain-Specific Batch Normalization"); the target's are kept.
+        Domain = "domain",
+    }
+}
+
+impl BatchNormFamily {
+    /// All of them, the usual one first.
+    pub const ALL: &'static [Self] = &[Self::Separate, Self::Joint, Self::Target, Self::Domain];
+}
+
+/// Passes over a whole set of images as they are, in data-set order and evaluation mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WholeSetPasses {
+    /// Whose images.
+    pub of: Domain,
+    /// When.
+    pub when: When,
+}
+
+/// When a method sees a whole set of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Once, before the first step.
+    Begin,
+    /// Before the first step of each epoch.
+    EpochStart,
+    /// After the last step of each epoch.
+    EpochEnd,
+    /// Before the first step and every so many steps from there.
+    Steps(usize),
+}
+
+/// What a network makes of every image of a set, in data-set order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WholeSet {
+    /// Features, `[N, width]`.
+    pub features: Vec<f32>,
+    /// Numbers in a feature vector.
+    pub width: usize,
+    /// Class probabilities, `[N, classes]`.
+    pub probabilities: Vec<f32>,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+impl WholeSet {
+    /// Number of images N.
+    pub fn len(&self) -> usize {
+        self.probabilities.len() / self.classes.max(1)
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A method in the middle of a training.
+///
+/// A step is straight-line: which operations run depends on settings, shapes and the epoch, never on
+/// values, so that a device may record it once and repeat it.
+pub trait Learner {
+    /// One step.
+    ///
+    /// # Errors
+    /// When a loss is not finite, or the device fails.
+    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError>;
+
+    /// Sees a whole set, when [`Needs::whole_set`] asked for that.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn refresh(&mut self, bench: &mut Bench, seen: &WholeSet) -> Result<(), FitError> {
+        let _ = (bench, seen);
+        Ok(())
+    }
+
+    /// Everything that it remembers between steps besides the networks, in one walk that both saves and
+    /// restores it. The walk visits the same names in the same order each time.
+    fn state(&mut self, visit: &mut dyn Visit) {
+        let _ = visit;
+    }
+
+    /// The network that is validated, exported and handed on.
+    fn predictor(&self) -> NetId {
+        NetId::MAIN
+    }
+}
+
+/// A walk over what a learner remembers. Lengths may change between steps.
+pub trait Visit {
+    /// Numbers: banks, centroids.
+    fn numbers(&mut self, name: &str, values: &mut Vec<f32>);
+
+    /// Whole numbers: labels, counters.
+    fn integers(&mut self, name: &str, values: &mut Vec<u32>);
+}
+
+/// The name of a network in a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetId(&'static str);
+
+impl NetId {
+    /// The network that the stage began with.
+    pub const MAIN: Self = Self("");
+
+    /// Another network, called `name` in checkpoints.
+    pub const fn named(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// What the names of its tensors begin with in a checkpoint, and those of its dropout masks.
+    pub(super) fn prefix(self) -> String {
+        match self {
+            Self::MAIN => String::new(),
+            Self(name) => format!("{name}/"),
+        }
+    }
+}
+
+/// The parameters that a descent moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Whose.
+    pub network: NetId,
+    /// Of which part; `None` for all of the network.
+    pub part: Option<crate::nn::Part>,
+}
+
+impl Group {
+    /// All parameters of the network that the stage began with.
+    pub const MAIN: Self = Self { network: NetId::MAIN, part: None };
+
+    /// Those of one part of it.
+    pub fn part(part: crate::nn::Part) -> Self {
+        Self { network: NetId::MAIN, part: Some(part) }
+    }
+
+    /// Whether the parameters of `part` of `network` belong to it.
+    pub(super) fn holds(&self, network: NetId, part: &crate::nn::Part) -> bool {
+        self.network == network && self.part.as_ref().is_none_or(|own| own == part)
+    }
+}
