@@ -5,8 +5,9 @@ single precision.
 Every script follows its method twice, in single and in double precision. It stores the first and
 prints how far the two are apart, so that the tests can choose their tolerances. A ReLU or a pooling
 that rounding decides otherwise would move a gradient by far more than that, so images are taken whose
-nearest tie, in all passes that a gradient goes through, is `MARGIN` away. A pass has tens of thousands
-of windows, so that a wider margin is not to be had; rounding moves a value by about a tenth of it.
+nearest tie, in all passes that a gradient goes through, is `MARGIN` away, and for which the two agree
+within `ERRORS`. Rounding moves few of the values by more than half of the margin; a wider one is not to
+be had where a training compares several hundred thousand windows.
 
 Names in the files are `step 1/A/gradient features.conv1.weight`. Of a tensor with more values than
 `MOST` every k-th is stored, and, as `sums NAME` in double precision, the sum and the sum of squares of
@@ -27,7 +28,8 @@ from hashed import hashed
 torch.use_deterministic_algorithms(True)
 
 MOST = 2500
-MARGIN = 4e-6
+MARGIN = 8e-6
+ERRORS = dict(gradient=3e-5, value=2e-5)  # of single precision, relative
 
 
 class TooClose(Exception):
@@ -184,7 +186,7 @@ def errors(single, double):
     return worst
 
 
-def store(path, run, settings, salts=range(101, 2000, 10)):
+def store(path, run, settings, salts=range(101, 5001, 10)):
     """Stores what `run(dtype, salt, record)` records for the first salt that comes near no tie."""
     for salt in salts:
         record, double = Record(checks=True), Record(checks=False)
@@ -192,16 +194,15 @@ def store(path, run, settings, salts=range(101, 2000, 10)):
             run(torch.float32, salt, record)
         except TooClose:
             continue
-        nearest = record.nearest
         run(torch.float64, salt, double)
-        break
+        worst = errors(record, double)
+        if all(worst[kind][0] < limit for kind, limit in ERRORS.items()):
+            break
     else:
         raise SystemExit("every salt comes near a tie")
-    print(f"{pathlib.Path(path).name}: salt {salt}, nearest tie {nearest:.1e}")
-    worst = errors(record, double)
+    print(f"{pathlib.Path(path).name}: salt {salt}, nearest tie {record.nearest:.1e}")
     for kind, (error, name) in sorted(worst.items()):
         print(f"  {kind}: single precision is off by at most {error:.1e} ({name})")
-    assert worst["gradient"][0] < 3e-5, "a tie fell otherwise in double precision"
     out = {}
     for name, value in record.tensors.items():
         flat = value.float().flatten()
