@@ -146,8 +146,7 @@ impl Training {
             let message = format!(
                 "the sampler takes {wanted} classes per step, but only {found} have images"
             );
-            Problem::at("sampler", message)
-                .help(format!("set `sampler.classes` to {found} or less"))
+            Problem::at("sampler", message).help(format!("write `classes = {found}`, or fewer"))
         })
     }
 
@@ -195,7 +194,7 @@ fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn Sampler>) -> Result<usi
         let message = format!("the sampler takes {fixed} images per step, not {size}");
         return Err(keys.problem(
             Diagnostic::at(span, message, "another number than `classes` times `images`")
-                .help(format!("leave `batch_size` out, or set it to {fixed}")),
+                .help(format!("leave it out, or write `batch_size = {fixed}`")),
         ));
     }
     Ok(size)
