@@ -18,7 +18,7 @@ use crate::data::classes::match_classes;
 use crate::nn::freeze;
 use crate::train::groups::Groups;
 use crate::train::monitor::{EarlyStopping, Metric};
-use crate::train::sampler::{self, Sampler};
+use crate::train::sampler::{self, ImageSampler};
 use crate::train::schedule::Scheduled;
 use crate::train::{EpochLength, Optimizer, TargetScores, TrainingSettings};
 
@@ -185,9 +185,9 @@ impl Training {
 }
 
 /// The images of a step, of which a sampler may leave no choice.
-fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn Sampler>) -> Result<usize, Noted> {
+fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn ImageSampler>) -> Result<usize, Noted> {
     // What stands in for a sampler's settings when there is no file says nothing of the usual size.
-    let fixed = sampler.and_then(Sampler::batch_size).filter(|_| !keys.is_describing());
+    let fixed = sampler.and_then(ImageSampler::batch_size).filter(|_| !keys.is_describing());
     let written = keys.peek("batch_size").map(|node| node.span);
     let size = keys.count("batch_size", 2..=1_000_000).or(fixed.unwrap_or(64))?;
     if let (Some(fixed), Some(span)) = (fixed.filter(|fixed| *fixed != size), written) {
