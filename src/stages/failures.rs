@@ -9,7 +9,7 @@ impl From<FitError> for Halt {
         match error {
             FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`").into(),
             FitError::TooFewClasses { found, .. } => {
-                failure.help(format!("set `sampler.classes` to {found} or less")).into()
+                failure.help(format!("write `classes = {found}`, or fewer")).into()
             }
             FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure.into(),
         }

@@ -19,7 +19,7 @@ use crate::data::classes::match_classes;
 use crate::nn::{Part, freeze};
 use crate::train::groups::Groups;
 use crate::train::monitor::{EarlyStopping, Metric};
-use crate::train::sampler::{self, Sampler};
+use crate::train::sampler::{self, ImageSampler};
 use crate::train::schedule::Scheduled;
 use crate::train::{
     BatchNormFamily, EpochLength, Method, Optimizer, TargetScores, TrainingSettings,
@@ -158,8 +158,7 @@ impl Training {
             let message = format!(
                 "the sampler takes {wanted} classes per step, but only {found} have images"
             );
-            Problem::at("sampler", message)
-                .help(format!("set `sampler.classes` to {found} or less"))
+            Problem::at("sampler", message).help(format!("write `classes = {found}`, or fewer"))
         })
     }
 
@@ -208,16 +207,16 @@ impl Training {
 }
 
 /// The images of a step, of which a sampler may leave no choice.
-fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn Sampler>) -> Result<usize, Noted> {
+fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn ImageSampler>) -> Result<usize, Noted> {
     // What stands in for a sampler's settings when there is no file says nothing of the usual size.
-    let fixed = sampler.and_then(Sampler::batch_size).filter(|_| !keys.is_describing());
+    let fixed = sampler.and_then(ImageSampler::batch_size).filter(|_| !keys.is_describing());
     let written = keys.peek("batch_size").map(|node| node.span);
     let size = keys.count("batch_size", 2..=1_000_000).or(fixed.unwrap_or(64))?;
     if let (Some(fixed), Some(span)) = (fixed.filter(|fixed| *fixed != size), written) {
         let message = format!("the sampler takes {fixed} images per step, not {size}");
         return Err(keys.problem(
             Diagnostic::at(span, message, "another number than `classes` times `images`")
-                .help(format!("leave `batch_size` out, or set it to {fixed}")),
+                .help(format!("leave it out, or write `batch_size = {fixed}`")),
         ));
     }
     Ok(size)

@@ -5,7 +5,7 @@ use super::groups::Groups;
 use super::method::BatchNormFamily;
 use super::monitor::{EarlyStopping, Metric};
 use super::optimizer::Optimizer;
-use super::sampler::Sampler;
+use super::sampler::ImageSampler;
 use super::schedule::Scheduled;
 use super::target_scores::TargetScores;
 use crate::data::augment::Augment;
@@ -18,7 +18,7 @@ pub struct TrainingSettings {
     /// What an epoch is a pass over, where that was said.
     pub epoch: Option<EpochLength>,
     /// Which labelled images a step takes.
-    pub sampler: Box<dyn Sampler>,
+    pub sampler: Box<dyn ImageSampler>,
     /// Images of each domain per step.
     pub batch_size: usize,
     /// How gradients change the weights.

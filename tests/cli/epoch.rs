@@ -41,6 +41,8 @@ fn an_epoch_says_what_it_does_not_see_and_is_as_long_as_asked_for() {
     let (said, _, shorter) = adapted(root, Some("\"shorter\""), "b", &[]);
     assert_eq!(shorter, usual, "the same bytes by its name");
     assert!(said.contains("sees 16 of 40 source images\n"), "{said}");
+    let (_, _, target) = adapted(root, Some("\"target\""), "f", &[]);
+    assert_eq!(target, usual, "the target is the shorter one");
 
     let (said, steps, longer) = adapted(root, Some("\"longer\""), "c", &[]);
     assert_eq!(steps, 6);
@@ -48,8 +50,13 @@ fn an_epoch_says_what_it_does_not_see_and_is_as_long_as_asked_for() {
     let (_, _, again) =
         adapted(root, Some("\"longer\""), "d", &["--no-activation-cache", "--threads", "1"]);
     assert_eq!(longer, again, "whatever is kept, at any number of threads");
+    let (_, _, source) = adapted(root, Some("\"source\""), "g", &[]);
+    assert_eq!(source, longer, "the source is the longer one");
 
-    let (said, steps, _) = adapted(root, Some("4"), "e", &[]);
+    let (said, steps, number) = adapted(root, Some("4"), "e", &[]);
+    let same = adapted(root, None, "e", &["--set", "stages.adapted.steps_per_epoch=4"]);
+    assert_eq!(same.2, number);
+    assert!(!same.0.contains("an epoch is"), "found in the store, as it is the same: {}", same.0);
     assert_eq!(steps, 8);
     assert!(
         said.contains("an epoch is 4 steps and sees the 40 source images 1.3 times and the 16 target images 4 times"),

@@ -28,6 +28,7 @@ mod report_chromium;
 mod results;
 mod run;
 mod runs;
+mod sampler;
 mod schema;
 mod search;
 mod shared;

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::class_cycles::ClassCycles;
-use super::{DrawnBatch, Draws, Sampler, SamplerKind, classes};
+use super::{DrawnBatch, Draws, ImageSampler, SamplerKind, classes};
 use crate::config::{Keys, Noted};
 use crate::random;
 use crate::train::epoch::batches;
@@ -15,7 +15,7 @@ pub(super) const KIND: SamplerKind = SamplerKind { name: "balanced", read };
 #[derive(Debug)]
 struct Balanced;
 
-fn read(_: &mut Keys) -> Result<Box<dyn Sampler>, Noted> {
+fn read(_: &mut Keys) -> Result<Box<dyn ImageSampler>, Noted> {
     Ok(Box::new(Balanced))
 }
 
@@ -24,7 +24,7 @@ fn per_class(images: usize, classes: usize) -> usize {
     images.div_ceil(classes.max(1))
 }
 
-impl Sampler for Balanced {
+impl ImageSampler for Balanced {
     fn batches(&self, labels: &[u32], size: usize) -> usize {
         let classes = classes(labels);
         batches(classes * per_class(labels.len(), classes), size)

@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::class_cycles::ClassCycles;
-use super::{DrawnBatch, Draws, Sampler, SamplerKind};
+use super::{DrawnBatch, Draws, ImageSampler, SamplerKind};
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::random;
 
@@ -24,7 +24,7 @@ struct ClassAware {
     images: usize,
 }
 
-fn read(keys: &mut Keys) -> Result<Box<dyn Sampler>, Noted> {
+fn read(keys: &mut Keys) -> Result<Box<dyn ImageSampler>, Noted> {
     keys.about(&[
         ("classes", "different classes in each step"),
         ("images", "images of each of these classes in a step"),
@@ -41,7 +41,7 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Sampler>, Noted> {
     Ok(Box::new(ClassAware { classes, images }))
 }
 
-impl Sampler for ClassAware {
+impl ImageSampler for ClassAware {
     fn batch_size(&self) -> Option<usize> {
         Some(self.classes * self.images)
     }
@@ -153,7 +153,7 @@ mod tests {
     use super::super::tests::{labels, read};
     use super::*;
 
-    fn sampler(classes: usize, images: usize) -> Box<dyn Sampler> {
+    fn sampler(classes: usize, images: usize) -> Box<dyn ImageSampler> {
         let line =
             format!("sampler = {{ kind = 'class_aware', classes = {classes}, images = {images} }}");
         read(&line).0.unwrap()

@@ -17,7 +17,7 @@ mod shuffled;
 pub use shuffled::Shuffled;
 
 /// A way to choose labelled images.
-pub trait Sampler: Send + Sync + Debug {
+pub trait ImageSampler: Send + Sync + Debug {
     /// The images of a step, where the sampler leaves no choice.
     fn batch_size(&self) -> Option<usize> {
         None
@@ -39,7 +39,7 @@ pub trait Sampler: Send + Sync + Debug {
     fn epoch(&self, labels: &[u32], size: usize, drawn: (u64, u64)) -> Box<dyn Draws>;
 }
 
-impl dyn Sampler {
+impl dyn ImageSampler {
     /// Whether images with these labels are of as many classes as it wants.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ pub struct DrawnBatch {
 /// A sampler's name and how its settings are read.
 struct SamplerKind {
     name: &'static str,
-    read: fn(&mut Keys) -> Result<Box<dyn Sampler>, Noted>,
+    read: fn(&mut Keys) -> Result<Box<dyn ImageSampler>, Noted>,
 }
 
 /// Every sampler. A new one is a file in this folder and a line here.
@@ -92,7 +92,7 @@ impl Word for &'static SamplerKind {
 ///
 /// # Errors
 /// When the file has another value there; `keys` then knows the problem and its place.
-pub fn read(keys: &mut Keys) -> Result<Box<dyn Sampler>, Noted> {
+pub fn read(keys: &mut Keys) -> Result<Box<dyn ImageSampler>, Noted> {
     if !keys.is_describing() && !keys.has("sampler") {
         keys.node("sampler");
         return Ok(Box::new(Shuffled));
@@ -125,7 +125,7 @@ mod tests {
     use crate::config::source::Sources;
 
     /// What a line of TOML gives, how it is recorded, and what is wrong.
-    pub(super) fn read(line: &str) -> (Option<Box<dyn Sampler>>, String, Vec<String>) {
+    pub(super) fn read(line: &str) -> (Option<Box<dyn ImageSampler>>, String, Vec<String>) {
         let root = document::parse(Sources::default().add("test", line), line).unwrap();
         let Value::Table(table) = &root.value else { panic!("a document is a table") };
         let mut keys = Keys::new(table, root.span);

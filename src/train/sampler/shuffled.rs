@@ -1,6 +1,6 @@
 //! Every image once a pass, in an order drawn for the pass.
 
-use super::{Draws, Sampler, SamplerKind};
+use super::{Draws, ImageSampler, SamplerKind};
 use crate::config::{Keys, Noted};
 use crate::train::epoch::{ImagePasses, batches};
 
@@ -10,11 +10,11 @@ pub(super) const KIND: SamplerKind = SamplerKind { name: "shuffled", read };
 #[derive(Debug)]
 pub struct Shuffled;
 
-fn read(_: &mut Keys) -> Result<Box<dyn Sampler>, Noted> {
+fn read(_: &mut Keys) -> Result<Box<dyn ImageSampler>, Noted> {
     Ok(Box::new(Shuffled))
 }
 
-impl Sampler for Shuffled {
+impl ImageSampler for Shuffled {
     fn batches(&self, labels: &[u32], size: usize) -> usize {
         batches(labels.len(), size)
     }

@@ -198,6 +198,30 @@ fn advice_about_the_settings_of_a_stage_helps_when_it_is_followed() {
     );
     follow(
         &adapting(),
+        &[("epochs = 4", "epochs = 4\nepoch = \"longer\"\nsteps_per_epoch = 5")],
+        "leave one of them out: `steps_per_epoch` is `epoch` with a number",
+        &[("epoch = \"longer\"\n$0 = 5", "$1 = 5")],
+    );
+    let sampler = "epochs = 4\nbatch_size = 64\nsampler = { kind = \"class_aware\", classes = 5, images = 2 }";
+    for size in ["", "$0\n"] {
+        follow(
+            &adapting(),
+            &[("epochs = 4", sampler)],
+            "leave it out, or write `batch_size = {fixed}`",
+            &[("batch_size = 64\n", size)],
+        );
+    }
+    follow(
+        &adapting(),
+        &[(
+            "epochs = 4\n",
+            &format!("{}\n", sampler.replace("batch_size = 64\n", "").replace("5", "12")),
+        )],
+        "write `classes = {found}`, or fewer",
+        &[("classes = 12", "$0")],
+    );
+    follow(
+        &adapting(),
         &[("epochs = 4", "epochs = 4\nthaw_at = { x = 3 }")],
         "for example `thaw_at = { 3 = [\"layer4.*\"] }`",
         &[("thaw_at = { x = 3 }", "$0"), ("layer4", "classifier")],

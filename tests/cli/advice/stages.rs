@@ -144,6 +144,15 @@ fn advice_of_a_training_helps_when_it_is_followed() {
     with_splits(&both, &net("d.valid", "0.1")).follow(RUN, has, &[("d.valid", "d.$0")]);
     let smaller = "try a smaller `optimizer.lr`";
     scene(&FOUR, &net("d", "1e38")).follow(RUN, smaller, &[("lr = 1e38", "lr = 0.1")]);
+    // Which classes there are is only known once the images were read.
+    let aware = |classes: usize| {
+        format!("sampler = {{ kind = \"class_aware\", classes = {classes}, images = 1 }}\n")
+    };
+    scene(&FOUR, &format!("{}{}", net("d", "0.1"), aware(3))).follow(
+        RUN,
+        "write `classes = {found}`, or fewer",
+        &[("classes = 3", "$0")],
+    );
     let alike = "a `normalize` stage with `resize = [height, width]` makes them alike";
     let stage = format!("{}$1\n\n[stages.net]", normalize("").replace("normalize", "$0"));
     scene(&[("cat/1", 4), ("dog/1", 5)], &net("d", "0.1")).follow(
