@@ -64,8 +64,8 @@ impl Architecture {
                 ]);
                 let classes = keys.count("classes", 2..=1_000_000).optional();
                 let features = layers(keys, "layers", &[]);
-                let bottleneck = read_bottleneck(keys);
                 let head = layers(keys, "head", &[]);
+                let bottleneck = read_bottleneck(keys);
                 let domain_head =
                     layers(keys, DOMAIN_HEAD, &[zoo::linear(100), zoo::batch_norm(), Layer::Relu]);
                 let network = Network::Layers { features: features?, head: head? };
@@ -89,8 +89,8 @@ impl Architecture {
             let classes = keys.count("classes", 2..=1_000_000).optional();
             let span = keys.span();
             let small_input = keys.boolean("small_input").or(false);
-            let bottleneck = read_bottleneck(keys);
             let head = read_head(keys);
+            let bottleneck = read_bottleneck(keys);
             let domain_head = read_layers(keys, DOMAIN_HEAD);
             if small_input == Ok(true) && !arch.small_input {
                 let message = format!(
@@ -443,6 +443,8 @@ fn decimal(value: f32) -> toml::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::document;
+    use crate::config::source::Sources;
 
     const DIGITS: Chw = Chw { channels: 1, height: 28, width: 28 };
 
@@ -486,5 +488,48 @@ mod tests {
             error.starts_with("3x4x4 images do not fit the network: layer `features.conv2`"),
             "{error}"
         );
+    }
+    /// What a line of TOML reads as, with the settings that count.
+    fn read(line: &str) -> (Architecture, toml::Table) {
+        let root = document::parse(Sources::default().add("test", line), line).unwrap();
+        let Value::Table(table) = &root.value else { panic!("a document is a table") };
+        let mut keys = Keys::new(table, root.span);
+        let architecture = Architecture::read(&mut keys).expect("a good setting");
+        let gathered = keys.finish();
+        assert!(gathered.problems.is_empty(), "{:?}", gathered.problems);
+        (architecture, gathered.resolved)
+    }
+
+    #[test]
+    fn a_bottleneck_and_a_domain_head_record_nothing_when_they_are_left_out() {
+        let recorded = |line: &str| {
+            let model = read(line).1.remove("model").unwrap();
+            model.as_table().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(recorded("model = 'dacnn'"), ["arch", "small_input"]);
+        let own = ["layers", "head", "domain_head"];
+        assert_eq!(recorded("model = { layers = ['relu'] }"), own);
+        let written = "model = { arch = 'dacnn', bottleneck = [9], domain_head = [] }";
+        let all = ["arch", "small_input", "bottleneck", "domain_head"];
+        assert_eq!(recorded(written), all);
+    }
+
+    #[test]
+    fn layers_that_are_written_are_those_of_the_network() {
+        let input = Chw { channels: 3, height: 28, width: 28 };
+        for model in ["arch = 'dacnn'", "layers = ['relu'], head = [5]"] {
+            let line = format!(
+                "model = {{ {model}, bottleneck = [9, 'batch_norm', 'relu'], domain_head = [4] }}"
+            );
+            let spec = read(&line).0.build(input, 7).unwrap();
+            assert_eq!(spec.feature_len(), Ok(9));
+            let names = |part: Part| -> Vec<String> {
+                spec.part(&part).iter().map(|it| it.name.clone()).collect()
+            };
+            assert_eq!(names(Part::DOMAIN), ["domain_classifier.0", "domain_classifier.1"]);
+            let features = names(Part::FEATURES);
+            let last = ["bottleneck.0", "bottleneck.1", "bottleneck.2"];
+            assert_eq!(features[features.len() - 3..], last);
+        }
     }
 }

@@ -154,11 +154,12 @@ impl Saved {
             let path = folder.join(DESCRIPTION);
             WeightsError::Malformed { path, reason: error.to_string() }
         };
-        let placement = description.spec.only(&heads).place().map_err(misplaced)?;
+        description.spec.place().map_err(misplaced)?;
+        let placement = description.spec.only(&heads).place()?;
         let parameters: Vec<_> = placement.layers.iter().flat_map(Placed::parameters).collect();
         // Before memory is taken: sizes that a damaged description makes up are not in the file.
         check(&parameters, &bytes).map_err(malformed)?;
-        let mut model = Model::with_heads(description.spec, &heads, ops, 0).map_err(misplaced)?;
+        let mut model = Model::with_heads(description.spec, &heads, ops, 0)?;
         for parameter in model.parameters_mut() {
             parameter.trainable = !description.frozen.contains(&parameter.name);
         }

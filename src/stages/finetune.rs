@@ -21,8 +21,8 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
         Architecture::read(keys).map(ModelSource::Fresh)
     } else {
         let model = keys.reference("model", Wants::Model);
-        let bottleneck = read_bottleneck(keys);
         let head = read_head(keys);
+        let bottleneck = read_bottleneck(keys);
         model
             .and(bottleneck)
             .and_then(|bottleneck| Ok(ModelSource::Stage(NewLayers { bottleneck, head: head? })))

@@ -13,6 +13,8 @@ const BAD: &[&str] = &[
     "finetune",
     "finetune_contradictions",
     "fraction_over_one",
+    "heads",
+    "heads_misfits",
     "image_too_small",
     "invalid_toml",
     "missing_key",

@@ -323,3 +323,89 @@ fn what_is_thawed_on_the_way_learns_from_that_epoch_on() {
     assert_ne!(after[0], before[0]);
     assert_eq!(after[1], before[1], "still frozen");
 }
+
+/// The names of the tensors of exported weights, in order of the alphabet.
+fn names(path: &Path) -> Vec<String> {
+    let bytes = fs::read(path).unwrap();
+    let mut names: Vec<String> =
+        SafeTensors::deserialize(&bytes).unwrap().names().iter().map(|it| it.to_string()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_bottleneck_and_a_domain_classifier_as_written_take_their_place_in_the_network() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let bottleneck = "stages.adapted.bottleneck=[6, \"batch_norm\", \"relu\"]";
+    let method = "stages.adapted.method={ kind = \"dann\", target = \"images.test\", \
+                  domain_head = [5, \"relu\"] }";
+    let written = ["--set", bottleneck, "--set", method];
+    done(root, &[&["run", "photos.toml"], &written[..]].concat());
+    done(root, &["export", "results/photos/latest", "net", "before"]);
+    done(root, &["export", "results/photos/latest", "adapted", "after"]);
+    let (before, after) =
+        (root.join("before/weights.safetensors"), root.join("after/weights.safetensors"));
+    let shape = |name: &str| tensor(&after, name).0;
+    assert_eq!(shape("bottleneck.0.weight"), [6, 8 * 5 * 5]);
+    assert_eq!(shape("bottleneck.1.running_mean"), [6]);
+    assert_eq!(shape("classifier.0.weight"), [16, 6]);
+    assert_eq!(shape("domain_classifier.0.weight"), [5, 6]);
+    assert_eq!(shape("domain_classifier.2.weight"), [2, 5]);
+    assert!(!names(&after).contains(&"domain_classifier.1.weight".to_owned()));
+    // What was frozen stays so, and none of what is new is.
+    assert_eq!(tensor(&before, "features.0.weight"), tensor(&after, "features.0.weight"));
+    let description = fs::read_to_string(root.join("after/model.json")).unwrap();
+    assert_eq!(description.matches("\"frozen\": [\n    \"features.0.weight\"").count(), 1);
+    assert!(description.contains("\"features.1.bias\"\n  ],\n  \"batch_norm\""), "{description}");
+}
+
+#[test]
+fn a_network_of_the_zoo_and_one_of_own_layers_take_a_bottleneck_and_a_domain_classifier() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    for (model, first) in [
+        ("arch = \"squeezenet1_1\", small_input = true", "[4, 512]"),
+        ("layers = [\"relu\"]", "[4, 432]"),
+    ] {
+        let net = format!(
+            "stages.net.model={{ {model}, bottleneck = [4, \"relu\"], domain_head = [3] }}"
+        );
+        let run = [
+            "run",
+            "photos.toml",
+            "--set",
+            &net,
+            "--set",
+            "stages.net.epochs=1",
+            "--set",
+            "stages.head.freeze=[\"bottleneck.*\"]",
+        ];
+        done(root, &run);
+        done(root, &["export", "results/photos/latest", "adapted", "out"]);
+        let weights = root.join("out/weights.safetensors");
+        let shape = |name: &str| tensor(&weights, name).0;
+        assert_eq!(format!("{:?}", shape("bottleneck.0.weight")), first);
+        assert_eq!(shape("domain_classifier.0.weight"), [3, 4]);
+        assert_eq!(shape("domain_classifier.1.weight"), [2, 3]);
+        fs::remove_dir_all(root.join("out")).unwrap();
+    }
+}
+
+#[test]
+fn show_lists_the_layers_of_a_bottleneck_and_of_the_heads_that_have_weights() {
+    let root = tempfile::tempdir().unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/dann.toml");
+    let bottleneck = "stages.dann.bottleneck=[6, \"batch_norm\", \"relu\"]";
+    let shown =
+        |stage: &str| done(root.path(), &["show", file, "--model", stage, "--set", bottleneck]);
+    let adapted = shown("dann");
+    for layer in ["bottleneck.1 ", "classifier.fc1 ", "domain_classifier.fc1 "] {
+        assert!(adapted.contains(&format!("\n{layer}")), "{adapted}");
+    }
+    let warm = shown("warm");
+    assert!(warm.contains("\nclassifier.fc1 ") && !warm.contains("bottleneck"), "{warm}");
+    assert!(!warm.contains("domain_classifier"), "{warm}");
+}

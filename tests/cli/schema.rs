@@ -13,6 +13,7 @@ use serde_json::Value;
 const RIGHT_BY_STRUCTURE: &[&str] = &[
     "cycle",
     "finetune_contradictions",
+    "heads_misfits",
     "image_too_small",
     "reserved_name",
     "scores_misfits",

@@ -80,7 +80,7 @@ impl ModelSource {
         match heads.iter().find(|head| head.part == Part::DOMAIN).and_then(|it| it.written_at) {
             None => Ok(heads),
             Some(key) => {
-                let message = "the layers of the domain classifier are said twice";
+                let message = "the layers of the domain classifier are given twice";
                 Err(Problem::at(format!("method.{key}"), message)
                     .help("leave `domain_head` out here or in `model`"))
             }
