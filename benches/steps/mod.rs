@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use runner::adapt::{Dann, LambdaSchedule, Method, Step};
+use runner::adapt::{Coefficient, Dann, Method, Step, TrainingProgress};
 use runner::config::source::{Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::data::{Images, Normalisation};
@@ -72,9 +72,9 @@ impl Bench {
         let build = zoo::find(arch).expect("a network of the zoo").build;
         let mut model =
             Model::new(build(ArchSettings::new(input, 10)), ops, 0).expect("the network fits");
-        let adversarial = method.as_ref().is_some_and(Method::is_adversarial);
-        if adversarial {
-            model.attach_domain_classifier(0);
+        for head in method.iter().flat_map(|method| method.heads(model.spec())).collect::<Vec<_>>()
+        {
+            model.add_head(head, 0).expect("the head fits");
         }
         let mut optimizer = Optimizer::Adam(runner::train::Adam {
             lr: 1e-3,
@@ -95,7 +95,8 @@ impl Bench {
             ops.tensor(values, Dims::Rows(images, input.len())).expect("memory")
         };
         let source = batch(0);
-        let target = adversarial.then(|| batch(1 << 24));
+        let adapts = method.as_ref().is_some_and(|method| method.target().is_some());
+        let target = adapts.then(|| batch(1 << 24));
         let labels = (0..10).cycle().take(images).collect();
         let frozen = (work == "resnet18-frozen-epoch").then(|| {
             let count = images * passes;
@@ -163,7 +164,7 @@ impl Bench {
             source,
             targets: Targets::plain(&self.labels),
             target: self.target.clone(),
-            progress: 0.5,
+            progress: TrainingProgress { share: 0.5, step: 500 },
             seed: 0,
             epoch: 0,
             step: 0,
@@ -183,7 +184,11 @@ fn dann() -> Method {
         wants: Wants::Split("train"),
         span: Span { source, start: 0, end: 0 },
     };
-    Method::Dann(Dann { target, lambda: LambdaSchedule::Ganin { gamma: 10.0, max: 1.0 } })
+    Method::Dann(Dann {
+        target,
+        lambda: Coefficient::Ganin { gamma: 10.0, max: 1.0 },
+        domain_head: None,
+    })
 }
 
 /// Numbers between -1 and 1 without order.

@@ -5,7 +5,7 @@
 
 use dfdx::prelude::*;
 
-use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step, value};
+use super::{Classified, Coefficient, Domains, Losses, Reading, Step, value};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::Part;
 use crate::nn::ops::{Batch, Ops, Scalar};
@@ -16,7 +16,7 @@ pub struct MeanDistance {
     /// Images of the target domain; their labels are never read.
     pub target: Reference,
     /// Weight of the distance.
-    pub lambda: LambdaSchedule,
+    pub lambda: Coefficient,
 }
 
 impl MeanDistance {
@@ -26,19 +26,19 @@ impl MeanDistance {
             ("lambda", "weight of the distance between the mean features"),
         ]);
         let target = keys.reference("target", Wants::Split("train"));
-        let lambda = LambdaSchedule::read(keys);
+        let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
         Ok(Self { target: target?, lambda: lambda? })
     }
 
     pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
-        let lambda = self.lambda.at(step.progress);
+        let lambda = self.lambda.at(&step.progress);
         // One domain per pass, so that batch norm never sees a mixture.
         let Domains { model, entry, source, source_pass, targets, target, target_pass } =
             step.domains();
 
         let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
         let for_distance = features.with_empty_tape();
-        let logits = model.forward(Part::Classifier, features, source_pass)?;
+        let logits = model.forward(&Part::CLASSIFIER, features, source_pass)?;
         let classified = Classified::new(logits, &targets)?;
 
         let of_target = model.features_from(entry, target.leaky_traced(), target_pass)?;

@@ -1,6 +1,6 @@
 //! Two convolutions with batch norm and one linear layer: enough for small images.
 
-use super::{Arch, ArchSettings, batch_norm, chain, conv, linear, max_pool};
+use super::{Arch, ArchSettings, batch_norm, chain, conv, linear, max_pool, two_heads};
 use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 64 features of an image of any size.
@@ -19,7 +19,7 @@ fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
         classes,
         init: Init::Default,
         features: chain(
-            Part::Features,
+            Part::FEATURES,
             [
                 ("conv1", conv(32, 3, 1)),
                 ("bn1", batch_norm()),
@@ -32,10 +32,9 @@ fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
                 ("flatten", Layer::Flatten),
             ],
         ),
-        classifier: chain(Part::Classifier, [("fc", linear(classes))]),
-        domain_classifier: chain(
-            Part::DomainClassifier,
-            [("fc1", linear(100)), ("relu1", Layer::Relu), ("fc2", linear(2))],
+        heads: two_heads(
+            chain(Part::CLASSIFIER, [("fc", linear(classes))]),
+            chain(Part::DOMAIN, [("fc1", linear(100)), ("relu1", Layer::Relu), ("fc2", linear(2))]),
         ),
     }
 }

@@ -6,7 +6,7 @@
 //! with d = classes the matrices are small. Source and target go through the network in separate
 //! passes: batch norm must see one domain at a time.
 
-use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step};
+use super::{Classified, Coefficient, Domains, Losses, Reading, Step};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::Part;
 use crate::nn::ops::{OpError, Tensor};
@@ -18,7 +18,7 @@ pub struct Coral {
     pub target: Reference,
     /// Weight of the CORAL loss. The paper's rule: such that both losses are about the same at the
     /// end of training.
-    pub lambda: LambdaSchedule,
+    pub lambda: Coefficient,
 }
 
 impl Coral {
@@ -28,21 +28,21 @@ impl Coral {
             ("lambda", "weight of the distance between the covariances"),
         ]);
         let target = keys.reference("target", Wants::Split("train"));
-        let lambda = LambdaSchedule::read(keys);
+        let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
         Ok(Self { target: target?, lambda: lambda? })
     }
 
     pub(super) fn losses(&self, step: Step) -> Result<Losses, OpError> {
-        let lambda = self.lambda.at(step.progress);
+        let lambda = self.lambda.at(&step.progress);
         let Domains { model, entry, source, source_pass, targets, target, target_pass } =
             step.domains();
 
         let features = model.features_from(entry, &source, source_pass)?;
-        let logits = model.forward(Part::Classifier, &features, source_pass)?;
+        let logits = model.forward(&Part::CLASSIFIER, &features, source_pass)?;
         let classified = Classified::new(&logits, &targets)?;
 
         let features = model.features_from(entry, &target, target_pass)?;
-        let of_target = model.forward(Part::Classifier, &features, target_pass)?;
+        let of_target = model.forward(&Part::CLASSIFIER, &features, target_pass)?;
         let both = classified.count + of_target.rows();
         let coral_loss = distance(&logits, &of_target)?;
 

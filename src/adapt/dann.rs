@@ -6,10 +6,13 @@
 //! the network in separate passes: batch norm, in the domain classifier above all, must see one
 //! domain at a time.
 
-use super::{Classified, Domains, LambdaSchedule, Losses, Reading, Step};
+use super::{Classified, Coefficient, Domains, Losses, Reading, Step};
 use crate::config::{Keys, Noted, Reference, Wants};
+use crate::nn::architecture::{DOMAIN_HEAD, read_layers};
+use crate::nn::heads::NewHead;
 use crate::nn::ops::{OpError, Targets, Tensor};
-use crate::nn::{Model, Part, Pass};
+use crate::nn::spec::Layer;
+use crate::nn::{Model, Part, Pass, Spec};
 
 /// Domain label of source images.
 const SOURCE: u32 = 0;
@@ -22,7 +25,9 @@ pub struct Dann {
     /// Images of the target domain; their labels are never read.
     pub target: Reference,
     /// Weight of the reversed gradient.
-    pub lambda: LambdaSchedule,
+    pub lambda: Coefficient,
+    /// Layers of a new domain classifier before its last one; the network's own when left out.
+    pub domain_head: Option<Vec<Layer>>,
 }
 
 impl Dann {
@@ -30,19 +35,34 @@ impl Dann {
         keys.about(&[
             ("target", "unlabelled images of the target domain"),
             ("lambda", "weight of the reversed gradient of the domain classifier"),
+            (
+                DOMAIN_HEAD,
+                "layers of a new domain classifier before its last one; the network's own when left out",
+            ),
         ]);
         let target = keys.reference("target", Wants::Split("train"));
-        let lambda = LambdaSchedule::read(keys);
-        Ok(Self { target: target?, lambda: lambda? })
+        let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
+        let domain_head = read_layers(keys, DOMAIN_HEAD);
+        Ok(Self { target: target?, lambda: lambda?, domain_head: domain_head? })
+    }
+
+    /// The domain classifier: that of the network, or a new one of the layers that were written.
+    pub(super) fn head(&self, spec: &Spec) -> NewHead {
+        let layers = match &self.domain_head {
+            Some(layers) => spec.domain_head(layers),
+            None => spec.part(&Part::DOMAIN).to_vec(),
+        };
+        let written_at = self.domain_head.as_ref().map(|_| DOMAIN_HEAD);
+        NewHead { part: Part::DOMAIN, layers, logits: Some(2), written_at }
     }
 
     pub(super) fn losses(&self, step: Step) -> Result<Losses, OpError> {
-        let lambda = self.lambda.at(step.progress);
+        let lambda = self.lambda.at(&step.progress);
         let Domains { model, entry, source, source_pass, targets, target, target_pass } =
             step.domains();
 
         let features = model.features_from(entry, &source, source_pass)?;
-        let logits = model.forward(Part::Classifier, &features, source_pass)?;
+        let logits = model.forward(&Part::CLASSIFIER, &features, source_pass)?;
         let classified = Classified::new(&logits, &targets)?;
         let from_source = domain(model, &features, SOURCE, lambda, source_pass)?;
 
@@ -84,7 +104,7 @@ fn domain(
     pass: Pass,
 ) -> Result<DomainPass, OpError> {
     let reversed = features.grad_scale(-lambda)?;
-    let logits = model.forward(Part::DomainClassifier, &reversed, pass)?;
+    let logits = model.forward(&Part::DOMAIN, &reversed, pass)?;
     let labels = vec![label; logits.rows()];
     Ok(DomainPass {
         hits: logits.ops().hits(&logits, &labels)?.value(),

@@ -3,12 +3,13 @@
 //! A method sees target images only as a batch of pixels: their labels cannot reach it.
 
 use crate::config::{Keys, Noted, Reference, words};
+use crate::nn::heads::NewHead;
 use crate::nn::ops::{OpError, Tape, Targets, Tensor};
-use crate::nn::{DropoutKey, EntryLayer, Model, Pass};
+use crate::nn::{DropoutKey, EntryLayer, Model, Pass, Spec};
 
+mod coefficient;
 mod coral;
 mod dann;
-mod lambda;
 mod supervised;
 
 /// The example of docs/extending.md, compiled and tested here, where such a file would be.
@@ -16,9 +17,9 @@ mod supervised;
 #[path = "../../docs/extending/mean_distance.rs"]
 mod mean_distance;
 
+pub use coefficient::{Coefficient, TrainingProgress};
 pub use coral::Coral;
 pub use dann::Dann;
-pub use lambda::LambdaSchedule;
 
 /// A method with its settings. A new one is a file in this folder, a word in `MethodKind` and its line
 /// in each `match`: the compiler asks for those.
@@ -36,7 +37,7 @@ pub use lambda::LambdaSchedule;
 /// let root = document::parse(Sources::default().add("method.toml", text), text).unwrap();
 /// let Value::Table(table) = &root.value else { unreachable!("a document is a table") };
 /// let method = Method::read(&mut Keys::new(table, root.span)).unwrap();
-/// assert!(method.is_adversarial());
+/// assert!(method.target().is_some());
 /// ```
 #[derive(Debug, Clone)]
 pub enum Method {
@@ -74,8 +75,8 @@ pub struct Step<'a> {
     pub targets: Targets<'a>,
     /// The same of the target domain, `[M, C*H*W]`, for methods that want it.
     pub target: Option<Tensor>,
-    /// Share of all steps taken, 0 to below 1.
-    pub progress: f64,
+    /// Where the training stands.
+    pub progress: TrainingProgress,
     /// Seed of the stage.
     pub seed: u64,
     /// Epoch from 0.
@@ -179,9 +180,12 @@ impl Method {
         }
     }
 
-    /// Whether it trains a domain classifier.
-    pub fn is_adversarial(&self) -> bool {
-        matches!(self, Self::Dann(_))
+    /// The heads that it trains besides the classifier, for a network of `spec`.
+    pub fn heads(&self, spec: &Spec) -> Vec<NewHead> {
+        match self {
+            Self::Supervised | Self::Coral(_) => Vec::new(),
+            Self::Dann(dann) => vec![dann.head(spec)],
+        }
     }
 
     /// The loss of one step.

@@ -9,7 +9,7 @@ pub fn losses(step: Step) -> Result<Losses, OpError> {
     let pass = step.pass("source");
     let Step { model, entry, source, targets, .. } = step;
     let features = model.features_from(entry, &source, pass)?;
-    let logits = model.forward(Part::Classifier, &features, pass)?;
+    let logits = model.forward(&Part::CLASSIFIER, &features, pass)?;
     let classified = Classified::new(&logits, &targets)?;
     let readings = vec![classified.loss_reading(), classified.accuracy_reading()];
     Ok(Losses { total: classified.loss, readings })

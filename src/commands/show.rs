@@ -37,13 +37,11 @@ fn model(pipeline: &Pipeline, name: &str) -> Result<String, Error> {
 fn layers(shape: &ModelShape) -> Result<String, Error> {
     let unknown = "the network is known only once the data were read: its input is not declared";
     let spec = shape.spec.as_ref().ok_or_else(|| Error::Missing(unknown.into()))?;
-    let rows = summary::table(spec).map_err(|error| Error::Missing(error.to_string()))?;
+    let rows = summary::table(&spec.only(&shape.heads))
+        .map_err(|error| Error::Missing(error.to_string()))?;
     let mut lines = vec![["layer", "what", "output", "parameters", "learns"].map(str::to_owned)];
     let (mut learning, mut all) = (0, 0);
     for row in rows {
-        if !shape.adversarial && row.name.starts_with("domain_classifier.") {
-            continue;
-        }
         let count: usize = row.parameters.iter().map(|(_, len)| len).sum();
         let learns = |name: &String| !shape.frozen.contains(name);
         let thawed: usize =

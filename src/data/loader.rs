@@ -47,7 +47,8 @@ pub fn batch<'a>(
     values
 }
 
-/// As [`batch`], each image changed by `change`, which also hears its index, before it is normalised.
+/// As [`batch`], each image changed by `change`, which also hears its row in the batch, before it is
+/// normalised.
 ///
 /// # Panics
 /// As [`batch`], or when a change does not keep an image's size.
@@ -63,10 +64,11 @@ pub fn changed_batch<'a>(
     let length = images.channels * height * width;
     let changed: Vec<Vec<u8>> = indices
         .par_iter()
-        .map(|index| {
+        .enumerate()
+        .map(|(row, index)| {
             let values = images.pixels[index * length..(index + 1) * length].to_vec();
             let mut pixels = Pixels { values, height, width, channels: images.channels };
-            change(*index, &mut pixels);
+            change(row, &mut pixels);
             assert_eq!(pixels.values.len(), length, "a change keeps the size");
             pixels.values
         })

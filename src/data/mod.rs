@@ -22,6 +22,7 @@ pub mod shown;
 pub mod statistics;
 pub mod subset;
 pub mod unpack;
+pub mod view;
 
 pub use dataset::{Dataset, Image, Images, Normalisation, Provenance, Sizes, Split, Unlabelled};
 pub use disk::DatasetOutline;

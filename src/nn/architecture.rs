@@ -4,16 +4,25 @@
 use serde_json::json;
 
 use super::geometry::Chw;
-use super::spec::{Init, Layer, Named, Part, Spec};
+use super::spec::{Init, Layer, Named, Part, Spec, two_heads};
 use super::zoo::{self, Arch, ArchSettings};
 use crate::config::diagnostic::{Diagnostic, suggest};
 use crate::config::node::{Node, Table, Value};
 use crate::config::{Keys, Noted, Word, words, words_of};
 
+/// The key of the layers of a domain classifier, here and in the tables of methods.
+pub const DOMAIN_HEAD: &str = "domain_head";
+
 /// A network before its input and classes are known.
 #[derive(Debug, Clone)]
 pub struct Architecture {
     network: Network,
+    /// Layers between features and heads.
+    bottleneck: Option<Vec<Layer>>,
+    /// Layers of the domain classifier before its last one; `None` for the architecture's own.
+    domain_head: Option<Vec<Layer>>,
+    /// Whether the file says the layers of the domain classifier, which may be the usual ones.
+    pub says_domain_head: bool,
     /// `classes`, where the file says it; else the data set's number counts.
     pub classes: Option<usize>,
 }
@@ -21,17 +30,25 @@ pub struct Architecture {
 #[derive(Debug, Clone)]
 enum Network {
     Zoo { arch: &'static Arch, small_input: bool, head: Option<Vec<Layer>> },
-    Layers { features: Vec<Layer>, head: Vec<Layer>, domain_head: Vec<Layer> },
+    Layers { features: Vec<Layer>, head: Vec<Layer> },
 }
 
 impl Architecture {
     /// A network of the zoo in its usual form.
     pub fn of(arch: &'static Arch) -> Self {
-        Self { network: Network::Zoo { arch, small_input: false, head: None }, classes: None }
+        let network = Network::Zoo { arch, small_input: false, head: None };
+        Self {
+            network,
+            bottleneck: None,
+            domain_head: None,
+            says_domain_head: false,
+            classes: None,
+        }
     }
 
     /// Reads `model = { arch = "resnet18", small_input = true, head = [100, "relu"] }`, `model = "dacnn"` or
-    /// `model = { layers = [...], head = [100, "relu"], domain_head = [100, "relu"] }`.
+    /// `model = { layers = [...], head = [100, "relu"], domain_head = [100, "relu"] }`, the tables with
+    /// `bottleneck = [256, "batch_norm", "relu"]` where that is wanted.
     pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
         let own = keys.has_form("model", |node| match &node.value {
             Value::Table(table) => table.entries.contains_key("layers"),
@@ -43,19 +60,18 @@ impl Architecture {
                     ("classes", "number of classes; that of the data set when left out"),
                     ("layers", "layers that make the features"),
                     ("head", "layers of the classifier before its last one"),
-                    ("domain_head", "layers of the domain classifier before its last one"),
+                    (DOMAIN_HEAD, "layers of the domain classifier before its last one"),
                 ]);
                 let classes = keys.count("classes", 2..=1_000_000).optional();
                 let features = layers(keys, "layers", &[]);
+                let bottleneck = read_bottleneck(keys);
                 let head = layers(keys, "head", &[]);
-                let domain_head = layers(
-                    keys,
-                    "domain_head",
-                    &[zoo::linear(100), zoo::batch_norm(), Layer::Relu],
-                );
-                let network =
-                    Network::Layers { features: features?, head: head?, domain_head: domain_head? };
-                Ok(Self { network, classes: classes? })
+                let domain_head =
+                    layers(keys, DOMAIN_HEAD, &[zoo::linear(100), zoo::batch_norm(), Layer::Relu]);
+                let network = Network::Layers { features: features?, head: head? };
+                let says_domain_head = keys.peek(DOMAIN_HEAD).is_some();
+                let (bottleneck, domain_head) = (bottleneck?, Some(domain_head?));
+                Ok(Self { network, bottleneck, domain_head, says_domain_head, classes: classes? })
             });
         }
         keys.kinded("model", "arch", None, |arch: &'static Arch, keys| {
@@ -65,11 +81,17 @@ impl Architecture {
                     "small_input",
                     "whether the first layers keep the size of images of about 30 pixels",
                 ),
+                (
+                    DOMAIN_HEAD,
+                    "layers of the domain classifier before its last one; the architecture's own when left out",
+                ),
             ]);
             let classes = keys.count("classes", 2..=1_000_000).optional();
             let span = keys.span();
             let small_input = keys.boolean("small_input").or(false);
+            let bottleneck = read_bottleneck(keys);
             let head = read_head(keys);
+            let domain_head = read_layers(keys, DOMAIN_HEAD);
             if small_input == Ok(true) && !arch.small_input {
                 let message = format!(
                     "`{}` has no form for `small_input`: it is made for small images",
@@ -79,7 +101,9 @@ impl Architecture {
                 return Err(keys.problem(problem));
             }
             let network = Network::Zoo { arch, small_input: small_input?, head: head? };
-            Ok(Self { network, classes: classes? })
+            let (bottleneck, domain_head) = (bottleneck?, domain_head?);
+            let says_domain_head = domain_head.is_some();
+            Ok(Self { network, bottleneck, domain_head, says_domain_head, classes: classes? })
         })
     }
 
@@ -88,6 +112,13 @@ impl Architecture {
         match &self.network {
             Network::Zoo { arch, .. } => arch.channels,
             Network::Layers { .. } => None,
+        }
+    }
+
+    fn with_bottleneck(&self, spec: Spec) -> Spec {
+        match &self.bottleneck {
+            Some(layers) => spec.with_bottleneck(layers),
+            None => spec,
         }
     }
 
@@ -107,34 +138,54 @@ impl Architecture {
                     ));
                 }
                 let layout = ArchSettings { input, classes, small_input: *small_input };
-                let spec = (arch.build)(layout);
+                let spec = self.with_bottleneck((arch.build)(layout));
                 match head {
                     Some(head) => spec.with_head(head, input, classes).0,
                     None => spec,
                 }
             }
-            Network::Layers { features, head, domain_head } => {
+            Network::Layers { features, head } => {
                 let mut features = features.clone();
                 features.push(Layer::Flatten);
-                Spec {
+                self.with_bottleneck(Spec {
                     arch: "layers".into(),
                     input,
                     classes,
                     init: Init::Default,
-                    features: numbered(Part::Features, &features),
-                    classifier: numbered(Part::Classifier, &with_logits(head, classes)),
-                    domain_classifier: numbered(
-                        Part::DomainClassifier,
-                        &with_logits(domain_head, 2),
+                    features: numbered(&Part::FEATURES, &features),
+                    heads: two_heads(
+                        numbered(&Part::CLASSIFIER, &with_logits(head, classes)),
+                        numbered(&Part::DOMAIN, &with_logits(&[], 2)),
                     ),
-                }
+                })
             }
+        };
+        let spec = match &self.domain_head {
+            Some(layers) => spec.with_domain_head(layers),
+            None => spec,
         };
         match spec.place() {
             Ok(_) => Ok(spec),
             Err(error) => Err(format!("{input} images do not fit the network: {error}")),
         }
     }
+}
+
+/// Reads `bottleneck = [256, "batch_norm", "relu"]`: layers between features and heads.
+pub fn read_bottleneck(keys: &mut Keys) -> Result<Option<Vec<Layer>>, Noted> {
+    keys.about(&[(
+        "bottleneck",
+        "layers between the features and the heads, which take in what comes out of them",
+    )]);
+    let span = keys.peek("bottleneck").map_or(keys.span(), |node| node.span);
+    let layers = read_layers(keys, "bottleneck")?;
+    if layers.as_ref().is_some_and(Vec::is_empty) {
+        let problem = Diagnostic::at(span, "`bottleneck` needs a layer at least", "none here");
+        return Err(
+            keys.problem(problem.help("leave `bottleneck` out: the heads then take the features"))
+        );
+    }
+    Ok(layers)
 }
 
 /// Reads `head = [100, "relu"]`: the layers of a new classifier before its last one, which gives the
@@ -144,11 +195,16 @@ pub fn read_head(keys: &mut Keys) -> Result<Option<Vec<Layer>>, Noted> {
         "head",
         "layers of a new classifier before its last one; `[]` is a new last layer alone",
     )]);
-    if !keys.has("head") {
-        keys.node("head");
+    read_layers(keys, "head")
+}
+
+/// Reads an array of layers that may be left out.
+pub fn read_layers(keys: &mut Keys, key: &'static str) -> Result<Option<Vec<Layer>>, Noted> {
+    if !keys.has(key) {
+        keys.node(key);
         return Ok(None);
     }
-    layers(keys, "head", &[]).map(Some)
+    layers(keys, key, &[]).map(Some)
 }
 
 fn with_logits(layers: &[Layer], logits: usize) -> Vec<Layer> {
@@ -158,7 +214,7 @@ fn with_logits(layers: &[Layer], logits: usize) -> Vec<Layer> {
 }
 
 /// Names as PyTorch's `nn.Sequential` gives them: `features.0`, `features.1`, ...
-fn numbered(part: Part, layers: &[Layer]) -> Vec<Named> {
+fn numbered(part: &Part, layers: &[Layer]) -> Vec<Named> {
     let name = |at: usize| format!("{}.{at}", part.name());
     layers.iter().enumerate().map(|(at, layer)| Named::new(name(at), layer.clone())).collect()
 }
@@ -396,8 +452,10 @@ mod tests {
             network: Network::Layers {
                 features: vec![Layer::Relu],
                 head: vec![zoo::linear(32), Layer::Relu],
-                domain_head: Vec::new(),
             },
+            bottleneck: None,
+            domain_head: Some(Vec::new()),
+            says_domain_head: true,
             classes: None,
         };
         let spec = own.build(DIGITS, 7).unwrap();
@@ -414,7 +472,7 @@ mod tests {
                 "domain_classifier.0"
             ]
         );
-        assert_eq!(spec.classifier[2].layer, zoo::linear(7));
+        assert_eq!(spec.part(&Part::CLASSIFIER)[2].layer, zoo::linear(7));
     }
 
     #[test]

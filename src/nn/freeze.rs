@@ -54,15 +54,10 @@ pub fn matching(pattern: &str, names: &[&str]) -> Result<Vec<bool>, PatternError
     })
 }
 
-/// Names of a network's parameters, those of the domain classifier only where it has one.
-pub fn names(spec: &Spec, adversarial: bool) -> Vec<String> {
-    let layers = spec.place().map(|placement| placement.layers).unwrap_or_default();
-    layers
-        .iter()
-        .filter(|layer| adversarial || layer.part != Part::DomainClassifier)
-        .flat_map(Placed::parameters)
-        .map(|slot| slot.name)
-        .collect()
+/// Names of the parameters of a network with `heads` of those of `spec`.
+pub fn names(spec: &Spec, heads: &[Part]) -> Vec<String> {
+    let layers = spec.only(heads).place().map(|placement| placement.layers).unwrap_or_default();
+    layers.iter().flat_map(Placed::parameters).map(|slot| slot.name).collect()
 }
 
 /// What a pattern of `freeze` or `thaw` matches, and whether that learns from then on: a `!` before

@@ -127,10 +127,10 @@ pub fn units(chain: &[Segment], layers: &[Placed]) -> Vec<FusedSegment> {
 /// # Errors
 /// When the layers do not fit together.
 pub fn outlets(spec: &Spec) -> Result<Vec<String>, SpecError> {
-    let Placement { layers, chains } = spec.place()?;
-    let units = units(&chains[0], &layers);
+    let Placement { layers, chains, .. } = spec.place()?;
+    let units = units(&chains[&Part::FEATURES], &layers);
     let first = |unit: &FusedSegment| unit.layers().into_iter().min();
-    let features = layers.iter().filter(|layer| layer.part == Part::Features).count();
+    let features = layers.iter().filter(|layer| layer.part == Part::FEATURES).count();
     let last = |at: usize| units.get(at + 1).and_then(first).unwrap_or(features) - 1;
     Ok((0..units.len()).map(|at| layers[last(at)].name.clone()).collect())
 }
@@ -176,7 +176,7 @@ mod tests {
         let input = Chw { channels: 3, height: 28, width: 28 };
         let placement =
             (zoo::find(arch).unwrap().build)(ArchSettings::new(input, 10)).place().unwrap();
-        units(&placement.chains[0], &placement.layers)
+        units(&placement.chains[&Part::FEATURES], &placement.layers)
     }
 
     #[test]

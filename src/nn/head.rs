@@ -3,36 +3,33 @@
 use std::collections::HashMap;
 
 use super::geometry::Chw;
+use super::heads::NewLayers;
 use super::model::{Model, Parameter, RunningStats};
 use super::placement::SpecError;
-use super::spec::Layer;
 
-/// `old` for images of shape `input`, with a classifier of `classes` classes as
-/// [`Spec::with_head`](super::Spec::with_head) makes it of `head`, and the names of the parameters
-/// that are new. What is not new keeps its weights and whether it learns; what is new learns, drawn
-/// with `seed`.
+/// `old` for images of shape `input` and `classes` classes, with what `new` names made new as
+/// [`Spec::renewed`](super::Spec::renewed) has it, and the names of the parameters that are new. What is
+/// not new keeps its weights and whether it learns; what is new learns, drawn with `seed`.
 ///
 /// # Errors
 /// When the layers do not fit together.
 pub fn replace(
     old: &Model,
-    head: &[Layer],
+    new: &NewLayers,
     input: Chw,
     classes: usize,
     seed: u64,
 ) -> Result<(Model, Vec<String>), SpecError> {
-    let (spec, fresh) = old.spec().clone().with_head(head, input, classes);
-    let mut model = Model::new(spec, old.ops(), seed)?;
-    if old.has_domain_classifier() {
-        model.attach_domain_classifier(seed);
-    }
+    let (spec, fresh) = old.spec().clone().renewed(new, input, classes);
+    let is_fresh = |name: &str| fresh.iter().any(|prefix| name.starts_with(prefix));
+    let mut model = Model::with_heads(spec, &old.heads(), old.ops(), seed)?;
     model.set_frozen_batch_norm(old.frozen_batch_norm());
     let parameters: HashMap<&str, &Parameter> =
         old.parameters().iter().map(|it| (it.name.as_str(), it)).collect();
     let mut new = Vec::new();
     for parameter in model.parameters_mut() {
         match parameters.get(parameter.name.as_str()) {
-            Some(old) if old.shape == parameter.shape && !parameter.name.starts_with(&fresh) => {
+            Some(old) if old.shape == parameter.shape && !is_fresh(&parameter.name) => {
                 parameter.value.write(&old.value.host());
                 parameter.trainable = old.trainable;
             }
@@ -44,7 +41,7 @@ pub fn replace(
     for stats in model.stats_mut() {
         if let Some(old) = statistics.get(stats.layer.as_str())
             && old.mean.len() == stats.mean.len()
-            && !stats.layer.starts_with(&fresh)
+            && !is_fresh(&format!("{}.", stats.layer))
         {
             stats.mean.write(&old.mean.host());
             stats.var.write(&old.var.host());
@@ -58,6 +55,7 @@ pub fn replace(
 mod tests {
     use super::*;
     use crate::nn::ops::CpuOps;
+    use crate::nn::spec::{Layer, Part};
     use crate::nn::zoo::{self, ArchSettings};
 
     const SMALL: Chw = Chw { channels: 3, height: 16, width: 16 };
@@ -70,6 +68,10 @@ mod tests {
         model
     }
 
+    fn head(layers: &[Layer]) -> NewLayers {
+        NewLayers { head: Some(layers.to_vec()), bottleneck: None }
+    }
+
     fn names<'a>(it: impl IntoIterator<Item = &'a Parameter>) -> Vec<(&'a str, Vec<usize>)> {
         it.into_iter().map(|it| (it.name.as_str(), it.shape.clone())).collect()
     }
@@ -77,7 +79,7 @@ mod tests {
     #[test]
     fn a_head_takes_the_classifier_s_place_under_the_names_of_pytorch() {
         let old = model("resnet18");
-        let head = [zoo::linear(100), Layer::Relu];
+        let head = head(&[zoo::linear(100), Layer::Relu]);
         let larger = Chw { channels: 3, height: 24, width: 24 };
         let (new, fresh) = replace(&old, &head, larger, 4, 1).unwrap();
         assert_eq!(fresh, ["fc.0.weight", "fc.0.bias", "fc.2.weight", "fc.2.bias"]);
@@ -93,7 +95,7 @@ mod tests {
 
     #[test]
     fn an_empty_head_is_a_new_last_layer_even_for_as_many_classes() {
-        let new = |arch| replace(&model(arch), &[], SMALL, 7, 1).unwrap().1;
+        let new = |arch| replace(&model(arch), &head(&[]), SMALL, 7, 1).unwrap().1;
         assert_eq!(new("resnet18"), ["fc.weight", "fc.bias"]);
         assert_eq!(new("mobilenet_v2"), ["classifier.1.weight", "classifier.1.bias"]);
         assert_eq!(new("squeezenet1_1"), ["classifier.1.weight", "classifier.1.bias"]);
@@ -101,10 +103,29 @@ mod tests {
 
     #[test]
     fn a_head_on_maps_begins_with_their_means() {
-        let (new, fresh) = replace(&model("squeezenet1_1"), &[Layer::Relu], SMALL, 5, 1).unwrap();
+        let (new, fresh) =
+            replace(&model("squeezenet1_1"), &head(&[Layer::Relu]), SMALL, 5, 1).unwrap();
         assert_eq!(fresh, ["classifier.1.weight", "classifier.1.bias"]);
         let last = new.parameters().last().unwrap();
         assert_eq!(last.shape, [5]);
-        assert_eq!(new.spec().classifier.len(), 3);
+        assert_eq!(new.spec().part(&Part::CLASSIFIER).len(), 3);
+    }
+    #[test]
+    fn a_bottleneck_is_new_with_every_head_and_the_features_before_it_stay() {
+        let mut old = model("dacnn");
+        let layers = old.spec().part(&Part::DOMAIN).to_vec();
+        old.attach_head(&Part::DOMAIN, layers, Some(2), 0).unwrap();
+        old.stats_mut().iter_mut().for_each(|it| it.batches = 5);
+        let bottleneck = Some(vec![zoo::linear(1250), zoo::batch_norm()]);
+        let new = NewLayers { bottleneck, head: None };
+        let input = old.spec().input;
+        // As wide as the features were: what comes in has the same shape, and is something else.
+        let (new, fresh) = replace(&old, &new, input, 7, 1).unwrap();
+        let kept = new.parameters().iter().filter(|it| !fresh.contains(&it.name));
+        assert!(kept.clone().all(|it| it.name.starts_with("features.") && !it.trainable));
+        assert_eq!((kept.count(), fresh.len()), (8, 4 + 10 + 6));
+        assert!(new.has_head(&Part::DOMAIN));
+        let seen = new.stats().iter().filter(|it| it.batches > 0).map(|it| it.layer.as_str());
+        assert_eq!(seen.collect::<Vec<_>>(), ["features.bn1", "features.bn2"]);
     }
 }

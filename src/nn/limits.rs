@@ -3,7 +3,7 @@
 
 use super::geometry::Chw;
 use super::placement::{Placed, SpecError};
-use super::spec::{Layer, Part};
+use super::spec::Layer;
 use crate::system;
 
 /// Numbers in a tensor, a map or all parameters at most. No machine holds as many; sizes below it can be
@@ -57,19 +57,18 @@ pub(super) fn check_parameters(layers: &[Placed]) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Whether there is memory for the parameters of `layers`, those of a domain classifier aside.
+/// Whether there is memory for the parameters of `layers`.
 pub(super) fn check_memory(layers: &[Placed]) -> Result<(), SpecError> {
     /// What every machine has.
     const SMALL: usize = 256 << 20;
-    let layers = || layers.iter().filter(|placed| placed.part != Part::DomainClassifier);
-    let numbers: usize = layers().map(Placed::parameter_count).sum();
+    let numbers: usize = layers.iter().map(Placed::parameter_count).sum();
     let bytes = numbers * size_of::<f32>();
     // A system may promise more than it has.
     let is_there = system::memory().is_none_or(|memory| bytes <= memory);
     if bytes <= SMALL || (is_there && system::is_free(bytes as u64)) {
         return Ok(());
     }
-    let largest = layers().max_by_key(|placed| placed.parameter_count());
+    let largest = layers.iter().max_by_key(|placed| placed.parameter_count());
     Err(SpecError {
         layer: largest.map(|placed| placed.name.clone()).unwrap_or_default(),
         reason: format!(
@@ -107,7 +106,7 @@ fn sizes(layer: &Layer) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::spec::{Named, Spec};
+    use crate::nn::spec::{Named, Part, Spec};
     use crate::nn::zoo::{self, ArchSettings};
 
     fn lenet() -> serde_json::Value {
@@ -158,7 +157,8 @@ mod tests {
         let mut spec: Spec = serde_json::from_value(lenet()).unwrap();
         spec.features = vec![Named::new("features.0", Layer::Flatten)];
         spec.input = Chw { channels: 1 << 13, height: 1 << 13, width: 1 << 13 };
-        spec.classifier = vec![Named::new("fc", Layer::Linear { outputs: 10, bias: true })];
+        let layer = Layer::Linear { outputs: 10, bias: true };
+        spec.heads.insert(Part::CLASSIFIER, vec![Named::new("fc", layer)]);
         let error = spec.place().unwrap_err().to_string();
         assert!(error.starts_with("layer `fc`: its weights [10, 549755813888]"), "{error}");
         spec.input.height = usize::MAX;
@@ -170,7 +170,7 @@ mod tests {
     fn parameters_that_the_memory_does_not_hold_are_an_error_with_the_largest_layer() {
         // 4 TB and less than what no machine holds.
         let mut spec: Spec = serde_json::from_value(lenet()).unwrap();
-        spec.classifier = vec![
+        spec.heads[&Part::CLASSIFIER] = vec![
             Named::new("wide", Layer::Linear { outputs: 1 << 20, bias: false }),
             Named::new("wider", Layer::Linear { outputs: (1 << 20) - (1 << 11), bias: false }),
             Named::new("last", Layer::Linear { outputs: 10, bias: false }),

@@ -3,15 +3,18 @@
 
 use std::sync::Arc;
 
-use super::fuse::{self, Fused, FusedSegment, units};
+use indexmap::IndexMap;
+
+use super::fuse::{self, Fused, FusedSegment};
 use super::geometry::{Chw, Rectifier};
-use super::limits;
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
 use super::ops::{Backend, ConvBlock, Dims, Norm, OpError, Prepared, Running, Tape, Tensor};
-use super::placement::{Placed, Placement, SpecError};
+use super::placement::{Placed, SpecError};
 use super::spec::{Init, Layer, Part, Spec};
 use crate::config::words;
 use crate::random;
+
+mod attach;
 
 /// A learnable tensor.
 #[derive(Debug, Clone)]
@@ -124,8 +127,8 @@ struct Owner {
 pub struct Model {
     spec: Spec,
     layers: Vec<Owner>,
-    /// What runs at a time, of each part.
-    chains: [Arc<[FusedSegment]>; 3],
+    /// What runs at a time, of the features and of each head that has weights.
+    chains: IndexMap<Part, Arc<[FusedSegment]>>,
     parameters: Vec<Parameter>,
     stats: Vec<RunningStats>,
     frozen_batch_norm: FrozenBatchNorm,
@@ -134,48 +137,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// A network without a domain classifier. Weights are drawn as [`Spec::init`] says; every tensor
-    /// has a random stream of its own, keyed by its name.
+    /// A network with every head of `spec` but the domain classifier. Weights are drawn as
+    /// [`Spec::init`] says; every tensor has a random stream of its own, keyed by its name.
     ///
     /// # Errors
     /// When the layers do not fit together, or their parameters not into the memory.
     pub fn new(spec: Spec, ops: &Backend, seed: u64) -> Result<Self, SpecError> {
-        let Placement { layers, chains } = spec.place()?;
-        limits::check_memory(&layers)?;
-        let mut model = Self {
-            layers: Vec::new(),
-            chains: chains.map(|chain| units(&chain, &layers).into()),
-            parameters: Vec::new(),
-            stats: Vec::new(),
-            frozen_batch_norm: FrozenBatchNorm::default(),
-            precise: false,
-            ops: Arc::clone(ops),
-            spec,
-        };
-        for placed in layers {
-            if placed.part != Part::DomainClassifier {
-                model.add(placed, seed);
-            }
-        }
-        Ok(model)
-    }
-
-    /// Gives the model its domain classifier, freshly initialised, if it has none yet.
-    pub fn attach_domain_classifier(&mut self, seed: u64) {
-        if self.has_domain_classifier() {
-            return;
-        }
-        let placement = self.spec.place().expect("the spec was checked when the model was made");
-        for placed in placement.layers {
-            if placed.part == Part::DomainClassifier {
-                self.add(placed, seed);
-            }
-        }
-    }
-
-    /// Whether it has a domain classifier.
-    pub fn has_domain_classifier(&self) -> bool {
-        self.layers.iter().any(|layer| layer.placed.part == Part::DomainClassifier)
+        let heads = spec.initial_heads();
+        Self::with_heads(spec, &heads, ops, seed)
     }
 
     /// Appends a layer with fresh tensors.
@@ -283,7 +252,7 @@ impl Model {
     /// [`Model::features_up_to`] makes of it.
     pub fn frozen_entry(&self) -> EntryLayer {
         let frozen = |unit: &FusedSegment| unit.layers().into_iter().all(|at| self.is_constant(at));
-        EntryLayer(self.chain(Part::Features).iter().take_while(|unit| frozen(unit)).count())
+        EntryLayer(self.chain(&Part::FEATURES).iter().take_while(|unit| frozen(unit)).count())
     }
 
     /// The place after the layers that are called `name` or whose names go on from it, as
@@ -295,16 +264,16 @@ impl Model {
 
     /// Shape of what comes in at `entry`.
     pub fn entry_shape(&self, entry: EntryLayer) -> Chw {
-        let before = entry.0.checked_sub(1).map(|last| &self.chain(Part::Features)[last]);
+        let before = entry.0.checked_sub(1).map(|last| &self.chain(&Part::FEATURES)[last]);
         before.map_or(self.spec.input, |unit| unit.output(|at| self.layers[at].placed.output))
     }
 
     /// The layers before `entry` in the order of their parameters.
     pub fn layers_before(&self, entry: EntryLayer) -> Vec<&Placed> {
-        let next = self.chain(Part::Features).get(entry.0);
+        let next = self.chain(&Part::FEATURES).get(entry.0);
         let end = next.and_then(|unit| unit.layers().into_iter().min());
         let features = self.layers.iter().map(|layer| &layer.placed);
-        let features = features.take_while(|placed| placed.part == Part::Features);
+        let features = features.take_while(|placed| placed.part == Part::FEATURES);
         features.take(end.unwrap_or(usize::MAX)).collect()
     }
 
@@ -338,8 +307,8 @@ impl Model {
         }
     }
 
-    fn chain(&self, part: Part) -> &Arc<[FusedSegment]> {
-        &self.chains[Part::ALL.iter().position(|it| *it == part).expect("one of all")]
+    fn chain(&self, part: &Part) -> &Arc<[FusedSegment]> {
+        self.chains.get(part).unwrap_or_else(|| panic!("the model has no head `{}`", part.name()))
     }
 
     /// Runs one part. `x` is `[N, C*H*W]` for the features, `[N, features]` for the heads.
@@ -348,7 +317,10 @@ impl Model {
     ///
     /// # Errors
     /// When the device fails (out of memory).
-    pub fn forward(&mut self, part: Part, x: &Tensor, pass: Pass) -> Result<Tensor, OpError> {
+    ///
+    /// # Panics
+    /// When the model has no head called so.
+    pub fn forward(&mut self, part: &Part, x: &Tensor, pass: Pass) -> Result<Tensor, OpError> {
         let chain = Arc::clone(self.chain(part));
         self.run(&chain, x, pass)
     }
@@ -363,7 +335,7 @@ impl Model {
         x: &Tensor,
         pass: Pass,
     ) -> Result<Tensor, OpError> {
-        let chain = Arc::clone(self.chain(Part::Features));
+        let chain = Arc::clone(self.chain(&Part::FEATURES));
         self.run(&chain[entry.0..], x, pass)
     }
 
@@ -376,7 +348,7 @@ impl Model {
         entry: EntryLayer,
         images: &Tensor,
     ) -> Result<Tensor, OpError> {
-        let chain = Arc::clone(self.chain(Part::Features));
+        let chain = Arc::clone(self.chain(&Part::FEATURES));
         self.run(&chain[..entry.0], images, Pass::EVAL)
     }
 
@@ -552,7 +524,7 @@ impl Model {
     /// As [`Model::logits`].
     pub fn logits_from(&mut self, entry: EntryLayer, x: &Tensor) -> Result<Tensor, OpError> {
         let features = self.features_from(entry, x, Pass::EVAL)?;
-        self.forward(Part::Classifier, &features, Pass::EVAL)
+        self.forward(&Part::CLASSIFIER, &features, Pass::EVAL)
     }
 }
 

@@ -1,38 +1,42 @@
 //! Works out the place of every layer of a network: the shapes that follow from its input, and
 //! whether each layer fits what comes in. Computes no values.
 
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
+
 use super::geometry::Chw;
 use super::limits;
 use super::placement::{Placed, Placement, Segment, SpecError};
 use super::spec::{Layer, Named, Part, Spec};
 
 impl Spec {
-    /// Every layer with its shapes, parts in the order of [`Part::ALL`].
+    /// Every layer with its shapes: those of the features, then of each head in the order of the heads.
     ///
     /// # Errors
-    /// When a layer does not fit what comes in, or a head does not end in its number of logits.
+    /// When a layer does not fit what comes in, a classifier does not end in its number of logits, or two
+    /// layers with weights have the same name.
     pub fn place(&self) -> Result<Placement, SpecError> {
         limits::check_shape(self.input)
-            .map_err(|reason| SpecError { layer: Part::Features.name().into(), reason })?;
+            .map_err(|reason| SpecError { layer: Part::FEATURES.name().into(), reason })?;
         let mut layers = Vec::new();
-        let mut chain = |part, input| {
+        let mut chain = |part: &Part, input| {
             Chain { part, prefix: String::new(), layers: &mut layers }.place(self.part(part), input)
         };
-        let (features, shape) = chain(Part::Features, self.input)?;
-        let mut head = |part: Part, logits| {
+        let (features, shape) = chain(&Part::FEATURES, self.input)?;
+        let mut chains = IndexMap::from([(Part::FEATURES, features)]);
+        let mut outputs = IndexMap::from([(Part::FEATURES, shape)]);
+        for part in self.heads.keys() {
             let (nodes, output) = chain(part, shape)?;
-            if output.len() == logits {
-                return Ok(nodes);
+            if let Some(logits) = self.logits(part) {
+                check_logits(part, output, logits)?;
             }
-            Err(SpecError {
-                layer: part.name().into(),
-                reason: format!("ends in {} values, expected {logits} logits", output.len()),
-            })
-        };
-        let chains =
-            [features, head(Part::Classifier, self.classes)?, head(Part::DomainClassifier, 2)?];
+            chains.insert(part.clone(), nodes);
+            outputs.insert(part.clone(), output);
+        }
+        check_names(&layers)?;
         limits::check_parameters(&layers)?;
-        Ok(Placement { layers, chains })
+        Ok(Placement { layers, chains, outputs })
     }
 
     /// Number of values in a feature vector.
@@ -41,14 +45,47 @@ impl Spec {
     /// As [`Spec::place`].
     pub fn feature_len(&self) -> Result<usize, SpecError> {
         let mut layers = Vec::new();
-        let mut chain = Chain { part: Part::Features, prefix: String::new(), layers: &mut layers };
+        let part = &Part::FEATURES;
+        let mut chain = Chain { part, prefix: String::new(), layers: &mut layers };
         Ok(chain.place(&self.features, self.input)?.1.len())
+    }
+
+    /// How many logits a head must end in; `None` where its layers decide that.
+    fn logits(&self, part: &Part) -> Option<usize> {
+        match part {
+            part if *part == Part::CLASSIFIER => Some(self.classes),
+            part if *part == Part::DOMAIN => Some(2),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a head that puts out `output` ends in `logits` values.
+pub(super) fn check_logits(part: &Part, output: Chw, logits: usize) -> Result<(), SpecError> {
+    if output.len() == logits {
+        return Ok(());
+    }
+    Err(SpecError {
+        layer: part.name().into(),
+        reason: format!("ends in {} values, expected {logits} logits", output.len()),
+    })
+}
+
+/// Whether no two layers with parameters have the same name, by which weights are stored and drawn.
+fn check_names(layers: &[Placed]) -> Result<(), SpecError> {
+    let mut names = HashSet::new();
+    let weighted = layers.iter().filter(|placed| placed.parameter_count() > 0);
+    match weighted.map(|placed| &placed.name).find(|name| !names.insert(*name)) {
+        None => Ok(()),
+        Some(name) => {
+            Err(SpecError { layer: name.clone(), reason: "another layer has this name".into() })
+        }
     }
 }
 
 /// Layers one after the other that are being placed.
 struct Chain<'a> {
-    part: Part,
+    part: &'a Part,
     /// What comes before a layer's name.
     prefix: String,
     layers: &'a mut Vec<Placed>,
@@ -73,7 +110,8 @@ impl Chain<'_> {
                 continue;
             }
             let layer = layer.clone();
-            let mut placed = Placed { name, part: self.part, layer, input: shape, output: shape };
+            let part = self.part.clone();
+            let mut placed = Placed { name, part, layer, input: shape, output: shape };
             placed.output = limits::check_settings(&placed.layer)
                 .and_then(|()| output_shape(&placed))
                 .and_then(|output| limits::check_layer(&placed, output))

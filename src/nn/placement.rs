@@ -1,6 +1,8 @@
 //! The layers of a network at their places: with their full names, the shapes that go in and out,
 //! and the order in which they run. Plain data: `place` works it out from a [`Spec`](super::Spec).
 
+use indexmap::IndexMap;
+
 use super::geometry::{Chw, Conv2d, Pool2d};
 use super::spec::{Layer, Part};
 
@@ -121,8 +123,10 @@ pub enum Segment {
 pub struct Placement {
     /// In the order of their parameters.
     pub layers: Vec<Placed>,
-    /// The chain of each part, in the order of [`Part::ALL`].
-    pub chains: [Vec<Segment>; 3],
+    /// The chain of each part, the features' first.
+    pub chains: IndexMap<Part, Vec<Segment>>,
+    /// The shape that each part ends in.
+    pub outputs: IndexMap<Part, Chw>,
 }
 
 /// A network that cannot be: a window larger than its image, a head of the wrong width.

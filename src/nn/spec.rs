@@ -3,9 +3,13 @@
 //! A [`Spec`] is plain data: it is written to `model.json`, compared before anything runs and
 //! turned into a [`super::Model`] by giving it weights. It holds no tensors.
 
+use std::borrow::Cow;
+
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::geometry::{Chw, Rectifier};
+use super::spec_file::SpecFile;
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -163,29 +167,34 @@ impl Named {
     }
 }
 
-/// The three chains of a network: features feed the classifier, and the domain classifier where
-/// an adaptation method wants one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// From the image to a feature vector.
-    Features,
-    /// From features to class logits.
-    Classifier,
-    /// From features to domain logits (source, target).
-    DomainClassifier,
-}
+/// A chain of layers of a network, by its name: the features, or one of the heads that they feed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Part(Cow<'static, str>);
 
 impl Part {
-    /// All parts, in the order of their parameters.
-    pub const ALL: [Self; 3] = [Self::Features, Self::Classifier, Self::DomainClassifier];
+    /// From the image to a feature vector.
+    pub const FEATURES: Self = Self::named("features");
+    /// From features to class logits.
+    pub const CLASSIFIER: Self = Self::named("classifier");
+    /// From features to domain logits (source, target).
+    pub const DOMAIN: Self = Self::named("domain_classifier");
+    /// From features to class logits a second time, for methods that compare two classifiers.
+    pub const CLASSIFIER2: Self = Self::named("classifier2");
 
-    /// Its name for a person.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Features => "features",
-            Self::Classifier => "classifier",
-            Self::DomainClassifier => "domain_classifier",
-        }
+    /// The part called `name`, which the names of its parameters should begin with.
+    pub const fn named(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+
+    /// Its name, for people and files.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Part {
+    fn from(name: String) -> Self {
+        Self(Cow::Owned(name))
     }
 }
 
@@ -200,8 +209,9 @@ pub enum Init {
     FanOut,
 }
 
-/// A network.
+/// A network: features, and any number of heads that they feed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "SpecFile", into = "SpecFile")]
 pub struct Spec {
     /// Name in the zoo, or `layers` for a network that the user listed.
     pub arch: String,
@@ -213,20 +223,27 @@ pub struct Spec {
     pub init: Init,
     /// From the image to a feature vector.
     pub features: Vec<Named>,
-    /// From features to class logits.
-    pub classifier: Vec<Named>,
-    /// From features to two domain logits; used by adversarial methods only.
-    pub domain_classifier: Vec<Named>,
+    /// The heads in the order of their parameters: the classifier, the domain classifier, and what
+    /// methods added. Every network has the first two; of the domain classifier a model has weights
+    /// only where a method attached it, of all other heads always.
+    pub heads: IndexMap<Part, Vec<Named>>,
+}
+
+/// The heads that every network has.
+pub fn two_heads(
+    classifier: Vec<Named>,
+    domain_classifier: Vec<Named>,
+) -> IndexMap<Part, Vec<Named>> {
+    IndexMap::from([(Part::CLASSIFIER, classifier), (Part::DOMAIN, domain_classifier)])
 }
 
 impl Spec {
-    /// The layers of a part.
-    pub fn part(&self, part: Part) -> &[Named] {
-        match part {
-            Part::Features => &self.features,
-            Part::Classifier => &self.classifier,
-            Part::DomainClassifier => &self.domain_classifier,
+    /// The layers of a part; none of a head that the network does not have.
+    pub fn part(&self, part: &Part) -> &[Named] {
+        if *part == Part::FEATURES {
+            return &self.features;
         }
+        self.heads.get(part).map_or(&[], Vec::as_slice)
     }
 
     /// The same features for images of shape `input`, and a classifier of `classes` classes: the old
@@ -239,7 +256,7 @@ impl Spec {
             let weighted = |named: &&mut Named| {
                 matches!(named.layer, Layer::Linear { .. } | Layer::Conv2d { .. })
             };
-            let last = self.classifier.iter_mut().rev().find(weighted);
+            let last = self.heads[&Part::CLASSIFIER].iter_mut().rev().find(weighted);
             let last = last.expect("a classifier has a layer with weights");
             match &mut last.layer {
                 Layer::Linear { outputs, .. } => *outputs = classes,
@@ -249,20 +266,13 @@ impl Spec {
             let name = format!("{}.", last.name);
             return (self, name);
         }
-        let first = self.classifier.first().map_or("classifier", |first| first.name.as_str());
+        let first = self.part(&Part::CLASSIFIER).first();
+        let first = first.map_or("classifier", |first| first.name.as_str());
         let prefix = first.split('.').next().unwrap_or(first).to_owned();
-        let mut layers = Vec::with_capacity(head.len() + 2);
-        if !matches!(
-            self.features.last().map(|last| &last.layer),
-            Some(Layer::GlobalAvgPool | Layer::Flatten)
-        ) {
-            layers.push(Named::new(format!("{prefix}.pool"), Layer::GlobalAvgPool));
-        }
-        let last = Layer::Linear { outputs: classes, bias: true };
-        for (at, layer) in head.iter().chain([&last]).enumerate() {
-            layers.push(Named::new(format!("{prefix}.{at}"), layer.clone()));
-        }
-        self.classifier = layers;
+        let mut layers = head.to_vec();
+        layers.push(Layer::Linear { outputs: classes, bias: true });
+        let layers = self.sequential(&prefix, &layers);
+        self.heads.insert(Part::CLASSIFIER, layers);
         (self, format!("{prefix}."))
     }
 }

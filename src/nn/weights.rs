@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{FrozenBatchNorm, Model};
 use super::ops::Backend;
-use super::placement::{NamedShape, SpecError};
+use super::placement::{NamedShape, Placed, SpecError};
 use super::spec::{Part, Spec};
 use super::torch_file::TorchFileError;
 
@@ -26,9 +26,18 @@ struct ModelDescription {
     version: u32,
     spec: Spec,
     classes: Vec<String>,
+    /// Whether there are weights of the domain classifier, which every spec has.
     domain_classifier: bool,
     frozen: Vec<String>,
     batch_norm: FrozenBatchNorm,
+}
+
+impl ModelDescription {
+    /// The heads that the model has weights of, in the order of their parameters.
+    fn heads(&self) -> Vec<Part> {
+        let is_there = |part: &Part| *part != Part::DOMAIN || self.domain_classifier;
+        self.spec.heads.keys().filter(|part| is_there(part)).cloned().collect()
+    }
 }
 
 /// A model could not be read or written.
@@ -105,7 +114,7 @@ impl Saved {
             version: VERSION,
             spec: model.spec().clone(),
             classes: self.classes.clone(),
-            domain_classifier: model.has_domain_classifier(),
+            domain_classifier: model.has_head(&Part::DOMAIN),
             frozen: model
                 .parameters()
                 .iter()
@@ -140,22 +149,16 @@ impl Saved {
         let bytes =
             fs::read(&path).map_err(|source| WeightsError::Io { path: path.clone(), source })?;
         let malformed = |reason| WeightsError::Malformed { path: path.clone(), reason };
-        let mut parameters = Vec::new();
-        let placement = description.spec.place().map_err(|error| {
+        let heads = description.heads();
+        let misplaced = |error: SpecError| {
             let path = folder.join(DESCRIPTION);
             WeightsError::Malformed { path, reason: error.to_string() }
-        })?;
-        for placed in &placement.layers {
-            if description.domain_classifier || placed.part != Part::DomainClassifier {
-                parameters.extend(placed.parameters());
-            }
-        }
+        };
+        let placement = description.spec.only(&heads).place().map_err(misplaced)?;
+        let parameters: Vec<_> = placement.layers.iter().flat_map(Placed::parameters).collect();
         // Before memory is taken: sizes that a damaged description makes up are not in the file.
         check(&parameters, &bytes).map_err(malformed)?;
-        let mut model = Model::new(description.spec, ops, 0)?;
-        if description.domain_classifier {
-            model.attach_domain_classifier(0);
-        }
+        let mut model = Model::with_heads(description.spec, &heads, ops, 0).map_err(misplaced)?;
         for parameter in model.parameters_mut() {
             parameter.trainable = !description.frozen.contains(&parameter.name);
         }
@@ -172,8 +175,8 @@ pub struct ModelOutline {
     pub spec: Spec,
     /// The class names, in the order of the logits; numbers where the model has no names.
     pub classes: Vec<String>,
-    /// Whether it carries a domain classifier.
-    pub domain_classifier: bool,
+    /// The heads that it has weights of, in the order of their parameters.
+    pub heads: Vec<Part>,
     /// Names of the parameters that do not learn.
     pub frozen: Vec<String>,
 }
@@ -184,8 +187,10 @@ impl ModelOutline {
     /// # Errors
     /// When the description is missing or malformed.
     pub fn read(folder: &Path) -> Result<Self, WeightsError> {
-        let ModelDescription { spec, classes, domain_classifier, frozen, .. } = describe(folder)?;
-        Ok(Self { spec, classes, domain_classifier, frozen })
+        let description = describe(folder)?;
+        let heads = description.heads();
+        let ModelDescription { spec, classes, frozen, .. } = description;
+        Ok(Self { spec, classes, heads, frozen })
     }
 }
 
@@ -311,6 +316,7 @@ fn load(model: &mut Model, bytes: &[u8]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::spec::Named;
 
     /// A description with a size that is made up is an error before memory is taken.
     #[test]
@@ -336,5 +342,67 @@ mod tests {
         }
         fs::write(&path, text).unwrap();
         assert!(Saved::open(folder.path(), &crate::nn::ops::CpuOps::shared()).is_ok());
+    }
+    /// The files of a model of a description that is changed by `change`.
+    fn saved(change: impl FnOnce(&mut Model)) -> tempfile::TempDir {
+        let spec: Spec = serde_json::from_str(include_str!("../../fuzz/spec.json")).unwrap();
+        let mut model = Model::new(spec, &crate::nn::ops::CpuOps::shared(), 3).unwrap();
+        change(&mut model);
+        let folder = tempfile::tempdir().unwrap();
+        Saved { model, classes: vec!["a".into(), "b".into()] }.save(folder.path()).unwrap();
+        folder
+    }
+
+    fn attach(model: &mut Model, part: &Part, layers: Vec<Named>) {
+        model.attach_head(part, layers, Some(2), 3).unwrap();
+    }
+
+    #[test]
+    fn a_description_from_before_there_were_other_heads_is_written_again_byte_for_byte() {
+        for (old, domain) in [
+            (include_str!("../../tests/older_models/plain.json"), false),
+            (include_str!("../../tests/older_models/adversarial.json"), true),
+        ] {
+            let folder = saved(|model| {
+                let layers = model.spec().part(&Part::DOMAIN).to_vec();
+                if domain {
+                    attach(model, &Part::DOMAIN, layers);
+                }
+            });
+            let path = folder.path().join(DESCRIPTION);
+            fs::write(&path, old).unwrap();
+            let opened = Saved::open(folder.path(), &crate::nn::ops::CpuOps::shared()).unwrap();
+            assert_eq!(opened.model.has_head(&Part::DOMAIN), domain);
+            assert_eq!(opened.model.parameters().last().unwrap().trainable, !domain);
+            opened.save(folder.path()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), old);
+        }
+    }
+
+    #[test]
+    fn a_model_with_a_third_head_is_the_same_when_it_is_opened_again() {
+        for domain in [false, true] {
+            let mut third = Vec::new();
+            let folder = saved(|model| {
+                third = model.spec().second_classifier(&Part::CLASSIFIER2);
+                attach(model, &Part::CLASSIFIER2, third.clone());
+                let layers = model.spec().part(&Part::DOMAIN).to_vec();
+                if domain {
+                    attach(model, &Part::DOMAIN, layers);
+                }
+            });
+            let files =
+                || [DESCRIPTION, WEIGHTS].map(|it| fs::read(folder.path().join(it)).unwrap());
+            let before = files();
+            let opened = Saved::open(folder.path(), &crate::nn::ops::CpuOps::shared()).unwrap();
+            assert_eq!(opened.model.spec().part(&Part::CLASSIFIER2), third);
+            let names: Vec<&str> = opened.model.parameters().iter().map(|it| &*it.name).collect();
+            assert!(names.ends_with(&["classifier2.0.weight", "classifier2.0.bias"]), "{names:?}");
+            assert_eq!(names.contains(&"domain_classifier.0.weight"), domain);
+            let outline = ModelOutline::read(folder.path()).unwrap();
+            assert_eq!(outline.heads, opened.model.heads());
+            opened.save(folder.path()).unwrap();
+            assert_eq!(files(), before);
+        }
     }
 }

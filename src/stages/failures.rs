@@ -8,6 +8,9 @@ impl From<FitError> for Halt {
         let failure = Failure::new(error.to_string());
         match error {
             FitError::Diverged { .. } => failure.help("try a smaller `optimizer.lr`").into(),
+            FitError::TooFewClasses { found, .. } => {
+                failure.help(format!("set `sampler.classes` to {found} or less")).into()
+            }
             FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure.into(),
         }
     }

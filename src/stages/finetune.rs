@@ -4,7 +4,8 @@ use super::training::{ModelSource, Training, TrainingStage};
 use super::{Defaults, Kind, Measures, Stage};
 use crate::config::node::Value;
 use crate::config::{Keys, Noted, Wants};
-use crate::nn::architecture::{Architecture, read_head};
+use crate::nn::architecture::{Architecture, read_bottleneck, read_head};
+use crate::nn::heads::NewLayers;
 
 pub(super) const KIND: Kind = Kind {
     name: "finetune",
@@ -20,8 +21,11 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
         Architecture::read(keys).map(ModelSource::Fresh)
     } else {
         let model = keys.reference("model", Wants::Model);
+        let bottleneck = read_bottleneck(keys);
         let head = read_head(keys);
-        model.and(head).map(|head| ModelSource::Stage { head })
+        model
+            .and(bottleneck)
+            .and_then(|bottleneck| Ok(ModelSource::Stage(NewLayers { bottleneck, head: head? })))
     };
     let training = Training::read(keys, defaults, source, None, !fresh)?;
     Ok(Box::new(TrainingStage { kind: KIND.name, training }))

@@ -56,7 +56,7 @@ impl Stage for Freeze {
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         let mut shape: ModelShape = inputs.model("model");
         let Some(spec) = &shape.spec else { return Ok(Product::Model(shape)) };
-        let owned = names(spec, shape.adversarial);
+        let owned = names(spec, &shape.heads);
         let names: Vec<&str> = owned.iter().map(String::as_str).collect();
         let mut problems = Vec::new();
         for (key, patterns) in [("freeze", &self.freeze), ("thaw", &self.thaw)] {

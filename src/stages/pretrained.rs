@@ -145,7 +145,7 @@ impl Pretrained {
     }
 
     pub(super) fn describe(&self) -> Result<ModelShape, Vec<Problem>> {
-        let names = crate::nn::freeze::names(&self.spec, false);
+        let names = crate::nn::freeze::names(&self.spec, &self.spec.initial_heads());
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut problems = Vec::new();
         for (at, pattern) in self.skip.iter().enumerate() {
@@ -157,7 +157,7 @@ impl Pretrained {
             return Err(problems);
         }
         let classes = Some(counted(self.spec.classes));
-        Ok(ModelShape { spec: Some(self.spec.clone()), classes, ..ModelShape::unknown() })
+        Ok(ModelShape::fresh(self.spec.clone(), classes))
     }
 
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Halt> {

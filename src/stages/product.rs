@@ -48,7 +48,7 @@ impl Product {
         Some(Self::Model(ModelShape {
             spec: Some(outline.spec),
             classes: Some(outline.classes),
-            adversarial: outline.domain_classifier,
+            heads: outline.heads,
             frozen: outline.frozen,
         }))
     }
@@ -85,13 +85,18 @@ pub struct ModelShape {
     pub spec: Option<nn::Spec>,
     /// The names of its classes, in the order of the logits.
     pub classes: Option<Vec<String>>,
-    /// Whether it carries a domain classifier.
-    pub adversarial: bool,
+    /// The heads that it has weights of; none as long as the network is not known.
+    pub heads: Vec<nn::Part>,
     /// Names of the parameters that do not learn.
     pub frozen: Vec<String>,
 }
 
 impl ModelShape {
+    /// A new network.
+    pub fn fresh(spec: nn::Spec, classes: Option<Vec<String>>) -> Self {
+        Self { heads: spec.initial_heads(), spec: Some(spec), classes, frozen: Vec::new() }
+    }
+
     /// Nothing known.
     pub fn unknown() -> Self {
         Self::default()

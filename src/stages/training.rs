@@ -7,7 +7,9 @@ mod run;
 pub(super) use self::network::ModelSource;
 use super::classes::{Uses, names_of_both};
 use super::inputs::{misfits, unlike_classes};
-use super::{Context, Defaults, Described, Halt, ModelShape, Outcome, Problem, Product, Stage};
+use super::{
+    Context, DatasetShape, Defaults, Described, Halt, ModelShape, Outcome, Problem, Product, Stage,
+};
 use crate::adapt::Method;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word};
@@ -16,6 +18,7 @@ use crate::data::classes::match_classes;
 use crate::nn::freeze;
 use crate::train::groups::Groups;
 use crate::train::monitor::{EarlyStopping, Metric};
+use crate::train::sampler::{self, Sampler};
 use crate::train::schedule::Scheduled;
 use crate::train::{EpochLength, Optimizer, TargetScores, TrainingSettings};
 
@@ -52,7 +55,12 @@ impl Training {
             ("epochs", "number of epochs"),
             (
                 "epoch",
-                "what an epoch is with two domains: a pass over the longer or the shorter one, or so many steps",
+                "what an epoch is with two domains: a pass over the longer or the shorter one, over the source or the target, or so many steps",
+            ),
+            ("steps_per_epoch", "steps of an epoch; another way to write `epoch` with a number"),
+            (
+                "sampler",
+                "which labelled images a step takes: each once a pass, every class equally often, or so many images of so many classes",
             ),
             ("batch_size", "images per step, of each domain"),
             ("optimizer", "how gradients change the parameters"),
@@ -79,7 +87,8 @@ impl Training {
         let epochs = keys.count("epochs", 1..=100_000).required();
         let epoch = EpochLength::read(keys);
         let epoch_span = keys.peek("epoch").map_or(span, |node| node.span);
-        let batch_size = keys.count("batch_size", 2..=1_000_000).or(64_usize);
+        let sampler = sampler::read(keys);
+        let batch_size = read_batch_size(keys, sampler.as_deref().ok());
         let optimizer = Optimizer::read(keys);
         let schedule = Scheduled::read(keys);
         let augment = Augment::read(keys);
@@ -98,6 +107,7 @@ impl Training {
         let settings = TrainingSettings {
             epochs: epochs?,
             epoch: epoch?,
+            sampler: sampler?,
             batch_size: batch_size?,
             optimizer: optimizer?,
             groups: groups?,
@@ -128,11 +138,24 @@ impl Training {
         sets
     }
 
+    /// Why the sampler cannot have as many classes as it wants, as far as it is known how many have images.
+    fn too_few_classes(&self, train: &DatasetShape) -> Option<Problem> {
+        let (wanted, classes) = (self.settings.sampler.classes(), train.classes?);
+        let found = classes.saturating_sub(train.empty.len());
+        (wanted > found).then(|| {
+            let message = format!(
+                "the sampler takes {wanted} classes per step, but only {found} have images"
+            );
+            Problem::at("sampler", message)
+                .help(format!("set `sampler.classes` to {found} or less"))
+        })
+    }
+
     /// The network that comes out, or everything that does not fit.
     fn describe(&self, inputs: &Described) -> Result<ModelShape, Vec<Problem>> {
-        let ModelShape { spec, mut classes, adversarial, frozen } =
-            self.source.describe(inputs).map_err(|problem| vec![problem])?;
-        let adversarial = adversarial || self.method.is_adversarial();
+        let mut shape = self.source.describe(inputs).map_err(|problem| vec![problem])?;
+        self.source.add_heads(&mut shape, &self.method).map_err(|problem| vec![problem])?;
+        let ModelShape { spec, mut classes, heads, frozen } = shape;
         let mut problems = Vec::new();
         for (key, uses) in self.sets() {
             let set = inputs.dataset(key);
@@ -148,17 +171,34 @@ impl Training {
             }
         }
         if let Some(spec) = &spec {
-            let names = freeze::names(spec, adversarial);
+            let names = freeze::names(spec, &heads);
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let of_groups = self.settings.groups.problems(&names).into_iter();
             problems.extend(of_groups.map(|(key, error)| Problem::at(key, error.to_string())));
         }
+        problems.extend(self.too_few_classes(&inputs.dataset("train")));
         if problems.is_empty() {
-            Ok(ModelShape { spec, classes, adversarial, frozen })
+            Ok(ModelShape { spec, classes, heads, frozen })
         } else {
             Err(problems)
         }
     }
+}
+
+/// The images of a step, of which a sampler may leave no choice.
+fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn Sampler>) -> Result<usize, Noted> {
+    // What stands in for a sampler's settings when there is no file says nothing of the usual size.
+    let fixed = sampler.and_then(Sampler::batch_size).filter(|_| !keys.is_describing());
+    let written = keys.peek("batch_size").map(|node| node.span);
+    let size = keys.count("batch_size", 2..=1_000_000).or(fixed.unwrap_or(64))?;
+    if let (Some(fixed), Some(span)) = (fixed.filter(|fixed| *fixed != size), written) {
+        let message = format!("the sampler takes {fixed} images per step, not {size}");
+        return Err(keys.problem(
+            Diagnostic::at(span, message, "another number than `classes` times `images`")
+                .help(format!("leave `batch_size` out, or set it to {fixed}")),
+        ));
+    }
+    Ok(size)
 }
 
 /// What is learned and how, wherever the network comes from.
@@ -170,11 +210,18 @@ struct TrainingTask {
 }
 
 impl TrainingTask {
-    /// Why a length of epochs that compares two domains cannot be had with one.
+    /// Why a length of epochs that goes by the target cannot be had without one.
     fn one_domain(&self, span: Span) -> Option<Diagnostic> {
-        let compares = self.settings.epoch.is_some_and(EpochLength::compares_domains);
-        (compares && self.method.target().is_none()).then(|| {
-            let message = "`epoch` compares two domains, but there is no target domain";
+        let message = match self.settings.epoch? {
+            EpochLength::Shorter | EpochLength::Longer => {
+                "`epoch` compares two domains, but there is no target domain"
+            }
+            EpochLength::Target => {
+                "`epoch` is a pass over the target, but there is no target domain"
+            }
+            EpochLength::Source | EpochLength::Steps(_) => return None,
+        };
+        self.method.target().is_none().then(|| {
             Diagnostic::at(span, message, "only `train`")
                 .help("leave `epoch` out: an epoch is then a pass over `train`")
         })

@@ -10,8 +10,9 @@ use crate::progress::Interrupted;
 
 /// What to train on.
 pub struct Data<'a> {
-    /// The labelled images, with the normalisation of their data set.
-    pub source: (&'a Dataset, &'a Split),
+    /// The labelled images, with the normalisation of their data set; `None` where the method learns from
+    /// the target alone.
+    pub source: Option<(&'a Dataset, &'a Split)>,
     /// Images of the target domain, without labels.
     pub target: Option<Unlabelled<'a>>,
     /// Labelled images to watch progress on; nothing is learned from them.
@@ -64,6 +65,16 @@ pub enum FitError {
         domain: &'static str,
         /// How many there are.
         count: usize,
+    },
+    /// Too few classes for the sampler.
+    #[error(
+        "the sampler takes {wanted} classes per step, but only {found} have images to train on"
+    )]
+    TooFewClasses {
+        /// Classes of a step.
+        wanted: usize,
+        /// Classes with images.
+        found: usize,
     },
     /// The device failed.
     #[error("the device failed: {0}")]

@@ -4,119 +4,340 @@
 use super::activations::Activations;
 use super::contract::Data;
 use super::epoch::ImagePasses;
+use super::sampler::{DrawnBatch, Draws};
+use super::settings::TrainingSettings;
 use crate::data::augment::Augment;
 use crate::data::augment::mixup::Mix;
+use crate::data::view::{Domain, ViewKind, ViewRequest, hide_blocks};
 use crate::data::{Images, Normalisation, loader};
 use crate::nn::EntryLayer;
 use crate::random;
 
 /// The batches of one epoch, in the orders drawn for it.
 pub struct Feed<'a> {
-    data: &'a Data<'a>,
-    /// The output of frozen layers for the source and the target images.
-    activations: (Option<&'a Activations>, Option<&'a Activations>),
-    augment: Option<&'a Augment>,
+    source: Option<DomainFeed<'a>>,
+    /// The classes of the source images.
+    labels: &'a [u32],
+    target: Option<DomainFeed<'a>>,
+    /// The parameter of mixup, where batches of the source are mixed.
+    mixup: Option<f64>,
     /// Seed and epoch of everything drawn.
     drawn: (u64, u64),
-    source: ImagePasses,
-    target: Option<ImagePasses>,
 }
 
 /// The batch of one step.
 pub struct Batches {
     /// Where the network takes them in.
     pub entry: EntryLayer,
-    /// Labelled images `[N, C*H*W]`, or the output of frozen layers for them.
-    pub source: Vec<f32>,
+    /// Labelled images; `None` for a training that has none.
+    pub source: Option<DomainBatch>,
     /// Their classes.
     pub labels: Vec<u32>,
     /// The classes of what was mixed into them, and the share of that.
     pub mixed: Option<(Vec<u32>, f32)>,
-    /// The same of the target domain, and their number.
-    pub target: Option<(Vec<f32>, usize)>,
+    /// Images of the target domain.
+    pub target: Option<DomainBatch>,
+}
+
+/// The images of one domain in a step.
+pub struct DomainBatch {
+    /// The images `[N, C*H*W]`, or the output of frozen layers for them.
+    pub values: Vec<f32>,
+    /// Their number N.
+    pub count: usize,
+    /// Their places in the data set.
+    pub indices: Vec<usize>,
+    /// The views of them that were asked for, `[N, C*H*W]` each, in the order of the requests for this
+    /// domain.
+    pub views: Vec<Vec<f32>>,
 }
 
 impl<'a> Feed<'a> {
-    /// The batches of `size` images of epoch `epoch`, from 0.
+    /// The batches of epoch `epoch`, from 0. `activations` are the output of frozen layers for the source
+    /// and the target images.
+    ///
+    /// # Panics
+    /// When there are activations and requests for views: views are of pixels.
     pub fn new(
-        data: &'a Data<'a>,
+        data: &Data<'a>,
         activations: (Option<&'a Activations>, Option<&'a Activations>),
-        size: usize,
-        augment: Option<&'a Augment>,
-        (seed, epoch): (u64, usize),
+        settings: &'a TrainingSettings,
+        views: &'a [ViewRequest],
+        epoch: usize,
     ) -> Self {
-        let drawn = (seed, epoch as u64);
-        let passes = |purpose, count| ImagePasses::new(drawn, purpose, (count, size));
-        Self {
-            data,
-            activations,
+        let (of_source, of_target) = activations;
+        let from_pixels = of_source.is_none() && of_target.is_none();
+        assert!(
+            views.is_empty() || from_pixels,
+            "views are of pixels, not of what layers made of them"
+        );
+        let drawn = (settings.seed, epoch as u64);
+        let (size, augment) = (settings.batch_size, settings.augment.as_ref());
+        let views_of = |domain| views.iter().filter(|view| view.domain == domain).collect();
+        let source = data.source.map(|(dataset, split)| DomainFeed {
+            word: "source",
+            images: &split.images,
+            normalisation: dataset.normalisation(),
+            activations: of_source,
+            draws: settings.sampler.epoch(&split.labels, size, drawn),
             augment,
+            views: views_of(Domain::Source),
             drawn,
-            source: passes("shuffle source", data.source.1.labels.len()),
-            target: data.target.as_ref().map(|images| passes("shuffle target", images.len())),
-        }
+        });
+        let target = data.target.as_ref().map(|target| DomainFeed {
+            word: "target",
+            images: target.images(),
+            normalisation: target.normalisation(),
+            activations: of_target,
+            draws: Box::new(ImagePasses::new(drawn, "shuffle target", (target.len(), size))),
+            augment,
+            views: views_of(Domain::Target),
+            drawn,
+        });
+        let labels = data.source.map_or(&[][..], |(_, split)| &split.labels);
+        Self { source, labels, target, mixup: augment.and_then(Augment::mixup), drawn }
     }
 
     /// The batches of step `step`, from 0. They do not depend on timing or on the number of threads.
     pub fn step(&self, step: usize) -> Batches {
-        let (dataset, split) = self.data.source;
-        let (pass, indices) = self.source.batch(step);
-        let target = self.data.target.as_ref().zip(self.target.as_ref());
-        let (of_source, of_target) = self.activations;
-        let images = &split.images;
-        let mut source = match of_source {
-            Some(activations) => activations.batch(&indices),
-            None => {
-                self.images("augment source", dataset.normalisation(), images, (pass, &indices))
-            }
-        };
-        let labels: Vec<u32> = indices.iter().map(|at| split.labels[*at]).collect();
-        let mixed = self.augment.and_then(Augment::mixup).map(|alpha| {
+        let of_layers = |feed: &Option<DomainFeed>| feed.as_ref()?.activations.map(|it| it.entry);
+        let entry = of_layers(&self.source).or_else(|| of_layers(&self.target));
+        let mut source = self.source.as_ref().map(|source| source.batch(step));
+        let indices = source.as_ref().map_or(&[][..], |source| &source.indices);
+        let labels: Vec<u32> = indices.iter().map(|at| self.labels[*at]).collect();
+        let mixed = source.as_mut().zip(self.mixup).map(|(source, alpha)| {
             let (seed, epoch) = self.drawn;
             let mut stream = random::stream(seed, "mixup", epoch, step as u64);
-            let mix = Mix::draw(alpha, indices.len(), &mut stream);
-            let len = source.len() / indices.len();
-            mix.apply(&mut source, len);
+            let mix = Mix::draw(alpha, source.count, &mut stream);
+            let len = source.values.len() / source.count;
+            mix.apply(&mut source.values, len);
             (mix.partners.iter().map(|at| labels[*at]).collect(), 1.0 - mix.keeps)
         });
         Batches {
-            entry: of_source.map_or(EntryLayer::IMAGES, |activations| activations.entry),
+            entry: entry.unwrap_or(EntryLayer::IMAGES),
             source,
             labels,
             mixed,
-            target: target.map(|(target, passes)| {
-                let (pass, indices) = passes.batch(step);
-                let values = match of_target {
-                    Some(activations) => activations.batch(&indices),
-                    None => self.images(
-                        "augment target",
-                        target.normalisation(),
-                        target.images(),
-                        (pass, &indices),
-                    ),
-                };
-                (values, indices.len())
-            }),
+            target: self.target.as_ref().map(|target| target.batch(step)),
         }
     }
 }
 
-impl Feed<'_> {
-    /// Images as numbers, changed as drawn for `purpose` in their pass of the epoch.
-    fn images(
-        &self,
-        purpose: &str,
-        normalisation: Normalisation,
-        images: &Images,
-        (pass, indices): (u64, &[usize]),
-    ) -> Vec<f32> {
-        let Some(augment) = self.augment else {
-            return loader::batch(normalisation, images, indices);
+/// The images of one domain in an epoch.
+struct DomainFeed<'a> {
+    /// The domain as the keys of random numbers have it.
+    word: &'static str,
+    images: &'a Images,
+    normalisation: Normalisation<'a>,
+    activations: Option<&'a Activations>,
+    draws: Box<dyn Draws>,
+    augment: Option<&'a Augment>,
+    views: Vec<&'a ViewRequest>,
+    /// Seed and epoch of everything drawn.
+    drawn: (u64, u64),
+}
+
+impl DomainFeed<'_> {
+    fn batch(&self, step: usize) -> DomainBatch {
+        let drawn = self.draws.batch(step);
+        let values = match self.activations {
+            Some(activations) => activations.batch(&drawn.indices),
+            None => self.changed(&format!("augment {}", self.word), self.augment, &drawn),
         };
-        let (seed, epoch) = self.drawn;
-        loader::changed_batch(normalisation, images, indices, |index, image| {
-            let index = pass << 32 | index as u64;
-            augment.apply(image, &mut random::stream(seed, purpose, epoch, index));
+        let views = self.views.iter().map(|view| self.view(view, &values, &drawn)).collect();
+        DomainBatch { values, count: drawn.indices.len(), indices: drawn.indices, views }
+    }
+
+    /// A view of the images that are trained on as `values`.
+    fn view(&self, view: &ViewRequest, values: &[f32], drawn: &DrawnBatch) -> Vec<f32> {
+        let purpose = format!("augment {} {}", self.word, view.name);
+        match &view.kind {
+            ViewKind::Plain => self.changed(&purpose, None, drawn),
+            ViewKind::Augmented => self.changed(&purpose, self.augment, drawn),
+            ViewKind::Own(augment) => self.changed(&purpose, Some(augment), drawn),
+            ViewKind::Masked { block, ratio } => {
+                let size = self.images.size().expect("a batch has images of one size");
+                let mut values = values.to_vec();
+                let len = values.len() / drawn.indices.len();
+                for (row, values) in values.chunks_exact_mut(len).enumerate() {
+                    let mut stream = self.stream(&purpose, drawn, row);
+                    hide_blocks(values, size, (*block, *ratio), &mut stream);
+                }
+                values
+            }
+        }
+    }
+
+    /// The images as numbers, changed as drawn for `purpose`.
+    fn changed(&self, purpose: &str, augment: Option<&Augment>, drawn: &DrawnBatch) -> Vec<f32> {
+        let Some(augment) = augment else {
+            return loader::batch(self.normalisation, self.images, &drawn.indices);
+        };
+        loader::changed_batch(self.normalisation, self.images, &drawn.indices, |row, image| {
+            augment.apply(image, &mut self.stream(purpose, drawn, row));
         })
+    }
+
+    /// The random numbers of the image in row `row`, which are others whenever it comes again.
+    fn stream(&self, purpose: &str, drawn: &DrawnBatch, row: usize) -> random::Stream {
+        let (seed, epoch) = self.drawn;
+        let appearance = drawn.passes[row] << 32 | drawn.indices[row] as u64;
+        random::stream(seed, purpose, epoch, appearance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Keys;
+    use crate::config::document;
+    use crate::config::node::Value;
+    use crate::config::source::Sources;
+    use crate::data::augment::Pixels;
+    use crate::data::{Dataset, Split};
+    use crate::train::tiny;
+
+    /// The changes of a line of TOML.
+    fn augment(line: &str) -> Augment {
+        let root = document::parse(Sources::default().add("test", line), line).unwrap();
+        let Value::Table(table) = &root.value else { panic!("a document is a table") };
+        Augment::read(&mut Keys::new(table, root.span)).unwrap().unwrap()
+    }
+
+    fn jitter() -> Augment {
+        augment("augment = [{ kind = 'color_jitter', brightness = 0.9 }, 'flip']")
+    }
+
+    fn request(domain: Domain, name: &'static str, kind: ViewKind) -> ViewRequest {
+        ViewRequest { domain, name, kind }
+    }
+
+    /// The two domains of a training, both of the tiny images.
+    fn data<'a>(dataset: &'a Dataset, split: &'a Split) -> Data<'a> {
+        let (source, target) = (Some((dataset, split)), Some(split.unlabelled(dataset)));
+        Data { source, target, validate: None, scored: None }
+    }
+
+    /// What the augmentation `purpose` makes of an image in pass `pass` of epoch 2, by the keys of old.
+    fn expected(
+        augment: &Augment,
+        purpose: &str,
+        split: &Split,
+        (pass, image): (u64, usize),
+    ) -> Vec<u8> {
+        let values = split.images.pixels[image * 48..(image + 1) * 48].to_vec();
+        let mut pixels = Pixels { values, height: 4, width: 4, channels: 3 };
+        let mut stream = random::stream(0, purpose, 2, pass << 32 | image as u64);
+        augment.apply(&mut pixels, &mut stream);
+        pixels.values
+    }
+
+    /// The bytes of the images as a batch.
+    fn as_batch(dataset: &Dataset, images: Vec<Vec<u8>>) -> Vec<f32> {
+        let all: Vec<usize> = (0..images.len()).collect();
+        loader::batch(dataset, &Images::same(3, (4, 4), images.concat()), &all)
+    }
+
+    #[test]
+    fn images_are_drawn_and_changed_by_the_keys_of_old_whatever_views_there_are() {
+        let (dataset, split) = (tiny::dataset(), tiny::split());
+        let data = data(&dataset, &split);
+        let settings = TrainingSettings { augment: Some(jitter()), ..tiny::settings(3) };
+        let views = [request(Domain::Target, "strong", ViewKind::Augmented)];
+        let feeds =
+            [&[][..], &views].map(|views| Feed::new(&data, (None, None), &settings, views, 2));
+        for step in [0, 1, 4] {
+            for feed in &feeds {
+                let Batches { source, target, labels, .. } = feed.step(step);
+                let pass = (step / 3) as u64;
+                for (batch, word) in [(source.unwrap(), "source"), (target.unwrap(), "target")] {
+                    let shuffle = format!("shuffle {word}");
+                    let order = loader::pass_order(0, &shuffle, (2, pass), 6);
+                    assert_eq!(batch.indices, order[step % 3 * 2..][..2]);
+                    let augment = settings.augment.as_ref().unwrap();
+                    let purpose = format!("augment {word}");
+                    let images = batch.indices.iter();
+                    let images = images.map(|at| expected(augment, &purpose, &split, (pass, *at)));
+                    assert_eq!(batch.values, as_batch(&dataset, images.collect()));
+                    if word == "source" {
+                        let of_images: Vec<u32> =
+                            batch.indices.iter().map(|at| split.labels[*at]).collect();
+                        assert_eq!(labels, of_images);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_view_is_of_the_same_images_with_random_numbers_of_its_own() {
+        let (dataset, split) = (tiny::dataset(), tiny::split());
+        let data = data(&dataset, &split);
+        let settings = TrainingSettings { augment: Some(jitter()), ..tiny::settings(3) };
+        let views = [
+            request(Domain::Target, "weak", ViewKind::Augmented),
+            request(Domain::Source, "plain", ViewKind::Plain),
+            request(Domain::Target, "other", ViewKind::Augmented),
+            request(
+                Domain::Target,
+                "strong",
+                ViewKind::Own(augment("augment = [{ kind = 'cutout', size = 2 }]")),
+            ),
+            request(Domain::Target, "masked", ViewKind::Masked { block: 2, ratio: 0.5 }),
+        ];
+        let feed = Feed::new(&data, (None, None), &settings, &views, 2);
+        let Batches { source, target, .. } = feed.step(4);
+        let (source, target) = (source.unwrap(), target.unwrap());
+        assert_eq!(source.views, [loader::batch(&dataset, &split.images, &source.indices)]);
+        let [weak, other, strong, masked] = &target.views[..] else { panic!("four of the target") };
+        for (view, name, augment) in [
+            (weak, "augment target weak", settings.augment.as_ref().unwrap()),
+            (other, "augment target other", settings.augment.as_ref().unwrap()),
+            (
+                strong,
+                "augment target strong",
+                &augment("augment = [{ kind = 'cutout', size = 2 }]"),
+            ),
+        ] {
+            let images = target.indices.iter().map(|at| expected(augment, name, &split, (1, *at)));
+            assert_eq!(*view, as_batch(&dataset, images.collect()), "{name}");
+        }
+        assert!(weak != other && *weak != target.values, "each is drawn on its own");
+        let kept = masked.iter().zip(&target.values).filter(|(masked, it)| masked == it).count();
+        let hidden = masked.iter().filter(|it| **it == 0.0).count();
+        assert!(kept + hidden >= masked.len() && hidden > 0 && kept > 0, "{kept} and {hidden}");
+    }
+
+    #[test]
+    fn without_source_images_a_step_has_those_of_the_target_alone() {
+        let (dataset, split) = (tiny::dataset(), tiny::split());
+        let data = Data { source: None, ..data(&dataset, &split) };
+        let settings =
+            TrainingSettings { augment: Some(augment("augment = ['mixup']")), ..tiny::settings(1) };
+        let batches = Feed::new(&data, (None, None), &settings, &[], 0).step(0);
+        assert!(batches.source.is_none() && batches.labels.is_empty() && batches.mixed.is_none());
+        assert_eq!(batches.target.unwrap().count, 2);
+    }
+
+    #[test]
+    fn a_sampler_chooses_images_of_the_source_and_none_of_the_target() {
+        let (dataset, split) = (tiny::dataset(), tiny::split());
+        let data = data(&dataset, &split);
+        let line = "sampler = { kind = 'class_aware', classes = 2, images = 4 }";
+        let root = document::parse(Sources::default().add("test", line), line).unwrap();
+        let Value::Table(table) = &root.value else { panic!("a document is a table") };
+        let sampler = crate::train::sampler::read(&mut Keys::new(table, root.span)).unwrap();
+        let augment = Some(jitter());
+        let settings = TrainingSettings { sampler, batch_size: 8, augment, ..tiny::settings(1) };
+        let Batches { source, target, labels, .. } =
+            Feed::new(&data, (None, None), &settings, &[], 0).step(0);
+        let (source, target) = (source.unwrap(), target.unwrap());
+        assert_eq!(labels.iter().filter(|label| **label == 0).count(), 4);
+        assert_eq!(target.indices, loader::epoch_order(0, "shuffle target", 0, 6));
+        // Three images of a class give four: the one that comes again is changed in another way.
+        let again = (1..8).find(|at| source.indices[..*at].contains(&source.indices[*at])).unwrap();
+        let first = source.indices.iter().position(|it| *it == source.indices[again]).unwrap();
+        let row = |at: usize| &source.values[at * 48..(at + 1) * 48];
+        assert_ne!(row(again), row(first));
     }
 }

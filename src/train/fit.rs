@@ -21,7 +21,6 @@ use super::settings::TrainingSettings;
 use super::summary::{Summary, Times};
 use crate::adapt::Method;
 use crate::config::Word;
-use crate::data::Unlabelled;
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
 use crate::progress::{Unit, Watch};
@@ -97,11 +96,7 @@ impl<'a> TrainingLoop<'a> {
         settings: &'a TrainingSettings,
         watch: &'a Watch<'a>,
     ) -> Result<Self, FitError> {
-        let source = batches("source", data.source.1.labels.len(), settings.batch_size)?;
-        let target = data.target.as_ref().map(Unlabelled::len);
-        let target =
-            target.map(|count| batches("target", count, settings.batch_size)).transpose()?;
-        let steps_per_epoch = epoch::steps(settings.epoch, source, target);
+        let steps_per_epoch = epoch::steps_per_epoch(data, settings)?;
         let rates = settings.groups.rates(&settings.optimizer, model, new)?;
         let trainable_at_start: Vec<bool> =
             model.parameters().iter().map(|it| it.trainable).collect();
@@ -145,8 +140,7 @@ impl<'a> TrainingLoop<'a> {
         if self.pauses_after(first) {
             return Ok(Ended::Paused { rows: self.rows });
         }
-        if let Some((line, _)) = coverage(self.data, self.settings.batch_size, self.settings.epoch)
-        {
+        if let Some((line, _)) = coverage(self.data, self.settings) {
             self.watch.progress.note(&line);
         }
         self.thaw(first)?;
@@ -287,23 +281,4 @@ fn learning(
     let names: Vec<&str> = model.parameters().iter().map(|it| it.name.as_str()).collect();
     let thawed = groups.thawed(epoch, &names)?;
     Ok(at_start.iter().zip(thawed).map(|(at_start, thawed)| *at_start || thawed).collect())
-}
-
-/// Number of batches of at least two images, of which there must be one.
-fn batches(domain: &'static str, count: usize, size: usize) -> Result<usize, FitError> {
-    match epoch::batches(count, size) {
-        0 => Err(FitError::TooFew { domain, count }),
-        batches => Ok(batches),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_image_is_too_few_to_train_on() {
-        assert_eq!(batches("source", 2, 256).unwrap(), 1);
-        assert!(matches!(batches("source", 1, 256), Err(FitError::TooFew { count: 1, .. })));
-    }
 }

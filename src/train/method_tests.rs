@@ -33,15 +33,15 @@ fn every_registered_method_trains_three_steps_with_finite_losses() {
         let word = kind.word();
         let method = method(word);
         let (mut model, dataset, split) = (tiny::model(), tiny::dataset(), tiny::split());
-        if method.is_adversarial() {
-            model.attach_domain_classifier(0);
+        for head in method.heads(model.spec()) {
+            model.add_head(head, 0).unwrap();
         }
         let before: Vec<Vec<f32>> = model.parameters().iter().map(|it| it.value.host()).collect();
         let settings = tiny::settings(1);
         let settings = super::TrainingSettings { log_every: Some(1), ..settings };
         let target = tiny::split();
         let data = Data {
-            source: (&dataset, &split),
+            source: Some((&dataset, &split)),
             target: method.target().map(|_| target.unlabelled(&dataset)),
             validate: None,
             scored: None,

@@ -19,6 +19,7 @@ pub mod monitor;
 mod optimizer;
 mod optimizer_state;
 mod rates;
+pub mod sampler;
 pub mod schedule;
 mod settings;
 mod summary;

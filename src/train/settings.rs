@@ -4,6 +4,7 @@ use super::epoch::EpochLength;
 use super::groups::Groups;
 use super::monitor::{EarlyStopping, Metric};
 use super::optimizer::Optimizer;
+use super::sampler::Sampler;
 use super::schedule::Scheduled;
 use super::target_scores::TargetScores;
 use crate::data::augment::Augment;
@@ -15,6 +16,8 @@ pub struct TrainingSettings {
     pub epochs: usize,
     /// What an epoch is a pass over, where that was said.
     pub epoch: Option<EpochLength>,
+    /// Which labelled images a step takes.
+    pub sampler: Box<dyn Sampler>,
     /// Images of each domain per step.
     pub batch_size: usize,
     /// How gradients change the weights.

@@ -52,11 +52,11 @@ impl TargetScores {
         let Some(scored) = &data.scored else { return Ok(Vec::new()) };
         let (images, normalisation) = (scored.images(), scored.normalisation());
         let (target, _) = outputs(model, images, normalisation, "target", watch)?;
-        let source = match (data.validate, self.wants_source()) {
-            (Some((dataset, split)), Some(_)) => {
+        let source = match (data.validate, data.source, self.wants_source()) {
+            (Some((dataset, split)), Some((of_trained, trained)), Some(_)) => {
                 let (held, drawn) = outputs(model, &split.images, dataset.into(), "held", watch)?;
-                let (dataset, trained) = data.source;
-                let (train, _) = outputs(model, &trained.images, dataset.into(), "source", watch)?;
+                let (train, _) =
+                    outputs(model, &trained.images, of_trained.into(), "source", watch)?;
                 let rows = held.probabilities.chunks_exact(held.classes).zip(drawn);
                 let loss = |(row, at): (&[f64], usize)| -row[split.labels[at] as usize].ln();
                 let losses = rows.map(loss).collect();

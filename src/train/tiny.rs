@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 
 use super::groups::Groups;
 use super::optimizer::Optimizer;
+use super::sampler::Shuffled;
 use super::schedule::Scheduled;
 use super::settings::TrainingSettings;
 use crate::config::Keys;
@@ -35,6 +36,7 @@ pub fn settings(epochs: usize) -> TrainingSettings {
     TrainingSettings {
         epochs,
         epoch: None,
+        sampler: Box::new(Shuffled),
         batch_size: 2,
         optimizer: Optimizer::Sgd { lr: 0.01, momentum: 0.0, nesterov: false, weight_decay: 0.0 },
         groups: Groups::default(),

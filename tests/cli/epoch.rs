@@ -62,17 +62,20 @@ fn a_length_that_says_nothing_or_is_none_is_explained() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     photos(root);
+    let must_be =
+        "`epoch` must be \"longer\", \"shorter\", \"source\", \"target\" or a number of steps";
     for (set, problem) in [
         (
             "stages.net.epoch=\"longer\"",
             "`epoch` compares two domains, but there is no target domain",
         ),
-        ("stages.adapted.epoch=0", "`epoch` must be \"longer\", \"shorter\" or a number of steps"),
-        ("stages.adapted.epoch=\"both\"", "`epoch` must be \"longer\", \"shorter\" or a number of"),
         (
-            "stages.adapted.epoch=1.5",
-            "`epoch` must be \"longer\", \"shorter\" or a number of steps",
+            "stages.net.epoch=\"target\"",
+            "`epoch` is a pass over the target, but there is no target domain",
         ),
+        ("stages.adapted.epoch=0", must_be),
+        ("stages.adapted.epoch=\"both\"", must_be),
+        ("stages.adapted.epoch=1.5", must_be),
     ] {
         let output = runner(root, &["check", "photos.toml", "--set", set]);
         let said = text(&output.stderr);

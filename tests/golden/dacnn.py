@@ -1,5 +1,6 @@
 """The network `dacnn` with weights from an integer hash, and batches of images that come near no tie of
-its pooling: what dann_step.py and coral_step.py take one training step of.
+its pooling: what dann_step.py and coral_step.py take one training step of, and what the scripts of
+several_steps.py take more of.
 
 Weights and images can be computed by the tests as well, so that only what PyTorch made of them is
 stored. Of a tensor with more values than `most` every k-th is stored. Dropout is off (p = 0): its
@@ -42,6 +43,12 @@ def pooled(x):
     return torch.relu(torch.max_pool2d(x, 2))
 
 
+def relu(x):
+    """ReLU. Notes how near the nearest edge is."""
+    GAPS.append(x.detach().abs().min().item())
+    return torch.relu(x)
+
+
 class Dacnn(nn.Module):
     def __init__(self):
         super().__init__()
@@ -63,19 +70,22 @@ class Dacnn(nn.Module):
         x = pooled(f["bn2"](f["conv2"](x)))
         return x.flatten(1)
 
-    def classify(self, x):
-        c = self.classifier
-        x = torch.relu(c["bn1"](c["fc1"](x)))
-        return c["fc3"](torch.relu(c["bn2"](c["fc2"](x))))
+    def classify(self, x, head="classifier"):
+        c = getattr(self, head)
+        x = relu(c["bn1"](c["fc1"](x)))
+        return c["fc3"](relu(c["bn2"](c["fc2"](x))))
 
     def domain(self, x, lam):
+        return self.told_apart(Reverse.apply(x, lam))
+
+    def told_apart(self, x):
         d = self.domain_classifier
-        return d["fc2"](torch.relu(d["bn1"](d["fc1"](Reverse.apply(x, lam)))))
+        return d["fc2"](relu(d["bn1"](d["fc1"](x))))
 
 
-def filled():
+def filled(kind=Dacnn):
     """The network with hashed weights, ready to train."""
-    model = Dacnn().train()
+    model = kind().train()
     with torch.no_grad():
         for at, (name, p) in enumerate(model.named_parameters()):
             is_norm = ".bn" in name

@@ -117,6 +117,11 @@ SCHEDULES = {
     # One step an epoch: progress p is epoch / epochs (Ganin et al. 2016, section 5.2.2).
     "ganin": lambda o: torch.optim.lr_scheduler.LambdaLR(
         o, lambda epoch: (1 + 10 * epoch / EPOCHS) ** -0.75),
+    # One step an epoch: TLLib's train scripts make it of LambdaLR in the same way.
+    "inverse": lambda o: torch.optim.lr_scheduler.LambdaLR(
+        o, lambda step: (1 + 0.002 * step) ** -0.7),
+    "inverse, defaults": lambda o: torch.optim.lr_scheduler.LambdaLR(
+        o, lambda step: (1 + 0.001 * step) ** -0.75),
     "multi_step": lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [4, 5, 30], 0.3),
     "exponential": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9),
     "warm-up": lambda o: torch.optim.lr_scheduler.LinearLR(o, 1 / 20, 1.0, 19),

@@ -9,7 +9,7 @@ use runner::config::{Keys, Noted, document};
 use runner::nn::Model;
 use runner::nn::geometry::Chw;
 use runner::nn::ops::Backend;
-use runner::nn::spec::{Init, Layer, Named, Spec};
+use runner::nn::spec::{Init, Layer, Named, Spec, two_heads};
 use runner::train::groups::{Groups, L2Sp};
 use runner::train::monitor::ValidationScores;
 use runner::train::schedule::{Moment, Scheduled};
@@ -41,11 +41,10 @@ fn model(ops: &Backend) -> Model {
         input: Chw { channels: 8, height: 1, width: 1 },
         classes: 2,
         features: vec![Named::new("features.0", Layer::Flatten)],
-        classifier: vec![Named::new("classifier.0", Layer::Linear { outputs: 2, bias: true })],
-        domain_classifier: vec![Named::new(
-            "domain_classifier.0",
-            Layer::Linear { outputs: 2, bias: true },
-        )],
+        heads: two_heads(
+            vec![Named::new("classifier.0", Layer::Linear { outputs: 2, bias: true })],
+            vec![Named::new("domain_classifier.0", Layer::Linear { outputs: 2, bias: true })],
+        ),
     };
     let mut model = Model::new(spec, ops, 0).unwrap();
     let values = hashed(1, 18, 1.0);
@@ -173,6 +172,8 @@ fn every_schedule_gives_the_rates_of_pytorch_for_50_epochs() {
         ("cosine", "{ kind = 'cosine', min = 0.1 }", true),
         ("constant", "'constant'", true),
         ("ganin", "'ganin'", false),
+        ("inverse", "{ kind = 'inverse', gamma = 0.002, power = 0.7 }", false),
+        ("inverse, defaults", "'inverse'", false),
         ("warm-up", "{ kind = 'constant', warmup_steps = 20 }", false),
         ("multi_step", "{ kind = 'multi_step', milestones = [4, 5, 30], gamma = 0.3 }", true),
         ("exponential", "{ kind = 'exponential', gamma = 0.9 }", true),

@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::reference::{close, fill, sampled, tensor};
 use crate::zoo::images;
-use runner::adapt::{Method, Step};
+use runner::adapt::{Method, Step, TrainingProgress};
 use runner::nn::geometry::Chw;
 use runner::nn::ops::{CpuOps, Dims, Tape, Targets};
 use runner::nn::{EntryLayer, FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
@@ -57,7 +57,7 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
                 source: images(2000 + step, 6, 64),
                 targets: Targets::plain(&labels),
                 target: None,
-                progress: 0.0,
+                progress: TrainingProgress { share: 0.0, step: 0 },
                 seed: 0,
                 epoch: 0,
                 step: step as u64,
@@ -119,7 +119,7 @@ fn frozen_features_are_the_same_bits_for_an_image_in_any_batch() {
         let tape = Tape::default();
         let key = runner::nn::DropoutKey { seed: 0, pass: "source", epoch: 0, step: 0 };
         let pass = Pass::train(&tape, key);
-        let from_images = model.clone().forward(Part::Features, &some, pass).unwrap().host();
+        let from_images = model.clone().forward(&Part::FEATURES, &some, pass).unwrap().host();
         let features = model.features_up_to(entry, &some).unwrap();
         let expected: Vec<f32> =
             pick.iter().flat_map(|at| whole[at * out..(at + 1) * out].to_vec()).collect();

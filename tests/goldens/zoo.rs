@@ -4,11 +4,11 @@
 use std::fs;
 
 use crate::reference::{close, fill, hashed, sampled, tensor};
-use runner::adapt::{Method, Step};
+use runner::adapt::{Method, Step, TrainingProgress};
 use runner::nn::geometry::Chw;
 use runner::nn::ops::{CpuOps, Dims, Tape, Targets, Tensor};
 use runner::nn::spec::{Layer, Named};
-use runner::nn::{EntryLayer, Model, zoo};
+use runner::nn::{EntryLayer, Model, Part, zoo};
 use safetensors::SafeTensors;
 
 fn without_dropout(layers: &mut [Named]) {
@@ -22,7 +22,7 @@ fn without_dropout(layers: &mut [Named]) {
 fn network(name: &str, side: usize) -> Model {
     let input = Chw { channels: 3, height: side, width: side };
     let mut spec = (zoo::find(name).unwrap().build)(zoo::ArchSettings::new(input, 10));
-    without_dropout(&mut spec.classifier);
+    without_dropout(&mut spec.heads[&Part::CLASSIFIER]);
     let mut model = Model::new(spec, &CpuOps::shared(), 0).unwrap();
     fill(&mut model, |name| if name.contains("bn3") { 0.1 } else { 0.7 }, 2);
     model
@@ -52,7 +52,7 @@ fn check(name: &str, step: Option<(usize, usize, usize)>) {
         source: images(salt, count, side),
         targets: Targets::plain(&labels),
         target: None,
-        progress: 0.0,
+        progress: TrainingProgress { share: 0.0, step: 0 },
         seed: 0,
         epoch: 0,
         step: 0,

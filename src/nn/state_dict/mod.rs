@@ -9,7 +9,7 @@ use indexmap::IndexSet;
 
 use super::freeze::{PatternError, matching};
 use super::model::Model;
-use super::spec::{Layer, Part, Spec};
+use super::spec::{Layer, Spec};
 use super::torch_file::Numbers;
 use super::weights::WeightsError;
 use crate::nn::placement::{NamedShape, SpecError};
@@ -37,10 +37,7 @@ impl WantedTensors {
     /// When its layers do not fit together.
     pub fn of(spec: &Spec) -> Result<Self, SpecError> {
         let (mut parameters, mut statistics) = (Vec::new(), Vec::new());
-        for placed in spec.place()?.layers {
-            if placed.part == Part::DomainClassifier {
-                continue;
-            }
+        for placed in spec.only(&spec.initial_heads()).place()?.layers {
             parameters.extend(placed.parameters());
             if matches!(placed.layer, Layer::BatchNorm { .. }) {
                 for word in ["running_mean", "running_var"] {

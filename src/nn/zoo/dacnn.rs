@@ -1,7 +1,7 @@
 //! The convolutional network of the domain-adversarial digits experiment: the SVHN-style extractor
 //! of Ganin et al. 2016 as commonly written for MNIST -> MNIST-M, with batch norm before pooling.
 
-use super::{Arch, ArchSettings, batch_norm, chain, conv, linear, max_pool};
+use super::{Arch, ArchSettings, batch_norm, chain, conv, linear, max_pool, two_heads};
 use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 1,250 features of a 3x28x28 image.
@@ -20,7 +20,7 @@ fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
         classes,
         init: Init::Default,
         features: chain(
-            Part::Features,
+            Part::FEATURES,
             [
                 ("conv1", conv(64, 5, 1)),
                 ("bn1", batch_norm()),
@@ -34,26 +34,28 @@ fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
                 ("flatten", Layer::Flatten),
             ],
         ),
-        classifier: chain(
-            Part::Classifier,
-            [
-                ("fc1", linear(100)),
-                ("bn1", batch_norm()),
-                ("relu1", Layer::Relu),
-                ("fc2", linear(100)),
-                ("bn2", batch_norm()),
-                ("relu2", Layer::Relu),
-                ("fc3", linear(classes)),
-            ],
-        ),
-        domain_classifier: chain(
-            Part::DomainClassifier,
-            [
-                ("fc1", linear(100)),
-                ("bn1", batch_norm()),
-                ("relu1", Layer::Relu),
-                ("fc2", linear(2)),
-            ],
+        heads: two_heads(
+            chain(
+                Part::CLASSIFIER,
+                [
+                    ("fc1", linear(100)),
+                    ("bn1", batch_norm()),
+                    ("relu1", Layer::Relu),
+                    ("fc2", linear(100)),
+                    ("bn2", batch_norm()),
+                    ("relu2", Layer::Relu),
+                    ("fc3", linear(classes)),
+                ],
+            ),
+            chain(
+                Part::DOMAIN,
+                [
+                    ("fc1", linear(100)),
+                    ("bn1", batch_norm()),
+                    ("relu1", Layer::Relu),
+                    ("fc2", linear(2)),
+                ],
+            ),
         ),
     }
 }

@@ -1,6 +1,6 @@
 //! Ganin's network for MNIST: LeNet-5 widened (Ganin et al. 2016, figure 4a).
 
-use super::{Arch, ArchSettings, chain, conv, linear, max_pool};
+use super::{Arch, ArchSettings, chain, conv, linear, max_pool, two_heads};
 use crate::nn::spec::{Init, Layer, Part, Spec};
 
 /// 768 features of a 28-pixel image.
@@ -19,7 +19,7 @@ fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
         classes,
         init: Init::Default,
         features: chain(
-            Part::Features,
+            Part::FEATURES,
             [
                 ("conv1", conv(32, 5, 0)),
                 ("relu1", Layer::Relu),
@@ -30,19 +30,18 @@ fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
                 ("flatten", Layer::Flatten),
             ],
         ),
-        classifier: chain(
-            Part::Classifier,
-            [
-                ("fc1", linear(100)),
-                ("relu1", Layer::Relu),
-                ("fc2", linear(100)),
-                ("relu2", Layer::Relu),
-                ("fc3", linear(classes)),
-            ],
-        ),
-        domain_classifier: chain(
-            Part::DomainClassifier,
-            [("fc1", linear(100)), ("relu1", Layer::Relu), ("fc2", linear(2))],
+        heads: two_heads(
+            chain(
+                Part::CLASSIFIER,
+                [
+                    ("fc1", linear(100)),
+                    ("relu1", Layer::Relu),
+                    ("fc2", linear(100)),
+                    ("relu2", Layer::Relu),
+                    ("fc3", linear(classes)),
+                ],
+            ),
+            chain(Part::DOMAIN, [("fc1", linear(100)), ("relu1", Layer::Relu), ("fc2", linear(2))]),
         ),
     }
 }

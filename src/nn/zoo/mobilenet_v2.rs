@@ -1,6 +1,6 @@
 //! MobileNetV2 (Sandler et al. 2018) with torchvision's names for every parameter and buffer.
 
-use super::{Arch, ArchSettings, batch_norm, linear, named, wide_domain_classifier};
+use super::{Arch, ArchSettings, batch_norm, linear, named, two_heads, wide_domain_classifier};
 use crate::nn::spec::{Init, Layer, Named, Spec};
 
 /// 1,280 features; 3.5 million parameters with 1,000 classes.
@@ -54,11 +54,10 @@ fn build(ArchSettings { input, classes, small_input }: ArchSettings) -> Spec {
         classes,
         init: Init::FanOut,
         features,
-        classifier: named([
-            ("classifier.0", Layer::Dropout { p: 0.2 }),
-            ("classifier.1", linear(classes)),
-        ]),
-        domain_classifier: wide_domain_classifier(),
+        heads: two_heads(
+            named([("classifier.0", Layer::Dropout { p: 0.2 }), ("classifier.1", linear(classes))]),
+            wide_domain_classifier(),
+        ),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Known architectures: one file each, registered in [`ZOO`].
 
-use super::spec::{Layer, Named, Part, Spec};
+use super::spec::{Layer, Named, Part, Spec, two_heads};
 use crate::config::Word;
 use crate::nn::geometry::Chw;
 
@@ -101,7 +101,7 @@ fn max_pool() -> Layer {
 /// The domain classifier for large networks of Ganin et al. 2016, figure 4.
 fn wide_domain_classifier() -> Vec<Named> {
     chain(
-        Part::DomainClassifier,
+        Part::DOMAIN,
         [
             ("pool", Layer::GlobalAvgPool),
             ("fc1", linear(1024)),
@@ -149,7 +149,7 @@ mod tests {
             let layers = spec.place().unwrap().layers;
             let count: usize = layers
                 .iter()
-                .filter(|layer| layer.part != Part::DomainClassifier)
+                .filter(|layer| layer.part != Part::DOMAIN)
                 .flat_map(crate::nn::placement::Placed::parameters)
                 .map(|slot| slot.shape.iter().product::<usize>())
                 .sum();

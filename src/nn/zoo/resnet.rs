@@ -1,6 +1,6 @@
 //! Residual networks (He et al. 2016) with torchvision's names for every parameter and buffer.
 
-use super::{Arch, ArchSettings, batch_norm, linear, named, wide_domain_classifier};
+use super::{Arch, ArchSettings, batch_norm, linear, named, two_heads, wide_domain_classifier};
 use crate::nn::spec::{Init, Layer, Named, Spec};
 
 /// 512 features; 11.7 million parameters with 1,000 classes.
@@ -76,8 +76,7 @@ fn build(
         classes,
         init: Init::FanOut,
         features,
-        classifier: vec![Named::new("fc", linear(classes))],
-        domain_classifier: wide_domain_classifier(),
+        heads: two_heads(vec![Named::new("fc", linear(classes))], wide_domain_classifier()),
     }
 }
 

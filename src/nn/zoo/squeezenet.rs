@@ -1,6 +1,6 @@
 //! SqueezeNet 1.1 (Iandola et al. 2016) with torchvision's names for every parameter.
 
-use super::{Arch, ArchSettings, chain, named, wide_domain_classifier};
+use super::{Arch, ArchSettings, chain, named, two_heads, wide_domain_classifier};
 use crate::nn::spec::{Init, Layer, Named, Part, Spec};
 
 /// 512 maps; 1.2 million parameters with 1,000 classes.
@@ -36,16 +36,18 @@ fn build(ArchSettings { input, classes, small_input }: ArchSettings) -> Spec {
         classes,
         init: Init::FanOut,
         features,
-        classifier: chain(
-            Part::Classifier,
-            [
-                ("0", Layer::Dropout { p: 0.5 }),
-                ("1", conv(classes, 1, 1, 0)),
-                ("2", Layer::Relu),
-                ("3", Layer::GlobalAvgPool),
-            ],
+        heads: two_heads(
+            chain(
+                Part::CLASSIFIER,
+                [
+                    ("0", Layer::Dropout { p: 0.5 }),
+                    ("1", conv(classes, 1, 1, 0)),
+                    ("2", Layer::Relu),
+                    ("3", Layer::GlobalAvgPool),
+                ],
+            ),
+            wide_domain_classifier(),
         ),
-        domain_classifier: wide_domain_classifier(),
     }
 }
 

@@ -2,7 +2,8 @@
 //! parameter and buffer.
 
 use super::{
-    Arch, ArchSettings, batch_norm, conv, linear, max_pool, named, wide_domain_classifier,
+    Arch, ArchSettings, batch_norm, conv, linear, max_pool, named, two_heads,
+    wide_domain_classifier,
 };
 use crate::nn::spec::{Init, Layer, Named, Spec};
 
@@ -40,15 +41,17 @@ fn build(ArchSettings { input, classes, small_input }: ArchSettings) -> Spec {
         classes,
         init: Init::FanOut,
         features,
-        classifier: named([
-            ("classifier.0", linear(4096)),
-            ("classifier.1", Layer::Relu),
-            ("classifier.2", Layer::Dropout { p: 0.5 }),
-            ("classifier.3", linear(4096)),
-            ("classifier.4", Layer::Relu),
-            ("classifier.5", Layer::Dropout { p: 0.5 }),
-            ("classifier.6", linear(classes)),
-        ]),
-        domain_classifier: wide_domain_classifier(),
+        heads: two_heads(
+            named([
+                ("classifier.0", linear(4096)),
+                ("classifier.1", Layer::Relu),
+                ("classifier.2", Layer::Dropout { p: 0.5 }),
+                ("classifier.3", linear(4096)),
+                ("classifier.4", Layer::Relu),
+                ("classifier.5", Layer::Dropout { p: 0.5 }),
+                ("classifier.6", linear(classes)),
+            ]),
+            wide_domain_classifier(),
+        ),
     }
 }

@@ -1,11 +1,12 @@
 //! The network that a training begins with: as far as it is known before anything ran, and for real.
 
+use crate::adapt::Method;
 use crate::nn::Backend;
 use crate::nn::architecture::Architecture;
 use crate::nn::geometry::Chw;
+use crate::nn::heads::{NewHead, NewLayers};
 use crate::nn::placement::SpecError;
-use crate::nn::spec::Layer;
-use crate::nn::{Model, Saved, Spec, head};
+use crate::nn::{Model, Part, Saved, Spec, head};
 use crate::stages::inputs::{OpenedSplit, differ_in_size};
 use crate::stages::{Context, DatasetShape, Described, Failure, ModelShape, Problem};
 
@@ -14,11 +15,8 @@ use crate::stages::{Context, DatasetShape, Described, Failure, ModelShape, Probl
 pub(in crate::stages) enum ModelSource {
     /// Fresh weights.
     Fresh(Architecture),
-    /// The model of the stage that `model` names, with a new classifier where `head` says so.
-    Stage {
-        /// Layers before the last one.
-        head: Option<Vec<Layer>>,
-    },
+    /// The model of the stage that `model` names, with these layers made new.
+    Stage(NewLayers),
 }
 
 impl ModelSource {
@@ -26,12 +24,12 @@ impl ModelSource {
     pub(super) fn describe(&self, inputs: &Described) -> Result<ModelShape, Problem> {
         let data = inputs.dataset("train");
         match self {
-            Self::Stage { head: None } => Ok(inputs.model("model")),
-            Self::Stage { head: Some(head) } => with_head(inputs.model("model"), head, &data),
-            Self::Fresh(architecture) => {
-                let spec = fresh(architecture, &data)?;
-                Ok(ModelShape { spec, classes: data.names, ..ModelShape::unknown() })
-            }
+            Self::Stage(new) if new.is_empty() => Ok(inputs.model("model")),
+            Self::Stage(new) => renewed(inputs.model("model"), new, &data),
+            Self::Fresh(architecture) => Ok(match fresh(architecture, &data)? {
+                Some(spec) => ModelShape::fresh(spec, data.names),
+                None => ModelShape { classes: data.names, ..ModelShape::unknown() },
+            }),
         }
     }
 
@@ -46,15 +44,17 @@ impl ModelSource {
         let classes = train.dataset.classes.clone();
         let failure = |error: SpecError| Failure::new(error.to_string());
         let (model, new) = match self {
-            Self::Stage { head } => {
+            Self::Stage(new) => {
                 let old = Saved::open(&context.input("model").path, ops)?;
-                let Some(head) = head else { return Ok((old, Vec::new())) };
+                if new.is_empty() {
+                    return Ok((old, Vec::new()));
+                }
                 let (old, shape) = (old.model, train.shape());
                 let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
                     return Err(differ_in_size("train"));
                 };
                 let input = Chw { channels: old.spec().input.channels, height, width };
-                head::replace(&old, head, input, classes, seed).map_err(failure)?
+                head::replace(&old, new, input, classes, seed).map_err(failure)?
             }
             Self::Fresh(architecture) => {
                 let spec = fresh(architecture, &train.shape())
@@ -66,6 +66,47 @@ impl ModelSource {
             }
         };
         Ok((Saved { model, classes }, new))
+    }
+
+    /// The heads that a method wants a network of `spec` to have.
+    ///
+    /// # Errors
+    /// When both this and the method say the layers of one.
+    pub(super) fn heads(&self, method: &Method, spec: &Spec) -> Result<Vec<NewHead>, Problem> {
+        let heads = method.heads(spec);
+        let Self::Fresh(Architecture { says_domain_head: true, .. }) = self else {
+            return Ok(heads);
+        };
+        match heads.iter().find(|head| head.part == Part::DOMAIN).and_then(|it| it.written_at) {
+            None => Ok(heads),
+            Some(key) => {
+                let message = "the layers of the domain classifier are said twice";
+                Err(Problem::at(format!("method.{key}"), message)
+                    .help("leave `domain_head` out here or in `model`"))
+            }
+        }
+    }
+
+    /// Gives a network that is known the heads that a method wants, as [`Model::add_head`] does it for
+    /// real.
+    pub(super) fn add_heads(&self, model: &mut ModelShape, method: &Method) -> Result<(), Problem> {
+        let Some(spec) = &mut model.spec else { return Ok(()) };
+        for NewHead { part, layers, logits, written_at } in self.heads(method, spec)? {
+            let is_there = model.heads.contains(&part) && spec.part(&part) == layers;
+            if is_there && written_at.is_none() {
+                continue;
+            }
+            *spec = spec.with_layers_of(&part, layers, logits).map_err(|error| {
+                let key = written_at.map_or("method".to_owned(), |key| format!("method.{key}"));
+                Problem::at(key, format!("the network cannot have this head: {error}"))
+            })?;
+            let fresh = spec.names_of(&part);
+            model.frozen.retain(|name| !fresh.contains(name));
+            if !model.heads.contains(&part) {
+                model.heads.push(part);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -115,23 +156,25 @@ fn large_enough(architecture: &Architecture, input: Chw, classes: usize) -> Opti
     })
 }
 
-/// A network with a new classifier for a data set, as far as both are known.
-fn with_head(
-    model: ModelShape,
-    head: &[Layer],
-    data: &DatasetShape,
-) -> Result<ModelShape, Problem> {
-    let ModelShape { spec, adversarial, frozen, .. } = model;
+/// A network with new layers for a data set, as far as both are known.
+fn renewed(model: ModelShape, new: &NewLayers, data: &DatasetShape) -> Result<ModelShape, Problem> {
+    let ModelShape { spec, heads, frozen, .. } = model;
     let names = data.names.clone();
     let (Some(spec), Some((height, width)), Some(classes)) = (spec, data.size, data.classes) else {
-        return Ok(ModelShape { spec: None, classes: names, adversarial, frozen });
+        return Ok(ModelShape { spec: None, classes: names, heads, frozen });
     };
     // Other channels are said to be wrong where images and network are compared.
     let input = Chw { channels: spec.input.channels, height, width };
-    let (spec, fresh) = spec.with_head(head, input, classes);
-    let wrong = |reason: String| Problem::at("head", reason);
-    spec.place()
-        .map_err(|error| wrong(format!("{input} images do not fit the network: {error}")))?;
-    let frozen = frozen.into_iter().filter(|name| !name.starts_with(&fresh)).collect();
-    Ok(ModelShape { spec: Some(spec), classes: names, adversarial, frozen })
+    let (spec, fresh) = spec.renewed(new, input, classes);
+    spec.place().map_err(|error| {
+        let within = |part: &str| error.layer.starts_with(part);
+        let key = match &new.head {
+            Some(_) if !(new.bottleneck.is_some() && within("bottleneck.")) => "head",
+            _ => "bottleneck",
+        };
+        Problem::at(key, format!("{input} images do not fit the network: {error}"))
+    })?;
+    let is_fresh = |name: &String| fresh.iter().any(|prefix| name.starts_with(prefix));
+    let frozen = frozen.into_iter().filter(|name| !is_fresh(name)).collect();
+    Ok(ModelShape { spec: Some(spec), classes: names, heads, frozen })
 }

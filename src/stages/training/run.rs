@@ -75,7 +75,7 @@ impl Sets {
     /// What the training loop gets to see of them: labels of the source alone.
     fn data(&self) -> Data<'_> {
         Data {
-            source: (&self.train.dataset, self.train.split()),
+            source: Some((&self.train.dataset, self.train.split())),
             target: self.target.as_ref().map(OpenedSplit::unlabelled),
             validate: self.validate.as_ref().map(|set| (&set.dataset, set.split())),
             scored: self.scored.as_ref().map(OpenedSplit::unlabelled),
@@ -100,10 +100,10 @@ impl TrainingRun<'_> {
             by_number |= matches!(matched, Matched::ByNumber(_));
             context.progress.note(note);
         })?;
-        if training.method.is_adversarial() && !model.has_domain_classifier() {
-            let before = model.parameters().len();
-            model.attach_domain_classifier(seed);
-            new.extend(model.parameters()[before..].iter().map(|it| it.name.clone()));
+        let heads = training.source.heads(&training.method, model.spec())?;
+        for head in heads {
+            let added = model.add_head(head, seed);
+            new.extend(added.map_err(|error| Failure::new(error.to_string()))?);
         }
         let counts = trainable(&model, training)?;
         let data = sets.data();
@@ -121,7 +121,7 @@ impl TrainingRun<'_> {
             Ended::Interrupted => return Err(Halt::Interrupted),
         };
         Saved { model, classes }.save(context.out)?;
-        let coverage = coverage(&data, settings.batch_size, settings.epoch);
+        let coverage = coverage(&data, settings);
         let coverage = coverage.map(|(_, words)| words);
         let summary = summary(&rows, counts, coverage, by_number);
         Ok(Outcome { metrics: Metrics::Training(rows), summary, timings: timings(&times) })

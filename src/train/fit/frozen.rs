@@ -29,13 +29,13 @@ impl FrozenOutputs {
         caching: Caching,
         watch: &Watch,
     ) -> Result<Self, Stop> {
-        let (dataset, split) = data.source;
         let mut frozen = Self::default();
         // Images that change from epoch to epoch leave nothing to keep.
-        if !augments {
+        if let (Some((dataset, split)), false) = (data.source, augments) {
             frozen.source = caching.of(model, &split.images, dataset, watch)?;
         }
-        if let (Some(_), Some(target)) = (&frozen.source, &data.target) {
+        let goes_on = frozen.source.is_some() || (data.source.is_none() && !augments);
+        if let (true, Some(target)) = (goes_on, &data.target) {
             frozen.target = caching.of(model, target.images(), target.normalisation(), watch)?;
             if frozen.target.is_none() {
                 frozen.source = None;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::TrainingLoop;
-use crate::adapt::{Reading, Step};
+use crate::adapt::{Reading, Step, TrainingProgress};
 use crate::metrics::TrainingSplit;
 use crate::nn::ops::{Dims, Tape, Targets, Tensor};
 use crate::train::contract::{FitError, Stop};
@@ -23,13 +23,8 @@ impl TrainingLoop<'_> {
         mut summary: Summary,
     ) -> Result<Summary, Stop> {
         let (source, target) = (self.frozen.source.clone(), self.frozen.target.clone());
-        let feed = Feed::new(
-            self.data,
-            (source.as_deref(), target.as_deref()),
-            self.settings.batch_size,
-            self.settings.augment.as_ref(),
-            (self.settings.seed, epoch),
-        );
+        let feed =
+            Feed::new(self.data, (source.as_deref(), target.as_deref()), self.settings, &[], epoch);
         // Schedules go by the epochs before this one.
         let validation = self.validation.clone();
         let start = Instant::now();
@@ -87,8 +82,9 @@ impl TrainingLoop<'_> {
         let start = Instant::now();
         let Batches { entry, source, labels, mixed, target } = batches;
         let mixed = mixed.as_ref().map(|(labels, share)| (labels.as_slice(), *share));
-        let source = self.tensor(source, labels.len())?;
-        let target = target.map(|(values, count)| self.tensor(values, count)).transpose()?;
+        let source = source.expect("every method learns from labelled images");
+        let source = self.tensor(source.values, source.count)?;
+        let target = target.map(|it| self.tensor(it.values, it.count)).transpose()?;
         let smoothing = self.settings.label_smoothing;
         let tape = Tape::default();
         let losses = self
@@ -100,7 +96,7 @@ impl TrainingLoop<'_> {
                 source,
                 targets: Targets { labels: &labels, mixed, smoothing },
                 target,
-                progress: moment.progress(),
+                progress: TrainingProgress { share: moment.progress(), step: moment.step },
                 seed: self.settings.seed,
                 epoch: moment.epoch as u64,
                 step: step as u64,

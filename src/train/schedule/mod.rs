@@ -9,6 +9,7 @@ mod constant;
 mod cosine;
 mod exponential;
 mod ganin;
+mod inverse;
 mod multi_step;
 mod one_cycle;
 mod reduce_on_plateau;
@@ -70,6 +71,7 @@ const SCHEDULES: &[ScheduleKind] = &[
     one_cycle::KIND,
     reduce_on_plateau::KIND,
     ganin::KIND,
+    inverse::KIND,
 ];
 
 impl Word for &'static ScheduleKind {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use runner::adapt::{Coral, Dann, LambdaSchedule, Method, Step};
+use runner::adapt::{Coefficient, Coral, Dann, Method, Step, TrainingProgress};
 use runner::config::source::{SourceId, Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::nn::geometry::Chw;
@@ -27,15 +27,15 @@ fn target() -> Reference {
 
 /// One step of DANN against PyTorch's.
 pub fn dann(ops: &Backend) -> Vec<Distance> {
-    let lambda = LambdaSchedule::Constant { max: 0.6 };
-    let method = Method::Dann(Dann { target: target(), lambda });
+    let lambda = Coefficient::Constant { max: 0.6 };
+    let method = Method::Dann(Dann { target: target(), lambda, domain_head: None });
     let losses = ["class_loss", "source_domain_loss", "target_domain_loss"];
     step_distances(ops, &method, "dann", &losses, 4096)
 }
 
 /// One step of Deep CORAL against PyTorch's.
 pub fn coral(ops: &Backend) -> Vec<Distance> {
-    let lambda = LambdaSchedule::Constant { max: 300.0 };
+    let lambda = Coefficient::Constant { max: 300.0 };
     let method = Method::Coral(Coral { target: target(), lambda });
     step_distances(ops, &method, "coral", &["class_loss", "coral_loss"], 1024)
 }
@@ -66,8 +66,8 @@ fn step_distances(
         }
     }
     let mut model = Model::new(spec, ops, 0).unwrap();
-    if method.is_adversarial() {
-        model.attach_domain_classifier(0);
+    for head in method.heads(model.spec()) {
+        model.add_head(head, 0).unwrap();
     }
     for (at, parameter) in model.parameters_mut().iter_mut().enumerate() {
         let is_norm = parameter.name.contains(".bn");
@@ -97,7 +97,7 @@ fn step_distances(
             source: images(101, 6, 1.0),
             targets: Targets::plain(&labels),
             target: Some(images(102, 5, 0.5)),
-            progress: 0.0,
+            progress: TrainingProgress { share: 0.0, step: 0 },
             seed: 0,
             epoch: 0,
             step: 0,

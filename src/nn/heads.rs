@@ -1,0 +1,273 @@
+//! Heads and bottlenecks of a network: what a [`Spec`] has, and how one with others is made of it.
+//! Holds no weights.
+
+use super::geometry::Chw;
+use super::place::check_logits;
+use super::placement::{Placed, SpecError};
+use super::spec::{Layer, Named, Part, Spec};
+
+/// What the names of a bottleneck's parameters begin with.
+const BOTTLENECK: &str = "bottleneck";
+
+/// A head that a method wants a network to have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewHead {
+    /// Which head.
+    pub part: Part,
+    /// Its layers.
+    pub layers: Vec<Named>,
+    /// How many values it must end in; `None` where its layers decide that.
+    pub logits: Option<usize>,
+    /// The key of the method's table that the layers were written at. A head that was written is made
+    /// anew, any other goes on from the weights of a head of these layers that is there.
+    pub written_at: Option<&'static str>,
+}
+
+/// What a training makes new of a network that another stage made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewLayers {
+    /// Layers between features and heads, as [`Spec::with_bottleneck`] takes them.
+    pub bottleneck: Option<Vec<Layer>>,
+    /// Layers of the classifier before its last one, as [`Spec::with_head`] takes them.
+    pub head: Option<Vec<Layer>>,
+}
+
+impl NewLayers {
+    /// Whether the network stays as it is.
+    pub fn is_empty(&self) -> bool {
+        self.bottleneck.is_none() && self.head.is_none()
+    }
+}
+
+impl Spec {
+    /// The heads that a new model has weights of: all but the domain classifier.
+    pub fn initial_heads(&self) -> Vec<Part> {
+        self.heads.keys().filter(|part| **part != Part::DOMAIN).cloned().collect()
+    }
+
+    /// The network without all other heads than `heads`.
+    #[must_use]
+    pub fn only(&self, heads: &[Part]) -> Self {
+        let mut spec = self.clone();
+        spec.heads.retain(|part, _| heads.contains(part));
+        spec
+    }
+
+    /// The same network with a head of these layers, in the place of one that is called so.
+    ///
+    /// # Errors
+    /// When the layers do not fit, or do not end in as many `logits` where that is given.
+    pub fn with_layers_of(
+        &self,
+        part: &Part,
+        layers: Vec<Named>,
+        logits: Option<usize>,
+    ) -> Result<Self, SpecError> {
+        let mut spec = self.clone();
+        spec.heads.insert(part.clone(), layers);
+        let output = spec.place()?.outputs[part];
+        if let Some(logits) = logits {
+            check_logits(part, output, logits)?;
+        }
+        Ok(spec)
+    }
+
+    /// Names of the parameters of a part; none where the layers do not fit together.
+    pub fn names_of(&self, part: &Part) -> Vec<String> {
+        let layers = self.place().map(|placement| placement.layers).unwrap_or_default();
+        let layers = layers.iter().filter(|layer| layer.part == *part);
+        layers.flat_map(Placed::parameters).map(|slot| slot.name).collect()
+    }
+
+    /// `layers` after the features, named as PyTorch's `nn.Sequential` called `prefix` names them. Where
+    /// the features end in maps, the means of these come first, as `prefix.pool`.
+    pub fn sequential(&self, prefix: &str, layers: &[Layer]) -> Vec<Named> {
+        let mut named = Vec::with_capacity(layers.len() + 1);
+        if self.ends_in_maps() {
+            named.push(Named::new(format!("{prefix}.pool"), Layer::GlobalAvgPool));
+        }
+        for (at, layer) in layers.iter().enumerate() {
+            named.push(Named::new(format!("{prefix}.{at}"), layer.clone()));
+        }
+        named
+    }
+
+    /// Whether no layer makes a vector of the features.
+    fn ends_in_maps(&self) -> bool {
+        let keeps_shape = |layer: &Layer| {
+            matches!(
+                layer,
+                Layer::BatchNorm { .. }
+                    | Layer::Relu
+                    | Layer::Relu6
+                    | Layer::Dropout { .. }
+                    | Layer::Dropout2d { .. }
+            )
+        };
+        let last = self.features.iter().map(|named| &named.layer).rfind(|it| !keeps_shape(it));
+        !matches!(last, Some(Layer::GlobalAvgPool | Layer::Flatten | Layer::Linear { .. }))
+    }
+
+    /// The same network with `layers` between features and heads, as the end of the features, named
+    /// `bottleneck.0`, `bottleneck.1`, ... They take the place of a bottleneck that was there. Heads keep
+    /// their layers, and take what comes out of these.
+    #[must_use]
+    pub fn with_bottleneck(mut self, layers: &[Layer]) -> Self {
+        self.features.retain(|named| !is_below(&named.name, BOTTLENECK));
+        let layers = self.sequential(BOTTLENECK, layers);
+        self.features.extend(layers);
+        self
+    }
+
+    /// The same network with a domain classifier of `layers` and a linear layer of two outputs.
+    #[must_use]
+    pub fn with_domain_head(mut self, layers: &[Layer]) -> Self {
+        let layers = self.domain_head(layers);
+        self.heads.insert(Part::DOMAIN, layers);
+        self
+    }
+
+    /// A domain classifier of `layers` and a linear layer of two outputs for this network.
+    pub fn domain_head(&self, layers: &[Layer]) -> Vec<Named> {
+        let mut layers = layers.to_vec();
+        layers.push(Layer::Linear { outputs: 2, bias: true });
+        self.sequential(Part::DOMAIN.name(), &layers)
+    }
+
+    /// The layers of the classifier again, under names that begin with that of `part`:
+    /// `classifier2.fc1` for `classifier.fc1`, `classifier2.fc` for `fc`. Weights are drawn by name, so
+    /// the second classifier begins with others than the first.
+    pub fn second_classifier(&self, part: &Part) -> Vec<Named> {
+        let again = |Named { name, layer }: &Named| {
+            let word = name.strip_prefix("classifier.").unwrap_or(name);
+            Named::new(format!("{}.{word}", part.name()), layer.clone())
+        };
+        self.part(&Part::CLASSIFIER).iter().map(again).collect()
+    }
+
+    /// The same network for images of shape `input` and `classes` classes, with what `new` names made
+    /// new, and the beginnings of the names of what needs fresh weights. A bottleneck changes what the
+    /// heads take in: then all of them are made new, the classifier of its old layers where `new` names
+    /// none.
+    #[must_use]
+    pub fn renewed(self, new: &NewLayers, input: Chw, classes: usize) -> (Self, Vec<String>) {
+        let head = new.head.as_deref().unwrap_or_default();
+        let Some(bottleneck) = &new.bottleneck else {
+            let (spec, name) = self.with_head(head, input, classes);
+            return (spec, vec![name]);
+        };
+        let (spec, _) = self.with_bottleneck(bottleneck).with_head(head, input, classes);
+        let heads = spec.heads.values().flatten().map(|named| format!("{}.", named.name));
+        let fresh = heads.chain([format!("{BOTTLENECK}.")]).collect();
+        (spec, fresh)
+    }
+}
+
+/// Whether a layer called `name` is within what is called `whole`.
+fn is_below(name: &str, whole: &str) -> bool {
+    name.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::zoo::{self, ArchSettings};
+
+    const INPUT: Chw = Chw { channels: 3, height: 32, width: 32 };
+
+    fn spec(arch: &str) -> Spec {
+        let layout = ArchSettings { small_input: true, ..ArchSettings::new(INPUT, 7) };
+        (zoo::find(arch).unwrap().build)(layout)
+    }
+
+    /// Names and shapes of a network's parameters, those of the domain classifier too.
+    fn parameters(spec: &Spec) -> Vec<(String, Vec<usize>)> {
+        let layers = spec.place().unwrap().layers;
+        layers.iter().flat_map(|it| it.parameters()).map(|it| (it.name, it.shape)).collect()
+    }
+
+    fn shape(spec: &Spec, name: &str) -> Vec<usize> {
+        let found = parameters(spec).into_iter().find(|it| it.0 == name);
+        found.unwrap_or_else(|| panic!("no `{name}`")).1
+    }
+
+    const LAYERS: [Layer; 3] = [
+        Layer::Linear { outputs: 64, bias: true },
+        Layer::BatchNorm { eps: 1e-5, momentum: 0.1 },
+        Layer::Relu,
+    ];
+
+    #[test]
+    fn a_bottleneck_of_any_architecture_is_what_the_heads_take_in() {
+        for arch in zoo::ZOO.iter().filter(|arch| arch.channels != Some(1)) {
+            let spec = spec(arch.name).with_bottleneck(&LAYERS);
+            assert_eq!(spec.feature_len(), Ok(64), "{}", arch.name);
+            assert_eq!(shape(&spec, "bottleneck.1.weight"), [64], "{}", arch.name);
+            // Heads on top of a vector need no means of maps.
+            let (spec, _) = spec.with_head(&[Layer::Relu], INPUT, 7);
+            assert!(!spec.part(&Part::CLASSIFIER)[0].name.ends_with(".pool"), "{}", arch.name);
+            spec.place().unwrap();
+        }
+        let resnet = spec("resnet18").with_bottleneck(&LAYERS);
+        assert_eq!(shape(&resnet, "bottleneck.0.weight"), [64, 512]);
+        assert_eq!(shape(&resnet, "fc.weight"), [7, 64]);
+        assert_eq!(shape(&resnet, "domain_classifier.fc1.weight"), [1024, 64]);
+        // SqueezeNet's features are maps.
+        let squeezenet = spec("squeezenet1_1").with_bottleneck(&LAYERS);
+        assert_eq!(shape(&squeezenet, "bottleneck.0.weight"), [64, 512]);
+        assert!(squeezenet.features.iter().any(|it| it.name == "bottleneck.pool"));
+    }
+
+    #[test]
+    fn a_bottleneck_takes_the_place_of_one_that_was_there() {
+        let once = spec("squeezenet1_1").with_bottleneck(&LAYERS);
+        let wide = [Layer::Linear { outputs: 128, bias: true }];
+        let twice = once.with_bottleneck(&wide);
+        assert_eq!(twice, spec("squeezenet1_1").with_bottleneck(&wide));
+    }
+
+    #[test]
+    fn a_bottleneck_makes_every_head_new_and_a_head_alone_only_itself() {
+        let fresh = |bottleneck: bool, head: Option<&[Layer]>| {
+            let bottleneck = bottleneck.then(|| LAYERS.to_vec());
+            let new = NewLayers { bottleneck, head: head.map(<[Layer]>::to_vec) };
+            let (spec, fresh) = spec("dacnn").renewed(&new, INPUT, 4);
+            let names = parameters(&spec).into_iter().map(|it| it.0);
+            let kept = names.filter(|it| !fresh.iter().any(|prefix| it.starts_with(prefix)));
+            (kept.collect::<Vec<_>>(), shape(&spec, "classifier.fc3.weight"))
+        };
+        let (kept, last) = fresh(true, None);
+        assert!(kept.iter().all(|it| it.starts_with("features.")) && kept.len() == 8, "{kept:?}");
+        assert_eq!(last, [4, 100]);
+        let (kept, _) = fresh(false, Some(&[]));
+        assert!(kept.iter().any(|it| it == "classifier.fc1.weight"), "{kept:?}");
+        assert!(kept.iter().any(|it| it == "domain_classifier.fc1.weight"), "{kept:?}");
+    }
+
+    #[test]
+    fn a_second_classifier_has_the_first_one_s_layers_under_names_of_its_own() {
+        let names = |arch| -> Vec<String> {
+            let layers = spec(arch).second_classifier(&Part::CLASSIFIER2);
+            layers.into_iter().map(|it| it.name).collect()
+        };
+        assert_eq!(names("dacnn")[..2], ["classifier2.fc1", "classifier2.bn1"]);
+        assert_eq!(names("resnet18"), ["classifier2.fc"]);
+        let mut spec = spec("dacnn");
+        let second = spec.second_classifier(&Part::CLASSIFIER2);
+        spec.heads.insert(Part::CLASSIFIER2, second);
+        assert_eq!(shape(&spec, "classifier2.fc3.weight"), shape(&spec, "classifier.fc3.weight"));
+    }
+
+    #[test]
+    fn a_domain_classifier_of_own_layers_begins_with_the_means_of_maps() {
+        let names = |arch| -> Vec<String> {
+            let spec = spec(arch).with_domain_head(&LAYERS);
+            spec.place().unwrap();
+            spec.part(&Part::DOMAIN).iter().map(|it| it.name.clone()).collect()
+        };
+        let numbered: Vec<String> = (0..4).map(|at| format!("domain_classifier.{at}")).collect();
+        assert_eq!(names("dacnn"), numbered);
+        assert_eq!(names("squeezenet1_1")[0], "domain_classifier.pool");
+        assert_eq!(names("squeezenet1_1")[1..], numbered);
+    }
+}

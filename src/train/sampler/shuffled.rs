@@ -1,0 +1,29 @@
+//! Every image once a pass, in an order drawn for the pass.
+
+use super::{Draws, Sampler, SamplerKind};
+use crate::config::{Keys, Noted};
+use crate::train::epoch::{ImagePasses, batches};
+
+pub(super) const KIND: SamplerKind = SamplerKind { name: "shuffled", read };
+
+/// The usual sampler.
+#[derive(Debug)]
+pub struct Shuffled;
+
+fn read(_: &mut Keys) -> Result<Box<dyn Sampler>, Noted> {
+    Ok(Box::new(Shuffled))
+}
+
+impl Sampler for Shuffled {
+    fn batches(&self, labels: &[u32], size: usize) -> usize {
+        batches(labels.len(), size)
+    }
+
+    fn sees(&self, _: &[u32]) -> Option<String> {
+        None
+    }
+
+    fn epoch(&self, labels: &[u32], size: usize, drawn: (u64, u64)) -> Box<dyn Draws> {
+        Box::new(ImagePasses::new(drawn, "shuffle source", (labels.len(), size)))
+    }
+}
