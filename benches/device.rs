@@ -5,7 +5,7 @@
 //! device DEVICE times     # answers lines `WORK TIMES`, as `work` does
 //! ```
 //!
-//! `DEVICE` is `cpu` or, with `--features cuda`, `cuda:0`. Runs in the repository's root, where the golden
+//! `DEVICE` is `cpu`, `dfdx` or, with `--features cuda`, `dfdx-cuda:0`. Runs in the repository's root, where the golden
 //! files are. `benches/device.sh` calls it on a machine with a GPU.
 
 #[path = "../tests/goldens/reference/mod.rs"]
@@ -15,11 +15,10 @@ mod steps;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use reference::ops::Form;
 use reference::{Distance, step};
 use runner::device::Device;
-use runner::nn::dispatch::{DeviceWork, dispatch};
-use runner::nn::ops::Ops;
+use runner::nn::dispatch::open;
+use runner::nn::ops::Backend;
 
 fn main() -> ExitCode {
     // Cargo adds `--bench`.
@@ -28,12 +27,15 @@ fn main() -> ExitCode {
     let [device, what @ ("check" | "times")] =
         words.iter().map(String::as_str).collect::<Vec<_>>()[..]
     else {
-        eprintln!("usage: device cpu|cuda:N check|times");
+        eprintln!("usage: device cpu|dfdx|dfdx-cuda:N check|times");
         return ExitCode::from(2);
     };
-    let done = Device::parse(device).and_then(|device| match what {
-        "check" => dispatch(device, Check),
-        _ => dispatch(device, Times).map(|()| true),
+    let done = Device::parse(device).and_then(open).map(|ops| match what {
+        "check" => check(&ops),
+        _ => {
+            steps::answer(&ops);
+            true
+        }
     });
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -45,56 +47,42 @@ fn main() -> ExitCode {
     }
 }
 
-struct Times;
-
-impl DeviceWork for Times {
-    type Output = ();
-
-    fn run<D: Ops>(self, device: &D) {
-        steps::answer(device);
-    }
-}
-
 /// Prints a line per golden case; gives whether all passed.
-struct Check;
-
-impl DeviceWork for Check {
-    type Output = bool;
-
-    fn run<D: Ops>(self, device: &D) -> bool {
-        let mut passed = 0;
-        let mut failed = 0;
-        let mut case = |name: &str, distances: &dyn Fn() -> Vec<Distance>| {
-            // One operation that panics must not hide what the others do.
-            let verdict = match catch_unwind(AssertUnwindSafe(distances)) {
-                Err(_) => Err("panicked".to_owned()),
-                Ok(distances) => {
-                    let share =
-                        |d: &Distance| if d.is_within() { d.off / d.limit } else { f64::MAX };
-                    let worst = distances.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
-                    match worst.expect("a case compares something") {
-                        worst if worst.is_within() => Ok(worst.to_string()),
-                        worst => Err(worst.to_string()),
-                    }
-                }
-            };
-            match verdict {
-                Ok(worst) => {
-                    passed += 1;
-                    println!("ok      {name:24} worst {worst}");
-                }
-                Err(why) => {
-                    failed += 1;
-                    println!("FAILED  {name:24} {why}");
+fn check(ops: &Backend) -> bool {
+    let mut passed = 0;
+    let mut failed = 0;
+    let mut case = |name: &str, distances: &dyn Fn() -> Vec<Distance>| {
+        // One operation that panics must not hide what the others do.
+        let verdict = match catch_unwind(AssertUnwindSafe(distances)) {
+            Err(_) => Err("panicked".to_owned()),
+            Ok(distances) => {
+                let share = |d: &Distance| if d.is_within() { d.off / d.limit } else { f64::MAX };
+                let worst = distances.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+                match worst.expect("a case compares something") {
+                    worst if worst.is_within() => Ok(worst.to_string()),
+                    worst => Err(worst.to_string()),
                 }
             }
         };
-        for golden in reference::ops::goldens() {
-            case(&golden.name, &|| golden.distances(device, Form::Kernel));
+        match verdict {
+            Ok(worst) => {
+                passed += 1;
+                println!("ok      {name:24} worst {worst}");
+            }
+            Err(why) => {
+                failed += 1;
+                println!("FAILED  {name:24} {why}");
+            }
         }
-        case("dann step", &|| step::dann(device));
-        case("coral step", &|| step::coral(device));
-        println!("{passed} passed, {failed} failed");
-        failed == 0
+    };
+    for golden in reference::ops::goldens() {
+        case(&golden.name, &|| golden.distances(ops));
     }
+    for golden in reference::primitives::goldens() {
+        case(&golden.name, &|| golden.distances(ops));
+    }
+    case("dann step", &|| step::dann(ops));
+    case("coral step", &|| step::coral(ops));
+    println!("{passed} passed, {failed} failed");
+    failed == 0
 }

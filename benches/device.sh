@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Today's CUDA form on a real GPU, in under five minutes: the golden operations and adaptation steps, a DANN step
+# dfdx's CUDA form on a real GPU, in under five minutes: the golden operations and adaptation steps, a DANN step
 # against PyTorch's in turns, and the main job for one epoch per stage, twice.
 #
 #   benches/device.sh build    # anywhere, no GPU needed: target/device/, two stripped programs
@@ -120,7 +120,7 @@ run() {
   headers
   failed=0
 
-  timed 120 "$out/check.log" "$programs/device" cuda:0 check
+  timed 120 "$out/check.log" "$programs/device" dfdx-cuda:0 check
   [ "$status" = 2 ] && refuse "$(tail -1 "$out/check.log")"
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | tee "$out/card.txt"
   : >"$out/table.md"
@@ -135,7 +135,7 @@ run() {
   fi
 
   if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    timed 150 "$out/steps.log" python3 benches/compare.py --device cuda:0 --executable "$programs/device" \
+    timed 150 "$out/steps.log" python3 benches/compare.py --device dfdx-cuda:0 --executable "$programs/device" \
       --threads 1 --rounds 5 --times 5 dacnn-dann dacnn-supervised
     cat "$out/steps.log"
     if [ "$status" = 0 ]; then
@@ -148,7 +148,7 @@ run() {
     row "steps against PyTorch" "left out" 0 "no python3 with PyTorch that sees the GPU"
   fi
 
-  if main_job gpu-first cuda:0 && main_job gpu-second cuda:0; then compare_runs; fi
+  if main_job gpu-first dfdx-cuda:0 && main_job gpu-second dfdx-cuda:0; then compare_runs; fi
   main_job cpu cpu
   return $failed
 }

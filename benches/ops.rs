@@ -4,9 +4,8 @@
 
 use std::time::Instant;
 
-use dfdx::prelude::*;
 use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
-use runner::nn::ops::{Batch, Flat, Needs, Ops};
+use runner::nn::ops::{CpuOps, Dims, Norm, Tape, Tensor};
 
 const IMAGES: usize = 256;
 const ROUNDS: usize = 15;
@@ -22,7 +21,7 @@ fn main() {
 }
 
 fn run(threads: usize) {
-    let device = Cpu::default();
+    let ops = CpuOps::shared();
     let image = Chw { channels: 3, height: 28, width: 28 };
     let conv1 = conv(image, 64);
     let pool1 = halved(conv1.output());
@@ -30,40 +29,43 @@ fn run(threads: usize) {
     let pool2 = halved(conv2.output());
     println!("{threads} threads, {IMAGES} images: median ms forward, backward; page faults");
 
-    let all = Needs { input: true, weight: true };
-    let first = Needs { input: false, weight: true };
-    let one = |shape: Conv2d, needs: Needs| {
-        let weight = flat(&device, shape.weight_len(), 0.02);
-        let bias = flat(&device, shape.filters, 0.1);
-        move |x| Cpu::conv2d(x, &weight, Some(&bias), &shape, needs).expect("memory")
+    let one = |shape: Conv2d| {
+        let (weight, bias) = (flat(shape.weight_len(), 0.02), flat(shape.filters, 0.1));
+        let ops = &ops;
+        move |x: &Tensor, tape: &Tape| {
+            ops.conv2d(x, &weight.on(tape), Some(&bias.on(tape)), &shape).expect("memory")
+        }
     };
-    measure("conv 3->64 5x5 on 28x28", &device, image.len(), one(conv1, first));
-    measure("conv 64->50 5x5 on 13x13", &device, conv2.input.len(), one(conv2, all));
-    let (weight, bias) = (flat(&device, 64, 1.0), flat(&device, 64, 0.1));
-    measure("batch norm 64x26x26", &device, conv1.output().len(), move |x| {
-        Cpu::batch_norm_train(x, &weight, &bias, 64, 1e-5, all).expect("memory").0
+    measure("conv 3->64 5x5 on 28x28", image.len(), false, one(conv1));
+    measure("conv 64->50 5x5 on 13x13", conv2.input.len(), true, one(conv2));
+    let norm = |x: &Tensor, (weight, bias): (&Tensor, &Tensor), tape: &Tape| {
+        let (weight, bias) = (&weight.on(tape), &bias.on(tape));
+        let norm = Norm::Batch { weight, bias, eps: 1e-5, running: None };
+        ops.batch_norm(x, norm, weight.len()).expect("memory")
+    };
+    let (weight, bias) = (flat(64, 1.0), flat(64, 0.1));
+    measure("batch norm 64x26x26", conv1.output().len(), true, |x, tape| {
+        norm(x, (&weight, &bias), tape)
     });
-    measure("max pool 64x26x26", &device, conv1.output().len(), |x| {
-        Cpu::max_pool2d(x, &pool1).expect("memory")
+    measure("max pool 64x26x26", conv1.output().len(), true, |x, _| {
+        ops.max_pool2d(x, &pool1).expect("memory")
     });
-    measure("relu 64x13x13", &device, pool1.output().len(), |x| {
-        Cpu::relu(x, Rectifier::Relu).expect("memory")
-    });
+    let relu = |x: &Tensor| ops.relu(x, Rectifier::Relu).expect("memory");
+    measure("relu 64x13x13", pool1.output().len(), true, |x, _| relu(x));
 
     // Both convolutional blocks, twice: what a domain-adversarial step spends on its features.
-    let (w1, b1) = (flat(&device, conv1.weight_len(), 0.1), flat(&device, 64, 0.1));
-    let (w2, b2) = (flat(&device, conv2.weight_len(), 0.02), flat(&device, 50, 0.1));
-    let (g, z) = (flat(&device, 64, 1.0), flat(&device, 50, 1.0));
-    let convolutions = |x| {
-        let x = Cpu::conv2d(x, &w1, Some(&b1), &conv1, first).expect("memory");
-        let x = Cpu::batch_norm_train(x, &g, &b1, 64, 1e-5, all).expect("memory").0;
-        let x = Cpu::relu(Cpu::max_pool2d(x, &pool1).expect("memory"), Rectifier::Relu)
-            .expect("memory");
-        let x = Cpu::conv2d(x, &w2, Some(&b2), &conv2, all).expect("memory");
-        let x = Cpu::batch_norm_train(x, &z, &b2, 50, 1e-5, all).expect("memory").0;
-        Cpu::relu(Cpu::max_pool2d(x, &pool2).expect("memory"), Rectifier::Relu).expect("memory")
+    let (w1, b1) = (flat(conv1.weight_len(), 0.1), flat(64, 0.1));
+    let (w2, b2) = (flat(conv2.weight_len(), 0.02), flat(50, 0.1));
+    let (g, z) = (flat(64, 1.0), flat(50, 1.0));
+    let convolutions = |x: &Tensor, tape: &Tape| {
+        let x = ops.conv2d(x, &w1.on(tape), Some(&b1.on(tape)), &conv1).expect("memory");
+        let x = norm(&x, (&g, &b1), tape);
+        let x = relu(&ops.max_pool2d(&x, &pool1).expect("memory"));
+        let x = ops.conv2d(&x, &w2.on(tape), Some(&b2.on(tape)), &conv2).expect("memory");
+        let x = norm(&x, (&z, &b2), tape);
+        relu(&ops.max_pool2d(&x, &pool2).expect("memory"))
     };
-    measure("features of dacnn", &device, image.len(), convolutions);
+    measure("features of dacnn", image.len(), false, convolutions);
 }
 
 fn conv(input: Chw, filters: usize) -> Conv2d {
@@ -74,33 +76,35 @@ fn halved(input: Chw) -> Pool2d {
     Pool2d { input, kernel: (2, 2), stride: (2, 2), padding: (0, 0), ceil: false }
 }
 
-fn flat(device: &Cpu, len: usize, bound: f32) -> Flat<Cpu> {
-    device.tensor_from_vec(values(len, bound), (len,))
+fn tensor(values: Vec<f32>, dims: Dims) -> Tensor {
+    CpuOps::shared().tensor(values, dims).expect("memory")
+}
+
+fn flat(len: usize, bound: f32) -> Tensor {
+    tensor(values(len, bound), Dims::Flat(len))
 }
 
 fn values(len: usize, bound: f32) -> Vec<f32> {
     (0..len).map(|at| ((at * 7919 % 1009) as f32 / 504.5 - 1.0) * bound).collect()
 }
 
-fn measure(
-    name: &str,
-    device: &Cpu,
-    features: usize,
-    op: impl Fn(Batch<Cpu, OwnedTape<f32, Cpu>>) -> Batch<Cpu, OwnedTape<f32, Cpu>>,
-) {
-    let x: Batch<Cpu> = device.tensor_from_vec(values(IMAGES * features, 1.0), (IMAGES, features));
+/// Times `op` on images of so many `features`; `learns` says whether they want a gradient.
+fn measure(name: &str, features: usize, learns: bool, op: impl Fn(&Tensor, &Tape) -> Tensor) {
+    let x = tensor(values(IMAGES * features, 1.0), Dims::Rows(IMAGES, features));
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     let mut faults = 0;
     for round in 0..ROUNDS {
         if round == 3 {
             faults = page_faults();
         }
+        let tape = Tape::default();
+        let x = if learns { x.on(&tape) } else { x.clone() };
         let start = Instant::now();
-        let y = op(x.leaky_trace());
+        let y = op(&x, &tape);
         let middle = Instant::now();
-        let loss = y.sum::<(), _>();
+        let loss = y.sum().expect("memory");
         let summed = Instant::now();
-        let gradients = loss.backward();
+        let gradients = tape.backward(&loss).expect("memory");
         backward.push(summed.elapsed());
         forward.push(middle - start);
         drop(gradients);

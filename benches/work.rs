@@ -11,5 +11,5 @@ fn main() {
     let threads = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
     runner::memory::keep_freed_memory();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-    pool.install(|| steps::answer(&dfdx::prelude::Cpu::default()));
+    pool.install(|| steps::answer(&runner::nn::ops::CpuOps::shared()));
 }

@@ -1,4 +1,4 @@
-//! The pieces of work that are timed against PyTorch, this project's side, on any device.
+//! The pieces of work that are timed against PyTorch, this project's side, on any backend.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use dfdx::prelude::*;
 use runner::adapt::{Coefficient, Dann, Method, Step, TrainingProgress};
 use runner::config::source::{Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::data::{Images, Normalisation};
 use runner::nn::geometry::Chw;
-use runner::nn::model::host;
-use runner::nn::ops::{Batch, Ops, Targets};
+use runner::nn::ops::{Backend, Dims, Tape, Targets, Tensor};
 use runner::nn::{
     EntryLayer, Model, freeze,
     zoo::{self, ArchSettings},
@@ -23,12 +21,12 @@ use runner::train::activations::{Activations, Cache, Caching};
 use runner::train::{Optimizer, OptimizerState};
 
 /// Answers each line `WORK TIMES` of the standard input with that many times in milliseconds.
-pub fn answer<D: Ops>(device: &D) {
-    let mut benches: HashMap<String, Bench<D>> = HashMap::new();
+pub fn answer(ops: &Backend) {
+    let mut benches: HashMap<String, Bench> = HashMap::new();
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("a line of text");
         let (work, times) = line.split_once(' ').expect("WORK TIMES");
-        let bench = benches.entry(work.to_owned()).or_insert_with(|| Bench::new(device, work));
+        let bench = benches.entry(work.to_owned()).or_insert_with(|| Bench::new(ops, work));
         let times: Vec<String> = (0..times.parse().expect("a number"))
             .map(|_| {
                 let start = Instant::now();
@@ -43,12 +41,12 @@ pub fn answer<D: Ops>(device: &D) {
 }
 
 /// One piece of work, warmed up.
-struct Bench<D: Ops> {
-    model: Model<D>,
-    optimizer: OptimizerState<D>,
+struct Bench {
+    model: Model,
+    optimizer: OptimizerState,
     method: Option<Method>,
-    source: Batch<D>,
-    target: Option<Batch<D>>,
+    source: Tensor,
+    target: Option<Tensor>,
     labels: Vec<u32>,
     /// Passes over the batch.
     passes: usize,
@@ -56,8 +54,8 @@ struct Bench<D: Ops> {
     frozen: Option<Arc<Activations>>,
 }
 
-impl<D: Ops> Bench<D> {
-    fn new(device: &D, work: &str) -> Self {
+impl Bench {
+    fn new(ops: &Backend, work: &str) -> Self {
         let digits = |channels| Chw { channels, height: 28, width: 28 };
         let photographs = Chw { channels: 3, height: 224, width: 224 };
         let (arch, input, images, passes, method) = match work {
@@ -73,7 +71,7 @@ impl<D: Ops> Bench<D> {
         };
         let build = zoo::find(arch).expect("a network of the zoo").build;
         let mut model =
-            Model::new(build(ArchSettings::new(input, 10)), device, 0).expect("the network fits");
+            Model::new(build(ArchSettings::new(input, 10)), ops, 0).expect("the network fits");
         for head in method.iter().flat_map(|method| method.heads(model.spec())).collect::<Vec<_>>()
         {
             model.add_head(head, 0).expect("the head fits");
@@ -94,7 +92,7 @@ impl<D: Ops> Bench<D> {
         let optimizer = OptimizerState::new(optimizer, &model).expect("memory");
         let batch = |salt| {
             let values = (0..images * input.len()).map(|at| noise(at + salt)).collect::<Vec<_>>();
-            device.tensor_from_vec(values, (images, input.len()))
+            ops.tensor(values, Dims::Rows(images, input.len())).expect("memory")
         };
         let source = batch(0);
         let adapts = method.as_ref().is_some_and(|method| method.target().is_some());
@@ -122,26 +120,26 @@ impl<D: Ops> Bench<D> {
 
     /// Waits for the device, whose work may be asynchronous: reads the fewest values that there are.
     fn wait(&self) {
-        let smallest = self.model.parameters().iter().min_by_key(|p| p.value.shape().0);
-        host(&smallest.expect("a network has parameters").value);
+        let smallest = self.model.parameters().iter().min_by_key(|p| p.value.len());
+        smallest.expect("a network has parameters").value.host();
     }
 
     fn run(&mut self) {
         let Some(method) = self.method.clone() else {
             for _ in 0..self.passes {
-                self.model.logits(self.source.clone()).expect("memory");
+                self.model.logits(&self.source).expect("memory");
             }
             if self.passes == 1 {
                 return;
             }
             let rest = 10_000 - self.passes * self.labels.len();
-            let width = self.source.shape().1;
+            let width = self.source.columns();
             let values = vec![0.1; rest * width];
-            let rest = self.source.device().tensor_from_vec(values, (rest, width));
-            self.model.logits(rest).expect("memory");
+            let rest = self.source.constant(values, Dims::Rows(rest, width)).expect("memory");
+            self.model.logits(&rest).expect("memory");
             return;
         };
-        let device = self.model.device().clone();
+        let ops = Arc::clone(self.model.ops());
         for pass in 0..self.passes {
             let size = self.labels.len();
             let (entry, source) = match &self.frozen {
@@ -149,17 +147,19 @@ impl<D: Ops> Bench<D> {
                 Some(activations) => {
                     let indices: Vec<usize> = (pass * size..(pass + 1) * size).collect();
                     let values = activations.batch(&indices);
-                    let shape = (size, values.len() / size);
-                    (activations.entry, device.tensor_from_vec(values, shape))
+                    let dims = Dims::Rows(size, values.len() / size);
+                    (activations.entry, ops.tensor(values, dims).expect("memory"))
                 }
             };
             self.step(&method, entry, source);
         }
     }
 
-    fn step(&mut self, method: &Method, entry: EntryLayer, source: Batch<D>) {
+    fn step(&mut self, method: &Method, entry: EntryLayer, source: Tensor) {
+        let tape = Tape::default();
         let step = Step {
             model: &mut self.model,
+            tape: &tape,
             entry,
             source,
             targets: Targets::plain(&self.labels),
@@ -170,7 +170,7 @@ impl<D: Ops> Bench<D> {
             step: 0,
         };
         let losses = method.losses(step).expect("memory");
-        let mut gradients = losses.total.try_backward().expect("memory");
+        let mut gradients = tape.backward(&losses.total).expect("memory");
         self.optimizer.step(&mut self.model, &mut gradients, |lr| lr, None).expect("memory");
     }
 }

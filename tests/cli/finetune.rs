@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::binary::{runner, text};
 use crate::photos::photos;
-use dfdx::prelude::Cpu;
 use runner::nn::geometry::Chw;
+use runner::nn::ops::CpuOps;
 use runner::nn::{Model, Saved, zoo};
 use safetensors::SafeTensors;
 
@@ -60,7 +60,7 @@ fn cifar(path: &Path) {
 fn resnet18(folder: &Path) {
     let input = Chw { channels: 3, height: 32, width: 32 };
     let spec = (zoo::find("resnet18").unwrap().build)(zoo::ArchSettings::new(input, 1000));
-    let model = Model::new(spec, &Cpu::default(), 7).unwrap();
+    let model = Model::new(spec, &CpuOps::shared(), 7).unwrap();
     Saved { model, classes: Vec::new() }.save(folder).unwrap();
 }
 

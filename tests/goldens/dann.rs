@@ -1,8 +1,7 @@
 //! One adaptation step of `dacnn` gives the losses, gradients, updated parameters and running
-//! statistics that PyTorch gives (tests/golden/dann_step.py, tests/golden/coral_step.py).
+//! statistics that PyTorch gives, on every backend (tests/golden/dann_step.py, tests/golden/coral_step.py).
 
-use crate::reference::{Distance, step};
-use dfdx::prelude::Cpu;
+use crate::reference::{Distance, backends, step};
 
 #[track_caller]
 fn assert_within(distances: &[Distance]) {
@@ -14,10 +13,14 @@ fn assert_within(distances: &[Distance]) {
 
 #[test]
 fn one_step_of_dann_equals_pytorch() {
-    assert_within(&step::dann(&Cpu::default()));
+    for ops in backends() {
+        assert_within(&step::dann(&ops));
+    }
 }
 
 #[test]
 fn one_step_of_deep_coral_equals_pytorch() {
-    assert_within(&step::coral(&Cpu::default()));
+    for ops in backends() {
+        assert_within(&step::coral(&ops));
+    }
 }

@@ -6,6 +6,7 @@ mod images;
 mod metrics;
 mod ops;
 mod optimizers;
+mod primitives;
 mod reference;
 mod resnet;
 mod zoo;

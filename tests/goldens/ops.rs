@@ -2,21 +2,23 @@
 //! its CPU form and composed of dfdx's operations; gradients agree with finite differences; and
 //! no number depends on how many threads compute it.
 
-use crate::reference::ops::{BOTH, Form, Op, goldens, passes};
-use dfdx::prelude::*;
+use crate::reference::backends;
+use crate::reference::ops::{BOTH, Needs, Op, Passes, goldens, passes};
 use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
-use runner::nn::ops::conv_block::conv_block_generic;
+use runner::nn::ops::conv_block::one_by_one;
 use runner::nn::ops::{
-    Batch, BatchMoments, BlockNeeds, ConvBlock, FixedNorm, Flat, Needs, Norm, Ops,
+    Backend, ConvBlock, CpuOps, DfdxOps, Dims, Norm, Running, Tape, Tensor, UpdateRule, argmax,
 };
 
-type Taped = OwnedTape<f32, Cpu>;
+fn dfdx() -> Backend {
+    DfdxOps::shared(dfdx::prelude::Cpu::default())
+}
 
-fn assert_is_pytorch(form: Form) {
+fn assert_is_pytorch(ops: &Backend) {
     let goldens = goldens();
     assert_eq!(goldens.len(), 12 + 2 * 5 + 2 + 1 + 4 + 1 + 4 + 3 + 1 + 2 + 1 + 1);
     for golden in goldens {
-        for distance in golden.distances(&Cpu::default(), form) {
+        for distance in golden.distances(ops) {
             assert!(distance.is_within(), "{distance}");
         }
     }
@@ -24,35 +26,38 @@ fn assert_is_pytorch(form: Form) {
 
 #[test]
 fn the_cpu_kernels_equal_pytorch() {
-    assert_is_pytorch(Form::Kernel);
+    assert_is_pytorch(&CpuOps::shared());
 }
 
 #[test]
 fn the_compositions_equal_pytorch() {
-    assert_is_pytorch(Form::Generic);
+    assert_is_pytorch(&dfdx());
 }
 
-/// Gradients nobody needs stay zero, the needed ones are the same as if all were.
+/// Gradients nobody wants are not there, the wanted ones are the same bits as if all were.
 #[test]
 fn only_needed_gradients_are_computed() {
     for golden in goldens() {
-        if golden.parameters().is_empty() {
-            continue;
-        }
-        let all = golden.run(&Cpu::default(), Form::Kernel, BOTH);
-        let zero = |values: &[f32]| values.iter().all(|value| *value == 0.0);
-        for (input, weight) in [(true, false), (false, true), (false, false)] {
-            let some = golden.run(&Cpu::default(), Form::Kernel, Needs { input, weight });
-            let name = format!("{} input {input} weight {weight}", golden.name);
-            assert_eq!(some.y, all.y, "{name}");
-            assert!(if input { some.dx == all.dx } else { zero(&some.dx) }, "{name}");
-            for (some, all) in some.parameters.iter().zip(&all.parameters) {
-                assert!(if weight { some == all } else { zero(some) }, "{name}");
+        let takes_parameters = !golden.parameters().is_empty();
+        for ops in backends() {
+            let all = golden.run(&ops, BOTH);
+            for (input, weight) in [(true, false), (false, true), (false, false)] {
+                let some = golden.run(&ops, Needs { input, weight });
+                let name = format!("{} input {input} weight {weight} on {ops:?}", golden.name);
+                let expected = Passes {
+                    dx: all.dx.clone().filter(|_| input),
+                    parameters: all
+                        .parameters
+                        .iter()
+                        .map(|it| it.clone().filter(|_| weight))
+                        .collect(),
+                    ..all.clone()
+                };
+                assert!(some == expected, "{name}");
             }
+            assert!(all.dx.is_some() && all.parameters.iter().all(Option::is_some));
+            assert_eq!(takes_parameters, !all.parameters.is_empty());
         }
-        let none =
-            golden.run(&Cpu::default(), Form::Generic, Needs { input: false, weight: false });
-        assert!(zero(&none.dx) && none.parameters.iter().all(|p| zero(p)), "{}", golden.name);
     }
 }
 
@@ -82,23 +87,15 @@ fn gradients_agree_with_finite_differences() {
             let moved_parameters: Vec<_> =
                 parameters.iter().enumerate().map(|(at, p)| moved(at + 1, p)).collect();
             let input = moved(0, x);
-            let y = passes(
-                &Cpu::default(),
-                &golden.op,
-                Form::Kernel,
-                BOTH,
-                (&input, golden.n),
-                &moved_parameters,
-                dy,
-            )
-            .y;
+            let (ops, x) = (CpuOps::shared(), (&*input, golden.n));
+            let y = passes(&ops, &golden.op, BOTH, x, &moved_parameters, dy).y;
             y.iter().zip(dy).map(|(y, dy)| f64::from(*y) * f64::from(*dy)).sum()
         };
         let measured = (along(1.0) - along(-1.0)) / f64::from(2.0 * step);
-        let ours = golden.run(&Cpu::default(), Form::Kernel, BOTH);
+        let ours = golden.run(&CpuOps::shared(), BOTH);
         let mut computed = 0.0;
         let mut scale = 0.0;
-        let gradients = [&ours.dx].into_iter().chain(&ours.parameters);
+        let gradients = [&ours.dx].into_iter().chain(&ours.parameters).flatten();
         for (salt, gradient) in gradients.enumerate() {
             for (d, g) in direction(salt, gradient.len()).iter().zip(gradient) {
                 computed += f64::from(d * g);
@@ -120,11 +117,10 @@ fn equal_values_give_their_gradient_to_the_first() {
         ceil: false,
     };
     let x = [0.0, 5.0, -1.0, -1.0, 5.0, 1.0, -1.0, -1.0];
-    for form in [Form::Kernel, Form::Generic] {
-        let ours =
-            passes(&Cpu::default(), &Op::MaxPool2d(shape), form, BOTH, (&x, 1), &[], &[2.0, 3.0]);
+    for ops in backends() {
+        let ours = passes(&ops, &Op::MaxPool2d(shape), BOTH, (&x, 1), &[], &[2.0, 3.0]);
         assert_eq!(ours.y, [5.0, -1.0]);
-        assert_eq!(ours.dx, [0.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(ours.dx.unwrap(), [0.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
 }
 
@@ -138,18 +134,10 @@ fn not_a_number_stays_visible() {
         ceil: false,
     };
     let x = [1.0, f32::NAN, 3.0, 2.0];
-    let pooled =
-        passes(&Cpu::default(), &Op::MaxPool2d(shape), Form::Kernel, BOTH, (&x, 1), &[], &[1.0]);
+    let ops = CpuOps::shared();
+    let pooled = passes(&ops, &Op::MaxPool2d(shape), BOTH, (&x, 1), &[], &[1.0]);
     assert!(pooled.y[0].is_nan());
-    let rectified = passes(
-        &Cpu::default(),
-        &Op::Relu(Rectifier::Relu),
-        Form::Kernel,
-        BOTH,
-        (&x, 1),
-        &[],
-        &[1.0; 4],
-    );
+    let rectified = passes(&ops, &Op::Relu(Rectifier::Relu), BOTH, (&x, 1), &[], &[1.0; 4]);
     assert!(rectified.y[1].is_nan());
 }
 
@@ -177,7 +165,7 @@ fn one_two_and_three_threads_give_the_same_bits() {
         (Op::AvgPool2d(pool), pool.output().len(), vec![]),
         (Op::GlobalAvgPool(input), channels, vec![]),
         (
-            Op::BatchNormTrain { channels, eps: 1e-5 },
+            Op::BatchNormTrain { channels, eps: 1e-5, mean: vec![0.0; 6], var: vec![1.0; 6] },
             input.len(),
             vec![vector(channels), vector(channels)],
         ),
@@ -191,12 +179,10 @@ fn one_two_and_three_threads_give_the_same_bits() {
         let dy = values(n * outputs, 2);
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                passes(&Cpu::default(), &op, Form::Kernel, BOTH, (&x, n), &parameters, &dy)
-            })
+            pool.install(|| passes(&CpuOps::shared(), &op, BOTH, (&x, n), &parameters, &dy))
         };
         let one = run(1);
-        assert!(one.y.iter().any(|y| *y != 0.0) && one.dx.iter().any(|dx| *dx != 0.0));
+        assert!(one.y.iter().any(|y| *y != 0.0) && one.dx.iter().flatten().any(|dx| *dx != 0.0));
         for threads in [2, 3] {
             assert!(one == run(threads), "{op:?} differs with {threads} threads");
         }
@@ -205,41 +191,22 @@ fn one_two_and_three_threads_give_the_same_bits() {
 
 #[test]
 fn values_are_the_same_without_a_tape() {
-    let device = Cpu::default();
+    let nothing = Needs { input: false, weight: false };
     for golden in goldens() {
-        let x = &golden.tensors["x"];
-        let x: Batch<Cpu> = device.tensor_from_vec(x.clone(), (golden.n, x.len() / golden.n));
-        let parameters: Vec<Flat<Cpu>> = golden
-            .parameters()
-            .into_iter()
-            .map(|values| device.tensor_from_vec(values.clone(), (values.len(),)))
-            .collect();
-        let y = match &golden.op {
-            Op::Conv2d(shape) => Cpu::conv2d(x, &parameters[0], parameters.get(1), shape, BOTH),
-            Op::MaxPool2d(shape) => Cpu::max_pool2d(x, shape),
-            Op::AvgPool2d(shape) => Cpu::avg_pool2d(x, shape),
-            Op::Linear { outputs } => {
-                Cpu::linear(x, &parameters[0], parameters.get(1), *outputs, BOTH)
-            }
-            Op::BatchNormTrain { channels, eps } => {
-                let (weight, bias) = (&parameters[0], &parameters[1]);
-                Cpu::batch_norm_train(x, weight, bias, *channels, *eps, BOTH).map(|(y, _)| y)
-            }
-            Op::Relu(kind) => Cpu::relu(x, *kind),
-            Op::GradReverse { lambda } => Cpu::grad_reverse(x, *lambda),
-            _ => continue,
-        };
-        assert_eq!(
-            y.unwrap().as_vec(),
-            golden.run(&Cpu::default(), Form::Kernel, BOTH).y,
-            "{}",
-            golden.name
-        );
+        for ops in backends() {
+            let y = golden.run(&ops, nothing).y;
+            assert_eq!(y, golden.run(&ops, BOTH).y, "{} on {ops:?}", golden.name);
+        }
     }
 }
 
-/// What a block gave: `y`, `dx`, gradients of its parameters, moments.
-type BlockPasses = (Vec<f32>, Vec<f32>, Vec<Vec<f32>>, Option<BatchMoments>);
+/// What a block gave: its values, the gradients of [`BlockCase::INPUTS`], running mean and variance.
+#[derive(PartialEq)]
+struct BlockPasses {
+    y: Vec<f32>,
+    gradients: [Option<Vec<f32>>; 6],
+    running: [Vec<f32>; 2],
+}
 
 /// A convolution block, fused against one operation after the other.
 struct BlockCase {
@@ -250,13 +217,15 @@ struct BlockCase {
     relu: Option<Rectifier>,
     /// Whether other maps are added.
     side: bool,
-    /// Input, convolution, normalisation, the other maps.
-    needs: [bool; 4],
+    /// Which of [`BlockCase::INPUTS`] want a gradient.
+    needs: [bool; 6],
     /// Factors of the batch norm's weights: one with 0 takes another way.
     gamma: [f32; 3],
 }
 
 impl BlockCase {
+    const INPUTS: [&str; 6] = ["x", "weight", "bias", "gamma", "beta", "side"];
+
     const CONV: Conv2d = Conv2d {
         input: Chw { channels: 2, height: 9, width: 8 },
         filters: 3,
@@ -266,24 +235,23 @@ impl BlockCase {
         groups: 1,
     };
 
+    /// Whether the input at `at` gets a gradient.
+    fn reaches(&self, at: usize) -> bool {
+        let there = match Self::INPUTS[at] {
+            "gamma" | "beta" => self.with_norm,
+            "side" => self.side,
+            _ => true,
+        };
+        self.needs[at] && there
+    }
+
     fn run(
         &self,
+        ops: &Backend,
         n: usize,
-        op: impl Fn(
-            Batch<Cpu, Taped>,
-            Option<Batch<Cpu, Taped>>,
-            &ConvBlock<Cpu>,
-        ) -> (Batch<Cpu, Taped>, Option<BatchMoments>),
+        op: impl Fn(&Tensor, Option<&Tensor>, ConvBlock) -> Tensor,
     ) -> BlockPasses {
-        let device = Cpu::default();
-        let shape = Self::CONV;
-        let flat = |salt: usize, len: usize, bound: f32| -> Flat<Cpu> {
-            device.tensor_from_vec(noise(salt, len, bound), (len,))
-        };
-        let (weight, bias) = (flat(1, shape.weight_len(), 0.3), flat(2, 3, 0.5));
-        let gamma: Flat<Cpu> = device.tensor_from_vec(self.gamma.to_vec(), (3,));
-        let (beta, mean) = (flat(4, 3, 0.2), flat(5, 3, 0.2));
-        let var: Flat<Cpu> = device.tensor_from_vec(vec![0.5, 1.0, 2.0], (3,));
+        let (shape, tape) = (Self::CONV, Tape::default());
         let pool = self.pool.map(|[kernel, stride, padding]| Pool2d {
             input: shape.output(),
             kernel,
@@ -291,61 +259,92 @@ impl BlockCase {
             padding,
             ceil: kernel == (3, 2),
         });
-        let [input, conv, norm, side] = self.needs;
-        let fixed = FixedNorm { weight: &gamma, bias: &beta, mean: &mean, var: &var, eps: 1e-5 };
+        let output = pool.map_or(shape.output(), |pool| pool.output());
+        let tensor = |values: Vec<f32>, dims| ops.tensor(values, dims).unwrap();
+        let flat = |values: Vec<f32>| tensor(values.clone(), Dims::Flat(values.len()));
+        let rows =
+            |salt, len: usize, bound| tensor(noise(salt, n * len, bound), Dims::Rows(n, len));
+        let inputs = [
+            rows(6, shape.input.len(), 1.0),
+            flat(noise(1, shape.weight_len(), 0.3)),
+            flat(noise(2, 3, 0.5)),
+            flat(self.gamma.to_vec()),
+            flat(noise(4, 3, 0.2)),
+            rows(8, output.len(), 0.5),
+        ];
+        let mut needs = self.needs.iter();
+        let [x, weight, bias, gamma, beta, side] =
+            inputs.map(|it| if *needs.next().unwrap() { it.on(&tape) } else { it });
+        let (mut mean, mut var) = (flat(noise(5, 3, 0.2)), flat(vec![0.5, 1.0, 2.0]));
+        let norm = match (self.with_norm, self.batch_moments) {
+            (false, _) => Norm::None,
+            (true, true) => {
+                let running = Running { mean: &mut mean, var: &mut var, momentum: 0.1 };
+                Norm::Batch { weight: &gamma, bias: &beta, eps: 1e-5, running: Some(running) }
+            }
+            (true, false) => {
+                Norm::Fixed { weight: &gamma, bias: &beta, mean: &mean, var: &var, eps: 1e-5 }
+            }
+        };
         let block = ConvBlock {
             shape,
             weight: &weight,
-            prepared: &Cpu::prepare(&weight, &shape, false),
+            prepared: &ops.prepare(&weight, &shape, false),
             bias: Some(&bias),
-            norm: match (self.with_norm, self.batch_moments) {
-                (false, _) => Norm::None,
-                (true, true) => Norm::Batch(&gamma, &beta, 1e-5),
-                (true, false) => Norm::Fixed(&fixed),
-            },
+            norm,
             pool,
             relu: self.relu,
-            needs: BlockNeeds { input, conv, norm, side },
         };
-        let x: Batch<Cpu> =
-            device.tensor_from_vec(noise(6, n * shape.input.len(), 1.0), (n, shape.input.len()));
-        let len = block.output().len();
-        let other: Batch<Cpu> = device.tensor_from_vec(noise(8, n * len, 0.5), (n, len));
-        let added = self.side.then(|| other.clone().leaky_traced());
-        let (y, moments) = op(x.clone().leaky_traced(), added, &block);
-        let mut values = vec![0.0; n * y.shape().1];
-        y.copy_into(&mut values);
-        let dy: Batch<Cpu> = device.tensor_from_vec(noise(7, values.len(), 1.0), *y.shape());
-        let mut gradients: Gradients<f32, Cpu> = (y * dy).sum::<(), _>().backward();
-        let dx = gradients.get_or_alloc_mut(&x).unwrap().to_vec();
-        let parameters = [&weight, &bias, &gamma, &beta];
-        let mut parameters =
-            parameters.map(|p| gradients.get_or_alloc_mut(p).unwrap().to_vec()).to_vec();
-        if side {
-            parameters.push(gradients.get_or_alloc_mut(&other).unwrap().to_vec());
+        assert_eq!(block.output(), output);
+        let added = self.side.then(|| ops.maps(&side, output).unwrap());
+        let y = op(&ops.maps(&x, shape.input).unwrap(), added.as_ref(), block);
+        let y = ops.flat_rows(&y).unwrap();
+        let dy = tensor(noise(7, y.len(), 1.0), y.dims());
+        let mut gradients = tape.backward(&y.mul(&dy).unwrap().sum().unwrap()).unwrap();
+        BlockPasses {
+            y: y.host(),
+            gradients: [&x, &weight, &bias, &gamma, &beta, &side]
+                .map(|it| gradients.take(it).map(|gradient| gradient.host())),
+            running: [mean.host(), var.host()],
         }
-        (values, dx, parameters, moments)
     }
-}
 
-fn fused(
-    x: Batch<Cpu, Taped>,
-    side: Option<Batch<Cpu, Taped>>,
-    block: &ConvBlock<Cpu>,
-) -> (Batch<Cpu, Taped>, Option<BatchMoments>) {
-    let x = Cpu::pack(x, block.shape.input, true).unwrap();
-    let side = side.map(|side| Cpu::pack(side, block.output(), true).unwrap());
-    let (y, moments) = Cpu::conv_block(x, side, block).unwrap();
-    (Cpu::unpack(y).unwrap(), moments)
-}
+    fn fused(&self, n: usize) -> BlockPasses {
+        let ops = CpuOps::shared();
+        self.run(&ops, n, |x, side, block| ops.conv_block(x, side, block).unwrap())
+    }
 
-/// The composition works on rows, as it does on other devices.
-fn one_by_one(
-    x: Batch<Cpu, Taped>,
-    side: Option<Batch<Cpu, Taped>>,
-    block: &ConvBlock<Cpu>,
-) -> (Batch<Cpu, Taped>, Option<BatchMoments>) {
-    conv_block_generic(x, side, block).unwrap()
+    fn one_by_one(&self, ops: &Backend, n: usize) -> BlockPasses {
+        self.run(ops, n, |x, side, block| one_by_one(&**ops, x, side, block).unwrap())
+    }
+
+    #[track_caller]
+    fn assert_equal(&self, fused: &BlockPasses, composed: &BlockPasses) {
+        let name = format!(
+            "norm {} {}, pool {:?}, relu {:?}, side {}, needs {:?}, gamma {:?}",
+            self.with_norm,
+            self.batch_moments,
+            self.pool,
+            self.relu,
+            self.side,
+            self.needs,
+            self.gamma
+        );
+        let close = |what: &str, a: &[f32], b: &[f32]| {
+            // The gradient of a bias before a batch norm is nothing but rounding.
+            crate::reference::close(&format!("{what} ({name})"), a, b, (1e-5, 2e-4));
+        };
+        close("y", &fused.y, &composed.y);
+        for (at, input) in Self::INPUTS.iter().enumerate() {
+            match (&fused.gradients[at], &composed.gradients[at]) {
+                (Some(ours), Some(theirs)) if self.reaches(at) => close(input, ours, theirs),
+                (None, None) if !self.reaches(at) => {}
+                _ => panic!("{input}: a gradient that is missing or not wanted ({name})"),
+            }
+        }
+        close("running mean", &fused.running[0], &composed.running[0]);
+        close("running variance", &fused.running[1], &composed.running[1]);
+    }
 }
 
 fn noise(salt: usize, len: usize, bound: f32) -> Vec<f32> {
@@ -369,9 +368,11 @@ fn block_cases() -> Vec<BlockCase> {
     for pool in windows {
         for (with_norm, batch_moments) in [(false, false), (true, false), (true, true)] {
             for relu in [None, Some(Rectifier::Relu), Some(Rectifier::Relu6)] {
-                for at in 1..16 {
-                    let needs = [at & 1 != 0, at & 2 != 0, at & 4 != 0, at & 8 != 0];
-                    let side = at & 8 != 0 || at % 3 == 0;
+                // Input, convolution, normalisation and side; then the parameters one by one.
+                let groups = (1..16).map(|at| [0, 1, 1, 2, 2, 3].map(|bit| at >> bit & 1 != 0));
+                let alone = (1..5).map(|only| std::array::from_fn(|at| at == only));
+                for (at, needs) in groups.chain(alone).enumerate() {
+                    let side = needs[5] || at % 3 == 0;
                     for gamma in [[1.5, -0.7, 0.2], [9.0, 0.0, -8.0]] {
                         cases.push(BlockCase {
                             with_norm,
@@ -394,33 +395,19 @@ fn block_cases() -> Vec<BlockCase> {
 #[test]
 fn a_fused_block_equals_its_operations_one_by_one() {
     for case in block_cases() {
-        let composed = case.run(19, one_by_one);
-        let whole = case.run(19, fused);
-        let name = format!(
-            "norm {} {}, pool {:?}, relu {:?}, side {}, needs {:?}, gamma {:?}",
-            case.with_norm,
-            case.batch_moments,
-            case.pool,
-            case.relu,
-            case.side,
-            case.needs,
-            case.gamma
-        );
-        let close = |what: &str, a: &[f32], b: &[f32]| {
-            // The gradient of a bias before a batch norm is nothing but rounding.
-            crate::reference::close(&format!("{what} ({name})"), a, b, (1e-5, 2e-4));
-        };
-        close("y", &whole.0, &composed.0);
-        close("dx", &whole.1, &composed.1);
-        assert_eq!(case.needs[0], whole.1.iter().any(|dx| *dx != 0.0), "{name}");
-        for (at, (fused, one)) in whole.2.iter().zip(&composed.2).enumerate() {
-            close(["dw", "db", "dgamma", "dbeta", "dside"][at], fused, one);
-        }
-        assert_eq!(whole.3.is_some(), composed.3.is_some());
-        if let (Some(fused), Some(one)) = (whole.3, composed.3) {
-            close("mean", &fused.mean, &one.mean);
-            close("variance", &fused.var, &one.var);
-        }
+        case.assert_equal(&case.fused(19), &case.one_by_one(&CpuOps::shared(), 19));
+    }
+}
+
+/// Where constants normalise by parameters that learn, the CPU itself goes one by one.
+#[test]
+fn a_block_whose_constant_normalisation_learns_equals_that_of_the_reference() {
+    let learns =
+        |case: &BlockCase| case.with_norm && !case.batch_moments && case.needs[3..5] != [false; 2];
+    let cases: Vec<BlockCase> = block_cases().into_iter().filter(learns).collect();
+    assert!(!cases.is_empty());
+    for case in cases {
+        case.assert_equal(&case.fused(19), &case.one_by_one(&dfdx(), 19));
     }
 }
 
@@ -432,14 +419,94 @@ fn a_fused_block_gives_the_same_bits_at_any_number_of_threads() {
         pool: Some([(2, 2), (2, 2), (0, 0)]),
         relu: Some(Rectifier::Relu),
         side: true,
-        needs: [true; 4],
+        needs: [true; 6],
         gamma: [1.5, -0.7, 0.2],
     };
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| case.run(70, fused))
+        pool.install(|| case.fused(70))
     };
     let one = run(1);
-    assert!(one.1.iter().any(|dx| *dx != 0.0));
+    assert!(one.gradients.iter().all(Option::is_some));
     assert!(one == run(2) && one == run(3));
+}
+
+#[test]
+fn a_hit_is_a_row_whose_first_largest_value_is_at_its_label() {
+    let logits = [[1.0, 3.0, 3.0], [2.0, 2.0, 2.0], [-1.0, -2.0, -1.0], [0.0, -0.5, 0.5]];
+    for labels in [[1, 0, 0, 2], [2, 1, 2, 2], [0, 2, 1, 0], [1, 1, 0, 1]] {
+        let rows = logits.iter().zip(&labels);
+        let expected = rows.filter(|(row, label)| argmax(*row) == **label as usize).count();
+        for ops in backends() {
+            let logits = ops.tensor(logits.concat(), Dims::Rows(4, 3)).unwrap();
+            let hits = ops.hits(&logits, &labels).unwrap();
+            assert_eq!(hits.dims(), Dims::Scalar);
+            assert_eq!(hits.value(), expected as f64, "{labels:?} on {ops:?}");
+            assert!(!ops.hits(&logits.on(&Tape::default()), &labels).unwrap().is_recorded());
+        }
+    }
+}
+
+#[test]
+fn an_average_moves_toward_a_tensor_and_leaves_those_that_shared_its_values() {
+    let (old, new) = (noise(1, 1000, 1.0), noise(2, 1000, 1.0));
+    let expected: Vec<f32> = old.iter().zip(&new).map(|(a, b)| 0.9 * a + (1.0 - 0.9) * b).collect();
+    for ops in backends() {
+        let mut into = ops.tensor(old.clone(), Dims::Flat(1000)).unwrap();
+        let shared = into.clone();
+        let from = ops.tensor(new.clone(), Dims::Flat(1000)).unwrap();
+        ops.average(&mut into, &from, 0.9).unwrap();
+        assert_eq!(into.host(), expected, "{ops:?}");
+        assert_eq!((shared.host(), from.host()), (old.clone(), new.clone()));
+    }
+}
+
+/// Every optimizer that there is, with the numbers of a step.
+fn rules() -> Vec<UpdateRule> {
+    use ::dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
+    let (lr, l2, decoupled) = (0.03, Some(WeightDecay::L2(0.1)), Some(WeightDecay::Decoupled(0.1)));
+    let mut rules = Vec::new();
+    for weight_decay in [None, l2, decoupled] {
+        rules.push(UpdateRule::Adam(AdamConfig {
+            lr,
+            betas: [0.8, 0.99],
+            eps: 1e-6,
+            weight_decay,
+        }));
+        for momentum in [None, Some(Momentum::Classic(0.9)), Some(Momentum::Nesterov(0.9))] {
+            rules.push(UpdateRule::Sgd(SgdConfig { lr, momentum, weight_decay }));
+        }
+        for momentum in [None, Some(0.7)] {
+            let (alpha, eps, centered) = (0.9, 1e-8, false);
+            let config = RMSpropConfig { lr, alpha, eps, momentum, centered, weight_decay };
+            rules.push(UpdateRule::RmsProp(config));
+        }
+    }
+    rules
+}
+
+/// So many values that a step is cut into tasks, the last of them not full.
+#[test]
+fn an_update_gives_the_bits_of_dfdx() {
+    const VALUES: usize = 100_003;
+    for rule in rules() {
+        let walk = |ops: &Backend| -> Vec<Vec<Vec<u32>>> {
+            let tensor = |values| ops.tensor(values, Dims::Flat(VALUES)).unwrap();
+            let mut value = tensor(noise(1, VALUES, 1.0));
+            let mut moments: Vec<_> =
+                (0..rule.moments()).map(|_| tensor(vec![0.0; VALUES])).collect();
+            let step = |step: i32| {
+                let gradient = tensor(noise(step as usize + 1, VALUES, 0.1));
+                ops.update(&mut value, &mut moments, &gradient, &rule, step).unwrap();
+                let tensors = [&value].into_iter().chain(&moments);
+                tensors.map(|it| it.host().iter().map(|it| it.to_bits()).collect()).collect()
+            };
+            (1..4).map(step).collect()
+        };
+        let (ours, theirs) = (walk(&CpuOps::shared()), walk(&dfdx()));
+        for (step, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            assert!(ours == theirs, "{rule:?}, step {step}");
+        }
+        assert_ne!(ours[0], ours[1], "{rule:?}");
+    }
 }

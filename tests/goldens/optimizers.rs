@@ -2,14 +2,13 @@
 
 use std::fs;
 
-use crate::reference::hashed;
-use dfdx::prelude::*;
+use crate::reference::{backends, gradients, hashed};
 use runner::config::node::Value;
 use runner::config::source::Sources;
 use runner::config::{Keys, Noted, document};
 use runner::nn::Model;
 use runner::nn::geometry::Chw;
-use runner::nn::model::host;
+use runner::nn::ops::Backend;
 use runner::nn::spec::{Init, Layer, Named, Spec, two_heads};
 use runner::train::groups::{Groups, L2Sp};
 use runner::train::monitor::ValidationScores;
@@ -35,7 +34,7 @@ fn read<T>(line: &str, read: impl FnOnce(&mut Keys) -> Result<T, Noted>) -> T {
 }
 
 /// A network of one layer, whose 16 weights and 2 biases are the script's 18 parameters.
-fn model(device: &Cpu) -> Model<Cpu> {
+fn model(ops: &Backend) -> Model {
     let spec = Spec {
         init: Init::Default,
         arch: "layers".into(),
@@ -47,11 +46,11 @@ fn model(device: &Cpu) -> Model<Cpu> {
             vec![Named::new("domain_classifier.0", Layer::Linear { outputs: 2, bias: true })],
         ),
     };
-    let mut model = Model::new(spec, device, 0).unwrap();
+    let mut model = Model::new(spec, ops, 0).unwrap();
     let values = hashed(1, 18, 1.0);
     for (parameter, values) in model.parameters_mut().iter_mut().zip([&values[..16], &values[16..]])
     {
-        parameter.value.copy_from(values);
+        parameter.value.write(values);
     }
     model
 }
@@ -62,28 +61,37 @@ fn gradient(step: usize, scale: &[f64]) -> Vec<f32> {
 }
 
 /// The 18 parameters after each of 8 steps of the optimizer on this line.
-fn walk(line: &str, l2_sp: Option<L2Sp>, scale: &[f64]) -> Vec<Vec<f32>> {
+fn walk(ops: &Backend, line: &str, l2_sp: Option<L2Sp>, scale: &[f64]) -> Vec<Vec<f32>> {
     let (optimizer, groups) = read(&format!("optimizer = {line}"), Optimizer::read);
-    let device = Cpu::default();
-    let mut model = model(&device);
+    let mut model = model(ops);
     let groups = Groups { groups, l2_sp, ..Groups::default() };
     let rates = groups.rates(&optimizer, &model, &["classifier.0.bias".to_owned()]).unwrap();
     let mut state = OptimizerState::with_rates(optimizer, rates, &model, &[true, true]).unwrap();
     let step = |step| {
         let gradient = gradient(step, scale);
-        let mut gradients: Gradients<f32, Cpu> = Gradients::leaky();
-        for (parameter, part) in model.parameters().iter().zip([&gradient[..16], &gradient[16..]]) {
-            let held: &mut Vec<f32> = &mut *gradients.get_or_alloc_mut(&parameter.value).unwrap();
-            held.copy_from_slice(part);
-        }
+        let parts = [&gradient[..16], &gradient[16..]];
+        let mut gradients = gradients(&model, |at| parts[at].to_vec());
         state.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
-        model.parameters().iter().flat_map(|parameter| host(&parameter.value)).collect()
+        model.parameters().iter().flat_map(|parameter| parameter.value.host()).collect()
     };
     (0..8).map(step).collect()
 }
 
-/// Within 1e-5 of every value, but for a rounding of the numbers that it was added up from.
-fn assert_same_walk(name: &str, ours: &[Vec<f32>], expected: &[Vec<f64>]) {
+/// [`walk`] on every backend comes within 1e-5 of every value, but for a rounding of the numbers that it
+/// was added up from.
+fn assert_same_walk(
+    name: &str,
+    (line, l2_sp): (&str, Option<L2Sp>),
+    scale: &[f64],
+    expected: &[Vec<f64>],
+) {
+    for ops in backends() {
+        let name = format!("{name} on {ops:?}");
+        assert_same_values(&name, &walk(&ops, line, l2_sp, scale), expected);
+    }
+}
+
+fn assert_same_values(name: &str, ours: &[Vec<f32>], expected: &[Vec<f64>]) {
     assert_eq!(ours.len(), expected.len());
     for (step, (ours, expected)) in ours.iter().zip(expected).enumerate() {
         assert_eq!(ours.len(), expected.len());
@@ -125,7 +133,7 @@ fn every_optimizer_moves_parameters_as_pytorch_does() {
     for (name, line) in settings {
         let expected: Vec<Vec<f64>> =
             golden["optimizers"][name].as_array().unwrap().iter().map(numbers).collect();
-        assert_same_walk(name, &walk(line, None, &scale), &expected);
+        assert_same_walk(name, (line, None), &scale, &expected);
     }
 }
 
@@ -151,7 +159,7 @@ fn rmsprop_divides_by_the_root_of_the_mean_square_and_the_square_of_eps() {
             values.clone()
         };
         let expected: Vec<Vec<f64>> = (0..8).map(step).collect();
-        assert_same_walk(&format!("eps {eps:e}"), &walk(&line, None, &scale), &expected);
+        assert_same_walk(&format!("eps {eps:e}"), (&line, None), &scale, &expected);
     }
 }
 
@@ -262,7 +270,7 @@ fn groups_and_decay_toward_the_start_move_parameters_as_pytorch_does() {
     for (name, line, l2_sp) in settings {
         let expected: Vec<Vec<f64>> =
             golden["groups"][name].as_array().unwrap().iter().map(numbers).collect();
-        assert_same_walk(name, &walk(line, l2_sp, &scale), &expected);
+        assert_same_walk(name, (line, l2_sp), &scale, &expected);
     }
 }
 

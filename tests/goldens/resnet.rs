@@ -6,11 +6,9 @@ use std::fs;
 
 use crate::reference::{close, fill, sampled, tensor};
 use crate::zoo::images;
-use dfdx::prelude::*;
 use runner::adapt::{Method, Step, TrainingProgress};
 use runner::nn::geometry::Chw;
-use runner::nn::model::host;
-use runner::nn::ops::{Batch, Targets};
+use runner::nn::ops::{CpuOps, Dims, Tape, Targets};
 use runner::nn::{EntryLayer, FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
 use runner::train::{Optimizer, OptimizerState};
 
@@ -18,10 +16,10 @@ fn golden() -> Vec<u8> {
     fs::read("tests/golden/resnet.safetensors").unwrap()
 }
 
-fn network(side: usize) -> Model<Cpu> {
+fn network(side: usize) -> Model {
     let input = Chw { channels: 3, height: side, width: side };
     let spec = (zoo::find("resnet18").unwrap().build)(zoo::ArchSettings::new(input, 10));
-    let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
+    let mut model = Model::new(spec, &CpuOps::shared(), 0).unwrap();
     fill(&mut model, |name| if name.contains("bn2") { 0.5 } else { 1.0 }, 3);
     model
 }
@@ -32,7 +30,7 @@ fn logits_of_resnet18_equal_torchvision_s() {
     for precise in [false, true] {
         let mut model = network(224);
         model.set_precise(precise);
-        let logits = host(&model.logits(images(3000, 3, 224)).unwrap());
+        let logits = model.logits(&images(3000, 3, 224)).unwrap().host();
         close("logits", &logits, &golden, (1e-4, 0.0));
     }
 }
@@ -50,9 +48,11 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
     let mut losses = Vec::new();
     for step in 0..5_usize {
         let labels: Vec<u32> = (0..6).map(|at| ((at * 3 + step) % 10) as u32).collect();
+        let tape = Tape::default();
         let taken = Method::Supervised
             .losses(Step {
                 model: &mut model,
+                tape: &tape,
                 entry: EntryLayer::IMAGES,
                 source: images(2000 + step, 6, 64),
                 targets: Targets::plain(&labels),
@@ -63,26 +63,26 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
                 step: step as u64,
             })
             .unwrap();
-        losses.push(host(&taken.total)[0]);
-        let mut gradients = taken.total.try_backward().unwrap();
+        losses.push(taken.total.host()[0]);
+        let mut gradients = tape.backward(&taken.total).unwrap();
         state.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
     }
     close("losses", &losses, &expected("losses"), (1e-3, 0.0));
     for (parameter, before) in model.parameters().iter().zip(before.parameters()) {
         if parameter.trainable {
             let name = &parameter.name;
-            close(name, &sampled(&host(&parameter.value), 512), &expected(name), (1e-3, 0.0));
+            close(name, &sampled(&parameter.value.host(), 512), &expected(name), (1e-3, 0.0));
         } else {
-            assert_eq!(host(&parameter.value), host(&before.value), "{}", parameter.name);
+            assert_eq!(parameter.value.host(), before.value.host(), "{}", parameter.name);
         }
     }
     for (stats, before) in model.stats().iter().zip(before.stats()) {
         for (what, ours) in [("running_mean", &stats.mean), ("running_var", &stats.var)] {
             let name = format!("{}.{what}", stats.layer);
-            close(&name, &sampled(&host(ours), 512), &expected(&name), (1e-3, 0.0));
+            close(&name, &sampled(&ours.host(), 512), &expected(&name), (1e-3, 0.0));
         }
         if mode == FrozenBatchNorm::Eval && !stats.layer.starts_with("layer4.") {
-            assert_eq!(host(&stats.mean), host(&before.mean), "{}", stats.layer);
+            assert_eq!(stats.mean.host(), before.mean.host(), "{}", stats.layer);
             assert_eq!(stats.batches, before.batches);
         }
     }
@@ -108,22 +108,23 @@ fn frozen_features_are_the_same_bits_for_an_image_in_any_batch() {
     let entry = model.frozen_entry();
     assert_eq!(model.entry_shape(entry), Chw { channels: 512, height: 2, width: 2 });
     let all = images(7, 21, 64);
-    let rows = host(&all);
+    let rows = all.host();
     let len = rows.len() / 21;
-    let whole = host(&model.features_up_to(entry, all).unwrap());
+    let whole = model.features_up_to(entry, &all).unwrap().host();
     let out = whole.len() / 21;
     for pick in [vec![20], vec![3, 17, 0, 9, 20]] {
         let some: Vec<f32> =
             pick.iter().flat_map(|at| rows[at * len..(at + 1) * len].to_vec()).collect();
-        let some: Batch<Cpu> = Cpu::default().tensor_from_vec(some, (pick.len(), len));
-        let key = runner::nn::DropoutKey { seed: 0, domain: "source", epoch: 0, step: 0 };
-        let from_images =
-            host(&model.clone().forward(&Part::FEATURES, some.clone(), Pass::Train(key)).unwrap());
-        let features = model.features_up_to(entry, some).unwrap();
+        let some = model.ops().tensor(some, Dims::Rows(pick.len(), len)).unwrap();
+        let tape = Tape::default();
+        let key = runner::nn::DropoutKey { seed: 0, pass: "source", epoch: 0, step: 0 };
+        let pass = Pass::train(&tape, key);
+        let from_images = model.clone().forward(&Part::FEATURES, &some, pass).unwrap().host();
+        let features = model.features_up_to(entry, &some).unwrap();
         let expected: Vec<f32> =
             pick.iter().flat_map(|at| whole[at * out..(at + 1) * out].to_vec()).collect();
-        assert_eq!(host(&features), expected);
-        let from_entry = model.clone().features_from(entry, features, Pass::Train(key)).unwrap();
-        assert_eq!(host(&from_entry), from_images);
+        assert_eq!(features.host(), expected);
+        let from_entry = model.clone().features_from(entry, &features, pass).unwrap();
+        assert_eq!(from_entry.host(), from_images);
     }
 }

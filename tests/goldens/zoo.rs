@@ -4,11 +4,9 @@
 use std::fs;
 
 use crate::reference::{close, fill, hashed, sampled, tensor};
-use dfdx::prelude::*;
 use runner::adapt::{Method, Step, TrainingProgress};
 use runner::nn::geometry::Chw;
-use runner::nn::model::host;
-use runner::nn::ops::{Batch, Targets};
+use runner::nn::ops::{CpuOps, Dims, Tape, Targets, Tensor};
 use runner::nn::spec::{Layer, Named};
 use runner::nn::{EntryLayer, Model, Part, zoo};
 use safetensors::SafeTensors;
@@ -21,33 +19,35 @@ fn without_dropout(layers: &mut [Named]) {
     }
 }
 
-fn network(name: &str, side: usize) -> Model<Cpu> {
+fn network(name: &str, side: usize) -> Model {
     let input = Chw { channels: 3, height: side, width: side };
     let mut spec = (zoo::find(name).unwrap().build)(zoo::ArchSettings::new(input, 10));
     without_dropout(&mut spec.heads[&Part::CLASSIFIER]);
-    let mut model = Model::new(spec, &Cpu::default(), 0).unwrap();
+    let mut model = Model::new(spec, &CpuOps::shared(), 0).unwrap();
     fill(&mut model, |name| if name.contains("bn3") { 0.1 } else { 0.7 }, 2);
     model
 }
 
-pub fn images(salt: usize, count: usize, side: usize) -> Batch<Cpu> {
+pub fn images(salt: usize, count: usize, side: usize) -> Tensor {
     let len = 3 * side * side;
-    Cpu::default().tensor_from_vec(hashed(salt, count * len, 2.0), (count, len))
+    CpuOps::shared().tensor(hashed(salt, count * len, 2.0), Dims::Rows(count, len)).unwrap()
 }
 
 /// `step` is how many images a training pass has, how large, and their salt in the script.
 fn check(name: &str, step: Option<(usize, usize, usize)>) {
     let golden = fs::read("tests/golden/zoo.safetensors").unwrap();
     let expected = |key: &str| tensor(&golden, &format!("{name}.{key}"));
-    let logits = host(&network(name, 64).logits(images(3000, 3, 64)).unwrap());
+    let logits = network(name, 64).logits(&images(3000, 3, 64)).unwrap().host();
     close(&format!("{name}: logits"), &logits, &expected("logits"), (1e-4, 0.0));
     let Some((count, side, salt)) = step else { return };
     let mut model = network(name, side);
     // By definition only: a rounding more may turn a rectifier.
     model.set_precise(true);
     let labels: Vec<u32> = (0..count).map(|at| (at * 3 % 10) as u32).collect();
+    let tape = Tape::default();
     let step = Step {
         model: &mut model,
+        tape: &tape,
         entry: EntryLayer::IMAGES,
         source: images(salt, count, side),
         targets: Targets::plain(&labels),
@@ -58,14 +58,14 @@ fn check(name: &str, step: Option<(usize, usize, usize)>) {
         step: 0,
     };
     let losses = Method::Supervised.losses(step).unwrap();
-    close(&format!("{name}: loss"), &[host(&losses.total)[0]], &expected("loss"), (1e-4, 0.0));
-    let gradients = losses.total.try_backward().unwrap();
+    close(&format!("{name}: loss"), &losses.total.host(), &expected("loss"), (1e-4, 0.0));
+    let mut gradients = tape.backward(&losses.total).unwrap();
     let norm = |values: &[f32]| values.iter().map(|it| f64::from(*it).powi(2)).sum::<f64>().sqrt();
     let largest = model.parameters().iter().map(|it| norm(&expected(&format!("d.{}", it.name))));
     let floor = 1e-4 * largest.fold(0.0, f64::max);
     let mut checked = 0;
     for parameter in model.parameters() {
-        let ours = gradients.get(&parameter.value).as_vec();
+        let ours = gradients.take(&parameter.value).expect(&parameter.name).host();
         let key = format!("d.{}", parameter.name);
         close(&format!("{name}: {key}"), &sampled(&ours, 32), &expected(&key), (2e-3, floor));
         checked += 1;
@@ -75,7 +75,7 @@ fn check(name: &str, step: Option<(usize, usize, usize)>) {
             let key = format!("{}.{what}", stats.layer);
             close(
                 &format!("{name}: {key}"),
-                &sampled(&host(ours), 16),
+                &sampled(&ours.host(), 16),
                 &expected(&key),
                 (1e-3, 0.0),
             );

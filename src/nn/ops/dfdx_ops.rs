@@ -6,7 +6,7 @@
 //! run repeats only up to rounding there.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dfdx::optim::{AdamConfig, RMSpropConfig, SgdConfig};
 use dfdx::prelude::*;
@@ -21,7 +21,7 @@ use super::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_gene
 use super::primitive::Primitive;
 use super::relu::relu_generic;
 use super::scale_channels::scale_channels_generic;
-use super::tensor::Tensor;
+use super::tensor::{PassId, Tensor};
 use super::{Backend, ConvBlock, Dims, Norm, OpError, Ops, Prepared, Tape, UpdateRule};
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 
@@ -103,33 +103,36 @@ fn read<S: Shape, D: Device<f32>, T>(x: &dfdx::tensor::Tensor<S, f32, D, T>) -> 
     values
 }
 
-/// The values of a tensor on a device of dfdx, and its gradient while a tape goes backward.
+/// The values of a tensor on a device of dfdx, and its gradients.
 struct Node<D: Device<f32>> {
     value: DfdxMatrix<D>,
-    /// The tape that it came back through, so that what is left of another pass is told apart.
-    gradient: Mutex<Option<(u64, DfdxMatrix<D>)>>,
+    /// One for each pass backward whose gradients are still held.
+    gradients: Mutex<Vec<(Weak<PassId>, DfdxMatrix<D>)>>,
 }
 
 impl<D: Device<f32>> Node<D> {
     fn new(value: DfdxMatrix<D>) -> Self {
-        Self { value, gradient: Mutex::new(None) }
+        Self { value, gradients: Mutex::new(Vec::new()) }
     }
 
-    /// Adds to the gradient of this pass.
-    fn add(&self, tape: u64, more: DfdxMatrix<D>) -> Result<(), D::Err> {
+    /// Adds to the gradient of a pass.
+    fn add(&self, pass: &Weak<PassId>, more: DfdxMatrix<D>) -> Result<(), D::Err> {
         let more = more.try_reshape_like(self.value.shape())?;
-        let mut held = self.gradient.lock().unwrap_or_else(PoisonError::into_inner);
-        let sum = match held.take() {
-            Some((of, sum)) if of == tape => sum.try_add(more)?,
-            _ => more,
+        let sum = match self.take(pass) {
+            Some(sum) => sum.try_add(more)?,
+            None => more,
         };
-        *held = Some((tape, sum));
+        let mut held = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody can ask for what is left of a pass whose gradients are gone.
+        held.retain(|(pass, _)| pass.strong_count() > 0);
+        held.push((pass.clone(), sum));
         Ok(())
     }
 
-    fn take(&self, tape: u64) -> Option<DfdxMatrix<D>> {
-        let held = self.gradient.lock().unwrap_or_else(PoisonError::into_inner).take();
-        held.filter(|(of, _)| *of == tape).map(|(_, gradient)| gradient)
+    fn take(&self, pass: &Weak<PassId>) -> Option<DfdxMatrix<D>> {
+        let mut held = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = held.iter().position(|(of, _)| of.ptr_eq(pass))?;
+        Some(held.swap_remove(at).1)
     }
 }
 
@@ -137,7 +140,7 @@ impl<D: Device<f32>> Node<D> {
 pub struct DfdxOps<D> {
     device: D,
     /// Itself, for the tensors that it makes.
-    this: std::sync::Weak<Self>,
+    this: Weak<Self>,
 }
 
 impl<D> fmt::Debug for DfdxOps<D> {
@@ -210,22 +213,22 @@ impl<D: DfdxDevice> DfdxOps<D> {
         let into = |it: &&Tensor| it.is_recorded().then(|| Self::node(it));
         let into_matrices: Vec<_> = matrices.iter().map(into).collect();
         let into_flats: Vec<_> = flats.iter().map(into).collect();
-        let (id, node) = (tape.id(), Self::node(&out));
+        let (pass, node) = (tape.pass(), Self::node(&out));
         tape.record(move |_| {
-            let Some(dy) = node.take(id) else { return Ok(()) };
+            let Some(dy) = node.take(&pass) else { return Ok(()) };
             let back = || -> Result<(), D::Err> {
                 let mut gradients = backward(value.put_tape(inner), dy)?;
                 for (leaf, node) in leaves.iter().zip(&into_matrices) {
                     if let Some(node) = node {
                         gradients.get_or_alloc_mut(leaf)?;
-                        node.add(id, gradients.get(leaf))?;
+                        node.add(&pass, gradients.get(leaf))?;
                     }
                 }
                 for (leaf, node) in parameters.iter().zip(&into_flats) {
                     if let Some(node) = node {
                         gradients.get_or_alloc_mut(leaf)?;
                         let gradient = gradients.get(leaf);
-                        node.add(id, gradient.try_reshape_like(&(1, leaf.shape().0))?)?;
+                        node.add(&pass, gradient.try_reshape_like(&(1, leaf.shape().0))?)?;
                     }
                 }
                 Ok(())
@@ -464,7 +467,7 @@ impl<D: DfdxDevice> Ops for DfdxOps<D> {
     }
 
     fn grad_scale(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError> {
-        self.on_rows(x, x.columns(), |x| grad_scale_generic(x, factor))
+        self.run(&[x], &[], x.dims, |mut x, _, _| grad_scale_generic(x.swap_remove(0), factor))
     }
 
     fn cross_entropy(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor, OpError> {
@@ -485,15 +488,15 @@ impl<D: DfdxDevice> Ops for DfdxOps<D> {
     }
 
     fn seed(&self, tape: &Tape, loss: &Tensor) {
-        let (id, node, device) = (tape.id(), Self::node(loss), self.device.clone());
+        let (pass, node, device) = (tape.pass(), Self::node(loss), self.device.clone());
         tape.record(move |_| {
             let one = device.try_tensor_from_vec(vec![1.0], (1, 1)).map_err(OpError::new)?;
-            node.add(id, one).map_err(OpError::new)
+            node.add(&pass, one).map_err(OpError::new)
         });
     }
 
     fn gradient(&self, gradients: &mut super::Gradients, x: &Tensor) -> Option<Tensor> {
-        Some(self.wrap(Self::node(x).take(gradients.tape)?, x.dims))
+        Some(self.wrap(Self::node(x).take(&Arc::downgrade(&gradients.pass))?, x.dims))
     }
 
     fn update(

@@ -23,6 +23,8 @@ pub mod relu;
 pub mod scale_channels;
 mod sums;
 mod tape;
+#[cfg(test)]
+mod tape_tests;
 mod tensor;
 mod update;
 

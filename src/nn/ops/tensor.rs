@@ -9,8 +9,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use dfdx::prelude::{
     Cpu, CpuError, Gradients as DfdxGradients, OwnedTape, PutTape as _, Tape as _,
@@ -214,8 +213,13 @@ impl Tensor {
 #[derive(Clone)]
 pub struct Tape(Rc<TapeParts>);
 
+/// An identity of what lies on a tape until it goes backward, and of the gradients that come of it: as long
+/// as those are held, so is it.
+#[derive(Debug, Default)]
+pub(super) struct PassId(());
+
 struct TapeParts {
-    id: u64,
+    pass: RefCell<Arc<PassId>>,
     operations: RefCell<OwnedTape<f32, Cpu>>,
     /// Why a step backward failed; dfdx's own error type has no room for it.
     failure: Cell<Option<OpError>>,
@@ -223,23 +227,21 @@ struct TapeParts {
 
 impl fmt::Debug for Tape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tape").field(&self.0.id).finish()
+        f.debug_struct("Tape").finish_non_exhaustive()
     }
 }
 
 impl Default for Tape {
     fn default() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (operations, failure) = (RefCell::default(), Cell::default());
-        Self(Rc::new(TapeParts { id, operations, failure }))
+        let (pass, operations, failure) = (RefCell::default(), RefCell::default(), Cell::default());
+        Self(Rc::new(TapeParts { pass, operations, failure }))
     }
 }
 
 impl Tape {
-    /// An identity that no other tape has.
-    pub(super) fn id(&self) -> u64 {
-        self.0.id
+    /// The pass that what is recorded now will go backward in.
+    pub(super) fn pass(&self) -> Weak<PassId> {
+        Arc::downgrade(&self.0.pass.borrow())
     }
 
     /// Remembers how a gradient goes back through an operation. The closure must not keep the tape
@@ -273,20 +275,20 @@ impl Tape {
         if recorded {
             loss.ops.seed(self, loss);
         }
-        let operations = self.0.operations.take();
+        let (operations, pass) = (self.0.operations.take(), self.0.pass.take());
         let root: DfdxTensor<(), f32, Cpu> = TOKENS.with(|device| device.tensor(0.0));
         let done = dfdx::prelude::Backward::try_backward(root.put_tape(operations));
         let gradients =
             done.map_err(|error| self.0.failure.take().unwrap_or_else(|| OpError::new(error)))?;
-        Ok(Gradients { tape: self.0.id, host: gradients })
+        Ok(Gradients { pass, host: gradients })
     }
 }
 
 /// The gradients of a loss.
 #[derive(Debug)]
 pub struct Gradients {
-    /// The tape that they came back through.
-    pub(super) tape: u64,
+    /// What tells them from those of other passes.
+    pub(super) pass: Arc<PassId>,
     /// Those of a backend whose memory is the host's.
     pub(super) host: DfdxGradients<f32, Cpu>,
 }

@@ -1,12 +1,12 @@
 use std::collections::HashSet;
 use std::fs;
 
-use dfdx::prelude::Cpu;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::*;
 use crate::nn::Saved;
 use crate::nn::geometry::Chw;
+use crate::nn::ops::CpuOps;
 use crate::nn::zoo::{self, ArchSettings};
 
 /// Tensors in single precision by their names.
@@ -15,7 +15,7 @@ type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 fn model(classes: usize, seed: u64) -> Model {
     let input = Chw { channels: 3, height: 28, width: 28 };
     let spec = (zoo::find("dacnn").unwrap().build)(ArchSettings::new(input, classes));
-    Model::new(spec, &Cpu::default(), seed).unwrap()
+    Model::new(spec, &CpuOps::shared(), seed).unwrap()
 }
 
 /// What a model is saved as, its running statistics at 0.5 and 2.

@@ -4,13 +4,19 @@
 #![allow(dead_code, reason = "a bench that shares it does not use all of it")]
 
 pub mod ops;
+pub mod primitives;
 pub mod step;
 
 use std::fmt;
 
-use dfdx::prelude::*;
 use runner::nn::Model;
+use runner::nn::ops::{Backend, CpuOps, DfdxOps, Dims, Gradients, Tape};
 use safetensors::SafeTensors;
+
+/// What computes on this machine: the CPU's kernels, and dfdx's own operations.
+pub fn backends() -> [Backend; 2] {
+    [CpuOps::shared(), DfdxOps::shared(dfdx::prelude::Cpu::default())]
+}
 
 /// The hash of tests/golden/hashed.py: uniform in [-bound, bound).
 pub fn hashed(salt: usize, len: usize, bound: f32) -> Vec<f32> {
@@ -89,9 +95,9 @@ pub fn close(name: &str, ours: &[f32], golden: &[f32], bounds: (f64, f64)) {
 
 /// Gives `model` the weights and running statistics that the scripts give PyTorch's: `scale` says how
 /// large the weights of a batch norm are, and a batch norm has `buffers` buffers there.
-pub fn fill(model: &mut Model<Cpu>, scale: impl Fn(&str) -> f32, buffers: usize) {
+pub fn fill(model: &mut Model, scale: impl Fn(&str) -> f32, buffers: usize) {
     for (salt, parameter) in model.parameters_mut().iter_mut().enumerate() {
-        let len = parameter.value.shape().0;
+        let len = parameter.value.len();
         let values = if parameter.shape.len() > 1 {
             let fan_in: usize = parameter.shape[1..].iter().product();
             hashed(salt, len, (6.0 / fan_in as f64).sqrt() as f32)
@@ -101,12 +107,24 @@ pub fn fill(model: &mut Model<Cpu>, scale: impl Fn(&str) -> f32, buffers: usize)
         } else {
             hashed(salt, len, 0.1)
         };
-        parameter.value.copy_from(&values);
+        parameter.value.write(&values);
     }
     for (at, stats) in model.stats_mut().iter_mut().enumerate() {
-        let (len, salt) = (stats.mean.shape().0, 1000 + buffers * at);
-        stats.mean.copy_from(&hashed(salt, len, 0.1));
+        let (len, salt) = (stats.mean.len(), 1000 + buffers * at);
+        stats.mean.write(&hashed(salt, len, 0.1));
         let var: Vec<f32> = hashed(salt + 1, len, 0.25).iter().map(|v| 1.0 + v).collect();
-        stats.var.copy_from(&var);
+        stats.var.write(&var);
     }
+}
+
+/// The gradients of a loss whose derivative along each parameter is what `of` gives for its place.
+pub fn gradients(model: &Model, of: impl Fn(usize) -> Vec<f32>) -> Gradients {
+    let tape = Tape::default();
+    let mut loss = model.ops().tensor(vec![0.0], Dims::Scalar).unwrap();
+    for (at, parameter) in model.parameters().iter().enumerate() {
+        let slopes = model.ops().tensor(of(at), parameter.value.dims()).unwrap();
+        let part = parameter.value.on(&tape).mul(&slopes).unwrap().sum().unwrap();
+        loss = part.add(&loss).unwrap();
+    }
+    tape.backward(&loss).unwrap()
 }

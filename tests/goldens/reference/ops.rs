@@ -1,18 +1,9 @@
-//! Every operation that PyTorch computed (tests/golden/ops.py), on any device.
+//! Every operation that PyTorch computed (tests/golden/ops.py), on any backend.
 
 use std::collections::BTreeMap;
 
-use dfdx::prelude::*;
 use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
-use runner::nn::ops::batch_norm::{batch_norm_eval_generic, batch_norm_train_generic};
-use runner::nn::ops::conv2d::conv2d_generic;
-use runner::nn::ops::cross_entropy::cross_entropy_generic;
-use runner::nn::ops::grad_reverse::grad_reverse_generic;
-use runner::nn::ops::linear::linear_generic;
-use runner::nn::ops::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
-use runner::nn::ops::relu::relu_generic;
-use runner::nn::ops::scale_channels::scale_channels_generic;
-use runner::nn::ops::{Batch, BatchMoments, Flat, Needs, Ops, Targets};
+use runner::nn::ops::{Backend, Dims, Norm, Running, Tape, Targets, Tensor};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -21,17 +12,18 @@ use super::Distance;
 /// Largest L2 distance to PyTorch, relative to PyTorch's norm.
 const TOLERANCE: f64 = 1e-4;
 
+/// Weight of the newest batch in running averages.
+const MOMENTUM: f32 = 0.1;
+
+/// Whose gradients are wanted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Needs {
+    pub input: bool,
+    pub weight: bool,
+}
+
 /// All gradients.
 pub const BOTH: Needs = Needs { input: true, weight: true };
-
-/// What computes an operation.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Form {
-    /// The device's own form.
-    Kernel,
-    /// dfdx's operations, composed.
-    Generic,
-}
 
 /// An operation with its settings.
 #[derive(Debug, Clone)]
@@ -40,7 +32,7 @@ pub enum Op {
     MaxPool2d(Pool2d),
     AvgPool2d(Pool2d),
     GlobalAvgPool(Chw),
-    BatchNormTrain { channels: usize, eps: f32 },
+    BatchNormTrain { channels: usize, eps: f32, mean: Vec<f32>, var: Vec<f32> },
     BatchNormEval { channels: usize, eps: f32, mean: Vec<f32>, var: Vec<f32> },
     Linear { outputs: usize },
     Relu(Rectifier),
@@ -49,115 +41,91 @@ pub enum Op {
     CrossEntropy { labels: Vec<u32>, mixed: Option<(Vec<u32>, f32)>, smoothing: f32 },
 }
 
-/// What a forward and a backward pass gave.
+/// What a forward and a backward pass gave. A gradient that nobody wanted is `None`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Passes {
     pub y: Vec<f32>,
-    pub dx: Vec<f32>,
-    pub parameters: Vec<Vec<f32>>,
-    pub moments: Option<BatchMoments>,
+    pub dx: Option<Vec<f32>>,
+    pub parameters: Vec<Option<Vec<f32>>>,
+    /// Running mean and variance afterwards.
+    pub running: Option<[Vec<f32>; 2]>,
 }
 
 /// Values and gradients for the output gradient `dy`.
-pub fn passes<D: Ops>(
-    device: &D,
+pub fn passes(
+    ops: &Backend,
     op: &Op,
-    form: Form,
     needs: Needs,
     (x, n): (&[f32], usize),
     parameters: &[Vec<f32>],
     dy: &[f32],
 ) -> Passes {
-    let flat =
-        |values: &[f32]| -> Flat<D> { device.tensor_from_vec(values.to_vec(), (values.len(),)) };
-    let input: Batch<D> = device.tensor_from_vec(x.to_vec(), (n, x.len() / n));
-    let parameters: Vec<Flat<D>> = parameters.iter().map(|values| flat(values)).collect();
-    let taped: Batch<D, OwnedTape<f32, D>> = input.clone().leaky_traced();
-    let mut moments = None;
-    let y = match (op, form) {
-        (Op::CrossEntropy { labels, mixed, smoothing }, form) => {
-            let mixed = mixed.as_ref().map(|(others, share)| (others.as_slice(), *share));
-            let targets = Targets { labels, mixed, smoothing: *smoothing };
-            let loss = match form {
-                Form::Kernel => D::cross_entropy(taped, &targets),
-                Form::Generic => cross_entropy_generic(taped, &targets),
-            };
-            let loss = loss.unwrap() * dy[0];
-            let y = vec![loss.as_vec()[0] / dy[0]];
-            let gradients = loss.backward();
-            let dx = gradients.get(&input).as_vec();
-            return Passes { y, dx, parameters: Vec::new(), moments };
-        }
-        (Op::BatchNormTrain { channels, eps }, form) => {
-            let (weight, bias) = (&parameters[0], &parameters[1]);
-            let (y, seen) = match form {
-                Form::Kernel => D::batch_norm_train(taped, weight, bias, *channels, *eps, needs),
-                Form::Generic => {
-                    batch_norm_train_generic(taped, weight, bias, *channels, *eps, needs)
-                }
-            }
-            .unwrap();
-            moments = Some(seen);
-            Ok(y)
-        }
-        (Op::Conv2d(shape), Form::Kernel) => {
-            D::conv2d(taped, &parameters[0], parameters.get(1), shape, needs)
-        }
-        (Op::Conv2d(shape), Form::Generic) => {
-            conv2d_generic(taped, &parameters[0], parameters.get(1), shape, needs)
-        }
-        (Op::MaxPool2d(shape), Form::Kernel) => D::max_pool2d(taped, shape),
-        (Op::MaxPool2d(shape), Form::Generic) => max_pool2d_generic(taped, shape),
-        (Op::AvgPool2d(shape), Form::Kernel) => D::avg_pool2d(taped, shape),
-        (Op::AvgPool2d(shape), Form::Generic) => avg_pool2d_generic(taped, shape),
-        (Op::GlobalAvgPool(input), Form::Kernel) => D::global_avg_pool(taped, *input),
-        (Op::GlobalAvgPool(input), Form::Generic) => global_avg_pool_generic(taped, *input),
-        (Op::BatchNormEval { channels, eps, mean, var }, form) => {
-            let (weight, bias, mean, var) =
-                (&parameters[0], &parameters[1], &flat(mean), &flat(var));
-            let (channels, eps) = (*channels, *eps);
-            match form {
-                Form::Kernel => {
-                    D::batch_norm_eval(taped, weight, bias, mean, var, channels, eps, needs)
-                }
-                Form::Generic => {
-                    batch_norm_eval_generic(taped, weight, bias, mean, var, channels, eps, needs)
-                }
-            }
-        }
-        (Op::Linear { outputs }, Form::Kernel) => {
-            D::linear(taped, &parameters[0], parameters.get(1), *outputs, needs)
-        }
-        (Op::Linear { outputs }, Form::Generic) => {
-            linear_generic(taped, &parameters[0], parameters.get(1), *outputs, needs)
-        }
-        (Op::Relu(kind), Form::Kernel) => D::relu(taped, *kind),
-        (Op::Relu(kind), Form::Generic) => relu_generic(taped, *kind),
-        (Op::ScaleChannels { scale, channels }, Form::Kernel) => {
-            D::scale_channels(taped, scale, *channels)
-        }
-        (Op::ScaleChannels { scale, channels }, Form::Generic) => {
-            scale_channels_generic(taped, scale, *channels)
-        }
-        (Op::GradReverse { lambda }, Form::Kernel) => D::grad_reverse(taped, *lambda),
-        (Op::GradReverse { lambda }, Form::Generic) => grad_reverse_generic(taped, *lambda),
-    }
-    .unwrap();
-    let mut values = vec![0.0; dy.len()];
-    y.copy_into(&mut values);
-    let dy: Batch<D> = device.tensor_from_vec(dy.to_vec(), *y.shape());
-    // A gradient that no step writes must exist to be seen to be zero.
-    let mut gradients: Gradients<f32, D> = (y * dy).sum::<(), _>().backward();
-    gradients.get_or_alloc_mut(&input).unwrap();
-    for parameter in &parameters {
-        gradients.get_or_alloc_mut(parameter).unwrap();
-    }
+    let tape = Tape::default();
+    let tensor = |values: &[f32], dims, learns: bool| {
+        let tensor = ops.tensor(values.to_vec(), dims).unwrap();
+        if learns { tensor.on(&tape) } else { tensor }
+    };
+    let flat = |values: &[f32], learns| tensor(values, Dims::Flat(values.len()), learns);
+    let input = tensor(x, Dims::Rows(n, x.len() / n), needs.input);
+    let parameters: Vec<Tensor> = parameters.iter().map(|it| flat(it, needs.weight)).collect();
+    let mut running = None;
+    let y = compute(ops, op, &input, &parameters, &flat, &mut running);
+    let dy = tensor(dy, y.dims(), false);
+    let loss = y.mul(&dy).unwrap().sum().unwrap();
+    let mut gradients = tape.backward(&loss).unwrap();
+    let mut gradient = |of: &Tensor| gradients.take(of).map(|gradient| gradient.host());
     Passes {
-        y: values,
-        dx: gradients.get(&input).as_vec(),
-        parameters: parameters.iter().map(|p| gradients.get(p).as_vec()).collect(),
-        moments,
+        y: y.host(),
+        dx: gradient(&input),
+        parameters: parameters.iter().map(gradient).collect(),
+        running: running.map(|moments| moments.map(|it| it.host())),
     }
+}
+
+/// The values of an operation; `running` are the averages that it moved.
+fn compute(
+    ops: &Backend,
+    op: &Op,
+    x: &Tensor,
+    parameters: &[Tensor],
+    flat: &dyn Fn(&[f32], bool) -> Tensor,
+    running: &mut Option<[Tensor; 2]>,
+) -> Tensor {
+    match op {
+        Op::Conv2d(shape) => ops.conv2d(x, &parameters[0], parameters.get(1), shape),
+        Op::MaxPool2d(shape) => ops.max_pool2d(x, shape),
+        Op::AvgPool2d(shape) => ops.avg_pool2d(x, shape),
+        Op::GlobalAvgPool(input) => ops.global_avg_pool(x, *input),
+        Op::BatchNormTrain { channels, eps, mean, var } => {
+            let [mean, var] = running.insert([flat(mean, false), flat(var, false)]);
+            let norm = Norm::Batch {
+                weight: &parameters[0],
+                bias: &parameters[1],
+                eps: *eps,
+                running: Some(Running { mean, var, momentum: MOMENTUM }),
+            };
+            ops.batch_norm(x, norm, *channels)
+        }
+        Op::BatchNormEval { channels, eps, mean, var } => {
+            let norm = Norm::Fixed {
+                weight: &parameters[0],
+                bias: &parameters[1],
+                mean: &flat(mean, false),
+                var: &flat(var, false),
+                eps: *eps,
+            };
+            ops.batch_norm(x, norm, *channels)
+        }
+        Op::Linear { outputs } => ops.linear(x, &parameters[0], parameters.get(1), *outputs),
+        Op::Relu(kind) => ops.relu(x, *kind),
+        Op::ScaleChannels { scale, channels } => ops.scale_channels(x, scale, *channels),
+        Op::GradReverse { lambda } => ops.grad_scale(x, -lambda),
+        Op::CrossEntropy { labels, mixed, smoothing } => {
+            let mixed = mixed.as_ref().map(|(others, share)| (others.as_slice(), *share));
+            ops.cross_entropy(x, &Targets { labels, mixed, smoothing: *smoothing })
+        }
+    }
+    .unwrap()
 }
 
 /// One case of the golden file.
@@ -173,35 +141,31 @@ impl Golden {
         ["weight", "bias"].iter().filter_map(|name| self.tensors.get(*name).cloned()).collect()
     }
 
-    pub fn run<D: Ops>(&self, device: &D, form: Form, needs: Needs) -> Passes {
+    pub fn run(&self, ops: &Backend, needs: Needs) -> Passes {
         let (x, dy) = ((&*self.tensors["x"], self.n), &*self.tensors["dy"]);
-        passes(device, &self.op, form, needs, x, &self.parameters(), dy)
+        passes(ops, &self.op, needs, x, &self.parameters(), dy)
     }
 
-    /// How far values, gradients and running statistics on `device` are from PyTorch's.
-    pub fn distances<D: Ops>(&self, device: &D, form: Form) -> Vec<Distance> {
-        let ours = self.run(device, form, BOTH);
+    /// How far values, gradients and running statistics on `ops` are from PyTorch's.
+    pub fn distances(&self, ops: &Backend) -> Vec<Distance> {
+        let ours = self.run(ops, BOTH);
         let distance = |tensor: &str, ours: &[f32], golden: &str| {
-            let name = format!("{} {tensor} ({form:?})", self.name);
+            let name = format!("{} {tensor} ({ops:?})", self.name);
             Distance::of(&name, ours, &self.tensors[golden], (TOLERANCE, 0.0))
         };
-        let mut distances = vec![distance("y", &ours.y, "y"), distance("dx", &ours.dx, "dx")];
+        let reached = |gradient: &Option<Vec<f32>>| gradient.clone().expect("it is wanted");
+        let mut distances =
+            vec![distance("y", &ours.y, "y"), distance("dx", &reached(&ours.dx), "dx")];
         let expected = ["dweight", "dbias"].iter().filter(|key| self.tensors.contains_key(**key));
         let expected: Vec<_> = expected.collect();
         assert_eq!(ours.parameters.len(), expected.len(), "{}", self.name);
         for (ours, key) in ours.parameters.iter().zip(expected) {
-            distances.push(distance(key, ours, key));
+            distances.push(distance(key, &reached(ours), key));
         }
-        if let (Op::BatchNormTrain { channels, .. }, Some(moments)) = (&self.op, &ours.moments) {
-            // As PyTorch with momentum 0.1: the running variance takes the unbiased one.
-            let count = (self.tensors["x"].len() / channels) as f32;
-            let moved = |old: &[f32], new: &[f32], factor: f32| -> Vec<f32> {
-                old.iter().zip(new).map(|(old, new)| 0.9 * old + 0.1 * factor * new).collect()
-            };
-            let mean = moved(&self.tensors["mean"], &moments.mean, 1.0);
-            let var = moved(&self.tensors["var"], &moments.var, count / (count - 1.0));
-            distances.push(distance("running mean", &mean, "mean_after"));
-            distances.push(distance("running variance", &var, "var_after"));
+        assert_eq!(ours.running.is_some(), matches!(self.op, Op::BatchNormTrain { .. }));
+        if let Some([mean, var]) = &ours.running {
+            distances.push(distance("running mean", mean, "mean_after"));
+            distances.push(distance("running variance", var, "var_after"));
         }
         distances
     }
@@ -264,7 +228,9 @@ fn op(case: &Value, tensors: &BTreeMap<String, Vec<f32>>) -> Op {
         "avg_pool2d" => Op::AvgPool2d(pool()),
         "global_avg_pool" => Op::GlobalAvgPool(image()),
         "batch_norm" if case["train"] == Value::Bool(true) => {
-            Op::BatchNormTrain { channels: count("channels"), eps: float("eps") }
+            let (channels, eps) = (count("channels"), float("eps"));
+            let (mean, var) = (tensors["mean"].clone(), tensors["var"].clone());
+            Op::BatchNormTrain { channels, eps, mean, var }
         }
         "batch_norm" => Op::BatchNormEval {
             channels: count("channels"),

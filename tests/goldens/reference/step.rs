@@ -1,19 +1,17 @@
-//! One adaptation step of `dacnn` against PyTorch's (tests/golden/dann_step.py, coral_step.py), on any device.
+//! One adaptation step of `dacnn` against PyTorch's (tests/golden/dann_step.py, coral_step.py), on any backend.
 
 use std::fs;
 
-use dfdx::prelude::*;
 use runner::adapt::{Coefficient, Coral, Dann, Method, Step, TrainingProgress};
 use runner::config::source::{SourceId, Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::nn::geometry::Chw;
-use runner::nn::model::host;
-use runner::nn::ops::{Ops, Targets};
+use runner::nn::ops::{Backend, Dims, Tape, Targets};
 use runner::nn::spec::Layer;
 use runner::nn::{EntryLayer, Model, zoo};
 use runner::train::{Optimizer, OptimizerState};
 
-use super::{Distance, hashed, norm, sampled, tensor};
+use super::{Distance, gradients, hashed, norm, sampled, tensor};
 
 fn target() -> Reference {
     let mut sources = Sources::default();
@@ -28,24 +26,24 @@ fn target() -> Reference {
 }
 
 /// One step of DANN against PyTorch's.
-pub fn dann<D: Ops>(device: &D) -> Vec<Distance> {
+pub fn dann(ops: &Backend) -> Vec<Distance> {
     let lambda = Coefficient::Constant { max: 0.6 };
     let method = Method::Dann(Dann { target: target(), lambda, domain_head: None });
     let losses = ["class_loss", "source_domain_loss", "target_domain_loss"];
-    step_distances(device, &method, "dann", &losses, 4096)
+    step_distances(ops, &method, "dann", &losses, 4096)
 }
 
 /// One step of Deep CORAL against PyTorch's.
-pub fn coral<D: Ops>(device: &D) -> Vec<Distance> {
+pub fn coral(ops: &Backend) -> Vec<Distance> {
     let lambda = Coefficient::Constant { max: 300.0 };
     let method = Method::Coral(Coral { target: target(), lambda });
-    step_distances(device, &method, "coral", &["class_loss", "coral_loss"], 1024)
+    step_distances(ops, &method, "coral", &["class_loss", "coral_loss"], 1024)
 }
 
-/// How far one step of `method` on `device` is from that of `tests/golden/{name}_step.safetensors`, which
+/// How far one step of `method` on `ops` is from that of `tests/golden/{name}_step.safetensors`, which
 /// holds the losses `names` and at most `most` values per tensor.
-fn step_distances<D: Ops>(
-    device: &D,
+fn step_distances(
+    ops: &Backend,
     method: &Method,
     name: &str,
     names: &[&str],
@@ -67,7 +65,7 @@ fn step_distances<D: Ops>(
             *p = 0.0;
         }
     }
-    let mut model = Model::new(spec, device, 0).unwrap();
+    let mut model = Model::new(spec, ops, 0).unwrap();
     for head in method.heads(model.spec()) {
         model.add_head(head, 0).unwrap();
     }
@@ -82,18 +80,23 @@ fn step_distances<D: Ops>(
         if is_norm && parameter.name.ends_with("weight") {
             values.iter_mut().for_each(|value| *value += 1.0);
         }
-        parameter.value.copy_from(&values);
+        parameter.value.write(&values);
     }
 
     let images = 3 * 28 * 28;
     let labels: Vec<u32> = (0..6).map(|i| (7 * i + 3) % 10).collect();
+    let images = |salt, count, bound| {
+        ops.tensor(hashed(salt, count * images, bound), Dims::Rows(count, images)).unwrap()
+    };
+    let tape = Tape::default();
     let losses = method
         .losses(Step {
             model: &mut model,
+            tape: &tape,
             entry: EntryLayer::IMAGES,
-            source: device.tensor_from_vec(hashed(101, 6 * images, 1.0), (6, images)),
+            source: images(101, 6, 1.0),
             targets: Targets::plain(&labels),
-            target: Some(device.tensor_from_vec(hashed(102, 5 * images, 0.5), (5, images))),
+            target: Some(images(102, 5, 0.5)),
             progress: TrainingProgress { share: 0.0, step: 0 },
             seed: 0,
             epoch: 0,
@@ -106,13 +109,14 @@ fn step_distances<D: Ops>(
         .collect();
     measure("losses", &ours, &expected("losses"), (1e-4, 0.0));
 
-    let mut gradients = losses.total.backward();
-    let whole = norm(model.parameters().iter().flat_map(|p| host(&gradients.get(&p.value))));
-    for parameter in model.parameters() {
+    let mut found = tape.backward(&losses.total).unwrap();
+    let reached = model.parameters().iter().map(|it| found.take(&it.value).expect(&it.name).host());
+    let reached: Vec<Vec<f32>> = reached.collect();
+    let whole = norm(reached.iter().flatten().copied());
+    for (parameter, gradient) in model.parameters().iter().zip(&reached) {
         // A bias before batch norm has no gradient but rounding noise: measured by the whole.
-        let ours = sampled(&host(&gradients.get(&parameter.value)), most);
         let name = format!("gradient {}", parameter.name);
-        measure(&name, &ours, &expected(&name), (1e-4, 1e-6 * whole));
+        measure(&name, &sampled(gradient, most), &expected(&name), (1e-4, 1e-6 * whole));
     }
 
     let adam = Optimizer::Adam(runner::train::Adam {
@@ -122,15 +126,17 @@ fn step_distances<D: Ops>(
         weight_decay: 0.0,
     });
     let mut optimizer = OptimizerState::new(adam, &model).unwrap();
+    // Taken once, gradients are gone.
+    let mut gradients = gradients(&model, |at| reached[at].clone());
     optimizer.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
     for parameter in model.parameters() {
         let name = format!("parameter {}", parameter.name);
-        measure(&name, &sampled(&host(&parameter.value), most), &expected(&name), (1e-4, 0.0));
+        measure(&name, &sampled(&parameter.value.host(), most), &expected(&name), (1e-4, 0.0));
     }
     for stats in model.stats() {
         for (word, tensor) in [("running_mean", &stats.mean), ("running_var", &stats.var)] {
             let name = format!("buffer {}.{word}", stats.layer);
-            measure(&name, &host(tensor), &expected(&name), (1e-4, 0.0));
+            measure(&name, &tensor.host(), &expected(&name), (1e-4, 0.0));
         }
     }
     distances
