@@ -3,12 +3,11 @@
 //!
 //! loss = CE(class, source) + lambda |mean f(source) - mean f(target)|^2 over a batch of each domain.
 
-use dfdx::prelude::*;
-
-use super::{Classified, Coefficient, Domains, Losses, Reading, Step, value};
+use super::{Classified, Coefficient};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::Part;
-use crate::nn::ops::{Batch, Ops, Scalar};
+use crate::nn::ops::{OpError, Tensor};
+use crate::train::{Batch, BatchNormFamily, Bench, FitError, Group, Learner, Method, Needs};
 
 /// Settings of the method.
 #[derive(Debug, Clone)]
@@ -29,61 +28,63 @@ impl MeanDistance {
         let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
         Ok(Self { target: target?, lambda: lambda? })
     }
+}
 
-    pub(super) fn losses<D: Ops>(&self, step: Step<D>) -> Result<Losses<D>, D::Err> {
-        let lambda = self.lambda.at(&step.progress);
-        // One domain per pass, so that batch norm never sees a mixture.
-        let Domains { model, entry, source, source_pass, targets, target, target_pass } =
-            step.domains();
+impl Method for MeanDistance {
+    fn needs(&self) -> Needs<'_> {
+        let batch_norm = BatchNormFamily::ALL;
+        Needs { target: Some(&self.target), batch_norm, ..Needs::SOURCE }
+    }
 
-        let features = model.features_from(entry, source.leaky_traced(), source_pass)?;
-        let for_distance = features.with_empty_tape();
-        let logits = model.forward(&Part::CLASSIFIER, features, source_pass)?;
-        let classified = Classified::new(logits, &targets)?;
+    fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
+        Ok(Box::new(Nearing(self)))
+    }
+}
 
-        let of_target = model.features_from(entry, target.leaky_traced(), target_pass)?;
-        let both = classified.count + of_target.shape().0;
-        let distance = distance(for_distance, of_target)?;
+/// The method in the middle of a training: it remembers nothing.
+struct Nearing<'m>(&'m MeanDistance);
 
-        let readings = vec![
-            classified.loss_reading(),
-            Reading { name: "mean_distance", value: value(&distance), weight: both },
-            classified.accuracy_reading(),
-            Reading { name: "lambda", value: f64::from(lambda), weight: 0 },
-        ];
-        let total = classified.loss.try_add(distance.try_mul(lambda)?)?;
-        Ok(Losses { total, readings })
+impl Learner for Nearing<'_> {
+    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
+        let lambda = bench.knob("lambda", |progress| self.0.lambda.at(progress));
+        let features = bench.both(&Part::FEATURES, &batch.images())?;
+        let logits = bench.source_of(&Part::CLASSIFIER, &features)?;
+        let classified = Classified::new(&logits, &batch.source().targets)?;
+        let distance = distance(&features.source, &features.target)?;
+
+        classified.report_loss(bench);
+        bench.meter("mean_distance", &distance, classified.count + features.target.rows());
+        classified.report_accuracy(bench);
+        let loss = classified.loss.add(&distance.scale(lambda)?)?;
+        bench.descend(&loss, &[Group::MAIN])
     }
 }
 
 /// |mean of the rows of `source` - mean of the rows of `target`|^2, of `[N, d]` and `[M, d]`.
-fn distance<D: Ops, T: Tape<f32, D> + Merge<T>>(
-    source: Batch<D, T>,
-    target: Batch<D, T>,
-) -> Result<Scalar<D, T>, D::Err> {
-    let target = target.try_mean::<(usize,), Axis<0>>()?;
-    source.try_mean::<(usize,), Axis<0>>()?.try_sub(target)?.try_square()?.try_sum::<(), _>()
+fn distance(source: &Tensor, target: &Tensor) -> Result<Tensor, OpError> {
+    source.mean_of_rows()?.sub(&target.mean_of_rows()?)?.square()?.sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::model::host;
+    use crate::nn::ops::{CpuOps, Dims};
 
     #[test]
     fn the_distance_is_that_of_the_means() {
-        let device = Cpu::default();
-        let source = device.tensor_from_vec(vec![0.0, 0.0, 2.0, 4.0], (2, 2));
-        let target = device.tensor_from_vec(vec![4.0, 4.0], (1, 2));
+        let rows = |values: Vec<f32>| {
+            let dims = Dims::Rows(values.len() / 2, 2);
+            CpuOps::shared().tensor(values, dims).unwrap()
+        };
+        let (source, target) = (rows(vec![0.0, 0.0, 2.0, 4.0]), rows(vec![4.0, 4.0]));
         // The means are (1, 2) and (4, 4).
-        assert_eq!(host(&distance(source.clone(), target).unwrap())[0], 9.0 + 4.0);
-        assert_eq!(host(&distance(source.clone(), source).unwrap())[0], 0.0);
+        assert_eq!(distance(&source, &target).unwrap().value(), 9.0 + 4.0);
+        assert_eq!(distance(&source, &source).unwrap().value(), 0.0);
     }
 
     #[test]
-    fn the_lines_that_register_it_fit() {
+    fn the_line_that_registers_it_fits() {
         let _: fn(&mut Keys) -> Result<MeanDistance, Noted> = MeanDistance::read;
-        let _: fn(&MeanDistance) -> &Reference = |method| &method.target;
-        let _: fn(&MeanDistance, Step<Cpu>) -> _ = MeanDistance::losses::<Cpu>;
+        let _: fn(&MeanDistance) -> &dyn Method = |method| method;
     }
 }

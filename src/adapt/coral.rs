@@ -82,6 +82,7 @@ fn covariance(x: &Tensor) -> Result<Tensor, OpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::ops::{CpuOps, Dims};
 
     /// Numbers without a pattern, from -1 to 1.
     fn batch(salt: u32, shape: (usize, usize)) -> Tensor {

@@ -7,6 +7,8 @@ use crate::nn::ops::{Targets, Tensor};
 use crate::train::{Bench, FitError, Method};
 
 mod coefficient;
+#[cfg(test)]
+mod tests;
 
 pub use coefficient::Coefficient;
 

@@ -146,6 +146,9 @@ impl Clock {
     }
 }
 
+/// The gradients that a descent moved parameters by, with the parameters' names.
+pub type Gradient = Vec<(String, Vec<f32>)>;
+
 /// What a [`Learner`](super::Learner) works with.
 pub struct Bench<'a> {
     ops: Backend,
@@ -162,6 +165,8 @@ pub struct Bench<'a> {
     meters: Vec<Meter>,
     /// The losses of its descents.
     losses: Vec<Tensor>,
+    /// The gradients of each descent, where someone asked for them.
+    descents: Option<Vec<Gradient>>,
     /// The newest loss that was read.
     pub(super) last_loss: Option<f64>,
 }
@@ -186,19 +191,41 @@ impl<'a> Bench<'a> {
             rounds: HashMap::new(),
             meters: Vec::new(),
             losses: Vec::new(),
+            descents: None,
             last_loss: None,
         }
     }
 
-    /// A bench for a step by itself, outside a training: for goldens and benches.
+    /// A bench outside a training, for steps that are compared with other implementations or timed.
     ///
     /// # Errors
-    /// When the device fails (out of memory).
+    /// When the device fails (out of memory), or settings of single parameters do not fit the network.
     pub fn alone(model: Model, settings: &'a TrainingSettings) -> Result<Self, FitError> {
-        let optimizer = OptimizerState::new(settings.optimizer, &model)?;
-        let mut bench = Self::new(model, optimizer, settings);
-        bench.begin_step(Clock { epochs: 1, steps_per_epoch: 1, ..Clock::default() }, &[]);
-        Ok(bench)
+        let rates = settings.groups.rates(&settings.optimizer, &model, &[])?;
+        let learns: Vec<bool> = model.parameters().iter().map(|it| it.trainable).collect();
+        let optimizer = OptimizerState::with_rates(rates, &model, &learns)?;
+        Ok(Self::new(model, optimizer, settings))
+    }
+
+    /// One step of `learner` as step `step` of an epoch of `steps`: its readings, and the gradients of its
+    /// descents in their order where `traced`.
+    ///
+    /// # Errors
+    /// Those of the step.
+    pub fn step_alone(
+        &mut self,
+        learner: &mut dyn super::Learner,
+        batch: &Batch,
+        (step, steps): (usize, usize),
+        traced: bool,
+    ) -> Result<(Vec<Reading>, Vec<Gradient>), FitError> {
+        self.begin_step(Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps }, &[]);
+        self.descents = traced.then(Vec::new);
+        learner.step(self, batch)?;
+        let mut last = self.last_loss;
+        let readings = self.end_step().read(&mut last)?;
+        self.last_loss = last;
+        Ok((readings, self.descents.take().unwrap_or_default()))
     }
 
     /// Begins a step: what the last one left is gone.
@@ -440,10 +467,20 @@ impl<'a> Bench<'a> {
         let moment = self.clock.moment(&self.validation);
         let schedule = &self.settings.schedule;
         let (lr, momentum) = (|base| schedule.lr(base, &moment), schedule.momentum(&moment));
+        let mut seen = Vec::new();
         for (id, network) in &mut self.networks {
             let Some(optimizer) = &mut network.optimizer else { continue };
             let moves = |part: &Part| groups.iter().any(|group| group.holds(*id, part));
-            optimizer.step(&mut network.model, gradients, moves, lr, momentum)?;
+            let prefix = id.prefix();
+            let see = |name: &str, gradient: &Tensor| {
+                if self.descents.is_some() {
+                    seen.push((format!("{prefix}{name}"), gradient.host()));
+                }
+            };
+            optimizer.step(&mut network.model, gradients, moves, lr, momentum, see)?;
+        }
+        if let Some(descents) = &mut self.descents {
+            descents.push(seen);
         }
         Ok(())
     }

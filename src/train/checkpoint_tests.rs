@@ -10,7 +10,6 @@ use super::checkpoint::Slot;
 use super::contract::Data;
 use super::fit::{FitOptions, fit};
 use super::tiny;
-use crate::adapt::Method;
 use crate::progress::{Progress, Unit, Watch};
 
 /// Hears of checkpoints that fail, and after some steps takes away what is in their way.
@@ -42,7 +41,7 @@ fn a_checkpoint_that_could_not_be_written_is_tried_again_and_only_the_failure_is
     let way = folder.path().join("way");
     fs::write(&way, "a file where a folder must be").unwrap();
     let slot = Slot::new(way.join("slot"), Duration::ZERO);
-    let (mut model, dataset, split) = (tiny::model(), tiny::dataset(), tiny::split());
+    let (model, dataset, split) = (tiny::model(), tiny::dataset(), tiny::split());
     let settings = tiny::settings(3);
     let data =
         Data { source: Some((&dataset, &split)), target: None, validate: None, scored: None };
@@ -50,7 +49,7 @@ fn a_checkpoint_that_could_not_be_written_is_tried_again_and_only_the_failure_is
     let unblocks = Unblocks { way: way.clone(), steps, heard };
     let watch = Watch { progress: &unblocks, cancel: &AtomicBool::new(false) };
     let options = FitOptions { checkpoints: Some(&slot), ..FitOptions::default() };
-    fit(&mut model, &[], &Method::Supervised, &data, &settings, options, &watch).unwrap();
+    fit(model, &[], &tiny::Plain, &data, &settings, options, &watch).unwrap();
     let heard = unblocks.heard.into_inner().unwrap();
     // Those of three steps failed for one reason.
     assert_eq!(heard.len(), 1, "{heard:?}");

@@ -28,7 +28,7 @@ mod target_scores;
 pub(crate) mod tiny;
 mod whole_set;
 
-pub use bench::{Batch, Bench, Domains, Mode, Reading, SourceBatch, TargetBatch};
+pub use bench::{Batch, Bench, Domains, Gradient, Mode, Reading, SourceBatch, TargetBatch};
 pub use contract::{Data, Ended, FitError, Stop};
 pub use epoch::{EpochLength, coverage};
 pub use evaluate::{Evaluation, Prediction, evaluate};

@@ -105,7 +105,7 @@ impl OptimizerState {
 
     /// One update of every trainable parameter of the parts that `moves` names, where a gradient reached
     /// it. `lr` says what became of a rate by now, `momentum` is one that counts instead of the
-    /// optimizer's.
+    /// optimizer's. `seen` is told the gradient of each by its name.
     ///
     /// # Errors
     /// When the device fails.
@@ -116,6 +116,7 @@ impl OptimizerState {
         moves: impl Fn(&Part) -> bool,
         lr: impl Fn(f64) -> f64,
         momentum: Option<f64>,
+        mut seen: impl FnMut(&str, &Tensor),
     ) -> Result<(), OpError> {
         for (at, parameter) in model.trainable_mut(&moves) {
             let Some(moments) = &mut self.moments[at] else { continue };
@@ -126,6 +127,7 @@ impl OptimizerState {
             };
             let (lr, value) = (lr(rate.lr), &mut parameter.value);
             let Some(gradient) = gradients.take(value) else { continue };
+            seen(&parameter.name, &gradient);
             moments.steps += 1;
             let rule = rule(&optimizer, (lr, rate.weight_decay));
             let Some(toward) = &rate.toward else {
@@ -221,7 +223,7 @@ mod tests {
     /// A step along gradients that are all 1.
     fn step(state: &mut OptimizerState, model: &mut Model, momentum: Option<f64>) {
         let mut gradients = tiny::gradients(model, |_, len| vec![1.0; len]);
-        state.step(model, &mut gradients, |_| true, |lr| lr, momentum).unwrap();
+        state.step(model, &mut gradients, |_| true, |lr| lr, momentum, |_, _| ()).unwrap();
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::groups::Groups;
 use super::method::BatchNormFamily;
 use super::monitor::{EarlyStopping, Metric};
 use super::optimizer::Optimizer;
-use super::sampler::ImageSampler;
+use super::sampler::{ImageSampler, Shuffled};
 use super::schedule::Scheduled;
 use super::target_scores::TargetScores;
 use crate::data::augment::Augment;
@@ -43,4 +43,28 @@ pub struct TrainingSettings {
     pub log_every: Option<usize>,
     /// Seed of shuffling and dropout.
     pub seed: u64,
+}
+
+impl TrainingSettings {
+    /// One epoch in batches of `batch_size` with `optimizer`, and nothing else: for steps outside a
+    /// training.
+    pub fn plain(batch_size: usize, optimizer: Optimizer) -> Self {
+        Self {
+            epochs: 1,
+            epoch: None,
+            sampler: Box::new(Shuffled),
+            batch_size,
+            optimizer,
+            groups: Groups::default(),
+            batch_norm: BatchNormFamily::Separate,
+            schedule: Scheduled::constant(),
+            augment: None,
+            label_smoothing: 0.0,
+            early_stopping: None,
+            keep_best: None,
+            target_scores: None,
+            log_every: None,
+            seed: 0,
+        }
+    }
 }

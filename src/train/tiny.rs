@@ -2,22 +2,25 @@
 
 use indexmap::IndexMap;
 
-use super::groups::Groups;
+use super::bench::{Batch, Bench};
+use super::contract::FitError;
+use super::method::{Group, Learner, Method, Needs};
 use super::optimizer::Optimizer;
-use super::sampler::Shuffled;
-use super::schedule::Scheduled;
 use super::settings::TrainingSettings;
-use crate::config::Keys;
-use crate::config::node::Table;
-use crate::config::source::{SourceId, Span};
+use crate::data::view::Domain;
 use crate::data::{Dataset, Images, Split};
-use crate::nn::ops::{CpuOps, Dims, Gradients, Tape};
-use crate::nn::{Model, Spec};
+use crate::nn::ops::{Backend, CpuOps, Dims, Gradients, Tape};
+use crate::nn::{Model, Part, Spec};
 
 /// A network of one convolution, batch norm and one linear layer.
 pub fn model() -> Model {
+    model_on(&CpuOps::shared())
+}
+
+/// The same on any backend.
+pub fn model_on(ops: &Backend) -> Model {
     let spec: Spec = serde_json::from_str(include_str!("../../fuzz/spec.json")).unwrap();
-    Model::new(spec, &CpuOps::shared(), 0).unwrap()
+    Model::new(spec, ops, 0).unwrap()
 }
 
 /// Six images without a pattern.
@@ -33,29 +36,8 @@ pub fn dataset() -> Dataset {
 
 /// Three steps per epoch of plain descent.
 pub fn settings(epochs: usize) -> TrainingSettings {
-    TrainingSettings {
-        epochs,
-        epoch: None,
-        sampler: Box::new(Shuffled),
-        batch_size: 2,
-        optimizer: Optimizer::Sgd { lr: 0.01, momentum: 0.0, nesterov: false, weight_decay: 0.0 },
-        groups: Groups::default(),
-        batch_norm: crate::train::BatchNormFamily::Separate,
-        schedule: constant(),
-        augment: None,
-        label_smoothing: 0.0,
-        early_stopping: None,
-        keep_best: None,
-        target_scores: None,
-        log_every: None,
-        seed: 0,
-    }
-}
-
-/// The schedule of a table that says nothing of it.
-fn constant() -> Scheduled {
-    let table = Table::default();
-    Scheduled::read(&mut Keys::new(&table, Span::new(SourceId(0), 0..0))).unwrap()
+    let sgd = Optimizer::Sgd { lr: 0.01, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    TrainingSettings { epochs, ..TrainingSettings::plain(2, sgd) }
 }
 
 /// The gradients of a loss whose derivative along each parameter is what `of` gives for its place and
@@ -70,4 +52,28 @@ pub fn gradients(model: &Model, of: impl Fn(usize, usize) -> Vec<f32>) -> Gradie
         loss = part.add(&loss).unwrap();
     }
     tape.backward(&loss).unwrap()
+}
+
+/// Cross-entropy of the labelled images, without anything that is reported.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain;
+
+impl Method for Plain {
+    fn needs(&self) -> Needs<'_> {
+        Needs::SOURCE
+    }
+
+    fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
+        Ok(Box::new(*self))
+    }
+}
+
+impl Learner for Plain {
+    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
+        let source = batch.source();
+        let features = bench.learn(&Part::FEATURES, &source.images, Domain::Source)?;
+        let logits = bench.learn(&Part::CLASSIFIER, &features, Domain::Source)?;
+        let loss = bench.ops().cross_entropy(&logits, &source.targets)?;
+        bench.descend(&loss, &[Group::MAIN])
+    }
 }

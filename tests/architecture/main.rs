@@ -12,7 +12,7 @@ use source::{Arrow, House};
 /// right under `src`.
 const STREET: &[&str] = &[
     "fault", "digest", "memory", "system", "bytes", "console", "random", "progress", "config",
-    "metrics", "device", "nn", "data", "adapt", "train", "stages", "plan", "store", "scratch",
+    "metrics", "device", "nn", "data", "train", "adapt", "stages", "plan", "store", "scratch",
     "exec", "starters", "report", "cli", "commands", "lib", "main",
 ];
 

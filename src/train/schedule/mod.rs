@@ -101,6 +101,11 @@ pub struct Scheduled {
 }
 
 impl Scheduled {
+    /// The same rate throughout, without warm-up.
+    pub fn constant() -> Self {
+        Self { schedule: Box::new(constant::Constant), warmup_steps: 0 }
+    }
+
     /// Reads `schedule = { kind = ..., warmup_steps = 0 }`.
     pub fn read(keys: &mut Keys) -> Result<Self, Noted> {
         keys.kinded("schedule", "kind", Some(&constant::KIND), |kind, keys| {

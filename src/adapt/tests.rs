@@ -1,0 +1,219 @@
+//! Every method that is registered trains: in every way that it allows, on every backend of this machine.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::MethodKind;
+use crate::config::node::Value;
+use crate::config::source::Sources;
+use crate::config::{Keys, Word, document};
+use crate::data::{Dataset, Split};
+use crate::metrics::{TrainingRow, TrainingSplit};
+use crate::nn::Model;
+use crate::nn::ops::{Backend, CpuOps, DfdxOps};
+use crate::progress::{Progress, Silent, Unit, Watch};
+use crate::train::checkpoint::Slot;
+use crate::train::{BatchNormFamily, Data, Ended, FitOptions, Method, TrainingSettings, fit, tiny};
+
+/// The method of a line of TOML, unless the line lacks a key or has one too many.
+fn read(line: &str) -> Option<Box<dyn Method>> {
+    let root = document::parse(Sources::default().add("test", line), line).unwrap();
+    let Value::Table(table) = &root.value else { panic!("a document is a table") };
+    super::read(&mut Keys::new(table, root.span)).ok()
+}
+
+/// The method called `word` with its default settings, and with a target domain where it takes one.
+fn method(word: &str) -> Box<dyn Method> {
+    let plain = format!("method = {{ kind = \"{word}\" }}");
+    let adapting = format!("method = {{ kind = \"{word}\", target = \"other.train\" }}");
+    let found = read(&plain).or_else(|| read(&adapting));
+    found.unwrap_or_else(|| panic!("`{word}` wants more settings than a target"))
+}
+
+/// Every method, with every way that it may treat batch norm.
+fn all() -> impl Iterator<Item = (String, Box<dyn Method>, BatchNormFamily)> {
+    MethodKind::all().flat_map(|kind| {
+        let families = method(kind.word()).needs().batch_norm;
+        families.iter().map(move |family| {
+            let name = format!("{} ({})", kind.word(), family.word());
+            (name, method(kind.word()), *family)
+        })
+    })
+}
+
+/// The backends of this machine.
+fn backends() -> [(&'static str, Backend); 2] {
+    let dfdx = DfdxOps::shared(dfdx::prelude::Cpu::default());
+    [("cpu", CpuOps::shared()), ("dfdx", dfdx)]
+}
+
+/// A training of three steps in one epoch and three in another.
+struct Training<'a> {
+    method: &'a dyn Method,
+    settings: TrainingSettings,
+    backend: Backend,
+    dataset: Dataset,
+    source: Split,
+    target: Split,
+}
+
+/// What a training left: the bytes of its network, and its rows.
+type Left = (Vec<(String, Vec<u32>)>, Vec<TrainingRow>);
+
+impl<'a> Training<'a> {
+    fn new(method: &'a dyn Method, family: BatchNormFamily, backend: &Backend) -> Self {
+        let settings =
+            TrainingSettings { batch_norm: family, log_every: Some(1), ..tiny::settings(2) };
+        let (dataset, source, target) = (tiny::dataset(), tiny::split(), tiny::split());
+        Self { method, settings, backend: backend.clone(), dataset, source, target }
+    }
+
+    /// The network that it begins with.
+    fn model(&self) -> Model {
+        let mut model = tiny::model_on(&self.backend);
+        for head in self.method.heads(&model.spec().clone()) {
+            model.add_head(head, 0).unwrap();
+        }
+        model
+    }
+
+    fn run(&self, watch: &Watch, checkpoints: Option<&Slot>) -> Ended {
+        let needs = self.method.needs();
+        let data = Data {
+            source: needs.source.then_some((&self.dataset, &self.source)),
+            target: needs.target.map(|_| self.target.unlabelled(&self.dataset)),
+            validate: None,
+            scored: None,
+        };
+        let options = FitOptions { checkpoints, ..FitOptions::default() };
+        fit(self.model(), &[], self.method, &data, &self.settings, options, watch).unwrap()
+    }
+
+    fn whole(&self) -> Left {
+        let watch = Watch { progress: &Silent, cancel: &AtomicBool::new(false) };
+        left(self.run(&watch, None)).expect("nobody stopped it")
+    }
+}
+
+fn left(ended: Ended) -> Option<Left> {
+    let Ended::Finished { model, rows, .. } = ended else { return None };
+    let bits = |values: Vec<f32>| values.iter().map(|it| it.to_bits()).collect();
+    let parameters = model.parameters().iter().map(|it| (it.name.clone(), bits(it.value.host())));
+    let stats = model.stats().iter();
+    let stats = stats.map(|it| (it.layer.clone(), bits([it.mean.host(), it.var.host()].concat())));
+    Some((parameters.chain(stats).collect(), rows))
+}
+
+#[test]
+fn every_method_trains_on_every_backend_with_finite_losses_and_moves_its_network() {
+    for (name, method, family) in all() {
+        for (backend, ops) in backends() {
+            let training = Training::new(&*method, family, &ops);
+            let (network, rows) = training.whole();
+            let train: Vec<&TrainingRow> =
+                rows.iter().filter(|row| row.split == TrainingSplit::Train).collect();
+            assert!(train.iter().any(|row| row.metric.ends_with("loss")), "{name}, {backend}");
+            let finite = train.iter().all(|row| row.value.is_finite());
+            assert!(finite, "{name}, {backend}: {train:?}");
+            let steps: Vec<usize> = train.iter().map(|row| row.step).collect();
+            assert!((1..=6).all(|step| steps.contains(&step)), "{name}, {backend}: {steps:?}");
+            let begun = training.model();
+            let before: Vec<Vec<f32>> =
+                begun.parameters().iter().map(|it| it.value.host()).collect();
+            let moved = network.iter().zip(&before).any(|((_, after), before)| {
+                after.iter().zip(before).any(|(after, before)| *after != before.to_bits())
+            });
+            assert!(moved, "{name}, {backend} moved nothing");
+        }
+    }
+}
+
+#[test]
+fn both_backends_take_the_same_steps_up_to_rounding() {
+    for (name, method, family) in all() {
+        let [one, other] = backends().map(|(_, ops)| Training::new(&*method, family, &ops).whole());
+        for ((of, one), (_, other)) in one.0.iter().zip(&other.0) {
+            for (one, other) in one.iter().zip(other) {
+                let (one, other) = (f32::from_bits(*one), f32::from_bits(*other));
+                let near = (one - other).abs() <= 2e-3 * (1.0 + one.abs());
+                assert!(near, "{name}, {of}: {one} and {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_method_gives_the_same_bytes_at_one_two_and_three_threads() {
+    for (name, method, family) in all() {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            // A training's tensors stay on the thread that it runs on.
+            let method = &*method;
+            pool.install(|| Training::new(method, family, &CpuOps::shared()).whole())
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(3), "{name}");
+    }
+}
+
+#[test]
+fn the_target_s_labels_move_no_byte_of_a_training() {
+    for (name, method, family) in all() {
+        let mut training = Training::new(&*method, family, &CpuOps::shared());
+        let before = training.whole();
+        training.target.labels.rotate_left(1);
+        training.target.labels.swap(0, 3);
+        assert_ne!(training.target.labels, training.source.labels);
+        assert!(training.whole() == before, "{name}");
+    }
+}
+
+/// Asks a training to stop before its `at`-th step.
+struct Stops<'a> {
+    at: usize,
+    steps: AtomicUsize,
+    cancel: &'a AtomicBool,
+    heard: Mutex<Vec<String>>,
+}
+
+impl Progress for Stops<'_> {
+    fn begin(&self, _: &str, _: Option<u64>, _: Unit) {}
+
+    fn advance(&self, by: u64) {
+        let by = usize::try_from(by).unwrap();
+        if self.steps.fetch_add(by, Ordering::SeqCst) + by == self.at {
+            self.cancel.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn status(&self, _: &str) {}
+
+    fn note(&self, text: &str) {
+        self.heard.lock().unwrap().push(text.to_owned());
+    }
+}
+
+#[test]
+fn every_method_that_is_stopped_at_any_step_goes_on_to_the_same_bytes() {
+    for (name, method, family) in all() {
+        let training = Training::new(&*method, family, &CpuOps::shared());
+        let whole = training.whole();
+        for at in 1..6 {
+            let folder = tempfile::tempdir().unwrap();
+            let slot = Slot::new(folder.path().join("slot"), Duration::from_secs(3600));
+            let cancel = AtomicBool::new(false);
+            let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
+            let stops = Stops { at, steps, cancel: &cancel, heard };
+            let stopped = training.run(&Watch { progress: &stops, cancel: &cancel }, Some(&slot));
+            assert!(matches!(stopped, Ended::Interrupted), "{name}, step {at}");
+            cancel.store(false, Ordering::SeqCst);
+            let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
+            let hears = Stops { at: usize::MAX, steps, cancel: &cancel, heard };
+            let ended = training.run(&Watch { progress: &hears, cancel: &cancel }, Some(&slot));
+            let heard = hears.heard.into_inner().unwrap();
+            assert!(heard.iter().any(|it| it.contains("goes on from a checkpoint")), "{name}");
+            assert!(left(ended).expect("nobody stopped it") == whole, "{name}, step {at}");
+        }
+    }
+}
