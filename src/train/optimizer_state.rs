@@ -246,7 +246,7 @@ mod tests {
     fn a_parameter_that_never_learns_has_no_state() {
         let mut model = tiny::model();
         model.parameters_mut()[0].trainable = false;
-        let mut state = OptimizerState::new(ADAM, &model).unwrap();
+        let state = OptimizerState::new(ADAM, &model).unwrap();
         assert!(!state.learns(0) && state.learns(1));
         let name = format!("first.{}", model.parameters()[0].name);
         assert!(state.tensors(&model).iter().all(|(of, _)| *of != name));
