@@ -6,7 +6,7 @@ mod meters;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use indexmap::IndexMap;
 
@@ -180,7 +180,7 @@ impl<'a> Bench<'a> {
         optimizer: OptimizerState,
         settings: &'a TrainingSettings,
     ) -> Self {
-        let ops = Arc::clone(model.ops());
+        let ops = Rc::clone(model.ops());
         let main = Network { model, optimizer: Some(optimizer) };
         Self {
             ops,
@@ -294,7 +294,7 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// When the device fails.
     pub fn average(&mut self, into: NetId, from: NetId, keep: f32) -> Result<(), FitError> {
-        let ops = Arc::clone(&self.ops);
+        let ops = Rc::clone(&self.ops);
         let newest: Vec<Option<Tensor>> = (self.model(from).parameters().iter())
             .map(|parameter| parameter.trainable.then(|| parameter.value.clone()))
             .collect();

@@ -1,7 +1,8 @@
 //! The operations of the CPU: they call the fast kernels. Most of what losses are put together from, which is
 //! small, is computed by dfdx's own operations.
 
-use std::sync::{Arc, OnceLock};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use dfdx::prelude::{Cpu, Gradients as DfdxGradients};
 
@@ -10,13 +11,12 @@ use super::cross_entropy::{Targets, cross_entropy};
 use super::dfdx_ops::SmallOps;
 use super::elementwise::{self, WayBack};
 use super::primitive::Primitive;
-use super::tape::{add_gradient, put_gradient, take_gradient};
+use super::tape::{add_gradient, held, put_gradient, take_gradient};
 use super::update::{Moving, update};
 use super::{
     Backend, ConvBlock, Dims, Gradients, Norm, OpError, Ops, Prepared, Tape, Tensor, UpdateRule,
 };
 use super::{batch_norm, grad_scale, hits, linear, maps, pool2d, relu, scale_channels};
-use crate::memory::Buffer;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 
 /// The CPU as a backend.
@@ -26,14 +26,16 @@ pub struct CpuOps {
 }
 
 impl CpuOps {
-    /// The CPU. Every caller gets the same, because tensors of one device meet.
+    /// The CPU: the same for every caller on a thread.
     pub fn shared() -> Backend {
-        static SHARED: OnceLock<Backend> = OnceLock::new();
-        Arc::clone(SHARED.get_or_init(|| Arc::new(Self::default())))
+        thread_local! {
+            static SHARED: Backend = Rc::new(CpuOps::default());
+        }
+        SHARED.with(Rc::clone)
     }
 
     fn beside(&self, values: Vec<f32>, dims: Dims) -> Tensor {
-        Tensor::new(Self::shared(), dims, Arc::new(Buffer::from(values)))
+        Tensor::new(Self::shared(), dims, held(values))
     }
 }
 

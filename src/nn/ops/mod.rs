@@ -71,7 +71,7 @@ pub type Prepared = Arc<dyn Any + Send + Sync>;
 /// assert_eq!(gradients.take(&x).unwrap().host(), [0.0, 1.0]);
 /// # Ok::<(), OpError>(())
 /// ```
-pub trait Ops: Debug + Send + Sync {
+pub trait Ops: Debug {
     /// Whether reading a value costs nothing, because the values lie in the host's memory.
     fn reads_are_free(&self) -> bool;
 
