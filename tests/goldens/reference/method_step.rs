@@ -16,6 +16,10 @@ use safetensors::SafeTensors;
 
 use super::{Distance, hashed, norm, sampled, tensor};
 
+/// How far a gradient may be, of its norm. Rounding adds up from descent to descent: the CPU's fast
+/// convolutions come to 1.3e-4 in the twelfth.
+const OF_GRADIENTS: f64 = 3e-4;
+
 /// Values of an image.
 const IMAGE: usize = 3 * 28 * 28;
 
@@ -99,7 +103,8 @@ impl Golden {
     fn sums(&self, name: &str) -> Option<[f64; 2]> {
         let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
         let data = tensors.tensor(&format!("sums {name}")).ok()?;
-        let number = |at: usize| f64::from_le_bytes(data.data()[8 * at..8 * (at + 1)].try_into().unwrap());
+        let number =
+            |at: usize| f64::from_le_bytes(data.data()[8 * at..8 * (at + 1)].try_into().unwrap());
         Some([number(0), number(1)])
     }
 
@@ -196,7 +201,7 @@ impl Comparison<'_> {
         // A bias before batch norm has no gradient but rounding noise: measured by the whole.
         let whole = norm(ours.iter().flat_map(|(_, values)| values.iter().copied()));
         for (name, values) in ours {
-            self.measure(&format!("{prefix}{name}"), values, (1e-4, 1e-6 * whole));
+            self.measure(&format!("{prefix}{name}"), values, (OF_GRADIENTS, 1e-6 * whole));
         }
     }
 
@@ -270,7 +275,12 @@ impl Comparison<'_> {
         };
         let floor = 5e-7 * norm(golden.iter().copied());
         let moved = format!("move of {stored}");
-        self.distances.push(Distance::of(&moved, &move_of(&ours), &move_of(&golden), (2e-3, floor)));
+        self.distances.push(Distance::of(
+            &moved,
+            &move_of(&ours),
+            &move_of(&golden),
+            (2e-3, floor),
+        ));
     }
 }
 
