@@ -48,6 +48,10 @@ methods! {
     Dann = "dann" in dann,
     /// Correlation alignment.
     Coral = "coral" in coral,
+    /// Maximum classifier discrepancy.
+    Mcd = "mcd" in mcd,
+    /// Adversarial discriminative domain adaptation.
+    Adda = "adda" in adda,
 }
 
 /// Reads `method = "supervised"` or `{ kind = "dann", ... }`.

@@ -92,6 +92,7 @@ impl Training {
             Some(method) => Ok(method),
             None => adapt::read(keys),
         };
+        let method_span = keys.peek("method").map_or(span, |node| node.span);
         let epochs = keys.count("epochs", 1..=100_000).required();
         let epoch = EpochLength::read(keys);
         let epoch_span = keys.peek("epoch").map_or(span, |node| node.span);
@@ -136,6 +137,7 @@ impl Training {
         let mut problems = task.contradictions(span);
         problems.extend(task.one_domain(epoch_span));
         problems.extend(task.other_batch_norm(batch_norm_span));
+        problems.extend(task.untrained(method_span).filter(|_| !comes_in));
         keys.no_problems(problems)?;
         let TrainingTask { settings, method, validate, .. } = task;
         Ok(Self { settings, method, source: source?, validate })
@@ -245,6 +247,15 @@ impl TrainingTask {
         self.method.needs().target.is_none().then(|| {
             Diagnostic::at(span, message, "only `train`")
                 .help("leave `epoch` out: an epoch is then a pass over `train`")
+        })
+    }
+
+    /// Why a method that goes on from a trained network cannot begin with a new one.
+    fn untrained(&self, span: Span) -> Option<Diagnostic> {
+        self.method.needs().comes_in.then(|| {
+            let message = "this method goes on from a trained network, but `model` is a new one";
+            Diagnostic::at(span, message, "with fresh weights it learns nothing")
+                .help("train the network in a stage of its own, and name that stage in `model`")
         })
     }
 

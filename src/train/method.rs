@@ -42,6 +42,8 @@ pub struct Needs<'m> {
     pub views: &'m [ViewRequest],
     /// When it wants to see a whole set of images.
     pub whole_set: Option<WholeSetPasses>,
+    /// Whether the network must come in trained, from another stage.
+    pub comes_in: bool,
 }
 
 impl Needs<'_> {
@@ -52,6 +54,7 @@ impl Needs<'_> {
         batch_norm: &[BatchNormFamily::Separate],
         views: &[],
         whole_set: None,
+        comes_in: false,
     };
 }
 
