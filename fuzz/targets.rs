@@ -16,7 +16,7 @@ use runner::progress::Silent;
 use runner::report::record::Record;
 use runner::store::Store;
 use runner::train::checkpoint;
-use runner::train::{Adam, Optimizer, OptimizerState};
+use runner::train::{Adam, Bench, Optimizer, TrainingSettings};
 use tempfile::TempDir;
 
 /// A reader of bytes that may be anything.
@@ -65,19 +65,20 @@ pub fn manifest(bytes: &[u8]) {
 }
 
 /// A training that has not begun.
-pub fn training() -> (Model, OptimizerState) {
+pub fn training() -> Bench<'static> {
     static START: LazyLock<Spec> =
         LazyLock::new(|| serde_json::from_str(include_str!("spec.json")).unwrap());
-    let adam = Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+    static SETTINGS: LazyLock<TrainingSettings> = LazyLock::new(|| {
+        let adam = Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+        TrainingSettings::plain(2, Optimizer::Adam(adam))
+    });
     let model = Model::new(START.clone(), &CpuOps::shared(), 0).unwrap();
-    let optimizer = OptimizerState::new(Optimizer::Adam(adam), &model).unwrap();
-    (model, optimizer)
+    Bench::alone(model, &SETTINGS).unwrap()
 }
 
 /// A training's checkpoint.
 pub fn checkpoint(bytes: &[u8]) {
-    let (mut model, mut optimizer) = training();
-    checkpoint::restore(bytes, &mut model, &mut optimizer);
+    checkpoint::restore(bytes, &mut training());
 }
 
 /// A file of images in MNIST's format, with labels that fit.

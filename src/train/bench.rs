@@ -253,7 +253,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Where images enter the networks.
-    pub(super) fn enter_at(&mut self, entry: EntryLayer) {
+    pub fn enter_at(&mut self, entry: EntryLayer) {
         self.entry = entry;
     }
 

@@ -3,7 +3,7 @@
 
 use crate::reference::primitives::goldens;
 use crate::reference::{backends, hashed};
-use runner::nn::ops::{Backend, Dims, Primitive, Tape, Tensor};
+use runner::nn::ops::{Backend, CpuOps, Dims, Primitive, Tape, Tensor};
 
 #[test]
 fn every_primitive_equals_pytorch() {
@@ -152,7 +152,7 @@ fn the_backends_agree_on_every_primitive() {
 /// Large enough to be cut into tasks.
 #[test]
 fn large_inputs_give_the_bits_of_dfdx_at_any_number_of_threads() {
-    let [cpu, dfdx] = backends();
+    let [_, dfdx] = backends();
     let whole = (211, 501);
     let cases = [
         (Primitive::Add, vec![whole, whole]),
@@ -168,7 +168,7 @@ fn large_inputs_give_the_bits_of_dfdx_at_any_number_of_threads() {
         let theirs = run(&dfdx, &primitive, &inputs.0, &values);
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let ours = pool.install(|| run(&cpu, &primitive, &inputs.0, &values));
+            let ours = pool.install(|| run(&CpuOps::shared(), &primitive, &inputs.0, &values));
             assert!(ours == theirs, "{primitive:?} with {threads} threads");
         }
     }
