@@ -48,6 +48,8 @@ methods! {
     Dann = "dann" in dann,
     /// Correlation alignment.
     Coral = "coral" in coral,
+    /// Self-ensembling.
+    SelfEnsembling = "self_ensembling" in self_ensembling,
 }
 
 /// Reads `method = "supervised"` or `{ kind = "dann", ... }`.
