@@ -7,6 +7,7 @@ use crate::nn::ops::{Targets, Tensor};
 use crate::train::{Bench, FitError, Method};
 
 mod coefficient;
+pub mod pseudo_labels;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,8 @@ methods! {
     Coral = "coral" in coral,
     /// Self-ensembling.
     SelfEnsembling = "self_ensembling" in self_ensembling,
+    /// Source hypothesis transfer, without source images.
+    Shot = "shot" in shot,
 }
 
 /// Reads `method = "supervised"` or `{ kind = "dann", ... }`.
