@@ -53,6 +53,10 @@ methods! {
     SelfEnsembling = "self_ensembling" in self_ensembling,
     /// Source hypothesis transfer, without source images.
     Shot = "shot" in shot,
+    /// Maximum classifier discrepancy.
+    Mcd = "mcd" in mcd,
+    /// Adversarial discriminative domain adaptation.
+    Adda = "adda" in adda,
 }
 
 /// Reads `method = "supervised"` or `{ kind = "dann", ... }`.

@@ -60,6 +60,7 @@ impl Method for Shot {
             source: false,
             target: Some(&self.target),
             batch_norm: &[BatchNormFamily::Separate],
+            comes_in: true,
             keeps: KEPT,
             whole_set: Some(WholeSetPasses { of: Domain::Target, when: When::EpochStart }),
             ..Needs::SOURCE

@@ -97,6 +97,7 @@ impl Training {
             None => adapt::read(keys),
         };
         let train = without_source::train_of(keys, train, method.as_deref().ok());
+        let method_span = keys.peek("method").map_or(span, |node| node.span);
         let epochs = keys.count("epochs", 1..=100_000).required();
         let epoch = EpochLength::read(keys);
         let epoch_span = keys.peek("epoch").map_or(span, |node| node.span);
@@ -142,6 +143,7 @@ impl Training {
         problems.extend(task.without_source(keys, source.as_ref().ok()));
         problems.extend(task.one_domain(epoch_span));
         problems.extend(task.other_batch_norm(batch_norm_span));
+        problems.extend(task.untrained(method_span).filter(|_| !comes_in));
         keys.no_problems(problems)?;
         let TrainingTask { settings, method, validate, .. } = task;
         Ok(Self { settings, method, source: source?, validate })
@@ -258,6 +260,15 @@ impl TrainingTask {
             Diagnostic::at(span, message, format!("only `{left}`"))
                 .help(format!("leave `epoch` out: an epoch is then a pass over `{left}`")),
         )
+    }
+
+    /// Why a method that goes on from a trained network cannot begin with a new one.
+    fn untrained(&self, span: Span) -> Option<Diagnostic> {
+        self.method.needs().comes_in.then(|| {
+            let message = "this method goes on from a trained network, but `model` is a new one";
+            Diagnostic::at(span, message, "with fresh weights it learns nothing")
+                .help("train the network in a stage of its own, and name that stage in `model`")
+        })
     }
 
     /// Why the method cannot treat batch norm in the way that was asked for.

@@ -94,6 +94,16 @@ pub struct Domains {
     pub target: Tensor,
 }
 
+impl Domains {
+    /// That of one domain.
+    pub fn of(&self, domain: Domain) -> &Tensor {
+        match domain {
+            Domain::Source => &self.source,
+            Domain::Target => &self.target,
+        }
+    }
+}
+
 /// How a pass is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mode {
@@ -403,15 +413,54 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// When the device fails.
     pub fn both(&mut self, part: &Part, x: &Domains) -> Result<Domains, FitError> {
+        self.both_as(Mode::LEARN, part, x)
+    }
+
+    /// The same as [`Bench::both`] without gradients: a part in training mode that is only looked at.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn observe_both(&mut self, part: &Part, x: &Domains) -> Result<Domains, FitError> {
+        self.both_as(Mode::OBSERVE, part, x)
+    }
+
+    fn both_as(&mut self, mode: Mode, part: &Part, x: &Domains) -> Result<Domains, FitError> {
         if self.settings.batch_norm != BatchNormFamily::Joint {
-            let source = self.learn(part, &x.source, Domain::Source)?;
-            let target = self.learn(part, &x.target, Domain::Target)?;
+            let source = self.pass(NetId::MAIN, part, &x.source, Domain::Source, mode)?;
+            let target = self.pass(NetId::MAIN, part, &x.target, Domain::Target, mode)?;
             return Ok(Domains { source, target });
         }
         let (n, m) = (x.source.rows(), x.target.rows());
-        let together = self.learn(part, &x.source.concat_rows(&x.target)?, Domain::Source)?;
+        let together = x.source.concat_rows(&x.target)?;
+        let together = self.pass(NetId::MAIN, part, &together, Domain::Source, mode)?;
         let (source, target) = (together.slice_rows(0, n)?, together.slice_rows(n, n + m)?);
         Ok(Domains { source, target })
+    }
+
+    /// Runs the features of the main network and then some of its heads on the images of `domain`, beside
+    /// the other domain's where `batch_norm = "joint"`. Otherwise these pass through nothing.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn heads_of<const N: usize>(
+        &mut self,
+        domain: Domain,
+        images: &Domains,
+        heads: &[Part; N],
+    ) -> Result<[Tensor; N], FitError> {
+        let mut logits = Vec::with_capacity(N);
+        if self.settings.batch_norm == BatchNormFamily::Joint {
+            let features = self.both(&Part::FEATURES, images)?;
+            for head in heads {
+                logits.push(self.both(head, &features)?.of(domain).clone());
+            }
+        } else {
+            let features = self.learn(&Part::FEATURES, images.of(domain), domain)?;
+            for head in heads {
+                logits.push(self.learn(head, &features, domain)?);
+            }
+        }
+        Ok(logits.try_into().unwrap_or_else(|_| unreachable!("every head gives logits")))
     }
 
     /// Runs a part of the main network on the source, beside the target where `batch_norm = "joint"`.

@@ -32,8 +32,8 @@ pub trait Method: std::fmt::Debug + Send + Sync {
 /// What a method asks of the training loop.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs<'m> {
-    /// Whether it learns from labelled images. One that does not adapts a network that another stage
-    /// trained.
+    /// Whether it learns from labelled images. One that does not needs a network that [comes
+    /// in](Self::comes_in).
     pub source: bool,
     /// Where its images of the target domain come from. Their labels are out of its reach.
     pub target: Option<&'m Reference>,
@@ -45,6 +45,8 @@ pub struct Needs<'m> {
     pub views: &'m [ViewRequest],
     /// When it wants to see a whole set of images.
     pub whole_set: Option<WholeSetPasses>,
+    /// Whether the network must come in trained, from another stage.
+    pub comes_in: bool,
 }
 
 impl Needs<'_> {
@@ -56,6 +58,7 @@ impl Needs<'_> {
         batch_norm: &[BatchNormFamily::Separate],
         views: &[],
         whole_set: None,
+        comes_in: false,
     };
 }
 

@@ -1,8 +1,10 @@
 //! Our numbers against those of PyTorch, torchvision, numpy and scikit-learn, which the scripts in
 //! tests/golden computed. One program, because every test program links the whole library.
 
+mod adda;
 mod dann;
 mod images;
+mod mcd;
 mod metrics;
 mod ops;
 mod optimizers;

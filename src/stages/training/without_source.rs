@@ -43,13 +43,6 @@ impl TrainingTask {
         if mixes {
             problems.push(mixup::without_labels(at("augment"), "augment"));
         }
-        if let Some(ModelSource::Fresh(_)) = network {
-            let message = "this method adapts a trained network, and this one is new";
-            problems.push(
-                Diagnostic::at(at("model"), message, "a network without training")
-                    .help("name the stage that trains the network: `model = \"STAGE\"`"),
-            );
-        }
         problems
     }
 

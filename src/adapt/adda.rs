@@ -1,0 +1,100 @@
+//! Adversarial discriminative domain adaptation (Tzeng, Hoffman, Saenko and Darrell 2017, "Adversarial
+//! Discriminative Domain Adaptation").
+//!
+//! The features that come in are the source encoder S, which stays as it is, in evaluation mode. A copy of
+//! them, T, learns to encode the target so that a domain classifier D takes it for the source. A step goes
+//! down
+//!
+//! - the mean of CE(D, S(source) is source) and CE(D, T(target) is target) over the images of both,
+//!   moving D;
+//! - 1/2 CE(D, T(target) is source), moving T, with passes of its own through D as it is then. The half is
+//!   that of the authors' code, whose mean is over the images of both domains.
+//!
+//! The classifier that came in stays as it is; the network is evaluated, kept and handed on with T as its
+//! features. A batch norm of D sees one domain at a time.
+
+use super::dann::{DomainLoss, SOURCE, TARGET, domain_classifier};
+use crate::config::{Keys, Noted, Reference, Wants};
+use crate::data::view::Domain;
+use crate::nn::architecture::{DOMAIN_HEAD, read_layers};
+use crate::nn::heads::NewHead;
+use crate::nn::ops::Tensor;
+use crate::nn::spec::Layer;
+use crate::nn::{Part, Spec};
+use crate::train::{Batch, Bench, FitError, Group, Learner, Method, Mode, Needs, NetId};
+
+/// The network whose features are the source encoder.
+const SOURCE_ENCODER: NetId = NetId::named("source");
+
+/// Settings of adversarial discriminative domain adaptation.
+#[derive(Debug, Clone)]
+pub struct Adda {
+    /// Images of the target domain; their labels are never read.
+    pub target: Reference,
+    /// Layers of a new domain classifier before its last one; the network's own when left out.
+    pub domain_head: Option<Vec<Layer>>,
+}
+
+impl Adda {
+    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[
+            ("target", "unlabelled images of the target domain"),
+            (
+                DOMAIN_HEAD,
+                "layers of a new domain classifier before its last one; the network's own when left out",
+            ),
+        ]);
+        let target = keys.reference("target", Wants::Split("train"));
+        let domain_head = read_layers(keys, DOMAIN_HEAD);
+        Ok(Self { target: target?, domain_head: domain_head? })
+    }
+}
+
+impl Method for Adda {
+    fn needs(&self) -> Needs<'_> {
+        Needs { target: Some(&self.target), comes_in: true, ..Needs::SOURCE }
+    }
+
+    fn heads(&self, spec: &Spec) -> Vec<NewHead> {
+        vec![domain_classifier(self.domain_head.as_deref(), spec)]
+    }
+
+    fn begin<'m>(&'m self, bench: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
+        bench.copy(NetId::MAIN, SOURCE_ENCODER);
+        Ok(Box::new(Mapping))
+    }
+}
+
+/// Adversarial discriminative domain adaptation in the middle of a training: besides the networks it
+/// remembers nothing.
+struct Mapping;
+
+impl Learner for Mapping {
+    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
+        let (source, target) = (&batch.source().images, &batch.target().images);
+        tell_apart(bench, source, target)?;
+        let features = bench.learn(&Part::FEATURES, target, Domain::Target)?;
+        let logits = bench.learn(&Part::DOMAIN, &features, Domain::Target)?;
+        let taken = DomainLoss::new(&logits, SOURCE)?;
+        bench.meter("mapping_loss", &taken.loss, taken.count);
+        bench.descend(&taken.loss.scale(0.5)?, &[Group::part(Part::FEATURES)])
+    }
+}
+
+/// Moves the domain classifier.
+fn tell_apart(bench: &mut Bench, source: &Tensor, target: &Tensor) -> Result<(), FitError> {
+    let features = Part::FEATURES;
+    let ours = bench.pass(SOURCE_ENCODER, &features, source, Domain::Source, Mode::EVAL)?;
+    let theirs = bench.pass(NetId::MAIN, &features, target, Domain::Target, Mode::OBSERVE)?;
+    let logits = bench.learn(&Part::DOMAIN, &ours, Domain::Source)?;
+    let of_source = DomainLoss::new(&logits, SOURCE)?;
+    let logits = bench.learn(&Part::DOMAIN, &theirs, Domain::Target)?;
+    let of_target = DomainLoss::new(&logits, TARGET)?;
+    let count = of_source.count + of_target.count;
+    #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^24 images")]
+    let share = |part: &DomainLoss| part.loss.scale(part.count as f32 / count as f32);
+    let loss = share(&of_source)?.add(&share(&of_target)?)?;
+    bench.meter("domain_loss", &loss, count);
+    bench.meter_share("domain_accuracy", &[&of_source.hits, &of_target.hits], count);
+    bench.descend(&loss, &[Group::part(Part::DOMAIN)])
+}

@@ -1,0 +1,70 @@
+//! Two steps of maximum classifier discrepancy give the losses, gradients, parameters and running averages
+//! that PyTorch gives, on every backend (tests/golden/mcd_step.py).
+
+use runner::adapt::Mcd;
+use runner::nn::Part;
+use runner::nn::ops::{Backend, Targets};
+use runner::train::{
+    Adam, Batch, Bench, Method, Optimizer, SourceBatch, TargetBatch, TrainingSettings,
+};
+
+use crate::reference::backends;
+use crate::reference::method_step::{Golden, constant, labels, reading, target};
+
+#[test]
+fn two_steps_of_maximum_classifier_discrepancy_equal_pytorch() {
+    for ops in backends() {
+        compare(&ops);
+    }
+}
+
+fn compare(ops: &Backend) {
+    let golden = Golden::open("mcd");
+    let repeats = golden.count("repeat");
+    let method = Mcd { target: target(), repeats, trade_off: constant(1.0), balance: 0.0 };
+    let adam = Optimizer::Adam(Adam {
+        lr: golden.number("lr"),
+        betas: [0.9, 0.999],
+        eps: golden.number("eps"),
+        weight_decay: golden.number("weight_decay"),
+    });
+    let settings = TrainingSettings::plain(golden.count("source_rows"), adam);
+    let model = golden.model(ops, &method);
+    let mut comparison = golden.compare(&model);
+    let mut bench = Bench::alone(model, &settings).unwrap();
+    let mut learner = method.begin(&mut bench).unwrap();
+    let (rows, target_rows) = (golden.count("source_rows"), golden.count("target_rows"));
+    let labels = labels(rows);
+    for step in 1..=2 {
+        let salt = 2 * (step - 1);
+        let source = golden.images(ops, salt, rows, golden.number("source_bound"));
+        let target = golden.images(ops, salt + 1, target_rows, golden.number("target_bound"));
+        let targets = Targets::plain(&labels);
+        let batch = Batch {
+            source: Some(SourceBatch { images: source, targets, indices: &[], views: vec![] }),
+            target: Some(TargetBatch { images: target, indices: &[], views: vec![] }),
+        };
+        let (readings, descents) =
+            bench.step_alone(&mut *learner, &batch, (step - 1, 2), true).unwrap();
+
+        let at = format!("step {step}");
+        for name in ["class_loss", "class_loss_2"] {
+            comparison.values(&format!("{at}/A/{name}"), &[reading(&readings, name)]);
+        }
+        let phases: Vec<String> = (1..=repeats).map(|turn| format!("{at}/C{turn}")).collect();
+        // A step reports the mean over the passes in which it looks at the discrepancy.
+        let looks = [format!("{at}/B")].into_iter().chain(phases.iter().cloned());
+        let looks: Vec<f32> =
+            looks.map(|at| golden.tensor(&format!("{at}/discrepancy"))[0]).collect();
+        let mean = looks.iter().sum::<f32>() / looks.len() as f32;
+        comparison.near("mean discrepancy", &[reading(&readings, "discrepancy")], &[mean]);
+        let phases = [format!("{at}/A"), format!("{at}/B")].into_iter().chain(phases);
+        assert_eq!(descents.len(), 2 + repeats);
+        for (phase, gradients) in phases.zip(&descents) {
+            comparison.gradients(&phase, gradients);
+        }
+        let parts = [Part::FEATURES, Part::CLASSIFIER, Part::CLASSIFIER2];
+        comparison.state(&format!("{at}/after"), bench.model(learner.predictor()), &parts);
+    }
+    comparison.assert_within();
+}
