@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
-use dfdx::prelude::Cpu;
 use runner::data::readers::{DataFormat, Decoding};
 use runner::data::{Dataset, Watch};
 use runner::digest::{Digest, Fingerprint};
+use runner::nn::ops::CpuOps;
 use runner::nn::{Model, Saved, Spec, state_dict};
 use runner::plan::{resolve, trials};
 use runner::progress::Silent;
@@ -65,11 +65,11 @@ pub fn manifest(bytes: &[u8]) {
 }
 
 /// A training that has not begun.
-pub fn training() -> (Model<Cpu>, OptimizerState<Cpu>) {
+pub fn training() -> (Model, OptimizerState) {
     static START: LazyLock<Spec> =
         LazyLock::new(|| serde_json::from_str(include_str!("spec.json")).unwrap());
     let adam = Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
-    let model = Model::new(START.clone(), &Cpu::default(), 0).unwrap();
+    let model = Model::new(START.clone(), &CpuOps::shared(), 0).unwrap();
     let optimizer = OptimizerState::new(Optimizer::Adam(adam), &model).unwrap();
     (model, optimizer)
 }
@@ -144,7 +144,7 @@ pub fn model(bytes: &[u8]) {
     });
     let folder = folder("model.json", bytes);
     put(folder.path(), "weights.safetensors", &WEIGHTS);
-    let _ = Saved::open(folder.path(), &Cpu::default());
+    let _ = Saved::open(folder.path(), &CpuOps::shared());
 }
 
 /// `run.json`.

@@ -2,6 +2,8 @@
 //! report. It knows neither where the images come from nor what happens between steps.
 
 mod meters;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The operations of the CPU: they call the fast kernels. Losses, which are small, are computed by dfdx's
-//! own operations.
+//! The operations of the CPU: they call the fast kernels. Most of what losses are put together from, which is
+//! small, is computed by dfdx's own operations.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,6 +8,7 @@ use dfdx::prelude::{Cpu, Gradients as DfdxGradients};
 use super::conv_block::{PreparedWeights, conv_block};
 use super::cross_entropy::{Targets, cross_entropy};
 use super::dfdx_ops::SmallOps;
+use super::elementwise::{self, WayBack};
 use super::primitive::Primitive;
 use super::tape::{add_gradient, put_gradient, take_gradient};
 use super::update::{Moving, update};
@@ -156,8 +157,16 @@ impl Ops for CpuOps {
     fn primitive(&self, primitive: &Primitive, inputs: &[&Tensor]) -> Result<Tensor, OpError> {
         let dims: Vec<Dims> = inputs.iter().map(|input| input.dims).collect();
         let output = primitive.output(&dims);
-        let matrices = inputs.iter().map(|it| (it.values().to_vec(), (it.rows(), it.columns())));
-        let (values, back) = self.small.run(primitive, matrices.collect())?;
+        let (values, back) = match elementwise::run(primitive, inputs) {
+            Some(done) => done,
+            None => {
+                let matrices =
+                    inputs.iter().map(|it| (it.values().to_vec(), (it.rows(), it.columns())));
+                let (values, back) = self.small.run(primitive, matrices.collect())?;
+                let back = |dy, _: &[bool]| Ok(back.gradients(dy)?.into_iter().map(Some).collect());
+                (values, Box::new(back) as WayBack)
+            }
+        };
         let y = self.beside(values, output);
         let recorded: &[&Tensor] = if primitive.has_gradient() { inputs } else { &[] };
         // An input may come twice, so its gradients are added one after the other.
@@ -167,8 +176,9 @@ impl Ops for CpuOps {
         let token = y.token.clone();
         tape.record(move |gradients: &mut DfdxGradients<f32, Cpu>| {
             let Some(dy) = take_gradient(gradients, &token)? else { return Ok(()) };
-            for (token, more) in wanted.iter().zip(back.gradients(dy)?) {
-                if let Some(token) = token {
+            let needs: Vec<bool> = wanted.iter().map(Option::is_some).collect();
+            for (token, more) in wanted.iter().zip(back(dy, &needs)?) {
+                if let (Some(token), Some(more)) = (token, more) {
                     add_gradient(gradients, token, more)?;
                 }
             }

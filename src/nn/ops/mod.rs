@@ -12,6 +12,7 @@ pub mod conv_block;
 mod cpu;
 pub mod cross_entropy;
 mod dfdx_ops;
+mod elementwise;
 pub mod grad_scale;
 mod hits;
 pub mod linear;
