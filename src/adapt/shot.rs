@@ -130,3 +130,86 @@ fn entropies(probabilities: &Tensor) -> Result<[Tensor; 2], OpError> {
     let diversity = probabilities.mean_of_rows()?.row_entropies(EPS)?.sum()?;
     Ok([entropy, diversity])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::document;
+    use crate::config::node::Value;
+    use crate::config::source::Sources;
+    use crate::nn::ops::{CpuOps, Dims, Tape};
+    use crate::train::{Reading, TargetBatch, tiny};
+
+    fn shot() -> Shot {
+        let text = "target = 'other'";
+        let root = document::parse(Sources::default().add("test", text), text).unwrap();
+        let Value::Table(table) = &root.value else { panic!("a document is a table") };
+        Shot::read(&mut Keys::new(table, root.span)).unwrap()
+    }
+
+    fn rows(values: Vec<f32>, columns: usize) -> Tensor {
+        let dims = Dims::Rows(values.len() / columns, columns);
+        CpuOps::shared().tensor(values, dims).unwrap()
+    }
+
+    /// The gradient of the loss without pseudo labels with respect to logits of four classes.
+    fn gradient(logits: Vec<f32>) -> Vec<f32> {
+        let tape = Tape::default();
+        let logits = rows(logits, 4).on(&tape);
+        let [entropy, diversity] = entropies(&logits.softmax().unwrap()).unwrap();
+        let loss = entropy.sub(&diversity).unwrap();
+        tape.backward(&loss).unwrap().take(&logits).unwrap().host()
+    }
+
+    #[test]
+    fn rows_without_a_likeliest_class_pull_nowhere_by_themselves() {
+        let uniform = gradient(vec![0.3; 12]);
+        assert!(uniform.iter().all(|value| value.abs() < 1e-9), "{uniform:?}");
+        let leaning = gradient(vec![0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.6]);
+        assert!(leaning.iter().any(|value| value.abs() > 1e-3), "{leaning:?}");
+    }
+
+    #[test]
+    fn entropies_are_those_of_the_rows_and_of_their_mean() {
+        let [entropy, diversity] = entropies(&rows(vec![1.0, 0.0, 0.0, 1.0], 2)).unwrap();
+        assert!(entropy.value().abs() < 2e-5, "{}", entropy.value());
+        assert!((diversity.value() - std::f64::consts::LN_2).abs() < 3e-5, "{}", diversity.value());
+    }
+
+    /// What six images look like to a network, `turned` or not.
+    fn seen(turned: bool) -> WholeSet {
+        let (one, other) = if turned { (0.1, 0.9) } else { (0.9, 0.1) };
+        let probabilities = [[one, other], [0.9, 0.1], [0.1, 0.9]].concat().repeat(2);
+        let features = [[one, 0.0], [0.9, 0.0], [0.0, 0.9]].concat().repeat(2);
+        WholeSet { features, width: 2, probabilities, classes: 2 }
+    }
+
+    #[test]
+    fn the_share_of_labels_that_changed_is_told_from_the_second_labelling_on() {
+        let (shot, settings) = (shot(), tiny::settings(1));
+        let mut bench = Bench::alone(tiny::model(), &settings).unwrap();
+        let mut learner = shot.begin(&mut bench).unwrap();
+        let indices: Vec<usize> = (0..6).collect();
+        let images = rows((0..6_u8).flat_map(|at| vec![f32::from(at); 48]).collect(), 48);
+        let target = Some(TargetBatch { images, indices: &indices, views: Vec::new() });
+        let batch = Batch { source: None, target };
+        let mut told = Vec::new();
+        for turned in [false, false, true] {
+            learner.refresh(&mut bench, &seen(turned)).unwrap();
+            let readings = bench.step_alone(&mut *learner, &batch, (0, 1), false).unwrap().0;
+            let of = |it: &Reading| (it.name == "label_change").then_some(it.value);
+            told.push(readings.iter().find_map(of));
+        }
+        assert_eq!(told[..2], [None, Some(0.0)]);
+        assert!(told[2].unwrap() > 0.0, "{told:?}");
+    }
+
+    #[test]
+    fn no_class_with_enough_images_is_an_error() {
+        let (shot, settings) = (Shot { threshold: 5, ..shot() }, tiny::settings(1));
+        let mut bench = Bench::alone(tiny::model(), &settings).unwrap();
+        let mut learner = shot.begin(&mut bench).unwrap();
+        let error = learner.refresh(&mut bench, &seen(false)).unwrap_err().to_string();
+        assert!(error.contains("likeliest one of 5 target images"), "{error}");
+    }
+}
