@@ -76,9 +76,10 @@ fn compare(ops: &Backend) {
     let found = PseudoLabels::of(&seen, 0).unwrap();
     let candidates: Vec<f32> = found.candidates.iter().map(|it| f32::from(*it)).collect();
     assert_eq!(candidates, golden.tensor("labelling/candidates"));
-    for (clusters, [centroids, labels]) in
-        [(&found.first, ["first_centroids", "first_labels"]), (&found.second, ["centroids", "labels"])]
-    {
+    for (clusters, [centroids, labels]) in [
+        (&found.first, ["first_centroids", "first_labels"]),
+        (&found.second, ["centroids", "labels"]),
+    ] {
         let ours: Vec<f32> = clusters.centroids.iter().map(|it| *it as f32).collect();
         comparison.values(&format!("labelling/{centroids}"), &ours);
         let ours: Vec<f32> = clusters.labels.iter().map(|it| *it as f32).collect();
