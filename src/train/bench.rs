@@ -312,6 +312,8 @@ impl<'a> Bench<'a> {
         for (parameter, newest) in parameters.iter_mut().zip(newest) {
             if let Some(newest) = newest {
                 ops.average(&mut parameter.value, &newest, keep)?;
+                // What is thawed in the one learns on in what is made of the other.
+                parameter.trainable = true;
             }
         }
         Ok(())
