@@ -16,7 +16,7 @@ use runner::progress::Silent;
 use runner::report::record::Record;
 use runner::store::Store;
 use runner::train::checkpoint;
-use runner::train::{Adam, Bench, Optimizer, TrainingSettings};
+use runner::train::{Adam, Bench, NetId, Optimizer, TrainingSettings};
 use tempfile::TempDir;
 
 /// A reader of bytes that may be anything.
@@ -139,7 +139,8 @@ pub fn dataset(bytes: &[u8]) {
 pub fn model(bytes: &[u8]) {
     static WEIGHTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let folder = tempfile::tempdir().unwrap();
-        let saved = Saved { model: training().0, classes: Vec::new() };
+        let model = training().model(NetId::MAIN).clone();
+        let saved = Saved { model, classes: Vec::new() };
         saved.save(folder.path()).unwrap();
         fs::read(folder.path().join("weights.safetensors")).unwrap()
     });
