@@ -30,6 +30,7 @@ mod run;
 mod runs;
 mod sampler;
 mod schema;
+mod seam;
 mod search;
 mod shared;
 mod sources;
