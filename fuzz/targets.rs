@@ -6,17 +6,17 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
-use dfdx::prelude::Cpu;
 use runner::data::readers::{DataFormat, Decoding};
 use runner::data::{Dataset, Watch};
 use runner::digest::{Digest, Fingerprint};
+use runner::nn::ops::CpuOps;
 use runner::nn::{Model, Saved, Spec, state_dict};
 use runner::plan::{resolve, trials};
 use runner::progress::Silent;
 use runner::report::record::Record;
 use runner::store::Store;
 use runner::train::checkpoint;
-use runner::train::{Adam, Optimizer, OptimizerState};
+use runner::train::{Adam, Bench, NetId, Optimizer, TrainingSettings};
 use tempfile::TempDir;
 
 /// A reader of bytes that may be anything.
@@ -65,19 +65,20 @@ pub fn manifest(bytes: &[u8]) {
 }
 
 /// A training that has not begun.
-pub fn training() -> (Model<Cpu>, OptimizerState<Cpu>) {
+pub fn training() -> Bench<'static> {
     static START: LazyLock<Spec> =
         LazyLock::new(|| serde_json::from_str(include_str!("spec.json")).unwrap());
-    let adam = Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
-    let model = Model::new(START.clone(), &Cpu::default(), 0).unwrap();
-    let optimizer = OptimizerState::new(Optimizer::Adam(adam), &model).unwrap();
-    (model, optimizer)
+    static SETTINGS: LazyLock<TrainingSettings> = LazyLock::new(|| {
+        let adam = Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+        TrainingSettings::plain(2, Optimizer::Adam(adam))
+    });
+    let model = Model::new(START.clone(), &CpuOps::shared(), 0).unwrap();
+    Bench::alone(model, &SETTINGS).unwrap()
 }
 
 /// A training's checkpoint.
 pub fn checkpoint(bytes: &[u8]) {
-    let (mut model, mut optimizer) = training();
-    checkpoint::restore(bytes, &mut model, &mut optimizer);
+    checkpoint::restore(bytes, &mut training());
 }
 
 /// A file of images in MNIST's format, with labels that fit.
@@ -138,13 +139,14 @@ pub fn dataset(bytes: &[u8]) {
 pub fn model(bytes: &[u8]) {
     static WEIGHTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let folder = tempfile::tempdir().unwrap();
-        let saved = Saved { model: training().0, classes: Vec::new() };
+        let model = training().model(NetId::MAIN).clone();
+        let saved = Saved { model, classes: Vec::new() };
         saved.save(folder.path()).unwrap();
         fs::read(folder.path().join("weights.safetensors")).unwrap()
     });
     let folder = folder("model.json", bytes);
     put(folder.path(), "weights.safetensors", &WEIGHTS);
-    let _ = Saved::open(folder.path(), &Cpu::default());
+    let _ = Saved::open(folder.path(), &CpuOps::shared());
 }
 
 /// `run.json`.

@@ -6,27 +6,29 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use runner::adapt::{Coefficient, Dann, Method, Step, TrainingProgress};
+use runner::adapt::{Coefficient, Dann, Supervised};
 use runner::config::source::{Sources, Span};
 use runner::config::{Reference, Wants};
 use runner::data::{Images, Normalisation};
 use runner::nn::geometry::Chw;
-use runner::nn::ops::{Backend, Dims, Tape, Targets, Tensor};
+use runner::nn::ops::{Backend, Dims, Targets, Tensor};
 use runner::nn::{
-    EntryLayer, Model, freeze,
+    Model, freeze,
     zoo::{self, ArchSettings},
 };
 use runner::progress::{Silent, Watch};
 use runner::train::activations::{Activations, Cache, Caching};
-use runner::train::{Optimizer, OptimizerState};
+use runner::train::{
+    Batch, Bench, Learner, Method, NetId, Optimizer, SourceBatch, TargetBatch, TrainingSettings,
+};
 
 /// Answers each line `WORK TIMES` of the standard input with that many times in milliseconds.
 pub fn answer(ops: &Backend) {
-    let mut benches: HashMap<String, Bench> = HashMap::new();
+    let mut benches: HashMap<String, Work> = HashMap::new();
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("a line of text");
         let (work, times) = line.split_once(' ').expect("WORK TIMES");
-        let bench = benches.entry(work.to_owned()).or_insert_with(|| Bench::new(ops, work));
+        let bench = benches.entry(work.to_owned()).or_insert_with(|| Work::new(ops, work));
         let times: Vec<String> = (0..times.parse().expect("a number"))
             .map(|_| {
                 let start = Instant::now();
@@ -41,10 +43,10 @@ pub fn answer(ops: &Backend) {
 }
 
 /// One piece of work, warmed up.
-struct Bench {
-    model: Model,
-    optimizer: OptimizerState,
-    method: Option<Method>,
+struct Work {
+    bench: Bench<'static>,
+    /// What takes the steps; `None` where there are none.
+    learner: Option<Box<dyn Learner>>,
     source: Tensor,
     target: Option<Tensor>,
     labels: Vec<u32>,
@@ -54,19 +56,20 @@ struct Bench {
     frozen: Option<Arc<Activations>>,
 }
 
-impl Bench {
+impl Work {
     fn new(ops: &Backend, work: &str) -> Self {
         let digits = |channels| Chw { channels, height: 28, width: 28 };
         let photographs = Chw { channels: 3, height: 224, width: 224 };
+        let supervised = || Some(Box::new(Supervised) as Box<dyn Method>);
         let (arch, input, images, passes, method) = match work {
             "dacnn-dann" => ("dacnn", digits(3), 256, 1, Some(dann())),
-            "dacnn-supervised" => ("dacnn", digits(3), 256, 1, Some(Method::Supervised)),
+            "dacnn-supervised" => ("dacnn", digits(3), 256, 1, supervised()),
             // 10,000 images: 39 batches of 256 and the rest.
             "dacnn-evaluate" => ("dacnn", digits(3), 256, 39, None),
-            "lenet-supervised" => ("lenet", digits(1), 128, 1, Some(Method::Supervised)),
+            "lenet-supervised" => ("lenet", digits(1), 128, 1, supervised()),
             "resnet18-forward" => ("resnet18", photographs, 32, 1, None),
-            "resnet18-frozen-epoch" => ("resnet18", photographs, 32, 8, Some(Method::Supervised)),
-            "resnet18-layer4" => ("resnet18", photographs, 32, 1, Some(Method::Supervised)),
+            "resnet18-frozen-epoch" => ("resnet18", photographs, 32, 8, supervised()),
+            "resnet18-layer4" => ("resnet18", photographs, 32, 1, supervised()),
             _ => panic!("there is no work `{work}`"),
         };
         let build = zoo::find(arch).expect("a network of the zoo").build;
@@ -89,13 +92,12 @@ impl Bench {
             optimizer =
                 Optimizer::Sgd { lr: 1e-3, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
         }
-        let optimizer = OptimizerState::new(optimizer, &model).expect("memory");
         let batch = |salt| {
             let values = (0..images * input.len()).map(|at| noise(at + salt)).collect::<Vec<_>>();
             ops.tensor(values, Dims::Rows(images, input.len())).expect("memory")
         };
         let source = batch(0);
-        let adapts = method.as_ref().is_some_and(|method| method.target().is_some());
+        let adapts = method.as_ref().is_some_and(|method| method.needs().target.is_some());
         let target = adapts.then(|| batch(1 << 24));
         let labels = (0..10).cycle().take(images).collect();
         let frozen = (work == "resnet18-frozen-epoch").then(|| {
@@ -111,7 +113,14 @@ impl Bench {
             let kept = caching.of(&mut model, &set, normalisation, &watch).expect("memory");
             kept.expect("the network is worth it")
         });
-        let mut bench = Self { model, optimizer, method, source, target, labels, passes, frozen };
+        // They live as long as the program.
+        let settings = Box::leak(Box::new(TrainingSettings::plain(images, optimizer)));
+        let mut bench = Bench::alone(model, settings).expect("memory");
+        let learner = method.map(|method| {
+            let method: &'static dyn Method = Box::leak(method);
+            method.begin(&mut bench).expect("memory")
+        });
+        let mut bench = Self { bench, learner, source, target, labels, passes, frozen };
         for _ in 0..3 {
             bench.run();
         }
@@ -120,14 +129,16 @@ impl Bench {
 
     /// Waits for the device, whose work may be asynchronous: reads the fewest values that there are.
     fn wait(&self) {
-        let smallest = self.model.parameters().iter().min_by_key(|p| p.value.len());
+        let smallest =
+            self.bench.model(NetId::MAIN).parameters().iter().min_by_key(|p| p.value.len());
         smallest.expect("a network has parameters").value.host();
     }
 
     fn run(&mut self) {
-        let Some(method) = self.method.clone() else {
+        if self.learner.is_none() {
+            let model = self.bench.model_mut(NetId::MAIN);
             for _ in 0..self.passes {
-                self.model.logits(&self.source).expect("memory");
+                model.logits(&self.source).expect("memory");
             }
             if self.passes == 1 {
                 return;
@@ -136,46 +147,38 @@ impl Bench {
             let width = self.source.columns();
             let values = vec![0.1; rest * width];
             let rest = self.source.constant(values, Dims::Rows(rest, width)).expect("memory");
-            self.model.logits(&rest).expect("memory");
+            model.logits(&rest).expect("memory");
             return;
-        };
-        let ops = Arc::clone(self.model.ops());
+        }
         for pass in 0..self.passes {
             let size = self.labels.len();
-            let (entry, source) = match &self.frozen {
-                None => (EntryLayer::IMAGES, self.source.clone()),
+            let source = match &self.frozen {
+                None => self.source.clone(),
                 Some(activations) => {
                     let indices: Vec<usize> = (pass * size..(pass + 1) * size).collect();
                     let values = activations.batch(&indices);
                     let dims = Dims::Rows(size, values.len() / size);
-                    (activations.entry, ops.tensor(values, dims).expect("memory"))
+                    self.bench.enter_at(activations.entry);
+                    self.source.constant(values, dims).expect("memory")
                 }
             };
-            self.step(&method, entry, source);
+            self.step(source);
         }
     }
 
-    fn step(&mut self, method: &Method, entry: EntryLayer, source: Tensor) {
-        let tape = Tape::default();
-        let step = Step {
-            model: &mut self.model,
-            tape: &tape,
-            entry,
-            source,
-            targets: Targets::plain(&self.labels),
-            target: self.target.clone(),
-            progress: TrainingProgress { share: 0.5, step: 500 },
-            seed: 0,
-            epoch: 0,
-            step: 0,
-        };
-        let losses = method.losses(step).expect("memory");
-        let mut gradients = tape.backward(&losses.total).expect("memory");
-        self.optimizer.step(&mut self.model, &mut gradients, |lr| lr, None).expect("memory");
+    fn step(&mut self, images: Tensor) {
+        let targets = Targets::plain(&self.labels);
+        let source = SourceBatch { images, targets, indices: &[], views: Vec::new() };
+        let target = self.target.clone();
+        let target = target.map(|images| TargetBatch { images, indices: &[], views: Vec::new() });
+        let batch = Batch { source: Some(source), target };
+        let learner = self.learner.as_deref_mut().expect("it takes steps");
+        // In the middle of a training.
+        self.bench.step_alone(learner, &batch, (500, 1000), false).expect("memory");
     }
 }
 
-fn dann() -> Method {
+fn dann() -> Box<dyn Method> {
     let source = Sources::default().add("bench", "");
     let target = Reference {
         key: "method.target".into(),
@@ -184,7 +187,7 @@ fn dann() -> Method {
         wants: Wants::Split("train"),
         span: Span { source, start: 0, end: 0 },
     };
-    Method::Dann(Dann {
+    Box::new(Dann {
         target,
         lambda: Coefficient::Ganin { gamma: 10.0, max: 1.0 },
         domain_head: None,

@@ -7,6 +7,7 @@ use crate::nn::ops::{Targets, Tensor};
 use crate::train::{Bench, FitError, Method};
 
 mod coefficient;
+pub mod pseudo_labels;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,10 @@ methods! {
     Dann = "dann" in dann,
     /// Correlation alignment.
     Coral = "coral" in coral,
+    /// Self-ensembling.
+    SelfEnsembling = "self_ensembling" in self_ensembling,
+    /// Source hypothesis transfer, without source images.
+    Shot = "shot" in shot,
     /// Maximum classifier discrepancy.
     Mcd = "mcd" in mcd,
     /// Adversarial discriminative domain adaptation.

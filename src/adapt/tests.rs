@@ -157,14 +157,19 @@ fn every_method_trains_on_every_backend_with_finite_losses_and_moves_its_network
     }
 }
 
+/// All six images in a step: with two, batch norm divides by differences that are nothing but rounding.
 #[test]
 fn both_backends_take_the_same_steps_up_to_rounding() {
     for (name, method, family) in all() {
-        let [one, other] = backends().map(|(_, ops)| Training::new(&*method, family, &ops).whole());
+        let [one, other] = backends().map(|(_, ops)| {
+            let mut training = Training::new(&*method, family, &ops);
+            training.settings.batch_size = 6;
+            training.whole()
+        });
         for ((of, one), (_, other)) in one.0.iter().zip(&other.0) {
             for (one, other) in one.iter().zip(other) {
                 let (one, other) = (f32::from_bits(*one), f32::from_bits(*other));
-                let near = (one - other).abs() <= 2e-3 * (1.0 + one.abs());
+                let near = (one - other).abs() <= 1e-3 * (1.0 + one.abs());
                 assert!(near, "{name}, {of}: {one} and {other}");
             }
         }

@@ -372,7 +372,8 @@ impl<'a> Keys<'a> {
         self.gathered
     }
 
-    pub(super) fn missing(&mut self, key: &str, expected: &str) -> Noted {
+    /// The problem of a required key that is not there; `expected` says what it takes.
+    pub fn missing(&mut self, key: &str, expected: &str) -> Noted {
         let mut problem = Diagnostic::at(
             self.span,
             format!("missing key `{}{key}`", self.prefix),

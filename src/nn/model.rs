@@ -1,6 +1,7 @@
 //! A network with weights on a device: forward passes, parameters and what is frozen. It does not know
 //! how it is trained.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -391,7 +392,7 @@ impl Model {
     }
 
     fn run_unit(&mut self, unit: &FusedSegment, x: Tensor, pass: Pass) -> Result<Tensor, OpError> {
-        let ops = Arc::clone(&self.ops);
+        let ops = Rc::clone(&self.ops);
         match unit {
             FusedSegment::Layer(at) => self.run_layer(*at, &ops.flat_rows(&x)?, pass),
             FusedSegment::Block(fused) => {

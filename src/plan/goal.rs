@@ -258,15 +258,28 @@ fn is_hidden(pipeline: &Pipeline, images: &str, split: &str) -> bool {
     let from = come_from(images);
     pipeline.stages.iter().any(|stage| {
         let named = |key: &str| stage.inputs.iter().find(|input| input.key == key);
-        let (Some(target), Some(source)) = (named("method.target"), named("train")) else {
-            return false;
-        };
+        let Some(target) = named("method.target") else { return false };
         if target.stage == images && target.split.as_deref() == Some(split) {
             return true;
         }
-        let source = come_from(&source.stage);
+        let source = labelled(pipeline, stage).map(|source| come_from(&source.stage));
+        let source = source.unwrap_or_default();
         come_from(&target.stage).iter().any(|it| !source.contains(it) && from.contains(it))
     })
+}
+
+/// The labelled images that the model of a stage learned from: those of the stage itself, or of the
+/// stage that its model comes from. `None` for a model that came in with its weights.
+fn labelled<'a>(pipeline: &'a Pipeline, stage: &'a PlannedStage) -> Option<&'a Reference> {
+    let mut stage = stage;
+    loop {
+        let named = |key: &str| stage.inputs.iter().find(|input| input.key == key);
+        if let Some(train) = named("train") {
+            return Some(train);
+        }
+        let model = &named("model")?.stage;
+        stage = pipeline.stages.iter().find(|stage| stage.name == *model)?;
+    }
 }
 
 /// Whether a split is one to report on, not to choose by.

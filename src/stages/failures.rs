@@ -11,7 +11,10 @@ impl From<FitError> for Halt {
             FitError::TooFewClasses { found, .. } => {
                 failure.help(format!("write `classes = {found}`, or fewer")).into()
             }
-            FitError::Groups(_) | FitError::TooFew { .. } | FitError::Device(_) => failure.into(),
+            FitError::Groups(_)
+            | FitError::TooFew { .. }
+            | FitError::NoClass { .. }
+            | FitError::Device(_) => failure.into(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod network;
 mod run;
+mod without_source;
 
 pub(super) use self::network::ModelSource;
 use super::classes::{Uses, names_of_both};
@@ -86,12 +87,16 @@ impl Training {
             ("thaw_at", "patterns of parameters that start learning at an epoch, from 1"),
             ("log_every", "steps between rows of the training loss; an epoch when left out"),
         ]);
-        let train = keys.reference("train", Wants::Split("train"));
+        let train = match method {
+            Some(_) => keys.reference("train", Wants::Split("train")).map(Some),
+            None => keys.optional_reference("train", Wants::Split("train")),
+        };
         let validate = keys.optional_reference("validate", Wants::Split("valid"));
         let method = match method {
             Some(method) => Ok(method),
             None => adapt::read(keys),
         };
+        let train = without_source::train_of(keys, train, method.as_deref().ok());
         let method_span = keys.peek("method").map_or(span, |node| node.span);
         let epochs = keys.count("epochs", 1..=100_000).required();
         let epoch = EpochLength::read(keys);
@@ -135,6 +140,7 @@ impl Training {
         // What contradicts itself is told also where the network is wrong.
         let task = TrainingTask { settings, method: method?, train: train?, validate: validate? };
         let mut problems = task.contradictions(span);
+        problems.extend(task.without_source(keys, source.as_ref().ok()));
         problems.extend(task.one_domain(epoch_span));
         problems.extend(task.other_batch_norm(batch_norm_span));
         problems.extend(task.untrained(method_span).filter(|_| !comes_in));
@@ -143,11 +149,13 @@ impl Training {
         Ok(Self { settings, method, source: source?, validate })
     }
 
-    /// The keys of the data sets, `train` first, and what of each is used.
+    /// The keys of the data sets, `train` first where there is one, and what of each is used.
     fn sets(&self) -> Vec<(&'static str, Uses)> {
-        let mut sets = vec![("train", Uses::Labels)];
+        let needs = self.method.needs();
+        let mut sets: Vec<_> =
+            needs.source.then_some(("train", Uses::Labels)).into_iter().collect();
         sets.extend(self.validate.iter().map(|_| ("validate", Uses::Labels)));
-        sets.extend(self.method.needs().target.map(|_| ("method.target", Uses::Images)));
+        sets.extend(needs.target.map(|_| ("method.target", Uses::Images)));
         sets.extend(self.settings.target_scores.iter().map(|_| (SCORED, Uses::Images)));
         sets
     }
@@ -228,26 +236,30 @@ fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn ImageSampler>) -> Resul
 struct TrainingTask {
     settings: TrainingSettings,
     method: Box<dyn Method>,
-    train: Reference,
+    train: Option<Reference>,
     validate: Option<Reference>,
 }
 
 impl TrainingTask {
-    /// Why a length of epochs that goes by the target cannot be had without one.
+    /// Why a length of epochs that goes by a domain cannot be had without it.
     fn one_domain(&self, span: Span) -> Option<Diagnostic> {
-        let message = match self.settings.epoch? {
-            EpochLength::Shorter | EpochLength::Longer => {
-                "`epoch` compares two domains, but there is no target domain"
-            }
-            EpochLength::Target => {
-                "`epoch` is a pass over the target, but there is no target domain"
-            }
-            EpochLength::Source | EpochLength::Steps(_) => return None,
+        let needs = self.method.needs();
+        let (missing, left) = match (needs.source, needs.target) {
+            (true, None) => ("target", "train"),
+            (false, _) => ("source", "method.target"),
+            (true, Some(_)) => return None,
         };
-        self.method.needs().target.is_none().then(|| {
-            Diagnostic::at(span, message, "only `train`")
-                .help("leave `epoch` out: an epoch is then a pass over `train`")
-        })
+        let why = match self.settings.epoch? {
+            EpochLength::Shorter | EpochLength::Longer => "compares two domains",
+            EpochLength::Target if missing == "target" => "is a pass over the target",
+            EpochLength::Source if missing == "source" => "is a pass over the source",
+            EpochLength::Source | EpochLength::Target | EpochLength::Steps(_) => return None,
+        };
+        let message = format!("`epoch` {why}, but there is no {missing} domain");
+        Some(
+            Diagnostic::at(span, message, format!("only `{left}`"))
+                .help(format!("leave `epoch` out: an epoch is then a pass over `{left}`")),
+        )
     }
 
     /// Why a method that goes on from a trained network cannot begin with a new one.
@@ -356,17 +368,28 @@ impl TrainingTask {
     /// Whether `validate` is of the domain of `target`: its data set, or its split where both domains are
     /// of the data set that is trained on.
     fn shares_domain(&self, validate: &Reference, target: &Reference) -> bool {
-        let apart = target.stage == self.train.stage && validate.split != target.split;
+        let of_both = self.train.as_ref().is_some_and(|train| train.stage == target.stage);
+        let apart = of_both && validate.split != target.split;
         validate.stage == target.stage && !apart
     }
 
-    /// How to validate on images like those of `train`.
+    /// How to validate on images like those of `train`, or like those that `model` was trained on.
     fn on_the_source(&self, words: &str) -> String {
-        format!("{words} `validate = \"{}.valid\"`", self.train.stage)
+        match &self.train {
+            Some(train) => format!("{words} `validate = \"{}.valid\"`", train.stage),
+            None => "let `validate` name labelled images like those that `model` learned from"
+                .to_owned(),
+        }
     }
 
     /// Why a score that weighs losses of the source's validation images cannot be had.
     fn without_source_labels(&self, score: &str, on: &Reference) -> Option<Diagnostic> {
+        if !self.method.needs().source {
+            let message =
+                format!("`{score}` weighs labelled images, but this method learns without any");
+            let label = "the images that are scored";
+            return Some(Diagnostic::at(on.span, message, label).help(leave_out(score)));
+        }
         let (span, message, label) = match &self.validate {
             None => {
                 let message =
@@ -382,6 +405,11 @@ impl TrainingTask {
         let help = self.on_the_source("validate on the source:");
         Some(Diagnostic::at(span, message, label).help(help).help(HOLDS_OUT))
     }
+}
+
+/// What to do about something that is of no use.
+fn leave_out(key: &str) -> String {
+    format!("leave `{key}` out")
 }
 
 /// `pretrain` and `finetune` differ in what may be written in the file, not in what they do.

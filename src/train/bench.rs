@@ -2,9 +2,11 @@
 //! report. It knows neither where the images come from nor what happens between steps.
 
 mod meters;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use indexmap::IndexMap;
 
@@ -188,7 +190,7 @@ impl<'a> Bench<'a> {
         optimizer: OptimizerState,
         settings: &'a TrainingSettings,
     ) -> Self {
-        let ops = Arc::clone(model.ops());
+        let ops = Rc::clone(model.ops());
         let main = Network { model, optimizer: Some(optimizer) };
         Self {
             ops,
@@ -251,7 +253,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Where images enter the networks.
-    pub(super) fn enter_at(&mut self, entry: EntryLayer) {
+    pub fn enter_at(&mut self, entry: EntryLayer) {
         self.entry = entry;
     }
 
@@ -302,7 +304,7 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// When the device fails.
     pub fn average(&mut self, into: NetId, from: NetId, keep: f32) -> Result<(), FitError> {
-        let ops = Arc::clone(&self.ops);
+        let ops = Rc::clone(&self.ops);
         let newest: Vec<Option<Tensor>> = (self.model(from).parameters().iter())
             .map(|parameter| parameter.trainable.then(|| parameter.value.clone()))
             .collect();
@@ -310,6 +312,8 @@ impl<'a> Bench<'a> {
         for (parameter, newest) in parameters.iter_mut().zip(newest) {
             if let Some(newest) = newest {
                 ops.average(&mut parameter.value, &newest, keep)?;
+                // What is thawed in the one learns on in what is made of the other.
+                parameter.trainable = true;
             }
         }
         Ok(())

@@ -78,6 +78,12 @@ pub enum FitError {
         /// Classes with images.
         found: usize,
     },
+    /// Too few target images of each class, as far as the network tells them apart.
+    #[error("no class is the likeliest one of {least} target images, which `threshold` asks for")]
+    NoClass {
+        /// Images that a class must have.
+        least: usize,
+    },
     /// The device failed.
     #[error(transparent)]
     Device(#[from] OpError),

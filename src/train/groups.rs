@@ -9,8 +9,8 @@ use super::rates::{ParameterGroup, Rate};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::{Node, Value};
 use crate::config::{Keys, Noted};
-use crate::nn::Model;
 use crate::nn::freeze::{PatternError, matching};
+use crate::nn::{Model, Part};
 
 /// Every way in which single parameters differ from the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -234,14 +234,15 @@ fn which(patterns: &[&String], names: &[&str]) -> Result<Vec<Option<usize>>, Gro
     Ok(found)
 }
 
-/// Numbers of values that learn at some time, and of all.
-pub fn counts(model: &Model, groups: &Groups) -> (usize, usize) {
+/// Numbers of values that learn at some time, and of all, where no step moves the parts `kept`.
+pub fn counts(model: &Model, groups: &Groups, kept: &[Part]) -> (usize, usize) {
     let names: Vec<&str> = model.parameters().iter().map(|it| it.name.as_str()).collect();
     let thawed = groups.thawed(usize::MAX, &names).unwrap_or_else(|_| vec![false; names.len()]);
     let len = |parameter: &crate::nn::model::Parameter| parameter.value.len();
     let all = model.parameters().iter().map(len).sum();
     let learns = model.parameters().iter().zip(thawed);
     let learns = learns.filter(|(parameter, thawed)| parameter.trainable || *thawed);
+    let learns = learns.filter(|(parameter, _)| !kept.contains(&parameter.part));
     (learns.map(|(parameter, _)| len(parameter)).sum(), all)
 }
 

@@ -32,10 +32,13 @@ pub trait Method: std::fmt::Debug + Send + Sync {
 /// What a method asks of the training loop.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs<'m> {
-    /// Whether it learns from labelled images.
+    /// Whether it learns from labelled images. One that does not needs a network that [comes
+    /// in](Self::comes_in).
     pub source: bool,
     /// Where its images of the target domain come from. Their labels are out of its reach.
     pub target: Option<&'m Reference>,
+    /// Parts of the network that no step of it moves.
+    pub keeps: &'m [crate::nn::Part],
     /// How its passes may treat batch norm, its usual way first.
     pub batch_norm: &'static [BatchNormFamily],
     /// Further looks at the images of each step.
@@ -51,6 +54,7 @@ impl Needs<'_> {
     pub const SOURCE: Self = Self {
         source: true,
         target: None,
+        keeps: &[],
         batch_norm: &[BatchNormFamily::Separate],
         views: &[],
         whole_set: None,

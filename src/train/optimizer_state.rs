@@ -154,7 +154,7 @@ impl ParameterMoments {
         value: &mut Tensor,
         gradient: &Tensor,
     ) -> Result<(), OpError> {
-        let ops = std::sync::Arc::clone(value.ops());
+        let ops = std::rc::Rc::clone(value.ops());
         ops.update(value, &mut self.tensors, gradient, rule, self.steps)
     }
 }

@@ -76,6 +76,25 @@ fn every_folder_of_the_sources_is_in_the_map() {
     assert!(missing.is_empty(), "ARCHITECTURE.md does not say what is in {missing:?}");
 }
 
+#[test]
+fn every_file_with_a_method_has_its_line() {
+    let folder = root().join("src/adapt");
+    let registry = fs::read_to_string(folder.join("mod.rs")).expect("src/adapt/mod.rs is there");
+    let mut methods = 0;
+    for entry in fs::read_dir(&folder).expect("src/adapt is there") {
+        let path = entry.expect("a file").path();
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+        if name == "tests" || !text.contains("\nimpl Method for ") {
+            continue;
+        }
+        methods += 1;
+        let line = format!(" in {name},");
+        assert!(registry.contains(&line), "{name}.rs is not registered in src/adapt/mod.rs");
+    }
+    assert!(methods >= 3, "{methods} methods");
+}
+
 fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }

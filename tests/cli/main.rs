@@ -39,3 +39,4 @@ mod table;
 mod threads;
 mod watch;
 mod weights;
+mod without_source;

@@ -61,11 +61,8 @@ fn a_sampler_that_does_not_fit_is_explained_where_it_stands() {
     for (set, problem) in [
         (aware(2, 4), "the sampler takes 8 images per step, not 16"),
         (aware(1, 1), "`sampler` must take 2 to 1000000 images per step"),
-        (
-            "stages.net.sampler=\"fair\"".to_owned(),
-            "`fair` is not a value of `stages.net.sampler.kind`",
-        ),
-        ("stages.net.sampler=3".to_owned(), "`stages.net.sampler` must be a string or a table"),
+        ("stages.net.sampler=\"fair\"".to_owned(), "`fair` is not a value of `sampler.kind`"),
+        ("stages.net.sampler=3".to_owned(), "`sampler` must be a string or a table"),
     ] {
         let output = runner(root, &["check", "photos.toml", "--set", &set]);
         let said = text(&output.stderr);

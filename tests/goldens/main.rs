@@ -11,4 +11,6 @@ mod optimizers;
 mod primitives;
 mod reference;
 mod resnet;
+mod self_ensembling;
+mod shot;
 mod zoo;

@@ -6,10 +6,10 @@ use crate::reference::{backends, gradients, hashed};
 use runner::config::node::Value;
 use runner::config::source::Sources;
 use runner::config::{Keys, Noted, document};
-use runner::nn::Model;
 use runner::nn::geometry::Chw;
 use runner::nn::ops::Backend;
 use runner::nn::spec::{Init, Layer, Named, Spec, two_heads};
+use runner::nn::{Model, Part};
 use runner::train::groups::{Groups, L2Sp};
 use runner::train::monitor::ValidationScores;
 use runner::train::schedule::{Moment, Scheduled};
@@ -66,12 +66,13 @@ fn walk(ops: &Backend, line: &str, l2_sp: Option<L2Sp>, scale: &[f64]) -> Vec<Ve
     let mut model = model(ops);
     let groups = Groups { groups, l2_sp, ..Groups::default() };
     let rates = groups.rates(&optimizer, &model, &["classifier.0.bias".to_owned()]).unwrap();
-    let mut state = OptimizerState::with_rates(optimizer, rates, &model, &[true, true]).unwrap();
+    let mut state = OptimizerState::with_rates(rates, &model, &[true, true]).unwrap();
     let step = |step| {
         let gradient = gradient(step, scale);
         let parts = [&gradient[..16], &gradient[16..]];
         let mut gradients = gradients(&model, |at| parts[at].to_vec());
-        state.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
+        let all = |_: &Part| true;
+        state.step(&mut model, &mut gradients, all, |lr| lr, None, |_, _| ()).unwrap();
         model.parameters().iter().flat_map(|parameter| parameter.value.host()).collect()
     };
     (0..8).map(step).collect()

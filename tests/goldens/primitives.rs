@@ -3,7 +3,7 @@
 
 use crate::reference::primitives::goldens;
 use crate::reference::{backends, hashed};
-use runner::nn::ops::{Backend, Dims, Primitive, Tape, Tensor};
+use runner::nn::ops::{Backend, CpuOps, Dims, Primitive, Tape, Tensor};
 
 #[test]
 fn every_primitive_equals_pytorch() {
@@ -145,6 +145,31 @@ fn the_backends_agree_on_every_primitive() {
             assert_eq!(ours, theirs, "{primitive:?} of {:?}", inputs.0);
             let recorded = primitive != Primitive::Above(0.1);
             assert!(ours.1.iter().all(|it| it.is_some() == recorded), "{primitive:?}");
+        }
+    }
+}
+
+/// Large enough to be cut into tasks.
+#[test]
+fn large_inputs_give_the_bits_of_dfdx_at_any_number_of_threads() {
+    let [_, dfdx] = backends();
+    let whole = (211, 501);
+    let cases = [
+        (Primitive::Add, vec![whole, whole]),
+        (Primitive::Scale(-0.7), vec![whole]),
+        (Primitive::Sum, vec![whole]),
+        (Primitive::ConcatRows, vec![whole, (40, 501)]),
+        (Primitive::ConcatColumns, vec![whole, (211, 9), (211, 250)]),
+        (Primitive::GatherRows((0..300).map(|at| at * 7 % 211).collect()), vec![whole]),
+    ];
+    for (primitive, shapes) in cases {
+        let inputs = (shapes, -1.0);
+        let values = numbers(&inputs);
+        let theirs = run(&dfdx, &primitive, &inputs.0, &values);
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let ours = pool.install(|| run(&CpuOps::shared(), &primitive, &inputs.0, &values));
+            assert!(ours == theirs, "{primitive:?} with {threads} threads");
         }
     }
 }

@@ -6,11 +6,11 @@ use std::fs;
 
 use crate::reference::{close, fill, sampled, tensor};
 use crate::zoo::images;
-use runner::adapt::{Method, Step, TrainingProgress};
+use runner::adapt::Supervised;
 use runner::nn::geometry::Chw;
 use runner::nn::ops::{CpuOps, Dims, Tape, Targets};
-use runner::nn::{EntryLayer, FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
-use runner::train::{Optimizer, OptimizerState};
+use runner::nn::{FrozenBatchNorm, Model, Part, Pass, freeze, zoo};
+use runner::train::{Batch, Bench, NetId, Optimizer, SourceBatch, TrainingSettings};
 
 fn golden() -> Vec<u8> {
     fs::read("tests/golden/resnet.safetensors").unwrap()
@@ -44,29 +44,22 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
     model.set_frozen_batch_norm(mode);
     let before = model.clone();
     let optimizer = Optimizer::Sgd { lr: 0.01, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
-    let mut state = OptimizerState::new(optimizer, &model).unwrap();
+    let settings = TrainingSettings::plain(6, optimizer);
+    let mut bench = Bench::alone(model, &settings).unwrap();
     let mut losses = Vec::new();
     for step in 0..5_usize {
         let labels: Vec<u32> = (0..6).map(|at| ((at * 3 + step) % 10) as u32).collect();
-        let tape = Tape::default();
-        let taken = Method::Supervised
-            .losses(Step {
-                model: &mut model,
-                tape: &tape,
-                entry: EntryLayer::IMAGES,
-                source: images(2000 + step, 6, 64),
-                targets: Targets::plain(&labels),
-                target: None,
-                progress: TrainingProgress { share: 0.0, step: 0 },
-                seed: 0,
-                epoch: 0,
-                step: step as u64,
-            })
-            .unwrap();
-        losses.push(taken.total.host()[0]);
-        let mut gradients = tape.backward(&taken.total).unwrap();
-        state.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
+        let source = SourceBatch {
+            images: images(2000 + step, 6, 64),
+            targets: Targets::plain(&labels),
+            indices: &[0, 1, 2, 3, 4, 5],
+            views: Vec::new(),
+        };
+        let batch = Batch { source: Some(source), target: None };
+        let taken = bench.step_alone(&mut Supervised, &batch, (step, 5), false).unwrap();
+        losses.push(taken.0.iter().find(|it| it.name == "class_loss").unwrap().value as f32);
     }
+    let model = bench.model(NetId::MAIN);
     close("losses", &losses, &expected("losses"), (1e-3, 0.0));
     for (parameter, before) in model.parameters().iter().zip(before.parameters()) {
         if parameter.trainable {

@@ -4,11 +4,12 @@
 use std::fs;
 
 use crate::reference::{close, fill, hashed, sampled, tensor};
-use runner::adapt::{Method, Step, TrainingProgress};
+use runner::adapt::Supervised;
 use runner::nn::geometry::Chw;
-use runner::nn::ops::{CpuOps, Dims, Tape, Targets, Tensor};
+use runner::nn::ops::{CpuOps, Dims, Targets, Tensor};
 use runner::nn::spec::{Layer, Named};
-use runner::nn::{EntryLayer, Model, Part, zoo};
+use runner::nn::{Model, Part, zoo};
+use runner::train::{Batch, Bench, NetId, Optimizer, SourceBatch, TrainingSettings};
 use safetensors::SafeTensors;
 
 fn without_dropout(layers: &mut [Named]) {
@@ -44,30 +45,28 @@ fn check(name: &str, step: Option<(usize, usize, usize)>) {
     // By definition only: a rounding more may turn a rectifier.
     model.set_precise(true);
     let labels: Vec<u32> = (0..count).map(|at| (at * 3 % 10) as u32).collect();
-    let tape = Tape::default();
-    let step = Step {
-        model: &mut model,
-        tape: &tape,
-        entry: EntryLayer::IMAGES,
-        source: images(salt, count, side),
+    let sgd = Optimizer::Sgd { lr: 1e-9, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let settings = TrainingSettings::plain(count, sgd);
+    let mut bench = Bench::alone(model, &settings).unwrap();
+    let indices: Vec<usize> = (0..count).collect();
+    let source = SourceBatch {
+        images: images(salt, count, side),
         targets: Targets::plain(&labels),
-        target: None,
-        progress: TrainingProgress { share: 0.0, step: 0 },
-        seed: 0,
-        epoch: 0,
-        step: 0,
+        indices: &indices,
+        views: Vec::new(),
     };
-    let losses = Method::Supervised.losses(step).unwrap();
-    close(&format!("{name}: loss"), &losses.total.host(), &expected("loss"), (1e-4, 0.0));
-    let mut gradients = tape.backward(&losses.total).unwrap();
+    let batch = Batch { source: Some(source), target: None };
+    let (readings, gradients) = bench.step_alone(&mut Supervised, &batch, (0, 1), true).unwrap();
+    let loss = readings.iter().find(|it| it.name == "class_loss").unwrap().value as f32;
+    close(&format!("{name}: loss"), &[loss], &expected("loss"), (1e-4, 0.0));
+    let model = bench.model(NetId::MAIN);
     let norm = |values: &[f32]| values.iter().map(|it| f64::from(*it).powi(2)).sum::<f64>().sqrt();
     let largest = model.parameters().iter().map(|it| norm(&expected(&format!("d.{}", it.name))));
     let floor = 1e-4 * largest.fold(0.0, f64::max);
     let mut checked = 0;
-    for parameter in model.parameters() {
-        let ours = gradients.take(&parameter.value).expect(&parameter.name).host();
-        let key = format!("d.{}", parameter.name);
-        close(&format!("{name}: {key}"), &sampled(&ours, 32), &expected(&key), (2e-3, floor));
+    for (parameter, ours) in &gradients[0] {
+        let key = format!("d.{parameter}");
+        close(&format!("{name}: {key}"), &sampled(ours, 32), &expected(&key), (2e-3, floor));
         checked += 1;
     }
     for stats in model.stats() {

@@ -1,10 +1,19 @@
 //! Batches mixed with themselves (Zhang et al. 2018, "mixup: Beyond empirical risk minimization"):
 //! x = l x_i + (1 - l) x_j, and the targets alike, l from Beta(alpha, alpha).
 
+use crate::config::Diagnostic;
+use crate::config::source::Span;
 use crate::random::Stream;
 
 /// The word for it.
 pub const NAME: &str = "mixup";
+
+/// The problem of mixing images that are seen without labels, which would be mixed along.
+pub fn without_labels(span: Span, key: &str) -> Diagnostic {
+    let message = "`mixup` mixes labelled images, and these are seen without labels";
+    Diagnostic::at(span, message, "changes of images without labels")
+        .help(format!("leave `mixup` out of `{key}`"))
+}
 
 /// How the images of one batch are mixed.
 #[derive(Debug, Clone, PartialEq)]

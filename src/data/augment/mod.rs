@@ -54,6 +54,9 @@ const TRANSFORMS: &[TransformKind] = &[
     cutout::KIND,
 ];
 
+/// The key of the changes of a training's images.
+const AUGMENT: &str = "augment";
+
 /// What an item of `augment` names.
 #[derive(Clone, Copy)]
 enum Change {
@@ -86,14 +89,28 @@ pub struct Augment {
 impl Augment {
     /// Reads `augment = ["flip", { kind = "random_crop", padding = 4 }]`.
     pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
-        keys.may_be_items("augment", "kind", None, |change, keys| {
+        Self::read_at(keys, AUGMENT)
+    }
+
+    /// Reads the same list at `key`: the changes of a view, in which images are not mixed.
+    pub fn read_view(keys: &mut Keys, key: &'static str) -> Result<Option<Self>, Noted> {
+        let augment = Self::read_at(keys, key)?;
+        let mixes = augment.as_ref().is_some_and(|augment| augment.mixup.is_some());
+        let (true, Some(span)) = (mixes, keys.peek(key).map(|node| node.span)) else {
+            return Ok(augment);
+        };
+        Err(keys.problem(mixup::without_labels(span, key)))
+    }
+
+    fn read_at(keys: &mut Keys, key: &'static str) -> Result<Option<Self>, Noted> {
+        keys.may_be_items(key, "kind", None, |change, keys| {
             Self { transforms: Vec::new(), mixup: None }.settings(change, keys)
         });
-        let Some(node) = keys.node("augment") else { return Ok(None) };
+        let Some(node) = keys.node(key) else { return Ok(None) };
         let Value::Array(items) = &node.value else {
             return Err(keys.problem(Diagnostic::at(
                 node.span,
-                "`augment` must be an array of changes",
+                format!("`{key}` must be an array of changes"),
                 format!("found {}", node.value.type_name()),
             )));
         };
@@ -108,11 +125,11 @@ impl Augment {
                         .help("it mixes whole batches: put it last"),
                 ));
             }
-            let key = format!("augment.{at}");
-            whole = whole.and(augment.push(keys, &key, item));
-            resolved.extend(keys.take(&key));
+            let item_key = format!("{key}.{at}");
+            whole = whole.and(augment.push(keys, &item_key, item));
+            resolved.extend(keys.take(&item_key));
         }
-        keys.record("augment", resolved);
+        keys.record(key, resolved);
         whole.map(|()| Some(augment))
     }
 

@@ -33,7 +33,7 @@ impl Model {
             stats: Vec::new(),
             frozen_batch_norm: FrozenBatchNorm::default(),
             precise: false,
-            ops: std::sync::Arc::clone(ops),
+            ops: std::rc::Rc::clone(ops),
             spec,
         };
         model.lay_out(placement, HashMap::new(), seed);

@@ -1,21 +1,22 @@
-//! The operations of the CPU: they call the fast kernels. Losses, which are small, are computed by dfdx's
-//! own operations.
+//! The operations of the CPU: they call the fast kernels. Most of what losses are put together from, which is
+//! small, is computed by dfdx's own operations.
 
-use std::sync::{Arc, OnceLock};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use dfdx::prelude::{Cpu, Gradients as DfdxGradients};
 
 use super::conv_block::{PreparedWeights, conv_block};
 use super::cross_entropy::{Targets, cross_entropy};
 use super::dfdx_ops::SmallOps;
+use super::elementwise::{self, WayBack};
 use super::primitive::Primitive;
-use super::tape::{add_gradient, put_gradient, take_gradient};
+use super::tape::{add_gradient, held, put_gradient, take_gradient};
 use super::update::{Moving, update};
 use super::{
     Backend, ConvBlock, Dims, Gradients, Norm, OpError, Ops, Prepared, Tape, Tensor, UpdateRule,
 };
 use super::{batch_norm, grad_scale, hits, linear, maps, pool2d, relu, scale_channels};
-use crate::memory::Buffer;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 
 /// The CPU as a backend.
@@ -25,14 +26,16 @@ pub struct CpuOps {
 }
 
 impl CpuOps {
-    /// The CPU. Every caller gets the same, because tensors of one device meet.
+    /// The CPU: the same for every caller on a thread.
     pub fn shared() -> Backend {
-        static SHARED: OnceLock<Backend> = OnceLock::new();
-        Arc::clone(SHARED.get_or_init(|| Arc::new(Self::default())))
+        thread_local! {
+            static SHARED: Backend = Rc::new(CpuOps::default());
+        }
+        SHARED.with(Rc::clone)
     }
 
     fn beside(&self, values: Vec<f32>, dims: Dims) -> Tensor {
-        Tensor::new(Self::shared(), dims, Arc::new(Buffer::from(values)))
+        Tensor::new(Self::shared(), dims, held(values))
     }
 }
 
@@ -156,8 +159,16 @@ impl Ops for CpuOps {
     fn primitive(&self, primitive: &Primitive, inputs: &[&Tensor]) -> Result<Tensor, OpError> {
         let dims: Vec<Dims> = inputs.iter().map(|input| input.dims).collect();
         let output = primitive.output(&dims);
-        let matrices = inputs.iter().map(|it| (it.values().to_vec(), (it.rows(), it.columns())));
-        let (values, back) = self.small.run(primitive, matrices.collect())?;
+        let (values, back) = match elementwise::run(primitive, inputs) {
+            Some(done) => done,
+            None => {
+                let matrices =
+                    inputs.iter().map(|it| (it.values().to_vec(), (it.rows(), it.columns())));
+                let (values, back) = self.small.run(primitive, matrices.collect())?;
+                let back = |dy, _: &[bool]| Ok(back.gradients(dy)?.into_iter().map(Some).collect());
+                (values, Box::new(back) as WayBack)
+            }
+        };
         let y = self.beside(values, output);
         let recorded: &[&Tensor] = if primitive.has_gradient() { inputs } else { &[] };
         // An input may come twice, so its gradients are added one after the other.
@@ -167,8 +178,9 @@ impl Ops for CpuOps {
         let token = y.token.clone();
         tape.record(move |gradients: &mut DfdxGradients<f32, Cpu>| {
             let Some(dy) = take_gradient(gradients, &token)? else { return Ok(()) };
-            for (token, more) in wanted.iter().zip(back.gradients(dy)?) {
-                if let Some(token) = token {
+            let needs: Vec<bool> = wanted.iter().map(Option::is_some).collect();
+            for (token, more) in wanted.iter().zip(back(dy, &needs)?) {
+                if let (Some(token), Some(more)) = (token, more) {
                     add_gradient(gradients, token, more)?;
                 }
             }

@@ -5,8 +5,10 @@
 //! what reaches the inputs is added to theirs. Sums by `gather` run in no fixed order on a GPU, so that a
 //! run repeats only up to rounding there.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use dfdx::optim::{AdamConfig, RMSpropConfig, SgdConfig};
 use dfdx::prelude::*;
@@ -107,12 +109,12 @@ fn read<S: Shape, D: Device<f32>, T>(x: &dfdx::tensor::Tensor<S, f32, D, T>) -> 
 struct Node<D: Device<f32>> {
     value: DfdxMatrix<D>,
     /// One for each pass backward whose gradients are still held.
-    gradients: Mutex<Vec<(Weak<PassId>, DfdxMatrix<D>)>>,
+    gradients: RefCell<Vec<(Weak<PassId>, DfdxMatrix<D>)>>,
 }
 
 impl<D: Device<f32>> Node<D> {
     fn new(value: DfdxMatrix<D>) -> Self {
-        Self { value, gradients: Mutex::new(Vec::new()) }
+        Self { value, gradients: RefCell::default() }
     }
 
     /// Adds to the gradient of a pass.
@@ -122,7 +124,7 @@ impl<D: Device<f32>> Node<D> {
             Some(sum) => sum.try_add(more)?,
             None => more,
         };
-        let mut held = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.gradients.borrow_mut();
         // Nobody can ask for what is left of a pass whose gradients are gone.
         held.retain(|(pass, _)| pass.strong_count() > 0);
         held.push((pass.clone(), sum));
@@ -130,7 +132,7 @@ impl<D: Device<f32>> Node<D> {
     }
 
     fn take(&self, pass: &Weak<PassId>) -> Option<DfdxMatrix<D>> {
-        let mut held = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.gradients.borrow_mut();
         let at = held.iter().position(|(of, _)| of.ptr_eq(pass))?;
         Some(held.swap_remove(at).1)
     }
@@ -149,15 +151,10 @@ impl<D> fmt::Debug for DfdxOps<D> {
     }
 }
 
-/// A device of dfdx whose tensors may be shared between threads.
-pub trait DfdxDevice: Device<f32> + Storage<f32, Vec: Send + Sync> + Send + Sync {}
-
-impl<D> DfdxDevice for D where D: Device<f32> + Storage<f32, Vec: Send + Sync> + Send + Sync {}
-
-impl<D: DfdxDevice> DfdxOps<D> {
+impl<D: Device<f32>> DfdxOps<D> {
     /// dfdx on `device` as a backend.
     pub fn shared(device: D) -> Backend {
-        Arc::new_cyclic(|this| Self { device, this: this.clone() })
+        Rc::new_cyclic(|this| Self { device, this: this.clone() })
     }
 
     fn backend(&self) -> Backend {
@@ -165,11 +162,11 @@ impl<D: DfdxDevice> DfdxOps<D> {
     }
 
     fn wrap(&self, value: DfdxMatrix<D>, dims: Dims) -> Tensor {
-        Tensor::new(self.backend(), dims, Arc::new(Node::new(value)))
+        Tensor::new(self.backend(), dims, Rc::new(Node::new(value)))
     }
 
-    fn node(x: &Tensor) -> Arc<Node<D>> {
-        Arc::downcast(Arc::clone(&x.held)).expect("a tensor of this backend")
+    fn node(x: &Tensor) -> Rc<Node<D>> {
+        Rc::downcast(Rc::clone(&x.held)).expect("a tensor of this backend")
     }
 
     /// The values as a matrix of the tensor's shape.
@@ -200,7 +197,7 @@ impl<D: DfdxDevice> DfdxOps<D> {
         for (at, x) in matrices.iter().enumerate() {
             let leaf = Self::matrix(x)?;
             // dfdx takes a tensor that comes twice for one.
-            let twice = matrices[..at].iter().any(|it| Arc::ptr_eq(&it.held, &x.held));
+            let twice = matrices[..at].iter().any(|it| Rc::ptr_eq(&it.held, &x.held));
             leaves.push(if twice { leaf.try_mul(1.0).map_err(OpError::new)? } else { leaf });
         }
         let parameters: Vec<_> = flats.iter().map(|it| Self::flat(it)).collect::<Result<_, _>>()?;
@@ -267,7 +264,7 @@ impl<D: DfdxDevice> DfdxOps<D> {
         let mut holder = Gradients::leaky();
         *holder.get_or_alloc_mut(&like)? = storage;
         let value = holder.get(&like).try_reshape_like(&(1, x.len()))?;
-        x.held = Arc::new(Node::new(value));
+        x.held = Rc::new(Node::new(value));
         Ok(())
     }
 
@@ -301,7 +298,7 @@ impl<D: DfdxDevice> DfdxOps<D> {
                 RMSpropConfig::try_update(config, parameter_mut, first, second, third, &gradient)?;
             }
         }
-        value.held = Arc::new(Node::new(parameter.try_reshape_like(&(1, value.len()))?));
+        value.held = Rc::new(Node::new(parameter.try_reshape_like(&(1, value.len()))?));
         for (moment, stored) in moments.iter_mut().zip(stored) {
             self.unstore(moment, stored)?;
         }
@@ -335,7 +332,7 @@ impl<D: DfdxDevice> DfdxOps<D> {
     }
 }
 
-impl<D: DfdxDevice> Ops for DfdxOps<D> {
+impl<D: Device<f32>> Ops for DfdxOps<D> {
     fn reads_are_free(&self) -> bool {
         false
     }
@@ -354,7 +351,7 @@ impl<D: DfdxDevice> Ops for DfdxOps<D> {
     fn write(&self, x: &mut Tensor, values: &[f32]) {
         let mut value = Self::node(x).value.clone();
         value.copy_from(values);
-        x.held = Arc::new(Node::new(value));
+        x.held = Rc::new(Node::new(value));
     }
 
     fn prepare(&self, _: &Tensor, _: &Conv2d, _: bool) -> Prepared {
@@ -423,7 +420,7 @@ impl<D: DfdxDevice> Ops for DfdxOps<D> {
                             let new = new.try_reshape_like(old.shape())?;
                             let moved =
                                 old.clone().try_add(new.try_sub(old)?.try_mul(momentum)?)?;
-                            average.held = Arc::new(Node::new(moved));
+                            average.held = Rc::new(Node::new(moved));
                         }
                     }
                     Ok(y)
@@ -496,7 +493,7 @@ impl<D: DfdxDevice> Ops for DfdxOps<D> {
     }
 
     fn gradient(&self, gradients: &mut super::Gradients, x: &Tensor) -> Option<Tensor> {
-        Some(self.wrap(Self::node(x).take(&Arc::downgrade(&gradients.pass))?, x.dims))
+        Some(self.wrap(Self::node(x).take(&Rc::downgrade(&gradients.pass))?, x.dims))
     }
 
     fn update(
@@ -515,7 +512,7 @@ impl<D: DfdxDevice> Ops for DfdxOps<D> {
             let kept = Self::node(into).value.clone().try_mul(keep)?;
             kept.try_add(Self::node(from).value.clone().try_mul(1.0 - keep)?)
         };
-        into.held = Arc::new(Node::new(average().map_err(OpError::new)?));
+        into.held = Rc::new(Node::new(average().map_err(OpError::new)?));
         Ok(())
     }
 }

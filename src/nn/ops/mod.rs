@@ -12,6 +12,7 @@ pub mod conv_block;
 mod cpu;
 pub mod cross_entropy;
 mod dfdx_ops;
+mod elementwise;
 pub mod grad_scale;
 mod hits;
 pub mod linear;
@@ -70,7 +71,7 @@ pub type Prepared = Arc<dyn Any + Send + Sync>;
 /// assert_eq!(gradients.take(&x).unwrap().host(), [0.0, 1.0]);
 /// # Ok::<(), OpError>(())
 /// ```
-pub trait Ops: Debug + Send + Sync {
+pub trait Ops: Debug {
     /// Whether reading a value costs nothing, because the values lie in the host's memory.
     fn reads_are_free(&self) -> bool;
 

@@ -1,7 +1,9 @@
 //! Between the tape and the CPU kernels' slices: the values of a tensor, outputs, and steps backward.
 //! Computes nothing but sums of gradients.
 
+use std::any::Any;
 use std::mem;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use dfdx::prelude::{Cpu, Gradients as DfdxGradients};
@@ -14,29 +16,35 @@ use crate::memory::{self, Buffer};
 impl Tensor {
     /// The values in the CPU's memory.
     pub(super) fn values(&self) -> &[f32] {
-        self.held::<Buffer>()
+        self.held::<Arc<Buffer>>()
     }
 
     /// The values, to be kept for a step backward without a copy.
     pub(super) fn buffer(&self) -> Arc<Buffer> {
-        Arc::downcast(Arc::clone(&self.held)).expect("a tensor of the CPU")
+        Arc::clone(self.held())
     }
 
     /// The values to be changed: a copy of its own, where another tensor shares them.
     pub(super) fn values_mut(&mut self) -> &mut [f32] {
-        if Arc::get_mut(&mut self.held).is_none() {
+        let own = Rc::get_mut(&mut self.held).and_then(|held| held.downcast_mut::<Arc<Buffer>>());
+        if own.and_then(Arc::get_mut).is_none() {
             let mut copy = memory::take(self.values().len());
             copy.copy_from_slice(self.values());
-            self.held = Arc::new(Buffer::from(copy));
+            self.held = held(copy);
         }
-        let held = Arc::get_mut(&mut self.held).expect("nobody else holds it");
-        held.downcast_mut::<Buffer>().expect("a tensor of the CPU")
+        let own = Rc::get_mut(&mut self.held).and_then(|held| held.downcast_mut::<Arc<Buffer>>());
+        own.and_then(Arc::get_mut).expect("nobody else holds it")
     }
 
     /// A tensor of the CPU beside this one, on no tape.
     pub(super) fn beside(&self, values: Vec<f32>, dims: Dims) -> Self {
-        Self::new(Arc::clone(&self.ops), dims, Arc::new(Buffer::from(values)))
+        Self::new(Rc::clone(&self.ops), dims, held(values))
     }
+}
+
+/// Values as a tensor of the CPU holds them: steps backward and the tasks of a pass share them.
+pub(super) fn held(values: Vec<f32>) -> Rc<dyn Any> {
+    Rc::new(Arc::new(Buffer::from(values)))
 }
 
 /// The gradients that a step backward adds to: one for each input, where it is wanted.

@@ -8,8 +8,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::rc::{Rc, Weak};
 
 use dfdx::prelude::{
     Cpu, CpuError, Gradients as DfdxGradients, OwnedTape, PutTape as _, Tape as _,
@@ -19,8 +18,8 @@ use dfdx::prelude::{
 use super::Ops;
 use crate::nn::geometry::Chw;
 
-/// The operations of a device.
-pub type Backend = Arc<dyn Ops>;
+/// The operations of a device. Tensors stay on the thread that made them, as the streams of a GPU do.
+pub type Backend = Rc<dyn Ops>;
 
 /// What the tape knows of a tensor: an identity, and a gradient once there is one. It has no numbers of
 /// its own, so that an absent gradient is told from one of zeros.
@@ -95,7 +94,7 @@ pub struct Tensor {
     pub(super) token: Token,
     pub(super) tape: Option<Tape>,
     pub(super) dims: Dims,
-    pub(super) held: Arc<dyn Any + Send + Sync>,
+    pub(super) held: Rc<dyn Any>,
     pub(super) ops: Backend,
 }
 
@@ -112,7 +111,7 @@ impl fmt::Debug for Tensor {
 
 impl Tensor {
     /// A tensor that is not on a tape, of values which the backend `ops` holds.
-    pub(super) fn new(ops: Backend, dims: Dims, held: Arc<dyn Any + Send + Sync>) -> Self {
+    pub(super) fn new(ops: Backend, dims: Dims, held: Rc<dyn Any>) -> Self {
         Self { token: token(), tape: None, dims, held, ops }
     }
 
@@ -186,7 +185,7 @@ impl Tensor {
     /// When there are not as many values.
     pub fn write(&mut self, values: &[f32]) {
         assert_eq!(values.len(), self.len(), "as many values as there are");
-        let ops = Arc::clone(&self.ops);
+        let ops = Rc::clone(&self.ops);
         ops.write(self, values);
     }
 
@@ -219,7 +218,7 @@ pub struct Tape(Rc<TapeParts>);
 pub(super) struct PassId(());
 
 struct TapeParts {
-    pass: RefCell<Arc<PassId>>,
+    pass: RefCell<Rc<PassId>>,
     operations: RefCell<OwnedTape<f32, Cpu>>,
     /// Why a step backward failed; dfdx's own error type has no room for it.
     failure: Cell<Option<OpError>>,
@@ -241,7 +240,7 @@ impl Default for Tape {
 impl Tape {
     /// The pass that what is recorded now will go backward in.
     pub(super) fn pass(&self) -> Weak<PassId> {
-        Arc::downgrade(&self.0.pass.borrow())
+        Rc::downgrade(&self.0.pass.borrow())
     }
 
     /// Remembers how a gradient goes back through an operation. The closure must not keep the tape
@@ -288,7 +287,7 @@ impl Tape {
 #[derive(Debug)]
 pub struct Gradients {
     /// What tells them from those of other passes.
-    pub(super) pass: Arc<PassId>,
+    pub(super) pass: Rc<PassId>,
     /// Those of a backend whose memory is the host's.
     pub(super) host: DfdxGradients<f32, Cpu>,
 }

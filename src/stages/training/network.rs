@@ -37,34 +37,35 @@ impl ModelSource {
     pub(super) fn open(
         &self,
         context: &Context,
-        train: &OpenedSplit,
+        train: Option<&OpenedSplit>,
         seed: u64,
         ops: &Backend,
     ) -> Result<(Saved, Vec<String>), Failure> {
-        let classes = train.dataset.classes.clone();
         let failure = |error: SpecError| Failure::new(error.to_string());
-        let (model, new) = match self {
+        let ((model, new), train) = match self {
             Self::Stage(new) => {
                 let old = Saved::open(&context.input("model").path, ops)?;
-                if new.is_empty() {
+                let Some(train) = train.filter(|_| !new.is_empty()) else {
                     return Ok((old, Vec::new()));
-                }
+                };
                 let (old, shape) = (old.model, train.shape());
                 let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
                     return Err(differ_in_size("train"));
                 };
                 let input = Chw { channels: old.spec().input.channels, height, width };
-                head::replace(&old, new, input, classes, seed).map_err(failure)?
+                (head::replace(&old, new, input, classes, seed).map_err(failure)?, train)
             }
             Self::Fresh(architecture) => {
+                let train = train.expect("only labelled images train a new network");
                 let spec = fresh(architecture, &train.shape())
                     .map_err(Failure::from)?
                     .ok_or_else(|| differ_in_size("train"))?;
                 let model = Model::new(spec, ops, seed).map_err(failure)?;
                 let new = model.parameters().iter().map(|it| it.name.clone()).collect();
-                (model, new)
+                ((model, new), train)
             }
         };
+        let classes = train.dataset.classes.clone();
         Ok((Saved { model, classes }, new))
     }
 

@@ -6,7 +6,7 @@ use crate::data::classes::Matched;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit, rounded};
 use crate::nn::Backend;
 use crate::nn::dispatch::{self, backend};
-use crate::nn::{Model, Saved, Spec};
+use crate::nn::{Model, Part, Saved, Spec};
 use crate::stages::classes::{Uses, clash, named, names_of_both, note};
 use crate::stages::inputs::{OpenedSplit, open};
 use crate::stages::{Budget, Context, Failure, Halt, Outcome};
@@ -18,7 +18,7 @@ impl Training {
     /// Trains, and writes the model to [`Context::out`].
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let sets = Sets {
-            train: open(context, "train")?,
+            train: (self.method.needs().source).then(|| open(context, "train")).transpose()?,
             validate: self.validate.as_ref().map(|_| open(context, "validate")).transpose()?,
             target: self
                 .method
@@ -36,7 +36,7 @@ impl Training {
 
 /// The images that a training reads.
 struct Sets {
-    train: OpenedSplit,
+    train: Option<OpenedSplit>,
     validate: Option<OpenedSplit>,
     target: Option<OpenedSplit>,
     scored: Option<OpenedSplit>,
@@ -49,16 +49,18 @@ impl Sets {
     fn fit(
         &mut self,
         spec: &Spec,
-        known: Vec<String>,
+        mut known: Vec<String>,
         mut say: impl FnMut(&Matched, &str),
     ) -> Result<Vec<String>, Failure> {
-        self.train.check(spec, "train")?;
-        let matched = self.train.renumber("train", &known)?;
-        let found = &self.train.dataset.classes;
-        if let Some(note) = note(&matched, "train", &known, found) {
-            say(&matched, &note);
+        if let Some(train) = &mut self.train {
+            train.check(spec, "train")?;
+            let matched = train.renumber("train", &known)?;
+            let found = &train.dataset.classes;
+            if let Some(note) = note(&matched, "train", &known, found) {
+                say(&matched, &note);
+            }
+            known = names_of_both(&matched, known, found);
         }
-        let known = names_of_both(&matched, known, found);
         if let Some(validate) = &mut self.validate {
             validate.check(spec, "validate")?;
             let matched = validate.renumber("validate", &known)?;
@@ -80,7 +82,7 @@ impl Sets {
     /// What the training loop gets to see of them: labels of the source alone.
     fn data(&self) -> Data<'_> {
         Data {
-            source: Some((&self.train.dataset, self.train.split())),
+            source: self.train.as_ref().map(|set| (&set.dataset, set.split())),
             target: self.target.as_ref().map(OpenedSplit::unlabelled),
             validate: self.validate.as_ref().map(|set| (&set.dataset, set.split())),
             scored: self.scored.as_ref().map(OpenedSplit::unlabelled),
@@ -99,7 +101,7 @@ impl TrainingRun<'_> {
         let Self { training, context, mut sets } = self;
         let seed = training.settings.seed;
         let (Saved { mut model, classes }, mut new) =
-            training.source.open(context, &sets.train, seed, ops)?;
+            training.source.open(context, sets.train.as_ref(), seed, ops)?;
         let mut by_number = false;
         let classes = sets.fit(model.spec(), classes, |matched, note| {
             by_number |= matches!(matched, Matched::ByNumber(_));
@@ -136,9 +138,13 @@ impl TrainingRun<'_> {
 
 /// How many numbers of the model learn at some time, and how many there are.
 fn trainable(model: &Model, training: &Training) -> Result<(usize, usize), Failure> {
-    match groups::counts(model, &training.settings.groups) {
-        (0, _) => Err(Failure::new("every parameter of the model is frozen")
-            .help("thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`")),
+    let kept = training.method.needs().keeps;
+    match groups::counts(model, &training.settings.groups, kept) {
+        (0, _) => {
+            let learns = if kept.contains(&Part::CLASSIFIER) { "features" } else { "classifier" };
+            Err(Failure::new("every parameter of the model that could learn is frozen")
+                .help(format!("thaw some of it with a `freeze` stage: `thaw = [\"{learns}.*\"]`")))
+        }
         counts => Ok(counts),
     }
 }

@@ -1,7 +1,7 @@
 //! The steps of an epoch: batches are put together while the step before runs, a step descends the
 //! method's loss, and what it gave is added up. Measures nothing on images that are not trained on.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::TrainingLoop;
@@ -93,7 +93,7 @@ impl TrainingLoop<'_> {
         let Batches { entry, source, labels, mixed, target } = batches;
         self.bench.begin_step(clock, validation);
         self.bench.enter_at(entry);
-        let ops = Arc::clone(self.bench.ops());
+        let ops = Rc::clone(self.bench.ops());
         let tensor = |values: Vec<f32>, count: usize| {
             let dims = Dims::Rows(count, values.len() / count);
             ops.tensor(values, dims)

@@ -14,3 +14,4 @@ mod stages;
 mod store;
 mod sweeps;
 mod verbs;
+mod without_source;

@@ -164,7 +164,7 @@ fn advice_of_a_training_helps_when_it_is_followed() {
                   kind = \"finetune\"\nmodel = \"f\"\ntrain = \"d\"\nepochs = 1\n";
     scene(&FOUR, &format!("{}\n{frozen}", net("d", "0.1"))).follow(
         RUN,
-        "thaw some of it with a `freeze` stage: `thaw = [\"classifier.*\"]`",
+        "thaw some of it with a `freeze` stage: `thaw = [\"{learns}.*\"]`",
         &[("freeze = [\"*\"]", "freeze = [\"*\"]\n$1")],
     );
 }

@@ -1,42 +1,29 @@
-//! One adaptation step of `dacnn` against PyTorch's (tests/golden/dann_step.py, coral_step.py), on any backend.
+//! One adaptation step of `dacnn` against PyTorch's (tests/golden/dann_step.py, coral_step.py), on any device.
 
 use std::fs;
 
-use runner::adapt::{Coefficient, Coral, Dann, Method, Step, TrainingProgress};
-use runner::config::source::{SourceId, Sources, Span};
-use runner::config::{Reference, Wants};
+use runner::adapt::{Coral, Dann};
 use runner::nn::geometry::Chw;
-use runner::nn::ops::{Backend, Dims, Tape, Targets};
+use runner::nn::ops::{Backend, Dims, Targets};
 use runner::nn::spec::Layer;
-use runner::nn::{EntryLayer, Model, zoo};
-use runner::train::{Optimizer, OptimizerState};
+use runner::nn::{Model, zoo};
+use runner::train::{
+    Adam, Batch, Bench, Method, NetId, Optimizer, SourceBatch, TargetBatch, TrainingSettings,
+};
 
-use super::{Distance, gradients, hashed, norm, sampled, tensor};
-
-fn target() -> Reference {
-    let mut sources = Sources::default();
-    let source: SourceId = sources.add("test", "");
-    Reference {
-        key: "method.target".into(),
-        stage: "target".into(),
-        split: Some("train".into()),
-        wants: Wants::Split("train"),
-        span: Span { source, start: 0, end: 0 },
-    }
-}
+use super::method_step::{constant, target};
+use super::{Distance, hashed, norm, sampled, tensor};
 
 /// One step of DANN against PyTorch's.
 pub fn dann(ops: &Backend) -> Vec<Distance> {
-    let lambda = Coefficient::Constant { max: 0.6 };
-    let method = Method::Dann(Dann { target: target(), lambda, domain_head: None });
+    let method = Dann { target: target(), lambda: constant(0.6), domain_head: None };
     let losses = ["class_loss", "source_domain_loss", "target_domain_loss"];
     step_distances(ops, &method, "dann", &losses, 4096)
 }
 
 /// One step of Deep CORAL against PyTorch's.
 pub fn coral(ops: &Backend) -> Vec<Distance> {
-    let lambda = Coefficient::Constant { max: 300.0 };
-    let method = Method::Coral(Coral { target: target(), lambda });
+    let method = Coral { target: target(), lambda: constant(300.0) };
     step_distances(ops, &method, "coral", &["class_loss", "coral_loss"], 1024)
 }
 
@@ -44,7 +31,7 @@ pub fn coral(ops: &Backend) -> Vec<Distance> {
 /// holds the losses `names` and at most `most` values per tensor.
 fn step_distances(
     ops: &Backend,
-    method: &Method,
+    method: &dyn Method,
     name: &str,
     names: &[&str],
     most: usize,
@@ -85,53 +72,47 @@ fn step_distances(
 
     let images = 3 * 28 * 28;
     let labels: Vec<u32> = (0..6).map(|i| (7 * i + 3) % 10).collect();
-    let images = |salt, count, bound| {
+    let tensor = |salt, count, bound| {
         ops.tensor(hashed(salt, count * images, bound), Dims::Rows(count, images)).unwrap()
     };
-    let tape = Tape::default();
-    let losses = method
-        .losses(Step {
-            model: &mut model,
-            tape: &tape,
-            entry: EntryLayer::IMAGES,
-            source: images(101, 6, 1.0),
+    let batch = Batch {
+        source: Some(SourceBatch {
+            images: tensor(101, 6, 1.0),
             targets: Targets::plain(&labels),
-            target: Some(images(102, 5, 0.5)),
-            progress: TrainingProgress { share: 0.0, step: 0 },
-            seed: 0,
-            epoch: 0,
-            step: 0,
-        })
-        .unwrap();
+            indices: &[0, 1, 2, 3, 4, 5],
+            views: Vec::new(),
+        }),
+        target: Some(TargetBatch {
+            images: tensor(102, 5, 0.5),
+            indices: &[0, 1, 2, 3, 4],
+            views: Vec::new(),
+        }),
+    };
+    let adam =
+        Optimizer::Adam(Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-4, weight_decay: 0.0 });
+    let settings = TrainingSettings::plain(6, adam);
+    let mut bench = Bench::alone(model, &settings).unwrap();
+    let mut learner = method.begin(&mut bench).unwrap();
+    let (readings, gradients) = bench.step_alone(&mut *learner, &batch, (0, 1), true).unwrap();
     let ours: Vec<f32> = names
         .iter()
-        .map(|name| losses.readings.iter().find(|r| r.name == *name).unwrap().value as f32)
+        .map(|name| readings.iter().find(|r| r.name == *name).unwrap().value as f32)
         .collect();
     measure("losses", &ours, &expected("losses"), (1e-4, 0.0));
 
-    let mut found = tape.backward(&losses.total).unwrap();
-    let reached = model.parameters().iter().map(|it| found.take(&it.value).expect(&it.name).host());
-    let reached: Vec<Vec<f32>> = reached.collect();
-    let whole = norm(reached.iter().flatten().copied());
-    for (parameter, gradient) in model.parameters().iter().zip(&reached) {
+    let [gradients] = &gradients[..] else { panic!("one descent") };
+    let whole = norm(gradients.iter().flat_map(|(_, values)| values.iter().copied()));
+    let model = bench.model(NetId::MAIN);
+    assert_eq!(gradients.len(), model.parameters().len());
+    for (name, values) in gradients {
         // A bias before batch norm has no gradient but rounding noise: measured by the whole.
-        let name = format!("gradient {}", parameter.name);
-        measure(&name, &sampled(gradient, most), &expected(&name), (1e-4, 1e-6 * whole));
+        let name = format!("gradient {name}");
+        measure(&name, &sampled(values, most), &expected(&name), (1e-4, 1e-6 * whole));
     }
-
-    let adam = Optimizer::Adam(runner::train::Adam {
-        lr: 1e-3,
-        betas: [0.9, 0.999],
-        eps: 1e-4,
-        weight_decay: 0.0,
-    });
-    let mut optimizer = OptimizerState::new(adam, &model).unwrap();
-    // Taken once, gradients are gone.
-    let mut gradients = gradients(&model, |at| reached[at].clone());
-    optimizer.step(&mut model, &mut gradients, |lr| lr, None).unwrap();
     for parameter in model.parameters() {
         let name = format!("parameter {}", parameter.name);
-        measure(&name, &sampled(&parameter.value.host(), most), &expected(&name), (1e-4, 0.0));
+        let ours = sampled(&parameter.value.host(), most);
+        measure(&name, &ours, &expected(&name), (1e-4, 0.0));
     }
     for stats in model.stats() {
         for (word, tensor) in [("running_mean", &stats.mean), ("running_var", &stats.var)] {
