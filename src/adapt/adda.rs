@@ -98,3 +98,75 @@ fn tell_apart(bench: &mut Bench, source: &Tensor, target: &Tensor) -> Result<(),
     bench.meter_share("domain_accuracy", &[&of_source.hits, &of_target.hits], count);
     bench.descend(&loss, &[Group::part(Part::DOMAIN)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapt::tests::step;
+    use crate::nn::geometry::Chw;
+    use crate::nn::ops::{CpuOps, Dims, Targets};
+    use crate::nn::{Model, zoo};
+    use crate::train::groups::Groups;
+    use crate::train::{Optimizer, SourceBatch, TargetBatch, TrainingSettings};
+
+    const LINE: &str = "method = { kind = 'adda', target = 'other.train' }";
+
+    #[test]
+    fn the_first_descent_moves_the_domain_classifier_and_the_second_the_features() {
+        let (_, descents) = step(LINE, |_| {});
+        let parts = descents.iter().map(|gradient| {
+            let mut parts: Vec<&str> =
+                gradient.iter().map(|(name, _)| name.split('.').next().unwrap()).collect();
+            parts.dedup();
+            parts
+        });
+        assert_eq!(parts.collect::<Vec<_>>(), [["domain_classifier"], ["features"]]);
+    }
+
+    /// A network without batch norm, whose averages would go on to the target's.
+    #[test]
+    fn at_a_rate_of_zero_the_target_encoder_says_of_the_target_what_came_in() {
+        let input = Chw { channels: 1, height: 28, width: 28 };
+        let spec = (zoo::find("lenet").unwrap().build)(zoo::ArchSettings::new(input, 10));
+        let ops = CpuOps::shared();
+        let images = |salt: usize| {
+            let values = (0..4 * 784).map(|at| ((at * 37 + salt) % 101) as f32 / 50.0 - 1.0);
+            ops.tensor(values.collect(), Dims::Rows(4, 784)).unwrap()
+        };
+        let (source, target) = (images(0), images(53));
+        let logits_after = |rate: f64| {
+            let mut model = Model::new(spec.clone(), &ops, 0).unwrap();
+            let before = model.logits(&target).unwrap().host();
+            let head = domain_classifier(None, &spec);
+            model.add_head(head, 0).unwrap();
+            let sgd = Optimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+            let lr_scale = vec![("features.*".to_owned(), rate)];
+            let groups = Groups { lr_scale, ..Groups::default() };
+            let settings = TrainingSettings { groups, ..TrainingSettings::plain(4, sgd) };
+            let domain = |model: &Model| -> Vec<Vec<f32>> {
+                let own = model.parameters().iter().filter(|it| it.part == Part::DOMAIN);
+                own.map(|it| it.value.host()).collect()
+            };
+            let begun = domain(&model);
+            let mut bench = Bench::alone(model, &settings).unwrap();
+            let method = crate::adapt::tests::read(LINE).unwrap();
+            let mut learner = method.begin(&mut bench).unwrap();
+            for at in 0..3 {
+                let targets = Targets::plain(&[0, 1, 2, 3]);
+                let (source, target) = (source.clone(), target.clone());
+                let batch = Batch {
+                    source: Some(SourceBatch { images: source, targets, indices: &[], views: vec![] }),
+                    target: Some(TargetBatch { images: target, indices: &[], views: vec![] }),
+                };
+                bench.step_alone(&mut *learner, &batch, (at, 3), false).unwrap();
+            }
+            let model = bench.model_mut(learner.predictor());
+            assert_ne!(domain(model), begun, "the domain classifier learns");
+            (before, model.logits(&target).unwrap().host())
+        };
+        let (before, after) = logits_after(0.0);
+        assert_eq!(before, after);
+        let (before, after) = logits_after(1.0);
+        assert_ne!(before, after);
+    }
+}

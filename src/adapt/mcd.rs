@@ -202,3 +202,70 @@ fn balance([one, two]: &[Tensor; 2]) -> Result<Tensor, OpError> {
     };
     of(one)?.add(&of(two)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapt::tests::step;
+    use crate::nn::Model;
+    use crate::nn::ops::{CpuOps, Dims};
+    use crate::train::Gradient;
+
+    /// A step with two turns of the features and further settings.
+    fn descents(settings: &str, change: impl Fn(&mut Model)) -> Vec<Gradient> {
+        let kind = "kind = 'mcd', target = 'other.train', repeats = 2";
+        step(&format!("method = {{ {kind}, {settings} }}"), change).1
+    }
+
+    /// Gives the second classifier the weights of the first.
+    fn agree(model: &mut Model) {
+        let first = model.parameters().iter().filter(|it| it.part == Part::CLASSIFIER);
+        let first: Vec<Vec<f32>> = first.map(|it| it.value.host()).collect();
+        let second = model.parameters_mut().iter_mut().filter(|it| it.part == Part::CLASSIFIER2);
+        second.zip(first).for_each(|(parameter, values)| parameter.value.write(&values));
+    }
+
+    fn moves_nothing(gradient: &Gradient) -> bool {
+        assert!(!gradient.is_empty());
+        gradient.iter().all(|(_, values)| values.iter().all(|it| *it == 0.0))
+    }
+
+    #[test]
+    fn classifiers_that_agree_have_no_discrepancy_to_go_up_or_down() {
+        let equal = descents("trade_off = 1.0", agree);
+        assert_eq!(equal.len(), 4);
+        // A moves both alike, so that B has the gradients of the class losses alone.
+        assert_eq!(equal[1], descents("trade_off = 0.0", agree)[1]);
+        let unlike = descents("trade_off = 1.0", |_| {});
+        assert_ne!(unlike[1], descents("trade_off = 0.0", |_| {})[1]);
+        // They part ways in B no more than rounding moves them: B is the same descent for both.
+        for turn in [2, 3] {
+            assert!(moves_nothing(&equal[turn]), "{equal:?}");
+            assert!(!moves_nothing(&unlike[turn]));
+        }
+    }
+
+    #[test]
+    fn the_balance_moves_the_features_in_a_and_the_classifiers_in_b_but_never_in_c() {
+        let [with, without] =
+            [", balance = 0.5", ""].map(|more| descents(&format!("trade_off = 0.0{more}"), |_| {}));
+        assert_ne!(with[0], without[0]);
+        assert_ne!(with[1], without[1]);
+        assert!(moves_nothing(&with[2]) && moves_nothing(&with[3]));
+    }
+
+    #[test]
+    fn discrepancy_and_balance_are_the_published_formulas() {
+        let logits = |p: [f32; 4]| {
+            let values = p.map(f32::ln).to_vec();
+            CpuOps::shared().tensor(values, Dims::Rows(2, 2)).unwrap()
+        };
+        let both = [logits([0.5, 0.5, 0.1, 0.9]), logits([0.7, 0.3, 0.3, 0.7])];
+        let found = Discrepancy::new(&both).unwrap().mean.value();
+        assert!((found - 0.2).abs() < 1e-6, "{found}");
+        // The classes' mean probabilities are 0.3 and 0.7, and twice 0.5.
+        let expected = -f64::midpoint(0.3_f64.ln(), 0.7_f64.ln()) + std::f64::consts::LN_2;
+        let found = balance(&both).unwrap().value();
+        assert!((found - expected).abs() < 1e-5, "{found}");
+    }
+}

@@ -11,16 +11,44 @@ use crate::config::{Keys, Word, document};
 use crate::data::{Dataset, Split};
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
-use crate::nn::ops::{Backend, CpuOps, DfdxOps};
+use crate::nn::ops::{Backend, CpuOps, DfdxOps, Dims, Targets};
 use crate::progress::{Progress, Silent, Unit, Watch};
 use crate::train::checkpoint::Slot;
-use crate::train::{BatchNormFamily, Data, Ended, FitOptions, Method, TrainingSettings, fit, tiny};
+use crate::train::{
+    Batch, BatchNormFamily, Bench, Data, Ended, FitOptions, Gradient, Method, Reading, SourceBatch,
+    TargetBatch, TrainingSettings, fit, tiny,
+};
 
 /// The method of a line of TOML, unless the line lacks a key or has one too many.
-fn read(line: &str) -> Option<Box<dyn Method>> {
+pub(super) fn read(line: &str) -> Option<Box<dyn Method>> {
     let root = document::parse(Sources::default().add("test", line), line).unwrap();
     let Value::Table(table) = &root.value else { panic!("a document is a table") };
     super::read(&mut Keys::new(table, root.span)).ok()
+}
+
+/// The gradients of the descents of one step of a method that adapts, and the step's readings. `line` is
+/// the method's in TOML; `change` is made to the tiny network with the method's heads before it begins.
+pub(super) fn step(line: &str, change: impl Fn(&mut Model)) -> (Vec<Reading>, Vec<Gradient>) {
+    let method = read(line).unwrap_or_else(|| panic!("{line}"));
+    let mut model = tiny::model();
+    for head in method.heads(&model.spec().clone()) {
+        model.add_head(head, 0).unwrap();
+    }
+    change(&mut model);
+    let settings = tiny::settings(1);
+    let mut bench = Bench::alone(model, &settings).unwrap();
+    let mut learner = method.begin(&mut bench).unwrap();
+    let images = |salt: usize, rows: usize| {
+        let values = (0..rows * 48).map(|at| ((at * 37 + salt) % 101) as f32 / 50.0 - 1.0);
+        CpuOps::shared().tensor(values.collect(), Dims::Rows(rows, 48)).unwrap()
+    };
+    let (source, target) = (images(0, 4), images(53, 3));
+    let targets = Targets::plain(&[0, 1, 0, 1]);
+    let batch = Batch {
+        source: Some(SourceBatch { images: source, targets, indices: &[], views: vec![] }),
+        target: Some(TargetBatch { images: target, indices: &[], views: vec![] }),
+    };
+    bench.step_alone(&mut *learner, &batch, (0, 1), true).unwrap()
 }
 
 /// The method called `word` with its default settings, and with a target domain where it takes one.
