@@ -204,7 +204,7 @@ impl<D: Device<f32>> DfdxOps<D> {
         for (at, x) in flats.iter().enumerate() {
             let leaf = Self::flat(x)?;
             let mut before = matrices.iter().chain(&flats[..at]);
-            let twice = before.any(|it| Arc::ptr_eq(&it.held, &x.held));
+            let twice = before.any(|it| Rc::ptr_eq(&it.held, &x.held));
             parameters.push(if twice { leaf.try_mul(1.0).map_err(OpError::new)? } else { leaf });
         }
         let taped = leaves.iter().map(|leaf| leaf.leaky_trace()).collect();
