@@ -26,6 +26,9 @@ use crate::train::{Batch, Bench, FitError, Group, Learner, Method, Mode, Needs, 
 /// The network whose features are the source encoder.
 const SOURCE_ENCODER: NetId = NetId::named("source");
 
+/// The classifier is the source's.
+const KEPT: &[Part] = &[Part::CLASSIFIER];
+
 /// Settings of adversarial discriminative domain adaptation.
 #[derive(Debug, Clone)]
 pub struct Adda {
@@ -52,7 +55,7 @@ impl Adda {
 
 impl Method for Adda {
     fn needs(&self) -> Needs<'_> {
-        Needs { target: Some(&self.target), comes_in: true, ..Needs::SOURCE }
+        Needs { target: Some(&self.target), keeps: KEPT, comes_in: true, ..Needs::SOURCE }
     }
 
     fn heads(&self, spec: &Spec) -> Vec<NewHead> {

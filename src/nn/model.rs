@@ -386,21 +386,21 @@ impl Model {
         pass: Pass,
     ) -> Result<Tensor, OpError> {
         for unit in units {
-            x = self.run_unit(unit, x, pass)?;
+            x = self.run_unit(unit, &x, pass)?;
         }
         Ok(x)
     }
 
-    fn run_unit(&mut self, unit: &FusedSegment, x: Tensor, pass: Pass) -> Result<Tensor, OpError> {
+    fn run_unit(&mut self, unit: &FusedSegment, x: &Tensor, pass: Pass) -> Result<Tensor, OpError> {
         let ops = Rc::clone(&self.ops);
         match unit {
-            FusedSegment::Layer(at) => self.run_layer(*at, &ops.flat_rows(&x)?, pass),
+            FusedSegment::Layer(at) => self.run_layer(*at, &ops.flat_rows(x)?, pass),
             FusedSegment::Block(fused) => {
-                let x = ops.maps(&x, self.layers[fused.conv].placed.input)?;
+                let x = ops.maps(x, self.layers[fused.conv].placed.input)?;
                 self.run_block(*fused, &x, None, pass)
             }
             FusedSegment::Residual { input, shortcut, body, end } => {
-                let x = ops.maps(&x, *input)?;
+                let x = ops.maps(x, *input)?;
                 let side = self.run_units(shortcut, x.clone(), pass)?;
                 let side = ops.maps(&side, self.layers[end.conv].placed.output)?;
                 let x = self.run_units(body, x, pass)?;
@@ -408,7 +408,7 @@ impl Model {
                 self.run_block(*end, &x, Some(&side), pass)
             }
             FusedSegment::Parallel { input, branches, .. } => {
-                let x = ops.maps(&x, *input)?;
+                let x = ops.maps(x, *input)?;
                 let mut parts = Vec::with_capacity(branches.len());
                 for branch in branches {
                     parts.push(self.run_units(branch, x.clone(), pass)?);

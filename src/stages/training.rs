@@ -144,6 +144,7 @@ impl Training {
         problems.extend(task.one_domain(epoch_span));
         problems.extend(task.other_batch_norm(batch_norm_span));
         problems.extend(task.untrained(method_span).filter(|_| !comes_in));
+        problems.extend(task.never_trained(keys, source.as_ref().ok()));
         keys.no_problems(problems)?;
         let TrainingTask { settings, method, validate, .. } = task;
         Ok(Self { settings, method, source: source?, validate })
@@ -269,6 +270,25 @@ impl TrainingTask {
             Diagnostic::at(span, message, "with fresh weights it learns nothing")
                 .help("train the network in a stage of its own, and name that stage in `model`")
         })
+    }
+
+    /// Why the classifier cannot be made new where the method keeps it as it is.
+    fn never_trained(&self, keys: &Keys, network: Option<&ModelSource>) -> Option<Diagnostic> {
+        let needs = self.method.needs();
+        let Some(ModelSource::Stage(new)) = network else { return None };
+        // Without labelled images these keys are of no use either way, which is said already.
+        if !(needs.source && needs.keeps.contains(&Part::CLASSIFIER)) {
+            return None;
+        }
+        let key = match (&new.head, &new.bottleneck) {
+            (Some(_), _) => "head",
+            (None, Some(_)) => "bottleneck",
+            (None, None) => return None,
+        };
+        let span = keys.peek(key).map_or(keys.span(), |node| node.span);
+        let message = format!("`{key}` makes a new classifier, which this method would not train");
+        let label = "the classifier stays as it comes in";
+        Some(Diagnostic::at(span, message, label).help(leave_out(key)))
     }
 
     /// Why the method cannot treat batch norm in the way that was asked for.

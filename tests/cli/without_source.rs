@@ -9,6 +9,8 @@ use crate::photos::{PIPELINE, photos};
 const DANN: &str = "model = \"head\"\ntrain = \"images\"\n\
     method = { kind = \"dann\", target = \"images.test\" }";
 const SHOT: &str = "model = \"net\"\nmethod = { kind = \"shot\", target = \"images.test\" }";
+const ADDA: &str = "train = \"images\"\nmodel = \"net\"\n\
+    method = { kind = \"adda\", target = \"images.test\" }";
 
 /// The pipeline of the photos with `stage` for what the adaptation says of its network and method.
 fn write(root: &Path, stage: &str) -> String {
@@ -76,6 +78,24 @@ fn what_does_not_go_with_a_method_is_explained_where_it_stands() {
             "{ kind = \"shot\"",
             "this method goes on from a trained network, but `model` is a new one",
             "train the network in a stage of its own, and name that stage in `model`",
+        ),
+        (
+            ADDA.replace("model = \"net\"", layers),
+            "{ kind = \"adda\"",
+            "this method goes on from a trained network, but `model` is a new one",
+            "train the network in a stage of its own, and name that stage in `model`",
+        ),
+        (
+            format!("{ADDA}\nhead = [16]"),
+            "[16]",
+            "`head` makes a new classifier, which this method would not train",
+            "leave `head` out",
+        ),
+        (
+            format!("{ADDA}\nbottleneck = [17]"),
+            "[17]",
+            "`bottleneck` makes a new classifier, which this method would not train",
+            "leave `bottleneck` out",
         ),
         (
             family.to_owned(),

@@ -6,12 +6,12 @@ use super::{Dims, OpError, Primitive, Tensor};
 type Result<T = Tensor> = std::result::Result<T, OpError>;
 
 impl Tensor {
-    fn alone(&self, primitive: Primitive) -> Result {
-        self.ops().primitive(&primitive, &[self])
+    fn alone(&self, primitive: &Primitive) -> Result {
+        self.ops().primitive(primitive, &[self])
     }
 
-    fn with(&self, other: &Self, primitive: Primitive) -> Result {
-        self.ops().primitive(&primitive, &[self, other])
+    fn with(&self, other: &Self, primitive: &Primitive) -> Result {
+        self.ops().primitive(primitive, &[self, other])
     }
 
     /// `self + other`, where `other` may also be a row, a column or a number ([`Primitive`]); so in
@@ -20,7 +20,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device, as in all of these.
     pub fn add(&self, other: &Self) -> Result {
-        self.with(other, Primitive::Add)
+        self.with(other, &Primitive::Add)
     }
 
     /// `self - other`.
@@ -28,7 +28,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn sub(&self, other: &Self) -> Result {
-        self.with(other, Primitive::Subtract)
+        self.with(other, &Primitive::Subtract)
     }
 
     /// `self * other`, value by value.
@@ -36,7 +36,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn mul(&self, other: &Self) -> Result {
-        self.with(other, Primitive::Multiply)
+        self.with(other, &Primitive::Multiply)
     }
 
     /// `self / other`, value by value.
@@ -44,7 +44,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn div(&self, other: &Self) -> Result {
-        self.with(other, Primitive::Divide)
+        self.with(other, &Primitive::Divide)
     }
 
     /// `by * self`.
@@ -52,7 +52,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn scale(&self, by: f32) -> Result {
-        self.alone(Primitive::Scale(by))
+        self.alone(&Primitive::Scale(by))
     }
 
     /// `self / by`.
@@ -60,7 +60,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn div_by(&self, by: f32) -> Result {
-        self.alone(Primitive::DivideBy(by))
+        self.alone(&Primitive::DivideBy(by))
     }
 
     /// `self + by`.
@@ -68,7 +68,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn shift(&self, by: f32) -> Result {
-        self.alone(Primitive::Shift(by))
+        self.alone(&Primitive::Shift(by))
     }
 
     /// The square of each value.
@@ -76,7 +76,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn square(&self) -> Result {
-        self.alone(Primitive::Square)
+        self.alone(&Primitive::Square)
     }
 
     /// The magnitude of each value.
@@ -84,7 +84,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn abs(&self) -> Result {
-        self.alone(Primitive::Abs)
+        self.alone(&Primitive::Abs)
     }
 
     /// `e` to the power of each value.
@@ -92,7 +92,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn exp(&self) -> Result {
-        self.alone(Primitive::Exp)
+        self.alone(&Primitive::Exp)
     }
 
     /// The natural logarithm of each value.
@@ -100,7 +100,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn log(&self) -> Result {
-        self.alone(Primitive::Log)
+        self.alone(&Primitive::Log)
     }
 
     /// The square root of each value.
@@ -108,7 +108,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn sqrt(&self) -> Result {
-        self.alone(Primitive::Sqrt)
+        self.alone(&Primitive::Sqrt)
     }
 
     /// `1 / (1 + e^-x)` of each value.
@@ -116,7 +116,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn sigmoid(&self) -> Result {
-        self.alone(Primitive::Sigmoid)
+        self.alone(&Primitive::Sigmoid)
     }
 
     /// Each value kept between `low` and `high`.
@@ -124,7 +124,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn clamp(&self, low: f32, high: f32) -> Result {
-        self.alone(Primitive::Clamp(low, high))
+        self.alone(&Primitive::Clamp(low, high))
     }
 
     /// 1 where a value is greater than `threshold`, else 0: a constant.
@@ -132,7 +132,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn above(&self, threshold: f32) -> Result {
-        self.alone(Primitive::Above(threshold))
+        self.alone(&Primitive::Above(threshold))
     }
 
     /// Softmax over each row.
@@ -140,7 +140,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn softmax(&self) -> Result {
-        self.alone(Primitive::Softmax)
+        self.alone(&Primitive::Softmax)
     }
 
     /// The logarithm of softmax over each row.
@@ -148,7 +148,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn log_softmax(&self) -> Result {
-        self.alone(Primitive::LogSoftmax)
+        self.alone(&Primitive::LogSoftmax)
     }
 
     /// The largest value of each row, `[N, 1]`.
@@ -156,7 +156,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn row_max(&self) -> Result {
-        self.alone(Primitive::RowMax)
+        self.alone(&Primitive::RowMax)
     }
 
     /// The sum of all values.
@@ -164,7 +164,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn sum(&self) -> Result {
-        self.alone(Primitive::Sum)
+        self.alone(&Primitive::Sum)
     }
 
     /// The mean of all values.
@@ -180,7 +180,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn sum_of_rows(&self) -> Result {
-        self.alone(Primitive::SumOfRows)
+        self.alone(&Primitive::SumOfRows)
     }
 
     /// The mean over the rows, `[1, C]`.
@@ -196,7 +196,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn row_sums(&self) -> Result {
-        self.alone(Primitive::RowSums)
+        self.alone(&Primitive::RowSums)
     }
 
     /// The mean of each row, `[N, 1]`.
@@ -212,7 +212,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn matmul(&self, other: &Self) -> Result {
-        self.with(other, Primitive::MatMul)
+        self.with(other, &Primitive::MatMul)
     }
 
     /// The transpose.
@@ -220,7 +220,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn transposed(&self) -> Result {
-        self.alone(Primitive::Transpose)
+        self.alone(&Primitive::Transpose)
     }
 
     /// Batches one after the other.
@@ -228,7 +228,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn concat_rows(&self, other: &Self) -> Result {
-        self.with(other, Primitive::ConcatRows)
+        self.with(other, &Primitive::ConcatRows)
     }
 
     /// Parts of one batch, `[N, A]` and `[N, B]` and so on, as `[N, A + B + ...]`: feature maps of one
@@ -257,7 +257,7 @@ impl Tensor {
     /// # Errors
     /// Those of the device.
     pub fn gather_rows(&self, indices: Vec<usize>) -> Result {
-        self.alone(Primitive::GatherRows(indices))
+        self.alone(&Primitive::GatherRows(indices))
     }
 
     /// The Shannon entropy of each row of probabilities in nats, `-sum p ln(p + eps)`, `[N, 1]`.

@@ -73,7 +73,7 @@ impl<D: Device<f32>> SmallOps<D> {
             self.device.try_tensor_from_vec(values, shape).map_err(OpError::new)
         });
         let inputs: Vec<DfdxMatrix<D>> = inputs.collect::<Result<_, _>>()?;
-        let taped = inputs.iter().map(|input| input.leaky_trace()).collect();
+        let taped = inputs.iter().map(Trace::leaky_trace).collect();
         let output = primitive.run(taped).map_err(OpError::new)?;
         Ok((read(&output), WayBack { inputs, output }))
     }
@@ -207,7 +207,7 @@ impl<D: Device<f32>> DfdxOps<D> {
             let twice = before.any(|it| Rc::ptr_eq(&it.held, &x.held));
             parameters.push(if twice { leaf.try_mul(1.0).map_err(OpError::new)? } else { leaf });
         }
-        let taped = leaves.iter().map(|leaf| leaf.leaky_trace()).collect();
+        let taped = leaves.iter().map(Trace::leaky_trace).collect();
         let y = forward(taped, &parameters, wanted).map_err(OpError::new)?;
         let (value, inner) = y.split_tape();
         let mut out = self.wrap(value.clone(), dims);
@@ -329,7 +329,7 @@ impl<D: Device<f32>> DfdxOps<D> {
         let own = own.try_broadcast_like::<_, Axis<1>>(&(rows, classes))?;
         let zeros = logits.clone().try_mul(0.0)?;
         let ones = zeros.clone().try_add(1.0)?;
-        let larger = logits.clone().try_gt(&own)?.try_choose(ones.clone(), zeros.clone())?;
+        let larger = logits.try_gt(&own)?.try_choose(ones, zeros.clone())?;
         let equal = logits.try_eq(&own)?.try_choose(before, zeros)?;
         let beaten = larger.try_add(equal)?.try_sum::<(usize,), Axis<1>>()?;
         let none = beaten.clone().try_mul(0.0)?;

@@ -91,20 +91,21 @@ fn concat_rows(parts: &[&Tensor]) -> (Vec<f32>, WayBack) {
 }
 
 fn concat_columns(parts: &[&Tensor]) -> (Vec<f32>, WayBack) {
-    side_by_side(parts, parts[0].rows(), parts.iter().map(|it| it.columns()).collect())
+    let widths: Vec<usize> = parts.iter().map(|it| it.columns()).collect();
+    side_by_side(parts, parts[0].rows(), &widths)
 }
 
 /// The same for blocks of maps, of which each channel is a piece in one.
 fn concat_channels(parts: &[&Tensor]) -> (Vec<f32>, WayBack) {
-    let widths = parts.iter().map(|it| it.columns() * LANES).collect();
-    side_by_side(parts, maps::blocks(parts[0].rows()), widths)
+    let widths: Vec<usize> = parts.iter().map(|it| it.columns() * LANES).collect();
+    side_by_side(parts, maps::blocks(parts[0].rows()), &widths)
 }
 
 /// Rows of these widths, one after the other.
-fn side_by_side(parts: &[&Tensor], rows: usize, widths: Vec<usize>) -> (Vec<f32>, WayBack) {
+fn side_by_side(parts: &[&Tensor], rows: usize, widths: &[usize]) -> (Vec<f32>, WayBack) {
     let width: usize = widths.iter().sum();
     let mut out = memory::take(rows * width);
-    let places = places(&widths);
+    let places = places(widths);
     for (part, (start, own)) in parts.iter().zip(&places) {
         let each = out.par_chunks_mut(width).zip(part.values().par_chunks(*own));
         each.for_each(|(out, part)| out[*start..start + own].copy_from_slice(part));

@@ -20,11 +20,9 @@ impl UpdateRule {
     /// How many moments of a parameter it reads and writes: first, second, third.
     pub fn moments(&self) -> usize {
         match self {
-            Self::Adam(_) => 2,
+            Self::Adam(_) | Self::RmsProp(_) => 2,
             Self::Sgd(SgdConfig { momentum: None, .. }) => 0,
             Self::Sgd(_) => 1,
-            Self::RmsProp(RMSpropConfig { momentum: None, .. }) => 2,
-            Self::RmsProp(_) => 2,
         }
     }
 }
@@ -92,17 +90,14 @@ fn sgd(config: &SgdConfig, value: &mut [f32], velocity: Option<&mut &mut [f32]>,
     let decayed = |p: f32, g: f32| l2.map_or(g, |decay| g + decay * p);
     let moved = |p: f32, g: f32| decoupled.map_or(g, |decay| g + decay * p);
     let each = value.par_chunks_mut(ELEMENTS).zip(gradient.par_chunks(ELEMENTS));
-    let (momentum, velocity) = match (config.momentum, velocity) {
-        (Some(momentum), Some(velocity)) => (momentum, velocity),
-        _ => {
-            each.for_each(|(value, gradient)| {
-                for (p, g) in value.iter_mut().zip(gradient) {
-                    let g = decayed(*p, *g) * lr;
-                    *p -= moved(*p, g);
-                }
-            });
-            return;
-        }
+    let Some((momentum, velocity)) = config.momentum.zip(velocity) else {
+        each.for_each(|(value, gradient)| {
+            for (p, g) in value.iter_mut().zip(gradient) {
+                let g = decayed(*p, *g) * lr;
+                *p -= moved(*p, g);
+            }
+        });
+        return;
     };
     each.zip(velocity.par_chunks_mut(ELEMENTS)).for_each(|((value, gradient), velocity)| {
         for ((p, g), v) in value.iter_mut().zip(gradient).zip(velocity) {

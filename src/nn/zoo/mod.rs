@@ -124,6 +124,7 @@ pub(super) fn linear(outputs: usize) -> Layer {
 }
 
 /// Layers of a part that its parameters' names begin with.
+#[expect(clippy::needless_pass_by_value, reason = "a name that callers write where they need it")]
 fn chain<const N: usize>(part: Part, layers: [(&str, Layer); N]) -> Vec<Named> {
     let name = |name| format!("{}.{name}", part.name());
     layers.into_iter().map(|(word, layer)| Named::new(name(word), layer)).collect()
