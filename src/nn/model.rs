@@ -411,7 +411,11 @@ impl Model {
                 let x = ops.maps(&x, *input)?;
                 let mut parts = Vec::with_capacity(branches.len());
                 for branch in branches {
-                    parts.push(self.run(branch, &x, pass)?);
+                    parts.push(self.run_units(branch, x.clone(), pass)?);
+                }
+                // Maps keep their layout where every branch ends with some.
+                if !parts.iter().all(|part| matches!(part.dims(), Dims::Maps(..))) {
+                    parts = parts.iter().map(|it| ops.flat_rows(it)).collect::<Result<_, _>>()?;
                 }
                 Tensor::concat_columns(&parts)
             }

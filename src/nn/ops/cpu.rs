@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use dfdx::prelude::{Cpu, Gradients as DfdxGradients};
+use rayon::prelude::*;
 
 use super::conv_block::{PreparedWeights, conv_block};
 use super::cross_entropy::{Targets, cross_entropy};
@@ -14,7 +15,8 @@ use super::primitive::Primitive;
 use super::tape::{add_gradient, held, put_gradient, take_gradient};
 use super::update::{Moving, update};
 use super::{
-    Backend, ConvBlock, Dims, Gradients, Norm, OpError, Ops, Prepared, Tape, Tensor, UpdateRule,
+    Backend, ConvBlock, Dims, ELEMENTS, Gradients, Norm, OpError, Ops, Prepared, Tape, Tensor,
+    UpdateRule,
 };
 use super::{batch_norm, grad_scale, hits, linear, maps, pool2d, relu, scale_channels};
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
@@ -213,9 +215,12 @@ impl Ops for CpuOps {
     }
 
     fn average(&self, into: &mut Tensor, from: &Tensor, keep: f32) -> Result<(), OpError> {
-        for (into, from) in into.values_mut().iter_mut().zip(from.values()) {
-            *into = keep * *into + (1.0 - keep) * from;
-        }
+        let each = into.values_mut().par_chunks_mut(ELEMENTS);
+        each.zip(from.values().par_chunks(ELEMENTS)).for_each(|(into, from)| {
+            for (into, from) in into.iter_mut().zip(from) {
+                *into = keep * *into + (1.0 - keep) * from;
+            }
+        });
         Ok(())
     }
 }

@@ -200,7 +200,13 @@ impl<D: Device<f32>> DfdxOps<D> {
             let twice = matrices[..at].iter().any(|it| Rc::ptr_eq(&it.held, &x.held));
             leaves.push(if twice { leaf.try_mul(1.0).map_err(OpError::new)? } else { leaf });
         }
-        let parameters: Vec<_> = flats.iter().map(|it| Self::flat(it)).collect::<Result<_, _>>()?;
+        let mut parameters = Vec::with_capacity(flats.len());
+        for (at, x) in flats.iter().enumerate() {
+            let leaf = Self::flat(x)?;
+            let mut before = matrices.iter().chain(&flats[..at]);
+            let twice = before.any(|it| Rc::ptr_eq(&it.held, &x.held));
+            parameters.push(if twice { leaf.try_mul(1.0).map_err(OpError::new)? } else { leaf });
+        }
         let taped = leaves.iter().map(|leaf| leaf.leaky_trace()).collect();
         let y = forward(taped, &parameters, wanted).map_err(OpError::new)?;
         let (value, inner) = y.split_tape();

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::{Dims, ELEMENTS, OpError, Primitive, Tensor};
 use crate::memory;
+use crate::nn::kernels::{LANES, maps};
 
 /// The gradients of the inputs, given that of the output. Those that are not wanted may be left out.
 pub(super) type WayBack = Box<dyn FnOnce(Vec<f32>, &[bool]) -> Result<Gradients, OpError>>;
@@ -15,12 +16,13 @@ type Gradients = Vec<Option<Vec<f32>>>;
 /// The values of `primitive` for these inputs and the way back; `None` where dfdx computes it.
 pub(super) fn run(primitive: &Primitive, inputs: &[&Tensor]) -> Option<(Vec<f32>, WayBack)> {
     let [first, ..] = inputs else { return None };
-    let maps = |it: &&Tensor| matches!(it.dims, Dims::Maps(..));
+    let is_maps = |it: &&Tensor| matches!(it.dims, Dims::Maps(..));
     match primitive {
         Primitive::Add if first.dims == inputs[1].dims => Some(add(first, inputs[1])),
         Primitive::Scale(by) => Some(scale(first, *by)),
+        Primitive::ConcatColumns if inputs.iter().all(is_maps) => Some(concat_channels(inputs)),
         // Blocks of maps are filled up with images that are not there.
-        _ if inputs.iter().any(maps) => None,
+        _ if inputs.iter().any(is_maps) => None,
         Primitive::Sum => Some(sum(first)),
         Primitive::ConcatRows => Some(concat_rows(inputs)),
         Primitive::ConcatColumns => Some(concat_columns(inputs)),
@@ -89,7 +91,17 @@ fn concat_rows(parts: &[&Tensor]) -> (Vec<f32>, WayBack) {
 }
 
 fn concat_columns(parts: &[&Tensor]) -> (Vec<f32>, WayBack) {
-    let (rows, widths) = (parts[0].rows(), parts.iter().map(|it| it.columns()).collect::<Vec<_>>());
+    side_by_side(parts, parts[0].rows(), parts.iter().map(|it| it.columns()).collect())
+}
+
+/// The same for blocks of maps, of which each channel is a piece in one.
+fn concat_channels(parts: &[&Tensor]) -> (Vec<f32>, WayBack) {
+    let widths = parts.iter().map(|it| it.columns() * LANES).collect();
+    side_by_side(parts, maps::blocks(parts[0].rows()), widths)
+}
+
+/// Rows of these widths, one after the other.
+fn side_by_side(parts: &[&Tensor], rows: usize, widths: Vec<usize>) -> (Vec<f32>, WayBack) {
     let width: usize = widths.iter().sum();
     let mut out = memory::take(rows * width);
     let places = places(&widths);

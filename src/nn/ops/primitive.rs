@@ -6,6 +6,7 @@ use dfdx::prelude::*;
 
 use super::Dims;
 use super::dfdx_ops::Taped;
+use crate::nn::geometry::Chw;
 
 /// A small operation on matrices `[N, C]`.
 ///
@@ -61,7 +62,8 @@ pub enum Primitive {
     Transpose,
     /// Batches one after the other: `[N, C]` and `[M, C]` to `[N + M, C]`.
     ConcatRows,
-    /// Features one after the other: `[N, A]` and `[N, B]` to `[N, A + B]`. Any number of inputs.
+    /// Features one after the other: `[N, A]` and `[N, B]` to `[N, A + B]`, or feature maps of one size
+    /// along their channels. Any number of inputs.
     ConcatColumns,
     /// The rows of these numbers, in this order; a row may come more than once.
     GatherRows(Vec<usize>),
@@ -96,7 +98,20 @@ impl Primitive {
             }
             Self::ConcatColumns => {
                 assert!(inputs.iter().all(|it| it.rows() == rows), "parts of one batch");
-                Dims::Rows(rows, inputs.iter().map(|it| it.columns()).sum())
+                let channels = inputs.iter().map(|it| match (it, first) {
+                    (Dims::Maps(_, it), Dims::Maps(_, first)) => {
+                        let sizes = [(it.height, it.width), (first.height, first.width)];
+                        assert_eq!(sizes[0], sizes[1], "maps of one size");
+                        Some(it.channels)
+                    }
+                    _ => None,
+                });
+                match (channels.sum(), first) {
+                    (Some(channels), Dims::Maps(_, shape)) => {
+                        Dims::Maps(rows, Chw { channels, ..shape })
+                    }
+                    _ => Dims::Rows(rows, inputs.iter().map(|it| it.columns()).sum()),
+                }
             }
             Self::GatherRows(indices) => {
                 assert!(indices.iter().all(|at| *at < rows), "rows that are there");

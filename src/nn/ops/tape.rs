@@ -77,7 +77,8 @@ where
         backward(&dy, &mut sums);
         for (wanted, sum) in wanted.iter().zip(sums) {
             if let (Some((token, _)), Some(sum)) = (wanted, sum) {
-                put_gradient(gradients, token, sum)?;
+                // An input may come twice: the second sum began with nothing.
+                add_gradient(gradients, token, sum)?;
             }
         }
         memory::give(dy);

@@ -156,6 +156,41 @@ fn a_gradient_finds_its_way_through_feature_maps() {
 }
 
 #[test]
+fn a_tensor_that_a_kernel_takes_twice_gets_both_gradients() {
+    for ops in backends() {
+        let tape = Tape::default();
+        let x = ops.tensor(vec![1.0, 2.0, 3.0, 5.0], Dims::Rows(2, 2)).unwrap().on(&tape);
+        let products = ops.linear(&x, &x, None, 2).unwrap();
+        assert_eq!(products.host(), [5.0, 13.0, 13.0, 34.0]);
+        // Twice the sums of the columns.
+        let expected = vec![8.0, 14.0, 8.0, 14.0];
+        assert_eq!(taken(&mut backward(&tape, &products), &x), Some(expected), "{ops:?}");
+    }
+}
+
+#[test]
+fn maps_are_put_together_along_their_channels() {
+    let shape = |channels| Chw { channels, height: 1, width: 2 };
+    let values = |len: u8, from: u8| (0..len).map(|at| f32::from(from + at)).collect::<Vec<_>>();
+    for ops in backends() {
+        let tape = Tape::default();
+        // 17 images do not fill two blocks.
+        let tensor = |values, columns| ops.tensor(values, Dims::Rows(17, columns)).unwrap();
+        let a = tensor(values(17 * 4, 0), 4).on(&tape);
+        let b = tensor(values(17 * 2, 100), 2).on(&tape);
+        let maps = [ops.maps(&a, shape(2)).unwrap(), ops.maps(&b, shape(1)).unwrap()];
+        let joined = Tensor::concat_columns(&maps).unwrap();
+        assert_eq!(joined.dims(), Dims::Maps(17, shape(3)));
+        let rows = ops.flat_rows(&joined).unwrap();
+        let of_rows = Tensor::concat_columns(&[a.clone(), b.clone()]).unwrap();
+        assert_eq!((rows.dims(), rows.host()), (of_rows.dims(), of_rows.host()), "{ops:?}");
+        let mut gradients = backward(&tape, &rows.mul(&of_rows.detached()).unwrap());
+        assert_eq!(taken(&mut gradients, &a), Some(a.host()), "{ops:?}");
+        assert_eq!(taken(&mut gradients, &b), Some(b.host()), "{ops:?}");
+    }
+}
+
+#[test]
 fn the_gradient_of_any_shape_is_scaled_alone() {
     for ops in backends() {
         let tape = Tape::default();
