@@ -22,8 +22,8 @@ fn advice_about_what_only_labelled_images_could_use_helps_when_it_is_followed() 
     ] {
         let key = useless.split(' ').next().unwrap();
         let written = format!("{useless}epochs = 4");
-        let advice = "leave `{key}` out";
-        follow(&adapting(), &[("epochs = 4", &written)], advice, &[(useless, "")]);
+        let (advice, without) = ("leave `{key}` out", &[(&*written, "epochs = 4")]);
+        follow(&adapting(), &[("epochs = 4", &written)], advice, without);
         let mut scene = Scene::new(adapting());
         scene.edit(("epochs = 4", &written), &[]);
         let (_, said) = scene.run(&["check", "p.toml"]);
