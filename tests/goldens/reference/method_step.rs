@@ -243,7 +243,7 @@ impl Comparison<'_> {
     pub fn assert_within(&self) {
         assert!(!self.distances.is_empty());
         let off: Vec<&Distance> = self.distances.iter().filter(|it| !it.is_within()).collect();
-        let told: Vec<String> = off.iter().map(|it| it.to_string()).collect();
+        let told: Vec<String> = off.iter().map(ToString::to_string).collect();
         assert!(off.is_empty(), "{} of {}:\n{}", off.len(), self.distances.len(), told.join("\n"));
     }
 
