@@ -69,8 +69,8 @@ fn what_does_not_go_with_a_method_is_explained_where_it_stands() {
         ),
         (
             DANN.replace("train = \"images\"\n", ""),
-            "[stages.adapted]",
-            "missing key `stages.adapted.train`",
+            "adapted]",
+            "missing key `train`",
             "add `train = ...`, the name of a stage",
         ),
         (

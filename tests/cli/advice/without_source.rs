@@ -23,7 +23,7 @@ fn advice_about_what_only_labelled_images_could_use_helps_when_it_is_followed() 
         let key = useless.split(' ').next().unwrap();
         let written = format!("{useless}epochs = 4");
         let advice = "leave `{key}` out";
-        follow(&adapting(), &[("epochs = 4", &written)], advice, &[(useless, "")]);
+        follow(&adapting(), &[("epochs = 4", &written)], advice, &[(&written, "epochs = 4")]);
         let mut scene = Scene::new(adapting());
         scene.edit(("epochs = 4", &written), &[]);
         let (_, said) = scene.run(&["check", "p.toml"]);
