@@ -63,9 +63,11 @@ fn compare(ops: &Backend, name: &str) {
             bench.step_alone(&mut *learner, &batch, (step - 1, 2), true).unwrap();
 
         let at = format!("{name}/step {step}");
-        for loss in ["class_loss", "consistency_loss", "balance_loss", "mask_rate"] {
+        for loss in ["class_loss", "balance_loss", "mask_rate"] {
             comparison.values(&format!("{at}/{loss}"), &[reading(&readings, loss)]);
         }
+        let consistency = reading(&readings, "consistency_loss");
+        comparison.small(&format!("{at}/consistency_loss"), consistency);
         let [gradients] = &descents[..] else { panic!("{} descents", descents.len()) };
         comparison.gradients(&at, gradients);
         let parts = [Part::FEATURES, Part::CLASSIFIER];

@@ -99,9 +99,10 @@ fn compare(ops: &Backend) {
             bench.step_alone(&mut *learner, &batch, (step - 1, 2), true).unwrap();
 
         let at = format!("step {step}");
-        for name in ["class_loss", "entropy", "diversity"] {
+        for name in ["class_loss", "diversity"] {
             comparison.values(&format!("{at}/{name}"), &[reading(&readings, name)]);
         }
+        comparison.small(&format!("{at}/entropy"), reading(&readings, "entropy"));
         let [gradients] = &descents[..] else { panic!("{} descents", descents.len()) };
         comparison.gradients(&at, gradients);
         comparison.state(&at, bench.model(NetId::MAIN), &[Part::FEATURES]);
