@@ -27,6 +27,12 @@ pub fn rounded(value: f64) -> String {
     if value.abs() >= 1e9 { format!("{value:.4e}") } else { format!("{value:.4}") }
 }
 
+/// `part` of `whole` images, 0 to 1.
+#[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
+pub(crate) fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::rounded;
@@ -39,10 +45,4 @@ mod tests {
         );
         assert_eq!(rounded(f64::INFINITY), "inf");
     }
-}
-
-/// `part` of `whole` images, 0 to 1.
-#[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
-pub(crate) fn share(part: usize, whole: usize) -> f64 {
-    part as f64 / whole as f64
 }

@@ -183,7 +183,11 @@ mod tests {
     /// Names and shapes of a network's parameters, those of the domain classifier too.
     fn parameters(spec: &Spec) -> Vec<(String, Vec<usize>)> {
         let layers = spec.place().unwrap().layers;
-        layers.iter().flat_map(|it| it.parameters()).map(|it| (it.name, it.shape)).collect()
+        layers
+            .iter()
+            .flat_map(crate::nn::placement::Placed::parameters)
+            .map(|it| (it.name, it.shape))
+            .collect()
     }
 
     fn shape(spec: &Spec, name: &str) -> Vec<usize> {

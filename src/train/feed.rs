@@ -233,7 +233,7 @@ mod tests {
     }
 
     /// The bytes of the images as a batch.
-    fn as_batch(dataset: &Dataset, images: Vec<Vec<u8>>) -> Vec<f32> {
+    fn as_batch(dataset: &Dataset, images: &[Vec<u8>]) -> Vec<f32> {
         let all: Vec<usize> = (0..images.len()).collect();
         loader::batch(dataset, &Images::same(3, (4, 4), images.concat()), &all)
     }
@@ -258,7 +258,7 @@ mod tests {
                     let purpose = format!("augment {word}");
                     let images = batch.indices.iter();
                     let images = images.map(|at| expected(augment, &purpose, &split, (pass, *at)));
-                    assert_eq!(batch.values, as_batch(&dataset, images.collect()));
+                    assert_eq!(batch.values, as_batch(&dataset, &images.collect::<Vec<_>>()));
                     if word == "source" {
                         let of_images: Vec<u32> =
                             batch.indices.iter().map(|at| split.labels[*at]).collect();
@@ -300,7 +300,7 @@ mod tests {
             ),
         ] {
             let images = target.indices.iter().map(|at| expected(augment, name, &split, (1, *at)));
-            assert_eq!(*view, as_batch(&dataset, images.collect()), "{name}");
+            assert_eq!(*view, as_batch(&dataset, &images.collect::<Vec<_>>()), "{name}");
         }
         assert!(weak != other && *weak != target.values, "each is drawn on its own");
         let kept = masked.iter().zip(&target.values).filter(|(masked, it)| masked == it).count();

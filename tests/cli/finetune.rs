@@ -328,7 +328,7 @@ fn what_is_thawed_on_the_way_learns_from_that_epoch_on() {
 fn names(path: &Path) -> Vec<String> {
     let bytes = fs::read(path).unwrap();
     let mut names: Vec<String> =
-        SafeTensors::deserialize(&bytes).unwrap().names().iter().map(|it| it.to_string()).collect();
+        SafeTensors::deserialize(&bytes).unwrap().names().iter().map(ToString::to_string).collect();
     names.sort();
     names
 }
