@@ -72,3 +72,14 @@ fn advice_about_a_new_network_that_nothing_trains_helps_when_it_is_followed() {
         &[(new, "$0 = \"net\"")],
     );
 }
+
+#[test]
+fn advice_about_a_new_classifier_that_nothing_trains_helps_when_it_is_followed() {
+    let mapped = adapting().replace("kind = \"shot\"", "kind = \"adda\"");
+    let mapped =
+        mapped.replace("model = \"net\"\nmethod", "model = \"net\"\ntrain = \"images\"\nmethod");
+    for new in ["head = [16]\n", "bottleneck = [16]\n"] {
+        let written = format!("{new}epochs = 4");
+        follow(&mapped, &[("epochs = 4", &written)], "leave `{key}` out", &[(new, "")]);
+    }
+}
