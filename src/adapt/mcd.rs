@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(equal[1], descents("trade_off = 0.0", agree)[1]);
         let unlike = descents("trade_off = 1.0", |_| {});
         assert_ne!(unlike[1], descents("trade_off = 0.0", |_| {})[1]);
-        // They part ways in B no more than rounding moves them: B is the same descent for both.
+        // So does B, and they still agree in C.
         for turn in [2, 3] {
             assert!(moves_nothing(&equal[turn]), "{equal:?}");
             assert!(!moves_nothing(&unlike[turn]));
