@@ -408,7 +408,7 @@ impl TrainingTask {
             let message =
                 format!("`{score}` weighs labelled images, but this method learns without any");
             let label = "the images that are scored";
-            return Some(Diagnostic::at(on.span, message, label).help(leave_out(score)));
+            return Some(Diagnostic::at(on.span, message, label).help(without_key(score)));
         }
         let (span, message, label) = match &self.validate {
             None => {
@@ -428,7 +428,7 @@ impl TrainingTask {
 }
 
 /// What to do about something that is of no use.
-fn leave_out(key: &str) -> String {
+fn without_key(key: &str) -> String {
     format!("leave `{key}` out")
 }
 

@@ -1,7 +1,7 @@
 //! Whether a stage names labelled images where its method learns from some, and what it may not ask for
 //! where its method learns without any.
 
-use super::{ModelSource, TrainingTask, leave_out};
+use super::{ModelSource, TrainingTask, without_key};
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Reference};
 use crate::data::augment::{Augment, mixup};
@@ -67,5 +67,5 @@ impl TrainingTask {
 /// `key` stands for something that no image of the training could have.
 fn useless(span: Span, key: &str) -> Diagnostic {
     let message = format!("`{key}` needs labelled images, but this method learns without any");
-    Diagnostic::at(span, message, "of no use to this method").help(leave_out(key))
+    Diagnostic::at(span, message, "of no use to this method").help(without_key(key))
 }

@@ -13,5 +13,6 @@ mod source_text;
 mod stages;
 mod store;
 mod sweeps;
+mod training;
 mod verbs;
 mod without_source;
