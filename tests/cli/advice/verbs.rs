@@ -145,8 +145,8 @@ fn the_command_that_init_says_comes_next_is_one_for_a_shell() {
 
 #[test]
 fn advice_about_devices_helps_when_it_is_followed() {
-    let wrong = "`{0}` is not a device; expected \"cpu\", \"auto\" or \"cuda:0\"";
-    for device in ["cpu", "auto"] {
+    let wrong = "`{0}` is not a device; expected \"cpu\", \"auto\", \"cuda:0\", \"dfdx\" or \"dfdx-cuda:0\"";
+    for device in ["cpu", "auto", "dfdx"] {
         let mut scene = Scene::new(GOOD);
         scene.edit(("name = \"good\"", "name = \"good\"\ndevice = \"gpu\""), &[]);
         assert!(wrong.contains(&format!("\"{device}\"")));
