@@ -288,7 +288,7 @@ impl TrainingTask {
         let span = keys.peek(key).map_or(keys.span(), |node| node.span);
         let message = format!("`{key}` makes a new classifier, which this method would not train");
         let label = "the classifier stays as it comes in";
-        Some(Diagnostic::at(span, message, label).help(leave_out(key)))
+        Some(Diagnostic::at(span, message, label).help(without_key(key)))
     }
 
     /// Why the method cannot treat batch norm in the way that was asked for.
