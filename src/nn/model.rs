@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use self::norms::SourceNorm;
 use super::fuse::{self, Fused, FusedSegment};
 use super::geometry::{Chw, Rectifier};
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
@@ -124,6 +123,14 @@ impl EntryLayer {
     pub const IMAGES: Self = Self(0);
 }
 
+/// Where the tensors of a batch norm layer are.
+#[derive(Debug, Clone, Copy)]
+struct NormTensors {
+    weight: usize,
+    bias: usize,
+    stats: usize,
+}
+
 /// A layer with the places of its tensors.
 #[derive(Debug, Clone)]
 struct Owner {
@@ -132,7 +139,7 @@ struct Owner {
     bias: Option<usize>,
     stats: Option<usize>,
     /// A batch norm's tensors for the source domain, where each domain has its own.
-    source: Option<SourceNorm>,
+    source: Option<NormTensors>,
     /// A convolution's weights for the kernels, until they change.
     prepared: Option<Prepared>,
 }
@@ -331,6 +338,29 @@ impl Model {
         self.chains.get(part).unwrap_or_else(|| panic!("the model has no head `{}`", part.name()))
     }
 
+    /// `count` images, or outputs of the layers before `entry`, as this network takes them in there: in the
+    /// layout of its first layer, so that passes need no other copy.
+    ///
+    /// # Errors
+    /// When the device fails (out of memory).
+    pub fn take_in(
+        &self,
+        entry: EntryLayer,
+        values: Vec<f32>,
+        count: usize,
+    ) -> Result<Tensor, OpError> {
+        let dims = Dims::Rows(count, values.len() / count);
+        let rows = self.ops.tensor(values, dims)?;
+        match self.chain(&Part::FEATURES).get(entry.0) {
+            None | Some(FusedSegment::Layer(_)) => Ok(rows),
+            Some(
+                FusedSegment::Block(_)
+                | FusedSegment::Residual { .. }
+                | FusedSegment::Parallel { .. },
+            ) => self.ops.maps(&rows, self.entry_shape(entry)),
+        }
+    }
+
     /// Runs one part. `x` is `[N, C*H*W]` for the features, `[N, features]` for the heads.
     ///
     /// Where batch norm goes by batch statistics that count, its running statistics move on.
@@ -475,9 +505,9 @@ impl Model {
             unreachable!("only batch normalisation normalises")
         };
         let own = layer.weight.zip(layer.bias).zip(layer.stats);
-        let own = own.map(|((weight, bias), stats)| SourceNorm { weight, bias, stats });
+        let own = own.map(|((weight, bias), stats)| NormTensors { weight, bias, stats });
         let tensors = layer.source.filter(|_| pass.source_norms).or(own);
-        let SourceNorm { weight, bias, stats } = tensors.expect("batch norm has its tensors");
+        let NormTensors { weight, bias, stats } = tensors.expect("batch norm has its tensors");
         LayerNorm {
             weight: self.value(weight, pass),
             bias: self.value(bias, pass),

@@ -9,7 +9,6 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::geometry::{Chw, Rectifier};
-use super::spec_file::SpecFile;
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -210,8 +209,7 @@ pub enum Init {
 }
 
 /// A network: features, and any number of heads that they feed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "SpecFile", into = "SpecFile")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
     /// Name in the zoo, or `layers` for a network that the user listed.
     pub arch: String,

@@ -3,14 +3,15 @@
 //! there are none. Decides nothing.
 
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::geometry::Chw;
 use super::spec::{Init, Named, Part, Spec, two_heads};
 
 /// A network as `model.json` has it.
 #[derive(Serialize, Deserialize)]
-pub(super) struct SpecFile {
+struct SpecFile {
     arch: String,
     input: Chw,
     classes: usize,
@@ -20,6 +21,18 @@ pub(super) struct SpecFile {
     domain_classifier: Vec<Named>,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     heads: IndexMap<String, Vec<Named>>,
+}
+
+impl Serialize for Spec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        SpecFile::from(self.clone()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Spec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        SpecFile::deserialize(deserializer)?.try_into().map_err(D::Error::custom)
+    }
 }
 
 impl From<Spec> for SpecFile {

@@ -3,9 +3,11 @@
 
 mod network;
 mod run;
+mod task;
 mod without_source;
 
 pub(super) use self::network::ModelSource;
+use self::task::TrainingTask;
 use super::classes::{Uses, names_of_both};
 use super::inputs::{misfits, unlike_classes};
 use super::{
@@ -13,8 +15,7 @@ use super::{
 };
 use crate::adapt;
 use crate::config::diagnostic::suggest;
-use crate::config::source::Span;
-use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word};
+use crate::config::{Diagnostic, Keys, Noted, Reference, Wants};
 use crate::data::augment::Augment;
 use crate::data::classes::match_classes;
 use crate::nn::{Part, freeze};
@@ -28,9 +29,6 @@ use crate::train::{
 
 /// The key of the images that are scored without labels.
 const SCORED: &str = "target_scores.on";
-
-/// What to do where the data set comes without the split `valid`.
-const HOLDS_OUT: &str = "where there is no such split, a `split` stage makes it: `holdout = 0.1`";
 
 /// The settings of a stage that trains.
 #[derive(Debug)]
@@ -197,16 +195,7 @@ impl Training {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let of_groups = self.settings.groups.problems(&names).into_iter();
             problems.extend(of_groups.map(|(key, error)| Problem::at(key, error.to_string())));
-            let parts = [Part::FEATURES].into_iter().chain(heads.iter().cloned());
-            let parts: Vec<String> = parts.map(|part| part.name().to_owned()).collect();
-            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-            if let Some(unknown) = self.settings.groups.unknown_part(&parts) {
-                let message = format!("the network has no part `{unknown}`");
-                let mut problem = Problem::at(format!("optimizers.{unknown}"), message);
-                problem.help.extend(suggest(unknown, parts.iter().copied()));
-                let known: Vec<String> = parts.iter().map(|it| format!("`{it}`")).collect();
-                problems.push(problem.help(format!("its parts are {}", known.join(", "))));
-            }
+            problems.extend(unknown_part(&self.settings.groups, &heads));
         }
         problems.extend(self.too_few_classes(&inputs.dataset("train")));
         if problems.is_empty() {
@@ -215,6 +204,18 @@ impl Training {
             Err(problems)
         }
     }
+}
+
+/// Why there is no part of a network with these heads that `optimizers` has one for.
+fn unknown_part(groups: &Groups, heads: &[Part]) -> Option<Problem> {
+    let features = Part::FEATURES;
+    let parts: Vec<&str> = std::iter::once(&features).chain(heads).map(Part::name).collect();
+    let unknown = groups.unknown_part(&parts)?;
+    let message = format!("the network has no part `{unknown}`");
+    let mut problem = Problem::at(format!("optimizers.{unknown}"), message);
+    problem.help.extend(suggest(unknown, parts.iter().copied()));
+    let known: Vec<String> = parts.iter().map(|it| format!("`{it}`")).collect();
+    Some(problem.help(format!("its parts are {}", known.join(", "))))
 }
 
 /// The images of a step, of which a sampler may leave no choice.
@@ -231,205 +232,6 @@ fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn ImageSampler>) -> Resul
         ));
     }
     Ok(size)
-}
-
-/// What is learned and how, wherever the network comes from.
-struct TrainingTask {
-    settings: TrainingSettings,
-    method: Box<dyn Method>,
-    train: Option<Reference>,
-    validate: Option<Reference>,
-}
-
-impl TrainingTask {
-    /// Why a length of epochs that goes by a domain cannot be had without it.
-    fn one_domain(&self, span: Span) -> Option<Diagnostic> {
-        let needs = self.method.needs();
-        let (missing, left) = match (needs.source, needs.target) {
-            (true, None) => ("target", "train"),
-            (false, _) => ("source", "method.target"),
-            (true, Some(_)) => return None,
-        };
-        let why = match self.settings.epoch? {
-            EpochLength::Shorter | EpochLength::Longer => "compares two domains",
-            EpochLength::Target if missing == "target" => "is a pass over the target",
-            EpochLength::Source if missing == "source" => "is a pass over the source",
-            EpochLength::Source | EpochLength::Target | EpochLength::Steps(_) => return None,
-        };
-        let message = format!("`epoch` {why}, but there is no {missing} domain");
-        Some(
-            Diagnostic::at(span, message, format!("only `{left}`"))
-                .help(format!("leave `epoch` out: an epoch is then a pass over `{left}`")),
-        )
-    }
-
-    /// Why a method that goes on from a trained network cannot begin with a new one.
-    fn untrained(&self, span: Span) -> Option<Diagnostic> {
-        self.method.needs().comes_in.then(|| {
-            let message = "this method goes on from a trained network, but `model` is a new one";
-            Diagnostic::at(span, message, "with fresh weights it learns nothing")
-                .help("train the network in a stage of its own, and name that stage in `model`")
-        })
-    }
-
-    /// Why the classifier cannot be made new where the method keeps it as it is.
-    fn never_trained(&self, keys: &Keys, network: Option<&ModelSource>) -> Option<Diagnostic> {
-        let needs = self.method.needs();
-        let Some(ModelSource::Stage(new)) = network else { return None };
-        // Without labelled images these keys are of no use either way, which is said already.
-        if !(needs.source && needs.keeps.contains(&Part::CLASSIFIER)) {
-            return None;
-        }
-        let key = match (&new.head, &new.bottleneck) {
-            (Some(_), _) => "head",
-            (None, Some(_)) => "bottleneck",
-            (None, None) => return None,
-        };
-        let span = keys.peek(key).map_or(keys.span(), |node| node.span);
-        let message = format!("`{key}` makes a new classifier, which this method would not train");
-        let label = "the classifier stays as it comes in";
-        Some(Diagnostic::at(span, message, label).help(without_key(key)))
-    }
-
-    /// Why the method cannot treat batch norm in the way that was asked for.
-    fn other_batch_norm(&self, span: Span) -> Option<Diagnostic> {
-        let (family, needs) = (self.settings.batch_norm, self.method.needs());
-        if needs.batch_norm.contains(&family) {
-            return None;
-        }
-        let known: Vec<String> =
-            needs.batch_norm.iter().map(|it| format!("\"{}\"", it.word())).collect();
-        let message = format!("this method does not go with `batch_norm = \"{}\"`", family.word());
-        let label = match needs.target {
-            None => "there is no second domain",
-            Some(_) => "it makes its passes in another way",
-        };
-        Some(
-            Diagnostic::at(span, message, label)
-                .help(format!("leave `batch_norm` out, or choose one of {}", known.join(", "))),
-        )
-    }
-
-    /// Settings that ask for something that others do not give.
-    fn contradictions(&self, span: Span) -> Vec<Diagnostic> {
-        let settings = &self.settings;
-        let watching = [
-            ("schedule", settings.schedule.watches()),
-            ("early_stopping", settings.early_stopping.is_some()),
-            ("keep_best", settings.keep_best.is_some()),
-        ];
-        let mut problems = Vec::new();
-        for (key, _) in watching.iter().filter(|(_, watches)| *watches) {
-            let Some(validate) = &self.validate else {
-                problems.push(
-                    Diagnostic::at(
-                        span,
-                        format!("`{key}` goes by validation, but there is no `validate`"),
-                        "in this table",
-                    )
-                    .help(self.on_the_source("add"))
-                    .help(HOLDS_OUT),
-                );
-                continue;
-            };
-            if let Some(target) = self.method.needs().target
-                && self.shares_domain(validate, target)
-            {
-                problems.push(
-                    Diagnostic::at(
-                        validate.span,
-                        format!("`{key}` would go by labels of the target domain"),
-                        "the images that the method adapts to without labels",
-                    )
-                    .help(self.on_the_source("validate on the source:"))
-                    .help(HOLDS_OUT),
-                );
-            }
-        }
-        if let Some(scores) = &settings.target_scores
-            && let Some(score) = scores.wants_source()
-        {
-            problems.extend(self.without_source_labels(score.word(), &scores.on));
-        }
-        if let Some(epoch) =
-            settings.groups.thaw_at.iter().map(|it| it.0).find(|it| *it > settings.epochs)
-        {
-            problems.push(Diagnostic::at(
-                span,
-                format!("`thaw_at` names epoch {epoch}, but there are only {}", settings.epochs),
-                "in this table",
-            ));
-        }
-        if settings.schedule.moves_momentum() && !settings.optimizer.has_momentum() {
-            problems.push(
-                Diagnostic::at(
-                    span,
-                    "`schedule` moves the momentum, but the optimizer has none",
-                    "in this table",
-                )
-                .help("add `momentum = 0.9` to `optimizer`")
-                .help("or `cycle_momentum = false` to `schedule`"),
-            );
-        }
-        let decays = settings.optimizer.weight_decay() > 0.0;
-        if settings.groups.l2_sp.is_some() && decays {
-            problems.push(
-                Diagnostic::at(
-                    span,
-                    "`l2_sp` and `optimizer.weight_decay` exclude each other",
-                    "decay leads to where training began, or to zero",
-                )
-                .help("leave `weight_decay` out, or set it to 0"),
-            );
-        }
-        problems
-    }
-
-    /// Whether `validate` is of the domain of `target`: its data set, or its split where both domains are
-    /// of the data set that is trained on.
-    fn shares_domain(&self, validate: &Reference, target: &Reference) -> bool {
-        let of_both = self.train.as_ref().is_some_and(|train| train.stage == target.stage);
-        let apart = of_both && validate.split != target.split;
-        validate.stage == target.stage && !apart
-    }
-
-    /// How to validate on images like those of `train`, or like those that `model` was trained on.
-    fn on_the_source(&self, words: &str) -> String {
-        match &self.train {
-            Some(train) => format!("{words} `validate = \"{}.valid\"`", train.stage),
-            None => "let `validate` name labelled images like those that `model` learned from"
-                .to_owned(),
-        }
-    }
-
-    /// Why a score that weighs losses of the source's validation images cannot be had.
-    fn without_source_labels(&self, score: &str, on: &Reference) -> Option<Diagnostic> {
-        if !self.method.needs().source {
-            let message =
-                format!("`{score}` weighs labelled images, but this method learns without any");
-            let label = "the images that are scored";
-            return Some(Diagnostic::at(on.span, message, label).help(without_key(score)));
-        }
-        let (span, message, label) = match &self.validate {
-            None => {
-                let message =
-                    format!("`{score}` weighs losses of validation, but there is no `validate`");
-                (on.span, message, "the images that are scored")
-            }
-            Some(validate) if self.shares_domain(validate, on) => {
-                let message = format!("`{score}` would go by labels of the target domain");
-                (validate.span, message, "the images that `target_scores` are of")
-            }
-            Some(_) => return None,
-        };
-        let help = self.on_the_source("validate on the source:");
-        Some(Diagnostic::at(span, message, label).help(help).help(HOLDS_OUT))
-    }
-}
-
-/// What to do about something that is of no use.
-fn without_key(key: &str) -> String {
-    format!("leave `{key}` out")
 }
 
 /// `pretrain` and `finetune` differ in what may be written in the file, not in what they do.

@@ -18,7 +18,6 @@ use super::contract::Stop;
 use crate::data::{Images, Normalisation, loader};
 use crate::memory;
 use crate::nn::model::{EntryLayer, Model};
-use crate::nn::ops::Dims;
 use crate::nn::weights::little_endian;
 use crate::progress::{Unit, Watch};
 
@@ -267,8 +266,7 @@ impl FrozenPass<'_> {
         for indices in all.chunks(together) {
             self.watch.check()?;
             let values = loader::batch(self.normalisation, self.images, indices);
-            let dims = Dims::Rows(indices.len(), input);
-            let x = self.model.ops().tensor(values, dims)?;
+            let x = self.model.take_in(EntryLayer::IMAGES, values, indices.len())?;
             let rows = self.model.features_up_to(self.entry, &x)?;
             if let Err(error) = sink(rows.host()) {
                 return Ok(Err(error));

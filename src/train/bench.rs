@@ -1,6 +1,7 @@
 //! What a method works with in a step: networks by name, passes through them, descents, and numbers to
 //! report. It knows neither where the images come from nor what happens between steps.
 
+mod alone;
 mod meters;
 #[cfg(test)]
 mod tests;
@@ -12,12 +13,14 @@ use indexmap::IndexMap;
 
 use self::meters::Meter;
 pub(super) use self::meters::PendingStep;
-pub use self::meters::Reading;
+use super::batch_norm::BatchNormFamily;
+use super::clock::Clock;
 use super::contract::FitError;
-use super::method::{BatchNormFamily, Group, NetId};
 use super::monitor::ValidationScores;
+use super::networks::{Group, NetId};
 use super::optimizer_state::OptimizerState;
-use super::schedule::{Moment, TrainingProgress};
+pub use super::reading::Reading;
+use super::schedule::TrainingProgress;
 use super::settings::TrainingSettings;
 use crate::data::view::Domain;
 use crate::nn::ops::{Backend, Dims, Gradients, Tape, Targets, Tensor};
@@ -134,30 +137,6 @@ impl Mode {
     }
 }
 
-/// Where a step stands in the training.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Clock {
-    /// Epoch from 0.
-    pub epoch: usize,
-    pub epochs: usize,
-    /// Step of the epoch from 0.
-    pub step: usize,
-    pub steps_per_epoch: usize,
-}
-
-impl Clock {
-    /// The moment that schedules go by, given what validation gave so far.
-    pub fn moment<'v>(&self, validation: &'v [ValidationScores]) -> Moment<'v> {
-        Moment {
-            epoch: self.epoch,
-            epochs: self.epochs,
-            step: self.epoch * self.steps_per_epoch + self.step,
-            steps: self.epochs * self.steps_per_epoch,
-            validation,
-        }
-    }
-}
-
 /// The gradients that a descent moved parameters by, with the parameters' names.
 pub type Gradient = Vec<(String, Vec<f32>)>;
 
@@ -206,38 +185,6 @@ impl<'a> Bench<'a> {
             descents: None,
             last_loss: None,
         }
-    }
-
-    /// A bench outside a training, for steps that are compared with other implementations or timed.
-    ///
-    /// # Errors
-    /// When the device fails (out of memory), or settings of single parameters do not fit the network.
-    pub fn alone(model: Model, settings: &'a TrainingSettings) -> Result<Self, FitError> {
-        let rates = settings.groups.rates(&settings.optimizer, &model, &[])?;
-        let learns: Vec<bool> = model.parameters().iter().map(|it| it.trainable).collect();
-        let optimizer = OptimizerState::with_rates(rates, &model, &learns)?;
-        Ok(Self::new(model, optimizer, settings))
-    }
-
-    /// One step of `learner` as step `step` of an epoch of `steps`: its readings, and the gradients of its
-    /// descents in their order where `traced`.
-    ///
-    /// # Errors
-    /// Those of the step.
-    pub fn step_alone(
-        &mut self,
-        learner: &mut dyn super::Learner,
-        batch: &Batch,
-        (step, steps): (usize, usize),
-        traced: bool,
-    ) -> Result<(Vec<Reading>, Vec<Gradient>), FitError> {
-        self.begin_step(Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps }, &[]);
-        self.descents = traced.then(Vec::new);
-        learner.step(self, batch)?;
-        let mut last = self.last_loss;
-        let readings = self.end_step().read(&mut last)?;
-        self.last_loss = last;
-        Ok((readings, self.descents.take().unwrap_or_default()))
     }
 
     /// Begins a step: what the last one left is gone.
@@ -433,7 +380,8 @@ impl<'a> Bench<'a> {
             return Ok(Domains { source, target });
         }
         let (n, m) = (x.source.rows(), x.target.rows());
-        let together = x.source.concat_rows(&x.target)?;
+        let (source, target) = (self.ops.flat_rows(&x.source)?, self.ops.flat_rows(&x.target)?);
+        let together = source.concat_rows(&target)?;
         let together = self.pass(NetId::MAIN, part, &together, Domain::Source, mode)?;
         let (source, target) = (together.slice_rows(0, n)?, together.slice_rows(n, n + m)?);
         Ok(Domains { source, target })

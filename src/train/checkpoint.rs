@@ -15,8 +15,9 @@ use safetensors::tensor::{Dtype as StoredType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::bench::{Bench, Network};
-use super::method::{Learner, NetId, Visit};
+use super::method::{Learner, Visit};
 use super::monitor::{BestEpoch, ValidationScores};
+use super::networks::NetId;
 use super::summary::{Summary, Times};
 use crate::fault::fail_point;
 use crate::metrics::TrainingRow;

@@ -2,98 +2,12 @@
 //! ends before the other; nothing here reads an image.
 
 use std::cmp::Ordering;
-use std::sync::{Mutex, PoisonError};
-
-use serde_json::json;
 
 use super::contract::{Data, FitError};
-use super::sampler::{DrawnBatch, Draws};
+use super::epoch_length::EpochLength;
+use super::passes::batches;
 use super::settings::TrainingSettings;
-use crate::config::node::Value;
-use crate::config::{Diagnostic, Keys, Noted};
-use crate::data::{Unlabelled, loader};
-
-/// More steps per epoch than this are taken for a mistake.
-const MOST_STEPS: usize = 1_000_000_000;
-
-/// What an epoch is a pass over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EpochLength {
-    /// The domain with fewer batches; the other is not seen whole.
-    Shorter,
-    /// The domain with more batches; the other comes again, in another order.
-    Longer,
-    /// The source; the target comes again, or is not seen whole.
-    Source,
-    /// The target; the source comes again, or is not seen whole.
-    Target,
-    /// Neither: so many steps, whatever comes in them again or not at all.
-    Steps(usize),
-}
-
-impl EpochLength {
-    /// Reads `epoch = "longer"`, another word or a number of steps, or `steps_per_epoch = 1000`, which
-    /// means and is recorded as `epoch = 1000`; `None` where there is neither.
-    ///
-    /// # Errors
-    /// When there are both, or another value; `keys` then knows the problem and its place.
-    pub fn read(keys: &mut Keys) -> Result<Option<Self>, Noted> {
-        keys.may_be("epoch", || {
-            let words: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
-            let words = json!({ "enum": words,
-                "description": "the domain that an epoch is a pass over" });
-            let steps = json!({ "type": "integer", "minimum": 1, "maximum": MOST_STEPS,
-                "description": "steps of an epoch" });
-            json!({ "anyOf": [words, steps] })
-        });
-        let node = keys.node("epoch");
-        let number = keys.peek("steps_per_epoch").map(|node| node.span);
-        let steps = keys.count("steps_per_epoch", 1..=MOST_STEPS).optional();
-        keys.take("steps_per_epoch");
-        let Some(node) = node else {
-            return Ok(steps?.map(|steps| {
-                keys.record("epoch", i64::try_from(steps).unwrap_or(i64::MAX));
-                Self::Steps(steps)
-            }));
-        };
-        if let Some(number) = number {
-            let message = "`epoch` and `steps_per_epoch` both say how long an epoch is";
-            return Err(keys.problem(
-                Diagnostic::at(number, message, "a second length")
-                    .related(node.span, "the first one")
-                    .help("leave one of them out: `steps_per_epoch` is `epoch` with a number"),
-            ));
-        }
-        let length = match &node.value {
-            Value::String(found) => {
-                WORDS.iter().find(|(word, _)| word == found).map(|(_, length)| *length)
-            }
-            Value::Integer(steps) => usize::try_from(*steps)
-                .ok()
-                .filter(|steps| (1..=MOST_STEPS).contains(steps))
-                .map(Self::Steps),
-            _ => None,
-        };
-        if length.is_none() {
-            let message = "`epoch` must be \"longer\", \"shorter\", \"source\", \"target\" or a \
-                           number of steps";
-            return Err(keys.problem(
-                Diagnostic::at(node.span, message, format!("found {}", node.shown()))
-                    .help("write `epoch = \"longer\"`; how many epochs there are is `epochs`"),
-            ));
-        }
-        keys.record("epoch", node.to_toml());
-        Ok(length)
-    }
-}
-
-/// The words for lengths.
-const WORDS: [(&str, EpochLength); 4] = [
-    ("longer", EpochLength::Longer),
-    ("shorter", EpochLength::Shorter),
-    ("source", EpochLength::Source),
-    ("target", EpochLength::Target),
-];
+use crate::data::Unlabelled;
 
 /// The steps of an epoch over domains with `source` and `target` batches, one of which there must be; by
 /// default, as many as the domain with fewer batches has. A domain that is not there has no say.
@@ -130,11 +44,6 @@ pub(super) fn steps_per_epoch(data: &Data, settings: &TrainingSettings) -> Resul
         (None, None) => Err(FitError::TooFew { domain: "training", count: 0 }),
         (source, target) => Ok(steps(settings.epoch, source, target)),
     }
-}
-
-/// Batches of at least two images in `count`: batch norm has no variance in a batch of one.
-pub(super) fn batches(count: usize, size: usize) -> usize {
-    count / size + usize::from(count % size >= 2)
 }
 
 /// The images of a domain, each of which comes once a pass.
@@ -200,48 +109,12 @@ fn times(steps: usize, batches: usize) -> String {
     }
 }
 
-/// The images of one domain in an epoch: pass after pass, each in an order of its own.
-pub(super) struct ImagePasses {
-    seed: u64,
-    epoch: u64,
-    purpose: &'static str,
-    count: usize,
-    size: usize,
-    /// The pass that was asked for last, and its order.
-    order: Mutex<(u64, Vec<usize>)>,
-}
-
-impl ImagePasses {
-    /// Those of `count` images in batches of `size`.
-    pub fn new(
-        (seed, epoch): (u64, u64),
-        purpose: &'static str,
-        (count, size): (usize, usize),
-    ) -> Self {
-        let order = loader::pass_order(seed, purpose, (epoch, 0), count);
-        Self { seed, epoch, purpose, count, size, order: Mutex::new((0, order)) }
-    }
-}
-
-impl Draws for ImagePasses {
-    fn batch(&self, step: usize) -> DrawnBatch {
-        let batches = batches(self.count, self.size);
-        let (pass, at) = ((step / batches) as u64, step % batches);
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        if order.0 != pass {
-            let drawn = loader::pass_order(self.seed, self.purpose, (self.epoch, pass), self.count);
-            *order = (pass, drawn);
-        }
-        let end = self.count.min((at + 1) * self.size);
-        let indices = order.1[at * self.size..end].to_vec();
-        DrawnBatch { passes: vec![pass; indices.len()], indices }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Keys;
     use crate::config::document;
+    use crate::config::node::Value;
     use crate::config::source::Sources;
 
     /// The length that lines of TOML ask for, how it is recorded, and what is wrong.
@@ -292,28 +165,5 @@ mod tests {
     #[test]
     fn a_last_batch_of_one_image_is_left_out() {
         assert_eq!([512, 513, 514, 1].map(|count| batches(count, 256)), [2, 2, 3, 0]);
-    }
-
-    #[test]
-    fn each_pass_has_every_image_once_and_an_order_of_its_own() {
-        let passes = ImagePasses::new((1, 0), "shuffle target", (5, 2));
-        // Two whole batches a pass; the fifth image has no partner.
-        let of = |step| passes.batch(step);
-        let first: Vec<usize> = [of(0).indices, of(1).indices].concat();
-        let second: Vec<usize> = [of(2).indices, of(3).indices].concat();
-        assert_eq!(
-            (of(1).passes, of(2).passes, of(4).passes),
-            (vec![0; 2], vec![1; 2], vec![2; 2])
-        );
-        assert_ne!(first, second);
-        for pass in [&first, &second] {
-            let mut sorted = pass.clone();
-            sorted.sort_unstable();
-            sorted.dedup();
-            assert_eq!(sorted.len(), 4, "{pass:?}");
-        }
-        // Going back gives the same: a training that resumes may begin anywhere.
-        assert_eq!([of(0).indices, of(1).indices].concat(), first);
-        assert_eq!(first[..2], loader::epoch_order(1, "shuffle target", 0, 5)[..2]);
     }
 }

@@ -4,7 +4,7 @@ use super::activations::Activations;
 use crate::data::{Dataset, Split, loader};
 use crate::metrics::confusion::Confusion;
 use crate::metrics::share;
-use crate::nn::ops::{Dims, OpError, argmax, log_softmax};
+use crate::nn::ops::{OpError, argmax, log_softmax};
 use crate::nn::{EntryLayer, Model};
 
 /// Images at a time; it changes no number.
@@ -71,8 +71,7 @@ pub fn evaluate(
             Some(activations) => (activations.entry, activations.batch(indices)),
             None => (EntryLayer::IMAGES, loader::batch(dataset, &split.images, indices)),
         };
-        let dims = Dims::Rows(indices.len(), values.len() / indices.len());
-        let x = model.ops().tensor(values, dims)?;
+        let x = model.take_in(entry, values, indices.len())?;
         let logits = model.logits_from(entry, &x)?.host();
         let logs = log_softmax(&logits, classes);
         for (row, image) in indices.iter().enumerate() {

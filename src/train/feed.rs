@@ -3,7 +3,7 @@
 
 use super::activations::Activations;
 use super::contract::Data;
-use super::epoch::ImagePasses;
+use super::passes::ImagePasses;
 use super::sampler::{DrawnBatch, Draws};
 use super::settings::TrainingSettings;
 use crate::data::augment::Augment;

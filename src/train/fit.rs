@@ -11,13 +11,15 @@ use std::time::Instant;
 
 use self::frozen::FrozenOutputs;
 use super::activations::Caching;
+use super::batch_norm::BatchNormFamily;
 use super::bench::Bench;
 use super::checkpoint::{BestWeights, Checkpointed, Keeper, Position, Slot};
 use super::contract::{Data, Ended, FitError, Stop};
 use super::epoch::{self, coverage};
 use super::groups::{GroupError, Groups};
-use super::method::{BatchNormFamily, Learner, Method, Needs, NetId};
+use super::method::{Learner, Method, Needs};
 use super::monitor::{BestEpoch, ValidationScores};
+use super::networks::NetId;
 use super::optimizer_state::OptimizerState;
 use super::settings::TrainingSettings;
 use super::summary::{Summary, Times};

@@ -4,8 +4,8 @@
 //! Names are matched by glob patterns. A parameter that two patterns of one table match is an error:
 //! tables have no order by which one could win.
 
-use super::optimizer::Optimizer;
-use super::rates::{ParameterGroup, Rate};
+use super::optimizer::{Optimizer, ParameterGroup};
+use super::rates::Rate;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::{Node, Value};
 use crate::config::{Keys, Noted};

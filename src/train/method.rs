@@ -1,9 +1,11 @@
 //! What a method of learning is to the training loop, and the loop to it. The methods themselves are in
 //! `adapt`.
 
+use super::batch_norm::BatchNormFamily;
 use super::bench::{Batch, Bench};
 use super::contract::FitError;
-use crate::config::{Reference, words};
+use super::networks::NetId;
+use crate::config::Reference;
 use crate::data::view::{Domain, ViewRequest};
 use crate::nn::Spec;
 use crate::nn::heads::NewHead;
@@ -60,27 +62,6 @@ impl Needs<'_> {
         whole_set: None,
         comes_in: false,
     };
-}
-
-words! {
-    /// Which images batch norm takes together when there are two domains. This is the largest hidden
-    /// difference between implementations of the same method.
-    pub enum BatchNormFamily {
-        /// A pass for each domain; both move the same running averages.
-        Separate = "separate",
-        /// One pass of both domains together, whose pooled moments move the running averages.
-        Joint = "joint",
-        /// A pass for each domain; only the target's moves the running averages.
-        Target = "target",
-        /// A pass, parameters and running averages for each domain (Chang et al. 2019,
-        /// "Domain-Specific Batch Normalization"); the target's are kept.
-        Domain = "domain",
-    }
-}
-
-impl BatchNormFamily {
-    /// All of them, the usual one first.
-    pub const ALL: &'static [Self] = &[Self::Separate, Self::Joint, Self::Target, Self::Domain];
 }
 
 /// Passes over a whole set of images as they are, in data-set order and evaluation mode.
@@ -169,50 +150,4 @@ pub trait Visit {
 
     /// Whole numbers: labels, counters.
     fn integers(&mut self, name: &str, values: &mut Vec<u32>);
-}
-
-/// The name of a network in a training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NetId(&'static str);
-
-impl NetId {
-    /// The network that the stage began with.
-    pub const MAIN: Self = Self("");
-
-    /// Another network, called `name` in checkpoints.
-    pub const fn named(name: &'static str) -> Self {
-        Self(name)
-    }
-
-    /// What the names of its tensors begin with in a checkpoint, and those of its dropout masks.
-    pub(super) fn prefix(self) -> String {
-        match self {
-            Self::MAIN => String::new(),
-            Self(name) => format!("{name}/"),
-        }
-    }
-}
-
-/// The parameters that a descent moves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// Whose.
-    pub network: NetId,
-    /// Of which part; `None` for all of the network.
-    pub part: Option<crate::nn::Part>,
-}
-
-impl Group {
-    /// All parameters of the network that the stage began with.
-    pub const MAIN: Self = Self { network: NetId::MAIN, part: None };
-
-    /// Those of one part of it.
-    pub fn part(part: crate::nn::Part) -> Self {
-        Self { network: NetId::MAIN, part: Some(part) }
-    }
-
-    /// Whether the parameters of `part` of `network` belong to it.
-    pub(super) fn holds(&self, network: NetId, part: &crate::nn::Part) -> bool {
-        self.network == network && self.part.as_ref().is_none_or(|own| own == part)
-    }
 }

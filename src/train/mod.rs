@@ -4,21 +4,27 @@
 
 mod activation_files;
 pub mod activations;
+mod batch_norm;
 mod bench;
 pub mod checkpoint;
 #[cfg(test)]
 mod checkpoint_tests;
+mod clock;
 mod contract;
 mod epoch;
+mod epoch_length;
 mod evaluate;
 mod feed;
 mod fit;
 pub mod groups;
 mod method;
 pub mod monitor;
+mod networks;
 mod optimizer;
 mod optimizer_state;
+mod passes;
 mod rates;
+mod reading;
 pub mod sampler;
 pub mod schedule;
 mod settings;
@@ -28,18 +34,20 @@ mod target_scores;
 pub(crate) mod tiny;
 mod whole_set;
 
+pub use batch_norm::BatchNormFamily;
 pub use bench::{Batch, Bench, Domains, Gradient, Mode, Reading, SourceBatch, TargetBatch};
 pub use contract::{Data, Ended, FitError, Stop};
-pub use epoch::{EpochLength, coverage};
+pub use epoch::coverage;
+pub use epoch_length::EpochLength;
 pub use evaluate::{Evaluation, Prediction, evaluate};
 pub use fit::{FitOptions, fit};
 pub use groups::Groups;
-pub use method::{
-    BatchNormFamily, Group, Learner, Method, Needs, NetId, Visit, When, WholeSet, WholeSetPasses,
-};
+pub use method::{Learner, Method, Needs, Visit, When, WholeSet, WholeSetPasses};
+pub use networks::{Group, NetId};
+pub use optimizer::ParameterGroup;
 pub use optimizer::{Adam, Optimizer};
 pub use optimizer_state::OptimizerState;
-pub use rates::{ParameterGroup, Rate};
+pub use rates::Rate;
 pub use schedule::TrainingProgress;
 pub use settings::TrainingSettings;
 pub use summary::Times;

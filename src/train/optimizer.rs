@@ -1,6 +1,5 @@
 //! Optimizers and their settings. How they move parameters is in `optimizer_state.rs`.
 
-use super::rates::ParameterGroup;
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys, Noted, words};
 
@@ -51,6 +50,15 @@ pub enum Optimizer {
         /// Added to the gradient, times the parameter.
         weight_decay: f64,
     },
+}
+
+/// What some parameters have instead of the optimizer's own settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ParameterGroup {
+    /// Learning rate before the schedule; 0 keeps the parameters as they are.
+    pub lr: Option<f64>,
+    /// Weight decay.
+    pub weight_decay: Option<f64>,
 }
 
 /// Settings of Adam.
@@ -108,6 +116,7 @@ impl Optimizer {
             )));
         };
         keys.descend(word, table, node.span, |keys| {
+            keys.about(&[("kind", "which optimizer")]);
             let kind = keys.choice("kind").required();
             if kind.is_err() {
                 keys.leave_open();

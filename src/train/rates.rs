@@ -4,15 +4,6 @@
 use super::optimizer::Optimizer;
 use crate::nn::Tensor;
 
-/// What some parameters have instead of the optimizer's own settings.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ParameterGroup {
-    /// Learning rate before the schedule; 0 keeps the parameters as they are.
-    pub lr: Option<f64>,
-    /// Weight decay.
-    pub weight_decay: Option<f64>,
-}
-
 /// How one parameter learns.
 pub struct Rate {
     /// What moves it.

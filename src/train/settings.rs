@@ -1,8 +1,8 @@
 //! How a training learns. Everything here is part of its fingerprint; nothing here runs.
 
-use super::epoch::EpochLength;
+use super::batch_norm::BatchNormFamily;
+use super::epoch_length::EpochLength;
 use super::groups::Groups;
-use super::method::BatchNormFamily;
 use super::monitor::{EarlyStopping, Metric};
 use super::optimizer::Optimizer;
 use super::sampler::{ImageSampler, Shuffled};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use indexmap::IndexMap;
 
-use super::bench::Reading;
+use super::reading::Reading;
 use crate::metrics::rounded;
 
 /// Where the time went, in seconds.

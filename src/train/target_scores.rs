@@ -4,7 +4,7 @@ use super::contract::{Data, Stop};
 use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
 use crate::data::{Images, Normalisation, loader};
 use crate::metrics::label_free::{LabelFreeScore, Outputs, SourceSample, images_for, values};
-use crate::nn::ops::{Dims, log_softmax};
+use crate::nn::ops::log_softmax;
 use crate::nn::{EntryLayer, Model};
 use crate::progress::Watch;
 
@@ -86,8 +86,7 @@ fn outputs(
     for indices in drawn.chunks(BATCH) {
         watch.check()?;
         let values = loader::batch(normalisation, images, indices);
-        let dims = Dims::Rows(indices.len(), values.len() / indices.len());
-        let x = model.ops().tensor(values, dims)?;
+        let x = model.take_in(EntryLayer::IMAGES, values, indices.len())?;
         let features = model.features_up_to(entry, &x)?;
         all.features.extend(features.host());
         let logits = model.logits_from(entry, &features)?;

@@ -4,7 +4,8 @@ use indexmap::IndexMap;
 
 use super::bench::{Batch, Bench};
 use super::contract::FitError;
-use super::method::{Group, Learner, Method, Needs};
+use super::method::{Learner, Method, Needs};
+use super::networks::Group;
 use super::optimizer::Optimizer;
 use super::settings::TrainingSettings;
 use crate::data::view::Domain;

@@ -4,7 +4,6 @@ use super::activations::Activations;
 use super::contract::Stop;
 use super::method::WholeSet;
 use crate::data::{Images, Normalisation, loader};
-use crate::nn::ops::Dims;
 use crate::nn::{EntryLayer, Model, Part, Pass};
 use crate::progress::Watch;
 
@@ -35,8 +34,7 @@ pub(super) fn whole_set(
             Some(activations) => (activations.entry, activations.batch(indices)),
             None => (EntryLayer::IMAGES, loader::batch(normalisation, images, indices)),
         };
-        let dims = Dims::Rows(indices.len(), values.len() / indices.len());
-        let x = model.ops().tensor(values, dims)?;
+        let x = model.take_in(entry, values, indices.len())?;
         let features = model.features_from(entry, &x, Pass::EVAL)?;
         let logits = model.forward(&Part::CLASSIFIER, &features, Pass::EVAL)?;
         seen.width = features.columns();

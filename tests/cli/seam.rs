@@ -40,8 +40,9 @@ fn the_reference_backend_trains_the_same_pipeline_as_artifacts_of_its_own() {
     assert_ne!(cpu, dfdx, "its last bits are others");
     let losses = |csv: &str| values(csv, "class_loss");
     assert!(!losses(&on_cpu).is_empty());
-    let first = (losses(&on_cpu)[0], losses(&by_dfdx)[0]);
-    assert!((first.0 - first.1).abs() < 0.05 * first.0, "{first:?}");
+    for (ours, theirs) in losses(&on_cpu).iter().zip(losses(&by_dfdx)) {
+        assert!((ours - theirs).abs() < 1e-3 + 0.05 * ours, "{ours} and {theirs}");
+    }
     let record = fs::read_to_string(root.join("store-results/photos/latest/run.json")).unwrap();
     assert!(record.contains("\"device\": \"dfdx\""), "{record}");
     // Both are in one store, told apart.
@@ -55,12 +56,12 @@ fn every_family_of_batch_norm_is_another_training_and_the_usual_one_needs_no_wor
     photos(root);
     let adapted = |family: &str| {
         let set = format!("stages.adapted.batch_norm=\"{family}\"");
-        run(root, "store", &[&set]).1
+        run(root, "store", &[&set]).0
     };
-    let usual = run(root, "store", &[]).1;
+    let usual = run(root, "store", &[]).0;
     assert_eq!(adapted("separate"), usual);
     let others = ["joint", "target", "domain"].map(adapted);
-    assert!(others.iter().all(|csv| *csv != usual));
+    assert!(others.iter().all(|artifacts| *artifacts != usual));
     assert!(others[0] != others[1] && others[1] != others[2] && others[0] != others[2]);
 }
 
@@ -76,14 +77,14 @@ fn a_part_of_the_network_may_have_an_optimizer_of_its_own() {
     let output = runner(
         root,
         &[
-            "check",
+            "run",
             "photos.toml",
             "--set",
             "stages.adapted.optimizers={ clasifier = { kind = \"sgd\" } }",
         ],
     );
     let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!output.status.success(), "{said}");
     assert!(said.contains("the network has no part `clasifier`"), "{said}");
     assert!(said.contains("did you mean `classifier`"), "{said}");
     for (set, problem) in [

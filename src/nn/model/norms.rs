@@ -1,16 +1,8 @@
 //! Batch norm with tensors of their own for each of two domains (Chang et al. 2019, "Domain-Specific
 //! Batch Normalization for Unsupervised Domain Adaptation"). Runs nothing.
 
-use super::{Model, Parameter, RunningStats};
+use super::{Model, NormTensors, Parameter, RunningStats};
 use crate::nn::spec::Layer;
-
-/// Where the tensors of a batch norm layer are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SourceNorm {
-    pub weight: usize,
-    pub bias: usize,
-    pub stats: usize,
-}
 
 impl Model {
     /// Gives every batch norm layer a second set of parameters and running statistics for the source
@@ -39,14 +31,14 @@ impl Model {
             let (mean, var) = (self.flat(old.mean.host()), self.flat(old.var.host()));
             self.stats.push(RunningStats { layer: name, mean, var, ..old });
             let stats = self.stats.len() - 1;
-            self.layers[at].source = Some(SourceNorm { weight, bias, stats });
+            self.layers[at].source = Some(NormTensors { weight, bias, stats });
         }
         new
     }
 
     /// Takes the second set away again: what is left is the network of the target.
     pub fn drop_source_norms(&mut self) {
-        let sources: Vec<SourceNorm> =
+        let sources: Vec<NormTensors> =
             self.layers.iter_mut().filter_map(|layer| layer.source.take()).collect();
         // They stand behind all others.
         if let Some(first) = sources.first() {

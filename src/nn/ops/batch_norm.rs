@@ -5,7 +5,7 @@
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
-use super::dfdx_ops::{DfdxFlat, DfdxMatrix, Wanted};
+use super::matrix::{DfdxFlat, DfdxMatrix, Wanted};
 use super::sums::{dot, sum};
 use super::tape::record;
 use super::{Dims, ELEMENTS, Norm, OpError, Running, Tensor};

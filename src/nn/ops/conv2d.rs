@@ -3,7 +3,7 @@
 
 use dfdx::prelude::*;
 
-use super::dfdx_ops::{DfdxFlat, DfdxMatrix, Wanted};
+use super::matrix::{DfdxFlat, DfdxMatrix, Wanted};
 use crate::nn::geometry::Conv2d;
 
 /// [`Ops::conv2d`](super::Ops::conv2d) of dfdx's own operations: patches by `gather`, one product a

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 
-use super::dfdx_ops::DfdxMatrix;
+use super::matrix::DfdxMatrix;
 use super::tape::record;
 use super::{Dims, OpError, Tensor};
 

@@ -19,6 +19,7 @@ use super::conv2d::conv2d_generic;
 use super::cross_entropy::{Targets, cross_entropy_generic};
 use super::grad_scale::grad_scale_generic;
 use super::linear::linear_generic;
+use super::matrix::{DfdxFlat, DfdxMatrix, Taped, Wanted};
 use super::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
 use super::primitive::Primitive;
 use super::relu::relu_generic;
@@ -26,29 +27,6 @@ use super::scale_channels::scale_channels_generic;
 use super::tensor::{PassId, Tensor};
 use super::{Backend, ConvBlock, Dims, Norm, OpError, Ops, Prepared, Tape, UpdateRule};
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
-
-/// A matrix of dfdx.
-pub(super) type DfdxMatrix<D, T = NoneTape> = dfdx::tensor::Tensor<(usize, usize), f32, D, T>;
-/// Numbers in a row of dfdx.
-pub(super) type DfdxFlat<D> = dfdx::tensor::Tensor<(usize,), f32, D>;
-/// A matrix on dfdx's tape.
-pub(super) type Taped<D> = DfdxMatrix<D, OwnedTape<f32, D>>;
-
-/// Which gradients of an operation anyone will read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// That of the input.
-    pub input: bool,
-    /// Those of the parameters.
-    pub weight: bool,
-}
-
-impl Wanted {
-    /// Whether nobody wants one.
-    pub(super) fn nothing(self) -> bool {
-        !self.input && !self.weight
-    }
-}
 
 /// Small operations on values of the host, by dfdx.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
-use super::dfdx_ops::{DfdxFlat, DfdxMatrix, Wanted};
 use super::matmul::{Strided, add_product};
+use super::matrix::{DfdxFlat, DfdxMatrix, Wanted};
 use super::tape::record;
 use super::{Dims, OpError, Tensor};
 use crate::memory;

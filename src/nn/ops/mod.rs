@@ -18,6 +18,7 @@ mod hits;
 pub mod linear;
 pub mod maps;
 mod matmul;
+mod matrix;
 pub mod pool2d;
 pub mod primitive;
 pub mod relu;

@@ -5,7 +5,7 @@
 use dfdx::prelude::*;
 
 use super::Dims;
-use super::dfdx_ops::Taped;
+use super::matrix::Taped;
 use crate::nn::geometry::Chw;
 
 /// A small operation on matrices `[N, C]`.

@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
-use super::dfdx_ops::DfdxMatrix;
+use super::matrix::DfdxMatrix;
 use super::tape::record;
 use super::{Dims, ELEMENTS, OpError, Tensor};
 use crate::memory;

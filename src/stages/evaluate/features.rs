@@ -6,7 +6,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::bytes::Collector;
 use crate::data::loader;
-use crate::nn::ops::{Dims, Tensor, argmax};
+use crate::nn::ops::{Tensor, argmax};
 use crate::nn::weights::little_endian;
 use crate::nn::{EntryLayer, Model};
 use crate::progress::Unit;
@@ -52,9 +52,7 @@ fn through(
     indices: &[usize],
 ) -> Result<Tensor, Failure> {
     let values = loader::batch(set.dataset.normalisation(), &set.split().images, indices);
-    let width = values.len() / indices.len();
-    let dims = Dims::Rows(indices.len(), width);
-    let x = model.ops().tensor(values, dims).map_err(failed)?;
+    let x = model.take_in(EntryLayer::IMAGES, values, indices.len()).map_err(failed)?;
     model.features_up_to(entry, &x).map_err(failed)
 }
 

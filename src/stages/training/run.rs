@@ -1,7 +1,7 @@
 //! The run of a training stage: opens the data sets, makes them fit the network, trains, and says what
 //! came of it.
 
-use super::{SCORED, Training};
+use super::{SCORED, Training, unknown_part};
 use crate::data::classes::Matched;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit, rounded};
 use crate::nn::Backend;
@@ -111,6 +111,9 @@ impl TrainingRun<'_> {
         for head in heads {
             let added = model.add_head(head, seed);
             new.extend(added.map_err(|error| Failure::new(error.to_string()))?);
+        }
+        if let Some(problem) = unknown_part(&training.settings.groups, &model.heads()) {
+            return Err(Failure::from(problem).into());
         }
         let counts = trainable(&model, training)?;
         let data = sets.data();

@@ -1,7 +1,8 @@
 //! Whether a stage names labelled images where its method learns from some, and what it may not ask for
 //! where its method learns without any.
 
-use super::{ModelSource, TrainingTask, without_key};
+use super::network::ModelSource;
+use super::task::{TrainingTask, without_key};
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Reference};
 use crate::data::augment::{Augment, mixup};

@@ -3,20 +3,10 @@
 //! They stay on the device until someone reads them: after each step where that costs nothing, else at the
 //! end of an epoch or when a row of steps is due.
 
-use super::Clock;
 use crate::nn::Tensor;
+use crate::train::clock::Clock;
 use crate::train::contract::FitError;
-
-/// A number of one step, and how it enters the mean over an epoch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
-    /// Its name in the metrics: `class_loss`.
-    pub name: &'static str,
-    /// The number.
-    pub value: f64,
-    /// How many images it is a mean over; 0 for a setting, of which the epoch has the last value.
-    pub weight: usize,
-}
+use crate::train::reading::Reading;
 
 /// A reading that was not read yet.
 pub(super) struct Meter {
@@ -104,15 +94,5 @@ impl PendingStep {
             }
         }
         Ok(readings)
-    }
-}
-
-impl Reading {
-    /// The mean of both over their images.
-    #[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
-    fn join(&mut self, more: Self) {
-        let (own, other) = (self.weight as f64, more.weight as f64);
-        self.value = (self.value * own + more.value * other) / (own + other);
-        self.weight += more.weight;
     }
 }

@@ -1,19 +1,20 @@
 //! The steps of an epoch: batches are put together while the step before runs, a step descends the
 //! method's loss, and what it gave is added up. Measures nothing on images that are not trained on.
 
-use std::rc::Rc;
 use std::time::Instant;
 
 use super::TrainingLoop;
 use crate::data::view::Domain;
 use crate::metrics::TrainingSplit;
 use crate::nn::Model;
-use crate::nn::ops::{Dims, OpError, Targets};
-use crate::train::bench::{Batch, Clock, PendingStep, SourceBatch, TargetBatch};
+use crate::nn::ops::{OpError, Targets};
+use crate::train::bench::{Batch, PendingStep, SourceBatch, TargetBatch};
+use crate::train::clock::Clock;
 use crate::train::contract::{FitError, Stop};
 use crate::train::feed::{Batches, DomainBatch, Feed};
 use crate::train::method::{When, WholeSetPasses};
 use crate::train::monitor::ValidationScores;
+use crate::train::networks::NetId;
 use crate::train::summary::Summary;
 use crate::train::whole_set::whole_set;
 
@@ -93,11 +94,8 @@ impl TrainingLoop<'_> {
         let Batches { entry, source, labels, mixed, target } = batches;
         self.bench.begin_step(clock, validation);
         self.bench.enter_at(entry);
-        let ops = Rc::clone(self.bench.ops());
-        let tensor = |values: Vec<f32>, count: usize| {
-            let dims = Dims::Rows(count, values.len() / count);
-            ops.tensor(values, dims)
-        };
+        let model = self.bench.model(NetId::MAIN);
+        let tensor = |values: Vec<f32>, count: usize| model.take_in(entry, values, count);
         let mixed = mixed.as_ref().map(|(labels, share)| (labels.as_slice(), *share));
         let targets = Targets { labels: &labels, mixed, smoothing: self.settings.label_smoothing };
         let on_device = |batch: DomainBatch| -> Result<_, OpError> {

@@ -8,7 +8,7 @@ use super::class_cycles::ClassCycles;
 use super::{DrawnBatch, Draws, ImageSampler, SamplerKind, classes};
 use crate::config::{Keys, Noted};
 use crate::random;
-use crate::train::epoch::batches;
+use crate::train::passes::batches;
 
 pub(super) const KIND: SamplerKind = SamplerKind { name: "balanced", read };
 

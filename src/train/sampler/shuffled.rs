@@ -2,7 +2,7 @@
 
 use super::{Draws, ImageSampler, SamplerKind};
 use crate::config::{Keys, Noted};
-use crate::train::epoch::{ImagePasses, batches};
+use crate::train::passes::{ImagePasses, batches};
 
 pub(super) const KIND: SamplerKind = SamplerKind { name: "shuffled", read };
 

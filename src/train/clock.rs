@@ -1,0 +1,28 @@
+//! Where a step stands in a training.
+
+use super::monitor::ValidationScores;
+use super::schedule::Moment;
+
+/// Where a step stands in the training.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Clock {
+    /// Epoch from 0.
+    pub epoch: usize,
+    pub epochs: usize,
+    /// Step of the epoch from 0.
+    pub step: usize,
+    pub steps_per_epoch: usize,
+}
+
+impl Clock {
+    /// The moment that schedules go by, given what validation gave so far.
+    pub fn moment<'v>(&self, validation: &'v [ValidationScores]) -> Moment<'v> {
+        Moment {
+            epoch: self.epoch,
+            epochs: self.epochs,
+            step: self.epoch * self.steps_per_epoch + self.step,
+            steps: self.epochs * self.steps_per_epoch,
+            validation,
+        }
+    }
+}
