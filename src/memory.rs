@@ -62,13 +62,26 @@ pub(crate) fn give(buffer: Vec<f32>) {
     });
 }
 
-/// Numbers whose memory goes to the next `take` when nobody holds them any more.
+/// Numbers that several may hold. Made of what a [`take`] gave, their memory goes to the next `take` when
+/// nobody holds them any more.
 #[derive(Debug)]
-pub struct Buffer(Vec<f32>);
+pub struct Buffer {
+    values: Vec<f32>,
+    /// Whether the memory goes to the next `take`.
+    returns: bool,
+}
 
 impl From<Vec<f32>> for Buffer {
     fn from(values: Vec<f32>) -> Self {
-        Self(values)
+        Self { values, returns: true }
+    }
+}
+
+impl Buffer {
+    /// Numbers that came from elsewhere, such as images that another thread put together. Their memory is
+    /// freed: nobody here would ever take it, and it would pile up.
+    pub(crate) fn of_others(values: Vec<f32>) -> Self {
+        Self { values, returns: false }
     }
 }
 
@@ -76,19 +89,21 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.values
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.values
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        give(mem::take(&mut self.0));
+        if self.returns {
+            give(mem::take(&mut self.values));
+        }
     }
 }
 
@@ -103,6 +118,15 @@ mod tests {
         give(buffer);
         let again = take(9_900);
         assert_eq!((again.as_ptr(), again.len()), (address, 9_900));
+    }
+
+    #[test]
+    fn numbers_of_others_do_not_pile_up() {
+        let before = BUFFERS.with_borrow(Vec::len);
+        drop(Buffer::of_others(vec![0.0; 2 * WORTH_KEEPING]));
+        assert_eq!(BUFFERS.with_borrow(Vec::len), before);
+        drop(Buffer::from(vec![0.0; 2 * WORTH_KEEPING]));
+        assert_eq!(BUFFERS.with_borrow(Vec::len), before + 1);
     }
 
     #[test]

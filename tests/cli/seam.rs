@@ -89,7 +89,10 @@ fn a_part_of_the_network_may_have_an_optimizer_of_its_own() {
     assert!(said.contains("did you mean `classifier`"), "{said}");
     for (set, problem) in [
         ("stages.adapted.optimizers={ classifier = 3 }", "`optimizers.classifier` must be a table"),
-        ("stages.adapted.optimizers={ classifier = { lr = 1 } }", "`kind`"),
+        (
+            "stages.adapted.optimizers={ classifier = { lr = 1 } }",
+            "missing key `optimizers.classifier.kind`",
+        ),
         (
             "stages.net.batch_norm=\"joint\"",
             "this method does not go with `batch_norm = \"joint\"`",

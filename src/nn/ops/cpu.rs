@@ -19,6 +19,7 @@ use super::{
     UpdateRule,
 };
 use super::{batch_norm, grad_scale, hits, linear, maps, pool2d, relu, scale_channels};
+use crate::memory::Buffer;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 
 /// The CPU as a backend.
@@ -49,7 +50,8 @@ impl Ops for CpuOps {
     fn tensor(&self, values: Vec<f32>, dims: Dims) -> Result<Tensor, OpError> {
         assert!(!matches!(dims, Dims::Maps(..)), "feature maps are made of rows");
         assert_eq!(values.len(), dims.len(), "as many values as the shape says");
-        Ok(self.beside(values, dims))
+        let held = Rc::new(Arc::new(Buffer::of_others(values)));
+        Ok(Tensor::new(Self::shared(), dims, held))
     }
 
     fn host(&self, x: &Tensor) -> Vec<f32> {
