@@ -62,7 +62,7 @@ pub(crate) fn give(buffer: Vec<f32>) {
     });
 }
 
-/// Numbers that several may hold. Made of what a [`take`] gave, their memory goes to the next `take` when
+/// Numbers that several may hold. Made of a buffer of this thread, their memory goes back to it when
 /// nobody holds them any more.
 #[derive(Debug)]
 pub struct Buffer {
