@@ -95,7 +95,7 @@ echo "built: $built"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 status=0
-"$built" run pipelines/dann.toml --set 'pipeline.device="cuda:0"' --quiet \
+"$built" run pipelines/dann.toml --set 'pipeline.device="dfdx-cuda:0"' --quiet \
   --store "$scratch/store" --results "$scratch/results" 2>"$scratch/said" || status=$?
 cat "$scratch/said"
-[ "$status" = 1 ] && grep -q '`cuda:0` cannot be opened' "$scratch/said"
+[ "$status" = 1 ] && grep -q '`dfdx-cuda:0` cannot be opened' "$scratch/said"
