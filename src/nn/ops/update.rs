@@ -63,24 +63,50 @@ fn adam(
     let (eps, lr) = (config.eps as f32, config.lr as f32);
     let (l2, decoupled) = decays(config.weight_decay, config.lr);
     let unbias = betas.map(|beta| (1.0 - beta.powi(step)).recip());
+    let numbers = AdamNumbers { betas, unbias, eps, lr };
     let each = value.par_chunks_mut(ELEMENTS).zip(gradient.par_chunks(ELEMENTS));
     let moments = first.par_chunks_mut(ELEMENTS).zip(second.par_chunks_mut(ELEMENTS));
     each.zip(moments).for_each(|((value, gradient), (first, second))| {
-        for ((p, g), (m, v)) in value.iter_mut().zip(gradient).zip(first.iter_mut().zip(second)) {
-            let mut g = *g;
-            if let Some(decay) = l2 {
-                g += decay * *p;
-            }
-            *m = *m * betas[0] + g * (1.0 - betas[0]);
-            *v = *v * betas[1] + g.powi(2) * (1.0 - betas[1]);
-            let (m_hat, v_hat) = (*m * unbias[0], *v * unbias[1]);
-            g = lr * m_hat / (v_hat.sqrt() + eps);
-            if let Some(decay) = decoupled {
-                g += decay * *p;
-            }
-            *p -= g;
+        // Without a branch in its loop each of these becomes vector instructions.
+        let slices = (value, gradient, first, second);
+        match (l2, decoupled) {
+            (Some(decay), _) => adam_chunk(slices, numbers, |p, g| g + decay * p, |_, g| g),
+            (None, Some(decay)) => adam_chunk(slices, numbers, |_, g| g, |p, g| g + decay * p),
+            (None, None) => adam_chunk(slices, numbers, |_, g| g, |_, g| g),
         }
     });
+}
+
+/// The numbers of a step of Adam.
+#[derive(Clone, Copy)]
+struct AdamNumbers {
+    betas: [f32; 2],
+    /// 1 / (1 - beta^step) of each.
+    unbias: [f32; 2],
+    eps: f32,
+    lr: f32,
+}
+
+/// Moves some values; `decayed` and `moved` are what weight decay makes of a gradient and of a move.
+#[inline]
+fn adam_chunk(
+    (value, gradient, first, second): (&mut [f32], &[f32], &mut [f32], &mut [f32]),
+    AdamNumbers { betas, unbias, eps, lr }: AdamNumbers,
+    decayed: impl Fn(f32, f32) -> f32,
+    moved: impl Fn(f32, f32) -> f32,
+) {
+    let len = value.len();
+    let (gradient, first, second) = (&gradient[..len], &mut first[..len], &mut second[..len]);
+    for at in 0..len {
+        let p = value[at];
+        let g = decayed(p, gradient[at]);
+        let m = first[at] * betas[0] + g * (1.0 - betas[0]);
+        let v = second[at] * betas[1] + (g * g) * (1.0 - betas[1]);
+        first[at] = m;
+        second[at] = v;
+        let step = lr * (m * unbias[0]) / ((v * unbias[1]).sqrt() + eps);
+        value[at] = p - moved(p, step);
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
