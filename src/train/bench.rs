@@ -424,17 +424,6 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Runs a part of the main network on the target, beside the source where `batch_norm = "joint"`.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn target_of(&mut self, part: &Part, x: &Domains) -> Result<Tensor, FitError> {
-        match self.settings.batch_norm {
-            BatchNormFamily::Joint => Ok(self.both(part, x)?.target),
-            _ => self.learn(part, &x.target, Domain::Target),
-        }
-    }
-
     /// Goes down `loss`: takes its gradients back and moves the parameters of `groups` by them. What it
     /// gives to others is dropped. The tape is used up, so that a further descent needs passes of its
     /// own.
@@ -453,7 +442,7 @@ impl<'a> Bench<'a> {
     /// When the loss is not finite, or the device fails.
     pub fn gradients(&mut self, loss: &Tensor) -> Result<Gradients, FitError> {
         if self.ops.reads_are_free() {
-            self.check(loss.value())?;
+            self.clock.check(loss.value(), &mut self.last_loss)?;
         }
         self.losses.push(loss.detached());
         let tape = std::mem::take(&mut self.tape);
@@ -552,15 +541,5 @@ impl<'a> Bench<'a> {
             meters: std::mem::take(&mut self.meters),
             losses: std::mem::take(&mut self.losses),
         }
-    }
-
-    /// The loss of a descent must be a number to go on with.
-    fn check(&mut self, loss: f64) -> Result<(), FitError> {
-        let (Clock { epoch, step, .. }, last) = (self.clock, self.last_loss);
-        if loss.is_finite() {
-            self.last_loss = Some(loss);
-            return Ok(());
-        }
-        Err(FitError::Diverged { what: "the loss", epoch: epoch + 1, step: step + 1, last })
     }
 }

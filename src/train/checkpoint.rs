@@ -304,28 +304,24 @@ impl Visit for Restoring<'_> {
 /// Puts the state that a checkpoint's `bytes` hold into `bench`; `false`, and nothing is changed, where
 /// they are not of this format or not of such a training.
 pub fn restore(bytes: &[u8], bench: &mut Bench) -> bool {
-    let mut progress = Checkpointed {
-        bench,
-        learner: None,
-        validation: &mut Vec::new(),
-        best: &mut None,
-        summary: &mut Summary::default(),
-        times: &mut Times::default(),
-    };
-    read(bytes, &mut progress).is_some()
+    alone(bench, |progress| read(bytes, progress)).is_some()
 }
 
 /// A checkpoint of a training that has not begun, as [`restore`] reads it.
 pub fn of_start(bench: &mut Bench) -> Vec<u8> {
-    let mut progress = Checkpointed {
+    alone(bench, |progress| write(Position::at(0, 0, Vec::new()), progress))
+}
+
+/// Does `work` with a training of which nothing but its bench has begun.
+fn alone<T>(bench: &mut Bench, work: impl FnOnce(&mut Checkpointed) -> T) -> T {
+    work(&mut Checkpointed {
         bench,
         learner: None,
         validation: &mut Vec::new(),
         best: &mut None,
         summary: &mut Summary::default(),
         times: &mut Times::default(),
-    };
-    write(Position::at(0, 0, Vec::new()), &mut progress)
+    })
 }
 
 /// A network at its best epoch.

@@ -1,5 +1,6 @@
 //! Where a step stands in a training.
 
+use super::contract::FitError;
 use super::monitor::ValidationScores;
 use super::schedule::Moment;
 
@@ -24,5 +25,18 @@ impl Clock {
             steps: self.epochs * self.steps_per_epoch,
             validation,
         }
+    }
+
+    /// Takes the loss of this step for the `last` one; it must be a number to go on with.
+    ///
+    /// # Errors
+    /// When it is not finite.
+    pub fn check(&self, loss: f64, last: &mut Option<f64>) -> Result<(), FitError> {
+        if !loss.is_finite() {
+            let (epoch, step) = (self.epoch + 1, self.step + 1);
+            return Err(FitError::Diverged { what: "the loss", epoch, step, last: *last });
+        }
+        *last = Some(loss);
+        Ok(())
     }
 }

@@ -70,13 +70,7 @@ impl PendingStep {
     /// When a loss is not finite.
     pub(in crate::train) fn read(self, last: &mut Option<f64>) -> Result<Vec<Reading>, FitError> {
         for loss in &self.losses {
-            let loss = loss.value();
-            if !loss.is_finite() {
-                let Clock { epoch, step, .. } = self.clock;
-                let (epoch, step) = (epoch + 1, step + 1);
-                return Err(FitError::Diverged { what: "the loss", epoch, step, last: *last });
-            }
-            *last = Some(loss);
+            self.clock.check(loss.value(), last)?;
         }
         let mut readings: Vec<Reading> = Vec::with_capacity(self.meters.len());
         let all = self.meters.iter().map(Meter::read);
