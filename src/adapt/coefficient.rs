@@ -210,18 +210,13 @@ impl Coefficient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::document;
-    use crate::config::source::Sources;
+    use crate::config::testing::read_lines;
 
     /// What a line of TOML gives where `default` is the default, how it is recorded, and what is wrong.
     fn read(line: &str, default: Coefficient) -> (Option<Coefficient>, String, Vec<String>) {
-        let root = document::parse(Sources::default().add("test", line), line).unwrap();
-        let Value::Table(table) = &root.value else { panic!("a document is a table") };
-        let mut keys = Keys::new(table, root.span);
-        let coefficient = Coefficient::read(&mut keys, "lambda", default).ok();
-        let gathered = keys.finish();
-        let problems = gathered.problems.iter().map(|one| one.message.clone()).collect();
-        (coefficient, gathered.resolved.to_string(), problems)
+        let (coefficient, gathered) =
+            read_lines(line, |keys| Coefficient::read(keys, "lambda", default));
+        (coefficient.ok(), gathered.resolved.to_string(), gathered.messages())
     }
 
     fn at(share: f64) -> TrainingProgress {

@@ -175,21 +175,15 @@ fn balance(student: &Tensor, mask: &Tensor) -> Result<Tensor, OpError> {
 mod tests {
     use super::*;
     use crate::adapt::Supervised;
-    use crate::config::document;
-    use crate::config::node::Value;
-    use crate::config::source::Sources;
+    use crate::config::testing::read_lines;
     use crate::nn::ops::{CpuOps, Dims, Targets};
     use crate::train::{Gradient, Optimizer, SourceBatch, TargetBatch, TrainingSettings, tiny};
 
     /// What a line of TOML gives, and what is wrong.
     fn read(settings: &str) -> (Option<SelfEnsembling>, Vec<String>) {
         let text = format!("target = 'other'\n{settings}");
-        let root = document::parse(Sources::default().add("test", &*text), &text).unwrap();
-        let Value::Table(table) = &root.value else { panic!("a document is a table") };
-        let mut keys = Keys::new(table, root.span);
-        let method = SelfEnsembling::read(&mut keys).ok();
-        let problems = keys.finish().problems.into_iter().map(|it| it.message).collect();
-        (method, problems)
+        let (method, gathered) = read_lines(&text, SelfEnsembling::read);
+        (method.ok(), gathered.messages())
     }
 
     fn rows(values: Vec<f32>, columns: usize) -> Tensor {

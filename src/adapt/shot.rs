@@ -134,17 +134,12 @@ fn entropies(probabilities: &Tensor) -> Result<[Tensor; 2], OpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::document;
-    use crate::config::node::Value;
-    use crate::config::source::Sources;
+    use crate::config::testing::read_lines;
     use crate::nn::ops::{CpuOps, Dims, Tape};
     use crate::train::{Reading, TargetBatch, tiny};
 
     fn shot() -> Shot {
-        let text = "target = 'other'";
-        let root = document::parse(Sources::default().add("test", text), text).unwrap();
-        let Value::Table(table) = &root.value else { panic!("a document is a table") };
-        Shot::read(&mut Keys::new(table, root.span)).unwrap()
+        read_lines("target = 'other'", Shot::read).0.unwrap()
     }
 
     fn rows(values: Vec<f32>, columns: usize) -> Tensor {

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::MethodKind;
-use crate::config::node::Value;
-use crate::config::source::Sources;
-use crate::config::{Keys, Word, document};
+use crate::config::Word;
+use crate::config::testing::read_lines;
 use crate::data::{Dataset, Split};
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
@@ -21,9 +20,7 @@ use crate::train::{
 
 /// The method of a line of TOML, unless the line lacks a key or has one too many.
 pub(super) fn read(line: &str) -> Option<Box<dyn Method>> {
-    let root = document::parse(Sources::default().add("test", line), line).unwrap();
-    let Value::Table(table) = &root.value else { panic!("a document is a table") };
-    super::read(&mut Keys::new(table, root.span)).ok()
+    read_lines(line, super::read).0.ok()
 }
 
 /// The gradients of the descents of one step of a method that adapts, and the step's readings. `line` is

@@ -401,8 +401,8 @@ impl<'a> Keys<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::source::Sources;
-    use crate::config::{document, words};
+    use crate::config::testing::read_lines;
+    use crate::config::words;
 
     words! {
         /// The only kind of a table.
@@ -414,12 +414,8 @@ mod tests {
 
     /// What `read` gathered from `text`, with the messages of its problems.
     fn gathered(text: &str, read: impl FnOnce(&mut Keys)) -> (Gathered, Vec<String>) {
-        let root = document::parse(Sources::default().add("x", text), text).expect("valid TOML");
-        let Value::Table(table) = &root.value else { panic!("a document is a table") };
-        let mut keys = Keys::new(table, root.span);
-        read(&mut keys);
-        let gathered = keys.finish();
-        let messages = gathered.problems.iter().map(|one| one.message.clone()).collect();
+        let ((), gathered) = read_lines(text, read);
+        let messages = gathered.messages();
         (gathered, messages)
     }
 

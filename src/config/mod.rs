@@ -19,6 +19,8 @@ pub mod schema;
 pub mod source;
 pub mod spelling;
 pub mod sweep;
+#[cfg(test)]
+pub(crate) mod testing;
 mod word;
 
 pub use choice::{Choice, Choices};

@@ -443,8 +443,7 @@ fn decimal(value: f32) -> toml::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::document;
-    use crate::config::source::Sources;
+    use crate::config::testing::read_lines;
 
     const DIGITS: Chw = Chw { channels: 1, height: 28, width: 28 };
 
@@ -491,11 +490,8 @@ mod tests {
     }
     /// What a line of TOML reads as, with the settings that count.
     fn read(line: &str) -> (Architecture, toml::Table) {
-        let root = document::parse(Sources::default().add("test", line), line).unwrap();
-        let Value::Table(table) = &root.value else { panic!("a document is a table") };
-        let mut keys = Keys::new(table, root.span);
-        let architecture = Architecture::read(&mut keys).expect("a good setting");
-        let gathered = keys.finish();
+        let (architecture, gathered) = read_lines(line, Architecture::read);
+        let architecture = architecture.expect("a good setting");
         assert!(gathered.problems.is_empty(), "{:?}", gathered.problems);
         (architecture, gathered.resolved)
     }

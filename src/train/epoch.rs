@@ -112,20 +112,12 @@ fn times(steps: usize, batches: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keys;
-    use crate::config::document;
-    use crate::config::node::Value;
-    use crate::config::source::Sources;
+    use crate::config::testing::read_lines;
 
     /// The length that lines of TOML ask for, how it is recorded, and what is wrong.
     fn read(lines: &str) -> (Option<EpochLength>, String, Vec<String>) {
-        let root = document::parse(Sources::default().add("test", lines), lines).unwrap();
-        let Value::Table(table) = &root.value else { panic!("a document is a table") };
-        let mut keys = Keys::new(table, root.span);
-        let length = EpochLength::read(&mut keys).unwrap_or(None);
-        let gathered = keys.finish();
-        let problems = gathered.problems.iter().map(|one| one.message.clone()).collect();
-        (length, gathered.resolved.to_string(), problems)
+        let (length, gathered) = read_lines(lines, EpochLength::read);
+        (length.unwrap_or(None), gathered.resolved.to_string(), gathered.messages())
     }
 
     #[test]

@@ -189,19 +189,14 @@ impl DomainFeed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keys;
-    use crate::config::document;
-    use crate::config::node::Value;
-    use crate::config::source::Sources;
+    use crate::config::testing::read_lines;
     use crate::data::augment::Pixels;
     use crate::data::{Dataset, Split};
     use crate::train::tiny;
 
     /// The changes of a line of TOML.
     fn augment(line: &str) -> Augment {
-        let root = document::parse(Sources::default().add("test", line), line).unwrap();
-        let Value::Table(table) = &root.value else { panic!("a document is a table") };
-        Augment::read(&mut Keys::new(table, root.span)).unwrap().unwrap()
+        read_lines(line, Augment::read).0.unwrap().unwrap()
     }
 
     fn jitter() -> Augment {
@@ -324,9 +319,7 @@ mod tests {
         let (dataset, split) = (tiny::dataset(), tiny::split());
         let data = data(&dataset, &split);
         let line = "sampler = { kind = 'class_aware', classes = 2, images = 4 }";
-        let root = document::parse(Sources::default().add("test", line), line).unwrap();
-        let Value::Table(table) = &root.value else { panic!("a document is a table") };
-        let sampler = crate::train::sampler::read(&mut Keys::new(table, root.span)).unwrap();
+        let sampler = read_lines(line, crate::train::sampler::read).0.unwrap();
         let augment = Some(jitter());
         let settings = TrainingSettings { sampler, batch_size: 8, augment, ..tiny::settings(1) };
         let Batches { source, target, labels, .. } =

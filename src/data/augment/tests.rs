@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::document;
-use crate::config::source::Sources;
+use crate::config::testing::read_lines;
 use crate::random;
 
 fn golden() -> BTreeMap<String, Vec<u8>> {
@@ -83,12 +82,8 @@ fn applied(line: &str, indices: std::ops::Range<u64>) -> Vec<Vec<u8>> {
 
 fn read(line: &str) -> Result<Option<Augment>, Vec<String>> {
     let text = format!("augment = {line}");
-    let root = document::parse(Sources::default().add("test", &text), &text).unwrap();
-    let Value::Table(table) = &root.value else { panic!("a document is a table") };
-    let mut keys = Keys::new(table, root.span);
-    let found = Augment::read(&mut keys);
-    let problems: Vec<String> =
-        keys.finish().problems.into_iter().map(|problem| problem.message).collect();
+    let (found, gathered) = read_lines(&text, Augment::read);
+    let problems = gathered.messages();
     if problems.is_empty() { Ok(found.unwrap()) } else { Err(problems) }
 }
 

@@ -120,19 +120,12 @@ fn classes(labels: &[u32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::document;
-    use crate::config::node::Value;
-    use crate::config::source::Sources;
+    use crate::config::testing::read_lines;
 
     /// What a line of TOML gives, how it is recorded, and what is wrong.
     pub(super) fn read(line: &str) -> (Option<Box<dyn ImageSampler>>, String, Vec<String>) {
-        let root = document::parse(Sources::default().add("test", line), line).unwrap();
-        let Value::Table(table) = &root.value else { panic!("a document is a table") };
-        let mut keys = Keys::new(table, root.span);
-        let sampler = super::read(&mut keys).ok();
-        let gathered = keys.finish();
-        let problems = gathered.problems.iter().map(|one| one.message.clone()).collect();
-        (sampler, gathered.resolved.to_string(), problems)
+        let (sampler, gathered) = read_lines(line, super::read);
+        (sampler.ok(), gathered.resolved.to_string(), gathered.messages())
     }
 
     /// Labels of `counts[c]` images of class c, one class after the other.
