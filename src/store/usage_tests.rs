@@ -48,6 +48,8 @@ fn a_run_waits_for_a_collection_before_it_begins_and_before_it_needs_more() {
     let going = store.clone().enter("going", &results, |_| {}).unwrap();
     let collection = store.collect(|_| {}).unwrap();
     let over = AtomicBool::new(false);
+    // It has seen the collection, or gone on without.
+    let looked = AtomicBool::new(false);
     let named = |wanted: &str| {
         let texts = store.entries("users").unwrap();
         texts.iter().any(|path| fs::read_to_string(path).unwrap_or_default().contains(wanted))
@@ -59,16 +61,23 @@ fn a_run_waits_for_a_collection_before_it_begins_and_before_it_needs_more() {
         });
         scope.spawn(|| {
             let mut told = Vec::new();
-            let waiting = |who: &str| told.push(who.to_owned());
+            let waiting = |who: &str| {
+                told.push(who.to_owned());
+                looked.store(true, Ordering::SeqCst);
+            };
             store.clone().enter("coming", &results, waiting).unwrap();
-            assert!(over.load(Ordering::SeqCst), "it began and did not wait");
+            let waited = over.load(Ordering::SeqCst);
+            looked.store(true, Ordering::SeqCst);
+            assert!(waited, "it began and did not wait");
             assert!(told[0].starts_with("process "), "{told:?}");
         });
-        while !named(&name(1).to_string()) || !named("coming") {
+        while !named(&name(1).to_string()) || !looked.load(Ordering::SeqCst) {
             thread::yield_now();
         }
+        let told_first = named("coming");
         over.store(true, Ordering::SeqCst);
         drop(collection);
+        assert!(told_first, "it looked for a collection before it was known to one");
     });
     assert_eq!(store.entries("locks").unwrap(), Vec::<PathBuf>::new());
 }
