@@ -168,9 +168,8 @@ impl Work {
 
     fn step(&mut self, images: Tensor) {
         let targets = Targets::plain(&self.labels);
-        let source = SourceBatch { images, targets, indices: &[], views: Vec::new() };
-        let target = self.target.clone();
-        let target = target.map(|images| TargetBatch { images, indices: &[], views: Vec::new() });
+        let source = SourceBatch::plain(images, targets);
+        let target = self.target.clone().map(TargetBatch::plain);
         let batch = Batch { source: Some(source), target };
         let learner = self.learner.as_deref_mut().expect("it takes steps");
         // In the middle of a training.

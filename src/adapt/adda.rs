@@ -13,10 +13,9 @@
 //! The classifier that came in stays as it is; the network is evaluated, kept and handed on with T as its
 //! features. A batch norm of D sees one domain at a time.
 
-use super::dann::{DomainLoss, SOURCE, TARGET, domain_classifier};
+use super::dann::{DomainLoss, SOURCE, TARGET, domain_classifier, read_domain_head};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::view::Domain;
-use crate::nn::architecture::{DOMAIN_HEAD, read_layers};
 use crate::nn::heads::NewHead;
 use crate::nn::ops::Tensor;
 use crate::nn::spec::Layer;
@@ -40,15 +39,9 @@ pub struct Adda {
 
 impl Adda {
     pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
-        keys.about(&[
-            ("target", "unlabelled images of the target domain"),
-            (
-                DOMAIN_HEAD,
-                "layers of a new domain classifier before its last one; the network's own when left out",
-            ),
-        ]);
+        keys.about(&[("target", "unlabelled images of the target domain")]);
         let target = keys.reference("target", Wants::Split("train"));
-        let domain_head = read_layers(keys, DOMAIN_HEAD);
+        let domain_head = read_domain_head(keys);
         Ok(Self { target: target?, domain_head: domain_head? })
     }
 }
@@ -158,8 +151,8 @@ mod tests {
                 let targets = Targets::plain(&[0, 1, 2, 3]);
                 let (source, target) = (source.clone(), target.clone());
                 let batch = Batch {
-                    source: Some(SourceBatch { images: source, targets, indices: &[], views: vec![] }),
-                    target: Some(TargetBatch { images: target, indices: &[], views: vec![] }),
+                    source: Some(SourceBatch::plain(source, targets)),
+                    target: Some(TargetBatch::plain(target)),
                 };
                 bench.step_alone(&mut *learner, &batch, (at, 3), false).unwrap();
             }

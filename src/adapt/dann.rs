@@ -36,14 +36,10 @@ impl Dann {
         keys.about(&[
             ("target", "unlabelled images of the target domain"),
             ("lambda", "weight of the reversed gradient of the domain classifier"),
-            (
-                DOMAIN_HEAD,
-                "layers of a new domain classifier before its last one; the network's own when left out",
-            ),
         ]);
         let target = keys.reference("target", Wants::Split("train"));
         let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
-        let domain_head = read_layers(keys, DOMAIN_HEAD);
+        let domain_head = read_domain_head(keys);
         Ok(Self { target: target?, lambda: lambda?, domain_head: domain_head? })
     }
 }
@@ -61,6 +57,15 @@ impl Method for Dann {
     fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
         Ok(Box::new(Adversary(self)))
     }
+}
+
+/// Reads the layers of a domain classifier that a method makes anew.
+pub(super) fn read_domain_head(keys: &mut Keys) -> Result<Option<Vec<Layer>>, Noted> {
+    keys.about(&[(
+        DOMAIN_HEAD,
+        "layers of a new domain classifier before its last one; the network's own when left out",
+    )]);
+    read_layers(keys, DOMAIN_HEAD)
 }
 
 /// The domain classifier of a network: its own, or a new one of the layers that were written.

@@ -42,8 +42,8 @@ pub(super) fn step(line: &str, change: impl Fn(&mut Model)) -> (Vec<Reading>, Ve
     let (source, target) = (images(0, 4), images(53, 3));
     let targets = Targets::plain(&[0, 1, 0, 1]);
     let batch = Batch {
-        source: Some(SourceBatch { images: source, targets, indices: &[], views: vec![] }),
-        target: Some(TargetBatch { images: target, indices: &[], views: vec![] }),
+        source: Some(SourceBatch::plain(source, targets)),
+        target: Some(TargetBatch::plain(target)),
     };
     bench.step_alone(&mut *learner, &batch, (0, 1), true).unwrap()
 }

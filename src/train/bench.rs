@@ -63,6 +63,20 @@ pub struct TargetBatch<'a> {
     pub views: Vec<Tensor>,
 }
 
+impl<'a> SourceBatch<'a> {
+    /// Images and their classes alone: no places in a data set and no views.
+    pub fn plain(images: Tensor, targets: Targets<'a>) -> Self {
+        Self { images, targets, indices: &[], views: Vec::new() }
+    }
+}
+
+impl TargetBatch<'_> {
+    /// Images alone: no places in a data set and no views.
+    pub fn plain(images: Tensor) -> Self {
+        Self { images, indices: &[], views: Vec::new() }
+    }
+}
+
 impl<'a> Batch<'a> {
     /// The labelled images.
     ///

@@ -4,9 +4,7 @@
 use runner::adapt::Adda;
 use runner::nn::Part;
 use runner::nn::ops::{Backend, Targets};
-use runner::train::{
-    Adam, Batch, Bench, Method, NetId, Optimizer, SourceBatch, TargetBatch, TrainingSettings,
-};
+use runner::train::{Batch, Bench, Method, NetId, SourceBatch, TargetBatch, TrainingSettings};
 
 use crate::reference::backends;
 use crate::reference::method_step::{Golden, labels, reading, target};
@@ -21,12 +19,7 @@ fn two_steps_of_adversarial_discriminative_domain_adaptation_equal_pytorch() {
 fn compare(ops: &Backend) {
     let golden = Golden::open("adda");
     let method = Adda { target: target(), domain_head: None };
-    let adam = Optimizer::Adam(Adam {
-        lr: golden.number("lr"),
-        betas: [0.5, 0.999],
-        eps: golden.number("eps"),
-        weight_decay: 0.0,
-    });
+    let adam = golden.adam([0.5, 0.999], 0.0);
     let (rows, target_rows) = (golden.count("source_rows"), golden.count("target_rows"));
     let settings = TrainingSettings::plain(rows, adam);
     let model = golden.model(ops, &method);
@@ -49,8 +42,8 @@ fn compare(ops: &Backend) {
         let source = golden.images(ops, 2 * (step - 1), rows, golden.number("source_bound"));
         let targets = Targets::plain(&labels);
         let batch = Batch {
-            source: Some(SourceBatch { images: source, targets, indices: &[], views: vec![] }),
-            target: Some(TargetBatch { images: target(step), indices: &[], views: vec![] }),
+            source: Some(SourceBatch::plain(source, targets)),
+            target: Some(TargetBatch::plain(target(step))),
         };
         let (readings, descents) =
             bench.step_alone(&mut *learner, &batch, (step - 1, 2), true).unwrap();

@@ -4,9 +4,7 @@
 use runner::adapt::Mcd;
 use runner::nn::Part;
 use runner::nn::ops::{Backend, Targets};
-use runner::train::{
-    Adam, Batch, Bench, Method, Optimizer, SourceBatch, TargetBatch, TrainingSettings,
-};
+use runner::train::{Batch, Bench, Method, SourceBatch, TargetBatch, TrainingSettings};
 
 use crate::reference::backends;
 use crate::reference::method_step::{Golden, constant, labels, reading, target};
@@ -22,12 +20,7 @@ fn compare(ops: &Backend) {
     let golden = Golden::open("mcd");
     let repeats = golden.count("repeat");
     let method = Mcd { target: target(), repeats, trade_off: constant(1.0), balance: 0.0 };
-    let adam = Optimizer::Adam(Adam {
-        lr: golden.number("lr"),
-        betas: [0.9, 0.999],
-        eps: golden.number("eps"),
-        weight_decay: golden.number("weight_decay"),
-    });
+    let adam = golden.adam([0.9, 0.999], golden.number("weight_decay"));
     let settings = TrainingSettings::plain(golden.count("source_rows"), adam);
     let model = golden.model(ops, &method);
     let mut comparison = golden.compare(&model);
@@ -41,8 +34,8 @@ fn compare(ops: &Backend) {
         let target = golden.images(ops, salt + 1, target_rows, golden.number("target_bound"));
         let targets = Targets::plain(&labels);
         let batch = Batch {
-            source: Some(SourceBatch { images: source, targets, indices: &[], views: vec![] }),
-            target: Some(TargetBatch { images: target, indices: &[], views: vec![] }),
+            source: Some(SourceBatch::plain(source, targets)),
+            target: Some(TargetBatch::plain(target)),
         };
         let (readings, descents) =
             bench.step_alone(&mut *learner, &batch, (step - 1, 2), true).unwrap();

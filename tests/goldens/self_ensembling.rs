@@ -6,9 +6,7 @@ use runner::adapt::SelfEnsembling;
 use runner::data::view::{Domain, ViewKind, ViewRequest};
 use runner::nn::Part;
 use runner::nn::ops::{Backend, Targets};
-use runner::train::{
-    Adam, Batch, Bench, Method, NetId, Optimizer, SourceBatch, TargetBatch, TrainingSettings,
-};
+use runner::train::{Batch, Bench, Method, NetId, SourceBatch, TargetBatch, TrainingSettings};
 
 use crate::reference::backends;
 use crate::reference::method_step::{Golden, constant, labels, reading, target};
@@ -34,12 +32,7 @@ fn compare(ops: &Backend, name: &str) {
         keep: golden.number("decay") as f32,
         views: [view("student"), view("teacher")],
     };
-    let adam = Optimizer::Adam(Adam {
-        lr: golden.number("lr"),
-        betas: [0.9, 0.999],
-        eps: golden.number("eps"),
-        weight_decay: 0.0,
-    });
+    let adam = golden.adam([0.9, 0.999], 0.0);
     let (rows, target_rows) = (golden.count("source_rows"), golden.count("target_rows"));
     let settings = TrainingSettings::plain(rows, adam);
     let model = golden.model(ops, &method);
@@ -56,8 +49,8 @@ fn compare(ops: &Backend, name: &str) {
         // A network that looked at the images beside the views would be found out.
         let (views, unused) = (vec![view(step, 1), view(step, 2)], view(step, 3));
         let batch = Batch {
-            source: Some(SourceBatch { images: source, targets, indices: &[], views: vec![] }),
-            target: Some(TargetBatch { images: unused, indices: &[], views }),
+            source: Some(SourceBatch::plain(source, targets)),
+            target: Some(TargetBatch { views, ..TargetBatch::plain(unused) }),
         };
         let (readings, descents) =
             bench.step_alone(&mut *learner, &batch, (step - 1, 2), true).unwrap();

@@ -11,7 +11,7 @@ use runner::nn::geometry::Chw;
 use runner::nn::ops::{Backend, Dims, Tensor};
 use runner::nn::spec::Layer;
 use runner::nn::{Model, Part, zoo};
-use runner::train::{Gradient, Method, Reading};
+use runner::train::{Adam, Gradient, Method, Optimizer, Reading};
 use safetensors::SafeTensors;
 
 use super::{Distance, hashed, norm, sampled, tensor};
@@ -86,6 +86,12 @@ impl Golden {
     pub fn count(&self, name: &str) -> usize {
         let count = self.settings[name].as_u64().unwrap_or_else(|| panic!("no count `{name}`"));
         usize::try_from(count).unwrap()
+    }
+
+    /// The Adam of the script, with its `lr` and `eps`.
+    pub fn adam(&self, betas: [f64; 2], weight_decay: f64) -> Optimizer {
+        let (lr, eps) = (self.number("lr"), self.number("eps"));
+        Optimizer::Adam(Adam { lr, betas, eps, weight_decay })
     }
 
     /// A tensor, or every k-th value of it.
