@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use runner::adapt::{Coefficient, Dann, Supervised};
-use runner::config::source::{Sources, Span};
-use runner::config::{Reference, Wants};
+use runner::adapt::{self, Supervised};
+use runner::config::node::Value;
+use runner::config::source::Sources;
+use runner::config::{Keys, document};
 use runner::data::{Images, Normalisation};
 use runner::nn::geometry::Chw;
 use runner::nn::ops::{Backend, Dims, Targets, Tensor};
@@ -178,19 +179,10 @@ impl Work {
 }
 
 fn dann() -> Box<dyn Method> {
-    let source = Sources::default().add("bench", "");
-    let target = Reference {
-        key: "method.target".into(),
-        stage: "target".into(),
-        split: Some("train".into()),
-        wants: Wants::Split("train"),
-        span: Span { source, start: 0, end: 0 },
-    };
-    Box::new(Dann {
-        target,
-        lambda: Coefficient::Ganin { gamma: 10.0, max: 1.0 },
-        domain_head: None,
-    })
+    let text = "method = { kind = 'dann', target = 'target' }";
+    let root = document::parse(Sources::default().add("bench", text), text).expect("TOML");
+    let Value::Table(table) = &root.value else { unreachable!("a document is a table") };
+    adapt::read(&mut Keys::new(table, root.span)).expect("a method")
 }
 
 /// Numbers between -1 and 1 without order.

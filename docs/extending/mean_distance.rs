@@ -1,62 +1,43 @@
 //! Moves the mean features of the target toward those of the source: a maximum mean discrepancy with
 //! a linear kernel (Tzeng et al. 2014, "Deep Domain Confusion").
 //!
-//! loss = CE(class, source) + lambda |mean f(source) - mean f(target)|^2 over a batch of each domain.
+//! The term is lambda |mean f(source) - mean f(target)|^2 over a batch of each domain.
 
-use super::{Classified, Coefficient};
-use crate::config::{Keys, Noted, Reference, Wants};
-use crate::nn::Part;
+use super::Coefficient;
+use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
+use crate::config::{Keys, Noted};
 use crate::nn::ops::{OpError, Tensor};
-use crate::train::{Batch, BatchNormFamily, Bench, FitError, Group, Learner, Method, Needs};
+use crate::train::{Bench, FitError};
 
-/// Settings of the method.
-#[derive(Debug, Clone)]
-pub struct MeanDistance {
-    /// Images of the target domain; their labels are never read.
-    pub target: Reference,
-    /// Weight of the distance.
-    pub lambda: Coefficient,
-}
+/// Settings of the method: none but its weight and the target, which every such method has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MeanDistance;
 
-impl MeanDistance {
-    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
-        keys.about(&[
-            ("target", "unlabelled images of the target domain"),
-            ("lambda", "weight of the distance between the mean features"),
-        ]);
-        let target = keys.reference("target", Wants::Split("train"));
-        let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
-        Ok(Self { target: target?, lambda: lambda? })
+impl ReadTerm for MeanDistance {
+    const WEIGHT: &'static str = "weight of the distance between the mean features";
+    const USUAL: Coefficient = Coefficient::GANIN;
+
+    fn read(_: &mut Keys) -> Result<Self, Noted> {
+        Ok(Self)
     }
 }
 
-impl Method for MeanDistance {
-    fn needs(&self) -> Needs<'_> {
-        let batch_norm = BatchNormFamily::ALL;
-        Needs { target: Some(&self.target), batch_norm, ..Needs::SOURCE }
+impl Term for MeanDistance {
+    fn looks_at_target_logits(&self) -> bool {
+        false
     }
 
-    fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
-        Ok(Box::new(Nearing(self)))
+    fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn ActiveTerm + 'm>, FitError> {
+        Ok(Box::new(self))
     }
 }
 
-/// The method in the middle of a training: it remembers nothing.
-struct Nearing<'m>(&'m MeanDistance);
-
-impl Learner for Nearing<'_> {
-    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let lambda = bench.knob("lambda", |progress| self.0.lambda.at(progress));
-        let features = bench.both(&Part::FEATURES, &batch.images())?;
-        let logits = bench.source_of(&Part::CLASSIFIER, &features)?;
-        let classified = Classified::new(&logits, &batch.source().targets)?;
-        let distance = distance(&features.source, &features.target)?;
-
-        classified.report_loss(bench);
-        bench.meter("mean_distance", &distance, classified.count + features.target.rows());
-        classified.report_accuracy(bench);
-        let loss = classified.loss.add(&distance.scale(lambda)?)?;
-        bench.descend(&loss, &[Group::MAIN])
+/// It remembers nothing between steps, so that its settings are all there is of it in a training.
+impl ActiveTerm for &MeanDistance {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+        let distance = distance(&seen.features.source, &seen.features.target)?;
+        bench.meter("mean_distance", &distance, seen.images());
+        Ok(distance.scale(lambda)?)
     }
 }
 
@@ -85,6 +66,6 @@ mod tests {
     #[test]
     fn the_line_that_registers_it_fits() {
         let _: fn(&mut Keys) -> Result<MeanDistance, Noted> = MeanDistance::read;
-        let _: fn(&MeanDistance) -> &dyn Method = |method| method;
+        let _: fn(&MeanDistance) -> &dyn Term = |term| term;
     }
 }

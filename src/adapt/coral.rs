@@ -3,63 +3,69 @@
 //! loss = CE(class, source) + lambda |C_S - C_T|^2 / (4 d^2), with the covariance matrices C of the d
 //! class logits over a batch of either domain and the squared Frobenius norm. The logits are where
 //! the paper puts it (section 4.1: the last classification layer, which every classifier has), and
-//! with d = classes the matrices are small. Source and target go through the network in separate
+//! with d = classes the matrices are small; `layer = "features"` takes the features instead. Source and target go through the network in separate
 //! passes: batch norm must see one domain at a time.
 
-use super::{Classified, Coefficient};
-use crate::config::{Keys, Noted, Reference, Wants};
-use crate::nn::Part;
+use super::Coefficient;
+use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
+use crate::config::{Keys, Noted, words};
 use crate::nn::ops::{OpError, Tensor};
-use crate::train::{Batch, BatchNormFamily, Bench, FitError, Group, Learner, Method, Needs};
+use crate::train::{Bench, FitError};
 
 /// Settings of Deep CORAL.
 #[derive(Debug, Clone)]
-pub struct Coral {
-    /// Images of the target domain; their labels are never read.
-    pub target: Reference,
-    /// Weight of the CORAL loss. The paper's rule: such that both losses are about the same at the
-    /// end of training.
-    pub lambda: Coefficient,
+pub(super) struct Coral {
+    /// What is to be distributed alike.
+    pub layer: AlignedLayer,
 }
 
-impl Coral {
-    pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
-        keys.about(&[
-            ("target", "unlabelled images of the target domain"),
-            ("lambda", "weight of the distance between the covariances"),
-        ]);
-        let target = keys.reference("target", Wants::Split("train"));
-        let lambda = Coefficient::read(keys, "lambda", Coefficient::GANIN);
-        Ok(Self { target: target?, lambda: lambda? })
+words! {
+    /// What of a network a method aligns.
+    pub(super) enum AlignedLayer {
+        /// Class logits.
+        Logits = "logits",
+        /// What the classifier takes in.
+        Features = "features",
     }
 }
 
-impl Method for Coral {
-    fn needs(&self) -> Needs<'_> {
-        let batch_norm = BatchNormFamily::ALL;
-        Needs { target: Some(&self.target), batch_norm, ..Needs::SOURCE }
-    }
+impl ReadTerm for Coral {
+    const WEIGHT: &'static str = "weight of the distance between the covariances";
+    const USUAL: Coefficient = Coefficient::GANIN;
 
-    fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
-        Ok(Box::new(Aligning(self)))
+    fn read(keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[(
+            "layer",
+            "what is to have equal covariances: features, or class logits when left out",
+        )]);
+        let layer = keys.choice("layer").optional()?.unwrap_or(AlignedLayer::Logits);
+        if layer == AlignedLayer::Logits {
+            // Recorded as before there was a choice: it is the same training.
+            keys.take("layer");
+        }
+        Ok(Self { layer })
     }
 }
 
-/// Deep CORAL in the middle of a training: it remembers nothing.
-struct Aligning<'m>(&'m Coral);
+impl Term for Coral {
+    fn looks_at_target_logits(&self) -> bool {
+        true
+    }
 
-impl Learner for Aligning<'_> {
-    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let lambda = bench.knob("lambda", |progress| self.0.lambda.at(progress));
-        let features = bench.both(&Part::FEATURES, &batch.images())?;
-        let logits = bench.both(&Part::CLASSIFIER, &features)?;
-        let classified = Classified::new(&logits.source, &batch.source().targets)?;
-        let distance = distance(&logits.source, &logits.target)?;
-        classified.report_loss(bench);
-        bench.meter("coral_loss", &distance, classified.count + logits.target.rows());
-        classified.report_accuracy(bench);
-        let loss = classified.loss.add(&distance.scale(lambda)?)?;
-        bench.descend(&loss, &[Group::MAIN])
+    fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn ActiveTerm + 'm>, FitError> {
+        Ok(Box::new(self))
+    }
+}
+
+impl ActiveTerm for &Coral {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+        let (source, target) = match self.layer {
+            AlignedLayer::Logits => (seen.source_logits(), seen.target_logits()),
+            AlignedLayer::Features => (&seen.features.source, &seen.features.target),
+        };
+        let distance = distance(source, target)?;
+        bench.meter("coral_loss", &distance, seen.images());
+        Ok(distance.scale(lambda)?)
     }
 }
 

@@ -7,9 +7,12 @@ use crate::nn::ops::{Targets, Tensor};
 use crate::train::{Bench, FitError, Method};
 
 mod coefficient;
+mod joint;
 pub mod pseudo_labels;
 #[cfg(test)]
 mod tests;
+
+use self::joint::{Joint, Weighted};
 
 pub use coefficient::Coefficient;
 
@@ -19,16 +22,32 @@ pub use coefficient::Coefficient;
 mod mean_distance;
 
 /// Every method: a new one is a file in this folder, whose type of this name reads its settings, and a
-/// line here.
+/// line here. A method of one loss is a [term](joint::Term) of it, and stands in `terms`, so that it can
+/// also be added to others; one that takes its steps in another way stands in `methods`.
 macro_rules! methods {
-    ($($(#[$about:meta])* $name:ident = $word:literal in $file:ident,)*) => {
+    (
+        methods { $($(#[$about:meta])* $name:ident = $word:literal in $file:ident,)* }
+        terms {
+            $($(#[$term_about:meta])* $term:ident = $term_word:literal in $term_file:ident,)*
+        }
+    ) => {
         $(mod $file;)*
         $(pub use $file::$name;)*
+        $(mod $term_file;)*
+        $(use $term_file::$term;)*
 
         crate::config::words! {
             /// The word for a method, before its settings are read.
             pub(crate) enum MethodKind {
                 $($(#[$about])* $name = $word,)*
+                $($(#[$term_about])* $term = $term_word,)*
+            }
+        }
+
+        crate::config::words! {
+            /// The word for a term of a loss, before its settings are read.
+            enum TermKind {
+                $($(#[$term_about])* $term = $term_word,)*
             }
         }
 
@@ -36,6 +55,23 @@ macro_rules! methods {
             fn settings(self, keys: &mut Keys) -> Result<Box<dyn Method>, Noted> {
                 match self {
                     $(Self::$name => Ok(Box::new($name::read(keys)?)),)*
+                    $(Self::$term => Ok(Box::new(Joint::read(TermKind::$term, keys)?)),)*
+                }
+            }
+        }
+
+        impl TermKind {
+            /// Reads a term, whose weight the metrics call `knob`.
+            fn read(self, keys: &mut Keys, knob: &'static str) -> Result<Weighted, Noted> {
+                match self {
+                    $(Self::$term => Weighted::read::<$term>(keys, knob),)*
+                }
+            }
+
+            /// What the metrics call the weight of one that is added to others.
+            fn knob(self) -> &'static str {
+                match self {
+                    $(Self::$term => concat!($term_word, "_lambda"),)*
                 }
             }
         }
@@ -43,20 +79,26 @@ macro_rules! methods {
 }
 
 methods! {
-    /// Cross-entropy on the labelled images.
-    Supervised = "supervised" in supervised,
-    /// Domain-adversarial training.
-    Dann = "dann" in dann,
-    /// Correlation alignment.
-    Coral = "coral" in coral,
-    /// Self-ensembling.
-    SelfEnsembling = "self_ensembling" in self_ensembling,
-    /// Source hypothesis transfer, without source images.
-    Shot = "shot" in shot,
-    /// Maximum classifier discrepancy.
-    Mcd = "mcd" in mcd,
-    /// Adversarial discriminative domain adaptation.
-    Adda = "adda" in adda,
+    methods {
+        /// Cross-entropy on the labelled images.
+        Supervised = "supervised" in supervised,
+        /// Self-ensembling.
+        SelfEnsembling = "self_ensembling" in self_ensembling,
+        /// Source hypothesis transfer, without source images.
+        Shot = "shot" in shot,
+        /// Maximum classifier discrepancy.
+        Mcd = "mcd" in mcd,
+        /// Adversarial discriminative domain adaptation.
+        Adda = "adda" in adda,
+    }
+    terms {
+        /// Domain-adversarial training.
+        Dann = "dann" in dann,
+        /// Correlation alignment.
+        Coral = "coral" in coral,
+        /// Minimum class confusion.
+        Mcc = "mcc" in mcc,
+    }
 }
 
 /// Reads `method = "supervised"` or `{ kind = "dann", ... }`.

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::MethodKind;
+use super::{MethodKind, TermKind};
 use crate::config::Word;
 use crate::config::testing::read_lines;
 use crate::data::{Dataset, Split};
@@ -26,6 +26,16 @@ pub(super) fn read(line: &str) -> Option<Box<dyn Method>> {
 /// The gradients of the descents of one step of a method that adapts, and the step's readings. `line` is
 /// the method's in TOML; `change` is made to the tiny network with the method's heads before it begins.
 pub(super) fn step(line: &str, change: impl Fn(&mut Model)) -> (Vec<Reading>, Vec<Gradient>) {
+    let values = |salt: usize| move |at: usize| ((at * 37 + salt) % 101) as f32 / 50.0 - 1.0;
+    step_on(line, change, [(4, &values(0)), (3, &values(53))])
+}
+
+/// The same of so many images of the source and of the target, with the value of each pixel.
+fn step_on(
+    line: &str,
+    change: impl Fn(&mut Model),
+    [source, target]: [(usize, &dyn Fn(usize) -> f32); 2],
+) -> (Vec<Reading>, Vec<Gradient>) {
     let method = read(line).unwrap_or_else(|| panic!("{line}"));
     let mut model = tiny::model();
     for head in method.heads(&model.spec().clone()) {
@@ -35,15 +45,17 @@ pub(super) fn step(line: &str, change: impl Fn(&mut Model)) -> (Vec<Reading>, Ve
     let settings = tiny::settings(1);
     let mut bench = Bench::alone(model, &settings).unwrap();
     let mut learner = method.begin(&mut bench).unwrap();
-    let images = |salt: usize, rows: usize| {
-        let values = (0..rows * 48).map(|at| ((at * 37 + salt) % 101) as f32 / 50.0 - 1.0);
-        CpuOps::shared().tensor(values.collect(), Dims::Rows(rows, 48)).unwrap()
+    let images = |(rows, value): (usize, &dyn Fn(usize) -> f32)| {
+        let values = (0..rows * 48).map(value).collect();
+        CpuOps::shared().tensor(values, Dims::Rows(rows, 48)).unwrap()
     };
-    let (source, target) = (images(0, 4), images(53, 3));
-    let targets = Targets::plain(&[0, 1, 0, 1]);
+    let labels: Vec<u32> = [0, 1].into_iter().cycle().take(source.0).collect();
+    let targets = Targets::plain(&labels);
+    let indices: Vec<usize> = (0..target.0).collect();
+    let (source, target) = (images(source), images(target));
     let batch = Batch {
         source: Some(SourceBatch::plain(source, targets)),
-        target: Some(TargetBatch::plain(target)),
+        target: Some(TargetBatch { indices: &indices, ..TargetBatch::plain(target) }),
     };
     bench.step_alone(&mut *learner, &batch, (0, 1), true).unwrap()
 }
@@ -245,5 +257,64 @@ fn every_method_that_is_stopped_at_any_step_goes_on_to_the_same_bytes() {
             assert!(heard.iter().any(|it| it.contains("goes on from a checkpoint")), "{name}");
             assert!(left(ended).expect("nobody stopped it") == whole, "{name}, step {at}");
         }
+    }
+}
+
+/// A method of the term of `kind` with these further settings, in TOML.
+fn with_term(kind: TermKind, more: &str) -> String {
+    format!("method = {{ kind = '{}', target = 'other.train'{more} }}", kind.word())
+}
+
+#[test]
+fn a_term_without_weight_leaves_the_gradients_of_the_source_alone() {
+    let alone = step("method = 'supervised'", |_| {}).1.remove(0);
+    for kind in TermKind::all() {
+        let descents = step(&with_term(kind, ", lambda = 0"), |_| {}).1;
+        for (name, expected) in &alone {
+            let found = descents[0].iter().find(|it| it.0 == *name);
+            assert_eq!(found.map(|it| &it.1), Some(expected), "{}: {name}", kind.word());
+        }
+    }
+}
+
+#[test]
+fn a_term_that_is_added_counts_beside_the_first_one() {
+    for kind in TermKind::all().filter(|kind| *kind != TermKind::Mcc) {
+        let alone = with_term(kind, "");
+        let with = |lambda: f64| {
+            let plus = format!(", plus = [{{ kind = 'mcc', lambda = {lambda} }}]");
+            step(&with_term(kind, &plus), |_| {})
+        };
+        let (readings, both) = with(1.0);
+        let word = kind.word();
+        assert_eq!(with(0.0).1, step(&alone, |_| {}).1, "{word}");
+        assert_ne!(both, with(0.0).1, "{word}");
+        for name in ["lambda", "mcc_lambda", "confusion_loss"] {
+            assert!(readings.iter().any(|it| it.name == name), "{word}: {readings:?}");
+        }
+    }
+}
+
+/// Two images of each domain, all of them black: no differences between rows, and no class that is
+/// likelier in one than in another.
+#[test]
+fn a_term_of_images_that_are_all_alike_is_finite() {
+    let black = |_: usize| 0.0;
+    for kind in TermKind::all() {
+        let (readings, descents) =
+            step_on(&with_term(kind, ""), |_| {}, [(2, &black), (2, &black)]);
+        assert!(readings.iter().all(|it| it.value.is_finite()), "{}: {readings:?}", kind.word());
+        let mut values = descents.iter().flatten().flat_map(|(_, values)| values);
+        assert!(values.all(|value| value.is_finite()), "{}: {descents:?}", kind.word());
+    }
+}
+
+#[test]
+fn pytorch_took_a_step_of_every_term() {
+    for kind in TermKind::all() {
+        let word = kind.word();
+        let files = [format!("terms/{word}.safetensors"), format!("{word}_step.safetensors")];
+        let found = files.iter().any(|it| std::path::Path::new("tests/golden").join(it).exists());
+        assert!(found, "tests/golden has no {}", files[0]);
     }
 }

@@ -11,6 +11,7 @@ use super::diagnostic::{Diagnostic, Noted, suggest};
 use super::field::Field;
 use super::keys::Keys;
 use super::node::{Node, Table, Value};
+use super::source::Span;
 use super::word::{Word, words_of};
 
 impl<'a> Keys<'a> {
@@ -80,6 +81,66 @@ impl<'a> Keys<'a> {
             match kind {
                 Ok(kind) => keys.tag(tag, kind.word(), default_word, None),
                 Err(_) => keys.leave_open(),
+            }
+            read(kind?, keys)
+        })
+    }
+
+    /// Reads an array whose items are words for a `W` or tables that `tag` tells apart, each with its
+    /// place; `None` when it is left out. An item is a `one`, several are `many`.
+    pub fn items<W: Word, T>(
+        &mut self,
+        key: &'static str,
+        tag: &'static str,
+        (one, many): (&str, &str),
+        mut read: impl FnMut(W, &mut Keys) -> Result<T, Noted>,
+    ) -> Result<Option<Vec<(T, Span)>>, Noted> {
+        self.may_be_items(key, tag, None, &mut read);
+        let Some(node) = self.node(key) else { return Ok(None) };
+        let Value::Array(items) = &node.value else {
+            return Err(self.problem(Diagnostic::at(
+                node.span,
+                format!("`{key}` must be an array of {many}"),
+                format!("found {}", node.value.type_name()),
+            )));
+        };
+        let (mut found, mut resolved) = (Vec::with_capacity(items.len()), Vec::new());
+        for (at, item) in items.iter().enumerate() {
+            let key = format!("{key}.{at}");
+            found.push(self.item(&key, tag, one, item, &mut read).map(|it| (it, item.span)));
+            resolved.extend(self.take(&key));
+        }
+        self.record(key, resolved);
+        found.into_iter().collect::<Result<_, _>>().map(Some)
+    }
+
+    fn item<W: Word, T>(
+        &mut self,
+        key: &str,
+        tag: &'static str,
+        one: &str,
+        item: &Node,
+        read: impl FnOnce(W, &mut Keys) -> Result<T, Noted>,
+    ) -> Result<T, Noted> {
+        let held;
+        let (table, span) = match &item.value {
+            Value::Table(table) => (table, item.span),
+            Value::String(word) => {
+                held = Self::word(tag, word, item.span);
+                (&held, item.span)
+            }
+            other => {
+                return Err(self.problem(Diagnostic::at(
+                    item.span,
+                    format!("a {one} must be a word or a table"),
+                    format!("found {}", other.type_name()),
+                )));
+            }
+        };
+        self.descend(key, table, span, |keys| {
+            let kind = keys.choice(tag).required();
+            if kind.is_err() {
+                keys.leave_open();
             }
             read(kind?, keys)
         })

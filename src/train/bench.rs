@@ -23,8 +23,9 @@ pub use super::reading::Reading;
 use super::schedule::TrainingProgress;
 use super::settings::TrainingSettings;
 use crate::data::view::Domain;
-use crate::nn::ops::{Backend, Dims, Gradients, Tape, Targets, Tensor};
+use crate::nn::ops::{Backend, Dims, Gradients, OpError, Tape, Targets, Tensor};
 use crate::nn::{DropoutKey, EntryLayer, Model, Part, Pass, Statistics};
+use crate::random::{self, Stream};
 
 /// A network of a training.
 pub(super) struct Network {
@@ -120,6 +121,16 @@ impl Domains {
             Domain::Source => &self.source,
             Domain::Target => &self.target,
         }
+    }
+
+    /// The same with gradients that are reversed on their way back, and `lambda` times as large (Ganin et
+    /// al. 2016).
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn reversed(&self, lambda: f32) -> Result<Self, OpError> {
+        let (source, target) = (self.source.grad_scale(-lambda)?, self.target.grad_scale(-lambda)?);
+        Ok(Self { source, target })
     }
 }
 
@@ -289,6 +300,17 @@ impl<'a> Bench<'a> {
     /// Epoch from 0.
     pub fn epoch(&self) -> usize {
         self.clock.epoch
+    }
+
+    /// Random numbers of this step for a `purpose`, the same whenever it is asked for.
+    pub fn stream(&self, purpose: &str) -> Stream {
+        let Clock { epoch, step, .. } = self.clock;
+        random::stream(self.settings.seed, purpose, epoch as u64, step as u64)
+    }
+
+    /// Random numbers of the whole training for a `purpose`: matrices that are drawn once.
+    pub fn lasting_stream(&self, purpose: &str) -> Stream {
+        random::stream(self.settings.seed, purpose, 0, 0)
     }
 
     /// A number that changes from step to step, which also stands in the metrics as it was in the last

@@ -1,4 +1,4 @@
-"""What mcd_step.py, adda_step.py, self_ensembling_step.py and shot_step.py share: a record of several
+"""What terms.py, mcd_step.py, adda_step.py, self_ensembling_step.py and shot_step.py share: a record of several
 training steps of `dacnn`, the search for images that come near no tie, and the error of PyTorch's own
 single precision.
 
@@ -124,24 +124,27 @@ class Record:
         if self.checks and distances.abs().min().item() < margin:
             raise TooClose
 
-    def descend(self, at, model, loss, optimizers):
-        """One step down `loss` of the parts that `optimizers` names; other gradients are dropped."""
+    def gradients(self, at, model, loss, parts=None):
+        """The gradients of `loss` by the parameters of `parts`, or of the whole `model`."""
         model.zero_grad(set_to_none=True)
         loss.backward()
-        others = {}
         for name, p in model.named_parameters():
-            if name.split(".")[0] in optimizers:
+            if parts is None or name.split(".")[0] in parts:
                 self.keep(at, **{f"gradient {name}": p.grad})
-            else:
-                others[name] = (p, p.detach().clone())
-        for optimizer in optimizers.values():
-            optimizer.step()
-        assert all(torch.equal(p, before) for p, before in others.values())
-        model.zero_grad(set_to_none=True)
         self.nearest = min(self.nearest, *GAPS)
         GAPS.clear()
         if self.checks and self.nearest < MARGIN:
             raise TooClose
+
+    def descend(self, at, model, loss, optimizers):
+        """One step down `loss` of the parts that `optimizers` names; other gradients are dropped."""
+        self.gradients(at, model, loss, optimizers)
+        others = {name: (p, p.detach().clone()) for name, p in model.named_parameters()
+                  if name.split(".")[0] not in optimizers}
+        for optimizer in optimizers.values():
+            optimizer.step()
+        assert all(torch.equal(p, before) for p, before in others.values())
+        model.zero_grad(set_to_none=True)
 
     def state(self, at, model, parts=None):
         """Every parameter and every running statistic of `model`, or of its `parts`."""
@@ -186,7 +189,7 @@ def errors(single, double):
     return worst
 
 
-def store(path, run, settings, salts=range(101, 5001, 10)):
+def store(path, run, settings, salts=range(101, 5001, 10), most=MOST):
     """Stores what `run(dtype, salt, record)` records for the first salt that comes near no tie."""
     for salt in salts:
         record, double = Record(checks=True), Record(checks=False)
@@ -207,10 +210,10 @@ def store(path, run, settings, salts=range(101, 5001, 10)):
     for name, value in record.tensors.items():
         flat = value.float().flatten()
         out[name] = value.float()
-        if len(flat) > MOST and not name.startswith("labelling/"):
-            out[name] = flat[::-(-len(flat) // MOST)].clone()
+        if len(flat) > most and not name.startswith("labelling/"):
+            out[name] = flat[::-(-len(flat) // most)].clone()
             out[f"sums {name}"] = torch.stack([flat.double().sum(), flat.double().square().sum()])
-    text = json.dumps(dict(settings, salt=salt, most=MOST))
+    text = json.dumps(dict(settings, salt=salt, most=most))
     save_file(out, pathlib.Path(path).with_suffix(".safetensors"), metadata={"settings": text})
     size = pathlib.Path(path).with_suffix(".safetensors").stat().st_size
     print(f"  {len(out)} tensors, {size} bytes")

@@ -13,4 +13,5 @@ mod reference;
 mod resnet;
 mod self_ensembling;
 mod shot;
+mod terms;
 mod zoo;

@@ -6,8 +6,6 @@
 use std::fmt::Debug;
 
 use crate::config::diagnostic::Diagnostic;
-use crate::config::node::{Node, Table, Value};
-use crate::config::source::Span;
 use crate::config::{Keys, Noted, Word};
 use crate::random::Stream;
 
@@ -79,6 +77,26 @@ impl Word for Change {
     }
 }
 
+/// A change with its settings.
+enum Item {
+    Transform(Box<dyn Transform>),
+    /// With its parameter.
+    Mixup(f64),
+}
+
+impl Item {
+    fn read(change: Change, keys: &mut Keys) -> Result<Self, Noted> {
+        keys.about(&[(
+            "alpha",
+            "parameter of the beta distribution that weights of mixed images are drawn from",
+        )]);
+        match change {
+            Change::Transform(kind) => (kind.read)(keys).map(Self::Transform),
+            Change::Mixup => keys.float("alpha").positive().or(0.2).map(Self::Mixup),
+        }
+    }
+}
+
 /// Changes that are made one after the other.
 #[derive(Debug)]
 pub struct Augment {
@@ -103,71 +121,23 @@ impl Augment {
     }
 
     fn read_at(keys: &mut Keys, key: &'static str) -> Result<Option<Self>, Noted> {
-        keys.may_be_items(key, "kind", None, |change, keys| {
-            Self { transforms: Vec::new(), mixup: None }.settings(change, keys)
-        });
-        let Some(node) = keys.node(key) else { return Ok(None) };
-        let Value::Array(items) = &node.value else {
-            return Err(keys.problem(Diagnostic::at(
-                node.span,
-                format!("`{key}` must be an array of changes"),
-                format!("found {}", node.value.type_name()),
-            )));
-        };
+        let items = keys.items(key, "kind", ("change", "changes"), Item::read)?;
+        let Some(items) = items else { return Ok(None) };
         let mut augment = Self { transforms: Vec::new(), mixup: None };
-        let mut resolved = Vec::with_capacity(items.len());
-        let mut whole = Ok(());
-        for (at, item) in items.iter().enumerate() {
+        for (item, span) in items {
             if augment.mixup.is_some() {
                 let message = "nothing can come after `mixup`";
                 return Err(keys.problem(
-                    Diagnostic::at(item.span, message, "a change too many")
+                    Diagnostic::at(span, message, "a change too many")
                         .help("it mixes whole batches: put it last"),
                 ));
             }
-            let item_key = format!("{key}.{at}");
-            whole = whole.and(augment.push(keys, &item_key, item));
-            resolved.extend(keys.take(&item_key));
+            match item {
+                Item::Transform(transform) => augment.transforms.push(transform),
+                Item::Mixup(alpha) => augment.mixup = Some(alpha),
+            }
         }
-        keys.record(key, resolved);
-        whole.map(|()| Some(augment))
-    }
-
-    fn push(&mut self, keys: &mut Keys, key: &str, item: &Node) -> Result<(), Noted> {
-        let held;
-        let (table, span): (&Table, Span) = match &item.value {
-            Value::Table(table) => (table, item.span),
-            Value::String(word) => {
-                held = Keys::word("kind", word, item.span);
-                (&held, item.span)
-            }
-            other => {
-                return Err(keys.problem(Diagnostic::at(
-                    item.span,
-                    "a change must be a word or a table",
-                    format!("found {}", other.type_name()),
-                )));
-            }
-        };
-        keys.descend(key, table, span, |keys| {
-            let change = keys.choice("kind").required();
-            if change.is_err() {
-                keys.leave_open();
-            }
-            self.settings(change?, keys)
-        })
-    }
-
-    fn settings(&mut self, change: Change, keys: &mut Keys) -> Result<(), Noted> {
-        keys.about(&[(
-            "alpha",
-            "parameter of the beta distribution that weights of mixed images are drawn from",
-        )]);
-        match change {
-            Change::Transform(kind) => self.transforms.push((kind.read)(keys)?),
-            Change::Mixup => self.mixup = Some(keys.float("alpha").positive().or(0.2)?),
-        }
-        Ok(())
+        Ok(Some(augment))
     }
 
     /// Changes one image with the numbers of `stream`.

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 
-use runner::adapt::Coefficient;
+use runner::adapt::{self, Coefficient};
+use runner::config::node::Value;
 use runner::config::source::{Sources, Span};
-use runner::config::{Reference, Wants};
+use runner::config::{Keys, Reference, Wants, document};
 use runner::nn::geometry::Chw;
 use runner::nn::ops::{Backend, Dims, Tensor};
 use runner::nn::spec::Layer;
@@ -40,6 +42,18 @@ pub fn target() -> Reference {
     }
 }
 
+/// The method that a pipeline file writes so.
+pub fn method(text: &str) -> Box<dyn Method> {
+    let text = format!("method = {text}");
+    let root = document::parse(Sources::default().add("method.toml", &*text), &text).unwrap();
+    let Value::Table(table) = &root.value else { panic!("{text} is no table") };
+    let mut keys = Keys::new(table, root.span);
+    let method = adapt::read(&mut keys);
+    let problems = keys.finish().problems;
+    assert!(problems.is_empty(), "{text}: {problems:?}");
+    method.unwrap()
+}
+
 /// The labels of `count` source images.
 pub fn labels(count: usize) -> Vec<u32> {
     (0..u32::try_from(count).unwrap()).map(|i| (7 * i + 3) % 10).collect()
@@ -62,7 +76,12 @@ pub struct Golden {
 impl Golden {
     /// Reads `tests/golden/{name}_step.safetensors`.
     pub fn open(name: &str) -> Self {
-        let bytes = fs::read(format!("tests/golden/{name}_step.safetensors")).unwrap();
+        Self::read(Path::new(&format!("tests/golden/{name}_step.safetensors")))
+    }
+
+    /// Reads a file of a script.
+    pub fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).unwrap();
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
         let settings = &header.metadata().as_ref().unwrap()["settings"];
         let settings = serde_json::from_str(settings).unwrap();

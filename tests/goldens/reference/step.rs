@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use runner::adapt::{Coral, Dann};
 use runner::nn::geometry::Chw;
 use runner::nn::ops::{Backend, Dims, Targets};
 use runner::nn::spec::Layer;
@@ -11,20 +10,20 @@ use runner::train::{
     Adam, Batch, Bench, Method, NetId, Optimizer, SourceBatch, TargetBatch, TrainingSettings,
 };
 
-use super::method_step::{constant, target};
+use super::method_step::method;
 use super::{Distance, hashed, norm, sampled, tensor};
 
 /// One step of DANN against PyTorch's.
 pub fn dann(ops: &Backend) -> Vec<Distance> {
-    let method = Dann { target: target(), lambda: constant(0.6), domain_head: None };
+    let method = method("{ kind = 'dann', target = 'other.train', lambda = 0.6 }");
     let losses = ["class_loss", "source_domain_loss", "target_domain_loss"];
-    step_distances(ops, &method, "dann", &losses, 4096)
+    step_distances(ops, &*method, "dann", &losses, 4096)
 }
 
 /// One step of Deep CORAL against PyTorch's.
 pub fn coral(ops: &Backend) -> Vec<Distance> {
-    let method = Coral { target: target(), lambda: constant(300.0) };
-    step_distances(ops, &method, "coral", &["class_loss", "coral_loss"], 1024)
+    let method = method("{ kind = 'coral', target = 'other.train', lambda = 300.0 }");
+    step_distances(ops, &*method, "coral", &["class_loss", "coral_loss"], 1024)
 }
 
 /// How far one step of `method` on `ops` is from that of `tests/golden/{name}_step.safetensors`, which
