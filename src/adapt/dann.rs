@@ -88,7 +88,7 @@ pub(super) fn domain_classifier(layers: Option<&[Layer]>, spec: &Spec) -> NewHea
     let written_at = layers.map(|_| DOMAIN_HEAD);
     let layers = match layers {
         Some(layers) => spec.domain_head(layers),
-        None => spec.part(&Part::DOMAIN).to_vec(),
+        None => spec.domain_classifier(),
     };
     NewHead { part: Part::DOMAIN, layers, logits: Some(2), written_at }
 }

@@ -87,11 +87,33 @@ mod tests {
         assert!(confusion_of(sure, 4).abs() < 1e-6);
     }
 
+    /// The published formulas, one number after the other.
+    fn plainly(logits: &[f64], classes: usize) -> f64 {
+        let rows: Vec<Vec<f64>> = logits
+            .chunks(classes)
+            .map(|row| {
+                let exps: Vec<f64> = row.iter().map(|z| (z / 2.5).exp()).collect();
+                exps.iter().map(|it| it / exps.iter().sum::<f64>()).collect()
+            })
+            .collect();
+        let weight = |p: &Vec<f64>| 1.0 + p.iter().map(|p| p * p.ln()).sum::<f64>().exp();
+        let weights: f64 = rows.iter().map(weight).sum();
+        let beside: f64 = (0..classes)
+            .map(|j| {
+                let with = |k: usize| -> f64 {
+                    rows.iter().map(|p| weight(p) / weights * p[j] * p[k]).sum()
+                };
+                1.0 - with(j) / (0..classes).map(with).sum::<f64>()
+            })
+            .sum();
+        beside / classes as f64
+    }
+
     #[test]
-    fn a_surer_image_counts_for_more() {
-        // Two images that confuse classes 0 and 1, and 1 and 2; the second is made surer of 1.
-        let unsure = confusion_of(vec![3.0, 3.0, -90.0, -90.0, 3.0, 3.0], 3);
-        let surer = confusion_of(vec![3.0, 3.0, -90.0, -90.0, 9.0, 3.0], 3);
-        assert!(surer < unsure, "{surer} and {unsure}");
+    fn the_confusion_is_the_published_formula() {
+        let logits = [3.0, 2.5, -1.0, 0.5, 3.0, 1.0, -2.0, 9.0, 4.0, 0.1, 0.2, 0.3];
+        let found = confusion_of(logits.map(|z| z as f32).to_vec(), 3);
+        let expected = plainly(&logits, 3);
+        assert!((found - expected).abs() < 1e-4, "{found} and {expected}");
     }
 }

@@ -8,9 +8,12 @@ use crate::train::{Bench, FitError, Method};
 
 mod coefficient;
 mod joint;
+mod kernels;
 pub mod pseudo_labels;
+mod spectra;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use self::joint::{Joint, Weighted};
 
@@ -96,8 +99,40 @@ methods! {
         Dann = "dann" in dann,
         /// Correlation alignment.
         Coral = "coral" in coral,
+        /// Multiple-kernel maximum mean discrepancy.
+        Dan = "dan" in dan,
+        /// Joint maximum mean discrepancy.
+        Jan = "jan" in jan,
+        /// Central moment discrepancy.
+        Cmd = "cmd" in cmd,
+        /// Higher-order moment matching.
+        Homm = "homm" in homm,
+        /// Conditional adversarial domain adaptation.
+        Cdan = "cdan" in cdan,
+        /// Margin disparity discrepancy.
+        Mdd = "mdd" in mdd,
+        /// Nuclear-norm Wasserstein discrepancy.
+        Nwd = "nwd" in nwd,
+        /// Batch spectral penalization.
+        Bsp = "bsp" in bsp,
+        /// Task-oriented alignment.
+        ToAlign = "toalign" in toalign,
+        /// Entropy minimisation.
+        Entropy = "entropy" in entropy,
+        /// Information maximisation.
+        InfoMax = "info_max" in info_max,
         /// Minimum class confusion.
         Mcc = "mcc" in mcc,
+        /// Batch nuclear-norm maximisation.
+        Bnm = "bnm" in bnm,
+        /// Adaptive feature norm.
+        Afn = "afn" in afn,
+        /// Associative domain adaptation.
+        Associative = "associative" in associative,
+        /// Joint distribution optimal transport.
+        DeepJdot = "deepjdot" in deepjdot,
+        /// Votes of nearest target images.
+        Atdoc = "atdoc" in atdoc,
     }
 }
 

@@ -125,7 +125,7 @@ impl Learner for Adapting<'_> {
 }
 
 /// mean_i H(p_i) and H(mean_i p_i) of class probabilities p `[N, K]`.
-fn entropies(probabilities: &Tensor) -> Result<[Tensor; 2], OpError> {
+pub(super) fn entropies(probabilities: &Tensor) -> Result<[Tensor; 2], OpError> {
     let entropy = probabilities.row_entropies(EPS)?.mean()?;
     let diversity = probabilities.mean_of_rows()?.row_entropies(EPS)?.sum()?;
     Ok([entropy, diversity])

@@ -98,11 +98,7 @@ impl<'a> Keys<'a> {
         self.may_be_items(key, tag, None, &mut read);
         let Some(node) = self.node(key) else { return Ok(None) };
         let Value::Array(items) = &node.value else {
-            return Err(self.problem(Diagnostic::at(
-                node.span,
-                format!("`{key}` must be an array of {many}"),
-                format!("found {}", node.value.type_name()),
-            )));
+            return Err(self.wrong_type(key, node, &format!("an array of {many}")));
         };
         let (mut found, mut resolved) = (Vec::with_capacity(items.len()), Vec::new());
         for (at, item) in items.iter().enumerate() {

@@ -429,9 +429,10 @@ fn written(layer: &Layer) -> toml::Value {
         Layer::Relu6 => LayerKind::Relu6.word().into(),
         Layer::GlobalAvgPool => LayerKind::GlobalAvgPool.word().into(),
         Layer::Flatten => LayerKind::Flatten.word().into(),
-        Layer::AdaptiveAvgPool { .. } | Layer::Residual { .. } | Layer::Parallel { .. } => {
-            unreachable!("a file has no key for it")
-        }
+        Layer::AdaptiveAvgPool { .. }
+        | Layer::Takes { .. }
+        | Layer::Residual { .. }
+        | Layer::Parallel { .. } => unreachable!("a file has no key for it"),
     }
 }
 

@@ -92,6 +92,16 @@ impl Spec {
         named
     }
 
+    /// The shape of the features where they are maps, of which a head that begins with a vector takes the
+    /// means; `None` where they are a vector.
+    ///
+    /// # Errors
+    /// As [`Spec::place`].
+    pub fn feature_maps(&self) -> Result<Option<Chw>, SpecError> {
+        let shape = self.feature_shape()?;
+        Ok(self.ends_in_maps().then_some(shape))
+    }
+
     /// Whether no layer makes a vector of the features.
     fn ends_in_maps(&self) -> bool {
         let keeps_shape = |layer: &Layer| {
@@ -125,6 +135,18 @@ impl Spec {
         let layers = self.domain_head(layers);
         self.heads.insert(Part::DOMAIN, layers);
         self
+    }
+
+    /// The layers of the network's domain classifier for features, also where a method made it
+    /// [take in](taking) something else.
+    pub fn domain_classifier(&self) -> Vec<Named> {
+        let layers = self.part(&Part::DOMAIN);
+        let [Named { layer: Layer::Takes { .. }, .. }, rest @ ..] = layers else {
+            return layers.to_vec();
+        };
+        let pool = Named::new(format!("{}.pool", Part::DOMAIN.name()), Layer::GlobalAvgPool);
+        let pool = self.ends_in_maps().then_some(pool);
+        pool.into_iter().chain(rest.iter().cloned()).collect()
     }
 
     /// A domain classifier of `layers` and a linear layer of two outputs for this network.
@@ -161,6 +183,17 @@ impl Spec {
         let fresh = heads.chain([format!("{BOTTLENECK}.")]).collect();
         (spec, fresh)
     }
+}
+
+/// The head `part` of these layers as one that takes in so many `values` in place of the features. What it
+/// took in before goes, as do the means of maps that it began with.
+pub fn taking(part: &Part, layers: &[Named], values: usize) -> Vec<Named> {
+    let rest = match layers {
+        [Named { layer: Layer::Takes { .. } | Layer::GlobalAvgPool, .. }, rest @ ..] => rest,
+        _ => layers,
+    };
+    let first = Named::new(format!("{}.takes", part.name()), Layer::Takes { values });
+    std::iter::once(first).chain(rest.iter().cloned()).collect()
 }
 
 /// Whether a layer called `name` is within what is called `whole`.
@@ -273,5 +306,33 @@ mod tests {
         assert_eq!(names("dacnn"), numbered);
         assert_eq!(names("squeezenet1_1")[0], "domain_classifier.pool");
         assert_eq!(names("squeezenet1_1")[1..], numbered);
+    }
+
+    #[test]
+    fn a_domain_classifier_can_take_in_other_values_and_the_features_again() {
+        for (arch, maps) in [("dacnn", false), ("resnet18", false), ("squeezenet1_1", true)] {
+            let mut spec = spec(arch);
+            let before = spec.part(&Part::DOMAIN).to_vec();
+            let names = |spec: &Spec| {
+                let all = parameters(spec).into_iter();
+                all.filter(|it| it.0.starts_with("domain_classifier.")).collect::<Vec<_>>()
+            };
+            let own = names(&spec);
+            assert_eq!(spec.domain_classifier(), before, "{arch}");
+            for values in [77, 99] {
+                let layers = taking(&Part::DOMAIN, spec.part(&Part::DOMAIN), values);
+                spec.heads.insert(Part::DOMAIN, layers);
+                let width = shape(&spec, "domain_classifier.fc1.weight")[1];
+                assert_eq!(width, values, "{arch}");
+                // It stays so where the model is kept.
+                let kept = serde_json::to_string(&spec).unwrap();
+                assert_eq!(serde_json::from_str::<Spec>(&kept).unwrap(), spec);
+            }
+            let layers = spec.domain_classifier();
+            assert_eq!(layers[0].layer == Layer::GlobalAvgPool, maps, "{arch}");
+            spec.heads.insert(Part::DOMAIN, layers);
+            assert_eq!(names(&spec), own, "{arch}");
+            assert_eq!(spec.feature_maps().unwrap().is_some(), maps, "{arch}");
+        }
     }
 }

@@ -91,6 +91,7 @@ fn sizes(layer: &Layer) -> Vec<usize> {
         }
         Layer::AdaptiveAvgPool { output } => vec![output.0, output.1],
         Layer::Linear { outputs, .. } => vec![*outputs],
+        Layer::Takes { values } => vec![*values],
         Layer::BatchNorm { .. }
         | Layer::GlobalAvgPool
         | Layer::Relu

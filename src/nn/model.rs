@@ -361,7 +361,8 @@ impl Model {
         }
     }
 
-    /// Runs one part. `x` is `[N, C*H*W]` for the features, `[N, features]` for the heads.
+    /// Runs one part. `x` is `[N, C*H*W]` for the features, `[N, features]` for the heads but for one that
+    /// begins with [`Layer::Takes`], which says what it takes in.
     ///
     /// Where batch norm goes by batch statistics that count, its running statistics move on.
     ///
@@ -550,7 +551,7 @@ impl Model {
             Layer::Relu => ops.relu(x, Rectifier::Relu),
             Layer::Relu6 => ops.relu(x, Rectifier::Relu6),
             Layer::AdaptiveAvgPool { output } => adaptive_avg_pool2d(x, placed.input, *output),
-            Layer::Flatten => Ok(x.clone()),
+            Layer::Flatten | Layer::Takes { .. } => Ok(x.clone()),
             Layer::Dropout { p } | Layer::Dropout2d { p } => {
                 let Some(key) = pass.dropout else { return Ok(x.clone()) };
                 let channels = match &placed.layer {

@@ -44,10 +44,18 @@ impl Spec {
     /// # Errors
     /// As [`Spec::place`].
     pub fn feature_len(&self) -> Result<usize, SpecError> {
+        Ok(self.feature_shape()?.len())
+    }
+
+    /// Shape of what the features put out.
+    ///
+    /// # Errors
+    /// As [`Spec::place`].
+    pub fn feature_shape(&self) -> Result<Chw, SpecError> {
         let mut layers = Vec::new();
         let part = &Part::FEATURES;
         let mut chain = Chain { part, prefix: String::new(), layers: &mut layers };
-        Ok(chain.place(&self.features, self.input)?.1.len())
+        Ok(chain.place(&self.features, self.input)?.1)
     }
 
     /// How many logits a head must end in; `None` where its layers decide that.
@@ -95,7 +103,7 @@ impl Chain<'_> {
     fn place(&mut self, chain: &[Named], input: Chw) -> Result<(Vec<Segment>, Chw), SpecError> {
         let mut shape = input;
         let mut nodes = Vec::with_capacity(chain.len());
-        for Named { name, layer } in chain {
+        for (at, Named { name, layer }) in chain.iter().enumerate() {
             let name = format!("{}{name}", self.prefix);
             if let Layer::Residual { body, shortcut } = layer {
                 let (node, output) = self.place_residual(&name, body, shortcut, shape)?;
@@ -109,6 +117,9 @@ impl Chain<'_> {
                 shape = output;
                 continue;
             }
+            if matches!(layer, Layer::Takes { .. }) {
+                self.check_takes(&name, at)?;
+            }
             let layer = layer.clone();
             let part = self.part.clone();
             let mut placed = Placed { name, part, layer, input: shape, output: shape };
@@ -121,6 +132,22 @@ impl Chain<'_> {
             self.layers.push(placed);
         }
         Ok((nodes, shape))
+    }
+
+    /// Whether the layer called `name`, at `at` in its chain, may take in something else than what comes
+    /// out of the layer before it.
+    fn check_takes(&self, name: &str, at: usize) -> Result<(), SpecError> {
+        let reason = match self.part {
+            part if *part == Part::FEATURES => "the features take in images and nothing else",
+            part if *part == Part::CLASSIFIER => {
+                "the classifier takes in features and nothing else"
+            }
+            _ if at > 0 || !self.prefix.is_empty() => {
+                "only the first layer of a head says what it takes in"
+            }
+            _ => return Ok(()),
+        };
+        Err(SpecError { layer: name.to_owned(), reason: reason.into() })
     }
 
     fn place_residual(
@@ -200,9 +227,74 @@ fn output_shape(placed: &Placed) -> Result<Chw, String> {
         }
         Layer::Linear { outputs: 0, .. } => Err("a linear layer needs at least one output".into()),
         Layer::Linear { outputs, .. } => Ok(vector(*outputs)),
+        Layer::Takes { values: 0 } => Err("a head takes in at least one value".into()),
+        Layer::Takes { values } => Ok(vector(*values)),
         Layer::Dropout { p } | Layer::Dropout2d { p } if !(0.0..1.0).contains(p) => {
             Err(format!("dropout probability {p} is not in [0, 1)"))
         }
         _ => Ok(input),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::zoo::{self, ArchSettings};
+
+    /// `lenet` with these layers as its head `part`.
+    fn with_head(part: &Part, layers: &[Layer]) -> Result<Placement, SpecError> {
+        let input = Chw { channels: 1, height: 28, width: 28 };
+        let mut spec = (zoo::find("lenet").unwrap().build)(ArchSettings::new(input, 10));
+        let named = |(at, layer): (usize, &Layer)| Named::new(format!("head.{at}"), layer.clone());
+        spec.heads.insert(part.clone(), layers.iter().enumerate().map(named).collect());
+        spec.place()
+    }
+
+    fn refusal(part: &Part, layers: &[Layer]) -> String {
+        with_head(part, layers).unwrap_err().to_string()
+    }
+
+    const TAKES: Layer = Layer::Takes { values: 77 };
+    const LINEAR: Layer = Layer::Linear { outputs: 2, bias: true };
+
+    #[test]
+    fn a_head_may_take_in_other_values_than_the_features() {
+        let placement = with_head(&Part::DOMAIN, &[TAKES, LINEAR]).unwrap();
+        let own: Vec<&Placed> =
+            placement.layers.iter().filter(|it| it.part == Part::DOMAIN).collect();
+        let vector = Chw { channels: 77, height: 1, width: 1 };
+        assert_eq!((own[0].output, own[1].input), (vector, vector));
+        assert_eq!(own[0].parameter_count(), 0);
+        assert_eq!(own[1].parameters()[0].shape, [2, 77]);
+        // The features are as they were.
+        let features = placement.outputs[&Part::FEATURES];
+        assert_eq!(own[0].input, features);
+        assert_ne!(features.len(), 77);
+    }
+
+    #[test]
+    fn only_the_first_layer_of_a_head_says_what_it_takes_in() {
+        let only_first = "layer `head.1`: only the first layer of a head says what it takes in";
+        assert_eq!(refusal(&Part::DOMAIN, &[Layer::Relu, TAKES, LINEAR]), only_first);
+        let within = Layer::Parallel { branches: vec![vec![Named::new("0", TAKES)]] };
+        assert_eq!(refusal(&Part::DOMAIN, &[within, LINEAR]), only_first.replace("1", "0.0"));
+        assert_eq!(
+            refusal(&Part::CLASSIFIER, &[TAKES, LINEAR]),
+            "layer `head.0`: the classifier takes in features and nothing else"
+        );
+        let input = Chw { channels: 1, height: 28, width: 28 };
+        let mut spec = (zoo::find("lenet").unwrap().build)(ArchSettings::new(input, 10));
+        spec.features.insert(0, Named::new("features.takes", TAKES));
+        assert_eq!(
+            spec.place().unwrap_err().to_string(),
+            "layer `features.takes`: the features take in images and nothing else"
+        );
+    }
+
+    #[test]
+    fn what_a_head_takes_in_is_bounded_on_both_sides() {
+        let of = |values: usize| refusal(&Part::DOMAIN, &[Layer::Takes { values }, LINEAR]);
+        assert_eq!(of(0), "layer `head.0`: a head takes in at least one value");
+        assert!(of((1 << 24) + 1).contains("is too large"), "{}", of((1 << 24) + 1));
     }
 }

@@ -80,6 +80,12 @@ pub enum Layer {
     },
     /// `[C, H, W]` to `[C*H*W, 1, 1]`.
     Flatten,
+    /// What a head takes in instead of the features: so many values, which a method makes of them. Only
+    /// the first layer of a head may be one.
+    Takes {
+        /// Numbers in a row.
+        values: usize,
+    },
     /// x Wᵀ + b.
     Linear {
         /// Output features.
@@ -142,6 +148,7 @@ impl std::fmt::Display for Layer {
             Self::Dropout { p } => write!(f, "dropout {p}"),
             Self::Dropout2d { p } => write!(f, "channel dropout {p}"),
             Self::Flatten => f.write_str("flatten"),
+            Self::Takes { values } => write!(f, "takes {values} values"),
             Self::Linear { .. } => f.write_str("linear"),
             Self::Residual { .. } => f.write_str("residual"),
             Self::Parallel { .. } => f.write_str("parallel"),

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use runner::nn::ops::{Backend, Targets};
-use runner::train::{Batch, Bench, Optimizer, SourceBatch, TargetBatch, TrainingSettings};
+use runner::train::{
+    Batch, Bench, NetId, Optimizer, SourceBatch, TargetBatch, TrainingSettings, WholeSet,
+};
 
 use crate::reference::backends;
 use crate::reference::method_step::{Golden, labels, method, reading};
@@ -41,10 +43,20 @@ fn compare(file: &Path, ops: &Backend) {
     let labels = labels(rows);
     let source = golden.images(ops, 0, rows, golden.number("source_bound"));
     let target = golden.images(ops, 1, target_rows, golden.number("target_bound"));
+    let indices: Vec<usize> = (0..target_rows).collect();
     let batch = Batch {
         source: Some(SourceBatch::plain(source, Targets::plain(&labels))),
-        target: Some(TargetBatch::plain(target)),
+        target: Some(TargetBatch { indices: &indices, ..TargetBatch::plain(target) }),
     };
+    if method.needs().whole_set.is_some() {
+        // The images of the batch are the first ones of the set.
+        let [features, probabilities] =
+            ["features", "probabilities"].map(|it| golden.tensor(&format!("labelling/{it}")));
+        let classes = bench.model(NetId::MAIN).spec().classes;
+        let width = features.len() / (probabilities.len() / classes);
+        let seen = WholeSet { features, width, probabilities, classes };
+        learner.refresh(&mut bench, &seen).unwrap();
+    }
     let (readings, descents) = bench.step_alone(&mut *learner, &batch, (0, 1), true).unwrap();
     for name in golden.names_after("step/").filter(|name| !name.starts_with("gradient ")) {
         comparison.values(&format!("step/{name}"), &[reading(&readings, name)]);
