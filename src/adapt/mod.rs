@@ -93,6 +93,14 @@ methods! {
         Mcd = "mcd" in mcd,
         /// Adversarial discriminative domain adaptation.
         Adda = "adda" in adda,
+        /// Consistency of a strong view with confident classes of a weak one.
+        FixMatch = "fixmatch" in fixmatch,
+        /// Running averages of the target, and nothing else.
+        AdaBn = "adabn" in adabn,
+        /// Entropy minimisation by batch norm alone.
+        Tent = "tent" in tent,
+        /// Domain-adversarial training for a target with fewer classes.
+        Pada = "pada" in pada,
     }
     terms {
         /// Domain-adversarial training.

@@ -13,6 +13,7 @@ pub mod proxy_a_distance;
 mod rows;
 pub mod scores;
 pub mod symmetric;
+pub mod weighted_spearman;
 
 pub use rows::{FactRow, MalformedRows, Metrics, ModelRow, ScoreRow, TrainingRow, TrainingSplit};
 

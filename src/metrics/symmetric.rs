@@ -1,4 +1,6 @@
-//! Eigenvalues of small symmetric matrices.
+//! Eigenvalues of symmetric matrices: with their vectors for small ones, alone for larger ones.
+
+use rayon::prelude::*;
 
 /// Sweeps at most; convergence is quadratic and takes about eight.
 const SWEEPS: usize = 60;
@@ -56,9 +58,118 @@ fn rotate(a: &mut [f64], vectors: &mut [Vec<f64>], n: usize, p: usize, q: usize)
     }
 }
 
+/// Eigenvalues in falling order of a symmetric `matrix` `[n, n]`, each with an error of about rounding of the
+/// largest one. Work in 2 n^3, the same bits at any number of threads.
+///
+/// Householder reflections bring the matrix to tridiagonal form (Golub & Van Loan, "Matrix Computations", 8.3),
+/// whose eigenvalues are found by bisection (Barth, Martin & Wilkinson 1967).
+pub fn eigenvalues(matrix: &[f64], n: usize) -> Vec<f64> {
+    let tridiagonal = Tridiagonal::of(matrix.to_vec(), n);
+    (0..n).into_par_iter().rev().map(|at| tridiagonal.eigenvalue(at)).collect()
+}
+
+/// A symmetric matrix that is 0 beside its diagonal and what lies right beside that.
+struct Tridiagonal {
+    diagonal: Vec<f64>,
+    /// Squares of the elements between neighbours on the diagonal, one fewer.
+    squares: Vec<f64>,
+    /// What a square can be divided by without overflow.
+    least: f64,
+}
+
+impl Tridiagonal {
+    /// The matrix with the same eigenvalues as the symmetric `a` `[n, n]`.
+    fn of(mut a: Vec<f64>, n: usize) -> Self {
+        let mut squares = Vec::with_capacity(n.saturating_sub(1));
+        for column in 0..n.saturating_sub(1) {
+            // The reflection x - v (v x) (2 / v v) takes what is below the diagonal to its first element.
+            let first = column + 1;
+            let mut v: Vec<f64> = a[column * n + first..(column + 1) * n].to_vec();
+            let square = dot(&v, &v);
+            squares.push(square);
+            if dot(&v[1..], &v[1..]) < f64::MIN_POSITIVE {
+                continue;
+            }
+            v[0] += square.sqrt().copysign(v[0]);
+            let factor = 2.0 / dot(&v, &v);
+            let below = &mut a[first * n..];
+            let mut w: Vec<f64> =
+                below.par_chunks_exact(n).map(|row| factor * dot(&row[first..], &v)).collect();
+            let share = factor / 2.0 * dot(&w, &v);
+            w.iter_mut().zip(&v).for_each(|(w, v)| *w -= share * v);
+            below.par_chunks_exact_mut(n).zip(&v).zip(&w).for_each(|((row, v_row), w_row)| {
+                for ((x, v), w) in row[first..].iter_mut().zip(&v).zip(&w) {
+                    *x -= v_row * w + w_row * v;
+                }
+            });
+        }
+        let least = f64::MIN_POSITIVE * squares.iter().copied().fold(1.0, f64::max);
+        Self { diagonal: (0..n).map(|at| a[at * n + at]).collect(), squares, least }
+    }
+
+    /// The eigenvalue that `rank` others are below.
+    fn eigenvalue(&self, rank: usize) -> f64 {
+        let (mut low, mut high) = self.range();
+        // Halving more often would not show beside the ends of the range.
+        for _ in 0..64 {
+            let middle = f64::midpoint(low, high);
+            if middle <= low || middle >= high {
+                break;
+            }
+            if self.below(middle) > rank {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        f64::midpoint(low, high)
+    }
+
+    /// What all eigenvalues lie between (Gershgorin).
+    fn range(&self) -> (f64, f64) {
+        let beside = |at: usize| self.squares.get(at).copied().unwrap_or_default().sqrt();
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for (at, x) in self.diagonal.iter().enumerate() {
+            let radius = at.checked_sub(1).map_or(0.0, beside) + beside(at);
+            low = low.min(x - radius);
+            high = high.max(x + radius);
+        }
+        (low, high)
+    }
+
+    /// How many eigenvalues are below `x`: the number of negative pivots of this matrix minus x.
+    fn below(&self, x: f64) -> usize {
+        let (mut count, mut pivot) = (0, 1.0);
+        let before = std::iter::once(0.0).chain(self.squares.iter().copied());
+        for (element, square) in self.diagonal.iter().zip(before) {
+            pivot = element - x - square / pivot;
+            if pivot.abs() < self.least {
+                pivot = -self.least;
+            }
+            count += usize::from(pivot < 0.0);
+        }
+        count
+    }
+}
+
+/// In eight sums side by side, in an order that never changes.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (a_blocks, b_blocks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest = a_blocks.remainder().iter().zip(b_blocks.remainder());
+    let rest: f64 = rest.map(|(a, b)| a * b).sum();
+    for (a, b) in a_blocks.zip(b_blocks) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random;
 
     #[test]
     fn eigenvectors_are_stretched_by_their_eigenvalues() {
@@ -72,5 +183,37 @@ mod tests {
                 assert!((product - value * vector[i]).abs() < 1e-12);
             }
         }
+    }
+
+    #[test]
+    fn eigenvalues_alone_are_those_that_come_with_vectors() {
+        let mut stream = random::stream(0, "symmetric", 0, 0);
+        for n in [1, 2, 3, 9, 20] {
+            // Rows of fewer numbers than rows: the last eigenvalues are 0.
+            let width = n.min(12);
+            let rows: Vec<f64> = (0..n * width).map(|_| f64::from(stream.normal())).collect();
+            let row = |at: usize| &rows[at * width..(at + 1) * width];
+            let gram: Vec<f64> = (0..n * n).map(|at| dot(row(at / n), row(at % n))).collect();
+            let (expected, _) = eigen(&gram, n);
+            let found = eigenvalues(&gram, n);
+            assert_eq!(found.len(), n);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-12 * expected.max(100.0), "{n}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_eigenvalues_and_none_at_all_are_found_too() {
+        assert_eq!(eigenvalues(&[0.0; 9], 3), [0.0; 3]);
+        assert!(eigenvalues(&[], 0).is_empty());
+        let diagonal = [2.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 2.0];
+        for (found, expected) in eigenvalues(&diagonal, 3).iter().zip([2.0, 2.0, -1.0]) {
+            assert!((found - expected).abs() < 1e-12, "{found}");
+        }
+        // All alike: one eigenvalue of n, and n - 1 of 0.
+        let found = eigenvalues(&[1.0; 100], 10);
+        assert!((found[0] - 10.0).abs() < 1e-12, "{found:?}");
+        assert!(found[1..].iter().all(|it| it.abs() < 1e-12), "{found:?}");
     }
 }

@@ -80,6 +80,9 @@ pub enum Statistics {
     Batch,
     /// The batch's own moments; the running averages stay as they are.
     BatchAlone,
+    /// The batch's own moments, which move the running averages to the mean over all batches that these have
+    /// seen (PyTorch's `momentum=None`).
+    Cumulative,
     /// The running averages.
     Running,
 }
@@ -607,8 +610,12 @@ impl LayerNorm {
         match self.statistics {
             Statistics::Running => Norm::Fixed { weight, bias, mean, var, eps },
             Statistics::BatchAlone => Norm::Batch { weight, bias, eps, running: None },
-            Statistics::Batch => {
+            Statistics::Batch | Statistics::Cumulative => {
                 *batches += 1;
+                #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^24")]
+                let part = 1.0 / *batches as f32;
+                let is_mean = self.statistics == Statistics::Cumulative;
+                let momentum = if is_mean { part } else { momentum };
                 Norm::Batch { weight, bias, eps, running: Some(Running { mean, var, momentum }) }
             }
         }

@@ -14,6 +14,7 @@ impl From<FitError> for Halt {
             FitError::Groups(_)
             | FitError::TooFew { .. }
             | FitError::NoClass { .. }
+            | FitError::NoBatchNorm
             | FitError::Device(_) => failure.into(),
         }
     }

@@ -84,6 +84,9 @@ pub enum FitError {
         /// Images that a class must have.
         least: usize,
     },
+    /// A network without batch norm, for a method that adapts nothing else.
+    #[error("the network has no batch norm layers, and this method adapts nothing else")]
+    NoBatchNorm,
     /// The device failed.
     #[error(transparent)]
     Device(#[from] OpError),

@@ -2,8 +2,10 @@
 
 use super::contract::{Data, Stop};
 use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
-use crate::data::{Images, Normalisation, loader};
-use crate::metrics::label_free::{LabelFreeScore, Outputs, SourceSample, images_for, values};
+use crate::data::{Images, Normalisation, Split, loader};
+use crate::metrics::label_free::{
+    HeldOut, LabelFreeScore, Outputs, SourceSample, images_for, values,
+};
 use crate::nn::ops::log_softmax;
 use crate::nn::{EntryLayer, Model};
 use crate::progress::Watch;
@@ -34,9 +36,9 @@ impl TargetScores {
         })
     }
 
-    /// The first score that weighs losses of the source's validation images.
-    pub fn wants_source(&self) -> Option<LabelFreeScore> {
-        self.metrics.iter().copied().find(|score| score.wants_source())
+    /// The first score that `wants` is true of.
+    pub fn first(&self, wants: fn(LabelFreeScore) -> bool) -> Option<LabelFreeScore> {
+        self.metrics.iter().copied().find(|score| wants(*score))
     }
 
     /// Name and value of each score for `model` as it is now.
@@ -52,21 +54,40 @@ impl TargetScores {
         let Some(scored) = &data.scored else { return Ok(Vec::new()) };
         let (images, normalisation) = (scored.images(), scored.normalisation());
         let (target, _) = outputs(model, images, normalisation, "target", watch)?;
-        let source = match (data.validate, data.source, self.wants_source()) {
-            (Some((dataset, split)), Some((of_trained, trained)), Some(_)) => {
-                let (held, drawn) = outputs(model, &split.images, dataset.into(), "held", watch)?;
-                let (train, _) =
-                    outputs(model, &trained.images, of_trained.into(), "source", watch)?;
-                let rows = held.probabilities.chunks_exact(held.classes).zip(drawn);
-                let loss = |(row, at): (&[f64], usize)| -row[split.labels[at] as usize].ln();
-                let losses = rows.map(loss).collect();
-                Some(SourceSample { train: train.features, held: held.features, losses })
-            }
-            _ => None,
-        };
+        let source = self.source(model, data, watch)?;
         let found = values(&self.metrics, &target, source.as_ref());
         Ok(self.metrics.iter().map(Word::word).zip(found).collect())
     }
+
+    /// What the scores need of the source, as the model sees it now.
+    fn source(
+        &self,
+        model: &mut Model,
+        data: &Data,
+        watch: &Watch,
+    ) -> Result<Option<SourceSample>, Stop> {
+        let wanted = self.first(LabelFreeScore::wants_source);
+        let Some((dataset, split)) = data.source.filter(|_| wanted.is_some()) else {
+            return Ok(None);
+        };
+        let (train, drawn) = outputs(model, &split.images, dataset.into(), "source", watch)?;
+        let labels = labels_of(split, &drawn);
+        let wanted = self.first(LabelFreeScore::wants_held_out);
+        let held = match data.validate.filter(|_| wanted.is_some()) {
+            Some((dataset, split)) => {
+                let (outputs, drawn) =
+                    outputs(model, &split.images, dataset.into(), "held", watch)?;
+                Some(HeldOut { outputs, labels: labels_of(split, &drawn) })
+            }
+            None => None,
+        };
+        Ok(Some(SourceSample { train: train.features, labels, held }))
+    }
+}
+
+/// The classes of the images `drawn`.
+fn labels_of(split: &Split, drawn: &[usize]) -> Vec<u32> {
+    drawn.iter().map(|at| split.labels[*at]).collect()
 }
 
 /// The outputs of the model for images drawn from these, and which images those are.

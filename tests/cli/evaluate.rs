@@ -18,9 +18,26 @@ const MORE: &[&str] = &[
     "stages.score.embedding={ points = 12, perplexity = 4.0 }",
 ];
 
-/// All scores of the target after each epoch; the validation images are the source's.
-const SCORES: &str = "stages.net.target_scores={ on = \"images.test\", metrics = [\"entropy\", \
-     \"info_max\", \"snd\", \"bnm\", \"class_ami\"] }";
+/// The scores after each epoch that look at the target alone.
+const OF_TARGET: &[&str] = &[
+    "entropy",
+    "info_max",
+    "snd",
+    "bnm",
+    "class_ami",
+    "diversity",
+    "fbnm",
+    "mano",
+    "corr_c",
+    "mcc",
+    "rankme",
+    "class_ss",
+];
+
+/// What asks for `metrics` of the images `on`.
+fn scores(on: &str, metrics: &[&str]) -> String {
+    format!("stages.net.target_scores={{ on = {on:?}, metrics = {metrics:?} }}")
+}
 
 fn done(root: &Path, arguments: &[&str]) {
     let output = runner(root, arguments);
@@ -132,14 +149,14 @@ fn target_scores_are_rows_of_each_epoch_and_change_nothing_that_is_learned() {
     photos(root);
     done(root, &["run", "photos.toml"]);
     let plain = csvs(&root.join("results/photos/latest"));
-    done(root, &["run", "photos.toml", "--set", SCORES]);
+    done(root, &["run", "photos.toml", "--set", &scores("images.test", OF_TARGET)]);
     let scored = csvs(&root.join("results/photos/latest"));
     let of = |all: &[(String, String)], name: &str| -> String {
         all.iter().find(|it| it.0 == name).unwrap().1.clone()
     };
     let rows = of(&scored, "net.csv");
     for epoch in 1..=4 {
-        for metric in ["entropy", "info_max", "snd", "bnm", "class_ami"] {
+        for metric in OF_TARGET {
             let row = format!("\n{epoch},{},target,{metric},", epoch * 3);
             assert_eq!(rows.matches(&row).count(), 1, "{row} in {rows}");
         }
@@ -150,7 +167,7 @@ fn target_scores_are_rows_of_each_epoch_and_change_nothing_that_is_learned() {
 }
 
 #[test]
-fn weighted_scores_go_by_losses_of_the_source() {
+fn some_scores_go_by_labelled_images_of_the_source() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     photos(root);
@@ -159,17 +176,31 @@ fn weighted_scores_go_by_losses_of_the_source() {
     let target = "[stages.target]\nkind = \"normalize\"\ninput = \"photos\"\nresize = 12\nchannels = 3\n\
                   mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n\n[stages.net]";
     fs::write(root.join("photos.toml"), pipeline.replace("[stages.net]", target)).unwrap();
-    let scores = "stages.net.target_scores={ on = \"target.train\", metrics = [\"iwv\", \"dev\"] }";
-    done(root, &["run", "photos.toml", "--set", scores]);
+    let wanted = scores("target.train", &["iwv", "dev", "mmd", "centroid_distance", "atc"]);
+    done(root, &["run", "photos.toml", "--set", &wanted]);
     let (_, rows) = table(&root.join("results/photos/latest/net.csv"));
-    let values: Vec<f64> = rows
-        .iter()
-        .filter(|row| row[2] == "target" && row[3] == "iwv")
-        .map(|row| row[4].parse().unwrap())
-        .collect();
-    assert_eq!(values.len(), 4);
-    assert!(values.iter().all(|value| value.is_finite() && *value >= 0.0), "{values:?}");
-    assert_eq!(rows.iter().filter(|row| row[2] == "target" && row[3] == "dev").count(), 4);
+    let values = |metric: &str| -> Vec<f64> {
+        let rows = rows.iter().filter(|row| row[2] == "target" && row[3] == metric);
+        rows.map(|row| row[4].parse().unwrap()).collect()
+    };
+    for metric in ["iwv", "mmd", "centroid_distance", "atc"] {
+        let values = values(metric);
+        assert_eq!(values.len(), 4, "{metric}");
+        let fine = values.iter().all(|value| value.is_finite() && *value >= -1e-9);
+        assert!(fine, "{metric}: {values:?}");
+    }
+    assert!(values("atc").iter().all(|value| *value <= 1.0));
+    assert_eq!(values("dev").len(), 4);
+    // Distances between the domains need no validation.
+    let wanted = scores("target.train", &["mmd", "centroid_distance"]);
+    let unvalidated = fs::read_to_string(root.join("photos.toml")).unwrap();
+    let validates = unvalidated.lines().filter(|line| line.starts_with("validate")).count();
+    assert_eq!(validates, 1, "{unvalidated}");
+    let lines = unvalidated.lines().filter(|line| !line.starts_with("validate"));
+    fs::write(root.join("photos.toml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+    done(root, &["run", "photos.toml", "--set", &wanted]);
+    let (_, rows) = table(&root.join("results/photos/latest/net.csv"));
+    assert_eq!(rows.iter().filter(|row| row[2] == "target").count(), 8);
 }
 
 /// Interrupted after some epochs, whose scores are in the checkpoint.
@@ -182,7 +213,8 @@ fn target_scores_of_a_training_taken_up_again_are_those_of_an_unbroken_one() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     photos(root);
-    let command = ["run", "photos.toml", "--set", SCORES, "--set", "stages.net.epochs=60"];
+    let scores = scores("images.test", OF_TARGET);
+    let command = ["run", "photos.toml", "--set", &scores, "--set", "stages.net.epochs=60"];
     done(root, &[&command[..], &["--store", "whole", "--results", "whole-results"]].concat());
     let whole = csvs(&root.join("whole-results/photos/latest"));
     let mut child = spawn(root, &command, Stdio::null(), Stdio::piped());

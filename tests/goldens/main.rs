@@ -3,11 +3,13 @@
 
 mod adda;
 mod dann;
+mod fixmatch;
 mod images;
 mod mcd;
 mod metrics;
 mod ops;
 mod optimizers;
+mod pada;
 mod primitives;
 mod reference;
 mod resnet;

@@ -1,4 +1,5 @@
-//! Metrics are what numpy, scipy and scikit-learn make of the same numbers (tests/golden/metrics.py).
+//! Metrics are what numpy, scipy and scikit-learn make of the same numbers (tests/golden/metrics.py and, for
+//! what needs no scikit-learn, tests/golden/scores.py).
 
 use std::fs;
 
@@ -8,9 +9,12 @@ use runner::metrics::calibration::Calibration;
 use runner::metrics::confusion::Confusion;
 use runner::metrics::embedding::{pca, tsne};
 use runner::metrics::label_free::class_ami::adjusted_mutual_information;
-use runner::metrics::label_free::{LabelFreeScore, Outputs, SourceSample, iwv, values};
+use runner::metrics::label_free::fbnm::fbnm;
+use runner::metrics::label_free::rankme::rankme;
+use runner::metrics::label_free::{HeldOut, LabelFreeScore, Outputs, SourceSample, iwv, values};
 use runner::metrics::macro_f1::macro_f1;
 use runner::metrics::proxy_a_distance::proxy_a_distance;
+use runner::metrics::weighted_spearman::weighted_spearman;
 use serde_json::Value;
 
 const COUNT: usize = 300;
@@ -18,9 +22,15 @@ const CLASSES: usize = 5;
 const WIDTH: usize = 12;
 const TRAIN: usize = 260;
 const HELD: usize = 120;
+const MODELS: usize = 40;
 
 fn golden() -> Value {
     serde_json::from_slice(&fs::read("tests/golden/metrics.json").unwrap()).unwrap()
+}
+
+/// Of numpy alone.
+fn golden_scores() -> Value {
+    serde_json::from_slice(&fs::read("tests/golden/scores.json").unwrap()).unwrap()
 }
 
 #[track_caller]
@@ -51,8 +61,31 @@ fn target() -> Outputs {
 }
 
 fn source() -> SourceSample {
-    let losses = hashed(5, HELD, 2.0).iter().map(|loss| f64::from(loss.abs())).collect();
-    SourceSample { train: clouds(3, TRAIN, -0.5), held: clouds(4, HELD, -0.5), losses }
+    SourceSample { train: clouds(3, TRAIN, -0.5), labels: in_turn(TRAIN), held: Some(held()) }
+}
+
+/// Images whose losses are numbers without order, as are their other probabilities.
+fn held() -> HeldOut {
+    let mut probabilities = Vec::new();
+    let losses = hashed(5, HELD, 2.0);
+    for (at, row) in hashed(6, HELD * CLASSES, 3.0).chunks_exact(CLASSES).enumerate() {
+        let label = at % CLASSES;
+        let right = (-f64::from(losses[at].abs())).exp();
+        let mut powers: Vec<f64> = row.iter().map(|x| f64::from(*x).exp()).collect();
+        powers[label] = 0.0;
+        let left = (1.0 - right) / powers.iter().sum::<f64>();
+        powers.iter_mut().for_each(|power| *power *= left);
+        powers[label] = right;
+        probabilities.extend(powers);
+    }
+    let features = clouds(4, HELD, -0.5);
+    let outputs = Outputs { probabilities, classes: CLASSES, features, width: WIDTH };
+    HeldOut { outputs, labels: in_turn(HELD) }
+}
+
+/// The classes of rows that [`clouds`] makes.
+fn in_turn(count: usize) -> Vec<u32> {
+    (0..count).map(|at| u32::try_from(at % CLASSES).unwrap()).collect()
 }
 
 /// Class and probability of each row's answer.
@@ -70,17 +103,77 @@ fn labels(classes: u32) -> Vec<u32> {
     (0..u32::try_from(COUNT).unwrap()).map(|at| at % classes).collect()
 }
 
+/// How far a score may be from its reference: more where it sums in single precision, or trains.
+fn bound(score: LabelFreeScore) -> f64 {
+    match score {
+        LabelFreeScore::Entropy
+        | LabelFreeScore::InfoMax
+        | LabelFreeScore::Snd
+        | LabelFreeScore::Diversity
+        | LabelFreeScore::Fbnm
+        | LabelFreeScore::Mano
+        | LabelFreeScore::CorrC
+        | LabelFreeScore::Mcc
+        | LabelFreeScore::Atc => 1e-12,
+        LabelFreeScore::Bnm
+        | LabelFreeScore::ClassAmi
+        | LabelFreeScore::RankMe
+        | LabelFreeScore::CentroidDistance => 1e-9,
+        LabelFreeScore::ClassSs | LabelFreeScore::Mmd => 1e-6,
+        LabelFreeScore::Dev | LabelFreeScore::Iwv => 1e-5,
+    }
+}
+
 #[test]
 fn every_label_free_score_is_the_reference_s() {
-    let (golden, bounds) = (golden(), [1e-12, 1e-12, 1e-12, 1e-9, 1e-9, 1e-5, 1e-5]);
+    let (golden, others) = (golden(), golden_scores());
     let scores: Vec<LabelFreeScore> = LabelFreeScore::all().collect();
     let found = values(&scores, &target(), Some(&source()));
-    for ((score, value), bound) in scores.into_iter().zip(found).zip(bounds) {
-        near(score.word(), value, &golden[score.word()], bound);
+    assert_eq!(found.len(), scores.len());
+    for (score, value) in scores.into_iter().zip(found) {
+        let word = score.word();
+        let golden = golden.get(word).unwrap_or(&others[word]);
+        near(word, value, golden, bound(score));
     }
-    let weights = iwv::weights(&source().train, &target().features, &source().held, WIDTH);
+    let held = held().outputs.features;
+    let weights = iwv::weights(&source().train, &target().features, &held, WIDTH);
     for (at, golden) in golden["weights"].as_array().unwrap().iter().enumerate() {
         near("weights", weights[at], golden, 1e-4);
+    }
+}
+
+#[test]
+fn fewer_rows_than_columns_are_scored_as_by_the_reference() {
+    let (golden, target) = (golden_scores(), target());
+    near(
+        "fbnm",
+        fbnm(&target.probabilities[..3 * CLASSES], CLASSES),
+        &golden["fbnm_of_3_rows"],
+        1e-12,
+    );
+    near("rankme", rankme(&target.features[..7 * WIDTH], WIDTH), &golden["rankme_of_7_rows"], 1e-9);
+}
+
+#[test]
+fn the_weighted_rank_correlation_is_the_reference_s() {
+    let accuracies: Vec<f32> = hashed(7, MODELS, 1.0).iter().map(|x| (x + 1.0) / 2.0).collect();
+    let noise = hashed(8, MODELS, 1.0);
+    let noisy: Vec<f32> = accuracies.iter().zip(&noise).map(|(a, b)| a + b).collect();
+    let exactly = |all: &[f32]| -> Vec<f64> { all.iter().map(|x| f64::from(*x)).collect() };
+    // Ties in both, from rounding to eighths.
+    let eighths =
+        |all: &[f32]| -> Vec<f64> { all.iter().map(|x| f64::from((x * 8.0).floor())).collect() };
+    let mut odd = exactly(&noisy);
+    (odd[3], odd[11], odd[20]) = (f64::NAN, f64::INFINITY, f64::NEG_INFINITY);
+    let against = exactly(&noisy).iter().map(|x| -x).collect();
+    let golden = &golden_scores()["weighted_spearman"];
+    for (name, scores, accuracies) in [
+        ("noisy", exactly(&noisy), exactly(&accuracies)),
+        ("ties", eighths(&noisy), eighths(&accuracies)),
+        ("odd", odd, exactly(&accuracies)),
+        ("against", against, exactly(&accuracies)),
+    ] {
+        near(name, weighted_spearman(&scores, &accuracies).unwrap(), &golden[name], 1e-12);
     }
 }
 

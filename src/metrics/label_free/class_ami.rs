@@ -12,22 +12,10 @@ pub fn higher_is_better() -> bool {
 /// The adjusted mutual information between the predicted classes and k-means clusters of the features,
 /// as many as there are classes; at most 1, about 0 for chance.
 pub fn class_ami(outputs: &Outputs) -> f64 {
-    let rows = outputs.probabilities.chunks_exact(outputs.classes);
-    let predicted: Vec<u32> = rows.map(largest).collect();
+    let predicted = outputs.predicted();
     let clusters = outputs.classes.min(predicted.len());
     let clusters = k_means::k_means(&outputs.features, outputs.width, clusters);
     adjusted_mutual_information(&predicted, &clusters)
-}
-
-/// The class of the largest probability, the first of equal ones.
-fn largest(row: &[f64]) -> u32 {
-    let mut best = (0, f64::NEG_INFINITY);
-    for (class, p) in (0..).zip(row) {
-        if *p > best.1 {
-            best = (class, *p);
-        }
-    }
-    best.0
 }
 
 /// `(I - E[I]) / ((H(a) + H(b)) / 2 - E[I])` of two labellings of the same things, E being the expectation

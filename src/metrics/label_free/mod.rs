@@ -4,14 +4,26 @@
 //! All draw nothing at random, or from fixed streams, and sum in the order of the rows: the same rows
 //! give the same bits. Rows are at most [`images_for`] of a domain, so that memory is bounded.
 
+pub mod atc;
 pub mod bnm;
+pub mod centroid_distance;
 pub mod class_ami;
+pub mod class_ss;
+pub mod corr_c;
 pub mod dev;
+pub mod diversity;
 pub mod entropy;
+pub mod fbnm;
 pub mod info_max;
 pub mod iwv;
 mod k_means;
+pub mod mano;
+pub mod mcc;
+pub mod mmd;
+pub mod rankme;
 pub mod snd;
+
+use std::cell::LazyCell;
 
 use crate::config::words;
 
@@ -32,6 +44,26 @@ words! {
         Dev = "dev",
         /// [`iwv`].
         Iwv = "iwv",
+        /// [`diversity`].
+        Diversity = "diversity",
+        /// [`fbnm`].
+        Fbnm = "fbnm",
+        /// [`mano`].
+        Mano = "mano",
+        /// [`corr_c`].
+        CorrC = "corr_c",
+        /// [`mcc`].
+        Mcc = "mcc",
+        /// [`rankme`].
+        RankMe = "rankme",
+        /// [`class_ss`].
+        ClassSs = "class_ss",
+        /// [`mmd`].
+        Mmd = "mmd",
+        /// [`centroid_distance`].
+        CentroidDistance = "centroid_distance",
+        /// [`atc`].
+        Atc = "atc",
     }
 }
 
@@ -48,15 +80,50 @@ pub struct Outputs {
     pub width: usize,
 }
 
-/// What the importance-weighted scores need of the source.
+impl Outputs {
+    /// The class that each image is taken for: that of the largest probability, the first of equal ones.
+    pub fn predicted(&self) -> Vec<u32> {
+        self.probabilities.chunks_exact(self.classes).map(largest).collect()
+    }
+}
+
+/// The class of the largest probability, the first of equal ones.
+fn largest(row: &[f64]) -> u32 {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (class, p) in (0..).zip(row) {
+        if *p > best.1 {
+            best = (class, *p);
+        }
+    }
+    best.0
+}
+
+/// What scores that look at the source need of it.
 #[derive(Debug, Clone, Default)]
 pub struct SourceSample {
     /// Features of images that were trained on, `[N, width]`.
     pub train: Vec<f32>,
-    /// Features of images held out, `[M, width]`.
-    pub held: Vec<f32>,
-    /// Cross-entropy of each of those, in nats.
-    pub losses: Vec<f64>,
+    /// The class of each of those.
+    pub labels: Vec<u32>,
+    /// Images held out from training, for the scores that want them.
+    pub held: Option<HeldOut>,
+}
+
+/// Images of the source that were not trained on.
+#[derive(Debug, Clone, Default)]
+pub struct HeldOut {
+    /// What the model makes of them.
+    pub outputs: Outputs,
+    /// The class of each.
+    pub labels: Vec<u32>,
+}
+
+impl HeldOut {
+    /// Cross-entropy of each image, in nats.
+    fn losses(&self) -> Vec<f64> {
+        let rows = self.outputs.probabilities.chunks_exact(self.outputs.classes);
+        rows.zip(&self.labels).map(|(row, label)| -row[*label as usize].ln()).collect()
+    }
 }
 
 impl LabelFreeScore {
@@ -70,39 +137,66 @@ impl LabelFreeScore {
             Self::ClassAmi => class_ami::higher_is_better(),
             Self::Dev => dev::higher_is_better(),
             Self::Iwv => iwv::higher_is_better(),
+            Self::Diversity => diversity::higher_is_better(),
+            Self::Fbnm => fbnm::higher_is_better(),
+            Self::Mano => mano::higher_is_better(),
+            Self::CorrC => corr_c::higher_is_better(),
+            Self::Mcc => mcc::higher_is_better(),
+            Self::RankMe => rankme::higher_is_better(),
+            Self::ClassSs => class_ss::higher_is_better(),
+            Self::Mmd => mmd::higher_is_better(),
+            Self::CentroidDistance => centroid_distance::higher_is_better(),
+            Self::Atc => atc::higher_is_better(),
         }
     }
 
     /// Whether it needs a [`SourceSample`].
     pub fn wants_source(self) -> bool {
-        matches!(self, Self::Dev | Self::Iwv)
+        self.wants_held_out() || matches!(self, Self::Mmd | Self::CentroidDistance)
+    }
+
+    /// Whether it needs images of the source that are [`HeldOut`].
+    pub fn wants_held_out(self) -> bool {
+        matches!(self, Self::Dev | Self::Iwv | Self::Atc)
     }
 }
 
 /// The values of `scores` for what a model makes of the target; `source` for those that want it.
 ///
 /// # Panics
-/// When a score wants a source and there is none.
+/// When a score wants a source, or held-out images, and there are none.
 pub fn values(
     scores: &[LabelFreeScore],
     target: &Outputs,
     source: Option<&SourceSample>,
 ) -> Vec<f64> {
     let (rows, classes) = (&target.probabilities, target.classes);
+    let (features, width) = (&target.features, target.width);
+    let source = || source.expect("a source for scores that want one");
+    let held = || source().held.as_ref().expect("held-out images for scores that want them");
     // One classifier between the domains serves all scores that weigh by it.
-    let weighed = scores.iter().any(|score| score.wants_source()).then(|| {
-        let source = source.expect("a source for scores that want one");
-        (iwv::weights(&source.train, &target.features, &source.held, target.width), source)
+    let weighed = LazyCell::new(|| {
+        let (train, held) = (&source().train, held());
+        (iwv::weights(train, features, &held.outputs.features, width), held.losses())
     });
-    let value = |score: &LabelFreeScore| match (score, &weighed) {
-        (LabelFreeScore::Entropy, _) => entropy::entropy(rows, classes),
-        (LabelFreeScore::InfoMax, _) => info_max::info_max(rows, classes),
-        (LabelFreeScore::Snd, _) => snd::snd(rows, classes),
-        (LabelFreeScore::Bnm, _) => bnm::bnm(rows, classes),
-        (LabelFreeScore::ClassAmi, _) => class_ami::class_ami(target),
-        (LabelFreeScore::Dev, Some((weights, source))) => dev::dev(weights, &source.losses),
-        (LabelFreeScore::Iwv, Some((weights, source))) => iwv::iwv(weights, &source.losses),
-        (LabelFreeScore::Dev | LabelFreeScore::Iwv, None) => f64::NAN,
+    let value = |score: &LabelFreeScore| match score {
+        LabelFreeScore::Entropy => entropy::entropy(rows, classes),
+        LabelFreeScore::InfoMax => info_max::info_max(rows, classes),
+        LabelFreeScore::Snd => snd::snd(rows, classes),
+        LabelFreeScore::Bnm => bnm::bnm(rows, classes),
+        LabelFreeScore::ClassAmi => class_ami::class_ami(target),
+        LabelFreeScore::Dev => dev::dev(&weighed.0, &weighed.1),
+        LabelFreeScore::Iwv => iwv::iwv(&weighed.0, &weighed.1),
+        LabelFreeScore::Diversity => diversity::diversity(rows, classes),
+        LabelFreeScore::Fbnm => fbnm::fbnm(rows, classes),
+        LabelFreeScore::Mano => mano::mano(rows),
+        LabelFreeScore::CorrC => corr_c::corr_c(rows, classes),
+        LabelFreeScore::Mcc => mcc::mcc(rows, classes),
+        LabelFreeScore::RankMe => rankme::rankme(features, width),
+        LabelFreeScore::ClassSs => class_ss::class_ss(target),
+        LabelFreeScore::Mmd => mmd::mmd(&source().train, features, width),
+        LabelFreeScore::CentroidDistance => centroid_distance::centroid_distance(source(), target),
+        LabelFreeScore::Atc => atc::atc(target, held()),
     };
     scores.iter().map(value).collect()
 }
@@ -125,10 +219,11 @@ mod tests {
     use crate::config::Word;
 
     #[test]
-    fn less_is_better_of_entropies_and_weighed_losses() {
+    fn less_is_better_of_entropies_weighed_losses_confusions_and_distances() {
         let lower: Vec<&str> =
             LabelFreeScore::all().filter(|it| !it.higher_is_better()).map(|it| it.word()).collect();
-        assert_eq!(lower, ["entropy", "dev", "iwv"]);
+        let expected = ["entropy", "dev", "iwv", "corr_c", "mcc", "mmd", "centroid_distance"];
+        assert_eq!(lower, expected);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl<'a> Targets<'a> {
     }
 
     /// Shares of the classes, `[N, classes]`; each row's sum is 1.
-    fn shares(&self, classes: usize) -> Vec<f32> {
+    pub(crate) fn shares(&self, classes: usize) -> Vec<f32> {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^24 classes")]
         let even = self.smoothing / classes as f32;
         let mut shares = vec![even; self.labels.len() * classes];

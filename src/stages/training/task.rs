@@ -3,8 +3,9 @@
 use super::network::ModelSource;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Reference, Word};
+use crate::metrics::label_free::LabelFreeScore;
 use crate::nn::Part;
-use crate::train::{EpochLength, Method, TrainingSettings};
+use crate::train::{EpochLength, Method, TargetScores, TrainingSettings};
 
 /// What to do where the data set comes without the split `valid`.
 const HOLDS_OUT: &str = "where there is no such split, a `split` stage makes it: `holdout = 0.1`";
@@ -126,11 +127,8 @@ impl TrainingTask {
                 );
             }
         }
-        if let Some(scores) = &settings.target_scores
-            && let Some(score) = scores.wants_source()
-        {
-            problems.extend(self.without_source_labels(score.word(), &scores.on));
-        }
+        problems
+            .extend(settings.target_scores.as_ref().and_then(|it| self.without_source_labels(it)));
         if let Some(epoch) =
             settings.groups.thaw_at.iter().map(|it| it.0).find(|it| *it > settings.epochs)
         {
@@ -182,18 +180,20 @@ impl TrainingTask {
         }
     }
 
-    /// Why a score that weighs losses of the source's validation images cannot be had.
-    fn without_source_labels(&self, score: &str, on: &Reference) -> Option<Diagnostic> {
+    /// Why scores that look at labelled images of the source, or at its validation, cannot be had.
+    fn without_source_labels(&self, scores: &TargetScores) -> Option<Diagnostic> {
+        let on = &scores.on;
         if !self.method.needs().source {
+            let score = scores.first(LabelFreeScore::wants_source)?.word();
             let message =
-                format!("`{score}` weighs labelled images, but this method learns without any");
+                format!("`{score}` needs labelled images, but this method learns without any");
             let label = "the images that are scored";
             return Some(Diagnostic::at(on.span, message, label).help(without_key(score)));
         }
+        let score = scores.first(LabelFreeScore::wants_held_out)?.word();
         let (span, message, label) = match &self.validate {
             None => {
-                let message =
-                    format!("`{score}` weighs losses of validation, but there is no `validate`");
+                let message = format!("`{score}` goes by validation, but there is no `validate`");
                 (on.span, message, "the images that are scored")
             }
             Some(validate) if self.shares_domain(validate, on) => {
