@@ -3,13 +3,21 @@
 //!
 //! Papers combine such terms: `method = { kind = "cdan", target = ..., plus = ["mcc"] }` is the loss of
 //! CDAN and that of MCC. The first one and those of `plus` are the same thing here.
+//!
+//! With `sharpness_aware = rho`, steps are those of smooth domain-adversarial training (Rangwani, Aithal,
+//! Mishra, Jain and Babu 2022, "A Closer Look at Smoothness in Domain Adversarial Training"): features and
+//! classifier are moved by rho g / |g|, where g is the gradient of the task alone (the cross-entropy and
+//! terms [of the task](Term::is_of_the_task)), the gradient of the whole loss is taken there, and the
+//! step with it begins where the parameters were.
 
 use std::fmt::Debug;
 
+use serde_json::json;
+
 use super::{Classified, Coefficient, TermKind};
-use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word as _};
+use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word as _, words_of};
 use crate::nn::heads::NewHead;
-use crate::nn::ops::{Targets, Tensor};
+use crate::nn::ops::{Gradients, Targets, Tensor};
 use crate::nn::{Part, Spec};
 use crate::train::{
     Batch, BatchNormFamily, Bench, Domains, FitError, Group, Learner, Method, Needs, Visit,
@@ -18,6 +26,8 @@ use crate::train::{
 
 /// The key of further terms of the loss.
 const PLUS: &str = "plus";
+/// The key of the radius of sharpness-aware steps.
+const SHARPNESS_AWARE: &str = "sharpness_aware";
 
 /// A term of a loss, with its settings.
 pub(super) trait Term: Debug + Send + Sync {
@@ -33,6 +43,12 @@ pub(super) trait Term: Debug + Send + Sync {
     /// The part that no other term may have a head of.
     fn own_part(&self) -> Option<Part> {
         None
+    }
+
+    /// Whether it belongs to the task rather than to the alignment of domains: what is flattened by
+    /// sharpness-aware steps.
+    fn is_of_the_task(&self) -> bool {
+        false
     }
 
     /// When it wants to see a whole set of images.
@@ -149,6 +165,8 @@ impl Weighted {
 pub(super) struct Joint {
     target: Reference,
     terms: Vec<Weighted>,
+    /// Radius rho of sharpness-aware steps.
+    sharpness_aware: Option<f64>,
 }
 
 impl Joint {
@@ -157,12 +175,28 @@ impl Joint {
         keys.about(&[
             ("target", "unlabelled images of the target domain"),
             (PLUS, "further terms of the loss, each a word or a table with its settings"),
+            (
+                SHARPNESS_AWARE,
+                "how far parameters move up the loss of the task before a gradient is taken; 0.02 in the paper",
+            ),
         ]);
+        // Not in full: they have the keys of the method of their kind, which stand there.
+        keys.may_be(PLUS, || {
+            let kinds = words_of::<TermKind>();
+            let word = json!({ "type": "string", "enum": kinds });
+            let table = json!({ "type": "object", "properties": { "kind": word }, "required": ["kind"] });
+            json!({
+                "type": "array",
+                "items": { "anyOf": [word, table] },
+                "description": "an array of words and tables: kinds of methods that add a term, with the keys that these have but for `target` and `plus`",
+            })
+        });
         let target = keys.reference("target", Wants::Split("train"));
         let first = kind.read(keys, "lambda");
         let items = keys.items(PLUS, "kind", ("term", "terms"), |kind: TermKind, keys| {
             kind.read(keys, kind.knob()).map(|term| (kind, term))
         });
+        let sharpness_aware = keys.float(SHARPNESS_AWARE).positive().optional();
         let mut kinds = vec![kind];
         let mut terms = vec![first?];
         for ((kind, term), span) in items?.unwrap_or_default() {
@@ -184,7 +218,7 @@ impl Joint {
             kinds.push(kind);
             terms.push(term);
         }
-        Ok(Self { target: target?, terms })
+        Ok(Self { target: target?, terms, sharpness_aware: sharpness_aware? })
     }
 }
 
@@ -202,19 +236,27 @@ impl Method for Joint {
     fn begin<'m>(&'m self, bench: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
         let begin = |it: &'m Weighted| Ok((it, it.term.begin(bench)?));
         let terms = self.terms.iter().map(begin).collect::<Result<_, FitError>>()?;
-        Ok(Box::new(Summing(terms)))
+        Ok(Box::new(Summing { terms, sharpness_aware: self.sharpness_aware }))
     }
 }
 
 /// A method of one loss in the middle of a training.
-struct Summing<'m>(Vec<(&'m Weighted, Box<dyn ActiveTerm + 'm>)>);
+struct Summing<'m> {
+    terms: Vec<(&'m Weighted, Box<dyn ActiveTerm + 'm>)>,
+    sharpness_aware: Option<f64>,
+}
 
-impl Learner for Summing<'_> {
-    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let weigh = |it: &Weighted| bench.knob(it.knob, |progress| it.lambda.at(progress));
-        let weights: Vec<f32> = self.0.iter().map(|(it, _)| *it).map(weigh).collect();
+impl Summing<'_> {
+    /// The cross-entropy of the labelled images and the terms that `counts` holds for, with their weights.
+    fn loss(
+        &mut self,
+        bench: &mut Bench,
+        batch: &Batch,
+        weights: &[f32],
+        counts: impl Fn(&dyn Term) -> bool,
+    ) -> Result<Tensor, FitError> {
         let features = bench.both(&Part::FEATURES, &batch.images())?;
-        let looks_at_target = self.0.iter().any(|(it, _)| it.term.looks_at_target_logits());
+        let looks_at_target = self.terms.iter().any(|(it, _)| it.term.looks_at_target_logits());
         let (source_logits, target_logits) = if looks_at_target {
             let Domains { source, target } = bench.both(&Part::CLASSIFIER, &features)?;
             (source, Some(target))
@@ -225,25 +267,60 @@ impl Learner for Summing<'_> {
         classified.report_loss(bench);
         let seen = Seen { batch, features, source_logits, target_logits };
         let mut loss = classified.loss.clone();
-        for ((_, term), weight) in self.0.iter_mut().zip(weights) {
-            loss = loss.add(&term.loss(bench, &seen, weight)?)?;
+        let terms = self.terms.iter_mut().zip(weights);
+        for ((_, term), weight) in terms.filter(|((it, _), _)| counts(&*it.term)) {
+            loss = loss.add(&term.loss(bench, &seen, *weight)?)?;
         }
         classified.report_accuracy(bench);
-        bench.descend(&loss, &[Group::MAIN])?;
-        self.0.iter_mut().try_for_each(|(_, term)| term.after(bench, batch))
+        Ok(loss)
+    }
+
+    /// The gradients of the loss where the task is at its worst within a distance of `rho`.
+    fn worst_gradients(
+        &mut self,
+        bench: &mut Bench,
+        batch: &Batch,
+        weights: &[f32],
+        rho: f64,
+    ) -> Result<Gradients, FitError> {
+        let mut of_task = bench.unreported(|bench| {
+            let loss = self.loss(bench, batch, weights, |term| term.is_of_the_task())?;
+            bench.gradients(&loss)
+        })?;
+        let groups = [Part::FEATURES, Part::CLASSIFIER].map(Group::part);
+        bench.perturbed(&mut of_task, &groups, rho, |bench| {
+            let loss = self.loss(bench, batch, weights, |_| true)?;
+            bench.gradients(&loss)
+        })
+    }
+}
+
+impl Learner for Summing<'_> {
+    fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
+        let weigh = |it: &Weighted| bench.knob(it.knob, |progress| it.lambda.at(progress));
+        let weights: Vec<f32> = self.terms.iter().map(|(it, _)| *it).map(weigh).collect();
+        if let Some(rho) = self.sharpness_aware {
+            let mut gradients = self.worst_gradients(bench, batch, &weights, rho)?;
+            bench.update(&mut gradients, &[Group::MAIN])?;
+        } else {
+            let loss = self.loss(bench, batch, &weights, |_| true)?;
+            bench.descend(&loss, &[Group::MAIN])?;
+        }
+        self.terms.iter_mut().try_for_each(|(_, term)| term.after(bench, batch))
     }
 
     fn refresh(&mut self, bench: &mut Bench, seen: &WholeSet) -> Result<(), FitError> {
-        self.0.iter_mut().try_for_each(|(_, term)| term.refresh(bench, seen))
+        self.terms.iter_mut().try_for_each(|(_, term)| term.refresh(bench, seen))
     }
 
     fn state(&mut self, visit: &mut dyn Visit) {
-        self.0.iter_mut().for_each(|(_, term)| term.state(visit));
+        self.terms.iter_mut().for_each(|(_, term)| term.state(visit));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::adapt::tests::step;
     use crate::config::testing::read_lines;
 
     /// What is wrong with a method that has these further terms.
@@ -264,6 +341,23 @@ mod tests {
         assert_eq!(problems("'mcc'"), ["`method.plus` must be an array of terms"]);
         // Steps of its own cannot be added to others'.
         assert_eq!(problems("['mcd']"), ["`mcd` is not a value of `method.plus.0.kind`"]);
+    }
+
+    #[test]
+    fn a_sharpness_aware_step_of_a_tiny_radius_is_an_ordinary_one_and_a_wider_one_is_not() {
+        let gradients = |more: &str| {
+            let line = format!("method = {{ kind = 'mcc', target = 'other.train'{more} }}");
+            step(&line, |_| {}).1.remove(0)
+        };
+        let usual = gradients("");
+        let apart = |rho: f64| {
+            let found = gradients(&format!(", sharpness_aware = {rho}"));
+            let pairs = usual.iter().zip(&found);
+            let pairs = pairs.flat_map(|((_, one), (_, other))| one.iter().zip(other));
+            pairs.map(|(one, other)| f64::from((one - other).abs())).fold(0.0, f64::max)
+        };
+        assert!(apart(1e-7) < 1e-4, "{}", apart(1e-7));
+        assert!(apart(0.5) > 1e-2, "{}", apart(0.5));
     }
 
     #[test]

@@ -40,6 +40,10 @@ impl Term for Mcc {
         true
     }
 
+    fn is_of_the_task(&self) -> bool {
+        true
+    }
+
     fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn ActiveTerm + 'm>, FitError> {
         Ok(Box::new(self))
     }

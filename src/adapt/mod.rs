@@ -14,6 +14,7 @@ mod spectra;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod vat;
 
 use self::joint::{Joint, Weighted};
 
@@ -93,6 +94,12 @@ methods! {
         Mcd = "mcd" in mcd,
         /// Adversarial discriminative domain adaptation.
         Adda = "adda" in adda,
+        /// Wasserstein distance guided representation learning.
+        Wdgrl = "wdgrl" in wdgrl,
+        /// Virtual adversarial domain adaptation.
+        Vada = "vada" in vada,
+        /// Decision-boundary iterative refinement with a teacher.
+        DirtT = "dirt_t" in dirt_t,
         /// Consistency of a strong view with confident classes of a weak one.
         FixMatch = "fixmatch" in fixmatch,
         /// Running averages of the target, and nothing else.

@@ -19,7 +19,7 @@
 //! reads what comes before the last layers of the features, here it reads the features.
 
 use super::dann::{DomainLoss, SOURCE, TARGET, domain_classifier, read_domain_head};
-use super::vat::{PIXELS, Vat, class_logits, entropy, smoothness};
+use super::vat::{PIXELS, Vat, entropy, smoothness};
 use super::{Classified, Coefficient};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::view::Domain;

@@ -87,7 +87,8 @@ impl<'a> Keys<'a> {
     }
 
     /// Reads an array whose items are words for a `W` or tables that `tag` tells apart, each with its
-    /// place; `None` when it is left out. An item is a `one`, several are `many`.
+    /// place; `None` when it is left out. An item is a `one`, several are `many`. Whoever calls it says
+    /// what the items may be ([`Keys::may_be_items`]).
     pub fn items<W: Word, T>(
         &mut self,
         key: &'static str,
@@ -95,7 +96,6 @@ impl<'a> Keys<'a> {
         (one, many): (&str, &str),
         mut read: impl FnMut(W, &mut Keys) -> Result<T, Noted>,
     ) -> Result<Option<Vec<(T, Span)>>, Noted> {
-        self.may_be_items(key, tag, None, &mut read);
         let Some(node) = self.node(key) else { return Ok(None) };
         let Value::Array(items) = &node.value else {
             return Err(self.wrong_type(key, node, &format!("an array of {many}")));

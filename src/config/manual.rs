@@ -3,6 +3,8 @@
 //! It knows no key. All of it comes from [`explore`](super::explore::explore), as the schema for
 //! editors does, so that the two cannot differ.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use indexmap::{IndexMap, IndexSet};
@@ -278,17 +280,19 @@ fn reasons(records: &[&TableReads], key: &str) -> Vec<(String, String, Vec<usize
     let is_table = |record: &TableReads, asked: &str| {
         record.reads.get(asked).into_iter().flatten().any(|read| table_of(&read.form).is_some())
     };
-    let has_two_forms = |asked: &str| {
+    // Each is asked of every key of every record, so it is found out once.
+    let has_two_forms = once_for_each(|asked| {
         let other = |it: &&TableReads| it.reads.contains_key(asked) && !is_table(it, asked);
         records.iter().any(|it| is_table(it, asked)) && records.iter().any(other)
-    };
-    let is_said = |asked: &str| {
+    });
+    let is_said = once_for_each(|asked| {
         let reads = records.iter().filter_map(|it| it.reads.get(asked)).flatten();
         records.iter().all(|it| it.reads.contains_key(asked))
             || reads.into_iter().any(|it| it.required)
-    };
-    let is_asked =
-        |asked: &str| records.iter().all(|it| it.presence.iter().any(|(other, _)| other == asked));
+    });
+    let is_asked = once_for_each(|asked| {
+        records.iter().all(|it| it.presence.iter().any(|(other, _)| other == asked))
+    });
     let mut found: IndexMap<(bool, String, String), Vec<usize>> = IndexMap::new();
     for (at, record) in records.iter().enumerate() {
         let mut holds = |is_weak: bool, about: String, value: String| {
@@ -311,6 +315,19 @@ fn reasons(records: &[&TableReads], key: &str) -> Vec<(String, String, Vec<usize
     }
     found.sort_by(|one, _, other, _| one.0.cmp(&other.0));
     found.into_iter().map(|((_, about, value), holds)| (about, value, holds)).collect()
+}
+
+/// A question about keys that is answered once for each of them.
+fn once_for_each(answer: impl Fn(&str) -> bool) -> impl Fn(&str) -> bool {
+    let known = RefCell::new(HashMap::<String, bool>::new());
+    move |key| {
+        if let Some(known) = known.borrow().get(key) {
+            return *known;
+        }
+        let found = answer(key);
+        known.borrow_mut().insert(key.to_owned(), found);
+        found
+    }
 }
 
 /// Whether a leaf is only the words of a table's kinds.

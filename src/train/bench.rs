@@ -321,6 +321,20 @@ impl<'a> Bench<'a> {
         value
     }
 
+    /// Runs `work` without what it reports.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn unreported<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, FitError>,
+    ) -> Result<T, FitError> {
+        let kept = self.meters.len();
+        let done = work(self);
+        self.meters.truncate(kept);
+        done
+    }
+
     /// Reports the mean of a loss over `count` images.
     pub fn meter(&mut self, name: &'static str, loss: &Tensor, count: usize) {
         self.meters.push(Meter::mean(name, vec![loss.detached()], 1, count));

@@ -6,7 +6,9 @@
 A file terms/NAME.py has `METHOD`, the method as a pipeline file has it, and `term(seen)`, which gives what
 is added to the cross-entropy, with its weight, and the numbers that a step reports of it. It may have
 `NETWORK`, a class of several_steps.py or of its own, where the method trains other heads; `ROWS`, the
-numbers of source and target images; and `SHARPNESS`, by which the weights of the last layers are multiplied.
+numbers of source and target images; `SHARPNESS`, by which the weights of the last layers are multiplied; and
+`RHO` with `task(seen)`, for steps whose gradient is taken where features and classifier have moved by RHO up
+the cross-entropy and `task`.
 
 Source and target pass through features and classifier separately, in training mode. What is stored is
 described in several_steps.py; of these steps only the gradients, as the optimizers have tests of their own.
@@ -35,9 +37,20 @@ def write(path):
         model = network(kind, dtype, sharpness)
         seen = SimpleNamespace(model=model, labels=labels(rows[0]), record=record)
         domains = [batch(salt, rows[0], 1.0, dtype), batch(salt + 1, rows[1], 0.5, dtype)]
-        seen.source, seen.target = (model.extract(images) for images in domains)
-        seen.source_logits, seen.target_logits = map(model.classify, (seen.source, seen.target))
-        class_loss = nn.functional.cross_entropy(seen.source_logits, seen.labels)
+
+        def class_loss_of():
+            seen.source, seen.target = (model.extract(images) for images in domains)
+            seen.source_logits, seen.target_logits = map(model.classify, (seen.source, seen.target))
+            return nn.functional.cross_entropy(seen.source_logits, seen.labels)
+
+        if hasattr(term, "RHO"):
+            moved = [p for name, p in model.named_parameters() if not name.startswith("domain")]
+            gradients = torch.autograd.grad(class_loss_of() + term.task(seen), moved)
+            length = sum(g.square().sum() for g in gradients).sqrt()
+            with torch.no_grad():
+                for p, g in zip(moved, gradients):
+                    p.add_(term.RHO * g / length)
+        class_loss = class_loss_of()
         more, readings = term.term(seen)
         record.keep("step", class_loss=class_loss, **readings)
         record.gradients("step", model, class_loss + more)

@@ -3,6 +3,7 @@
 
 mod adda;
 mod dann;
+mod dirt_t;
 mod fixmatch;
 mod images;
 mod mcd;
@@ -16,4 +17,6 @@ mod resnet;
 mod self_ensembling;
 mod shot;
 mod terms;
+mod vada;
+mod wdgrl;
 mod zoo;

@@ -1,28 +1,37 @@
 //! Two steps of maximum classifier discrepancy give the losses, gradients, parameters and running averages
-//! that PyTorch gives, on every backend (tests/golden/mcd_step.py).
+//! that PyTorch gives, on every backend (tests/golden/mcd_step.py and swd_step.py).
 
-use runner::adapt::Mcd;
 use runner::nn::Part;
 use runner::nn::ops::{Backend, Targets};
 use runner::train::{Batch, Bench, Method, SourceBatch, TargetBatch, TrainingSettings};
 
 use crate::reference::backends;
-use crate::reference::method_step::{Golden, constant, labels, reading, target};
+use crate::reference::method_step::{Golden, labels, method, reading};
 
 #[test]
 fn two_steps_of_maximum_classifier_discrepancy_equal_pytorch() {
+    let golden = Golden::open("mcd");
+    let repeats = golden.count("repeat");
+    let written = format!("{{ kind = 'mcd', target = 'target.train', repeats = {repeats} }}");
     for ops in backends() {
-        compare(&ops);
+        compare(&golden, &*method(&written), &ops);
     }
 }
 
-fn compare(ops: &Backend) {
-    let golden = Golden::open("mcd");
+#[test]
+fn two_steps_with_the_sliced_wasserstein_discrepancy_equal_pytorch() {
+    let golden = Golden::open("swd");
+    let method = method(golden.settings()["method"].as_str().unwrap());
+    for ops in backends() {
+        compare(&golden, &*method, &ops);
+    }
+}
+
+fn compare(golden: &Golden, method: &dyn Method, ops: &Backend) {
     let repeats = golden.count("repeat");
-    let method = Mcd { target: target(), repeats, trade_off: constant(1.0), balance: 0.0 };
     let adam = golden.adam([0.9, 0.999], golden.number("weight_decay"));
     let settings = TrainingSettings::plain(golden.count("source_rows"), adam);
-    let model = golden.model(ops, &method);
+    let model = golden.model(ops, method);
     let mut comparison = golden.compare(&model);
     let mut bench = Bench::alone(model, &settings).unwrap();
     let mut learner = method.begin(&mut bench).unwrap();

@@ -121,6 +121,7 @@ impl Augment {
     }
 
     fn read_at(keys: &mut Keys, key: &'static str) -> Result<Option<Self>, Noted> {
+        keys.may_be_items(key, "kind", None, Item::read);
         let items = keys.items(key, "kind", ("change", "changes"), Item::read)?;
         let Some(items) = items else { return Ok(None) };
         let mut augment = Self { transforms: Vec::new(), mixup: None };
