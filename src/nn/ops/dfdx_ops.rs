@@ -86,13 +86,14 @@ fn read<S: Shape, D: Device<f32>, T>(x: &dfdx::tensor::Tensor<S, f32, D, T>) -> 
 /// The values of a tensor on a device of dfdx, and its gradients.
 struct Node<D: Device<f32>> {
     value: DfdxMatrix<D>,
-    /// One for each pass backward whose gradients are still held.
-    gradients: RefCell<Vec<(Weak<PassId>, DfdxMatrix<D>)>>,
+    /// One for each pass backward whose gradients are still held; shared with what the tensor was before
+    /// other values were written to it.
+    gradients: Rc<RefCell<Vec<(Weak<PassId>, DfdxMatrix<D>)>>>,
 }
 
 impl<D: Device<f32>> Node<D> {
     fn new(value: DfdxMatrix<D>) -> Self {
-        Self { value, gradients: RefCell::default() }
+        Self { value, gradients: Rc::default() }
     }
 
     /// Adds to the gradient of a pass.
@@ -333,9 +334,10 @@ impl<D: Device<f32>> Ops for DfdxOps<D> {
     }
 
     fn write(&self, x: &mut Tensor, values: &[f32]) {
-        let mut value = Self::node(x).value.clone();
+        let before = Self::node(x);
+        let mut value = before.value.clone();
         value.copy_from(values);
-        x.held = Rc::new(Node::new(value));
+        x.held = Rc::new(Node { value, gradients: Rc::clone(&before.gradients) });
     }
 
     fn prepare(&self, _: &Tensor, _: &Conv2d, _: bool) -> Prepared {
