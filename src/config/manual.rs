@@ -131,6 +131,8 @@ impl Manual {
         let tables: Vec<&TableReads> = forms.iter().filter_map(|form| table_of(form)).collect();
         let words: Vec<&str> =
             tables.iter().filter_map(|it| Some(it.tag.as_ref()?.word.as_str())).collect();
+        let items: Vec<&TableReads> = forms.iter().filter_map(|form| items_of(form)).collect();
+        let items = (!items.is_empty()).then(|| self.section(key, &items, "tables"));
         for form in forms {
             match form {
                 // The words of a table's kinds stand in its section.
@@ -147,15 +149,7 @@ impl Manual {
                         _ => format!("{} ({})", plural(leaf), leaf_text(leaf)),
                     });
                     let leaves: IndexSet<String> = leaves.collect();
-                    let items: Vec<&TableReads> = forms
-                        .iter()
-                        .filter_map(|form| match form {
-                            Form::Items(record, _) => Some(record),
-                            _ => None,
-                        })
-                        .collect();
-                    let tables = self.section(key, &items, "tables");
-                    let every = leaves.into_iter().chain([tables]).collect::<Vec<_>>();
+                    let every: Vec<String> = leaves.into_iter().chain(items.clone()).collect();
                     all.insert(format!("an array of {}", every.join(", ")));
                 }
                 Form::Map(values) => {
@@ -232,6 +226,13 @@ fn one_of<'r>(records: &[&'r TableReads]) -> Option<&'r [&'static str]> {
 fn table_of(form: &Form) -> Option<&TableReads> {
     match form {
         Form::Table(record) => Some(record),
+        _ => None,
+    }
+}
+
+fn items_of(form: &Form) -> Option<&TableReads> {
+    match form {
+        Form::Items(record, _) => Some(record),
         _ => None,
     }
 }

@@ -143,7 +143,7 @@ impl Convolution {
                     *dw += sum;
                 }
             }
-            ConvForm::Winograd(winograd) => winograd.add_weight_gradient(sums, dw),
+            ConvForm::Winograd(winograd) => winograd.add_weight_gradient(self.isa, sums, dw),
         }
     }
 }

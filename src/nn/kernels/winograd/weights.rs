@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::Winograd;
 use super::points::{Five, Points, Three};
 use crate::nn::kernels::LANES;
+use crate::nn::kernels::isa::{Isa, Kernel};
 use crate::nn::kernels::product::{Panels, tile_rows};
 use crate::nn::kernels::vector::Vector;
 
@@ -111,47 +112,67 @@ impl Winograd {
         self.points() * self.filters * self.channels.next_multiple_of(LANES)
     }
 
-    /// Adds Gᵀ S G to `dw` `[filters, channels, k, k]`, S being the sums of [`Winograd::backward`].
+    /// Adds Gᵀ S G to `dw` `[filters, channels, k, k]`, S being the sums of [`Winograd::backward`], with the
+    /// instructions of `isa`.
     ///
     /// # Panics
     /// When a length does not agree.
-    pub fn add_weight_gradient(&self, sums: &[f32], dw: &mut [f32]) {
-        let (kernel, g) = (self.kernel, self.filter());
-        let taps = kernel * kernel;
-        let wide = self.channels.next_multiple_of(LANES);
+    pub fn add_weight_gradient(&self, isa: Isa, sums: &[f32], dw: &mut [f32]) {
+        let taps = self.kernel * self.kernel;
         assert_eq!((sums.len(), dw.len()), (self.sums_len(), self.filters * self.channels * taps));
-        let plane = self.filters * wide;
         dw.par_chunks_mut(self.channels * taps).enumerate().for_each(|(filter, dw)| {
-            for first in (0..self.channels).step_by(TOGETHER) {
-                let mut ends = [[0.0; TOGETHER]; TAPS];
-                for (row, factors) in g.iter().enumerate() {
-                    let mut half = [[0.0; TOGETHER]; 5];
-                    for (column, inner) in g.iter().enumerate() {
-                        let from = (row * g.len() + column) * plane + filter * wide + first;
-                        let values: &[f32; TOGETHER] =
-                            sums[from..from + TOGETHER].try_into().expect("so many");
-                        for (half, factor) in half.iter_mut().zip(inner).take(kernel) {
-                            add_times(half, *factor, values);
-                        }
-                    }
-                    for (ends, factor) in ends.chunks_mut(kernel).zip(factors).take(kernel) {
-                        for (end, half) in ends.iter_mut().zip(&half) {
-                            add_times(end, *factor, half);
-                        }
-                    }
-                }
-                for lane in 0..TOGETHER.min(self.channels - first) {
-                    let to = (first + lane) * taps;
-                    for (dw, end) in dw[to..to + taps].iter_mut().zip(&ends) {
-                        *dw += end[lane];
-                    }
-                }
-            }
+            isa.run(FilterGradient { of: self, filter, sums, dw });
         });
     }
 }
 
-#[inline]
+/// Adds Gᵀ S G to the gradient `dw` `[channels, k, k]` of one filter.
+struct FilterGradient<'a> {
+    of: &'a Winograd,
+    filter: usize,
+    sums: &'a [f32],
+    dw: &'a mut [f32],
+}
+
+impl Kernel for FilterGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { of, filter, sums, dw } = self;
+        let (kernel, g) = (of.kernel, of.filter());
+        let taps = kernel * kernel;
+        let wide = of.channels.next_multiple_of(LANES);
+        let plane = of.filters * wide;
+        for first in (0..of.channels).step_by(TOGETHER) {
+            let mut ends = [[0.0; TOGETHER]; TAPS];
+            for (row, factors) in g.iter().enumerate() {
+                let mut half = [[0.0; TOGETHER]; 5];
+                for (column, inner) in g.iter().enumerate() {
+                    let from = (row * g.len() + column) * plane + filter * wide + first;
+                    let values: &[f32; TOGETHER] =
+                        sums[from..from + TOGETHER].try_into().expect("so many");
+                    for (half, factor) in half.iter_mut().zip(inner).take(kernel) {
+                        add_times(half, *factor, values);
+                    }
+                }
+                for (ends, factor) in ends.chunks_mut(kernel).zip(factors).take(kernel) {
+                    for (end, half) in ends.iter_mut().zip(&half) {
+                        add_times(end, *factor, half);
+                    }
+                }
+            }
+            for lane in 0..TOGETHER.min(of.channels - first) {
+                let to = (first + lane) * taps;
+                for (dw, end) in dw[to..to + taps].iter_mut().zip(&ends) {
+                    *dw += end[lane];
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
 fn add_times(sum: &mut [f32; TOGETHER], factor: f32, values: &[f32; TOGETHER]) {
     for (sum, value) in sum.iter_mut().zip(values) {
         *sum += factor * value;
