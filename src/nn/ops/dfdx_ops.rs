@@ -88,8 +88,11 @@ struct Node<D: Device<f32>> {
     value: DfdxMatrix<D>,
     /// One for each pass backward whose gradients are still held; shared with what the tensor was before
     /// other values were written to it.
-    gradients: Rc<RefCell<Vec<(Weak<PassId>, DfdxMatrix<D>)>>>,
+    gradients: Rc<RefCell<Passes<D>>>,
 }
+
+/// Gradients of a tensor by the pass that they are of.
+type Passes<D> = Vec<(Weak<PassId>, DfdxMatrix<D>)>;
 
 impl<D: Device<f32>> Node<D> {
     fn new(value: DfdxMatrix<D>) -> Self {
