@@ -14,7 +14,7 @@
 
 use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
-use crate::config::{Keys, Noted, words};
+use crate::config::{Diagnostic, Keys, Noted, words};
 use crate::nn::ops::{OpError, Tensor};
 use crate::train::{Bench, FitError};
 
@@ -61,7 +61,17 @@ impl ReadTerm for Afn {
         let radius = keys.float("radius").positive().or(25.0);
         #[expect(clippy::cast_possible_truncation, reason = "features are f32")]
         let (step, radius) = (step? as f32, radius? as f32);
-        Ok(Self { rule: rule?, step, radius })
+        let rule = rule?;
+        let (other, belongs) = match rule {
+            NormRule::Stepwise => ("radius", "`radius` belongs to the rule `hard`"),
+            NormRule::Hard => ("step", "`step` belongs to the rule `stepwise`"),
+        };
+        keys.take(other);
+        if let Some(written) = keys.peek(other) {
+            let problem = Diagnostic::at(written.span, belongs, "it has no meaning for this rule");
+            return Err(keys.problem(problem.help("leave it out, or choose the other `rule`")));
+        }
+        Ok(Self { rule, step, radius })
     }
 }
 

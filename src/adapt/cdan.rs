@@ -23,7 +23,7 @@
 use super::Coefficient;
 use super::dann::{DomainLoss, SOURCE, TARGET, domain_classifier, domain_loss, read_domain_head};
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
-use crate::config::{Keys, Noted, words};
+use crate::config::{Diagnostic, Keys, Noted, words};
 use crate::nn::geometry::Chw;
 use crate::nn::heads::{NewHead, taking};
 use crate::nn::ops::{Backend, Dims, OpError, Tensor};
@@ -77,9 +77,19 @@ impl ReadTerm for Cdan {
         let map = keys.choice("map").or(MultilinearMap::Auto);
         let random_values = keys.count("random_values", 1..=1_000_000).or(1024_usize);
         let domain_head = read_domain_head(keys);
+        let map = map?;
+        if map == MultilinearMap::Outer {
+            keys.take("random_values");
+            if let Some(written) = keys.peek("random_values") {
+                let message = "`random_values` belongs to the random map";
+                let problem = Diagnostic::at(written.span, message, "`outer` draws nothing");
+                let help = "leave `random_values` out, or write `map = \"random\"`";
+                return Err(keys.problem(problem.help(help)));
+            }
+        }
         Ok(Self {
             entropy: entropy?,
-            map: map?,
+            map,
             random_values: random_values?,
             domain_head: domain_head?,
         })

@@ -213,8 +213,8 @@ impl Joint {
                 let problem = Diagnostic::at(span, message, "there can be one such head");
                 return Err(keys.problem(problem.help("choose one of them")));
             }
-            let [whole_set, others] = [&term, &terms[0]].map(|it| it.term.whole_set());
-            debug_assert!(whole_set.is_none() || others.is_none(), "one term has a memory");
+            let remembers = |it: &Weighted| it.term.whole_set().is_some();
+            assert!(!remembers(&term) || !terms.iter().any(remembers), "one term sees whole sets");
             kinds.push(kind);
             terms.push(term);
         }

@@ -14,6 +14,8 @@ use crate::train::{Bench, FitError};
 
 /// What keeps the logarithm of a probability of 0 finite, as in TLLib.
 const EPS: f32 = 1e-5;
+/// The least sum that a row is divided by: a class may be impossible in every image of a batch.
+const LEAST: f32 = 1e-12;
 
 /// Settings of minimum class confusion.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +65,8 @@ fn confusion(logits: &Tensor, temperature: f32) -> Result<Tensor, OpError> {
     let certainty = p.detached().row_entropies(EPS)?.scale(-1.0)?.exp()?.shift(1.0)?;
     let weights = certainty.div(&certainty.mean()?)?;
     let together = p.mul(&weights)?.transposed()?.matmul(&p)?;
-    let together = together.div(&together.row_sums()?)?;
+    // The gradient of a quotient divides by its square, which must not round to 0.
+    let together = together.div(&together.row_sums()?.clamp(LEAST, f32::MAX)?)?;
     let classes = logits.columns();
     let beside = (0..classes * classes).map(|at| f32::from(u8::from(at % (classes + 1) != 0)));
     let beside = p.constant(beside.collect(), Dims::Rows(classes, classes))?;
@@ -75,7 +78,7 @@ fn confusion(logits: &Tensor, temperature: f32) -> Result<Tensor, OpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::CpuOps;
+    use crate::nn::ops::{CpuOps, Tape};
 
     fn confusion_of(logits: Vec<f32>, classes: usize) -> f64 {
         let dims = Dims::Rows(logits.len() / classes, classes);
@@ -89,6 +92,17 @@ mod tests {
         assert!((confusion_of(vec![0.7; 24], 4) - 0.75).abs() < 1e-6);
         let sure = (0..64).map(|at| if at % 4 == at / 4 % 4 { 500.0 } else { 0.0 }).collect();
         assert!(confusion_of(sure, 4).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_class_that_no_image_can_be_of_has_a_finite_gradient() {
+        let tape = Tape::default();
+        let logits = vec![400.0, 300.0, -400.0, 380.0, 400.0, -400.0];
+        let logits = CpuOps::shared().tensor(logits, Dims::Rows(2, 3)).unwrap().on(&tape);
+        let loss = confusion(&logits, 2.5).unwrap();
+        assert!(loss.value().is_finite());
+        let gradient = tape.backward(&loss).unwrap().take(&logits).unwrap().host();
+        assert!(gradient.iter().all(|it| it.is_finite()), "{gradient:?}");
     }
 
     /// The published formulas, one number after the other.

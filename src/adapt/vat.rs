@@ -12,6 +12,9 @@
 //! as it is. In the first one no parameter is recorded, because only the gradient by the image is wanted.
 //!
 //! The authors' xi is 1e-6. Where numbers have 32 bits, p(x + xi d) - p(x) is then rounding error.
+//!
+//! Dropout is on in all of these passes, with masks of their own: with it the direction follows the
+//! difference of the masks as well, and the network is also asked to agree with itself under other masks.
 
 use crate::config::{Keys, Noted};
 use crate::data::view::{Domain, ViewKind, ViewRequest};

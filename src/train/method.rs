@@ -113,8 +113,9 @@ impl WholeSet {
 
 /// A method in the middle of a training.
 ///
-/// A step is straight-line: which operations run depends on settings, shapes and the epoch, never on
-/// values, so that a device may record it once and repeat it.
+/// Which operations run in a step depends on settings, shapes and the epoch, never on values. Some methods
+/// read values on the host and make constants of them (pseudo labels, plans of transport, orders): their
+/// steps cannot be recorded once by a device and repeated.
 pub trait Learner {
     /// One step.
     ///

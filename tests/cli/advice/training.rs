@@ -20,3 +20,29 @@ fn advice_about_the_parts_that_have_optimizers_helps_when_it_is_followed() {
     let named = &[("{ head =", "{ $1 =")];
     follow(&base, &[("epochs = 4", own)], "its parts are {}", named);
 }
+
+#[test]
+fn advice_about_terms_that_do_not_go_together_helps_when_it_is_followed() {
+    let (dann, twice) = ("kind = \"dann\"", "kind = \"dann\", plus = [\"mcc\", \"mcc\"]");
+    let once = &[("[\"mcc\", \"mcc\"]", "[\"mcc\"]")];
+    follow(&adapting(), &[(dann, twice)], "leave one of them out", once);
+    let both = "kind = \"dann\", plus = [\"cdan\"]";
+    follow(&adapting(), &[(dann, both)], "choose one of them", &[(both, "kind = \"cdan\"")]);
+}
+
+#[test]
+fn advice_about_settings_of_another_form_of_a_method_helps_when_it_is_followed() {
+    let dann = "kind = \"dann\"";
+    let mcd = "kind = \"mcd\", projections = 64";
+    let advice = "add `discrepancy = \"sliced_wasserstein\"`, or leave `projections` out";
+    follow(&adapting(), &[(dann, mcd)], advice, &[("projections", "$0, projections")]);
+    follow(&adapting(), &[(dann, mcd)], advice, &[(mcd, "kind = \"mcd\"")]);
+    let afn = "kind = \"afn\", radius = 9.0";
+    let advice = "leave it out, or choose the other `rule`";
+    follow(&adapting(), &[(dann, afn)], advice, &[(afn, "kind = \"afn\"")]);
+    follow(&adapting(), &[(dann, afn)], advice, &[("radius", "rule = \"hard\", radius")]);
+    let cdan = "kind = \"cdan\", map = \"outer\", random_values = 64";
+    let advice = "leave `random_values` out, or write `map = \"random\"`";
+    follow(&adapting(), &[(dann, cdan)], advice, &[(", random_values = 64", "")]);
+    follow(&adapting(), &[(dann, cdan)], advice, &[("map = \"outer\"", "$1")]);
+}
