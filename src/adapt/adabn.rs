@@ -12,14 +12,11 @@
 //! Dropout is off, as at test time. Frozen batch norm layers keep their averages, unless the `freeze` stage
 //! says `batch_norm = "train"`.
 
+use super::entropy::mean_entropy;
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::view::Domain;
-use crate::nn::ops::{OpError, Tensor};
-use crate::nn::{Part, Statistics};
-use crate::train::{Batch, BatchNormFamily, Bench, FitError, Learner, Method, Mode, Needs, NetId};
-
-/// What keeps the logarithm of a probability of 0 finite.
-const EPS: f32 = 1e-5;
+use crate::nn::Statistics;
+use crate::train::{Batch, Bench, FitError, Learner, Method, Mode, Needs, NetId};
 
 /// A pass as at test time, but for the statistics.
 const MODE: Mode = Mode { statistics: Statistics::Cumulative, ..Mode::EVAL };
@@ -40,13 +37,7 @@ impl AdaBn {
 
 impl Method for AdaBn {
     fn needs(&self) -> Needs<'_> {
-        Needs {
-            source: false,
-            target: Some(&self.target),
-            batch_norm: &[BatchNormFamily::Separate],
-            comes_in: true,
-            ..Needs::SOURCE
-        }
+        Needs::target_alone(&self.target)
     }
 
     fn begin<'m>(&'m self, bench: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
@@ -66,17 +57,10 @@ struct Averaging;
 impl Learner for Averaging {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
         let images = &batch.target().images;
-        let (network, domain) = (NetId::MAIN, Domain::Target);
-        let features = bench.pass(network, &Part::FEATURES, images, domain, MODE)?;
-        let logits = bench.pass(network, &Part::CLASSIFIER, &features, domain, MODE)?;
+        let logits = bench.class_logits(NetId::MAIN, images, Domain::Target, MODE)?;
         bench.meter("target_entropy", &mean_entropy(&logits)?, logits.rows());
         Ok(())
     }
-}
-
-/// The mean entropy of the class probabilities of logits `[M, K]`.
-fn mean_entropy(logits: &Tensor) -> Result<Tensor, OpError> {
-    logits.softmax()?.row_entropies(EPS)?.mean()
 }
 
 #[cfg(test)]

@@ -120,12 +120,8 @@ fn goals(labels: &[u32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::{CpuOps, Tape};
-
-    fn rows(values: &[f32], columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values.to_vec(), dims).unwrap()
-    }
+    use crate::adapt::tests::rows;
+    use crate::nn::ops::Tape;
 
     /// The losses of walks and visits for features of two columns.
     fn losses(source: &[f32], labels: &[u32], target: &[f32], temperature: f32) -> [f64; 2] {
@@ -175,8 +171,8 @@ mod tests {
     #[test]
     fn walks_that_are_certain_of_the_wrong_class_have_finite_gradients() {
         let tape = Tape::default();
-        let source = rows(&[900.0, 0.0, 0.0, 900.0], 2).on(&tape);
-        let target = rows(&[900.0, 0.0, 800.0, 0.0], 2).on(&tape);
+        let source = rows([900.0, 0.0, 0.0, 900.0], 2).on(&tape);
+        let target = rows([900.0, 0.0, 800.0, 0.0], 2).on(&tape);
         let walks = Walks::new(&source, &target, 1.0).unwrap();
         let loss = walks.walker(&[0, 1]).unwrap().add(&walks.visit().unwrap()).unwrap();
         assert!(loss.value().is_finite());

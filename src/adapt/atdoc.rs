@@ -237,14 +237,9 @@ fn weighted_cross_entropy(logits: &Tensor, votes: &[(usize, f32)]) -> Result<Ten
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::tests::read;
-    use crate::nn::ops::{CpuOps, Targets};
+    use crate::adapt::tests::{read, rows};
+    use crate::nn::ops::Targets;
     use crate::train::{Learner, Reading, SourceBatch, TargetBatch, tiny};
-
-    fn rows(values: &[f32], columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values.to_vec(), dims).unwrap()
-    }
 
     /// Five images of two features and two classes.
     fn bank() -> Bank {
@@ -257,7 +252,7 @@ mod tests {
     fn neighbours_are_the_nearest_by_cosine_without_the_image_itself() {
         let bank = bank();
         // As image 2, but longer: the nearest is itself, then 4, 3, 1 and 0.
-        let query = rows(&[0.0, 9.0], 2);
+        let query = rows([0.0, 9.0], 2);
         assert_eq!(bank.nearest(&query, &[2], 2).unwrap(), [[4, 3]]);
         assert_eq!(bank.nearest(&query, &[0], 2).unwrap(), [[2, 4]]);
         assert_eq!(bank.nearest(&query, &[], 1).unwrap(), [[2]]);
@@ -265,7 +260,7 @@ mod tests {
         assert_eq!(bank.nearest(&query, &[2], 9).unwrap(), [[4, 3, 1, 0]]);
         // Images as near come in their order.
         let alike = Bank::of((&[1.0; 8], 2), (&[0.5; 8], 2));
-        let two = rows(&[1.0, 2.0, 2.0, 1.0], 2);
+        let two = rows([1.0, 2.0, 2.0, 1.0], 2);
         assert_eq!(alike.nearest(&two, &[0, 2], 2).unwrap(), [[1, 2], [0, 1]]);
     }
 
@@ -279,7 +274,7 @@ mod tests {
         // The image at the angle 0 is the first; the next ones are those of the smallest angles.
         let mut order: Vec<usize> = (1..images).collect();
         order.sort_by(|a, b| angle(*a).total_cmp(&angle(*b)));
-        let found = bank.nearest(&rows(&[1.0, -1.0], 2), &[0], 3).unwrap();
+        let found = bank.nearest(&rows([1.0, -1.0], 2), &[0], 3).unwrap();
         assert_eq!(found, [order[..3].to_vec()]);
         assert!(order[..3].iter().any(|at| *at >= ROWS), "{order:?}");
     }
@@ -305,7 +300,7 @@ mod tests {
         let expected = losses.sum::<f64>() / whole;
         let found = bank.votes(&near, 2);
         assert_eq!(found.iter().map(|vote| vote.0).collect::<Vec<_>>(), [0, 1, 0]);
-        let found = weighted_cross_entropy(&rows(&logits.concat(), 2), &found).unwrap().value();
+        let found = weighted_cross_entropy(&rows(logits.concat(), 2), &found).unwrap().value();
         assert!((found - expected).abs() < 1e-6, "{found} and {expected}");
     }
 
@@ -316,7 +311,7 @@ mod tests {
         assert_eq!(bank.features, [0.0; 6]);
         // Without neighbours there are no votes, and no loss.
         let loss =
-            weighted_cross_entropy(&rows(&[1.0, 2.0], 2), &bank.votes(&[vec![]], 2)).unwrap();
+            weighted_cross_entropy(&rows([1.0, 2.0], 2), &bank.votes(&[vec![]], 2)).unwrap();
         assert_eq!(loss.value(), 0.0);
     }
 
@@ -346,7 +341,7 @@ mod tests {
         let mut learner = method.begin(&mut bench).unwrap();
         let images = |count: usize| {
             let value = |at: usize| ((at * 37 + count) % 101) as f32 / 50.0 - 1.0;
-            rows(&(0..count * 48).map(value).collect::<Vec<f32>>(), 48)
+            rows((0..count * 48).map(value).collect::<Vec<f32>>(), 48)
         };
         let (labels, places) = ([0, 1, 0, 1], [4, 1, 6]);
         let step = |learner: &mut dyn Learner, bench: &mut Bench| {

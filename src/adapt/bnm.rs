@@ -93,20 +93,16 @@ fn largest_column_norms(p: &Tensor) -> Result<Tensor, OpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::{CpuOps, Tape};
+    use crate::adapt::tests::rows;
+    use crate::nn::ops::Tape;
 
     const EXACT: Bnm = Bnm { fast: false };
     const FAST: Bnm = Bnm { fast: true };
 
-    fn rows(values: Vec<f32>, columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values, dims).unwrap()
-    }
-
     /// Rows that are certain of these classes, of so many.
     fn certain(of: &[usize], classes: usize) -> Tensor {
         let row = |of: usize| (0..classes).map(move |at| f32::from(u8::from(at == of)));
-        rows(of.iter().flat_map(|of| row(*of)).collect(), classes)
+        rows(of.iter().flat_map(|of| row(*of)).collect::<Vec<f32>>(), classes)
     }
 
     #[test]
@@ -125,7 +121,7 @@ mod tests {
     #[test]
     fn the_norm_of_two_by_two_is_that_of_its_closed_form() {
         let p = [0.9_f64, 0.1, 0.3, 0.7];
-        let found = EXACT.of(&rows(p.iter().map(|it| *it as f32).collect(), 2)).unwrap().value();
+        let found = EXACT.of(&rows(p.iter().map(|it| *it as f32).collect::<Vec<f32>>(), 2)).unwrap().value();
         // (s1 + s2)^2 = |P|_F^2 + 2 |det P|.
         let squares: f64 = p.iter().map(|it| it * it).sum();
         let norm = (squares + 2.0 * (p[0] * p[3] - p[1] * p[2]).abs()).sqrt();

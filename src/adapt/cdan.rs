@@ -20,9 +20,11 @@
 //! Where features are maps, f are the means of these. TLLib takes the mean over the images of both domains
 //! where this takes the sum of both domains' means, as `dann` does.
 
-use super::Coefficient;
-use super::dann::{DomainLoss, SOURCE, TARGET, domain_classifier, domain_loss, read_domain_head};
+use super::dann::{
+    Dann, DomainLoss, SOURCE, TARGET, domain_classifier, domain_loss, read_domain_head, reported_sum,
+};
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
+use super::{Coefficient, as_vectors};
 use crate::config::{Diagnostic, Keys, Noted, words};
 use crate::nn::geometry::Chw;
 use crate::nn::heads::{NewHead, taking};
@@ -64,8 +66,8 @@ words! {
 }
 
 impl ReadTerm for Cdan {
-    const WEIGHT: &'static str = "weight of the reversed gradient of the domain classifier";
-    const USUAL: Coefficient = Coefficient::GANIN;
+    const WEIGHT: &'static str = Dann::WEIGHT;
+    const USUAL: Coefficient = Dann::USUAL;
 
     fn read(keys: &mut Keys) -> Result<Self, Noted> {
         keys.about(&[
@@ -236,10 +238,7 @@ impl ActiveTerm for Conditioned {
 impl Conditioned {
     /// T(f, g).
     fn combine(&self, features: &Tensor, g: &Tensor) -> Result<Tensor, OpError> {
-        let f = match self.maps {
-            Some(shape) => features.ops().global_avg_pool(features, shape)?,
-            None => features.clone(),
-        };
+        let f = as_vectors(features, self.maps)?;
         match &self.random {
             Some(map) => map.apply(&f, g),
             None => outer(&f, g),
@@ -261,15 +260,13 @@ fn weighted_domain_loss(
     logits: &Domains,
     weights: &Domains,
 ) -> Result<Tensor, OpError> {
-    let source = weighted_cross_entropy(&logits.source, SOURCE, &weights.source)?;
-    let target = weighted_cross_entropy(&logits.target, TARGET, &weights.target)?;
-    let from_source = DomainLoss::new(&logits.source.detached(), SOURCE)?;
-    let from_target = DomainLoss::new(&logits.target.detached(), TARGET)?;
-    let (n, m) = (from_source.count, from_target.count);
-    bench.meter("source_domain_loss", &source, n);
-    bench.meter("target_domain_loss", &target, m);
-    bench.meter_share("domain_accuracy", &[&from_source.hits, &from_target.hits], n + m);
-    source.add(&target)
+    let of = |logits: &Tensor, label: u32, weights: &Tensor| {
+        let loss = weighted_cross_entropy(logits, label, weights)?;
+        Ok(DomainLoss { loss, ..DomainLoss::new(&logits.detached(), label)? })
+    };
+    let from_source = of(&logits.source, SOURCE, &weights.source)?;
+    let from_target = of(&logits.target, TARGET, &weights.target)?;
+    reported_sum(bench, &from_source, &from_target)
 }
 
 /// The mean over the rows of their weight times -ln of the probability of `label`.
@@ -286,19 +283,14 @@ fn weighted_cross_entropy(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::tests::{read, step};
-    use crate::nn::ops::CpuOps;
+    use crate::adapt::tests::{read, rows, step};
+    
     use crate::nn::zoo::{self, ArchSettings};
     use crate::random;
 
-    fn rows(values: &[f32], columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values.to_vec(), dims).unwrap()
-    }
-
     #[test]
     fn the_outer_product_has_every_product_of_a_row() {
-        let (f, g) = (rows(&[1.0, 2.0, 3.0, 4.0], 2), rows(&[0.5, 0.25, 0.25, 0.0, 1.0, 0.0], 3));
+        let (f, g) = (rows([1.0, 2.0, 3.0, 4.0], 2), rows([0.5, 0.25, 0.25, 0.0, 1.0, 0.0], 3));
         let expected = [0.5, 1.0, 0.25, 0.5, 0.25, 0.5, 0.0, 0.0, 3.0, 4.0, 0.0, 0.0];
         let found = outer(&f, &g).unwrap();
         assert_eq!((found.rows(), found.host()), (2, expected.to_vec()));
@@ -306,8 +298,8 @@ mod tests {
 
     #[test]
     fn random_maps_keep_the_products_of_outer_ones_on_average() {
-        let f = rows(&[1.0, -0.5, 0.25, 0.5, 1.0, -1.0], 3);
-        let g = rows(&[0.75, 0.25, 0.5, 0.5], 2);
+        let f = rows([1.0, -0.5, 0.25, 0.5, 1.0, -1.0], 3);
+        let g = rows([0.75, 0.25, 0.5, 0.5], 2);
         let products = |t: &Tensor| t.matmul(&t.transposed().unwrap()).unwrap().host();
         let expected = products(&outer(&f, &g).unwrap());
         let mut stream = random::stream(0, "test", 0, 0);
@@ -322,8 +314,8 @@ mod tests {
 
     #[test]
     fn weights_have_the_mean_one_over_both_domains_and_grow_with_certainty() {
-        let source = rows(&[1.0, 0.0, 0.5, 0.5], 2);
-        let target = rows(&[0.9, 0.1], 2);
+        let source = rows([1.0, 0.0, 0.5, 0.5], 2);
+        let target = rows([0.9, 0.1], 2);
         let found = weights(&Domains { source, target }).unwrap();
         let found = [found.source.host(), found.target.host()].concat();
         let entropy = |p: f64| -p * p.ln() - (1.0 - p) * (1.0 - p).ln();
@@ -338,7 +330,7 @@ mod tests {
 
     #[test]
     fn the_weighted_loss_is_a_mean_of_logarithms() {
-        let logits = rows(&[0.5, -1.0, 2.0, 0.25], 2);
+        let logits = rows([0.5, -1.0, 2.0, 0.25], 2);
         let w = [0.5_f32, 1.25];
         for label in [SOURCE, TARGET] {
             let own = label as usize;
@@ -347,7 +339,7 @@ mod tests {
                 f64::from(w[row]) * (all.ln() - z[own])
             };
             let expected = f64::midpoint(loss(0, [0.5, -1.0]), loss(1, [2.0, 0.25]));
-            let found = weighted_cross_entropy(&logits, label, &rows(&w, 1)).unwrap().value();
+            let found = weighted_cross_entropy(&logits, label, &rows(w, 1)).unwrap().value();
             assert!((found - expected).abs() < 1e-6, "{found} and {expected}");
         }
     }
@@ -378,7 +370,7 @@ mod tests {
     fn maps_are_combined_by_their_means() {
         let maps = Some(Chw { channels: 2, height: 1, width: 2 });
         let conditioned = Conditioned { weighs: false, maps, random: None };
-        let (f, g) = (rows(&[1.0, 3.0, 5.0, 9.0], 4), rows(&[1.0, 0.0], 2));
+        let (f, g) = (rows([1.0, 3.0, 5.0, 9.0], 4), rows([1.0, 0.0], 2));
         let found = conditioned.combine(&f, &g).unwrap().host();
         assert_eq!(found, [2.0, 7.0, 0.0, 0.0]);
     }

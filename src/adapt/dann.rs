@@ -63,10 +63,19 @@ impl ActiveTerm for &Dann {
 }
 
 /// What a domain classifier loses with these logits, `[N, 2]` and `[M, 2]`: the sum of both domains'
-/// cross-entropies, which is reported.
+/// cross-entropies, which are reported.
 pub(super) fn domain_loss(bench: &mut Bench, logits: &Domains) -> Result<Tensor, OpError> {
     let from_source = DomainLoss::new(&logits.source, SOURCE)?;
     let from_target = DomainLoss::new(&logits.target, TARGET)?;
+    reported_sum(bench, &from_source, &from_target)
+}
+
+/// The sum of both domains' losses, which are reported.
+pub(super) fn reported_sum(
+    bench: &mut Bench,
+    from_source: &DomainLoss,
+    from_target: &DomainLoss,
+) -> Result<Tensor, OpError> {
     let (n, m) = (from_source.count, from_target.count);
     bench.meter("source_domain_loss", &from_source.loss, n);
     bench.meter("target_domain_loss", &from_target.loss, m);

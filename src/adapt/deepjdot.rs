@@ -143,15 +143,10 @@ fn label_loss(labels: &[u32], logits: &Tensor, couplings: &[Coupling]) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::tests::step;
-    use crate::nn::ops::{CpuOps, Tape, Targets};
+    use crate::adapt::tests::{rows, step};
+    use crate::nn::ops::{Tape, Targets};
 
     const USUAL: DeepJdot = DeepJdot { feature_weight: 0.001, label_weight: 1e-4 };
-
-    fn rows(values: &[f32], columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values.to_vec(), dims).unwrap()
-    }
 
     /// Four images and what is made of them: two features and three classes each.
     const FEATURES: [f32; 8] = [0.3, 1.2, -0.5, 0.7, 1.1, 0.2, 0.9, -0.4];
@@ -161,9 +156,9 @@ mod tests {
     #[test]
     fn images_in_another_order_are_moved_to_themselves_for_nothing() {
         let order = [2, 0, 3, 1];
-        let source = rows(&FEATURES, 2);
+        let source = rows(FEATURES, 2);
         let target = source.gather_rows(order.to_vec()).unwrap();
-        let logits = rows(&LOGITS, 3).gather_rows(order.to_vec()).unwrap();
+        let logits = rows(LOGITS, 3).gather_rows(order.to_vec()).unwrap();
         let costs = USUAL.costs((&source, &LABELS), (&target, &logits)).unwrap();
         let couplings = plan(&costs, (4, 4));
         for coupling in &couplings {
@@ -178,7 +173,7 @@ mod tests {
         assert!(gradient.iter().all(|it| *it == 0.0), "{gradient:?}");
         // Each image then answers for its own label.
         let own = label_loss(&LABELS, &logits, &couplings).unwrap().value();
-        let logits = rows(&LOGITS, 3);
+        let logits = rows(LOGITS, 3);
         let expected = logits.ops().cross_entropy(&logits, &Targets::plain(&LABELS)).unwrap();
         assert!((own - expected.value()).abs() < 1e-6, "{own}");
     }
@@ -186,7 +181,7 @@ mod tests {
     #[test]
     fn costs_and_losses_are_the_published_formulas() {
         let term = DeepJdot { feature_weight: 0.5, label_weight: 0.25 };
-        let (source, target) = (rows(&FEATURES, 2), rows(&[0.6, 1.3, -0.2, 0.4], 2));
+        let (source, target) = (rows(FEATURES, 2), rows([0.6, 1.3, -0.2, 0.4], 2));
         let logits = rows(&LOGITS[..6], 3);
         let costs = term.costs((&source, &LABELS), (&target, &logits)).unwrap();
         let p = |j: usize, k: usize| {

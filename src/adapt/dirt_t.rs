@@ -15,14 +15,14 @@
 //! every `refresh` steps from there, with the running averages that batch norm has by then. It looks at
 //! images in evaluation mode. The network that learns is in training mode.
 
-use super::Coefficient;
+use super::{Coefficient, cross_entropy_of_shares};
 use super::vada::{AVERAGE, follow, read_keep};
-use super::vat::{PIXELS, Vat, class_logits, cross_entropy, entropy, smoothness};
+use super::vat::{PIXELS, Vat, entropy, smoothness};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::view::Domain;
 use crate::nn::Part;
 use crate::train::{
-    Batch, BatchNormFamily, Bench, FitError, Group, Learner, Method, Mode, Needs, NetId,
+    Batch, Bench, FitError, Group, Learner, Method, Mode, Needs, NetId,
 };
 
 /// The snapshot whose probabilities are the labels.
@@ -76,14 +76,7 @@ impl DirtT {
 
 impl Method for DirtT {
     fn needs(&self) -> Needs<'_> {
-        Needs {
-            source: false,
-            target: Some(&self.target),
-            batch_norm: &[BatchNormFamily::Separate],
-            views: PIXELS,
-            comes_in: true,
-            ..Needs::SOURCE
-        }
+        Needs { views: PIXELS, ..Needs::target_alone(&self.target) }
     }
 
     fn begin<'m>(&'m self, bench: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
@@ -107,12 +100,12 @@ impl Learner for Refining<'_> {
         }
         let (images, domain) = (&batch.target().images, Domain::Target);
         let look = Mode::OBSERVE.without_averages();
-        let p = class_logits(bench, NetId::MAIN, images, domain, look)?.softmax()?;
+        let p = bench.class_logits(NetId::MAIN, images, domain, look)?.softmax()?;
         let adversary = settings.vat.adversary(bench, images, &p, domain)?;
 
-        let q = class_logits(bench, REFINED_TEACHER, images, domain, Mode::EVAL)?.softmax()?;
-        let logits = class_logits(bench, NetId::MAIN, images, domain, Mode::LEARN)?;
-        let taught = cross_entropy(&q, &logits)?;
+        let q = bench.class_logits(REFINED_TEACHER, images, domain, Mode::EVAL)?.softmax()?;
+        let logits = bench.class_logits(NetId::MAIN, images, domain, Mode::LEARN)?;
+        let taught = cross_entropy_of_shares(&logits, &q)?;
         let unsure = entropy(&logits)?;
         let smooth = smoothness(bench, &adversary, &p, domain)?;
         let count = logits.rows();

@@ -48,19 +48,15 @@ impl ActiveTerm for &Entropy {
 }
 
 /// The mean entropy of the class probabilities of logits `[M, K]`.
-fn mean_entropy(logits: &Tensor) -> Result<Tensor, OpError> {
+pub(super) fn mean_entropy(logits: &Tensor) -> Result<Tensor, OpError> {
     logits.softmax()?.row_entropies(EPS)?.mean()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::{CpuOps, Dims, Tape};
-
-    fn rows(values: Vec<f32>, columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values, dims).unwrap()
-    }
+    use crate::adapt::tests::rows;
+    use crate::nn::ops::Tape;
 
     /// The gradient with respect to logits of two classes.
     fn gradient(logits: Vec<f32>) -> Vec<f32> {
@@ -73,7 +69,7 @@ mod tests {
     #[test]
     fn the_entropy_is_the_mean_over_the_rows() {
         let p = [[0.2_f64, 0.5, 0.3], [0.9, 0.05, 0.05]];
-        let logits = p.concat().iter().map(|it| it.ln() as f32 + 2.0).collect();
+        let logits: Vec<f32> = p.concat().iter().map(|it| it.ln() as f32 + 2.0).collect();
         let of = |row: &[f64; 3]| -row.iter().map(|it| it * (it + 1e-5).ln()).sum::<f64>();
         let expected = f64::midpoint(of(&p[0]), of(&p[1]));
         let found = mean_entropy(&rows(logits, 3)).unwrap().value();

@@ -12,11 +12,9 @@
 //! three passes: weak view, source, strong view. The authors pass all images together instead, so that
 //! batch norm sees labelled and unlabelled ones at once.
 
-use super::{Classified, Coefficient};
+use super::{Classified, Coefficient, cross_entropy_of_shares, target_view};
 use crate::config::{Keys, Noted, Reference, Wants};
-use crate::data::augment::Augment;
-use crate::data::view::{Domain, ViewKind, ViewRequest};
-use crate::nn::Part;
+use crate::data::view::{Domain, ViewRequest};
 use crate::nn::ops::{OpError, Tensor};
 use crate::train::{
     Batch, BatchNormFamily, Bench, FitError, Group, Learner, Method, Mode, Needs, NetId,
@@ -56,18 +54,12 @@ impl FixMatch {
         let target = keys.reference("target", Wants::Split("train"));
         let lambda = Coefficient::read(keys, "lambda", Coefficient::Constant { max: 1.0 });
         let threshold = keys.float("threshold").below_one().or(0.9);
-        let weak = view(keys, "weak");
-        let strong = view(keys, "strong");
+        let weak = target_view(keys, "weak");
+        let strong = target_view(keys, "strong");
         #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
         let threshold = threshold? as f32;
         Ok(Self { target: target?, lambda: lambda?, threshold, views: [weak?, strong?] })
     }
-}
-
-/// The view of the target that the key `name` describes.
-fn view(keys: &mut Keys, name: &'static str) -> Result<ViewRequest, Noted> {
-    let kind = Augment::read_view(keys, name)?.map_or(ViewKind::Augmented, ViewKind::Own);
-    Ok(ViewRequest { domain: Domain::Target, name, kind })
 }
 
 impl Method for FixMatch {
@@ -98,11 +90,11 @@ impl Learner for Labelling<'_> {
         let [weak, strong] = &batch.target().views[..] else {
             unreachable!("a weak view and a strong one")
         };
-        let weak = logits(bench, weak, Domain::Target, Mode::OBSERVE)?.softmax()?;
+        let weak = bench.class_logits(NetId::MAIN, weak, Domain::Target, Mode::OBSERVE)?.softmax()?;
         let source = batch.source();
-        let of_source = logits(bench, &source.images, Domain::Source, Mode::LEARN)?;
+        let of_source = bench.class_logits(NetId::MAIN, &source.images, Domain::Source, Mode::LEARN)?;
         let classified = Classified::new(&of_source, &source.targets)?;
-        let strong = logits(bench, strong, Domain::Target, Mode::LEARN)?;
+        let strong = bench.class_logits(NetId::MAIN, strong, Domain::Target, Mode::LEARN)?;
         let mask = weak.row_max()?.above(self.0.threshold)?;
         let loss = cross_entropy_of_shares(&strong, &likeliest(&weak)?.mul(&mask)?)?;
 
@@ -115,17 +107,6 @@ impl Learner for Labelling<'_> {
     }
 }
 
-/// The class logits `[N, K]` of images of a domain.
-fn logits(
-    bench: &mut Bench,
-    images: &Tensor,
-    domain: Domain,
-    mode: Mode,
-) -> Result<Tensor, FitError> {
-    let features = bench.pass(NetId::MAIN, &Part::FEATURES, images, domain, mode)?;
-    bench.pass(NetId::MAIN, &Part::CLASSIFIER, &features, domain, mode)
-}
-
 /// 1 at the likeliest class of each row of probabilities `[N, K]`, else 0; classes that are as likely as each
 /// other share it.
 fn likeliest(probabilities: &Tensor) -> Result<Tensor, OpError> {
@@ -134,18 +115,14 @@ fn likeliest(probabilities: &Tensor) -> Result<Tensor, OpError> {
     is_largest.div(&is_largest.row_sums()?)
 }
 
-/// -mean_i sum_k s_ik ln p_ik, where p are the class probabilities of `logits` and s the `shares` that the
-/// classes of a row are to have, both `[N, K]`. Rows whose shares have a small sum count for little.
-pub(super) fn cross_entropy_of_shares(logits: &Tensor, shares: &Tensor) -> Result<Tensor, OpError> {
-    logits.log_softmax()?.mul(shares)?.row_sums()?.mean()?.scale(-1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapt::tests::rows;
     use crate::adapt::Supervised;
     use crate::config::testing::read_lines;
-    use crate::nn::ops::{CpuOps, Dims, Tape, Targets};
+    use crate::data::view::ViewKind;
+    use crate::nn::ops::{Tape, Targets};
     use crate::train::{Gradient, SourceBatch, TargetBatch, tiny};
 
     /// What a line of TOML gives, and what is wrong.
@@ -155,15 +132,10 @@ mod tests {
         (method.ok(), gathered.messages())
     }
 
-    fn rows(values: Vec<f32>, columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values, dims).unwrap()
-    }
-
     /// Four images without a pattern.
     fn images(salt: usize) -> Tensor {
         let number = |at: usize| ((at * 37 + salt * 101) % 251) as f32 / 125.0 - 1.0;
-        rows((0..4 * 48).map(number).collect(), 48)
+        rows((0..4 * 48).map(number).collect::<Vec<f32>>(), 48)
     }
 
     /// The gradient of a step whose strong view are the images of salt `strong`.

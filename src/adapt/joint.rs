@@ -20,8 +20,7 @@ use crate::nn::heads::NewHead;
 use crate::nn::ops::{Gradients, Targets, Tensor};
 use crate::nn::{Part, Spec};
 use crate::train::{
-    Batch, BatchNormFamily, Bench, Domains, FitError, Group, Learner, Method, Needs, Visit,
-    WholeSet, WholeSetPasses,
+    Batch, Bench, Domains, FitError, Group, Learner, Method, Needs, Visit, WholeSet, WholeSetPasses,
 };
 
 /// The key of further terms of the loss.
@@ -224,9 +223,8 @@ impl Joint {
 
 impl Method for Joint {
     fn needs(&self) -> Needs<'_> {
-        let batch_norm = BatchNormFamily::ALL;
         let whole_set = self.terms.iter().find_map(|it| it.term.whole_set());
-        Needs { target: Some(&self.target), batch_norm, whole_set, ..Needs::SOURCE }
+        Needs { whole_set, ..Needs::adapting(&self.target) }
     }
 
     fn heads(&self, spec: &Spec) -> Vec<NewHead> {

@@ -27,7 +27,7 @@ use crate::nn::ops::{Backend, Dims, OpError, Targets, Tensor};
 use crate::nn::{Part, Spec};
 use crate::random::Stream;
 use crate::train::{
-    Batch, BatchNormFamily, Bench, Domains, FitError, Group, Learner, Method, Needs,
+    Batch, Bench, Domains, FitError, Group, Learner, Method, Needs,
 };
 
 /// What keeps the logarithm of the class balance finite, as in TLLib.
@@ -125,21 +125,25 @@ impl ClassifierDistance {
 
 impl Method for Mcd {
     fn needs(&self) -> Needs<'_> {
-        let batch_norm = BatchNormFamily::ALL;
-        Needs { target: Some(&self.target), batch_norm, ..Needs::SOURCE }
+        Needs::adapting(&self.target)
     }
 
     fn heads(&self, spec: &Spec) -> Vec<NewHead> {
-        vec![NewHead {
-            part: Part::CLASSIFIER2,
-            layers: spec.second_classifier(&Part::CLASSIFIER2),
-            logits: Some(spec.classes),
-            written_at: None,
-        }]
+        vec![second_classifier(spec)]
     }
 
     fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
         Ok(Box::new(Disagreeing(self)))
+    }
+}
+
+/// A second classifier of the first one's layers.
+pub(super) fn second_classifier(spec: &Spec) -> NewHead {
+    NewHead {
+        part: Part::CLASSIFIER2,
+        layers: spec.second_classifier(&Part::CLASSIFIER2),
+        logits: Some(spec.classes),
+        written_at: None,
     }
 }
 
@@ -313,10 +317,10 @@ fn balance([one, two]: &[Tensor; 2]) -> Result<Tensor, OpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::tests::step;
+    use crate::adapt::tests::{rows, step};
     use crate::config::testing::read_lines;
     use crate::nn::Model;
-    use crate::nn::ops::{CpuOps, Tape};
+    use crate::nn::ops::Tape;
     use crate::random;
     use crate::train::Gradient;
 
@@ -365,7 +369,7 @@ mod tests {
 
     #[test]
     fn discrepancy_and_balance_are_the_published_formulas() {
-        let both = [[0.5, 0.5, 0.1, 0.9], [0.7, 0.3, 0.3, 0.7]].map(|p| rows(&p, 2));
+        let both = [[0.5, 0.5, 0.1, 0.9], [0.7, 0.3, 0.3, 0.7]].map(|p| rows(p, 2));
         let found = l1(&both[0], &both[1]).unwrap().value();
         assert!((found - 0.2).abs() < 1e-6, "{found}");
         let both = both.map(|p| p.log().unwrap());
@@ -374,11 +378,6 @@ mod tests {
         let found = balance(&both).unwrap().value();
         assert!((found - expected).abs() < 1e-5, "{found}");
     }
-    fn rows(values: &[f32], columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values.to_vec(), dims).unwrap()
-    }
-
     /// The probabilities of five images in three classes, of two classifiers.
     const PROBABILITIES: [[f32; 15]; 2] = [
         [0.7, 0.2, 0.1, 0.1, 0.8, 0.1, 0.3, 0.3, 0.4, 0.05, 0.05, 0.9, 0.5, 0.15, 0.35],
@@ -387,7 +386,7 @@ mod tests {
 
     #[test]
     fn the_sliced_discrepancy_is_the_published_formula() {
-        let [one, two] = PROBABILITIES.map(|p| rows(&p, 3));
+        let [one, two] = PROBABILITIES.map(|p| rows(p, 3));
         let mut stream = random::stream(0, "test", 0, 0);
         let directions = directions(&mut stream, one.ops(), (7, 3)).unwrap();
         let mut expected = 0.0;
@@ -411,7 +410,7 @@ mod tests {
 
     #[test]
     fn the_sliced_discrepancy_does_not_see_the_order_of_the_images() {
-        let [one, two] = PROBABILITIES.map(|p| rows(&p, 3));
+        let [one, two] = PROBABILITIES.map(|p| rows(p, 3));
         let mut stream = random::stream(0, "test", 0, 0);
         let directions = directions(&mut stream, one.ops(), (7, 3)).unwrap();
         let of =
@@ -428,9 +427,9 @@ mod tests {
     #[test]
     fn the_gradient_of_the_sliced_discrepancy_goes_to_the_images_of_the_values() {
         // Along the first class alone, the ranks of both classifiers are opposite.
-        let along = rows(&[1.0, 0.0], 2);
-        let (tape, two) = (Tape::default(), rows(&[0.9, 0.1, 0.4, 0.6], 2));
-        let one = rows(&[0.2, 0.8, 0.6, 0.4], 2).on(&tape);
+        let along = rows([1.0, 0.0], 2);
+        let (tape, two) = (Tape::default(), rows([0.9, 0.1, 0.4, 0.6], 2));
+        let one = rows([0.2, 0.8, 0.6, 0.4], 2).on(&tape);
         let loss = sliced_wasserstein(&one, &two, &along).unwrap();
         let gradient = tape.backward(&loss).unwrap().take(&one).unwrap().host();
         // The mean of (0.2 - 0.4)^2 and (0.6 - 0.9)^2, whose derivatives are 0.2 - 0.4 and 0.6 - 0.9.

@@ -14,6 +14,7 @@
 
 use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
+use super::mcd::second_classifier;
 use crate::config::{Keys, Noted};
 use crate::nn::heads::NewHead;
 use crate::nn::ops::{Dims, OpError, Targets, Tensor, argmax};
@@ -55,12 +56,7 @@ impl Term for Mdd {
     }
 
     fn heads(&self, spec: &Spec) -> Vec<NewHead> {
-        vec![NewHead {
-            part: Part::CLASSIFIER2,
-            layers: spec.second_classifier(&Part::CLASSIFIER2),
-            logits: Some(spec.classes),
-            written_at: None,
-        }]
+        vec![second_classifier(spec)]
     }
 
     fn own_part(&self) -> Option<Part> {
@@ -98,12 +94,8 @@ fn agreement(logits: &Tensor, classes: &[u32]) -> Result<Tensor, OpError> {
 
 /// What it loses where it agrees with the first: the mean of -ln(1 - p) of the first one's `classes`.
 fn difference(logits: &Tensor, classes: &[u32]) -> Result<Tensor, OpError> {
-    let (rows, width) = (logits.rows(), logits.columns());
-    let mut own = vec![0.0; rows * width];
-    for (row, class) in own.chunks_exact_mut(width).zip(classes) {
-        row[*class as usize] = 1.0;
-    }
-    let own = logits.constant(own, Dims::Rows(rows, width))?;
+    let own = Targets::plain(classes).shares(logits.columns());
+    let own = logits.constant(own, Dims::Rows(logits.rows(), logits.columns()))?;
     let p = logits.softmax()?.mul(&own)?.row_sums()?;
     let other = p.scale(-1.0)?.shift(1.0)?.shift(EPS)?.clamp(LEAST, 1.0)?;
     other.log()?.mean()?.scale(-1.0)

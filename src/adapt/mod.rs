@@ -3,7 +3,10 @@
 //! A method sees target images only as a batch of pixels: their labels cannot reach it.
 
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{Targets, Tensor};
+use crate::data::augment::Augment;
+use crate::data::view::{Domain, ViewKind, ViewRequest};
+use crate::nn::geometry::Chw;
+use crate::nn::ops::{OpError, Targets, Tensor};
 use crate::train::{Bench, FitError, Method};
 
 mod coefficient;
@@ -173,6 +176,26 @@ methods! {
 /// When the file has something else there; `keys` then knows the problem and its place.
 pub fn read(keys: &mut Keys) -> Result<Box<dyn Method>, Noted> {
     keys.kinded("method", "kind", Some(MethodKind::Supervised), MethodKind::settings)
+}
+
+/// -mean_i sum_k s_ik ln p_ik, where p are the class probabilities of `logits` and s the `shares` that the
+/// classes of a row are to have, both `[N, K]`. Rows whose shares have a small sum count for little.
+fn cross_entropy_of_shares(logits: &Tensor, shares: &Tensor) -> Result<Tensor, OpError> {
+    logits.log_softmax()?.mul(shares)?.row_sums()?.mean()?.scale(-1.0)
+}
+
+/// The view of the target that the key `name` describes: the stage's changes where it is left out.
+fn target_view(keys: &mut Keys, name: &'static str) -> Result<ViewRequest, Noted> {
+    let kind = Augment::read_view(keys, name)?.map_or(ViewKind::Augmented, ViewKind::Own);
+    Ok(ViewRequest { domain: Domain::Target, name, kind })
+}
+
+/// Features as vectors: the means of feature maps, where they are `maps`.
+fn as_vectors(features: &Tensor, maps: Option<Chw>) -> Result<Tensor, OpError> {
+    match maps {
+        Some(shape) => features.ops().global_avg_pool(features, shape),
+        None => Ok(features.clone()),
+    }
 }
 
 /// How the labelled images of a step were classified.

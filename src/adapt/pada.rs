@@ -17,9 +17,8 @@
 //! its weights, and gives the target's half of the domain loss the mean weight of the source's. Where labels
 //! are mixed or smoothed, each class's share of an image has the weight of that class.
 
-use super::dann::{DomainLoss, SOURCE, TARGET, domain_classifier, read_domain_head};
-use super::fixmatch::cross_entropy_of_shares;
-use super::{Classified, Coefficient};
+use super::dann::{DomainLoss, SOURCE, TARGET, domain_classifier, read_domain_head, reported_sum};
+use super::{Classified, Coefficient, cross_entropy_of_shares};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::view::Domain;
 use crate::nn::heads::NewHead;
@@ -27,7 +26,7 @@ use crate::nn::ops::{Dims, OpError, Targets, Tensor};
 use crate::nn::spec::Layer;
 use crate::nn::{Part, Spec};
 use crate::train::{
-    Batch, BatchNormFamily, Bench, Domains, FitError, Group, Learner, Method, Needs, Visit, When,
+    Batch, Bench, Domains, FitError, Group, Learner, Method, Needs, Visit, When,
     WholeSet, WholeSetPasses,
 };
 
@@ -72,12 +71,8 @@ impl Pada {
 impl Method for Pada {
     fn needs(&self) -> Needs<'_> {
         let when = When::Steps(self.every);
-        Needs {
-            target: Some(&self.target),
-            batch_norm: BatchNormFamily::ALL,
-            whole_set: Some(WholeSetPasses { of: Domain::Target, when }),
-            ..Needs::SOURCE
-        }
+        let whole_set = Some(WholeSetPasses { of: Domain::Target, when });
+        Needs { whole_set, ..Needs::adapting(&self.target) }
     }
 
     fn heads(&self, spec: &Spec) -> Vec<NewHead> {
@@ -178,11 +173,7 @@ fn domain_loss(bench: &mut Bench, logits: &Domains, weights: &[f32]) -> Result<T
     let loss = cross_entropy_of_shares(&logits.source, &shares)?;
     let from_source = DomainLoss { loss, ..DomainLoss::new(&logits.source, SOURCE)? };
     let from_target = DomainLoss::new(&logits.target, TARGET)?;
-    let (n, m) = (from_source.count, from_target.count);
-    bench.meter("source_domain_loss", &from_source.loss, n);
-    bench.meter("target_domain_loss", &from_target.loss, m);
-    bench.meter_share("domain_accuracy", &[&from_source.hits, &from_target.hits], n + m);
-    from_source.loss.add(&from_target.loss)
+    reported_sum(bench, &from_source, &from_target)
 }
 
 #[cfg(test)]

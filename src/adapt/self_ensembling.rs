@@ -9,10 +9,9 @@
 //! parameters are an exponential moving average of the student's. It runs in training mode on its own
 //! batch, so that its running averages have only ever seen the target, and it is what is evaluated.
 
-use super::{Classified, Coefficient};
+use super::{Classified, Coefficient, target_view};
 use crate::config::{Keys, Noted, Reference, Wants};
-use crate::data::augment::Augment;
-use crate::data::view::{Domain, ViewKind, ViewRequest};
+use crate::data::view::{Domain, ViewRequest};
 use crate::nn::Part;
 use crate::nn::ops::{OpError, Tensor};
 use crate::train::{
@@ -69,8 +68,8 @@ impl SelfEnsembling {
         let threshold = keys.float("threshold").below_one().or(0.968_377_22);
         let balance = keys.float("balance").at_least(0.0).or(0.0);
         let keep = keys.float("keep").below_one().or(0.99);
-        let student = view(keys, "student");
-        let teacher = view(keys, "teacher");
+        let student = target_view(keys, "student");
+        let teacher = target_view(keys, "teacher");
         Ok(Self {
             target: target?,
             consistency: consistency?,
@@ -80,12 +79,6 @@ impl SelfEnsembling {
             views: [student?, teacher?],
         })
     }
-}
-
-/// What the network called `name` sees of the target.
-fn view(keys: &mut Keys, name: &'static str) -> Result<ViewRequest, Noted> {
-    let kind = Augment::read_view(keys, name)?.map_or(ViewKind::Augmented, ViewKind::Own);
-    Ok(ViewRequest { domain: Domain::Target, name, kind })
 }
 
 impl Method for SelfEnsembling {
@@ -149,9 +142,7 @@ fn probabilities(
     images: &Tensor,
     mode: Mode,
 ) -> Result<Tensor, FitError> {
-    let features = bench.pass(network, &Part::FEATURES, images, Domain::Target, mode)?;
-    let logits = bench.pass(network, &Part::CLASSIFIER, &features, Domain::Target, mode)?;
-    Ok(logits.softmax()?)
+    Ok(bench.class_logits(network, images, Domain::Target, mode)?.softmax()?)
 }
 
 /// mean_i m_i mean_k (p_ik - q_ik)^2 of probabilities p, q `[M, K]` and a mask m `[M, 1]`.
@@ -174,9 +165,11 @@ fn balance(student: &Tensor, mask: &Tensor) -> Result<Tensor, OpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapt::tests::rows;
     use crate::adapt::Supervised;
     use crate::config::testing::read_lines;
-    use crate::nn::ops::{CpuOps, Dims, Targets};
+    use crate::data::view::ViewKind;
+    use crate::nn::ops::Targets;
     use crate::train::{Gradient, Optimizer, SourceBatch, TargetBatch, TrainingSettings, tiny};
 
     /// What a line of TOML gives, and what is wrong.
@@ -186,15 +179,10 @@ mod tests {
         (method.ok(), gathered.messages())
     }
 
-    fn rows(values: Vec<f32>, columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values, dims).unwrap()
-    }
-
     /// Four images without a pattern.
     fn images(salt: u32) -> Tensor {
         let number = |at: u32| ((at * 37 + salt * 101) % 251) as f32 / 125.0 - 1.0;
-        rows((0..4 * 48).map(number).collect(), 48)
+        rows((0..4 * 48).map(number).collect::<Vec<f32>>(), 48)
     }
 
     fn batch<'a>(labels: &'a [u32], indices: &'a [usize]) -> Batch<'a> {

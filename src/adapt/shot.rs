@@ -15,7 +15,7 @@ use crate::data::view::Domain;
 use crate::nn::ops::{OpError, Targets, Tensor};
 use crate::nn::Part;
 use crate::train::{
-    Batch, BatchNormFamily, Bench, FitError, Group, Learner, Method, Mode, Needs, NetId, Visit, When,
+    Batch, Bench, FitError, Group, Learner, Method, Mode, Needs, NetId, Visit, When,
     WholeSet, WholeSetPasses,
 };
 
@@ -57,13 +57,9 @@ impl Shot {
 impl Method for Shot {
     fn needs(&self) -> Needs<'_> {
         Needs {
-            source: false,
-            target: Some(&self.target),
-            batch_norm: &[BatchNormFamily::Separate],
-            comes_in: true,
             keeps: KEPT,
             whole_set: Some(WholeSetPasses { of: Domain::Target, when: When::EpochStart }),
-            ..Needs::SOURCE
+            ..Needs::target_alone(&self.target)
         }
     }
 
@@ -134,17 +130,13 @@ pub(super) fn entropies(probabilities: &Tensor) -> Result<[Tensor; 2], OpError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapt::tests::rows;
     use crate::config::testing::read_lines;
-    use crate::nn::ops::{CpuOps, Dims, Tape};
+    use crate::nn::ops::Tape;
     use crate::train::{Reading, TargetBatch, tiny};
 
     fn shot() -> Shot {
         read_lines("target = 'other'", Shot::read).0.unwrap()
-    }
-
-    fn rows(values: Vec<f32>, columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values, dims).unwrap()
     }
 
     /// The gradient of the loss without pseudo labels with respect to logits of four classes.
@@ -185,7 +177,7 @@ mod tests {
         let mut bench = Bench::alone(tiny::model(), &settings).unwrap();
         let mut learner = shot.begin(&mut bench).unwrap();
         let indices: Vec<usize> = (0..6).collect();
-        let images = rows((0..6_u8).flat_map(|at| vec![f32::from(at); 48]).collect(), 48);
+        let images = rows((0..6_u8).flat_map(|at| vec![f32::from(at); 48]).collect::<Vec<f32>>(), 48);
         let target = Some(TargetBatch { images, indices: &indices, views: Vec::new() });
         let batch = Batch { source: None, target };
         let mut told = Vec::new();

@@ -12,11 +12,11 @@
 //! epochs, and what is evaluated afterwards is one network, which goes by running averages. The passes of the
 //! steps move these with the momentum of the layers, so that they forget the source within some tens of steps.
 
+use super::vat::entropy;
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::data::view::Domain;
-use crate::nn::ops::{OpError, Tensor};
-use crate::nn::{Model, Part};
-use crate::train::{Batch, BatchNormFamily, Bench, FitError, Group, Learner, Method, Needs, NetId};
+use crate::nn::Model;
+use crate::train::{Batch, Bench, FitError, Group, Learner, Method, Mode, Needs, NetId};
 
 /// Settings of Tent.
 #[derive(Debug, Clone)]
@@ -34,13 +34,7 @@ impl Tent {
 
 impl Method for Tent {
     fn needs(&self) -> Needs<'_> {
-        Needs {
-            source: false,
-            target: Some(&self.target),
-            batch_norm: &[BatchNormFamily::Separate],
-            comes_in: true,
-            ..Needs::SOURCE
-        }
+        Needs::target_alone(&self.target)
     }
 
     fn begin<'m>(&'m self, bench: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
@@ -66,9 +60,9 @@ struct Sharpening {
 
 impl Learner for Sharpening {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let features = bench.learn(&Part::FEATURES, &batch.target().images, Domain::Target)?;
-        let logits = bench.learn(&Part::CLASSIFIER, &features, Domain::Target)?;
-        let entropy = mean_entropy(&logits)?;
+        let images = &batch.target().images;
+        let logits = bench.class_logits(NetId::MAIN, images, Domain::Target, Mode::LEARN)?;
+        let entropy = entropy(&logits)?;
         bench.meter("target_entropy_loss", &entropy, logits.rows());
         let mut gradients = bench.gradients(&entropy)?;
         let parameters = bench.model(NetId::MAIN).parameters().iter().zip(&self.of_norms);
@@ -79,18 +73,13 @@ impl Learner for Sharpening {
     }
 }
 
-/// The mean entropy of the class probabilities of logits `[M, K]`.
-fn mean_entropy(logits: &Tensor) -> Result<Tensor, OpError> {
-    logits.softmax()?.mul(&logits.log_softmax()?)?.row_sums()?.mean()?.scale(-1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::tests::step;
+    use crate::adapt::tests::{rows, step};
     use crate::config::testing::read_lines;
     use crate::nn::geometry::Chw;
-    use crate::nn::ops::{CpuOps, Dims, Tape};
+    use crate::nn::ops::{CpuOps, Tape};
     use crate::nn::zoo::{self, ArchSettings};
     use crate::train::{Optimizer, TargetBatch, TrainingSettings, tiny};
 
@@ -98,11 +87,6 @@ mod tests {
 
     fn tent() -> Tent {
         read_lines("target = 'other'", Tent::read).0.unwrap()
-    }
-
-    fn rows(values: Vec<f32>, columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values, dims).unwrap()
     }
 
     /// The values of each parameter, by its name.
@@ -129,7 +113,8 @@ mod tests {
         let method = tent();
         let mut learner = method.begin(&mut bench).unwrap();
         let before = values(bench.model(NetId::MAIN));
-        let images = (0..4 * 48).map(|at| ((at * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        let images: Vec<f32> =
+            (0..4 * 48).map(|at| ((at * 37) % 101) as f32 / 50.0 - 1.0).collect();
         let images = rows(images, 48);
         let mut entropies = Vec::new();
         for at in 0..20 {
@@ -149,16 +134,16 @@ mod tests {
     #[test]
     fn the_entropy_is_that_of_softmax_and_finite_where_a_class_is_certain() {
         let logits = [0.5, -1.0, 2.0, 0.0, 3.0, 0.25];
-        let found = mean_entropy(&rows(logits.map(|it| it as f32).to_vec(), 3)).unwrap().value();
-        let entropy = |row: &[f64]| {
+        let found = entropy(&rows(logits.map(|it| it as f32).to_vec(), 3)).unwrap().value();
+        let of_row = |row: &[f64]| {
             let sum: f64 = row.iter().map(|it| it.exp()).sum();
             row.iter().map(|it| it.exp() / sum * (sum.ln() - it)).sum::<f64>()
         };
-        let expected = logits.chunks(3).map(entropy).sum::<f64>() / 2.0;
+        let expected = logits.chunks(3).map(of_row).sum::<f64>() / 2.0;
         assert!((found - expected).abs() < 1e-6, "{found} and {expected}");
         let tape = Tape::default();
         let certain = rows(vec![1e4, -1e4, 0.0], 3).on(&tape);
-        let loss = mean_entropy(&certain).unwrap();
+        let loss = entropy(&certain).unwrap();
         assert!(loss.value().abs() < 1e-6, "{}", loss.value());
         let gradient = tape.backward(&loss).unwrap().take(&certain).unwrap().host();
         assert!(gradient.iter().all(|it| it.abs() < 1e-6), "{gradient:?}");

@@ -10,7 +10,7 @@ use crate::config::testing::read_lines;
 use crate::data::{Dataset, Split};
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
-use crate::nn::ops::{Backend, CpuOps, DfdxOps, Dims, Targets};
+use crate::nn::ops::{Backend, CpuOps, DfdxOps, Dims, Targets, Tensor};
 use crate::progress::{Progress, Silent, Unit, Watch};
 use crate::train::checkpoint::Slot;
 use crate::train::{
@@ -21,6 +21,13 @@ use crate::train::{
 /// The method of a line of TOML, unless the line lacks a key or has one too many.
 pub(super) fn read(line: &str) -> Option<Box<dyn Method>> {
     read_lines(line, super::read).0.ok()
+}
+
+/// A tensor of rows of so many columns.
+pub(super) fn rows(values: impl Into<Vec<f32>>, columns: usize) -> Tensor {
+    let values = values.into();
+    let dims = Dims::Rows(values.len() / columns, columns);
+    CpuOps::shared().tensor(values, dims).unwrap()
 }
 
 /// The gradients of the descents of one step of a method that adapts, and the step's readings. `line` is

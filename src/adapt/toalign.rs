@@ -19,46 +19,42 @@
 //! through the network a second time; here it is the features' domain classifier, and the features are reused.
 
 use super::Coefficient;
-use super::dann::{domain_classifier, domain_loss, read_domain_head};
+use super::dann::{Dann, domain_loss};
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
 use crate::data::view::Domain;
 use crate::nn::heads::NewHead;
-use crate::nn::ops::{Dims, OpError, Tensor};
-use crate::nn::spec::Layer;
+use crate::nn::ops::{Dims, OpError, Targets, Tensor};
 use crate::nn::{Part, Spec, Tape};
 use crate::train::{Bench, Domains, FitError, Mode, NetId};
 
 /// What keeps the ratio of lengths finite where there are no features.
 const EPS: f32 = 1e-12;
 
-/// Settings of task-oriented alignment.
+/// Settings of task-oriented alignment: those of domain-adversarial training.
 #[derive(Debug, Clone)]
-pub(super) struct ToAlign {
-    /// Layers of a new domain classifier before its last one; the network's own when left out.
-    pub domain_head: Option<Vec<Layer>>,
-}
+pub(super) struct ToAlign(Dann);
 
 impl ReadTerm for ToAlign {
-    const WEIGHT: &'static str = "weight of the reversed gradient of the domain classifier";
-    const USUAL: Coefficient = Coefficient::GANIN;
+    const WEIGHT: &'static str = Dann::WEIGHT;
+    const USUAL: Coefficient = Dann::USUAL;
 
     fn read(keys: &mut Keys) -> Result<Self, Noted> {
-        Ok(Self { domain_head: read_domain_head(keys)? })
+        Dann::read(keys).map(Self)
     }
 }
 
 impl Term for ToAlign {
     fn looks_at_target_logits(&self) -> bool {
-        false
+        self.0.looks_at_target_logits()
     }
 
     fn heads(&self, spec: &Spec) -> Vec<NewHead> {
-        vec![domain_classifier(self.domain_head.as_deref(), spec)]
+        self.0.heads(spec)
     }
 
     fn own_part(&self) -> Option<Part> {
-        Some(Part::DOMAIN)
+        self.0.own_part()
     }
 
     fn begin<'m>(&'m self, _: &mut Bench) -> Result<Box<dyn ActiveTerm + 'm>, FitError> {
@@ -88,12 +84,8 @@ fn class_directions(
     let features = features.on(&tape);
     let logits =
         bench.pass(NetId::MAIN, &Part::CLASSIFIER, &features, Domain::Source, Mode::EVAL)?;
-    let (rows, classes) = (logits.rows(), logits.columns());
-    let mut own = vec![0.0; rows * classes];
-    for (row, label) in own.chunks_exact_mut(classes).zip(labels) {
-        row[*label as usize] = 1.0;
-    }
-    let own = logits.constant(own, Dims::Rows(rows, classes))?;
+    let own = Targets::plain(labels).shares(logits.columns());
+    let own = logits.constant(own, Dims::Rows(logits.rows(), logits.columns()))?;
     let mut gradients = tape.backward(&logits.mul(&own)?.sum()?)?;
     Ok(gradients.take(&features).expect("logits are computed from features"))
 }

@@ -16,9 +16,9 @@
 //! Dropout is on in all of these passes, with masks of their own: with it the direction follows the
 //! difference of the masks as well, and the network is also asked to agree with itself under other masks.
 
+use super::cross_entropy_of_shares;
 use crate::config::{Keys, Noted};
 use crate::data::view::{Domain, ViewKind, ViewRequest};
-use crate::nn::Part;
 use crate::nn::ops::{Dims, OpError, Tensor};
 use crate::train::{Bench, FitError, Mode, NetId};
 
@@ -66,8 +66,8 @@ impl Vat {
         let near = moved(&values, &random, self.xi, dims.columns());
         let near = bench.input(&bench.ops().tensor(near, dims)?);
         let look = Mode::OBSERVE.without_averages();
-        let logits = class_logits(bench, NetId::MAIN, &near, domain, look)?;
-        let mut gradients = bench.gradients(&cross_entropy(p, &logits)?)?;
+        let logits = bench.class_logits(NetId::MAIN, &near, domain, look)?;
+        let mut gradients = bench.gradients(&cross_entropy_of_shares(&logits, &p.detached())?)?;
         let slope = gradients.take(&near).expect("a loss depends on the images").host();
         let far = moved(&values, &slope, self.radius, dims.columns());
         Ok(bench.ops().tensor(far, dims)?)
@@ -82,26 +82,8 @@ pub(super) fn smoothness(
     domain: Domain,
 ) -> Result<Tensor, FitError> {
     let learn = Mode::LEARN.without_averages();
-    let logits = class_logits(bench, NetId::MAIN, adversary, domain, learn)?;
-    Ok(cross_entropy(p, &logits)?)
-}
-
-/// The class logits `[N, K]` that a network gives images of a domain.
-pub(super) fn class_logits(
-    bench: &mut Bench,
-    network: NetId,
-    images: &Tensor,
-    domain: Domain,
-    mode: Mode,
-) -> Result<Tensor, FitError> {
-    let features = bench.pass(network, &Part::FEATURES, images, domain, mode)?;
-    bench.pass(network, &Part::CLASSIFIER, &features, domain, mode)
-}
-
-/// The mean over the rows of -sum_k p_k ln q_k of constant probabilities p `[N, K]` and the probabilities q of
-/// `logits`.
-pub(super) fn cross_entropy(p: &Tensor, logits: &Tensor) -> Result<Tensor, OpError> {
-    logits.log_softmax()?.mul(&p.detached())?.row_sums()?.mean()?.scale(-1.0)
+    let logits = bench.class_logits(NetId::MAIN, adversary, domain, learn)?;
+    Ok(cross_entropy_of_shares(&logits, &p.detached())?)
 }
 
 /// The mean over the rows of the entropy of the probabilities of `logits`, with gradients through both of its
@@ -126,24 +108,20 @@ fn moved(values: &[f32], directions: &[f32], length: f32, columns: usize) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapt::tests::rows;
     use crate::nn::Model;
     use crate::nn::geometry::Chw;
     use crate::nn::ops::{CpuOps, Tape};
     use crate::nn::spec::{Init, Layer, Named, Spec, two_heads};
     use crate::train::{Batch, Learner, TargetBatch, tiny};
 
-    fn rows(values: Vec<f32>, columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values, dims).unwrap()
-    }
-
     #[test]
     fn the_losses_are_the_published_formulas() {
-        let logits = |p: [f32; 4]| rows(p.iter().map(|p| p.ln()).collect(), 2);
+        let logits = |p: [f32; 4]| rows(p.iter().map(|p| p.ln()).collect::<Vec<f32>>(), 2);
         let (p, q) = (rows(vec![0.5, 0.5, 0.1, 0.9], 2), [0.7_f32, 0.3, 0.25, 0.75]);
         let ln = q.map(|q| f64::from(q).ln());
         let expected = -(0.5 * ln[0] + 0.5 * ln[1] + 0.1 * ln[2] + 0.9 * ln[3]) / 2.0;
-        let found = cross_entropy(&p, &logits(q)).unwrap().value();
+        let found = cross_entropy_of_shares(&logits(q), &p).unwrap().value();
         assert!((found - expected).abs() < 1e-6, "{found} and {expected}");
         let expected = -(0.7 * ln[0] + 0.3 * ln[1] + 0.25 * ln[2] + 0.75 * ln[3]) / 2.0;
         let found = entropy(&logits(q)).unwrap().value();
@@ -215,7 +193,7 @@ mod tests {
         let images = rows(vec![0.3, -0.8, 1.2, 0.1, -1.0, 0.4, 0.2, 0.9], 4);
         with_step(model, images, |bench, images| {
             let (domain, vat) = (Domain::Target, Vat { radius: 2.0, xi: 1e-2 });
-            let logits = class_logits(bench, NetId::MAIN, images, domain, Mode::EVAL).unwrap();
+            let logits = bench.class_logits(NetId::MAIN, images, domain, Mode::EVAL).unwrap();
             let p = logits.softmax().unwrap();
             let adversary = vat.adversary(bench, images, &p, domain).unwrap();
             let r = adversary.sub(images).unwrap().host();
@@ -240,11 +218,12 @@ mod tests {
 
     #[test]
     fn images_move_to_where_the_classes_change_more_than_along_a_random_direction() {
-        let images = (0..4 * 48).map(|at| ((at * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        let images: Vec<f32> =
+            (0..4 * 48).map(|at| ((at * 37) % 101) as f32 / 50.0 - 1.0).collect();
         with_step(tiny::model(), rows(images, 48), |bench, images| {
             let (domain, vat) = (Domain::Target, Vat { radius: 0.5, xi: 0.01 });
             let look = Mode::OBSERVE.without_averages();
-            let logits = class_logits(bench, NetId::MAIN, images, domain, look).unwrap();
+            let logits = bench.class_logits(NetId::MAIN, images, domain, look).unwrap();
             let p = logits.softmax().unwrap();
             let adversary = vat.adversary(bench, images, &p, domain).unwrap();
             let lengths = adversary.sub(images).unwrap().square().unwrap().row_sums().unwrap();
@@ -261,7 +240,8 @@ mod tests {
 
     #[test]
     fn every_running_average_stays_as_it_is() {
-        let images = rows((0..4 * 48).map(|at| ((at * 37) % 101) as f32 / 50.0).collect(), 48);
+        let images =
+            rows((0..4 * 48).map(|at| ((at * 37) % 101) as f32 / 50.0).collect::<Vec<f32>>(), 48);
         let statistics = |model: &Model| -> Vec<(Vec<f32>, Vec<f32>, i64)> {
             model.stats().iter().map(|it| (it.mean.host(), it.var.host(), it.batches)).collect()
         };
@@ -275,7 +255,7 @@ mod tests {
         assert_eq!(statistics(&after), before);
         // A pass that is learned from moves them.
         let after = with_step(model, images, |bench, images| {
-            class_logits(bench, NetId::MAIN, images, Domain::Target, Mode::LEARN).unwrap();
+            bench.class_logits(NetId::MAIN, images, Domain::Target, Mode::LEARN).unwrap();
         });
         assert_ne!(statistics(&after), before);
     }

@@ -17,7 +17,7 @@
 //! Features pass once per step, and the critic learns from them as constants. Where features are maps, h
 //! are the means of these. As in the authors' code, all critic steps of a step see the same images.
 
-use super::{Classified, Coefficient};
+use super::{Classified, Coefficient, as_vectors};
 use crate::config::{Keys, Noted, Reference, Wants};
 use crate::nn::geometry::{Chw, Rectifier};
 use crate::nn::heads::NewHead;
@@ -25,7 +25,7 @@ use crate::nn::ops::{Dims, OpError, Tape, Tensor};
 use crate::nn::spec::Layer;
 use crate::nn::{Model, Part, Spec};
 use crate::train::{
-    Batch, BatchNormFamily, Bench, Domains, FitError, Group, Learner, Method, Needs, NetId,
+    Batch, Bench, Domains, FitError, Group, Learner, Method, Needs, NetId,
 };
 
 /// The critic among the heads of the network.
@@ -72,8 +72,7 @@ impl Wdgrl {
 
 impl Method for Wdgrl {
     fn needs(&self) -> Needs<'_> {
-        let batch_norm = BatchNormFamily::ALL;
-        Needs { target: Some(&self.target), batch_norm, ..Needs::SOURCE }
+        Needs::adapting(&self.target)
     }
 
     fn heads(&self, spec: &Spec) -> Vec<NewHead> {
@@ -105,9 +104,10 @@ impl Learner for Judged<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
         let lambda = bench.knob("lambda", |progress| self.settings.lambda.at(progress));
         let features = bench.both(&Part::FEATURES, &batch.images())?;
+        // The critic learns from them as constants.
         let seen = Domains {
-            source: self.vectors(&features.source)?,
-            target: self.vectors(&features.target)?,
+            source: as_vectors(&features.source.detached(), self.maps)?,
+            target: as_vectors(&features.target.detached(), self.maps)?,
         };
         for turn in 1..=self.settings.critic_steps {
             self.move_critic(bench, &seen, turn)?;
@@ -126,15 +126,6 @@ impl Learner for Judged<'_> {
 }
 
 impl Judged<'_> {
-    /// What the critic takes in of features, as constants.
-    fn vectors(&self, features: &Tensor) -> Result<Tensor, OpError> {
-        let features = features.detached();
-        match self.maps {
-            Some(shape) => features.ops().global_avg_pool(&features, shape),
-            None => Ok(features),
-        }
-    }
-
     /// The critic's step of this number, on a tape of its own: that of the features is still wanted.
     fn move_critic(&self, bench: &mut Bench, h: &Domains, turn: usize) -> Result<(), FitError> {
         let (n, m) = (h.source.rows(), h.target.rows());
@@ -221,13 +212,8 @@ impl JudgedPoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::tests::step;
+    use crate::adapt::tests::{rows, step};
     use crate::nn::ops::CpuOps;
-
-    fn rows(values: &[f32], columns: usize) -> Tensor {
-        let dims = Dims::Rows(values.len() / columns, columns);
-        CpuOps::shared().tensor(values.to_vec(), dims).unwrap()
-    }
 
     fn flat(values: &[f32]) -> Tensor {
         CpuOps::shared().tensor(values.to_vec(), Dims::Flat(values.len())).unwrap()
@@ -252,7 +238,7 @@ mod tests {
     fn slopes_are_what_finite_differences_of_the_values_give() {
         let critic = critic(WEIGHT, BIAS, LAST);
         let h = [0.3, -0.6, 1.0, 0.8, -0.5, 0.4];
-        let judged = critic.judge(&rows(&h, 2)).unwrap();
+        let judged = critic.judge(&rows(h, 2)).unwrap();
         let slopes = judged.slopes.host();
         let plainly = |x: f32, y: f32| -> f32 {
             let hidden =
@@ -265,7 +251,7 @@ mod tests {
             for axis in 0..2 {
                 let moved = |by: f32| {
                     let by = [by * (1 - axis) as f32, by * axis as f32];
-                    let point = rows(&[point[0] + by[0], point[1] + by[1]], 2);
+                    let point = rows([point[0] + by[0], point[1] + by[1]], 2);
                     critic.judge(&point).unwrap().values.value()
                 };
                 let measured = (moved(0.01) - moved(-0.01)) / 0.02;
@@ -283,7 +269,7 @@ mod tests {
             critic([0.6, 0.0, 0.0, 0.8, 0.3, 0.3], [9.0; 3], last)
         };
         let penalty = |scale| {
-            let judged = linear(scale).judge(&rows(&[0.3, -0.6, 1.0, 0.8], 2)).unwrap();
+            let judged = linear(scale).judge(&rows([0.3, -0.6, 1.0, 0.8], 2)).unwrap();
             judged.penalty().unwrap().value()
         };
         assert!(penalty(1.0).abs() < 1e-10, "{}", penalty(1.0));
@@ -292,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_penalty_has_the_gradient_of_finite_differences_and_a_finite_one_where_all_is_flat() {
-        let h = rows(&[0.3, -0.6, 1.0, 0.8, -0.5, 0.4], 2);
+        let h = rows([0.3, -0.6, 1.0, 0.8, -0.5, 0.4], 2);
         let penalty = |critic: &Critic| critic.judge(&h).unwrap().penalty().unwrap();
         let gradient = |mut critic: Critic| {
             let tape = Tape::default();
@@ -318,8 +304,8 @@ mod tests {
     #[test]
     fn points_lie_between_the_first_rows_of_both_domains() {
         let h = Domains {
-            source: rows(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2),
-            target: rows(&[3.0, 0.0, 1.0, 0.0], 2),
+            source: rows([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2),
+            target: rows([3.0, 0.0, 1.0, 0.0], 2),
         };
         let found = between(&h, vec![0.0, 0.5]).unwrap().host();
         assert_eq!(found, [3.0, 0.0, 2.0, 2.0]);
@@ -351,7 +337,7 @@ mod tests {
         let far = |by: f32| {
             let mut moved = source;
             moved.iter_mut().step_by(2).for_each(|it| *it -= by);
-            let h = Domains { source: rows(&source, 2), target: rows(&moved, 2) };
+            let h = Domains { source: rows(source, 2), target: rows(moved, 2) };
             let mut critic = critic(WEIGHT, BIAS, LAST);
             let mut distance = 0.0;
             for turn in 0..1000_usize {

@@ -398,6 +398,21 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// The class logits `[N, K]` that a network gives images of a domain.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn class_logits(
+        &mut self,
+        network: NetId,
+        images: &Tensor,
+        domain: Domain,
+        mode: Mode,
+    ) -> Result<Tensor, FitError> {
+        let features = self.pass(network, &Part::FEATURES, images, domain, mode)?;
+        self.pass(network, &Part::CLASSIFIER, &features, domain, mode)
+    }
+
     /// Runs a part of the main network on one domain, as in training.
     ///
     /// # Errors

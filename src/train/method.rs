@@ -51,7 +51,17 @@ pub struct Needs<'m> {
     pub comes_in: bool,
 }
 
-impl Needs<'_> {
+impl<'m> Needs<'m> {
+    /// Labelled images and those of a target, with batch norm in any way.
+    pub fn adapting(target: &'m Reference) -> Self {
+        Self { target: Some(target), batch_norm: BatchNormFamily::ALL, ..Self::SOURCE }
+    }
+
+    /// Images of a target alone, for a network that comes in trained.
+    pub fn target_alone(target: &'m Reference) -> Self {
+        Self { source: false, target: Some(target), comes_in: true, ..Self::SOURCE }
+    }
+
     /// Labelled images alone.
     pub const SOURCE: Self = Self {
         source: true,

@@ -6,7 +6,7 @@ use runner::nn::ops::Backend;
 use runner::train::{Batch, Bench, NetId, TargetBatch, TrainingSettings};
 
 use crate::reference::backends;
-use crate::reference::method_step::{Golden, method, reading};
+use crate::reference::method_step::{Golden, reading};
 
 #[test]
 fn a_step_of_dirt_t_equals_pytorch() {
@@ -17,7 +17,7 @@ fn a_step_of_dirt_t_equals_pytorch() {
 
 fn compare(ops: &Backend) {
     let golden = Golden::open("dirt_t");
-    let method = method(golden.settings()["method"].as_str().unwrap());
+    let method = golden.method();
     let adam = golden.adam([0.5, 0.999], 0.0);
     let rows = golden.count("target_rows");
     let settings = TrainingSettings::plain(rows, adam);

@@ -21,7 +21,7 @@ fn two_steps_of_maximum_classifier_discrepancy_equal_pytorch() {
 #[test]
 fn two_steps_with_the_sliced_wasserstein_discrepancy_equal_pytorch() {
     let golden = Golden::open("swd");
-    let method = method(golden.settings()["method"].as_str().unwrap());
+    let method = golden.method();
     for ops in backends() {
         compare(&golden, &*method, &ops);
     }
@@ -35,12 +35,10 @@ fn compare(golden: &Golden, method: &dyn Method, ops: &Backend) {
     let mut comparison = golden.compare(&model);
     let mut bench = Bench::alone(model, &settings).unwrap();
     let mut learner = method.begin(&mut bench).unwrap();
-    let (rows, target_rows) = (golden.count("source_rows"), golden.count("target_rows"));
+    let rows = golden.count("source_rows");
     let labels = labels(rows);
     for step in 1..=2 {
-        let salt = 2 * (step - 1);
-        let source = golden.images(ops, salt, rows, golden.number("source_bound"));
-        let target = golden.images(ops, salt + 1, target_rows, golden.number("target_bound"));
+        let [source, target] = golden.both(ops, 2 * (step - 1));
         let targets = Targets::plain(&labels);
         let batch = Batch {
             source: Some(SourceBatch::plain(source, targets)),

@@ -2,44 +2,19 @@
 //! running averages that PyTorch gives, on every backend (tests/golden/pada_step.py).
 
 use runner::adapt::Pada;
-use runner::nn::ops::{Backend, Dims, Targets, Tensor};
-use runner::nn::{EntryLayer, Model, Part, Pass};
+use runner::nn::Part;
+use runner::nn::ops::{Backend, Targets};
 use runner::train::{
-    Batch, Bench, Method, NetId, SourceBatch, TargetBatch, TrainingSettings, Visit, WholeSet,
+    Batch, Bench, Method, NetId, SourceBatch, TargetBatch, TrainingSettings, Visit,
 };
 
 use crate::reference::backends;
-use crate::reference::method_step::{Golden, constant, labels, reading, target};
-
-/// Images of the whole target domain, and how many of them have nothing in common.
-const COUNT: usize = 24;
-const PATTERNS: usize = 6;
-const IMAGE: usize = 3 * 28 * 28;
+use crate::reference::method_step::{Golden, constant, labels, reading, seen, target};
 
 #[test]
 fn two_steps_of_pada_equal_pytorch() {
     for ops in backends() {
         compare(&ops);
-    }
-}
-
-/// A few patterns, each image one of them with something of its own.
-fn everything(golden: &Golden, ops: &Backend) -> Tensor {
-    let patterns = golden.images(ops, 4, PATTERNS, 1.0).host();
-    let own = golden.images(ops, 5, COUNT, 0.5).host();
-    let values = own.iter().zip(patterns.iter().cycle()).map(|(own, pattern)| pattern + own);
-    ops.tensor(values.collect(), Dims::Rows(COUNT, IMAGE)).unwrap()
-}
-
-/// What a network makes of every image, as at test time.
-fn seen(model: &mut Model, images: &Tensor) -> WholeSet {
-    let features = model.features_from(EntryLayer::IMAGES, images, Pass::EVAL).unwrap();
-    let logits = model.forward(&Part::CLASSIFIER, &features, Pass::EVAL).unwrap();
-    WholeSet {
-        width: features.columns(),
-        features: features.host(),
-        classes: logits.columns(),
-        probabilities: logits.softmax().unwrap().host(),
     }
 }
 
@@ -67,13 +42,13 @@ fn compare(ops: &Backend) {
         domain_head: None,
     };
     let adam = golden.adam([0.9, 0.999], 0.0);
-    let (rows, target_rows) = (golden.count("source_rows"), golden.count("target_rows"));
+    let rows = golden.count("source_rows");
     let settings = TrainingSettings::plain(rows, adam);
     let model = golden.model(ops, &method);
     let mut comparison = golden.compare(&model);
     let mut bench = Bench::alone(model, &settings).unwrap();
     let mut learner = method.begin(&mut bench).unwrap();
-    let everything = everything(&golden, ops);
+    let everything = golden.set(ops, 4);
     let labels = labels(rows);
     for step in 1..=2 {
         // The first of these passes comes before the network has learned anything, and changes nothing.
@@ -87,9 +62,7 @@ fn compare(ops: &Backend) {
             let expected: Vec<f32> = means.iter().map(|mean| mean / largest).collect();
             comparison.near("labelling/class_weights", &weights.0, &expected);
         }
-        let salt = 2 * (step - 1);
-        let source = golden.images(ops, salt, rows, golden.number("source_bound"));
-        let target = golden.images(ops, salt + 1, target_rows, golden.number("target_bound"));
+        let [source, target] = golden.both(ops, 2 * (step - 1));
         let batch = Batch {
             source: Some(SourceBatch::plain(source, Targets::plain(&labels))),
             target: Some(TargetBatch::plain(target)),

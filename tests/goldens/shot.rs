@@ -3,43 +3,17 @@
 
 use runner::adapt::Shot;
 use runner::adapt::pseudo_labels::PseudoLabels;
-use runner::nn::ops::{Backend, Dims, Tensor};
-use runner::nn::{EntryLayer, Model, Part, Pass};
-use runner::train::{
-    Batch, Bench, Method, NetId, Optimizer, TargetBatch, TrainingSettings, WholeSet,
-};
+use runner::nn::ops::Backend;
+use runner::nn::{Model, Part};
+use runner::train::{Batch, Bench, Method, NetId, Optimizer, TargetBatch, TrainingSettings};
 
 use crate::reference::backends;
-use crate::reference::method_step::{Golden, constant, reading, target};
-
-const COUNT: usize = 24;
-const PATTERNS: usize = 6;
-const IMAGE: usize = 3 * 28 * 28;
+use crate::reference::method_step::{Golden, PATTERNS, constant, reading, seen, target};
 
 #[test]
 fn the_labelling_and_two_steps_of_shot_equal_pytorch() {
     for ops in backends() {
         compare(&ops);
-    }
-}
-
-/// A few patterns, each image one of them with something of its own.
-fn images(golden: &Golden, ops: &Backend) -> Vec<f32> {
-    let patterns = golden.images(ops, 0, PATTERNS, 1.0).host();
-    let own = golden.images(ops, 1, COUNT, 0.5).host();
-    let pattern = patterns.iter().cycle();
-    own.iter().zip(pattern).map(|(own, pattern)| pattern + own).collect()
-}
-
-/// What a network makes of every image, as at test time.
-fn seen(model: &mut Model, images: &Tensor) -> WholeSet {
-    let features = model.features_from(EntryLayer::IMAGES, images, Pass::EVAL).unwrap();
-    let logits = model.forward(&Part::CLASSIFIER, &features, Pass::EVAL).unwrap();
-    WholeSet {
-        width: features.columns(),
-        features: features.host(),
-        classes: logits.columns(),
-        probabilities: logits.softmax().unwrap().host(),
     }
 }
 
@@ -68,8 +42,7 @@ fn compare(ops: &Backend) {
     let mut bench = Bench::alone(model, &settings).unwrap();
     let mut learner = method.begin(&mut bench).unwrap();
 
-    let values = images(&golden, ops);
-    let all = ops.tensor(values.clone(), Dims::Rows(COUNT, IMAGE)).unwrap();
+    let all = golden.set(ops, 0);
     let seen = seen(bench.model_mut(NetId::MAIN), &all);
     comparison.values("labelling/features", &seen.features);
     comparison.values("labelling/probabilities", &seen.probabilities);
@@ -91,8 +64,7 @@ fn compare(ops: &Backend) {
         let rows = golden.settings()["rows"][step - 1].as_array().unwrap();
         let indices: Vec<usize> =
             rows.iter().map(|row| usize::try_from(row.as_u64().unwrap()).unwrap()).collect();
-        let taken = indices.iter().flat_map(|at| values[at * IMAGE..][..IMAGE].to_vec()).collect();
-        let images = ops.tensor(taken, Dims::Rows(indices.len(), IMAGE)).unwrap();
+        let images = all.gather_rows(indices.clone()).unwrap();
         let target = Some(TargetBatch { images, indices: &indices, views: vec![] });
         let batch = Batch { source: None, target };
         let (readings, descents) =

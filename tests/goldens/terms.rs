@@ -10,7 +10,7 @@ use runner::train::{
 };
 
 use crate::reference::backends;
-use crate::reference::method_step::{Golden, labels, method, reading};
+use crate::reference::method_step::{Golden, labels, reading};
 
 /// The gradients are compared, not what an optimizer makes of them.
 const STILL: Optimizer =
@@ -33,7 +33,7 @@ fn a_step_of_every_term_equals_pytorch() {
 
 fn compare(file: &Path, ops: &Backend) {
     let golden = Golden::read(file);
-    let method = method(golden.settings()["method"].as_str().unwrap());
+    let method = golden.method();
     let (rows, target_rows) = (golden.count("source_rows"), golden.count("target_rows"));
     let settings = TrainingSettings::plain(rows, STILL);
     let model = golden.model(ops, &*method);
@@ -41,8 +41,7 @@ fn compare(file: &Path, ops: &Backend) {
     let mut bench = Bench::alone(model, &settings).unwrap();
     let mut learner = method.begin(&mut bench).unwrap();
     let labels = labels(rows);
-    let source = golden.images(ops, 0, rows, golden.number("source_bound"));
-    let target = golden.images(ops, 1, target_rows, golden.number("target_bound"));
+    let [source, target] = golden.both(ops, 0);
     let indices: Vec<usize> = (0..target_rows).collect();
     let batch = Batch {
         source: Some(SourceBatch::plain(source, Targets::plain(&labels))),

@@ -6,7 +6,7 @@ use runner::nn::ops::{Backend, Targets};
 use runner::train::{Batch, Bench, NetId, SourceBatch, TargetBatch, TrainingSettings};
 
 use crate::reference::backends;
-use crate::reference::method_step::{Golden, labels, method, reading};
+use crate::reference::method_step::{Golden, labels, reading};
 
 #[test]
 fn a_step_of_vada_equals_pytorch() {
@@ -17,9 +17,9 @@ fn a_step_of_vada_equals_pytorch() {
 
 fn compare(ops: &Backend) {
     let golden = Golden::open("vada");
-    let method = method(golden.settings()["method"].as_str().unwrap());
+    let method = golden.method();
     let adam = golden.adam([0.5, 0.999], 0.0);
-    let (rows, target_rows) = (golden.count("source_rows"), golden.count("target_rows"));
+    let rows = golden.count("source_rows");
     let settings = TrainingSettings::plain(rows, adam);
     let mut model = golden.model(ops, &*method);
     // Where a pass of perturbed images comes near a tie is not known beforehand.
@@ -28,8 +28,7 @@ fn compare(ops: &Backend) {
     let mut bench = Bench::alone(model, &settings).unwrap();
     let mut learner = method.begin(&mut bench).unwrap();
     let labels = labels(rows);
-    let source = golden.images(ops, 0, rows, golden.number("source_bound"));
-    let target = golden.images(ops, 1, target_rows, golden.number("target_bound"));
+    let [source, target] = golden.both(ops, 0);
     let batch = Batch {
         source: Some(SourceBatch::plain(source, Targets::plain(&labels))),
         target: Some(TargetBatch::plain(target.clone())),

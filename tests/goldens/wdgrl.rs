@@ -6,7 +6,7 @@ use runner::nn::ops::{Backend, Targets};
 use runner::train::{Batch, Bench, SourceBatch, TargetBatch, TrainingSettings};
 
 use crate::reference::backends;
-use crate::reference::method_step::{Golden, labels, method, reading};
+use crate::reference::method_step::{Golden, labels, reading};
 
 #[test]
 fn two_steps_of_wasserstein_guided_learning_equal_pytorch() {
@@ -17,9 +17,9 @@ fn two_steps_of_wasserstein_guided_learning_equal_pytorch() {
 
 fn compare(ops: &Backend) {
     let golden = Golden::open("wdgrl");
-    let method = method(golden.settings()["method"].as_str().unwrap());
+    let method = golden.method();
     let adam = golden.adam([0.9, 0.999], 0.0);
-    let (rows, target_rows) = (golden.count("source_rows"), golden.count("target_rows"));
+    let rows = golden.count("source_rows");
     let settings = TrainingSettings::plain(rows, adam);
     let model = golden.model(ops, &*method);
     let mut comparison = golden.compare(&model);
@@ -27,9 +27,7 @@ fn compare(ops: &Backend) {
     let mut learner = method.begin(&mut bench).unwrap();
     let labels = labels(rows);
     for step in 1..=2 {
-        let salt = 2 * (step - 1);
-        let source = golden.images(ops, salt, rows, golden.number("source_bound"));
-        let target = golden.images(ops, salt + 1, target_rows, golden.number("target_bound"));
+        let [source, target] = golden.both(ops, 2 * (step - 1));
         let targets = Targets::plain(&labels);
         let batch = Batch {
             source: Some(SourceBatch::plain(source, targets)),

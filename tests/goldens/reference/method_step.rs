@@ -12,8 +12,8 @@ use runner::config::{Keys, Reference, Wants, document};
 use runner::nn::geometry::Chw;
 use runner::nn::ops::{Backend, Dims, Tensor};
 use runner::nn::spec::Layer;
-use runner::nn::{Model, Part, zoo};
-use runner::train::{Adam, Gradient, Method, Optimizer, Reading};
+use runner::nn::{EntryLayer, Model, Part, Pass, zoo};
+use runner::train::{Adam, Gradient, Method, Optimizer, Reading, WholeSet};
 use safetensors::SafeTensors;
 
 use super::{Distance, hashed, norm, sampled, tensor};
@@ -21,6 +21,10 @@ use super::{Distance, hashed, norm, sampled, tensor};
 /// How far a gradient may be, of its norm. Rounding adds up from descent to descent: the CPU's fast
 /// convolutions come to 1.3e-4 in the twelfth.
 const OF_GRADIENTS: f64 = 3e-4;
+
+/// Images of a whole set, and how many of them have nothing in common.
+const SET: usize = 24;
+pub const PATTERNS: usize = 6;
 
 /// Values of an image.
 const IMAGE: usize = 3 * 28 * 28;
@@ -52,6 +56,18 @@ pub fn method(text: &str) -> Box<dyn Method> {
     let problems = keys.finish().problems;
     assert!(problems.is_empty(), "{text}: {problems:?}");
     method.unwrap()
+}
+
+/// What a network makes of every image, as at test time.
+pub fn seen(model: &mut Model, images: &Tensor) -> WholeSet {
+    let features = model.features_from(EntryLayer::IMAGES, images, Pass::EVAL).unwrap();
+    let logits = model.forward(&Part::CLASSIFIER, &features, Pass::EVAL).unwrap();
+    WholeSet {
+        width: features.columns(),
+        features: features.host(),
+        classes: logits.columns(),
+        probabilities: logits.softmax().unwrap().host(),
+    }
 }
 
 /// The labels of `count` source images.
@@ -92,6 +108,11 @@ impl Golden {
     /// The settings of the script.
     pub fn settings(&self) -> &serde_json::Value {
         &self.settings
+    }
+
+    /// The method that it followed, which it wrote as a pipeline file does.
+    pub fn method(&self) -> Box<dyn Method> {
+        method(self.settings["method"].as_str().expect("a method among the settings"))
     }
 
     /// A number among them.
@@ -182,6 +203,23 @@ impl Golden {
     pub fn images(&self, ops: &Backend, salt: usize, count: usize, bound: f64) -> Tensor {
         let values = hashed(self.count("salt") + salt, count * IMAGE, bound as f32);
         ops.tensor(values, Dims::Rows(count, IMAGE)).unwrap()
+    }
+
+    /// The images of both domains in a step: those of the script's salt plus `salt`, and of the next one.
+    pub fn both(&self, ops: &Backend, salt: usize) -> [Tensor; 2] {
+        let of = |salt: usize, domain: &str| {
+            let bound = self.number(&format!("{domain}_bound"));
+            self.images(ops, salt, self.count(&format!("{domain}_rows")), bound)
+        };
+        [of(salt, "source"), of(salt + 1, "target")]
+    }
+
+    /// [`SET`] images for a whole set, each one of a few patterns with something of its own.
+    pub fn set(&self, ops: &Backend, salt: usize) -> Tensor {
+        let patterns = self.images(ops, salt, PATTERNS, 1.0).host();
+        let own = self.images(ops, salt + 1, SET, 0.5).host();
+        let values = own.iter().zip(patterns.iter().cycle()).map(|(own, pattern)| pattern + own);
+        ops.tensor(values.collect(), Dims::Rows(SET, IMAGE)).unwrap()
     }
 
     /// A comparison with this of a training that begins with `model`.
