@@ -23,7 +23,7 @@ use tempfile::TempDir;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Target); 12] = [
+pub const ALL: [(&str, Target); 14] = [
     ("manifest", manifest),
     ("checkpoint", checkpoint),
     ("idx", idx),
@@ -31,6 +31,8 @@ pub const ALL: [(&str, Target); 12] = [
     ("image", image),
     ("tensors", tensors),
     ("cifar", cifar),
+    ("usps", usps),
+    ("optdigits", optdigits),
     ("weights", weights),
     ("dataset", dataset),
     ("model", model),
@@ -108,6 +110,18 @@ pub fn cifar(bytes: &[u8]) {
     let folder = folder("train.bin", bytes);
     put(folder.path(), "test.bin", &[7; 2 + 3072]);
     read(DataFormat::Cifar, folder.path());
+}
+
+/// The MATLAB file of USPS.
+pub fn usps(bytes: &[u8]) {
+    let folder = folder("usps_resampled.mat", bytes);
+    read(DataFormat::UspsGpml, folder.path());
+}
+
+/// The table of optdigits.
+pub fn optdigits(bytes: &[u8]) {
+    let folder = folder("digits.csv", bytes);
+    read(DataFormat::Optdigits, folder.path());
 }
 
 /// Weights in any form, of the entry that is usual and of one that is named.

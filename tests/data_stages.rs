@@ -154,7 +154,7 @@ fn the_built_in_digits_need_no_network_and_say_what_they_are() {
 
 #[test]
 fn other_data_sets_are_not_fetched_offline() {
-    for name in ["mnist", "fashion-mnist", "mnist-m"] {
+    for name in ["mnist", "fashion-mnist", "mnist-m", "usps", "optdigits"] {
         let failure = run("download", &format!("dataset = '{name}'"), &[]).unwrap_err();
         assert!(failure.message.contains("--offline"), "{failure}");
         assert!(failure.help.join("\n").contains("source = \"file:"), "{:?}", failure.help);
@@ -286,6 +286,54 @@ fn every_default_of_the_backgrounds_is_in_the_resolved_settings() {
     assert!(parse("synthesize", wrong).err().unwrap()[0].contains("`radius_max` (3) is below"));
 }
 
+const NOISE: &str = "recipe = 'corrupt'\ninput = 'x'\ncorruption = 'gaussian_noise'\nseverity = 3";
+
+#[test]
+fn a_corrupted_data_set_differs_in_its_pixels_alone_at_any_number_of_threads() {
+    let (clean, _) = made_of_own_images();
+    let inputs = [("input", clean.path())];
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| run("synthesize", NOISE, &inputs).unwrap())
+    };
+    let (one, outcome) = with(1);
+    assert_eq!(outcome.summary, "20 train, 6 test images 1x6x5, 3 classes");
+    assert_eq!(bytes_of(one.path()), bytes_of(with(4).0.path()));
+    let before = Dataset::open(clean.path()).unwrap();
+    let mut after = Dataset::open(one.path()).unwrap();
+    for (name, split) in &mut after.splits {
+        let pixels = &before.splits[name].images.pixels;
+        assert_ne!(split.images.pixels, *pixels, "{name}");
+        split.images.pixels = pixels.clone();
+    }
+    assert_eq!(before, after);
+    let (other, _) = run("synthesize", &format!("seed = 1\n{NOISE}"), &inputs).unwrap();
+    assert_ne!(bytes_of(one.path()), bytes_of(other.path()));
+    let Ok(Product::Dataset(shape)) = describe("synthesize", NOISE, Some(mnist())) else {
+        panic!("this fits")
+    };
+    assert_eq!((shape.channels, shape.size), (Some(1), Some((28, 28))));
+}
+
+#[test]
+fn a_corruption_takes_what_means_something_for_it() {
+    let settings = |rest: &str| format!("recipe = 'corrupt'\ninput = 'x'\n{rest}");
+    let messages = |rest: &str| parse("synthesize", &settings(rest)).err().expect("a problem");
+    assert_eq!(messages("corruption = 'blur'"), ["missing key `severity`"]);
+    let high = "corruption = 'blur'\nseverity = 6";
+    assert_eq!(messages(high), ["`severity` must be an integer from 1 to 5"]);
+    let graded = "corruption = 'invert'\nseverity = 2";
+    assert_eq!(messages(graded), ["`severity` has no meaning with `corruption = \"invert\"`"]);
+    let blended = "corruption = 'invert'\nbackground = 'photos'";
+    assert_eq!(messages(blended), ["unknown key `background`"]);
+    let blend = parse("synthesize", "recipe = 'blend'\ninput = 'x'\nseverity = 2");
+    assert_eq!(blend.err().unwrap(), ["unknown key `severity`"]);
+    let resolved = |rest: &str| parse("synthesize", &settings(rest)).unwrap().resolved;
+    let blur = resolved("corruption = 'blur'\nseverity = 2");
+    assert!(!blur.contains_key("seed"), "it stays the same under every seed: {blur}");
+    assert_eq!(resolved("corruption = 'shot_noise'\nseverity = 2")["seed"].as_integer(), Some(0));
+}
+
 #[test]
 fn backgrounds_too_small_for_the_images_are_found_before_anything_runs() {
     let text = "recipe = 'blend'\ninput = 'digits'\nbackground = { size = 27 }";
@@ -308,6 +356,95 @@ fn a_split_holds_out_then_keeps_a_few_of_the_chosen_classes() {
     // 10 cats and 6 bees give 4 in proportion 2.5 to 1.5: the first of equal remainders gets it.
     assert_eq!(set.splits["valid"].class_counts(2), [3, 1]);
     assert_eq!(set.splits["train"].class_counts(2), [3, 3]);
+}
+
+#[test]
+fn a_split_pools_then_holds_out_then_keeps_proportions() {
+    let (images, _) = made_of_own_images();
+    let text = "input = 'x'\npool = ['train', 'test']\nholdout = 6\nname = 'test'\n\
+                proportions = { bee = 0.5 }";
+    let (out, outcome) = run("split", text, &[("input", images.path())]).unwrap();
+    // Of 6, 8 and 12 images 6 are held out: 1.38, 1.85 and 2.77, so 1, 2 and 3.
+    let set = Dataset::open(out.path()).unwrap();
+    assert_eq!(set.splits["test"].class_counts(3), [1, 2, 3]);
+    // 5, 6 and 9 are left; 5 ants allow floor(5 * 2.5 / 1) = 12 images: 4.8, 2.4 and 4.8.
+    assert_eq!(set.splits["train"].class_counts(3), [5, 2, 5]);
+    assert_eq!(outcome.summary, "12 train, 6 test images 1x6x5, 3 classes");
+}
+
+#[test]
+fn a_split_gathers_the_classes_that_do_not_stay_in_one_that_comes_last() {
+    let (images, _) = made_of_own_images();
+    let text = "input = 'x'\nclasses = ['cat']\nothers = 'unknown'\nholdout = 4";
+    let (out, outcome) = run("split", text, &[("input", images.path())]).unwrap();
+    assert_eq!(outcome.summary, "16 train, 4 valid, 6 test images 1x6x5, 2 classes");
+    let set = Dataset::open(out.path()).unwrap();
+    assert_eq!(set.classes, ["cat", "unknown"]);
+    assert_eq!(set.splits["valid"].class_counts(2), [2, 2]);
+    assert_eq!(set.splits["test"].class_counts(2), [2, 4]);
+
+    let shape = |text: &str, input: Product| match describe("split", text, Some(input)) {
+        Ok(Product::Dataset(shape)) => shape,
+        other => panic!("{other:?}"),
+    };
+    let gathered = shape("input = 'x'\nclasses = [7, 1]\nothers = 'unknown'", mnist());
+    let names = ["7", "1", "unknown"].map(str::to_owned).to_vec();
+    assert_eq!((gathered.classes, gathered.names, gathered.empty), (Some(3), Some(names), vec![]));
+    assert_eq!(gathered.splits.unwrap()["train"], Some(10_000), "every image stays");
+    // Behind a stage that leaves the others out, no image is of the new class.
+    let some = shape("input = 'x'\nclasses = [7, 1]", mnist());
+    let with_none = shape("input = 'x'\nothers = 'unknown'", Product::Dataset(some));
+    assert_eq!((with_none.classes, with_none.empty), (Some(3), vec![2]));
+
+    let renamed = parse("split", "input = 'x'\nothers = 'b'\nclasses = { a = 'c' }");
+    let message = "`others` goes with a list of the classes that stay, not with new names";
+    assert_eq!(renamed.err().unwrap(), [message]);
+    let text = "input = 'x'\nclasses = [0, 1]\nothers = '1'";
+    let problems = describe("split", text, Some(mnist())).unwrap_err();
+    assert_eq!(problems[0].key, "others");
+    assert_eq!(problems[0].message, "a class that stays is called `1`, too");
+}
+
+#[test]
+fn what_pools_and_proportions_will_give_is_known_as_far_as_it_can_be() {
+    let splits = |text: &str| match describe("split", text, Some(mnist())) {
+        Ok(Product::Dataset(shape)) => shape.splits.unwrap().into_iter().collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let named = |name: &str, count: Option<usize>| (name.to_owned(), count);
+    let pooled = splits("input = 'x'\npool = ['train', 'test']\nholdout = 4000\nname = 'test'");
+    let expected =
+        [named("train", Some(16_000)), named("test", Some(4_000)), named("valid", Some(1_000))];
+    assert_eq!(pooled, expected);
+    let shifted = splits("input = 'x'\nproportions = { '3' = 0.1 }");
+    assert_eq!(shifted[0], named("train", None));
+    assert_eq!(shifted[2], named("test", Some(10_000)));
+}
+
+#[test]
+fn wrong_pools_and_proportions_are_found_before_anything_runs() {
+    let messages = |text: &str| parse("split", &format!("input = 'x'\n{text}")).err().unwrap();
+    let two = "`pool` must be the names of two or more splits, each once";
+    assert_eq!(messages("pool = ['train']"), [two]);
+    assert_eq!(messages("pool = ['train', 'train']"), [two]);
+    let outside = "`from` must be one of the splits in `pool`";
+    assert_eq!(messages("pool = ['valid', 'test']"), [outside]);
+    assert_eq!(messages("pool = ['valid', 'test']\nfrom = 'train'"), [outside]);
+    for wrong in ["[]", "[0, 0.0]", "[1, -1]", "{}", "{ a = 'b' }", "[2e9]", "0.5"] {
+        let messages = messages(&format!("proportions = {wrong}"));
+        assert!(messages[0].starts_with("`proportions` must be numbers from 0"), "{messages:?}");
+    }
+    let both = messages("proportions = [1, 2]\nper_class = 3");
+    assert_eq!(both, ["`proportions` and `per_class` exclude each other"]);
+    let keys = |text: &str| -> Vec<String> {
+        let text = format!("input = 'x'\n{text}");
+        let problems = describe("split", &text, Some(mnist())).unwrap_err();
+        problems.into_iter().map(|problem| problem.key).collect()
+    };
+    assert_eq!(keys("pool = ['train', 'tets']"), ["pool.1"]);
+    assert_eq!(keys("proportions = [1, 2]"), ["proportions"]);
+    assert_eq!(keys("proportions = { ten = 2 }"), ["proportions"]);
+    assert_eq!(keys("classes = [1, 2]\nproportions = { '3' = 2 }"), ["proportions"]);
 }
 
 #[test]
@@ -361,6 +498,34 @@ fn normalizing_resizes_repeats_gray_and_keeps_bytes_on_disk() {
         &[1],
     );
     assert!((batch[0] - (10.0 / 255.0 - 0.5) / 0.25).abs() < 1e-6);
+}
+
+#[test]
+fn padding_comes_after_the_resize_and_counts_for_the_mean() {
+    let (images, _) = made_of_own_images();
+    let text = "input = 'x'\nresize = [4, 4]\npad = [1, 2]\nmean = 'auto'\nstd = 1";
+    let (out, outcome) = run("normalize", text, &[("input", images.path())]).unwrap();
+    assert_eq!(outcome.summary, "20 train, 6 test images 1x6x8, 3 classes");
+    let set = Dataset::open(out.path()).unwrap();
+    // The second image of the train split is of value 10 throughout.
+    let rows: Vec<&[u8]> = set.splits["train"].images.pixels[48..96].chunks(8).collect();
+    assert_eq!((rows[0], rows[5]), (&[0; 8][..], &[0; 8][..]));
+    assert!(rows[1..5].iter().all(|row| *row == [0, 0, 10, 10, 10, 10, 0, 0]));
+    let sum: i32 = [4, 6, 10].iter().flat_map(|n| (0..*n).map(|at| at * 10)).sum();
+    // A third of the 48 pixels of an image are its own.
+    let mean = f64::from(sum) / 255.0 / 20.0 / 3.0;
+    assert!((f64::from(set.mean[0]) - mean).abs() < 1e-7);
+    let Ok(Product::Dataset(shape)) = describe("normalize", "input = 'x'\npad = 2", Some(mnist()))
+    else {
+        panic!("this fits")
+    };
+    assert_eq!(shape.size, Some((32, 32)));
+    for wrong in ["-1", "[1]", "[1, 2, 3]", "1.5", "'6'", "16385"] {
+        let messages = parse("normalize", &format!("input = 'x'\npad = {wrong}")).err().unwrap();
+        assert!(messages[0].starts_with("`pad` must be pixels from 0 to 16384"), "{messages:?}");
+    }
+    let absent = parse("normalize", "input = 'x'").unwrap().resolved;
+    assert!(!absent.contains_key("pad"), "fingerprints of older pipelines stay");
 }
 
 #[test]
@@ -422,7 +587,9 @@ fn the_same_settings_give_the_same_bytes() {
     let inputs = [("input", images.path())];
     for (kind, text) in [
         ("synthesize", LEAVES),
+        ("synthesize", NOISE),
         ("split", "input = 'x'\nholdout = 0.25"),
+        ("split", "input = 'x'\npool = ['train', 'test']\nproportions = [1, 0.5, 0.2]"),
         ("normalize", "input = 'x'\nchannels = 3\nmean = 'auto'\nstd = 'auto'"),
     ] {
         let (first, second) =

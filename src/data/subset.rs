@@ -49,17 +49,7 @@ pub enum Class {
 /// # Errors
 /// When a class is not there, is named twice, or a split has no image of any of them.
 pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), DataError> {
-    let mut new_labels = vec![None; dataset.classes.len()];
-    let mut names = Vec::new();
-    for class in classes {
-        let old = find_class(&dataset.classes, class)?;
-        if new_labels[old].is_some() {
-            let name = &dataset.classes[old];
-            return Err(DataError::rejected(format!("the class `{name}` is named twice")));
-        }
-        new_labels[old] = u32::try_from(names.len()).ok();
-        names.push(dataset.classes[old].clone());
-    }
+    let (new_labels, names) = numbered(&dataset.classes, classes)?;
     for (name, split) in &mut dataset.splits {
         let new_label = |at: &usize| new_labels[split.labels[*at] as usize];
         let kept: Vec<usize> = (0..split.len()).filter(|at| new_label(at).is_some()).collect();
@@ -74,6 +64,64 @@ pub fn keep_classes(dataset: &mut Dataset, classes: &[Class]) -> Result<(), Data
     }
     dataset.classes = names;
     Ok(())
+}
+
+/// Numbers `classes` in their order, as [`keep_classes`] does, and puts the images of all other classes into one
+/// class called `others`. That is the last one, and is there also where no image is of it. All classes stay
+/// as they are where `classes` is `None`.
+///
+/// # Errors
+/// When a class is not there, is named twice, or is called as the others are to be.
+pub fn gather_others(
+    dataset: &mut Dataset,
+    classes: Option<&[Class]>,
+    others: &str,
+) -> Result<(), DataError> {
+    let (new_labels, mut names) = match classes {
+        Some(classes) => numbered(&dataset.classes, classes)?,
+        None => {
+            let all = (0..).take(dataset.classes.len()).map(Some);
+            (all.collect(), dataset.classes.clone())
+        }
+    };
+    if names.iter().any(|name| name == others) {
+        return Err(DataError::rejected(called_as_others(others)).advise(OTHER_NAME));
+    }
+    let last = u32::try_from(names.len()).unwrap_or(u32::MAX);
+    for label in dataset.splits.values_mut().flat_map(|split| &mut split.labels) {
+        *label = new_labels[*label as usize].unwrap_or(last);
+    }
+    names.push(others.to_owned());
+    dataset.classes = names;
+    Ok(())
+}
+
+/// What to do where a class that stays has the name of the others.
+pub const OTHER_NAME: &str = "give `others` a name that no class has";
+
+/// What is wrong where a class that stays is called `others`.
+pub fn called_as_others(others: &str) -> String {
+    format!("a class that stays is called `{others}`, too")
+}
+
+/// The new number of each of the classes `known` when `classes` are numbered in their order, and the names of
+/// these.
+fn numbered(
+    known: &[String],
+    classes: &[Class],
+) -> Result<(Vec<Option<u32>>, Vec<String>), DataError> {
+    let mut numbers = vec![None; known.len()];
+    let mut names = Vec::new();
+    for class in classes {
+        let old = find_class(known, class)?;
+        if numbers[old].is_some() {
+            let name = &known[old];
+            return Err(DataError::rejected(format!("the class `{name}` is named twice")));
+        }
+        numbers[old] = u32::try_from(names.len()).ok();
+        names.push(known[old].clone());
+    }
+    Ok((numbers, names))
 }
 
 /// Gives classes other names: of each pair, the class called as the first is called as the second from
@@ -237,7 +285,7 @@ pub fn keep_per_class(
 }
 
 /// Draws `quotas[c]` images of each class c.
-fn draw(split: &Split, quotas: &[usize], purpose: &str, seed: u64) -> Vec<bool> {
+pub(super) fn draw(split: &Split, quotas: &[usize], purpose: &str, seed: u64) -> Vec<bool> {
     let mut chosen = vec![false; split.len()];
     let mut classes: Vec<Vec<usize>> = vec![Vec::new(); quotas.len()];
     for (at, label) in split.labels.iter().enumerate() {
@@ -252,7 +300,7 @@ fn draw(split: &Split, quotas: &[usize], purpose: &str, seed: u64) -> Vec<bool> 
 
 /// Divides `wanted` places in proportion to `counts`: the whole parts first, then one each to the
 /// largest remainders (to the lower class of equal ones).
-fn quotas(counts: &[usize], wanted: usize) -> Vec<usize> {
+pub(super) fn quotas(counts: &[usize], wanted: usize) -> Vec<usize> {
     let all: u128 = counts.iter().map(|count| *count as u128).sum();
     let exact = |count: usize| count as u128 * wanted as u128;
     let mut quotas: Vec<usize> =
@@ -347,6 +395,29 @@ mod tests {
         assert_eq!(chosen.classes, ["cat", "bee"]);
         assert_eq!(chosen.splits["train"].labels, [1, 0, 1]);
         assert_eq!(chosen.splits["train"].images.pixels, [1, 2, 3]);
+    }
+
+    #[test]
+    fn images_of_all_other_classes_are_of_one_class_which_is_the_last_one() {
+        let mut gathered = set(&[0, 1, 2, 1]);
+        let kept = [Class::Name("cat".into())];
+        gather_others(&mut gathered, Some(&kept), "unknown").unwrap();
+        assert_eq!(gathered.classes, ["cat", "unknown"]);
+        assert_eq!(gathered.splits["train"].labels, [1, 1, 0, 1]);
+        assert_eq!(gathered.splits["train"].images, set(&[0, 1, 2, 1]).splits["train"].images);
+        // It is there also where no image is of it.
+        let mut with_none = set(&[0, 1, 2, 1]);
+        gather_others(&mut with_none, None, "unknown").unwrap();
+        assert_eq!(with_none.classes, ["ant", "bee", "cat", "unknown"]);
+        assert_eq!(with_none.splits, set(&[0, 1, 2, 1]).splits);
+        assert_eq!(with_none.empty_classes(), [3]);
+        // A class that goes may have had the name; one that stays may not.
+        gather_others(&mut with_none, Some(&kept), "unknown").unwrap();
+        assert_eq!(with_none.classes, ["cat", "unknown"]);
+        let error = gather_others(&mut with_none, None, "unknown").unwrap_err();
+        assert_eq!(error.to_string(), "a class that stays is called `unknown`, too");
+        let twice = [Class::Number(1), Class::Name("bee".into())];
+        assert!(gather_others(&mut set(&[0, 1]), Some(&twice), "unknown").is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The looks at an image that a method may ask for besides the one that it trains on.
 
+use std::sync::Arc;
+
 use super::augment::Augment;
 use crate::random::Stream;
 
@@ -32,33 +34,40 @@ pub enum ViewKind {
     /// Changed as the stage's `augment` says, drawn anew; as they are where it says nothing.
     Augmented,
     /// Changed as the method says, in place of `augment`.
-    Own(Augment),
+    Own(Arc<Augment>),
     /// What is trained on, with blocks of it hidden: see [`hide_blocks`].
     Masked {
-        /// Height and width of a block, in pixels.
-        block: usize,
+        /// Height and width of a block, in pixels; `None` for four by four blocks whatever the size, as
+        /// the authors have them in images of 224 pixels.
+        block: Option<usize>,
         /// Probability that a block is hidden, 0 to 1.
         ratio: f32,
     },
 }
+
+/// Blocks along each side of an image where their size is left open: 224 pixels by the 64 of the
+/// paper, rounded.
+const BLOCKS: usize = 4;
 
 /// Sets whole blocks of a normalised image `values` `[C, height, width]` to zero in all channels, each
 /// with probability `ratio` (MIC: Hoyer et al. 2023, "MIC: Masked Image Consistency for Context-Enhanced
 /// Domain Adaptation", section 3.2).
 ///
 /// As in the authors' code, the image has the whole number of blocks that is nearest to its size divided
-/// by `block`, at least one; where that does not come out even, blocks are stretched to fill it.
+/// by `block`, at least one; where that does not come out even, blocks are stretched to fill it. Without
+/// `block` it has four by four.
 ///
 /// # Panics
 /// When `block` is zero or `values` are not of whole planes.
 pub fn hide_blocks(
     values: &mut [f32],
     (height, width): (usize, usize),
-    (block, ratio): (usize, f32),
+    (block, ratio): (Option<usize>, f32),
     stream: &mut Stream,
 ) {
     // Halves go to the even number, as Python's `round` has it.
     let blocks = |length: usize| {
+        let Some(block) = block else { return BLOCKS };
         let (whole, rest) = (length / block, 2 * (length % block));
         (whole + usize::from(rest > block || (rest == block && whole % 2 == 1))).max(1)
     };
@@ -81,7 +90,12 @@ mod tests {
     use crate::random;
 
     /// An image of ones with blocks hidden.
-    fn hidden(size: (usize, usize), channels: usize, how: (usize, f32), index: u64) -> Vec<f32> {
+    fn hidden(
+        size: (usize, usize),
+        channels: usize,
+        how: (Option<usize>, f32),
+        index: u64,
+    ) -> Vec<f32> {
         let mut values = vec![1.0; channels * size.0 * size.1];
         hide_blocks(&mut values, size, how, &mut random::stream(0, "mask", 0, index));
         values
@@ -89,7 +103,7 @@ mod tests {
 
     #[test]
     fn blocks_are_hidden_whole_and_in_every_channel() {
-        let values = hidden((8, 12), 3, (4, 0.5), 1);
+        let values = hidden((8, 12), 3, (Some(4), 0.5), 1);
         let (first, others) = values.split_at(96);
         assert!(others.chunks(96).all(|plane| plane == first));
         for block in 0..6 {
@@ -104,9 +118,9 @@ mod tests {
     #[test]
     #[expect(clippy::cast_precision_loss, reason = "a few values")]
     fn the_share_that_is_hidden_is_the_ratio() {
-        assert!(!hidden((8, 8), 1, (2, 0.0), 0).contains(&0.0));
-        assert!(!hidden((8, 8), 1, (2, 1.0), 0).contains(&1.0));
-        let all: Vec<f32> = (0..500).flat_map(|at| hidden((8, 8), 1, (2, 0.7), at)).collect();
+        assert!(!hidden((8, 8), 1, (Some(2), 0.0), 0).contains(&0.0));
+        assert!(!hidden((8, 8), 1, (Some(2), 1.0), 0).contains(&1.0));
+        let all: Vec<f32> = (0..500).flat_map(|at| hidden((8, 8), 1, (Some(2), 0.7), at)).collect();
         let share = 1.0 - all.iter().sum::<f32>() / all.len() as f32;
         assert!((share - 0.7).abs() < 0.02, "{share}");
     }
@@ -114,13 +128,22 @@ mod tests {
     #[test]
     fn blocks_that_do_not_come_out_even_are_stretched_as_the_authors_do() {
         // round(28 / 8) = 4 blocks of 7 pixels, where 8 would leave half a block over.
-        let values = hidden((1, 28), 1, (8, 0.5), 3);
+        let values = hidden((1, 28), 1, (Some(8), 0.5), 3);
         assert!(
             values.chunks(7).all(|block| block.iter().all(|it| it.to_bits() == block[0].to_bits()))
         );
         assert!(values.contains(&0.0) && values.contains(&1.0));
+        // Four by four where nothing is said, of 2x3 pixels here.
+        let open = |index: u64| hidden((8, 12), 1, (None, 0.5), index);
+        let values = open(2);
+        let of_block = |at: usize| values[at / 24 * 24 + at % 12 / 3 * 3];
+        assert!((0..96).all(|at| values[at].to_bits() == of_block(at).to_bits()));
+        for neighbour in [3, 24] {
+            let apart = |index| open(index)[0].to_bits() != open(index)[neighbour].to_bits();
+            assert!((0..20).any(apart), "{neighbour}");
+        }
         // An image smaller than half a block is one block.
-        let small = hidden((4, 4), 1, (64, 0.5), 3);
+        let small = hidden((4, 4), 1, (Some(64), 0.5), 3);
         assert!(small.iter().all(|it| it.to_bits() == small[0].to_bits()));
     }
 }

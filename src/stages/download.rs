@@ -233,6 +233,11 @@ fn known(entry: &CatalogEntry, context: &Context) -> Result<Dataset, Halt> {
             let folder = fetcher.files(entry.name, files, sources, *format)?;
             format.read(&folder, &Decoding::strict(), &context.watch())?
         }
+        Delivery::Computed { files, sources, compute } => {
+            let folder = fetcher.files(entry.name, files, sources, None::<DataFormat>)?;
+            let paths: Vec<_> = files.iter().map(|file| folder.join(file.name)).collect();
+            compute(&paths, &context.watch())?
+        }
         Delivery::Archive { name, checksum, urls, format } => {
             let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
             let instead = format!(

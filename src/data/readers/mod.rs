@@ -20,12 +20,15 @@ mod image_file;
 pub mod image_folder;
 pub mod image_list;
 mod listed;
+mod matlab;
 mod names;
 mod numbered;
+pub mod optdigits;
 mod own;
 mod same;
 mod table;
 pub mod tensors;
+pub mod usps;
 mod whole;
 mod wrapping;
 
@@ -45,7 +48,26 @@ words! {
         Safetensors = "safetensors",
         /// CIFAR-10's or CIFAR-100's binary form.
         Cifar = "cifar",
+        /// The MATLAB file of USPS that goes with the book on Gaussian processes.
+        UspsGpml = "usps-gpml",
+        /// The table of optdigits.
+        Optdigits = "optdigits",
     }
+}
+
+/// The images of `files`, in this order, as one split `train` of the one class `class`.
+///
+/// # Errors
+/// When a file is not an image, or the user asked to stop.
+pub fn of_one_class(
+    class: &str,
+    files: Vec<PathBuf>,
+    watch: &super::Watch,
+) -> Result<Dataset, DataError> {
+    let labels = vec![0; files.len()];
+    let group = ("train".to_owned(), files, labels);
+    let splits = decode::decode(vec![group], &Decoding::strict(), watch)?;
+    Ok(ReadSplits { classes: vec![class.to_owned()], splits }.into_dataset())
 }
 
 /// Labels beyond are damage: the largest data sets have some ten thousand classes.
@@ -182,6 +204,8 @@ impl DataFormat {
             Self::ImageList => image_list::read(path, layout, decoding, watch)?.into_dataset(),
             Self::Safetensors => tensors::read(path)?,
             Self::Cifar => cifar::read(path)?.into_dataset(),
+            Self::UspsGpml => usps::read(path)?.into_dataset(),
+            Self::Optdigits => optdigits::read(path)?.into_dataset(),
         };
         let place = |name: &str| ["train", "valid", "test"].iter().position(|known| *known == name);
         set.splits.sort_by_cached_key(|name, _| (place(name).unwrap_or(3), name.clone()));
@@ -210,6 +234,8 @@ impl DataFormat {
             Self::ImageFolder => files.retain(|file| decode::is_image(file)),
             Self::Safetensors => files.retain(|file| tensors::is_part(file)),
             Self::Cifar => files.retain(|file| cifar::is_part(file)),
+            Self::UspsGpml => files.retain(|file| usps::is_part(file)),
+            Self::Optdigits => files.retain(|file| optdigits::is_part(file)),
             Self::ImageList => {}
         }
         Ok(files)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{cifar, decode, idx, tensors, visible_entries, visible_files};
+use super::{cifar, decode, idx, tensors, usps, visible_entries, visible_files};
 
 /// A file in every folder of results, from before the first run.
 pub const RESULTS_MARK: &str = ".runner-results";
@@ -59,13 +59,15 @@ fn is_home(path: &Path) -> bool {
             || visible_entries(path).is_ok_and(|entries| entries.is_empty()))
 }
 
-/// Whether a file of any format lies below `path`, the results themselves apart.
+/// Whether a file of a format lies below `path`, the results themselves apart. `digits.csv` says nothing: a
+/// stage of that name writes its metrics to such a file.
 fn holds_data(path: &Path) -> bool {
     let is_data = |file: &PathBuf| {
         decode::is_image(file)
             || idx::is_part(file)
             || cifar::is_part(file)
             || tensors::is_part(file)
+            || usps::is_part(file)
     };
     visible_files(path).is_ok_and(|files| files.iter().any(is_data))
 }

@@ -250,8 +250,9 @@ impl Own {
                 .help("get the list, and write `source = \"file:PATH\"`")
                 .into());
         }
-        let takes_files = matches!(format, DataFormat::Safetensors | DataFormat::ImageList);
-        if !path.is_dir() && !takes_files {
+        let takes_folders =
+            matches!(format, DataFormat::Idx | DataFormat::ImageFolder | DataFormat::Cifar);
+        if !path.is_dir() && takes_folders {
             return Err(unpack::no_archive(path, "neither a folder nor an archive").into());
         }
         let (place, layout) = self.place(path)?;
