@@ -70,7 +70,7 @@ pub enum Verb {
     Gc(GcArgs),
     /// Print the tables of a finished run, or explain where a number in them comes from
     #[command(
-        after_help = "Examples:\n  runner table pipelines/dann.toml --format latex\n  runner table dann --explain dann target.test"
+        after_help = "Examples:\n  runner table pipelines/dann.toml --format latex\n  runner table dann --explain dann target.test\n  runner table dann-sweep --scores"
     )]
     Table(TableArgs),
     /// Write a run as one self-contained page, `report.html`, with tables, graph, curves and pictures
@@ -345,6 +345,9 @@ pub struct TableArgs {
     /// Print only the table of this name
     #[arg(long)]
     pub name: Option<String>,
+    /// Show how scores without labels of the target order the models of a sweep, beside their accuracy
+    #[arg(long, conflicts_with_all = ["name", "explain"])]
+    pub scores: bool,
     /// Show the arithmetic of a cell and the trials, files and artifacts behind it
     #[arg(long, num_args = 2, value_names = ["ROW", "COLUMN"], conflicts_with = "format")]
     pub explain: Option<Vec<String>>,

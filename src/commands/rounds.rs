@@ -13,13 +13,13 @@ use crate::data::outside::Known;
 use crate::digest::Fingerprint;
 use crate::exec::{self, Done, End, Ending, Event, Execution, Holdings, Limit, Planned, Reporter};
 use crate::metrics::Metrics;
-use crate::plan::goal::Goal;
+use crate::plan::goal::{AutoCheck, Goal, Merit};
 use crate::plan::graph::Plan;
 use crate::plan::search::{Reach, Search, Verdict};
 use crate::plan::trials::Trials;
 use crate::report::record::StageInput;
 use crate::report::{self, trial_files};
-use crate::stages::{Budget, Failure};
+use crate::stages::{Budget, Described, Failure, Product};
 use crate::store::Checked;
 
 /// Tasks that failed before and are not tried again.
@@ -179,7 +179,7 @@ fn learn(
     (plan, ended): (&Plan, &[Done]),
     reach: &[Reach],
 ) -> Result<(), Error> {
-    let mut values = HashMap::new();
+    let mut merits = HashMap::new();
     let mut problem = Ok(());
     for (trial, reach) in reach.iter().enumerate() {
         let epoch = match reach {
@@ -187,14 +187,14 @@ fn learn(
             Reach::Epoch(epoch) => Some(*epoch),
             Reach::End => None,
         };
-        let value = goal.map_or(Ok(None), |goal| value(goal, plan, ended, trial, epoch));
-        let value = value.unwrap_or_else(|error| {
+        let merit = goal.map_or(Ok(None), |goal| merit(goal, plan, ended, trial, epoch));
+        let merit = merit.unwrap_or_else(|error| {
             problem = Err(error);
             None
         });
-        values.insert(trial, value);
+        merits.insert(trial, merit);
     }
-    search.learn(|trial, _| values.get(&trial).copied().flatten());
+    search.learn(|trial, _| merits.get(&trial).copied().flatten());
     problem
 }
 
@@ -249,42 +249,76 @@ fn merged(before: Option<Done>, now: Done) -> Done {
     }
 }
 
-/// What the goal says of a trial, up to an epoch or at its end.
-fn value(
+/// What a trial shows to the goal, up to an epoch or at its end.
+fn merit(
     goal: &Goal,
     plan: &Plan,
-    done: &[Done],
+    ended: &[Done],
     trial: usize,
     epoch: Option<usize>,
-) -> Result<Option<f64>, Error> {
+) -> Result<Option<Merit>, Error> {
     let Some(task) = plan.stages[trial].get(&goal.stage) else { return Ok(None) };
-    let done = &done[task.index()];
-    if let Some(rows) = done.end.rows_so_far() {
-        return known(goal, &Metrics::Training(rows.to_vec()), epoch);
+    let done = &ended[task.index()];
+    let metrics = match (done.end.rows_so_far(), &done.artifact) {
+        (Some(rows), _) => Metrics::Training(rows.to_vec()),
+        (None, Some((content, artifact))) => {
+            let mut stages = plan.trials[trial].pipeline.stages.iter();
+            let Some(stage) = stages.find(|stage| stage.name == goal.stage) else {
+                return Ok(None);
+            };
+            let checked = Checked::open(artifact, content)?;
+            let text = trial_files::metrics_text(&checked, &StageInput::of(stage))?;
+            Metrics::read(&text.unwrap_or_default()).map_err(|error| {
+                let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
+                report::Error::Malformed { path, reason }
+            })?
+        }
+        (None, None) => return Ok(None),
+    };
+    let found = goal.value(&metrics, epoch);
+    // A metric that is in none of the rows was misspelt.
+    if found.is_none() && !metrics.is_empty() && !goal.is_in(&metrics) {
+        return Err(unmeasured(goal));
     }
-    let Some((content, artifact)) = &done.artifact else { return Ok(None) };
-    let stages = &plan.trials[trial].pipeline.stages;
-    let Some(stage) = stages.iter().find(|stage| stage.name == goal.stage) else { return Ok(None) };
-    let checked = Checked::open(artifact, content)?;
-    let text = trial_files::metrics_text(&checked, &StageInput::of(stage))?.unwrap_or_default();
-    let metrics = Metrics::read(&text).map_err(|error| {
-        let (path, reason) = (artifact.join("metrics.csv"), error.to_string());
-        report::Error::Malformed { path, reason }
+    let Some(value) = found else { return Ok(None) };
+    if !goal.auto {
+        return Ok(Some(value.into()));
+    }
+    let classes = classes(plan, ended, *task).ok_or_else(|| {
+        Error::Missing(format!(
+            "`by = \"auto\"` takes the number of classes, and it is not known how many the model of stage `{}` \
+             tells apart",
+            goal.stage
+        ))
     })?;
-    known(goal, &metrics, epoch)
+    let check = AutoCheck::of(&metrics, epoch, classes).ok_or_else(|| unmeasured(goal))?;
+    Ok(Some(Merit { value, check: Some(check) }))
 }
 
-/// The goal's value among rows. A metric that is in none of them was misspelt.
-fn known(goal: &Goal, metrics: &Metrics, epoch: Option<usize>) -> Result<Option<f64>, Error> {
-    let found = goal.value(metrics, epoch);
-    if found.is_none() && !metrics.is_empty() && !goal.is_in(metrics) {
-        return Err(Error::Missing(format!(
-            "`sweep.select` goes by {}, but stage `{}` gave no such number",
-            goal.text(),
-            goal.stage
-        )));
+fn unmeasured(goal: &Goal) -> Error {
+    Error::Missing(format!(
+        "`sweep.select` goes by {}, but stage `{}` gave no such number",
+        goal.text(),
+        goal.stage
+    ))
+}
+
+/// How many classes the model of a training tells apart, by its artifact, or by those of its inputs while it has
+/// none.
+fn classes(plan: &Plan, ended: &[Done], task: NodeIndex) -> Option<usize> {
+    let built = |task: NodeIndex| Product::built(&ended[task.index()].artifact.as_ref()?.1);
+    let product = built(task).or_else(|| {
+        let mut described = Described::default();
+        for input in &plan.graph[task].inputs {
+            let product = built(input.task)?;
+            described.inputs.insert(input.key.clone(), (product, input.split.clone()));
+        }
+        plan.graph[task].stage.describe(&described).ok()
+    });
+    match product? {
+        Product::Model(shape) => Some(shape.spec?.classes),
+        Product::Dataset(_) | Product::Scores | Product::Pictures => None,
     }
-    Ok(found)
 }
 
 /// Passes on only once how a task ended, though every round comes to it again.

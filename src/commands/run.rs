@@ -254,6 +254,10 @@ fn tell(
             for note in trials.search.iter().flat_map(Search::notes) {
                 console::say(format_args!("note: {note}"));
             }
+            let of_selection = trials.search.iter().flat_map(Search::notes_on_selection);
+            for note in of_selection.chain(tables.and_then(|it| it.scores.collapse_of_selected())) {
+                console::say(format_args!("note: {note}"));
+            }
             if let Some(selected) = selected(verdicts) {
                 console::say(format_args!("selected: {selected}"));
             }

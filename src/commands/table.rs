@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use super::Error;
 use crate::cli::TableArgs;
 use crate::config::diagnostic::suggest;
+use crate::report::finished::FinishedRun;
+use crate::report::ranking::LEAST_MODELS;
 use crate::report::table::{self, TableFormat};
 use crate::report::tables::Tables;
 
@@ -15,6 +17,9 @@ use crate::report::tables::Tables;
 /// When there is no such run, table or cell, or the run has no scores.
 pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
     let run = super::find_numbers(&args.results, &args.run)?;
+    if args.scores {
+        return rankings(&run, args.format);
+    }
     let mut tables = Tables::of(&run)?;
     if tables.tables.is_empty() {
         return Err(Error::Missing(format!("`{}` has no scores", run.folder.display())));
@@ -24,17 +29,38 @@ pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
     }
     let text = match args.explain.as_deref() {
         Some([row, column]) => explain(&tables, row, column, &run.folder)?,
-        _ => shown(&tables, args.format),
+        _ => {
+            let several = tables.tables.len() > 1;
+            shown(&tables.good().collect::<Vec<_>>(), several, args.format)
+        }
     };
-    match args.format {
-        TableFormat::Text => super::unbroken(anstream::stdout().write_all(text.as_bytes()))?,
-        _ => super::print(text)?,
-    }
+    print(&text, args.format)?;
     if args.explain.is_none() {
         // A table that cannot be built is an error only after the others were printed.
         tables.all()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints how the scores that need no labels of the target order the models of a sweep.
+fn rankings(run: &FinishedRun, format: TableFormat) -> Result<ExitCode, Error> {
+    let tables = Tables::of_rankings(run)?;
+    if tables.is_empty() {
+        return Err(Error::Missing(format!(
+            "`{}` has no ranking of scores: it takes a sweep with at least {LEAST_MODELS} models that have \
+             `target_scores`, or other scores without labels, and are evaluated on the target",
+            run.folder.display()
+        )));
+    }
+    print(&shown(&tables.iter().collect::<Vec<_>>(), true, format), format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(text: &str, format: TableFormat) -> Result<(), Error> {
+    match format {
+        TableFormat::Text => super::unbroken(anstream::stdout().write_all(text.as_bytes())),
+        _ => super::print(text),
+    }
 }
 
 /// Keeps only the table called `name`.
@@ -51,10 +77,8 @@ fn only(tables: &mut Tables, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// All tables in a format. Several tables in JSON are an array.
-fn shown(tables: &Tables, format: TableFormat) -> String {
-    let several = tables.tables.len() > 1;
-    let tables: Vec<&table::ResultTable> = tables.good().collect();
+/// Tables in a format. Where there are `several`, they are an array in JSON.
+fn shown(tables: &[&table::ResultTable], several: bool, format: TableFormat) -> String {
     if format == TableFormat::Json && several {
         return serde_json::to_string_pretty(&tables).expect("tables are plain data") + "\n";
     }

@@ -259,8 +259,13 @@ impl<T: Word> Choices<'_, '_, T> {
 
     /// The values or, when the key is left out, every one that there is.
     pub fn or_all(self) -> Result<Vec<T>, Noted> {
-        let all: Vec<String> = T::all().map(|it| it.word().to_owned()).collect();
-        self.field.or(all).map(|words| values(&words))
+        self.or(&T::all().collect::<Vec<T>>())
+    }
+
+    /// The values or, when the key is left out, these.
+    pub fn or(self, usual: &[T]) -> Result<Vec<T>, Noted> {
+        let usual: Vec<String> = usual.iter().map(|it| it.word().to_owned()).collect();
+        self.field.or(usual).map(|words| values(&words))
     }
 }
 

@@ -1,14 +1,7 @@
 //! Two-class logistic regression: tells two sets of features apart. Draws nothing and runs on one
 //! thread, so that the same rows give the same bits.
 
-/// Newton steps at most; regression is convex and takes about ten.
-const STEPS: usize = 50;
-
-/// Conjugate-gradient steps within a Newton step at most.
-const INNER: usize = 100;
-
-/// The norm of the gradient, relative to the first, at which training ends.
-const TOLERANCE: f64 = 1e-7;
+use super::newton::{Convex, newton};
 
 /// A trained regression on features `[N, width]`.
 #[derive(Debug)]
@@ -37,7 +30,8 @@ impl Logistic {
             }
         }
         let signs: Vec<f64> = positive.iter().map(|it| if *it { 1.0 } else { -1.0 }).collect();
-        let mut w = newton(&LogisticLoss { x: &x, width, signs: &signs });
+        let loss = LogisticLoss { x: &x, width, signs: &signs };
+        let mut w = newton(&loss, vec![0.0; width + 1]);
         let bias = w.pop().unwrap_or_default();
         Self { mean, scale, weights: w, bias }
     }
@@ -92,13 +86,22 @@ impl LogisticLoss<'_> {
         row.iter().zip(w).map(|(x, w)| f64::from(*x) * w).sum::<f64>() + w[self.width]
     }
 
+    fn accumulate(&self, sum: &mut [f64], row: &[f32], factor: f64) {
+        sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += factor * f64::from(*x));
+        sum[self.width] += factor;
+    }
+}
+
+impl Convex for LogisticLoss<'_> {
+    /// p (1 - p) of each row.
+    type Curvature = Vec<f64>;
+
     fn loss(&self, w: &[f64]) -> f64 {
         let penalty = w[..self.width].iter().map(|w| w * w).sum::<f64>() / 2.0;
         let of = |(row, sign): (&[f32], f64)| softplus(-sign * self.product(row, w));
         penalty + self.rows().map(of).sum::<f64>()
     }
 
-    /// The gradient, and p (1 - p) of each row.
     fn gradient(&self, w: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let mut gradient = w.to_vec();
         gradient[self.width] = 0.0;
@@ -111,7 +114,7 @@ impl LogisticLoss<'_> {
         (gradient, curvature)
     }
 
-    fn hessian_times(&self, curvature: &[f64], v: &[f64]) -> Vec<f64> {
+    fn hessian_times(&self, curvature: &Vec<f64>, v: &[f64]) -> Vec<f64> {
         let mut product = v.to_vec();
         product[self.width] = 0.0;
         for ((row, _), curvature) in self.rows().zip(curvature) {
@@ -119,87 +122,9 @@ impl LogisticLoss<'_> {
         }
         product
     }
-
-    fn accumulate(&self, sum: &mut [f64], row: &[f32], factor: f64) {
-        sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += factor * f64::from(*x));
-        sum[self.width] += factor;
-    }
 }
 
 /// log(1 + exp(x)) without overflow.
 fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn add(to: &mut [f64], factor: f64, what: &[f64]) {
-    to.iter_mut().zip(what).for_each(|(to, what)| *to += factor * what);
-}
-
-/// Newton's method, each step by conjugate gradients, with a line search (Nocedal & Wright,
-/// "Numerical Optimization", algorithm 7.1).
-fn newton(problem: &LogisticLoss) -> Vec<f64> {
-    let mut w = vec![0.0; problem.width + 1];
-    let mut loss = problem.loss(&w);
-    let (mut gradient, mut curvature) = problem.gradient(&w);
-    let first = dot(&gradient, &gradient).sqrt();
-    for _ in 0..STEPS {
-        let norm = dot(&gradient, &gradient).sqrt();
-        if norm <= TOLERANCE * first {
-            break;
-        }
-        let enough = (norm / first).sqrt().min(0.5) * norm;
-        let step = conjugate_gradients(problem, &curvature, &gradient, enough);
-        let slope = dot(&gradient, &step);
-        let mut length = 1.0;
-        let (next, reached) = loop {
-            let mut next = w.clone();
-            add(&mut next, length, &step);
-            let reached = problem.loss(&next);
-            if reached <= loss + 1e-4 * length * slope || length < 1e-10 {
-                break (next, reached);
-            }
-            length /= 2.0;
-        };
-        // Rounding is all that is left to descend.
-        if reached >= loss {
-            break;
-        }
-        (w, loss) = (next, reached);
-        (gradient, curvature) = problem.gradient(&w);
-    }
-    w
-}
-
-/// A step s with H s = -gradient, up to `enough`.
-fn conjugate_gradients(
-    problem: &LogisticLoss,
-    curvature: &[f64],
-    gradient: &[f64],
-    enough: f64,
-) -> Vec<f64> {
-    let mut step = vec![0.0; gradient.len()];
-    let mut residual: Vec<f64> = gradient.iter().map(|it| -it).collect();
-    let mut direction = residual.clone();
-    let mut square = dot(&residual, &residual);
-    for _ in 0..INNER {
-        let product = problem.hessian_times(curvature, &direction);
-        let bend = dot(&direction, &product);
-        if bend <= 0.0 {
-            break;
-        }
-        add(&mut step, square / bend, &direction);
-        add(&mut residual, -square / bend, &product);
-        let next = dot(&residual, &residual);
-        if next.sqrt() <= enough {
-            break;
-        }
-        let share = next / square;
-        direction.iter_mut().zip(&residual).for_each(|(d, r)| *d = r + share * *d);
-        square = next;
-    }
-    step
 }

@@ -9,6 +9,8 @@ pub mod embedding;
 pub mod label_free;
 pub mod logistic;
 pub mod macro_f1;
+pub mod newton;
+pub mod open_set;
 pub mod proxy_a_distance;
 mod rows;
 pub mod scores;

@@ -113,6 +113,21 @@ impl TrainingSplit {
     }
 }
 
+impl TrainingRow {
+    /// The value of `metric` on a split of the model that a training with these `rows` gave: in the epoch whose
+    /// weights were kept, or else in the last one. With `up_to`, what it was after that epoch.
+    pub fn of_model(rows: &[Self], split: &str, metric: &str, up_to: Option<usize>) -> Option<f64> {
+        // Where the best epoch's weights were kept, it is theirs that count.
+        let kept = || Some(rows.iter().rfind(|row| row.split == TrainingSplit::Best)?.epoch);
+        let epoch = up_to.or_else(kept);
+        let row = rows
+            .iter()
+            .filter(|row| row.metric == metric && row.split.word() == split)
+            .rfind(|row| epoch.is_none_or(|epoch| row.epoch <= epoch))?;
+        Some(row.value)
+    }
+}
+
 impl Metrics {
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {

@@ -28,12 +28,25 @@ impl Better {
 /// Metrics by name.
 const METRICS: &[(&str, Better)] = &[
     ("accuracy", Better::Higher),
+    ("balanced_accuracy", Better::Higher),
     ("macro_f1", Better::Higher),
     ("loss", Better::Lower),
     ("ece", Better::Lower),
     ("proxy_a_distance", Better::Lower),
+    ("os_star", Better::Higher),
+    ("unk", Better::Higher),
+    ("hos", Better::Higher),
+    ("mixval", Better::Higher),
+    ("mixval_intra", Better::Higher),
+    ("mixval_inter", Better::Higher),
+    ("ensv", Better::Higher),
     ("count", Better::Neither),
 ];
+
+/// Those that need no labels and can be compared between the trials of a sweep. `ensv` cannot: it compares the models of
+/// one stage with each other.
+pub const WITHOUT_LABELS: [&str; 4] =
+    ["proxy_a_distance", "mixval", "mixval_intra", "mixval_inter"];
 
 /// Metrics with so many class numbers after their name: `class_accuracy.3`, `confusion.3.5`.
 const OF_CLASSES: &[(&str, usize, Better)] =
@@ -77,6 +90,12 @@ mod tests {
             assert_eq!(better(wrong), None, "{wrong}");
         }
         assert!(names().any(|name| name == "confusion.N.N"));
+    }
+
+    #[test]
+    fn what_needs_no_labels_has_a_better_side() {
+        let sides = WITHOUT_LABELS.map(|name| better(name).unwrap());
+        assert_eq!(sides, [Better::Lower, Better::Higher, Better::Higher, Better::Higher]);
     }
 
     #[test]

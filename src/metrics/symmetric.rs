@@ -1,12 +1,16 @@
-//! Eigenvalues of symmetric matrices: with their vectors for small ones, alone for larger ones.
+//! Eigenvalues of symmetric matrices, with their vectors or alone.
 
 use rayon::prelude::*;
 
 /// Sweeps at most; convergence is quadratic and takes about eight.
 const SWEEPS: usize = 60;
 
+/// Steps of the QR method for each eigenvalue at most.
+const QR_STEPS: usize = 60;
+
 /// Eigenvalues in falling order and the eigenvectors as rows, of a symmetric `matrix` `[n, n]`, by
-/// Jacobi's method with cyclic rotations (Golub & Van Loan, "Matrix Computations", 8.5): work in n^3.
+/// Jacobi's method with cyclic rotations (Golub & Van Loan, "Matrix Computations", 8.5): work in some 50 n^3,
+/// for small matrices.
 pub fn eigen(matrix: &[f64], n: usize) -> (Vec<f64>, Vec<Vec<f64>>) {
     let mut a = matrix.to_vec();
     let mut vectors: Vec<Vec<f64>> =
@@ -68,19 +72,49 @@ pub fn eigenvalues(matrix: &[f64], n: usize) -> Vec<f64> {
     (0..n).into_par_iter().rev().map(|at| tridiagonal.eigenvalue(at)).collect()
 }
 
+/// Eigenvalues in falling order and the eigenvectors as rows, of a symmetric `matrix` `[n, n]` that may be larger
+/// than one for [`eigen`]: work in some 10 n^3, the same bits at any number of threads.
+///
+/// The tridiagonal form of [`eigenvalues`] becomes diagonal by implicit QR steps with Wilkinson's shift (Golub &
+/// Van Loan, 8.3), whose rotations the eigenvectors are made of, and the reflections are undone.
+pub fn eigenvectors(matrix: &[f64], n: usize) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let tridiagonal = Tridiagonal::of(matrix.to_vec(), n);
+    let (values, turned) = tridiagonal.diagonalised();
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|i, j| values[*j].total_cmp(&values[*i]));
+    let vector = |at: &usize| {
+        let mut x: Vec<f64> = turned.iter().skip(*at).step_by(n).copied().collect();
+        for (column, reflection) in tridiagonal.reflections.iter().enumerate().rev() {
+            let Some((v, factor)) = reflection else { continue };
+            let below = &mut x[column + 1..];
+            let share = factor * dot(v, below);
+            below.iter_mut().zip(v).for_each(|(x, v)| *x -= share * v);
+        }
+        x
+    };
+    let vectors = order.par_iter().map(vector).collect();
+    (order.iter().map(|at| values[*at]).collect(), vectors)
+}
+
 /// A symmetric matrix that is 0 beside its diagonal and what lies right beside that.
 struct Tridiagonal {
     diagonal: Vec<f64>,
-    /// Squares of the elements between neighbours on the diagonal, one fewer.
+    /// The elements between neighbours on the diagonal, one fewer.
+    beside: Vec<f64>,
+    /// Their squares.
     squares: Vec<f64>,
     /// What a square can be divided by without overflow.
     least: f64,
+    /// For each column of the matrix that it was made of, the v and 2 / v v of the reflection of what lies below
+    /// the diagonal; `None` where that had its place already.
+    reflections: Vec<Option<(Vec<f64>, f64)>>,
 }
 
 impl Tridiagonal {
     /// The matrix with the same eigenvalues as the symmetric `a` `[n, n]`.
     fn of(mut a: Vec<f64>, n: usize) -> Self {
         let mut squares = Vec::with_capacity(n.saturating_sub(1));
+        let (mut beside, mut reflections) = (Vec::new(), Vec::new());
         for column in 0..n.saturating_sub(1) {
             // The reflection x - v (v x) (2 / v v) takes what is below the diagonal to its first element.
             let first = column + 1;
@@ -88,9 +122,13 @@ impl Tridiagonal {
             let square = dot(&v, &v);
             squares.push(square);
             if dot(&v[1..], &v[1..]) < f64::MIN_POSITIVE {
+                beside.push(v[0]);
+                reflections.push(None);
                 continue;
             }
-            v[0] += square.sqrt().copysign(v[0]);
+            let length = square.sqrt().copysign(v[0]);
+            beside.push(-length);
+            v[0] += length;
             let factor = 2.0 / dot(&v, &v);
             let below = &mut a[first * n..];
             let mut w: Vec<f64> =
@@ -102,9 +140,44 @@ impl Tridiagonal {
                     *x -= v_row * w + w_row * v;
                 }
             });
+            reflections.push(Some((v, factor)));
         }
         let least = f64::MIN_POSITIVE * squares.iter().copied().fold(1.0, f64::max);
-        Self { diagonal: (0..n).map(|at| a[at * n + at]).collect(), squares, least }
+        let diagonal = (0..n).map(|at| a[at * n + at]).collect();
+        Self { diagonal, beside, squares, least, reflections }
+    }
+
+    /// The eigenvalues in no order, and the eigenvectors as columns `[n, n]`.
+    fn diagonalised(&self) -> (Vec<f64>, Vec<f64>) {
+        let n = self.diagonal.len();
+        let (mut diagonal, mut beside) = (self.diagonal.clone(), self.beside.clone());
+        let mut vectors = vec![0.0; n * n];
+        vectors.iter_mut().step_by(n + 1).for_each(|x| *x = 1.0);
+        let largest = diagonal.iter().chain(&beside).fold(0.0, |most: f64, x| most.max(x.abs()));
+        let floor = f64::EPSILON.powi(2) * largest;
+        let mut last = n.saturating_sub(1);
+        // Two steps for each eigenvalue are usual.
+        for _ in 0..QR_STEPS * n {
+            let is_nothing = |at: usize| {
+                let around = diagonal[at].abs() + diagonal[at + 1].abs();
+                beside[at].abs() <= f64::EPSILON * around + floor
+            };
+            while last > 0 && is_nothing(last - 1) {
+                last -= 1;
+            }
+            if last == 0 {
+                break;
+            }
+            let first = (0..last).rev().find(|at| is_nothing(*at)).map_or(0, |at| at + 1);
+            let turns = qr_step(&mut diagonal, &mut beside, first, last);
+            vectors.par_chunks_exact_mut(n).for_each(|row| {
+                for (at, (c, s)) in (first..last).zip(&turns) {
+                    let (x, y) = (row[at], row[at + 1]);
+                    (row[at], row[at + 1]) = (c * x + s * y, c * y - s * x);
+                }
+            });
+        }
+        (diagonal, vectors)
     }
 
     /// The eigenvalue that `rank` others are below.
@@ -150,6 +223,33 @@ impl Tridiagonal {
         }
         count
     }
+}
+
+/// A step of the QR method on the rows from `first` to `last` of a tridiagonal matrix, between which no element
+/// beside the diagonal is 0. The cosine and the sine by which it turns each plane of neighbours.
+fn qr_step(diagonal: &mut [f64], beside: &mut [f64], first: usize, last: usize) -> Vec<(f64, f64)> {
+    let half = (diagonal[last - 1] - diagonal[last]) / 2.0;
+    let end = beside[last - 1];
+    let shift = diagonal[last] - end * end / (half + half.hypot(end).copysign(half));
+    let (mut x, mut bulge) = (diagonal[first] - shift, beside[first]);
+    let mut turns = Vec::with_capacity(last - first);
+    for at in first..last {
+        let length = x.hypot(bulge);
+        let (c, s) = if length > 0.0 { (x / length, bulge / length) } else { (1.0, 0.0) };
+        if at > first {
+            beside[at - 1] = length;
+        }
+        let (a, b, d) = (diagonal[at], beside[at], diagonal[at + 1]);
+        diagonal[at] = c * c * a + 2.0 * c * s * b + s * s * d;
+        diagonal[at + 1] = s * s * a - 2.0 * c * s * b + c * c * d;
+        beside[at] = c * s * (d - a) + (c * c - s * s) * b;
+        if at + 1 < last {
+            (x, bulge) = (beside[at], s * beside[at + 1]);
+            beside[at + 1] *= c;
+        }
+        turns.push((c, s));
+    }
+    turns
 }
 
 /// In eight sums side by side, in an order that never changes.
@@ -199,6 +299,47 @@ mod tests {
             assert_eq!(found.len(), n);
             for (found, expected) in found.iter().zip(&expected) {
                 assert!((found - expected).abs() < 1e-12 * expected.max(100.0), "{n}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn eigenvectors_of_larger_matrices_are_orthonormal_and_make_the_matrix_again() {
+        let mut stream = random::stream(1, "symmetric", 0, 0);
+        let mut gram = |n: usize, width: usize| -> Vec<f64> {
+            let rows: Vec<f64> = (0..n * width).map(|_| f64::from(stream.normal())).collect();
+            let row = |at: usize| &rows[at * width..(at + 1) * width];
+            (0..n * n).map(|at| dot(row(at / n), row(at % n))).collect()
+        };
+        let matrices = [
+            (gram(1, 3), 1),
+            (gram(2, 2), 2),
+            (gram(40, 60), 40),
+            // Of rank 5: all others are 0.
+            (gram(30, 5), 30),
+            (vec![0.0; 16], 4),
+            (vec![1.0; 100], 10),
+            (vec![2.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 2.0], 3),
+            (Vec::new(), 0),
+        ];
+        for (matrix, n) in matrices {
+            let (values, vectors) = eigenvectors(&matrix, n);
+            assert_eq!((values.len(), vectors.len()), (n, n));
+            assert!(values.is_sorted_by(|a, b| a >= b), "{values:?}");
+            let (expected, _) = eigen(&matrix, n);
+            let scale = matrix.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
+            for (found, expected) in values.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-12 * scale, "{n}: {found} and {expected}");
+            }
+            for i in 0..n {
+                for j in 0..n {
+                    let product = dot(&vectors[i], &vectors[j]);
+                    let expected = f64::from(u8::from(i == j));
+                    assert!((product - expected).abs() < 1e-12, "{n}: {i}, {j}");
+                    let of_both = (0..n).map(|at| values[at] * vectors[at][i] * vectors[at][j]);
+                    let element: f64 = of_both.sum();
+                    assert!((element - matrix[i * n + j]).abs() < 1e-12 * scale, "{n}: {i}, {j}");
+                }
             }
         }
     }

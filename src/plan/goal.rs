@@ -1,14 +1,14 @@
 //! What makes one trial of a sweep better than another: `[sweep.select]`, checked against the stages
 //! that it names. Reads no results.
 
-use std::collections::HashSet;
-
+use super::domains::Lineage;
 use super::pipeline::{Pipeline, PlannedStage};
 use crate::config::diagnostic::suggest;
+use crate::config::sweep::SelectBy;
 use crate::config::{Diagnostic, Reference, Word, sweep};
-use crate::metrics::label_free::LabelFreeScore;
-use crate::metrics::scores::{Better, better};
-use crate::metrics::{Metrics, TrainingSplit};
+use crate::metrics::label_free::{LabelFreeScore, diversity};
+use crate::metrics::scores::{Better, WITHOUT_LABELS, better};
+use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
 use crate::stages::Measures;
 
 /// A number of a stage's CSV to go by.
@@ -22,7 +22,49 @@ pub struct Goal {
     pub metric: String,
     /// Whether more is better.
     pub rises: bool,
+    /// Whether it is `by = "auto"`, which also looks at an [`AutoCheck`].
+    pub auto: bool,
 }
+
+/// What a trial shows to a goal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Merit {
+    /// The goal's value.
+    pub value: f64,
+    /// What `by = "auto"` looks at besides.
+    pub check: Option<AutoCheck>,
+}
+
+impl From<f64> for Merit {
+    fn from(value: f64) -> Self {
+        Self { value, check: None }
+    }
+}
+
+/// What `by = "auto"` looks at besides the validation accuracy. It needs no labels of the target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AutoCheck {
+    /// Whether the predicted classes collapse on the target: such a trial comes after all others.
+    pub collapsed: bool,
+    /// Of trials that are equally accurate, the one with the higher value is better.
+    pub class_ami: f64,
+}
+
+impl AutoCheck {
+    /// That of a training of a model with so many `classes`, in the epoch that [`Goal::value`] is of. `None` where
+    /// it did not measure it.
+    pub fn of(metrics: &Metrics, epoch: Option<usize>, classes: usize) -> Option<Self> {
+        let Metrics::Training(rows) = metrics else { return None };
+        let target = TrainingSplit::Target.word();
+        let [diversity, class_ami] =
+            AUTO_SCORES.map(|score| TrainingRow::of_model(rows, target, score.word(), epoch));
+        let collapsed = diversity::is_collapsed(diversity?, classes);
+        Some(Self { collapsed, class_ami: class_ami? })
+    }
+}
+
+/// The scores that `by = "auto"` looks at.
+const AUTO_SCORES: [LabelFreeScore; 2] = [LabelFreeScore::Diversity, LabelFreeScore::ClassAmi];
 
 /// GoalRows of a CSV.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +96,18 @@ impl Goal {
             problem.help.extend(suggest(&given.stage, names));
             return Err(problem);
         };
-        let (rows, metric) = match stage.measures {
-            Measures::Scores => of_scores(given, stage)?,
-            Measures::Training => of_training(given, stage)?,
-            Measures::Nothing => {
+        let lineage = Lineage::of(pipeline);
+        let (rows, metric) = match (stage.measures, &given.by) {
+            (Measures::Scores, SelectBy::Metric(by)) => of_scores(given, by, stage)?,
+            (Measures::Training, SelectBy::Metric(by)) => of_training(given, by, stage)?,
+            (Measures::Training, SelectBy::Auto) => by_auto(given, stage, &lineage)?,
+            (Measures::Scores, SelectBy::Auto) => {
+                let message =
+                    format!("`by = \"auto\"` goes by a training, and `{}` evaluates", stage.name);
+                return Err(Diagnostic::at(given.stage_span, message, "not a training")
+                    .help("name a training stage with `validate` and `target_scores`"));
+            }
+            (Measures::Nothing, _) => {
                 let message =
                     format!("`sweep.select.stage` names `{}`, which measures nothing", stage.name);
                 let label = format!("a `{}` stage", stage.stage.kind());
@@ -69,14 +119,23 @@ impl Goal {
             // `target` rows are of images without labels.
             GoalRows::Training { split } => {
                 let input = stage.inputs.iter().find(|input| input.key == *split);
+                // `auto` takes what is scored for the target, also where no method adapts to it.
+                let of_scored = |images: &str, split: &str| {
+                    let key = "target_scores.on";
+                    given.by == SelectBy::Auto
+                        && lineage.is_of_domain(&stage.name, key, images, split)
+                };
                 input.is_some_and(|it| {
                     let split = it.split.as_deref().unwrap_or_default();
-                    is_test(split) || is_hidden(pipeline, &it.stage, split)
+                    is_test(split)
+                        || lineage.is_hidden(&it.stage, split)
+                        || of_scored(&it.stage, split)
                 })
             }
             GoalRows::Scores { dataset, .. } => {
                 let (name, split) = dataset.split_once('.').unwrap_or((dataset, ""));
-                is_test(split) || is_hidden(pipeline, name, split)
+                let hides_labels = !WITHOUT_LABELS.contains(&metric.as_str());
+                is_test(split) || hides_labels && lineage.is_hidden(name, split)
             }
         };
         match (sees, given.oracle) {
@@ -102,7 +161,8 @@ impl Goal {
                     Diagnostic::at(given.by_span, message, "this metric")
                         .help("add `mode = \"max\"` or `mode = \"min\"`")
                 })?;
-                Ok(Self { stage: stage.name.clone(), rows, metric, rises })
+                let auto = given.by == SelectBy::Auto;
+                Ok(Self { stage: stage.name.clone(), rows, metric, rises, auto })
             }
         }
     }
@@ -110,6 +170,7 @@ impl Goal {
     /// For people: `adapted: validate.accuracy`.
     pub fn text(&self) -> String {
         match &self.rows {
+            GoalRows::Training { .. } if self.auto => format!("{}: auto", self.stage),
             GoalRows::Training { split } => format!("{}: {split}.{}", self.stage, self.metric),
             GoalRows::Scores { model, dataset } => {
                 format!("{}: {} of {model} on {dataset}", self.stage, self.metric)
@@ -122,14 +183,7 @@ impl Goal {
     pub fn value(&self, metrics: &Metrics, epoch: Option<usize>) -> Option<f64> {
         let value = match (&self.rows, metrics) {
             (GoalRows::Training { split }, Metrics::Training(rows)) => {
-                // Where the best epoch's weights were kept, it is theirs that count.
-                let best =
-                    || Some(rows.iter().rfind(|row| row.split == TrainingSplit::Best)?.epoch);
-                let epoch = epoch.or_else(best);
-                rows.iter()
-                    .filter(|row| row.metric == self.metric && row.split.word() == *split)
-                    .rfind(|row| epoch.is_none_or(|epoch| row.epoch <= epoch))?
-                    .value
+                TrainingRow::of_model(rows, split, &self.metric, epoch)?
             }
             (GoalRows::Scores { model, dataset }, Metrics::Scores(rows)) => {
                 rows.iter()
@@ -156,8 +210,63 @@ impl Goal {
     }
 }
 
+/// Validation accuracy, of a training that measures what `by = "auto"` looks at besides.
+fn by_auto(
+    given: &sweep::Select,
+    stage: &PlannedStage,
+    lineage: &Lineage,
+) -> Result<(GoalRows, String), Diagnostic> {
+    if given.rises.is_some() {
+        let message = "`mode` does not go with `by = \"auto\"`";
+        return Err(Diagnostic::at(given.span, message, "in this table")
+            .help("leave `mode` out: the rule says which values are better"));
+    }
+    let found = of_training(given, "validate.accuracy", stage)?;
+    let scored = target_scores(stage);
+    let missing = AUTO_SCORES.map(|score| score.word()).into_iter();
+    let missing: Vec<&str> = missing.filter(|score| !scored.contains(score)).collect();
+    if missing.is_empty() {
+        let input = |key: &str| {
+            let input = stage.inputs.iter().find(|input| input.key == key)?;
+            Some((input.stage.as_str(), input.split.as_deref().unwrap_or_default()))
+        };
+        // Labels that must stay unseen are a mistake of their own.
+        let is_seen = |it: &(&str, &str)| !is_test(it.1) && !lineage.is_hidden(it.0, it.1);
+        let on = input("target_scores.on").filter(is_seen);
+        let same = ["train", "validate"].into_iter().find(|key| on.is_some() && input(key) == on);
+        let Some(same) = same else { return Ok(found) };
+        let message = "`by = \"auto\"` would look for collapsed classes on the source";
+        let label =
+            format!("`target_scores` of stage `{}` is on the images of `{same}`", stage.name);
+        return Err(Diagnostic::at(given.by_span, message, label)
+            .help("let `target_scores.on` name images of the target"));
+    }
+    let quoted: Vec<String> = missing.iter().map(|score| format!("\"{score}\"")).collect();
+    let (name, quoted, missing) = (&stage.name, quoted.join(", "), missing.join("` and `"));
+    let message = format!("`by = \"auto\"` also goes by `{missing}` of the target");
+    let label = format!("stage `{name}` does not score the target by this");
+    let problem = Diagnostic::at(given.by_span, message, label);
+    Err(match stage.settings.contains_key("target_scores") {
+        true => problem.help(format!(
+            "add `{quoted}` to the `metrics` of `target_scores` in `[stages.{name}]`"
+        )),
+        false => problem.help(format!(
+            "add `target_scores = {{ on = \"...\", metrics = [{quoted}] }}` to `[stages.{name}]`"
+        )),
+    })
+}
+
+/// The scores of the target that a training measures.
+fn target_scores(stage: &PlannedStage) -> Vec<&str> {
+    (stage.settings.get("target_scores"))
+        .and_then(|it| it.get("metrics")?.as_array())
+        .map(|words| words.iter().filter_map(toml::Value::as_str).collect())
+        .unwrap_or_default()
+}
+
 fn of_training(
     given: &sweep::Select,
+    by: &str,
     stage: &PlannedStage,
 ) -> Result<(GoalRows, String), Diagnostic> {
     let wrong = |message: String, label: &str| Diagnostic::at(given.by_span, message, label);
@@ -167,17 +276,14 @@ fn of_training(
             return Err(wrong(message, "a training has one model and its own splits"));
         }
     }
-    let Some((split, metric)) = given.by.split_once('.') else {
-        let message = format!("`sweep.select.by = {:?}` names no split", given.by);
+    let Some((split, metric)) = by.split_once('.') else {
+        let message = format!("`sweep.select.by = {by:?}` names no split");
         return Err(wrong(message, "expected `split.metric`").help(
             "for example `\"validate.accuracy\"`, `\"validate.loss\"` or `\"target.info_max\"`",
         ));
     };
     let has = |key: &str| stage.inputs.iter().any(|input| input.key == key);
-    let scored: Vec<&str> = (stage.settings.get("target_scores"))
-        .and_then(|it| it.get("metrics")?.as_array())
-        .map(|words| words.iter().filter_map(toml::Value::as_str).collect())
-        .unwrap_or_default();
+    let scored = target_scores(stage);
     let name = &stage.name;
     match split {
         "validate" if !has("validate") => {
@@ -207,6 +313,7 @@ fn of_training(
 
 fn of_scores(
     given: &sweep::Select,
+    by: &str,
     stage: &PlannedStage,
 ) -> Result<(GoalRows, String), Diagnostic> {
     let named = |key: &str, word: &Option<String>, prefix: &str| {
@@ -234,9 +341,14 @@ fn of_scores(
         problem.help.extend(suggest(word, known.iter().map(String::as_str)));
         Err(problem)
     };
+    if by == "ensv" {
+        let message = "`ensv` compares the models of one trial, and says nothing of other trials";
+        return Err(Diagnostic::at(given.by_span, message, "cannot set trials apart")
+            .help("go by a score of each model alone, such as `mixval`"));
+    }
     let model = named("model", &given.model, "models.")?;
     let dataset = named("on", &given.on, "on.")?;
-    Ok((GoalRows::Scores { model, dataset }, given.by.clone()))
+    Ok((GoalRows::Scores { model, dataset }, by.to_owned()))
 }
 
 /// Whether more of a metric is better; `None` for one that is not known or has no better value.
@@ -251,51 +363,7 @@ fn rises(metric: &str) -> Option<bool> {
     }
 }
 
-/// Whether a method adapts to the domain of a stage's images without labels. A domain is what its
-/// images come from beyond what the source's come from as well; or a split, where both are of one.
-fn is_hidden(pipeline: &Pipeline, images: &str, split: &str) -> bool {
-    let come_from = |name: &str| ancestors(pipeline, name);
-    let from = come_from(images);
-    pipeline.stages.iter().any(|stage| {
-        let named = |key: &str| stage.inputs.iter().find(|input| input.key == key);
-        let Some(target) = named("method.target") else { return false };
-        if target.stage == images && target.split.as_deref() == Some(split) {
-            return true;
-        }
-        let source = labelled(pipeline, stage).map(|source| come_from(&source.stage));
-        let source = source.unwrap_or_default();
-        come_from(&target.stage).iter().any(|it| !source.contains(it) && from.contains(it))
-    })
-}
-
-/// The labelled images that the model of a stage learned from: those of the stage itself, or of the
-/// stage that its model comes from. `None` for a model that came in with its weights.
-fn labelled<'a>(pipeline: &'a Pipeline, stage: &'a PlannedStage) -> Option<&'a Reference> {
-    let mut stage = stage;
-    loop {
-        let named = |key: &str| stage.inputs.iter().find(|input| input.key == key);
-        if let Some(train) = named("train") {
-            return Some(train);
-        }
-        let model = &named("model")?.stage;
-        stage = pipeline.stages.iter().find(|stage| stage.name == *model)?;
-    }
-}
-
 /// Whether a split is one to report on, not to choose by.
 fn is_test(split: &str) -> bool {
     split == "test"
-}
-
-/// A stage, and all stages that it is built from.
-fn ancestors<'a>(pipeline: &'a Pipeline, name: &str) -> HashSet<&'a str> {
-    let find = |name: &str| pipeline.stages.iter().find(|stage| stage.name == name);
-    let mut found = HashSet::new();
-    let mut left: Vec<&PlannedStage> = find(name).into_iter().collect();
-    while let Some(stage) = left.pop() {
-        if found.insert(stage.name.as_str()) {
-            left.extend(stage.inputs.iter().filter_map(|input| find(&input.stage)));
-        }
-    }
-    found
 }

@@ -1,5 +1,6 @@
 //! Turns a pipeline file into a checked pipeline and a graph of tasks.
 
+pub mod domains;
 mod draft;
 pub mod fingerprint;
 pub mod foresight;
@@ -7,6 +8,7 @@ pub mod goal;
 pub mod graph;
 pub mod kept;
 mod link;
+mod loss;
 pub mod manual;
 mod origin;
 pub mod pipeline;

@@ -496,16 +496,19 @@ fn set_inside_an_axis_is_set_in_each_of_its_values() {
 }
 
 #[test]
-fn an_axis_that_set_took_the_place_of_leaves_its_group() {
+fn an_axis_that_set_took_the_place_of_takes_its_group_to_the_place_of_the_value() {
     let sweep = "[sweep]\nzip = [[\"stages.net.optimizer.lr\", \"stages.net.epochs\"]]\n\
-        [sweep.axes]\n\"stages.net.optimizer.lr\" = [0.1, 0.2]\n\"stages.net.epochs\" = [3, 4]\n";
-    let (trials, _) = swept(sweep, &["stages.net.epochs=9"]);
-    let epochs: Vec<i64> = trials
-        .iter()
-        .map(|trial| trial.pipeline.stages[1].settings["epochs"].as_integer().unwrap())
-        .collect();
-    assert_eq!(epochs, [9, 9]);
-    assert_ne!(optimizer(&trials[0]), optimizer(&trials[1]));
+        [sweep.axes]\n\"stages.net.optimizer.lr\" = [0.1, 0.2, 0.3]\n\"stages.net.epochs\" = [3, 4, 4]\n";
+    let found = |sets: &[&str]| -> Vec<(f64, i64)> {
+        let (trials, _) = swept(sweep, sets);
+        let labels = trials.iter().map(|trial| &trial.labels);
+        labels.map(|it| (it[0].1.as_float().unwrap(), it[1].1.as_integer().unwrap())).collect()
+    };
+    assert_eq!(found(&["stages.net.epochs=3"]), [(0.1, 3)]);
+    assert_eq!(found(&["stages.net.epochs=4"]), [(0.2, 4), (0.3, 4)]);
+    assert_eq!(found(&["stages.net.optimizer.lr=0.3"]), [(0.3, 4)]);
+    // Where every axis of the group is set, nothing is left that could move.
+    assert_eq!(found(&["stages.net.epochs=9", "stages.net.optimizer.lr=0.7"]), [(0.7, 9)]);
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! and never on which trial ended first: a sweep that is run again, or resumed after a stop, decides
 //! the same.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::goal::Goal;
+use super::goal::{Goal, Merit};
+use super::loss::Loss;
 use super::origin::{Drawn, Origin};
 use super::trial::Trial;
 use crate::config::node::label_text;
@@ -42,9 +44,9 @@ struct ConfigurationState {
     /// The epochs of its rungs; a single one of 0 when trials run to their end.
     rungs: Vec<usize>,
     /// What it had to show at each rung that it reached; `None` where it failed.
-    losses: Vec<Option<f64>>,
+    losses: Vec<Option<Loss>>,
     /// The same of each of its trials at the last rung, unturned.
-    values: HashMap<usize, Option<f64>>,
+    values: HashMap<usize, Option<Merit>>,
 }
 
 impl ConfigurationState {
@@ -77,6 +79,9 @@ pub struct Verdict {
     pub selected: Option<bool>,
     /// Why it ended early, if it did.
     pub pruned: Option<Pruned>,
+    /// Whether its predicted classes collapse on the target, where the goal looks at that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collapsed: Option<bool>,
 }
 
 /// An early end.
@@ -195,6 +200,25 @@ impl Search {
         &self.notes
     }
 
+    /// What people should know of what it selected: where no configuration that came to its end passed the
+    /// check of `by = "auto"`, so that it selected among all of them.
+    pub fn notes_on_selection(&self) -> Vec<String> {
+        let best = self.best();
+        let groups = self.groups().into_iter();
+        let groups = groups.filter(|group| best.get(group).is_some_and(|it| it.0.collapsed));
+        let note = |group: &str| {
+            let of = match group.trim_end() {
+                "" => String::new(),
+                group => format!(" of {group}"),
+            };
+            format!(
+                "the predicted classes of every configuration{of} that came to its end collapse on the target, \
+                 so that `by = \"auto\"` selected among all of them"
+            )
+        };
+        groups.map(note).collect()
+    }
+
     /// The goal.
     pub fn goal(&self) -> Option<&Goal> {
         self.goal.as_ref()
@@ -249,9 +273,9 @@ impl Search {
         Ok(Some(reach))
     }
 
-    /// Takes in what the goal says of the trials that ran: `value` of a trial up to an epoch, or at its
+    /// Takes in what the goal says of the trials that ran: `merit` of a trial up to an epoch, or at its
     /// end; `None` when it has none, as it failed.
-    pub fn learn(&mut self, value: impl Fn(usize, Option<usize>) -> Option<f64>) {
+    pub fn learn<M: Into<Merit>>(&mut self, merit: impl Fn(usize, Option<usize>) -> Option<M>) {
         let mut of: HashMap<usize, Vec<usize>> = HashMap::new();
         for (trial, configuration) in self.of.iter().enumerate() {
             of.entry(*configuration).or_default().push(trial);
@@ -261,36 +285,40 @@ impl Search {
             let progress = &mut self.progress[configuration];
             let last = rung + 1 == progress.rungs.len();
             let epoch = (!last).then(|| progress.rungs[rung]);
-            progress.values = trials.iter().map(|trial| (*trial, value(*trial, epoch))).collect();
-            let mut sum = Some(0.0);
-            for trial in &trials {
-                sum = sum.zip(progress.values[trial]).map(|(sum, value)| sum + value);
-            }
+            let merits: Vec<Option<Merit>> =
+                trials.iter().map(|trial| merit(*trial, epoch).map(Into::into)).collect();
             let rises = self.goal.as_ref().is_some_and(|goal| goal.rises);
-            #[expect(clippy::cast_precision_loss, reason = "a few repeats")]
-            let mean = sum.map(|sum| sum / trials.len() as f64);
-            progress.losses.push(mean.map(|mean| if rises { -mean } else { mean }));
+            progress.losses.push(Loss::of(&merits, rises));
+            progress.values = trials.into_iter().zip(merits).collect();
         }
+    }
+
+    /// The best of the complete configurations of each group, the first of equal ones.
+    fn best(&self) -> HashMap<&str, (Loss, usize)> {
+        let mut best: HashMap<&str, (Loss, usize)> = HashMap::new();
+        for (number, progress) in self.progress.iter().enumerate().filter(|it| it.1.is_complete()) {
+            let Some(Some(loss)) = progress.losses.last() else { continue };
+            let entry = best.entry(&progress.group).or_insert((*loss, number));
+            if loss.compare(&entry.0) == Ordering::Less {
+                *entry = (*loss, number);
+            }
+        }
+        best
     }
 
     /// What became of every trial.
     pub fn verdicts(&self) -> Vec<Verdict> {
-        let mut best: HashMap<&str, (f64, usize)> = HashMap::new();
-        for (number, progress) in self.progress.iter().enumerate().filter(|it| it.1.is_complete()) {
-            let Some(Some(loss)) = progress.losses.last() else { continue };
-            let entry = best.entry(&progress.group).or_insert((*loss, number));
-            if *loss < entry.0 {
-                *entry = (*loss, number);
-            }
-        }
+        let best = self.best();
         let verdict = |(trial, configuration): (usize, &usize)| {
             let progress = &self.progress[*configuration];
             let is_best =
                 best.get(progress.group.as_str()).is_some_and(|it| it.1 == *configuration);
+            let merit = progress.values.get(&trial).copied().flatten();
             Verdict {
-                objective: progress.values.get(&trial).copied().flatten(),
+                objective: merit.map(|merit| merit.value),
                 selected: self.goal.as_ref().map(|_| is_best),
                 pruned: self.why_pruned(*configuration),
+                collapsed: merit.and_then(|merit| Some(merit.check?.collapsed)),
             }
         };
         self.of.iter().enumerate().map(verdict).collect()
@@ -304,7 +332,7 @@ impl Search {
         let rung = progress.losses.len() - 1;
         let loss = progress.losses[rung]?;
         let others = self.group_at(&progress.group, rung);
-        let better = others.iter().filter(|it| it.0 < loss).count();
+        let better = others.iter().filter(|it| it.0.compare(&loss) == Ordering::Less).count();
         let last = progress.rungs.last().copied().unwrap_or_default();
         let (epochs, place, all) = (progress.rungs[rung], better + 1, others.len());
         let reason = format!("after epoch {epochs} of {last}: place {place} of {all}");
@@ -313,11 +341,11 @@ impl Search {
     }
 
     /// Losses and numbers of the configurations of a group that have something to show at a rung.
-    fn group_at(&self, group: &str, rung: usize) -> Vec<(f64, usize)> {
+    fn group_at(&self, group: &str, rung: usize) -> Vec<(Loss, usize)> {
         let all = self.progress.iter().enumerate().filter(|it| it.1.group == group);
-        let mut found: Vec<(f64, usize)> =
+        let mut found: Vec<(Loss, usize)> =
             all.filter_map(|(at, it)| Some(((*it.losses.get(rung)?)?, at))).collect();
-        found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        found.sort_by(|a, b| a.0.compare(&b.0).then(a.1.cmp(&b.1)));
         found
     }
 
@@ -388,7 +416,10 @@ impl Search {
         let observations: Vec<Observation> = (self.progress.iter().enumerate())
             .flat_map(|(configuration, progress)| {
                 let levels = progress.losses.iter().enumerate();
-                levels.map(move |(level, loss)| Observation { configuration, level, loss: *loss })
+                levels.map(move |(level, loss)| {
+                    let loss = loss.as_ref().map(Loss::number);
+                    Observation { configuration, level, loss }
+                })
             })
             .collect();
         let drawn = self.sweep.next(&self.configurations, &observations);

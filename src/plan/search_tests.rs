@@ -5,6 +5,7 @@ use std::fs;
 
 use super::*;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit};
+use crate::plan::goal::AutoCheck;
 use crate::plan::trials::{self, Trials};
 
 const FILE: &str = r#"
@@ -108,7 +109,9 @@ fn halving_promotes_the_best_third_of_each_rung_and_ends_the_others_there() {
     let (rounds, trials) = run(&sweep, |trial, _| Some(number(trial, LR)));
     assert_eq!(rounds, ["0@1 1@1 2@1 3@1 4@1 5@1 6@1 7@1 8@1", "6@3 7@3 8@3", "8@9"]);
     let verdicts = verdicts(&trials);
-    assert_eq!(verdicts[8], Verdict { objective: Some(0.9), selected: Some(true), pruned: None });
+    let best =
+        Verdict { objective: Some(0.9), selected: Some(true), pruned: None, collapsed: None };
+    assert_eq!(verdicts[8], best);
     assert_eq!(reason(&verdicts[7]), Some("after epoch 3 of 9: place 2 of 3"));
     assert_eq!(reason(&verdicts[0]), Some("after epoch 1 of 9: place 9 of 9"));
 }
@@ -166,6 +169,46 @@ fn more_trials_keep_those_that_were_there_for_every_sampler() {
         assert_eq!(few[..], many[..24], "{search}");
         let different: HashSet<String> = many.iter().map(|it| format!("{it:?}")).collect();
         assert_eq!(different.len(), 40, "{search}");
+    }
+}
+
+#[test]
+fn every_draw_is_tried_with_each_value_of_an_axis_that_sets_configurations_apart() {
+    for search in ["random", "sobol"] {
+        let sweep = |trials: usize, more: &str| {
+            format!(
+                "search = '{search}'\ntrials = {trials}\neach = ['stages.net.epochs']\n{more}\
+                 axes = {{ '{LR}' = {{ log_uniform = [1e-4, 1e-1] }}, 'pipeline.seed' = [0, 1], \
+                 'stages.net.epochs' = [3, 5] }}\n{SELECT}per = ['stages.net.epochs']\n"
+            )
+        };
+        let draw = |trials: usize, more: &str| load(&sweep(trials, more)).unwrap().trials;
+        let rates = |trials: &[Trial], epochs: f64, seed: f64| -> Vec<f64> {
+            let is = |it: &&Trial| {
+                (number(it, "stages.net.epochs") - epochs).abs() < 0.5
+                    && (number(it, "pipeline.seed") - seed).abs() < 0.5
+            };
+            trials.iter().filter(is).map(|it| number(it, LR)).collect()
+        };
+        let (few, many) = (draw(3, ""), draw(5, ""));
+        assert_eq!((few.len(), many.len()), (12, 20), "{search}: 2 values, 2 seeds each");
+        assert!(few.iter().zip(&many).all(|it| it.0.labels == it.1.labels), "{search}");
+        // The same draws for both, so that they can be compared in pairs.
+        let drawn = rates(&many, 3.0, 0.0);
+        assert_eq!(drawn.len(), 5);
+        assert_eq!(drawn, rates(&many, 5.0, 1.0), "{search}");
+        // One that `where` drops is replaced for the value that it was dropped of alone.
+        let middle = (drawn[1] + drawn[0]) / 2.0;
+        let sign = if drawn[0] < middle { '<' } else { '>' };
+        let kept = draw(5, &format!("where = 'epochs == 5 or lr {sign} {middle}'\n"));
+        assert_eq!(rates(&kept, 5.0, 0.0), drawn);
+        let replaced = rates(&kept, 3.0, 0.0);
+        assert_eq!((replaced.len(), replaced[0]), (5, drawn[0]));
+        assert_ne!(replaced, drawn);
+        // Each value has a best configuration of its own.
+        let (_, done) = run(&sweep(3, ""), |trial, _| Some(-number(trial, LR)));
+        let selected = verdicts(&done).iter().filter(|it| it.selected == Some(true)).count();
+        assert_eq!(selected, 4, "{search}: one a value, two seeds each");
     }
 }
 
@@ -235,6 +278,113 @@ fn the_best_epoch_counts_where_its_weights_were_kept() {
     assert_eq!(goal.value(&kept, Some(2)), Some(0.4), "at a rung it is not known yet");
 }
 
+/// A sweep of a network that is adapted, selected by `auto`, with these lines in its stage and in `[sweep.select]`.
+fn auto(stage: &str, select: &str) -> String {
+    format!(
+        "axes = {{ 'pipeline.seed' = [0, 1], 'stages.adapted.optimizer.lr' = [0.1, 0.2, 0.3] }}\n\
+         [sweep.select]\nstage = 'adapted'\nby = 'auto'\n{select}\n\
+         [stages.adapted]\nkind = 'finetune'\nmodel = 'net'\ntrain = 'mnist'\nepochs = 9\n\
+         method = {{ kind = 'dann', target = 'mnist.test' }}\n{stage}\n"
+    )
+}
+
+const MEASURED: &str = "validate = 'mnist.valid'\n\
+    target_scores = { on = 'mnist.test', metrics = ['diversity', 'class_ami', 'entropy'] }";
+
+#[test]
+fn auto_selects_the_most_accurate_of_what_does_not_collapse_and_says_where_everything_does() {
+    let merit = |value, collapsed, class_ami| {
+        Some(Merit { value, check: Some(AutoCheck { collapsed, class_ami }) })
+    };
+    let select = |show: &dyn Fn(f64, f64) -> Option<Merit>| {
+        let mut all = load(&auto(MEASURED, "")).unwrap_or_else(|report| panic!("{report}"));
+        let mut search = all.search.take().unwrap();
+        search.next(&mut all.trials).unwrap().unwrap();
+        let trials = all.trials.clone();
+        search.learn(|trial, _| {
+            let of = |key| number(&trials[trial], key);
+            show(of("stages.adapted.optimizer.lr"), of("pipeline.seed"))
+        });
+        let verdicts = search.verdicts().into_iter().enumerate();
+        let selected = verdicts.filter(|it| it.1.selected == Some(true)).map(|it| it.0);
+        (selected.collect::<Vec<_>>(), search.notes_on_selection())
+    };
+    // The most accurate one collapses with one of its seeds; of the others, equally good, ClassAMI decides.
+    let (selected, notes) = select(&|lr, seed| match lr {
+        0.1 => merit(0.99, seed == 1.0, 0.9),
+        0.2 => merit(0.9, false, 0.4),
+        _ => merit(0.9, false, 0.5),
+    });
+    assert_eq!((selected, notes), (vec![2, 5], Vec::new()));
+    let (selected, notes) = select(&|lr, _| merit(lr, true, 0.5));
+    assert_eq!(selected, [2, 5]);
+    assert_eq!(notes.len(), 1);
+    let said = "every configuration that came to its end collapse on the target";
+    assert!(notes[0].contains(said), "{notes:?}");
+}
+
+#[test]
+fn auto_reads_accuracy_diversity_and_class_ami_of_the_same_epoch() {
+    let goal = load(&auto(MEASURED, "")).unwrap().search.unwrap().goal().unwrap().clone();
+    assert_eq!((goal.text().as_str(), goal.rises), ("adapted: auto", true));
+    let row = |epoch, split, metric: &str, value| {
+        let metric = metric.to_owned();
+        TrainingRow { epoch, step: 1, split, metric, value }
+    };
+    let measured = |epoch, accuracy, diversity| {
+        [
+            row(epoch, TrainingSplit::Target, "diversity", diversity),
+            row(epoch, TrainingSplit::Target, "class_ami", accuracy / 2.0),
+            row(epoch, TrainingSplit::Validate, "accuracy", accuracy),
+        ]
+    };
+    let rows = [measured(1, 0.75, 2.3), measured(2, 0.5, 1.8)].concat();
+    let kept = [&rows[..], &[row(1, TrainingSplit::Best, "accuracy", 0.75)]].concat();
+    // Four fifths of ln 10 are 1.84.
+    for (rows, epoch, accuracy, collapsed) in
+        [(&rows, None, 0.5, true), (&rows, Some(1), 0.75, false), (&kept, None, 0.75, false)]
+    {
+        let metrics = Metrics::Training(rows.clone());
+        assert_eq!(goal.value(&metrics, epoch), Some(accuracy));
+        let check = AutoCheck { collapsed, class_ami: accuracy / 2.0 };
+        assert_eq!(AutoCheck::of(&metrics, epoch, 10), Some(check));
+    }
+    let without = Metrics::Training(vec![row(1, TrainingSplit::Validate, "accuracy", 0.5)]);
+    assert_eq!(AutoCheck::of(&without, None, 10), None);
+}
+
+#[test]
+fn auto_says_what_it_needs() {
+    let wrong = |stage: &str, select: &str| load(&auto(stage, select)).expect_err("refused");
+    let report = wrong("validate = 'mnist.valid'", "");
+    assert!(report.contains("also goes by `diversity` and `class_ami` of the target"), "{report}");
+    let one = MEASURED.replace("'class_ami', ", "");
+    let report = wrong(&one, "");
+    assert!(report.contains("add `\"class_ami\"` to the `metrics` of `target_scores`"), "{report}");
+    let report = wrong(&MEASURED.replace("validate = 'mnist.valid'", ""), "");
+    assert!(report.contains("does not validate"), "{report}");
+    let report = wrong(MEASURED, "mode = 'max'");
+    assert!(report.contains("`mode` does not go with"), "{report}");
+    let report = wrong(&MEASURED.replace("mnist.valid", "mnist.test"), "");
+    assert!(report.contains("labels that selection must not see"), "{report}");
+    let report = wrong(&MEASURED.replace("on = 'mnist.test'", "on = 'mnist.valid'"), "");
+    assert!(report.contains("collapsed classes on the source"), "{report}");
+    // Without a method, what is scored is the target.
+    let plain = |validate: &str| {
+        let sweep = auto(MEASURED, "")
+            .replace("method = { kind = 'dann', target = 'mnist.test' }", "")
+            .replace("on = 'mnist.test'", "on = 'gray.train'")
+            .replace("validate = 'mnist.valid'", validate);
+        load(&format!("{sweep}\n[stages.gray]\nkind = 'normalize'\ninput = 'mnist'\n"))
+    };
+    assert!(plain("validate = 'mnist.valid'").is_ok());
+    let report = plain("validate = 'gray.valid'").expect_err("refused");
+    assert!(report.contains("labels that selection must not see"), "{report}");
+    let scores = auto(MEASURED, "").replace("stage = 'adapted'", "stage = 'score'");
+    let report = load(&scores).expect_err("refused");
+    assert!(report.contains("`score` evaluates"), "{report}");
+}
+
 #[test]
 fn a_sobol_sequence_fills_a_square_more_evenly_than_chance() {
     let corners = |search: &str| {
@@ -289,6 +439,25 @@ fn sweeps_that_contradict_themselves_are_explained() {
         (format!("where = 'rl > 7'\n{listed}"), "`rl` is not swept"),
         (format!("{listed}{SELECT}[sweep.halving]\n"), "cannot compare trials of other"),
         (format!("repeat = ['nothing']\n{listed}"), "`sweep.repeat` names `nothing`"),
+        (format!("each = ['{LR}']\n{listed}"), "unknown key `sweep.each`"),
+        (
+            format!("search = 'random'\ntrials = 3\neach = ['nothing']\n{listed}"),
+            "`sweep.each` names `nothing`",
+        ),
+        (
+            format!("search = 'random'\ntrials = 3\neach = ['{LR}']\n{drawn}"),
+            "its values have no end",
+        ),
+        (
+            format!("search = 'random'\ntrials = 3\nrepeat = ['{LR}']\neach = ['{LR}']\n{listed}"),
+            "an axis that repeats",
+        ),
+        (
+            format!(
+                "search = 'random'\ntrials = 3\neach = ['{LR}', 'stages.net.epochs']\n{listed}"
+            ),
+            "there is nothing to draw",
+        ),
         (
             "search = 'random'\ntrials = 3\naxes = { 'pipeline.seed' = [0, 1] }\n".into(),
             "there is nothing to draw",
@@ -305,6 +474,10 @@ fn sweeps_that_contradict_themselves_are_explained() {
             "labels that selection must not see",
         ),
         (format!("{listed}{SELECT}oracle = true\n"), "sees no label that it should not"),
+        (
+            format!("{listed}[sweep.select]\nstage = 'score'\nby = 'ensv'\n"),
+            "says nothing of other trials",
+        ),
         (
             format!(
                 "axes = {{ '{LR}' = [0.1] }}\n[sweep.select]\nstage = 'net'\nby = 'target.snd'\n"

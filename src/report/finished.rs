@@ -182,6 +182,7 @@ fn read_trials(folder: &Path, record: &Record) -> Result<(Vec<String>, Vec<Trial
         objective: None,
         selected: None,
         reason: String::new(),
+        collapsed: None,
     };
     let axes = record.values.first().map(|it| it.keys().cloned().collect());
     Ok((axes.unwrap_or_default(), (0..count).map(trial).collect()))

@@ -12,6 +12,7 @@ pub mod live;
 pub mod measured;
 mod older;
 pub mod plot;
+pub mod ranking;
 pub mod record;
 pub mod results;
 pub mod runs;
@@ -21,6 +22,7 @@ pub mod table;
 pub mod tables;
 mod tasks;
 pub mod trial_files;
+pub mod trial_score;
 pub mod trials;
 
 pub use earlier::Earlier;

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::Error;
-use crate::config::Reference;
-use crate::config::sweep::Select;
+use crate::config::sweep::{Select, SelectBy};
+use crate::config::{Reference, Word};
 use crate::console::Lost;
 use crate::digest::{Content, Fingerprint};
 use crate::exec::{Ending, RunEnding};
+use crate::metrics::label_free::LabelFreeScore;
+use crate::metrics::label_free::diversity::LEAST_SHARE;
 use crate::plan::pipeline::PlannedStage;
 use crate::plan::table_spec::TableSpec;
 use crate::system;
@@ -90,7 +92,7 @@ pub struct RunProvenance {
 pub struct Selection {
     /// The stage whose metric decides.
     pub stage: String,
-    /// The metric: `split.metric` of a training, or a metric of a stage that scores.
+    /// The metric: `split.metric` of a training, or a metric of a stage that scores; or `auto`.
     pub by: String,
     /// The model, where the stage scores several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,6 +159,9 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Every setting that its fingerprint covers.
     pub settings: Value,
+    /// How many classes its model tells apart, where it measured how diverse the predicted ones are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
     /// Why it failed: `message` and `help`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
@@ -174,7 +179,7 @@ impl Selection {
         let mode = select.rises.map(|rises| if rises { "max" } else { "min" });
         Self {
             stage: select.stage.clone(),
-            by: select.by.clone(),
+            by: select.by.text().to_owned(),
             model: select.model.clone(),
             on: select.on.clone(),
             mode: mode.map(str::to_owned),
@@ -188,6 +193,13 @@ impl Selection {
 impl fmt::Display for Selection {
     fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
         write!(to, "selected by {} of {}", self.by, self.stage)?;
+        if SelectBy::of(&self.by) == SelectBy::Auto {
+            write!(
+                to,
+                " (validate.accuracy of those whose predicted classes do not collapse, with a diversity of at \
+                 least {LEAST_SHARE} ln K on the target; ties by class_ami)"
+            )?;
+        }
         let facts = [&self.model, &self.on, &self.mode].into_iter().flatten();
         let facts: Vec<&str> = facts.map(String::as_str).collect();
         if !facts.is_empty() {
@@ -229,6 +241,13 @@ impl ModelOnSplit {
 }
 
 impl StageRecord {
+    /// The scores of the target that its training measures without labels.
+    pub fn target_scores(&self) -> Vec<LabelFreeScore> {
+        let words = self.settings.get("target_scores").and_then(|it| it.get("metrics")?.as_array());
+        let words = words.into_iter().flatten();
+        words.filter_map(|word| LabelFreeScore::named(word.as_str()?)).collect()
+    }
+
     /// The message of its error, if it failed.
     pub fn message(&self) -> Option<&str> {
         self.error.as_ref()?.get("message")?.as_str()

@@ -242,8 +242,12 @@ fn fill(
     let text = record.text();
     put(record::NAME, &text)?;
     let run = FinishedRun::of(folder, record)?;
-    for (name, text) in Tables::as_written(&run)?.files() {
+    let tables = Tables::as_written(&run)?;
+    for (name, text) in tables.files() {
         put(&name, &text)?;
+    }
+    if let Some((name, text)) = tables.ranking_file() {
+        put(name, &text)?;
     }
     let sums = Checksums::of(folder)?;
     put(checksums::NAME, &sums.text())?;

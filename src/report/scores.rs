@@ -7,41 +7,16 @@ use indexmap::IndexSet;
 
 use super::error::Error;
 use super::finished::FinishedRun;
+use super::ranking::RankedModel;
 use super::record::StageRecord;
+use super::trial_score::{ScoredPair, TrialScore};
 use super::trials::TrialResult;
+use crate::metrics::label_free::diversity::LEAST_SHARE;
 use crate::metrics::{Metrics, ScoreRow};
 use crate::plan::table_spec::TableSpec;
 
 /// The table of a scoring stage for models that number classes differently than a data set does.
 pub(super) const NUMBERING: &str = "classes.csv";
-
-/// A score that a stage measured in a trial.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrialScore {
-    /// Index in [`RunScores::trials`].
-    pub trial: usize,
-    /// The stage that scored.
-    pub stage: String,
-    /// The model.
-    pub model: String,
-    /// The split.
-    pub dataset: String,
-    /// The metric.
-    pub metric: String,
-    /// The value.
-    pub value: f64,
-}
-
-/// A model and a split that a stage scores, or should have scored.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ScoredPair {
-    /// The stage that scores it.
-    pub stage: String,
-    /// The model.
-    pub model: String,
-    /// The split.
-    pub dataset: String,
-}
 
 /// Everything that the tables of a run can show.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +41,10 @@ pub struct RunScores<'a> {
     pub by_number: IndexSet<ScoredPair>,
     /// Pairs whose model numbers its classes differently than the data set.
     pub renumbered: IndexSet<ScoredPair>,
+    /// Models with scores that need no labels of the target, in the order of the trials and the stages.
+    pub models: Vec<RankedModel>,
+    /// Why models are not among them whose training left a CSV that cannot be read; one sentence each.
+    pub unread: Vec<String>,
 }
 
 impl<'a> RunScores<'a> {
@@ -80,6 +59,7 @@ impl<'a> RunScores<'a> {
             let labels = settings(&run.pipeline, &run.record.tables);
             trials.to_mut().iter_mut().for_each(|trial| trial.labels.clone_from(&labels));
         }
+        let (models, unread) = RankedModel::all(run)?;
         let mut all = Self {
             trials,
             stages: &run.record.trials,
@@ -87,6 +67,8 @@ impl<'a> RunScores<'a> {
             sweep: run.is_sweep(),
             oracle: run.is_oracle(),
             selection: run.record.selection.as_ref().map(ToString::to_string),
+            models,
+            unread,
             ..Self::default()
         };
         for (number, stages) in run.record.trials.iter().enumerate() {
@@ -120,6 +102,32 @@ impl<'a> RunScores<'a> {
         }
     }
 
+    /// Whether a score is of the target, and of a model whose predicted classes collapse there.
+    pub fn is_collapsed(&self, score: &TrialScore) -> bool {
+        let of = |it: &&RankedModel| it.trial == score.trial && it.model == score.model;
+        let model = self.models.iter().find(of);
+        model.is_some_and(|it| {
+            it.collapsed() == Some(true) && it.targets.contains_key(&score.dataset)
+        })
+    }
+
+    /// A warning where the predicted classes of models of selected trials collapse on the target.
+    pub fn collapse_of_selected(&self) -> Option<String> {
+        let is_collapsed = |it: &&RankedModel| {
+            let trial = &self.trials[it.trial];
+            it.collapsed() == Some(true) && trial.selected == Some(true)
+        };
+        let name = |it: &RankedModel| format!("`{}` of {}", it.model, self.trials[it.trial].name);
+        let named: Vec<String> = self.models.iter().filter(is_collapsed).map(name).collect();
+        (!named.is_empty()).then(|| {
+            format!(
+                "the predicted classes of models of selected trials collapse on the target, with a diversity below \
+                 {LEAST_SHARE} ln K: {}",
+                named.join(", ")
+            )
+        })
+    }
+
     fn collect(&mut self, run: &FinishedRun, trial: usize, stage: &str) -> Result<(), Error> {
         let Some(metrics) = run.read_metrics(trial, stage)? else { return Ok(()) };
         let beside = run.extra(trial, stage, NUMBERING)?;
@@ -136,14 +144,6 @@ impl<'a> RunScores<'a> {
             self.scores.push(TrialScore { trial, stage, model, dataset, metric, value });
         }
         Ok(())
-    }
-}
-
-impl TrialScore {
-    /// The pair that it scores.
-    pub fn pair(&self) -> ScoredPair {
-        let Self { stage, model, dataset, .. } = self.clone();
-        ScoredPair { stage, model, dataset }
     }
 }
 

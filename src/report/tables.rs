@@ -3,6 +3,7 @@
 
 use super::error::Error;
 use super::finished::FinishedRun;
+use super::ranking::{Ranking, file};
 use super::scores::RunScores;
 use super::table::{self, ResultTable};
 
@@ -24,7 +25,7 @@ impl<'a> Tables<'a> {
     pub fn of(run: &'a FinishedRun) -> Result<Self, Error> {
         let mut tables = Self::as_written(run)?;
         for table in tables.tables.iter_mut().filter_map(|(_, table)| table.as_mut().ok()) {
-            run.doubts.iter().for_each(|doubt| table.doubt(doubt));
+            run.doubts.iter().chain(&tables.scores.unread).for_each(|doubt| table.doubt(doubt));
         }
         Ok(tables)
     }
@@ -45,6 +46,28 @@ impl<'a> Tables<'a> {
             tables.extend(made.filter(|(_, table)| table.as_ref().err().is_none_or(fits)));
         }
         Ok(Self { scores, tables })
+    }
+
+    /// The tables of the rankings of scores that need no labels of the target, with the doubts about the run among
+    /// their notes.
+    ///
+    /// # Errors
+    /// As [`Tables::of`].
+    pub fn of_rankings(run: &FinishedRun) -> Result<Vec<ResultTable>, Error> {
+        let scores = RunScores::of(run)?;
+        let rankings = Ranking::all(&scores);
+        let mut tables: Vec<ResultTable> =
+            rankings.iter().flat_map(|it| ResultTable::of_ranking(it, &scores)).collect();
+        for table in &mut tables {
+            run.doubts.iter().chain(&scores.unread).for_each(|doubt| table.doubt(doubt));
+        }
+        Ok(tables)
+    }
+
+    /// The name and the text of the file of these rankings, where there are some.
+    pub fn ranking_file(&self) -> Option<(&'static str, String)> {
+        let text = file::text(&Ranking::all(&self.scores), &self.scores)?;
+        Some((file::NAME, text))
     }
 
     /// The tables that can be built.

@@ -12,6 +12,7 @@ use super::error::{Error, io_at};
 use super::record::{ModelOnSplit, StageInput, StageRecord};
 use super::trial_files::{Artifacts, rows};
 use crate::exec::{Done, End, Ending, display_name};
+use crate::metrics::label_free::LabelFreeScore;
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::PlannedStage;
 use crate::plan::trial::Trial;
@@ -32,7 +33,7 @@ pub(super) fn records(
             End::Skipped { because } => waited_for = Some(because.clone()),
             _ => {}
         }
-        Ok(StageRecord {
+        let mut record = StageRecord {
             name: name.clone(),
             kind: node.stage.kind().to_owned(),
             inputs: StageInput::of(planned),
@@ -44,18 +45,33 @@ pub(super) fn records(
             external: node.external.clone(),
             seconds: done.seconds,
             settings: json!(node.settings),
+            classes: None,
             error,
             waited_for,
             data: match &sources[task.index()] {
                 Some(artifact) => origin(artifact)?,
                 None => None,
             },
-        })
+        };
+        if let Some(artifact) = &sources[task.index()]
+            && record.target_scores().contains(&LabelFreeScore::Diversity)
+        {
+            record.classes = classes(artifact)?;
+        }
+        Ok(record)
     };
     let trial = |(stages, trial): (&IndexMap<String, NodeIndex>, &Trial)| {
         stages.iter().zip(&trial.pipeline.stages).map(record).collect()
     };
     plan.stages.iter().zip(&plan.trials).map(trial).collect()
+}
+
+/// How many classes a model tells apart.
+fn classes(artifact: &Checked) -> Result<Option<usize>, Error> {
+    let Some(bytes) = artifact.read("model.json")? else { return Ok(None) };
+    let model: Option<Value> = serde_json::from_slice(&bytes).ok();
+    let classes = model.and_then(|model| model["spec"]["classes"].as_u64());
+    Ok(classes.and_then(|classes| usize::try_from(classes).ok()))
 }
 
 /// Title, licence, citation and source of a data set or of weights that came from outside; `None` for

@@ -35,7 +35,8 @@ pub(super) fn sources(done: &[Done]) -> Result<Artifacts, Error> {
 pub fn is_for_results(name: &str) -> bool {
     is_picture(name)
         || is_table(name)
-        || ["metrics.csv", "timings.csv", "dataset.json", "provenance.json"].contains(&name)
+        || ["metrics.csv", "timings.csv", "dataset.json", "model.json", "provenance.json"]
+            .contains(&name)
 }
 
 fn is_picture(name: &str) -> bool {

@@ -58,6 +58,8 @@ pub struct TrialResult {
     pub selected: Option<bool>,
     /// Why it ended like this, where the file says so.
     pub reason: String,
+    /// Whether its predicted classes collapse on the target; `None` where the selection does not look at that.
+    pub collapsed: Option<bool>,
 }
 
 impl TrialResult {
@@ -70,11 +72,16 @@ impl TrialResult {
 /// The columns that follow those of the axes.
 pub const FACTS: [&str; 4] = ["state", "objective", "selected", "reason"];
 
+/// A further column where the selection looks at predicted classes.
+const COLLAPSED: &str = "collapsed";
+
 /// The trials of a plan as CSV: the number of the trial, a column for each axis, then [`FACTS`].
 pub fn text(plan: &Plan, done: &[Done], verdicts: &[Verdict]) -> String {
     let axes = plan.trials[0].labels.iter().map(|(key, _)| key.clone());
     let header = std::iter::once("trial".to_owned()).chain(axes);
+    let checked = verdicts.iter().any(|it| it.collapsed.is_some());
     let header = header.chain(FACTS.map(str::to_owned));
+    let header = header.chain(checked.then(|| COLLAPSED.to_owned()));
     let rows = plan.trials.iter().enumerate().map(|(trial, it)| {
         let labels = it.label_texts().into_iter().map(|(_, value)| value);
         let verdict = verdicts.get(trial);
@@ -82,7 +89,10 @@ pub fn text(plan: &Plan, done: &[Done], verdicts: &[Verdict]) -> String {
         let objective = verdict.and_then(|it| it.objective).map(number).unwrap_or_default();
         let selected = verdict.and_then(|it| it.selected);
         let selected = selected.map(|it| it.to_string()).unwrap_or_default();
-        let facts = [state.word().to_owned(), objective, selected, reason];
+        let collapsed = verdict.and_then(|it| it.collapsed);
+        let collapsed = collapsed.map(|it| it.to_string()).unwrap_or_default();
+        let facts = [state.word().to_owned(), objective, selected, reason].into_iter();
+        let facts = facts.chain(checked.then_some(collapsed));
         std::iter::once(format!("{trial:03}")).chain(labels).chain(facts).collect()
     });
     CsvRows { header: header.collect(), rows: rows.collect() }.text()
@@ -96,7 +106,8 @@ pub fn read(rows: &CsvRows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
     let column = |name: &str| rows.header.iter().position(|it| it == name);
     let state = column("state").filter(|at| *at > 0).ok_or("it has no column `state`")?;
     let axes = rows.header[1..state].to_vec();
-    let [objective, selected, reason] = ["objective", "selected", "reason"].map(column);
+    let [objective, selected, reason, collapsed] =
+        ["objective", "selected", "reason", COLLAPSED].map(column);
     let cell = |row: &[String], at: Option<usize>| at.map(|at| row[at].clone()).unwrap_or_default();
     let mut trials = Vec::new();
     for (number, row) in rows.rows.iter().enumerate() {
@@ -113,6 +124,7 @@ pub fn read(rows: &CsvRows) -> Result<(Vec<String>, Vec<TrialResult>), String> {
             objective: cell(row, objective).parse().ok(),
             selected: cell(row, selected).parse().ok(),
             reason: cell(row, reason),
+            collapsed: cell(row, collapsed).parse().ok(),
         });
     }
     Ok((axes, trials))
@@ -163,6 +175,12 @@ mod tests {
         assert_eq!(trials[0].label("stages.net.lr"), Some("0.1"));
         assert_eq!((trials[0].state, trials[0].selected), (TrialState::Done, Some(true)));
         assert_eq!((trials[0].objective, trials[0].reason.as_str()), (None, ""));
+        assert_eq!(trials[0].collapsed, None);
+        let text = "trial,pipeline.seed,state,objective,selected,reason,collapsed\n\
+            000,0,done,0.5,true,,false\n001,1,failed,,false,net: no,\n";
+        let collapsed: Vec<Option<bool>> =
+            read_text(text).unwrap().1.iter().map(|it| it.collapsed).collect();
+        assert_eq!(collapsed, [Some(false), None]);
     }
 
     #[test]

@@ -8,12 +8,11 @@ use super::{
     Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
 };
 use crate::config::{Keys, Noted, Reference, Wants};
+use crate::data;
 use crate::data::classes::Matched;
-use crate::data::{self, loader};
 use crate::metrics::calibration::Calibration;
-use crate::metrics::label_free::images_for;
+use crate::metrics::label_free::ensv::Ensemble;
 use crate::metrics::macro_f1::macro_f1;
-use crate::metrics::proxy_a_distance::proxy_a_distance;
 use crate::metrics::{Metrics, ScoreRow};
 use crate::nn::Backend;
 use crate::nn::dispatch::{self, backend};
@@ -25,13 +24,17 @@ use crate::train::{Evaluation, evaluate};
 mod embedding;
 mod features;
 mod numbering;
+mod open_set;
 mod pictures;
 mod scored;
+mod unlabelled;
 
 use embedding::{Embedding, Planes};
 use numbering::Numbering;
+use open_set::{no_unknown, open_set_rows};
 use pictures::{PictureCounts, Pictures};
 use scored::Scored;
+use unlabelled::{distances, no_ensemble, of_ensemble, of_mixes};
 
 pub(super) const KIND: Kind = Kind {
     name: "evaluate",
@@ -50,6 +53,10 @@ struct Evaluate {
     /// takes in.
     layer: Option<String>,
     proxy_a_distance: bool,
+    mixval: bool,
+    ensv: bool,
+    /// The class of images of no other class, for the scores of open sets.
+    unknown: Option<String>,
     embedding: Option<Embedding>,
     shown: PictureCounts,
 }
@@ -67,6 +74,18 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
             "proxy_a_distance",
             "whether to measure how well a linear classifier tells further data sets from the first",
         ),
+        (
+            "mixval",
+            "whether to measure without labels how often mixes of two images are taken for what the one with the larger share is taken for",
+        ),
+        (
+            "ensv",
+            "whether to measure without labels how much each network agrees with the mean of all of `models`",
+        ),
+        (
+            "unknown",
+            "class of images that are of none of the other classes, for the scores of open sets",
+        ),
         ("embedding", "features in two dimensions"),
         ("samples", "images of each data set to draw"),
         ("mistakes", "most confident wrong answers to draw"),
@@ -76,6 +95,9 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let features = keys.string("features").optional();
     let layer = keys.string("layer").optional();
     let proxy_a_distance = keys.boolean("proxy_a_distance").or(false);
+    let mixval = keys.boolean("mixval").or(false);
+    let ensv = keys.boolean("ensv").or(false);
+    let unknown = keys.string("unknown").optional();
     let embedding = keys.optional_nested("embedding", Embedding::read);
     let shown = PictureCounts::read(keys);
     Ok(Box::new(Evaluate {
@@ -84,6 +106,9 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
         features: features?,
         layer: layer?,
         proxy_a_distance: proxy_a_distance?,
+        mixval: mixval?,
+        ensv: ensv?,
+        unknown: unknown?,
         embedding: embedding?,
         shown: shown?,
     }))
@@ -106,6 +131,16 @@ impl Evaluate {
                     .help("add `embedding = {}` or `proxy_a_distance = true`, or leave it out"),
             );
         }
+        if self.ensv {
+            let classes = self.models.iter().map(|model| inputs.model(&model.key).classes);
+            problems.extend(no_ensemble(&self.models, &classes.collect::<Vec<_>>()));
+        }
+        if let Some(unknown) = &self.unknown {
+            for model in &self.models {
+                let known = inputs.model(&model.key).classes;
+                problems.extend(known.and_then(|it| no_unknown(unknown, &model.stage, &it)));
+            }
+        }
         problems.extend(self.embedding.as_ref().and_then(|it| it.problem(&self.on, inputs)));
         problems
     }
@@ -117,7 +152,7 @@ impl Stage for Evaluate {
     }
 
     fn revision(&self) -> u32 {
-        4
+        5
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
@@ -172,6 +207,7 @@ impl ScoringRun<'_> {
         for (at_set, dataset) in stage.on.iter().enumerate() {
             let set = Arc::new(open(context, &dataset.key)?);
             let key = format!("@{}", dataset.key);
+            let mut ensemble = None;
             for (at_model, model) in stage.models.iter().enumerate() {
                 let mut saved = Saved::open(&context.input(&model.key).path, ops)?;
                 set.check(saved.model.spec(), &dataset.key)?;
@@ -182,8 +218,20 @@ impl ScoringRun<'_> {
                 numbering.add((&name, known), (&key, found), &matched);
                 let set = set.numbered(&dataset.key, known, &matched)?;
                 let phase = format!("{} on {}", model.stage, dataset.stage);
-                let evaluation = score(context, &mut saved.model, &set, &phase)?;
+                if stage.ensv {
+                    let classes = saved.model.spec().classes;
+                    ensemble.get_or_insert_with(|| Ensemble::new(set.split().len(), classes));
+                }
+                let evaluation = score(context, &mut saved.model, &set, &phase, ensemble.as_mut())?;
                 rows.extend(score_rows(&name, &key, &evaluation, &set.split().labels));
+                if let Some(unknown) = &stage.unknown {
+                    let (pair, confusion) = ((&*name, &*key), &evaluation.confusion);
+                    rows.extend(open_set_rows(unknown, &saved.classes, pair, confusion));
+                }
+                if stage.mixval {
+                    let (model, of) = ((&*name, &mut saved.model), (&*key, &*set));
+                    rows.extend(of_mixes(context, &phase, model, of, &evaluation.answers)?);
+                }
                 accuracies.push(evaluation.accuracy());
                 if let Some(layer) = &stage.features {
                     let name = format!("features.{at_model}.{at_set}.safetensors");
@@ -194,6 +242,15 @@ impl ScoringRun<'_> {
                 let found = Scored { key, set, answers: evaluation.answers };
                 pictures.mistakes(&stage.shown, context, (at_model, &name), at_set, &found)?;
                 scored[at_model].push(found);
+            }
+            if let Some(ensemble) = ensemble {
+                let names = stage.models.iter().map(|model| format!("@{}", model.key));
+                match ensemble.is_finite() {
+                    true => rows.extend(of_ensemble(&ensemble, names, &scored, at_set)),
+                    false => context.progress.note(&format!(
+                        "no `ensv` on {key}: the probabilities of a model are not numbers"
+                    )),
+                }
             }
             pictures.samples(&stage.shown, context, (at_set, &key), &set)?;
         }
@@ -211,18 +268,25 @@ impl ScoringRun<'_> {
     }
 }
 
-/// Evaluates a model on a data set; its progress is shown under the name `phase`.
+/// Evaluates a model on a data set; its progress is shown under the name `phase`. Its probabilities are added to
+/// the `ensemble`, where there is one.
 fn score(
     context: &Context,
     model: &mut Model,
     set: &OpenedSplit,
     phase: &str,
+    mut ensemble: Option<&mut Ensemble>,
 ) -> Result<Evaluation, Halt> {
     let frozen = frozen(context, model, set)?;
-    let split = set.split();
+    let (split, classes) = (set.split(), model.spec().classes);
     context.progress.begin(phase, Some(split.labels.len() as u64), Unit::Images);
-    let done = |images: usize| {
-        context.progress.advance(images as u64);
+    let mut first = 0;
+    let done = |logs: &[f32]| {
+        if let Some(ensemble) = &mut ensemble {
+            ensemble.add(first, logs.iter().map(|log| f64::from(*log).exp()));
+        }
+        first += logs.len() / classes;
+        context.progress.advance((logs.len() / classes) as u64);
         !context.cancelled()
     };
     evaluate(model, &set.dataset, split, frozen.as_deref(), done)
@@ -248,8 +312,26 @@ impl OpenedSplit {
 }
 
 impl Evaluate {
-    /// Compares the classes of every model with those of every data set, by their descriptions alone.
+    /// Compares the classes of every model with those of every data set, and of each other where the ensemble asks
+    /// for it, by their descriptions alone.
     fn compare_classes(&self, context: &Context) -> Result<(), Halt> {
+        if self.ensv {
+            let classes = |model: &Reference| {
+                nn::ModelOutline::read(&context.input(&model.key).path).map(|it| Some(it.classes))
+            };
+            let classes = self.models.iter().map(classes).collect::<Result<Vec<_>, _>>()?;
+            if let Some(problem) = no_ensemble(&self.models, &classes) {
+                return Err(problem.into());
+            }
+        }
+        if let Some(unknown) = &self.unknown {
+            for model in &self.models {
+                let known = nn::ModelOutline::read(&context.input(&model.key).path)?.classes;
+                if let Some(problem) = no_unknown(unknown, &model.stage, &known) {
+                    return Err(problem.into());
+                }
+            }
+        }
         for dataset in &self.on {
             let outline = data::DatasetOutline::read(&context.input(&dataset.key).path)?;
             let (found, empty) = (outline.classes, outline.empty);
@@ -298,36 +380,6 @@ impl Evaluate {
     }
 }
 
-/// The distance of every data set after the first from the first, on images drawn from each by a fixed
-/// seed, [`images_for`] their features at most.
-fn distances(
-    context: &Context,
-    (name, model): (&str, &mut Model),
-    layer: Option<&str>,
-    sets: &[Scored],
-    rows: &mut Vec<ScoreRow>,
-) -> Result<(), Halt> {
-    context.progress.begin("distance of domains", None, Unit::Images);
-    let mut first = None;
-    for (at, Scored { key, set, .. }) in sets.iter().enumerate() {
-        let one = features::rows(context, model, set, layer, &[0])?;
-        let purpose = format!("proxy_a_distance {at}");
-        let indices = loader::drawn(0, &purpose, set.split().len(), images_for(one.width));
-        let found = features::rows(context, model, set, layer, &indices)?;
-        let Some(source) = &first else {
-            first = Some(found.values);
-            continue;
-        };
-        rows.push(ScoreRow {
-            model: name.to_owned(),
-            dataset: key.clone(),
-            metric: "proxy_a_distance".into(),
-            value: proxy_a_distance(source, &found.values, found.width),
-        });
-    }
-    Ok(())
-}
-
 /// The output of the model's frozen layers for the images; models with the same layers share it.
 fn frozen(
     context: &Context,
@@ -344,9 +396,9 @@ fn frozen(
 /// as many as the square of the classes.
 const EVERY_CELL: usize = 100;
 
-/// Accuracy, loss, count, macro F1, calibration error, accuracy of each class, and the confusion matrix
-/// (`confusion.3.5`: images of class 3 taken for class 5; of more than [`EVERY_CELL`] classes, only where
-/// there are some).
+/// Accuracy, also as the mean over classes, loss, count, macro F1, calibration error, accuracy of each class,
+/// and the confusion matrix (`confusion.3.5`: images of class 3 taken for class 5; of more than [`EVERY_CELL`]
+/// classes, only where there are some).
 #[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
 fn score_rows(
     model: &str,
@@ -363,6 +415,7 @@ fn score_rows(
         rows.push(ScoreRow { model: model.into(), dataset: dataset.into(), metric, value });
     };
     row("accuracy".into(), evaluation.accuracy());
+    row("balanced_accuracy".into(), evaluation.balanced_accuracy());
     row("loss".into(), evaluation.loss);
     row("count".into(), evaluation.count() as f64);
     row("macro_f1".into(), macro_f1(&evaluation.confusion));

@@ -32,6 +32,9 @@ const OF_TARGET: &[&str] = &[
     "mcc",
     "rankme",
     "class_ss",
+    "mixval",
+    "mixval_intra",
+    "mixval_inter",
 ];
 
 /// What asks for `metrics` of the images `on`.
@@ -164,6 +167,58 @@ fn target_scores_are_rows_of_each_epoch_and_change_nothing_that_is_learned() {
     let others: Vec<&str> = rows.lines().filter(|row| !row.contains(",target,")).collect();
     assert_eq!(others, of(&plain, "net.csv").lines().collect::<Vec<_>>());
     assert_eq!(of(&scored, "score.csv"), of(&plain, "score.csv"));
+}
+
+#[test]
+fn models_are_asked_about_mixes_and_compared_with_the_mean_of_all_on_request() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let asked = ["--set", "stages.score.mixval=true", "--set", "stages.score.ensv=true"];
+    done(root, &[&["run", "photos.toml"][..], &asked[..]].concat());
+    let (_, rows) = table(&root.join("results/photos/latest/score.csv"));
+    let value = |model: &str, metric: &str| -> Option<f64> {
+        let row = rows.iter().find(|row| row[..3] == [model, "images.test", metric])?;
+        Some(row[3].parse().unwrap())
+    };
+    // Of two classes, the mean of two models takes an image for what at least one of them does.
+    let agreements = ["net", "adapted"].map(|model| value(model, "ensv").unwrap());
+    assert!(agreements.iter().all(|share| (0.0..=1.0).contains(share)), "{agreements:?}");
+    assert!(agreements.iter().sum::<f64>() >= 1.0, "{agreements:?}");
+    for model in ["net", "adapted"] {
+        let pairs = ["mixval_intra", "mixval_inter"].map(|metric| value(model, metric));
+        let mean = pairs[0].zip(pairs[1]).map(|(intra, inter)| (intra + inter) / 2.0);
+        assert_eq!(value(model, "mixval"), mean, "{model}: {pairs:?}");
+        assert!(pairs.iter().flatten().all(|share| (0.0..=1.0).contains(share)), "{pairs:?}");
+        assert!(pairs.iter().flatten().count() > 0, "two images are of one class or of two");
+        // As many images of each class.
+        assert_eq!(value(model, "balanced_accuracy"), value(model, "accuracy"), "{model}");
+    }
+}
+
+#[test]
+fn a_training_on_predictions_of_the_target_is_scored_on_the_source() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
+    let circle = "[stages.predicted]\nkind = \"pseudo_label\"\nmodel = \"net\"\ntarget = \"images.test\"\n\n\
+                  [stages.back]\nkind = \"pretrain\"\ntrain = \"predicted.test\"\nmodel = { layers = [\"max_pool\"], \
+                  head = [] }\nepochs = 1\nbatch_size = 8\n\n[stages.circle]\nkind = \"evaluate\"\n\
+                  models = [\"back\"]\non = [\"images.train\"]\n";
+    fs::write(root.join("photos.toml"), format!("{pipeline}\n{circle}")).unwrap();
+    done(root, &["run", "photos.toml"]);
+    let folder = root.join("results/photos/latest");
+    let (_, facts) = table(&folder.join("predicted.csv"));
+    let images = |metric: &str| -> usize {
+        let row = facts.iter().find(|row| row[..2] == ["test", metric]).unwrap();
+        row[2].parse().unwrap()
+    };
+    assert_eq!((images("images"), images("class.blue") + images("class.red")), (16, 16));
+    let (_, scores) = table(&folder.join("circle.csv"));
+    assert!(scores.iter().any(|row| row[..3] == ["back", "images.train", "balanced_accuracy"]));
+    // Nothing else of the target came along.
+    assert!(facts.iter().all(|row| row[0] == "test"), "{facts:?}");
 }
 
 #[test]

@@ -89,6 +89,20 @@ threshold = np.partition(sure, wrong - 1)[wrong - 1]
 assert 0 < wrong < HELD and np.isclose(np.mean(sure > threshold), right.mean())
 
 
+# Mixed samples: one mix per image with a partner, for a network whose logits of a mix are not those of its images.
+partner = (7 * np.arange(N) + 3) % N
+mixed = (0.55 * logits + 0.45 * logits[partner] + array(9, (N, CLASSES), 3.0)).argmax(1)
+alike = mixed == predicted
+same = predicted == predicted[partner]
+intra, inter = alike[same].mean(), alike[~same].mean()
+assert 0 < intra < 1 and 0 < inter < intra and 0 < same.sum() < N
+
+# Four candidates, each of which differs from the mean of all of them.
+candidates = np.stack([softmax(logits + array(10 + at, (N, CLASSES), 2.0 + at)) for at in range(4)])
+consensus = candidates.mean(0).argmax(1)
+ensv = (candidates.argmax(2) == consensus).mean(1)
+
+
 def weighted_spearman(scores, accuracies):
     """Ranks by comparing every pair; see src/metrics/weighted_spearman.rs."""
     scores = np.where(np.isfinite(scores), scores, np.min(scores[np.isfinite(scores)]))
@@ -126,6 +140,10 @@ golden = {
     "mmd": sign @ kernel @ sign,
     "centroid_distance": np.mean(centroids),
     "atc": np.mean(-entropy(p) > threshold),
+    "mixval": (intra + inter) / 2,
+    "mixval_intra": intra,
+    "mixval_inter": inter,
+    "ensv": ensv.tolist(),
     "weighted_spearman": {
         "noisy": weighted_spearman(noisy, accuracies),
         "ties": weighted_spearman(*ties),

@@ -9,7 +9,9 @@ use runner::metrics::calibration::Calibration;
 use runner::metrics::confusion::Confusion;
 use runner::metrics::embedding::{pca, tsne};
 use runner::metrics::label_free::class_ami::adjusted_mutual_information;
+use runner::metrics::label_free::ensv::{Ensemble, ensv};
 use runner::metrics::label_free::fbnm::fbnm;
+use runner::metrics::label_free::mixval::{Mixes, SHARE};
 use runner::metrics::label_free::rankme::rankme;
 use runner::metrics::label_free::{HeldOut, LabelFreeScore, Outputs, SourceSample, iwv, values};
 use runner::metrics::macro_f1::macro_f1;
@@ -48,16 +50,44 @@ fn clouds(salt: usize, count: usize, shift: f32) -> Vec<f32> {
     rows
 }
 
-fn target() -> Outputs {
+/// Numbers without order, the class of [`in_turn`] likelier than others.
+fn logits() -> Vec<f64> {
+    let boost = |at: usize| if at % CLASSES == at / CLASSES % CLASSES { 2.0 } else { 0.0 };
+    let numbers = hashed(2, COUNT * CLASSES, 3.0);
+    numbers.iter().enumerate().map(|(at, x)| f64::from(*x) + boost(at)).collect()
+}
+
+fn softmax(logits: &[f64]) -> Vec<f64> {
     let mut probabilities = Vec::new();
-    for (at, row) in hashed(2, COUNT * CLASSES, 3.0).chunks_exact(CLASSES).enumerate() {
-        let boost = |class| if class == at % CLASSES { 2.0 } else { 0.0 };
-        let powers = row.iter().enumerate().map(|(class, x)| (f64::from(*x) + boost(class)).exp());
-        let powers: Vec<f64> = powers.collect();
+    for row in logits.chunks_exact(CLASSES) {
+        let powers: Vec<f64> = row.iter().map(|x| x.exp()).collect();
         let sum: f64 = powers.iter().sum();
         probabilities.extend(powers.iter().map(|power| power / sum));
     }
-    Outputs { probabilities, classes: CLASSES, features: clouds(1, COUNT, 0.5), width: WIDTH }
+    probabilities
+}
+
+fn target() -> Outputs {
+    let (probabilities, features) = (softmax(&logits()), clouds(1, COUNT, 0.5));
+    Outputs { probabilities, classes: CLASSES, features, width: WIDTH }
+}
+
+/// What a network makes of mixes whose logits are not those of their images.
+fn mixes() -> Mixes {
+    let (logits, noise) = (logits(), hashed(9, COUNT * CLASSES, 3.0));
+    let partners: Vec<usize> = (0..COUNT).map(|at| (7 * at + 3) % COUNT).collect();
+    let share = f64::from(SHARE);
+    let row = |(at, partner): (usize, &usize)| -> Vec<f64> {
+        let mixed = |class: usize| {
+            let own = share * logits[at * CLASSES + class];
+            let other = (1.0 - share) * logits[partner * CLASSES + class];
+            own + other + f64::from(noise[at * CLASSES + class])
+        };
+        (0..CLASSES).map(mixed).collect()
+    };
+    let rows: Vec<f64> = partners.iter().enumerate().flat_map(row).collect();
+    let answers = Outputs { probabilities: rows, classes: CLASSES, ..Outputs::default() };
+    Mixes { answers: answers.predicted(), partners }
 }
 
 fn source() -> SourceSample {
@@ -114,7 +144,10 @@ fn bound(score: LabelFreeScore) -> f64 {
         | LabelFreeScore::Mano
         | LabelFreeScore::CorrC
         | LabelFreeScore::Mcc
-        | LabelFreeScore::Atc => 1e-12,
+        | LabelFreeScore::Atc
+        | LabelFreeScore::MixVal
+        | LabelFreeScore::MixValIntra
+        | LabelFreeScore::MixValInter => 1e-12,
         LabelFreeScore::Bnm
         | LabelFreeScore::ClassAmi
         | LabelFreeScore::RankMe
@@ -128,7 +161,7 @@ fn bound(score: LabelFreeScore) -> f64 {
 fn every_label_free_score_is_the_reference_s() {
     let (golden, others) = (golden(), golden_scores());
     let scores: Vec<LabelFreeScore> = LabelFreeScore::all().collect();
-    let found = values(&scores, &target(), Some(&source()));
+    let found = values(&scores, &target(), Some(&source()), Some(&mixes()));
     assert_eq!(found.len(), scores.len());
     for (score, value) in scores.into_iter().zip(found) {
         let word = score.word();
@@ -139,6 +172,28 @@ fn every_label_free_score_is_the_reference_s() {
     let weights = iwv::weights(&source().train, &target().features, &held, WIDTH);
     for (at, golden) in golden["weights"].as_array().unwrap().iter().enumerate() {
         near("weights", weights[at], golden, 1e-4);
+    }
+}
+
+#[test]
+fn candidates_agree_with_the_mean_of_all_as_in_the_reference() {
+    let candidate = |at: u8| {
+        let noise = hashed(10 + usize::from(at), COUNT * CLASSES, 2.0 + f32::from(at));
+        let logits: Vec<f64> =
+            logits().iter().zip(noise).map(|(logit, more)| logit + f64::from(more)).collect();
+        Outputs { probabilities: softmax(&logits), classes: CLASSES, ..Outputs::default() }
+    };
+    let candidates: Vec<Outputs> = (0..4).map(candidate).collect();
+    let mut ensemble = Ensemble::new(COUNT, CLASSES);
+    for candidate in &candidates {
+        for (batch, rows) in candidate.probabilities.chunks(64 * CLASSES).enumerate() {
+            ensemble.add(64 * batch, rows.iter().copied());
+        }
+    }
+    let golden = &golden_scores()["ensv"];
+    for (at, candidate) in candidates.iter().enumerate() {
+        let agreement = ensv(&ensemble.predicted(), &candidate.predicted());
+        near(&format!("candidate {at}"), agreement, &golden[at], 1e-12);
     }
 }
 

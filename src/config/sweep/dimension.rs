@@ -11,6 +11,8 @@ pub(super) struct Dimension {
     pub axes: Vec<usize>,
     /// Every configuration is run with each of its values.
     pub repeats: bool,
+    /// Every draw is tried with each of its values, which set configurations apart.
+    pub each: bool,
 }
 
 impl Dimension {

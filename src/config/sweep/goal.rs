@@ -15,13 +15,41 @@ words! {
     }
 }
 
+/// What trials are compared by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SelectBy {
+    /// The validation accuracy of a training, among trials whose predicted classes do not collapse on the
+    /// target; of equal ones, the higher ClassAMI.
+    Auto,
+    /// `split.metric` of a training stage, as in its CSV, or a metric of a stage that scores.
+    Metric(String),
+}
+
+impl SelectBy {
+    /// The word for the first.
+    const AUTO: &str = "auto";
+
+    /// What `word` stands for.
+    pub fn of(word: &str) -> Self {
+        if word == Self::AUTO { Self::Auto } else { Self::Metric(word.to_owned()) }
+    }
+
+    /// The word for it.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Auto => Self::AUTO,
+            Self::Metric(metric) => metric,
+        }
+    }
+}
+
 /// What makes one trial better than another.
 #[derive(Debug, Clone)]
 pub struct Select {
     /// The stage that measures it.
     pub stage: String,
-    /// `split.metric` of a training stage, as in its CSV, or a metric of a stage that scores.
-    pub by: String,
+    /// What trials are compared by.
+    pub by: SelectBy,
     /// Of a stage that scores: the model.
     pub model: Option<String>,
     /// Of a stage that scores: the data set.
@@ -48,7 +76,10 @@ impl Select {
             ["stage", "by"].map(|key| keys.peek(key).map_or(span, |node| node.span));
         keys.about(&[
             ("stage", "training stage whose metrics count, or an `evaluate` stage"),
-            ("by", "metric to go by"),
+            (
+                "by",
+                "metric to go by, or `auto`: the validation accuracy of trials whose predicted classes do not collapse on the target",
+            ),
             ("model", "model whose score counts, where `stage` is an `evaluate` stage"),
             ("on", "data set whose score counts, where `stage` is an `evaluate` stage"),
             ("mode", "whether larger or smaller is better; that of the metric when left out"),
@@ -67,7 +98,7 @@ impl Select {
         let oracle = keys.boolean("oracle").or(false);
         Ok(Self {
             stage: stage?,
-            by: by?,
+            by: SelectBy::of(&by?),
             model: model?,
             on: on?,
             rises: mode?.map(|mode| mode == Optimum::Max),

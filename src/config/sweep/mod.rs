@@ -14,7 +14,7 @@ mod settled;
 mod space;
 
 pub use axis::Axis;
-pub use goal::{Halving, Select};
+pub use goal::{Halving, Select, SelectBy};
 pub use overlap::Overlap;
 pub use points::Point;
 pub use read::read;
@@ -37,7 +37,7 @@ pub struct Sweep {
     dimensions: Vec<Dimension>,
     condition: Option<Condition>,
     sampler: Sampler,
-    /// Configurations to find, unless it is a grid.
+    /// Configurations to find, unless it is a grid; so many for every combination of `each`.
     trials: usize,
     /// Configurations that are decided on at a time.
     pub batch: usize,
@@ -55,7 +55,9 @@ impl Sweep {
 
     /// Configurations that it draws; of a grid, which has all, 0.
     pub fn configurations(&self) -> usize {
-        self.trials
+        let each = self.dimensions.iter().filter(|it| it.each);
+        let lengths = each.filter_map(|it| it.all(&self.axes)).map(|all| all.len());
+        lengths.fold(self.trials, usize::saturating_mul)
     }
 
     /// Whether `key` only repeats a configuration, as a seed does.

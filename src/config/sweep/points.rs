@@ -92,7 +92,8 @@ impl Sweep {
         Ok((configurations.into_values().collect(), points))
     }
 
-    /// `count` configurations more than `known`, drawn one after the other.
+    /// `count` configurations more than `known`, drawn one after the other; so many for every combination of
+    /// the dimensions that each draw is tried with.
     fn more(
         &self,
         known: &[Configuration],
@@ -103,28 +104,35 @@ impl Sweep {
         let mut seen: HashSet<String> = known.iter().map(text).collect();
         let mut configurations = known.to_vec();
         let mut points = Vec::new();
+        let mut left: Vec<(Vec<Option<f64>>, usize)> =
+            self.each().into_iter().map(|fixed| (fixed, count)).collect();
         let (mut draws, mut fruitless) = (0, 0);
-        while configurations.len() < known.len() + count && fruitless < MOST_DRAWS {
+        while left.iter().any(|it| it.1 > 0) && fruitless < MOST_DRAWS {
             let draw = Draw { index: draws, number: configurations.len(), attempt: fruitless };
-            let coordinates = self.sampler.draw(self, draw, &configurations, observations);
+            let drawn = self.sampler.draw(self, draw, &configurations, observations);
             draws += 1;
             fruitless += 1;
-            if !seen.insert(self.text(&coordinates)) {
-                continue;
-            }
-            let mut kept = Vec::new();
-            for point in self.repeated(&coordinates, configurations.len()) {
-                if self.keeps(&point)? {
-                    kept.push(point);
+            for (fixed, left) in left.iter_mut().filter(|it| it.1 > 0) {
+                let both = fixed.iter().zip(&drawn);
+                let coordinates: Vec<f64> = both.map(|(fixed, at)| fixed.unwrap_or(*at)).collect();
+                if !seen.insert(self.text(&coordinates)) {
+                    continue;
                 }
-            }
-            if !kept.is_empty() {
-                points.append(&mut kept);
-                configurations.push(Configuration { coordinates });
-                fruitless = 0;
-            }
-            if points.len() > MOST_TRIALS {
-                return Err(self.too_many());
+                let mut kept = Vec::new();
+                for point in self.repeated(&coordinates, configurations.len()) {
+                    if self.keeps(&point)? {
+                        kept.push(point);
+                    }
+                }
+                if !kept.is_empty() {
+                    points.append(&mut kept);
+                    configurations.push(Configuration { coordinates });
+                    *left -= 1;
+                    fruitless = 0;
+                }
+                if points.len() > MOST_TRIALS {
+                    return Err(self.too_many());
+                }
             }
         }
         let new = configurations.split_off(known.len());
@@ -132,6 +140,26 @@ impl Sweep {
             return Err(self.nothing_left());
         }
         Ok((new, points))
+    }
+
+    /// What every draw is tried with: a coordinate for each dimension that sets configurations apart, where
+    /// it is not the drawn one.
+    fn each(&self) -> Vec<Vec<Option<f64>>> {
+        let mut combinations = vec![Vec::new()];
+        for dimension in self.dimensions.iter().filter(|it| !it.repeats) {
+            let all = match dimension.each {
+                true => dimension.all(&self.axes).unwrap_or_default(),
+                false => Vec::new(),
+            };
+            let values: Vec<Option<f64>> =
+                if all.is_empty() { vec![None] } else { all.into_iter().map(Some).collect() };
+            let longer = |combination: &Vec<Option<f64>>| {
+                let combination = combination.clone();
+                values.iter().map(move |it| [&combination[..], &[*it]].concat()).collect::<Vec<_>>()
+            };
+            combinations = combinations.iter().flat_map(longer).collect();
+        }
+        combinations
     }
 
     /// The values that set one configuration apart, as text.

@@ -36,11 +36,15 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
     let (span, before) = (keys.span(), keys.problems());
     keys.about(&[
         ("search", "how configurations are chosen"),
-        ("trials", "number of configurations"),
+        (
+            "trials",
+            "number of configurations; of every combination of `each`, where there is that key",
+        ),
         ("seed", "seed of the choice of configurations"),
         ("axes", "keys of the pipeline and the values that they take"),
         ("zip", "groups of axes that move together"),
         ("repeat", "axes that repeat a configuration; `pipeline.seed` when left out and listed"),
+        ("each", "axes that every drawn configuration is tried with each value of"),
         ("where", "which combinations to keep"),
         ("select", "what makes one trial better than another"),
         ("halving", "ending trials early"),
@@ -65,6 +69,10 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
     let zip = keys.node("zip");
     let repeat = keys.has("repeat").then(|| keys.strings("repeat").or(Vec::new()));
     keys.node("repeat");
+    let each = match search {
+        Ok(SearchKind::Random | SearchKind::Sobol) | Err(_) => keys.strings("each").optional(),
+        Ok(SearchKind::Grid | SearchKind::Tpe) => Ok(None),
+    };
     keys.may_be("where", || json!({ "type": "string", "description": "which trials to keep" }));
     let condition = keys.node("where");
     let select = keys.optional_nested("select", Select::read);
@@ -80,6 +88,7 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
     };
     let (search, count, seed, axes) = (search?, count?, seed?, axes?);
     let (startup, batch) = (startup?, batch?);
+    let each = each?.unwrap_or_default();
     let sampler = {
         let seed = u64::try_from(seed).unwrap_or_default();
         match search {
@@ -91,7 +100,8 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
     };
     // From here on every part is looked at even where another is wrong.
     let repeat = repeat.and_then(Result::ok);
-    let dimensions = dimensions(keys, &axes, zip, repeat.as_deref());
+    let mut dimensions = dimensions(keys, &axes, zip, repeat.as_deref());
+    tried_with_each(keys, &axes, &mut dimensions, &each);
     let condition = condition.and_then(|node| where_holds(keys, node, &axes).ok());
     let sweep = Sweep {
         axes,
@@ -109,7 +119,11 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
 
 fn axes(keys: &mut Keys) -> Result<Vec<Axis>, Noted> {
     keys.may_be("axes", || {
-        let values = json!({ "anyOf": [{ "type": "array", "minItems": 1 }, { "type": "object" }],
+        let pair = json!({ "type": "array", "items": { "type": "number" }, "minItems": 2, "maxItems": 2 });
+        let forms = json!({ "type": "object", "additionalProperties": false, "properties": {
+            "from": { "type": "number" }, "to": { "type": "number" }, "step": { "type": "number" },
+            "choice": { "type": "array", "minItems": 1 }, "int": pair, "uniform": pair, "log_uniform": pair } });
+        let values = json!({ "anyOf": [{ "type": "array", "minItems": 1 }, forms],
             "description": "an array of values, or a range to draw them from" });
         json!({ "type": "object", "minProperties": 1, "additionalProperties": values,
             "description": "dotted keys, in quotes, with their values" })
@@ -167,7 +181,7 @@ fn dimensions(
                     && matches!(axis.values, AxisValues::Listed(_))
             }
         };
-        dimensions.push(Dimension { axes: group, repeats });
+        dimensions.push(Dimension { axes: group, repeats, each: false });
     }
     let place = keys.peek("repeat").map_or(keys.span(), |node| node.span);
     for key in repeat.into_iter().flatten() {
@@ -186,6 +200,35 @@ fn dimensions(
         }
     }
     dimensions
+}
+
+/// Marks the dimensions that `each` names.
+fn tried_with_each(keys: &mut Keys, axes: &[Axis], dimensions: &mut [Dimension], each: &[String]) {
+    let place = keys.peek("each").map_or(keys.span(), |node| node.span);
+    for key in each {
+        let of = |it: &&mut Dimension| it.axes.iter().any(|at| axes[*at].key == *key);
+        let Some(dimension) = dimensions.iter_mut().find(of) else {
+            let mut problem =
+                Diagnostic::at(place, format!("`sweep.each` names `{key}`"), "not an axis");
+            problem.help.extend(suggest(key, axes.iter().map(|axis| axis.key.as_str())));
+            keys.problem(problem);
+            continue;
+        };
+        if dimension.repeats {
+            let message = format!("`{key}` is both in `sweep.each` and an axis that repeats");
+            keys.problem(
+                Diagnostic::at(place, message, "in this array")
+                    .help("leave it out here: configurations are repeated with each of its values"),
+            );
+        } else if dimension.all(axes).is_none() {
+            let message = format!("`{key}` cannot be in `sweep.each`: its values have no end");
+            keys.problem(
+                Diagnostic::at(place, message, "in this array").help("list them: `[0, 1, 2]`"),
+            );
+        } else {
+            dimension.each = true;
+        }
+    }
 }
 
 /// `zip = [["a", "b"], ...]` as numbers of axes.
@@ -309,12 +352,25 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
             ));
         }
     }
-    if drawn && sweep.dimensions.iter().all(|it| it.repeats) {
-        let message = "every axis only repeats: there is nothing to draw";
-        keys.problem(
-            Diagnostic::at(at(keys, "axes"), message, "no other axis")
-                .help("add an axis, or `repeat = []` to draw this one"),
-        );
+    if drawn {
+        let multiply = sweep.dimensions.iter().filter(|it| it.repeats || it.each);
+        let lengths = multiply.filter_map(|it| it.all(&sweep.axes)).map(|all| all.len());
+        let trials = lengths.fold(count.unwrap_or(1), usize::saturating_mul);
+        if trials > MOST_TRIALS {
+            keys.problem(Diagnostic::at(
+                at(keys, "axes"),
+                format!("the sweep has more than {MOST_TRIALS} trials"),
+                "every axis that repeats or is in `each` multiplies their number",
+            ));
+        }
+    }
+    if drawn && sweep.dimensions.iter().all(|it| it.repeats || it.each) {
+        let message = "every axis repeats or is in `each`: there is nothing to draw";
+        let problem = Diagnostic::at(at(keys, "axes"), message, "no other axis");
+        keys.problem(match sweep.dimensions.iter().any(|it| it.each) {
+            true => problem.help("add an axis, or leave out `each` to draw these"),
+            false => problem.help("add an axis, or `repeat = []` to draw this one"),
+        });
     }
     let own = sweep.dimensions.iter().filter(|it| !it.repeats).count();
     if let Sampler::Sobol { .. } = sweep.sampler

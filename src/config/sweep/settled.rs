@@ -6,22 +6,26 @@ use super::super::overrides::{Assignment, dotted};
 use super::overlap::is_within;
 
 /// Settles the axes of the sweep below `root` that `sets` decide, and says which, for people. The value
-/// of an axis' own key, alone or in a table, becomes the axis' only one; a key inside an axis is set in
-/// each of its values. What axes are called stays, so that tables find them.
+/// of an axis' own key, alone or in a table, becomes the axis' only one, and axes that move with it keep the values
+/// at its place; a key inside an axis is set in each of its values. What axes are called stays, so that tables find
+/// them.
 ///
 /// # Errors
-/// When a value of an axis cannot hold a key that is set inside it.
+/// When a value of an axis cannot hold a key that is set inside it, or one of several axes that move together is
+/// set to a value that has no place among its own.
 pub fn settle(root: &mut Node, sets: &[Assignment]) -> Result<Vec<String>, Vec<Diagnostic>> {
     let Some(sweep) = table_at(root, "sweep") else { return Ok(Vec::new()) };
-    let (mut notes, mut problems, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut notes, mut alone) = (Vec::new(), Vec::new());
+    let groups = groups(sweep);
     let Some(axes) = sweep.entries.get_mut("axes") else { return Ok(notes) };
     let Value::Table(axes) = &mut axes.node.value else { return Ok(notes) };
+    let narrowed = groups.iter().filter_map(|group| narrow(axes, group, sets).err());
+    let mut problems: Vec<Diagnostic> = narrowed.collect();
     for set in sets {
         for (key, entry) in &mut axes.entries {
             let Some(path) = dotted(key) else { continue };
             let name = set.path.join(".");
-            if let Some(value) = path.strip_prefix(&set.path[..]).and_then(|it| set.value.below(it))
-            {
+            if let Some(value) = value_of(set, key) {
                 notes.push(format!(
                     "`--set {name}` takes the place of the axis `{key}`: all trials have {}",
                     value.shown()
@@ -34,9 +38,11 @@ pub fn settle(root: &mut Node, sets: &[Assignment]) -> Result<Vec<String>, Vec<D
                 let wrong = |value: &mut Node| set.apply_below(path.len(), value).err();
                 problems.extend(values.iter_mut().filter_map(wrong));
                 let before = values.len();
+                // Those that move with others keep their places.
+                let moves = groups.iter().any(|group| group.contains(key));
                 let mut differing: Vec<Node> = Vec::new();
                 for value in values.drain(..) {
-                    if !differing.iter().any(|it| it.is_same(&value)) {
+                    if moves || !differing.iter().any(|it| it.is_same(&value)) {
                         differing.push(value);
                     }
                 }
@@ -57,6 +63,64 @@ pub fn settle(root: &mut Node, sets: &[Assignment]) -> Result<Vec<String>, Vec<D
     } else {
         Err(problems)
     }
+}
+
+/// The value that `set` gives the axis `key`.
+fn value_of<'a>(set: &'a Assignment, key: &str) -> Option<&'a Node> {
+    set.value.below(dotted(key)?.strip_prefix(&set.path[..])?)
+}
+
+/// The groups of axes that move together, as far as they are well written.
+fn groups(sweep: &Table) -> Vec<Vec<String>> {
+    let items = |node: &Node| match &node.value {
+        Value::Array(items) => items.clone(),
+        _ => Vec::new(),
+    };
+    let word = |node: Node| match node.value {
+        Value::String(word) => Some(word),
+        _ => None,
+    };
+    let zip = sweep.entries.get("zip").map(|entry| items(&entry.node)).unwrap_or_default();
+    zip.iter().map(|group| items(group).into_iter().filter_map(word).collect()).collect()
+}
+
+/// Where `sets` give some axes of a group a value, leaves the others the values at its places: a domain must not
+/// meet another one than was meant.
+fn narrow(axes: &mut Table, group: &[String], sets: &[Assignment]) -> Result<(), Diagnostic> {
+    let is_set = |key: &String| sets.iter().any(|set| value_of(set, key).is_some());
+    let (fixed, others): (Vec<&String>, Vec<&String>) = group.iter().partition(|it| is_set(it));
+    let mut places: Option<Vec<usize>> = None;
+    for key in &fixed {
+        // The last one counts.
+        let Some((set, value)) = sets.iter().rev().find_map(|set| Some((set, value_of(set, key)?)))
+        else {
+            continue;
+        };
+        let entry = axes.entries.get_mut(key.as_str());
+        let values = entry.and_then(|entry| written(&mut entry.node)).map(|it| &*it);
+        let is_there = |at: &usize| {
+            values.is_some_and(|values| values.get(*at).is_some_and(|it| it.is_same(value)))
+        };
+        let before = places.unwrap_or_else(|| (0..values.map_or(0, Vec::len)).collect());
+        let left: Vec<usize> = before.into_iter().filter(is_there).collect();
+        if left.is_empty() && !others.is_empty() {
+            let named: Vec<&str> = others.iter().map(|it| it.as_str()).collect();
+            let named = named.join("` and `");
+            let message =
+                format!("`{key}` moves together with `{named}`, and never has this value");
+            return Err(Diagnostic::at(set.span, message, "not one of its listed values")
+                .help(format!("set `{named}` too, or give a value that the axis lists")));
+        }
+        places = Some(left);
+    }
+    let Some(places) = places else { return Ok(()) };
+    for key in others {
+        let entry = axes.entries.get_mut(key.as_str());
+        // One that is no list is a mistake that reading the sweep finds.
+        let Some(values) = entry.and_then(|entry| written(&mut entry.node)) else { continue };
+        *values = places.iter().filter_map(|at| values.get(*at).cloned()).collect();
+    }
+    Ok(())
 }
 
 /// The values of an axis that are written one by one.

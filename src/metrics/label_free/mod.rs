@@ -12,6 +12,7 @@ pub mod class_ss;
 pub mod corr_c;
 pub mod dev;
 pub mod diversity;
+pub mod ensv;
 pub mod entropy;
 pub mod fbnm;
 pub mod info_max;
@@ -19,12 +20,14 @@ pub mod iwv;
 mod k_means;
 pub mod mano;
 pub mod mcc;
+pub mod mixval;
 pub mod mmd;
 pub mod rankme;
 pub mod snd;
 
 use std::cell::LazyCell;
 
+use self::mixval::Mixes;
 use crate::config::words;
 
 words! {
@@ -64,6 +67,12 @@ words! {
         CentroidDistance = "centroid_distance",
         /// [`atc`].
         Atc = "atc",
+        /// [`mixval`], of both kinds of pairs.
+        MixVal = "mixval",
+        /// [`mixval`], of pairs that are taken for the same class.
+        MixValIntra = "mixval_intra",
+        /// [`mixval`], of pairs that are taken for different classes.
+        MixValInter = "mixval_inter",
     }
 }
 
@@ -147,6 +156,7 @@ impl LabelFreeScore {
             Self::Mmd => mmd::higher_is_better(),
             Self::CentroidDistance => centroid_distance::higher_is_better(),
             Self::Atc => atc::higher_is_better(),
+            Self::MixVal | Self::MixValIntra | Self::MixValInter => mixval::higher_is_better(),
         }
     }
 
@@ -159,16 +169,23 @@ impl LabelFreeScore {
     pub fn wants_held_out(self) -> bool {
         matches!(self, Self::Dev | Self::Iwv | Self::Atc)
     }
+
+    /// Whether it needs [`Mixes`], which are one more pass over the images.
+    pub fn wants_mixes(self) -> bool {
+        matches!(self, Self::MixVal | Self::MixValIntra | Self::MixValInter)
+    }
 }
 
-/// The values of `scores` for what a model makes of the target; `source` for those that want it.
+/// The values of `scores` for what a model makes of the target; `source` and `mixes` for those that want them.
+/// A score that cannot be had is not a number: [`mixval`] without a pair of its kind.
 ///
 /// # Panics
-/// When a score wants a source, or held-out images, and there are none.
+/// When a score wants a source, held-out images or mixes, and there are none.
 pub fn values(
     scores: &[LabelFreeScore],
     target: &Outputs,
     source: Option<&SourceSample>,
+    mixes: Option<&Mixes>,
 ) -> Vec<f64> {
     let (rows, classes) = (&target.probabilities, target.classes);
     let (features, width) = (&target.features, target.width);
@@ -178,6 +195,9 @@ pub fn values(
     let weighed = LazyCell::new(|| {
         let (train, held) = (&source().train, held());
         (iwv::weights(train, features, &held.outputs.features, width), held.losses())
+    });
+    let mixed = LazyCell::new(|| {
+        mixval::agreement(&target.predicted(), mixes.expect("mixes for scores that want them"))
     });
     let value = |score: &LabelFreeScore| match score {
         LabelFreeScore::Entropy => entropy::entropy(rows, classes),
@@ -197,6 +217,9 @@ pub fn values(
         LabelFreeScore::Mmd => mmd::mmd(&source().train, features, width),
         LabelFreeScore::CentroidDistance => centroid_distance::centroid_distance(source(), target),
         LabelFreeScore::Atc => atc::atc(target, held()),
+        LabelFreeScore::MixVal => mixed.both().unwrap_or(f64::NAN),
+        LabelFreeScore::MixValIntra => mixed.intra.unwrap_or(f64::NAN),
+        LabelFreeScore::MixValInter => mixed.inter.unwrap_or(f64::NAN),
     };
     scores.iter().map(value).collect()
 }

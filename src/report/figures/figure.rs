@@ -18,6 +18,8 @@ pub enum Topic {
     Schedules,
     /// Scores against the axes of a sweep.
     Sweep,
+    /// How scores without labels order models.
+    Ranking,
     /// Which classes were confused.
     Confusion,
     /// Features in two dimensions.

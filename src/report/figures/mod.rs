@@ -6,6 +6,7 @@ mod curves;
 mod embedding;
 mod figure;
 mod files;
+mod ranking;
 mod shape;
 mod stages;
 mod sweep;
@@ -26,6 +27,7 @@ pub fn all(run: &MeasuredRun) -> Result<Vec<Figure>, Error> {
     let mut figures = stages::figures(run);
     figures.extend(curves::figures(run));
     figures.extend(sweep::figures(run));
+    figures.extend(ranking::figures(run)?);
     figures.extend(confusion::figures(run));
     figures.extend(embedding::figures(run)?);
     name_apart(&mut figures);

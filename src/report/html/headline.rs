@@ -159,6 +159,10 @@ pub(super) fn trials(run: &MeasuredRun) -> String {
     if selects {
         header.extend(["objective".to_owned(), "selected".to_owned()]);
     }
+    let checks = run.trials.iter().any(|it| it.collapsed.is_some());
+    if checks {
+        header.push("collapsed".into());
+    }
     if reasons {
         header.push("reason".into());
     }
@@ -175,6 +179,9 @@ pub(super) fn trials(run: &MeasuredRun) -> String {
                 let selected = trial.selected == Some(true);
                 row.push(HtmlCell { text, value: trial.objective, best: selected });
                 row.push(HtmlCell::of(if selected { "yes" } else { "" }));
+            }
+            if checks {
+                row.push(HtmlCell::of(if trial.collapsed == Some(true) { "yes" } else { "" }));
             }
             if reasons {
                 row.push(HtmlCell::of(trial.reason.clone()));

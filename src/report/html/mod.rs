@@ -9,6 +9,7 @@ mod graph;
 mod headline;
 mod images;
 mod provenance;
+mod ranking;
 mod section;
 mod sweep;
 mod table;
@@ -72,6 +73,7 @@ pub fn page(run: &MeasuredRun) -> Result<String, Error> {
         curves::section(&figures),
         curves::schedules(&figures),
         sweep::section(run, &figures),
+        ranking::section(run, &figures)?,
         confusion::section(&figures),
         embedding::section(run, &figures),
         images::section(run)?,

@@ -15,7 +15,8 @@ use crate::exec::Ending;
 use crate::metrics::scores::{self as metric, Better};
 use crate::plan::table_spec::{self, Best, TableSpec, Which};
 use crate::plan::tables::FACTS;
-use crate::report::scores::{RunScores, ScoredPair, TrialScore};
+use crate::report::scores::RunScores;
+use crate::report::trial_score::{ScoredPair, TrialScore};
 use crate::report::trials::TrialState;
 
 /// The scores that belong to a cell, and the trials that have none for it.
@@ -194,6 +195,7 @@ fn cell(
         }
     };
     let mut cell = TableCell::of(row, column, met.iter().map(sample).collect());
+    cell.collapsed = met.iter().filter(|score| scores.is_collapsed(score)).count();
     if cell.n == 0 {
         let facts = FACTS.contains(&spec.rows.as_str()) && FACTS.contains(&spec.columns.as_str());
         let without = without.iter().map(|gap| gap.reason).min();

@@ -10,12 +10,14 @@ pub(super) fn render(table: &ResultTable) -> String {
     let interval = table.spread == Spread::Ci95;
     let compared = table.comparison.is_some();
     let published = table.cells().any(|cell| cell.published.is_some());
+    let collapses = table.cells().any(|cell| cell.collapsed > 0);
     let gaps = table.cells().any(|cell| cell.missing.is_some());
-    let groups: [(bool, &[&str]); 6] = [
+    let groups: [(bool, &[&str]); 7] = [
         (true, &["column", "mean", "sd", "n"]),
         (interval, &["ci95_low", "ci95_high"]),
         (compared, &["difference", "pairs", "p", "p_holm"]),
         (published, &["published", "cite"]),
+        (collapses, &["collapsed"]),
         (gaps, &["missing"]),
         (table.oracle || !table.doubts.is_empty(), &["note"]),
     ];
@@ -38,6 +40,9 @@ pub(super) fn render(table: &ResultTable) -> String {
         if published {
             row.push(text(cell.published.as_ref().map(|it| it.value)));
             row.push(cell.published.as_ref().map(|it| it.cite.clone()).unwrap_or_default());
+        }
+        if collapses {
+            row.push(cell.collapsed.to_string());
         }
         if gaps {
             row.push(cell.missing.map(|it| it.word().to_owned()).unwrap_or_default());

@@ -5,6 +5,9 @@ use super::model::{ColumnKind, Missing, ResultTable, TableCell};
 use crate::metrics::rounded;
 use crate::plan::table_spec::Spread;
 
+/// The sign after a number that models are part of whose predicted classes collapse on the target.
+pub(super) const COLLAPSED: &str = "†";
+
 /// A column as a format shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShownColumn {
@@ -23,6 +26,8 @@ pub(super) struct Signs {
     pub delta: &'static str,
     /// After a significant difference.
     pub star: &'static str,
+    /// After a number that models are part of whose predicted classes collapse on the target.
+    pub collapsed: &'static str,
     /// Whether p values are shown beside differences.
     pub p: bool,
 }
@@ -69,12 +74,13 @@ impl ResultTable {
             Spread::Ci95 => half,
             Spread::None => None,
         };
+        let mark = if cell.collapsed > 0 { signs.collapsed } else { "" };
         match spread {
             Some(spread) => {
                 let spread = self.number(column, spread);
-                format!("{mean}{}{spread} (n={})", signs.between, cell.n)
+                format!("{mean}{}{spread} (n={}){mark}", signs.between, cell.n)
             }
-            None => mean,
+            None => format!("{mean}{mark}"),
         }
     }
 

@@ -1,9 +1,15 @@
 //! The table in LaTeX: a tabular with booktabs rules, followed by its notes in small print.
 
-use super::grid::{ShownColumn, Signs};
+use super::grid::{COLLAPSED, ShownColumn, Signs};
 use super::model::ResultTable;
 
-const SIGNS: Signs = Signs { between: r" $\pm$ ", delta: r"$\Delta$ ", star: "$^{*}$", p: false };
+const SIGNS: Signs = Signs {
+    between: r" $\pm$ ",
+    delta: r"$\Delta$ ",
+    star: "$^{*}$",
+    collapsed: r"$^{\dagger}$",
+    p: false,
+};
 
 pub(super) fn render(table: &ResultTable) -> String {
     let shown = table.shown();
@@ -37,7 +43,12 @@ pub(super) fn render(table: &ResultTable) -> String {
     if !table.notes.is_empty() {
         text += "\n\\smallskip\n{\\footnotesize\\raggedright\n";
         for note in &table.notes {
-            text += &format!("\\noindent {}\\par\n", escape(&note.to_string()));
+            // A dagger in the words of a pipeline stays as it is.
+            let note = match note.mark.as_deref() {
+                Some(COLLAPSED) => format!("$\\dagger$ {}", escape(&note.text)),
+                _ => escape(&note.to_string()),
+            };
+            text += &format!("\\noindent {note}\\par\n");
         }
         text += "}\n";
     }

@@ -15,6 +15,7 @@ mod latex;
 mod markdown;
 mod model;
 mod notes;
+mod ranking;
 mod text;
 
 pub use error::TableError;

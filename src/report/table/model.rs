@@ -101,10 +101,18 @@ pub struct TableCell {
     pub without: Vec<Gap>,
     /// Why it has no value at all.
     pub missing: Option<Missing>,
+    /// How many of its values are of models whose predicted classes collapse on the target.
+    #[serde(skip_serializing_if = "is_none")]
+    pub collapsed: usize,
     /// Its difference from the baseline.
     pub difference: Option<Difference>,
     /// The number that others published for it.
     pub published: Option<PublishedCell>,
+}
+
+/// Whether a count is of nothing: tables say nothing of it then.
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A score of a trial.
@@ -150,7 +158,8 @@ pub enum Missing {
     NotSelected,
     /// No stage scores this pair.
     NoSuchPair,
-    /// The gap is zero, so nothing has a share of it.
+    /// The gap is zero, so nothing has a share of it; or numbers are all equal, so that nothing correlates with
+    /// them.
     Undefined,
 }
 

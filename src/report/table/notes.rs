@@ -5,9 +5,14 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexSet;
 
+use super::grid::COLLAPSED;
 use super::model::{BaselineComparison, Missing, Note, ResultTable, TableCell};
+use crate::metrics::label_free::diversity::LEAST_SHARE;
 use crate::plan::table_spec::{Spread, TableSpec, Test, Which};
-use crate::report::scores::{RunScores, ScoredPair};
+use crate::report::ranking::RankedModel;
+use crate::report::scores::RunScores;
+use crate::report::trial_score::ScoredPair;
+use crate::report::trials::TrialResult;
 
 /// The note of every table whose trials were selected by target labels.
 pub const ORACLE: &str = "oracle: selected by target labels";
@@ -27,6 +32,7 @@ pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> V
     if spec.trials == Which::Selected {
         let selection = scores.selection.as_deref().unwrap_or("selected by the sweep");
         notes.push(plain(format!("Only trials {selection}.")));
+        notes.extend(selected_among_all(scores));
     }
     let over = table.over.join(", ");
     if table.spread == Spread::Ci95 && table.cells().any(|cell| cell.ci95.is_some()) {
@@ -46,6 +52,7 @@ pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> V
         )));
     }
     notes.extend(of_classes(table, scores));
+    notes.extend(collapsed(table, scores));
     notes.extend(partial(table));
     if table.comparison.is_some() || table.spread == Spread::Ci95 {
         notes.extend(shared(table, scores));
@@ -150,6 +157,51 @@ fn of_classes(table: &ResultTable, scores: &RunScores) -> Vec<Note> {
         ))
     });
     by_number.into_iter().chain(renumbered).collect()
+}
+
+/// A note for trials that `by = "auto"` selected although predicted classes collapse, as those of every
+/// configuration did that came to its end.
+fn selected_among_all(scores: &RunScores) -> Option<Note> {
+    let fell_back = |it: &&TrialResult| it.selected == Some(true) && it.collapsed == Some(true);
+    let trials: Vec<&str> =
+        scores.trials.iter().filter(fell_back).map(|it| it.name.as_str()).collect();
+    (!trials.is_empty()).then(|| {
+        plain(format!(
+            "None of the candidates that came to their end passed that check where these trials were selected, so that \
+             all of these were compared: {}.",
+            trials.join(", ")
+        ))
+    })
+}
+
+/// The note that explains the sign after a number, and names the models that it stands for; `None` where no number
+/// has it.
+pub(super) fn collapsed(table: &ResultTable, scores: &RunScores) -> Option<Note> {
+    let marked = table.cells().filter(|cell| cell.collapsed > 0);
+    let shown: BTreeSet<(usize, &str)> = marked
+        .flat_map(|cell| &cell.values)
+        .map(|value| (value.at, value.model.as_str()))
+        .collect();
+    let behind = |it: &&RankedModel| {
+        it.collapsed() == Some(true) && shown.contains(&(it.trial, it.model.as_str()))
+    };
+    let all: Vec<&RankedModel> = scores.models.iter().filter(behind).collect();
+    if all.is_empty() {
+        return None;
+    }
+    let name = |model: &&RankedModel| match scores.trials[model.trial].name.as_str() {
+        "" => model.model.clone(),
+        trial => format!("{} of {trial}", model.model),
+    };
+    let mut named: Vec<String> = all.iter().take(NAMED).map(name).collect();
+    if all.len() > NAMED {
+        named.push("...".into());
+    }
+    let text = format!(
+        "The predicted classes of these collapse on the target, with a diversity below {LEAST_SHARE} ln K: {}.",
+        named.join(", ")
+    );
+    Some(Note { mark: Some(COLLAPSED.to_owned()), text })
 }
 
 /// A note that names the trials that are missing from means.

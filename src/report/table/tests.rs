@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::table_spec::{self, Best, GapClosed, Test, Which};
-use crate::report::scores::{ScoredPair, TrialScore};
+use crate::report::trial_score::{ScoredPair, TrialScore};
 use crate::report::trials::{TrialResult, TrialState};
 
 /// RunScores of models on splits over seeds, `None` where a trial failed: `(model, dataset, values)`.
@@ -28,6 +28,7 @@ fn scored(rows: &[(&str, &str, &[Option<f64>])]) -> RunScores<'static> {
             objective: None,
             selected: None,
             reason: String::new(),
+            collapsed: None,
         });
         for (model, dataset, values) in rows {
             let Some(value) = values[seed] else { continue };

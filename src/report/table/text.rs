@@ -2,10 +2,11 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::grid::{ShownColumn, Signs};
+use super::grid::{COLLAPSED, ShownColumn, Signs};
 use super::model::ResultTable;
 
-const SIGNS: Signs = Signs { between: " ± ", delta: "Δ ", star: "*", p: true };
+const SIGNS: Signs =
+    Signs { between: " ± ", delta: "Δ ", star: "*", collapsed: COLLAPSED, p: true };
 
 pub(super) fn render(table: &ResultTable, bold: bool) -> String {
     let shown = table.shown();

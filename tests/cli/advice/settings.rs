@@ -424,3 +424,26 @@ fn advice_about_arguments_helps_when_it_is_followed() {
         scene.done(&[&["check", "p.toml"], right].concat(), advice);
     }
 }
+
+#[test]
+fn advice_about_the_mean_of_several_models_helps_when_it_is_followed() {
+    let on = "on = [\"images.test\"]";
+    follow(
+        &adapting(),
+        &[(on, "on = [\"images.test\"]\nensv = true")],
+        "name all candidates in `models`",
+        &[("models = [\"net\"]", "$0 = [\"net\", \"adapted\"]")],
+    );
+    let fewer = "[stages.two]\nkind = \"split\"\ninput = \"images\"\nclasses = [0, 1]\n\n[stages.other]\n\
+        kind = \"pretrain\"\ntrain = \"two\"\nmodel = { layers = [\"flatten\"] }\nepochs = 1\n\n[stages.score]";
+    follow(
+        GOOD,
+        &[
+            (on, "on = [\"two.test\"]\nensv = true"),
+            ("models = [\"net\"]", "models = [\"net\", \"other\"]"),
+            ("[stages.score]", fewer),
+        ],
+        "leave `ensv` out, or score such models in an `evaluate` stage of their own",
+        &[("\n$0 = true", "")],
+    );
+}

@@ -1,7 +1,7 @@
 //! Advice about sweeps: their axes, how trials are drawn, what they are selected by and compared at.
 
 use super::mistakes::GOOD;
-use super::scene::follow;
+use super::scene::{Scene, follow};
 
 /// Edits that follow an advice.
 pub(super) type Edits<'a> = &'a [(&'a str, &'a str)];
@@ -98,6 +98,24 @@ fn advice_about_the_axes_of_a_sweep_helps_when_it_is_followed() {
 }
 
 #[test]
+fn advice_about_setting_an_axis_that_moves_with_others_helps_when_it_is_followed() {
+    let advice = "set `{named}` too, or give a value that the axis lists";
+    let mut scene = Scene::new(format!(
+        "{GOOD}\n[sweep]\nzip = [[\"stages.net.optimizer.lr\", \"stages.net.epochs\"]]\n\
+         axes = {{ \"stages.net.optimizer.lr\" = [0.1, 0.2], \"stages.net.epochs\" = [1, 2] }}\n"
+    ));
+    let check = ["check", "p.toml", "--set"];
+    let one = [&check[..], &["stages.net.epochs=3"]].concat();
+    let words = scene.advised(&one, advice);
+    assert_eq!(words, ["stages.net.optimizer.lr"]);
+    let other = format!("{}=0.5", words[0]);
+    scene.done(&[&one[..], &["--set", other.as_str()]].concat(), advice);
+    scene.done(&[&check[..], &["stages.net.epochs=2"]].concat(), advice);
+    scene.edit(("[1, 2]", "[1, 3]"), &[]);
+    scene.done(&one, advice);
+}
+
+#[test]
 fn advice_about_how_trials_are_drawn_helps_when_it_is_followed() {
     const SEARCH: &str = "add `search = \"random\"`, `\"sobol\"` or `\"tpe\"`, or leave it out";
     const GROUPS: &str =
@@ -156,6 +174,26 @@ fn advice_about_how_trials_are_drawn_helps_when_it_is_followed() {
                 "[sweep]\nsearch = \"random\"\ntrials = 3\naxes = { \"pipeline.seed\" = [0, 1] }",
                 "add an axis, or `repeat = []` to draw this one",
                 &[("[sweep]", "[sweep]\n$0")],
+            ),
+            (
+                &format!(
+                    "{two}search = \"random\"\ntrials = 1\neach = [\"stages.net.optimizer.lr\", \"stages.net.epochs\"]"
+                ),
+                "add an axis, or leave out `each` to draw these",
+                &[("each = [\"stages.net.optimizer.lr\", \"stages.net.epochs\"]", "")],
+            ),
+            (
+                &format!(
+                    "{two}search = \"random\"\ntrials = 1\nrepeat = [\"stages.net.epochs\"]\neach = [\"stages.net.epochs\"]"
+                ),
+                "leave it out here: configurations are repeated with each of its values",
+                &[("each = [\"stages.net.epochs\"]", "")],
+            ),
+            (
+                "[sweep]\nsearch = \"random\"\ntrials = 3\neach = [\"stages.net.epochs\"]\n\
+                 axes = { \"stages.net.epochs\" = { uniform = [1, 9] }, \"stages.net.optimizer.lr\" = { uniform = [0.1, 0.2] } }",
+                "list them: `[0, 1, 2]`",
+                &[("{ uniform = [1, 9] }", "[1, 2]")],
             ),
         ],
     );
@@ -259,6 +297,72 @@ fn advice_about_what_trials_are_selected_by_helps_when_it_is_followed() {
                 &[("$1\n", "$1\n$0\n"), ("on = \"...\"", "on = \"gray.train\"")],
             ),
         ],
+    );
+}
+
+#[test]
+fn advice_about_a_score_that_compares_models_of_one_trial_helps_when_it_is_followed() {
+    let held = GOOD.replace("on = [\"images.test\"]", "on = [\"images.held\"]\nmixval = true");
+    let select = format!("[sweep]\n{LISTED}\n[sweep.select]\nstage = \"score\"\nby = \"ensv\"");
+    let advice = "go by a score of each model alone, such as `mixval`";
+    follow_all(&held, &[(&select, advice, &[("by = \"ensv\"", "by = \"$0\"")])]);
+}
+
+#[test]
+fn advice_about_selecting_by_auto_helps_when_it_is_followed() {
+    let select = |lines: &str| format!("[sweep]\n{LISTED}\n[sweep.select]\n{lines}\nby = \"auto\"");
+    let adapted = select("stage = \"adapted\"");
+    follow_all(
+        &adapting(),
+        &[
+            (
+                &adapted,
+                "add `target_scores = {{ on = \"...\", metrics = [{quoted}] }}` to `[stages.{name}]`",
+                &[("$1\n", "$1\n$0\n"), ("on = \"...\"", "on = \"gray.train\"")],
+            ),
+            (
+                &select("stage = \"score\""),
+                "name a training stage with `validate` and `target_scores`",
+                &[
+                    ("stage = \"score\"", "stage = \"adapted\""),
+                    (
+                        "epochs = 4",
+                        "epochs = 4\n$1 = { on = \"gray.train\", metrics = [\"diversity\", \"class_ami\"] }",
+                    ),
+                ],
+            ),
+        ],
+    );
+    let scored = |metrics: &str| {
+        let scores =
+            format!("epochs = 4\ntarget_scores = {{ on = \"gray.train\", metrics = [{metrics}] }}");
+        adapting().replace("epochs = 4", &scores)
+    };
+    follow_all(
+        &scored("\"snd\""),
+        &[(
+            &adapted,
+            "add `{quoted}` to the `metrics` of `target_scores` in `[stages.{name}]`",
+            &[("$1 = [", "$1 = [$0, ")],
+        )],
+    );
+    follow_all(
+        &scored("\"diversity\", \"class_ami\""),
+        &[(
+            &select("stage = \"adapted\"\nmode = \"max\""),
+            "leave `mode` out: the rule says which values are better",
+            &[("$0 = \"max\"\n", "")],
+        )],
+    );
+    let of_source = scored("\"diversity\", \"class_ami\"")
+        .replace("target_scores = { on = \"gray.train\"", "target_scores = { on = \"images.held\"");
+    follow_all(
+        &of_source,
+        &[(
+            &adapted,
+            "let `target_scores.on` name images of the target",
+            &[("on = \"images.held\", metrics", "on = \"gray.train\", metrics")],
+        )],
     );
 }
 

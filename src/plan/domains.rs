@@ -1,0 +1,176 @@
+//! Which images are of the domain that a stage adapts to, by what they come from: names mean nothing here. Reads
+//! no results.
+
+use std::collections::HashSet;
+
+use super::pipeline::Pipeline;
+use crate::config::Reference;
+
+/// What the stages of a pipeline, or of a trial that ran, read.
+#[derive(Debug, Default)]
+pub struct Lineage<'a> {
+    /// By the name of the stage.
+    stages: Vec<(&'a str, Vec<Link<'a>>)>,
+}
+
+/// Something that a stage reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link<'a> {
+    /// The key that names it: `train`, `method.target`.
+    pub key: &'a str,
+    /// The stage that builds it.
+    pub stage: &'a str,
+    /// The split, where it is one split of a data set.
+    pub split: Option<&'a str>,
+}
+
+impl<'a> FromIterator<(&'a str, Vec<Link<'a>>)> for Lineage<'a> {
+    fn from_iter<I: IntoIterator<Item = (&'a str, Vec<Link<'a>>)>>(stages: I) -> Self {
+        Self { stages: stages.into_iter().collect() }
+    }
+}
+
+impl<'a> Lineage<'a> {
+    /// That of a checked pipeline.
+    pub fn of(pipeline: &'a Pipeline) -> Self {
+        let stages = pipeline.stages.iter().map(|stage| {
+            let link = |input: &'a Reference| Link {
+                key: &input.key,
+                stage: &input.stage,
+                split: input.split.as_deref(),
+            };
+            let links: Vec<Link> = stage.inputs.iter().map(link).collect();
+            (stage.name.as_str(), links)
+        });
+        stages.collect()
+    }
+
+    /// What `stage` reads at `key`.
+    pub fn link(&self, stage: &str, key: &str) -> Option<Link<'a>> {
+        let (_, links) = self.stages.iter().find(|it| it.0 == stage)?;
+        links.iter().find(|link| link.key == key).copied()
+    }
+
+    /// Whether a method adapts to the domain of these images, or a model gives them pseudo labels.
+    pub fn is_hidden(&self, images: &str, split: &str) -> bool {
+        let mut stages = self.stages.iter().map(|it| it.0);
+        stages.any(|stage| {
+            ["method.target", "target"]
+                .iter()
+                .any(|key| self.is_of_domain(stage, key, images, split))
+        })
+    }
+
+    /// Whether the split `split` of the stage `images` is of the domain that `stage` reads at `key`. A domain is
+    /// what its images come from beyond what the images come from that the model learned the classes of; or a
+    /// split, where both are of one data set.
+    pub fn is_of_domain(&self, stage: &str, key: &str, images: &str, split: &str) -> bool {
+        let Some(target) = self.link(stage, key) else { return false };
+        if target.stage == images && target.split == Some(split) {
+            return true;
+        }
+        let source = self.labelled(stage).map(|source| self.ancestors(source.stage));
+        let source = source.unwrap_or_default();
+        let from = self.ancestors(images);
+        let target = self.ancestors(target.stage);
+        target.iter().any(|it| !source.contains(it) && from.contains(it))
+    }
+
+    /// The labelled images that the model of a stage learned from: those of the stage itself, or of the
+    /// stage that its model comes from. `None` for a model that came in with its weights.
+    pub fn labelled(&self, stage: &str) -> Option<Link<'a>> {
+        let mut stage = stage;
+        // A record that was written by hand may lead in a circle.
+        for _ in &self.stages {
+            if let Some(train) = self.link(stage, "train") {
+                return Some(train);
+            }
+            stage = self.link(stage, "model")?.stage;
+        }
+        None
+    }
+
+    /// A stage, and all stages that it is built from.
+    fn ancestors(&self, stage: &str) -> HashSet<&'a str> {
+        self.behind(stage, |_| true)
+    }
+
+    /// A stage of images, and all stages of images that it is built from: what a model that labels them is trained
+    /// on is not among them.
+    pub fn images_behind(&self, stage: &str) -> HashSet<&'a str> {
+        self.behind(stage, |key| key != "model")
+    }
+
+    /// A stage, and all stages that lead to it through these keys.
+    fn behind(&self, stage: &str, follows: impl Fn(&str) -> bool) -> HashSet<&'a str> {
+        let mut found = HashSet::new();
+        let mut left = vec![stage];
+        while let Some(name) = left.pop() {
+            let Some((stage, links)) = self.stages.iter().find(|it| it.0 == name) else { continue };
+            if found.insert(*stage) {
+                left.extend(links.iter().filter(|it| follows(it.key)).map(|link| link.stage));
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link<'a>(key: &'a str, stage: &'a str, split: Option<&'a str>) -> Link<'a> {
+        Link { key, stage, split }
+    }
+
+    #[test]
+    fn a_domain_is_what_its_images_come_from_beyond_those_of_the_source() {
+        let lineage: Lineage = [
+            ("mnist", vec![]),
+            ("mnist_m", vec![link("input", "mnist", None)]),
+            ("source", vec![link("input", "mnist", None)]),
+            ("target", vec![link("input", "mnist_m", None)]),
+            ("resized", vec![link("input", "mnist_m", None)]),
+            ("net", vec![link("train", "source", Some("train"))]),
+            (
+                "tuned",
+                vec![link("model", "net", None), link("method.target", "target", Some("train"))],
+            ),
+        ]
+        .into_iter()
+        .collect();
+        let of = |images| lineage.is_of_domain("tuned", "method.target", images, "test");
+        assert_eq!(["target", "resized", "mnist_m"].map(of), [true; 3]);
+        assert_eq!(["source", "mnist", "nowhere"].map(of), [false; 3]);
+        assert!(lineage.is_hidden("target", "valid") && !lineage.is_hidden("source", "train"));
+        let labels: Lineage = [
+            ("mnist", vec![]),
+            ("target", vec![]),
+            ("net", vec![link("train", "mnist", Some("train"))]),
+            ("labels", vec![link("model", "net", None), link("target", "target", Some("train"))]),
+        ]
+        .into_iter()
+        .collect();
+        assert!(labels.is_hidden("target", "valid") && !labels.is_hidden("mnist", "valid"));
+        let source_only = lineage.is_of_domain("net", "method.target", "target", "test");
+        assert!(!source_only, "it adapts to nothing");
+    }
+
+    #[test]
+    fn two_splits_of_one_data_set_are_told_apart_by_the_split() {
+        let lineage: Lineage = [
+            ("photos", vec![]),
+            (
+                "net",
+                vec![
+                    link("train", "photos", Some("train")),
+                    link("target_scores.on", "photos", Some("test")),
+                ],
+            ),
+        ]
+        .into_iter()
+        .collect();
+        let of = |split| lineage.is_of_domain("net", "target_scores.on", "photos", split);
+        assert_eq!([of("test"), of("train")], [true, false]);
+    }
+}

@@ -1,0 +1,37 @@
+//! A score of a finished run, and what it scores.
+
+/// A score that a stage measured in a trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialScore {
+    /// Index in [`RunScores::trials`].
+    pub trial: usize,
+    /// The stage that scored.
+    pub stage: String,
+    /// The model.
+    pub model: String,
+    /// The split.
+    pub dataset: String,
+    /// The metric.
+    pub metric: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// A model and a split that a stage scores, or should have scored.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ScoredPair {
+    /// The stage that scores it.
+    pub stage: String,
+    /// The model.
+    pub model: String,
+    /// The split.
+    pub dataset: String,
+}
+
+impl TrialScore {
+    /// The pair that it scores.
+    pub fn pair(&self) -> ScoredPair {
+        let Self { stage, model, dataset, .. } = self.clone();
+        ScoredPair { stage, model, dataset }
+    }
+}
