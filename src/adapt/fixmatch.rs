@@ -109,7 +109,7 @@ impl Learner for Labelling<'_> {
 
 /// 1 at the likeliest class of each row of probabilities `[N, K]`, else 0; classes that are as likely as each
 /// other share it.
-fn likeliest(probabilities: &Tensor) -> Result<Tensor, OpError> {
+pub(super) fn likeliest(probabilities: &Tensor) -> Result<Tensor, OpError> {
     // Two numbers that differ do so by more than this where the larger one is a row's largest probability.
     let is_largest = probabilities.sub(&probabilities.row_max()?)?.above(-f32::MIN_POSITIVE)?;
     is_largest.div(&is_largest.row_sums()?)

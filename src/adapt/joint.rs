@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::{Classified, Coefficient, TermKind};
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word as _, words_of};
+use crate::data::view::{Domain, ViewRequest};
 use crate::nn::heads::NewHead;
 use crate::nn::ops::{Gradients, Targets, Tensor};
 use crate::nn::{Part, Spec};
@@ -55,7 +56,18 @@ pub(super) trait Term: Debug + Send + Sync {
         None
     }
 
-    /// The term of a training that begins with what `bench` holds.
+    /// Further looks at the images of each step. No other term uses a name of theirs.
+    fn views(&self) -> Vec<ViewRequest> {
+        Vec::new()
+    }
+
+    /// As [`Needs::unknown_class`].
+    fn unknown_class(&self) -> Option<&str> {
+        None
+    }
+
+    /// The term of a training that begins with what `bench` holds. Copies of the network are made here,
+    /// and bear names that no other term uses.
     ///
     /// # Errors
     /// When the device fails.
@@ -113,6 +125,8 @@ pub(super) struct Seen<'a> {
     pub features: Domains,
     source_logits: Tensor,
     target_logits: Option<Tensor>,
+    /// The views that the terms asked for.
+    views: &'a [ViewRequest],
 }
 
 impl Seen<'_> {
@@ -132,6 +146,16 @@ impl Seen<'_> {
     /// Classes of the labelled images.
     pub fn targets(&self) -> &Targets<'_> {
         &self.batch.source().targets
+    }
+
+    /// The view of the target's images that a term calls `name`, `[M, C*H*W]`.
+    ///
+    /// # Panics
+    /// When no term asked for it.
+    pub fn target_view(&self, name: &str) -> &Tensor {
+        let mut of_target = self.views.iter().filter(|it| it.domain == Domain::Target);
+        let at = of_target.position(|it| it.name == name).expect("a term asks for its views");
+        &self.batch.target().views[at]
     }
 
     /// Images of both domains together.
@@ -164,6 +188,8 @@ impl Weighted {
 pub(super) struct Joint {
     target: Reference,
     terms: Vec<Weighted>,
+    /// The views that the terms ask for.
+    views: Vec<ViewRequest>,
     /// Radius rho of sharpness-aware steps.
     sharpness_aware: Option<f64>,
 }
@@ -217,14 +243,16 @@ impl Joint {
             kinds.push(kind);
             terms.push(term);
         }
-        Ok(Self { target: target?, terms, sharpness_aware: sharpness_aware? })
+        let views = terms.iter().flat_map(|it| it.term.views()).collect();
+        Ok(Self { target: target?, terms, views, sharpness_aware: sharpness_aware? })
     }
 }
 
 impl Method for Joint {
     fn needs(&self) -> Needs<'_> {
         let whole_set = self.terms.iter().find_map(|it| it.term.whole_set());
-        Needs { whole_set, ..Needs::adapting(&self.target) }
+        let unknown_class = self.terms.iter().find_map(|it| it.term.unknown_class());
+        Needs { views: &self.views, whole_set, unknown_class, ..Needs::adapting(&self.target) }
     }
 
     fn heads(&self, spec: &Spec) -> Vec<NewHead> {
@@ -234,13 +262,15 @@ impl Method for Joint {
     fn begin<'m>(&'m self, bench: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError> {
         let begin = |it: &'m Weighted| Ok((it, it.term.begin(bench)?));
         let terms = self.terms.iter().map(begin).collect::<Result<_, FitError>>()?;
-        Ok(Box::new(Summing { terms, sharpness_aware: self.sharpness_aware }))
+        let (views, sharpness_aware) = (&*self.views, self.sharpness_aware);
+        Ok(Box::new(Summing { terms, views, sharpness_aware }))
     }
 }
 
 /// A method of one loss in the middle of a training.
 struct Summing<'m> {
     terms: Vec<(&'m Weighted, Box<dyn ActiveTerm + 'm>)>,
+    views: &'m [ViewRequest],
     sharpness_aware: Option<f64>,
 }
 
@@ -263,7 +293,7 @@ impl Summing<'_> {
         };
         let classified = Classified::new(&source_logits, &batch.source().targets)?;
         classified.report_loss(bench);
-        let seen = Seen { batch, features, source_logits, target_logits };
+        let seen = Seen { batch, features, source_logits, target_logits, views: self.views };
         let mut loss = classified.loss.clone();
         let terms = self.terms.iter_mut().zip(weights);
         for ((_, term), weight) in terms.filter(|((it, _), _)| counts(&*it.term)) {

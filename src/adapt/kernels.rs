@@ -142,7 +142,7 @@ pub(super) fn gaussian(x: &Tensor, width: f64) -> Result<Tensor, OpError> {
 
 /// The squared distances between all rows of `x`, `[n, n]`, and their mean, through which no gradient
 /// goes.
-fn squared_distances(x: &Tensor) -> Result<(Tensor, Tensor), OpError> {
+pub(super) fn squared_distances(x: &Tensor) -> Result<(Tensor, Tensor), OpError> {
     // A common shift changes no distance, and products of rows near 0 round less.
     let x = x.sub(&x.detached().mean_of_rows()?)?;
     let squares = x.square()?.row_sums()?;

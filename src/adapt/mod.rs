@@ -2,6 +2,8 @@
 //!
 //! A method sees target images only as a batch of pixels: their labels cannot reach it.
 
+use std::sync::Arc;
+
 use crate::config::{Keys, Noted};
 use crate::data::augment::Augment;
 use crate::data::view::{Domain, ViewKind, ViewRequest};
@@ -10,10 +12,16 @@ use crate::nn::ops::{OpError, Targets, Tensor};
 use crate::train::{Bench, FitError, Method};
 
 mod coefficient;
+mod contrastive;
 mod joint;
 mod kernels;
+mod linear_head;
+mod linear_maps;
 pub mod pseudo_labels;
+mod sinkhorn;
+mod softmax_regression;
 mod spectra;
+mod spherical;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -89,6 +97,12 @@ methods! {
     methods {
         /// Cross-entropy on the labelled images.
         Supervised = "supervised" in supervised,
+        /// Batch spectral shrinkage, for fine-tuning.
+        Bss = "bss" in bss,
+        /// The classifier that came in beside the new one, for fine-tuning.
+        CoTuning = "co_tuning" in co_tuning,
+        /// Feature maps that stay near those of the start, for fine-tuning.
+        Delta = "delta" in delta,
         /// Self-ensembling.
         SelfEnsembling = "self_ensembling" in self_ensembling,
         /// Source hypothesis transfer, without source images.
@@ -105,12 +119,24 @@ methods! {
         DirtT = "dirt_t" in dirt_t,
         /// Consistency of a strong view with confident classes of a weak one.
         FixMatch = "fixmatch" in fixmatch,
+        /// The same with aligned distributions, a relative threshold and interpolated logits.
+        AdaMatch = "adamatch" in adamatch,
+        /// Principal axes of the source turned onto the target's, in closed form.
+        SubspaceAlignment = "subspace_alignment" in subspace_alignment,
+        /// Covariances of the features made alike, in closed form.
+        FeatureCoral = "feature_coral" in feature_coral,
+        /// Transfer component analysis of the features, in closed form.
+        Tca = "tca" in tca,
+        /// Source features transported to the target's, in closed form.
+        OptimalTransport = "optimal_transport" in optimal_transport,
         /// Running averages of the target, and nothing else.
         AdaBn = "adabn" in adabn,
         /// Entropy minimisation by batch norm alone.
         Tent = "tent" in tent,
         /// Domain-adversarial training for a target with fewer classes.
         Pada = "pada" in pada,
+        /// Contrastive adaptation network.
+        Can = "can" in can,
     }
     terms {
         /// Domain-adversarial training.
@@ -133,6 +159,8 @@ methods! {
         Nwd = "nwd" in nwd,
         /// Batch spectral penalization.
         Bsp = "bsp" in bsp,
+        /// Open set domain adaptation by backpropagation.
+        Osbp = "osbp" in osbp,
         /// Task-oriented alignment.
         ToAlign = "toalign" in toalign,
         /// Entropy minimisation.
@@ -141,6 +169,8 @@ methods! {
         InfoMax = "info_max" in info_max,
         /// Minimum class confusion.
         Mcc = "mcc" in mcc,
+        /// Masked image consistency.
+        Mic = "mic" in mic,
         /// Batch nuclear-norm maximisation.
         Bnm = "bnm" in bnm,
         /// Adaptive feature norm.
@@ -186,8 +216,17 @@ fn cross_entropy_of_shares(logits: &Tensor, shares: &Tensor) -> Result<Tensor, O
 
 /// The view of the target that the key `name` describes: the stage's changes where it is left out.
 fn target_view(keys: &mut Keys, name: &'static str) -> Result<ViewRequest, Noted> {
-    let kind = Augment::read_view(keys, name)?.map_or(ViewKind::Augmented, ViewKind::Own);
-    Ok(ViewRequest { domain: Domain::Target, name, kind })
+    let [_, of_target] = views_of_both(keys, name)?;
+    Ok(of_target)
+}
+
+/// The same of the source and of the target, with random numbers of its own for each.
+fn views_of_both(keys: &mut Keys, name: &'static str) -> Result<[ViewRequest; 2], Noted> {
+    let own = Augment::read_view(keys, name)?.map(Arc::new);
+    Ok([Domain::Source, Domain::Target].map(|domain| {
+        let kind = own.clone().map_or(ViewKind::Augmented, ViewKind::Own);
+        ViewRequest { domain, name, kind }
+    }))
 }
 
 /// Features as vectors: the means of feature maps, where they are `maps`.

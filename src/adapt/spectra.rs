@@ -1,11 +1,12 @@
-//! Singular values of a batch in a loss, with exact gradients: their sum, and the largest of their squares.
+//! Singular values of a batch in a loss, with exact gradients: their sum, and the largest and the smallest of
+//! their squares.
 //!
 //! The singular vectors are found on the host in double precision and are constants in the loss. That is
 //! exact: for X = U S V^T the gradient of the sum of all singular values is U V^T, and that of s_i^2 is
 //! 2 s_i u_i v_i^T, whatever way the vectors themselves turn. No decomposition is differentiated, which
 //! would divide by the differences of singular values.
 
-use crate::metrics::symmetric::eigen;
+use crate::metrics::symmetric::{eigen, eigenvectors};
 use crate::nn::ops::{Dims, OpError, Tensor};
 use crate::random;
 
@@ -41,12 +42,46 @@ pub(super) fn largest_squared_singular_values(x: &Tensor, count: usize) -> Resul
     let gram = if is_wide { constant.matmul(&turned)? } else { turned.matmul(&constant)? };
     let side = gram.rows();
     let vectors = leading(&symmetric(&gram.host(), side), side, count);
-    let count = vectors.len();
+    squares_along(x, vectors)
+}
+
+/// The sum of the squares of the `count` smallest singular values of `x` `[N, d]`, of which there are as many
+/// as the smaller of N and d, or of all of them where there are fewer.
+pub(super) fn smallest_squared_singular_values(
+    x: &Tensor,
+    count: usize,
+) -> Result<Tensor, OpError> {
+    let lines = lines(&x.host(), (x.rows(), x.columns()));
+    // Products of both in single precision would hide small eigenvalues behind the rounding of the largest one.
+    let (_, mut vectors) = eigenvectors(&products(&lines), lines.len());
+    let larger = vectors.len().saturating_sub(count);
+    squares_along(x, vectors.split_off(larger))
+}
+
+/// The sum of |X v|^2 over unit vectors v that are as long as the rows of `x`, or |v X|^2 over vectors as long
+/// as its columns where it has fewer rows than columns: the squared singular values of singular vectors.
+fn squares_along(x: &Tensor, vectors: Vec<Vec<f64>>) -> Result<Tensor, OpError> {
+    let is_wide = x.rows() <= x.columns();
+    let shape = Dims::Rows(vectors.len(), x.rows().min(x.columns()));
     #[expect(clippy::cast_possible_truncation, reason = "activations are f32")]
     let vectors = vectors.into_iter().flatten().map(|it| it as f32).collect();
-    let vectors = x.constant(vectors, Dims::Rows(count, side))?;
+    let vectors = x.constant(vectors, shape)?;
     let stretched = if is_wide { vectors.matmul(x)? } else { x.matmul(&vectors.transposed()?)? };
     stretched.square()?.sum()
+}
+
+/// The rows of `x` `[rows, columns]` or, where there are fewer of them, its columns.
+fn lines(x: &[f32], (rows, columns): (usize, usize)) -> Vec<Vec<f64>> {
+    let is_wide = rows <= columns;
+    let (count, len) = if is_wide { (rows, columns) } else { (columns, rows) };
+    let at = |line: usize, k: usize| if is_wide { line * columns + k } else { k * columns + line };
+    let line = |i: usize| (0..len).map(|k| f64::from(x[at(i, k)])).collect();
+    (0..count).map(line).collect()
+}
+
+/// The inner products of `lines`, `[n, n]`.
+fn products(lines: &[Vec<f64>]) -> Vec<f64> {
+    lines.iter().flat_map(|a| lines.iter().map(move |b| dot(a, b))).collect()
 }
 
 /// U V^T of `x` `[rows, columns]` = U S V^T.
@@ -55,10 +90,8 @@ fn polar_factor(x: &[f32], (rows, columns): (usize, usize)) -> Vec<f32> {
     let is_wide = rows <= columns;
     let (count, len) = if is_wide { (rows, columns) } else { (columns, rows) };
     let at = |line: usize, k: usize| if is_wide { line * columns + k } else { k * columns + line };
-    let line = |i: usize| -> Vec<f64> { (0..len).map(|k| f64::from(x[at(i, k)])).collect() };
-    let lines: Vec<Vec<f64>> = (0..count).map(line).collect();
-    let gram: Vec<f64> = lines.iter().flat_map(|a| lines.iter().map(move |b| dot(a, b))).collect();
-    let root = inverse_root(&gram, count);
+    let lines = lines(x, (rows, columns));
+    let root = inverse_root(&products(&lines), count);
     let mut factor = vec![0.0; x.len()];
     for (i, shares) in root.chunks_exact(count).enumerate() {
         for k in 0..len {
@@ -277,6 +310,38 @@ mod tests {
     }
 
     #[test]
+    fn the_smallest_squares_have_the_gradient_along_their_singular_vectors() {
+        // Rows at right angles: s = (3, 2, 1), whose left vectors are the unit vectors; and its transpose.
+        let x = [0.0, 2.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+        let turned = [0, 3, 6, 1, 4, 7, 2, 5, 8];
+        for (count, value, kept) in [(1, 1.0, &[8][..]), (2, 5.0, &[1, 8][..])] {
+            let expected: Vec<f32> =
+                (0..9).map(|at| if kept.contains(&at) { 2.0 * x[at] } else { 0.0 }).collect();
+            let smallest = |x: &Tensor| smallest_squared_singular_values(x, count);
+            let (found, gradient) = with_gradient(&x, (3, 3), smallest);
+            assert!((found - value).abs() < 1e-5, "{found}");
+            let of_turned: Vec<f32> = turned.iter().map(|at| x[*at]).collect();
+            let (again, of_turned) = with_gradient(&of_turned, (3, 3), smallest);
+            assert!((again - value).abs() < 1e-5, "{again}");
+            for at in 0..9 {
+                assert!((gradient[at] - expected[at]).abs() < 1e-4, "{gradient:?}");
+                assert!((of_turned[at] - expected[turned[at]]).abs() < 1e-4, "{of_turned:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_smallest_squares_have_the_gradient_of_finite_differences() {
+        for shape in [(8, 5), (5, 8)] {
+            for count in [1, 2, 5] {
+                let sum =
+                    |x: &[f64]| -> f64 { squares(x, shape).iter().take(5).rev().take(count).sum() };
+                check(shape, |x| smallest_squared_singular_values(x, count), sum);
+            }
+        }
+    }
+
+    #[test]
     fn matrices_without_full_rank_have_finite_values_and_gradients() {
         for rows in [2, SMALL + 8] {
             let alike: Vec<f32> = numbers(6, 3).into_iter().cycle().take(rows * 6).collect();
@@ -292,6 +357,10 @@ mod tests {
                     with_gradient(&x, shape, |x| largest_squared_singular_values(x, 3));
                 assert!((sum - square).abs() < 1e-3 * (1.0 + square), "{shape:?}: {sum}");
                 assert!(slopes.iter().all(|it| it.is_finite()));
+                let (sum, slopes) =
+                    with_gradient(&x, shape, |x| smallest_squared_singular_values(x, 1));
+                assert!(sum.abs() < 1e-6 * (1.0 + square), "{shape:?}: {sum}");
+                assert!(slopes.iter().all(|it| it.abs() < 1e-2), "{shape:?}: {slopes:?}");
             }
         }
     }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::{MethodKind, TermKind};
 use crate::config::Word;
 use crate::config::testing::read_lines;
+use crate::data::view::Domain;
 use crate::data::{Dataset, Split};
 use crate::metrics::{TrainingRow, TrainingSplit};
-use crate::nn::Model;
+use crate::nn::head::keep_classifier;
 use crate::nn::ops::{Backend, CpuOps, DfdxOps, Dims, Targets, Tensor};
+use crate::nn::{Model, Part};
 use crate::progress::{Progress, Silent, Unit, Watch};
 use crate::train::checkpoint::Slot;
 use crate::train::{
@@ -52,37 +54,88 @@ fn step_on(
     let settings = tiny::settings(1);
     let mut bench = Bench::alone(model, &settings).unwrap();
     let mut learner = method.begin(&mut bench).unwrap();
-    let images = |(rows, value): (usize, &dyn Fn(usize) -> f32)| {
-        let values = (0..rows * 48).map(value).collect();
-        CpuOps::shared().tensor(values, Dims::Rows(rows, 48)).unwrap()
-    };
     let labels: Vec<u32> = [0, 1].into_iter().cycle().take(source.0).collect();
     let targets = Targets::plain(&labels);
     let indices: Vec<usize> = (0..target.0).collect();
-    let (source, target) = (images(source), images(target));
-    let batch = Batch {
-        source: Some(SourceBatch::plain(source, targets)),
-        target: Some(TargetBatch { indices: &indices, ..TargetBatch::plain(target) }),
+    // Other images of the same kind stand for the views: black ones for black ones.
+    let views = |domain: Domain, rows: usize, value: &dyn Fn(usize) -> f32| {
+        let of_domain = method.needs().views.iter().filter(|it| it.domain == domain).count();
+        let shifted = (1..=of_domain).map(|by| images(rows, |at| value(at + 7 * by)));
+        shifted.collect::<Vec<Tensor>>()
     };
+    let of_source = SourceBatch {
+        views: views(Domain::Source, source.0, source.1),
+        ..SourceBatch::plain(images(source.0, source.1), targets)
+    };
+    let of_target = TargetBatch {
+        indices: &indices,
+        views: views(Domain::Target, target.0, target.1),
+        ..TargetBatch::plain(images(target.0, target.1))
+    };
+    let batch = Batch { source: Some(of_source), target: Some(of_target) };
     bench.step_alone(&mut *learner, &batch, (0, 1), true).unwrap()
+}
+
+/// So many tiny images with the value of each pixel.
+fn images(rows: usize, value: impl Fn(usize) -> f32) -> Tensor {
+    let values = (0..rows * 48).map(value).collect();
+    CpuOps::shared().tensor(values, Dims::Rows(rows, 48)).unwrap()
 }
 
 /// The method called `word` with its default settings, and with a target domain where it takes one.
 fn method(word: &str) -> Box<dyn Method> {
+    if let Some((_, settings)) = FITTED.iter().find(|(of, _)| *of == word) {
+        let line = format!("method = {{ kind = \"{word}\", {settings} }}");
+        return read(&line).unwrap_or_else(|| panic!("{line}"));
+    }
     let plain = format!("method = {{ kind = \"{word}\" }}");
     let adapting = format!("method = {{ kind = \"{word}\", target = \"other.train\" }}");
     let found = read(&plain).or_else(|| read(&adapting));
     found.unwrap_or_else(|| panic!("`{word}` wants more settings than a target"))
 }
 
+/// Methods once more, with settings by which all parts of them count on images as few as these.
+const FURTHER: &[(&str, &str)] = &[
+    (
+        "can of all images",
+        "method = { kind = 'can', target = 'other.train', max_distance = 1.0, min_images = 1 }",
+    ),
+    (
+        "delta with attention",
+        "method = { kind = 'delta', weight = 0.1, layers = ['features.2'], attention_batches = 4 }",
+    ),
+    (
+        "adda of a shared encoder",
+        "method = { kind = 'adda', target = 'other.train', encoder = 'shared', loss = 'confusion', on = ['features', 'logits'] }",
+    ),
+    (
+        "adda of features and logits",
+        "method = { kind = 'adda', target = 'other.train', on = ['features', 'logits'] }",
+    ),
+    (
+        "optimal_transport of Gaussians",
+        "method = { kind = 'optimal_transport', target = 'other.train', form = 'linear' }",
+    ),
+];
+
+/// Methods whose defaults are for another network than the tiny one, with what they need there.
+const FITTED: &[(&str, &str)] = &[
+    ("delta", "layers = ['features.2']"),
+    // Six images vary along few axes, and components of the last of these are rounding scaled up.
+    ("tca", "target = 'other.train', dimensions = 2"),
+];
+
 /// Every method, with every way that it may treat batch norm.
 fn all() -> impl Iterator<Item = (String, Box<dyn Method>, BatchNormFamily)> {
-    MethodKind::all().flat_map(|kind| {
-        let families = method(kind.word()).needs().batch_norm;
-        families.iter().map(move |family| {
-            let name = format!("{} ({})", kind.word(), family.word());
-            (name, method(kind.word()), *family)
-        })
+    let usual = MethodKind::all().map(|kind| (kind.word(), None));
+    let further = FURTHER.iter().map(|(name, line)| (*name, Some(*line)));
+    usual.chain(further).flat_map(|(name, line)| {
+        let make = move || match line {
+            Some(line) => read(line).unwrap_or_else(|| panic!("{line}")),
+            None => method(name),
+        };
+        let families = make().needs().batch_norm;
+        families.iter().map(move |family| (format!("{name} ({})", family.word()), make(), *family))
     })
 }
 
@@ -100,6 +153,8 @@ struct Training<'a> {
     dataset: Dataset,
     source: Split,
     target: Split,
+    /// Whether the features are frozen when it begins.
+    is_frozen: bool,
 }
 
 /// What a training left: the bytes of its network, and its rows.
@@ -110,7 +165,8 @@ impl<'a> Training<'a> {
         let settings =
             TrainingSettings { batch_norm: family, log_every: Some(1), ..tiny::settings(2) };
         let (dataset, source, target) = (tiny::dataset(), tiny::split(), tiny::split());
-        Self { method, settings, backend: backend.clone(), dataset, source, target }
+        let (backend, is_frozen) = (backend.clone(), false);
+        Self { method, settings, backend, dataset, source, target, is_frozen }
     }
 
     /// The network that it begins with.
@@ -119,6 +175,12 @@ impl<'a> Training<'a> {
         for head in self.method.heads(&model.spec().clone()) {
             model.add_head(head, 0).unwrap();
         }
+        if let Some(part) = self.method.needs().keeps_classifier_as {
+            let old = model.clone();
+            keep_classifier(&mut model, &old, part).unwrap();
+        }
+        let features = model.parameters_mut().iter_mut().filter(|it| it.part == Part::FEATURES);
+        features.for_each(|it| it.trainable = !self.is_frozen);
         model
     }
 
@@ -238,7 +300,8 @@ impl Progress for Stops<'_> {
 
     fn advance(&self, by: u64) {
         let by = usize::try_from(by).unwrap();
-        if self.steps.fetch_add(by, Ordering::SeqCst) + by == self.at {
+        let before = self.steps.fetch_add(by, Ordering::SeqCst);
+        if before < self.at && before + by >= self.at {
             self.cancel.store(true, Ordering::SeqCst);
         }
     }
@@ -253,24 +316,41 @@ impl Progress for Stops<'_> {
 #[test]
 fn every_method_that_is_stopped_at_any_step_goes_on_to_the_same_bytes() {
     for (name, method, family) in all() {
-        let training = Training::new(&*method, family, &CpuOps::shared());
-        let whole = training.whole();
-        for at in 1..6 {
-            let folder = tempfile::tempdir().unwrap();
-            let slot = Slot::new(folder.path().join("slot"), Duration::from_secs(3600));
-            let cancel = AtomicBool::new(false);
-            let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
-            let stops = Stops { at, steps, cancel: &cancel, heard };
-            let stopped = training.run(&Watch { progress: &stops, cancel: &cancel }, Some(&slot));
-            assert!(matches!(stopped, Ended::Interrupted), "{name}, step {at}");
-            cancel.store(false, Ordering::SeqCst);
-            let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
-            let hears = Stops { at: usize::MAX, steps, cancel: &cancel, heard };
-            let ended = training.run(&Watch { progress: &hears, cancel: &cancel }, Some(&slot));
-            let heard = hears.heard.into_inner().unwrap();
-            assert!(heard.iter().any(|it| it.contains("goes on from a checkpoint")), "{name}");
-            assert!(left(ended).expect("nobody stopped it") == whole, "{name}, step {at}");
-        }
+        goes_on(&name, &Training::new(&*method, family, &CpuOps::shared()));
+    }
+}
+
+/// A training in which batch norm is thawed also for the network that follows the one that learns.
+#[test]
+fn a_network_that_follows_a_thawed_one_goes_on_to_the_same_bytes() {
+    for name in ["self_ensembling", "mic", "adamatch"] {
+        let method = method(name);
+        let family = method.needs().batch_norm[0];
+        let mut training = Training::new(&*method, family, &CpuOps::shared());
+        training.is_frozen = true;
+        training.settings.groups.thaw_at = vec![(2, vec!["features.*".to_owned()])];
+        goes_on(name, &training);
+    }
+}
+
+/// Stops a training at each step and lets it go on, to the bytes of one that nobody stopped.
+fn goes_on(name: &str, training: &Training) {
+    let whole = training.whole();
+    for at in 1..6 {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = Slot::new(folder.path().join("slot"), Duration::from_secs(3600));
+        let cancel = AtomicBool::new(false);
+        let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
+        let stops = Stops { at, steps, cancel: &cancel, heard };
+        let stopped = training.run(&Watch { progress: &stops, cancel: &cancel }, Some(&slot));
+        assert!(matches!(stopped, Ended::Interrupted), "{name}, step {at}");
+        cancel.store(false, Ordering::SeqCst);
+        let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
+        let hears = Stops { at: usize::MAX, steps, cancel: &cancel, heard };
+        let ended = training.run(&Watch { progress: &hears, cancel: &cancel }, Some(&slot));
+        let heard = hears.heard.into_inner().unwrap();
+        assert!(heard.iter().any(|it| it.contains("goes on from a checkpoint")), "{name}");
+        assert!(left(ended).expect("nobody stopped it") == whole, "{name}, step {at}");
     }
 }
 

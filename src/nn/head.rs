@@ -1,4 +1,4 @@
-//! A trained network with a new classifier. Trains nothing.
+//! A trained network with a new classifier, or with two. Trains nothing.
 
 use std::collections::HashMap;
 
@@ -6,6 +6,7 @@ use super::geometry::Chw;
 use super::heads::NewLayers;
 use super::model::{Model, Parameter, RunningStats};
 use super::placement::SpecError;
+use super::spec::Part;
 
 /// `old` for images of shape `input` and `classes` classes, with what `new` names made new as
 /// [`Spec::renewed`](super::Spec::renewed) has it, and the names of the parameters that are new. What is
@@ -51,11 +52,43 @@ pub fn replace(
     Ok((model, new))
 }
 
+/// Gives `model`, which [`replace`] made of `old`, the classifier of `old` as the head `part`, with its weights and
+/// with whether they learn.
+///
+/// # Errors
+/// When that does not fit the features of `model`, or not into the memory.
+pub fn keep_classifier(model: &mut Model, old: &Model, part: &Part) -> Result<(), SpecError> {
+    model.spec().with_classifier_of(old.spec(), part)?;
+    // What is drawn is overwritten.
+    model.replace_head(part, old.spec().second_classifier(part), None, 0)?;
+    let of_old = old.parameters().iter().filter(|it| it.part == Part::CLASSIFIER);
+    let of_new = model.parameters_mut().iter_mut().filter(|it| it.part == *part);
+    for (new, old) in of_new.zip(of_old) {
+        new.value.write(&old.value.host());
+        new.trainable = old.trainable;
+    }
+    let norms = |model: &Model, part: &Part| -> Vec<usize> {
+        let named = |name: &str, layer: &str| name.rsplit_once('.').is_some_and(|it| it.0 == layer);
+        let is_of_part = |layer: &str| {
+            model.parameters().iter().any(|it| it.part == *part && named(&it.name, layer))
+        };
+        let stats = model.stats().iter().enumerate();
+        stats.filter(|(_, it)| is_of_part(&it.layer)).map(|(at, _)| at).collect()
+    };
+    for (to, from) in norms(model, part).into_iter().zip(norms(old, &Part::CLASSIFIER)) {
+        let (old, new) = (&old.stats()[from], &mut model.stats_mut()[to]);
+        new.mean.write(&old.mean.host());
+        new.var.write(&old.var.host());
+        new.batches = old.batches;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::CpuOps;
-    use crate::nn::spec::{Layer, Part};
+    use crate::nn::ops::{CpuOps, Dims};
+    use crate::nn::spec::Layer;
     use crate::nn::zoo::{self, ArchSettings};
 
     const SMALL: Chw = Chw { channels: 3, height: 16, width: 16 };
@@ -99,6 +132,35 @@ mod tests {
         assert_eq!(new("resnet18"), ["fc.weight", "fc.bias"]);
         assert_eq!(new("mobilenet_v2"), ["classifier.1.weight", "classifier.1.bias"]);
         assert_eq!(new("squeezenet1_1"), ["classifier.1.weight", "classifier.1.bias"]);
+    }
+
+    #[test]
+    fn the_old_classifier_stays_as_another_head_that_says_what_it_said() {
+        let part = Part::named("old");
+        for arch in ["resnet18", "dacnn", "squeezenet1_1"] {
+            let mut old = model(arch);
+            old.stats_mut().iter_mut().for_each(|it| it.batches = 5);
+            let (mut new, fresh) = replace(&old, &head(&[]), SMALL, 4, 1).unwrap();
+            keep_classifier(&mut new, &old, &part).unwrap();
+            let features = old.spec().feature_len().unwrap();
+            let values = (0..3 * features).map(|at| (at % 17) as f32 / 17.0 - 0.3).collect();
+            let x = CpuOps::shared().tensor(values, Dims::Rows(3, features)).unwrap();
+            let before = old.forward(&Part::CLASSIFIER, &x, crate::nn::Pass::EVAL).unwrap();
+            let after = new.forward(&part, &x, crate::nn::Pass::EVAL).unwrap();
+            assert_eq!(before.host(), after.host(), "{arch}");
+            let kept = new.parameters().iter().filter(|it| it.part == part);
+            assert!(kept.clone().count() > 0 && kept.clone().all(|it| !it.trainable), "{arch}");
+            assert!(kept.into_iter().all(|it| !fresh.contains(&it.name)), "{arch}");
+            let seen = new.stats().iter().filter(|it| it.layer.starts_with("old."));
+            assert!(seen.into_iter().all(|it| it.batches == 5), "{arch}");
+        }
+        // Features of another length are something else to a linear layer.
+        let old = model("dacnn");
+        let larger = Chw { channels: 3, height: 24, width: 24 };
+        let (mut new, _) = replace(&old, &head(&[Layer::Relu]), larger, 4, 1).unwrap();
+        let error = keep_classifier(&mut new, &old, &part).unwrap_err().to_string();
+        assert_eq!(error, "layer `old`: takes in features of another shape");
+        assert!(!new.has_head(&part));
     }
 
     #[test]

@@ -156,15 +156,57 @@ impl Spec {
         self.sequential(Part::DOMAIN.name(), &layers)
     }
 
+    /// What the names of the classifier's layers begin with.
+    pub(super) fn classifier_name(&self) -> String {
+        let first = self.part(&Part::CLASSIFIER).first();
+        let first = first.map_or("classifier", |first| first.name.as_str());
+        first.split('.').next().unwrap_or(first).to_owned()
+    }
+
+    /// A classifier of one linear layer for the features: the network's own where it is one, dropout and changes
+    /// of shape aside.
+    pub fn linear_classifier(&self) -> Vec<Named> {
+        let own = self.part(&Part::CLASSIFIER);
+        let computes = |named: &&Named| {
+            !matches!(
+                named.layer,
+                Layer::Dropout { .. }
+                    | Layer::Dropout2d { .. }
+                    | Layer::Flatten
+                    | Layer::GlobalAvgPool
+            )
+        };
+        let computing: Vec<&Named> = own.iter().filter(computes).collect();
+        if let [Named { layer: Layer::Linear { bias: true, .. }, .. }] = &computing[..] {
+            return own.to_vec();
+        }
+        let linear = Layer::Linear { outputs: self.classes, bias: true };
+        self.sequential(&self.classifier_name(), &[linear])
+    }
+
     /// The layers of the classifier again, under names that begin with that of `part`:
     /// `classifier2.fc1` for `classifier.fc1`, `classifier2.fc` for `fc`. Weights are drawn by name, so
     /// the second classifier begins with others than the first.
     pub fn second_classifier(&self, part: &Part) -> Vec<Named> {
-        let again = |Named { name, layer }: &Named| {
-            let word = name.strip_prefix("classifier.").unwrap_or(name);
-            Named::new(format!("{}.{word}", part.name()), layer.clone())
+        renamed(self.part(&Part::CLASSIFIER), &Part::CLASSIFIER, part)
+    }
+
+    /// The same network with the classifier of `old` again, as the head `part`.
+    ///
+    /// # Errors
+    /// When its weights do not fit the features of this network.
+    pub fn with_classifier_of(&self, old: &Self, part: &Part) -> Result<Self, SpecError> {
+        let shapes = |spec: &Self, part: &Part| -> Result<Vec<Vec<usize>>, SpecError> {
+            let layers = spec.place()?.layers;
+            let of_part = layers.iter().filter(|layer| layer.part == *part);
+            Ok(of_part.flat_map(Placed::parameters).map(|slot| slot.shape).collect())
         };
-        self.part(&Part::CLASSIFIER).iter().map(again).collect()
+        let spec = self.with_layers_of(part, old.second_classifier(part), None)?;
+        if shapes(&spec, part)? == shapes(old, &Part::CLASSIFIER)? {
+            return Ok(spec);
+        }
+        let reason = "takes in features of another shape".to_owned();
+        Err(SpecError { layer: part.name().to_owned(), reason })
     }
 
     /// The same network for images of shape `input` and `classes` classes, with what `new` names made
@@ -183,6 +225,16 @@ impl Spec {
         let fresh = heads.chain([format!("{BOTTLENECK}.")]).collect();
         (spec, fresh)
     }
+}
+
+/// Layers of the head `from` under names that begin with that of the head `to`.
+pub fn renamed(layers: &[Named], from: &Part, to: &Part) -> Vec<Named> {
+    let before = format!("{}.", from.name());
+    let again = |Named { name, layer }: &Named| {
+        let word = name.strip_prefix(&before).unwrap_or(name);
+        Named::new(format!("{}.{word}", to.name()), layer.clone())
+    };
+    layers.iter().map(again).collect()
 }
 
 /// The head `part` of these layers as one that takes in so many `values` in place of the features. What it
@@ -293,6 +345,27 @@ mod tests {
         let second = spec.second_classifier(&Part::CLASSIFIER2);
         spec.heads.insert(Part::CLASSIFIER2, second);
         assert_eq!(shape(&spec, "classifier2.fc3.weight"), shape(&spec, "classifier.fc3.weight"));
+    }
+
+    #[test]
+    fn a_linear_classifier_is_the_network_s_own_or_takes_its_place() {
+        for (arch, names) in [
+            ("resnet18", &["fc"][..]),
+            // A dropout before the linear layer is nothing at test time.
+            ("mobilenet_v2", &["classifier.0", "classifier.1"][..]),
+            ("dacnn", &["classifier.0"][..]),
+            ("squeezenet1_1", &["classifier.pool", "classifier.0"][..]),
+        ] {
+            let mut spec = spec(arch);
+            let own = spec.part(&Part::CLASSIFIER).to_vec();
+            let layers = spec.linear_classifier();
+            let found: Vec<&str> = layers.iter().map(|it| it.name.as_str()).collect();
+            assert_eq!(found, names, "{arch}");
+            assert_eq!(layers == own, matches!(arch, "resnet18" | "mobilenet_v2"), "{arch}");
+            spec.heads.insert(Part::CLASSIFIER, layers);
+            assert_eq!(spec.place().unwrap().outputs[&Part::CLASSIFIER].len(), 7, "{arch}");
+            assert_eq!(spec.linear_classifier(), spec.part(&Part::CLASSIFIER), "{arch}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub mod torch_file;
 pub mod weights;
 pub mod zoo;
 
-pub use model::{DropoutKey, EntryLayer, FrozenBatchNorm, Model, Pass, Statistics};
+pub use model::{DropoutKey, EntryLayer, FrozenBatchNorm, Model, Pass, Statistics, StochasticNorm};
 pub use ops::{Backend, Tape, Tensor};
 pub use spec::{Part, Spec};
 pub use weights::{ModelOutline, Saved, WeightsError};

@@ -70,6 +70,20 @@ pub struct Pass<'a> {
     pub dropout: Option<DropoutKey<'a>>,
     /// Whether batch norm layers take the tensors that [`Model::split_norms`] gave them for the source.
     pub source_norms: bool,
+    /// Which channels of batch norm layers go by the running averages although the pass goes by
+    /// [`Statistics::Batch`]; none without it.
+    pub stochastic_norm: Option<StochasticNorm<'a>>,
+}
+
+/// Stochastic normalisation (Kou, You, Long and Wang 2020, "Stochastic Normalization"): each channel of a batch norm
+/// layer goes by the running averages, as they are before the batch moves them, with probability `p`, else by the
+/// batch's own moments.
+#[derive(Debug, Clone, Copy)]
+pub struct StochasticNorm<'a> {
+    /// Where the choice comes from.
+    pub key: DropoutKey<'a>,
+    /// Probability, 0 to 1.
+    pub p: f32,
 }
 
 /// What the batch norm layers of a pass go by. Frozen ones have a rule of their own,
@@ -89,17 +103,17 @@ pub enum Statistics {
 
 impl<'a> Pass<'a> {
     /// As at test time: running statistics, no dropout, nothing recorded.
-    pub const EVAL: Self =
-        Self { tape: None, statistics: Statistics::Running, dropout: None, source_norms: false };
+    pub const EVAL: Self = Self {
+        tape: None,
+        statistics: Statistics::Running,
+        dropout: None,
+        source_norms: false,
+        stochastic_norm: None,
+    };
 
     /// As in training: batch statistics and dropout, its masks drawn from the key.
     pub fn train(tape: &'a Tape, key: DropoutKey<'a>) -> Self {
-        Self {
-            tape: Some(tape),
-            statistics: Statistics::Batch,
-            dropout: Some(key),
-            source_norms: false,
-        }
+        Self { tape: Some(tape), statistics: Statistics::Batch, dropout: Some(key), ..Self::EVAL }
     }
 }
 
@@ -118,7 +132,7 @@ pub struct DropoutKey<'a> {
 
 /// Where a pass through the features begins: with images, or with the output of some of the first
 /// layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EntryLayer(usize);
 
 impl EntryLayer {
@@ -393,6 +407,32 @@ impl Model {
         self.run(&chain[entry.0..], x, pass)
     }
 
+    /// The same, and before the features what comes out at each of `places`, which ascend from `entry`, as
+    /// `[N, C*H*W]` of [`Model::entry_shape`].
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    ///
+    /// # Panics
+    /// When the places do not ascend from `entry`.
+    pub fn features_through(
+        &mut self,
+        entry: EntryLayer,
+        places: &[EntryLayer],
+        x: &Tensor,
+        pass: Pass,
+    ) -> Result<Vec<Tensor>, OpError> {
+        let chain = Arc::clone(self.chain(&Part::FEATURES));
+        let (mut x, mut from) = (x.clone(), entry.0);
+        let mut found = Vec::with_capacity(places.len() + 1);
+        for to in places.iter().map(|place| place.0).chain([chain.len()]) {
+            x = self.run_units(&chain[from..to], x, pass)?;
+            found.push(self.ops.flat_rows(&x)?);
+            from = to;
+        }
+        Ok(found)
+    }
+
     /// The output of the layers before `entry` for images `[N, C*H*W]`, as at test time.
     ///
     /// # Errors
@@ -512,11 +552,17 @@ impl Model {
         let own = own.map(|((weight, bias), stats)| NormTensors { weight, bias, stats });
         let tensors = layer.source.filter(|_| pass.source_norms).or(own);
         let NormTensors { weight, bias, stats } = tensors.expect("batch norm has its tensors");
+        let statistics = self.statistics(at, pass);
+        let draws = pass.stochastic_norm.filter(|_| statistics == Statistics::Batch);
+        let by_averages = draws
+            .map(|draws| draws.by_averages(&layer.placed.name, layer.placed.input.channels))
+            .unwrap_or_default();
         LayerNorm {
             weight: self.value(weight, pass),
             bias: self.value(bias, pass),
             stats,
-            statistics: self.statistics(at, pass),
+            statistics,
+            by_averages,
             eps,
             momentum,
         }
@@ -597,6 +643,8 @@ struct LayerNorm {
     /// Its place among the running statistics.
     stats: usize,
     statistics: Statistics,
+    /// Channels that go by the running averages in place of the batch; empty for none.
+    by_averages: Vec<bool>,
     eps: f32,
     momentum: f32,
 }
@@ -616,7 +664,12 @@ impl LayerNorm {
                 let part = 1.0 / *batches as f32;
                 let is_mean = self.statistics == Statistics::Cumulative;
                 let momentum = if is_mean { part } else { momentum };
-                Norm::Batch { weight, bias, eps, running: Some(Running { mean, var, momentum }) }
+                let running = Running { mean, var, momentum };
+                if self.by_averages.contains(&true) {
+                    let by_averages = &self.by_averages;
+                    return Norm::Mixed { weight, bias, eps, running, by_averages };
+                }
+                Norm::Batch { weight, bias, eps, running: Some(running) }
             }
         }
     }
@@ -629,6 +682,16 @@ impl DropoutKey<'_> {
         let mut stream = random::stream(self.seed, &purpose, self.epoch, self.step);
         let keep = 1.0 / (1.0 - p);
         (0..len).map(|_| if stream.uniform() < p { 0.0 } else { keep }).collect()
+    }
+}
+
+impl StochasticNorm<'_> {
+    /// Which of so many channels of a layer go by the running averages.
+    fn by_averages(&self, layer: &str, channels: usize) -> Vec<bool> {
+        let DropoutKey { seed, pass, epoch, step } = self.key;
+        let purpose = format!("stochastic norm {layer} {pass}");
+        let mut stream = random::stream(seed, &purpose, epoch, step);
+        (0..channels).map(|_| stream.uniform() < self.p).collect()
     }
 }
 

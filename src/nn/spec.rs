@@ -271,9 +271,7 @@ impl Spec {
             let name = format!("{}.", last.name);
             return (self, name);
         }
-        let first = self.part(&Part::CLASSIFIER).first();
-        let first = first.map_or("classifier", |first| first.name.as_str());
-        let prefix = first.split('.').next().unwrap_or(first).to_owned();
+        let prefix = self.classifier_name();
         let mut layers = head.to_vec();
         layers.push(Layer::Linear { outputs: classes, bias: true });
         let layers = self.sequential(&prefix, &layers);

@@ -11,10 +11,14 @@ impl From<FitError> for Halt {
             FitError::TooFewClasses { found, .. } => {
                 failure.help(format!("write `classes = {found}`, or fewer")).into()
             }
+            FitError::FrozenClassifier => failure
+                .help("write `head = []`: the network then gets a new classifier that learns")
+                .into(),
             FitError::Groups(_)
             | FitError::TooFew { .. }
             | FitError::NoClass { .. }
             | FitError::NoBatchNorm
+            | FitError::NoFeatures { .. }
             | FitError::Device(_) => failure.into(),
         }
     }

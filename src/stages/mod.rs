@@ -31,6 +31,7 @@ mod normalize;
 mod pretrain;
 mod pretrained;
 mod product;
+mod pseudo_label;
 mod source;
 mod split;
 mod synthesize;
@@ -81,6 +82,7 @@ pub const KINDS: &[Kind] = &[
     pretrain::KIND,
     freeze::KIND,
     finetune::KIND,
+    pseudo_label::KIND,
     evaluate::KIND,
     visualize::KIND,
 ];

@@ -7,7 +7,7 @@ mod task;
 mod without_source;
 
 pub(super) use self::network::ModelSource;
-use self::task::TrainingTask;
+use self::task::{TrainingTask, without_key};
 use super::classes::{Uses, names_of_both};
 use super::inputs::{misfits, unlike_classes};
 use super::{
@@ -17,14 +17,15 @@ use crate::adapt;
 use crate::config::diagnostic::suggest;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants};
 use crate::data::augment::Augment;
-use crate::data::classes::match_classes;
-use crate::nn::{Part, freeze};
+use crate::data::classes::{match_classes, written};
+use crate::nn::spec::Layer;
+use crate::nn::{Part, Spec, freeze};
 use crate::train::groups::Groups;
 use crate::train::monitor::{EarlyStopping, Metric};
 use crate::train::sampler::{self, ImageSampler};
 use crate::train::schedule::Scheduled;
 use crate::train::{
-    BatchNormFamily, EpochLength, Method, Optimizer, TargetScores, TrainingSettings,
+    BatchNormFamily, EpochLength, Method, Misfit, Optimizer, TargetScores, TrainingSettings,
 };
 
 /// The key of the images that are scored without labels.
@@ -73,6 +74,10 @@ impl Training {
                 "batch_norm",
                 "which images batch norm takes together when there are two domains: one pass for each domain (`separate`), one for both (`joint`), averages of the target's alone (`target`), or parameters and averages for each (`domain`)",
             ),
+            (
+                "stochastic_norm",
+                "probability that a channel of batch norm goes by its running averages in a step, drawn for each layer and step (Kou et al. 2020)",
+            ),
             ("label_smoothing", "share of each label that is spread over all classes"),
             ("early_stopping", "when to stop because validation no longer improves"),
             (
@@ -81,6 +86,10 @@ impl Training {
             ),
             ("target_scores", "scores of a target domain after every epoch that need no labels"),
             ("lr_scale", "factors for the learning rate, by patterns of parameter names"),
+            (
+                "layer_decay",
+                "factor on the learning rate from each layer to the one before it, counted from the heads, which have the whole rate",
+            ),
             ("l2_sp", "weight decay toward the weights that came in (Li et al. 2018)"),
             ("thaw_at", "patterns of parameters that start learning at an epoch, from 1"),
             ("log_every", "steps between rows of the training loss; an epoch when left out"),
@@ -106,6 +115,11 @@ impl Training {
         let augment = Augment::read(keys);
         let batch_norm = keys.choice("batch_norm").optional();
         let batch_norm_span = keys.peek("batch_norm").map_or(span, |node| node.span);
+        let usual = method.as_ref().ok().and_then(|it| it.needs().batch_norm.first().copied());
+        let stochastic_norm = match comes_in {
+            true => keys.float("stochastic_norm").fraction().optional(),
+            false => Ok(None),
+        };
         let label_smoothing = keys.float("label_smoothing").below_one().or(0.0);
         let early_stopping = EarlyStopping::read(keys);
         let keep_best = Metric::read_optional(keys, "keep_best");
@@ -117,7 +131,7 @@ impl Training {
         let groups = Groups::read(keys, groups, comes_in);
         let log_every = keys.count("log_every", 1..=usize::MAX).optional();
         let seed = defaults.seed(keys);
-        #[expect(clippy::cast_possible_truncation, reason = "a share of targets in f32")]
+        #[expect(clippy::cast_possible_truncation, reason = "shares and probabilities are f32")]
         let settings = TrainingSettings {
             epochs: epochs?,
             epoch: epoch?,
@@ -125,7 +139,8 @@ impl Training {
             batch_size: batch_size?,
             optimizer: optimizer?,
             groups: groups?,
-            batch_norm: batch_norm?.unwrap_or(BatchNormFamily::Separate),
+            batch_norm: batch_norm?.or(usual).unwrap_or(BatchNormFamily::Separate),
+            stochastic_norm: stochastic_norm?.map(|p| p as f32),
             schedule: schedule?,
             augment: augment?,
             label_smoothing: label_smoothing? as f32,
@@ -171,10 +186,33 @@ impl Training {
         })
     }
 
+    /// Why a model of the classes `known`, which learns from those of `train`, has none for images of no
+    /// class of the source, where the method wants one.
+    fn without_unknown(&self, known: &[String], train: &[String]) -> Option<Problem> {
+        let unknown = self.method.needs().unknown_class?;
+        let has_it = |classes: &[String]| classes.last().is_some_and(|last| last == unknown);
+        if has_it(known) {
+            return None;
+        }
+        let message = format!(
+            "this method wants `{unknown}` to be the last class of the model, for images of no other one"
+        );
+        let problem = Problem::at("method", message);
+        Some(match has_it(train) {
+            true => problem
+                .help("`head = []` gives the model a new classifier with the classes of `train`"),
+            false => problem.help(format!(
+                "a `split` stage in front of `train` and `method.target` adds that class: `others = {}`",
+                written(unknown)
+            )),
+        })
+    }
+
     /// The network that comes out, or everything that does not fit.
     fn describe(&self, inputs: &Described) -> Result<ModelShape, Vec<Problem>> {
-        let mut shape = self.source.describe(inputs).map_err(|problem| vec![problem])?;
-        self.source.add_heads(&mut shape, &*self.method).map_err(|problem| vec![problem])?;
+        let method = &*self.method;
+        let mut shape = self.source.describe(inputs, method).map_err(|problem| vec![problem])?;
+        self.source.add_heads(&mut shape, method).map_err(|problem| vec![problem])?;
         let ModelShape { spec, mut classes, heads, frozen } = shape;
         let mut problems = Vec::new();
         for (key, uses) in self.sets() {
@@ -196,14 +234,35 @@ impl Training {
             let of_groups = self.settings.groups.problems(&names).into_iter();
             problems.extend(of_groups.map(|(key, error)| Problem::at(key, error.to_string())));
             problems.extend(unknown_part(&self.settings.groups, &heads));
+            problems.extend(misfit(&*self.method, spec));
+            problems.extend(without_batch_norm(&self.settings, &spec.only(&heads)));
         }
-        problems.extend(self.too_few_classes(&inputs.dataset("train")));
+        let train = inputs.dataset("train");
+        problems.extend(self.too_few_classes(&train));
+        let found = train.names.unwrap_or_default();
+        problems.extend(classes.as_ref().and_then(|known| self.without_unknown(known, &found)));
         if problems.is_empty() {
             Ok(ModelShape { spec, classes, heads, frozen })
         } else {
             Err(problems)
         }
     }
+}
+
+/// Why a method cannot go on from a network.
+fn misfit(method: &dyn Method, spec: &Spec) -> Option<Problem> {
+    let Misfit { message, help } = method.misfit(spec)?;
+    Some(Problem::at("method", message).help(help))
+}
+
+/// Why a network has no use for a setting of batch norm.
+fn without_batch_norm(settings: &TrainingSettings, spec: &Spec) -> Option<Problem> {
+    settings.stochastic_norm?;
+    let layers = spec.place().ok()?.layers;
+    let has_norm = layers.iter().any(|it| matches!(it.layer, Layer::BatchNorm { .. }));
+    let message = "the network has no batch norm layers";
+    (!has_norm)
+        .then(|| Problem::at("stochastic_norm", message).help(without_key("stochastic_norm")))
 }
 
 /// Why there is no part of a network with these heads that `optimizers` has one for.

@@ -24,7 +24,7 @@ use super::schedule::TrainingProgress;
 use super::settings::TrainingSettings;
 use crate::data::view::Domain;
 use crate::nn::ops::{Backend, Dims, Gradients, OpError, Tape, Targets, Tensor};
-use crate::nn::{DropoutKey, EntryLayer, Model, Part, Pass, Statistics};
+use crate::nn::{DropoutKey, EntryLayer, Model, Part, Pass, Statistics, StochasticNorm};
 use crate::random::{self, Stream};
 
 /// A network of a training.
@@ -229,6 +229,11 @@ impl<'a> Bench<'a> {
         self.entry = entry;
     }
 
+    /// Where images enter the networks in this step: after the frozen layers whose output was kept.
+    pub fn entry(&self) -> EntryLayer {
+        self.entry
+    }
+
     pub(super) fn networks(&self) -> &IndexMap<NetId, Network> {
         &self.networks
     }
@@ -289,6 +294,17 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The parameters of a part of a network that learn, as tensors whose gradients are wanted: for losses
+    /// of the parameters themselves.
+    ///
+    /// # Panics
+    /// When there is no such network.
+    pub fn recorded_parameters(&self, network: NetId, part: &Part) -> Vec<Tensor> {
+        let parameters = self.model(network).parameters().iter();
+        let learning = parameters.filter(|it| it.trainable && it.part == *part);
+        learning.map(|it| it.value.on(&self.tape)).collect()
     }
 
     /// Where the training stands.
@@ -361,6 +377,38 @@ impl<'a> Bench<'a> {
         domain: Domain,
         mode: Mode,
     ) -> Result<Tensor, FitError> {
+        let mut found = self.pass_through(network, part, &[], x, (domain, mode))?;
+        Ok(found.pop().expect("the end of a part"))
+    }
+
+    /// Runs the features of a network on images, and before the features also gives what comes out at
+    /// `places`, rows `[N, C*H*W]` of [`Model::entry_shape`]. These ascend from [where images
+    /// enter](Bench::entry).
+    ///
+    /// # Errors
+    /// When the device fails.
+    ///
+    /// # Panics
+    /// When there is no such network, or the places do not ascend from there.
+    pub fn features_through(
+        &mut self,
+        network: NetId,
+        places: &[EntryLayer],
+        x: &Tensor,
+        domain: Domain,
+        mode: Mode,
+    ) -> Result<Vec<Tensor>, FitError> {
+        self.pass_through(network, &Part::FEATURES, places, x, (domain, mode))
+    }
+
+    fn pass_through(
+        &mut self,
+        network: NetId,
+        part: &Part,
+        places: &[EntryLayer],
+        x: &Tensor,
+        (domain, mode): (Domain, Mode),
+    ) -> Result<Vec<Tensor>, FitError> {
         let own = self.settings.batch_norm == BatchNormFamily::Domain && domain == Domain::Source;
         let keeps = self.settings.batch_norm == BatchNormFamily::Target && domain == Domain::Source;
         let statistics = match mode.statistics {
@@ -389,12 +437,13 @@ impl<'a> Bench<'a> {
             statistics,
             dropout: mode.drops.then_some(key),
             source_norms: own,
+            stochastic_norm: self.settings.stochastic_norm.map(|p| StochasticNorm { key, p }),
         };
         let entry = self.entry;
         let network = self.networks.get_mut(&network).expect("a network of the training");
         Ok(match *part == Part::FEATURES {
-            true => network.model.features_from(entry, x, pass)?,
-            false => network.model.forward(part, x, pass)?,
+            true => network.model.features_through(entry, places, x, pass)?,
+            false => vec![network.model.forward(part, x, pass)?],
         })
     }
 
@@ -486,6 +535,17 @@ impl<'a> Bench<'a> {
         match self.settings.batch_norm {
             BatchNormFamily::Joint => Ok(self.both(part, x)?.source),
             _ => self.learn(part, &x.source, Domain::Source),
+        }
+    }
+
+    /// Runs a part of the main network on the target, beside the source where `batch_norm = "joint"`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn target_of(&mut self, part: &Part, x: &Domains) -> Result<Tensor, FitError> {
+        match self.settings.batch_norm {
+            BatchNormFamily::Joint => Ok(self.both(part, x)?.target),
+            _ => self.learn(part, &x.target, Domain::Target),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::nn::weights::{from_little_endian, little_endian};
 use crate::system;
 
 /// The format that this runner writes and reads.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// How many checkpoints are kept: if the newest is damaged, the one before it is still there.
 const KEPT: usize = 2;
@@ -111,6 +111,9 @@ pub(super) struct Position {
     pub step: usize,
     /// Updates of each parameter that learns at some time, by network.
     updates: Vec<(String, Vec<i32>)>,
+    /// Which parameters of a network without an optimizer learn, by network: by those of the one that it follows,
+    /// batch norm is frozen in it or not.
+    learning: Vec<(String, Vec<bool>)>,
     /// Bits of what validation gave after each epoch: loss and accuracy.
     validation: Vec<[u64; 2]>,
     /// The best epoch so far, whose tensors begin with `best.`.
@@ -196,7 +199,7 @@ const STATE: &str = "state.";
 fn write(at: Position, progress: &mut Checkpointed) -> Vec<u8> {
     let Checkpointed { bench, learner, validation, best, summary, times } = progress;
     let mut stored = Vec::new();
-    let (mut updates, mut batches) = (Vec::new(), Vec::new());
+    let (mut updates, mut learning, mut batches) = (Vec::new(), Vec::new(), Vec::new());
     for (id, network) in bench.networks() {
         let prefix = id.prefix();
         stored.extend(floats(&prefix, moving(network)));
@@ -205,6 +208,9 @@ fn write(at: Position, progress: &mut Checkpointed) -> Vec<u8> {
         if let Some(optimizer) = &network.optimizer {
             stored.extend(floats(&prefix, optimizer.tensors(&network.model)));
             updates.push((prefix, optimizer.updates()));
+        } else {
+            let learns = network.model.parameters().iter().map(|it| it.trainable).collect();
+            learning.push((prefix, learns));
         }
     }
     if let Some(best) = best {
@@ -216,6 +222,7 @@ fn write(at: Position, progress: &mut Checkpointed) -> Vec<u8> {
     let position = Position {
         version: VERSION,
         updates,
+        learning,
         validation: validation
             .iter()
             .map(|scores| [scores.loss.to_bits(), scores.accuracy.to_bits()])
@@ -416,16 +423,21 @@ fn read(bytes: &[u8], progress: &mut Checkpointed) -> Option<Position> {
             .collect()
     };
     let mut now = Vec::with_capacity(networks.len());
-    let mut updates = position.updates.iter();
+    let (mut updates, mut learning) = (position.updates.iter(), position.learning.iter());
     for (id, network) in networks {
-        let (prefix, mut moments) = (id.prefix(), None);
+        let (prefix, mut moments, mut learns) = (id.prefix(), None, None);
         let values = all(&prefix, network)?;
         if let Some(optimizer) = &network.optimizer {
             let (_, updates) = updates.next().filter(|(of, _)| *of == prefix)?;
             let take = |name: &str, len| take(&format!("{prefix}{name}"), len);
             moments = Some((optimizer.found(&network.model, updates, take)?, updates.clone()));
+        } else {
+            let count = network.model.parameters().len();
+            let (_, found) = learning.next().filter(|(of, _)| *of == prefix)?;
+            learns = Some(found).filter(|found| found.len() == count);
+            learns?;
         }
-        now.push((values, moments));
+        now.push((values, moments, learns));
     }
     let predictor = learner.as_ref().map_or(NetId::MAIN, |learner| learner.predictor());
     let then = match &position.best {
@@ -446,8 +458,12 @@ fn read(bytes: &[u8], progress: &mut Checkpointed) -> Option<Position> {
         learner.state(&mut Restoring { puts: true, ..look });
     }
     let mut batches = position.batches.iter().map(|(_, batches)| *batches);
-    for (network, (values, moments)) in bench.networks_mut().values_mut().zip(now) {
+    for (network, (values, moments, learns)) in bench.networks_mut().values_mut().zip(now) {
         put(network, &values);
+        let parameters = network.model.parameters_mut().iter_mut();
+        for (parameter, learns) in parameters.zip(learns.into_iter().flatten()) {
+            parameter.trainable = *learns;
+        }
         for (stats, batches) in network.model.stats_mut().iter_mut().zip(&mut batches) {
             stats.batches = batches;
         }

@@ -84,6 +84,17 @@ pub enum FitError {
         /// Images that a class must have.
         least: usize,
     },
+    /// Features that say nothing, for a method that learns from nothing else.
+    #[error(
+        "the features of the {domain} images are all alike or not finite: there is nothing to align"
+    )]
+    NoFeatures {
+        /// Which images.
+        domain: &'static str,
+    },
+    /// A frozen classifier, for a method that writes one.
+    #[error("the classifier is frozen, and this method writes it")]
+    FrozenClassifier,
     /// A network without batch norm, for a method that adapts nothing else.
     #[error("the network has no batch norm layers, and this method adapts nothing else")]
     NoBatchNorm,

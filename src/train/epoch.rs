@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use super::contract::{Data, FitError};
 use super::epoch_length::EpochLength;
+use super::method::Needs;
 use super::passes::batches;
 use super::settings::TrainingSettings;
 use crate::data::Unlabelled;
@@ -68,14 +69,23 @@ impl WholeDomain {
 }
 
 /// What an epoch does not see, or sees again, for people: the line for the log and a few words for the
-/// summary. `None` where it is a pass over everything there is.
-pub fn coverage(data: &Data, settings: &TrainingSettings) -> Option<(String, String)> {
+/// summary. `None` where it is a pass over everything there is, and where nothing learns from it.
+pub fn coverage(
+    data: &Data,
+    settings: &TrainingSettings,
+    needs: &Needs,
+) -> Option<(String, String)> {
+    if !needs.steps {
+        return None;
+    }
     let (size, sampler) = (settings.batch_size, &settings.sampler);
     let of_source = data.source.map(|(_, split)| sampler.batches(&split.labels, size));
     let of_target = data.target.as_ref().map(|target| batches(target.len(), size));
     let steps = steps(settings.epoch, of_source, of_target);
     // A sampler may have an idea of its own of what a pass over the source is.
     let sampled = data.source.and_then(|(_, split)| sampler.sees(&split.labels));
+    let matched = (needs.matches_classes)
+        .then(|| "target images by the classes that the method gives them".to_owned());
     let images = data.source.filter(|_| sampled.is_none()).map(|(_, split)| split.labels.len());
     let source = images.zip(of_source).map(|(images, batches)| WholeDomain {
         name: "source",
@@ -83,12 +93,15 @@ pub fn coverage(data: &Data, settings: &TrainingSettings) -> Option<(String, Str
         batches,
     });
     let target = (data.target.as_ref().map(Unlabelled::len).zip(of_target))
+        .filter(|_| matched.is_none())
         .map(|(images, batches)| WholeDomain { name: "target", images, batches });
     let whole: Vec<WholeDomain> = source.into_iter().chain(target).collect();
     let told: Vec<String> = whole.iter().filter_map(|it| it.seen(steps, size)).collect();
     let told = Some(told.join(" and ")).filter(|told| !told.is_empty());
     let plural = if steps == 1 { "" } else { "s" };
-    let seen: Vec<&str> = told.as_deref().into_iter().chain(sampled.as_deref()).collect();
+    let chosen: Vec<String> = sampled.into_iter().chain(matched).collect();
+    let seen: Vec<&str> =
+        told.as_deref().into_iter().chain(chosen.iter().map(String::as_str)).collect();
     if seen.is_empty() {
         return None;
     }
@@ -97,7 +110,7 @@ pub fn coverage(data: &Data, settings: &TrainingSettings) -> Option<(String, Str
         line += "; `epoch = \"longer\"` sees all, and those of the smaller domain again";
     }
     let summary: Vec<String> =
-        told.map(|told| format!("{told} per epoch")).into_iter().chain(sampled).collect();
+        told.map(|told| format!("{told} per epoch")).into_iter().chain(chosen).collect();
     Some((line, summary.join(", ")))
 }
 
@@ -113,6 +126,7 @@ fn times(steps: usize, batches: usize) -> String {
 mod tests {
     use super::*;
     use crate::config::testing::read_lines;
+    use crate::train::tiny;
 
     /// The length that lines of TOML ask for, how it is recorded, and what is wrong.
     fn read(lines: &str) -> (Option<EpochLength>, String, Vec<String>) {
@@ -152,6 +166,20 @@ mod tests {
         assert_eq!(both.2, ["`epoch` and `steps_per_epoch` both say how long an epoch is"]);
         let none = read("steps_per_epoch = 0");
         assert_eq!(none.2, ["`steps_per_epoch` must be an integer from 1 to 1000000000"]);
+    }
+
+    #[test]
+    fn people_are_told_where_the_method_chooses_images_of_the_target() {
+        let (dataset, split) = (tiny::dataset(), tiny::split());
+        let (source, target) = (Some((&dataset, &split)), Some(split.unlabelled(&dataset)));
+        let data = Data { source, target, validate: None, scored: None };
+        let settings = tiny::settings(1);
+        assert_eq!(coverage(&data, &settings, &Needs::SOURCE), None);
+        let needs = Needs { matches_classes: true, ..Needs::SOURCE };
+        let (line, summary) = coverage(&data, &settings, &needs).unwrap();
+        assert_eq!(summary, "target images by the classes that the method gives them");
+        assert_eq!(line, format!("an epoch is 3 steps and sees {summary}"));
+        assert_eq!(coverage(&data, &settings, &Needs { steps: false, ..needs }), None);
     }
 
     #[test]

@@ -41,6 +41,13 @@ impl Evaluation {
         share(self.confusion.right(), self.count())
     }
 
+    /// The mean over the classes that have images of the share of them taken for what they are, 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "classes are far below 2^53")]
+    pub fn balanced_accuracy(&self) -> f64 {
+        let shares: Vec<f64> = self.class_accuracies().map(|(_, share)| share).collect();
+        shares.iter().sum::<f64>() / shares.len() as f64
+    }
+
     /// Each class that has images, with the share of them taken for what they are.
     pub fn class_accuracies(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
         let with_images = self.confusion.by_class().filter(|(_, [images, ..])| *images > 0);
@@ -49,8 +56,8 @@ impl Evaluation {
 }
 
 /// Runs `model` over a split of `dataset` in evaluation mode. Where `frozen` is given, the output of the
-/// frozen layers for the split's images, the run starts from it. `done` is called with the size of every
-/// batch, and ends the run by returning `false`.
+/// frozen layers for the split's images, the run starts from it. `done` is called with the logarithms of the
+/// class probabilities of every batch, `[n, classes]`, and ends the run by returning `false`.
 ///
 /// # Errors
 /// When the device fails (out of memory). `Ok(None)` when `done` ended it.
@@ -59,7 +66,7 @@ pub fn evaluate(
     dataset: &Dataset,
     split: &Split,
     frozen: Option<&Activations>,
-    mut done: impl FnMut(usize) -> bool,
+    mut done: impl FnMut(&[f32]) -> bool,
 ) -> Result<Option<Evaluation>, OpError> {
     let classes = model.spec().classes;
     let mut confusion = Confusion::new(classes);
@@ -83,11 +90,27 @@ pub fn evaluate(
             loss -= f64::from(logs[label as usize]);
             answers.push(Prediction { class, confidence: logs[best].exp().min(1.0) });
         }
-        if !done(indices.len()) {
+        if !done(&logs) {
             return Ok(None);
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
     let loss = loss / all.len() as f64;
     Ok(Some(Evaluation { confusion, loss, answers }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_that_has_images_counts_the_same_in_the_balanced_accuracy() {
+        let mut confusion = Confusion::new(3);
+        // Three of four images of class 0, none of two of class 1, and no image of class 2.
+        for (label, class) in [(0, 0), (0, 0), (0, 0), (0, 2), (1, 0), (1, 2)] {
+            confusion.add(label, class);
+        }
+        let evaluation = Evaluation { confusion, loss: 0.0, answers: Vec::new() };
+        assert_eq!((evaluation.accuracy(), evaluation.balanced_accuracy()), (0.5, 0.375));
+    }
 }

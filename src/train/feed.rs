@@ -3,6 +3,7 @@
 
 use super::activations::Activations;
 use super::contract::Data;
+use super::matched::MatchedDraws;
 use super::passes::ImagePasses;
 use super::sampler::{DrawnBatch, Draws};
 use super::settings::TrainingSettings;
@@ -19,6 +20,8 @@ pub struct Feed<'a> {
     /// The classes of the source images.
     labels: &'a [u32],
     target: Option<DomainFeed<'a>>,
+    /// Which images of the target go with those of the source, where that is known.
+    matched: Option<MatchedDraws>,
     /// The parameter of mixup, where batches of the source are mixed.
     mixup: Option<f64>,
     /// Seed and epoch of everything drawn.
@@ -95,16 +98,32 @@ impl<'a> Feed<'a> {
             drawn,
         });
         let labels = data.source.map_or(&[][..], |(_, split)| &split.labels);
-        Self { source, labels, target, mixup: augment.and_then(Augment::mixup), drawn }
+        let mixup = augment.and_then(Augment::mixup);
+        Self { source, labels, target, matched: None, mixup, drawn }
+    }
+
+    /// The same with target images of the classes of each step's labelled images, in batches of `size`.
+    /// `classes` are those of the target images, in data-set order; an image without a class, or whose
+    /// class no labelled image of the step has, comes in its usual turn where the batch has room.
+    #[must_use]
+    pub fn matching(self, classes: &[Option<u32>], size: usize) -> Self {
+        Self { matched: Some(MatchedDraws::new(classes, size, self.drawn)), ..self }
     }
 
     /// The batches of step `step`, from 0. They do not depend on timing or on the number of threads.
     pub fn step(&self, step: usize) -> Batches {
         let of_layers = |feed: &Option<DomainFeed>| feed.as_ref()?.activations.map(|it| it.entry);
         let entry = of_layers(&self.source).or_else(|| of_layers(&self.target));
-        let mut source = self.source.as_ref().map(|source| source.batch(step));
+        let mut source = self.source.as_ref().map(|it| it.of(it.draws.batch(step)));
         let indices = source.as_ref().map_or(&[][..], |source| &source.indices);
         let labels: Vec<u32> = indices.iter().map(|at| self.labels[*at]).collect();
+        let target = self.target.as_ref().map(|target| {
+            let usual = target.draws.batch(step);
+            target.of(match &self.matched {
+                Some(matched) => matched.batch(step, &labels, usual),
+                None => usual,
+            })
+        });
         let mixed = source.as_mut().zip(self.mixup).map(|(source, alpha)| {
             let (seed, epoch) = self.drawn;
             let mut stream = random::stream(seed, "mixup", epoch, step as u64);
@@ -113,13 +132,7 @@ impl<'a> Feed<'a> {
             mix.apply(&mut source.values, len);
             (mix.partners.iter().map(|at| labels[*at]).collect(), 1.0 - mix.keeps)
         });
-        Batches {
-            entry: entry.unwrap_or(EntryLayer::IMAGES),
-            source,
-            labels,
-            mixed,
-            target: self.target.as_ref().map(|target| target.batch(step)),
-        }
+        Batches { entry: entry.unwrap_or(EntryLayer::IMAGES), source, labels, mixed, target }
     }
 }
 
@@ -138,8 +151,8 @@ struct DomainFeed<'a> {
 }
 
 impl DomainFeed<'_> {
-    fn batch(&self, step: usize) -> DomainBatch {
-        let drawn = self.draws.batch(step);
+    /// The images that were drawn for a step.
+    fn of(&self, drawn: DrawnBatch) -> DomainBatch {
         let values = match self.activations {
             Some(activations) => activations.batch(&drawn.indices),
             None => self.changed(&format!("augment {}", self.word), self.augment, &drawn),
@@ -154,7 +167,7 @@ impl DomainFeed<'_> {
         match &view.kind {
             ViewKind::Plain => self.changed(&purpose, None, drawn),
             ViewKind::Augmented => self.changed(&purpose, self.augment, drawn),
-            ViewKind::Own(augment) => self.changed(&purpose, Some(augment), drawn),
+            ViewKind::Own(augment) => self.changed(&purpose, Some(&**augment), drawn),
             ViewKind::Masked { block, ratio } => {
                 let size = self.images.size().expect("a batch has images of one size");
                 let mut values = values.to_vec();
@@ -188,6 +201,8 @@ impl DomainFeed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::config::testing::read_lines;
     use crate::data::augment::Pixels;
@@ -276,9 +291,9 @@ mod tests {
             request(
                 Domain::Target,
                 "strong",
-                ViewKind::Own(augment("augment = [{ kind = 'cutout', size = 2 }]")),
+                ViewKind::Own(Arc::new(augment("augment = [{ kind = 'cutout', size = 2 }]"))),
             ),
-            request(Domain::Target, "masked", ViewKind::Masked { block: 2, ratio: 0.5 }),
+            request(Domain::Target, "masked", ViewKind::Masked { block: Some(2), ratio: 0.5 }),
         ];
         let feed = Feed::new(&data, (None, None), &settings, &views, 2);
         let Batches { source, target, .. } = feed.step(4);
@@ -312,6 +327,29 @@ mod tests {
         let batches = Feed::new(&data, (None, None), &settings, &[], 0).step(0);
         assert!(batches.source.is_none() && batches.labels.is_empty() && batches.mixed.is_none());
         assert_eq!(batches.target.unwrap().count, 2);
+    }
+
+    #[test]
+    fn target_images_whose_classes_are_known_are_of_the_classes_of_the_step() {
+        let (dataset, split) = (tiny::dataset(), tiny::split());
+        let data = data(&dataset, &split);
+        let settings = TrainingSettings { augment: Some(jitter()), ..tiny::settings(1) };
+        // One image of each class has none that is known.
+        let classes = [None, Some(1), Some(0), Some(1), Some(0), None];
+        let feed = || Feed::new(&data, (None, None), &settings, &[], 3);
+        let (usual, matching) = (feed(), feed().matching(&classes, 2));
+        for step in 0..6 {
+            let [plain, matched] = [usual.step(step), matching.step(step)];
+            let [of_plain, of_matched] = [&plain, &matched].map(|it| it.source.as_ref().unwrap());
+            assert_eq!(of_plain.values, of_matched.values, "the source's are as ever");
+            let target = matched.target.unwrap();
+            let found = target.indices.iter().map(|at| classes[*at].unwrap());
+            let mut found: Vec<u32> = found.collect();
+            let mut wanted = plain.labels;
+            found.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(found, wanted, "step {step}");
+        }
     }
 
     #[test]

@@ -81,6 +81,8 @@ struct TrainingLoop<'a> {
     pause_after: Option<usize>,
     /// Which parameters learned when training began.
     trainable_at_start: Vec<bool>,
+    /// The learning rates by layer, for people.
+    by_layer: Option<String>,
     /// What validation gave after each epoch.
     validation: Vec<ValidationScores>,
     best: Option<BestWeights>,
@@ -104,6 +106,7 @@ impl<'a> TrainingLoop<'a> {
             new.extend(model.split_norms());
         }
         let rates = settings.groups.rates(&settings.optimizer, &model, &new)?;
+        let by_layer = settings.groups.shown_by_layer(&model, &new);
         let trainable_at_start: Vec<bool> =
             model.parameters().iter().map(|it| it.trainable).collect();
         let learns = learning(&settings.groups, &model, &trainable_at_start, usize::MAX)?;
@@ -121,6 +124,7 @@ impl<'a> TrainingLoop<'a> {
             keeper: None,
             pause_after: None,
             trainable_at_start,
+            by_layer,
             validation: Vec::new(),
             best: None,
             steps_per_epoch,
@@ -154,8 +158,11 @@ impl<'a> TrainingLoop<'a> {
         if self.pauses_after(first) {
             return Ok(Ended::Paused { rows: self.rows });
         }
-        if let Some((line, _)) = coverage(self.data, self.settings) {
+        if let Some((line, _)) = coverage(self.data, self.settings, &self.needs) {
             self.watch.progress.note(&line);
+        }
+        if let Some(line) = &self.by_layer {
+            self.watch.progress.note(line);
         }
         self.thaw(first)?;
         self.compute_frozen(caching)?;

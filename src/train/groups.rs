@@ -1,9 +1,10 @@
-//! Parameters that learn differently from the rest: rates and decays by name, decay toward the initial
-//! weights, and thawing during training.
+//! Parameters that learn differently from the rest: rates and decays by name, rates by layer, decay toward
+//! the initial weights, and thawing during training.
 //!
 //! Names are matched by glob patterns. A parameter that two patterns of one table match is an error:
 //! tables have no order by which one could win.
 
+use super::layer_decay;
 use super::optimizer::{Optimizer, ParameterGroup};
 use super::rates::Rate;
 use crate::config::diagnostic::Diagnostic;
@@ -19,6 +20,8 @@ pub struct Groups {
     pub groups: Vec<(String, ParameterGroup)>,
     /// `lr_scale`: patterns with a factor on the learning rate.
     pub lr_scale: Vec<(String, f64)>,
+    /// `layer_decay`: the factor on the learning rate from a layer to the one before it, above 0 to 1.
+    pub layer_decay: Option<f64>,
     /// `l2_sp`.
     pub l2_sp: Option<L2Sp>,
     /// `optimizers`: parts of the network that another optimizer moves.
@@ -71,7 +74,8 @@ impl L2Sp {
 }
 
 impl Groups {
-    /// Reads `lr_scale` and `optimizers`, and `l2_sp` and `thaw_at` where a model comes in.
+    /// Reads `lr_scale` and `optimizers`, and `layer_decay`, `l2_sp` and `thaw_at` where a model comes
+    /// in.
     pub fn read(
         keys: &mut Keys,
         groups: Vec<(String, ParameterGroup)>,
@@ -99,13 +103,14 @@ impl Groups {
             let (lr_scale, optimizers) = (lr_scale?, optimizers?);
             return Ok(Self { groups, lr_scale, optimizers, ..Self::default() });
         }
+        let layer_decay = keys.float("layer_decay").fraction().optional();
         let l2_sp = L2Sp::read(keys);
         let thaw_at = keys.words("thaw_at", thaw);
         let mut thaw_at: Vec<(usize, Vec<String>)> =
             thaw_at?.into_iter().map(|(_, thaw)| thaw).collect();
         thaw_at.sort();
         let (lr_scale, l2_sp, optimizers) = (lr_scale?, l2_sp?, optimizers?);
-        Ok(Self { groups, lr_scale, l2_sp, optimizers, thaw_at })
+        Ok(Self { groups, lr_scale, layer_decay: layer_decay?, l2_sp, optimizers, thaw_at })
     }
 
     /// The first of `optimizers` that is for no part called by one of these names.
@@ -152,9 +157,11 @@ impl Groups {
         let groups = which(&patterns, &names)?;
         let patterns: Vec<&String> = self.lr_scale.iter().map(|it| &it.0).collect();
         let scales = which(&patterns, &names)?;
+        let by_layer = self.layer_decay.map(|decay| layer_decay::factors(decay, model, new));
         let rate = |(at, parameter): (usize, &crate::nn::model::Parameter)| {
             let group = groups[at].map(|at| self.groups[at].1);
-            let scale = scales[at].map_or(1.0, |at| self.lr_scale[at].1);
+            let of_layer = by_layer.as_ref().map_or(1.0, |factors| factors[at]);
+            let scale = of_layer * scales[at].map_or(1.0, |at| self.lr_scale[at].1);
             let named = self.optimizers.iter().find(|(part, _)| parameter.part.name() == part);
             let optimizer = named.map_or(*optimizer, |(_, own)| *own);
             let lr = group.and_then(|group| group.lr).unwrap_or(optimizer.lr());
@@ -171,6 +178,12 @@ impl Groups {
             Rate { optimizer, lr: scale * lr, weight_decay, toward }
         };
         Ok(model.parameters().iter().enumerate().map(rate).collect())
+    }
+
+    /// What `layer_decay` makes of the rates of `model`, for people; `None` without it.
+    pub(super) fn shown_by_layer(&self, model: &Model, new: &[String]) -> Option<String> {
+        let shown = layer_decay::shown(self.layer_decay?, model, new);
+        Some(format!("learning rates by layer: {shown}"))
     }
 
     /// The names of `names` that learn in epoch `epoch` (from 1) because it thawed them.
@@ -291,6 +304,11 @@ mod tests {
         assert_eq!(of(&groups, "classifier.fc3.weight"), (0.5, 0.25, false));
         groups.l2_sp = Some(L2Sp { alpha: 2.0, beta: 0.75 });
         assert_eq!(of(&groups, "features.conv2.bias"), (0.25, 2.0, true));
+        assert_eq!(of(&groups, "classifier.fc3.weight"), (0.5, 0.75, false));
+        // The factor of the layer comes on top of what a group or a scale says.
+        groups.layer_decay = Some(0.5);
+        assert_eq!(of(&groups, "features.conv1.bias"), (0.015625, 2.0, true));
+        assert_eq!(of(&groups, "features.conv2.bias"), (0.125, 2.0, true));
         assert_eq!(of(&groups, "classifier.fc3.weight"), (0.5, 0.75, false));
     }
 

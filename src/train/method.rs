@@ -23,12 +23,27 @@ pub trait Method: std::fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Why it cannot go on from a network of `spec`; `None` where it can.
+    fn misfit(&self, spec: &Spec) -> Option<Misfit> {
+        let _ = spec;
+        None
+    }
+
     /// Makes the learner of a training that begins with what `bench` holds: copies of networks are made
     /// here. A training that resumes begins in the same way before it restores its state.
     ///
     /// # Errors
     /// When the device fails (out of memory).
     fn begin<'m>(&'m self, bench: &mut Bench) -> Result<Box<dyn Learner + 'm>, FitError>;
+}
+
+/// Why a network is of no use to a method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// What is wrong, one sentence without a full stop.
+    pub message: String,
+    /// What to do.
+    pub help: String,
 }
 
 /// What a method asks of the training loop.
@@ -47,8 +62,22 @@ pub struct Needs<'m> {
     pub views: &'m [ViewRequest],
     /// When it wants to see a whole set of images.
     pub whole_set: Option<WholeSetPasses>,
+    /// When it wants to see all labelled images with their classes: before a whole set that is due with
+    /// them.
+    pub labelled_set: Option<When>,
+    /// Whether a step is to have target images of the classes of its labelled images, by the classes that
+    /// the learner [gives them](Learner::target_classes).
+    pub matches_classes: bool,
+    /// What the network's last class must be called: that of images which are of no class of the source.
+    pub unknown_class: Option<&'m str>,
+    /// The head that the classifier which comes in becomes where the stage makes a new one, with its
+    /// weights: for methods that go on with both. It is not kept when this is `None`.
+    pub keeps_classifier_as: Option<&'m crate::nn::Part>,
     /// Whether the network must come in trained, from another stage.
     pub comes_in: bool,
+    /// Whether it learns in steps. One that does not has learned from whole sets before the first one: it
+    /// makes no difference which images its steps see.
+    pub steps: bool,
 }
 
 impl<'m> Needs<'m> {
@@ -70,7 +99,12 @@ impl<'m> Needs<'m> {
         batch_norm: &[BatchNormFamily::Separate],
         views: &[],
         whole_set: None,
+        labelled_set: None,
+        keeps_classifier_as: None,
+        matches_classes: false,
+        unknown_class: None,
         comes_in: false,
+        steps: true,
     };
 }
 
@@ -136,10 +170,31 @@ pub trait Learner {
     /// Sees a whole set, when [`Needs::whole_set`] asked for that.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the images are of no use to it, or the device fails.
     fn refresh(&mut self, bench: &mut Bench, seen: &WholeSet) -> Result<(), FitError> {
         let _ = (bench, seen);
         Ok(())
+    }
+
+    /// Sees all labelled images and the class of each, when [`Needs::labelled_set`] asked for that.
+    ///
+    /// # Errors
+    /// When the images are of no use to it, or the device fails.
+    fn refresh_labelled(
+        &mut self,
+        bench: &mut Bench,
+        seen: &WholeSet,
+        labels: &[u32],
+    ) -> Result<(), FitError> {
+        let _ = (bench, seen, labels);
+        Ok(())
+    }
+
+    /// The class of each target image as far as it is known, in data-set order, where
+    /// [`Needs::matches_classes`] asked for images by them. They are asked for at the first step of an
+    /// epoch that is taken, after the sets that are due then, and must not change before its end.
+    fn target_classes(&self) -> &[Option<u32>] {
+        &[]
     }
 
     /// Everything that it remembers between steps besides the networks, in one walk that both saves and

@@ -27,6 +27,9 @@ pub struct TrainingSettings {
     pub groups: Groups,
     /// Which images batch norm takes together.
     pub batch_norm: BatchNormFamily,
+    /// Probability that a channel of batch norm goes by its running averages in a step
+    /// ([`StochasticNorm`](crate::nn::StochasticNorm)); `None` for none.
+    pub stochastic_norm: Option<f32>,
     /// The learning rate over time.
     pub schedule: Scheduled,
     /// Random changes to the images that are trained on; validation sees them as they are.
@@ -57,6 +60,7 @@ impl TrainingSettings {
             optimizer,
             groups: Groups::default(),
             batch_norm: BatchNormFamily::Separate,
+            stochastic_norm: None,
             schedule: Scheduled::constant(),
             augment: None,
             label_smoothing: 0.0,

@@ -1,8 +1,10 @@
 //! Label-free scores of the target domain after each epoch. Labels of the target cannot reach it.
 
 use super::contract::{Data, Stop};
+use super::predict::predict_mixes;
 use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
-use crate::data::{Images, Normalisation, Split, loader};
+use crate::data::{Images, Normalisation, Split, Unlabelled, loader};
+use crate::metrics::label_free::mixval::{self, Mixes};
 use crate::metrics::label_free::{
     HeldOut, LabelFreeScore, Outputs, SourceSample, images_for, values,
 };
@@ -53,10 +55,30 @@ impl TargetScores {
     ) -> Result<Vec<(&'static str, f64)>, Stop> {
         let Some(scored) = &data.scored else { return Ok(Vec::new()) };
         let (images, normalisation) = (scored.images(), scored.normalisation());
-        let (target, _) = outputs(model, images, normalisation, "target", watch)?;
+        let (target, drawn) = outputs(model, images, normalisation, "target", watch)?;
         let source = self.source(model, data, watch)?;
-        let found = values(&self.metrics, &target, source.as_ref());
+        let mixes = self.mixes(model, *scored, &drawn, watch)?;
+        let found = values(&self.metrics, &target, source.as_ref(), mixes.as_ref());
         Ok(self.metrics.iter().map(Word::word).zip(found).collect())
+    }
+
+    /// What the model makes of mixes of the images `drawn`, where a score wants them.
+    fn mixes(
+        &self,
+        model: &mut Model,
+        images: Unlabelled,
+        drawn: &[usize],
+        watch: &Watch,
+    ) -> Result<Option<Mixes>, Stop> {
+        if self.first(LabelFreeScore::wants_mixes).is_none() {
+            return Ok(None);
+        }
+        let partners = mixval::partners(drawn.len());
+        let pairs = drawn.iter().zip(&partners).map(|(image, partner)| (*image, drawn[*partner]));
+        let pairs: Vec<(usize, usize)> = pairs.collect();
+        let answers = predict_mixes(model, images, &pairs, |_| !watch.is_cancelled())?
+            .ok_or(Stop::Interrupted)?;
+        Ok(Some(Mixes { partners, answers }))
     }
 
     /// What the scores need of the source, as the model sees it now.

@@ -1,13 +1,18 @@
 //! Our numbers against those of PyTorch, torchvision, numpy and scikit-learn, which the scripts in
 //! tests/golden computed. One program, because every test program links the whole library.
 
+mod adamatch;
 mod adda;
+mod can;
+mod closed_form;
 mod dann;
 mod dirt_t;
+mod fine_tuning;
 mod fixmatch;
 mod images;
 mod mcd;
 mod metrics;
+mod mic;
 mod ops;
 mod optimizers;
 mod pada;

@@ -54,7 +54,7 @@ mod tests {
     use crate::nn::geometry::Chw;
     use crate::nn::ops::{CpuOps, Dims, Tape, Tensor};
     use crate::nn::zoo::{self, ArchSettings};
-    use crate::nn::{DropoutKey, Part, Pass};
+    use crate::nn::{DropoutKey, Part, Pass, StochasticNorm};
 
     fn dacnn() -> Model {
         let input = Chw { channels: 3, height: 28, width: 28 };
@@ -67,6 +67,24 @@ mod tests {
         let key = DropoutKey { seed: 0, pass: "source", epoch: 0, step: 0 };
         let pass = Pass { source_norms, ..Pass::train(&tape, key) };
         model.forward(&Part::FEATURES, x, pass).unwrap().host()
+    }
+
+    #[test]
+    fn which_channels_go_by_averages_is_drawn_for_each_layer_pass_and_step() {
+        let key = DropoutKey { seed: 0, pass: "source", epoch: 0, step: 0 };
+        let of = |key, p, layer| StochasticNorm { key, p }.by_averages(layer, 1000);
+        let share = |chosen: &[bool]| chosen.iter().filter(|it| **it).count();
+        let first = of(key, 0.25, "bn1");
+        assert!((200..300).contains(&share(&first)), "{}", share(&first));
+        assert_eq!((share(&of(key, 0.0, "bn1")), share(&of(key, 1.0, "bn1"))), (0, 1000));
+        assert_eq!(of(key, 0.25, "bn1"), first);
+        let others = [
+            of(key, 0.25, "bn2"),
+            of(DropoutKey { step: 1, ..key }, 0.25, "bn1"),
+            of(DropoutKey { pass: "source 2", ..key }, 0.25, "bn1"),
+            of(DropoutKey { seed: 1, ..key }, 0.25, "bn1"),
+        ];
+        assert!(others.iter().all(|other| *other != first));
     }
 
     #[test]

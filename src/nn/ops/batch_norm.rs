@@ -37,6 +37,22 @@ impl Running<'_> {
     }
 }
 
+impl BatchMoments {
+    /// The same with running averages in the place of the batch's moments in the channels that go
+    /// `by_averages`; the others may be left out there.
+    pub(super) fn mixed(&self, running: &Running, by_averages: &[bool]) -> Self {
+        let mix = |own: &[f32], averages: &[f32]| -> Vec<f32> {
+            let each = own.iter().zip(averages).enumerate();
+            let goes_by = |at: usize| by_averages.get(at).copied().unwrap_or_default();
+            each.map(|(at, (own, average))| if goes_by(at) { *average } else { *own }).collect()
+        };
+        Self {
+            mean: mix(&self.mean, running.mean.values()),
+            var: mix(&self.var, running.var.values()),
+        }
+    }
+}
+
 /// What makes a variance over `values` values unbiased.
 #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 values")]
 pub(super) fn unbias(values: usize) -> f32 {
@@ -54,7 +70,10 @@ pub fn batch_norm(x: &Tensor, norm: Norm, channels: usize) -> Result<Tensor, OpE
     match norm {
         Norm::None => panic!("batch normalisation without its parameters"),
         Norm::Batch { weight, bias, eps, running } => {
-            by_batch(x, (weight, bias), channels, eps, running)
+            by_batch(x, (weight, bias), channels, eps, (running, &[]))
+        }
+        Norm::Mixed { weight, bias, eps, running, by_averages } => {
+            by_batch(x, (weight, bias), channels, eps, (Some(running), by_averages))
         }
         Norm::Fixed { weight, bias, mean, var, eps } => {
             by_constants(x, (weight, bias), (mean, var), channels, eps)
@@ -67,13 +86,16 @@ fn by_batch(
     (weight, bias): (&Tensor, &Tensor),
     channels: usize,
     eps: f32,
-    running: Option<Running>,
+    (running, by_averages): (Option<Running>, &[bool]),
 ) -> Result<Tensor, OpError> {
     check((x.rows(), x.columns()), [weight, bias].map(Tensor::len), channels);
     assert!(x.rows() > 0, "batch_norm: the batch is empty");
     let spatial = x.columns() / channels;
     let moments = moments(x.values(), channels, spatial);
-    let layer = UnfusedNorm::new(&moments, weight, bias, spatial, eps);
+    let mixed = running.as_ref().map(|running| moments.mixed(running, by_averages));
+    let mut layer =
+        UnfusedNorm::new(mixed.as_ref().unwrap_or(&moments), weight, bias, spatial, eps);
+    layer.constants = by_averages.to_vec();
     if let Some(mut running) = running {
         running.average(&moments, x.rows() * spatial);
     }
@@ -123,6 +145,8 @@ struct UnfusedNorm {
     inverse: Vec<f32>,
     weight: Vec<f32>,
     bias: Vec<f32>,
+    /// Channels through whose moments no gradient goes, as far as there are any.
+    constants: Vec<bool>,
 }
 
 /// Sums over batch and pixels, one per channel.
@@ -159,6 +183,7 @@ impl UnfusedNorm {
             inverse: moments.var.iter().map(inverse).collect(),
             weight: weight.values().to_vec(),
             bias: bias.values().to_vec(),
+            constants: Vec::new(),
         }
     }
 
@@ -199,7 +224,8 @@ impl UnfusedNorm {
         totals
     }
 
-    /// `dx += weight * inverse * (dy - mean(dy) - normal * mean(dy * normal))`.
+    /// `dx += weight * inverse * (dy - mean(dy) - normal * mean(dy * normal))`, and without the means in
+    /// channels whose moments are constants.
     fn backward_through_moments(&self, dy: &[f32], input: &[f32], totals: &Totals, dx: &mut [f32]) {
         #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^53 values")]
         let count = (dy.len() / self.channels()) as f64;
@@ -208,6 +234,9 @@ impl UnfusedNorm {
             .map(|c| {
                 let inverse = f64::from(self.inverse[c]);
                 let scale = f64::from(self.weight[c]) * inverse;
+                if self.constants.get(c).copied().unwrap_or_default() {
+                    return [scale, 0.0, 0.0].map(narrow);
+                }
                 let slope = -scale * totals.dy_normal[c] / count * inverse;
                 let offset = -scale * totals.dy[c] / count;
                 [scale, slope, offset].map(narrow)
@@ -295,6 +324,16 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
+/// Moments that count in some channels in the place of the batch's, as constants.
+pub(super) struct GivenMoments<D: Device<f32>> {
+    /// 1 for such a channel, else 0.
+    pub share: DfdxFlat<D>,
+    /// Means.
+    pub mean: DfdxFlat<D>,
+    /// Variances.
+    pub var: DfdxFlat<D>,
+}
+
 /// What comes of a batch: normalised values, and its means and biased variances.
 type Normalized<D, T> = (DfdxMatrix<D, T>, DfdxFlat<D>, DfdxFlat<D>);
 
@@ -311,13 +350,14 @@ pub(super) fn batch_norm_train_generic<D: Device<f32>, T: Tape<f32, D>>(
     bias: &DfdxFlat<D>,
     channels: usize,
     eps: f32,
-    wanted: Wanted,
+    (wanted, given): (Wanted, Option<&GivenMoments<D>>),
 ) -> Result<Normalized<D, T>, D::Err> {
     check(*x.shape(), [weight, bias].map(|parameter| parameter.shape().0), channels);
     assert!(x.shape().0 > 0, "batch_norm: the batch is empty");
     let (n, features) = *x.shape();
     if T::OWNS_TAPE && wanted.nothing() {
         let (x, tape) = x.split_tape();
+        let wanted = (wanted, given);
         let (y, mean, var) = batch_norm_train_generic(x, weight, bias, channels, eps, wanted)?;
         return Ok((y.put_tape(tape), mean, var));
     }
@@ -325,10 +365,19 @@ pub(super) fn batch_norm_train_generic<D: Device<f32>, T: Tape<f32, D>>(
     let x = x.try_reshape_like(&planes)?;
     let mean = x.with_empty_tape().try_mean::<(usize,), Axes2<0, 2>>()?;
     let means = mean.retaped::<NoneTape>();
-    let centred = x.try_sub(mean.try_broadcast_like::<_, Axes2<0, 2>>(&planes)?)?;
+    let own_mean = given.map(|_| mean.with_empty_tape());
+    let mut centred = x.try_sub(mean.try_broadcast_like::<_, Axes2<0, 2>>(&planes)?)?;
     let squares = centred.with_empty_tape().try_square()?;
-    let var = squares.try_mean::<(usize,), Axes2<0, 2>>()?;
+    let mut var = squares.try_mean::<(usize,), Axes2<0, 2>>()?;
     let vars = var.retaped::<NoneTape>();
+    if let (Some(given), Some(own_mean)) = (given, own_mean) {
+        // The gradients through the batch's moments come to 0 where given ones count.
+        let GivenMoments { share, mean, var: given_var } = given;
+        let back = own_mean.try_sub(mean.clone())?.try_mul(share.clone())?;
+        centred = centred.try_add(back.try_broadcast_like::<_, Axes2<0, 2>>(&planes)?)?;
+        let own_share = share.clone().try_mul(-1.0)?.try_add(1.0)?;
+        var = var.try_mul(own_share)?.try_add(given_var.clone().try_mul(share.clone())?)?;
+    }
     let deviation = var.try_add(eps)?.try_sqrt()?;
     let scale = weight.retaped::<T>().try_div(deviation)?;
     let y = centred.try_mul(scale.try_broadcast_like::<_, Axes2<0, 2>>(&planes)?)?;

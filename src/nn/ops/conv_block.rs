@@ -84,9 +84,19 @@ pub fn conv_block(x: &Tensor, side: Option<&Tensor>, block: ConvBlock) -> Result
             }
             (Some(raw), normalizer)
         }
+        Norm::Mixed { weight, bias, eps, mut running, by_averages } => {
+            let (raw, moments) = work.convolve(given, weight.values());
+            let mixed = moments.mixed(&running, by_averages);
+            let normalizer = Normalizer::new(&mixed, weight.values(), bias.values(), eps)
+                .with_constants(by_averages);
+            running.average(&moments, x.rows() * block.shape.output().area());
+            (Some(raw), normalizer)
+        }
         Norm::Fixed { weight, bias, mean, var, eps } => {
             let moments = BatchMoments { mean: mean.values().to_vec(), var: var.values().to_vec() };
-            (None, Normalizer::new(&moments, weight.values(), bias.values(), eps))
+            let normalizer = Normalizer::new(&moments, weight.values(), bias.values(), eps);
+            let constants = vec![true; block.shape.filters];
+            (None, normalizer.with_constants(&constants))
         }
         Norm::None => (None, Normalizer::identity(block.shape.filters)),
     };
@@ -128,7 +138,9 @@ impl BlockInputs {
     fn of(x: &Tensor, side: Option<&Tensor>, block: &ConvBlock) -> Self {
         let recorded = |it: Option<&Tensor>| it.is_some_and(Tensor::is_recorded);
         let norm = match &block.norm {
-            Norm::Batch { weight, bias, .. } => Some((*weight, *bias)),
+            Norm::Batch { weight, bias, .. } | Norm::Mixed { weight, bias, .. } => {
+                Some((*weight, *bias))
+            }
             Norm::Fixed { .. } | Norm::None => None,
         };
         let (gamma, beta) = norm.unzip();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use dfdx::optim::{AdamConfig, RMSpropConfig, SgdConfig};
 use dfdx::prelude::*;
 
-use super::batch_norm::{batch_norm_eval_generic, batch_norm_train_generic, unbias};
+use super::batch_norm::{GivenMoments, batch_norm_eval_generic, batch_norm_train_generic, unbias};
 use super::conv_block::one_by_one;
 use super::conv2d::conv2d_generic;
 use super::cross_entropy::{Targets, cross_entropy_generic};
@@ -25,7 +25,7 @@ use super::primitive::Primitive;
 use super::relu::relu_generic;
 use super::scale_channels::scale_channels_generic;
 use super::tensor::{PassId, Tensor};
-use super::{Backend, ConvBlock, Dims, Norm, OpError, Ops, Prepared, Tape, UpdateRule};
+use super::{Backend, ConvBlock, Dims, Norm, OpError, Ops, Prepared, Running, Tape, UpdateRule};
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 
 /// Small operations on values of the host, by dfdx.
@@ -235,6 +235,35 @@ impl<D: Device<f32>> DfdxOps<D> {
         self.run(&[x], &[], dims, |mut x, _, _| forward(x.swap_remove(0)))
     }
 
+    /// Batch normalisation by the batch's own moments, which move averages where there are some, or by
+    /// those that are given for some channels.
+    fn norm_by_batch(
+        &self,
+        x: &Tensor,
+        [weight, bias]: [&Tensor; 2],
+        channels: usize,
+        eps: f32,
+        (running, given): (Option<Running>, Option<GivenMoments<D>>),
+    ) -> Result<Tensor, OpError> {
+        let (dims, values) = (Dims::Rows(x.rows(), x.columns()), x.len() / channels);
+        self.run(&[x], &[weight, bias], dims, |mut x, flats, wanted| {
+            let (x, wanted) = (x.swap_remove(0), (wanted, given.as_ref()));
+            let (y, mean, var) =
+                batch_norm_train_generic(x, &flats[0], &flats[1], channels, eps, wanted)?;
+            if let Some(running) = running {
+                let momentum = running.momentum;
+                let moments = [mean, var.try_mul(unbias(values))?];
+                for (average, new) in [running.mean, running.var].into_iter().zip(moments) {
+                    let old = Self::node(average).value.clone();
+                    let new = new.try_reshape_like(old.shape())?;
+                    let moved = old.clone().try_add(new.try_sub(old)?.try_mul(momentum)?)?;
+                    average.held = Rc::new(Node::new(moved));
+                }
+            }
+            Ok(y)
+        })
+    }
+
     /// Storage with the values of `x`: the gradient of `sum(x * values)`, as dfdx fills storage from
     /// outside only for tensors.
     fn storage(&self, x: &Tensor) -> Result<<D as Storage<f32>>::Vec, D::Err> {
@@ -396,24 +425,18 @@ impl<D: Device<f32>> Ops for DfdxOps<D> {
         match norm {
             Norm::None => panic!("batch normalisation without its parameters"),
             Norm::Batch { weight, bias, eps, running } => {
-                let values = x.len() / channels;
-                self.run(&[x], &[weight, bias], dims, |mut x, flats, wanted| {
-                    let x = x.swap_remove(0);
-                    let (y, mean, var) =
-                        batch_norm_train_generic(x, &flats[0], &flats[1], channels, eps, wanted)?;
-                    if let Some(running) = running {
-                        let momentum = running.momentum;
-                        let moments = [mean, var.try_mul(unbias(values))?];
-                        for (average, new) in [running.mean, running.var].into_iter().zip(moments) {
-                            let old = Self::node(average).value.clone();
-                            let new = new.try_reshape_like(old.shape())?;
-                            let moved =
-                                old.clone().try_add(new.try_sub(old)?.try_mul(momentum)?)?;
-                            average.held = Rc::new(Node::new(moved));
-                        }
-                    }
-                    Ok(y)
-                })
+                self.norm_by_batch(x, [weight, bias], channels, eps, (running, None))
+            }
+            Norm::Mixed { weight, bias, eps, running, by_averages } => {
+                let share = by_averages.iter().map(|it| f32::from(u8::from(*it))).collect();
+                let share = self.device.try_tensor_from_vec(share, (channels,));
+                let given = GivenMoments {
+                    share: share.map_err(OpError::new)?,
+                    mean: Self::flat(running.mean)?,
+                    var: Self::flat(running.var)?,
+                };
+                let parameters = [weight, bias];
+                self.norm_by_batch(x, parameters, channels, eps, (Some(running), Some(given)))
             }
             Norm::Fixed { weight, bias, mean, var, eps } => {
                 self.run(&[x], &[weight, bias, mean, var], dims, |mut x, flats, wanted| {

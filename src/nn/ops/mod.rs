@@ -7,6 +7,8 @@
 pub mod adaptive_pool;
 mod arithmetic;
 pub mod batch_norm;
+#[cfg(test)]
+mod batch_norm_tests;
 pub mod conv2d;
 pub mod conv_block;
 mod cpu;
@@ -149,7 +151,7 @@ pub trait Ops: Debug {
 
     /// Batch normalisation of `x` `[N, channels * pixels]` (Ioffe and Szegedy 2015):
     /// `(x - mean) / sqrt(var + eps) * weight + bias`, per channel, by the batch's own moments, which
-    /// move running averages where `norm` has some, or by given ones, which are constants.
+    /// move running averages where `norm` has some, by given ones, which are constants, or by either.
     ///
     /// # Errors
     /// Those of the device.

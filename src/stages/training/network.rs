@@ -20,12 +20,25 @@ pub(in crate::stages) enum ModelSource {
 }
 
 impl ModelSource {
-    /// The network for images like those of `train`, as far as both are known.
-    pub(super) fn describe(&self, inputs: &Described) -> Result<ModelShape, Problem> {
+    /// The network for images like those of `train`, as far as both are known, with the classifier that came
+    /// in beside a new one where the method wants that.
+    pub(super) fn describe(
+        &self,
+        inputs: &Described,
+        method: &dyn Method,
+    ) -> Result<ModelShape, Problem> {
         let data = inputs.dataset("train");
         match self {
             Self::Stage(new) if new.is_empty() => Ok(inputs.model("model")),
-            Self::Stage(new) => renewed(inputs.model("model"), new, &data),
+            Self::Stage(new) => {
+                let old = inputs.model("model");
+                let shape = renewed(old.clone(), new, &data)?;
+                match method.needs().keeps_classifier_as {
+                    Some(_) if new.bottleneck.is_some() => Err(kept_behind_a_bottleneck()),
+                    Some(part) => with_old_classifier(shape, &old, part),
+                    None => Ok(shape),
+                }
+            }
             Self::Fresh(architecture) => Ok(match fresh(architecture, &data)? {
                 Some(spec) => ModelShape::fresh(spec, data.names),
                 None => ModelShape { classes: data.names, ..ModelShape::unknown() },
@@ -38,8 +51,8 @@ impl ModelSource {
         &self,
         context: &Context,
         train: Option<&OpenedSplit>,
-        seed: u64,
-        ops: &Backend,
+        method: &dyn Method,
+        (seed, ops): (u64, &Backend),
     ) -> Result<(Saved, Vec<String>), Failure> {
         let failure = |error: SpecError| Failure::new(error.to_string());
         let ((model, new), train) = match self {
@@ -53,7 +66,12 @@ impl ModelSource {
                     return Err(differ_in_size("train"));
                 };
                 let input = Chw { channels: old.spec().input.channels, height, width };
-                (head::replace(&old, new, input, classes, seed).map_err(failure)?, train)
+                let (mut model, new) =
+                    head::replace(&old, new, input, classes, seed).map_err(failure)?;
+                if let Some(part) = method.needs().keeps_classifier_as {
+                    head::keep_classifier(&mut model, &old, part).map_err(failure)?;
+                }
+                ((model, new), train)
             }
             Self::Fresh(architecture) => {
                 let train = train.expect("only labelled images train a new network");
@@ -150,6 +168,34 @@ fn fresh(architecture: &Architecture, data: &DatasetShape) -> Result<Option<Spec
             },
         }
     })
+}
+
+/// Why the classifier that comes in is of no use where what it takes in is made new.
+fn kept_behind_a_bottleneck() -> Problem {
+    let message = "this method goes on with the classifier that comes in, which a new bottleneck \
+                   would leave nothing that it knows";
+    Problem::at("bottleneck", message).help("leave `bottleneck` out")
+}
+
+/// A network with the classifier that came in with `old` as the head `part`, as far as both are known.
+fn with_old_classifier(
+    shape: ModelShape,
+    old: &ModelShape,
+    part: &Part,
+) -> Result<ModelShape, Problem> {
+    let (Some(spec), Some(old_spec)) = (&shape.spec, &old.spec) else { return Ok(shape) };
+    let spec = spec.with_classifier_of(old_spec, part).map_err(|error| {
+        Problem::at("head", format!("the classifier that comes in cannot be kept: {error}"))
+    })?;
+    let ModelShape { classes, mut heads, mut frozen, .. } = shape;
+    let (names, old_names) = (spec.names_of(part), old_spec.names_of(&Part::CLASSIFIER));
+    frozen.retain(|name| !names.contains(name));
+    let stays = names.into_iter().zip(old_names).filter(|(_, it)| old.frozen.contains(it));
+    frozen.extend(stays.map(|(name, _)| name));
+    if !heads.contains(part) {
+        heads.push(part.clone());
+    }
+    Ok(ModelShape { spec: Some(spec), classes, heads, frozen })
 }
 
 /// The size of images that a network takes for which those of `input` are too small. Other networks do

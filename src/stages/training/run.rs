@@ -1,7 +1,7 @@
 //! The run of a training stage: opens the data sets, makes them fit the network, trains, and says what
 //! came of it.
 
-use super::{SCORED, Training, unknown_part};
+use super::{SCORED, Training, misfit, unknown_part, without_batch_norm};
 use crate::data::classes::Matched;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit, rounded};
 use crate::nn::Backend;
@@ -101,18 +101,28 @@ impl TrainingRun<'_> {
         let Self { training, context, mut sets } = self;
         let seed = training.settings.seed;
         let (Saved { mut model, classes }, mut new) =
-            training.source.open(context, sets.train.as_ref(), seed, ops)?;
+            training.source.open(context, sets.train.as_ref(), &*training.method, (seed, ops))?;
         let mut by_number = false;
         let classes = sets.fit(model.spec(), classes, |matched, note| {
             by_number |= matches!(matched, Matched::ByNumber(_));
             context.progress.note(note);
         })?;
+        let found = sets.train.as_ref().map_or(&[][..], |set| &set.dataset.classes);
+        if let Some(problem) = training.without_unknown(&classes, found) {
+            return Err(problem.into());
+        }
         let heads = training.source.heads(&*training.method, model.spec())?;
         for head in heads {
             let added = model.add_head(head, seed);
             new.extend(added.map_err(|error| Failure::new(error.to_string()))?);
         }
-        if let Some(problem) = unknown_part(&training.settings.groups, &model.heads()) {
+        let problem = unknown_part(&training.settings.groups, &model.heads())
+            .or_else(|| misfit(&*training.method, model.spec()))
+            .or_else(|| {
+                let spec = model.spec().only(&model.heads());
+                without_batch_norm(&training.settings, &spec)
+            });
+        if let Some(problem) = problem {
             return Err(Failure::from(problem).into());
         }
         let counts = trainable(&model, training)?;
@@ -132,7 +142,7 @@ impl TrainingRun<'_> {
             Ended::Interrupted => return Err(Halt::Interrupted),
         };
         Saved { model, classes }.save(context.out)?;
-        let coverage = coverage(&data, settings);
+        let coverage = coverage(&data, settings, &method.needs());
         let coverage = coverage.map(|(_, words)| words);
         let summary = summary(&rows, counts, coverage, by_number);
         Ok(Outcome { metrics: Metrics::Training(rows), summary, timings: timings(&times) })

@@ -10,6 +10,9 @@ use crate::train::{EpochLength, Method, TargetScores, TrainingSettings};
 /// What to do where the data set comes without the split `valid`.
 const HOLDS_OUT: &str = "where there is no such split, a `split` stage makes it: `holdout = 0.1`";
 
+/// Why a method makes no use of a new classifier.
+const CLASSIFIER_STAYS: &str = "the classifier stays as it comes in";
+
 /// What is learned and how, wherever the network comes from.
 pub(super) struct TrainingTask {
     pub settings: TrainingSettings,
@@ -49,7 +52,8 @@ impl TrainingTask {
         })
     }
 
-    /// Why the classifier cannot be made new where the method keeps it as it is.
+    /// Why the classifier or the features cannot be made new where the method keeps them as they are, or writes a
+    /// classifier of its own.
     pub(super) fn never_trained(
         &self,
         keys: &Keys,
@@ -58,17 +62,32 @@ impl TrainingTask {
         let needs = self.method.needs();
         let Some(ModelSource::Stage(new)) = network else { return None };
         // Without labelled images these keys are of no use either way, which is said already.
-        if !(needs.source && needs.keeps.contains(&Part::CLASSIFIER)) {
+        if !needs.source {
             return None;
         }
-        let key = match (&new.head, &new.bottleneck) {
-            (Some(_), _) => "head",
-            (None, Some(_)) => "bottleneck",
-            (None, None) => return None,
+        let [keeps_classifier, keeps_features] =
+            [Part::CLASSIFIER, Part::FEATURES].map(|part| needs.keeps.contains(&part));
+        if let Some(head) = &new.head
+            && !needs.steps
+            && !head.is_empty()
+        {
+            let span = keys.peek("head").map_or(keys.span(), |node| node.span);
+            let message = "`head` has layers, but this method ends in one linear layer";
+            let label = "these would be thrown away";
+            return Some(Diagnostic::at(span, message, label).help("write `head = []`"));
+        }
+        let (key, made, label) = match (&new.head, &new.bottleneck) {
+            (Some(_), _) if keeps_classifier => ("head", "a new classifier", CLASSIFIER_STAYS),
+            (_, Some(_)) if keeps_classifier => {
+                ("bottleneck", "a new classifier", CLASSIFIER_STAYS)
+            }
+            (_, Some(_)) if keeps_features => {
+                ("bottleneck", "new features", "the features stay as they come in")
+            }
+            _ => return None,
         };
         let span = keys.peek(key).map_or(keys.span(), |node| node.span);
-        let message = format!("`{key}` makes a new classifier, which this method would not train");
-        let label = "the classifier stays as it comes in";
+        let message = format!("`{key}` makes {made}, which this method would not train");
         Some(Diagnostic::at(span, message, label).help(without_key(key)))
     }
 
@@ -148,6 +167,24 @@ impl TrainingTask {
                 .help("add `momentum = 0.9` to `optimizer`")
                 .help("or `cycle_momentum = false` to `schedule`"),
             );
+        }
+        if settings.stochastic_norm.is_some() && self.method.needs().target.is_some() {
+            problems.push(
+                Diagnostic::at(
+                    span,
+                    "`stochastic_norm` does not go with a method that adapts to a target",
+                    "in this table",
+                )
+                .help(without_key("stochastic_norm")),
+            );
+        }
+        if settings.label_smoothing > 0.0
+            && let Some(unknown) = self.method.needs().unknown_class
+        {
+            let message = format!("`label_smoothing` gives a share of each label to `{unknown}`");
+            let label = "a class that the source is to have no images of";
+            problems
+                .push(Diagnostic::at(span, message, label).help(without_key("label_smoothing")));
         }
         let decays = settings.optimizer.weight_decay() > 0.0;
         if settings.groups.l2_sp.is_some() && decays {

@@ -137,6 +137,41 @@ fn each_family_of_batch_norm_moves_the_averages_that_it_says() {
     assert!(joint.0 != separate.0 && joint.1 != separate.1);
 }
 
+/// What comes out of the features, and the gradients of a loss of the main network, in such a mode; and
+/// the running means afterwards.
+fn passes(stochastic_norm: Option<f32>, mode: Mode) -> (Vec<f32>, Vec<Vec<f32>>, Vec<f32>) {
+    let settings = TrainingSettings { stochastic_norm, ..TrainingSettings::plain(4, SGD) };
+    let mut bench = Bench::alone(tiny::model(), &settings).unwrap();
+    bench.begin_step(Clock { epochs: 1, steps_per_epoch: 1, ..Clock::default() }, &[]);
+    let (x, source) = (images(4, 1), Domain::Source);
+    let features = bench.pass(NetId::MAIN, &Part::FEATURES, &x, source, mode).unwrap();
+    let logits = bench.pass(NetId::MAIN, &Part::CLASSIFIER, &features, source, mode).unwrap();
+    let loss = bench.ops().cross_entropy(&logits, &Targets::plain(&[0, 1, 0, 1])).unwrap();
+    let mut gradients = bench.gradients(&loss).unwrap();
+    let parameters = bench.model(NetId::MAIN).parameters().iter();
+    let taken = parameters.map(|it| gradients.take(&it.value).map_or(Vec::new(), |it| it.host()));
+    let taken = taken.collect();
+    (features.host(), taken, means(&bench))
+}
+
+#[test]
+fn stochastic_normalisation_goes_from_batch_norm_to_frozen_averages() {
+    let plain = passes(None, Mode::LEARN);
+    assert_eq!(passes(Some(0.0), Mode::LEARN), plain);
+    let (features, gradients, moved) = passes(Some(1.0), Mode::LEARN);
+    let frozen = passes(None, Mode::FROZEN);
+    let pairs = features.iter().zip(&frozen.0);
+    let pairs = pairs.chain(gradients.iter().flatten().zip(frozen.1.iter().flatten()));
+    for (found, expected) in pairs {
+        let near = (found - expected).abs() < 1e-4 * (1.0 + expected.abs());
+        assert!(near, "{found} and {expected}");
+    }
+    // The averages move as ever, after they were used.
+    assert!(moved == plain.2 && moved != frozen.2);
+    assert_ne!(features, plain.0);
+    assert_eq!(passes(Some(1.0), Mode::EVAL).0, passes(None, Mode::EVAL).0);
+}
+
 #[test]
 fn a_copy_follows_by_the_closed_form_of_its_average() {
     const COPY: NetId = NetId::named("copy");

@@ -28,19 +28,10 @@ impl TrainingLoop<'_> {
         mut summary: Summary,
     ) -> Result<Summary, Stop> {
         let (source, target) = (self.frozen.source.clone(), self.frozen.target.clone());
-        let views = self.needs.views;
-        let feed = Feed::new(
-            self.data,
-            (source.as_deref(), target.as_deref()),
-            self.settings,
-            views,
-            epoch,
-        );
+        let (data, settings, needs) = (self.data, self.settings, self.needs);
         // Schedules go by the epochs before this one.
         let validation = self.validation.clone();
-        let start = Instant::now();
-        let mut next = (from < self.steps_per_epoch).then(|| feed.step(from));
-        self.times.waiting += start.elapsed().as_secs_f64();
+        let (mut feed, mut next) = (None, None);
         let mut pending = Vec::new();
         for step in from..self.steps_per_epoch {
             if self.watch.is_cancelled() {
@@ -49,13 +40,24 @@ impl TrainingLoop<'_> {
                 return Err(Stop::Interrupted);
             }
             self.see_whole_set(epoch, step)?;
+            // Which images it has may depend on what the method has just seen.
+            let feed: &Feed = feed.get_or_insert_with(|| {
+                let frozen = (source.as_deref(), target.as_deref());
+                let feed = Feed::new(data, frozen, settings, needs.views, epoch);
+                match needs.matches_classes {
+                    true => feed.matching(self.learner.target_classes(), settings.batch_size),
+                    false => feed,
+                }
+            });
             let clock = Clock {
                 epoch,
                 epochs: self.settings.epochs,
                 step,
                 steps_per_epoch: self.steps_per_epoch,
             };
-            let batches = next.take().expect("put together during the step before");
+            let start = Instant::now();
+            let batches = next.take().unwrap_or_else(|| feed.step(step));
+            self.times.waiting += start.elapsed().as_secs_f64();
             let (done, ended) = rayon::in_place_scope(|scope| {
                 if step + 1 < self.steps_per_epoch {
                     scope.spawn(|_| next = Some(feed.step(step + 1)));
@@ -152,26 +154,33 @@ impl TrainingLoop<'_> {
 
     /// Shows the method a whole set before step `step` of epoch `epoch`, where it asked for that.
     fn see_whole_set(&mut self, epoch: usize, step: usize) -> Result<(), Stop> {
-        let Some(passes) = self.needs.whole_set else { return Ok(()) };
         let all = epoch * self.steps_per_epoch + step;
-        let due = match passes.when {
+        self.show_sets(|when| match when {
             When::Begin => all == 0,
             When::EpochStart => step == 0,
             When::EpochEnd => false,
             When::Steps(every) => all.is_multiple_of(every),
-        };
-        if due { self.show_whole_set(passes.of) } else { Ok(()) }
+        })
     }
 
     /// The same after the last step of an epoch.
     fn see_whole_set_at_end(&mut self) -> Result<(), Stop> {
+        self.show_sets(|when| when == When::EpochEnd)
+    }
+
+    /// Shows the method the sets that it wants to see at a moment that `is_now` holds for.
+    fn show_sets(&mut self, is_now: impl Fn(When) -> bool) -> Result<(), Stop> {
+        if self.needs.labelled_set.is_some_and(&is_now) {
+            self.show_set(Domain::Source, true)?;
+        }
         match self.needs.whole_set {
-            Some(WholeSetPasses { of, when: When::EpochEnd }) => self.show_whole_set(of),
+            Some(WholeSetPasses { of, when }) if is_now(when) => self.show_set(of, false),
             _ => Ok(()),
         }
     }
 
-    fn show_whole_set(&mut self, of: Domain) -> Result<(), Stop> {
+    /// Shows the method all images of a domain, `labelled` ones with their classes.
+    fn show_set(&mut self, of: Domain, labelled: bool) -> Result<(), Stop> {
         let (images, normalisation) = match of {
             Domain::Source => {
                 let (dataset, split) = self.data.source.expect("the method learns from it");
@@ -188,8 +197,14 @@ impl TrainingLoop<'_> {
             Domain::Target => self.frozen.target.clone(),
         };
         let watch = self.watch;
-        let seen = whole_set(self.predictor(), images, normalisation, frozen.as_deref(), watch)?;
-        self.learner.refresh(&mut self.bench, &seen)?;
+        let frozen = frozen.as_deref();
+        let seen = whole_set(self.predictor(), of, images, normalisation, frozen, watch)?;
+        match self.data.source.filter(|_| labelled) {
+            Some((_, split)) => {
+                self.learner.refresh_labelled(&mut self.bench, &seen, &split.labels)?;
+            }
+            None => self.learner.refresh(&mut self.bench, &seen)?,
+        }
         self.times.steps += start.elapsed().as_secs_f64();
         Ok(())
     }

@@ -10,6 +10,7 @@ use runner::config::node::Value;
 use runner::config::source::{Sources, Span};
 use runner::config::{Keys, Reference, Wants, document};
 use runner::nn::geometry::Chw;
+use runner::nn::head::keep_classifier;
 use runner::nn::ops::{Backend, Dims, Tensor};
 use runner::nn::spec::Layer;
 use runner::nn::{EntryLayer, Model, Part, Pass, zoo};
@@ -167,6 +168,10 @@ impl Golden {
         let mut model = Model::new(spec, ops, 0).unwrap();
         for head in method.heads(&model.spec().clone()) {
             model.add_head(head, 0).unwrap();
+        }
+        if let Some(part) = method.needs().keeps_classifier_as {
+            let old = model.clone();
+            keep_classifier(&mut model, &old, part).unwrap();
         }
         let sharpness = self.number("sharpness") as f32;
         for (at, parameter) in model.parameters_mut().iter_mut().enumerate() {

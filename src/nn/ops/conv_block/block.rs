@@ -75,6 +75,20 @@ pub enum Norm<'a> {
         /// The averages that the batch moves, if any.
         running: Option<Running<'a>>,
     },
+    /// By the batch's own moments, but for some channels by the averages as they are before the batch
+    /// moves them, which are constants (Kou et al. 2020, "Stochastic Normalization").
+    Mixed {
+        /// Factors `[filters]`.
+        weight: &'a Tensor,
+        /// Summands `[filters]`.
+        bias: &'a Tensor,
+        /// Added to the variance.
+        eps: f32,
+        /// The averages that the batch moves, in every channel.
+        running: Running<'a>,
+        /// Whether a channel goes by the averages, `[filters]`.
+        by_averages: &'a [bool],
+    },
     /// By constants.
     Fixed {
         /// Factors `[filters]`.
@@ -111,7 +125,7 @@ impl ConvBlock<'_> {
     pub(super) fn learns_by_constants(&self) -> bool {
         match &self.norm {
             Norm::Fixed { weight, bias, .. } => weight.is_recorded() || bias.is_recorded(),
-            Norm::None | Norm::Batch { .. } => false,
+            Norm::None | Norm::Batch { .. } | Norm::Mixed { .. } => false,
         }
     }
 }

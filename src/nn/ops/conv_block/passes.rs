@@ -28,6 +28,8 @@ pub(super) struct Normalizer {
     mean: Vec<f32>,
     /// 1 / sqrt(var + eps).
     inverse: Vec<f64>,
+    /// Whether mean and variance are constants: a gradient goes through moments of the batch only.
+    constants: Vec<bool>,
 }
 
 impl Normalizer {
@@ -42,12 +44,19 @@ impl Normalizer {
                 Affine { scale: scale as f32, shift: shift as f32 }
             })
             .collect();
-        Self { affine, mean: moments.mean.clone(), inverse }
+        let constants = vec![false; weight.len()];
+        Self { affine, mean: moments.mean.clone(), inverse, constants }
+    }
+
+    /// The same with mean and variance of these channels as constants.
+    pub(super) fn with_constants(self, constants: &[bool]) -> Self {
+        Self { constants: constants.to_vec(), ..self }
     }
 
     pub(super) fn identity(filters: usize) -> Self {
         let affine = vec![Affine { scale: 1.0, shift: 0.0 }; filters];
-        Self { affine, mean: vec![0.0; filters], inverse: vec![1.0; filters] }
+        let (mean, inverse) = (vec![0.0; filters], vec![1.0; filters]);
+        Self { affine, mean, inverse, constants: vec![true; filters] }
     }
 }
 
@@ -349,10 +358,11 @@ impl Work {
                 *sum += share(filter)[which];
             }
         }
-        let spreads = self.spreads(past, normalizer, &totals);
+        let spreads = self.spreads(normalizer, &totals);
         // Moments take a constant out again: before them, a bias learns nothing.
-        if let (Some(bias), None) = (into.bias, &past.raw) {
-            for (bias, (spread, total)) in bias.iter_mut().zip(spreads.iter().zip(&totals)) {
+        if let Some(bias) = into.bias {
+            let each = bias.iter_mut().zip(spreads.iter().zip(&totals)).zip(&normalizer.constants);
+            for ((bias, (spread, total)), _) in each.filter(|(_, constant)| **constant) {
                 #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
                 let sum = (f64::from(spread.scale) * total.0) as f32;
                 *bias += sum;
@@ -408,17 +418,12 @@ impl Work {
     /// How each channel's raw output gets its gradient: dx = scale (dy - mean of dy - x̂ mean of
     /// dy x̂) through moments of the batch (Ioffe and Szegedy 2015), scale dy through constants.
     #[expect(clippy::cast_possible_truncation, reason = "the kernels' precision")]
-    fn spreads(
-        &self,
-        past: &ForwardRecord,
-        normalizer: &Normalizer,
-        totals: &[(f64, f64)],
-    ) -> Vec<GradientSpread> {
+    fn spreads(&self, normalizer: &Normalizer, totals: &[(f64, f64)]) -> Vec<GradientSpread> {
         let count: f64 = (0..self.blocks()).map(|block| self.values_of(block)).sum();
         let spread = |filter: usize| {
             let scale = f64::from(normalizer.affine[filter].scale);
             let (mut shift, mut slope) = (0.0, 0.0);
-            if past.raw.is_some() {
+            if !normalizer.constants[filter] {
                 let (sum, products) = totals[filter];
                 slope = -scale * normalizer.inverse[filter].powi(2) * products / count;
                 shift = -scale * sum / count - slope * f64::from(normalizer.mean[filter]);
