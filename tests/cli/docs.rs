@@ -184,13 +184,22 @@ fn small_run(folder: &Path, name: &str) {
         pipeline +=
             &format!("[stages.{stage}]\nkind = \"pretrain\"\ntrain = \"target\"\nseed = {seed}\n");
         pipeline += "model = { layers = [\"max_pool\"], head = [] }\nepochs = 1\nbatch_size = 4\n";
+        if *stage == "dann" {
+            pipeline += "target_scores = { on = \"target.test\", metrics = [\"entropy\"] }\n";
+        }
     }
     pipeline +=
         "[stages.score]\nkind = \"evaluate\"\nmodels = [\"source_only\", \"dann\", \"tuned\"]\n";
     pipeline += "on = [\"target.test\"]\n";
+    let sweeps = name.ends_with("sweep");
+    if sweeps {
+        pipeline += "[sweep]\naxes = { \"stages.dann.seed\" = [0, 1, 2] }\n";
+        pipeline += "[table]\nover = \"stages.dann.seed\"\n";
+    }
     let file = format!("small-{name}.toml");
     fs::write(folder.join(&file), pipeline).unwrap();
-    let output = runner(folder, &["run", &file, "--quiet"]);
+    let verb = if sweeps { "sweep" } else { "run" };
+    let output = runner(folder, &[verb, &file, "--quiet"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 

@@ -324,6 +324,88 @@ fn what_is_thawed_on_the_way_learns_from_that_epoch_on() {
     assert_eq!(after[1], before[1], "still frozen");
 }
 
+/// The value of a row of the training of `stage`.
+fn measured(root: &Path, stage: &str, row: &str) -> f64 {
+    let path = root.join(format!("results/photos/latest/{stage}.csv"));
+    let rows = fs::read_to_string(path).unwrap();
+    let found = rows.lines().find_map(|line| line.strip_prefix(row));
+    found.unwrap_or_else(|| panic!("no `{row}` in {rows}")).parse().unwrap()
+}
+
+#[test]
+fn what_follows_a_linear_probe_begins_with_its_loss_where_batch_norm_stays_frozen() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let more = "\n[stages.thawed]\nkind = \"freeze\"\nmodel = \"adapted\"\n\
+                thaw = [\"*\", \"!features.1.*\"]\n\n\
+                [stages.tuned]\nkind = \"finetune\"\nmodel = \"thawed\"\ntrain = \"images\"\n\
+                epochs = 1\nbatch_size = 40\nlog_every = 1\n";
+    let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap() + more;
+    fs::write(root.join("photos.toml"), pipeline).unwrap();
+    let probe = [
+        "run",
+        "photos.toml",
+        "--set",
+        "stages.adapted.method=\"supervised\"",
+        "--set",
+        "stages.adapted.head=[]",
+        "--set",
+        "stages.adapted.validate=\"images.train\"",
+    ];
+    done(root, &probe);
+    let of_probe = measured(root, "adapted", "2,6,validate,loss,");
+    let first = measured(root, "tuned", "1,1,train,class_loss,");
+    assert!((first - of_probe).abs() < 1e-5 * of_probe, "{first} and {of_probe}");
+    // Batch statistics are others than those that the probe went by.
+    let by_batch = ["--set", "stages.thawed.thaw=[\"*\"]"];
+    done(root, &[&probe[..], &by_batch[..]].concat());
+    let first = measured(root, "tuned", "1,1,train,class_loss,");
+    assert!((first - of_probe).abs() > 1e-4 * of_probe, "{first} and {of_probe}");
+}
+
+#[test]
+fn the_old_classifier_stays_beside_a_new_one_for_a_method_that_goes_on_with_both() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let co_tuning = ["photos.toml", "--set", "stages.adapted.method=\"co_tuning\""];
+    let said = failed(root, &[&["run"], &co_tuning[..]].concat());
+    assert!(said.contains("add `head = []`: a new classifier"), "{said}");
+    let bottleneck = ["--set", "stages.adapted.bottleneck=[4]"];
+    let said = failed(root, &[&["check"], &co_tuning[..], &bottleneck].concat());
+    assert!(said.contains("leave `bottleneck` out"), "{said}");
+    let head = ["--set", "stages.adapted.head=[8]", "--set", "stages.adapted.layer_decay=0.5"];
+    let said = done(root, &[&["run"], &co_tuning[..], &head].concat());
+    assert!(said.contains("learning rates by layer: heads 1, features.0 0.5"), "{said}");
+    done(root, &["export", "results/photos/latest", "net", "before"]);
+    done(root, &["export", "results/photos/latest", "adapted", "after"]);
+    let (before, after) =
+        (root.join("before/weights.safetensors"), root.join("after/weights.safetensors"));
+    let old = tensor(&before, "classifier.0.weight");
+    let kept = tensor(&after, "source_classifier.0.weight");
+    assert_eq!((old.0, tensor(&after, "classifier.0.weight").0[0]), (kept.0.clone(), 8));
+    assert!(kept.1 != old.1 && kept.0[0] == 16, "it learns as well");
+    assert_eq!(tensor(&before, "features.0.weight"), tensor(&after, "features.0.weight"));
+}
+
+#[test]
+fn stochastic_normalisation_needs_one_domain_and_batch_norm() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let p = ["--set", "stages.adapted.stochastic_norm=0.5"];
+    let said = failed(root, &[&["check", "photos.toml"], &p[..]].concat());
+    assert!(said.contains("does not go with a method that adapts to a target"), "{said}");
+    let supervised = ["--set", "stages.adapted.method=\"supervised\""];
+    let plain = ["--set", "stages.net.model={ layers = [\"relu\"] }"];
+    let thawed = ["--set", "stages.head.freeze=[]"];
+    let without = [&["run", "photos.toml"], &p[..], &supervised, &plain, &thawed].concat();
+    let said = failed(root, &without);
+    assert!(said.contains("the network has no batch norm layers"), "{said}");
+    done(root, &[&["run", "photos.toml"], &p[..], &supervised, &thawed].concat());
+}
+
 /// The names of the tensors of exported weights, in order of the alphabet.
 fn names(path: &Path) -> Vec<String> {
     let bytes = fs::read(path).unwrap();

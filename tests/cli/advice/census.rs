@@ -41,6 +41,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "`head = []` gives the model a new classifier for other classes",
         "a_model_goes_on_learning_only_from_classes_that_it_has_or_with_a_new_head",
     ),
+    (
+        "or put {names} into {} yourself",
+        "files_that_the_user_puts_where_the_advice_says_are_taken_from_there",
+    ),
     ("the classes of the model: {}", "other_names_are_an_error_with_both_lists_whose_advice_works"),
     (
         "the classes of this data set: {}",

@@ -3,9 +3,11 @@
 //! [`census`] reads the program's text and fails for advice that no test follows.
 
 mod census;
+mod data_sets;
 mod fetched;
 mod lists;
 mod mistakes;
+mod open_set;
 mod own_data;
 mod scene;
 mod settings;

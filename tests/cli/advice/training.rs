@@ -1,6 +1,6 @@
 //! Advice about how a training treats the parts of its network.
 
-use super::scene::follow;
+use super::scene::{Scene, follow};
 use super::sweeps::adapting;
 
 #[test]
@@ -45,4 +45,33 @@ fn advice_about_settings_of_another_form_of_a_method_helps_when_it_is_followed()
     let advice = "leave `random_values` out, or write `map = \"random\"`";
     follow(&adapting(), &[(dann, cdan)], advice, &[(", random_values = 64", "")]);
     follow(&adapting(), &[(dann, cdan)], advice, &[("map = \"outer\"", "$1")]);
+}
+
+/// A pipeline whose `adapted` has a method in closed form.
+fn in_closed_form() -> String {
+    let small = "layers = [\"flatten\"], bottleneck = [16]";
+    let base = adapting().replace("layers = [\"flatten\"]", small);
+    let base = base.replace("epochs = 4", "epochs = 1").replace("lr = 0.1", "lr = 0.0001");
+    base.replace("kind = \"dann\"", "kind = \"subspace_alignment\"")
+}
+
+#[test]
+fn advice_about_layers_of_a_classifier_that_is_one_layer_helps_when_it_is_followed() {
+    let (model, head) = ("model = \"net\"", "model = \"net\"\nhead = [100, \"relu\"]");
+    let edits = [("head = [100, \"relu\"]", "$0")];
+    follow(&in_closed_form(), &[(model, head)], "write `head = []`", &edits);
+}
+
+#[test]
+fn advice_about_a_frozen_classifier_helps_when_it_is_followed() {
+    let frozen = "[stages.still]\nkind = \"freeze\"\nmodel = \"net\"\n\
+        freeze = [\"classifier.*weight\"]\n\n[stages.adapted]";
+    let mut scene = Scene::new(in_closed_form());
+    scene.edit(("[stages.adapted]", frozen), &[]);
+    let model = |name: &str| format!("kind = \"finetune\"\nmodel = \"{name}\"");
+    scene.edit((&model("net"), &model("still")), &[]);
+    let advice = "write `head = []`: the network then gets a new classifier that learns";
+    let with_head = format!("{}\n$0", model("still"));
+    let arguments = ["run", "p.toml"];
+    scene.follow(&arguments, advice, &[(&model("still"), &with_head)]);
 }
