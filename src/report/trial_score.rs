@@ -3,7 +3,7 @@
 /// A score that a stage measured in a trial.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialScore {
-    /// Index in [`RunScores::trials`].
+    /// Index in the trials of a run.
     pub trial: usize,
     /// The stage that scored.
     pub stage: String,
