@@ -1,13 +1,14 @@
-//! Class correlation (Tu et al. 2023, "Assessing Model Out-of-distribution Generalization with Softmax
-//! Prediction Probability Correlation Based Methods"), as a score that selects models (Hu et al. 2023, "Mixed
-//! Samples as Probes for Unsupervised Model Selection in Domain Adaptation", call it Corr-C).
+//! Class correlation (Tu, Deng, Zheng and Gedeon 2024, "What Does Softmax Probability Tell Us about Classifiers Ranking
+//! Across Diverse Test Conditions?"), as a score that selects models (Hu et al. 2023, "Mixed Samples as Probes for
+//! Unsupervised Model Selection in Domain Adaptation", call it Corr-C). It is the cosine between P^T P and the identity
+//! matrix, times the root of the number of classes.
 
 use super::bnm;
 
-/// Lower is better, as in the code of Hu et al. Its least value, 1, is that of a model that gives all images
-/// the same answer: look at [`super::diversity`] as well.
+/// Higher is better: Tu et al. take answers that are sure and cover all classes evenly for those of a good model. Its
+/// least value, 1, is that of a model that gives all images the same answer.
 pub fn higher_is_better() -> bool {
-    false
+    true
 }
 
 /// tr(P^T P) / ||P^T P||_F of the probabilities P `[N, classes]`: from 1, where all rows are alike, to
