@@ -39,6 +39,7 @@ fn name(ranking: &Ranking) -> String {
 
 fn figure(ranking: &Ranking) -> Figure {
     let (on, groups) = (ranking.on(), &ranking.groups);
+    let task = ranking.task.iter().map(|(_, value)| format!(", {value}"));
     let rows = ranking.scores().into_iter().flat_map(|by| {
         groups.iter().filter_map(move |group| {
             let score = group.score(by)?;
@@ -51,7 +52,7 @@ fn figure(ranking: &Ranking) -> Figure {
         topic: Topic::Ranking,
         of: String::new(),
         name: name(ranking),
-        title: format!("Ranking by scores without labels of {on}"),
+        title: format!("Ranking of scores: {}{}", ranking.dataset, task.collect::<String>()),
         about: format!(
             "Weighted Spearman correlation of each score with the accuracy on {on}, a score of which less \
              is better being turned: 1 where it orders models as their accuracy does."

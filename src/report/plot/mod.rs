@@ -91,7 +91,9 @@ impl Picture {
     /// As a file of its own, on a light ground.
     pub fn file(&self, title: &str, about: &str) -> String {
         let head = 30.0;
-        let (w, h) = (canvas::number(self.width), canvas::number(self.height + head));
+        // A bold letter is about 1.2 times as wide as a plain one.
+        let room = 24.0 + canvas::width_of(title, 13.0 * 1.2);
+        let (w, h) = (canvas::number(self.width.max(room)), canvas::number(self.height + head));
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" role=\"img\" width=\"{w}\" \
              height=\"{h}\" viewBox=\"0 0 {w} {h}\" font-family=\"DejaVu Sans, sans-serif\">\

@@ -152,6 +152,19 @@ fn a_circle_of_stages_is_drawn_and_ends() {
 }
 
 #[test]
+fn a_file_is_as_wide_as_its_title() {
+    let picture = draw(&lines("train"));
+    let width = |title: &str| {
+        let text = picture.file(title, "about");
+        let (_, rest) = text.split_once(" width=\"").unwrap();
+        rest.split('"').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!(width("short"), width(""));
+    let long = "a title of many words ".repeat(9);
+    assert!(width(&long) > width("") && width(&long) > 1000.0, "{}", width(&long));
+}
+
+#[test]
 fn a_png_has_its_text_without_the_machines_fonts_and_the_same_bytes() {
     let with = png(&draw(&lines("train")).file("A title", "about"), 1.0).unwrap();
     let without = png(&draw(&lines("train")).file("", "about"), 1.0).unwrap();
