@@ -315,19 +315,19 @@ impl Evaluate {
     /// Compares the classes of every model with those of every data set, and of each other where the ensemble asks
     /// for it, by their descriptions alone.
     fn compare_classes(&self, context: &Context) -> Result<(), Halt> {
+        let classes = |model: &Reference| {
+            nn::ModelOutline::read(&context.input(&model.key).path).map(|it| it.classes)
+        };
+        let classes = self.models.iter().map(classes).collect::<Result<Vec<_>, _>>()?;
         if self.ensv {
-            let classes = |model: &Reference| {
-                nn::ModelOutline::read(&context.input(&model.key).path).map(|it| Some(it.classes))
-            };
-            let classes = self.models.iter().map(classes).collect::<Result<Vec<_>, _>>()?;
+            let classes: Vec<_> = classes.iter().cloned().map(Some).collect();
             if let Some(problem) = no_ensemble(&self.models, &classes) {
                 return Err(problem.into());
             }
         }
         if let Some(unknown) = &self.unknown {
-            for model in &self.models {
-                let known = nn::ModelOutline::read(&context.input(&model.key).path)?.classes;
-                if let Some(problem) = no_unknown(unknown, &model.stage, &known) {
+            for (model, known) in self.models.iter().zip(&classes) {
+                if let Some(problem) = no_unknown(unknown, &model.stage, known) {
                     return Err(problem.into());
                 }
             }
@@ -335,14 +335,13 @@ impl Evaluate {
         for dataset in &self.on {
             let outline = data::DatasetOutline::read(&context.input(&dataset.key).path)?;
             let (found, empty) = (outline.classes, outline.empty);
-            for model in &self.models {
-                let known = nn::ModelOutline::read(&context.input(&model.key).path)?.classes;
+            for (model, known) in self.models.iter().zip(&classes) {
                 let matched =
-                    meet((&found, &empty), &dataset.key, &known).map_err(|mut failure| {
+                    meet((&found, &empty), &dataset.key, known).map_err(|mut failure| {
                         failure.message = format!("model `{}`: {}", model.stage, failure.message);
                         failure
                     })?;
-                if let Some(note) = note(&matched, &dataset.key, &known, &found) {
+                if let Some(note) = note(&matched, &dataset.key, known, &found) {
                     context.progress.note(&format!("model `{}`: {note}", model.stage));
                 }
             }

@@ -5,24 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use crate::binary::{runner, text};
+use crate::photos::folders;
 
 const BLUE: [u8; 3] = [20, 30, 220];
 const RED: [u8; 3] = [220, 30, 20];
 const GREEN: [u8; 3] = [20, 220, 40];
-
-/// A folder of images for each class, all of about the class's colour.
-fn folders(root: &Path, name: &str, classes: &[(&str, [u8; 3])]) {
-    for (class, colour) in classes {
-        let folder = root.join(name).join(class);
-        fs::create_dir_all(&folder).unwrap();
-        for at in 0..6_u8 {
-            let pixel = image::Rgb(colour.map(|value| value.saturating_add(at * 5)));
-            image::RgbImage::from_pixel(6, 6, pixel)
-                .save(folder.join(format!("{at}.png")))
-                .unwrap();
-        }
-    }
-}
 
 /// A stage that reads such a folder.
 fn download(name: &str) -> String {

@@ -5,23 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use crate::binary::{runner, text};
+use crate::photos::folders;
 
-const CLASSES: [(&str, [u8; 3]); 3] =
-    [("bike", [20, 30, 220]), ("lamp", [20, 220, 40]), ("mug", [220, 30, 20])];
-
-/// Six images of each of some classes.
-fn images(root: &Path, name: &str, classes: &[&str]) {
-    for (class, colour) in CLASSES.iter().filter(|(class, _)| classes.contains(class)) {
-        let folder = root.join(name).join(class);
-        fs::create_dir_all(&folder).unwrap();
-        for at in 0..6_u8 {
-            let pixel = image::Rgb(colour.map(|value| value.saturating_add(at * 5)));
-            image::RgbImage::from_pixel(6, 6, pixel)
-                .save(folder.join(format!("{at}.png")))
-                .unwrap();
-        }
-    }
-}
+const BIKE: (&str, [u8; 3]) = ("bike", [20, 30, 220]);
+const LAMP: (&str, [u8; 3]) = ("lamp", [20, 220, 40]);
+const MUG: (&str, [u8; 3]) = ("mug", [220, 30, 20]);
 
 const PIPELINE: &str = r#"
 [pipeline]
@@ -67,8 +55,8 @@ unknown = "unknown"
 /// text.
 fn folder(changes: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    images(root.path(), "amazon", &["bike", "mug"]);
-    images(root.path(), "caltech", &["bike", "lamp", "mug"]);
+    folders(root.path(), "amazon", &[BIKE, MUG]);
+    folders(root.path(), "caltech", &[BIKE, LAMP, MUG]);
     let mut pipeline = PIPELINE.to_owned();
     for (from, to) in changes {
         assert!(pipeline.contains(from), "{from}");

@@ -8,6 +8,7 @@ use super::super::diagnostic::Diagnostic;
 use super::super::node::Node;
 use super::super::overrides::Assignment;
 use super::condition::Condition;
+use super::dimension::Dimension;
 use super::sampler::{Configuration, Draw, Observation, Sampler};
 use super::{MOST_TRIALS, Sweep};
 
@@ -145,21 +146,15 @@ impl Sweep {
     /// What every draw is tried with: a coordinate for each dimension that sets configurations apart, where
     /// it is not the drawn one.
     fn each(&self) -> Vec<Vec<Option<f64>>> {
-        let mut combinations = vec![Vec::new()];
-        for dimension in self.dimensions.iter().filter(|it| !it.repeats) {
+        let values = |dimension: &Dimension| {
             let all = match dimension.each {
                 true => dimension.all(&self.axes).unwrap_or_default(),
                 false => Vec::new(),
             };
-            let values: Vec<Option<f64>> =
-                if all.is_empty() { vec![None] } else { all.into_iter().map(Some).collect() };
-            let longer = |combination: &Vec<Option<f64>>| {
-                let combination = combination.clone();
-                values.iter().map(move |it| [&combination[..], &[*it]].concat()).collect::<Vec<_>>()
-            };
-            combinations = combinations.iter().flat_map(longer).collect();
-        }
-        combinations
+            if all.is_empty() { vec![None] } else { all.into_iter().map(Some).collect() }
+        };
+        let own = self.dimensions.iter().filter(|it| !it.repeats);
+        product(&own.map(values).collect::<Vec<_>>())
     }
 
     /// The values that set one configuration apart, as text.
@@ -222,10 +217,10 @@ impl Sweep {
 }
 
 /// All combinations, the last fastest.
-fn product(all: &[Vec<f64>]) -> Vec<Vec<f64>> {
+fn product<T: Copy>(all: &[Vec<T>]) -> Vec<Vec<T>> {
     let mut points = vec![Vec::new()];
     for values in all {
-        let longer = |point: &Vec<f64>| {
+        let longer = |point: &Vec<T>| {
             let point = point.clone();
             values.iter().map(move |value| [&point[..], &[*value]].concat()).collect::<Vec<_>>()
         };

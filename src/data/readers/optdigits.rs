@@ -3,12 +3,11 @@
 //! A line is an image and its label: 64 values from 0 (paper) to 16 (ink), which are the pixels of 8x8 row by
 //! row, and a digit.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::idx::inflate;
-use super::{ReadSplits, same, visible_files};
+use super::{ReadSplits, same};
 use crate::data::dataset::{Images, Split};
 use crate::data::error::DataError;
 
@@ -19,8 +18,7 @@ const CLASSES: u32 = 10;
 
 /// Whether a file is called like the one that [`read`] reads, plain or gzipped.
 pub(super) fn is_part(file: &Path) -> bool {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_suffix(".gz").unwrap_or(&name) == NAME
+    same::bare_name(file) == NAME
 }
 
 /// Reads the file at `path`, or the one anywhere below the folder there, as the split `train`.
@@ -28,15 +26,8 @@ pub(super) fn is_part(file: &Path) -> bool {
 /// # Errors
 /// When it is not there, or does not hold what it should.
 pub fn read(path: &Path) -> Result<ReadSplits, DataError> {
-    let copies: Vec<PathBuf> = match path.is_file() {
-        true => vec![path.to_owned()],
-        false => visible_files(path)?.into_iter().filter(|file| is_part(file)).collect(),
-    };
-    let Some(file) = copies.first() else {
-        return Err(DataError::malformed(path, format!("there is no {NAME}, plain or .gz")));
-    };
-    let bytes = same::content(&copies, inflate)?;
-    let train = parse(&bytes).map_err(|reason| DataError::malformed(file, reason))?;
+    let (file, bytes) = same::named(path, NAME)?;
+    let train = parse(&bytes).map_err(|reason| DataError::malformed(&file, reason))?;
     let classes = (0..CLASSES).map(|class| class.to_string()).collect();
     Ok(ReadSplits { classes, splits: IndexMap::from([("train".to_owned(), train)]) })
 }

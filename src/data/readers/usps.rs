@@ -5,13 +5,12 @@
 //! pixels from -1 (paper) to 1 (ink), row by row and upright. The same column of `train_labels` or
 //! `test_labels` has 1 in the row of its class and -1 in the nine others.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::idx::inflate;
 use super::matlab::{self, MatlabArray};
-use super::{ReadSplits, same, visible_files};
+use super::{ReadSplits, same};
 use crate::data::dataset::{Images, Split};
 use crate::data::error::DataError;
 
@@ -22,8 +21,7 @@ const SPLITS: [&str; 2] = ["train", "test"];
 
 /// Whether a file is called like the one that [`read`] reads, plain or gzipped.
 pub(super) fn is_part(file: &Path) -> bool {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_suffix(".gz").unwrap_or(&name) == NAME
+    same::bare_name(file) == NAME
 }
 
 /// Reads the file at `path`, or the one anywhere below the folder there.
@@ -31,15 +29,8 @@ pub(super) fn is_part(file: &Path) -> bool {
 /// # Errors
 /// When it is not there, or does not hold what it should.
 pub fn read(path: &Path) -> Result<ReadSplits, DataError> {
-    let copies: Vec<PathBuf> = match path.is_file() {
-        true => vec![path.to_owned()],
-        false => visible_files(path)?.into_iter().filter(|file| is_part(file)).collect(),
-    };
-    let Some(file) = copies.first() else {
-        return Err(DataError::malformed(path, format!("there is no {NAME}, plain or .gz")));
-    };
-    let bytes = same::content(&copies, inflate)?;
-    let splits = parse(&bytes).map_err(|reason| DataError::malformed(file, reason))?;
+    let (file, bytes) = same::named(path, NAME)?;
+    let splits = parse(&bytes).map_err(|reason| DataError::malformed(&file, reason))?;
     Ok(ReadSplits { classes: (0..CLASSES).map(|class| class.to_string()).collect(), splits })
 }
 

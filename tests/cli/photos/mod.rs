@@ -71,6 +71,20 @@ pub fn photos(root: &Path) {
     fs::write(root.join("photos.toml"), PIPELINE).unwrap();
 }
 
+/// A folder of six images for each class, all of about the class's colour.
+pub fn folders(root: &Path, name: &str, classes: &[(&str, [u8; 3])]) {
+    for (class, colour) in classes {
+        let folder = root.join(name).join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for at in 0..6_u8 {
+            let pixel = image::Rgb(colour.map(|value| value.saturating_add(at * 5)));
+            image::RgbImage::from_pixel(6, 6, pixel)
+                .save(folder.join(format!("{at}.png")))
+                .unwrap();
+        }
+    }
+}
+
 /// Every artifact's name.
 pub fn artifacts(store: &Path) -> Vec<String> {
     let Ok(shards) = fs::read_dir(store.join("artifacts")) else { return Vec::new() };
