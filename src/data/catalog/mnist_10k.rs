@@ -6,7 +6,7 @@ use super::{CatalogEntry, DIGITS, Delivery};
 use crate::data::checksum;
 use crate::data::dataset::{Dataset, Split};
 use crate::data::error::DataError;
-use crate::data::readers::idx;
+use crate::data::readers::{gzip, idx};
 
 pub(super) const ENTRY: CatalogEntry = CatalogEntry {
     name: "mnist-10k",
@@ -70,7 +70,7 @@ fn pair(images: &Asset, labels: &Asset) -> Result<Split, DataError> {
 
 impl Asset {
     fn unpack(&self) -> Result<Vec<u8>, DataError> {
-        let bytes = idx::inflate(self.bytes.to_vec()).map_err(|reason| self.broken(reason))?;
+        let bytes = gzip::inflate(self.bytes.to_vec()).map_err(|reason| self.broken(reason))?;
         let found = checksum::of_bytes(&bytes);
         if found != self.sha256 {
             return Err(self.broken(format!("its sha256 is {found}, not {}", self.sha256)));

@@ -418,7 +418,7 @@ fn publish_unpacked(from: &Path, path: &Path, sha256: &str) -> Result<(), Cause>
     let io = |error| Cause::io(from, error);
     let mut bytes = Vec::new();
     File::open(from).map_err(io)?.read_to_end(&mut bytes).map_err(io)?;
-    let bytes = super::readers::idx::inflate(bytes).map_err(Cause::Failed)?;
+    let bytes = super::readers::gzip::inflate(bytes).map_err(Cause::Failed)?;
     let found = checksum::of_bytes(&bytes);
     if found != sha256 {
         return Err(Cause::Failed(format!("unpacked, its sha256 is {found}, not {sha256}")));

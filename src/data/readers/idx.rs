@@ -1,10 +1,10 @@
 //! IDX, the format of MNIST and its kin: a big-endian header, then bytes.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
+use super::gzip::inflate;
 use super::{ReadSplits, same, split_word, visible_files};
 use crate::data::dataset::{Images, Split};
 use crate::data::error::DataError;
@@ -12,8 +12,6 @@ use crate::data::error::DataError;
 const IMAGES: u32 = 0x0803;
 const COLOUR_IMAGES: u32 = 0x0804;
 const LABELS: u32 = 0x0801;
-/// Far above any data set of digits; keeps a crafted gzip file from filling the memory.
-const LARGEST: u64 = 8 << 30;
 
 /// Reads every pair of an image and a label file below `folder`: `train-images-idx3-ubyte` with
 /// `train-labels-idx1-ubyte` and so on, gzipped or not.
@@ -99,22 +97,6 @@ fn pair(images: &[PathBuf], labels: &[PathBuf]) -> Result<Split, DataError> {
         return Err(DataError::malformed(image, reason));
     }
     Ok(Split { images: pixels, labels: numbers })
-}
-
-/// The bytes themselves, or what a gzip file holds.
-pub(crate) fn inflate(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(bytes);
-    }
-    let mut plain = Vec::new();
-    flate2::read::MultiGzDecoder::new(bytes.as_slice())
-        .take(LARGEST)
-        .read_to_end(&mut plain)
-        .map_err(|error| format!("not a whole gzip file: {error}"))?;
-    if plain.len() as u64 == LARGEST {
-        return Err("more than 8 GiB unpacked".into());
-    }
-    Ok(plain)
 }
 
 /// The header's numbers after the magic one, and where the data start.

@@ -15,6 +15,7 @@ use crate::config::words;
 pub mod cifar;
 mod columns;
 mod decode;
+pub(super) mod gzip;
 pub mod idx;
 mod image_file;
 pub mod image_folder;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::idx::inflate;
+use super::gzip::inflate;
 use super::visible_files;
 use crate::data::error::DataError;
 
