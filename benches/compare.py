@@ -2,7 +2,7 @@
 
     python -m venv venv && venv/bin/pip install torch torchvision numpy safetensors
     venv/bin/python benches/compare.py [--threads 1,2] [--rounds 6] [--times 3] [WORK ...]
-    venv/bin/python benches/compare.py --device dfdx-cuda:0 --executable DEVICE_BENCH [WORK ...]
+    venv/bin/python benches/compare.py --device cuda:0 --executable DEVICE_BENCH [WORK ...]
 
 Each program stays alive and sleeps while another works. A round asks every program for a few steps
 of every piece of work; the table holds medians over all rounds. Forms of PyTorch:
@@ -13,7 +13,7 @@ of every piece of work; the table holds medians over all rounds. Forms of PyTorc
 
 "best" is the fastest of all forms for that piece of work.
 
-On a GPU the program is the bench `device`, built elsewhere (`benches/device.sh`), and PyTorch's forms are
+On a GPU the program is the bench `device`, built elsewhere (`benches/gpu.sh`, `benches/device.sh`), and PyTorch's forms are
 eager, channels last and compiled, with its default precision (TF32 in convolutions).
 """
 
@@ -75,7 +75,7 @@ def main():
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--device", default="cpu", help="cpu, or dfdx-cuda:N with --executable")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda:N or dfdx-cuda:N with --executable")
     parser.add_argument("--executable", help="the bench, if it is not to be built here")
     parser.add_argument("works", nargs="*", default=WORKS)
     args = parser.parse_args()

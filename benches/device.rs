@@ -5,8 +5,9 @@
 //! device DEVICE times     # answers lines `WORK TIMES`, as `work` does
 //! ```
 //!
-//! `DEVICE` is `cpu`, `dfdx` or, with `--features cuda`, `dfdx-cuda:0`. Runs in the repository's root, where the golden
-//! files are. `benches/device.sh` calls it on a machine with a GPU.
+//! `DEVICE` is `cpu`, `dfdx`, `cuda:0` or, with `--features cuda`, `dfdx-cuda:0`. What is checked is in single precision, what is
+//! timed in the precision that counts where nothing is said. Runs in the repository's root, where the golden files are.
+//! `benches/gpu.sh` and `benches/device.sh` call it on a machine with a GPU.
 
 #[path = "../tests/goldens/reference/mod.rs"]
 mod reference;
@@ -16,8 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use reference::{Distance, step};
-use runner::device::Device;
-use runner::nn::dispatch::open;
+use runner::device::Precision;
+use runner::nn::dispatch;
 use runner::nn::ops::Backend;
 
 fn main() -> ExitCode {
@@ -27,17 +28,10 @@ fn main() -> ExitCode {
     let [device, what @ ("check" | "times")] =
         words.iter().map(String::as_str).collect::<Vec<_>>()[..]
     else {
-        eprintln!("usage: device cpu|dfdx|dfdx-cuda:N check|times");
+        eprintln!("usage: device cpu|dfdx|cuda:N|dfdx-cuda:N check|times");
         return ExitCode::from(2);
     };
-    let done = Device::parse(device).and_then(open).map(|ops| match what {
-        "check" => check(&ops),
-        _ => {
-            steps::answer(&ops);
-            true
-        }
-    });
-    match done {
+    match done(device, what) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -45,6 +39,19 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether what was asked for passed.
+fn done(device: &str, what: &str) -> Result<bool, Box<dyn std::error::Error>> {
+    let precision = if what == "check" { Precision::Float32 } else { Precision::Tf32 };
+    let device = dispatch::find(device, precision)?;
+    dispatch::on(device, |ops| match what {
+        "check" => Ok(check(ops)),
+        _ => {
+            steps::answer(ops);
+            Ok(true)
+        }
+    })
 }
 
 /// Prints a line per golden case; gives whether all passed.

@@ -96,6 +96,9 @@ pub enum Verb {
         after_help = "Examples:\n  runner init --template adapt\n  runner init experiments/digits.toml --template finetune"
     )]
     Init(InitArgs),
+    /// List what can train here: the processor, and every GPU with its driver
+    #[command(after_help = "Example:\n  runner devices")]
+    Devices,
     /// Print the completion script of a shell
     #[command(
         after_help = "Examples:\n  runner completions bash > ~/.local/share/bash-completion/completions/runner\n  runner completions fish > ~/.config/fish/completions/runner.fish"

@@ -24,6 +24,9 @@ pub mod random;
 pub mod report;
 pub mod scratch;
 pub mod stages;
+#[cfg(test)]
+#[path = "../tests/stand_in/mod.rs"]
+mod stand_in;
 pub mod store;
 pub mod system;
 pub mod train;

@@ -1,5 +1,5 @@
-//! `benches/device.sh` refuses where nothing can be run, says why, and counts what fails: tried without a GPU,
-//! with stand-ins for its two programs.
+//! `benches/device.sh` and `benches/gpu.sh` refuse where nothing can be run, say why, and count what fails: tried without a GPU,
+//! with stand-ins for their two programs.
 
 #![cfg(unix)]
 
@@ -12,8 +12,12 @@ use std::process::{Command, Output};
 const REFUSED: i32 = 75;
 
 fn device_sh(programs: &Path) -> Output {
+    run("benches/device.sh", programs)
+}
+
+fn run(script: &str, programs: &Path) -> Output {
     Command::new("bash")
-        .args(["benches/device.sh", "run"])
+        .args([script, "run"])
         .env("PROGRAMS", programs)
         .env("OUT", programs.join("out"))
         .output()
@@ -38,7 +42,8 @@ fn script(path: &Path, text: &str) {
 /// A `runner` that writes a table to the folder after `--results`, of which the last digits are `digits`.
 fn runner(folder: &Path, digits: &str) {
     let text = format!(
-        r#"while [ $# -gt 0 ]; do [ "$1" = --results ] && results=$2; shift; done
+        r#"[ "$1" = devices ] && echo "auto    cuda:0" && exit
+while [ $# -gt 0 ]; do [ "$1" = --results ] && results=$2; shift; done
 mkdir -p "$results/dann/latest"
 echo "model,target.test" > "$results/dann/latest/table.csv"
 echo "dann,{digits}" >> "$results/dann/latest/table.csv"
@@ -114,4 +119,39 @@ fn what_passed_and_what_failed_stand_in_the_table_and_in_the_exit_code() {
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("FAILED  conv2d off"), "{}", said(&output));
     assert!(table().contains("| golden operations and steps | FAILED |"), "{}", table());
+}
+
+#[test]
+fn the_script_of_our_kernels_refuses_and_counts_likewise() {
+    let (folder, _) = stand_ins();
+    let device = |text: &str| script(&folder.path().join("device"), text);
+    let table = || fs::read_to_string(folder.path().join("out/table.md")).unwrap();
+    device("echo '101 passed, 0 failed'");
+    let output = run("benches/gpu.sh", folder.path());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    for row in [
+        "| golden operations and steps, float32 | passed |",
+        "| the main job twice gives the same bytes | passed | 0 | 1 files equal, 0 differ |",
+        "| a sweep of one epoch a stage, --jobs 8 | passed |",
+        "| steps against PyTorch | left out |",
+    ] {
+        assert!(table().contains(row), "{row}: {}", table());
+    }
+    device("echo 'FAILED  conv2d off'; echo '100 passed, 1 failed'; exit 1");
+    let output = run("benches/gpu.sh", folder.path());
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(table().contains("steps, float32 | FAILED (1) |"), "{}", table());
+    // Other bytes at the second run are a failure here.
+    device("echo '101 passed, 0 failed'");
+    let text = fs::read_to_string(folder.path().join("runner")).unwrap();
+    let differs = text.replace("dann,90.0", "dann,$(date +%N)");
+    fs::write(folder.path().join("runner"), differs).unwrap();
+    let output = run("benches/gpu.sh", folder.path());
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(table().contains("| the main job twice gives the same bytes | FAILED (1) |"));
+
+    script(&folder.path().join("runner"), "echo 'cuda    none'; echo 'auto    cpu'");
+    let output = run("benches/gpu.sh", folder.path());
+    assert_eq!(output.status.code(), Some(REFUSED));
+    assert!(said(&output).contains("there is no GPU here that can be used"), "{}", said(&output));
 }

@@ -64,7 +64,7 @@ impl Vat {
         let mut stream = bench.stream(&format!("vat {word}"));
         let random: Vec<f32> = values.iter().map(|_| stream.normal()).collect();
         let near = moved(&values, &random, self.xi, dims.columns());
-        let near = bench.input(&bench.ops().tensor(near, dims)?);
+        let near = bench.input(&bench.ops().tensor(near, dims)?)?;
         let look = Mode::OBSERVE.without_averages();
         let logits = bench.class_logits(NetId::MAIN, &near, domain, look)?;
         let mut gradients = bench.gradients(&cross_entropy_of_shares(&logits, &p.detached())?)?;

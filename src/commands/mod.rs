@@ -24,6 +24,7 @@ mod check;
 mod columns;
 mod comparison;
 mod completions;
+mod devices;
 mod diff;
 mod explain;
 mod export;
@@ -164,6 +165,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Watch(args) => watch::run(args),
         Verb::Schema(args) => schema::run(args),
         Verb::Init(args) => init::run(args),
+        Verb::Devices => devices::run(),
         Verb::Completions(args) => completions::run(args),
         Verb::Report(args) => report_page::run(args),
         Verb::Plot(args) => plot::run(args),

@@ -2,18 +2,53 @@
 
 use dfdx::prelude::Cpu;
 
+use super::gpu::Gpu;
 use super::kernels::isa::Isa;
-use super::ops::{Backend, CpuOps, DfdxOps};
-use crate::device::{Device, DeviceError};
+use super::ops::{Backend, CpuOps, DfdxOps, GpuOps, OpError};
+use crate::config::Word as _;
+use crate::device::{Device, DeviceError, Precision};
 
-/// The operations of `device`.
+/// The device that a word stands for on this machine: `auto` is the first GPU, if there is one that the kernels run on.
 ///
 /// # Errors
-/// When the device cannot be opened: no such GPU, or no driver for it.
-pub fn open(device: Device) -> Result<Backend, DeviceError> {
+/// When the word is not a device, this build cannot use it, or it is a GPU that is not there.
+pub fn find(word: &str, precision: Precision) -> Result<Device, DeviceError> {
+    let first = Device::Cuda { ordinal: 0, precision };
+    let Some(device) = Device::parse(word, precision)? else {
+        return Ok(if open(first).is_ok() { first } else { Device::Cpu });
+    };
+    if let Device::Cuda { .. } = device {
+        open(device)?;
+    }
+    Ok(device)
+}
+
+fn unavailable(device: Device, reason: &dyn std::fmt::Display) -> DeviceError {
+    DeviceError::Unavailable { device, reason: reason.to_string() }
+}
+
+/// Does `work` on `device`. A device that failed meanwhile is the reason of whatever came of it.
+///
+/// # Errors
+/// When the device cannot be opened or fails, and those of `work`.
+pub fn on<T, E>(device: Device, work: impl FnOnce(&Backend) -> Result<T, E>) -> Result<T, E>
+where
+    E: From<DeviceError> + From<OpError>,
+{
+    let ops = open(device)?;
+    let done = work(&ops);
+    ops.submit()?;
+    done
+}
+
+/// The operations of `device`.
+fn open(device: Device) -> Result<Backend, DeviceError> {
     match device {
         Device::Cpu => Ok(CpuOps::shared()),
         Device::Dfdx => Ok(DfdxOps::shared(Cpu::default())),
+        Device::Cuda { ordinal, precision } => Gpu::open(ordinal)
+            .and_then(|gpu| GpuOps::shared(gpu, precision))
+            .map_err(|reason| unavailable(device, &reason)),
         #[cfg(feature = "cuda")]
         Device::DfdxCuda(ordinal) => open_cuda(ordinal).map(DfdxOps::shared),
         #[cfg(not(feature = "cuda"))]
@@ -22,8 +57,8 @@ pub fn open(device: Device) -> Result<Backend, DeviceError> {
 }
 
 /// What decides the last bits of every number: the kind of device and, on the CPU, the
-/// instruction set. Where a smaller one was asked for than the processor has, both: the products
-/// of the crate `gemm` go by the processor's.
+/// instruction set; on a GPU its model, its precision and the kernels. Where a smaller instruction set was asked for
+/// than the processor has, both: the products of the crate `gemm` go by the processor's.
 ///
 /// # Panics
 /// When the environment asks for an instruction set that is not there; the program checks that
@@ -31,6 +66,12 @@ pub fn open(device: Device) -> Result<Backend, DeviceError> {
 pub fn backend(device: Device) -> String {
     match device {
         Device::DfdxCuda(_) => "cuda".into(),
+        Device::Cuda { ordinal, precision } => {
+            let gpu = Gpu::open(ordinal).map(|gpu| gpu.arithmetic());
+            // It was opened when the pipeline was read.
+            let gpu = gpu.unwrap_or_else(|_| format!("cuda:{ordinal}"));
+            format!("{gpu} {}", precision.word())
+        }
         Device::Dfdx => format!("dfdx {}", Isa::best()),
         Device::Cpu => {
             let isa = Isa::current().expect("the instruction set was checked");

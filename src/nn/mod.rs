@@ -7,6 +7,7 @@ pub mod dispatch;
 pub mod freeze;
 pub mod fuse;
 pub mod geometry;
+pub mod gpu;
 pub mod head;
 pub mod heads;
 pub mod kernels;

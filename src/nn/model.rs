@@ -187,7 +187,9 @@ impl Model {
     }
 
     /// Appends a layer with fresh tensors.
-    fn add(&mut self, placed: Placed, seed: u64) {
+    fn add(&mut self, placed: Placed, seed: u64) -> Result<(), SpecError> {
+        let name = placed.name.clone();
+        let full = |error: OpError| SpecError { layer: name.clone(), reason: error.to_string() };
         let (mut weight, mut bias, mut stats) = (None, None, None);
         for slot in placed.parameters() {
             let len = slot.shape.iter().product();
@@ -198,7 +200,7 @@ impl Model {
                 name: slot.name,
                 part: placed.part.clone(),
                 shape: slot.shape,
-                value: self.flat(values),
+                value: self.flat(values).map_err(full)?,
                 trainable: true,
             });
         }
@@ -207,12 +209,13 @@ impl Model {
             stats = Some(self.stats.len());
             self.stats.push(RunningStats {
                 layer: placed.name.clone(),
-                mean: self.flat(vec![0.0; channels]),
-                var: self.flat(vec![1.0; channels]),
+                mean: self.flat(vec![0.0; channels]).map_err(full)?,
+                var: self.flat(vec![1.0; channels]).map_err(full)?,
                 batches: 0,
             });
         }
         self.layers.push(Owner { placed, weight, bias, stats, source: None, prepared: None });
+        Ok(())
     }
 
     /// Its layers.
@@ -225,9 +228,9 @@ impl Model {
         &self.ops
     }
 
-    fn flat(&self, values: Vec<f32>) -> Tensor {
+    fn flat(&self, values: Vec<f32>) -> Result<Tensor, OpError> {
         let dims = Dims::Flat(values.len());
-        self.ops.tensor(values, dims).expect("parameters fit into the memory, as was checked")
+        self.ops.tensor(values, dims)
     }
 
     /// The learnable tensors in PyTorch's order.

@@ -422,6 +422,18 @@ fn axes_that_move_together_and_conditions_leave_the_combinations_that_were_meant
 }
 
 #[test]
+fn a_drawn_sweep_is_as_large_as_what_where_leaves_of_it() {
+    let axes = format!(
+        "axes = {{ '{LR}' = {{ uniform = [0.1, 0.9] }}, 'stages.net.epochs' = {{ from = 1, to = 1100, step = 1 }} }}"
+    );
+    let drawn = format!("search = 'random'\ntrials = 10\neach = ['stages.net.epochs']\n{axes}\n");
+    let found = load(&format!("where = 'epochs <= 2'\n{drawn}")).unwrap();
+    assert_eq!(found.trials.len(), 20);
+    let error = load(&drawn).err().unwrap();
+    assert!(error.contains("the sweep has more than 10000 trials"), "{error}");
+}
+
+#[test]
 fn sweeps_that_contradict_themselves_are_explained() {
     let wrong = |sweep: &str| load(sweep).err().unwrap_or_else(|| panic!("accepted: {sweep}"));
     let drawn = format!("axes = {{ '{LR}' = {{ log_uniform = [1e-4, 1e-1] }} }}\n");
@@ -457,6 +469,12 @@ fn sweeps_that_contradict_themselves_are_explained() {
                 "search = 'random'\ntrials = 3\neach = ['{LR}', 'stages.net.epochs']\n{listed}"
             ),
             "there is nothing to draw",
+        ),
+        (
+            format!(
+                "search = 'random'\ntrials = 1\neach = ['stages.net.epochs', 'stages.net.batch_size']\naxes = {{ '{LR}' = [0.1, 0.2], 'stages.net.epochs' = {{ from = 1, to = 101, step = 1 }}, 'stages.net.batch_size' = {{ from = 1, to = 101, step = 1 }} }}\n"
+            ),
+            "a draw of this sweep has more than 10000 trials",
         ),
         (
             "search = 'random'\ntrials = 3\naxes = { 'pipeline.seed' = [0, 1] }\n".into(),

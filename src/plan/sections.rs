@@ -4,7 +4,8 @@ use crate::config::node::{Node, Table, Value};
 use crate::config::source::Span;
 use crate::config::sweep::{self, Sweep};
 use crate::config::{Diagnostic, Gathered, Keys, Noted};
-use crate::device::Device;
+use crate::device::{Device, Precision};
+use crate::nn::dispatch;
 
 use super::tables::{self, Swept, TableDraft};
 
@@ -87,18 +88,32 @@ pub(super) fn head(keys: &mut Keys) -> Result<Head, Noted> {
         ("title", "title of the report"),
         ("seed", "seed of every stage that draws random numbers and has no `seed` of its own"),
         ("device", "where tensors live: `auto`, `cpu` or `cuda:N`"),
+        ("precision", "how a GPU rounds the factors of convolutions"),
     ]);
     let name = keys.string("name").such_that("ASCII letters, digits, `_` and `-`", legal);
     let name = name.limits([("pattern", serde_json::json!("^[A-Za-z0-9_-]+$"))]).required();
     let title = keys.string("title").optional();
     let seed = keys.integer("seed").not_negative().or(0);
     let word = keys.string("device").or("auto");
-    let place = keys.node("device").map_or(keys.span(), |node| node.span);
+    let chosen = keys.has("precision");
+    // A default that would decide nothing is not shown.
+    let precision = match &word {
+        Ok(word) if word != "auto" && !word.starts_with("cuda") && !chosen => Ok(Precision::Tf32),
+        _ => keys.choice("precision").or(Precision::Tf32),
+    };
+    let place = |keys: &mut Keys, key| keys.node(key).map_or(keys.span(), |node| node.span);
+    let (word_at, precision_at) = (place(keys, "device"), place(keys, "precision"));
     let device = word.and_then(|word| {
-        let wrong = |error: crate::device::DeviceError| {
-            Diagnostic::at(place, error.to_string(), "in `pipeline.device`")
-        };
-        Device::parse(&word).map_err(|error| keys.problem(wrong(error)))
+        let device = dispatch::find(&word, precision?).map_err(|error| {
+            let text = error.to_string();
+            keys.problem(Diagnostic::at(word_at, text, "in `pipeline.device`"))
+        })?;
+        if chosen && word != "auto" && !matches!(device, Device::Cuda { .. }) {
+            let message = format!("`precision` is of GPUs, and `{word}` is in single precision");
+            let problem = Diagnostic::at(precision_at, message, "decides nothing");
+            return Err(keys.problem(problem.help("leave it out, or `device = \"auto\"`")));
+        }
+        Ok(device)
     });
     // One after the other, so that each key is known before the first `?`.
     Ok(Head { name: name?, title: title?, seed: seed?.unsigned_abs(), device: device? })

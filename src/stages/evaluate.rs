@@ -185,7 +185,8 @@ impl Stage for Evaluate {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        ScoringRun { stage: self, context }.run(&dispatch::open(context.device)?)
+        let run = ScoringRun { stage: self, context };
+        dispatch::on(context.device, |ops| run.run(ops))
     }
 }
 

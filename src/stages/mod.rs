@@ -390,6 +390,12 @@ impl From<crate::device::DeviceError> for Halt {
     }
 }
 
+impl From<crate::nn::ops::OpError> for Halt {
+    fn from(error: crate::nn::ops::OpError) -> Self {
+        Failure::new(error.to_string()).into()
+    }
+}
+
 impl From<crate::data::DataError> for Halt {
     fn from(error: crate::data::DataError) -> Self {
         match error {

@@ -180,7 +180,8 @@ impl Pretrained {
             }
         };
         let (file, taken, fit) = self.open(&path, context)?;
-        Put { stage: self, context, file, taken, fit }.run(&dispatch::open(context.device)?)
+        let run = Put { stage: self, context, file, taken, fit };
+        dispatch::on(context.device, |ops| run.run(ops))
     }
 
     /// Opens the weights at `path` and compares them with the network, before either takes memory.

@@ -78,7 +78,7 @@ impl Stage for PseudoLabel {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        label(context, &dispatch::open(context.device)?)
+        dispatch::on(context.device, |ops| label(context, ops))
     }
 }
 

@@ -87,7 +87,8 @@ impl Stage for Visualize {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        DrawingRun { stage: self, context }.run(&dispatch::open(context.device)?)
+        let run = DrawingRun { stage: self, context };
+        dispatch::on(context.device, |ops| run.run(ops))
     }
 }
 

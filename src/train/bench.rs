@@ -23,7 +23,7 @@ pub use super::reading::Reading;
 use super::schedule::TrainingProgress;
 use super::settings::TrainingSettings;
 use crate::data::view::Domain;
-use crate::nn::ops::{Backend, Dims, Gradients, OpError, Tape, Targets, Tensor};
+use crate::nn::ops::{Backend, Gradients, OpError, Tape, Targets, Tensor};
 use crate::nn::{DropoutKey, EntryLayer, Model, Part, Pass, Statistics, StochasticNorm};
 use crate::random::{self, Stream};
 
@@ -602,12 +602,13 @@ impl<'a> Bench<'a> {
 
     /// `x` as something whose gradient [`Bench::gradients`] gives: the input gradient of virtual
     /// adversarial training.
-    #[must_use]
-    pub fn input(&self, x: &Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn input(&self, x: &Tensor) -> Result<Tensor, FitError> {
         // An identity of its own: the images themselves may be used beside it.
-        let values = x.host();
-        let x = self.ops.tensor(values, Dims::Rows(x.rows(), x.columns()));
-        x.map_or_else(|_| unreachable!("images were on the device before"), |x| x.on(&self.tape))
+        let own = self.ops.flat_rows(&x.detached())?.scale(1.0)?;
+        Ok(own.on(&self.tape))
     }
 
     /// Runs `work` with the parameters of `groups` moved by `rho` along their gradient divided by its
@@ -652,8 +653,11 @@ impl<'a> Bench<'a> {
         done
     }
 
-    /// The step's readings, to be read when that is due.
-    pub(super) fn end_step(&mut self) -> PendingStep {
+    /// The step's readings, to be read when that is due. The device is told that the step is over.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(super) fn end_step(&mut self) -> Result<PendingStep, FitError> {
         let moment = self.clock.moment(&self.validation);
         let schedule = &self.settings.schedule;
         let lr = schedule.lr(self.settings.optimizer.lr(), &moment);
@@ -661,10 +665,13 @@ impl<'a> Bench<'a> {
         if let Some(momentum) = schedule.momentum(&moment) {
             self.meters.push(Meter::setting("momentum", momentum));
         }
-        PendingStep {
+        let mut done = PendingStep {
             clock: self.clock,
             meters: std::mem::take(&mut self.meters),
             losses: std::mem::take(&mut self.losses),
-        }
+        };
+        done.set_aside(&self.ops)?;
+        self.ops.submit()?;
+        Ok(done)
     }
 }

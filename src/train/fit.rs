@@ -103,7 +103,7 @@ impl<'a> TrainingLoop<'a> {
         let steps_per_epoch = epoch::steps_per_epoch(data, settings)?;
         let mut new = new.to_vec();
         if settings.batch_norm == BatchNormFamily::Domain {
-            new.extend(model.split_norms());
+            new.extend(model.split_norms()?);
         }
         let rates = settings.groups.rates(&settings.optimizer, &model, &new)?;
         let by_layer = settings.groups.shown_by_layer(&model, &new);

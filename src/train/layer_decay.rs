@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn the_source_s_batch_norm_belongs_to_the_layer_that_it_normalises() {
         let mut model = model("dacnn");
-        let new = model.split_norms();
+        let new = model.split_norms().unwrap();
         let found = factors(0.5, &model, &new);
         for (parameter, factor) in model.parameters().iter().zip(found) {
             let expected = match parameter.name.as_str() {

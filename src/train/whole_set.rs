@@ -68,7 +68,7 @@ mod tests {
         let mut model = tiny::model();
         let before = features(&mut model, Domain::Target);
         assert_eq!(features(&mut model, Domain::Source), before);
-        model.split_norms();
+        model.split_norms().unwrap();
         let stats = model.stats_mut().iter_mut().find(|it| it.layer.ends_with(".source")).unwrap();
         let moved: Vec<f32> = stats.mean.host().iter().map(|mean| mean - 0.5).collect();
         stats.mean.write(&moved);

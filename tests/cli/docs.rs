@@ -21,6 +21,7 @@ const OTHERS: &[&str] = &[
     "cargo fmt",
     "cargo clippy --all-targets -- -D warnings",
     ".ci/run",
+    "src/nn/gpu/kernels/build.sh",
     "INSTA_UPDATE=always cargo test --test cli",
 ];
 

@@ -17,6 +17,7 @@ mod failures;
 mod faults;
 mod finetune;
 mod gc;
+mod gpu;
 mod images;
 mod init;
 mod input;
@@ -37,6 +38,8 @@ mod seam;
 mod search;
 mod shared;
 mod sources;
+#[path = "../stand_in/mod.rs"]
+mod stand_in;
 mod stop;
 mod sweep;
 mod table;

@@ -7,7 +7,7 @@ use runner::train::{
     Batch, BatchNormFamily, Bench, NetId, SourceBatch, TargetBatch, TrainingSettings, Visit,
 };
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{Golden, labels, reading};
 
 #[test]

@@ -6,7 +6,7 @@ use runner::nn::Part;
 use runner::nn::ops::{Backend, Dims, Targets, Tensor};
 use runner::train::{Batch, Bench, Method, NetId, SourceBatch, TargetBatch, TrainingSettings};
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{Golden, PATTERNS, constant, labels, reading, seen, target};
 
 #[test]

@@ -10,7 +10,7 @@ use runner::nn::{Model, Part, Spec};
 use runner::train::{Batch, Bench, Optimizer, TrainingSettings, WholeSet};
 use serde_json::Value;
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{method, reading};
 
 const WIDTH: usize = 6;

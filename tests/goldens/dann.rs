@@ -1,7 +1,8 @@
 //! One adaptation step of `dacnn` gives the losses, gradients, updated parameters and running
 //! statistics that PyTorch gives, on every backend (tests/golden/dann_step.py, tests/golden/coral_step.py).
 
-use crate::reference::{Distance, backends, step};
+use crate::backends::backends;
+use crate::reference::{Distance, step};
 
 #[track_caller]
 fn assert_within(distances: &[Distance]) {

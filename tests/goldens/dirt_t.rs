@@ -5,7 +5,7 @@ use runner::nn::Part;
 use runner::nn::ops::Backend;
 use runner::train::{Batch, Bench, NetId, TargetBatch, TrainingSettings};
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{Golden, reading};
 
 #[test]

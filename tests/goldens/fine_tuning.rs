@@ -6,7 +6,7 @@ use runner::nn::Part;
 use runner::nn::ops::{Backend, Targets};
 use runner::train::{Batch, Bench, Learner, NetId, SourceBatch, TrainingSettings, Visit};
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{Comparison, Golden, labels, reading, seen};
 
 const PARTS: &[Part] = &[Part::FEATURES, Part::CLASSIFIER];

@@ -3,6 +3,7 @@
 
 mod adamatch;
 mod adda;
+mod backends;
 mod can;
 mod closed_form;
 mod dann;
@@ -21,6 +22,8 @@ mod reference;
 mod resnet;
 mod self_ensembling;
 mod shot;
+#[path = "../stand_in/mod.rs"]
+mod stand_in;
 mod terms;
 mod vada;
 mod wdgrl;

@@ -5,7 +5,7 @@ use runner::nn::Part;
 use runner::nn::ops::{Backend, Targets};
 use runner::train::{Batch, Bench, NetId, SourceBatch, TargetBatch, TrainingSettings};
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{Golden, labels, reading};
 
 #[test]

@@ -2,8 +2,9 @@
 //! its CPU form and composed of dfdx's operations; gradients agree with finite differences; and
 //! no number depends on how many threads compute it.
 
-use crate::reference::backends;
+use crate::backends::{backends, gpu};
 use crate::reference::ops::{BOTH, Needs, Op, Passes, goldens, passes};
+use runner::device::Precision;
 use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 use runner::nn::ops::conv_block::one_by_one;
 use runner::nn::ops::{
@@ -32,6 +33,13 @@ fn the_cpu_kernels_equal_pytorch() {
 #[test]
 fn the_compositions_equal_pytorch() {
     assert_is_pytorch(&dfdx());
+}
+
+#[test]
+fn the_kernels_of_a_gpu_equal_pytorch() {
+    if let Some(gpu) = gpu(Precision::Float32) {
+        assert_is_pytorch(&gpu);
+    }
 }
 
 /// Gradients nobody wants are not there, the wanted ones are the same bits as if all were.

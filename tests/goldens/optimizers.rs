@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::reference::{backends, gradients, hashed};
+use crate::backends::backends;
+use crate::reference::{gradients, hashed};
 use runner::config::node::Value;
 use runner::config::source::Sources;
 use runner::config::{Keys, Noted, document};

@@ -8,7 +8,7 @@ use runner::train::{
     Batch, Bench, Method, NetId, SourceBatch, TargetBatch, TrainingSettings, Visit,
 };
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{Golden, constant, labels, reading, seen, target};
 
 #[test]

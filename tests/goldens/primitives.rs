@@ -1,8 +1,9 @@
 //! The small operations that losses are composed of give PyTorch's values and gradients
 //! (tests/golden/primitives.py) on every backend, and the same as each other.
 
+use crate::backends::{backends, processors};
+use crate::reference::hashed;
 use crate::reference::primitives::goldens;
-use crate::reference::{backends, hashed};
 use runner::nn::ops::{Backend, CpuOps, Dims, Primitive, Tape, Tensor};
 
 #[test]
@@ -135,7 +136,7 @@ fn run(
 
 #[test]
 fn the_backends_agree_on_every_primitive() {
-    let [cpu, dfdx] = backends();
+    let [cpu, dfdx] = processors();
     for primitive in primitives() {
         for inputs in inputs(&primitive) {
             let values = numbers(&inputs);
@@ -152,7 +153,7 @@ fn the_backends_agree_on_every_primitive() {
 /// Large enough to be cut into tasks.
 #[test]
 fn large_inputs_give_the_bits_of_dfdx_at_any_number_of_threads() {
-    let [_, dfdx] = backends();
+    let [_, dfdx] = processors();
     let whole = (211, 501);
     let cases = [
         (Primitive::Add, vec![whole, whole]),
@@ -178,7 +179,7 @@ fn large_inputs_give_the_bits_of_dfdx_at_any_number_of_threads() {
 #[test]
 fn gradients_of_primitives_agree_with_finite_differences() {
     const STEP: f32 = 2e-3;
-    let [cpu, _] = backends();
+    let [cpu, _] = processors();
     for primitive in primitives() {
         // A step over a kink proves nothing.
         let kinked = matches!(

@@ -8,7 +8,7 @@ use runner::nn::Part;
 use runner::nn::ops::{Backend, Targets};
 use runner::train::{Batch, Bench, Method, NetId, SourceBatch, TargetBatch, TrainingSettings};
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{Golden, constant, labels, reading, target};
 
 #[test]

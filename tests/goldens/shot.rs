@@ -7,7 +7,7 @@ use runner::nn::ops::Backend;
 use runner::nn::{Model, Part};
 use runner::train::{Batch, Bench, Method, NetId, Optimizer, TargetBatch, TrainingSettings};
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{Golden, PATTERNS, constant, reading, seen, target};
 
 #[test]

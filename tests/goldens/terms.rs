@@ -9,7 +9,7 @@ use runner::train::{
     Batch, Bench, NetId, Optimizer, SourceBatch, TargetBatch, TrainingSettings, WholeSet,
 };
 
-use crate::reference::backends;
+use crate::backends::backends;
 use crate::reference::method_step::{Golden, labels, reading};
 
 /// The gradients are compared, not what an optimizer makes of them.

@@ -212,7 +212,11 @@ impl Sweep {
 
     fn too_many(&self) -> Diagnostic {
         let message = format!("the sweep has more than {MOST_TRIALS} trials");
-        Diagnostic::at(self.axes[0].span, message, "every value that repeats multiplies them")
+        Diagnostic::at(
+            self.axes[0].span,
+            message,
+            "every axis that repeats or is in `each` multiplies them",
+        )
     }
 }
 

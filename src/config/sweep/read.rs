@@ -352,17 +352,15 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
             ));
         }
     }
-    if drawn {
-        let multiply = sweep.dimensions.iter().filter(|it| it.repeats || it.each);
-        let lengths = multiply.filter_map(|it| it.all(&sweep.axes)).map(|all| all.len());
-        let trials = lengths.fold(count.unwrap_or(1), usize::saturating_mul);
-        if trials > MOST_TRIALS {
-            keys.problem(Diagnostic::at(
-                at(keys, "axes"),
-                format!("the sweep has more than {MOST_TRIALS} trials"),
-                "every axis that repeats or is in `each` multiplies their number",
-            ));
-        }
+    // How many trials `where` leaves of these for all draws is counted when they are drawn.
+    let multiply = sweep.dimensions.iter().filter(|it| it.repeats || it.each);
+    let lengths = multiply.filter_map(|it| it.all(&sweep.axes)).map(|all| all.len());
+    if drawn && lengths.fold(1, usize::saturating_mul) > MOST_TRIALS {
+        keys.problem(Diagnostic::at(
+            at(keys, "axes"),
+            format!("a draw of this sweep has more than {MOST_TRIALS} trials"),
+            "every axis that repeats or is in `each` multiplies their number",
+        ));
     }
     if drawn && sweep.dimensions.iter().all(|it| it.repeats || it.each) {
         let message = "every axis repeats or is in `each`: there is nothing to draw";

@@ -36,7 +36,7 @@ impl Model {
             ops: std::rc::Rc::clone(ops),
             spec,
         };
-        model.lay_out(placement, HashMap::new(), seed);
+        model.lay_out(placement, HashMap::new(), seed)?;
         Ok(model)
     }
 
@@ -87,7 +87,7 @@ impl Model {
         limits::check_memory(&placement.layers)?;
         self.spec = spec;
         let kept = self.take_tensors(part);
-        self.lay_out(placement, kept, seed);
+        self.lay_out(placement, kept, seed)?;
         Ok(self.spec.names_of(part))
     }
 
@@ -121,16 +121,22 @@ impl Model {
 
     /// Makes the layers of `placement` the model's, each with the tensors that are `kept` for it, or
     /// fresh ones.
-    fn lay_out(&mut self, placement: Placement, mut kept: HashMap<String, Kept>, seed: u64) {
+    fn lay_out(
+        &mut self,
+        placement: Placement,
+        mut kept: HashMap<String, Kept>,
+        seed: u64,
+    ) -> Result<(), SpecError> {
         let Placement { layers, chains, .. } = placement;
         let fuse = |(part, chain): (Part, Vec<_>)| (part, units(&chain, &layers).into());
         self.chains = chains.into_iter().map(fuse).collect();
         for placed in layers {
             match kept.remove(&placed.name) {
                 Some(kept) => self.put_back(kept),
-                None => self.add(placed, seed),
+                None => self.add(placed, seed)?,
             }
         }
+        Ok(())
     }
 
     /// Appends a layer with the tensors that it had.

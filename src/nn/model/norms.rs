@@ -2,13 +2,17 @@
 //! Batch Normalization for Unsupervised Domain Adaptation"). Runs nothing.
 
 use super::{Model, NormTensors, Parameter, RunningStats};
+use crate::nn::ops::OpError;
 use crate::nn::spec::Layer;
 
 impl Model {
     /// Gives every batch norm layer a second set of parameters and running statistics for the source
     /// domain, which begins as a copy of its own. Their names go on from the layer's with `source`. The
     /// names of the new parameters.
-    pub fn split_norms(&mut self) -> Vec<String> {
+    ///
+    /// # Errors
+    /// When they do not fit into the memory of the device.
+    pub fn split_norms(&mut self) -> Result<Vec<String>, OpError> {
         let mut new = Vec::new();
         for at in 0..self.layers.len() {
             let layer = &self.layers[at];
@@ -18,22 +22,22 @@ impl Model {
             let own = layer.weight.zip(layer.bias).zip(layer.stats);
             let ((weight, bias), stats) = own.expect("batch norm has its tensors");
             let name = format!("{}.source", layer.placed.name);
-            let mut copy = |from: usize, word: &str| {
+            let mut copy = |from: usize, word: &str| -> Result<usize, OpError> {
                 let name = format!("{name}.{word}");
                 new.push(name.clone());
                 let old = self.parameters[from].clone();
-                let value = self.flat(old.value.host());
+                let value = self.flat(old.value.host())?;
                 self.parameters.push(Parameter { name, value, ..old });
-                self.parameters.len() - 1
+                Ok(self.parameters.len() - 1)
             };
-            let (weight, bias) = (copy(weight, "weight"), copy(bias, "bias"));
+            let (weight, bias) = (copy(weight, "weight")?, copy(bias, "bias")?);
             let old = self.stats[stats].clone();
-            let (mean, var) = (self.flat(old.mean.host()), self.flat(old.var.host()));
+            let (mean, var) = (self.flat(old.mean.host())?, self.flat(old.var.host())?);
             self.stats.push(RunningStats { layer: name, mean, var, ..old });
             let stats = self.stats.len() - 1;
             self.layers[at].source = Some(NormTensors { weight, bias, stats });
         }
-        new
+        Ok(new)
     }
 
     /// Takes the second set away again: what is left is the network of the target.
@@ -91,7 +95,7 @@ mod tests {
     fn each_domain_moves_its_own_statistics_and_the_target_s_are_left_in_the_end() {
         let mut model = dacnn();
         let plain = (model.parameters().len(), model.stats().len());
-        let new = model.split_norms();
+        let new = model.split_norms().unwrap();
         assert_eq!(new[..2], ["features.bn1.source.weight", "features.bn1.source.bias"]);
         assert_eq!(model.parameters().len(), plain.0 + new.len());
         let x: Vec<f32> = (0..2 * 2352).map(|at| (at % 13) as f32 / 13.0).collect();

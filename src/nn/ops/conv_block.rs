@@ -36,8 +36,22 @@ pub fn one_by_one(
     block: ConvBlock,
 ) -> Result<Tensor, OpError> {
     let output = block.output();
-    let ConvBlock { shape, weight, bias, norm, pool, relu, .. } = block;
-    let mut y = ops.conv2d(&ops.flat_rows(x)?, weight, bias, &shape)?;
+    let y = ops.conv2d(&ops.flat_rows(x)?, block.weight, block.bias, &block.shape)?;
+    let side = side.map(|side| ops.flat_rows(side)).transpose()?;
+    ops.maps(&after_convolution(ops, y, side.as_ref(), block)?, output)
+}
+
+/// What follows the convolution `y` of a block, as single operations. `y` and `side` are both rows or both maps.
+///
+/// # Errors
+/// Those of the device.
+pub(super) fn after_convolution(
+    ops: &dyn Ops,
+    mut y: Tensor,
+    side: Option<&Tensor>,
+    block: ConvBlock,
+) -> Result<Tensor, OpError> {
+    let ConvBlock { shape, norm, pool, relu, .. } = block;
     if !matches!(norm, Norm::None) {
         y = ops.batch_norm(&y, norm, shape.filters)?;
     }
@@ -45,12 +59,12 @@ pub fn one_by_one(
         y = ops.max_pool2d(&y, &pool)?;
     }
     if let Some(side) = side {
-        y = y.add(&ops.flat_rows(side)?)?;
+        y = y.add(side)?;
     }
-    if let Some(rectifier) = relu {
-        y = ops.relu(&y, rectifier)?;
+    match relu {
+        Some(rectifier) => ops.relu(&y, rectifier),
+        None => Ok(y),
     }
-    ops.maps(&y, output)
 }
 
 /// [`Ops::conv_block`] on the CPU.

@@ -48,6 +48,23 @@ impl<'a> Targets<'a> {
         self.mixed.is_none() && self.smoothing == 0.0
     }
 
+    /// Whether there are as many as logits `[N, classes]` want, each of a class; the number of these.
+    ///
+    /// # Panics
+    /// When they do not fit, or there is none.
+    pub(super) fn check(&self, (n, classes): (usize, usize)) -> usize {
+        let (labels, others) = (self.labels, self.mixed.map_or(self.labels, |it| it.0));
+        assert!(n > 0, "cross_entropy: the batch is empty");
+        assert_eq!((labels.len(), others.len()), (n, n), "cross_entropy: labels are not [N]");
+        for label in labels.iter().chain(others) {
+            assert!(
+                (*label as usize) < classes,
+                "cross_entropy: {label} is none of {classes} classes"
+            );
+        }
+        classes
+    }
+
     /// Shares of the classes, `[N, classes]`; each row's sum is 1.
     pub(crate) fn shares(&self, classes: usize) -> Vec<f32> {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^24 classes")]
@@ -71,7 +88,7 @@ impl<'a> Targets<'a> {
 /// # Panics
 /// When there are not as many labels as rows, a label is no class or the batch is empty.
 pub fn cross_entropy(logits: &Tensor, targets: &Targets) -> Result<Tensor, OpError> {
-    let classes = check((logits.rows(), logits.columns()), targets);
+    let classes = targets.check((logits.rows(), logits.columns()));
     let labels = targets.labels;
     let logs = log_softmax(logits.values(), classes);
     let rows = logs.chunks_exact(classes).zip(labels);
@@ -115,7 +132,7 @@ pub(super) fn cross_entropy_generic<D: Device<f32>, T: Tape<f32, D>>(
     logits: DfdxMatrix<D, T>,
     targets: &Targets,
 ) -> Result<DfdxMatrix<D, T>, D::Err> {
-    let classes = check(*logits.shape(), targets);
+    let classes = targets.check(*logits.shape());
     let shape = *logits.shape();
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 rows")]
     let each = -1.0 / shape.0 as f32;
@@ -123,16 +140,6 @@ pub(super) fn cross_entropy_generic<D: Device<f32>, T: Tape<f32, D>>(
     let share = logits.device().try_tensor_from_vec(share, shape)?;
     let sum = logits.try_log_softmax::<Axis<1>>()?.try_mul(share)?.try_sum::<(), Axes2<0, 1>>()?;
     sum.try_reshape_like(&(1, 1))
-}
-
-fn check((n, classes): (usize, usize), targets: &Targets) -> usize {
-    let (labels, others) = (targets.labels, targets.mixed.map_or(targets.labels, |it| it.0));
-    assert!(n > 0, "cross_entropy: the batch is empty");
-    assert_eq!((labels.len(), others.len()), (n, n), "cross_entropy: labels are not [N]");
-    for label in labels.iter().chain(others) {
-        assert!((*label as usize) < classes, "cross_entropy: {label} is none of {classes} classes");
-    }
-    classes
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! what reaches the inputs is added to theirs. Sums by `gather` run in no fixed order on a GPU, so that a
 //! run repeats only up to rounding there.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use super::cross_entropy::{Targets, cross_entropy_generic};
 use super::grad_scale::grad_scale_generic;
 use super::linear::linear_generic;
 use super::matrix::{DfdxFlat, DfdxMatrix, Taped, Wanted};
+use super::passes::Passes;
 use super::pool2d::{avg_pool2d_generic, global_avg_pool_generic, max_pool2d_generic};
 use super::primitive::Primitive;
 use super::relu::relu_generic;
@@ -86,37 +86,24 @@ fn read<S: Shape, D: Device<f32>, T>(x: &dfdx::tensor::Tensor<S, f32, D, T>) -> 
 /// The values of a tensor on a device of dfdx, and its gradients.
 struct Node<D: Device<f32>> {
     value: DfdxMatrix<D>,
-    /// One for each pass backward whose gradients are still held; shared with what the tensor was before
-    /// other values were written to it.
-    gradients: Rc<RefCell<Passes<D>>>,
+    /// Shared with what the tensor was before other values were written to it.
+    gradients: Passes<DfdxMatrix<D>>,
 }
-
-/// Gradients of a tensor by the pass that they are of.
-type Passes<D> = Vec<(Weak<PassId>, DfdxMatrix<D>)>;
 
 impl<D: Device<f32>> Node<D> {
     fn new(value: DfdxMatrix<D>) -> Self {
-        Self { value, gradients: Rc::default() }
+        Self { value, gradients: Passes::default() }
     }
 
     /// Adds to the gradient of a pass.
     fn add(&self, pass: &Weak<PassId>, more: DfdxMatrix<D>) -> Result<(), D::Err> {
         let more = more.try_reshape_like(self.value.shape())?;
-        let sum = match self.take(pass) {
+        let sum = match self.gradients.take(pass) {
             Some(sum) => sum.try_add(more)?,
             None => more,
         };
-        let mut held = self.gradients.borrow_mut();
-        // Nobody can ask for what is left of a pass whose gradients are gone.
-        held.retain(|(pass, _)| pass.strong_count() > 0);
-        held.push((pass.clone(), sum));
+        self.gradients.put(pass, sum);
         Ok(())
-    }
-
-    fn take(&self, pass: &Weak<PassId>) -> Option<DfdxMatrix<D>> {
-        let mut held = self.gradients.borrow_mut();
-        let at = held.iter().position(|(of, _)| of.ptr_eq(pass))?;
-        Some(held.swap_remove(at).1)
     }
 }
 
@@ -200,7 +187,7 @@ impl<D: Device<f32>> DfdxOps<D> {
         let into_flats: Vec<_> = flats.iter().map(into).collect();
         let (pass, node) = (tape.pass(), Self::node(&out));
         tape.record(move |_| {
-            let Some(dy) = node.take(&pass) else { return Ok(()) };
+            let Some(dy) = node.gradients.take(&pass) else { return Ok(()) };
             let back = || -> Result<(), D::Err> {
                 let mut gradients = backward(value.put_tape(inner), dy)?;
                 for (leaf, node) in leaves.iter().zip(&into_matrices) {
@@ -369,7 +356,7 @@ impl<D: Device<f32>> Ops for DfdxOps<D> {
         let before = Self::node(x);
         let mut value = before.value.clone();
         value.copy_from(values);
-        x.held = Rc::new(Node { value, gradients: Rc::clone(&before.gradients) });
+        x.held = Rc::new(Node { value, gradients: before.gradients.clone() });
     }
 
     fn prepare(&self, _: &Tensor, _: &Conv2d, _: bool) -> Prepared {
@@ -505,7 +492,7 @@ impl<D: Device<f32>> Ops for DfdxOps<D> {
     }
 
     fn gradient(&self, gradients: &mut super::Gradients, x: &Tensor) -> Option<Tensor> {
-        Some(self.wrap(Self::node(x).take(&Rc::downgrade(&gradients.pass))?, x.dims))
+        Some(self.wrap(Self::node(x).gradients.take(&Rc::downgrade(&gradients.pass))?, x.dims))
     }
 
     fn update(

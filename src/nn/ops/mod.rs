@@ -15,12 +15,14 @@ mod cpu;
 pub mod cross_entropy;
 mod dfdx_ops;
 mod elementwise;
+mod gpu;
 pub mod grad_scale;
 mod hits;
 pub mod linear;
 pub mod maps;
 mod matmul;
 mod matrix;
+mod passes;
 pub mod pool2d;
 pub mod primitive;
 pub mod relu;
@@ -42,6 +44,7 @@ pub use conv_block::{ConvBlock, Norm, Running};
 pub use cpu::CpuOps;
 pub use cross_entropy::{Targets, log_softmax};
 pub use dfdx_ops::DfdxOps;
+pub use gpu::GpuOps;
 pub use hits::argmax;
 pub use primitive::Primitive;
 pub use tensor::{Backend, Dims, Gradients, OpError, Tape, Tensor};
@@ -86,6 +89,26 @@ pub trait Ops: Debug {
 
     /// The values of `x` on the host, row by row.
     fn host(&self, x: &Tensor) -> Vec<f32>;
+
+    /// The same numbers, one in each tensor, put aside until the host reads them. Nothing can be computed of them any more, so
+    /// that a device that collects what it is asked for is asked for the same at every step.
+    ///
+    /// # Errors
+    /// Those of the device.
+    ///
+    /// # Panics
+    /// When a tensor is more than one number.
+    fn set_aside(&self, numbers: Vec<Tensor>) -> Result<Vec<Tensor>, OpError> {
+        Ok(numbers)
+    }
+
+    /// Hands over what was asked for so far, on a device that collects it: at the end of a step.
+    ///
+    /// # Errors
+    /// Those of the device, of anything that was asked for.
+    fn submit(&self) -> Result<(), OpError> {
+        Ok(())
+    }
 
     /// Overwrites the values of `x`.
     fn write(&self, x: &mut Tensor, values: &[f32]);

@@ -30,7 +30,8 @@ impl Training {
                 .map(|_| open(context, SCORED))
                 .transpose()?,
         };
-        TrainingRun { training: self, context, sets }.run(&dispatch::open(context.device)?)
+        let run = TrainingRun { training: self, context, sets };
+        dispatch::on(context.device, |ops| run.run(ops))
     }
 }
 

@@ -36,7 +36,7 @@ impl<'a> Bench<'a> {
         self.descents = traced.then(Vec::new);
         learner.step(self, batch)?;
         let mut last = self.last_loss;
-        let readings = self.end_step().read(&mut last)?;
+        let readings = self.end_step()?.read(&mut last)?;
         self.last_loss = last;
         Ok((readings, self.descents.take().unwrap_or_default()))
     }

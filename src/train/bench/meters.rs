@@ -3,7 +3,8 @@
 //! They stay on the device until someone reads them: after each step where that costs nothing, else at the
 //! end of an epoch or when a row of steps is due.
 
-use crate::nn::Tensor;
+use crate::nn::ops::OpError;
+use crate::nn::{Backend, Tensor};
 use crate::train::clock::Clock;
 use crate::train::contract::FitError;
 use crate::train::reading::Reading;
@@ -58,6 +59,20 @@ pub(in crate::train) struct PendingStep {
 }
 
 impl PendingStep {
+    /// Puts the step's numbers aside on their device.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(super) fn set_aside(&mut self, ops: &Backend) -> Result<(), OpError> {
+        self.losses = ops.set_aside(std::mem::take(&mut self.losses))?;
+        for meter in &mut self.meters {
+            if let What::Mean { of, .. } = &mut meter.what {
+                *of = ops.set_aside(std::mem::take(of))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Where the step stood.
     pub(in crate::train) fn clock(&self) -> Clock {
         self.clock

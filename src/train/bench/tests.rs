@@ -1,7 +1,7 @@
 //! What a bench promises to methods, on a network of one convolution, batch norm and one linear layer.
 
 use super::*;
-use crate::nn::ops::CpuOps;
+use crate::nn::ops::{CpuOps, Dims};
 use crate::train::tiny;
 
 const SGD: super::super::Optimizer =
@@ -34,7 +34,7 @@ fn with<T>(family: BatchNormFamily, work: impl FnOnce(&mut Bench) -> T) -> T {
     let settings = TrainingSettings { batch_norm: family, ..TrainingSettings::plain(4, SGD) };
     let mut model = tiny::model();
     if family == BatchNormFamily::Domain {
-        model.split_norms();
+        model.split_norms().unwrap();
     }
     let mut bench = Bench::alone(model, &settings).unwrap();
     bench.begin_step(Clock { epochs: 1, steps_per_epoch: 1, ..Clock::default() }, &[]);
@@ -96,7 +96,7 @@ fn the_gradient_of_an_input_is_that_of_finite_differences() {
     with(BatchNormFamily::Separate, |bench| {
         let x = images(4, 1);
         let value = |bench: &mut Bench, x: &Tensor| loss(bench, x);
-        let input = bench.input(&x);
+        let input = bench.input(&x).unwrap();
         let at = value(bench, &input);
         let gradient = bench.gradients(&at).unwrap().take(&input).unwrap().host();
         let along = |bench: &mut Bench, sign: f32| {
@@ -203,7 +203,7 @@ fn a_number_that_is_measured_several_times_in_a_step_is_reported_as_one_mean() {
         bench.meter("loss", &number(1.0), 3);
         bench.meter("loss", &number(5.0), 1);
         bench.meter_share("hits", &[&number(3.0), &number(2.0)], 10);
-        let readings = bench.end_step().read(&mut None).unwrap();
+        let readings = bench.end_step().unwrap().read(&mut None).unwrap();
         let told: Vec<(&str, f64)> = readings.iter().map(|it| (it.name, it.value)).collect();
         assert_eq!(told, [("loss", 2.0), ("hits", 0.5), ("lambda", 0.25), ("lr", 0.1)]);
     });

@@ -121,7 +121,7 @@ impl TrainingLoop<'_> {
             }),
         };
         self.learner.step(&mut self.bench, &batch)?;
-        let done = self.bench.end_step();
+        let done = self.bench.end_step()?;
         self.times.steps += start.elapsed().as_secs_f64();
         Ok(done)
     }

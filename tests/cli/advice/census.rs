@@ -115,7 +115,7 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
             "`--set {name}` takes the place of the axis `{key}`: all trials have {}",
             "`--set {outer}` throws away what `--set {inner}` set before it",
             "`{what}` is not here yet, and `--offline` forbids to fetch {files} from {}",
-            "`{0}` needs a runner built with `--features cuda`; this one was built for the CPU only",
+            "`{0}` needs a runner built with `--features cuda`; `cuda:0` is the same GPU by kernels that every build has",
         ],
     ),
 ];

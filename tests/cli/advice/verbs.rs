@@ -152,4 +152,16 @@ fn advice_about_devices_helps_when_it_is_followed() {
         assert!(wrong.contains(&format!("\"{device}\"")));
         scene.follow(&["check", "p.toml"], wrong, &[("\"gpu\"", &format!("\"{device}\""))]);
     }
+    let device = ("name = \"good\"", "name = \"good\"\ndevice = \"cuda:77\"");
+    let advice = "`{device}` cannot be opened: {reason}; `runner devices` lists what there is, and `device = \"cpu\"` needs no GPU";
+    let mut scene = Scene::new(GOOD);
+    scene.edit(device, &[]);
+    scene.follow(&["check", "p.toml"], advice, &[("device = \"cuda:77\"", "device = \"cpu\"")]);
+    let rounded = "name = \"good\"\ndevice = \"cpu\"\nprecision = \"float32\"";
+    for (from, to) in [("precision = \"float32\"", ""), ("device = \"cpu\"", "device = \"auto\"")] {
+        let mut scene = Scene::new(GOOD);
+        scene.edit(("name = \"good\"", rounded), &[]);
+        let advice = "leave it out, or `device = \"auto\"`";
+        scene.follow(&["check", "p.toml"], advice, &[(from, to)]);
+    }
 }

@@ -11,13 +11,8 @@ pub mod step;
 use std::fmt;
 
 use runner::nn::Model;
-use runner::nn::ops::{Backend, CpuOps, DfdxOps, Dims, Gradients, Tape};
+use runner::nn::ops::{Dims, Gradients, Tape};
 use safetensors::SafeTensors;
-
-/// What computes on this machine: the CPU's kernels, and dfdx's own operations.
-pub fn backends() -> [Backend; 2] {
-    [CpuOps::shared(), DfdxOps::shared(dfdx::prelude::Cpu::default())]
-}
 
 /// The hash of tests/golden/hashed.py: uniform in [-bound, bound).
 pub fn hashed(salt: usize, len: usize, bound: f32) -> Vec<f32> {

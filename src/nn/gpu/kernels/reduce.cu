@@ -1,0 +1,144 @@
+// Sums, largest values, and what softmax makes of rows.
+#include "elements.cuh"
+#include "sums.cuh"
+
+// parts[i] = the sum of the i-th 8192 values: a block of 256 threads for each.
+KERNEL(sum_parts)(long long n, const float *x, float *parts) {
+  __shared__ float shared[256];
+  const long long begin = blockIdx.x * 8192LL;
+  float sum = 0.0f;
+  for (int i = threadIdx.x; i < 8192; i += 256)
+    if (begin + i < n) sum += x[begin + i];
+  sum = sums::over_block(sum, shared);
+  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+REGISTER(sum_parts)
+
+// y[0] = by the sum of n values: one block.
+KERNEL(sum_all)(int n, float by, const float *x, float *y) {
+  __shared__ double shared[256];
+  double sum = 0.0;
+  for (int i = threadIdx.x; i < n; i += 256) sum += x[i];
+  sum = sums::over_block(sum, shared);
+  if (threadIdx.x == 0) y[0] = (float)(sum * by);
+}
+REGISTER(sum_all)
+
+// out[i] = the sum of parts[p][i] in the order of p.
+KERNEL(add_parts)(long long n, int parts, const float *x, float *out) {
+  const long long i = element();
+  if (i >= n) return;
+  float sum = x[i];
+  for (int p = 1; p < parts; p++) sum += x[p * n + i];
+  out[i] = sum;
+}
+REGISTER(add_parts)
+
+// parts[part][column] = the sum over a part of the rows. blockIdx.y is the part.
+KERNEL(column_parts)(long long rows, int columns, int part, const float *x, float *parts) {
+  const int column = blockIdx.x * blockDim.x + threadIdx.x;
+  if (column >= columns) return;
+  const long long begin = blockIdx.y * (long long)part, end = begin + part < rows ? begin + part : rows;
+  float sum = 0.0f;
+  for (long long row = begin; row < end; row++) sum += x[row * columns + column];
+  parts[(long long)blockIdx.y * columns + column] = sum;
+}
+REGISTER(column_parts)
+
+// A warp for each row from here on, four rows a block.
+KERNEL(row_sums)(int rows, int columns, const float *x, float *y) {
+  const int row = blockIdx.x * 4 + (threadIdx.x >> 5);
+  if (row >= rows) return;
+  float sum = 0.0f;
+  for (int i = lane(); i < columns; i += 32) sum += x[(long long)row * columns + i];
+  sum = sums::over_warp(sum);
+  if (lane() == 0) y[row] = sum;
+}
+REGISTER(row_sums)
+
+KERNEL(row_max)(int rows, int columns, const float *x, float *y) {
+  const int row = blockIdx.x * 4 + (threadIdx.x >> 5);
+  if (row >= rows) return;
+  float largest = -INFINITY;
+  for (int i = lane(); i < columns; i += 32) largest = fmaxf(largest, x[(long long)row * columns + i]);
+  largest = sums::largest_of_warp(largest);
+  if (lane() == 0) y[row] = largest;
+}
+REGISTER(row_max)
+
+// Each of equal largest values has the whole gradient.
+KERNEL(row_max_back)(long long n, int columns, const float *x, const float *y, const float *dy, float *dx) {
+  const long long i = element();
+  if (i < n) dx[i] = x[i] == y[i / columns] ? dy[i / columns] : 0.0f;
+}
+REGISTER(row_max_back)
+
+// Softmax over each row, or its logarithm.
+KERNEL(softmax)(int rows, int columns, int logarithm, const float *x, float *y) {
+  const int row = blockIdx.x * 4 + (threadIdx.x >> 5);
+  if (row >= rows) return;
+  const float *own = x + (long long)row * columns;
+  float *out = y + (long long)row * columns;
+  float largest = -INFINITY, sum = 0.0f;
+  for (int i = lane(); i < columns; i += 32) largest = fmaxf(largest, own[i]);
+  largest = sums::largest_of_warp(largest);
+  for (int i = lane(); i < columns; i += 32) sum += expf(own[i] - largest);
+  sum = sums::over_warp(sum);
+  const float log_sum = logf(sum);
+  for (int i = lane(); i < columns; i += 32) out[i] = logarithm ? own[i] - largest - log_sum : expf(own[i] - largest) / sum;
+}
+REGISTER(softmax)
+
+// From y = softmax(x), or its logarithm.
+KERNEL(softmax_back)(int rows, int columns, int logarithm, const float *y, const float *dy, float *dx) {
+  const int row = blockIdx.x * 4 + (threadIdx.x >> 5);
+  if (row >= rows) return;
+  const long long start = (long long)row * columns;
+  float sum = 0.0f;
+  for (int i = lane(); i < columns; i += 32) sum += logarithm ? dy[start + i] : dy[start + i] * y[start + i];
+  sum = sums::over_warp(sum);
+  for (int i = lane(); i < columns; i += 32) {
+    const float v = y[start + i], d = dy[start + i];
+    dx[start + i] = logarithm ? d - expf(v) * sum : v * (d - sum);
+  }
+}
+REGISTER(softmax_back)
+
+// The loss of each row, and its gradient by the logits divided by the number of rows, where `unit` is wanted. `by` holds the
+// smoothing and the share of `others`, the second class of each row.
+KERNEL(cross_entropy)(int rows, int classes, const float *by, const int *labels, const int *others, const float *x, float *losses,
+                      float *unit) {
+  const int row = blockIdx.x * 4 + (threadIdx.x >> 5);
+  if (row >= rows) return;
+  const float *own = x + (long long)row * classes;
+  const float smoothing = by[0], share = by[1], even = smoothing / classes;
+  float largest = -INFINITY, sum = 0.0f, loss = 0.0f;
+  for (int i = lane(); i < classes; i += 32) largest = fmaxf(largest, own[i]);
+  largest = sums::largest_of_warp(largest);
+  for (int i = lane(); i < classes; i += 32) sum += expf(own[i] - largest);
+  sum = sums::over_warp(sum);
+  const float log_sum = logf(sum);
+  for (int i = lane(); i < classes; i += 32) {
+    const float log = own[i] - largest - log_sum;
+    float target = even;
+    if (i == labels[row]) target += (1.0f - smoothing) * (1.0f - share);
+    if (i == others[row]) target += (1.0f - smoothing) * share;
+    if (target != 0.0f) loss -= log * target;
+    if (unit) unit[(long long)row * classes + i] = (expf(log) - target) / rows;
+  }
+  loss = sums::over_warp(loss);
+  if (lane() == 0) losses[row] = loss;
+}
+REGISTER(cross_entropy)
+
+// 1 for a row whose first largest value is at its label, else 0; a NaN is never the largest.
+KERNEL(hits)(int rows, int classes, const int *labels, const float *x, float *y) {
+  const int row = blockIdx.x * blockDim.x + threadIdx.x;
+  if (row >= rows) return;
+  const float *own = x + (long long)row * classes;
+  int best = 0;
+  for (int i = 1; i < classes; i++)
+    if (own[i] > own[best] || (own[best] != own[best] && own[i] == own[i])) best = i;
+  y[row] = best == labels[row] ? 1.0f : 0.0f;
+}
+REGISTER(hits)

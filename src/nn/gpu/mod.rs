@@ -1,0 +1,17 @@
+//! A GPU of NVIDIA's as a machine: its driver, the kernels of this program, its memory, and the queue of what it is
+//! asked to do. Knows no tensors; `nn::ops::gpu` computes with it.
+//!
+//! The driver is looked for when a GPU is opened. A build needs no CUDA toolkit, and a program that opens no GPU needs no
+//! driver.
+
+mod driver;
+mod kernel;
+mod pool;
+mod queue;
+mod recording;
+mod staging;
+
+pub use driver::{Gpu, GpuError};
+pub(in crate::nn) use kernel::{Arg, Kernel};
+pub(in crate::nn) use queue::{Block, Given, Queue};
+pub(in crate::nn) use recording::Grid;

@@ -1,0 +1,377 @@
+//! What a training asks of a GPU, in order, on a stream of its own: launches, copies, and the memory that they name.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use cudarc_19::driver::{result, sys};
+
+use super::driver::{Gpu, GpuError};
+use super::kernel::{Arg, Kernel};
+use super::pool::{Place, Pool, size_class};
+use super::recording::{Calls, Graphs, Grid};
+use super::staging::Staging;
+
+/// A list is handed over when it has so many calls, so that the GPU does not wait for the end of a long pass.
+const MOST_CALLS: usize = 4096;
+/// What is larger is sent by itself.
+const MOST_STAGED: usize = 64 << 20;
+
+/// A stream of a GPU with its memory.
+pub(in crate::nn) struct Queue {
+    gpu: Arc<Gpu>,
+    stream: sys::CUstream,
+    state: RefCell<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: Calls,
+    graphs: Graphs,
+    staging: Staging,
+    pool: Pool,
+    /// Why the GPU gave up. Nothing can be asked of it afterwards.
+    failure: Option<GpuError>,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("gpu", &self.gpu).finish_non_exhaustive()
+    }
+}
+
+/// Memory of a GPU. Its queue has it again when this is dropped.
+pub(in crate::nn) struct Block {
+    place: Place,
+    bytes: usize,
+    queue: Rc<Queue>,
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.queue.state.borrow_mut().pool.give(self.place, size_class(self.bytes));
+    }
+}
+
+impl Block {
+    /// Its address, as an argument.
+    pub fn arg(&self) -> Arg {
+        Arg::Address(self.place.at)
+    }
+
+    /// The address of one of its numbers.
+    pub fn arg_at(&self, number: usize) -> Arg {
+        let bytes = number * size_of::<f32>();
+        assert!(bytes <= self.bytes, "a number that it holds");
+        Arg::Address(self.place.at + bytes as u64)
+    }
+}
+
+/// An argument of a launch, or numbers that it is to find at an address.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::nn) enum Given<'a> {
+    /// An argument.
+    Arg(Arg),
+    /// Numbers that may be others at the next step, by a pointer to them.
+    Numbers(&'a [f32]),
+}
+
+impl From<Arg> for Given<'_> {
+    fn from(arg: Arg) -> Self {
+        Self::Arg(arg)
+    }
+}
+
+impl Queue {
+    /// A queue of its own on a GPU.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    pub fn new(gpu: Arc<Gpu>) -> Result<Rc<Self>, GpuError> {
+        gpu.enter()?;
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking)?;
+        Ok(Rc::new(Self { gpu, stream, state: RefCell::default() }))
+    }
+
+    /// Memory for so many bytes, which holds anything.
+    ///
+    /// # Errors
+    /// When there is not so much, or the GPU gave up before.
+    pub fn block(self: &Rc<Self>, bytes: usize) -> Result<Block, GpuError> {
+        let class = size_class(bytes);
+        let again = self.state.borrow_mut().pool.again(class);
+        let place = match again {
+            Some(place) => place,
+            None => self.new_block(class)?,
+        };
+        Ok(Block { place, bytes, queue: Rc::clone(self) })
+    }
+
+    fn new_block(&self, class: usize) -> Result<Place, GpuError> {
+        let mut state = self.entered()?;
+        const FULL: sys::CUresult = sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+        match state.pool.new_block(class) {
+            Err(result::DriverError(FULL)) => {
+                // What nobody names any more may be of other sizes. Graphs name it.
+                self.hand_over(&mut state)?;
+                self.wait(&mut state)?;
+                state.graphs.clear()?;
+                state.pool.trim()?;
+                state.pool.new_block(class).map_err(|error| match error {
+                    result::DriverError(FULL) => GpuError::Memory(format!(
+                        "{} MB more were asked for beside {} MB, of {} MB in all",
+                        class >> 20,
+                        state.pool.held() >> 20,
+                        self.gpu.memory() >> 20
+                    )),
+                    other => other.into(),
+                })
+            }
+            asked => Ok(asked?),
+        }
+    }
+
+    /// The state of a queue that has not failed, with the GPU entered.
+    fn entered(&self) -> Result<std::cell::RefMut<'_, State>, GpuError> {
+        let state = self.state.borrow_mut();
+        match &state.failure {
+            Some(failure) => Err(failure.clone()),
+            None => {
+                self.gpu.enter()?;
+                Ok(state)
+            }
+        }
+    }
+
+    /// Asks for a kernel.
+    ///
+    /// # Errors
+    /// Those of what was asked for before, and of this.
+    pub fn launch(&self, kernel: Kernel, grid: Grid, given: &[Given]) -> Result<(), GpuError> {
+        let mut state = self.entered()?;
+        let bytes = given.iter().map(|it| match it {
+            Given::Arg(_) => 0,
+            Given::Numbers(numbers) => size_of_val(*numbers).next_multiple_of(16),
+        });
+        self.make_room(&mut state, bytes.sum())?;
+        let arguments: Vec<Arg> = given
+            .iter()
+            .map(|it| match it {
+                Given::Arg(arg) => *arg,
+                Given::Numbers(numbers) => Arg::Address(state.staging.put(as_bytes(numbers))),
+            })
+            .collect();
+        state.calls.launch(kernel, grid, &arguments);
+        match state.calls.len() >= MOST_CALLS {
+            true => self.hand_over(&mut state),
+            false => Ok(()),
+        }
+    }
+
+    /// Room for bytes that are sent with the calls.
+    fn make_room(&self, state: &mut State, bytes: usize) -> Result<(), GpuError> {
+        if bytes == 0 || state.staging.has_room(bytes) {
+            return Ok(());
+        }
+        self.hand_over(state)?;
+        if !state.staging.has_room(bytes) {
+            state.staging.grow(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Copies one block into another.
+    ///
+    /// # Errors
+    /// Those of what was asked for before.
+    pub fn copy(&self, into: &Block, from: &Block, bytes: usize) -> Result<(), GpuError> {
+        assert!(bytes <= into.bytes && bytes <= from.bytes, "as much as both hold");
+        self.entered()?.calls.copy(into.place.at, from.place.at, bytes);
+        Ok(())
+    }
+
+    /// Makes a block zeros.
+    ///
+    /// # Errors
+    /// Those of what was asked for before.
+    pub fn zero(&self, into: &Block) -> Result<(), GpuError> {
+        self.entered()?.calls.zero(into.place.at, into.bytes);
+        Ok(())
+    }
+
+    /// Sends values of the host.
+    ///
+    /// # Errors
+    /// When there is no memory for them, and those of what was asked for before.
+    pub fn upload<T: Plain>(self: &Rc<Self>, values: &[T]) -> Result<Block, GpuError> {
+        let block = self.block(size_of_val(values))?;
+        if values.is_empty() {
+            return Ok(block);
+        }
+        let mut state = self.entered()?;
+        if size_of_val(values) > MOST_STAGED {
+            self.hand_over(&mut state)?;
+            self.wait(&mut state)?;
+            // SAFETY: the block has so many bytes, and nothing that was asked for before still uses it.
+            unsafe { result::memcpy_htod_sync(block.place.at, values) }?;
+            return Ok(block);
+        }
+        self.make_room(&mut state, size_of_val(values))?;
+        let from = state.staging.put(as_bytes(values));
+        state.calls.copy(block.place.at, from, size_of_val(values));
+        Ok(block)
+    }
+
+    /// Reads values back, which waits for everything that was asked for.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    pub fn download(&self, from: &Block, into: &mut [f32]) -> Result<(), GpuError> {
+        assert!(size_of_val(into) <= from.bytes, "as much as it holds");
+        if into.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.entered()?;
+        self.hand_over(&mut state)?;
+        // SAFETY: the block holds so many bytes; the values are waited for before anyone reads them.
+        let asked = unsafe { result::memcpy_dtoh_async(into, from.place.at, self.stream) };
+        asked.map_err(GpuError::from).and_then(|()| self.wait(&mut state))
+    }
+
+    /// Hands over what was asked for so far: the GPU begins with it. A list that came before is one call.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    pub fn submit(&self) -> Result<(), GpuError> {
+        let mut state = self.entered()?;
+        self.hand_over(&mut state)
+    }
+
+    fn hand_over(&self, state: &mut State) -> Result<(), GpuError> {
+        let State { calls, graphs, staging, failure, .. } = state;
+        let asked =
+            staging.send(self.stream).and_then(|()| graphs.run(calls, &self.gpu, self.stream));
+        calls.clear();
+        if let Err(error) = &asked {
+            *failure = Some(error.clone());
+        }
+        asked
+    }
+
+    fn wait(&self, state: &mut State) -> Result<(), GpuError> {
+        // SAFETY: the stream is the queue's own.
+        let waited = unsafe { result::stream::synchronize(self.stream) }.map_err(GpuError::from);
+        if let Err(error) = &waited {
+            state.failure = Some(error.clone());
+        }
+        waited
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        // The process may end with a driver that has gone; nothing more can be done for it then.
+        let _ = self.gpu.enter().and_then(|()| {
+            // SAFETY: the stream is the queue's own.
+            unsafe { result::stream::synchronize(self.stream) }?;
+            state.graphs.clear()?;
+            state.staging.free()?;
+            state.pool.trim()?;
+            // SAFETY: nothing is asked of it any more.
+            Ok(unsafe { result::stream::destroy(self.stream) }?)
+        });
+    }
+}
+
+/// Numbers that are nothing but their bytes.
+pub(in crate::nn) trait Plain: Copy {}
+impl Plain for f32 {}
+impl Plain for i32 {}
+impl Plain for u8 {}
+
+fn as_bytes<T: Plain>(values: &[T]) -> &[u8] {
+    // SAFETY: plain numbers have no padding, and every byte may be read.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stand_in;
+
+    fn queue() -> Option<Rc<Queue>> {
+        stand_in::here()?;
+        Some(Queue::new(Gpu::open(0).unwrap()).unwrap())
+    }
+
+    const ONE: Grid = Grid { blocks: [1, 1, 1], threads: 256 };
+
+    /// Adds `more` to ten numbers four times.
+    fn step(queue: &Rc<Queue>, sum: &Block, more: f32) {
+        for _ in 0..4 {
+            let room = queue.block(40).unwrap();
+            let len = Arg::count(10).into();
+            let filled = [len, Given::Numbers(&[more]), room.arg().into()];
+            queue.launch(Kernel::Fill, ONE, &filled).unwrap();
+            let added = [len, room.arg().into(), sum.arg().into()];
+            queue.launch(Kernel::Accumulate, ONE, &added).unwrap();
+        }
+        queue.submit().unwrap();
+    }
+
+    #[test]
+    fn a_step_that_comes_again_is_one_call_and_gives_what_single_calls_give() {
+        let Some(queue) = queue() else { return };
+        let stand_in = stand_in::here().unwrap();
+        let sum = queue.upload(&[1.0_f32; 10]).unwrap();
+        queue.submit().unwrap();
+        let before = (stand_in.count("graph_launches"), stand_in.count("instantiations"));
+        // The numbers are others at each step.
+        for more in 1..=20_u8 {
+            step(&queue, &sum, f32::from(more));
+        }
+        let mut found = [0.0; 10];
+        queue.download(&sum, &mut found).unwrap();
+        assert_eq!(found, [841.0; 10], "1 + 4 (1 + ... + 20)");
+        // The first step takes new memory, which the others find again.
+        assert!(stand_in.count("graph_launches") - before.0 >= 18);
+        assert_eq!(stand_in.count("instantiations") - before.1, 1);
+    }
+
+    #[test]
+    fn lists_that_never_come_again_are_forgotten_and_cost_no_graph() {
+        let Some(queue) = queue() else { return };
+        let sums: Vec<Block> = (0..200).map(|_| queue.upload(&[0.0_f32; 10]).unwrap()).collect();
+        queue.submit().unwrap();
+        sums.iter().for_each(|sum| step(&queue, sum, 1.0));
+        let mut found = [0.0; 10];
+        for sum in &sums {
+            queue.download(sum, &mut found).unwrap();
+            assert_eq!(found, [4.0; 10]);
+        }
+    }
+
+    #[test]
+    fn more_than_fits_at_first_is_sent_and_kept() {
+        let Some(queue) = queue() else { return };
+        #[expect(clippy::cast_precision_loss, reason = "whole numbers below 2^24")]
+        let values = |len: usize| (0..len).map(|at| at as f32).collect::<Vec<f32>>();
+        let blocks: Vec<(Block, usize)> = [1, 70_000, 3, 200_000, 17_000_000, 5]
+            .into_iter()
+            .map(|len| (queue.upload(&values(len)).unwrap(), len))
+            .collect();
+        for (block, len) in &blocks {
+            let mut found = vec![-1.0; *len];
+            queue.download(block, &mut found).unwrap();
+            assert!(found == values(*len), "{len}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What is asked of a GPU, written down before it is done: launches and copies with every argument. A list that comes again is
+//! made a graph of CUDA's, which takes one call in place of one for each launch.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+
+use cudarc_19::driver::{result, sys};
+
+use super::driver::{Gpu, GpuError};
+use super::kernel::{Arg, Kernel};
+
+/// How many blocks there are, and threads in each.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::nn) struct Grid {
+    /// Blocks along x, y and z.
+    pub blocks: [u32; 3],
+    /// Threads of a block.
+    pub threads: u32,
+}
+
+/// Lists that are shorter are not worth a graph.
+const LEAST_CALLS: usize = 4;
+/// Lists that are remembered. Those that come again and again are few: a step, one of the last batch, an evaluation.
+const MOST_LISTS: usize = 64;
+
+/// A list of calls. They are numbers, so that two lists are quickly compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Calls {
+    words: Vec<u64>,
+    count: usize,
+}
+
+const LAUNCH: u64 = 0;
+const COPY: u64 = 1;
+const ZERO: u64 = 2;
+
+impl Calls {
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn launch(&mut self, kernel: Kernel, grid: Grid, arguments: &[Arg]) {
+        debug_assert!(
+            arguments.iter().map(|it| it.kind()).eq(kernel.parameters().bytes()),
+            "{}: {arguments:?}",
+            kernel.name()
+        );
+        let [x, y, z] = grid.blocks.map(u64::from);
+        let head = LAUNCH | (kernel as u64) << 8 | (arguments.len() as u64) << 32;
+        self.words.extend([head, x | y << 32, z | u64::from(grid.threads) << 32]);
+        self.words.extend(arguments.iter().map(|it| it.bits()));
+        self.count += 1;
+    }
+
+    pub fn copy(&mut self, into: u64, from: u64, bytes: usize) {
+        self.words.extend([COPY, into, from, bytes as u64]);
+        self.count += 1;
+    }
+
+    pub fn zero(&mut self, into: u64, bytes: usize) {
+        self.words.extend([ZERO, into, bytes as u64]);
+        self.count += 1;
+    }
+
+    pub fn clear(&mut self) {
+        self.words.clear();
+        self.count = 0;
+    }
+
+    /// Asks for each of the calls.
+    fn run(&self, gpu: &Gpu, stream: sys::CUstream) -> Result<(), GpuError> {
+        let mut rest = &self.words[..];
+        #[expect(clippy::cast_possible_truncation, reason = "a half of a word")]
+        let halves = |word: u64| (word as u32, (word >> 32) as u32);
+        while let [head, after @ ..] = rest {
+            #[expect(clippy::cast_possible_truncation, reason = "lengths of this machine's")]
+            let size = |word: u64| word as usize;
+            rest = match head & 0xff {
+                LAUNCH => {
+                    let kernel = Kernel::ALL[size(head >> 8 & 0x00ff_ffff)];
+                    let shape = (halves(after[0]), halves(after[1]));
+                    let (arguments, after) = after[2..].split_at(size(head >> 32));
+                    let ((x, y), (z, threads)) = shape;
+                    let mut pointers: Vec<*mut c_void> =
+                        arguments.iter().map(|it| (&raw const *it).cast_mut().cast()).collect();
+                    // SAFETY: there is an argument of the right kind for each parameter, as `launch` compared, and the pointers
+                    // among them are of blocks that stay until the queue is dropped. The driver reads the arguments at once.
+                    unsafe {
+                        result::launch_kernel(
+                            gpu.function(kernel),
+                            (x, y, z),
+                            (threads, 1, 1),
+                            0,
+                            stream,
+                            &mut pointers,
+                        )
+                    }
+                    .map_err(|error| match error.into() {
+                        GpuError::Driver(said) => {
+                            GpuError::Driver(format!("{said} at {}", kernel.name()))
+                        }
+                        other => other,
+                    })?;
+                    after
+                }
+                COPY => {
+                    // SAFETY: both blocks have so many bytes and stay until the queue is dropped.
+                    unsafe {
+                        result::memcpy_dtod_async(after[0], after[1], size(after[2]), stream)
+                    }?;
+                    &after[3..]
+                }
+                _ => {
+                    // SAFETY: as above.
+                    unsafe { result::memset_d8_async(after[0], 0, size(after[1]), stream) }?;
+                    &after[2..]
+                }
+            };
+        }
+        Ok(())
+    }
+}
+
+/// A list that came before.
+#[derive(Debug)]
+struct Known {
+    graph: Option<sys::CUgraphExec>,
+    /// When it came last.
+    last: u64,
+}
+
+/// The lists that came before, with the graphs of those that came twice.
+#[derive(Debug, Default)]
+pub(super) struct Graphs {
+    known: HashMap<Calls, Known>,
+    now: u64,
+}
+
+impl Graphs {
+    /// Asks for `calls`, by the graph of an equal list where there is one.
+    pub fn run(&mut self, calls: &Calls, gpu: &Gpu, stream: sys::CUstream) -> Result<(), GpuError> {
+        self.now += 1;
+        if calls.len() < LEAST_CALLS {
+            return calls.run(gpu, stream);
+        }
+        let Some(known) = self.known.get_mut(calls) else {
+            self.make_room()?;
+            let known = Known { graph: None, last: self.now };
+            self.known.insert(calls.clone(), known);
+            return calls.run(gpu, stream);
+        };
+        known.last = self.now;
+        let graph = match known.graph {
+            Some(graph) => graph,
+            None => *known.graph.insert(record(calls, gpu, stream)?),
+        };
+        // SAFETY: the graph was made of this stream's calls, whose blocks stay until the queue is dropped.
+        Ok(unsafe { result::graph::launch(graph, stream) }?)
+    }
+
+    /// Forgets the list that has not come for longest, when there are too many.
+    fn make_room(&mut self) -> Result<(), GpuError> {
+        if self.known.len() < MOST_LISTS {
+            return Ok(());
+        }
+        let oldest = self.known.iter().min_by_key(|(_, known)| known.last);
+        let Some(oldest) = oldest.map(|(calls, _)| calls.clone()) else { return Ok(()) };
+        match self.known.remove(&oldest).and_then(|known| known.graph) {
+            // SAFETY: the graph is no one else's; the driver keeps it until its launches are done.
+            Some(graph) => Ok(unsafe { result::graph::exec_destroy(graph) }?),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets every list.
+    pub fn clear(&mut self) -> Result<(), GpuError> {
+        for (_, known) in self.known.drain() {
+            if let Some(graph) = known.graph {
+                // SAFETY: as above.
+                unsafe { result::graph::exec_destroy(graph) }?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn record(calls: &Calls, gpu: &Gpu, stream: sys::CUstream) -> Result<sys::CUgraphExec, GpuError> {
+    // SAFETY: the stream is the queue's, and nothing else is asked of it or of memory while it records.
+    unsafe {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        result::stream::begin_capture(stream, mode)?;
+        let asked = calls.run(gpu, stream);
+        let graph = result::stream::end_capture(stream)?;
+        asked?;
+        let exec = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
+        result::graph::destroy(graph)?;
+        Ok(exec?)
+    }
+}

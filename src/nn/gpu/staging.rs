@@ -1,0 +1,145 @@
+//! What the host sends: it is collected in pinned memory, goes to the GPU in one copy, and is found there at the same address at
+//! every step, so that a recorded step can be replayed with other numbers.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use cudarc_19::driver::{result, sys};
+
+use super::driver::GpuError;
+
+/// Copies of the host's side: one is filled while the others may still be on their way.
+const SLOTS: usize = 4;
+/// Bytes to begin with.
+const LEAST: usize = 1 << 16;
+/// Where what is sent may begin: at multiples of so many bytes.
+const ALIGNMENT: usize = 16;
+
+/// Pinned memory of the host, and the event that its last copy is done.
+#[derive(Debug)]
+struct Slot {
+    host: *mut u8,
+    sent: sys::CUevent,
+    is_on_its_way: bool,
+}
+
+/// What is collected for the next copy.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    slots: Vec<Slot>,
+    current: usize,
+    device: u64,
+    capacity: usize,
+    used: usize,
+    /// Memory of before it grew, which recorded steps still name.
+    retired: Vec<u64>,
+}
+
+impl Staging {
+    /// Whether there is room for so many bytes more.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used + bytes.next_multiple_of(ALIGNMENT) <= self.capacity
+    }
+
+    /// Makes it as large as so many bytes need. Nothing may be collected.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), GpuError> {
+        assert_eq!(self.used, 0, "what was collected is sent first");
+        let capacity = bytes.next_power_of_two().max(LEAST);
+        if capacity <= self.capacity {
+            return Ok(());
+        }
+        for slot in self.slots.drain(..) {
+            // SAFETY: the slot's memory and event are its own, and its copy has been waited for.
+            unsafe {
+                wait(&slot)?;
+                result::free_host(slot.host.cast())?;
+                result::event::destroy(slot.sent)?;
+            }
+        }
+        if self.device != 0 {
+            self.retired.push(self.device);
+        }
+        // SAFETY: the size is not zero; the thread entered the GPU before.
+        self.device = unsafe { result::malloc_sync(capacity) }?;
+        self.capacity = capacity;
+        for _ in 0..SLOTS {
+            // SAFETY: as above.
+            let host = unsafe { result::malloc_host(capacity, 0) }?.cast();
+            let sent = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+            self.slots.push(Slot { host, sent, is_on_its_way: false });
+        }
+        self.current = 0;
+        Ok(())
+    }
+
+    /// Collects bytes; where they will be on the GPU. There must be room.
+    pub fn put(&mut self, bytes: &[u8]) -> u64 {
+        assert!(self.has_room(bytes.len()), "room was made before");
+        let slot = &self.slots[self.current];
+        // SAFETY: the slot has `capacity` bytes, of which those from `used` on are free, and its last copy is done, as `send`
+        // waited for it.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), slot.host.add(self.used), bytes.len()) };
+        let at = self.device + self.used as u64;
+        self.used += bytes.len().next_multiple_of(ALIGNMENT);
+        at
+    }
+
+    /// Sends what was collected, before everything that is asked of the stream from here on.
+    pub fn send(&mut self, stream: sys::CUstream) -> Result<(), GpuError> {
+        if self.used == 0 {
+            return Ok(());
+        }
+        let slot = &mut self.slots[self.current];
+        // SAFETY: the slot holds `used` bytes and the GPU's side as many; both outlive the copy, as the slot is waited for before
+        // it is filled or freed.
+        unsafe {
+            sys::cuMemcpyHtoDAsync_v2(
+                self.device,
+                slot.host.cast_const().cast::<c_void>(),
+                self.used,
+                stream,
+            )
+            .result()?;
+            result::event::record(slot.sent, stream)?;
+        }
+        slot.is_on_its_way = true;
+        self.used = 0;
+        self.current = (self.current + 1) % SLOTS;
+        let next = &mut self.slots[self.current];
+        wait(next)?;
+        next.is_on_its_way = false;
+        Ok(())
+    }
+
+    /// Frees everything. Nothing that was asked of the GPU may still wait.
+    pub fn free(&mut self) -> Result<(), GpuError> {
+        // SAFETY: all of it is this struct's own, and nobody uses it any more.
+        unsafe {
+            for slot in self.slots.drain(..) {
+                result::free_host(slot.host.cast())?;
+                result::event::destroy(slot.sent)?;
+            }
+            for at in self.retired.drain(..).chain((self.device != 0).then_some(self.device)) {
+                result::free_sync(at)?;
+            }
+        }
+        *self = Self::default();
+        Ok(())
+    }
+}
+
+/// Waits until a slot's copy is done, which it is already but for a host that is several steps ahead.
+fn wait(slot: &Slot) -> Result<(), GpuError> {
+    if !slot.is_on_its_way {
+        return Ok(());
+    }
+    // SAFETY: the event is the slot's own.
+    unsafe {
+        match result::event::query(slot.sent) {
+            Err(result::DriverError(sys::CUresult::CUDA_ERROR_NOT_READY)) => {
+                Ok(result::event::synchronize(slot.sent)?)
+            }
+            asked => Ok(asked?),
+        }
+    }
+}

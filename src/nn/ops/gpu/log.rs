@@ -1,0 +1,137 @@
+//! Numbers of steps on their way to the host. A step writes them at the end of a ring, where the GPU itself counts, so that every
+//! step asks for the same; they are read all at once, when someone wants one of them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::node::{at, block, size, values};
+use super::{GpuOps, told};
+use crate::nn::gpu::{Arg, Block, Grid, Kernel, Queue};
+use crate::nn::ops::{Dims, OpError, Tensor};
+
+/// Numbers that the ring holds.
+const ROOM: usize = 1 << 14;
+/// Numbers that a launch writes (`log_numbers` in layout.cu).
+const AT_ONCE: usize = 8;
+
+/// The ring and what was read of it.
+pub(super) struct Log {
+    ring: Block,
+    count: Block,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Numbers that were written.
+    written: usize,
+    /// Those that were read, from number `begin` on.
+    read: Vec<f32>,
+    begin: usize,
+}
+
+/// A number of the log.
+pub(super) struct Logged {
+    log: Rc<Log>,
+    number: usize,
+}
+
+impl Log {
+    fn new(ops: &GpuOps) -> Result<Self, OpError> {
+        let (ring, count) = (ops.room(ROOM)?, ops.room(1)?);
+        ops.queue.zero(&count).map_err(told)?;
+        Ok(Self { ring, count, state: RefCell::default() })
+    }
+
+    /// Reads what was not read yet.
+    fn read(&self, queue: &Queue) -> Result<(), OpError> {
+        let mut state = self.state.borrow_mut();
+        let from = state.begin + state.read.len();
+        if from == state.written {
+            return Ok(());
+        }
+        let mut ring = vec![0.0; ROOM];
+        queue.download(&self.ring, &mut ring).map_err(told)?;
+        let new = (from..state.written).map(|number| ring[number % ROOM]);
+        state.read.extend(new);
+        Ok(())
+    }
+}
+
+impl Logged {
+    /// The number.
+    pub fn value(&self, queue: &Queue) -> Result<f32, OpError> {
+        let is_read = |state: &State| self.number < state.begin + state.read.len();
+        if !is_read(&self.log.state.borrow()) {
+            self.log.read(queue)?;
+        }
+        let state = self.log.state.borrow();
+        Ok(state.read[self.number - state.begin])
+    }
+}
+
+impl GpuOps {
+    /// The values on the host, row by row, of a tensor or of the log.
+    pub(super) fn read(&self, x: &Tensor) -> Result<Vec<f32>, OpError> {
+        if let Some(logged) = x.held.downcast_ref::<Logged>() {
+            return Ok(vec![logged.value(&self.queue)?]);
+        }
+        let mut host = vec![0.0; x.len()];
+        let rows = match x.dims {
+            Dims::Maps(n, shape) => {
+                Rc::new(self.swapped(&values(x), (n, shape.channels, shape.area()))?)
+            }
+            Dims::Scalar | Dims::Flat(_) | Dims::Rows(..) => values(x),
+        };
+        self.queue.download(&rows, &mut host).map_err(told)?;
+        Ok(host)
+    }
+
+    /// The same numbers in the log.
+    pub(super) fn logged(&self, numbers: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
+        let log = {
+            let mut log = self.log.borrow_mut();
+            match &*log {
+                Some(log) => Rc::clone(log),
+                None => Rc::clone(log.insert(Rc::new(Log::new(self)?))),
+            }
+        };
+        let mut logged = Vec::with_capacity(numbers.len());
+        for some in numbers.chunks(AT_ONCE) {
+            let unread = {
+                let mut state = log.state.borrow_mut();
+                // Nobody asks for numbers that nobody holds: this log's count is the queue's own and ours here.
+                if Rc::strong_count(&log) == 2 {
+                    state.begin = state.written;
+                    state.read.clear();
+                }
+                state.written + some.len() - state.begin - state.read.len()
+            };
+            if unread > ROOM {
+                log.read(&self.queue)?;
+            }
+            let absent = Arg::Address(0).into();
+            let mut given = [absent; 4 + AT_ONCE];
+            given[..4].copy_from_slice(&[
+                size(ROOM),
+                size(some.len()),
+                block(&log.count),
+                block(&log.ring),
+            ]);
+            for (given, number) in given[4..].iter_mut().zip(some) {
+                assert_eq!(number.len(), 1, "a tensor of one number");
+                *given = at(number);
+            }
+            let grid = Grid { blocks: [1, 1, 1], threads: 32 };
+            self.launch(Kernel::LogNumbers, grid, &given)?;
+            let mut state = log.state.borrow_mut();
+            for number in some {
+                let held = Logged { log: Rc::clone(&log), number: state.written };
+                state.written += 1;
+                let dims = if number.dims == Dims::Scalar { number.dims } else { Dims::Flat(1) };
+                logged.push(Tensor::new(self.this(), dims, Rc::new(held)));
+            }
+        }
+        Ok(logged)
+    }
+}

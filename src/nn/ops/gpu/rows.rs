@@ -1,0 +1,395 @@
+//! The small operations on matrices: sums, products, and rows that are moved.
+
+use std::rc::Rc;
+
+use super::node::{along, at, block, blocks, count, for_each, maybe, size, values};
+use super::values::{Binary, Unary};
+use super::{GpuOps, told};
+use crate::nn::gpu::{Arg, Block, Grid, Kernel};
+use crate::nn::ops::{Dims, OpError, Ops as _, Primitive, Tensor};
+
+/// Values that a block of threads adds up (`reduce.cu`).
+const SUM_PART: usize = 8192;
+/// Rows that the sum of columns is not cut below.
+const LEAST_ROWS: usize = 256;
+
+/// Which operands of a product lie transposed.
+#[derive(Debug, Clone, Copy)]
+enum Product {
+    /// `[m, k]` and `[n, k]`.
+    Nt,
+    /// `[m, k]` and `[k, n]`.
+    Nn,
+    /// `[k, m]` and `[k, n]`.
+    Tn,
+}
+
+/// Four rows in a block, a warp for each.
+fn by_row(rows: usize) -> Grid {
+    Grid { blocks: [blocks(rows, 4), 1, 1], threads: 128 }
+}
+
+impl GpuOps {
+    /// A small operation.
+    pub(super) fn small(
+        &self,
+        primitive: &Primitive,
+        inputs: &[&Tensor],
+    ) -> Result<Tensor, OpError> {
+        let dims: Vec<Dims> = inputs.iter().map(|input| input.dims).collect();
+        let output = primitive.output(&dims);
+        let x = inputs[0];
+        let binary = |kind| self.binary(kind, x, inputs[1], output);
+        let maps = |it: &&Tensor| matches!(it.dims, Dims::Maps(..));
+        match primitive {
+            // Value by value, so that the layout does not matter where it is the same.
+            Primitive::Add if x.dims == inputs[1].dims => binary(Binary::Add),
+            Primitive::Subtract if x.dims == inputs[1].dims => binary(Binary::Subtract),
+            Primitive::Multiply if x.dims == inputs[1].dims => binary(Binary::Multiply),
+            Primitive::Divide if x.dims == inputs[1].dims => binary(Binary::Divide),
+            Primitive::Scale(by) => self.unary(Unary::Scale(*by), x),
+            Primitive::DivideBy(by) => self.unary(Unary::DivideBy(*by), x),
+            Primitive::Shift(by) => self.unary(Unary::Shift(*by), x),
+            Primitive::Square => self.unary(Unary::Square, x),
+            Primitive::Abs => self.unary(Unary::Abs, x),
+            Primitive::Exp => self.unary(Unary::Exp, x),
+            Primitive::Log => self.unary(Unary::Log, x),
+            Primitive::Sqrt => self.unary(Unary::Sqrt, x),
+            Primitive::Sigmoid => self.unary(Unary::Sigmoid, x),
+            Primitive::Clamp(low, high) => self.unary(Unary::Clamp(*low, *high), x),
+            Primitive::Above(threshold) => self.unary(Unary::Above(*threshold), x),
+            Primitive::ConcatColumns => {
+                // Maps that lie by pixels are rows of channels.
+                let rows = match output {
+                    Dims::Maps(n, shape) => n * shape.area(),
+                    Dims::Scalar | Dims::Flat(_) | Dims::Rows(..) => x.rows(),
+                };
+                self.side_by_side(inputs, rows, output)
+            }
+            _ if inputs.iter().any(maps) => {
+                let rows: Vec<Tensor> =
+                    inputs.iter().map(|it| self.flat_rows(it)).collect::<Result<_, _>>()?;
+                self.small(primitive, &rows.iter().collect::<Vec<_>>())
+            }
+            Primitive::Add => binary(Binary::Add),
+            Primitive::Subtract => binary(Binary::Subtract),
+            Primitive::Multiply => binary(Binary::Multiply),
+            Primitive::Divide => binary(Binary::Divide),
+            Primitive::Softmax => self.softmax(x, false),
+            Primitive::LogSoftmax => self.softmax(x, true),
+            Primitive::RowMax => self.row_max(x),
+            Primitive::Sum => self.sum_of_all(x),
+            Primitive::SumOfRows => self.sum_of_rows(x),
+            Primitive::RowSums => self.sums_of_rows(x),
+            Primitive::MatMul => self.product_of(x, inputs[1]),
+            Primitive::Transpose => self.transposed(x),
+            Primitive::ConcatRows => self.below_each_other(inputs, output),
+            Primitive::GatherRows(indices) => self.gathered(x, indices),
+        }
+    }
+
+    fn softmax(&self, x: &Tensor, logarithm: bool) -> Result<Tensor, OpError> {
+        let (rows, columns) = (x.rows(), x.columns());
+        let shape = [size(rows), size(columns), size(usize::from(logarithm))];
+        let y = Rc::new(self.room(x.len())?);
+        let given = [&shape[..], &[at(x), block(&y)]].concat();
+        self.launch(Kernel::Softmax, by_row(rows), &given)?;
+        let output = self.wrap_shared(Rc::clone(&y), x.dims);
+        Ok(self.record(&[x], output, move |ops, dy, _| {
+            let dx = ops.room(rows * columns)?;
+            let given = [&shape[..], &[block(&y), block(&dy), block(&dx)]].concat();
+            ops.launch(Kernel::SoftmaxBack, by_row(rows), &given)?;
+            Ok(vec![Some(Rc::new(dx))])
+        }))
+    }
+
+    fn row_max(&self, x: &Tensor) -> Result<Tensor, OpError> {
+        let (rows, columns) = (x.rows(), x.columns());
+        let y = Rc::new(self.room(rows)?);
+        let given = [size(rows), size(columns), at(x), block(&y)];
+        self.launch(Kernel::RowMax, by_row(rows), &given)?;
+        let (input, output) = (values(x), self.wrap_shared(Rc::clone(&y), Dims::Rows(rows, 1)));
+        Ok(self.record(&[x], output, move |ops, dy, _| {
+            let len = rows * columns;
+            let dx = ops.room(len)?;
+            let (x, y, dy) = (block(&input), block(&y), block(&dy));
+            let given = [count(len), size(columns), x, y, dy, block(&dx)];
+            ops.launch(Kernel::RowMaxBack, for_each(len), &given)?;
+            Ok(vec![Some(Rc::new(dx))])
+        }))
+    }
+
+    /// `by` times the sum of `len` values.
+    pub(super) fn total(&self, x: &Block, len: usize, by: f32) -> Result<Block, OpError> {
+        let y = self.room(1)?;
+        let one = along(1, 256);
+        if len <= SUM_PART {
+            let given = [size(len), Arg::Float(by).into(), block(x), block(&y)];
+            self.launch(Kernel::SumAll, one, &given)?;
+            return Ok(y);
+        }
+        let parts = len.div_ceil(SUM_PART);
+        let sums = self.room(parts)?;
+        let grid = Grid { blocks: [blocks(parts, 1), 1, 1], threads: 256 };
+        self.launch(Kernel::SumParts, grid, &[count(len), block(x), block(&sums)])?;
+        let given = [size(parts), Arg::Float(by).into(), block(&sums), block(&y)];
+        self.launch(Kernel::SumAll, one, &given)?;
+        Ok(y)
+    }
+
+    fn sum_of_all(&self, x: &Tensor) -> Result<Tensor, OpError> {
+        let len = x.len();
+        let y = self.wrap(self.total(&values(x), len, 1.0)?, Dims::Scalar);
+        Ok(self.record(&[x], y, move |ops, dy, _| {
+            Ok(vec![Some(Rc::new(ops.spread(&dy, len, (0, 0), 1)?))])
+        }))
+    }
+
+    /// `len` values in rows of `columns`, each that of `y` at its row times the first step and its column times the second.
+    fn spread(
+        &self,
+        y: &Block,
+        len: usize,
+        (down, right): (usize, usize),
+        columns: usize,
+    ) -> Result<Block, OpError> {
+        let dx = self.room(len)?;
+        self.queue.zero(&dx).map_err(told)?;
+        let shape =
+            [count(len), size(Binary::Add as usize), size(columns), size(down), size(right)];
+        let given = [&shape[..], &[block(&dx), block(y), block(&dx)]].concat();
+        self.launch(Kernel::Binary, for_each(len), &given)?;
+        Ok(dx)
+    }
+
+    pub(super) fn column_sums(
+        &self,
+        x: &Block,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Block, OpError> {
+        let part = rows.div_ceil(LEAST_ROWS).max(LEAST_ROWS);
+        let parts = rows.div_ceil(part);
+        let sums = self.room(parts * columns)?;
+        let grid = Grid { blocks: [blocks(columns, 32), blocks(parts, 1), 1], threads: 32 };
+        let given = [count(rows), size(columns), size(part), block(x), block(&sums)];
+        self.launch(Kernel::ColumnParts, grid, &given)?;
+        self.added_parts(sums, parts, columns)
+    }
+
+    pub(super) fn row_sums(
+        &self,
+        x: &Block,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Block, OpError> {
+        let y = self.room(rows)?;
+        let given = [size(rows), size(columns), block(x), block(&y)];
+        self.launch(Kernel::RowSums, by_row(rows), &given)?;
+        Ok(y)
+    }
+
+    fn sum_of_rows(&self, x: &Tensor) -> Result<Tensor, OpError> {
+        let (len, columns) = (x.len(), x.columns());
+        let sums = self.column_sums(&values(x), x.rows(), columns)?;
+        let y = self.wrap(sums, Dims::Rows(1, columns));
+        Ok(self.record(&[x], y, move |ops, dy, _| {
+            Ok(vec![Some(Rc::new(ops.spread(&dy, len, (0, 1), columns)?))])
+        }))
+    }
+
+    fn sums_of_rows(&self, x: &Tensor) -> Result<Tensor, OpError> {
+        let (len, columns) = (x.len(), x.columns());
+        let sums = self.row_sums(&values(x), x.rows(), columns)?;
+        let y = self.wrap(sums, Dims::Rows(x.rows(), 1));
+        Ok(self.record(&[x], y, move |ops, dy, _| {
+            Ok(vec![Some(Rc::new(ops.spread(&dy, len, (1, 0), columns)?))])
+        }))
+    }
+
+    /// The product of two matrices, `[m, n]`, whose sums have `k` terms.
+    fn product(
+        &self,
+        product: Product,
+        (m, n, k): (usize, usize, usize),
+        (a, b): (&Block, &Block),
+        bias: Option<&Block>,
+    ) -> Result<Block, OpError> {
+        const TILE: usize = 64;
+        let y = self.room(m * n)?;
+        let kernel = match product {
+            Product::Nt => Kernel::MatmulNt,
+            Product::Nn => Kernel::MatmulNn,
+            Product::Tn => Kernel::MatmulTn,
+        };
+        let grid = Grid { blocks: [blocks(m, TILE), blocks(n, TILE), 1], threads: 128 };
+        let given = [size(m), size(n), size(k), block(a), block(b), maybe(bias), block(&y)];
+        self.launch(kernel, grid, &given)?;
+        Ok(y)
+    }
+
+    fn product_of(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
+        let (m, k, n) = (a.rows(), a.columns(), b.columns());
+        let (left, right) = (values(a), values(b));
+        let y = self.product(Product::Nn, (m, n, k), (&left, &right), None)?;
+        let y = self.wrap(y, Dims::Rows(m, n));
+        Ok(self.record(&[a, b], y, move |ops, dy, wanted| {
+            let mut gradients = vec![None, None];
+            if wanted[0] {
+                let da = ops.product(Product::Nt, (m, k, n), (&dy, &right), None)?;
+                gradients[0] = Some(Rc::new(da));
+            }
+            if wanted[1] {
+                let db = ops.product(Product::Tn, (k, n, m), (&left, &dy), None)?;
+                gradients[1] = Some(Rc::new(db));
+            }
+            Ok(gradients)
+        }))
+    }
+
+    pub(super) fn linear_layer(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        outputs: usize,
+    ) -> Result<Tensor, OpError> {
+        let (rows, features) = (x.rows(), x.columns());
+        assert_eq!(weight.len(), outputs * features, "linear: weights");
+        let (input, matrix) = (values(x), values(weight));
+        let shape = (rows, outputs, features);
+        let bias_values = bias.map(values);
+        let y = self.product(Product::Nt, shape, (&input, &matrix), bias_values.as_deref())?;
+        let y = self.wrap(y, Dims::Rows(rows, outputs));
+        let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
+        Ok(self.record(&inputs, y, move |ops, dy, wanted| {
+            let mut gradients = vec![None; wanted.len()];
+            if wanted[0] {
+                let shape = (rows, features, outputs);
+                gradients[0] =
+                    Some(Rc::new(ops.product(Product::Nn, shape, (&dy, &matrix), None)?));
+            }
+            if wanted[1] {
+                let shape = (outputs, features, rows);
+                gradients[1] =
+                    Some(Rc::new(ops.product(Product::Tn, shape, (&dy, &input), None)?));
+            }
+            if wanted.get(2) == Some(&true) {
+                gradients[2] = Some(Rc::new(ops.column_sums(&dy, rows, outputs)?));
+            }
+            Ok(gradients)
+        }))
+    }
+
+    fn transposed(&self, x: &Tensor) -> Result<Tensor, OpError> {
+        let (rows, columns) = (x.rows(), x.columns());
+        let y = self.wrap(self.swapped(&values(x), (1, columns, rows))?, Dims::Rows(columns, rows));
+        Ok(self.record(&[x], y, move |ops, dy, _| {
+            Ok(vec![Some(Rc::new(ops.swapped(&dy, (1, rows, columns))?))])
+        }))
+    }
+
+    /// Copies `rows` of `columns` values between matrices with rows of these lengths, beginning at these values.
+    fn copy_block(
+        &self,
+        (rows, columns): (usize, usize),
+        (from, from_step, from_start): (&Block, usize, usize),
+        (into, into_step, into_start): (&Block, usize, usize),
+    ) -> Result<(), OpError> {
+        let given = [
+            count(rows),
+            size(columns),
+            size(from_step),
+            from.arg_at(from_start).into(),
+            size(into_step),
+            into.arg_at(into_start).into(),
+        ];
+        self.launch(Kernel::CopyBlock, for_each(rows * columns), &given)
+    }
+
+    /// `rows` rows of each part, one part after the other within each row.
+    fn side_by_side(
+        &self,
+        parts: &[&Tensor],
+        rows: usize,
+        output: Dims,
+    ) -> Result<Tensor, OpError> {
+        let same =
+            |it: &Tensor| matches!(it.dims, Dims::Maps(..)) == matches!(output, Dims::Maps(..));
+        let parts: Vec<Tensor> = parts
+            .iter()
+            .map(|it| if same(it) { Ok((*it).clone()) } else { self.flat_rows(it) })
+            .collect::<Result<_, _>>()?;
+        let parts: Vec<&Tensor> = parts.iter().collect();
+        let widths: Vec<usize> = parts.iter().map(|it| it.len() / rows.max(1)).collect();
+        let width: usize = widths.iter().sum();
+        let y = self.room(output.len())?;
+        let mut start = 0;
+        for (part, own) in parts.iter().zip(&widths) {
+            self.copy_block((rows, *own), (&values(part), *own, 0), (&y, width, start))?;
+            start += own;
+        }
+        let y = self.wrap(y, output);
+        Ok(self.record(&parts, y, move |ops, dy, wanted| {
+            let (mut start, mut gradients) = (0, Vec::with_capacity(widths.len()));
+            for (own, wanted) in widths.iter().zip(wanted) {
+                gradients.push(match wanted {
+                    false => None,
+                    true => {
+                        let part = ops.room(rows * own)?;
+                        ops.copy_block((rows, *own), (&dy, width, start), (&part, *own, 0))?;
+                        Some(Rc::new(part))
+                    }
+                });
+                start += own;
+            }
+            Ok(gradients)
+        }))
+    }
+
+    fn below_each_other(&self, parts: &[&Tensor], output: Dims) -> Result<Tensor, OpError> {
+        let lens: Vec<usize> = parts.iter().map(|it| it.len()).collect();
+        let y = self.room(output.len())?;
+        let mut start = 0;
+        for (part, len) in parts.iter().zip(&lens) {
+            self.copy_block((1, *len), (&values(part), *len, 0), (&y, *len, start))?;
+            start += len;
+        }
+        let y = self.wrap(y, output);
+        Ok(self.record(parts, y, move |ops, dy, wanted| {
+            let (mut start, mut gradients) = (0, Vec::with_capacity(lens.len()));
+            for (len, wanted) in lens.iter().zip(wanted) {
+                gradients.push(match wanted {
+                    false => None,
+                    true => {
+                        let part = ops.room(*len)?;
+                        ops.copy_block((1, *len), (&dy, *len, start), (&part, *len, 0))?;
+                        Some(Rc::new(part))
+                    }
+                });
+                start += len;
+            }
+            Ok(gradients)
+        }))
+    }
+
+    fn gathered(&self, x: &Tensor, indices: &[usize]) -> Result<Tensor, OpError> {
+        let (total, columns, chosen) = (x.rows(), x.columns(), indices.len());
+        let indices: Vec<i32> = indices
+            .iter()
+            .map(|it| i32::try_from(*it).expect("a batch is far below 2^31 rows"))
+            .collect();
+        let indices = self.queue.upload(&indices).map_err(told)?;
+        let y = self.room(chosen * columns)?;
+        let given = [size(chosen), size(columns), block(&indices), at(x), block(&y)];
+        self.launch(Kernel::GatherRows, for_each(chosen * columns), &given)?;
+        let y = self.wrap(y, Dims::Rows(chosen, columns));
+        Ok(self.record(&[x], y, move |ops, dy, _| {
+            let dx = ops.room(total * columns)?;
+            let (rows, dy) = (block(&indices), block(&dy));
+            let given = [size(total), size(chosen), size(columns), rows, dy, block(&dx)];
+            ops.launch(Kernel::ScatterRows, for_each(total * columns), &given)?;
+            Ok(vec![Some(Rc::new(dx))])
+        }))
+    }
+}

@@ -1,0 +1,84 @@
+//! Steps of optimizers.
+
+use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
+
+use super::GpuOps;
+use super::node::{at, block, count, for_each, maybe};
+use crate::nn::gpu::{Given, Kernel};
+use crate::nn::ops::{OpError, Tensor, UpdateRule};
+
+impl GpuOps {
+    #[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
+    pub(super) fn moved(
+        &self,
+        value: &mut Tensor,
+        moments: &mut [Tensor],
+        gradient: &Tensor,
+        rule: &UpdateRule,
+        step: i32,
+    ) -> Result<(), OpError> {
+        let len = value.len();
+        let value = self.own(value)?;
+        let moments = moments.iter_mut().map(|it| self.own(it)).collect::<Result<Vec<_>, _>>()?;
+        let moment = |at: usize| block(&moments[at]);
+        let first = [count(len)];
+        let rest = [at(gradient), block(&value)];
+        match rule {
+            UpdateRule::Adam(AdamConfig { lr, betas, eps, weight_decay }) => {
+                let (l2, decoupled) = decays(*weight_decay, *lr);
+                let betas = betas.map(|beta| beta as f32);
+                let unbias = betas.map(|beta| (1.0 - beta.powi(step)).recip());
+                let (lr, eps) = (*lr as f32, *eps as f32);
+                let by = [lr, betas[0], betas[1], unbias[0], unbias[1], eps, l2, decoupled];
+                let (first, by) = (&first[..], &[Given::Numbers(&by)]);
+                let given = [first, by, &rest, &[moment(0), moment(1)]].concat();
+                self.launch(Kernel::Adam, for_each(len), &given)
+            }
+            UpdateRule::Sgd(SgdConfig { lr, momentum, weight_decay }) => {
+                let (l2, decoupled) = decays(*weight_decay, *lr);
+                let (share, nesterov) = match momentum {
+                    None => (0.0, 0.0),
+                    Some(Momentum::Classic(share)) => (*share as f32, 0.0),
+                    Some(Momentum::Nesterov(share)) => (*share as f32, 1.0),
+                };
+                let by = [*lr as f32, share, nesterov, l2, decoupled];
+                let velocity = momentum.and_then(|_| moments.first());
+                let velocity = maybe(velocity.map(|it| &**it));
+                let given = [&first[..], &[Given::Numbers(&by)], &rest, &[velocity]].concat();
+                self.launch(Kernel::Sgd, for_each(len), &given)
+            }
+            UpdateRule::RmsProp(RMSpropConfig {
+                lr, alpha, eps, momentum, weight_decay, ..
+            }) => {
+                let (l2, decoupled) = decays(*weight_decay, *lr);
+                let (share, has) = momentum.map_or((0.0, 0.0), |share| (share as f32, 1.0));
+                let (lr, alpha, eps) = (*lr as f32, *alpha as f32, *eps as f32);
+                let by = [lr, alpha, eps, share, has, l2, decoupled];
+                let (first, by) = (&first[..], &[Given::Numbers(&by)]);
+                let given = [first, by, &rest, &[moment(0), moment(1)]].concat();
+                self.launch(Kernel::RmsProp, for_each(len), &given)
+            }
+        }
+    }
+
+    pub(super) fn averaged(
+        &self,
+        into: &mut Tensor,
+        from: &Tensor,
+        keep: f32,
+    ) -> Result<(), OpError> {
+        let (len, own) = (into.len(), self.own(into)?);
+        let given = [count(len), Given::Numbers(&[keep]), at(from), block(&own)];
+        self.launch(Kernel::Average, for_each(len), &given)
+    }
+}
+
+/// What weight decay adds to the gradient for each unit of the parameter, and what it takes from the parameter beside it.
+#[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
+fn decays(decay: Option<WeightDecay>, lr: f64) -> (f32, f32) {
+    match decay {
+        None => (0.0, 0.0),
+        Some(WeightDecay::L2(decay)) => (decay as f32, 0.0),
+        Some(WeightDecay::Decoupled(decay)) => (0.0, (decay * lr) as f32),
+    }
+}

@@ -1,0 +1,189 @@
+//! Operations on single values.
+
+use std::rc::Rc;
+
+use super::node::{Back, Node, at, block, count, for_each, size, values};
+use super::{GpuOps, told};
+use crate::nn::geometry::Rectifier;
+use crate::nn::gpu::{Arg, Block, Given, Kernel};
+use crate::nn::ops::{Dims, OpError, Tensor};
+
+/// A function of one value, in the order of the kernel.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unary {
+    Scale(f32),
+    DivideBy(f32),
+    Shift(f32),
+    Square,
+    Abs,
+    Exp,
+    Log,
+    Sqrt,
+    Sigmoid,
+    Clamp(f32, f32),
+    Above(f32),
+}
+
+impl Unary {
+    /// Its number, and the numbers that come with it.
+    fn parts(self) -> (usize, [f32; 2]) {
+        match self {
+            Self::Scale(by) => (0, [by, 0.0]),
+            Self::DivideBy(by) => (1, [by, 0.0]),
+            Self::Shift(by) => (2, [by, 0.0]),
+            Self::Square => (3, [0.0; 2]),
+            Self::Abs => (4, [0.0; 2]),
+            Self::Exp => (5, [0.0; 2]),
+            Self::Log => (6, [0.0; 2]),
+            Self::Sqrt => (7, [0.0; 2]),
+            Self::Sigmoid => (8, [0.0; 2]),
+            Self::Clamp(low, high) => (9, [low, high]),
+            Self::Above(threshold) => (10, [threshold, 0.0]),
+        }
+    }
+}
+
+/// Arithmetic between two, in the order of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Binary {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+}
+
+/// Which values of the second operand go with those of the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spread {
+    Whole,
+    Row,
+    Column,
+    Number,
+}
+
+impl Spread {
+    fn of(a: &Tensor, b: &Tensor) -> Self {
+        let (a, b) = ((a.rows(), a.columns()), (b.rows(), b.columns()));
+        match b {
+            _ if a == b => Self::Whole,
+            (1, 1) => Self::Number,
+            (1, _) => Self::Row,
+            _ => Self::Column,
+        }
+    }
+
+    /// Steps from a row to the next and from a column to the next.
+    fn steps(self, columns: usize) -> (usize, usize) {
+        match self {
+            Self::Whole => (columns, 1),
+            Self::Row => (0, 1),
+            Self::Column => (1, 0),
+            Self::Number => (0, 0),
+        }
+    }
+}
+
+impl GpuOps {
+    pub(super) fn unary(&self, unary: Unary, x: &Tensor) -> Result<Tensor, OpError> {
+        let (kind, by) = unary.parts();
+        let (len, y) = (x.len(), self.room(x.len())?);
+        let given = [count(len), size(kind), Given::Numbers(&by), at(x), block(&y)];
+        self.launch(Kernel::Unary, for_each(len), &given)?;
+        let (input, y) = (values(x), Rc::new(y));
+        let output = self.wrap_shared(Rc::clone(&y), x.dims);
+        if matches!(unary, Unary::Above(_)) {
+            return Ok(output);
+        }
+        Ok(self.record(&[x], output, move |ops, dy, _| {
+            let dx = ops.room(len)?;
+            let (x, y, dy) = (block(&input), block(&y), block(&dy));
+            let given = [count(len), size(kind), Given::Numbers(&by), x, y, dy, block(&dx)];
+            ops.launch(Kernel::UnaryBack, for_each(len), &given)?;
+            Ok(vec![Some(Rc::new(dx))])
+        }))
+    }
+
+    pub(super) fn binary(
+        &self,
+        binary: Binary,
+        a: &Tensor,
+        b: &Tensor,
+        dims: Dims,
+    ) -> Result<Tensor, OpError> {
+        let (rows, columns, spread) = (a.rows(), a.columns(), Spread::of(a, b));
+        let (len, y) = (a.len(), self.room(a.len())?);
+        let (down, right) = spread.steps(columns);
+        let shape = [count(len), size(binary as usize), size(columns), size(down), size(right)];
+        let given = [&shape[..], &[at(a), at(b), block(&y)]].concat();
+        self.launch(Kernel::Binary, for_each(len), &given)?;
+        let y = self.wrap(y, dims);
+        let (left, right) = (values(a), values(b));
+        Ok(self.record(&[a, b], y, move |ops, dy, wanted| {
+            if spread == Spread::Whole && binary == Binary::Add {
+                return Ok(vec![Some(Rc::clone(&dy)), Some(dy)]);
+            }
+            let room = |wanted: bool| wanted.then(|| ops.room(len)).transpose();
+            let (da, db) = (room(wanted[0])?, room(wanted[1])?);
+            let of = |it: &Option<Block>| it.as_ref().map_or(Arg::Address(0), Block::arg).into();
+            let given = [block(&left), block(&right), block(&dy), of(&da), of(&db)];
+            let given = [&shape[..], &given].concat();
+            ops.launch(Kernel::BinaryBack, for_each(len), &given)?;
+            let db = match (db, spread) {
+                (None, _) => None,
+                (Some(db), Spread::Whole) => Some(db),
+                (Some(db), Spread::Row) => Some(ops.column_sums(&db, rows, columns)?),
+                (Some(db), Spread::Column) => Some(ops.row_sums(&db, rows, columns)?),
+                (Some(db), Spread::Number) => Some(ops.total(&db, len, 1.0)?),
+            };
+            Ok::<Back, OpError>(vec![da.map(Rc::new), db.map(Rc::new)])
+        }))
+    }
+
+    pub(super) fn rectify(&self, x: &Tensor, rectifier: Rectifier) -> Result<Tensor, OpError> {
+        let (len, ceiling) = (x.len(), Arg::Float(rectifier.ceiling()).into());
+        let y = Rc::new(self.room(len)?);
+        let given = [count(len), ceiling, at(x), block(&y)];
+        self.launch(Kernel::Rectify, for_each(len), &given)?;
+        let output = self.wrap_shared(Rc::clone(&y), x.dims);
+        Ok(self.record(&[x], output, move |ops, dy, _| {
+            let dx = ops.room(len)?;
+            let given = [count(len), ceiling, block(&y), block(&dy), block(&dx)];
+            ops.launch(Kernel::RectifyBack, for_each(len), &given)?;
+            Ok(vec![Some(Rc::new(dx))])
+        }))
+    }
+
+    /// Each plane of `x` times a number of its own, `[N, channels]`.
+    pub(super) fn scale_planes(
+        &self,
+        x: &Tensor,
+        scale: &[f32],
+        channels: usize,
+    ) -> Result<Tensor, OpError> {
+        assert_eq!(scale.len(), x.rows() * channels, "scale_channels: the scale is not [N, C]");
+        let (len, spatial) = (x.len(), size(x.columns() / channels));
+        let scale = self.queue.upload(scale).map_err(told)?;
+        let y = self.room(len)?;
+        let given = [count(len), spatial, block(&scale), at(x), block(&y)];
+        self.launch(Kernel::ScalePlanes, for_each(len), &given)?;
+        let y = self.wrap(y, Dims::Rows(x.rows(), x.columns()));
+        Ok(self.record(&[x], y, move |ops, dy, _| {
+            let dx = ops.room(len)?;
+            let given = [count(len), spatial, block(&scale), block(&dy), block(&dx)];
+            ops.launch(Kernel::ScalePlanes, for_each(len), &given)?;
+            Ok(vec![Some(Rc::new(dx))])
+        }))
+    }
+
+    /// `x` itself, whose gradient is multiplied.
+    pub(super) fn scale_gradient(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError> {
+        let len = x.len();
+        let y = self.wrap_shared(Rc::clone(&Node::of(x).value), x.dims);
+        Ok(self.record(&[x], y, move |ops, dy, _| {
+            let dx = ops.room(len)?;
+            let given = [count(len), Given::Numbers(&[factor]), block(&dy), block(&dx)];
+            ops.launch(Kernel::Scale, for_each(len), &given)?;
+            Ok(vec![Some(Rc::new(dx))])
+        }))
+    }
+}

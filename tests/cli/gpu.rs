@@ -1,0 +1,282 @@
+//! `device = "cuda:0"` end to end, on the stand-in for a GPU that runs the same kernels on the processor.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+
+use crate::binary::{contents, csvs, record, runner, text};
+use crate::photos::photos;
+use crate::stand_in;
+
+/// The program on a machine with the stand-in, where that can be built.
+fn program(root: &Path, arguments: &[&str]) -> Option<Command> {
+    let mut command = Command::new(cargo_bin("runner"));
+    command.current_dir(root).args(arguments).env("LD_LIBRARY_PATH", stand_in::folder()?);
+    Some(command)
+}
+
+fn with(root: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Option<Output> {
+    Some(program(root, arguments)?.envs(settings.iter().copied()).output().unwrap())
+}
+
+/// A run of the photographs on a GPU: what it says, and the digests of its artifacts.
+fn run(
+    root: &Path,
+    name: &str,
+    sets: &[&str],
+    settings: &[(&str, &str)],
+) -> Option<(String, Vec<String>)> {
+    let results = format!("{name}-results");
+    let mut arguments = vec!["run", "photos.toml", "--store", name, "--results", &results];
+    // A checkpoint waits for the GPU, and when one is due goes by the clock.
+    arguments.extend(["--checkpoint-every", "100000"]);
+    sets.iter().for_each(|set| arguments.extend(["--set", set]));
+    let output = with(root, &arguments, settings)?;
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let run = root.join(&results).join("photos/latest");
+    Some((said, contents(&record(&run)).iter().map(ToString::to_string).collect()))
+}
+
+const GPU: &str = "pipeline.device=\"cuda:0\"";
+
+/// How often the stand-in was asked for what, in a run.
+fn counts(root: &Path, name: &str, sets: &[&str]) -> Option<BTreeMap<String, i64>> {
+    let report = root.join(format!("{name}.report"));
+    run(root, name, sets, &[("STAND_IN_REPORT", report.to_str().unwrap())])?;
+    let report = fs::read_to_string(report).unwrap();
+    let counts = report.lines().map(|line| {
+        let (what, count) = line.split_once(' ').unwrap();
+        (what.to_owned(), count.parse().unwrap())
+    });
+    Some(counts.collect())
+}
+
+/// The values of a metric of the training images, epoch by epoch.
+fn losses(root: &Path, name: &str) -> Vec<f64> {
+    let csv = fs::read_to_string(root.join(name).join("photos/latest/adapted.csv")).unwrap();
+    let rows = csv.lines().filter(|line| line.contains(",train,class_loss,"));
+    rows.map(|line| line.rsplit(',').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn a_gpu_trains_the_same_pipeline_and_repeats_it_byte_for_byte_in_any_order_of_its_threads() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let Some((said, first)) = run(root, "first", &[GPU], &[]) else { return };
+    assert!(said.contains("0 failed"), "{said}");
+    let cpu = ["run", "photos.toml", "--store", "cpu", "--results", "cpu-results"];
+    assert!(runner(root, &cpu).status.success());
+    let (ours, theirs) = (losses(root, "first-results"), losses(root, "cpu-results"));
+    assert_eq!((ours.len(), theirs.len()), (2, 2));
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert!((ours - theirs).abs() < 1e-3 + 0.05 * theirs, "{ours} and {theirs}");
+    }
+    let record = fs::read_to_string(root.join("first-results/photos/latest/run.json")).unwrap();
+    assert!(record.contains("\"device\": \"cuda:0\""), "{record}");
+    assert!(record.contains("\"cuda stand-in sm_90 "), "{record}");
+    for (order, copies) in [("1", "at-once"), ("2", "late"), ("3", "late")] {
+        let settings = [("SHIM_ORDER", order), ("SHIM_COPIES", copies)];
+        let again = run(root, order, &[GPU], &settings).unwrap().1;
+        assert_eq!(again, first, "order {order}");
+    }
+    // In one store the two precisions are told apart, and a GPU of another model.
+    let precise = "pipeline.precision=\"float32\"";
+    assert_ne!(run(root, "first", &[GPU, precise], &[]).unwrap().1, first);
+    let other = run(root, "first", &[GPU], &[("STAND_IN_NAME", "another one")]).unwrap().0;
+    assert!(other.contains("6 ran, 0 cached"), "{other}");
+    let cached = run(root, "first", &[GPU], &[]).unwrap().0;
+    assert!(cached.contains("0 ran, 6 cached"), "{cached}");
+}
+
+#[test]
+fn steps_are_replayed_as_a_whole_and_nothing_waits_for_the_gpu_within_an_epoch() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let of = |name: &str, steps: u64| {
+        let steps = format!("stages.adapted.steps_per_epoch={steps}");
+        counts(root, name, &[GPU, &steps, "stages.adapted.epochs=1"])
+    };
+    let Some(few) = of("few", 40) else { return };
+    let many = of("many", 140).unwrap();
+    let more = |what: &str| many.get(what).unwrap_or(&0) - few.get(what).unwrap_or(&0);
+    assert_eq!(more("graph_launches"), 100, "one for each step: {few:?} {many:?}");
+    for what in ["launches", "captured_launches", "instantiations", "allocations"] {
+        assert_eq!(more(what), 0, "{what}: {few:?} {many:?}");
+    }
+    for what in ["synchronisations", "downloads"] {
+        assert_eq!(more(what), 0, "{what}: {few:?} {many:?}");
+    }
+    assert_eq!(more("uploads"), 100, "one for each step: {few:?} {many:?}");
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
+fn a_training_that_was_killed_on_a_gpu_goes_on_to_the_same_bytes() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let train = |name: &str| {
+        let results = format!("{name}-results");
+        let mut arguments = vec!["run", "photos.toml", "--checkpoint-every", "0", "--store", name];
+        arguments.extend(["--results", &results, "--set", GPU]);
+        arguments.extend(["--set", "stages.adapted.epochs=5", "--set", "stages.net.batch_size=8"]);
+        program(root, &arguments)
+    };
+    let Some(mut whole) = train("whole") else { return };
+    assert!(whole.output().unwrap().status.success());
+    let whole = csvs(&root.join("whole-results/photos/latest"));
+    // In the first training after some steps and after an epoch, and in the second.
+    for checkpoint in ["3", "7", "23"] {
+        let name = format!("cut{checkpoint}");
+        let point = format!("old checkpoints removed:{checkpoint}");
+        let mut broken = train(&name).unwrap();
+        let broken = broken.env("RUNNER_FAIL_POINT", point).output().unwrap();
+        assert_eq!(broken.status.code(), None, "killed: {}", text(&broken.stderr));
+        let output = train(&name).unwrap().output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let run = root.join(format!("{name}-results/photos/latest"));
+        let logs = ["net", "adapted"].map(|stage| run.join(format!("logs/{stage}.log")));
+        let logs = logs.map(|log| fs::read_to_string(log).unwrap_or_default()).concat();
+        assert!(logs.contains("goes on from a checkpoint"), "{checkpoint}: {logs}");
+        assert_eq!(csvs(&run), whole, "{checkpoint}");
+    }
+}
+
+#[test]
+fn trials_on_one_gpu_at_a_time_or_side_by_side_give_the_same_bytes() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let sweep = "\n[sweep.axes]\n\"pipeline.seed\" = [0, 1, 2, 3]\n";
+    let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
+    fs::write(root.join("photos.toml"), pipeline + sweep).unwrap();
+    let of = |jobs: &str| {
+        let results = format!("results{jobs}");
+        let (store, device) = (format!("store{jobs}"), GPU);
+        let arguments = [
+            "sweep",
+            "photos.toml",
+            "--jobs",
+            jobs,
+            "--store",
+            &store,
+            "--results",
+            &results,
+            "--set",
+            device,
+        ];
+        let output = with(root, &arguments, &[])?;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        Some(contents(&record(&root.join(results).join("photos/latest"))))
+    };
+    let Some(alone) = of("1") else { return };
+    assert_eq!(of("3").unwrap(), alone);
+}
+
+#[test]
+fn a_gpu_that_cannot_be_had_is_an_error_that_says_why_before_anything_runs() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let check = |device: &str, settings: &[(&str, &str)]| {
+        let set = format!("pipeline.device=\"{device}\"");
+        let output = with(root, &["check", "photos.toml", "--set", &set], settings)?;
+        Some((output.status.code(), text(&output.stderr)))
+    };
+    let Some((code, said)) = check("cuda:0", &[]) else { return };
+    assert_eq!(code, Some(0), "{said}");
+    for (device, settings, why) in [
+        ("cuda:3", &[][..], "this machine has one GPU, `cuda:0`"),
+        ("cuda:0", &[("STAND_IN_DEVICES", "0")], "this machine has no GPU that the driver sees"),
+        ("cuda:0", &[("STAND_IN_INIT", "100")], "this machine has no GPU that the driver sees"),
+        ("cuda:0", &[("STAND_IN_DRIVER", "12040")], "its driver is for CUDA 12.4"),
+        ("cuda:0", &[("STAND_IN_INIT", "999")], "its driver reports"),
+        ("cuda:0", &[("STAND_IN_MEMORY", "1000")], "out of memory"),
+    ] {
+        let (code, said) = check(device, settings).unwrap();
+        assert_eq!(code, Some(2), "{said}");
+        let unavailable = format!("`{device}` cannot be opened: ");
+        assert!(said.contains(&unavailable) && said.contains(why), "{why}: {said}");
+        assert!(said.contains("`runner devices` lists what there is"), "{said}");
+        // What is not there is not taken.
+        let (code, said) = check("auto", settings).unwrap();
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let output = runner(root, &["check", "photos.toml", "--set", GPU]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no driver of NVIDIA's (libcuda.so.1) was found"), "{said}");
+}
+
+#[test]
+fn a_gpu_without_memory_for_a_training_fails_the_stage_and_leaves_no_part_of_it() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let wide = "stages.net.model={ layers = [{ kind = \"conv2d\", filters = 16, kernel = 3 }, \"relu\"], head = [1024, \"relu\"] }";
+    let arguments = ["run", "photos.toml", "--set", GPU, "--set", wide];
+    let Some(output) = with(root, &arguments, &[("STAND_IN_MEMORY", "5000000")]) else { return };
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("error: stage `net` failed: ") && said.contains("out of memory: "),
+        "{said}"
+    );
+    // The same command with more memory goes on.
+    let output = with(root, &arguments, &[]).unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn devices_lists_what_there_is_and_what_auto_takes() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let said = text(&runner(root, &["devices"]).stdout);
+    assert!(said.starts_with("cpu     this processor, "), "{said}");
+    assert!(
+        said.contains("cuda    none: no driver of NVIDIA's (libcuda.so.1) was found"),
+        "{said}"
+    );
+    assert!(said.ends_with("auto    cpu\n"), "{said}");
+    let Some(output) = with(root, &["devices"], &[("STAND_IN_DEVICES", "2")]) else { return };
+    let said = text(&output.stdout);
+    for part in [
+        "cuda:0  stand-in, 16 GB, compute capability 9.0, driver for CUDA 13.0, kernels ",
+        "cuda:1  stand-in",
+        "`tf32`: computes what the processor computes",
+        "`float32`: computes what the processor computes",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(said.ends_with("auto    cuda:0\n"), "{said}");
+}
+
+#[test]
+fn a_precision_goes_with_a_gpu() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let check = |sets: &[&str]| {
+        let mut arguments = vec!["check", "photos.toml"];
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        let output = runner(root, &arguments);
+        (output.status.code(), text(&output.stderr))
+    };
+    let float32 = "pipeline.precision=\"float32\"";
+    let (code, said) = check(&[float32, "pipeline.device=\"cpu\""]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("`precision` is of GPUs, and `cpu` is in single precision"), "{said}");
+    let advice = "leave it out, or `device = \"auto\"`";
+    assert!(said.contains(advice), "{said}");
+    assert_eq!(check(&["pipeline.device=\"cpu\""]).0, Some(0), "left out");
+    assert_eq!(check(&[float32, "pipeline.device=\"auto\""]).0, Some(0), "auto");
+    let (code, said) = check(&["pipeline.precision=\"half\""]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("expected one of `tf32`, `float32`"), "{said}");
+}
