@@ -39,7 +39,7 @@ fn gpu(ordinal: usize) -> String {
         "{name:<8}{}, {} GB, compute capability {major}.{minor}, driver for CUDA {cuda}.{update}, kernels {}\n",
         gpu.name(),
         gpu.memory() >> 30,
-        Gpu::kernels(),
+        gpu.kernels(),
     );
     for precision in Precision::all() {
         let said = match dispatch::find(&name, precision) {

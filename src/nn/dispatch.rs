@@ -37,7 +37,7 @@ where
 {
     let ops = open(device)?;
     let done = work(&ops);
-    ops.submit()?;
+    ops.finish()?;
     done
 }
 

@@ -268,7 +268,10 @@ impl FrozenPass<'_> {
             let values = loader::batch(self.normalisation, self.images, indices);
             let x = self.model.take_in(EntryLayer::IMAGES, values, indices.len())?;
             let rows = self.model.features_up_to(self.entry, &x)?;
-            if let Err(error) = sink(rows.host()) {
+            let rows = rows.host();
+            // What a device that failed gave is not kept.
+            self.model.ops().submit()?;
+            if let Err(error) = sink(rows) {
                 return Ok(Err(error));
             }
             self.watch.progress.advance(indices.len() as u64);

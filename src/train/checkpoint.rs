@@ -179,7 +179,12 @@ impl<'a> Keeper<'a> {
         progress: &mut Checkpointed,
     ) -> Option<io::Error> {
         let start = Instant::now();
-        let kept = self.slot.keep(steps, &write(at, progress));
+        let bytes = write(at, progress);
+        // What a device that failed gave is not kept.
+        let kept = match progress.bench.ops().submit() {
+            Ok(()) => self.slot.keep(steps, &bytes),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
         self.last = (Instant::now(), start.elapsed());
         let before = self.failed.take();
         let error = kept.err()?;

@@ -234,6 +234,34 @@ fn a_gpu_without_memory_for_a_training_fails_the_stage_and_leaves_no_part_of_it(
 }
 
 #[test]
+fn a_gpu_that_fails_at_any_moment_fails_the_stage_and_nothing_that_it_gave_is_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let Some(counts) = counts(root, "whole", &[GPU]) else { return };
+    let whole = csvs(&root.join("whole-results/photos/latest"));
+    let kernels = counts["launches"] + counts.get("replayed_launches").unwrap_or(&0);
+    // Those of the trial come first, and evaluation is last.
+    for (number, kernel) in
+        [kernels / 3, kernels / 2, kernels * 3 / 4, kernels * 9 / 10, kernels - 1]
+            .iter()
+            .enumerate()
+    {
+        let (store, results) = (format!("store{number}"), format!("results{number}"));
+        let arguments = ["run", "photos.toml", "--checkpoint-every", "0", "--set", GPU];
+        let arguments = [&arguments[..], &["--store", &store, "--results", &results]].concat();
+        let output = with(root, &arguments, &[("STAND_IN_FAULT", &kernel.to_string())]).unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "kernel {kernel} of {kernels}: {said}");
+        assert!(said.contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "kernel {kernel}: {said}");
+        let output = with(root, &arguments, &[]).unwrap();
+        assert!(output.status.success(), "kernel {kernel}: {}", text(&output.stderr));
+        let run = root.join(&results).join("photos/latest");
+        assert_eq!(csvs(&run), whole, "kernel {kernel} of {kernels}");
+    }
+}
+
+#[test]
 fn devices_lists_what_there_is_and_what_auto_takes() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();

@@ -10,6 +10,7 @@
 //   STAND_IN_DRIVER   the driver's version (13000)           STAND_IN_INIT    what cuInit returns (0)
 //   STAND_IN_NAME     the devices' name (stand-in)           SHIM_ORDER, SHIM_COPIES: see shim.cpp
 //   STAND_IN_IDLE     kernels after so many do nothing, so that what the host does can be timed (never)
+//   STAND_IN_FAULT    the number of the kernel that does something illegal, which later calls report (none)
 //   STAND_IN_REPORT   a file that gets every counter, a line each, when the process ends
 // `stand_in_count` tells tests what the driver was asked to do.
 #include <stdlib.h>
@@ -38,7 +39,8 @@ namespace {
 
 enum Result {
   SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, INVALID_DEVICE = 101, INVALID_IMAGE = 200,
-  INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_SUPPORTED = 801, CAPTURE_UNSUPPORTED = 900,
+  INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, NOT_SUPPORTED = 801,
+  CAPTURE_UNSUPPORTED = 900,
   CAPTURE_INVALIDATED = 901, CAPTURE_MERGE = 902, CAPTURE_UNMATCHED = 903, CAPTURE_UNJOINED = 904,
   CAPTURE_ISOLATION = 905, CAPTURE_IMPLICIT = 906, CAPTURED_EVENT = 907, CAPTURE_WRONG_THREAD = 908,
 };
@@ -326,6 +328,10 @@ Result begin_synchronous() {
 // ---- Launches ----
 
 // Arguments are copied when the kernel is launched, as a real driver does.
+// What a kernel did wrong, once one did: the calls that wait for it, and all that come after those, report it.
+unsigned long kernels_run = 0;
+Result fault = SUCCESS;
+
 struct Launch {
   const shim::Kernel *kernel;
   uint3 grid, block;
@@ -333,9 +339,11 @@ struct Launch {
   std::vector<unsigned char> bytes;
   std::vector<size_t> offsets;
   void run() {
-    static unsigned long launches = 0;
-    const char *idle = shim::setting("STAND_IN_IDLE");
-    if (idle && launches++ >= strtoul(idle, nullptr, 10)) return;
+    const auto said = [](const char *name) { const char *text = shim::setting(name); return text ? strtoul(text, nullptr, 10) : ~0ul; };
+    kernels_run++;
+    if (kernels_run > said("STAND_IN_IDLE")) return;
+    if (kernels_run == said("STAND_IN_FAULT")) fault = ILLEGAL_ADDRESS;
+    if (fault) return;
     std::vector<void *> pointers;
     for (const size_t offset : offsets) pointers.push_back(bytes.data() + offset);
     shim::launch(*kernel, grid, block, shared, pointers.data());
@@ -570,6 +578,7 @@ API int cuStreamDestroy_v2(void *stream) {
 }
 API int cuStreamSynchronize(void *stream) {
   Guard guard(lock);
+  TRY(fault);
   TRY(check_stream(stream));
   TRY(refuse_capturing(stream));
   count("synchronisations");
@@ -674,6 +683,7 @@ API int cuEventQuery(void *event) {
 }
 API int cuEventSynchronize(void *event) {
   Guard guard(lock);
+  TRY(fault);
   if (!known<Event>(event)) return INVALID_HANDLE;
   if (const auto &capture = static_cast<Event *>(event)->capture) { capture->invalidated = true; return CAPTURED_EVENT; }
   count("synchronisations");
@@ -791,11 +801,13 @@ API int cuMemcpyDtoD_v2(uint64_t to, uint64_t from, size_t bytes) {
 }
 API int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
   Guard guard(lock);
+  TRY(fault);
   note_host(from);
   return upload(to, from, bytes, stream);
 }
 API int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
   Guard guard(lock);
+  TRY(fault);
   note_host(to);
   return download(to, from, bytes, stream);
 }
@@ -874,6 +886,7 @@ API int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *function,
 API int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                        unsigned shared, void *stream, void **arguments, void **extra) {
   Guard guard(lock);
+  TRY(fault);
   if (extra) return NOT_SUPPORTED;
   return launch(function, {gx, gy, gz}, {bx, by, bz}, shared, stream, arguments);
 }
@@ -889,6 +902,7 @@ API int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned lon
 }
 API int cuGraphLaunch(void *executable, void *stream) {
   Guard guard(lock);
+  TRY(fault);
   if (!known<Executable>(executable)) return INVALID_HANDLE;
   const auto operations = static_cast<Executable *>(executable)->operations;
   return submit(stream, [operations] {

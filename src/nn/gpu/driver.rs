@@ -15,13 +15,22 @@ const NEEDED: i32 = 13_000;
 /// The oldest compute capability that the kernels run on.
 const OLDEST: (i32, i32) = (8, 0);
 
-/// For GPUs of compute capability 9.0, in their own machine code.
-const CUBIN: &[u8] = include_bytes!("kernels/kernels.sm_90.cubin");
+/// The compute capability whose machine code is here.
+const IN_MACHINE_CODE: (i32, i32) = (9, 0);
+
+/// For GPUs of that compute capability, in their own machine code.
+const CUBIN: &Aligned<[u8]> = &Aligned(*include_bytes!("kernels/kernels.sm_90.cubin"));
 /// For all others, which their driver compiles when it loads them.
 const PTX: &str = include_str!("kernels/kernels.ptx");
 
-/// What the kernels were made of: a digest of their source.
-const DIGEST: &str = include_str!("kernels/kernels.digest");
+/// Digests of the source and of both forms, a word and a digest in a line.
+const DIGESTS: &str = include_str!("kernels/kernels.digest");
+/// What else decides the order of sums: how `nn::ops::gpu` cuts them into parts. Raise it when one of its constants changes.
+const PARTS: u32 = 1;
+
+/// Bytes that begin where words of a machine may.
+#[repr(C, align(16))]
+struct Aligned<T: ?Sized>(T);
 
 /// Why a GPU cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -190,7 +199,8 @@ impl Gpu {
     /// Every kernel in the order of [`Kernel::ALL`].
     fn functions(capability: (i32, i32)) -> Result<Vec<sys::CUfunction>, GpuError> {
         let text = CString::new(PTX).map_err(|error| GpuError::Driver(error.to_string()))?;
-        let image = if capability == (9, 0) { CUBIN.as_ptr() } else { text.as_ptr().cast() };
+        let image =
+            if capability == IN_MACHINE_CODE { CUBIN.0.as_ptr() } else { text.as_ptr().cast() };
         // SAFETY: a cubin says its own length, and the text ends with a zero.
         let module = unsafe { result::module::load_data(image.cast()) }?;
         let function = |kernel: &Kernel| {
@@ -219,7 +229,10 @@ impl Gpu {
             return done.clone();
         }
         let done = trial();
-        trials.push((precision, done.clone()));
+        // Others may leave memory for it.
+        if !matches!(done, Err(GpuError::Memory(_))) {
+            trials.push((precision, done.clone()));
+        }
         done
     }
 
@@ -258,15 +271,25 @@ impl Gpu {
         (self.driver / 1000, self.driver % 1000 / 10)
     }
 
-    /// What decides the last bits of its numbers: the model, and the source of the kernels.
+    /// What decides the last bits of its numbers: the model, the kernels, how sums are cut into parts and, where the driver
+    /// compiles the kernels, its version.
     pub fn arithmetic(&self) -> String {
         let (major, minor) = self.capability;
-        format!("cuda {} sm_{major}{minor} {}", self.name, Self::kernels())
+        let kernels = self.kernels();
+        let by = match self.capability {
+            IN_MACHINE_CODE => String::new(),
+            _ => format!(" by driver {}", self.driver),
+        };
+        format!("cuda {} sm_{major}{minor} kernels {kernels}{by} parts {PARTS}", self.name)
     }
 
-    /// The beginning of the digest of the kernels' source.
-    pub fn kernels() -> &'static str {
-        let sources = DIGEST.strip_prefix("sources ").unwrap_or(DIGEST);
-        sources.get(..12).unwrap_or(sources)
+    /// The beginning of the digest of the kernels that it runs.
+    pub fn kernels(&self) -> &'static str {
+        let file = match self.capability {
+            IN_MACHINE_CODE => "kernels.sm_90.cubin ",
+            _ => "kernels.ptx ",
+        };
+        let digest = DIGESTS.lines().find_map(|line| line.strip_prefix(file));
+        digest.and_then(|digest| digest.get(..12)).unwrap_or_default()
     }
 }

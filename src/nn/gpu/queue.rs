@@ -109,7 +109,7 @@ impl Queue {
         let again = self.state.borrow_mut().pool.again(class);
         let place = match again {
             Some(place) => place,
-            None => self.new_block(class)?,
+            None => self.kept(|queue| queue.new_block(class))?,
         };
         Ok(Block { place, bytes, queue: Rc::clone(self) })
     }
@@ -121,9 +121,9 @@ impl Queue {
             Err(result::DriverError(FULL)) => {
                 // What nobody names any more may be of other sizes. Graphs name it.
                 self.hand_over(&mut state)?;
-                self.wait(&mut state)?;
-                state.graphs.clear()?;
-                state.pool.trim()?;
+                self.wait()?;
+                state.graphs.clear();
+                state.pool.trim();
                 state.pool.new_block(class).map_err(|error| match error {
                     result::DriverError(FULL) => GpuError::Memory(format!(
                         "{} MB more were asked for beside {} MB, of {} MB in all",
@@ -136,6 +136,16 @@ impl Queue {
             }
             asked => Ok(asked?),
         }
+    }
+
+    /// Does what may fail, and keeps why it did: from then on everything fails for that reason, so that nothing that was
+    /// computed without it is taken for a result.
+    fn kept<T>(&self, ask: impl FnOnce(&Self) -> Result<T, GpuError>) -> Result<T, GpuError> {
+        let asked = ask(self);
+        if let Err(error) = &asked {
+            self.state.borrow_mut().failure.get_or_insert_with(|| error.clone());
+        }
+        asked
     }
 
     /// The state of a queue that has not failed, with the GPU entered.
@@ -155,6 +165,10 @@ impl Queue {
     /// # Errors
     /// Those of what was asked for before, and of this.
     pub fn launch(&self, kernel: Kernel, grid: Grid, given: &[Given]) -> Result<(), GpuError> {
+        self.kept(|queue| queue.ask(kernel, grid, given))
+    }
+
+    fn ask(&self, kernel: Kernel, grid: Grid, given: &[Given]) -> Result<(), GpuError> {
         let mut state = self.entered()?;
         let bytes = given.iter().map(|it| match it {
             Given::Arg(_) => 0,
@@ -215,18 +229,23 @@ impl Queue {
         if values.is_empty() {
             return Ok(block);
         }
+        self.kept(|queue| queue.send(&block, values))?;
+        Ok(block)
+    }
+
+    fn send<T: Plain>(&self, into: &Block, values: &[T]) -> Result<(), GpuError> {
         let mut state = self.entered()?;
         if size_of_val(values) > MOST_STAGED {
             self.hand_over(&mut state)?;
-            self.wait(&mut state)?;
-            // SAFETY: the block has so many bytes, and nothing that was asked for before still uses it.
-            unsafe { result::memcpy_htod_sync(block.place.at, values) }?;
-            return Ok(block);
+            // SAFETY: the block has so many bytes; the copy comes after all that was asked for before, and is waited for while
+            // the values are here.
+            unsafe { result::memcpy_htod_async(into.place.at, values, self.stream) }?;
+            return self.wait();
         }
         self.make_room(&mut state, size_of_val(values))?;
         let from = state.staging.put(as_bytes(values));
-        state.calls.copy(block.place.at, from, size_of_val(values));
-        Ok(block)
+        state.calls.copy(into.place.at, from, size_of_val(values));
+        Ok(())
     }
 
     /// Reads values back, which waits for everything that was asked for.
@@ -238,11 +257,12 @@ impl Queue {
         if into.is_empty() {
             return Ok(());
         }
-        let mut state = self.entered()?;
-        self.hand_over(&mut state)?;
-        // SAFETY: the block holds so many bytes; the values are waited for before anyone reads them.
-        let asked = unsafe { result::memcpy_dtoh_async(into, from.place.at, self.stream) };
-        asked.map_err(GpuError::from).and_then(|()| self.wait(&mut state))
+        self.kept(|queue| {
+            queue.hand_over(&mut *queue.entered()?)?;
+            // SAFETY: the block holds so many bytes; the values are waited for before anyone reads them.
+            unsafe { result::memcpy_dtoh_async(into, from.place.at, queue.stream) }?;
+            queue.wait()
+        })
     }
 
     /// Hands over what was asked for so far: the GPU begins with it. A list that came before is one call.
@@ -250,44 +270,47 @@ impl Queue {
     /// # Errors
     /// What the driver reports.
     pub fn submit(&self) -> Result<(), GpuError> {
-        let mut state = self.entered()?;
-        self.hand_over(&mut state)
+        self.kept(|queue| queue.hand_over(&mut *queue.entered()?))
+    }
+
+    /// Waits until everything that was asked for is done.
+    ///
+    /// # Errors
+    /// What the driver reports, of anything that was asked for.
+    pub fn finish(&self) -> Result<(), GpuError> {
+        self.submit()?;
+        self.kept(Self::wait)
     }
 
     fn hand_over(&self, state: &mut State) -> Result<(), GpuError> {
-        let State { calls, graphs, staging, failure, .. } = state;
+        let State { calls, graphs, staging, .. } = state;
         let asked =
             staging.send(self.stream).and_then(|()| graphs.run(calls, &self.gpu, self.stream));
         calls.clear();
-        if let Err(error) = &asked {
-            *failure = Some(error.clone());
-        }
         asked
     }
 
-    fn wait(&self, state: &mut State) -> Result<(), GpuError> {
+    fn wait(&self) -> Result<(), GpuError> {
         // SAFETY: the stream is the queue's own.
-        let waited = unsafe { result::stream::synchronize(self.stream) }.map_err(GpuError::from);
-        if let Err(error) = &waited {
-            state.failure = Some(error.clone());
-        }
-        waited
+        Ok(unsafe { result::stream::synchronize(self.stream) }?)
     }
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        // The process may end with a driver that has gone; nothing more can be done for it then.
-        let _ = self.gpu.enter().and_then(|()| {
-            // SAFETY: the stream is the queue's own.
-            unsafe { result::stream::synchronize(self.stream) }?;
-            state.graphs.clear()?;
-            state.staging.free()?;
-            state.pool.trim()?;
-            // SAFETY: nothing is asked of it any more.
-            Ok(unsafe { result::stream::destroy(self.stream) }?)
-        });
+        // A driver that has failed, or that has gone because the process ends, takes nothing back.
+        if self.gpu.enter().is_err() {
+            return;
+        }
+        // SAFETY: the stream is the queue's own, and nothing is asked of it any more.
+        unsafe {
+            let _ = result::stream::synchronize(self.stream);
+            state.graphs.clear();
+            state.staging.free();
+            state.pool.trim();
+            let _ = result::stream::destroy(self.stream);
+        }
     }
 }
 

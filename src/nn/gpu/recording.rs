@@ -53,6 +53,9 @@ impl Calls {
     }
 
     pub fn copy(&mut self, into: u64, from: u64, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.words.extend([COPY, into, from, bytes as u64]);
         self.count += 1;
     }
@@ -124,9 +127,20 @@ impl Calls {
 /// A list that came before.
 #[derive(Debug)]
 struct Known {
-    graph: Option<sys::CUgraphExec>,
+    graph: Made,
     /// When it came last.
     last: u64,
+}
+
+/// The graph of a list.
+#[derive(Debug, Clone, Copy)]
+enum Made {
+    /// It came once, which is not worth one.
+    NotYet,
+    /// It has one.
+    Graph(sys::CUgraphExec),
+    /// The driver has no room for one: its calls are asked for one by one.
+    Never,
 }
 
 /// The lists that came before, with the graphs of those that came twice.
@@ -144,56 +158,62 @@ impl Graphs {
             return calls.run(gpu, stream);
         }
         let Some(known) = self.known.get_mut(calls) else {
-            self.make_room()?;
-            let known = Known { graph: None, last: self.now };
+            self.make_room();
+            let known = Known { graph: Made::NotYet, last: self.now };
             self.known.insert(calls.clone(), known);
             return calls.run(gpu, stream);
         };
         known.last = self.now;
-        let graph = match known.graph {
-            Some(graph) => graph,
-            None => *known.graph.insert(record(calls, gpu, stream)?),
-        };
-        // SAFETY: the graph was made of this stream's calls, whose blocks stay until the queue is dropped.
-        Ok(unsafe { result::graph::launch(graph, stream) }?)
+        if let Made::NotYet = known.graph {
+            known.graph = record(calls, gpu, stream).map_or(Made::Never, Made::Graph);
+        }
+        match known.graph {
+            // SAFETY: the graph was made of this stream's calls, whose blocks stay until the queue is dropped.
+            Made::Graph(graph) => Ok(unsafe { result::graph::launch(graph, stream) }?),
+            Made::NotYet | Made::Never => calls.run(gpu, stream),
+        }
     }
 
     /// Forgets the list that has not come for longest, when there are too many.
-    fn make_room(&mut self) -> Result<(), GpuError> {
+    fn make_room(&mut self) {
         if self.known.len() < MOST_LISTS {
-            return Ok(());
+            return;
         }
         let oldest = self.known.iter().min_by_key(|(_, known)| known.last);
-        let Some(oldest) = oldest.map(|(calls, _)| calls.clone()) else { return Ok(()) };
-        match self.known.remove(&oldest).and_then(|known| known.graph) {
-            // SAFETY: the graph is no one else's; the driver keeps it until its launches are done.
-            Some(graph) => Ok(unsafe { result::graph::exec_destroy(graph) }?),
-            None => Ok(()),
+        if let Some(oldest) = oldest.map(|(calls, _)| calls.clone())
+            && let Some(known) = self.known.remove(&oldest)
+        {
+            known.forget();
         }
     }
 
     /// Forgets every list.
-    pub fn clear(&mut self) -> Result<(), GpuError> {
-        for (_, known) in self.known.drain() {
-            if let Some(graph) = known.graph {
-                // SAFETY: as above.
-                unsafe { result::graph::exec_destroy(graph) }?;
-            }
-        }
-        Ok(())
+    pub fn clear(&mut self) {
+        self.known.drain().for_each(|(_, known)| known.forget());
     }
 }
 
+impl Known {
+    fn forget(self) {
+        if let Made::Graph(graph) = self.graph {
+            // SAFETY: the graph is no one else's; the driver keeps it until its launches are done.
+            let _ = unsafe { result::graph::exec_destroy(graph) };
+        }
+    }
+}
+
+/// The graph of a list, which ran before.
 fn record(calls: &Calls, gpu: &Gpu, stream: sys::CUstream) -> Result<sys::CUgraphExec, GpuError> {
     // SAFETY: the stream is the queue's, and nothing else is asked of it or of memory while it records.
     unsafe {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         result::stream::begin_capture(stream, mode)?;
         let asked = calls.run(gpu, stream);
-        let graph = result::stream::end_capture(stream)?;
-        asked?;
+        // Ends the capture in any case.
+        let graph = result::stream::end_capture(stream);
+        let graph = asked.and_then(|()| Ok(graph?))?;
         let exec = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
-        result::graph::destroy(graph)?;
+        let _ = result::graph::destroy(graph);
         Ok(exec?)
     }
 }

@@ -31,8 +31,8 @@ pub(super) struct Staging {
     device: u64,
     capacity: usize,
     used: usize,
-    /// Memory of before it grew, which recorded steps still name.
-    retired: Vec<u64>,
+    /// All memory of the GPU that it has: recorded steps still name that of before it grew.
+    blocks: Vec<u64>,
 }
 
 impl Staging {
@@ -41,34 +41,31 @@ impl Staging {
         self.used + bytes.next_multiple_of(ALIGNMENT) <= self.capacity
     }
 
-    /// Makes it as large as so many bytes need. Nothing may be collected.
+    /// Makes it as large as so many bytes need. Nothing may be collected. Where it fails, it stays as it was.
     pub fn grow(&mut self, bytes: usize) -> Result<(), GpuError> {
         assert_eq!(self.used, 0, "what was collected is sent first");
         let capacity = bytes.next_power_of_two().max(LEAST);
         if capacity <= self.capacity {
             return Ok(());
         }
-        for slot in self.slots.drain(..) {
-            // SAFETY: the slot's memory and event are its own, and its copy has been waited for.
-            unsafe {
-                wait(&slot)?;
-                result::free_host(slot.host.cast())?;
-                result::event::destroy(slot.sent)?;
-            }
-        }
-        if self.device != 0 {
-            self.retired.push(self.device);
+        for slot in &self.slots {
+            wait(slot)?;
         }
         // SAFETY: the size is not zero; the thread entered the GPU before.
-        self.device = unsafe { result::malloc_sync(capacity) }?;
-        self.capacity = capacity;
+        let device = unsafe { result::malloc_sync(capacity) }?;
+        self.blocks.push(device);
+        let mut slots = Vec::with_capacity(SLOTS);
         for _ in 0..SLOTS {
-            // SAFETY: as above.
-            let host = unsafe { result::malloc_host(capacity, 0) }?.cast();
-            let sent = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
-            self.slots.push(Slot { host, sent, is_on_its_way: false });
+            match Slot::new(capacity) {
+                Ok(slot) => slots.push(slot),
+                Err(error) => {
+                    slots.into_iter().for_each(Slot::free);
+                    return Err(error);
+                }
+            }
         }
-        self.current = 0;
+        std::mem::replace(&mut self.slots, slots).into_iter().for_each(Slot::free);
+        (self.device, self.capacity, self.current) = (device, capacity, 0);
         Ok(())
     }
 
@@ -112,19 +109,37 @@ impl Staging {
     }
 
     /// Frees everything. Nothing that was asked of the GPU may still wait.
-    pub fn free(&mut self) -> Result<(), GpuError> {
-        // SAFETY: all of it is this struct's own, and nobody uses it any more.
-        unsafe {
-            for slot in self.slots.drain(..) {
-                result::free_host(slot.host.cast())?;
-                result::event::destroy(slot.sent)?;
-            }
-            for at in self.retired.drain(..).chain((self.device != 0).then_some(self.device)) {
-                result::free_sync(at)?;
-            }
+    pub fn free(&mut self) {
+        self.slots.drain(..).for_each(Slot::free);
+        for at in self.blocks.drain(..) {
+            // SAFETY: the block is this struct's own, and nobody uses it any more. One that is not taken back is lost.
+            let _ = unsafe { result::free_sync(at) };
         }
         *self = Self::default();
-        Ok(())
+    }
+}
+
+impl Slot {
+    fn new(capacity: usize) -> Result<Self, GpuError> {
+        let sent = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+        // SAFETY: the size is not zero; the thread entered the GPU before.
+        match unsafe { result::malloc_host(capacity, 0) } {
+            Ok(host) => Ok(Self { host: host.cast(), sent, is_on_its_way: false }),
+            Err(error) => {
+                // SAFETY: the event is new.
+                let _ = unsafe { result::event::destroy(sent) };
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Gives back its memory and its event. What the driver does not take is lost.
+    fn free(self) {
+        // SAFETY: both are the slot's own, and its copy is done.
+        unsafe {
+            let _ = result::free_host(self.host.cast());
+            let _ = result::event::destroy(self.sent);
+        }
     }
 }
 

@@ -110,6 +110,14 @@ pub trait Ops: Debug {
         Ok(())
     }
 
+    /// Waits until everything that was asked for is done.
+    ///
+    /// # Errors
+    /// Those of the device, of anything that was asked for.
+    fn finish(&self) -> Result<(), OpError> {
+        Ok(())
+    }
+
     /// Overwrites the values of `x`.
     fn write(&self, x: &mut Tensor, values: &[f32]);
 

@@ -88,6 +88,8 @@ impl TrainingLoop<'_> {
                 self.best = Some(BestWeights::now(network, epoch + 1, value));
             }
         }
+        // What a device that failed gave counts for nothing.
+        self.bench.ops().submit()?;
         Ok(())
     }
 

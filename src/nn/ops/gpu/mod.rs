@@ -112,6 +112,10 @@ impl Ops for GpuOps {
         self.queue.submit().map_err(told)
     }
 
+    fn finish(&self) -> Result<(), OpError> {
+        self.queue.finish().map_err(told)
+    }
+
     fn prepare(&self, _: &Tensor, _: &Conv2d, precise: bool) -> Prepared {
         let precision = if precise { Precision::Float32 } else { self.precision };
         Arc::new(PreparedConv { precision })
