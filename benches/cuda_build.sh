@@ -42,7 +42,8 @@ cargo fetch --locked --quiet
 cudarc=$(cargo metadata --locked --format-version 1 --features cuda |
   python3 -c 'import json, sys
 for package in json.load(sys.stdin)["packages"]:
-    if package["name"] == "cudarc":
+    # The one that dfdx links; the newer one looks for its library at run time.
+    if package["name"] == "cudarc" and package["version"].startswith("0.9."):
         print(package["manifest_path"].rsplit("/", 1)[0])')
 grep -rhoE 'pub fn cu[A-Z][A-Za-z0-9_]*' "$cudarc/src/driver" | awk '{ print $3 }' | sort -u |
   grep -vxE 'cuGetError(Name|String)' | sed 's/.*/int &(void) { return 100; }/' > "$root/libcuda.c"
