@@ -13,14 +13,17 @@ use crate::device::{Device, DeviceError, Precision};
 /// # Errors
 /// When the word is not a device, this build cannot use it, or it is a GPU that is not there.
 pub fn find(word: &str, precision: Precision) -> Result<Device, DeviceError> {
-    let first = Device::Cuda { ordinal: 0, precision };
-    let Some(device) = Device::parse(word, precision)? else {
-        return Ok(if open(first).is_ok() { first } else { Device::Cpu });
-    };
-    if let Device::Cuda { .. } = device {
-        open(device)?;
+    let can = |ordinal| Gpu::open(ordinal).and_then(|gpu| GpuOps::try_out(&gpu, precision));
+    match Device::parse(word, precision)? {
+        None if can(0).is_ok() => Ok(Device::Cuda { ordinal: 0, precision }),
+        None => Ok(Device::Cpu),
+        Some(device) => {
+            if let Device::Cuda { ordinal, .. } = device {
+                can(ordinal).map_err(|reason| unavailable(device, &reason))?;
+            }
+            Ok(device)
+        }
     }
-    Ok(device)
 }
 
 fn unavailable(device: Device, reason: &dyn std::fmt::Display) -> DeviceError {

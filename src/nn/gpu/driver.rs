@@ -86,6 +86,16 @@ impl From<result::DriverError> for GpuError {
     }
 }
 
+impl GpuError {
+    /// The same with the kernel that the driver speaks of.
+    pub(super) fn at(self, kernel: Kernel) -> Self {
+        match self {
+            Self::Driver(said) => Self::Driver(format!("{said} at {}", kernel.name())),
+            other => other,
+        }
+    }
+}
+
 /// An open GPU.
 pub struct Gpu {
     ordinal: usize,
@@ -122,15 +132,20 @@ impl Gpu {
     /// # Errors
     /// When there is no driver, no such GPU, or either is too old.
     pub fn open(ordinal: usize) -> Result<Arc<Self>, GpuError> {
-        static OPEN: Mutex<Option<HashMap<usize, Arc<Gpu>>>> = Mutex::new(None);
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = open.get_or_insert_default();
-        if let Some(gpu) = open.get(&ordinal) {
-            return Ok(Arc::clone(gpu));
+        type Opened = Result<Arc<Gpu>, GpuError>;
+        // Every trial of a sweep asks, also where there is no driver to be found.
+        static OPENED: Mutex<Option<HashMap<usize, Opened>>> = Mutex::new(None);
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = opened.get_or_insert_default();
+        if let Some(known) = opened.get(&ordinal) {
+            return known.clone();
         }
-        let gpu = Arc::new(Self::load(ordinal)?);
-        open.insert(ordinal, Arc::clone(&gpu));
-        Ok(gpu)
+        let found = Self::load(ordinal).map(Arc::new);
+        // What a driver reports may be another thing the next time.
+        if !matches!(found, Err(GpuError::Driver(_))) {
+            opened.insert(ordinal, found.clone());
+        }
+        found
     }
 
     /// How many GPUs there are.
@@ -207,10 +222,7 @@ impl Gpu {
             let name = CString::new(kernel.name()).expect("no zero in a kernel's name");
             // SAFETY: the module was loaded above and is never unloaded.
             let found = unsafe { result::module::get_function(module, name) };
-            found.map_err(|error| match error.into() {
-                GpuError::Driver(said) => GpuError::Driver(format!("{said} for {}", kernel.name())),
-                other => other,
-            })
+            found.map_err(|error| GpuError::from(error).at(*kernel))
         };
         Kernel::ALL.iter().map(function).collect()
     }

@@ -1,6 +1,6 @@
 //! What a training asks of a GPU, in order, on a stream of its own: launches, copies, and the memory that they name.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -115,7 +115,8 @@ impl Queue {
     }
 
     fn new_block(&self, class: usize) -> Result<Place, GpuError> {
-        let mut state = self.entered()?;
+        let mut state = self.working()?;
+        self.gpu.enter()?;
         const FULL: sys::CUresult = sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
         match state.pool.new_block(class) {
             Err(result::DriverError(FULL)) => {
@@ -148,15 +149,12 @@ impl Queue {
         asked
     }
 
-    /// The state of a queue that has not failed, with the GPU entered.
-    fn entered(&self) -> Result<std::cell::RefMut<'_, State>, GpuError> {
+    /// The state of a queue that has not failed.
+    fn working(&self) -> Result<RefMut<'_, State>, GpuError> {
         let state = self.state.borrow_mut();
         match &state.failure {
             Some(failure) => Err(failure.clone()),
-            None => {
-                self.gpu.enter()?;
-                Ok(state)
-            }
+            None => Ok(state),
         }
     }
 
@@ -169,7 +167,7 @@ impl Queue {
     }
 
     fn ask(&self, kernel: Kernel, grid: Grid, given: &[Given]) -> Result<(), GpuError> {
-        let mut state = self.entered()?;
+        let mut state = self.working()?;
         let bytes = given.iter().map(|it| match it {
             Given::Arg(_) => 0,
             Given::Numbers(numbers) => size_of_val(*numbers).next_multiple_of(16),
@@ -207,7 +205,7 @@ impl Queue {
     /// Those of what was asked for before.
     pub fn copy(&self, into: &Block, from: &Block, bytes: usize) -> Result<(), GpuError> {
         assert!(bytes <= into.bytes && bytes <= from.bytes, "as much as both hold");
-        self.entered()?.calls.copy(into.place.at, from.place.at, bytes);
+        self.working()?.calls.copy(into.place.at, from.place.at, bytes);
         Ok(())
     }
 
@@ -216,7 +214,7 @@ impl Queue {
     /// # Errors
     /// Those of what was asked for before.
     pub fn zero(&self, into: &Block) -> Result<(), GpuError> {
-        self.entered()?.calls.zero(into.place.at, into.bytes);
+        self.working()?.calls.zero(into.place.at, into.bytes);
         Ok(())
     }
 
@@ -234,7 +232,7 @@ impl Queue {
     }
 
     fn send<T: Plain>(&self, into: &Block, values: &[T]) -> Result<(), GpuError> {
-        let mut state = self.entered()?;
+        let mut state = self.working()?;
         if size_of_val(values) > MOST_STAGED {
             self.hand_over(&mut state)?;
             // SAFETY: the block has so many bytes; the copy comes after all that was asked for before, and is waited for while
@@ -258,7 +256,7 @@ impl Queue {
             return Ok(());
         }
         self.kept(|queue| {
-            queue.hand_over(&mut *queue.entered()?)?;
+            queue.hand_over(&mut *queue.working()?)?;
             // SAFETY: the block holds so many bytes; the values are waited for before anyone reads them.
             unsafe { result::memcpy_dtoh_async(into, from.place.at, queue.stream) }?;
             queue.wait()
@@ -270,7 +268,7 @@ impl Queue {
     /// # Errors
     /// What the driver reports.
     pub fn submit(&self) -> Result<(), GpuError> {
-        self.kept(|queue| queue.hand_over(&mut *queue.entered()?))
+        self.kept(|queue| queue.hand_over(&mut *queue.working()?))
     }
 
     /// Waits until everything that was asked for is done.
@@ -282,7 +280,9 @@ impl Queue {
         self.kept(Self::wait)
     }
 
+    /// Asks the driver for what was written down; the thread has entered the GPU afterwards.
     fn hand_over(&self, state: &mut State) -> Result<(), GpuError> {
+        self.gpu.enter()?;
         let State { calls, graphs, staging, .. } = state;
         let asked =
             staging.send(self.stream).and_then(|()| graphs.run(calls, &self.gpu, self.stream));

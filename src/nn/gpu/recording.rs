@@ -98,12 +98,7 @@ impl Calls {
                             &mut pointers,
                         )
                     }
-                    .map_err(|error| match error.into() {
-                        GpuError::Driver(said) => {
-                            GpuError::Driver(format!("{said} at {}", kernel.name()))
-                        }
-                        other => other,
-                    })?;
+                    .map_err(|error| GpuError::from(error).at(kernel))?;
                     after
                 }
                 COPY => {

@@ -181,7 +181,7 @@ fn rmsprop(
 
 /// What weight decay adds to the gradient, and what it takes from the parameter beside it.
 #[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
-fn decays(decay: Option<WeightDecay>, lr: f64) -> (Option<f32>, Option<f32>) {
+pub(super) fn decays(decay: Option<WeightDecay>, lr: f64) -> (Option<f32>, Option<f32>) {
     match decay {
         None => (None, None),
         Some(WeightDecay::L2(decay)) => (Some(decay as f32), None),

@@ -3,16 +3,12 @@
 use std::rc::Rc;
 
 use super::GpuOps;
-use super::node::{at, block, blocks, count, for_each, maybe, size, values};
+use super::node::{TILE, at, block, blocks, count, for_each, maybe, size, tiles, values};
 use crate::device::Precision;
 use crate::nn::geometry::Conv2d;
 use crate::nn::gpu::{Block, Given, Grid, Kernel};
 use crate::nn::ops::{Dims, OpError, Tensor};
 
-/// Rows and columns of the result that a block of threads computes (`tile.cuh`).
-const TILE: usize = 64;
-/// Threads of such a block.
-const THREADS: u32 = 128;
 /// Blocks that a product along many pixels is cut into, at least: some for each multiprocessor of a large GPU.
 const MANY: usize = 512;
 /// Pixels that are not worth a block of their own.
@@ -42,11 +38,6 @@ fn shape(n: usize, conv: &Conv2d) -> [Given<'static>; 14] {
 
 fn is_depthwise(conv: &Conv2d) -> bool {
     conv.groups == conv.input.channels && conv.groups == conv.filters
-}
-
-fn tiles(rows: usize, columns: usize, groups: usize) -> Grid {
-    let groups = u32::try_from(groups).expect("a number of groups");
-    Grid { blocks: [blocks(rows, TILE), blocks(columns, TILE), groups], threads: THREADS }
 }
 
 impl GpuOps {
@@ -135,21 +126,15 @@ impl GpuOps {
     ) -> Result<Block, OpError> {
         let (pixels, taps) = (n * conv.output().area(), conv.kernel.0 * conv.kernel.1);
         let (filters, places) = (conv.filters / conv.groups, conv.patch());
-        let tiles = filters.div_ceil(TILE) * places.div_ceil(TILE) * conv.groups;
+        let own = filters.div_ceil(TILE) * places.div_ceil(TILE) * conv.groups;
         let most = pixels.div_ceil(LEAST_PIXELS);
-        let part = pixels.div_ceil(MANY.div_ceil(tiles).clamp(1, most)).next_multiple_of(16);
+        let part = pixels.div_ceil(MANY.div_ceil(own).clamp(1, most)).next_multiple_of(16);
         let parts = pixels.div_ceil(part);
         let sums = self.room(parts * conv.weight_len())?;
         let mut given = shape(n, conv).to_vec();
         given.extend([size(part), block(x), block(dy), block(&sums)]);
-        let grid = Grid {
-            blocks: [
-                blocks(filters, TILE) * blocks(parts, 1),
-                blocks(places, TILE),
-                blocks(conv.groups, 1),
-            ],
-            threads: THREADS,
-        };
+        // The tiles of a part stand beside those of the next.
+        let grid = tiles(filters.next_multiple_of(TILE) * parts, places, conv.groups);
         let by_channel = Grid {
             blocks: [blocks(conv.filters, 32), blocks(parts, 1), blocks(taps, 1)],
             threads: 32,

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use super::node::{at, block, blocks, count, for_each, maybe, size, values};
+use super::node::{at, block, by_row, count, for_each, maybe, size, values};
 use super::{GpuOps, told};
-use crate::nn::gpu::{Block, Given, Grid, Kernel};
+use crate::nn::gpu::{Block, Given, Kernel};
 use crate::nn::ops::{Dims, OpError, Targets, Tensor};
 
 impl GpuOps {
@@ -39,8 +39,7 @@ impl GpuOps {
             block(&losses),
             maybe(unit.as_ref()),
         ];
-        let grid = Grid { blocks: [blocks(rows, 4), 1, 1], threads: 128 };
-        self.launch(Kernel::CrossEntropy, grid, &given)?;
+        self.launch(Kernel::CrossEntropy, by_row(rows), &given)?;
         #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 rows")]
         let loss = self.total(&losses, rows, 1.0 / rows as f32)?;
         let loss = self.wrap(loss, Dims::Scalar);

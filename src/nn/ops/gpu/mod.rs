@@ -63,8 +63,16 @@ impl GpuOps {
     /// # Errors
     /// What the driver reports, and a result that is another one.
     pub fn shared(gpu: Arc<Gpu>, precision: Precision) -> Result<Backend, GpuError> {
-        gpu.tried(precision, || trial::pass(&gpu, precision))?;
+        Self::try_out(&gpu, precision)?;
         Self::untried(gpu, precision)
+    }
+
+    /// Whether a GPU computes what the processor computes: tried once in a process.
+    ///
+    /// # Errors
+    /// What the driver reports, and a result that is another one.
+    pub fn try_out(gpu: &Arc<Gpu>, precision: Precision) -> Result<(), GpuError> {
+        gpu.tried(precision, || trial::pass(gpu, precision))
     }
 
     fn untried(gpu: Arc<Gpu>, precision: Precision) -> Result<Backend, GpuError> {

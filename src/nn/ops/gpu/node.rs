@@ -9,6 +9,9 @@ use crate::nn::ops::passes::Passes;
 use crate::nn::ops::tensor::PassId;
 use crate::nn::ops::{Dims, OpError, Tensor};
 
+/// Rows and columns of a product that a block of threads computes (`tile.cuh`).
+pub(super) const TILE: usize = 64;
+
 /// The values of a tensor, and its gradients.
 pub(super) struct Node {
     pub value: Rc<Block>,
@@ -66,6 +69,16 @@ pub(super) fn for_each(count: usize) -> Grid {
 /// A thread for each of `count` values.
 pub(super) fn along(count: usize, threads: u32) -> Grid {
     Grid { blocks: [blocks(count, threads as usize), 1, 1], threads }
+}
+
+/// Blocks of threads for a product of so many rows and columns, in so many layers, each of a tile (`tile.cuh`).
+pub(super) fn tiles(rows: usize, columns: usize, layers: usize) -> Grid {
+    Grid { blocks: [blocks(rows, TILE), blocks(columns, TILE), blocks(layers, 1)], threads: 128 }
+}
+
+/// A warp for each row, four of them in a block (`reduce.cu`).
+pub(super) fn by_row(rows: usize) -> Grid {
+    Grid { blocks: [blocks(rows, 4), 1, 1], threads: 128 }
 }
 
 /// How many blocks there must be so that each has `each`.

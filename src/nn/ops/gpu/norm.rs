@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::node::{at, block, blocks, count, for_each, maybe, size, values};
+use super::node::{along, at, block, blocks, count, for_each, maybe, size, values};
 use super::{GpuOps, told};
 use crate::nn::gpu::{Arg, Block, Grid, Kernel};
 use crate::nn::ops::{Dims, Norm, OpError, Tensor};
@@ -45,7 +45,7 @@ impl Layout {
     }
 
     fn by_channel(self) -> Grid {
-        Grid { blocks: [blocks(self.channels, 32), 1, 1], threads: 32 }
+        along(self.channels, 32)
     }
 
     fn values(self) -> usize {

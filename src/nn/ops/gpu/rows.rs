@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::node::{along, at, block, blocks, count, for_each, maybe, size, values};
+use super::node::{along, at, block, blocks, by_row, count, for_each, maybe, size, tiles, values};
 use super::values::{Binary, Unary};
 use super::{GpuOps, told};
 use crate::nn::gpu::{Arg, Block, Grid, Kernel};
@@ -22,11 +22,6 @@ enum Product {
     Nn,
     /// `[k, m]` and `[k, n]`.
     Tn,
-}
-
-/// Four rows in a block, a warp for each.
-fn by_row(rows: usize) -> Grid {
-    Grid { blocks: [blocks(rows, 4), 1, 1], threads: 128 }
 }
 
 impl GpuOps {
@@ -215,16 +210,14 @@ impl GpuOps {
         (a, b): (&Block, &Block),
         bias: Option<&Block>,
     ) -> Result<Block, OpError> {
-        const TILE: usize = 64;
         let y = self.room(m * n)?;
         let kernel = match product {
             Product::Nt => Kernel::MatmulNt,
             Product::Nn => Kernel::MatmulNn,
             Product::Tn => Kernel::MatmulTn,
         };
-        let grid = Grid { blocks: [blocks(m, TILE), blocks(n, TILE), 1], threads: 128 };
         let given = [size(m), size(n), size(k), block(a), block(b), maybe(bias), block(&y)];
-        self.launch(kernel, grid, &given)?;
+        self.launch(kernel, tiles(m, n, 1), &given)?;
         Ok(y)
     }
 

@@ -5,6 +5,7 @@ use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use super::GpuOps;
 use super::node::{at, block, count, for_each, maybe};
 use crate::nn::gpu::{Given, Kernel};
+use crate::nn::ops::update;
 use crate::nn::ops::{OpError, Tensor, UpdateRule};
 
 impl GpuOps {
@@ -73,12 +74,8 @@ impl GpuOps {
     }
 }
 
-/// What weight decay adds to the gradient for each unit of the parameter, and what it takes from the parameter beside it.
-#[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
+/// The two forms of weight decay as numbers, 0 where there is none.
 fn decays(decay: Option<WeightDecay>, lr: f64) -> (f32, f32) {
-    match decay {
-        None => (0.0, 0.0),
-        Some(WeightDecay::L2(decay)) => (decay as f32, 0.0),
-        Some(WeightDecay::Decoupled(decay)) => (0.0, (decay * lr) as f32),
-    }
+    let (l2, decoupled) = update::decays(decay, lr);
+    (l2.unwrap_or(0.0), decoupled.unwrap_or(0.0))
 }
