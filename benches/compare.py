@@ -14,7 +14,8 @@ of every piece of work; the table holds medians over all rounds. Forms of PyTorc
 "best" is the fastest of all forms for that piece of work.
 
 On a GPU the program is the bench `device`, built elsewhere (`benches/gpu.sh`, `benches/device.sh`), and PyTorch's forms are
-eager, channels last and compiled, with its default precision (TF32 in convolutions).
+eager, channels last, the whole step as one CUDA graph (channels last), and compiled (channels last), with its default
+precision (TF32 in convolutions).
 """
 
 import argparse
@@ -77,12 +78,13 @@ def main():
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--device", default="cpu", help="cpu, or cuda:N or dfdx-cuda:N with --executable")
     parser.add_argument("--executable", help="the bench, if it is not to be built here")
+    parser.add_argument("--forms", default="eager,channels-last,graph,compile", help="PyTorch's, on a GPU")
     parser.add_argument("works", nargs="*", default=WORKS)
     args = parser.parse_args()
     executable, forms = args.executable or build(), FORMS
     if args.device != "cpu":
         # Huge pages are memory of the host: nothing on a GPU.
-        forms = [("eager", False), ("channels-last", False), ("compile", False)]
+        forms = [(form, False) for form in args.forms.split(",")]
     print("| threads | work | runner ms | eager ms | best PyTorch ms | eager / ours | best / ours |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for threads in map(int, args.threads.split(",")):
@@ -98,7 +100,8 @@ def main():
             ours = medians.pop("runner")
             name, best = min(medians.items(), key=lambda item: item[1])
             eager = medians["eager"]
-            print(f"| {threads} | {work} | {ours:.1f} | {eager:.1f} | {best:.1f} ({name}) "
+            digits = ".1f" if ours > 10 else ".2f"
+            print(f"| {threads} | {work} | {ours:{digits}} | {eager:{digits}} | {best:{digits}} ({name}) "
                   f"| {eager / ours:.2f} | {best / ours:.2f} |", flush=True)
         for worker in all_:
             worker.process.kill()

@@ -87,8 +87,9 @@ run() {
   done
 
   if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    timed 150 "$out/steps.log" python3 benches/compare.py --device cuda:0 --executable "$programs/device" \
-      --threads 1 --rounds 5 --times 20 dacnn-dann dacnn-supervised lenet-supervised resnet18-layer4
+    timed 100 "$out/steps.log" python3 benches/compare.py --device cuda:0 --executable "$programs/device" --threads 1 \
+      --rounds 5 --times 20 --forms eager,channels-last,graph dacnn-dann dacnn-supervised lenet-dann \
+      resnet18-layer4-64 resnet18-all-256 resnet50-all-32
     cat "$out/steps.log"
     verdict "steps against PyTorch" "see steps.log"
   else

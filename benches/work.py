@@ -1,7 +1,7 @@
 """The pieces of work that `compare.py` times, PyTorch's side. Same protocol as `work.rs`: lines
 `WORK TIMES` in, that many times in milliseconds out.
 
-    python benches/work.py THREADS eager|channels-last|compile [cpu|cuda:0]
+    python benches/work.py THREADS eager|channels-last|compile|graph [cpu|cuda:0]
 """
 
 import sys
@@ -28,6 +28,7 @@ class Lenet(nn.Module):
             nn.Conv2d(32, 48, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
         self.classifier = nn.Sequential(
             nn.Linear(768, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10))
+        self.domain_classifier = nn.Sequential(nn.Linear(768, 100), nn.ReLU(), nn.Linear(100, 2))
 
 
 class Step:
@@ -39,7 +40,7 @@ class Step:
         if isinstance(net, Resnet):
             self.optimizer = torch.optim.SGD(learning, 1e-3, momentum=0.9)
         else:
-            self.optimizer = torch.optim.Adam(learning, 1e-3)
+            self.optimizer = torch.optim.Adam(learning, 1e-3, capturable=form == "graph")
         self.source = torch.randn(shape, device=DEVICE)
         self.labels = torch.arange(shape[0], device=DEVICE) % 10
         if adversarial:
@@ -50,6 +51,27 @@ class Step:
             if adversarial:
                 self.target = self.target.contiguous(memory_format=torch.channels_last)
         self.loss = torch.compile(self.losses) if form == "compile" else self.losses
+        self.graph = self.recorded() if form == "graph" else None
+
+    def recorded(self):
+        """A whole step, losses, gradients and optimizer, as one CUDA graph."""
+        side = torch.cuda.Stream()
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self.once()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        self.optimizer.zero_grad()
+        with torch.cuda.graph(graph):
+            self.total = self.once()
+        return graph
+
+    def once(self):
+        self.optimizer.zero_grad()
+        total = self.loss()
+        total.backward()
+        self.optimizer.step()
+        return total
 
     def losses(self):
         net = self.net
@@ -64,6 +86,10 @@ class Step:
         return total
 
     def __call__(self):
+        if self.graph:
+            self.graph.replay()
+            self.total.item()
+            return
         self.optimizer.zero_grad()
         total = self.loss()
         total.item()
@@ -72,17 +98,17 @@ class Step:
 
 
 class Resnet(nn.Module):
-    """torchvision's ResNet18 in two parts; with everything but `layer4` and `fc` frozen where it
-    learns, frozen batch norm by its running statistics."""
+    """A ResNet of torchvision's in two parts; with everything but `layer4` and `fc` frozen where it
+    learns, frozen batch norm by its running statistics, unless `everything` learns."""
 
-    def __init__(self, learns, layer4=True):
+    def __init__(self, learns, layer4=True, net="resnet18", everything=False):
         super().__init__()
-        net = torchvision.models.resnet18(weights=None, num_classes=10)
+        net = getattr(torchvision.models, net)(weights=None, num_classes=10)
         self.frozen = nn.Sequential(
             net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
         self.features = nn.Sequential(self.frozen, net.layer4, net.avgpool, nn.Flatten())
         self.classifier = net.fc
-        if learns:
+        if learns and not everything:
             self.frozen.eval().requires_grad_(False)
         if not layer4:
             self.features.eval().requires_grad_(False)
@@ -128,6 +154,8 @@ def make(work, form):
             return Step(Dacnn(), (256, 3, 28, 28), form)
         case "dacnn-evaluate":
             return Evaluate(Dacnn(), (256, 3, 28, 28), form)
+        case "lenet-dann":
+            return Step(Lenet(), (64, 1, 28, 28), form, adversarial=True)
         case "lenet-supervised":
             return Step(Lenet(), (128, 1, 28, 28), form)
         case "resnet18-forward":
@@ -136,6 +164,12 @@ def make(work, form):
             return Epoch(Step(Resnet(True, layer4=False), (32, 3, 224, 224), form), 8)
         case "resnet18-layer4":
             return Step(Resnet(learns=True), (32, 3, 224, 224), form)
+        case "resnet18-layer4-64":
+            return Step(Resnet(learns=True), (64, 3, 224, 224), form)
+        case "resnet18-all-256":
+            return Step(Resnet(learns=True, everything=True), (256, 3, 224, 224), form)
+        case "resnet50-all-32":
+            return Step(Resnet(learns=True, net="resnet50", everything=True), (32, 3, 224, 224), form)
     raise SystemExit(f"there is no work `{work}`")
 
 

@@ -67,10 +67,14 @@ impl Work {
             "dacnn-supervised" => ("dacnn", digits(3), 256, 1, supervised()),
             // 10,000 images: 39 batches of 256 and the rest.
             "dacnn-evaluate" => ("dacnn", digits(3), 256, 39, None),
+            "lenet-dann" => ("lenet", digits(1), 64, 1, Some(dann())),
             "lenet-supervised" => ("lenet", digits(1), 128, 1, supervised()),
             "resnet18-forward" => ("resnet18", photographs, 32, 1, None),
             "resnet18-frozen-epoch" => ("resnet18", photographs, 32, 8, supervised()),
             "resnet18-layer4" => ("resnet18", photographs, 32, 1, supervised()),
+            "resnet18-layer4-64" => ("resnet18", photographs, 64, 1, supervised()),
+            "resnet18-all-256" => ("resnet18", photographs, 256, 1, supervised()),
+            "resnet50-all-32" => ("resnet50", photographs, 32, 1, supervised()),
             _ => panic!("there is no work `{work}`"),
         };
         let build = zoo::find(arch).expect("a network of the zoo").build;
@@ -86,10 +90,12 @@ impl Work {
             eps: 1e-8,
             weight_decay: 0.0,
         });
-        if matches!(work, "resnet18-layer4" | "resnet18-frozen-epoch") {
+        if arch.starts_with("resnet") {
             let thaw = ["fc.*", "layer4.*"].map(str::to_owned);
-            let thaw = if work == "resnet18-layer4" { &thaw[..] } else { &thaw[..1] };
-            freeze::apply(&mut model, &["*".to_owned()], thaw).expect("names of the network");
+            let thaw = if work.contains("layer4") { &thaw[..] } else { &thaw[..1] };
+            if !work.contains("-all-") {
+                freeze::apply(&mut model, &["*".to_owned()], thaw).expect("names of the network");
+            }
             optimizer =
                 Optimizer::Sgd { lr: 1e-3, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
         }

@@ -158,6 +158,11 @@ pub struct Pool2d {
 }
 
 impl Pool2d {
+    /// Windows of one pixel each.
+    pub(in crate::nn) fn of_one_pixel(input: Chw) -> Self {
+        Self { input, kernel: (1, 1), stride: (1, 1), padding: (0, 0), ceil: false }
+    }
+
     /// One output image.
     ///
     /// # Panics

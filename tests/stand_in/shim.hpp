@@ -135,6 +135,8 @@ inline void __threadfence_block() {}
 inline unsigned as_bits(float value) { unsigned bits; memcpy(&bits, &value, sizeof bits); return bits; }
 inline float as_float(unsigned bits) { float value; memcpy(&value, &bits, sizeof value); return value; }
 
+inline unsigned multiply_high(unsigned a, unsigned b) { return (unsigned)(((unsigned long long)a * b) >> 32); }
+
 inline void copy16(float *shared, const float *global, bool valid) { shim::copy(shared, valid ? global : nullptr); }
 inline void copy_commit() { shim::copy_commit(); }
 template <int N> inline void copy_wait() { shim::copy_wait(N); }
@@ -145,6 +147,11 @@ inline unsigned tf32(float value) {
   const unsigned bits = as_bits(value);
   if ((bits & 0x7f800000u) == 0x7f800000u) return (bits & 0x007fffffu) ? 0x7fffffffu : bits;
   return (bits + 0x1000u) & 0xffffe000u;
+}
+
+inline unsigned near_tf32(float value) {
+  const unsigned bits = as_bits(value);
+  return fabsf(value) < INFINITY ? bits + 0x1000u : bits;
 }
 
 inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], SHIM_HERE) {

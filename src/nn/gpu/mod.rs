@@ -12,6 +12,6 @@ mod recording;
 mod staging;
 
 pub use driver::{Gpu, GpuError};
-pub(in crate::nn) use kernel::{Arg, Kernel};
+pub(in crate::nn) use kernel::{Arg, Kernel, SLOTS};
 pub(in crate::nn) use queue::{Block, Given, Queue};
 pub(in crate::nn) use recording::Grid;

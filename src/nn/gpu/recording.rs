@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use cudarc_19::driver::{result, sys};
 
 use super::driver::{Gpu, GpuError};
-use super::kernel::{Arg, Kernel};
+use super::kernel::{Arg, Kernel, Slots};
 
 /// How many blocks there are, and threads in each.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,8 @@ const MOST_LISTS: usize = 64;
 pub(super) struct Calls {
     words: Vec<u64>,
     count: usize,
+    /// Where the last call begins.
+    last: usize,
 }
 
 const LAUNCH: u64 = 0;
@@ -45,10 +47,54 @@ impl Calls {
             "{}: {arguments:?}",
             kernel.name()
         );
-        let [x, y, z] = grid.blocks.map(u64::from);
+        let arguments: Vec<u64> = arguments.iter().map(|it| it.bits()).collect();
         let head = LAUNCH | (kernel as u64) << 8 | (arguments.len() as u64) << 32;
+        if kernel.slots().is_some_and(|slots| self.join(slots, head, grid, &arguments)) {
+            return;
+        }
+        let [x, y, z] = grid.blocks.map(u64::from);
+        self.begin();
         self.words.extend([head, x | y << 32, z | u64::from(grid.threads) << 32]);
-        self.words.extend(arguments.iter().map(|it| it.bits()));
+        self.words.extend(arguments);
+    }
+
+    /// Gives what a launch is to do to the launch before, if that has the places for it and neither needs the other's results.
+    fn join(&mut self, slots: Slots, head: u64, grid: Grid, arguments: &[u64]) -> bool {
+        let Some([found, shape, threads, past @ ..]) = self.words.get_mut(self.last..) else {
+            return false;
+        };
+        let is_same = *found == head
+            && *threads == u64::from(grid.blocks[2]) | u64::from(grid.threads) << 32
+            && past[..slots.before] == arguments[..slots.before];
+        if !is_same {
+            return false;
+        }
+        let (past, own) = (&mut past[slots.before..], &arguments[slots.before..]);
+        let filled = |of: &[u64]| of.chunks(slots.width).take_while(|place| place[0] != 0).count();
+        let (before, more) = (filled(past), filled(own));
+        let own = &own[..more * slots.width];
+        let (past, free) = past.split_at_mut(before * slots.width);
+        if free.len() < own.len() {
+            return false;
+        }
+        if slots.is_row {
+            // The first argument of a place is a number of values.
+            let names = |of: &[u64], it: u64| {
+                of.chunks(slots.width).any(|place| it != 0 && place[1..].contains(&it))
+            };
+            if own.chunks(slots.width).any(|place| place[1..].iter().any(|it| names(past, *it))) {
+                return false;
+            }
+            let x = (*shape & 0xffff_ffff).max(u64::from(grid.blocks[0]));
+            *shape = x | ((before + more) as u64) << 32;
+        }
+        free[..own.len()].copy_from_slice(own);
+        true
+    }
+
+    /// Begins a call.
+    fn begin(&mut self) {
+        self.last = self.words.len();
         self.count += 1;
     }
 
@@ -56,18 +102,18 @@ impl Calls {
         if bytes == 0 {
             return;
         }
+        self.begin();
         self.words.extend([COPY, into, from, bytes as u64]);
-        self.count += 1;
     }
 
     pub fn zero(&mut self, into: u64, bytes: usize) {
+        self.begin();
         self.words.extend([ZERO, into, bytes as u64]);
-        self.count += 1;
     }
 
     pub fn clear(&mut self) {
         self.words.clear();
-        self.count = 0;
+        (self.count, self.last) = (0, 0);
     }
 
     /// Asks for each of the calls.

@@ -1,5 +1,5 @@
-// Convolutions of maps [N, H, W, C] with filters [K, R, S, C / groups], as products of matrices whose left side is gathered from
-// the maps. blockIdx.z is the group.
+// Convolutions of maps [N, H, W, C], as products of matrices whose left side is gathered from the maps. blockIdx.z is the group.
+#include "divisor.cuh"
 #include "elements.cuh"
 #include "tile.cuh"
 
@@ -12,166 +12,238 @@ struct Shape {
   __device__ int taps() const { return r * s; }
 };
 
-// An image, and where a filter's first tap lies in it for one output pixel.
+// A place in a map that taps are counted from: where it lies in memory, which may be before the map's first value, and its row
+// and column, of 16 bits each.
 struct Corner {
-  const float *image;
-  int y, x;
+  int at, place;
+  __device__ static Corner of(int at, int row, int column) { return {at, row * 65536 | (column & 0xffff)}; }
+  __device__ int row() const { return place >> 16; }
+  __device__ int column() const { return (short)place; }
+  // One that is outside of every map, whatever the tap.
+  __device__ static Corner nowhere() { return of(0, -0x4000, 0); }
 };
 
-// A tap of a filter with a channel of the input.
+// A tap of a filter with a channel: how far it is from the corner, in the map and in memory.
 struct Tap {
-  int y, x, channel;
+  int row, column, at;
 };
 
-__device__ inline Corner corner(const Shape &g, const float *x, int pixel) {
-  const int area = g.p * g.q, image = pixel / area, at = pixel - image * area, row = at / g.q;
-  return {x + (long long)image * g.h * g.w * g.c, row * g.down - g.above, (at - row * g.q) * g.right - g.before};
+// Where maps [height, width, depth] hold what is at a tap from a corner; negative outside of them.
+__device__ inline int under(int height, int width, const Corner &corner, const Tap &tap) {
+  const int row = corner.row() + tap.row, column = corner.column() + tap.column;
+  const bool inside = (unsigned)row < (unsigned)height && (unsigned)column < (unsigned)width;
+  return inside ? corner.at + tap.at : -1;
 }
 
-__device__ inline Tap tap(const Shape &g, int place) {
-  const int channels = g.channels(), number = place / channels, row = number / g.s;
-  return {row, number - row * g.s, (int)blockIdx.z * channels + place - number * channels};
-}
+// All operands come four values at once: channels and filters of a group are padded to multiples of four.
+struct Wide {
+  static constexpr int WIDTH = 4;
+};
 
-__device__ inline float under(const Shape &g, const Corner &corner, const Tap &tap) {
-  const int y = corner.y + tap.y, x = corner.x + tap.x;
-  const bool inside = (unsigned)y < (unsigned)g.h && (unsigned)x < (unsigned)g.w;
-  return inside ? corner.image[(y * g.w + x) * g.c + tap.channel] : 0.0f;
-}
+// The pixels under the filters: where an output pixel's first tap is, and where each tap is from there.
+struct Input : Wide {
+  static constexpr bool IS_ROUNDED = false;
+  Shape g;
+  const float *values;
+  Divisor area, columns, channels, taps;
+  __device__ Input(const Shape &g, const float *x)
+      : g(g), values(x), area(g.p * g.q), columns(g.q), channels(g.channels()), taps(g.s) {}
 
-// The pixels under each output pixel.
-struct Patches {
+  __device__ Corner corner(int pixel) const {
+    int at, column;
+    const int image = area.of(pixel, at), row = columns.of(at, column) * g.down - g.above;
+    column = column * g.right - g.before;
+    return Corner::of(((image * g.h + row) * g.w + column) * g.c, row, column);
+  }
+  __device__ Tap tap(int place) const {
+    int channel, column;
+    const int row = taps.of(channels.of(place, channel), column);
+    return {row, column, (row * g.w + column) * g.c + (int)blockIdx.z * g.channels() + channel};
+  }
+  __device__ int at(const Corner &corner, const Tap &tap) const { return under(g.h, g.w, corner, tap); }
+};
+
+// A row for each output pixel, along taps and channels.
+struct Patches : Input {
   static constexpr bool ALONG_DEPTH = true;
   using Row = Corner;
   using Depth = Tap;
-  Shape g;
-  const float *x;
-  __device__ Row row(int pixel) const {
-    if (pixel < g.n * g.p * g.q) return corner(g, x, pixel);
-    return {x, -(1 << 30), 0};
-  }
-  __device__ Depth depth(int place) const { return tap(g, place); }
-  __device__ float at(const Row &corner, const Depth &tap) const { return under(g, corner, tap); }
+  using Input::Input;
+  __device__ Row row(int pixel) const { return pixel < g.n * g.p * g.q ? corner(pixel) : Corner::nowhere(); }
+  __device__ Depth depth(int place) const { return tap(place); }
 };
 
-// The same the other way round: a row for each place of a filter.
-struct PatchColumns {
+// The same the other way round: a row for each tap and channel.
+struct PatchColumns : Input {
   static constexpr bool ALONG_DEPTH = false;
   using Row = Tap;
   using Depth = Corner;
-  Shape g;
-  const float *x;
-  __device__ Row row(int place) const {
-    if (place < g.taps() * g.channels()) return tap(g, place);
-    return {-(1 << 30), 0, 0};
-  }
-  __device__ Depth depth(int pixel) const { return corner(g, x, pixel); }
-  __device__ float at(const Row &tap, const Depth &corner) const { return under(g, corner, tap); }
+  using Input::Input;
+  __device__ Row row(int place) const { return place < g.taps() * g.channels() ? tap(place) : Tap{-(1 << 30), 0, 0}; }
+  __device__ Depth depth(int pixel) const { return corner(pixel); }
+  __device__ int at(const Tap &tap, const Corner &corner) const { return Input::at(corner, tap); }
 };
 
-struct Filters {
-  static constexpr bool ALONG_DEPTH = true;
-  using Row = const float *;
+// A row of `depths` values for each filter, or for each channel, rounded to TF32 where that is what they are used in. Each group
+// has `rows` of them.
+struct Filters : Wide {
+  static constexpr bool ALONG_DEPTH = true, IS_ROUNDED = true;
+  using Row = int;
   using Depth = int;
-  Shape g;
-  const float *w;
-  __device__ Row row(int filter) const {
-    const bool there = filter < g.filters();
-    return there ? w + (long long)(blockIdx.z * g.filters() + filter) * g.taps() * g.channels() : nullptr;
-  }
-  __device__ Depth depth(int place) const { return place; }
-  __device__ float at(Row row, Depth depth) const { return row ? row[depth] : 0.0f; }
+  const float *values;
+  int rows, depths;
+  __device__ Filters(const float *w, int rows, int depths) : values(w), rows(rows), depths(depths) {}
+  __device__ Row row(int row) const { return row < rows ? (int)(blockIdx.z * rows + row) * depths : -(1 << 30); }
+  __device__ Depth depth(int depth) const { return depth; }
+  __device__ int at(Row row, Depth depth) const { return row + depth; }
 };
 
-// The gradients of the output pixels that an input pixel went into.
-struct Spread {
-  static constexpr bool ALONG_DEPTH = true;
-  // The image's gradient, and the pixel with the padding before it.
+// The gradients of the output pixels that an input pixel went into, along taps and filters. A filter that moves by several pixels
+// at a time meets an input pixel with some of its taps only, the same for all pixels that are as far from a multiple of that: a
+// phase. `number` says which.
+struct Phase {
+  int row, column;        // of its first pixel
+  int first_tap, beside;  // the first taps that meet it, down and right
+  int rows, columns;      // how many pixels of an image are of it
+  int down, right;        // how many taps meet it
+
+  __device__ Phase(const Shape &g, int number) {
+    row = number / g.right, column = number % g.right;
+    first_tap = (row + g.above) % g.down, beside = (column + g.before) % g.right;
+    rows = (g.h - row + g.down - 1) / g.down, columns = (g.w - column + g.right - 1) / g.right;
+    down = (g.r - first_tap + g.down - 1) / g.down, right = (g.s - beside + g.right - 1) / g.right;
+  }
+};
+
+// Its pixels, in the order of images, rows and columns, and its places: taps and filters.
+struct PhasePlaces : Wide {
+  Shape g;
+  Phase phase;
+  const float *values;
+  int group;
+  Divisor area, columns, filters, taps;
+  __device__ PhasePlaces(const Shape &g, const Phase &phase, const float *values, int group)
+      : g(g), phase(phase), values(values), group(group), area(phase.rows * phase.columns), columns(phase.columns),
+        filters(g.filters()), taps(phase.right) {}
+  __device__ int pixels() const { return g.n * phase.rows * phase.columns; }
+  __device__ int places() const { return phase.down * phase.right * g.filters(); }
+  // The tap of a place among those of the phase, and the filter.
+  __device__ int tap(int place, int &column, int &filter) const { return taps.of(filters.of(place, filter), column); }
+  // Where a pixel is.
+  __device__ int pixel(int number, int &row, int &column) const {
+    int at;
+    const int image = area.of(number, at);
+    row = phase.row + columns.of(at, column) * g.down;
+    column = phase.column + column * g.right;
+    return image;
+  }
+};
+
+struct Spread : PhasePlaces {
+  static constexpr bool ALONG_DEPTH = true, IS_ROUNDED = false;
   using Row = Corner;
   using Depth = Tap;
-  Shape g;
-  const float *dy;
-  __device__ Row row(int pixel) const {
-    if (pixel >= g.n * g.h * g.w) return {dy, -(1 << 30), 0};
-    const int area = g.h * g.w, image = pixel / area, at = pixel - image * area, y = at / g.w;
-    return {dy + (long long)image * g.p * g.q * g.k, y + g.above, at - y * g.w + g.before};
+  using PhasePlaces::PhasePlaces;
+
+  // The output pixel that the first tap takes from.
+  __device__ Row row(int number) const {
+    if (number >= pixels()) return Corner::nowhere();
+    int row, column;
+    const int image = pixel(number, row, column);
+    row = (row + g.above - phase.first_tap) / g.down, column = (column + g.before - phase.beside) / g.right;
+    return Corner::of(((image * g.p + row) * g.q + column) * g.k, row, column);
   }
   __device__ Depth depth(int place) const {
-    const int filters = g.filters(), number = place / filters, row = number / g.s;
-    return {row, number - row * g.s, (int)blockIdx.z * filters + place - number * filters};
+    int filter, column;
+    const int row = tap(place, column, filter);
+    return {-row, -column, group * g.filters() + filter - (row * g.q + column) * g.k};
   }
-  __device__ float at(const Row &pixel, const Depth &tap) const {
-    int p = pixel.y - tap.y, q = pixel.x - tap.x;
-    if (p < 0 || q < 0) return 0.0f;
-    if (g.down != 1 || g.right != 1) {
-      if (p % g.down != 0 || q % g.right != 0) return 0.0f;
-      p /= g.down;
-      q /= g.right;
-    }
-    return p < g.p && q < g.q ? pixel.image[(p * g.q + q) * g.k + tap.channel] : 0.0f;
-  }
+  __device__ int at(const Row &pixel, const Depth &tap) const { return under(g.p, g.q, pixel, tap); }
 };
 
-// The filters by channel: a row for each channel, along taps and filters.
-struct FilterColumns {
-  static constexpr bool ALONG_DEPTH = false;
+// The filters by channel, along the same places.
+struct FilterColumns : PhasePlaces {
+  static constexpr bool ALONG_DEPTH = true, IS_ROUNDED = true;
   using Row = int;
-  using Depth = const float *;
-  Shape g;
-  const float *w;
-  __device__ Row row(int channel) const { return channel < g.channels() ? channel : -1; }
-  __device__ Depth depth(int place) const {
-    const int filters = g.filters(), tap = place / filters, filter = place - tap * filters;
-    return w + ((long long)(blockIdx.z * filters + filter) * g.taps() + tap) * g.channels();
+  using Depth = int;
+  using PhasePlaces::PhasePlaces;
+  __device__ Row row(int channel) const {
+    return channel < g.channels() ? (group * g.channels() + channel) * g.taps() * g.filters() : -(1 << 30);
   }
-  __device__ float at(Row channel, Depth from) const { return channel >= 0 ? from[channel] : 0.0f; }
+  __device__ Depth depth(int place) const {
+    int filter, column;
+    const int row = phase.first_tap + tap(place, column, filter) * g.down;
+    return (row * g.s + phase.beside + column * g.right) * g.filters() + filter;
+  }
+  __device__ int at(Row row, Depth depth) const { return row + depth; }
 };
 
 // The gradient of the output, a row for each filter.
-struct OutputColumns {
-  static constexpr bool ALONG_DEPTH = false;
+struct OutputColumns : Wide {
+  static constexpr bool ALONG_DEPTH = false, IS_ROUNDED = false;
   using Row = int;
-  using Depth = const float *;
+  using Depth = int;
   Shape g;
-  const float *dy;
+  const float *values;
+  __device__ OutputColumns(const Shape &g, const float *dy) : g(g), values(dy) {}
   __device__ Row row(int filter) const { return filter < g.filters() ? (int)blockIdx.z * g.filters() + filter : -1; }
-  __device__ Depth depth(int pixel) const { return dy + (long long)pixel * g.k; }
-  __device__ float at(Row filter, Depth from) const { return filter >= 0 ? from[filter] : 0.0f; }
+  __device__ Depth depth(int pixel) const { return pixel * g.k; }
+  __device__ int at(Row filter, Depth from) const { return filter >= 0 ? from + filter : -1; }
 };
 
-template <bool PRECISE>
-__device__ inline void forward(const Shape &g, const float *x, const float *w, const float *bias, float *y) {
-  const int pixels = g.n * g.p * g.q, filters = g.filters();
-  tile::product<PRECISE>(
-      Patches{g, x}, Filters{g, w}, blockIdx.x * tile::ROWS, blockIdx.y * tile::COLUMNS, 0, g.taps() * g.channels(),
-      [&](int pixel, int filter, float sum) {
-        if (pixel >= pixels || filter >= filters) return;
-        const int own = blockIdx.z * filters + filter;
-        y[(long long)pixel * g.k + own] = bias ? sum + bias[own] : sum;
-      });
-}
-
-template <bool PRECISE>
-__device__ inline void input_gradient(const Shape &g, const float *dy, const float *w, float *dx) {
-  const int pixels = g.n * g.h * g.w, channels = g.channels();
-  tile::product<PRECISE>(
-      Spread{g, dy}, FilterColumns{g, w}, blockIdx.x * tile::ROWS, blockIdx.y * tile::COLUMNS, 0, g.taps() * g.filters(),
-      [&](int pixel, int channel, float sum) {
-        if (pixel < pixels && channel < channels) dx[(long long)pixel * g.c + blockIdx.z * channels + channel] = sum;
-      });
-}
-
-// Pixels are cut into parts of `part` each, which are added up afterwards: gridDim.x is the parts times the tiles of filters.
-template <bool PRECISE>
-__device__ inline void filter_gradient(const Shape &g, int part, const float *x, const float *dy, float *parts) {
+template <class Size, bool PRECISE>
+__device__ inline void forward(typename Size::Shared &shared, const Shape &g, const float *x, const float *w, const float *bias, float *y) {
   const int pixels = g.n * g.p * g.q, filters = g.filters(), places = g.taps() * g.channels();
-  const int tiles = (filters + tile::ROWS - 1) / tile::ROWS, number = blockIdx.x / tiles;
+  tile::product<Size, PRECISE>(
+      shared, Patches(g, x), Filters(w, filters, places), blockIdx.x * Size::ROWS, blockIdx.y * Size::COLUMNS, 0, places,
+      [&](int filter) {
+        const int own = blockIdx.z * filters, k = g.k;
+        const Values<2> summands = tile::two_of(bias ? bias + own : nullptr, filter, filters);
+        return [=](int pixel, float sum, float next) {
+          if (pixel >= pixels) return;
+          tile::put_two(y + (pixel * k + own), filter, filters, sum + summands.v[0], next + summands.v[1]);
+        };
+      });
+}
+
+// blockIdx.z is the group times the phases, plus the phase.
+template <class Size, bool PRECISE>
+__device__ inline void input_gradient(typename Size::Shared &shared, const Shape &g, const float *dy, const float *w, float *dx) {
+  const int phases = g.down * g.right, group = blockIdx.z / phases;
+  const Phase phase(g, blockIdx.z % phases);
+  const Spread spread(g, phase, dy, group);
+  const int pixels = spread.pixels(), channels = g.channels();
+  if ((int)blockIdx.x * Size::ROWS >= pixels) return;
+  tile::product<Size, PRECISE>(
+      shared, spread, FilterColumns(g, phase, w, group), blockIdx.x * Size::ROWS, blockIdx.y * Size::COLUMNS, 0, spread.places(),
+      [&](int channel) {
+        return [=](int number, float sum, float next) {
+          if (number >= pixels) return;
+          int row, column;
+          const int image = spread.pixel(number, row, column);
+          float *own = dx + (((image * g.h + row) * g.w + column) * g.c + group * channels);
+          tile::put_two(own, channel, channels, sum, next);
+        };
+      });
+}
+
+// Pixels are cut into parts of `part` each, which are added up afterwards: gridDim.x is the parts times the tiles of places. Each
+// group has `filters` of its own, and others that are padding.
+template <class Size, bool PRECISE>
+__device__ inline void filter_gradient(typename Size::Shared &shared, const Shape &g, int filters, int part, const float *x, const float *dy,
+                                       float *parts) {
+  const int pixels = g.n * g.p * g.q, places = g.taps() * g.channels();
+  const int tiles = (places + Size::ROWS - 1) / Size::ROWS, number = blockIdx.x / tiles;
   const int begin = number * part, end = begin + part < pixels ? begin + part : pixels;
-  float *own = parts + (long long)number * g.k * places;
-  tile::product<PRECISE>(
-      OutputColumns{g, dy}, PatchColumns{g, x}, blockIdx.x % tiles * tile::ROWS, blockIdx.y * tile::COLUMNS, begin, end,
-      [&](int filter, int place, float sum) {
-        if (filter < filters && place < places) own[(long long)(blockIdx.z * filters + filter) * places + place] = sum;
+  float *own = parts + (number * g.groups + (int)blockIdx.z) * filters * places;
+  tile::product<Size, PRECISE>(
+      shared, PatchColumns(g, x), OutputColumns(g, dy), blockIdx.x % tiles * Size::ROWS, blockIdx.y * Size::COLUMNS, begin, end,
+      [&](int filter) {
+        return [=](int place, float sum, float next) {
+          if (place >= places) return;
+          if (filter < filters) own[filter * places + place] = sum;
+          if (filter + 1 < filters) own[(filter + 1) * places + place] = next;
+        };
       });
 }
 
@@ -180,39 +252,48 @@ __device__ inline void filter_gradient(const Shape &g, int part, const float *x,
 #define SHAPE int n, int h, int w, int c, int p, int q, int k, int r, int s, int down, int right, int above, int before, int groups
 #define GIVEN Shape{n, h, w, c, p, q, k, r, s, down, right, above, before, groups}
 
-KERNEL(conv_forward)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
-  forward<false>(GIVEN, x, filters, bias, y);
+// Filters are [K, R, S, C / groups].
+KERNEL_BOUNDED(conv_forward, tile::THREADS)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  __shared__ tile::Large::Shared shared;
+  forward<tile::Large, false>(shared, GIVEN, x, filters, bias, y);
 }
 REGISTER(conv_forward)
 
-KERNEL(conv_forward_precise)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
-  forward<true>(GIVEN, x, filters, bias, y);
+KERNEL_BOUNDED(conv_forward_precise, tile::THREADS, 3)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  __shared__ tile::Small::Shared shared;
+  forward<tile::Small, true>(shared, GIVEN, x, filters, bias, y);
 }
 REGISTER(conv_forward_precise)
 
-KERNEL(conv_input_gradient)(SHAPE, const float *dy, const float *filters, float *dx) {
-  input_gradient<false>(GIVEN, dy, filters, dx);
+// Filters are [C, R, S, K / groups].
+KERNEL_BOUNDED(conv_input_gradient, tile::THREADS)(SHAPE, const float *dy, const float *filters, float *dx) {
+  __shared__ tile::Large::Shared shared;
+  input_gradient<tile::Large, false>(shared, GIVEN, dy, filters, dx);
 }
 REGISTER(conv_input_gradient)
 
-KERNEL(conv_input_gradient_precise)(SHAPE, const float *dy, const float *filters, float *dx) {
-  input_gradient<true>(GIVEN, dy, filters, dx);
+KERNEL_BOUNDED(conv_input_gradient_precise, tile::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
+  __shared__ tile::Small::Shared shared;
+  input_gradient<tile::Small, true>(shared, GIVEN, dy, filters, dx);
 }
 REGISTER(conv_input_gradient_precise)
 
-KERNEL(conv_filter_gradient)(SHAPE, int part, const float *x, const float *dy, float *parts) {
-  filter_gradient<false>(GIVEN, part, x, dy, parts);
+KERNEL_BOUNDED(conv_filter_gradient, tile::THREADS)(SHAPE, int own, int part, const float *x, const float *dy, float *parts) {
+  __shared__ tile::Large::Shared shared;
+  filter_gradient<tile::Large, false>(shared, GIVEN, own, part, x, dy, parts);
 }
 REGISTER(conv_filter_gradient)
 
-KERNEL(conv_filter_gradient_precise)(SHAPE, int part, const float *x, const float *dy, float *parts) {
-  filter_gradient<true>(GIVEN, part, x, dy, parts);
+KERNEL_BOUNDED(conv_filter_gradient_precise, tile::THREADS, 3)(SHAPE, int own, int part, const float *x, const float *dy,
+                                                               float *parts) {
+  __shared__ tile::Small::Shared shared;
+  filter_gradient<tile::Small, true>(shared, GIVEN, own, part, x, dy, parts);
 }
 REGISTER(conv_filter_gradient_precise)
 
 // Depthwise convolutions, of one channel and one filter in each group: a thread for each output.
 KERNEL(depthwise_forward)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
-  const long long at = element();
+  const int at = element();
   if (at >= (long long)n * p * q * c) return;
   const int channel = at % c, pixel = at / c, image = pixel / (p * q), row0 = pixel % (p * q) / q * down - above;
   const int column0 = pixel % q * right - before;
@@ -228,7 +309,7 @@ KERNEL(depthwise_forward)(SHAPE, const float *x, const float *filters, const flo
 REGISTER(depthwise_forward)
 
 KERNEL(depthwise_input_gradient)(SHAPE, const float *dy, const float *filters, float *dx) {
-  const long long at = element();
+  const int at = element();
   if (at >= (long long)n * h * w * c) return;
   const int channel = at % c, pixel = at / c, image = pixel / (h * w), row0 = pixel % (h * w) / w + above;
   const int column0 = pixel % w + before;

@@ -9,13 +9,12 @@ enum { SCALE, DIVIDE, SHIFT, SQUARE, ABS, EXP, LOG, SQRT, SIGMOID, CLAMP, ABOVE 
 // In the order of `Binary` in binary.rs.
 enum { ADD, SUBTRACT, MULTIPLY, DIVIDE_BY };
 
-
 }  // namespace
 
 // y = f(x); `by` holds two numbers.
 KERNEL(unary)(long long n, int kind, const float *by, const float *x, float *y) {
   const float a = by[0], b = by[1];
-  for (long long i = element(); i < n; i += elements()) {
+  for (unsigned i = element(); i < n; i += elements()) {
     const float v = x[i];
     float out = 0.0f;
     switch (kind) {
@@ -39,7 +38,7 @@ REGISTER(unary)
 // dx = f'(x) dy, from x and y = f(x).
 KERNEL(unary_back)(long long n, int kind, const float *by, const float *x, const float *y, const float *dy, float *dx) {
   const float a = by[0], b = by[1];
-  for (long long i = element(); i < n; i += elements()) {
+  for (unsigned i = element(); i < n; i += elements()) {
     const float v = x[i], d = dy[i];
     float out = 0.0f;
     switch (kind) {
@@ -61,7 +60,7 @@ REGISTER(unary_back)
 
 // y = a op b for n values in rows of `columns`; b is at row * b_row + column * b_column.
 KERNEL(binary)(long long n, int kind, int columns, int b_row, int b_column, const float *a, const float *b, float *y) {
-  for (long long i = element(); i < n; i += elements()) {
+  for (unsigned i = element(); i < n; i += elements()) {
     const float u = a[i], v = b[i / columns * b_row + i % columns * b_column];
     y[i] = kind == ADD ? u + v : kind == SUBTRACT ? u - v : kind == MULTIPLY ? u * v : u / v;
   }
@@ -72,7 +71,7 @@ REGISTER(binary)
 // up afterwards. Either may be absent.
 KERNEL(binary_back)(long long n, int kind, int columns, int b_row, int b_column, const float *a, const float *b, const float *dy,
                     float *da, float *db) {
-  for (long long i = element(); i < n; i += elements()) {
+  for (unsigned i = element(); i < n; i += elements()) {
     const float d = dy[i], v = kind >= MULTIPLY ? b[i / columns * b_row + i % columns * b_column] : 0.0f;
     if (da) da[i] = kind == MULTIPLY ? d * v : kind == DIVIDE_BY ? d / v : d;
     if (db) {
@@ -83,34 +82,53 @@ KERNEL(binary_back)(long long n, int kind, int columns, int b_row, int b_column,
 }
 REGISTER(binary_back)
 
-// y += x.
-KERNEL(accumulate)(long long n, const float *x, float *y) {
-  for (long long i = element(); i < n; i += elements()) y[i] += x[i];
+#define SUM_0 long long n0, const float *x0, float *y0
+#define SUM_1 long long n1, const float *x1, float *y1
+#define SUM_2 long long n2, const float *x2, float *y2
+#define SUM_3 long long n3, const float *x3, float *y3
+#define SUM_4 long long n4, const float *x4, float *y4
+#define SUM_5 long long n5, const float *x5, float *y5
+#define SUM_6 long long n6, const float *x6, float *y6
+#define SUM_7 long long n7, const float *x7, float *y7
+#define SUMS SUM_0, SUM_1, SUM_2, SUM_3, SUM_4, SUM_5, SUM_6, SUM_7
+#define CASE_SUM(k) case k: n = n##k, x = x##k, y = y##k; break;
+
+// y += x, up to eight times: blockIdx.y says which.
+KERNEL(accumulate)(SUMS) {
+  long long n;
+  const float *x;
+  float *y;
+  switch (blockIdx.y) {
+    CASE_SUM(0) CASE_SUM(1) CASE_SUM(2) CASE_SUM(3) CASE_SUM(4) CASE_SUM(5) CASE_SUM(6)
+    default: n = n7, x = x7, y = y7;
+  }
+  const int i = element();
+  if (i < n) y[i] += x[i];
 }
 REGISTER(accumulate)
 
 // y = by[0] x.
 KERNEL(scale)(long long n, const float *by, const float *x, float *y) {
   const float factor = by[0];
-  for (long long i = element(); i < n; i += elements()) y[i] = factor * x[i];
+  for (unsigned i = element(); i < n; i += elements()) y[i] = factor * x[i];
 }
 REGISTER(scale)
 
 // y = by[0] everywhere.
 KERNEL(fill)(long long n, const float *by, float *y) {
-  for (long long i = element(); i < n; i += elements()) y[i] = by[0];
+  for (unsigned i = element(); i < n; i += elements()) y[i] = by[0];
 }
 REGISTER(fill)
 
 // y = x times the number of its plane, of `spatial` values each.
 KERNEL(scale_planes)(long long n, int spatial, const float *by, const float *x, float *y) {
-  for (long long i = element(); i < n; i += elements()) y[i] = x[i] * by[i / spatial];
+  for (unsigned i = element(); i < n; i += elements()) y[i] = x[i] * by[i / spatial];
 }
 REGISTER(scale_planes)
 
 // Rectification up to a ceiling.
 KERNEL(rectify)(long long n, float ceiling, const float *x, float *y) {
-  for (long long i = element(); i < n; i += elements()) {
+  for (unsigned i = element(); i < n; i += elements()) {
     const float v = x[i];
     y[i] = v < 0.0f ? 0.0f : v > ceiling ? ceiling : v;
   }
@@ -119,13 +137,13 @@ REGISTER(rectify)
 
 // Its gradient, by its output: 0 at both ends.
 KERNEL(rectify_back)(long long n, float ceiling, const float *y, const float *dy, float *dx) {
-  for (long long i = element(); i < n; i += elements()) dx[i] = y[i] > 0.0f && y[i] < ceiling ? dy[i] : 0.0f;
+  for (unsigned i = element(); i < n; i += elements()) dx[i] = y[i] > 0.0f && y[i] < ceiling ? dy[i] : 0.0f;
 }
 REGISTER(rectify_back)
 
 // into = keep into + (1 - keep) from.
 KERNEL(average)(long long n, const float *keep, const float *from, float *into) {
   const float share = keep[0];
-  for (long long i = element(); i < n; i += elements()) into[i] = share * into[i] + (1.0f - share) * from[i];
+  for (unsigned i = element(); i < n; i += elements()) into[i] = share * into[i] + (1.0f - share) * from[i];
 }
 REGISTER(average)

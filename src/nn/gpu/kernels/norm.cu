@@ -1,106 +1,178 @@
 // Batch normalisation. A value of channel c lies at (r / s * channels + c) * s + r % s, where r counts images and pixels: s is
-// the number of pixels where channels are planes, and 1 where they are innermost.
+// the number of pixels where channels are planes, and 1 where they are innermost. In kernels that sum, a block of eight warps has
+// 32 channels, one for each lane; blockIdx.y is the part of the values.
 #include "elements.cuh"
+#include "sums.cuh"
 
 namespace {
 
-struct Values {
+struct Layout {
   int channels, s;
-  __device__ long long at(long long r, int channel) const { return (r / s * channels + channel) * s + r % s; }
-  __device__ int channel(long long i) const { return i / s % channels; }
+  __device__ int at(int r, int channel) const {
+    return s == 1 ? r * channels + channel : (r / s * channels + channel) * s + r % s;
+  }
+  __device__ int channel(int i) const { return i / s % channels; }
 };
+
+// The sums over the parts of both numbers of a channel.
+__device__ inline void add_parts(const float *sums, int parts, int channels, int channel, double &first, double &second) {
+  __shared__ double shared[2][8][32];
+  double a = 0.0, b = 0.0;
+  if (channel < channels) {
+    for (int p = threadIdx.x >> 5; p < parts; p += 8) {
+      a += sums[(p * channels + channel) * 2];
+      b += sums[(p * channels + channel) * 2 + 1];
+    }
+  }
+  first = sums::over_warps(a, shared[0]);
+  second = sums::over_warps(b, shared[1]);
+}
 
 }  // namespace
 
 // Sums over a part of the values of each channel, of x less the channel's first value and of its square: what is far from zero
-// keeps its digits. blockIdx.y is the part; parts is [part][channel][2].
-KERNEL(norm_parts)(long long rows, int channels, int s, int part, const float *x, float *parts) {
-  const int channel = blockIdx.x * blockDim.x + threadIdx.x;
-  if (channel >= channels) return;
-  const Values values{channels, s};
-  const float first = x[values.at(0, channel)];
-  const long long begin = blockIdx.y * (long long)part, end = begin + part < rows ? begin + part : rows;
+// keeps its digits. parts is [part][channel][2].
+KERNEL_BOUNDED(norm_parts, 256)(long long rows, int channels, int s, int part, const float *x, float *parts) {
+  __shared__ float shared[2][8][32];
+  const int warp = threadIdx.x >> 5, channel = blockIdx.x * 32 + lane();
+  const int begin = blockIdx.y * part, end = begin + part < rows ? begin + part : (int)rows;
   float sum = 0.0f, square = 0.0f;
-  for (long long r = begin; r < end; r++) {
-    const float v = x[values.at(r, channel)] - first;
-    sum += v;
-    square += v * v;
+  if (channel < channels) {
+    const Layout layout{channels, s};
+    const float first = x[layout.at(0, channel)];
+    for (int r = begin + warp; r < end; r += 8) {
+      const float v = x[layout.at(r, channel)] - first;
+      sum += v;
+      square += v * v;
+    }
   }
-  float *out = parts + ((long long)blockIdx.y * channels + channel) * 2;
+  sum = sums::over_warps(sum, shared[0]);
+  square = sums::over_warps(square, shared[1]);
+  if (warp != 0 || channel >= channels) return;
+  float *out = parts + (blockIdx.y * channels + channel) * 2;
   out[0] = sum;
   out[1] = square;
 }
 REGISTER(norm_parts)
 
-// Moments from the parts' sums; running averages move by `momentum` where there are some. Channels that go by the averages, as
-// they were before, are those with a number other than 0 in `by_averages`. Leaves mean, 1 / sqrt(var + eps), factor and summand
-// of each channel in `norm`, [4][channels].
-KERNEL(norm_finish)(int channels, int s, long long rows, int parts, float eps, float momentum, const float *x, const float *sums,
-                    const float *weight, const float *bias, float *running_mean, float *running_var, const float *by_averages,
-                    float *norm) {
-  const int channel = blockIdx.x * blockDim.x + threadIdx.x;
-  if (channel >= channels) return;
-  double sum = 0.0, square = 0.0;
-  for (int p = 0; p < parts; p++) {
-    sum += sums[((long long)p * channels + channel) * 2];
-    square += sums[((long long)p * channels + channel) * 2 + 1];
+namespace {
+
+// What becomes of a channel's moments: running averages move by `momentum` where there are some; channels that go by the
+// averages, as they were before, are those with a number other than 0 in `by_averages`. Leaves mean, 1 / sqrt(var + eps), factor
+// and summand of each channel in `norm`, [4][channels].
+struct Finish {
+  int channels;
+  float eps, momentum;
+  const float *weight, *bias;
+  float *running_mean, *running_var;
+  const float *by_averages;
+  float *norm;
+
+  // `share` is 1 / rows.
+  __device__ void moments(int channel, int rows, double share, float first, double sum, double square) const {
+    const double shift = sum * share, spread = square * share - shift * shift;
+    const float own_mean = (float)(first + shift), own_var = (float)(spread > 0.0 ? spread : 0.0);
+    float mean = own_mean, var = own_var;
+    if (by_averages && by_averages[channel] != 0.0f) {
+      mean = running_mean[channel];
+      var = running_var[channel];
+    }
+    if (running_mean) {
+      const float unbias = (float)rows / (float)(rows > 2 ? rows - 1 : 1);
+      running_mean[channel] += momentum * (own_mean - running_mean[channel]);
+      running_var[channel] += momentum * (own_var * unbias - running_var[channel]);
+    }
+    given(channel, mean, var);
   }
-  const double shift = sum / rows, spread = square / rows - shift * shift;
-  const float own_mean = (float)(x[Values{channels, s}.at(0, channel)] + shift), own_var = (float)(spread > 0.0 ? spread : 0.0);
-  float mean = own_mean, var = own_var;
-  if (by_averages && by_averages[channel] != 0.0f) {
-    mean = running_mean[channel];
-    var = running_var[channel];
+
+  __device__ void given(int channel, float mean, float var) const {
+    const float inverse = 1.0f / sqrtf(var + eps);
+    norm[channel] = mean;
+    norm[channels + channel] = inverse;
+    norm[2 * channels + channel] = inverse * weight[channel];
+    norm[3 * channels + channel] = bias[channel] - mean * (inverse * weight[channel]);
   }
-  if (running_mean) {
-    const float unbias = (float)rows / (float)(rows > 2 ? rows - 1 : 1);
-    running_mean[channel] += momentum * (own_mean - running_mean[channel]);
-    running_var[channel] += momentum * (own_var * unbias - running_var[channel]);
-  }
-  const float inverse = 1.0f / sqrtf(var + eps);
-  norm[channel] = mean;
-  norm[channels + channel] = inverse;
-  norm[2 * channels + channel] = inverse * weight[channel];
-  norm[3 * channels + channel] = bias[channel] - mean * (inverse * weight[channel]);
+};
+
+}  // namespace
+
+// Moments from the parts' sums.
+KERNEL_BOUNDED(norm_finish, 256)(int channels, int s, long long rows, int parts, float eps, float momentum, const float *x,
+                                 const float *sums, const float *weight, const float *bias, float *running_mean,
+                                 float *running_var, const float *by_averages, float *norm) {
+  const int channel = blockIdx.x * 32 + lane();
+  double sum, square;
+  add_parts(sums, parts, channels, channel, sum, square);
+  if (threadIdx.x >= 32 || channel >= channels) return;
+  const Finish finish{channels, eps, momentum, weight, bias, running_mean, running_var, by_averages, norm};
+  finish.moments(channel, (int)rows, 1.0 / rows, x[Layout{channels, s}.at(0, channel)], sum, square);
 }
 REGISTER(norm_finish)
 
-// The same from moments that are given.
+// Moments and normalised values at once, of channels beside each other with few values.
+KERNEL_BOUNDED(norm_whole, 256)(int channels, int rows, float eps, float momentum, const float *x, const float *weight,
+                                const float *bias, float *running_mean, float *running_var, const float *by_averages, float *norm,
+                                float *y) {
+  __shared__ double shared[2][8][32];
+  const int warp = threadIdx.x >> 5, channel = blockIdx.x * 32 + lane();
+  const bool is_there = channel < channels;
+  const double share = 1.0 / rows;
+  const float first = is_there ? x[channel] : 0.0f;
+  float sum = 0.0f, square = 0.0f;
+  if (is_there)
+    for (int r = warp; r < rows; r += 8) {
+      const float v = x[r * channels + channel] - first;
+      sum += v;
+      square += v * v;
+    }
+  const double all = sums::over_warps((double)sum, shared[0]), all_squares = sums::over_warps((double)square, shared[1]);
+  const Finish finish{channels, eps, momentum, weight, bias, running_mean, running_var, by_averages, norm};
+  if (warp == 0 && is_there) finish.moments(channel, rows, share, first, all, all_squares);
+  __syncthreads();
+  if (!is_there) return;
+  const float mean = norm[channel], factor = norm[2 * channels + channel], summand = bias[channel];
+  for (int r = warp; r < rows; r += 8) y[r * channels + channel] = (x[r * channels + channel] - mean) * factor + summand;
+}
+REGISTER(norm_whole)
+
+// By moments that are given.
 KERNEL(norm_given)(int channels, float eps, const float *mean, const float *var, const float *weight, const float *bias,
                    float *norm) {
-  const int channel = blockIdx.x * blockDim.x + threadIdx.x;
+  const int channel = element();
   if (channel >= channels) return;
-  const float inverse = 1.0f / sqrtf(var[channel] + eps);
-  norm[channel] = mean[channel];
-  norm[channels + channel] = inverse;
-  norm[2 * channels + channel] = inverse * weight[channel];
-  norm[3 * channels + channel] = bias[channel] - mean[channel] * (inverse * weight[channel]);
+  const Finish finish{channels, eps, 0.0f, weight, bias, nullptr, nullptr, nullptr, norm};
+  finish.given(channel, mean[channel], var[channel]);
 }
 REGISTER(norm_given)
 
 KERNEL(norm_apply)(long long n, int channels, int s, const float *norm, const float *bias, const float *x, float *y) {
-  const long long i = element();
+  const int i = element();
   if (i >= n) return;
-  const int channel = Values{channels, s}.channel(i);
+  const int channel = Layout{channels, s}.channel(i);
   y[i] = (x[i] - norm[channel]) * norm[2 * channels + channel] + bias[channel];
 }
 REGISTER(norm_apply)
 
 // Sums over a part of dy and of dy times the normalised value.
-KERNEL(norm_back_parts)(long long rows, int channels, int s, int part, const float *norm, const float *x, const float *dy,
-                        float *parts) {
-  const int channel = blockIdx.x * blockDim.x + threadIdx.x;
-  if (channel >= channels) return;
-  const Values values{channels, s};
-  const float mean = norm[channel], inverse = norm[channels + channel];
-  const long long begin = blockIdx.y * (long long)part, end = begin + part < rows ? begin + part : rows;
+KERNEL_BOUNDED(norm_back_parts, 256)(long long rows, int channels, int s, int part, const float *norm, const float *x,
+                                     const float *dy, float *parts) {
+  __shared__ float shared[2][8][32];
+  const int warp = threadIdx.x >> 5, channel = blockIdx.x * 32 + lane();
+  const int begin = blockIdx.y * part, end = begin + part < rows ? begin + part : (int)rows;
   float sum = 0.0f, product = 0.0f;
-  for (long long r = begin; r < end; r++) {
-    const long long at = values.at(r, channel);
-    sum += dy[at];
-    product += dy[at] * ((x[at] - mean) * inverse);
+  if (channel < channels) {
+    const Layout layout{channels, s};
+    const float mean = norm[channel], inverse = norm[channels + channel];
+    for (int r = begin + warp; r < end; r += 8) {
+      const int at = layout.at(r, channel);
+      sum += dy[at];
+      product += dy[at] * ((x[at] - mean) * inverse);
+    }
   }
-  float *out = parts + ((long long)blockIdx.y * channels + channel) * 2;
+  sum = sums::over_warps(sum, shared[0]);
+  product = sums::over_warps(product, shared[1]);
+  if (warp != 0 || channel >= channels) return;
+  float *out = parts + (blockIdx.y * channels + channel) * 2;
   out[0] = sum;
   out[1] = product;
 }
@@ -108,15 +180,12 @@ REGISTER(norm_back_parts)
 
 // The gradients of factor and summand, and what the gradient of x needs of them: [2][channels] in `means`, zero where the moments
 // are constants (`constant` for all, `by_averages` for some).
-KERNEL(norm_back_finish)(int channels, long long rows, int parts, int constant, const float *by_averages, const float *sums,
-                         float *dweight, float *dbias, float *means) {
-  const int channel = blockIdx.x * blockDim.x + threadIdx.x;
-  if (channel >= channels) return;
-  double sum = 0.0, product = 0.0;
-  for (int p = 0; p < parts; p++) {
-    sum += sums[((long long)p * channels + channel) * 2];
-    product += sums[((long long)p * channels + channel) * 2 + 1];
-  }
+KERNEL_BOUNDED(norm_back_finish, 256)(int channels, long long rows, int parts, int constant, const float *by_averages,
+                                      const float *sums, float *dweight, float *dbias, float *means) {
+  const int channel = blockIdx.x * 32 + lane();
+  double sum, product;
+  add_parts(sums, parts, channels, channel, sum, product);
+  if (threadIdx.x >= 32 || channel >= channels) return;
   dweight[channel] = (float)product;
   dbias[channel] = (float)sum;
   const bool fixed = constant || (by_averages && by_averages[channel] != 0.0f);
@@ -125,12 +194,53 @@ KERNEL(norm_back_finish)(int channels, long long rows, int parts, int constant, 
 }
 REGISTER(norm_back_finish)
 
+namespace {
+
+// The gradient of a value of a channel whose numbers these are.
+__device__ inline float gradient(float mean, float inverse, float factor, float mean_dy, float mean_product, float x, float dy) {
+  return factor * (dy - mean_dy - (x - mean) * inverse * mean_product);
+}
+
+}  // namespace
+
 KERNEL(norm_back_apply)(long long n, int channels, int s, const float *norm, const float *means, const float *x, const float *dy,
                         float *dx) {
-  const long long i = element();
+  const int i = element();
   if (i >= n) return;
-  const int channel = Values{channels, s}.channel(i);
-  const float normalised = (x[i] - norm[channel]) * norm[channels + channel];
-  dx[i] = norm[2 * channels + channel] * (dy[i] - means[channel] - normalised * means[channels + channel]);
+  const int channel = Layout{channels, s}.channel(i);
+  dx[i] = gradient(norm[channel], norm[channels + channel], norm[2 * channels + channel], means[channel],
+                   means[channels + channel], x[i], dy[i]);
 }
 REGISTER(norm_back_apply)
+
+// All of that at once, of channels beside each other with few values. dx may be absent.
+KERNEL_BOUNDED(norm_back_whole, 256)(int channels, int rows, int constant, const float *by_averages, const float *norm,
+                                     const float *x, const float *dy, float *dweight, float *dbias, float *dx) {
+  __shared__ double shared[2][8][32];
+  const int warp = threadIdx.x >> 5, channel = blockIdx.x * 32 + lane();
+  const bool is_there = channel < channels;
+  float mean = 0.0f, inverse = 0.0f, sum = 0.0f, product = 0.0f;
+  if (is_there) {
+    mean = norm[channel], inverse = norm[channels + channel];
+    for (int r = warp; r < rows; r += 8) {
+      const float d = dy[r * channels + channel];
+      sum += d;
+      product += d * ((x[r * channels + channel] - mean) * inverse);
+    }
+  }
+  const double all = sums::over_warps((double)sum, shared[0]), all_products = sums::over_warps((double)product, shared[1]);
+  if (!is_there) return;
+  if (warp == 0) {
+    dweight[channel] = (float)all_products;
+    dbias[channel] = (float)all;
+  }
+  if (!dx) return;
+  const bool fixed = constant || (by_averages && by_averages[channel] != 0.0f);
+  const float mean_dy = fixed ? 0.0f : (float)(all / rows), mean_product = fixed ? 0.0f : (float)(all_products / rows);
+  const float factor = norm[2 * channels + channel];
+  for (int r = warp; r < rows; r += 8) {
+    const int at = r * channels + channel;
+    dx[at] = gradient(mean, inverse, factor, mean_dy, mean_product, x[at], dy[at]);
+  }
+}
+REGISTER(norm_back_whole)

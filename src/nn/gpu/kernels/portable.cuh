@@ -30,6 +30,9 @@ static __device__ __forceinline__ unsigned lane() {
 static __device__ __forceinline__ unsigned as_bits(float value) { return __float_as_uint(value); }
 static __device__ __forceinline__ float as_float(unsigned bits) { return __uint_as_float(bits); }
 
+// The upper half of a product.
+static __device__ __forceinline__ unsigned multiply_high(unsigned a, unsigned b) { return __umulhi(a, b); }
+
 // Starts an asynchronous copy of four floats from global to shared memory, or of four zeros where `valid` is false.
 // Both addresses must be multiples of 16 bytes; `global` is not read where `valid` is false.
 static __device__ __forceinline__ void copy16(float *shared, const float *global, bool valid) {
@@ -50,6 +53,12 @@ static __device__ __forceinline__ unsigned tf32(float value) {
   unsigned bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
   return bits;
+}
+
+// Bits that are the same number to a tensor core, which ignores the low 13: cheaper than `tf32`.
+static __device__ __forceinline__ unsigned near_tf32(float value) {
+  const unsigned bits = as_bits(value);
+  return fabsf(value) < INFINITY ? bits + 0x1000u : bits;
 }
 
 // d[16, 8] += a[16, 8] * b[8, 8] over a warp (`mma.sync.m16n8k8`, PTX ISA section 9.7.14). With g = lane / 4 and

@@ -24,24 +24,19 @@ KERNEL(sum_all)(int n, float by, const float *x, float *y) {
 }
 REGISTER(sum_all)
 
-// out[i] = the sum of parts[p][i] in the order of p.
-KERNEL(add_parts)(long long n, int parts, const float *x, float *out) {
-  const long long i = element();
-  if (i >= n) return;
-  float sum = x[i];
-  for (int p = 1; p < parts; p++) sum += x[p * n + i];
-  out[i] = sum;
-}
-REGISTER(add_parts)
-
-// parts[part][column] = the sum over a part of the rows. blockIdx.y is the part.
-KERNEL(column_parts)(long long rows, int columns, int part, const float *x, float *parts) {
-  const int column = blockIdx.x * blockDim.x + threadIdx.x;
-  if (column >= columns) return;
-  const long long begin = blockIdx.y * (long long)part, end = begin + part < rows ? begin + part : rows;
+// parts[part][column] = the sum over a part of the rows, plus bias[column % summands]; there may be no bias. A block of eight warps
+// has 32 columns, one for each lane; blockIdx.y is the part.
+KERNEL_BOUNDED(column_parts, 256)(long long rows, int columns, int part, int summands, const float *x, const float *bias,
+                                  float *parts) {
+  __shared__ float shared[8][32];
+  const int warp = threadIdx.x >> 5, column = blockIdx.x * 32 + lane();
+  const int begin = blockIdx.y * part, end = begin + part < rows ? begin + part : (int)rows;
   float sum = 0.0f;
-  for (long long row = begin; row < end; row++) sum += x[row * columns + column];
-  parts[(long long)blockIdx.y * columns + column] = sum;
+  if (column < columns)
+    for (int row = begin + warp; row < end; row += 8) sum += x[(long long)row * columns + column];
+  sum = sums::over_warps(sum, shared);
+  if (warp != 0 || column >= columns) return;
+  parts[(long long)blockIdx.y * columns + column] = bias ? sum + bias[column % summands] : sum;
 }
 REGISTER(column_parts)
 
@@ -68,7 +63,7 @@ REGISTER(row_max)
 
 // Each of equal largest values has the whole gradient.
 KERNEL(row_max_back)(long long n, int columns, const float *x, const float *y, const float *dy, float *dx) {
-  const long long i = element();
+  const int i = element();
   if (i < n) dx[i] = x[i] == y[i / columns] ? dy[i / columns] : 0.0f;
 }
 REGISTER(row_max_back)

@@ -27,4 +27,14 @@ __device__ inline T over_block(T value, T *shared) {
   return shared[0];
 }
 
+// Sums of 32 columns, one for each lane, over the eight warps of a block, in their order.
+template <class T>
+__device__ inline T over_warps(T value, T (&shared)[8][32]) {
+  shared[threadIdx.x >> 5][lane()] = value;
+  __syncthreads();
+  T sum = shared[0][lane()];
+  for (int warp = 1; warp < 8; warp++) sum += shared[warp][lane()];
+  return sum;
+}
+
 }  // namespace sums

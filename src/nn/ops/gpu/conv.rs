@@ -3,7 +3,10 @@
 use std::rc::Rc;
 
 use super::GpuOps;
-use super::node::{TILE, at, block, blocks, count, for_each, maybe, size, tiles, values};
+use super::node::{
+    LARGE, Node, SMALL, TILE_DEPTH, Tile, Turn, at, block, blocks, count, for_each, maybe, size,
+    values,
+};
 use crate::device::Precision;
 use crate::nn::geometry::Conv2d;
 use crate::nn::gpu::{Block, Given, Grid, Kernel};
@@ -13,18 +16,20 @@ use crate::nn::ops::{Dims, OpError, Tensor};
 const MANY: usize = 512;
 /// Pixels that are not worth a block of their own.
 const LEAST_PIXELS: usize = 256;
+/// Values that are moved at once: channels and filters of a group are padded to multiples of so many (conv.cu).
+const WIDE: usize = 4;
 
-/// What the kernels of a convolution are told of its shape.
-fn shape(n: usize, conv: &Conv2d) -> [Given<'static>; 14] {
+/// What the kernels of a convolution are told of its shape, with so many channels and filters in all.
+fn shape(n: usize, conv: &Conv2d, channels: usize, filters: usize) -> [Given<'static>; 14] {
     let (input, output) = (conv.input, conv.output());
     [
         n,
         input.height,
         input.width,
-        input.channels,
+        channels,
         output.height,
         output.width,
-        conv.filters,
+        filters,
         conv.kernel.0,
         conv.kernel.1,
         conv.stride.0,
@@ -40,6 +45,61 @@ fn is_depthwise(conv: &Conv2d) -> bool {
     conv.groups == conv.input.channels && conv.groups == conv.filters
 }
 
+/// A convolution with its sizes in each group.
+#[derive(Clone, Copy)]
+struct Sizes {
+    conv: Conv2d,
+    images: usize,
+    precision: Precision,
+    taps: usize,
+    groups: usize,
+    channels: usize,
+    filters: usize,
+    wide_channels: usize,
+    wide_filters: usize,
+}
+
+impl Sizes {
+    fn of(conv: &Conv2d, images: usize, precision: Precision) -> Self {
+        let groups = conv.groups;
+        let (channels, filters) = (conv.input.channels / groups, conv.filters / groups);
+        Self {
+            conv: *conv,
+            images,
+            precision,
+            taps: conv.kernel.0 * conv.kernel.1,
+            groups,
+            channels,
+            filters,
+            wide_channels: channels.next_multiple_of(WIDE),
+            wide_filters: filters.next_multiple_of(WIDE),
+        }
+    }
+
+    fn pixels(self) -> usize {
+        self.images * self.conv.output().area()
+    }
+
+    fn is_rounded(self) -> bool {
+        self.precision == Precision::Tf32
+    }
+
+    fn tile(self) -> Tile {
+        match self.precision {
+            Precision::Tf32 => LARGE,
+            Precision::Float32 => SMALL,
+        }
+    }
+
+    /// The one for this precision.
+    fn kernel(self, tf32: Kernel, float32: Kernel) -> Kernel {
+        match self.precision {
+            Precision::Tf32 => tf32,
+            Precision::Float32 => float32,
+        }
+    }
+}
+
 impl GpuOps {
     /// Convolution of the maps `x`.
     pub(super) fn convolve(
@@ -49,122 +109,197 @@ impl GpuOps {
         conv: &Conv2d,
         precision: Precision,
     ) -> Result<Tensor, OpError> {
-        let (n, conv) = (x.rows(), *conv);
+        let (n, sizes) = (x.rows(), Sizes::of(conv, x.rows(), precision));
         assert_eq!(x.dims, Dims::Maps(n, conv.input), "conv2d: maps of another shape");
         assert_eq!(weight.len(), conv.weight_len(), "conv2d: weights");
         let output = conv.output();
-        let (channels, taps) = (conv.input.channels / conv.groups, conv.kernel.0 * conv.kernel.1);
-        // [filters, channels, taps] as [filters, taps, channels].
-        let filters = match channels {
-            1 => values(weight),
-            _ => Rc::new(self.swapped(&values(weight), (conv.filters, taps, channels))?),
-        };
         let y = self.room(n * output.len())?;
-        let mut given = shape(n, &conv).to_vec();
         let bias_at = maybe(bias.map(values).as_deref());
-        given.extend([at(x), block(&filters), bias_at, block(&y)]);
-        let (kernel, grid) = match precision {
-            _ if is_depthwise(&conv) => (Kernel::DepthwiseForward, for_each(n * output.len())),
-            Precision::Tf32 => (Kernel::ConvForward, forward_tiles(n, &conv)),
-            Precision::Float32 => (Kernel::ConvForwardPrecise, forward_tiles(n, &conv)),
+        let input = if is_depthwise(conv) {
+            let (input, filters) = (conv.input.channels, conv.filters);
+            let mut given = shape(n, conv, input, filters).to_vec();
+            given.extend([at(x), at(weight), bias_at, block(&y)]);
+            self.launch(Kernel::DepthwiseForward, for_each(n * output.len()), &given)?;
+            values(x)
+        } else {
+            let input =
+                self.widened(&values(x), n * conv.input.area() * sizes.groups, sizes.channels)?;
+            let filters = self.turned_weights(weight, sizes)?;
+            let mut given =
+                shape(n, conv, sizes.wide_channels * sizes.groups, conv.filters).to_vec();
+            given.extend([block(&input), block(&filters), bias_at, block(&y)]);
+            let kernel = sizes.kernel(Kernel::ConvForward, Kernel::ConvForwardPrecise);
+            let grid = sizes.tile().grid(sizes.pixels(), sizes.filters, sizes.groups);
+            self.launch(kernel, grid, &given)?;
+            input
         };
-        self.launch(kernel, grid, &given)?;
         let y = self.wrap(y, Dims::Maps(n, output));
-        let input = values(x);
+        let weights = values(weight);
         let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
         Ok(self.record(&inputs, y, move |ops, dy, wanted| {
             let mut gradients = vec![None; wanted.len()];
-            if wanted[0] {
-                let dx = ops.input_gradient(n, &conv, precision, (&dy, &filters))?;
-                gradients[0] = Some(Rc::new(dx));
-            }
-            if wanted[1] {
-                let dw = ops.filter_gradient(n, &conv, precision, (&input, &dy))?;
-                let dw = match channels {
-                    1 => dw,
-                    _ => ops.swapped(&dw, (conv.filters, channels, taps))?,
-                };
-                gradients[1] = Some(Rc::new(dw));
+            if is_depthwise(&sizes.conv) {
+                if wanted[0] {
+                    let dx = ops.depthwise_input_gradient(sizes, (&dy, &weights))?;
+                    gradients[0] = Some(Rc::new(dx));
+                }
+                if wanted[1] {
+                    let dw = ops.depthwise_filter_gradient(sizes, (&input, &dy))?;
+                    gradients[1] = Some(Rc::new(dw));
+                }
+            } else if wanted[0] || wanted[1] {
+                let wide = ops.widened(&dy, sizes.pixels() * sizes.groups, sizes.filters)?;
+                if wanted[0] {
+                    let dx = ops.input_gradient(sizes, (&wide, &weights))?;
+                    gradients[0] = Some(Rc::new(dx));
+                }
+                if wanted[1] {
+                    let dw = ops.filter_gradient(sizes, (&input, &wide))?;
+                    gradients[1] = Some(Rc::new(dw));
+                }
             }
             if wanted.get(2) == Some(&true) {
-                let db = ops.column_sums(&dy, n * conv.output().area(), conv.filters)?;
+                let db = ops.column_sums(&dy, sizes.pixels(), sizes.conv.filters)?;
                 gradients[2] = Some(Rc::new(db));
             }
             Ok(gradients)
         }))
     }
 
+    /// Rows of so many values as rows of a multiple of [`WIDE`], by zeros.
+    fn widened(&self, x: &Rc<Block>, rows: usize, columns: usize) -> Result<Rc<Block>, OpError> {
+        let wide = columns.next_multiple_of(WIDE);
+        if wide == columns {
+            return Ok(Rc::clone(x));
+        }
+        let y = self.room(rows * wide)?;
+        let given = [count(rows), size(columns), size(wide), block(x), block(&y)];
+        self.launch(Kernel::Widen, for_each(rows * wide / WIDE), &given)?;
+        Ok(Rc::new(y))
+    }
+
+    /// Weights `[filters, channels, taps]` as `[filters, taps, channels]`, turned once for all passes that use them.
+    fn turned_weights(&self, weight: &Tensor, sizes: Sizes) -> Result<Rc<Block>, OpError> {
+        let Sizes { channels, taps, wide_channels, .. } = sizes;
+        let turn = Turn {
+            n: sizes.conv.filters,
+            c: channels,
+            s: taps,
+            step: taps,
+            wide: wide_channels,
+            is_rounded: sizes.is_rounded(),
+        };
+        let node = Node::of(weight);
+        if let Some((found, turned)) = &*node.turned.borrow()
+            && *found == turn
+        {
+            return Ok(Rc::clone(turned));
+        }
+        let turned = Rc::new(self.turned(&node.value, turn)?);
+        node.turned.replace(Some((turn, Rc::clone(&turned))));
+        Ok(turned)
+    }
+
     fn input_gradient(
         &self,
-        n: usize,
-        conv: &Conv2d,
-        precision: Precision,
-        (dy, filters): (&Block, &Block),
+        sizes: Sizes,
+        (dy, weights): (&Block, &Block),
     ) -> Result<Block, OpError> {
-        let dx = self.room(n * conv.input.len())?;
-        let mut given = shape(n, conv).to_vec();
-        given.extend([block(dy), block(filters), block(&dx)]);
-        let grid = tiles(n * conv.input.area(), conv.input.channels / conv.groups, conv.groups);
-        let (kernel, grid) = match precision {
-            _ if is_depthwise(conv) => {
-                (Kernel::DepthwiseInputGradient, for_each(n * conv.input.len()))
-            }
-            Precision::Tf32 => (Kernel::ConvInputGradient, grid),
-            Precision::Float32 => (Kernel::ConvInputGradientPrecise, grid),
+        let Sizes { conv, images, groups, channels, filters, wide_filters, .. } = sizes;
+        let dx = self.room(images * conv.input.len())?;
+        // [groups, filters, channels * taps] as [groups, channels * taps, filters]: a row for each channel.
+        let columns = conv.patch();
+        let turn = Turn {
+            n: groups,
+            c: filters,
+            s: columns,
+            step: columns,
+            wide: wide_filters,
+            is_rounded: sizes.is_rounded(),
         };
+        let turned = self.turned(weights, turn)?;
+        let mut given = shape(images, &conv, conv.input.channels, wide_filters * groups).to_vec();
+        given.extend([block(dy), block(&turned), block(&dx)]);
+        let kernel = sizes.kernel(Kernel::ConvInputGradient, Kernel::ConvInputGradientPrecise);
+        // Input pixels that are met by the same taps of a filter make a phase of their own (conv.cu).
+        let (down, right) = conv.stride;
+        let pixels = images * conv.input.height.div_ceil(down) * conv.input.width.div_ceil(right);
+        let grid = sizes.tile().grid(pixels, channels, groups * down * right);
         self.launch(kernel, grid, &given)?;
         Ok(dx)
     }
 
-    /// `[filters, taps, channels]`, from parts of the pixels that are added up in order.
-    fn filter_gradient(
-        &self,
-        n: usize,
-        conv: &Conv2d,
-        precision: Precision,
-        (x, dy): (&Block, &Block),
-    ) -> Result<Block, OpError> {
-        let (pixels, taps) = (n * conv.output().area(), conv.kernel.0 * conv.kernel.1);
-        let (filters, places) = (conv.filters / conv.groups, conv.patch());
-        let own = filters.div_ceil(TILE) * places.div_ceil(TILE) * conv.groups;
-        let most = pixels.div_ceil(LEAST_PIXELS);
-        let part = pixels.div_ceil(MANY.div_ceil(own).clamp(1, most)).next_multiple_of(16);
+    /// `[filters, channels, taps]`, from parts of the pixels that are added up afterwards.
+    fn filter_gradient(&self, sizes: Sizes, (x, dy): (&Block, &Block)) -> Result<Block, OpError> {
+        let Sizes {
+            conv,
+            images,
+            groups,
+            taps,
+            channels,
+            filters,
+            wide_channels,
+            wide_filters,
+            ..
+        } = sizes;
+        let (pixels, places, tile) = (sizes.pixels(), taps * wide_channels, sizes.tile());
+        let part = part_of(pixels, tile.count(places, filters) * groups);
         let parts = pixels.div_ceil(part);
-        let sums = self.room(parts * conv.weight_len())?;
-        let mut given = shape(n, conv).to_vec();
-        given.extend([size(part), block(x), block(dy), block(&sums)]);
+        let len = conv.filters * places;
+        let sums = self.room(parts * len)?;
+        let mut given =
+            shape(images, &conv, wide_channels * groups, wide_filters * groups).to_vec();
+        given.extend([size(filters), size(part), block(x), block(dy), block(&sums)]);
+        let kernel = sizes.kernel(Kernel::ConvFilterGradient, Kernel::ConvFilterGradientPrecise);
         // The tiles of a part stand beside those of the next.
-        let grid = tiles(filters.next_multiple_of(TILE) * parts, places, conv.groups);
-        let by_channel = Grid {
-            blocks: [blocks(conv.filters, 32), blocks(parts, 1), blocks(taps, 1)],
-            threads: 32,
-        };
-        let (kernel, grid) = match precision {
-            _ if is_depthwise(conv) => (Kernel::DepthwiseFilterGradient, by_channel),
-            Precision::Tf32 => (Kernel::ConvFilterGradient, grid),
-            Precision::Float32 => (Kernel::ConvFilterGradientPrecise, grid),
-        };
+        let grid = tile.grid(places.next_multiple_of(tile.rows) * parts, filters, groups);
         self.launch(kernel, grid, &given)?;
-        self.added_parts(sums, parts, conv.weight_len())
+        let sum = self.added_parts(sums, parts, (1, len), None)?;
+        let turn = Turn {
+            n: conv.filters,
+            c: taps,
+            s: channels,
+            step: wide_channels,
+            wide: taps,
+            is_rounded: false,
+        };
+        self.turned(&sum, turn)
     }
 
-    /// The sum of parts of `len` values, in their order.
-    pub(super) fn added_parts(
+    fn depthwise_input_gradient(
         &self,
-        sums: Block,
-        parts: usize,
-        len: usize,
+        sizes: Sizes,
+        (dy, weights): (&Block, &Block),
     ) -> Result<Block, OpError> {
-        if parts == 1 {
-            return Ok(sums);
-        }
-        let out = self.room(len)?;
-        let given = [count(len), size(parts), block(&sums), block(&out)];
-        self.launch(Kernel::AddParts, for_each(len), &given)?;
-        Ok(out)
+        let Sizes { conv, images, .. } = sizes;
+        let len = images * conv.input.len();
+        let dx = self.room(len)?;
+        let mut given = shape(images, &conv, conv.input.channels, conv.filters).to_vec();
+        given.extend([block(dy), block(weights), block(&dx)]);
+        self.launch(Kernel::DepthwiseInputGradient, for_each(len), &given)?;
+        Ok(dx)
+    }
+
+    fn depthwise_filter_gradient(
+        &self,
+        sizes: Sizes,
+        (x, dy): (&Block, &Block),
+    ) -> Result<Block, OpError> {
+        let Sizes { conv, images, taps, .. } = sizes;
+        let part = part_of(sizes.pixels(), conv.filters.div_ceil(32) * taps);
+        let parts = sizes.pixels().div_ceil(part);
+        let sums = self.room(parts * conv.weight_len())?;
+        let mut given = shape(images, &conv, conv.input.channels, conv.filters).to_vec();
+        given.extend([size(part), block(x), block(dy), block(&sums)]);
+        let blocks = [blocks(conv.filters, 32), blocks(parts, 1), blocks(taps, 1)];
+        let grid = Grid { blocks, threads: 32 };
+        self.launch(Kernel::DepthwiseFilterGradient, grid, &given)?;
+        self.added_parts(sums, parts, (1, conv.weight_len()), None)
     }
 }
 
-fn forward_tiles(n: usize, conv: &Conv2d) -> Grid {
-    tiles(n * conv.output().area(), conv.filters / conv.groups, conv.groups)
+/// Pixels of a part, where a part makes so many blocks of threads.
+fn part_of(pixels: usize, blocks: usize) -> usize {
+    let most = pixels.div_ceil(LEAST_PIXELS);
+    pixels.div_ceil(MANY.div_ceil(blocks).clamp(1, most)).next_multiple_of(TILE_DEPTH)
 }

@@ -4,15 +4,15 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::node::{at, block, size, values};
+use super::node::{Turn, at, block, size, values};
 use super::{GpuOps, told};
-use crate::nn::gpu::{Arg, Block, Grid, Kernel, Queue};
+use crate::nn::gpu::{Arg, Block, Grid, Kernel, Queue, SLOTS};
 use crate::nn::ops::{Dims, OpError, Tensor};
 
 /// Numbers that the ring holds.
 const ROOM: usize = 1 << 14;
 /// Numbers that a launch writes (`log_numbers` in layout.cu).
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = SLOTS;
 
 /// The ring and what was read of it.
 pub(super) struct Log {
@@ -79,7 +79,7 @@ impl GpuOps {
         let mut host = vec![0.0; x.len()];
         let rows = match x.dims {
             Dims::Maps(n, shape) => {
-                Rc::new(self.swapped(&values(x), (n, shape.channels, shape.area()))?)
+                Rc::new(self.turned(&values(x), Turn::plain(n, shape.area(), shape.channels))?)
             }
             Dims::Scalar | Dims::Flat(_) | Dims::Rows(..) => values(x),
         };
@@ -111,14 +111,9 @@ impl GpuOps {
                 log.read(&self.queue)?;
             }
             let absent = Arg::Address(0).into();
-            let mut given = [absent; 4 + AT_ONCE];
-            given[..4].copy_from_slice(&[
-                size(ROOM),
-                size(some.len()),
-                block(&log.count),
-                block(&log.ring),
-            ]);
-            for (given, number) in given[4..].iter_mut().zip(some) {
+            let mut given = [absent; 3 + AT_ONCE];
+            given[..3].copy_from_slice(&[size(ROOM), block(&log.count), block(&log.ring)]);
+            for (given, number) in given[3..].iter_mut().zip(some) {
                 assert_eq!(number.len(), 1, "a tensor of one number");
                 *given = at(number);
             }

@@ -3,6 +3,7 @@
 //! An operation asks for its kernels and returns: the GPU computes behind. What is asked for in a step is written down and handed
 //! over at its end, and a step that asks for the same as one before is replayed as a whole.
 
+mod block;
 mod conv;
 mod log;
 mod loss;
@@ -21,7 +22,6 @@ use std::sync::Arc;
 
 use self::log::Log;
 use self::node::Node;
-use super::conv_block::after_convolution;
 use super::{
     Backend, ConvBlock, Dims, Gradients, Norm, OpError, Ops, Prepared, Primitive, Tape, Targets,
     Tensor, UpdateRule,
@@ -154,7 +154,7 @@ impl Ops for GpuOps {
         let prepared = block.prepared.downcast_ref::<PreparedConv>();
         let precision = prepared.expect("weights of this backend").precision;
         let y = self.convolve(x, (block.weight, block.bias), &block.shape, precision)?;
-        after_convolution(self, y, side, block)
+        self.after(y, side, block)
     }
 
     fn conv2d(

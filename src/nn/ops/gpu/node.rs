@@ -1,22 +1,56 @@
 //! Between the tape and the queue: values and gradients of tensors, and steps backward.
 
+use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use super::{GpuOps, told};
 use crate::nn::geometry::Chw;
-use crate::nn::gpu::{Arg, Block, Given, Grid, Kernel};
+use crate::nn::gpu::{Arg, Block, Given, Grid, Kernel, SLOTS};
 use crate::nn::ops::passes::Passes;
 use crate::nn::ops::tensor::PassId;
 use crate::nn::ops::{Dims, OpError, Tensor};
 
 /// Rows and columns of a product that a block of threads computes (`tile.cuh`).
-pub(super) const TILE: usize = 64;
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub rows: usize,
+    pub columns: usize,
+}
+
+/// That of products in TF32.
+pub(super) const LARGE: Tile = Tile { rows: 128, columns: 64 };
+/// That of products in the precision of float32.
+pub(super) const SMALL: Tile = Tile { rows: 64, columns: 64 };
+/// Terms of its sums that it takes at once.
+pub(super) const TILE_DEPTH: usize = 16;
 
 /// The values of a tensor, and its gradients.
 pub(super) struct Node {
     pub value: Rc<Block>,
     /// Shared with what the tensor was before other values were written to it.
     pub gradients: Passes<Rc<Block>>,
+    /// The same values in the layout of a convolution's weights, until they change.
+    pub turned: RefCell<Option<(Turn, Rc<Block>)>>,
+}
+
+/// `[n, c, s]` as `[n, s, c]`, where the last becomes `wide`, by zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Turn {
+    pub n: usize,
+    pub c: usize,
+    pub s: usize,
+    /// Values from one to the next of the `c`.
+    pub step: usize,
+    pub wide: usize,
+    /// Whether values are rounded to TF32.
+    pub is_rounded: bool,
+}
+
+impl Turn {
+    /// Axes that are exchanged.
+    pub fn plain(n: usize, c: usize, s: usize) -> Self {
+        Self { n, c, s, step: s, wide: c, is_rounded: false }
+    }
 }
 
 impl Node {
@@ -27,7 +61,8 @@ impl Node {
 
     /// The same tensor with other values.
     pub fn with(&self, block: Block) -> Self {
-        Self { value: Rc::new(block), gradients: self.gradients.clone() }
+        let turned = RefCell::default();
+        Self { value: Rc::new(block), gradients: self.gradients.clone(), turned }
     }
 }
 
@@ -51,6 +86,16 @@ pub(super) fn maybe(it: Option<&Block>) -> Given<'static> {
     it.map_or(Arg::Address(0), Block::arg).into()
 }
 
+/// What a kernel with places for several is given for one: nothing in the others, which a number of 0 values says.
+pub(super) fn in_slots<'a>(own: &[Given<'a>]) -> Vec<Given<'a>> {
+    let mut given = own.to_vec();
+    for _ in 1..SLOTS {
+        given.push(count(0));
+        given.extend((1..own.len()).map(|_| maybe(None)));
+    }
+    given
+}
+
 /// A size.
 pub(super) fn size(size: usize) -> Given<'static> {
     Arg::size(size).into()
@@ -71,9 +116,17 @@ pub(super) fn along(count: usize, threads: u32) -> Grid {
     Grid { blocks: [blocks(count, threads as usize), 1, 1], threads }
 }
 
-/// Blocks of threads for a product of so many rows and columns, in so many layers, each of a tile (`tile.cuh`).
-pub(super) fn tiles(rows: usize, columns: usize, layers: usize) -> Grid {
-    Grid { blocks: [blocks(rows, TILE), blocks(columns, TILE), blocks(layers, 1)], threads: 128 }
+impl Tile {
+    /// Blocks of threads for a product of so many rows and columns, in so many layers.
+    pub fn grid(self, rows: usize, columns: usize, layers: usize) -> Grid {
+        let [rows, columns] = [blocks(rows, self.rows), blocks(columns, self.columns)];
+        Grid { blocks: [rows, columns, blocks(layers, 1)], threads: 128 }
+    }
+
+    /// How many of them there are in a layer.
+    pub fn count(self, rows: usize, columns: usize) -> usize {
+        rows.div_ceil(self.rows) * columns.div_ceil(self.columns)
+    }
 }
 
 /// A warp for each row, four of them in a block (`reduce.cu`).
@@ -96,12 +149,17 @@ impl GpuOps {
     }
 
     pub(super) fn wrap_shared(&self, value: Rc<Block>, dims: Dims) -> Tensor {
-        let node = Node { value, gradients: Passes::default() };
+        let node = Node { value, gradients: Passes::default(), turned: RefCell::default() };
         Tensor::new(self.this(), dims, Rc::new(node))
     }
 
-    /// Memory for so many values.
+    /// Memory for so many values, fewer than 2^31: kernels count them by `int`.
     pub(super) fn room(&self, values: usize) -> Result<Block, OpError> {
+        if i32::try_from(values).is_err() {
+            return Err(OpError::new(format_args!(
+                "a layer's output of {values} values: a GPU's kernels count up to 2^31 of them; a smaller batch helps"
+            )));
+        }
         self.queue.block(values * size_of::<f32>()).map_err(told)
     }
 
@@ -122,31 +180,29 @@ impl GpuOps {
         Ok(room)
     }
 
-    /// `[n, s, c]` as `[n, c, s]`.
-    pub(super) fn swapped(
-        &self,
-        x: &Block,
-        (n, c, s): (usize, usize, usize),
-    ) -> Result<Block, OpError> {
-        let (len, y) = (n * c * s, self.room(n * c * s)?);
-        let given = [count(n), size(s), size(c), block(x), block(&y)];
+    /// Values in another layout.
+    pub(super) fn turned(&self, x: &Block, turn: Turn) -> Result<Block, OpError> {
+        let Turn { n, c, s, step, wide, is_rounded } = turn;
+        let (len, y) = (n * s * wide, self.room(n * s * wide)?);
+        let shape = [c, s, step, wide, usize::from(is_rounded)].map(size);
+        let given = [&[count(n)], &shape[..], &[block(x), block(&y)]].concat();
         self.launch(Kernel::SwapAxes, for_each(len), &given)?;
         Ok(y)
     }
 
     pub(super) fn to_maps(&self, x: &Tensor, shape: Chw) -> Result<Tensor, OpError> {
         let (n, c, s) = (x.rows(), shape.channels, shape.area());
-        let y = self.wrap(self.swapped(&values(x), (n, s, c))?, Dims::Maps(n, shape));
+        let y = self.wrap(self.turned(&values(x), Turn::plain(n, c, s))?, Dims::Maps(n, shape));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.swapped(&dy, (n, c, s))?))])
+            Ok(vec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, s, c))?))])
         }))
     }
 
     pub(super) fn to_rows(&self, x: &Tensor, shape: Chw) -> Result<Tensor, OpError> {
         let (n, c, s) = (x.rows(), shape.channels, shape.area());
-        let y = self.wrap(self.swapped(&values(x), (n, c, s))?, Dims::Rows(n, c * s));
+        let y = self.wrap(self.turned(&values(x), Turn::plain(n, s, c))?, Dims::Rows(n, c * s));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.swapped(&dy, (n, s, c))?))])
+            Ok(vec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, c, s))?))])
         }))
     }
 
@@ -191,7 +247,7 @@ impl GpuOps {
                     1 => sum,
                     _ => Rc::new(self.copied(&sum, len)?),
                 };
-                let given = [count(len), block(&more), block(&sum)];
+                let given = in_slots(&[count(len), block(&more), block(&sum)]);
                 self.launch(Kernel::Accumulate, for_each(len), &given)?;
                 sum
             }
@@ -213,6 +269,7 @@ impl GpuOps {
             let copy = self.copied(&Node::of(x).value, x.len())?;
             x.held = Rc::new(Node::of(x).with(copy));
         }
+        Node::of(x).turned.take();
         Ok(values(x))
     }
 }

@@ -7,45 +7,71 @@ use super::{GpuOps, told};
 use crate::nn::gpu::{Arg, Block, Grid, Kernel};
 use crate::nn::ops::{Dims, Norm, OpError, Tensor};
 
-/// Parts that the values of a channel are summed in, at most.
-const MOST_PARTS: usize = 1024;
-/// Values that are not worth a part of their own.
+/// Blocks of threads that sum the values of all channels, at most: several for each multiprocessor of a large GPU.
+const MOST_BLOCKS: usize = 512;
+/// Values of a channel that are not worth a block of their own.
 const LEAST_PART: usize = 64;
+/// Values of a channel that one block of threads does everything of.
+const FEW: usize = 1024;
+/// Channels that a block of threads sums, one for each lane of a warp.
+const CHANNELS: usize = 32;
 
 /// Where the values of a channel lie: `rows` of them, `spatial` in a row after each other.
 #[derive(Clone, Copy)]
-struct Layout {
-    rows: usize,
-    channels: usize,
+pub(super) struct Layout {
+    pub rows: usize,
+    pub channels: usize,
     spatial: usize,
 }
 
 impl Layout {
-    fn of(x: &Tensor, channels: usize) -> Self {
+    pub(super) fn of(x: &Tensor, channels: usize) -> Self {
+        assert!(
+            channels > 0 && x.columns().is_multiple_of(channels) && !x.is_empty(),
+            "batch_norm: {} features are not {channels} channels",
+            x.columns()
+        );
         let rows = x.len() / channels;
         match x.dims {
-            Dims::Maps(..) => Self { rows, channels, spatial: 1 },
+            Dims::Maps(..) => Self::innermost(rows, channels),
             Dims::Scalar | Dims::Flat(_) | Dims::Rows(..) => {
                 Self { rows, channels, spatial: x.columns() / channels }
             }
         }
     }
 
-    fn part(self) -> usize {
-        self.rows.div_ceil(MOST_PARTS).max(LEAST_PART)
+    /// Channels beside each other.
+    pub(super) fn innermost(rows: usize, channels: usize) -> Self {
+        Self { rows, channels, spatial: 1 }
+    }
+
+    pub(super) fn part(self) -> usize {
+        let most = MOST_BLOCKS.div_ceil(self.channels.div_ceil(CHANNELS));
+        self.rows.div_ceil(most).max(LEAST_PART)
     }
 
     fn parts(self) -> usize {
         self.rows.div_ceil(self.part())
     }
 
-    /// A thread for each channel and part.
-    fn by_part(self) -> Grid {
-        Grid { blocks: [blocks(self.channels, 32), blocks(self.parts(), 1), 1], threads: 32 }
+    /// Blocks for channels and parts.
+    pub(super) fn by_part(self) -> Grid {
+        let blocks = [blocks(self.channels, CHANNELS), blocks(self.parts(), 1), 1];
+        Grid { blocks, threads: 256 }
+    }
+
+    /// Two sums of each part of each channel.
+    pub(super) fn sums(self) -> usize {
+        self.parts() * self.channels * 2
+    }
+
+    /// Whether a block of threads can do everything of its channels.
+    fn is_small(self) -> bool {
+        self.rows <= FEW && self.spatial == 1
     }
 
     fn by_channel(self) -> Grid {
-        along(self.channels, 32)
+        Grid { blocks: [blocks(self.channels, CHANNELS), 1, 1], threads: 256 }
     }
 
     fn values(self) -> usize {
@@ -59,6 +85,21 @@ struct Constants {
     some: Option<Rc<Block>>,
 }
 
+/// How channels are normalised.
+pub(super) struct Normaliser {
+    /// As `norm_finish` leaves them (norm.cu).
+    pub coefficients: Block,
+    constants: Constants,
+}
+
+/// What a gradient is made of behind normalisation.
+pub(super) struct Back {
+    pub dweight: Block,
+    pub dbias: Block,
+    /// As `norm_back_finish` leaves them.
+    pub means: Block,
+}
+
 impl GpuOps {
     pub(super) fn normalise(
         &self,
@@ -66,14 +107,47 @@ impl GpuOps {
         norm: Norm,
         channels: usize,
     ) -> Result<Tensor, OpError> {
-        assert!(
-            channels > 0 && x.columns().is_multiple_of(channels) && !x.is_empty(),
-            "batch_norm: {} features are not {channels} channels",
-            x.columns()
-        );
+        let Some((weight, bias)) = parameters(&norm) else {
+            panic!("batch normalisation without its parameters")
+        };
         let layout = Layout::of(x, channels);
+        let (len, y) = (layout.values(), self.room(layout.values())?);
+        let is_whole = layout.is_small() && !matches!(norm, Norm::Fixed { .. });
+        let normaliser = self.normaliser(x, norm, layout, is_whole.then_some(&y))?;
+        if !is_whole {
+            let given = [
+                count(len),
+                size(channels),
+                size(layout.spatial),
+                block(&normaliser.coefficients),
+                at(bias),
+                at(x),
+                block(&y),
+            ];
+            self.launch(Kernel::NormApply, for_each(len), &given)?;
+        }
+        let dims = match x.dims {
+            Dims::Maps(..) => x.dims,
+            Dims::Scalar | Dims::Flat(_) | Dims::Rows(..) => Dims::Rows(x.rows(), x.columns()),
+        };
+        let (y, input) = (self.wrap(y, dims), values(x));
+        Ok(self.record(&[x, weight, bias], y, move |ops, dy, wanted| {
+            ops.normalise_back(layout, &normaliser, (&input, &dy), wanted)
+        }))
+    }
+
+    /// Coefficients from what `norm` says; running averages move where it has some. Small batches are normalised at once, where
+    /// there is a `y` for them and moments are the batch's.
+    pub(super) fn normaliser(
+        &self,
+        x: &Tensor,
+        norm: Norm,
+        layout: Layout,
+        y: Option<&Block>,
+    ) -> Result<Normaliser, OpError> {
+        let channels = layout.channels;
         let coefficients = self.room(4 * channels)?;
-        let (weight, bias, constants) = match norm {
+        let constants = match norm {
             Norm::None => panic!("batch normalisation without its parameters"),
             Norm::Fixed { weight, bias, mean, var, eps } => {
                 let given = [
@@ -85,8 +159,8 @@ impl GpuOps {
                     at(bias),
                     block(&coefficients),
                 ];
-                self.launch(Kernel::NormGiven, layout.by_channel(), &given)?;
-                (weight, bias, Constants { all: true, some: None })
+                self.launch(Kernel::NormGiven, along(channels, 32), &given)?;
+                Constants { all: true, some: None }
             }
             Norm::Batch { weight, bias, eps, running } => {
                 let averages = match running {
@@ -96,8 +170,8 @@ impl GpuOps {
                     }
                 };
                 let finish = Finish { weight, bias, eps, averages, by_averages: None };
-                self.batch_moments(x, layout, &finish, &coefficients)?;
-                (weight, bias, Constants { all: false, some: None })
+                self.batch_moments(x, layout, &finish, (&coefficients, y))?;
+                Constants { all: false, some: None }
             }
             Norm::Mixed { weight, bias, eps, running, by_averages } => {
                 let share: Vec<f32> =
@@ -108,29 +182,11 @@ impl GpuOps {
                     Some((self.own(running.mean)?, self.own(running.var)?, running.momentum));
                 let finish =
                     Finish { weight, bias, eps, averages, by_averages: Some(&by_averages) };
-                self.batch_moments(x, layout, &finish, &coefficients)?;
-                (weight, bias, Constants { all: false, some: Some(by_averages) })
+                self.batch_moments(x, layout, &finish, (&coefficients, y))?;
+                Constants { all: false, some: Some(by_averages) }
             }
         };
-        let (len, y) = (layout.values(), self.room(layout.values())?);
-        let given = [
-            count(len),
-            size(channels),
-            size(layout.spatial),
-            block(&coefficients),
-            at(bias),
-            at(x),
-            block(&y),
-        ];
-        self.launch(Kernel::NormApply, for_each(len), &given)?;
-        let dims = match x.dims {
-            Dims::Maps(..) => x.dims,
-            Dims::Scalar | Dims::Flat(_) | Dims::Rows(..) => Dims::Rows(x.rows(), x.columns()),
-        };
-        let (y, input) = (self.wrap(y, dims), values(x));
-        Ok(self.record(&[x, weight, bias], y, move |ops, dy, wanted| {
-            ops.normalise_back(layout, &constants, (&input, &dy, &coefficients), wanted)
-        }))
+        Ok(Normaliser { coefficients, constants })
     }
 
     /// Moments of a batch, what they do to the averages, and the coefficients that they make.
@@ -139,26 +195,15 @@ impl GpuOps {
         x: &Tensor,
         layout: Layout,
         finish: &Finish,
-        coefficients: &Block,
+        (coefficients, y): (&Block, Option<&Block>),
     ) -> Result<(), OpError> {
         let Layout { rows, channels, spatial } = layout;
-        let sums = self.room(layout.parts() * channels * 2)?;
-        let given =
-            [count(rows), size(channels), size(spatial), size(layout.part()), at(x), block(&sums)];
-        self.launch(Kernel::NormParts, layout.by_part(), &given)?;
         let (mean, var, momentum) = match &finish.averages {
             Some((mean, var, momentum)) => (Some(&**mean), Some(&**var), *momentum),
             None => (None, None, 0.0),
         };
-        let given = [
-            size(channels),
-            size(spatial),
-            count(rows),
-            size(layout.parts()),
-            Arg::Float(finish.eps).into(),
-            Arg::Float(momentum).into(),
-            at(x),
-            block(&sums),
+        let numbers = [Arg::Float(finish.eps).into(), Arg::Float(momentum).into()];
+        let parameters = [
             at(finish.weight),
             at(finish.bias),
             maybe(mean),
@@ -166,29 +211,88 @@ impl GpuOps {
             maybe(finish.by_averages),
             block(coefficients),
         ];
+        if let Some(y) = y {
+            let shape = [size(channels), size(rows)];
+            let given = [&shape[..], &numbers, &[at(x)], &parameters, &[block(y)]].concat();
+            return self.launch(Kernel::NormWhole, layout.by_channel(), &given);
+        }
+        let sums = self.room(layout.sums())?;
+        let given =
+            [count(rows), size(channels), size(spatial), size(layout.part()), at(x), block(&sums)];
+        self.launch(Kernel::NormParts, layout.by_part(), &given)?;
+        let shape = [size(channels), size(spatial), count(rows), size(layout.parts())];
+        let given = [&shape[..], &numbers, &[at(x), block(&sums)], &parameters].concat();
         self.launch(Kernel::NormFinish, layout.by_channel(), &given)
     }
 
     fn normalise_back(
         &self,
         layout: Layout,
-        constants: &Constants,
-        (x, dy, coefficients): (&Block, &Block, &Block),
+        normaliser: &Normaliser,
+        (x, dy): (&Block, &Block),
         wanted: &[bool],
     ) -> Result<Vec<Option<Rc<Block>>>, OpError> {
         let Layout { rows, channels, spatial } = layout;
-        let sums = self.room(layout.parts() * channels * 2)?;
+        if layout.is_small() {
+            let (dweight, dbias) = (self.room(channels)?, self.room(channels)?);
+            let dx = wanted[0].then(|| self.room(layout.values())).transpose()?;
+            let constants = &normaliser.constants;
+            let given = [
+                size(channels),
+                size(rows),
+                size(usize::from(constants.all)),
+                maybe(constants.some.as_deref()),
+                block(&normaliser.coefficients),
+                block(x),
+                block(dy),
+                block(&dweight),
+                block(&dbias),
+                maybe(dx.as_ref()),
+            ];
+            self.launch(Kernel::NormBackWhole, layout.by_channel(), &given)?;
+            return Ok(vec![dx.map(Rc::new), Some(Rc::new(dweight)), Some(Rc::new(dbias))]);
+        }
+        let sums = self.room(layout.sums())?;
         let given = [
             count(rows),
             size(channels),
             size(spatial),
             size(layout.part()),
-            block(coefficients),
+            block(&normaliser.coefficients),
             block(x),
             block(dy),
             block(&sums),
         ];
         self.launch(Kernel::NormBackParts, layout.by_part(), &given)?;
+        let back = self.back_finish(layout, rows, normaliser, &sums)?;
+        let mut dx = None;
+        if wanted[0] {
+            let room = self.room(layout.values())?;
+            let given = [
+                count(layout.values()),
+                size(channels),
+                size(spatial),
+                block(&normaliser.coefficients),
+                block(&back.means),
+                block(x),
+                block(dy),
+                block(&room),
+            ];
+            self.launch(Kernel::NormBackApply, for_each(layout.values()), &given)?;
+            dx = Some(Rc::new(room));
+        }
+        Ok(vec![dx, Some(Rc::new(back.dweight)), Some(Rc::new(back.dbias))])
+    }
+
+    /// Gradients from the sums over the parts of `layout`; `rows` values of each channel were normalised.
+    pub(super) fn back_finish(
+        &self,
+        layout: Layout,
+        rows: usize,
+        normaliser: &Normaliser,
+        sums: &Block,
+    ) -> Result<Back, OpError> {
+        let (channels, constants) = (layout.channels, &normaliser.constants);
         let (dweight, dbias) = (self.room(channels)?, self.room(channels)?);
         let means = self.room(2 * channels)?;
         let given = [
@@ -197,29 +301,23 @@ impl GpuOps {
             size(layout.parts()),
             size(usize::from(constants.all)),
             maybe(constants.some.as_deref()),
-            block(&sums),
+            block(sums),
             block(&dweight),
             block(&dbias),
             block(&means),
         ];
         self.launch(Kernel::NormBackFinish, layout.by_channel(), &given)?;
-        let mut dx = None;
-        if wanted[0] {
-            let room = self.room(layout.values())?;
-            let given = [
-                count(layout.values()),
-                size(channels),
-                size(spatial),
-                block(coefficients),
-                block(&means),
-                block(x),
-                block(dy),
-                block(&room),
-            ];
-            self.launch(Kernel::NormBackApply, for_each(layout.values()), &given)?;
-            dx = Some(Rc::new(room));
-        }
-        Ok(vec![dx, Some(Rc::new(dweight)), Some(Rc::new(dbias))])
+        Ok(Back { dweight, dbias, means })
+    }
+}
+
+/// The factors and summands of a normalisation.
+pub(super) fn parameters<'a>(norm: &Norm<'a>) -> Option<(&'a Tensor, &'a Tensor)> {
+    match norm {
+        Norm::None => None,
+        Norm::Batch { weight, bias, .. }
+        | Norm::Mixed { weight, bias, .. }
+        | Norm::Fixed { weight, bias, .. } => Some((*weight, *bias)),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::nn::gpu::{Given, Kernel};
 use crate::nn::ops::{Dims, OpError, Tensor};
 
 /// What the kernels are told of a window, and whether channels are innermost.
-fn window(pool: &Pool2d, last: bool) -> [Given<'static>; 12] {
+pub(super) fn window(pool: &Pool2d, last: bool) -> [Given<'static>; 12] {
     let (input, output) = (pool.input, pool.output());
     [
         input.channels,

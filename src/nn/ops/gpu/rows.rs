@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use super::node::{along, at, block, blocks, by_row, count, for_each, maybe, size, tiles, values};
+use super::node::{
+    SMALL, TILE_DEPTH, Turn, along, at, block, blocks, by_row, count, for_each, maybe, size, values,
+};
 use super::values::{Binary, Unary};
 use super::{GpuOps, told};
 use crate::nn::gpu::{Arg, Block, Grid, Kernel};
@@ -10,6 +12,14 @@ use crate::nn::ops::{Dims, OpError, Ops as _, Primitive, Tensor};
 
 /// Values that a block of threads adds up (`reduce.cu`).
 const SUM_PART: usize = 8192;
+/// Blocks that a product is cut into, at least, where it has the terms for it: one for each multiprocessor of a large GPU.
+const MANY: usize = 132;
+/// Terms that are not worth a part of their own.
+const LEAST_TERMS: usize = 64;
+/// Columns that a block of threads sums (`reduce.cu`).
+const COLUMNS: usize = 32;
+/// Blocks that the sums of columns are cut into, at most.
+const MOST_PARTS: usize = 512;
 /// Rows that the sum of columns is not cut below.
 const LEAST_ROWS: usize = 256;
 
@@ -163,13 +173,46 @@ impl GpuOps {
         rows: usize,
         columns: usize,
     ) -> Result<Block, OpError> {
-        let part = rows.div_ceil(LEAST_ROWS).max(LEAST_ROWS);
+        let most = MOST_PARTS.div_ceil(columns.div_ceil(COLUMNS));
+        let part = rows.div_ceil(most).max(LEAST_ROWS);
+        let parts = rows.div_ceil(part);
+        let sums = self.column_parts((rows, columns), part, x, None)?;
+        self.added_parts(sums, parts, (1, columns), None)
+    }
+
+    /// The sums of columns over parts of the rows, plus a number of each column of `bias`, over and over.
+    fn column_parts(
+        &self,
+        (rows, columns): (usize, usize),
+        part: usize,
+        x: &Block,
+        bias: Option<(&Block, usize)>,
+    ) -> Result<Block, OpError> {
         let parts = rows.div_ceil(part);
         let sums = self.room(parts * columns)?;
-        let grid = Grid { blocks: [blocks(columns, 32), blocks(parts, 1), 1], threads: 32 };
-        let given = [count(rows), size(columns), size(part), block(x), block(&sums)];
+        let grid = Grid { blocks: [blocks(columns, COLUMNS), blocks(parts, 1), 1], threads: 256 };
+        let summands = bias.map_or(1, |(_, summands)| summands);
+        let bias = maybe(bias.map(|(bias, _)| bias));
+        let shape = [count(rows), size(columns), size(part), size(summands)];
+        let given = [&shape[..], &[block(x), bias, block(&sums)]].concat();
         self.launch(Kernel::ColumnParts, grid, &given)?;
-        self.added_parts(sums, parts, columns)
+        Ok(sums)
+    }
+
+    /// The sum of parts of so many rows and columns, in an order that follows from their number, plus a number of each column;
+    /// there may be none.
+    pub(super) fn added_parts(
+        &self,
+        sums: Block,
+        parts: usize,
+        (rows, columns): (usize, usize),
+        bias: Option<&Block>,
+    ) -> Result<Block, OpError> {
+        if parts == 1 && bias.is_none() {
+            return Ok(sums);
+        }
+        let bias = bias.map(|bias| (bias, columns));
+        self.column_parts((parts, rows * columns), parts, &sums, bias)
     }
 
     pub(super) fn row_sums(
@@ -210,15 +253,24 @@ impl GpuOps {
         (a, b): (&Block, &Block),
         bias: Option<&Block>,
     ) -> Result<Block, OpError> {
-        let y = self.room(m * n)?;
         let kernel = match product {
             Product::Nt => Kernel::MatmulNt,
             Product::Nn => Kernel::MatmulNn,
             Product::Tn => Kernel::MatmulTn,
         };
-        let given = [size(m), size(n), size(k), block(a), block(b), maybe(bias), block(&y)];
-        self.launch(kernel, tiles(m, n, 1), &given)?;
-        Ok(y)
+        // A small product would leave most of the GPU idle: its terms are cut into parts, which are added up afterwards.
+        let most = (MANY / SMALL.count(m, n)).clamp(1, k.div_ceil(LEAST_TERMS).max(1));
+        let part = k.div_ceil(most).next_multiple_of(TILE_DEPTH);
+        let parts = k.div_ceil(part).max(1);
+        let y = self.room(parts * m * n)?;
+        let own_bias = if parts == 1 { bias } else { None };
+        let shape = [size(m), size(n), size(k), size(part)];
+        let given = [&shape[..], &[block(a), block(b), maybe(own_bias), block(&y)]].concat();
+        self.launch(kernel, SMALL.grid(m, n, parts), &given)?;
+        match parts {
+            1 => Ok(y),
+            _ => self.added_parts(y, parts, (m, n), bias),
+        }
     }
 
     fn product_of(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
@@ -276,9 +328,12 @@ impl GpuOps {
 
     fn transposed(&self, x: &Tensor) -> Result<Tensor, OpError> {
         let (rows, columns) = (x.rows(), x.columns());
-        let y = self.wrap(self.swapped(&values(x), (1, columns, rows))?, Dims::Rows(columns, rows));
+        let y = self.wrap(
+            self.turned(&values(x), Turn::plain(1, rows, columns))?,
+            Dims::Rows(columns, rows),
+        );
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.swapped(&dy, (1, rows, columns))?))])
+            Ok(vec![Some(Rc::new(ops.turned(&dy, Turn::plain(1, columns, rows))?))])
         }))
     }
 

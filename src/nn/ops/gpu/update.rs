@@ -3,7 +3,7 @@
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 
 use super::GpuOps;
-use super::node::{at, block, count, for_each, maybe};
+use super::node::{at, block, count, for_each, in_slots, maybe};
 use crate::nn::gpu::{Given, Kernel};
 use crate::nn::ops::update;
 use crate::nn::ops::{OpError, Tensor, UpdateRule};
@@ -22,8 +22,12 @@ impl GpuOps {
         let value = self.own(value)?;
         let moments = moments.iter_mut().map(|it| self.own(it)).collect::<Result<Vec<_>, _>>()?;
         let moment = |at: usize| block(&moments[at]);
-        let first = [count(len)];
-        let rest = [at(gradient), block(&value)];
+        // The values, the numbers of the step, the gradient, the parameter and its moments.
+        let update = |kernel, by: &[f32], moments: [Given; 2]| {
+            let own = [count(len), Given::Numbers(by), at(gradient), block(&value)];
+            let own = [&own[..], &moments].concat();
+            self.launch(kernel, for_each(len), &in_slots(&own))
+        };
         match rule {
             UpdateRule::Adam(AdamConfig { lr, betas, eps, weight_decay }) => {
                 let (l2, decoupled) = decays(*weight_decay, *lr);
@@ -31,9 +35,7 @@ impl GpuOps {
                 let unbias = betas.map(|beta| (1.0 - beta.powi(step)).recip());
                 let (lr, eps) = (*lr as f32, *eps as f32);
                 let by = [lr, betas[0], betas[1], unbias[0], unbias[1], eps, l2, decoupled];
-                let (first, by) = (&first[..], &[Given::Numbers(&by)]);
-                let given = [first, by, &rest, &[moment(0), moment(1)]].concat();
-                self.launch(Kernel::Adam, for_each(len), &given)
+                update(Kernel::Adam, &by, [moment(0), moment(1)])
             }
             UpdateRule::Sgd(SgdConfig { lr, momentum, weight_decay }) => {
                 let (l2, decoupled) = decays(*weight_decay, *lr);
@@ -44,9 +46,7 @@ impl GpuOps {
                 };
                 let by = [*lr as f32, share, nesterov, l2, decoupled];
                 let velocity = momentum.and_then(|_| moments.first());
-                let velocity = maybe(velocity.map(|it| &**it));
-                let given = [&first[..], &[Given::Numbers(&by)], &rest, &[velocity]].concat();
-                self.launch(Kernel::Sgd, for_each(len), &given)
+                update(Kernel::Sgd, &by, [maybe(velocity.map(|it| &**it)), maybe(None)])
             }
             UpdateRule::RmsProp(RMSpropConfig {
                 lr, alpha, eps, momentum, weight_decay, ..
@@ -55,9 +55,7 @@ impl GpuOps {
                 let (share, has) = momentum.map_or((0.0, 0.0), |share| (share as f32, 1.0));
                 let (lr, alpha, eps) = (*lr as f32, *alpha as f32, *eps as f32);
                 let by = [lr, alpha, eps, share, has, l2, decoupled];
-                let (first, by) = (&first[..], &[Given::Numbers(&by)]);
-                let given = [first, by, &rest, &[moment(0), moment(1)]].concat();
-                self.launch(Kernel::RmsProp, for_each(len), &given)
+                update(Kernel::RmsProp, &by, [moment(0), moment(1)])
             }
         }
     }
