@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `device = "cuda:0"` on a real GPU, in under six minutes: its trial, the golden operations and steps, the sanitizer, steps
+# `device = "cuda:0"` on a real GPU, in under four minutes: its trial, the golden operations and steps, the sanitizer, steps
 # against PyTorch's in turns, the main job twice, and trials side by side. `benches/device.sh` does the same for dfdx's kernels.
 #
 #   benches/gpu.sh build    # anywhere, no GPU and no toolkit needed: target/gpu/, two stripped programs
@@ -52,8 +52,8 @@ verdict() {
   fi
 }
 
-main_job() { # NAME DEVICE
-  timed 60 "$out/$1.log" "$programs/runner" run pipelines/dann.toml --set "pipeline.device=\"$2\"" \
+main_job() { # NAME
+  timed 60 "$out/$1.log" "$programs/runner" run pipelines/dann.toml --set 'pipeline.device="cuda:0"' \
     --store "$scratch/store-$1" --results "$scratch/$1"
   verdict "main job, $1" "$(tail -3 "$scratch/$1/dann/latest/table.csv" 2>/dev/null | tr '\n' ' ')"
 }
@@ -87,8 +87,8 @@ run() {
   done
 
   if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    timed 100 "$out/steps.log" python3 benches/compare.py --device cuda:0 --executable "$programs/device" --threads 1 \
-      --rounds 5 --times 20 --forms eager,channels-last,graph dacnn-dann dacnn-supervised lenet-dann \
+    timed 120 "$out/steps.log" python3 benches/compare.py --device cuda:0 --executable "$programs/device" --threads 1 \
+      --rounds 5 --times 10 --forms eager,channels-last,graph dacnn-dann dacnn-supervised lenet-dann \
       resnet18-layer4-64 resnet18-all-256 resnet50-all-32
     cat "$out/steps.log"
     verdict "steps against PyTorch" "see steps.log"
@@ -96,8 +96,8 @@ run() {
     row "steps against PyTorch" "left out" 0 "no python3 with PyTorch that sees the GPU"
   fi
 
-  main_job gpu-first cuda:0
-  main_job gpu-second cuda:0
+  main_job gpu-first
+  main_job gpu-second
   local same=0 differ=0 file name
   for file in "$scratch"/gpu-first/dann/latest/*.csv; do
     name=$(basename "$file")
@@ -107,7 +107,6 @@ run() {
   status=$((differ > 0 || same == 0))
   took=0
   verdict "the main job twice gives the same bytes" "$same files equal, $differ differ"
-  main_job cpu cpu
 
   for jobs in 1 4 8; do
     timed 60 "$out/jobs-$jobs.log" "$programs/runner" sweep pipelines/dann-sweep.toml --jobs "$jobs" --quiet \

@@ -258,3 +258,67 @@ fn record(calls: &Calls, gpu: &Gpu, stream: sys::CUstream) -> Result<sys::CUgrap
         Ok(exec?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::gpu::SLOTS;
+
+    /// Asks for the sum of `from` and `into`, of `len` values, in the first place of a launch.
+    fn add(calls: &mut Calls, len: usize, from: u64, into: u64) {
+        let mut arguments = vec![Arg::count(len), Arg::Address(from), Arg::Address(into)];
+        for _ in 1..SLOTS {
+            arguments.extend([Arg::count(0), Arg::Address(0), Arg::Address(0)]);
+        }
+        let blocks = u32::try_from(len.div_ceil(256)).unwrap();
+        calls.launch(Kernel::Accumulate, Grid { blocks: [blocks, 1, 1], threads: 256 }, &arguments);
+    }
+
+    /// Asks for numbers to be written to the log at `ring`.
+    fn log(calls: &mut Calls, ring: u64, numbers: &[u64]) {
+        let mut arguments = vec![Arg::Int(100), Arg::Address(ring), Arg::Address(ring + 8)];
+        arguments.extend(numbers.iter().map(|it| Arg::Address(*it)));
+        arguments.resize(3 + SLOTS, Arg::Address(0));
+        calls.launch(Kernel::LogNumbers, Grid { blocks: [1, 1, 1], threads: 32 }, &arguments);
+    }
+
+    #[test]
+    fn launches_that_follow_each_other_are_one_while_there_are_places() {
+        let mut calls = Calls::default();
+        for at in 0..SLOTS as u64 {
+            add(&mut calls, 300 + 300 * (at % 3) as usize, 1000 * (at + 1), 1000 * (at + 1) + 500);
+        }
+        assert_eq!(calls.len(), 1);
+        // As many blocks along x as the longest needs, a row of them for each.
+        assert_eq!(calls.words[1], 4 | (SLOTS as u64) << 32);
+        add(&mut calls, 10, 90_000, 90_500);
+        assert_eq!(calls.len(), 2, "there is no place left");
+    }
+
+    #[test]
+    fn launches_are_not_joined_where_one_may_need_the_others_result() {
+        let mut calls = Calls::default();
+        add(&mut calls, 10, 1000, 2000);
+        add(&mut calls, 10, 2000, 3000);
+        assert_eq!(calls.len(), 2, "what the first wrote is read");
+        add(&mut calls, 10, 4000, 3000);
+        assert_eq!(calls.len(), 3, "both write to one block");
+        calls.copy(1, 2, 4);
+        add(&mut calls, 10, 5000, 6000);
+        assert_eq!(calls.len(), 5, "something else lies between");
+    }
+
+    #[test]
+    fn numbers_of_one_log_are_written_together_and_in_order() {
+        let mut calls = Calls::default();
+        log(&mut calls, 64, &[1, 2]);
+        log(&mut calls, 64, &[3]);
+        assert_eq!(calls.len(), 1);
+        assert_eq!(calls.words[6..10], [1, 2, 3, 0]);
+        assert_eq!(calls.words[1], 1 | 1 << 32, "one block writes all");
+        log(&mut calls, 64, &[4, 5, 6, 7, 8, 9]);
+        assert_eq!(calls.len(), 2, "there are not so many places left");
+        log(&mut calls, 128, &[4]);
+        assert_eq!(calls.len(), 3, "another log");
+    }
+}

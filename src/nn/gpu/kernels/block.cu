@@ -2,7 +2,6 @@
 // [N, H, W, C]. `norm` is as norm.cu leaves it, with `bias`; there may be none. `winners` holds where in its window each largest
 // value was, row by row; there is none where nothing is pooled, and windows are of one pixel then.
 #include "elements.cuh"
-#include "sums.cuh"
 #include "values.cuh"
 #include "window.cuh"
 
@@ -89,119 +88,134 @@ __device__ inline void backward(const Pixel &of, int i, const Window &window, co
   store<W>(dx + i, sum);
 }
 
-// Rows that a block of threads has: a channel's numbers are loaded once for all of them.
-constexpr int LINES = 4;
-
-// What a thread is there for: as many channels as are loaded at once, of a column of several rows. blockIdx.x counts LINES of the
-// `count` rows of `height` to an image, blockIdx.y parts of the `columns` times `c` values of one. Calls each(pixel, value).
-template <class Each>
-__device__ inline void lines(int count, int height, int columns, int c, int column, int channel, const Each &each) {
-  UNROLL for (int k = 0; k < LINES; k++) {
-    const int line = blockIdx.x * LINES + k, image = line / height;
-    if (line < count) each(Pixel{image, channel, line - image * height, column}, (line * columns + column) * c + channel);
-  }
-}
-
-// Where in a row a thread begins; false where that is beyond it.
-__device__ inline bool in_row(int columns, int c, int width, int &column, int &channel) {
-  const int at = (blockIdx.y * blockDim.x + threadIdx.x) * width;
-  column = at / c, channel = at - column * c;
-  return at < columns * c;
+// What a thread is there for: as many channels as are loaded at once. blockIdx.x is a row of one of the images, of `height` rows,
+// blockIdx.y a part of the `columns` times `c` values of a row. False beyond its end.
+template <int W>
+__device__ inline bool place(int height, int columns, int c, Pixel &of, int &i) {
+  const int line = blockIdx.x, at = (blockIdx.y * blockDim.x + threadIdx.x) * W;
+  if (at >= columns * c) return false;
+  const int image = line / height, column = at / c;
+  of = {image, at - column * c, line - image * height, column};
+  i = line * columns * c + at;
+  return true;
 }
 
 template <int W>
-__device__ inline void forward_lines(int n, const Window &window, const Rectifier &rectifier, const float *norm, const float *bias,
-                                     const float *x, const float *side, float *y, unsigned char *winners) {
-  int column, channel;
-  if (!in_row(window.q, window.c, W, column, channel)) return;
-  const Numbers<W> by(norm, bias, nullptr, channel, window.c);
-  lines(n * window.p, window.p, window.q, window.c, column, channel, [&](const Pixel &of, int i) {
-    forward<W>(of, i, window, rectifier, norm != nullptr, by, x, side, y, winners);
-  });
+__device__ inline void forward(const Window &window, const Rectifier &rectifier, const float *norm, const float *bias,
+                               const float *x, const float *side, float *y, unsigned char *winners) {
+  Pixel of;
+  int i;
+  if (!place<W>(window.p, window.q, window.c, of, i)) return;
+  const Numbers<W> by(norm, bias, nullptr, of.channel, window.c);
+  forward<W>(of, i, window, rectifier, norm != nullptr, by, x, side, y, winners);
 }
 
 template <int W>
-__device__ inline void backward_lines(int n, const Window &window, const Rectifier &rectifier, const float *norm,
-                                      const float *means, const float *x, const float *y, const float *dy,
-                                      const unsigned char *winners, float *dx) {
-  int column, channel;
-  if (!in_row(window.w, window.c, W, column, channel)) return;
-  const Numbers<W> by(norm, nullptr, means, channel, window.c);
-  lines(n * window.h, window.h, window.w, window.c, column, channel, [&](const Pixel &of, int i) {
-    backward<W>(of, i, window, rectifier, norm != nullptr, by, x, y, dy, winners, dx);
-  });
+__device__ inline void backward(const Window &window, const Rectifier &rectifier, const float *norm, const float *means,
+                                const float *x, const float *y, const float *dy, const unsigned char *winners, float *dx) {
+  Pixel of;
+  int i;
+  if (!place<W>(window.h, window.w, window.c, of, i)) return;
+  const Numbers<W> by(norm, nullptr, means, of.channel, window.c);
+  backward<W>(of, i, window, rectifier, norm != nullptr, by, x, y, dy, winners, dx);
 }
 
 }  // namespace
 
-// The output for n images.
-KERNEL_BOUNDED(block_forward, 128)(int n, WINDOW, int rectified, float ceiling, const float *norm, const float *bias,
-                                   const float *x, const float *side, float *y, unsigned char *winners) {
+// The output.
+KERNEL_BOUNDED(block_forward, 128)(WINDOW, int rectified, float ceiling, const float *norm, const float *bias, const float *x,
+                                   const float *side, float *y, unsigned char *winners) {
   const Window window = GIVEN_WINDOW;
   const Rectifier rectifier{rectified, ceiling};
   const int width = width_for(c);
-  if (width == 4) forward_lines<4>(n, window, rectifier, norm, bias, x, side, y, winners);
-  else if (width == 2) forward_lines<2>(n, window, rectifier, norm, bias, x, side, y, winners);
-  else forward_lines<1>(n, window, rectifier, norm, bias, x, side, y, winners);
+  if (width == 4) forward<4>(window, rectifier, norm, bias, x, side, y, winners);
+  else if (width == 2) forward<2>(window, rectifier, norm, bias, x, side, y, winners);
+  else forward<1>(window, rectifier, norm, bias, x, side, y, winners);
 }
 REGISTER(block_forward)
 
-// The gradient of the summand, where it is wanted, and sums over a part of the output's pixels of the gradient behind
-// normalisation and of that times the normalised value, as `norm_back_parts` leaves them.
-KERNEL_BOUNDED(block_back_parts, 256)(long long pixels, WINDOW, int rectified, float ceiling, int part, const float *norm,
-                                      const float *x, const float *y, const float *dy, const unsigned char *winners, float *dside,
-                                      float *parts) {
-  __shared__ float shared[2][8][32];
-  const Window window = GIVEN_WINDOW;
-  const Rectifier rectifier{rectified, ceiling};
-  const int warp = threadIdx.x >> 5, channel = blockIdx.x * 32 + lane();
-  const int begin = blockIdx.y * part, end = begin + part < pixels ? begin + part : (int)pixels;
-  float sum = 0.0f, product = 0.0f;
+namespace {
+
+// What block_back_parts sums, by a thread with W channels beside each other: `lanes` threads have a pixel, and a block of threads
+// as many pixels at a time as there are `slots` for.
+template <int W>
+__device__ inline void back_parts(const Window &window, const Rectifier &rectifier, int begin, int end, int lanes,
+                                  const float *norm, const float *x, const float *y, const float *dy,
+                                  const unsigned char *winners, float *dside, float *parts, float (&shared)[2][1024]) {
+  // Several pixels at a time, so that their loads are under way together.
+  constexpr int AT_ONCE = 4;
+  const int lane = threadIdx.x % lanes, slot = threadIdx.x / lanes, slots = 256 / lanes, c = window.c;
+  const int channel = (blockIdx.x * lanes + lane) * W;
+  Values<W> sum, product;
+  UNROLL for (int k = 0; k < W; k++) sum.v[k] = product.v[k] = 0.0f;
   if (channel < c) {
-    const float mean = norm[channel], inverse = norm[c + channel];
-    // Several pixels at a time, so that their loads are under way together.
-    constexpr int AT_ONCE = 4;
-    for (int first = begin + warp; first < end; first += 8 * AT_ONCE) {
-      float gradients[AT_ONCE], inputs[AT_ONCE];
-      int places[AT_ONCE];
-      UNROLL for (int k = 0; k < AT_ONCE; k++) {
-        const int pixel = first + 8 * k, i = pixel * c + channel;
-        gradients[k] = 0.0f, places[k] = -1;
-        if (pixel >= end) continue;
-        gradients[k] = rectifier.back(rectified ? y[i] : 0.0f, dy[i]);
-        if (dside) dside[i] = gradients[k];
-        places[k] = i;
+    const Values<W> mean = load<W>(norm + channel), inverse = load<W>(norm + c + channel);
+    for (int first = begin + slot; first < end; first += slots * AT_ONCE) {
+      Values<W> gradient[AT_ONCE], input[AT_ONCE];
+      UNROLL for (int n = 0; n < AT_ONCE; n++) {
+        const int pixel = first + slots * n < end ? first + slots * n : first, i = pixel * c + channel;
+        gradient[n] = load<W>(dy + i);
+        if (rectifier.is_there) {
+          const Values<W> output = load<W>(y + i);
+          UNROLL for (int k = 0; k < W; k++) gradient[n].v[k] = rectifier.back(output.v[k], gradient[n].v[k]);
+        }
+        if (dside) store<W>(dside + i, gradient[n]);
         if (winners) {
-          const int line = pixel / q, column = pixel - line * q, image = line / p, row = line - image * p, winner = winners[i];
-          const int down_by = winner / columns;
-          const Pixel of{image, channel, 0, 0};
-          places[k] = window.input(of, row * down - above + down_by, column * right - before + winner - down_by * columns);
+          const int line = pixel / window.q, column = pixel - line * window.q, image = line / window.p;
+          const int row = (line - image * window.p) * window.down - window.above, left = column * window.right - window.before;
+          UNROLL for (int k = 0; k < W; k++) {
+            const int winner = winners[i + k], down = winner / window.columns, right = winner - down * window.columns;
+            input[n].v[k] = x[((image * window.h + row + down) * window.w + left + right) * c + channel + k];
+          }
+        } else {
+          input[n] = load<W>(x + i);
         }
       }
-      UNROLL for (int k = 0; k < AT_ONCE; k++) inputs[k] = places[k] >= 0 ? x[places[k]] : 0.0f;
-      UNROLL for (int k = 0; k < AT_ONCE; k++) {
-        sum += gradients[k];
-        product += gradients[k] * ((inputs[k] - mean) * inverse);
-      }
+      UNROLL for (int n = 0; n < AT_ONCE; n++)
+        if (first + slots * n < end)
+          UNROLL for (int k = 0; k < W; k++) {
+            sum.v[k] += gradient[n].v[k];
+            product.v[k] += gradient[n].v[k] * ((input[n].v[k] - mean.v[k]) * inverse.v[k]);
+          }
     }
   }
-  sum = sums::over_warps(sum, shared[0]);
-  product = sums::over_warps(product, shared[1]);
-  if (warp != 0 || channel >= c) return;
-  float *out = parts + (blockIdx.y * c + channel) * 2;
-  out[0] = sum;
-  out[1] = product;
+  store<W>(shared[0] + threadIdx.x * W, sum);
+  store<W>(shared[1] + threadIdx.x * W, product);
+  __syncthreads();
+  // Both sums of a channel, over the slots in their order.
+  for (int at = threadIdx.x; at < 2 * lanes * W; at += 256) {
+    const int which = at / (lanes * W), own = at - which * lanes * W, of = blockIdx.x * lanes * W + own;
+    float all = shared[which][own];
+    for (int k = 1; k < slots; k++) all += shared[which][k * lanes * W + own];
+    if (of < c) parts[(blockIdx.y * c + of) * 2 + which] = all;
+  }
+}
+
+}  // namespace
+
+// The gradient of the summand, where it is wanted, and sums over a part of the output's pixels of the gradient behind
+// normalisation and of that times the normalised value, as `norm_back_parts` leaves them. `lanes` is a power of two.
+KERNEL_BOUNDED(block_back_parts, 256, 3)(long long pixels, WINDOW, int rectified, float ceiling, int part, int lanes,
+                                         const float *norm, const float *x, const float *y, const float *dy,
+                                         const unsigned char *winners, float *dside, float *parts) {
+  __shared__ __align__(16) float shared[2][1024];
+  const Window window = GIVEN_WINDOW;
+  const Rectifier rectifier{rectified, ceiling};
+  const int begin = blockIdx.y * part, end = begin + part < pixels ? begin + part : (int)pixels, width = width_for(c);
+  if (width == 4) back_parts<4>(window, rectifier, begin, end, lanes, norm, x, y, dy, winners, dside, parts, shared);
+  else if (width == 2) back_parts<2>(window, rectifier, begin, end, lanes, norm, x, y, dy, winners, dside, parts, shared);
+  else back_parts<1>(window, rectifier, begin, end, lanes, norm, x, y, dy, winners, dside, parts, shared);
 }
 REGISTER(block_back_parts)
 
-// The gradient of the input for n images, by `means` of `norm_back_finish`.
-KERNEL_BOUNDED(block_back, 128, 6)(int n, WINDOW, int rectified, float ceiling, const float *norm, const float *means, const float *x,
+// The gradient of the input, by `means` of `norm_back_finish`.
+KERNEL_BOUNDED(block_back, 128)(WINDOW, int rectified, float ceiling, const float *norm, const float *means, const float *x,
                                 const float *y, const float *dy, const unsigned char *winners, float *dx) {
   const Window window = GIVEN_WINDOW;
   const Rectifier rectifier{rectified, ceiling};
   const int width = width_for(c);
-  if (width == 4) backward_lines<4>(n, window, rectifier, norm, means, x, y, dy, winners, dx);
-  else if (width == 2) backward_lines<2>(n, window, rectifier, norm, means, x, y, dy, winners, dx);
-  else backward_lines<1>(n, window, rectifier, norm, means, x, y, dy, winners, dx);
+  if (width == 4) backward<4>(window, rectifier, norm, means, x, y, dy, winners, dx);
+  else if (width == 2) backward<2>(window, rectifier, norm, means, x, y, dy, winners, dx);
+  else backward<1>(window, rectifier, norm, means, x, y, dy, winners, dx);
 }
 REGISTER(block_back)

@@ -252,12 +252,18 @@ __device__ inline void filter_gradient(typename Size::Shared &shared, const Shap
 #define SHAPE int n, int h, int w, int c, int p, int q, int k, int r, int s, int down, int right, int above, int before, int groups
 #define GIVEN Shape{n, h, w, c, p, q, k, r, s, down, right, above, before, groups}
 
-// Filters are [K, R, S, C / groups].
+// Filters are [K, R, S, C / groups]. Small tiles are for products that would leave multiprocessors idle.
 KERNEL_BOUNDED(conv_forward, tile::THREADS)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
   __shared__ tile::Large::Shared shared;
   forward<tile::Large, false>(shared, GIVEN, x, filters, bias, y);
 }
 REGISTER(conv_forward)
+
+KERNEL_BOUNDED(conv_forward_small, tile::THREADS)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  __shared__ tile::Small::Shared shared;
+  forward<tile::Small, false>(shared, GIVEN, x, filters, bias, y);
+}
+REGISTER(conv_forward_small)
 
 KERNEL_BOUNDED(conv_forward_precise, tile::THREADS, 3)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
   __shared__ tile::Small::Shared shared;
@@ -271,6 +277,12 @@ KERNEL_BOUNDED(conv_input_gradient, tile::THREADS)(SHAPE, const float *dy, const
   input_gradient<tile::Large, false>(shared, GIVEN, dy, filters, dx);
 }
 REGISTER(conv_input_gradient)
+
+KERNEL_BOUNDED(conv_input_gradient_small, tile::THREADS)(SHAPE, const float *dy, const float *filters, float *dx) {
+  __shared__ tile::Small::Shared shared;
+  input_gradient<tile::Small, false>(shared, GIVEN, dy, filters, dx);
+}
+REGISTER(conv_input_gradient_small)
 
 KERNEL_BOUNDED(conv_input_gradient_precise, tile::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
   __shared__ tile::Small::Shared shared;

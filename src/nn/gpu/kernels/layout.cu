@@ -3,13 +3,15 @@
 #include "values.cuh"
 
 // y[n][i][j] = x[n][j][i] for i < s and j < c, rounded to TF32 or not; zero for j from c on, up to `wide`. x has `step` values
-// from j to j + 1.
+// from j to j + 1. blockIdx.y is n, if there are so many.
 KERNEL(swap_axes)(long long n, int c, int s, int step, int wide, int rounded, const float *x, float *y) {
-  const int i = element();
-  if (i >= n * s * wide) return;
-  const int j = i % wide, place = i / wide % s;
-  const float value = j < c ? x[(i / wide / s * c + j) * step + place] : 0.0f;
-  y[i] = rounded ? as_float(tf32(value)) : value;
+  const int at = element();
+  if (at >= s * wide) return;
+  const int i = at / wide, j = at - i * wide;
+  for (int k = blockIdx.y; k < n; k += gridDim.y) {
+    const float value = j < c ? x[(k * c + j) * step + i] : 0.0f;
+    y[k * s * wide + at] = rounded ? as_float(tf32(value)) : value;
+  }
 }
 REGISTER(swap_axes)
 

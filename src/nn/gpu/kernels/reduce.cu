@@ -33,10 +33,10 @@ KERNEL_BOUNDED(column_parts, 256)(long long rows, int columns, int part, int sum
   const int begin = blockIdx.y * part, end = begin + part < rows ? begin + part : (int)rows;
   float sum = 0.0f;
   if (column < columns)
-    for (int row = begin + warp; row < end; row += 8) sum += x[(long long)row * columns + column];
+    for (int row = begin + warp; row < end; row += 8) sum += x[row * columns + column];
   sum = sums::over_warps(sum, shared);
   if (warp != 0 || column >= columns) return;
-  parts[(long long)blockIdx.y * columns + column] = bias ? sum + bias[column % summands] : sum;
+  parts[blockIdx.y * columns + column] = bias ? sum + bias[column % summands] : sum;
 }
 REGISTER(column_parts)
 

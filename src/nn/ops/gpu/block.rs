@@ -3,16 +3,13 @@
 use std::rc::Rc;
 
 use super::GpuOps;
-use super::node::{at, block, blocks, count, for_each, maybe, size, values};
-use super::norm::{Layout, parameters};
+use super::node::{Back, at, block, blocks, count, for_each, maybe, size, values};
+use super::norm::{Layout, NormBack, Normaliser, parameters};
 use super::pool::window;
 use crate::nn::geometry::{Chw, Pool2d, Rectifier};
 use crate::nn::gpu::{Arg, Block, Given, Grid, Kernel};
 use crate::nn::ops::conv_block::{MOST_POSITIONS, after_convolution};
 use crate::nn::ops::{ConvBlock, Dims, OpError, Tensor};
-
-/// Rows that a block of threads has (block.cu).
-const LINES: usize = 4;
 
 /// What the kernels of block.cu are told of a block.
 #[derive(Clone, Copy)]
@@ -43,17 +40,20 @@ impl Shape {
         self.pool.input.channels
     }
 
-    /// Blocks for the rows of all images of `maps`, and for parts of a row. A thread has several channels (`width_for` in
-    /// values.cuh).
+    /// Blocks for the rows of all images of `maps`, and for parts of a row.
     fn grid(self, maps: Chw) -> Grid {
         let channels = maps.channels;
-        let width = [4, 2].into_iter().find(|it| channels.is_multiple_of(*it)).unwrap_or(1);
-        let threads = (maps.width * channels).div_ceil(width);
+        let threads = (maps.width * channels).div_ceil(width(channels));
         Grid {
-            blocks: [blocks(self.images * maps.height, LINES), blocks(threads, 128), 1],
+            blocks: [blocks(self.images * maps.height, 1), blocks(threads, 128), 1],
             threads: 128,
         }
     }
+}
+
+/// Channels that a thread has at once (`width_for` in values.cuh).
+fn width(channels: usize) -> usize {
+    [4, 2].into_iter().find(|it| channels.is_multiple_of(*it)).unwrap_or(1)
 }
 
 impl GpuOps {
@@ -97,94 +97,96 @@ impl GpuOps {
             block(&y),
             maybe(winners.as_ref()),
         ];
-        let given = [&[size(images)], &shape.given()[..], &rest].concat();
+        let given = [&shape.given()[..], &rest].concat();
         self.launch(Kernel::BlockForward, shape.grid(pool.output()), &given)?;
-        let (input, output) = (values(&x), self.wrap_shared(Rc::clone(&y), dims));
+        let output = self.wrap_shared(Rc::clone(&y), dims);
         let mut inputs = vec![&x];
         inputs.extend(scales.map(|(weight, bias)| [weight, bias]).into_iter().flatten());
         inputs.extend(side);
-        let has_side = side.is_some();
-        Ok(self.record(&inputs, output, move |ops, dy, wanted| {
-            let mut past = Past { x: &input, y: &y, dy, winners: winners.as_ref(), shape };
-            let wants_side = has_side && wanted.last() == Some(&true);
-            let (mut gradients, mut dside) = (Vec::with_capacity(wanted.len()), None);
-            let mut means = None;
-            if let Some(normaliser) = &normaliser {
-                let pixels = Layout::innermost(len / shape.channels(), shape.channels());
-                if wants_side {
-                    dside = Some(Rc::new(ops.room(len)?));
-                }
-                let sums = ops.room(pixels.sums())?;
-                let part = [size(pixels.part()), block(&normaliser.coefficients)];
-                let given = [
-                    &[count(pixels.rows)],
-                    &past.shape.given()[..],
-                    &part,
-                    &past.given(),
-                    &[maybe(dside.as_deref()), block(&sums)],
-                ]
-                .concat();
-                ops.launch(Kernel::BlockBackParts, pixels.by_part(), &given)?;
-                let rows = shape.inputs() / shape.channels();
-                let back = ops.back_finish(pixels, rows, normaliser, &sums)?;
-                gradients = vec![Some(Rc::new(back.dweight)), Some(Rc::new(back.dbias))];
-                means = Some(back.means);
-            } else if wants_side {
-                dside = Some(ops.behind_rectifier(&past)?);
-            }
-            if let Some(dside) = &dside {
-                // Rectification went back already.
-                past.dy = Rc::clone(dside);
-                past.shape.rectifier = None;
-            }
-            let mut dx = None;
-            if wanted[0] {
-                let has_same = normaliser.is_none() && !shape.is_pooled;
-                dx = match &dside {
-                    Some(dside) if has_same => Some(Rc::clone(dside)),
-                    _ => {
-                        let dx = ops.room(shape.inputs())?;
-                        let coefficients = normaliser.as_ref().map(|it| &it.coefficients);
-                        let norm = [maybe(coefficients), maybe(means.as_ref())];
-                        let shape = past.shape.given();
-                        let given =
-                            [&[size(images)], &shape[..], &norm, &past.given(), &[block(&dx)]]
-                                .concat();
-                        let grid = past.shape.grid(pool.input);
-                        ops.launch(Kernel::BlockBack, grid, &given)?;
-                        Some(Rc::new(dx))
-                    }
-                };
-            }
-            gradients.insert(0, dx);
-            gradients.extend(has_side.then_some(dside));
-            Ok(gradients)
-        }))
-    }
-
-    /// The gradient before rectification.
-    fn behind_rectifier(&self, past: &Past) -> Result<Rc<Block>, OpError> {
-        let Some(rectifier) = past.shape.rectifier else { return Ok(Rc::clone(&past.dy)) };
-        let len = past.shape.outputs();
-        let ceiling = Arg::Float(rectifier.ceiling()).into();
-        let gradient = self.room(len)?;
-        let given = [count(len), ceiling, block(past.y), block(&past.dy), block(&gradient)];
-        self.launch(Kernel::RectifyBack, for_each(len), &given)?;
-        Ok(Rc::new(gradient))
+        let past = Past { x: values(&x), y, winners, normaliser, has_side: side.is_some(), shape };
+        Ok(self.record(&inputs, output, move |ops, dy, wanted| past.back(ops, dy, wanted)))
     }
 }
 
 /// What a pass backward goes by.
-struct Past<'a> {
-    x: &'a Block,
-    y: &'a Block,
-    dy: Rc<Block>,
-    winners: Option<&'a Block>,
+struct Past {
+    x: Rc<Block>,
+    y: Rc<Block>,
+    winners: Option<Block>,
+    normaliser: Option<Normaliser>,
+    has_side: bool,
     shape: Shape,
 }
 
-impl Past<'_> {
-    fn given(&self) -> [Given<'static>; 4] {
-        [block(self.x), block(self.y), block(&self.dy), maybe(self.winners)]
+impl Past {
+    /// The gradients of the convolution's output, of factors and summands, where there are some, and of the other summand, where
+    /// there is one.
+    fn back(&self, ops: &GpuOps, mut dy: Rc<Block>, wanted: &[bool]) -> Result<Back, OpError> {
+        let mut shape = self.shape;
+        let wants_side = self.has_side && wanted.last() == Some(&true);
+        let (mut of_norm, mut means, mut dside) = (Vec::new(), None, None);
+        if let Some(normaliser) = &self.normaliser {
+            dside = wants_side.then(|| ops.room(shape.outputs())).transpose()?.map(Rc::new);
+            let back = self.norm_back(ops, normaliser, &dy, dside.as_deref())?;
+            of_norm = vec![Some(Rc::new(back.dweight)), Some(Rc::new(back.dbias))];
+            means = Some(back.means);
+        } else if wants_side {
+            dside = Some(self.behind_rectifier(ops, &dy)?);
+        }
+        if let Some(dside) = &dside {
+            // Rectification went back already.
+            dy = Rc::clone(dside);
+            shape.rectifier = None;
+        }
+        let is_same = dside.is_some() && self.normaliser.is_none() && !shape.is_pooled;
+        let dx = match wanted[0] {
+            false => None,
+            true if is_same => Some(dy),
+            true => {
+                let dx = ops.room(shape.inputs())?;
+                let coefficients = self.normaliser.as_ref().map(|it| &it.coefficients);
+                let norm = [maybe(coefficients), maybe(means.as_ref())];
+                let given = [&shape.given()[..], &norm, &self.given(&dy), &[block(&dx)]].concat();
+                ops.launch(Kernel::BlockBack, shape.grid(shape.pool.input), &given)?;
+                Some(Rc::new(dx))
+            }
+        };
+        let of_side = self.has_side.then_some(dside);
+        Ok([dx].into_iter().chain(of_norm).chain(of_side).collect())
+    }
+
+    /// The gradients of factors and summands, and of the other summand where there is room for it.
+    fn norm_back(
+        &self,
+        ops: &GpuOps,
+        normaliser: &Normaliser,
+        dy: &Block,
+        dside: Option<&Block>,
+    ) -> Result<NormBack, OpError> {
+        let (shape, channels) = (self.shape, self.shape.channels());
+        let lanes = channels.div_ceil(width(channels)).next_power_of_two().min(32);
+        let rows = shape.outputs() / channels;
+        let pixels = Layout::innermost(rows, channels, lanes * width(channels));
+        let sums = ops.room(pixels.sums())?;
+        let part = [size(pixels.part()), size(lanes), block(&normaliser.coefficients)];
+        let rest = [maybe(dside), block(&sums)];
+        let given = [&[count(rows)], &shape.given()[..], &part, &self.given(dy), &rest].concat();
+        ops.launch(Kernel::BlockBackParts, pixels.by_part(), &given)?;
+        ops.back_finish(pixels, shape.inputs() / channels, normaliser, &sums)
+    }
+
+    /// The gradient before rectification.
+    fn behind_rectifier(&self, ops: &GpuOps, dy: &Rc<Block>) -> Result<Rc<Block>, OpError> {
+        let Some(rectifier) = self.shape.rectifier else { return Ok(Rc::clone(dy)) };
+        let len = self.shape.outputs();
+        let ceiling = Arg::Float(rectifier.ceiling()).into();
+        let gradient = ops.room(len)?;
+        let given = [count(len), ceiling, block(&self.y), block(dy), block(&gradient)];
+        ops.launch(Kernel::RectifyBack, for_each(len), &given)?;
+        Ok(Rc::new(gradient))
+    }
+
+    fn given(&self, dy: &Block) -> [Given<'static>; 4] {
+        [block(&self.x), block(&self.y), block(dy), maybe(self.winners.as_ref())]
     }
 }

@@ -14,6 +14,8 @@ use crate::nn::ops::{Dims, OpError, Tensor};
 
 /// Blocks that a product along many pixels is cut into, at least: some for each multiprocessor of a large GPU.
 const MANY: usize = 512;
+/// Large tiles that a product is cut into, at least; it has small ones else. On an H200 those are faster below it.
+const LEAST_LARGE: usize = 220;
 /// Pixels that are not worth a block of their own.
 const LEAST_PIXELS: usize = 256;
 /// Values that are moved at once: channels and filters of a group are padded to multiples of so many (conv.cu).
@@ -84,18 +86,16 @@ impl Sizes {
         self.precision == Precision::Tf32
     }
 
-    fn tile(self) -> Tile {
+    /// The kernel for so many rows and columns, in so many layers, and its blocks of threads.
+    fn kernel(self, [large, small, precise]: [Kernel; 3], sizes: [usize; 3]) -> (Kernel, Grid) {
+        let [rows, columns, layers] = sizes;
+        let grid = |tile: Tile| tile.grid(rows, columns, layers);
         match self.precision {
-            Precision::Tf32 => LARGE,
-            Precision::Float32 => SMALL,
-        }
-    }
-
-    /// The one for this precision.
-    fn kernel(self, tf32: Kernel, float32: Kernel) -> Kernel {
-        match self.precision {
-            Precision::Tf32 => tf32,
-            Precision::Float32 => float32,
+            Precision::Float32 => (precise, grid(SMALL)),
+            Precision::Tf32 if LARGE.count(rows, columns) * layers < LEAST_LARGE => {
+                (small, grid(SMALL))
+            }
+            Precision::Tf32 => (large, grid(LARGE)),
         }
     }
 }
@@ -128,8 +128,10 @@ impl GpuOps {
             let mut given =
                 shape(n, conv, sizes.wide_channels * sizes.groups, conv.filters).to_vec();
             given.extend([block(&input), block(&filters), bias_at, block(&y)]);
-            let kernel = sizes.kernel(Kernel::ConvForward, Kernel::ConvForwardPrecise);
-            let grid = sizes.tile().grid(sizes.pixels(), sizes.filters, sizes.groups);
+            let kernels =
+                [Kernel::ConvForward, Kernel::ConvForwardSmall, Kernel::ConvForwardPrecise];
+            let (kernel, grid) =
+                sizes.kernel(kernels, [sizes.pixels(), sizes.filters, sizes.groups]);
             self.launch(kernel, grid, &given)?;
             input
         };
@@ -220,11 +222,15 @@ impl GpuOps {
         let turned = self.turned(weights, turn)?;
         let mut given = shape(images, &conv, conv.input.channels, wide_filters * groups).to_vec();
         given.extend([block(dy), block(&turned), block(&dx)]);
-        let kernel = sizes.kernel(Kernel::ConvInputGradient, Kernel::ConvInputGradientPrecise);
+        let kernels = [
+            Kernel::ConvInputGradient,
+            Kernel::ConvInputGradientSmall,
+            Kernel::ConvInputGradientPrecise,
+        ];
         // Input pixels that are met by the same taps of a filter make a phase of their own (conv.cu).
         let (down, right) = conv.stride;
         let pixels = images * conv.input.height.div_ceil(down) * conv.input.width.div_ceil(right);
-        let grid = sizes.tile().grid(pixels, channels, groups * down * right);
+        let (kernel, grid) = sizes.kernel(kernels, [pixels, channels, groups * down * right]);
         self.launch(kernel, grid, &given)?;
         Ok(dx)
     }
@@ -242,7 +248,11 @@ impl GpuOps {
             wide_filters,
             ..
         } = sizes;
-        let (pixels, places, tile) = (sizes.pixels(), taps * wide_channels, sizes.tile());
+        let (pixels, places) = (sizes.pixels(), taps * wide_channels);
+        let (kernel, tile) = match sizes.precision {
+            Precision::Tf32 => (Kernel::ConvFilterGradient, LARGE),
+            Precision::Float32 => (Kernel::ConvFilterGradientPrecise, SMALL),
+        };
         let part = part_of(pixels, tile.count(places, filters) * groups);
         let parts = pixels.div_ceil(part);
         let len = conv.filters * places;
@@ -250,11 +260,13 @@ impl GpuOps {
         let mut given =
             shape(images, &conv, wide_channels * groups, wide_filters * groups).to_vec();
         given.extend([size(filters), size(part), block(x), block(dy), block(&sums)]);
-        let kernel = sizes.kernel(Kernel::ConvFilterGradient, Kernel::ConvFilterGradientPrecise);
         // The tiles of a part stand beside those of the next.
         let grid = tile.grid(places.next_multiple_of(tile.rows) * parts, filters, groups);
         self.launch(kernel, grid, &given)?;
         let sum = self.added_parts(sums, parts, (1, len), None)?;
+        if taps == 1 && wide_channels == channels {
+            return Ok(sum);
+        }
         let turn = Turn {
             n: conv.filters,
             c: taps,

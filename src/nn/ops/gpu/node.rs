@@ -21,6 +21,8 @@ pub(super) struct Tile {
 pub(super) const LARGE: Tile = Tile { rows: 128, columns: 64 };
 /// That of products in the precision of float32.
 pub(super) const SMALL: Tile = Tile { rows: 64, columns: 64 };
+/// Blocks of threads along y, at most: CUDA allows so many.
+const MOST_LAYERS: usize = 65_535;
 /// Terms of its sums that it takes at once.
 pub(super) const TILE_DEPTH: usize = 16;
 
@@ -183,10 +185,12 @@ impl GpuOps {
     /// Values in another layout.
     pub(super) fn turned(&self, x: &Block, turn: Turn) -> Result<Block, OpError> {
         let Turn { n, c, s, step, wide, is_rounded } = turn;
-        let (len, y) = (n * s * wide, self.room(n * s * wide)?);
+        let y = self.room(n * s * wide)?;
         let shape = [c, s, step, wide, usize::from(is_rounded)].map(size);
         let given = [&[count(n)], &shape[..], &[block(x), block(&y)]].concat();
-        self.launch(Kernel::SwapAxes, for_each(len), &given)?;
+        let mut grid = for_each(s * wide);
+        grid.blocks[1] = blocks(n.min(MOST_LAYERS), 1);
+        self.launch(Kernel::SwapAxes, grid, &given)?;
         Ok(y)
     }
 

@@ -19,9 +19,11 @@ const CHANNELS: usize = 32;
 /// Where the values of a channel lie: `rows` of them, `spatial` in a row after each other.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
-    pub rows: usize,
-    pub channels: usize,
+    rows: usize,
+    channels: usize,
     spatial: usize,
+    /// Channels that a block of threads sums.
+    tile: usize,
 }
 
 impl Layout {
@@ -33,20 +35,20 @@ impl Layout {
         );
         let rows = x.len() / channels;
         match x.dims {
-            Dims::Maps(..) => Self::innermost(rows, channels),
+            Dims::Maps(..) => Self::innermost(rows, channels, CHANNELS),
             Dims::Scalar | Dims::Flat(_) | Dims::Rows(..) => {
-                Self { rows, channels, spatial: x.columns() / channels }
+                Self { rows, channels, spatial: x.columns() / channels, tile: CHANNELS }
             }
         }
     }
 
-    /// Channels beside each other.
-    pub(super) fn innermost(rows: usize, channels: usize) -> Self {
-        Self { rows, channels, spatial: 1 }
+    /// Channels beside each other, of which a block of threads sums `tile`.
+    pub(super) fn innermost(rows: usize, channels: usize, tile: usize) -> Self {
+        Self { rows, channels, spatial: 1, tile }
     }
 
     pub(super) fn part(self) -> usize {
-        let most = MOST_BLOCKS.div_ceil(self.channels.div_ceil(CHANNELS));
+        let most = MOST_BLOCKS.div_ceil(self.channels.div_ceil(self.tile));
         self.rows.div_ceil(most).max(LEAST_PART)
     }
 
@@ -56,7 +58,7 @@ impl Layout {
 
     /// Blocks for channels and parts.
     pub(super) fn by_part(self) -> Grid {
-        let blocks = [blocks(self.channels, CHANNELS), blocks(self.parts(), 1), 1];
+        let blocks = [blocks(self.channels, self.tile), blocks(self.parts(), 1), 1];
         Grid { blocks, threads: 256 }
     }
 
@@ -93,7 +95,7 @@ pub(super) struct Normaliser {
 }
 
 /// What a gradient is made of behind normalisation.
-pub(super) struct Back {
+pub(super) struct NormBack {
     pub dweight: Block,
     pub dbias: Block,
     /// As `norm_back_finish` leaves them.
@@ -197,7 +199,7 @@ impl GpuOps {
         finish: &Finish,
         (coefficients, y): (&Block, Option<&Block>),
     ) -> Result<(), OpError> {
-        let Layout { rows, channels, spatial } = layout;
+        let Layout { rows, channels, spatial, .. } = layout;
         let (mean, var, momentum) = match &finish.averages {
             Some((mean, var, momentum)) => (Some(&**mean), Some(&**var), *momentum),
             None => (None, None, 0.0),
@@ -232,7 +234,7 @@ impl GpuOps {
         (x, dy): (&Block, &Block),
         wanted: &[bool],
     ) -> Result<Vec<Option<Rc<Block>>>, OpError> {
-        let Layout { rows, channels, spatial } = layout;
+        let Layout { rows, channels, spatial, .. } = layout;
         if layout.is_small() {
             let (dweight, dbias) = (self.room(channels)?, self.room(channels)?);
             let dx = wanted[0].then(|| self.room(layout.values())).transpose()?;
@@ -291,7 +293,7 @@ impl GpuOps {
         rows: usize,
         normaliser: &Normaliser,
         sums: &Block,
-    ) -> Result<Back, OpError> {
+    ) -> Result<NormBack, OpError> {
         let (channels, constants) = (layout.channels, &normaliser.constants);
         let (dweight, dbias) = (self.room(channels)?, self.room(channels)?);
         let means = self.room(2 * channels)?;
@@ -307,7 +309,7 @@ impl GpuOps {
             block(&means),
         ];
         self.launch(Kernel::NormBackFinish, layout.by_channel(), &given)?;
-        Ok(Back { dweight, dbias, means })
+        Ok(NormBack { dweight, dbias, means })
     }
 }
 
