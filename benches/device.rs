@@ -43,15 +43,24 @@ fn main() -> ExitCode {
 
 /// Whether what was asked for passed.
 fn done(device: &str, what: &str) -> Result<bool, Box<dyn std::error::Error>> {
-    let precision = if what == "check" { Precision::Float32 } else { Precision::Tf32 };
-    let device = dispatch::find(device, precision)?;
-    dispatch::on(device, |ops| match what {
-        "check" => Ok(check(ops)),
-        _ => {
+    if what == "times" {
+        dispatch::on(dispatch::find(device, Precision::Tf32)?, |ops| {
             steps::answer(ops);
-            Ok(true)
-        }
-    })
+            Ok::<_, Box<dyn std::error::Error>>(())
+        })?;
+        return Ok(true);
+    }
+    let passed = dispatch::on(dispatch::find(device, Precision::Float32)?, |ops| {
+        Ok::<_, Box<dyn std::error::Error>>(check(ops))
+    })?;
+    // What no golden file has.
+    let distances = dispatch::on(dispatch::find(device, Precision::Tf32)?, |ops| {
+        Ok::<_, Box<dyn std::error::Error>>(reference::ops::many_tiles(ops, 2e-3))
+    })?;
+    for distance in &distances {
+        println!("{} tf32: {distance}", if distance.is_within() { "ok     " } else { "FAILED " });
+    }
+    Ok(passed && distances.iter().all(Distance::is_within))
 }
 
 /// Prints a line per golden case; gives whether all passed.

@@ -3,7 +3,7 @@
 //! no number depends on how many threads compute it.
 
 use crate::backends::{backends, gpu};
-use crate::reference::ops::{BOTH, Needs, Op, Passes, goldens, passes};
+use crate::reference::ops::{BOTH, Needs, Op, Passes, goldens, many_tiles, passes};
 use runner::device::Precision;
 use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 use runner::nn::ops::conv_block::one_by_one;
@@ -39,6 +39,17 @@ fn the_compositions_equal_pytorch() {
 fn the_kernels_of_a_gpu_equal_pytorch() {
     if let Some(gpu) = gpu(Precision::Float32) {
         assert_is_pytorch(&gpu);
+    }
+}
+
+/// No golden file has so many pixels, or is in TF32.
+#[test]
+fn a_large_convolution_of_a_gpu_is_the_processors() {
+    for (precision, bound) in [(Precision::Tf32, 2e-3), (Precision::Float32, 1e-5)] {
+        let Some(gpu) = gpu(precision) else { return };
+        for distance in many_tiles(&gpu, bound) {
+            assert!(distance.is_within(), "{precision:?}: {distance}");
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use runner::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
-use runner::nn::ops::{Backend, Dims, Norm, Running, Tape, Targets, Tensor};
+use runner::nn::ops::{Backend, CpuOps, Dims, Norm, Running, Tape, Targets, Tensor};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::Distance;
+use super::{Distance, hashed};
 
 /// Largest L2 distance to PyTorch, relative to PyTorch's norm.
 const TOLERANCE: f64 = 1e-4;
@@ -256,4 +256,29 @@ fn op(case: &Value, tensors: &BTreeMap<String, Vec<f32>>) -> Op {
         }
         other => panic!("{other} is not an operation"),
     }
+}
+
+/// How far a convolution of so many pixels that a GPU cuts it into large tiles is from the processor's: output and gradients. Both
+/// are compared by the root of the sum of squares, of which `bound` may be off.
+pub fn many_tiles(ops: &Backend, bound: f64) -> Vec<Distance> {
+    let input = Chw { channels: 5, height: 73, width: 73 };
+    let shape =
+        Conv2d { input, filters: 7, kernel: (3, 3), stride: (1, 1), padding: (1, 1), groups: 1 };
+    let n = 6;
+    let x = hashed(1, n * input.len(), 1.0);
+    let parameters = [hashed(2, shape.weight_len(), 0.5), hashed(3, 7, 0.5)];
+    let dy = hashed(4, n * shape.output().len(), 1.0);
+    let run = |ops| passes(ops, &Op::Conv2d(shape), BOTH, (&x, n), &parameters, &dy);
+    let (found, wanted) = (run(ops), run(&CpuOps::shared()));
+    let of = |name: &str, found: &[f32], wanted: &[f32]| {
+        Distance::of(&format!("{name} of a large convolution"), found, wanted, (bound, 0.0))
+    };
+    let mut distances = vec![of("output", &found.y, &wanted.y)];
+    let gradients = |of: Passes| [of.dx].into_iter().chain(of.parameters).flatten();
+    let names = ["gradient of the input", "gradient of the weight", "gradient of the bias"];
+    for (name, (found, wanted)) in names.iter().zip(gradients(found).zip(gradients(wanted))) {
+        distances.push(of(name, &found, &wanted));
+    }
+    assert_eq!(distances.len(), 4, "every gradient is there");
+    distances
 }
