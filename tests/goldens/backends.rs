@@ -16,8 +16,12 @@ pub fn backends() -> Vec<Backend> {
     processors().into_iter().chain(gpu(Precision::Float32)).collect()
 }
 
-/// A GPU, where its stand-in can be built.
+/// A GPU, where its stand-in can be built. There is none where other kernels of the processor are tried than it would choose:
+/// a GPU's are the same with all of them.
 pub fn gpu(precision: Precision) -> Option<Backend> {
+    if std::env::var_os("RUNNER_ISA").is_some() {
+        return None;
+    }
     stand_in::here()?;
     Some(GpuOps::shared(Gpu::open(0).unwrap(), precision).unwrap())
 }
