@@ -53,6 +53,35 @@ fn a_large_convolution_of_a_gpu_is_the_processors() {
     }
 }
 
+#[test]
+fn a_convolution_that_a_gpu_cannot_count_is_an_error() {
+    let Some(gpu) = gpu(Precision::Float32) else { return };
+    let long = Conv2d {
+        input: Chw { channels: 1, height: 1, width: 40_000 },
+        filters: 1,
+        kernel: (1, 3),
+        stride: (1, 1),
+        padding: (0, 1),
+        groups: 1,
+    };
+    let of = |len| gpu.tensor(vec![0.5; len], Dims::Flat(len)).unwrap();
+    let x = gpu.tensor(vec![0.5; 40_000], Dims::Rows(1, 40_000)).unwrap();
+    let refused = gpu.conv2d(&x, &of(3), None, &long).unwrap_err().to_string();
+    assert!(refused.contains("1 x 40000 pixels") && refused.contains("32767"), "{refused}");
+    let input = Chw { channels: 8, height: 128, width: 128 };
+    let far = Conv2d {
+        input,
+        filters: 8,
+        kernel: (1, 1),
+        stride: (128, 128),
+        padding: (0, 0),
+        groups: 4,
+    };
+    let x = gpu.tensor(vec![0.5; input.len()], Dims::Rows(1, input.len())).unwrap();
+    let refused = gpu.conv2d(&x, &of(16), None, &far).unwrap_err().to_string();
+    assert!(refused.contains("4 groups") && refused.contains("128 x 128"), "{refused}");
+}
+
 /// Gradients nobody wants are not there, the wanted ones are the same bits as if all were.
 #[test]
 fn only_needed_gradients_are_computed() {

@@ -86,7 +86,7 @@ impl Calls {
                 return false;
             }
             let x = (*shape & 0xffff_ffff).max(u64::from(grid.blocks[0]));
-            *shape = x | ((before + more) as u64) << 32;
+            *shape = x | ((before + more).max(1) as u64) << 32;
         }
         free[..own.len()].copy_from_slice(own);
         true

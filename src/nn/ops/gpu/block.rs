@@ -66,7 +66,7 @@ impl GpuOps {
     ) -> Result<Tensor, OpError> {
         let output = conv_block.shape.output();
         let pool = conv_block.pool.unwrap_or_else(|| Pool2d::of_one_pixel(output));
-        if pool.kernel.0 * pool.kernel.1 > MOST_POSITIONS {
+        if pool.kernel.0 * pool.kernel.1 > MOST_POSITIONS || x.is_empty() {
             return after_convolution(self, x, side, conv_block);
         }
         let ConvBlock { norm, pool: pooled, relu, .. } = conv_block;

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::GpuOps;
 use super::node::{
-    LARGE, Node, SMALL, TILE_DEPTH, Tile, Turn, at, block, blocks, count, for_each, maybe, size,
-    values,
+    LARGE, MOST_LAYERS, Node, SMALL, TILE_DEPTH, Tile, Turn, at, block, blocks, count, for_each,
+    maybe, size, values,
 };
 use crate::device::Precision;
 use crate::nn::geometry::Conv2d;
@@ -18,6 +18,8 @@ const MANY: usize = 512;
 const LEAST_LARGE: usize = 220;
 /// Pixels that are not worth a block of their own.
 const LEAST_PIXELS: usize = 256;
+/// Pixels along a side that the kernels count (`Corner` in conv.cu).
+const MOST_PIXELS: usize = 32_767;
 /// Values that are moved at once: channels and filters of a group are padded to multiples of so many (conv.cu).
 const WIDE: usize = 4;
 
@@ -112,6 +114,7 @@ impl GpuOps {
         let (n, sizes) = (x.rows(), Sizes::of(conv, x.rows(), precision));
         assert_eq!(x.dims, Dims::Maps(n, conv.input), "conv2d: maps of another shape");
         assert_eq!(weight.len(), conv.weight_len(), "conv2d: weights");
+        check(conv)?;
         let output = conv.output();
         let y = self.room(n * output.len())?;
         let bias_at = maybe(bias.map(values).as_deref());
@@ -308,6 +311,30 @@ impl GpuOps {
         self.launch(Kernel::DepthwiseFilterGradient, grid, &given)?;
         self.added_parts(sums, parts, (1, conv.weight_len()), None)
     }
+}
+
+/// Whether the kernels can count what a convolution has.
+fn check(conv: &Conv2d) -> Result<(), OpError> {
+    let (input, output) = (conv.input, conv.output());
+    let sides = [
+        input.height + 2 * conv.padding.0,
+        input.width + 2 * conv.padding.1,
+        output.height,
+        output.width,
+    ];
+    if sides.into_iter().any(|side| side > MOST_PIXELS) {
+        return Err(OpError::new(format_args!(
+            "a convolution of {} x {} pixels and its padding: a GPU's kernels count up to {MOST_PIXELS} along a side",
+            input.height, input.width
+        )));
+    }
+    if conv.groups * conv.stride.0 * conv.stride.1 > MOST_LAYERS {
+        return Err(OpError::new(format_args!(
+            "a convolution of {} groups that moves by {} x {} pixels: a GPU's kernels take up to {MOST_LAYERS} times these together",
+            conv.groups, conv.stride.0, conv.stride.1
+        )));
+    }
+    Ok(())
 }
 
 /// Pixels of a part, where a part makes so many blocks of threads.

@@ -21,8 +21,8 @@ pub(super) struct Tile {
 pub(super) const LARGE: Tile = Tile { rows: 128, columns: 64 };
 /// That of products in the precision of float32.
 pub(super) const SMALL: Tile = Tile { rows: 64, columns: 64 };
-/// Blocks of threads along y, at most: CUDA allows so many.
-const MOST_LAYERS: usize = 65_535;
+/// Blocks of threads along y or z, at most: CUDA allows so many.
+pub(super) const MOST_LAYERS: usize = 65_535;
 /// Terms of its sums that it takes at once.
 pub(super) const TILE_DEPTH: usize = 16;
 
@@ -125,9 +125,9 @@ impl Tile {
         Grid { blocks: [rows, columns, blocks(layers, 1)], threads: 128 }
     }
 
-    /// How many of them there are in a layer.
+    /// How many of them there are in a layer, at least one.
     pub fn count(self, rows: usize, columns: usize) -> usize {
-        rows.div_ceil(self.rows) * columns.div_ceil(self.columns)
+        (rows.div_ceil(self.rows) * columns.div_ceil(self.columns)).max(1)
     }
 }
 

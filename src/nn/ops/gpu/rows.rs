@@ -260,7 +260,7 @@ impl GpuOps {
         };
         // A small product would leave most of the GPU idle: its terms are cut into parts, which are added up afterwards.
         let most = (MANY / SMALL.count(m, n)).clamp(1, k.div_ceil(LEAST_TERMS).max(1));
-        let part = k.div_ceil(most).next_multiple_of(TILE_DEPTH);
+        let part = k.div_ceil(most).next_multiple_of(TILE_DEPTH).max(TILE_DEPTH);
         let parts = k.div_ceil(part).max(1);
         let y = self.room(parts * m * n)?;
         let own_bias = if parts == 1 { bias } else { None };
