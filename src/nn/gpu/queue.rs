@@ -337,15 +337,6 @@ mod tests {
 
     const ONE: Grid = Grid { blocks: [1, 1, 1], threads: 256 };
 
-    /// What adds ten numbers to others: in one of eight places.
-    fn added(from: &Block, into: &Block) -> Vec<Given<'static>> {
-        let mut given = vec![Arg::count(10), from.arg(), into.arg()];
-        for _ in 1..8 {
-            given.extend([Arg::count(0), Arg::Address(0), Arg::Address(0)]);
-        }
-        given.into_iter().map(Given::from).collect()
-    }
-
     /// Adds `more` to ten numbers four times.
     fn step(queue: &Rc<Queue>, sum: &Block, more: f32) {
         for _ in 0..4 {
@@ -353,7 +344,8 @@ mod tests {
             let len = Arg::count(10).into();
             let filled = [len, Given::Numbers(&[more]), room.arg().into()];
             queue.launch(Kernel::Fill, ONE, &filled).unwrap();
-            queue.launch(Kernel::Accumulate, ONE, &added(&room, sum)).unwrap();
+            let added = [len, room.arg().into(), sum.arg().into()];
+            queue.launch(Kernel::Accumulate, ONE, &added).unwrap();
         }
         queue.submit().unwrap();
     }

@@ -41,55 +41,34 @@ impl Calls {
         self.count
     }
 
+    /// A kernel with places is given what fills the first of them; nothing is in the others, which zeros say.
     pub fn launch(&mut self, kernel: Kernel, grid: Grid, arguments: &[Arg]) {
+        let parameters = kernel.parameters().as_bytes();
         debug_assert!(
-            arguments.iter().map(|it| it.kind()).eq(kernel.parameters().bytes()),
+            parameters
+                .iter()
+                .copied()
+                .take(arguments.len())
+                .eq(arguments.iter().map(|it| it.kind()))
+                && (arguments.len() == parameters.len() || kernel.slots().is_some()),
             "{}: {arguments:?}",
             kernel.name()
         );
-        let arguments: Vec<u64> = arguments.iter().map(|it| it.bits()).collect();
-        let head = LAUNCH | (kernel as u64) << 8 | (arguments.len() as u64) << 32;
-        if kernel.slots().is_some_and(|slots| self.join(slots, head, grid, &arguments)) {
-            return;
-        }
         let [x, y, z] = grid.blocks.map(u64::from);
+        let head = LAUNCH | (kernel as u64) << 8 | (parameters.len() as u64) << 32;
+        let (last, begin) = (self.last, self.words.len());
         self.begin();
         self.words.extend([head, x | y << 32, z | u64::from(grid.threads) << 32]);
-        self.words.extend(arguments);
-    }
-
-    /// Gives what a launch is to do to the launch before, if that has the places for it and neither needs the other's results.
-    fn join(&mut self, slots: Slots, head: u64, grid: Grid, arguments: &[u64]) -> bool {
-        let Some([found, shape, threads, past @ ..]) = self.words.get_mut(self.last..) else {
-            return false;
-        };
-        let is_same = *found == head
-            && *threads == u64::from(grid.blocks[2]) | u64::from(grid.threads) << 32
-            && past[..slots.before] == arguments[..slots.before];
-        if !is_same {
-            return false;
-        }
-        let (past, own) = (&mut past[slots.before..], &arguments[slots.before..]);
-        let filled = |of: &[u64]| of.chunks(slots.width).take_while(|place| place[0] != 0).count();
-        let (before, more) = (filled(past), filled(own));
-        let own = &own[..more * slots.width];
-        let (past, free) = past.split_at_mut(before * slots.width);
-        if free.len() < own.len() {
-            return false;
-        }
-        if slots.is_row {
-            // The first argument of a place is a number of values.
-            let names = |of: &[u64], it: u64| {
-                of.chunks(slots.width).any(|place| it != 0 && place[1..].contains(&it))
-            };
-            if own.chunks(slots.width).any(|place| place[1..].iter().any(|it| names(past, *it))) {
-                return false;
+        self.words.extend(arguments.iter().map(|it| it.bits()));
+        self.words.resize(begin + 3 + parameters.len(), 0);
+        if let Some(slots) = kernel.slots() {
+            let (past, own) = self.words[last..].split_at_mut(begin - last);
+            if joined(slots, past, own) {
+                self.words.truncate(begin);
+                self.last = last;
+                self.count -= 1;
             }
-            let x = (*shape & 0xffff_ffff).max(u64::from(grid.blocks[0]));
-            *shape = x | ((before + more).max(1) as u64) << 32;
         }
-        free[..own.len()].copy_from_slice(own);
-        true
     }
 
     /// Begins a call.
@@ -163,6 +142,40 @@ impl Calls {
         }
         Ok(())
     }
+}
+
+/// Gives what a launch, `own`, is to do to the call before it, if that is a launch of the same kernel which has the places for it,
+/// and neither needs the other's results.
+fn joined(slots: Slots, past: &mut [u64], own: &[u64]) -> bool {
+    let ([head, shape, threads, past @ ..], [own_head, own_shape, own_threads, own @ ..]) =
+        (past, own)
+    else {
+        return false;
+    };
+    if head != own_head || threads != own_threads || past[..slots.before] != own[..slots.before] {
+        return false;
+    }
+    let (past, own) = (&mut past[slots.before..], &own[slots.before..]);
+    let filled = |of: &[u64]| of.chunks(slots.width).take_while(|place| place[0] != 0).count();
+    let (before, more) = (filled(past), filled(own));
+    let own = &own[..more * slots.width];
+    let (past, free) = past.split_at_mut(before * slots.width);
+    if free.len() < own.len() {
+        return false;
+    }
+    if slots.is_row {
+        // The first argument of a place is a number of values.
+        let names = |of: &[u64], it: u64| {
+            of.chunks(slots.width).any(|place| it != 0 && place[1..].contains(&it))
+        };
+        if own.chunks(slots.width).any(|place| place[1..].iter().any(|it| names(past, *it))) {
+            return false;
+        }
+        let x = (*shape & 0xffff_ffff).max(*own_shape & 0xffff_ffff);
+        *shape = x | ((before + more).max(1) as u64) << 32;
+    }
+    free[..own.len()].copy_from_slice(own);
+    true
 }
 
 /// A list that came before.
@@ -266,10 +279,7 @@ mod tests {
 
     /// Asks for the sum of `from` and `into`, of `len` values, in the first place of a launch.
     fn add(calls: &mut Calls, len: usize, from: u64, into: u64) {
-        let mut arguments = vec![Arg::count(len), Arg::Address(from), Arg::Address(into)];
-        for _ in 1..SLOTS {
-            arguments.extend([Arg::count(0), Arg::Address(0), Arg::Address(0)]);
-        }
+        let arguments = [Arg::count(len), Arg::Address(from), Arg::Address(into)];
         let blocks = u32::try_from(len.div_ceil(256)).unwrap();
         calls.launch(Kernel::Accumulate, Grid { blocks: [blocks, 1, 1], threads: 256 }, &arguments);
     }
@@ -278,7 +288,6 @@ mod tests {
     fn log(calls: &mut Calls, ring: u64, numbers: &[u64]) {
         let mut arguments = vec![Arg::Int(100), Arg::Address(ring), Arg::Address(ring + 8)];
         arguments.extend(numbers.iter().map(|it| Arg::Address(*it)));
-        arguments.resize(3 + SLOTS, Arg::Address(0));
         calls.launch(Kernel::LogNumbers, Grid { blocks: [1, 1, 1], threads: 32 }, &arguments);
     }
 

@@ -71,11 +71,11 @@ impl GpuOps {
         }
         let ConvBlock { norm, pool: pooled, relu, .. } = conv_block;
         let (images, is_pooled) = (x.rows(), pooled.is_some());
-        if parameters(&norm).is_none() && side.is_none() && !is_pooled && relu.is_none() {
+        let scales = parameters(&norm);
+        if scales.is_none() && side.is_none() && !is_pooled && relu.is_none() {
             return Ok(x);
         }
         let shape = Shape { images, pool, is_pooled, rectifier: relu };
-        let scales = parameters(&norm);
         let normaliser = match scales {
             None => None,
             Some(_) => Some(self.normaliser(&x, norm, Layout::of(&x, output.channels), None)?),

@@ -6,13 +6,11 @@ use std::rc::Rc;
 
 use super::node::{Turn, at, block, size, values};
 use super::{GpuOps, told};
-use crate::nn::gpu::{Arg, Block, Grid, Kernel, Queue, SLOTS};
+use crate::nn::gpu::{Block, Grid, Kernel, Queue, SLOTS};
 use crate::nn::ops::{Dims, OpError, Tensor};
 
 /// Numbers that the ring holds.
 const ROOM: usize = 1 << 14;
-/// Numbers that a launch writes (`log_numbers` in layout.cu).
-const AT_ONCE: usize = SLOTS;
 
 /// The ring and what was read of it.
 pub(super) struct Log {
@@ -97,7 +95,8 @@ impl GpuOps {
             }
         };
         let mut logged = Vec::with_capacity(numbers.len());
-        for some in numbers.chunks(AT_ONCE) {
+        // As many as a launch writes (`log_numbers` in layout.cu).
+        for some in numbers.chunks(SLOTS) {
             let unread = {
                 let mut state = log.state.borrow_mut();
                 // Nobody asks for numbers that nobody holds: this log's count is the queue's own and ours here.
@@ -110,12 +109,10 @@ impl GpuOps {
             if unread > ROOM {
                 log.read(&self.queue)?;
             }
-            let absent = Arg::Address(0).into();
-            let mut given = [absent; 3 + AT_ONCE];
-            given[..3].copy_from_slice(&[size(ROOM), block(&log.count), block(&log.ring)]);
-            for (given, number) in given[3..].iter_mut().zip(some) {
+            let mut given = vec![size(ROOM), block(&log.count), block(&log.ring)];
+            for number in some {
                 assert_eq!(number.len(), 1, "a tensor of one number");
-                *given = at(number);
+                given.push(at(number));
             }
             let grid = Grid { blocks: [1, 1, 1], threads: 32 };
             self.launch(Kernel::LogNumbers, grid, &given)?;

@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 
 use super::{GpuOps, told};
 use crate::nn::geometry::Chw;
-use crate::nn::gpu::{Arg, Block, Given, Grid, Kernel, SLOTS};
+use crate::nn::gpu::{Arg, Block, Given, Grid, Kernel};
 use crate::nn::ops::passes::Passes;
 use crate::nn::ops::tensor::PassId;
 use crate::nn::ops::{Dims, OpError, Tensor};
@@ -21,10 +21,10 @@ pub(super) struct Tile {
 pub(super) const LARGE: Tile = Tile { rows: 128, columns: 64 };
 /// That of products in the precision of float32.
 pub(super) const SMALL: Tile = Tile { rows: 64, columns: 64 };
+/// Terms of their sums that tiles take at once.
+pub(super) const TILE_DEPTH: usize = 16;
 /// Blocks of threads along y or z, at most: CUDA allows so many.
 pub(super) const MOST_LAYERS: usize = 65_535;
-/// Terms of its sums that it takes at once.
-pub(super) const TILE_DEPTH: usize = 16;
 
 /// The values of a tensor, and its gradients.
 pub(super) struct Node {
@@ -86,16 +86,6 @@ pub(super) fn block(block: &Block) -> Given<'static> {
 /// A pointer to a block that may be absent.
 pub(super) fn maybe(it: Option<&Block>) -> Given<'static> {
     it.map_or(Arg::Address(0), Block::arg).into()
-}
-
-/// What a kernel with places for several is given for one: nothing in the others, which a number of 0 values says.
-pub(super) fn in_slots<'a>(own: &[Given<'a>]) -> Vec<Given<'a>> {
-    let mut given = own.to_vec();
-    for _ in 1..SLOTS {
-        given.push(count(0));
-        given.extend((1..own.len()).map(|_| maybe(None)));
-    }
-    given
 }
 
 /// A size.
@@ -251,7 +241,7 @@ impl GpuOps {
                     1 => sum,
                     _ => Rc::new(self.copied(&sum, len)?),
                 };
-                let given = in_slots(&[count(len), block(&more), block(&sum)]);
+                let given = [count(len), block(&more), block(&sum)];
                 self.launch(Kernel::Accumulate, for_each(len), &given)?;
                 sum
             }

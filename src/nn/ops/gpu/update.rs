@@ -3,7 +3,7 @@
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 
 use super::GpuOps;
-use super::node::{at, block, count, for_each, in_slots, maybe};
+use super::node::{at, block, count, for_each, maybe};
 use crate::nn::gpu::{Given, Kernel};
 use crate::nn::ops::update;
 use crate::nn::ops::{OpError, Tensor, UpdateRule};
@@ -25,8 +25,7 @@ impl GpuOps {
         // The values, the numbers of the step, the gradient, the parameter and its moments.
         let update = |kernel, by: &[f32], moments: [Given; 2]| {
             let own = [count(len), Given::Numbers(by), at(gradient), block(&value)];
-            let own = [&own[..], &moments].concat();
-            self.launch(kernel, for_each(len), &in_slots(&own))
+            self.launch(kernel, for_each(len), &[&own[..], &moments].concat())
         };
         match rule {
             UpdateRule::Adam(AdamConfig { lr, betas, eps, weight_decay }) => {
