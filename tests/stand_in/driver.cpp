@@ -1,9 +1,8 @@
 // A stand-in for libcuda.so.1 whose device is this processor, so that tests run the whole GPU path without a GPU.
 //
-// Work is done at once, in the calling thread and under one lock; a stream that is being captured records it instead.
-// Everything a real driver would refuse is refused with the real error code: unknown handles, calls without a current
-// context, launches that do not fit, allocation and synchronisation during a capture. A buffer ends at a page that
-// cannot be read, begins as NaN, and its addresses are never used again after it is freed.
+// Work is done at once, in the calling thread and under one lock. Everything a real driver would refuse is refused with the
+// real error code: unknown handles, calls without a current context, launches that do not fit, nodes that depend on another
+// graph's. A buffer ends at a page that cannot be read, begins as NaN, and its addresses are never used again after it is freed.
 //
 // Settings, read at each call, from the environment or from `stand_in_set` (which is safe while other threads run):
 //   STAND_IN_DEVICES  how many devices there are (1)         STAND_IN_MEMORY  bytes of memory per device (16 GiB)
@@ -11,6 +10,9 @@
 //   STAND_IN_NAME     the devices' name (stand-in)           SHIM_ORDER, SHIM_COPIES: see shim.cpp
 //   STAND_IN_IDLE     kernels after so many do nothing, so that what the host does can be timed (never)
 //   STAND_IN_FAULT    the number of the kernel that does something illegal, which later calls report (none)
+//   STAND_IN_GRAPHS   whether graphs can be made: 0 is as if there were no memory for them (1)
+//   STAND_IN_GRAPH_ORDER  which node of a graph runs next, of those that wait for none: "given", the one that was added first (the
+//                     default), "last", the one that was added last, "random:SEED", another one at each launch
 //   STAND_IN_REPORT   a file that gets every counter, a line each, when the process ends
 // `stand_in_count` tells tests what the driver was asked to do.
 #include <stdlib.h>
@@ -25,7 +27,6 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <thread>
 #include <unordered_set>
 #include <vector>
 
@@ -40,9 +41,6 @@ namespace {
 enum Result {
   SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, INVALID_DEVICE = 101, INVALID_IMAGE = 200,
   INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, NOT_SUPPORTED = 801,
-  CAPTURE_UNSUPPORTED = 900,
-  CAPTURE_INVALIDATED = 901, CAPTURE_MERGE = 902, CAPTURE_UNMATCHED = 903, CAPTURE_UNJOINED = 904,
-  CAPTURE_ISOLATION = 905, CAPTURE_IMPLICIT = 906, CAPTURED_EVENT = 907, CAPTURE_WRONG_THREAD = 908,
 };
 struct ErrorText { int code; const char *name, *text; };
 constexpr ErrorText ERRORS[] = {
@@ -61,15 +59,6 @@ constexpr ErrorText ERRORS[] = {
     {700, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
     {801, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
     {803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver / cuda driver combination"},
-    {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
-    {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"},
-    {902, "CUDA_ERROR_STREAM_CAPTURE_MERGE", "operation would result in a merge of separate capture sequences"},
-    {903, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED", "capture was not ended in the same stream as it began"},
-    {904, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED", "capturing stream has unjoined work"},
-    {905, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION", "dependency created on uncaptured work in another stream"},
-    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT", "operation would depend on a capturing blocking stream"},
-    {907, "CUDA_ERROR_CAPTURED_EVENT", "operation not permitted on an event last recorded in a capturing stream"},
-    {908, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", "capture was not ended by the thread that began it"},
     {999, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 
@@ -181,36 +170,23 @@ Result check_range(uint64_t address, size_t bytes) {
   return address - begin <= buffer.bytes && bytes <= buffer.bytes - (address - begin) ? SUCCESS : INVALID_VALUE;
 }
 
-// ---- Streams, events, captures ----
+// ---- Streams, events, graphs ----
 
 using Operation = std::function<void()>;
-using Operations = std::vector<Operation>;
-struct Stream;
 
-enum Mode { GLOBAL, THREAD_LOCAL, RELAXED };  // as in CUstreamCaptureMode
-struct Capture {
-  Operations operations;
-  Stream *origin;
-  Mode mode;
-  std::thread::id thread;
-  bool invalidated = false;
-  std::set<Stream *> members;
-};
-struct Stream {
-  bool blocking;                      // waits for the legacy stream, and it for this one
-  std::shared_ptr<Capture> capture;
-  bool joined = true;                 // the capture's origin waits for all it has recorded
-};
+struct Stream {};
 struct Event {
   explicit Event(bool timed) : timed(timed) {}
   bool timed;
   bool recorded = false;
-  std::shared_ptr<Capture> capture;   // the capture it was recorded in, if in one
-  Stream *stream = nullptr;
   std::chrono::steady_clock::time_point at;
 };
-struct Graph { std::shared_ptr<const Operations> operations; };
-struct Executable { std::shared_ptr<const Operations> operations; };
+// What a node of a graph does, and the places of those that it waits for, which were added before it.
+struct Work { Operation operation; std::vector<size_t> after; };
+struct Graph;
+struct Node { const Graph *graph; size_t place; };
+struct Graph { std::vector<Work> works; std::vector<Node *> nodes; };
+struct Executable { std::shared_ptr<const std::vector<Work>> works; size_t path; };
 struct Function { const shim::Kernel *kernel; unsigned most_dynamic = 48 << 10; };
 struct Module { std::map<std::string, std::unique_ptr<Function>> functions; };
 
@@ -228,61 +204,17 @@ template <class T> Result destroy(void *handle) {
 auto &live_functions = *new std::unordered_set<void *>;
 
 bool is_legacy(void *stream) { return reinterpret_cast<uintptr_t>(stream) <= 2; }
-Stream *capturing(void *stream) {
-  return !is_legacy(stream) && static_cast<Stream *>(stream)->capture ? static_cast<Stream *>(stream) : nullptr;
-}
-template <class Visit> void for_captures(Visit visit) {
-  for (void *handle : live<Stream>()) {
-    auto *stream = static_cast<Stream *>(handle);
-    if (stream->capture && stream->capture->origin == stream) visit(*stream->capture);
-  }
-}
 
-// Refuses what could wait for the device while a capture is under way that forbids it to this thread.
-Result check_unsafe() {
-  Result result = SUCCESS;
-  for_captures([&](Capture &capture) {
-    if (capture.mode == RELAXED || (capture.mode == THREAD_LOCAL && capture.thread != std::this_thread::get_id())) return;
-    capture.invalidated = true;
-    result = CAPTURE_UNSUPPORTED;
-  });
-  return result;
-}
-
-// Whether work may be given to a stream. The legacy stream would have to wait for streams that are being captured.
+// Whether work may be given to a stream.
 Result check_stream(void *stream) {
   if (!initialized) return NOT_INITIALIZED;
-  if (!is_legacy(stream)) {
-    if (!known<Stream>(stream)) return INVALID_HANDLE;
-    const Stream *one = static_cast<Stream *>(stream);
-    return one->capture && one->capture->invalidated ? CAPTURE_INVALIDATED : SUCCESS;
-  }
-  TRY(check_context());
-  Result result = SUCCESS;
-  for_captures([&](Capture &capture) {
-    if (!capture.origin->blocking) return;
-    capture.invalidated = true;
-    result = CAPTURE_IMPLICIT;
-  });
-  return result;
+  if (is_legacy(stream)) return check_context();
+  return known<Stream>(stream) ? SUCCESS : INVALID_HANDLE;
 }
 
-// Refuses to wait for a stream that is being captured, which ends its capture.
-Result refuse_capturing(void *stream) {
-  Stream *one = capturing(stream);
-  if (!one) return SUCCESS;
-  one->capture->invalidated = true;
-  return CAPTURE_UNSUPPORTED;
-}
-
-Result submit(void *stream, Operation operation) {
+Result submit(void *stream, const Operation &operation) {
   TRY(check_stream(stream));
-  if (Stream *one = capturing(stream)) {
-    one->capture->operations.push_back(std::move(operation));
-    one->joined = one == one->capture->origin;
-  } else {
-    operation();
-  }
+  operation();
   return SUCCESS;
 }
 
@@ -320,7 +252,6 @@ template <class T> Result fill(uint64_t to, T value, size_t length, void *stream
 // What each synchronous copy or fill has to pass first.
 Result begin_synchronous() {
   TRY(check_context());
-  TRY(check_unsafe());
   count("synchronisations");
   return SUCCESS;
 }
@@ -350,7 +281,8 @@ struct Launch {
   }
 };
 
-Result launch(void *handle, uint3 grid, uint3 block, unsigned shared, void *stream, void **arguments) {
+// A launch with its arguments, if the kernel and the device allow it.
+Result prepare(void *handle, uint3 grid, uint3 block, unsigned shared, void **arguments, Launch &launch) {
   if (!live_functions.count(handle)) return INVALID_HANDLE;
   const Function &function = *static_cast<Function *>(handle);
   const shim::Kernel &kernel = *function.kernel;
@@ -358,21 +290,113 @@ Result launch(void *handle, uint3 grid, uint3 block, unsigned shared, void *stre
   if (!grid.x || !grid.y || !grid.z || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) return INVALID_VALUE;
   if (!threads || block.x > 1024 || block.y > 1024 || block.z > 64 || threads > kernel.most_threads) return INVALID_VALUE;
   if (shared > function.most_dynamic || (!arguments && !kernel.argument_bytes.empty())) return INVALID_VALUE;
-  TRY(check_stream(stream));
-  Launch launch{&kernel, grid, block, shared, {}, {}};
+  launch = {&kernel, grid, block, shared, {}, {}};
   for (size_t i = 0; i < kernel.argument_bytes.size(); i++) {
     const auto *from = static_cast<unsigned char *>(arguments[i]);
     launch.bytes.resize(round_up(launch.bytes.size(), 16));
     launch.offsets.push_back(launch.bytes.size());
     launch.bytes.insert(launch.bytes.end(), from, from + kernel.argument_bytes[i]);
   }
-  if (!capturing(stream)) {
-    count("launches");
-    launch.run();
-    return SUCCESS;
+  return SUCCESS;
+}
+
+// ---- Graphs ----
+
+// As in CUDA_KERNEL_NODE_PARAMS_v2, CUDA_MEMCPY3D and CUDA_MEMSET_NODE_PARAMS.
+struct KernelNode {
+  void *function;
+  uint3 grid, block;
+  unsigned shared;
+  void **arguments, **extra;
+  void *kernel, *context;
+};
+struct CopySide {
+  size_t x, y, z, level;
+  unsigned type;
+  const void *host;
+  uint64_t device;
+  void *array, *reserved;
+  size_t pitch, height;
+};
+struct CopyNode {
+  CopySide from, to;
+  size_t width, height, depth;
+};
+struct FillNode {
+  uint64_t to;
+  size_t pitch;
+  unsigned value, element;
+  size_t width, height;
+};
+static_assert(sizeof(KernelNode) == 72 && sizeof(CopyNode) == 200 && sizeof(FillNode) == 40, "CUDA's");
+
+// Nodes of other graphs, and one that is named twice, are refused.
+Result add_node(void **node, void *graph, void *const *after, size_t count, Operation operation) {
+  if (!node || !known<Graph>(graph) || (count && !after)) return INVALID_VALUE;
+  auto &own = *static_cast<Graph *>(graph);
+  Work work{std::move(operation), {}};
+  for (size_t i = 0; i < count; i++) {
+    if (!known<Node>(after[i]) || static_cast<Node *>(after[i])->graph != &own) return INVALID_VALUE;
+    work.after.push_back(static_cast<Node *>(after[i])->place);
   }
-  count("captured_launches");
-  return submit(stream, [launch]() mutable { count("replayed_launches"); launch.run(); });
+  std::set<size_t> distinct(work.after.begin(), work.after.end());
+  if (distinct.size() != count) return INVALID_VALUE;
+  own.nodes.push_back(made(new Node{&own, own.works.size()}));
+  own.works.push_back(std::move(work));
+  *node = own.nodes.back();
+  return SUCCESS;
+}
+Result check_node_context(void *context) {
+  TRY(check_context());
+  const auto *one = static_cast<Context *>(context);
+  return one >= contexts && one < contexts + MOST_DEVICES && one->retained ? SUCCESS : INVALID_CONTEXT;
+}
+// Whether one side of a copy is a row of device memory. A pitch or a height may be left out where there is one row.
+bool is_row(const CopySide &side, size_t width) {
+  constexpr unsigned DEVICE = 2;
+  return side.type == DEVICE && !side.x && !side.y && !side.z && !side.level && !side.reserved &&
+         (!side.pitch || (side.pitch >= width && side.pitch <= 0x7fffffff));
+}
+
+// The number of nodes on the longest path.
+size_t longest_path(const std::vector<Work> &works) {
+  std::vector<size_t> length;
+  size_t longest = 0;
+  for (const Work &work : works) {
+    size_t before = 0;
+    for (const size_t one : work.after) before = std::max(before, length[one]);
+    length.push_back(before + 1);
+    longest = std::max(longest, length.back());
+  }
+  return longest;
+}
+
+// Runs every node after those that it waits for, else in the order that is asked for.
+void run_graph(const std::vector<Work> &works) {
+  const char *said = shim::setting("STAND_IN_GRAPH_ORDER");
+  const std::string order = said ? said : "given";
+  const bool is_random = !order.compare(0, 7, "random:");
+  static uint64_t launches = 0;
+  uint64_t state = is_random ? strtoull(order.c_str() + 7, nullptr, 10) * 1000003 + ++launches : 0;
+  std::vector<size_t> waits;
+  std::vector<std::vector<size_t>> next(works.size());
+  std::set<size_t> ready;
+  for (size_t i = 0; i < works.size(); i++) {
+    waits.push_back(works[i].after.size());
+    for (const size_t one : works[i].after) next[one].push_back(i);
+    if (!waits[i]) ready.insert(i);
+  }
+  while (!ready.empty()) {
+    auto one = order == "last" ? std::prev(ready.end()) : ready.begin();
+    if (is_random) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      std::advance(one, (state >> 33) % ready.size());
+    }
+    const size_t i = *one;
+    ready.erase(one);
+    works[i].operation();
+    for (const size_t after : next[i]) if (!--waits[after]) ready.insert(after);
+  }
 }
 
 }  // namespace
@@ -384,10 +408,10 @@ const char *shim::setting(const char *name) {
 
 // ---- For tests ----
 
-// What the driver has been asked to do since the last reset, in all threads: "launches" (outside captures),
-// "captured_launches", "graph_launches", "replayed_launches" (kernels run by graphs), "instantiations", "allocations",
-// "uploads", "downloads", "pageable" (asynchronous copies with ordinary host memory), and "synchronisations" (of
-// streams, contexts and events, and synchronous copies). Unknown words count nothing.
+// What the driver has been asked to do since the last reset, in all threads: "launches" (one by one), "graph_launches" and,
+// of those graphs, "replayed_launches" (kernels), "replayed_nodes" and "replayed_paths" (nodes on the longest path of each),
+// "instantiations", "allocations", "uploads", "downloads", "pageable" (asynchronous copies with ordinary host memory), and
+// "synchronisations" (of streams, contexts and events, and synchronous copies). Unknown words count nothing.
 API unsigned long stand_in_count(const char *what) {
   Guard guard(lock);
   const auto at = counters.find(what);
@@ -538,13 +562,6 @@ API int cuCtxGetStreamPriorityRange(int *least, int *greatest) {
 API int cuCtxSynchronize() {
   Guard guard(lock);
   TRY(check_context());
-  Result result = SUCCESS;
-  for_captures([&](Capture &capture) {
-    if (capture.mode == THREAD_LOCAL && capture.thread != std::this_thread::get_id()) return;
-    capture.invalidated = true;
-    result = CAPTURE_UNSUPPORTED;
-  });
-  TRY(result);
   count("synchronisations");
   return SUCCESS;
 }
@@ -562,95 +579,22 @@ API int cuStreamCreate(void **stream, unsigned flags) {
   Guard guard(lock);
   TRY(check_context());
   if (flags > 1) return INVALID_VALUE;
-  *stream = made(new Stream{flags == 0, nullptr});
+  *stream = made(new Stream);
   return SUCCESS;
 }
 API int cuStreamCreateWithPriority(void **stream, unsigned flags, int) { return cuStreamCreate(stream, flags); }
-API int cuStreamDestroy_v2(void *stream) {
-  Guard guard(lock);
-  if (!known<Stream>(stream)) return INVALID_HANDLE;
-  if (Stream *one = capturing(stream)) {
-    one->capture->invalidated = true;
-    one->capture->members.erase(one);
-    if (one->capture->origin == one) for (Stream *member : one->capture->members) member->capture = nullptr;
-  }
-  return destroy<Stream>(stream);
-}
+API int cuStreamDestroy_v2(void *stream) { Guard guard(lock); return destroy<Stream>(stream); }
 API int cuStreamSynchronize(void *stream) {
   Guard guard(lock);
   TRY(fault);
   TRY(check_stream(stream));
-  TRY(refuse_capturing(stream));
   count("synchronisations");
   return SUCCESS;
 }
-API int cuStreamQuery(void *stream) { Guard guard(lock); TRY(check_stream(stream)); return refuse_capturing(stream); }
-// A stream that waits for an event of a capture joins that capture; the capture's own stream has to wait for it in turn.
+API int cuStreamQuery(void *stream) { Guard guard(lock); return check_stream(stream); }
 API int cuStreamWaitEvent(void *stream, void *event, unsigned) {
   Guard guard(lock);
-  if (!known<Event>(event)) return INVALID_HANDLE;
-  TRY(check_stream(stream));
-  const Event &waited = *static_cast<Event *>(event);
-  Stream *one = capturing(stream);
-  if (!waited.recorded) return SUCCESS;
-  if (!waited.capture || !known<Stream>(waited.stream) || waited.stream->capture != waited.capture) {
-    if (!one) return SUCCESS;
-    one->capture->invalidated = true;
-    return CAPTURE_ISOLATION;
-  }
-  if (is_legacy(stream)) return CAPTURE_IMPLICIT;
-  if (one && one->capture != waited.capture) return CAPTURE_MERGE;
-  if (!one) {
-    one = static_cast<Stream *>(stream);
-    one->capture = waited.capture;
-    one->capture->members.insert(one);
-    one->joined = false;
-  } else if (one == one->capture->origin) {
-    waited.stream->joined = true;
-  }
-  return SUCCESS;
-}
-API int cuStreamBeginCapture_v2(void *stream, int mode) {
-  Guard guard(lock);
-  TRY(check_stream(stream));
-  if (is_legacy(stream)) return CAPTURE_UNSUPPORTED;
-  if (mode < GLOBAL || mode > RELAXED) return INVALID_VALUE;
-  auto *one = static_cast<Stream *>(stream);
-  if (one->capture) return CAPTURE_UNSUPPORTED;
-  one->capture = std::make_shared<Capture>();
-  one->capture->origin = one;
-  one->capture->mode = static_cast<Mode>(mode);
-  one->capture->thread = std::this_thread::get_id();
-  one->capture->members.insert(one);
-  one->joined = true;
-  return SUCCESS;
-}
-API int cuStreamEndCapture(void *stream, void **graph) {
-  Guard guard(lock);
-  if (!initialized) return NOT_INITIALIZED;
-  *graph = nullptr;
-  if (is_legacy(stream) || !known<Stream>(stream)) return INVALID_HANDLE;
-  auto *one = static_cast<Stream *>(stream);
-  const auto capture = one->capture;
-  if (!capture) return INVALID_VALUE;
-  if (capture->origin != one) { capture->invalidated = true; return CAPTURE_UNMATCHED; }
-  if (capture->mode != RELAXED && capture->thread != std::this_thread::get_id()) return CAPTURE_WRONG_THREAD;
-  bool joined = true;
-  for (Stream *member : capture->members) {
-    joined = joined && member->joined;
-    member->capture = nullptr;
-  }
-  if (capture->invalidated) return CAPTURE_INVALIDATED;
-  if (!joined) return CAPTURE_UNJOINED;
-  *graph = made(new Graph{std::make_shared<Operations>(std::move(capture->operations))});
-  return SUCCESS;
-}
-API int cuStreamIsCapturing(void *stream, int *status) {
-  Guard guard(lock);
-  if (!is_legacy(stream) && !known<Stream>(stream)) return INVALID_HANDLE;
-  const Stream *one = capturing(stream);
-  *status = !one ? 0 : one->capture->invalidated ? 2 : 1;
-  return SUCCESS;
+  return known<Event>(event) ? check_stream(stream) : INVALID_HANDLE;
 }
 API int cuLaunchHostFunc(void *stream, void (*function)(void *), void *with) {
   Guard guard(lock);
@@ -669,23 +613,15 @@ API int cuEventRecord(void *event, void *stream) {
   if (!known<Event>(event)) return INVALID_HANDLE;
   TRY(check_stream(stream));
   auto &one = *static_cast<Event *>(event);
-  Stream *recording = capturing(stream);
   one.recorded = true;
-  one.stream = recording;
-  one.capture = recording ? recording->capture : nullptr;
   one.at = std::chrono::steady_clock::now();
   return SUCCESS;
 }
-API int cuEventQuery(void *event) {
-  Guard guard(lock);
-  if (!known<Event>(event)) return INVALID_HANDLE;
-  return static_cast<Event *>(event)->capture ? CAPTURED_EVENT : SUCCESS;
-}
+API int cuEventQuery(void *event) { Guard guard(lock); return known<Event>(event) ? SUCCESS : INVALID_HANDLE; }
 API int cuEventSynchronize(void *event) {
   Guard guard(lock);
   TRY(fault);
   if (!known<Event>(event)) return INVALID_HANDLE;
-  if (const auto &capture = static_cast<Event *>(event)->capture) { capture->invalidated = true; return CAPTURED_EVENT; }
   count("synchronisations");
   return SUCCESS;
 }
@@ -693,7 +629,7 @@ API int cuEventElapsedTime_v2(float *milliseconds, void *start, void *end) {
   Guard guard(lock);
   if (!known<Event>(start) || !known<Event>(end)) return INVALID_HANDLE;
   const auto &from = *static_cast<Event *>(start), &to = *static_cast<Event *>(end);
-  if (!from.timed || !to.timed || !from.recorded || !to.recorded || from.capture || to.capture) return INVALID_HANDLE;
+  if (!from.timed || !to.timed || !from.recorded || !to.recorded) return INVALID_HANDLE;
   *milliseconds = std::chrono::duration<float, std::milli>(to.at - from.at).count();
   return SUCCESS;
 }
@@ -706,35 +642,28 @@ API int cuEventElapsedTime(float *milliseconds, void *start, void *end) {
 API int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
   Guard guard(lock);
   TRY(check_context());
-  TRY(check_unsafe());
   return allocate(address, bytes);
 }
 API int cuMemFree_v2(uint64_t address) {
   Guard guard(lock);
   TRY(check_context());
-  TRY(check_unsafe());
   return release(address);
 }
-// A real driver would record an allocation during a capture as part of the graph. It is refused here, because a graph
-// of this program is meant to have none.
 API int cuMemAllocAsync(uint64_t *address, size_t bytes, void *stream) {
   Guard guard(lock);
   TRY(check_context());
   TRY(check_stream(stream));
-  TRY(refuse_capturing(stream));
   return allocate(address, bytes);
 }
 API int cuMemFreeAsync(uint64_t address, void *stream) {
   Guard guard(lock);
   TRY(check_context());
   TRY(check_stream(stream));
-  TRY(refuse_capturing(stream));
   return release(address);
 }
 API int cuMemHostAlloc(void **address, size_t bytes, unsigned) {
   Guard guard(lock);
   TRY(check_context());
-  TRY(check_unsafe());
   if (!bytes) return INVALID_VALUE;
   Buffer buffer;
   uint64_t begin;
@@ -746,7 +675,6 @@ API int cuMemHostAlloc(void **address, size_t bytes, unsigned) {
 API int cuMemAllocHost_v2(void **address, size_t bytes) { return cuMemHostAlloc(address, bytes, 0); }
 API int cuMemFreeHost(void *address) {
   Guard guard(lock);
-  TRY(check_unsafe());
   const auto found = host_buffers.find(reinterpret_cast<uint64_t>(address));
   if (found == host_buffers.end()) return INVALID_VALUE;
   unmap_buffer(found->first, found->second);
@@ -766,13 +694,11 @@ API int cuMemPoolTrimTo(void *, size_t) { return SUCCESS; }
 API int cuMemsetD8_v2(uint64_t to, unsigned char value, size_t length) {
   Guard guard(lock);
   TRY(check_context());
-  TRY(check_unsafe());
   return fill(to, value, length, nullptr);
 }
 API int cuMemsetD32_v2(uint64_t to, unsigned value, size_t length) {
   Guard guard(lock);
   TRY(check_context());
-  TRY(check_unsafe());
   return fill(to, value, length, nullptr);
 }
 API int cuMemsetD8Async(uint64_t to, unsigned char value, size_t length, void *stream) {
@@ -796,7 +722,6 @@ API int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes) {
 API int cuMemcpyDtoD_v2(uint64_t to, uint64_t from, size_t bytes) {
   Guard guard(lock);
   TRY(check_context());
-  TRY(check_unsafe());
   return copy_within(to, from, bytes, nullptr);
 }
 API int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
@@ -822,7 +747,6 @@ API int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *str
 API int cuModuleLoadData(void **module, const void *image) {
   Guard guard(lock);
   TRY(check_context());
-  TRY(check_unsafe());
   if (!image) return INVALID_VALUE;
   if (!*static_cast<const char *>(image)) return INVALID_IMAGE;
   *module = made(new Module);
@@ -888,39 +812,96 @@ API int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, un
   Guard guard(lock);
   TRY(fault);
   if (extra) return NOT_SUPPORTED;
-  return launch(function, {gx, gy, gz}, {bx, by, bz}, shared, stream, arguments);
+  Launch launch;
+  TRY(prepare(function, {gx, gy, gz}, {bx, by, bz}, shared, arguments, launch));
+  return submit(stream, [&] { count("launches"); launch.run(); });
 }
 
 // ---- Graphs ----
 
-API int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long) {
+API int cuGraphCreate(void **graph, unsigned flags) {
   Guard guard(lock);
-  if (!known<Graph>(graph)) return INVALID_HANDLE;
+  if (!initialized) return NOT_INITIALIZED;
+  if (!graph || flags) return INVALID_VALUE;
+  if (!number("STAND_IN_GRAPHS", 1)) return OUT_OF_MEMORY;
+  *graph = made(new Graph);
+  return SUCCESS;
+}
+API int cuGraphAddKernelNode_v2(void **node, void *graph, void *const *after, size_t count_after, const KernelNode *what) {
+  Guard guard(lock);
+  TRY(check_context());
+  if (!what || !what->function) return INVALID_VALUE;
+  if (what->extra) return NOT_SUPPORTED;
+  Launch launch;
+  TRY(prepare(what->function, what->grid, what->block, what->shared, what->arguments, launch));
+  return add_node(node, graph, after, count_after, [launch]() mutable { count("replayed_launches"); launch.run(); });
+}
+API int cuGraphAddMemcpyNode(void **node, void *graph, void *const *after, size_t count_after, const CopyNode *what,
+                             void *context) {
+  Guard guard(lock);
+  TRY(check_node_context(context));
+  if (!what || !what->width || what->height != 1 || what->depth != 1) return INVALID_VALUE;
+  if (!is_row(what->from, what->width) || !is_row(what->to, what->width)) return INVALID_VALUE;
+  const uint64_t to = what->to.device, from = what->from.device;
+  const size_t bytes = what->width;
+  TRY(check_range(to, bytes));
+  TRY(check_range(from, bytes));
+  return add_node(node, graph, after, count_after, [=] { memmove(at(to), at(from), bytes); });
+}
+API int cuGraphAddMemsetNode(void **node, void *graph, void *const *after, size_t count_after, const FillNode *what,
+                             void *context) {
+  Guard guard(lock);
+  TRY(check_node_context(context));
+  if (!what || !what->width || what->height != 1) return INVALID_VALUE;
+  const FillNode fill = *what;
+  if (fill.element != 1 && fill.element != 2 && fill.element != 4) return INVALID_VALUE;
+  if (fill.to % fill.element || fill.width > SIZE_MAX / fill.element) return INVALID_VALUE;
+  if (fill.element < 4 && fill.value >> 8 * fill.element) return INVALID_VALUE;
+  TRY(check_range(fill.to, fill.width * fill.element));
+  return add_node(node, graph, after, count_after, [fill] {
+    for (size_t i = 0; i < fill.width; i++) memcpy(at(fill.to + i * fill.element), &fill.value, fill.element);
+  });
+}
+API int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long flags) {
+  Guard guard(lock);
+  TRY(fault);
+  if (!known<Graph>(graph)) return INVALID_VALUE;
+  if (flags) return NOT_SUPPORTED;
   count("instantiations");
-  *executable = made(new Executable{static_cast<Graph *>(graph)->operations});
+  const auto &works = static_cast<Graph *>(graph)->works;
+  *executable = made(new Executable{std::make_shared<std::vector<Work>>(works), longest_path(works)});
   return SUCCESS;
 }
 API int cuGraphLaunch(void *executable, void *stream) {
   Guard guard(lock);
   TRY(fault);
-  if (!known<Executable>(executable)) return INVALID_HANDLE;
-  const auto operations = static_cast<Executable *>(executable)->operations;
-  return submit(stream, [operations] {
+  if (!known<Executable>(executable)) return INVALID_VALUE;
+  const auto works = static_cast<Executable *>(executable)->works;
+  const size_t path = static_cast<Executable *>(executable)->path;
+  return submit(stream, [=] {
     count("graph_launches");
-    for (const Operation &operation : *operations) operation();
+    counters["replayed_nodes"] += works->size();
+    counters["replayed_paths"] += path;
+    run_graph(*works);
   });
 }
 API int cuGraphUpload(void *executable, void *stream) {
   Guard guard(lock);
-  if (!known<Executable>(executable)) return INVALID_HANDLE;
+  if (!known<Executable>(executable)) return INVALID_VALUE;
   return check_stream(stream);
 }
 API int cuGraphExecDestroy(void *executable) { Guard guard(lock); return destroy<Executable>(executable); }
-API int cuGraphDestroy(void *graph) { Guard guard(lock); return destroy<Graph>(graph); }
+API int cuGraphDestroy(void *graph) {
+  Guard guard(lock);
+  if (!known<Graph>(graph)) return INVALID_VALUE;
+  for (Node *node : static_cast<Graph *>(graph)->nodes) destroy<Node>(node);
+  return destroy<Graph>(graph);
+}
 API int cuGraphGetNodes(void *graph, void **nodes, size_t *nodes_count) {
   Guard guard(lock);
-  if (!known<Graph>(graph)) return INVALID_HANDLE;
-  if (nodes) return NOT_SUPPORTED;
-  *nodes_count = static_cast<Graph *>(graph)->operations->size();
+  if (!known<Graph>(graph)) return INVALID_VALUE;
+  const auto &own = static_cast<Graph *>(graph)->nodes;
+  if (nodes) std::copy_n(own.begin(), std::min(*nodes_count, own.size()), nodes);
+  *nodes_count = own.size();
   return SUCCESS;
 }

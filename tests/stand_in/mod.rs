@@ -58,7 +58,7 @@ pub struct StandIn(libloading::Library);
 
 impl StandIn {
     /// How often something was asked of it since it was last reset: `launches`, `graph_launches`, `synchronisations`,
-    /// `allocations`, `uploads`, `downloads` or `instantiations`.
+    /// `allocations`, `uploads`, `downloads`, `instantiations` and what else `driver.cpp` counts.
     pub fn count(&self, what: &str) -> u64 {
         let what = std::ffi::CString::new(what).unwrap();
         type Count = unsafe extern "C" fn(*const std::ffi::c_char) -> u64;
@@ -70,5 +70,13 @@ impl StandIn {
     pub fn reset(&self) {
         // SAFETY: the library has this function.
         unsafe { self.0.get::<unsafe extern "C" fn()>(b"stand_in_reset\0").unwrap()() }
+    }
+
+    /// Overrides a variable of the environment for it alone.
+    pub fn set(&self, name: &str, value: &str) {
+        let [name, value] = [name, value].map(|it| std::ffi::CString::new(it).unwrap());
+        type Set = unsafe extern "C" fn(*const std::ffi::c_char, *const std::ffi::c_char);
+        // SAFETY: the library has this function, and copies both texts before it returns.
+        unsafe { self.0.get::<Set>(b"stand_in_set\0").unwrap()(name.as_ptr(), value.as_ptr()) };
     }
 }

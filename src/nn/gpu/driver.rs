@@ -254,6 +254,11 @@ impl Gpu {
         Ok(unsafe { result::ctx::set_current(self.context) }?)
     }
 
+    /// The context of everything that is made on it.
+    pub(super) fn context(&self) -> sys::CUcontext {
+        self.context
+    }
+
     pub(super) fn function(&self, kernel: Kernel) -> sys::CUfunction {
         self.functions[kernel as usize]
     }

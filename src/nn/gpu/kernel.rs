@@ -42,13 +42,13 @@ impl Arg {
         }
     }
 
-    /// The letter of its kind.
-    pub(super) fn kind(self) -> u8 {
+    /// Whether a parameter of this letter takes it.
+    pub(super) fn fits(self, letter: u8) -> bool {
         match self {
-            Self::Address(_) => b'p',
-            Self::Int(_) => b'i',
-            Self::Long(_) => b'l',
-            Self::Float(_) => b'f',
+            Self::Address(_) => matches!(letter, b'r' | b'w'),
+            Self::Int(_) => letter == b'i',
+            Self::Long(_) => letter == b'l',
+            Self::Float(_) => letter == b'f',
         }
     }
 }
@@ -82,8 +82,8 @@ impl Kernel {
     }
 }
 
-/// Each kernel once: its name in the source, and a letter for each parameter: `p` for a pointer, `i` for an `int`, `l` for a
-/// `long long`, `f` for a `float`.
+/// Each kernel once: its name in the source, and a letter for each parameter: `r` for a pointer to what it only reads, `w` for
+/// one to what it writes or reads and writes, `i` for an `int`, `l` for a `long long`, `f` for a `float`.
 macro_rules! kernels {
     ($($variant:ident $name:literal $parameters:literal,)*) => {
         /// A kernel of this program.
@@ -108,68 +108,68 @@ macro_rules! kernels {
 }
 
 kernels! {
-    Accumulate "accumulate" "lpplpplpplpplpplpplpplpp",
-    Adam "adam" "lppppplppppplppppplppppplppppplppppplppppplppppp",
-    Average "average" "lppp",
-    Binary "binary" "liiiippp",
-    BinaryBack "binary_back" "liiiippppp",
-    BlockBack "block_back" "iiiiiiiiiiiiifppppppp",
-    BlockBackParts "block_back_parts" "liiiiiiiiiiiiifiippppppp",
-    BlockForward "block_forward" "iiiiiiiiiiiiifpppppp",
-    ChannelMeans "channel_means" "iiiipp",
-    ChannelMeansBack "channel_means_back" "liiipp",
-    ColumnParts "column_parts" "liiippp",
-    ConvFilterGradient "conv_filter_gradient" "iiiiiiiiiiiiiiiippp",
-    ConvFilterGradientPrecise "conv_filter_gradient_precise" "iiiiiiiiiiiiiiiippp",
-    ConvForward "conv_forward" "iiiiiiiiiiiiiipppp",
-    ConvForwardPrecise "conv_forward_precise" "iiiiiiiiiiiiiipppp",
-    ConvForwardSmall "conv_forward_small" "iiiiiiiiiiiiiipppp",
-    ConvInputGradient "conv_input_gradient" "iiiiiiiiiiiiiippp",
-    ConvInputGradientPrecise "conv_input_gradient_precise" "iiiiiiiiiiiiiippp",
-    ConvInputGradientSmall "conv_input_gradient_small" "iiiiiiiiiiiiiippp",
-    CopyBlock "copy_block" "liipip",
-    CrossEntropy "cross_entropy" "iipppppp",
-    DepthwiseFilterGradient "depthwise_filter_gradient" "iiiiiiiiiiiiiiippp",
-    DepthwiseForward "depthwise_forward" "iiiiiiiiiiiiiipppp",
-    DepthwiseInputGradient "depthwise_input_gradient" "iiiiiiiiiiiiiippp",
-    Fill "fill" "lpp",
-    GatherRows "gather_rows" "iippp",
-    Hits "hits" "iippp",
-    LogNumbers "log_numbers" "ipppppppppp",
-    MatmulNn "matmul_nn" "iiiipppp",
-    MatmulNt "matmul_nt" "iiiipppp",
-    MatmulTn "matmul_tn" "iiiipppp",
-    MaxPool "max_pool" "liiiiiiiiiiiippp",
-    MaxPoolBack "max_pool_back" "liiiiiiiiiiiippp",
-    MeanPool "mean_pool" "liiiiiiiiiiiipp",
-    MeanPoolBack "mean_pool_back" "liiiiiiiiiiiipp",
-    NormApply "norm_apply" "liipppp",
-    NormBackApply "norm_back_apply" "liippppp",
-    NormBackFinish "norm_back_finish" "iliippppp",
-    NormBackParts "norm_back_parts" "liiipppp",
-    NormBackWhole "norm_back_whole" "iiippppppp",
-    NormFinish "norm_finish" "iiliffpppppppp",
-    NormGiven "norm_given" "ifppppp",
-    NormParts "norm_parts" "liiipp",
-    NormWhole "norm_whole" "iiffpppppppp",
-    Rectify "rectify" "lfpp",
-    RectifyBack "rectify_back" "lfppp",
-    RmsProp "rmsprop" "lppppplppppplppppplppppplppppplppppplppppplppppp",
-    RowMax "row_max" "iipp",
-    RowMaxBack "row_max_back" "lipppp",
-    RowSums "row_sums" "iipp",
-    Scale "scale" "lppp",
-    ScalePlanes "scale_planes" "lippp",
-    ScatterRows "scatter_rows" "iiippp",
-    Sgd "sgd" "lppppplppppplppppplppppplppppplppppplppppplppppp",
-    Softmax "softmax" "iiipp",
-    SoftmaxBack "softmax_back" "iiippp",
-    SumAll "sum_all" "ifpp",
-    SumParts "sum_parts" "lpp",
-    SwapAxes "swap_axes" "liiiiipp",
-    Unary "unary" "lippp",
-    UnaryBack "unary_back" "lippppp",
-    Widen "widen" "liipp",
+    Accumulate "accumulate" "lrwlrwlrwlrwlrwlrwlrwlrw",
+    Adam "adam" "lrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwww",
+    Average "average" "lrrw",
+    Binary "binary" "liiiirrw",
+    BinaryBack "binary_back" "liiiirrrww",
+    BlockBack "block_back" "iiiiiiiiiiiiifrrrrrrw",
+    BlockBackParts "block_back_parts" "liiiiiiiiiiiiifiirrrrrww",
+    BlockForward "block_forward" "iiiiiiiiiiiiifrrrrww",
+    ChannelMeans "channel_means" "iiiirw",
+    ChannelMeansBack "channel_means_back" "liiirw",
+    ColumnParts "column_parts" "liiirrw",
+    ConvFilterGradient "conv_filter_gradient" "iiiiiiiiiiiiiiiirrw",
+    ConvFilterGradientPrecise "conv_filter_gradient_precise" "iiiiiiiiiiiiiiiirrw",
+    ConvForward "conv_forward" "iiiiiiiiiiiiiirrrw",
+    ConvForwardPrecise "conv_forward_precise" "iiiiiiiiiiiiiirrrw",
+    ConvForwardSmall "conv_forward_small" "iiiiiiiiiiiiiirrrw",
+    ConvInputGradient "conv_input_gradient" "iiiiiiiiiiiiiirrw",
+    ConvInputGradientPrecise "conv_input_gradient_precise" "iiiiiiiiiiiiiirrw",
+    ConvInputGradientSmall "conv_input_gradient_small" "iiiiiiiiiiiiiirrw",
+    CopyBlock "copy_block" "liiriw",
+    CrossEntropy "cross_entropy" "iirrrrww",
+    DepthwiseFilterGradient "depthwise_filter_gradient" "iiiiiiiiiiiiiiirrw",
+    DepthwiseForward "depthwise_forward" "iiiiiiiiiiiiiirrrw",
+    DepthwiseInputGradient "depthwise_input_gradient" "iiiiiiiiiiiiiirrw",
+    Fill "fill" "lrw",
+    GatherRows "gather_rows" "iirrw",
+    Hits "hits" "iirrw",
+    LogNumbers "log_numbers" "iwwrrrrrrrr",
+    MatmulNn "matmul_nn" "iiiirrrw",
+    MatmulNt "matmul_nt" "iiiirrrw",
+    MatmulTn "matmul_tn" "iiiirrrw",
+    MaxPool "max_pool" "liiiiiiiiiiiirww",
+    MaxPoolBack "max_pool_back" "liiiiiiiiiiiirrw",
+    MeanPool "mean_pool" "liiiiiiiiiiiirw",
+    MeanPoolBack "mean_pool_back" "liiiiiiiiiiiirw",
+    NormApply "norm_apply" "liirrrw",
+    NormBackApply "norm_back_apply" "liirrrrw",
+    NormBackFinish "norm_back_finish" "iliirrwww",
+    NormBackParts "norm_back_parts" "liiirrrw",
+    NormBackWhole "norm_back_whole" "iiirrrrwww",
+    NormFinish "norm_finish" "iiliffrrrrwwrw",
+    NormGiven "norm_given" "ifrrrrw",
+    NormParts "norm_parts" "liiirw",
+    NormWhole "norm_whole" "iiffrrrwwrww",
+    Rectify "rectify" "lfrw",
+    RectifyBack "rectify_back" "lfrrw",
+    RmsProp "rmsprop" "lrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwww",
+    RowMax "row_max" "iirw",
+    RowMaxBack "row_max_back" "lirrrw",
+    RowSums "row_sums" "iirw",
+    Scale "scale" "lrrw",
+    ScalePlanes "scale_planes" "lirrw",
+    ScatterRows "scatter_rows" "iiirrw",
+    Sgd "sgd" "lrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwww",
+    Softmax "softmax" "iiirw",
+    SoftmaxBack "softmax_back" "iiirrw",
+    SumAll "sum_all" "ifrw",
+    SumParts "sum_parts" "lrw",
+    SwapAxes "swap_axes" "liiiiirw",
+    Unary "unary" "lirrw",
+    UnaryBack "unary_back" "lirrrrw",
+    Widen "widen" "liirw",
 }
 
 #[cfg(test)]
@@ -210,7 +210,13 @@ mod tests {
                 }
                 let list = list.into_iter();
                 let kind = |parameter: &str| match parameter.trim() {
-                    it if it.contains('*') => 'p',
+                    it if it.contains('*') => {
+                        if it.starts_with("const ") {
+                            'r'
+                        } else {
+                            'w'
+                        }
+                    }
                     it if it.starts_with("int ") => 'i',
                     it if it.starts_with("long long ") => 'l',
                     it if it.starts_with("float ") => 'f',

@@ -4,7 +4,9 @@
 //! The driver is looked for when a GPU is opened. A build needs no CUDA toolkit, and a program that opens no GPU needs no
 //! driver.
 
+mod dependencies;
 mod driver;
+mod graph;
 mod kernel;
 mod pool;
 mod queue;

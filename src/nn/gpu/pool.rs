@@ -18,6 +18,8 @@ pub(super) struct Pool {
     free: HashMap<usize, BTreeMap<usize, u64>>,
     /// Blocks that were made so far.
     made: usize,
+    /// The size of every block, by its address.
+    sizes: BTreeMap<u64, usize>,
     /// Bytes that were taken from the driver.
     held: usize,
 }
@@ -42,6 +44,7 @@ impl Pool {
         // SAFETY: the size is not zero; the thread entered the GPU before.
         let at = unsafe { result::malloc_sync(class) }?;
         self.held += class;
+        self.sizes.insert(at, class);
         self.made += 1;
         Ok(Place { at, number: self.made })
     }
@@ -58,8 +61,15 @@ impl Pool {
                 // SAFETY: the block is of `malloc_sync` and nobody names it. One that is not taken back is lost.
                 let _ = unsafe { result::free_sync(at) };
                 self.held -= class;
+                self.sizes.remove(&at);
             }
         }
+    }
+
+    /// The address of the block that holds this address.
+    pub fn block_of(&self, at: u64) -> Option<u64> {
+        let (begin, bytes) = self.sizes.range(..=at).next_back()?;
+        (at - begin < *bytes as u64).then_some(*begin)
     }
 
     /// Bytes that were taken from the driver.

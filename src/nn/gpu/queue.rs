@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use cudarc_19::driver::{result, sys};
 
+use super::dependencies::Lies;
 use super::driver::{Gpu, GpuError};
+use super::graph::Graphs;
 use super::kernel::{Arg, Kernel};
 use super::pool::{Place, Pool, size_class};
-use super::recording::{Calls, Graphs, Grid};
+use super::recording::{Calls, Grid};
 use super::staging::Staging;
 
 /// A list is handed over when it has so many calls, so that the GPU does not wait for the end of a long pass.
@@ -283,9 +285,15 @@ impl Queue {
     /// Asks the driver for what was written down; the thread has entered the GPU afterwards.
     fn hand_over(&self, state: &mut State) -> Result<(), GpuError> {
         self.gpu.enter()?;
-        let State { calls, graphs, staging, .. } = state;
-        let asked =
-            staging.send(self.stream).and_then(|()| graphs.run(calls, &self.gpu, self.stream));
+        let State { calls, graphs, staging, pool, .. } = state;
+        let asked = staging.send(self.stream).and_then(|()| {
+            let lies = |at| match pool.block_of(at) {
+                Some(block) => Lies::InBlock(block),
+                None if staging.holds(at) => Lies::Sent,
+                None => Lies::Nowhere,
+            };
+            graphs.run(calls, lies, &self.gpu, self.stream)
+        });
         calls.clear();
         asked
     }

@@ -1,7 +1,6 @@
-//! What is asked of a GPU, written down before it is done: launches and copies with every argument. A list that comes again is
-//! made a graph of CUDA's, which takes one call in place of one for each launch.
+//! What is asked of a GPU, written down before it is done: launches and copies with every argument, as numbers, so that two
+//! lists are quickly compared.
 
-use std::collections::HashMap;
 use std::ffi::c_void;
 
 use cudarc_19::driver::{result, sys};
@@ -18,12 +17,26 @@ pub(in crate::nn) struct Grid {
     pub threads: u32,
 }
 
-/// Lists that are shorter are not worth a graph.
-const LEAST_CALLS: usize = 4;
-/// Lists that are remembered. Those that come again and again are few: a step, one of the last batch, an evaluation.
-const MOST_LISTS: usize = 64;
+/// One call of a list.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Call<'a> {
+    /// A kernel, with an argument for each of its parameters, the way a pointer to it finds it.
+    Launch { kernel: Kernel, grid: Grid, arguments: &'a [u64] },
+    /// So many bytes from one address to another.
+    Copy { into: u64, from: u64, bytes: usize },
+    /// So many bytes become zero.
+    Zero { into: u64, bytes: usize },
+}
 
-/// A list of calls. They are numbers, so that two lists are quickly compared.
+/// An address that a call reads or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Access {
+    pub at: u64,
+    /// Whether it may write there; it may read there in any case.
+    pub is_write: bool,
+}
+
+/// A list of calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Calls {
     words: Vec<u64>,
@@ -45,11 +58,7 @@ impl Calls {
     pub fn launch(&mut self, kernel: Kernel, grid: Grid, arguments: &[Arg]) {
         let parameters = kernel.parameters().as_bytes();
         debug_assert!(
-            parameters
-                .iter()
-                .copied()
-                .take(arguments.len())
-                .eq(arguments.iter().map(|it| it.kind()))
+            parameters.iter().copied().zip(arguments).all(|(letter, it)| it.fits(letter))
                 && (arguments.len() == parameters.len() || kernel.slots().is_some()),
             "{}: {arguments:?}",
             kernel.name()
@@ -86,6 +95,9 @@ impl Calls {
     }
 
     pub fn zero(&mut self, into: u64, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.begin();
         self.words.extend([ZERO, into, bytes as u64]);
     }
@@ -95,52 +107,87 @@ impl Calls {
         (self.count, self.last) = (0, 0);
     }
 
-    /// Asks for each of the calls.
-    fn run(&self, gpu: &Gpu, stream: sys::CUstream) -> Result<(), GpuError> {
+    /// The calls in their order.
+    pub fn iter(&self) -> impl Iterator<Item = Call<'_>> {
         let mut rest = &self.words[..];
-        #[expect(clippy::cast_possible_truncation, reason = "a half of a word")]
-        let halves = |word: u64| (word as u32, (word >> 32) as u32);
-        while let [head, after @ ..] = rest {
-            #[expect(clippy::cast_possible_truncation, reason = "lengths of this machine's")]
-            let size = |word: u64| word as usize;
-            rest = match head & 0xff {
-                LAUNCH => {
-                    let kernel = Kernel::ALL[size(head >> 8 & 0x00ff_ffff)];
-                    let shape = (halves(after[0]), halves(after[1]));
-                    let (arguments, after) = after[2..].split_at(size(head >> 32));
-                    let ((x, y), (z, threads)) = shape;
-                    let mut pointers: Vec<*mut c_void> =
-                        arguments.iter().map(|it| (&raw const *it).cast_mut().cast()).collect();
-                    // SAFETY: there is an argument of the right kind for each parameter, as `launch` compared, and the pointers
-                    // among them are of blocks that stay until the queue is dropped. The driver reads the arguments at once.
-                    unsafe {
-                        result::launch_kernel(
-                            gpu.function(kernel),
-                            (x, y, z),
-                            (threads, 1, 1),
-                            0,
-                            stream,
-                            &mut pointers,
-                        )
-                    }
-                    .map_err(|error| GpuError::from(error).at(kernel))?;
-                    after
-                }
-                COPY => {
-                    // SAFETY: both blocks have so many bytes and stay until the queue is dropped.
-                    unsafe {
-                        result::memcpy_dtod_async(after[0], after[1], size(after[2]), stream)
-                    }?;
-                    &after[3..]
-                }
-                _ => {
-                    // SAFETY: as above.
-                    unsafe { result::memset_d8_async(after[0], 0, size(after[1]), stream) }?;
-                    &after[2..]
-                }
-            };
+        std::iter::from_fn(move || {
+            let (call, after) = read(rest)?;
+            rest = after;
+            Some(call)
+        })
+    }
+
+    /// Asks for each of the calls.
+    pub fn run(&self, gpu: &Gpu, stream: sys::CUstream) -> Result<(), GpuError> {
+        self.iter().try_for_each(|call| call.run(gpu, stream))
+    }
+}
+
+/// The first call of `words`, and the words after it.
+fn read(words: &[u64]) -> Option<(Call<'_>, &[u64])> {
+    #[expect(clippy::cast_possible_truncation, reason = "a half of a word")]
+    let halves = |word: u64| [word as u32, (word >> 32) as u32];
+    #[expect(clippy::cast_possible_truncation, reason = "lengths of this machine's")]
+    let size = |word: u64| word as usize;
+    let (head, after) = words.split_first()?;
+    Some(match head & 0xff {
+        LAUNCH => {
+            let ([x, y], [z, threads]) = (halves(after[0]), halves(after[1]));
+            let (arguments, after) = after[2..].split_at(size(head >> 32));
+            let kernel = Kernel::ALL[size(head >> 8 & 0x00ff_ffff)];
+            (Call::Launch { kernel, grid: Grid { blocks: [x, y, z], threads }, arguments }, after)
         }
-        Ok(())
+        COPY => (Call::Copy { into: after[0], from: after[1], bytes: size(after[2]) }, &after[3..]),
+        _ => (Call::Zero { into: after[0], bytes: size(after[1]) }, &after[2..]),
+    })
+}
+
+/// Pointers to the arguments of a launch, as the driver takes them.
+pub(super) fn pointers(arguments: &[u64]) -> Vec<*mut c_void> {
+    arguments.iter().map(|it| (&raw const *it).cast_mut().cast()).collect()
+}
+
+impl Call<'_> {
+    /// Asks for it.
+    fn run(self, gpu: &Gpu, stream: sys::CUstream) -> Result<(), GpuError> {
+        match self {
+            Self::Launch { kernel, grid: Grid { blocks: [x, y, z], threads }, arguments } => {
+                let (function, mut pointers) = (gpu.function(kernel), pointers(arguments));
+                let (grid, block) = ((x, y, z), (threads, 1, 1));
+                // SAFETY: there is an argument of the right kind for each parameter, as `launch` compared, and the pointers among
+                // them are of blocks that stay until the queue is dropped. The driver reads the arguments at once.
+                unsafe { result::launch_kernel(function, grid, block, 0, stream, &mut pointers) }
+                    .map_err(|error| GpuError::from(error).at(kernel))
+            }
+            Self::Copy { into, from, bytes } => {
+                // SAFETY: both blocks have so many bytes and stay until the queue is dropped.
+                Ok(unsafe { result::memcpy_dtod_async(into, from, bytes, stream) }?)
+            }
+            Self::Zero { into, bytes } => {
+                // SAFETY: as above.
+                Ok(unsafe { result::memset_d8_async(into, 0, bytes, stream) }?)
+            }
+        }
+    }
+
+    /// Every address that it is given.
+    pub fn accesses(self) -> Vec<Access> {
+        let (read, write) =
+            (|at| Access { at, is_write: false }, |at| Access { at, is_write: true });
+        match self {
+            Self::Launch { kernel, arguments, .. } => {
+                let given = kernel.parameters().bytes().zip(arguments);
+                let access = |(letter, at): (u8, &u64)| match letter {
+                    _ if *at == 0 => None,
+                    b'r' => Some(read(*at)),
+                    b'w' => Some(write(*at)),
+                    _ => None,
+                };
+                given.filter_map(access).collect()
+            }
+            Self::Copy { into, from, .. } => vec![read(from), write(into)],
+            Self::Zero { into, .. } => vec![write(into)],
+        }
     }
 }
 
@@ -176,100 +223,6 @@ fn joined(slots: Slots, past: &mut [u64], own: &[u64]) -> bool {
     }
     free[..own.len()].copy_from_slice(own);
     true
-}
-
-/// A list that came before.
-#[derive(Debug)]
-struct Known {
-    graph: Made,
-    /// When it came last.
-    last: u64,
-}
-
-/// The graph of a list.
-#[derive(Debug, Clone, Copy)]
-enum Made {
-    /// It came once, which is not worth one.
-    NotYet,
-    /// It has one.
-    Graph(sys::CUgraphExec),
-    /// The driver has no room for one: its calls are asked for one by one.
-    Never,
-}
-
-/// The lists that came before, with the graphs of those that came twice.
-#[derive(Debug, Default)]
-pub(super) struct Graphs {
-    known: HashMap<Calls, Known>,
-    now: u64,
-}
-
-impl Graphs {
-    /// Asks for `calls`, by the graph of an equal list where there is one.
-    pub fn run(&mut self, calls: &Calls, gpu: &Gpu, stream: sys::CUstream) -> Result<(), GpuError> {
-        self.now += 1;
-        if calls.len() < LEAST_CALLS {
-            return calls.run(gpu, stream);
-        }
-        let Some(known) = self.known.get_mut(calls) else {
-            self.make_room();
-            let known = Known { graph: Made::NotYet, last: self.now };
-            self.known.insert(calls.clone(), known);
-            return calls.run(gpu, stream);
-        };
-        known.last = self.now;
-        if let Made::NotYet = known.graph {
-            known.graph = record(calls, gpu, stream).map_or(Made::Never, Made::Graph);
-        }
-        match known.graph {
-            // SAFETY: the graph was made of this stream's calls, whose blocks stay until the queue is dropped.
-            Made::Graph(graph) => Ok(unsafe { result::graph::launch(graph, stream) }?),
-            Made::NotYet | Made::Never => calls.run(gpu, stream),
-        }
-    }
-
-    /// Forgets the list that has not come for longest, when there are too many.
-    fn make_room(&mut self) {
-        if self.known.len() < MOST_LISTS {
-            return;
-        }
-        let oldest = self.known.iter().min_by_key(|(_, known)| known.last);
-        if let Some(oldest) = oldest.map(|(calls, _)| calls.clone())
-            && let Some(known) = self.known.remove(&oldest)
-        {
-            known.forget();
-        }
-    }
-
-    /// Forgets every list.
-    pub fn clear(&mut self) {
-        self.known.drain().for_each(|(_, known)| known.forget());
-    }
-}
-
-impl Known {
-    fn forget(self) {
-        if let Made::Graph(graph) = self.graph {
-            // SAFETY: the graph is no one else's; the driver keeps it until its launches are done.
-            let _ = unsafe { result::graph::exec_destroy(graph) };
-        }
-    }
-}
-
-/// The graph of a list, which ran before.
-fn record(calls: &Calls, gpu: &Gpu, stream: sys::CUstream) -> Result<sys::CUgraphExec, GpuError> {
-    // SAFETY: the stream is the queue's, and nothing else is asked of it or of memory while it records.
-    unsafe {
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        result::stream::begin_capture(stream, mode)?;
-        let asked = calls.run(gpu, stream);
-        // Ends the capture in any case.
-        let graph = result::stream::end_capture(stream);
-        let graph = asked.and_then(|()| Ok(graph?))?;
-        let exec = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
-        let _ = result::graph::destroy(graph);
-        Ok(exec?)
-    }
 }
 
 #[cfg(test)]

@@ -31,8 +31,8 @@ pub(super) struct Staging {
     device: u64,
     capacity: usize,
     used: usize,
-    /// All memory of the GPU that it has: recorded steps still name that of before it grew.
-    blocks: Vec<u64>,
+    /// All memory of the GPU that it has, with its bytes: recorded steps still name that of before it grew.
+    blocks: Vec<(u64, usize)>,
 }
 
 impl Staging {
@@ -53,7 +53,7 @@ impl Staging {
         }
         // SAFETY: the size is not zero; the thread entered the GPU before.
         let device = unsafe { result::malloc_sync(capacity) }?;
-        self.blocks.push(device);
+        self.blocks.push((device, capacity));
         let mut slots = Vec::with_capacity(SLOTS);
         for _ in 0..SLOTS {
             match Slot::new(capacity) {
@@ -67,6 +67,11 @@ impl Staging {
         std::mem::replace(&mut self.slots, slots).into_iter().for_each(Slot::free);
         (self.device, self.capacity, self.current) = (device, capacity, 0);
         Ok(())
+    }
+
+    /// Whether this address is in the memory to which it sends.
+    pub fn holds(&self, at: u64) -> bool {
+        self.blocks.iter().any(|(begin, bytes)| (*begin..*begin + *bytes as u64).contains(&at))
     }
 
     /// Collects bytes; where they will be on the GPU. There must be room.
@@ -111,7 +116,7 @@ impl Staging {
     /// Frees everything. Nothing that was asked of the GPU may still wait.
     pub fn free(&mut self) {
         self.slots.drain(..).for_each(Slot::free);
-        for at in self.blocks.drain(..) {
+        for (at, _) in self.blocks.drain(..) {
             // SAFETY: the block is this struct's own, and nobody uses it any more. One that is not taken back is lost.
             let _ = unsafe { result::free_sync(at) };
         }
