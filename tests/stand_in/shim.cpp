@@ -97,7 +97,7 @@ Stack new_stack() {
 
 // ---- The state of the launch that runs ----
 
-struct Copy { float *to; const float *from; unsigned group; };
+struct Copy { float *to; const float *from; unsigned group, bytes; };
 
 struct Thread : Place {
   unsigned warp;            // the number of its warp
@@ -481,16 +481,16 @@ void next_thread() {
   change(me.context, next ? next->context : launcher);
 }
 
-void copy(float *to, const float *from) {
+void copy(float *to, const float *from, unsigned bytes) {
   Thread &me = self();
-  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) & 15) {
-    fprintf(stderr, "stand-in: kernel %s, thread (%u, %u, %u): copy16 with an address that is not a multiple of 16\n",
-            kernel->name, me.index.x, me.index.y, me.index.z);
+  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) & (bytes - 1)) {
+    fprintf(stderr, "stand-in: kernel %s, thread (%u, %u, %u): copy of %u bytes with an address that is not a multiple of them\n",
+            kernel->name, me.index.x, me.index.y, me.index.z, bytes);
     abort();
   }
   static const float zeros[4] = {};
-  if (late_copies) me.copies.push_back({to, from ? from : zeros, me.groups});
-  else memcpy(to, from ? from : zeros, 16);
+  if (late_copies) me.copies.push_back({to, from ? from : zeros, me.groups, bytes});
+  else memcpy(to, from ? from : zeros, bytes);
 }
 
 void copy_commit() { self().groups++; }
@@ -500,7 +500,7 @@ void copy_wait(unsigned under_way) {
   size_t kept = 0;
   for (const Copy &copy : me.copies) {
     if (copy.group + under_way >= me.groups) me.copies[kept++] = copy;
-    else memcpy(copy.to, copy.from, 16);
+    else memcpy(copy.to, copy.from, copy.bytes);
   }
   me.copies.resize(kept);
 }

@@ -44,7 +44,7 @@ void wait_for_warp(Where);
 void multiply_in_warp(float *d, const unsigned *a, const unsigned *b, unsigned rows, unsigned columns, Where);
 float exchange_in_warp(float value, int mask, Where);
 
-void copy(float *to, const float *from_or_null);
+void copy(float *to, const float *from_or_null, unsigned bytes);
 void copy_commit();
 void copy_wait(unsigned groups_under_way);
 
@@ -137,7 +137,9 @@ inline float as_float(unsigned bits) { float value; memcpy(&value, &bits, sizeof
 
 inline unsigned multiply_high(unsigned a, unsigned b) { return (unsigned)(((unsigned long long)a * b) >> 32); }
 
-inline void copy16(float *shared, const float *global, bool valid) { shim::copy(shared, valid ? global : nullptr); }
+template <int WIDTH, bool CACHED> inline void copy(float *shared, const float *global, bool valid) {
+  shim::copy(shared, valid ? global : nullptr, WIDTH * sizeof(float));
+}
 inline void copy_commit() { shim::copy_commit(); }
 template <int N> inline void copy_wait() { shim::copy_wait(N); }
 
@@ -163,6 +165,30 @@ inline void mma_tf32_tiles(float (&d)[M][N][4], const unsigned (&a)[M][4], const
   shim::multiply_in_warp(&d[0][0][0], &a[0][0], &b[0][0], M, N, where);
 }
 inline float shuffle_xor(float value, int mask, SHIM_HERE) { return shim::exchange_in_warp(value, mask, where); }
+inline int shuffle(int value, int from, SHIM_HERE) {
+  return static_cast<int>(as_bits(shim::exchange_in_warp(as_float(static_cast<unsigned>(value)), static_cast<int>(lane()) ^ from, where)));
+}
+
+// The stand-in has warpgroups. What they multiply is read at once, so a missing `fence_for_groups` is not found here.
+#define WARPGROUPS 1
+inline void fence_for_groups() {}
+inline float among_exchanged(const float *rows, int row, int depth) {
+  return rows[row * 32 + ((depth / 4 ^ row % 8) * 4 | depth % 4)];
+}
+inline void load_fragment(float (&a)[4], const float *rows, int row, int step) {
+  const int group = static_cast<int>(lane()) / 4, in = static_cast<int>(lane()) % 4;
+  for (int i = 0; i < 4; i++) a[i] = among_exchanged(rows, row + group + i % 2 * 8, step * 8 + i / 2 * 4 + in);
+}
+template <int N>
+inline void multiply_in_group(float (&d)[N][4], const unsigned (&a)[4][4], const float *rows, SHIM_HERE) {
+  const int group = static_cast<int>(lane()) / 4, in = static_cast<int>(lane()) % 4;
+  for (int step = 0; step < 4; step++) {
+    unsigned b[N][2];
+    for (int i = 0; i < N; i++)
+      for (int k = 0; k < 2; k++) b[i][k] = as_bits(among_exchanged(rows, i * 8 + group, step * 8 + k * 4 + in));
+    shim::multiply_in_warp(&d[0][0], a[step], &b[0][0], 1, N, where);
+  }
+}
 
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc_19::driver::{result, sys};
@@ -18,6 +19,9 @@ const OLDEST: (i32, i32) = (8, 0);
 /// The compute capability whose machine code is here.
 const IN_MACHINE_CODE: (i32, i32) = (9, 0);
 
+/// Bytes of shared memory that a kernel may ask for without more ado.
+const FIXED_SHARED: i32 = 48 << 10;
+
 /// For GPUs of that compute capability, in their own machine code.
 const CUBIN: &Aligned<[u8]> = &Aligned(*include_bytes!("kernels/kernels.sm_90.cubin"));
 /// For all others, which their driver compiles when it loads them.
@@ -26,7 +30,7 @@ const PTX: &str = include_str!("kernels/kernels.ptx");
 /// Digests of the source and of both forms, a word and a digest in a line.
 const DIGESTS: &str = include_str!("kernels/kernels.digest");
 /// What else decides the order of sums: how `nn::ops::gpu` cuts them into parts. Raise it when one of its constants changes.
-const PARTS: u32 = 1;
+const PARTS: u32 = 2;
 
 /// Bytes that begin where words of a machine may.
 #[repr(C, align(16))]
@@ -219,10 +223,23 @@ impl Gpu {
         // SAFETY: a cubin says its own length, and the text ends with a zero.
         let module = unsafe { result::module::load_data(image.cast()) }?;
         let function = |kernel: &Kernel| {
+            // Nobody asks for it.
+            if kernel.needs_warpgroups() && capability != IN_MACHINE_CODE {
+                return Ok(ptr::null_mut());
+            }
             let name = CString::new(kernel.name()).expect("no zero in a kernel's name");
             // SAFETY: the module was loaded above and is never unloaded.
             let found = unsafe { result::module::get_function(module, name) };
-            found.map_err(|error| GpuError::from(error).at(*kernel))
+            let function = found.map_err(|error| GpuError::from(error).at(*kernel))?;
+            if let Ok(bytes @ FIXED_SHARED..) = i32::try_from(kernel.shared()) {
+                let most =
+                    sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                // SAFETY: the function was found above.
+                let set =
+                    unsafe { result::function::set_function_attribute(function, most, bytes) };
+                set.map_err(|error| GpuError::from(error).at(*kernel))?;
+            }
+            Ok(function)
         };
         Kernel::ALL.iter().map(function).collect()
     }
@@ -276,6 +293,11 @@ impl Gpu {
     /// Its compute capability.
     pub fn capability(&self) -> (i32, i32) {
         self.capability
+    }
+
+    /// Whether it has the kernels that multiply for four warps at once.
+    pub(in crate::nn) fn has_warpgroups(&self) -> bool {
+        self.capability == IN_MACHINE_CODE
     }
 
     /// Bytes of memory in all.

@@ -9,6 +9,7 @@ use cudarc_19::driver::{result, sys};
 
 use super::dependencies::{Lies, needs};
 use super::driver::{Gpu, GpuError};
+use super::kernel::Kernel;
 use super::recording::{Call, Calls, Grid, pointers};
 
 /// Lists that are shorter are not worth a graph.
@@ -143,7 +144,7 @@ impl Draft {
         match call {
             Call::Launch { kernel, grid, arguments } => {
                 let mut pointers = pointers(arguments);
-                let what = launch_of(gpu.function(kernel), grid, &mut pointers);
+                let what = launch_of(kernel, gpu, grid, &mut pointers);
                 // SAFETY: the nodes are this graph's; there is an argument of the right kind for each parameter, as
                 // `Calls::launch` compared, and the driver copies the arguments at once.
                 unsafe {
@@ -197,19 +198,20 @@ impl Draft {
 
 /// A launch as a node. `pointers` are to its arguments.
 fn launch_of(
-    func: sys::CUfunction,
+    kernel: Kernel,
+    gpu: &Gpu,
     Grid { blocks: [x, y, z], threads }: Grid,
     pointers: &mut [*mut c_void],
 ) -> sys::CUDA_KERNEL_NODE_PARAMS {
     sys::CUDA_KERNEL_NODE_PARAMS {
-        func,
+        func: gpu.function(kernel),
         gridDimX: x,
         gridDimY: y,
         gridDimZ: z,
         blockDimX: threads,
         blockDimY: 1,
         blockDimZ: 1,
-        sharedMemBytes: 0,
+        sharedMemBytes: kernel.shared(),
         kernelParams: pointers.as_mut_ptr(),
         extra: ptr::null_mut(),
         // Both are for kernels of libraries; `func` has the context of its module.

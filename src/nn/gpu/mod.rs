@@ -12,8 +12,10 @@ mod pool;
 mod queue;
 mod recording;
 mod staging;
+mod tile;
 
 pub use driver::{Gpu, GpuError};
 pub(in crate::nn) use kernel::{Arg, Kernel, SLOTS};
 pub(in crate::nn) use queue::{Block, Given, Queue};
 pub(in crate::nn) use recording::Grid;
+pub(in crate::nn) use tile::Tile;

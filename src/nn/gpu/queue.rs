@@ -102,6 +102,11 @@ impl Queue {
         Ok(Rc::new(Self { gpu, stream, state: RefCell::default() }))
     }
 
+    /// Whether its GPU has the kernels that multiply for four warps at once.
+    pub fn has_warpgroups(&self) -> bool {
+        self.gpu.has_warpgroups()
+    }
+
     /// Memory for so many bytes, which holds anything.
     ///
     /// # Errors

@@ -156,8 +156,11 @@ impl Call<'_> {
                 let (grid, block) = ((x, y, z), (threads, 1, 1));
                 // SAFETY: there is an argument of the right kind for each parameter, as `launch` compared, and the pointers among
                 // them are of blocks that stay until the queue is dropped. The driver reads the arguments at once.
-                unsafe { result::launch_kernel(function, grid, block, 0, stream, &mut pointers) }
-                    .map_err(|error| GpuError::from(error).at(kernel))
+                unsafe {
+                    let shared = kernel.shared();
+                    result::launch_kernel(function, grid, block, shared, stream, &mut pointers)
+                }
+                .map_err(|error| GpuError::from(error).at(kernel))
             }
             Self::Copy { into, from, bytes } => {
                 // SAFETY: both blocks have so many bytes and stay until the queue is dropped.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the kernels in this folder. The results are committed, so building the program needs no CUDA toolkit.
 #
-#   build.sh            writes kernels.ptx (any GPU from compute capability 8.0), kernels.sm_90.cubin and kernels.digest
+#   build.sh            writes kernels.ptx (any GPU from compute capability 8.0), kernels.sm_90.cubin (with what 9.0 alone has) and kernels.digest
 #   build.sh --check    compiles into a temporary folder and says which of the committed files differ
 #   build.sh --digest   says whether the committed files belong to these sources; needs no compiler
 #
@@ -20,7 +20,7 @@ case $task in build | --check | --digest) ;; *) echo "usage: build.sh [--check |
 
 common=(-std=c++17 -O3)
 outputs=(kernels.ptx kernels.sm_90.cubin)
-flags="nvcc ${common[*]} -ptx -arch=compute_80; nvcc ${common[*]} -ptx -arch=compute_90, ptxas -arch=sm_90"
+flags="nvcc ${common[*]} -ptx -arch=compute_80; nvcc ${common[*]} -ptx -arch=compute_90a, ptxas -arch=sm_90a"
 
 # The sum over each source's name, a line break and its content, in the order of names.
 sources_digest() { for file in *.cu *.cuh; do printf '%s\n' "$file"; cat "$file"; done | sha256sum | cut -d' ' -f1; }
@@ -82,8 +82,8 @@ compile() { # ARCHITECTURE OUTPUT
   sed -E 's/(_INTERNAL_|_GLOBAL__N__)[0-9a-f]{8}_/\100000000_/g' named.ptx > "$2"
 }
 compile compute_80 kernels.ptx
-compile compute_90 sm_90.ptx
-"$TOOLKIT/bin/ptxas" -arch=sm_90 -v -o kernels.sm_90.cubin sm_90.ptx 2> report || { cat report >&2; exit 1; }
+compile compute_90a sm_90.ptx
+"$TOOLKIT/bin/ptxas" -arch=sm_90a -v -o kernels.sm_90.cubin sm_90.ptx 2> report || { cat report >&2; exit 1; }
 [ -z "${PTXAS_LOG:-}" ] || (cd "$started_in" && cp "$work/report" "$PTXAS_LOG")
 grep -v '^ptxas info\|^ *[0-9]* bytes stack frame' report >&2 || true
 

@@ -1,7 +1,7 @@
 // Convolutions of maps [N, H, W, C], as products of matrices whose left side is gathered from the maps. blockIdx.z is the group.
 #include "divisor.cuh"
 #include "elements.cuh"
-#include "tile.cuh"
+#include "group.cuh"
 
 namespace {
 
@@ -19,6 +19,8 @@ struct Corner {
   __device__ static Corner of(int at, int row, int column) { return {at, row * 65536 | (column & 0xffff)}; }
   __device__ int row() const { return place >> 16; }
   __device__ int column() const { return (short)place; }
+  // The one that another lane passes.
+  __device__ Corner of_lane(int lane) const { return {shuffle(at, lane), shuffle(place, lane)}; }
   // One that is outside of every map, whatever the tap.
   __device__ static Corner nowhere() { return of(0, -0x4000, 0); }
 };
@@ -28,16 +30,17 @@ struct Tap {
   int row, column, at;
 };
 
-// Where maps [height, width, depth] hold what is at a tap from a corner; negative outside of them.
-__device__ inline int under(int height, int width, const Corner &corner, const Tap &tap) {
+// Where maps [height, width, depth] hold what is at a tap from a corner.
+__device__ inline tile::Place under(int height, int width, const Corner &corner, const Tap &tap) {
   const int row = corner.row() + tap.row, column = corner.column() + tap.column;
   const bool inside = (unsigned)row < (unsigned)height && (unsigned)column < (unsigned)width;
-  return inside ? corner.at + tap.at : -1;
+  return {corner.at + tap.at, inside};
 }
 
 // All operands come four values at once: channels and filters of a group are padded to multiples of four.
 struct Wide {
   static constexpr int WIDTH = 4;
+  static constexpr bool IS_CACHED = false;
 };
 
 // The pixels under the filters: where an output pixel's first tap is, and where each tap is from there.
@@ -60,12 +63,14 @@ struct Input : Wide {
     const int row = taps.of(channels.of(place, channel), column);
     return {row, column, (row * g.w + column) * g.c + (int)blockIdx.z * g.channels() + channel};
   }
-  __device__ int at(const Corner &corner, const Tap &tap) const { return under(g.h, g.w, corner, tap); }
+  __device__ tile::Place at(const Corner &corner, const Tap &tap) const { return under(g.h, g.w, corner, tap); }
 };
 
-// A row for each output pixel, along taps and channels.
+// A row for each output pixel, along taps and channels. What is at a tap is at another one of the next pixel, which the nearest cache
+// serves while there are FEW channels between.
+template <bool FEW>
 struct Patches : Input {
-  static constexpr bool ALONG_DEPTH = true;
+  static constexpr bool ALONG_DEPTH = true, IS_CACHED = FEW;
   using Row = Corner;
   using Depth = Tap;
   using Input::Input;
@@ -75,13 +80,13 @@ struct Patches : Input {
 
 // The same the other way round: a row for each tap and channel.
 struct PatchColumns : Input {
-  static constexpr bool ALONG_DEPTH = false;
+  static constexpr bool ALONG_DEPTH = false, IS_CACHED = true;
   using Row = Tap;
   using Depth = Corner;
   using Input::Input;
   __device__ Row row(int place) const { return place < g.taps() * g.channels() ? tap(place) : Tap{-(1 << 30), 0, 0}; }
   __device__ Depth depth(int pixel) const { return corner(pixel); }
-  __device__ int at(const Tap &tap, const Corner &corner) const { return Input::at(corner, tap); }
+  __device__ tile::Place at(const Tap &tap, const Corner &corner) const { return Input::at(corner, tap); }
 };
 
 // A row of `depths` values for each filter, or for each channel, rounded to TF32 where that is what they are used in. Each group
@@ -95,7 +100,7 @@ struct Filters : Wide {
   __device__ Filters(const float *w, int rows, int depths) : values(w), rows(rows), depths(depths) {}
   __device__ Row row(int row) const { return row < rows ? (int)(blockIdx.z * rows + row) * depths : -(1 << 30); }
   __device__ Depth depth(int depth) const { return depth; }
-  __device__ int at(Row row, Depth depth) const { return row + depth; }
+  __device__ tile::Place at(Row row, Depth depth) const { return {row + depth, row >= 0}; }
 };
 
 // The gradients of the output pixels that an input pixel went into, along taps and filters. A filter that moves by several pixels
@@ -158,7 +163,7 @@ struct Spread : PhasePlaces {
     const int row = tap(place, column, filter);
     return {-row, -column, group * g.filters() + filter - (row * g.q + column) * g.k};
   }
-  __device__ int at(const Row &pixel, const Depth &tap) const { return under(g.p, g.q, pixel, tap); }
+  __device__ tile::Place at(const Row &pixel, const Depth &tap) const { return under(g.p, g.q, pixel, tap); }
 };
 
 // The filters by channel, along the same places.
@@ -175,7 +180,7 @@ struct FilterColumns : PhasePlaces {
     const int row = phase.first_tap + tap(place, column, filter) * g.down;
     return (row * g.s + phase.beside + column * g.right) * g.filters() + filter;
   }
-  __device__ int at(Row row, Depth depth) const { return row + depth; }
+  __device__ tile::Place at(Row row, Depth depth) const { return {row + depth, row >= 0}; }
 };
 
 // The gradient of the output, a row for each filter.
@@ -188,15 +193,15 @@ struct OutputColumns : Wide {
   __device__ OutputColumns(const Shape &g, const float *dy) : g(g), values(dy) {}
   __device__ Row row(int filter) const { return filter < g.filters() ? (int)blockIdx.z * g.filters() + filter : -1; }
   __device__ Depth depth(int pixel) const { return pixel * g.k; }
-  __device__ int at(Row filter, Depth from) const { return filter >= 0 ? from + filter : -1; }
+  __device__ tile::Place at(Row filter, Depth from) const { return {from + filter, filter >= 0}; }
 };
 
-template <class Size, bool PRECISE>
-__device__ inline void forward(typename Size::Shared &shared, const Shape &g, const float *x, const float *w, const float *bias, float *y) {
+template <class Tiles, bool FEW = false>
+__device__ inline void forward(float *shared, const Shape &g, const float *x, const float *w, const float *bias, float *y) {
   const int pixels = g.n * g.p * g.q, filters = g.filters(), places = g.taps() * g.channels();
-  tile::product<Size, PRECISE>(
-      shared, Patches(g, x), Filters(w, filters, places), blockIdx.x * Size::ROWS, blockIdx.y * Size::COLUMNS, 0, places,
-      [&](int filter) {
+  const tile::Corner corner = tile::corner<Tiles>(filters, blockIdx.x);
+  Tiles::product(
+      shared, Patches<FEW>(g, x), Filters(w, filters, places), corner, 0, places, [&](int filter) {
         const int own = blockIdx.z * filters, k = g.k;
         const Values<2> summands = tile::two_of(bias ? bias + own : nullptr, filter, filters);
         return [=](int pixel, float sum, float next) {
@@ -207,16 +212,16 @@ __device__ inline void forward(typename Size::Shared &shared, const Shape &g, co
 }
 
 // blockIdx.z is the group times the phases, plus the phase.
-template <class Size, bool PRECISE>
-__device__ inline void input_gradient(typename Size::Shared &shared, const Shape &g, const float *dy, const float *w, float *dx) {
+template <class Tiles>
+__device__ inline void input_gradient(float *shared, const Shape &g, const float *dy, const float *w, float *dx) {
   const int phases = g.down * g.right, group = blockIdx.z / phases;
   const Phase phase(g, blockIdx.z % phases);
   const Spread spread(g, phase, dy, group);
   const int pixels = spread.pixels(), channels = g.channels();
-  if ((int)blockIdx.x * Size::ROWS >= pixels) return;
-  tile::product<Size, PRECISE>(
-      shared, spread, FilterColumns(g, phase, w, group), blockIdx.x * Size::ROWS, blockIdx.y * Size::COLUMNS, 0, spread.places(),
-      [&](int channel) {
+  const tile::Corner corner = tile::corner<Tiles>(channels, blockIdx.x);
+  if (corner.row >= pixels) return;
+  Tiles::product(
+      shared, spread, FilterColumns(g, phase, w, group), corner, 0, spread.places(), [&](int channel) {
         return [=](int number, float sum, float next) {
           if (number >= pixels) return;
           int row, column;
@@ -227,18 +232,17 @@ __device__ inline void input_gradient(typename Size::Shared &shared, const Shape
       });
 }
 
-// Pixels are cut into parts of `part` each, which are added up afterwards: gridDim.x is the parts times the tiles of places. Each
-// group has `filters` of its own, and others that are padding.
-template <class Size, bool PRECISE>
-__device__ inline void filter_gradient(typename Size::Shared &shared, const Shape &g, int filters, int part, const float *x, const float *dy,
+// Pixels are cut into parts of `part` each, which are added up afterwards: gridDim.x is the parts times the tiles. Each group has
+// `filters` of its own, and others that are padding.
+template <class Tiles>
+__device__ inline void filter_gradient(float *shared, const Shape &g, int filters, int part, const float *x, const float *dy,
                                        float *parts) {
   const int pixels = g.n * g.p * g.q, places = g.taps() * g.channels();
-  const int tiles = (places + Size::ROWS - 1) / Size::ROWS, number = blockIdx.x / tiles;
+  const int tiles = tile::count<Tiles>(places, filters), number = blockIdx.x / tiles;
   const int begin = number * part, end = begin + part < pixels ? begin + part : pixels;
   float *own = parts + (number * g.groups + (int)blockIdx.z) * filters * places;
-  tile::product<Size, PRECISE>(
-      shared, PatchColumns(g, x), OutputColumns(g, dy), blockIdx.x % tiles * Size::ROWS, blockIdx.y * Size::COLUMNS, begin, end,
-      [&](int filter) {
+  Tiles::product(
+      shared, PatchColumns(g, x), OutputColumns(g, dy), tile::corner<Tiles>(filters, blockIdx.x % tiles), begin, end, [&](int filter) {
         return [=](int place, float sum, float next) {
           if (place >= places) return;
           if (filter < filters) own[filter * places + place] = sum;
@@ -247,61 +251,159 @@ __device__ inline void filter_gradient(typename Size::Shared &shared, const Shap
       });
 }
 
+using Large = tile::Tiles<tile::Large, false>;
+using Medium = tile::Tiles<tile::Medium, false>;
+using Small = tile::Tiles<tile::Small, false>;
+using Precise = tile::Tiles<tile::Small, true>;
+#ifdef WARPGROUPS
+using GroupHuge = group::Tiles<group::Huge>;
+using GroupLarge = group::Tiles<group::Large>;
+using GroupMedium = group::Tiles<group::Medium>;
+using GroupWide = group::Tiles<group::Wide>;
+using GroupSmall = group::Tiles<group::Small>;
+#endif
+
 }  // namespace
 
 #define SHAPE int n, int h, int w, int c, int p, int q, int k, int r, int s, int down, int right, int above, int before, int groups
 #define GIVEN Shape{n, h, w, c, p, q, k, r, s, down, right, above, before, groups}
 
-// Filters are [K, R, S, C / groups]. Small tiles are for products that would leave multiprocessors idle.
-KERNEL_BOUNDED(conv_forward, tile::THREADS)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
-  __shared__ tile::Large::Shared shared;
-  forward<tile::Large, false>(shared, GIVEN, x, filters, bias, y);
+// Filters are [K, R, S, C / groups]. Which tiles are fast depends on the shape; the sums are the same in tiles of all sizes.
+KERNEL_BOUNDED(conv_forward_large, Large::THREADS, 2)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  forward<Large>(shared, GIVEN, x, filters, bias, y);
 }
-REGISTER(conv_forward)
+REGISTER(conv_forward_large)
 
-KERNEL_BOUNDED(conv_forward_small, tile::THREADS)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
-  __shared__ tile::Small::Shared shared;
-  forward<tile::Small, false>(shared, GIVEN, x, filters, bias, y);
+KERNEL_BOUNDED(conv_forward_medium, Medium::THREADS, 3)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  forward<Medium>(shared, GIVEN, x, filters, bias, y);
+}
+REGISTER(conv_forward_medium)
+
+KERNEL_BOUNDED(conv_forward_small, Small::THREADS, 4)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  forward<Small>(shared, GIVEN, x, filters, bias, y);
 }
 REGISTER(conv_forward_small)
 
-KERNEL_BOUNDED(conv_forward_precise, tile::THREADS, 3)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
-  __shared__ tile::Small::Shared shared;
-  forward<tile::Small, true>(shared, GIVEN, x, filters, bias, y);
+KERNEL_BOUNDED(conv_forward_precise, Precise::THREADS, 3)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  forward<Precise>(shared, GIVEN, x, filters, bias, y);
 }
 REGISTER(conv_forward_precise)
 
 // Filters are [C, R, S, K / groups].
-KERNEL_BOUNDED(conv_input_gradient, tile::THREADS)(SHAPE, const float *dy, const float *filters, float *dx) {
-  __shared__ tile::Large::Shared shared;
-  input_gradient<tile::Large, false>(shared, GIVEN, dy, filters, dx);
+KERNEL_BOUNDED(conv_input_gradient_large, Large::THREADS, 2)(SHAPE, const float *dy, const float *filters, float *dx) {
+  DYNAMIC_SHARED(float, shared);
+  input_gradient<Large>(shared, GIVEN, dy, filters, dx);
 }
-REGISTER(conv_input_gradient)
+REGISTER(conv_input_gradient_large)
 
-KERNEL_BOUNDED(conv_input_gradient_small, tile::THREADS)(SHAPE, const float *dy, const float *filters, float *dx) {
-  __shared__ tile::Small::Shared shared;
-  input_gradient<tile::Small, false>(shared, GIVEN, dy, filters, dx);
+KERNEL_BOUNDED(conv_input_gradient_medium, Medium::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
+  DYNAMIC_SHARED(float, shared);
+  input_gradient<Medium>(shared, GIVEN, dy, filters, dx);
+}
+REGISTER(conv_input_gradient_medium)
+
+KERNEL_BOUNDED(conv_input_gradient_small, Small::THREADS, 4)(SHAPE, const float *dy, const float *filters, float *dx) {
+  DYNAMIC_SHARED(float, shared);
+  input_gradient<Small>(shared, GIVEN, dy, filters, dx);
 }
 REGISTER(conv_input_gradient_small)
 
-KERNEL_BOUNDED(conv_input_gradient_precise, tile::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
-  __shared__ tile::Small::Shared shared;
-  input_gradient<tile::Small, true>(shared, GIVEN, dy, filters, dx);
+KERNEL_BOUNDED(conv_input_gradient_precise, Precise::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
+  DYNAMIC_SHARED(float, shared);
+  input_gradient<Precise>(shared, GIVEN, dy, filters, dx);
 }
 REGISTER(conv_input_gradient_precise)
 
-KERNEL_BOUNDED(conv_filter_gradient, tile::THREADS)(SHAPE, int own, int part, const float *x, const float *dy, float *parts) {
-  __shared__ tile::Large::Shared shared;
-  filter_gradient<tile::Large, false>(shared, GIVEN, own, part, x, dy, parts);
+KERNEL_BOUNDED(conv_filter_gradient_large, Large::THREADS, 2)(SHAPE, int own, int part, const float *x, const float *dy, float *parts) {
+  DYNAMIC_SHARED(float, shared);
+  filter_gradient<Large>(shared, GIVEN, own, part, x, dy, parts);
 }
-REGISTER(conv_filter_gradient)
+REGISTER(conv_filter_gradient_large)
 
-KERNEL_BOUNDED(conv_filter_gradient_precise, tile::THREADS, 3)(SHAPE, int own, int part, const float *x, const float *dy,
-                                                               float *parts) {
-  __shared__ tile::Small::Shared shared;
-  filter_gradient<tile::Small, true>(shared, GIVEN, own, part, x, dy, parts);
+KERNEL_BOUNDED(conv_filter_gradient_medium, Medium::THREADS, 4)(SHAPE, int own, int part, const float *x, const float *dy, float *parts) {
+  DYNAMIC_SHARED(float, shared);
+  filter_gradient<Medium>(shared, GIVEN, own, part, x, dy, parts);
+}
+REGISTER(conv_filter_gradient_medium)
+
+KERNEL_BOUNDED(conv_filter_gradient_small, Small::THREADS, 5)(SHAPE, int own, int part, const float *x, const float *dy, float *parts) {
+  DYNAMIC_SHARED(float, shared);
+  filter_gradient<Small>(shared, GIVEN, own, part, x, dy, parts);
+}
+REGISTER(conv_filter_gradient_small)
+
+KERNEL_BOUNDED(conv_filter_gradient_precise, Precise::THREADS, 3)(SHAPE, int own, int part, const float *x, const float *dy, float *parts) {
+  DYNAMIC_SHARED(float, shared);
+  filter_gradient<Precise>(shared, GIVEN, own, part, x, dy, parts);
 }
 REGISTER(conv_filter_gradient_precise)
+
+// For the tensor cores of compute capability 9.0.
+#ifdef WARPGROUPS
+KERNEL_BOUNDED(conv_forward_group_large, GroupLarge::THREADS, 2)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  forward<GroupLarge>(shared, GIVEN, x, filters, bias, y);
+}
+REGISTER(conv_forward_group_large)
+
+KERNEL_BOUNDED(conv_forward_group_medium, GroupMedium::THREADS, 3)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  forward<GroupMedium>(shared, GIVEN, x, filters, bias, y);
+}
+REGISTER(conv_forward_group_medium)
+
+KERNEL_BOUNDED(conv_forward_group_wide, GroupWide::THREADS, 3)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  forward<GroupWide>(shared, GIVEN, x, filters, bias, y);
+}
+REGISTER(conv_forward_group_wide)
+
+KERNEL_BOUNDED(conv_forward_group_small, GroupSmall::THREADS, 4)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  forward<GroupSmall>(shared, GIVEN, x, filters, bias, y);
+}
+REGISTER(conv_forward_group_small)
+
+KERNEL_BOUNDED(conv_forward_group_few, GroupMedium::THREADS, 3)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  forward<GroupMedium, true>(shared, GIVEN, x, filters, bias, y);
+}
+REGISTER(conv_forward_group_few)
+
+KERNEL_BOUNDED(conv_input_gradient_group_large, GroupLarge::THREADS, 2)(SHAPE, const float *dy, const float *filters, float *dx) {
+  DYNAMIC_SHARED(float, shared);
+  input_gradient<GroupLarge>(shared, GIVEN, dy, filters, dx);
+}
+REGISTER(conv_input_gradient_group_large)
+
+KERNEL_BOUNDED(conv_input_gradient_group_medium, GroupMedium::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
+  DYNAMIC_SHARED(float, shared);
+  input_gradient<GroupMedium>(shared, GIVEN, dy, filters, dx);
+}
+REGISTER(conv_input_gradient_group_medium)
+
+KERNEL_BOUNDED(conv_input_gradient_group_wide, GroupWide::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
+  DYNAMIC_SHARED(float, shared);
+  input_gradient<GroupWide>(shared, GIVEN, dy, filters, dx);
+}
+REGISTER(conv_input_gradient_group_wide)
+
+KERNEL_BOUNDED(conv_input_gradient_group_small, GroupSmall::THREADS, 4)(SHAPE, const float *dy, const float *filters, float *dx) {
+  DYNAMIC_SHARED(float, shared);
+  input_gradient<GroupSmall>(shared, GIVEN, dy, filters, dx);
+}
+REGISTER(conv_input_gradient_group_small)
+
+KERNEL_BOUNDED(conv_filter_gradient_group_huge, GroupHuge::THREADS, 1)(SHAPE, int own, int part, const float *x, const float *dy, float *parts) {
+  DYNAMIC_SHARED(float, shared);
+  filter_gradient<GroupHuge>(shared, GIVEN, own, part, x, dy, parts);
+}
+REGISTER(conv_filter_gradient_group_huge)
+#endif
 
 // Depthwise convolutions, of one channel and one filter in each group: a thread for each output.
 KERNEL(depthwise_forward)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {

@@ -6,7 +6,7 @@ namespace {
 // A matrix of `rows` rows and `depths` columns, that lies by rows or by columns.
 template <bool BY_ROWS, int W>
 struct Matrix {
-  static constexpr bool ALONG_DEPTH = BY_ROWS, IS_ROUNDED = false;
+  static constexpr bool ALONG_DEPTH = BY_ROWS, IS_ROUNDED = false, IS_CACHED = false;
   static constexpr int WIDTH = W;
   using Row = int;
   using Depth = int;
@@ -14,17 +14,16 @@ struct Matrix {
   int rows, depths;
   __device__ Row row(int row) const { return row >= rows ? -1 : BY_ROWS ? row * depths : row; }
   __device__ Depth depth(int depth) const { return BY_ROWS ? depth : depth * rows; }
-  __device__ int at(Row row, Depth depth) const { return row >= 0 ? row + depth : -1; }
+  __device__ tile::Place at(Row row, Depth depth) const { return {row + depth, row >= 0}; }
 };
 
 template <bool A_BY_ROWS, bool B_BY_ROWS, int W>
-__device__ inline void multiply(tile::Small::Shared &shared, int m, int n, int k, int part, const float *a, const float *b,
+__device__ inline void multiply(float *shared, int m, int n, int k, int part, const float *a, const float *b,
                                 const float *bias, float *y) {
   const int begin = blockIdx.z * part, end = begin + part < k ? begin + part : k;
   float *own = y + blockIdx.z * m * n;
   tile::product<tile::Small, true>(
-      shared, Matrix<A_BY_ROWS, W>{a, m, k}, Matrix<B_BY_ROWS, W>{b, n, k}, blockIdx.x * tile::Small::ROWS, blockIdx.y * tile::Small::COLUMNS,
-      begin, end, [&](int column) {
+      shared, Matrix<A_BY_ROWS, W>{a, m, k}, Matrix<B_BY_ROWS, W>{b, n, k}, tile::corner<tile::Small>(n, blockIdx.x), begin, end, [&](int column) {
         const Values<2> summands = tile::two_of(bias, column, n);
         return [=](int row, float sum, float next) {
           if (row < m) tile::put_two(own + row * n, column, n, sum + summands.v[0], next + summands.v[1]);
@@ -34,7 +33,7 @@ __device__ inline void multiply(tile::Small::Shared &shared, int m, int n, int k
 
 // Values are loaded four at once, two or one, as the lengths of both matrices' rows in memory allow.
 template <bool A_BY_ROWS, bool B_BY_ROWS>
-__device__ inline void multiply_of(tile::Small::Shared &shared, int m, int n, int k, int part, const float *a, const float *b,
+__device__ inline void multiply_of(float *shared, int m, int n, int k, int part, const float *a, const float *b,
                                    const float *bias, float *y) {
   const int both = (A_BY_ROWS ? k : m) | (B_BY_ROWS ? k : n);
   if (both % 4 == 0) multiply<A_BY_ROWS, B_BY_ROWS, 4>(shared, m, n, k, part, a, b, bias, y);
@@ -47,20 +46,20 @@ __device__ inline void multiply_of(tile::Small::Shared &shared, int m, int n, in
 // y[m, n] = a[m, k] b[n, k]^T + bias[n], in the precision of float32; there may be no bias. blockIdx.z is the part of the terms,
 // of `part` each: where there are several, y is [parts, m, n]. In the other three, `t` says which operand lies transposed in
 // memory: a as [k, m], b as [k, n].
-KERNEL_BOUNDED(matmul_nt, tile::THREADS)(int m, int n, int k, int part, const float *a, const float *b, const float *bias, float *y) {
-  __shared__ tile::Small::Shared shared;
+KERNEL_BOUNDED(matmul_nt, tile::THREADS, 3)(int m, int n, int k, int part, const float *a, const float *b, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
   multiply_of<true, true>(shared, m, n, k, part, a, b, bias, y);
 }
 REGISTER(matmul_nt)
 
-KERNEL_BOUNDED(matmul_nn, tile::THREADS)(int m, int n, int k, int part, const float *a, const float *b, const float *bias, float *y) {
-  __shared__ tile::Small::Shared shared;
+KERNEL_BOUNDED(matmul_nn, tile::THREADS, 3)(int m, int n, int k, int part, const float *a, const float *b, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
   multiply_of<true, false>(shared, m, n, k, part, a, b, bias, y);
 }
 REGISTER(matmul_nn)
 
-KERNEL_BOUNDED(matmul_tn, tile::THREADS)(int m, int n, int k, int part, const float *a, const float *b, const float *bias, float *y) {
-  __shared__ tile::Small::Shared shared;
+KERNEL_BOUNDED(matmul_tn, tile::THREADS, 3)(int m, int n, int k, int part, const float *a, const float *b, const float *bias, float *y) {
+  DYNAMIC_SHARED(float, shared);
   multiply_of<false, false>(shared, m, n, k, part, a, b, bias, y);
 }
 REGISTER(matmul_tn)

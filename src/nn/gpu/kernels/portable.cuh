@@ -18,7 +18,7 @@
 #define REGISTER(name)
 #define UNROLL _Pragma("unroll")
 #define DYNAMIC_SHARED(type, name)                                        \
-  extern __shared__ __align__(16) unsigned char dynamic_shared_bytes[];   \
+  extern __shared__ __align__(1024) unsigned char dynamic_shared_bytes[];   \
   type *name = reinterpret_cast<type *>(dynamic_shared_bytes)
 
 // The position of this thread in its warp. Blocks are numbered along x first, so it holds for two-dimensional blocks
@@ -33,11 +33,21 @@ static __device__ __forceinline__ float as_float(unsigned bits) { return __uint_
 // The upper half of a product.
 static __device__ __forceinline__ unsigned multiply_high(unsigned a, unsigned b) { return __umulhi(a, b); }
 
-// Starts an asynchronous copy of four floats from global to shared memory, or of four zeros where `valid` is false.
-// Both addresses must be multiples of 16 bytes; `global` is not read where `valid` is false.
-static __device__ __forceinline__ void copy16(float *shared, const float *global, bool valid) {
+// Starts an asynchronous copy of one, two or four floats from global to shared memory, or of as many zeros where `valid` is
+// false. Both addresses must be multiples of their bytes; `global` is not read where `valid` is false. Four floats go past the
+// nearest cache, but for CACHED.
+template <int WIDTH, bool CACHED>
+static __device__ __forceinline__ void copy(float *shared, const float *global, bool valid) {
   const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(valid ? 16 : 0) : "memory");
+  if constexpr (WIDTH == 4 && !CACHED) {
+    asm volatile("{.reg .pred none; setp.eq.u32 none, %2, 0; cp.async.cg.shared.global [%0], [%1], 16, none;}" ::"r"(to), "l"(global),
+                 "r"((unsigned)valid)
+                 : "memory");
+  } else {
+    asm volatile("{.reg .pred none; setp.eq.u32 none, %3, 0; cp.async.ca.shared.global [%0], [%1], %2, none;}" ::"r"(to), "l"(global),
+                 "n"(4 * WIDTH), "r"((unsigned)valid)
+                 : "memory");
+  }
 }
 
 // Closes the group of copies that this thread has started since the last call.
@@ -81,10 +91,71 @@ static __device__ __forceinline__ void mma_tf32_tiles(float (&d)[M][N][4], const
     UNROLL for (int j = 0; j < N; j++) mma_tf32(d[i][j], a[i], b[j]);
 }
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define WARPGROUPS 1
+// Makes what this thread has written to shared memory, also by copies that it has waited for, visible to `multiply_in_group` of
+// the threads that meet it at the next barrier.
+static __device__ __forceinline__ void fence_for_groups() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// A fragment of the left operand, of 16 rows from `row` on, a multiple of 16, and the eight depths from 8 step on, of rows of 32
+// floats in shared memory with the four floats from 4 (i ^ row % 8) on in the place of those from 4 i on.
+static __device__ __forceinline__ void load_fragment(float (&a)[4], const float *rows, int row, int step) {
+  const unsigned own = lane(), from = (row + own % 16) * 32 + (((2 * step + own / 16) ^ (own % 8)) * 4);
+  const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(rows + from));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=f"(a[0]), "=f"(a[1]), "=f"(a[2]), "=f"(a[3])
+               : "r"(at)
+               : "memory");
+}
+
+// Where a tensor core finds eight depths of the right operand (PTX ISA, matrix descriptor): rows of 128 bytes, of which eight make a
+// kilobyte, with their 16 bytes exchanged.
+static __device__ __forceinline__ unsigned long long group_operand(const float *rows, int step) {
+  const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(rows)) + 32u * step;
+  return (at & 0x3ffffu) >> 4 | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
+
+#define SUM(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
+static __device__ __forceinline__ void group_product(float (&d)[8][4], const unsigned (&a)[4], unsigned long long b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
+      "{%32,%33,%34,%35}, %36, 1, 1, 1;"
+      : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+static __device__ __forceinline__ void group_product(float (&d)[16][4], const unsigned (&a)[4], unsigned long long b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,"
+      "%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1;"
+      : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10), SUM(11), SUM(12), SUM(13), SUM(14),
+        SUM(15)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+#undef SUM
+
+// d[64, 8 N] += a[64, 32] * b[32, 8 N] over a warpgroup, four warps whose first has a number that is a multiple of four
+// (`wgmma`, PTX ISA section 9.7.15), of which each has 16 rows: a[step] and d[i] are fragments as `mma_tf32` has them, of the depths
+// from 8 step on and the columns from 8 i on. Right rows are of 32 floats in shared memory, from a multiple of 1024 bytes on, with
+// the four floats from 4 (i ^ row % 8) on in the place of those from 4 i on. All 128 threads must arrive.
+template <int N>
+static __device__ __forceinline__ void multiply_in_group(float (&d)[N][4], const unsigned (&a)[4][4], const float *rows) {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+  UNROLL for (int step = 0; step < 4; step++) group_product(d, a[step], group_operand(rows, step));
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+#endif
+
 // The value that the lane with number `lane() ^ mask` passes. All lanes of the warp must arrive.
 static __device__ __forceinline__ float shuffle_xor(float value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
 }
+
+// The value that the lane with number `from` passes. All lanes of the warp must arrive.
+static __device__ __forceinline__ int shuffle(int value, int from) { return __shfl_sync(0xffffffffu, value, from); }
 
 #else
 

@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use super::GpuOps;
 use super::node::{
-    LARGE, MOST_LAYERS, Node, SMALL, TILE_DEPTH, Tile, Turn, at, block, blocks, count, for_each,
-    maybe, size, values,
+    MOST_LAYERS, Node, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe, size, tiles,
+    values,
 };
+use super::tiles::{Candidate, best, best_in_parts};
 use crate::device::Precision;
 use crate::nn::geometry::Conv2d;
 use crate::nn::gpu::{Block, Given, Grid, Kernel};
@@ -14,8 +15,8 @@ use crate::nn::ops::{Dims, OpError, Tensor};
 
 /// Blocks that a product along many pixels is cut into, at least: some for each multiprocessor of a large GPU.
 const MANY: usize = 512;
-/// Large tiles that a product is cut into, at least; it has small ones else. On an H200 those are faster below it.
-const LEAST_LARGE: usize = 220;
+/// Channels of a group, at most, that neighbours find in the nearest cache (`Patches` in conv.cu).
+const FEW: usize = 8;
 /// Pixels that are not worth a block of their own.
 const LEAST_PIXELS: usize = 256;
 /// Pixels along a side that the kernels count (`Corner` in conv.cu).
@@ -89,18 +90,70 @@ impl Sizes {
     }
 
     /// The kernel for so many rows and columns, in so many layers, and its blocks of threads.
-    fn kernel(self, [large, small, precise]: [Kernel; 3], sizes: [usize; 3]) -> (Kernel, Grid) {
+    fn kernel(self, of: &Kernels, has_groups: bool, sizes: [usize; 3]) -> (Kernel, Grid) {
+        let kernel = match (self.precision, has_groups) {
+            (Precision::Float32, _) => of.precise,
+            (Precision::Tf32, false) => best(&of.by_warps, sizes),
+            (Precision::Tf32, true) => match of.few {
+                Some(few) if self.wide_channels <= FEW => few,
+                _ => best(&of.by_groups, sizes),
+            },
+        };
         let [rows, columns, layers] = sizes;
-        let grid = |tile: Tile| tile.grid(rows, columns, layers);
-        match self.precision {
-            Precision::Float32 => (precise, grid(SMALL)),
-            Precision::Tf32 if LARGE.count(rows, columns) * layers < LEAST_LARGE => {
-                (small, grid(SMALL))
-            }
-            Precision::Tf32 => (large, grid(LARGE)),
-        }
+        (kernel, tiles(kernel, [rows, columns, 1, layers]))
     }
 }
+
+/// The kernels of a product that takes place for every pixel.
+struct Kernels {
+    precise: Kernel,
+    by_warps: [Candidate; 3],
+    by_groups: [Candidate; 4],
+    /// For few channels.
+    few: Option<Kernel>,
+}
+
+const FORWARD: Kernels = Kernels {
+    precise: Kernel::ConvForwardPrecise,
+    by_warps: [
+        Candidate(Kernel::ConvForwardLarge, 2, 140.0),
+        Candidate(Kernel::ConvForwardMedium, 3, 108.0),
+        Candidate(Kernel::ConvForwardSmall, 4, 95.0),
+    ],
+    by_groups: [
+        Candidate(Kernel::ConvForwardGroupLarge, 2, 235.0),
+        Candidate(Kernel::ConvForwardGroupMedium, 3, 155.0),
+        Candidate(Kernel::ConvForwardGroupWide, 3, 220.0),
+        Candidate(Kernel::ConvForwardGroupSmall, 4, 155.0),
+    ],
+    few: Some(Kernel::ConvForwardGroupFew),
+};
+
+const INPUT_GRADIENT: Kernels = Kernels {
+    precise: Kernel::ConvInputGradientPrecise,
+    by_warps: [
+        Candidate(Kernel::ConvInputGradientLarge, 2, 132.0),
+        Candidate(Kernel::ConvInputGradientMedium, 3, 102.0),
+        Candidate(Kernel::ConvInputGradientSmall, 4, 88.0),
+    ],
+    by_groups: [
+        Candidate(Kernel::ConvInputGradientGroupLarge, 2, 230.0),
+        Candidate(Kernel::ConvInputGradientGroupMedium, 3, 150.0),
+        Candidate(Kernel::ConvInputGradientGroupWide, 3, 210.0),
+        Candidate(Kernel::ConvInputGradientGroupSmall, 4, 145.0),
+    ],
+    few: None,
+};
+
+/// Kernels of the products whose sums are along the pixels; the last one is for warpgroups.
+const FILTER_GRADIENT: [Candidate; 4] = [
+    Candidate(Kernel::ConvFilterGradientLarge, 2, 140.0),
+    Candidate(Kernel::ConvFilterGradientMedium, 4, 108.0),
+    Candidate(Kernel::ConvFilterGradientSmall, 5, 90.0),
+    Candidate(Kernel::ConvFilterGradientGroupHuge, 1, 140.0),
+];
+const PRECISE_FILTER_GRADIENT: [Candidate; 1] =
+    [Candidate(Kernel::ConvFilterGradientPrecise, 3, 36.0)];
 
 impl GpuOps {
     /// Convolution of the maps `x`.
@@ -131,10 +184,11 @@ impl GpuOps {
             let mut given =
                 shape(n, conv, sizes.wide_channels * sizes.groups, conv.filters).to_vec();
             given.extend([block(&input), block(&filters), bias_at, block(&y)]);
-            let kernels =
-                [Kernel::ConvForward, Kernel::ConvForwardSmall, Kernel::ConvForwardPrecise];
-            let (kernel, grid) =
-                sizes.kernel(kernels, [sizes.pixels(), sizes.filters, sizes.groups]);
+            let (kernel, grid) = sizes.kernel(
+                &FORWARD,
+                self.queue.has_warpgroups(),
+                [sizes.pixels(), sizes.filters, sizes.groups],
+            );
             self.launch(kernel, grid, &given)?;
             input
         };
@@ -225,15 +279,14 @@ impl GpuOps {
         let turned = self.turned(weights, turn)?;
         let mut given = shape(images, &conv, conv.input.channels, wide_filters * groups).to_vec();
         given.extend([block(dy), block(&turned), block(&dx)]);
-        let kernels = [
-            Kernel::ConvInputGradient,
-            Kernel::ConvInputGradientSmall,
-            Kernel::ConvInputGradientPrecise,
-        ];
         // Input pixels that are met by the same taps of a filter make a phase of their own (conv.cu).
         let (down, right) = conv.stride;
         let pixels = images * conv.input.height.div_ceil(down) * conv.input.width.div_ceil(right);
-        let (kernel, grid) = sizes.kernel(kernels, [pixels, channels, groups * down * right]);
+        let (kernel, grid) = sizes.kernel(
+            &INPUT_GRADIENT,
+            self.queue.has_warpgroups(),
+            [pixels, channels, groups * down * right],
+        );
         self.launch(kernel, grid, &given)?;
         Ok(dx)
     }
@@ -252,20 +305,22 @@ impl GpuOps {
             ..
         } = sizes;
         let (pixels, places) = (sizes.pixels(), taps * wide_channels);
-        let (kernel, tile) = match sizes.precision {
-            Precision::Tf32 => (Kernel::ConvFilterGradient, LARGE),
-            Precision::Float32 => (Kernel::ConvFilterGradientPrecise, SMALL),
+        let candidates = match sizes.precision {
+            Precision::Float32 => &PRECISE_FILTER_GRADIENT[..],
+            Precision::Tf32 if self.queue.has_warpgroups() => &FILTER_GRADIENT[..],
+            Precision::Tf32 => &FILTER_GRADIENT[..3],
         };
-        let part = part_of(pixels, tile.count(places, filters) * groups);
+        let shape_of = [places, filters, groups];
+        let most = pixels.div_ceil(LEAST_PIXELS);
+        let (kernel, parts) = best_in_parts(candidates, shape_of, pixels, most);
+        let part = pixels.div_ceil(parts).next_multiple_of(TILE_DEPTH);
         let parts = pixels.div_ceil(part);
         let len = conv.filters * places;
         let sums = self.room(parts * len)?;
         let mut given =
             shape(images, &conv, wide_channels * groups, wide_filters * groups).to_vec();
         given.extend([size(filters), size(part), block(x), block(dy), block(&sums)]);
-        // The tiles of a part stand beside those of the next.
-        let grid = tile.grid(places.next_multiple_of(tile.rows) * parts, filters, groups);
-        self.launch(kernel, grid, &given)?;
+        self.launch(kernel, tiles(kernel, [places, filters, parts, groups]), &given)?;
         let sum = self.added_parts(sums, parts, (1, len), None)?;
         if taps == 1 && wide_channels == channels {
             return Ok(sum);

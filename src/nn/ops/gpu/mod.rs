@@ -11,6 +11,7 @@ mod node;
 mod norm;
 mod pool;
 mod rows;
+mod tiles;
 mod trial;
 mod update;
 mod values;

@@ -10,19 +10,8 @@ use crate::nn::ops::passes::Passes;
 use crate::nn::ops::tensor::PassId;
 use crate::nn::ops::{Dims, OpError, Tensor};
 
-/// Rows and columns of a product that a block of threads computes (`tile.cuh`).
-#[derive(Clone, Copy)]
-pub(super) struct Tile {
-    pub rows: usize,
-    pub columns: usize,
-}
-
-/// That of products in TF32.
-pub(super) const LARGE: Tile = Tile { rows: 128, columns: 64 };
-/// That of products in the precision of float32.
-pub(super) const SMALL: Tile = Tile { rows: 64, columns: 64 };
-/// Terms of their sums that tiles take at once.
-pub(super) const TILE_DEPTH: usize = 16;
+/// Terms of their sums that tiles take at once, or a part of as many.
+pub(super) const TILE_DEPTH: usize = 32;
 /// Blocks of threads along y or z, at most: CUDA allows so many.
 pub(super) const MOST_LAYERS: usize = 65_535;
 
@@ -108,17 +97,11 @@ pub(super) fn along(count: usize, threads: u32) -> Grid {
     Grid { blocks: [blocks(count, threads as usize), 1, 1], threads }
 }
 
-impl Tile {
-    /// Blocks of threads for a product of so many rows and columns, in so many layers.
-    pub fn grid(self, rows: usize, columns: usize, layers: usize) -> Grid {
-        let [rows, columns] = [blocks(rows, self.rows), blocks(columns, self.columns)];
-        Grid { blocks: [rows, columns, blocks(layers, 1)], threads: 128 }
-    }
-
-    /// How many of them there are in a layer, at least one.
-    pub fn count(self, rows: usize, columns: usize) -> usize {
-        (rows.div_ceil(self.rows) * columns.div_ceil(self.columns)).max(1)
-    }
+/// The blocks of threads of a kernel that multiplies matrices, for so many rows and columns in so many parts, and in so many layers.
+pub(super) fn tiles(kernel: Kernel, [rows, columns, parts, layers]: [usize; 4]) -> Grid {
+    let tile = kernel.tile().expect("a product has tiles");
+    let count = blocks(tile.count(rows, columns) * parts, 1);
+    Grid { blocks: [count, 1, blocks(layers, 1)], threads: tile.threads }
 }
 
 /// A warp for each row, four of them in a block (`reduce.cu`).

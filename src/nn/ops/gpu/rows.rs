@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::node::{
-    SMALL, TILE_DEPTH, Turn, along, at, block, blocks, by_row, count, for_each, maybe, size, values,
+    TILE_DEPTH, Turn, along, at, block, blocks, by_row, count, for_each, maybe, size, tiles, values,
 };
 use super::values::{Binary, Unary};
 use super::{GpuOps, told};
@@ -259,14 +259,15 @@ impl GpuOps {
             Product::Tn => Kernel::MatmulTn,
         };
         // A small product would leave most of the GPU idle: its terms are cut into parts, which are added up afterwards.
-        let most = (MANY / SMALL.count(m, n)).clamp(1, k.div_ceil(LEAST_TERMS).max(1));
+        let tile = kernel.tile().expect("a product has tiles");
+        let most = (MANY / tile.count(m, n)).clamp(1, k.div_ceil(LEAST_TERMS).max(1));
         let part = k.div_ceil(most).next_multiple_of(TILE_DEPTH).max(TILE_DEPTH);
         let parts = k.div_ceil(part).max(1);
         let y = self.room(parts * m * n)?;
         let own_bias = if parts == 1 { bias } else { None };
         let shape = [size(m), size(n), size(k), size(part)];
         let given = [&shape[..], &[block(a), block(b), maybe(own_bias), block(&y)]].concat();
-        self.launch(kernel, SMALL.grid(m, n, parts), &given)?;
+        self.launch(kernel, tiles(kernel, [m, n, 1, parts]), &given)?;
         match parts {
             1 => Ok(y),
             _ => self.added_parts(y, parts, (m, n), bias),

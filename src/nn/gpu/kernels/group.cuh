@@ -1,0 +1,184 @@
+// Products of matrices on the tensor cores of compute capability 9.0: a warpgroup has 64 rows of a tile, with the left operand in
+// registers and the right one in shared memory.
+#pragma once
+#include "tile.cuh"
+
+#ifdef WARPGROUPS
+namespace group {
+
+constexpr int DEPTH = 32, STAGES = 3;
+
+// The sizes of a tile: rows, 64 for each warpgroup, and columns.
+template <int R, int C>
+struct Size {
+  static constexpr int ROWS = R, COLUMNS = C, N = C / 8, THREADS = 2 * R;
+};
+using Huge = Size<256, 128>;
+using Large = Size<128, 128>;
+using Medium = Size<128, 64>;
+using Wide = Size<64, 128>;
+using Small = Size<64, 64>;
+
+// A stage of an operand in shared memory, with COUNT rows. What is to lie along the depth lies in rows of 32 floats, with the four
+// floats from 4 (i ^ row % 8) on in the place of those from 4 i on, as tensor cores want it. A left operand that lies along the
+// rows has a line for each depth, which is eight longer so that neighbours are in other banks.
+template <int COUNT>
+constexpr int LINE = COUNT + 8;
+
+__device__ inline int place(int row, int depth) { return row * DEPTH + ((depth / 4 ^ row % 8) * 4 | depth % 4); }
+
+// What a thread copies of an operand into each stage, just as it lies in memory.
+template <class Operand, int COUNT, int THREADS>
+struct Copies {
+  static constexpr bool ALONG = Operand::ALONG_DEPTH;
+  static constexpr int FLOATS = ALONG ? COUNT * DEPTH : DEPTH * LINE<COUNT>;
+  static constexpr int BESIDE = (ALONG ? DEPTH : COUNT) / 4, COPIES = COUNT * DEPTH / 4 / THREADS;
+  typename Operand::Row rows[ALONG ? COPIES : 1];
+
+  __device__ static int along() { return threadIdx.x % BESIDE * 4; }
+  __device__ static int across(int i) { return threadIdx.x / BESIDE + i * (THREADS / BESIDE); }
+
+  __device__ Copies(const Operand &operand, int row0) {
+    UNROLL for (int i = 0; i < (ALONG ? COPIES : 1); i++) rows[i] = operand.row(row0 + (ALONG ? across(i) : along()));
+  }
+
+  // Starts the copies of the depths from `from` on; zeros from `end` on.
+  __device__ void start(float *stage, const Operand &operand, int from, int end) const {
+    if constexpr (ALONG) {
+      const bool there = from + along() < end;
+      const typename Operand::Depth depth = operand.depth(from + along());
+      UNROLL for (int i = 0; i < COPIES; i++)
+        start_at(stage + place(across(i), along()), operand, operand.at(rows[i], depth), there);
+    } else {
+      // Each lane of a warp works out one of the depths.
+      const typename Operand::Depth own = operand.depth(from + lane());
+      UNROLL for (int i = 0; i < COPIES; i++) {
+        start_at(stage + across(i) * LINE<COUNT> + along(), operand, operand.at(rows[0], own.of_lane(across(i))), from + across(i) < end);
+      }
+    }
+  }
+  __device__ static void start_at(float *to, const Operand &operand, tile::Place from, bool there) {
+    copy<4, Operand::IS_CACHED>(to, operand.values + from.at, there && from.is_there);
+  }
+  __device__ void finish(float *) const {}
+};
+
+// The same for a right operand that lies along the rows: it is turned, and rounded, on the way, through registers. A thread has
+// four depths of WIDTH rows.
+template <class Operand, int COUNT, int THREADS>
+struct Turns {
+  static constexpr int FLOATS = COUNT * DEPTH, EACH = COUNT * DEPTH / 4 / THREADS, WIDTH = EACH < 4 ? EACH : 4, TURNS = EACH / WIDTH;
+  typename Operand::Row rows[TURNS];
+  Values<WIDTH> values[TURNS][4];
+
+  // Eight neighbours have all depths of a row, which are in all banks.
+  __device__ static int depth() { return threadIdx.x % 8 * 4; }
+  __device__ static int row(int i) { return (threadIdx.x / 8 + i * (THREADS / 8)) * WIDTH; }
+
+  __device__ Turns(const Operand &operand, int row0) {
+    UNROLL for (int i = 0; i < TURNS; i++) rows[i] = operand.row(row0 + row(i));
+  }
+
+  // Loads the depths from `from` on; zeros from `end` on.
+  __device__ void start(float *, const Operand &operand, int from, int end) {
+    UNROLL for (int k = 0; k < 4; k++) {
+      const bool there = from + depth() + k < end;
+      const typename Operand::Depth depth_of = operand.depth(from + depth() + k);
+      UNROLL for (int i = 0; i < TURNS; i++) {
+        const tile::Place at = operand.at(rows[i], depth_of);
+        if (there && at.is_there) values[i][k] = load<WIDTH>(operand.values + at.at);
+        else values[i][k] = {};
+      }
+    }
+  }
+  // Puts them into a stage.
+  __device__ void finish(float *stage) const {
+    UNROLL for (int i = 0; i < TURNS; i++)
+      UNROLL for (int j = 0; j < WIDTH; j++) {
+        Values<4> turned;
+        UNROLL for (int k = 0; k < 4; k++) turned.v[k] = as_float(tf32(values[i][k].v[j]));
+        store<4>(stage + place(row(i) + j, depth()), turned);
+      }
+  }
+};
+
+template <bool TURN, class Operand, int COUNT, int THREADS>
+struct Rights : Copies<Operand, COUNT, THREADS> {
+  using Copies<Operand, COUNT, THREADS>::Copies;
+};
+template <class Operand, int COUNT, int THREADS>
+struct Rights<true, Operand, COUNT, THREADS> : Turns<Operand, COUNT, THREADS> {
+  using Turns<Operand, COUNT, THREADS>::Turns;
+};
+
+// As `tile::product`, in TF32. `shared` begins at a multiple of 1024 bytes and has room for STAGES of both operands. A right operand
+// along the depth is rounded. Operands come four values at once.
+template <class Size, class A, class B, class Out>
+__device__ inline void product(float *shared, const A &a, const B &b, tile::Corner corner, int begin, int end, const Out &out) {
+  constexpr int ROWS = Size::ROWS, COLUMNS = Size::COLUMNS, N = Size::N, THREADS = Size::THREADS;
+  constexpr bool TURN = !B::ALONG_DEPTH;
+  static_assert(A::WIDTH == 4 && B::WIDTH == 4 && (TURN || B::IS_ROUNDED), "what the copies are made for");
+  using Left = Copies<A, ROWS, THREADS>;
+  using Right = Rights<TURN, B, COLUMNS, THREADS>;
+  // Stages that are started before the first is multiplied. What goes through registers does so for one stage at a time.
+  constexpr int AHEAD = STAGES - 1;
+  const int in = threadIdx.x & 3, warp_row = (threadIdx.x >> 5) * 16, own_row = warp_row + tile::group_of_lane();
+  const Left left(a, corner.row);
+  Right right(b, corner.column);
+  float *of_right = shared, *of_left = shared + STAGES * Right::FLOATS;
+  float sums[N][4] = {};
+  UNROLL for (int i = 0; i < AHEAD; i++) {
+    if (begin + i * DEPTH < end) {
+      left.start(of_left + i * Left::FLOATS, a, begin + i * DEPTH, end);
+      if (!TURN) right.start(of_right + i * Right::FLOATS, b, begin + i * DEPTH, end);
+    }
+    copy_commit();
+  }
+  if (TURN) {
+    right.start(of_right, b, begin, end);
+    right.finish(of_right);
+    if (begin + DEPTH < end) right.start(of_right, b, begin + DEPTH, end);
+  }
+  int stage = 0, free = AHEAD;
+  for (int from = begin; from < end; from += DEPTH) {
+    copy_wait<AHEAD - 1>();
+    fence_for_groups();
+    // The stage has arrived for all threads, and all have done with the one before, which is filled again.
+    __syncthreads();
+    const int ahead = from + AHEAD * DEPTH, next = stage + 1 == STAGES ? 0 : stage + 1;
+    if (TURN && from + DEPTH < end) right.finish(of_right + next * Right::FLOATS);
+    if (ahead < end) {
+      left.start(of_left + free * Left::FLOATS, a, ahead, end);
+      if (!TURN) right.start(of_right + free * Right::FLOATS, b, ahead, end);
+    }
+    copy_commit();
+    if (TURN && from + 2 * DEPTH < end) right.start(of_right, b, from + 2 * DEPTH, end);
+    const float *own = of_left + stage * Left::FLOATS;
+    unsigned fragments[4][4];
+    UNROLL for (int step = 0; step < 4; step++) {
+      float values[4];
+      if constexpr (A::ALONG_DEPTH) {
+        load_fragment(values, own, warp_row, step);
+      } else {
+        UNROLL for (int i = 0; i < 4; i++) values[i] = own[(step * 8 + i / 2 * 4 + in) * LINE<ROWS> + own_row + i % 2 * 8];
+      }
+      UNROLL for (int i = 0; i < 4; i++) fragments[step][i] = near_tf32(values[i]);
+    }
+    multiply_in_group(sums, fragments, of_right + stage * Right::FLOATS);
+    free = stage;
+    stage = next;
+  }
+  UNROLL for (int j = 0; j < N; j++) {
+    const auto at = out(corner.column + j * 8 + 2 * in);
+    UNROLL for (int half = 0; half < 2; half++) at(corner.row + own_row + half * 8, sums[j][2 * half], sums[j][2 * half + 1]);
+  }
+}
+
+template <class Of>
+struct Tiles : Of {
+  template <class... Given>
+  __device__ static void product(const Given &...given) { group::product<Of>(given...); }
+};
+
+}  // namespace group
+#endif
