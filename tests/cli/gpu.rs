@@ -87,8 +87,12 @@ fn a_gpu_trains_the_same_pipeline_and_repeats_it_byte_for_byte_in_any_order_of_t
         let again = run(root, order, &[GPU], &settings).unwrap().1;
         assert_eq!(again, first, "order {order}, nodes {nodes}");
     }
-    let one_by_one = run(root, "one-by-one", &[GPU], &[("STAND_IN_GRAPHS", "0")]).unwrap().1;
-    assert_eq!(one_by_one, first, "without graphs");
+    for (name, setting) in [
+        ("one-by-one", ("STAND_IN_GRAPHS", "0")),
+        ("little-memory", ("STAND_IN_MEMORY", "1000000")),
+    ] {
+        assert_eq!(run(root, name, &[GPU], &[setting]).unwrap().1, first, "{name}");
+    }
     // In one store the two precisions are told apart, and a GPU of another model.
     let precise = "pipeline.precision=\"float32\"";
     assert_ne!(run(root, "first", &[GPU, precise], &[]).unwrap().1, first);
@@ -120,6 +124,9 @@ fn steps_are_replayed_as_a_whole_and_nothing_waits_for_the_gpu_within_an_epoch()
         assert_eq!(more(what), 0, "{what}: {few:?} {many:?}");
     }
     assert_eq!(more("uploads"), 100, "one for each step: {few:?} {many:?}");
+    // What needs nothing of each other is side by side.
+    let (nodes, paths) = (more("replayed_nodes"), more("replayed_paths"));
+    assert!(2 * nodes > 5 * paths, "{nodes} calls, {paths} of them one after the other");
 }
 
 #[test]

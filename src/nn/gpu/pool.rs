@@ -1,9 +1,15 @@
-//! The GPU's memory in blocks that are used again. What is asked of a GPU happens in one order, so a block may be given to the
-//! next one as soon as nobody names it, even while it is still being read.
+//! The GPU's memory in blocks that are used again. Lists of calls are done one after the other, so a block may be given to the next
+//! one as soon as nobody names it, even while it is still being read. Within a list, though, calls wait for each other where they
+//! name the same block, so a block that the list has not used yet comes first, and small ones are rather made anew.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use cudarc_19::driver::result;
+
+/// Blocks up to so many bytes are made anew rather than used twice by a list: calls on larger ones take long in any case.
+pub(super) const MOST_SPARED: usize = 4 << 20;
+/// Bytes of such blocks, at most.
+pub(super) const MOST_SPARE: usize = 256 << 20;
 
 /// Where a block lies, and which one it is in the order in which they were made.
 #[derive(Debug, Clone, Copy)]
@@ -13,15 +19,34 @@ pub(super) struct Place {
 }
 
 /// Blocks that nobody names, by their size.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
-    free: HashMap<usize, BTreeMap<usize, u64>>,
+    free: HashMap<usize, Free>,
     /// Blocks that were made so far.
     made: usize,
     /// The size of every block, by its address.
     sizes: BTreeMap<u64, usize>,
     /// Bytes that were taken from the driver.
     held: usize,
+    /// Bytes of blocks that may yet be made where another one could be used.
+    spare: usize,
+}
+
+/// Blocks of one size that nobody names.
+#[derive(Debug, Default)]
+struct Free {
+    /// Those that the list of now has not used, by their numbers.
+    unused: BTreeMap<usize, u64>,
+    /// Those that it has used, in the order in which they came back.
+    used: VecDeque<Place>,
+}
+
+/// A block that was used before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Again {
+    pub place: Place,
+    /// Whether the list of now has used it.
+    pub is_used: bool,
 }
 
 /// Sizes go up in eighths of a power of two, so that a batch that is a little larger finds blocks too.
@@ -32,11 +57,42 @@ pub(super) fn size_class(bytes: usize) -> usize {
 }
 
 impl Pool {
-    /// A block that was used before, if there is one of this class: the one that was made first, whatever the order in which they
-    /// came back, so that a step that needs the same as the one before gets the same blocks.
-    pub fn again(&mut self, class: usize) -> Option<Place> {
-        let (number, at) = self.free.get_mut(&class)?.pop_first()?;
-        Some(Place { at, number })
+    /// The pool of a GPU with so many bytes of memory: up to an eighth of them are for blocks that could have been others.
+    pub fn new(memory: usize) -> Self {
+        Self {
+            free: HashMap::new(),
+            made: 0,
+            sizes: BTreeMap::new(),
+            held: 0,
+            spare: MOST_SPARE.min(memory / 8),
+        }
+    }
+
+    /// A block that was used before, unless a new one is to be made: the one that was made first of those that the list of now
+    /// has not used, whatever the order in which they came back, so that a step that needs the same as the one before gets the
+    /// same blocks; else the one that has been free for longest.
+    pub fn again(&mut self, class: usize) -> Option<Again> {
+        let free = self.free.get_mut(&class)?;
+        if let Some((number, at)) = free.unused.pop_first() {
+            return Some(Again { place: Place { at, number }, is_used: false });
+        }
+        if !free.used.is_empty() && class <= MOST_SPARED.min(self.spare) {
+            self.spare -= class;
+            return None;
+        }
+        free.used.pop_front().map(|place| Again { place, is_used: true })
+    }
+
+    /// From here on no block is made where another one can be used, as there is no memory to spare.
+    pub fn save(&mut self) {
+        self.spare = 0;
+    }
+
+    /// Begins another list, which has used nothing.
+    pub fn next_list(&mut self) {
+        for free in self.free.values_mut() {
+            free.unused.extend(free.used.drain(..).map(|Place { at, number }| (number, at)));
+        }
     }
 
     /// A new block of this class.
@@ -49,15 +105,21 @@ impl Pool {
         Ok(Place { at, number: self.made })
     }
 
-    /// Takes a block back.
-    pub fn give(&mut self, place: Place, class: usize) {
-        self.free.entry(class).or_default().insert(place.number, place.at);
+    /// Takes a block back, which the list of now has used or not.
+    pub fn give(&mut self, place: Place, class: usize, is_used: bool) {
+        let free = self.free.entry(class).or_default();
+        if is_used {
+            free.used.push_back(place);
+        } else {
+            free.unused.insert(place.number, place.at);
+        }
     }
 
     /// Gives what nobody names back to the driver. Nothing that was asked of the GPU may still wait.
     pub fn trim(&mut self) {
+        self.next_list();
         for (class, blocks) in self.free.drain() {
-            for at in blocks.into_values() {
+            for at in blocks.unused.into_values() {
                 // SAFETY: the block is of `malloc_sync` and nobody names it. One that is not taken back is lost.
                 let _ = unsafe { result::free_sync(at) };
                 self.held -= class;

@@ -1,6 +1,6 @@
 //! What a training asks of a GPU, in order, on a stream of its own: launches, copies, and the memory that they name.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::dependencies::Lies;
 use super::driver::{Gpu, GpuError};
 use super::graph::Graphs;
 use super::kernel::{Arg, Kernel};
-use super::pool::{Place, Pool, size_class};
+use super::pool::{Again, Place, Pool, size_class};
 use super::recording::{Calls, Grid};
 use super::staging::Staging;
 
@@ -24,10 +24,12 @@ const MOST_STAGED: usize = 64 << 20;
 pub(in crate::nn) struct Queue {
     gpu: Arc<Gpu>,
     stream: sys::CUstream,
+    /// The number of the list that is being written down.
+    list: Cell<u64>,
     state: RefCell<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     calls: Calls,
     graphs: Graphs,
@@ -47,6 +49,8 @@ impl fmt::Debug for Queue {
 pub(in crate::nn) struct Block {
     place: Place,
     bytes: usize,
+    /// The number of the last list that names it, or that named the same memory; 0 where none did.
+    named: Cell<u64>,
     queue: Rc<Queue>,
 }
 
@@ -58,21 +62,28 @@ impl fmt::Debug for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.queue.state.borrow_mut().pool.give(self.place, size_class(self.bytes));
+        let is_used = self.named.get() == self.queue.list.get();
+        self.queue.state.borrow_mut().pool.give(self.place, size_class(self.bytes), is_used);
     }
 }
 
 impl Block {
+    /// Its address, which the list that is being written down is about to name.
+    fn at(&self) -> u64 {
+        self.named.set(self.queue.list.get());
+        self.place.at
+    }
+
     /// Its address, as an argument.
     pub fn arg(&self) -> Arg {
-        Arg::Address(self.place.at)
+        Arg::Address(self.at())
     }
 
     /// The address of one of its numbers.
     pub fn arg_at(&self, number: usize) -> Arg {
         let bytes = number * size_of::<f32>();
         assert!(bytes <= self.bytes, "a number that it holds");
-        Arg::Address(self.place.at + bytes as u64)
+        Arg::Address(self.at() + bytes as u64)
     }
 }
 
@@ -99,7 +110,14 @@ impl Queue {
     pub fn new(gpu: Arc<Gpu>) -> Result<Rc<Self>, GpuError> {
         gpu.enter()?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)?;
-        Ok(Rc::new(Self { gpu, stream, state: RefCell::default() }))
+        let state = State {
+            calls: Calls::default(),
+            graphs: Graphs::default(),
+            staging: Staging::default(),
+            pool: Pool::new(gpu.memory()),
+            failure: None,
+        };
+        Ok(Rc::new(Self { gpu, stream, list: Cell::new(1), state: RefCell::new(state) }))
     }
 
     /// Whether its GPU has the kernels that multiply for four warps at once.
@@ -114,19 +132,25 @@ impl Queue {
     pub fn block(self: &Rc<Self>, bytes: usize) -> Result<Block, GpuError> {
         let class = size_class(bytes);
         let again = self.state.borrow_mut().pool.again(class);
-        let place = match again {
-            Some(place) => place,
+        let Again { place, is_used } = match again {
+            Some(again) => again,
             None => self.kept(|queue| queue.new_block(class))?,
         };
-        Ok(Block { place, bytes, queue: Rc::clone(self) })
+        let named = Cell::new(if is_used { self.list.get() } else { 0 });
+        Ok(Block { place, bytes, named, queue: Rc::clone(self) })
     }
 
-    fn new_block(&self, class: usize) -> Result<Place, GpuError> {
+    /// A block of a size of which there is none, or none that the list has not used.
+    fn new_block(&self, class: usize) -> Result<Again, GpuError> {
         let mut state = self.working()?;
         self.gpu.enter()?;
         const FULL: sys::CUresult = sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
-        match state.pool.new_block(class) {
+        let place = match state.pool.new_block(class) {
             Err(result::DriverError(FULL)) => {
+                state.pool.save();
+                if let Some(again) = state.pool.again(class) {
+                    return Ok(again);
+                }
                 // What nobody names any more may be of other sizes. Graphs name it.
                 self.hand_over(&mut state)?;
                 self.wait()?;
@@ -140,10 +164,11 @@ impl Queue {
                         self.gpu.memory() >> 20
                     )),
                     other => other.into(),
-                })
+                })?
             }
-            asked => Ok(asked?),
-        }
+            asked => asked?,
+        };
+        Ok(Again { place, is_used: false })
     }
 
     /// Does what may fail, and keeps why it did: from then on everything fails for that reason, so that nothing that was
@@ -212,7 +237,7 @@ impl Queue {
     /// Those of what was asked for before.
     pub fn copy(&self, into: &Block, from: &Block, bytes: usize) -> Result<(), GpuError> {
         assert!(bytes <= into.bytes && bytes <= from.bytes, "as much as both hold");
-        self.working()?.calls.copy(into.place.at, from.place.at, bytes);
+        self.working()?.calls.copy(into.at(), from.at(), bytes);
         Ok(())
     }
 
@@ -221,7 +246,7 @@ impl Queue {
     /// # Errors
     /// Those of what was asked for before.
     pub fn zero(&self, into: &Block) -> Result<(), GpuError> {
-        self.working()?.calls.zero(into.place.at, into.bytes);
+        self.working()?.calls.zero(into.at(), into.bytes);
         Ok(())
     }
 
@@ -249,7 +274,7 @@ impl Queue {
         }
         self.make_room(&mut state, size_of_val(values))?;
         let from = state.staging.put(as_bytes(values));
-        state.calls.copy(into.place.at, from, size_of_val(values));
+        state.calls.copy(into.at(), from, size_of_val(values));
         Ok(())
     }
 
@@ -300,6 +325,8 @@ impl Queue {
             graphs.run(calls, lies, &self.gpu, self.stream)
         });
         calls.clear();
+        pool.next_list();
+        self.list.set(self.list.get() + 1);
         asked
     }
 
@@ -339,75 +366,4 @@ fn as_bytes<T: Plain>(values: &[T]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stand_in;
-
-    fn queue() -> Option<Rc<Queue>> {
-        stand_in::here()?;
-        Some(Queue::new(Gpu::open(0).unwrap()).unwrap())
-    }
-
-    const ONE: Grid = Grid { blocks: [1, 1, 1], threads: 256 };
-
-    /// Adds `more` to ten numbers four times.
-    fn step(queue: &Rc<Queue>, sum: &Block, more: f32) {
-        for _ in 0..4 {
-            let room = queue.block(40).unwrap();
-            let len = Arg::count(10).into();
-            let filled = [len, Given::Numbers(&[more]), room.arg().into()];
-            queue.launch(Kernel::Fill, ONE, &filled).unwrap();
-            let added = [len, room.arg().into(), sum.arg().into()];
-            queue.launch(Kernel::Accumulate, ONE, &added).unwrap();
-        }
-        queue.submit().unwrap();
-    }
-
-    #[test]
-    fn a_step_that_comes_again_is_one_call_and_gives_what_single_calls_give() {
-        let Some(queue) = queue() else { return };
-        let stand_in = stand_in::here().unwrap();
-        let sum = queue.upload(&[1.0_f32; 10]).unwrap();
-        queue.submit().unwrap();
-        let before = (stand_in.count("graph_launches"), stand_in.count("instantiations"));
-        // The numbers are others at each step.
-        for more in 1..=20_u8 {
-            step(&queue, &sum, f32::from(more));
-        }
-        let mut found = [0.0; 10];
-        queue.download(&sum, &mut found).unwrap();
-        assert_eq!(found, [841.0; 10], "1 + 4 (1 + ... + 20)");
-        // The first step takes new memory, which the others find again.
-        assert!(stand_in.count("graph_launches") - before.0 >= 18);
-        assert_eq!(stand_in.count("instantiations") - before.1, 1);
-    }
-
-    #[test]
-    fn lists_that_never_come_again_are_forgotten_and_cost_no_graph() {
-        let Some(queue) = queue() else { return };
-        let sums: Vec<Block> = (0..200).map(|_| queue.upload(&[0.0_f32; 10]).unwrap()).collect();
-        queue.submit().unwrap();
-        sums.iter().for_each(|sum| step(&queue, sum, 1.0));
-        let mut found = [0.0; 10];
-        for sum in &sums {
-            queue.download(sum, &mut found).unwrap();
-            assert_eq!(found, [4.0; 10]);
-        }
-    }
-
-    #[test]
-    fn more_than_fits_at_first_is_sent_and_kept() {
-        let Some(queue) = queue() else { return };
-        #[expect(clippy::cast_precision_loss, reason = "whole numbers below 2^24")]
-        let values = |len: usize| (0..len).map(|at| at as f32).collect::<Vec<f32>>();
-        let blocks: Vec<(Block, usize)> = [1, 70_000, 3, 200_000, 17_000_000, 5]
-            .into_iter()
-            .map(|len| (queue.upload(&values(len)).unwrap(), len))
-            .collect();
-        for (block, len) in &blocks {
-            let mut found = vec![-1.0; *len];
-            queue.download(block, &mut found).unwrap();
-            assert!(found == values(*len), "{len}");
-        }
-    }
-}
+mod tests;
