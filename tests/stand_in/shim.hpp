@@ -169,6 +169,13 @@ inline int shuffle(int value, int from, SHIM_HERE) {
   return static_cast<int>(as_bits(shim::exchange_in_warp(as_float(static_cast<unsigned>(value)), static_cast<int>(lane()) ^ from, where)));
 }
 
+inline unsigned lanes_with(bool value, SHIM_HERE) {
+  unsigned bits = value ? 1u << lane() : 0;
+  for (int mask = 1; mask < 32; mask *= 2) bits |= as_bits(shim::exchange_in_warp(as_float(bits), mask, where));
+  return bits;
+}
+inline int first_bit(unsigned bits) { return __builtin_ctz(bits); }
+
 // The stand-in has warpgroups. What they multiply is read at once, so a missing `fence_for_groups` is not found here.
 #define WARPGROUPS 1
 inline void fence_for_groups() {}

@@ -32,9 +32,34 @@ struct Numbers {
   }
 };
 
+// A value before rectification, by its channel's numbers.
 template <int W>
-__device__ inline void forward(const Pixel &of, int i, const Window &window, const Rectifier &rectifier, bool is_normed,
-                               const Numbers<W> &by, const float *x, const float *side, float *y, unsigned char *winners) {
+__device__ inline void normalise(Values<W> &x, const Numbers<W> &by, bool is_normed) {
+  if (is_normed) UNROLL for (int k = 0; k < W; k++) x.v[k] = (x.v[k] - by.mean.v[k]) * by.factor.v[k] + by.summand.v[k];
+}
+
+// The gradient of a value before normalisation.
+template <int W>
+__device__ inline void normalise_back(Values<W> &sum, const Values<W> &own, const Numbers<W> &by, bool is_normed) {
+  if (!is_normed) return;
+  UNROLL for (int k = 0; k < W; k++) {
+    const float normalised = (own.v[k] - by.mean.v[k]) * by.inverse.v[k];
+    sum.v[k] = by.factor.v[k] * (sum.v[k] - by.mean_dy.v[k] - normalised * by.mean_product.v[k]);
+  }
+}
+
+// What all threads of a kernel are given.
+struct Block {
+  Window window;
+  Rectifier rectifier;
+  const float *norm, *bias, *means, *x, *side, *y, *dy;
+  const unsigned char *winners;
+};
+
+// A pooled value of the output.
+template <int W>
+__device__ inline void forward(const Block &block, const Pixel &of, int i, const Numbers<W> &by, float *y, unsigned char *winners) {
+  const Window &window = block.window;
   const int first_row = of.row * window.down - window.above, first_column = of.column * window.right - window.before;
   Values<W> largest;
   int winner[W];
@@ -42,30 +67,29 @@ __device__ inline void forward(const Pixel &of, int i, const Window &window, con
   UNROLL for (int k = 0; k < W; k++) largest.v[k] = -INFINITY, winner[k] = start;
   for (int a = window.first_row(of.row); a < window.end_row(of.row); a++)
     for (int b = window.first_column(of.column); b < window.end_column(of.column); b++) {
-      Values<W> found = load<W>(x + window.input(of, a, b));
-      UNROLL for (int k = 0; k < W; k++) {
-        if (is_normed) found.v[k] = (found.v[k] - by.mean.v[k]) * by.factor.v[k] + by.summand.v[k];
+      Values<W> found = load<W>(block.x + window.input(of, a, b));
+      normalise(found, by, block.norm);
+      UNROLL for (int k = 0; k < W; k++)
         if (found.v[k] > largest.v[k] || found.v[k] != found.v[k]) {
           largest.v[k] = found.v[k];
           winner[k] = (a - first_row) * window.columns + b - first_column;
         }
-      }
     }
-  if (side) {
-    const Values<W> more = load<W>(side + i);
+  if (block.side) {
+    const Values<W> more = load<W>(block.side + i);
     UNROLL for (int k = 0; k < W; k++) largest.v[k] += more.v[k];
   }
-  UNROLL for (int k = 0; k < W; k++) largest.v[k] = rectifier.of(largest.v[k]);
+  UNROLL for (int k = 0; k < W; k++) largest.v[k] = block.rectifier.of(largest.v[k]);
   store<W>(y + i, largest);
-  if (winners) UNROLL for (int k = 0; k < W; k++) winners[i + k] = (unsigned char)winner[k];
+  store_bytes<W>(winners + i, winner);
 }
 
+// The gradient of a value that was pooled.
 template <int W>
-__device__ inline void backward(const Pixel &of, int i, const Window &window, const Rectifier &rectifier, bool is_normed,
-                                const Numbers<W> &by, const float *x, const float *y, const float *dy,
-                                const unsigned char *winners, float *dx) {
+__device__ inline void backward(const Block &block, const Pixel &of, int i, const Numbers<W> &by, float *dx) {
+  const Window &window = block.window;
   Values<W> sum, own;
-  if (is_normed) own = load<W>(x + i);
+  if (block.norm) own = load<W>(block.x + i);
   UNROLL for (int k = 0; k < W; k++) sum.v[k] = 0.0f;
   for (int a = window.first_window(of.row, window.above, window.rows, window.down);
        a < window.p && a * window.down <= of.row + window.above; a++)
@@ -73,64 +97,116 @@ __device__ inline void backward(const Pixel &of, int i, const Window &window, co
          b < window.q && b * window.right <= of.column + window.before; b++) {
       const int at = window.output(of, a, b);
       const int here = (of.row - a * window.down + window.above) * window.columns + of.column - b * window.right + window.before;
-      const Values<W> more = load<W>(dy + at);
+      int winner[W];
+      load_bytes<W>(block.winners + at, winner);
+      const Values<W> more = load<W>(block.dy + at);
       Values<W> output = more;
-      if (rectifier.is_there) output = load<W>(y + at);
+      if (block.rectifier.is_there) output = load<W>(block.y + at);
       UNROLL for (int k = 0; k < W; k++)
-        if (!winners || winners[at + k] == here) sum.v[k] += rectifier.back(output.v[k], more.v[k]);
+        if (winner[k] == here) sum.v[k] += block.rectifier.back(output.v[k], more.v[k]);
     }
-  if (is_normed) {
-    UNROLL for (int k = 0; k < W; k++) {
-      const float normalised = (own.v[k] - by.mean.v[k]) * by.inverse.v[k];
-      sum.v[k] = by.factor.v[k] * (sum.v[k] - by.mean_dy.v[k] - normalised * by.mean_product.v[k]);
-    }
-  }
+  normalise_back(sum, own, by, block.norm);
   store<W>(dx + i, sum);
 }
 
-// What a thread is there for: as many channels as are loaded at once. blockIdx.x is a row of one of the images, of `height` rows,
-// blockIdx.y a part of the `columns` times `c` values of a row. False beyond its end.
-template <int W>
-__device__ inline bool place(int height, int columns, int c, Pixel &of, int &i) {
-  const int line = blockIdx.x, at = (blockIdx.y * blockDim.x + threadIdx.x) * W;
-  if (at >= columns * c) return false;
-  const int image = line / height, column = at / c;
-  of = {image, at - column * c, line - image * height, column};
-  i = line * columns * c + at;
-  return true;
+// Loads that a thread has under way at once.
+constexpr int AT_ONCE = 4;
+
+// What a thread is there for: as many channels as are loaded at once, of pixels of a row of one of the images. blockIdx.x is the row,
+// of `columns` pixels, whose values are dealt out to the threads of all blocks along y. `each(at, from, by)` is asked for COUNT
+// values with the numbers of their channel: `at` in the row, negative where there is none, and `from` is where the row begins.
+template <int W, int COUNT, class Each>
+__device__ inline void over_row(const Block &block, int columns, const Each &each) {
+  const int c = block.window.c, length = columns * c, step = gridDim.y * blockDim.x * W;
+  const int begin = (blockIdx.y * blockDim.x + threadIdx.x) * W;
+  if (begin >= length) return;
+  const bool is_same = step % c == 0;
+  if constexpr (COUNT > 1) {
+    // Values of other channels come one by one.
+    if (!is_same) {
+      over_row<W, 1>(block, columns, [&](const int (&one)[1], int from, const Numbers<W> &by) {
+        int at[COUNT] = {one[0]};
+        UNROLL for (int k = 1; k < COUNT; k++) at[k] = -1;
+        each(at, from, by);
+      });
+      return;
+    }
+  }
+  Numbers<W> by(block.norm, block.bias, block.means, begin % c, c);
+  for (int first = begin; first < length; first += COUNT * step) {
+    if (!is_same && first > begin) by = Numbers<W>(block.norm, block.bias, block.means, first % c, c);
+    int at[COUNT];
+    UNROLL for (int k = 0; k < COUNT; k++) at[k] = first + k * step < length ? first + k * step : -1;
+    each(at, (int)blockIdx.x * length, by);
+  }
+}
+
+// A pixel of a row, and a channel.
+__device__ inline Pixel pixel(int at, int c, int height) {
+  const int line = blockIdx.x, image = line / height, column = at / c;
+  return {image, at - column * c, line - image * height, column};
 }
 
 template <int W>
-__device__ inline void forward(const Window &window, const Rectifier &rectifier, const float *norm, const float *bias,
-                               const float *x, const float *side, float *y, unsigned char *winners) {
-  Pixel of;
-  int i;
-  if (!place<W>(window.p, window.q, window.c, of, i)) return;
-  const Numbers<W> by(norm, bias, nullptr, of.channel, window.c);
-  forward<W>(of, i, window, rectifier, norm != nullptr, by, x, side, y, winners);
+__device__ inline void forward(const Block &block, float *y, unsigned char *winners) {
+  if (winners) {
+    over_row<W, 1>(block, block.window.q, [&](const int (&at)[1], int from, const Numbers<W> &by) {
+      forward<W>(block, pixel(at[0], block.window.c, block.window.p), from + at[0], by, y, winners);
+    });
+    return;
+  }
+  over_row<W, AT_ONCE>(block, block.window.q, [&](const int (&at)[AT_ONCE], int from, const Numbers<W> &by) {
+    Values<W> x[AT_ONCE], side[AT_ONCE];
+    UNROLL for (int k = 0; k < AT_ONCE; k++) {
+      if (at[k] < 0) continue;
+      x[k] = load<W>(block.x + from + at[k]);
+      if (block.side) side[k] = load<W>(block.side + from + at[k]);
+    }
+    UNROLL for (int k = 0; k < AT_ONCE; k++) {
+      if (at[k] < 0) continue;
+      normalise(x[k], by, block.norm);
+      UNROLL for (int j = 0; j < W; j++) x[k].v[j] = block.rectifier.of(block.side ? x[k].v[j] + side[k].v[j] : x[k].v[j]);
+      store<W>(y + from + at[k], x[k]);
+    }
+  });
 }
 
 template <int W>
-__device__ inline void backward(const Window &window, const Rectifier &rectifier, const float *norm, const float *means,
-                                const float *x, const float *y, const float *dy, const unsigned char *winners, float *dx) {
-  Pixel of;
-  int i;
-  if (!place<W>(window.h, window.w, window.c, of, i)) return;
-  const Numbers<W> by(norm, nullptr, means, of.channel, window.c);
-  backward<W>(of, i, window, rectifier, norm != nullptr, by, x, y, dy, winners, dx);
+__device__ inline void backward(const Block &block, float *dx) {
+  if (block.winners) {
+    over_row<W, 1>(block, block.window.w, [&](const int (&at)[1], int from, const Numbers<W> &by) {
+      backward<W>(block, pixel(at[0], block.window.c, block.window.h), from + at[0], by, dx);
+    });
+    return;
+  }
+  over_row<W, AT_ONCE>(block, block.window.w, [&](const int (&at)[AT_ONCE], int from, const Numbers<W> &by) {
+    Values<W> own[AT_ONCE], gradient[AT_ONCE], output[AT_ONCE];
+    UNROLL for (int k = 0; k < AT_ONCE; k++) {
+      if (at[k] < 0) continue;
+      gradient[k] = load<W>(block.dy + from + at[k]);
+      if (block.norm) own[k] = load<W>(block.x + from + at[k]);
+      if (block.rectifier.is_there) output[k] = load<W>(block.y + from + at[k]);
+    }
+    UNROLL for (int k = 0; k < AT_ONCE; k++) {
+      if (at[k] < 0) continue;
+      if (block.rectifier.is_there)
+        UNROLL for (int j = 0; j < W; j++) gradient[k].v[j] = block.rectifier.back(output[k].v[j], gradient[k].v[j]);
+      normalise_back(gradient[k], own[k], by, block.norm);
+      store<W>(dx + from + at[k], gradient[k]);
+    }
+  });
 }
 
 }  // namespace
 
 // The output.
-KERNEL_BOUNDED(block_forward, 128)(WINDOW, int rectified, float ceiling, const float *norm, const float *bias, const float *x,
-                                   const float *side, float *y, unsigned char *winners) {
-  const Window window = GIVEN_WINDOW;
-  const Rectifier rectifier{rectified, ceiling};
+KERNEL_BOUNDED(block_forward, 128, 6)(WINDOW, int rectified, float ceiling, const float *norm, const float *bias, const float *x,
+                                      const float *side, float *y, unsigned char *winners) {
+  const Block block{GIVEN_WINDOW, {rectified, ceiling}, norm, bias, nullptr, x, side, nullptr, nullptr, nullptr};
   const int width = width_for(c);
-  if (width == 4) forward<4>(window, rectifier, norm, bias, x, side, y, winners);
-  else if (width == 2) forward<2>(window, rectifier, norm, bias, x, side, y, winners);
-  else forward<1>(window, rectifier, norm, bias, x, side, y, winners);
+  if (width == 4) forward<4>(block, y, winners);
+  else if (width == 2) forward<2>(block, y, winners);
+  else forward<1>(block, y, winners);
 }
 REGISTER(block_forward)
 
@@ -143,7 +219,6 @@ __device__ inline void back_parts(const Window &window, const Rectifier &rectifi
                                   const float *norm, const float *x, const float *y, const float *dy,
                                   const unsigned char *winners, float *dside, float *parts, float (&shared)[2][1024]) {
   // Several pixels at a time, so that their loads are under way together.
-  constexpr int AT_ONCE = 4;
   const int lane = threadIdx.x % lanes, slot = threadIdx.x / lanes, slots = 256 / lanes, c = window.c;
   const int channel = (blockIdx.x * lanes + lane) * W;
   Values<W> sum, product;
@@ -163,8 +238,10 @@ __device__ inline void back_parts(const Window &window, const Rectifier &rectifi
         if (winners) {
           const int line = pixel / window.q, column = pixel - line * window.q, image = line / window.p;
           const int row = (line - image * window.p) * window.down - window.above, left = column * window.right - window.before;
+          int winner[W];
+          load_bytes<W>(winners + i, winner);
           UNROLL for (int k = 0; k < W; k++) {
-            const int winner = winners[i + k], down = winner / window.columns, right = winner - down * window.columns;
+            const int down = winner[k] / window.columns, right = winner[k] - down * window.columns;
             input[n].v[k] = x[((image * window.h + row + down) * window.w + left + right) * c + channel + k];
           }
         } else {
@@ -209,13 +286,12 @@ KERNEL_BOUNDED(block_back_parts, 256, 3)(long long pixels, WINDOW, int rectified
 REGISTER(block_back_parts)
 
 // The gradient of the input, by `means` of `norm_back_finish`.
-KERNEL_BOUNDED(block_back, 128)(WINDOW, int rectified, float ceiling, const float *norm, const float *means, const float *x,
+KERNEL_BOUNDED(block_back, 128, 5)(WINDOW, int rectified, float ceiling, const float *norm, const float *means, const float *x,
                                 const float *y, const float *dy, const unsigned char *winners, float *dx) {
-  const Window window = GIVEN_WINDOW;
-  const Rectifier rectifier{rectified, ceiling};
+  const Block block{GIVEN_WINDOW, {rectified, ceiling}, norm, nullptr, means, x, nullptr, y, dy, winners};
   const int width = width_for(c);
-  if (width == 4) backward<4>(window, rectifier, norm, means, x, y, dy, winners, dx);
-  else if (width == 2) backward<2>(window, rectifier, norm, means, x, y, dy, winners, dx);
-  else backward<1>(window, rectifier, norm, means, x, y, dy, winners, dx);
+  if (width == 4) backward<4>(block, dx);
+  else if (width == 2) backward<2>(block, dx);
+  else backward<1>(block, dx);
 }
 REGISTER(block_back)

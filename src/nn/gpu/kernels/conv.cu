@@ -6,7 +6,7 @@
 namespace {
 
 struct Shape {
-  int n, h, w, c, p, q, k, r, s, down, right, above, before, groups;
+  int n, h, w, c, p, q, k, r, s, down, right, above, before, groups, by_place;
   __device__ int channels() const { return c / groups; }
   __device__ int filters() const { return k / groups; }
   __device__ int taps() const { return r * s; }
@@ -37,10 +37,37 @@ __device__ inline tile::Place under(int height, int width, const Corner &corner,
   return {corner.at + tap.at, inside};
 }
 
+// Where the corners of a tile's rows are.
+struct Reach {
+  int top, bottom, left, right;
+  // Whether there may be one that has maps [height, width] at a tap.
+  __device__ bool meets(int height, int width, const Tap &tap) const {
+    return bottom + tap.row >= 0 && top + tap.row < height && right + tap.column >= 0 && left + tap.column < width;
+  }
+  __device__ static Reach anywhere() { return {-0x8000, 0x8000, -0x8000, 0x8000}; }
+};
+
+// The order in which the pixels of maps are numbered: image by image, or, where `by_place`, the same pixel of all images before the
+// next one. Tiles then have few places, and whatever taps find nothing but padding there are left out.
+struct Numbering {
+  int images, area, by_place;
+  Divisor inner;
+  __device__ Numbering(int images, int area, int by_place)
+      : images(images), area(area), by_place(by_place), inner(by_place ? images : area) {}
+  __device__ int count() const { return images * area; }
+  // The image of a pixel, and where in it.
+  __device__ int image(int number, int &at) const {
+    int rest;
+    const int quotient = inner.of(number, rest);
+    at = by_place ? quotient : rest;
+    return by_place ? rest : quotient;
+  }
+};
+
 // All operands come four values at once: channels and filters of a group are padded to multiples of four.
 struct Wide {
   static constexpr int WIDTH = 4;
-  static constexpr bool IS_CACHED = false;
+  static constexpr bool IS_CACHED = false, CAN_SKIP = false;
 };
 
 // The pixels under the filters: where an output pixel's first tap is, and where each tap is from there.
@@ -53,8 +80,13 @@ struct Input : Wide {
       : g(g), values(x), area(g.p * g.q), columns(g.q), channels(g.channels()), taps(g.s) {}
 
   __device__ Corner corner(int pixel) const {
-    int at, column;
-    const int image = area.of(pixel, at), row = columns.of(at, column) * g.down - g.above;
+    int at;
+    const int image = area.of(pixel, at);
+    return corner(image, at);
+  }
+  __device__ Corner corner(int image, int at) const {
+    int column;
+    const int row = columns.of(at, column) * g.down - g.above;
     column = column * g.right - g.before;
     return Corner::of(((image * g.h + row) * g.w + column) * g.c, row, column);
   }
@@ -70,12 +102,34 @@ struct Input : Wide {
 // serves while there are FEW channels between.
 template <bool FEW>
 struct Patches : Input {
-  static constexpr bool ALONG_DEPTH = true, IS_CACHED = FEW;
+  static constexpr bool ALONG_DEPTH = true, IS_CACHED = FEW, CAN_SKIP = !FEW;
   using Row = Corner;
   using Depth = Tap;
-  using Input::Input;
-  __device__ Row row(int pixel) const { return pixel < g.n * g.p * g.q ? corner(pixel) : Corner::nowhere(); }
+  Numbering numbering;
+  __device__ Patches(const Shape &g, const float *x) : Input(g, x), numbering(g.n, g.p * g.q, g.by_place) {}
+  __device__ Row row(int number) const {
+    if (number >= numbering.count()) return Corner::nowhere();
+    int at;
+    const int image = numbering.image(number, at);
+    return corner(image, at);
+  }
   __device__ Depth depth(int place) const { return tap(place); }
+  __device__ Reach reach(int first, int last) const {
+    if (!g.by_place) return Reach::anywhere();
+    const int end = numbering.count() - 1;
+    const Corner from = row(first), to = row(last < end ? last : end);
+    if (from.row() == to.row()) return {from.row(), to.row(), from.column(), to.column()};
+    return {from.row(), to.row(), -g.before, (g.q - 1) * g.right - g.before};
+  }
+  __device__ bool meets(const Reach &reach, int from, int last) const {
+    return g.channels() <= last - from || reach.meets(g.h, g.w, tap(from)) || reach.meets(g.h, g.w, tap(last));
+  }
+  // Where an output pixel lies.
+  __device__ int pixel(int number) const {
+    int at;
+    const int image = numbering.image(number, at);
+    return image * numbering.area + at;
+  }
 };
 
 // The same the other way round: a row for each tap and channel.
@@ -120,24 +174,25 @@ struct Phase {
   }
 };
 
-// Its pixels, in the order of images, rows and columns, and its places: taps and filters.
+// Its pixels, and its places: taps and filters.
 struct PhasePlaces : Wide {
   Shape g;
   Phase phase;
   const float *values;
   int group;
-  Divisor area, columns, filters, taps;
+  Numbering numbering;
+  Divisor columns, filters, taps;
   __device__ PhasePlaces(const Shape &g, const Phase &phase, const float *values, int group)
-      : g(g), phase(phase), values(values), group(group), area(phase.rows * phase.columns), columns(phase.columns),
-        filters(g.filters()), taps(phase.right) {}
-  __device__ int pixels() const { return g.n * phase.rows * phase.columns; }
+      : g(g), phase(phase), values(values), group(group), numbering(g.n, phase.rows * phase.columns, g.by_place),
+        columns(phase.columns), filters(g.filters()), taps(phase.right) {}
+  __device__ int pixels() const { return numbering.count(); }
   __device__ int places() const { return phase.down * phase.right * g.filters(); }
   // The tap of a place among those of the phase, and the filter.
   __device__ int tap(int place, int &column, int &filter) const { return taps.of(filters.of(place, filter), column); }
   // Where a pixel is.
   __device__ int pixel(int number, int &row, int &column) const {
     int at;
-    const int image = area.of(number, at);
+    const int image = numbering.image(number, at);
     row = phase.row + columns.of(at, column) * g.down;
     column = phase.column + column * g.right;
     return image;
@@ -145,7 +200,7 @@ struct PhasePlaces : Wide {
 };
 
 struct Spread : PhasePlaces {
-  static constexpr bool ALONG_DEPTH = true, IS_ROUNDED = false;
+  static constexpr bool ALONG_DEPTH = true, IS_ROUNDED = false, CAN_SKIP = true;
   using Row = Corner;
   using Depth = Tap;
   using PhasePlaces::PhasePlaces;
@@ -155,15 +210,26 @@ struct Spread : PhasePlaces {
     if (number >= pixels()) return Corner::nowhere();
     int row, column;
     const int image = pixel(number, row, column);
-    row = (row + g.above - phase.first_tap) / g.down, column = (column + g.before - phase.beside) / g.right;
+    row = (row + g.above - phase.first_tap) / g.down, column = first_column(column);
     return Corner::of(((image * g.p + row) * g.q + column) * g.k, row, column);
   }
+  __device__ int first_column(int column) const { return (column + g.before - phase.beside) / g.right; }
   __device__ Depth depth(int place) const {
     int filter, column;
     const int row = tap(place, column, filter);
     return {-row, -column, group * g.filters() + filter - (row * g.q + column) * g.k};
   }
   __device__ tile::Place at(const Row &pixel, const Depth &tap) const { return under(g.p, g.q, pixel, tap); }
+  __device__ Reach reach(int first, int last) const {
+    if (!g.by_place) return Reach::anywhere();
+    const int end = pixels() - 1;
+    const Corner from = row(first), to = row(last < end ? last : end);
+    if (from.row() == to.row()) return {from.row(), to.row(), from.column(), to.column()};
+    return {from.row(), to.row(), first_column(phase.column), first_column(phase.column + (phase.columns - 1) * g.right)};
+  }
+  __device__ bool meets(const Reach &reach, int from, int last) const {
+    return g.filters() <= last - from || reach.meets(g.p, g.q, depth(from)) || reach.meets(g.p, g.q, depth(last));
+  }
 };
 
 // The filters by channel, along the same places.
@@ -200,13 +266,14 @@ template <class Tiles, bool FEW = false>
 __device__ inline void forward(float *shared, const Shape &g, const float *x, const float *w, const float *bias, float *y) {
   const int pixels = g.n * g.p * g.q, filters = g.filters(), places = g.taps() * g.channels();
   const tile::Corner corner = tile::corner<Tiles>(filters, blockIdx.x);
+  const Patches<FEW> patches(g, x);
   Tiles::product(
-      shared, Patches<FEW>(g, x), Filters(w, filters, places), corner, 0, places, [&](int filter) {
+      shared, patches, Filters(w, filters, places), corner, 0, places, [&](int filter) {
         const int own = blockIdx.z * filters, k = g.k;
         const Values<2> summands = tile::two_of(bias ? bias + own : nullptr, filter, filters);
-        return [=](int pixel, float sum, float next) {
-          if (pixel >= pixels) return;
-          tile::put_two(y + (pixel * k + own), filter, filters, sum + summands.v[0], next + summands.v[1]);
+        return [=](int number, float sum, float next) {
+          if (number >= pixels) return;
+          tile::put_two(y + (patches.pixel(number) * k + own), filter, filters, sum + summands.v[0], next + summands.v[1]);
         };
       });
 }
@@ -265,8 +332,8 @@ using GroupSmall = group::Tiles<group::Small>;
 
 }  // namespace
 
-#define SHAPE int n, int h, int w, int c, int p, int q, int k, int r, int s, int down, int right, int above, int before, int groups
-#define GIVEN Shape{n, h, w, c, p, q, k, r, s, down, right, above, before, groups}
+#define SHAPE int n, int h, int w, int c, int p, int q, int k, int r, int s, int down, int right, int above, int before, int groups, int by_place
+#define GIVEN Shape{n, h, w, c, p, q, k, r, s, down, right, above, before, groups, by_place}
 
 // Filters are [K, R, S, C / groups]. Which tiles are fast depends on the shape; the sums are the same in tiles of all sizes.
 KERNEL_BOUNDED(conv_forward_large, Large::THREADS, 2)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {

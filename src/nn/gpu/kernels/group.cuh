@@ -6,7 +6,8 @@
 #ifdef WARPGROUPS
 namespace group {
 
-constexpr int DEPTH = 32, STAGES = 3;
+// Depths of a stage, and stages that are in shared memory at once.
+constexpr int DEPTH = 32, AT_ONCE = 3;
 
 // The sizes of a tile: rows, 64 for each warpgroup, and columns.
 template <int R, int C>
@@ -22,8 +23,8 @@ using Small = Size<64, 64>;
 // A stage of an operand in shared memory, with COUNT rows. What is to lie along the depth lies in rows of 32 floats, with the four
 // floats from 4 (i ^ row % 8) on in the place of those from 4 i on, as tensor cores want it. A left operand that lies along the
 // rows has a line for each depth, which is eight longer so that neighbours are in other banks.
-template <int COUNT>
-constexpr int LINE = COUNT + 8;
+template <int WIDE>
+constexpr int LINE = WIDE + 8;
 
 __device__ inline int place(int row, int depth) { return row * DEPTH + ((depth / 4 ^ row % 8) * 4 | depth % 4); }
 
@@ -111,7 +112,43 @@ struct Rights<true, Operand, COUNT, THREADS> : Turns<Operand, COUNT, THREADS> {
   using Turns<Operand, COUNT, THREADS>::Turns;
 };
 
-// As `tile::product`, in TF32. `shared` begins at a multiple of 1024 bytes and has room for STAGES of both operands. A right operand
+// Where the depths of a tile's stages begin, one stage after the other, and `end` after the last.
+template <class A, int ROWS, bool CAN_SKIP = A::CAN_SKIP>
+struct Stages {
+  int next, end;
+  __device__ Stages(const A &, int, int begin, int end) : next(begin), end(end) {}
+  __device__ int take() {
+    const int taken = next < end ? next : end;
+    next += DEPTH;
+    return taken;
+  }
+};
+
+// Only those in which the left operand may have values. Each lane of a warp looks at one of 32 stages.
+template <class A, int ROWS>
+struct Stages<A, ROWS, true> {
+  const A &a;
+  decltype(a.reach(0, 0)) reach;
+  int base, end;
+  unsigned left;
+  __device__ Stages(const A &a, int row0, int begin, int end) : a(a), reach(a.reach(row0, row0 + ROWS - 1)), base(begin), end(end) { look(); }
+  __device__ void look() {
+    const int from = base + lane() * DEPTH, last = (from + DEPTH < end ? from + DEPTH : end) - 1;
+    left = lanes_with(from < end && a.meets(reach, from, last));
+  }
+  __device__ int take() {
+    while (!left && base + 32 * DEPTH < end) {
+      base += 32 * DEPTH;
+      look();
+    }
+    if (!left) return end;
+    const int first = first_bit(left);
+    left &= left - 1;
+    return base + first * DEPTH;
+  }
+};
+
+// As `tile::product`, in TF32. `shared` begins at a multiple of 1024 bytes and has room for AT_ONCE stages of both operands. A right operand
 // along the depth is rounded. Operands come four values at once.
 template <class Size, class A, class B, class Out>
 __device__ inline void product(float *shared, const A &a, const B &b, tile::Corner corner, int begin, int end, const Out &out) {
@@ -121,16 +158,21 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
   using Left = Copies<A, ROWS, THREADS>;
   using Right = Rights<TURN, B, COLUMNS, THREADS>;
   // Stages that are started before the first is multiplied. What goes through registers does so for one stage at a time.
-  constexpr int AHEAD = STAGES - 1;
+  constexpr int AHEAD = AT_ONCE - 1;
   const int in = threadIdx.x & 3, warp_row = (threadIdx.x >> 5) * 16, own_row = warp_row + tile::group_of_lane();
   const Left left(a, corner.row);
   Right right(b, corner.column);
-  float *of_right = shared, *of_left = shared + STAGES * Right::FLOATS;
+  float *of_right = shared, *of_left = shared + AT_ONCE * Right::FLOATS;
   float sums[N][4] = {};
+  Stages<A, ROWS> stages(a, corner.row, begin, end);
+  // How many stages were started, and are multiplied.
+  int started = 0;
   UNROLL for (int i = 0; i < AHEAD; i++) {
-    if (begin + i * DEPTH < end) {
-      left.start(of_left + i * Left::FLOATS, a, begin + i * DEPTH, end);
-      if (!TURN) right.start(of_right + i * Right::FLOATS, b, begin + i * DEPTH, end);
+    const int from = stages.take();
+    if (from < end) {
+      left.start(of_left + i * Left::FLOATS, a, from, end);
+      if (!TURN) right.start(of_right + i * Right::FLOATS, b, from, end);
+      started++;
     }
     copy_commit();
   }
@@ -140,16 +182,18 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
     if (begin + DEPTH < end) right.start(of_right, b, begin + DEPTH, end);
   }
   int stage = 0, free = AHEAD;
-  for (int from = begin; from < end; from += DEPTH) {
+  for (int done = 0; done < started; done++) {
     copy_wait<AHEAD - 1>();
     fence_for_groups();
     // The stage has arrived for all threads, and all have done with the one before, which is filled again.
     __syncthreads();
-    const int ahead = from + AHEAD * DEPTH, next = stage + 1 == STAGES ? 0 : stage + 1;
+    const int next = stage + 1 == AT_ONCE ? 0 : stage + 1, from = begin + done * DEPTH;
     if (TURN && from + DEPTH < end) right.finish(of_right + next * Right::FLOATS);
+    const int ahead = stages.take();
     if (ahead < end) {
       left.start(of_left + free * Left::FLOATS, a, ahead, end);
       if (!TURN) right.start(of_right + free * Right::FLOATS, b, ahead, end);
+      started++;
     }
     copy_commit();
     if (TURN && from + 2 * DEPTH < end) right.start(of_right, b, from + 2 * DEPTH, end);

@@ -91,6 +91,12 @@ static __device__ __forceinline__ void mma_tf32_tiles(float (&d)[M][N][4], const
     UNROLL for (int j = 0; j < N; j++) mma_tf32(d[i][j], a[i], b[j]);
 }
 
+// A bit for each lane of the warp: whether it passes true. All lanes must arrive.
+static __device__ __forceinline__ unsigned lanes_with(bool value) { return __ballot_sync(0xffffffffu, value); }
+
+// The lowest bit that is set in a number that is not zero.
+static __device__ __forceinline__ int first_bit(unsigned bits) { return __ffs(bits) - 1; }
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define WARPGROUPS 1
 // Makes what this thread has written to shared memory, also by copies that it has waited for, visible to `multiply_in_group` of

@@ -34,5 +34,24 @@ __device__ inline void store(float *to, const Values<WIDTH> &values) {
   }
 }
 
+// Bytes beside each other, as numbers.
+template <int WIDTH>
+__device__ inline void load_bytes(const unsigned char *from, int (&out)[WIDTH]) {
+  unsigned found;
+  if constexpr (WIDTH == 4) found = *reinterpret_cast<const unsigned *>(from);
+  else if constexpr (WIDTH == 2) found = *reinterpret_cast<const unsigned short *>(from);
+  else found = *from;
+  UNROLL for (int k = 0; k < WIDTH; k++) out[k] = (int)(found >> 8 * k & 255u);
+}
+
+template <int WIDTH>
+__device__ inline void store_bytes(unsigned char *to, const int (&values)[WIDTH]) {
+  unsigned all = 0;
+  UNROLL for (int k = 0; k < WIDTH; k++) all |= ((unsigned)values[k] & 255u) << 8 * k;
+  if constexpr (WIDTH == 4) *reinterpret_cast<unsigned *>(to) = all;
+  else if constexpr (WIDTH == 2) *reinterpret_cast<unsigned short *>(to) = (unsigned short)all;
+  else *to = (unsigned char)all;
+}
+
 // How many are moved at once where they come in rows of `count`.
 __device__ inline int width_for(int count) { return count % 4 == 0 ? 4 : count % 2 == 0 ? 2 : 1; }

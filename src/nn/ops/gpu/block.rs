@@ -40,16 +40,17 @@ impl Shape {
         self.pool.input.channels
     }
 
-    /// Blocks for the rows of all images of `maps`, and for parts of a row.
+    /// Blocks for the rows of all images of `maps`; several for a row where there are few rows.
     fn grid(self, maps: Chw) -> Grid {
-        let channels = maps.channels;
+        let (channels, rows) = (maps.channels, self.images * maps.height);
         let threads = (maps.width * channels).div_ceil(width(channels));
-        Grid {
-            blocks: [blocks(self.images * maps.height, 1), blocks(threads, 128), 1],
-            threads: 128,
-        }
+        let beside = ENOUGH.div_ceil(rows).min(threads.div_ceil(128));
+        Grid { blocks: [blocks(rows, 1), blocks(beside, 1), 1], threads: 128 }
     }
 }
+
+/// Blocks of threads that make full use of a large GPU.
+const ENOUGH: usize = 1600;
 
 /// Channels that a thread has at once (`width_for` in values.cuh).
 fn width(channels: usize) -> usize {

@@ -24,8 +24,13 @@ const MOST_PIXELS: usize = 32_767;
 /// Values that are moved at once: channels and filters of a group are padded to multiples of so many (conv.cu).
 const WIDE: usize = 4;
 
+/// The share of a filter's taps, over all pixels, up to which those that find padding are left out (`Numbering` in conv.cu).
+const LEAST_PADDING: f64 = 0.96;
+/// Images from which on a tile has few places.
+const MANY_IMAGES: usize = 16;
+
 /// What the kernels of a convolution are told of its shape, with so many channels and filters in all.
-fn shape(n: usize, conv: &Conv2d, channels: usize, filters: usize) -> [Given<'static>; 14] {
+fn shape(n: usize, conv: &Conv2d, channels: usize, filters: usize) -> [Given<'static>; 15] {
     let (input, output) = (conv.input, conv.output());
     [
         n,
@@ -42,8 +47,26 @@ fn shape(n: usize, conv: &Conv2d, channels: usize, filters: usize) -> [Given<'st
         conv.padding.0,
         conv.padding.1,
         conv.groups,
+        usize::from(n >= MANY_IMAGES && inside(conv) < LEAST_PADDING),
     ]
     .map(size)
+}
+
+/// The share of a filter's taps that find pixels and no padding, over all pixels of the output or, the other way round, gradients.
+fn inside(conv: &Conv2d) -> f64 {
+    let output = conv.output();
+    let share = |size: usize, out: usize, taps: usize, stride: usize, padding: usize| {
+        let ends = (0..out).map(|at| {
+            let first = at * stride;
+            (first + taps).min(size + padding).saturating_sub(first.max(padding))
+        });
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let of_all = |all: usize| ends.clone().sum::<usize>() as f64 / all as f64;
+        of_all(out * taps).min(of_all(size.div_ceil(stride) * taps))
+    };
+    let (input, kernel, stride, padding) = (conv.input, conv.kernel, conv.stride, conv.padding);
+    share(input.height, output.height, kernel.0, stride.0, padding.0)
+        * share(input.width, output.width, kernel.1, stride.1, padding.1)
 }
 
 fn is_depthwise(conv: &Conv2d) -> bool {
