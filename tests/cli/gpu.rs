@@ -103,6 +103,29 @@ fn a_gpu_trains_the_same_pipeline_and_repeats_it_byte_for_byte_in_any_order_of_t
 }
 
 #[test]
+fn steps_of_other_methods_give_the_same_bytes_as_graphs_in_any_order_and_call_by_call() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    for method in ["mcd", "adamatch", "can"] {
+        let method =
+            format!("stages.adapted.method={{ kind = \"{method}\", target = \"images.test\" }}");
+        let sets = [GPU, &method, "stages.net.epochs=1", "stages.adapted.steps_per_epoch=6"];
+        let of = |setting: (&str, &str)| {
+            // Nothing of another order may be taken from the store.
+            let store = tempfile::tempdir_in(root).unwrap();
+            let name = store.path().file_name().unwrap().to_str().unwrap();
+            Some(run(root, name, &sets, &[setting])?.1)
+        };
+        let Some(one_by_one) = of(("STAND_IN_GRAPHS", "0")) else { return };
+        for order in ["given", "last", "random:3"] {
+            let found = of(("STAND_IN_GRAPH_ORDER", order)).unwrap();
+            assert_eq!(found, one_by_one, "{method}, {order}");
+        }
+    }
+}
+
+#[test]
 fn steps_are_replayed_as_a_whole_and_nothing_waits_for_the_gpu_within_an_epoch() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
