@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `DEVICE` is `cpu`, `dfdx`, `cuda:0` or, with `--features cuda`, `dfdx-cuda:0`. What is checked is in single precision but for
-//! one convolution, what is timed in the precision that counts where nothing is said. Runs in the repository's root, where the golden files are.
+//! convolutions, what is timed in the precision that counts where nothing is said. Runs in the repository's root, where the golden files are.
 //! `benches/gpu.sh` and `benches/device.sh` call it on a machine with a GPU.
 
 #[path = "../tests/goldens/reference/mod.rs"]
@@ -15,11 +15,13 @@ mod steps;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use reference::{Distance, step};
 use runner::device::Precision;
 use runner::nn::dispatch;
-use runner::nn::ops::Backend;
+use runner::nn::gpu::Gpu;
+use runner::nn::ops::{Backend, GpuOps};
 
 fn main() -> ExitCode {
     // Cargo adds `--bench`.
@@ -51,11 +53,13 @@ fn done(device: &str, what: &str) -> Result<bool, Box<dyn std::error::Error>> {
         });
     }
     let float32 = dispatch::find(device, Precision::Float32)?;
-    dispatch::on(float32, |ops| dispatch::on(tf32, |rough| Ok(check(ops, rough))))
+    let number = device.strip_prefix("cuda:").and_then(|it| it.parse().ok());
+    let gpu = number.map(Gpu::open).transpose()?;
+    dispatch::on(float32, |ops| dispatch::on(tf32, |rough| Ok(check(ops, rough, gpu.as_ref()))))
 }
 
-/// Prints a line per golden case, and one for what no golden file has, in TF32; gives whether all passed.
-fn check(ops: &Backend, tf32: &Backend) -> bool {
+/// Prints a line per golden case, and those for what no golden file has, in TF32; gives whether all passed.
+fn check(ops: &Backend, tf32: &Backend, gpu: Option<&Arc<Gpu>>) -> bool {
     let mut passed = 0;
     let mut failed = 0;
     let mut case = |name: &str, distances: &dyn Fn() -> Vec<Distance>| {
@@ -91,6 +95,16 @@ fn check(ops: &Backend, tf32: &Backend) -> bool {
     case("dann step", &|| step::dann(ops));
     case("coral step", &|| step::coral(ops));
     case("large convolution, TF32", &|| reference::ops::many_tiles(tf32, 2e-3));
+    if let Some(gpu) = gpu {
+        case("every convolution, TF32", &|| {
+            let apart = GpuOps::convolutions_apart(Arc::clone(gpu)).expect("the GPU works");
+            let limit = 3e-4;
+            apart
+                .into_iter()
+                .map(|(what, off)| Distance { name: what.into(), off, scale: 1.0, limit })
+                .collect()
+        });
+    }
     println!("{passed} passed, {failed} failed");
     failed == 0
 }

@@ -53,6 +53,23 @@ fn a_large_convolution_of_a_gpu_is_the_processors() {
     }
 }
 
+/// A training meets one kernel of many. The second GPU here has no warpgroups.
+#[test]
+fn every_kernel_of_a_convolution_gives_its_sums() {
+    let Some(stand_in) = crate::stand_in::here() else { return };
+    stand_in.set("STAND_IN_DEVICES", "2");
+    stand_in.set("STAND_IN_OLDER", "1");
+    for (number, count) in [(0, 22), (1, 12)] {
+        let gpu = runner::nn::gpu::Gpu::open(number).unwrap();
+        let apart = runner::nn::ops::GpuOps::convolutions_apart(gpu).unwrap();
+        assert_eq!(apart.len(), count, "{apart:?}");
+        for (kernel, off) in apart {
+            let limit = if kernel.ends_with("_precise") { 5e-6 } else { 1e-5 };
+            assert!(off < limit, "{kernel}: {off:.1e}");
+        }
+    }
+}
+
 #[test]
 fn a_convolution_that_a_gpu_cannot_count_is_an_error() {
     let Some(gpu) = gpu(Precision::Float32) else { return };

@@ -8,6 +8,7 @@
 //   STAND_IN_DEVICES  how many devices there are (1)         STAND_IN_MEMORY  bytes of memory per device (16 GiB)
 //   STAND_IN_DRIVER   the driver's version (13000)           STAND_IN_INIT    what cuInit returns (0)
 //   STAND_IN_NAME     the devices' name (stand-in)           SHIM_ORDER, SHIM_COPIES: see shim.cpp
+//   STAND_IN_OLDER    devices from this number on have compute capability 8.0 (none)
 //   STAND_IN_IDLE     kernels after so many do nothing, so that what the host does can be timed (never)
 //   STAND_IN_FAULT    the number of the kernel that does something illegal, which later calls report (none)
 //   STAND_IN_GRAPHS   whether graphs can be made: 0 is as if there were no memory for them (1)
@@ -509,6 +510,8 @@ API int cuDeviceGetAttribute(int *value, int attribute, int device) {
   };
   const auto found = values.find(attribute);
   *value = found == values.end() ? 0 : found->second;
+  const char *older = shim::setting("STAND_IN_OLDER");
+  if (older && attribute == 75 && device >= atoi(older)) *value = 8;
   return SUCCESS;
 }
 API int cuDevicePrimaryCtxRetain(void **context, int device) {

@@ -15,8 +15,8 @@ use super::pool::{Again, Place, Pool, size_class};
 use super::recording::{Calls, Grid};
 use super::staging::Staging;
 
-/// A list is handed over when it has so many calls, so that the GPU does not wait for the end of a long pass.
-const MOST_CALLS: usize = 4096;
+/// A list is handed over when it has so many calls, so that the GPU begins while the rest of a step is being written down.
+const MOST_CALLS: usize = 48;
 /// What is larger is sent by itself.
 const MOST_STAGED: usize = 64 << 20;
 

@@ -89,7 +89,7 @@ impl Kernel {
     }
 
     /// Whether it needs the tensor cores of compute capability 9.0, which multiply for four warps at once.
-    pub(super) fn needs_warpgroups(self) -> bool {
+    pub(in crate::nn) fn needs_warpgroups(self) -> bool {
         self.name().contains("_group_")
     }
 }

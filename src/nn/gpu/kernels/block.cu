@@ -112,22 +112,22 @@ __device__ inline void backward(const Block &block, const Pixel &of, int i, cons
 // Loads that a thread has under way at once.
 constexpr int AT_ONCE = 4;
 
-// What a thread is there for: as many channels as are loaded at once, of pixels of a row of one of the images. blockIdx.x is the row,
-// of `columns` pixels, whose values are dealt out to the threads of all blocks along y. `each(at, from, by)` is asked for COUNT
-// values with the numbers of their channel: `at` in the row, negative where there is none, and `from` is where the row begins.
+// What a thread is there for where nothing is pooled: as many channels as are loaded at once, of pixels of a row of one of the
+// images. blockIdx.x is the row, of `columns` pixels, whose values are dealt out to the threads of all blocks along y.
+// `each(at, by)` is asked for COUNT values with the numbers of their channel; `at` is negative where there is none.
 template <int W, int COUNT, class Each>
 __device__ inline void over_row(const Block &block, int columns, const Each &each) {
-  const int c = block.window.c, length = columns * c, step = gridDim.y * blockDim.x * W;
+  const int c = block.window.c, length = columns * c, step = gridDim.y * blockDim.x * W, from = blockIdx.x * length;
   const int begin = (blockIdx.y * blockDim.x + threadIdx.x) * W;
   if (begin >= length) return;
   const bool is_same = step % c == 0;
   if constexpr (COUNT > 1) {
     // Values of other channels come one by one.
     if (!is_same) {
-      over_row<W, 1>(block, columns, [&](const int (&one)[1], int from, const Numbers<W> &by) {
+      over_row<W, 1>(block, columns, [&](const int (&one)[1], const Numbers<W> &by) {
         int at[COUNT] = {one[0]};
         UNROLL for (int k = 1; k < COUNT; k++) at[k] = -1;
-        each(at, from, by);
+        each(at, by);
       });
       return;
     }
@@ -136,79 +136,101 @@ __device__ inline void over_row(const Block &block, int columns, const Each &eac
   for (int first = begin; first < length; first += COUNT * step) {
     if (!is_same && first > begin) by = Numbers<W>(block.norm, block.bias, block.means, first % c, c);
     int at[COUNT];
-    UNROLL for (int k = 0; k < COUNT; k++) at[k] = first + k * step < length ? first + k * step : -1;
-    each(at, (int)blockIdx.x * length, by);
+    UNROLL for (int k = 0; k < COUNT; k++) at[k] = first + k * step < length ? from + first + k * step : -1;
+    each(at, by);
   }
-}
-
-// A pixel of a row, and a channel.
-__device__ inline Pixel pixel(int at, int c, int height) {
-  const int line = blockIdx.x, image = line / height, column = at / c;
-  return {image, at - column * c, line - image * height, column};
 }
 
 template <int W>
-__device__ inline void forward(const Block &block, float *y, unsigned char *winners) {
-  if (winners) {
-    over_row<W, 1>(block, block.window.q, [&](const int (&at)[1], int from, const Numbers<W> &by) {
-      forward<W>(block, pixel(at[0], block.window.c, block.window.p), from + at[0], by, y, winners);
-    });
-    return;
-  }
-  over_row<W, AT_ONCE>(block, block.window.q, [&](const int (&at)[AT_ONCE], int from, const Numbers<W> &by) {
+__device__ inline void forward(const Block &block, float *y) {
+  over_row<W, AT_ONCE>(block, block.window.q, [&](const int (&at)[AT_ONCE], const Numbers<W> &by) {
     Values<W> x[AT_ONCE], side[AT_ONCE];
     UNROLL for (int k = 0; k < AT_ONCE; k++) {
       if (at[k] < 0) continue;
-      x[k] = load<W>(block.x + from + at[k]);
-      if (block.side) side[k] = load<W>(block.side + from + at[k]);
+      x[k] = load<W>(block.x + at[k]);
+      if (block.side) side[k] = load<W>(block.side + at[k]);
     }
     UNROLL for (int k = 0; k < AT_ONCE; k++) {
       if (at[k] < 0) continue;
       normalise(x[k], by, block.norm);
       UNROLL for (int j = 0; j < W; j++) x[k].v[j] = block.rectifier.of(block.side ? x[k].v[j] + side[k].v[j] : x[k].v[j]);
-      store<W>(y + from + at[k], x[k]);
+      store<W>(y + at[k], x[k]);
     }
   });
 }
 
 template <int W>
 __device__ inline void backward(const Block &block, float *dx) {
-  if (block.winners) {
-    over_row<W, 1>(block, block.window.w, [&](const int (&at)[1], int from, const Numbers<W> &by) {
-      backward<W>(block, pixel(at[0], block.window.c, block.window.h), from + at[0], by, dx);
-    });
-    return;
-  }
-  over_row<W, AT_ONCE>(block, block.window.w, [&](const int (&at)[AT_ONCE], int from, const Numbers<W> &by) {
+  over_row<W, AT_ONCE>(block, block.window.w, [&](const int (&at)[AT_ONCE], const Numbers<W> &by) {
     Values<W> own[AT_ONCE], gradient[AT_ONCE], output[AT_ONCE];
     UNROLL for (int k = 0; k < AT_ONCE; k++) {
       if (at[k] < 0) continue;
-      gradient[k] = load<W>(block.dy + from + at[k]);
-      if (block.norm) own[k] = load<W>(block.x + from + at[k]);
-      if (block.rectifier.is_there) output[k] = load<W>(block.y + from + at[k]);
+      gradient[k] = load<W>(block.dy + at[k]);
+      if (block.norm) own[k] = load<W>(block.x + at[k]);
+      if (block.rectifier.is_there) output[k] = load<W>(block.y + at[k]);
     }
     UNROLL for (int k = 0; k < AT_ONCE; k++) {
       if (at[k] < 0) continue;
       if (block.rectifier.is_there)
         UNROLL for (int j = 0; j < W; j++) gradient[k].v[j] = block.rectifier.back(output[k].v[j], gradient[k].v[j]);
       normalise_back(gradient[k], own[k], by, block.norm);
-      store<W>(dx + from + at[k], gradient[k]);
+      store<W>(dx + at[k], gradient[k]);
     }
   });
+}
+
+// Where something is pooled, a thread has one value of as many channels: blockIdx.x is a row of one of the images, of `height` rows,
+// blockIdx.y a part of the `columns` times `c` values of a row. False beyond its end.
+template <int W>
+__device__ inline bool place(int height, int columns, int c, Pixel &of, int &i) {
+  const int line = blockIdx.x, at = (blockIdx.y * blockDim.x + threadIdx.x) * W;
+  if (at >= columns * c) return false;
+  const int image = line / height, column = at / c;
+  of = {image, at - column * c, line - image * height, column};
+  i = line * columns * c + at;
+  return true;
+}
+
+template <int W>
+__device__ inline void pooled_forward(const Block &block, float *y, unsigned char *winners) {
+  const Window &window = block.window;
+  Pixel of;
+  int i;
+  if (!place<W>(window.p, window.q, window.c, of, i)) return;
+  forward<W>(block, of, i, Numbers<W>(block.norm, block.bias, nullptr, of.channel, window.c), y, winners);
+}
+
+template <int W>
+__device__ inline void pooled_backward(const Block &block, float *dx) {
+  const Window &window = block.window;
+  Pixel of;
+  int i;
+  if (!place<W>(window.h, window.w, window.c, of, i)) return;
+  backward<W>(block, of, i, Numbers<W>(block.norm, nullptr, block.means, of.channel, window.c), dx);
 }
 
 }  // namespace
 
 // The output.
 KERNEL_BOUNDED(block_forward, 128, 6)(WINDOW, int rectified, float ceiling, const float *norm, const float *bias, const float *x,
-                                      const float *side, float *y, unsigned char *winners) {
+                                      const float *side, float *y) {
   const Block block{GIVEN_WINDOW, {rectified, ceiling}, norm, bias, nullptr, x, side, nullptr, nullptr, nullptr};
   const int width = width_for(c);
-  if (width == 4) forward<4>(block, y, winners);
-  else if (width == 2) forward<2>(block, y, winners);
-  else forward<1>(block, y, winners);
+  if (width == 4) forward<4>(block, y);
+  else if (width == 2) forward<2>(block, y);
+  else forward<1>(block, y);
 }
 REGISTER(block_forward)
+
+KERNEL_BOUNDED(block_forward_pooled, 128)(WINDOW, int rectified, float ceiling, const float *norm, const float *bias, const float *x,
+                                          const float *side, float *y, unsigned char *winners) {
+  const Block block{GIVEN_WINDOW, {rectified, ceiling}, norm, bias, nullptr, x, side, nullptr, nullptr, nullptr};
+  const int width = width_for(c);
+  if (width == 4) pooled_forward<4>(block, y, winners);
+  else if (width == 2) pooled_forward<2>(block, y, winners);
+  else pooled_forward<1>(block, y, winners);
+}
+REGISTER(block_forward_pooled)
 
 namespace {
 
@@ -287,11 +309,21 @@ REGISTER(block_back_parts)
 
 // The gradient of the input, by `means` of `norm_back_finish`.
 KERNEL_BOUNDED(block_back, 128, 5)(WINDOW, int rectified, float ceiling, const float *norm, const float *means, const float *x,
-                                const float *y, const float *dy, const unsigned char *winners, float *dx) {
-  const Block block{GIVEN_WINDOW, {rectified, ceiling}, norm, nullptr, means, x, nullptr, y, dy, winners};
+                                   const float *y, const float *dy, float *dx) {
+  const Block block{GIVEN_WINDOW, {rectified, ceiling}, norm, nullptr, means, x, nullptr, y, dy, nullptr};
   const int width = width_for(c);
   if (width == 4) backward<4>(block, dx);
   else if (width == 2) backward<2>(block, dx);
   else backward<1>(block, dx);
 }
 REGISTER(block_back)
+
+KERNEL_BOUNDED(block_back_pooled, 128)(WINDOW, int rectified, float ceiling, const float *norm, const float *means, const float *x,
+                                       const float *y, const float *dy, const unsigned char *winners, float *dx) {
+  const Block block{GIVEN_WINDOW, {rectified, ceiling}, norm, nullptr, means, x, nullptr, y, dy, winners};
+  const int width = width_for(c);
+  if (width == 4) pooled_backward<4>(block, dx);
+  else if (width == 2) pooled_backward<2>(block, dx);
+  else pooled_backward<1>(block, dx);
+}
+REGISTER(block_back_pooled)

@@ -262,18 +262,18 @@ struct OutputColumns : Wide {
   __device__ tile::Place at(Row filter, Depth from) const { return {from + filter, filter >= 0}; }
 };
 
+// Each product says where a row of it goes, or that it is none by a negative number.
 template <class Tiles, bool FEW = false>
 __device__ inline void forward(float *shared, const Shape &g, const float *x, const float *w, const float *bias, float *y) {
-  const int pixels = g.n * g.p * g.q, filters = g.filters(), places = g.taps() * g.channels();
-  const tile::Corner corner = tile::corner<Tiles>(filters, blockIdx.x);
+  const int filters = g.filters(), places = g.taps() * g.channels(), own = blockIdx.z * filters;
   const Patches<FEW> patches(g, x);
   Tiles::product(
-      shared, patches, Filters(w, filters, places), corner, 0, places, [&](int filter) {
-        const int own = blockIdx.z * filters, k = g.k;
+      shared, patches, Filters(w, filters, places), tile::corner<Tiles>(filters, blockIdx.x), 0, places,
+      [&](int number) { return number < patches.numbering.count() ? patches.pixel(number) * g.k + own : -1; },
+      [&](int filter) {
         const Values<2> summands = tile::two_of(bias ? bias + own : nullptr, filter, filters);
-        return [=](int number, float sum, float next) {
-          if (number >= pixels) return;
-          tile::put_two(y + (patches.pixel(number) * k + own), filter, filters, sum + summands.v[0], next + summands.v[1]);
+        return [=](int at, float sum, float next) {
+          if (at >= 0) tile::put_two(y + at, filter, filters, sum + summands.v[0], next + summands.v[1]);
         };
       });
 }
@@ -284,17 +284,20 @@ __device__ inline void input_gradient(float *shared, const Shape &g, const float
   const int phases = g.down * g.right, group = blockIdx.z / phases;
   const Phase phase(g, blockIdx.z % phases);
   const Spread spread(g, phase, dy, group);
-  const int pixels = spread.pixels(), channels = g.channels();
+  const int channels = g.channels();
   const tile::Corner corner = tile::corner<Tiles>(channels, blockIdx.x);
-  if (corner.row >= pixels) return;
+  if (corner.row >= spread.pixels()) return;
   Tiles::product(
-      shared, spread, FilterColumns(g, phase, w, group), corner, 0, spread.places(), [&](int channel) {
-        return [=](int number, float sum, float next) {
-          if (number >= pixels) return;
-          int row, column;
-          const int image = spread.pixel(number, row, column);
-          float *own = dx + (((image * g.h + row) * g.w + column) * g.c + group * channels);
-          tile::put_two(own, channel, channels, sum, next);
+      shared, spread, FilterColumns(g, phase, w, group), corner, 0, spread.places(),
+      [&](int number) {
+        if (number >= spread.pixels()) return -1;
+        int row, column;
+        const int image = spread.pixel(number, row, column);
+        return ((image * g.h + row) * g.w + column) * g.c + group * channels;
+      },
+      [&](int channel) {
+        return [=](int at, float sum, float next) {
+          if (at >= 0) tile::put_two(dx + at, channel, channels, sum, next);
         };
       });
 }
@@ -309,9 +312,11 @@ __device__ inline void filter_gradient(float *shared, const Shape &g, int filter
   const int begin = number * part, end = begin + part < pixels ? begin + part : pixels;
   float *own = parts + (number * g.groups + (int)blockIdx.z) * filters * places;
   Tiles::product(
-      shared, PatchColumns(g, x), OutputColumns(g, dy), tile::corner<Tiles>(filters, blockIdx.x % tiles), begin, end, [&](int filter) {
+      shared, PatchColumns(g, x), OutputColumns(g, dy), tile::corner<Tiles>(filters, blockIdx.x % tiles), begin, end,
+      [&](int place) { return place < places ? place : -1; },
+      [&](int filter) {
         return [=](int place, float sum, float next) {
-          if (place >= places) return;
+          if (place < 0) return;
           if (filter < filters) own[filter * places + place] = sum;
           if (filter + 1 < filters) own[(filter + 1) * places + place] = next;
         };

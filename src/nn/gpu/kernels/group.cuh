@@ -150,8 +150,9 @@ struct Stages<A, ROWS, true> {
 
 // As `tile::product`, in TF32. `shared` begins at a multiple of 1024 bytes and has room for AT_ONCE stages of both operands. A right operand
 // along the depth is rounded. Operands come four values at once.
-template <class Size, class A, class B, class Out>
-__device__ inline void product(float *shared, const A &a, const B &b, tile::Corner corner, int begin, int end, const Out &out) {
+template <class Size, class A, class B, class At, class Out>
+__device__ inline void product(float *shared, const A &a, const B &b, tile::Corner corner, int begin, int end, const At &at,
+                               const Out &out) {
   constexpr int ROWS = Size::ROWS, COLUMNS = Size::COLUMNS, N = Size::N, THREADS = Size::THREADS;
   constexpr bool TURN = !B::ALONG_DEPTH;
   static_assert(A::WIDTH == 4 && B::WIDTH == 4 && (TURN || B::IS_ROUNDED), "what the copies are made for");
@@ -212,9 +213,10 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
     free = stage;
     stage = next;
   }
+  const int places[2] = {at(corner.row + own_row), at(corner.row + own_row + 8)};
   UNROLL for (int j = 0; j < N; j++) {
-    const auto at = out(corner.column + j * 8 + 2 * in);
-    UNROLL for (int half = 0; half < 2; half++) at(corner.row + own_row + half * 8, sums[j][2 * half], sums[j][2 * half + 1]);
+    const auto put = out(corner.column + j * 8 + 2 * in);
+    UNROLL for (int half = 0; half < 2; half++) put(places[half], sums[j][2 * half], sums[j][2 * half + 1]);
   }
 }
 

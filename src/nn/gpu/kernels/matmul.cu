@@ -23,10 +23,12 @@ __device__ inline void multiply(float *shared, int m, int n, int k, int part, co
   const int begin = blockIdx.z * part, end = begin + part < k ? begin + part : k;
   float *own = y + blockIdx.z * m * n;
   tile::product<tile::Small, true>(
-      shared, Matrix<A_BY_ROWS, W>{a, m, k}, Matrix<B_BY_ROWS, W>{b, n, k}, tile::corner<tile::Small>(n, blockIdx.x), begin, end, [&](int column) {
+      shared, Matrix<A_BY_ROWS, W>{a, m, k}, Matrix<B_BY_ROWS, W>{b, n, k}, tile::corner<tile::Small>(n, blockIdx.x), begin, end,
+      [&](int row) { return row < m ? row * n : -1; },
+      [&](int column) {
         const Values<2> summands = tile::two_of(bias, column, n);
-        return [=](int row, float sum, float next) {
-          if (row < m) tile::put_two(own + row * n, column, n, sum + summands.v[0], next + summands.v[1]);
+        return [=](int at, float sum, float next) {
+          if (at >= 0) tile::put_two(own + at, column, n, sum + summands.v[0], next + summands.v[1]);
         };
       });
 }

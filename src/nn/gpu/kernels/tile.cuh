@@ -112,7 +112,7 @@ __device__ inline unsigned rounded(float value) {
   return PRECISE ? tf32(value) : Operand::IS_ROUNDED ? as_bits(value) : near_tf32(value);
 }
 
-// out(column)(row, sum, next) with the sums over depth of a(row, depth) * b(column, depth) of a column, which is even, and of the
+// out(column)(at(row), sum, next) with the sums over depth of a(row, depth) * b(column, depth) of a column, which is even, and of the
 // next one, for the tile from `corner` on, over the depths from `begin` to `end`. `shared` has room
 // for STAGES of both operands.
 //
@@ -122,8 +122,9 @@ __device__ inline unsigned rounded(float value) {
 //
 // PRECISE splits each number in two of TF32: three products in the place of one, each with sums of its own that are added in
 // float32, because a tensor core cuts off what its sum has no room for. Its rounding errors are those of float32.
-template <class Size, bool PRECISE, class A, class B, class Out>
-__device__ inline void product(float *shared, const A &a, const B &b, Corner corner, int begin, int end, const Out &out) {
+template <class Size, bool PRECISE, class A, class B, class At, class Out>
+__device__ inline void product(float *shared, const A &a, const B &b, Corner corner, int begin, int end, const At &at,
+                               const Out &out) {
   constexpr int ROWS = Size::ROWS, COLUMNS = Size::COLUMNS, M = Size::M, N = Size::N;
   constexpr bool EVERY_FOURTH = !A::ALONG_DEPTH && !B::ALONG_DEPTH;
   const int warp = threadIdx.x >> 5, group = group_of_lane(), in = threadIdx.x & 3;
@@ -186,11 +187,13 @@ __device__ inline void product(float *shared, const A &a, const B &b, Corner cor
     free = stage;
     stage = stage + 1 == STAGES ? 0 : stage + 1;
   }
+  int places[M][2];
+  UNROLL for (int i = 0; i < M; i++)
+    UNROLL for (int half = 0; half < 2; half++) places[i][half] = at(corner.row + warp_row + i * 16 + half * 8 + group);
   UNROLL for (int j = 0; j < N; j++) {
-    const auto at = out(corner.column + warp_column + j * 8 + 2 * in);
+    const auto put = out(corner.column + warp_column + j * 8 + 2 * in);
     UNROLL for (int i = 0; i < M; i++)
-      UNROLL for (int half = 0; half < 2; half++)
-        at(corner.row + warp_row + i * 16 + half * 8 + group, sums[i][j][2 * half], sums[i][j][2 * half + 1]);
+      UNROLL for (int half = 0; half < 2; half++) put(places[i][half], sums[i][j][2 * half], sums[i][j][2 * half + 1]);
   }
 }
 

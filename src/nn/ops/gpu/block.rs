@@ -40,11 +40,12 @@ impl Shape {
         self.pool.input.channels
     }
 
-    /// Blocks for the rows of all images of `maps`; several for a row where there are few rows.
+    /// Blocks for the rows of all images of `maps`. A row has as many threads as it has values, or, where nothing is pooled, as
+    /// many as make full use of the GPU.
     fn grid(self, maps: Chw) -> Grid {
         let (channels, rows) = (maps.channels, self.images * maps.height);
-        let threads = (maps.width * channels).div_ceil(width(channels));
-        let beside = ENOUGH.div_ceil(rows).min(threads.div_ceil(128));
+        let all = (maps.width * channels).div_ceil(width(channels)).div_ceil(128);
+        let beside = if self.is_pooled { all } else { ENOUGH.div_ceil(rows.max(1)).min(all) };
         Grid { blocks: [blocks(rows, 1), blocks(beside, 1), 1], threads: 128 }
     }
 }
@@ -96,10 +97,11 @@ impl GpuOps {
             at(&x),
             maybe(side_values.as_deref()),
             block(&y),
-            maybe(winners.as_ref()),
         ];
-        let given = [&shape.given()[..], &rest].concat();
-        self.launch(Kernel::BlockForward, shape.grid(pool.output()), &given)?;
+        let mut given = [&shape.given()[..], &rest].concat();
+        given.extend(winners.as_ref().map(block));
+        let kernel = if is_pooled { Kernel::BlockForwardPooled } else { Kernel::BlockForward };
+        self.launch(kernel, shape.grid(pool.output()), &given)?;
         let output = self.wrap_shared(Rc::clone(&y), dims);
         let mut inputs = vec![&x];
         inputs.extend(scales.map(|(weight, bias)| [weight, bias]).into_iter().flatten());
@@ -147,8 +149,12 @@ impl Past {
                 let dx = ops.room(shape.inputs())?;
                 let coefficients = self.normaliser.as_ref().map(|it| &it.coefficients);
                 let norm = [maybe(coefficients), maybe(means.as_ref())];
-                let given = [&shape.given()[..], &norm, &self.given(&dy), &[block(&dx)]].concat();
-                ops.launch(Kernel::BlockBack, shape.grid(shape.pool.input), &given)?;
+                let mut given = [&shape.given()[..], &norm, &self.given(&dy)].concat();
+                given.extend(self.winners.as_ref().map(block));
+                given.push(block(&dx));
+                let kernel =
+                    if shape.is_pooled { Kernel::BlockBackPooled } else { Kernel::BlockBack };
+                ops.launch(kernel, shape.grid(shape.pool.input), &given)?;
                 Some(Rc::new(dx))
             }
         };
@@ -170,7 +176,7 @@ impl Past {
         let pixels = Layout::innermost(rows, channels, lanes * width(channels));
         let sums = ops.room(pixels.sums())?;
         let part = [size(pixels.part()), size(lanes), block(&normaliser.coefficients)];
-        let rest = [maybe(dside), block(&sums)];
+        let rest = [maybe(self.winners.as_ref()), maybe(dside), block(&sums)];
         let given = [&[count(rows)], &shape.given()[..], &part, &self.given(dy), &rest].concat();
         ops.launch(Kernel::BlockBackParts, pixels.by_part(), &given)?;
         ops.back_finish(pixels, shape.inputs() / channels, normaliser, &sums)
@@ -187,7 +193,7 @@ impl Past {
         Ok(Rc::new(gradient))
     }
 
-    fn given(&self, dy: &Block) -> [Given<'static>; 4] {
-        [block(&self.x), block(&self.y), block(dy), maybe(self.winners.as_ref())]
+    fn given(&self, dy: &Block) -> [Given<'static>; 3] {
+        [block(&self.x), block(&self.y), block(dy)]
     }
 }

@@ -75,9 +75,9 @@ fn is_depthwise(conv: &Conv2d) -> bool {
 
 /// A convolution with its sizes in each group.
 #[derive(Clone, Copy)]
-struct Sizes {
-    conv: Conv2d,
-    images: usize,
+pub(super) struct Sizes {
+    pub conv: Conv2d,
+    pub images: usize,
     precision: Precision,
     taps: usize,
     groups: usize,
@@ -88,7 +88,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(conv: &Conv2d, images: usize, precision: Precision) -> Self {
+    pub(super) fn of(conv: &Conv2d, images: usize, precision: Precision) -> Self {
         let groups = conv.groups;
         let (channels, filters) = (conv.input.channels / groups, conv.filters / groups);
         Self {
@@ -108,35 +108,57 @@ impl Sizes {
         self.images * self.conv.output().area()
     }
 
-    fn is_rounded(self) -> bool {
+    pub(super) fn is_rounded(self) -> bool {
         self.precision == Precision::Tf32
     }
 
-    /// The kernel for so many rows and columns, in so many layers, and its blocks of threads.
-    fn kernel(self, of: &Kernels, has_groups: bool, sizes: [usize; 3]) -> (Kernel, Grid) {
-        let kernel = match (self.precision, has_groups) {
+    /// The kernel for so many rows and columns, in so many layers.
+    fn kernel(self, of: &Kernels, has_groups: bool, product: [usize; 3]) -> Kernel {
+        match (self.precision, has_groups) {
             (Precision::Float32, _) => of.precise,
-            (Precision::Tf32, false) => best(&of.by_warps, sizes),
+            (Precision::Tf32, false) => best(&of.by_warps, product),
             (Precision::Tf32, true) => match of.few {
                 Some(few) if self.wide_channels <= FEW => few,
-                _ => best(&of.by_groups, sizes),
+                _ => best(&of.by_groups, product),
             },
+        }
+    }
+
+    /// The kernel of the gradient of the filters, and into how many parts the pixels are cut.
+    fn filter_kernel(self, has_groups: bool) -> (Kernel, usize) {
+        let candidates = match self.precision {
+            Precision::Float32 => &PRECISE_FILTER_GRADIENT[..],
+            Precision::Tf32 if has_groups => &FILTER_GRADIENT[..],
+            Precision::Tf32 => &FILTER_GRADIENT[..3],
         };
-        let [rows, columns, layers] = sizes;
-        (kernel, tiles(kernel, [rows, columns, 1, layers]))
+        let product = [self.taps * self.wide_channels, self.filters, self.groups];
+        let pixels = self.pixels();
+        best_in_parts(candidates, product, pixels, pixels.div_ceil(LEAST_PIXELS))
+    }
+
+    /// Rows and columns of the product of the output, in so many layers.
+    fn of_output(self) -> [usize; 3] {
+        [self.pixels(), self.filters, self.groups]
+    }
+
+    /// Those of the gradient of the input. Pixels that are met by the same taps of a filter make a phase of their own (conv.cu).
+    fn of_input(self) -> [usize; 3] {
+        let ((down, right), input) = (self.conv.stride, self.conv.input);
+        let pixels = self.images * input.height.div_ceil(down) * input.width.div_ceil(right);
+        [pixels, self.channels, self.groups * down * right]
     }
 }
 
 /// The kernels of a product that takes place for every pixel.
-struct Kernels {
-    precise: Kernel,
-    by_warps: [Candidate; 3],
-    by_groups: [Candidate; 4],
+pub(super) struct Kernels {
+    pub precise: Kernel,
+    pub by_warps: [Candidate; 3],
+    pub by_groups: [Candidate; 4],
     /// For few channels.
-    few: Option<Kernel>,
+    pub few: Option<Kernel>,
 }
 
-const FORWARD: Kernels = Kernels {
+pub(super) const FORWARD: Kernels = Kernels {
     precise: Kernel::ConvForwardPrecise,
     by_warps: [
         Candidate(Kernel::ConvForwardLarge, 2, 140.0),
@@ -152,7 +174,7 @@ const FORWARD: Kernels = Kernels {
     few: Some(Kernel::ConvForwardGroupFew),
 };
 
-const INPUT_GRADIENT: Kernels = Kernels {
+pub(super) const INPUT_GRADIENT: Kernels = Kernels {
     precise: Kernel::ConvInputGradientPrecise,
     by_warps: [
         Candidate(Kernel::ConvInputGradientLarge, 2, 132.0),
@@ -169,13 +191,13 @@ const INPUT_GRADIENT: Kernels = Kernels {
 };
 
 /// Kernels of the products whose sums are along the pixels; the last one is for warpgroups.
-const FILTER_GRADIENT: [Candidate; 4] = [
+pub(super) const FILTER_GRADIENT: [Candidate; 4] = [
     Candidate(Kernel::ConvFilterGradientLarge, 2, 140.0),
     Candidate(Kernel::ConvFilterGradientMedium, 4, 108.0),
     Candidate(Kernel::ConvFilterGradientSmall, 5, 90.0),
     Candidate(Kernel::ConvFilterGradientGroupHuge, 1, 140.0),
 ];
-const PRECISE_FILTER_GRADIENT: [Candidate; 1] =
+pub(super) const PRECISE_FILTER_GRADIENT: [Candidate; 1] =
     [Candidate(Kernel::ConvFilterGradientPrecise, 3, 36.0)];
 
 impl GpuOps {
@@ -192,28 +214,19 @@ impl GpuOps {
         assert_eq!(weight.len(), conv.weight_len(), "conv2d: weights");
         check(conv)?;
         let output = conv.output();
-        let y = self.room(n * output.len())?;
-        let bias_at = maybe(bias.map(values).as_deref());
-        let input = if is_depthwise(conv) {
+        let bias_at = bias.map(values);
+        let (y, input) = if is_depthwise(conv) {
+            let y = self.room(n * output.len())?;
             let (input, filters) = (conv.input.channels, conv.filters);
             let mut given = shape(n, conv, input, filters).to_vec();
-            given.extend([at(x), at(weight), bias_at, block(&y)]);
+            given.extend([at(x), at(weight), maybe(bias_at.as_deref()), block(&y)]);
             self.launch(Kernel::DepthwiseForward, for_each(n * output.len()), &given)?;
-            values(x)
+            (y, values(x))
         } else {
-            let input =
-                self.widened(&values(x), n * conv.input.area() * sizes.groups, sizes.channels)?;
+            let input = self.widened_input(sizes, &values(x))?;
             let filters = self.turned_weights(weight, sizes)?;
-            let mut given =
-                shape(n, conv, sizes.wide_channels * sizes.groups, conv.filters).to_vec();
-            given.extend([block(&input), block(&filters), bias_at, block(&y)]);
-            let (kernel, grid) = sizes.kernel(
-                &FORWARD,
-                self.queue.has_warpgroups(),
-                [sizes.pixels(), sizes.filters, sizes.groups],
-            );
-            self.launch(kernel, grid, &given)?;
-            input
+            let kernel = sizes.kernel(&FORWARD, self.queue.has_warpgroups(), sizes.of_output());
+            (self.forward(kernel, sizes, (&input, &filters), bias_at.as_deref())?, input)
         };
         let y = self.wrap(y, Dims::Maps(n, output));
         let weights = values(weight);
@@ -230,13 +243,16 @@ impl GpuOps {
                     gradients[1] = Some(Rc::new(dw));
                 }
             } else if wanted[0] || wanted[1] {
-                let wide = ops.widened(&dy, sizes.pixels() * sizes.groups, sizes.filters)?;
+                let has_groups = ops.queue.has_warpgroups();
+                let wide = ops.widened_gradient(sizes, &dy)?;
                 if wanted[0] {
-                    let dx = ops.input_gradient(sizes, (&wide, &weights))?;
+                    let kernel = sizes.kernel(&INPUT_GRADIENT, has_groups, sizes.of_input());
+                    let dx = ops.input_gradient(kernel, sizes, (&wide, &weights))?;
                     gradients[0] = Some(Rc::new(dx));
                 }
                 if wanted[1] {
-                    let dw = ops.filter_gradient(sizes, (&input, &wide))?;
+                    let by = sizes.filter_kernel(has_groups);
+                    let dw = ops.filter_gradient(by, sizes, (&input, &wide))?;
                     gradients[1] = Some(Rc::new(dw));
                 }
             }
@@ -246,6 +262,45 @@ impl GpuOps {
             }
             Ok(gradients)
         }))
+    }
+
+    pub(super) fn widened_input(&self, sizes: Sizes, x: &Rc<Block>) -> Result<Rc<Block>, OpError> {
+        let rows = sizes.images * sizes.conv.input.area() * sizes.groups;
+        self.widened(x, rows, sizes.channels)
+    }
+
+    pub(super) fn widened_gradient(
+        &self,
+        sizes: Sizes,
+        dy: &Rc<Block>,
+    ) -> Result<Rc<Block>, OpError> {
+        self.widened(dy, sizes.pixels() * sizes.groups, sizes.filters)
+    }
+
+    /// Asks for a product of so many rows and columns, in so many layers.
+    fn multiply(
+        &self,
+        kernel: Kernel,
+        [rows, columns, layers]: [usize; 3],
+        given: &[Given],
+    ) -> Result<(), OpError> {
+        self.launch(kernel, tiles(kernel, [rows, columns, 1, layers]), given)
+    }
+
+    /// The convolution of maps that are wide enough, with filters that were turned.
+    pub(super) fn forward(
+        &self,
+        kernel: Kernel,
+        sizes: Sizes,
+        (x, filters): (&Block, &Block),
+        bias: Option<&Block>,
+    ) -> Result<Block, OpError> {
+        let Sizes { conv, images, groups, wide_channels, .. } = sizes;
+        let y = self.room(images * conv.output().len())?;
+        let mut given = shape(images, &conv, wide_channels * groups, conv.filters).to_vec();
+        given.extend([block(x), block(filters), maybe(bias), block(&y)]);
+        self.multiply(kernel, sizes.of_output(), &given)?;
+        Ok(y)
     }
 
     /// Rows of so many values as rows of a multiple of [`WIDE`], by zeros.
@@ -261,7 +316,11 @@ impl GpuOps {
     }
 
     /// Weights `[filters, channels, taps]` as `[filters, taps, channels]`, turned once for all passes that use them.
-    fn turned_weights(&self, weight: &Tensor, sizes: Sizes) -> Result<Rc<Block>, OpError> {
+    pub(super) fn turned_weights(
+        &self,
+        weight: &Tensor,
+        sizes: Sizes,
+    ) -> Result<Rc<Block>, OpError> {
         let Sizes { channels, taps, wide_channels, .. } = sizes;
         let turn = Turn {
             n: sizes.conv.filters,
@@ -282,12 +341,13 @@ impl GpuOps {
         Ok(turned)
     }
 
-    fn input_gradient(
+    pub(super) fn input_gradient(
         &self,
+        kernel: Kernel,
         sizes: Sizes,
         (dy, weights): (&Block, &Block),
     ) -> Result<Block, OpError> {
-        let Sizes { conv, images, groups, channels, filters, wide_filters, .. } = sizes;
+        let Sizes { conv, images, groups, filters, wide_filters, .. } = sizes;
         let dx = self.room(images * conv.input.len())?;
         // [groups, filters, channels * taps] as [groups, channels * taps, filters]: a row for each channel.
         let columns = conv.patch();
@@ -302,40 +362,20 @@ impl GpuOps {
         let turned = self.turned(weights, turn)?;
         let mut given = shape(images, &conv, conv.input.channels, wide_filters * groups).to_vec();
         given.extend([block(dy), block(&turned), block(&dx)]);
-        // Input pixels that are met by the same taps of a filter make a phase of their own (conv.cu).
-        let (down, right) = conv.stride;
-        let pixels = images * conv.input.height.div_ceil(down) * conv.input.width.div_ceil(right);
-        let (kernel, grid) = sizes.kernel(
-            &INPUT_GRADIENT,
-            self.queue.has_warpgroups(),
-            [pixels, channels, groups * down * right],
-        );
-        self.launch(kernel, grid, &given)?;
+        self.multiply(kernel, sizes.of_input(), &given)?;
         Ok(dx)
     }
 
-    /// `[filters, channels, taps]`, from parts of the pixels that are added up afterwards.
-    fn filter_gradient(&self, sizes: Sizes, (x, dy): (&Block, &Block)) -> Result<Block, OpError> {
-        let Sizes {
-            conv,
-            images,
-            groups,
-            taps,
-            channels,
-            filters,
-            wide_channels,
-            wide_filters,
-            ..
-        } = sizes;
+    /// `[filters, channels, taps]`, from parts of the pixels, as many as are given with the kernel, that are added up afterwards.
+    pub(super) fn filter_gradient(
+        &self,
+        (kernel, parts): (Kernel, usize),
+        sizes: Sizes,
+        (x, dy): (&Block, &Block),
+    ) -> Result<Block, OpError> {
+        let Sizes { conv, images, groups, taps, channels, filters, .. } = sizes;
+        let Sizes { wide_channels, wide_filters, .. } = sizes;
         let (pixels, places) = (sizes.pixels(), taps * wide_channels);
-        let candidates = match sizes.precision {
-            Precision::Float32 => &PRECISE_FILTER_GRADIENT[..],
-            Precision::Tf32 if self.queue.has_warpgroups() => &FILTER_GRADIENT[..],
-            Precision::Tf32 => &FILTER_GRADIENT[..3],
-        };
-        let shape_of = [places, filters, groups];
-        let most = pixels.div_ceil(LEAST_PIXELS);
-        let (kernel, parts) = best_in_parts(candidates, shape_of, pixels, most);
         let part = pixels.div_ceil(parts).next_multiple_of(TILE_DEPTH);
         let parts = pixels.div_ceil(part);
         let len = conv.filters * places;

@@ -3,6 +3,7 @@
 //! An operation asks for its kernels and returns: the GPU computes behind. What is asked for in a step is written down and handed
 //! over at its end, and a step that asks for the same as one before is replayed as a whole.
 
+mod apart;
 mod block;
 mod conv;
 mod log;
@@ -77,6 +78,10 @@ impl GpuOps {
     }
 
     fn untried(gpu: Arc<Gpu>, precision: Precision) -> Result<Backend, GpuError> {
+        Ok(Self::on(gpu, precision)?)
+    }
+
+    fn on(gpu: Arc<Gpu>, precision: Precision) -> Result<Rc<Self>, GpuError> {
         let queue = Queue::new(gpu)?;
         Ok(Rc::new_cyclic(|this| Self {
             queue,

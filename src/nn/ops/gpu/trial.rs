@@ -61,7 +61,7 @@ pub(super) fn pass(gpu: &Arc<Gpu>, precision: Precision) -> Result<(), GpuError>
 }
 
 /// Numbers without a pattern from -1 to 1.
-fn numbers(salt: u32, len: usize) -> Vec<f32> {
+pub(super) fn numbers(salt: u32, len: usize) -> Vec<f32> {
     let mut state = salt;
     let mut next = || {
         state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);

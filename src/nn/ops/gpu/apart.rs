@@ -1,0 +1,164 @@
+//! Every kernel of a convolution against sums in double precision, where a training would meet one of them only.
+
+use std::sync::Arc;
+
+use super::conv::{
+    FILTER_GRADIENT, FORWARD, INPUT_GRADIENT, Kernels, PRECISE_FILTER_GRADIENT, Sizes,
+};
+use super::node::values;
+use super::tiles::Candidate;
+use super::trial::numbers;
+use super::{GpuOps, told};
+use crate::device::Precision;
+use crate::nn::geometry::{Chw, Conv2d};
+use crate::nn::gpu::{Block, Gpu, Kernel};
+use crate::nn::ops::{Dims, OpError, Ops, Tensor};
+
+/// Parts that the pixels are cut into.
+const PARTS: usize = 2;
+
+/// Convolutions, with their images, that meet every part of the kernels: few channels and many, taps that find padding alone, a
+/// stride, groups, tiles that are not full.
+fn samples() -> [(usize, Conv2d); 5] {
+    let conv = |channels, side, filters, taps, stride, padding, groups| Conv2d {
+        input: Chw { channels, height: side, width: side + 1 },
+        filters,
+        kernel: (taps, taps),
+        stride: (stride, stride),
+        padding: (padding, padding),
+        groups,
+    };
+    [
+        (2, conv(3, 9, 12, 5, 1, 0, 1)),
+        (20, conv(36, 6, 70, 3, 1, 1, 1)),
+        (3, conv(32, 9, 130, 3, 2, 1, 1)),
+        (17, conv(64, 5, 8, 5, 1, 1, 2)),
+        (5, conv(8, 12, 4, 1, 1, 0, 1)),
+    ]
+}
+
+impl GpuOps {
+    /// How far each kernel of a convolution is from the same sums in double precision, of numbers that were rounded as it rounds
+    /// them: the largest difference that it has anywhere, relative to the root of the sums' mean square. A check of a GPU.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    pub fn convolutions_apart(gpu: Arc<Gpu>) -> Result<Vec<(&'static str, f64)>, OpError> {
+        // Each kernel says itself how it rounds.
+        let ops = Self::on(gpu, Precision::Float32).map_err(told)?;
+        let mut apart: Vec<(&'static str, f64)> = Vec::new();
+        for (images, conv) in samples() {
+            for precision in [Precision::Tf32, Precision::Float32] {
+                for (kernel, off) in ops.sample_apart(Sizes::of(&conv, images, precision))? {
+                    match apart.iter_mut().find(|(name, _)| *name == kernel.name()) {
+                        Some((_, worst)) => *worst = worst.max(off),
+                        None => apart.push((kernel.name(), off)),
+                    }
+                }
+            }
+        }
+        Ok(apart)
+    }
+
+    fn sample_apart(&self, sizes: Sizes) -> Result<Vec<(Kernel, f64)>, OpError> {
+        let Sizes { conv, images, .. } = sizes;
+        let tensor = |salt, len: usize| self.tensor(numbers(salt, len), Dims::Flat(len));
+        let x = tensor(1, images * conv.input.len())?;
+        let weight = tensor(2, conv.weight_len())?;
+        let dy = tensor(3, images * conv.output().len())?;
+        let bias = tensor(4, conv.filters)?;
+        let [y, dx, dw] = sums(sizes, [&x, &weight, &dy, &bias].map(Tensor::host));
+        let input = self.widened_input(sizes, &values(&x))?;
+        let wide = self.widened_gradient(sizes, &values(&dy))?;
+        let filters = self.turned_weights(&weight, sizes)?;
+        let mut apart = Vec::new();
+        let mut compare = |kernel, found: &Block, wanted: &[f64]| -> Result<(), OpError> {
+            let mut values = vec![0.0; wanted.len()];
+            self.queue.download(found, &mut values).map_err(told)?;
+            apart.push((kernel, distance(&values, wanted)));
+            Ok(())
+        };
+        for kernel in self.all_of(&FORWARD, sizes) {
+            let found = self.forward(kernel, sizes, (&input, &filters), Some(&values(&bias)))?;
+            compare(kernel, &found, &y)?;
+        }
+        for kernel in self.all_of(&INPUT_GRADIENT, sizes) {
+            let found = self.input_gradient(kernel, sizes, (&wide, &values(&weight)))?;
+            compare(kernel, &found, &dx)?;
+        }
+        let of_filters = match sizes.is_rounded() {
+            true => &FILTER_GRADIENT[..],
+            false => &PRECISE_FILTER_GRADIENT[..],
+        };
+        for Candidate(kernel, ..) in of_filters.iter().filter(|it| self.has(it.0)) {
+            let found = self.filter_gradient((*kernel, PARTS), sizes, (&input, &wide))?;
+            compare(*kernel, &found, &dw)?;
+        }
+        Ok(apart)
+    }
+
+    fn has(&self, kernel: Kernel) -> bool {
+        self.queue.has_warpgroups() || !kernel.needs_warpgroups()
+    }
+
+    /// The kernels of a product in its precision.
+    fn all_of(&self, kernels: &Kernels, sizes: Sizes) -> Vec<Kernel> {
+        if !sizes.is_rounded() {
+            return vec![kernels.precise];
+        }
+        let candidates = kernels.by_warps.iter().chain(&kernels.by_groups).map(|it| it.0);
+        candidates.chain(kernels.few).filter(|it| self.has(*it)).collect()
+    }
+}
+
+/// The nearest number with a mantissa of 10 bits, the one farther from zero of two.
+fn rounded(value: f32) -> f64 {
+    f64::from(f32::from_bits((value.to_bits() + 0x1000) & 0xffff_e000))
+}
+
+/// The output, the gradient of the input and that of the filters of `[x, weight, dy, bias]`, maps as `[N, H, W, C]`.
+fn sums(sizes: Sizes, given: [Vec<f32>; 4]) -> [Vec<f64>; 3] {
+    let Sizes { conv, images, .. } = sizes;
+    let [x, weight, dy, bias] = given;
+    let used = |values: Vec<f32>| -> Vec<f64> {
+        let used = |it: f32| if sizes.is_rounded() { rounded(it) } else { f64::from(it) };
+        values.into_iter().map(used).collect()
+    };
+    let (x, weight, dy) = (used(x), used(weight), used(dy));
+    let (input, output) = (conv.input, conv.output());
+    let (channels, filters) = (input.channels / conv.groups, conv.filters / conv.groups);
+    let mut y: Vec<f64> = (0..dy.len()).map(|at| f64::from(bias[at % conv.filters])).collect();
+    let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
+    for pixel in 0..images * output.area() {
+        let (image, place) = (pixel / output.area(), pixel % output.area());
+        for tap in 0..conv.kernel.0 * conv.kernel.1 {
+            let row = place / output.width * conv.stride.0 + tap / conv.kernel.1;
+            let column = place % output.width * conv.stride.1 + tap % conv.kernel.1;
+            let inside = |at: usize, padding, size| at.checked_sub(padding).filter(|it| *it < size);
+            let row = inside(row, conv.padding.0, input.height);
+            let column = inside(column, conv.padding.1, input.width);
+            let (Some(row), Some(column)) = (row, column) else { continue };
+            let from = ((image * input.height + row) * input.width + column) * input.channels;
+            for filter in 0..conv.filters {
+                for channel in 0..channels {
+                    let to = pixel * conv.filters + filter;
+                    let at = from + filter / filters * channels + channel;
+                    let of = (filter * channels + channel) * conv.kernel.0 * conv.kernel.1 + tap;
+                    y[to] += x[at] * weight[of];
+                    dx[at] += dy[to] * weight[of];
+                    dw[of] += dy[to] * x[at];
+                }
+            }
+        }
+    }
+    [y, dx, dw]
+}
+
+/// The largest difference, relative to the root of the mean square.
+fn distance(found: &[f32], wanted: &[f64]) -> f64 {
+    let off = found.iter().zip(wanted).map(|(a, b)| (f64::from(*a) - b).abs());
+    #[expect(clippy::cast_precision_loss, reason = "a number of values")]
+    let mean = wanted.iter().map(|it| it * it).sum::<f64>() / wanted.len() as f64;
+    // A difference that is no number is no small one.
+    off.fold(0.0, |a: f64, b| if a >= b || a.is_nan() { a } else { b }) / mean.sqrt()
+}
