@@ -10,14 +10,37 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 #[derive(Debug, Clone)]
 pub struct Stream(ChaCha8Rng);
 
+/// What a stream follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key([u8; 32]);
+
 /// The stream of (seed, purpose, epoch, index). `purpose` is a word such as `shuffle`.
 pub fn stream(seed: u64, purpose: &str, epoch: u64, index: u64) -> Stream {
+    key(seed, purpose, epoch, index).stream()
+}
+
+/// The key of the same stream.
+pub fn key(seed: u64, purpose: &str, epoch: u64, index: u64) -> Key {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
     hasher.update(&epoch.to_le_bytes());
     hasher.update(&index.to_le_bytes());
     hasher.update(purpose.as_bytes());
-    Stream(ChaCha8Rng::from_seed(*hasher.finalize().as_bytes()))
+    Key(*hasher.finalize().as_bytes())
+}
+
+impl Key {
+    /// Its stream, from the beginning.
+    pub fn stream(self) -> Stream {
+        Stream(ChaCha8Rng::from_seed(self.0))
+    }
+
+    /// It as ChaCha takes it.
+    pub fn words(self) -> [u32; 8] {
+        std::array::from_fn(|at| {
+            u32::from_le_bytes(std::array::from_fn(|byte| self.0[4 * at + byte]))
+        })
+    }
 }
 
 impl Stream {

@@ -9,7 +9,9 @@ use indexmap::IndexMap;
 use super::fuse::{self, Fused, FusedSegment};
 use super::geometry::{Chw, Rectifier};
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
-use super::ops::{Backend, ConvBlock, Dims, Norm, OpError, Prepared, Running, Tape, Tensor};
+use super::ops::{
+    Backend, ConvBlock, Dims, Dropout, Norm, OpError, Prepared, Running, Tape, Tensor,
+};
 use super::placement::{Placed, SpecError};
 use super::spec::{Init, Layer, Part, Spec};
 use crate::config::words;
@@ -610,8 +612,7 @@ impl Model {
                     Layer::Dropout2d { .. } => placed.input.channels,
                     _ => placed.input.len(),
                 };
-                let mask = key.mask(&placed.name, *p, x.rows() * channels);
-                ops.scale_channels(x, &mask, channels)
+                ops.dropout(x, key.dropout(&placed.name, *p), channels)
             }
         }
     }
@@ -679,12 +680,10 @@ impl LayerNorm {
 }
 
 impl DropoutKey<'_> {
-    /// `len` factors, 0 with probability `p`, else 1 / (1 - p).
-    fn mask(&self, layer: &str, p: f32, len: usize) -> Vec<f32> {
+    /// That of a layer.
+    fn dropout(&self, layer: &str, p: f32) -> Dropout {
         let purpose = format!("dropout {layer} {}", self.pass);
-        let mut stream = random::stream(self.seed, &purpose, self.epoch, self.step);
-        let keep = 1.0 / (1.0 - p);
-        (0..len).map(|_| if stream.uniform() < p { 0.0 } else { keep }).collect()
+        Dropout { key: random::key(self.seed, &purpose, self.epoch, self.step), p }
     }
 }
 

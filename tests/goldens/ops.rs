@@ -71,6 +71,25 @@ fn every_kernel_of_a_convolution_gives_its_sums() {
 }
 
 #[test]
+fn a_gpu_drops_what_the_processor_drops() {
+    use runner::nn::ops::{CpuOps, Dropout};
+    let Some(gpu) = gpu(Precision::Tf32) else { return };
+    for (number, p) in [(0, 0.0), (1, 0.25), (2, 0.5), (3, 0.9)] {
+        let dropout = Dropout { key: runner::random::key(7, "dropout test", 3, number), p };
+        for (rows, columns, channels) in
+            [(1, 1, 1), (3, 5, 5), (2, 8, 8), (1, 17, 17), (40, 60, 20)]
+        {
+            let dropped = |ops: &runner::nn::ops::Backend| {
+                let x = vec![1.5; rows * columns];
+                let x = ops.tensor(x, Dims::Rows(rows, columns)).unwrap();
+                ops.dropout(&x, dropout, channels).unwrap().host()
+            };
+            assert_eq!(dropped(&gpu), dropped(&CpuOps::shared()), "{p}, {rows} x {columns}");
+        }
+    }
+}
+
+#[test]
 fn a_convolution_that_a_gpu_cannot_count_is_an_error() {
     let Some(gpu) = gpu(Precision::Float32) else { return };
     let long = Conv2d {

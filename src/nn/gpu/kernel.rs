@@ -148,6 +148,7 @@ kernels! {
     DepthwiseFilterGradient "depthwise_filter_gradient" "iiiiiiiiiiiiiiiirrw",
     DepthwiseForward "depthwise_forward" "iiiiiiiiiiiiiiirrrw",
     DepthwiseInputGradient "depthwise_input_gradient" "iiiiiiiiiiiiiiirrw",
+    DropoutScales "dropout_scales" "iffrw",
     Fill "fill" "lrw",
     GatherRows "gather_rows" "iirrw",
     Hits "hits" "iirrw",

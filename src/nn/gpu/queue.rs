@@ -94,6 +94,8 @@ pub(in crate::nn) enum Given<'a> {
     Arg(Arg),
     /// Numbers that may be others at the next step, by a pointer to them.
     Numbers(&'a [f32]),
+    /// The same for whole numbers.
+    Words(&'a [u32]),
 }
 
 impl From<Arg> for Given<'_> {
@@ -203,6 +205,7 @@ impl Queue {
         let bytes = given.iter().map(|it| match it {
             Given::Arg(_) => 0,
             Given::Numbers(numbers) => size_of_val(*numbers).next_multiple_of(16),
+            Given::Words(words) => size_of_val(*words).next_multiple_of(16),
         });
         self.make_room(&mut state, bytes.sum())?;
         let arguments: Vec<Arg> = given
@@ -210,6 +213,7 @@ impl Queue {
             .map(|it| match it {
                 Given::Arg(arg) => *arg,
                 Given::Numbers(numbers) => Arg::Address(state.staging.put(as_bytes(numbers))),
+                Given::Words(words) => Arg::Address(state.staging.put(as_bytes(words))),
             })
             .collect();
         state.calls.launch(kernel, grid, &arguments);
@@ -358,6 +362,7 @@ impl Drop for Queue {
 pub(in crate::nn) trait Plain: Copy {}
 impl Plain for f32 {}
 impl Plain for i32 {}
+impl Plain for u32 {}
 impl Plain for u8 {}
 
 fn as_bytes<T: Plain>(values: &[T]) -> &[u8] {

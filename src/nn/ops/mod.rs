@@ -14,6 +14,7 @@ pub mod conv_block;
 mod cpu;
 pub mod cross_entropy;
 mod dfdx_ops;
+mod dropout;
 mod elementwise;
 mod gpu;
 pub mod grad_scale;
@@ -44,6 +45,7 @@ pub use conv_block::{ConvBlock, Norm, Running};
 pub use cpu::CpuOps;
 pub use cross_entropy::{Targets, log_softmax};
 pub use dfdx_ops::DfdxOps;
+pub use dropout::Dropout;
 pub use gpu::GpuOps;
 pub use hits::argmax;
 pub use primitive::Primitive;
@@ -209,13 +211,21 @@ pub trait Ops: Debug {
     /// Those of the device.
     fn relu(&self, x: &Tensor, rectifier: Rectifier) -> Result<Tensor, OpError>;
 
-    /// `y[n, c, s] = x[n, c, s] * scale[n * channels + c]`: dropout with the caller's mask. For
-    /// dropout of single values, `channels` is the number of features.
+    /// `y[n, c, s] = x[n, c, s] * scale[n * channels + c]`. For single values, `channels` is the number of
+    /// features.
     ///
     /// # Errors
     /// Those of the device.
     fn scale_channels(&self, x: &Tensor, scale: &[f32], channels: usize)
     -> Result<Tensor, OpError>;
+
+    /// `x` with `channels` in a row, of which some are zero and the others larger for it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn dropout(&self, x: &Tensor, dropout: Dropout, channels: usize) -> Result<Tensor, OpError> {
+        self.scale_channels(x, &dropout.scales(x.rows() * channels), channels)
+    }
 
     /// `x` itself; its gradient is `factor` times the output's: reversal for a negative one (Ganin et
     /// al. 2016).

@@ -25,8 +25,8 @@ use std::sync::Arc;
 use self::log::Log;
 use self::node::Node;
 use super::{
-    Backend, ConvBlock, Dims, Gradients, Norm, OpError, Ops, Prepared, Primitive, Tape, Targets,
-    Tensor, UpdateRule,
+    Backend, ConvBlock, Dims, Dropout, Gradients, Norm, OpError, Ops, Prepared, Primitive, Tape,
+    Targets, Tensor, UpdateRule,
 };
 use crate::device::Precision;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
@@ -210,7 +210,14 @@ impl Ops for GpuOps {
         scale: &[f32],
         channels: usize,
     ) -> Result<Tensor, OpError> {
+        assert_eq!(scale.len(), x.rows() * channels, "scale_channels: the scale is not [N, C]");
+        let scale = self.queue.upload(scale).map_err(told)?;
         self.scale_planes(&self.flat_rows(x)?, scale, channels)
+    }
+
+    fn dropout(&self, x: &Tensor, dropout: Dropout, channels: usize) -> Result<Tensor, OpError> {
+        let scales = self.dropout_scales(dropout, x.rows() * channels)?;
+        self.scale_planes(&self.flat_rows(x)?, scales, channels)
     }
 
     fn grad_scale(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError> {

@@ -2,11 +2,14 @@
 
 use std::rc::Rc;
 
+use super::GpuOps;
 use super::node::{Back, Node, at, block, count, for_each, size, values};
-use super::{GpuOps, told};
 use crate::nn::geometry::Rectifier;
 use crate::nn::gpu::{Arg, Block, Given, Kernel};
-use crate::nn::ops::{Dims, OpError, Tensor};
+use crate::nn::ops::{Dims, Dropout, OpError, Tensor};
+
+/// Random numbers that a thread draws (`random.cu`).
+const WORDS: usize = 16;
 
 /// A function of one value, in the order of the kernel.
 #[derive(Debug, Clone, Copy)]
@@ -157,12 +160,10 @@ impl GpuOps {
     pub(super) fn scale_planes(
         &self,
         x: &Tensor,
-        scale: &[f32],
+        scale: Block,
         channels: usize,
     ) -> Result<Tensor, OpError> {
-        assert_eq!(scale.len(), x.rows() * channels, "scale_channels: the scale is not [N, C]");
         let (len, spatial) = (x.len(), size(x.columns() / channels));
-        let scale = self.queue.upload(scale).map_err(told)?;
         let y = self.room(len)?;
         let given = [count(len), spatial, block(&scale), at(x), block(&y)];
         self.launch(Kernel::ScalePlanes, for_each(len), &given)?;
@@ -173,6 +174,16 @@ impl GpuOps {
             ops.launch(Kernel::ScalePlanes, for_each(len), &given)?;
             Ok(vec![Some(Rc::new(dx))])
         }))
+    }
+
+    /// The factors of dropout, `len` of them, which the GPU draws itself: the same that the processor draws.
+    pub(super) fn dropout_scales(&self, dropout: Dropout, len: usize) -> Result<Block, OpError> {
+        let scales = self.room(len)?;
+        let numbers = [dropout.p, dropout.keep()].map(|it| Given::from(Arg::Float(it)));
+        let key = dropout.key.words();
+        let given = [&[size(len)], &numbers[..], &[Given::Words(&key), block(&scales)]].concat();
+        self.launch(Kernel::DropoutScales, for_each(len.div_ceil(WORDS)), &given)?;
+        Ok(scales)
     }
 
     /// `x` itself, whose gradient is multiplied.
