@@ -3,6 +3,7 @@
 //! ```text
 //! device DEVICE check     # every golden operation, the golden steps of DANN and CORAL; exit code 1 if one is off
 //! device DEVICE times     # answers lines `WORK TIMES`, as `work` does
+//! device cuda:N tiles     # what every kernel takes for convolutions of ResNets and of `dacnn`
 //! ```
 //!
 //! `DEVICE` is `cpu`, `dfdx`, `cuda:0` or, with `--features cuda`, `dfdx-cuda:0`. What is checked is in single precision but for
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use reference::{Distance, step};
 use runner::device::Precision;
 use runner::nn::dispatch;
+use runner::nn::geometry::{Chw, Conv2d};
 use runner::nn::gpu::Gpu;
 use runner::nn::ops::{Backend, GpuOps};
 
@@ -27,10 +29,10 @@ fn main() -> ExitCode {
     // Cargo adds `--bench`.
     let words = runner::system::command_line().into_iter().skip(1).filter(|word| word != "--bench");
     let words: Vec<String> = words.collect();
-    let [device, what @ ("check" | "times")] =
+    let [device, what @ ("check" | "times" | "tiles")] =
         words.iter().map(String::as_str).collect::<Vec<_>>()[..]
     else {
-        eprintln!("usage: device cpu|dfdx|cuda:N|dfdx-cuda:N check|times");
+        eprintln!("usage: device cpu|dfdx|cuda:N|dfdx-cuda:N check|times|tiles");
         return ExitCode::from(2);
     };
     match done(device, what) {
@@ -52,9 +54,13 @@ fn done(device: &str, what: &str) -> Result<bool, Box<dyn std::error::Error>> {
             Ok(true)
         });
     }
-    let float32 = dispatch::find(device, Precision::Float32)?;
     let number = device.strip_prefix("cuda:").and_then(|it| it.parse().ok());
     let gpu = number.map(Gpu::open).transpose()?;
+    if what == "tiles" {
+        tiles(&gpu.ok_or("tiles are those of `cuda:N`")?)?;
+        return Ok(true);
+    }
+    let float32 = dispatch::find(device, Precision::Float32)?;
     dispatch::on(float32, |ops| dispatch::on(tf32, |rough| Ok(check(ops, rough, gpu.as_ref()))))
 }
 
@@ -107,4 +113,43 @@ fn check(ops: &Backend, tf32: &Backend, gpu: Option<&Arc<Gpu>>) -> bool {
     }
     println!("{passed} passed, {failed} failed");
     failed == 0
+}
+
+/// Prints what each kernel takes for some convolutions, with the operations of a second that this is.
+fn tiles(gpu: &Arc<Gpu>) -> Result<(), Box<dyn std::error::Error>> {
+    // Images, channels, pixels along a side, filters, taps along a side, stride and padding.
+    let shapes = [
+        ("dacnn, first", (256, 3, 28, 64, 5, 1, 1)),
+        ("dacnn, second", (256, 64, 13, 50, 5, 1, 1)),
+        ("ResNet, first", (64, 3, 224, 64, 7, 2, 3)),
+        ("ResNet, layer1", (256, 64, 56, 64, 3, 1, 1)),
+        ("ResNet, layer2", (256, 128, 28, 128, 3, 1, 1)),
+        ("ResNet, layer3", (256, 256, 14, 256, 3, 1, 1)),
+        ("ResNet, layer4", (256, 512, 7, 512, 3, 1, 1)),
+        ("ResNet, layer4", (64, 512, 7, 512, 3, 1, 1)),
+        ("ResNet, to layer2", (64, 64, 56, 128, 3, 2, 1)),
+        ("ResNet-50, layer1", (32, 64, 56, 256, 1, 1, 0)),
+        ("ResNet-50, layer3", (32, 1024, 14, 256, 1, 1, 0)),
+        ("ResNet-50, layer4", (32, 512, 7, 2048, 1, 1, 0)),
+    ];
+    for (name, (images, channels, side, filters, taps, stride, padding)) in shapes {
+        let conv = Conv2d {
+            input: Chw { channels, height: side, width: side },
+            filters,
+            kernel: (taps, taps),
+            stride: (stride, stride),
+            padding: (padding, padding),
+            groups: 1,
+        };
+        #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+        let operations =
+            (2 * images * conv.output().area() * filters * channels * taps * taps) as f64;
+        println!(
+            "{name}: {images} images, {channels} x {side} x {side}, {filters} filters of {taps} x {taps}, stride {stride}"
+        );
+        for (kernel, time) in GpuOps::convolution_times(Arc::clone(gpu), (images, conv))? {
+            println!("  {kernel:34} {time:8.1} us {:5.0} TFLOP/s", operations / time / 1e6);
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Every kernel of a convolution against sums in double precision, where a training would meet one of them only.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::conv::{
     FILTER_GRADIENT, FORWARD, INPUT_GRADIENT, Kernels, PRECISE_FILTER_GRADIENT, Sizes,
@@ -16,6 +17,9 @@ use crate::nn::ops::{Dims, OpError, Ops, Tensor};
 
 /// Parts that the pixels are cut into.
 const PARTS: usize = 2;
+/// Rounds of runs that are timed, and runs of each.
+const ROUNDS: usize = 5;
+const RUNS: u32 = 10;
 
 /// Convolutions, with their images, that meet every part of the kernels: few channels and many, taps that find padding alone, a
 /// stride, groups, tiles that are not full.
@@ -95,6 +99,51 @@ impl GpuOps {
             compare(*kernel, &found, &dw)?;
         }
         Ok(apart)
+    }
+
+    /// What each kernel takes for a convolution of so many images, forward, back to the input, and back to the filters: its name and
+    /// the median of some runs, in microseconds. What [`best`](super::tiles::best) goes by.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    pub fn convolution_times(
+        gpu: Arc<Gpu>,
+        (images, conv): (usize, Conv2d),
+    ) -> Result<Vec<(&'static str, f64)>, OpError> {
+        let ops = Self::on(gpu, Precision::Tf32).map_err(told)?;
+        let sizes = Sizes::of(&conv, images, Precision::Tf32);
+        let tensor = |salt, len: usize| ops.tensor(numbers(salt, len), Dims::Flat(len));
+        let weight = tensor(2, conv.weight_len())?;
+        let x = ops.widened_input(sizes, &values(&tensor(1, images * conv.input.len())?))?;
+        let dy = ops.widened_gradient(sizes, &values(&tensor(3, images * conv.output().len())?))?;
+        let filters = ops.turned_weights(&weight, sizes)?;
+        let mut times = Vec::new();
+        let mut time = |kernel: Kernel, run: &dyn Fn() -> Result<Block, OpError>| {
+            let mut found: Vec<f64> = Vec::new();
+            for _ in 0..ROUNDS {
+                ops.finish()?;
+                let start = Instant::now();
+                for _ in 0..RUNS {
+                    run()?;
+                }
+                ops.finish()?;
+                found.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(RUNS));
+            }
+            found.sort_by(f64::total_cmp);
+            times.push((kernel.name(), found[found.len() / 2]));
+            Ok::<_, OpError>(())
+        };
+        for kernel in ops.all_of(&FORWARD, sizes) {
+            time(kernel, &|| ops.forward(kernel, sizes, (&x, &filters), None))?;
+        }
+        for kernel in ops.all_of(&INPUT_GRADIENT, sizes) {
+            time(kernel, &|| ops.input_gradient(kernel, sizes, (&dy, &values(&weight))))?;
+        }
+        for candidate in FILTER_GRADIENT.iter().filter(|it| ops.has(it.0)) {
+            let by = (candidate.0, candidate.parts(sizes.of_filters(), sizes.pixels()));
+            time(candidate.0, &|| ops.filter_gradient(by, sizes, (&x, &dy)))?;
+        }
+        Ok(times)
     }
 
     fn has(&self, kernel: Kernel) -> bool {

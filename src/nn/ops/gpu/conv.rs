@@ -104,7 +104,7 @@ impl Sizes {
         }
     }
 
-    fn pixels(self) -> usize {
+    pub fn pixels(self) -> usize {
         self.images * self.conv.output().area()
     }
 
@@ -131,9 +131,12 @@ impl Sizes {
             Precision::Tf32 if has_groups => &FILTER_GRADIENT[..],
             Precision::Tf32 => &FILTER_GRADIENT[..3],
         };
-        let product = [self.taps * self.wide_channels, self.filters, self.groups];
-        let pixels = self.pixels();
-        best_in_parts(candidates, product, pixels, pixels.div_ceil(LEAST_PIXELS))
+        best_in_parts(candidates, self.of_filters(), self.pixels())
+    }
+
+    /// Rows and columns of that product, in so many layers.
+    pub fn of_filters(self) -> [usize; 3] {
+        [self.taps * self.wide_channels, self.filters, self.groups]
     }
 
     /// Rows and columns of the product of the output, in so many layers.

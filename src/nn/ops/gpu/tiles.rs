@@ -8,6 +8,8 @@ use crate::nn::gpu::{Kernel, Tile};
 const MULTIPROCESSORS: usize = 132;
 /// Operations in a microsecond with which memory would keep up, for each byte.
 const BYTES_PER_MICROSECOND: f64 = 3e6;
+/// Terms of a sum that are not worth a block of threads of their own.
+const LEAST_TERMS: usize = 256;
 /// Depths that beginning and ending a tile costs as much as.
 const ENDS: usize = 400;
 
@@ -54,30 +56,48 @@ pub(super) fn best(candidates: &[Candidate], [rows, columns, layers]: [usize; 3]
     found.expect("a kernel").0
 }
 
-/// The best of some for a product whose sums have so many terms, and into how many parts they are cut, at most `most`.
+/// The best of some for a product of so many rows and columns, in so many layers, whose sums have so many terms, and into how many
+/// parts they are cut.
 pub(super) fn best_in_parts(
     candidates: &[Candidate],
-    [rows, columns, layers]: [usize; 3],
+    product: [usize; 3],
     terms: usize,
-    most: usize,
 ) -> (Kernel, usize) {
     let mut found: Option<(Kernel, usize, f64)> = None;
     for candidate in candidates {
-        let tiles = candidate.tile().count(rows, columns) * layers;
-        // As many parts as make full use of the GPU, once or several times.
-        for rounds in 1..=6 {
-            let parts = (rounds * candidate.slots() / tiles).clamp(1, most);
-            let part = terms.div_ceil(parts) + ENDS;
-            #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-            let added = (2 * parts * rows * columns * layers * size_of::<f32>()) as f64;
-            let time = candidate.time(tiles * parts, part) + added / BYTES_PER_MICROSECOND;
-            if found.is_none_or(|(_, _, best)| time < 0.98 * best) {
-                found = Some((candidate.0, parts, time));
-            }
+        let (parts, time) = candidate.in_parts(product, terms);
+        if found.is_none_or(|(_, _, best)| time < 0.98 * best) {
+            found = Some((candidate.0, parts, time));
         }
     }
     let (kernel, parts, _) = found.expect("a kernel");
     (kernel, parts)
+}
+
+impl Candidate {
+    /// Into how many parts the sums are best cut.
+    pub fn parts(&self, product: [usize; 3], terms: usize) -> usize {
+        self.in_parts(product, terms).0
+    }
+
+    /// The same with the microseconds that it takes.
+    fn in_parts(&self, [rows, columns, layers]: [usize; 3], terms: usize) -> (usize, f64) {
+        let tiles = self.tile().count(rows, columns) * layers;
+        let mut found: Option<(usize, f64)> = None;
+        // As many parts as make full use of the GPU, once or several times.
+        for rounds in 1..=6 {
+            let most = terms.div_ceil(LEAST_TERMS).max(1);
+            let parts = (rounds * self.slots() / tiles).clamp(1, most);
+            let part = terms.div_ceil(parts) + ENDS;
+            #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+            let added = (2 * parts * rows * columns * layers * size_of::<f32>()) as f64;
+            let time = self.time(tiles * parts, part) + added / BYTES_PER_MICROSECOND;
+            if found.is_none_or(|(_, best)| time < 0.98 * best) {
+                found = Some((parts, time));
+            }
+        }
+        found.expect("some parts")
+    }
 }
 
 #[cfg(test)]
@@ -96,11 +116,10 @@ mod tests {
 
     #[test]
     fn sums_are_cut_where_there_are_few_of_them() {
-        let parts = |rows, columns, terms, most| {
-            best_in_parts(&[LARGE, SMALL], [rows, columns, 1], terms, most).1
-        };
-        assert!(parts(100, 64, 1_000_000, 500) > 100);
-        assert_eq!(parts(100, 64, 1_000_000, 3), 3);
-        assert_eq!(parts(20_000, 20_000, 1000, 500), 1);
+        let parts =
+            |rows, columns, terms| best_in_parts(&[LARGE, SMALL], [rows, columns, 1], terms).1;
+        assert!(parts(100, 64, 1_000_000) > 100);
+        assert_eq!(parts(100, 64, 700), 3);
+        assert_eq!(parts(20_000, 20_000, 1000), 1);
     }
 }
