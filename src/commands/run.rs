@@ -64,6 +64,11 @@ pub(super) fn run_trials(
     options: &RunOptions,
 ) -> Result<Ran, Error> {
     let machine = |error: &dyn std::fmt::Display| Error::Machine(error.to_string());
+    if let Some(reason) = dispatch::passed_over()
+        && !options.quiet
+    {
+        console::say(format!("note: `cuda:0` is not used: {reason}"));
+    }
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = options.threads {
         pool = pool.num_threads(threads.into());

@@ -1,12 +1,22 @@
 //! From the name of a device to its operations, and to the name of its arithmetic.
 
+use std::sync::OnceLock;
+
 use dfdx::prelude::Cpu;
 
-use super::gpu::Gpu;
+use super::gpu::{Gpu, GpuError};
 use super::kernels::isa::Isa;
 use super::ops::{Backend, CpuOps, DfdxOps, GpuOps, OpError};
 use crate::config::Word as _;
 use crate::device::{Device, DeviceError, Precision};
+
+/// Why `auto` did not take a GPU that is there.
+static PASSED_OVER: OnceLock<GpuError> = OnceLock::new();
+
+/// Why the processor was taken where a pipeline left it to the machine and there is a GPU.
+pub fn passed_over() -> Option<&'static GpuError> {
+    PASSED_OVER.get()
+}
 
 /// The device that a word stands for on this machine: `auto` is the first GPU, if there is one that the kernels run on.
 ///
@@ -15,8 +25,14 @@ use crate::device::{Device, DeviceError, Precision};
 pub fn find(word: &str, precision: Precision) -> Result<Device, DeviceError> {
     let can = |ordinal| Gpu::open(ordinal).and_then(|gpu| GpuOps::try_out(&gpu, precision));
     match Device::parse(word, precision)? {
-        None if can(0).is_ok() => Ok(Device::Cuda { ordinal: 0, precision }),
-        None => Ok(Device::Cpu),
+        None => Ok(match can(0) {
+            Ok(()) => Device::Cuda { ordinal: 0, precision },
+            Err(GpuError::NoDriver | GpuError::NoGpu(_)) => Device::Cpu,
+            Err(reason) => {
+                PASSED_OVER.get_or_init(|| reason);
+                Device::Cpu
+            }
+        }),
         Some(device) => {
             if let Device::Cuda { ordinal, .. } = device {
                 can(ordinal).map_err(|reason| unavailable(device, &reason))?;

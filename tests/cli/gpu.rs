@@ -252,6 +252,11 @@ fn a_gpu_that_cannot_be_had_is_an_error_that_says_why_before_anything_runs() {
         let (code, said) = check("auto", settings).unwrap();
         assert_eq!(code, Some(0), "{said}");
     }
+    // A GPU that is there and cannot be used is no secret.
+    let run = ["run", "photos.toml", "--set", "pipeline.device=\"auto\""];
+    let output = with(root, &run, &[("STAND_IN_DRIVER", "12040")]).unwrap();
+    let said = text(&output.stderr);
+    assert!(said.contains("note: `cuda:0` is not used: its driver is for CUDA 12.4"), "{said}");
     let output = runner(root, &["check", "photos.toml", "--set", GPU]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
