@@ -177,7 +177,7 @@ kernels! {
     RowSums "row_sums" "iirw",
     Scale "scale" "lrrw",
     ScalePlanes "scale_planes" "lirrw",
-    ScatterRows "scatter_rows" "iiirrw",
+    ScatterRows "scatter_rows" "iirrw",
     Sgd "sgd" "lrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwww",
     Softmax "softmax" "iiirw",
     SoftmaxBack "softmax_back" "iiirrw",

@@ -43,14 +43,14 @@ KERNEL(gather_rows)(int count, int columns, const int *rows, const float *x, flo
 }
 REGISTER(gather_rows)
 
-// The gradients of the rows that were gathered, those of one row in the order in which they were.
-KERNEL(scatter_rows)(int total, int count, int columns, const int *rows, const float *dy, float *dx) {
+// The gradients of the rows that were gathered. `places` says where among the gathered ones each of the `total` rows is: where its
+// own begin, of all rows and of one more, and then those of all rows in turn, each row's in the order in which they were gathered.
+KERNEL(scatter_rows)(int total, int columns, const int *places, const float *dy, float *dx) {
   const int i = element();
   if (i >= (long long)total * columns) return;
   const int row = i / columns, column = i % columns;
   float sum = 0.0f;
-  for (int at = 0; at < count; at++)
-    if (rows[at] == row) sum += dy[(long long)at * columns + column];
+  for (int at = places[row]; at < places[row + 1]; at++) sum += dy[(long long)places[total + 1 + at] * columns + column];
   dx[i] = sum;
 }
 REGISTER(scatter_rows)

@@ -428,17 +428,44 @@ impl GpuOps {
             .iter()
             .map(|it| i32::try_from(*it).expect("a batch is far below 2^31 rows"))
             .collect();
-        let indices = self.queue.upload(&indices).map_err(told)?;
+        let rows = self.queue.upload(&indices).map_err(told)?;
         let y = self.room(chosen * columns)?;
-        let given = [size(chosen), size(columns), block(&indices), at(x), block(&y)];
+        let given = [size(chosen), size(columns), block(&rows), at(x), block(&y)];
         self.launch(Kernel::GatherRows, for_each(chosen * columns), &given)?;
         let y = self.wrap(y, Dims::Rows(chosen, columns));
         Ok(self.record(&[x], y, move |ops, dy, _| {
             let dx = ops.room(total * columns)?;
-            let (rows, dy) = (block(&indices), block(&dy));
-            let given = [size(total), size(chosen), size(columns), rows, dy, block(&dx)];
+            let places = ops.queue.upload(&places(total, &indices)).map_err(told)?;
+            let (places, dy) = (block(&places), block(&dy));
+            let given = [size(total), size(columns), places, dy, block(&dx)];
             ops.launch(Kernel::ScatterRows, for_each(total * columns), &given)?;
             Ok(vec![Some(Rc::new(dx))])
         }))
+    }
+}
+
+/// Where among gathered rows each of `total` rows is, as `scatter_rows` has it.
+fn places(total: usize, gathered: &[i32]) -> Vec<i32> {
+    let row = |at: &i32| usize::try_from(*at).expect("a row's number");
+    let mut places = vec![0; total + 1 + gathered.len()];
+    let (begins, of_rows) = places.split_at_mut(total + 1);
+    gathered.iter().for_each(|at| begins[row(at) + 1] += 1);
+    (0..total).for_each(|row| begins[row + 1] += begins[row]);
+    let mut next: Vec<i32> = begins.to_vec();
+    for (place, at) in (0..).zip(gathered) {
+        of_rows[row(&next[row(at)])] = place;
+        next[row(at)] += 1;
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_knows_where_it_was_gathered_to_in_their_order() {
+        assert_eq!(places(4, &[2, 0, 2, 3, 2]), [0, 1, 1, 4, 5, 1, 0, 2, 4, 3]);
+        assert_eq!(places(2, &[]), [0, 0, 0]);
     }
 }
