@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `device = "cuda:0"` on a real GPU, in under four minutes: its trial, the golden operations and steps, the sanitizer, steps
+# `device = "cuda:0"` on a real GPU, in under five minutes: its trial, the golden operations and steps, the sanitizer, steps
 # against PyTorch's in turns, the main job twice, and trials side by side. `benches/device.sh` does the same for dfdx's kernels.
 #
 #   benches/gpu.sh build    # anywhere, no GPU and no toolkit needed: target/gpu/, two stripped programs
@@ -58,6 +58,30 @@ main_job() { # NAME
   verdict "main job, $1" "$(tail -3 "$scratch/$1/dann/latest/table.csv" 2>/dev/null | tr '\n' ' ')"
 }
 
+# Eight seeds of the main job on one GPU: a sweep in one process, a process of ours for each, and one of PyTorch's for each.
+eight_trials() {
+  timed 60 "$out/eight-one-process.log" "$programs/runner" sweep pipelines/dann.toml --jobs 8 --quiet \
+    --set 'sweep.axes."pipeline.seed"=[0, 1, 2, 3, 4, 5, 6, 7]' --set 'pipeline.device="cuda:0"' \
+    --store "$scratch/eight" --results "$scratch/eight-results"
+  verdict "eight trials in one process" "$(head -1 "$out/eight-one-process.log" | head -c 150)"
+  timed 90 "$out/eight-processes.log" bash -c 'for seed in 0 1 2 3 4 5 6 7; do
+      "$0/runner" run pipelines/dann.toml --quiet --set "pipeline.device=\"cuda:0\"" --set "pipeline.seed=$seed" \
+        --store "$1/own-$seed" --results "$1/own-results-$seed" & running="$running $!"
+    done; for one in $running; do wait "$one" || exit; done' "$programs" "$scratch"
+  verdict "eight trials, a process each" ""
+  python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || return 0
+  # The images that ours were trained on.
+  local sets
+  sets=$(python3 -c 'import json, sys
+stages = {it["name"]: it["fingerprint"] for it in json.load(open(sys.argv[1]))["trials"][0]}
+print(*(f"{sys.argv[2]}/artifacts/{stages[name][:2]}/{stages[name]}" for name in ("source", "target")))' \
+    "$scratch/gpu-first/dann/latest/run.json" "$scratch/store-gpu-first") || return 0
+  timed 120 "$out/eight-torch.log" bash -c 'for seed in 0 1 2 3 4 5 6 7; do
+      python3 benches/dann.py $0 --seeds $seed --threads 2 --device cuda:0 & running="$running $!"
+    done; for one in $running; do wait "$one" || exit; done' "$sets"
+  verdict "eight trials of PyTorch's, a process each" "$(grep -c source_only "$out/eight-torch.log") of 8 trained"
+}
+
 run() {
   for program in runner device; do
     [ -e "$programs/$program" ] || refuse "$programs/$program is not there: \`$0 build\` makes it"
@@ -107,6 +131,8 @@ run() {
   status=$((differ > 0 || same == 0))
   took=0
   verdict "the main job twice gives the same bytes" "$same files equal, $differ differ"
+
+  eight_trials
 
   for jobs in 1 4 8; do
     timed 60 "$out/jobs-$jobs.log" "$programs/runner" sweep pipelines/dann-sweep.toml --jobs "$jobs" --quiet \
