@@ -69,13 +69,15 @@ eight_trials() {
         --store "$1/own-$seed" --results "$1/own-results-$seed" & running="$running $!"
     done; for one in $running; do wait "$one" || exit; done' "$programs" "$scratch"
   verdict "eight trials, a process each" ""
-  python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || return 0
   # The images that ours were trained on.
   local sets
-  sets=$(python3 -c 'import json, sys
+  sets=$(python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null && python3 -c 'import json, sys
 stages = {it["name"]: it["fingerprint"] for it in json.load(open(sys.argv[1]))["trials"][0]}
 print(*(f"{sys.argv[2]}/artifacts/{stages[name][:2]}/{stages[name]}" for name in ("source", "target")))' \
-    "$scratch/gpu-first/dann/latest/run.json" "$scratch/store-gpu-first") || return 0
+    "$scratch/gpu-first/dann/latest/run.json" "$scratch/store-gpu-first") || {
+    row "eight trials of PyTorch's, a process each" "left out" 0 "no python3 with PyTorch that sees the GPU, or no main job"
+    return 0
+  }
   timed 120 "$out/eight-torch.log" bash -c 'for seed in 0 1 2 3 4 5 6 7; do
       python3 benches/dann.py $0 --seeds $seed --threads 2 --device cuda:0 & running="$running $!"
     done; for one in $running; do wait "$one" || exit; done' "$sets"
