@@ -102,7 +102,7 @@ impl GpuOps {
     }
 
     /// What each kernel takes for a convolution of so many images, forward, back to the input, and back to the filters: its name and
-    /// the median of some runs, in microseconds. What [`best`](super::tiles::best) goes by.
+    /// the median of some runs, in microseconds. The choice of kernels goes by these.
     ///
     /// # Errors
     /// What the driver reports.
