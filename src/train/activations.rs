@@ -15,7 +15,8 @@ use rayon::prelude::*;
 pub use super::activation_files::check;
 use super::activation_files::{self as files, ActivationWriter};
 use super::contract::Stop;
-use crate::data::{Images, Normalisation, loader};
+use super::inputs::Inputs;
+use crate::data::{Images, Normalisation};
 use crate::memory;
 use crate::nn::model::{EntryLayer, Model};
 use crate::nn::weights::little_endian;
@@ -263,10 +264,11 @@ impl FrozenPass<'_> {
         let together = (TOGETHER / (input * size_of::<f32>())).clamp(16, 1024) / 16 * 16;
         self.watch.progress.begin("frozen layers", Some(count as u64), Unit::Images);
         let all: Vec<usize> = (0..count).collect();
+        let inputs = Inputs::new(self.model.ops(), self.images, self.normalisation);
         for indices in all.chunks(together) {
             self.watch.check()?;
-            let values = loader::batch(self.normalisation, self.images, indices);
-            let x = self.model.take_in(EntryLayer::IMAGES, values, indices.len())?;
+            let batch = inputs.batch(indices);
+            let x = self.model.take_in(EntryLayer::IMAGES, batch, indices.len())?;
             let rows = self.model.features_up_to(self.entry, &x)?;
             let rows = rows.host();
             // What a device that failed gave is not kept.

@@ -9,7 +9,7 @@ mod steps;
 
 use std::time::Instant;
 
-use self::frozen::FrozenOutputs;
+use self::frozen::{FrozenOutputs, TrainingInputs};
 use super::activations::Caching;
 use super::batch_norm::BatchNormFamily;
 use super::bench::Bench;
@@ -76,7 +76,7 @@ struct TrainingLoop<'a> {
     data: &'a Data<'a>,
     settings: &'a TrainingSettings,
     watch: &'a Watch<'a>,
-    frozen: FrozenOutputs,
+    inputs: TrainingInputs<'a>,
     keeper: Option<Keeper<'a>>,
     pause_after: Option<usize>,
     /// Which parameters learned when training began.
@@ -113,6 +113,7 @@ impl<'a> TrainingLoop<'a> {
         let optimizer = OptimizerState::with_rates(rates, &model, &learns)?;
         let mut bench = Bench::new(model, optimizer, settings);
         let learner = method.begin(&mut bench)?;
+        let inputs = TrainingInputs::of(bench.ops(), data, FrozenOutputs::default());
         Ok(Self {
             bench,
             learner,
@@ -120,7 +121,7 @@ impl<'a> TrainingLoop<'a> {
             data,
             settings,
             watch,
-            frozen: FrozenOutputs::default(),
+            inputs,
             keeper: None,
             pause_after: None,
             trainable_at_start,
@@ -146,7 +147,8 @@ impl<'a> TrainingLoop<'a> {
         // Images that change from epoch to epoch leave nothing to keep, and views are of pixels.
         let changes = self.settings.augment.is_some() || !self.needs.views.is_empty();
         let model = self.bench.model_mut(NetId::MAIN);
-        self.frozen = FrozenOutputs::of(model, self.data, changes, caching, self.watch)?;
+        let frozen = FrozenOutputs::of(model, self.data, changes, caching, self.watch)?;
+        self.inputs = TrainingInputs::of(self.bench.ops(), self.data, frozen);
         self.times.frozen += start.elapsed().as_secs_f64();
         Ok(())
     }

@@ -16,6 +16,6 @@ mod tile;
 
 pub use driver::{Gpu, GpuError};
 pub(in crate::nn) use kernel::{Arg, Kernel, SLOTS};
-pub(in crate::nn) use queue::{Block, Given, Queue};
+pub(in crate::nn) use queue::{Block, Given, MOST_STAGED, Queue};
 pub(in crate::nn) use recording::Grid;
 pub(in crate::nn) use tile::Tile;

@@ -18,7 +18,7 @@ use super::staging::Staging;
 /// A list is handed over when it has so many calls, so that the GPU begins while the rest of a step is being written down.
 const MOST_CALLS: usize = 48;
 /// What is larger is sent by itself.
-const MOST_STAGED: usize = 64 << 20;
+pub(in crate::nn) const MOST_STAGED: usize = 64 << 20;
 
 /// A stream of a GPU with its memory.
 pub(in crate::nn) struct Queue {
@@ -87,13 +87,26 @@ impl Block {
     }
 }
 
-/// An argument of a launch, or numbers that it is to find at an address.
+/// An argument of a launch, or what it is to find at an address.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::nn) enum Given<'a> {
     /// An argument.
     Arg(Arg),
     /// Numbers that may be others at the next step, by a pointer to them.
     Numbers(&'a [f32]),
+    /// Bytes that may be others at the next step, by a pointer to them.
+    Bytes(&'a [u8]),
+}
+
+impl Given<'_> {
+    /// What is sent with the call.
+    fn sent(&self) -> &[u8] {
+        match self {
+            Self::Arg(_) => &[],
+            Self::Numbers(numbers) => as_bytes(numbers),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 impl From<Arg> for Given<'_> {
@@ -200,16 +213,13 @@ impl Queue {
 
     fn ask(&self, kernel: Kernel, grid: Grid, given: &[Given]) -> Result<(), GpuError> {
         let mut state = self.working()?;
-        let bytes = given.iter().map(|it| match it {
-            Given::Arg(_) => 0,
-            Given::Numbers(numbers) => size_of_val(*numbers).next_multiple_of(16),
-        });
+        let bytes = given.iter().map(|it| it.sent().len().next_multiple_of(16));
         self.make_room(&mut state, bytes.sum())?;
         let arguments: Vec<Arg> = given
             .iter()
             .map(|it| match it {
                 Given::Arg(arg) => *arg,
-                Given::Numbers(numbers) => Arg::Address(state.staging.put(as_bytes(numbers))),
+                Given::Numbers(_) | Given::Bytes(_) => Arg::Address(state.staging.put(it.sent())),
             })
             .collect();
         state.calls.launch(kernel, grid, &arguments);

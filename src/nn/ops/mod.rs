@@ -18,6 +18,7 @@ mod elementwise;
 mod gpu;
 pub mod grad_scale;
 mod hits;
+pub mod input;
 pub mod linear;
 pub mod maps;
 mod matmul;
@@ -46,6 +47,7 @@ pub use cross_entropy::{Targets, log_softmax};
 pub use dfdx_ops::DfdxOps;
 pub use gpu::GpuOps;
 pub use hits::argmax;
+pub use input::{Input, PixelTable};
 pub use primitive::Primitive;
 pub use tensor::{Backend, Dims, Gradients, OpError, Tape, Tensor};
 pub use update::UpdateRule;
@@ -86,6 +88,29 @@ pub trait Ops: Debug {
     /// # Errors
     /// Those of the device.
     fn tensor(&self, values: Vec<f32>, dims: Dims) -> Result<Tensor, OpError>;
+
+    /// Whether images go to it as bytes, by [`Ops::pixels`], where they are changed no further on the host.
+    fn takes_bytes(&self) -> bool {
+        false
+    }
+
+    /// Images of bytes `[N, H, W, C]` as numbers `[N, C*H*W]`, which `table` has; as feature maps where `maps` says of which
+    /// shape.
+    ///
+    /// # Errors
+    /// Those of the device.
+    ///
+    /// # Panics
+    /// On a backend that does not [take bytes](Ops::takes_bytes), or when the bytes are not of `count` images.
+    fn pixels(
+        &self,
+        _bytes: &[u8],
+        _count: usize,
+        _table: &Arc<PixelTable>,
+        _maps: Option<Chw>,
+    ) -> Result<Tensor, OpError> {
+        panic!("this backend takes numbers")
+    }
 
     /// The values of `x` on the host, row by row.
     fn host(&self, x: &Tensor) -> Vec<f32>;
