@@ -385,6 +385,7 @@ impl Model {
             Input::Pixels { bytes, table } => {
                 return self.ops.pixels(&bytes, count, &table, maps);
             }
+            Input::Kept { set, places } => return self.ops.kept(&set, &places, maps),
         };
         match maps {
             None => Ok(rows),

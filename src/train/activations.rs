@@ -56,6 +56,8 @@ pub struct Caching<'a> {
 pub struct Activations {
     /// Where a pass continues with them.
     pub entry: EntryLayer,
+    /// A digest of everything that decides the values.
+    key: blake3::Hash,
     /// Number of values per image.
     len: usize,
     rows: Backing,
@@ -69,7 +71,13 @@ enum Backing {
 }
 
 impl Activations {
-    fn values(&self) -> &[f32] {
+    /// A digest of everything that decides the values, which stands for them.
+    pub fn key(&self) -> blake3::Hash {
+        self.key
+    }
+
+    /// The values of all images, one after the other.
+    pub fn values(&self) -> &[f32] {
         match &self.rows {
             Backing::Memory(values) => values,
             Backing::Mapped(file, start) => {
@@ -150,7 +158,8 @@ impl Caching<'_> {
         }
         let header = header(&[images.len(), shape.channels, shape.height, shape.width]);
         let len = shape.len();
-        let mapped = |file| Activations { entry, len, rows: Backing::Mapped(file, header.len()) };
+        let mapped =
+            |file| Activations { entry, key, len, rows: Backing::Mapped(file, header.len()) };
         let in_memory = bytes <= self.cache.memory;
         let kept = files::find(&self.cache.folder, key, &header, bytes);
         for path in kept.damaged {
@@ -167,7 +176,7 @@ impl Caching<'_> {
                     Ok(())
                 })?
                 .expect("memory takes everything");
-                Activations { entry, len, rows: Backing::Memory(values) }
+                Activations { entry, key, len, rows: Backing::Memory(values) }
             }
             None if worth < WORTH_DISK || self.uses < 2 => return Ok(None),
             None => {
@@ -303,8 +312,8 @@ mod tests {
     fn kept(cache: &Cache, key: &str, values: usize) -> blake3::Hash {
         let key = blake3::hash(key.as_bytes());
         let backing = Backing::Memory(vec![0.0; values]);
-        cache
-            .keep(key, &Arc::new(Activations { entry: EntryLayer::IMAGES, len: 1, rows: backing }));
+        let entry = EntryLayer::IMAGES;
+        cache.keep(key, &Arc::new(Activations { entry, key, len: 1, rows: backing }));
         key
     }
 

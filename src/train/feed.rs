@@ -212,7 +212,7 @@ impl DomainFeed<'_> {
                 let size = self.inputs.images().size().expect("a batch has images of one size");
                 let mut values = match images {
                     Input::Values(values) => values.clone(),
-                    Input::Pixels { .. } => self.values(look),
+                    Input::Pixels { .. } | Input::Kept { .. } => self.values(look),
                 };
                 let len = values.len() / drawn.indices.len();
                 for (row, values) in values.chunks_exact_mut(len).enumerate() {

@@ -16,6 +16,7 @@ use super::bench::Bench;
 use super::checkpoint::{BestWeights, Checkpointed, Keeper, Position, Slot};
 use super::contract::{Data, Ended, FitError, Stop};
 use super::epoch::{self, coverage};
+use super::feed::DomainInputs;
 use super::groups::{GroupError, Groups};
 use super::method::{Learner, Method, Needs};
 use super::monitor::{BestEpoch, ValidationScores};
@@ -24,6 +25,7 @@ use super::optimizer_state::OptimizerState;
 use super::settings::TrainingSettings;
 use super::summary::{Summary, Times};
 use crate::config::Word;
+use crate::data::view::{Domain, ViewKind};
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
 use crate::progress::{Unit, Watch};
@@ -153,6 +155,32 @@ impl<'a> TrainingLoop<'a> {
         Ok(())
     }
 
+    /// Lets the device keep what steps take as it is, if they take as much as there is, and what every epoch is validated with.
+    /// Images that change from epoch to epoch are sent.
+    fn keep_inputs(&mut self) -> Result<(), Stop> {
+        let start = Instant::now();
+        let (settings, views) = (self.settings, self.needs.views);
+        let taken = settings.epochs * self.steps_per_epoch * settings.batch_size;
+        let is_plain = |domain| {
+            let mut views = views.iter().filter(|view| view.domain == domain);
+            settings.augment.is_none() || views.any(|view| matches!(view.kind, ViewKind::Plain))
+        };
+        let DomainInputs { source, target } = &mut self.inputs.domains;
+        for (inputs, domain) in [(source, Domain::Source), (target, Domain::Target)] {
+            if let Some(inputs) = inputs
+                && is_plain(domain)
+                && taken >= inputs.images().len()
+            {
+                inputs.keep(self.bench.ops())?;
+            }
+        }
+        if let (Some(inputs), 2..) = (&mut self.inputs.validate, settings.epochs) {
+            inputs.keep(self.bench.ops())?;
+        }
+        self.times.waiting += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
     fn run(mut self, caching: Option<Caching>) -> Result<Ended, Stop> {
         let mut summary = Summary::default();
         let (first, mut from) = self.resume(&mut summary);
@@ -168,10 +196,12 @@ impl<'a> TrainingLoop<'a> {
         }
         self.thaw(first)?;
         self.compute_frozen(caching)?;
+        self.keep_inputs()?;
         self.begin_counting(first, from);
         for epoch in first..self.settings.epochs {
             if self.thaw(epoch)? {
                 self.compute_frozen(caching)?;
+                self.keep_inputs()?;
                 self.begin_counting(epoch, from);
             }
             let summary = self.steps(epoch, from, std::mem::take(&mut summary))?;

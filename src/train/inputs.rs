@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::activations::Activations;
 use crate::data::{Images, Normalisation, loader};
 use crate::nn::EntryLayer;
-use crate::nn::ops::{Backend, Input, PixelTable};
+use crate::nn::ops::{Backend, Input, KeptSet, OpError, PixelTable, SetRows};
 
 /// The images of a set, and how they get into a network.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Inputs<'a> {
     table: Option<Arc<PixelTable>>,
     /// The output of frozen layers, which goes in in their place.
     activations: Option<Arc<Activations>>,
+    /// What goes in, where the device keeps it.
+    kept: Option<KeptSet>,
 }
 
 impl<'a> Inputs<'a> {
@@ -30,13 +32,37 @@ impl<'a> Inputs<'a> {
         let table = ops
             .takes_bytes()
             .then(|| Arc::new(PixelTable::new(loader::tables(normalisation, images.channels))));
-        Self { images, normalisation, table, activations: None }
+        Self { images, normalisation, table, activations: None, kept: None }
     }
 
     /// The same after frozen layers, where their output is given.
     #[must_use]
     pub fn after(self, activations: Option<Arc<Activations>>) -> Self {
-        Self { activations, ..self }
+        Self { activations, kept: None, ..self }
+    }
+
+    /// Lets the device keep all of it, where it has room: then only places go there for a batch. Worth it for what goes in again
+    /// and again.
+    ///
+    /// # Errors
+    /// When the device fails. One without room is no error.
+    pub fn keep(&mut self, ops: &Backend) -> Result<(), OpError> {
+        let rows = match (&self.activations, &self.table) {
+            (Some(activations), _) => SetRows::Values(activations.values()),
+            (None, Some(table)) if self.images.size().is_some() => {
+                SetRows::Pixels(&self.images.pixels, Arc::clone(table))
+            }
+            (None, _) => return Ok(()),
+        };
+        if rows.bytes() > ops.most_kept() {
+            return Ok(());
+        }
+        let name = match &self.activations {
+            Some(activations) => activations.key(),
+            None => blake3::Hasher::new().update_rayon(&self.images.pixels).finalize(),
+        };
+        self.kept = ops.keep(name, &rows, self.images.len())?;
+        Ok(())
     }
 
     /// Where they go into a network.
@@ -54,6 +80,9 @@ impl<'a> Inputs<'a> {
     /// # Panics
     /// When the images differ in size, or an index lies beyond them.
     pub fn batch(&self, indices: &[usize]) -> Input {
+        if let Some(set) = &self.kept {
+            return Input::Kept { set: set.clone(), places: indices.to_vec() };
+        }
         match (&self.activations, &self.table) {
             (Some(activations), _) => Input::Values(activations.batch(indices)),
             (None, Some(table)) => {

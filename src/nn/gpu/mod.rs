@@ -11,6 +11,7 @@ mod kernel;
 mod pool;
 mod queue;
 mod recording;
+mod resident;
 mod staging;
 mod tile;
 
@@ -18,4 +19,5 @@ pub use driver::{Gpu, GpuError};
 pub(in crate::nn) use kernel::{Arg, Kernel, SLOTS};
 pub(in crate::nn) use queue::{Block, Given, MOST_STAGED, Queue};
 pub(in crate::nn) use recording::Grid;
+pub(in crate::nn) use resident::Resident;
 pub(in crate::nn) use tile::Tile;

@@ -1,5 +1,6 @@
 //! What goes into a network, in the form in which the host hands it over.
 
+use std::any::Any;
 use std::sync::Arc;
 
 /// The images of a batch, or the output of layers for them.
@@ -14,6 +15,45 @@ pub enum Input {
         /// Their numbers.
         table: Arc<PixelTable>,
     },
+    /// Rows of a set that is on the device.
+    Kept {
+        /// The set.
+        set: KeptSet,
+        /// The places of the rows in it.
+        places: Vec<usize>,
+    },
+}
+
+/// What a device may keep: a row for each image of a set.
+#[derive(Debug, Clone)]
+pub enum SetRows<'a> {
+    /// Images `[H, W, C]`, with the numbers of their bytes.
+    Pixels(&'a [u8], Arc<PixelTable>),
+    /// Numbers.
+    Values(&'a [f32]),
+}
+
+impl SetRows<'_> {
+    /// Bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Pixels(bytes, _) => bytes.len(),
+            Self::Values(values) => size_of_val(*values),
+        }
+    }
+}
+
+/// A set whose rows are on a device.
+#[derive(Debug, Clone)]
+pub struct KeptSet {
+    /// The device's own.
+    pub(super) held: Arc<dyn Any + Send + Sync>,
+    /// Number of rows.
+    pub(super) count: usize,
+    /// Values per row.
+    pub(super) len: usize,
+    /// The numbers of bytes, for images.
+    pub(super) table: Option<Arc<PixelTable>>,
 }
 
 /// The number of each of the 256 values of a byte, for each channel of an image.

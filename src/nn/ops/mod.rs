@@ -47,7 +47,7 @@ pub use cross_entropy::{Targets, log_softmax};
 pub use dfdx_ops::DfdxOps;
 pub use gpu::GpuOps;
 pub use hits::argmax;
-pub use input::{Input, PixelTable};
+pub use input::{Input, KeptSet, PixelTable, SetRows};
 pub use primitive::Primitive;
 pub use tensor::{Backend, Dims, Gradients, OpError, Tape, Tensor};
 pub use update::UpdateRule;
@@ -110,6 +110,41 @@ pub trait Ops: Debug {
         _maps: Option<Chw>,
     ) -> Result<Tensor, OpError> {
         panic!("this backend takes numbers")
+    }
+
+    /// Bytes that a set may have for [`Ops::keep`], at most.
+    fn most_kept(&self) -> usize {
+        0
+    }
+
+    /// Keeps `count` rows on the device, for as long as the backend or anyone who holds what is returned. `name` is a digest of
+    /// them: several backends on one device have one copy. `None` where the device has no room for them.
+    ///
+    /// # Errors
+    /// Those of the device, but for memory that it does not have.
+    fn keep(
+        &self,
+        _name: blake3::Hash,
+        _rows: &SetRows,
+        _count: usize,
+    ) -> Result<Option<KeptSet>, OpError> {
+        Ok(None)
+    }
+
+    /// Rows of a set that is kept, `[N, C*H*W]`; as feature maps where `maps` says of which shape.
+    ///
+    /// # Errors
+    /// Those of the device.
+    ///
+    /// # Panics
+    /// When another device keeps the set, or a place lies beyond it.
+    fn kept(
+        &self,
+        _set: &KeptSet,
+        _places: &[usize],
+        _maps: Option<Chw>,
+    ) -> Result<Tensor, OpError> {
+        panic!("this backend keeps no sets")
     }
 
     /// The values of `x` on the host, row by row.

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use self::log::Log;
 use self::node::Node;
 use super::{
-    Backend, ConvBlock, Dims, Gradients, Norm, OpError, Ops, PixelTable, Prepared, Primitive, Tape,
-    Targets, Tensor, UpdateRule,
+    Backend, ConvBlock, Dims, Gradients, KeptSet, Norm, OpError, Ops, PixelTable, Prepared,
+    Primitive, SetRows, Tape, Targets, Tensor, UpdateRule,
 };
 use crate::device::Precision;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
@@ -123,6 +123,23 @@ impl Ops for GpuOps {
         maps: Option<Chw>,
     ) -> Result<Tensor, OpError> {
         self.sent_pixels(bytes, count, table, maps)
+    }
+
+    fn most_kept(&self) -> usize {
+        self.queue.room_for_residents()
+    }
+
+    fn keep(
+        &self,
+        name: blake3::Hash,
+        rows: &SetRows,
+        count: usize,
+    ) -> Result<Option<KeptSet>, OpError> {
+        self.kept_set(name, rows, count)
+    }
+
+    fn kept(&self, set: &KeptSet, places: &[usize], maps: Option<Chw>) -> Result<Tensor, OpError> {
+        self.rows_of(set, places, maps)
     }
 
     fn host(&self, x: &Tensor) -> Vec<f32> {
