@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::augment::Pixels;
-use super::dataset::{Images, Normalisation, Sizes};
+use super::dataset::{Images, Normalisation};
 use crate::random;
 
 /// Images assembled by one thread at a time: enough to be worth handing over.
@@ -47,20 +47,16 @@ pub fn batch<'a>(
     values
 }
 
-/// As [`batch`], each image changed by `change`, which also hears its row in the batch, before it is
-/// normalised.
+/// The images at `indices`, each changed by `change`, which also hears its row in the batch.
 ///
 /// # Panics
-/// As [`batch`], or when a change does not keep an image's size.
-pub fn changed_batch<'a>(
-    normalisation: impl Into<Normalisation<'a>>,
+/// When the images differ in size, an index lies beyond them, or a change does not keep an image's size.
+pub fn changed(
     images: &Images,
     indices: &[usize],
     change: impl Fn(usize, &mut Pixels) + Sync,
-) -> Vec<f32> {
-    let Sizes::Same { height, width, .. } = images.sizes else {
-        panic!("a batch needs images of one size");
-    };
+) -> Images {
+    let (height, width) = size(images);
     let length = images.channels * height * width;
     let changed: Vec<Vec<u8>> = indices
         .par_iter()
@@ -73,9 +69,25 @@ pub fn changed_batch<'a>(
             pixels.values
         })
         .collect();
-    let all: Vec<usize> = (0..indices.len()).collect();
-    let changed = Images::same(images.channels, (height, width), changed.concat());
-    batch(normalisation, &changed, &all)
+    Images::same(images.channels, (height, width), changed.concat())
+}
+
+/// The bytes of the images at `indices`, `[N, H, W, C]`.
+///
+/// # Panics
+/// When the images differ in size, or an index lies beyond them.
+pub fn bytes(images: &Images, indices: &[usize]) -> Vec<u8> {
+    let (height, width) = size(images);
+    let length = images.channels * height * width;
+    let mut bytes = Vec::with_capacity(indices.len() * length);
+    for index in indices {
+        bytes.extend_from_slice(&images.pixels[index * length..(index + 1) * length]);
+    }
+    bytes
+}
+
+fn size(images: &Images) -> (usize, usize) {
+    images.size().expect("a batch needs images of one size")
 }
 
 /// As [`batch`], into a vector that is used again: its length becomes `N * C * H * W`.
@@ -88,9 +100,7 @@ pub fn batch_into<'a>(
     indices: &[usize],
     values: &mut Vec<f32>,
 ) {
-    let Sizes::Same { height, width, .. } = images.sizes else {
-        panic!("a batch needs images of one size");
-    };
+    let (height, width) = size(images);
     let (channels, plane) = (images.channels, height * width);
     let tables = tables(normalisation.into(), channels);
     values.resize(indices.len() * channels * plane, 0.0);
@@ -115,7 +125,10 @@ pub fn batch_into<'a>(
 }
 
 /// The value of each of the 256 pixel values, by channel.
-fn tables(normalisation: Normalisation, channels: usize) -> Vec<[f32; 256]> {
+///
+/// # Panics
+/// When there are not a mean and a deviation for each channel.
+pub fn tables(normalisation: Normalisation, channels: usize) -> Vec<[f32; 256]> {
     assert_eq!(normalisation.mean.len(), channels, "a mean for each channel");
     normalisation
         .mean

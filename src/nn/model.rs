@@ -10,7 +10,7 @@ use super::fuse::{self, Fused, FusedSegment};
 use super::geometry::{Chw, Rectifier};
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
 use super::ops::{
-    Backend, ConvBlock, Dims, Dropout, Norm, OpError, Prepared, Running, Tape, Tensor,
+    Backend, ConvBlock, Dims, Dropout, Input, Norm, OpError, Prepared, Running, Tape, Tensor,
 };
 use super::placement::{Placed, SpecError};
 use super::spec::{Init, Layer, Part, Spec};
@@ -368,18 +368,30 @@ impl Model {
     pub fn take_in(
         &self,
         entry: EntryLayer,
-        values: Vec<f32>,
+        input: Input,
         count: usize,
     ) -> Result<Tensor, OpError> {
-        let dims = Dims::Rows(count, values.len() / count);
-        let rows = self.ops.tensor(values, dims)?;
-        match self.chain(&Part::FEATURES).get(entry.0) {
-            None | Some(FusedSegment::Layer(_)) => Ok(rows),
+        let maps = match self.chain(&Part::FEATURES).get(entry.0) {
+            None | Some(FusedSegment::Layer(_)) => None,
             Some(
                 FusedSegment::Block(_)
                 | FusedSegment::Residual { .. }
                 | FusedSegment::Parallel { .. },
-            ) => self.ops.maps(&rows, self.entry_shape(entry)),
+            ) => Some(self.entry_shape(entry)),
+        };
+        let rows = match input {
+            Input::Values(values) => {
+                let dims = Dims::Rows(count, values.len() / count);
+                self.ops.tensor(values, dims)?
+            }
+            Input::Pixels { bytes, table } => {
+                return self.ops.pixels(&bytes, count, &table, maps);
+            }
+            Input::Kept { set, places } => return self.ops.kept(&set, &places, maps),
+        };
+        match maps {
+            None => Ok(rows),
+            Some(shape) => self.ops.maps(&rows, shape),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::nn::dispatch::{self, backend};
 use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
-use crate::train::{Evaluation, evaluate};
+use crate::train::{Evaluation, Inputs, evaluate};
 
 mod embedding;
 mod features;
@@ -290,7 +290,8 @@ fn score(
         context.progress.advance((logs.len() / classes) as u64);
         !context.cancelled()
     };
-    evaluate(model, &set.dataset, split, frozen.as_deref(), done)
+    let inputs = Inputs::new(model.ops(), &split.images, &set.dataset).after(frozen);
+    evaluate(model, &inputs, &split.labels, done)
         .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
         .ok_or(Halt::Interrupted)
 }

@@ -15,7 +15,8 @@ use rayon::prelude::*;
 pub use super::activation_files::check;
 use super::activation_files::{self as files, ActivationWriter};
 use super::contract::Stop;
-use crate::data::{Images, Normalisation, loader};
+use super::inputs::Inputs;
+use crate::data::{Images, Normalisation};
 use crate::memory;
 use crate::nn::model::{EntryLayer, Model};
 use crate::nn::weights::little_endian;
@@ -55,6 +56,8 @@ pub struct Caching<'a> {
 pub struct Activations {
     /// Where a pass continues with them.
     pub entry: EntryLayer,
+    /// A digest of everything that decides the values.
+    key: blake3::Hash,
     /// Number of values per image.
     len: usize,
     rows: Backing,
@@ -68,7 +71,13 @@ enum Backing {
 }
 
 impl Activations {
-    fn values(&self) -> &[f32] {
+    /// A digest of everything that decides the values, which stands for them.
+    pub fn key(&self) -> blake3::Hash {
+        self.key
+    }
+
+    /// The values of all images, one after the other.
+    pub fn values(&self) -> &[f32] {
         match &self.rows {
             Backing::Memory(values) => values,
             Backing::Mapped(file, start) => {
@@ -149,7 +158,8 @@ impl Caching<'_> {
         }
         let header = header(&[images.len(), shape.channels, shape.height, shape.width]);
         let len = shape.len();
-        let mapped = |file| Activations { entry, len, rows: Backing::Mapped(file, header.len()) };
+        let mapped =
+            |file| Activations { entry, key, len, rows: Backing::Mapped(file, header.len()) };
         let in_memory = bytes <= self.cache.memory;
         let kept = files::find(&self.cache.folder, key, &header, bytes);
         for path in kept.damaged {
@@ -166,7 +176,7 @@ impl Caching<'_> {
                     Ok(())
                 })?
                 .expect("memory takes everything");
-                Activations { entry, len, rows: Backing::Memory(values) }
+                Activations { entry, key, len, rows: Backing::Memory(values) }
             }
             None if worth < WORTH_DISK || self.uses < 2 => return Ok(None),
             None => {
@@ -263,10 +273,11 @@ impl FrozenPass<'_> {
         let together = (TOGETHER / (input * size_of::<f32>())).clamp(16, 1024) / 16 * 16;
         self.watch.progress.begin("frozen layers", Some(count as u64), Unit::Images);
         let all: Vec<usize> = (0..count).collect();
+        let inputs = Inputs::new(self.model.ops(), self.images, self.normalisation);
         for indices in all.chunks(together) {
             self.watch.check()?;
-            let values = loader::batch(self.normalisation, self.images, indices);
-            let x = self.model.take_in(EntryLayer::IMAGES, values, indices.len())?;
+            let batch = inputs.batch(indices);
+            let x = self.model.take_in(EntryLayer::IMAGES, batch, indices.len())?;
             let rows = self.model.features_up_to(self.entry, &x)?;
             let rows = rows.host();
             // What a device that failed gave is not kept.
@@ -301,8 +312,8 @@ mod tests {
     fn kept(cache: &Cache, key: &str, values: usize) -> blake3::Hash {
         let key = blake3::hash(key.as_bytes());
         let backing = Backing::Memory(vec![0.0; values]);
-        cache
-            .keep(key, &Arc::new(Activations { entry: EntryLayer::IMAGES, len: 1, rows: backing }));
+        let entry = EntryLayer::IMAGES;
+        cache.keep(key, &Arc::new(Activations { entry, key, len: 1, rows: backing }));
         key
     }
 

@@ -1,11 +1,10 @@
 //! Evaluation of a model on labelled images. Learns nothing and writes nothing.
 
-use super::activations::Activations;
-use crate::data::{Dataset, Split, loader};
+use super::inputs::Inputs;
 use crate::metrics::confusion::Confusion;
 use crate::metrics::share;
+use crate::nn::Model;
 use crate::nn::ops::{OpError, argmax, log_softmax};
-use crate::nn::{EntryLayer, Model};
 
 /// Images at a time; it changes no number.
 const BATCH: usize = 256;
@@ -55,34 +54,28 @@ impl Evaluation {
     }
 }
 
-/// Runs `model` over a split of `dataset` in evaluation mode. Where `frozen` is given, the output of the
-/// frozen layers for the split's images, the run starts from it. `done` is called with the logarithms of the
+/// Runs `model` over images of the classes `labels` in evaluation mode. `done` is called with the logarithms of the
 /// class probabilities of every batch, `[n, classes]`, and ends the run by returning `false`.
 ///
 /// # Errors
 /// When the device fails (out of memory). `Ok(None)` when `done` ended it.
 pub fn evaluate(
     model: &mut Model,
-    dataset: &Dataset,
-    split: &Split,
-    frozen: Option<&Activations>,
+    inputs: &Inputs,
+    labels: &[u32],
     mut done: impl FnMut(&[f32]) -> bool,
 ) -> Result<Option<Evaluation>, OpError> {
     let classes = model.spec().classes;
     let mut confusion = Confusion::new(classes);
     let mut loss = 0.0;
-    let mut answers = Vec::with_capacity(split.labels.len());
-    let all: Vec<usize> = (0..split.labels.len()).collect();
+    let mut answers = Vec::with_capacity(labels.len());
+    let all: Vec<usize> = (0..labels.len()).collect();
     for indices in all.chunks(BATCH) {
-        let (entry, values) = match frozen {
-            Some(activations) => (activations.entry, activations.batch(indices)),
-            None => (EntryLayer::IMAGES, loader::batch(dataset, &split.images, indices)),
-        };
-        let x = model.take_in(entry, values, indices.len())?;
-        let logits = model.logits_from(entry, &x)?.host();
+        let x = model.take_in(inputs.entry(), inputs.batch(indices), indices.len())?;
+        let logits = model.logits_from(inputs.entry(), &x)?.host();
         let logs = log_softmax(&logits, classes);
         for (row, image) in indices.iter().enumerate() {
-            let label = split.labels[*image];
+            let label = labels[*image];
             let range = row * classes..(row + 1) * classes;
             let (best, logs) = (argmax(&logits[range.clone()]), &logs[range]);
             let class = u32::try_from(best).unwrap_or(u32::MAX);

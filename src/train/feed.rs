@@ -1,8 +1,8 @@
 //! The batches of an epoch: picks the images, augments them where that is asked for, and turns them into
-//! numbers. Touches no device.
+//! what the device takes. Touches no device.
 
-use super::activations::Activations;
 use super::contract::Data;
+use super::inputs::Inputs;
 use super::matched::MatchedDraws;
 use super::passes::ImagePasses;
 use super::sampler::{DrawnBatch, Draws};
@@ -10,8 +10,9 @@ use super::settings::TrainingSettings;
 use crate::data::augment::Augment;
 use crate::data::augment::mixup::Mix;
 use crate::data::view::{Domain, ViewKind, ViewRequest, hide_blocks};
-use crate::data::{Images, Normalisation, loader};
+use crate::data::{Images, loader};
 use crate::nn::EntryLayer;
+use crate::nn::ops::{Backend, Input};
 use crate::random;
 
 /// The batches of one epoch, in the orders drawn for it.
@@ -44,32 +45,50 @@ pub struct Batches {
 
 /// The images of one domain in a step.
 pub struct DomainBatch {
-    /// The images `[N, C*H*W]`, or the output of frozen layers for them.
-    pub values: Vec<f32>,
+    /// The images, or the output of frozen layers for them.
+    pub images: Input,
     /// Their number N.
     pub count: usize,
     /// Their places in the data set.
     pub indices: Vec<usize>,
-    /// The views of them that were asked for, `[N, C*H*W]` each, in the order of the requests for this
-    /// domain.
-    pub views: Vec<Vec<f32>>,
+    /// The views of them that were asked for, in the order of the requests for this domain.
+    pub views: Vec<Input>,
+}
+
+/// The images of the domains of a training, where it has them.
+#[derive(Debug, Clone, Default)]
+pub struct DomainInputs<'a> {
+    /// The labelled images.
+    pub source: Option<Inputs<'a>>,
+    /// Those of the target.
+    pub target: Option<Inputs<'a>>,
+}
+
+impl<'a> DomainInputs<'a> {
+    /// Those of `data`, for networks on the device of `ops`.
+    pub fn of(ops: &Backend, data: &Data<'a>) -> Self {
+        let source = data.source.map(|(dataset, split)| Inputs::new(ops, &split.images, dataset));
+        let target = data.target.as_ref();
+        let target = target.map(|it| Inputs::new(ops, it.images(), it.normalisation()));
+        Self { source, target }
+    }
 }
 
 impl<'a> Feed<'a> {
-    /// The batches of epoch `epoch`, from 0. `activations` are the output of frozen layers for the source
-    /// and the target images.
+    /// The batches of epoch `epoch`, from 0. `inputs` are the images of `data`, or the output of frozen layers for them.
     ///
     /// # Panics
-    /// When there are activations and requests for views: views are of pixels.
+    /// When there are outputs of layers and requests for views: views are of pixels.
     pub fn new(
         data: &Data<'a>,
-        activations: (Option<&'a Activations>, Option<&'a Activations>),
+        inputs: &DomainInputs<'a>,
         settings: &'a TrainingSettings,
         views: &'a [ViewRequest],
         epoch: usize,
     ) -> Self {
-        let (of_source, of_target) = activations;
-        let from_pixels = of_source.is_none() && of_target.is_none();
+        let is_pixels =
+            |it: &Option<Inputs>| it.as_ref().is_none_or(|it| it.entry() == EntryLayer::IMAGES);
+        let from_pixels = is_pixels(&inputs.source) && is_pixels(&inputs.target);
         assert!(
             views.is_empty() || from_pixels,
             "views are of pixels, not of what layers made of them"
@@ -77,22 +96,23 @@ impl<'a> Feed<'a> {
         let drawn = (settings.seed, epoch as u64);
         let (size, augment) = (settings.batch_size, settings.augment.as_ref());
         let views_of = |domain| views.iter().filter(|view| view.domain == domain).collect();
-        let source = data.source.map(|(dataset, split)| DomainFeed {
-            word: "source",
-            images: &split.images,
-            normalisation: dataset.normalisation(),
-            activations: of_source,
-            draws: settings.sampler.epoch(&split.labels, size, drawn),
-            augment,
-            views: views_of(Domain::Source),
-            drawn,
-        });
-        let target = data.target.as_ref().map(|target| DomainFeed {
+        let source =
+            data.source.zip(inputs.source.clone()).map(|((_, split), inputs)| DomainFeed {
+                word: "source",
+                inputs,
+                draws: settings.sampler.epoch(&split.labels, size, drawn),
+                augment,
+                views: views_of(Domain::Source),
+                drawn,
+            });
+        let target = inputs.target.clone().map(|inputs| DomainFeed {
             word: "target",
-            images: target.images(),
-            normalisation: target.normalisation(),
-            activations: of_target,
-            draws: Box::new(ImagePasses::new(drawn, "shuffle target", (target.len(), size))),
+            draws: Box::new(ImagePasses::new(
+                drawn,
+                "shuffle target",
+                (inputs.images().len(), size),
+            )),
+            inputs,
             augment,
             views: views_of(Domain::Target),
             drawn,
@@ -112,24 +132,28 @@ impl<'a> Feed<'a> {
 
     /// The batches of step `step`, from 0. They do not depend on timing or on the number of threads.
     pub fn step(&self, step: usize) -> Batches {
-        let of_layers = |feed: &Option<DomainFeed>| feed.as_ref()?.activations.map(|it| it.entry);
-        let entry = of_layers(&self.source).or_else(|| of_layers(&self.target));
-        let mut source = self.source.as_ref().map(|it| it.of(it.draws.batch(step)));
+        let entry = self.source.as_ref().or(self.target.as_ref()).map(|it| it.inputs.entry());
+        let is_mixed = self.mixup.is_some();
+        let mut source = self.source.as_ref().map(|it| it.of(it.draws.batch(step), is_mixed));
         let indices = source.as_ref().map_or(&[][..], |source| &source.indices);
         let labels: Vec<u32> = indices.iter().map(|at| self.labels[*at]).collect();
         let target = self.target.as_ref().map(|target| {
             let usual = target.draws.batch(step);
-            target.of(match &self.matched {
+            let drawn = match &self.matched {
                 Some(matched) => matched.batch(step, &labels, usual),
                 None => usual,
-            })
+            };
+            target.of(drawn, false)
         });
         let mixed = source.as_mut().zip(self.mixup).map(|(source, alpha)| {
             let (seed, epoch) = self.drawn;
             let mut stream = random::stream(seed, "mixup", epoch, step as u64);
             let mix = Mix::draw(alpha, source.count, &mut stream);
-            let len = source.values.len() / source.count;
-            mix.apply(&mut source.values, len);
+            let Input::Values(values) = &mut source.images else {
+                unreachable!("images that are mixed are numbers")
+            };
+            let len = values.len() / source.count;
+            mix.apply(values, len);
             (mix.partners.iter().map(|at| labels[*at]).collect(), 1.0 - mix.keeps)
         });
         Batches { entry: entry.unwrap_or(EntryLayer::IMAGES), source, labels, mixed, target }
@@ -140,9 +164,7 @@ impl<'a> Feed<'a> {
 struct DomainFeed<'a> {
     /// The domain as the keys of random numbers have it.
     word: &'static str,
-    images: &'a Images,
-    normalisation: Normalisation<'a>,
-    activations: Option<&'a Activations>,
+    inputs: Inputs<'a>,
     draws: Box<dyn Draws>,
     augment: Option<&'a Augment>,
     views: Vec<&'a ViewRequest>,
@@ -150,45 +172,85 @@ struct DomainFeed<'a> {
     drawn: (u64, u64),
 }
 
+/// What a look at the images of a step shows.
+enum Look<'a> {
+    /// Images of the set, at these places.
+    Plain(&'a [usize]),
+    /// Images made of them.
+    Changed(Images),
+}
+
 impl DomainFeed<'_> {
-    /// The images that were drawn for a step.
-    fn of(&self, drawn: DrawnBatch) -> DomainBatch {
-        let values = match self.activations {
-            Some(activations) => activations.batch(&drawn.indices),
-            None => self.changed(&format!("augment {}", self.word), self.augment, &drawn),
+    /// The images that were drawn for a step; as numbers, where the host changes these.
+    fn of(&self, drawn: DrawnBatch, as_numbers: bool) -> DomainBatch {
+        let look = match self.inputs.entry() {
+            EntryLayer::IMAGES => {
+                self.look(&format!("augment {}", self.word), self.augment, &drawn)
+            }
+            _ => Look::Plain(&drawn.indices),
         };
-        let views = self.views.iter().map(|view| self.view(view, &values, &drawn)).collect();
-        DomainBatch { values, count: drawn.indices.len(), indices: drawn.indices, views }
+        let images = if as_numbers { Input::Values(self.values(&look)) } else { self.input(&look) };
+        let views = self.views.iter().map(|view| self.view(view, (&look, &images), &drawn));
+        let views = views.collect();
+        let count = drawn.indices.len();
+        DomainBatch { images, count, indices: drawn.indices, views }
     }
 
-    /// A view of the images that are trained on as `values`.
-    fn view(&self, view: &ViewRequest, values: &[f32], drawn: &DrawnBatch) -> Vec<f32> {
+    /// A view of the images that are trained on as `look` shows, which `images` are.
+    fn view(
+        &self,
+        view: &ViewRequest,
+        (look, images): (&Look, &Input),
+        drawn: &DrawnBatch,
+    ) -> Input {
         let purpose = format!("augment {} {}", self.word, view.name);
         match &view.kind {
-            ViewKind::Plain => self.changed(&purpose, None, drawn),
-            ViewKind::Augmented => self.changed(&purpose, self.augment, drawn),
-            ViewKind::Own(augment) => self.changed(&purpose, Some(&**augment), drawn),
+            ViewKind::Plain => self.input(&Look::Plain(&drawn.indices)),
+            ViewKind::Augmented => self.input(&self.look(&purpose, self.augment, drawn)),
+            ViewKind::Own(augment) => self.input(&self.look(&purpose, Some(&**augment), drawn)),
             ViewKind::Masked { block, ratio } => {
-                let size = self.images.size().expect("a batch has images of one size");
-                let mut values = values.to_vec();
+                let size = self.inputs.images().size().expect("a batch has images of one size");
+                let mut values = match images {
+                    Input::Values(values) => values.clone(),
+                    Input::Pixels { .. } | Input::Kept { .. } => self.values(look),
+                };
                 let len = values.len() / drawn.indices.len();
                 for (row, values) in values.chunks_exact_mut(len).enumerate() {
                     let mut stream = self.stream(&purpose, drawn, row);
                     hide_blocks(values, size, (*block, *ratio), &mut stream);
                 }
-                values
+                Input::Values(values)
             }
         }
     }
 
-    /// The images as numbers, changed as drawn for `purpose`.
-    fn changed(&self, purpose: &str, augment: Option<&Augment>, drawn: &DrawnBatch) -> Vec<f32> {
-        let Some(augment) = augment else {
-            return loader::batch(self.normalisation, self.images, &drawn.indices);
-        };
-        loader::changed_batch(self.normalisation, self.images, &drawn.indices, |row, image| {
+    /// The images that were drawn, changed as drawn for `purpose`.
+    fn look<'d>(
+        &self,
+        purpose: &str,
+        augment: Option<&Augment>,
+        drawn: &'d DrawnBatch,
+    ) -> Look<'d> {
+        let Some(augment) = augment else { return Look::Plain(&drawn.indices) };
+        Look::Changed(loader::changed(self.inputs.images(), &drawn.indices, |row, image| {
             augment.apply(image, &mut self.stream(purpose, drawn, row));
-        })
+        }))
+    }
+
+    /// What the device takes.
+    fn input(&self, look: &Look) -> Input {
+        match look {
+            Look::Plain(indices) => self.inputs.batch(indices),
+            Look::Changed(images) => self.inputs.changed(images),
+        }
+    }
+
+    /// The images as numbers `[N, C*H*W]`.
+    fn values(&self, look: &Look) -> Vec<f32> {
+        match look {
+            Look::Plain(indices) => self.inputs.values(indices),
+            Look::Changed(images) => self.inputs.changed_values(images),
+        }
     }
 
     /// The random numbers of the image in row `row`, which are others whenever it comes again.
@@ -207,6 +269,7 @@ mod tests {
     use crate::config::testing::read_lines;
     use crate::data::augment::Pixels;
     use crate::data::{Dataset, Split};
+    use crate::nn::ops::CpuOps;
     use crate::train::tiny;
 
     /// The changes of a line of TOML.
@@ -226,6 +289,16 @@ mod tests {
     fn data<'a>(dataset: &'a Dataset, split: &'a Split) -> Data<'a> {
         let (source, target) = (Some((dataset, split)), Some(split.unlabelled(dataset)));
         Data { source, target, validate: None, scored: None }
+    }
+
+    fn inputs<'a>(data: &Data<'a>) -> DomainInputs<'a> {
+        DomainInputs::of(&CpuOps::shared(), data)
+    }
+
+    /// What the processor takes.
+    fn values(input: &Input) -> &[f32] {
+        let Input::Values(values) = input else { panic!("a processor takes numbers: {input:?}") };
+        values
     }
 
     /// What the augmentation `purpose` makes of an image in pass `pass` of epoch 2, by the keys of old.
@@ -255,7 +328,7 @@ mod tests {
         let settings = TrainingSettings { augment: Some(jitter()), ..tiny::settings(3) };
         let views = [request(Domain::Target, "strong", ViewKind::Augmented)];
         let feeds =
-            [&[][..], &views].map(|views| Feed::new(&data, (None, None), &settings, views, 2));
+            [&[][..], &views].map(|views| Feed::new(&data, &inputs(&data), &settings, views, 2));
         for step in [0, 1, 4] {
             for feed in &feeds {
                 let Batches { source, target, labels, .. } = feed.step(step);
@@ -268,7 +341,8 @@ mod tests {
                     let purpose = format!("augment {word}");
                     let images = batch.indices.iter();
                     let images = images.map(|at| expected(augment, &purpose, &split, (pass, *at)));
-                    assert_eq!(batch.values, as_batch(&dataset, &images.collect::<Vec<_>>()));
+                    let images = as_batch(&dataset, &images.collect::<Vec<_>>());
+                    assert_eq!(values(&batch.images), images);
                     if word == "source" {
                         let of_images: Vec<u32> =
                             batch.indices.iter().map(|at| split.labels[*at]).collect();
@@ -295,11 +369,15 @@ mod tests {
             ),
             request(Domain::Target, "masked", ViewKind::Masked { block: Some(2), ratio: 0.5 }),
         ];
-        let feed = Feed::new(&data, (None, None), &settings, &views, 2);
+        let feed = Feed::new(&data, &inputs(&data), &settings, &views, 2);
         let Batches { source, target, .. } = feed.step(4);
         let (source, target) = (source.unwrap(), target.unwrap());
-        assert_eq!(source.views, [loader::batch(&dataset, &split.images, &source.indices)]);
-        let [weak, other, strong, masked] = &target.views[..] else { panic!("four of the target") };
+        let plain = loader::batch(&dataset, &split.images, &source.indices);
+        assert!(source.views.len() == 1 && values(&source.views[0]) == plain);
+        let [weak, other, strong, masked] = target.views.iter().map(values).collect::<Vec<_>>()[..]
+        else {
+            panic!("four of the target")
+        };
         for (view, name, augment) in [
             (weak, "augment target weak", settings.augment.as_ref().unwrap()),
             (other, "augment target other", settings.augment.as_ref().unwrap()),
@@ -310,10 +388,11 @@ mod tests {
             ),
         ] {
             let images = target.indices.iter().map(|at| expected(augment, name, &split, (1, *at)));
-            assert_eq!(*view, as_batch(&dataset, &images.collect::<Vec<_>>()), "{name}");
+            assert_eq!(view, as_batch(&dataset, &images.collect::<Vec<_>>()), "{name}");
         }
-        assert!(weak != other && *weak != target.values, "each is drawn on its own");
-        let kept = masked.iter().zip(&target.values).filter(|(masked, it)| masked == it).count();
+        let trained = values(&target.images);
+        assert!(weak != other && weak != trained, "each is drawn on its own");
+        let kept = masked.iter().zip(trained).filter(|(masked, it)| masked == it).count();
         let hidden = masked.iter().filter(|it| **it == 0.0).count();
         assert!(kept + hidden >= masked.len() && hidden > 0 && kept > 0, "{kept} and {hidden}");
     }
@@ -324,7 +403,7 @@ mod tests {
         let data = Data { source: None, ..data(&dataset, &split) };
         let settings =
             TrainingSettings { augment: Some(augment("augment = ['mixup']")), ..tiny::settings(1) };
-        let batches = Feed::new(&data, (None, None), &settings, &[], 0).step(0);
+        let batches = Feed::new(&data, &inputs(&data), &settings, &[], 0).step(0);
         assert!(batches.source.is_none() && batches.labels.is_empty() && batches.mixed.is_none());
         assert_eq!(batches.target.unwrap().count, 2);
     }
@@ -336,12 +415,13 @@ mod tests {
         let settings = TrainingSettings { augment: Some(jitter()), ..tiny::settings(1) };
         // One image of each class has none that is known.
         let classes = [None, Some(1), Some(0), Some(1), Some(0), None];
-        let feed = || Feed::new(&data, (None, None), &settings, &[], 3);
+        let feed = || Feed::new(&data, &inputs(&data), &settings, &[], 3);
         let (usual, matching) = (feed(), feed().matching(&classes, 2));
         for step in 0..6 {
             let [plain, matched] = [usual.step(step), matching.step(step)];
             let [of_plain, of_matched] = [&plain, &matched].map(|it| it.source.as_ref().unwrap());
-            assert_eq!(of_plain.values, of_matched.values, "the source's are as ever");
+            let [of_plain, of_matched] = [of_plain, of_matched].map(|it| values(&it.images));
+            assert_eq!(of_plain, of_matched, "the source's are as ever");
             let target = matched.target.unwrap();
             let found = target.indices.iter().map(|at| classes[*at].unwrap());
             let mut found: Vec<u32> = found.collect();
@@ -361,14 +441,14 @@ mod tests {
         let augment = Some(jitter());
         let settings = TrainingSettings { sampler, batch_size: 8, augment, ..tiny::settings(1) };
         let Batches { source, target, labels, .. } =
-            Feed::new(&data, (None, None), &settings, &[], 0).step(0);
+            Feed::new(&data, &inputs(&data), &settings, &[], 0).step(0);
         let (source, target) = (source.unwrap(), target.unwrap());
         assert_eq!(labels.iter().filter(|label| **label == 0).count(), 4);
         assert_eq!(target.indices, loader::epoch_order(0, "shuffle target", 0, 6));
         // Three images of a class give four: the one that comes again is changed in another way.
         let again = (1..8).find(|at| source.indices[..*at].contains(&source.indices[*at])).unwrap();
         let first = source.indices.iter().position(|it| *it == source.indices[again]).unwrap();
-        let row = |at: usize| &source.values[at * 48..(at + 1) * 48];
+        let row = |at: usize| &values(&source.images)[at * 48..(at + 1) * 48];
         assert_ne!(row(again), row(first));
     }
 }

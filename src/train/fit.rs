@@ -9,13 +9,14 @@ mod steps;
 
 use std::time::Instant;
 
-use self::frozen::FrozenOutputs;
+use self::frozen::{FrozenOutputs, TrainingInputs};
 use super::activations::Caching;
 use super::batch_norm::BatchNormFamily;
 use super::bench::Bench;
 use super::checkpoint::{BestWeights, Checkpointed, Keeper, Position, Slot};
 use super::contract::{Data, Ended, FitError, Stop};
 use super::epoch::{self, coverage};
+use super::feed::DomainInputs;
 use super::groups::{GroupError, Groups};
 use super::method::{Learner, Method, Needs};
 use super::monitor::{BestEpoch, ValidationScores};
@@ -24,6 +25,7 @@ use super::optimizer_state::OptimizerState;
 use super::settings::TrainingSettings;
 use super::summary::{Summary, Times};
 use crate::config::Word;
+use crate::data::view::{Domain, ViewKind};
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::Model;
 use crate::progress::{Unit, Watch};
@@ -76,7 +78,7 @@ struct TrainingLoop<'a> {
     data: &'a Data<'a>,
     settings: &'a TrainingSettings,
     watch: &'a Watch<'a>,
-    frozen: FrozenOutputs,
+    inputs: TrainingInputs<'a>,
     keeper: Option<Keeper<'a>>,
     pause_after: Option<usize>,
     /// Which parameters learned when training began.
@@ -113,6 +115,7 @@ impl<'a> TrainingLoop<'a> {
         let optimizer = OptimizerState::with_rates(rates, &model, &learns)?;
         let mut bench = Bench::new(model, optimizer, settings);
         let learner = method.begin(&mut bench)?;
+        let inputs = TrainingInputs::of(bench.ops(), data, FrozenOutputs::default());
         Ok(Self {
             bench,
             learner,
@@ -120,7 +123,7 @@ impl<'a> TrainingLoop<'a> {
             data,
             settings,
             watch,
-            frozen: FrozenOutputs::default(),
+            inputs,
             keeper: None,
             pause_after: None,
             trainable_at_start,
@@ -146,8 +149,35 @@ impl<'a> TrainingLoop<'a> {
         // Images that change from epoch to epoch leave nothing to keep, and views are of pixels.
         let changes = self.settings.augment.is_some() || !self.needs.views.is_empty();
         let model = self.bench.model_mut(NetId::MAIN);
-        self.frozen = FrozenOutputs::of(model, self.data, changes, caching, self.watch)?;
+        let frozen = FrozenOutputs::of(model, self.data, changes, caching, self.watch)?;
+        self.inputs = TrainingInputs::of(self.bench.ops(), self.data, frozen);
         self.times.frozen += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Lets the device keep what steps take as it is, if they take as much as there is, and what every epoch is validated with.
+    /// Images that change from epoch to epoch are sent.
+    fn keep_inputs(&mut self) -> Result<(), Stop> {
+        let start = Instant::now();
+        let (settings, views) = (self.settings, self.needs.views);
+        let taken = settings.epochs * self.steps_per_epoch * settings.batch_size;
+        let is_plain = |domain| {
+            let mut views = views.iter().filter(|view| view.domain == domain);
+            settings.augment.is_none() || views.any(|view| matches!(view.kind, ViewKind::Plain))
+        };
+        let DomainInputs { source, target } = &mut self.inputs.domains;
+        for (inputs, domain) in [(source, Domain::Source), (target, Domain::Target)] {
+            if let Some(inputs) = inputs
+                && is_plain(domain)
+                && taken >= inputs.images().len()
+            {
+                inputs.keep(self.bench.ops())?;
+            }
+        }
+        if let (Some(inputs), 2..) = (&mut self.inputs.validate, settings.epochs) {
+            inputs.keep(self.bench.ops())?;
+        }
+        self.times.waiting += start.elapsed().as_secs_f64();
         Ok(())
     }
 
@@ -166,10 +196,12 @@ impl<'a> TrainingLoop<'a> {
         }
         self.thaw(first)?;
         self.compute_frozen(caching)?;
+        self.keep_inputs()?;
         self.begin_counting(first, from);
         for epoch in first..self.settings.epochs {
             if self.thaw(epoch)? {
                 self.compute_frozen(caching)?;
+                self.keep_inputs()?;
                 self.begin_counting(epoch, from);
             }
             let summary = self.steps(epoch, from, std::mem::take(&mut summary))?;

@@ -1,8 +1,9 @@
 //! The classes that a network takes images for, or mixes of two images, as at test time. Labels cannot reach it.
 
+use super::inputs::Inputs;
 use crate::data::{Unlabelled, loader};
 use crate::metrics::label_free::mixval::SHARE;
-use crate::nn::ops::{OpError, argmax};
+use crate::nn::ops::{Input, OpError, argmax};
 use crate::nn::{EntryLayer, Model};
 
 /// Images at a time; it changes no number.
@@ -19,8 +20,8 @@ pub fn predict(
     done: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<u32>>, OpError> {
     let all: Vec<usize> = (0..images.len()).collect();
-    let batch = |part: &[usize]| loader::batch(images.normalisation(), images.images(), part);
-    classes(model, &all, batch, done)
+    let inputs = Inputs::new(model.ops(), images.images(), images.normalisation());
+    classes(model, &all, |part| inputs.batch(part), done)
 }
 
 /// As [`predict`], of a mix for each of `pairs` of places among the images: [`SHARE`] of the first and the rest of
@@ -34,7 +35,7 @@ pub fn predict_mixes(
     pairs: &[(usize, usize)],
     done: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<u32>>, OpError> {
-    classes(model, pairs, |part| mixed(images, part), done)
+    classes(model, pairs, |part| Input::Values(mixed(images, part)), done)
 }
 
 /// Mixes of normalised images, `[N, C, H, W]`.
@@ -52,7 +53,7 @@ fn mixed(images: Unlabelled, pairs: &[(usize, usize)]) -> Vec<f32> {
 fn classes<T>(
     model: &mut Model,
     all: &[T],
-    batch: impl Fn(&[T]) -> Vec<f32>,
+    batch: impl Fn(&[T]) -> Input,
     mut done: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<u32>>, OpError> {
     let mut found = Vec::with_capacity(all.len());

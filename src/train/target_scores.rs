@@ -1,6 +1,7 @@
 //! Label-free scores of the target domain after each epoch. Labels of the target cannot reach it.
 
 use super::contract::{Data, Stop};
+use super::inputs::Inputs;
 use super::predict::predict_mixes;
 use crate::config::{Keys, Noted, Reference, Wants, Word, words_of};
 use crate::data::{Images, Normalisation, Split, Unlabelled, loader};
@@ -126,10 +127,10 @@ fn outputs(
     let purpose = format!("target scores {domain}");
     let drawn = loader::drawn(0, &purpose, images.len(), images_for(width));
     let mut all = Outputs { classes, width, ..Outputs::default() };
+    let inputs = Inputs::new(model.ops(), images, normalisation);
     for indices in drawn.chunks(BATCH) {
         watch.check()?;
-        let values = loader::batch(normalisation, images, indices);
-        let x = model.take_in(EntryLayer::IMAGES, values, indices.len())?;
+        let x = model.take_in(EntryLayer::IMAGES, inputs.batch(indices), indices.len())?;
         let features = model.features_up_to(entry, &x)?;
         all.features.extend(features.host());
         let logits = model.logits_from(entry, &features)?;

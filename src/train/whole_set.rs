@@ -1,27 +1,23 @@
 //! What a network makes of every image of a set, in data-set order and as at test time. Learns nothing.
 
-use super::activations::Activations;
 use super::contract::Stop;
+use super::inputs::Inputs;
 use super::method::WholeSet;
 use crate::data::view::Domain;
-use crate::data::{Images, Normalisation, loader};
-use crate::nn::{EntryLayer, Model, Part, Pass};
+use crate::nn::{Model, Part, Pass};
 use crate::progress::Watch;
 
 /// Images at a time; it changes no number.
 const BATCH: usize = 256;
 
-/// Features and class probabilities of all `images` of a domain, from the output of frozen layers where it
-/// is given. Batch norm layers that have tensors of their own for the source take those for its images.
+/// Features and class probabilities of all images of a domain. Batch norm layers that have tensors of their own for the source take those for its images.
 ///
 /// # Errors
 /// When the device fails or the user asks to stop.
 pub(super) fn whole_set(
     model: &mut Model,
     domain: Domain,
-    images: &Images,
-    normalisation: Normalisation,
-    frozen: Option<&Activations>,
+    inputs: &Inputs,
     watch: &Watch,
 ) -> Result<WholeSet, Stop> {
     let mut seen = WholeSet {
@@ -31,15 +27,11 @@ pub(super) fn whole_set(
         classes: model.spec().classes,
     };
     let pass = Pass { source_norms: domain == Domain::Source, ..Pass::EVAL };
-    let all: Vec<usize> = (0..images.len()).collect();
+    let all: Vec<usize> = (0..inputs.images().len()).collect();
     for indices in all.chunks(BATCH) {
         watch.check()?;
-        let (entry, values) = match frozen {
-            Some(activations) => (activations.entry, activations.batch(indices)),
-            None => (EntryLayer::IMAGES, loader::batch(normalisation, images, indices)),
-        };
-        let x = model.take_in(entry, values, indices.len())?;
-        let features = model.features_from(entry, &x, pass)?;
+        let x = model.take_in(inputs.entry(), inputs.batch(indices), indices.len())?;
+        let features = model.features_from(inputs.entry(), &x, pass)?;
         let logits = model.forward(&Part::CLASSIFIER, &features, pass)?;
         seen.width = features.columns();
         seen.features.extend(features.host());
@@ -61,9 +53,8 @@ mod tests {
         let (dataset, split, cancel) = (tiny::dataset(), tiny::split(), AtomicBool::new(false));
         let watch = Watch { progress: &Silent, cancel: &cancel };
         let features = |model: &mut Model, domain| {
-            let normalisation = dataset.normalisation();
-            let seen = whole_set(model, domain, &split.images, normalisation, None, &watch);
-            seen.unwrap().features
+            let inputs = Inputs::new(model.ops(), &split.images, &dataset);
+            whole_set(model, domain, &inputs, &watch).unwrap().features
         };
         let mut model = tiny::model();
         let before = features(&mut model, Domain::Target);

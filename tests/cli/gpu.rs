@@ -145,7 +145,7 @@ fn steps_are_replayed_as_a_whole_and_nothing_waits_for_the_gpu_within_an_epoch()
     let Some(few) = of("few", 40) else { return };
     let many = of("many", 140).unwrap();
     let more = |what: &str| many.get(what).unwrap_or(&0) - few.get(what).unwrap_or(&0);
-    // A step has 94 calls, and is handed over in two lists.
+    // A step has 68 calls, and is handed over in two lists.
     assert_eq!(more("graph_launches"), 200, "two for each step: {few:?} {many:?}");
     for what in ["launches", "instantiations", "allocations"] {
         assert_eq!(more(what), 0, "{what}: {few:?} {many:?}");
@@ -157,6 +157,30 @@ fn steps_are_replayed_as_a_whole_and_nothing_waits_for_the_gpu_within_an_epoch()
     // What needs nothing of each other is side by side.
     let (nodes, paths) = (more("replayed_nodes"), more("replayed_paths"));
     assert!(2 * nodes > 5 * paths, "{nodes} calls, {paths} of them one after the other");
+}
+
+#[test]
+fn a_step_sends_places_and_labels_alone_where_nothing_is_augmented_and_bytes_where_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let per_step = |name: &str, stage: &str, sets: &[&str]| {
+        let of = |steps: i64| {
+            let steps_set = format!("stages.{stage}.steps_per_epoch={steps}");
+            let epochs = ["stages.net.epochs=1", "stages.adapted.epochs=1"];
+            let sets = [&[GPU, &steps_set][..], &epochs, sets].concat();
+            Some(counts(root, &format!("{name}{steps}"), &sets)?["uploaded_bytes"])
+        };
+        Some((of(70)? - of(10)?) / 60)
+    };
+    // Images of 12 by 12 pixels with 3 channels, 16 of them in most batches and 8 in every third: 5760 bytes.
+    let Some(plain) = per_step("plain", "net", &[]) else { return };
+    assert!(plain < 600, "{plain} bytes");
+    let augmented = per_step("flipped", "net", &["stages.net.augment=[\"flip\"]"]).unwrap();
+    assert!((5760..6360).contains(&augmented), "{augmented} bytes");
+    // The output of frozen layers has 200 numbers for each of 16 target images and as many labelled ones: 23467 bytes.
+    let frozen = per_step("frozen", "adapted", &[]).unwrap();
+    assert!(frozen < 1000, "{frozen} bytes");
 }
 
 #[test]

@@ -234,7 +234,7 @@ void note_host(const void *host) {
 }
 Result upload(uint64_t to, const void *from, size_t bytes, void *stream) {
   TRY(check_range(to, bytes));
-  return submit(stream, [=] { count("uploads"); memcpy(at(to), from, bytes); });
+  return submit(stream, [=] { count("uploads"); counters["uploaded_bytes"] += bytes; memcpy(at(to), from, bytes); });
 }
 Result download(void *to, uint64_t from, size_t bytes, void *stream) {
   TRY(check_range(from, bytes));

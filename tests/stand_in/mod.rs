@@ -58,7 +58,7 @@ pub struct StandIn(libloading::Library);
 
 impl StandIn {
     /// How often something was asked of it since it was last reset: `launches`, `graph_launches`, `synchronisations`,
-    /// `allocations`, `uploads`, `downloads`, `instantiations` and what else `driver.cpp` counts.
+    /// `allocations`, `uploads`, `uploaded_bytes`, `downloads`, `instantiations` and what else `driver.cpp` counts.
     pub fn count(&self, what: &str) -> u64 {
         let what = std::ffi::CString::new(what).unwrap();
         type Count = unsafe extern "C" fn(*const std::ffi::c_char) -> u64;

@@ -12,6 +12,8 @@ pub(super) enum Lies {
     InBlock(u64),
     /// Among what the host sent, which was there before the first call.
     Sent,
+    /// In data that stay there and are never written.
+    Resident,
     /// In no memory that is known.
     Nowhere,
 }
@@ -42,8 +44,8 @@ impl Touched {
         for Access { at, is_write } in accesses {
             let block = match lies(*at) {
                 Lies::InBlock(block) => block,
-                Lies::Sent if !is_write => continue,
-                Lies::Sent | Lies::Nowhere => return Self::All,
+                Lies::Sent | Lies::Resident if !is_write => continue,
+                Lies::Sent | Lies::Resident | Lies::Nowhere => return Self::All,
             };
             match blocks.iter_mut().find(|(known, _)| *known == block) {
                 Some((_, is_written)) => *is_written |= is_write,
@@ -139,11 +141,12 @@ mod tests {
     use super::*;
     use crate::nn::gpu::{Arg, Grid, Kernel};
 
-    /// Blocks begin at multiples of a thousand, what was sent at a million, and further on nothing is known.
+    /// Blocks begin at multiples of a thousand, what was sent at a million, what stays there at two, and further on nothing is known.
     fn lies(at: u64) -> Lies {
         match at {
             0..1_000_000 => Lies::InBlock(at / 1000),
             1_000_000..2_000_000 => Lies::Sent,
+            2_000_000..3_000_000 => Lies::Resident,
             _ => Lies::Nowhere,
         }
     }
@@ -186,6 +189,17 @@ mod tests {
         assert_eq!(found(|it| (it.zero(2000, 4), it.zero(2000, 4)).1)[1], [0]);
         // Two that read may run side by side.
         assert!(found(|it| (scale(it, 1000, 2000), scale(it, 1000, 3000)).1)[1].is_empty());
+    }
+
+    #[test]
+    fn data_that_stay_there_are_read_beside_anything_and_written_by_no_one() {
+        let needs = found(|calls| {
+            scale(calls, 2_000_000, 1000);
+            scale(calls, 2_000_400, 3000);
+            scale(calls, 1000, 4000);
+        });
+        assert_eq!(needs, [vec![], vec![], vec![0]]);
+        assert_eq!(found(|it| (scale(it, 1000, 2000), it.zero(2_000_000, 4)).1)[1], [0]);
     }
 
     #[test]

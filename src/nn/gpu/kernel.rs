@@ -169,6 +169,7 @@ kernels! {
     NormGiven "norm_given" "ifrrrrw",
     NormParts "norm_parts" "liiirw",
     NormWhole "norm_whole" "iiffrrrwwrww",
+    NormaliseImages "normalise_images" "liiirrrw",
     Rectify "rectify" "lfrw",
     RectifyBack "rectify_back" "lfrrw",
     RmsProp "rmsprop" "lrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwww",

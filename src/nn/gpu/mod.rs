@@ -11,11 +11,13 @@ mod kernel;
 mod pool;
 mod queue;
 mod recording;
+mod resident;
 mod staging;
 mod tile;
 
 pub use driver::{Gpu, GpuError};
 pub(in crate::nn) use kernel::{Arg, Kernel, SLOTS};
-pub(in crate::nn) use queue::{Block, Given, Queue};
+pub(in crate::nn) use queue::{Block, Given, MOST_STAGED, Queue};
 pub(in crate::nn) use recording::Grid;
+pub(in crate::nn) use resident::Resident;
 pub(in crate::nn) use tile::Tile;

@@ -13,12 +13,13 @@ use super::graph::Graphs;
 use super::kernel::{Arg, Kernel};
 use super::pool::{Again, Place, Pool, size_class};
 use super::recording::{Calls, Grid};
+use super::resident::{Name, Resident};
 use super::staging::Staging;
 
 /// A list is handed over when it has so many calls, so that the GPU begins while the rest of a step is being written down.
 const MOST_CALLS: usize = 48;
 /// What is larger is sent by itself.
-const MOST_STAGED: usize = 64 << 20;
+pub(in crate::nn) const MOST_STAGED: usize = 64 << 20;
 
 /// A stream of a GPU with its memory.
 pub(in crate::nn) struct Queue {
@@ -35,6 +36,8 @@ struct State {
     graphs: Graphs,
     staging: Staging,
     pool: Pool,
+    /// Data of the GPU that calls have named.
+    residents: Vec<Arc<Resident>>,
     /// Why the GPU gave up. Nothing can be asked of it afterwards.
     failure: Option<GpuError>,
 }
@@ -87,15 +90,32 @@ impl Block {
     }
 }
 
-/// An argument of a launch, or numbers that it is to find at an address.
+/// An argument of a launch, or what it is to find at an address.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::nn) enum Given<'a> {
     /// An argument.
     Arg(Arg),
     /// Numbers that may be others at the next step, by a pointer to them.
     Numbers(&'a [f32]),
-    /// The same for whole numbers.
+    /// Words that may be others at the next step, by a pointer to them.
     Words(&'a [u32]),
+    /// Bytes that may be others at the next step, by a pointer to them.
+    Bytes(&'a [u8]),
+    /// Places that may be others at the next step, by a pointer to them.
+    Places(&'a [i32]),
+}
+
+impl Given<'_> {
+    /// What is sent with the call.
+    fn sent(&self) -> &[u8] {
+        match self {
+            Self::Arg(_) => &[],
+            Self::Numbers(numbers) => as_bytes(numbers),
+            Self::Words(words) => as_bytes(words),
+            Self::Bytes(bytes) => bytes,
+            Self::Places(places) => as_bytes(places),
+        }
+    }
 }
 
 impl From<Arg> for Given<'_> {
@@ -117,6 +137,7 @@ impl Queue {
             graphs: Graphs::default(),
             staging: Staging::default(),
             pool: Pool::new(gpu.memory()),
+            residents: Vec::new(),
             failure: None,
         };
         Ok(Rc::new(Self { gpu, stream, list: Cell::new(1), state: RefCell::new(state) }))
@@ -158,6 +179,7 @@ impl Queue {
                 self.wait()?;
                 state.graphs.clear();
                 state.pool.trim();
+                state.residents.retain(|it| Arc::strong_count(it) > 1);
                 state.pool.new_block(class).map_err(|error| match error {
                     result::DriverError(FULL) => GpuError::Memory(format!(
                         "{} MB more were asked for beside {} MB, of {} MB in all",
@@ -202,18 +224,13 @@ impl Queue {
 
     fn ask(&self, kernel: Kernel, grid: Grid, given: &[Given]) -> Result<(), GpuError> {
         let mut state = self.working()?;
-        let bytes = given.iter().map(|it| match it {
-            Given::Arg(_) => 0,
-            Given::Numbers(numbers) => size_of_val(*numbers).next_multiple_of(16),
-            Given::Words(words) => size_of_val(*words).next_multiple_of(16),
-        });
+        let bytes = given.iter().map(|it| it.sent().len().next_multiple_of(16));
         self.make_room(&mut state, bytes.sum())?;
         let arguments: Vec<Arg> = given
             .iter()
             .map(|it| match it {
                 Given::Arg(arg) => *arg,
-                Given::Numbers(numbers) => Arg::Address(state.staging.put(as_bytes(numbers))),
-                Given::Words(words) => Arg::Address(state.staging.put(as_bytes(words))),
+                _ => Arg::Address(state.staging.put(it.sent())),
             })
             .collect();
         state.calls.launch(kernel, grid, &arguments);
@@ -282,6 +299,41 @@ impl Queue {
         Ok(())
     }
 
+    /// Data that stay in the GPU's memory, which `name` stands for: sent where no queue of that GPU has sent them before. They
+    /// stay for as long as someone holds them, as each queue does whose calls have named them. `None` where there is no room.
+    ///
+    /// # Errors
+    /// What the driver reports, but for memory that it does not have.
+    pub fn keep<T: Plain>(
+        &self,
+        name: Name,
+        values: &[T],
+    ) -> Result<Option<Arc<Resident>>, GpuError> {
+        self.kept(|queue| {
+            drop(queue.working()?);
+            Resident::of(&queue.gpu, name, as_bytes(values), queue.stream)
+        })
+    }
+
+    /// Where data that stay are, as an argument of a call that reads them.
+    ///
+    /// # Panics
+    /// When they are another GPU's.
+    pub fn resident(&self, data: &Arc<Resident>) -> Arg {
+        assert!(data.is_of(&self.gpu), "data of this GPU");
+        let mut state = self.state.borrow_mut();
+        // Graphs name them from here on.
+        if !state.residents.iter().any(|it| Arc::ptr_eq(it, data)) {
+            state.residents.push(Arc::clone(data));
+        }
+        Arg::Address(data.at())
+    }
+
+    /// Bytes that data may have in all to stay in the GPU's memory.
+    pub fn room_for_residents(&self) -> usize {
+        self.gpu.room_for_residents()
+    }
+
     /// Reads values back, which waits for everything that was asked for.
     ///
     /// # Errors
@@ -319,11 +371,12 @@ impl Queue {
     /// Asks the driver for what was written down; the thread has entered the GPU afterwards.
     fn hand_over(&self, state: &mut State) -> Result<(), GpuError> {
         self.gpu.enter()?;
-        let State { calls, graphs, staging, pool, .. } = state;
+        let State { calls, graphs, staging, pool, residents, .. } = state;
         let asked = staging.send(self.stream).and_then(|()| {
             let lies = |at| match pool.block_of(at) {
                 Some(block) => Lies::InBlock(block),
                 None if staging.holds(at) => Lies::Sent,
+                None if residents.iter().any(|it| it.holds(at)) => Lies::Resident,
                 None => Lies::Nowhere,
             };
             graphs.run(calls, lies, &self.gpu, self.stream)

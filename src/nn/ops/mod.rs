@@ -19,6 +19,7 @@ mod elementwise;
 mod gpu;
 pub mod grad_scale;
 mod hits;
+pub mod input;
 pub mod linear;
 pub mod maps;
 mod matmul;
@@ -48,6 +49,7 @@ pub use dfdx_ops::DfdxOps;
 pub use dropout::Dropout;
 pub use gpu::GpuOps;
 pub use hits::argmax;
+pub use input::{Input, KeptSet, PixelTable, SetRows};
 pub use primitive::Primitive;
 pub use tensor::{Backend, Dims, Gradients, OpError, Tape, Tensor};
 pub use update::UpdateRule;
@@ -88,6 +90,64 @@ pub trait Ops: Debug {
     /// # Errors
     /// Those of the device.
     fn tensor(&self, values: Vec<f32>, dims: Dims) -> Result<Tensor, OpError>;
+
+    /// Whether images go to it as bytes, by [`Ops::pixels`], where they are changed no further on the host.
+    fn takes_bytes(&self) -> bool {
+        false
+    }
+
+    /// Images of bytes `[N, H, W, C]` as numbers `[N, C*H*W]`, which `table` has; as feature maps where `maps` says of which
+    /// shape.
+    ///
+    /// # Errors
+    /// Those of the device.
+    ///
+    /// # Panics
+    /// On a backend that does not [take bytes](Ops::takes_bytes), or when the bytes are not of `count` images.
+    fn pixels(
+        &self,
+        _bytes: &[u8],
+        _count: usize,
+        _table: &Arc<PixelTable>,
+        _maps: Option<Chw>,
+    ) -> Result<Tensor, OpError> {
+        panic!("this backend takes numbers")
+    }
+
+    /// Bytes that a set may have for [`Ops::keep`], at most.
+    fn most_kept(&self) -> usize {
+        0
+    }
+
+    /// Keeps `count` rows on the device, for as long as the backend or anyone who holds what is returned. `name` is a digest of
+    /// them: several backends on one device have one copy. `None` where the device has no room for them.
+    ///
+    /// # Errors
+    /// Those of the device, but for memory that it does not have.
+    fn keep(
+        &self,
+        _name: blake3::Hash,
+        _rows: &SetRows,
+        _count: usize,
+    ) -> Result<Option<KeptSet>, OpError> {
+        Ok(None)
+    }
+
+    /// Rows of a set that is kept, `[N, C*H*W]`; as feature maps where `maps` says of which shape.
+    ///
+    /// # Errors
+    /// Those of the device.
+    ///
+    /// # Panics
+    /// When another device keeps the set, or a place lies beyond it.
+    fn kept(
+        &self,
+        _set: &KeptSet,
+        _places: &[usize],
+        _maps: Option<Chw>,
+    ) -> Result<Tensor, OpError> {
+        panic!("this backend keeps no sets")
+    }
 
     /// The values of `x` on the host, row by row.
     fn host(&self, x: &Tensor) -> Vec<f32>;

@@ -5,13 +5,13 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::bytes::Collector;
-use crate::data::loader;
 use crate::nn::ops::{Tensor, argmax};
 use crate::nn::weights::little_endian;
 use crate::nn::{EntryLayer, Model};
 use crate::progress::Unit;
 use crate::stages::inputs::{OpenedSplit, place_after};
 use crate::stages::{Context, Failure, Halt};
+use crate::train::Inputs;
 
 /// Images that go through a network at a time for their features; it changes no number.
 const BATCH: usize = 64;
@@ -51,8 +51,9 @@ fn through(
     entry: EntryLayer,
     indices: &[usize],
 ) -> Result<Tensor, Failure> {
-    let values = loader::batch(set.dataset.normalisation(), &set.split().images, indices);
-    let x = model.take_in(EntryLayer::IMAGES, values, indices.len()).map_err(failed)?;
+    let inputs = Inputs::new(model.ops(), &set.split().images, &set.dataset);
+    let x =
+        model.take_in(EntryLayer::IMAGES, inputs.batch(indices), indices.len()).map_err(failed)?;
     model.features_up_to(entry, &x).map_err(failed)
 }
 

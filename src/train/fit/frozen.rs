@@ -3,17 +3,43 @@
 
 use std::sync::Arc;
 
-use crate::nn::Model;
+use crate::nn::{Backend, Model};
 use crate::progress::Watch;
 use crate::train::activations::{Activations, Caching};
 use crate::train::contract::{Data, Stop};
+use crate::train::feed::DomainInputs;
+use crate::train::inputs::Inputs;
 
 /// The output of the layers that are frozen now, for each set of images where it is worth keeping.
 #[derive(Default)]
 pub(super) struct FrozenOutputs {
-    pub source: Option<Arc<Activations>>,
-    pub target: Option<Arc<Activations>>,
-    pub validate: Option<Arc<Activations>>,
+    source: Option<Arc<Activations>>,
+    target: Option<Arc<Activations>>,
+    validate: Option<Arc<Activations>>,
+}
+
+/// What goes into the networks of a training.
+pub(super) struct TrainingInputs<'a> {
+    /// What it learns from.
+    pub domains: DomainInputs<'a>,
+    /// What it is validated with.
+    pub validate: Option<Inputs<'a>>,
+}
+
+impl<'a> TrainingInputs<'a> {
+    /// The images of `data`, or the output of frozen layers for them.
+    pub(super) fn of(ops: &Backend, data: &Data<'a>, frozen: FrozenOutputs) -> Self {
+        let DomainInputs { source, target } = DomainInputs::of(ops, data);
+        let validate =
+            data.validate.map(|(dataset, split)| Inputs::new(ops, &split.images, dataset));
+        Self {
+            domains: DomainInputs {
+                source: source.map(|it| it.after(frozen.source)),
+                target: target.map(|it| it.after(frozen.target)),
+            },
+            validate: validate.map(|it| it.after(frozen.validate)),
+        }
+    }
 }
 
 impl FrozenOutputs {

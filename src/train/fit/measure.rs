@@ -62,14 +62,14 @@ impl TrainingLoop<'_> {
 
     /// Validates, where there are images for it, and remembers the best weights so far.
     fn validate(&mut self, epoch: usize, line: &mut String) -> Result<(), Stop> {
-        let Some((dataset, split)) = self.data.validate else { return Ok(()) };
+        let Some((_, split)) = self.data.validate else { return Ok(()) };
+        let Some(inputs) = &self.inputs.validate else { return Ok(()) };
         let start = Instant::now();
-        let (watch, frozen) = (self.watch, self.frozen.validate.as_deref());
+        let watch = self.watch;
         let evaluation = evaluate(
             self.bench.model_mut(self.learner.predictor()),
-            dataset,
-            split,
-            frozen,
+            inputs,
+            &split.labels,
             |_| !watch.is_cancelled(),
         )?
         .ok_or(Stop::Interrupted)?;

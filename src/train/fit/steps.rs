@@ -7,7 +7,7 @@ use super::TrainingLoop;
 use crate::data::view::Domain;
 use crate::metrics::TrainingSplit;
 use crate::nn::Model;
-use crate::nn::ops::{OpError, Targets};
+use crate::nn::ops::{Input, OpError, Targets};
 use crate::train::bench::{Batch, PendingStep, SourceBatch, TargetBatch};
 use crate::train::clock::Clock;
 use crate::train::contract::{FitError, Stop};
@@ -27,7 +27,7 @@ impl TrainingLoop<'_> {
         from: usize,
         mut summary: Summary,
     ) -> Result<Summary, Stop> {
-        let (source, target) = (self.frozen.source.clone(), self.frozen.target.clone());
+        let inputs = self.inputs.domains.clone();
         let (data, settings, needs) = (self.data, self.settings, self.needs);
         // Schedules go by the epochs before this one.
         let validation = self.validation.clone();
@@ -42,8 +42,7 @@ impl TrainingLoop<'_> {
             self.see_whole_set(epoch, step)?;
             // Which images it has may depend on what the method has just seen.
             let feed: &Feed = feed.get_or_insert_with(|| {
-                let frozen = (source.as_deref(), target.as_deref());
-                let feed = Feed::new(data, frozen, settings, needs.views, epoch);
+                let feed = Feed::new(data, &inputs, settings, needs.views, epoch);
                 match needs.matches_classes {
                     true => feed.matching(self.learner.target_classes(), settings.batch_size),
                     false => feed,
@@ -97,13 +96,13 @@ impl TrainingLoop<'_> {
         self.bench.begin_step(clock, validation);
         self.bench.enter_at(entry);
         let model = self.bench.model(NetId::MAIN);
-        let tensor = |values: Vec<f32>, count: usize| model.take_in(entry, values, count);
+        let tensor = |input: Input, count: usize| model.take_in(entry, input, count);
         let mixed = mixed.as_ref().map(|(labels, share)| (labels.as_slice(), *share));
         let targets = Targets { labels: &labels, mixed, smoothing: self.settings.label_smoothing };
         let on_device = |batch: DomainBatch| -> Result<_, OpError> {
-            let DomainBatch { values, count, indices, views } = batch;
+            let DomainBatch { images, count, indices, views } = batch;
             let views = views.into_iter().map(|view| tensor(view, count));
-            Ok((tensor(values, count)?, indices, views.collect::<Result<Vec<_>, _>>()?))
+            Ok((tensor(images, count)?, indices, views.collect::<Result<Vec<_>, _>>()?))
         };
         let source = source.map(on_device).transpose()?;
         let target = target.map(on_device).transpose()?;
@@ -181,24 +180,13 @@ impl TrainingLoop<'_> {
 
     /// Shows the method all images of a domain, `labelled` ones with their classes.
     fn show_set(&mut self, of: Domain, labelled: bool) -> Result<(), Stop> {
-        let (images, normalisation) = match of {
-            Domain::Source => {
-                let (dataset, split) = self.data.source.expect("the method learns from it");
-                (&split.images, dataset.normalisation())
-            }
-            Domain::Target => {
-                let target = self.data.target.as_ref().expect("the method adapts to it");
-                (target.images(), target.normalisation())
-            }
+        let inputs = match of {
+            Domain::Source => self.inputs.domains.source.clone(),
+            Domain::Target => self.inputs.domains.target.clone(),
         };
-        let start = Instant::now();
-        let frozen = match of {
-            Domain::Source => self.frozen.source.clone(),
-            Domain::Target => self.frozen.target.clone(),
-        };
-        let watch = self.watch;
-        let frozen = frozen.as_deref();
-        let seen = whole_set(self.predictor(), of, images, normalisation, frozen, watch)?;
+        let inputs = inputs.expect("a method is shown images of domains that it learns from");
+        let (start, watch) = (Instant::now(), self.watch);
+        let seen = whole_set(self.predictor(), of, &inputs, watch)?;
         match self.data.source.filter(|_| labelled) {
             Some((_, split)) => {
                 self.learner.refresh_labelled(&mut self.bench, &seen, &split.labels)?;

@@ -6,6 +6,7 @@
 mod apart;
 mod block;
 mod conv;
+mod input;
 mod log;
 mod loss;
 mod node;
@@ -25,12 +26,12 @@ use std::sync::Arc;
 use self::log::Log;
 use self::node::Node;
 use super::{
-    Backend, ConvBlock, Dims, Dropout, Gradients, Norm, OpError, Ops, Prepared, Primitive, Tape,
-    Targets, Tensor, UpdateRule,
+    Backend, ConvBlock, Dims, Dropout, Gradients, KeptSet, Norm, OpError, Ops, PixelTable,
+    Prepared, Primitive, SetRows, Tape, Targets, Tensor, UpdateRule,
 };
 use crate::device::Precision;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
-use crate::nn::gpu::{Gpu, GpuError, Queue};
+use crate::nn::gpu::{Block, Gpu, GpuError, Queue};
 
 /// A GPU as a backend, with a stream and memory of its own.
 pub struct GpuOps {
@@ -38,6 +39,8 @@ pub struct GpuOps {
     precision: Precision,
     /// Numbers of steps that wait to be read.
     log: RefCell<Option<Rc<Log>>>,
+    /// The numbers of bytes of the data sets so far.
+    tables: RefCell<Vec<(Arc<PixelTable>, Rc<Block>)>>,
     /// Itself, for the tensors that it makes.
     this: Weak<Self>,
 }
@@ -87,6 +90,7 @@ impl GpuOps {
             queue,
             precision,
             log: RefCell::default(),
+            tables: RefCell::default(),
             this: this.clone(),
         }))
     }
@@ -105,6 +109,37 @@ impl Ops for GpuOps {
         assert!(!matches!(dims, Dims::Maps(..)), "feature maps are made of rows");
         assert_eq!(values.len(), dims.len(), "as many values as the shape says");
         Ok(self.wrap(self.queue.upload(&values).map_err(told)?, dims))
+    }
+
+    fn takes_bytes(&self) -> bool {
+        true
+    }
+
+    fn pixels(
+        &self,
+        bytes: &[u8],
+        count: usize,
+        table: &Arc<PixelTable>,
+        maps: Option<Chw>,
+    ) -> Result<Tensor, OpError> {
+        self.sent_pixels(bytes, count, table, maps)
+    }
+
+    fn most_kept(&self) -> usize {
+        self.queue.room_for_residents()
+    }
+
+    fn keep(
+        &self,
+        name: blake3::Hash,
+        rows: &SetRows,
+        count: usize,
+    ) -> Result<Option<KeptSet>, OpError> {
+        self.kept_set(name, rows, count)
+    }
+
+    fn kept(&self, set: &KeptSet, places: &[usize], maps: Option<Chw>) -> Result<Tensor, OpError> {
+        self.rows_of(set, places, maps)
     }
 
     fn host(&self, x: &Tensor) -> Vec<f32> {
