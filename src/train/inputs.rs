@@ -1,20 +1,18 @@
-//! The images of a set on their way into a network: as the numbers that the host makes of them, or as bytes where the device
-//! makes the same numbers. Or the output of frozen layers for them. Draws nothing and changes no image.
+//! What goes into a network for the images of a set: they themselves, or the output of frozen layers for them, from the host or from
+//! where the device keeps it.
 
 use std::sync::Arc;
 
 use super::activations::Activations;
-use crate::data::{Images, Normalisation, loader};
+use super::pictures::Pictures;
+use crate::data::{Images, Normalisation};
 use crate::nn::EntryLayer;
-use crate::nn::ops::{Backend, Input, KeptSet, OpError, PixelTable, SetRows};
+use crate::nn::ops::{Backend, Input, KeptSet, OpError, SetRows};
 
 /// The images of a set, and how they get into a network.
 #[derive(Debug, Clone)]
 pub struct Inputs<'a> {
-    images: &'a Images,
-    normalisation: Normalisation<'a>,
-    /// The numbers of bytes, where the device makes numbers of them.
-    table: Option<Arc<PixelTable>>,
+    pictures: Pictures<'a>,
     /// The output of frozen layers, which goes in in their place.
     activations: Option<Arc<Activations>>,
     /// What goes in, where the device keeps it.
@@ -28,11 +26,8 @@ impl<'a> Inputs<'a> {
         images: &'a Images,
         normalisation: impl Into<Normalisation<'a>>,
     ) -> Self {
-        let normalisation = normalisation.into();
-        let table = ops
-            .takes_bytes()
-            .then(|| Arc::new(PixelTable::new(loader::tables(normalisation, images.channels))));
-        Self { images, normalisation, table, activations: None, kept: None }
+        let pictures = Pictures::new(ops, images, normalisation);
+        Self { pictures, activations: None, kept: None }
     }
 
     /// The same after frozen layers, where their output is given.
@@ -47,10 +42,11 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// When the device fails. One without room is no error.
     pub fn keep(&mut self, ops: &Backend) -> Result<(), OpError> {
-        let rows = match (&self.activations, &self.table) {
+        let images = self.pictures.images;
+        let rows = match (&self.activations, &self.pictures.table) {
             (Some(activations), _) => SetRows::Values(activations.values()),
-            (None, Some(table)) if self.images.size().is_some() => {
-                SetRows::Pixels(&self.images.pixels, Arc::clone(table))
+            (None, Some(table)) if images.size().is_some() => {
+                SetRows::Pixels(&images.pixels, Arc::clone(table))
             }
             (None, _) => return Ok(()),
         };
@@ -59,9 +55,9 @@ impl<'a> Inputs<'a> {
         }
         let name = match &self.activations {
             Some(activations) => activations.key(),
-            None => blake3::Hasher::new().update_rayon(&self.images.pixels).finalize(),
+            None => blake3::Hasher::new().update_rayon(&images.pixels).finalize(),
         };
-        self.kept = ops.keep(name, &rows, self.images.len())?;
+        self.kept = ops.keep(name, &rows, images.len())?;
         Ok(())
     }
 
@@ -72,7 +68,7 @@ impl<'a> Inputs<'a> {
 
     /// The images themselves.
     pub fn images(&self) -> &'a Images {
-        self.images
+        self.pictures.images
     }
 
     /// Those at `indices`.
@@ -83,24 +79,15 @@ impl<'a> Inputs<'a> {
         if let Some(set) = &self.kept {
             return Input::Kept { set: set.clone(), places: indices.to_vec() };
         }
-        match (&self.activations, &self.table) {
-            (Some(activations), _) => Input::Values(activations.batch(indices)),
-            (None, Some(table)) => {
-                let table = Arc::clone(table);
-                Input::Pixels { bytes: loader::bytes(self.images, indices), table }
-            }
-            (None, None) => Input::Values(self.values(indices)),
+        match &self.activations {
+            Some(activations) => Input::Values(activations.batch(indices)),
+            None => self.pictures.batch(indices),
         }
     }
 
     /// Images made of these, all of them.
     pub fn changed(&self, images: &Images) -> Input {
-        match &self.table {
-            Some(table) => {
-                Input::Pixels { bytes: images.pixels.to_vec(), table: Arc::clone(table) }
-            }
-            None => Input::Values(self.changed_values(images)),
-        }
+        self.pictures.changed(images)
     }
 
     /// The images at `indices` as numbers `[N, C*H*W]`, whatever the device takes.
@@ -108,12 +95,11 @@ impl<'a> Inputs<'a> {
     /// # Panics
     /// When the images differ in size, or an index lies beyond them.
     pub fn values(&self, indices: &[usize]) -> Vec<f32> {
-        loader::batch(self.normalisation, self.images, indices)
+        self.pictures.values(indices)
     }
 
     /// Images made of these as numbers, all of them.
     pub fn changed_values(&self, images: &Images) -> Vec<f32> {
-        let all: Vec<usize> = (0..images.len()).collect();
-        loader::batch(self.normalisation, images, &all)
+        self.pictures.changed_values(images)
     }
 }

@@ -26,6 +26,7 @@ mod networks;
 mod optimizer;
 mod optimizer_state;
 mod passes;
+mod pictures;
 mod predict;
 mod rates;
 mod reading;

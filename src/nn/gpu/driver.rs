@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc_19::driver::{result, sys};
 
 use super::kernel::Kernel;
-use super::resident::Residents;
 use crate::device::Precision;
 
 /// The version of the driver's interface that the kernels were compiled for, as CUDA writes it: 13.0.
@@ -112,7 +111,6 @@ pub struct Gpu {
     functions: Vec<sys::CUfunction>,
     /// What came of trying it, for each precision.
     trials: Mutex<Vec<(Precision, Result<(), GpuError>)>>,
-    residents: Residents,
 }
 
 // SAFETY: a context and its functions may be used from every thread that has made the context current, which `Gpu::enter`
@@ -214,7 +212,6 @@ impl Gpu {
             context,
             functions,
             trials: Mutex::default(),
-            residents: Residents::default(),
         })
     }
 
@@ -272,11 +269,6 @@ impl Gpu {
     pub(super) fn enter(&self) -> Result<(), GpuError> {
         // SAFETY: the context lives as long as the process.
         Ok(unsafe { result::ctx::set_current(self.context) }?)
-    }
-
-    /// The data that stay in its memory.
-    pub(super) fn residents(&self) -> &Residents {
-        &self.residents
     }
 
     /// The context of everything that is made on it.

@@ -14,8 +14,8 @@ use super::recording::{Call, Calls, Grid, pointers};
 
 /// Lists that are shorter are not worth a graph.
 const LEAST_CALLS: usize = 4;
-/// Lists that are remembered. Those that come again and again are few: a step, one of the last batch, an evaluation.
-const MOST_LISTS: usize = 64;
+/// Lists that are remembered: those of a step of thousands of calls, of one of the last batch, and of an evaluation.
+const MOST_LISTS: usize = 512;
 
 /// A list that came before.
 #[derive(Debug)]

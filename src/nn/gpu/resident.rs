@@ -17,9 +17,12 @@ const SHARE: usize = 4;
 /// A digest of data, which stands for them.
 pub(in crate::nn) type Name = [u8; 32];
 
+/// What is in the memory of each GPU, by its number: a GPU is opened once in a process.
+static OF_GPUS: Mutex<Option<HashMap<usize, Arc<Residents>>>> = Mutex::new(None);
+
 /// What is in a GPU's memory.
 #[derive(Debug, Default)]
-pub(super) struct Residents {
+struct Residents {
     known: Mutex<HashMap<Name, Weak<Resident>>>,
     /// Bytes of all of them.
     bytes: AtomicUsize,
@@ -28,6 +31,7 @@ pub(super) struct Residents {
 /// Data in a GPU's memory, which are freed with the last one that holds them. Each queue holds those that it has named.
 pub(in crate::nn) struct Resident {
     gpu: Arc<Gpu>,
+    among: Arc<Residents>,
     at: u64,
     bytes: usize,
 }
@@ -35,6 +39,13 @@ pub(in crate::nn) struct Resident {
 impl fmt::Debug for Resident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resident").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Residents {
+    fn of(gpu: &Gpu) -> Arc<Self> {
+        let mut all = OF_GPUS.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.get_or_insert_default().entry(gpu.ordinal()).or_default())
     }
 }
 
@@ -57,7 +68,7 @@ impl Resident {
         bytes: &[u8],
         stream: sys::CUstream,
     ) -> Result<Option<Arc<Self>>, GpuError> {
-        let residents = gpu.residents();
+        let residents = Residents::of(gpu);
         // Others who want the same wait until it is there.
         let mut known = residents.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.get(&name).and_then(Weak::upgrade) {
@@ -75,7 +86,12 @@ impl Resident {
             asked => asked?,
         };
         residents.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
-        let resident = Arc::new(Self { gpu: Arc::clone(gpu), at, bytes: bytes.len() });
+        let resident = Arc::new(Self {
+            gpu: Arc::clone(gpu),
+            among: Arc::clone(&residents),
+            at,
+            bytes: bytes.len(),
+        });
         // SAFETY: the memory has so many bytes and is no one else's yet; the copy is waited for while the bytes are here.
         unsafe {
             result::memcpy_htod_async(at, bytes, stream)?;
@@ -109,6 +125,6 @@ impl Drop for Resident {
             // taken back is lost.
             let _ = unsafe { result::free_sync(self.at) };
         }
-        self.gpu.residents().bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.among.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

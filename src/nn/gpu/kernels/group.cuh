@@ -156,6 +156,7 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
   constexpr int ROWS = Size::ROWS, COLUMNS = Size::COLUMNS, N = Size::N, THREADS = Size::THREADS;
   constexpr bool TURN = !B::ALONG_DEPTH;
   static_assert(A::WIDTH == 4 && B::WIDTH == 4 && (TURN || B::IS_ROUNDED), "what the copies are made for");
+  static_assert(!(TURN && A::CAN_SKIP), "what is turned comes stage after stage");
   using Left = Copies<A, ROWS, THREADS>;
   using Right = Rights<TURN, B, COLUMNS, THREADS>;
   // Stages that are started before the first is multiplied. What goes through registers does so for one stage at a time.

@@ -23,7 +23,7 @@ const RUNS: u32 = 10;
 
 /// Convolutions, with their images, that meet every part of the kernels: few channels and many, taps that find padding alone, a
 /// stride, groups, tiles that are not full.
-fn samples() -> [(usize, Conv2d); 5] {
+fn samples() -> [(usize, Conv2d); 7] {
     let conv = |channels, side, filters, taps, stride, padding, groups| Conv2d {
         input: Chw { channels, height: side, width: side + 1 },
         filters,
@@ -38,6 +38,18 @@ fn samples() -> [(usize, Conv2d); 5] {
         (3, conv(32, 9, 130, 3, 2, 1, 1)),
         (17, conv(64, 5, 8, 5, 1, 1, 2)),
         (5, conv(8, 12, 4, 1, 1, 0, 1)),
+        (19, conv(40, 6, 12, 1, 2, 0, 1)),
+        (
+            17,
+            Conv2d {
+                input: Chw { channels: 36, height: 7, width: 8 },
+                filters: 20,
+                kernel: (3, 5),
+                stride: (2, 3),
+                padding: (1, 2),
+                groups: 1,
+            },
+        ),
     ]
 }
 
