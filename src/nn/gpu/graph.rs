@@ -138,7 +138,7 @@ impl Draft {
         after: &[sys::CUgraphNode],
         gpu: &Gpu,
     ) -> Result<sys::CUgraphNode, GpuError> {
-        let mut node = ptr::null_mut();
+        let (mut node, context) = (ptr::null_mut(), gpu.context());
         let (count, after) =
             (after.len(), if after.is_empty() { ptr::null() } else { after.as_ptr() });
         match call {
@@ -161,7 +161,6 @@ impl Draft {
             }
             Call::Copy { into, from, bytes } => {
                 let what = copy_of(into, from, bytes);
-                let context = gpu.context();
                 // SAFETY: the nodes are this graph's; both blocks have so many bytes.
                 unsafe {
                     sys::cuGraphAddMemcpyNode(
@@ -177,7 +176,6 @@ impl Draft {
             }
             Call::Zero { into, bytes } => {
                 let what = zeros_of(into, bytes);
-                let context = gpu.context();
                 // SAFETY: as above.
                 unsafe {
                     sys::cuGraphAddMemsetNode(

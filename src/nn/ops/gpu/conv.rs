@@ -24,33 +24,10 @@ const MOST_PIXELS: usize = 32_767;
 /// Values that are moved at once: channels and filters of a group are padded to multiples of so many (conv.cu).
 const WIDE: usize = 4;
 
-/// The share of a filter's taps, over all pixels, up to which those that find padding are left out (`Numbering` in conv.cu).
-const LEAST_PADDING: f64 = 0.96;
+/// The share of a filter's taps inside of maps, over all pixels, below which those outside are left out (`Numbering` in conv.cu).
+const MOSTLY_INSIDE: f64 = 0.96;
 /// Images from which on a tile has few places.
 const MANY_IMAGES: usize = 16;
-
-/// What the kernels of a convolution are told of its shape, with so many channels and filters in all.
-fn shape(n: usize, conv: &Conv2d, channels: usize, filters: usize) -> [Given<'static>; 15] {
-    let (input, output) = (conv.input, conv.output());
-    [
-        n,
-        input.height,
-        input.width,
-        channels,
-        output.height,
-        output.width,
-        filters,
-        conv.kernel.0,
-        conv.kernel.1,
-        conv.stride.0,
-        conv.stride.1,
-        conv.padding.0,
-        conv.padding.1,
-        conv.groups,
-        usize::from(n >= MANY_IMAGES && inside(conv) < LEAST_PADDING),
-    ]
-    .map(size)
-}
 
 /// The share of a filter's taps that find pixels and no padding, over all pixels of the output or, the other way round, gradients.
 fn inside(conv: &Conv2d) -> f64 {
@@ -85,6 +62,8 @@ pub(super) struct Sizes {
     filters: usize,
     wide_channels: usize,
     wide_filters: usize,
+    /// Whether pixels are numbered place by place, so that taps that find padding alone are left out.
+    is_by_place: bool,
 }
 
 impl Sizes {
@@ -101,7 +80,32 @@ impl Sizes {
             filters,
             wide_channels: channels.next_multiple_of(WIDE),
             wide_filters: filters.next_multiple_of(WIDE),
+            is_by_place: images >= MANY_IMAGES && inside(conv) < MOSTLY_INSIDE,
         }
+    }
+
+    /// What the kernels are told of the shape, with so many channels and filters in all.
+    fn shape(self, channels: usize, filters: usize) -> Vec<Given<'static>> {
+        let Self { conv, images, is_by_place, .. } = self;
+        let (input, output) = (conv.input, conv.output());
+        let shape = [
+            images,
+            input.height,
+            input.width,
+            channels,
+            output.height,
+            output.width,
+            filters,
+            conv.kernel.0,
+            conv.kernel.1,
+            conv.stride.0,
+            conv.stride.1,
+            conv.padding.0,
+            conv.padding.1,
+            conv.groups,
+            usize::from(is_by_place),
+        ];
+        shape.map(size).to_vec()
     }
 
     pub fn pixels(self) -> usize {
@@ -221,7 +225,7 @@ impl GpuOps {
         let (y, input) = if is_depthwise(conv) {
             let y = self.room(n * output.len())?;
             let (input, filters) = (conv.input.channels, conv.filters);
-            let mut given = shape(n, conv, input, filters).to_vec();
+            let mut given = sizes.shape(input, filters);
             given.extend([at(x), at(weight), maybe(bias_at.as_deref()), block(&y)]);
             self.launch(Kernel::DepthwiseForward, for_each(n * output.len()), &given)?;
             (y, values(x))
@@ -300,7 +304,7 @@ impl GpuOps {
     ) -> Result<Block, OpError> {
         let Sizes { conv, images, groups, wide_channels, .. } = sizes;
         let y = self.room(images * conv.output().len())?;
-        let mut given = shape(images, &conv, wide_channels * groups, conv.filters).to_vec();
+        let mut given = sizes.shape(wide_channels * groups, conv.filters);
         given.extend([block(x), block(filters), maybe(bias), block(&y)]);
         self.multiply(kernel, sizes.of_output(), &given)?;
         Ok(y)
@@ -363,7 +367,7 @@ impl GpuOps {
             is_rounded: sizes.is_rounded(),
         };
         let turned = self.turned(weights, turn)?;
-        let mut given = shape(images, &conv, conv.input.channels, wide_filters * groups).to_vec();
+        let mut given = sizes.shape(conv.input.channels, wide_filters * groups);
         given.extend([block(dy), block(&turned), block(&dx)]);
         self.multiply(kernel, sizes.of_input(), &given)?;
         Ok(dx)
@@ -376,15 +380,14 @@ impl GpuOps {
         sizes: Sizes,
         (x, dy): (&Block, &Block),
     ) -> Result<Block, OpError> {
-        let Sizes { conv, images, groups, taps, channels, filters, .. } = sizes;
+        let Sizes { conv, groups, taps, channels, filters, .. } = sizes;
         let Sizes { wide_channels, wide_filters, .. } = sizes;
         let (pixels, places) = (sizes.pixels(), taps * wide_channels);
         let part = pixels.div_ceil(parts).next_multiple_of(TILE_DEPTH);
         let parts = pixels.div_ceil(part);
         let len = conv.filters * places;
         let sums = self.room(parts * len)?;
-        let mut given =
-            shape(images, &conv, wide_channels * groups, wide_filters * groups).to_vec();
+        let mut given = sizes.shape(wide_channels * groups, wide_filters * groups);
         given.extend([size(filters), size(part), block(x), block(dy), block(&sums)]);
         self.launch(kernel, tiles(kernel, [places, filters, parts, groups]), &given)?;
         let sum = self.added_parts(sums, parts, (1, len), None)?;
@@ -410,7 +413,7 @@ impl GpuOps {
         let Sizes { conv, images, .. } = sizes;
         let len = images * conv.input.len();
         let dx = self.room(len)?;
-        let mut given = shape(images, &conv, conv.input.channels, conv.filters).to_vec();
+        let mut given = sizes.shape(conv.input.channels, conv.filters);
         given.extend([block(dy), block(weights), block(&dx)]);
         self.launch(Kernel::DepthwiseInputGradient, for_each(len), &given)?;
         Ok(dx)
@@ -421,11 +424,11 @@ impl GpuOps {
         sizes: Sizes,
         (x, dy): (&Block, &Block),
     ) -> Result<Block, OpError> {
-        let Sizes { conv, images, taps, .. } = sizes;
+        let Sizes { conv, taps, .. } = sizes;
         let part = part_of(sizes.pixels(), conv.filters.div_ceil(32) * taps);
         let parts = sizes.pixels().div_ceil(part);
         let sums = self.room(parts * conv.weight_len())?;
-        let mut given = shape(images, &conv, conv.input.channels, conv.filters).to_vec();
+        let mut given = sizes.shape(conv.input.channels, conv.filters);
         given.extend([size(part), block(x), block(dy), block(&sums)]);
         let blocks = [blocks(conv.filters, 32), blocks(parts, 1), blocks(taps, 1)];
         let grid = Grid { blocks, threads: 32 };
