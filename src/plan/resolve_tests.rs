@@ -413,6 +413,13 @@ fn axes_that_would_make_trials_other_than_their_labels_are_explained() {
             ),
         ),
         (
+            "sweep_places_written_twice",
+            sweep(
+                "\"stages.net.epochs\" = [5, 6, 5]\n\"stages.net.optimizer.lr\" = [1, 0.5, 1.0]\n\
+                 [sweep]\nzip = [[\"stages.net.epochs\", \"stages.net.optimizer.lr\"]]\n",
+            ),
+        ),
+        (
             "sweep_step_too_small",
             sweep(
                 "\"stages.net.optimizer.lr\" = { from = 1e6, to = 1000000.000001, step = 1e-7 }\n",
@@ -504,6 +511,7 @@ fn an_axis_that_set_took_the_place_of_takes_its_group_to_the_place_of_the_value(
         let labels = trials.iter().map(|trial| &trial.labels);
         labels.map(|it| (it[0].1.as_float().unwrap(), it[1].1.as_integer().unwrap())).collect()
     };
+    assert_eq!(found(&[]), [(0.1, 3), (0.2, 4), (0.3, 4)]);
     assert_eq!(found(&["stages.net.epochs=3"]), [(0.1, 3)]);
     assert_eq!(found(&["stages.net.epochs=4"]), [(0.2, 4), (0.3, 4)]);
     assert_eq!(found(&["stages.net.optimizer.lr=0.3"]), [(0.3, 4)]);

@@ -1,7 +1,5 @@
 //! One axis of a sweep: a dotted key and what values it takes.
 
-use std::collections::HashSet;
-
 use super::super::diagnostic::{Diagnostic, suggest};
 use super::super::node::{Node, Table, Value};
 use super::super::overrides::dotted;
@@ -91,15 +89,7 @@ fn listed(key: &str, node: &Node, values: &[Node]) -> Result<Vec<Node>, Diagnost
         let message = format!("axis `{key}` has no values");
         return Err(Diagnostic::at(node.span, message, "empty").help(EXAMPLE));
     }
-    let mut seen = HashSet::new();
-    match values.iter().find(|value| !seen.insert(value.to_toml().to_string())) {
-        None => Ok(values.to_vec()),
-        Some(twice) => Err(Diagnostic::at(
-            twice.span,
-            format!("axis `{key}` has the value {} twice", twice.shown()),
-            "the same trial again",
-        )),
-    }
+    Ok(values.to_vec())
 }
 
 fn of_table(key: &str, span: Span, node: &Node, table: &Table) -> Result<AxisValues, Diagnostic> {

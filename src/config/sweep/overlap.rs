@@ -3,20 +3,24 @@
 //! Apart from the reading of a sweep, so that the records of old sweeps can be read whatever they hold.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 
 use super::super::diagnostic::Diagnostic;
 use super::super::node::{Node, Value};
 use super::Sweep;
 use super::axis::{Axis, AxisValues};
+use super::dimension::Dimension;
 use super::space::Space;
 
 impl Sweep {
     /// Why trials would not be what their labels say: an axis whose values set a key that another axis
-    /// sweeps, a key that is swept twice, an axis with the same value twice.
+    /// sweeps, a key that is swept twice, an axis with the same value twice, axes that move together with the
+    /// same values in two places.
     pub fn contradictions(&self) -> Vec<Diagnostic> {
-        let mut problems = Vec::new();
+        let together = |it: &Dimension| it.axes.iter().map(|at| &self.axes[*at]).collect::<Vec<_>>();
+        let mut problems: Vec<Diagnostic> =
+            self.dimensions.iter().filter_map(|it| same_values_twice(&together(it))).collect();
         for (at, axis) in self.axes.iter().enumerate() {
-            problems.extend(same_value_twice(axis));
             for other in &self.axes[..at] {
                 if other.path == axis.path {
                     problems.push(
@@ -104,15 +108,23 @@ fn written(axis: &Axis) -> &[Node] {
     }
 }
 
-/// The first value that is that of another place in the axis, as `1.0` is that of `1`.
-fn same_value_twice(axis: &Axis) -> Option<Diagnostic> {
-    let mut seen: HashMap<String, &Node> = HashMap::new();
-    written(axis).iter().find_map(|value| {
-        let first = seen.insert(value.meaning(), value)?;
-        let message = format!("axis `{}` has the value {} twice", axis.key, value.shown());
+/// The first place whose values are those of another place in the axes, which move together: `1.0` is `1`.
+fn same_values_twice(axes: &[&Axis]) -> Option<Diagnostic> {
+    let places = axes.iter().map(|axis| written(axis).len()).min().unwrap_or_default();
+    let mut seen: HashMap<Vec<String>, usize> = HashMap::new();
+    (0..places).find_map(|at| {
+        let values: Vec<&Node> = axes.iter().map(|axis| &written(axis)[at]).collect();
+        let first = seen.insert(values.iter().map(|it| it.meaning()).collect(), at)?;
+        let [(axis, value), others @ ..] = &axes.iter().zip(values).collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let mut message = format!("axis `{}` has the value {} twice", axis.key, value.shown());
+        for (axis, value) in others {
+            let _ = write!(message, ", both times with `{}` = {}", axis.key, value.shown());
+        }
         Some(
             Diagnostic::at(value.span, message, "the same trial again")
-                .related(first.span, "first here")
+                .related(written(axis)[first].span, "first here")
                 .help("leave one of the two out"),
         )
     })
