@@ -102,6 +102,7 @@ template <class... Arguments, void (*Function)(Arguments...)> struct Runner<Func
 #define blockDim (shim::block_size)
 #define gridDim (shim::grid_size)
 #define UNROLL
+#define UNROLL_BY(count)
 
 // The linker script that build.sh writes collects the static variables of a translation unit, which are its shared
 // memory and little else, between these two names, so that they can be poisoned before each block.
@@ -135,6 +136,7 @@ inline void __threadfence_block() {}
 inline unsigned as_bits(float value) { unsigned bits; memcpy(&bits, &value, sizeof bits); return bits; }
 inline float as_float(unsigned bits) { float value; memcpy(&value, &bits, sizeof value); return value; }
 
+inline int leading_zeros(unsigned bits) { return __builtin_clz(bits); }
 inline unsigned multiply_high(unsigned a, unsigned b) { return (unsigned)(((unsigned long long)a * b) >> 32); }
 
 template <int WIDTH, bool CACHED> inline void copy(float *shared, const float *global, bool valid) {
@@ -196,6 +198,7 @@ inline void multiply_in_group(float (&d)[N][4], const unsigned (&a)[4][4], const
     shim::multiply_in_warp(&d[0][0], a[step], &b[0][0], 1, N, where);
   }
 }
+inline void wait_for_group() {}
 
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }

@@ -17,7 +17,8 @@ impl Sweep {
     /// sweeps, a key that is swept twice, an axis with the same value twice, axes that move together with the
     /// same values in two places.
     pub fn contradictions(&self) -> Vec<Diagnostic> {
-        let together = |it: &Dimension| it.axes.iter().map(|at| &self.axes[*at]).collect::<Vec<_>>();
+        let together =
+            |it: &Dimension| it.axes.iter().map(|at| &self.axes[*at]).collect::<Vec<_>>();
         let mut problems: Vec<Diagnostic> =
             self.dimensions.iter().filter_map(|it| same_values_twice(&together(it))).collect();
         for (at, axis) in self.axes.iter().enumerate() {

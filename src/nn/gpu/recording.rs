@@ -72,7 +72,8 @@ impl Calls {
         self.words.resize(begin + 3 + parameters.len(), 0);
         if let Some(slots) = kernel.slots() {
             let (past, own) = self.words[last..].split_at_mut(begin - last);
-            if joined(slots, past, own) {
+            let letters = &parameters[slots.before..][..slots.width];
+            if joined(slots, letters, past, own) {
                 self.words.truncate(begin);
                 self.last = last;
                 self.count -= 1;
@@ -179,14 +180,7 @@ impl Call<'_> {
             (|at| Access { at, is_write: false }, |at| Access { at, is_write: true });
         match self {
             Self::Launch { kernel, arguments, .. } => {
-                let given = kernel.parameters().bytes().zip(arguments);
-                let access = |(letter, at): (u8, &u64)| match letter {
-                    _ if *at == 0 => None,
-                    b'r' => Some(read(*at)),
-                    b'w' => Some(write(*at)),
-                    _ => None,
-                };
-                given.filter_map(access).collect()
+                addresses(kernel.parameters().as_bytes(), arguments).collect()
             }
             Self::Copy { into, from, .. } => vec![read(from), write(into)],
             Self::Zero { into, .. } => vec![write(into)],
@@ -194,9 +188,19 @@ impl Call<'_> {
     }
 }
 
+/// The addresses among arguments for parameters of these letters.
+fn addresses(letters: &[u8], arguments: &[u64]) -> impl Iterator<Item = Access> {
+    letters.iter().zip(arguments).filter_map(|(letter, at)| match letter {
+        _ if *at == 0 => None,
+        b'r' => Some(Access { at: *at, is_write: false }),
+        b'w' => Some(Access { at: *at, is_write: true }),
+        _ => None,
+    })
+}
+
 /// Gives what a launch, `own`, is to do to the call before it, if that is a launch of the same kernel which has the places for it,
-/// and neither needs the other's results.
-fn joined(slots: Slots, past: &mut [u64], own: &[u64]) -> bool {
+/// and neither needs the other's results. `letters` are those of the parameters of a place.
+fn joined(slots: Slots, letters: &[u8], past: &mut [u64], own: &[u64]) -> bool {
     let ([head, shape, threads, past @ ..], [own_head, own_shape, own_threads, own @ ..]) =
         (past, own)
     else {
@@ -214,11 +218,12 @@ fn joined(slots: Slots, past: &mut [u64], own: &[u64]) -> bool {
         return false;
     }
     if slots.is_row {
-        // The first argument of a place is a number of values.
-        let names = |of: &[u64], it: u64| {
-            of.chunks(slots.width).any(|place| it != 0 && place[1..].contains(&it))
+        let named = |of: &'_ [u64]| addresses(letters, of).collect::<Vec<_>>();
+        let earlier: Vec<Access> = past.chunks(slots.width).flat_map(named).collect();
+        let meets = |it: &Access| {
+            earlier.iter().any(|past| past.at == it.at && (past.is_write || it.is_write))
         };
-        if own.chunks(slots.width).any(|place| place[1..].iter().any(|it| names(past, *it))) {
+        if own.chunks(slots.width).flat_map(named).any(|it| meets(&it)) {
             return false;
         }
         let x = (*shape & 0xffff_ffff).max(*own_shape & 0xffff_ffff);
@@ -268,9 +273,13 @@ mod tests {
         assert_eq!(calls.len(), 2, "what the first wrote is read");
         add(&mut calls, 10, 4000, 3000);
         assert_eq!(calls.len(), 3, "both write to one block");
+        add(&mut calls, 10, 7000, 4000);
+        assert_eq!(calls.len(), 4, "what the first reads is written");
+        add(&mut calls, 10, 7000, 8000);
+        assert_eq!(calls.len(), 4, "both read one block");
         calls.copy(1, 2, 4);
         add(&mut calls, 10, 5000, 6000);
-        assert_eq!(calls.len(), 5, "something else lies between");
+        assert_eq!(calls.len(), 6, "something else lies between");
     }
 
     #[test]

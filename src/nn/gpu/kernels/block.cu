@@ -1,8 +1,9 @@
 // What follows a convolution, in one pass each way: normalisation, max pooling, another summand and rectification of maps
 // [N, H, W, C]. `norm` is as norm.cu leaves it, with `bias`; there may be none. `winners` holds where in its window each largest
-// value was, row by row; there is none where nothing is pooled, and windows are of one pixel then.
+// value was, row by row, and NOBODY where rectification let no gradient through; there is none where nothing is pooled, and windows
+// are of one pixel then.
 #include "elements.cuh"
-#include "values.cuh"
+#include "sums.cuh"
 #include "window.cuh"
 
 namespace {
@@ -11,9 +12,14 @@ struct Rectifier {
   int is_there;
   float ceiling;
   __device__ float of(float v) const { return !is_there ? v : v < 0.0f ? 0.0f : v > ceiling ? ceiling : v; }
+  // Whether the gradient of its output passes.
+  __device__ bool passes(float y) const { return !is_there || (y > 0.0f && y < ceiling); }
   // The gradient before it, by its output.
-  __device__ float back(float y, float dy) const { return !is_there || (y > 0.0f && y < ceiling) ? dy : 0.0f; }
+  __device__ float back(float y, float dy) const { return passes(y) ? dy : 0.0f; }
 };
+
+// A place that no window has: they have fewer.
+constexpr int NOBODY = 255;
 
 // A channel's numbers, for as many channels as there are at once; moments and gradients of their own where there is `norm`.
 template <int W>
@@ -79,38 +85,64 @@ __device__ inline void forward(const Block &block, const Pixel &of, int i, const
     const Values<W> more = load<W>(block.side + i);
     UNROLL for (int k = 0; k < W; k++) largest.v[k] += more.v[k];
   }
-  UNROLL for (int k = 0; k < W; k++) largest.v[k] = block.rectifier.of(largest.v[k]);
+  UNROLL for (int k = 0; k < W; k++) {
+    largest.v[k] = block.rectifier.of(largest.v[k]);
+    if (!block.rectifier.passes(largest.v[k])) winner[k] = NOBODY;
+  }
   store<W>(y + i, largest);
   store_bytes<W>(winners + i, winner);
 }
 
-// The gradient of a value that was pooled.
+// Adds to the gradient of a value that was pooled what comes from the window (a, b), which has its values at `at`.
 template <int W>
+__device__ inline void add_window(const Block &block, const Pixel &of, int a, int b, const int (&winner)[W],
+                                  const Values<W> &more, Values<W> &sum) {
+  const Window &window = block.window;
+  const int here = (of.row - a * window.down + window.above) * window.columns + of.column - b * window.right + window.before;
+  UNROLL for (int k = 0; k < W; k++)
+    if (winner[k] == here) sum.v[k] += more.v[k];
+}
+
+// The gradient of a value that was pooled. It is under up to MOST windows down and as many to the right, whose values are loaded
+// together; any number of them where MOST is 0.
+template <int W, int MOST>
 __device__ inline void backward(const Block &block, const Pixel &of, int i, const Numbers<W> &by, float *dx) {
   const Window &window = block.window;
   Values<W> sum, own;
   if (block.norm) own = load<W>(block.x + i);
   UNROLL for (int k = 0; k < W; k++) sum.v[k] = 0.0f;
-  for (int a = window.first_window(of.row, window.above, window.rows, window.down);
-       a < window.p && a * window.down <= of.row + window.above; a++)
-    for (int b = window.first_window(of.column, window.before, window.columns, window.right);
-         b < window.q && b * window.right <= of.column + window.before; b++) {
-      const int at = window.output(of, a, b);
-      const int here = (of.row - a * window.down + window.above) * window.columns + of.column - b * window.right + window.before;
-      int winner[W];
-      load_bytes<W>(block.winners + at, winner);
-      const Values<W> more = load<W>(block.dy + at);
-      Values<W> output = more;
-      if (block.rectifier.is_there) output = load<W>(block.y + at);
-      UNROLL for (int k = 0; k < W; k++)
-        if (winner[k] == here) sum.v[k] += block.rectifier.back(output.v[k], more.v[k]);
-    }
+  const int first_row = window.first_window(of.row, window.above, window.rows, window.down);
+  const int first_column = window.first_window(of.column, window.before, window.columns, window.right);
+  const auto is_over = [&](int a, int b) {
+    return a < window.p && a * window.down <= of.row + window.above && b < window.q &&
+           b * window.right <= of.column + window.before;
+  };
+  if constexpr (MOST > 0) {
+    Values<W> more[MOST][MOST];
+    int winner[MOST][MOST][W];
+    UNROLL for (int a = 0; a < MOST; a++)
+      UNROLL for (int b = 0; b < MOST; b++) {
+        // One that is not over the value is not added.
+        const int at = is_over(first_row + a, first_column + b) ? window.output(of, first_row + a, first_column + b) : 0;
+        load_bytes<W>(block.winners + at, winner[a][b]);
+        more[a][b] = load<W>(block.dy + at);
+      }
+    UNROLL for (int a = 0; a < MOST; a++)
+      UNROLL for (int b = 0; b < MOST; b++)
+        if (is_over(first_row + a, first_column + b))
+          add_window(block, of, first_row + a, first_column + b, winner[a][b], more[a][b], sum);
+  } else {
+    for (int a = first_row; is_over(a, first_column); a++)
+      for (int b = first_column; is_over(a, b); b++) {
+        const int at = window.output(of, a, b);
+        int winner[W];
+        load_bytes<W>(block.winners + at, winner);
+        add_window(block, of, a, b, winner, load<W>(block.dy + at), sum);
+      }
+  }
   normalise_back(sum, own, by, block.norm);
   store<W>(dx + i, sum);
 }
-
-// Loads that a thread has under way at once.
-constexpr int AT_ONCE = 4;
 
 // What a thread is there for where nothing is pooled: as many channels as are loaded at once, of pixels of a row of one of the
 // images. blockIdx.x is the row, of `columns` pixels, whose values are dealt out to the threads of all blocks along y.
@@ -200,13 +232,13 @@ __device__ inline void pooled_forward(const Block &block, float *y, unsigned cha
   forward<W>(block, of, i, Numbers<W>(block.norm, block.bias, nullptr, of.channel, window.c), y, winners);
 }
 
-template <int W>
+template <int W, int MOST>
 __device__ inline void pooled_backward(const Block &block, float *dx) {
   const Window &window = block.window;
   Pixel of;
   int i;
   if (!place<W>(window.h, window.w, window.c, of, i)) return;
-  backward<W>(block, of, i, Numbers<W>(block.norm, nullptr, block.means, of.channel, window.c), dx);
+  backward<W, MOST>(block, of, i, Numbers<W>(block.norm, nullptr, block.means, of.channel, window.c), dx);
 }
 
 }  // namespace
@@ -234,60 +266,54 @@ REGISTER(block_forward_pooled)
 
 namespace {
 
-// What block_back_parts sums, by a thread with W channels beside each other: `lanes` threads have a pixel, and a block of threads
-// as many pixels at a time as there are `slots` for.
+// What block_back_parts sums, by a thread with W channels beside each other.
 template <int W>
 __device__ inline void back_parts(const Window &window, const Rectifier &rectifier, int begin, int end, int lanes,
                                   const float *norm, const float *x, const float *y, const float *dy,
                                   const unsigned char *winners, float *dside, float *parts, float (&shared)[2][1024]) {
   // Several pixels at a time, so that their loads are under way together.
-  const int lane = threadIdx.x % lanes, slot = threadIdx.x / lanes, slots = 256 / lanes, c = window.c;
-  const int channel = (blockIdx.x * lanes + lane) * W;
+  const sums::Slots slots(lanes);
+  const int c = window.c, column = blockIdx.x * lanes * W, channel = column + slots.lane * W;
   Values<W> sum, product;
   UNROLL for (int k = 0; k < W; k++) sum.v[k] = product.v[k] = 0.0f;
   if (channel < c) {
     const Values<W> mean = load<W>(norm + channel), inverse = load<W>(norm + c + channel);
-    for (int first = begin + slot; first < end; first += slots * AT_ONCE) {
+    for (int first = begin + slots.slot; first < end; first += slots.count * AT_ONCE) {
       Values<W> gradient[AT_ONCE], input[AT_ONCE];
       UNROLL for (int n = 0; n < AT_ONCE; n++) {
-        const int pixel = first + slots * n < end ? first + slots * n : first, i = pixel * c + channel;
+        const int pixel = first + slots.count * n < end ? first + slots.count * n : first, i = pixel * c + channel;
         gradient[n] = load<W>(dy + i);
-        if (rectifier.is_there) {
-          const Values<W> output = load<W>(y + i);
-          UNROLL for (int k = 0; k < W; k++) gradient[n].v[k] = rectifier.back(output.v[k], gradient[n].v[k]);
-        }
-        if (dside) store<W>(dside + i, gradient[n]);
         if (winners) {
           const int line = pixel / window.q, column = pixel - line * window.q, image = line / window.p;
           const int row = (line - image * window.p) * window.down - window.above, left = column * window.right - window.before;
           int winner[W];
           load_bytes<W>(winners + i, winner);
           UNROLL for (int k = 0; k < W; k++) {
+            if (winner[k] == NOBODY) {
+              gradient[n].v[k] = input[n].v[k] = 0.0f;
+              continue;
+            }
             const int down = winner[k] / window.columns, right = winner[k] - down * window.columns;
             input[n].v[k] = x[((image * window.h + row + down) * window.w + left + right) * c + channel + k];
           }
         } else {
+          if (rectifier.is_there) {
+            const Values<W> output = load<W>(y + i);
+            UNROLL for (int k = 0; k < W; k++) gradient[n].v[k] = rectifier.back(output.v[k], gradient[n].v[k]);
+          }
           input[n] = load<W>(x + i);
         }
+        if (dside) store<W>(dside + i, gradient[n]);
       }
       UNROLL for (int n = 0; n < AT_ONCE; n++)
-        if (first + slots * n < end)
+        if (first + slots.count * n < end)
           UNROLL for (int k = 0; k < W; k++) {
             sum.v[k] += gradient[n].v[k];
             product.v[k] += gradient[n].v[k] * ((input[n].v[k] - mean.v[k]) * inverse.v[k]);
           }
     }
   }
-  store<W>(shared[0] + threadIdx.x * W, sum);
-  store<W>(shared[1] + threadIdx.x * W, product);
-  __syncthreads();
-  // Both sums of a channel, over the slots in their order.
-  for (int at = threadIdx.x; at < 2 * lanes * W; at += 256) {
-    const int which = at / (lanes * W), own = at - which * lanes * W, of = blockIdx.x * lanes * W + own;
-    float all = shared[which][own];
-    for (int k = 1; k < slots; k++) all += shared[which][k * lanes * W + own];
-    if (of < c) parts[(blockIdx.y * c + of) * 2 + which] = all;
-  }
+  sums::over_slots<W>(slots, sum, product, column, c, parts + blockIdx.y * c * 2, shared);
 }
 
 }  // namespace
@@ -318,12 +344,15 @@ KERNEL_BOUNDED(block_back, 128, 5)(WINDOW, int rectified, float ceiling, const f
 }
 REGISTER(block_back)
 
-KERNEL_BOUNDED(block_back_pooled, 128)(WINDOW, int rectified, float ceiling, const float *norm, const float *means, const float *x,
-                                       const float *y, const float *dy, const unsigned char *winners, float *dx) {
-  const Block block{GIVEN_WINDOW, {rectified, ceiling}, norm, nullptr, means, x, nullptr, y, dy, winners};
+// Where something was pooled, and `winners` say what was rectified.
+KERNEL_BOUNDED(block_back_pooled, 128)(WINDOW, const float *norm, const float *means, const float *x, const float *dy,
+                                       const unsigned char *winners, float *dx) {
+  const Block block{GIVEN_WINDOW, {}, norm, nullptr, means, x, nullptr, nullptr, dy, winners};
   const int width = width_for(c);
-  if (width == 4) pooled_backward<4>(block, dx);
-  else if (width == 2) pooled_backward<2>(block, dx);
-  else pooled_backward<1>(block, dx);
+  if (width == 4 && rows <= down && columns <= right) pooled_backward<4, 1>(block, dx);
+  else if (width == 4 && rows <= 2 * down && columns <= 2 * right) pooled_backward<4, 2>(block, dx);
+  else if (width == 4) pooled_backward<4, 0>(block, dx);
+  else if (width == 2) pooled_backward<2, 0>(block, dx);
+  else pooled_backward<1, 0>(block, dx);
 }
 REGISTER(block_back_pooled)

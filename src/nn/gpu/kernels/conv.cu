@@ -7,6 +7,8 @@ namespace {
 
 struct Shape {
   int n, h, w, c, p, q, k, r, s, down, right, above, before, groups, by_place;
+  // What is divided by the images, the pixels of an output, its columns, the channels and filters of a group, and a filter's columns.
+  Divisor images, area, columns, of_channels, of_filters, of_taps;
   __device__ int channels() const { return c / groups; }
   __device__ int filters() const { return k / groups; }
   __device__ int taps() const { return r * s; }
@@ -52,8 +54,8 @@ struct Reach {
 struct Numbering {
   int images, area, by_place;
   Divisor inner;
-  __device__ Numbering(int images, int area, int by_place)
-      : images(images), area(area), by_place(by_place), inner(by_place ? images : area) {}
+  __device__ Numbering(const Shape &g, int area, const Divisor &of_area)
+      : images(g.n), area(area), by_place(g.by_place), inner(by_place ? g.images : of_area) {}
   __device__ int count() const { return images * area; }
   // The image of a pixel, and where in it.
   __device__ int image(int number, int &at) const {
@@ -75,24 +77,22 @@ struct Input : Wide {
   static constexpr bool IS_ROUNDED = false;
   Shape g;
   const float *values;
-  Divisor area, columns, channels, taps;
-  __device__ Input(const Shape &g, const float *x)
-      : g(g), values(x), area(g.p * g.q), columns(g.q), channels(g.channels()), taps(g.s) {}
+  __device__ Input(const Shape &g, const float *x) : g(g), values(x) {}
 
   __device__ Corner corner(int pixel) const {
     int at;
-    const int image = area.of(pixel, at);
+    const int image = g.area.of(pixel, at);
     return corner(image, at);
   }
   __device__ Corner corner(int image, int at) const {
     int column;
-    const int row = columns.of(at, column) * g.down - g.above;
+    const int row = g.columns.of(at, column) * g.down - g.above;
     column = column * g.right - g.before;
     return Corner::of(((image * g.h + row) * g.w + column) * g.c, row, column);
   }
   __device__ Tap tap(int place) const {
     int channel, column;
-    const int row = taps.of(channels.of(place, channel), column);
+    const int row = g.of_taps.of(g.of_channels.of(place, channel), column);
     return {row, column, (row * g.w + column) * g.c + (int)blockIdx.z * g.channels() + channel};
   }
   __device__ tile::Place at(const Corner &corner, const Tap &tap) const { return under(g.h, g.w, corner, tap); }
@@ -106,7 +106,7 @@ struct Patches : Input {
   using Row = Corner;
   using Depth = Tap;
   Numbering numbering;
-  __device__ Patches(const Shape &g, const float *x) : Input(g, x), numbering(g.n, g.p * g.q, g.by_place) {}
+  __device__ Patches(const Shape &g, const float *x) : Input(g, x), numbering(g, g.p * g.q, g.area) {}
   __device__ Row row(int number) const {
     if (number >= numbering.count()) return Corner::nowhere();
     int at;
@@ -180,15 +180,15 @@ struct PhasePlaces : Wide {
   Phase phase;
   const float *values;
   int group;
+  Divisor columns, taps;
   Numbering numbering;
-  Divisor columns, filters, taps;
   __device__ PhasePlaces(const Shape &g, const Phase &phase, const float *values, int group)
-      : g(g), phase(phase), values(values), group(group), numbering(g.n, phase.rows * phase.columns, g.by_place),
-        columns(phase.columns), filters(g.filters()), taps(phase.right) {}
+      : g(g), phase(phase), values(values), group(group), columns(phase.columns), taps(phase.right),
+        numbering(g, phase.rows * phase.columns, Divisor(phase.rows * phase.columns)) {}
   __device__ int pixels() const { return numbering.count(); }
   __device__ int places() const { return phase.down * phase.right * g.filters(); }
   // The tap of a place among those of the phase, and the filter.
-  __device__ int tap(int place, int &column, int &filter) const { return taps.of(filters.of(place, filter), column); }
+  __device__ int tap(int place, int &column, int &filter) const { return taps.of(g.of_filters.of(place, filter), column); }
   // Where a pixel is.
   __device__ int pixel(int number, int &row, int &column) const {
     int at;
@@ -211,13 +211,13 @@ struct Spread : PhasePlaces {
     int row, column;
     const int image = pixel(number, row, column);
     row = (row + g.above - phase.first_tap) / g.down, column = first_column(column);
-    return Corner::of(((image * g.p + row) * g.q + column) * g.k, row, column);
+    return Corner::of(((image * g.p + row) * g.q + column) * g.k + group * g.filters(), row, column);
   }
   __device__ int first_column(int column) const { return (column + g.before - phase.beside) / g.right; }
   __device__ Depth depth(int place) const {
     int filter, column;
     const int row = tap(place, column, filter);
-    return {-row, -column, group * g.filters() + filter - (row * g.q + column) * g.k};
+    return {-row, -column, filter - (row * g.q + column) * g.k};
   }
   __device__ tile::Place at(const Row &pixel, const Depth &tap) const { return under(g.p, g.q, pixel, tap); }
   __device__ Reach reach(int first, int last) const {
@@ -237,7 +237,7 @@ struct FilterColumns : PhasePlaces {
   static constexpr bool ALONG_DEPTH = true, IS_ROUNDED = true;
   using Row = int;
   using Depth = int;
-  using PhasePlaces::PhasePlaces;
+  __device__ FilterColumns(const PhasePlaces &same, const float *w) : PhasePlaces(same) { values = w; }
   __device__ Row row(int channel) const {
     return channel < g.channels() ? (group * g.channels() + channel) * g.taps() * g.filters() : -(1 << 30);
   }
@@ -270,17 +270,16 @@ __device__ inline void forward(float *shared, const Shape &g, const float *x, co
   Tiles::product(
       shared, patches, Filters(w, filters, places), tile::corner<Tiles>(filters, blockIdx.x), 0, places,
       [&](int number) { return number < patches.numbering.count() ? patches.pixel(number) * g.k + own : -1; },
-      [&](int filter) {
-        const Values<2> summands = tile::two_of(bias ? bias + own : nullptr, filter, filters);
-        return [=](int at, float sum, float next) {
-          if (at >= 0) tile::put_two(y + at, filter, filters, sum + summands.v[0], next + summands.v[1]);
-        };
+      [&](int, int filter) { return tile::two_of(bias ? bias + own : nullptr, filter, filters); },
+      [&](int at, int filter, const Values<2> &both) {
+        if (at >= 0) tile::put_two(y + at, filter, filters, both);
       });
 }
 
-// blockIdx.z is the group times the phases, plus the phase.
+// blockIdx.z is the group times the phases, plus the phase. `more` is added, which may be dx itself; there may be none.
 template <class Tiles>
-__device__ inline void input_gradient(float *shared, const Shape &g, const float *dy, const float *w, float *dx) {
+__device__ inline void input_gradient(float *shared, const Shape &g, const float *dy, const float *w, const float *more,
+                                      float *dx) {
   const int phases = g.down * g.right, group = blockIdx.z / phases;
   const Phase phase(g, blockIdx.z % phases);
   const Spread spread(g, phase, dy, group);
@@ -288,17 +287,16 @@ __device__ inline void input_gradient(float *shared, const Shape &g, const float
   const tile::Corner corner = tile::corner<Tiles>(channels, blockIdx.x);
   if (corner.row >= spread.pixels()) return;
   Tiles::product(
-      shared, spread, FilterColumns(g, phase, w, group), corner, 0, spread.places(),
+      shared, spread, FilterColumns(spread, w), corner, 0, spread.places(),
       [&](int number) {
         if (number >= spread.pixels()) return -1;
         int row, column;
         const int image = spread.pixel(number, row, column);
         return ((image * g.h + row) * g.w + column) * g.c + group * channels;
       },
-      [&](int channel) {
-        return [=](int at, float sum, float next) {
-          if (at >= 0) tile::put_two(dx + at, channel, channels, sum, next);
-        };
+      [&](int at, int channel) { return tile::two_of(more && at >= 0 ? more + at : nullptr, channel, channels); },
+      [&](int at, int channel, const Values<2> &both) {
+        if (at >= 0) tile::put_two(dx + at, channel, channels, both);
       });
 }
 
@@ -314,12 +312,10 @@ __device__ inline void filter_gradient(float *shared, const Shape &g, int filter
   Tiles::product(
       shared, PatchColumns(g, x), OutputColumns(g, dy), tile::corner<Tiles>(filters, blockIdx.x % tiles), begin, end,
       [&](int place) { return place < places ? place : -1; },
-      [&](int filter) {
-        return [=](int place, float sum, float next) {
-          if (place < 0) return;
-          if (filter < filters) own[filter * places + place] = sum;
-          if (filter + 1 < filters) own[(filter + 1) * places + place] = next;
-        };
+      [](int, int) { return Values<2>{}; },
+      [&](int place, int filter, const Values<2> &both) {
+        UNROLL for (int k = 0; k < 2; k++)
+          if (place >= 0 && filter + k < filters) own[(filter + k) * places + place] = both.v[k];
       });
 }
 
@@ -329,16 +325,21 @@ using Small = tile::Tiles<tile::Small, false>;
 using Precise = tile::Tiles<tile::Small, true>;
 #ifdef WARPGROUPS
 using GroupHuge = group::Tiles<group::Huge>;
-using GroupLarge = group::Tiles<group::Large>;
-using GroupMedium = group::Tiles<group::Medium>;
+// These have no registers to spare.
+using GroupLarge = group::Tiles<group::Large, false>;
+using GroupMedium = group::Tiles<group::Medium, false>;
 using GroupWide = group::Tiles<group::Wide>;
 using GroupSmall = group::Tiles<group::Small>;
 #endif
 
 }  // namespace
 
-#define SHAPE int n, int h, int w, int c, int p, int q, int k, int r, int s, int down, int right, int above, int before, int groups, int by_place
-#define GIVEN Shape{n, h, w, c, p, q, k, r, s, down, right, above, before, groups, by_place}
+#define SHAPE int n, int h, int w, int c, int p, int q, int k, int r, int s, int down, int right, int above, int before, int groups, int by_place, int images_factor, int images_shift, int area_factor, int area_shift, int columns_factor, int columns_shift, int channels_factor, int channels_shift, int filters_factor, int filters_shift, int taps_factor, int taps_shift
+#define GIVEN                                                                                                                        \
+  Shape{n, h, w, c, p, q, k, r, s, down, right, above, before, groups, by_place, Divisor(n, images_factor, images_shift),          \
+        Divisor(p * q, area_factor, area_shift), Divisor(q, columns_factor, columns_shift),                                        \
+        Divisor(c / groups, channels_factor, channels_shift), Divisor(k / groups, filters_factor, filters_shift),                  \
+        Divisor(s, taps_factor, taps_shift)}
 
 // Filters are [K, R, S, C / groups]. Which tiles are fast depends on the shape; the sums are the same in tiles of all sizes.
 KERNEL_BOUNDED(conv_forward_large, Large::THREADS, 2)(SHAPE, const float *x, const float *filters, const float *bias, float *y) {
@@ -366,27 +367,31 @@ KERNEL_BOUNDED(conv_forward_precise, Precise::THREADS, 3)(SHAPE, const float *x,
 REGISTER(conv_forward_precise)
 
 // Filters are [C, R, S, K / groups].
-KERNEL_BOUNDED(conv_input_gradient_large, Large::THREADS, 2)(SHAPE, const float *dy, const float *filters, float *dx) {
+KERNEL_BOUNDED(conv_input_gradient_large, Large::THREADS, 2)(SHAPE, const float *dy, const float *filters, const float *more,
+                                                             float *dx) {
   DYNAMIC_SHARED(float, shared);
-  input_gradient<Large>(shared, GIVEN, dy, filters, dx);
+  input_gradient<Large>(shared, GIVEN, dy, filters, more, dx);
 }
 REGISTER(conv_input_gradient_large)
 
-KERNEL_BOUNDED(conv_input_gradient_medium, Medium::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
+KERNEL_BOUNDED(conv_input_gradient_medium, Medium::THREADS, 3)(SHAPE, const float *dy, const float *filters, const float *more,
+                                                               float *dx) {
   DYNAMIC_SHARED(float, shared);
-  input_gradient<Medium>(shared, GIVEN, dy, filters, dx);
+  input_gradient<Medium>(shared, GIVEN, dy, filters, more, dx);
 }
 REGISTER(conv_input_gradient_medium)
 
-KERNEL_BOUNDED(conv_input_gradient_small, Small::THREADS, 4)(SHAPE, const float *dy, const float *filters, float *dx) {
+KERNEL_BOUNDED(conv_input_gradient_small, Small::THREADS, 4)(SHAPE, const float *dy, const float *filters, const float *more,
+                                                             float *dx) {
   DYNAMIC_SHARED(float, shared);
-  input_gradient<Small>(shared, GIVEN, dy, filters, dx);
+  input_gradient<Small>(shared, GIVEN, dy, filters, more, dx);
 }
 REGISTER(conv_input_gradient_small)
 
-KERNEL_BOUNDED(conv_input_gradient_precise, Precise::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
+KERNEL_BOUNDED(conv_input_gradient_precise, Precise::THREADS, 3)(SHAPE, const float *dy, const float *filters, const float *more,
+                                                                 float *dx) {
   DYNAMIC_SHARED(float, shared);
-  input_gradient<Precise>(shared, GIVEN, dy, filters, dx);
+  input_gradient<Precise>(shared, GIVEN, dy, filters, more, dx);
 }
 REGISTER(conv_input_gradient_precise)
 
@@ -446,27 +451,31 @@ KERNEL_BOUNDED(conv_forward_group_few, GroupMedium::THREADS, 3)(SHAPE, const flo
 }
 REGISTER(conv_forward_group_few)
 
-KERNEL_BOUNDED(conv_input_gradient_group_large, GroupLarge::THREADS, 2)(SHAPE, const float *dy, const float *filters, float *dx) {
+KERNEL_BOUNDED(conv_input_gradient_group_large, GroupLarge::THREADS, 2)(SHAPE, const float *dy, const float *filters, const float *more,
+                                                                        float *dx) {
   DYNAMIC_SHARED(float, shared);
-  input_gradient<GroupLarge>(shared, GIVEN, dy, filters, dx);
+  input_gradient<GroupLarge>(shared, GIVEN, dy, filters, more, dx);
 }
 REGISTER(conv_input_gradient_group_large)
 
-KERNEL_BOUNDED(conv_input_gradient_group_medium, GroupMedium::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
+KERNEL_BOUNDED(conv_input_gradient_group_medium, GroupMedium::THREADS, 3)(SHAPE, const float *dy, const float *filters, const float *more,
+                                                                          float *dx) {
   DYNAMIC_SHARED(float, shared);
-  input_gradient<GroupMedium>(shared, GIVEN, dy, filters, dx);
+  input_gradient<GroupMedium>(shared, GIVEN, dy, filters, more, dx);
 }
 REGISTER(conv_input_gradient_group_medium)
 
-KERNEL_BOUNDED(conv_input_gradient_group_wide, GroupWide::THREADS, 3)(SHAPE, const float *dy, const float *filters, float *dx) {
+KERNEL_BOUNDED(conv_input_gradient_group_wide, GroupWide::THREADS, 3)(SHAPE, const float *dy, const float *filters, const float *more,
+                                                                      float *dx) {
   DYNAMIC_SHARED(float, shared);
-  input_gradient<GroupWide>(shared, GIVEN, dy, filters, dx);
+  input_gradient<GroupWide>(shared, GIVEN, dy, filters, more, dx);
 }
 REGISTER(conv_input_gradient_group_wide)
 
-KERNEL_BOUNDED(conv_input_gradient_group_small, GroupSmall::THREADS, 4)(SHAPE, const float *dy, const float *filters, float *dx) {
+KERNEL_BOUNDED(conv_input_gradient_group_small, GroupSmall::THREADS, 4)(SHAPE, const float *dy, const float *filters, const float *more,
+                                                                        float *dx) {
   DYNAMIC_SHARED(float, shared);
-  input_gradient<GroupSmall>(shared, GIVEN, dy, filters, dx);
+  input_gradient<GroupSmall>(shared, GIVEN, dy, filters, more, dx);
 }
 REGISTER(conv_input_gradient_group_small)
 

@@ -7,9 +7,16 @@
 struct Divisor {
   unsigned by, factor, shift;
 
-  __device__ explicit Divisor(int number) : by(number > 0 ? number : 1), shift(0) {
-    while ((1u << shift) < by) shift++;
-    factor = (unsigned)((((unsigned long long)1 << 32) * ((1u << shift) - by)) / by + 1);
+  // As the host worked it out, for whatever all blocks of threads divide by.
+  __device__ Divisor(int number, int factor, int shift) : by(number), factor(factor), shift(shift) {}
+  __device__ explicit Divisor(int number) : by(number > 0 ? number : 1), shift(by == 1 ? 0 : 32 - leading_zeros(by - 1)) {
+    // The whole part of a quotient below 2^32, which a division of doubles may miss by one.
+    const unsigned rest = (1u << shift) - by;
+    unsigned quotient = (unsigned)((double)rest / by * 4294967296.0);
+    const long long off = ((long long)rest << 32) - (long long)quotient * by;
+    if (off < 0) quotient--;
+    else if (off >= by) quotient++;
+    factor = quotient + 1;
   }
   __device__ int of(int numerator) const { return (multiply_high(numerator, factor) + (unsigned)numerator) >> shift; }
   // The quotient, with what is left over.

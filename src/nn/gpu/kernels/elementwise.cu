@@ -1,6 +1,7 @@
 // Operations on single values. Numbers that may change from step to step come by a pointer, so that a recorded step can be
 // replayed with others.
 #include "elements.cuh"
+#include "values.cuh"
 
 namespace {
 
@@ -93,7 +94,7 @@ REGISTER(binary_back)
 #define SUMS SUM_0, SUM_1, SUM_2, SUM_3, SUM_4, SUM_5, SUM_6, SUM_7
 #define CASE_SUM(k) case k: n = n##k, x = x##k, y = y##k; break;
 
-// y += x, up to eight times: blockIdx.y says which.
+// y += x, up to eight times: blockIdx.y says which. A thread has four values.
 KERNEL(accumulate)(SUMS) {
   long long n;
   const float *x;
@@ -102,8 +103,15 @@ KERNEL(accumulate)(SUMS) {
     CASE_SUM(0) CASE_SUM(1) CASE_SUM(2) CASE_SUM(3) CASE_SUM(4) CASE_SUM(5) CASE_SUM(6)
     default: n = n7, x = x7, y = y7;
   }
-  const int i = element();
-  if (i < n) y[i] += x[i];
+  const long long i = element() * 4LL;
+  if (i + 4 <= n) {
+    const Values<4> more = load<4>(x + i);
+    Values<4> sum = load<4>(y + i);
+    UNROLL for (int k = 0; k < 4; k++) sum.v[k] += more.v[k];
+    store<4>(y + i, sum);
+  } else {
+    for (long long k = i; k < n; k++) y[k] += x[k];
+  }
 }
 REGISTER(accumulate)
 

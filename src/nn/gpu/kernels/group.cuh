@@ -149,10 +149,11 @@ struct Stages<A, ROWS, true> {
 };
 
 // As `tile::product`, in TF32. `shared` begins at a multiple of 1024 bytes and has room for AT_ONCE stages of both operands. A right operand
-// along the depth is rounded. Operands come four values at once.
-template <class Size, class A, class B, class At, class Out>
+// along the depth is rounded. Operands come four values at once. Where it OVERLAPS, copies are begun while tensor cores multiply, for
+// which a thread needs a few registers more.
+template <class Size, bool OVERLAPS, class A, class B, class At, class More, class Put>
 __device__ inline void product(float *shared, const A &a, const B &b, tile::Corner corner, int begin, int end, const At &at,
-                               const Out &out) {
+                               const More &more, const Put &put) {
   constexpr int ROWS = Size::ROWS, COLUMNS = Size::COLUMNS, N = Size::N, THREADS = Size::THREADS;
   constexpr bool TURN = !B::ALONG_DEPTH;
   static_assert(A::WIDTH == 4 && B::WIDTH == 4 && (TURN || B::IS_ROUNDED), "what the copies are made for");
@@ -190,15 +191,7 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
     // The stage has arrived for all threads, and all have done with the one before, which is filled again.
     __syncthreads();
     const int next = stage + 1 == AT_ONCE ? 0 : stage + 1, from = begin + done * DEPTH;
-    if (TURN && from + DEPTH < end) right.finish(of_right + next * Right::FLOATS);
     const int ahead = stages.take();
-    if (ahead < end) {
-      left.start(of_left + free * Left::FLOATS, a, ahead, end);
-      if (!TURN) right.start(of_right + free * Right::FLOATS, b, ahead, end);
-      started++;
-    }
-    copy_commit();
-    if (TURN && from + 2 * DEPTH < end) right.start(of_right, b, from + 2 * DEPTH, end);
     const float *own = of_left + stage * Left::FLOATS;
     unsigned fragments[4][4];
     UNROLL for (int step = 0; step < 4; step++) {
@@ -211,20 +204,27 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
       UNROLL for (int i = 0; i < 4; i++) fragments[step][i] = near_tf32(values[i]);
     }
     multiply_in_group(sums, fragments, of_right + stage * Right::FLOATS);
+    if (!OVERLAPS) wait_for_group();
+    if (TURN && from + DEPTH < end) right.finish(of_right + next * Right::FLOATS);
+    if (ahead < end) {
+      left.start(of_left + free * Left::FLOATS, a, ahead, end);
+      if (!TURN) right.start(of_right + free * Right::FLOATS, b, ahead, end);
+      started++;
+    }
+    copy_commit();
+    if (TURN && from + 2 * DEPTH < end) right.start(of_right, b, from + 2 * DEPTH, end);
+    if (OVERLAPS) wait_for_group();
     free = stage;
     stage = next;
   }
   const int places[2] = {at(corner.row + own_row), at(corner.row + own_row + 8)};
-  UNROLL for (int j = 0; j < N; j++) {
-    const auto put = out(corner.column + j * 8 + 2 * in);
-    UNROLL for (int half = 0; half < 2; half++) put(places[half], sums[j][2 * half], sums[j][2 * half + 1]);
-  }
+  tile::hand_on(places, corner.column + 2 * in, sums, more, put);
 }
 
-template <class Of>
+template <class Of, bool OVERLAPS = true>
 struct Tiles : Of {
   template <class... Given>
-  __device__ static void product(const Given &...given) { group::product<Of>(given...); }
+  __device__ static void product(const Given &...given) { group::product<Of, OVERLAPS>(given...); }
 };
 
 }  // namespace group

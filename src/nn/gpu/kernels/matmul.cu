@@ -25,11 +25,9 @@ __device__ inline void multiply(float *shared, int m, int n, int k, int part, co
   tile::product<tile::Small, true>(
       shared, Matrix<A_BY_ROWS, W>{a, m, k}, Matrix<B_BY_ROWS, W>{b, n, k}, tile::corner<tile::Small>(n, blockIdx.x), begin, end,
       [&](int row) { return row < m ? row * n : -1; },
-      [&](int column) {
-        const Values<2> summands = tile::two_of(bias, column, n);
-        return [=](int at, float sum, float next) {
-          if (at >= 0) tile::put_two(own + at, column, n, sum + summands.v[0], next + summands.v[1]);
-        };
+      [&](int, int column) { return tile::two_of(bias, column, n); },
+      [&](int at, int column, const Values<2> &both) {
+        if (at >= 0) tile::put_two(own + at, column, n, both);
       });
 }
 

@@ -17,6 +17,8 @@
 #define KERNEL_BOUNDED(name, ...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__) name
 #define REGISTER(name)
 #define UNROLL _Pragma("unroll")
+#define PRAGMA(text) _Pragma(#text)
+#define UNROLL_BY(count) PRAGMA(unroll count)
 #define DYNAMIC_SHARED(type, name)                                        \
   extern __shared__ __align__(1024) unsigned char dynamic_shared_bytes[];   \
   type *name = reinterpret_cast<type *>(dynamic_shared_bytes)
@@ -29,6 +31,9 @@ static __device__ __forceinline__ unsigned lane() {
 
 static __device__ __forceinline__ unsigned as_bits(float value) { return __float_as_uint(value); }
 static __device__ __forceinline__ float as_float(unsigned bits) { return __uint_as_float(bits); }
+
+// Zeros before the first bit of a number that is not zero.
+static __device__ __forceinline__ int leading_zeros(unsigned bits) { return __clz((int)bits); }
 
 // The upper half of a product.
 static __device__ __forceinline__ unsigned multiply_high(unsigned a, unsigned b) { return __umulhi(a, b); }
@@ -145,14 +150,17 @@ static __device__ __forceinline__ void group_product(float (&d)[16][4], const un
 // d[64, 8 N] += a[64, 32] * b[32, 8 N] over a warpgroup, four warps whose first has a number that is a multiple of four
 // (`wgmma`, PTX ISA section 9.7.15), of which each has 16 rows: a[step] and d[i] are fragments as `mma_tf32` has them, of the depths
 // from 8 step on and the columns from 8 i on. Right rows are of 32 floats in shared memory, from a multiple of 1024 bytes on, with
-// the four floats from 4 (i ^ row % 8) on in the place of those from 4 i on. All 128 threads must arrive.
+// the four floats from 4 (i ^ row % 8) on in the place of those from 4 i on. All 128 threads must arrive. It is under way until
+// `wait_for_group`: until then nothing may touch its operands and sums.
 template <int N>
 static __device__ __forceinline__ void multiply_in_group(float (&d)[N][4], const unsigned (&a)[4][4], const float *rows) {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
   UNROLL for (int step = 0; step < 4; step++) group_product(d, a[step], group_operand(rows, step));
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
+
+// Waits for what `multiply_in_group` began.
+static __device__ __forceinline__ void wait_for_group() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
 #endif
 
 // The value that the lane with number `lane() ^ mask` passes. All lanes of the warp must arrive.

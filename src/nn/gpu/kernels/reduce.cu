@@ -24,10 +24,9 @@ KERNEL(sum_all)(int n, float by, const float *x, float *y) {
 }
 REGISTER(sum_all)
 
-// parts[part][column] = the sum over a part of the rows, plus bias[column % summands]; there may be no bias. A block of eight warps
-// has 32 columns, one for each lane; blockIdx.y is the part.
-KERNEL_BOUNDED(column_parts, 256)(long long rows, int columns, int part, int summands, const float *x, const float *bias,
-                                  float *parts) {
+// parts[part][column] = the sum over a part of the rows. A block of eight warps has 32 columns, one for each lane; blockIdx.y is
+// the part.
+KERNEL_BOUNDED(column_parts, 256)(long long rows, int columns, int part, const float *x, float *parts) {
   __shared__ float shared[8][32];
   const int warp = threadIdx.x >> 5, column = blockIdx.x * 32 + lane();
   const int begin = blockIdx.y * part, end = begin + part < rows ? begin + part : (int)rows;
@@ -35,10 +34,92 @@ KERNEL_BOUNDED(column_parts, 256)(long long rows, int columns, int part, int sum
   if (column < columns)
     for (int row = begin + warp; row < end; row += 8) sum += x[row * columns + column];
   sum = sums::over_warps(sum, shared);
-  if (warp != 0 || column >= columns) return;
-  parts[blockIdx.y * columns + column] = bias ? sum + bias[column % summands] : sum;
+  if (warp == 0 && column < columns) parts[blockIdx.y * columns + column] = sum;
 }
 REGISTER(column_parts)
+
+namespace {
+
+// Parts of [n, taps, wide] that are added up.
+struct Parts {
+  int n, channels, wide, taps, parts, summands;
+  const float *x, *bias;
+  float *y;
+};
+
+// What add_parts does, by a thread with W channels beside each other.
+template <int W>
+__device__ inline void add_own(const Parts &of, int tile, int lanes, float (&shared)[1024]) {
+  const sums::Slots slots(lanes);
+  const int each = of.taps * of.wide, one = of.n * each;
+  // Where the values of this thread are.
+  int k, tap, channel, first = 0;
+  bool is_there;
+  if (tile) {
+    const int tiles = (of.wide + tile - 1) / tile;
+    k = blockIdx.x / tiles, first = blockIdx.x % tiles * tile;
+    const int across = (first + tile < of.wide ? tile : of.wide - first) / W;
+    tap = slots.lane / across, channel = first + (slots.lane - tap * across) * W;
+    is_there = tap < of.taps;
+  } else {
+    const int at = (blockIdx.x * lanes + slots.lane) * W;
+    k = at / each, tap = (at - k * each) / of.wide, channel = at - k * each - tap * of.wide;
+    is_there = at < one;
+  }
+  Values<W> sum;
+  UNROLL for (int j = 0; j < W; j++) sum.v[j] = 0.0f;
+  if (is_there) {
+    const float *values = of.x + k * each + tap * of.wide + channel;
+    UNROLL_BY(4) for (int part = slots.slot; part < of.parts; part += slots.count) {
+      const Values<W> more = load<W>(values + part * one);
+      UNROLL for (int j = 0; j < W; j++) sum.v[j] += more.v[j];
+    }
+  }
+  store<W>(shared + threadIdx.x * W, sum);
+  __syncthreads();
+  const bool has_sum = slots.slot == 0 && is_there;
+  if (has_sum) {
+    for (int other = 1; other < slots.count; other++) {
+      const Values<W> more = load<W>(shared + (other * lanes + slots.lane) * W);
+      UNROLL for (int j = 0; j < W; j++) sum.v[j] += more.v[j];
+    }
+    if (of.bias) UNROLL for (int j = 0; j < W; j++) sum.v[j] += of.bias[(channel + j) % of.summands];
+  }
+  float *to = of.y + k * of.channels * of.taps;
+  if (!tile) {
+    if (!has_sum) return;
+    if (of.taps == 1 && of.wide == of.channels) {
+      store<W>(to + channel, sum);
+      return;
+    }
+    UNROLL for (int j = 0; j < W; j++)
+      if (channel + j < of.channels) to[(channel + j) * of.taps + tap] = sum.v[j];
+    return;
+  }
+  // By way of shared memory, so that values that lie beside each other are written together.
+  __syncthreads();
+  if (has_sum) UNROLL for (int j = 0; j < W; j++) shared[(channel - first + j) * of.taps + tap] = sum.v[j];
+  __syncthreads();
+  const int end = first + tile < of.channels ? first + tile : of.channels;
+  for (int at = threadIdx.x; at < (end - first) * of.taps; at += 256) to[first * of.taps + at] = shared[at];
+}
+
+}  // namespace
+
+// y[n][channel][tap] = the sum of x[part][n][tap][channel] over the parts, plus bias[channel % summands]; there may be no bias. x has
+// `wide` channels, a multiple of those that are loaded at once. In a block of 256 threads `lanes` have different ones. Where there
+// is a `tile`, as well a multiple, the block has so many channels with all taps of one of the n, which are no more than there are
+// lanes for; else whatever lies beside each other.
+KERNEL_BOUNDED(add_parts, 256)(int n, int channels, int wide, int taps, int parts, int summands, int tile, int lanes,
+                               const float *x, const float *bias, float *y) {
+  __shared__ __align__(16) float shared[1024];
+  const Parts of{n, channels, wide, taps, parts, summands, x, bias, y};
+  const int width = width_for(wide);
+  if (width == 4) add_own<4>(of, tile, lanes, shared);
+  else if (width == 2) add_own<2>(of, tile, lanes, shared);
+  else add_own<1>(of, tile, lanes, shared);
+}
+REGISTER(add_parts)
 
 // A warp for each row from here on, four rows a block.
 KERNEL(row_sums)(int rows, int columns, const float *x, float *y) {

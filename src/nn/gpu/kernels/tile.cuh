@@ -112,9 +112,26 @@ __device__ inline unsigned rounded(float value) {
   return PRECISE ? tf32(value) : Operand::IS_ROUNDED ? as_bits(value) : near_tf32(value);
 }
 
-// out(column)(at(row), sum, next) with the sums over depth of a(row, depth) * b(column, depth) of a column, which is even, and of the
-// next one, for the tile from `corner` on, over the depths from `begin` to `end`. `shared` has room
-// for STAGES of both operands.
+// Hands on a thread's sums of two rows that go to `places`: of N pairs of columns, eight apart. What is to be added is loaded for
+// several of them together before any is written.
+template <int N, class More, class Put>
+__device__ inline void hand_on(const int (&places)[2], int column, const float (&sums)[N][4], const More &more, const Put &put) {
+  constexpr int TOGETHER = N < 4 ? N : 4;
+  UNROLL for (int first = 0; first < N; first += TOGETHER) {
+    Values<2> both[TOGETHER][2];
+    UNROLL for (int j = 0; j < TOGETHER; j++)
+      UNROLL for (int half = 0; half < 2; half++) both[j][half] = more(places[half], column + (first + j) * 8);
+    UNROLL for (int j = 0; j < TOGETHER; j++)
+      UNROLL for (int half = 0; half < 2; half++) {
+        UNROLL for (int k = 0; k < 2; k++) both[j][half].v[k] += sums[first + j][2 * half + k];
+        put(places[half], column + (first + j) * 8, both[j][half]);
+      }
+  }
+}
+
+// put(at(row), column, sums) with the sums over depth of a(row, depth) * b(column, depth) of a column, which is even, and of the
+// next one, and with more(at(row), column) added to both, for the tile from `corner` on, over the depths from `begin` to `end`.
+// `shared` has room for STAGES of both operands.
 //
 // An operand says where a row lies (`row`) and where a depth (`depth`), each worked out as seldom as possible, and where among its
 // `values` the two meet (`at`), WIDTH of them. It is asked for rows and depths beyond its last too. They lie along the depth where ALONG_DEPTH, else
@@ -122,9 +139,9 @@ __device__ inline unsigned rounded(float value) {
 //
 // PRECISE splits each number in two of TF32: three products in the place of one, each with sums of its own that are added in
 // float32, because a tensor core cuts off what its sum has no room for. Its rounding errors are those of float32.
-template <class Size, bool PRECISE, class A, class B, class At, class Out>
+template <class Size, bool PRECISE, class A, class B, class At, class More, class Put>
 __device__ inline void product(float *shared, const A &a, const B &b, Corner corner, int begin, int end, const At &at,
-                               const Out &out) {
+                               const More &more, const Put &put) {
   constexpr int ROWS = Size::ROWS, COLUMNS = Size::COLUMNS, M = Size::M, N = Size::N;
   constexpr bool EVERY_FOURTH = !A::ALONG_DEPTH && !B::ALONG_DEPTH;
   const int warp = threadIdx.x >> 5, group = group_of_lane(), in = threadIdx.x & 3;
@@ -190,11 +207,7 @@ __device__ inline void product(float *shared, const A &a, const B &b, Corner cor
   int places[M][2];
   UNROLL for (int i = 0; i < M; i++)
     UNROLL for (int half = 0; half < 2; half++) places[i][half] = at(corner.row + warp_row + i * 16 + half * 8 + group);
-  UNROLL for (int j = 0; j < N; j++) {
-    const auto put = out(corner.column + warp_column + j * 8 + 2 * in);
-    UNROLL for (int i = 0; i < M; i++)
-      UNROLL for (int half = 0; half < 2; half++) put(places[i][half], sums[i][j][2 * half], sums[i][j][2 * half + 1]);
-  }
+  UNROLL for (int i = 0; i < M; i++) hand_on(places[i], corner.column + warp_column + 2 * in, sums[i], more, put);
 }
 
 // Tiles of a size, by these products.
@@ -206,17 +219,18 @@ struct Tiles : Of {
 };
 
 // Two values beside each other from an even column on, as far as their row of `columns` goes.
-__device__ inline void put_two(float *row, int column, int columns, float value, float next) {
+__device__ inline void put_two(float *row, int column, int columns, const Values<2> &both) {
   if (columns % 2 == 0) {
-    if (column < columns) store<2>(row + column, {value, next});
+    if (column < columns) store<2>(row + column, both);
     return;
   }
-  if (column < columns) row[column] = value;
-  if (column + 1 < columns) row[column + 1] = next;
+  UNROLL for (int k = 0; k < 2; k++)
+    if (column + k < columns) row[column + k] = both.v[k];
 }
 
 // The numbers of two columns from an even one on; zero where there are none.
 __device__ inline Values<2> two_of(const float *numbers, int column, int columns) {
+  if (numbers && columns % 2 == 0 && column < columns) return load<2>(numbers + column);
   return {numbers && column < columns ? numbers[column] : 0.0f, numbers && column + 1 < columns ? numbers[column + 1] : 0.0f};
 }
 

@@ -2,6 +2,9 @@
 #pragma once
 #include "portable.cuh"
 
+// Loads that a thread has under way at once, where it has a loop of them.
+constexpr int AT_ONCE = 4;
+
 // WIDTH of them.
 template <int WIDTH>
 struct Values {

@@ -84,9 +84,11 @@ impl GpuOps {
         let dy = tensor(3, images * conv.output().len())?;
         let bias = tensor(4, conv.filters)?;
         let [y, dx, dw] = sums(sizes, [&x, &weight, &dy, &bias].map(Tensor::host));
+        let twice: Vec<f64> = dx.iter().map(|it| 2.0 * it).collect();
         let input = self.widened_input(sizes, &values(&x))?;
         let wide = self.widened_gradient(sizes, &values(&dy))?;
         let filters = self.turned_weights(&weight, sizes)?;
+        let filters_back = self.turned_back(&weight, sizes)?;
         let mut apart = Vec::new();
         let mut compare = |kernel, found: &Block, wanted: &[f64]| -> Result<(), OpError> {
             let mut values = vec![0.0; wanted.len()];
@@ -99,8 +101,11 @@ impl GpuOps {
             compare(kernel, &found, &y)?;
         }
         for kernel in self.all_of(&INPUT_GRADIENT, sizes) {
-            let found = self.input_gradient(kernel, sizes, (&wide, &values(&weight)))?;
+            let found = self.input_gradient(kernel, sizes, (&wide, &filters_back), None)?;
             compare(kernel, &found, &dx)?;
+            // Once more, added to itself in place.
+            let found = self.input_gradient(kernel, sizes, (&wide, &filters_back), Some(found))?;
+            compare(kernel, &found, &twice)?;
         }
         let of_filters = match sizes.is_rounded() {
             true => &FILTER_GRADIENT[..],
@@ -129,8 +134,9 @@ impl GpuOps {
         let x = ops.widened_input(sizes, &values(&tensor(1, images * conv.input.len())?))?;
         let dy = ops.widened_gradient(sizes, &values(&tensor(3, images * conv.output().len())?))?;
         let filters = ops.turned_weights(&weight, sizes)?;
+        let filters_back = ops.turned_back(&weight, sizes)?;
         let mut times = Vec::new();
-        let mut time = |kernel: Kernel, run: &dyn Fn() -> Result<Block, OpError>| {
+        let mut time = |kernel: Kernel, run: &dyn Fn() -> Result<(), OpError>| {
             let mut found: Vec<f64> = Vec::new();
             for _ in 0..ROUNDS {
                 ops.finish()?;
@@ -146,14 +152,16 @@ impl GpuOps {
             Ok::<_, OpError>(())
         };
         for kernel in ops.all_of(&FORWARD, sizes) {
-            time(kernel, &|| ops.forward(kernel, sizes, (&x, &filters), None))?;
+            time(kernel, &|| ops.forward(kernel, sizes, (&x, &filters), None).map(drop))?;
         }
         for kernel in ops.all_of(&INPUT_GRADIENT, sizes) {
-            time(kernel, &|| ops.input_gradient(kernel, sizes, (&dy, &values(&weight))))?;
+            time(kernel, &|| {
+                ops.input_gradient(kernel, sizes, (&dy, &filters_back), None).map(drop)
+            })?;
         }
         for candidate in FILTER_GRADIENT.iter().filter(|it| ops.has(it.0)) {
             let by = (candidate.0, candidate.parts(sizes.of_filters(), sizes.pixels()));
-            time(candidate.0, &|| ops.filter_gradient(by, sizes, (&x, &dy)))?;
+            time(candidate.0, &|| ops.filter_gradient(by, sizes, (&x, &dy)).map(drop))?;
         }
         Ok(times)
     }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::GpuOps;
-use super::node::{Back, at, block, blocks, count, for_each, maybe, size, values};
+use super::node::{Back, at, block, blocks, count, for_each, maybe, size, values, width};
 use super::norm::{Layout, NormBack, Normaliser, parameters};
 use super::pool::window;
 use crate::nn::geometry::{Chw, Pool2d, Rectifier};
@@ -53,11 +53,6 @@ impl Shape {
 /// Blocks of threads that make full use of a large GPU.
 const ENOUGH: usize = 1600;
 
-/// Channels that a thread has at once (`width_for` in values.cuh).
-fn width(channels: usize) -> usize {
-    [4, 2].into_iter().find(|it| channels.is_multiple_of(*it)).unwrap_or(1)
-}
-
 impl GpuOps {
     /// What follows the convolution `x` of a block.
     pub(super) fn after(
@@ -68,7 +63,7 @@ impl GpuOps {
     ) -> Result<Tensor, OpError> {
         let output = conv_block.shape.output();
         let pool = conv_block.pool.unwrap_or_else(|| Pool2d::of_one_pixel(output));
-        if pool.kernel.0 * pool.kernel.1 > MOST_POSITIONS || x.is_empty() {
+        if pool.kernel.0 * pool.kernel.1 >= MOST_POSITIONS || x.is_empty() {
             return after_convolution(self, x, side, conv_block);
         }
         let ConvBlock { norm, pool: pooled, relu, .. } = conv_block;
@@ -149,11 +144,19 @@ impl Past {
                 let dx = ops.room(shape.inputs())?;
                 let coefficients = self.normaliser.as_ref().map(|it| &it.coefficients);
                 let norm = [maybe(coefficients), maybe(means.as_ref())];
-                let mut given = [&shape.given()[..], &norm, &self.given(&dy)].concat();
-                given.extend(self.winners.as_ref().map(block));
-                given.push(block(&dx));
-                let kernel =
-                    if shape.is_pooled { Kernel::BlockBackPooled } else { Kernel::BlockBack };
+                let (kernel, given) = match &self.winners {
+                    None => {
+                        let rest = [&norm[..], &self.given(&dy)].concat();
+                        (Kernel::BlockBack, [shape.given(), rest].concat())
+                    }
+                    // They know what was rectified.
+                    Some(winners) => {
+                        let rest = [block(&self.x), block(&dy), block(winners)];
+                        let window = window(&shape.pool, true);
+                        (Kernel::BlockBackPooled, [&window[..], &norm, &rest].concat())
+                    }
+                };
+                let given = [given, vec![block(&dx)]].concat();
                 ops.launch(kernel, shape.grid(shape.pool.input), &given)?;
                 Some(Rc::new(dx))
             }
@@ -171,11 +174,10 @@ impl Past {
         dside: Option<&Block>,
     ) -> Result<NormBack, OpError> {
         let (shape, channels) = (self.shape, self.shape.channels());
-        let lanes = channels.div_ceil(width(channels)).next_power_of_two().min(32);
         let rows = shape.outputs() / channels;
-        let pixels = Layout::innermost(rows, channels, lanes * width(channels));
+        let pixels = Layout::innermost(rows, channels);
         let sums = ops.room(pixels.sums())?;
-        let part = [size(pixels.part()), size(lanes), block(&normaliser.coefficients)];
+        let part = [size(pixels.part()), size(pixels.lanes()), block(&normaliser.coefficients)];
         let rest = [maybe(self.winners.as_ref()), maybe(dside), block(&sums)];
         let given = [&[count(rows)], &shape.given()[..], &part, &self.given(dy), &rest].concat();
         ops.launch(Kernel::BlockBackParts, pixels.by_part(), &given)?;

@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use super::GpuOps;
 use super::node::{
-    MOST_LAYERS, Node, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe, size, tiles,
-    values,
+    MOST_LAYERS, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe, size, tiles, values,
 };
+use super::rows::Parts;
 use super::tiles::{Candidate, best, best_in_parts};
 use crate::device::Precision;
 use crate::nn::geometry::Conv2d;
-use crate::nn::gpu::{Block, Given, Grid, Kernel};
+use crate::nn::gpu::{Arg, Block, Given, Grid, Kernel};
 use crate::nn::ops::{Dims, OpError, Tensor};
 
 /// Blocks that a product along many pixels is cut into, at least: some for each multiprocessor of a large GPU.
@@ -44,6 +44,16 @@ fn inside(conv: &Conv2d) -> f64 {
     let (input, kernel, stride, padding) = (conv.input, conv.kernel, conv.stride, conv.padding);
     share(input.height, output.height, kernel.0, stride.0, padding.0)
         * share(input.width, output.width, kernel.1, stride.1, padding.1)
+}
+
+/// The factor and the shift of divisions by a number (`divisor.cuh`).
+fn divisor(by: usize) -> [Given<'static>; 2] {
+    let by = u64::try_from(by).expect("a size").max(1);
+    let shift = by.next_power_of_two().trailing_zeros();
+    let factor = (((1 << shift) - by) << 32) / by + 1;
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is what the kernels go by")]
+    let factor = (factor as u32).cast_signed();
+    [Arg::Int(factor).into(), Arg::Int(shift.cast_signed()).into()]
 }
 
 fn is_depthwise(conv: &Conv2d) -> bool {
@@ -105,7 +115,10 @@ impl Sizes {
             conv.groups,
             usize::from(is_by_place),
         ];
-        shape.map(size).to_vec()
+        let (groups, taps) = (conv.groups, conv.kernel.1);
+        let divisors =
+            [images, output.area(), output.width, channels / groups, filters / groups, taps];
+        shape.map(size).into_iter().chain(divisors.into_iter().flat_map(divisor)).collect()
     }
 
     pub fn pixels(self) -> usize {
@@ -208,13 +221,13 @@ pub(super) const PRECISE_FILTER_GRADIENT: [Candidate; 1] =
     [Candidate(Kernel::ConvFilterGradientPrecise, 3, 36.0)];
 
 impl GpuOps {
-    /// Convolution of the maps `x`.
+    /// Convolution of the maps `x`. Whether a bias makes a difference to what follows decides about its gradient alone.
     pub(super) fn convolve(
         &self,
         x: &Tensor,
         (weight, bias): (&Tensor, Option<&Tensor>),
         conv: &Conv2d,
-        precision: Precision,
+        (precision, is_moot): (Precision, bool),
     ) -> Result<Tensor, OpError> {
         let (n, sizes) = (x.rows(), Sizes::of(conv, x.rows(), precision));
         assert_eq!(x.dims, Dims::Maps(n, conv.input), "conv2d: maps of another shape");
@@ -222,6 +235,7 @@ impl GpuOps {
         check(conv)?;
         let output = conv.output();
         let bias_at = bias.map(values);
+        let mut turned = None;
         let (y, input) = if is_depthwise(conv) {
             let y = self.room(n * output.len())?;
             let (input, filters) = (conv.input.channels, conv.filters);
@@ -232,6 +246,10 @@ impl GpuOps {
         } else {
             let input = self.widened_input(sizes, &values(x))?;
             let filters = self.turned_weights(weight, sizes)?;
+            if x.is_recorded() {
+                // Both layouts are made together.
+                turned = Some(self.turned_back(weight, sizes)?);
+            }
             let kernel = sizes.kernel(&FORWARD, self.queue.has_warpgroups(), sizes.of_output());
             (self.forward(kernel, sizes, (&input, &filters), bias_at.as_deref())?, input)
         };
@@ -252,10 +270,11 @@ impl GpuOps {
             } else if wanted[0] || wanted[1] {
                 let has_groups = ops.queue.has_warpgroups();
                 let wide = ops.widened_gradient(sizes, &dy)?;
-                if wanted[0] {
+                if let (true, Some(filters)) = (wanted[0], &turned) {
                     let kernel = sizes.kernel(&INPUT_GRADIENT, has_groups, sizes.of_input());
-                    let dx = ops.input_gradient(kernel, sizes, (&wide, &weights))?;
-                    gradients[0] = Some(Rc::new(dx));
+                    let so_far = wanted.so_far(0);
+                    gradients[0] =
+                        Some(ops.input_gradient(kernel, sizes, (&wide, filters), so_far)?);
                 }
                 if wanted[1] {
                     let by = sizes.filter_kernel(has_groups);
@@ -264,7 +283,11 @@ impl GpuOps {
                 }
             }
             if wanted.get(2) == Some(&true) {
-                let db = ops.column_sums(&dy, sizes.pixels(), sizes.conv.filters)?;
+                let filters = sizes.conv.filters;
+                let db = match is_moot {
+                    true => ops.zeros(filters)?,
+                    false => ops.column_sums(&dy, sizes.pixels(), filters)?,
+                };
                 gradients[2] = Some(Rc::new(db));
             }
             Ok(gradients)
@@ -322,7 +345,7 @@ impl GpuOps {
         Ok(Rc::new(y))
     }
 
-    /// Weights `[filters, channels, taps]` as `[filters, taps, channels]`, turned once for all passes that use them.
+    /// Weights `[filters, channels, taps]` as `[filters, taps, channels]`.
     pub(super) fn turned_weights(
         &self,
         weight: &Tensor,
@@ -337,38 +360,39 @@ impl GpuOps {
             wide: wide_channels,
             is_rounded: sizes.is_rounded(),
         };
-        let node = Node::of(weight);
-        if let Some((found, turned)) = &*node.turned.borrow()
-            && *found == turn
-        {
-            return Ok(Rc::clone(turned));
-        }
-        let turned = Rc::new(self.turned(&node.value, turn)?);
-        node.turned.replace(Some((turn, Rc::clone(&turned))));
-        Ok(turned)
+        self.turned_once(weight, turn)
     }
 
+    /// Weights `[groups, filters, channels * taps]` as `[groups, channels * taps, filters]`: a row for each channel.
+    pub(super) fn turned_back(&self, weight: &Tensor, sizes: Sizes) -> Result<Rc<Block>, OpError> {
+        let columns = sizes.conv.patch();
+        let turn = Turn {
+            n: sizes.groups,
+            c: sizes.filters,
+            s: columns,
+            step: columns,
+            wide: sizes.wide_filters,
+            is_rounded: sizes.is_rounded(),
+        };
+        self.turned_once(weight, turn)
+    }
+
+    /// With filters that were turned back. What the gradient is so far is added, and becomes the sum where nobody else has it.
     pub(super) fn input_gradient(
         &self,
         kernel: Kernel,
         sizes: Sizes,
-        (dy, weights): (&Block, &Block),
-    ) -> Result<Block, OpError> {
-        let Sizes { conv, images, groups, filters, wide_filters, .. } = sizes;
-        let dx = self.room(images * conv.input.len())?;
-        // [groups, filters, channels * taps] as [groups, channels * taps, filters]: a row for each channel.
-        let columns = conv.patch();
-        let turn = Turn {
-            n: groups,
-            c: filters,
-            s: columns,
-            step: columns,
-            wide: wide_filters,
-            is_rounded: sizes.is_rounded(),
+        (dy, filters): (&Block, &Block),
+        so_far: Option<Rc<Block>>,
+    ) -> Result<Rc<Block>, OpError> {
+        let Sizes { conv, images, groups, wide_filters, .. } = sizes;
+        let room = || self.room(images * conv.input.len()).map(Rc::new);
+        let (so_far, dx) = match so_far {
+            Some(sum) if Rc::strong_count(&sum) == 1 => (Some(Rc::clone(&sum)), sum),
+            so_far => (so_far, room()?),
         };
-        let turned = self.turned(weights, turn)?;
         let mut given = sizes.shape(conv.input.channels, wide_filters * groups);
-        given.extend([block(dy), block(&turned), block(&dx)]);
+        given.extend([block(dy), block(filters), maybe(so_far.as_deref()), block(&dx)]);
         self.multiply(kernel, sizes.of_input(), &given)?;
         Ok(dx)
     }
@@ -390,19 +414,11 @@ impl GpuOps {
         let mut given = sizes.shape(wide_channels * groups, wide_filters * groups);
         given.extend([size(filters), size(part), block(x), block(dy), block(&sums)]);
         self.launch(kernel, tiles(kernel, [places, filters, parts, groups]), &given)?;
-        let sum = self.added_parts(sums, parts, (1, len), None)?;
         if taps == 1 && wide_channels == channels {
-            return Ok(sum);
+            return self.added_parts(sums, parts, (1, len), None);
         }
-        let turn = Turn {
-            n: conv.filters,
-            c: taps,
-            s: channels,
-            step: wide_channels,
-            wide: taps,
-            is_rounded: false,
-        };
-        self.turned(&sum, turn)
+        let of = Parts { n: conv.filters, channels, wide: wide_channels, taps, count: parts };
+        self.added(&sums, of, None)
     }
 
     fn depthwise_input_gradient(

@@ -194,7 +194,11 @@ impl Ops for GpuOps {
     ) -> Result<Tensor, OpError> {
         let prepared = block.prepared.downcast_ref::<PreparedConv>();
         let precision = prepared.expect("weights of this backend").precision;
-        let y = self.convolve(x, (block.weight, block.bias), &block.shape, precision)?;
+        // Normalisation by the batch's own moments takes away what was added to all values of a channel. Sums would give a gradient
+        // of 0 as well, up to rounding.
+        let is_moot = matches!(block.norm, Norm::Batch { .. });
+        let how = (precision, is_moot);
+        let y = self.convolve(x, (block.weight, block.bias), &block.shape, how)?;
         self.after(y, side, block)
     }
 
@@ -206,7 +210,7 @@ impl Ops for GpuOps {
         shape: &Conv2d,
     ) -> Result<Tensor, OpError> {
         let x = self.maps(x, shape.input)?;
-        self.flat_rows(&self.convolve(&x, (weight, bias), shape, self.precision)?)
+        self.flat_rows(&self.convolve(&x, (weight, bias), shape, (self.precision, false))?)
     }
 
     fn max_pool2d(&self, x: &Tensor, shape: &Pool2d) -> Result<Tensor, OpError> {

@@ -1,6 +1,7 @@
 //! Between the tape and the queue: values and gradients of tensors, and steps backward.
 
 use std::cell::RefCell;
+use std::ops::Deref;
 use std::rc::{Rc, Weak};
 
 use super::{GpuOps, told};
@@ -12,6 +13,8 @@ use crate::nn::ops::{Dims, OpError, Tensor};
 
 /// Terms of their sums that tiles take at once, or a part of as many.
 pub(super) const TILE_DEPTH: usize = 32;
+/// Values that a block of threads turns (`layout.cu`).
+const TURNED: usize = 1024;
 /// Blocks of threads along y or z, at most: CUDA allows so many.
 pub(super) const MOST_LAYERS: usize = 65_535;
 
@@ -20,8 +23,8 @@ pub(super) struct Node {
     pub value: Rc<Block>,
     /// Shared with what the tensor was before other values were written to it.
     pub gradients: Passes<Rc<Block>>,
-    /// The same values in the layout of a convolution's weights, until they change.
-    pub turned: RefCell<Option<(Turn, Rc<Block>)>>,
+    /// The same values in the layouts of a convolution's weights, until they change.
+    pub turned: RefCell<Vec<(Turn, Rc<Block>)>>,
 }
 
 /// `[n, c, s]` as `[n, s, c]`, where the last becomes `wide`, by zeros.
@@ -41,6 +44,15 @@ impl Turn {
     /// Axes that are exchanged.
     pub fn plain(n: usize, c: usize, s: usize) -> Self {
         Self { n, c, s, step: s, wide: c, is_rounded: false }
+    }
+
+    /// The same as one matrix, where nothing changes its place.
+    fn as_few(self) -> Self {
+        if self.s == 1 && self.step == 1 && self.wide == self.c {
+            let c = self.n * self.c;
+            return Self { n: 1, c, wide: c, ..self };
+        }
+        self
     }
 }
 
@@ -75,6 +87,11 @@ pub(super) fn block(block: &Block) -> Given<'static> {
 /// A pointer to a block that may be absent.
 pub(super) fn maybe(it: Option<&Block>) -> Given<'static> {
     it.map_or(Arg::Address(0), Block::arg).into()
+}
+
+/// Values of a row of so many that a thread has at once (`width_for` in values.cuh).
+pub(super) fn width(channels: usize) -> usize {
+    [4, 2].into_iter().find(|it| channels.is_multiple_of(*it)).unwrap_or(1)
 }
 
 /// A size.
@@ -117,6 +134,31 @@ pub(super) fn blocks(count: usize, each: usize) -> u32 {
 /// The gradients of an operation's inputs, in their order: absent where they are not wanted.
 pub(super) type Back = Vec<Option<Rc<Block>>>;
 
+/// A tensor's gradients, and how many values it has.
+type Into = (Passes<Rc<Block>>, usize);
+
+/// Which of an operation's inputs want a gradient.
+pub(super) struct Wanted<'a> {
+    flags: &'a [bool],
+    into: &'a [Into],
+    pass: &'a Weak<PassId>,
+}
+
+impl Deref for Wanted<'_> {
+    type Target = [bool];
+
+    fn deref(&self) -> &[bool] {
+        self.flags
+    }
+}
+
+impl Wanted<'_> {
+    /// Takes what an input has of its gradient so far: whoever does so adds its own to it.
+    pub fn so_far(&self, input: usize) -> Option<Rc<Block>> {
+        self.into[input].0.take(self.pass)
+    }
+}
+
 impl GpuOps {
     /// A tensor on no tape.
     pub(super) fn wrap(&self, block: Block, dims: Dims) -> Tensor {
@@ -155,16 +197,41 @@ impl GpuOps {
         Ok(room)
     }
 
+    pub(super) fn zeros(&self, len: usize) -> Result<Block, OpError> {
+        let room = self.room(len)?;
+        self.queue.zero(&room).map_err(told)?;
+        Ok(room)
+    }
+
     /// Values in another layout.
     pub(super) fn turned(&self, x: &Block, turn: Turn) -> Result<Block, OpError> {
-        let Turn { n, c, s, step, wide, is_rounded } = turn;
+        let Turn { n, c, s, step, wide, is_rounded } = turn.as_few();
         let y = self.room(n * s * wide)?;
         let shape = [c, s, step, wide, usize::from(is_rounded)].map(size);
         let given = [&[count(n)], &shape[..], &[block(x), block(&y)]].concat();
-        let mut grid = for_each(s * wide);
-        grid.blocks[1] = blocks(n.min(MOST_LAYERS), 1);
+        // Tiles as the kernel has them.
+        let few = wide.clamp(1, 32);
+        let (along, across) = match s {
+            0..32 => (s.max(1), TURNED / s.max(1)),
+            _ if few < 32 => (TURNED / few, few),
+            _ => (32, 32),
+        };
+        let tiles = s.div_ceil(along) * wide.div_ceil(across);
+        let grid = Grid { blocks: [blocks(n * tiles, 1), 1, 1], threads: 256 };
         self.launch(Kernel::SwapAxes, grid, &given)?;
         Ok(y)
+    }
+
+    /// The values of `x` in another layout, turned once until they change.
+    pub(super) fn turned_once(&self, x: &Tensor, turn: Turn) -> Result<Rc<Block>, OpError> {
+        let node = Node::of(x);
+        let found = node.turned.borrow().iter().find(|(of, _)| *of == turn).cloned();
+        if let Some((_, turned)) = found {
+            return Ok(turned);
+        }
+        let turned = Rc::new(self.turned(&node.value, turn)?);
+        node.turned.borrow_mut().push((turn, Rc::clone(&turned)));
+        Ok(turned)
     }
 
     pub(super) fn to_maps(&self, x: &Tensor, shape: Chw) -> Result<Tensor, OpError> {
@@ -187,16 +254,16 @@ impl GpuOps {
     /// nothing is kept. The closure learns which gradients are wanted.
     pub(super) fn record<F>(&self, inputs: &[&Tensor], mut y: Tensor, back: F) -> Tensor
     where
-        F: FnOnce(&Self, Rc<Block>, &[bool]) -> Result<Back, OpError> + 'static,
+        F: FnOnce(&Self, Rc<Block>, &Wanted) -> Result<Back, OpError> + 'static,
     {
         let Some(tape) = inputs.iter().find_map(|input| input.tape.clone()) else { return y };
         let wanted: Vec<bool> = inputs.iter().map(|it| it.is_recorded()).collect();
-        let into: Vec<_> =
+        let into: Vec<Into> =
             inputs.iter().map(|it| (Node::of(it).gradients.clone(), it.len())).collect();
         let (pass, gradients, ops) = (tape.pass(), Node::of(&y).gradients.clone(), self.this());
         tape.record(move |_| {
             let Some(dy) = gradients.take(&pass) else { return Ok(()) };
-            let found = back(&ops, dy, &wanted)?;
+            let found = back(&ops, dy, &Wanted { flags: &wanted, into: &into, pass: &pass })?;
             for (((gradients, len), wanted), more) in into.iter().zip(&wanted).zip(found) {
                 if let (true, Some(more)) = (*wanted, more) {
                     ops.add_gradient(gradients, &pass, more, *len)?;
@@ -225,7 +292,7 @@ impl GpuOps {
                     _ => Rc::new(self.copied(&sum, len)?),
                 };
                 let given = [count(len), block(&more), block(&sum)];
-                self.launch(Kernel::Accumulate, for_each(len), &given)?;
+                self.launch(Kernel::Accumulate, for_each(len.div_ceil(4)), &given)?;
                 sum
             }
         };
@@ -246,7 +313,64 @@ impl GpuOps {
             let copy = self.copied(&Node::of(x).value, x.len())?;
             x.held = Rc::new(Node::of(x).with(copy));
         }
-        Node::of(x).turned.take();
+        Node::of(x).turned.borrow_mut().clear();
         Ok(values(x))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::numbers;
+    use super::*;
+    use crate::device::Precision;
+    use crate::nn::gpu::Gpu;
+    use crate::nn::ops::Ops as _;
+    use crate::stand_in;
+
+    #[test]
+    fn axes_are_exchanged_in_tiles_of_every_shape() {
+        if stand_in::here().is_none() {
+            return;
+        }
+        let ops = GpuOps::on(Gpu::open(0).unwrap(), Precision::Tf32).unwrap();
+        // Few of one, of the other, of both, and many, in one tile and in several, padded and not.
+        let shapes = [
+            (1, 1, 1, 1, 1),
+            (3, 5, 1, 1, 8),
+            (2, 3, 1500, 1500, 3),
+            (2, 2, 700, 700, 4),
+            (1, 1100, 9, 9, 1100),
+            (2, 70, 33, 33, 72),
+            (1, 40, 64, 70, 40),
+            (5, 600, 2, 2, 600),
+        ];
+        for (n, c, s, step, wide) in shapes {
+            let turn = Turn { n, c, s, step, wide, is_rounded: false };
+            let values = numbers(7, n * c * step);
+            let x = ops.tensor(values.clone(), Dims::Flat(values.len())).unwrap();
+            let y = ops.turned(&Node::of(&x).value, turn).unwrap();
+            let found = ops.host(&ops.wrap(y, Dims::Flat(n * s * wide)));
+            for (at, found) in found.into_iter().enumerate() {
+                let (k, i, j) = (at / wide / s, at / wide % s, at % wide);
+                let wanted = if j < c { values[(k * c + j) * step + i] } else { 0.0 };
+                assert!(found.to_bits() == wanted.to_bits(), "{turn:?}: {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn layouts_are_made_once_until_the_values_change() {
+        if stand_in::here().is_none() {
+            return;
+        }
+        let ops = GpuOps::on(Gpu::open(0).unwrap(), Precision::Tf32).unwrap();
+        let mut x = ops.tensor(numbers(7, 12), Dims::Flat(12)).unwrap();
+        let turn = Turn::plain(1, 3, 4);
+        let first = ops.turned_once(&x, turn).unwrap();
+        assert!(Rc::ptr_eq(&first, &ops.turned_once(&x, turn).unwrap()));
+        ops.turned_once(&x, Turn::plain(1, 4, 3)).unwrap();
+        assert!(Rc::ptr_eq(&first, &ops.turned_once(&x, turn).unwrap()), "another one beside it");
+        ops.own(&mut x).unwrap();
+        assert!(!Rc::ptr_eq(&first, &ops.turned_once(&x, turn).unwrap()));
     }
 }

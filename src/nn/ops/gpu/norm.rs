@@ -2,18 +2,19 @@
 
 use std::rc::Rc;
 
-use super::node::{along, at, block, blocks, count, for_each, maybe, size, values};
+use super::node::{along, at, block, blocks, count, for_each, maybe, size, values, width};
 use super::{GpuOps, told};
 use crate::nn::gpu::{Arg, Block, Grid, Kernel};
 use crate::nn::ops::{Dims, Norm, OpError, Tensor};
 
-/// Blocks of threads that sum the values of all channels, at most: several for each multiprocessor of a large GPU.
-const MOST_BLOCKS: usize = 512;
+/// Blocks of threads that sum the values of all channels, at most: as many as a large GPU has at once. A few more would take as
+/// long again.
+const MOST_BLOCKS: usize = 3 * 132;
 /// Values of a channel that are not worth a block of their own.
 const LEAST_PART: usize = 64;
 /// Values of a channel that one block of threads does everything of.
 const FEW: usize = 1024;
-/// Channels that a block of threads sums, one for each lane of a warp.
+/// Channels of a block of threads that has one for each lane of a warp.
 const CHANNELS: usize = 32;
 
 /// Where the values of a channel lie: `rows` of them, `spatial` in a row after each other.
@@ -22,6 +23,8 @@ pub(super) struct Layout {
     rows: usize,
     channels: usize,
     spatial: usize,
+    /// Threads of a block that sum different channels.
+    lanes: usize,
     /// Channels that a block of threads sums.
     tile: usize,
 }
@@ -34,21 +37,31 @@ impl Layout {
             x.columns()
         );
         let rows = x.len() / channels;
-        match x.dims {
-            Dims::Maps(..) => Self::innermost(rows, channels, CHANNELS),
-            Dims::Scalar | Dims::Flat(_) | Dims::Rows(..) => {
-                Self { rows, channels, spatial: x.columns() / channels, tile: CHANNELS }
-            }
+        match (x.dims, x.columns() / channels) {
+            (Dims::Maps(..), _) | (_, 1) => Self::innermost(rows, channels),
+            (_, spatial) => Self { rows, channels, spatial, lanes: CHANNELS, tile: CHANNELS },
         }
     }
 
-    /// Channels beside each other, of which a block of threads sums `tile`.
-    pub(super) fn innermost(rows: usize, channels: usize, tile: usize) -> Self {
-        Self { rows, channels, spatial: 1, tile }
+    /// Channels beside each other.
+    pub(super) fn innermost(rows: usize, channels: usize) -> Self {
+        let width = width(channels);
+        let lanes = channels.div_ceil(width).next_power_of_two().min(CHANNELS);
+        Self { rows, channels, spatial: 1, lanes, tile: lanes * width }
+    }
+
+    /// The same where a block of threads has a channel for each lane of a warp.
+    fn by_lane(self) -> Self {
+        Self { lanes: CHANNELS, tile: CHANNELS, ..self }
+    }
+
+    /// Threads of a block that sum different channels.
+    pub(super) fn lanes(self) -> usize {
+        self.lanes
     }
 
     pub(super) fn part(self) -> usize {
-        let most = MOST_BLOCKS.div_ceil(self.channels.div_ceil(self.tile));
+        let most = (MOST_BLOCKS / self.channels.div_ceil(self.tile)).max(1);
         self.rows.div_ceil(most).max(LEAST_PART)
     }
 
@@ -73,7 +86,7 @@ impl Layout {
     }
 
     fn by_channel(self) -> Grid {
-        Grid { blocks: [blocks(self.channels, CHANNELS), 1, 1], threads: 256 }
+        Grid { blocks: [blocks(self.channels, CHANNELS), 1, 1], threads: 512 }
     }
 
     fn values(self) -> usize {
@@ -219,8 +232,15 @@ impl GpuOps {
             return self.launch(Kernel::NormWhole, layout.by_channel(), &given);
         }
         let sums = self.room(layout.sums())?;
-        let given =
-            [count(rows), size(channels), size(spatial), size(layout.part()), at(x), block(&sums)];
+        let given = [
+            count(rows),
+            size(channels),
+            size(spatial),
+            size(layout.part()),
+            size(layout.lanes()),
+            at(x),
+            block(&sums),
+        ];
         self.launch(Kernel::NormParts, layout.by_part(), &given)?;
         let shape = [size(channels), size(spatial), count(rows), size(layout.parts())];
         let given = [&shape[..], &numbers, &[at(x), block(&sums)], &parameters].concat();
@@ -254,6 +274,7 @@ impl GpuOps {
             self.launch(Kernel::NormBackWhole, layout.by_channel(), &given)?;
             return Ok(vec![dx.map(Rc::new), Some(Rc::new(dweight)), Some(Rc::new(dbias))]);
         }
+        let layout = layout.by_lane();
         let sums = self.room(layout.sums())?;
         let given = [
             count(rows),

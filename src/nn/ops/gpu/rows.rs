@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use super::node::{
-    TILE_DEPTH, Turn, along, at, block, blocks, by_row, count, for_each, maybe, size, tiles, values,
+    TILE_DEPTH, Turn, along, at, block, blocks, by_row, count, for_each, maybe, size, tiles,
+    values, width,
 };
 use super::values::{Binary, Unary};
 use super::{GpuOps, told};
@@ -22,6 +23,47 @@ const COLUMNS: usize = 32;
 const MOST_PARTS: usize = 512;
 /// Rows that the sum of columns is not cut below.
 const LEAST_ROWS: usize = 256;
+
+/// Threads of a block that adds up parts (`reduce.cu`).
+const THREADS: u32 = 256;
+/// Threads of such a block that have different values, at least.
+const LEAST_LANES: usize = 8;
+/// Parts that a thread adds up, where there are enough for that.
+const PARTS_EACH: usize = 8;
+/// Channels of such a block, at least, where it has all of their taps.
+const LEAST_TILE: usize = 16;
+
+/// So many parts of `[n, taps, wide]`, whose sum is wanted as `[n, channels, taps]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts {
+    pub n: usize,
+    pub channels: usize,
+    pub wide: usize,
+    pub taps: usize,
+    pub count: usize,
+}
+
+impl Parts {
+    /// How many threads of a block have different values, the others having other parts of them; how many channels a block has, or
+    /// 0 where it has whatever lies beside each other; and the blocks.
+    fn shared(self) -> (usize, usize, usize) {
+        let (all, width) = (THREADS as usize, width(self.wide));
+        let pieces = self.n * self.taps * (self.wide / width);
+        // Channels of a block must be enough to fill a line of memory.
+        let tile = all / self.taps * width;
+        if self.taps > 1 && self.count <= PARTS_EACH && tile >= LEAST_TILE {
+            return (all, tile, self.n * self.wide.div_ceil(tile));
+        }
+        let others = self.count.div_ceil(PARTS_EACH).next_power_of_two();
+        let most = (all / others).max(LEAST_LANES);
+        let mut lanes = pieces.next_power_of_two().clamp(LEAST_LANES, most);
+        // A block for each multiprocessor, while there are parts for its threads.
+        while lanes > LEAST_LANES && pieces.div_ceil(lanes) < MANY && all / lanes < self.count {
+            lanes /= 2;
+        }
+        (lanes, 0, pieces.div_ceil(lanes))
+    }
+}
 
 /// Which operands of a product lie transposed.
 #[derive(Debug, Clone, Copy)]
@@ -158,8 +200,7 @@ impl GpuOps {
         (down, right): (usize, usize),
         columns: usize,
     ) -> Result<Block, OpError> {
-        let dx = self.room(len)?;
-        self.queue.zero(&dx).map_err(told)?;
+        let dx = self.zeros(len)?;
         let shape =
             [count(len), size(Binary::Add as usize), size(columns), size(down), size(right)];
         let given = [&shape[..], &[block(&dx), block(y), block(&dx)]].concat();
@@ -176,27 +217,11 @@ impl GpuOps {
         let most = MOST_PARTS.div_ceil(columns.div_ceil(COLUMNS));
         let part = rows.div_ceil(most).max(LEAST_ROWS);
         let parts = rows.div_ceil(part);
-        let sums = self.column_parts((rows, columns), part, x, None)?;
-        self.added_parts(sums, parts, (1, columns), None)
-    }
-
-    /// The sums of columns over parts of the rows, plus a number of each column of `bias`, over and over.
-    fn column_parts(
-        &self,
-        (rows, columns): (usize, usize),
-        part: usize,
-        x: &Block,
-        bias: Option<(&Block, usize)>,
-    ) -> Result<Block, OpError> {
-        let parts = rows.div_ceil(part);
         let sums = self.room(parts * columns)?;
         let grid = Grid { blocks: [blocks(columns, COLUMNS), blocks(parts, 1), 1], threads: 256 };
-        let summands = bias.map_or(1, |(_, summands)| summands);
-        let bias = maybe(bias.map(|(bias, _)| bias));
-        let shape = [count(rows), size(columns), size(part), size(summands)];
-        let given = [&shape[..], &[block(x), bias, block(&sums)]].concat();
+        let given = [count(rows), size(columns), size(part), block(x), block(&sums)];
         self.launch(Kernel::ColumnParts, grid, &given)?;
-        Ok(sums)
+        self.added_parts(sums, parts, (1, columns), None)
     }
 
     /// The sum of parts of so many rows and columns, in an order that follows from their number, plus a number of each column;
@@ -211,8 +236,28 @@ impl GpuOps {
         if parts == 1 && bias.is_none() {
             return Ok(sums);
         }
-        let bias = bias.map(|bias| (bias, columns));
-        self.column_parts((parts, rows * columns), parts, &sums, bias)
+        let values = rows * columns;
+        let of = Parts { n: 1, channels: values, wide: values, taps: 1, count: parts };
+        self.added(&sums, of, bias.map(|bias| (bias, columns)))
+    }
+
+    /// The sum of parts, in an order that follows from their shape, plus so many numbers over and over; there may be none.
+    pub(super) fn added(
+        &self,
+        sums: &Block,
+        parts: Parts,
+        bias: Option<(&Block, usize)>,
+    ) -> Result<Block, OpError> {
+        let Parts { n, channels, wide, taps, count: terms } = parts;
+        let y = self.room(n * channels * taps)?;
+        let (lanes, tile, count) = parts.shared();
+        let shape =
+            [n, channels, wide, taps, terms, bias.map_or(1, |(_, count)| count), tile, lanes];
+        let rest = [block(sums), maybe(bias.map(|(bias, _)| bias)), block(&y)];
+        let given = [&shape.map(size)[..], &rest].concat();
+        let grid = Grid { blocks: [blocks(count, 1), 1, 1], threads: THREADS };
+        self.launch(Kernel::AddParts, grid, &given)?;
+        Ok(y)
     }
 
     pub(super) fn row_sums(
@@ -381,7 +426,7 @@ impl GpuOps {
         let y = self.wrap(y, output);
         Ok(self.record(&parts, y, move |ops, dy, wanted| {
             let (mut start, mut gradients) = (0, Vec::with_capacity(widths.len()));
-            for (own, wanted) in widths.iter().zip(wanted) {
+            for (own, wanted) in widths.iter().zip(wanted.iter()) {
                 gradients.push(match wanted {
                     false => None,
                     true => {
@@ -407,7 +452,7 @@ impl GpuOps {
         let y = self.wrap(y, output);
         Ok(self.record(parts, y, move |ops, dy, wanted| {
             let (mut start, mut gradients) = (0, Vec::with_capacity(lens.len()));
-            for (len, wanted) in lens.iter().zip(wanted) {
+            for (len, wanted) in lens.iter().zip(wanted.iter()) {
                 gradients.push(match wanted {
                     false => None,
                     true => {
@@ -461,7 +506,52 @@ fn places(total: usize, gathered: &[i32]) -> Vec<i32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::Node;
+    use super::super::trial::numbers;
     use super::*;
+    use crate::device::Precision;
+    use crate::nn::gpu::Gpu;
+    use crate::stand_in;
+
+    #[test]
+    fn parts_are_added_in_every_shape() {
+        if stand_in::here().is_none() {
+            return;
+        }
+        let ops = GpuOps::on(Gpu::open(0).unwrap(), Precision::Tf32).unwrap();
+        // By channels with their taps and by what lies beside each other; few parts and many; padded and not; not by fours.
+        let shapes = [
+            (1, 1, 1, 1, 2),
+            (1, 4000, 4000, 1, 3),
+            (1, 30, 30, 1, 700),
+            (1, 7, 7, 1, 5),
+            (5, 3, 4, 25, 90),
+            (3, 130, 132, 9, 2),
+            (2, 30, 32, 25, 8),
+            (2, 30, 32, 100, 2),
+            (4, 6, 8, 1, 4),
+        ];
+        for (n, channels, wide, taps, count) in shapes {
+            let parts = Parts { n, channels, wide, taps, count };
+            let values = numbers(5, count * n * taps * wide);
+            let bias = numbers(6, 7);
+            let tensor = |values: &[f32]| ops.tensor(values.to_vec(), Dims::Flat(values.len()));
+            let (x, added) = (tensor(&values).unwrap(), tensor(&bias).unwrap());
+            let own = Node::of(&added).value.clone();
+            for bias_of in [None, Some((&*own, 7))] {
+                let y = ops.added(&Node::of(&x).value, parts, bias_of).unwrap();
+                let found = ops.host(&ops.wrap(y, Dims::Flat(n * channels * taps)));
+                for (at, found) in found.into_iter().enumerate() {
+                    let (k, channel, tap) = (at / taps / channels, at / taps % channels, at % taps);
+                    let from = (k * taps + tap) * wide + channel;
+                    let of = |part: usize| f64::from(values[part * n * taps * wide + from]);
+                    let sum = (0..count).map(of).sum::<f64>();
+                    let wanted = sum + bias_of.map_or(0.0, |_| f64::from(bias[channel % 7]));
+                    assert!((f64::from(found) - wanted).abs() < 1e-4, "{parts:?}: {at}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn each_row_knows_where_it_was_gathered_to_in_their_order() {
