@@ -34,7 +34,7 @@ models = ["net"]
 on = ["digits.test"]
 
 [sweep]
-axes = { "stages.net.seed" = { range = [1, 8] } }
+axes = { "stages.net.seed" = { from = 1, to = 8, step = 1 } }
 TOML
 
 # sweep STORE NAME

@@ -142,7 +142,7 @@ impl Lock {
                     if !std::mem::replace(&mut told, true) {
                         waiting(&holder);
                     }
-                    thread::sleep(pace.pause());
+                    thread::sleep(pace.pause().0);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Looks at the locks that others hold, for whoever would take them once they are free. However many there are,
-//! a look lists one folder and reads one lock, so that a hundred waiting processes are no load on a file server.
+//! a look lists one folder and reads a few locks, after long pauses more than after short ones: it opens fewer
+//! than two files per second, so that a hundred waiting processes are no load on a file server.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,19 +15,23 @@ use crate::digest::Fingerprint;
 #[derive(Debug)]
 pub struct Lookout {
     pace: Pace,
+    /// How many locks the next look reads at most.
+    reads: u32,
 }
 
 impl Store {
     /// A lookout for locks of this store.
     pub fn lookout(&self) -> Lookout {
-        Lookout { pace: Pace::new(self.patience, random()) }
+        Lookout { pace: Pace::new(self.patience, random()), reads: 1 }
     }
 }
 
 impl Lookout {
     /// How long to wait before the next look.
     pub fn pause(&mut self) -> Duration {
-        self.pace.pause()
+        let (pause, reads) = self.pace.pause();
+        self.reads = reads;
+        pause
     }
 
     /// The next pauses are short again, as something happened.
@@ -51,17 +56,19 @@ impl Lookout {
             if !there.contains(&task) || store.seen.is_dead(&task) {
                 free.push(*fingerprint);
             } else {
-                taken.push(task);
+                taken.push((task, *fingerprint));
             }
         }
-        let next = store.seen.most_pressing(taken.iter().map(String::as_str), store.patience);
-        if let Some(task) = next {
-            let worth_a_try = match store.lock_name(task).holder()? {
-                Some((_, text)) => store.seen.saw(task, &text, store.patience),
+        for _ in 0..self.reads {
+            let tasks = taken.iter().map(|(task, _)| task.as_str());
+            let Some(next) = store.seen.most_pressing(tasks, store.patience) else { break };
+            let (task, fingerprint) = taken.swap_remove(next);
+            let worth_a_try = match store.lock_name(&task).holder()? {
+                Some((_, text)) => store.seen.saw(&task, &text, store.patience),
                 None => true,
             };
             if worth_a_try {
-                free.extend(held.iter().find(|it| it.to_string() == *task));
+                free.push(fingerprint);
             }
         }
         Ok(free)

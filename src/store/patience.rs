@@ -62,13 +62,16 @@ impl Pace {
         Self { patience, next: patience.limit / 300, random: seed }
     }
 
-    /// How long to pause now.
-    pub fn pause(&mut self) -> Duration {
+    /// How long to pause now, and how many locks to read then: one for every 0.8 s, and another.
+    pub fn pause(&mut self) -> (Duration, u32) {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let percent = u32::try_from(75 + (self.random >> 33) % 51).expect("at most 125");
         let pause = self.next * percent / 100;
         self.next = (self.next * 2).min(self.patience.limit / 12);
-        pause
+        let reads = pause.div_duration_f64(self.patience.limit / 75);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 8")]
+        let reads = 1 + reads.max(0.0) as u32;
+        (pause, reads)
     }
 
     /// Something happened: the next pauses are short again.
@@ -86,7 +89,7 @@ mod tests {
         let patience = Patience::default();
         let pauses = |seed| {
             let mut pace = Pace::new(patience, seed);
-            (0..12).map(|_| pace.pause()).collect::<Vec<_>>()
+            (0..12).map(|_| pace.pause().0).collect::<Vec<_>>()
         };
         let (one, two) = (pauses(1), pauses(2));
         assert_ne!(one, two);

@@ -66,20 +66,21 @@ impl Sightings {
         self.all().get(task).is_some_and(|seen| dead_here(&seen.text))
     }
 
-    /// Which of `tasks` to look at next: one whose counter seems to stand still, so that its patience goes on;
-    /// else the one that was not looked at for the longest time.
+    /// The place in `tasks` of the one to look at next: one whose counter seems to stand still, so that its patience
+    /// goes on; else the one that was not looked at for the longest time.
     pub fn most_pressing<'a>(
         &self,
         tasks: impl Iterator<Item = &'a str>,
         patience: Patience,
-    ) -> Option<&'a str> {
+    ) -> Option<usize> {
         let all = self.all();
         let now = Instant::now();
-        tasks.min_by_key(|task| {
+        let (place, _) = tasks.enumerate().min_by_key(|(_, task)| {
             let seen = all.get(*task);
             let stands = |it: &Sighting| it.looks > 1 && now - it.counted >= patience.spacing();
             (!seen.is_some_and(stands), seen.map(|it| it.last))
-        })
+        })?;
+        Some(place)
     }
 
     /// The text that the lock of `task` had when it was last looked at.
@@ -139,8 +140,8 @@ mod tests {
             }
         }
         let tasks = ["a", "b", "c"];
-        assert_eq!(seen.most_pressing(tasks.into_iter(), patience), Some("b"));
-        assert_eq!(seen.most_pressing(["a", "c"].into_iter(), patience), Some("a"));
-        assert_eq!(seen.most_pressing(["a", "new"].into_iter(), patience), Some("new"));
+        assert_eq!(seen.most_pressing(tasks.into_iter(), patience), Some(1));
+        assert_eq!(seen.most_pressing(["a", "c"].into_iter(), patience), Some(0));
+        assert_eq!(seen.most_pressing(["a", "new"].into_iter(), patience), Some(1));
     }
 }

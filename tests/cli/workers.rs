@@ -399,6 +399,79 @@ fn a_failure_of_runs_at_work_holds_for_who_joins_them_until_told_otherwise_or_th
 }
 
 #[test]
+fn a_holder_whose_counter_stands_still_while_a_process_computes_is_taken_over_without_further_waiting()
+ {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(
+        root,
+        &format!(
+            "[sweep]\nzip = [['{LR}', 'stages.net.epochs']]\n\
+             axes = {{ '{LR}' = [1e-2, 1e-3], 'stages.net.epochs' = [4, 600] }}\n"
+        ),
+    );
+    let store = root.join(".runner");
+    // The one that held it is on a machine that nobody hears of any more.
+    assert!(output(&mut command(root, "sweep", "alone", "60")).status.success());
+    let short = shortest_training(root);
+    fs::remove_dir_all(&store).unwrap();
+    fs::create_dir_all(store.join("locks")).unwrap();
+    let lock = store.join("locks").join(format!("{short}.0.lock"));
+    fs::write(lock, "00000000000000000007 dead 1 elsewhere net\n").unwrap();
+    let shared = output(&mut command(root, "sweep", "shared", "0.4"));
+    assert!(shared.status.success(), "{}", text(&shared.stderr));
+    let events = events(&shared);
+    let began = |name: &str| {
+        let is_start = |it: &Value| it["event"] == "task_started" && it["name"] == name;
+        events.iter().position(is_start).unwrap()
+    };
+    assert!(began("net[001]") < began("net[000]"), "it took what was free first");
+    assert!(events.iter().all(|event| event["event"] != "waiting"), "the long one took longer");
+    assert_nothing_left(root);
+}
+
+/// The fingerprint of the network of the first trial.
+fn shortest_training(root: &Path) -> String {
+    let record = crate::binary::record(&newest(root, "alone"));
+    let stages = record["trials"][0].as_array().unwrap();
+    let net = stages.iter().find(|stage| stage["name"] == "net").unwrap();
+    net["fingerprint"].as_str().unwrap().to_owned()
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
+fn status_and_gc_know_what_killed_processes_and_failures_left() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let status = || text(&crate::binary::runner(root, &["status"]).stdout);
+    let gc =
+        || text(&crate::binary::runner(root, &["gc", "--now", "--yes", "--keep-last", "0"]).stdout);
+    assert!(output(&mut command(root, "run", "results", "20")).status.success());
+    let other = ["--set", "stages.images.resize=10"];
+    for _ in 0..2 {
+        let mut command = command(root, "run", "results", "20");
+        let killed = output(command.args(other).env("RUNNER_FAIL_POINT", "stage done:1"));
+        assert_eq!(killed.status.code(), None, "it was killed");
+    }
+    let said = status();
+    assert!(said.contains("2 of 3 starts did not end"), "{said}");
+    let said = gc();
+    assert!(said.contains("starts of killed stages"), "{said}");
+    assert!(!status().contains("did not end"));
+
+    let rate = format!("{LR}=1e30");
+    let long = ["--set", &rate];
+    let failed = output(command(root, "run", "results", "20").args(long));
+    assert_eq!(failed.status.code(), Some(1));
+    let said = status();
+    assert!(said.contains("  failed: net, process ") && said.contains("not finite"), "{said}");
+    gc();
+    let said = status();
+    assert!(!said.contains("  failed: net, process "), "{said}");
+}
+
+#[test]
 fn a_patience_that_is_none_is_an_error_that_names_it() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
