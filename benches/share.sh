@@ -39,7 +39,7 @@ TOML
 
 # sweep STORE NAME
 sweep() {
-  "$runner" sweep share.toml --threads 1 --jobs 1 --json --store "$1" --results "$1-$2" >"$1-$2.events"
+  "$runner" sweep share.toml --threads 1 --jobs 1 --json --store "$1" --results "$1-$2" >"$1-$2.events" 2>"$1-$2.log"
 }
 
 begun() { grep -c '"event":"task_started"' "$1" || true; }
@@ -55,8 +55,8 @@ for round in $(seq "$rounds"); do
   two=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
   for name in a b; do
     cmp "one$round-a/share/latest/trials.csv" "two$round-$name/share/latest/trials.csv"
-    cmp "one$round-a/share/latest/table.csv" "two$round-$name/share/latest/table.csv"
+    diff -r -x timings.csv "one$round-a/share/latest/trials" "two$round-$name/share/latest/trials"
   done
   echo "round $round: one process $one s; two processes $two s, which began $(begun "two$round-a.events") and" \
-    "$(begun "two$round-b.events") stages; equal tables"
+    "$(begun "two$round-b.events") stages; equal results"
 done

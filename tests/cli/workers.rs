@@ -343,7 +343,11 @@ fn a_process_whose_lock_was_taken_over_abandons_its_task_and_takes_it_up_when_it
     let next = PathBuf::from(lock.to_str().unwrap().replace(".0.lock", ".1.lock"));
     // Whoever took over lives, as far as this machine can tell.
     fs::write(&next, "00000000000000000000 other 1 elsewhere net\n").unwrap();
-    event(&mut lines, |event| event.to_string().contains("net was taken over"));
+    event(&mut lines, |event| {
+        let text = event.to_string();
+        assert!(!text.contains("epoch 300/300"), "it went on to its end: {text}");
+        text.contains("net was taken over")
+    });
     assert_eq!(artifacts(&root.join(".runner")).len(), 2, "nothing was published");
     let waiting = event(&mut lines, |event| event["event"] == "waiting");
     assert_eq!(waiting["name"], "net");
