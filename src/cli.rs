@@ -199,9 +199,6 @@ pub struct SweepArgs {
     /// What to run.
     #[command(flatten)]
     pub file: FileArgs,
-    /// Repeat the trials that failed in the newest sweep of this pipeline; otherwise they stay failed
-    #[arg(long)]
-    pub retry_failed: bool,
     /// How and where to run.
     #[command(flatten)]
     pub options: RunOptions,
@@ -225,6 +222,9 @@ pub struct RunOptions {
     /// Start nothing new after a failure; otherwise only what depends on the failed stage is skipped
     #[arg(long)]
     pub fail_fast: bool,
+    /// Try stages again that failed before: for runs that are still at work, or in the newest sweep of this pipeline
+    #[arg(long)]
+    pub retry_failed: bool,
     /// Longest time between two checkpoints of a training
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub checkpoint_every: f64,

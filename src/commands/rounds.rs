@@ -22,7 +22,7 @@ use crate::report::{self, trial_files};
 use crate::stages::{Budget, Described, Failure, Product};
 use crate::store::Checked;
 
-/// Tasks that failed before and are not tried again.
+/// Tasks that failed in an earlier run and are not tried again.
 pub(super) type Failures = BTreeMap<Fingerprint, Failure>;
 
 /// How the trials ended.
@@ -41,7 +41,7 @@ pub(super) struct Conclusion {
 pub(super) struct Carrier<'a> {
     /// The run's id in its journal.
     pub run: &'a str,
-    /// Tasks that failed before and are not tried again.
+    /// Tasks that failed in an earlier run and are not tried again.
     pub failures: Failures,
     /// What every round is carried out with, but for what changes from round to round.
     pub execution: Execution<'a>,
@@ -53,7 +53,7 @@ impl Carrier<'_> {
     /// # Errors
     /// When there is no plan, a result cannot be read, or a stage does not fit a data set that the store
     /// has or that was built in the first round. Nothing but data sets was built then.
-    pub fn carry_out(&mut self, mut plan: Plan, trials: &mut Trials) -> Result<Conclusion, Error> {
+    pub fn carry_out(&self, mut plan: Plan, trials: &mut Trials) -> Result<Conclusion, Error> {
         let since = Instant::now();
         let reporter = Once { behind: self.execution.reporter, ended: Mutex::default() };
         let mut ended: Vec<Done> = Vec::new();
@@ -111,7 +111,6 @@ impl Carrier<'_> {
             let before = std::mem::take(&mut ended).into_iter().map(Some);
             let before = before.chain(std::iter::repeat_with(|| None));
             ended = before.zip(done).map(|(before, now)| merged(before, now)).collect();
-            self.note_failures(&ended);
             if problem.is_some() || self.is_to_stop(&ended) {
                 break;
             }
@@ -131,15 +130,6 @@ impl Carrier<'_> {
         let holdings = Holdings::look_up(plan, self.execution.store);
         let comparison = Comparison::new(plan, &holdings)?;
         Ok((holdings, comparison))
-    }
-
-    /// What failed in this round is not tried again in the next.
-    fn note_failures(&mut self, ended: &[Done]) {
-        for done in ended {
-            if let (End::Failed(failure), Some(name)) = (&done.end, done.fingerprint) {
-                self.failures.entry(name).or_insert_with(|| failure.clone());
-            }
-        }
     }
 
     /// Whether there is no further round after one in which tasks ended like this.
@@ -172,7 +162,8 @@ fn next(trials: &mut Trials, is_first: bool) -> Result<Option<Vec<Reach>>, Error
 /// Tells a search what its trials came to.
 ///
 /// # Errors
-/// When a result cannot be read, or has no such number. The search has learned from the others.
+/// When a result cannot be read, or has no such number, or a failure is known to this process alone. The search
+/// has learned from the others.
 fn learn(
     search: &mut Search,
     goal: Option<&Goal>,
@@ -181,12 +172,22 @@ fn learn(
 ) -> Result<(), Error> {
     let mut merits = HashMap::new();
     let mut problem = Ok(());
+    // Another process may see such a task succeed, and its search would part from this one.
+    let unrecorded = |task: &&NodeIndex| !ended[task.index()].is_recorded;
     for (trial, reach) in reach.iter().enumerate() {
         let epoch = match reach {
             Reach::Stay => continue,
             Reach::Epoch(epoch) => Some(*epoch),
             Reach::End => None,
         };
+        if search.decides()
+            && let Some(task) = plan.stages[trial].values().find(unrecorded)
+        {
+            problem = Err(Error::Machine(format!(
+                "the search stops here: that `{}` failed could not be written to the store",
+                exec::display_name(plan, *task)
+            )));
+        }
         let merit = goal.map_or(Ok(None), |goal| merit(goal, plan, ended, trial, epoch));
         let merit = merit.unwrap_or_else(|error| {
             problem = Err(error);

@@ -158,7 +158,10 @@ fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error> {
 /// # Errors
 /// When they cannot.
 fn prepare(pipeline: &str, options: &RunOptions) -> Result<Store, Error> {
-    let store = Store::open(&options.store)?;
+    let mut store = Store::open(&options.store)?;
+    if options.retry_failed {
+        store = store.forgiving()?;
+    }
     crate::bytes::spill_to(&options.store);
     results::prepare(&options.results, pipeline)?;
     Ok(store.enter(&format!("run of {pipeline}"), &options.results, |holder| {
@@ -195,7 +198,7 @@ fn carry_out(
         fail_fast: options.fail_fast,
         ..Execution::new(store, &environment, reporter, cancel)
     };
-    let mut carrier = Carrier { run, failures, execution };
+    let carrier = Carrier { run, failures, execution };
     let mut outcome = carrier.carry_out(plan, trials)?;
     let ended = (outcome.done.as_slice(), outcome.verdicts.as_slice());
     let earlier = results::earlier(&options.results, &outcome.plan, &trials.resolved, ended);

@@ -10,7 +10,7 @@ use crate::cli::StatusArgs;
 use crate::digest::Fingerprint;
 use crate::exec::Ending;
 use crate::report::{live, runs};
-use crate::store::{Holder, Store, Unfinished};
+use crate::store::{Holder, MOST_ATTEMPTS, Store, Unfinished};
 
 /// Prints the state of a store and of the newest run of each pipeline.
 ///
@@ -66,15 +66,26 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         }
         newest.insert(record.provenance.pipeline.clone(), (folder, record));
     }
+    let name = |fingerprint: &Fingerprint| {
+        let digits = fingerprint.to_string();
+        names.get(fingerprint).cloned().unwrap_or_else(|| format!("artifact {}", &digits[..12]))
+    };
     for Unfinished { fingerprint, steps, path } in store.unfinished()? {
-        let name = names.get(&fingerprint).cloned().unwrap_or_else(|| {
-            let digits = fingerprint.to_string();
-            format!("artifact {}", &digits[..12])
-        });
+        let name = name(&fingerprint);
         text += &format!(
             "  unfinished: {name}, checkpoint after {steps} steps in {}\n",
             path.display()
         );
+    }
+    for (_, failure) in store.failures()? {
+        text += &format!(
+            "  failed: {}, {}, for runs that are at work: {}\n",
+            failure.what, failure.who, failure.message
+        );
+    }
+    for (fingerprint, starts) in store.killed()? {
+        let name = name(&fingerprint);
+        text += &format!("  killed: {name}, {starts} of {MOST_ATTEMPTS} starts did not end\n");
     }
     for (folder, error) in runs::broken(&args.results)? {
         text += &format!("  damaged: run {}: {error}\n", folder.display());

@@ -23,7 +23,7 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
         return Err(Error::Missing("the pipeline has no `[sweep]` axes; use `runner run`".into()));
     }
     let options = &args.options;
-    let failures = match args.retry_failed {
+    let failures = match options.retry_failed {
         true => Failures::new(),
         false => failed_before(&options.results, &trials.trials[0].pipeline.name),
     };

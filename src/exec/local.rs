@@ -1,29 +1,41 @@
 //! Who runs tasks: threads of this process, one for each worker. A worker takes what the schedule has
 //! ready, has it carried out and hands back what came of it; it decides nothing. Training uses the whole
 //! machine from inside, so one worker is the default.
+//!
+//! A task that another process has is put aside, and the worker takes another one. A thread of its own watches
+//! what was put aside, also while all workers compute, and makes it ready again once its lock is free or its
+//! holder seems dead. Workers wait only when nothing else is ready.
 
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
 use super::events::Event;
-use super::schedule::{Next, TaskSchedule};
+use super::running::Running;
+use super::schedule::{HeldTask, Next, TaskSchedule};
 use super::sound::Sound;
 use super::task::{Carried, Shared, carry_out};
 use super::threads::{Division, Pools};
 use super::{Done, End, Execution, Holdings, display_name};
+use crate::digest::Fingerprint;
 use crate::plan::graph::Plan;
+
+/// How soon a user who asks to stop is heard.
+const HEARING: Duration = Duration::from_millis(100);
 
 /// Brings every task of `plan` to an end and returns how each ended, by task number. `holdings` is what
 /// the store has of it.
 pub fn execute(plan: &Plan, execution: &Execution, holdings: &Holdings) -> Vec<Done> {
-    let sound = Sound::default();
+    let (sound, running) = (Sound::default(), Running::default());
     let &Execution { store, environment, reporter, cancel, .. } = execution;
     let run = Run {
         plan,
         execution,
-        shared: Shared { store, environment, reporter, cancel, sound: &sound },
+        shared: Shared { store, environment, reporter, cancel, running: &running, sound: &sound },
         state: Mutex::new(State {
             schedule: TaskSchedule::new(plan, execution, holdings),
             division: Division::new(execution.workers),
@@ -31,6 +43,9 @@ pub fn execute(plan: &Plan, execution: &Execution, holdings: &Holdings) -> Vec<D
         changed: Condvar::new(),
     };
     thread::scope(|scope| {
+        if run.state().schedule.left() > 0 {
+            scope.spawn(|| run.watch());
+        }
         for _ in 1..execution.workers.min(run.state().schedule.left()) {
             scope.spawn(|| run.work());
         }
@@ -67,6 +82,14 @@ impl<'a> Run<'a> {
         let mut state = self.state();
         while state.schedule.left() > 0 {
             let Some(step) = state.schedule.next() else {
+                let untold = |it: &mut HeldTask| Some((it.task, it.holder.take()?));
+                let whom: Vec<_> = state.schedule.held().filter_map(untold).collect();
+                if !whom.is_empty() {
+                    drop(state);
+                    self.report_waiting(whom);
+                    state = self.state();
+                    continue;
+                }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -92,6 +115,63 @@ impl<'a> Run<'a> {
             }
             state.schedule.answer(task, carried);
             self.changed.notify_all();
+        }
+    }
+
+    /// Until every task is over, passes on to those that run that the user asked to stop, and looks after those
+    /// that other processes have.
+    fn watch(&self) {
+        let store = self.execution.store;
+        let mut lookout = store.lookout();
+        let mut next_look: Option<Instant> = None;
+        let mut state = self.state();
+        let mut left = state.schedule.left();
+        while state.schedule.left() > 0 {
+            if state.schedule.left() < left {
+                left = state.schedule.left();
+                lookout.reset();
+            }
+            let now = Instant::now();
+            if self.execution.cancel.load(Ordering::Relaxed) {
+                self.shared.running.stop();
+                self.release(&mut state, |_| true);
+            }
+            if state.schedule.held().len() == 0 {
+                next_look = None;
+            } else if *next_look.get_or_insert_with(|| now + lookout.pause()) <= now {
+                next_look = None;
+                let held: Vec<Fingerprint> =
+                    state.schedule.held().map(|it| it.fingerprint).collect();
+                drop(state);
+                let found = lookout.look(store, &held);
+                state = self.state();
+                match found {
+                    Ok(free) => {
+                        let free: HashSet<Fingerprint> = free.into_iter().collect();
+                        self.release(&mut state, |it| free.contains(it));
+                    }
+                    // What is wrong with the store is the end of the task whose turn it is.
+                    Err(_) => self.release(&mut state, |_| true),
+                }
+                continue;
+            }
+            let until = next_look.map_or(HEARING, |at| at - now);
+            let waited = self.changed.wait_timeout(state, until.min(HEARING));
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Makes tasks ready again that other processes had.
+    fn release(&self, state: &mut State, worth_a_try: impl Fn(&Fingerprint) -> bool) {
+        state.schedule.release(worth_a_try);
+        self.changed.notify_all();
+    }
+
+    /// Says for whom this process waits, of whom nothing was said yet.
+    fn report_waiting(&self, whom: Vec<(NodeIndex, String)>) {
+        for (task, holder) in whom {
+            let name = display_name(self.plan, task);
+            self.execution.reporter.event(&Event::Waiting { task: task.index(), name, holder });
         }
     }
 

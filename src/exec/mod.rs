@@ -8,6 +8,7 @@ pub mod journal;
 mod lines;
 mod local;
 mod mend;
+mod running;
 mod schedule;
 mod sound;
 mod task;
@@ -47,7 +48,7 @@ pub struct Execution<'a> {
     pub fail_fast: bool,
     /// Tasks that do not run to their end now, and how far they go; all others do.
     pub limits: &'a BTreeMap<NodeIndex, Limit>,
-    /// Tasks that failed before and are not tried again.
+    /// Tasks that failed in an earlier run and are not tried again.
     pub failures: &'a BTreeMap<Fingerprint, Failure>,
     /// Tasks whose artifacts may be damaged: every byte of these is compared before they are used.
     pub suspects: &'a BTreeSet<NodeIndex>,
@@ -108,7 +109,9 @@ pub struct Done {
     pub fingerprint: Option<Fingerprint>,
     /// Content and folder of its artifact, where it has one.
     pub artifact: Option<(Content, PathBuf)>,
-    /// Seconds that it took, waiting for other runners included.
+    /// Of a failure, whether the store has a record of it, so that every process sees it.
+    pub is_recorded: bool,
+    /// Seconds that this process spent on it.
     pub seconds: f64,
     /// What it said, a line each, with the time.
     pub log: Vec<String>,
@@ -117,7 +120,14 @@ pub struct Done {
 impl Done {
     /// That of a task that was not begun.
     fn without(end: End) -> Self {
-        Self { end, fingerprint: None, artifact: None, seconds: 0.0, log: Vec::new() }
+        Self {
+            end,
+            fingerprint: None,
+            artifact: None,
+            is_recorded: true,
+            seconds: 0.0,
+            log: Vec::new(),
+        }
     }
 
     /// The same end with the time and the log of what the task did `before`.

@@ -1,8 +1,7 @@
-//! What is ready: which tasks of a plan are over, which may begin, and what follows from how one ended.
-//! Knows the graph. Runs no task, waits for nobody, and does not know what tasks do.
+//! What is ready: which tasks of a plan are over, which may begin, which other processes have, and what follows
+//! from how one ended. Knows the graph. Runs no task, waits for nobody, and does not know what tasks do.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use petgraph::Direction;
@@ -13,6 +12,7 @@ use super::task::{ArtifactVersion, Carried, InputArtifact, ReadyTask};
 use super::{Done, End, Ending, Execution, Holding, Holdings, Limit, display_name};
 use crate::digest::{Content, Fingerprint};
 use crate::plan::graph::{Plan, TaskInput};
+use crate::store::mark;
 
 /// What a worker is to do next.
 pub(super) enum Next<'a> {
@@ -35,17 +35,32 @@ pub(super) struct TaskSchedule<'a> {
     /// The place of every task in the plan's order.
     places: Vec<usize>,
     /// Places of the tasks that wait for nothing.
-    ready: BinaryHeap<Reverse<usize>>,
+    ready: BTreeSet<usize>,
+    /// By place, the tasks that wait for nothing but are in the hands of another process.
+    held: BTreeMap<usize, HeldTask>,
+    /// The tasks that another process had at some time, so that what it left is looked for.
+    were_held: HashSet<NodeIndex>,
+    /// Where to begin among the ready ones: at the front while this process is alone; elsewhere, which differs
+    /// between processes, once it met another, so that they do not go for the same tasks.
+    begin_at: usize,
     /// How many have not ended.
     left: usize,
     /// How often each task ended: more than once when its artifact was damaged and built again.
     ended: Vec<u32>,
     /// The tasks that are being built again, and who waits for each.
     again: HashMap<NodeIndex, Vec<NodeIndex>>,
-    /// Seconds and log of tasks that came back because of a damaged input.
+    /// Seconds and log of tasks that came back: an input was damaged, or another process had them.
     came_back: HashMap<NodeIndex, (f64, Vec<String>)>,
     /// Why nothing begins any more.
     stopped: Option<Stopped>,
+}
+
+/// A task that another process has.
+pub(super) struct HeldTask {
+    pub task: NodeIndex,
+    pub fingerprint: Fingerprint,
+    /// Who has it, for people; `None` once they were told.
+    pub holder: Option<String>,
 }
 
 /// Why nothing begins any more, and because of which task.
@@ -78,7 +93,10 @@ impl<'a> TaskSchedule<'a> {
         let mut schedule = Self {
             plan,
             execution,
-            ready: ready.map(|task| Reverse(places[task])).collect(),
+            ready: ready.map(|task| places[task]).collect(),
+            held: BTreeMap::new(),
+            were_held: HashSet::new(),
+            begin_at: 0,
             done: vec![None; count],
             left: count,
             ended: vec![0; count],
@@ -96,7 +114,7 @@ impl<'a> TaskSchedule<'a> {
     /// Ends the tasks that the store has, and leaves those ready that are to be built.
     fn end_what_is_there(&mut self, holdings: &Holdings) {
         let mut rest = Vec::new();
-        while let Some(Reverse(place)) = self.ready.pop() {
+        while let Some(place) = self.ready.pop_first() {
             let task = self.plan.order[place];
             let whole = |(before, _): (NodeIndex, _)| self.artifact_of(before).is_some();
             let holding = holdings.get(task).filter(|_| {
@@ -106,7 +124,7 @@ impl<'a> TaskSchedule<'a> {
                     && self.plan.needs(task).into_iter().all(whole)
             });
             let Some(Holding { fingerprint, artifact, seconds }) = holding else {
-                rest.push(Reverse(place));
+                rest.push(place);
                 continue;
             };
             let (name, summary) = (display_name(self.plan, task), artifact.summary.clone());
@@ -115,6 +133,7 @@ impl<'a> TaskSchedule<'a> {
                 end: End::Cached,
                 fingerprint: Some(*fingerprint),
                 artifact: Some((artifact.content, artifact.path.clone())),
+                is_recorded: true,
                 seconds: *seconds,
                 log: Vec::new(),
             };
@@ -140,7 +159,9 @@ impl<'a> TaskSchedule<'a> {
 
     /// What is to be done next; `None` while everything that is left waits for what is under way.
     pub fn next(&mut self) -> Option<Next<'a>> {
-        let Reverse(place) = self.ready.pop()?;
+        let place = self.ready.range(self.begin_at..).next().or_else(|| self.ready.first());
+        let place = *place?;
+        self.ready.remove(&place);
         let task = self.plan.order[place];
         Some(match self.end_without_beginning(task) {
             Some(end) => {
@@ -154,6 +175,18 @@ impl<'a> TaskSchedule<'a> {
     /// Nothing begins any more, as [`Execution::goes_on`] said of what `task` built.
     pub fn refuse(&mut self, task: NodeIndex) {
         self.stopped = Some(Stopped::Refused(task));
+        self.release(|_| true);
+    }
+
+    /// The tasks that other processes have.
+    pub fn held(&mut self) -> impl ExactSizeIterator<Item = &mut HeldTask> {
+        self.held.values_mut()
+    }
+
+    /// Makes those of the tasks ready that other processes have and that are `worth_a_try` again.
+    pub fn release(&mut self, worth_a_try: impl Fn(&Fingerprint) -> bool) {
+        self.ready
+            .extend(self.held.extract_if(.., |_, it| worth_a_try(&it.fingerprint)).map(|it| it.0));
     }
 
     /// Takes back a task that was handed out.
@@ -171,17 +204,38 @@ impl<'a> TaskSchedule<'a> {
                     }
                 }
                 if self.waiting[task.index()] == 0 {
-                    self.ready.push(Reverse(self.places[task.index()]));
+                    self.ready.insert(self.places[task.index()]);
                 }
             }
+            Carried::Held { holder, seconds, log } => {
+                let (so_far, all) = self.came_back.entry(task).or_default();
+                *so_far += seconds;
+                all.extend(log);
+                self.hold(task, holder);
+            }
         }
+    }
+
+    /// Puts `task` aside, as `holder` has it.
+    fn hold(&mut self, task: NodeIndex, holder: String) {
+        let place = self.places[task.index()];
+        if self.stopped.is_some() {
+            self.ready.insert(place);
+            return;
+        }
+        if self.were_held.is_empty() {
+            self.begin_at = starting_place(self.places.len());
+        }
+        let holder = self.were_held.insert(task).then_some(holder);
+        let fingerprint = self.fingerprint(task);
+        self.held.insert(place, HeldTask { task, fingerprint, holder });
     }
 
     /// Has `input` built once more, whose artifact is damaged or gone, before `task` begins.
     fn build_again(&mut self, input: NodeIndex, task: NodeIndex) {
         let waiters = self.again.entry(input).or_insert_with(|| {
             self.left += 1;
-            self.ready.push(Reverse(self.places[input.index()]));
+            self.ready.insert(self.places[input.index()]);
             Vec::new()
         });
         waiters.push(task);
@@ -199,6 +253,7 @@ impl<'a> TaskSchedule<'a> {
             && !self.failed_before(&done)
         {
             self.stopped.get_or_insert(Stopped::Failed(task));
+            self.release(|_| true);
         }
         self.done[task.index()] = Some(done);
         self.ended[task.index()] += 1;
@@ -214,7 +269,7 @@ impl<'a> TaskSchedule<'a> {
             let waiting = &mut self.waiting[next.index()];
             *waiting -= 1;
             if *waiting == 0 {
-                self.ready.push(Reverse(self.places[next.index()]));
+                self.ready.insert(self.places[next.index()]);
             }
         }
     }
@@ -257,9 +312,7 @@ impl<'a> TaskSchedule<'a> {
     fn ready_task(&self, task: NodeIndex) -> ReadyTask<'a> {
         let (plan, execution) = (self.plan, self.execution);
         let node = &plan.graph[task];
-        let fingerprint = plan
-            .fingerprint(task, |input| self.artifact_of(input).map(|it| it.0))
-            .expect("every input has an artifact");
+        let fingerprint = self.fingerprint(task);
         ReadyTask {
             number: task.index(),
             name: display_name(plan, task),
@@ -276,7 +329,14 @@ impl<'a> TaskSchedule<'a> {
             },
             failed_before: execution.failures.get(&fingerprint),
             is_suspect: self.again.contains_key(&task) || execution.suspects.contains(&task),
+            was_held: self.were_held.contains(&task),
         }
+    }
+
+    /// That of a task that waits for nothing.
+    fn fingerprint(&self, task: NodeIndex) -> Fingerprint {
+        let content = |input| self.artifact_of(input).map(|it| it.0);
+        self.plan.fingerprint(task, content).expect("every input has an artifact")
     }
 
     fn input(&self, input: &TaskInput) -> InputArtifact {
@@ -296,4 +356,11 @@ impl<'a> TaskSchedule<'a> {
             is_new: done.end == End::Built,
         }
     }
+}
+
+/// A place among `places`, another one in every process.
+fn starting_place(places: usize) -> usize {
+    let digest = blake3::hash(mark().as_bytes());
+    let number = u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("eight bytes"));
+    usize::try_from(number % places.max(1) as u64).expect("less than a count")
 }

@@ -1,6 +1,10 @@
 //! One task from beginning to end: it is looked for in the store, its lock taken, its inputs checked, its
 //! stage run and the artifact published. Everything comes in as values. Knows no graph and no other task:
-//! an input that turns out to be damaged is a way to end, and whoever knows the graph answers it.
+//! an input that turns out to be damaged is a way to end, and so is another process that has the lock; whoever
+//! knows the graph answers it. Waits for nobody.
+//!
+//! What comes of a task is what the store says: its artifact, the rows of a paused training, or the record of a
+//! failure. So all processes that share a store see the same.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -8,15 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::events::{Event, Reporter, TaskProgress};
+use super::running::Running;
 use super::sound::Sound;
 use super::{Done, End};
 use crate::device::Device;
 use crate::digest::{Content, Fingerprint};
-use crate::metrics::csv;
+use crate::metrics::{TrainingRow, csv};
 use crate::nn::dispatch;
 use crate::progress::Progress as _;
 use crate::stages::{Budget, Context, Environment, Failure, Halt, Input, Outcome, Stage};
-use crate::store::{self, Artifact, Found, InputRecord, Lock, Manifest, Staging, Store};
+use crate::store::{
+    self, Artifact, Claim, FailureRecord, Found, InputRecord, Lock, MOST_ATTEMPTS, Manifest,
+    Staging, Store,
+};
 
 /// What all tasks of a run share.
 pub(super) struct Shared<'a> {
@@ -28,6 +36,8 @@ pub(super) struct Shared<'a> {
     pub reporter: &'a dyn Reporter,
     /// Set when the user asked to stop.
     pub cancel: &'a AtomicBool,
+    /// The stages that run now, which are told to stop.
+    pub running: &'a Running,
     /// Artifacts whose bytes were compared in this run.
     pub sound: &'a Sound,
 }
@@ -52,10 +62,12 @@ pub(super) struct ReadyTask<'a> {
     pub input_texts: Vec<String>,
     /// How far it goes, if not to its end.
     pub budget: Option<Budget>,
-    /// Why it failed before: then it is not tried again.
+    /// Why it failed in an earlier run: then it is not tried again.
     pub failed_before: Option<&'a Failure>,
     /// Whether the artifact that the store has may be damaged, so that every byte of it is compared.
     pub is_suspect: bool,
+    /// Whether another process had its lock the last time.
+    pub was_held: bool,
 }
 
 /// The artifact of a finished task that another reads.
@@ -93,13 +105,29 @@ pub(super) enum Carried {
         /// What was said meanwhile.
         log: Vec<String>,
     },
+    /// Another process has its lock.
+    Held {
+        /// Who, for people.
+        holder: String,
+        /// What it took to find out, or until the lock was lost.
+        seconds: f64,
+        /// What was said meanwhile.
+        log: Vec<String>,
+    },
 }
 
-/// An artifact that could be had, or what is in the way.
+/// What came of a task, or what is in the way.
 enum Obtained {
     Cached(Artifact),
     Built(Artifact),
+    Paused(Vec<TrainingRow>),
+    Failed {
+        failure: Failure,
+        /// Whether the store has a record of it.
+        is_recorded: bool,
+    },
     DamagedInputs(Vec<ArtifactVersion>),
+    Held(String),
 }
 
 /// Brings `task` to its end.
@@ -107,19 +135,33 @@ pub(super) fn carry_out(task: &ReadyTask, shared: &Shared) -> Carried {
     let since = Instant::now();
     let progress = TaskProgress::new(task.number, &task.name, shared.reporter);
     let attempt = Attempt { task, shared, progress: &progress };
+    let mut is_recorded = true;
     let (end, artifact) = match attempt.obtain() {
         Ok(Obtained::Cached(artifact)) => (attempt.cached(&artifact), Some(artifact)),
         Ok(Obtained::Built(artifact)) => (End::Built, Some(artifact)),
+        Ok(Obtained::Paused(rows)) => (attempt.halted(Halt::Paused { rows }), None),
+        Ok(Obtained::Failed { failure, is_recorded: found }) => {
+            is_recorded = found;
+            (attempt.halted(failure.into()), None)
+        }
         Ok(Obtained::DamagedInputs(inputs)) => {
             let seconds = since.elapsed().as_secs_f64();
             return Carried::DamagedInputs { inputs, seconds, log: progress.into_log() };
         }
-        Err(halt) => (attempt.halted(halt), None),
+        Ok(Obtained::Held(holder)) => {
+            let seconds = since.elapsed().as_secs_f64();
+            return Carried::Held { holder, seconds, log: progress.into_log() };
+        }
+        Err(halt) => {
+            is_recorded = !matches!(halt, Halt::Failed(_));
+            (attempt.halted(halt), None)
+        }
     };
     Carried::Ended(Done {
         end,
         fingerprint: Some(task.fingerprint),
         artifact: artifact.map(|it| (it.content, it.path)),
+        is_recorded,
         seconds: since.elapsed().as_secs_f64(),
         log: progress.into_log(),
     })
@@ -133,54 +175,117 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// The artifact, from the store or built now.
+    /// What the store has of the task, or what comes of carrying it out now.
     fn obtain(&self) -> Result<Obtained, Halt> {
-        let Shared { store, reporter, cancel, .. } = *self.shared;
-        let ReadyTask { number, name, fingerprint, .. } = self.task;
-        let stopping = || cancel.load(Ordering::Relaxed);
+        let Shared { store, .. } = *self.shared;
+        let ReadyTask { name, fingerprint, was_held, .. } = self.task;
         store.need(&[*fingerprint])?;
-        if let Found::Whole(artifact) = self.find()? {
-            return Ok(Obtained::Cached(artifact));
+        if *was_held {
+            store.refresh(fingerprint);
+        }
+        if let Ok(obtained) = self.look()? {
+            return Ok(obtained);
+        }
+        if self.is_stopping() {
+            return Err(Halt::Interrupted);
+        }
+        let lock = match store.try_lock(fingerprint, name)? {
+            Claim::Mine(lock) => lock,
+            Claim::Held(holder) => return Ok(Obtained::Held(holder)),
+        };
+        // Whoever held the lock before may be done meanwhile.
+        match self.look()? {
+            Ok(obtained) => return Ok(obtained),
+            Err(Some(damage)) => self.set_aside(&damage)?,
+            Err(None) => {}
         }
         if let Some(failure) = self.task.failed_before {
-            return Err(failure.clone().into());
+            return Ok(self.failed(&lock, failure.clone(), false));
         }
-        loop {
-            if stopping() {
-                return Err(Halt::Interrupted);
-            }
-            let waiting = |holder: &str| {
-                let (task, name, holder) = (*number, name.clone(), holder.to_owned());
-                reporter.event(&Event::Waiting { task, name, holder });
-            };
-            let Some(lock) = store.lock(fingerprint, name, waiting, stopping)? else {
-                return Err(Halt::Interrupted);
-            };
-            // Whoever held the lock before may have built it meanwhile.
-            match self.find()? {
-                Found::Whole(artifact) => return Ok(Obtained::Cached(artifact)),
-                Found::Nothing => {}
-                Found::Damaged(reason) => self.set_aside(&reason)?,
-            }
-            let damaged = self.damaged_inputs()?;
-            if !damaged.is_empty() {
-                return Ok(Obtained::DamagedInputs(damaged));
-            }
-            let halt = match self.build(&lock) {
-                Ok(artifact) => return Ok(Obtained::Built(artifact)),
-                Err(Halt::Interrupted) => return Err(Halt::Interrupted),
-                Err(halt) => halt,
-            };
-            // Had this runner stood still, another may have taken over, thrown away what was written
-            // here, and be done: then nothing failed.
-            if let Ok(Found::Whole(artifact)) = store.find(fingerprint) {
-                store.clear_checkpoints(fingerprint);
-                return Ok(Obtained::Cached(artifact));
-            }
-            if !lock.is_lost() {
-                return Err(halt);
-            }
+        let damaged = self.damaged_inputs()?;
+        if !damaged.is_empty() {
+            return Ok(Obtained::DamagedInputs(damaged));
         }
+        let Some(attempt) = store.begin_attempt(fingerprint, &lock)? else {
+            let obtained = self.failed(&lock, killed(), false);
+            store.clear_attempts(fingerprint);
+            return Ok(obtained);
+        };
+        let built = self.build(&lock);
+        if lock.is_lost() {
+            attempt.abandon();
+            return self.abandoned(name);
+        }
+        let obtained = match built {
+            Ok(Ok(artifact)) => {
+                store.clear_failure(fingerprint)?;
+                Ok(Obtained::Built(artifact))
+            }
+            Ok(Err(Halt::Failed(failure))) => Ok(self.failed(&lock, failure, true)),
+            Ok(Err(Halt::Paused { rows })) => Ok(Obtained::Paused(rows)),
+            Ok(Err(Halt::Interrupted)) => Err(Halt::Interrupted),
+            Err(error) => Err(error.into()),
+        };
+        attempt.end();
+        obtained
+    }
+
+    /// What the store says of the task; else how its artifact is damaged, if there is one. Takes no lock.
+    fn look(&self) -> Result<Result<Obtained, Option<String>>, store::Error> {
+        let Shared { store, .. } = *self.shared;
+        let ReadyTask { stage, fingerprint, budget, .. } = self.task;
+        let damage = match self.find()? {
+            Found::Whole(artifact) => return Ok(Ok(Obtained::Cached(artifact))),
+            Found::Nothing => None,
+            Found::Damaged(reason) => Some(reason),
+        };
+        let paused = budget.and_then(|it| stage.paused(&store.checkpoints(fingerprint), it));
+        if let Some(rows) = paused {
+            return Ok(Ok(Obtained::Paused(rows)));
+        }
+        Ok(match store.failure(fingerprint)? {
+            Some(record) => Ok(Obtained::Failed { failure: told(record), is_recorded: true }),
+            None => Err(damage),
+        })
+    }
+
+    /// The task failed: writes it down for all processes, whose record is the one that counts. `now` says that it
+    /// was tried.
+    fn failed(&self, lock: &Lock, failure: Failure, now: bool) -> Obtained {
+        let Shared { store, .. } = *self.shared;
+        let ReadyTask { name, fingerprint, .. } = self.task;
+        // What a process that stood still found may be over: it was taken over, and the successor is done.
+        if now && let Ok(Found::Whole(artifact)) = store.find(fingerprint) {
+            store.clear_checkpoints(fingerprint);
+            return Obtained::Cached(artifact);
+        }
+        let words = (failure.message.as_str(), failure.help.as_slice());
+        let is_recorded = match store.record_failure(fingerprint, lock, name, words) {
+            Ok(record) if record.is_own() => true,
+            Ok(record) => return Obtained::Failed { failure: told(record), is_recorded: true },
+            Err(_) => false,
+        };
+        Obtained::Failed { failure, is_recorded }
+    }
+
+    /// The lock is lost, as this process stood still: what was written is thrown away. The task is its
+    /// successor's, unless that is done.
+    fn abandoned(&self, name: &str) -> Result<Obtained, Halt> {
+        let Shared { store, .. } = *self.shared;
+        let ReadyTask { fingerprint, .. } = self.task;
+        if let Ok(Found::Whole(artifact)) = store.find(fingerprint) {
+            store.clear_checkpoints(fingerprint);
+            return Ok(Obtained::Cached(artifact));
+        }
+        if self.is_stopping() {
+            return Err(Halt::Interrupted);
+        }
+        self.progress.note(&format!("{name} was taken over, as this process stood still"));
+        Ok(Obtained::Held("whoever took over".to_owned()))
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.cancel.load(Ordering::Relaxed)
     }
 
     /// What the store has of it. Sizes tell enough, but of an artifact in doubt every byte is compared.
@@ -221,15 +326,22 @@ impl Attempt<'_> {
         Ok(damaged)
     }
 
-    /// Runs the stage and publishes what it builds.
-    fn build(&self, lock: &Lock) -> Result<Artifact, Halt> {
+    /// Runs the stage and publishes what it builds. The outer error is one of the store, and not of the stage.
+    fn build(&self, lock: &Lock) -> Result<Result<Artifact, Halt>, store::Error> {
         let Shared { store, reporter, .. } = *self.shared;
         let ReadyTask { number, name, stage, fingerprint, .. } = self.task;
         let since = Instant::now();
         let (task, kind) = (*number, stage.kind().to_owned());
         reporter.event(&Event::TaskStarted { task, name: name.clone(), kind });
         let staging = store.stage(fingerprint, lock)?;
-        let outcome = self.run_stage(&staging)?;
+        let outcome = match self.run_stage(&staging, lock) {
+            Ok(outcome) => outcome,
+            Err(halt) => return Ok(Err(halt)),
+        };
+        // Nothing is published in the place of a successor.
+        if lock.is_lost() {
+            return Ok(Err(Halt::Interrupted));
+        }
         let artifact = self.publish(staging, &outcome)?;
         store.clear_checkpoints(fingerprint);
         let (name, summary) = (name.clone(), outcome.summary);
@@ -239,10 +351,10 @@ impl Attempt<'_> {
             summary,
             seconds: since.elapsed().as_secs_f64(),
         });
-        Ok(artifact)
+        Ok(Ok(artifact))
     }
 
-    fn run_stage(&self, staging: &Staging) -> Result<Outcome, Halt> {
+    fn run_stage(&self, staging: &Staging, lock: &Lock) -> Result<Outcome, Halt> {
         let ReadyTask { name, stage, external, device, fingerprint, budget, .. } = self.task;
         let input = |input: &InputArtifact| Input {
             key: input.key.clone(),
@@ -250,6 +362,7 @@ impl Attempt<'_> {
             split: input.split.clone(),
         };
         let inputs: Vec<Input> = self.task.inputs.iter().map(input).collect();
+        let _running = self.shared.running.enter(lock.abandon());
         let context = Context {
             inputs: &inputs,
             out: staging.path(),
@@ -259,7 +372,7 @@ impl Attempt<'_> {
             budget: *budget,
             device: *device,
             progress: self.progress,
-            cancel: self.shared.cancel,
+            cancel: lock.abandon(),
         };
         // Nothing of the stage is looked at after a panic but the message.
         catch_unwind(AssertUnwindSafe(|| stage.run(&context))).unwrap_or_else(|panic| {
@@ -273,7 +386,7 @@ impl Attempt<'_> {
         })
     }
 
-    fn publish(&self, staging: Staging, outcome: &Outcome) -> Result<Artifact, Halt> {
+    fn publish(&self, staging: Staging, outcome: &Outcome) -> Result<Artifact, store::Error> {
         let ReadyTask { stage, settings, external, device, fingerprint, .. } = self.task;
         staging.check_names()?;
         if let Some(text) = outcome.metrics.csv() {
@@ -293,8 +406,7 @@ impl Attempt<'_> {
             kind: stage.kind().to_owned(),
             revision: stage.revision(),
             backend: dispatch::backend(*device),
-            settings: serde_json::to_value(settings)
-                .map_err(|error| Failure::new(format!("settings cannot be JSON: {error}")))?,
+            settings: serde_json::to_value(settings).expect("settings from TOML can be JSON"),
             external: external.map(str::to_owned),
             inputs: self.task.inputs.iter().map(record).collect(),
             fingerprint: *fingerprint,
@@ -303,7 +415,7 @@ impl Attempt<'_> {
             runner: env!("CARGO_PKG_VERSION").to_owned(),
             created: crate::system::now().to_rfc3339(),
         };
-        Ok(staging.publish(manifest)?)
+        staging.publish(manifest)
     }
 
     /// Reports that the store had it.
@@ -333,6 +445,29 @@ impl Attempt<'_> {
         self.shared.reporter.event(&event);
         end
     }
+}
+
+/// A failure that the store has a record of, for people. Of another process they hear who it was, and what to do
+/// when the cause is gone.
+fn told(record: FailureRecord) -> Failure {
+    let from = (!record.is_own()).then(|| {
+        format!(
+            "{} found this at {}, and runs that were at work then still are; `--retry-failed` tries it again",
+            record.who, record.when
+        )
+    });
+    let FailureRecord { message, help, .. } = record;
+    Failure { message, help: help.into_iter().chain(from).collect() }
+}
+
+/// Why a task is not begun once more.
+fn killed() -> Failure {
+    let failure = Failure::new(format!(
+        "it was begun {MOST_ATTEMPTS} times and killed each time before it ended, perhaps as memory ran out"
+    ));
+    failure
+        .help("give it more memory, or let it need less, with a smaller batch or fewer `--jobs`")
+        .help("`--retry-failed` tries it again, whatever killed it")
 }
 
 impl From<store::Error> for Failure {

@@ -211,6 +211,76 @@ fn a_runner_that_stood_still_takes_what_another_made_meanwhile() {
     }
 }
 
+/// How stage `a` ends on `store`, and how often it was run.
+fn ends_on(store: &Store, fault: Fault) -> (End, usize) {
+    let (a, runs) = stage("a", "a", fault, 0, &[]);
+    let plan = Plan::new(vec![Trial::single(pipeline(vec![a]))], &OutsideDigests::default());
+    let cancel = AtomicBool::new(false);
+    let environment = Environment {
+        offline: true,
+        downloads: store.downloads(),
+        activations: None,
+        save_every: Duration::from_secs(60),
+    };
+    let execution = Execution::new(store, &environment, &Quiet, &cancel);
+    let done = carry_out(&plan.unwrap(), &execution).remove(0);
+    assert!(done.is_recorded);
+    (done.end, runs.load(Ordering::SeqCst))
+}
+
+#[test]
+fn a_failure_holds_for_every_run_that_was_at_work_and_for_those_that_join_it() {
+    let root = tempfile::tempdir().unwrap();
+    let results = root.path().join("results");
+    fs::create_dir(&results).unwrap();
+    let open = || Store::open(root.path().join("store")).unwrap();
+    let enter = |store: Store| store.enter("run", &results, |_| {}).unwrap();
+    let (one, two) = (enter(open()), enter(open()));
+    let (end, runs) = ends_on(&one, Fault::Fails);
+    assert_eq!(runs, 1);
+    drop(one);
+    // The cause is repaired, but a search of the other run must not see what the first did not.
+    let held = ends_on(&two, Fault::None);
+    assert_eq!(held, (end.clone(), 0));
+    let joined = enter(open());
+    drop(two);
+    assert_eq!(ends_on(&joined, Fault::None), (end.clone(), 0));
+    // Who joins one that joined, joins them all.
+    let last = enter(open());
+    drop(joined);
+    assert_eq!(ends_on(&last, Fault::None), (end, 0));
+    // Told to, a run tries again although others are at work, and what comes of it counts for all.
+    let retries = enter(open().forgiving().unwrap());
+    let (again, runs) = ends_on(&retries, Fault::Panics);
+    assert!(matches!(&again, End::Failed(failure) if failure.message.contains("oh no")));
+    assert_eq!((runs, ends_on(&retries, Fault::None)), (1, (again.clone(), 0)));
+    assert_eq!(ends_on(&last, Fault::None), (again, 0));
+    drop((last, retries));
+    // All are over: the next one tries again by itself, and leaves no record once it succeeded.
+    let next = enter(open());
+    assert_eq!(ends_on(&next, Fault::None), (End::Built, 1));
+    assert_eq!(fs::read_dir(root.path().join("store/failed")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_record_of_a_failure_that_no_runner_wrote_says_nothing() {
+    for text in ["", "{", "[1, 2]"] {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        ends_on(&store, Fault::Fails);
+        let [record] = &fs::read_dir(root.path().join("failed"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!("one record")
+        };
+        fs::write(record, text).unwrap();
+        assert!(matches!(ends_on(&store, Fault::Fails), (End::Failed(_), 1)), "{text}");
+        assert!(matches!(ends_on(&store, Fault::Fails), (End::Failed(_), 0)), "{text}");
+    }
+}
+
 #[test]
 fn a_second_run_is_cached_and_names_do_not_matter() {
     let root = tempfile::tempdir().unwrap();

@@ -6,18 +6,22 @@ mod run;
 mod task;
 mod without_source;
 
+use std::path::Path;
+
 pub(super) use self::network::ModelSource;
 use self::task::{TrainingTask, without_key};
 use super::classes::{Uses, names_of_both};
 use super::inputs::{misfits, unlike_classes};
 use super::{
-    Context, DatasetShape, Defaults, Described, Halt, ModelShape, Outcome, Problem, Product, Stage,
+    Budget, Context, DatasetShape, Defaults, Described, Halt, ModelShape, Outcome, Problem,
+    Product, Stage,
 };
 use crate::adapt;
 use crate::config::diagnostic::suggest;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants};
 use crate::data::augment::Augment;
 use crate::data::classes::{match_classes, written};
+use crate::metrics::TrainingRow;
 use crate::nn::spec::Layer;
 use crate::nn::{Part, Spec, freeze};
 use crate::train::groups::Groups;
@@ -313,6 +317,10 @@ impl Stage for TrainingStage {
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         self.training.describe(inputs).map(Product::Model)
+    }
+
+    fn paused(&self, scratch: &Path, budget: Budget) -> Option<Vec<TrainingRow>> {
+        self.training.paused(scratch, budget)
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {

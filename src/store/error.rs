@@ -45,6 +45,12 @@ pub enum Error {
         /// Ours.
         known: u64,
     },
+    /// The environment sets a patience that is none.
+    #[error("RUNNER_PATIENCE is `{given}`, which is no number of seconds from 0.01 on")]
+    Patience {
+        /// What it is set to.
+        given: String,
+    },
     /// A stage wrote a file under a name that is the store's own.
     #[error("the stage wrote `{name}`, a name that the store keeps for itself")]
     Reserved {
@@ -74,6 +80,7 @@ impl Error {
             Self::Newer { .. } => {
                 vec!["update this runner, or give another store with `--store DIR`".into()]
             }
+            Self::Patience { .. } => Vec::new(),
             Self::Reserved { .. } => vec!["this is a bug in runner; please report it".into()],
         }
     }

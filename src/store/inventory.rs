@@ -7,8 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::attempts::ATTEMPTS;
 use super::error::Error;
 use super::lock::Lock;
+use super::names::{fingerprint_in, newest_checkpoint};
 use super::sign::Holder;
 use super::{Store, list, remove};
 use crate::digest::Fingerprint;
@@ -48,6 +50,8 @@ pub enum Waste {
     Artifact,
     /// Checkpoints of a training that no run is on the way to.
     Checkpoints,
+    /// Starts of a task that was killed, and that no run is on the way to.
+    Attempts,
     /// A damaged artifact that was set aside.
     Damaged,
     /// Kept activations.
@@ -59,7 +63,7 @@ pub enum Waste {
 impl Waste {
     /// Whether only the records of runs tell that nothing needs it.
     pub fn is_of_runs(self) -> bool {
-        matches!(self, Self::Artifact | Self::Checkpoints)
+        matches!(self, Self::Artifact | Self::Checkpoints | Self::Attempts)
     }
 }
 
@@ -69,6 +73,7 @@ impl fmt::Display for Waste {
             Self::HalfRemoved => "half removed",
             Self::Artifact => "artifact",
             Self::Checkpoints => "checkpoints",
+            Self::Attempts => "starts of killed stages",
             Self::Damaged => "damaged artifact",
             Self::Activations => "activations of frozen layers",
             Self::Left => "left by a command that was killed",
@@ -113,11 +118,7 @@ impl Store {
         let mut all = Vec::new();
         for path in self.entries("checkpoints")? {
             let Some(fingerprint) = fingerprint_in(&path) else { continue };
-            let files = list(&path)?;
-            let steps = files.iter().filter_map(|file| {
-                file.file_name()?.to_str()?.split_once('-')?.0.parse::<u64>().ok()
-            });
-            if let Some(steps) = steps.max() {
+            if let Some(steps) = newest_checkpoint(&path)? {
                 all.push(Unfinished { fingerprint, steps, path });
             }
         }
@@ -166,7 +167,9 @@ impl Store {
         let mut garbage = Vec::new();
         let mut add = |path: PathBuf, what| garbage.push(Garbage::new(path, what));
         let shards = self.entries("artifacts")?.into_iter();
-        for folder in shards.chain(["checkpoints", "damaged"].map(|name| self.root.join(name))) {
+        for folder in
+            shards.chain(["checkpoints", "damaged", ATTEMPTS].map(|name| self.root.join(name)))
+        {
             let paths = list(&folder)?.into_iter();
             for path in paths.filter(|path| path.extension().is_some_and(|it| it == GONE)) {
                 add(path, Waste::HalfRemoved);
@@ -178,6 +181,11 @@ impl Store {
         for Unfinished { fingerprint, path, .. } in unfinished {
             if !needed.contains(&fingerprint) && !young(&path) {
                 add(path, Waste::Checkpoints);
+            }
+        }
+        for (fingerprint, path) in self.begun()? {
+            if !needed.contains(&fingerprint) && !young(&path) {
+                add(path, Waste::Attempts);
             }
         }
         for (folder, what) in [("damaged", Waste::Damaged), ("activations", Waste::Activations)] {
@@ -244,11 +252,6 @@ impl Garbage {
     pub fn remove(&self) -> Result<(), Error> {
         remove(&self.path)
     }
-}
-
-/// The fingerprint that a path ends with.
-pub(super) fn fingerprint_in(path: &Path) -> Option<Fingerprint> {
-    path.file_name()?.to_str()?.parse().ok().map(Fingerprint)
 }
 
 fn size(path: &Path) -> u64 {

@@ -1,35 +1,36 @@
-//! Who makes a task: `<task>.0.lock` says so. The holder moves a counter in it; whoever waits takes
-//! over when the counter stood still for long enough by the waiter's own clock, by creating
-//! `<task>.1.lock`, then `.2` and so on: a file can be created once, so one waiter wins, and nobody
+//! Who builds a task: `<task>.0.lock` says so. The holder moves a counter in it; whoever wants the task takes
+//! over when the counter stood still for long enough by its own clock and in its own looks, by creating
+//! `<task>.1.lock`, then `.2` and so on: a file can be created once, so one of them wins, and nobody
 //! ever removes a lock that another may hold. Needs exclusive creation only, which NFS has, and never
 //! compares the clocks of two machines. Publishing is atomic anyway: a lock only saves double work.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::error::Error;
+use super::patience::{Pace, Patience};
 use super::remove;
+use super::sightings::Sightings;
 use super::sign::{
     Heart, Holder, Token, dead_here, holder, move_counter, text_at, token_in, unborn_name,
 };
 use crate::fault::fail_point;
 
-/// How often holders move their counter and how long waiters bear it standing still.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// Time between two moves of the counter.
-    pub beat: Duration,
-    /// How long a standing counter means a living holder.
-    pub limit: Duration,
-}
+/// How often a file that others see in its cached form is looked for again at once.
+const ROUNDS: u32 = 8;
 
-impl Default for Patience {
-    fn default() -> Self {
-        Self { beat: Duration::from_secs(2), limit: Duration::from_secs(60) }
-    }
+/// What came of trying to take a lock.
+#[derive(Debug)]
+pub enum Claim {
+    /// It is this runner's now.
+    Mine(Lock),
+    /// Another has it, who is called so.
+    Held(String),
 }
 
 /// A held lock; dropping it releases it.
@@ -39,6 +40,8 @@ pub struct Lock {
     /// How often the lock was taken over before it is free again.
     generation: u64,
     token: Token,
+    /// Set once the lock is lost.
+    abandon: Arc<AtomicBool>,
     /// Moves the counter; stopped before the files go.
     heart: Option<Heart>,
 }
@@ -93,43 +96,55 @@ impl Name {
 }
 
 impl Lock {
+    /// Takes the lock, if nobody has it or its holder is dead; does not wait. Others who look see that this
+    /// runner is to do `what`.
+    pub(super) fn attempt(
+        name: &Name,
+        what: &str,
+        patience: Patience,
+        seen: &Sightings,
+    ) -> Result<Claim, Error> {
+        let token = Token::new(what);
+        let mut other = "another runner".to_owned();
+        for _ in 0..ROUNDS {
+            let taken = match name.holder()? {
+                None => Self::create(name, 0, &token, patience.beat)?,
+                Some((generation, now)) => {
+                    other = holder(&now);
+                    if !seen.saw(&name.task, &now, patience) {
+                        break;
+                    }
+                    Self::take_over(name, generation, &now, &token, patience.beat)?
+                }
+            };
+            if let Some(lock) = taken {
+                seen.forget(&name.task);
+                return Ok(Claim::Mine(lock));
+            }
+        }
+        Ok(Claim::Held(other))
+    }
+
+    /// Waits for the lock. `waiting` is told once whom it waits for.
     pub(super) fn acquire(
         name: &Name,
         what: &str,
         patience: Patience,
+        seen: &Sightings,
         mut waiting: impl FnMut(&str),
-        give_up: impl Fn() -> bool,
-    ) -> Result<Option<Self>, Error> {
-        let token = Token::new(what);
-        let mut seen: Option<(String, Instant)> = None;
-        let pause = (patience.beat / 4).min(Duration::from_millis(200));
+    ) -> Result<Self, Error> {
+        let mut pace = Pace::new(patience, super::sign::random());
+        let mut told = false;
         loop {
-            let Some((generation, now)) = name.holder()? else {
-                match Self::create(name, 0, &token, patience.beat)? {
-                    Some(lock) => return Ok(Some(lock)),
-                    None => continue,
-                }
-            };
-            if give_up() {
-                return Ok(None);
-            }
-            let standing = match &seen {
-                Some((before, since)) if *before == now => since.elapsed(),
-                before => {
-                    if before.is_none() {
-                        waiting(&holder(&now));
+            match Self::attempt(name, what, patience, seen)? {
+                Claim::Mine(lock) => return Ok(lock),
+                Claim::Held(holder) => {
+                    if !std::mem::replace(&mut told, true) {
+                        waiting(&holder);
                     }
-                    seen = Some((now.clone(), Instant::now()));
-                    Duration::ZERO
-                }
-            };
-            if standing > patience.limit || dead_here(&now) {
-                match Self::take_over(name, generation, &now, &token, patience.beat)? {
-                    Some(lock) => return Ok(Some(lock)),
-                    None => continue,
+                    thread::sleep(pace.pause().0);
                 }
             }
-            thread::sleep(pause);
         }
     }
 
@@ -182,7 +197,7 @@ impl Lock {
             .and_then(|mut file| file.write_all(token.line(0).as_bytes()).map(|()| file));
         let file = written.map_err(|source| Error::writing(&private, source))?;
         fail_point("lock written");
-        let made = match fs::hard_link(&private, &path) {
+        let made = match link(&private, &path, |from, to| fs::hard_link(from, to)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
             // Some file systems have no links.
             Err(_) => OpenOptions::new()
@@ -199,21 +214,30 @@ impl Lock {
         }
         .map_err(|source| Error::writing(&path, source))?;
         fail_point("locked");
+        let abandon = Arc::new(AtomicBool::new(false));
         let heart = {
             let (name, token, mut count, mut file) = (name.clone(), token.clone(), 0, made);
+            let abandon = Arc::clone(&abandon);
             Heart::start(beat, move || {
                 count += 1;
                 // To the file that was made, not to whatever has its name: that may be another's by the
                 // time it is written. A failed write may pass; the waiters' patience covers it.
-                let lost = name.is_lost(generation, &token);
-                if !lost {
-                    let _ = move_counter(&mut file, &token.line(count));
+                if name.is_lost(generation, &token) {
+                    abandon.store(true, Ordering::SeqCst);
+                    return false;
                 }
-                !lost
+                let _ = move_counter(&mut file, &token.line(count));
+                true
             })
         };
         let (name, token) = (name.clone(), token.clone());
-        Ok(Some(Self { name, generation, token, heart: Some(heart) }))
+        Ok(Some(Self { name, generation, token, abandon, heart: Some(heart) }))
+    }
+
+    /// A flag that is set within a beat once the lock is lost: what is done under the lock stops then. Others
+    /// may set it as well, to have it stop for another reason.
+    pub fn abandon(&self) -> &Arc<AtomicBool> {
+        &self.abandon
     }
 
     /// Whether somebody took over, because this holder seemed dead; whatever became of its files.
@@ -221,10 +245,33 @@ impl Lock {
         self.name.is_lost(self.generation, &self.token)
     }
 
+    /// Who holds it, as the file says in its first line.
+    pub(super) fn line(&self) -> String {
+        self.token.line(0)
+    }
+
     /// The random word that tells this lock from all others.
     pub(super) fn token(&self) -> &str {
         &self.token.word
     }
+}
+
+/// Has the file at `private` appear at `path` too, unless there is one. Over a network the answer to a request that
+/// succeeded may be lost, and its repetition says that the file exists: the number of names tells.
+fn link(
+    private: &Path,
+    path: &Path,
+    request: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let made = request(private, path);
+    #[cfg(unix)]
+    if matches!(&made, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
+        use std::os::unix::fs::MetadataExt as _;
+        if fs::metadata(private)?.nlink() == 2 {
+            return Ok(());
+        }
+    }
+    made
 }
 
 impl Drop for Lock {
@@ -238,5 +285,29 @@ impl Drop for Lock {
             // What cannot be removed is taken over once its counter stands still.
             let _ = remove(&self.name.path(generation));
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_was_made_although_the_answer_says_that_it_exists_is_ones_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mine, theirs, path) =
+            ["mine", "theirs", "lock"].map(|name| folder.path().join(name)).into();
+        fs::write(&mine, "mine").unwrap();
+        fs::write(&theirs, "theirs").unwrap();
+        // The request went through, its answer was lost, and its repetition was answered.
+        let twice = |from: &Path, to: &Path| {
+            let _ = fs::hard_link(from, to);
+            fs::hard_link(from, to)
+        };
+        link(&mine, &path, twice).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+        let error = link(&theirs, &path, twice).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
 }

@@ -1,29 +1,41 @@
 //! Artifacts on disk, named by fingerprint. A reader never sees half of one, and what a dead runner left
 //! behind is cleared away when a store is opened. Knows neither stages nor the graph.
 
+mod attempts;
 mod checked;
 mod error;
+mod failed;
 mod folders;
 mod inventory;
 mod lock;
+mod lookout;
 mod manifest;
+mod names;
+mod patience;
 mod publish;
+mod sightings;
 mod sign;
 mod usage;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use attempts::{Attempt, MOST_ATTEMPTS};
 pub use checked::Checked;
 pub use error::Error;
+pub use failed::FailureRecord;
 pub use folders::ResultsFolder;
 pub use inventory::{Garbage, Unfinished, Waste};
-pub use lock::{Lock, Patience};
+pub use lock::{Claim, Lock};
+pub use lookout::Lookout;
 use manifest::Examined;
 pub use manifest::{InputRecord, Manifest, VERSION};
+pub use patience::Patience;
 pub use publish::{RESERVED, Staging};
+use sightings::Sightings;
 pub use sign::{Holder, Sign, is_left, mark};
 use usage::Usage;
 pub use usage::Users;
@@ -37,7 +49,7 @@ use crate::system;
 ///
 /// ```
 /// use runner::digest::Fingerprint;
-/// use runner::store::{self, Found, Manifest, Staging, Store};
+/// use runner::store::{self, Claim, Found, Manifest, Staging, Store};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let store = Store::open(folder.path())?;
@@ -45,8 +57,7 @@ use crate::system;
 /// assert!(matches!(store.find(&fingerprint)?, Found::Nothing));
 ///
 /// // Whoever holds the lock writes to a private folder, which becomes the artifact all at once.
-/// let waiting = |holder: &str| println!("waiting for {holder}");
-/// let lock = store.lock(&fingerprint, "greeting", waiting, || false)?.expect("nobody gave up");
+/// let Claim::Mine(lock) = store.try_lock(&fingerprint, "greeting")? else { panic!("nobody has it") };
 /// let staging = store.stage(&fingerprint, &lock)?;
 /// std::fs::write(staging.path().join("greeting.txt"), "hello")?;
 /// staging.publish(Manifest {
@@ -73,6 +84,10 @@ pub struct Store {
     patience: Patience,
     /// The entry of the run that entered the store.
     usage: Option<Arc<Usage>>,
+    /// The locks of others, as this process saw them.
+    seen: Arc<Sightings>,
+    /// Starts of tasks that failed or were killed and do not count for this run.
+    forgiven: Arc<HashSet<String>>,
 }
 
 /// A published artifact.
@@ -113,7 +128,7 @@ impl Store {
     /// # Errors
     /// When the folder cannot be written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
-        let store = Self::peek(root);
+        let store = Self { patience: Patience::of_environment()?, ..Self::peek(root) };
         for folder in ["artifacts", "staging", "locks", "downloads"] {
             let path = store.root.join(folder);
             system::create_folder(&path).map_err(|source| Error::writing(&path, source))?;
@@ -129,6 +144,8 @@ impl Store {
         store.sweep_scratch()?;
         store.sweep_staging()?;
         store.sweep_checkpoints()?;
+        store.sweep_attempts()?;
+        store.sweep_failures()?;
         Ok(store)
     }
 
@@ -158,7 +175,13 @@ impl Store {
 
     /// A view of the store in `root` that writes nothing, not even the folder.
     pub fn peek(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), patience: Patience::default(), usage: None }
+        Self {
+            root: root.into(),
+            patience: Patience::default(),
+            usage: None,
+            seen: Arc::default(),
+            forgiven: Arc::default(),
+        }
     }
 
     /// Its folder.
@@ -273,20 +296,38 @@ impl Store {
         made.map_err(|source| Error::writing(&path, source))
     }
 
-    /// Waits until this runner alone may build `fingerprint`, which people know as `what`; `None` when
-    /// `give_up` turned true. `waiting` is told once whom it waits for.
+    /// Lets this runner alone build `fingerprint`, which people know as `what`, unless another does. Waits for
+    /// nobody.
     ///
     /// # Errors
     /// When the lock file cannot be written.
-    pub fn lock(
-        &self,
-        fingerprint: &Fingerprint,
-        what: &str,
-        waiting: impl FnMut(&str),
-        give_up: impl Fn() -> bool,
-    ) -> Result<Option<Lock>, Error> {
+    pub fn try_lock(&self, fingerprint: &Fingerprint, what: &str) -> Result<Claim, Error> {
         let name = self.lock_name(&fingerprint.to_string());
-        Lock::acquire(&name, what, self.patience, waiting, give_up)
+        Lock::attempt(&name, what, self.patience, &self.seen)
+    }
+
+    /// Has the next [`find`](Self::find) see what others have published of `fingerprint` until now: a client of a
+    /// network file system may remember for a minute that something was not there, and forgets it when the
+    /// folder is listed.
+    pub fn refresh(&self, fingerprint: &Fingerprint) {
+        // Whatever is wrong with the folder comes up in `find`.
+        let _ = self.folder(fingerprint).parent().map(list);
+    }
+
+    /// The store for a run that tries again what failed before it began, or was killed again and again.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn forgiving(self) -> Result<Self, Error> {
+        let mut forgiven: HashSet<String> =
+            self.failures()?.into_iter().map(|(_, record)| record.start).collect();
+        for (_, folder) in self.begun()? {
+            let names = list(&folder)?.into_iter();
+            forgiven.extend(
+                names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())),
+            );
+        }
+        Ok(Self { forgiven: Arc::new(forgiven), ..self })
     }
 
     fn lock_name(&self, task: &str) -> lock::Name {
@@ -306,7 +347,7 @@ impl Store {
     /// Removes the checkpoints of trainings whose artifact is there.
     fn sweep_checkpoints(&self) -> Result<(), Error> {
         for path in self.entries("checkpoints")? {
-            if inventory::fingerprint_in(&path).is_some_and(|it| self.folder(&it).exists()) {
+            if names::fingerprint_in(&path).is_some_and(|it| self.folder(&it).exists()) {
                 remove(&path)?;
             }
         }
@@ -319,11 +360,18 @@ impl Store {
             // it was made before; no lock or another token now means that nobody uses it.
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let owner = name.split_once('-').map_or(name.as_str(), |(owner, _)| owner);
-            let held = self
-                .lock_name(owner)
+            let owner = self.lock_name(owner);
+            let held = owner
                 .holder()?
                 .is_some_and(|(_, text)| text.is_empty() || name.contains(sign::token_in(&text)));
-            if !held {
+            if held {
+                continue;
+            }
+            // A lock that is not there may be one that a network file system has not shown yet. Whoever can
+            // take it knows.
+            if let Claim::Mine(_lock) =
+                Lock::attempt(&owner, "clearing up", self.patience, &self.seen)?
+            {
                 remove(&path)?;
             }
         }

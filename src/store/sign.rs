@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::process;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -124,6 +125,11 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// This process.
+    pub fn own() -> Self {
+        Self::read(&Token::new("").line(0))
+    }
+
     /// Who wrote the line of a lock or of a [`Sign`].
     pub fn read(text: &str) -> Self {
         let line = text.lines().next().unwrap_or_default();
@@ -182,14 +188,14 @@ fn is_gone(pid: &str, host: &str) -> bool {
 
 /// `pid.machine` of this process, for names of files and folders that outlive it when it is killed.
 pub fn mark() -> String {
-    format!("{}.{}", process::id(), digest(&host()))
+    format!("{}.{}", process::id(), digest(host()))
 }
 
 /// Whether the process of a [`mark`] ran on this machine and is gone, where the system can tell.
 pub fn is_left(mark: &str) -> bool {
     let host = host();
     mark.split_once('.').is_some_and(|(pid, at)| {
-        pid.parse::<u32>().is_ok() && at == digest(&host) && is_gone(pid, &host)
+        pid.parse::<u32>().is_ok() && at == digest(host) && is_gone(pid, host)
     })
 }
 
@@ -211,7 +217,12 @@ fn digest(text: &str) -> String {
 }
 
 /// This machine, and on Linux the process namespace, without which a pid means nothing.
-fn host() -> String {
+fn host() -> &'static str {
+    static HOST: OnceLock<String> = OnceLock::new();
+    HOST.get_or_init(read_host)
+}
+
+fn read_host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .or_else(|| std::env::var("HOSTNAME").ok())
@@ -222,6 +233,11 @@ fn host() -> String {
         Ok(namespace) => format!("{name}/{}/{}", boot.trim(), namespace.display()),
         Err(_) => name,
     }
+}
+
+/// A number that differs between processes and calls.
+pub(super) fn random() -> u64 {
+    u64::from_str_radix(&new_token(), 16).unwrap_or_default()
 }
 
 fn new_token() -> String {

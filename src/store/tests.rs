@@ -6,6 +6,31 @@ use std::time::Duration;
 use super::*;
 use crate::digest::Digest;
 
+impl Store {
+    /// Waits for the lock of `fingerprint`; `None` when `give_up` turned true.
+    pub(super) fn lock(
+        &self,
+        fingerprint: &Fingerprint,
+        what: &str,
+        mut waiting: impl FnMut(&str),
+        give_up: impl Fn() -> bool,
+    ) -> Result<Option<Lock>, Error> {
+        let mut told = false;
+        loop {
+            match self.try_lock(fingerprint, what)? {
+                Claim::Mine(lock) => return Ok(Some(lock)),
+                Claim::Held(_) if give_up() => return Ok(None),
+                Claim::Held(holder) => {
+                    if !std::mem::replace(&mut told, true) {
+                        waiting(&holder);
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+}
+
 pub(super) fn name(byte: u8) -> Fingerprint {
     Fingerprint(Digest::from(blake3::Hash::from_bytes([byte; 32])))
 }
@@ -277,4 +302,58 @@ fn a_file_of_an_artifact_is_given_out_only_as_it_was_published() {
     assert!(matches!(open().unwrap().read("sub/data"), Err(Error::Damaged { .. })));
     fs::remove_dir_all(&artifact.path).unwrap();
     assert!(matches!(open(), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn a_look_at_hundreds_of_held_tasks_opens_fewer_than_two_files_per_second_and_finds_what_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let path = |byte| folder.path().join("locks").join(format!("{}.0.lock", name(byte)));
+    let held: Vec<Fingerprint> = (0..200).map(name).collect();
+    for byte in 0..200 {
+        fs::write(path(byte), format!("0 token{byte} 1 elsewhere\n")).unwrap();
+        assert!(matches!(store.try_lock(&name(byte), "test").unwrap(), Claim::Held(_)));
+    }
+    let mut lookout = store.lookout();
+    fs::remove_file(path(7)).unwrap();
+    assert_eq!(lookout.look(&store, &held).unwrap(), [name(7)]);
+    // All counters move, and the look sees that of a few. It also lists the folder.
+    let pause = (0..10).map(|_| lookout.pause()).last().unwrap();
+    for byte in 0..200 {
+        fs::write(path(byte), format!("1 token{byte} 1 elsewhere\n")).unwrap();
+    }
+    assert_eq!(lookout.look(&store, &held).unwrap(), []);
+    let saw = |byte: &u8| store.seen.text(&name(*byte).to_string()).unwrap().starts_with('1');
+    let saw = u32::try_from((0..200).filter(saw).count()).unwrap();
+    assert!(saw > 1 && f64::from(saw + 1) / pause.as_secs_f64() < 2.0, "{saw} in {pause:?}");
+}
+
+#[test]
+fn starts_from_where_a_task_is_count_until_it_ends_or_a_run_forgives_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let begin = |store: &Store| {
+        let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
+        store.begin_attempt(&name(1), &lock).unwrap()
+    };
+    for _ in 0..MOST_ATTEMPTS {
+        assert!(begin(&store).is_some());
+    }
+    assert!(begin(&store).is_none());
+    let forgiving = store.clone().forgiving().unwrap();
+    begin(&forgiving).unwrap().end();
+    let abandoned = begin(&store).unwrap();
+    begin(&store).unwrap();
+    abandoned.abandon();
+    begin(&store).unwrap();
+    // A checkpoint that is newer: it gets on.
+    fs::create_dir_all(store.checkpoints(&name(1))).unwrap();
+    fs::write(store.checkpoints(&name(1)).join("000000000007-x.safetensors"), "").unwrap();
+    for _ in 0..MOST_ATTEMPTS {
+        assert!(begin(&store).is_some());
+    }
+    assert!(begin(&store).is_none());
+    publish(&store, name(1), "done");
+    Store::open(folder.path()).unwrap();
+    assert_eq!(fs::read_dir(folder.path().join("attempts")).unwrap().count(), 0);
 }

@@ -41,6 +41,18 @@ pub(super) struct Usage {
     heart: Option<Heart>,
 }
 
+/// A run that may live, as other runs see it.
+#[derive(Debug)]
+pub(super) struct LivingRun {
+    /// The name of its file.
+    pub token: String,
+    /// The tasks that had failed when it began, for runs that were at work.
+    pub failures: HashSet<Fingerprint>,
+}
+
+/// How a line begins that names a task which had failed when the run began.
+const HAD_FAILED: &str = "failed ";
+
 /// Who uses a store, for a collection.
 #[derive(Debug, Default)]
 pub struct Users {
@@ -99,18 +111,29 @@ impl Usage {
                 let _ = writeln!(text, "{fingerprint}");
             }
         }
-        // At once, so that no reader finds half a line; and on a line of its own, should an earlier
-        // write have ended within one.
-        if !text.is_empty() {
-            text.insert(0, '\n');
-        }
-        if let Err(source) = file.write_all(text.as_bytes()) {
+        if let Err(source) = append(file, &text) {
             for fingerprint in wanted {
                 named.remove(fingerprint);
             }
             return Err(Error::writing(&self.path, source));
         }
         Ok(!text.is_empty())
+    }
+
+    /// Names tasks that had failed when the run began.
+    fn note_failures(&self, failed: &[Fingerprint]) -> Result<(), Error> {
+        let text: String = failed.iter().map(|task| format!("{HAD_FAILED}{task}\n")).collect();
+        let mut needs = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        append(&mut needs.0, &text).map_err(|source| Error::writing(&self.path, source))
+    }
+}
+
+/// Adds lines at once, so that no reader finds half of one; and on a line of its own, should an earlier write have
+/// ended within one.
+fn append(file: &mut File, lines: &str) -> std::io::Result<()> {
+    match lines {
+        "" => Ok(()),
+        lines => file.write_all(format!("\n{lines}").as_bytes()),
     }
 }
 
@@ -135,6 +158,8 @@ impl Store {
         waiting: impl FnMut(&str),
     ) -> Result<Self, Error> {
         let usage = Usage::begin(&self.root.join(USERS), what, self.patience.beat)?;
+        // Whatever failed while others were at work failed for this run too.
+        usage.note_failures(&self.failed_tasks()?)?;
         self.remember(results)?;
         self.wait_for_collection(waiting)?;
         Ok(Self { usage: Some(usage.into()), ..self })
@@ -166,8 +191,7 @@ impl Store {
     /// When the lock file cannot be written.
     pub fn collect(&self, waiting: impl FnMut(&str)) -> Result<Lock, Error> {
         let name = self.lock_name(COLLECTION);
-        let lock = Lock::acquire(&name, "gc", self.patience, waiting, || false)?;
-        Ok(lock.expect("nobody gives up"))
+        Lock::acquire(&name, "gc", self.patience, &self.seen, waiting)
     }
 
     /// Who uses the store.
@@ -205,6 +229,24 @@ impl Store {
             }
         }
         Ok(users)
+    }
+
+    /// The runs that may be at work.
+    pub(super) fn living(&self) -> Result<Vec<LivingRun>, Error> {
+        let locks = self.root.join("locks");
+        let now = system::now_in(&locks).map_err(|source| Error::writing(&locks, source))?;
+        let mut living = Vec::new();
+        for path in self.entries(USERS)? {
+            let text = read(&path)?;
+            if may_live(&path, &text, now) {
+                let failed = text.lines().filter_map(|line| line.strip_prefix(HAD_FAILED));
+                living.push(LivingRun {
+                    token: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                    failures: failed.filter_map(|it| it.parse().ok().map(Fingerprint)).collect(),
+                });
+            }
+        }
+        Ok(living)
     }
 
     /// The runs that use the store, also those of other machines that may have died.

@@ -74,6 +74,29 @@ impl Slot {
         Ok(self.files()?.into_iter().filter_map(whole))
     }
 
+    /// The rows of the first `epochs` epochs of a training, by its newest checkpoint; `None` while it did not come
+    /// that far. Changes nothing, so that it may be asked while another process trains on.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn rows_after(&self, epochs: usize) -> io::Result<Option<Vec<TrainingRow>>> {
+        let mut files = self.files()?;
+        loop {
+            let newest = self.whole()?.find_map(|bytes| Position::read(&bytes));
+            if let Some(position) = newest.filter(|position| position.epoch >= epochs) {
+                let mut rows = position.rows;
+                rows.retain(|row| row.epoch <= epochs);
+                return Ok(Some(rows));
+            }
+            // Whoever trains may have replaced the files that were to be read.
+            let now = self.files()?;
+            if now == files {
+                return Ok(None);
+            }
+            files = now;
+        }
+    }
+
     /// Keeps `bytes` as the checkpoint after `steps` steps; it is on the disk when this returns.
     fn keep(&self, steps: u64, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
@@ -134,6 +157,13 @@ impl Position {
     /// After `epoch` epochs and `step` steps that gave `rows`; the rest is filled in on writing.
     pub fn at(epoch: usize, step: usize, rows: Vec<TrainingRow>) -> Self {
         Self { epoch, step, rows, ..Self::default() }
+    }
+
+    /// That of a checkpoint's `bytes`; `None` where they are not of this format.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+        let text = header.metadata().as_ref()?.get("training")?;
+        serde_json::from_str(text).ok().filter(|position: &Self| position.version == VERSION)
     }
 }
 
@@ -401,12 +431,7 @@ fn put(network: &mut Network, tensors: &[(String, Vec<f32>)]) {
 
 /// `None` where the bytes are not of this format or not of this training; then nothing is changed.
 fn read(bytes: &[u8], progress: &mut Checkpointed) -> Option<Position> {
-    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
-    let text = header.metadata().as_ref()?.get("training")?;
-    let position: Position = serde_json::from_str(text).ok()?;
-    if position.version != VERSION {
-        return None;
-    }
+    let position = Position::read(bytes)?;
     let found = SafeTensors::deserialize(bytes).ok()?;
     let take = |name: &str, len: usize| -> Option<Vec<f32>> {
         let view = found.tensor(name).ok()?;

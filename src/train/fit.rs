@@ -184,8 +184,9 @@ impl<'a> TrainingLoop<'a> {
     fn run(mut self, caching: Option<Caching>) -> Result<Ended, Stop> {
         let mut summary = Summary::default();
         let (first, mut from) = self.resume(&mut summary);
-        // Another run may have gone further than this one is to go.
-        if self.pauses_after(first) {
+        // Another run may have gone further than this one is to go, which must not show.
+        if let Some(pause) = self.pause_after.filter(|_| self.pauses_after(first)) {
+            self.rows.retain(|row| row.epoch <= pause);
             return Ok(Ended::Paused { rows: self.rows });
         }
         if let Some((line, _)) = coverage(self.data, self.settings, &self.needs) {

@@ -163,7 +163,9 @@ fn a_run_killed_at_random_times_ends_as_an_unbroken_one() {
             }
         }
         let what = format!("round {round}");
-        assert_done(&command(root, &home).output().unwrap(), &what);
+        // All three kills may have met the same stage, which would then be taken for one that kills its process.
+        let last = command(root, &home).arg("--retry-failed").output().unwrap();
+        assert_done(&last, &what);
         assert_same(&tree(&home), &whole, &what);
         fs::remove_dir_all(&home).unwrap();
     }

@@ -47,3 +47,4 @@ mod threads;
 mod watch;
 mod weights;
 mod without_source;
+mod workers;

@@ -1,6 +1,9 @@
 //! The run of a training stage: opens the data sets, makes them fit the network, trains, and says what
 //! came of it.
 
+use std::path::Path;
+use std::time::Duration;
+
 use super::{SCORED, Training, misfit, unknown_part, without_batch_norm};
 use crate::data::classes::Matched;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit, rounded};
@@ -32,6 +35,20 @@ impl Training {
         };
         let run = TrainingRun { training: self, context, sets };
         dispatch::on(context.device, |ops| run.run(ops))
+    }
+
+    /// The rows of the epochs of `budget`, if a checkpoint in `scratch` has them and more epochs are to come. What
+    /// cannot be read says nothing: the training itself finds out.
+    pub(super) fn paused(
+        &self,
+        scratch: &Path,
+        Budget(epochs): Budget,
+    ) -> Option<Vec<TrainingRow>> {
+        if epochs >= self.settings.epochs {
+            return None;
+        }
+        let slot = Slot::new(scratch.to_owned(), Duration::MAX);
+        slot.rows_after(epochs).ok().flatten()
     }
 }
 

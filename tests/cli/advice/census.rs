@@ -26,6 +26,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_folder_that_is_not_there_or_holds_no_run_is_an_error_that_removes_nothing",
     ),
     (
+        "{} found this at {}, and runs that were at work then still are; `--retry-failed` tries it again",
+        "a_failure_of_runs_at_work_holds_for_who_joins_them_until_told_otherwise_or_they_are_over",
+    ),
+    (
+        "`--retry-failed` tries it again, whatever killed it",
+        "a_stage_that_is_killed_three_times_fails_with_advice_that_works",
+    ),
+    (
         "interrupted; run the same command again to go on",
         "an_interrupted_run_taken_up_by_the_same_command_gives_the_bytes_of_an_unbroken_one",
     ),
@@ -64,6 +72,7 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
         "a network, another user or a machine with less space or memory is needed",
         &[
             "look at the network, then run again",
+            "give it more memory, or let it need less, with a smaller batch or fewer `--jobs`",
             "free some memory, raise the limit that `ulimit -v` shows, or make the image smaller",
             "free some memory, or raise the limit that `ulimit -v` shows",
             "free some space, or give a folder on another disk with `--store DIR`",
