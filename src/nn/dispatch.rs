@@ -75,9 +75,10 @@ fn open(device: Device) -> Result<Backend, DeviceError> {
     }
 }
 
-/// What decides the last bits of every number: the kind of device and, on the CPU, the
-/// instruction set; on a GPU its model, its precision and the kernels. Where a smaller instruction set was asked for
-/// than the processor has, both: the products of the crate `gemm` go by the processor's.
+/// What decides the last bits of every number: the kind of device and, on the CPU, the instruction set; on a GPU its
+/// model, its precision and the kernels. A processor that computes by AVX2 though it has more gives the numbers of one
+/// that has AVX2 alone. One that has AVX2 and computes by less does not give those of a processor without: the C
+/// library's logarithms and exponentials go by the processor.
 ///
 /// # Panics
 /// When the environment asks for an instruction set that is not there; the program checks that
@@ -94,13 +95,16 @@ pub fn backend(device: Device) -> String {
         Device::Dfdx => format!("dfdx {}", Isa::best()),
         Device::Cpu => {
             let isa = Isa::current().expect("the instruction set was checked");
-            match Isa::best() {
-                best if best == isa => format!("cpu {isa}"),
-                best => format!("cpu {isa} of {best}"),
+            match (isa, Isa::best()) {
+                (Isa::Portable, Isa::Avx2 | Isa::Avx512) => WITH_FMA.into(),
+                (Isa::Avx512 | Isa::Avx2 | Isa::Portable, _) => format!("cpu {isa}"),
             }
         }
     }
 }
+
+/// The backend of a processor with fused multiply-add whose kernels do without.
+const WITH_FMA: &str = "cpu portable with fma";
 
 /// dfdx panics where there is no driver or no such GPU: both are asked for first.
 #[cfg(feature = "cuda")]
