@@ -172,6 +172,15 @@ macro_rules! folder {
 
 folder!(StoreOption, ResultsOption);
 
+/// What kind of machine is to compute.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BackendOption {
+    /// What the machines compute by that are to build the stages, such as "cpu avx512" [default: what this one
+    /// computes by]
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<String>,
+}
+
 /// The file to read and changes to it.
 #[derive(Debug, Args)]
 pub struct FileArgs {
@@ -213,6 +222,9 @@ pub struct RunOptions {
     /// Where results are.
     #[command(flatten)]
     pub results: ResultsOption,
+    /// Which machines are to compute.
+    #[command(flatten)]
+    pub backend: BackendOption,
     /// Number of threads; all processors when left out
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -283,6 +295,9 @@ pub struct PlanArgs {
     /// Where results are.
     #[command(flatten)]
     pub results: ResultsOption,
+    /// Which machines are to compute.
+    #[command(flatten)]
+    pub backend: BackendOption,
     /// Output format
     #[arg(long, value_enum, default_value = "text")]
     pub format: PlanFormat,
@@ -305,6 +320,9 @@ pub struct ExplainArgs {
     /// Where results are.
     #[command(flatten)]
     pub results: ResultsOption,
+    /// Which machines are to compute.
+    #[command(flatten)]
+    pub backend: BackendOption,
     /// Look at every trial of the `[sweep]`
     #[arg(long)]
     pub sweep: bool,

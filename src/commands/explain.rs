@@ -17,7 +17,7 @@ use crate::store::Store;
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, Error> {
     let trials = super::trials_of(&args.file, args.sweep)?.trials;
     let store = Store::peek(&args.store);
-    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()))?;
+    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()), &args.backend)?;
     let holdings = Holdings::look_up(&plan, &store);
     let outlook = Outlook::new(&plan, (&store, holdings), &args.results, usize::MAX)?;
     let mut tasks = Vec::new();

@@ -145,7 +145,7 @@ fn execute(
 /// When there is none.
 fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error> {
     let known = Known::in_folder(Store::peek(&options.store).outside());
-    let plan = super::outside::plan(trials.trials.clone(), &known)?;
+    let plan = super::outside::plan(trials.trials.clone(), &known, &options.backend)?;
     if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
@@ -198,7 +198,7 @@ fn carry_out(
         fail_fast: options.fail_fast,
         ..Execution::new(store, &environment, reporter, cancel)
     };
-    let carrier = Carrier { run, failures, execution };
+    let carrier = Carrier { run, failures, backend: &options.backend, execution };
     let mut outcome = carrier.carry_out(plan, trials)?;
     let ended = (outcome.done.as_slice(), outcome.verdicts.as_slice());
     let earlier = results::earlier(&options.results, &outcome.plan, &trials.resolved, ended);
@@ -393,7 +393,7 @@ fn provenance(
         git_commit: git(&["rev-parse", "HEAD"]),
         git_dirty: git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
         device: pipeline.device.to_string(),
-        backend: dispatch::backend(pipeline.device),
+        backend: plan.backend.clone(),
         instruction_set: Isa::current().map_or_else(|error| error.to_string(), |it| it.to_string()),
         architecture: std::env::consts::ARCH.to_owned(),
         threads: rayon::current_num_threads(),

@@ -106,6 +106,20 @@ pub fn backend(device: Device) -> String {
 /// The backend of a processor with fused multiply-add whose kernels do without.
 const WITH_FMA: &str = "cpu portable with fma";
 
+/// The backends that a device may have on one machine or another, as far as this one can tell.
+///
+/// # Panics
+/// As [`backend`].
+pub fn backends(device: Device) -> Vec<String> {
+    match device {
+        Device::Cpu => {
+            let plain = Isa::ALL.into_iter().map(|isa| format!("cpu {isa}"));
+            plain.chain([WITH_FMA.to_owned()]).collect()
+        }
+        Device::Dfdx | Device::Cuda { .. } | Device::DfdxCuda(_) => vec![backend(device)],
+    }
+}
+
 /// dfdx panics where there is no driver or no such GPU: both are asked for first.
 #[cfg(feature = "cuda")]
 fn open_cuda(ordinal: usize) -> Result<dfdx::prelude::Cuda, DeviceError> {

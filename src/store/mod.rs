@@ -32,7 +32,7 @@ pub use inventory::{Garbage, Unfinished, Waste};
 pub use lock::{Claim, Lock};
 pub use lookout::Lookout;
 use manifest::Examined;
-pub use manifest::{InputRecord, Manifest, VERSION};
+pub use manifest::{ANY_BACKEND, InputRecord, Manifest, VERSION};
 pub use patience::Patience;
 pub use publish::{RESERVED, Staging};
 use sightings::Sightings;

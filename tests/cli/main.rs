@@ -8,6 +8,7 @@ mod synthetic_run;
 
 mod activations;
 mod advice;
+mod backends;
 mod check;
 mod classes;
 mod docs;

@@ -30,6 +30,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_failure_of_runs_at_work_holds_for_who_joins_them_until_told_otherwise_or_they_are_over",
     ),
     (
+        "build it where `{planned}` is, or leave out `--backend`",
+        "a_plan_for_another_backend_finds_what_it_built_and_refuses_to_build_the_rest_by_name",
+    ),
+    (
         "`--retry-failed` tries it again, whatever killed it",
         "a_stage_that_is_killed_three_times_fails_with_advice_that_works",
     ),
@@ -116,6 +120,7 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
     (
         "an option is only named",
         &[
+            "`--backend {wanted}` is no backend of `device = \"{device}\"`; expected {}",
             "`--set` needs a dotted key before the `=`",
             "`--set` needs a key and a value",
             "`--set` needs a value after the `=`",
