@@ -2,6 +2,7 @@
 //! behind is cleared away when a store is opened. Knows neither stages nor the graph.
 
 mod attempts;
+mod beacon;
 mod checked;
 mod error;
 mod failed;
@@ -13,6 +14,7 @@ mod manifest;
 mod names;
 mod patience;
 mod publish;
+mod runs;
 mod sightings;
 mod sign;
 mod usage;
@@ -35,8 +37,9 @@ use manifest::Examined;
 pub use manifest::{ANY_BACKEND, InputRecord, Manifest, VERSION};
 pub use patience::Patience;
 pub use publish::{RESERVED, Staging};
+pub use runs::{Place, RunRecord, SharedRun, Stop};
 use sightings::Sightings;
-pub use sign::{Holder, Sign, is_left, mark};
+pub use sign::{Holder, Sign, is_left, mark, node};
 use usage::Usage;
 pub use usage::Users;
 
@@ -128,6 +131,23 @@ impl Store {
     /// # Errors
     /// When the folder cannot be written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
+        let store = Self::join(root)?;
+        store.sweep_locks()?;
+        store.sweep_users()?;
+        store.sweep_scratch()?;
+        store.sweep_staging()?;
+        store.sweep_checkpoints()?;
+        store.sweep_attempts()?;
+        store.sweep_runs()?;
+        Ok(store)
+    }
+
+    /// As [`Store::open`], for a worker that joins others: nothing is cleared away but records of failures that concern
+    /// nobody, as a hundred workers would otherwise read every lock and every folder at each of their starts.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn join(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let store = Self { patience: Patience::of_environment()?, ..Self::peek(root) };
         for folder in ["artifacts", "staging", "locks", "downloads"] {
             let path = store.root.join(folder);
@@ -139,12 +159,6 @@ impl Store {
         let store = Self { root, ..store };
         store.check_version()?;
         store.begin_list_of_folders()?;
-        store.sweep_locks()?;
-        store.sweep_users()?;
-        store.sweep_scratch()?;
-        store.sweep_staging()?;
-        store.sweep_checkpoints()?;
-        store.sweep_attempts()?;
         store.sweep_failures()?;
         Ok(store)
     }

@@ -8,15 +8,16 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::beacon::Beacon;
 use super::error::Error;
 use super::lock::Lock;
-use super::sign::{self, Heart, Holder, Sign, dead_here, lives_here, move_counter, text_at};
+use super::sign::{self, Holder, dead_here, lives_here, text_at};
 use super::{Store, remove};
 use crate::digest::Fingerprint;
 use crate::system;
@@ -34,11 +35,9 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 /// A run's file; dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Usage {
-    path: PathBuf,
+    beacon: Beacon,
     /// To append to, and what was named so far.
     needs: Mutex<(File, HashSet<Fingerprint>)>,
-    /// Moves the counter; stopped before the file goes.
-    heart: Option<Heart>,
 }
 
 /// A run that may live, as other runs see it.
@@ -78,26 +77,8 @@ impl Users {
 
 impl Usage {
     fn begin(folder: &Path, what: &str, beat: Duration) -> Result<Self, Error> {
-        fs::create_dir_all(folder).map_err(|source| Error::writing(folder, source))?;
-        let mut sign = Sign::new(what);
-        let private = folder.join(sign::unborn_name(sign.word()));
-        let path = folder.join(sign.word());
-        let mut begin = || {
-            fs::write(&private, sign.line())?;
-            // Both stay with the file whatever becomes of its name.
-            let counter = OpenOptions::new().write(true).open(&private)?;
-            let needs = OpenOptions::new().append(true).open(&private)?;
-            fs::rename(&private, &path)?;
-            Ok((counter, needs))
-        };
-        let begun: std::io::Result<(File, File)> = begin();
-        let (mut counter, needs) = begun.map_err(|source| Error::writing(&path, source))?;
-        // A failed write may pass; a collection bears a counter that stands still.
-        let heart = Heart::start(beat, move || {
-            let _ = move_counter(&mut counter, &sign.line());
-            true
-        });
-        Ok(Self { path, needs: Mutex::new((needs, HashSet::new())), heart: Some(heart) })
+        let (beacon, needs) = Beacon::light(folder, what, beat, || true)?;
+        Ok(Self { beacon, needs: Mutex::new((needs, HashSet::new())) })
     }
 
     /// Names what the run needs; whether any of it is new.
@@ -115,7 +96,7 @@ impl Usage {
             for fingerprint in wanted {
                 named.remove(fingerprint);
             }
-            return Err(Error::writing(&self.path, source));
+            return Err(Error::writing(self.beacon.path(), source));
         }
         Ok(!text.is_empty())
     }
@@ -124,7 +105,7 @@ impl Usage {
     fn note_failures(&self, failed: &[Fingerprint]) -> Result<(), Error> {
         let text: String = failed.iter().map(|task| format!("{HAD_FAILED}{task}\n")).collect();
         let mut needs = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
-        append(&mut needs.0, &text).map_err(|source| Error::writing(&self.path, source))
+        append(&mut needs.0, &text).map_err(|source| Error::writing(self.beacon.path(), source))
     }
 }
 
@@ -134,14 +115,6 @@ fn append(file: &mut File, lines: &str) -> std::io::Result<()> {
     match lines {
         "" => Ok(()),
         lines => file.write_all(format!("\n{lines}").as_bytes()),
-    }
-}
-
-impl Drop for Usage {
-    fn drop(&mut self) {
-        self.heart = None;
-        // What cannot be removed is swept once its process is gone.
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -273,7 +246,7 @@ impl Store {
 }
 
 /// A run's file; nothing of what is none, which is not even opened: reading a pipe might never end.
-fn read(path: &Path) -> Result<String, Error> {
+pub(super) fn read(path: &Path) -> Result<String, Error> {
     if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
         return Ok(String::new());
     }
@@ -288,9 +261,14 @@ fn read(path: &Path) -> Result<String, Error> {
 /// Whether whoever moves the counter at `path` may live. On this machine the system knows; of another
 /// one a counter that moves tells, by the clock of the file system, which is `now`.
 fn may_live(path: &Path, text: &str, now: SystemTime) -> bool {
+    moved_within(ABANDONED, path, text, now)
+}
+
+/// As [`may_live`], where a counter of another machine that stood still for `limit` tells that nobody moves it.
+pub(super) fn moved_within(limit: Duration, path: &Path, text: &str, now: SystemTime) -> bool {
     if dead_here(text) || !Holder::read(text).known {
         return false;
     }
     let moved = fs::metadata(path).and_then(|found| found.modified());
-    lives_here(text) || moved.is_ok_and(|at| now.duration_since(at).unwrap_or_default() < ABANDONED)
+    lives_here(text) || moved.is_ok_and(|at| now.duration_since(at).unwrap_or_default() < limit)
 }
