@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::rounds::{Carrier, Conclusion, Failures};
+use super::shared_run;
 use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
@@ -63,6 +64,19 @@ pub(super) fn run_trials(
     failures: Failures,
     options: &RunOptions,
 ) -> Result<Ran, Error> {
+    until_asked_to_stop(options, |reporter, cancel| {
+        execute(trials, failures, options, reporter, cancel)
+    })
+}
+
+/// Has `act` use as many threads as the options say, tell what happens as they say, and stop when the user asks for it.
+///
+/// # Errors
+/// When the machine refuses threads or signals, and those of `act`.
+pub(super) fn until_asked_to_stop<T>(
+    options: &RunOptions,
+    act: impl FnOnce(&dyn Reporter, &Arc<AtomicBool>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let machine = |error: &dyn std::fmt::Display| Error::Machine(error.to_string());
     if let Some(reason) = dispatch::passed_over()
         && !options.quiet
@@ -91,7 +105,7 @@ pub(super) fn run_trials(
         });
     })
     .map_err(|error| machine(&error))?;
-    execute(trials, failures, options, reporter.as_ref(), &cancel)
+    act(reporter.as_ref(), &cancel)
 }
 
 fn reporter(options: &RunOptions) -> Arc<dyn Reporter> {
@@ -129,6 +143,9 @@ fn execute(
     };
     let lost = console::lost();
     let written = write(&outcome, earlier, &trials, options, start, &lost)?;
+    if RunEnding::of(outcome.done.iter().map(|done| done.end.ending())) != RunEnding::Interrupted {
+        shared_run::finish(&store, &trials)?;
+    }
     journal.end(written.new.then_some(written.folder.as_path()));
     let run = FinishedRun::read(&written.folder)?;
     let tables = Tables::of(&run);
@@ -143,7 +160,7 @@ fn execute(
 ///
 /// # Errors
 /// When there is none.
-fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error> {
+pub(super) fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error> {
     let known = Known::in_folder(Store::peek(&options.store).outside());
     let plan = super::outside::plan(trials.trials.clone(), &known, &options.backend)?;
     if plan.order.is_empty() {
@@ -210,7 +227,7 @@ fn carry_out(
 }
 
 /// What the command line and the store give to every stage.
-fn environment(options: &RunOptions, store: &Store) -> Environment {
+pub(super) fn environment(options: &RunOptions, store: &Store) -> Environment {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
     let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
     Environment {

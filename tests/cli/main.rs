@@ -48,4 +48,5 @@ mod threads;
 mod watch;
 mod weights;
 mod without_source;
+mod work;
 mod workers;
