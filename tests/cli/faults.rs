@@ -268,6 +268,28 @@ fn every_optimizer_schedule_and_recipe_goes_on_from_any_step_with_the_bytes_of_a
 
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
+fn a_training_that_ended_early_and_was_killed_before_it_was_published_ends_there_again() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let settings =
+        ["stages.net.epochs=6", "stages.net.early_stopping={ patience = 1, min_delta = 100.0 }"];
+    let whole = root.join("whole");
+    assert_done(&train(root, &whole, &settings).output().unwrap(), "unbroken");
+    // The images, the two views of them, and the training.
+    let home = root.join("killed");
+    let broken =
+        train(root, &home, &settings).env("RUNNER_FAIL_POINT", "stage done:3").output().unwrap();
+    assert_eq!(broken.status.signal(), Some(ABORTED), "{broken:?}");
+    assert!(!checkpoints(&home).is_empty(), "it was the training that was killed");
+    assert_done(&train(root, &home, &settings).output().unwrap(), "killed");
+    let log = fs::read_to_string(home.join("results/photos/latest/logs/net.log")).unwrap();
+    assert!(log.contains("goes on from a checkpoint") && log.contains("stopped after"), "{log}");
+    assert_same(&tree(&home), &tree(&whole), "killed");
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_without_any_it_starts_anew() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
