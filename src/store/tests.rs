@@ -357,3 +357,64 @@ fn starts_from_where_a_task_is_count_until_it_ends_or_a_run_forgives_them() {
     Store::open(folder.path()).unwrap();
     assert_eq!(fs::read_dir(folder.path().join("attempts")).unwrap().count(), 0);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn after_a_dead_holder_no_two_hold_the_lock_however_often_it_changes_hands() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let path = folder.path().join("locks").join(format!("{}.0.lock", name(1)));
+    let mut child = process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    drop(lock);
+    let dead = text.replace(&format!(" {} ", process::id()), &format!(" {} ", child.id()));
+    let (mut twice, mut lost) = (0, 0);
+    for round in 0..150 {
+        // A token of its own, as every holder has.
+        let token = sign::token_in(&dead).to_owned();
+        fs::write(&path, dead.replace(&token, &format!("dead{round}"))).unwrap();
+        let (holders, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let losses = AtomicUsize::new(0);
+        let together = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    together.wait();
+                    // Opening clears up what the dead left, as every run does first.
+                    let store = Store::open(folder.path()).unwrap();
+                    for _ in 0..20 {
+                        let Claim::Mine(lock) = store.try_lock(&name(1), "test").unwrap() else {
+                            std::thread::yield_now();
+                            continue;
+                        };
+                        let now = holders.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        losses.fetch_add(usize::from(lock.is_lost()), Ordering::SeqCst);
+                        holders.fetch_sub(1, Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        twice += usize::from(most.into_inner() > 1);
+        lost += losses.into_inner();
+    }
+    assert_eq!((twice, lost), (0, 0), "two held it in {twice} rounds, {lost} lost it and lived");
+    assert_eq!(fs::read_dir(folder.path().join("locks")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_lock_that_was_lost_stays_lost_when_its_files_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let path = folder.path().join("locks").join(format!("{}.0.lock", name(1)));
+    let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
+    let text = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(lock.is_lost());
+    fs::write(&path, text).unwrap();
+    assert!(lock.is_lost());
+}

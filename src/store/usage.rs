@@ -16,7 +16,9 @@ use std::time::{Duration, SystemTime};
 
 use super::error::Error;
 use super::lock::Lock;
-use super::sign::{self, Heart, Holder, Sign, dead_here, lives_here, move_counter, text_at};
+use super::sign::{
+    self, Heart, Holder, Sign, dead_here, lives_here, move_counter, text_at, whole_text_at,
+};
 use super::{Store, remove};
 use crate::digest::Fingerprint;
 use crate::system;
@@ -272,17 +274,10 @@ impl Store {
     }
 }
 
-/// A run's file; nothing of what is none, which is not even opened: reading a pipe might never end.
+/// A run's file; nothing of what is none, or of a run that ended meanwhile.
 fn read(path: &Path) -> Result<String, Error> {
-    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
-        return Ok(String::new());
-    }
-    match fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        // It ended meanwhile.
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(source) => Err(Error::reading(path, source)),
-    }
+    let text = whole_text_at(path).map_err(|source| Error::reading(path, source))?;
+    Ok(text.unwrap_or_default())
 }
 
 /// Whether whoever moves the counter at `path` may live. On this machine the system knows; of another
