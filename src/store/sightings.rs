@@ -165,4 +165,15 @@ mod tests {
         assert_eq!(seen.most_pressing(["a", "c"].into_iter(), patience), Some(0));
         assert_eq!(seen.most_pressing(["a", "new"].into_iter(), patience), Some(1));
     }
+
+    #[test]
+    fn looks_that_fail_are_tolerated_until_too_many_fail_in_a_row() {
+        let seen = Sightings::default();
+        let patience = Patience::default();
+        for _ in 0..2 {
+            assert!((0..FAILED_LOOKS).all(|_| seen.failed("net")));
+            seen.saw("net", TEXT, patience);
+        }
+        assert!((0..FAILED_LOOKS).all(|_| seen.failed("net")) && !seen.failed("net"));
+    }
 }
