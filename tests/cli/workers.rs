@@ -462,17 +462,36 @@ fn a_process_that_is_told_twice_to_stop_leaves_no_start_that_counts_as_killed() 
 fn kills_of_processes_with_several_stages_in_hand_condemn_none_of_them() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    with_sweep(root, &format!("[sweep]\naxes = {{ '{LR}' = [1e-2, 2e-2] }}\n"));
-    // The data, which nothing trains on beside them.
+    with_sweep(root, "[sweep]\naxes = { 'stages.images.resize' = [9, 10] }\n");
+    // The source, which both trials need.
     assert!(output(&mut command(root, "run", "data", "20")).status.success());
-    // The first leaves the checkpoint that the others begin from.
-    for _ in 0..4 {
+    for _ in 0..3 {
         let mut command = command(root, "sweep", "results", "20");
         let killed = output(command.args(["--jobs", "2"]).env("RUNNER_FAIL_POINT", "stage done:1"));
         assert_eq!(killed.status.code(), None, "it was killed");
     }
     let last = output(command(root, "sweep", "results", "20").args(["--jobs", "2"]));
     assert!(last.status.success(), "{}", text(&last.stdout));
+    assert_nothing_left(root);
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
+fn a_trial_whose_processes_were_killed_is_tried_again_by_the_next_sweep() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "[sweep]\naxes = { 'stages.images.resize' = [9, 10] }\n");
+    assert!(output(&mut command(root, "run", "data", "20")).status.success());
+    for _ in 0..3 {
+        let mut command = command(root, "sweep", "results", "20");
+        let killed = output(command.env("RUNNER_FAIL_POINT", "stage done:1"));
+        assert_eq!(killed.status.code(), None, "it was killed");
+    }
+    let reported = output(&mut command(root, "sweep", "results", "20"));
+    assert_eq!(reported.status.code(), Some(1));
+    assert!(text(&reported.stdout).contains("killed each time before it ended"));
+    let next = output(&mut command(root, "sweep", "results", "20"));
+    assert!(next.status.success(), "{}", text(&next.stdout));
     assert_nothing_left(root);
 }
 
