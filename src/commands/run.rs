@@ -12,6 +12,7 @@ use super::rounds::{Carrier, Conclusion, Failures};
 use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
+use crate::digest::Digest;
 use crate::exec::{
     Both, Done, Ending, Execution, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal,
     can_draw, finished,
@@ -31,7 +32,7 @@ use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
 use crate::report::{self, Earlier};
 use crate::stages::Environment;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::train::activations::Cache;
 
 /// Runs a pipeline without its sweep.
@@ -80,6 +81,8 @@ pub(super) fn run_trials(
     let asked = AtomicBool::new(false);
     ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::SeqCst) {
+            // The stages in hand end here because a user wants it, not because they were killed.
+            store::abandon_attempts();
             std::process::exit(130);
         }
         let (answer, flag) = (Arc::clone(&answer), Arc::clone(&flag));
@@ -113,7 +116,7 @@ fn execute(
 ) -> Result<Ran, Error> {
     let plan = plan(&trials, options)?;
     let pipeline = plan.trials[0].pipeline.name.clone();
-    let store = prepare(&pipeline, options)?;
+    let store = prepare(&pipeline, trials.digest(), options)?;
     let journal = Journal::begin(&options.results.join(&pipeline));
     let start = crate::system::now();
     let reporter = Both(reporter, &journal);
@@ -157,8 +160,8 @@ fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error> {
 ///
 /// # Errors
 /// When they cannot.
-fn prepare(pipeline: &str, options: &RunOptions) -> Result<Store, Error> {
-    let mut store = Store::open(&options.store)?;
+fn prepare(pipeline: &str, plan: Digest, options: &RunOptions) -> Result<Store, Error> {
+    let mut store = Store::open(&options.store)?.for_plan(plan);
     if options.retry_failed {
         store = store.forgiving()?;
     }

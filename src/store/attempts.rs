@@ -4,9 +4,16 @@
 //!
 //! The file's name says how far the task had come: starts from earlier checkpoints do not count, so a long
 //! training on machines that are taken away again and again is no such task.
+//!
+//! A kill meets every task that its process has in hand, so only starts count in which the process had no other
+//! task. Tasks may begin side by side until one of their starts was killed; from then on such a task is begun alone.
+//! So the one that kills its processes is found after three more kills, and the others are built meanwhile.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::Error;
 use super::lock::Lock;
@@ -18,8 +25,32 @@ use crate::digest::Fingerprint;
 /// Where the starts are.
 pub(super) const ATTEMPTS: &str = "attempts";
 
-/// So many starts from the same point that did not end are enough.
+/// So many starts from the same point that did not end, each alone in its process, are enough.
 pub const MOST_ATTEMPTS: usize = 3;
+
+/// How the name of a start ends that was alone in its process.
+const ALONE: &str = ".alone";
+
+/// The files of the starts that this process has not ended.
+static OWN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn own() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes back the starts that this process has not ended, as it exits without ending them. Nothing begins after
+/// this.
+pub fn abandon_attempts() {
+    let own = own();
+    own.iter().for_each(|file| take_back(file));
+    mem::forget(own);
+}
+
+/// Removes one start, and the folder where there are no others.
+fn take_back(file: &Path) {
+    let _ = fs::remove_file(file);
+    let _ = file.parent().map(fs::remove_dir);
+}
 
 /// A start of a task.
 #[derive(Debug)]
@@ -30,15 +61,17 @@ pub struct Attempt {
 impl Attempt {
     /// The task ended, or was handed back in order: none of its starts counts any more.
     pub fn end(self) {
+        let mut own = own();
         // What cannot be removed is swept once the artifact is there.
         let _ = self.file.parent().map(fs::remove_dir_all);
+        own.remove(&self.file);
     }
 
     /// Another process took over: only this start is over.
     pub fn abandon(self) {
-        let _ = fs::remove_file(&self.file);
-        // It stays where there are others.
-        let _ = self.file.parent().map(fs::remove_dir);
+        let mut own = own();
+        take_back(&self.file);
+        own.remove(&self.file);
     }
 }
 
@@ -47,8 +80,35 @@ impl Store {
         self.root.join(ATTEMPTS).join(fingerprint.to_string())
     }
 
-    /// Notes that `fingerprint` is begun; nothing when it was begun [`MOST_ATTEMPTS`] times from where it is now and
-    /// no start came to an end. Call with its lock held.
+    /// The starts of `fingerprint` that were killed where it is now, and how the name of one more begins. Others are
+    /// removed: they are of an earlier checkpoint, forgiven, or could not be written.
+    fn killed_starts(&self, fingerprint: &Fingerprint) -> Result<(Vec<String>, String), Error> {
+        let steps = newest_checkpoint(&self.checkpoints(fingerprint))?.unwrap_or(0);
+        let from_here = format!("{steps:012}-");
+        let mut killed = Vec::new();
+        for path in list(&self.attempts(fingerprint))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_empty = fs::metadata(&path).is_ok_and(|found| found.len() == 0);
+            if is_empty || !name.starts_with(&from_here) || self.forgiven.contains(&name) {
+                remove(&path)?;
+            } else {
+                killed.push(name);
+            }
+        }
+        Ok((killed, from_here))
+    }
+
+    /// Whether `fingerprint` was begun where it is now and its process was killed: then it is to begin alone. Call
+    /// with its lock held.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn was_killed(&self, fingerprint: &Fingerprint) -> Result<bool, Error> {
+        Ok(!self.killed_starts(fingerprint)?.0.is_empty())
+    }
+
+    /// Notes that `fingerprint` is begun, `alone` in its process or not; nothing when it was begun alone
+    /// [`MOST_ATTEMPTS`] times from where it is now and no start came to an end. Call with its lock held.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -56,30 +116,28 @@ impl Store {
         &self,
         fingerprint: &Fingerprint,
         lock: &Lock,
+        alone: bool,
     ) -> Result<Option<Attempt>, Error> {
         let folder = self.attempts(fingerprint);
-        let steps = newest_checkpoint(&self.checkpoints(fingerprint))?.unwrap_or(0);
-        let from_here = format!("{steps:012}-");
-        let mut here = 0;
-        for path in list(&folder)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !name.starts_with(&from_here) || self.forgiven.contains(&name) {
-                remove(&path)?;
-            } else {
-                here += 1;
-            }
-        }
-        if here >= MOST_ATTEMPTS {
+        let (killed, from_here) = self.killed_starts(fingerprint)?;
+        if killed.iter().filter(|name| name.ends_with(ALONE)).count() >= MOST_ATTEMPTS {
             return Ok(None);
         }
-        let file = folder.join(format!("{from_here}{}", lock.token()));
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(&file, lock.line()))
-            .map_err(|source| Error::writing(&file, source))?;
+        let end = if alone { ALONE } else { "" };
+        let file = folder.join(format!("{from_here}{}{end}", lock.token()));
+        let mut own = own();
+        let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&file, lock.line()));
+        if let Err(source) = written {
+            // It was not begun.
+            take_back(&file);
+            return Err(Error::writing(&file, source));
+        }
+        own.insert(file.clone());
         Ok(Some(Attempt { file }))
     }
 
-    /// The tasks of which starts did not end, with their number; what somebody builds now is none of these.
+    /// The tasks of which starts did not end that were alone, with their number; what somebody builds now is none
+    /// of these.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -90,9 +148,11 @@ impl Store {
             let now = now.filter(|(_, text)| !dead_here(text));
             let is_now = |path: &PathBuf| {
                 let token = now.as_ref().map(|(_, text)| token_in(text));
-                token.is_some_and(|token| path.to_string_lossy().ends_with(token))
+                token.is_some_and(|token| path.to_string_lossy().contains(token))
             };
-            let starts = list(&folder)?.into_iter().filter(|path| !is_now(path)).count();
+            let alone = |path: &PathBuf| path.to_string_lossy().ends_with(ALONE);
+            let starts = list(&folder)?.into_iter();
+            let starts = starts.filter(|path| alone(path) && !is_now(path)).count();
             if starts > 0 {
                 all.push((fingerprint, starts));
             }

@@ -26,7 +26,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_folder_that_is_not_there_or_holds_no_run_is_an_error_that_removes_nothing",
     ),
     (
-        "{} found this at {}, and runs that were at work then still are; `--retry-failed` tries it again",
+        "{} found this at {}; once that process is over, `--retry-failed` tries it again",
         "a_failure_of_runs_at_work_holds_for_who_joins_them_until_told_otherwise_or_they_are_over",
     ),
     (
