@@ -215,12 +215,13 @@ impl Attempt<'_> {
         if !damaged.is_empty() {
             return Ok(Obtained::DamagedInputs(damaged));
         }
-        let alone = self.shared.workers == 1 || store.was_killed(fingerprint)?;
+        let killed_before = store.killed_starts(fingerprint)?;
+        let alone = self.shared.workers == 1 || killed_before.any();
         let _company = self.shared.running.company(alone);
         if self.is_stopping() {
             return Err(Halt::Interrupted);
         }
-        let Some(attempt) = store.begin_attempt(fingerprint, &lock, alone)? else {
+        let Some(attempt) = killed_before.begin(&lock, alone)? else {
             let obtained = self.failed(&lock, killed(), false);
             store.clear_attempts(fingerprint);
             return Ok(obtained);

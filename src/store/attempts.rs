@@ -75,52 +75,29 @@ impl Attempt {
     }
 }
 
-impl Store {
-    fn attempts(&self, fingerprint: &Fingerprint) -> PathBuf {
-        self.root.join(ATTEMPTS).join(fingerprint.to_string())
+/// The starts of a task that were killed where it is now.
+#[derive(Debug)]
+pub struct KilledStarts {
+    folder: PathBuf,
+    /// How the names of starts from here begin.
+    from_here: String,
+    names: Vec<String>,
+}
+
+impl KilledStarts {
+    /// Whether there are any: then the task is to begin alone.
+    pub fn any(&self) -> bool {
+        !self.names.is_empty()
     }
 
-    /// The starts of `fingerprint` that were killed where it is now, and how the name of one more begins. Others are
-    /// removed: they are of an earlier checkpoint, forgiven, or could not be written.
-    fn killed_starts(&self, fingerprint: &Fingerprint) -> Result<(Vec<String>, String), Error> {
-        let steps = newest_checkpoint(&self.checkpoints(fingerprint))?.unwrap_or(0);
-        let from_here = format!("{steps:012}-");
-        let mut killed = Vec::new();
-        for path in list(&self.attempts(fingerprint))? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let is_empty = fs::metadata(&path).is_ok_and(|found| found.len() == 0);
-            if is_empty || !name.starts_with(&from_here) || self.forgiven.contains(&name) {
-                remove(&path)?;
-            } else {
-                killed.push(name);
-            }
-        }
-        Ok((killed, from_here))
-    }
-
-    /// Whether `fingerprint` was begun where it is now and its process was killed: then it is to begin alone. Call
-    /// with its lock held.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn was_killed(&self, fingerprint: &Fingerprint) -> Result<bool, Error> {
-        Ok(!self.killed_starts(fingerprint)?.0.is_empty())
-    }
-
-    /// Notes that `fingerprint` is begun, `alone` in its process or not; nothing when it was begun alone
-    /// [`MOST_ATTEMPTS`] times from where it is now and no start came to an end. Call with its lock held.
+    /// Notes that the task is begun, `alone` in its process or not; nothing when it was begun alone [`MOST_ATTEMPTS`]
+    /// times from where it is now and no start came to an end. `lock` is held since these were looked up.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn begin_attempt(
-        &self,
-        fingerprint: &Fingerprint,
-        lock: &Lock,
-        alone: bool,
-    ) -> Result<Option<Attempt>, Error> {
-        let folder = self.attempts(fingerprint);
-        let (killed, from_here) = self.killed_starts(fingerprint)?;
-        if killed.iter().filter(|name| name.ends_with(ALONE)).count() >= MOST_ATTEMPTS {
+    pub fn begin(self, lock: &Lock, alone: bool) -> Result<Option<Attempt>, Error> {
+        let Self { folder, from_here, names } = self;
+        if names.iter().filter(|name| name.ends_with(ALONE)).count() >= MOST_ATTEMPTS {
             return Ok(None);
         }
         let end = if alone { ALONE } else { "" };
@@ -134,6 +111,33 @@ impl Store {
         }
         own.insert(file.clone());
         Ok(Some(Attempt { file }))
+    }
+}
+
+impl Store {
+    fn attempts(&self, fingerprint: &Fingerprint) -> PathBuf {
+        self.root.join(ATTEMPTS).join(fingerprint.to_string())
+    }
+
+    /// The starts of `fingerprint` that were killed where it is now. Others are removed: they are of an earlier
+    /// checkpoint, forgiven, or could not be written. Call with its lock held.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn killed_starts(&self, fingerprint: &Fingerprint) -> Result<KilledStarts, Error> {
+        let steps = newest_checkpoint(&self.checkpoints(fingerprint))?.unwrap_or(0);
+        let (folder, from_here) = (self.attempts(fingerprint), format!("{steps:012}-"));
+        let mut names = Vec::new();
+        for path in list(&folder)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_empty = fs::metadata(&path).is_ok_and(|found| found.len() == 0);
+            if is_empty || !name.starts_with(&from_here) || self.forgiven.contains(&name) {
+                remove(&path)?;
+            } else {
+                names.push(name);
+            }
+        }
+        Ok(KilledStarts { folder, from_here, names })
     }
 
     /// The tasks of which starts did not end that were alone, with their number; what somebody builds now is none

@@ -334,7 +334,7 @@ fn starts_from_where_a_task_is_count_until_it_ends_or_a_run_forgives_them() {
     let store = Store::open(folder.path()).unwrap();
     let begin = |store: &Store| {
         let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
-        store.begin_attempt(&name(1), &lock, true).unwrap()
+        store.killed_starts(&name(1)).unwrap().begin(&lock, true).unwrap()
     };
     for _ in 0..MOST_ATTEMPTS {
         assert!(begin(&store).is_some());
@@ -424,21 +424,21 @@ fn starts_beside_others_condemn_no_task_and_neither_do_starts_that_could_not_be_
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
-    assert!(!store.was_killed(&name(1)).unwrap());
+    assert!(!store.killed_starts(&name(1)).unwrap().any());
     let starts = folder.path().join("attempts").join(name(1).to_string());
     fs::create_dir_all(&starts).unwrap();
     for number in 0..MOST_ATTEMPTS {
         // On a full disk the file is there and its text is not.
         fs::write(starts.join(format!("000000000000-full{number}.alone")), "").unwrap();
     }
-    assert!(!store.was_killed(&name(1)).unwrap());
+    assert!(!store.killed_starts(&name(1)).unwrap().any());
     for number in 0..2 * MOST_ATTEMPTS {
         fs::write(starts.join(format!("000000000000-beside{number}")), "text").unwrap();
     }
-    assert!(store.was_killed(&name(1)).unwrap());
-    store.begin_attempt(&name(1), &lock, true).unwrap().unwrap().abandon();
+    assert!(store.killed_starts(&name(1)).unwrap().any());
+    store.killed_starts(&name(1)).unwrap().begin(&lock, true).unwrap().unwrap().abandon();
     for number in 0..MOST_ATTEMPTS {
         fs::write(starts.join(format!("000000000000-one{number}.alone")), "text").unwrap();
     }
-    assert!(store.begin_attempt(&name(1), &lock, true).unwrap().is_none());
+    assert!(store.killed_starts(&name(1)).unwrap().begin(&lock, true).unwrap().is_none());
 }
