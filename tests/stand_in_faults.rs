@@ -70,6 +70,8 @@ fn the_stand_in_finds_each_planted_fault() {
         ("copies_to_a_place_between", "not a multiple"),
         ("barriers_in_two_branches", "waits for its block"),
         ("multiplies_with_half_a_warp", "mma_tf32 without all 32 lanes"),
+        ("ends_while_it_multiplies", "ends while it multiplies"),
+        ("multiplies_twice_at_once", "while it multiplies"),
     ] {
         let output = run(kernel, "0", "early");
         let said = String::from_utf8_lossy(&output.stderr);

@@ -3,6 +3,7 @@
 
 use super::Error;
 use crate::cli::BackendOption;
+use crate::console;
 use crate::data::outside::Known;
 use crate::device::Device;
 use crate::nn::dispatch;
@@ -36,15 +37,34 @@ pub(super) fn plan(
     Ok(Plan::new(trials, &outside, &backend)?)
 }
 
+/// Has pipelines be read for machines of the `backend` that was asked for.
+pub(super) fn read_for(BackendOption { backend }: &BackendOption) {
+    if let Some(backend) = backend {
+        dispatch::read_for(backend);
+    }
+}
+
+/// Says what of the machines that are planned for could not be tried out here.
+pub(super) fn say_untried() {
+    if let Some(reason) = dispatch::untried() {
+        console::say(format_args!(
+            "note: what is planned for a GPU elsewhere could not be tried out here, neither that it is there nor that it \
+             has the memory and computes what the processor computes; its machine finds out. Here {reason}"
+        ));
+    }
+}
+
 /// That `device` may have the `wanted` backend on some machine.
 fn check(wanted: &str, device: Device) -> Result<(), Error> {
-    let all = dispatch::backends(device);
-    if all.iter().any(|it| it == wanted) {
-        return Ok(());
-    }
-    let all: Vec<String> = all.iter().map(|it| format!("\"{it}\"")).collect();
-    Err(Error::Missing(format!(
-        "`--backend {wanted}` is no backend of `device = \"{device}\"`; expected {}",
-        all.join(", ")
-    )))
+    dispatch::check_backend(wanted, device).map_err(|all| {
+        let all: Vec<String> = all.iter().map(|it| format!("\"{it}\"")).collect();
+        let expected = match device {
+            Device::Cuda { .. } => "the one that `runner devices` shows on the machine with the GPU, such as",
+            Device::Cpu | Device::Dfdx | Device::DfdxCuda(_) => "one of",
+        };
+        Error::Missing(format!(
+            "`--backend '{wanted}'` is no backend of `device = \"{device}\"`; expected {expected} {}",
+            all.join(", ")
+        ))
+    })
 }

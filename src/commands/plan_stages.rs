@@ -24,7 +24,9 @@ use crate::store::Store;
 /// # Errors
 /// When the file is wrong or the store cannot be read.
 pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
+    super::outside::read_for(&args.backend);
     let trials = super::trials_of(&args.file, args.sweep)?;
+    super::outside::say_untried();
     let text = plan(trials, &args.store, &args.results, (&args.backend, args.format))?;
     super::print(text)?;
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,7 @@ use super::shared_run;
 use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
+use crate::digest::Digest;
 use crate::exec::{
     Both, Done, Ending, Execution, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal,
     can_draw, finished,
@@ -32,7 +33,7 @@ use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
 use crate::report::{self, Earlier};
 use crate::stages::Environment;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::train::activations::Cache;
 
 /// Runs a pipeline without its sweep.
@@ -40,6 +41,7 @@ use crate::train::activations::Cache;
 /// # Errors
 /// When the file is wrong, or the store or the results cannot be written.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
+    super::outside::read_for(&args.options.backend);
     let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
     if pipeline.resolved.contains_key("sweep") && !args.options.quiet {
         console::say("note: this file has a `[sweep]`; `runner sweep` runs its trials");
@@ -78,6 +80,9 @@ pub(super) fn until_asked_to_stop<T>(
     act: impl FnOnce(&dyn Reporter, &Arc<AtomicBool>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let machine = |error: &dyn std::fmt::Display| Error::Machine(error.to_string());
+    if !options.quiet {
+        super::outside::say_untried();
+    }
     if let Some(reason) = dispatch::passed_over()
         && !options.quiet
     {
@@ -94,6 +99,8 @@ pub(super) fn until_asked_to_stop<T>(
     let asked = AtomicBool::new(false);
     ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::SeqCst) {
+            // The stages in hand end here because a user wants it, not because they were killed.
+            store::leave_at_once();
             std::process::exit(130);
         }
         let (answer, flag) = (Arc::clone(&answer), Arc::clone(&flag));
@@ -127,7 +134,7 @@ fn execute(
 ) -> Result<Ran, Error> {
     let plan = plan(&trials, options)?;
     let pipeline = plan.trials[0].pipeline.name.clone();
-    let store = prepare(&pipeline, options)?;
+    let store = prepare(&pipeline, trials.digest(), options)?;
     let journal = Journal::begin(&options.results.join(&pipeline));
     let start = crate::system::now();
     let reporter = Both(reporter, &journal);
@@ -174,8 +181,8 @@ pub(super) fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error>
 ///
 /// # Errors
 /// When they cannot.
-fn prepare(pipeline: &str, options: &RunOptions) -> Result<Store, Error> {
-    let mut store = Store::open(&options.store)?;
+fn prepare(pipeline: &str, plan: Digest, options: &RunOptions) -> Result<Store, Error> {
+    let mut store = Store::open(&options.store)?.for_plan(plan);
     if options.retry_failed {
         store = store.forgiving()?;
     }

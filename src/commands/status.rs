@@ -112,10 +112,10 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
             path.display()
         );
     }
-    for (_, failure) in store.failures()? {
+    for (_, failure) in store.failures_at_work()? {
         text += &format!(
             "  failed: {}, {}, for runs that are at work: {}\n",
-            failure.what, failure.who, failure.message
+            failure.what, failure.who, failure.cause.message
         );
     }
     for (fingerprint, starts) in store.killed()? {

@@ -45,6 +45,7 @@ pub fn run(args: &WorkArgs) -> Result<ExitCode, Error> {
 /// The store, the run in it, which the first worker registers, and its trials.
 fn find(args: &WorkArgs) -> Result<(Store, SharedRun, Trials), Error> {
     let root = &*args.options.store;
+    super::outside::read_for(&args.options.backend);
     match shared_run::find(&Store::peek(root), &args.run, &args.set)? {
         Named::Run(run) => {
             let store = Store::join(root)?;
@@ -58,6 +59,7 @@ fn find(args: &WorkArgs) -> Result<(Store, SharedRun, Trials), Error> {
                 ))
             })?;
             let run = if args.anew { begin_anew(&store, &run, args)? } else { run };
+            dispatch::read_for(&run.record.backend);
             let trials = super::of_text(&run.plan()?, &run.record.file, super::all_trials)?;
             Ok((store, run, trials))
         }
@@ -180,6 +182,7 @@ impl Worker<'_> {
         let Self { options, run, .. } = *self;
         let pipeline = &run.record.pipeline;
         let plan = plan(&trials, options)?;
+        let store = store.for_plan(trials.digest());
         let store = if options.retry_failed { store.forgiving()? } else { store };
         let stopped = Arc::new(Mutex::new(None));
         let (asked, flag) = (Arc::clone(&stopped), Arc::clone(cancel));
@@ -187,6 +190,7 @@ impl Worker<'_> {
         let _place = store.join_run(run, move |how| {
             if how == Stop::Now {
                 console::say(format_args!("run {id} was stopped at once"));
+                store::leave_at_once();
                 std::process::exit(0);
             }
             *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);

@@ -31,11 +31,21 @@ const HEARING: Duration = Duration::from_millis(100);
 /// the store has of it.
 pub fn execute(plan: &Plan, execution: &Execution, holdings: &Holdings) -> Vec<Done> {
     let (sound, running) = (Sound::default(), Running::default());
-    let &Execution { store, environment, reporter, cancel, .. } = execution;
+    let &Execution { store, environment, reporter, cancel, workers, shares_failures, .. } =
+        execution;
     let run = Run {
         plan,
         execution,
-        shared: Shared { store, environment, reporter, cancel, running: &running, sound: &sound },
+        shared: Shared {
+            store,
+            environment,
+            reporter,
+            cancel,
+            running: &running,
+            sound: &sound,
+            workers,
+            shares_failures,
+        },
         state: Mutex::new(State {
             schedule: TaskSchedule::new(plan, execution, holdings),
             division: Division::new(execution.workers),

@@ -50,6 +50,8 @@ pub struct Execution<'a> {
     pub limits: &'a BTreeMap<NodeIndex, Limit>,
     /// Tasks that failed in an earlier run and are not tried again.
     pub failures: &'a BTreeMap<Fingerprint, Failure>,
+    /// Whether these count for all processes of the plan, whose searches must decide alike.
+    pub shares_failures: bool,
     /// Tasks whose artifacts may be damaged: every byte of these is compared before they are used.
     pub suspects: &'a BTreeSet<NodeIndex>,
     /// Tasks that begin only once others have ended of which they need nothing.
@@ -93,6 +95,7 @@ impl<'a> Execution<'a> {
             fail_fast: false,
             limits: &LIMITS,
             failures: &FAILURES,
+            shares_failures: false,
             suspects: &SUSPECTS,
             holds: &HOLDS,
             goes_on: &|_, _| true,

@@ -2,11 +2,18 @@
 //! own, as one may have to stop alone: its lock was lost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The flags that running stages look at.
 #[derive(Debug, Default)]
-pub(super) struct Running(Mutex<Vec<Arc<AtomicBool>>>);
+pub(super) struct Running {
+    flags: Mutex<Vec<Arc<AtomicBool>>>,
+    /// Shared by stages that run side by side.
+    side_by_side: RwLock<()>,
+}
+
+/// The right to run a stage beside others, or alone.
+pub(super) type Company<'a> = Result<RwLockReadGuard<'a, ()>, RwLockWriteGuard<'a, ()>>;
 
 /// A stage that runs, until it is dropped.
 pub(super) struct RunningStage<'a> {
@@ -16,7 +23,15 @@ pub(super) struct RunningStage<'a> {
 
 impl Running {
     fn flags(&self) -> MutexGuard<'_, Vec<Arc<AtomicBool>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.flags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a stage may run; `alone` has no other run in this process meanwhile.
+    pub fn company(&self, alone: bool) -> Company<'_> {
+        match alone {
+            false => Ok(self.side_by_side.read().unwrap_or_else(PoisonError::into_inner)),
+            true => Err(self.side_by_side.write().unwrap_or_else(PoisonError::into_inner)),
+        }
     }
 
     /// A stage begins that looks at `flag`.
@@ -34,5 +49,24 @@ impl Running {
 impl Drop for RunningStage<'_> {
     fn drop(&mut self) {
         self.among.flags().retain(|flag| !Arc::ptr_eq(flag, &self.flag));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_that_runs_alone_waits_until_no_other_runs() {
+        let (running, others_are_over) = (Running::default(), AtomicBool::new(false));
+        let beside = [running.company(false), running.company(false)];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _alone = running.company(true);
+                assert!(others_are_over.load(Ordering::SeqCst));
+            });
+            others_are_over.store(true, Ordering::SeqCst);
+            drop(beside);
+        });
     }
 }

@@ -22,8 +22,8 @@ use crate::nn::dispatch;
 use crate::progress::Progress as _;
 use crate::stages::{Budget, Context, Environment, Failure, Halt, Input, Outcome, Stage};
 use crate::store::{
-    self, Artifact, Claim, FailureRecord, Found, InputRecord, Lock, MOST_ATTEMPTS, Manifest,
-    Staging, Store,
+    self, Artifact, Claim, FailureCause, FailureRecord, Found, InputRecord, Lock, MOST_ATTEMPTS,
+    Manifest, Staging, Store,
 };
 
 /// What all tasks of a run share.
@@ -40,6 +40,10 @@ pub(super) struct Shared<'a> {
     pub running: &'a Running,
     /// Artifacts whose bytes were compared in this run.
     pub sound: &'a Sound,
+    /// Tasks at a time.
+    pub workers: usize,
+    /// Whether what failed in an earlier run counts for all processes of the plan.
+    pub shares_failures: bool,
 }
 
 /// A task that may begin, with all that it takes.
@@ -194,6 +198,11 @@ impl Attempt<'_> {
         if let Some(failure) = self.misplaced() {
             return Ok(Obtained::Failed { failure, is_recorded: false });
         }
+        if let Some(failure) = self.task.failed_before
+            && !self.shared.shares_failures
+        {
+            return Ok(Obtained::Failed { failure: failure.clone(), is_recorded: false });
+        }
         let lock = match store.try_lock(fingerprint, name)? {
             Claim::Mine(lock) => lock,
             Claim::Held(holder) => return Ok(Obtained::Held(holder)),
@@ -211,7 +220,13 @@ impl Attempt<'_> {
         if !damaged.is_empty() {
             return Ok(Obtained::DamagedInputs(damaged));
         }
-        let Some(attempt) = store.begin_attempt(fingerprint, &lock)? else {
+        let killed_before = store.killed_starts(fingerprint)?;
+        let alone = self.shared.workers == 1 || killed_before.any();
+        let _company = self.shared.running.company(alone);
+        if self.is_stopping() {
+            return Err(Halt::Interrupted);
+        }
+        let Some(attempt) = killed_before.begin(&lock, alone)? else {
             let obtained = self.failed(&lock, killed(), false);
             store.clear_attempts(fingerprint);
             return Ok(obtained);
@@ -264,8 +279,9 @@ impl Attempt<'_> {
             store.clear_checkpoints(fingerprint);
             return Obtained::Cached(artifact);
         }
-        let words = (failure.message.as_str(), failure.help.as_slice());
-        let is_recorded = match store.record_failure(fingerprint, lock, name, words) {
+        let Failure { message, help, killed } = failure.clone();
+        let cause = FailureCause { message, help, killed };
+        let is_recorded = match store.record_failure(fingerprint, lock, name, cause) {
             Ok(record) if record.is_own() => true,
             Ok(record) => return Obtained::Failed { failure: told(record), is_recorded: true },
             Err(_) => false,
@@ -454,7 +470,7 @@ impl Attempt<'_> {
                 (Event::Paused { task, name, epochs: budget.0 }, End::Paused { rows })
             }
             Halt::Failed(failure) => {
-                let Failure { message, help } = failure.clone();
+                let Failure { message, help, .. } = failure.clone();
                 let inputs = self.task.input_texts.clone();
                 let event = Event::Failed { task, name, message, inputs, help };
                 (event, End::Failed(failure))
@@ -470,19 +486,20 @@ impl Attempt<'_> {
 fn told(record: FailureRecord) -> Failure {
     let from = (!record.is_own()).then(|| {
         format!(
-            "{} found this at {}, and runs that were at work then still are; `--retry-failed` tries it again",
+            "{} found this at {}; once that process is over, `--retry-failed` tries it again",
             record.who, record.when
         )
     });
-    let FailureRecord { message, help, .. } = record;
-    Failure { message, help: help.into_iter().chain(from).collect() }
+    let FailureCause { message, help, killed } = record.cause;
+    Failure { message, help: help.into_iter().chain(from).collect(), killed }
 }
 
 /// Why a task is not begun once more.
 fn killed() -> Failure {
-    let failure = Failure::new(format!(
+    let mut failure = Failure::new(format!(
         "it was begun {MOST_ATTEMPTS} times and killed each time before it ended, perhaps as memory ran out"
     ));
+    failure.killed = true;
     failure
         .help("give it more memory, or let it need less, with a smaller batch or fewer `--jobs`")
         .help("`--retry-failed` tries it again, whatever killed it")
@@ -490,7 +507,7 @@ fn killed() -> Failure {
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
-        Self { message: error.to_string(), help: error.help() }
+        Self { message: error.to_string(), help: error.help(), killed: false }
     }
 }
 

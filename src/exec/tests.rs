@@ -591,3 +591,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_failed_in_an_earlier_run_is_written_to_the_store_only_where_processes_decide_by_it() {
+    for shares_failures in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let (a, runs) = stage("a", "a", Fault::None, 0, &[]);
+        let recorded = with_job(root.path(), vec![a], false, |plan, execution| {
+            let fingerprint = carry_out(plan, execution)[0].fingerprint.unwrap();
+            fs::remove_dir_all(execution.store.folder(&fingerprint)).unwrap();
+            let failures = BTreeMap::from([(fingerprint, Failure::new("it failed"))]);
+            let execution = Execution { failures: &failures, shares_failures, ..*execution };
+            assert_eq!(words(&carry_out(plan, &execution)), ["failed"]);
+            execution.store.failures().unwrap().len()
+        });
+        assert_eq!(recorded, usize::from(shares_failures));
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+    }
+}

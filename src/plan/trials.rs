@@ -11,6 +11,7 @@ use super::resolve;
 use super::search::Search;
 use super::trial::Trial;
 use crate::config::{Report, sweep};
+use crate::digest::Digest;
 use crate::stages::{KINDS, Kind};
 
 /// Every trial of a file that is known yet.
@@ -29,6 +30,14 @@ impl Trials {
     pub fn single(pipeline: Pipeline) -> Self {
         let resolved = pipeline.resolved.clone();
         Self { resolved, trials: vec![Trial::single(pipeline)], search: None }
+    }
+
+    /// Names what is carried out: equal for processes that share the work, whatever tables they show of it.
+    pub fn digest(&self) -> Digest {
+        let mut resolved = self.resolved.clone();
+        resolved.remove("table");
+        let verb = if self.search.is_some() { "sweep" } else { "run" };
+        blake3::hash(format!("{verb}\n{}", print::to_toml(&resolved)).as_bytes()).into()
     }
 }
 

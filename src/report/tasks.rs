@@ -96,7 +96,7 @@ pub(super) fn put_log(
 ) -> Result<(), Error> {
     let done = &all[task.index()];
     let mut lines = done.log.clone();
-    if let End::Failed(Failure { message, help }) = &done.end {
+    if let End::Failed(Failure { message, help, .. }) = &done.end {
         lines.push(format!("error: {message}"));
         lines.extend(help.iter().map(|help| format!("help: {help}")));
         let inputs = plan.graph[task].inputs.iter().zip(plan.input_texts(task));

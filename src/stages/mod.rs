@@ -413,7 +413,9 @@ impl From<crate::data::DataError> for Halt {
     fn from(error: crate::data::DataError) -> Self {
         match error {
             crate::data::DataError::Interrupted => Self::Interrupted,
-            error => Failure { message: error.to_string(), help: error.help() }.into(),
+            error => {
+                Failure { message: error.to_string(), help: error.help(), killed: false }.into()
+            }
         }
     }
 }
@@ -426,12 +428,15 @@ pub struct Failure {
     /// What to do, a line each.
     #[serde(default)]
     pub help: Vec<String>,
+    /// Whether its processes were killed rather than that it failed itself: then the next run tries it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub killed: bool,
 }
 
 impl Failure {
     /// A failure with a message and no advice.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: Vec::new() }
+        Self { message: message.into(), help: Vec::new(), killed: false }
     }
 
     /// Adds a line of advice.
@@ -452,6 +457,6 @@ impl std::error::Error for Failure {}
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { message: problem.message, help: problem.help }
+        Self { message: problem.message, help: problem.help, killed: false }
     }
 }

@@ -4,10 +4,15 @@
 //!
 //! The file's name says how far the task had come: starts from earlier checkpoints do not count, so a long
 //! training on machines that are taken away again and again is no such task.
+//!
+//! A kill meets every task that its process has in hand, so only starts count in which the process had no other
+//! task. Tasks may begin side by side until one of their starts was killed; from then on such a task is begun alone.
+//! So the one that kills its processes is found after three more kills, and the others are built meanwhile.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::departure::{Owed, owing};
 use super::error::Error;
 use super::lock::Lock;
 use super::names::{fingerprint_in, newest_checkpoint};
@@ -18,13 +23,24 @@ use crate::digest::Fingerprint;
 /// Where the starts are.
 pub(super) const ATTEMPTS: &str = "attempts";
 
-/// So many starts from the same point that did not end are enough.
+/// So many starts from the same point that did not end, each alone in its process, are enough.
 pub const MOST_ATTEMPTS: usize = 3;
+
+/// How the name of a start ends that was alone in its process.
+const ALONE: &str = ".alone";
+
+/// Removes one start, and the folder where there are no others.
+fn take_back(file: &Path) {
+    let _ = fs::remove_file(file);
+    let _ = file.parent().map(fs::remove_dir);
+}
 
 /// A start of a task.
 #[derive(Debug)]
 pub struct Attempt {
     file: PathBuf,
+    #[expect(dead_code, reason = "held until the start is over")]
+    owed: Owed,
 }
 
 impl Attempt {
@@ -36,9 +52,48 @@ impl Attempt {
 
     /// Another process took over: only this start is over.
     pub fn abandon(self) {
-        let _ = fs::remove_file(&self.file);
-        // It stays where there are others.
-        let _ = self.file.parent().map(fs::remove_dir);
+        take_back(&self.file);
+    }
+}
+
+/// The starts of a task that were killed where it is now.
+#[derive(Debug)]
+pub struct KilledStarts {
+    folder: PathBuf,
+    /// How the names of starts from here begin.
+    from_here: String,
+    names: Vec<String>,
+}
+
+impl KilledStarts {
+    /// Whether there are any: then the task is to begin alone.
+    pub fn any(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Notes that the task is begun, `alone` in its process or not; nothing when it was begun alone [`MOST_ATTEMPTS`]
+    /// times from where it is now and no start came to an end. `lock` is held since these were looked up.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn begin(self, lock: &Lock, alone: bool) -> Result<Option<Attempt>, Error> {
+        let Self { folder, from_here, names } = self;
+        if names.iter().filter(|name| name.ends_with(ALONE)).count() >= MOST_ATTEMPTS {
+            return Ok(None);
+        }
+        let end = if alone { ALONE } else { "" };
+        let file = folder.join(format!("{from_here}{}{end}", lock.token()));
+        let begin = || {
+            let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&file, lock.line()));
+            written.map_err(|source| {
+                // It was not begun.
+                take_back(&file);
+                Error::writing(&file, source)
+            })
+        };
+        let own = file.clone();
+        let ((), owed) = owing(move || take_back(&own), begin)?;
+        Ok(Some(Attempt { file, owed }))
     }
 }
 
@@ -47,39 +102,29 @@ impl Store {
         self.root.join(ATTEMPTS).join(fingerprint.to_string())
     }
 
-    /// Notes that `fingerprint` is begun; nothing when it was begun [`MOST_ATTEMPTS`] times from where it is now and
-    /// no start came to an end. Call with its lock held.
+    /// The starts of `fingerprint` that were killed where it is now. Others are removed: they are of an earlier
+    /// checkpoint, forgiven, or could not be written. Call with its lock held.
     ///
     /// # Errors
-    /// When the store cannot be written.
-    pub fn begin_attempt(
-        &self,
-        fingerprint: &Fingerprint,
-        lock: &Lock,
-    ) -> Result<Option<Attempt>, Error> {
-        let folder = self.attempts(fingerprint);
+    /// When the store cannot be read.
+    pub fn killed_starts(&self, fingerprint: &Fingerprint) -> Result<KilledStarts, Error> {
         let steps = newest_checkpoint(&self.checkpoints(fingerprint))?.unwrap_or(0);
-        let from_here = format!("{steps:012}-");
-        let mut here = 0;
+        let (folder, from_here) = (self.attempts(fingerprint), format!("{steps:012}-"));
+        let mut names = Vec::new();
         for path in list(&folder)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !name.starts_with(&from_here) || self.forgiven.contains(&name) {
+            let is_empty = fs::metadata(&path).is_ok_and(|found| found.len() == 0);
+            if is_empty || !name.starts_with(&from_here) || self.forgiven.contains(&name) {
                 remove(&path)?;
             } else {
-                here += 1;
+                names.push(name);
             }
         }
-        if here >= MOST_ATTEMPTS {
-            return Ok(None);
-        }
-        let file = folder.join(format!("{from_here}{}", lock.token()));
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(&file, lock.line()))
-            .map_err(|source| Error::writing(&file, source))?;
-        Ok(Some(Attempt { file }))
+        Ok(KilledStarts { folder, from_here, names })
     }
 
-    /// The tasks of which starts did not end, with their number; what somebody builds now is none of these.
+    /// The tasks of which starts did not end that were alone, with their number; what somebody builds now is none
+    /// of these.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -90,9 +135,11 @@ impl Store {
             let now = now.filter(|(_, text)| !dead_here(text));
             let is_now = |path: &PathBuf| {
                 let token = now.as_ref().map(|(_, text)| token_in(text));
-                token.is_some_and(|token| path.to_string_lossy().ends_with(token))
+                token.is_some_and(|token| path.to_string_lossy().contains(token))
             };
-            let starts = list(&folder)?.into_iter().filter(|path| !is_now(path)).count();
+            let alone = |path: &PathBuf| path.to_string_lossy().ends_with(ALONE);
+            let starts = list(&folder)?.into_iter();
+            let starts = starts.filter(|path| alone(path) && !is_now(path)).count();
             if starts > 0 {
                 all.push((fingerprint, starts));
             }

@@ -1,7 +1,8 @@
 //! Who builds a task: `<task>.0.lock` says so. The holder moves a counter in it; whoever wants the task takes
 //! over when the counter stood still for long enough by its own clock and in its own looks, by creating
 //! `<task>.1.lock`, then `.2` and so on: a file can be created once, so one of them wins, and nobody
-//! ever removes a lock that another may hold. Needs exclusive creation only, which NFS has, and never
+//! ever removes a lock that another may hold. Whoever took over writes its own line over all earlier files: what a
+//! dead holder left must not be the newest again while the files go one after the other. Needs exclusive creation only, which NFS has, and never
 //! compares the clocks of two machines. Publishing is atomic anyway: a lock only saves double work.
 
 use std::fs::{self, File, OpenOptions};
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::departure::{Owed, owing};
 use super::error::Error;
 use super::patience::{Pace, Patience};
 use super::remove;
@@ -23,6 +25,12 @@ use crate::fault::fail_point;
 
 /// How often a file that others see in its cached form is looked for again at once.
 const ROUNDS: u32 = 8;
+
+/// So many looks tell a successor from somebody who is about to see that it came too late.
+const LOOKS: u32 = 20;
+
+/// The pause between two of them.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// What came of trying to take a lock.
 #[derive(Debug)]
@@ -40,10 +48,14 @@ pub struct Lock {
     /// How often the lock was taken over before it is free again.
     generation: u64,
     token: Token,
-    /// Set once the lock is lost.
+    /// Set once what is done under the lock is to stop.
     abandon: Arc<AtomicBool>,
+    /// Set once the lock is lost, for good: later looks may fail.
+    lost: Arc<AtomicBool>,
     /// Moves the counter; stopped before the files go.
     heart: Option<Heart>,
+    #[expect(dead_code, reason = "held until the lock is released")]
+    owed: Owed,
 }
 
 /// The files of a lock.
@@ -68,17 +80,39 @@ impl Name {
         text_at(&path).map_err(|source| Error::reading(&path, source))
     }
 
-    /// Whether the lock of this generation is no longer that of `token`. Somebody took over, which the
-    /// next generation shows; or took over and is done, so that no file is left, or they are of the
-    /// next holder. What cannot be read now may be read later: until then nothing is lost.
+    /// Whether the lock of this generation is no longer that of `token`. Somebody took over, who wrote over its
+    /// text; or took over and is done, so that no file is left, or they are of the next holder. What cannot be
+    /// read now may be read later: until then nothing is lost.
     fn is_lost(&self, generation: u64, token: &Token) -> bool {
-        if self.path(generation + 1).symlink_metadata().is_ok() {
-            return true;
+        for look in 0..LOOKS {
+            match text_at(&self.path(generation)) {
+                Ok(Some(text)) if token_in(&text) == token.word => {}
+                Ok(_) => return true,
+                Err(_) => return false,
+            }
+            // The next generation shows a successor, or somebody who came too late for a holder that is gone
+            // and takes it back at once.
+            if self.path(generation + 1).symlink_metadata().is_err() {
+                return false;
+            }
+            if look + 1 < LOOKS {
+                thread::sleep(BETWEEN_LOOKS);
+            }
         }
-        match text_at(&self.path(generation)) {
-            Ok(Some(text)) => token_in(&text) != token.word,
-            Ok(None) => true,
-            Err(_) => false,
+        true
+    }
+
+    /// Removes the files up to `generation` that have the `word` of a holder.
+    fn release(&self, generation: u64, word: &str) {
+        for generation in (0..=generation).rev() {
+            let path = self.path(generation);
+            // What another wrote is another's.
+            let text = text_at(&path).ok().flatten();
+            if text.is_none_or(|text| token_in(&text) != word) {
+                return;
+            }
+            // What cannot be removed is taken over once its counter stands still.
+            let _ = remove(&path);
         }
     }
 
@@ -107,7 +141,14 @@ impl Lock {
         let token = Token::new(what);
         let mut other = "another runner".to_owned();
         for _ in 0..ROUNDS {
-            let taken = match name.holder()? {
+            let now = match name.holder() {
+                // A file server that does not answer for a moment ends no run.
+                Err(Error::Read { source, .. }) if may_pass(&source) && seen.failed(&name.task) => {
+                    break;
+                }
+                now => now?,
+            };
+            let taken = match now {
                 None => Self::create(name, 0, &token, patience.beat)?,
                 Some((generation, now)) => {
                     other = holder(&now);
@@ -177,11 +218,28 @@ impl Lock {
         // Had the holder come back and ended in this moment, the next one would begin at 0 again:
         // then so do we.
         if name.text(generation)?.is_some_and(|now| now == stale) {
+            for earlier in (0..=generation).rev() {
+                lock.write_over(earlier)?;
+            }
             return Ok(Some(lock));
         }
-        let path = name.path(lock.generation);
-        fs::remove_file(&path).map_err(|source| Error::writing(&path, source))?;
+        remove(&name.path(lock.generation))?;
         Ok(None)
+    }
+
+    /// Puts this holder's line in the place of what an earlier one left.
+    fn write_over(&self, generation: u64) -> Result<(), Error> {
+        let path = self.name.path(generation);
+        let private = self.name.folder.join(unborn_name(&self.token.word));
+        fs::write(&private, self.token.line(0))
+            .map_err(|source| Error::writing(&private, source))?;
+        let mut renamed = fs::rename(&private, &path);
+        if renamed.is_err() && path.is_dir() {
+            // No runner wrote it.
+            remove(&path)?;
+            renamed = fs::rename(&private, &path);
+        }
+        renamed.map_err(|source| Error::writing(&path, source))
     }
 
     fn create(
@@ -190,6 +248,37 @@ impl Lock {
         token: &Token,
         beat: Duration,
     ) -> Result<Option<Self>, Error> {
+        let (own, word) = (name.clone(), token.word.clone());
+        let begin = || Self::write(name, generation, token);
+        let Some((made, owed)) = owing(move || own.release(generation, &word), begin)
+            .map(|(made, owed)| made.map(|made| (made, owed)))?
+        else {
+            return Ok(None);
+        };
+        fail_point("locked");
+        let (abandon, lost) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let heart = {
+            let (name, token, mut count, mut file) = (name.clone(), token.clone(), 0, made);
+            let (abandon, lost) = (Arc::clone(&abandon), Arc::clone(&lost));
+            Heart::start(beat, move || {
+                count += 1;
+                // To the file that was made, not to whatever has its name: that may be another's by the
+                // time it is written. A failed write may pass; the waiters' patience covers it.
+                if name.is_lost(generation, &token) {
+                    lost.store(true, Ordering::SeqCst);
+                    abandon.store(true, Ordering::SeqCst);
+                    return false;
+                }
+                let _ = move_counter(&mut file, &token.line(count));
+                true
+            })
+        };
+        let (name, token) = (name.clone(), token.clone());
+        Ok(Some(Self { name, generation, token, abandon, lost, heart: Some(heart), owed }))
+    }
+
+    /// Writes the file of this generation; `None` when it is there.
+    fn write(name: &Name, generation: u64, token: &Token) -> Result<Option<File>, Error> {
         let path = name.path(generation);
         // It appears with its text: nobody could tell whether the maker of an empty one lives.
         let private = name.folder.join(unborn_name(&token.word));
@@ -208,30 +297,12 @@ impl Lock {
             Ok(()) => Ok(file),
         };
         let removed = fs::remove_file(&private);
-        let made = match made {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            made => made.and_then(|file| removed.map(|()| file)),
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            made => made
+                .and_then(|file| removed.map(|()| Some(file)))
+                .map_err(|source| Error::writing(&path, source)),
         }
-        .map_err(|source| Error::writing(&path, source))?;
-        fail_point("locked");
-        let abandon = Arc::new(AtomicBool::new(false));
-        let heart = {
-            let (name, token, mut count, mut file) = (name.clone(), token.clone(), 0, made);
-            let abandon = Arc::clone(&abandon);
-            Heart::start(beat, move || {
-                count += 1;
-                // To the file that was made, not to whatever has its name: that may be another's by the
-                // time it is written. A failed write may pass; the waiters' patience covers it.
-                if name.is_lost(generation, &token) {
-                    abandon.store(true, Ordering::SeqCst);
-                    return false;
-                }
-                let _ = move_counter(&mut file, &token.line(count));
-                true
-            })
-        };
-        let (name, token) = (name.clone(), token.clone());
-        Ok(Some(Self { name, generation, token, abandon, heart: Some(heart) }))
     }
 
     /// A flag that is set within a beat once the lock is lost: what is done under the lock stops then. Others
@@ -242,7 +313,10 @@ impl Lock {
 
     /// Whether somebody took over, because this holder seemed dead; whatever became of its files.
     pub fn is_lost(&self) -> bool {
-        self.name.is_lost(self.generation, &self.token)
+        if !self.lost.load(Ordering::SeqCst) && self.name.is_lost(self.generation, &self.token) {
+            self.lost.store(true, Ordering::SeqCst);
+        }
+        self.lost.load(Ordering::SeqCst)
     }
 
     /// Who holds it, as the file says in its first line.
@@ -254,6 +328,17 @@ impl Lock {
     pub(super) fn token(&self) -> &str {
         &self.token.word
     }
+}
+
+/// Whether what went wrong may be over the next time.
+fn may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, NotConnected, StaleNetworkFileHandle, TimedOut, WouldBlock};
+    /// `EIO`, which is what a network file system says of a server that it gave up.
+    const INPUT_OUTPUT: i32 = 5;
+    matches!(
+        error.kind(),
+        Interrupted | NotConnected | StaleNetworkFileHandle | TimedOut | WouldBlock
+    ) || error.raw_os_error() == Some(INPUT_OUTPUT)
 }
 
 /// Has the file at `private` appear at `path` too, unless there is one. Over a network the answer to a request that
@@ -281,10 +366,7 @@ impl Drop for Lock {
         if self.is_lost() {
             return;
         }
-        for generation in (0..=self.generation).rev() {
-            // What cannot be removed is taken over once its counter stands still.
-            let _ = remove(&self.name.path(generation));
-        }
+        self.name.release(self.generation, &self.token.word);
     }
 }
 

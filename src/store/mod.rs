@@ -4,6 +4,7 @@
 mod attempts;
 mod beacon;
 mod checked;
+mod departure;
 mod error;
 mod failed;
 mod folders;
@@ -27,8 +28,9 @@ use std::sync::Arc;
 
 pub use attempts::{Attempt, MOST_ATTEMPTS};
 pub use checked::Checked;
+pub use departure::leave_at_once;
 pub use error::Error;
-pub use failed::FailureRecord;
+pub use failed::{FailureCause, FailureRecord};
 pub use folders::ResultsFolder;
 pub use inventory::{Garbage, Unfinished, Waste};
 pub use lock::{Claim, Lock};
@@ -43,7 +45,7 @@ pub use sign::{Holder, Sign, is_left, mark, node};
 use usage::Usage;
 pub use usage::Users;
 
-use crate::digest::{Content, Fingerprint};
+use crate::digest::{Content, Digest, Fingerprint};
 use crate::system;
 
 /// A folder of artifacts.
@@ -85,6 +87,8 @@ use crate::system;
 pub struct Store {
     root: PathBuf,
     patience: Patience,
+    /// What its run carries out.
+    plan: Option<Digest>,
     /// The entry of the run that entered the store.
     usage: Option<Arc<Usage>>,
     /// The locks of others, as this process saw them.
@@ -187,11 +191,18 @@ impl Store {
         Self { patience, ..self }
     }
 
+    /// The store for a run that carries out `plan`: it shares failures with the runs of the same.
+    #[must_use]
+    pub fn for_plan(self, plan: Digest) -> Self {
+        Self { plan: Some(plan), ..self }
+    }
+
     /// A view of the store in `root` that writes nothing, not even the folder.
     pub fn peek(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
             patience: Patience::default(),
+            plan: None,
             usage: None,
             seen: Arc::default(),
             forgiven: Arc::default(),
@@ -328,13 +339,13 @@ impl Store {
         let _ = self.folder(fingerprint).parent().map(list);
     }
 
-    /// The store for a run that tries again what failed before it began, or was killed again and again.
+    /// The store for a run that tries again what failed before it began, or was killed again and again; not what a run
+    /// of the same plan found to fail that is at work.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn forgiving(self) -> Result<Self, Error> {
-        let mut forgiven: HashSet<String> =
-            self.failures()?.into_iter().map(|(_, record)| record.start).collect();
+        let mut forgiven: HashSet<String> = self.failures_to_forgive()?.into_iter().collect();
         for (_, folder) in self.begun()? {
             let names = list(&folder)?.into_iter();
             forgiven.extend(

@@ -277,7 +277,7 @@ impl Store {
         let what = format!("worker of run {} of {}", run.id, run.record.pipeline);
         // More may be built now than the results have.
         remove(&run.folder.join(DONE))?;
-        let (beacon, _) = Beacon::light(&workers, &what, self.patience.beat, move || {
+        let (beacon, _) = Beacon::light(&workers, (&what, ""), self.patience.beat, move || {
             if let Some(how) = stop_in(&folder) {
                 asked(how);
             }

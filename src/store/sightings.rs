@@ -18,7 +18,11 @@ const LOOKS: u32 = 5;
 
 /// The locks that others hold, by task, as this process saw them last.
 #[derive(Debug, Default)]
-pub(super) struct Sightings(Mutex<HashMap<String, Sighting>>);
+pub(super) struct Sightings {
+    seen: Mutex<HashMap<String, Sighting>>,
+    /// How many looks in a row failed, by task.
+    failed: Mutex<HashMap<String, u32>>,
+}
 
 #[derive(Debug)]
 struct Sighting {
@@ -32,14 +36,30 @@ struct Sighting {
     looks: u32,
 }
 
+/// So many looks in a row that failed are tolerated.
+const FAILED_LOOKS: u32 = 10;
+
 impl Sightings {
     fn all(&self) -> MutexGuard<'_, HashMap<String, Sighting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all_failed(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A look at the lock of `task` failed. Returns whether that may pass: it has not failed too often in a row.
+    pub fn failed(&self, task: &str) -> bool {
+        let mut all = self.all_failed();
+        let times = all.entry(task.to_owned()).or_default();
+        *times += 1;
+        *times <= FAILED_LOOKS
     }
 
     /// Takes in what a look at the lock of `task` found. Returns whether its holder may be taken for dead.
     pub fn saw(&self, task: &str, text: &str, patience: Patience) -> bool {
         let now = Instant::now();
+        self.all_failed().remove(task);
         let mut all = self.all();
         match all.get_mut(task).filter(|it| it.text == text) {
             Some(seen) => {
@@ -91,6 +111,7 @@ impl Sightings {
 
     /// The lock of `task` is nobody else's any more.
     pub fn forget(&self, task: &str) {
+        self.all_failed().remove(task);
         self.all().remove(task);
     }
 }
@@ -143,5 +164,16 @@ mod tests {
         assert_eq!(seen.most_pressing(tasks.into_iter(), patience), Some(1));
         assert_eq!(seen.most_pressing(["a", "c"].into_iter(), patience), Some(0));
         assert_eq!(seen.most_pressing(["a", "new"].into_iter(), patience), Some(1));
+    }
+
+    #[test]
+    fn looks_that_fail_are_tolerated_until_too_many_fail_in_a_row() {
+        let seen = Sightings::default();
+        let patience = Patience::default();
+        for _ in 0..2 {
+            assert!((0..FAILED_LOOKS).all(|_| seen.failed("net")));
+            seen.saw("net", TEXT, patience);
+        }
+        assert!((0..FAILED_LOOKS).all(|_| seen.failed("net")) && !seen.failed("net"));
     }
 }

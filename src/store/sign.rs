@@ -15,6 +15,9 @@ use std::time::{Duration, SystemTime};
 /// No line that a runner writes is longer: what follows is not read.
 const LONGEST: u64 = 64 << 10;
 
+/// So many looks at a file whose handle a network file system calls stale are enough.
+const LOOKS_AT_STALE: u32 = 3;
+
 /// What a holder writes.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
@@ -26,7 +29,7 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) fn new(what: &str) -> Self {
-        Self { word: new_token(), what: what.replace(char::is_control, " ") }
+        Self { word: new_word(), what: what.replace(char::is_control, " ") }
     }
 
     /// `counter token pid host what`, the counter always as wide, so that it can be written in place.
@@ -95,20 +98,38 @@ pub(super) fn move_counter(file: &mut File, line: &str) -> io::Result<()> {
 /// What a lock or a sign at `path` says; nothing of what is no text, or no file: a runner wrote none of
 /// these, and whoever did is an unknown holder.
 pub(super) fn text_at(path: &Path) -> io::Result<Option<String>> {
-    let read = || -> io::Result<String> {
+    text_up_to(path, LONGEST)
+}
+
+/// As [`text_at`], of a file of any length.
+pub(super) fn whole_text_at(path: &Path) -> io::Result<Option<String>> {
+    text_up_to(path, u64::MAX)
+}
+
+fn text_up_to(path: &Path, longest: u64) -> io::Result<Option<String>> {
+    looking_again(|| {
         // Asked first, as opening a pipe would wait for whoever writes to it.
         if !fs::symlink_metadata(path)?.is_file() {
             return Ok(String::new());
         }
         let mut bytes = Vec::new();
-        File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+        File::open(path)?.take(longest).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    match read() {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    })
+}
+
+/// What `read` finds; nothing where the file is gone. A client of a network file system may know a file that was
+/// removed or replaced since by its old handle: it looks again, and what then is as stale is gone.
+fn looking_again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+    for _ in 0..LOOKS_AT_STALE {
+        match read() {
+            Ok(found) => return Ok(Some(found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(None)
 }
 
 /// Somebody who makes a task, as the text of a lock says.
@@ -164,12 +185,49 @@ pub(super) fn holder(text: &str) -> String {
 
 /// Whether the holder ran on this machine and is gone, where the system can tell.
 pub(super) fn dead_here(text: &str) -> bool {
-    process_in(text).is_some_and(|(pid, at)| at == host() && is_gone(pid, at))
+    process_in(text).is_some_and(|(pid, at)| at == host() && is_over(pid, at, token_in(text)))
 }
 
 /// Whether the holder is known to live on this machine, where the system can tell.
 pub(super) fn lives_here(text: &str) -> bool {
-    process_in(text).is_some_and(|(pid, at)| at == host() && at.contains('/') && !is_gone(pid, at))
+    process_in(text).is_some_and(|(pid, at)| {
+        at == host() && at.contains('/') && !is_over(pid, at, token_in(text))
+    })
+}
+
+/// Whether the process `pid` of this machine that made `token` is gone. The number alone does not tell: in a
+/// container the program is process 1 every time, and its namespace may have the number of one that is gone.
+fn is_over(pid: &str, host: &str, token: &str) -> bool {
+    if is_gone(pid, host) {
+        return true;
+    }
+    if !host.contains('/') {
+        return false;
+    }
+    if pid.parse() == Ok(process::id()) {
+        return !is_own_token(token);
+    }
+    match (start_in(token), start_of(pid)) {
+        (Some(then), Some(now)) => then != now,
+        _ => false,
+    }
+}
+
+/// Whether this process made `token`.
+pub(super) fn is_own_token(token: &str) -> bool {
+    token.starts_with(own_word())
+}
+
+/// When the process began that made `token`, as the token says.
+fn start_in(token: &str) -> Option<u64> {
+    token.split_once('-')?.1.parse().ok()
+}
+
+/// When a process began, in ticks since the machine did, where the system tells.
+fn start_of(pid: &str) -> Option<u64> {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
+    // `pid (name) state ...`, where the name may be anything; the state is the third field, the start the 22nd.
+    stat.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Whether no process `pid` is left on this machine, which is called `host`. One that was killed and
@@ -208,8 +266,8 @@ pub(super) fn unborn_name(word: &str) -> String {
 /// Whether such a file was left by a process that died.
 pub(super) fn is_unborn_of_the_dead(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mark = name.strip_suffix(".new").and_then(|name| name.split_once('.'));
-    mark.is_some_and(|(_, mark)| is_left(mark))
+    let parts = name.strip_suffix(".new").and_then(|name| name.split_once('.'));
+    parts.is_some_and(|(word, its)| is_left(its) || (its == mark() && !is_own_token(word)))
 }
 
 fn digest(text: &str) -> String {
@@ -243,12 +301,67 @@ fn read_host() -> String {
 
 /// A number that differs between processes and calls.
 pub(super) fn random() -> u64 {
-    u64::from_str_radix(&new_token(), 16).unwrap_or_default()
+    u64::from_str_radix(&random_digits(), 16).unwrap_or_default()
 }
 
-fn new_token() -> String {
+fn random_digits() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    digest(&format!("{}/{}/{}/{count}", host(), process::id(), now.as_nanos()))
+    // An address of this process differs where a container's number, clock and host do not.
+    let place = &raw const COUNT;
+    digest(&format!("{}/{}/{}/{count}/{place:?}", host(), process::id(), now.as_nanos()))
+}
+
+/// What all tokens of this process begin with, and no other's.
+fn own_word() -> &'static str {
+    static WORD: OnceLock<String> = OnceLock::new();
+    WORD.get_or_init(random_digits)
+}
+
+/// A new token: the word of this process, a number, and when the process began where that is known.
+fn new_word() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    static START: OnceLock<Option<u64>> = OnceLock::new();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let start = START.get_or_init(|| start_of("self"));
+    let start = start.map(|it| format!("-{it}")).unwrap_or_default();
+    format!("{}{count:08x}{start}", own_word())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_handle_is_looked_at_again_and_then_taken_for_gone() {
+        let stale = || io::Error::from(io::ErrorKind::StaleNetworkFileHandle);
+        let mut looks = [Err(stale()), Ok("there")].into_iter();
+        assert_eq!(looking_again(|| looks.next().unwrap()).unwrap(), Some("there"));
+        assert_eq!(looking_again(|| Err::<(), _>(stale())).unwrap(), None);
+        let refused = || Err::<(), _>(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(looking_again(refused).is_err());
+        #[cfg(target_os = "linux")]
+        assert_eq!(io::Error::from_raw_os_error(116).kind(), stale().kind());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_text_with_the_number_of_a_living_process_that_did_not_write_it_is_of_a_dead_one() {
+        let own = Token::new("net");
+        assert!(!dead_here(&own.line(0)) && lives_here(&own.line(0)));
+        // A container that ran before had the same number, in a namespace that has its number now.
+        let before = Token { word: format!("00c0ffee00c0ffee00000000-{}", 7), ..own.clone() };
+        assert!(dead_here(&before.line(0)) && !lives_here(&before.line(0)));
+        let unborn = unborn_name(&before.word);
+        assert!(is_unborn_of_the_dead(Path::new(&unborn)));
+        assert!(!is_unborn_of_the_dead(Path::new(&unborn_name(&own.word))));
+        // Another process that lives, and one before it with the same number.
+        let parent = std::os::unix::process::parent_id();
+        let (start, here) = (start_of(&parent.to_string()).unwrap(), host());
+        let text = |start: u64| format!("0 00c0ffee00c0ffee00000000-{start} {parent} {here} net\n");
+        assert!(!dead_here(&text(start)) && dead_here(&text(start - 1)));
+        // Texts of older runners say nothing about the start.
+        assert!(!dead_here(&format!("0 00c0ffee00c0ffee {parent} {here} net\n")));
+    }
 }

@@ -334,7 +334,7 @@ fn starts_from_where_a_task_is_count_until_it_ends_or_a_run_forgives_them() {
     let store = Store::open(folder.path()).unwrap();
     let begin = |store: &Store| {
         let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
-        store.begin_attempt(&name(1), &lock).unwrap()
+        store.killed_starts(&name(1)).unwrap().begin(&lock, true).unwrap()
     };
     for _ in 0..MOST_ATTEMPTS {
         assert!(begin(&store).is_some());
@@ -406,4 +406,89 @@ fn a_run_is_registered_once_and_its_workers_are_counted_while_they_are_there() {
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(120);
     fs::File::options().write(true).open(&silent).unwrap().set_modified(long_ago).unwrap();
     assert_eq!(store.workers(&first).unwrap(), []);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn after_a_dead_holder_no_two_hold_the_lock_however_often_it_changes_hands() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let path = folder.path().join("locks").join(format!("{}.0.lock", name(1)));
+    let mut child = process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    drop(lock);
+    let dead = text.replace(&format!(" {} ", process::id()), &format!(" {} ", child.id()));
+    let (mut twice, mut lost) = (0, 0);
+    for round in 0..150 {
+        // A token of its own, as every holder has.
+        let token = sign::token_in(&dead).to_owned();
+        fs::write(&path, dead.replace(&token, &format!("dead{round}"))).unwrap();
+        let (holders, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let losses = AtomicUsize::new(0);
+        let together = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    together.wait();
+                    // Opening clears up what the dead left, as every run does first.
+                    let store = Store::open(folder.path()).unwrap();
+                    for _ in 0..20 {
+                        let Claim::Mine(lock) = store.try_lock(&name(1), "test").unwrap() else {
+                            std::thread::yield_now();
+                            continue;
+                        };
+                        let now = holders.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        losses.fetch_add(usize::from(lock.is_lost()), Ordering::SeqCst);
+                        holders.fetch_sub(1, Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        twice += usize::from(most.into_inner() > 1);
+        lost += losses.into_inner();
+    }
+    assert_eq!((twice, lost), (0, 0), "two held it in {twice} rounds, {lost} lost it and lived");
+    assert_eq!(fs::read_dir(folder.path().join("locks")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_lock_that_was_lost_stays_lost_when_its_files_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let path = folder.path().join("locks").join(format!("{}.0.lock", name(1)));
+    let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
+    let text = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(lock.is_lost());
+    fs::write(&path, text).unwrap();
+    assert!(lock.is_lost());
+}
+
+#[test]
+fn starts_beside_others_condemn_no_task_and_neither_do_starts_that_could_not_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let lock = store.lock(&name(1), "test", |_| {}, || false).unwrap().unwrap();
+    assert!(!store.killed_starts(&name(1)).unwrap().any());
+    let starts = folder.path().join("attempts").join(name(1).to_string());
+    fs::create_dir_all(&starts).unwrap();
+    for number in 0..MOST_ATTEMPTS {
+        // On a full disk the file is there and its text is not.
+        fs::write(starts.join(format!("000000000000-full{number}.alone")), "").unwrap();
+    }
+    assert!(!store.killed_starts(&name(1)).unwrap().any());
+    for number in 0..2 * MOST_ATTEMPTS {
+        fs::write(starts.join(format!("000000000000-beside{number}")), "text").unwrap();
+    }
+    assert!(store.killed_starts(&name(1)).unwrap().any());
+    store.killed_starts(&name(1)).unwrap().begin(&lock, true).unwrap().unwrap().abandon();
+    for number in 0..MOST_ATTEMPTS {
+        fs::write(starts.join(format!("000000000000-one{number}.alone")), "text").unwrap();
+    }
+    assert!(store.killed_starts(&name(1)).unwrap().begin(&lock, true).unwrap().is_none());
 }

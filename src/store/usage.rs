@@ -17,9 +17,9 @@ use std::time::{Duration, SystemTime};
 use super::beacon::Beacon;
 use super::error::Error;
 use super::lock::Lock;
-use super::sign::{self, Holder, dead_here, lives_here, text_at};
+use super::sign::{self, Holder, dead_here, lives_here, text_at, whole_text_at};
 use super::{Store, remove};
-use crate::digest::Fingerprint;
+use crate::digest::{Digest, Fingerprint};
 use crate::system;
 
 /// Where runs have their files.
@@ -45,12 +45,12 @@ pub(super) struct Usage {
 pub(super) struct LivingRun {
     /// The name of its file.
     pub token: String,
-    /// The tasks that had failed when it began, for runs that were at work.
-    pub failures: HashSet<Fingerprint>,
+    /// What it carries out.
+    pub plan: Option<Digest>,
 }
 
-/// How a line begins that names a task which had failed when the run began.
-const HAD_FAILED: &str = "failed ";
+/// How a line begins that says what the run carries out.
+const PLAN: &str = "plan ";
 
 /// Who uses a store, for a collection.
 #[derive(Debug, Default)]
@@ -76,8 +76,14 @@ impl Users {
 }
 
 impl Usage {
-    fn begin(folder: &Path, what: &str, beat: Duration) -> Result<Self, Error> {
-        let (beacon, needs) = Beacon::light(folder, what, beat, || true)?;
+    fn begin(
+        folder: &Path,
+        what: &str,
+        plan: Option<&Digest>,
+        beat: Duration,
+    ) -> Result<Self, Error> {
+        let plan = plan.map(|plan| format!("{PLAN}{plan}\n")).unwrap_or_default();
+        let (beacon, needs) = Beacon::light(folder, (what, &plan), beat, || true)?;
         Ok(Self { beacon, needs: Mutex::new((needs, HashSet::new())) })
     }
 
@@ -101,11 +107,9 @@ impl Usage {
         Ok(!text.is_empty())
     }
 
-    /// Names tasks that had failed when the run began.
-    fn note_failures(&self, failed: &[Fingerprint]) -> Result<(), Error> {
-        let text: String = failed.iter().map(|task| format!("{HAD_FAILED}{task}\n")).collect();
-        let mut needs = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
-        append(&mut needs.0, &text).map_err(|source| Error::writing(self.beacon.path(), source))
+    /// What tells the run from all others.
+    pub(super) fn token(&self) -> String {
+        self.beacon.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 
@@ -130,9 +134,8 @@ impl Store {
         results: &Path,
         waiting: impl FnMut(&str),
     ) -> Result<Self, Error> {
-        let usage = Usage::begin(&self.root.join(USERS), what, self.patience.beat)?;
-        // Whatever failed while others were at work failed for this run too.
-        usage.note_failures(&self.failed_tasks()?)?;
+        let folder = self.root.join(USERS);
+        let usage = Usage::begin(&folder, what, self.plan.as_ref(), self.patience.beat)?;
         self.remember(results)?;
         self.wait_for_collection(waiting)?;
         Ok(Self { usage: Some(usage.into()), ..self })
@@ -208,15 +211,23 @@ impl Store {
     pub(super) fn living(&self) -> Result<Vec<LivingRun>, Error> {
         let locks = self.root.join("locks");
         let now = system::now_in(&locks).map_err(|source| Error::writing(&locks, source))?;
+        self.living_at(Some(now))
+    }
+
+    /// The runs that may be at work at a time of the file system's clock; without it, also those of other machines
+    /// whose counter stands still.
+    pub(super) fn living_at(&self, now: Option<SystemTime>) -> Result<Vec<LivingRun>, Error> {
         let mut living = Vec::new();
         for path in self.entries(USERS)? {
             let text = read(&path)?;
-            if may_live(&path, &text, now) {
-                let failed = text.lines().filter_map(|line| line.strip_prefix(HAD_FAILED));
-                living.push(LivingRun {
-                    token: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                    failures: failed.filter_map(|it| it.parse().ok().map(Fingerprint)).collect(),
-                });
+            let lives = match now {
+                Some(now) => may_live(&path, &text, now),
+                None => Holder::read(&text).known && !dead_here(&text),
+            };
+            if lives {
+                let plan = text.lines().find_map(|line| line.strip_prefix(PLAN)?.parse().ok());
+                let token = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                living.push(LivingRun { token, plan });
             }
         }
         Ok(living)
@@ -245,17 +256,10 @@ impl Store {
     }
 }
 
-/// A run's file; nothing of what is none, which is not even opened: reading a pipe might never end.
+/// A run's file; nothing of what is none, or of a run that ended meanwhile.
 pub(super) fn read(path: &Path) -> Result<String, Error> {
-    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
-        return Ok(String::new());
-    }
-    match fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        // It ended meanwhile.
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(source) => Err(Error::reading(path, source)),
-    }
+    let text = whole_text_at(path).map_err(|source| Error::reading(path, source))?;
+    Ok(text.unwrap_or_default())
 }
 
 /// Whether whoever moves the counter at `path` may live. On this machine the system knows; of another

@@ -193,3 +193,73 @@ fn a_store_that_was_used_before_it_kept_a_list_of_folders_says_so_until_told_oth
     store.claim_to_know_all_folders().unwrap();
     assert!(Store::open(store.root()).unwrap().knows_all_folders());
 }
+
+/// Writes down that a task failed, and says which start that was.
+fn fail(run: &Store) -> String {
+    let lock = run.lock(&name(1), "net", |_| {}, || false).unwrap().unwrap();
+    let cause = FailureCause { message: "no memory".into(), help: Vec::new(), killed: false };
+    let record = run.record_failure(&name(1), &lock, "net", cause).unwrap();
+    assert!(record.is_own());
+    record.start
+}
+
+#[test]
+fn a_failure_concerns_the_runs_of_its_plan_until_the_last_of_them_is_over() {
+    let (_home, store, results) = home();
+    let enter = |plan| {
+        let store = Store::open(store.root()).unwrap().for_plan(name(plan).0);
+        store.enter("run", &results, |_| {}).unwrap()
+    };
+    let (first, other) = (enter(7), enter(8));
+    let start = fail(&first);
+    let found = |run: &Store| run.failure(&name(1)).unwrap().map(|record| record.start);
+    assert_eq!(found(&other), None);
+    let joined = enter(7);
+    assert_eq!(found(&joined), Some(start.clone()));
+    // Another plan's failure of the same task replaces none.
+    let theirs = fail(&other);
+    assert_eq!((found(&joined), found(&other)), (Some(start.clone()), Some(theirs)));
+    drop(first);
+    assert_eq!(found(&enter(7)), Some(start), "one of its runs is at work");
+    drop(joined);
+    assert_eq!(store.failures_at_work().unwrap().len(), 1, "that of the other plan");
+    assert_eq!(found(&enter(7)), None, "other plans keep none of its records");
+    drop(other);
+    Store::open(store.root()).unwrap();
+    assert!(store.failures().unwrap().is_empty());
+}
+
+#[test]
+fn of_runs_that_begin_one_after_the_other_to_try_again_the_first_does() {
+    let (_home, store, results) = home();
+    let enter = |again: bool| {
+        let mut store = Store::open(store.root()).unwrap().for_plan(name(7).0);
+        if again {
+            store = store.forgiving().unwrap();
+        }
+        store.enter("run", &results, |_| {}).unwrap()
+    };
+    let failed = |run: &Store| run.failure(&name(1)).unwrap().is_some();
+    let (peer, before) = (enter(false), enter(false));
+    fail(&before);
+    drop(before);
+    let first = enter(true);
+    assert!(failed(&peer) && !failed(&first), "the run that wrote it is over");
+    fail(&first);
+    assert!(failed(&enter(true)), "the first has tried again and is at work");
+}
+
+#[test]
+fn what_killed_processes_left_among_the_records_is_removed_when_it_is_old() {
+    let (_home, store, _) = home();
+    let folder = store.root().join("failed");
+    fs::create_dir(&folder).unwrap();
+    let (old, young) = (folder.join(".old"), folder.join(".young"));
+    for path in [&old, &young] {
+        fs::write(path, "{").unwrap();
+    }
+    let long_ago = SystemTime::now() - Duration::from_secs(7200);
+    fs::File::options().append(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+    Store::open(store.root()).unwrap();
+    assert!(!old.exists() && young.exists());
+}

@@ -208,7 +208,7 @@ impl<'a> TrainingLoop<'a> {
             let summary = self.steps(epoch, from, std::mem::take(&mut summary))?;
             self.measure(epoch, summary)?;
             from = 0;
-            if self.settings.early_stopping.is_some_and(|stop| stop.ends(&self.validation)) {
+            if self.ends_early() {
                 self.watch.progress.note(&format!(
                     "stopped after epoch {} of {}: validation got no better",
                     epoch + 1,
@@ -226,6 +226,11 @@ impl<'a> TrainingLoop<'a> {
         let mut model = Box::new(self.bench.into_model(predictor));
         model.drop_source_norms();
         Ok(Ended::Finished { model, rows: self.rows, times: self.times })
+    }
+
+    /// Whether validation got no better for so long that no epoch follows.
+    fn ends_early(&self) -> bool {
+        self.settings.early_stopping.is_some_and(|stop| stop.ends(&self.validation))
     }
 
     /// Whether it pauses, now that `epochs` epochs are over.

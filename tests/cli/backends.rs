@@ -284,9 +284,55 @@ fn a_backend_that_no_machine_has_is_an_error_that_names_those_there_are() {
         let refused = run(root, None, &[verb, "photos.toml", "--backend", "cpu avx9"]);
         assert_eq!(refused.status.code(), Some(2));
         let said = text(&refused.stderr);
-        let wanted = "`--backend cpu avx9` is no backend of `device = \"cpu\"`; expected \
+        let wanted = "`--backend 'cpu avx9'` is no backend of `device = \"cpu\"`; expected one of \
                       \"cpu avx512\", \"cpu avx2\", \"cpu portable\"";
         assert!(said.contains(wanted), "{said}");
+    }
+    let gpu = ["plan", "photos.toml", "--set", "pipeline.device='cuda:0'", "--backend"];
+    let refused = run(root, None, &[&gpu[..], &["cuda H100"]].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("`--backend 'cuda H100'` is no backend of `device = \"cuda:0\"`"),
+        "{said}"
+    );
+    // The example is one that is taken.
+    let example = said.split('"').find(|it| it.starts_with("cuda NVIDIA")).unwrap();
+    assert!(run(root, None, &[&gpu[..], &[example]].concat()).status.success());
+}
+
+#[test]
+fn a_machine_without_a_gpu_plans_for_those_that_have_one_and_says_what_it_could_not_try() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let [backend, _] = runner::nn::gpu::examples_of_arithmetic();
+    let backend = format!("{backend} tf32");
+    let of = |device: &str, command: &[&str]| {
+        let device = format!("pipeline.device='{device}'");
+        run(root, None, &[command, &["--set", &device, "--backend", &backend]].concat())
+    };
+    for device in ["cuda:0", "auto"] {
+        let plan = of(device, &["plan", "photos.toml"]);
+        let said = text(&plan.stderr);
+        assert!(plan.status.success(), "{said}");
+        let stages = text(&plan.stdout);
+        assert!(stages.contains("cached, ") && !stages.contains(" 0 will run"), "{stages}");
+        if Command::new("nvidia-smi").output().is_ok_and(|it| it.status.success()) {
+            left_out("this machine has a GPU: what one without says");
+            continue;
+        }
+        let untried = "a GPU elsewhere could not be tried out here";
+        assert_eq!(said.matches(untried).count(), 1, "{said}");
+        assert!(said.contains("`cuda:0` cannot be opened"), "{said}");
+        let explain = text(&of(device, &["explain", "photos.toml", "net"]).stderr);
+        assert!(explain.contains(untried), "{explain}");
+        // What depends on no backend is built here, the rest is not.
+        let refused = of(device, &["run", "photos.toml"]);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = text(&refused.stderr);
+        let by = format!("it is planned for `{backend}`, and this process computes by `no GPU`");
+        assert!(said.contains(&by) && said.contains(untried), "{said}");
     }
 }
 

@@ -197,8 +197,11 @@ fn stop_now_does_not_wait_for_a_step() {
     std::io::Read::read_to_string(&mut lines, &mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(!rest.contains("interrupted") && !rest.contains("run_finished"), "{rest}");
-    // Its lock is that of a dead one, which the next worker takes over.
-    assert_eq!(files(&root.join(".runner/locks")).len(), 1);
+    // Nothing is left for which workers on other machines would wait.
+    for folder in ["locks", "users", "attempts"] {
+        assert_eq!(files(&root.join(".runner").join(folder)), Vec::<PathBuf>::new(), "{folder}");
+    }
+    assert!(files(&shared(root).1.join("workers")).is_empty());
     let again = done(worker(root, &LONG).arg("--resume"));
     assert!(text(&again.stdout).contains("goes on from a checkpoint"));
     done(command(root, "run", "results", "3").args(LONG));

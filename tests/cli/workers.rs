@@ -70,7 +70,7 @@ pub fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// Reads events until one is as wanted.
-pub fn event(lines: &mut BufReader<ChildStdout>, wanted: impl Fn(&Value) -> bool) -> Value {
+pub fn event(lines: &mut BufReader<ChildStdout>, mut wanted: impl FnMut(&Value) -> bool) -> Value {
     let mut all = String::new();
     loop {
         let mut line = String::new();
@@ -377,31 +377,124 @@ fn a_failure_of_runs_at_work_holds_for_who_joins_them_until_told_otherwise_or_th
              axes = {{ '{LR}' = [1e30, 1e-3], 'stages.net.epochs' = [4, 100000] }}\n"
         ),
     );
-    let (mut first, mut lines) = spawn(&mut command(root, "sweep", "first", "20"));
-    event(&mut lines, |event| event["event"] == "failed");
+    let (first, mut lines) = spawn(&mut command(root, "sweep", "first", "20"));
+    let own = failure(&mut lines);
+    assert!(own.0 && !own.1.contains("found this at"), "{own:?}");
     event(&mut lines, |event| event["event"] == "status");
-    let run = |more: &[&str]| {
-        let mut command = command(root, "run", "other", "20");
-        output(command.args(["--set", &format!("{LR}=1e30")]).args(more))
+
+    let join = |results: &str, more: &[&str]| {
+        let (child, mut lines) = spawn(command(root, "sweep", results, "20").args(more));
+        let found = failure(&mut lines);
+        (child, lines, found)
     };
-    let fails = |output: &Output| {
-        let events = events(output);
-        let failed = events.iter().find(|event| event["event"] == "failed").unwrap();
-        assert_eq!(failed["name"], "net");
-        (started(&events).contains_key("net"), failed["help"].to_string())
-    };
-    let (tried, help) = fails(&run(&[]));
+    let (mut second, mut second_lines, (tried, help)) = join("second", &[]);
     assert!(!tried && help.contains(&format!("process {} on ", first.id())), "{help}");
+    let status = text(&crate::binary::runner(root, &["status"]).stdout);
+    assert!(status.contains("  failed: net[000], process "), "{status}");
     let option = help.split('`').find(|word| word.starts_with("--")).unwrap().to_owned();
-    let (tried, help) = fails(&run(&[&option]));
+    let (third, _, (tried, help)) = join("third", &[&option]);
+    assert!(!tried && help.contains("once that process is over"), "{help}");
+    interrupt(third);
+
+    // What else uses the store is not concerned.
+    let mut other = command(root, "run", "other", "20");
+    let events = events(&output(other.args(["--set", &format!("{LR}=1e30")])));
+    assert_eq!(started(&events)["net"], 1);
+    let failed = events.iter().find(|event| event["event"] == "failed").unwrap();
+    assert!(!failed["help"].to_string().contains("found this at"), "{failed}");
+
+    // Nobody reads what it says any more: it must not wait for that.
+    drop(lines);
+    interrupt(first);
+    event(&mut second_lines, |event| {
+        event["event"] == "task_started" && event["name"] == "net[001]"
+    });
+    let (fourth, _, (tried, help)) = join("fourth", &[&option]);
     assert!(tried && !help.contains("found this at"), "{help}");
-    let interrupt = Command::new("kill").args(["-INT", &first.id().to_string()]).status();
-    assert!(interrupt.unwrap().success());
-    event(&mut lines, |event| event["event"] == "run_finished");
-    assert_eq!(first.wait().unwrap().code(), Some(1));
+    interrupt(fourth);
+    assert!(second.try_wait().unwrap().is_none());
+    drop(second_lines);
+    interrupt(second);
     // Nobody is at work any more: the same command tries again by itself.
-    let (tried, help) = fails(&run(&[]));
+    let (fifth, _, (tried, help)) = join("fifth", &[]);
     assert!(tried && !help.contains("found this at"), "{help}");
+    interrupt(fifth);
+}
+
+/// Reads events until the first trial's network failed; whether it was begun, and the advice.
+fn failure(lines: &mut BufReader<ChildStdout>) -> (bool, String) {
+    let mut tried = false;
+    let failed = event(lines, |event| {
+        tried |= event["event"] == "task_started" && event["name"] == "net[000]";
+        event["event"] == "failed" && event["name"] == "net[000]"
+    });
+    (tried, failed["help"].to_string())
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// Has a process stop in order and waits for it.
+fn interrupt(mut child: Child) {
+    signal(&child, "-INT");
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_process_that_is_told_twice_to_stop_leaves_no_start_that_counts_as_killed() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let (mut child, mut lines) =
+        spawn(command(root, "run", "results", "20").args(["--set", "stages.net.epochs=100000"]));
+    event(&mut lines, |event| event["event"] == "status" && event["task"] == 2);
+    assert_eq!(files(&root.join(".runner/attempts")).len(), 1);
+    // Both arrive before it can end in order.
+    for name in ["-STOP", "-INT", "-TERM", "-CONT"] {
+        signal(&child, name);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(files(&root.join(".runner/attempts")), Vec::<PathBuf>::new());
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
+fn kills_of_processes_with_several_stages_in_hand_condemn_none_of_them() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "[sweep]\naxes = { 'stages.images.resize' = [9, 10] }\n");
+    // The source, which both trials need.
+    assert!(output(&mut command(root, "run", "data", "20")).status.success());
+    for _ in 0..3 {
+        let mut command = command(root, "sweep", "results", "20");
+        let killed = output(command.args(["--jobs", "2"]).env("RUNNER_FAIL_POINT", "stage done:1"));
+        assert_eq!(killed.status.code(), None, "it was killed");
+    }
+    let last = output(command(root, "sweep", "results", "20").args(["--jobs", "2"]));
+    assert!(last.status.success(), "{}", text(&last.stdout));
+    assert_nothing_left(root);
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
+fn a_trial_whose_processes_were_killed_is_tried_again_by_the_next_sweep() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "[sweep]\naxes = { 'stages.images.resize' = [9, 10] }\n");
+    assert!(output(&mut command(root, "run", "data", "20")).status.success());
+    for _ in 0..3 {
+        let mut command = command(root, "sweep", "results", "20");
+        let killed = output(command.env("RUNNER_FAIL_POINT", "stage done:1"));
+        assert_eq!(killed.status.code(), None, "it was killed");
+    }
+    let reported = output(&mut command(root, "sweep", "results", "20"));
+    assert_eq!(reported.status.code(), Some(1));
+    assert!(text(&reported.stdout).contains("killed each time before it ended"));
+    let next = output(&mut command(root, "sweep", "results", "20"));
+    assert!(next.status.success(), "{}", text(&next.stdout));
+    assert_nothing_left(root);
 }
 
 #[test]
@@ -470,11 +563,12 @@ fn status_and_gc_know_what_killed_processes_and_failures_left() {
     let long = ["--set", &rate];
     let failed = output(command(root, "run", "results", "20").args(long));
     assert_eq!(failed.status.code(), Some(1));
+    // It concerns nobody any more.
+    assert_eq!(files(&root.join(".runner/failed")).len(), 1);
     let said = status();
-    assert!(said.contains("  failed: net, process ") && said.contains("not finite"), "{said}");
+    assert!(!said.contains("for runs that are at work"), "{said}");
     gc();
-    let said = status();
-    assert!(!said.contains("  failed: net, process "), "{said}");
+    assert_eq!(files(&root.join(".runner/failed")).len(), 0);
 }
 
 #[test]

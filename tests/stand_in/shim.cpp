@@ -111,6 +111,8 @@ struct Thread : Place {
   int mask;
   std::vector<Copy> copies; // asynchronous copies under way, with SHIM_COPIES=late
   unsigned groups;          // how many groups of copies it has closed
+  Product product;          // what its warpgroup multiplies
+  Where product_where;
 };
 
 enum class Meeting { barrier, exchange, multiply };
@@ -395,6 +397,7 @@ void arrange_threads(uint3 block, uint64_t order) {
     thread.warp = i / 32;
     thread.copies.clear();
     thread.groups = 0;
+    thread.product = {};
   }
   for (unsigned w = 0; w < warp_count; w++) {
     Warp &warp = warps[w];
@@ -451,6 +454,20 @@ void multiply_in_warp(float *d, const unsigned *a, const unsigned *b, unsigned r
   meet(Meeting::multiply, where);
 }
 
+void begin_product(const Product &product, Where where) {
+  Thread &me = self();
+  if (me.product.d) fault(me, "multiplies", where, ", while it multiplies", me.product_where);
+  me.product = product;
+  me.product_where = where;
+}
+
+Product end_product() {
+  Thread &me = self();
+  const Product product = me.product;
+  me.product = {};
+  return product;
+}
+
 float exchange_in_warp(float value, int mask, Where where) {
   Thread &me = self();
   if (mask < 0 || mask > 31) fault(me, "shuffles with a lane beyond its warp", where);
@@ -463,6 +480,7 @@ float exchange_in_warp(float value, int mask, Where where) {
 void next_thread() {
   Thread &me = self();
   Warp &warp = warps[me.warp];
+  if (me.product.d) fault(me, "ends while it multiplies", me.product_where);
   if (!me.copies.empty()) me.copies.clear();
   me.groups = 0;
   warp.live &= ~me.bit;

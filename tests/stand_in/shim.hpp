@@ -44,6 +44,18 @@ void wait_for_warp(Where);
 void multiply_in_warp(float *d, const unsigned *a, const unsigned *b, unsigned rows, unsigned columns, Where);
 float exchange_in_warp(float value, int mask, Where);
 
+// What a warpgroup multiplies while its threads go on: the right operand has eight rows for each of the `columns`.
+struct Product {
+  float *d;
+  const unsigned *a;
+  const float *rows;
+  unsigned columns;
+};
+// A thread has one of them under way at most, and none when it ends.
+void begin_product(const Product &, Where);
+// The one under way; nothing in it where there is none.
+Product end_product();
+
 void copy(float *to, const float *from_or_null, unsigned bytes);
 void copy_commit();
 void copy_wait(unsigned groups_under_way);
@@ -178,7 +190,8 @@ inline unsigned lanes_with(bool value, SHIM_HERE) {
 }
 inline int first_bit(unsigned bits) { return __builtin_ctz(bits); }
 
-// The stand-in has warpgroups. What they multiply is read at once, so a missing `fence_for_groups` is not found here.
+// The stand-in has warpgroups. What they multiply is read, and sums are written, when it is waited for, as late as can be. A missing
+// `fence_for_groups` is not found here.
 #define WARPGROUPS 1
 inline void fence_for_groups() {}
 inline float among_exchanged(const float *rows, int row, int depth) {
@@ -190,15 +203,18 @@ inline void load_fragment(float (&a)[4], const float *rows, int row, int step) {
 }
 template <int N>
 inline void multiply_in_group(float (&d)[N][4], const unsigned (&a)[4][4], const float *rows, SHIM_HERE) {
+  shim::begin_product({&d[0][0], &a[0][0], rows, N}, where);
+}
+inline void wait_for_group(SHIM_HERE) {
+  const shim::Product it = shim::end_product();
   const int group = static_cast<int>(lane()) / 4, in = static_cast<int>(lane()) % 4;
-  for (int step = 0; step < 4; step++) {
-    unsigned b[N][2];
-    for (int i = 0; i < N; i++)
-      for (int k = 0; k < 2; k++) b[i][k] = as_bits(among_exchanged(rows, i * 8 + group, step * 8 + k * 4 + in));
-    shim::multiply_in_warp(&d[0][0], a[step], &b[0][0], 1, N, where);
+  for (int step = 0; it.d && step < 4; step++) {
+    unsigned b[16][2];
+    for (int i = 0; i < static_cast<int>(it.columns); i++)
+      for (int k = 0; k < 2; k++) b[i][k] = as_bits(among_exchanged(it.rows, i * 8 + group, step * 8 + k * 4 + in));
+    shim::multiply_in_warp(it.d, it.a + 4 * step, &b[0][0], 1, it.columns, where);
   }
 }
-inline void wait_for_group() {}
 
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }

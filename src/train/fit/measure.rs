@@ -37,7 +37,8 @@ impl TrainingLoop<'_> {
         }
         self.show(first);
         self.watch.progress.note(&line);
-        let ends = epoch + 1 == self.settings.epochs;
+        // A training that is over leaves its last checkpoint behind: one of the end would be gone on from.
+        let ends = epoch + 1 == self.settings.epochs || self.ends_early();
         let pauses = self.pauses_after(epoch + 1);
         if !ends && self.keeper.as_ref().is_some_and(|keeper| pauses || keeper.is_due(true)) {
             self.keep(epoch + 1, 0, &mut Summary::default());

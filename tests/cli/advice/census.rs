@@ -26,7 +26,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_folder_that_is_not_there_or_holds_no_run_is_an_error_that_removes_nothing",
     ),
     (
-        "{} found this at {}, and runs that were at work then still are; `--retry-failed` tries it again",
+        "{} found this at {}; once that process is over, `--retry-failed` tries it again",
         "a_failure_of_runs_at_work_holds_for_who_joins_them_until_told_otherwise_or_they_are_over",
     ),
     (
@@ -135,7 +135,9 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
         "an option is only named",
         &[
             "there is no file `{name}`, and a run that is named by its id has its `--set` already",
-            "`--backend {wanted}` is no backend of `device = \"{device}\"`; expected {}",
+            "the one that `runner devices` shows on the machine with the GPU, such as",
+            "computes what the processor computes, as `--backend '{backend}'`",
+            "`--backend '{wanted}'` is no backend of `device = \"{device}\"`; expected {expected} {}",
             "`--set` needs a dotted key before the `=`",
             "`--set` needs a key and a value",
             "`--set` needs a value after the `=`",

@@ -109,3 +109,31 @@ KERNEL(multiplies_with_half_a_warp)(int n, const float *x, float *y) {
   y[blockIdx.x * 64 + threadIdx.x] = d[0] + x[threadIdx.x];
 }
 REGISTER(multiplies_with_half_a_warp)
+
+// Begins to multiply by a warpgroup, of numbers that lie in shared memory.
+__device__ inline void begin_multiplying(float (&d)[1][4], const unsigned (&a)[4][4], float *shared, const float *x) {
+  for (int k = 0; k < 4; k++) shared[4 * threadIdx.x + k] = x[threadIdx.x];
+  __syncthreads();
+  multiply_in_group(d, a, shared);
+}
+
+// The sums are there when they are waited for, and not before.
+KERNEL(ends_while_it_multiplies)(int n, const float *x, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  float d[1][4] = {};
+  const unsigned a[4][4] = {};
+  begin_multiplying(d, a, shared, x);
+  y[blockIdx.x * 64 + threadIdx.x] = d[0][0];
+}
+REGISTER(ends_while_it_multiplies)
+
+KERNEL(multiplies_twice_at_once)(int n, const float *x, float *y) {
+  DYNAMIC_SHARED(float, shared);
+  float d[1][4] = {};
+  const unsigned a[4][4] = {};
+  begin_multiplying(d, a, shared, x);
+  multiply_in_group(d, a, shared);
+  wait_for_group();
+  y[blockIdx.x * 64 + threadIdx.x] = d[0][0];
+}
+REGISTER(multiplies_twice_at_once)

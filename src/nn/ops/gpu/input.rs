@@ -125,15 +125,9 @@ impl GpuOps {
 
 #[cfg(test)]
 mod tests {
+    use super::super::in_its_place;
     use super::*;
-    use crate::device::Precision;
-    use crate::nn::gpu::Gpu;
     use crate::stand_in;
-
-    fn ops() -> Option<Rc<GpuOps>> {
-        stand_in::here()?;
-        Some(GpuOps::on(Gpu::open(0).unwrap(), Precision::Tf32).unwrap())
-    }
 
     /// Ten images of 3 by 5 by 7 bytes, with the numbers of these.
     fn set() -> (Vec<u8>, Arc<PixelTable>) {
@@ -150,7 +144,7 @@ mod tests {
 
     #[test]
     fn images_of_a_set_that_stays_are_those_that_are_sent() {
-        let Some(ops) = ops() else { return };
+        let Some(ops) = in_its_place() else { return };
         let (bytes, table) = set();
         let rows = SetRows::Pixels(&bytes, Arc::clone(&table));
         let set = ops.kept_set(blake3::hash(b"set"), &rows, 10).unwrap().unwrap();
@@ -166,7 +160,7 @@ mod tests {
 
     #[test]
     fn rows_of_numbers_that_stay_are_those_of_the_set() {
-        let Some(ops) = ops() else { return };
+        let Some(ops) = in_its_place() else { return };
         let values: Vec<f32> = (0..10 * 105_u16).map(f32::from).collect();
         let rows = SetRows::Values(&values);
         let set = ops.kept_set(blake3::hash(b"values"), &rows, 10).unwrap().unwrap();
@@ -178,7 +172,7 @@ mod tests {
 
     #[test]
     fn backends_of_a_gpu_have_one_copy_of_a_set_until_the_last_of_them_has_gone() {
-        let (Some(first), Some(second)) = (ops(), ops()) else { return };
+        let (Some(first), Some(second)) = (in_its_place(), in_its_place()) else { return };
         let stand_in = stand_in::here().unwrap();
         let (bytes, table) = set();
         let rows = SetRows::Pixels(&bytes, table);
@@ -200,7 +194,7 @@ mod tests {
         assert_eq!(seen.host(), expected);
         assert_eq!(sent(&mut || drop(keep(&second))), 0);
         drop((seen, second));
-        let third = ops().unwrap();
+        let third = in_its_place().unwrap();
         assert_eq!(sent(&mut || drop(keep(&third))), 1050, "nobody held it");
     }
 
@@ -208,8 +202,7 @@ mod tests {
     fn a_set_without_room_is_no_error() {
         let Some(stand_in) = stand_in::here() else { return };
         stand_in.set("STAND_IN_MEMORY", "4000");
-        let gpu = Gpu::open(0).unwrap();
-        let ops = GpuOps::on(gpu, Precision::Tf32).unwrap();
+        let ops = in_its_place().unwrap();
         let (bytes, table) = set();
         let keep = |name: &[u8], count: usize| {
             let rows = SetRows::Pixels(&bytes[..count * 105], Arc::clone(&table));
@@ -227,7 +220,7 @@ mod tests {
 
     #[test]
     fn bytes_become_the_numbers_of_the_table_as_rows_and_as_maps() {
-        let Some(ops) = ops() else { return };
+        let Some(ops) = in_its_place() else { return };
         for channels in [1, 3] {
             let (images, shape) = (3, Chw { channels, height: 5, width: 7 });
             let number = |channel: u8, byte: u8| f32::from(byte) / 3.0 - f32::from(channel);

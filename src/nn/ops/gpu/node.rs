@@ -207,12 +207,15 @@ impl GpuOps {
     pub(super) fn turned(&self, x: &Block, turn: Turn) -> Result<Block, OpError> {
         let Turn { n, c, s, step, wide, is_rounded } = turn.as_few();
         let y = self.room(n * s * wide)?;
+        if n * s * wide == 0 {
+            return Ok(y);
+        }
         let shape = [c, s, step, wide, usize::from(is_rounded)].map(size);
         let given = [&[count(n)], &shape[..], &[block(x), block(&y)]].concat();
         // Tiles as the kernel has them.
-        let few = wide.clamp(1, 32);
+        let few = wide.min(32);
         let (along, across) = match s {
-            0..32 => (s.max(1), TURNED / s.max(1)),
+            0..32 => (s, TURNED / s),
             _ if few < 32 => (TURNED / few, few),
             _ => (32, 32),
         };
@@ -320,21 +323,17 @@ impl GpuOps {
 
 #[cfg(test)]
 mod tests {
+    use super::super::in_its_place;
     use super::super::trial::numbers;
     use super::*;
-    use crate::device::Precision;
-    use crate::nn::gpu::Gpu;
     use crate::nn::ops::Ops as _;
-    use crate::stand_in;
 
     #[test]
     fn axes_are_exchanged_in_tiles_of_every_shape() {
-        if stand_in::here().is_none() {
-            return;
-        }
-        let ops = GpuOps::on(Gpu::open(0).unwrap(), Precision::Tf32).unwrap();
-        // Few of one, of the other, of both, and many, in one tile and in several, padded and not.
+        let Some(ops) = in_its_place() else { return };
+        // Few of one, of the other, of both, and many, in one tile and in several, padded and not; none.
         let shapes = [
+            (1, 0, 8, 8, 0),
             (1, 1, 1, 1, 1),
             (3, 5, 1, 1, 8),
             (2, 3, 1500, 1500, 3),
@@ -360,10 +359,7 @@ mod tests {
 
     #[test]
     fn layouts_are_made_once_until_the_values_change() {
-        if stand_in::here().is_none() {
-            return;
-        }
-        let ops = GpuOps::on(Gpu::open(0).unwrap(), Precision::Tf32).unwrap();
+        let Some(ops) = in_its_place() else { return };
         let mut x = ops.tensor(numbers(7, 12), Dims::Flat(12)).unwrap();
         let turn = Turn::plain(1, 3, 4);
         let first = ops.turned_once(&x, turn).unwrap();

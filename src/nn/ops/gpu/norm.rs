@@ -23,8 +23,6 @@ pub(super) struct Layout {
     rows: usize,
     channels: usize,
     spatial: usize,
-    /// Threads of a block that sum different channels.
-    lanes: usize,
     /// Channels that a block of threads sums.
     tile: usize,
 }
@@ -39,7 +37,7 @@ impl Layout {
         let rows = x.len() / channels;
         match (x.dims, x.columns() / channels) {
             (Dims::Maps(..), _) | (_, 1) => Self::innermost(rows, channels),
-            (_, spatial) => Self { rows, channels, spatial, lanes: CHANNELS, tile: CHANNELS },
+            (_, spatial) => Self { rows, channels, spatial, tile: CHANNELS },
         }
     }
 
@@ -47,17 +45,17 @@ impl Layout {
     pub(super) fn innermost(rows: usize, channels: usize) -> Self {
         let width = width(channels);
         let lanes = channels.div_ceil(width).next_power_of_two().min(CHANNELS);
-        Self { rows, channels, spatial: 1, lanes, tile: lanes * width }
+        Self { rows, channels, spatial: 1, tile: lanes * width }
     }
 
     /// The same where a block of threads has a channel for each lane of a warp.
     fn by_lane(self) -> Self {
-        Self { lanes: CHANNELS, tile: CHANNELS, ..self }
+        Self { tile: CHANNELS, ..self }
     }
 
-    /// Threads of a block that sum different channels.
+    /// Threads of a block that sum different channels, where these are beside each other.
     pub(super) fn lanes(self) -> usize {
-        self.lanes
+        self.tile / width(self.channels)
     }
 
     pub(super) fn part(self) -> usize {

@@ -214,6 +214,9 @@ impl GpuOps {
         rows: usize,
         columns: usize,
     ) -> Result<Block, OpError> {
+        if rows * columns == 0 {
+            return self.zeros(columns);
+        }
         let most = MOST_PARTS.div_ceil(columns.div_ceil(COLUMNS));
         let part = rows.div_ceil(most).max(LEAST_ROWS);
         let parts = rows.div_ceil(part);
@@ -250,6 +253,9 @@ impl GpuOps {
     ) -> Result<Block, OpError> {
         let Parts { n, channels, wide, taps, count: terms } = parts;
         let y = self.room(n * channels * taps)?;
+        if n * channels * taps == 0 {
+            return Ok(y);
+        }
         let (lanes, tile, count) = parts.shared();
         let shape =
             [n, channels, wide, taps, terms, bias.map_or(1, |(_, count)| count), tile, lanes];
@@ -506,21 +512,17 @@ fn places(total: usize, gathered: &[i32]) -> Vec<i32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::in_its_place;
     use super::super::node::Node;
     use super::super::trial::numbers;
     use super::*;
-    use crate::device::Precision;
-    use crate::nn::gpu::Gpu;
-    use crate::stand_in;
 
     #[test]
     fn parts_are_added_in_every_shape() {
-        if stand_in::here().is_none() {
-            return;
-        }
-        let ops = GpuOps::on(Gpu::open(0).unwrap(), Precision::Tf32).unwrap();
-        // By channels with their taps and by what lies beside each other; few parts and many; padded and not; not by fours.
+        let Some(ops) = in_its_place() else { return };
+        // By channels with their taps and by what lies beside each other; few parts and many; padded and not; not by fours; none.
         let shapes = [
+            (1, 0, 0, 1, 3),
             (1, 1, 1, 1, 2),
             (1, 4000, 4000, 1, 3),
             (1, 30, 30, 1, 700),
@@ -551,6 +553,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn sums_of_no_rows_are_zero() {
+        let Some(ops) = in_its_place() else { return };
+        let x = ops.tensor(Vec::new(), Dims::Flat(0)).unwrap();
+        let sums = ops.column_sums(&Node::of(&x).value, 0, 100).unwrap();
+        assert_eq!(ops.host(&ops.wrap(sums, Dims::Flat(100))), [0.0; 100]);
     }
 
     #[test]
