@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::amount;
 use crate::report::table::TableFormat;
 use crate::system;
 
@@ -25,11 +26,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run every stage of a pipeline that is not cached, then print its tables
-    #[command(after_help = "Example:\n  runner run pipelines/dann.toml --set stages.dann.epochs=3")]
+    #[command(
+        after_help = "Examples:\n  runner run pipelines/dann.toml --set stages.dann.epochs=3\n  runner run pipelines/dann.toml --on slurm"
+    )]
     Run(RunArgs),
     /// Run every trial of a pipeline's `[sweep]`; stages that trials share run once
     #[command(
-        after_help = "Examples:\n  runner sweep pipelines/dann-sweep.toml --jobs 2\n  runner sweep pipelines/dann-sweep.toml --retry-failed"
+        after_help = "Examples:\n  runner sweep pipelines/dann-sweep.toml --jobs 2\n  runner sweep pipelines/dann-sweep.toml --retry-failed\n  runner sweep pipelines/dann-sweep.toml --on slurm --detach"
     )]
     Sweep(SweepArgs),
     /// Work on a run together with workers on other machines, and write no results
@@ -200,12 +203,27 @@ pub struct FileArgs {
     pub set: Vec<String>,
 }
 
+/// Whether others are to build it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OnOption {
+    /// Have the queue of this site start workers that build everything, and look on: `slurm`, or NAME.toml in the store
+    /// or in ~/.config/runner
+    #[arg(long, value_name = "NAME")]
+    pub on: Option<String>,
+    /// Have the queue look on too, and return at once
+    #[arg(long, requires = "on")]
+    pub detach: bool,
+}
+
 /// Run a pipeline.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// What to run.
     #[command(flatten)]
     pub file: FileArgs,
+    /// Whether others are to build it.
+    #[command(flatten)]
+    pub on: OnOption,
     /// How and where to run.
     #[command(flatten)]
     pub options: RunOptions,
@@ -217,6 +235,9 @@ pub struct SweepArgs {
     /// What to run.
     #[command(flatten)]
     pub file: FileArgs,
+    /// Whether others are to build it.
+    #[command(flatten)]
+    pub on: OnOption,
     /// How and where to run.
     #[command(flatten)]
     pub options: RunOptions,
@@ -232,9 +253,15 @@ pub struct WorkArgs {
     /// Change one value of the file, written as in TOML; may be repeated. Every worker that names the file must say so
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Leave after this time without anything to begin: `30s`, `10m`, `2h`
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = idle)]
-    pub idle: Duration,
+    /// Leave after this time without anything to begin: `30s`, `10m`, `2h` [default: what the class has, or 2m]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub idle: Option<Duration>,
+    /// Build only what this class of workers is to build, as the site says that the run was begun with
+    #[arg(long, value_name = "NAME")]
+    pub class: Option<String>,
+    /// What the queue calls this worker
+    #[arg(long, value_name = "NAME", hide = true, requires = "class")]
+    pub life: Option<String>,
     /// Take up a run that was stopped
     #[arg(long)]
     pub resume: bool,
@@ -354,6 +381,9 @@ pub struct PlanArgs {
     /// Plan every trial of the `[sweep]`
     #[arg(long)]
     pub sweep: bool,
+    /// Show which workers `--on NAME` would ask for, and how; asks for none
+    #[arg(long, value_name = "NAME")]
+    pub on: Option<String>,
 }
 
 /// Say why a stage would run.
@@ -549,17 +579,8 @@ pub struct GcArgs {
     pub results: Option<PathBuf>,
 }
 
-fn idle(text: &str) -> Result<Duration, String> {
-    let wrong = || "expected a number with `s`, `m` or `h`, such as 10m".to_owned();
-    let (at, unit) = text.char_indices().last().ok_or_else(wrong)?;
-    let number: u32 = text[..at].parse().map_err(|_| wrong())?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        _ => return Err(wrong()),
-    };
-    Ok(Duration::from_secs(u64::from(number) * seconds))
+fn time(text: &str) -> Result<Duration, String> {
+    amount::time(text).ok_or_else(|| format!("expected {}", amount::TIME))
 }
 
 fn age(text: &str) -> Result<chrono::TimeDelta, String> {

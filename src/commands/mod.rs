@@ -26,6 +26,7 @@ mod comparison;
 mod completions;
 mod devices;
 mod diff;
+mod driver;
 mod explain;
 mod export;
 mod forecast;

@@ -40,7 +40,7 @@ pub(super) fn plan(
 /// Has pipelines be read for machines of the `backend` that was asked for.
 pub(super) fn read_for(BackendOption { backend }: &BackendOption) {
     if let Some(backend) = backend {
-        dispatch::read_for(backend);
+        dispatch::read_for(Some(backend));
     }
 }
 

@@ -11,10 +11,13 @@ use super::Error;
 use super::comparison::Comparison;
 use super::forecast::{PastTimes, duration};
 use super::outlook::Outlook;
-use crate::cli::{BackendOption, PlanArgs, PlanFormat};
+use crate::cli::{BackendOption, PlanArgs, PlanFormat, RunOptions};
+use crate::cluster::{Order, Site, Width, widths};
 use crate::data::outside::Known;
 use crate::exec::{Holdings, display_name};
+use crate::nn::dispatch;
 use crate::plan::graph::{Edge, Plan};
+use crate::plan::print::to_toml;
 use crate::plan::search::Search;
 use crate::plan::trials::Trials;
 use crate::store::Store;
@@ -24,12 +27,66 @@ use crate::store::Store;
 /// # Errors
 /// When the file is wrong or the store cannot be read.
 pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
-    super::outside::read_for(&args.backend);
+    let Some(name) = &args.on else {
+        super::outside::read_for(&args.backend);
+        let trials = super::trials_of(&args.file, args.sweep)?;
+        super::outside::say_untried();
+        let text = plan(trials, &args.store, &args.results, (&args.backend, args.format))?;
+        super::print(text)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    if args.format != PlanFormat::Text {
+        let problem = "`--on` shows what is typed for a queue, which is text: leave out `--format`";
+        return Err(Error::Missing(problem.into()));
+    }
+    let site = Site::find(&args.store, name)?;
+    let backend = args.backend.backend.clone().or_else(|| site.backend.clone());
+    dispatch::read_for(backend.as_deref());
     let trials = super::trials_of(&args.file, args.sweep)?;
-    super::outside::say_untried();
-    let text = plan(trials, &args.store, &args.results, (&args.backend, args.format))?;
-    super::print(text)?;
+    let backend = BackendOption { backend };
+    let workers = workers(args, (name, &site), &trials, &backend)?;
+    let text = plan(trials, &args.store, &args.results, (&backend, args.format))?;
+    super::print(text + &workers)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which workers of a site would be asked for, and how one would type it.
+///
+/// # Errors
+/// When there is a stage that none of the classes has room for.
+fn workers(
+    args: &PlanArgs,
+    (name, site): (&str, &Site),
+    trials: &Trials,
+    backend: &BackendOption,
+) -> Result<String, Error> {
+    let store = Store::peek(&*args.store);
+    let known = Known::from_folder(store.outside());
+    let plan = super::outside::plan(trials.trials.clone(), &known, backend)?;
+    let holdings = Holdings::look_up(&plan, &store);
+    let widths = widths(site, &plan, |task| holdings.get(task).is_none());
+    let widths = widths.map_err(super::driver::no_room)?;
+    let id = super::shared_run::id_of(&to_toml(&trials.resolved));
+    let logs = store.root().join("runs").join(&id).join("lives");
+    let folder = std::env::current_dir().map_err(|error| Error::Machine(error.to_string()))?;
+    let options = RunOptions {
+        store: args.store.clone(),
+        results: args.results.clone(),
+        ..RunOptions::default()
+    };
+    let order = super::driver::order_of(&id, folder, &logs, &options)?;
+    let order = Order { setup: site.setup.clone(), ..order };
+    let mut text = format!("\nrun {id} on {name}:\n");
+    for class in &site.classes {
+        let Width { tasks, at_once } = widths.get(&class.name).copied().unwrap_or_default();
+        text +=
+            &format!("class `{}`: {tasks} stages, {at_once} of them side by side\n", class.name);
+        if tasks > 0 {
+            let at_once = at_once.min(class.at_once);
+            text += &site.engine.typed(&order.of_class(site.engine.as_ref(), class, at_once));
+        }
+    }
+    Ok(text)
 }
 
 /// The plan of `trials` against the store in `root`, as text.

@@ -97,7 +97,8 @@ impl Carrier<'_> {
             let execution = Execution {
                 limits: &limits,
                 failures: &self.failures,
-                shares_failures: trials.search.as_ref().is_some_and(Search::decides),
+                shares_failures: self.execution.shares_failures
+                    || trials.search.as_ref().is_some_and(Search::decides),
                 holds: &comparison.holds(&plan, &holdings),
                 goes_on: &|task, folder| comparison.goes_on(&plan, task, folder),
                 reporter: &reporter,

@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::driver::Drive;
 use super::rounds::{Carrier, Conclusion, Failures};
 use super::shared_run;
-use crate::cli::{RunArgs, RunOptions};
+use crate::cli::{FileArgs, RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
 use crate::digest::Digest;
 use crate::exec::{
-    Both, Done, Ending, Execution, Journal, Json, Lines, Quiet, Reporter, RunEnding, Terminal,
-    can_draw, finished,
+    Both, Done, Ending, Execution, Journal, Json, Lines, Quiet, Reporter, RunEnding, TaskShare,
+    Terminal, can_draw, finished,
 };
 use crate::metrics::rounded;
 use crate::nn::dispatch;
@@ -25,7 +26,7 @@ use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::resolve;
 use crate::plan::search::{Search, Verdict};
-use crate::plan::trials::Trials;
+use crate::plan::trials::{self, Trials};
 use crate::report::finished::FinishedRun;
 use crate::report::record::{Record, RunProvenance};
 use crate::report::results::{self, Written};
@@ -41,6 +42,18 @@ use crate::train::activations::Cache;
 /// # Errors
 /// When the file is wrong, or the store or the results cannot be written.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
+    if let Some(name) = &args.on.on {
+        let load = || {
+            let FileArgs { file, set } = &args.file;
+            let pipeline = resolve::load(file, set).map_err(Box::new)?;
+            // Workers build all trials of what they are given.
+            let alone = trials::load_alone(file, set).map_err(Box::new)?;
+            Ok((Trials::single(pipeline), to_toml(&alone.resolved)))
+        };
+        let failures = |_: &Trials| Failures::new();
+        let (file, on, options) = (&args.file, &args.on, &args.options);
+        return Drive { verb: "run", file, on, options, load: &load, failures: &failures }.on(name);
+    }
     super::outside::read_for(&args.options.backend);
     let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
     if pipeline.resolved.contains_key("sweep") && !args.options.quiet {
@@ -51,6 +64,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 
 /// How a run ended.
 pub(super) struct Ran {
+    /// Whether it was asked to stop before all had ended.
+    pub is_interrupted: bool,
     /// 0, 1 when a stage failed, 130 when interrupted.
     pub code: ExitCode,
     /// Its results.
@@ -67,8 +82,28 @@ pub(super) fn run_trials(
     options: &RunOptions,
 ) -> Result<Ran, Error> {
     until_asked_to_stop(options, |reporter, cancel| {
-        execute(trials, failures, options, reporter, cancel)
+        execute(trials, failures, options, Asked { reporter, cancel, share: None })
     })
+}
+
+/// Who is told, who may stop it, and which part is this process's.
+pub(super) struct Asked<'a> {
+    pub reporter: &'a dyn Reporter,
+    pub cancel: &'a AtomicBool,
+    /// Everything without it.
+    pub share: Option<TaskShare<'a>>,
+}
+
+/// Has this process compute with as many threads as the options say.
+///
+/// # Errors
+/// When the machine refuses threads.
+pub(super) fn open_threads(options: &RunOptions) -> Result<(), Error> {
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = options.threads {
+        pool = pool.num_threads(threads.into());
+    }
+    pool.build_global().map_err(|error| Error::Machine(error.to_string()))
 }
 
 /// Has `act` use as many threads as the options say, tell what happens as they say, and stop when the user asks for it.
@@ -88,12 +123,8 @@ pub(super) fn until_asked_to_stop<T>(
     {
         console::say(format!("note: `cuda:0` is not used: {reason}"));
     }
-    let mut pool = rayon::ThreadPoolBuilder::new();
-    if let Some(threads) = options.threads {
-        pool = pool.num_threads(threads.into());
-    }
-    pool.build_global().map_err(|error| machine(&error))?;
-    let reporter = reporter(options);
+    open_threads(options)?;
+    let reporter = reporter_of(options);
     let cancel = Arc::new(AtomicBool::new(false));
     let (flag, answer) = (Arc::clone(&cancel), Arc::clone(&reporter));
     let asked = AtomicBool::new(false);
@@ -115,7 +146,8 @@ pub(super) fn until_asked_to_stop<T>(
     act(reporter.as_ref(), &cancel)
 }
 
-fn reporter(options: &RunOptions) -> Arc<dyn Reporter> {
+/// Whoever is told, as the options say.
+pub(super) fn reporter_of(options: &RunOptions) -> Arc<dyn Reporter> {
     match options {
         RunOptions { json: true, .. } => Arc::new(Json),
         RunOptions { quiet: true, .. } => Arc::new(Quiet),
@@ -125,12 +157,14 @@ fn reporter(options: &RunOptions) -> Arc<dyn Reporter> {
 }
 
 /// Plans, makes room for the results, carries the plan out, writes what came of it and shows it.
-fn execute(
+///
+/// # Errors
+/// When there is no plan, or the store or the results cannot be written.
+pub(super) fn execute(
     mut trials: Trials,
     failures: Failures,
     options: &RunOptions,
-    reporter: &dyn Reporter,
-    cancel: &AtomicBool,
+    Asked { reporter, cancel, share }: Asked,
 ) -> Result<Ran, Error> {
     let plan = plan(&trials, options)?;
     let pipeline = plan.trials[0].pipeline.name.clone();
@@ -139,7 +173,7 @@ fn execute(
     let start = crate::system::now();
     let reporter = Both(reporter, &journal);
     let run = journal.run();
-    let setting = Setting { store: &store, failures, reporter: &reporter, run, cancel };
+    let setting = Setting { store: &store, failures, reporter: &reporter, run, cancel, share };
     let carried = carry_out(plan, &mut trials, options, setting);
     let (outcome, earlier) = match carried {
         Ok(carried) => carried,
@@ -150,7 +184,9 @@ fn execute(
     };
     let lost = console::lost();
     let written = write(&outcome, earlier, &trials, options, start, &lost)?;
-    if RunEnding::of(outcome.done.iter().map(|done| done.end.ending())) != RunEnding::Interrupted {
+    let ending = RunEnding::of(outcome.done.iter().map(|done| done.end.ending()));
+    let is_interrupted = ending == RunEnding::Interrupted;
+    if !is_interrupted {
         shared_run::finish(&store, &trials)?;
     }
     journal.end(written.new.then_some(written.folder.as_path()));
@@ -160,7 +196,7 @@ fn execute(
     account_for_lost_output(&written, &lost)?;
     let folder = written.folder.clone();
     let code = exit_code(outcome, &trials, tables, &written)?;
-    Ok(Ran { code: ExitCode::from(code), folder })
+    Ok(Ran { code: ExitCode::from(code), folder, is_interrupted })
 }
 
 /// The plan of `trials`. The store is made only once there is one.
@@ -201,6 +237,8 @@ struct Setting<'a> {
     /// The run's id in its journal.
     run: &'a str,
     cancel: &'a AtomicBool,
+    /// Which part is this process's; everything without it.
+    share: Option<TaskShare<'a>>,
 }
 
 /// Brings every trial to its end, and looks that results can be written from what there is, unless an
@@ -214,12 +252,15 @@ fn carry_out(
     options: &RunOptions,
     setting: Setting,
 ) -> Result<(Conclusion, Earlier), Error> {
-    let Setting { store, failures, reporter, run, cancel } = setting;
+    let Setting { store, failures, reporter, run, cancel, share } = setting;
     let since = Instant::now();
     let environment = environment(options, store);
     let execution = Execution {
         workers: options.jobs.into(),
         fail_fast: options.fail_fast,
+        part: share,
+        // Workers have to hear of what is not tried again.
+        shares_failures: share.is_some(),
         ..Execution::new(store, &environment, reporter, cancel)
     };
     let carrier = Carrier { run, failures, backend: &options.backend, execution };
@@ -466,8 +507,7 @@ mod tests {
             Trials::single(pipeline),
             Failures::new(),
             &options(root.path()),
-            &Quiet,
-            &AtomicBool::new(false),
+            Asked { reporter: &Quiet, cancel: &AtomicBool::new(false), share: None },
         )
         .unwrap();
         let record = fs::read(root.path().join("results/x/latest/run.json")).unwrap();
@@ -490,8 +530,7 @@ mod tests {
                     trial(),
                     Failures::new(),
                     &options(root.path()),
-                    &Quiet,
-                    &AtomicBool::new(false),
+                    Asked { reporter: &Quiet, cancel: &AtomicBool::new(false), share: None },
                 )
                 .unwrap();
             }

@@ -66,7 +66,7 @@ pub(super) fn find(store: &Store, word: &Path, set: &[String]) -> Result<Named, 
 }
 
 /// The id of the run of a plan.
-fn id_of(text: &str) -> String {
+pub(super) fn id_of(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..DIGITS].to_owned()
 }
 
@@ -95,10 +95,65 @@ pub(super) fn command(run: &SharedRun, verb: &str, more: &[&str]) -> String {
     system::as_typed(&words)
 }
 
+/// The command that takes a run up again which was stopped.
+pub(super) fn again(run: &SharedRun) -> String {
+    match &run.record.again {
+        Some(words) => system::as_typed(words),
+        None => command(run, "work", &["--resume"]),
+    }
+}
+
 /// `1 worker`, `3 workers`.
 pub(super) fn counted(workers: usize) -> String {
     match workers {
         1 => "1 worker".to_owned(),
         count => format!("{count} workers"),
     }
+}
+
+/// The digest of this program, as it was when it was started.
+pub(super) fn program() -> Result<String, Error> {
+    let running = Path::new("/proc/self/exe");
+    let path = match running.exists() {
+        true => running.to_owned(),
+        false => std::env::current_exe().map_err(|error| Error::Machine(error.to_string()))?,
+    };
+    let mut hasher = blake3::Hasher::new();
+    let read = hasher.update_mmap(&path);
+    read.map_err(|error| Error::Machine(format!("this program cannot be read: {error}")))?;
+    Ok(hasher.finalize().to_string())
+}
+
+/// That this program is the one of all workers of `run`.
+///
+/// # Errors
+/// When it is another one: both digests.
+pub(super) fn check_program(run: &SharedRun) -> Result<(), Error> {
+    let SharedRun { id, record, .. } = run;
+    let own = program()?;
+    if own == record.program {
+        return Ok(());
+    }
+    let anew = command(run, "work", &["--anew"]);
+    Err(Error::Missing(format!(
+        "the workers of run {id} are another program, runner {} with the digest {}, and this one has {own}; start \
+         that one, or go on with this one by `{anew}` when no worker is left",
+        record.runner, record.program
+    )))
+}
+
+/// That the backend `asked` for is the `settled` one of `run`.
+///
+/// # Errors
+/// When it is another one.
+pub(super) fn check_backend(run: &SharedRun, settled: &str, asked: &str) -> Result<(), Error> {
+    if settled == asked {
+        return Ok(());
+    }
+    let anew = command(run, "work", &["--anew"]);
+    Err(Error::Missing(format!(
+        "run {} is for `{settled}`, and not for `{asked}`; `{anew} --backend '{asked}'` changes that when no worker is \
+         left",
+        run.id
+    )))
 }

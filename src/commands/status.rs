@@ -8,6 +8,7 @@ use super::columns::{bytes, columns};
 use super::ls::date;
 use super::shared_run::counted;
 use crate::cli::StatusArgs;
+use crate::cluster::{JobCounts, Site, job_name};
 use crate::digest::Fingerprint;
 use crate::exec::Ending;
 use crate::report::{live, runs};
@@ -25,8 +26,10 @@ fn of_workers(
         None if run.is_finished() => ", results are written",
         None => "",
     };
-    let (count, RunRecord { pipeline, backend, .. }) = (counted(workers.len()), record);
-    let mut text = format!("  run {id} of {pipeline}, by `{backend}`: {count}{state}\n");
+    let (count, RunRecord { pipeline, .. }) = (counted(workers.len()), record);
+    let by = run.backend()?.map(|backend| format!(", by `{backend}`")).unwrap_or_default();
+    let mut text = format!("  run {id} of {pipeline}{by}: {count}{state}\n");
+    text += &in_the_queue(run)?;
     for Holder { who, .. } in workers {
         let its = holders.iter().filter(|holder| holder.who == *who);
         let stages: Vec<&str> = its.map(|holder| holder.what.as_str()).collect();
@@ -35,6 +38,39 @@ fn of_workers(
     }
     for (node, own) in run.unfit()? {
         text += &format!("    {node} was refused, as it computes by `{own}`\n");
+    }
+    Ok(text)
+}
+
+/// What the queue has of a run's workers, for each class. A queue that does not answer says so.
+fn in_the_queue(run: &SharedRun) -> Result<String, store::Error> {
+    let Some(site) = run.site()?.and_then(|text| Site::parse("site", &text).ok()) else {
+        return Ok(String::new());
+    };
+    if run.is_finished() {
+        return Ok(String::new());
+    }
+    let names: Vec<String> =
+        site.classes.iter().map(|class| job_name(&run.id, &class.name)).collect();
+    let queues = match site.engine.look(&names) {
+        Ok(Some(queues)) => queues,
+        Ok(None) => return Ok(String::new()),
+        Err(said) => return Ok(format!("    the queue does not answer: {said}\n")),
+    };
+    let mut text = String::new();
+    for (class, counts) in site.classes.iter().zip(queues) {
+        let JobCounts { pending, running, reasons } = counts;
+        if pending + running == 0 {
+            continue;
+        }
+        let reasons: Vec<String> =
+            reasons.iter().map(|(reason, count)| format!("{count} for {reason}")).collect();
+        let why =
+            if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        text += &format!(
+            "    class `{}` in the queue: {running} started, {pending} not started{why}\n",
+            class.name
+        );
     }
     Ok(text)
 }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use super::Error;
-use super::shared_run::{self, Named, command, counted};
+use super::shared_run::{self, Named, counted};
 use crate::cli::StopArgs;
-use crate::store::{Stop, Store};
+use crate::cluster::{Site, Which, job_name};
+use crate::store::{SharedRun, Stop, Store};
 
 /// Tells the workers of a run to end.
 ///
@@ -24,12 +25,28 @@ pub fn run(args: &StopArgs) -> Result<ExitCode, Error> {
         })?,
     };
     run.end_workers(if args.now { Stop::Now } else { Stop::AfterStep })?;
+    let queued = match run.site()?.and_then(|text| Site::parse("site", &text).ok()) {
+        Some(site) => take_back(&site, &run, args.now),
+        None => String::new(),
+    };
     let workers = counted(store.workers(&run)?.len());
     let how = if args.now { "end at once" } else { "end after their step, with a checkpoint" };
-    let resume = command(&run, "work", &["--resume"]);
+    let resume = shared_run::again(&run);
     super::print(format!(
-        "run {} of {}: {workers} at work, which {how}; `{resume}` takes it up again\n",
+        "run {} of {}: {workers} at work, which {how}; `{resume}` takes it up again\n{queued}",
         run.id, run.record.pipeline
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes back what the queue has not started yet, or with `all` everything. Returns what there is to say of that.
+fn take_back(site: &Site, run: &SharedRun, all: bool) -> String {
+    let classes = site.classes.iter().chain([&site.driver]);
+    let names: Vec<String> = classes.map(|class| job_name(&run.id, &class.name)).collect();
+    match site.engine.cancel(&names, if all { Which::All } else { Which::Pending }) {
+        Ok(()) => String::new(),
+        Err(said) => format!(
+            "the queue does not take back what it has not started, which ends as soon as it starts: {said}\n"
+        ),
+    }
 }

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::Error;
+use super::driver::Drive;
 use super::rounds::Failures;
-use crate::cli::SweepArgs;
+use crate::cli::{RunOptions, SweepArgs};
 use crate::digest::Fingerprint;
 use crate::exec::Ending;
+use crate::plan::print::to_toml;
+use crate::plan::trials::Trials;
 use crate::report::record::Record;
 use crate::report::runs;
 use crate::stages::Failure;
@@ -18,12 +21,35 @@ use crate::stages::Failure;
 /// # Errors
 /// When the file is wrong or has no sweep, or the store or the results cannot be written.
 pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
-    super::outside::read_for(&args.options.backend);
-    let trials = super::all_trials(&args.file)?;
-    if trials.search.is_none() {
-        return Err(Error::Missing("the pipeline has no `[sweep]` axes; use `runner run`".into()));
-    }
+    let load = || {
+        let trials = super::all_trials(&args.file)?;
+        match trials.search.is_some() {
+            true => Ok(trials),
+            false => {
+                Err(Error::Missing("the pipeline has no `[sweep]` axes; use `runner run`".into()))
+            }
+        }
+    };
     let options = &args.options;
+    let failures = |trials: &Trials| failures(trials, options);
+    if let Some(name) = &args.on.on {
+        let (file, on) = (&args.file, &args.on);
+        let load = || {
+            let trials = load()?;
+            let text = to_toml(&trials.resolved);
+            Ok((trials, text))
+        };
+        return Drive { verb: "sweep", file, on, options, load: &load, failures: &failures }
+            .on(name);
+    }
+    super::outside::read_for(&options.backend);
+    let trials = load()?;
+    let failures = failures(&trials);
+    Ok(super::run::run_trials(trials, failures, options)?.code)
+}
+
+/// What is not tried again.
+fn failures(trials: &Trials, options: &RunOptions) -> Failures {
     let failures = match options.retry_failed {
         true => Failures::new(),
         false => failed_before(&options.results, &trials.trials[0].pipeline.name),
@@ -32,7 +58,7 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
         failed.help.push("the same command with `--retry-failed` tries it again".into());
         (name, failed)
     });
-    Ok(super::run::run_trials(trials, failures.collect(), options)?.code)
+    failures.collect()
 }
 
 /// What failed in the newest sweep of a pipeline, and is not tried again. A stage that every trial needs is

@@ -1,19 +1,19 @@
 //! `runner work`: builds what it can of a run that workers anywhere share, each by itself: nobody tells them what to
 //! do but the store. Writes a journal and no results; `runner sweep` on the same file finds everything and writes them.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Error;
 use super::rounds::{Carrier, Conclusion, Failures};
 use super::run::{environment, plan, until_asked_to_stop};
 use super::shared_run::{self, Named, command, counted};
 use crate::cli::{BackendOption, RunOptions, WorkArgs};
+use crate::cluster::{IDLE, Site, Which, WorkerClass, job_name, new_life};
 use crate::console;
-use crate::exec::{Both, Ending, Execution, Idle, Journal, Reporter, finished};
+use crate::exec::{Begun, Both, Ending, Execution, Journal, Reporter, TaskShare, finished};
 use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
 use crate::plan::trials::Trials;
@@ -25,25 +25,30 @@ use crate::store::{self, RunRecord, SharedRun, Stop, Store};
 /// # Errors
 /// When there is no such run, this program or machine does not fit it, or the store cannot be written.
 pub fn run(args: &WorkArgs) -> Result<ExitCode, Error> {
-    let (store, run, trials) = find(args)?;
+    let (store, run) = find(args)?;
     if args.resume {
         run.take_up()?;
     } else if run.stop().is_some() {
+        if let Some(life) = &args.life {
+            run.note_life(life)?;
+        }
         say_stopped(&run);
         return Ok(ExitCode::SUCCESS);
     }
-    fits(&run, args, &trials)?;
+    let text = run.plan()?;
+    let read = || super::of_text(&text, &run.record.file, super::all_trials);
+    let Some(post) = Post::find(&run, args, read)? else { return Ok(ExitCode::SUCCESS) };
     let options = RunOptions {
         store: store.root().to_owned().into(),
-        backend: BackendOption { backend: Some(run.record.backend.clone()) },
+        backend: BackendOption { backend: Some(post.backend.clone()) },
         ..args.options.clone()
     };
     let worker = Worker { args, options: &options, run: &run };
-    until_asked_to_stop(&options, |reporter, cancel| worker.work(store, trials, reporter, cancel))
+    until_asked_to_stop(&options, |reporter, cancel| worker.work(store, post, reporter, cancel))
 }
 
-/// The store, the run in it, which the first worker registers, and its trials.
-fn find(args: &WorkArgs) -> Result<(Store, SharedRun, Trials), Error> {
+/// The store and the run in it, which the first worker registers.
+fn find(args: &WorkArgs) -> Result<(Store, SharedRun), Error> {
     let root = &*args.options.store;
     super::outside::read_for(&args.options.backend);
     match shared_run::find(&Store::peek(root), &args.run, &args.set)? {
@@ -58,10 +63,8 @@ fn find(args: &WorkArgs) -> Result<(Store, SharedRun, Trials), Error> {
                     store::node()
                 ))
             })?;
-            let run = if args.anew { begin_anew(&store, &run, args)? } else { run };
-            dispatch::read_for(&run.record.backend);
-            let trials = super::of_text(&run.plan()?, &run.record.file, super::all_trials)?;
-            Ok((store, run, trials))
+            let run = if args.anew { begin_anew(&store, &run)? } else { run };
+            Ok((store, run))
         }
         Named::File { id, text, trials } => {
             let joined = Store::join(root)?;
@@ -69,11 +72,11 @@ fn find(args: &WorkArgs) -> Result<(Store, SharedRun, Trials), Error> {
             // Whoever begins a run clears up, and not every worker.
             let store = if found.is_some() { joined } else { Store::open(root)? };
             let run = match found {
-                Some(run) if args.anew => begin_anew(&store, &run, args)?,
+                Some(run) if args.anew => begin_anew(&store, &run)?,
                 Some(run) => run,
                 None => store.register_run(&id, &text, &record(args, &trials)?)?,
             };
-            Ok((store, run, *trials))
+            Ok((store, run))
         }
     }
 }
@@ -82,20 +85,19 @@ fn find(args: &WorkArgs) -> Result<(Store, SharedRun, Trials), Error> {
 fn record(args: &WorkArgs, trials: &Trials) -> Result<RunRecord, Error> {
     let folder = std::env::current_dir().map_err(|error| Error::Machine(error.to_string()))?;
     let pipeline = &trials.trials[0].pipeline;
-    let backend = args.options.backend.backend.clone();
     Ok(RunRecord {
         pipeline: pipeline.name.clone(),
         file: args.run.display().to_string(),
         set: args.set.clone(),
         folder,
-        backend: backend.unwrap_or_else(|| dispatch::backend(pipeline.device)),
-        program: program()?,
+        program: shared_run::program()?,
         runner: env!("CARGO_PKG_VERSION").to_owned(),
+        again: None,
     })
 }
 
 /// The same run for this program and its backend, unless workers are at it.
-fn begin_anew(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<SharedRun, Error> {
+fn begin_anew(store: &Store, run: &SharedRun) -> Result<SharedRun, Error> {
     let workers = store.workers(run)?;
     if !workers.is_empty() {
         return Err(Error::Missing(format!(
@@ -105,63 +107,121 @@ fn begin_anew(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<SharedR
             run.id
         )));
     }
-    let text = run.plan()?;
-    let trials = super::of_text(&text, &run.record.file, super::all_trials)?;
-    let own = record(args, &trials)?;
-    let RunRecord { file, set, folder, .. } = run.record.clone();
+    let (text, program) = (run.plan()?, shared_run::program()?);
+    let runner = env!("CARGO_PKG_VERSION").to_owned();
+    let record = RunRecord { program, runner, ..run.record.clone() };
     store.forget_run(run)?;
-    Ok(store.register_run(&run.id, &text, &RunRecord { file, set, folder, ..own })?)
+    Ok(store.register_run(&run.id, &text, &record)?)
 }
 
-/// The digest of this program, as it was when it was started.
-fn program() -> Result<String, Error> {
-    let running = Path::new("/proc/self/exe");
-    let path = match running.exists() {
-        true => running.to_owned(),
-        false => std::env::current_exe().map_err(|error| Error::Machine(error.to_string()))?,
-    };
-    let mut hasher = blake3::Hasher::new();
-    let read = hasher.update_mmap(&path);
-    read.map_err(|error| Error::Machine(format!("this program cannot be read: {error}")))?;
-    Ok(hasher.finalize().to_string())
+/// What a worker is to build, and for which machines.
+struct Post {
+    /// What all workers compute by.
+    backend: String,
+    /// Where it comes from and its class; all stages are its without.
+    place: Option<(Site, WorkerClass)>,
+    /// What a queue calls it.
+    life: Option<String>,
+    trials: Trials,
 }
 
-/// That this program, on this machine, is as all workers of `run` are.
-fn fits(run: &SharedRun, args: &WorkArgs, trials: &Trials) -> Result<(), Error> {
-    let SharedRun { id, record, .. } = run;
-    let anew = command(run, "work", &["--anew"]);
-    let own = program()?;
-    if own != record.program {
-        return Err(Error::Missing(format!(
-            "the workers of run {id} are another program, runner {} with the digest {}, and this one has {own}; start \
-             that one, or go on with this one by `{anew}` when no worker is left",
-            record.runner, record.program
-        )));
+impl Post {
+    /// The class that the command line names, of the site that the run was begun with.
+    fn place(run: &SharedRun, args: &WorkArgs) -> Result<Option<(Site, WorkerClass)>, Error> {
+        let Some(name) = &args.class else { return Ok(None) };
+        let id = &run.id;
+        let Some(text) = run.site()? else {
+            return Err(Error::Missing(format!(
+                "run {id} has no classes of workers; leave out `--class`, or begin it by `runner sweep` with `--on NAME`"
+            )));
+        };
+        let site = Site::parse(&format!("the site of run {id}"), &text)?;
+        let Some(class) = site.class(name).cloned() else {
+            let all: Vec<String> =
+                site.classes.iter().map(|class| format!("`{}`", class.name)).collect();
+            let all = all.join(", ");
+            return Err(Error::Missing(format!(
+                "run {id} has no class of workers `{name}`; expected one of {all}"
+            )));
+        };
+        Ok(Some((site, class)))
     }
-    let asked = args.options.backend.backend.as_ref();
-    if let Some(asked) = asked.filter(|asked| **asked != record.backend) {
-        return Err(Error::Missing(format!(
-            "run {id} is for `{}`, and not for `{asked}`; `{anew} --backend '{asked}'` changes that when no worker \
-             is left",
-            record.backend
-        )));
+
+    /// What this process is to do of `run`; nothing where its machine is of no use for that.
+    fn find(
+        run: &SharedRun,
+        args: &WorkArgs,
+        read: impl Fn() -> Result<Trials, Error>,
+    ) -> Result<Option<Self>, Error> {
+        let place = Self::place(run, args)?;
+        let life = place
+            .as_ref()
+            .map(|(_, class)| args.life.clone().unwrap_or_else(|| new_life(&class.name)));
+        shared_run::check_program(run)?;
+        let asked = args.options.backend.backend.as_deref();
+        let settled = run.backend()?;
+        match (&settled, asked, &place) {
+            (Some(settled), _, _) => dispatch::read_for(Some(settled)),
+            (None, Some(asked), _) => dispatch::read_for(Some(asked)),
+            // It may have to build nothing that needs the GPU which the pipeline names.
+            (None, None, Some((_, class))) if class.has.gpus == 0 => dispatch::read_for(None),
+            (None, None, _) => {}
+        }
+        let mut trials = read()?;
+        let own = dispatch::backend(trials.trials[0].pipeline.device);
+        let computes = place.as_ref().is_none_or(|(site, class)| computes(site, class, &trials));
+        let backend = match settled {
+            Some(settled) => settled,
+            None if computes => run.settle_backend(asked.unwrap_or(&own))?,
+            // What it builds is the same for every backend.
+            None => asked.unwrap_or(&own).to_owned(),
+        };
+        if let Some(asked) = asked {
+            shared_run::check_backend(run, &backend, asked)?;
+        }
+        if backend != own && computes {
+            let node = store::node();
+            run.note_unfit(&node, &own)?;
+            let text = unfit(run, (&node, &own), &backend);
+            let Some(life) = life else { return Err(Error::Missing(text)) };
+            run.note_life(&life)?;
+            console::say(text);
+            return Ok(None);
+        }
+        if backend != own {
+            // `auto` is what those have that compute.
+            dispatch::read_for(Some(&backend));
+            trials = read()?;
+        }
+        Ok(Some(Self { backend, place, life, trials }))
     }
-    let own = dispatch::backend(trials.trials[0].pipeline.device);
-    if own == record.backend {
-        return Ok(());
-    }
-    let node = store::node();
-    run.note_unfit(&node, &own)?;
-    let mut text = format!(
-        "{node} computes by `{own}`, and the workers of run {id} by `{}`: nothing is built here",
-        record.backend
+}
+
+/// Whether a class builds stages whose bytes depend on the backend.
+fn computes(site: &Site, class: &WorkerClass, trials: &Trials) -> bool {
+    let pipelines = trials.trials.iter().map(|trial| &trial.pipeline);
+    pipelines.flat_map(|it| it.stages.iter().map(|stage| (stage, it.device))).any(
+        |(planned, device)| {
+            let its = site.class_for(planned.needs(device), planned.stage.as_ref());
+            planned.stage.computes() && its.is_ok_and(|its| its.name == class.name)
+        },
+    )
+}
+
+/// Why a machine is of no use to a run.
+fn unfit(run: &SharedRun, (node, own): (&str, &str), backend: &str) -> String {
+    let text = format!(
+        "{node} computes by `{own}`, and the workers of run {} by `{backend}`: nothing is built here",
+        run.id
     );
-    let could = Isa::ALL.into_iter().find(|isa| format!("cpu {isa}") == record.backend);
-    text += &match could.filter(|isa| isa.available()) {
+    let could = Isa::ALL.into_iter().find(|isa| format!("cpu {isa}") == backend);
+    text + &match could.filter(|isa| isa.available()) {
         Some(isa) => format!("; with `RUNNER_ISA={isa}` in its environment a worker can"),
-        None => format!("; `{anew}` begins it for `{own}` when no worker is left"),
-    };
-    Err(Error::Missing(text))
+        None => {
+            let anew = command(run, "work", &["--anew"]);
+            format!("; `{anew}` begins it for `{own}` when no worker is left")
+        }
+    }
 }
 
 /// One worker.
@@ -175,11 +235,12 @@ impl Worker<'_> {
     fn work(
         &self,
         store: Store,
-        mut trials: Trials,
+        post: Post,
         reporter: &dyn Reporter,
         cancel: &Arc<AtomicBool>,
     ) -> Result<ExitCode, Error> {
-        let Self { options, run, .. } = *self;
+        let Self { args, options, run } = *self;
+        let Post { place, life, mut trials, .. } = post;
         let pipeline = &run.record.pipeline;
         let plan = plan(&trials, options)?;
         let store = store.for_plan(trials.digest());
@@ -187,7 +248,7 @@ impl Worker<'_> {
         let stopped = Arc::new(Mutex::new(None));
         let (asked, flag) = (Arc::clone(&stopped), Arc::clone(cancel));
         let id = run.id.clone();
-        let _place = store.join_run(run, move |how| {
+        let _place = store.join_run(run, life.as_deref(), move |how| {
             if how == Stop::Now {
                 console::say(format_args!("run {id} was stopped at once"));
                 store::leave_at_once();
@@ -196,6 +257,9 @@ impl Worker<'_> {
             *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
             flag.store(true, Ordering::SeqCst);
         })?;
+        if let Some(life) = &life {
+            run.note_life(life)?;
+        }
         crate::bytes::spill_to(store.root());
         results::prepare(&options.results, pipeline)?;
         let what = format!("worker of run {} of {pipeline}", run.id);
@@ -203,15 +267,27 @@ impl Worker<'_> {
             console::say(format_args!("waiting for {holder}, which clears up the store"));
         })?;
         let journal = Journal::begin(&options.results.join(pipeline));
-        let is_idle = AtomicBool::new(false);
+        let leaves = AtomicBool::new(false);
         let both = Both(reporter, &journal);
         let since = Instant::now();
         let environment = environment(options, &store);
-        let idle = Idle { limit: self.args.idle, is_over: &is_idle };
+        let class = place.as_ref().map(|(_, class)| class);
+        let begun = class.and_then(|class| class.tasks).map(|most| Begun::none_of(most as usize));
+        let idle = args.idle.or(class.map(|class| class.idle)).unwrap_or(IDLE);
+        let share = TaskShare {
+            takes: &|task| {
+                place.as_ref().is_none_or(|(site, class)| {
+                    site.class_of(task).is_ok_and(|its| its.name == class.name)
+                })
+            },
+            begun: begun.as_ref(),
+            idle: Some(idle),
+            ..TaskShare::whole(&leaves)
+        };
         let execution = Execution {
             workers: options.jobs.into(),
             fail_fast: options.fail_fast,
-            idle: Some(idle),
+            part: Some(share),
             ..Execution::new(&store, &environment, &both, cancel)
         };
         let (name, failures, backend) = (journal.run(), Failures::new(), &options.backend);
@@ -224,7 +300,10 @@ impl Worker<'_> {
         journal.end(Some(&kept));
         let outcome = carried?;
         let stop = *stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        self.say_why(&outcome, stop, is_idle.load(Ordering::SeqCst));
+        self.say_why(&outcome, stop, leaves.load(Ordering::SeqCst).then_some(idle));
+        if let Some((site, _)) = &place {
+            take_back_rest(site, run, &outcome);
+        }
         match outcome.problem {
             Some(problem) => Err(problem),
             None => Ok(ExitCode::SUCCESS),
@@ -232,7 +311,7 @@ impl Worker<'_> {
     }
 
     /// Says why the worker leaves.
-    fn say_why(&self, outcome: &Conclusion, stop: Option<Stop>, is_idle: bool) {
+    fn say_why(&self, outcome: &Conclusion, stop: Option<Stop>, idle: Option<Duration>) {
         let run = self.run;
         let count = |ending| outcome.done.iter().filter(|it| it.end.ending() == ending).count();
         if count(Ending::Interrupted) == 0 {
@@ -248,19 +327,31 @@ impl Worker<'_> {
             ));
         } else if stop.is_some() {
             say_stopped(run);
-        } else if is_idle {
-            console::say(format_args!(
-                "nothing of run {} was ready for {} s: the rest is left to its other workers",
-                run.id,
-                self.args.idle.as_secs()
-            ));
+        } else if let Some(idle) = idle {
+            let built = count(Ending::Built);
+            let why = match self.args.class.is_some() && built > 0 && idle > Duration::ZERO {
+                true => format!("this worker has built {built} stages of run {}", run.id),
+                false => format!("nothing of run {} was ready for {} s", run.id, idle.as_secs()),
+            };
+            console::say(format_args!("{why}: the rest is left to its other workers"));
         } else {
             console::say("interrupted; the same command goes on");
         }
     }
 }
 
+/// Where everything has ended, takes back the workers that a queue has not started yet; by whoever built something, so
+/// that not all ask the queue at the same moment. What cannot be taken back ends by itself.
+fn take_back_rest(site: &Site, run: &SharedRun, outcome: &Conclusion) {
+    let has = |ending| outcome.done.iter().any(|it| it.end.ending() == ending);
+    if !has(Ending::Interrupted) && has(Ending::Built) {
+        let names: Vec<String> =
+            site.classes.iter().map(|class| job_name(&run.id, &class.name)).collect();
+        let _ = site.engine.cancel(&names, Which::Pending);
+    }
+}
+
 fn say_stopped(run: &SharedRun) {
-    let resume = command(run, "work", &["--resume"]);
+    let resume = shared_run::again(run);
     console::say(format_args!("run {} was stopped; `{resume}` takes it up again", run.id));
 }

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of tensors, stages or threads.
 
+pub mod amount;
 mod choice;
 pub mod describe;
 pub mod diagnostic;

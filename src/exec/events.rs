@@ -42,6 +42,8 @@ pub enum Event {
     Failed { task: usize, name: String, message: String, inputs: Vec<String>, help: Vec<String> },
     /// A training has trained as many epochs as the search gives it for now.
     Paused { task: usize, name: String, epochs: usize },
+    /// Something to know about the workers that a queue starts.
+    Workers { text: String },
     /// The user asked to stop.
     Interrupted { task: usize, name: String },
     /// The task was not begun, because something before it has no result.

@@ -177,7 +177,10 @@ impl Reporter for Journal {
 
 fn task_of(event: &Event) -> Option<usize> {
     match event {
-        Event::RunStarted { .. } | Event::Planned { .. } | Event::RunFinished { .. } => None,
+        Event::RunStarted { .. }
+        | Event::Planned { .. }
+        | Event::Workers { .. }
+        | Event::RunFinished { .. } => None,
         Event::TaskStarted { task, .. }
         | Event::Cached { task, .. }
         | Event::Waiting { task, .. }

@@ -60,6 +60,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
             }
             text
         }
+        Event::Workers { text } => format!("workers: {text}"),
         Event::Interrupted { name, .. } => format!("{name}: interrupted"),
         Event::Paused { name, epochs, .. } => format!("{name}: paused after epoch {epochs}"),
         Event::Skipped { name, because, .. } => {

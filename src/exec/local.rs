@@ -18,11 +18,12 @@ use super::events::Event;
 use super::running::Running;
 use super::schedule::{HeldTask, Next, TaskSchedule};
 use super::sound::Sound;
-use super::task::{Carried, Shared, carry_out};
+use super::task::{Begun, Carried, Shared, carry_out};
 use super::threads::{Division, Pools};
 use super::{Done, End, Execution, Holdings, display_name};
 use crate::digest::Fingerprint;
 use crate::plan::graph::Plan;
+use crate::store::WatchedTasks;
 
 /// How soon a user who asks to stop is heard.
 const HEARING: Duration = Duration::from_millis(100);
@@ -45,11 +46,13 @@ pub fn execute(plan: &Plan, execution: &Execution, holdings: &Holdings) -> Vec<D
             sound: &sound,
             workers,
             shares_failures,
+            begun: execution.part.and_then(|part| part.begun),
         },
         state: Mutex::new(State {
             schedule: TaskSchedule::new(plan, execution, holdings),
             division: Division::new(execution.workers),
             busy: 0,
+            idle_since: None,
         }),
         changed: Condvar::new(),
     };
@@ -82,6 +85,8 @@ struct State<'a> {
     division: Division,
     /// How many workers are at a task.
     busy: usize,
+    /// Since when nothing was done but looking at what others are to build.
+    idle_since: Option<Instant>,
 }
 
 impl<'a> Run<'a> {
@@ -124,6 +129,9 @@ impl<'a> Run<'a> {
             let goes_on = self.goes_on(task, &carried);
             state = self.state();
             state.busy -= 1;
+            if !matches!(carried, Carried::LeftToOthers) {
+                state.idle_since = None;
+            }
             state.division.give(share);
             if !goes_on {
                 state.schedule.refuse(task);
@@ -137,24 +145,29 @@ impl<'a> Run<'a> {
     /// that other processes have.
     fn watch(&self) {
         let store = self.execution.store;
-        let mut lookout = store.lookout();
+        let mut lookout = match self.execution.part {
+            Some(part) if part.looks_often => store.frequent_lookout(),
+            Some(_) | None => store.lookout(),
+        };
         let mut next_look: Option<Instant> = None;
         let mut state = self.state();
         let mut left = state.schedule.left();
-        let mut idle_since: Option<Instant> = None;
         while state.schedule.left() > 0 {
             if state.schedule.left() < left {
                 left = state.schedule.left();
                 lookout.reset();
             }
             let now = Instant::now();
-            if state.busy > 0 || state.schedule.ready() > 0 {
-                idle_since = None;
-            } else if let Some(idle) = self.execution.idle
-                && now - *idle_since.get_or_insert(now) >= idle.limit
+            if let Some(part) = self.execution.part
+                && state.busy == 0
+                && state.schedule.ready() == 0
             {
-                idle.is_over.store(true, Ordering::SeqCst);
-                self.execution.cancel.store(true, Ordering::SeqCst);
+                let since = *state.idle_since.get_or_insert(now);
+                let is_idle = part.idle.is_some_and(|limit| now - since >= limit);
+                if is_idle || self.shared.begun.is_some_and(Begun::is_enough) {
+                    part.leaves.store(true, Ordering::SeqCst);
+                    self.execution.cancel.store(true, Ordering::SeqCst);
+                }
             }
             if self.execution.cancel.load(Ordering::Relaxed) {
                 self.shared.running.stop();
@@ -164,9 +177,17 @@ impl<'a> Run<'a> {
                 next_look = None;
             } else if *next_look.get_or_insert_with(|| now + lookout.pause()) <= now {
                 next_look = None;
-                let held: Vec<Fingerprint> =
-                    state.schedule.held().map(|it| it.fingerprint).collect();
+                let mut held = WatchedTasks::default();
+                for it in state.schedule.held() {
+                    let to =
+                        if it.is_left_to_others { &mut held.artifacts } else { &mut held.locks };
+                    to.push(it.fingerprint);
+                }
+                let standing = state.schedule.standing();
                 drop(state);
+                if let Some(part) = self.execution.part {
+                    (part.standing)(self.plan, &standing);
+                }
                 let found = lookout.look(store, &held);
                 state = self.state();
                 match found {

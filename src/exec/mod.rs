@@ -29,10 +29,11 @@ pub use journal::Journal;
 pub use lines::{Json, Lines, Quiet};
 pub use local::execute;
 pub use mend::mend;
+pub use task::Begun;
 pub use terminal::{Terminal, can_draw};
 
 use crate::digest::{Content, Fingerprint};
-use crate::plan::graph::Plan;
+use crate::plan::graph::{Plan, Task};
 use crate::stages::{Budget, Environment, Failure};
 use crate::store::Store;
 
@@ -63,17 +64,34 @@ pub struct Execution<'a> {
     pub reporter: &'a dyn Reporter,
     /// Set when the user asked to stop.
     pub cancel: &'a AtomicBool,
-    /// When to leave the rest to other processes; without it, they are waited for.
-    pub idle: Option<Idle<'a>>,
+    /// The part of the work that is this process's, where others do the rest; without it, all is.
+    pub part: Option<TaskShare<'a>>,
 }
 
-/// How long to wait while other processes have everything that could begin.
-#[derive(Debug, Clone, Copy)]
-pub struct Idle<'a> {
-    /// So long.
-    pub limit: Duration,
-    /// Set once it was too long. Then `cancel` is set as well.
-    pub is_over: &'a AtomicBool,
+/// The part of a plan that a process takes on. It sees every task end, whoever builds it.
+#[derive(Clone, Copy)]
+pub struct TaskShare<'a> {
+    /// Which tasks it builds.
+    pub takes: &'a (dyn Fn(&Task) -> bool + Sync),
+    /// How many of these it has built and may build before it leaves the rest to others; without this, all.
+    pub begun: Option<&'a Begun>,
+    /// How long it waits while others have everything that it could begin, before it leaves the rest to them; without
+    /// this, to the end.
+    pub idle: Option<Duration>,
+    /// Set once it leaves the rest to others. Then `cancel` is set as well.
+    pub leaves: &'a AtomicBool,
+    /// Whether it looks every few seconds at what others build. Only one process of a run may, however many there are.
+    pub looks_often: bool,
+    /// Told now and then which tasks may begin or are in the hands of others.
+    pub standing: &'a (dyn Fn(&Plan, &[NodeIndex]) + Sync),
+}
+
+impl<'a> TaskShare<'a> {
+    /// Every task, without end.
+    pub fn whole(leaves: &'a AtomicBool) -> Self {
+        let standing: &(dyn Fn(&Plan, &[NodeIndex]) + Sync) = &|_, _| {};
+        Self { takes: &|_| true, begun: None, idle: None, leaves, looks_often: false, standing }
+    }
 }
 
 impl<'a> Execution<'a> {
@@ -101,7 +119,7 @@ impl<'a> Execution<'a> {
             goes_on: &|_, _| true,
             reporter,
             cancel,
-            idle: None,
+            part: None,
         }
     }
 }

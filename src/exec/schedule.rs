@@ -59,6 +59,8 @@ pub(super) struct TaskSchedule<'a> {
 pub(super) struct HeldTask {
     pub task: NodeIndex,
     pub fingerprint: Fingerprint,
+    /// Whether this process leaves it to others even when nobody holds it.
+    pub is_left_to_others: bool,
     /// Who has it, for people; `None` once they were told.
     pub holder: Option<String>,
 }
@@ -183,6 +185,12 @@ impl<'a> TaskSchedule<'a> {
         self.held.values_mut()
     }
 
+    /// The tasks that may begin or that other processes have.
+    pub fn standing(&self) -> Vec<NodeIndex> {
+        let held = self.held.values().map(|it| it.task);
+        self.ready.iter().map(|place| self.plan.order[*place]).chain(held).collect()
+    }
+
     /// Makes those of the tasks ready that other processes have and that are `worth_a_try` again.
     pub fn release(&mut self, worth_a_try: impl Fn(&Fingerprint) -> bool) {
         self.ready
@@ -211,13 +219,15 @@ impl<'a> TaskSchedule<'a> {
                 let (so_far, all) = self.came_back.entry(task).or_default();
                 *so_far += seconds;
                 all.extend(log);
-                self.hold(task, holder);
+                self.hold(task, Some(holder));
             }
+            // Looking is no part of what it took.
+            Carried::LeftToOthers => self.hold(task, None),
         }
     }
 
-    /// Puts `task` aside, as `holder` has it.
-    fn hold(&mut self, task: NodeIndex, holder: String) {
+    /// Puts `task` aside, as `holder` has it; without one, as others are to build it.
+    fn hold(&mut self, task: NodeIndex, holder: Option<String>) {
         let place = self.places[task.index()];
         if self.stopped.is_some() {
             self.ready.insert(place);
@@ -226,9 +236,10 @@ impl<'a> TaskSchedule<'a> {
         if self.were_held.is_empty() {
             self.begin_at = starting_place(self.places.len());
         }
-        let holder = self.were_held.insert(task).then_some(holder);
+        let is_left_to_others = holder.is_none();
+        let holder = holder.filter(|_| self.were_held.insert(task));
         let fingerprint = self.fingerprint(task);
-        self.held.insert(place, HeldTask { task, fingerprint, holder });
+        self.held.insert(place, HeldTask { task, fingerprint, is_left_to_others, holder });
     }
 
     /// Has `input` built once more, whose artifact is damaged or gone, before `task` begins.
@@ -331,6 +342,7 @@ impl<'a> TaskSchedule<'a> {
             failed_before: execution.failures.get(&fingerprint),
             is_suspect: self.again.contains_key(&task) || execution.suspects.contains(&task),
             was_held: self.were_held.contains(&task),
+            is_ours: execution.part.is_none_or(|part| (part.takes)(node)),
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::events::{Event, Reporter, TaskProgress};
@@ -44,6 +44,33 @@ pub(super) struct Shared<'a> {
     pub workers: usize,
     /// Whether what failed in an earlier run counts for all processes of the plan.
     pub shares_failures: bool,
+    /// How many tasks were begun, where that has a limit.
+    pub begun: Option<&'a Begun>,
+}
+
+/// How many tasks a process has begun to build, of those that it may.
+#[derive(Debug)]
+pub struct Begun {
+    count: AtomicUsize,
+    most: usize,
+}
+
+impl Begun {
+    /// Nothing was begun yet of `most` tasks.
+    pub fn none_of(most: usize) -> Self {
+        Self { count: AtomicUsize::new(0), most }
+    }
+
+    /// Whether no more may be begun.
+    pub(super) fn is_enough(&self) -> bool {
+        self.count.load(Ordering::SeqCst) >= self.most
+    }
+
+    /// Begins one more, if there may be one.
+    fn take(&self) -> bool {
+        let more = |count| (count < self.most).then_some(count + 1);
+        self.count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
 }
 
 /// A task that may begin, with all that it takes.
@@ -74,6 +101,8 @@ pub(super) struct ReadyTask<'a> {
     pub is_suspect: bool,
     /// Whether another process had its lock the last time.
     pub was_held: bool,
+    /// Whether it is in this process\'s part of the plan.
+    pub is_ours: bool,
 }
 
 /// The artifact of a finished task that another reads.
@@ -111,6 +140,8 @@ pub(super) enum Carried {
         /// What was said meanwhile.
         log: Vec<String>,
     },
+    /// Others are to build it, who have not yet.
+    LeftToOthers,
     /// Another process has its lock.
     Held {
         /// Who, for people.
@@ -134,6 +165,7 @@ enum Obtained {
     },
     DamagedInputs(Vec<ArtifactVersion>),
     Held(String),
+    LeftToOthers,
 }
 
 /// Brings `task` to its end.
@@ -158,6 +190,7 @@ pub(super) fn carry_out(task: &ReadyTask, shared: &Shared) -> Carried {
             let seconds = since.elapsed().as_secs_f64();
             return Carried::Held { holder, seconds, log: progress.into_log() };
         }
+        Ok(Obtained::LeftToOthers) => return Carried::LeftToOthers,
         Err(halt) => {
             is_recorded = !matches!(halt, Halt::Failed(_));
             (attempt.halted(halt), None)
@@ -189,13 +222,18 @@ impl Attempt<'_> {
         if *was_held {
             store.refresh(fingerprint);
         }
-        if let Ok(obtained) = self.look()? {
-            return Ok(obtained);
-        }
+        let damage = match self.look()? {
+            Ok(obtained) => return Ok(obtained),
+            Err(damage) => damage,
+        };
         if self.is_stopping() {
             return Err(Halt::Interrupted);
         }
-        if let Some(failure) = self.misplaced() {
+        let is_left = self.is_left_to_others();
+        if is_left && damage.is_none() && self.task.failed_before.is_none() {
+            return Ok(Obtained::LeftToOthers);
+        }
+        if let Some(failure) = self.misplaced().filter(|_| !is_left) {
             return Ok(Obtained::Failed { failure, is_recorded: false });
         }
         if let Some(failure) = self.task.failed_before
@@ -216,9 +254,15 @@ impl Attempt<'_> {
         if let Some(failure) = self.task.failed_before {
             return Ok(self.failed(&lock, failure.clone(), false));
         }
+        if is_left {
+            return Ok(Obtained::LeftToOthers);
+        }
         let damaged = self.damaged_inputs()?;
         if !damaged.is_empty() {
             return Ok(Obtained::DamagedInputs(damaged));
+        }
+        if self.shared.begun.is_some_and(|begun| !begun.take()) {
+            return Ok(Obtained::LeftToOthers);
         }
         let killed_before = store.killed_starts(fingerprint)?;
         let alone = self.shared.workers == 1 || killed_before.any();
@@ -316,6 +360,11 @@ impl Attempt<'_> {
             ));
             failure.help(format!("build it where `{planned}` is, or leave out `--backend`"))
         })
+    }
+
+    /// Whether other processes are to build it, as it is none of this one's or this one has built enough.
+    fn is_left_to_others(&self) -> bool {
+        !self.task.is_ours || self.shared.begun.is_some_and(Begun::is_enough)
     }
 
     fn is_stopping(&self) -> bool {

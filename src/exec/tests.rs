@@ -116,6 +116,7 @@ pub fn stage(
         span,
     });
     let stage = PlannedStage {
+        resources: crate::plan::resources::Resources::default(),
         name: name.to_owned(),
         stage: Arc::new(FakeStage { text: text.to_owned(), runs: Arc::clone(&runs), fault }),
         settings: toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(seed))]),

@@ -18,22 +18,35 @@ pub fn passed_over() -> Option<&'static GpuError> {
     PASSED_OVER.get()
 }
 
-/// The backend that pipelines are read for, where that is said; and why their GPU could not be had here, once it was
-/// asked for.
-static ELSEWHERE: Mutex<(Option<String>, Option<DeviceError>)> = Mutex::new((None, None));
+/// What is known of the machines that pipelines are read for, where these are others.
+#[derive(Default)]
+struct Elsewhere {
+    /// Whether they have a GPU.
+    has_gpu: Option<bool>,
+    /// Whether a GPU that is asked for may be there and not here.
+    may_have_gpu: bool,
+    /// Why it could not be had here, once it was asked for.
+    untried: Option<DeviceError>,
+}
 
-fn elsewhere() -> MutexGuard<'static, (Option<String>, Option<DeviceError>)> {
+static ELSEWHERE: Mutex<Elsewhere> =
+    Mutex::new(Elsewhere { has_gpu: None, may_have_gpu: false, untried: None });
+
+fn elsewhere() -> MutexGuard<'static, Elsewhere> {
     ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// From now on pipelines are read for machines of this backend: their GPU need not be here, and `auto` is what they have.
-pub fn read_for(backend: &str) {
-    elsewhere().0 = Some(backend.to_owned());
+/// Without a backend nothing is known of them, and `auto` is a processor.
+pub fn read_for(backend: Option<&str>) {
+    let has_gpu = backend.is_some_and(|it| it.starts_with(OF_GPUS));
+    let may_have_gpu = has_gpu || backend.is_none();
+    *elsewhere() = Elsewhere { has_gpu: Some(has_gpu), may_have_gpu, untried: None };
 }
 
 /// Why a GPU of the machines that pipelines are read for could not be tried out here; told once.
 pub fn untried() -> Option<DeviceError> {
-    elsewhere().1.take()
+    elsewhere().untried.take()
 }
 
 /// The device that a word stands for on this machine, or on those that pipelines are read for ([`read_for`]): `auto` is
@@ -43,7 +56,7 @@ pub fn untried() -> Option<DeviceError> {
 /// When the word is not a device, this build cannot use it, or it is a GPU that is not there.
 pub fn find(word: &str, precision: Precision) -> Result<Device, DeviceError> {
     let can = |ordinal| Gpu::open(ordinal).and_then(|gpu| GpuOps::try_out(&gpu, precision));
-    let has_gpu = elsewhere().0.as_ref().map(|backend| backend.starts_with(OF_GPUS));
+    let Elsewhere { has_gpu, may_have_gpu, .. } = *elsewhere();
     let parsed = match (Device::parse(word, precision)?, has_gpu) {
         (None, Some(true)) => Some(Device::Cuda { ordinal: 0, precision }),
         (None, Some(false)) => Some(Device::Cpu),
@@ -61,7 +74,7 @@ pub fn find(word: &str, precision: Precision) -> Result<Device, DeviceError> {
         Some(device) => {
             if let Device::Cuda { ordinal, .. } = device {
                 match can(ordinal).map_err(|reason| unavailable(device, &reason)) {
-                    Err(reason) if has_gpu == Some(true) => elsewhere().1 = Some(reason),
+                    Err(reason) if may_have_gpu => elsewhere().untried = Some(reason),
                     tried => tried?,
                 }
             }

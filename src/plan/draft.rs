@@ -1,5 +1,6 @@
 //! Stages as their tables say, before anyone knows what they lead to. Never looks at another stage.
 
+use super::resources::{self, Resources};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Table, Value};
 use crate::config::source::Span;
@@ -13,6 +14,7 @@ const RESERVED: &[&str] = &["timings", "table", "trials"];
 pub(super) struct ReadStage {
     pub stage: Box<dyn Stage>,
     pub measures: Measures,
+    pub resources: Resources,
 }
 
 /// A stage's table as far as it could be read.
@@ -79,12 +81,14 @@ pub(super) fn read_stage(
 ) -> Result<ReadStage, Noted> {
     let kind = read_kind(keys, kinds);
     let after = keys.optional_references("after", Wants::Anything);
+    let resources = keys.optional_nested("resources", resources::read);
     if kind.is_err() {
         keys.leave_open();
     }
     let read = kind.and_then(|kind| {
         let stage = (kind.parse)(keys, defaults)?;
-        Ok(ReadStage { stage, measures: kind.measures })
+        let resources = resources?.unwrap_or_default();
+        Ok(ReadStage { stage, measures: kind.measures, resources })
     });
     after.and(read)
 }

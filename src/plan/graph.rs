@@ -13,6 +13,7 @@ use petgraph::visit::Dfs;
 
 use super::fingerprint::{self, Ingredient, Ingredients};
 use super::pipeline::PlannedStage;
+use super::resources::Resources;
 use super::trial::Trial;
 use crate::device::Device;
 use crate::digest::{Content, Fingerprint, Recipe};
@@ -35,6 +36,8 @@ pub struct Task {
     pub device: Device,
     /// The backend that it is planned for; nothing where no byte depends on it.
     pub backend: Option<String>,
+    /// What it needs of the machine that builds it: the most that any of its stages asks for.
+    pub resources: Resources,
     /// What it would build.
     pub recipe: Recipe,
     /// Numbers of the trials that need it.
@@ -252,6 +255,7 @@ impl Builder<'_> {
                 digest: self.graph[input.task].recipe.0,
             })
             .collect();
+        let resources = planned.needs(device);
         let mut task = Task {
             name: planned.name.clone(),
             stage: Arc::clone(&planned.stage),
@@ -260,6 +264,7 @@ impl Builder<'_> {
             external,
             device,
             backend: planned.stage.computes().then(|| (self.backend)(device)),
+            resources,
             recipe: Recipe(blake3::Hash::from_bytes([0; 32]).into()),
             trials: Vec::new(),
         };
@@ -267,7 +272,11 @@ impl Builder<'_> {
         let sources: Vec<NodeIndex> = task.inputs.iter().map(|input| input.task).collect();
         let known = self.by_recipe.get(&task.recipe).copied();
         let node = match known {
-            Some(node) => node,
+            Some(node) => {
+                let shared = &mut self.graph[node].resources;
+                *shared = shared.with(resources);
+                node
+            }
             None => {
                 let recipe = task.recipe;
                 let node = self.graph.add_node(task);

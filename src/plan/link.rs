@@ -54,6 +54,7 @@ pub(super) fn link(drafts: Vec<StageDraft>, problems: &mut Vec<Diagnostic>) -> L
             name: draft.name,
             stage: Arc::from(read.stage),
             measures: read.measures,
+            resources: read.resources,
             settings,
             inputs,
             after: after.into_iter().map(|reference| reference.stage).collect(),
@@ -214,10 +215,11 @@ fn misfit(reference: &Reference, product: &Product, target: &StageDraft) -> Opti
     )
 }
 
-/// `resolved` without what is not a setting: the kind, the order, the references.
+/// `resolved` without what is not a setting: the kind, the order, what it needs of a machine, the references.
 fn settings(mut resolved: toml::Table, references: &[Reference]) -> toml::Table {
     resolved.remove("kind");
     resolved.remove("after");
+    resolved.remove("resources");
     // From the last, so that the index of an element still holds when its turn comes.
     for reference in references.iter().rev().filter(|reference| !is_after(reference)) {
         let parts: Vec<&str> = reference.key.split('.').collect();

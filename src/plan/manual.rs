@@ -32,7 +32,7 @@ fn write(manual: &mut Manual) -> String {
     let mut text = OPENING.to_owned();
     text += "\n## The pipeline\n\nThe table `[pipeline]`:\n\n";
     text += &manual.table(&below(&whole, "pipeline"), 3);
-    text += "\n## Stages\n\nEvery `[stages.NAME]` has a `kind`, and may have `after`. The other keys \
+    text += "\n## Stages\n\nEvery `[stages.NAME]` has a `kind`, and may have `after` and `resources`. The other keys \
              depend on the kind:\n\n";
     text += &manual.table(&stages.iter().collect::<Vec<_>>(), 3);
     text += "\n## Sweeps\n\nThe table `[sweep]` (see [Sweeps](sweeps.md)):\n\n";

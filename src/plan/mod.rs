@@ -15,6 +15,7 @@ pub mod pipeline;
 mod pipeline_file;
 pub mod print;
 pub mod resolve;
+pub mod resources;
 pub mod schema;
 pub mod search;
 mod sections;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::resources::Resources;
 use super::table_spec::TableSpec;
 use crate::config::Reference;
 use crate::config::source::{Sources, Span};
@@ -44,7 +45,9 @@ pub struct PlannedStage {
     pub stage: Arc<dyn Stage>,
     /// What its metrics say.
     pub measures: Measures,
-    /// Every setting that counts, defaults included, without `kind`, `after` and references:
+    /// What each of its tasks needs of a machine.
+    pub resources: Resources,
+    /// Every setting that counts, defaults included, without `kind`, `after`, `resources` and references:
     /// the settings part of the fingerprint.
     pub settings: toml::Table,
     /// The inputs in the order of reading; each names a stage of this pipeline.
@@ -58,6 +61,15 @@ pub struct PlannedStage {
 }
 
 impl PlannedStage {
+    /// What one of its tasks needs, where it computes on `device`.
+    pub fn needs(&self, device: Device) -> Resources {
+        let on_gpu = match device {
+            Device::Cuda { .. } | Device::DfdxCuda(_) => self.stage.computes(),
+            Device::Cpu | Device::Dfdx => false,
+        };
+        self.resources.with(Resources { gpus: u32::from(on_gpu), ..Resources::default() })
+    }
+
     /// The model and the split of every pair that it scores, in the order of its CSV. Kinds of stages that
     /// measure no scores have none.
     pub fn scored(&self) -> Vec<(String, String)> {

@@ -30,10 +30,10 @@ pub(super) fn of_tables() -> Vec<TableReads> {
 pub(super) fn of_stages(seed: u64) -> Vec<TableReads> {
     let defaults = Defaults { seed };
     explore::explore(|keys| {
-        keys.about(&[(
-            "after",
-            "stages that must be finished first, although nothing is taken from them",
-        )]);
+        keys.about(&[
+            ("after", "stages that must be finished first, although nothing is taken from them"),
+            ("resources", "what one task needs of the machine that a queue lends"),
+        ]);
         read_stage(keys, KINDS, &defaults).is_ok()
     })
 }

@@ -36,6 +36,10 @@ impl Trials {
     pub fn digest(&self) -> Digest {
         let mut resolved = self.resolved.clone();
         resolved.remove("table");
+        if self.search.is_none() {
+            // It may stand in the file all the same.
+            resolved.remove("sweep");
+        }
         let verb = if self.search.is_some() { "sweep" } else { "run" };
         blake3::hash(format!("{verb}\n{}", print::to_toml(&resolved)).as_bytes()).into()
     }
@@ -47,6 +51,14 @@ impl Trials {
 /// Every problem of the file and of any trial.
 pub fn load(path: &Path, sets: &[String]) -> Result<Trials, Report> {
     load_with(path, sets, KINDS)
+}
+
+/// The file at `path` as if it had no sweep, as its resolved form says too.
+///
+/// # Errors
+/// Every problem of the file.
+pub fn load_alone(path: &Path, sets: &[String]) -> Result<Trials, Report> {
+    Ok(Trials::single(resolve::load_trial(path, sets, KINDS)?.pipeline))
 }
 
 /// Those trials of the sweep in the file at `path` that have these values.

@@ -174,6 +174,11 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// Every way in which the inputs do not fit the settings.
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>>;
 
+    /// Whether a run of it that was interrupted resumes from what it left in its scratch folder.
+    fn keeps_checkpoints(&self) -> bool {
+        false
+    }
+
     /// The rows of its metrics, if what an earlier run left in `scratch` ([`Context::scratch`]) says that it has spent
     /// `budget` and would pause at once. Writes nothing: another process may be at work there.
     fn paused(&self, _scratch: &Path, _budget: Budget) -> Option<Vec<TrainingRow>> {

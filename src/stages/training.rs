@@ -319,6 +319,10 @@ impl Stage for TrainingStage {
         self.training.describe(inputs).map(Product::Model)
     }
 
+    fn keeps_checkpoints(&self) -> bool {
+        true
+    }
+
     fn paused(&self, scratch: &Path, budget: Budget) -> Option<Vec<TrainingRow>> {
         self.training.paused(scratch, budget)
     }

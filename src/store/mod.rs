@@ -34,7 +34,7 @@ pub use failed::{FailureCause, FailureRecord};
 pub use folders::ResultsFolder;
 pub use inventory::{Garbage, Unfinished, Waste};
 pub use lock::{Claim, Lock};
-pub use lookout::Lookout;
+pub use lookout::{Lookout, WatchedTasks};
 use manifest::Examined;
 pub use manifest::{ANY_BACKEND, InputRecord, Manifest, VERSION};
 pub use patience::Patience;
@@ -189,6 +189,11 @@ impl Store {
     #[must_use]
     pub fn with_patience(self, patience: Patience) -> Self {
         Self { patience, ..self }
+    }
+
+    /// How long it waits for whom.
+    pub fn patience(&self) -> Patience {
+        self.patience
     }
 
     /// The store for a run that carries out `plan`: it shares failures with the runs of the same.
@@ -424,6 +429,8 @@ impl Store {
 
 /// What lies in a folder; nothing where there is none.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    #[cfg(test)]
+    sign::OPENS.with(|opens| opens.set(opens.get() + 1));
     let all = fs::read_dir(folder).and_then(|entries| {
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
     });

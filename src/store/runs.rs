@@ -1,10 +1,11 @@
-//! Runs that workers share: `runs/<id>/` has what was planned, by which program and for which backend, and a sign of
-//! life of every worker. All workers of a run are of one program and one backend, so that none builds anew what others
+//! Runs that workers share: `runs/<id>/` has what was planned, by which program and for which backend, a sign of
+//! life of every worker, and where a queue starts them what they print. All workers of a run are of one program and one backend, so that none builds anew what others
 //! have under another name. Knows nothing of what a plan says.
 //!
 //! A run is registered by renaming a whole folder, so that one of several processes does it. `stop` in the folder ends
 //! its workers, and keeps others from joining until it is taken up again.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::beacon::Beacon;
 use super::error::Error;
+use super::lock::{Claim, Lock, Name};
 use super::sign::{self, Holder, dead_here};
 use super::usage::{moved_within, read};
 use super::{Store, list, remove};
@@ -26,6 +28,21 @@ const PLAN: &str = "plan.toml";
 
 /// The rest of what is known of a run.
 const RECORD: &str = "run.json";
+
+/// What the workers compute by: created once, by whoever knows it first.
+const BACKEND: &str = "backend";
+
+/// Where its workers come from, where a queue starts them: the text of a site's file.
+const SITE: &str = "site.toml";
+
+/// What workers that a queue starts print.
+const LIVES: &str = "lives";
+
+/// Which workers that a queue started have come to work, an empty file for each.
+const BEGUN: &str = "begun";
+
+/// The lock of the process that has a queue start workers.
+const DRIVER: &str = "driver";
 
 /// The signs of life of its workers.
 const WORKERS: &str = "workers";
@@ -53,12 +70,13 @@ pub struct RunRecord {
     pub set: Vec<String>,
     /// The folder that relative paths in the pipeline start from.
     pub folder: PathBuf,
-    /// What the workers compute by.
-    pub backend: String,
     /// The BLAKE3 digest of the program that the workers are.
     pub program: String,
     /// Its version.
     pub runner: String,
+    /// The command that takes it up again, where it was not begun by a worker.
+    #[serde(default)]
+    pub again: Option<Vec<String>>,
 }
 
 /// A run that workers share.
@@ -103,6 +121,90 @@ impl SharedRun {
     /// The folder for the journals of workers that have left.
     pub fn logs(&self) -> PathBuf {
         self.folder.join("logs")
+    }
+
+    /// What its workers compute by, if that is settled.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn backend(&self) -> Result<Option<String>, Error> {
+        let text = read(&self.folder.join(BACKEND))?;
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    /// What its workers compute by: `own`, unless that is settled.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn settle_backend(&self, own: &str) -> Result<String, Error> {
+        let path = self.folder.join(BACKEND);
+        if let Some(settled) = self.backend()? {
+            return Ok(settled);
+        }
+        // It appears with its text, and once.
+        let private = self.folder.join(format!(".{}.{BACKEND}", sign::mark()));
+        let write = || -> io::Result<()> {
+            system::write_file(&private, own.as_bytes())?;
+            match fs::hard_link(&private, &path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Some file systems have no links: then the last one of those that come at the same moment counts.
+                Err(_) => fs::rename(&private, &path)?,
+                Ok(()) => {}
+            }
+            remove(&private).map_err(io::Error::other)
+        };
+        write().map_err(|source| Error::writing(&path, source))?;
+        Ok(self.backend()?.unwrap_or_else(|| own.to_owned()))
+    }
+
+    /// The text of the file of the site that its workers come from; nothing where no queue starts them.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn site(&self) -> Result<Option<String>, Error> {
+        let text = read(&self.folder.join(SITE))?;
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    /// Has its workers come from a site with this text.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn put_site(&self, text: &str) -> Result<(), Error> {
+        let path = self.folder.join(SITE);
+        system::write_file(&path, text.as_bytes()).map_err(|source| Error::writing(&path, source))
+    }
+
+    /// The folder for what workers that a queue starts print: `LIFE.log`. It is there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn lives(&self) -> Result<PathBuf, Error> {
+        let folder = self.folder.join(LIVES);
+        fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
+        Ok(folder)
+    }
+
+    /// Notes that a worker came to work, or left in order, which a queue had started as `life`.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn note_life(&self, life: &str) -> Result<(), Error> {
+        let folder = self.folder.join(BEGUN);
+        let path = folder.join(life.replace('/', "_"));
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&path, ""))
+            .map_err(|source| Error::writing(&path, source))
+    }
+
+    /// The workers that came to work, of those that a queue started.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn begun_lives(&self) -> Result<HashSet<String>, Error> {
+        let name =
+            |path: PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(list(&self.folder.join(BEGUN))?.into_iter().map(name).collect())
     }
 
     /// How its workers are to end, if they are.
@@ -258,13 +360,24 @@ impl Store {
         remove(&run.folder)
     }
 
-    /// Joins a run as a worker. `asked` is told, from another thread, once the workers are to end.
+    /// Tries to become the process that has a queue start the workers of a run.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn drive(&self, run: &SharedRun) -> Result<Claim, Error> {
+        let name = Name::new(run.folder.clone(), DRIVER.to_owned());
+        let what = format!("driver of run {}", run.id);
+        Lock::attempt(&name, &what, self.patience, &self.seen)
+    }
+
+    /// Joins a run as a worker, which a queue may have started as `life`. `asked` is told, from another thread, once the workers are to end.
     ///
     /// # Errors
     /// When the store cannot be written.
     pub fn join_run(
         &self,
         run: &SharedRun,
+        life: Option<&str>,
         mut asked: impl FnMut(Stop) + Send + 'static,
     ) -> Result<Place, Error> {
         let workers = run.folder.join(WORKERS);
@@ -274,7 +387,8 @@ impl Store {
             }
         }
         let folder = run.folder.clone();
-        let what = format!("worker of run {} of {}", run.id, run.record.pipeline);
+        let life = life.map(|life| format!(", life {life}")).unwrap_or_default();
+        let what = format!("worker of run {} of {}{life}", run.id, run.record.pipeline);
         // More may be built now than the results have.
         remove(&run.folder.join(DONE))?;
         let (beacon, _) = Beacon::light(&workers, (&what, ""), self.patience.beat, move || {

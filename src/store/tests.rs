@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::fs;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -305,11 +306,73 @@ fn a_file_of_an_artifact_is_given_out_only_as_it_was_published() {
 }
 
 #[test]
+fn a_thousand_waiting_workers_open_fewer_than_two_files_per_second_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let numbered = |number: u32| Fingerprint(Digest::from(blake3::hash(&number.to_le_bytes())));
+    // Each waits for what fifty others build, and for what six hundred are to build that nobody has begun.
+    let watched = WatchedTasks {
+        locks: (0..50).map(numbered).collect(),
+        artifacts: (50..650).map(numbered).collect(),
+    };
+    for task in &watched.locks {
+        let path = folder.path().join("locks").join(format!("{task}.0.lock"));
+        fs::write(path, format!("0 {task} 1 elsewhere\n")).unwrap();
+        assert!(matches!(store.try_lock(task, "test").unwrap(), Claim::Held(_)));
+    }
+    let (mut opens, mut waited) = (0, Duration::ZERO);
+    for _ in 0..1000 {
+        let mut lookout = store.lookout();
+        for round in 0..12 {
+            let pause = lookout.pause();
+            let before = sign::OPENS.with(Cell::get);
+            assert_eq!(lookout.look(&store, &watched).unwrap(), []);
+            // The first pauses are short, as something may happen at any moment.
+            if round >= 6 {
+                opens += sign::OPENS.with(Cell::get) - before;
+                waited += pause;
+            }
+        }
+    }
+    let rate = f64::from(opens) / waited.as_secs_f64();
+    assert!(rate > 0.2 && rate < 2.0, "{rate} opens per second of a worker");
+}
+
+#[test]
+fn what_others_build_is_seen_once_it_is_there_or_its_lock_is_gone_or_it_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let watched = WatchedTasks { locks: Vec::new(), artifacts: (0..40).map(name).collect() };
+    let path = |byte| folder.path().join("locks").join(format!("{}.0.lock", name(byte)));
+    for mut lookout in [store.lookout(), store.frequent_lookout()] {
+        fs::write(path(7), "0 token 1 elsewhere\n").unwrap();
+        assert_eq!(lookout.look(&store, &watched).unwrap(), []);
+        fs::remove_file(path(7)).unwrap();
+        assert_eq!(lookout.look(&store, &watched).unwrap(), [name(7)]);
+        let failed = folder.path().join("failed");
+        fs::create_dir_all(&failed).unwrap();
+        let record = failed.join(format!("{}.0123456789abcdef.json", name(3)));
+        fs::write(&record, "{}").unwrap();
+        assert_eq!(lookout.look(&store, &watched).unwrap(), [name(3)]);
+        fs::remove_file(record).unwrap();
+        // What came and went between two looks is found when its turn comes.
+        publish(&store, name(39), "x");
+        let looks = (0..100).position(|_| {
+            lookout.pause();
+            lookout.look(&store, &watched).unwrap() == [name(39)]
+        });
+        assert!(looks.is_some());
+        fs::remove_dir_all(store.folder(&name(39))).unwrap();
+    }
+}
+
+#[test]
 fn a_look_at_hundreds_of_held_tasks_opens_fewer_than_two_files_per_second_and_finds_what_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let path = |byte| folder.path().join("locks").join(format!("{}.0.lock", name(byte)));
-    let held: Vec<Fingerprint> = (0..200).map(name).collect();
+    let locks: Vec<Fingerprint> = (0..200).map(name).collect();
+    let held = WatchedTasks { locks, artifacts: Vec::new() };
     for byte in 0..200 {
         fs::write(path(byte), format!("0 token{byte} 1 elsewhere\n")).unwrap();
         assert!(matches!(store.try_lock(&name(byte), "test").unwrap(), Claim::Held(_)));
@@ -375,26 +438,30 @@ fn a_worker_that_joins_clears_nothing_away_and_whoever_opens_the_store_does() {
 fn a_run_is_registered_once_and_its_workers_are_counted_while_they_are_there() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(root.path()).unwrap();
-    let record = |backend: &str| RunRecord {
+    let record = |program: &str| RunRecord {
         pipeline: "p".into(),
         file: "p.toml".into(),
         set: Vec::new(),
         folder: root.path().into(),
-        backend: backend.into(),
-        program: "0".into(),
+        program: program.into(),
         runner: "0".into(),
+        again: None,
     };
     let first = store.register_run("1a", "plan", &record("first")).unwrap();
     let second = store.register_run("1a", "plan", &record("second")).unwrap();
     assert_eq!((&first.record, &second.record), (&record("first"), &record("first")));
     assert_eq!(second.plan().unwrap(), "plan");
+    assert_eq!(second.backend().unwrap(), None);
+    assert_eq!(first.settle_backend("cpu avx2").unwrap(), "cpu avx2");
+    assert_eq!(second.settle_backend("cpu avx512").unwrap(), "cpu avx2", "it is settled once");
     let (asked, told) = std::sync::mpsc::channel();
     let hasty = Patience { beat: Duration::from_millis(5), ..Patience::default() };
-    let place = store.with_patience(hasty).join_run(&first, move |how| {
+    let place = store.with_patience(hasty).join_run(&first, Some("7_1"), move |how| {
         let _ = asked.send(how);
     });
     let store = Store::join(root.path()).unwrap();
-    assert_eq!(store.workers(&first).unwrap().len(), 1);
+    let [worker] = store.workers(&first).unwrap().try_into().unwrap();
+    assert_eq!(worker.what, "worker of run 1a of p, life 7_1");
     first.end_workers(Stop::Now).unwrap();
     assert_eq!(told.recv().unwrap(), Stop::Now);
     drop(place.unwrap());

@@ -13,7 +13,7 @@ use source::{Arrow, House};
 const STREET: &[&str] = &[
     "fault", "digest", "memory", "system", "bytes", "console", "random", "progress", "config",
     "metrics", "device", "nn", "data", "train", "adapt", "stages", "plan", "store", "scratch",
-    "exec", "starters", "report", "cli", "commands", "lib", "main",
+    "exec", "cluster", "starters", "report", "cli", "commands", "lib", "main",
 ];
 
 /// The folder of the project, which cargo tells every test.

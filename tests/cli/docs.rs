@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser as _};
 use runner::cli::{Cli, Verb};
+use runner::cluster::Site;
 
 use crate::binary::{runner, text};
 
@@ -22,6 +23,7 @@ const OTHERS: &[&str] = &[
     "cargo clippy --all-targets -- -D warnings",
     ".ci/run",
     "src/nn/gpu/kernels/build.sh",
+    "cargo test --test cli -- --ignored slurm::",
     "INSTA_UPDATE=always cargo test --test cli",
 ];
 
@@ -54,6 +56,12 @@ struct Block {
     /// The file, and the table in it, that a comment above the block names.
     part_of: Option<(String, Option<String>)>,
     lines: Vec<String>,
+}
+
+impl Block {
+    fn is_of(&self, what: &str) -> bool {
+        self.part_of.as_ref().is_some_and(|it| it.0 == what)
+    }
 }
 
 fn blocks() -> Vec<Block> {
@@ -302,6 +310,11 @@ fn every_toml_block_passes_the_check() {
                 assert!(is_whole, "{place}: write `<!-- in FILE -->` above a part of a pipeline");
                 part
             }
+            Some((file, _)) if file == "a site" => {
+                Site::parse(place, &block.lines.join("\n")).unwrap_or_else(|it| panic!("{it}"));
+                checked += 1;
+                continue;
+            }
             Some((file, table)) => {
                 let text = fs::read_to_string(folder.path().join(file)).unwrap();
                 let mut whole: toml::Table = text.parse().unwrap();
@@ -409,6 +422,14 @@ fn every_setting_that_a_sentence_mentions_exists() {
     let output = runner(root(), &["schema"]);
     let mut known = BTreeSet::new();
     keys(&serde_json::from_slice(&output.stdout).unwrap(), &mut known);
+    for block in blocks().iter().filter(|block| block.is_of("a site")) {
+        // These are read, so their keys exist.
+        let site: toml::Table = block.lines.join("\n").parse().unwrap();
+        let below = site.get("workers").and_then(toml::Value::as_table).into_iter().flatten();
+        let of_classes =
+            below.filter_map(|(_, class)| class.as_table()).flat_map(toml::Table::keys);
+        known.extend(site.keys().chain(of_classes).cloned());
+    }
     let mut seen = 0;
     for (path, page) in pages() {
         if !path.starts_with("docs") {

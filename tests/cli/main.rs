@@ -27,6 +27,7 @@ mod older;
 mod open_set;
 mod output;
 mod protocols;
+mod queue;
 mod ranking;
 mod report;
 mod report_chromium;
@@ -38,6 +39,7 @@ mod schema;
 mod seam;
 mod search;
 mod shared;
+mod slurm;
 mod sources;
 #[path = "../stand_in/mod.rs"]
 mod stand_in;

@@ -288,7 +288,7 @@ fn a_worker_leaves_with_0_when_nothing_was_ready_for_long() {
     fs::remove_file(lock).unwrap();
     let rest = done(&mut worker("0s"));
     assert!(text(&rest.stderr).contains("have ended"));
-    for wrong in ["1", "m", "-1s", "1d"] {
+    for wrong in ["1", "m", "-1s", "1w"] {
         assert_eq!(output(&mut worker(wrong)).status.code(), Some(2), "{wrong}");
     }
 }
@@ -540,6 +540,24 @@ fn the_scripts_of_the_guide_build_a_sweep() {
         assert!(sweep.status.success(), "{name}: {}", text(&sweep.stderr));
         assert_eq!(started(&events(&sweep)).len(), 0, "{name}");
     }
+}
+
+#[test]
+fn the_scripts_of_the_guide_for_queues_that_take_descriptions_write_them() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    as_in_the_guide(root, "");
+    let wrote = |name: &str, arguments: &[&str]| {
+        let output = done(bash(root, name).args(arguments));
+        text(&output.stdout)
+    };
+    let condor = wrote("condor", &["64", "8", "/logs", "/opt/runner", "work", "1a"]);
+    assert!(condor.starts_with("executable = /opt/runner\narguments = \"work 1a\"\n"), "{condor}");
+    assert!(condor.contains("output = /logs/$(Cluster)_$(Process).log\n"), "{condor}");
+    assert!(condor.ends_with("max_materialize = 8\nqueue 64\n"), "{condor}");
+    let job = wrote("kubernetes", &["runner-1a-cpu", "64", "8", "/opt/runner", "work", "1a"]);
+    assert!(job.contains("  completions: 64\n  parallelism: 8\n"), "{job}");
+    assert!(job.contains("command: [\"/opt/runner\",\"work\",\"1a\",]\n"), "{job}");
 }
 
 #[test]

@@ -207,6 +207,7 @@ impl LiveView {
                 self.set_state(*task, TaskState::Left);
             }
             Event::Waiting { .. }
+            | Event::Workers { .. }
             | Event::Metric { .. }
             | Event::Note { .. }
             | Event::RunFinished { .. } => {}

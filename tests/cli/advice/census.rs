@@ -11,6 +11,42 @@ use super::{mistakes, source_text::SourceText};
 /// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
+        "# and {} more like it, each with a `--life` of its own",
+        "plan_shows_what_would_be_typed_and_asks_for_nothing",
+    ),
+    (
+        "`--on` shows what is typed for a queue, which is text: leave out `--format`",
+        "plan_shows_what_would_be_typed_and_asks_for_nothing",
+    ),
+    (
+        "add `[workers.cpu]`",
+        "a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_is_asked_for",
+    ),
+    (
+        "expected {}; `${{...}}` is left to the shell",
+        "a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_is_asked_for",
+    ),
+    (
+        "write one of them, as docs/clusters.md shows; `--on slurm` needs none",
+        "a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_is_asked_for",
+    ),
+    (
+        "write one of {}",
+        "a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_is_asked_for",
+    ),
+    (
+        "run {id} has no classes of workers; leave out `--class`, or begin it by `runner sweep` with `--on NAME`",
+        "a_class_is_of_a_run_that_a_driver_began_with_a_site",
+    ),
+    (
+        "run {} of {}: the queue drives it; `runner status` shows it, `runner stop {}` ends it, and what it prints is in {}",
+        "a_run_on_a_cluster_is_shown_stopped_and_taken_up_again",
+    ),
+    (
+        "{} {} on; the same command comes back to them, `runner stop {}` ends them",
+        "ctrl_c_and_a_hang_up_leave_the_workers_at_work_and_say_so",
+    ),
+    (
         "runs in `{name}` used this store and cannot be read ({reason}); `--forget {typed}` lets \
              go of what only they need",
         "a_folder_that_cannot_be_read_keeps_everything_until_it_is_forgotten",
@@ -135,6 +171,7 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
         "an option is only named",
         &[
             "there is no file `{name}`, and a run that is named by its id has its `--set` already",
+            "what the job of `--detach` gets",
             "the one that `runner devices` shows on the machine with the GPU, such as",
             "computes what the processor computes, as `--backend '{backend}'`",
             "`--backend '{wanted}'` is no backend of `device = \"{device}\"`; expected {expected} {}",

@@ -1,0 +1,289 @@
+//! Slurm: one job array for an order, whose elements are the lives. Slurm itself starts the next one where one ends, so
+//! nothing here looks after them.
+
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::call::call;
+use super::engine::{Engine, JobCounts, Order, Which};
+use crate::config::{Keys, Noted};
+use crate::system::as_typed;
+
+/// How long before the end of its time a worker is told.
+const NOTICE: Duration = Duration::from_secs(120);
+
+/// Reasons for waiting that pass by themselves.
+const USUAL: &[&str] = &["Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "None"];
+
+/// A cluster with Slurm.
+#[derive(Debug, Default)]
+struct Slurm {
+    /// What `scontrol` said once.
+    most_lives: OnceLock<Option<u32>>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "an engine's reader may fail")]
+pub(super) fn read(_keys: &mut Keys) -> Result<Box<dyn Engine>, Noted> {
+    Ok(Box::new(Slurm::default()))
+}
+
+impl Engine for Slurm {
+    fn typed(&self, order: &Order) -> String {
+        format!("sbatch --parsable <<'EOF'\n{}EOF\n", script(order))
+    }
+
+    fn submit(&self, order: &Order) -> Result<(), String> {
+        let mut sbatch = Command::new("sbatch");
+        sbatch.arg("--parsable");
+        call(sbatch, &script(order)).map(|_| ())
+    }
+
+    fn look(&self, names: &[String]) -> Result<Option<Vec<JobCounts>>, String> {
+        let mut squeue = Command::new("squeue");
+        squeue.args(["--noheader", "--array", "--format=%j|%T|%r", "--name", &names.join(",")]);
+        call(squeue, "").map(|text| Some(queues(names, &text)))
+    }
+
+    fn cancel(&self, names: &[String], reach: Which) -> Result<(), String> {
+        for name in names {
+            let mut scancel = Command::new("scancel");
+            scancel.args(["--quiet", "--name", name]);
+            match reach {
+                Which::Pending => drop(scancel.arg("--state=PENDING")),
+                Which::All => {}
+            }
+            call(scancel, "")?;
+        }
+        Ok(())
+    }
+
+    fn most_lives(&self) -> Option<u32> {
+        *self.most_lives.get_or_init(|| {
+            let mut scontrol = Command::new("scontrol");
+            scontrol.args(["show", "config"]);
+            most_lives(&call(scontrol, "").ok()?)
+        })
+    }
+
+    fn can_exclude(&self) -> bool {
+        true
+    }
+
+    fn replaces(&self) -> bool {
+        true
+    }
+}
+
+/// The script of an order.
+fn script(order: &Order) -> String {
+    let Order { class, lives, at_once, exclude, setup, folder, logs, work, .. } = order;
+    let has = class.has;
+    let mut options = vec![
+        format!("--job-name={}", order.name()),
+        format!("--array=1-{lives}%{at_once}"),
+        "--requeue".into(),
+        "--open-mode=append".into(),
+        "--nodes=1".into(),
+        "--ntasks=1".into(),
+    ];
+    if has.cpus > 0 {
+        options.push(format!("--cpus-per-task={}", has.cpus));
+    }
+    if has.memory > 0 {
+        options.push(format!("--mem={}M", has.memory.div_ceil(1 << 20)));
+    }
+    if has.gpus > 0 {
+        options.push(format!("--gres=gpu:{}", has.gpus));
+    }
+    if !has.time.is_zero() {
+        options.push(format!("--time={}", time(has.time)));
+    }
+    let notice = if has.time.is_zero() { NOTICE } else { NOTICE.min(has.time / 3) };
+    // To the script alone, which by then is the worker.
+    options.push(format!("--signal=B:TERM@{}", notice.as_secs().max(1)));
+    let literal = |path: &std::path::Path| path.display().to_string().replace('%', "%%");
+    options.push(format!("--output={}/%A_%a.log", literal(logs)));
+    options.push(format!("--chdir={}", folder.display()));
+    if !exclude.is_empty() {
+        options.push(format!("--exclude={}", exclude.join(",")));
+    }
+    let mut text = String::from("#!/bin/bash\n");
+    for option in &options {
+        text += &format!("#SBATCH {}\n", quoted(option));
+    }
+    // These are written as a line of a script takes them.
+    for option in &class.options {
+        text += &format!("#SBATCH {option}\n");
+    }
+    if has.gpus == 0 {
+        // Where no cgroup hides them, a job without GPUs sees all.
+        text += "export CUDA_VISIBLE_DEVICES=\n";
+    }
+    for line in setup {
+        text += &format!("{line}\n");
+    }
+    // `exec`, so that the signal reaches the worker. Processors of the machine that are not the job's are others'.
+    let life = match order.is_for_workers() {
+        true => " --life \"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}\"",
+        false => "",
+    };
+    text + &format!("exec {} --threads \"$SLURM_CPUS_ON_NODE\"{life}\n", as_typed(work))
+}
+
+/// An option as a line of a script takes it.
+fn quoted(option: &str) -> String {
+    if !option.contains(|it: char| it.is_whitespace() || "\"'\\#".contains(it)) {
+        return option.to_owned();
+    }
+    let (name, value) = option.split_once('=').unwrap_or((option, ""));
+    format!("{name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// `D-HH:MM:SS`.
+fn time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
+    let days = if days > 0 { format!("{days}-") } else { String::new() };
+    format!("{days}{hours:02}:{minutes:02}:{seconds:02}")
+}
+
+/// What `squeue` said of these names, a line for each element: name, state, reason.
+fn queues(names: &[String], text: &str) -> Vec<JobCounts> {
+    let mut queues = vec![JobCounts::default(); names.len()];
+    for line in text.lines() {
+        let mut parts = line.split('|');
+        let (Some(name), Some(state)) = (parts.next(), parts.next()) else { continue };
+        let reason = parts.next().unwrap_or("None");
+        let Some(at) = names.iter().position(|it| it == name) else { continue };
+        let queue = &mut queues[at];
+        match state {
+            // Slurm starts these once more.
+            "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" => {
+                queue.pending += 1;
+                if USUAL.contains(&reason) {
+                    continue;
+                }
+                match queue.reasons.iter_mut().find(|it| it.0 == reason) {
+                    Some((_, count)) => *count += 1,
+                    None => queue.reasons.push((reason.to_owned(), 1)),
+                }
+            }
+            // These are over in a moment.
+            "COMPLETING" | "COMPLETED" | "CANCELLED" | "FAILED" | "TIMEOUT" | "NODE_FAIL"
+            | "PREEMPTED" | "OUT_OF_MEMORY" | "BOOT_FAIL" | "DEADLINE" => {}
+            _ => queue.running += 1,
+        }
+    }
+    queues
+}
+
+/// What `scontrol show config` says of the largest array: its highest index is one less.
+fn most_lives(config: &str) -> Option<u32> {
+    let value = config.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "MaxArraySize").then(|| value.trim())
+    });
+    value?.parse::<u32>().ok()?.checked_sub(1).filter(|most| *most > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::WorkerClass;
+    use crate::plan::resources::Resources;
+
+    fn order(class: WorkerClass) -> Order {
+        Order {
+            run: "3f2a91c0".into(),
+            class,
+            lives: 64,
+            at_once: 8,
+            exclude: Vec::new(),
+            setup: Vec::new(),
+            folder: "/shared/project".into(),
+            logs: "/shared/project/.runner/runs/3f2a91c0/lives".into(),
+            work: ["/opt/runner", "work", "3f2a91c0"].map(str::to_owned).into(),
+        }
+    }
+
+    #[test]
+    fn the_script_of_an_order_asks_for_what_its_class_has() {
+        let class = WorkerClass {
+            options: vec!["--partition=main --account=vision".into()],
+            has: Resources {
+                gpus: 1,
+                cpus: 16,
+                memory: 32 << 30,
+                time: Duration::from_secs(30 * 3600),
+            },
+            ..WorkerClass::plain("gpu", 1)
+        };
+        let order = Order {
+            exclude: vec!["node7".into(), "node9".into()],
+            setup: vec!["module load cuda/13.0".into()],
+            folder: "/shared/my project".into(),
+            ..order(class)
+        };
+        insta::assert_snapshot!(script(&order), @r##"
+        #!/bin/bash
+        #SBATCH --job-name=runner-3f2a91c0-gpu
+        #SBATCH --array=1-64%8
+        #SBATCH --requeue
+        #SBATCH --open-mode=append
+        #SBATCH --nodes=1
+        #SBATCH --ntasks=1
+        #SBATCH --cpus-per-task=16
+        #SBATCH --mem=32768M
+        #SBATCH --gres=gpu:1
+        #SBATCH --time=1-06:00:00
+        #SBATCH --signal=B:TERM@120
+        #SBATCH --output=/shared/project/.runner/runs/3f2a91c0/lives/%A_%a.log
+        #SBATCH --chdir="/shared/my project"
+        #SBATCH --exclude=node7,node9
+        #SBATCH --partition=main --account=vision
+        module load cuda/13.0
+        exec /opt/runner work 3f2a91c0 --threads "$SLURM_CPUS_ON_NODE" --life "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+        "##);
+    }
+
+    #[test]
+    fn what_a_class_leaves_open_is_left_to_slurm_and_gpus_of_others_are_hidden() {
+        let text = script(&order(WorkerClass::plain("cpu", 0)));
+        for left in ["--cpus-per-task", "--mem", "--time", "--gres", "--exclude"] {
+            assert!(!text.contains(left), "{text}");
+        }
+        assert!(text.contains("--signal=B:TERM@120\n"), "{text}");
+        assert!(text.contains("export CUDA_VISIBLE_DEVICES=\n"), "{text}");
+        let mut short = WorkerClass::plain("cpu", 0);
+        short.has.time = Duration::from_secs(60);
+        let text = script(&order(short));
+        assert!(text.contains("--time=00:01:00\n#SBATCH --signal=B:TERM@20\n"), "{text}");
+        let odd = Order { logs: "/a%b".into(), ..order(WorkerClass::plain("cpu", 0)) };
+        assert!(script(&odd).contains("--output=/a%%b/%A_%a.log\n"));
+    }
+
+    /// What Slurm 22.05 printed.
+    #[test]
+    fn elements_of_arrays_are_counted_by_name() {
+        let names = ["runner-1-cpu", "runner-1-gpu"].map(str::to_owned);
+        let said = "runner-1-cpu|PENDING|JobArrayTaskLimit\nrunner-1-cpu|PENDING|JobArrayTaskLimit\n\
+                    runner-1-cpu|RUNNING|None\nrunner-1-cpu|COMPLETING|None\n\
+                    runner-1-gpu|PENDING|PartitionConfig\nrunner-1-gpu|PENDING|PartitionConfig\n\
+                    runner-1-gpu|CONFIGURING|None\nrunner-1-gpu-old|RUNNING|None\n";
+        let [cpu, gpu] = queues(&names, said).try_into().unwrap();
+        assert_eq!(cpu, JobCounts { pending: 2, running: 1, reasons: Vec::new() });
+        let reasons = vec![("PartitionConfig".to_owned(), 2)];
+        assert_eq!(gpu, JobCounts { pending: 2, running: 1, reasons });
+        assert_eq!(queues(&names[..1], ""), [JobCounts::default()]);
+    }
+
+    #[test]
+    fn the_largest_array_is_one_smaller_than_slurm_says() {
+        let config = "MaxArraySize            = 1001\nMaxDBDMsgs              = 20016\n";
+        assert_eq!(most_lives(config), Some(1000));
+        assert_eq!(most_lives("MaxJobCount = 10000"), None);
+        assert_eq!(most_lives("MaxArraySize = 0"), None);
+    }
+}
