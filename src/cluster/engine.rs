@@ -67,6 +67,8 @@ pub struct JobCounts {
     pub pending: u32,
     /// Workers that the queue has started.
     pub running: u32,
+    /// What it calls those that it has started, as the workers know it.
+    pub lives: Vec<String>,
     /// Why some are pending, in the queue's words, and how many for each reason; the usual reasons are left out.
     pub reasons: Vec<(String, u32)>,
 }

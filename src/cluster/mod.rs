@@ -11,12 +11,14 @@ mod engine;
 mod pool;
 mod site;
 mod slurm;
+mod widths;
 
-pub use classes::{IDLE, Width, WorkerClass, widths};
+pub use classes::{IDLE, WorkerClass};
 pub use command::new_life;
 pub use engine::{Engine, JobCounts, Order, Which, job_name};
 pub use pool::{Closed, WorkerPool};
 pub use site::Site;
+pub use widths::{Width, widths};
 
 use crate::config::{Keys, Noted};
 

@@ -11,11 +11,12 @@ use std::time::{Instant, SystemTime};
 
 use petgraph::graph::NodeIndex;
 
-use super::classes::{Width, WorkerClass, widths};
+use super::classes::WorkerClass;
 use super::engine::{DRIVER, JobCounts, Order, Which, job_name};
 use super::site::Site;
+use super::widths::{Width, widths};
 use crate::plan::graph::Plan;
-use crate::store::{Claim, Error, Lock, SharedRun, Store};
+use crate::store::{Claim, Error, Holder, Lock, SharedRun, Store};
 
 /// So many workers that ended before they came to work are enough.
 const FAILED_LIVES: usize = 3;
@@ -26,6 +27,8 @@ const SHOWN: usize = 10;
 /// What a plan has for each class.
 #[derive(Debug, Default)]
 struct Wanted {
+    /// How often it was told how the plan stands.
+    looks: u64,
     /// Tasks of the plan when the widths were worked out.
     tasks: usize,
     widths: BTreeMap<String, Width>,
@@ -70,6 +73,9 @@ struct ClassWorkers {
     queue: Option<JobCounts>,
     /// How many workers were asked for since then.
     since: u32,
+    /// How many of those that the queue has started have stopped giving signs of life: their machine is dead or stands
+    /// still, whatever the queue says.
+    silent: u32,
     /// How many were asked for in all, where the queue cannot be asked.
     ordered: u32,
 }
@@ -94,6 +100,7 @@ impl<'a> WorkerPool<'a> {
     /// Takes in which tasks of a plan may begin or are in the hands of workers.
     pub fn wants(&self, plan: &Plan, tasks: &[NodeIndex]) {
         let mut demand = self.demand_of(plan);
+        demand.looks += 1;
         demand.ready.clear();
         for task in tasks {
             if let Ok(class) = self.site.class_of(&plan.graph[*task]) {
@@ -118,6 +125,11 @@ impl<'a> WorkerPool<'a> {
             demand.tasks = plan.graph.node_count();
         }
         demand
+    }
+
+    /// How often it was told how the plan stands.
+    fn looks(&self) -> u64 {
+        self.demand.lock().unwrap_or_else(PoisonError::into_inner).looks
     }
 
     /// How many workers of each class there is work for, and how many at most at a time.
@@ -170,8 +182,8 @@ struct Tending<'a> {
     /// Held while this process asks for workers; another one may.
     lock: Option<Lock>,
     next_try: Instant,
-    /// Nothing is asked for before: what another process saw to may be over.
-    not_before: Instant,
+    /// Nothing is asked for before so many looks at the store: what another process saw to may be over.
+    not_before: u64,
     next_look: Instant,
     next_count: Instant,
     /// What was said already.
@@ -191,7 +203,7 @@ impl<'a> Tending<'a> {
             names,
             lock: None,
             next_try: now,
-            not_before: now,
+            not_before: 0,
             next_look: now,
             next_count: now,
             said: BTreeMap::new(),
@@ -218,7 +230,7 @@ impl<'a> Tending<'a> {
                 Claim::Mine(lock) => {
                     self.lock = Some(lock);
                     if self.said.remove("driver").is_some() {
-                        self.not_before = now + limit / 12;
+                        self.not_before = pool.looks() + 2;
                     }
                 }
                 Claim::Held(holder) => {
@@ -235,6 +247,7 @@ impl<'a> Tending<'a> {
             self.next_count = now + limit / 12;
             self.count()?;
             if self.lock.is_some() {
+                self.count_silent()?;
                 self.exclude_unfit()?;
                 if let Some(said) = self.useless()? {
                     return Ok(Some(said));
@@ -248,7 +261,7 @@ impl<'a> Tending<'a> {
             self.look()?;
             self.count()?;
         }
-        if now >= self.not_before {
+        if pool.looks() >= self.not_before {
             self.order_more()?;
         }
         Ok(None)
@@ -327,7 +340,7 @@ impl<'a> Tending<'a> {
             let running = u32::try_from(living.iter().filter(of_class).count()).unwrap_or(u32::MAX);
             let begun = u32::try_from(begun.iter().filter(of_class).count()).unwrap_or(u32::MAX);
             let coming = standing.ordered.saturating_sub(begun);
-            standing.queue = Some(JobCounts { pending: coming, running, reasons: Vec::new() });
+            standing.queue = Some(JobCounts { pending: coming, running, ..JobCounts::default() });
             standing.since = 0;
         }
         Ok(())
@@ -336,8 +349,21 @@ impl<'a> Tending<'a> {
     /// The lives of the workers that give signs.
     fn living(&self) -> Result<HashSet<String>, Error> {
         let workers = self.pool.store.workers(self.pool.run)?;
-        let life = |what: &str| what.rsplit_once(", life ").map(|it| it.1.to_owned());
-        Ok(workers.iter().filter_map(|worker| life(&worker.what)).collect())
+        Ok(workers.iter().filter_map(life_of).collect())
+    }
+
+    /// Counts those that the queue has started and that give no more signs of life.
+    fn count_silent(&mut self) -> Result<(), Error> {
+        let silent: HashSet<String> =
+            self.pool.store.silent_workers(self.pool.run)?.iter().filter_map(life_of).collect();
+        let living = self.living()?;
+        for standing in &mut self.standing {
+            let lives = standing.queue.iter().flat_map(|queue| &queue.lives);
+            let count =
+                lives.filter(|life| silent.contains(*life) && !living.contains(*life)).count();
+            standing.silent = u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        Ok(())
     }
 
     /// Asks for workers where there is work and there are too few.
@@ -345,18 +371,24 @@ impl<'a> Tending<'a> {
         let engine = &self.pool.site.engine;
         for (at, (wanted, most)) in self.pool.wanted().into_iter().enumerate() {
             let class = &self.pool.site.classes[at];
-            let ClassWorkers { queue: Some(queue), since, .. } = &self.standing[at] else {
+            let ClassWorkers { queue: Some(queue), since, silent, .. } = &self.standing[at] else {
                 continue;
             };
             let coming = queue.pending + since;
-            let there = queue.running + coming;
+            let at_work = queue.running.saturating_sub(*silent);
             let array_lives = engine.replaces();
-            // While some lives of an order are to follow, they do.
-            if wanted <= there || (array_lives && coming > 0) {
+            // While some lives of an order are to follow, they do; but none follows one that the queue takes for alive.
+            let missing = match array_lives && coming > 0 {
+                true => wanted.saturating_sub(at_work + since).min(*silent),
+                false => wanted.saturating_sub(at_work + coming),
+            };
+            if missing == 0 {
                 continue;
             }
-            let at_once =
-                if array_lives { most.max(wanted) - queue.running } else { wanted - there };
+            let at_once = match array_lives && coming == 0 && *silent == 0 {
+                true => most.max(wanted) - at_work,
+                false => missing,
+            };
             let exclude = self.exclude.iter().cloned().collect();
             let order =
                 Order { exclude, ..self.pool.order.of_class(engine.as_ref(), class, at_once) };
@@ -460,6 +492,11 @@ impl<'a> Tending<'a> {
             self.say("queue", text);
         }
     }
+}
+
+/// What a queue calls a worker.
+fn life_of(worker: &Holder) -> Option<String> {
+    worker.what.rsplit_once(", life ").map(|it| it.1.to_owned())
 }
 
 /// `1 worker`, `64 workers`.

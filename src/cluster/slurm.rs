@@ -41,7 +41,7 @@ impl Engine for Slurm {
 
     fn look(&self, names: &[String]) -> Result<Option<Vec<JobCounts>>, String> {
         let mut squeue = Command::new("squeue");
-        squeue.args(["--noheader", "--array", "--format=%j|%T|%r", "--name", &names.join(",")]);
+        squeue.args(["--noheader", "--array", "--format=%j|%T|%r|%i", "--name", &names.join(",")]);
         call(squeue, "").map(|text| Some(queues(names, &text)))
     }
 
@@ -149,7 +149,7 @@ fn time(time: Duration) -> String {
     format!("{days}{hours:02}:{minutes:02}:{seconds:02}")
 }
 
-/// What `squeue` said of these names, a line for each element: name, state, reason.
+/// What `squeue` said of these names, a line for each element: name, state, reason, number.
 fn queues(names: &[String], text: &str) -> Vec<JobCounts> {
     let mut queues = vec![JobCounts::default(); names.len()];
     for line in text.lines() {
@@ -173,7 +173,10 @@ fn queues(names: &[String], text: &str) -> Vec<JobCounts> {
             // These are over in a moment.
             "COMPLETING" | "COMPLETED" | "CANCELLED" | "FAILED" | "TIMEOUT" | "NODE_FAIL"
             | "PREEMPTED" | "OUT_OF_MEMORY" | "BOOT_FAIL" | "DEADLINE" => {}
-            _ => queue.running += 1,
+            _ => {
+                queue.running += 1;
+                queue.lives.extend(parts.next().map(str::to_owned));
+            }
         }
     }
     queues
@@ -268,14 +271,18 @@ mod tests {
     #[test]
     fn elements_of_arrays_are_counted_by_name() {
         let names = ["runner-1-cpu", "runner-1-gpu"].map(str::to_owned);
-        let said = "runner-1-cpu|PENDING|JobArrayTaskLimit\nrunner-1-cpu|PENDING|JobArrayTaskLimit\n\
-                    runner-1-cpu|RUNNING|None\nrunner-1-cpu|COMPLETING|None\n\
-                    runner-1-gpu|PENDING|PartitionConfig\nrunner-1-gpu|PENDING|PartitionConfig\n\
-                    runner-1-gpu|CONFIGURING|None\nrunner-1-gpu-old|RUNNING|None\n";
+        let said = "runner-1-cpu|PENDING|JobArrayTaskLimit|7_4\n\
+                    runner-1-cpu|PENDING|JobArrayTaskLimit|7_3\n\
+                    runner-1-cpu|RUNNING|None|7_2\nrunner-1-cpu|COMPLETING|None|7_1\n\
+                    runner-1-gpu|PENDING|PartitionConfig|8_3\n\
+                    runner-1-gpu|PENDING|PartitionConfig|8_2\n\
+                    runner-1-gpu|CONFIGURING|None|8_1\nrunner-1-gpu-old|RUNNING|None|6_1\n";
         let [cpu, gpu] = queues(&names, said).try_into().unwrap();
-        assert_eq!(cpu, JobCounts { pending: 2, running: 1, reasons: Vec::new() });
+        let lives = |life: &str| vec![life.to_owned()];
+        let counts = JobCounts { pending: 2, running: 1, lives: lives("7_2"), reasons: Vec::new() };
+        assert_eq!(cpu, counts);
         let reasons = vec![("PartitionConfig".to_owned(), 2)];
-        assert_eq!(gpu, JobCounts { pending: 2, running: 1, reasons });
+        assert_eq!(gpu, JobCounts { pending: 2, running: 1, lives: lives("8_1"), reasons });
         assert_eq!(queues(&names[..1], ""), [JobCounts::default()]);
     }
 

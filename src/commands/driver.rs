@@ -12,12 +12,14 @@ use super::Error;
 use super::rounds::Failures;
 use super::run::{Asked, execute, open_threads, reporter_of};
 use super::shared_run::{self, check_program, counted, id_of};
-use crate::cli::{BackendOption, OnOption, RunOptions};
+use crate::cli::{BackendOption, FileArgs, OnOption, RunArgs, RunOptions};
 use crate::cluster::{Closed, Order, Site, WorkerClass, WorkerPool, widths};
 use crate::console;
 use crate::exec::{Event, Reporter, TaskShare};
 use crate::nn::dispatch;
-use crate::plan::trials::Trials;
+use crate::plan::print::to_toml;
+use crate::plan::resolve;
+use crate::plan::trials::{self, Trials};
 use crate::store::{RunRecord, SharedRun, Stop, Store};
 use crate::system::as_typed;
 
@@ -32,13 +34,30 @@ pub(super) struct Drive<'a> {
     /// `run` or `sweep`.
     pub verb: &'static str,
     /// The pipeline file, as the user named it.
-    pub file: &'a crate::cli::FileArgs,
+    pub file: &'a FileArgs,
     pub on: &'a OnOption,
     pub options: &'a RunOptions,
     /// Reads the trials, and what workers are given to read; what the machines compute by may decide what `auto` is.
     pub load: &'a dyn Fn() -> Result<(Trials, String), Error>,
     /// What failed in an earlier run and is not tried again.
     pub failures: &'a dyn Fn(&Trials) -> Failures,
+}
+
+/// `runner run` with `--on NAME`.
+///
+/// # Errors
+/// As [`Drive::on`].
+pub(super) fn run(args: &RunArgs, name: &str) -> Result<ExitCode, Error> {
+    let load = || {
+        let FileArgs { file, set } = &args.file;
+        let pipeline = resolve::load(file, set).map_err(Box::new)?;
+        // Workers build all trials of what they are given.
+        let alone = trials::load_alone(file, set).map_err(Box::new)?;
+        Ok((Trials::single(pipeline), to_toml(&alone.resolved)))
+    };
+    let failures = |_: &Trials| Failures::new();
+    let (file, on, options) = (&args.file, &args.on, &args.options);
+    Drive { verb: "run", file, on, options, load: &load, failures: &failures }.on(name)
 }
 
 impl Drive<'_> {

@@ -152,7 +152,10 @@ impl Error {
 pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
     Isa::current()?;
     match &cli.verb {
-        Verb::Run(args) => run::run(args),
+        Verb::Run(args) => match &args.on.on {
+            Some(name) => driver::run(args, name),
+            None => run::run(args),
+        },
         Verb::Sweep(args) => sweep::run(args),
         Verb::Work(args) => work::run(args),
         Verb::Stop(args) => stop::run(args),

@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::driver::Drive;
 use super::rounds::{Carrier, Conclusion, Failures};
 use super::shared_run;
-use crate::cli::{FileArgs, RunArgs, RunOptions};
+use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
 use crate::digest::Digest;
@@ -26,7 +25,7 @@ use crate::plan::graph::Plan;
 use crate::plan::print::to_toml;
 use crate::plan::resolve;
 use crate::plan::search::{Search, Verdict};
-use crate::plan::trials::{self, Trials};
+use crate::plan::trials::Trials;
 use crate::report::finished::FinishedRun;
 use crate::report::record::{Record, RunProvenance};
 use crate::report::results::{self, Written};
@@ -42,18 +41,6 @@ use crate::train::activations::Cache;
 /// # Errors
 /// When the file is wrong, or the store or the results cannot be written.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
-    if let Some(name) = &args.on.on {
-        let load = || {
-            let FileArgs { file, set } = &args.file;
-            let pipeline = resolve::load(file, set).map_err(Box::new)?;
-            // Workers build all trials of what they are given.
-            let alone = trials::load_alone(file, set).map_err(Box::new)?;
-            Ok((Trials::single(pipeline), to_toml(&alone.resolved)))
-        };
-        let failures = |_: &Trials| Failures::new();
-        let (file, on, options) = (&args.file, &args.on, &args.options);
-        return Drive { verb: "run", file, on, options, load: &load, failures: &failures }.on(name);
-    }
     super::outside::read_for(&args.options.backend);
     let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
     if pipeline.resolved.contains_key("sweep") && !args.options.quiet {

@@ -59,7 +59,7 @@ fn in_the_queue(run: &SharedRun) -> Result<String, store::Error> {
     };
     let mut text = String::new();
     for (class, counts) in site.classes.iter().zip(queues) {
-        let JobCounts { pending, running, reasons } = counts;
+        let JobCounts { pending, running, reasons, lives: _ } = counts;
         if pending + running == 0 {
             continue;
         }

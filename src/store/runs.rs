@@ -406,13 +406,26 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn workers(&self, run: &SharedRun) -> Result<Vec<Holder>, Error> {
+        Ok(self.signs_of(run)?.0)
+    }
+
+    /// The workers of a run that gave signs of life, give none any more, and have not left in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn silent_workers(&self, run: &SharedRun) -> Result<Vec<Holder>, Error> {
+        Ok(self.signs_of(run)?.1)
+    }
+
+    /// Those that live, and those that do not.
+    fn signs_of(&self, run: &SharedRun) -> Result<(Vec<Holder>, Vec<Holder>), Error> {
         let folder = run.folder.join(WORKERS);
         let signs = list(&folder)?;
         if signs.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         let now = system::now_in(&folder).ok();
-        let mut living = Vec::new();
+        let (mut living, mut silent) = (Vec::new(), Vec::new());
         for path in signs {
             let text = read(&path)?;
             let holder = Holder::read(&text);
@@ -420,12 +433,10 @@ impl Store {
                 Some(now) => moved_within(self.patience.limit, &path, &text, now),
                 None => holder.known && !holder.dead,
             };
-            if lives {
-                living.push(holder);
-            }
+            if lives { living.push(holder) } else { silent.push(holder) }
         }
         living.sort_by(|a, b| a.who.cmp(&b.who));
-        Ok(living)
+        Ok((living, silent))
     }
 
     /// Removes what processes left that died while they registered a run.
