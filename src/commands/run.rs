@@ -304,6 +304,11 @@ fn exit_code(
         console::say("interrupted; run the same command again to go on");
     }
     if ending != RunEnding::Done {
+        let tables = tables.map(|it| it.tables).unwrap_or_default();
+        let wrong = tables.into_iter().filter_map(|(_, table)| table.err());
+        for error in wrong.filter(|error| !error.wants_trials()) {
+            console::say(format_args!("note: no table: {error}"));
+        }
         return Ok(ending.exit_code());
     }
     match tables?.all() {

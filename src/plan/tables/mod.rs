@@ -14,8 +14,10 @@ use crate::config::source::{SourceId, Span};
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::metrics::scores;
 
+mod cells;
 mod check;
 
+pub(super) use cells::check_trials;
 pub(super) use check::check;
 
 /// The facts that every score has.

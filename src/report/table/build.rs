@@ -290,19 +290,31 @@ pub(super) fn mark_best(table: &mut ResultTable, best: Option<Best>) {
     }
 }
 
-/// Puts published numbers into their cells. Citations are numbered in the order of first use.
-pub(super) fn put_published(
-    table: &mut ResultTable,
-    published: &[table_spec::Published],
-) -> Result<(), TableError> {
-    let cites: IndexSet<&str> = published.iter().map(|one| one.cite.as_str()).collect();
-    for (at, one) in published.iter().enumerate() {
+/// Puts published numbers into their cells, but for those of [`not_gone_through`]. Citations are numbered in the order of first
+/// use.
+pub(super) fn put_published(table: &mut ResultTable, spec: &TableSpec) -> Result<(), TableError> {
+    let mut cites: IndexSet<&str> = IndexSet::new();
+    for (at, one) in spec.published.iter().enumerate() {
+        if not_gone_through(table, spec, one) {
+            continue;
+        }
         let row = table.row(&format!("table.published.{at}.row"), &one.row)?;
         let column = table.column(&format!("table.published.{at}.column"), &one.column)?;
-        let note = cites.get_index_of(one.cite.as_str()).map_or(0, |at| at + 1);
+        let note = cites.insert_full(one.cite.as_str()).0 + 1;
         table.columns[column].published = true;
         table.rows[row].cells[column].published =
             Some(PublishedCell { value: one.value, cite: one.cite.clone(), note });
     }
     Ok(())
+}
+
+/// Whether a published number is of a row or column of an axis that this sweep did not go through, as after `--set`.
+pub(super) fn not_gone_through(
+    table: &ResultTable,
+    spec: &TableSpec,
+    one: &table_spec::Published,
+) -> bool {
+    let swept = |axis: &String| !FACTS.contains(&axis.as_str());
+    swept(&spec.rows) && table.rows.iter().all(|row| row.name != one.row)
+        || swept(&spec.columns) && table.columns.iter().all(|it| it.name != one.column)
 }
