@@ -5,6 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -31,6 +32,14 @@ pub enum Verb {
         after_help = "Examples:\n  runner sweep pipelines/dann-sweep.toml --jobs 2\n  runner sweep pipelines/dann-sweep.toml --retry-failed"
     )]
     Sweep(SweepArgs),
+    /// Work on a run together with workers on other machines, and write no results
+    #[command(
+        after_help = "Examples:\n  runner work pipelines/dann-sweep.toml --idle 10m\n  runner work 3f2a91c0 --store /shared/.runner"
+    )]
+    Work(WorkArgs),
+    /// End the workers of a run after their step; checkpoints are kept
+    #[command(after_help = "Example:\n  runner stop pipelines/dann-sweep.toml")]
+    Stop(StopArgs),
     /// Find everything that is wrong with a pipeline file without running it
     #[command(after_help = "Example:\n  runner check pipelines/dann.toml")]
     Check(FileArgs),
@@ -172,6 +181,15 @@ macro_rules! folder {
 
 folder!(StoreOption, ResultsOption);
 
+/// What kind of machine is to compute.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BackendOption {
+    /// What the machines compute by that are to build the stages, such as "cpu avx512" [default: what this one
+    /// computes by]
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<String>,
+}
+
 /// The file to read and changes to it.
 #[derive(Debug, Args)]
 pub struct FileArgs {
@@ -204,6 +222,47 @@ pub struct SweepArgs {
     pub options: RunOptions,
 }
 
+/// Work on a run with others.
+#[derive(Debug, Args)]
+pub struct WorkArgs {
+    /// The pipeline file, all trials of whose `[sweep]` are worked on; or the id of a run that was begun so, or
+    /// the beginning of its id
+    #[arg(value_name = "FILE or RUN")]
+    pub run: PathBuf,
+    /// Change one value of the file, written as in TOML; may be repeated. Every worker that names the file must say so
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Leave after this time without anything to begin: `30s`, `10m`, `2h`
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = idle)]
+    pub idle: Duration,
+    /// Take up a run that was stopped
+    #[arg(long)]
+    pub resume: bool,
+    /// Go on with this program and this backend, whatever the workers before were; none of them may be left
+    #[arg(long)]
+    pub anew: bool,
+    /// How and where to run; a worker's journal is where the results will be.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// End workers.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// The pipeline file that the workers were started with, or the id of their run, or the beginning of its id
+    #[arg(value_name = "FILE or RUN")]
+    pub run: PathBuf,
+    /// The changes that the workers were started with
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Do not wait for the end of a step: what was done since the last checkpoint is lost
+    #[arg(long)]
+    pub now: bool,
+    /// Where artifacts are.
+    #[command(flatten)]
+    pub store: StoreOption,
+}
+
 /// How and where to run.
 #[derive(Debug, Clone, Args)]
 pub struct RunOptions {
@@ -213,6 +272,9 @@ pub struct RunOptions {
     /// Where results are.
     #[command(flatten)]
     pub results: ResultsOption,
+    /// Which machines are to compute.
+    #[command(flatten)]
+    pub backend: BackendOption,
     /// Number of threads; all processors when left out
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -283,6 +345,9 @@ pub struct PlanArgs {
     /// Where results are.
     #[command(flatten)]
     pub results: ResultsOption,
+    /// Which machines are to compute.
+    #[command(flatten)]
+    pub backend: BackendOption,
     /// Output format
     #[arg(long, value_enum, default_value = "text")]
     pub format: PlanFormat,
@@ -305,6 +370,9 @@ pub struct ExplainArgs {
     /// Where results are.
     #[command(flatten)]
     pub results: ResultsOption,
+    /// Which machines are to compute.
+    #[command(flatten)]
+    pub backend: BackendOption,
     /// Look at every trial of the `[sweep]`
     #[arg(long)]
     pub sweep: bool,
@@ -469,8 +537,8 @@ pub struct GcArgs {
     /// Include what is younger than an hour and belongs to no run
     #[arg(long)]
     pub now: bool,
-    /// Keep nothing for the runs in this other folder of results; may be repeated
-    #[arg(long, value_name = "DIR")]
+    /// Keep nothing for the runs in this other folder of results, or for this run of workers; may be repeated
+    #[arg(long, value_name = "DIR or RUN")]
     pub forget: Vec<PathBuf>,
     /// Where artifacts are.
     #[command(flatten)]
@@ -479,6 +547,19 @@ pub struct GcArgs {
     /// other folders that used the store are kept
     #[arg(long, value_name = "DIR")]
     pub results: Option<PathBuf>,
+}
+
+fn idle(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a number with `s`, `m` or `h`, such as 10m".to_owned();
+    let (at, unit) = text.char_indices().last().ok_or_else(wrong)?;
+    let number: u32 = text[..at].parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(wrong()),
+    };
+    Ok(Duration::from_secs(u64::from(number) * seconds))
 }
 
 fn age(text: &str) -> Result<chrono::TimeDelta, String> {

@@ -5,7 +5,6 @@ use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
 use crate::digest::{Content, Fingerprint};
-use crate::nn::dispatch;
 use crate::plan::graph::Plan;
 use crate::store::{InputRecord, Manifest};
 
@@ -42,8 +41,9 @@ impl Differences<'_> {
                 "this runner makes a `{kind}` another way: revision {was} -> {revision}"
             ));
         }
-        let backend = dispatch::backend(node.device);
-        if backend != before.backend {
+        if let Some(backend) = &node.backend
+            && *backend != before.backend
+        {
             lines.push(format!("the backend changed {:?} -> {backend:?}", before.backend));
         }
         let settings = serde_json::to_value(&node.settings).unwrap_or_default();

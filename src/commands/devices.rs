@@ -43,7 +43,10 @@ fn gpu(ordinal: usize) -> String {
     );
     for precision in Precision::all() {
         let said = match dispatch::find(&name, precision) {
-            Ok(_) => "computes what the processor computes".to_owned(),
+            Ok(device) => {
+                let backend = dispatch::backend(device);
+                format!("computes what the processor computes, as `--backend '{backend}'`")
+            }
             Err(error) => error.to_string(),
         };
         text += &format!("        `{}`: {said}\n", precision.word());

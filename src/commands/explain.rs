@@ -15,9 +15,11 @@ use crate::store::Store;
 /// # Errors
 /// When the file is wrong, has no such stage, or the store cannot be read.
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, Error> {
+    super::outside::read_for(&args.backend);
     let trials = super::trials_of(&args.file, args.sweep)?.trials;
+    super::outside::say_untried();
     let store = Store::peek(&args.store);
-    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()))?;
+    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()), &args.backend)?;
     let holdings = Holdings::look_up(&plan, &store);
     let outlook = Outlook::new(&plan, (&store, holdings), &args.results, usize::MAX)?;
     let mut tasks = Vec::new();

@@ -41,6 +41,7 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
     needed.extend(&users.needs);
     let grace = if args.now { Duration::ZERO } else { GRACE };
     let mut garbage = store.garbage(needed, grace, !users.runs.is_empty())?;
+    garbage.extend(store.finished_runs()?);
     if let Some(folder) = &kept.named {
         let left = results::left_by_the_dead(folder, grace)?;
         garbage.extend(left.into_iter().map(|path| Garbage::new(path, Waste::Left)));

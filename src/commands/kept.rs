@@ -10,7 +10,7 @@ use super::Error;
 use crate::cli::GcArgs;
 use crate::digest::Fingerprint;
 use crate::report::record::Record;
-use crate::store::{ResultsFolder, Store};
+use crate::store::{ResultsFolder, SharedRun, Store};
 use crate::system;
 
 /// The folder of results that is used where none is named.
@@ -41,6 +41,8 @@ pub(super) struct KeptRuns {
 #[derive(Default)]
 struct Forgotten {
     folders: Vec<ResultsFolder>,
+    /// Runs that workers shared.
+    runs: Vec<SharedRun>,
     /// Whether that includes folders from before the store kept a list.
     unknown: bool,
 }
@@ -60,6 +62,16 @@ impl KeptRuns {
                 "runs in folders that are not known may have used this store before it kept a list \
                  of them; `--forget {UNKNOWN}` says that there are none"
             ));
+        }
+        for run in store.shared_runs()? {
+            if !run.is_finished() && !kept.forgotten.runs.iter().any(|it| it.id == run.id) {
+                let SharedRun { id, record, .. } = &run;
+                kept.unseen.push(format!(
+                    "workers built stages of run {id} of {}, and its results are not written yet; `--forget {id}` lets go \
+                     of what only it needs",
+                    record.pipeline
+                ));
+            }
         }
         let named = match &args.results {
             Some(named) => Some(open(named)?),
@@ -151,6 +163,9 @@ impl KeptRuns {
         for folder in &self.forgotten.folders {
             folder.forget()?;
         }
+        for run in &self.forgotten.runs {
+            store.forget_run(run)?;
+        }
         if self.forgotten.unknown {
             store.claim_to_know_all_folders()?;
         }
@@ -174,6 +189,10 @@ fn same(a: &Path, b: Option<&Path>) -> bool {
 fn forgotten(args: &GcArgs, store: &Store, listed: &[ResultsFolder]) -> Result<Forgotten, Error> {
     let mut forgotten = Forgotten::default();
     for word in &args.forget {
+        if let Some(run) = word.to_str().map(|word| store.shared_run(word)).transpose()?.flatten() {
+            forgotten.runs.push(run);
+            continue;
+        }
         let absolute = std::path::absolute(word).unwrap_or_else(|_| word.clone());
         let is_it = |it: &&ResultsFolder| it.name() == absolute || same(it.name(), Some(word));
         let found = listed.iter().find(is_it);

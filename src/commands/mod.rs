@@ -42,12 +42,15 @@ mod reproduce;
 mod rounds;
 mod run;
 mod schema;
+mod shared_run;
 mod show;
 mod status;
+mod stop;
 mod sweep;
 mod table;
 mod verify;
 pub mod watch;
+mod work;
 
 /// Why a command could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +153,8 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
     match &cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Sweep(args) => sweep::run(args),
+        Verb::Work(args) => work::run(args),
+        Verb::Stop(args) => stop::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Plan(args) => plan_stages::run(args),
         Verb::Ls(args) => ls::run(args),
@@ -281,13 +286,22 @@ fn of_record(
     record: &Record,
     load: impl FnOnce(&FileArgs) -> Result<Trials, Error>,
 ) -> Result<Trials, Error> {
+    of_text(&record.provenance.text, &record.provenance.file, load)
+}
+
+/// The trials in the `text` of a pipeline that was in `file`.
+fn of_text(
+    text: &str,
+    file: &str,
+    load: impl FnOnce(&FileArgs) -> Result<Trials, Error>,
+) -> Result<Trials, Error> {
     let machine = |error: std::io::Error| Error::Machine(error.to_string());
-    let mut text =
+    let mut copy =
         tempfile::Builder::new().prefix("pipeline-").suffix(".toml").tempfile().map_err(machine)?;
-    text.write_all(record.provenance.text.as_bytes()).map_err(machine)?;
-    let mut trials = load(&FileArgs { file: text.path().to_owned(), set: Vec::new() })?;
+    copy.write_all(text.as_bytes()).map_err(machine)?;
+    let mut trials = load(&FileArgs { file: copy.path().to_owned(), set: Vec::new() })?;
     for trial in &mut trials.trials {
-        trial.pipeline.path = PathBuf::from(&record.provenance.file);
+        trial.pipeline.path = PathBuf::from(file);
     }
     Ok(trials)
 }

@@ -2,15 +2,27 @@
 //! files are other inputs.
 
 use super::Error;
+use crate::cli::BackendOption;
+use crate::console;
 use crate::data::outside::Known;
+use crate::device::Device;
+use crate::nn::dispatch;
 use crate::plan::graph::{OutsideDigests, Plan};
 use crate::plan::trial::Trial;
 
-/// The plan of `trials`; `known` spares reading files that look as before.
+/// The plan of `trials` for machines of a `backend`; `known` spares reading files that look as before.
 ///
 /// # Errors
-/// When files of a stage cannot be read, or there is no plan.
-pub(super) fn plan(trials: Vec<Trial>, known: &Known) -> Result<Plan, Error> {
+/// When files of a stage cannot be read, no machine has the backend, or there is no plan.
+pub(super) fn plan(
+    trials: Vec<Trial>,
+    known: &Known,
+    BackendOption { backend }: &BackendOption,
+) -> Result<Plan, Error> {
+    if let Some(wanted) = backend {
+        let device = trials.iter().map(|trial| trial.pipeline.device);
+        device.into_iter().try_for_each(|device| check(wanted, device))?;
+    }
     let mut outside = OutsideDigests::default();
     for (number, trial) in trials.iter().enumerate() {
         for planned in &trial.pipeline.stages {
@@ -21,5 +33,38 @@ pub(super) fn plan(trials: Vec<Trial>, known: &Known) -> Result<Plan, Error> {
             }
         }
     }
-    Ok(Plan::new(trials, &outside)?)
+    let backend = |device| backend.clone().unwrap_or_else(|| dispatch::backend(device));
+    Ok(Plan::new(trials, &outside, &backend)?)
+}
+
+/// Has pipelines be read for machines of the `backend` that was asked for.
+pub(super) fn read_for(BackendOption { backend }: &BackendOption) {
+    if let Some(backend) = backend {
+        dispatch::read_for(backend);
+    }
+}
+
+/// Says what of the machines that are planned for could not be tried out here.
+pub(super) fn say_untried() {
+    if let Some(reason) = dispatch::untried() {
+        console::say(format_args!(
+            "note: what is planned for a GPU elsewhere could not be tried out here, neither that it is there nor that it \
+             has the memory and computes what the processor computes; its machine finds out. Here {reason}"
+        ));
+    }
+}
+
+/// That `device` may have the `wanted` backend on some machine.
+fn check(wanted: &str, device: Device) -> Result<(), Error> {
+    dispatch::check_backend(wanted, device).map_err(|all| {
+        let all: Vec<String> = all.iter().map(|it| format!("\"{it}\"")).collect();
+        let expected = match device {
+            Device::Cuda { .. } => "the one that `runner devices` shows on the machine with the GPU, such as",
+            Device::Cpu | Device::Dfdx | Device::DfdxCuda(_) => "one of",
+        };
+        Error::Missing(format!(
+            "`--backend '{wanted}'` is no backend of `device = \"{device}\"`; expected {expected} {}",
+            all.join(", ")
+        ))
+    })
 }

@@ -11,7 +11,7 @@ use super::Error;
 use super::comparison::Comparison;
 use super::forecast::{PastTimes, duration};
 use super::outlook::Outlook;
-use crate::cli::{PlanArgs, PlanFormat};
+use crate::cli::{BackendOption, PlanArgs, PlanFormat};
 use crate::data::outside::Known;
 use crate::exec::{Holdings, display_name};
 use crate::plan::graph::{Edge, Plan};
@@ -24,8 +24,10 @@ use crate::store::Store;
 /// # Errors
 /// When the file is wrong or the store cannot be read.
 pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
+    super::outside::read_for(&args.backend);
     let trials = super::trials_of(&args.file, args.sweep)?;
-    let text = plan(trials, &args.store, &args.results, args.format)?;
+    super::outside::say_untried();
+    let text = plan(trials, &args.store, &args.results, (&args.backend, args.format))?;
     super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -34,10 +36,15 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// When there is no plan or the store cannot be read.
-fn plan(trials: Trials, root: &Path, results: &Path, format: PlanFormat) -> Result<String, Error> {
+fn plan(
+    trials: Trials,
+    root: &Path,
+    results: &Path,
+    (backend, format): (&BackendOption, PlanFormat),
+) -> Result<String, Error> {
     let Trials { trials, search, .. } = trials;
     let store = Store::peek(root);
-    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()))?;
+    let plan = super::outside::plan(trials, &Known::from_folder(store.outside()), backend)?;
     let holdings = Holdings::look_up(&plan, &store);
     Comparison::new(&plan, &holdings)?;
     let Outlook { why, .. } = Outlook::new(&plan, (&store, holdings), results, 0)?;
@@ -169,8 +176,12 @@ mod tests {
         let (b, _) = stage("b", "b", Fault::None, 1, &["a"]);
         let (c, _) = stage("c", "c", Fault::None, 2, &["b"]);
         execute(root.path(), vec![a.clone()]);
-        let trial = || Trials::single(pipeline(vec![a.clone(), b.clone(), c.clone()]));
-        insta::assert_snapshot!(plan(trial(), root.path(), root.path(), PlanFormat::Text).unwrap(), @r"
+        let said = |format| {
+            let trial = Trials::single(pipeline(vec![a.clone(), b.clone(), c.clone()]));
+            let backend = BackendOption::default();
+            plan(trial, root.path(), root.path(), (&backend, format)).unwrap()
+        };
+        insta::assert_snapshot!(said(PlanFormat::Text), @r"
         a (fake)
             cached
         b (fake) <- a
@@ -179,7 +190,7 @@ mod tests {
             will run: `b` will run first
         3 stages: 1 cached, 2 will run
         ");
-        let mermaid = plan(trial(), root.path(), root.path(), PlanFormat::Mermaid).unwrap();
+        let mermaid = said(PlanFormat::Mermaid);
         assert!(mermaid.ends_with("  t0 --> t1\n  t1 --> t2\n"), "{mermaid}");
     }
 }

@@ -9,6 +9,7 @@ use petgraph::graph::NodeIndex;
 
 use super::Error;
 use super::comparison::Comparison;
+use crate::cli::BackendOption;
 use crate::data::outside::Known;
 use crate::digest::Fingerprint;
 use crate::exec::{self, Done, End, Ending, Event, Execution, Holdings, Limit, Planned, Reporter};
@@ -43,6 +44,8 @@ pub(super) struct Carrier<'a> {
     pub run: &'a str,
     /// Tasks that failed in an earlier run and are not tried again.
     pub failures: Failures,
+    /// Which machines the trials are planned for.
+    pub backend: &'a BackendOption,
     /// What every round is carried out with, but for what changes from round to round.
     pub execution: Execution<'a>,
 }
@@ -77,7 +80,7 @@ impl Carrier<'_> {
             if plan.trials.len() < trials.trials.len() {
                 let (tasks, known) = (plan.graph.node_count(), plan.trials.len());
                 let outside = Known::in_folder(self.execution.store.outside());
-                plan = super::outside::plan(trials.trials.clone(), &outside)?;
+                plan = super::outside::plan(trials.trials.clone(), &outside, self.backend)?;
                 reporter.event(&Event::Planned { plan: Planned::since(&plan, tasks, known) });
                 first = None;
             }
@@ -163,7 +166,7 @@ fn next(trials: &mut Trials, is_first: bool) -> Result<Option<Vec<Reach>>, Error
 /// Tells a search what its trials came to.
 ///
 /// # Errors
-/// When a result cannot be read, or has no such number, or a failure is known to this process alone. The search
+/// When a result cannot be read, or has no such number, or a failure is one of this process alone. The search
 /// has learned from the others.
 fn learn(
     search: &mut Search,
@@ -185,7 +188,7 @@ fn learn(
             && let Some(task) = plan.stages[trial].values().find(unrecorded)
         {
             problem = Err(Error::Machine(format!(
-                "the search stops here: that `{}` failed could not be written to the store",
+                "the search stops here: `{}` failed in this process alone, and may succeed in another",
                 exec::display_name(plan, *task)
             )));
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::rounds::{Carrier, Conclusion, Failures};
+use super::shared_run;
 use crate::cli::{RunArgs, RunOptions};
 use crate::console::{self, Lost};
 use crate::data::outside::Known;
@@ -40,6 +41,7 @@ use crate::train::activations::Cache;
 /// # Errors
 /// When the file is wrong, or the store or the results cannot be written.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
+    super::outside::read_for(&args.options.backend);
     let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
     if pipeline.resolved.contains_key("sweep") && !args.options.quiet {
         console::say("note: this file has a `[sweep]`; `runner sweep` runs its trials");
@@ -64,7 +66,23 @@ pub(super) fn run_trials(
     failures: Failures,
     options: &RunOptions,
 ) -> Result<Ran, Error> {
+    until_asked_to_stop(options, |reporter, cancel| {
+        execute(trials, failures, options, reporter, cancel)
+    })
+}
+
+/// Has `act` use as many threads as the options say, tell what happens as they say, and stop when the user asks for it.
+///
+/// # Errors
+/// When the machine refuses threads or signals, and those of `act`.
+pub(super) fn until_asked_to_stop<T>(
+    options: &RunOptions,
+    act: impl FnOnce(&dyn Reporter, &Arc<AtomicBool>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let machine = |error: &dyn std::fmt::Display| Error::Machine(error.to_string());
+    if !options.quiet {
+        super::outside::say_untried();
+    }
     if let Some(reason) = dispatch::passed_over()
         && !options.quiet
     {
@@ -82,7 +100,7 @@ pub(super) fn run_trials(
     ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::SeqCst) {
             // The stages in hand end here because a user wants it, not because they were killed.
-            store::abandon_attempts();
+            store::leave_at_once();
             std::process::exit(130);
         }
         let (answer, flag) = (Arc::clone(&answer), Arc::clone(&flag));
@@ -94,7 +112,7 @@ pub(super) fn run_trials(
         });
     })
     .map_err(|error| machine(&error))?;
-    execute(trials, failures, options, reporter.as_ref(), &cancel)
+    act(reporter.as_ref(), &cancel)
 }
 
 fn reporter(options: &RunOptions) -> Arc<dyn Reporter> {
@@ -132,6 +150,9 @@ fn execute(
     };
     let lost = console::lost();
     let written = write(&outcome, earlier, &trials, options, start, &lost)?;
+    if RunEnding::of(outcome.done.iter().map(|done| done.end.ending())) != RunEnding::Interrupted {
+        shared_run::finish(&store, &trials)?;
+    }
     journal.end(written.new.then_some(written.folder.as_path()));
     let run = FinishedRun::read(&written.folder)?;
     let tables = Tables::of(&run);
@@ -146,9 +167,9 @@ fn execute(
 ///
 /// # Errors
 /// When there is none.
-fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error> {
+pub(super) fn plan(trials: &Trials, options: &RunOptions) -> Result<Plan, Error> {
     let known = Known::in_folder(Store::peek(&options.store).outside());
-    let plan = super::outside::plan(trials.trials.clone(), &known)?;
+    let plan = super::outside::plan(trials.trials.clone(), &known, &options.backend)?;
     if plan.order.is_empty() {
         return Err(Error::Missing("the pipeline has no stages".into()));
     }
@@ -201,7 +222,7 @@ fn carry_out(
         fail_fast: options.fail_fast,
         ..Execution::new(store, &environment, reporter, cancel)
     };
-    let carrier = Carrier { run, failures, execution };
+    let carrier = Carrier { run, failures, backend: &options.backend, execution };
     let mut outcome = carrier.carry_out(plan, trials)?;
     let ended = (outcome.done.as_slice(), outcome.verdicts.as_slice());
     let earlier = results::earlier(&options.results, &outcome.plan, &trials.resolved, ended);
@@ -213,7 +234,7 @@ fn carry_out(
 }
 
 /// What the command line and the store give to every stage.
-fn environment(options: &RunOptions, store: &Store) -> Environment {
+pub(super) fn environment(options: &RunOptions, store: &Store) -> Environment {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
     let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
     Environment {
@@ -401,7 +422,7 @@ fn provenance(
         git_commit: git(&["rev-parse", "HEAD"]),
         git_dirty: git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
         device: pipeline.device.to_string(),
-        backend: dispatch::backend(pipeline.device),
+        backend: plan.backend.clone(),
         instruction_set: Isa::current().map_or_else(|error| error.to_string(), |it| it.to_string()),
         architecture: std::env::consts::ARCH.to_owned(),
         threads: rayon::current_num_threads(),

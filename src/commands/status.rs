@@ -6,11 +6,38 @@ use std::process::ExitCode;
 use super::Error;
 use super::columns::{bytes, columns};
 use super::ls::date;
+use super::shared_run::counted;
 use crate::cli::StatusArgs;
 use crate::digest::Fingerprint;
 use crate::exec::Ending;
 use crate::report::{live, runs};
-use crate::store::{Holder, MOST_ATTEMPTS, Store, Unfinished};
+use crate::store::{self, Holder, MOST_ATTEMPTS, RunRecord, SharedRun, Store, Unfinished};
+
+/// A run that workers share, and what each of them is at.
+fn of_workers(
+    run: &SharedRun,
+    workers: &[Holder],
+    holders: &[Holder],
+) -> Result<String, store::Error> {
+    let SharedRun { id, record, .. } = run;
+    let state = match run.stop() {
+        Some(_) => ", stopped",
+        None if run.is_finished() => ", results are written",
+        None => "",
+    };
+    let (count, RunRecord { pipeline, backend, .. }) = (counted(workers.len()), record);
+    let mut text = format!("  run {id} of {pipeline}, by `{backend}`: {count}{state}\n");
+    for Holder { who, .. } in workers {
+        let its = holders.iter().filter(|holder| holder.who == *who);
+        let stages: Vec<&str> = its.map(|holder| holder.what.as_str()).collect();
+        let what = if stages.is_empty() { "at nothing".to_owned() } else { stages.join(", ") };
+        text += &format!("    {who}: {what}\n");
+    }
+    for (node, own) in run.unfit()? {
+        text += &format!("    {node} was refused, as it computes by `{own}`\n");
+    }
+    Ok(text)
+}
 
 /// Prints the state of a store and of the newest run of each pipeline.
 ///
@@ -34,10 +61,18 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         };
         text += &format!("  {what}: {}, {state}\n", holder.who);
     }
+    let mut at_work = Vec::new();
+    for run in store.shared_runs()? {
+        let workers = store.workers(&run)?;
+        if !workers.is_empty() || !run.is_finished() {
+            text += &of_workers(&run, &workers, &holders)?;
+        }
+        at_work.extend(workers);
+    }
     let runs = store.runs()?;
     // Runs that build nothing at the moment are listed as well: they still use the store.
-    let idle = |run: &&Holder| holders.iter().all(|holder| holder.who != run.who);
-    for run in runs.iter().filter(idle) {
+    let at_nothing = |run: &&Holder| !holders.iter().chain(&at_work).any(|it| it.who == run.who);
+    for run in runs.iter().filter(at_nothing) {
         let state = if run.dead { "died" } else { "running" };
         text += &format!("  {}: {}, {state}\n", run.what, run.who);
     }

@@ -18,6 +18,7 @@ use crate::stages::Failure;
 /// # Errors
 /// When the file is wrong or has no sweep, or the store or the results cannot be written.
 pub fn run(args: &SweepArgs) -> Result<ExitCode, Error> {
+    super::outside::read_for(&args.options.backend);
     let trials = super::all_trials(&args.file)?;
     if trials.search.is_none() {
         return Err(Error::Missing("the pipeline has no `[sweep]` axes; use `runner run`".into()));

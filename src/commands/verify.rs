@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use crate::cli::VerifyArgs;
+use crate::cli::{BackendOption, VerifyArgs};
 use crate::config::diagnostic::suggest;
 use crate::data::outside::Known;
 use crate::digest::Fingerprint;
@@ -293,7 +293,11 @@ impl Verification<'_> {
                 store.borrow(&fingerprint, &artifact.path)?;
             }
         }
-        let plan = super::outside::plan(vec![Trial::single(pipeline)], &Known::default())?;
+        let plan = super::outside::plan(
+            vec![Trial::single(pipeline)],
+            &Known::default(),
+            &BackendOption::default(),
+        )?;
         let cancel = AtomicBool::new(false);
         let environment = Environment {
             offline,

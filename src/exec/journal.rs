@@ -274,7 +274,9 @@ impl JournalWriter {
         file.sync_all()?;
         let logs = folder.join("logs");
         fs::create_dir_all(&logs)?;
-        fs::rename(self.folder.join(EVENTS), logs.join(EVENTS))?;
+        let (from, to) = (self.folder.join(EVENTS), logs.join(EVENTS));
+        // The journal of a worker may lie on another disk than its store.
+        fs::rename(&from, &to).or_else(|_| fs::copy(&from, &to).map(|_| ()))?;
         File::open(&logs)?.sync_all()?;
         File::open(folder)?.sync_all()
     }

@@ -49,6 +49,7 @@ pub fn execute(plan: &Plan, execution: &Execution, holdings: &Holdings) -> Vec<D
         state: Mutex::new(State {
             schedule: TaskSchedule::new(plan, execution, holdings),
             division: Division::new(execution.workers),
+            busy: 0,
         }),
         changed: Condvar::new(),
     };
@@ -79,6 +80,8 @@ struct Run<'a> {
 struct State<'a> {
     schedule: TaskSchedule<'a>,
     division: Division,
+    /// How many workers are at a task.
+    busy: usize,
 }
 
 impl<'a> Run<'a> {
@@ -105,6 +108,7 @@ impl<'a> Run<'a> {
             };
             let ready = state.schedule.ready();
             let share = state.division.take(ready);
+            state.busy += 1;
             drop(state);
             let (task, carried) = match step {
                 Next::Begin(task, begun) => {
@@ -119,6 +123,7 @@ impl<'a> Run<'a> {
             };
             let goes_on = self.goes_on(task, &carried);
             state = self.state();
+            state.busy -= 1;
             state.division.give(share);
             if !goes_on {
                 state.schedule.refuse(task);
@@ -136,12 +141,21 @@ impl<'a> Run<'a> {
         let mut next_look: Option<Instant> = None;
         let mut state = self.state();
         let mut left = state.schedule.left();
+        let mut idle_since: Option<Instant> = None;
         while state.schedule.left() > 0 {
             if state.schedule.left() < left {
                 left = state.schedule.left();
                 lookout.reset();
             }
             let now = Instant::now();
+            if state.busy > 0 || state.schedule.ready() > 0 {
+                idle_since = None;
+            } else if let Some(idle) = self.execution.idle
+                && now - *idle_since.get_or_insert(now) >= idle.limit
+            {
+                idle.is_over.store(true, Ordering::SeqCst);
+                self.execution.cancel.store(true, Ordering::SeqCst);
+            }
             if self.execution.cancel.load(Ordering::Relaxed) {
                 self.shared.running.stop();
                 self.release(&mut state, |_| true);

@@ -18,7 +18,7 @@ mod threads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
@@ -63,6 +63,17 @@ pub struct Execution<'a> {
     pub reporter: &'a dyn Reporter,
     /// Set when the user asked to stop.
     pub cancel: &'a AtomicBool,
+    /// When to leave the rest to other processes; without it, they are waited for.
+    pub idle: Option<Idle<'a>>,
+}
+
+/// How long to wait while other processes have everything that could begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Idle<'a> {
+    /// So long.
+    pub limit: Duration,
+    /// Set once it was too long. Then `cancel` is set as well.
+    pub is_over: &'a AtomicBool,
 }
 
 impl<'a> Execution<'a> {
@@ -90,6 +101,7 @@ impl<'a> Execution<'a> {
             goes_on: &|_, _| true,
             reporter,
             cancel,
+            idle: None,
         }
     }
 }

@@ -320,6 +320,7 @@ impl<'a> TaskSchedule<'a> {
             settings: &node.settings,
             external: node.external.as_deref(),
             device: node.device,
+            backend: node.backend.as_deref(),
             fingerprint,
             inputs: node.inputs.iter().map(|input| self.input(input)).collect(),
             input_texts: plan.input_texts(task),

@@ -58,6 +58,8 @@ pub(super) struct ReadyTask<'a> {
     /// Digest of files outside the store.
     pub external: Option<&'a str>,
     pub device: Device,
+    /// The backend that it is planned for; nothing where no byte depends on it.
+    pub backend: Option<&'a str>,
     /// Names its artifact.
     pub fingerprint: Fingerprint,
     /// In the order of the references.
@@ -193,6 +195,9 @@ impl Attempt<'_> {
         if self.is_stopping() {
             return Err(Halt::Interrupted);
         }
+        if let Some(failure) = self.misplaced() {
+            return Ok(Obtained::Failed { failure, is_recorded: false });
+        }
         if let Some(failure) = self.task.failed_before
             && !self.shared.shares_failures
         {
@@ -300,6 +305,19 @@ impl Attempt<'_> {
         Ok(Obtained::Held("whoever took over".to_owned()))
     }
 
+    /// Why this process cannot build what is planned for another backend. That is no failure of the task: those
+    /// that can build it must not hear of it.
+    fn misplaced(&self) -> Option<Failure> {
+        let planned = self.task.backend?;
+        let own = dispatch::backend(self.task.device);
+        (planned != own).then(|| {
+            let failure = Failure::new(format!(
+                "it is planned for `{planned}`, and this process computes by `{own}`"
+            ));
+            failure.help(format!("build it where `{planned}` is, or leave out `--backend`"))
+        })
+    }
+
     fn is_stopping(&self) -> bool {
         self.shared.cancel.load(Ordering::Relaxed)
     }
@@ -403,7 +421,7 @@ impl Attempt<'_> {
     }
 
     fn publish(&self, staging: Staging, outcome: &Outcome) -> Result<Artifact, store::Error> {
-        let ReadyTask { stage, settings, external, device, fingerprint, .. } = self.task;
+        let ReadyTask { stage, settings, external, backend, fingerprint, .. } = self.task;
         staging.check_names()?;
         if let Some(text) = outcome.metrics.csv() {
             staging.add("metrics.csv", text.as_bytes())?;
@@ -421,7 +439,7 @@ impl Attempt<'_> {
             version: store::VERSION,
             kind: stage.kind().to_owned(),
             revision: stage.revision(),
-            backend: dispatch::backend(*device),
+            backend: backend.unwrap_or(store::ANY_BACKEND).to_owned(),
             settings: serde_json::to_value(settings).expect("settings from TOML can be JSON"),
             external: external.map(str::to_owned),
             inputs: self.task.inputs.iter().map(record).collect(),

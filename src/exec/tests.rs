@@ -13,6 +13,7 @@ use crate::config::source::{Sources, Span};
 use crate::config::{Reference, Wants};
 use crate::device::Device;
 use crate::metrics::{Metrics, ScoreRow};
+use crate::nn::dispatch;
 use crate::plan::graph::OutsideDigests;
 use crate::plan::pipeline::{Pipeline, PlannedStage};
 use crate::plan::table_spec::TableSpec;
@@ -157,6 +158,11 @@ fn execute_with(
     })
 }
 
+/// The plan of `trials` for this machine.
+fn planned(trials: Vec<Trial>) -> Plan {
+    Plan::new(trials, &OutsideDigests::default(), &dispatch::backend).unwrap()
+}
+
 fn carry_out(plan: &Plan, execution: &Execution) -> Vec<Done> {
     super::execute(plan, execution, &Holdings::look_up(plan, execution.store))
 }
@@ -168,8 +174,7 @@ fn with_job<T>(
     fail_fast: bool,
     act: impl FnOnce(&Plan, &Execution) -> T,
 ) -> T {
-    let plan =
-        Plan::new(vec![Trial::single(pipeline(stages))], &OutsideDigests::default()).unwrap();
+    let plan = planned(vec![Trial::single(pipeline(stages))]);
     let store = Store::open(root).unwrap();
     let cancel = AtomicBool::new(false);
     let environment = Environment {
@@ -214,7 +219,7 @@ fn a_runner_that_stood_still_takes_what_another_made_meanwhile() {
 /// How stage `a` ends on `store`, and how often it was run.
 fn ends_on(store: &Store, fault: Fault) -> (End, usize) {
     let (a, runs) = stage("a", "a", fault, 0, &[]);
-    let plan = Plan::new(vec![Trial::single(pipeline(vec![a]))], &OutsideDigests::default());
+    let plan = planned(vec![Trial::single(pipeline(vec![a]))]);
     let cancel = AtomicBool::new(false);
     let environment = Environment {
         offline: true,
@@ -223,7 +228,7 @@ fn ends_on(store: &Store, fault: Fault) -> (End, usize) {
         save_every: Duration::from_secs(60),
     };
     let execution = Execution::new(store, &environment, &Quiet, &cancel);
-    let done = carry_out(&plan.unwrap(), &execution).remove(0);
+    let done = carry_out(&plan, &execution).remove(0);
     assert!(done.is_recorded);
     (done.end, runs.load(Ordering::SeqCst))
 }
@@ -348,7 +353,7 @@ fn equal_stages_of_a_sweep_are_one_task() {
         let (b, _) = stage("b", "b", Fault::None, seed, &["a"]);
         Trial { labels: vec![("seed".into(), seed.into())], pipeline: pipeline(vec![a, b]) }
     };
-    let plan = Plan::new(vec![make(1), make(2)], &OutsideDigests::default()).unwrap();
+    let plan = planned(vec![make(1), make(2)]);
     assert_eq!(plan.graph.node_count(), 3);
     assert_eq!(plan.stages[0]["a"], plan.stages[1]["a"]);
 }
@@ -564,7 +569,7 @@ proptest! {
         changed in any::<proptest::sample::Index>(),
     ) {
         let recipes = |stages: Vec<PlannedStage>, name: &dyn Fn(usize) -> String| {
-            let plan = Plan::new(vec![Trial::single(pipeline(stages))], &OutsideDigests::default()).unwrap();
+            let plan = planned(vec![Trial::single(pipeline(stages))]);
             let recipe = |at: usize| plan.graph[plan.stages[0][&name(at)]].recipe;
             (0..graph.len()).map(recipe).collect::<Vec<_>>()
         };

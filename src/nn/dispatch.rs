@@ -1,10 +1,10 @@
 //! From the name of a device to its operations, and to the name of its arithmetic.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dfdx::prelude::Cpu;
 
-use super::gpu::{Gpu, GpuError};
+use super::gpu::{self, Gpu, GpuError};
 use super::kernels::isa::Isa;
 use super::ops::{Backend, CpuOps, DfdxOps, GpuOps, OpError};
 use crate::config::Word as _;
@@ -18,13 +18,38 @@ pub fn passed_over() -> Option<&'static GpuError> {
     PASSED_OVER.get()
 }
 
-/// The device that a word stands for on this machine: `auto` is the first GPU, if there is one that the kernels run on.
+/// The backend that pipelines are read for, where that is said; and why their GPU could not be had here, once it was
+/// asked for.
+static ELSEWHERE: Mutex<(Option<String>, Option<DeviceError>)> = Mutex::new((None, None));
+
+fn elsewhere() -> MutexGuard<'static, (Option<String>, Option<DeviceError>)> {
+    ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on pipelines are read for machines of this backend: their GPU need not be here, and `auto` is what they have.
+pub fn read_for(backend: &str) {
+    elsewhere().0 = Some(backend.to_owned());
+}
+
+/// Why a GPU of the machines that pipelines are read for could not be tried out here; told once.
+pub fn untried() -> Option<DeviceError> {
+    elsewhere().1.take()
+}
+
+/// The device that a word stands for on this machine, or on those that pipelines are read for ([`read_for`]): `auto` is
+/// the first GPU, if there is one that the kernels run on.
 ///
 /// # Errors
 /// When the word is not a device, this build cannot use it, or it is a GPU that is not there.
 pub fn find(word: &str, precision: Precision) -> Result<Device, DeviceError> {
     let can = |ordinal| Gpu::open(ordinal).and_then(|gpu| GpuOps::try_out(&gpu, precision));
-    match Device::parse(word, precision)? {
+    let has_gpu = elsewhere().0.as_ref().map(|backend| backend.starts_with(OF_GPUS));
+    let parsed = match (Device::parse(word, precision)?, has_gpu) {
+        (None, Some(true)) => Some(Device::Cuda { ordinal: 0, precision }),
+        (None, Some(false)) => Some(Device::Cpu),
+        (parsed, _) => parsed,
+    };
+    match parsed {
         None => Ok(match can(0) {
             Ok(()) => Device::Cuda { ordinal: 0, precision },
             Err(GpuError::NoDriver | GpuError::NoGpu(_)) => Device::Cpu,
@@ -35,7 +60,10 @@ pub fn find(word: &str, precision: Precision) -> Result<Device, DeviceError> {
         }),
         Some(device) => {
             if let Device::Cuda { ordinal, .. } = device {
-                can(ordinal).map_err(|reason| unavailable(device, &reason))?;
+                match can(ordinal).map_err(|reason| unavailable(device, &reason)) {
+                    Err(reason) if has_gpu == Some(true) => elsewhere().1 = Some(reason),
+                    tried => tried?,
+                }
             }
             Ok(device)
         }
@@ -75,9 +103,10 @@ fn open(device: Device) -> Result<Backend, DeviceError> {
     }
 }
 
-/// What decides the last bits of every number: the kind of device and, on the CPU, the
-/// instruction set; on a GPU its model, its precision and the kernels. Where a smaller instruction set was asked for
-/// than the processor has, both: the products of the crate `gemm` go by the processor's.
+/// What decides the last bits of every number: the kind of device and, on the CPU, the instruction set; on a GPU its
+/// model, its precision and the kernels. A processor that computes by AVX2 though it has more gives the numbers of one
+/// that has AVX2 alone. One that has AVX2 and computes by less does not give those of a processor without: the C
+/// library's logarithms and exponentials go by the processor.
 ///
 /// # Panics
 /// When the environment asks for an instruction set that is not there; the program checks that
@@ -85,21 +114,58 @@ fn open(device: Device) -> Result<Backend, DeviceError> {
 pub fn backend(device: Device) -> String {
     match device {
         Device::DfdxCuda(_) => "cuda".into(),
-        Device::Cuda { ordinal, precision } => {
-            let gpu = Gpu::open(ordinal).map(|gpu| gpu.arithmetic());
-            // It was opened when the pipeline was read.
-            let gpu = gpu.unwrap_or_else(|_| format!("cuda:{ordinal}"));
-            format!("{gpu} {}", precision.word())
-        }
+        Device::Cuda { ordinal, precision } => match Gpu::open(ordinal) {
+            Ok(gpu) => format!("{} {}", gpu.arithmetic(), precision.word()),
+            Err(_) => NO_GPU.into(),
+        },
         Device::Dfdx => format!("dfdx {}", Isa::best()),
         Device::Cpu => {
             let isa = Isa::current().expect("the instruction set was checked");
-            match Isa::best() {
-                best if best == isa => format!("cpu {isa}"),
-                best => format!("cpu {isa} of {best}"),
+            match (isa, Isa::best()) {
+                (Isa::Portable, Isa::Avx2 | Isa::Avx512) => WITH_FMA.into(),
+                (Isa::Avx512 | Isa::Avx2 | Isa::Portable, _) => format!("cpu {isa}"),
             }
         }
     }
+}
+
+/// The backend of a machine without the GPU that a plan is for.
+const NO_GPU: &str = "no GPU";
+
+/// The backend of a processor with fused multiply-add whose kernels do without.
+const WITH_FMA: &str = "cpu portable with fma";
+
+/// How the backends of GPUs begin.
+const OF_GPUS: &str = "cuda ";
+
+/// That a device may have the backend `wanted` on some machine, as far as this one can tell: it knows neither the models
+/// nor the drivers of other machines' GPUs.
+///
+/// # Errors
+/// The backends that it may have, or for a GPU how these read.
+///
+/// # Panics
+/// As [`backend`].
+pub fn check_backend(wanted: &str, device: Device) -> Result<(), Vec<String>> {
+    let (can, all) = match device {
+        Device::Cpu => {
+            let plain = Isa::ALL.into_iter().map(|isa| format!("cpu {isa}"));
+            let all: Vec<String> = plain.chain([WITH_FMA.to_owned()]).collect();
+            (all.iter().any(|it| it == wanted), all)
+        }
+        Device::Dfdx => {
+            let all: Vec<String> = Isa::ALL.into_iter().map(|isa| format!("dfdx {isa}")).collect();
+            (all.iter().any(|it| it == wanted), all)
+        }
+        Device::Cuda { precision, .. } => {
+            let word = precision.word();
+            let arithmetic = wanted.strip_suffix(word).and_then(|it| it.strip_suffix(' '));
+            let like = gpu::examples_of_arithmetic().map(|it| format!("{it} {word}"));
+            (arithmetic.is_some_and(gpu::is_arithmetic), like.into())
+        }
+        Device::DfdxCuda(_) => (wanted == backend(device), vec![backend(device)]),
+    };
+    if can { Ok(()) } else { Err(all) }
 }
 
 /// dfdx panics where there is no driver or no such GPU: both are asked for first.

@@ -1,9 +1,7 @@
 //! Names of work and of its results: BLAKE3 over everything that decides the bytes, and nothing
 //! else. Names and order of stages, comments and formatting never enter.
 
-use crate::device::Device;
 use crate::digest::{Digest, Fingerprint, Recipe};
-use crate::nn::dispatch;
 
 /// What decides a stage's bytes besides its inputs.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +14,8 @@ pub struct Ingredients<'a> {
     pub settings: &'a toml::Table,
     /// Digest of outside files.
     pub external: Option<&'a str>,
-    /// Where tensors live.
-    pub device: Device,
+    /// The backend, where it can move a byte.
+    pub backend: Option<&'a str>,
 }
 
 /// An input: the key it is named at, the split, and its recipe or content.
@@ -46,7 +44,8 @@ fn digest(purpose: &str, ingredients: Ingredients, inputs: &[Ingredient]) -> Dig
     text(&mut hasher, purpose);
     text(&mut hasher, ingredients.kind);
     hasher.update(&ingredients.revision.to_le_bytes());
-    text(&mut hasher, &dispatch::backend(ingredients.device));
+    // No backend is called so.
+    text(&mut hasher, ingredients.backend.unwrap_or_default());
     optional(&mut hasher, ingredients.external);
     table(&mut hasher, ingredients.settings);
     let mut inputs: Vec<&Ingredient> = inputs.iter().collect();
@@ -134,9 +133,12 @@ mod tests {
     use super::*;
 
     fn of(settings: &toml::Table, inputs: &[Ingredient]) -> Fingerprint {
-        let device = Device::Cpu;
+        by(Some("cpu avx2"), settings, inputs)
+    }
+
+    fn by(backend: Option<&str>, settings: &toml::Table, inputs: &[Ingredient]) -> Fingerprint {
         let external = None;
-        fingerprint(Ingredients { kind: "k", revision: 1, settings, external, device }, inputs)
+        fingerprint(Ingredients { kind: "k", revision: 1, settings, external, backend }, inputs)
     }
 
     fn input(key: &str, split: Option<&str>, byte: u8) -> Ingredient {
@@ -196,5 +198,13 @@ mod tests {
         assert_ne!(base, of(&none, &[input("a", Some("test"), 1)]));
         assert_ne!(base, of(&none, &[input("a", Some("train"), 2)]));
         assert_ne!(base, of(&none, &[]));
+    }
+
+    #[test]
+    fn the_backend_matters_where_there_is_one() {
+        let none = toml::Table::new();
+        let [one, other, independent] =
+            [Some("cpu avx2"), Some("cpu avx512"), None].map(|it| by(it, &none, &[]));
+        assert!(one != other && one != independent && other != independent);
     }
 }

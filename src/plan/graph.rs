@@ -33,6 +33,8 @@ pub struct Task {
     pub external: Option<String>,
     /// Where tensors live.
     pub device: Device,
+    /// The backend that it is planned for; nothing where no byte depends on it.
+    pub backend: Option<String>,
     /// What it would build.
     pub recipe: Recipe,
     /// Numbers of the trials that need it.
@@ -99,22 +101,32 @@ pub struct Plan {
     pub order: Vec<NodeIndex>,
     /// For every trial, stage name to task, in the order of the file.
     pub stages: Vec<IndexMap<String, NodeIndex>>,
+    /// The backend that the first trial is planned for.
+    pub backend: String,
 }
 
 impl Plan {
-    /// The graph of `trials`, whose stages read the files `outside` the store.
+    /// The graph of `trials`, whose stages read the files `outside` the store. `backend` names what the numbers of
+    /// a device are computed with, on the machine that is to run the plan.
     ///
     /// # Errors
     /// When stages cannot be put in order.
-    pub fn new(trials: Vec<Trial>, outside: &OutsideDigests) -> Result<Self, Error> {
-        let mut builder = Builder { outside, graph: DiGraph::new(), by_recipe: HashMap::new() };
+    pub fn new(
+        trials: Vec<Trial>,
+        outside: &OutsideDigests,
+        backend: &dyn Fn(Device) -> String,
+    ) -> Result<Self, Error> {
+        let (graph, by_recipe) = (DiGraph::new(), HashMap::new());
+        let mut builder = Builder { outside, backend, graph, by_recipe };
         let stages = trials
             .iter()
             .enumerate()
             .map(|(number, trial)| builder.add(number, trial))
             .collect::<Result<_, _>>()?;
         let order = ordered(&builder.graph);
-        Ok(Self { trials, graph: builder.graph, order, stages })
+        let backend = trials.first().map(|first| backend(first.pipeline.device));
+        let backend = backend.unwrap_or_default();
+        Ok(Self { trials, graph: builder.graph, order, stages, backend })
     }
 
     /// The fingerprint of `task`, when the content of all its inputs is known.
@@ -174,13 +186,14 @@ impl Task {
             revision: self.stage.revision(),
             settings: &self.settings,
             external: self.external.as_deref(),
-            device: self.device,
+            backend: self.backend.as_deref(),
         }
     }
 }
 
 struct Builder<'a> {
     outside: &'a OutsideDigests,
+    backend: &'a dyn Fn(Device) -> String,
     graph: DiGraph<Task, Edge>,
     by_recipe: HashMap<Recipe, NodeIndex>,
 }
@@ -246,6 +259,7 @@ impl Builder<'_> {
             inputs,
             external,
             device,
+            backend: planned.stage.computes().then(|| (self.backend)(device)),
             recipe: Recipe(blake3::Hash::from_bytes([0; 32]).into()),
             trials: Vec::new(),
         };

@@ -172,6 +172,14 @@ impl Stage for Download {
         }
     }
 
+    /// Files are unpacked and decoded, not computed with. Weights that are not in a file are drawn, by a logarithm.
+    fn computes(&self) -> bool {
+        match self {
+            Self::Known(_) | Self::Own(_) => false,
+            Self::Weights(weights) => weights.draws(),
+        }
+    }
+
     /// What the settings do not say: the contents of files without `sha256`.
     fn external(&self, known: &Known) -> Result<Option<String>, Halt> {
         match self {

@@ -53,6 +53,11 @@ impl Stage for Freeze {
         2
     }
 
+    /// Weights stay as they are.
+    fn computes(&self) -> bool {
+        false
+    }
+
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         let mut shape: ModelShape = inputs.model("model");
         let Some(spec) = &shape.spec else { return Ok(Product::Model(shape)) };

@@ -151,6 +151,13 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// Part of the fingerprint: raised whenever the same settings and inputs give other bytes.
     fn revision(&self) -> u32;
 
+    /// Whether bytes of the artifact may depend on the backend, which then is part of the fingerprint. A stage that only
+    /// moves, selects, counts or rounds data says no, and its artifact serves every device and processor. A test
+    /// of each such stage compares the bytes (`tests/cli/backends.rs`).
+    fn computes(&self) -> bool {
+        true
+    }
+
     /// Digest of every file outside the store that the stage reads, part of the fingerprint: changed
     /// files are other inputs. `known` spares reading those that look as before.
     ///

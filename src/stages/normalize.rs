@@ -268,6 +268,11 @@ impl Stage for Normalize {
         1
     }
 
+    /// Sums are of whole numbers, and every pixel is computed by single operations that each rounds alike.
+    fn computes(&self) -> bool {
+        false
+    }
+
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         let input = inputs.dataset("input");
         let channels = self.channels.or(input.channels);

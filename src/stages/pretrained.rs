@@ -17,8 +17,8 @@ use crate::data::statistics::grouped;
 use crate::metrics::{Metrics, ModelRow};
 use crate::nn::Backend;
 use crate::nn::architecture::Architecture;
-use crate::nn::dispatch;
 use crate::nn::geometry::Chw;
+use crate::nn::ops::CpuOps;
 use crate::nn::state_dict::{
     self, LoadPlan, LoadSettings, NameError, StateDict, Taken, WantedTensors,
 };
@@ -121,6 +121,11 @@ impl Pretrained {
         }
     }
 
+    /// Whether some of the weights may be fresh.
+    pub(super) fn draws(&self) -> bool {
+        !self.strict || !self.skip.is_empty()
+    }
+
     /// Writes `provenance.json`, as data sets have it.
     fn say_where_from(&self, context: &Context) -> Result<(), Halt> {
         let arch = &self.spec.arch;
@@ -180,8 +185,8 @@ impl Pretrained {
             }
         };
         let (file, taken, fit) = self.open(&path, context)?;
-        let run = Put { stage: self, context, file, taken, fit };
-        dispatch::on(context.device, |ops| run.run(ops))
+        // Nothing is computed, so it needs no device but memory.
+        Put { stage: self, context, file, taken, fit }.run(&CpuOps::shared())
     }
 
     /// Opens the weights at `path` and compares them with the network, before either takes memory.

@@ -422,6 +422,11 @@ impl Stage for SplitStage {
         2
     }
 
+    /// Images are chosen and moved, by whole random numbers.
+    fn computes(&self) -> bool {
+        false
+    }
+
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         let mut input = inputs.dataset("input");
         if let Some(pool) = &self.pool {

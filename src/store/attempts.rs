@@ -9,12 +9,10 @@
 //! task. Tasks may begin side by side until one of their starts was killed; from then on such a task is begun alone.
 //! So the one that kills its processes is found after three more kills, and the others are built meanwhile.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::departure::{Owed, owing};
 use super::error::Error;
 use super::lock::Lock;
 use super::names::{fingerprint_in, newest_checkpoint};
@@ -31,21 +29,6 @@ pub const MOST_ATTEMPTS: usize = 3;
 /// How the name of a start ends that was alone in its process.
 const ALONE: &str = ".alone";
 
-/// The files of the starts that this process has not ended.
-static OWN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
-fn own() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    OWN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes back the starts that this process has not ended, as it exits without ending them. Nothing begins after
-/// this.
-pub fn abandon_attempts() {
-    let own = own();
-    own.iter().for_each(|file| take_back(file));
-    mem::forget(own);
-}
-
 /// Removes one start, and the folder where there are no others.
 fn take_back(file: &Path) {
     let _ = fs::remove_file(file);
@@ -56,22 +39,20 @@ fn take_back(file: &Path) {
 #[derive(Debug)]
 pub struct Attempt {
     file: PathBuf,
+    #[expect(dead_code, reason = "held until the start is over")]
+    owed: Owed,
 }
 
 impl Attempt {
     /// The task ended, or was handed back in order: none of its starts counts any more.
     pub fn end(self) {
-        let mut own = own();
         // What cannot be removed is swept once the artifact is there.
         let _ = self.file.parent().map(fs::remove_dir_all);
-        own.remove(&self.file);
     }
 
     /// Another process took over: only this start is over.
     pub fn abandon(self) {
-        let mut own = own();
         take_back(&self.file);
-        own.remove(&self.file);
     }
 }
 
@@ -102,15 +83,17 @@ impl KilledStarts {
         }
         let end = if alone { ALONE } else { "" };
         let file = folder.join(format!("{from_here}{}{end}", lock.token()));
-        let mut own = own();
-        let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&file, lock.line()));
-        if let Err(source) = written {
-            // It was not begun.
-            take_back(&file);
-            return Err(Error::writing(&file, source));
-        }
-        own.insert(file.clone());
-        Ok(Some(Attempt { file }))
+        let begin = || {
+            let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&file, lock.line()));
+            written.map_err(|source| {
+                // It was not begun.
+                take_back(&file);
+                Error::writing(&file, source)
+            })
+        };
+        let own = file.clone();
+        let ((), owed) = owing(move || take_back(&own), begin)?;
+        Ok(Some(Attempt { file, owed }))
     }
 }
 

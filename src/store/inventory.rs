@@ -11,6 +11,7 @@ use super::attempts::ATTEMPTS;
 use super::error::Error;
 use super::lock::Lock;
 use super::names::{fingerprint_in, newest_checkpoint};
+use super::runs::RUNS;
 use super::sign::Holder;
 use super::{Store, list, remove};
 use crate::digest::Fingerprint;
@@ -56,6 +57,8 @@ pub enum Waste {
     Damaged,
     /// Kept activations.
     Activations,
+    /// A run that workers shared and whose results are written.
+    Run,
     /// What a command outside the store left when it was killed.
     Left,
 }
@@ -76,6 +79,7 @@ impl fmt::Display for Waste {
             Self::Attempts => "starts of killed stages",
             Self::Damaged => "damaged artifact",
             Self::Activations => "activations of frozen layers",
+            Self::Run => "run of workers that is over",
             Self::Left => "left by a command that was killed",
         })
     }
@@ -167,8 +171,8 @@ impl Store {
         let mut garbage = Vec::new();
         let mut add = |path: PathBuf, what| garbage.push(Garbage::new(path, what));
         let shards = self.entries("artifacts")?.into_iter();
-        for folder in
-            shards.chain(["checkpoints", "damaged", ATTEMPTS].map(|name| self.root.join(name)))
+        for folder in shards
+            .chain(["checkpoints", "damaged", ATTEMPTS, RUNS].map(|name| self.root.join(name)))
         {
             let paths = list(&folder)?.into_iter();
             for path in paths.filter(|path| path.extension().is_some_and(|it| it == GONE)) {
@@ -199,6 +203,20 @@ impl Store {
             }
         }
         Ok(garbage)
+    }
+
+    /// The runs that workers shared and whose results are written.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn finished_runs(&self) -> Result<Vec<Garbage>, Error> {
+        let mut all = Vec::new();
+        for run in self.shared_runs()? {
+            if run.is_finished() && self.workers(&run)?.is_empty() {
+                all.push(Garbage::new(run.folder().to_owned(), Waste::Run));
+            }
+        }
+        Ok(all)
     }
 
     /// Bytes on the disk.

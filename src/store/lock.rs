@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::departure::{Owed, owing};
 use super::error::Error;
 use super::patience::{Pace, Patience};
 use super::remove;
@@ -53,6 +54,8 @@ pub struct Lock {
     lost: Arc<AtomicBool>,
     /// Moves the counter; stopped before the files go.
     heart: Option<Heart>,
+    #[expect(dead_code, reason = "held until the lock is released")]
+    owed: Owed,
 }
 
 /// The files of a lock.
@@ -97,6 +100,20 @@ impl Name {
             }
         }
         true
+    }
+
+    /// Removes the files up to `generation` that have the `word` of a holder.
+    fn release(&self, generation: u64, word: &str) {
+        for generation in (0..=generation).rev() {
+            let path = self.path(generation);
+            // What another wrote is another's.
+            let text = text_at(&path).ok().flatten();
+            if text.is_none_or(|text| token_in(&text) != word) {
+                return;
+            }
+            // What cannot be removed is taken over once its counter stands still.
+            let _ = remove(&path);
+        }
     }
 
     /// Who holds it: the newest generation and its text.
@@ -231,29 +248,13 @@ impl Lock {
         token: &Token,
         beat: Duration,
     ) -> Result<Option<Self>, Error> {
-        let path = name.path(generation);
-        // It appears with its text: nobody could tell whether the maker of an empty one lives.
-        let private = name.folder.join(unborn_name(&token.word));
-        let written = File::create(&private)
-            .and_then(|mut file| file.write_all(token.line(0).as_bytes()).map(|()| file));
-        let file = written.map_err(|source| Error::writing(&private, source))?;
-        fail_point("lock written");
-        let made = match link(&private, &path, |from, to| fs::hard_link(from, to)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            // Some file systems have no links.
-            Err(_) => OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&path)
-                .and_then(|mut file| file.write_all(token.line(0).as_bytes()).map(|()| file)),
-            Ok(()) => Ok(file),
+        let (own, word) = (name.clone(), token.word.clone());
+        let begin = || Self::write(name, generation, token);
+        let Some((made, owed)) = owing(move || own.release(generation, &word), begin)
+            .map(|(made, owed)| made.map(|made| (made, owed)))?
+        else {
+            return Ok(None);
         };
-        let removed = fs::remove_file(&private);
-        let made = match made {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            made => made.and_then(|file| removed.map(|()| file)),
-        }
-        .map_err(|source| Error::writing(&path, source))?;
         fail_point("locked");
         let (abandon, lost) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         let heart = {
@@ -273,7 +274,35 @@ impl Lock {
             })
         };
         let (name, token) = (name.clone(), token.clone());
-        Ok(Some(Self { name, generation, token, abandon, lost, heart: Some(heart) }))
+        Ok(Some(Self { name, generation, token, abandon, lost, heart: Some(heart), owed }))
+    }
+
+    /// Writes the file of this generation; `None` when it is there.
+    fn write(name: &Name, generation: u64, token: &Token) -> Result<Option<File>, Error> {
+        let path = name.path(generation);
+        // It appears with its text: nobody could tell whether the maker of an empty one lives.
+        let private = name.folder.join(unborn_name(&token.word));
+        let written = File::create(&private)
+            .and_then(|mut file| file.write_all(token.line(0).as_bytes()).map(|()| file));
+        let file = written.map_err(|source| Error::writing(&private, source))?;
+        fail_point("lock written");
+        let made = match link(&private, &path, |from, to| fs::hard_link(from, to)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // Some file systems have no links.
+            Err(_) => OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .and_then(|mut file| file.write_all(token.line(0).as_bytes()).map(|()| file)),
+            Ok(()) => Ok(file),
+        };
+        let removed = fs::remove_file(&private);
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            made => made
+                .and_then(|file| removed.map(|()| Some(file)))
+                .map_err(|source| Error::writing(&path, source)),
+        }
     }
 
     /// A flag that is set within a beat once the lock is lost: what is done under the lock stops then. Others
@@ -337,16 +366,7 @@ impl Drop for Lock {
         if self.is_lost() {
             return;
         }
-        for generation in (0..=self.generation).rev() {
-            let path = self.name.path(generation);
-            // What another wrote is another's.
-            let text = text_at(&path).ok().flatten();
-            if text.is_none_or(|text| token_in(&text) != self.token.word) {
-                return;
-            }
-            // What cannot be removed is taken over once its counter stands still.
-            let _ = remove(&path);
-        }
+        self.name.release(self.generation, &self.token.word);
     }
 }
 

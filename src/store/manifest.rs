@@ -14,6 +14,9 @@ use crate::digest::{Content, Digest, Fingerprint};
 /// The format that this runner writes.
 pub const VERSION: u64 = 1;
 
+/// The backend of an artifact whose bytes are the same with every backend.
+pub const ANY_BACKEND: &str = "any";
+
 /// Files beside the data that may differ between equal artifacts.
 const BESIDE: [&str; 2] = [OUTCOME, "timings.csv"];
 
@@ -35,7 +38,7 @@ pub struct Manifest {
     pub kind: String,
     /// The kind's code revision.
     pub revision: u32,
-    /// Numeric backend: [`backend`](crate::nn::dispatch::backend).
+    /// What its numbers were computed with, such as `cpu avx512`; [`ANY_BACKEND`] where that cannot move a byte.
     pub backend: String,
     /// Every setting that counts.
     pub settings: serde_json::Value,

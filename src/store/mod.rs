@@ -2,7 +2,9 @@
 //! behind is cleared away when a store is opened. Knows neither stages nor the graph.
 
 mod attempts;
+mod beacon;
 mod checked;
+mod departure;
 mod error;
 mod failed;
 mod folders;
@@ -13,6 +15,7 @@ mod manifest;
 mod names;
 mod patience;
 mod publish;
+mod runs;
 mod sightings;
 mod sign;
 mod usage;
@@ -23,8 +26,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use attempts::{Attempt, MOST_ATTEMPTS, abandon_attempts};
+pub use attempts::{Attempt, MOST_ATTEMPTS};
 pub use checked::Checked;
+pub use departure::leave_at_once;
 pub use error::Error;
 pub use failed::{FailureCause, FailureRecord};
 pub use folders::ResultsFolder;
@@ -32,11 +36,12 @@ pub use inventory::{Garbage, Unfinished, Waste};
 pub use lock::{Claim, Lock};
 pub use lookout::Lookout;
 use manifest::Examined;
-pub use manifest::{InputRecord, Manifest, VERSION};
+pub use manifest::{ANY_BACKEND, InputRecord, Manifest, VERSION};
 pub use patience::Patience;
 pub use publish::{RESERVED, Staging};
+pub use runs::{Place, RunRecord, SharedRun, Stop};
 use sightings::Sightings;
-pub use sign::{Holder, Sign, is_left, mark};
+pub use sign::{Holder, Sign, is_left, mark, node};
 use usage::Usage;
 pub use usage::Users;
 
@@ -130,6 +135,23 @@ impl Store {
     /// # Errors
     /// When the folder cannot be written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
+        let store = Self::join(root)?;
+        store.sweep_locks()?;
+        store.sweep_users()?;
+        store.sweep_scratch()?;
+        store.sweep_staging()?;
+        store.sweep_checkpoints()?;
+        store.sweep_attempts()?;
+        store.sweep_runs()?;
+        Ok(store)
+    }
+
+    /// As [`Store::open`], for a worker that joins others: nothing is cleared away but records of failures that concern
+    /// nobody, as a hundred workers would otherwise read every lock and every folder at each of their starts.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn join(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let store = Self { patience: Patience::of_environment()?, ..Self::peek(root) };
         for folder in ["artifacts", "staging", "locks", "downloads"] {
             let path = store.root.join(folder);
@@ -141,12 +163,6 @@ impl Store {
         let store = Self { root, ..store };
         store.check_version()?;
         store.begin_list_of_folders()?;
-        store.sweep_locks()?;
-        store.sweep_users()?;
-        store.sweep_scratch()?;
-        store.sweep_staging()?;
-        store.sweep_checkpoints()?;
-        store.sweep_attempts()?;
         store.sweep_failures()?;
         Ok(store)
     }

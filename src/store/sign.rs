@@ -274,6 +274,12 @@ fn digest(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
 }
 
+/// The name of this machine, for people.
+pub fn node() -> String {
+    let host = host();
+    host.split('/').next().unwrap_or(host).to_owned()
+}
+
 /// This machine, and on Linux the process namespace, without which a pid means nothing.
 fn host() -> &'static str {
     static HOST: OnceLock<String> = OnceLock::new();

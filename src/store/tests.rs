@@ -358,6 +358,56 @@ fn starts_from_where_a_task_is_count_until_it_ends_or_a_run_forgives_them() {
     assert_eq!(fs::read_dir(folder.path().join("attempts")).unwrap().count(), 0);
 }
 
+#[test]
+fn a_worker_that_joins_clears_nothing_away_and_whoever_opens_the_store_does() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    drop(Store::open(root).unwrap());
+    let left = root.join("staging").join(format!("{}-0123456789abcdef", "0".repeat(64)));
+    fs::create_dir(&left).unwrap();
+    drop(Store::join(root).unwrap());
+    assert!(left.exists());
+    drop(Store::open(root).unwrap());
+    assert!(!left.exists());
+}
+
+#[test]
+fn a_run_is_registered_once_and_its_workers_are_counted_while_they_are_there() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path()).unwrap();
+    let record = |backend: &str| RunRecord {
+        pipeline: "p".into(),
+        file: "p.toml".into(),
+        set: Vec::new(),
+        folder: root.path().into(),
+        backend: backend.into(),
+        program: "0".into(),
+        runner: "0".into(),
+    };
+    let first = store.register_run("1a", "plan", &record("first")).unwrap();
+    let second = store.register_run("1a", "plan", &record("second")).unwrap();
+    assert_eq!((&first.record, &second.record), (&record("first"), &record("first")));
+    assert_eq!(second.plan().unwrap(), "plan");
+    let (asked, told) = std::sync::mpsc::channel();
+    let hasty = Patience { beat: Duration::from_millis(5), ..Patience::default() };
+    let place = store.with_patience(hasty).join_run(&first, move |how| {
+        let _ = asked.send(how);
+    });
+    let store = Store::join(root.path()).unwrap();
+    assert_eq!(store.workers(&first).unwrap().len(), 1);
+    first.end_workers(Stop::Now).unwrap();
+    assert_eq!(told.recv().unwrap(), Stop::Now);
+    drop(place.unwrap());
+    assert_eq!(store.workers(&first).unwrap(), []);
+    // One that is silent on a machine that nobody hears of is not there.
+    let silent = first.folder().join("workers/0123456789abcdef");
+    fs::write(&silent, "00000000000000000007 0123456789abcdef 1 elsewhere worker\n").unwrap();
+    assert_eq!(store.workers(&first).unwrap().len(), 1);
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(120);
+    fs::File::options().write(true).open(&silent).unwrap().set_modified(long_ago).unwrap();
+    assert_eq!(store.workers(&first).unwrap(), []);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn after_a_dead_holder_no_two_hold_the_lock_however_often_it_changes_hands() {

@@ -8,17 +8,16 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::beacon::Beacon;
 use super::error::Error;
 use super::lock::Lock;
-use super::sign::{
-    self, Heart, Holder, Sign, dead_here, lives_here, move_counter, text_at, whole_text_at,
-};
+use super::sign::{self, Holder, dead_here, lives_here, text_at, whole_text_at};
 use super::{Store, remove};
 use crate::digest::{Digest, Fingerprint};
 use crate::system;
@@ -36,11 +35,9 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 /// A run's file; dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Usage {
-    path: PathBuf,
+    beacon: Beacon,
     /// To append to, and what was named so far.
     needs: Mutex<(File, HashSet<Fingerprint>)>,
-    /// Moves the counter; stopped before the file goes.
-    heart: Option<Heart>,
 }
 
 /// A run that may live, as other runs see it.
@@ -85,27 +82,9 @@ impl Usage {
         plan: Option<&Digest>,
         beat: Duration,
     ) -> Result<Self, Error> {
-        fs::create_dir_all(folder).map_err(|source| Error::writing(folder, source))?;
-        let mut sign = Sign::new(what);
-        let private = folder.join(sign::unborn_name(sign.word()));
-        let path = folder.join(sign.word());
-        let mut begin = || {
-            let plan = plan.map(|plan| format!("{PLAN}{plan}\n")).unwrap_or_default();
-            fs::write(&private, format!("{}{plan}", sign.line()))?;
-            // Both stay with the file whatever becomes of its name.
-            let counter = OpenOptions::new().write(true).open(&private)?;
-            let needs = OpenOptions::new().append(true).open(&private)?;
-            fs::rename(&private, &path)?;
-            Ok((counter, needs))
-        };
-        let begun: std::io::Result<(File, File)> = begin();
-        let (mut counter, needs) = begun.map_err(|source| Error::writing(&path, source))?;
-        // A failed write may pass; a collection bears a counter that stands still.
-        let heart = Heart::start(beat, move || {
-            let _ = move_counter(&mut counter, &sign.line());
-            true
-        });
-        Ok(Self { path, needs: Mutex::new((needs, HashSet::new())), heart: Some(heart) })
+        let plan = plan.map(|plan| format!("{PLAN}{plan}\n")).unwrap_or_default();
+        let (beacon, needs) = Beacon::light(folder, (what, &plan), beat, || true)?;
+        Ok(Self { beacon, needs: Mutex::new((needs, HashSet::new())) })
     }
 
     /// Names what the run needs; whether any of it is new.
@@ -123,14 +102,14 @@ impl Usage {
             for fingerprint in wanted {
                 named.remove(fingerprint);
             }
-            return Err(Error::writing(&self.path, source));
+            return Err(Error::writing(self.beacon.path(), source));
         }
         Ok(!text.is_empty())
     }
 
     /// What tells the run from all others.
     pub(super) fn token(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.beacon.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 
@@ -140,14 +119,6 @@ fn append(file: &mut File, lines: &str) -> std::io::Result<()> {
     match lines {
         "" => Ok(()),
         lines => file.write_all(format!("\n{lines}").as_bytes()),
-    }
-}
-
-impl Drop for Usage {
-    fn drop(&mut self) {
-        self.heart = None;
-        // What cannot be removed is swept once its process is gone.
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -286,7 +257,7 @@ impl Store {
 }
 
 /// A run's file; nothing of what is none, or of a run that ended meanwhile.
-fn read(path: &Path) -> Result<String, Error> {
+pub(super) fn read(path: &Path) -> Result<String, Error> {
     let text = whole_text_at(path).map_err(|source| Error::reading(path, source))?;
     Ok(text.unwrap_or_default())
 }
@@ -294,9 +265,14 @@ fn read(path: &Path) -> Result<String, Error> {
 /// Whether whoever moves the counter at `path` may live. On this machine the system knows; of another
 /// one a counter that moves tells, by the clock of the file system, which is `now`.
 fn may_live(path: &Path, text: &str, now: SystemTime) -> bool {
+    moved_within(ABANDONED, path, text, now)
+}
+
+/// As [`may_live`], where a counter of another machine that stood still for `limit` tells that nobody moves it.
+pub(super) fn moved_within(limit: Duration, path: &Path, text: &str, now: SystemTime) -> bool {
     if dead_here(text) || !Holder::read(text).known {
         return false;
     }
     let moved = fs::metadata(path).and_then(|found| found.modified());
-    lives_here(text) || moved.is_ok_and(|at| now.duration_since(at).unwrap_or_default() < ABANDONED)
+    lives_here(text) || moved.is_ok_and(|at| now.duration_since(at).unwrap_or_default() < limit)
 }

@@ -90,11 +90,12 @@ fn blocks() -> Vec<Block> {
 /// The words of a command, without its comment and where its output goes.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
-    let mut quoted = false;
+    let mut quote = None;
     for letter in line.chars() {
         match letter {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
+            '\'' | '"' if quote.is_none() => quote = Some(letter),
+            letter if quote == Some(letter) => quote = None,
+            ' ' if quote.is_none() => words.push(String::new()),
             letter => words.last_mut().unwrap().push(letter),
         }
     }
@@ -216,7 +217,11 @@ fn in_its_place(parsed: &Cli, arguments: &[&str]) -> Option<Vec<String>> {
         // What would run is planned: the file, the settings and what they name are right.
         Verb::Run(run) => Some(file(&run.file)),
         Verb::Sweep(sweep) => Some([file(&sweep.file), vec!["--sweep".into()]].concat()),
-        Verb::Watch(_) => None,
+        Verb::Work(work) if work.run.extension().is_some() => {
+            Some(vec!["plan".into(), work.run.to_str().unwrap().into(), "--sweep".into()])
+        }
+        // `tests/cli/work.rs` names runs by their ids and stops them.
+        Verb::Work(_) | Verb::Stop(_) | Verb::Watch(_) => None,
         Verb::Report(report) if report.serve => None,
         _ => Some(arguments.iter().map(|word| (*word).to_owned()).collect()),
     }

@@ -101,7 +101,8 @@ fn a_gpu_trains_the_same_pipeline_and_repeats_it_byte_for_byte_in_any_order_of_t
     let precise = "pipeline.precision=\"float32\"";
     assert_ne!(run(root, "first", &[GPU, precise], &[]).unwrap().1, first);
     let other = run(root, "first", &[GPU], &[("STAND_IN_NAME", "another one")]).unwrap().0;
-    assert!(other.contains("6 ran, 0 cached"), "{other}");
+    // Data serve every GPU, and so do weights that are frozen, as the stand-in computes the same whatever its name.
+    assert!(other.contains("3 ran, 3 cached"), "{other}");
     let cached = run(root, "first", &[GPU], &[]).unwrap().0;
     assert!(cached.contains("0 ran, 6 cached"), "{cached}");
 }

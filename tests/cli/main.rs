@@ -8,6 +8,7 @@ mod synthetic_run;
 
 mod activations;
 mod advice;
+mod backends;
 mod check;
 mod classes;
 mod docs;
@@ -47,4 +48,5 @@ mod threads;
 mod watch;
 mod weights;
 mod without_source;
+mod work;
 mod workers;

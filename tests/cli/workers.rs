@@ -13,10 +13,10 @@ use crate::binary::{files, lasting, text};
 use crate::photos::{artifacts, photos};
 use serde_json::Value;
 
-const LR: &str = "stages.net.optimizer.lr";
+pub const LR: &str = "stages.net.optimizer.lr";
 
 /// The data, a network and its score, and a sweep.
-fn with_sweep(root: &Path, sweep: &str) {
+pub fn with_sweep(root: &Path, sweep: &str) {
     photos(root);
     let base = crate::photos::PIPELINE.split("[stages.head]").next().unwrap();
     let score =
@@ -25,13 +25,13 @@ fn with_sweep(root: &Path, sweep: &str) {
 }
 
 /// Twelve trials; a rate of 1e30 diverges.
-fn twelve(first: &str) -> String {
+pub fn twelve(first: &str) -> String {
     let rates: Vec<String> = (1..12).map(|at| format!("{at}e-3")).collect();
     format!("[sweep]\naxes = {{ '{LR}' = [{first}, {}] }}\n", rates.join(", "))
 }
 
 /// A runner that writes its events, with a lock's patience of so many seconds.
-fn command(root: &Path, verb: &str, results: &str, patience: &str) -> Command {
+pub fn command(root: &Path, verb: &str, results: &str, patience: &str) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("runner"));
     command
         .current_dir(root)
@@ -42,13 +42,13 @@ fn command(root: &Path, verb: &str, results: &str, patience: &str) -> Command {
 }
 
 /// The events that were written.
-fn events(output: &Output) -> Vec<Value> {
+pub fn events(output: &Output) -> Vec<Value> {
     // A killed runner may leave half a line.
     text(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// How often the stage of each task was begun.
-fn started<'a>(events: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, usize> {
+pub fn started<'a>(events: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for event in events.into_iter().filter(|event| event["event"] == "task_started") {
         *counts.entry(event["name"].as_str().unwrap().to_owned()).or_insert(0) += 1;
@@ -56,12 +56,12 @@ fn started<'a>(events: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, 
     counts
 }
 
-fn newest(root: &Path, results: &str) -> PathBuf {
+pub fn newest(root: &Path, results: &str) -> PathBuf {
     fs::canonicalize(root.join(results).join("photos/latest")).unwrap()
 }
 
 /// Waits until it is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
+pub fn until(what: &str, is_so: impl Fn() -> bool) {
     let since = Instant::now();
     while !is_so() {
         assert!(since.elapsed() < Duration::from_secs(60), "not so after a minute: {what}");
@@ -70,7 +70,7 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// Reads events until one is as wanted.
-fn event(lines: &mut BufReader<ChildStdout>, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+pub fn event(lines: &mut BufReader<ChildStdout>, mut wanted: impl FnMut(&Value) -> bool) -> Value {
     let mut all = String::new();
     loop {
         let mut line = String::new();
@@ -83,27 +83,29 @@ fn event(lines: &mut BufReader<ChildStdout>, mut wanted: impl FnMut(&Value) -> b
     }
 }
 
-fn spawn(command: &mut Command) -> (Child, BufReader<ChildStdout>) {
+pub fn spawn(command: &mut Command) -> (Child, BufReader<ChildStdout>) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap());
     (child, lines)
 }
 
-fn output(command: &mut Command) -> Output {
+pub fn output(command: &mut Command) -> Output {
     command.output().unwrap()
 }
 
-/// What sweeps give that begin at the same moment, each with results of its own: all wait for a collection until the
-/// last of them is there.
+/// What sweeps give that begin at the same moment, each with results of its own.
 fn together(root: &Path, count: usize) -> Vec<Output> {
+    at_once(root, count, |number| command(root, "sweep", &format!("results{number}"), "20"))
+}
+
+/// What commands give that begin at the same moment: all wait for a collection until the last of them is there.
+pub fn at_once(root: &Path, count: usize, command: impl Fn(usize) -> Command) -> Vec<Output> {
     let store = root.join(".runner");
     let gate = store.join("locks/collection.0.lock");
     fs::create_dir_all(gate.parent().unwrap()).unwrap();
     fs::write(&gate, "00000000000000000001 gate 1 elsewhere gc\n").unwrap();
-    let start = |number| {
-        let mut command = command(root, "sweep", &format!("results{number}"), "20");
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    };
+    let start =
+        |number| command(number).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let children: Vec<Child> = (0..count).map(start).collect();
     until("all runs have entered the store", || {
         let users = fs::read_dir(store.join("users")).into_iter().flatten().flatten();
@@ -114,13 +116,13 @@ fn together(root: &Path, count: usize) -> Vec<Output> {
 }
 
 /// What one process makes of the same in a store of its own.
-fn alone(root: &Path) -> (Output, Vec<(String, Vec<u8>)>) {
+pub fn alone(root: &Path) -> (Output, Vec<(String, Vec<u8>)>) {
     let output = output(command(root, "sweep", "alone", "60").args(["--store", "alone-store"]));
     let files = lasting(&newest(root, "alone"));
     (output, files)
 }
 
-fn assert_same(root: &Path, results: &str, wanted: &[(String, Vec<u8>)]) {
+pub fn assert_same(root: &Path, results: &str, wanted: &[(String, Vec<u8>)]) {
     let found = lasting(&newest(root, results));
     let names = |files: &[(String, Vec<u8>)]| -> Vec<String> {
         files.iter().map(|it| it.0.clone()).collect()
@@ -131,7 +133,7 @@ fn assert_same(root: &Path, results: &str, wanted: &[(String, Vec<u8>)]) {
     }
 }
 
-fn assert_nothing_left(root: &Path) {
+pub fn assert_nothing_left(root: &Path) {
     for folder in ["locks", "staging", "attempts", "users"] {
         let left: Vec<_> =
             fs::read_dir(root.join(".runner").join(folder)).into_iter().flatten().collect();
@@ -528,7 +530,7 @@ fn a_holder_whose_counter_stands_still_while_a_process_computes_is_taken_over_wi
 }
 
 /// The fingerprint of the network of the first trial.
-fn shortest_training(root: &Path) -> String {
+pub fn shortest_training(root: &Path) -> String {
     let record = crate::binary::record(&newest(root, "alone"));
     let stages = record["trials"][0].as_array().unwrap();
     let net = stages.iter().find(|stage| stage["name"] == "net").unwrap();

@@ -313,22 +313,79 @@ impl Gpu {
     /// What decides the last bits of its numbers: the model, the kernels, how sums are cut into parts and, where the driver
     /// compiles the kernels, its version.
     pub fn arithmetic(&self) -> String {
-        let (major, minor) = self.capability;
-        let kernels = self.kernels();
-        let by = match self.capability {
-            IN_MACHINE_CODE => String::new(),
-            _ => format!(" by driver {}", self.driver),
-        };
-        format!("cuda {} sm_{major}{minor} kernels {kernels}{by} parts {PARTS}", self.name)
+        arithmetic(&self.name, self.capability, self.driver)
     }
 
     /// The beginning of the digest of the kernels that it runs.
     pub fn kernels(&self) -> &'static str {
-        let file = match self.capability {
-            IN_MACHINE_CODE => "kernels.sm_90.cubin ",
-            _ => "kernels.ptx ",
-        };
-        let digest = DIGESTS.lines().find_map(|line| line.strip_prefix(file));
-        digest.and_then(|digest| digest.get(..12)).unwrap_or_default()
+        kernels(self.capability)
+    }
+}
+
+fn arithmetic(name: &str, capability: (i32, i32), driver: i32) -> String {
+    let ((major, minor), kernels) = (capability, kernels(capability));
+    let by = match capability {
+        IN_MACHINE_CODE => String::new(),
+        _ => format!(" by driver {driver}"),
+    };
+    format!("cuda {name} sm_{major}{minor} kernels {kernels}{by} parts {PARTS}")
+}
+
+/// The beginning of the digest of the kernels that GPUs of this compute capability run.
+fn kernels(capability: (i32, i32)) -> &'static str {
+    let file = match capability {
+        IN_MACHINE_CODE => "kernels.sm_90.cubin ",
+        _ => "kernels.ptx ",
+    };
+    let digest = DIGESTS.lines().find_map(|line| line.strip_prefix(file));
+    digest.and_then(|digest| digest.get(..12)).unwrap_or_default()
+}
+
+/// Whether [`Gpu::arithmetic`] of some GPU could be this `text`, by this program: only the GPU itself knows its name and
+/// its driver, the rest is checked.
+pub fn is_arithmetic(text: &str) -> bool {
+    let read = || {
+        let (start, _) = text.rsplit_once(" parts ")?;
+        let (start, by) = start.rsplit_once(" kernels ")?;
+        let (start, capability) = start.rsplit_once(" sm_")?;
+        let name = start.strip_prefix("cuda ").filter(|name| !name.trim().is_empty())?;
+        let capability: i32 = capability.parse().ok()?;
+        let driver = by.rsplit_once(" by driver ").map_or(Some(0), |(_, it)| it.parse().ok())?;
+        Some(arithmetic(name, (capability / 10, capability % 10), driver))
+    };
+    read().is_some_and(|read| read == text)
+}
+
+/// How [`Gpu::arithmetic`] of a GPU reads, by this program.
+pub fn examples_of_arithmetic() -> [String; 2] {
+    let (major, minor) = IN_MACHINE_CODE;
+    let ours = arithmetic("NVIDIA H100 80GB HBM3", (major, minor), 0);
+    [ours, arithmetic("NVIDIA A100-SXM4-80GB", (8, 0), 13000)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arithmetic_of_a_gpu_elsewhere_has_the_kernels_of_this_program() {
+        let [ours, compiled] = examples_of_arithmetic();
+        for right in [&ours, &compiled] {
+            assert!(is_arithmetic(right), "{right}");
+        }
+        assert!(is_arithmetic(&ours.replace("H100 80GB HBM3", "H200")));
+        let wrong = [
+            ours.replace("sm_90", "sm_80"),
+            compiled.replace(" by driver 13000", ""),
+            compiled.replace("13000", "new"),
+            compiled.replace(kernels((8, 0)), "0123456789ab"),
+            ours.replace(&format!("parts {PARTS}"), "parts 1"),
+            ours.replace("NVIDIA H100 80GB HBM3 ", ""),
+            ours.replace("cuda ", "gpu "),
+            "cuda".to_owned(),
+        ];
+        for wrong in wrong {
+            assert!(!is_arithmetic(&wrong), "{wrong}");
+        }
     }
 }

@@ -15,7 +15,7 @@ mod resident;
 mod staging;
 mod tile;
 
-pub use driver::{Gpu, GpuError};
+pub use driver::{Gpu, GpuError, examples_of_arithmetic, is_arithmetic};
 pub(in crate::nn) use kernel::{Arg, Kernel, SLOTS};
 pub(in crate::nn) use queue::{Block, Given, MOST_STAGED, Queue};
 pub(in crate::nn) use recording::Grid;

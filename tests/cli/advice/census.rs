@@ -30,6 +30,24 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_failure_of_runs_at_work_holds_for_who_joins_them_until_told_otherwise_or_they_are_over",
     ),
     (
+        "there is no file `{name}`, and no run of `{root}`, or more than one, is called so; \
+             `runner status --store {}` lists them",
+        "a_worker_by_the_id_of_a_run_works_from_any_folder",
+    ),
+    (
+        "{} of run {} are left: `--anew` must wait until `runner stop {}` has ended them",
+        "another_program_is_refused_with_both_digests_until_it_begins_the_run_anew",
+    ),
+    (
+        "workers built stages of run {id} of {}, and its results are not written yet; `--forget {id}` lets go \
+                     of what only it needs",
+        "what_workers_built_stays_until_the_results_are_written_or_the_run_is_forgotten",
+    ),
+    (
+        "build it where `{planned}` is, or leave out `--backend`",
+        "a_plan_for_another_backend_finds_what_it_built_and_refuses_to_build_the_rest_by_name",
+    ),
+    (
         "`--retry-failed` tries it again, whatever killed it",
         "a_stage_that_is_killed_three_times_fails_with_advice_that_works",
     ),
@@ -116,6 +134,10 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
     (
         "an option is only named",
         &[
+            "there is no file `{name}`, and a run that is named by its id has its `--set` already",
+            "the one that `runner devices` shows on the machine with the GPU, such as",
+            "computes what the processor computes, as `--backend '{backend}'`",
+            "`--backend '{wanted}'` is no backend of `device = \"{device}\"`; expected {expected} {}",
             "`--set` needs a dotted key before the `=`",
             "`--set` needs a key and a value",
             "`--set` needs a value after the `=`",

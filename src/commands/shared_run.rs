@@ -1,0 +1,104 @@
+//! Which run of a store a word on the command line stands for: a pipeline file, whose plan gives the id, or an id.
+//! Changes nothing.
+
+use std::fs;
+use std::path::Path;
+
+use super::Error;
+use crate::cli::FileArgs;
+use crate::config::document;
+use crate::plan::print::to_toml;
+use crate::plan::trials::Trials;
+use crate::store::{self, SharedRun, Store};
+use crate::system;
+
+/// So many digits of a digest are an id.
+const DIGITS: usize = 8;
+
+/// What a word on the command line stands for.
+pub(super) enum Named {
+    /// A file, with its trials. The run may not be registered yet.
+    File {
+        /// The run's id.
+        id: String,
+        /// What the id is of.
+        text: String,
+        /// The trials.
+        trials: Box<Trials>,
+    },
+    /// A run that is registered.
+    Run(SharedRun),
+}
+
+/// What `word` stands for in `store`, with the changes of `set`.
+///
+/// # Errors
+/// When it is a file with mistakes, or neither a file nor a run.
+pub(super) fn find(store: &Store, word: &Path, set: &[String]) -> Result<Named, Error> {
+    if document::is_input(word) || fs::metadata(word).is_ok_and(|it| !it.is_dir()) {
+        let trials = super::all_trials(&FileArgs { file: word.to_owned(), set: set.to_vec() })?;
+        let text = to_toml(&trials.resolved);
+        return Ok(Named::File { id: id_of(&text), text, trials: Box::new(trials) });
+    }
+    let (name, root) = (word.display(), store.root().display());
+    if !store.root().is_dir() {
+        return Err(Error::Missing(format!(
+            "there is no file `{name}`, and no store `{root}` on {} that could have a run of this id",
+            store::node()
+        )));
+    }
+    if !set.is_empty() {
+        return Err(Error::Missing(format!(
+            "there is no file `{name}`, and a run that is named by its id has its `--set` already"
+        )));
+    }
+    let mut found = store.shared_runs()?;
+    let begins = |run: &SharedRun| word.to_str().is_some_and(|word| run.id.starts_with(word));
+    found.retain(begins);
+    match found.as_slice() {
+        [run] => Ok(Named::Run(run.clone())),
+        _ => Err(Error::Missing(format!(
+            "there is no file `{name}`, and no run of `{root}`, or more than one, is called so; \
+             `runner status --store {}` lists them",
+            system::as_typed(&[root.to_string()])
+        ))),
+    }
+}
+
+/// The id of the run of a plan.
+fn id_of(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..DIGITS].to_owned()
+}
+
+/// Notes that the results of `trials` are written, should workers have shared their run.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub(super) fn finish(store: &Store, trials: &Trials) -> Result<(), Error> {
+    // A file with a sweep may have been run without it.
+    if trials.search.is_some() != trials.resolved.contains_key("sweep") {
+        return Ok(());
+    }
+    match store.shared_run(&id_of(&to_toml(&trials.resolved)))? {
+        Some(run) => Ok(run.finish()?),
+        None => Ok(()),
+    }
+}
+
+/// The command that `verb` does with the file of `run` as its workers were started with.
+pub(super) fn command(run: &SharedRun, verb: &str, more: &[&str]) -> String {
+    let mut words = vec!["runner".to_owned(), verb.to_owned(), run.record.file.clone()];
+    for set in &run.record.set {
+        words.extend(["--set".to_owned(), set.clone()]);
+    }
+    words.extend(more.iter().map(|&word| word.to_owned()));
+    system::as_typed(&words)
+}
+
+/// `1 worker`, `3 workers`.
+pub(super) fn counted(workers: usize) -> String {
+    match workers {
+        1 => "1 worker".to_owned(),
+        count => format!("{count} workers"),
+    }
+}

@@ -1,0 +1,334 @@
+//! Runs that workers share: `runs/<id>/` has what was planned, by which program and for which backend, and a sign of
+//! life of every worker. All workers of a run are of one program and one backend, so that none builds anew what others
+//! have under another name. Knows nothing of what a plan says.
+//!
+//! A run is registered by renaming a whole folder, so that one of several processes does it. `stop` in the folder ends
+//! its workers, and keeps others from joining until it is taken up again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::beacon::Beacon;
+use super::error::Error;
+use super::sign::{self, Holder, dead_here};
+use super::usage::{moved_within, read};
+use super::{Store, list, remove};
+use crate::system;
+
+/// Where the runs are.
+pub(super) const RUNS: &str = "runs";
+
+/// What was planned, as a pipeline file.
+const PLAN: &str = "plan.toml";
+
+/// The rest of what is known of a run.
+const RECORD: &str = "run.json";
+
+/// The signs of life of its workers.
+const WORKERS: &str = "workers";
+
+/// Machines whose backend is another one, a file for each.
+const UNFIT: &str = "unfit";
+
+/// Says that the workers are to end, and how.
+const STOP: &str = "stop";
+
+/// Says that results were written from what the workers built.
+const DONE: &str = "done";
+
+/// The word in [`STOP`] for [`Stop::Now`].
+const NOW: &str = "now";
+
+/// By whom and for what a run was registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The pipeline file, as it was named on the command line.
+    pub file: String,
+    /// The `--set` arguments.
+    pub set: Vec<String>,
+    /// The folder that relative paths in the pipeline start from.
+    pub folder: PathBuf,
+    /// What the workers compute by.
+    pub backend: String,
+    /// The BLAKE3 digest of the program that the workers are.
+    pub program: String,
+    /// Its version.
+    pub runner: String,
+}
+
+/// A run that workers share.
+#[derive(Debug, Clone)]
+pub struct SharedRun {
+    /// The digest of what was planned, shortened.
+    pub id: String,
+    /// By whom and for what it was registered.
+    pub record: RunRecord,
+    /// Its folder.
+    folder: PathBuf,
+}
+
+/// How the workers of a run are to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// After their step, with a checkpoint.
+    AfterStep,
+    /// At once.
+    Now,
+}
+
+/// A worker's place in a run; dropping it gives it up.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "held until it is dropped")] Beacon);
+
+impl SharedRun {
+    /// Its folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What was planned, as a pipeline file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn plan(&self) -> Result<String, Error> {
+        let path = self.folder.join(PLAN);
+        fs::read_to_string(&path).map_err(|source| Error::reading(&path, source))
+    }
+
+    /// The folder for the journals of workers that have left.
+    pub fn logs(&self) -> PathBuf {
+        self.folder.join("logs")
+    }
+
+    /// How its workers are to end, if they are.
+    pub fn stop(&self) -> Option<Stop> {
+        stop_in(&self.folder)
+    }
+
+    /// Ends its workers, and lets no other join.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn end_workers(&self, how: Stop) -> Result<(), Error> {
+        let path = self.folder.join(STOP);
+        let word = match how {
+            Stop::AfterStep => "",
+            Stop::Now => NOW,
+        };
+        system::write_file(&path, word.as_bytes()).map_err(|source| Error::writing(&path, source))
+    }
+
+    /// Lets workers join again.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn take_up(&self) -> Result<(), Error> {
+        remove(&self.folder.join(STOP))
+    }
+
+    /// Notes that results were written from what the workers built: from then on their record says what is needed.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn finish(&self) -> Result<(), Error> {
+        let path = self.folder.join(DONE);
+        fs::write(&path, "").map_err(|source| Error::writing(&path, source))
+    }
+
+    /// Whether results were written from what the workers built.
+    pub fn is_finished(&self) -> bool {
+        self.folder.join(DONE).exists()
+    }
+
+    /// Notes that the machine `node` computes by another `backend`, for people.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn note_unfit(&self, node: &str, backend: &str) -> Result<(), Error> {
+        let folder = self.folder.join(UNFIT);
+        let path = folder.join(node.replace('/', "_"));
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&path, backend))
+            .map_err(|source| Error::writing(&path, source))
+    }
+
+    /// The machines that were refused, with their backends, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn unfit(&self) -> Result<Vec<(String, String)>, Error> {
+        let mut all = Vec::new();
+        for path in list(&self.folder.join(UNFIT))? {
+            let node = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            all.push((node, read(&path)?));
+        }
+        all.sort();
+        Ok(all)
+    }
+}
+
+fn stop_in(folder: &Path) -> Option<Stop> {
+    match fs::read_to_string(folder.join(STOP)) {
+        Ok(word) => Some(if word == NOW { Stop::Now } else { Stop::AfterStep }),
+        // What cannot be read now may be read later. Without its folder the run is another one by now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (!folder.join(RECORD).exists()).then_some(Stop::AfterStep)
+        }
+        Err(_) => None,
+    }
+}
+
+impl Store {
+    /// Registers a run of `plan`, unless that is done; then gives the run that is there.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or what is registered under the same id is damaged.
+    pub fn register_run(
+        &self,
+        id: &str,
+        plan: &str,
+        record: &RunRecord,
+    ) -> Result<SharedRun, Error> {
+        let home = self.root.join(RUNS);
+        let folder = home.join(id);
+        let register = || -> io::Result<()> {
+            fs::create_dir_all(&home)?;
+            let private = tempfile::Builder::new()
+                .prefix(&format!(".{}.", sign::mark()))
+                .tempdir_in(&home)?;
+            let text = serde_json::to_vec_pretty(record).expect("a record is plain data");
+            for (name, bytes) in [(PLAN, plan.as_bytes()), (RECORD, &text)] {
+                system::write_file(&private.path().join(name), bytes)?;
+            }
+            fs::create_dir(private.path().join(WORKERS))?;
+            make_readable(private.path())?;
+            match fs::rename(private.path(), &folder) {
+                Ok(()) => fs::File::open(&home)?.sync_all(),
+                // Another process was faster.
+                Err(_) if folder.join(RECORD).exists() => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        if !folder.join(RECORD).exists() {
+            register().map_err(|source| Error::writing(&folder, source))?;
+        }
+        self.shared_run(id)?.ok_or_else(|| Error::Damaged {
+            path: folder,
+            reason: format!("its `{RECORD}` says nothing"),
+        })
+    }
+
+    /// The run of this id, if it is registered.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub fn shared_run(&self, id: &str) -> Result<Option<SharedRun>, Error> {
+        let folder = self.root.join(RUNS).join(id);
+        let record = serde_json::from_str(&read(&folder.join(RECORD))?).ok();
+        Ok(record.map(|record| SharedRun { id: id.to_owned(), record, folder }))
+    }
+
+    /// All runs that are registered, by id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn shared_runs(&self) -> Result<Vec<SharedRun>, Error> {
+        let mut all = Vec::new();
+        for path in self.entries(RUNS)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // One that is only being written, or removed.
+            if !name.contains('.') {
+                all.extend(self.shared_run(&name)?);
+            }
+        }
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(all)
+    }
+
+    /// Forgets a run. What its workers built stays.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget_run(&self, run: &SharedRun) -> Result<(), Error> {
+        remove(&run.folder)
+    }
+
+    /// Joins a run as a worker. `asked` is told, from another thread, once the workers are to end.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn join_run(
+        &self,
+        run: &SharedRun,
+        mut asked: impl FnMut(Stop) + Send + 'static,
+    ) -> Result<Place, Error> {
+        let workers = run.folder.join(WORKERS);
+        for path in list(&workers)? {
+            if sign::is_unborn_of_the_dead(&path) || dead_here(&read(&path)?) {
+                remove(&path)?;
+            }
+        }
+        let folder = run.folder.clone();
+        let what = format!("worker of run {} of {}", run.id, run.record.pipeline);
+        // More may be built now than the results have.
+        remove(&run.folder.join(DONE))?;
+        let (beacon, _) = Beacon::light(&workers, (&what, ""), self.patience.beat, move || {
+            if let Some(how) = stop_in(&folder) {
+                asked(how);
+            }
+            true
+        })?;
+        Ok(Place(beacon))
+    }
+
+    /// The workers of a run that live, as far as their signs tell; nobody knows more of those of other machines. Where the
+    /// store cannot be written, and so its clock not be asked, all count that are not known to be dead.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn workers(&self, run: &SharedRun) -> Result<Vec<Holder>, Error> {
+        let folder = run.folder.join(WORKERS);
+        let signs = list(&folder)?;
+        if signs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = system::now_in(&folder).ok();
+        let mut living = Vec::new();
+        for path in signs {
+            let text = read(&path)?;
+            let holder = Holder::read(&text);
+            let lives = match now {
+                Some(now) => moved_within(self.patience.limit, &path, &text, now),
+                None => holder.known && !holder.dead,
+            };
+            if lives {
+                living.push(holder);
+            }
+        }
+        living.sort_by(|a, b| a.who.cmp(&b.who));
+        Ok(living)
+    }
+
+    /// Removes what processes left that died while they registered a run.
+    pub(super) fn sweep_runs(&self) -> Result<(), Error> {
+        for path in self.entries(RUNS)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mark = name.strip_prefix('.').and_then(|name| name.rsplit_once('.'));
+            if mark.is_some_and(|(mark, _)| sign::is_left(mark)) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets others read a temporary folder, which is made for its owner alone, as far as they may read the one it is in.
+fn make_readable(folder: &Path) -> io::Result<()> {
+    let home = folder.parent().expect("it lies in a folder");
+    fs::set_permissions(folder, fs::metadata(home)?.permissions())
+}

@@ -1,0 +1,562 @@
+//! Workers: they build what a run needs and write no results, leave when they are asked to, and refuse to build what
+//! others would build under another name.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+
+use runner::nn::kernels::isa::Isa;
+use serde_json::Value;
+
+use crate::binary::{files, lasting, left_out, runner, text};
+use crate::photos::artifacts;
+use crate::workers::{
+    LR, alone, assert_nothing_left, assert_same, at_once, command, event, events, newest, output,
+    shortest_training, spawn, started, twelve, until, with_sweep,
+};
+
+const LONG: [&str; 2] = ["--set", "stages.net.epochs=300"];
+
+/// A worker that writes its events.
+fn worker(root: &Path, more: &[&str]) -> Command {
+    let mut command = command(root, "work", "results", "3");
+    command.args(more);
+    command
+}
+
+/// The only run that workers share, and its folder.
+fn shared(root: &Path) -> (String, PathBuf) {
+    let runs: Vec<PathBuf> =
+        fs::read_dir(root.join(".runner/runs")).unwrap().map(|it| it.unwrap().path()).collect();
+    let [folder] = runs.as_slice() else { panic!("one run is shared: {runs:?}") };
+    (folder.file_name().unwrap().to_str().unwrap().to_owned(), folder.clone())
+}
+
+/// The command in backticks that a message advises.
+fn advised(said: &str, verb: &str) -> Vec<String> {
+    let typed = said.split('`').find(|it| it.starts_with(&format!("runner {verb}"))).unwrap();
+    typed.split(' ').skip(1).map(|word| word.trim_matches('\'').to_owned()).collect()
+}
+
+fn done(command: &mut Command) -> Output {
+    let output = output(command);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    output
+}
+
+/// Starts a worker and waits until it trains.
+fn training(root: &Path, more: &[&str]) -> (Child, std::io::BufReader<std::process::ChildStdout>) {
+    let (child, mut lines) = spawn(worker(root, &LONG).args(more));
+    event(&mut lines, |event| event["event"] == "status" && event["task"] == 2);
+    (child, lines)
+}
+
+/// That a worker whose events are `lines` left in order before it was done, and what it said.
+fn left(mut child: Child, mut lines: std::io::BufReader<std::process::ChildStdout>) -> String {
+    event(&mut lines, |event| event["event"] == "interrupted" && event["name"] == "net");
+    event(&mut lines, |event| event["event"] == "run_finished");
+    drop(lines);
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(status.code(), Some(0), "{said}");
+    said
+}
+
+/// That the training has a checkpoint and that nobody is at work.
+fn assert_handed_back(root: &Path) {
+    let store = root.join(".runner");
+    assert!(!files(&store.join("checkpoints")).is_empty(), "a checkpoint is kept");
+    for folder in ["locks", "users", "staging", "attempts"] {
+        assert_eq!(files(&store.join(folder)), Vec::<PathBuf>::new(), "{folder}");
+    }
+    assert!(files(&shared(root).1.join("workers")).is_empty());
+}
+
+/// What one process makes of the long training, in a store of its own.
+fn unbroken(root: &Path) -> Vec<(String, Vec<u8>)> {
+    done(command(root, "run", "alone", "60").args(LONG).args(["--store", "alone-store"]));
+    lasting(&newest(root, "alone"))
+}
+
+#[test]
+fn workers_build_a_sweep_once_and_the_sweep_then_writes_what_a_local_one_writes() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, &twelve("12e-3"));
+    let (_, wanted) = alone(root);
+    let outputs = at_once(root, 3, |_| command(root, "work", "results", "20"));
+    let mut all = Vec::new();
+    for output in &outputs {
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("`runner sweep photos.toml` writes the results"), "{said}");
+        all.extend(events(output));
+    }
+    let begun = started(&all);
+    assert!(begun.len() == 2 + 12 * 2 && begun.values().all(|times| *times == 1), "{begun:?}");
+    // No worker wrote results; each left its journal with the run.
+    let home: Vec<_> = fs::read_dir(root.join("results/photos")).unwrap().collect();
+    assert!(home.is_empty(), "{home:?}");
+    let (id, folder) = shared(root);
+    assert_eq!(files(&folder.join("logs")).len(), 3);
+    assert!(files(&folder.join("workers")).is_empty());
+    let said = text(&runner(root, &["status"]).stdout);
+    assert!(said.contains(&format!("run {id} of photos, by `cpu ")), "{said}");
+    assert!(said.contains("`: 0 workers\n"), "{said}");
+    let sweep = done(&mut command(root, "sweep", "results", "20"));
+    assert_eq!(started(&events(&sweep)).len(), 0);
+    assert_same(root, "results", &wanted);
+    assert_nothing_left(root);
+    let said = text(&runner(root, &["status"]).stdout);
+    assert!(!said.contains("workers"), "its results are written: {said}");
+    // What comes late finds nothing to do.
+    let late = done(&mut worker(root, &[]));
+    assert_eq!(started(&events(&late)).len(), 0);
+}
+
+#[test]
+fn a_search_by_two_workers_decides_as_a_local_one() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(
+        root,
+        &format!(
+            "[sweep]\nsearch = 'tpe'\ntrials = 12\nstartup = 4\nbatch = 4\n\
+             axes = {{ '{LR}' = {{ log_uniform = [1e-4, 1e30] }} }}\n\
+             [sweep.select]\nstage = 'net'\nby = 'validate.loss'\noracle = true\n\
+             [sweep.halving]\nmin_epochs = 1\nfactor = 2\n"
+        ),
+    );
+    let (local, wanted) = alone(root);
+    let outputs = at_once(root, 2, |_| command(root, "work", "results", "20"));
+    for output in &outputs {
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "trials that fail are no failure of a worker: {said}");
+        assert!(said.contains("of them with a failure"), "{said}");
+    }
+    let all: Vec<Value> = outputs.iter().flat_map(events).collect();
+    assert_eq!(started(&all), started(&events(&local)));
+    let sweep = output(&mut command(root, "sweep", "results", "20"));
+    assert_eq!(sweep.status.code(), local.status.code());
+    assert_same(root, "results", &wanted);
+    assert_nothing_left(root);
+}
+
+#[test]
+fn stop_ends_workers_after_their_step_and_keeps_others_away_until_the_run_is_taken_up() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let wanted = unbroken(root);
+    let (child, lines) = training(root, &[]);
+    let (id, _) = shared(root);
+    let status = || text(&runner(root, &["status"]).stdout);
+    let said = status();
+    assert!(said.contains(&format!("run {id} of photos, by `cpu ")), "{said}");
+    assert!(said.contains("`: 1 worker\n"), "{said}");
+    let (process, host) = (child.id(), runner::store::node());
+    assert!(said.contains(&format!("    process {process} on {host}: net\n")), "{said}");
+
+    let stop = [&["stop", "photos.toml"], &LONG[..]].concat();
+    let said = text(&runner(root, &stop).stdout);
+    assert!(said.starts_with(&format!("run {id} of photos: 1 worker at work")), "{said}");
+    let resume = advised(&said, "work");
+    let said = left(child, lines);
+    assert!(said.contains(&format!("run {id} was stopped")), "{said}");
+    assert_handed_back(root);
+    assert!(status().contains("`: 0 workers, stopped\n"));
+
+    // As a life that a queue starts later.
+    let later = done(&mut worker(root, &LONG));
+    assert!(events(&later).is_empty());
+    assert!(text(&later.stderr).contains("was stopped"));
+    let mut again = Command::new(assert_cmd::cargo::cargo_bin("runner"));
+    let again = done(again.current_dir(root).args(&resume).args(["--json", "--threads", "1"]));
+    assert!(text(&again.stdout).contains("goes on from a checkpoint"));
+    done(command(root, "run", "results", "3").args(LONG));
+    assert_same(root, "results", &wanted);
+    assert_nothing_left(root);
+}
+
+#[test]
+fn stop_now_does_not_wait_for_a_step() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let wanted = unbroken(root);
+    let (mut child, mut lines) = training(root, &["--checkpoint-every", "0"]);
+    event(&mut lines, |event| event["event"] == "note" && event["task"] == 2);
+    let (id, _) = shared(root);
+    let said = text(&runner(root, &["stop", &id[..5], "--now"]).stdout);
+    assert!(said.contains("1 worker at work, which end at once"), "{said}");
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut lines, &mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!rest.contains("interrupted") && !rest.contains("run_finished"), "{rest}");
+    // Nothing is left for which workers on other machines would wait.
+    for folder in ["locks", "users", "attempts"] {
+        assert_eq!(files(&root.join(".runner").join(folder)), Vec::<PathBuf>::new(), "{folder}");
+    }
+    assert!(files(&shared(root).1.join("workers")).is_empty());
+    let again = done(worker(root, &LONG).arg("--resume"));
+    assert!(text(&again.stdout).contains("goes on from a checkpoint"));
+    done(command(root, "run", "results", "3").args(LONG));
+    assert_same(root, "results", &wanted);
+    assert_nothing_left(root);
+}
+
+#[test]
+fn a_worker_that_is_terminated_keeps_a_checkpoint_and_ends_with_0() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let wanted = unbroken(root);
+    let (child, lines) = training(root, &[]);
+    let signal = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(signal.unwrap().success());
+    let said = left(child, lines);
+    assert!(said.contains("interrupted; the same command goes on"), "{said}");
+    assert_handed_back(root);
+    let again = done(&mut worker(root, &LONG));
+    assert!(text(&again.stdout).contains("goes on from a checkpoint"));
+    done(command(root, "run", "results", "3").args(LONG));
+    assert_same(root, "results", &wanted);
+    assert_nothing_left(root);
+}
+
+#[test]
+fn a_failure_holds_for_workers_that_join_while_others_are_at_work() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    // The second trial goes on for long.
+    with_sweep(
+        root,
+        &format!(
+            "[sweep]\nzip = [['{LR}', 'stages.net.epochs']]\n\
+             axes = {{ '{LR}' = [1e30, 1e-3], 'stages.net.epochs' = [4, 100000] }}\n"
+        ),
+    );
+    let (mut first, mut lines) = spawn(&mut worker(root, &[]));
+    event(&mut lines, |event| event["event"] == "failed");
+    event(&mut lines, |event| event["event"] == "status");
+    let second = done(&mut worker(root, &["--idle", "0s"]));
+    let all = events(&second);
+    assert_eq!(started(&all).len(), 0);
+    let failed = all.iter().find(|event| event["event"] == "failed").unwrap();
+    assert_eq!(failed["name"], "net[000]");
+    assert!(runner(root, &["stop", "photos.toml"]).status.success());
+    event(&mut lines, |event| event["event"] == "run_finished");
+    assert!(first.wait().unwrap().success());
+    // Nobody is at work any more: the next worker tries again.
+    let (mut next, mut lines) = spawn(&mut worker(root, &["--resume"]));
+    event(&mut lines, |event| event["event"] == "task_started" && event["name"] == "net[000]");
+    event(&mut lines, |event| event["event"] == "status");
+    assert!(runner(root, &["stop", "photos.toml"]).status.success());
+    event(&mut lines, |event| event["event"] == "run_finished");
+    assert!(next.wait().unwrap().success());
+}
+
+#[test]
+fn a_worker_leaves_with_0_when_nothing_was_ready_for_long() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, &format!("[sweep]\naxes = {{ '{LR}' = [1e-2, 1e-3] }}\n"));
+    assert!(output(&mut command(root, "sweep", "alone", "60")).status.success());
+    let held = shortest_training(root);
+    let store = root.join(".runner");
+    fs::remove_dir_all(&store).unwrap();
+    fs::create_dir_all(store.join("locks")).unwrap();
+    let lock = store.join("locks").join(format!("{held}.0.lock"));
+    fs::write(&lock, "00000000000000000007 other 1 elsewhere net\n").unwrap();
+    let worker = |idle| {
+        let mut command = command(root, "work", "results", "600");
+        command.args(["--idle", idle]);
+        command
+    };
+    let idle = done(&mut worker("1s"));
+    let said = text(&idle.stderr);
+    assert!(said.contains("was ready for 1 s: the rest is left to its other workers"), "{said}");
+    let all = events(&idle);
+    let begun = started(&all);
+    assert!(begun.contains_key("net[001]") && !begun.contains_key("net[000]"), "{begun:?}");
+    assert!(all.iter().any(|event| event["event"] == "waiting" && event["name"] == "net[000]"));
+    // The clock begins anew with each thing that it does, and stands while it does something.
+    fs::remove_file(lock).unwrap();
+    let rest = done(&mut worker("0s"));
+    assert!(text(&rest.stderr).contains("have ended"));
+    for wrong in ["1", "m", "-1s", "1d"] {
+        assert_eq!(output(&mut worker(wrong)).status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn another_program_is_refused_with_both_digests_until_it_begins_the_run_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    // The same program with a byte more is another one.
+    let other = root.join("other-runner");
+    let own = assert_cmd::cargo::cargo_bin("runner");
+    fs::copy(&own, &other).unwrap();
+    fs::OpenOptions::new().append(true).open(&other).unwrap().write_all(b"\n").unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    let digest = |path: &Path| blake3::hash(&fs::read(path).unwrap()).to_string();
+    let (child, lines) = training(root, &[]);
+    let by_other = |more: &[&str]| {
+        let mut command = Command::new(&other);
+        command.current_dir(root).args(["work", "photos.toml"]).args(LONG).args(more);
+        output(&mut command)
+    };
+    let refused = by_other(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(said.contains(&digest(&own)) && said.contains(&digest(&other)), "{said}");
+    assert!(advised(&said, "work").contains(&"--anew".to_owned()), "{said}");
+
+    let refused = by_other(&["--anew"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(said.contains("1 worker of run"), "{said}");
+    let stop: Vec<String> = advised(&said, "stop");
+    assert!(runner(root, &stop.iter().map(String::as_str).collect::<Vec<_>>()).status.success());
+    left(child, lines);
+
+    let (_, folder) = shared(root);
+    let anew = by_other(&["--anew", "--json"]);
+    assert!(anew.status.success(), "{}", text(&anew.stderr));
+    assert!(text(&anew.stdout).contains("goes on from a checkpoint"));
+    let record = fs::read_to_string(folder.join("run.json")).unwrap();
+    assert!(record.contains(&digest(&other)), "{record}");
+    let refused = output(&mut worker(root, &LONG));
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn a_machine_of_another_backend_is_refused_by_name_and_builds_nothing() {
+    if Isa::best() == Isa::Portable {
+        left_out("this processor computes by nothing but portable instructions");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let lesser = if Isa::best() == Isa::Avx512 { Isa::Avx2 } else { Isa::Portable };
+    done(worker(root, &["--fail-fast"]).env("RUNNER_ISA", lesser.to_string()));
+    let built = artifacts(&root.join(".runner"));
+    let refused = output(&mut worker(root, &[]));
+    assert_eq!(refused.status.code(), Some(2));
+    let (said, node) = (text(&refused.stderr), runner::store::node());
+    let best = Isa::best();
+    assert!(said.contains(&format!("{node} computes by `cpu {best}`")), "{said}");
+    assert!(said.contains(&format!("by `cpu {lesser}")) && said.contains("nothing is built here"));
+    assert_eq!(artifacts(&root.join(".runner")), built);
+    let status = text(&runner(root, &["status"]).stdout);
+    assert!(status.contains(&format!("    {node} was refused, as it computes by `cpu {best}`")));
+    if lesser == Isa::Avx2 {
+        assert!(said.contains("with `RUNNER_ISA=avx2` in its environment a worker can"), "{said}");
+        let asked = done(worker(root, &[]).env("RUNNER_ISA", "avx2"));
+        assert_eq!(started(&events(&asked)).len(), 0);
+    }
+    let other = output(&mut worker(root, &["--backend", &format!("cpu {best}")]));
+    assert_eq!(other.status.code(), Some(2));
+    let said = text(&other.stderr);
+    assert!(said.contains(&format!("and not for `cpu {best}`")), "{said}");
+    done(&mut worker(root, &["--anew"]));
+    assert!(artifacts(&root.join(".runner")).len() > built.len());
+}
+
+#[test]
+fn a_worker_by_the_id_of_a_run_works_from_any_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, &twelve("12e-3"));
+    let rate = ["--set", "stages.net.epochs=3"];
+    // The first worker registers the run and leaves at once.
+    let (child, lines) = {
+        let (child, mut lines) = spawn(worker(root, &rate).args(["--jobs", "1"]));
+        event(&mut lines, |event| event["event"] == "task_started");
+        (child, lines)
+    };
+    assert!(runner(root, &[&["stop", "photos.toml"], &rate[..]].concat()).status.success());
+    drop(lines);
+    assert!(child.wait_with_output().unwrap().status.success());
+    let (id, folder) = shared(root);
+    let plan = fs::read_to_string(folder.join("plan.toml")).unwrap();
+    assert!(plan.contains("epochs = 3"), "`--set` is part of the plan: {plan}");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let store = root.join(".runner");
+    let by = |run: &str, more: &[&str]| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("runner"));
+        command.current_dir(elsewhere.path()).args(["work", run, "--json", "--threads", "2"]);
+        output(command.arg("--store").arg(&store).args(more))
+    };
+    let unknown = by("zzz", &[]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let said = text(&unknown.stderr);
+    let status = advised(&said, "status");
+    let status: Vec<&str> = status.iter().map(String::as_str).collect();
+    assert!(text(&runner(elsewhere.path(), &status).stdout).contains(&format!("run {id} of")));
+    assert_eq!(by(&id, &rate).status.code(), Some(2), "`--set` goes with a file");
+    let worked = by(&id[..4], &["--resume"]);
+    let said = text(&worked.stderr);
+    assert!(worked.status.success(), "{said}");
+    assert!(fs::read_dir(elsewhere.path()).unwrap().next().is_none(), "nothing is left there");
+    let sweep = advised(&said, "sweep");
+    let sweep: Vec<&str> = sweep.iter().map(String::as_str).chain(["--json"]).collect();
+    assert!(sweep.contains(&rate[1]), "{sweep:?}");
+    let sweep = runner(root, &sweep);
+    assert!(sweep.status.success());
+    assert_eq!(started(&events(&sweep)).len(), 0);
+
+    let gone = by(&id, &["--store", "nowhere"]);
+    assert_eq!(gone.status.code(), Some(2));
+}
+
+#[test]
+fn a_store_or_folder_that_a_machine_does_not_see_is_named_with_the_machine() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let said = |arguments: &[&str]| {
+        let output = runner(root, arguments);
+        assert_eq!(output.status.code(), Some(2));
+        text(&output.stderr)
+    };
+    let node = runner::store::node();
+    let unseen = said(&["work", "1a2b3c4d", "--store", "nowhere"]);
+    assert!(unseen.contains(&format!("no store `nowhere` on {node}")), "{unseen}");
+    assert!(!root.join("nowhere").exists());
+    done(&mut worker(root, &[]));
+    let (id, _) = shared(root);
+    let moved = root.with_extension("moved");
+    fs::rename(root, &moved).unwrap();
+    let output = runner(&moved, &["work", &id]);
+    fs::rename(&moved, root).unwrap();
+    let unseen = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    let folder = fs::canonicalize(root).unwrap();
+    assert!(unseen.contains(&format!("`{}`", folder.display())), "{unseen}");
+    assert!(unseen.contains(&format!("cannot be entered on {node}")), "{unseen}");
+}
+
+#[test]
+fn what_workers_built_stays_until_the_results_are_written_or_the_run_is_forgotten() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let gc = |more: &[&str]| {
+        let output = runner(root, &[&["gc", "--now", "--yes"], more].concat());
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    done(command(root, "run", "results", "20").args(["--set", "stages.net.epochs=1"]));
+    let without = artifacts(&root.join(".runner")).len();
+    done(&mut worker(root, &[]));
+    let with = artifacts(&root.join(".runner"));
+    assert!(with.len() > without);
+    let (id, folder) = shared(root);
+    let said = gc(&[]);
+    assert!(said.contains("its results are not written yet"), "{said}");
+    assert_eq!(artifacts(&root.join(".runner")), with);
+    let option = said.split('`').find(|word| word.starts_with("--forget")).unwrap();
+    gc(&option.split(' ').collect::<Vec<_>>());
+    assert!(option.ends_with(&id) && !folder.exists());
+    assert_eq!(artifacts(&root.join(".runner")).len(), without);
+
+    done(&mut worker(root, &[]));
+    done(&mut command(root, "run", "results", "20"));
+    let said = gc(&[]);
+    assert!(said.contains("run of workers that is over"), "{said}");
+    assert!(!folder.exists());
+    assert_eq!(artifacts(&root.join(".runner")), with);
+}
+
+#[test]
+fn a_run_that_two_begin_at_the_same_moment_is_one() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let outputs = at_once(root, 4, |_| command(root, "work", "results", "20"));
+    assert!(outputs.iter().all(|output| output.status.success()));
+    let all: Vec<Value> = outputs.iter().flat_map(events).collect();
+    assert!(started(&all).values().all(|times| *times == 1));
+    let (_, folder) = shared(root);
+    assert_eq!(files(&folder.join("logs")).len(), 4);
+    until("nobody is left", || files(&folder.join("workers")).is_empty());
+}
+
+/// The block of docs/clusters.md below the line that calls it `name`.
+fn script(name: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/clusters.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, rest) = page.split_once(&format!("<!-- tested: {name} -->\n```bash\n")).unwrap();
+    rest.split_once("```\n").unwrap().0.to_owned()
+}
+
+/// A folder as the guide speaks of it, with programs in `bin`: this one, and an `ssh` that stays here.
+fn as_in_the_guide(root: &Path, sweep: &str) {
+    with_sweep(root, sweep);
+    fs::create_dir(root.join("pipelines")).unwrap();
+    fs::rename(root.join("photos.toml"), root.join("pipelines/dann-sweep.toml")).unwrap();
+    let bin = root.join("bin");
+    fs::create_dir(&bin).unwrap();
+    let own = assert_cmd::cargo::cargo_bin("runner");
+    std::os::unix::fs::symlink(own, bin.join("runner")).unwrap();
+    let ssh = "#!/bin/sh\nshift\n[ \"$1\" = -- ] && shift\nexec sh -c \"$*\"\n";
+    fs::write(bin.join("ssh"), ssh).unwrap();
+    fs::set_permissions(bin.join("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The script of the guide that is called `name`.
+fn bash(root: &Path, name: &str) -> Command {
+    let path = std::env::var("PATH").unwrap();
+    fs::write(root.join("script.sh"), script(name)).unwrap();
+    let mut command = Command::new("bash");
+    command
+        .current_dir(root)
+        .arg("script.sh")
+        .env("PATH", format!("{}:{path}", root.join("bin").display()))
+        .env("SLURM_CPUS_ON_NODE", "1");
+    command
+}
+
+#[test]
+fn the_scripts_of_the_guide_build_a_sweep() {
+    for name in ["ssh", "parallel", "sbatch"] {
+        if name == "parallel" && Command::new("parallel").arg("--version").output().is_err() {
+            left_out("GNU parallel is not installed");
+            continue;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        as_in_the_guide(root, &twelve("12e-3"));
+        done(&mut bash(root, name));
+        let logs = files(&shared(root).1.join("logs")).len();
+        assert_eq!(logs, if name == "sbatch" { 1 } else { 2 }, "{name}");
+        let sweep = runner(root, &["sweep", "pipelines/dann-sweep.toml", "--json"]);
+        assert!(sweep.status.success(), "{name}: {}", text(&sweep.stderr));
+        assert_eq!(started(&events(&sweep)).len(), 0, "{name}");
+    }
+}
+
+#[test]
+fn the_signal_of_a_queue_reaches_the_worker_of_its_script() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    as_in_the_guide(root, "[sweep]\naxes = { 'stages.net.epochs' = [100000] }\n");
+    let child = bash(root, "sbatch").stderr(std::process::Stdio::piped()).spawn().unwrap();
+    until("it trains", || {
+        let journals = files(&root.join("results"));
+        journals.iter().any(|path| {
+            fs::read_to_string(path).is_ok_and(|text| text.contains("\"event\":\"status\""))
+        })
+    });
+    let signal = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(signal.unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+    assert_handed_back(root);
+}
