@@ -84,6 +84,11 @@ struct State<'a> {
     busy: usize,
 }
 
+/// The tasks that other processes have.
+fn fingerprints(state: &mut State) -> Vec<Fingerprint> {
+    state.schedule.held().map(|it| it.fingerprint).collect()
+}
+
 impl<'a> Run<'a> {
     fn state(&self) -> MutexGuard<'_, State<'a>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -151,7 +156,10 @@ impl<'a> Run<'a> {
             if state.busy > 0 || state.schedule.ready() > 0 {
                 idle_since = None;
             } else if let Some(idle) = self.execution.idle
-                && now - *idle_since.get_or_insert(now) >= idle.limit
+                && let waited = now - *idle_since.get_or_insert(now)
+                && waited >= idle.limit
+                // A worker that left sooner would never take over from a machine that died, nor would the next one.
+                && waited >= store.time_to_judge(&fingerprints(&mut state))
             {
                 idle.is_over.store(true, Ordering::SeqCst);
                 self.execution.cancel.store(true, Ordering::SeqCst);
@@ -164,8 +172,7 @@ impl<'a> Run<'a> {
                 next_look = None;
             } else if *next_look.get_or_insert_with(|| now + lookout.pause()) <= now {
                 next_look = None;
-                let held: Vec<Fingerprint> =
-                    state.schedule.held().map(|it| it.fingerprint).collect();
+                let held = fingerprints(&mut state);
                 drop(state);
                 let found = lookout.look(store, &held);
                 state = self.state();
