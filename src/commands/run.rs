@@ -150,9 +150,7 @@ fn execute(
     };
     let lost = console::lost();
     let written = write(&outcome, earlier, &trials, options, start, &lost)?;
-    if RunEnding::of(outcome.done.iter().map(|done| done.end.ending())) != RunEnding::Interrupted {
-        shared_run::finish(&store, &trials)?;
-    }
+    shared_run::finish(&store, &trials, &outcome, options.fail_fast)?;
     journal.end(written.new.then_some(written.folder.as_path()));
     let run = FinishedRun::read(&written.folder)?;
     let tables = Tables::of(&run);

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use super::Error;
+use super::rounds::Conclusion;
 use crate::cli::FileArgs;
 use crate::config::document;
+use crate::exec::{Done, Ending};
 use crate::plan::print::to_toml;
 use crate::plan::trials::Trials;
 use crate::store::{self, SharedRun, Store};
@@ -70,18 +72,35 @@ fn id_of(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..DIGITS].to_owned()
 }
 
-/// Notes that the results of `trials` are written, should workers have shared their run.
+/// Notes that the results of `trials` are written, should workers have shared their run. Results that lack what the
+/// workers built or are to build say nothing of what is needed: those of another backend, those of a run that did not
+/// come to its end, or saw a stage fail that may not fail for others, and those of a run beside which workers go on.
 ///
 /// # Errors
 /// When the store cannot be read or written.
-pub(super) fn finish(store: &Store, trials: &Trials) -> Result<(), Error> {
+pub(super) fn finish(
+    store: &Store,
+    trials: &Trials,
+    Conclusion { plan, done, problem, .. }: &Conclusion,
+    fail_fast: bool,
+) -> Result<(), Error> {
+    let is_open = |done: &Done| match done.end.ending() {
+        Ending::Interrupted => true,
+        Ending::Failed => fail_fast || !done.is_recorded,
+        Ending::Cached | Ending::Built | Ending::Paused | Ending::Skipped => false,
+    };
+    if problem.is_some() || done.iter().any(is_open) {
+        return Ok(());
+    }
     // A file with a sweep may have been run without it.
     if trials.search.is_some() != trials.resolved.contains_key("sweep") {
         return Ok(());
     }
     match store.shared_run(&id_of(&to_toml(&trials.resolved)))? {
-        Some(run) => Ok(run.finish()?),
-        None => Ok(()),
+        Some(run) if run.record.backend == plan.backend && store.workers(&run)?.is_empty() => {
+            Ok(run.finish()?)
+        }
+        _ => Ok(()),
     }
 }
 
