@@ -10,7 +10,7 @@ use super::Error;
 use crate::cli::GcArgs;
 use crate::digest::Fingerprint;
 use crate::report::record::Record;
-use crate::store::{ResultsFolder, SharedRun, Store};
+use crate::store::{self, ResultsFolder, SharedRun, Store};
 use crate::system;
 
 /// The folder of results that is used where none is named.
@@ -190,6 +190,10 @@ fn forgotten(args: &GcArgs, store: &Store, listed: &[ResultsFolder]) -> Result<F
     let mut forgotten = Forgotten::default();
     for word in &args.forget {
         if let Some(run) = word.to_str().map(|word| store.shared_run(word)).transpose()?.flatten() {
+            if let Some(worker) = store.workers(&run)?.first() {
+                let (id, who) = (run.id, worker.who.clone());
+                return Err(store::Error::RunAtWork { id, who }.into());
+            }
             forgotten.runs.push(run);
             continue;
         }

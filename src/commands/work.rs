@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Error;
+use super::outside;
 use super::rounds::{Carrier, Conclusion, Failures};
 use super::run::{environment, plan, until_asked_to_stop};
 use super::shared_run::{self, Named, command, counted};
@@ -26,13 +27,14 @@ use crate::store::{self, RunRecord, SharedRun, Stop, Store};
 /// When there is no such run, this program or machine does not fit it, or the store cannot be written.
 pub fn run(args: &WorkArgs) -> Result<ExitCode, Error> {
     let (store, run, trials) = find(args)?;
-    if args.resume {
-        run.take_up()?;
-    } else if run.stop().is_some() {
+    if !args.resume && run.stop().is_some() {
         say_stopped(&run);
         return Ok(ExitCode::SUCCESS);
     }
     fits(&run, args, &trials)?;
+    if args.resume {
+        run.take_up()?;
+    }
     let options = RunOptions {
         store: store.root().to_owned().into(),
         backend: BackendOption { backend: Some(run.record.backend.clone()) },
@@ -45,7 +47,7 @@ pub fn run(args: &WorkArgs) -> Result<ExitCode, Error> {
 /// The store, the run in it, which the first worker registers, and its trials.
 fn find(args: &WorkArgs) -> Result<(Store, SharedRun, Trials), Error> {
     let root = &*args.options.store;
-    super::outside::read_for(&args.options.backend);
+    outside::read_for(&args.options.backend);
     match shared_run::find(&Store::peek(root), &args.run, &args.set)? {
         Named::Run(run) => {
             let store = Store::join(root)?;
@@ -64,6 +66,8 @@ fn find(args: &WorkArgs) -> Result<(Store, SharedRun, Trials), Error> {
             Ok((store, run, trials))
         }
         Named::File { id, text, trials } => {
+            // A run of a backend that no machine has would refuse every worker.
+            outside::check(&trials.trials, &args.options.backend)?;
             let joined = Store::join(root)?;
             let found = joined.shared_run(&id)?;
             // Whoever begins a run clears up, and not every worker.
@@ -96,6 +100,15 @@ fn record(args: &WorkArgs, trials: &Trials) -> Result<RunRecord, Error> {
 
 /// The same run for this program and its backend, unless workers are at it.
 fn begin_anew(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<SharedRun, Error> {
+    let text = run.plan()?;
+    let trials = super::of_text(&text, &run.record.file, super::all_trials)?;
+    outside::check(&trials.trials, &args.options.backend)?;
+    let own = record(args, &trials)?;
+    // As another worker with `--anew` may have begun it a moment ago.
+    if (&own.program, &own.backend) == (&run.record.program, &run.record.backend) {
+        run.take_up()?;
+        return Ok(run.clone());
+    }
     let workers = store.workers(run)?;
     if !workers.is_empty() {
         return Err(Error::Missing(format!(
@@ -105,9 +118,6 @@ fn begin_anew(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<SharedR
             run.id
         )));
     }
-    let text = run.plan()?;
-    let trials = super::of_text(&text, &run.record.file, super::all_trials)?;
-    let own = record(args, &trials)?;
     let RunRecord { file, set, folder, .. } = run.record.clone();
     store.forget_run(run)?;
     Ok(store.register_run(&run.id, &text, &RunRecord { file, set, folder, ..own })?)
@@ -220,8 +230,8 @@ impl Worker<'_> {
         if let Ok(outcome) = &carried {
             both.event(&finished(&outcome.done, since));
         }
-        let kept = run.logs().join(journal.run());
-        journal.end(Some(&kept));
+        let kept = run.log(journal.run());
+        journal.end(kept.as_deref());
         let outcome = carried?;
         let stop = *stopped.lock().unwrap_or_else(PoisonError::into_inner);
         self.say_why(&outcome, stop, is_idle.load(Ordering::SeqCst));
