@@ -232,7 +232,8 @@ pub struct WorkArgs {
     /// Change one value of the file, written as in TOML; may be repeated. Every worker that names the file must say so
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Leave after this time without anything to begin: `30s`, `10m`, `2h`
+    /// Leave after this time without anything to begin, and not before it is known that those live who have what is
+    /// left: `30s`, `10m`, `2h`
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = idle)]
     pub idle: Duration,
     /// Take up a run that was stopped

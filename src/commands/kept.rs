@@ -63,9 +63,10 @@ impl KeptRuns {
                  of them; `--forget {UNKNOWN}` says that there are none"
             ));
         }
-        for run in store.shared_runs()? {
+        let shared = store.shared_runs()?;
+        for run in &shared {
             if !run.is_finished() && !kept.forgotten.runs.iter().any(|it| it.id == run.id) {
-                let SharedRun { id, record, .. } = &run;
+                let SharedRun { id, record, .. } = run;
                 kept.unseen.push(format!(
                     "workers built stages of run {id} of {}, and its results are not written yet; `--forget {id}` lets go \
                      of what only it needs",
@@ -105,7 +106,9 @@ impl KeptRuns {
                 }
             }
         }
-        if kept.folders.is_empty() && kept.forgotten.folders.is_empty() {
+        // Where only workers were at work there are no results yet. What is unseen then keeps every artifact.
+        let is_of_workers = !shared.is_empty() && !kept.unseen.is_empty();
+        if kept.folders.is_empty() && kept.forgotten.folders.is_empty() && !is_of_workers {
             return Err(no_runs(Path::new(DEFAULT), &listed));
         }
         Ok(kept)

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Error;
 use super::rounds::Conclusion;
-use crate::cli::FileArgs;
+use crate::cli::{FileArgs, WorkArgs};
 use crate::config::document;
 use crate::exec::{Done, Ending};
 use crate::plan::print::to_toml;
@@ -32,12 +32,17 @@ pub(super) enum Named {
     Run(SharedRun),
 }
 
+/// Whether a word on the command line is a pipeline file, and not the id of a run.
+pub(super) fn is_file(word: &Path) -> bool {
+    document::is_input(word) || fs::metadata(word).is_ok_and(|it| !it.is_dir())
+}
+
 /// What `word` stands for in `store`, with the changes of `set`.
 ///
 /// # Errors
 /// When it is a file with mistakes, or neither a file nor a run.
 pub(super) fn find(store: &Store, word: &Path, set: &[String]) -> Result<Named, Error> {
-    if document::is_input(word) || fs::metadata(word).is_ok_and(|it| !it.is_dir()) {
+    if is_file(word) {
         let trials = super::all_trials(&FileArgs { file: word.to_owned(), set: set.to_vec() })?;
         let text = to_toml(&trials.resolved);
         return Ok(Named::File { id: id_of(&text), text, trials: Box::new(trials) });
@@ -104,13 +109,42 @@ pub(super) fn finish(
     }
 }
 
-/// The command that `verb` does with the file of `run` as its workers were started with.
-pub(super) fn command(run: &SharedRun, verb: &str, more: &[&str]) -> String {
-    let mut words = vec!["runner".to_owned(), verb.to_owned(), run.record.file.clone()];
+/// The command that does `verb` with `run` of `store`, from any folder.
+pub(super) fn command(store: &Path, run: &SharedRun, verb: &str, more: &[&str]) -> String {
+    let store = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
+    let store = store.display().to_string();
+    let words = [&["runner", verb, &run.id, "--store", &store], more].concat();
+    system::as_typed(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>())
+}
+
+/// The command that writes the results of `run` from what is in `store`, in the folder that this process is in:
+/// `runner run` or `sweep`, which is `verb`.
+pub(super) fn writing_results(
+    store: &Path,
+    run: &SharedRun,
+    verb: &str,
+    args: &WorkArgs,
+) -> String {
+    let file =
+        if is_file(&args.run) { args.run.display().to_string() } else { run.record.file.clone() };
+    let mut words = vec!["runner".to_owned(), verb.to_owned(), file];
     for set in &run.record.set {
         words.extend(["--set".to_owned(), set.clone()]);
     }
-    words.extend(more.iter().map(|&word| word.to_owned()));
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    let is_same = |a: &Path, b: &str| {
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        a == Path::new(b) || real(a).is_some_and(|a| Some(a) == real(Path::new(b)))
+    };
+    if !is_same(store, ".runner") {
+        option("--store", store.display().to_string());
+    }
+    if !is_same(&args.options.results, "results") {
+        option("--results", args.options.results.display().to_string());
+    }
+    if let Some(backend) = &args.options.backend.backend {
+        option("--backend", backend.clone());
+    }
     system::as_typed(&words)
 }
 

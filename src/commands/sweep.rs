@@ -54,7 +54,8 @@ fn failed_before(results: &Path, pipeline: &str) -> Failures {
         let help = error["help"].as_array().map(|help| help.iter().map(text).collect());
         let help: Vec<String> = help.unwrap_or_default();
         let help = help.into_iter().filter(|line| !line.contains("--retry-failed")).collect();
-        let failed = Failure { message: text(&error["message"]), help, killed: false, misplaced: false };
+        let failed =
+            Failure { message: text(&error["message"]), help, killed: false, misplaced: false };
         found.entry(fingerprint).or_insert((failed, 0)).1 += 1;
     }
     let all = record.trials.len();

@@ -11,9 +11,10 @@ use super::Error;
 use super::outside;
 use super::rounds::{Carrier, Conclusion, Failures};
 use super::run::{environment, plan, until_asked_to_stop};
-use super::shared_run::{self, Named, command, counted};
+use super::shared_run::{self, Named, command, counted, writing_results};
 use crate::cli::{BackendOption, RunOptions, WorkArgs};
 use crate::console;
+use crate::device::Device;
 use crate::exec::{Both, Ending, Execution, Idle, Journal, Reporter, finished};
 use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
@@ -28,10 +29,10 @@ use crate::store::{self, RunRecord, SharedRun, Stop, Store};
 pub fn run(args: &WorkArgs) -> Result<ExitCode, Error> {
     let (store, run, trials) = find(args)?;
     if !args.resume && run.stop().is_some() {
-        say_stopped(&run);
+        say_stopped(store.root(), &run);
         return Ok(ExitCode::SUCCESS);
     }
-    fits(&run, args, &trials)?;
+    fits(&store, &run, args, &trials)?;
     if args.resume {
         run.take_up()?;
     }
@@ -112,10 +113,10 @@ fn begin_anew(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<SharedR
     let workers = store.workers(run)?;
     if !workers.is_empty() {
         return Err(Error::Missing(format!(
-            "{} of run {} are left: `--anew` must wait until `runner stop {}` has ended them",
+            "{} of run {} are left: `--anew` must wait until `{}` has ended them",
             counted(workers.len()),
             run.id,
-            run.id
+            command(store.root(), run, "stop", &[])
         )));
     }
     let RunRecord { file, set, folder, .. } = run.record.clone();
@@ -137,9 +138,9 @@ fn program() -> Result<String, Error> {
 }
 
 /// That this program, on this machine, is as all workers of `run` are.
-fn fits(run: &SharedRun, args: &WorkArgs, trials: &Trials) -> Result<(), Error> {
+fn fits(store: &Store, run: &SharedRun, args: &WorkArgs, trials: &Trials) -> Result<(), Error> {
     let SharedRun { id, record, .. } = run;
-    let anew = command(run, "work", &["--anew"]);
+    let anew = command(store.root(), run, "work", &["--anew"]);
     let own = program()?;
     if own != record.program {
         return Err(Error::Missing(format!(
@@ -156,7 +157,8 @@ fn fits(run: &SharedRun, args: &WorkArgs, trials: &Trials) -> Result<(), Error> 
             record.backend
         )));
     }
-    let own = dispatch::backend(trials.trials[0].pipeline.device);
+    let device = trials.trials[0].pipeline.device;
+    let own = dispatch::backend(device);
     if own == record.backend {
         return Ok(());
     }
@@ -167,9 +169,14 @@ fn fits(run: &SharedRun, args: &WorkArgs, trials: &Trials) -> Result<(), Error> 
         record.backend
     );
     let could = Isa::ALL.into_iter().find(|isa| format!("cpu {isa}") == record.backend);
-    text += &match could.filter(|isa| isa.available()) {
-        Some(isa) => format!("; with `RUNNER_ISA={isa}` in its environment a worker can"),
-        None => format!("; `{anew}` begins it for `{own}` when no worker is left"),
+    text += &match (could.filter(|isa| isa.available()), device) {
+        (Some(isa), Device::Cpu) => {
+            format!("; with `RUNNER_ISA={isa}` in its environment a worker can")
+        }
+        // `auto` is another device here than for the run.
+        (Some(_), _) => format!("; with `--backend '{}'` a worker can", record.backend),
+        (None, _) if own == dispatch::NO_GPU => String::new(),
+        (None, _) => format!("; `{anew}` begins it for `{own}` when no worker is left"),
     };
     Err(Error::Missing(text))
 }
@@ -251,13 +258,19 @@ impl Worker<'_> {
                 0 => String::new(),
                 failed => format!(", {failed} of them with a failure"),
             };
-            let typed = command(run, verb, &[]);
+            let typed = writing_results(&self.options.store, run, verb, self.args);
+            // A worker that was given an id went there.
+            let place = if shared_run::is_file(&self.args.run) {
+                String::new()
+            } else {
+                format!(" in `{}`", run.record.folder.display())
+            };
             console::say(format_args!(
-                "all stages of run {} have ended{failed}; `{typed}` writes the results",
+                "all stages of run {} have ended{failed}; `{typed}`{place} writes the results",
                 run.id
             ));
         } else if stop.is_some() {
-            say_stopped(run);
+            say_stopped(&self.options.store, run);
         } else if is_idle {
             console::say(format_args!(
                 "nothing of run {} was ready for {} s: the rest is left to its other workers",
@@ -270,7 +283,7 @@ impl Worker<'_> {
     }
 }
 
-fn say_stopped(run: &SharedRun) {
-    let resume = command(run, "work", &["--resume"]);
+fn say_stopped(store: &Path, run: &SharedRun) {
+    let resume = command(store, run, "work", &["--resume"]);
     console::say(format_args!("run {} was stopped; `{resume}` takes it up again", run.id));
 }

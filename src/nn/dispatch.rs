@@ -31,6 +31,11 @@ pub fn read_for(backend: &str) {
     elsewhere().0 = Some(backend.to_owned());
 }
 
+/// From now on pipelines are read for any machine, by whoever asks only what they say: no device need be here.
+pub fn read_anywhere() {
+    read_for(OF_GPUS);
+}
+
 /// Why a GPU of the machines that pipelines are read for could not be tried out here; told once.
 pub fn untried() -> Option<DeviceError> {
     elsewhere().1.take()
@@ -130,7 +135,7 @@ pub fn backend(device: Device) -> String {
 }
 
 /// The backend of a machine without the GPU that a plan is for.
-const NO_GPU: &str = "no GPU";
+pub const NO_GPU: &str = "no GPU";
 
 /// The backend of a processor with fused multiply-add whose kernels do without.
 const WITH_FMA: &str = "cpu portable with fma";

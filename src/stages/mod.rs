@@ -413,9 +413,13 @@ impl From<crate::data::DataError> for Halt {
     fn from(error: crate::data::DataError) -> Self {
         match error {
             crate::data::DataError::Interrupted => Self::Interrupted,
-            error => {
-                Failure { message: error.to_string(), help: error.help(), killed: false, misplaced: false }.into()
+            error => Failure {
+                message: error.to_string(),
+                help: error.help(),
+                killed: false,
+                misplaced: false,
             }
+            .into(),
         }
     }
 }

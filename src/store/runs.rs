@@ -248,7 +248,10 @@ impl Store {
     fn set_aside_wreck(&self, folder: &Path) -> Result<(), Error> {
         let living = self.living_in(&folder.join(WORKERS))?;
         if let Some(worker) = living.first() {
-            return Err(Error::RunUnreadable { path: folder.join(RECORD), who: worker.who.clone() });
+            return Err(Error::RunUnreadable {
+                path: folder.join(RECORD),
+                who: worker.who.clone(),
+            });
         }
         // Another process may have set the wreck aside and registered the run since this one looked.
         self.take_aside(folder, |taken| Ok(parsed(&read(&taken.join(RECORD))?).is_none()))

@@ -166,6 +166,8 @@ impl Ops for CpuOps {
         let (values, back) = match elementwise::run(primitive, inputs) {
             Some(done) => done,
             None => {
+                // The matrix products among these are dfdx's own, by an older `gemm` that goes by the processor's AVX2 and caches:
+                // `RUNNER_ISA` does not decide about them.
                 let matrices =
                     inputs.iter().map(|it| (it.values().to_vec(), (it.rows(), it.columns())));
                 let (values, back) = self.small.run(primitive, matrices.collect())?;
