@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use super::shared_run::command;
 use crate::cli::GcArgs;
 use crate::digest::Fingerprint;
 use crate::report::record::Record;
@@ -194,8 +195,10 @@ fn forgotten(args: &GcArgs, store: &Store, listed: &[ResultsFolder]) -> Result<F
     for word in &args.forget {
         if let Some(run) = word.to_str().map(|word| store.shared_run(word)).transpose()?.flatten() {
             if let Some(worker) = store.workers(&run)?.first() {
-                let (id, who) = (run.id, worker.who.clone());
-                return Err(store::Error::RunAtWork { id, who }.into());
+                let (id, who) = (run.id.clone(), worker.who.clone());
+                let error = store::Error::RunAtWork { id, who };
+                let stop = command(store.root(), &run, "stop", &[]);
+                return Err(Error::Missing(format!("{error}; `{stop}` ends them")));
             }
             forgotten.runs.push(run);
             continue;
