@@ -35,7 +35,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_worker_by_the_id_of_a_run_works_from_any_folder",
     ),
     (
-        "{} of run {} are left: `--anew` must wait until `runner stop {}` has ended them",
+        "{} of run {} are left: `--anew` must wait until `{}` has ended them",
         "another_program_is_refused_with_both_digests_until_it_begins_the_run_anew",
     ),
     (
@@ -105,6 +105,9 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
             "another runner took over, as this one stood still for too long; run it again",
             "{} is at work on this store; try again when it is done",
             "run again once nothing writes to them",
+            "start the worker again",
+            "use the program that the workers are, or wait until they have ended",
+            "`runner stop {id}` with the same `--store` ends them",
             "run the pipeline again: the artifact is set aside and built anew",
         ],
     ),
