@@ -100,6 +100,10 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "a machine with a GPU must join a run for processors",
+        &["; with `--backend '{}'` a worker can"],
+    ),
+    (
         "another runner must come in between at the right moment",
         &[
             "another runner took over, as this one stood still for too long; run it again",
