@@ -250,12 +250,24 @@ fn a_run_without_a_journal_is_shown_from_its_record() {
 #[test]
 fn a_port_that_is_taken_is_said() {
     let root = tempfile::tempdir().unwrap();
-    let page = Page::open(root.path(), &["nothing"]);
+    let page = Page::open(root.path(), &[]);
     let port = page.address.rsplit(':').next().unwrap();
     let output = runner(root.path(), &["watch", "--port", port]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(said.contains(&format!("cannot listen on port {port} of 127.0.0.1")), "{said}");
+}
+
+#[test]
+fn a_name_that_no_run_has_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let output = runner(root.path(), &["watch", "nosuch"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("no run and no pipeline with runs is called `nosuch` in `results`"),
+        "{said}"
+    );
 }
 
 #[test]
