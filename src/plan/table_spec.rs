@@ -30,6 +30,9 @@ pub struct TableSpec {
     pub best: Option<Best>,
     /// Which trials count.
     pub trials: Which,
+    /// The row that stands for the run where there is place for one alone.
+    #[serde(default)]
+    pub headline: Option<String>,
     /// The row that the others are compared with.
     pub baseline: Option<String>,
     /// How they are compared.

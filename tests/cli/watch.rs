@@ -142,6 +142,11 @@ fn a_killed_run_is_shown_as_ended_without_a_word_and_the_next_one_is_gone_over_t
     child.kill().unwrap();
     child.wait().unwrap();
     until("the death of the process", || (page.state()["state"] == "died").then_some(()));
+    let list = text(&runner(root, &["ls"]).stdout);
+    assert!(
+        list.lines().any(|line| line.contains(" died ") && line.contains(" of 6 stages")),
+        "{list}"
+    );
     assert_eq!(page.state()["run"], run);
     assert_eq!(live(root).len(), 1);
     let status = text(&runner(root, &["status"]).stdout);
