@@ -2,7 +2,7 @@
 //! has none. Compares no cell with another but to mark the best.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use indexmap::{IndexMap, IndexSet};
 
@@ -181,7 +181,10 @@ fn cell(
     meeting: Option<Meeting>,
 ) -> Result<TableCell, TableError> {
     let crossing = meeting.is_some();
-    let Meeting { scores: met, without } = meeting.unwrap_or_default();
+    let Meeting { scores: mut met, without } = meeting.unwrap_or_default();
+    // Two stages that give a model the same score say one thing, and not two.
+    let mut seen = HashSet::new();
+    met.retain(|it| seen.insert((it.trial, &it.model, &it.dataset, it.value.to_bits())));
     accounted(spec, over, scores, (row, column), &met)?;
     let sample = |score: &&TrialScore| {
         let trial = &scores.trials[score.trial];
