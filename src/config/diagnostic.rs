@@ -151,8 +151,8 @@ mod tests {
         assert_eq!(suggest("zzz", ["a", "b", "a"]).unwrap(), "expected one of `a`, `b`");
         assert_eq!(suggest("unfreeze", ["freeze", "thaw"]).unwrap(), "did you mean `thaw`?");
         assert_eq!(suggest("unfreeze", ["freeze"]).unwrap(), "did you mean `freeze`?");
-        let both: Vec<String> = suggest_and_list("mmd", ["mdd", "dan"]).collect();
-        assert_eq!(both, ["did you mean `mdd`?", "expected one of `mdd`, `dan`"]);
+        let both: Vec<String> = suggest_and_list("dannn", ["dann", "mdd"]).collect();
+        assert_eq!(both, ["did you mean `dann`?", "expected one of `dann`, `mdd`"]);
         assert_eq!(suggest_and_list("x", ["mdd"]).count(), 1);
         assert_eq!(suggest("zzz", []), None);
     }

@@ -266,13 +266,15 @@ fn a_port_that_is_taken_is_said() {
 #[test]
 fn a_name_that_no_run_has_is_an_error() {
     let root = tempfile::tempdir().unwrap();
-    let output = runner(root.path(), &["watch", "nosuch"]);
-    assert_eq!(output.status.code(), Some(1));
+    let root = root.path();
+    photos(root);
+    assert!(runner(root, &["run", "photos.toml", "--quiet"]).status.success());
+    let output = runner(root, &["watch", "nosuch"]);
+    assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
-    assert!(
-        said.contains("no run and no pipeline with runs is called `nosuch` in `results`"),
-        "{said}"
-    );
+    assert!(said.contains("no run and no pipeline with runs is called `nosuch`"), "{said}");
+    assert!(text(&runner(root, &["ls"]).stdout).contains("photos"));
+    assert_eq!(Page::open(root, &["photos"]).state()["state"], "ended");
 }
 
 #[test]

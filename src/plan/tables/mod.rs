@@ -159,7 +159,7 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
         ),
         ("best", "what is marked as best in each column; by the metric when left out"),
         ("trials", "whether all trials count or those that `[sweep.select]` selected"),
-        ("headline", "row that `runner ls` shows; otherwise the last but for those of `gap_closed` and `baseline`"),
+        ("headline", "row that lists of runs show; otherwise the last but for those of `gap_closed` and `baseline`"),
         ("baseline", "row that others are compared with, in pairs"),
         ("test", "test of the differences to the baseline"),
         ("gap_closed", "a column with the share of the gap between two rows that each row closes"),

@@ -30,6 +30,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_failure_of_runs_at_work_holds_for_who_joins_them_until_told_otherwise_or_they_are_over",
     ),
     (
+        "no run and no pipeline with runs is called `{name}` in `{}`; `runner ls` lists them, and the page of a \
+             pipeline's file waits for its first run",
+        "a_name_that_no_run_has_is_an_error",
+    ),
+    (
         "`--retry-failed` tries it again, whatever killed it",
         "a_stage_that_is_killed_three_times_fails_with_advice_that_works",
     ),
