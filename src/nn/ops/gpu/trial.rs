@@ -22,6 +22,7 @@ fn tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::Tf32 => 2e-2,
         Precision::Float32 => 1e-3,
+        Precision::Bf16 => 8e-2,
     }
 }
 
