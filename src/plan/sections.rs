@@ -112,18 +112,16 @@ pub(super) fn head(keys: &mut Keys) -> Result<Head, Noted> {
         if matches!(device, Device::Cuda { .. }) || !chosen {
             return Ok(device);
         }
-        // What a processor computes is as near as what was asked for, or nearer, but for bf16.
         let (message, label, help) = match (word.as_str(), precision) {
+            // A processor is at least as precise.
             ("auto", Precision::Tf32 | Precision::Float32) => return Ok(device),
-            ("auto", Precision::Bf16) => (
-                "`bf16` needs a GPU, and `auto` finds none that can be used".to_owned(),
-                "of GPUs",
-                "`precision = \"float32\"` is for both, and `runner devices` says what there is",
-            ),
             (_, Precision::Bf16) => (
-                format!("`bf16` needs a GPU, and `{word}` is in single precision"),
-                "of GPUs",
-                "leave it out, or `device = \"cuda:0\"` where there is a GPU",
+                match word.as_str() {
+                    "auto" => "`bf16` needs a GPU, and `auto` finds none that can be used".into(),
+                    _ => format!("`bf16` needs a GPU, and `{word}` is in single precision"),
+                },
+                "only GPUs have it",
+                "leave it out; `runner devices` says what there is",
             ),
             (_, Precision::Tf32 | Precision::Float32) => (
                 format!("`precision` is of GPUs, and `{word}` is in single precision"),
