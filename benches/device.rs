@@ -127,6 +127,7 @@ fn check(ops: &Backend, [tf32, bf16]: [&Backend; 2], gpu: Option<&Arc<Gpu>>) -> 
     case("large convolution, TF32", &|| reference::ops::many_tiles(tf32, 2e-3));
     if let Some(gpu) = gpu {
         case("large convolution, bf16", &|| reference::ops::many_tiles(bf16, 4e-3));
+        case("dann step, bf16", &|| step::dann_in_bf16(bf16));
         for of in reference::bf16::cases() {
             case(&format!("{}, bf16", of.golden.name), &|| of.distances(bf16));
         }
