@@ -8,12 +8,12 @@ using Medium = tile::Tiles<tile::Medium, tile::Factors::TF32>;
 using Small = tile::Tiles<tile::Small, tile::Factors::TF32>;
 using Precise = tile::Tiles<tile::Small, tile::Factors::FLOAT32>;
 #ifdef WARPGROUPS
-using GroupHuge = group::Tiles<group::Huge, group::Floats>;
+using GroupHuge = group::Tiles<group::Huge, group::InTf32>;
 // These have no registers to spare.
-using GroupLarge = group::Tiles<group::Large, group::Floats, false>;
-using GroupMedium = group::Tiles<group::Medium, group::Floats, false>;
-using GroupWide = group::Tiles<group::Wide, group::Floats>;
-using GroupSmall = group::Tiles<group::Small, group::Floats>;
+using GroupLarge = group::Tiles<group::Large, group::InTf32, false>;
+using GroupMedium = group::Tiles<group::Medium, group::InTf32, false>;
+using GroupWide = group::Tiles<group::Wide, group::InTf32>;
+using GroupSmall = group::Tiles<group::Small, group::InTf32>;
 #endif
 
 }  // namespace

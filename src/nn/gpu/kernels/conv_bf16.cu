@@ -8,12 +8,12 @@ using LargeBf16 = tile::Tiles<tile::Large, tile::Factors::BF16>;
 using MediumBf16 = tile::Tiles<tile::Medium, tile::Factors::BF16>;
 using SmallBf16 = tile::Tiles<tile::Small, tile::Factors::BF16>;
 #ifdef WARPGROUPS
-using GroupHugeBf16 = group::Tiles<group::Huge, group::Halves>;
+using GroupHugeBf16 = group::Tiles<group::Huge, group::InBf16>;
 // Its product of the gradient of the input has no register to spare.
-using GroupLargeBf16 = group::Tiles<group::Large, group::Halves, false>;
-using GroupMediumBf16 = group::Tiles<group::Medium, group::Halves>;
-using GroupWideBf16 = group::Tiles<group::Wide, group::Halves>;
-using GroupSmallBf16 = group::Tiles<group::Small, group::Halves>;
+using GroupLargeBf16 = group::Tiles<group::Large, group::InBf16, false>;
+using GroupMediumBf16 = group::Tiles<group::Medium, group::InBf16>;
+using GroupWideBf16 = group::Tiles<group::Wide, group::InBf16>;
+using GroupSmallBf16 = group::Tiles<group::Small, group::InBf16>;
 #endif
 
 }  // namespace

@@ -25,13 +25,13 @@ using Small = Size<64, 64>;
 // the rows has a line for each depth, which is LONGER so that neighbours are in other banks.
 
 // Floats: the four from 4 (i ^ row % 8) on in the place of those from 4 i on, as tensor cores and `load_fragment` want it.
-struct Single {
+struct Floats {
   static constexpr int WORDS = DEPTH, LONGER = 8;
   __device__ static int place(int row, int depth) { return row * DEPTH + ((depth / 4 ^ row % 8) * 4 | depth % 4); }
 };
 
 // Floats that a thread takes by twos, so that four rows of eight neighbouring depths are in all banks.
-struct Twos {
+struct FloatsByTwos {
   static constexpr int WORDS = DEPTH, LONGER = 4;
   __device__ static int place(int row, int depth) { return row * DEPTH + ((depth / 4 ^ row % 4 * 2) * 4 | depth % 4); }
 };
@@ -42,10 +42,11 @@ struct Pairs {
   __device__ static int place(int row, int depth) { return row * WORDS + ((depth / 8 ^ row / 2 % 4) * 4 | depth % 8 / 2); }
 };
 
-// How the operands of a product lie, and what the right one becomes where it is turned.
-struct Floats {
-  using Left = Single;
-  using Right = Single;
+// How the operands of a product lie, and how a right one is rounded that is turned.
+struct InTf32 {
+  static constexpr bool IN_PAIRS = false;
+  using Left = Floats;
+  using Right = Floats;
   // Four depths of a row, rounded.
   __device__ static void put(float *stage, int row, int depth, const float (&values)[4]) {
     Values<4> turned;
@@ -53,8 +54,9 @@ struct Floats {
     store<4>(stage + Right::place(row, depth), turned);
   }
 };
-struct Halves {
-  using Left = Twos;
+struct InBf16 {
+  static constexpr bool IN_PAIRS = true;
+  using Left = FloatsByTwos;
   using Right = Pairs;
   __device__ static void put(float *stage, int row, int depth, const float (&values)[4]) {
     const Values<2> turned = {as_float(bf16_pair(values[0], values[1])), as_float(bf16_pair(values[2], values[3]))};
@@ -184,7 +186,7 @@ struct Stages<A, ROWS, true> {
   }
 };
 
-// As `tile::product`, in TF32 or, by Halves, in bf16. `shared` begins at a multiple of 1024 bytes and has room for AT_ONCE stages of both
+// As `tile::product`, in TF32 or bf16, as the Form says. `shared` begins at a multiple of 1024 bytes and has room for AT_ONCE stages of both
 // operands. A right operand along the depth is rounded. Operands come four values at once. Where it OVERLAPS, copies are begun while tensor cores multiply, for
 // which a thread needs a few registers more.
 template <class Size, class Form, bool OVERLAPS, class A, class B, class At, class More, class Put>
@@ -196,7 +198,7 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
   static_assert(!(TURN && A::CAN_SKIP), "what is turned comes stage after stage");
   using Left = Copies<typename Form::Left, A, ROWS, THREADS>;
   using Right = Rights<TURN, Form, B, COLUMNS, THREADS>;
-  constexpr bool IN_PAIRS = Form::Right::WORDS < DEPTH;
+  constexpr bool IN_PAIRS = Form::IN_PAIRS;
   // Stages that are started before the first is multiplied. What goes through registers does so for one stage at a time.
   constexpr int AHEAD = AT_ONCE - 1;
   const int in = threadIdx.x & 3, warp_row = (threadIdx.x >> 5) * 16, own_row = warp_row + tile::group_of_lane();
@@ -272,7 +274,7 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
 
 template <class Of, class Form, bool OVERLAPS = true>
 struct Tiles : Of {
-  static constexpr bool TAKES_PAIRS = Form::Right::WORDS < DEPTH;
+  static constexpr bool TAKES_PAIRS = Form::IN_PAIRS;
   template <class... Given>
   __device__ static void product(const Given &...given) { group::product<Of, Form, OVERLAPS>(given...); }
 };
