@@ -164,4 +164,11 @@ fn advice_about_devices_helps_when_it_is_followed() {
         let advice = "leave it out, or `device = \"auto\"`";
         scene.follow(&["check", "p.toml"], advice, &[(from, to)]);
     }
+    for device in ["cpu", "auto"] {
+        let mut scene = Scene::new(GOOD);
+        let halved = format!("name = \"good\"\ndevice = \"{device}\"\nprecision = \"bf16\"");
+        scene.edit(("name = \"good\"", &halved), &[]);
+        let advice = "leave it out; `runner devices` says what there is";
+        scene.follow(&["check", "p.toml"], advice, &[("precision = \"bf16\"", "")]);
+    }
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "a bench that shares it does not use all of it")]
 
+pub mod bf16;
 pub mod method_step;
 pub mod ops;
 pub mod primitives;

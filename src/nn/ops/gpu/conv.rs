@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use super::GpuOps;
 use super::node::{
-    MOST_LAYERS, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe, size, tiles, values,
+    MOST_LAYERS, Rounding, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe, size,
+    tiles, values,
 };
 use super::rows::Parts;
 use super::tiles::{Candidate, best, best_in_parts};
@@ -125,30 +126,45 @@ impl Sizes {
         self.images * self.conv.output().area()
     }
 
-    pub(super) fn is_rounded(self) -> bool {
-        self.precision == Precision::Tf32
+    pub fn precision(self) -> Precision {
+        self.precision
+    }
+
+    /// How the kernels want the filters to be rounded.
+    fn rounding(self) -> Rounding {
+        match self.precision {
+            Precision::Tf32 => Rounding::Tf32,
+            Precision::Float32 => Rounding::None,
+            Precision::Bf16 => Rounding::Bf16,
+        }
     }
 
     /// The kernel for so many rows and columns, in so many layers.
     fn kernel(self, of: &Kernels, has_groups: bool, product: [usize; 3]) -> Kernel {
-        match (self.precision, has_groups) {
-            (Precision::Float32, _) => of.precise,
-            (Precision::Tf32, false) => best(&of.by_warps, product),
-            (Precision::Tf32, true) => match of.few {
-                Some(few) if self.wide_channels <= FEW => few,
-                _ => best(&of.by_groups, product),
-            },
+        let in_tf32 = || match (has_groups, of.few) {
+            (false, _) => best(&of.by_warps, product),
+            (true, Some(few)) if self.wide_channels <= FEW => few,
+            (true, _) => best(&of.by_groups, product),
+        };
+        match self.precision {
+            Precision::Float32 => of.precise,
+            Precision::Tf32 => in_tf32(),
+            Precision::Bf16 => in_tf32().in_bf16(),
         }
     }
 
     /// The kernel of the gradient of the filters, and into how many parts the pixels are cut.
     fn filter_kernel(self, has_groups: bool) -> (Kernel, usize) {
-        let candidates = match self.precision {
-            Precision::Float32 => &PRECISE_FILTER_GRADIENT[..],
-            Precision::Tf32 if has_groups => &FILTER_GRADIENT[..],
-            Precision::Tf32 => &FILTER_GRADIENT[..3],
+        let candidates = match (self.precision, has_groups) {
+            (Precision::Float32, _) => &PRECISE_FILTER_GRADIENT[..],
+            (Precision::Tf32 | Precision::Bf16, true) => &FILTER_GRADIENT[..],
+            (Precision::Tf32 | Precision::Bf16, false) => &FILTER_GRADIENT[..3],
         };
-        best_in_parts(candidates, self.of_filters(), self.pixels())
+        let (kernel, parts) = best_in_parts(candidates, self.of_filters(), self.pixels());
+        match self.precision {
+            Precision::Float32 | Precision::Tf32 => (kernel, parts),
+            Precision::Bf16 => (kernel.in_bf16(), parts),
+        }
     }
 
     /// Rows and columns of that product, in so many layers.
@@ -169,7 +185,8 @@ impl Sizes {
     }
 }
 
-/// The kernels of a product that takes place for every pixel.
+/// The kernels of a product that takes place for every pixel, in single precision and in TF32. The tile that is the fastest in TF32 is
+/// taken to be the fastest in bf16 too.
 pub(super) struct Kernels {
     pub precise: Kernel,
     pub by_warps: [Candidate; 3],
@@ -358,7 +375,7 @@ impl GpuOps {
             s: taps,
             step: taps,
             wide: wide_channels,
-            is_rounded: sizes.is_rounded(),
+            rounding: sizes.rounding(),
         };
         self.turned_once(weight, turn)
     }
@@ -372,7 +389,7 @@ impl GpuOps {
             s: columns,
             step: columns,
             wide: sizes.wide_filters,
-            is_rounded: sizes.is_rounded(),
+            rounding: sizes.rounding(),
         };
         self.turned_once(weight, turn)
     }

@@ -36,14 +36,23 @@ pub(super) struct Turn {
     /// Values from one to the next of the `c`.
     pub step: usize,
     pub wide: usize,
-    /// Whether values are rounded to TF32.
-    pub is_rounded: bool,
+    pub rounding: Rounding,
+}
+
+/// How values are rounded when their layout changes, by the numbers that `swap_axes` knows (`layout.cu`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rounding {
+    /// Not at all.
+    None = 0,
+    Tf32 = 1,
+    /// To bf16, of which two are in the room of one value.
+    Bf16 = 2,
 }
 
 impl Turn {
     /// Axes that are exchanged.
     pub fn plain(n: usize, c: usize, s: usize) -> Self {
-        Self { n, c, s, step: s, wide: c, is_rounded: false }
+        Self { n, c, s, step: s, wide: c, rounding: Rounding::None }
     }
 
     /// The same as one matrix, where nothing changes its place.
@@ -205,12 +214,13 @@ impl GpuOps {
 
     /// Values in another layout.
     pub(super) fn turned(&self, x: &Block, turn: Turn) -> Result<Block, OpError> {
-        let Turn { n, c, s, step, wide, is_rounded } = turn.as_few();
-        let y = self.room(n * s * wide)?;
-        if n * s * wide == 0 {
+        let Turn { n, c, s, step, wide, rounding } = turn.as_few();
+        let values = n * s * wide;
+        let y = self.room(if rounding == Rounding::Bf16 { values.div_ceil(2) } else { values })?;
+        if values == 0 {
             return Ok(y);
         }
-        let shape = [c, s, step, wide, usize::from(is_rounded)].map(size);
+        let shape = [c, s, step, wide, rounding as usize].map(size);
         let given = [&[count(n)], &shape[..], &[block(x), block(&y)]].concat();
         // Tiles as the kernel has them.
         let few = wide.min(32);
@@ -344,7 +354,7 @@ mod tests {
             (5, 600, 2, 2, 600),
         ];
         for (n, c, s, step, wide) in shapes {
-            let turn = Turn { n, c, s, step, wide, is_rounded: false };
+            let turn = Turn { n, c, s, step, wide, rounding: Rounding::None };
             let values = numbers(7, n * c * step);
             let x = ops.tensor(values.clone(), Dims::Flat(values.len())).unwrap();
             let y = ops.turned(&Node::of(&x).value, turn).unwrap();

@@ -8,6 +8,7 @@ use super::node::{
 };
 use super::values::{Binary, Unary};
 use super::{GpuOps, told};
+use crate::device::Precision;
 use crate::nn::gpu::{Arg, Block, Grid, Kernel};
 use crate::nn::ops::{Dims, OpError, Ops as _, Primitive, Tensor};
 
@@ -296,10 +297,10 @@ impl GpuOps {
         }))
     }
 
-    /// The product of two matrices, `[m, n]`, whose sums have `k` terms.
+    /// The product of two matrices, `[m, n]`, whose sums have `k` terms. Its factors are rounded to bf16 or not at all.
     fn product(
         &self,
-        product: Product,
+        (product, precision): (Product, Precision),
         (m, n, k): (usize, usize, usize),
         (a, b): (&Block, &Block),
         bias: Option<&Block>,
@@ -308,6 +309,10 @@ impl GpuOps {
             Product::Nt => Kernel::MatmulNt,
             Product::Nn => Kernel::MatmulNn,
             Product::Tn => Kernel::MatmulTn,
+        };
+        let kernel = match precision {
+            Precision::Float32 | Precision::Tf32 => kernel,
+            Precision::Bf16 => kernel.in_bf16(),
         };
         // A small product would leave most of the GPU idle: its terms are cut into parts, which are added up afterwards.
         let tile = kernel.tile().expect("a product has tiles");
@@ -325,19 +330,21 @@ impl GpuOps {
         }
     }
 
+    /// A product of two tensors, of which losses are made: in single precision always.
     fn product_of(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
+        const PRECISION: Precision = Precision::Float32;
         let (m, k, n) = (a.rows(), a.columns(), b.columns());
         let (left, right) = (values(a), values(b));
-        let y = self.product(Product::Nn, (m, n, k), (&left, &right), None)?;
+        let y = self.product((Product::Nn, PRECISION), (m, n, k), (&left, &right), None)?;
         let y = self.wrap(y, Dims::Rows(m, n));
         Ok(self.record(&[a, b], y, move |ops, dy, wanted| {
             let mut gradients = vec![None, None];
             if wanted[0] {
-                let da = ops.product(Product::Nt, (m, k, n), (&dy, &right), None)?;
+                let da = ops.product((Product::Nt, PRECISION), (m, k, n), (&dy, &right), None)?;
                 gradients[0] = Some(Rc::new(da));
             }
             if wanted[1] {
-                let db = ops.product(Product::Tn, (k, n, m), (&left, &dy), None)?;
+                let db = ops.product((Product::Tn, PRECISION), (k, n, m), (&left, &dy), None)?;
                 gradients[1] = Some(Rc::new(db));
             }
             Ok(gradients)
@@ -356,20 +363,33 @@ impl GpuOps {
         let (input, matrix) = (values(x), values(weight));
         let shape = (rows, outputs, features);
         let bias_values = bias.map(values);
-        let y = self.product(Product::Nt, shape, (&input, &matrix), bias_values.as_deref())?;
+        let y = self.product(
+            (Product::Nt, self.precision),
+            shape,
+            (&input, &matrix),
+            bias_values.as_deref(),
+        )?;
         let y = self.wrap(y, Dims::Rows(rows, outputs));
         let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
         Ok(self.record(&inputs, y, move |ops, dy, wanted| {
             let mut gradients = vec![None; wanted.len()];
             if wanted[0] {
                 let shape = (rows, features, outputs);
-                gradients[0] =
-                    Some(Rc::new(ops.product(Product::Nn, shape, (&dy, &matrix), None)?));
+                gradients[0] = Some(Rc::new(ops.product(
+                    (Product::Nn, ops.precision),
+                    shape,
+                    (&dy, &matrix),
+                    None,
+                )?));
             }
             if wanted[1] {
                 let shape = (outputs, features, rows);
-                gradients[1] =
-                    Some(Rc::new(ops.product(Product::Tn, shape, (&dy, &input), None)?));
+                gradients[1] = Some(Rc::new(ops.product(
+                    (Product::Tn, ops.precision),
+                    shape,
+                    (&dy, &input),
+                    None,
+                )?));
             }
             if wanted.get(2) == Some(&true) {
                 gradients[2] = Some(Rc::new(ops.column_sums(&dy, rows, outputs)?));
