@@ -1,7 +1,7 @@
 //! A device against PyTorch: its results against the golden files, its times against another program.
 //!
 //! ```text
-//! device DEVICE check     # every golden operation, the golden steps of DANN and CORAL; exit code 1 if one is off
+//! device DEVICE check     # every golden operation, the golden steps of DANN and CORAL, changes of images; exit code 1 if one is off
 //! device DEVICE times     # answers lines `WORK TIMES`, as `work` does
 //! device cuda:N tiles     # what every kernel takes for convolutions of ResNets and of `dacnn`
 //! ```
@@ -110,6 +110,12 @@ fn check(ops: &Backend, tf32: &Backend, gpu: Option<&Arc<Gpu>>) -> bool {
                 .map(|(what, off)| Distance { name: what.into(), off, scale: 1.0, limit })
                 .collect()
         });
+        for shape in [(1, 28, 28), (3, 12, 17), (3, 224, 224)] {
+            let (channels, height, width) = shape;
+            case(&format!("changed images, {channels} x {height} x {width}"), &|| {
+                reference::pixel_changes::distances(tf32, shape).expect("a GPU keeps images")
+            });
+        }
     }
     println!("{passed} passed, {failed} failed");
     failed == 0

@@ -5,6 +5,7 @@
 
 pub mod method_step;
 pub mod ops;
+pub mod pixel_changes;
 pub mod primitives;
 pub mod step;
 
