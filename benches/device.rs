@@ -3,6 +3,7 @@
 //! ```text
 //! device DEVICE check     # every golden operation, the golden steps of DANN and CORAL, changes of images; exit code 1 if one is off
 //! device DEVICE times     # answers lines `WORK TIMES`, as `work` does
+//! device DEVICE host      # what a step takes the host, on a stand-in whose kernels do nothing
 //! device cuda:N tiles     # what every kernel takes for convolutions of ResNets and of `dacnn`
 //! ```
 //!
@@ -29,10 +30,10 @@ fn main() -> ExitCode {
     // Cargo adds `--bench`.
     let words = runner::system::command_line().into_iter().skip(1).filter(|word| word != "--bench");
     let words: Vec<String> = words.collect();
-    let [device, what @ ("check" | "times" | "tiles")] =
+    let [device, what @ ("check" | "times" | "host" | "tiles")] =
         words.iter().map(String::as_str).collect::<Vec<_>>()[..]
     else {
-        eprintln!("usage: device cpu|dfdx|cuda:N|dfdx-cuda:N check|times|tiles");
+        eprintln!("usage: device cpu|dfdx|cuda:N|dfdx-cuda:N check|times|host|tiles");
         return ExitCode::from(2);
     };
     match done(device, what) {
@@ -51,6 +52,12 @@ fn done(device: &str, what: &str) -> Result<bool, Box<dyn std::error::Error>> {
     if what == "times" {
         return dispatch::on(tf32, |ops| {
             steps::answer(ops);
+            Ok(true)
+        });
+    }
+    if what == "host" {
+        return dispatch::on(tf32, |ops| {
+            steps::print_host_times(ops);
             Ok(true)
         });
     }

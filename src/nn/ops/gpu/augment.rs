@@ -1,7 +1,7 @@
 //! Changes of images that stay on the GPU: each kind is a kernel that reads the bytes of all images of a batch and writes others.
 
 use super::input::Pixels;
-use super::node::{block, blocks, count, for_each, size};
+use super::node::{all, block, blocks, count, for_each, size};
 use super::{GpuOps, told};
 use crate::nn::geometry::Chw;
 use crate::nn::gpu::{Block, Given, Grid, Kernel};
@@ -50,7 +50,7 @@ impl GpuOps {
         // A thread for each of `of`, with the numbers that were drawn.
         let changed = |kernel: Kernel, of: usize, drawn: Given| {
             let shape = [height, width, channels].map(size);
-            let given = [&[count(of)], &shape[..], &[rows, from, drawn, block(into)]].concat();
+            let given = all(&[&[count(of)], &shape[..], &[rows, from, drawn, block(into)]]);
             self.launch(kernel, for_each(of), &given)
         };
         let bytes = images * shape.len();
@@ -97,7 +97,7 @@ impl GpuOps {
                 let shape = [shape.area(), channels].map(size);
                 let lists = [rows, from, Given::Words(&steps), block(into)];
                 let grid = Grid { blocks: [blocks(images, 1), 1, 1], threads: RECOLOR };
-                self.launch(Kernel::RecolorImages, grid, &[&shape[..], &lists].concat())
+                self.launch(Kernel::RecolorImages, grid, &all(&[&shape[..], &lists]))
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::node::{block, count, for_each, size};
+use super::node::{all, block, count, for_each, size};
 use super::{GpuOps, told};
 use crate::nn::geometry::Chw;
 use crate::nn::gpu::{Arg, Block, Given, Kernel, MOST_STAGED, Resident};
@@ -104,7 +104,7 @@ impl GpuOps {
         let [places, pixels] = self.found(pixels);
         let shape = [channels, len / channels, usize::from(maps.is_some())].map(size);
         let lists = [places, pixels, block(&table), block(&y)];
-        let given = [&[count(images * len)], &shape[..], &lists].concat();
+        let given = all(&[&[count(images * len)], &shape[..], &lists]);
         self.launch(Kernel::NormaliseImages, for_each(images * len), &given)?;
         let dims = maps.map_or(Dims::Rows(images, len), |shape| Dims::Maps(images, shape));
         Ok(self.wrap(y, dims))
