@@ -1,8 +1,9 @@
 //! A device against PyTorch: its results against the golden files, its times against another program.
 //!
 //! ```text
-//! device DEVICE check              # every golden operation, the golden steps of DANN and CORAL; exit code 1 if one is off
+//! device DEVICE check              # every golden operation, the golden steps of DANN and CORAL, changes of images; exit code 1 if one is off
 //! device DEVICE times [PRECISION]  # answers lines `WORK TIMES`, as `work` does
+//! device DEVICE host               # what a step takes the host, on a stand-in whose kernels do nothing
 //! device cuda:N tiles [PRECISION]  # what every kernel takes for convolutions of ResNets and of `dacnn`
 //! ```
 //!
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     let words = runner::system::command_line().into_iter().skip(1).filter(|word| word != "--bench");
     let words: Vec<String> = words.collect();
     let asked = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [device, what @ ("check" | "times" | "tiles")] => Some((device, what, None)),
+        [device, what @ ("check" | "times" | "host" | "tiles")] => Some((device, what, None)),
         [device, what @ ("times" | "tiles"), word] => {
             Precision::named(word).map(|precision| (device, what, Some(precision)))
         }
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     let Some((device, what, precision)) = asked else {
         let precisions = words_of::<Precision>().join("|");
         eprintln!(
-            "usage: device cpu|dfdx|cuda:N|dfdx-cuda:N check|times [{precisions}]|tiles [{precisions}]"
+            "usage: device cpu|dfdx|cuda:N|dfdx-cuda:N check|host|times [{precisions}]|tiles [{precisions}]"
         );
         return ExitCode::from(2);
     };
@@ -69,6 +70,12 @@ fn done(
     if what == "times" {
         return dispatch::on(find(precision)?, |ops| {
             steps::answer(ops);
+            Ok(true)
+        });
+    }
+    if what == "host" {
+        return dispatch::on(find(precision)?, |ops| {
+            steps::print_host_times(ops);
             Ok(true)
         });
     }
@@ -139,6 +146,12 @@ fn check(ops: &Backend, [tf32, bf16]: [&Backend; 2], gpu: Option<&Arc<Gpu>>) -> 
                 .map(|(what, off)| Distance { name: what.into(), off, scale: 1.0, limit })
                 .collect()
         });
+        for shape in [(1, 28, 28), (3, 12, 17), (3, 224, 224)] {
+            let (channels, height, width) = shape;
+            case(&format!("changed images, {channels} x {height} x {width}"), &|| {
+                reference::pixel_changes::distances(tf32, shape).expect("a GPU keeps images")
+            });
+        }
     }
     println!("{passed} passed, {failed} failed");
     failed == 0

@@ -217,7 +217,7 @@ fn steps_are_replayed_as_a_whole_and_nothing_waits_for_the_gpu_within_an_epoch()
 }
 
 #[test]
-fn a_step_sends_places_and_labels_alone_where_nothing_is_augmented_and_bytes_where_it_is() {
+fn a_step_sends_places_labels_and_what_was_drawn_for_changes_and_no_images_but_mixed_ones() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     photos(root);
@@ -233,8 +233,12 @@ fn a_step_sends_places_and_labels_alone_where_nothing_is_augmented_and_bytes_whe
     // Images of 12 by 12 pixels with 3 channels, 16 of them in most batches and 8 in every third: 5760 bytes.
     let Some(plain) = per_step("plain", "net", &[]) else { return };
     assert!(plain < 600, "{plain} bytes");
+    // Seven numbers for each image that is flipped.
     let augmented = per_step("flipped", "net", &["stages.net.augment=[\"flip\"]"]).unwrap();
-    assert!((5760..6360).contains(&augmented), "{augmented} bytes");
+    assert!((plain + 300..plain + 500).contains(&augmented), "{augmented} bytes, not {plain}");
+    // Images that are mixed go up as numbers.
+    let mixed = per_step("mixed", "net", &["stages.net.augment=[\"mixup\"]"]).unwrap();
+    assert!(mixed > 4 * 5760, "{mixed} bytes");
     // The output of frozen layers has 200 numbers for each of 16 target images and as many labelled ones: 23467 bytes.
     let frozen = per_step("frozen", "adapted", &[]).unwrap();
     assert!(frozen < 1000, "{frozen} bytes");

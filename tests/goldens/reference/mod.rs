@@ -6,6 +6,7 @@
 pub mod bf16;
 pub mod method_step;
 pub mod ops;
+pub mod pixel_changes;
 pub mod primitives;
 pub mod step;
 

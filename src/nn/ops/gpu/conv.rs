@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
+use smallvec::smallvec;
+
 use super::GpuOps;
 use super::node::{
-    MOST_LAYERS, Rounding, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe, size,
+    Back, List, MOST_LAYERS, Rounding, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe, size,
     tiles, values,
 };
 use super::rows::Parts;
@@ -96,7 +98,7 @@ impl Sizes {
     }
 
     /// What the kernels are told of the shape, with so many channels and filters in all.
-    fn shape(self, channels: usize, filters: usize) -> Vec<Given<'static>> {
+    fn shape(self, channels: usize, filters: usize) -> List<'static> {
         let Self { conv, images, is_by_place, .. } = self;
         let (input, output) = (conv.input, conv.output());
         let shape = [
@@ -274,7 +276,7 @@ impl GpuOps {
         let weights = values(weight);
         let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
         Ok(self.record(&inputs, y, move |ops, dy, wanted| {
-            let mut gradients = vec![None; wanted.len()];
+            let mut gradients: Back = smallvec![None; wanted.len()];
             if is_depthwise(&sizes.conv) {
                 if wanted[0] {
                     let dx = ops.depthwise_input_gradient(sizes, (&dy, &weights))?;

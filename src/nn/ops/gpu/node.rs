@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{GpuOps, told};
 use crate::nn::geometry::Chw;
 use crate::nn::gpu::{Arg, Block, Given, Grid, Kernel};
@@ -103,6 +105,16 @@ pub(super) fn width(channels: usize) -> usize {
     [4, 2].into_iter().find(|it| channels.is_multiple_of(*it)).unwrap_or(1)
 }
 
+/// What a launch is given; few kernels have more parameters.
+pub(super) type List<'a> = SmallVec<[Given<'a>; 36]>;
+
+/// Some lists, one after the other.
+pub(super) fn all<'a>(parts: &[&[Given<'a>]]) -> List<'a> {
+    let mut all = List::new();
+    parts.iter().for_each(|part| all.extend_from_slice(part));
+    all
+}
+
 /// A size.
 pub(super) fn size(size: usize) -> Given<'static> {
     Arg::size(size).into()
@@ -141,7 +153,7 @@ pub(super) fn blocks(count: usize, each: usize) -> u32 {
 }
 
 /// The gradients of an operation's inputs, in their order: absent where they are not wanted.
-pub(super) type Back = Vec<Option<Rc<Block>>>;
+pub(super) type Back = SmallVec<[Option<Rc<Block>>; 3]>;
 
 /// A tensor's gradients, and how many values it has.
 type Into = (Passes<Rc<Block>>, usize);
@@ -176,7 +188,7 @@ impl GpuOps {
 
     pub(super) fn wrap_shared(&self, value: Rc<Block>, dims: Dims) -> Tensor {
         let node = Node { value, gradients: Passes::default(), turned: RefCell::default() };
-        Tensor::new(self.this(), dims, Rc::new(node))
+        Tensor::without_token(self.this(), dims, Rc::new(node))
     }
 
     /// Memory for so many values, fewer than 2^31: kernels count them by `int`.
@@ -221,7 +233,7 @@ impl GpuOps {
             return Ok(y);
         }
         let shape = [c, s, step, wide, rounding as usize].map(size);
-        let given = [&[count(n)], &shape[..], &[block(x), block(&y)]].concat();
+        let given = all(&[&[count(n)], &shape[..], &[block(x), block(&y)]]);
         // Tiles as the kernel has them.
         let few = wide.min(32);
         let (along, across) = match s {
@@ -251,7 +263,7 @@ impl GpuOps {
         let (n, c, s) = (x.rows(), shape.channels, shape.area());
         let y = self.wrap(self.turned(&values(x), Turn::plain(n, c, s))?, Dims::Maps(n, shape));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, s, c))?))])
+            Ok(smallvec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, s, c))?))])
         }))
     }
 
@@ -259,7 +271,7 @@ impl GpuOps {
         let (n, c, s) = (x.rows(), shape.channels, shape.area());
         let y = self.wrap(self.turned(&values(x), Turn::plain(n, s, c))?, Dims::Rows(n, c * s));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, c, s))?))])
+            Ok(smallvec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, c, s))?))])
         }))
     }
 
@@ -270,8 +282,9 @@ impl GpuOps {
         F: FnOnce(&Self, Rc<Block>, &Wanted) -> Result<Back, OpError> + 'static,
     {
         let Some(tape) = inputs.iter().find_map(|input| input.tape.clone()) else { return y };
-        let wanted: Vec<bool> = inputs.iter().map(|it| it.is_recorded()).collect();
-        let into: Vec<Into> =
+        // Few operations have more inputs.
+        let wanted: SmallVec<[bool; 4]> = inputs.iter().map(|it| it.is_recorded()).collect();
+        let into: SmallVec<[Into; 4]> =
             inputs.iter().map(|it| (Node::of(it).gradients.clone(), it.len())).collect();
         let (pass, gradients, ops) = (tape.pass(), Node::of(&y).gradients.clone(), self.this());
         tape.record(move |_| {

@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
+use smallvec::smallvec;
+
 use super::node::{
-    TILE_DEPTH, Turn, along, at, block, blocks, by_row, count, for_each, maybe, size, tiles,
-    values, width,
+    Back, TILE_DEPTH, Turn, all, along, at, block, blocks, by_row, count, for_each, maybe, size,
+    tiles, values, width,
 };
 use super::values::{Binary, Unary};
 use super::{GpuOps, told};
@@ -140,14 +142,14 @@ impl GpuOps {
         let (rows, columns) = (x.rows(), x.columns());
         let shape = [size(rows), size(columns), size(usize::from(logarithm))];
         let y = Rc::new(self.room(x.len())?);
-        let given = [&shape[..], &[at(x), block(&y)]].concat();
+        let given = all(&[&shape[..], &[at(x), block(&y)]]);
         self.launch(Kernel::Softmax, by_row(rows), &given)?;
         let output = self.wrap_shared(Rc::clone(&y), x.dims);
         Ok(self.record(&[x], output, move |ops, dy, _| {
             let dx = ops.room(rows * columns)?;
-            let given = [&shape[..], &[block(&y), block(&dy), block(&dx)]].concat();
+            let given = all(&[&shape[..], &[block(&y), block(&dy), block(&dx)]]);
             ops.launch(Kernel::SoftmaxBack, by_row(rows), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 
@@ -163,7 +165,7 @@ impl GpuOps {
             let (x, y, dy) = (block(&input), block(&y), block(&dy));
             let given = [count(len), size(columns), x, y, dy, block(&dx)];
             ops.launch(Kernel::RowMaxBack, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 
@@ -189,7 +191,7 @@ impl GpuOps {
         let len = x.len();
         let y = self.wrap(self.total(&values(x), len, 1.0)?, Dims::Scalar);
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.spread(&dy, len, (0, 0), 1)?))])
+            Ok(smallvec![Some(Rc::new(ops.spread(&dy, len, (0, 0), 1)?))])
         }))
     }
 
@@ -204,7 +206,7 @@ impl GpuOps {
         let dx = self.zeros(len)?;
         let shape =
             [count(len), size(Binary::Add as usize), size(columns), size(down), size(right)];
-        let given = [&shape[..], &[block(&dx), block(y), block(&dx)]].concat();
+        let given = all(&[&shape[..], &[block(&dx), block(y), block(&dx)]]);
         self.launch(Kernel::Binary, for_each(len), &given)?;
         Ok(dx)
     }
@@ -261,7 +263,7 @@ impl GpuOps {
         let shape =
             [n, channels, wide, taps, terms, bias.map_or(1, |(_, count)| count), tile, lanes];
         let rest = [block(sums), maybe(bias.map(|(bias, _)| bias)), block(&y)];
-        let given = [&shape.map(size)[..], &rest].concat();
+        let given = all(&[&shape.map(size)[..], &rest]);
         let grid = Grid { blocks: [blocks(count, 1), 1, 1], threads: THREADS };
         self.launch(Kernel::AddParts, grid, &given)?;
         Ok(y)
@@ -284,7 +286,7 @@ impl GpuOps {
         let sums = self.column_sums(&values(x), x.rows(), columns)?;
         let y = self.wrap(sums, Dims::Rows(1, columns));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.spread(&dy, len, (0, 1), columns)?))])
+            Ok(smallvec![Some(Rc::new(ops.spread(&dy, len, (0, 1), columns)?))])
         }))
     }
 
@@ -293,7 +295,7 @@ impl GpuOps {
         let sums = self.row_sums(&values(x), x.rows(), columns)?;
         let y = self.wrap(sums, Dims::Rows(x.rows(), 1));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.spread(&dy, len, (1, 0), columns)?))])
+            Ok(smallvec![Some(Rc::new(ops.spread(&dy, len, (1, 0), columns)?))])
         }))
     }
 
@@ -322,7 +324,7 @@ impl GpuOps {
         let y = self.room(parts * m * n)?;
         let own_bias = if parts == 1 { bias } else { None };
         let shape = [size(m), size(n), size(k), size(part)];
-        let given = [&shape[..], &[block(a), block(b), maybe(own_bias), block(&y)]].concat();
+        let given = all(&[&shape[..], &[block(a), block(b), maybe(own_bias), block(&y)]]);
         self.launch(kernel, tiles(kernel, [m, n, 1, parts]), &given)?;
         match parts {
             1 => Ok(y),
@@ -338,7 +340,7 @@ impl GpuOps {
         let y = self.product((Product::Nn, PRECISION), (m, n, k), (&left, &right), None)?;
         let y = self.wrap(y, Dims::Rows(m, n));
         Ok(self.record(&[a, b], y, move |ops, dy, wanted| {
-            let mut gradients = vec![None, None];
+            let mut gradients: Back = smallvec![None, None];
             if wanted[0] {
                 let da = ops.product((Product::Nt, PRECISION), (m, k, n), (&dy, &right), None)?;
                 gradients[0] = Some(Rc::new(da));
@@ -372,7 +374,7 @@ impl GpuOps {
         let y = self.wrap(y, Dims::Rows(rows, outputs));
         let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
         Ok(self.record(&inputs, y, move |ops, dy, wanted| {
-            let mut gradients = vec![None; wanted.len()];
+            let mut gradients: Back = smallvec![None; wanted.len()];
             if wanted[0] {
                 let shape = (rows, features, outputs);
                 gradients[0] = Some(Rc::new(ops.product(
@@ -405,7 +407,7 @@ impl GpuOps {
             Dims::Rows(columns, rows),
         );
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.turned(&dy, Turn::plain(1, columns, rows))?))])
+            Ok(smallvec![Some(Rc::new(ops.turned(&dy, Turn::plain(1, columns, rows))?))])
         }))
     }
 
@@ -451,7 +453,7 @@ impl GpuOps {
         }
         let y = self.wrap(y, output);
         Ok(self.record(&parts, y, move |ops, dy, wanted| {
-            let (mut start, mut gradients) = (0, Vec::with_capacity(widths.len()));
+            let (mut start, mut gradients) = (0, Back::with_capacity(widths.len()));
             for (own, wanted) in widths.iter().zip(wanted.iter()) {
                 gradients.push(match wanted {
                     false => None,
@@ -477,7 +479,7 @@ impl GpuOps {
         }
         let y = self.wrap(y, output);
         Ok(self.record(parts, y, move |ops, dy, wanted| {
-            let (mut start, mut gradients) = (0, Vec::with_capacity(lens.len()));
+            let (mut start, mut gradients) = (0, Back::with_capacity(lens.len()));
             for (len, wanted) in lens.iter().zip(wanted.iter()) {
                 gradients.push(match wanted {
                     false => None,
@@ -510,7 +512,7 @@ impl GpuOps {
             let (places, dy) = (block(&places), block(&dy));
             let given = [size(total), size(columns), places, dy, block(&dx)];
             ops.launch(Kernel::ScatterRows, for_each(total * columns), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 }
