@@ -1,8 +1,8 @@
 //! Changes of images that stay on the GPU: each kind is a kernel that reads the bytes of all images of a batch and writes others.
 
+use super::GpuOps;
 use super::input::Pixels;
 use super::node::{all, block, blocks, count, for_each, size};
-use super::{GpuOps, told};
 use crate::nn::geometry::Chw;
 use crate::nn::gpu::{Block, Given, Grid, Kernel};
 use crate::nn::ops::{Area, ColorChange, OpError, PixelChanges, Shift};
@@ -28,7 +28,7 @@ impl GpuOps {
         let mut newest: Option<Block> = None;
         for changes in changes {
             assert_eq!(changes.len(), images, "a change for each image");
-            let changed = self.queue.block(images * shape.len()).map_err(told)?;
+            let changed = self.room_for_bytes(images * shape.len())?;
             let from = match &newest {
                 Some(newest) => self.found(Pixels::Sent(block(newest))),
                 None => self.found(pixels),

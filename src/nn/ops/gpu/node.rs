@@ -180,6 +180,16 @@ impl Wanted<'_> {
     }
 }
 
+/// Whether kernels can count so many values.
+fn countable(values: usize) -> Result<(), OpError> {
+    match i32::try_from(values) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(OpError::new(format_args!(
+            "a layer's output of {values} values: a GPU's kernels count up to 2^31 of them; a smaller batch helps"
+        ))),
+    }
+}
+
 impl GpuOps {
     /// A tensor on no tape.
     pub(super) fn wrap(&self, block: Block, dims: Dims) -> Tensor {
@@ -193,12 +203,14 @@ impl GpuOps {
 
     /// Memory for so many values, fewer than 2^31: kernels count them by `int`.
     pub(super) fn room(&self, values: usize) -> Result<Block, OpError> {
-        if i32::try_from(values).is_err() {
-            return Err(OpError::new(format_args!(
-                "a layer's output of {values} values: a GPU's kernels count up to 2^31 of them; a smaller batch helps"
-            )));
-        }
+        countable(values)?;
         self.queue.block(values * size_of::<f32>()).map_err(told)
+    }
+
+    /// The same for bytes.
+    pub(super) fn room_for_bytes(&self, bytes: usize) -> Result<Block, OpError> {
+        countable(bytes)?;
+        self.queue.block(bytes).map_err(told)
     }
 
     pub(super) fn launch(
