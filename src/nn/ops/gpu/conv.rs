@@ -6,8 +6,8 @@ use smallvec::smallvec;
 
 use super::GpuOps;
 use super::node::{
-    Back, List, MOST_LAYERS, Rounding, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe, size,
-    tiles, values,
+    Back, List, MOST_LAYERS, Rounding, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe,
+    size, tiles, values,
 };
 use super::rows::Parts;
 use super::tiles::{Candidate, best, best_in_parts};
