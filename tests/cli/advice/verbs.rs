@@ -94,10 +94,11 @@ fn advice_about_a_table_helps_when_it_is_followed() {
     ] {
         let mut scene = Scene::new(pipeline());
         scene.edit(("[pipeline]", sweep), &[]);
-        scene.edit(("[sweep]", "[table]\nvalue = \"accuracy\"\n\n[sweep]"), &[]);
-        let (_, said) = scene.run(&["sweep", "p.toml", "--quiet"]);
+        let (code, said) = scene.run(&["sweep", "p.toml", "--quiet"]);
+        assert_eq!(code, 0, "{said}");
+        let (_, said) = scene.run(&["table", "good"]);
         assert!(super::scene::found(&said, axis).is_some(), "{said}");
-        scene.edit(("value = \"accuracy\"", &format!("value = \"accuracy\"\n{line}")), &[]);
+        scene.edit(("[sweep]", &format!("[table]\n{line}\n\n[sweep]")), &[]);
         scene.done(&["sweep", "p.toml", "--quiet"], axis);
     }
     // Where nobody asked for a table.
