@@ -38,9 +38,9 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
         }
         let (ended, all) = run.counts();
         let state = if run.holder.dead { "died" } else { "running" };
-        let begun = of_name(&run.run).unwrap_or_default();
+        let begun = runs::time_in(&run.run).map(|(time, _)| date(&time.and_utc().to_rfc3339()));
         let headline = format!("{ended} of {all} stages");
-        lines.push([begun, run.pipeline, run.run, state.to_owned(), headline]);
+        lines.push([begun.unwrap_or_default(), run.pipeline, run.run, state.to_owned(), headline]);
     }
     for (folder, error) in runs::broken(&args.results)? {
         let name = |path: Option<&Path>| {
@@ -57,13 +57,6 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
     }
     super::print(columns(&lines))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The time with which the id of a run begins, in the local time zone.
-fn of_name(run: &str) -> Option<String> {
-    let (time, _) = run.split_once('-')?;
-    let time = chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").ok()?;
-    Some(date(&time.and_utc().to_rfc3339()))
 }
 
 /// A time from a record, in the local time zone.

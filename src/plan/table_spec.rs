@@ -122,6 +122,14 @@ pub struct Published {
 }
 
 impl TableSpec {
+    /// The keys that cells aggregate over where they are swept.
+    pub fn aggregated(&self) -> Vec<&str> {
+        match self.over.is_empty() {
+            true => vec!["pipeline.seed"],
+            false => self.over.iter().map(String::as_str).collect(),
+        }
+    }
+
     /// Whether it is about the keys of a sweep, so that a single trial has no such table.
     pub fn needs_sweep(&self, swept: &[&str]) -> bool {
         let named =

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dacnn import LABELS, filled, images, step
+from dacnn import adversarial_losses, filled, images, step
 
 
 class Rounded(torch.autograd.Function):
@@ -52,12 +52,5 @@ for layer in model.modules():
     for kind in (Conv2d, Linear):
         if type(layer) is kind.__base__:
             layer.__class__ = kind
-lam = 0.6
-cross_entropy = nn.CrossEntropyLoss()
-
-features = model.extract(source)
-class_loss = cross_entropy(model.classify(features), LABELS)
-source_loss = cross_entropy(model.domain(features, lam), torch.zeros(6, dtype=torch.long))
-target_loss = cross_entropy(model.domain(model.extract(target), lam), torch.ones(5, dtype=torch.long))
-losses = [class_loss, source_loss, target_loss]
+losses = adversarial_losses(model, source, target)
 step(model, losses, sum(losses), __file__, most=1024)

@@ -2,6 +2,7 @@
 //! `kernels/tile.cuh` and `kernels/group.cuh`.
 
 use super::kernel::Kernel;
+use crate::device::Precision;
 
 /// Rows and columns of a product that a block of threads computes.
 #[derive(Debug, Clone, Copy)]
@@ -114,11 +115,19 @@ impl Kernel {
         })
     }
 
-    /// The kernel of the same product, in tiles of the same size, whose factors are rounded to bf16.
+    /// The kernel that takes the place of one of single precision or TF32: itself, or that of the same product in tiles of the same
+    /// size whose factors are rounded to bf16.
     ///
     /// # Panics
-    /// When there is none: this one multiplies no matrices, or it convolves in single precision.
-    pub(in crate::nn) fn in_bf16(self) -> Self {
+    /// When there is none in bf16: this one multiplies no matrices, or it convolves in single precision.
+    pub(in crate::nn) fn in_precision(self, precision: Precision) -> Self {
+        match precision {
+            Precision::Float32 | Precision::Tf32 => self,
+            Precision::Bf16 => self.in_bf16(),
+        }
+    }
+
+    fn in_bf16(self) -> Self {
         match self {
             Self::ConvFilterGradientGroupHuge => Self::ConvFilterGradientGroupHugeBf16,
             Self::ConvFilterGradientLarge => Self::ConvFilterGradientLargeBf16,

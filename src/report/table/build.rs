@@ -94,11 +94,9 @@ fn known(spec: &TableSpec, scores: &RunScores) -> Result<(), TableError> {
 
 /// The keys that cells aggregate over. A plain run has none.
 fn over(spec: &TableSpec, scores: &RunScores) -> Vec<String> {
-    let seed = ["pipeline.seed".to_owned()];
-    let named = if spec.over.is_empty() { &seed[..] } else { &spec.over };
-    let swept = |key: &&String| scores.axes.contains(key);
-    let free = |key: &&String| ![&spec.rows, &spec.columns].contains(key);
-    named.iter().filter(swept).filter(free).cloned().collect()
+    let swept = |key: &String| scores.axes.contains(key);
+    let free = |key: &String| ![&spec.rows, &spec.columns].contains(&key);
+    spec.aggregated().into_iter().map(str::to_owned).filter(swept).filter(free).collect()
 }
 
 type Meetings<'a> = IndexMap<(String, String), Meeting<'a>>;

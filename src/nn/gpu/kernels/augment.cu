@@ -17,6 +17,15 @@ __device__ inline const unsigned char *image_at(const unsigned char *pixels, con
   return pixels + (long long)(rows ? rows[image] : image) * len;
 }
 
+// Of which image a byte is, and where in it: `i` counts those of all images.
+struct ByteAt {
+  int len, image, channel, row, column;
+  __device__ inline ByteAt(int i, int height, int width, int channels) : len(height * width * channels), image(i / len) {
+    const int at = i - image * len, pixel = at / channels;
+    channel = at - pixel * channels, row = pixel / width, column = pixel - row * width;
+  }
+};
+
 // A number as a byte, cut off at its point.
 __device__ inline unsigned char byte(float value) { return (unsigned char)fminf(fmaxf(value, 0.0f), 255.0f); }
 
@@ -32,18 +41,17 @@ KERNEL(move_images)(long long count, int height, int width, int channels, const 
                     const int *moves, unsigned char *y) {
   const int i = element();
   if (i >= count) return;
-  const int len = height * width * channels, image = i / len, at = i - image * len;
-  const int pixel = at / channels, channel = at - pixel * channels, row = pixel / width, column = pixel - row * width;
-  const int *move = moves + image * 7;
-  const int from_row = row + move[0], from_column = column + move[1];
+  const augment::ByteAt at(i, height, width, channels);
+  const int *move = moves + at.image * 7;
+  const int from_row = at.row + move[0], from_column = at.column + move[1];
   const bool is_inside = from_row >= 0 && from_row < height && from_column >= 0 && from_column < width;
-  const bool is_blank = row >= move[3] && column >= move[4] && row < move[5] && column < move[6];
+  const bool is_blank = at.row >= move[3] && at.column >= move[4] && at.row < move[5] && at.column < move[6];
   if (is_blank || !is_inside) {
     y[i] = 0;
     return;
   }
   const int place = from_row * width + (move[2] ? width - 1 - from_column : from_column);
-  y[i] = augment::image_at(pixels, rows, image, len)[place * channels + channel];
+  y[i] = augment::image_at(pixels, rows, at.image, at.len)[place * channels + at.channel];
 }
 REGISTER(move_images)
 
@@ -108,10 +116,10 @@ KERNEL(enlarge_images)(long long count, int height, int width, int channels, con
   using namespace augment;
   const int i = element();
   if (i >= count) return;
-  const int len = height * width * channels, image = i / len, at = i - image * len;
-  const int pixel = at / channels, channel = at - pixel * channels, row = pixel / width, column = pixel - row * width;
-  const float *down = taps + ((long long)image * (height + width) + row) * 4, *right = down + (height - row + column) * 4;
-  const unsigned char *from = image_at(pixels, rows, image, len) + channel;
+  const ByteAt at(i, height, width, channels);
+  const float *down = taps + ((long long)at.image * (height + width) + at.row) * 4;
+  const float *right = down + (height - at.row + at.column) * 4;
+  const unsigned char *from = image_at(pixels, rows, at.image, at.len) + at.channel;
   const int first_row = (int)down[0], first_column = (int)right[0];
   float value = 0.0f;
   UNROLL for (int k = 0; k < 3; k++) {

@@ -157,26 +157,6 @@ static __device__ __forceinline__ unsigned long long group_operand(const float *
   return (at & 0x3ffffu) >> 4 | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 
-#define SUM(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
-static __device__ __forceinline__ void group_product(float (&d)[8][4], const unsigned (&a)[4], unsigned long long b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
-      "{%32,%33,%34,%35}, %36, 1, 1, 1;"
-      : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-static __device__ __forceinline__ void group_product(float (&d)[16][4], const unsigned (&a)[4], unsigned long long b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,"
-      "%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1;"
-      : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10), SUM(11), SUM(12), SUM(13), SUM(14),
-        SUM(15)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-
 // Where it finds 16 depths of pairs of bf16: rows of 64 bytes, of which eight make half a kilobyte, with the 16 bytes of two rows
 // exchanged.
 static __device__ __forceinline__ unsigned long long group_pairs(const float *rows, int step) {
@@ -184,24 +164,30 @@ static __device__ __forceinline__ unsigned long long group_pairs(const float *ro
   return (at & 0x3ffffu) >> 4 | 1ull << 16 | 32ull << 32 | 2ull << 62;
 }
 
-static __device__ __forceinline__ void group_product_of_pairs(float (&d)[8][4], const unsigned (&a)[4], unsigned long long b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
-      "{%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
-      : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-static __device__ __forceinline__ void group_product_of_pairs(float (&d)[16][4], const unsigned (&a)[4], unsigned long long b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,"
-      "%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1, 0;"
-      : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10), SUM(11), SUM(12), SUM(13), SUM(14),
-        SUM(15)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+#define SUM(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
+#define GROUP_PRODUCT(name, depth, factors, transposed)                                                                              \
+  static __device__ __forceinline__ void name(float (&d)[8][4], const unsigned (&a)[4], unsigned long long b) {                      \
+    asm volatile(                                                                                                                    \
+        "wgmma.mma_async.sync.aligned.m64n64k" depth ".f32." factors "." factors " "                                                 \
+        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "  \
+        "{%32,%33,%34,%35}, %36, 1, 1, 1" transposed ";"                                                                             \
+        : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7)                                                             \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                                       \
+  }                                                                                                                                  \
+  static __device__ __forceinline__ void name(float (&d)[16][4], const unsigned (&a)[4], unsigned long long b) {                     \
+    asm volatile(                                                                                                                    \
+        "wgmma.mma_async.sync.aligned.m64n128k" depth ".f32." factors "." factors " "                                                \
+        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"    \
+        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,"   \
+        "%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1" transposed ";"                                                                   \
+        : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10), SUM(11), SUM(12), SUM(13),        \
+          SUM(14), SUM(15)                                                                                                           \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                                       \
+  }
+GROUP_PRODUCT(group_product, "8", "tf32", "")
+// Only these say whether the right operand is transposed.
+GROUP_PRODUCT(group_product_of_pairs, "16", "bf16", ", 0")
+#undef GROUP_PRODUCT
 #undef SUM
 
 // d[64, 8 N] += a[64, 32] * b[32, 8 N] over a warpgroup, four warps whose first has a number that is a multiple of four

@@ -109,7 +109,7 @@ impl GpuOps {
             compare(kernel, &found, &twice)?;
         }
         for candidate in self.filter_kernels(sizes) {
-            let kernel = in_precision(candidate.0, sizes);
+            let kernel = candidate.0.in_precision(sizes.precision());
             let found = self.filter_gradient((kernel, PARTS), sizes, (&input, &wide))?;
             compare(kernel, &found, &dw)?;
         }
@@ -160,7 +160,7 @@ impl GpuOps {
         }
         for candidate in ops.filter_kernels(sizes) {
             let parts = candidate.parts(sizes.of_filters(), sizes.pixels());
-            let by = (in_precision(candidate.0, sizes), parts);
+            let by = (candidate.0.in_precision(sizes.precision()), parts);
             time(by.0, &|| ops.filter_gradient(by, sizes, (&x, &dy)).map(drop))?;
         }
         Ok(times)
@@ -177,7 +177,7 @@ impl GpuOps {
         }
         let candidates = kernels.by_warps.iter().chain(&kernels.by_groups).map(|it| it.0);
         let there = candidates.chain(kernels.few).filter(|it| self.has(*it));
-        there.map(|it| in_precision(it, sizes)).collect()
+        there.map(|it| it.in_precision(sizes.precision())).collect()
     }
 
     /// Those of the gradient of the filters, in single precision or in TF32.
@@ -187,14 +187,6 @@ impl GpuOps {
             Precision::Tf32 | Precision::Bf16 => &FILTER_GRADIENT[..],
         };
         all.iter().filter(|it| self.has(it.0))
-    }
-}
-
-/// The kernel in the place of one of single precision or TF32.
-fn in_precision(kernel: Kernel, sizes: Sizes) -> Kernel {
-    match sizes.precision() {
-        Precision::Float32 | Precision::Tf32 => kernel,
-        Precision::Bf16 => kernel.in_bf16(),
     }
 }
 

@@ -143,16 +143,13 @@ impl Sizes {
 
     /// The kernel for so many rows and columns, in so many layers.
     fn kernel(self, of: &Kernels, has_groups: bool, product: [usize; 3]) -> Kernel {
-        let in_tf32 = || match (has_groups, of.few) {
-            (false, _) => best(&of.by_warps, product),
-            (true, Some(few)) if self.wide_channels <= FEW => few,
-            (true, _) => best(&of.by_groups, product),
-        };
-        match self.precision {
-            Precision::Float32 => of.precise,
-            Precision::Tf32 => in_tf32(),
-            Precision::Bf16 => in_tf32().in_bf16(),
+        match (self.precision, has_groups, of.few) {
+            (Precision::Float32, ..) => of.precise,
+            (_, false, _) => best(&of.by_warps, product),
+            (_, true, Some(few)) if self.wide_channels <= FEW => few,
+            (_, true, _) => best(&of.by_groups, product),
         }
+        .in_precision(self.precision)
     }
 
     /// The kernel of the gradient of the filters, and into how many parts the pixels are cut.
@@ -163,10 +160,7 @@ impl Sizes {
             (Precision::Tf32 | Precision::Bf16, false) => &FILTER_GRADIENT[..3],
         };
         let (kernel, parts) = best_in_parts(candidates, self.of_filters(), self.pixels());
-        match self.precision {
-            Precision::Float32 | Precision::Tf32 => (kernel, parts),
-            Precision::Bf16 => (kernel.in_bf16(), parts),
-        }
+        (kernel.in_precision(self.precision), parts)
     }
 
     /// Rows and columns of that product, in so many layers.

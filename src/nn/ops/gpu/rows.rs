@@ -311,11 +311,8 @@ impl GpuOps {
             Product::Nt => Kernel::MatmulNt,
             Product::Nn => Kernel::MatmulNn,
             Product::Tn => Kernel::MatmulTn,
-        };
-        let kernel = match precision {
-            Precision::Float32 | Precision::Tf32 => kernel,
-            Precision::Bf16 => kernel.in_bf16(),
-        };
+        }
+        .in_precision(precision);
         // A small product would leave most of the GPU idle: its terms are cut into parts, which are added up afterwards.
         let tile = kernel.tile().expect("a product has tiles");
         let most = (MANY / tile.count(m, n)).clamp(1, k.div_ceil(LEAST_TERMS).max(1));
@@ -375,23 +372,16 @@ impl GpuOps {
         let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
         Ok(self.record(&inputs, y, move |ops, dy, wanted| {
             let mut gradients: Back = smallvec![None; wanted.len()];
+            let product = |product: Product, shape, factors: (&Block, &Block)| {
+                ops.product((product, ops.precision), shape, factors, None).map(Rc::new)
+            };
             if wanted[0] {
-                let shape = (rows, features, outputs);
-                gradients[0] = Some(Rc::new(ops.product(
-                    (Product::Nn, ops.precision),
-                    shape,
-                    (&dy, &matrix),
-                    None,
-                )?));
+                gradients[0] =
+                    Some(product(Product::Nn, (rows, features, outputs), (&dy, &matrix))?);
             }
             if wanted[1] {
-                let shape = (outputs, features, rows);
-                gradients[1] = Some(Rc::new(ops.product(
-                    (Product::Tn, ops.precision),
-                    shape,
-                    (&dy, &input),
-                    None,
-                )?));
+                gradients[1] =
+                    Some(product(Product::Tn, (outputs, features, rows), (&dy, &input))?);
             }
             if wanted.get(2) == Some(&true) {
                 gradients[2] = Some(Rc::new(ops.column_sums(&dy, rows, outputs)?));
