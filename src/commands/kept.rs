@@ -11,6 +11,7 @@ use super::shared_run::command;
 use crate::cli::GcArgs;
 use crate::digest::Fingerprint;
 use crate::report::record::Record;
+use crate::report::runs;
 use crate::store::{self, ResultsFolder, SharedRun, Store};
 use crate::system;
 
@@ -314,8 +315,5 @@ fn name(path: &Path) -> String {
 
 /// Whether a folder has the form of a run's name: `20260102T030405Z-1a2b3c`.
 fn is_of_a_run(name: &str) -> bool {
-    name.split_once('-').is_some_and(|(time, hash)| {
-        chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()
-            && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
+    runs::time_in(name).is_some_and(|(_, hash)| hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

@@ -51,8 +51,7 @@ fn several_values(spec: &TableSpec, node: &Node, shown: &[&Labels]) -> Option<Di
     if spec.trials == Which::Selected {
         return None;
     }
-    let seed = ["pipeline.seed".to_owned()];
-    let over = if spec.over.is_empty() { &seed[..] } else { &spec.over };
+    let over = spec.aggregated();
     let mut cells: IndexMap<[Option<&String>; 2], &Labels> = IndexMap::new();
     let mut axes = BTreeSet::new();
     for labels in shown {
@@ -61,8 +60,11 @@ fn several_values(spec: &TableSpec, node: &Node, shown: &[&Labels]) -> Option<Di
         let differs = |(key, label): &(&String, &String)| first.get(*key) != Some(*label);
         axes.extend(labels.iter().filter(differs).map(|(key, _)| key));
     }
-    let axes: Vec<String> =
-        axes.into_iter().filter(|key| !over.contains(key)).map(|key| format!("`{key}`")).collect();
+    let axes: Vec<String> = axes
+        .into_iter()
+        .filter(|key| !over.contains(&key.as_str()))
+        .map(|key| format!("`{key}`"))
+        .collect();
     if axes.is_empty() {
         return None;
     }
@@ -75,21 +77,20 @@ fn several_values(spec: &TableSpec, node: &Node, shown: &[&Labels]) -> Option<Di
 
 /// Published numbers for values that an axis does not have.
 fn unknown_names(spec: &TableSpec, node: &Node, shown: &[&Labels]) -> Vec<Diagnostic> {
+    let rows = spec.published.iter().map(|it| it.row.as_str()).collect();
+    let columns = spec.published.iter().map(|it| it.column.as_str()).collect();
+    let named: [(_, _, Vec<&str>); 2] =
+        [("row", &spec.rows, rows), ("column", &spec.columns, columns)];
     let mut problems = Vec::new();
-    for (at, published) in spec.published.iter().enumerate() {
-        let named =
-            [("row", &spec.rows, &published.row), ("column", &spec.columns, &published.column)];
-        for (what, axis, name) in named.into_iter().filter(|it| !FACTS.contains(&it.1.as_str())) {
-            let known: BTreeSet<&str> =
-                shown.iter().filter_map(|labels| labels.get(axis)).map(String::as_str).collect();
-            if known.contains(name.as_str()) {
-                continue;
-            }
+    for (what, axis, names) in named.into_iter().filter(|it| !FACTS.contains(&it.1.as_str())) {
+        let known: BTreeSet<&str> =
+            shown.iter().filter_map(|labels| labels.get(axis)).map(String::as_str).collect();
+        for (at, name) in names.into_iter().enumerate().filter(|(_, name)| !known.contains(name)) {
             let message = format!("`published.{at}.{what}` is no value of `{axis}`");
             let span = node.nearest(&format!("published.{at}.{what}")).span;
             let mut problem =
                 Diagnostic::at(span, message, format!("the table has no such {what}"));
-            problem.help.extend(suggest(name, known));
+            problem.help.extend(suggest(name, known.iter().copied()));
             problems.push(problem);
         }
     }

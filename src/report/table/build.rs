@@ -2,7 +2,7 @@
 //! has none. Compares no cell with another but to mark the best.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use indexmap::{IndexMap, IndexSet};
 
@@ -94,11 +94,9 @@ fn known(spec: &TableSpec, scores: &RunScores) -> Result<(), TableError> {
 
 /// The keys that cells aggregate over. A plain run has none.
 fn over(spec: &TableSpec, scores: &RunScores) -> Vec<String> {
-    let seed = ["pipeline.seed".to_owned()];
-    let named = if spec.over.is_empty() { &seed[..] } else { &spec.over };
-    let swept = |key: &&String| scores.axes.contains(key);
-    let free = |key: &&String| ![&spec.rows, &spec.columns].contains(key);
-    named.iter().filter(swept).filter(free).cloned().collect()
+    let swept = |key: &String| scores.axes.contains(key);
+    let free = |key: &String| ![&spec.rows, &spec.columns].contains(&key);
+    spec.aggregated().into_iter().map(str::to_owned).filter(swept).filter(free).collect()
 }
 
 type Meetings<'a> = IndexMap<(String, String), Meeting<'a>>;
@@ -181,7 +179,10 @@ fn cell(
     meeting: Option<Meeting>,
 ) -> Result<TableCell, TableError> {
     let crossing = meeting.is_some();
-    let Meeting { scores: met, without } = meeting.unwrap_or_default();
+    let Meeting { scores: mut met, without } = meeting.unwrap_or_default();
+    // Two stages that give a model the same score say one thing, and not two.
+    let mut seen = HashSet::new();
+    met.retain(|it| seen.insert((it.trial, &it.model, &it.dataset, it.value.to_bits())));
     accounted(spec, over, scores, (row, column), &met)?;
     let sample = |score: &&TrialScore| {
         let trial = &scores.trials[score.trial];

@@ -117,6 +117,23 @@ fn an_axis_that_is_not_accounted_for_is_named() {
 }
 
 #[test]
+fn equal_scores_of_a_model_by_two_stages_are_one_and_others_are_a_conflict() {
+    let mut scores = adaptation();
+    let again: Vec<TrialScore> = scores
+        .scores
+        .iter()
+        .filter(|score| score.model == "dann")
+        .map(|score| TrialScore { stage: "other".into(), ..score.clone() })
+        .collect();
+    scores.scores.extend(again);
+    let table = ResultTable::new(&spec(), &scores).unwrap();
+    assert_eq!(table, ResultTable::new(&spec(), &adaptation()).unwrap());
+    scores.scores.last_mut().unwrap().value += 0.1;
+    let error = ResultTable::new(&spec(), &scores).unwrap_err().to_string();
+    assert!(error.contains("does not account for `stage`"), "{error}");
+}
+
+#[test]
 fn the_best_is_the_highest_accuracy_or_what_the_table_says() {
     let best = |best| {
         let table = ResultTable::new(&TableSpec { best, ..spec() }, &adaptation()).unwrap();

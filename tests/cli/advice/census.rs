@@ -48,6 +48,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_plan_for_another_backend_finds_what_it_built_and_refuses_to_build_the_rest_by_name",
     ),
     (
+        "no run and no pipeline with runs is called `{name}` in `{}`; `runner ls` lists them, and the page of a \
+             pipeline's file waits for its first run",
+        "a_name_that_no_run_has_is_an_error",
+    ),
+    (
         "`--retry-failed` tries it again, whatever killed it",
         "a_stage_that_is_killed_three_times_fails_with_advice_that_works",
     ),
