@@ -15,7 +15,8 @@ of every piece of work; the table holds medians over all rounds. Forms of PyTorc
 
 On a GPU the program is the bench `device`, built elsewhere (`benches/gpu.sh`, `benches/device.sh`), and PyTorch's forms are
 eager, channels last, the whole step as one CUDA graph (channels last), and compiled (channels last), with its default
-precision (TF32 in convolutions).
+precision (TF32 in convolutions). `--precision bf16` compares `precision = "bf16"` there with PyTorch's under `torch.autocast`; without
+a GPU runner has no bf16, and is timed as it is against PyTorch's.
 """
 
 import argparse
@@ -59,14 +60,15 @@ def build():
     return HERE.parent / line[line.index("(") + 1:line.index(")")]
 
 
-def workers(executable, threads, device, forms):
-    command = [executable, str(threads)] if device == "cpu" else [executable, device, "times"]
+def workers(executable, threads, device, forms, precision):
+    given = [precision] if precision else []
+    command = [executable, str(threads)] if device == "cpu" else [executable, device, "times", *given]
     all_ = [Worker("runner", command, RAYON_NUM_THREADS=str(threads))]
     for form, huge in forms:
         name = f"{form} + huge pages" if huge else form
         tunables = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if huge else {}
         # PyTorch has no other name for a GPU's other kernels.
-        command = [sys.executable, HERE / "work.py", str(threads), form, device.removeprefix("dfdx-")]
+        command = [sys.executable, HERE / "work.py", str(threads), form, device.removeprefix("dfdx-"), *given]
         all_.append(Worker(name, command, OMP_NUM_THREADS=str(threads), **tunables))
     return all_
 
@@ -79,6 +81,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="cpu, or cuda:N or dfdx-cuda:N with --executable")
     parser.add_argument("--executable", help="the bench, if it is not to be built here")
     parser.add_argument("--forms", default="eager,channels-last,graph,compile", help="PyTorch's, on a GPU")
+    parser.add_argument("--precision", choices=["bf16"], help="if not each program's default")
     parser.add_argument("works", nargs="*", default=WORKS)
     args = parser.parse_args()
     executable, forms = args.executable or build(), FORMS
@@ -88,7 +91,7 @@ def main():
     print("| threads | work | runner ms | eager ms | best PyTorch ms | eager / ours | best / ours |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for threads in map(int, args.threads.split(",")):
-        all_ = workers(executable, threads, args.device, forms)
+        all_ = workers(executable, threads, args.device, forms, args.precision)
         for work in args.works:
             taken = {worker.name: [] for worker in all_}
             for _ in range(args.rounds):

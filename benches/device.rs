@@ -1,13 +1,15 @@
 //! A device against PyTorch: its results against the golden files, its times against another program.
 //!
 //! ```text
-//! device DEVICE check     # every golden operation, the golden steps of DANN and CORAL; exit code 1 if one is off
-//! device DEVICE times     # answers lines `WORK TIMES`, as `work` does
-//! device cuda:N tiles     # what every kernel takes for convolutions of ResNets and of `dacnn`
+//! device DEVICE check              # every golden operation, the golden steps of DANN and CORAL, changes of images; exit code 1 if one is off
+//! device DEVICE times [PRECISION]  # answers lines `WORK TIMES`, as `work` does
+//! device DEVICE host               # what a step takes the host, on a stand-in whose kernels do nothing
+//! device cuda:N tiles [PRECISION]  # what every kernel takes for convolutions of ResNets and of `dacnn`
 //! ```
 //!
-//! `DEVICE` is `cpu`, `dfdx`, `cuda:0` or, with `--features cuda`, `dfdx-cuda:0`. What is checked is in single precision but for
-//! convolutions, what is timed in the precision that counts where nothing is said. Runs in the repository's root, where the golden files are.
+//! `DEVICE` is `cpu`, `dfdx`, `cuda:0` or, with `--features cuda`, `dfdx-cuda:0`. What is checked is in single precision, and on a GPU
+//! in the others too as far as they differ. What is timed is in PRECISION, which is that of a pipeline that says nothing where it is left out
+//! (`tf32`). Runs in the repository's root, where the golden files are.
 //! `benches/gpu.sh` and `benches/device.sh` call it on a machine with a GPU.
 
 #[path = "../tests/goldens/reference/mod.rs"]
@@ -19,7 +21,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use reference::{Distance, step};
-use runner::device::Precision;
+use runner::config::{Word, words_of};
+use runner::device::{Device, Precision};
 use runner::nn::dispatch;
 use runner::nn::geometry::{Chw, Conv2d};
 use runner::nn::gpu::Gpu;
@@ -29,13 +32,21 @@ fn main() -> ExitCode {
     // Cargo adds `--bench`.
     let words = runner::system::command_line().into_iter().skip(1).filter(|word| word != "--bench");
     let words: Vec<String> = words.collect();
-    let [device, what @ ("check" | "times" | "tiles")] =
-        words.iter().map(String::as_str).collect::<Vec<_>>()[..]
-    else {
-        eprintln!("usage: device cpu|dfdx|cuda:N|dfdx-cuda:N check|times|tiles");
+    let asked = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [device, what @ ("check" | "times" | "host" | "tiles")] => Some((device, what, None)),
+        [device, what @ ("times" | "tiles"), word] => {
+            Precision::named(word).map(|precision| (device, what, Some(precision)))
+        }
+        _ => None,
+    };
+    let Some((device, what, precision)) = asked else {
+        let precisions = words_of::<Precision>().join("|");
+        eprintln!(
+            "usage: device cpu|dfdx|cuda:N|dfdx-cuda:N check|host|times [{precisions}]|tiles [{precisions}]"
+        );
         return ExitCode::from(2);
     };
-    match done(device, what) {
+    match done(device, what, precision) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -46,26 +57,46 @@ fn main() -> ExitCode {
 }
 
 /// Whether what was asked for passed.
-fn done(device: &str, what: &str) -> Result<bool, Box<dyn std::error::Error>> {
-    let tf32 = dispatch::find(device, Precision::Tf32)?;
+fn done(
+    device: &str,
+    what: &str,
+    asked: Option<Precision>,
+) -> Result<bool, Box<dyn std::error::Error>> {
+    let find = |precision| dispatch::find(device, precision);
+    let precision = asked.unwrap_or(Precision::Tf32);
+    if asked.is_some() && !matches!(find(precision)?, Device::Cuda { .. }) {
+        return Err("a precision is that of `cuda:N`".into());
+    }
     if what == "times" {
-        return dispatch::on(tf32, |ops| {
+        return dispatch::on(find(precision)?, |ops| {
             steps::answer(ops);
+            Ok(true)
+        });
+    }
+    if what == "host" {
+        return dispatch::on(find(precision)?, |ops| {
+            steps::print_host_times(ops);
             Ok(true)
         });
     }
     let number = device.strip_prefix("cuda:").and_then(|it| it.parse().ok());
     let gpu = number.map(Gpu::open).transpose()?;
     if what == "tiles" {
-        tiles(&gpu.ok_or("tiles are those of `cuda:N`")?)?;
+        tiles(&gpu.ok_or("tiles are those of `cuda:N`")?, precision)?;
         return Ok(true);
     }
-    let float32 = dispatch::find(device, Precision::Float32)?;
-    dispatch::on(float32, |ops| dispatch::on(tf32, |rough| Ok(check(ops, rough, gpu.as_ref()))))
+    let [float32, tf32, bf16] =
+        [find(Precision::Float32)?, find(Precision::Tf32)?, find(Precision::Bf16)?];
+    dispatch::on(float32, |ops| {
+        dispatch::on(tf32, |tf32| {
+            dispatch::on(bf16, |bf16| Ok(check(ops, [tf32, bf16], gpu.as_ref())))
+        })
+    })
 }
 
-/// Prints a line per golden case, and those for what no golden file has, in TF32; gives whether all passed.
-fn check(ops: &Backend, tf32: &Backend, gpu: Option<&Arc<Gpu>>) -> bool {
+/// Prints a line per golden case, those in bf16 where there is a GPU, and those for what no golden file has, in TF32 and bf16; gives
+/// whether all passed.
+fn check(ops: &Backend, [tf32, bf16]: [&Backend; 2], gpu: Option<&Arc<Gpu>>) -> bool {
     let mut passed = 0;
     let mut failed = 0;
     let mut case = |name: &str, distances: &dyn Fn() -> Vec<Distance>| {
@@ -102,7 +133,12 @@ fn check(ops: &Backend, tf32: &Backend, gpu: Option<&Arc<Gpu>>) -> bool {
     case("coral step", &|| step::coral(ops));
     case("large convolution, TF32", &|| reference::ops::many_tiles(tf32, 2e-3));
     if let Some(gpu) = gpu {
-        case("every convolution, TF32", &|| {
+        case("large convolution, bf16", &|| reference::ops::many_tiles(bf16, 4e-3));
+        case("dann step, bf16", &|| step::dann_in_bf16(bf16));
+        for of in reference::bf16::cases() {
+            case(&format!("{}, bf16", of.golden.name), &|| of.distances(bf16));
+        }
+        case("every convolution", &|| {
             let apart = GpuOps::convolutions_apart(Arc::clone(gpu)).expect("the GPU works");
             let limit = 3e-4;
             apart
@@ -110,13 +146,19 @@ fn check(ops: &Backend, tf32: &Backend, gpu: Option<&Arc<Gpu>>) -> bool {
                 .map(|(what, off)| Distance { name: what.into(), off, scale: 1.0, limit })
                 .collect()
         });
+        for shape in [(1, 28, 28), (3, 12, 17), (3, 224, 224)] {
+            let (channels, height, width) = shape;
+            case(&format!("changed images, {channels} x {height} x {width}"), &|| {
+                reference::pixel_changes::distances(tf32, shape).expect("a GPU keeps images")
+            });
+        }
     }
     println!("{passed} passed, {failed} failed");
     failed == 0
 }
 
-/// Prints what each kernel takes for some convolutions, with the operations of a second that this is.
-fn tiles(gpu: &Arc<Gpu>) -> Result<(), Box<dyn std::error::Error>> {
+/// Prints what each kernel of a precision takes for some convolutions, with the operations of a second that this is.
+fn tiles(gpu: &Arc<Gpu>, precision: Precision) -> Result<(), Box<dyn std::error::Error>> {
     // Images, channels, pixels along a side, filters, taps along a side, stride and padding.
     let shapes = [
         ("dacnn, first", (256, 3, 28, 64, 5, 1, 1)),
@@ -147,8 +189,9 @@ fn tiles(gpu: &Arc<Gpu>) -> Result<(), Box<dyn std::error::Error>> {
         println!(
             "{name}: {images} images, {channels} x {side} x {side}, {filters} filters of {taps} x {taps}, stride {stride}"
         );
-        for (kernel, time) in GpuOps::convolution_times(Arc::clone(gpu), (images, conv))? {
-            println!("  {kernel:34} {time:8.1} us {:5.0} TFLOP/s", operations / time / 1e6);
+        for (kernel, time) in GpuOps::convolution_times(Arc::clone(gpu), precision, (images, conv))?
+        {
+            println!("  {kernel:38} {time:8.1} us {:5.0} TFLOP/s", operations / time / 1e6);
         }
     }
     Ok(())

@@ -52,9 +52,9 @@ verdict() {
   fi
 }
 
-main_job() { # NAME
+main_job() { # NAME PRECISION
   timed 60 "$out/$1.log" "$programs/runner" run pipelines/dann.toml --set 'pipeline.device="cuda:0"' \
-    --store "$scratch/store-$1" --results "$scratch/$1"
+    --set "pipeline.precision=\"$2\"" --store "$scratch/store-$1" --results "$scratch/$1"
   verdict "main job, $1" "$(tail -3 "$scratch/$1/dann/latest/table.csv" 2>/dev/null | tr '\n' ' ')"
 }
 
@@ -84,6 +84,15 @@ print(*(f"{sys.argv[2]}/artifacts/{stages[name][:2]}/{stages[name]}" for name in
   verdict "eight trials of PyTorch's, a process each" "$(grep -c source_only "$out/eight-torch.log") of 8 trained"
 }
 
+# Steps of both programs in turns.
+steps() { # NAME [OPTION...]
+  timed 120 "$out/$1.log" python3 benches/compare.py --device cuda:0 --executable "$programs/device" --threads 1 \
+    --rounds 5 --times 10 --forms eager,channels-last,graph "${@:2}" dacnn-dann dacnn-supervised lenet-dann \
+    resnet18-layer4-64 resnet18-all-256 resnet50-all-32
+  cat "$out/$1.log"
+  verdict "$1 against PyTorch" "see $1.log"
+}
+
 run() {
   for program in runner device; do
     [ -e "$programs/$program" ] || refuse "$programs/$program is not there: \`$0 build\` makes it"
@@ -102,7 +111,7 @@ run() {
 
   timed 60 "$out/check.log" "$programs/device" cuda:0 check
   grep FAILED "$out/check.log"
-  verdict "golden operations and steps, float32" "$(tail -1 "$out/check.log")"
+  verdict "golden operations and steps" "$(tail -1 "$out/check.log")"
   for tool in memcheck racecheck; do
     if command -v compute-sanitizer >/dev/null; then
       timed 60 "$out/$tool.log" compute-sanitizer --tool "$tool" --error-exitcode 9 "$programs/runner" devices
@@ -113,17 +122,15 @@ run() {
   done
 
   if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    timed 120 "$out/steps.log" python3 benches/compare.py --device cuda:0 --executable "$programs/device" --threads 1 \
-      --rounds 5 --times 10 --forms eager,channels-last,graph dacnn-dann dacnn-supervised lenet-dann \
-      resnet18-layer4-64 resnet18-all-256 resnet50-all-32
-    cat "$out/steps.log"
-    verdict "steps against PyTorch" "see steps.log"
+    steps steps
+    steps steps-bf16 --precision bf16
   else
     row "steps against PyTorch" "left out" 0 "no python3 with PyTorch that sees the GPU"
   fi
 
-  main_job gpu-first
-  main_job gpu-second
+  main_job gpu-first tf32
+  main_job gpu-second tf32
+  main_job gpu-bf16 bf16
   local same=0 differ=0 file name
   for file in "$scratch"/gpu-first/dann/latest/*.csv; do
     name=$(basename "$file")

@@ -1,7 +1,9 @@
 """The pieces of work that `compare.py` times, PyTorch's side. Same protocol as `work.rs`: lines
 `WORK TIMES` in, that many times in milliseconds out.
 
-    python benches/work.py THREADS eager|channels-last|compile|graph [cpu|cuda:0]
+    python benches/work.py THREADS eager|channels-last|compile|graph [cpu|cuda:0 [bf16]]
+
+With `bf16` networks and losses run under `torch.autocast`.
 """
 
 import sys
@@ -16,6 +18,11 @@ from dann import Dacnn, Reverse
 
 
 DEVICE = torch.device(sys.argv[3] if len(sys.argv) > 3 else "cpu")
+IN_BF16 = sys.argv[4:] == ["bf16"]
+
+
+def precision():
+    return torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=IN_BF16)
 
 
 class Lenet(nn.Module):
@@ -74,6 +81,10 @@ class Step:
         return total
 
     def losses(self):
+        with precision():
+            return self.losses_in_precision()
+
+    def losses_in_precision(self):
         net = self.net
         features = net.features(self.source)
         total = functional.cross_entropy(net.classifier(features), self.labels)
@@ -137,7 +148,7 @@ class Evaluate:
         self.forward = torch.compile(forward) if form == "compile" else forward
 
     def __call__(self):
-        with torch.inference_mode():
+        with torch.inference_mode(), precision():
             if len(self.images) < 256:
                 self.forward(self.images)
                 return

@@ -4,6 +4,7 @@
 //! caller can take turns with another program: `cargo bench --bench work -- THREADS`.
 //! Images and labels are made up; both sides do the same number of the same steps.
 
+#[allow(dead_code, reason = "a bench that shares it does not use all of it")]
 mod steps;
 
 fn main() {

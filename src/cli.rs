@@ -253,7 +253,8 @@ pub struct WorkArgs {
     /// Change one value of the file, written as in TOML; may be repeated. Every worker that names the file must say so
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Leave after this time without anything to begin: `30s`, `10m`, `2h` [default: what the class has, or 2m]
+    /// Leave after this time without anything to begin, and not before it is known that those live who have what is
+    /// left: `30s`, `10m`, `2h` [default: what the class has, or 2m]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub idle: Option<Duration>,
     /// Build only what this class of workers is to build, as the site says that the run was begun with

@@ -6,14 +6,17 @@ use std::fmt;
 use crate::config::words;
 
 words! {
-    /// How a GPU rounds the factors of convolutions. Linear layers and losses are in single precision always, and so is
-    /// everything on a processor.
+    /// How a GPU rounds the factors of convolutions and linear layers. Their sums, and everything else, are in single precision
+    /// always, and so is everything on a processor.
     pub enum Precision {
-        /// 10 bits after the point, with sums in single precision: what PyTorch's convolutions do on a GPU where nothing else is
-        /// said.
+        /// 10 bits after the point in convolutions, single precision in linear layers: what PyTorch does on a GPU where nothing
+        /// else is said.
         Tf32 = "tf32",
         /// Single precision.
         Float32 = "float32",
+        /// bfloat16, 7 bits after the point, in both, as in PyTorch's `autocast`. Weights, activations and gradients are kept in
+        /// single precision.
+        Bf16 = "bf16",
     }
 }
 

@@ -130,7 +130,7 @@ fn the_script_of_our_kernels_refuses_and_counts_likewise() {
     let output = run("benches/gpu.sh", folder.path());
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     for row in [
-        "| golden operations and steps, float32 | passed |",
+        "| golden operations and steps | passed |",
         "| the main job twice gives the same bytes | passed | 0 | 1 files equal, 0 differ |",
         "| a sweep of one epoch a stage, --jobs 8 | passed |",
         "| steps against PyTorch | left out |",
@@ -140,7 +140,7 @@ fn the_script_of_our_kernels_refuses_and_counts_likewise() {
     device("echo 'FAILED  conv2d off'; echo '100 passed, 1 failed'; exit 1");
     let output = run("benches/gpu.sh", folder.path());
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(table().contains("steps, float32 | FAILED (1) |"), "{}", table());
+    assert!(table().contains("golden operations and steps | FAILED (1) |"), "{}", table());
     // Other bytes at the second run are a failure here.
     device("echo '101 passed, 0 failed'");
     let text = fs::read_to_string(folder.path().join("runner")).unwrap();

@@ -69,7 +69,7 @@ fn the_stand_in_finds_each_planted_fault() {
         ("writes_beyond_shared_memory", "invalid access"),
         ("copies_to_a_place_between", "not a multiple"),
         ("barriers_in_two_branches", "waits for its block"),
-        ("multiplies_with_half_a_warp", "mma_tf32 without all 32 lanes"),
+        ("multiplies_with_half_a_warp", "a product without all 32 lanes"),
         ("ends_while_it_multiplies", "ends while it multiplies"),
         ("multiplies_twice_at_once", "while it multiplies"),
     ] {

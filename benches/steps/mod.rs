@@ -43,7 +43,28 @@ pub fn answer(ops: &Backend) {
     }
 }
 
-/// One piece of work, warmed up.
+/// Prints what a step takes the host that a device repeats, for each of some pieces of work: microseconds, the median of rounds of
+/// steps that nobody waits for, and the fastest round. Only a device that does nothing says what the host takes.
+pub fn print_host_times(ops: &Backend) {
+    const ROUNDS: usize = 21;
+    const STEPS: u32 = 20;
+    for work in ["dacnn-dann", "dacnn-supervised", "lenet-dann", "lenet-supervised"] {
+        let mut bench = Work::unused(ops, work);
+        let mut times: Vec<f64> = (0..ROUNDS)
+            .map(|_| {
+                let start = Instant::now();
+                (0..STEPS).for_each(|_| bench.step_unread());
+                start.elapsed().as_secs_f64() * 1e6 / f64::from(STEPS)
+            })
+            .collect();
+        // The first rounds are those in which steps are recorded.
+        times.drain(..3);
+        times.sort_by(f64::total_cmp);
+        println!("{work:18} {:7.1} {:7.1}", times[times.len() / 2], times[0]);
+    }
+}
+
+/// One piece of work.
 struct Work {
     bench: Bench<'static>,
     /// What takes the steps; `None` where there are none.
@@ -58,7 +79,16 @@ struct Work {
 }
 
 impl Work {
+    /// One that is warmed up.
     fn new(ops: &Backend, work: &str) -> Self {
+        let mut bench = Self::unused(ops, work);
+        for _ in 0..3 {
+            bench.run();
+        }
+        bench
+    }
+
+    fn unused(ops: &Backend, work: &str) -> Self {
         let digits = |channels| Chw { channels, height: 28, width: 28 };
         let photographs = Chw { channels: 3, height: 224, width: 224 };
         let supervised = || Some(Box::new(Supervised) as Box<dyn Method>);
@@ -127,11 +157,7 @@ impl Work {
             let method: &'static dyn Method = Box::leak(method);
             method.begin(&mut bench).expect("memory")
         });
-        let mut bench = Self { bench, learner, source, target, labels, passes, frozen };
-        for _ in 0..3 {
-            bench.run();
-        }
-        bench
+        Self { bench, learner, source, target, labels, passes, frozen }
     }
 
     /// Waits for the device, whose work may be asynchronous: reads the fewest values that there are.
@@ -174,14 +200,23 @@ impl Work {
     }
 
     fn step(&mut self, images: Tensor) {
-        let targets = Targets::plain(&self.labels);
-        let source = SourceBatch::plain(images, targets);
-        let target = self.target.clone().map(TargetBatch::plain);
-        let batch = Batch { source: Some(source), target };
+        let batch = batch(images, self.target.clone(), &self.labels);
         let learner = self.learner.as_deref_mut().expect("it takes steps");
         // In the middle of a training.
         self.bench.step_alone(learner, &batch, (500, 1000), false).expect("memory");
     }
+
+    /// The same without a look at what it gives.
+    fn step_unread(&mut self) {
+        let batch = batch(self.source.clone(), self.target.clone(), &self.labels);
+        let learner = self.learner.as_deref_mut().expect("it takes steps");
+        self.bench.step_unread(learner, &batch, (500, 1000)).expect("memory");
+    }
+}
+
+fn batch(source: Tensor, target: Option<Tensor>, labels: &[u32]) -> Batch<'_> {
+    let source = SourceBatch::plain(source, Targets::plain(labels));
+    Batch { source: Some(source), target: target.map(TargetBatch::plain) }
 }
 
 fn dann() -> Box<dyn Method> {

@@ -114,13 +114,13 @@ impl Drive<'_> {
                 folder,
                 program: shared_run::program()?,
                 runner: env!("CARGO_PKG_VERSION").to_owned(),
-                again: Some(self.words()),
+                again: Some(self.again()),
             },
         )?;
-        check_program(&run)?;
+        check_program(&store, &run)?;
         if let Some(asked) = asked {
             let settled = run.settle_backend(&asked)?;
-            shared_run::check_backend(&run, &settled, &asked)?;
+            shared_run::check_backend(&store, &run, &settled, &asked)?;
         }
         run.put_site(&site.text)?;
         run.take_up()?;
@@ -159,6 +159,20 @@ impl Drive<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// The command that takes the run up again in this folder.
+    fn again(&self) -> Vec<String> {
+        let (mut words, plain) = (self.words(), RunOptions::default());
+        for (name, path, usual) in [
+            ("--store", &*self.options.store, &*plain.store),
+            ("--results", &*self.options.results, &*plain.results),
+        ] {
+            if path != usual {
+                words.extend([name.to_owned(), path.display().to_string()]);
+            }
+        }
+        words
+    }
+
     /// Looks on until everything is built, and writes the results.
     fn attend(
         &self,
@@ -195,7 +209,7 @@ impl Drive<'_> {
         match closed.expect("the pool was tended") {
             Ok(Closed::Useless(said)) => Err(Error::Machine(said)),
             Ok(Closed::Stopped) => {
-                let again = as_typed(&self.words());
+                let again = as_typed(&self.again());
                 console::say(format_args!(
                     "run {} was stopped; `{again}` takes it up again",
                     run.id

@@ -73,19 +73,25 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
     }
     let size = bytes(garbage.iter().map(|one| one.size).sum());
     if let Some(collection) = collection {
-        for one in &mut garbage {
+        let mut taken = Vec::new();
+        for mut one in garbage {
+            // A worker may have joined since.
+            if one.what == Waste::Run && !store.is_over(&one.path)? {
+                continue;
+            }
             if !one.take_away(&collection)? {
                 return Err(Error::Machine(
                     "another runner took over, as this one stood still for too long; run it again"
                         .into(),
                 ));
             }
+            taken.push(one);
         }
         kept.forget(&store)?;
         users.clear_abandoned()?;
         drop(collection);
-        let mut removed = garbage.len();
-        for one in &garbage {
+        let mut removed = taken.len();
+        for one in &taken {
             match one.remove() {
                 // It may belong to another user.
                 Err(_) if one.what == Waste::Left => removed -= 1,

@@ -7,10 +7,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use super::shared_run::command;
 use crate::cli::GcArgs;
 use crate::digest::Fingerprint;
 use crate::report::record::Record;
-use crate::store::{ResultsFolder, SharedRun, Store};
+use crate::report::runs;
+use crate::store::{self, ResultsFolder, SharedRun, Store};
 use crate::system;
 
 /// The folder of results that is used where none is named.
@@ -63,9 +65,10 @@ impl KeptRuns {
                  of them; `--forget {UNKNOWN}` says that there are none"
             ));
         }
-        for run in store.shared_runs()? {
+        let shared = store.shared_runs()?;
+        for run in &shared {
             if !run.is_finished() && !kept.forgotten.runs.iter().any(|it| it.id == run.id) {
-                let SharedRun { id, record, .. } = &run;
+                let SharedRun { id, record, .. } = run;
                 kept.unseen.push(format!(
                     "workers built stages of run {id} of {}, and its results are not written yet; `--forget {id}` lets go \
                      of what only it needs",
@@ -105,7 +108,9 @@ impl KeptRuns {
                 }
             }
         }
-        if kept.folders.is_empty() && kept.forgotten.folders.is_empty() {
+        // Where only workers were at work there are no results yet. What is unseen then keeps every artifact.
+        let is_of_workers = !shared.is_empty() && !kept.unseen.is_empty();
+        if kept.folders.is_empty() && kept.forgotten.folders.is_empty() && !is_of_workers {
             return Err(no_runs(Path::new(DEFAULT), &listed));
         }
         Ok(kept)
@@ -190,6 +195,12 @@ fn forgotten(args: &GcArgs, store: &Store, listed: &[ResultsFolder]) -> Result<F
     let mut forgotten = Forgotten::default();
     for word in &args.forget {
         if let Some(run) = word.to_str().map(|word| store.shared_run(word)).transpose()?.flatten() {
+            if let Some(worker) = store.workers(&run)?.first() {
+                let (id, who) = (run.id.clone(), worker.who.clone());
+                let error = store::Error::RunAtWork { id, who };
+                let stop = command(store.root(), &run, "stop", &[]);
+                return Err(Error::Missing(format!("{error}; `{stop}` ends them")));
+            }
             forgotten.runs.push(run);
             continue;
         }
@@ -304,8 +315,5 @@ fn name(path: &Path) -> String {
 
 /// Whether a folder has the form of a run's name: `20260102T030405Z-1a2b3c`.
 fn is_of_a_run(name: &str) -> bool {
-    name.split_once('-').is_some_and(|(time, hash)| {
-        chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()
-            && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
+    runs::time_in(name).is_some_and(|(_, hash)| hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use super::Error;
 use super::columns::columns;
 use crate::cli::LsArgs;
-use crate::metrics::rounded;
+use crate::metrics::{rounded, scores};
 use crate::report::csv::CsvRows;
-use crate::report::runs;
+use crate::report::record::Record;
+use crate::report::{live, runs};
 
-/// Lists the runs, the newest last.
+/// Lists the runs, the newest last, and after them those that are running or died.
 ///
 /// # Errors
 /// When the results cannot be read.
@@ -28,8 +29,18 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
             record.provenance.pipeline.clone(),
             name,
             record.state().word().to_owned(),
-            headline(&folder).unwrap_or_default(),
+            headline(&folder, &record).unwrap_or_default(),
         ]);
+    }
+    for run in live::live_runs(&args.results) {
+        if args.pipeline.as_ref().is_some_and(|name| *name != run.pipeline) {
+            continue;
+        }
+        let (ended, all) = run.counts();
+        let state = if run.holder.dead { "died" } else { "running" };
+        let begun = runs::time_in(&run.run).map(|(time, _)| date(&time.and_utc().to_rfc3339()));
+        let headline = format!("{ended} of {all} stages");
+        lines.push([begun.unwrap_or_default(), run.pipeline, run.run, state.to_owned(), headline]);
     }
     for (folder, error) in runs::broken(&args.results)? {
         let name = |path: Option<&Path>| {
@@ -57,16 +68,26 @@ pub(super) fn date(moment: &str) -> String {
     )
 }
 
-/// The last row of the table of a run: `dann: source.test 0.9701, target.test 0.9146`.
-fn headline(folder: &Path) -> Option<String> {
-    let rows = CsvRows::read(&fs::read_to_string(folder.join("table.csv")).ok()?).ok()?;
-    let last = rows.rows.last()?.first()?;
+/// The row of a run's first table that stands for it: `dann: source.test 97.0 %, target.test 91.5 %`.
+fn headline(folder: &Path, record: &Record) -> Option<String> {
+    let rows = CsvRows::read(&fs::read_to_string(folder.join("table.csv")).ok()?).ok()?.rows;
+    // The file `table.csv` is that of the table without a name, or of the first.
+    let tables = &record.tables;
+    let spec = tables.iter().find(|it| it.name.is_none()).or(tables.first())?;
+    let ends = spec.gap_closed.iter().flat_map(|gap| [&gap.source_only, &gap.target_trained]);
+    let ends: Vec<&String> = ends.chain(&spec.baseline).collect();
+    let named = || rows.iter().rev().map(|cell| &cell[0]);
+    let row = match &spec.headline {
+        Some(row) => row,
+        None => named().find(|row| !ends.contains(row)).or_else(|| named().next())?,
+    };
     // The first columns are the row, the column and the mean of a cell.
-    let cells = rows.rows.iter().filter(|cell| cell[0] == *last && !cell[2].is_empty());
+    let cells = rows.iter().filter(|cell| cell[0] == *row && !cell[2].is_empty());
+    let short = |number: &str| match number.parse::<f64>() {
+        Ok(value) if scores::in_percent(&spec.value) => format!("{:.1} %", 100.0 * value),
+        Ok(value) => rounded(value),
+        Err(_) => number.to_owned(),
+    };
     let cells: Vec<String> = cells.map(|cell| format!("{} {}", cell[1], short(&cell[2]))).collect();
-    Some(format!("{last}: {}", cells.join(", ")))
-}
-
-fn short(number: &str) -> String {
-    number.parse::<f64>().map_or_else(|_| number.to_owned(), rounded)
+    Some(format!("{row}: {}", cells.join(", ")))
 }

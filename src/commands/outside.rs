@@ -17,12 +17,10 @@ use crate::plan::trial::Trial;
 pub(super) fn plan(
     trials: Vec<Trial>,
     known: &Known,
-    BackendOption { backend }: &BackendOption,
+    option: &BackendOption,
 ) -> Result<Plan, Error> {
-    if let Some(wanted) = backend {
-        let device = trials.iter().map(|trial| trial.pipeline.device);
-        device.into_iter().try_for_each(|device| check(wanted, device))?;
-    }
+    check(&trials, option)?;
+    let BackendOption { backend } = option;
     let mut outside = OutsideDigests::default();
     for (number, trial) in trials.iter().enumerate() {
         for planned in &trial.pipeline.stages {
@@ -54,8 +52,19 @@ pub(super) fn say_untried() {
     }
 }
 
-/// That `device` may have the `wanted` backend on some machine.
-fn check(wanted: &str, device: Device) -> Result<(), Error> {
+/// That the devices of `trials` may have the backend that was asked for on some machine.
+///
+/// # Errors
+/// When one cannot.
+pub(super) fn check(
+    trials: &[Trial],
+    BackendOption { backend }: &BackendOption,
+) -> Result<(), Error> {
+    let Some(wanted) = backend else { return Ok(()) };
+    trials.iter().try_for_each(|trial| check_device(wanted, trial.pipeline.device))
+}
+
+fn check_device(wanted: &str, device: Device) -> Result<(), Error> {
     dispatch::check_backend(wanted, device).map_err(|all| {
         let all: Vec<String> = all.iter().map(|it| format!("\"{it}\"")).collect();
         let expected = match device {

@@ -173,9 +173,7 @@ pub(super) fn execute(
     let written = write(&outcome, earlier, &trials, options, start, &lost)?;
     let ending = RunEnding::of(outcome.done.iter().map(|done| done.end.ending()));
     let is_interrupted = ending == RunEnding::Interrupted;
-    if !is_interrupted {
-        shared_run::finish(&store, &trials)?;
-    }
+    shared_run::finish(&store, &trials, &outcome, options.fail_fast)?;
     journal.end(written.new.then_some(written.folder.as_path()));
     let run = FinishedRun::read(&written.folder)?;
     let tables = Tables::of(&run);
@@ -353,6 +351,11 @@ fn exit_code(
         console::say("interrupted; run the same command again to go on");
     }
     if ending != RunEnding::Done {
+        let tables = tables.map(|it| it.tables).unwrap_or_default();
+        let wrong = tables.into_iter().filter_map(|(_, table)| table.err());
+        for error in wrong.filter(|error| !error.wants_trials()) {
+            console::say(format_args!("note: no table: {error}"));
+        }
         return Ok(ending.exit_code());
     }
     match tables?.all() {

@@ -6,6 +6,7 @@ use super::Error;
 use super::shared_run::{self, Named, counted};
 use crate::cli::StopArgs;
 use crate::cluster::{Site, Which, job_name};
+use crate::nn::dispatch;
 use crate::store::{SharedRun, Stop, Store};
 
 /// Tells the workers of a run to end.
@@ -14,6 +15,8 @@ use crate::store::{SharedRun, Stop, Store};
 /// When there is no such run, or the store cannot be written.
 pub fn run(args: &StopArgs) -> Result<ExitCode, Error> {
     let store = Store::peek(&*args.store);
+    // Whoever stops a run need not be where its devices are.
+    dispatch::read_anywhere();
     let run = match shared_run::find(&store, &args.run, &args.set)? {
         Named::Run(run) => run,
         Named::File { id, .. } => store.shared_run(&id)?.ok_or_else(|| {
@@ -31,7 +34,7 @@ pub fn run(args: &StopArgs) -> Result<ExitCode, Error> {
     };
     let workers = counted(store.workers(&run)?.len());
     let how = if args.now { "end at once" } else { "end after their step, with a checkpoint" };
-    let resume = shared_run::again(&run);
+    let resume = shared_run::again(store.root(), &run);
     super::print(format!(
         "run {} of {}: {workers} at work, which {how}; `{resume}` takes it up again\n{queued}",
         run.id, run.record.pipeline

@@ -72,15 +72,16 @@ fn failed_before(results: &Path, pipeline: &str) -> Failures {
     let mut found: BTreeMap<Fingerprint, (Failure, usize)> = BTreeMap::new();
     for stage in record.trials.iter().flatten().filter(|stage| stage.state == Ending::Failed) {
         let (Some(fingerprint), Some(error)) = (stage.fingerprint, &stage.error) else { continue };
-        // Nothing says that it would be killed again.
-        if error["killed"] == true {
+        // Nothing says that it would be killed again, or that it cannot be built here.
+        if error["killed"] == true || error["misplaced"] == true {
             continue;
         }
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let help = error["help"].as_array().map(|help| help.iter().map(text).collect());
         let help: Vec<String> = help.unwrap_or_default();
         let help = help.into_iter().filter(|line| !line.contains("--retry-failed")).collect();
-        let failed = Failure { message: text(&error["message"]), help, killed: false };
+        let failed =
+            Failure { message: text(&error["message"]), help, killed: false, misplaced: false };
         found.entry(fingerprint).or_insert((failed, 0)).1 += 1;
     }
     let all = record.trials.len();

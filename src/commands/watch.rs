@@ -27,6 +27,16 @@ pub fn serve(run: Option<&Path>, results: &Path, port: u16) -> Result<ExitCode, 
         Some(pipeline) => WatchTarget::Pipeline(pipeline),
         None => live::wanted(results, run),
     };
+    if let (WatchTarget::Pipeline(name), Some(word)) = (&wanted, run)
+        && !word.is_file()
+        && !results.join(name).is_dir()
+    {
+        return Err(Error::Missing(format!(
+            "no run and no pipeline with runs is called `{name}` in `{}`; `runner ls` lists them, and the page of a \
+             pipeline's file waits for its first run",
+            results.display()
+        )));
+    }
     let lookout = Lookout::new(results.to_owned(), wanted);
     let watched = lookout.look();
     let what = match watched.standing {

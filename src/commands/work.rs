@@ -1,18 +1,21 @@
 //! `runner work`: builds what it can of a run that workers anywhere share, each by itself: nobody tells them what to
 //! do but the store. Writes a journal and no results; `runner sweep` on the same file finds everything and writes them.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::outside;
 use super::rounds::{Carrier, Conclusion, Failures};
 use super::run::{environment, plan, until_asked_to_stop};
-use super::shared_run::{self, Named, command, counted};
+use super::shared_run::{self, Named, command, counted, writing_results};
 use crate::cli::{BackendOption, RunOptions, WorkArgs};
 use crate::cluster::{IDLE, Site, Which, WorkerClass, job_name, new_life};
 use crate::console;
+use crate::device::Device;
 use crate::exec::{Begun, Both, Ending, Execution, Journal, Reporter, TaskShare, finished};
 use crate::nn::dispatch;
 use crate::nn::kernels::isa::Isa;
@@ -26,18 +29,19 @@ use crate::store::{self, RunRecord, SharedRun, Stop, Store};
 /// When there is no such run, this program or machine does not fit it, or the store cannot be written.
 pub fn run(args: &WorkArgs) -> Result<ExitCode, Error> {
     let (store, run) = find(args)?;
-    if args.resume {
-        run.take_up()?;
-    } else if run.stop().is_some() {
+    if !args.resume && run.stop().is_some() {
         if let Some(life) = &args.life {
             run.note_life(life)?;
         }
-        say_stopped(&run);
+        say_stopped(store.root(), &run);
         return Ok(ExitCode::SUCCESS);
     }
     let text = run.plan()?;
     let read = || super::of_text(&text, &run.record.file, super::all_trials);
-    let Some(post) = Post::find(&run, args, read)? else { return Ok(ExitCode::SUCCESS) };
+    let Some(post) = Post::find(&store, &run, args, read)? else { return Ok(ExitCode::SUCCESS) };
+    if args.resume {
+        run.take_up()?;
+    }
     let options = RunOptions {
         store: store.root().to_owned().into(),
         backend: BackendOption { backend: Some(post.backend.clone()) },
@@ -50,7 +54,7 @@ pub fn run(args: &WorkArgs) -> Result<ExitCode, Error> {
 /// The store and the run in it, which the first worker registers.
 fn find(args: &WorkArgs) -> Result<(Store, SharedRun), Error> {
     let root = &*args.options.store;
-    super::outside::read_for(&args.options.backend);
+    outside::read_for(&args.options.backend);
     match shared_run::find(&Store::peek(root), &args.run, &args.set)? {
         Named::Run(run) => {
             let store = Store::join(root)?;
@@ -63,16 +67,18 @@ fn find(args: &WorkArgs) -> Result<(Store, SharedRun), Error> {
                     store::node()
                 ))
             })?;
-            let run = if args.anew { begin_anew(&store, &run)? } else { run };
+            let run = if args.anew { begin_anew(&store, &run, args)? } else { run };
             Ok((store, run))
         }
         Named::File { id, text, trials } => {
+            // A run of a backend that no machine has would refuse every worker.
+            outside::check(&trials.trials, &args.options.backend)?;
             let joined = Store::join(root)?;
             let found = joined.shared_run(&id)?;
             // Whoever begins a run clears up, and not every worker.
             let store = if found.is_some() { joined } else { Store::open(root)? };
             let run = match found {
-                Some(run) if args.anew => begin_anew(&store, &run)?,
+                Some(run) if args.anew => begin_anew(&store, &run, args)?,
                 Some(run) => run,
                 None => store.register_run(&id, &text, &record(args, &trials)?)?,
             };
@@ -97,21 +103,35 @@ fn record(args: &WorkArgs, trials: &Trials) -> Result<RunRecord, Error> {
 }
 
 /// The same run for this program and its backend, unless workers are at it.
-fn begin_anew(store: &Store, run: &SharedRun) -> Result<SharedRun, Error> {
+fn begin_anew(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<SharedRun, Error> {
+    let text = run.plan()?;
+    let trials = super::of_text(&text, &run.record.file, super::all_trials)?;
+    outside::check(&trials.trials, &args.options.backend)?;
+    let (program, runner) = (shared_run::program()?, env!("CARGO_PKG_VERSION").to_owned());
+    let own = dispatch::backend(trials.trials[0].pipeline.device);
+    let backend = args.options.backend.backend.as_deref().unwrap_or(&own);
+    // As another worker with `--anew` may have begun it a moment ago.
+    if program == run.record.program && run.backend()?.is_none_or(|settled| settled == backend) {
+        run.take_up()?;
+        return Ok(run.clone());
+    }
     let workers = store.workers(run)?;
     if !workers.is_empty() {
         return Err(Error::Missing(format!(
-            "{} of run {} are left: `--anew` must wait until `runner stop {}` has ended them",
+            "{} of run {} are left: `--anew` must wait until `{}` has ended them",
             counted(workers.len()),
             run.id,
-            run.id
+            command(store.root(), run, "stop", &[])
         )));
     }
-    let (text, program) = (run.plan()?, shared_run::program()?);
-    let runner = env!("CARGO_PKG_VERSION").to_owned();
     let record = RunRecord { program, runner, ..run.record.clone() };
+    let site = run.site()?;
     store.forget_run(run)?;
-    Ok(store.register_run(&run.id, &text, &record)?)
+    let begun = store.register_run(&run.id, &text, &record)?;
+    if let Some(site) = site {
+        begun.put_site(&site)?;
+    }
+    Ok(begun)
 }
 
 /// What a worker is to build, and for which machines.
@@ -149,6 +169,7 @@ impl Post {
 
     /// What this process is to do of `run`; nothing where its machine is of no use for that.
     fn find(
+        store: &Store,
         run: &SharedRun,
         args: &WorkArgs,
         read: impl Fn() -> Result<Trials, Error>,
@@ -157,7 +178,7 @@ impl Post {
         let life = place
             .as_ref()
             .map(|(_, class)| args.life.clone().unwrap_or_else(|| new_life(&class.name)));
-        shared_run::check_program(run)?;
+        shared_run::check_program(store, run)?;
         let asked = args.options.backend.backend.as_deref();
         let settled = run.backend()?;
         match (&settled, asked, &place) {
@@ -168,7 +189,8 @@ impl Post {
             (None, None, _) => {}
         }
         let mut trials = read()?;
-        let own = dispatch::backend(trials.trials[0].pipeline.device);
+        let device = trials.trials[0].pipeline.device;
+        let own = dispatch::backend(device);
         let computes = place.as_ref().is_none_or(|(site, class)| computes(site, class, &trials));
         let backend = match settled {
             Some(settled) => settled,
@@ -177,12 +199,12 @@ impl Post {
             None => asked.unwrap_or(&own).to_owned(),
         };
         if let Some(asked) = asked {
-            shared_run::check_backend(run, &backend, asked)?;
+            shared_run::check_backend(store, run, &backend, asked)?;
         }
         if backend != own && computes {
             let node = store::node();
             run.note_unfit(&node, &own)?;
-            let text = unfit(run, (&node, &own), &backend);
+            let text = unfit(store, run, (&node, &own), &backend, device);
             let Some(life) = life else { return Err(Error::Missing(text)) };
             run.note_life(&life)?;
             console::say(text);
@@ -209,16 +231,27 @@ fn computes(site: &Site, class: &WorkerClass, trials: &Trials) -> bool {
 }
 
 /// Why a machine is of no use to a run.
-fn unfit(run: &SharedRun, (node, own): (&str, &str), backend: &str) -> String {
+fn unfit(
+    store: &Store,
+    run: &SharedRun,
+    (node, own): (&str, &str),
+    backend: &str,
+    device: Device,
+) -> String {
     let text = format!(
         "{node} computes by `{own}`, and the workers of run {} by `{backend}`: nothing is built here",
         run.id
     );
     let could = Isa::ALL.into_iter().find(|isa| format!("cpu {isa}") == backend);
-    text + &match could.filter(|isa| isa.available()) {
-        Some(isa) => format!("; with `RUNNER_ISA={isa}` in its environment a worker can"),
-        None => {
-            let anew = command(run, "work", &["--anew"]);
+    text + &match (could.filter(|isa| isa.available()), device) {
+        (Some(isa), Device::Cpu) => {
+            format!("; with `RUNNER_ISA={isa}` in its environment a worker can")
+        }
+        // `auto` is another device here than for the run.
+        (Some(_), _) => format!("; with `--backend '{backend}'` a worker can"),
+        (None, _) if own == dispatch::NO_GPU => String::new(),
+        (None, _) => {
+            let anew = command(store.root(), run, "work", &["--anew"]);
             format!("; `{anew}` begins it for `{own}` when no worker is left")
         }
     }
@@ -296,8 +329,8 @@ impl Worker<'_> {
         if let Ok(outcome) = &carried {
             both.event(&finished(&outcome.done, since));
         }
-        let kept = run.logs().join(journal.run());
-        journal.end(Some(&kept));
+        let kept = run.log(journal.run());
+        journal.end(kept.as_deref());
         let outcome = carried?;
         let stop = *stopped.lock().unwrap_or_else(PoisonError::into_inner);
         self.say_why(&outcome, stop, leaves.load(Ordering::SeqCst).then_some(idle));
@@ -320,13 +353,19 @@ impl Worker<'_> {
                 0 => String::new(),
                 failed => format!(", {failed} of them with a failure"),
             };
-            let typed = command(run, verb, &[]);
+            let typed = writing_results(&self.options.store, run, verb, self.args);
+            // A worker that was given an id went there.
+            let place = if shared_run::is_file(&self.args.run) {
+                String::new()
+            } else {
+                format!(" in `{}`", run.record.folder.display())
+            };
             console::say(format_args!(
-                "all stages of run {} have ended{failed}; `{typed}` writes the results",
+                "all stages of run {} have ended{failed}; `{typed}`{place} writes the results",
                 run.id
             ));
         } else if stop.is_some() {
-            say_stopped(run);
+            say_stopped(&self.options.store, run);
         } else if let Some(idle) = idle {
             let built = count(Ending::Built);
             let why = match self.args.class.is_some() && built > 0 && idle > Duration::ZERO {
@@ -351,7 +390,7 @@ fn take_back_rest(site: &Site, run: &SharedRun, outcome: &Conclusion) {
     }
 }
 
-fn say_stopped(run: &SharedRun) {
-    let resume = shared_run::again(run);
+fn say_stopped(store: &Path, run: &SharedRun) {
+    let resume = shared_run::again(store, run);
     console::say(format_args!("run {} was stopped; `{resume}` takes it up again", run.id));
 }

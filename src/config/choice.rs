@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde_json::json;
 
 use super::describe::Form;
-use super::diagnostic::{Diagnostic, Noted, suggest};
+use super::diagnostic::{Diagnostic, Noted, suggest_and_list};
 use super::field::Field;
 use super::keys::Keys;
 use super::node::{Node, Table, Value};
@@ -237,7 +237,7 @@ impl<T: Word> Choice<'_, '_, T> {
         let Some(value) = T::named(text) else {
             let message = format!("`{text}` is not a value of `{}{}`", self.keys.prefix, self.key);
             let mut problem = Diagnostic::at(node.span, message, "unknown word");
-            problem.help.extend(suggest(text, words_of::<T>()));
+            problem.help.extend(suggest_and_list(text, words_of::<T>()));
             return Err(self.keys.problem(problem));
         };
         self.keys.record(self.key, value.word());

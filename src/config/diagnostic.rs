@@ -82,6 +82,14 @@ impl Noted {
     }
 }
 
+/// What others call a key, and what it is called here, where the two look little alike or another key looks more like it.
+const OTHER_WORDS: [(&str, &str); 4] = [
+    ("unfreeze", "thaw"),
+    ("trainable", "thaw"),
+    ("backbone", "arch"),
+    ("iterations", "steps_per_epoch"),
+];
+
 /// `did you mean ...?` for the nearest of `known`, or the list of all when none is near.
 pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let mut all: Vec<&str> = Vec::new();
@@ -89,6 +97,10 @@ pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         if !all.contains(&name) {
             all.push(name);
         }
+    }
+    let meant = OTHER_WORDS.iter().find(|(other, _)| *other == wrong).map(|(_, ours)| ours);
+    if let Some(meant) = meant.filter(|meant| all.contains(meant)) {
+        return Some(format!("did you mean `{meant}`?"));
     }
     let near = all
         .iter()
@@ -98,11 +110,24 @@ pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     match near {
         Some((_, name)) => Some(format!("did you mean `{name}`?")),
         None if all.is_empty() => None,
-        None => Some(format!(
-            "expected one of {}",
-            all.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-        )),
+        None => Some(one_of(&all)),
     }
+}
+
+/// As [`suggest`], and the list of all besides: the nearest word may be another thing than what was meant.
+pub fn suggest_and_list<'a>(
+    wrong: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> impl Iterator<Item = String> {
+    let all: Vec<&str> = known.clone().into_iter().collect();
+    let near = suggest(wrong, known);
+    let all = Some(one_of(&all)).filter(|all| near.as_ref() != Some(all));
+    near.into_iter().chain(all)
+}
+
+fn one_of(all: &[&str]) -> String {
+    let all: Vec<String> = all.iter().map(|name| format!("`{name}`")).collect();
+    format!("expected one of {}", all.join(", "))
 }
 
 /// From 0 to 1: by letters, or 0.9 for the initials (`lr` of `learning_rate`) either way round.
@@ -117,13 +142,18 @@ fn likeness(wrong: &str, name: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::suggest;
+    use super::{suggest, suggest_and_list};
 
     #[test]
     fn suggests_near_names_and_initials_and_else_lists_all_once() {
         assert_eq!(suggest("epoch", ["epochs", "lr"]).unwrap(), "did you mean `epochs`?");
         assert_eq!(suggest("learning_rate", ["kind", "lr"]).unwrap(), "did you mean `lr`?");
         assert_eq!(suggest("zzz", ["a", "b", "a"]).unwrap(), "expected one of `a`, `b`");
+        assert_eq!(suggest("unfreeze", ["freeze", "thaw"]).unwrap(), "did you mean `thaw`?");
+        assert_eq!(suggest("unfreeze", ["freeze"]).unwrap(), "did you mean `freeze`?");
+        let both: Vec<String> = suggest_and_list("dannn", ["dann", "mdd"]).collect();
+        assert_eq!(both, ["did you mean `dann`?", "expected one of `dann`, `mdd`"]);
+        assert_eq!(suggest_and_list("x", ["mdd"]).count(), 1);
         assert_eq!(suggest("zzz", []), None);
     }
 }

@@ -64,7 +64,7 @@ impl<'a> Keys<'a> {
         Field::new(self, key, "a number", as_float)
     }
 
-    /// An array of strings.
+    /// An array of strings, or a single one.
     pub fn strings(&mut self, key: &'static str) -> Field<'_, 'a, Vec<String>> {
         Field::new(self, key, "an array of strings", |node| match &node.value {
             Value::Array(items) => items
@@ -74,6 +74,7 @@ impl<'a> Keys<'a> {
                     _ => None,
                 })
                 .collect(),
+            Value::String(text) => Some(vec![text.clone()]),
             _ => None,
         })
     }
@@ -155,7 +156,12 @@ impl<T: Resolved> Resolved for Vec<T> {
     }
 
     fn schema() -> serde_json::Value {
-        json!({ "type": "array", "items": T::schema() })
+        let array = json!({ "type": "array", "items": T::schema() });
+        match T::schema() {
+            // As [`Keys::strings`] takes it.
+            one if one["type"] == "string" => json!({ "anyOf": [array, one] }),
+            _ => array,
+        }
     }
 
     fn stand_ins() -> Vec<Self> {

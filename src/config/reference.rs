@@ -38,7 +38,7 @@ impl Keys<'_> {
         Ok(reference)
     }
 
-    /// A non-empty array of mentions; required.
+    /// A non-empty array of mentions, or a single one; required.
     pub fn references(&mut self, key: &'static str, wants: Wants) -> Result<Vec<Reference>, Noted> {
         if self.describe_reference(key, wants, true, true) {
             return Ok(vec![self.stand_in(key, wants)]);
@@ -55,7 +55,7 @@ impl Keys<'_> {
         Ok(found)
     }
 
-    /// An array of mentions, empty when left out.
+    /// An array of mentions, or a single one; empty when left out.
     pub fn optional_references(
         &mut self,
         key: &'static str,
@@ -73,8 +73,10 @@ impl Keys<'_> {
         node: &Node,
         wants: Wants,
     ) -> Result<Vec<Reference>, Noted> {
-        let Value::Array(items) = &node.value else {
-            return Err(self.wrong_type(key, node, "an array of stage names"));
+        let items = match &node.value {
+            Value::Array(items) => items.as_slice(),
+            Value::String(_) => std::slice::from_ref(node),
+            _ => return Err(self.wrong_type(key, node, "an array of stage names")),
         };
         let found: Vec<Result<Reference, Noted>> = (items.iter().enumerate())
             .map(|(at, item)| self.reference_at(format!("{key}.{at}"), item, wants))
@@ -132,7 +134,8 @@ impl Keys<'_> {
         let mut schema = wants.schema();
         if many {
             let least = usize::from(required);
-            schema = json!({ "type": "array", "items": schema, "minItems": least });
+            let array = json!({ "type": "array", "items": schema, "minItems": least });
+            schema = json!({ "anyOf": [array, schema] });
         }
         describing.note(key, Form::Leaf(schema), required, None);
         true

@@ -5,8 +5,9 @@
 
 use rayon::prelude::*;
 
-use super::augment::Pixels;
+use super::augment::{self, Pixels};
 use super::dataset::{Images, Normalisation};
+use crate::nn::ops::PixelChanges;
 use crate::random;
 
 /// Images assembled by one thread at a time: enough to be worth handing over.
@@ -47,15 +48,11 @@ pub fn batch<'a>(
     values
 }
 
-/// The images at `indices`, each changed by `change`, which also hears its row in the batch.
+/// The images at `indices` after changes, each kind of which has one for each of them.
 ///
 /// # Panics
-/// When the images differ in size, an index lies beyond them, or a change does not keep an image's size.
-pub fn changed(
-    images: &Images,
-    indices: &[usize],
-    change: impl Fn(usize, &mut Pixels) + Sync,
-) -> Images {
+/// When the images differ in size, an index lies beyond them, or there are fewer changes than indices.
+pub fn changed(images: &Images, indices: &[usize], changes: &[PixelChanges]) -> Images {
     let (height, width) = size(images);
     let length = images.channels * height * width;
     let changed: Vec<Vec<u8>> = indices
@@ -64,7 +61,7 @@ pub fn changed(
         .map(|(row, index)| {
             let values = images.pixels[index * length..(index + 1) * length].to_vec();
             let mut pixels = Pixels { values, height, width, channels: images.channels };
-            change(row, &mut pixels);
+            augment::change(&mut pixels, changes, row);
             assert_eq!(pixels.values.len(), length, "a change keeps the size");
             pixels.values
         })

@@ -276,7 +276,11 @@ impl JournalWriter {
         let Some(file) = &self.file else { return Ok(()) };
         file.sync_all()?;
         let logs = folder.join("logs");
-        fs::create_dir_all(&logs)?;
+        // The folder itself may have been removed on purpose.
+        match fs::create_dir(&logs) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
         let (from, to) = (self.folder.join(EVENTS), logs.join(EVENTS));
         // The journal of a worker may lie on another disk than its store.
         fs::rename(&from, &to).or_else(|_| fs::copy(&from, &to).map(|_| ()))?;

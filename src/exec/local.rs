@@ -89,6 +89,16 @@ struct State<'a> {
     idle_since: Option<Instant>,
 }
 
+/// The tasks that other processes have, or are to build.
+fn watched(state: &mut State) -> WatchedTasks {
+    let mut watched = WatchedTasks::default();
+    for it in state.schedule.held() {
+        let to = if it.is_left_to_others { &mut watched.artifacts } else { &mut watched.locks };
+        to.push(it.fingerprint);
+    }
+    watched
+}
+
 impl<'a> Run<'a> {
     fn state(&self) -> MutexGuard<'_, State<'a>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -162,8 +172,11 @@ impl<'a> Run<'a> {
                 && state.busy == 0
                 && state.schedule.ready() == 0
             {
-                let since = *state.idle_since.get_or_insert(now);
-                let is_idle = part.idle.is_some_and(|limit| now - since >= limit);
+                let waited = now - *state.idle_since.get_or_insert(now);
+                // A worker that left sooner would never take over from a machine that died, nor would the next one.
+                let knows =
+                    |state: &mut State| waited >= store.time_to_judge(&watched(state).locks);
+                let is_idle = part.idle.is_some_and(|limit| waited >= limit) && knows(&mut state);
                 if is_idle || self.shared.begun.is_some_and(Begun::is_enough) {
                     part.leaves.store(true, Ordering::SeqCst);
                     self.execution.cancel.store(true, Ordering::SeqCst);
@@ -177,12 +190,7 @@ impl<'a> Run<'a> {
                 next_look = None;
             } else if *next_look.get_or_insert_with(|| now + lookout.pause()) <= now {
                 next_look = None;
-                let mut held = WatchedTasks::default();
-                for it in state.schedule.held() {
-                    let to =
-                        if it.is_left_to_others { &mut held.artifacts } else { &mut held.locks };
-                    to.push(it.fingerprint);
-                }
+                let held = watched(&mut state);
                 let standing = state.schedule.standing();
                 drop(state);
                 if let Some(part) = self.execution.part {

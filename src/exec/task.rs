@@ -323,7 +323,7 @@ impl Attempt<'_> {
             store.clear_checkpoints(fingerprint);
             return Obtained::Cached(artifact);
         }
-        let Failure { message, help, killed } = failure.clone();
+        let Failure { message, help, killed, .. } = failure.clone();
         let cause = FailureCause { message, help, killed };
         let is_recorded = match store.record_failure(fingerprint, lock, name, cause) {
             Ok(record) if record.is_own() => true,
@@ -355,9 +355,10 @@ impl Attempt<'_> {
         let planned = self.task.backend?;
         let own = dispatch::backend(self.task.device);
         (planned != own).then(|| {
-            let failure = Failure::new(format!(
+            let mut failure = Failure::new(format!(
                 "it is planned for `{planned}`, and this process computes by `{own}`"
             ));
+            failure.misplaced = true;
             failure.help(format!("build it where `{planned}` is, or leave out `--backend`"))
         })
     }
@@ -540,7 +541,8 @@ fn told(record: FailureRecord) -> Failure {
         )
     });
     let FailureCause { message, help, killed } = record.cause;
-    Failure { message, help: help.into_iter().chain(from).collect(), killed }
+    let help = help.into_iter().chain(from).collect();
+    Failure { message, help, killed, misplaced: false }
 }
 
 /// Why a task is not begun once more.
@@ -556,7 +558,7 @@ fn killed() -> Failure {
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
-        Self { message: error.to_string(), help: error.help(), killed: false }
+        Self { message: error.to_string(), help: error.help(), killed: false, misplaced: false }
     }
 }
 

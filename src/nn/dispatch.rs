@@ -44,6 +44,11 @@ pub fn read_for(backend: Option<&str>) {
     *elsewhere() = Elsewhere { has_gpu: Some(has_gpu), may_have_gpu, untried: None };
 }
 
+/// From now on pipelines are read for any machine, by whoever asks only what they say: no device need be here.
+pub fn read_anywhere() {
+    read_for(Some(OF_GPUS));
+}
+
 /// Why a GPU of the machines that pipelines are read for could not be tried out here; told once.
 pub fn untried() -> Option<DeviceError> {
     elsewhere().untried.take()
@@ -143,7 +148,7 @@ pub fn backend(device: Device) -> String {
 }
 
 /// The backend of a machine without the GPU that a plan is for.
-const NO_GPU: &str = "no GPU";
+pub const NO_GPU: &str = "no GPU";
 
 /// The backend of a processor with fused multiply-add whose kernels do without.
 const WITH_FMA: &str = "cpu portable with fma";

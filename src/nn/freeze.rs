@@ -29,7 +29,8 @@ pub enum PatternError {
 
 /// Checks that a pattern is a glob that matches one of `names` at least, and says which.
 ///
-/// `*` matches any run of characters, dots included, so `features.*` takes the whole part.
+/// `*` matches any run of characters, dots included, so `features.*` takes the whole part; so does `features`, the name of
+/// a layer or part without the rest.
 ///
 /// # Errors
 /// When it is not a glob or matches nothing.
@@ -39,7 +40,9 @@ pub fn matching(pattern: &str, names: &[&str]) -> Result<Vec<bool>, PatternError
         reason: error.kind().to_string(),
     };
     let matcher = Glob::new(pattern).map_err(invalid)?.compile_matcher();
-    let matches: Vec<bool> = names.iter().map(|name| matcher.is_match(name)).collect();
+    let is_part = |name: &str| name.strip_prefix(pattern).is_some_and(|rest| rest.starts_with('.'));
+    let matches: Vec<bool> =
+        names.iter().map(|name| matcher.is_match(name) || is_part(name)).collect();
     if matches.contains(&true) {
         return Ok(matches);
     }
@@ -119,6 +122,15 @@ mod tests {
         assert_eq!(matching("layer4.*", &names), Ok(vec![true, false, false]));
         assert_eq!(matching("*", &names), Ok(vec![true; 3]));
         assert_eq!(matching("*.bias", &names), Ok(vec![false, false, true]));
+    }
+
+    #[test]
+    fn the_name_of_a_part_takes_what_is_in_it() {
+        let names = ["layer4.0.conv1.weight", "layer40.conv1.weight", "fc.bias"];
+        assert_eq!(matching("layer4", &names), Ok(vec![true, false, false]));
+        assert_eq!(matching("layer4.0", &names), Ok(vec![true, false, false]));
+        assert_eq!(matching("fc.bias", &names), Ok(vec![false, false, true]));
+        assert!(matching("layer", &names).is_err() && matching("layer4.", &names).is_err());
     }
 
     #[test]

@@ -387,7 +387,7 @@ impl Model {
             Input::Pixels { bytes, table } => {
                 return self.ops.pixels(&bytes, count, &table, maps);
             }
-            Input::Kept { set, places } => return self.ops.kept(&set, &places, maps),
+            Input::Kept { set, rows } => return self.ops.kept(&set, &rows, maps),
         };
         match maps {
             None => Ok(rows),

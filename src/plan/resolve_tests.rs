@@ -9,6 +9,7 @@ use super::*;
 use crate::config::{Keys, Wants, words};
 use crate::plan::kept::KeptPipeline;
 use crate::plan::print;
+use crate::plan::table_spec::TableSpec;
 use crate::plan::trial::Trial;
 use crate::stages::{
     Context, DatasetShape, Described, Failure, Halt, Measures, ModelShape, Outcome, Problem,
@@ -297,7 +298,7 @@ const SWEEP: &str = "
 axes = { \"pipeline.seed\" = [0, 1], \"stages.net.optimizer.lr\" = [0.1, 0.2, 0.3] }
 
 [table]
-over = \"pipeline.seed\"
+over = [\"pipeline.seed\", \"stages.net.optimizer.lr\"]
 ";
 
 #[test]
@@ -333,7 +334,17 @@ fn wrong_sweeps_are_explained() {
         ("sweep_empty_axis", sweep("[0, 1]", "[]")),
         ("sweep_twice", sweep("[0, 1]", "[0, 0]")),
         ("sweep_unquoted", sweep("\"pipeline.seed\" =", "pipeline.seed =")),
-        ("table_over_what_is_not_swept", sweep("over = \"pipeline", "over = \"pipelin")),
+        ("table_over_what_is_not_swept", sweep("over = [\"pipeline", "over = [\"pipelin")),
+        ("table_of_several_values", sweep(", \"stages.net.optimizer.lr\"]", "]")),
+        (
+            "table_published_elsewhere",
+            sweep(
+                "over = [\"pipeline.seed\", \"stages.net.optimizer.lr\"]",
+                "columns = \"stages.net.optimizer.lr\"\npublished = [\n  \
+                 { row = \"net\", column = \"0.2\", value = 0.5, cite = \"A\" },\n  \
+                 { row = \"net\", column = \"0.25\", value = 0.5, cite = \"A\" },\n]",
+            ),
+        ),
         ("table_same_twice", sweep("[table]\n", "[table]\ncolumns = \"model\"\n")),
     ];
     for (name, report) in cases {
@@ -568,6 +579,7 @@ published = [{ row = \"0.2\", column = \"score\", value = 0.5, cite = \"A 2020\"
 [[table]]
 rows = \"dataset\"
 columns = \"model\"
+over = [\"pipeline.seed\", \"stages.net.optimizer.lr\"]
 ";
 
 #[test]
@@ -580,12 +592,27 @@ fn tables_resolve_to_themselves_and_a_trial_keeps_those_that_need_no_sweep() {
     assert_eq!(whole.resolved["table"], trials.resolved["table"]);
     assert_eq!(whole.tables.len(), 2);
     assert_eq!(whole.tables[0].only["pipeline.seed"], ["0", "1"]);
-    assert_eq!(whole.tables[1].over, [""; 0]);
+    assert_eq!(whole.tables[1].over, ["pipeline.seed", "stages.net.optimizer.lr"]);
     // What a resolved file says is what was read.
     let tables = |text: &str| KeptPipeline::read("kept.toml", text).unwrap().tables().unwrap();
     assert_eq!(tables(&text), whole.tables);
     let trial = &trials.trials[0].pipeline.resolved;
-    assert_eq!(tables(&print::to_toml(trial)), whole.tables[1..]);
+    assert_eq!(tables(&print::to_toml(trial)), [TableSpec::default()]);
+}
+
+#[test]
+fn a_narrowed_sweep_keeps_the_tables_of_the_whole_one() {
+    let table = "columns = \"stages.net.optimizer.lr\"\n\
+                 published = [{ row = \"net\", column = \"0.1\", value = 0.5, cite = \"A\" }]";
+    let text = format!(
+        "{GOOD}{}",
+        SWEEP.replace("over = [\"pipeline.seed\", \"stages.net.optimizer.lr\"]", table)
+    );
+    let held = held(text);
+    for set in [None, Some("stages.net.optimizer.lr=0.2"), Some("pipeline.seed=1")] {
+        let sets: Vec<String> = set.map(str::to_owned).into_iter().collect();
+        crate::plan::trials::load_with(&held.path, &sets, TEST_KINDS).expect("good tables");
+    }
 }
 
 proptest! {

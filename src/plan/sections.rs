@@ -88,7 +88,7 @@ pub(super) fn head(keys: &mut Keys) -> Result<Head, Noted> {
         ("title", "title of the report"),
         ("seed", "seed of every stage that draws random numbers and has no `seed` of its own"),
         ("device", "where tensors live: `auto`, `cpu` or `cuda:N`"),
-        ("precision", "how a GPU rounds the factors of convolutions"),
+        ("precision", "how a GPU rounds the factors of convolutions and linear layers"),
     ]);
     let name = keys.string("name").such_that("ASCII letters, digits, `_` and `-`", legal);
     let name = name.limits([("pattern", serde_json::json!("^[A-Za-z0-9_-]+$"))]).required();
@@ -104,16 +104,32 @@ pub(super) fn head(keys: &mut Keys) -> Result<Head, Noted> {
     let place = |keys: &mut Keys, key| keys.node(key).map_or(keys.span(), |node| node.span);
     let (word_at, precision_at) = (place(keys, "device"), place(keys, "precision"));
     let device = word.and_then(|word| {
-        let device = dispatch::find(&word, precision?).map_err(|error| {
+        let precision = precision?;
+        let device = dispatch::find(&word, precision).map_err(|error| {
             let text = error.to_string();
             keys.problem(Diagnostic::at(word_at, text, "in `pipeline.device`"))
         })?;
-        if chosen && word != "auto" && !matches!(device, Device::Cuda { .. }) {
-            let message = format!("`precision` is of GPUs, and `{word}` is in single precision");
-            let problem = Diagnostic::at(precision_at, message, "decides nothing");
-            return Err(keys.problem(problem.help("leave it out, or `device = \"auto\"`")));
+        if matches!(device, Device::Cuda { .. }) || !chosen {
+            return Ok(device);
         }
-        Ok(device)
+        let (message, label, help) = match (word.as_str(), precision) {
+            // A processor is at least as precise.
+            ("auto", Precision::Tf32 | Precision::Float32) => return Ok(device),
+            (_, Precision::Bf16) => (
+                match word.as_str() {
+                    "auto" => "`bf16` needs a GPU, and `auto` finds none that can be used".into(),
+                    _ => format!("`bf16` needs a GPU, and `{word}` is in single precision"),
+                },
+                "only GPUs have it",
+                "leave it out; `runner devices` says what there is",
+            ),
+            (_, Precision::Tf32 | Precision::Float32) => (
+                format!("`precision` is of GPUs, and `{word}` is in single precision"),
+                "decides nothing",
+                "leave it out, or `device = \"auto\"`",
+            ),
+        };
+        Err(keys.problem(Diagnostic::at(precision_at, message, label).help(help)))
     });
     // One after the other, so that each key is known before the first `?`.
     Ok(Head { name: name?, title: title?, seed: seed?.unsigned_abs(), device: device? })

@@ -30,6 +30,9 @@ pub struct TableSpec {
     pub best: Option<Best>,
     /// Which trials count.
     pub trials: Which,
+    /// The row that stands for the run where there is place for one alone.
+    #[serde(default)]
+    pub headline: Option<String>,
     /// The row that the others are compared with.
     pub baseline: Option<String>,
     /// How they are compared.
@@ -119,6 +122,14 @@ pub struct Published {
 }
 
 impl TableSpec {
+    /// The keys that cells aggregate over where they are swept.
+    pub fn aggregated(&self) -> Vec<&str> {
+        match self.over.is_empty() {
+            true => vec!["pipeline.seed"],
+            false => self.over.iter().map(String::as_str).collect(),
+        }
+    }
+
     /// Whether it is about the keys of a sweep, so that a single trial has no such table.
     pub fn needs_sweep(&self, swept: &[&str]) -> bool {
         let named =

@@ -9,6 +9,7 @@ use super::pipeline_file::{PipelineFile, report};
 use super::print;
 use super::resolve;
 use super::search::Search;
+use super::tables;
 use super::trial::Trial;
 use crate::config::{Report, sweep};
 use crate::digest::Digest;
@@ -101,6 +102,11 @@ pub(super) fn load_with(
     if sweep.is_adaptive() {
         // What will be drawn later is likely to fit when the ends of every axis do.
         origin.resolve(&sweep.corners())?;
+    }
+    let complete = sweep.configurations() == 0 && sets.is_empty();
+    let problems = tables::check_trials(&origin.root, &trials, complete);
+    if !problems.is_empty() {
+        return Err(origin.report(problems));
     }
     let resolved = first.unwrap_or_default();
     let notes = notes.into_iter().chain(alike(&trials)).collect();

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use chrono::NaiveDateTime;
+
 use super::error::Error;
 use super::record::{NAME, Record};
 
@@ -62,14 +64,17 @@ pub fn dangling(root: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(links.filter(|link| link.symlink_metadata().is_ok() && !leads(link)).collect())
 }
 
-/// Whether `name` has the form of a run's name: `20260102T030405Z-abcdef`.
+/// The time, in UTC, with which the name of a run begins, and what follows: `20260102T030405Z-abcdef`. Nothing of other names.
+pub fn time_in(name: &str) -> Option<(NaiveDateTime, &str)> {
+    let (time, rest) = name.split_once('-')?;
+    let time = NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").ok()?;
+    Some((time, rest))
+}
+
+/// Whether `name` has the form of a run's name.
 fn is_name(name: &str) -> bool {
-    let parts = name.split_once('-');
-    parts.is_some_and(|(time, rest)| {
-        chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").is_ok()
-            && rest.len() == 6
-            && rest.bytes().all(|it| it.is_ascii_hexdigit())
-    })
+    time_in(name)
+        .is_some_and(|(_, rest)| rest.len() == 6 && rest.bytes().all(|it| it.is_ascii_hexdigit()))
 }
 
 /// The folders of all runs: those inside the folder of any pipeline.

@@ -418,9 +418,13 @@ impl From<crate::data::DataError> for Halt {
     fn from(error: crate::data::DataError) -> Self {
         match error {
             crate::data::DataError::Interrupted => Self::Interrupted,
-            error => {
-                Failure { message: error.to_string(), help: error.help(), killed: false }.into()
+            error => Failure {
+                message: error.to_string(),
+                help: error.help(),
+                killed: false,
+                misplaced: false,
             }
+            .into(),
         }
     }
 }
@@ -436,12 +440,16 @@ pub struct Failure {
     /// Whether its processes were killed rather than that it failed itself: then the next run tries it again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub killed: bool,
+    /// Whether it was not begun, as it was planned for another backend than that of its process: where it can be built
+    /// it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub misplaced: bool,
 }
 
 impl Failure {
     /// A failure with a message and no advice.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: Vec::new(), killed: false }
+        Self { message: message.into(), help: Vec::new(), killed: false, misplaced: false }
     }
 
     /// Adds a line of advice.
@@ -462,6 +470,6 @@ impl std::error::Error for Failure {}
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { message: problem.message, help: problem.help, killed: false }
+        Self { message: problem.message, help: problem.help, killed: false, misplaced: false }
     }
 }

@@ -28,7 +28,11 @@ impl Beacon {
         pause: Duration,
         mut beat: impl FnMut() -> bool + Send + 'static,
     ) -> Result<(Self, File), Error> {
-        fs::create_dir_all(folder).map_err(|source| Error::writing(folder, source))?;
+        // What `folder` is in may have been taken away on purpose.
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            created => created.map_err(|source| Error::writing(folder, source))?,
+        }
         let mut sign = Sign::new(what);
         let private = folder.join(unborn_name(sign.word()));
         let path = folder.join(sign.word());

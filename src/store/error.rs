@@ -51,6 +51,28 @@ pub enum Error {
         /// What it is set to.
         given: String,
     },
+    /// A run cannot be forgotten while workers are at it.
+    #[error("run {id} cannot go while workers are at it, such as {who}")]
+    RunAtWork {
+        /// The run's id.
+        id: String,
+        /// A worker.
+        who: String,
+    },
+    /// A run is not the one any more that a worker was to join.
+    #[error("run {id} was forgotten or begun anew while this worker was about to join it")]
+    RunGone {
+        /// The run's id.
+        id: String,
+    },
+    /// Workers are at a run whose record another program wrote.
+    #[error("`{}` is no record that this program can read, and {who} is at work on the run", path.display())]
+    RunUnreadable {
+        /// The record.
+        path: PathBuf,
+        /// A worker.
+        who: String,
+    },
     /// A stage wrote a file under a name that is the store's own.
     #[error("the stage wrote `{name}`, a name that the store keeps for itself")]
     Reserved {
@@ -81,6 +103,13 @@ impl Error {
                 vec!["update this runner, or give another store with `--store DIR`".into()]
             }
             Self::Patience { .. } => Vec::new(),
+            Self::RunAtWork { id, .. } => {
+                vec![format!("`runner stop {id}` with the same `--store` ends them")]
+            }
+            Self::RunGone { .. } => vec!["start the worker again".into()],
+            Self::RunUnreadable { .. } => {
+                vec!["use the program that the workers are, or wait until they have ended".into()]
+            }
             Self::Reserved { .. } => vec!["this is a bug in runner; please report it".into()],
         }
     }

@@ -205,15 +205,16 @@ impl Store {
         Ok(garbage)
     }
 
-    /// The runs that workers shared and whose results are written.
+    /// The runs that workers shared and whose results are written, and what is left of runs without a record.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn finished_runs(&self) -> Result<Vec<Garbage>, Error> {
         let mut all = Vec::new();
-        for run in self.shared_runs()? {
-            if run.is_finished() && self.workers(&run)?.is_empty() {
-                all.push(Garbage::new(run.folder().to_owned(), Waste::Run));
+        for path in self.entries(RUNS)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !name.contains('.') && self.is_over(&path)? {
+                all.push(Garbage::new(path, Waste::Run));
             }
         }
         Ok(all)

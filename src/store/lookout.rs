@@ -63,6 +63,14 @@ impl Store {
         let Patience { limit, .. } = self.patience;
         Lookout { frequent: Some(limit / 30), ..self.lookout() }
     }
+
+    /// How long a process that has nothing to begin has to stay, at least, to know whether one of those that `held`
+    /// these tasks is dead: no time if all were seen to live.
+    pub fn time_to_judge(&self, held: &[Fingerprint]) -> Duration {
+        let lives = |task: &Fingerprint| self.seen.lives(&task.to_string(), self.patience);
+        // Looks are a twelfth of the patience apart.
+        if held.iter().all(lives) { Duration::ZERO } else { self.patience.limit * 3 / 2 }
+    }
 }
 
 impl Lookout {

@@ -9,13 +9,15 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
 use super::beacon::Beacon;
 use super::error::Error;
 use super::lock::{Claim, Lock, Name};
-use super::sign::{self, Holder, dead_here};
+use super::sign::{self, Holder, dead_here, text_at};
 use super::usage::{moved_within, read};
 use super::{Store, list, remove};
 use crate::system;
@@ -47,6 +49,9 @@ const DRIVER: &str = "driver";
 /// The signs of life of its workers.
 const WORKERS: &str = "workers";
 
+/// The journals of workers that have left.
+const LOGS: &str = "logs";
+
 /// Machines whose backend is another one, a file for each.
 const UNFIT: &str = "unfit";
 
@@ -55,6 +60,12 @@ const STOP: &str = "stop";
 
 /// Says that results were written from what the workers built.
 const DONE: &str = "done";
+
+/// What a run's folder is called in the private one that it is moved to before it is removed.
+const ASIDE: &str = "run";
+
+/// So often a run is registered again that others take away at the same moment.
+const ROUNDS: u32 = 8;
 
 /// The word in [`STOP`] for [`Stop::Now`].
 const NOW: &str = "now";
@@ -87,7 +98,7 @@ pub struct SharedRun {
     /// By whom and for what it was registered.
     pub record: RunRecord,
     /// Its folder.
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 /// How the workers of a run are to end.
@@ -104,11 +115,6 @@ pub enum Stop {
 pub struct Place(#[expect(dead_code, reason = "held until it is dropped")] Beacon);
 
 impl SharedRun {
-    /// Its folder.
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// What was planned, as a pipeline file.
     ///
     /// # Errors
@@ -118,9 +124,12 @@ impl SharedRun {
         fs::read_to_string(&path).map_err(|source| Error::reading(&path, source))
     }
 
-    /// The folder for the journals of workers that have left.
-    pub fn logs(&self) -> PathBuf {
-        self.folder.join("logs")
+    /// A folder for the journal of a worker that leaves, which is called `name`; none once the run is forgotten, whose
+    /// folder must not come back.
+    pub fn log(&self, name: &str) -> Option<PathBuf> {
+        let logs = self.folder.join(LOGS);
+        let log = logs.join(name);
+        make(&logs).and_then(|()| make(&log)).ok().map(|()| log)
     }
 
     /// What its workers compute by, if that is settled.
@@ -181,7 +190,7 @@ impl SharedRun {
     /// When it cannot be made.
     pub fn lives(&self) -> Result<PathBuf, Error> {
         let folder = self.folder.join(LIVES);
-        fs::create_dir_all(&folder).map_err(|source| Error::writing(&folder, source))?;
+        make(&folder).map_err(|source| Error::writing(&folder, source))?;
         Ok(folder)
     }
 
@@ -192,7 +201,7 @@ impl SharedRun {
     pub fn note_life(&self, life: &str) -> Result<(), Error> {
         let folder = self.folder.join(BEGUN);
         let path = folder.join(life.replace('/', "_"));
-        fs::create_dir_all(&folder)
+        make(&folder)
             .and_then(|()| fs::write(&path, ""))
             .map_err(|source| Error::writing(&path, source))
     }
@@ -209,7 +218,7 @@ impl SharedRun {
 
     /// How its workers are to end, if they are.
     pub fn stop(&self) -> Option<Stop> {
-        stop_in(&self.folder)
+        stop_in(&self.folder, &self.record)
     }
 
     /// Ends its workers, and lets no other join.
@@ -254,7 +263,7 @@ impl SharedRun {
     pub fn note_unfit(&self, node: &str, backend: &str) -> Result<(), Error> {
         let folder = self.folder.join(UNFIT);
         let path = folder.join(node.replace('/', "_"));
-        fs::create_dir_all(&folder)
+        make(&folder)
             .and_then(|()| fs::write(&path, backend))
             .map_err(|source| Error::writing(&path, source))
     }
@@ -274,15 +283,25 @@ impl SharedRun {
     }
 }
 
-fn stop_in(folder: &Path) -> Option<Stop> {
+/// How the workers are to end that joined the run in `folder` as `record` has it.
+fn stop_in(folder: &Path, record: &RunRecord) -> Option<Stop> {
     match fs::read_to_string(folder.join(STOP)) {
         Ok(word) => Some(if word == NOW { Stop::Now } else { Stop::AfterStep }),
-        // What cannot be read now may be read later. Without its folder the run is another one by now.
+        // What cannot be read now may be read later. Without its record, or with another one, the run is over that they
+        // joined.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            (!folder.join(RECORD).exists()).then_some(Stop::AfterStep)
+            let is_it = match text_at(&folder.join(RECORD)) {
+                Ok(text) => text.is_some_and(|text| parsed(&text).is_some_and(|it| it == *record)),
+                Err(_) => true,
+            };
+            (!is_it).then_some(Stop::AfterStep)
         }
         Err(_) => None,
     }
+}
+
+fn parsed(text: &str) -> Option<RunRecord> {
+    serde_json::from_str(text).ok()
 }
 
 impl Store {
@@ -300,9 +319,7 @@ impl Store {
         let folder = home.join(id);
         let register = || -> io::Result<()> {
             fs::create_dir_all(&home)?;
-            let private = tempfile::Builder::new()
-                .prefix(&format!(".{}.", sign::mark()))
-                .tempdir_in(&home)?;
+            let private = private_in(&home)?;
             let text = serde_json::to_vec_pretty(record).expect("a record is plain data");
             for (name, bytes) in [(PLAN, plan.as_bytes()), (RECORD, &text)] {
                 system::write_file(&private.path().join(name), bytes)?;
@@ -312,17 +329,56 @@ impl Store {
             match fs::rename(private.path(), &folder) {
                 Ok(()) => fs::File::open(&home)?.sync_all(),
                 // Another process was faster.
-                Err(_) if folder.join(RECORD).exists() => Ok(()),
+                Err(_) if folder.exists() => Ok(()),
                 Err(error) => Err(error),
             }
         };
-        if !folder.join(RECORD).exists() {
+        for _ in 0..ROUNDS {
+            if let Some(run) = self.shared_run(id)? {
+                return Ok(run);
+            }
+            if folder.exists() {
+                self.set_aside_wreck(&folder)?;
+            }
             register().map_err(|source| Error::writing(&folder, source))?;
         }
-        self.shared_run(id)?.ok_or_else(|| Error::Damaged {
-            path: folder,
-            reason: format!("its `{RECORD}` says nothing"),
-        })
+        Err(Error::Damaged { path: folder, reason: format!("its `{RECORD}` says nothing") })
+    }
+
+    /// Moves a folder away that has the name of a run and no record that this program can read, such as one that another
+    /// version wrote. Nobody joins it, so it would be in the way for good.
+    fn set_aside_wreck(&self, folder: &Path) -> Result<(), Error> {
+        let living = self.signs_in(&folder.join(WORKERS))?.0;
+        if let Some(worker) = living.first() {
+            return Err(Error::RunUnreadable {
+                path: folder.join(RECORD),
+                who: worker.who.clone(),
+            });
+        }
+        // Another process may have set the wreck aside and registered the run since this one looked.
+        self.take_aside(folder, |taken| Ok(parsed(&read(&taken.join(RECORD))?).is_none()))
+    }
+
+    /// Removes the folder of a run, which gets another name first, so that nobody finds half of it. Puts it back where
+    /// it turns out not to be the `right` one any more.
+    fn take_aside(
+        &self,
+        folder: &Path,
+        right: impl FnOnce(&Path) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let aside = private_in(&self.root.join(RUNS));
+        let aside = aside.map_err(|source| Error::writing(folder, source))?;
+        let taken = aside.path().join(ASIDE);
+        match fs::rename(folder, &taken) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(|source| Error::writing(folder, source))?,
+        }
+        let right = right(&taken);
+        if !matches!(right, Ok(true)) {
+            // Where the run is registered again already, that one counts.
+            let _ = fs::rename(&taken, folder);
+        }
+        right.map(drop)
     }
 
     /// The run of this id, if it is registered.
@@ -331,7 +387,7 @@ impl Store {
     /// When its record cannot be read.
     pub fn shared_run(&self, id: &str) -> Result<Option<SharedRun>, Error> {
         let folder = self.root.join(RUNS).join(id);
-        let record = serde_json::from_str(&read(&folder.join(RECORD))?).ok();
+        let record = parsed(&read(&folder.join(RECORD))?);
         Ok(record.map(|record| SharedRun { id: id.to_owned(), record, folder }))
     }
 
@@ -352,12 +408,34 @@ impl Store {
         Ok(all)
     }
 
-    /// Forgets a run. What its workers built stays.
+    /// Forgets a run, unless another one has its place meanwhile. What its workers built stays.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// When workers are at it, or the store cannot be written.
     pub fn forget_run(&self, run: &SharedRun) -> Result<(), Error> {
-        remove(&run.folder)
+        let are_gone = |folder: &Path| match self.signs_in(&folder.join(WORKERS))?.0.first() {
+            None => Ok(()),
+            Some(worker) => Err(Error::RunAtWork { id: run.id.clone(), who: worker.who.clone() }),
+        };
+        are_gone(&run.folder)?;
+        self.take_aside(&run.folder, |taken| {
+            let is_it = parsed(&read(&taken.join(RECORD))?).as_ref() == Some(&run.record);
+            are_gone(taken).map(|()| is_it)
+        })
+    }
+
+    /// Whether nobody needs the folder of a run any more: its results are written, or it has no record, and no worker is
+    /// at it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn is_over(&self, folder: &Path) -> Result<bool, Error> {
+        let is_there = |name| {
+            let path = folder.join(name);
+            path.try_exists().map_err(|source| Error::reading(&path, source))
+        };
+        Ok((is_there(DONE)? || !is_there(RECORD)?)
+            && self.signs_in(&folder.join(WORKERS))?.0.is_empty())
     }
 
     /// Tries to become the process that has a queue start the workers of a run.
@@ -373,12 +451,12 @@ impl Store {
     /// Joins a run as a worker, which a queue may have started as `life`. `asked` is told, from another thread, once the workers are to end.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// When the run was forgotten or begun anew since it was found, or the store cannot be written.
     pub fn join_run(
         &self,
         run: &SharedRun,
         life: Option<&str>,
-        mut asked: impl FnMut(Stop) + Send + 'static,
+        asked: impl FnMut(Stop) + Send + 'static,
     ) -> Result<Place, Error> {
         let workers = run.folder.join(WORKERS);
         for path in list(&workers)? {
@@ -386,18 +464,29 @@ impl Store {
                 remove(&path)?;
             }
         }
-        let folder = run.folder.clone();
         let life = life.map(|life| format!(", life {life}")).unwrap_or_default();
         let what = format!("worker of run {} of {}{life}", run.id, run.record.pipeline);
         // More may be built now than the results have.
         remove(&run.folder.join(DONE))?;
-        let (beacon, _) = Beacon::light(&workers, (&what, ""), self.patience.beat, move || {
-            if let Some(how) = stop_in(&folder) {
-                asked(how);
+        let asked = Arc::new(Mutex::new(asked));
+        for _ in 0..ROUNDS {
+            let (asked, run_seen) = (Arc::clone(&asked), run.clone());
+            let lit = Beacon::light(&workers, (&what, ""), self.patience.beat, move || {
+                if let Some(how) = run_seen.stop() {
+                    asked.lock().unwrap_or_else(PoisonError::into_inner)(how);
+                }
+                true
+            });
+            // Whoever forgets a run looks for its workers first: either it saw this one, or this one sees that the run
+            // is gone.
+            let found = self.shared_run(&run.id)?.map(|it| it.record);
+            if found.as_ref() == Some(&run.record) {
+                return Ok(Place(lit?.0));
             }
-            true
-        })?;
-        Ok(Place(beacon))
+            // Who took it away may be about to put it back.
+            thread::sleep(self.patience.beat / 20);
+        }
+        Err(Error::RunGone { id: run.id.clone() })
     }
 
     /// The workers of a run that live, as far as their signs tell; nobody knows more of those of other machines. Where the
@@ -406,7 +495,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn workers(&self, run: &SharedRun) -> Result<Vec<Holder>, Error> {
-        Ok(self.signs_of(run)?.0)
+        Ok(self.signs_in(&run.folder.join(WORKERS))?.0)
     }
 
     /// The workers of a run that gave signs of life, give none any more, and have not left in order.
@@ -414,17 +503,16 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn silent_workers(&self, run: &SharedRun) -> Result<Vec<Holder>, Error> {
-        Ok(self.signs_of(run)?.1)
+        Ok(self.signs_in(&run.folder.join(WORKERS))?.1)
     }
 
     /// Those that live, and those that do not.
-    fn signs_of(&self, run: &SharedRun) -> Result<(Vec<Holder>, Vec<Holder>), Error> {
-        let folder = run.folder.join(WORKERS);
-        let signs = list(&folder)?;
+    fn signs_in(&self, folder: &Path) -> Result<(Vec<Holder>, Vec<Holder>), Error> {
+        let signs = list(folder)?;
         if signs.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
-        let now = system::now_in(&folder).ok();
+        let now = system::now_in(folder).ok();
         let (mut living, mut silent) = (Vec::new(), Vec::new());
         for path in signs {
             let text = read(&path)?;
@@ -450,6 +538,19 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Makes a folder in one that is there, unless it is there as well.
+fn make(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// A folder that goes with this process, beside the runs.
+fn private_in(home: &Path) -> io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix(&format!(".{}.", sign::mark())).tempdir_in(home)
 }
 
 /// Lets others read a temporary folder, which is made for its owner alone, as far as they may read the one it is in.

@@ -34,6 +34,8 @@ struct Sighting {
     /// When a look last counted.
     counted: Instant,
     looks: u32,
+    /// Whether the counter was seen to move.
+    moved: bool,
 }
 
 /// So many looks in a row that failed are tolerated.
@@ -74,11 +76,18 @@ impl Sightings {
             None => {
                 let text = text.to_owned();
                 let dead = dead_here(&text);
-                let seen = Sighting { text, since: now, last: now, counted: now, looks: 1 };
+                let moved = all.contains_key(task);
+                let seen = Sighting { text, since: now, last: now, counted: now, looks: 1, moved };
                 all.insert(task.to_owned(), seen);
                 dead
             }
         }
+    }
+
+    /// Whether the lock of `task` was seen to change hands or its counter to move, not long ago.
+    pub fn lives(&self, task: &str, patience: Patience) -> bool {
+        let of = |seen: &Sighting| seen.moved && seen.since.elapsed() < patience.limit / 2;
+        self.all().get(task).is_some_and(of)
     }
 
     /// Whether the holder that was last seen ran on this machine and is gone, which takes no look at the store.

@@ -467,7 +467,7 @@ fn a_run_is_registered_once_and_its_workers_are_counted_while_they_are_there() {
     drop(place.unwrap());
     assert_eq!(store.workers(&first).unwrap(), []);
     // One that is silent on a machine that nobody hears of is not there.
-    let silent = first.folder().join("workers/0123456789abcdef");
+    let silent = first.folder.join("workers/0123456789abcdef");
     fs::write(&silent, "00000000000000000007 0123456789abcdef 1 elsewhere worker\n").unwrap();
     assert_eq!(store.workers(&first).unwrap().len(), 1);
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(120);

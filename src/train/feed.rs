@@ -10,9 +10,8 @@ use super::settings::TrainingSettings;
 use crate::data::augment::Augment;
 use crate::data::augment::mixup::Mix;
 use crate::data::view::{Domain, ViewKind, ViewRequest, hide_blocks};
-use crate::data::{Images, loader};
 use crate::nn::EntryLayer;
-use crate::nn::ops::{Backend, Input};
+use crate::nn::ops::{Backend, Input, PixelChanges};
 use crate::random;
 
 /// The batches of one epoch, in the orders drawn for it.
@@ -172,12 +171,12 @@ struct DomainFeed<'a> {
     drawn: (u64, u64),
 }
 
-/// What a look at the images of a step shows.
-enum Look<'a> {
-    /// Images of the set, at these places.
-    Plain(&'a [usize]),
-    /// Images made of them.
-    Changed(Images),
+/// How the images of a step are looked at.
+struct Look<'a> {
+    /// Their places in the set.
+    indices: &'a [usize],
+    /// What becomes of them.
+    changes: Vec<PixelChanges>,
 }
 
 impl DomainFeed<'_> {
@@ -187,7 +186,7 @@ impl DomainFeed<'_> {
             EntryLayer::IMAGES => {
                 self.look(&format!("augment {}", self.word), self.augment, &drawn)
             }
-            _ => Look::Plain(&drawn.indices),
+            _ => Look { indices: &drawn.indices, changes: Vec::new() },
         };
         let images = if as_numbers { Input::Values(self.values(&look)) } else { self.input(&look) };
         let views = self.views.iter().map(|view| self.view(view, (&look, &images), &drawn));
@@ -205,7 +204,7 @@ impl DomainFeed<'_> {
     ) -> Input {
         let purpose = format!("augment {} {}", self.word, view.name);
         match &view.kind {
-            ViewKind::Plain => self.input(&Look::Plain(&drawn.indices)),
+            ViewKind::Plain => self.inputs.batch(&drawn.indices),
             ViewKind::Augmented => self.input(&self.look(&purpose, self.augment, drawn)),
             ViewKind::Own(augment) => self.input(&self.look(&purpose, Some(&**augment), drawn)),
             ViewKind::Masked { block, ratio } => {
@@ -224,33 +223,32 @@ impl DomainFeed<'_> {
         }
     }
 
-    /// The images that were drawn, changed as drawn for `purpose`.
+    /// The images that were drawn, with changes that are drawn for `purpose`.
     fn look<'d>(
         &self,
         purpose: &str,
         augment: Option<&Augment>,
         drawn: &'d DrawnBatch,
     ) -> Look<'d> {
-        let Some(augment) = augment else { return Look::Plain(&drawn.indices) };
-        Look::Changed(loader::changed(self.inputs.images(), &drawn.indices, |row, image| {
-            augment.apply(image, &mut self.stream(purpose, drawn, row));
-        }))
+        let indices = &drawn.indices[..];
+        let Some(augment) = augment else { return Look { indices, changes: Vec::new() } };
+        let size = self.inputs.images().size().expect("a batch has images of one size");
+        let mut streams: Vec<random::Stream> =
+            (0..indices.len()).map(|row| self.stream(purpose, drawn, row)).collect();
+        Look { indices, changes: augment.draw(size, &mut streams) }
     }
 
     /// What the device takes.
-    fn input(&self, look: &Look) -> Input {
-        match look {
-            Look::Plain(indices) => self.inputs.batch(indices),
-            Look::Changed(images) => self.inputs.changed(images),
+    fn input(&self, Look { indices, changes }: &Look) -> Input {
+        match changes.is_empty() {
+            true => self.inputs.batch(indices),
+            false => self.inputs.changed(indices, changes),
         }
     }
 
     /// The images as numbers `[N, C*H*W]`.
-    fn values(&self, look: &Look) -> Vec<f32> {
-        match look {
-            Look::Plain(indices) => self.inputs.values(indices),
-            Look::Changed(images) => self.inputs.changed_values(images),
-        }
+    fn values(&self, Look { indices, changes }: &Look) -> Vec<f32> {
+        self.inputs.values(indices, changes)
     }
 
     /// The random numbers of the image in row `row`, which are others whenever it comes again.
@@ -267,8 +265,8 @@ mod tests {
 
     use super::*;
     use crate::config::testing::read_lines;
-    use crate::data::augment::Pixels;
-    use crate::data::{Dataset, Split};
+    use crate::data::augment::{self, Pixels};
+    use crate::data::{Dataset, Images, Split, loader};
     use crate::nn::ops::CpuOps;
     use crate::train::tiny;
 
@@ -310,8 +308,8 @@ mod tests {
     ) -> Vec<u8> {
         let values = split.images.pixels[image * 48..(image + 1) * 48].to_vec();
         let mut pixels = Pixels { values, height: 4, width: 4, channels: 3 };
-        let mut stream = random::stream(0, purpose, 2, pass << 32 | image as u64);
-        augment.apply(&mut pixels, &mut stream);
+        let stream = random::stream(0, purpose, 2, pass << 32 | image as u64);
+        augment::change(&mut pixels, &augment.draw((4, 4), &mut [stream]), 0);
         pixels.values
     }
 

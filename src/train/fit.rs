@@ -155,20 +155,22 @@ impl<'a> TrainingLoop<'a> {
         Ok(())
     }
 
-    /// Lets the device keep what steps take as it is, if they take as much as there is, and what every epoch is validated with.
-    /// Images that change from epoch to epoch are sent.
+    /// Lets the device keep what steps take from it, if they take as much as there is, and what every epoch is validated with.
+    /// Images that the host changes as numbers are sent.
     fn keep_inputs(&mut self) -> Result<(), Stop> {
         let start = Instant::now();
         let (settings, views) = (self.settings, self.needs.views);
         let taken = settings.epochs * self.steps_per_epoch * settings.batch_size;
-        let is_plain = |domain| {
+        let mixes = settings.augment.as_ref().is_some_and(|augment| augment.mixup().is_some());
+        let is_taken = |domain| {
             let mut views = views.iter().filter(|view| view.domain == domain);
-            settings.augment.is_none() || views.any(|view| matches!(view.kind, ViewKind::Plain))
+            let is_mixed = mixes && domain == Domain::Source;
+            !is_mixed || views.any(|view| !matches!(view.kind, ViewKind::Masked { .. }))
         };
         let DomainInputs { source, target } = &mut self.inputs.domains;
         for (inputs, domain) in [(source, Domain::Source), (target, Domain::Target)] {
             if let Some(inputs) = inputs
-                && is_plain(domain)
+                && is_taken(domain)
                 && taken >= inputs.images().len()
             {
                 inputs.keep(self.bench.ops())?;

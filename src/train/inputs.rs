@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::activations::Activations;
 use super::pictures::Pictures;
-use crate::data::{Images, Normalisation};
+use crate::data::{Images, Normalisation, loader};
 use crate::nn::EntryLayer;
-use crate::nn::ops::{Backend, Input, KeptSet, OpError, SetRows};
+use crate::nn::ops::{Backend, Input, KeptRows, KeptSet, OpError, PixelChanges, SetRows};
 
 /// The images of a set, and how they get into a network.
 #[derive(Debug, Clone)]
@@ -43,12 +43,12 @@ impl<'a> Inputs<'a> {
     /// When the device fails. One without room is no error.
     pub fn keep(&mut self, ops: &Backend) -> Result<(), OpError> {
         let images = self.pictures.images;
-        let rows = match (&self.activations, &self.pictures.table) {
-            (Some(activations), _) => SetRows::Values(activations.values()),
-            (None, Some(table)) if images.size().is_some() => {
-                SetRows::Pixels(&images.pixels, Arc::clone(table))
+        let rows = match (&self.activations, &self.pictures.table, images.size()) {
+            (Some(activations), _, _) => SetRows::Values(activations.values()),
+            (None, Some(table), Some(size)) => {
+                SetRows::Pixels { bytes: &images.pixels, size, table: Arc::clone(table) }
             }
-            (None, _) => return Ok(()),
+            (None, _, _) => return Ok(()),
         };
         if rows.bytes() > ops.most_kept() {
             return Ok(());
@@ -77,7 +77,7 @@ impl<'a> Inputs<'a> {
     /// When the images differ in size, or an index lies beyond them.
     pub fn batch(&self, indices: &[usize]) -> Input {
         if let Some(set) = &self.kept {
-            return Input::Kept { set: set.clone(), places: indices.to_vec() };
+            return Input::Kept { set: set.clone(), rows: KeptRows::plain(indices) };
         }
         match &self.activations {
             Some(activations) => Input::Values(activations.batch(indices)),
@@ -85,21 +85,28 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// Images made of these, all of them.
-    pub fn changed(&self, images: &Images) -> Input {
-        self.pictures.changed(images)
-    }
-
-    /// The images at `indices` as numbers `[N, C*H*W]`, whatever the device takes.
+    /// The images at `indices` after changes, which the device carries out where it keeps the images.
     ///
     /// # Panics
-    /// When the images differ in size, or an index lies beyond them.
-    pub fn values(&self, indices: &[usize]) -> Vec<f32> {
-        self.pictures.values(indices)
+    /// When the output of layers goes in in their place, the images differ in size, an index lies beyond them, or there are fewer
+    /// changes than indices.
+    pub fn changed(&self, indices: &[usize], changes: &[PixelChanges]) -> Input {
+        assert!(self.activations.is_none(), "changes are of images");
+        let Some(set) = &self.kept else {
+            return self.pictures.changed(&loader::changed(self.images(), indices, changes));
+        };
+        let rows = KeptRows { places: indices.to_vec(), changes: changes.to_vec() };
+        Input::Kept { set: set.clone(), rows }
     }
 
-    /// Images made of these as numbers, all of them.
-    pub fn changed_values(&self, images: &Images) -> Vec<f32> {
-        self.pictures.changed_values(images)
+    /// The images at `indices` as numbers `[N, C*H*W]` after changes, whatever the device takes.
+    ///
+    /// # Panics
+    /// When the images differ in size, an index lies beyond them, or there are fewer changes than indices.
+    pub fn values(&self, indices: &[usize], changes: &[PixelChanges]) -> Vec<f32> {
+        if changes.is_empty() {
+            return self.pictures.values(indices);
+        }
+        self.pictures.changed_values(&loader::changed(self.images(), indices, changes))
     }
 }

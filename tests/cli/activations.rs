@@ -33,7 +33,7 @@ mean = [0.2, 0.2, 0.2]
 
 [stages.backbone]
 kind = "pretrain"
-model = "resnet18"
+model = "squeezenet1_1"
 train = "digits"
 epochs = 1
 batch_size = 20
@@ -42,7 +42,7 @@ batch_size = 20
 kind = "freeze"
 model = "backbone"
 freeze = ["*"]
-thaw = ["layer4.1.*", "fc.*"]
+thaw = ["features.12.*", "classifier.*"]
 
 [stages.tuned]
 kind = "finetune"

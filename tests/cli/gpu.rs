@@ -42,6 +42,8 @@ fn run(
 }
 
 const GPU: &str = "pipeline.device=\"cuda:0\"";
+const TF32: &str = "pipeline.precision=\"tf32\"";
+const BF16: &str = "pipeline.precision=\"bf16\"";
 /// Bytes that are enough for the photographs when a step uses its memory again and again, so that its calls wait for it.
 const LITTLE_MEMORY: &str = "1200000";
 
@@ -108,6 +110,61 @@ fn a_gpu_trains_the_same_pipeline_and_repeats_it_byte_for_byte_in_any_order_of_t
 }
 
 #[test]
+fn a_gpu_trains_in_bf16_and_repeats_it_byte_for_byte_in_any_order_of_threads_and_nodes() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let sets = [GPU, BF16];
+    let Some((said, first)) = run(root, "first", &sets, &[]) else { return };
+    assert!(said.contains("0 failed"), "{said}");
+    run(root, "precise", &[GPU, "pipeline.precision=\"float32\""], &[]).unwrap();
+    let (ours, precise) = (losses(root, "first-results"), losses(root, "precise-results"));
+    assert_eq!((ours.len(), precise.len()), (2, 2));
+    // Losses are near the precise ones, and not the same: their factors are rounded.
+    for (ours, precise) in ours.iter().zip(&precise) {
+        let off = (ours - precise).abs();
+        assert!(off > 0.0 && off < 1e-3 + 0.05 * precise, "{ours} and {precise}");
+    }
+    let record = fs::read_to_string(root.join("first-results/photos/latest/run.json")).unwrap();
+    assert!(record.contains("\"cuda stand-in sm_90 ") && record.contains(" bf16\""), "{record}");
+    for (name, settings) in [
+        (
+            "late",
+            [
+                ("SHIM_ORDER", "1"),
+                ("SHIM_COPIES", "late"),
+                ("STAND_IN_GRAPH_ORDER", "last"),
+                ("STAND_IN_MEMORY", LITTLE_MEMORY),
+            ],
+        ),
+        (
+            "random",
+            [
+                ("SHIM_ORDER", "2"),
+                ("SHIM_COPIES", "at-once"),
+                ("STAND_IN_GRAPH_ORDER", "random:1"),
+                ("STAND_IN_MEMORY", "16000000000"),
+            ],
+        ),
+    ] {
+        assert_eq!(run(root, name, &sets, &settings).unwrap().1, first, "{name}");
+    }
+    let one_by_one = run(root, "one-by-one", &sets, &[("STAND_IN_GRAPHS", "0")]).unwrap().1;
+    assert_eq!(one_by_one, first, "without graphs");
+    // A GPU without warpgroups has other kernels.
+    let older = run(root, "older", &sets, &[("STAND_IN_OLDER", "0")]).unwrap().1;
+    assert_eq!(older.len(), first.len());
+    let again = run(root, "older-again", &sets, &[("STAND_IN_OLDER", "0"), ("SHIM_ORDER", "3")]);
+    assert_eq!(again.unwrap().1, older);
+    // In one store the precisions are told apart.
+    let tf32 = run(root, "first", &[GPU], &[]).unwrap();
+    assert!(tf32.0.contains("6 ran, 0 cached"), "{}", tf32.0);
+    assert_ne!(tf32.1, first);
+    let cached = run(root, "first", &sets, &[]).unwrap().0;
+    assert!(cached.contains("0 ran, 6 cached"), "{cached}");
+}
+
+#[test]
 fn steps_of_other_methods_give_the_same_bytes_as_graphs_in_any_order_and_call_by_call() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
@@ -161,7 +218,7 @@ fn steps_are_replayed_as_a_whole_and_nothing_waits_for_the_gpu_within_an_epoch()
 }
 
 #[test]
-fn a_step_sends_places_and_labels_alone_where_nothing_is_augmented_and_bytes_where_it_is() {
+fn a_step_sends_places_labels_and_what_was_drawn_for_changes_and_no_images_but_mixed_ones() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     photos(root);
@@ -177,8 +234,12 @@ fn a_step_sends_places_and_labels_alone_where_nothing_is_augmented_and_bytes_whe
     // Images of 12 by 12 pixels with 3 channels, 16 of them in most batches and 8 in every third: 5760 bytes.
     let Some(plain) = per_step("plain", "net", &[]) else { return };
     assert!(plain < 600, "{plain} bytes");
+    // Seven numbers for each image that is flipped.
     let augmented = per_step("flipped", "net", &["stages.net.augment=[\"flip\"]"]).unwrap();
-    assert!((5760..6360).contains(&augmented), "{augmented} bytes");
+    assert!((plain + 300..plain + 500).contains(&augmented), "{augmented} bytes, not {plain}");
+    // Images that are mixed go up as numbers.
+    let mixed = per_step("mixed", "net", &["stages.net.augment=[\"mixup\"]"]).unwrap();
+    assert!(mixed > 4 * 5760, "{mixed} bytes");
     // The output of frozen layers has 200 numbers for each of 16 target images and as many labelled ones: 23467 bytes.
     let frozen = per_step("frozen", "adapted", &[]).unwrap();
     assert!(frozen < 1000, "{frozen} bytes");
@@ -190,30 +251,36 @@ fn a_training_that_was_killed_on_a_gpu_goes_on_to_the_same_bytes() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     photos(root);
-    let train = |name: &str| {
+    let train = |name: &str, precision: &str| {
         let results = format!("{name}-results");
         let mut arguments = vec!["run", "photos.toml", "--checkpoint-every", "0", "--store", name];
-        arguments.extend(["--results", &results, "--set", GPU]);
+        arguments.extend(["--results", &results, "--set", GPU, "--set", precision]);
         arguments.extend(["--set", "stages.adapted.epochs=5", "--set", "stages.net.batch_size=8"]);
         program(root, &arguments)
     };
-    let Some(mut whole) = train("whole") else { return };
-    assert!(whole.output().unwrap().status.success());
-    let whole = csvs(&root.join("whole-results/photos/latest"));
+    let unbroken = |name: &str, precision| {
+        assert!(train(name, precision)?.output().unwrap().status.success());
+        Some(csvs(&root.join(format!("{name}-results/photos/latest"))))
+    };
+    let Some(whole) = unbroken("whole", TF32) else { return };
+    let halved = unbroken("halved", BF16).unwrap();
     // In the first training after some steps and after an epoch, and in the second.
-    for checkpoint in ["3", "7", "23"] {
-        let name = format!("cut{checkpoint}");
+    for (precision, checkpoint) in
+        [(TF32, "3"), (TF32, "7"), (TF32, "23"), (BF16, "7"), (BF16, "23")]
+    {
+        let name = format!("cut-{}-{checkpoint}", precision.contains("bf16"));
         let point = format!("old checkpoints removed:{checkpoint}");
-        let mut broken = train(&name).unwrap();
+        let mut broken = train(&name, precision).unwrap();
         let broken = broken.env("RUNNER_FAIL_POINT", point).output().unwrap();
         assert_eq!(broken.status.code(), None, "killed: {}", text(&broken.stderr));
-        let output = train(&name).unwrap().output().unwrap();
+        let output = train(&name, precision).unwrap().output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         let run = root.join(format!("{name}-results/photos/latest"));
         let logs = ["net", "adapted"].map(|stage| run.join(format!("logs/{stage}.log")));
         let logs = logs.map(|log| fs::read_to_string(log).unwrap_or_default()).concat();
-        assert!(logs.contains("goes on from a checkpoint"), "{checkpoint}: {logs}");
-        assert_eq!(csvs(&run), whole, "{checkpoint}");
+        assert!(logs.contains("goes on from a checkpoint"), "{precision}, {checkpoint}: {logs}");
+        let whole = if precision == TF32 { &whole } else { &halved };
+        assert_eq!(csvs(&run), *whole, "{precision}, {checkpoint}");
     }
 }
 
@@ -225,27 +292,32 @@ fn trials_on_one_gpu_at_a_time_or_side_by_side_give_the_same_bytes() {
     let sweep = "\n[sweep.axes]\n\"pipeline.seed\" = [0, 1, 2, 3]\n";
     let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
     fs::write(root.join("photos.toml"), pipeline + sweep).unwrap();
-    let of = |jobs: &str| {
-        let results = format!("results{jobs}");
-        let (store, device) = (format!("store{jobs}"), GPU);
+    let of = |jobs: &str, precision: &str| {
+        let store = tempfile::tempdir_in(root).unwrap().keep();
+        let name = store.file_name().unwrap().to_str().unwrap().to_owned();
+        let results = format!("{name}-results");
         let arguments = [
             "sweep",
             "photos.toml",
             "--jobs",
             jobs,
             "--store",
-            &store,
+            &name,
             "--results",
             &results,
             "--set",
-            device,
+            GPU,
+            "--set",
+            precision,
         ];
         let output = with(root, &arguments, &[])?;
         assert!(output.status.success(), "{}", text(&output.stderr));
         Some(contents(&record(&root.join(results).join("photos/latest"))))
     };
-    let Some(alone) = of("1") else { return };
-    assert_eq!(of("3").unwrap(), alone);
+    for precision in [TF32, BF16] {
+        let Some(alone) = of("1", precision) else { return };
+        assert_eq!(of("3", precision).unwrap(), alone, "{precision}");
+    }
 }
 
 #[test]
@@ -353,6 +425,7 @@ fn devices_lists_what_there_is_and_what_auto_takes() {
         "cuda:1  stand-in",
         "`tf32`: computes what the processor computes",
         "`float32`: computes what the processor computes",
+        "`bf16`: computes what the processor computes",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -380,5 +453,15 @@ fn a_precision_goes_with_a_gpu() {
     assert_eq!(check(&[float32, "pipeline.device=\"auto\""]).0, Some(0), "auto");
     let (code, said) = check(&["pipeline.precision=\"half\""]);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("expected one of `tf32`, `float32`"), "{said}");
+    assert!(said.contains("expected one of `tf32`, `float32`, `bf16`"), "{said}");
+    for (device, why) in [
+        ("cpu", "`bf16` needs a GPU, and `cpu` is in single precision"),
+        ("dfdx", "`bf16` needs a GPU, and `dfdx` is in single precision"),
+        ("auto", "`bf16` needs a GPU, and `auto` finds none that can be used"),
+    ] {
+        let (code, said) = check(&[BF16, &format!("pipeline.device=\"{device}\"")]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(said.contains("leave it out; `runner devices` says what there is"), "{said}");
+    }
 }

@@ -59,6 +59,7 @@ fn runs_are_listed_compared_and_named_in_several_ways() {
     assert_eq!(lines.len(), 3, "{list}");
     assert!(lines[1].contains(name(&a)) && lines[2].contains(name(&b)), "{list}");
     assert!(lines[1].contains("done   adapted: images.test "), "{list}");
+    assert!(lines[1].ends_with(" %"), "{list}");
     assert_eq!(said(root, &["ls", "photos"]), list);
     refused(root, &["ls", "other"], 2);
 

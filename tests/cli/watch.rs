@@ -142,6 +142,11 @@ fn a_killed_run_is_shown_as_ended_without_a_word_and_the_next_one_is_gone_over_t
     child.kill().unwrap();
     child.wait().unwrap();
     until("the death of the process", || (page.state()["state"] == "died").then_some(()));
+    let list = text(&runner(root, &["ls"]).stdout);
+    assert!(
+        list.lines().any(|line| line.contains(" died ") && line.contains(" of 6 stages")),
+        "{list}"
+    );
     assert_eq!(page.state()["run"], run);
     assert_eq!(live(root).len(), 1);
     let status = text(&runner(root, &["status"]).stdout);
@@ -250,7 +255,7 @@ fn a_run_without_a_journal_is_shown_from_its_record() {
 #[test]
 fn a_port_that_is_taken_is_said() {
     let root = tempfile::tempdir().unwrap();
-    let page = Page::open(root.path(), &["nothing"]);
+    let page = Page::open(root.path(), &[]);
     let port = page.address.rsplit(':').next().unwrap();
     let output = runner(root.path(), &["watch", "--port", port]);
     assert_eq!(output.status.code(), Some(1));
@@ -259,10 +264,24 @@ fn a_port_that_is_taken_is_said() {
 }
 
 #[test]
+fn a_name_that_no_run_has_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    assert!(runner(root, &["run", "photos.toml", "--quiet"]).status.success());
+    let output = runner(root, &["watch", "nosuch"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("no run and no pipeline with runs is called `nosuch`"), "{said}");
+    assert!(text(&runner(root, &["ls"]).stdout).contains("photos"));
+    assert_eq!(Page::open(root, &["photos"]).state()["state"], "ended");
+}
+
+#[test]
 fn who_connects_and_dawdles_keeps_nobody_out() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    let page = Page::open(root, &["nothing"]);
+    let page = Page::open(root, &[]);
     let since = Instant::now();
     // Some say nothing, some half a request, some all of it and then do not close.
     let whole = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", page.address);

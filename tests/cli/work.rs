@@ -264,6 +264,34 @@ fn a_failure_holds_for_workers_that_join_while_others_are_at_work() {
 fn a_worker_leaves_with_0_when_nothing_was_ready_for_long() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
+    // The first trial goes on for long.
+    with_sweep(
+        root,
+        &format!(
+            "[sweep]\nzip = [['{LR}', 'stages.net.epochs']]\n\
+             axes = {{ '{LR}' = [1e-3, 1e-2], 'stages.net.epochs' = [100000, 4] }}\n"
+        ),
+    );
+    let (mut first, mut lines) = spawn(&mut worker(root, &[]));
+    event(&mut lines, |event| event["event"] == "status");
+    let idle = done(&mut worker(root, &["--idle", "1s"]));
+    let said = text(&idle.stderr);
+    assert!(said.contains("was ready for 1 s: the rest is left to its other workers"), "{said}");
+    let all = events(&idle);
+    let waited = all.iter().find(|event| event["event"] == "waiting").unwrap();
+    assert!(!started(&all).contains_key(waited["name"].as_str().unwrap()));
+    assert!(runner(root, &["stop", "photos.toml"]).status.success());
+    event(&mut lines, |event| event["event"] == "run_finished");
+    assert!(first.wait().unwrap().success());
+    for wrong in ["1", "m", "-1s", "1d"] {
+        assert_eq!(output(&mut worker(root, &["--idle", wrong])).status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn a_worker_takes_over_from_a_dead_machine_however_short_its_idle_time_is() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
     with_sweep(root, &format!("[sweep]\naxes = {{ '{LR}' = [1e-2, 1e-3] }}\n"));
     assert!(output(&mut command(root, "sweep", "alone", "60")).status.success());
     let held = shortest_training(root);
@@ -272,25 +300,11 @@ fn a_worker_leaves_with_0_when_nothing_was_ready_for_long() {
     fs::create_dir_all(store.join("locks")).unwrap();
     let lock = store.join("locks").join(format!("{held}.0.lock"));
     fs::write(&lock, "00000000000000000007 other 1 elsewhere net\n").unwrap();
-    let worker = |idle| {
-        let mut command = command(root, "work", "results", "600");
-        command.args(["--idle", idle]);
-        command
-    };
-    let idle = done(&mut worker("1s"));
-    let said = text(&idle.stderr);
-    assert!(said.contains("was ready for 1 s: the rest is left to its other workers"), "{said}");
-    let all = events(&idle);
-    let begun = started(&all);
-    assert!(begun.contains_key("net[001]") && !begun.contains_key("net[000]"), "{begun:?}");
+    let only = done(&mut worker(root, &["--idle", "0s"]));
+    assert!(text(&only.stderr).contains("have ended"), "{}", text(&only.stderr));
+    let all = events(&only);
     assert!(all.iter().any(|event| event["event"] == "waiting" && event["name"] == "net[000]"));
-    // The clock begins anew with each thing that it does, and stands while it does something.
-    fs::remove_file(lock).unwrap();
-    let rest = done(&mut worker("0s"));
-    assert!(text(&rest.stderr).contains("have ended"));
-    for wrong in ["1", "m", "-1s", "1w"] {
-        assert_eq!(output(&mut worker(wrong)).status.code(), Some(2), "{wrong}");
-    }
+    assert!(started(&all).contains_key("net[000]"));
 }
 
 #[test]
@@ -298,12 +312,7 @@ fn another_program_is_refused_with_both_digests_until_it_begins_the_run_anew() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     with_sweep(root, "");
-    // The same program with a byte more is another one.
-    let other = root.join("other-runner");
-    let own = assert_cmd::cargo::cargo_bin("runner");
-    fs::copy(&own, &other).unwrap();
-    fs::OpenOptions::new().append(true).open(&other).unwrap().write_all(b"\n").unwrap();
-    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    let (own, other) = (assert_cmd::cargo::cargo_bin("runner"), other_program(root));
     let digest = |path: &Path| blake3::hash(&fs::read(path).unwrap()).to_string();
     let (child, lines) = training(root, &[]);
     let by_other = |more: &[&str]| {
@@ -486,6 +495,246 @@ fn a_run_that_two_begin_at_the_same_moment_is_one() {
     let (_, folder) = shared(root);
     assert_eq!(files(&folder.join("logs")).len(), 4);
     until("nobody is left", || files(&folder.join("workers")).is_empty());
+}
+
+/// Another program: this one with a byte more.
+fn other_program(root: &Path) -> PathBuf {
+    let other = root.join("other-runner");
+    fs::copy(assert_cmd::cargo::cargo_bin("runner"), &other).unwrap();
+    fs::OpenOptions::new().append(true).open(&other).unwrap().write_all(b"\n").unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    other
+}
+
+#[test]
+fn six_workers_that_begin_a_run_anew_at_the_same_moment_share_it() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let mut other = Command::new(other_program(root));
+    done(other.current_dir(root).args(["work", "photos.toml", "--store", "s", "--threads", "1"]));
+    fs::create_dir(root.join(".runner")).unwrap();
+    fs::rename(root.join("s/runs"), root.join(".runner/runs")).unwrap();
+    let anew = |_| {
+        let mut command = worker(root, &["--anew"]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let workers: Vec<Child> = (0..6).map(anew).collect();
+    let outputs: Vec<Output> =
+        workers.into_iter().map(|it| it.wait_with_output().unwrap()).collect();
+    for output in &outputs {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("have ended"), "{}", text(&output.stderr));
+    }
+    let all: Vec<Value> = outputs.iter().flat_map(events).collect();
+    let begun = started(&all);
+    assert!(begun.len() == 4 && begun.values().all(|times| *times == 1), "{begun:?}");
+}
+
+#[test]
+fn a_run_is_not_forgotten_under_its_workers() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    done(command(root, "run", "results", "20").args(["--set", "stages.net.epochs=1"]));
+    let (child, lines) = training(root, &[]);
+    let (id, folder) = shared(root);
+    let refused = runner(root, &["gc", "--forget", &id, "--yes"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(said.contains(&format!("run {id} cannot go while workers are at it")), "{said}");
+    assert!(said.contains(&format!("process {} on", child.id())), "{said}");
+    // Taken away by hand, it does not come back, and the worker leaves.
+    fs::rename(&folder, root.join("away")).unwrap();
+    left(child, lines);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn what_is_left_of_a_run_without_a_record_is_in_nobodys_way() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    done(&mut worker(root, &[]));
+    let (_, folder) = shared(root);
+    for record in [None, Some("{ \"by\": \"another version\" }")] {
+        match record {
+            None => fs::remove_file(folder.join("run.json")).unwrap(),
+            Some(text) => fs::write(folder.join("run.json"), text).unwrap(),
+        }
+        let again = done(&mut worker(root, &[]));
+        assert_eq!(started(&events(&again)).len(), 0);
+        assert!(folder.join("run.json").exists() && shared(root).1 == folder);
+    }
+    done(&mut command(root, "run", "results", "20"));
+    fs::remove_file(folder.join("run.json")).unwrap();
+    assert!(runner(root, &["gc", "--yes"]).status.success());
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_run_is_over_only_with_results_of_its_backend_and_without_workers() {
+    if Isa::best() != Isa::Avx512 {
+        left_out("this processor has no AVX-512, and so no second backend that it computes by");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    done(worker(root, &[]).env("RUNNER_ISA", "avx2"));
+    let is_over = || shared(root).1.join("done").exists();
+    done(&mut command(root, "run", "results", "20"));
+    assert!(!is_over(), "the results are of `cpu avx512`");
+    let built = artifacts(&root.join(".runner"));
+    assert!(runner(root, &["gc", "--now", "--yes"]).status.success());
+    assert_eq!(artifacts(&root.join(".runner")), built);
+    done(command(root, "run", "results", "20").args(["--backend", "cpu avx2"]));
+    assert!(is_over());
+}
+
+#[test]
+fn results_that_are_written_while_a_worker_is_at_work_do_not_end_its_run() {
+    if Isa::best() != Isa::Avx512 {
+        left_out("this processor has no AVX-512, and so no second backend that it computes by");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let (child, mut lines) = spawn(worker(root, &LONG).env("RUNNER_ISA", "avx2"));
+    event(&mut lines, |event| event["event"] == "status" && event["task"] == 2);
+    // The training is refused here, which is how this run ends.
+    let by = [&LONG[..], &["--backend", "cpu avx2"]].concat();
+    assert_eq!(output(command(root, "run", "results", "20").args(by)).status.code(), Some(1));
+    assert!(!shared(root).1.join("done").exists());
+    assert!(runner(root, &[&["stop", "photos.toml"], &LONG[..]].concat()).status.success());
+    left(child, lines);
+}
+
+#[test]
+fn what_another_backend_is_planned_for_is_built_where_it_is_by_the_next_sweep() {
+    if Isa::best() != Isa::Avx512 {
+        left_out("this processor has no AVX-512, and so no second backend that it computes by");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, &format!("[sweep]\naxes = {{ '{LR}' = [1e-2, 1e-3] }}\n"));
+    let sweep = || command(root, "sweep", "results", "20");
+    let refused = output(sweep().args(["--backend", "cpu avx2"]));
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stdout);
+    assert!(said.contains("build it where `cpu avx2` is"), "{said}");
+    let built = done(sweep().env("RUNNER_ISA", "avx2"));
+    assert_eq!(started(&events(&built)).len(), 4);
+}
+
+#[test]
+fn a_backend_that_no_machine_has_begins_no_run() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let wrong = ["--backend", "cpu avx51"];
+    let refused = output(&mut worker(root, &wrong));
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(said.contains("`--backend 'cpu avx51'` is no backend of"), "{said}");
+    assert!(!root.join(".runner").exists());
+    done(&mut worker(root, &[]));
+    let (id, folder) = shared(root);
+    let before = fs::read(folder.join("run.json")).unwrap();
+    for run in ["photos.toml", &id] {
+        let anew = runner(root, &[&["work", run, "--anew"], &wrong[..]].concat());
+        assert_eq!(anew.status.code(), Some(2), "{}", text(&anew.stderr));
+        assert_eq!(fs::read(folder.join("run.json")).unwrap(), before);
+    }
+}
+
+#[test]
+fn what_is_advised_works_as_it_is_typed_wherever_the_store_and_the_results_are() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let follow = |folder: &Path, said: &str, verb: &str, more: &[&str]| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("runner"));
+        command.current_dir(folder).args(advised(said, verb)).args(more);
+        done(&mut command)
+    };
+    let away = ["--store", "s", "--results", "r"];
+    let worker = |more: &[&str]| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("runner"));
+        command.current_dir(root).args(["work", "photos.toml", "--json", "--threads", "1"]);
+        command.args(away).args(more);
+        command
+    };
+    assert!(text(&done(&mut worker(&[])).stderr).contains("writes the results"));
+    let run = fs::read_dir(root.join("s/runs")).unwrap().next().unwrap().unwrap().file_name();
+    let run = run.into_string().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let store = root.join("s").display().to_string();
+    done(
+        Command::new(assert_cmd::cargo::cargo_bin("runner"))
+            .current_dir(root)
+            .args(["stop", &run, "--store", &store]),
+    );
+    let said = text(&done(&mut worker(&[])).stderr);
+    assert!(said.contains("was stopped"), "{said}");
+    let again = follow(elsewhere.path(), &said, "work", &["--json"]);
+    assert_eq!(started(&events(&again)).len(), 0);
+    let said = text(&done(&mut worker(&[])).stderr);
+    let written = follow(root, &said, "run", &["--json"]);
+    assert_eq!(started(&events(&written)).len(), 0);
+    assert!(root.join("r/photos/latest").exists() && !root.join(".runner").exists());
+    assert!(fs::read_dir(elsewhere.path()).unwrap().next().is_none(), "nothing is left there");
+}
+
+#[test]
+fn a_run_for_gpus_is_stopped_where_there_is_none() {
+    if Command::new("nvidia-smi").output().is_ok_and(|it| it.status.success()) {
+        left_out("this machine has a GPU: what one without says");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let [arithmetic, _] = runner::nn::gpu::examples_of_arithmetic();
+    let backend = format!("{arithmetic} tf32");
+    for device in ["pipeline.device='cuda:0'", "pipeline.device='auto'"] {
+        let set = ["--set", device];
+        let refused = output(worker(root, &["--backend", &backend]).args(set));
+        assert_eq!(refused.status.code(), Some(2));
+        let said = text(&refused.stderr);
+        assert!(said.contains("nothing is built here") && !said.contains("begins it"), "{said}");
+        let stop = runner(root, &[&["stop", "photos.toml"], &set[..]].concat());
+        assert!(stop.status.success(), "{}", text(&stop.stderr));
+        assert!(text(&stop.stdout).contains("0 workers at work"));
+        fs::remove_dir_all(root.join(".runner/runs")).unwrap();
+    }
+}
+
+#[test]
+fn a_collection_works_when_nothing_but_workers_used_the_store() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    done(&mut worker(root, &[]));
+    let built = artifacts(&root.join(".runner"));
+    let (id, folder) = shared(root);
+    let gc = |more: &[&str]| {
+        let output = runner(root, &[&["gc", "--now", "--yes"], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let said = gc(&[]);
+    assert!(said.contains(&format!("`--forget {id}`")), "{said}");
+    gc(&["--forget", &id]);
+    assert!(!folder.exists());
+    assert_eq!(
+        artifacts(&root.join(".runner")),
+        built,
+        "the results may be on a disk that is away"
+    );
 }
 
 /// The block of docs/clusters.md below the line that calls it `name`.

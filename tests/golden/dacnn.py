@@ -117,6 +117,17 @@ def images(model):
 LABELS = torch.tensor([(7 * i + 3) % 10 for i in range(6)])
 
 
+def adversarial_losses(model, source, target):
+    """Those of a domain-adversarial step: of the classes, and of either domain."""
+    lam = 0.6
+    cross_entropy = nn.CrossEntropyLoss()
+    features = model.extract(source)
+    class_loss = cross_entropy(model.classify(features), LABELS)
+    source_loss = cross_entropy(model.domain(features, lam), torch.zeros(6, dtype=torch.long))
+    target_loss = cross_entropy(model.domain(model.extract(target), lam), torch.ones(5, dtype=torch.long))
+    return [class_loss, source_loss, target_loss]
+
+
 def step(model, losses, total, path, most=4096):
     """One step of Adam down `total`; stores `losses`, gradients, parameters and running statistics."""
     def sampled(tensor):

@@ -3,6 +3,7 @@
 
 mod adamatch;
 mod adda;
+mod augment;
 mod backends;
 mod can;
 mod closed_form;

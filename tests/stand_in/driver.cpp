@@ -9,7 +9,8 @@
 //   STAND_IN_DRIVER   the driver's version (13000)           STAND_IN_INIT    what cuInit returns (0)
 //   STAND_IN_NAME     the devices' name (stand-in)           SHIM_ORDER, SHIM_COPIES: see shim.cpp
 //   STAND_IN_OLDER    devices from this number on have compute capability 8.0 (none)
-//   STAND_IN_IDLE     kernels after so many do nothing, so that what the host does can be timed (never)
+//   STAND_IN_IDLE     kernels after so many do nothing, nor do whole graphs from there on, so that what the host does can be timed
+//                     (never)
 //   STAND_IN_FAULT    the number of the kernel that does something illegal, which later calls report (none)
 //   STAND_IN_GRAPHS   whether graphs can be made: 0 is as if there were no memory for them (1)
 //   STAND_IN_GRAPH_ORDER  which node of a graph runs next, of those that wait for none: "given", the one that was added first (the
@@ -264,6 +265,8 @@ Result begin_synchronous() {
 unsigned long kernels_run = 0;
 Result fault = SUCCESS;
 
+bool is_idle() { return kernels_run >= number("STAND_IN_IDLE", ~uint64_t{0}); }
+
 struct Launch {
   const shim::Kernel *kernel;
   uint3 grid, block;
@@ -272,8 +275,8 @@ struct Launch {
   std::vector<size_t> offsets;
   void run() {
     const auto said = [](const char *name) { const char *text = shim::setting(name); return text ? strtoul(text, nullptr, 10) : ~0ul; };
+    if (is_idle()) return;
     kernels_run++;
-    if (kernels_run > said("STAND_IN_IDLE")) return;
     if (kernels_run == said("STAND_IN_FAULT")) fault = ILLEGAL_ADDRESS;
     if (fault) return;
     std::vector<void *> pointers;
@@ -885,7 +888,7 @@ API int cuGraphLaunch(void *executable, void *stream) {
     count("graph_launches");
     counters["replayed_nodes"] += works->size();
     counters["replayed_paths"] += path;
-    run_graph(*works);
+    if (!is_idle()) run_graph(*works);
   });
 }
 API int cuGraphUpload(void *executable, void *stream) {

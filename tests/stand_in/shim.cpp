@@ -104,7 +104,8 @@ struct Thread : Place {
   uint32_t bit;             // its place in the warp's order of running
   Stack stack;
   Context context;
-  float *d;                 // operands of an operation of the warp
+  Factors factors;          // operands of an operation of the warp
+  float *d;
   const unsigned *a, *b;
   unsigned rows, columns;   // fragments of each
   float value, received;
@@ -242,30 +243,41 @@ void release_block() {
 
 using Row = float __attribute__((vector_size(32)));  // eight columns
 
+// What 32 bits of an operand hold.
+struct OfTf32 {
+  static constexpr unsigned COUNT = 1;
+  static float number(unsigned bits, unsigned) { return as_float(bits & 0xffffe000u); }
+};
+struct OfBf16 {
+  static constexpr unsigned COUNT = 2;
+  static float number(unsigned bits, unsigned which) { return as_float(which ? bits & 0xffff0000u : bits << 16); }
+};
+
 // Sums run over k in order, in float. A processor with wider registers computes the same bits.
-#if defined(__x86_64__) && defined(__GLIBC__)
-__attribute__((target_clones("avx2", "default")))
-#endif
-void multiply(const Thread *lanes, unsigned fragment_row, unsigned fragment_column) {
+template <class Of>
+inline __attribute__((always_inline)) void multiply_of(const Thread *lanes, unsigned fragment_row, unsigned fragment_column) {
+  constexpr unsigned COUNT = Of::COUNT, DEPTH = 8 * COUNT;
   const unsigned at = (fragment_row * lanes->columns + fragment_column) * 4;
-  float a[16][8];
-  union { Row row[8]; float at[8][8]; } b;
+  float a[16][DEPTH];
+  union { Row row[DEPTH]; float at[DEPTH][8]; } b;
   union { Row row[16]; float at[16][8]; } d;
   for (unsigned i = 0; i < 32; i++) {
     const unsigned g = i >> 2, t = i & 3;
     const Thread &lane = lanes[i];
-    a[g][t] = as_float(lane.a[fragment_row * 4] & 0xffffe000u);
-    a[g + 8][t] = as_float(lane.a[fragment_row * 4 + 1] & 0xffffe000u);
-    a[g][t + 4] = as_float(lane.a[fragment_row * 4 + 2] & 0xffffe000u);
-    a[g + 8][t + 4] = as_float(lane.a[fragment_row * 4 + 3] & 0xffffe000u);
-    b.at[t][g] = as_float(lane.b[fragment_column * 2] & 0xffffe000u);
-    b.at[t + 4][g] = as_float(lane.b[fragment_column * 2 + 1] & 0xffffe000u);
+    const unsigned *own_a = lane.a + fragment_row * 4, *own_b = lane.b + fragment_column * 2;
+    for (unsigned half = 0; half < 2; half++)
+      for (unsigned which = 0; which < COUNT; which++) {
+        const unsigned k = COUNT * (t + 4 * half) + which;
+        a[g][k] = Of::number(own_a[2 * half], which);
+        a[g + 8][k] = Of::number(own_a[2 * half + 1], which);
+        b.at[k][g] = Of::number(own_b[half], which);
+      }
     memcpy(&d.at[g][2 * t], lane.d + at, 8);
     memcpy(&d.at[g + 8][2 * t], lane.d + at + 2, 8);
   }
   for (unsigned row = 0; row < 16; row++) {
     Row sum = d.row[row];
-    for (unsigned k = 0; k < 8; k++) sum += a[row][k] * b.row[k];
+    for (unsigned k = 0; k < DEPTH; k++) sum += a[row][k] * b.row[k];
     d.row[row] = sum;
   }
   for (unsigned i = 0; i < 32; i++) {
@@ -275,10 +287,19 @@ void multiply(const Thread *lanes, unsigned fragment_row, unsigned fragment_colu
   }
 }
 
+#if defined(__x86_64__) && defined(__GLIBC__)
+#define WIDEST __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDEST
+#endif
+WIDEST void multiply_tf32(const Thread *lanes, unsigned row, unsigned column) { multiply_of<OfTf32>(lanes, row, column); }
+WIDEST void multiply_bf16(const Thread *lanes, unsigned row, unsigned column) { multiply_of<OfBf16>(lanes, row, column); }
+
 void multiply(Warp &warp) {
   const Thread *lanes = &threads[static_cast<size_t>(warp.order[0]->linear & ~31u)];
   for (unsigned row = 0; row < lanes->rows; row++)
-    for (unsigned column = 0; column < lanes->columns; column++) multiply(lanes, row, column);
+    for (unsigned column = 0; column < lanes->columns; column++)
+      (lanes->factors == Factors::bf16 ? multiply_bf16 : multiply_tf32)(lanes, row, column);
 }
 
 // What a lane that has ended or never existed would pass is undefined, so it is NaN.
@@ -298,7 +319,7 @@ void perform(Warp &warp) {
     case Meeting::exchange: exchange(warp); break;
     case Meeting::multiply:
       if (warp.live != 0xffffffffu) {
-        fault(*warp.order[__builtin_ctz(warp.live)], "mma_tf32 without all 32 lanes", warp.where);
+        fault(*warp.order[__builtin_ctz(warp.live)], "a product without all 32 lanes", warp.where);
       }
       multiply(warp);
       break;
@@ -444,8 +465,9 @@ void wait_for_block(Where where) {
 
 void wait_for_warp(Where where) { meet(Meeting::barrier, where); }
 
-void multiply_in_warp(float *d, const unsigned *a, const unsigned *b, unsigned rows, unsigned columns, Where where) {
+void multiply_in_warp(Factors factors, float *d, const unsigned *a, const unsigned *b, unsigned rows, unsigned columns, Where where) {
   Thread &me = self();
+  me.factors = factors;
   me.d = d;
   me.a = a;
   me.b = b;

@@ -40,12 +40,15 @@ struct Where {
 // Each of these may switch to another thread of the block and returns when the threads concerned have all arrived.
 void wait_for_block(Where);
 void wait_for_warp(Where);
+// What the 32 bits of an operand hold: a number of TF32, or two of bf16.
+enum class Factors { tf32, bf16 };
 // d[rows][columns][4] += a[rows][4] * b[columns][2], fragment by fragment.
-void multiply_in_warp(float *d, const unsigned *a, const unsigned *b, unsigned rows, unsigned columns, Where);
+void multiply_in_warp(Factors, float *d, const unsigned *a, const unsigned *b, unsigned rows, unsigned columns, Where);
 float exchange_in_warp(float value, int mask, Where);
 
 // What a warpgroup multiplies while its threads go on: the right operand has eight rows for each of the `columns`.
 struct Product {
+  Factors factors;
   float *d;
   const unsigned *a;
   const float *rows;
@@ -171,12 +174,29 @@ inline unsigned near_tf32(float value) {
 }
 
 inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], SHIM_HERE) {
-  shim::multiply_in_warp(d, a, b, 1, 1, where);
+  shim::multiply_in_warp(shim::Factors::tf32, d, a, b, 1, 1, where);
 }
 // The lanes of a warp meet once for all of them.
 template <int M, int N>
 inline void mma_tf32_tiles(float (&d)[M][N][4], const unsigned (&a)[M][4], const unsigned (&b)[N][2], SHIM_HERE) {
-  shim::multiply_in_warp(&d[0][0][0], &a[0][0], &b[0][0], M, N, where);
+  shim::multiply_in_warp(shim::Factors::tf32, &d[0][0][0], &a[0][0], &b[0][0], M, N, where);
+}
+
+// To nearest, ties to even. Infinities stay, and what is rounded beyond the largest number becomes one; NaN becomes the NaN that the GPU
+// gives.
+inline unsigned short bf16(float value) {
+  const unsigned bits = as_bits(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fffu;
+  return (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+inline unsigned bf16_pair(float first, float second) { return bf16(first) | (unsigned)bf16(second) << 16; }
+
+inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], SHIM_HERE) {
+  shim::multiply_in_warp(shim::Factors::bf16, d, a, b, 1, 1, where);
+}
+template <int M, int N>
+inline void mma_bf16_tiles(float (&d)[M][N][4], const unsigned (&a)[M][4], const unsigned (&b)[N][2], SHIM_HERE) {
+  shim::multiply_in_warp(shim::Factors::bf16, &d[0][0][0], &a[0][0], &b[0][0], M, N, where);
 }
 inline float shuffle_xor(float value, int mask, SHIM_HERE) { return shim::exchange_in_warp(value, mask, where); }
 inline int shuffle(int value, int from, SHIM_HERE) {
@@ -203,16 +223,28 @@ inline void load_fragment(float (&a)[4], const float *rows, int row, int step) {
 }
 template <int N>
 inline void multiply_in_group(float (&d)[N][4], const unsigned (&a)[4][4], const float *rows, SHIM_HERE) {
-  shim::begin_product({&d[0][0], &a[0][0], rows, N}, where);
+  shim::begin_product({shim::Factors::tf32, &d[0][0], &a[0][0], rows, N}, where);
+}
+inline unsigned pair_among_exchanged(const float *rows, int row, int depth) {
+  return as_bits(rows[row * 16 + ((depth / 8 ^ row / 2 % 4) * 4 | depth % 8 / 2)]);
+}
+template <int N>
+inline void multiply_pairs_in_group(float (&d)[N][4], const unsigned (&a)[2][4], const float *rows, SHIM_HERE) {
+  shim::begin_product({shim::Factors::bf16, &d[0][0], &a[0][0], rows, N}, where);
 }
 inline void wait_for_group(SHIM_HERE) {
   const shim::Product it = shim::end_product();
   const int group = static_cast<int>(lane()) / 4, in = static_cast<int>(lane()) % 4;
-  for (int step = 0; it.d && step < 4; step++) {
+  const bool in_pairs = it.factors == shim::Factors::bf16;
+  for (int step = 0; it.d && step < (in_pairs ? 2 : 4); step++) {
     unsigned b[16][2];
     for (int i = 0; i < static_cast<int>(it.columns); i++)
-      for (int k = 0; k < 2; k++) b[i][k] = as_bits(among_exchanged(it.rows, i * 8 + group, step * 8 + k * 4 + in));
-    shim::multiply_in_warp(it.d, it.a + 4 * step, &b[0][0], 1, it.columns, where);
+      for (int k = 0; k < 2; k++) {
+        const int row = i * 8 + group;
+        b[i][k] = in_pairs ? pair_among_exchanged(it.rows, row, step * 16 + k * 8 + 2 * in)
+                           : as_bits(among_exchanged(it.rows, row, step * 8 + k * 4 + in));
+      }
+    shim::multiply_in_warp(it.factors, it.d, it.a + 4 * step, &b[0][0], 1, it.columns, where);
   }
 }
 

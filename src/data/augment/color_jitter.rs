@@ -3,6 +3,7 @@
 
 use super::{Pixels, Transform, TransformKind, between, byte};
 use crate::config::{Keys, Noted};
+use crate::nn::ops::{ColorChange, PixelChanges};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "color_jitter", read };
@@ -40,23 +41,38 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
 }
 
 impl Transform for ColorJitter {
+    fn draw(&self, _: (usize, usize), streams: &mut [Stream]) -> PixelChanges {
+        PixelChanges::Recolor(streams.iter_mut().map(|stream| self.changes(stream)).collect())
+    }
+}
+
+impl ColorJitter {
+    /// Draws the changes of an image. What is not to change is left out, as even a hue that is turned by nothing is rounded.
     #[expect(clippy::cast_possible_truncation, reason = "factors of bytes")]
-    fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
+    fn changes(&self, stream: &mut Stream) -> [Option<ColorChange>; 4] {
         let mut order = [0, 1, 2, 3];
         stream.shuffle(&mut order);
         let mut factor =
             |amount: f64| between(stream, (1.0 - amount).max(0.0), 1.0 + amount) as f32;
         let factors = [self.brightness, self.contrast, self.saturation].map(&mut factor);
         let turn = between(stream, -self.hue, self.hue) as f32;
-        for what in order {
-            match what {
-                0 if self.brightness > 0.0 => brightness(image, factors[0]),
-                1 if self.contrast > 0.0 => contrast(image, factors[1]),
-                2 if self.saturation > 0.0 => saturation(image, factors[2]),
-                3 if self.hue > 0.0 => hue(image, turn),
-                _ => {}
-            }
-        }
+        let changes = [
+            (self.brightness > 0.0).then_some(ColorChange::Brightness(factors[0])),
+            (self.contrast > 0.0).then_some(ColorChange::Contrast(factors[1])),
+            (self.saturation > 0.0).then_some(ColorChange::Saturation(factors[2])),
+            (self.hue > 0.0).then_some(ColorChange::Hue(turn)),
+        ];
+        order.map(|what: usize| changes[what])
+    }
+}
+
+/// Changes an image's colours.
+pub(super) fn recolor(image: &mut Pixels, change: ColorChange) {
+    match change {
+        ColorChange::Brightness(factor) => brightness(image, factor),
+        ColorChange::Contrast(factor) => contrast(image, factor),
+        ColorChange::Saturation(factor) => saturation(image, factor),
+        ColorChange::Hue(turn) => hue(image, turn),
     }
 }
 
@@ -75,18 +91,18 @@ fn blend(value: u8, other: f32, factor: f32) -> u8 {
     byte(factor * f32::from(value) + (1.0 - factor) * other)
 }
 
-pub(super) fn brightness(image: &mut Pixels, factor: f32) {
+fn brightness(image: &mut Pixels, factor: f32) {
     image.values.iter_mut().for_each(|value| *value = blend(*value, 0.0, factor));
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a mean of bytes")]
-pub(super) fn contrast(image: &mut Pixels, factor: f32) {
+fn contrast(image: &mut Pixels, factor: f32) {
     let sum: f64 = image.values.chunks_exact(image.channels).map(|it| f64::from(gray(it))).sum();
     let mean = (sum / (image.height * image.width) as f64) as f32;
     image.values.iter_mut().for_each(|value| *value = blend(*value, mean, factor));
 }
 
-pub(super) fn saturation(image: &mut Pixels, factor: f32) {
+fn saturation(image: &mut Pixels, factor: f32) {
     if image.channels != 3 {
         return;
     }
@@ -97,7 +113,7 @@ pub(super) fn saturation(image: &mut Pixels, factor: f32) {
 }
 
 /// Turns the hue by way of HSV.
-pub(super) fn hue(image: &mut Pixels, turn: f32) {
+fn hue(image: &mut Pixels, turn: f32) {
     if image.channels != 3 {
         return;
     }

@@ -2,6 +2,7 @@
 
 use super::{Pixels, Transform, TransformKind};
 use crate::config::{Keys, Noted};
+use crate::nn::ops::{Area, PixelChanges};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "cutout", read };
@@ -19,23 +20,33 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
 }
 
 impl Transform for Cutout {
-    fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
-        let middle = (stream.below(image.height), stream.below(image.width));
-        cut(image, self.size, middle);
+    fn draw(&self, (height, width): (usize, usize), streams: &mut [Stream]) -> PixelChanges {
+        let draw = |stream: &mut Stream| {
+            let middle = (stream.below(height), stream.below(width));
+            square(self.size, middle, (height, width))
+        };
+        PixelChanges::Blank(streams.iter_mut().map(draw).collect())
     }
 }
 
-/// Sets the square of side `size` about `(row, column)` to zero.
-pub(super) fn cut(image: &mut Pixels, size: usize, (row, column): (usize, usize)) {
+/// The square of side `size` about `(row, column)`, as far as it lies in an image of `height` and `width`.
+pub(super) fn square(
+    size: usize,
+    (row, column): (usize, usize),
+    (height, width): (usize, usize),
+) -> Area {
     let span = |at: usize, end: usize| {
         let start = (at + size.div_ceil(2)).saturating_sub(size);
-        start..(at + size.div_ceil(2)).min(end)
+        (start, (at + size.div_ceil(2)).min(end) - start)
     };
-    let columns = span(column, image.width);
-    for row in span(row, image.height) {
-        let start = row * image.width;
-        let (from, to) =
-            ((start + columns.start) * image.channels, (start + columns.end) * image.channels);
-        image.values[from..to].fill(0);
+    let ((top, height), (left, width)) = (span(row, height), span(column, width));
+    Area { top, left, height, width }
+}
+
+/// Sets an area to zero.
+pub(super) fn blank(image: &mut Pixels, Area { top, left, height, width }: Area) {
+    for row in top..top + height {
+        let start = (row * image.width + left) * image.channels;
+        image.values[start..start + width * image.channels].fill(0);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Pixels, Transform, TransformKind};
 use crate::config::{Keys, Noted};
+use crate::nn::ops::PixelChanges;
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "flip", read };
@@ -18,16 +19,19 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
 }
 
 impl Transform for Flip {
-    fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
-        if stream.uniform_f64() >= self.p {
-            return;
-        }
-        let (width, channels) = (image.width, image.channels);
-        for row in image.values.chunks_exact_mut(width * channels) {
-            for left in 0..width / 2 {
-                for channel in 0..channels {
-                    row.swap(left * channels + channel, (width - 1 - left) * channels + channel);
-                }
+    fn draw(&self, _: (usize, usize), streams: &mut [Stream]) -> PixelChanges {
+        let draw = |stream: &mut Stream| stream.uniform_f64() < self.p;
+        PixelChanges::Flip(streams.iter_mut().map(draw).collect())
+    }
+}
+
+/// Exchanges left and right.
+pub(super) fn flip(image: &mut Pixels) {
+    let (width, channels) = (image.width, image.channels);
+    for row in image.values.chunks_exact_mut(width * channels) {
+        for left in 0..width / 2 {
+            for channel in 0..channels {
+                row.swap(left * channels + channel, (width - 1 - left) * channels + channel);
             }
         }
     }

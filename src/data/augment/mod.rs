@@ -1,12 +1,14 @@
 //! Random changes to training images: one file each, registered in `TRANSFORMS`.
 //!
 //! A change is a function of the image and of a stream of random numbers that the caller keys by
-//! (seed, epoch, index): the same image looks the same in the same epoch, whoever computes it.
+//! (seed, epoch, index): the same image looks the same in the same epoch, whoever computes it. What is drawn does not depend on
+//! the pixels, so that a device can keep those and carry the changes out itself.
 
 use std::fmt::Debug;
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{Keys, Noted, Word};
+use crate::nn::ops::PixelChanges;
 use crate::random::Stream;
 
 mod color_jitter;
@@ -32,8 +34,8 @@ pub struct Pixels {
 
 /// A random change that keeps an image's size.
 pub trait Transform: Send + Sync + Debug {
-    /// Changes an image.
-    fn apply(&self, image: &mut Pixels, stream: &mut Stream);
+    /// Draws what becomes of each image of a batch, all of them of one height and width, with the numbers of its stream.
+    fn draw(&self, size: (usize, usize), streams: &mut [Stream]) -> PixelChanges;
 }
 
 /// A transform's name and how its settings are read.
@@ -141,16 +143,36 @@ impl Augment {
         Ok(Some(augment))
     }
 
-    /// Changes one image with the numbers of `stream`.
-    pub fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
-        for transform in &self.transforms {
-            transform.apply(image, stream);
-        }
+    /// Draws what becomes of each image of a batch, all of them of one height and width, with the numbers of its stream: the changes
+    /// in their order.
+    pub fn draw(&self, size: (usize, usize), streams: &mut [Stream]) -> Vec<PixelChanges> {
+        self.transforms.iter().map(|it| it.draw(size, streams)).collect()
     }
 
     /// The parameter of mixup, where batches are mixed.
     pub fn mixup(&self) -> Option<f64> {
         self.mixup
+    }
+}
+
+/// Changes the image in row `row` of a batch.
+///
+/// # Panics
+/// When there is no such row, or an area is not in the image.
+pub fn change(image: &mut Pixels, changes: &[PixelChanges], row: usize) {
+    for changes in changes {
+        match changes {
+            PixelChanges::Flip(each) if !each[row] => {}
+            PixelChanges::Flip(_) => flip::flip(image),
+            PixelChanges::Shift(each) => random_crop::shift(image, each[row]),
+            PixelChanges::Enlarge(each) => resized_crop::enlarge(image, each[row]),
+            PixelChanges::Turn(each) => rotation::rotate(image, each[row]),
+            PixelChanges::Recolor(each) => {
+                let steps = each[row].iter().flatten();
+                steps.for_each(|step| color_jitter::recolor(image, *step));
+            }
+            PixelChanges::Blank(each) => cutout::blank(image, each[row]),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{Pixels, Transform, TransformKind};
 use crate::config::{Keys, Noted};
+use crate::nn::ops::{PixelChanges, Shift};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "random_crop", read };
@@ -19,25 +20,26 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
 }
 
 impl Transform for RandomCrop {
-    fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
+    fn draw(&self, _: (usize, usize), streams: &mut [Stream]) -> PixelChanges {
         let most = 2 * self.padding + 1;
-        let (down, right) = (stream.below(most), stream.below(most));
-        shift(image, self.padding, (down, right));
+        let draw = |stream: &mut Stream| {
+            let mut by = || stream.below(most).cast_signed() - self.padding.cast_signed();
+            Shift { down: by(), right: by() }
+        };
+        PixelChanges::Shift(streams.iter_mut().map(draw).collect())
     }
 }
 
-/// What a window of the image's size sees of the image with a border of `padding` zeros, `(down,
-/// right)` from the border's corner.
-pub(super) fn shift(image: &mut Pixels, padding: usize, (down, right): (usize, usize)) {
+/// What a window of the image's size sees that lies elsewhere, zeros beyond the image.
+pub(super) fn shift(image: &mut Pixels, Shift { down, right }: Shift) {
     let Pixels { values, height, width, channels } = image;
     let old = std::mem::replace(values, vec![0; values.len()]);
-    let first = padding.saturating_sub(right).min(*width);
-    let from = right.saturating_sub(padding);
+    let by = right.unsigned_abs();
+    let (first, from) = if right < 0 { (by.min(*width), 0) } else { (0, by) };
     let Some(len) = width.checked_sub(first.max(from)) else { return };
     for row in 0..*height {
-        let Some(source) = (row + down).checked_sub(padding).filter(|row| row < height) else {
-            continue;
-        };
+        let source = row.checked_add_signed(down).filter(|row| row < height);
+        let Some(source) = source else { continue };
         let (to, from) = ((row * *width + first) * *channels, (source * *width + from) * *channels);
         let len = len * *channels;
         values[to..to + len].copy_from_slice(&old[from..from + len]);

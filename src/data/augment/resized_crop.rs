@@ -5,6 +5,7 @@ use super::{Pixels, Transform, TransformKind, between};
 use crate::config::{Keys, Noted};
 use crate::data::Image;
 use crate::data::resize::Resizer;
+use crate::nn::ops::{Area, PixelChanges};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "resized_crop", read };
@@ -42,14 +43,14 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
 }
 
 impl ResizedCrop {
-    /// Top, left, height and width of a part.
+    /// Draws a part of an image of `height` and `width`.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "sides of images"
     )]
-    fn part(&self, (height, width): (usize, usize), stream: &mut Stream) -> [usize; 4] {
+    fn part(&self, (height, width): (usize, usize), stream: &mut Stream) -> Area {
         let area = (height * width) as f64;
         for _ in 0..10 {
             let target = area * between(stream, self.scale[0], self.scale[1]);
@@ -59,7 +60,8 @@ impl ResizedCrop {
                 (target / ratio).sqrt().round() as usize,
             );
             if (1..=width).contains(&w) && (1..=height).contains(&h) {
-                return [stream.below(height - h + 1), stream.below(width - w + 1), h, w];
+                let (top, left) = (stream.below(height - h + 1), stream.below(width - w + 1));
+                return Area { top, left, height: h, width: w };
             }
         }
         let now = width as f64 / height as f64;
@@ -71,20 +73,24 @@ impl ResizedCrop {
             (height, width)
         };
         let (h, w) = (h.clamp(1, height), w.clamp(1, width));
-        [(height - h) / 2, (width - w) / 2, h, w]
+        Area { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
     }
 }
 
 impl Transform for ResizedCrop {
-    fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
-        let size = (image.height, image.width);
-        let [top, left, height, width] = self.part(size, stream);
-        let mut pixels = Vec::with_capacity(height * width * image.channels);
-        for row in top..top + height {
-            let start = (row * image.width + left) * image.channels;
-            pixels.extend_from_slice(&image.values[start..start + width * image.channels]);
-        }
-        let part = Image { height, width, pixels: &pixels };
-        image.values = Resizer::new((height, width), size).apply(&part, image.channels);
+    fn draw(&self, size: (usize, usize), streams: &mut [Stream]) -> PixelChanges {
+        PixelChanges::Enlarge(streams.iter_mut().map(|stream| self.part(size, stream)).collect())
     }
+}
+
+/// Makes a part as large as the whole image.
+pub(super) fn enlarge(image: &mut Pixels, Area { top, left, height, width }: Area) {
+    let mut pixels = Vec::with_capacity(height * width * image.channels);
+    for row in top..top + height {
+        let start = (row * image.width + left) * image.channels;
+        pixels.extend_from_slice(&image.values[start..start + width * image.channels]);
+    }
+    let part = Image { height, width, pixels: &pixels };
+    let size = (image.height, image.width);
+    image.values = Resizer::new((height, width), size).apply(&part, image.channels);
 }

@@ -2,6 +2,7 @@
 
 use super::{Pixels, Transform, TransformKind, between};
 use crate::config::{Keys, Noted};
+use crate::nn::ops::{PixelChanges, Turn};
 use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind { name: "rotation", read };
@@ -21,18 +22,24 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
 }
 
 impl Transform for Rotation {
-    fn apply(&self, image: &mut Pixels, stream: &mut Stream) {
-        rotate(image, between(stream, -self.degrees, self.degrees));
+    fn draw(&self, _: (usize, usize), streams: &mut [Stream]) -> PixelChanges {
+        let draw = |stream: &mut Stream| by(between(stream, -self.degrees, self.degrees));
+        PixelChanges::Turn(streams.iter_mut().map(draw).collect())
     }
 }
 
-/// Turns counterclockwise. Each pixel is read where it comes from, between four neighbours of which
+/// A turn counterclockwise.
+pub(super) fn by(degrees: f64) -> Turn {
+    let (sin, cos) = degrees.to_radians().sin_cos();
+    Turn { sin, cos }
+}
+
+/// Turns an image. Each pixel is read where it comes from, between four neighbours of which
 /// those outside are zero.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "sides of images")]
-pub(super) fn rotate(image: &mut Pixels, degrees: f64) {
+pub(super) fn rotate(image: &mut Pixels, Turn { sin, cos }: Turn) {
     let Pixels { values, height, width, channels } = image;
     let (height, width, channels) = (*height, *width, *channels);
-    let (sin, cos) = degrees.to_radians().sin_cos();
     let (middle_y, middle_x) = ((height as f64 - 1.0) / 2.0, (width as f64 - 1.0) / 2.0);
     let old = std::mem::take(values);
     let at = |y: isize, x: isize, channel: usize| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::testing::read_lines;
+use crate::nn::ops::{ColorChange, Shift};
 use crate::random;
 
 fn golden() -> BTreeMap<String, Vec<u8>> {
@@ -28,11 +29,11 @@ fn given_changes_are_torchvision_s_within_a_level() {
         let factor = number as f32;
         let mut image = image();
         match what {
-            "rotate" => rotation::rotate(&mut image, number),
-            "brightness" => color_jitter::brightness(&mut image, factor),
-            "contrast" => color_jitter::contrast(&mut image, factor),
-            "saturation" => color_jitter::saturation(&mut image, factor),
-            "hue" => color_jitter::hue(&mut image, factor),
+            "rotate" => rotation::rotate(&mut image, rotation::by(number)),
+            "brightness" => color_jitter::recolor(&mut image, ColorChange::Brightness(factor)),
+            "contrast" => color_jitter::recolor(&mut image, ColorChange::Contrast(factor)),
+            "saturation" => color_jitter::recolor(&mut image, ColorChange::Saturation(factor)),
+            "hue" => color_jitter::recolor(&mut image, ColorChange::Hue(factor)),
             other => panic!("{other}"),
         }
         for (at, (ours, theirs)) in image.values.iter().zip(&expected).enumerate() {
@@ -43,24 +44,26 @@ fn given_changes_are_torchvision_s_within_a_level() {
 
 #[test]
 fn a_crop_shifts_and_zeros_follow() {
-    let shifted = |at| {
+    let shifted = |down, right| {
         let mut image = gray(3, &[1, 2, 3, 4, 5, 6]);
-        random_crop::shift(&mut image, 1, at);
+        random_crop::shift(&mut image, Shift { down, right });
         image.values
     };
-    assert_eq!(shifted((1, 1)), [1, 2, 3, 4, 5, 6]);
-    assert_eq!(shifted((0, 0)), [0, 0, 0, 0, 1, 2]);
-    assert_eq!(shifted((2, 2)), [5, 6, 0, 0, 0, 0]);
-    let mut image = gray(2, &[1, 2]);
-    random_crop::shift(&mut image, 9, (0, 18));
-    assert_eq!(image.values, [0, 0]);
+    assert_eq!(shifted(0, 0), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(shifted(-1, -1), [0, 0, 0, 0, 1, 2]);
+    assert_eq!(shifted(1, 1), [5, 6, 0, 0, 0, 0]);
+    for far in [Shift { down: -9, right: 9 }, Shift { down: 9, right: -9 }] {
+        let mut image = gray(2, &[1, 2]);
+        random_crop::shift(&mut image, far);
+        assert_eq!(image.values, [0, 0]);
+    }
 }
 
 #[test]
 fn a_cut_is_a_square_about_its_middle_that_ends_with_the_image() {
     let cut = |size, middle| {
         let mut image = gray(4, &[9; 12]);
-        cutout::cut(&mut image, size, middle);
+        cutout::blank(&mut image, cutout::square(size, middle, (3, 4)));
         image.values
     };
     assert_eq!(cut(1, (1, 2)), [9, 9, 9, 9, 9, 9, 0, 9, 9, 9, 9, 9]);
@@ -73,7 +76,8 @@ fn applied(line: &str, indices: std::ops::Range<u64>) -> Vec<Vec<u8>> {
     let augment = read(line).unwrap().unwrap();
     let one = |index| {
         let mut image = image();
-        augment.apply(&mut image, &mut random::stream(3, "augment", 1, index));
+        let changes = augment.draw((6, 7), &mut [random::stream(3, "augment", 1, index)]);
+        change(&mut image, &changes, 0);
         assert_eq!(image.values.len(), 6 * 7 * 3);
         image.values
     };

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ptr;
+use std::rc::Rc;
 
 use cudarc_19::driver::{result, sys};
 
@@ -20,9 +21,12 @@ const MOST_LISTS: usize = 512;
 /// A list that came before.
 #[derive(Debug)]
 struct Known {
+    calls: Rc<Calls>,
     graph: Made,
     /// When it came last.
     last: u64,
+    /// The place of the list that came after it then.
+    next: usize,
 }
 
 /// The graph of a list.
@@ -39,7 +43,10 @@ enum Made {
 /// The lists that came before, with the graphs of those that came twice.
 #[derive(Debug, Default)]
 pub(super) struct Graphs {
-    known: HashMap<Calls, Known>,
+    known: Vec<Known>,
+    places: HashMap<Rc<Calls>, usize>,
+    /// The place of the list that came last.
+    newest: Option<usize>,
     now: u64,
 }
 
@@ -56,14 +63,14 @@ impl Graphs {
         if calls.len() < LEAST_CALLS {
             return calls.run(gpu, stream);
         }
-        let Some(known) = self.known.get_mut(calls) else {
-            self.make_room();
-            let known = Known { graph: Made::NotYet, last: self.now };
-            self.known.insert(calls.clone(), known);
-            return calls.run(gpu, stream);
-        };
+        let found = self.find(calls);
+        let place = found.unwrap_or_else(|| self.add(calls));
+        if let Some(before) = self.newest.replace(place) {
+            self.known[before].next = place;
+        }
+        let known = &mut self.known[place];
         known.last = self.now;
-        if let Made::NotYet = known.graph {
+        if let (Made::NotYet, Some(_)) = (known.graph, found) {
             known.graph = made(calls, &needs(calls, lies), gpu).map_or(Made::Never, Made::Graph);
         }
         match known.graph {
@@ -73,22 +80,38 @@ impl Graphs {
         }
     }
 
-    /// Forgets the list that has not come for longest, when there are too many.
-    fn make_room(&mut self) {
-        if self.known.len() < MOST_LISTS {
-            return;
-        }
-        let oldest = self.known.iter().min_by_key(|(_, known)| known.last);
-        if let Some(oldest) = oldest.map(|(calls, _)| calls.clone())
-            && let Some(known) = self.known.remove(&oldest)
-        {
-            known.forget();
-        }
+    /// The place of an equal list. What came last after the list before is looked at first: a digest of a list takes longer than
+    /// to compare it.
+    fn find(&self, calls: &Calls) -> Option<usize> {
+        let next = self.newest.map(|newest| self.known[newest].next);
+        let is_it = |place: &usize| self.known.get(*place).is_some_and(|it| *it.calls == *calls);
+        next.filter(is_it).or_else(|| self.places.get(calls).copied())
+    }
+
+    /// Adds a list; its place. The one that has not come for longest is forgotten when there are too many.
+    fn add(&mut self, calls: &Calls) -> usize {
+        let calls = Rc::new(calls.clone());
+        let known =
+            Known { calls: Rc::clone(&calls), graph: Made::NotYet, last: self.now, next: 0 };
+        let place = if self.known.len() < MOST_LISTS {
+            self.known.push(known);
+            self.known.len() - 1
+        } else {
+            let last = |place: &usize| self.known[*place].last;
+            let oldest = (0..self.known.len()).min_by_key(last).expect("there are many");
+            let forgotten = std::mem::replace(&mut self.known[oldest], known);
+            self.places.remove(&forgotten.calls);
+            forgotten.forget();
+            oldest
+        };
+        self.places.insert(calls, place);
+        place
     }
 
     /// Forgets every list.
     pub fn clear(&mut self) {
-        self.known.drain().for_each(|(_, known)| known.forget());
+        (self.newest, self.places) = (None, HashMap::new());
+        self.known.drain(..).for_each(Known::forget);
     }
 }
 

@@ -2,7 +2,8 @@
 //! one as soon as nobody names it, even while it is still being read. Within a list, though, calls wait for each other where they
 //! name the same block, so a block that the list has not used yet comes first, and small ones are rather made anew.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use cudarc_19::driver::result;
 
@@ -11,17 +12,18 @@ pub(super) const MOST_SPARED: usize = 4 << 20;
 /// Bytes of such blocks, at most.
 pub(super) const MOST_SPARE: usize = 256 << 20;
 
-/// Where a block lies, and which one it is in the order in which they were made.
-#[derive(Debug, Clone, Copy)]
+/// Which block it is in the order in which they were made, and where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    pub at: u64,
     number: usize,
+    pub at: u64,
 }
 
 /// Blocks that nobody names, by their size.
 #[derive(Debug)]
 pub(super) struct Pool {
-    free: HashMap<usize, Free>,
+    /// In the order of their classes: a step looks for hundreds of blocks, of a few dozen classes.
+    free: Vec<Free>,
     /// Blocks that were made so far.
     made: usize,
     /// The size of every block, by its address.
@@ -33,10 +35,11 @@ pub(super) struct Pool {
 }
 
 /// Blocks of one size that nobody names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Free {
-    /// Those that the list of now has not used, by their numbers.
-    unused: BTreeMap<usize, u64>,
+    class: usize,
+    /// Those that the list of now has not used, the one that was made first on top.
+    unused: BinaryHeap<Reverse<Place>>,
     /// Those that it has used, in the order in which they came back.
     used: VecDeque<Place>,
 }
@@ -60,7 +63,7 @@ impl Pool {
     /// The pool of a GPU with so many bytes of memory: up to an eighth of them are for blocks that could have been others.
     pub fn new(memory: usize) -> Self {
         Self {
-            free: HashMap::new(),
+            free: Vec::new(),
             made: 0,
             sizes: BTreeMap::new(),
             held: 0,
@@ -72,9 +75,10 @@ impl Pool {
     /// has not used, whatever the order in which they came back, so that a step that needs the same as the one before gets the
     /// same blocks; else the one that has been free for longest.
     pub fn again(&mut self, class: usize) -> Option<Again> {
-        let free = self.free.get_mut(&class)?;
-        if let Some((number, at)) = free.unused.pop_first() {
-            return Some(Again { place: Place { at, number }, is_used: false });
+        let at = self.free.binary_search_by_key(&class, |it| it.class).ok()?;
+        let free = &mut self.free[at];
+        if let Some(Reverse(place)) = free.unused.pop() {
+            return Some(Again { place, is_used: false });
         }
         if !free.used.is_empty() && class <= MOST_SPARED.min(self.spare) {
             self.spare -= class;
@@ -90,8 +94,8 @@ impl Pool {
 
     /// Begins another list, which has used nothing.
     pub fn next_list(&mut self) {
-        for free in self.free.values_mut() {
-            free.unused.extend(free.used.drain(..).map(|Place { at, number }| (number, at)));
+        for free in &mut self.free {
+            free.unused.extend(free.used.drain(..).map(Reverse));
         }
     }
 
@@ -102,24 +106,29 @@ impl Pool {
         self.held += class;
         self.sizes.insert(at, class);
         self.made += 1;
-        Ok(Place { at, number: self.made })
+        Ok(Place { number: self.made, at })
     }
 
     /// Takes a block back, which the list of now has used or not.
     pub fn give(&mut self, place: Place, class: usize, is_used: bool) {
-        let free = self.free.entry(class).or_default();
+        let at = self.free.binary_search_by_key(&class, |it| it.class).unwrap_or_else(|at| {
+            let (unused, used) = Default::default();
+            self.free.insert(at, Free { class, unused, used });
+            at
+        });
+        let free = &mut self.free[at];
         if is_used {
             free.used.push_back(place);
         } else {
-            free.unused.insert(place.number, place.at);
+            free.unused.push(Reverse(place));
         }
     }
 
     /// Gives what nobody names back to the driver. Nothing that was asked of the GPU may still wait.
     pub fn trim(&mut self) {
         self.next_list();
-        for (class, blocks) in self.free.drain() {
-            for at in blocks.unused.into_values() {
+        for Free { class, unused, .. } in self.free.drain(..) {
+            for Reverse(Place { at, .. }) in unused {
                 // SAFETY: the block is of `malloc_sync` and nobody names it. One that is not taken back is lost.
                 let _ = unsafe { result::free_sync(at) };
                 self.held -= class;

@@ -33,6 +33,8 @@ pub(in crate::nn) struct Queue {
 #[derive(Debug)]
 struct State {
     calls: Calls,
+    /// Those of the last launch: memory that is used again.
+    arguments: Vec<Arg>,
     graphs: Graphs,
     staging: Staging,
     pool: Pool,
@@ -134,6 +136,7 @@ impl Queue {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)?;
         let state = State {
             calls: Calls::default(),
+            arguments: Vec::new(),
             graphs: Graphs::default(),
             staging: Staging::default(),
             pool: Pool::new(gpu.memory()),
@@ -226,14 +229,13 @@ impl Queue {
         let mut state = self.working()?;
         let bytes = given.iter().map(|it| it.sent().len().next_multiple_of(16));
         self.make_room(&mut state, bytes.sum())?;
-        let arguments: Vec<Arg> = given
-            .iter()
-            .map(|it| match it {
-                Given::Arg(arg) => *arg,
-                _ => Arg::Address(state.staging.put(it.sent())),
-            })
-            .collect();
-        state.calls.launch(kernel, grid, &arguments);
+        let State { calls, arguments, staging, .. } = &mut *state;
+        arguments.clear();
+        arguments.extend(given.iter().map(|it| match it {
+            Given::Arg(arg) => *arg,
+            _ => Arg::Address(staging.put(it.sent())),
+        }));
+        calls.launch(kernel, grid, arguments);
         match state.calls.len() >= MOST_CALLS {
             true => self.hand_over(&mut state),
             false => Ok(()),

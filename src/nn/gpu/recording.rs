@@ -218,12 +218,12 @@ fn joined(slots: Slots, letters: &[u8], past: &mut [u64], own: &[u64]) -> bool {
         return false;
     }
     if slots.is_row {
-        let named = |of: &'_ [u64]| addresses(letters, of).collect::<Vec<_>>();
-        let earlier: Vec<Access> = past.chunks(slots.width).flat_map(named).collect();
-        let meets = |it: &Access| {
-            earlier.iter().any(|past| past.at == it.at && (past.is_write || it.is_write))
+        let named = |of: &[u64], meets: &dyn Fn(Access) -> bool| {
+            of.chunks(slots.width).flat_map(|place| addresses(letters, place)).any(meets)
         };
-        if own.chunks(slots.width).flat_map(named).any(|it| meets(&it)) {
+        let needs =
+            |own: Access| named(past, &|it| it.at == own.at && (it.is_write || own.is_write));
+        if named(own, &needs) {
             return false;
         }
         let x = (*shape & 0xffff_ffff).max(*own_shape & 0xffff_ffff);

@@ -2,6 +2,7 @@
 //! `kernels/tile.cuh` and `kernels/group.cuh`.
 
 use super::kernel::Kernel;
+use crate::device::Precision;
 
 /// Rows and columns of a product that a block of threads computes.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,12 @@ impl Tile {
         Self { rows, columns, threads, shared: shared((rows + 8 + columns) * DEPTH) }
     }
 
+    /// The same where the right operand lies there in bf16.
+    const fn in_bf16(self) -> Self {
+        const DEPTH: usize = 32;
+        Self { shared: shared((self.rows + 4) * DEPTH + self.columns * DEPTH / 2), ..self }
+    }
+
     /// How many of them a layer of so many rows and columns has, at least one.
     pub fn count(self, rows: usize, columns: usize) -> usize {
         (rows.div_ceil(self.rows) * columns.div_ceil(self.columns)).max(1)
@@ -52,35 +59,100 @@ impl Kernel {
     pub(in crate::nn) fn tile(self) -> Option<Tile> {
         Some(match self {
             Self::ConvForwardLarge
+            | Self::ConvForwardLargeBf16
             | Self::ConvInputGradientLarge
-            | Self::ConvFilterGradientLarge => Tile::of_warps(128, 128),
+            | Self::ConvInputGradientLargeBf16
+            | Self::ConvFilterGradientLarge
+            | Self::ConvFilterGradientLargeBf16 => Tile::of_warps(128, 128),
             Self::ConvForwardMedium
+            | Self::ConvForwardMediumBf16
             | Self::ConvInputGradientMedium
-            | Self::ConvFilterGradientMedium => Tile::of_warps(128, 64),
+            | Self::ConvInputGradientMediumBf16
+            | Self::ConvFilterGradientMedium
+            | Self::ConvFilterGradientMediumBf16 => Tile::of_warps(128, 64),
             Self::ConvForwardSmall
+            | Self::ConvForwardSmallBf16
             | Self::ConvInputGradientSmall
+            | Self::ConvInputGradientSmallBf16
             | Self::ConvFilterGradientSmall
+            | Self::ConvFilterGradientSmallBf16
             | Self::ConvForwardPrecise
             | Self::ConvInputGradientPrecise
             | Self::ConvFilterGradientPrecise
             | Self::MatmulNn
+            | Self::MatmulNnBf16
             | Self::MatmulNt
-            | Self::MatmulTn => Tile::of_warps(64, 64),
+            | Self::MatmulNtBf16
+            | Self::MatmulTn
+            | Self::MatmulTnBf16 => Tile::of_warps(64, 64),
             Self::ConvFilterGradientGroupHuge => Tile::of_groups(256, 128),
+            Self::ConvFilterGradientGroupHugeBf16 => Tile::of_groups(256, 128).in_bf16(),
             Self::ConvForwardGroupLarge | Self::ConvInputGradientGroupLarge => {
                 Tile::of_groups(128, 128)
+            }
+            Self::ConvForwardGroupLargeBf16 | Self::ConvInputGradientGroupLargeBf16 => {
+                Tile::of_groups(128, 128).in_bf16()
             }
             Self::ConvForwardGroupFew
             | Self::ConvForwardGroupMedium
             | Self::ConvInputGradientGroupMedium => Tile::of_groups(128, 64),
+            Self::ConvForwardGroupFewBf16
+            | Self::ConvForwardGroupMediumBf16
+            | Self::ConvInputGradientGroupMediumBf16 => Tile::of_groups(128, 64).in_bf16(),
             Self::ConvForwardGroupWide | Self::ConvInputGradientGroupWide => {
                 Tile::of_groups(64, 128)
+            }
+            Self::ConvForwardGroupWideBf16 | Self::ConvInputGradientGroupWideBf16 => {
+                Tile::of_groups(64, 128).in_bf16()
             }
             Self::ConvForwardGroupSmall | Self::ConvInputGradientGroupSmall => {
                 Tile::of_groups(64, 64)
             }
+            Self::ConvForwardGroupSmallBf16 | Self::ConvInputGradientGroupSmallBf16 => {
+                Tile::of_groups(64, 64).in_bf16()
+            }
             _ => return None,
         })
+    }
+
+    /// The kernel that takes the place of one of single precision or TF32: itself, or that of the same product in tiles of the same
+    /// size whose factors are rounded to bf16.
+    ///
+    /// # Panics
+    /// When there is none in bf16: this one multiplies no matrices, or it convolves in single precision.
+    pub(in crate::nn) fn in_precision(self, precision: Precision) -> Self {
+        match precision {
+            Precision::Float32 | Precision::Tf32 => self,
+            Precision::Bf16 => self.in_bf16(),
+        }
+    }
+
+    fn in_bf16(self) -> Self {
+        match self {
+            Self::ConvFilterGradientGroupHuge => Self::ConvFilterGradientGroupHugeBf16,
+            Self::ConvFilterGradientLarge => Self::ConvFilterGradientLargeBf16,
+            Self::ConvFilterGradientMedium => Self::ConvFilterGradientMediumBf16,
+            Self::ConvFilterGradientSmall => Self::ConvFilterGradientSmallBf16,
+            Self::ConvForwardGroupFew => Self::ConvForwardGroupFewBf16,
+            Self::ConvForwardGroupLarge => Self::ConvForwardGroupLargeBf16,
+            Self::ConvForwardGroupMedium => Self::ConvForwardGroupMediumBf16,
+            Self::ConvForwardGroupSmall => Self::ConvForwardGroupSmallBf16,
+            Self::ConvForwardGroupWide => Self::ConvForwardGroupWideBf16,
+            Self::ConvForwardLarge => Self::ConvForwardLargeBf16,
+            Self::ConvForwardMedium => Self::ConvForwardMediumBf16,
+            Self::ConvForwardSmall => Self::ConvForwardSmallBf16,
+            Self::ConvInputGradientGroupLarge => Self::ConvInputGradientGroupLargeBf16,
+            Self::ConvInputGradientGroupMedium => Self::ConvInputGradientGroupMediumBf16,
+            Self::ConvInputGradientGroupSmall => Self::ConvInputGradientGroupSmallBf16,
+            Self::ConvInputGradientGroupWide => Self::ConvInputGradientGroupWideBf16,
+            Self::ConvInputGradientLarge => Self::ConvInputGradientLargeBf16,
+            Self::ConvInputGradientMedium => Self::ConvInputGradientMediumBf16,
+            Self::ConvInputGradientSmall => Self::ConvInputGradientSmallBf16,
+            Self::MatmulNn => Self::MatmulNnBf16,
+            Self::MatmulNt => Self::MatmulNtBf16,
+            Self::MatmulTn => Self::MatmulTnBf16,
+            _ => panic!("{} has no form in bf16", self.name()),
+        }
     }
 
     /// Bytes of shared memory that it asks for when it is launched.

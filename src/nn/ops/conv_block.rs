@@ -124,7 +124,7 @@ pub fn conv_block(x: &Tensor, side: Option<&Tensor>, block: ConvBlock) -> Result
         past.give();
         return Ok(y);
     };
-    let token = y.token.clone();
+    let token = y.token().clone();
     tape.record(move |gradients| {
         let Some(dy) = take_gradient(gradients, &token)? else { return Ok(()) };
         inputs.backward(gradients, &dy, past, (&work, &normalizer))?;
@@ -159,7 +159,7 @@ impl BlockInputs {
         };
         let (gamma, beta) = norm.unzip();
         let all = [Some(x), side, Some(block.weight), block.bias, gamma, beta];
-        let token = |it: &Tensor| it.token.clone();
+        let token = |it: &Tensor| it.token().clone();
         Self {
             tape: all.into_iter().flatten().find_map(|it| it.tape.clone()),
             needs: BlockNeeds {

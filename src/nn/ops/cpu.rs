@@ -166,6 +166,8 @@ impl Ops for CpuOps {
         let (values, back) = match elementwise::run(primitive, inputs) {
             Some(done) => done,
             None => {
+                // The matrix products among these are dfdx's own, by an older `gemm` that goes by the processor's AVX2 and caches:
+                // `RUNNER_ISA` does not decide about them.
                 let matrices =
                     inputs.iter().map(|it| (it.values().to_vec(), (it.rows(), it.columns())));
                 let (values, back) = self.small.run(primitive, matrices.collect())?;
@@ -177,9 +179,9 @@ impl Ops for CpuOps {
         let recorded: &[&Tensor] = if primitive.has_gradient() { inputs } else { &[] };
         // An input may come twice, so its gradients are added one after the other.
         let Some(tape) = recorded.iter().find_map(|input| input.tape.clone()) else { return Ok(y) };
-        let wanted = recorded.iter().map(|it| it.is_recorded().then(|| it.token.clone()));
+        let wanted = recorded.iter().map(|it| it.is_recorded().then(|| it.token().clone()));
         let wanted: Vec<_> = wanted.collect();
-        let token = y.token.clone();
+        let token = y.token().clone();
         tape.record(move |gradients: &mut DfdxGradients<f32, Cpu>| {
             let Some(dy) = take_gradient(gradients, &token)? else { return Ok(()) };
             let needs: Vec<bool> = wanted.iter().map(Option::is_some).collect();
@@ -194,12 +196,12 @@ impl Ops for CpuOps {
     }
 
     fn seed(&self, tape: &Tape, loss: &Tensor) {
-        let token = loss.token.clone();
+        let token = loss.token().clone();
         tape.record(move |gradients| put_gradient(gradients, &token, vec![1.0]));
     }
 
     fn gradient(&self, gradients: &mut Gradients, x: &Tensor) -> Option<Tensor> {
-        let values = take_gradient(&mut gradients.host, &x.token).ok().flatten()?;
+        let values = take_gradient(&mut gradients.host, x.token()).ok().flatten()?;
         Some(self.beside(values, x.dims))
     }
 

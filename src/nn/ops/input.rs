@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use super::pixel_changes::PixelChanges;
+
 /// The images of a batch, or the output of layers for them.
 #[derive(Debug, Clone)]
 pub enum Input {
@@ -19,16 +21,39 @@ pub enum Input {
     Kept {
         /// The set.
         set: KeptSet,
-        /// The places of the rows in it.
-        places: Vec<usize>,
+        /// Which rows.
+        rows: KeptRows,
     },
+}
+
+/// Rows of a set that is on a device, and what becomes of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptRows {
+    /// The places of the rows in the set.
+    pub places: Vec<usize>,
+    /// Changes of images, one after the other, each with one for each row.
+    pub changes: Vec<PixelChanges>,
+}
+
+impl KeptRows {
+    /// Rows as they are in the set.
+    pub fn plain(places: &[usize]) -> Self {
+        Self { places: places.to_vec(), changes: Vec::new() }
+    }
 }
 
 /// What a device may keep: a row for each image of a set.
 #[derive(Debug, Clone)]
 pub enum SetRows<'a> {
-    /// Images `[H, W, C]`, with the numbers of their bytes.
-    Pixels(&'a [u8], Arc<PixelTable>),
+    /// Images `[H, W, C]`.
+    Pixels {
+        /// Their bytes.
+        bytes: &'a [u8],
+        /// Rows and columns of an image.
+        size: (usize, usize),
+        /// The numbers of the bytes.
+        table: Arc<PixelTable>,
+    },
     /// Numbers.
     Values(&'a [f32]),
 }
@@ -37,7 +62,7 @@ impl SetRows<'_> {
     /// Bytes of all rows.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Pixels(bytes, _) => bytes.len(),
+            Self::Pixels { bytes, .. } => bytes.len(),
             Self::Values(values) => size_of_val(*values),
         }
     }
@@ -52,8 +77,17 @@ pub struct KeptSet {
     pub(super) count: usize,
     /// Values per row.
     pub(super) len: usize,
-    /// The numbers of bytes, for images.
-    pub(super) table: Option<Arc<PixelTable>>,
+    /// For images.
+    pub(super) images: Option<KeptImages>,
+}
+
+/// Images of a set on a device.
+#[derive(Debug, Clone)]
+pub(super) struct KeptImages {
+    /// Rows and columns of an image.
+    pub size: (usize, usize),
+    /// The numbers of their bytes.
+    pub table: Arc<PixelTable>,
 }
 
 /// The number of each of the 256 values of a byte, for each channel of an image.

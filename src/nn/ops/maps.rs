@@ -23,7 +23,7 @@ pub fn pack(x: &Tensor, shape: Chw) -> Result<Tensor, OpError> {
     maps::pack(x.values(), len, &mut out);
     let mut y = x.beside(out, Dims::Maps(images, shape));
     if let Some(tape) = &x.tape {
-        let (output, input) = (y.token.clone(), x.token.clone());
+        let (output, input) = (y.token().clone(), x.token().clone());
         tape.record(move |gradients| {
             if let Some(dy) = take_gradient(gradients, &output)? {
                 let mut dx = sum_so_far(gradients, &input, images * len)?;
@@ -47,7 +47,7 @@ pub fn unpack(x: &Tensor) -> Result<Tensor, OpError> {
     let (len, packed) = (shape.len(), x.values().len());
     let mut y = x.beside(rows(x), Dims::Rows(images, len));
     if let Some(tape) = &x.tape {
-        let (output, input) = (y.token.clone(), x.token.clone());
+        let (output, input) = (y.token().clone(), x.token().clone());
         tape.record(move |gradients| {
             if let Some(dy) = take_gradient(gradients, &output)? {
                 let mut dx = memory::take(packed);

@@ -177,17 +177,19 @@ impl Product {
     }
 
     /// How many terms of each sum go together. On the crate's special paths that is none of the caches' business: it
-    /// sums dot products of few rows and columns as a whole, and what is one row or column.
+    /// sums dot products of few rows and columns as a whole, and what is one row or column; where rows and columns are
+    /// at most 64, it divides sums itself, by 512 terms whatever the caches. To divide there would move bits: a part of
+    /// one or two terms takes another of its paths.
     fn block(&self) -> usize {
         let Self { m, n, k, c_row, c_column, a, b, .. } = *self;
         let are_dots = a.column == 1 && b.row == 1;
         let is_whole = k <= TERMS
             || (are_dots && m * n <= 16 * 16)
             || (n == 1 && (are_dots || (a.row == 1 && c_row == 1)))
-            || (m == 1 && (are_dots || (b.column == 1 && c_column == 1)));
+            || (m == 1 && (are_dots || (b.column == 1 && c_column == 1)))
+            || (m <= 64 && n <= 64);
         match is_whole {
             true => k,
-            false if m <= 64 && n <= 64 => TERMS,
             false => k.div_ceil(k.div_ceil(TERMS)),
         }
     }
@@ -357,6 +359,41 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_few_rows_and_columns_are_left_to_the_crate() {
+        for (m, k, n) in [(40, 514, 33), (64, 1025, 64), (20, 1026, 64), (33, 513, 20)] {
+            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+            let mut whole = numbers(m * n, 3);
+            let (rows_a, rows_b, rows_c) = (k as isize, n as isize, n as isize);
+            // SAFETY: the slices hold the matrices.
+            unsafe {
+                gemm::gemm(
+                    m,
+                    n,
+                    k,
+                    whole.as_mut_ptr(),
+                    1,
+                    rows_c,
+                    true,
+                    a.as_ptr(),
+                    1,
+                    rows_a,
+                    b.as_ptr(),
+                    1,
+                    rows_b,
+                    1.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::None,
+                );
+            }
+            let whole: Vec<u32> = whole.into_iter().map(f32::to_bits).collect();
+            assert!(product(None, (m, k, n), (false, false)) == whole, "{m} {k} {n}");
+        }
+    }
+
+    #[test]
     fn long_sums_are_divided_the_same_way_whatever_the_caches() {
         let block = |sizes: (usize, usize, usize), turned: (bool, bool)| {
             let (m, k, n) = sizes;
@@ -371,7 +408,7 @@ mod tests {
         assert_eq!(block((64, 512, 500), (false, false)), 512);
         assert_eq!(block((64, 800, 500), (false, false)), 400);
         assert_eq!(block((64, 1100, 129), (true, false)), 367);
-        assert_eq!(block((64, 800, 64), (false, false)), 512);
+        assert_eq!(block((64, 800, 64), (false, false)), 800, "the crate divides it itself");
         assert_eq!(block((16, 1500, 16), (false, true)), 1500, "dot products");
         assert_eq!(block((1, 1500, 300), (false, false)), 1500, "a row");
     }

@@ -25,6 +25,7 @@ pub mod maps;
 mod matmul;
 mod matrix;
 mod passes;
+pub mod pixel_changes;
 pub mod pool2d;
 pub mod primitive;
 pub mod relu;
@@ -49,7 +50,8 @@ pub use dfdx_ops::DfdxOps;
 pub use dropout::Dropout;
 pub use gpu::GpuOps;
 pub use hits::argmax;
-pub use input::{Input, KeptSet, PixelTable, SetRows};
+pub use input::{Input, KeptRows, KeptSet, PixelTable, SetRows};
+pub use pixel_changes::{Area, ColorChange, PixelChanges, Shift, Turn};
 pub use primitive::Primitive;
 pub use tensor::{Backend, Dims, Gradients, OpError, Tape, Tensor};
 pub use update::UpdateRule;
@@ -133,17 +135,17 @@ pub trait Ops: Debug {
         Ok(None)
     }
 
-    /// Rows of a set that is kept, `[N, C*H*W]`; as feature maps where `maps` says of which shape.
+    /// Rows of a set that is kept, `[N, C*H*W]`, after `changes` of its images; as feature maps where `maps` says of which shape.
     ///
     /// # Errors
     /// Those of the device.
     ///
     /// # Panics
-    /// When another device keeps the set, or a place lies beyond it.
+    /// When another device keeps the set, a place lies beyond it, there are changes of what is no image, or not one for each row.
     fn kept(
         &self,
         _set: &KeptSet,
-        _places: &[usize],
+        _rows: &KeptRows,
         _maps: Option<Chw>,
     ) -> Result<Tensor, OpError> {
         panic!("this backend keeps no sets")

@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
+use smallvec::SmallVec;
+
 use super::tensor::PassId;
 
 /// The gradient of a pass.
 type OfPass<V> = (Weak<PassId>, V);
 
-/// One for each pass backward whose gradients are still held. Clones share them.
+/// One for each pass backward whose gradients are still held, hardly ever more than one. Clones share them.
 #[derive(Debug)]
-pub(super) struct Passes<V>(Rc<RefCell<Vec<OfPass<V>>>>);
+pub(super) struct Passes<V>(Rc<RefCell<SmallVec<[OfPass<V>; 1]>>>);
 
 impl<V> Clone for Passes<V> {
     fn clone(&self) -> Self {

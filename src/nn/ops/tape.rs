@@ -62,9 +62,9 @@ where
     let Some(tape) = inputs.iter().find_map(|input| input.tape.clone()) else { return y };
     let wanted: Vec<Option<(Token, usize)>> = inputs
         .iter()
-        .map(|input| input.is_recorded().then(|| (input.token.clone(), input.values().len())))
+        .map(|input| input.is_recorded().then(|| (input.token().clone(), input.values().len())))
         .collect();
-    let output = y.token.clone();
+    let output = y.token().clone();
     tape.record(move |gradients| {
         let Some(dy) = take_gradient(gradients, &output)? else { return Ok(()) };
         let mut sums: Sums = Vec::with_capacity(wanted.len());

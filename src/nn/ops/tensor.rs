@@ -91,7 +91,8 @@ impl Dims {
 /// An activation, a parameter or a loss. A clone shares the values and the place on the tape.
 #[derive(Clone)]
 pub struct Tensor {
-    pub(super) token: Token,
+    /// Absent where gradients are not in dfdx's keeping: it costs more than everything else here.
+    pub(super) token: Option<Token>,
     pub(super) tape: Option<Tape>,
     pub(super) dims: Dims,
     pub(super) held: Rc<dyn Any>,
@@ -112,7 +113,20 @@ impl fmt::Debug for Tensor {
 impl Tensor {
     /// A tensor that is not on a tape, of values which the backend `ops` holds.
     pub(super) fn new(ops: Backend, dims: Dims, held: Rc<dyn Any>) -> Self {
-        Self { token: token(), tape: None, dims, held, ops }
+        Self { token: Some(token()), ..Self::without_token(ops, dims, held) }
+    }
+
+    /// The same for a backend that keeps gradients itself.
+    pub(super) fn without_token(ops: Backend, dims: Dims, held: Rc<dyn Any>) -> Self {
+        Self { token: None, tape: None, dims, held, ops }
+    }
+
+    /// What dfdx's tape knows of it.
+    ///
+    /// # Panics
+    /// When its backend keeps gradients itself.
+    pub(super) fn token(&self) -> &Token {
+        self.token.as_ref().expect("a tensor of a backend whose gradients dfdx keeps")
     }
 
     /// Its shape.

@@ -14,8 +14,10 @@ use crate::config::source::{SourceId, Span};
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::metrics::scores;
 
+mod cells;
 mod check;
 
+pub(super) use cells::check_trials;
 pub(super) use check::check;
 
 /// The facts that every score has.
@@ -157,6 +159,7 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
         ),
         ("best", "what is marked as best in each column; by the metric when left out"),
         ("trials", "whether all trials count or those that `[sweep.select]` selected"),
+        ("headline", "row that lists of runs show; otherwise the last but for those of `gap_closed` and `baseline`"),
         ("baseline", "row that others are compared with, in pairs"),
         ("test", "test of the differences to the baseline"),
         ("gap_closed", "a column with the share of the gap between two rows that each row closes"),
@@ -174,6 +177,7 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
     let spread = keys.choice("spread").or(Spread::Sd);
     let best = keys.choice("best").optional();
     let trials = keys.choice("trials").or(Which::All);
+    let headline = mention(keys, "headline", &mut names);
     let baseline = mention(keys, "baseline", &mut names);
     let test = match keys.has("baseline") {
         true => keys.choice("test").or(Test::Permutation),
@@ -213,6 +217,7 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
         spread: spread?,
         best: best?,
         trials: trials?,
+        headline: headline?,
         baseline: baseline?,
         test: test?,
         gap_closed: gap_closed?,

@@ -2,7 +2,7 @@
 //! has none. Compares no cell with another but to mark the best.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use indexmap::{IndexMap, IndexSet};
 
@@ -94,11 +94,9 @@ fn known(spec: &TableSpec, scores: &RunScores) -> Result<(), TableError> {
 
 /// The keys that cells aggregate over. A plain run has none.
 fn over(spec: &TableSpec, scores: &RunScores) -> Vec<String> {
-    let seed = ["pipeline.seed".to_owned()];
-    let named = if spec.over.is_empty() { &seed[..] } else { &spec.over };
-    let swept = |key: &&String| scores.axes.contains(key);
-    let free = |key: &&String| ![&spec.rows, &spec.columns].contains(key);
-    named.iter().filter(swept).filter(free).cloned().collect()
+    let swept = |key: &String| scores.axes.contains(key);
+    let free = |key: &String| ![&spec.rows, &spec.columns].contains(&key);
+    spec.aggregated().into_iter().map(str::to_owned).filter(swept).filter(free).collect()
 }
 
 type Meetings<'a> = IndexMap<(String, String), Meeting<'a>>;
@@ -181,7 +179,10 @@ fn cell(
     meeting: Option<Meeting>,
 ) -> Result<TableCell, TableError> {
     let crossing = meeting.is_some();
-    let Meeting { scores: met, without } = meeting.unwrap_or_default();
+    let Meeting { scores: mut met, without } = meeting.unwrap_or_default();
+    // Two stages that give a model the same score say one thing, and not two.
+    let mut seen = HashSet::new();
+    met.retain(|it| seen.insert((it.trial, &it.model, &it.dataset, it.value.to_bits())));
     accounted(spec, over, scores, (row, column), &met)?;
     let sample = |score: &&TrialScore| {
         let trial = &scores.trials[score.trial];
@@ -290,19 +291,31 @@ pub(super) fn mark_best(table: &mut ResultTable, best: Option<Best>) {
     }
 }
 
-/// Puts published numbers into their cells. Citations are numbered in the order of first use.
-pub(super) fn put_published(
-    table: &mut ResultTable,
-    published: &[table_spec::Published],
-) -> Result<(), TableError> {
-    let cites: IndexSet<&str> = published.iter().map(|one| one.cite.as_str()).collect();
-    for (at, one) in published.iter().enumerate() {
+/// Puts published numbers into their cells, but for those of [`not_gone_through`]. Citations are numbered in the order of first
+/// use.
+pub(super) fn put_published(table: &mut ResultTable, spec: &TableSpec) -> Result<(), TableError> {
+    let mut cites: IndexSet<&str> = IndexSet::new();
+    for (at, one) in spec.published.iter().enumerate() {
+        if not_gone_through(table, spec, one) {
+            continue;
+        }
         let row = table.row(&format!("table.published.{at}.row"), &one.row)?;
         let column = table.column(&format!("table.published.{at}.column"), &one.column)?;
-        let note = cites.get_index_of(one.cite.as_str()).map_or(0, |at| at + 1);
+        let note = cites.insert_full(one.cite.as_str()).0 + 1;
         table.columns[column].published = true;
         table.rows[row].cells[column].published =
             Some(PublishedCell { value: one.value, cite: one.cite.clone(), note });
     }
     Ok(())
+}
+
+/// Whether a published number is of a row or column of an axis that this sweep did not go through, as after `--set`.
+pub(super) fn not_gone_through(
+    table: &ResultTable,
+    spec: &TableSpec,
+    one: &table_spec::Published,
+) -> bool {
+    let swept = |axis: &String| !FACTS.contains(&axis.as_str());
+    swept(&spec.rows) && table.rows.iter().all(|row| row.name != one.row)
+        || swept(&spec.columns) && table.columns.iter().all(|it| it.name != one.column)
 }

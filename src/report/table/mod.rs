@@ -66,7 +66,7 @@ impl ResultTable {
             compare::gap_closed(&mut table, gap)?;
         }
         build::mark_best(&mut table, spec.best);
-        build::put_published(&mut table, &spec.published)?;
+        build::put_published(&mut table, spec)?;
         table.notes = notes::of(&table, spec, scores);
         Ok(table)
     }

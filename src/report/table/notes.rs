@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexSet;
 
+use super::build::not_gone_through;
 use super::grid::COLLAPSED;
 use super::model::{BaselineComparison, Missing, Note, ResultTable, TableCell};
 use crate::metrics::label_free::diversity::LEAST_SHARE;
-use crate::plan::table_spec::{Spread, TableSpec, Test, Which};
+use crate::plan::table_spec::{Published, Spread, TableSpec, Test, Which};
 use crate::report::ranking::RankedModel;
 use crate::report::scores::RunScores;
 use crate::report::trial_score::ScoredPair;
@@ -56,6 +57,13 @@ pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> V
     notes.extend(partial(table));
     if table.comparison.is_some() || table.spread == Spread::Ci95 {
         notes.extend(shared(table, scores));
+    }
+    let elsewhere = |one: &&Published| not_gone_through(table, spec, one);
+    match spec.published.iter().filter(elsewhere).count() {
+        0 => {}
+        count => notes.push(plain(format!(
+            "Left out: {count} published numbers of settings that this sweep did not go through."
+        ))),
     }
     let mut cites: Vec<(usize, &str)> = table
         .cells()

@@ -117,6 +117,23 @@ fn an_axis_that_is_not_accounted_for_is_named() {
 }
 
 #[test]
+fn equal_scores_of_a_model_by_two_stages_are_one_and_others_are_a_conflict() {
+    let mut scores = adaptation();
+    let again: Vec<TrialScore> = scores
+        .scores
+        .iter()
+        .filter(|score| score.model == "dann")
+        .map(|score| TrialScore { stage: "other".into(), ..score.clone() })
+        .collect();
+    scores.scores.extend(again);
+    let table = ResultTable::new(&spec(), &scores).unwrap();
+    assert_eq!(table, ResultTable::new(&spec(), &adaptation()).unwrap());
+    scores.scores.last_mut().unwrap().value += 0.1;
+    let error = ResultTable::new(&spec(), &scores).unwrap_err().to_string();
+    assert!(error.contains("does not account for `stage`"), "{error}");
+}
+
+#[test]
 fn the_best_is_the_highest_accuracy_or_what_the_table_says() {
     let best = |best| {
         let table = ResultTable::new(&TableSpec { best, ..spec() }, &adaptation()).unwrap();
@@ -184,6 +201,11 @@ fn a_closed_gap_is_a_ratio_of_means() {
     assert!(table.render(TableFormat::Text, false).contains("gap closed (%)"));
 }
 
+fn published_of_seed() -> table_spec::Published {
+    let (row, column) = ("1".into(), "dann".into());
+    table_spec::Published { row, column, value: 0.5, cite: "A".into() }
+}
+
 #[test]
 fn published_numbers_stand_beside_the_measured_with_their_citation() {
     let published = table_spec::Published {
@@ -208,6 +230,19 @@ fn published_numbers_stand_beside_the_measured_with_their_citation() {
             .render(TableFormat::Csv, false)
             .contains(",0.7666,\"Ganin et al. 2016, ResultTable 1")
     );
+    // A row of an axis that `--set` narrowed is no mistake.
+    let elsewhere = table_spec::Published { row: "7".into(), ..published_of_seed() };
+    let narrowed = TableSpec {
+        rows: "pipeline.seed".into(),
+        columns: "model".into(),
+        published: vec![elsewhere, published_of_seed()],
+        ..spec()
+    };
+    let table = ResultTable::new(&narrowed, &adaptation()).unwrap();
+    assert_eq!(table.cell("1", "dann").unwrap().published.as_ref().unwrap().note, 1);
+    let notes: Vec<&str> = table.notes.iter().map(|note| note.text.as_str()).collect();
+    let left_out = "Left out: 1 published numbers of settings that this sweep did not go through.";
+    assert_eq!(notes, [left_out, "A"]);
     let error = of(wrong).unwrap_err().to_string();
     assert!(error.contains("`table.published.0.row` names the row `dan`"), "{error}");
     assert!(error.ends_with("did you mean `dann`?"), "{error}");

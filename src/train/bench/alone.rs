@@ -40,4 +40,21 @@ impl<'a> Bench<'a> {
         self.last_loss = last;
         Ok((readings, self.descents.take().unwrap_or_default()))
     }
+
+    /// One step of `learner` as step `step` of an epoch of `steps`, whose readings nobody reads: the device may still be at work on
+    /// it when this returns.
+    ///
+    /// # Errors
+    /// Those of the step.
+    pub fn step_unread(
+        &mut self,
+        learner: &mut dyn Learner,
+        batch: &Batch,
+        (step, steps): (usize, usize),
+    ) -> Result<(), FitError> {
+        self.begin_step(Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps }, &[]);
+        learner.step(self, batch)?;
+        self.end_step()?;
+        Ok(())
+    }
 }

@@ -71,7 +71,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_worker_by_the_id_of_a_run_works_from_any_folder",
     ),
     (
-        "{} of run {} are left: `--anew` must wait until `runner stop {}` has ended them",
+        "{} of run {} are left: `--anew` must wait until `{}` has ended them",
         "another_program_is_refused_with_both_digests_until_it_begins_the_run_anew",
     ),
     (
@@ -82,6 +82,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     (
         "build it where `{planned}` is, or leave out `--backend`",
         "a_plan_for_another_backend_finds_what_it_built_and_refuses_to_build_the_rest_by_name",
+    ),
+    (
+        "no run and no pipeline with runs is called `{name}` in `{}`; `runner ls` lists them, and the page of a \
+             pipeline's file waits for its first run",
+        "a_name_that_no_run_has_is_an_error",
     ),
     (
         "`--retry-failed` tries it again, whatever killed it",
@@ -136,11 +141,18 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "a machine with a GPU must join a run for processors",
+        &["; with `--backend '{}'` a worker can"],
+    ),
+    (
         "another runner must come in between at the right moment",
         &[
             "another runner took over, as this one stood still for too long; run it again",
             "{} is at work on this store; try again when it is done",
             "run again once nothing writes to them",
+            "start the worker again",
+            "use the program that the workers are, or wait until they have ended",
+            "`runner stop {id}` with the same `--store` ends them",
             "run the pipeline again: the artifact is set aside and built anew",
         ],
     ),

@@ -10,7 +10,14 @@ fn advice_about_tables_helps_when_it_is_followed() {
         GOOD,
         &[
             (
-                &format!("[sweep]\n{LISTED}\n[table]\ntrials = \"selected\""),
+                &format!("[sweep]\n{LISTED}\n[table]\n"),
+                "name each of these axes in `rows`, `columns` or `over`, or hold it at one value with `only`",
+                &[("[table]\n", "[table]\n$2 = \"stages.net.optimizer.lr\"\n")],
+            ),
+            (
+                &format!(
+                    "[sweep]\n{LISTED}\n[table]\nover = \"stages.net.optimizer.lr\"\ntrials = \"selected\""
+                ),
                 "add `[sweep.select]`, or write `trials = \"all\"`",
                 &[("trials = \"selected\"", "$1")],
             ),

@@ -94,10 +94,11 @@ fn advice_about_a_table_helps_when_it_is_followed() {
     ] {
         let mut scene = Scene::new(pipeline());
         scene.edit(("[pipeline]", sweep), &[]);
-        scene.edit(("[sweep]", "[table]\nvalue = \"accuracy\"\n\n[sweep]"), &[]);
-        let (_, said) = scene.run(&["sweep", "p.toml", "--quiet"]);
+        let (code, said) = scene.run(&["sweep", "p.toml", "--quiet"]);
+        assert_eq!(code, 0, "{said}");
+        let (_, said) = scene.run(&["table", "good"]);
         assert!(super::scene::found(&said, axis).is_some(), "{said}");
-        scene.edit(("value = \"accuracy\"", &format!("value = \"accuracy\"\n{line}")), &[]);
+        scene.edit(("[sweep]", &format!("[table]\n{line}\n\n[sweep]")), &[]);
         scene.done(&["sweep", "p.toml", "--quiet"], axis);
     }
     // Where nobody asked for a table.
@@ -163,5 +164,12 @@ fn advice_about_devices_helps_when_it_is_followed() {
         scene.edit(("name = \"good\"", rounded), &[]);
         let advice = "leave it out, or `device = \"auto\"`";
         scene.follow(&["check", "p.toml"], advice, &[(from, to)]);
+    }
+    for device in ["cpu", "auto"] {
+        let mut scene = Scene::new(GOOD);
+        let halved = format!("name = \"good\"\ndevice = \"{device}\"\nprecision = \"bf16\"");
+        scene.edit(("name = \"good\"", &halved), &[]);
+        let advice = "leave it out; `runner devices` says what there is";
+        scene.follow(&["check", "p.toml"], advice, &[("precision = \"bf16\"", "")]);
     }
 }

@@ -3,8 +3,10 @@
 
 #![allow(dead_code, reason = "a bench that shares it does not use all of it")]
 
+pub mod bf16;
 pub mod method_step;
 pub mod ops;
+pub mod pixel_changes;
 pub mod primitives;
 pub mod step;
 

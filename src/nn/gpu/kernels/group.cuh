@@ -20,19 +20,58 @@ using Medium = Size<128, 64>;
 using Wide = Size<64, 128>;
 using Small = Size<64, 64>;
 
-// A stage of an operand in shared memory, with COUNT rows. What is to lie along the depth lies in rows of 32 floats, with the four
-// floats from 4 (i ^ row % 8) on in the place of those from 4 i on, as tensor cores want it. A left operand that lies along the
-// rows has a line for each depth, which is eight longer so that neighbours are in other banks.
-template <int WIDE>
-constexpr int LINE = WIDE + 8;
+// A stage of an operand in shared memory. What is to lie along the depth lies in rows of WORDS words of 32 bits, in which words
+// lie beside each other by fours, in another order in each row: `place` says where a depth of a row is. A left operand that lies along
+// the rows has a line for each depth, which is LONGER so that neighbours are in other banks.
 
-__device__ inline int place(int row, int depth) { return row * DEPTH + ((depth / 4 ^ row % 8) * 4 | depth % 4); }
+// Floats: the four from 4 (i ^ row % 8) on in the place of those from 4 i on, as tensor cores and `load_fragment` want it.
+struct Floats {
+  static constexpr int WORDS = DEPTH, LONGER = 8;
+  __device__ static int place(int row, int depth) { return row * DEPTH + ((depth / 4 ^ row % 8) * 4 | depth % 4); }
+};
+
+// Floats that a thread takes by twos, so that four rows of eight neighbouring depths are in all banks.
+struct FloatsByTwos {
+  static constexpr int WORDS = DEPTH, LONGER = 4;
+  __device__ static int place(int row, int depth) { return row * DEPTH + ((depth / 4 ^ row % 4 * 2) * 4 | depth % 4); }
+};
+
+// Pairs of bf16, as tensor cores want them.
+struct Pairs {
+  static constexpr int WORDS = DEPTH / 2, LONGER = 0;
+  __device__ static int place(int row, int depth) { return row * WORDS + ((depth / 8 ^ row / 2 % 4) * 4 | depth % 8 / 2); }
+};
+
+// How the operands of a product lie, and how a right one is rounded that is turned.
+struct InTf32 {
+  static constexpr bool IN_PAIRS = false;
+  using Left = Floats;
+  using Right = Floats;
+  // Four depths of a row, rounded.
+  __device__ static void put(float *stage, int row, int depth, const float (&values)[4]) {
+    Values<4> turned;
+    UNROLL for (int k = 0; k < 4; k++) turned.v[k] = as_float(tf32(values[k]));
+    store<4>(stage + Right::place(row, depth), turned);
+  }
+};
+struct InBf16 {
+  static constexpr bool IN_PAIRS = true;
+  using Left = FloatsByTwos;
+  using Right = Pairs;
+  __device__ static void put(float *stage, int row, int depth, const float (&values)[4]) {
+    const Values<2> turned = {as_float(bf16_pair(values[0], values[1])), as_float(bf16_pair(values[2], values[3]))};
+    store<2>(stage + Right::place(row, depth), turned);
+  }
+};
 
 // What a thread copies of an operand into each stage, just as it lies in memory.
-template <class Operand, int COUNT, int THREADS>
+template <class Layout, class Operand, int COUNT, int THREADS>
 struct Copies {
   static constexpr bool ALONG = Operand::ALONG_DEPTH;
-  static constexpr int FLOATS = ALONG ? COUNT * DEPTH : DEPTH * LINE<COUNT>;
+  // Numbers of 32 bits, and the words of a stage.
+  static constexpr int SHARE = Operand::IS_PAIRS ? 2 : 1, LINE = COUNT + (ALONG ? 0 : Layout::LONGER);
+  static constexpr int FLOATS = ALONG ? COUNT * Layout::WORDS : DEPTH * LINE;
+  static_assert(Layout::WORDS == DEPTH / SHARE, "a row of numbers");
   static constexpr int BESIDE = (ALONG ? DEPTH : COUNT) / 4, COPIES = COUNT * DEPTH / 4 / THREADS;
   typename Operand::Row rows[ALONG ? COPIES : 1];
 
@@ -49,26 +88,26 @@ struct Copies {
       const bool there = from + along() < end;
       const typename Operand::Depth depth = operand.depth(from + along());
       UNROLL for (int i = 0; i < COPIES; i++)
-        start_at(stage + place(across(i), along()), operand, operand.at(rows[i], depth), there);
+        start_at(stage + Layout::place(across(i), along()), operand, operand.at(rows[i], depth), there);
     } else {
       // Each lane of a warp works out one of the depths.
       const typename Operand::Depth own = operand.depth(from + lane());
       UNROLL for (int i = 0; i < COPIES; i++) {
-        start_at(stage + across(i) * LINE<COUNT> + along(), operand, operand.at(rows[0], own.of_lane(across(i))), from + across(i) < end);
+        start_at(stage + across(i) * LINE + along(), operand, operand.at(rows[0], own.of_lane(across(i))), from + across(i) < end);
       }
     }
   }
   __device__ static void start_at(float *to, const Operand &operand, tile::Place from, bool there) {
-    copy<4, Operand::IS_CACHED>(to, operand.values + from.at, there && from.is_there);
+    copy<4 / SHARE, Operand::IS_CACHED>(to, operand.values + (from.at >> (SHARE - 1)), there && from.is_there);
   }
   __device__ void finish(float *) const {}
 };
 
 // The same for a right operand that lies along the rows: it is turned, and rounded, on the way, through registers. A thread has
 // four depths of WIDTH rows.
-template <class Operand, int COUNT, int THREADS>
+template <class Form, class Operand, int COUNT, int THREADS>
 struct Turns {
-  static constexpr int FLOATS = COUNT * DEPTH, EACH = COUNT * DEPTH / 4 / THREADS, WIDTH = EACH < 4 ? EACH : 4, TURNS = EACH / WIDTH;
+  static constexpr int FLOATS = COUNT * Form::Right::WORDS, EACH = COUNT * DEPTH / 4 / THREADS, WIDTH = EACH < 4 ? EACH : 4, TURNS = EACH / WIDTH;
   typename Operand::Row rows[TURNS];
   Values<WIDTH> values[TURNS][4];
 
@@ -96,20 +135,19 @@ struct Turns {
   __device__ void finish(float *stage) const {
     UNROLL for (int i = 0; i < TURNS; i++)
       UNROLL for (int j = 0; j < WIDTH; j++) {
-        Values<4> turned;
-        UNROLL for (int k = 0; k < 4; k++) turned.v[k] = as_float(tf32(values[i][k].v[j]));
-        store<4>(stage + place(row(i) + j, depth()), turned);
+        const float turned[4] = {values[i][0].v[j], values[i][1].v[j], values[i][2].v[j], values[i][3].v[j]};
+        Form::put(stage, row(i) + j, depth(), turned);
       }
   }
 };
 
-template <bool TURN, class Operand, int COUNT, int THREADS>
-struct Rights : Copies<Operand, COUNT, THREADS> {
-  using Copies<Operand, COUNT, THREADS>::Copies;
+template <bool TURN, class Form, class Operand, int COUNT, int THREADS>
+struct Rights : Copies<typename Form::Right, Operand, COUNT, THREADS> {
+  using Copies<typename Form::Right, Operand, COUNT, THREADS>::Copies;
 };
-template <class Operand, int COUNT, int THREADS>
-struct Rights<true, Operand, COUNT, THREADS> : Turns<Operand, COUNT, THREADS> {
-  using Turns<Operand, COUNT, THREADS>::Turns;
+template <class Form, class Operand, int COUNT, int THREADS>
+struct Rights<true, Form, Operand, COUNT, THREADS> : Turns<Form, Operand, COUNT, THREADS> {
+  using Turns<Form, Operand, COUNT, THREADS>::Turns;
 };
 
 // Where the depths of a tile's stages begin, one stage after the other, and `end` after the last.
@@ -148,18 +186,19 @@ struct Stages<A, ROWS, true> {
   }
 };
 
-// As `tile::product`, in TF32. `shared` begins at a multiple of 1024 bytes and has room for AT_ONCE stages of both operands. A right operand
-// along the depth is rounded. Operands come four values at once. Where it OVERLAPS, copies are begun while tensor cores multiply, for
+// As `tile::product`, in TF32 or bf16, as the Form says. `shared` begins at a multiple of 1024 bytes and has room for AT_ONCE stages of both
+// operands. A right operand along the depth is rounded. Operands come four values at once. Where it OVERLAPS, copies are begun while tensor cores multiply, for
 // which a thread needs a few registers more.
-template <class Size, bool OVERLAPS, class A, class B, class At, class More, class Put>
+template <class Size, class Form, bool OVERLAPS, class A, class B, class At, class More, class Put>
 __device__ inline void product(float *shared, const A &a, const B &b, tile::Corner corner, int begin, int end, const At &at,
                                const More &more, const Put &put) {
   constexpr int ROWS = Size::ROWS, COLUMNS = Size::COLUMNS, N = Size::N, THREADS = Size::THREADS;
   constexpr bool TURN = !B::ALONG_DEPTH;
   static_assert(A::WIDTH == 4 && B::WIDTH == 4 && (TURN || B::IS_ROUNDED), "what the copies are made for");
   static_assert(!(TURN && A::CAN_SKIP), "what is turned comes stage after stage");
-  using Left = Copies<A, ROWS, THREADS>;
-  using Right = Rights<TURN, B, COLUMNS, THREADS>;
+  using Left = Copies<typename Form::Left, A, ROWS, THREADS>;
+  using Right = Rights<TURN, Form, B, COLUMNS, THREADS>;
+  constexpr bool IN_PAIRS = Form::IN_PAIRS;
   // Stages that are started before the first is multiplied. What goes through registers does so for one stage at a time.
   constexpr int AHEAD = AT_ONCE - 1;
   const int in = threadIdx.x & 3, warp_row = (threadIdx.x >> 5) * 16, own_row = warp_row + tile::group_of_lane();
@@ -193,17 +232,29 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
     const int next = stage + 1 == AT_ONCE ? 0 : stage + 1, from = begin + done * DEPTH;
     const int ahead = stages.take();
     const float *own = of_left + stage * Left::FLOATS;
-    unsigned fragments[4][4];
-    UNROLL for (int step = 0; step < 4; step++) {
-      float values[4];
-      if constexpr (A::ALONG_DEPTH) {
-        load_fragment(values, own, warp_row, step);
+    constexpr int STEPS = IN_PAIRS ? 2 : 4;
+    unsigned fragments[STEPS][4];
+    UNROLL for (int step = 0; step < STEPS; step++) {
+      if constexpr (IN_PAIRS) {
+        UNROLL for (int i = 0; i < 4; i++) {
+          const int row = own_row + i % 2 * 8, depth = step * 16 + i / 2 * 8 + 2 * in;
+          Values<2> both;
+          if constexpr (A::ALONG_DEPTH) both = load<2>(own + Form::Left::place(row, depth));
+          else both = {own[depth * Left::LINE + row], own[(depth + 1) * Left::LINE + row]};
+          fragments[step][i] = bf16_pair(both.v[0], both.v[1]);
+        }
       } else {
-        UNROLL for (int i = 0; i < 4; i++) values[i] = own[(step * 8 + i / 2 * 4 + in) * LINE<ROWS> + own_row + i % 2 * 8];
+        float values[4];
+        if constexpr (A::ALONG_DEPTH) {
+          load_fragment(values, own, warp_row, step);
+        } else {
+          UNROLL for (int i = 0; i < 4; i++) values[i] = own[(step * 8 + i / 2 * 4 + in) * Left::LINE + own_row + i % 2 * 8];
+        }
+        UNROLL for (int i = 0; i < 4; i++) fragments[step][i] = near_tf32(values[i]);
       }
-      UNROLL for (int i = 0; i < 4; i++) fragments[step][i] = near_tf32(values[i]);
     }
-    multiply_in_group(sums, fragments, of_right + stage * Right::FLOATS);
+    if constexpr (IN_PAIRS) multiply_pairs_in_group(sums, fragments, of_right + stage * Right::FLOATS);
+    else multiply_in_group(sums, fragments, of_right + stage * Right::FLOATS);
     if (!OVERLAPS) wait_for_group();
     if (TURN && from + DEPTH < end) right.finish(of_right + next * Right::FLOATS);
     if (ahead < end) {
@@ -221,10 +272,11 @@ __device__ inline void product(float *shared, const A &a, const B &b, tile::Corn
   tile::hand_on(places, corner.column + 2 * in, sums, more, put);
 }
 
-template <class Of, bool OVERLAPS = true>
+template <class Of, class Form, bool OVERLAPS = true>
 struct Tiles : Of {
+  static constexpr bool TAKES_PAIRS = Form::IN_PAIRS;
   template <class... Given>
-  __device__ static void product(const Given &...given) { group::product<Of, OVERLAPS>(given...); }
+  __device__ static void product(const Given &...given) { group::product<Of, Form, OVERLAPS>(given...); }
 };
 
 }  // namespace group

@@ -21,6 +21,9 @@ struct Turn {
   float *y;
 };
 
+// How a turn rounds, where it does.
+constexpr int TO_TF32 = 1, TO_BF16 = 2;
+
 // Values that a block of threads turns, and those of a thread.
 constexpr int TURNED = 1024, EACH = TURNED / 256;
 
@@ -33,7 +36,7 @@ struct SmallDivisor {
 
 }  // namespace
 
-// y[n][i][j] = x[n][j][i] for i < s and j < c, rounded to TF32 or not; zero for j from c on, up to `wide`. x has `step` values
+// y[n][i][j] = x[n][j][i] for i < s and j < c, as it is, rounded to TF32, or as a number of bf16 in half the room, by `rounded`; zero for j from c on, up to `wide`. x has `step` values
 // from j to j + 1. Up to eight times: blockIdx.y says which. A block of threads turns TURNED values, as far as they are there: 32 of the
 // s and 32 of the j, or all where there are fewer, and more of the other, by way of shared memory, so that it reads and writes
 // values that lie beside each other.
@@ -52,7 +55,7 @@ KERNEL_BOUNDED(swap_axes, 256)(TURNS) {
   if (k >= turn.n) return;
   const SmallDivisor by_along(along), by_across(across);
   const float *x = turn.x + (k * turn.c + j0) * turn.step + i0;
-  float *y = turn.y + (k * turn.s + i0) * turn.wide + j0;
+  const int to = (k * turn.s + i0) * turn.wide + j0;
   float values[EACH];
   UNROLL for (int n = 0; n < EACH; n++) {
     const int at = threadIdx.x + n * 256, j = by_along.of(at), i = at - j * along;
@@ -61,12 +64,16 @@ KERNEL_BOUNDED(swap_axes, 256)(TURNS) {
   }
   UNROLL for (int n = 0; n < EACH; n++) {
     const int at = threadIdx.x + n * 256, j = by_along.of(at), i = at - j * along;
-    if (j < across) shared[j * line + i] = turn.rounded ? as_float(tf32(values[n])) : values[n];
+    if (j < across) shared[j * line + i] = turn.rounded == TO_TF32 ? as_float(tf32(values[n])) : values[n];
   }
   __syncthreads();
   UNROLL for (int n = 0; n < EACH; n++) {
     const int at = threadIdx.x + n * 256, i = by_across.of(at), j = at - i * across;
-    if (i < along && i0 + i < turn.s && j0 + j < turn.wide) y[i * turn.wide + j] = shared[j * line + i];
+    if (i < along && i0 + i < turn.s && j0 + j < turn.wide) {
+      const float value = shared[j * line + i];
+      if (turn.rounded == TO_BF16) reinterpret_cast<unsigned short *>(turn.y)[to + i * turn.wide + j] = bf16(value);
+      else turn.y[to + i * turn.wide + j] = value;
+    }
   }
 }
 REGISTER(swap_axes)

@@ -96,6 +96,37 @@ static __device__ __forceinline__ void mma_tf32_tiles(float (&d)[M][N][4], const
     UNROLL for (int j = 0; j < N; j++) mma_tf32(d[i][j], a[i], b[j]);
 }
 
+// A number rounded to the 7 stored mantissa bits of bf16, to nearest, ties to even, and a pair of them, the first in the low half.
+static __device__ __forceinline__ unsigned short bf16(float value) {
+  unsigned short bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+static __device__ __forceinline__ unsigned bf16_pair(float first, float second) {
+  unsigned bits;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+  return bits;
+}
+
+// d[16, 8] += a[16, 16] * b[16, 8] over a warp (`mma.sync.m16n8k16`), of pairs of bf16 that are neighbours along the depth. With
+// g and t as above, a lane holds
+//   a = { A[g][2t, 2t + 1], A[g + 8][2t, 2t + 1], A[g][2t + 8, 2t + 9], A[g + 8][2t + 8, 2t + 9] },
+//   b = { B[2t, 2t + 1][g], B[2t + 8, 2t + 9][g] },  and d as above.
+static __device__ __forceinline__ void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// The same for M times N fragments: d[i][j] += a[i] * b[j].
+template <int M, int N>
+static __device__ __forceinline__ void mma_bf16_tiles(float (&d)[M][N][4], const unsigned (&a)[M][4],
+                                                      const unsigned (&b)[N][2]) {
+  UNROLL for (int i = 0; i < M; i++)
+    UNROLL for (int j = 0; j < N; j++) mma_bf16(d[i][j], a[i], b[j]);
+}
+
 // A bit for each lane of the warp: whether it passes true. All lanes must arrive.
 static __device__ __forceinline__ unsigned lanes_with(bool value) { return __ballot_sync(0xffffffffu, value); }
 
@@ -126,25 +157,37 @@ static __device__ __forceinline__ unsigned long long group_operand(const float *
   return (at & 0x3ffffu) >> 4 | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 
+// Where it finds 16 depths of pairs of bf16: rows of 64 bytes, of which eight make half a kilobyte, with the 16 bytes of two rows
+// exchanged.
+static __device__ __forceinline__ unsigned long long group_pairs(const float *rows, int step) {
+  const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(rows)) + 32u * step;
+  return (at & 0x3ffffu) >> 4 | 1ull << 16 | 32ull << 32 | 2ull << 62;
+}
+
 #define SUM(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
-static __device__ __forceinline__ void group_product(float (&d)[8][4], const unsigned (&a)[4], unsigned long long b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
-      "{%32,%33,%34,%35}, %36, 1, 1, 1;"
-      : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-static __device__ __forceinline__ void group_product(float (&d)[16][4], const unsigned (&a)[4], unsigned long long b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,"
-      "%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1;"
-      : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10), SUM(11), SUM(12), SUM(13), SUM(14),
-        SUM(15)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+#define GROUP_PRODUCT(name, depth, factors, transposed)                                                                              \
+  static __device__ __forceinline__ void name(float (&d)[8][4], const unsigned (&a)[4], unsigned long long b) {                      \
+    asm volatile(                                                                                                                    \
+        "wgmma.mma_async.sync.aligned.m64n64k" depth ".f32." factors "." factors " "                                                 \
+        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "  \
+        "{%32,%33,%34,%35}, %36, 1, 1, 1" transposed ";"                                                                             \
+        : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7)                                                             \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                                       \
+  }                                                                                                                                  \
+  static __device__ __forceinline__ void name(float (&d)[16][4], const unsigned (&a)[4], unsigned long long b) {                     \
+    asm volatile(                                                                                                                    \
+        "wgmma.mma_async.sync.aligned.m64n128k" depth ".f32." factors "." factors " "                                                \
+        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"    \
+        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,"   \
+        "%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1" transposed ";"                                                                   \
+        : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10), SUM(11), SUM(12), SUM(13),        \
+          SUM(14), SUM(15)                                                                                                           \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                                       \
+  }
+GROUP_PRODUCT(group_product, "8", "tf32", "")
+// Only these say whether the right operand is transposed.
+GROUP_PRODUCT(group_product_of_pairs, "16", "bf16", ", 0")
+#undef GROUP_PRODUCT
 #undef SUM
 
 // d[64, 8 N] += a[64, 32] * b[32, 8 N] over a warpgroup, four warps whose first has a number that is a multiple of four
@@ -159,7 +202,16 @@ static __device__ __forceinline__ void multiply_in_group(float (&d)[N][4], const
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 
-// Waits for what `multiply_in_group` began.
+// The same of pairs of bf16: a[step] are fragments as `mma_bf16` has them, of the depths from 16 step on. Right rows are of 16 pairs,
+// from a multiple of 512 bytes on, with the four pairs from 4 (i ^ row / 2 % 4) on in the place of those from 4 i on.
+template <int N>
+static __device__ __forceinline__ void multiply_pairs_in_group(float (&d)[N][4], const unsigned (&a)[2][4], const float *rows) {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+  UNROLL for (int step = 0; step < 2; step++) group_product_of_pairs(d, a[step], group_pairs(rows, step));
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+// Waits for what `multiply_in_group` or `multiply_pairs_in_group` began.
 static __device__ __forceinline__ void wait_for_group() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
 #endif
 

@@ -8,6 +8,9 @@ constexpr int DEPTH = 16, THREADS = 128;
 // Stages that are in shared memory at once: one is multiplied while the others are on their way.
 constexpr int STAGES = 3;
 
+// How the factors of products are rounded: to the numbers of TF32 or of bf16, or not at all, for which each is split in two of TF32.
+enum class Factors { TF32, FLOAT32, BF16 };
+
 // The sizes of a tile: rows and columns, and the four warps' side by side along the rows. Each has fragments of 16 rows and of 8
 // columns.
 template <int R, int C, int ALONG_ROWS>
@@ -55,6 +58,8 @@ template <class Operand, int COUNT>
 struct Loads {
   static constexpr bool ALONG = Operand::ALONG_DEPTH;
   static constexpr int WIDTH = Operand::WIDTH;
+  // Numbers of 32 bits: two where they are pairs of bf16.
+  static constexpr int SHARE = Operand::IS_PAIRS ? 2 : 1;
   // Loads beside each other in memory, and those of one thread.
   static constexpr int BESIDE = (ALONG ? DEPTH : COUNT) / WIDTH, LOADS = COUNT * DEPTH / WIDTH / THREADS;
 
@@ -74,7 +79,7 @@ struct Loads {
       const bool there = from + along() < end;
       const typename Operand::Depth depth = operand.depth(from + along());
       UNROLL for (int i = 0; i < LOADS; i++)
-        start_at(stage + across(i) * DEPTH + along(), operand, operand.at(rows[i], depth), there);
+        start_at(stage + (across(i) * DEPTH + along()) / SHARE, operand, operand.at(rows[i], depth), there);
     } else {
       UNROLL for (int i = 0; i < LOADS; i++) {
         const int depth = from + across(i);
@@ -84,7 +89,7 @@ struct Loads {
   }
 
   __device__ static void start_at(float *to, const Operand &operand, Place from, bool there) {
-    copy<WIDTH, Operand::IS_CACHED>(to, operand.values + from.at, there && from.is_there);
+    copy<WIDTH / SHARE, Operand::IS_CACHED>(to, operand.values + (from.at >> (SHARE - 1)), there && from.is_there);
   }
 };
 
@@ -106,7 +111,19 @@ __device__ inline Values<4> take(const float *stage, int row) {
   }
 }
 
-// The bits that a tensor core is given.
+// The same four as two pairs of bf16.
+template <class Operand, bool EVERY_FOURTH, int COUNT>
+__device__ inline void take_pairs(unsigned (&pairs)[2], const float *stage, int row) {
+  if constexpr (Operand::IS_PAIRS) {
+    const Values<2> both = load<2>(stage + row * (DEPTH / 2) + 2 * (threadIdx.x & 3));
+    pairs[0] = as_bits(both.v[0]), pairs[1] = as_bits(both.v[1]);
+  } else {
+    const Values<4> values = take<Operand, EVERY_FOURTH, COUNT>(stage, row);
+    pairs[0] = bf16_pair(values.v[0], values.v[1]), pairs[1] = bf16_pair(values.v[2], values.v[3]);
+  }
+}
+
+// The bits that a tensor core for TF32 is given.
 template <class Operand, bool PRECISE>
 __device__ inline unsigned rounded(float value) {
   return PRECISE ? tf32(value) : Operand::IS_ROUNDED ? as_bits(value) : near_tf32(value);
@@ -135,14 +152,17 @@ __device__ inline void hand_on(const int (&places)[2], int column, const float (
 //
 // An operand says where a row lies (`row`) and where a depth (`depth`), each worked out as seldom as possible, and where among its
 // `values` the two meet (`at`), WIDTH of them. It is asked for rows and depths beyond its last too. They lie along the depth where ALONG_DEPTH, else
-// along the rows, and are read more than once by neighbours where IS_CACHED. Rows, or depths, are a multiple of WIDTH.
+// along the rows, and are read more than once by neighbours where IS_CACHED. Rows, or depths, are a multiple of WIDTH. Where
+// IS_PAIRS they are numbers of bf16 already, two in 32 bits of `values`, and lie along the depth.
 //
-// PRECISE splits each number in two of TF32: three products in the place of one, each with sums of its own that are added in
+// FLOAT32 splits each number in two of TF32: three products in the place of one, each with sums of its own that are added in
 // float32, because a tensor core cuts off what its sum has no room for. Its rounding errors are those of float32.
-template <class Size, bool PRECISE, class A, class B, class At, class More, class Put>
+template <class Size, Factors FACTORS, class A, class B, class At, class More, class Put>
 __device__ inline void product(float *shared, const A &a, const B &b, Corner corner, int begin, int end, const At &at,
                                const More &more, const Put &put) {
   constexpr int ROWS = Size::ROWS, COLUMNS = Size::COLUMNS, M = Size::M, N = Size::N;
+  constexpr bool PRECISE = FACTORS == Factors::FLOAT32;
+  static_assert(!A::IS_PAIRS && (!B::IS_PAIRS || (FACTORS == Factors::BF16 && B::ALONG_DEPTH)), "what the loads are made for");
   constexpr bool EVERY_FOURTH = !A::ALONG_DEPTH && !B::ALONG_DEPTH;
   const int warp = threadIdx.x >> 5, group = group_of_lane(), in = threadIdx.x & 3;
   const int warp_row = warp % Size::WARPS * Size::WARP_ROWS, warp_column = warp / Size::WARPS * Size::WARP_COLUMNS;
@@ -168,37 +188,50 @@ __device__ inline void product(float *shared, const A &a, const B &b, Corner cor
       right.start(of_right + free * FLOATS<COLUMNS>, b, ahead, end);
     }
     copy_commit();
-    Values<4> own_left[M][2], own_right[N];
-    UNROLL for (int i = 0; i < N; i++)
-      own_right[i] = take<B, EVERY_FOURTH, COLUMNS>(of_right + stage * FLOATS<COLUMNS>, warp_column + i * 8 + group);
-    UNROLL for (int i = 0; i < M; i++)
-      UNROLL for (int k = 0; k < 2; k++)
-        own_left[i][k] = take<A, EVERY_FOURTH, ROWS>(of_left + stage * FLOATS<ROWS>, warp_row + i * 16 + k * 8 + group);
-    UNROLL for (int half = 0; half < 2; half++) {
-      unsigned high_a[M][4], high_b[N][2];
-      UNROLL for (int i = 0; i < M; i++)
-        UNROLL for (int j = 0; j < 4; j++) high_a[i][j] = rounded<A, PRECISE>(own_left[i][j % 2].v[2 * half + j / 2]);
+    if constexpr (FACTORS == Factors::BF16) {
+      unsigned own_left[M][4], own_right[N][2];
       UNROLL for (int i = 0; i < N; i++)
-        UNROLL for (int j = 0; j < 2; j++) high_b[i][j] = rounded<B, PRECISE>(own_right[i].v[2 * half + j]);
-      if constexpr (PRECISE) {
-        unsigned low_a[M][4], low_b[N][2];
-        UNROLL for (int i = 0; i < M; i++)
-          UNROLL for (int j = 0; j < 4; j++) low_a[i][j] = tf32(own_left[i][j % 2].v[2 * half + j / 2] - as_float(high_a[i][j]));
-        UNROLL for (int i = 0; i < N; i++)
-          UNROLL for (int j = 0; j < 2; j++) low_b[i][j] = tf32(own_right[i].v[2 * half + j] - as_float(high_b[i][j]));
-        // A row of fragments at a time, because there are not registers for more.
-        UNROLL for (int i = 0; i < M; i++) {
-          const unsigned (&high)[1][4] = reinterpret_cast<const unsigned (&)[1][4]>(high_a[i]);
-          const unsigned (&low)[1][4] = reinterpret_cast<const unsigned (&)[1][4]>(low_a[i]);
-          float own[1][N][4] = {};
-          mma_tf32_tiles(own, low, high_b);
-          mma_tf32_tiles(own, high, low_b);
-          mma_tf32_tiles(own, high, high_b);
-          UNROLL for (int j = 0; j < N; j++)
-            UNROLL for (int e = 0; e < 4; e++) sums[i][j][e] += own[0][j][e];
+        take_pairs<B, EVERY_FOURTH, COLUMNS>(own_right[i], of_right + stage * FLOATS<COLUMNS>, warp_column + i * 8 + group);
+      UNROLL for (int i = 0; i < M; i++)
+        UNROLL for (int k = 0; k < 2; k++) {
+          unsigned pairs[2];
+          take_pairs<A, EVERY_FOURTH, ROWS>(pairs, of_left + stage * FLOATS<ROWS>, warp_row + i * 16 + k * 8 + group);
+          own_left[i][k] = pairs[0], own_left[i][k + 2] = pairs[1];
         }
-      } else {
-        mma_tf32_tiles(sums, high_a, high_b);
+      mma_bf16_tiles(sums, own_left, own_right);
+    } else {
+      Values<4> own_left[M][2], own_right[N];
+      UNROLL for (int i = 0; i < N; i++)
+        own_right[i] = take<B, EVERY_FOURTH, COLUMNS>(of_right + stage * FLOATS<COLUMNS>, warp_column + i * 8 + group);
+      UNROLL for (int i = 0; i < M; i++)
+        UNROLL for (int k = 0; k < 2; k++)
+          own_left[i][k] = take<A, EVERY_FOURTH, ROWS>(of_left + stage * FLOATS<ROWS>, warp_row + i * 16 + k * 8 + group);
+      UNROLL for (int half = 0; half < 2; half++) {
+        unsigned high_a[M][4], high_b[N][2];
+        UNROLL for (int i = 0; i < M; i++)
+          UNROLL for (int j = 0; j < 4; j++) high_a[i][j] = rounded<A, PRECISE>(own_left[i][j % 2].v[2 * half + j / 2]);
+        UNROLL for (int i = 0; i < N; i++)
+          UNROLL for (int j = 0; j < 2; j++) high_b[i][j] = rounded<B, PRECISE>(own_right[i].v[2 * half + j]);
+        if constexpr (PRECISE) {
+          unsigned low_a[M][4], low_b[N][2];
+          UNROLL for (int i = 0; i < M; i++)
+            UNROLL for (int j = 0; j < 4; j++) low_a[i][j] = tf32(own_left[i][j % 2].v[2 * half + j / 2] - as_float(high_a[i][j]));
+          UNROLL for (int i = 0; i < N; i++)
+            UNROLL for (int j = 0; j < 2; j++) low_b[i][j] = tf32(own_right[i].v[2 * half + j] - as_float(high_b[i][j]));
+          // A row of fragments at a time, because there are not registers for more.
+          UNROLL for (int i = 0; i < M; i++) {
+            const unsigned (&high)[1][4] = reinterpret_cast<const unsigned (&)[1][4]>(high_a[i]);
+            const unsigned (&low)[1][4] = reinterpret_cast<const unsigned (&)[1][4]>(low_a[i]);
+            float own[1][N][4] = {};
+            mma_tf32_tiles(own, low, high_b);
+            mma_tf32_tiles(own, high, low_b);
+            mma_tf32_tiles(own, high, high_b);
+            UNROLL for (int j = 0; j < N; j++)
+              UNROLL for (int e = 0; e < 4; e++) sums[i][j][e] += own[0][j][e];
+          }
+        } else {
+          mma_tf32_tiles(sums, high_a, high_b);
+        }
       }
     }
     free = stage;
@@ -211,11 +244,12 @@ __device__ inline void product(float *shared, const A &a, const B &b, Corner cor
 }
 
 // Tiles of a size, by these products.
-template <class Of, bool PRECISE>
+template <class Of, Factors FACTORS>
 struct Tiles : Of {
   static constexpr int THREADS = tile::THREADS;
+  static constexpr bool TAKES_PAIRS = FACTORS == Factors::BF16;
   template <class... Given>
-  __device__ static void product(const Given &...given) { tile::product<Of, PRECISE>(given...); }
+  __device__ static void product(const Given &...given) { tile::product<Of, FACTORS>(given...); }
 };
 
 // Two values beside each other from an even column on, as far as their row of `columns` goes.

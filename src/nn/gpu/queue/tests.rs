@@ -42,6 +42,26 @@ fn a_step_that_comes_again_is_one_call_and_gives_what_single_calls_give() {
 }
 
 #[test]
+fn a_list_is_found_whatever_came_after_the_one_before_it_last_time() {
+    let Some(queue) = queue() else { return };
+    let stand_in = stand_in::here().unwrap();
+    let sums = [0.0_f32; 2].map(|zero| queue.upload(&[zero; 10]).unwrap());
+    queue.submit().unwrap();
+    let before = stand_in.count("graph_launches");
+    let order = [0, 0, 1, 1, 0, 1, 0, 0, 1, 1, 1, 0, 1, 0, 0, 1];
+    for at in order {
+        step(&queue, &sums[at], 1.0);
+    }
+    // The first of each is not worth a graph.
+    assert_eq!(stand_in.count("graph_launches") - before, order.len() as u64 - 2);
+    for sum in &sums {
+        let mut found = [0.0; 10];
+        queue.download(sum, &mut found).unwrap();
+        assert_eq!(found, [32.0; 10], "eight steps that add four each");
+    }
+}
+
+#[test]
 fn lists_that_never_come_again_are_forgotten_and_cost_no_graph() {
     let Some(queue) = queue() else { return };
     let sums: Vec<Block> = (0..200).map(|_| queue.upload(&[0.0_f32; 10]).unwrap()).collect();

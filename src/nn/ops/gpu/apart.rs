@@ -10,6 +10,7 @@ use super::node::values;
 use super::tiles::Candidate;
 use super::trial::numbers;
 use super::{GpuOps, told};
+use crate::config::Word as _;
 use crate::device::Precision;
 use crate::nn::geometry::{Chw, Conv2d};
 use crate::nn::gpu::{Block, Gpu, Kernel};
@@ -64,7 +65,7 @@ impl GpuOps {
         let ops = Self::on(gpu, Precision::Float32).map_err(told)?;
         let mut apart: Vec<(&'static str, f64)> = Vec::new();
         for (images, conv) in samples() {
-            for precision in [Precision::Tf32, Precision::Float32] {
+            for precision in Precision::all() {
                 for (kernel, off) in ops.sample_apart(Sizes::of(&conv, images, precision))? {
                     match apart.iter_mut().find(|(name, _)| *name == kernel.name()) {
                         Some((_, worst)) => *worst = worst.max(off),
@@ -107,28 +108,26 @@ impl GpuOps {
             let found = self.input_gradient(kernel, sizes, (&wide, &filters_back), Some(found))?;
             compare(kernel, &found, &twice)?;
         }
-        let of_filters = match sizes.is_rounded() {
-            true => &FILTER_GRADIENT[..],
-            false => &PRECISE_FILTER_GRADIENT[..],
-        };
-        for Candidate(kernel, ..) in of_filters.iter().filter(|it| self.has(it.0)) {
-            let found = self.filter_gradient((*kernel, PARTS), sizes, (&input, &wide))?;
-            compare(*kernel, &found, &dw)?;
+        for candidate in self.filter_kernels(sizes) {
+            let kernel = candidate.0.in_precision(sizes.precision());
+            let found = self.filter_gradient((kernel, PARTS), sizes, (&input, &wide))?;
+            compare(kernel, &found, &dw)?;
         }
         Ok(apart)
     }
 
-    /// What each kernel takes for a convolution of so many images, forward, back to the input, and back to the filters: its name and
-    /// the median of some runs, in microseconds. The choice of kernels goes by these.
+    /// What each kernel of a precision takes for a convolution of so many images, forward, back to the input, and back to the filters:
+    /// its name and the median of some runs, in microseconds. The choice of kernels goes by these.
     ///
     /// # Errors
     /// What the driver reports.
     pub fn convolution_times(
         gpu: Arc<Gpu>,
+        precision: Precision,
         (images, conv): (usize, Conv2d),
     ) -> Result<Vec<(&'static str, f64)>, OpError> {
-        let ops = Self::on(gpu, Precision::Tf32).map_err(told)?;
-        let sizes = Sizes::of(&conv, images, Precision::Tf32);
+        let ops = Self::on(gpu, precision).map_err(told)?;
+        let sizes = Sizes::of(&conv, images, precision);
         let tensor = |salt, len: usize| ops.tensor(numbers(salt, len), Dims::Flat(len));
         let weight = tensor(2, conv.weight_len())?;
         let x = ops.widened_input(sizes, &values(&tensor(1, images * conv.input.len())?))?;
@@ -159,9 +158,10 @@ impl GpuOps {
                 ops.input_gradient(kernel, sizes, (&dy, &filters_back), None).map(drop)
             })?;
         }
-        for candidate in FILTER_GRADIENT.iter().filter(|it| ops.has(it.0)) {
-            let by = (candidate.0, candidate.parts(sizes.of_filters(), sizes.pixels()));
-            time(candidate.0, &|| ops.filter_gradient(by, sizes, (&x, &dy)).map(drop))?;
+        for candidate in ops.filter_kernels(sizes) {
+            let parts = candidate.parts(sizes.of_filters(), sizes.pixels());
+            let by = (candidate.0.in_precision(sizes.precision()), parts);
+            time(by.0, &|| ops.filter_gradient(by, sizes, (&x, &dy)).map(drop))?;
         }
         Ok(times)
     }
@@ -172,17 +172,33 @@ impl GpuOps {
 
     /// The kernels of a product in its precision.
     fn all_of(&self, kernels: &Kernels, sizes: Sizes) -> Vec<Kernel> {
-        if !sizes.is_rounded() {
+        if sizes.precision() == Precision::Float32 {
             return vec![kernels.precise];
         }
         let candidates = kernels.by_warps.iter().chain(&kernels.by_groups).map(|it| it.0);
-        candidates.chain(kernels.few).filter(|it| self.has(*it)).collect()
+        let there = candidates.chain(kernels.few).filter(|it| self.has(*it));
+        there.map(|it| it.in_precision(sizes.precision())).collect()
+    }
+
+    /// Those of the gradient of the filters, in single precision or in TF32.
+    fn filter_kernels(&self, sizes: Sizes) -> impl Iterator<Item = &'static Candidate> {
+        let all = match sizes.precision() {
+            Precision::Float32 => &PRECISE_FILTER_GRADIENT[..],
+            Precision::Tf32 | Precision::Bf16 => &FILTER_GRADIENT[..],
+        };
+        all.iter().filter(|it| self.has(it.0))
     }
 }
 
-/// The nearest number with a mantissa of 10 bits, the one farther from zero of two.
-fn rounded(value: f32) -> f64 {
-    f64::from(f32::from_bits((value.to_bits() + 0x1000) & 0xffff_e000))
+/// What a kernel takes for a number: the nearest with a mantissa of 10 bits in TF32, of two the one farther from zero, or of 7 bits in
+/// bf16, of two the one whose last bit is 0.
+fn rounded(value: f32, precision: Precision) -> f64 {
+    let bits = value.to_bits();
+    f64::from(f32::from_bits(match precision {
+        Precision::Float32 => bits,
+        Precision::Tf32 => (bits + 0x1000) & 0xffff_e000,
+        Precision::Bf16 => (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000,
+    }))
 }
 
 /// The output, the gradient of the input and that of the filters of `[x, weight, dy, bias]`, maps as `[N, H, W, C]`.
@@ -190,8 +206,7 @@ fn sums(sizes: Sizes, given: [Vec<f32>; 4]) -> [Vec<f64>; 3] {
     let Sizes { conv, images, .. } = sizes;
     let [x, weight, dy, bias] = given;
     let used = |values: Vec<f32>| -> Vec<f64> {
-        let used = |it: f32| if sizes.is_rounded() { rounded(it) } else { f64::from(it) };
-        values.into_iter().map(used).collect()
+        values.into_iter().map(|it| rounded(it, sizes.precision())).collect()
     };
     let (x, weight, dy) = (used(x), used(weight), used(dy));
     let (input, output) = (conv.input, conv.output());

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use super::GpuOps;
-use super::node::{Back, at, block, blocks, count, for_each, maybe, size, values, width};
+use super::node::{
+    Back, List, all, at, block, blocks, count, for_each, maybe, size, values, width,
+};
 use super::norm::{Layout, NormBack, Normaliser, parameters};
 use super::pool::window;
 use crate::nn::geometry::{Chw, Pool2d, Rectifier};
@@ -21,11 +23,10 @@ struct Shape {
 }
 
 impl Shape {
-    fn given(self) -> Vec<Given<'static>> {
+    fn given(self) -> List<'static> {
         let ceiling = self.rectifier.map_or(f32::INFINITY, Rectifier::ceiling);
-        let mut given = window(&self.pool, true).to_vec();
-        given.extend([size(usize::from(self.rectifier.is_some())), Arg::Float(ceiling).into()]);
-        given
+        let rectifies = size(usize::from(self.rectifier.is_some()));
+        all(&[&window(&self.pool, true), &[rectifies, Arg::Float(ceiling).into()]])
     }
 
     fn inputs(self) -> usize {
@@ -93,7 +94,7 @@ impl GpuOps {
             maybe(side_values.as_deref()),
             block(&y),
         ];
-        let mut given = [&shape.given()[..], &rest].concat();
+        let mut given = all(&[&shape.given()[..], &rest]);
         given.extend(winners.as_ref().map(block));
         let kernel = if is_pooled { Kernel::BlockForwardPooled } else { Kernel::BlockForward };
         self.launch(kernel, shape.grid(pool.output()), &given)?;
@@ -144,19 +145,19 @@ impl Past {
                 let dx = ops.room(shape.inputs())?;
                 let coefficients = self.normaliser.as_ref().map(|it| &it.coefficients);
                 let norm = [maybe(coefficients), maybe(means.as_ref())];
-                let (kernel, given) = match &self.winners {
+                let (kernel, mut given) = match &self.winners {
                     None => {
-                        let rest = [&norm[..], &self.given(&dy)].concat();
-                        (Kernel::BlockBack, [shape.given(), rest].concat())
+                        let given = [&shape.given()[..], &norm, &self.given(&dy)];
+                        (Kernel::BlockBack, all(&given))
                     }
                     // They know what was rectified.
                     Some(winners) => {
                         let rest = [block(&self.x), block(&dy), block(winners)];
                         let window = window(&shape.pool, true);
-                        (Kernel::BlockBackPooled, [&window[..], &norm, &rest].concat())
+                        (Kernel::BlockBackPooled, all(&[&window[..], &norm, &rest]))
                     }
                 };
-                let given = [given, vec![block(&dx)]].concat();
+                given.push(block(&dx));
                 ops.launch(kernel, shape.grid(shape.pool.input), &given)?;
                 Some(Rc::new(dx))
             }
@@ -179,7 +180,7 @@ impl Past {
         let sums = ops.room(pixels.sums())?;
         let part = [size(pixels.part()), size(pixels.lanes()), block(&normaliser.coefficients)];
         let rest = [maybe(self.winners.as_ref()), maybe(dside), block(&sums)];
-        let given = [&[count(rows)], &shape.given()[..], &part, &self.given(dy), &rest].concat();
+        let given = all(&[&[count(rows)], &shape.given()[..], &part, &self.given(dy), &rest]);
         ops.launch(Kernel::BlockBackParts, pixels.by_part(), &given)?;
         ops.back_finish(pixels, shape.inputs() / channels, normaliser, &sums)
     }

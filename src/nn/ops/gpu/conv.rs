@@ -2,9 +2,12 @@
 
 use std::rc::Rc;
 
+use smallvec::smallvec;
+
 use super::GpuOps;
 use super::node::{
-    MOST_LAYERS, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe, size, tiles, values,
+    Back, List, MOST_LAYERS, Rounding, TILE_DEPTH, Turn, at, block, blocks, count, for_each, maybe,
+    size, tiles, values,
 };
 use super::rows::Parts;
 use super::tiles::{Candidate, best, best_in_parts};
@@ -95,7 +98,7 @@ impl Sizes {
     }
 
     /// What the kernels are told of the shape, with so many channels and filters in all.
-    fn shape(self, channels: usize, filters: usize) -> Vec<Given<'static>> {
+    fn shape(self, channels: usize, filters: usize) -> List<'static> {
         let Self { conv, images, is_by_place, .. } = self;
         let (input, output) = (conv.input, conv.output());
         let shape = [
@@ -125,30 +128,39 @@ impl Sizes {
         self.images * self.conv.output().area()
     }
 
-    pub(super) fn is_rounded(self) -> bool {
-        self.precision == Precision::Tf32
+    pub fn precision(self) -> Precision {
+        self.precision
+    }
+
+    /// How the kernels want the filters to be rounded.
+    fn rounding(self) -> Rounding {
+        match self.precision {
+            Precision::Tf32 => Rounding::Tf32,
+            Precision::Float32 => Rounding::None,
+            Precision::Bf16 => Rounding::Bf16,
+        }
     }
 
     /// The kernel for so many rows and columns, in so many layers.
     fn kernel(self, of: &Kernels, has_groups: bool, product: [usize; 3]) -> Kernel {
-        match (self.precision, has_groups) {
-            (Precision::Float32, _) => of.precise,
-            (Precision::Tf32, false) => best(&of.by_warps, product),
-            (Precision::Tf32, true) => match of.few {
-                Some(few) if self.wide_channels <= FEW => few,
-                _ => best(&of.by_groups, product),
-            },
+        match (self.precision, has_groups, of.few) {
+            (Precision::Float32, ..) => of.precise,
+            (_, false, _) => best(&of.by_warps, product),
+            (_, true, Some(few)) if self.wide_channels <= FEW => few,
+            (_, true, _) => best(&of.by_groups, product),
         }
+        .in_precision(self.precision)
     }
 
     /// The kernel of the gradient of the filters, and into how many parts the pixels are cut.
     fn filter_kernel(self, has_groups: bool) -> (Kernel, usize) {
-        let candidates = match self.precision {
-            Precision::Float32 => &PRECISE_FILTER_GRADIENT[..],
-            Precision::Tf32 if has_groups => &FILTER_GRADIENT[..],
-            Precision::Tf32 => &FILTER_GRADIENT[..3],
+        let candidates = match (self.precision, has_groups) {
+            (Precision::Float32, _) => &PRECISE_FILTER_GRADIENT[..],
+            (Precision::Tf32 | Precision::Bf16, true) => &FILTER_GRADIENT[..],
+            (Precision::Tf32 | Precision::Bf16, false) => &FILTER_GRADIENT[..3],
         };
-        best_in_parts(candidates, self.of_filters(), self.pixels())
+        let (kernel, parts) = best_in_parts(candidates, self.of_filters(), self.pixels());
+        (kernel.in_precision(self.precision), parts)
     }
 
     /// Rows and columns of that product, in so many layers.
@@ -169,7 +181,8 @@ impl Sizes {
     }
 }
 
-/// The kernels of a product that takes place for every pixel.
+/// The kernels of a product that takes place for every pixel, in single precision and in TF32. The tile that is the fastest in TF32 is
+/// taken to be the fastest in bf16 too.
 pub(super) struct Kernels {
     pub precise: Kernel,
     pub by_warps: [Candidate; 3],
@@ -257,7 +270,7 @@ impl GpuOps {
         let weights = values(weight);
         let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
         Ok(self.record(&inputs, y, move |ops, dy, wanted| {
-            let mut gradients = vec![None; wanted.len()];
+            let mut gradients: Back = smallvec![None; wanted.len()];
             if is_depthwise(&sizes.conv) {
                 if wanted[0] {
                     let dx = ops.depthwise_input_gradient(sizes, (&dy, &weights))?;
@@ -358,7 +371,7 @@ impl GpuOps {
             s: taps,
             step: taps,
             wide: wide_channels,
-            is_rounded: sizes.is_rounded(),
+            rounding: sizes.rounding(),
         };
         self.turned_once(weight, turn)
     }
@@ -372,7 +385,7 @@ impl GpuOps {
             s: columns,
             step: columns,
             wide: sizes.wide_filters,
-            is_rounded: sizes.is_rounded(),
+            rounding: sizes.rounding(),
         };
         self.turned_once(weight, turn)
     }

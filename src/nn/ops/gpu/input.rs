@@ -4,15 +4,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::node::{block, count, for_each, size};
+use super::node::{all, block, count, for_each, size};
 use super::{GpuOps, told};
 use crate::nn::geometry::Chw;
 use crate::nn::gpu::{Arg, Block, Given, Kernel, MOST_STAGED, Resident};
-use crate::nn::ops::{Dims, KeptSet, OpError, PixelTable, SetRows, Tensor};
+use crate::nn::ops::input::KeptImages;
+use crate::nn::ops::{Dims, KeptRows, KeptSet, OpError, PixelTable, SetRows, Tensor};
 
 /// Where the bytes of images are.
 #[derive(Clone, Copy)]
-enum Pixels<'a> {
+pub(super) enum Pixels<'a> {
     /// One image after the other.
     Sent(Given<'a>),
     /// In a set that stays, at these places.
@@ -46,35 +47,37 @@ impl GpuOps {
             return Ok(None);
         }
         let name = *name.as_bytes();
-        let (kept, len, table) = match rows {
-            SetRows::Pixels(bytes, table) => {
-                (self.queue.keep(name, bytes), bytes.len() / count, Some(Arc::clone(table)))
+        let (kept, len, images) = match rows {
+            SetRows::Pixels { bytes, size, table } => {
+                let images = KeptImages { size: *size, table: Arc::clone(table) };
+                (self.queue.keep(name, bytes), bytes.len() / count, Some(images))
             }
             SetRows::Values(values) => (self.queue.keep(name, values), values.len() / count, None),
         };
         let kept = kept.map_err(told)?;
-        Ok(kept.map(|held| KeptSet { held, count, len, table }))
+        Ok(kept.map(|held| KeptSet { held, count, len, images }))
     }
 
     pub(super) fn rows_of(
         &self,
         set: &KeptSet,
-        places: &[usize],
+        KeptRows { places, changes }: &KeptRows,
         maps: Option<Chw>,
     ) -> Result<Tensor, OpError> {
-        let KeptSet { held, count, len, table } = set;
+        let KeptSet { held, count, len, images } = set;
         let data = Arc::clone(held).downcast().expect("a set that a GPU keeps");
         assert!(places.iter().all(|place| place < count), "places in the set");
         let place = |at: &usize| i32::try_from(*at).expect("a set is far below 2^31 rows");
         let places: Vec<i32> = places.iter().map(place).collect();
-        if let Some(table) = table {
-            return self.normalised(
-                (places.len(), *len),
-                Pixels::Kept(&data, &places),
-                table,
-                maps,
-            );
+        if let Some(KeptImages { size: (height, width), table }) = images {
+            let (rows, kept) = ((places.len(), *len), Pixels::Kept(&data, &places));
+            let shape = Chw { channels: table.channels(), height: *height, width: *width };
+            return match self.changed_pixels(kept, (places.len(), shape), changes)? {
+                Some(changed) => self.normalised(rows, Pixels::Sent(block(&changed)), table, maps),
+                None => self.normalised(rows, kept, table, maps),
+            };
         }
+        assert!(changes.is_empty(), "changes are of images");
         let chosen = places.len();
         let y = self.room(chosen * len)?;
         let (rows, from) = (Given::Places(&places), self.queue.resident(&data).into());
@@ -98,16 +101,21 @@ impl GpuOps {
         assert!(maps.is_none_or(|shape| shape.len() == len), "maps: images of another shape");
         let channels = table.channels();
         let (y, table) = (self.room(images * len)?, self.table(table)?);
-        let (places, pixels) = match pixels {
-            Pixels::Sent(pixels) => (Arg::Address(0).into(), pixels),
-            Pixels::Kept(data, places) => (Given::Places(places), self.queue.resident(data).into()),
-        };
+        let [places, pixels] = self.found(pixels);
         let shape = [channels, len / channels, usize::from(maps.is_some())].map(size);
         let lists = [places, pixels, block(&table), block(&y)];
-        let given = [&[count(images * len)], &shape[..], &lists].concat();
+        let given = all(&[&[count(images * len)], &shape[..], &lists]);
         self.launch(Kernel::NormaliseImages, for_each(images * len), &given)?;
         let dims = maps.map_or(Dims::Rows(images, len), |shape| Dims::Maps(images, shape));
         Ok(self.wrap(y, dims))
+    }
+
+    /// Where images are, as a kernel takes it: their places, and what these are places in.
+    pub(super) fn found<'p>(&self, pixels: Pixels<'p>) -> [Given<'p>; 2] {
+        match pixels {
+            Pixels::Sent(pixels) => [Arg::Address(0).into(), pixels],
+            Pixels::Kept(data, places) => [Given::Places(places), self.queue.resident(data).into()],
+        }
     }
 
     /// A table in the GPU's memory, where it is sent once.
@@ -146,14 +154,14 @@ mod tests {
     fn images_of_a_set_that_stays_are_those_that_are_sent() {
         let Some(ops) = in_its_place() else { return };
         let (bytes, table) = set();
-        let rows = SetRows::Pixels(&bytes, Arc::clone(&table));
+        let rows = SetRows::Pixels { bytes: &bytes, size: (5, 7), table: Arc::clone(&table) };
         let set = ops.kept_set(blake3::hash(b"set"), &rows, 10).unwrap().unwrap();
         let places = [7, 0, 9, 7];
         let chosen: Vec<u8> =
             places.iter().flat_map(|at| &bytes[at * 105..][..105]).copied().collect();
         for maps in [None, Some(SHAPE)] {
             let sent = ops.sent_pixels(&chosen, 4, &table, maps).unwrap();
-            let kept = ops.rows_of(&set, &places, maps).unwrap();
+            let kept = ops.rows_of(&set, &KeptRows::plain(&places), maps).unwrap();
             assert_eq!((kept.host(), kept.dims()), (sent.host(), sent.dims()));
         }
     }
@@ -166,7 +174,10 @@ mod tests {
         let set = ops.kept_set(blake3::hash(b"values"), &rows, 10).unwrap().unwrap();
         let expected = [&values[840..945], &values[..105]].concat();
         for maps in [None, Some(SHAPE)] {
-            assert_eq!(ops.rows_of(&set, &[8, 0], maps).unwrap().host(), expected);
+            assert_eq!(
+                ops.rows_of(&set, &KeptRows::plain(&[8, 0]), maps).unwrap().host(),
+                expected
+            );
         }
     }
 
@@ -175,7 +186,7 @@ mod tests {
         let (Some(first), Some(second)) = (in_its_place(), in_its_place()) else { return };
         let stand_in = stand_in::here().unwrap();
         let (bytes, table) = set();
-        let rows = SetRows::Pixels(&bytes, table);
+        let rows = SetRows::Pixels { bytes: &bytes, size: (5, 7), table };
         let keep = |ops: &GpuOps| ops.kept_set(blake3::hash(b"set"), &rows, 10).unwrap().unwrap();
         let sent = |work: &mut dyn FnMut()| {
             let before = stand_in.count("uploaded_bytes");
@@ -186,8 +197,8 @@ mod tests {
         assert_eq!(sent(&mut || one = Some(keep(&first))), 1050);
         assert_eq!(sent(&mut || other = Some(keep(&second))), 0);
         let (one, other) = (one.unwrap(), other.unwrap());
-        let expected = first.rows_of(&one, &[3], None).unwrap().host();
-        let seen = second.rows_of(&other, &[3], None).unwrap();
+        let expected = first.rows_of(&one, &KeptRows::plain(&[3]), None).unwrap().host();
+        let seen = second.rows_of(&other, &KeptRows::plain(&[3]), None).unwrap();
         drop((one, other, first));
         // The second one's calls still name it.
         second.queue.finish().unwrap();
@@ -205,7 +216,8 @@ mod tests {
         let ops = in_its_place().unwrap();
         let (bytes, table) = set();
         let keep = |name: &[u8], count: usize| {
-            let rows = SetRows::Pixels(&bytes[..count * 105], Arc::clone(&table));
+            let (bytes, table) = (&bytes[..count * 105], Arc::clone(&table));
+            let rows = SetRows::Pixels { bytes, size: (5, 7), table };
             ops.kept_set(blake3::hash(name), &rows, count).unwrap()
         };
         assert!(keep(b"ten", 10).is_none(), "more than a quarter");

@@ -121,7 +121,7 @@ impl GpuOps {
                 let held = Logged { log: Rc::clone(&log), number: state.written };
                 state.written += 1;
                 let dims = if number.dims == Dims::Scalar { number.dims } else { Dims::Flat(1) };
-                logged.push(Tensor::new(self.this(), dims, Rc::new(held)));
+                logged.push(Tensor::without_token(self.this(), dims, Rc::new(held)));
             }
         }
         Ok(logged)

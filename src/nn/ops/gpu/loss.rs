@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use smallvec::smallvec;
+
 use super::node::{at, block, by_row, count, for_each, maybe, size, values};
 use super::{GpuOps, told};
 use crate::nn::gpu::{Block, Given, Kernel};
@@ -44,11 +46,11 @@ impl GpuOps {
         let loss = self.total(&losses, rows, 1.0 / rows as f32)?;
         let loss = self.wrap(loss, Dims::Scalar);
         Ok(self.record(&[logits], loss, move |ops, dy, _| {
-            let Some(unit) = unit else { return Ok(vec![None]) };
+            let Some(unit) = unit else { return Ok(smallvec![None]) };
             let dx = ops.room(len)?;
             let given = [count(len), block(&dy), block(&unit), block(&dx)];
             ops.launch(Kernel::Scale, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 

@@ -4,6 +4,7 @@
 //! over at its end, and a step that asks for the same as one before is replayed as a whole.
 
 mod apart;
+mod augment;
 mod block;
 mod conv;
 mod input;
@@ -26,8 +27,8 @@ use std::sync::Arc;
 use self::log::Log;
 use self::node::Node;
 use super::{
-    Backend, ConvBlock, Dims, Dropout, Gradients, KeptSet, Norm, OpError, Ops, PixelTable,
-    Prepared, Primitive, SetRows, Tape, Targets, Tensor, UpdateRule,
+    Backend, ConvBlock, Dims, Dropout, Gradients, KeptRows, KeptSet, Norm, OpError, Ops,
+    PixelTable, Prepared, Primitive, SetRows, Tape, Targets, Tensor, UpdateRule,
 };
 use crate::device::Precision;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
@@ -145,8 +146,8 @@ impl Ops for GpuOps {
         self.kept_set(name, rows, count)
     }
 
-    fn kept(&self, set: &KeptSet, places: &[usize], maps: Option<Chw>) -> Result<Tensor, OpError> {
-        self.rows_of(set, places, maps)
+    fn kept(&self, set: &KeptSet, rows: &KeptRows, maps: Option<Chw>) -> Result<Tensor, OpError> {
+        self.rows_of(set, rows, maps)
     }
 
     fn host(&self, x: &Tensor) -> Vec<f32> {

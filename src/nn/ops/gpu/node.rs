@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{GpuOps, told};
 use crate::nn::geometry::Chw;
 use crate::nn::gpu::{Arg, Block, Given, Grid, Kernel};
@@ -36,14 +38,23 @@ pub(super) struct Turn {
     /// Values from one to the next of the `c`.
     pub step: usize,
     pub wide: usize,
-    /// Whether values are rounded to TF32.
-    pub is_rounded: bool,
+    pub rounding: Rounding,
+}
+
+/// How values are rounded when their layout changes, by the numbers that `swap_axes` knows (`layout.cu`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rounding {
+    /// Not at all.
+    None = 0,
+    Tf32 = 1,
+    /// To bf16, of which two are in the room of one value.
+    Bf16 = 2,
 }
 
 impl Turn {
     /// Axes that are exchanged.
     pub fn plain(n: usize, c: usize, s: usize) -> Self {
-        Self { n, c, s, step: s, wide: c, is_rounded: false }
+        Self { n, c, s, step: s, wide: c, rounding: Rounding::None }
     }
 
     /// The same as one matrix, where nothing changes its place.
@@ -94,6 +105,16 @@ pub(super) fn width(channels: usize) -> usize {
     [4, 2].into_iter().find(|it| channels.is_multiple_of(*it)).unwrap_or(1)
 }
 
+/// What a launch is given; few kernels have more parameters.
+pub(super) type List<'a> = SmallVec<[Given<'a>; 36]>;
+
+/// Some lists, one after the other.
+pub(super) fn all<'a>(parts: &[&[Given<'a>]]) -> List<'a> {
+    let mut all = List::new();
+    parts.iter().for_each(|part| all.extend_from_slice(part));
+    all
+}
+
 /// A size.
 pub(super) fn size(size: usize) -> Given<'static> {
     Arg::size(size).into()
@@ -132,7 +153,7 @@ pub(super) fn blocks(count: usize, each: usize) -> u32 {
 }
 
 /// The gradients of an operation's inputs, in their order: absent where they are not wanted.
-pub(super) type Back = Vec<Option<Rc<Block>>>;
+pub(super) type Back = SmallVec<[Option<Rc<Block>>; 3]>;
 
 /// A tensor's gradients, and how many values it has.
 type Into = (Passes<Rc<Block>>, usize);
@@ -159,6 +180,16 @@ impl Wanted<'_> {
     }
 }
 
+/// Whether kernels can count so many values.
+fn countable(values: usize) -> Result<(), OpError> {
+    match i32::try_from(values) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(OpError::new(format_args!(
+            "a layer's output of {values} values: a GPU's kernels count up to 2^31 of them; a smaller batch helps"
+        ))),
+    }
+}
+
 impl GpuOps {
     /// A tensor on no tape.
     pub(super) fn wrap(&self, block: Block, dims: Dims) -> Tensor {
@@ -167,17 +198,19 @@ impl GpuOps {
 
     pub(super) fn wrap_shared(&self, value: Rc<Block>, dims: Dims) -> Tensor {
         let node = Node { value, gradients: Passes::default(), turned: RefCell::default() };
-        Tensor::new(self.this(), dims, Rc::new(node))
+        Tensor::without_token(self.this(), dims, Rc::new(node))
     }
 
     /// Memory for so many values, fewer than 2^31: kernels count them by `int`.
     pub(super) fn room(&self, values: usize) -> Result<Block, OpError> {
-        if i32::try_from(values).is_err() {
-            return Err(OpError::new(format_args!(
-                "a layer's output of {values} values: a GPU's kernels count up to 2^31 of them; a smaller batch helps"
-            )));
-        }
+        countable(values)?;
         self.queue.block(values * size_of::<f32>()).map_err(told)
+    }
+
+    /// The same for bytes.
+    pub(super) fn room_for_bytes(&self, bytes: usize) -> Result<Block, OpError> {
+        countable(bytes)?;
+        self.queue.block(bytes).map_err(told)
     }
 
     pub(super) fn launch(
@@ -205,13 +238,14 @@ impl GpuOps {
 
     /// Values in another layout.
     pub(super) fn turned(&self, x: &Block, turn: Turn) -> Result<Block, OpError> {
-        let Turn { n, c, s, step, wide, is_rounded } = turn.as_few();
-        let y = self.room(n * s * wide)?;
-        if n * s * wide == 0 {
+        let Turn { n, c, s, step, wide, rounding } = turn.as_few();
+        let values = n * s * wide;
+        let y = self.room(if rounding == Rounding::Bf16 { values.div_ceil(2) } else { values })?;
+        if values == 0 {
             return Ok(y);
         }
-        let shape = [c, s, step, wide, usize::from(is_rounded)].map(size);
-        let given = [&[count(n)], &shape[..], &[block(x), block(&y)]].concat();
+        let shape = [c, s, step, wide, rounding as usize].map(size);
+        let given = all(&[&[count(n)], &shape[..], &[block(x), block(&y)]]);
         // Tiles as the kernel has them.
         let few = wide.min(32);
         let (along, across) = match s {
@@ -241,7 +275,7 @@ impl GpuOps {
         let (n, c, s) = (x.rows(), shape.channels, shape.area());
         let y = self.wrap(self.turned(&values(x), Turn::plain(n, c, s))?, Dims::Maps(n, shape));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, s, c))?))])
+            Ok(smallvec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, s, c))?))])
         }))
     }
 
@@ -249,7 +283,7 @@ impl GpuOps {
         let (n, c, s) = (x.rows(), shape.channels, shape.area());
         let y = self.wrap(self.turned(&values(x), Turn::plain(n, s, c))?, Dims::Rows(n, c * s));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, c, s))?))])
+            Ok(smallvec![Some(Rc::new(ops.turned(&dy, Turn::plain(n, c, s))?))])
         }))
     }
 
@@ -260,8 +294,9 @@ impl GpuOps {
         F: FnOnce(&Self, Rc<Block>, &Wanted) -> Result<Back, OpError> + 'static,
     {
         let Some(tape) = inputs.iter().find_map(|input| input.tape.clone()) else { return y };
-        let wanted: Vec<bool> = inputs.iter().map(|it| it.is_recorded()).collect();
-        let into: Vec<Into> =
+        // Few operations have more inputs.
+        let wanted: SmallVec<[bool; 4]> = inputs.iter().map(|it| it.is_recorded()).collect();
+        let into: SmallVec<[Into; 4]> =
             inputs.iter().map(|it| (Node::of(it).gradients.clone(), it.len())).collect();
         let (pass, gradients, ops) = (tape.pass(), Node::of(&y).gradients.clone(), self.this());
         tape.record(move |_| {
@@ -344,7 +379,7 @@ mod tests {
             (5, 600, 2, 2, 600),
         ];
         for (n, c, s, step, wide) in shapes {
-            let turn = Turn { n, c, s, step, wide, is_rounded: false };
+            let turn = Turn { n, c, s, step, wide, rounding: Rounding::None };
             let values = numbers(7, n * c * step);
             let x = ops.tensor(values.clone(), Dims::Flat(values.len())).unwrap();
             let y = ops.turned(&Node::of(&x).value, turn).unwrap();

@@ -2,7 +2,11 @@
 
 use std::rc::Rc;
 
-use super::node::{along, at, block, blocks, count, for_each, maybe, size, values, width};
+use smallvec::smallvec;
+
+use super::node::{
+    Back, all, along, at, block, blocks, count, for_each, maybe, size, values, width,
+};
 use super::{GpuOps, told};
 use crate::nn::gpu::{Arg, Block, Grid, Kernel};
 use crate::nn::ops::{Dims, Norm, OpError, Tensor};
@@ -226,7 +230,7 @@ impl GpuOps {
         ];
         if let Some(y) = y {
             let shape = [size(channels), size(rows)];
-            let given = [&shape[..], &numbers, &[at(x)], &parameters, &[block(y)]].concat();
+            let given = all(&[&shape[..], &numbers, &[at(x)], &parameters, &[block(y)]]);
             return self.launch(Kernel::NormWhole, layout.by_channel(), &given);
         }
         let sums = self.room(layout.sums())?;
@@ -241,7 +245,7 @@ impl GpuOps {
         ];
         self.launch(Kernel::NormParts, layout.by_part(), &given)?;
         let shape = [size(channels), size(spatial), count(rows), size(layout.parts())];
-        let given = [&shape[..], &numbers, &[at(x), block(&sums)], &parameters].concat();
+        let given = all(&[&shape[..], &numbers, &[at(x), block(&sums)], &parameters]);
         self.launch(Kernel::NormFinish, layout.by_channel(), &given)
     }
 
@@ -251,7 +255,7 @@ impl GpuOps {
         normaliser: &Normaliser,
         (x, dy): (&Block, &Block),
         wanted: &[bool],
-    ) -> Result<Vec<Option<Rc<Block>>>, OpError> {
+    ) -> Result<Back, OpError> {
         let Layout { rows, channels, spatial, .. } = layout;
         if layout.is_small() {
             let (dweight, dbias) = (self.room(channels)?, self.room(channels)?);
@@ -270,7 +274,7 @@ impl GpuOps {
                 maybe(dx.as_ref()),
             ];
             self.launch(Kernel::NormBackWhole, layout.by_channel(), &given)?;
-            return Ok(vec![dx.map(Rc::new), Some(Rc::new(dweight)), Some(Rc::new(dbias))]);
+            return Ok(smallvec![dx.map(Rc::new), Some(Rc::new(dweight)), Some(Rc::new(dbias))]);
         }
         let layout = layout.by_lane();
         let sums = self.room(layout.sums())?;
@@ -302,7 +306,7 @@ impl GpuOps {
             self.launch(Kernel::NormBackApply, for_each(layout.values()), &given)?;
             dx = Some(Rc::new(room));
         }
-        Ok(vec![dx, Some(Rc::new(back.dweight)), Some(Rc::new(back.dbias))])
+        Ok(smallvec![dx, Some(Rc::new(back.dweight)), Some(Rc::new(back.dbias))])
     }
 
     /// Gradients from the sums over the parts of `layout`; `rows` values of each channel were normalised.

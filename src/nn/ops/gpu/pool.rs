@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
+use smallvec::smallvec;
+
 use super::GpuOps;
-use super::node::{at, block, count, for_each, size, values};
+use super::node::{all, at, block, count, for_each, size, values};
 use crate::nn::geometry::{Chw, Pool2d};
 use crate::nn::gpu::{Given, Kernel};
 use crate::nn::ops::{Dims, OpError, Tensor};
@@ -46,16 +48,16 @@ impl GpuOps {
         assert_eq!(x.columns(), pool.input.len(), "max_pool2d: images of another shape");
         let (len, window) = (n * pool.output().len(), window(&pool, is_maps(x)));
         let (y, winners) = (self.room(len)?, self.room(len)?);
-        let given = [&[count(len)], &window[..], &[at(x), block(&y), block(&winners)]].concat();
+        let given = all(&[&[count(len)], &window[..], &[at(x), block(&y), block(&winners)]]);
         self.launch(Kernel::MaxPool, for_each(len), &given)?;
         let y = self.wrap(y, like(x, pool.output()));
         Ok(self.record(&[x], y, move |ops, dy, _| {
             let len = n * pool.input.len();
             let dx = ops.room(len)?;
             let given =
-                [&[count(len)], &window[..], &[block(&winners), block(&dy), block(&dx)]].concat();
+                all(&[&[count(len)], &window[..], &[block(&winners), block(&dy), block(&dx)]]);
             ops.launch(Kernel::MaxPoolBack, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 
@@ -64,15 +66,15 @@ impl GpuOps {
         assert_eq!(x.columns(), pool.input.len(), "avg_pool2d: images of another shape");
         let (len, window) = (n * pool.output().len(), window(&pool, is_maps(x)));
         let y = self.room(len)?;
-        let given = [&[count(len)], &window[..], &[at(x), block(&y)]].concat();
+        let given = all(&[&[count(len)], &window[..], &[at(x), block(&y)]]);
         self.launch(Kernel::MeanPool, for_each(len), &given)?;
         let y = self.wrap(y, like(x, pool.output()));
         Ok(self.record(&[x], y, move |ops, dy, _| {
             let len = n * pool.input.len();
             let dx = ops.room(len)?;
-            let given = [&[count(len)], &window[..], &[block(&dy), block(&dx)]].concat();
+            let given = all(&[&[count(len)], &window[..], &[block(&dy), block(&dx)]]);
             ops.launch(Kernel::MeanPoolBack, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 
@@ -90,7 +92,7 @@ impl GpuOps {
             let dx = ops.room(len)?;
             let given = [count(len), size(c), size(pixels), last, block(&dy), block(&dx)];
             ops.launch(Kernel::ChannelMeansBack, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 }

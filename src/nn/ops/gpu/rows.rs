@@ -2,12 +2,15 @@
 
 use std::rc::Rc;
 
+use smallvec::smallvec;
+
 use super::node::{
-    TILE_DEPTH, Turn, along, at, block, blocks, by_row, count, for_each, maybe, size, tiles,
-    values, width,
+    Back, TILE_DEPTH, Turn, all, along, at, block, blocks, by_row, count, for_each, maybe, size,
+    tiles, values, width,
 };
 use super::values::{Binary, Unary};
 use super::{GpuOps, told};
+use crate::device::Precision;
 use crate::nn::gpu::{Arg, Block, Grid, Kernel};
 use crate::nn::ops::{Dims, OpError, Ops as _, Primitive, Tensor};
 
@@ -139,14 +142,14 @@ impl GpuOps {
         let (rows, columns) = (x.rows(), x.columns());
         let shape = [size(rows), size(columns), size(usize::from(logarithm))];
         let y = Rc::new(self.room(x.len())?);
-        let given = [&shape[..], &[at(x), block(&y)]].concat();
+        let given = all(&[&shape[..], &[at(x), block(&y)]]);
         self.launch(Kernel::Softmax, by_row(rows), &given)?;
         let output = self.wrap_shared(Rc::clone(&y), x.dims);
         Ok(self.record(&[x], output, move |ops, dy, _| {
             let dx = ops.room(rows * columns)?;
-            let given = [&shape[..], &[block(&y), block(&dy), block(&dx)]].concat();
+            let given = all(&[&shape[..], &[block(&y), block(&dy), block(&dx)]]);
             ops.launch(Kernel::SoftmaxBack, by_row(rows), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 
@@ -162,7 +165,7 @@ impl GpuOps {
             let (x, y, dy) = (block(&input), block(&y), block(&dy));
             let given = [count(len), size(columns), x, y, dy, block(&dx)];
             ops.launch(Kernel::RowMaxBack, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 
@@ -188,7 +191,7 @@ impl GpuOps {
         let len = x.len();
         let y = self.wrap(self.total(&values(x), len, 1.0)?, Dims::Scalar);
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.spread(&dy, len, (0, 0), 1)?))])
+            Ok(smallvec![Some(Rc::new(ops.spread(&dy, len, (0, 0), 1)?))])
         }))
     }
 
@@ -203,7 +206,7 @@ impl GpuOps {
         let dx = self.zeros(len)?;
         let shape =
             [count(len), size(Binary::Add as usize), size(columns), size(down), size(right)];
-        let given = [&shape[..], &[block(&dx), block(y), block(&dx)]].concat();
+        let given = all(&[&shape[..], &[block(&dx), block(y), block(&dx)]]);
         self.launch(Kernel::Binary, for_each(len), &given)?;
         Ok(dx)
     }
@@ -260,7 +263,7 @@ impl GpuOps {
         let shape =
             [n, channels, wide, taps, terms, bias.map_or(1, |(_, count)| count), tile, lanes];
         let rest = [block(sums), maybe(bias.map(|(bias, _)| bias)), block(&y)];
-        let given = [&shape.map(size)[..], &rest].concat();
+        let given = all(&[&shape.map(size)[..], &rest]);
         let grid = Grid { blocks: [blocks(count, 1), 1, 1], threads: THREADS };
         self.launch(Kernel::AddParts, grid, &given)?;
         Ok(y)
@@ -283,7 +286,7 @@ impl GpuOps {
         let sums = self.column_sums(&values(x), x.rows(), columns)?;
         let y = self.wrap(sums, Dims::Rows(1, columns));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.spread(&dy, len, (0, 1), columns)?))])
+            Ok(smallvec![Some(Rc::new(ops.spread(&dy, len, (0, 1), columns)?))])
         }))
     }
 
@@ -292,14 +295,14 @@ impl GpuOps {
         let sums = self.row_sums(&values(x), x.rows(), columns)?;
         let y = self.wrap(sums, Dims::Rows(x.rows(), 1));
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.spread(&dy, len, (1, 0), columns)?))])
+            Ok(smallvec![Some(Rc::new(ops.spread(&dy, len, (1, 0), columns)?))])
         }))
     }
 
-    /// The product of two matrices, `[m, n]`, whose sums have `k` terms.
+    /// The product of two matrices, `[m, n]`, whose sums have `k` terms. Its factors are rounded to bf16 or not at all.
     fn product(
         &self,
-        product: Product,
+        (product, precision): (Product, Precision),
         (m, n, k): (usize, usize, usize),
         (a, b): (&Block, &Block),
         bias: Option<&Block>,
@@ -308,7 +311,8 @@ impl GpuOps {
             Product::Nt => Kernel::MatmulNt,
             Product::Nn => Kernel::MatmulNn,
             Product::Tn => Kernel::MatmulTn,
-        };
+        }
+        .in_precision(precision);
         // A small product would leave most of the GPU idle: its terms are cut into parts, which are added up afterwards.
         let tile = kernel.tile().expect("a product has tiles");
         let most = (MANY / tile.count(m, n)).clamp(1, k.div_ceil(LEAST_TERMS).max(1));
@@ -317,7 +321,7 @@ impl GpuOps {
         let y = self.room(parts * m * n)?;
         let own_bias = if parts == 1 { bias } else { None };
         let shape = [size(m), size(n), size(k), size(part)];
-        let given = [&shape[..], &[block(a), block(b), maybe(own_bias), block(&y)]].concat();
+        let given = all(&[&shape[..], &[block(a), block(b), maybe(own_bias), block(&y)]]);
         self.launch(kernel, tiles(kernel, [m, n, 1, parts]), &given)?;
         match parts {
             1 => Ok(y),
@@ -325,19 +329,21 @@ impl GpuOps {
         }
     }
 
+    /// A product of two tensors, of which losses are made: in single precision always.
     fn product_of(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
+        const PRECISION: Precision = Precision::Float32;
         let (m, k, n) = (a.rows(), a.columns(), b.columns());
         let (left, right) = (values(a), values(b));
-        let y = self.product(Product::Nn, (m, n, k), (&left, &right), None)?;
+        let y = self.product((Product::Nn, PRECISION), (m, n, k), (&left, &right), None)?;
         let y = self.wrap(y, Dims::Rows(m, n));
         Ok(self.record(&[a, b], y, move |ops, dy, wanted| {
-            let mut gradients = vec![None, None];
+            let mut gradients: Back = smallvec![None, None];
             if wanted[0] {
-                let da = ops.product(Product::Nt, (m, k, n), (&dy, &right), None)?;
+                let da = ops.product((Product::Nt, PRECISION), (m, k, n), (&dy, &right), None)?;
                 gradients[0] = Some(Rc::new(da));
             }
             if wanted[1] {
-                let db = ops.product(Product::Tn, (k, n, m), (&left, &dy), None)?;
+                let db = ops.product((Product::Tn, PRECISION), (k, n, m), (&left, &dy), None)?;
                 gradients[1] = Some(Rc::new(db));
             }
             Ok(gradients)
@@ -356,20 +362,26 @@ impl GpuOps {
         let (input, matrix) = (values(x), values(weight));
         let shape = (rows, outputs, features);
         let bias_values = bias.map(values);
-        let y = self.product(Product::Nt, shape, (&input, &matrix), bias_values.as_deref())?;
+        let y = self.product(
+            (Product::Nt, self.precision),
+            shape,
+            (&input, &matrix),
+            bias_values.as_deref(),
+        )?;
         let y = self.wrap(y, Dims::Rows(rows, outputs));
         let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
         Ok(self.record(&inputs, y, move |ops, dy, wanted| {
-            let mut gradients = vec![None; wanted.len()];
+            let mut gradients: Back = smallvec![None; wanted.len()];
+            let product = |product: Product, shape, factors: (&Block, &Block)| {
+                ops.product((product, ops.precision), shape, factors, None).map(Rc::new)
+            };
             if wanted[0] {
-                let shape = (rows, features, outputs);
                 gradients[0] =
-                    Some(Rc::new(ops.product(Product::Nn, shape, (&dy, &matrix), None)?));
+                    Some(product(Product::Nn, (rows, features, outputs), (&dy, &matrix))?);
             }
             if wanted[1] {
-                let shape = (outputs, features, rows);
                 gradients[1] =
-                    Some(Rc::new(ops.product(Product::Tn, shape, (&dy, &input), None)?));
+                    Some(product(Product::Tn, (outputs, features, rows), (&dy, &input))?);
             }
             if wanted.get(2) == Some(&true) {
                 gradients[2] = Some(Rc::new(ops.column_sums(&dy, rows, outputs)?));
@@ -385,7 +397,7 @@ impl GpuOps {
             Dims::Rows(columns, rows),
         );
         Ok(self.record(&[x], y, move |ops, dy, _| {
-            Ok(vec![Some(Rc::new(ops.turned(&dy, Turn::plain(1, columns, rows))?))])
+            Ok(smallvec![Some(Rc::new(ops.turned(&dy, Turn::plain(1, columns, rows))?))])
         }))
     }
 
@@ -431,7 +443,7 @@ impl GpuOps {
         }
         let y = self.wrap(y, output);
         Ok(self.record(&parts, y, move |ops, dy, wanted| {
-            let (mut start, mut gradients) = (0, Vec::with_capacity(widths.len()));
+            let (mut start, mut gradients) = (0, Back::with_capacity(widths.len()));
             for (own, wanted) in widths.iter().zip(wanted.iter()) {
                 gradients.push(match wanted {
                     false => None,
@@ -457,7 +469,7 @@ impl GpuOps {
         }
         let y = self.wrap(y, output);
         Ok(self.record(parts, y, move |ops, dy, wanted| {
-            let (mut start, mut gradients) = (0, Vec::with_capacity(lens.len()));
+            let (mut start, mut gradients) = (0, Back::with_capacity(lens.len()));
             for (len, wanted) in lens.iter().zip(wanted.iter()) {
                 gradients.push(match wanted {
                     false => None,
@@ -490,7 +502,7 @@ impl GpuOps {
             let (places, dy) = (block(&places), block(&dy));
             let given = [size(total), size(columns), places, dy, block(&dx)];
             ops.launch(Kernel::ScatterRows, for_each(total * columns), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 }

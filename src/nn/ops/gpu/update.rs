@@ -1,6 +1,7 @@
 //! Steps of optimizers.
 
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
+use smallvec::SmallVec;
 
 use super::GpuOps;
 use super::node::{at, block, count, for_each, maybe};
@@ -20,12 +21,14 @@ impl GpuOps {
     ) -> Result<(), OpError> {
         let len = value.len();
         let value = self.own(value)?;
-        let moments = moments.iter_mut().map(|it| self.own(it)).collect::<Result<Vec<_>, _>>()?;
+        let moments: SmallVec<[_; 2]> =
+            moments.iter_mut().map(|it| self.own(it)).collect::<Result<_, _>>()?;
         let moment = |at: usize| block(&moments[at]);
         // The values, the numbers of the step, the gradient, the parameter and its moments.
-        let update = |kernel, by: &[f32], moments: [Given; 2]| {
-            let own = [count(len), Given::Numbers(by), at(gradient), block(&value)];
-            self.launch(kernel, for_each(len), &[&own[..], &moments].concat())
+        let update = |kernel, by: &[f32], [first, second]: [Given; 2]| {
+            let (by, gradient, value) = (Given::Numbers(by), at(gradient), block(&value));
+            let given = [count(len), by, gradient, value, first, second];
+            self.launch(kernel, for_each(len), &given)
         };
         match rule {
             UpdateRule::Adam(AdamConfig { lr, betas, eps, weight_decay }) => {

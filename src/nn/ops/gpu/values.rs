@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
+use smallvec::smallvec;
+
 use super::GpuOps;
-use super::node::{Back, Node, at, block, count, for_each, size, values};
+use super::node::{Back, Node, all, at, block, count, for_each, size, values};
 use crate::nn::geometry::Rectifier;
 use crate::nn::gpu::{Arg, Block, Given, Kernel};
 use crate::nn::ops::{Dims, Dropout, OpError, Tensor};
@@ -102,7 +104,7 @@ impl GpuOps {
             let (x, y, dy) = (block(&input), block(&y), block(&dy));
             let given = [count(len), size(kind), Given::Numbers(&by), x, y, dy, block(&dx)];
             ops.launch(Kernel::UnaryBack, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 
@@ -117,19 +119,19 @@ impl GpuOps {
         let (len, y) = (a.len(), self.room(a.len())?);
         let (down, right) = spread.steps(columns);
         let shape = [count(len), size(binary as usize), size(columns), size(down), size(right)];
-        let given = [&shape[..], &[at(a), at(b), block(&y)]].concat();
+        let given = all(&[&shape[..], &[at(a), at(b), block(&y)]]);
         self.launch(Kernel::Binary, for_each(len), &given)?;
         let y = self.wrap(y, dims);
         let (left, right) = (values(a), values(b));
         Ok(self.record(&[a, b], y, move |ops, dy, wanted| {
             if spread == Spread::Whole && binary == Binary::Add {
-                return Ok(vec![Some(Rc::clone(&dy)), Some(dy)]);
+                return Ok(smallvec![Some(Rc::clone(&dy)), Some(dy)]);
             }
             let room = |wanted: bool| wanted.then(|| ops.room(len)).transpose();
             let (da, db) = (room(wanted[0])?, room(wanted[1])?);
             let of = |it: &Option<Block>| it.as_ref().map_or(Arg::Address(0), Block::arg).into();
             let given = [block(&left), block(&right), block(&dy), of(&da), of(&db)];
-            let given = [&shape[..], &given].concat();
+            let given = all(&[&shape[..], &given]);
             ops.launch(Kernel::BinaryBack, for_each(len), &given)?;
             let db = match (db, spread) {
                 (None, _) => None,
@@ -138,7 +140,7 @@ impl GpuOps {
                 (Some(db), Spread::Column) => Some(ops.row_sums(&db, rows, columns)?),
                 (Some(db), Spread::Number) => Some(ops.total(&db, len, 1.0)?),
             };
-            Ok::<Back, OpError>(vec![da.map(Rc::new), db.map(Rc::new)])
+            Ok::<Back, OpError>(smallvec![da.map(Rc::new), db.map(Rc::new)])
         }))
     }
 
@@ -152,7 +154,7 @@ impl GpuOps {
             let dx = ops.room(len)?;
             let given = [count(len), ceiling, block(&y), block(&dy), block(&dx)];
             ops.launch(Kernel::RectifyBack, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 
@@ -172,7 +174,7 @@ impl GpuOps {
             let dx = ops.room(len)?;
             let given = [count(len), spatial, block(&scale), block(&dy), block(&dx)];
             ops.launch(Kernel::ScalePlanes, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 
@@ -181,7 +183,7 @@ impl GpuOps {
         let scales = self.room(len)?;
         let numbers = [dropout.p, dropout.keep()].map(|it| Given::from(Arg::Float(it)));
         let key = dropout.key.words();
-        let given = [&[size(len)], &numbers[..], &[Given::Words(&key), block(&scales)]].concat();
+        let given = all(&[&[size(len)], &numbers[..], &[Given::Words(&key), block(&scales)]]);
         self.launch(Kernel::DropoutScales, for_each(len.div_ceil(WORDS)), &given)?;
         Ok(scales)
     }
@@ -194,7 +196,7 @@ impl GpuOps {
             let dx = ops.room(len)?;
             let given = [count(len), Given::Numbers(&[factor]), block(&dy), block(&dx)];
             ops.launch(Kernel::Scale, for_each(len), &given)?;
-            Ok(vec![Some(Rc::new(dx))])
+            Ok(smallvec![Some(Rc::new(dx))])
         }))
     }
 }

@@ -1,0 +1,243 @@
+// Changes of images of bytes, [height][width][channels], that keep their size, the numbers of each image having been drawn on the
+// host: to the byte what src/data/augment does there, with its operations in its order. Image k of what is changed lies at
+// rows[k] among `pixels`, or at k where there are no rows, and becomes image k of y. `count` is the number of bytes of all
+// images that are changed, and a thread is there for each of them or for each pixel.
+#include "elements.cuh"
+#include "exact.cuh"
+
+namespace augment {
+
+using exact::difference;
+using exact::product;
+using exact::quotient;
+using exact::sum;
+
+// Where an image begins.
+__device__ inline const unsigned char *image_at(const unsigned char *pixels, const int *rows, int image, int len) {
+  return pixels + (long long)(rows ? rows[image] : image) * len;
+}
+
+// Of which image a byte is, and where in it: `i` counts those of all images.
+struct ByteAt {
+  int len, image, channel, row, column;
+  __device__ inline ByteAt(int i, int height, int width, int channels) : len(height * width * channels), image(i / len) {
+    const int at = i - image * len, pixel = at / channels;
+    channel = at - pixel * channels, row = pixel / width, column = pixel - row * width;
+  }
+};
+
+// A number as a byte, cut off at its point.
+__device__ inline unsigned char byte(float value) { return (unsigned char)fminf(fmaxf(value, 0.0f), 255.0f); }
+
+// The nearest byte to a number, the even one of two.
+__device__ inline unsigned char nearest(float value) { return byte(rintf(value)); }
+
+}  // namespace augment
+
+// Each image as a window of its size sees it, of which an area is zero. `moves` has seven numbers for each image: how many rows
+// and columns the window lies lower and further right, whether left is right in the image, first row and column of the area, and
+// those after its last.
+KERNEL(move_images)(long long count, int height, int width, int channels, const int *rows, const unsigned char *pixels,
+                    const int *moves, unsigned char *y) {
+  const int i = element();
+  if (i >= count) return;
+  const augment::ByteAt at(i, height, width, channels);
+  const int *move = moves + at.image * 7;
+  const int from_row = at.row + move[0], from_column = at.column + move[1];
+  const bool is_inside = from_row >= 0 && from_row < height && from_column >= 0 && from_column < width;
+  const bool is_blank = at.row >= move[3] && at.column >= move[4] && at.row < move[5] && at.column < move[6];
+  if (is_blank || !is_inside) {
+    y[i] = 0;
+    return;
+  }
+  const int place = from_row * width + (move[2] ? width - 1 - from_column : from_column);
+  y[i] = augment::image_at(pixels, rows, at.image, at.len)[place * channels + at.channel];
+}
+REGISTER(move_images)
+
+// Each image turned about its middle: a thread for each of the `count` pixels. `turns` has the sine and the cosine for each image.
+KERNEL(turn_images)(long long count, int height, int width, int channels, const int *rows, const unsigned char *pixels,
+                    const double *turns, unsigned char *y) {
+  using namespace augment;
+  const int i = element();
+  if (i >= count) return;
+  const int plane = height * width, image = i / plane, at = i - image * plane, row = at / width, column = at - row * width;
+  const double sine = turns[image * 2], cosine = turns[image * 2 + 1];
+  const double middle_y = (height - 1.0) / 2.0, middle_x = (width - 1.0) / 2.0;
+  const double down = row - middle_y, right = column - middle_x;
+  const double from_x = sum(difference(product(cosine, right), product(sine, down)), middle_x);
+  const double from_y = sum(sum(product(sine, right), product(cosine, down)), middle_y);
+  const double left = floor(from_x), top = floor(from_y);
+  const float x = (float)difference(from_x, left), above = (float)difference(from_y, top);
+  const float x_rest = difference(1.0f, x), above_rest = difference(1.0f, above);
+  const int first_row = (int)top, first_column = (int)left;
+  const unsigned char *from = image_at(pixels, rows, image, plane * channels);
+  for (int channel = 0; channel < channels; channel++) {
+    float found[2];
+    UNROLL for (int k = 0; k < 2; k++) {
+      const int from_row = first_row + k;
+      const bool has_row = from_row >= 0 && from_row < height;
+      const unsigned char *beside = from + ((long long)from_row * width + first_column) * channels + channel;
+      const float near = has_row && first_column >= 0 && first_column < width ? beside[0] : 0.0f;
+      const float far = has_row && first_column + 1 >= 0 && first_column + 1 < width ? beside[channels] : 0.0f;
+      found[k] = sum(product(near, x_rest), product(far, x));
+    }
+    y[(long long)i * channels + channel] = nearest(sum(product(found[0], above_rest), product(found[1], above)));
+  }
+}
+REGISTER(turn_images)
+
+// What each row and then each column of an image is made of that shows a part of it: a thread for each, and four numbers, the first row
+// or column that it is made of, and the weights of that one and the next two. `areas` has first row, first column, rows and columns
+// of the part of each image.
+KERNEL(enlarge_taps)(int images, int height, int width, const int *areas, float *taps) {
+  using namespace augment;
+  const int i = element(), lines = height + width, image = i / lines, line = i - image * lines;
+  if (image >= images) return;
+  const bool is_column = line >= height;
+  const int at = is_column ? line - height : line, begin = areas[image * 4 + is_column], from = areas[image * 4 + 2 + is_column];
+  const double scale = quotient((double)from, (double)(is_column ? width : height));
+  const double centre = product(at + 0.5, scale);
+  // A triangle as wide as two pixels of the part, which is not larger than the image.
+  const int first = (int)fmax(sum(difference(centre, 1.0), 0.5), 0.0), end = min((int)sum(sum(centre, 1.0), 0.5), from);
+  double raw[3], total = 0.0;
+  UNROLL for (int k = 0; k < 3; k++) {
+    raw[k] = first + k < end ? fmax(difference(1.0, fabs(difference(first + k + 0.5, centre))), 0.0) : 0.0;
+    total = sum(total, raw[k]);
+  }
+  taps[i * 4] = (float)(begin + first);
+  UNROLL for (int k = 0; k < 3; k++) taps[i * 4 + 1 + k] = (float)quotient(raw[k], total);
+}
+REGISTER(enlarge_taps)
+
+// A part of each image at its size, by `taps` as enlarge_taps gives them.
+KERNEL(enlarge_images)(long long count, int height, int width, int channels, const int *rows, const unsigned char *pixels,
+                       const float *taps, unsigned char *y) {
+  using namespace augment;
+  const int i = element();
+  if (i >= count) return;
+  const ByteAt at(i, height, width, channels);
+  const float *down = taps + ((long long)at.image * (height + width) + at.row) * 4;
+  const float *right = down + (height - at.row + at.column) * 4;
+  const unsigned char *from = image_at(pixels, rows, at.image, at.len) + at.channel;
+  const int first_row = (int)down[0], first_column = (int)right[0];
+  float value = 0.0f;
+  UNROLL for (int k = 0; k < 3; k++) {
+    // A weight of zero may stand for a row or a column that is not there; with any other it would add nothing either.
+    if (down[1 + k] == 0.0f) continue;
+    float wide = 0.0f;
+    UNROLL for (int j = 0; j < 3; j++) {
+      if (right[1 + j] == 0.0f) continue;
+      const unsigned char found = from[((long long)(first_row + k) * width + first_column + j) * channels];
+      wide = sum(wide, product(right[1 + j], (float)found));
+    }
+    value = sum(value, product(down[1 + k], wide));
+  }
+  y[i] = nearest(value);
+}
+REGISTER(enlarge_images)
+
+namespace augment {
+
+// A pixel, in one channel or in three.
+struct Pixel {
+  unsigned char v[3];
+};
+
+__device__ inline Pixel load_pixel(const unsigned char *from, int channels) {
+  return {{from[0], channels == 3 ? from[1] : (unsigned char)0, channels == 3 ? from[2] : (unsigned char)0}};
+}
+
+__device__ inline void store_pixel(unsigned char *to, const Pixel &pixel, int channels) {
+  to[0] = pixel.v[0];
+  if (channels == 3) to[1] = pixel.v[1], to[2] = pixel.v[2];
+}
+
+// Its luma (ITU-R BT.601), cut off at its point.
+__device__ inline float gray(const Pixel &pixel, int channels) {
+  if (channels != 3) return pixel.v[0];
+  const float red = product(0.2989f, pixel.v[0]), green = product(0.587f, pixel.v[1]), blue = product(0.114f, pixel.v[2]);
+  return floorf(sum(sum(red, green), blue));
+}
+
+// Each value away from `other` by a factor.
+__device__ inline void blend(Pixel &pixel, float other, float factor) {
+  const float share = product(difference(1.0f, factor), other);
+  UNROLL for (int k = 0; k < 3; k++) pixel.v[k] = byte(sum(product(factor, (float)pixel.v[k]), share));
+}
+
+// Turns the hue by way of HSV.
+__device__ inline void turn_hue(Pixel &pixel, float turn) {
+  const float red = quotient(pixel.v[0], 255.0f), green = quotient(pixel.v[1], 255.0f), blue = quotient(pixel.v[2], 255.0f);
+  const float largest = fmaxf(fmaxf(red, green), blue), range = difference(largest, fminf(fminf(red, green), blue));
+  if (range == 0.0f) return;
+  const float sector = largest == red     ? quotient(difference(green, blue), range)
+                       : largest == green ? sum(2.0f, quotient(difference(blue, red), range))
+                                          : sum(4.0f, quotient(difference(red, green), range));
+  const float turned = sum(quotient(sector, 6.0f), turn);
+  // What is left of it after whole turns, which is exact but for the turn that a negative rest is brought up by.
+  const float rest = difference(turned, truncf(turned));
+  const float at = product(rest < 0.0f ? sum(rest, 1.0f) : rest, 6.0f);
+  const float saturation = quotient(range, largest), part = difference(at, floorf(at));
+  const float low = product(largest, difference(1.0f, saturation));
+  const float falling = product(largest, difference(1.0f, product(saturation, part)));
+  const float rising = product(largest, difference(1.0f, product(saturation, difference(1.0f, part))));
+  float r = largest, g = low, b = falling;
+  switch ((int)floorf(at) % 6) {
+    case 0: r = largest, g = rising, b = low; break;
+    case 1: r = falling, g = largest, b = low; break;
+    case 2: r = low, g = largest, b = rising; break;
+    case 3: r = low, g = falling, b = largest; break;
+    case 4: r = rising, g = low, b = largest; break;
+  }
+  const float scale = 256.0f - 1e-3f;
+  pixel = {{byte(product(r, scale)), byte(product(g, scale)), byte(product(b, scale))}};
+}
+
+constexpr int BRIGHTNESS = 1, CONTRAST = 2, SATURATION = 3, HUE = 4;
+
+// The step of this kind and number, which needs the mean gray only to change the contrast.
+__device__ inline void recolor(Pixel &pixel, int kind, float number, float mean, int channels) {
+  if (kind == BRIGHTNESS) blend(pixel, 0.0f, number);
+  else if (kind == CONTRAST) blend(pixel, mean, number);
+  else if (kind == SATURATION && channels == 3) blend(pixel, gray(pixel, channels), number);
+  else if (kind == HUE && channels == 3) turn_hue(pixel, number);
+}
+
+}  // namespace augment
+
+// The colours of each image changed in up to four steps: a block of 256 threads for each image, of `plane` pixels in one channel or in
+// three. `steps` has a kind and the bits of a number for each of the four; of each kind there is one at most.
+KERNEL_BOUNDED(recolor_images, 256)(int plane, int channels, const int *rows, const unsigned char *pixels, const int *steps,
+                                    unsigned char *y) {
+  using namespace augment;
+  __shared__ double sums[256];
+  const int image = blockIdx.x, len = plane * channels;
+  const unsigned char *from = image_at(pixels, rows, image, len);
+  unsigned char *to = y + (long long)image * len;
+  const int *own = steps + image * 8;
+  int contrast = 0;
+  while (contrast < 4 && own[contrast * 2] != CONTRAST) contrast++;
+  // A sum of whole numbers, which is exact in any order.
+  double gray_sum = 0.0;
+  for (int at = threadIdx.x; at < plane; at += 256) {
+    Pixel pixel = load_pixel(from + at * channels, channels);
+    for (int k = 0; k < contrast; k++) recolor(pixel, own[k * 2], as_float(own[k * 2 + 1]), 0.0f, channels);
+    store_pixel(to + at * channels, pixel, channels);
+    gray_sum += gray(pixel, channels);
+  }
+  if (contrast == 4) return;
+  sums[threadIdx.x] = gray_sum;
+  for (int half = 128; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+  }
+  __syncthreads();
+  const float mean = (float)quotient(sums[0], (double)plane);
+  for (int at = threadIdx.x; at < plane; at += 256) {
+    Pixel pixel = load_pixel(to + at * channels, channels);
+    for (int k = contrast; k < 4; k++) recolor(pixel, own[k * 2], as_float(own[k * 2 + 1]), mean, channels);
+    store_pixel(to + at * channels, pixel, channels);
+  }
+}
+REGISTER(recolor_images)

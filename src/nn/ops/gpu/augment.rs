@@ -1,0 +1,144 @@
+//! Changes of images that stay on the GPU: each kind is a kernel that reads the bytes of all images of a batch and writes others.
+
+use super::GpuOps;
+use super::input::Pixels;
+use super::node::{all, block, blocks, count, for_each, size};
+use crate::nn::geometry::Chw;
+use crate::nn::gpu::{Block, Given, Grid, Kernel};
+use crate::nn::ops::{Area, ColorChange, OpError, PixelChanges, Shift};
+
+/// Numbers that `move_images` takes per image.
+const MOVE: usize = 7;
+/// Numbers that `enlarge_taps` gives per row and column.
+const TAP: usize = 4;
+/// Threads of `recolor_images`.
+const RECOLOR: u32 = 256;
+
+impl GpuOps {
+    /// Images of bytes after changes, one image after the other; nothing where there are no changes.
+    ///
+    /// # Panics
+    /// When there is not a change of each kind for each image.
+    pub(super) fn changed_pixels(
+        &self,
+        pixels: Pixels,
+        (images, shape): (usize, Chw),
+        changes: &[PixelChanges],
+    ) -> Result<Option<Block>, OpError> {
+        let mut newest: Option<Block> = None;
+        for changes in changes {
+            assert_eq!(changes.len(), images, "a change for each image");
+            let changed = self.room_for_bytes(images * shape.len())?;
+            let from = match &newest {
+                Some(newest) => self.found(Pixels::Sent(block(newest))),
+                None => self.found(pixels),
+            };
+            self.change(from, &changed, (images, shape), changes)?;
+            newest = Some(changed);
+        }
+        Ok(newest)
+    }
+
+    fn change(
+        &self,
+        [rows, from]: [Given; 2],
+        into: &Block,
+        (images, shape): (usize, Chw),
+        changes: &PixelChanges,
+    ) -> Result<(), OpError> {
+        let Chw { channels, height, width } = shape;
+        // A thread for each of `of`, with the numbers that were drawn.
+        let changed = |kernel: Kernel, of: usize, drawn: Given| {
+            let shape = [height, width, channels].map(size);
+            let given = all(&[&[count(of)], &shape[..], &[rows, from, drawn, block(into)]]);
+            self.launch(kernel, for_each(of), &given)
+        };
+        let bytes = images * shape.len();
+        let moved = |moves: Vec<[i32; MOVE]>| {
+            changed(Kernel::MoveImages, bytes, Given::Places(moves.as_flattened()))
+        };
+        match changes {
+            PixelChanges::Flip(each) => {
+                moved(each.iter().map(|flips| [0, 0, i32::from(*flips), 0, 0, 0, 0]).collect())
+            }
+            PixelChanges::Shift(each) => {
+                let by = |by: isize| i32::try_from(by).expect("a few thousand pixels");
+                let each = each.iter();
+                moved(
+                    each.map(|Shift { down, right }| [by(*down), by(*right), 0, 0, 0, 0, 0])
+                        .collect(),
+                )
+            }
+            PixelChanges::Blank(each) => {
+                let of = |it: &Area| {
+                    let last = (it.top + it.height, it.left + it.width);
+                    [0, 0, 0, side(it.top), side(it.left), side(last.0), side(last.1)]
+                };
+                moved(each.iter().map(of).collect())
+            }
+            PixelChanges::Turn(each) => {
+                let halves = |it: f64| [it.to_bits() as u32, (it.to_bits() >> 32) as u32];
+                let each = each.iter().flat_map(|it| [it.sin, it.cos]).flat_map(halves);
+                let turns: Vec<u32> = each.collect();
+                changed(Kernel::TurnImages, bytes / channels, Given::Words(&turns))
+            }
+            PixelChanges::Enlarge(each) => {
+                let of = |it: &Area| [it.top, it.left, it.height, it.width].map(side);
+                let areas: Vec<[i32; 4]> = each.iter().map(of).collect();
+                let lines = images * (height + width);
+                let taps = self.room(lines * TAP)?;
+                let areas = Given::Places(areas.as_flattened());
+                let given = [size(images), size(height), size(width), areas, block(&taps)];
+                self.launch(Kernel::EnlargeTaps, for_each(lines), &given)?;
+                changed(Kernel::EnlargeImages, bytes, block(&taps))
+            }
+            PixelChanges::Recolor(each) => {
+                let steps: Vec<u32> = each.iter().flatten().flat_map(|it| step(*it)).collect();
+                let shape = [shape.area(), channels].map(size);
+                let lists = [rows, from, Given::Words(&steps), block(into)];
+                let grid = Grid { blocks: [blocks(images, 1), 1, 1], threads: RECOLOR };
+                self.launch(Kernel::RecolorImages, grid, &all(&[&shape[..], &lists]))
+            }
+        }
+    }
+}
+
+/// A place along an image's side.
+fn side(at: usize) -> i32 {
+    i32::try_from(at).expect("images are smaller")
+}
+
+/// A step of `recolor_images`: its kind and the bits of its number.
+fn step(change: Option<ColorChange>) -> [u32; 2] {
+    match change {
+        None => [0, 0],
+        Some(ColorChange::Brightness(factor)) => [1, factor.to_bits()],
+        Some(ColorChange::Contrast(factor)) => [2, factor.to_bits()],
+        Some(ColorChange::Saturation(factor)) => [3, factor.to_bits()],
+        Some(ColorChange::Hue(turn)) => [4, turn.to_bits()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// nvcc joins a product and a sum after it unless it is told not to, which the stand-in's compiler never does.
+    #[test]
+    fn kernels_that_give_the_bytes_of_the_host_join_no_operations() {
+        let text = include_str!("../../gpu/kernels/kernels.ptx");
+        for kernel in [
+            Kernel::MoveImages,
+            Kernel::TurnImages,
+            Kernel::EnlargeTaps,
+            Kernel::EnlargeImages,
+            Kernel::RecolorImages,
+        ] {
+            let entry = format!(".visible .entry {}(", kernel.name());
+            let (_, rest) = text.split_once(&entry).unwrap();
+            let body = rest.split(".visible .entry").next().unwrap();
+            assert!(body.contains("ret;") && !body.contains("fma."), "{}", kernel.name());
+        }
+        assert!(text.contains("fma.rn.f32"), "others do");
+    }
+}
