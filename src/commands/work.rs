@@ -107,26 +107,36 @@ fn begin_anew(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<SharedR
     let text = run.plan()?;
     let trials = super::of_text(&text, &run.record.file, super::all_trials)?;
     outside::check(&trials.trials, &args.options.backend)?;
-    let (program, runner) = (shared_run::program()?, env!("CARGO_PKG_VERSION").to_owned());
+    let program = shared_run::program()?;
     let own = dispatch::backend(trials.trials[0].pipeline.device);
     let backend = args.options.backend.backend.as_deref().unwrap_or(&own);
-    // As another worker with `--anew` may have begun it a moment ago.
-    if program == run.record.program && run.backend()?.is_none_or(|settled| settled == backend) {
+    // Another worker with `--anew` may have begun it a moment ago, or do so now.
+    let is_begun = |run: &SharedRun| -> Result<bool, Error> {
+        let is_its = |settled: String| settled == backend;
+        Ok(program == run.record.program && run.backend()?.is_none_or(is_its))
+    };
+    if is_begun(run)? {
         run.take_up()?;
         return Ok(run.clone());
     }
-    let workers = store.workers(run)?;
-    if !workers.is_empty() {
-        return Err(Error::Missing(format!(
+    let (workers, site) = (store.workers(run)?, run.site()?);
+    let left = match workers.len() {
+        0 => store.forget_run(run).map_err(Error::from),
+        count => Err(Error::Missing(format!(
             "{} of run {} are left: `--anew` must wait until `{}` has ended them",
-            counted(workers.len()),
+            counted(count),
             run.id,
             command(store.root(), run, "stop", &[])
-        )));
+        ))),
+    };
+    if let Err(error) = left {
+        return match store.shared_run(&run.id)? {
+            Some(begun) if is_begun(&begun)? => Ok(begun),
+            Some(_) | None => Err(error),
+        };
     }
-    let record = RunRecord { program, runner, ..run.record.clone() };
-    let site = run.site()?;
-    store.forget_run(run)?;
+    let runner = env!("CARGO_PKG_VERSION").to_owned();
+    let record = RunRecord { program: program.clone(), runner, ..run.record.clone() };
     let begun = store.register_run(&run.id, &text, &record)?;
     if let Some(site) = site {
         begun.put_site(&site)?;

@@ -283,7 +283,7 @@ fn a_worker_leaves_with_0_when_nothing_was_ready_for_long() {
     assert!(runner(root, &["stop", "photos.toml"]).status.success());
     event(&mut lines, |event| event["event"] == "run_finished");
     assert!(first.wait().unwrap().success());
-    for wrong in ["1", "m", "-1s", "1d"] {
+    for wrong in ["1", "m", "-1s", "1w"] {
         assert_eq!(output(&mut worker(root, &["--idle", wrong])).status.code(), Some(2), "{wrong}");
     }
 }

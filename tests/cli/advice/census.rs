@@ -142,7 +142,7 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
     ),
     (
         "a machine with a GPU must join a run for processors",
-        &["; with `--backend '{}'` a worker can"],
+        &["; with `--backend '{backend}'` a worker can"],
     ),
     (
         "another runner must come in between at the right moment",
