@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Eight trainings of some seconds each on one store: by one process, and by two that share the work, each with one thread.
-# Alternates the two, in fresh stores, and prints the seconds and how many stages each process began.
+# Eight trainings of some seconds each on one store: by one process with one stage at a time and with two (`--jobs`), and by two
+# and four processes that share the work, each with one thread. Alternates the four, in fresh stores, and prints the seconds and
+# how many stages each process began.
 #
 #   benches/share.sh [ROUNDS]   # 3 rounds by default; needs a release build, or RUNNER=PROGRAM
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 rounds=${1:-3}
 runner=$(realpath "${RUNNER:-target/release/runner}")
@@ -37,26 +39,33 @@ on = ["digits.test"]
 axes = { "stages.net.seed" = { from = 1, to = 8, step = 1 } }
 TOML
 
-# sweep STORE NAME
+# sweep STORE NAME JOBS
 sweep() {
-  "$runner" sweep share.toml --threads 1 --jobs 1 --json --store "$1" --results "$1-$2" >"$1-$2.events" 2>"$1-$2.log"
+  "$runner" sweep share.toml --threads "$3" --jobs "$3" --json --store "$1" --results "$1-$2" >"$1-$2.events" 2>"$1-$2.log"
 }
 
 begun() { grep -c '"event":"task_started"' "$1" || true; }
 
+# shared STORE JOBS NAME... : the seconds until all processes with these names have ended
+shared() {
+  local store=$1 jobs=$2 began=$EPOCHREALTIME name
+  shift 2
+  local -a processes=()
+  for name in "$@"; do sweep "$store" "$name" "$jobs" & processes+=($!); done
+  for name in "${processes[@]}"; do wait "$name"; done
+  awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'
+}
+
 for round in $(seq "$rounds"); do
-  began=$EPOCHREALTIME
-  sweep "one$round" a
-  one=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
-  began=$EPOCHREALTIME
-  sweep "two$round" a & first=$!
-  sweep "two$round" b & second=$!
-  wait "$first" "$second"
-  two=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
-  for name in a b; do
-    cmp "one$round-a/share/latest/trials.csv" "two$round-$name/share/latest/trials.csv"
-    diff -r -x timings.csv "one$round-a/share/latest/trials" "two$round-$name/share/latest/trials"
+  one=$(shared "one$round" 1 a)
+  jobs=$(shared "jobs$round" 2 a)
+  two=$(shared "two$round" 1 a b)
+  four=$(shared "four$round" 1 a b c d)
+  for results in "jobs$round-a" "two$round-"{a,b} "four$round-"{a,b,c,d}; do
+    cmp "one$round-a/share/latest/trials.csv" "$results/share/latest/trials.csv"
+    diff -r -x timings.csv "one$round-a/share/latest/trials" "$results/share/latest/trials"
   done
-  echo "round $round: one process $one s; two processes $two s, which began $(begun "two$round-a.events") and" \
-    "$(begun "two$round-b.events") stages; equal results"
+  echo "round $round: one process $one s; with --jobs 2 $jobs s; two processes $two s, which began" \
+    "$(begun "two$round-a.events") and $(begun "two$round-b.events") stages; four $four s, which began" \
+    "$(for name in a b c d; do begun "four$round-$name.events"; done | xargs); equal results"
 done

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -49,8 +50,10 @@ pub struct WorkerPool<'a> {
     /// Told what there is to say.
     pub say: &'a (dyn Fn(String) + Sync),
     demand: Mutex<Wanted>,
-    /// Logs that were there before this process asked for workers.
+    /// Logs that were there before this process asked for workers: those of an earlier driver's.
     earlier: HashSet<PathBuf>,
+    /// The workers that had come to work before.
+    earlier_lives: HashSet<String>,
     /// Set once the run needs no workers any more.
     is_done: AtomicBool,
 }
@@ -76,7 +79,7 @@ struct ClassWorkers {
     /// How many of those that the queue has started have stopped giving signs of life: their machine is dead or stands
     /// still, whatever the queue says.
     silent: u32,
-    /// How many were asked for in all, where the queue cannot be asked.
+    /// How many were asked for in all, but for those that were taken back.
     ordered: u32,
 }
 
@@ -88,8 +91,11 @@ impl<'a> WorkerPool<'a> {
         say: &'a (dyn Fn(String) + Sync),
     ) -> Self {
         let logs = fs::read_dir(&order.logs).into_iter().flatten().flatten();
-        let (earlier, demand) = (logs.map(|it| it.path()).collect(), Mutex::default());
-        Self { site, store, run, order, say, demand, earlier, is_done: AtomicBool::new(false) }
+        let earlier = logs.map(|it| it.path()).collect();
+        // What cannot be read is found again when it is read next.
+        let earlier_lives = run.begun_lives().unwrap_or_default();
+        let (demand, is_done) = (Mutex::default(), AtomicBool::new(false));
+        Self { site, store, run, order, say, demand, earlier, earlier_lives, is_done }
     }
 
     /// The run needs no workers any more: those that were not started yet are to be taken back.
@@ -190,8 +196,8 @@ struct Tending<'a> {
     said: BTreeMap<&'static str, String>,
     /// Machines that are of no use.
     exclude: BTreeSet<String>,
-    /// Whether workers of this run were asked for by this process.
-    has_ordered: bool,
+    /// How many orders for workers of this run were taken from this process.
+    orders: u32,
 }
 
 impl<'a> Tending<'a> {
@@ -208,7 +214,7 @@ impl<'a> Tending<'a> {
             next_count: now,
             said: BTreeMap::new(),
             exclude: BTreeSet::new(),
-            has_ordered: false,
+            orders: 0,
         }
     }
 
@@ -297,8 +303,8 @@ impl<'a> Tending<'a> {
         if self.pool.site.engine.replaces() {
             match self.pool.site.engine.cancel(&self.names, Which::Pending) {
                 Ok(()) => self.standing.iter_mut().for_each(|it| {
-                    it.since = 0;
-                    it.queue.iter_mut().for_each(|queue| queue.pending = 0);
+                    let pending = it.queue.as_mut().map_or(0, |it| mem::take(&mut it.pending));
+                    it.ordered = it.ordered.saturating_sub(pending + mem::take(&mut it.since));
                 }),
                 Err(said) => {
                     self.say("queue", format!("the queue does not take workers back: {said}"));
@@ -392,9 +398,9 @@ impl<'a> Tending<'a> {
             let exclude = self.exclude.iter().cloned().collect();
             let order =
                 Order { exclude, ..self.pool.order.of_class(engine.as_ref(), class, at_once) };
-            self.has_ordered = true;
             match engine.submit(&order) {
                 Ok(()) => {
+                    self.orders += 1;
                     let standing = &mut self.standing[at];
                     standing.since += order.at_once;
                     standing.ordered += order.lives;
@@ -422,7 +428,7 @@ impl<'a> Tending<'a> {
 
     /// What to say of workers that are of no use, if there are too many of them and no others.
     fn useless(&mut self) -> Result<Option<String>, Error> {
-        if !self.has_ordered {
+        if self.orders == 0 {
             return Ok(None);
         }
         let has_workers = !self.pool.store.workers(self.pool.run)?.is_empty();
@@ -433,6 +439,14 @@ impl<'a> Tending<'a> {
                  have it use other machines, or give the site their `backend`",
                 nodes.join(", ")
             )));
+        }
+        if let Some(said) = self.without_a_trace()? {
+            // A queue that was restarted may have forgotten an order.
+            if self.orders > 1 {
+                return Ok(Some(said));
+            }
+            self.say("silent", said);
+            return Ok(None);
         }
         let (ended, log) = self.ended_early()?;
         let Some(log) = log else { return Ok(None) };
@@ -448,6 +462,35 @@ impl<'a> Tending<'a> {
         )))
     }
 
+    /// What to say where all workers that were asked for have ended, and none has come to work or left a log.
+    fn without_a_trace(&self) -> Result<Option<String>, Error> {
+        let pool = self.pool;
+        let gone = |it: &ClassWorkers| {
+            let queue = it.queue.as_ref().filter(|_| it.since == 0)?;
+            Some(it.ordered.saturating_sub(queue.pending + queue.running))
+        };
+        let gone: u32 = self.standing.iter().filter_map(gone).sum();
+        let begun = pool.run.begun_lives()?;
+        let has_begun = begun.iter().any(|life| !pool.earlier_lives.contains(life));
+        if gone < FAILED_LIVES as u32 || has_begun || self.new_logs().next().is_some() {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "{} ended before they came to work, and left no log in {}: the machines of the queue must see the store and \
+             the folder {} at these paths; `--store` names a store elsewhere",
+            counted(gone),
+            pool.order.logs.display(),
+            pool.order.folder.display()
+        )))
+    }
+
+    /// The logs of workers that this process has asked for.
+    fn new_logs(&self) -> impl Iterator<Item = fs::DirEntry> {
+        let pool = self.pool;
+        let all = fs::read_dir(&pool.order.logs).into_iter().flatten().flatten();
+        all.filter(|entry| !pool.earlier.contains(&entry.path()))
+    }
+
     /// How many workers have ended, as far as that is certain, of those that did not come to work; and the newest log of
     /// them. A log alone does not say that its worker has ended: it may be setting up.
     fn ended_early(&self) -> Result<(usize, Option<PathBuf>), Error> {
@@ -455,11 +498,10 @@ impl<'a> Tending<'a> {
         let (folder, begun) = (&pool.order.logs, pool.run.begun_lives()?);
         let now = crate::system::now_in(folder).unwrap_or_else(|_| SystemTime::now());
         let (mut silent, mut stands_still) = (Vec::new(), 0);
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        for entry in self.new_logs() {
             let path = entry.path();
             let life = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log"));
-            // Logs of an earlier driver's workers are not of this one's.
-            if life.is_none_or(|life| begun.contains(life)) || pool.earlier.contains(&path) {
+            if life.is_none_or(|life| begun.contains(life)) {
                 continue;
             }
             let Ok(found) = entry.metadata() else { continue };

@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdout, Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use runner::nn::kernels::isa::Isa;
 use serde_json::Value;
 
 use crate::binary::{files, lasting, left_out, text};
@@ -274,21 +275,82 @@ fn an_order_that_came_through_although_slurm_did_not_say_so_is_not_repeated() {
 #[test]
 fn a_worker_that_never_starts_is_shown_with_the_reason_and_limits_are_kept() {
     let Some(cluster) = Cluster::start(&["MaxArraySize=10"]) else { return };
+    for (class, reason) in [
+        ("cpus = 64", "PartitionConfig"),
+        ("cpus = 1\ntime = '9h'\noptions = ['--partition=short']", "PartitionTimeLimit"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        with_sweep(root, "");
+        let of_site = format!("engine = 'slurm'\n[workers.cpu]\nlives = 64\n{class}\n");
+        site(root, "slurm", &of_site);
+        let (child, mut lines) = drive(&cluster, root, "run", &[]);
+        let asked = hears(&mut lines, "asked for");
+        assert_eq!(asked, "asked for 9 workers of class `cpu`, 1 at a time");
+        let told = hears(&mut lines, "not started");
+        assert_eq!(told, format!("0 workers at work, 9 not started ({reason})"));
+        let term = Command::new("kill").arg(child.id().to_string()).status();
+        assert!(term.unwrap().success());
+        assert_eq!(ended(child, lines).0, Some(130));
+        let (id, _) = shared(root);
+        assert!(cluster.runner(root, &["stop", &id, "--now"]).status.success());
+        assert_eq!(cluster.slurm(&["squeue", "--noheader"]), "");
+    }
+}
+
+#[test]
+fn a_store_that_the_nodes_do_not_see_ends_the_driver_with_its_path_and_a_worker_with_that_of_its_node() {
+    let Some(cluster) = Cluster::of_mortals(&[]) else { return };
+    let home = tempfile::tempdir().unwrap();
+    let root = &home.path().join("project");
+    fs::create_dir(root).unwrap();
+    with_sweep(root, "");
+    workers(root, "lives = 4");
+    for node in ["node1", "node2"] {
+        cluster.tell(&["node-hide", node, &home.path().display().to_string()]);
+    }
+    let driven = output(&mut cluster.driver(root, "run", &[]));
+    assert_eq!(driven.status.code(), Some(3), "{}", text(&driven.stderr));
+    let (id, folder) = shared(root);
+    let said = text(&driven.stderr);
+    let lives = fs::canonicalize(folder).unwrap().join("lives");
+    let told = format!("ended before they came to work, and left no log in {}", lives.display());
+    assert!(said.contains(&told), "{said}");
+    let project = fs::canonicalize(root).unwrap();
+    assert!(said.contains(&format!("the folder {} at these paths", project.display())), "{said}");
+    let own = assert_cmd::cargo::cargo_bin("runner").display().to_string();
+    let store = project.join(".runner").display().to_string();
+    let worker = ["srun", "--nodelist=node2", "--chdir=/", &own, "work", &id, "--store", &store];
+    let mut command = Command::new(worker[0]);
+    let worker = command.args(&worker[1..]).env("SLURM_CONF", cluster.conf()).output().unwrap();
+    let said = text(&worker.stderr);
+    assert!(said.contains(&format!("no store `{store}` on node2")), "{said}");
+}
+
+#[test]
+fn a_node_of_another_backend_is_named_and_gets_no_more_workers() {
+    if Isa::best() != Isa::Avx512 {
+        left_out("this processor has no AVX-512, and so no second backend that it computes by");
+        return;
+    }
+    let Some(cluster) = Cluster::of_mortals(&[]) else { return };
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    with_sweep(root, "");
-    site(root, "slurm", "engine = 'slurm'\n[workers.cpu]\ncpus = 64\nlives = 64\n");
-    let (child, mut lines) = drive(&cluster, root, "run", &[]);
-    let asked = hears(&mut lines, "asked for");
-    assert_eq!(asked, "asked for 9 workers of class `cpu`, 1 at a time");
-    let reason = hears(&mut lines, "not started");
-    assert_eq!(reason, "0 workers at work, 9 not started (PartitionConfig)");
-    let term = Command::new("kill").arg(child.id().to_string()).status();
-    assert!(term.unwrap().success());
-    assert_eq!(ended(child, lines).0, Some(130));
-    let (id, _) = shared(root);
-    assert!(cluster.runner(root, &["stop", &id, "--now"]).status.success());
-    assert_eq!(cluster.slurm(&["squeue", "--noheader"]), "");
+    with_sweep(root, &twelve("12e-3"));
+    let (_, wanted) = alone(root);
+    let of_site = "engine = 'slurm'\nbackend = 'cpu avx512'\n\
+                setup = ['[ \"$SLURMD_NODENAME\" != node2 ] || export RUNNER_ISA=avx2']\n\
+                [workers.cpu]\ncpus = 1\nmemory = '400 MB'\nat_once = 4\noptions = ['--mem=2000M']\n";
+    site(root, "slurm", of_site);
+    let (child, mut lines) = drive(&cluster, root, "sweep", &[]);
+    let heard = hears(&mut lines, "it gets no more workers");
+    assert_eq!(heard, "node2 computes by `cpu avx2`: it gets no more workers");
+    good(&ended(child, lines));
+    assert_same(root, "results", &wanted);
+    let logs = files(&shared(root).1.join("lives"));
+    let logs: Vec<String> = logs.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let refused = |log: &&String| log.contains("node2 computes by `cpu avx2`, and the workers of run");
+    assert!(logs.iter().any(|log| refused(&log)), "{logs:?}");
 }
 
 #[test]
