@@ -266,6 +266,13 @@ impl<'a> Tending<'a> {
         if now >= self.next_look {
             self.look()?;
             self.count()?;
+            if let Some(said) = self.without_a_trace()? {
+                // A queue that was restarted may have forgotten an order.
+                if self.orders > 1 {
+                    return Ok(Some(said));
+                }
+                self.say("silent", said);
+            }
         }
         if pool.looks() >= self.not_before {
             self.order_more()?;
@@ -440,14 +447,6 @@ impl<'a> Tending<'a> {
                 nodes.join(", ")
             )));
         }
-        if let Some(said) = self.without_a_trace()? {
-            // A queue that was restarted may have forgotten an order.
-            if self.orders > 1 {
-                return Ok(Some(said));
-            }
-            self.say("silent", said);
-            return Ok(None);
-        }
         let (ended, log) = self.ended_early()?;
         let Some(log) = log else { return Ok(None) };
         let end = end_of(&log);
@@ -476,9 +475,8 @@ impl<'a> Tending<'a> {
             return Ok(None);
         }
         Ok(Some(format!(
-            "{} ended before they came to work, and left no log in {}: the machines of the queue must see the store and \
-             the folder {} at these paths; `--store` names a store elsewhere",
-            counted(gone),
+            "workers end before they come to work, and leave no log in {}: the machines of the queue must see the store \
+             and the folder {} at these paths; `--store` names a store elsewhere",
             pool.order.logs.display(),
             pool.order.folder.display()
         )))

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::binary::{files, lasting, left_out, text};
@@ -604,10 +605,14 @@ fn what_another_has_built_is_not_built_again_where_a_network_shows_it_late() {
     let long = ["--set", "stages.net.epochs=400"];
     let (first, mut lines) = spawn(command(root, "run", "results", "60").args(long));
     event(&mut lines, |event| event["event"] == "status" && event["task"] == 2);
+    let (mut first, rest) = (first, thread::spawn(move || lines.lines().count()));
     let late = output(command(root, "run", "late", "60").args(long).env("LD_PRELOAD", &client));
-    let ended = first.wait_with_output().unwrap();
-    assert!(ended.status.success() && late.status.success(), "{}", text(&late.stderr));
+    rest.join().unwrap();
+    assert!(first.wait().unwrap().success() && late.status.success(), "{}", text(&late.stderr));
     let all = events(&late);
-    assert!(all.iter().any(|it| it["event"] == "waiting" && it["name"] == "net"), "it came too late");
+    assert!(
+        all.iter().any(|it| it["event"] == "waiting" && it["name"] == "net"),
+        "it came too late"
+    );
     assert!(!started(&all).contains_key("net"), "{:?}", started(&all));
 }

@@ -11,6 +11,11 @@ use super::{mistakes, source_text::SourceText};
 /// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
+        "workers end before they come to work, and leave no log in {}: the machines of the queue must see the store \
+             and the folder {} at these paths; `--store` names a store elsewhere",
+        "a_store_that_the_nodes_do_not_see_ends_the_driver_with_its_path_and_a_worker_with_that_of_its_node",
+    ),
+    (
         "# and {} more like it, each with a `--life` of its own",
         "plan_shows_what_would_be_typed_and_asks_for_nothing",
     ),
