@@ -263,8 +263,13 @@ impl<'a> Tending<'a> {
         if self.lock.is_none() {
             return Ok(None);
         }
-        if now >= self.next_look {
+        if now >= self.next_look && pool.looks() >= self.not_before {
             self.look()?;
+            // A worker that has left may have built what seemed to be left when it was counted.
+            self.not_before = match pool.looks() {
+                0 => 0,
+                looks => looks + 2,
+            };
             self.count()?;
             if let Some(said) = self.without_a_trace()? {
                 // A queue that was restarted may have forgotten an order.
