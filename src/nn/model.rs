@@ -50,14 +50,20 @@ pub struct RunningStats {
 
 words! {
     /// What batch norm layers do whose parameters are frozen.
-    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    #[derive(serde::Serialize, serde::Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum FrozenBatchNorm {
         /// They normalise by their running statistics and keep them.
-        #[default]
         Eval = "eval",
         /// They normalise by the batch and go on averaging, as PyTorch's `model.train()` does.
         Train = "train",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "`words!` knows no attributes of variants")]
+impl Default for FrozenBatchNorm {
+    fn default() -> Self {
+        Self::Eval
     }
 }
 

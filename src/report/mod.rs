@@ -21,6 +21,7 @@ pub mod stats;
 pub mod table;
 pub mod tables;
 mod tasks;
+mod tidy_scores;
 pub mod trial_files;
 pub mod trial_score;
 pub mod trials;

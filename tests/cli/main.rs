@@ -27,6 +27,7 @@ mod older;
 mod open_set;
 mod output;
 mod protocols;
+mod python;
 mod ranking;
 mod report;
 mod report_chromium;

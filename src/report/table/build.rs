@@ -303,8 +303,12 @@ pub(super) fn put_published(table: &mut ResultTable, spec: &TableSpec) -> Result
         let column = table.column(&format!("table.published.{at}.column"), &one.column)?;
         let note = cites.insert_full(one.cite.as_str()).0 + 1;
         table.columns[column].published = true;
-        table.rows[row].cells[column].published =
-            Some(PublishedCell { value: one.value, cite: one.cite.clone(), note });
+        table.rows[row].cells[column].published = Some(PublishedCell {
+            value: one.value,
+            cite: one.cite.clone(),
+            key: one.key.clone(),
+            note,
+        });
     }
     Ok(())
 }

@@ -184,6 +184,9 @@ pub struct PublishedCell {
     pub value: f64,
     /// The citation.
     pub cite: String,
+    /// What a bibliography calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The number of the note that has the citation, counted from 1.
     pub note: usize,
 }
