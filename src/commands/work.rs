@@ -105,22 +105,29 @@ fn begin_anew(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<SharedR
     let trials = super::of_text(&text, &run.record.file, super::all_trials)?;
     outside::check(&trials.trials, &args.options.backend)?;
     let own = record(args, &trials)?;
-    // As another worker with `--anew` may have begun it a moment ago.
-    if (&own.program, &own.backend) == (&run.record.program, &run.record.backend) {
+    // Another worker with `--anew` may have begun it a moment ago, or do so now.
+    let is_begun =
+        |run: &SharedRun| (&own.program, &own.backend) == (&run.record.program, &run.record.backend);
+    if is_begun(run) {
         run.take_up()?;
         return Ok(run.clone());
     }
-    let workers = store.workers(run)?;
-    if !workers.is_empty() {
-        return Err(Error::Missing(format!(
+    let left = match store.workers(run)?.len() {
+        0 => store.forget_run(run).map_err(Error::from),
+        count => Err(Error::Missing(format!(
             "{} of run {} are left: `--anew` must wait until `{}` has ended them",
-            counted(workers.len()),
+            counted(count),
             run.id,
             command(store.root(), run, "stop", &[])
-        )));
+        ))),
+    };
+    if let Err(error) = left {
+        return match store.shared_run(&run.id)? {
+            Some(begun) if is_begun(&begun) => Ok(begun),
+            Some(_) | None => Err(error),
+        };
     }
     let RunRecord { file, set, folder, .. } = run.record.clone();
-    store.forget_run(run)?;
     Ok(store.register_run(&run.id, &text, &RunRecord { file, set, folder, ..own })?)
 }
 

@@ -333,10 +333,13 @@ impl Store {
 
     /// Has the next [`find`](Self::find) see what others have published of `fingerprint` until now: a client of a
     /// network file system may remember for a minute that something was not there, and forgets it when the
-    /// folder is listed.
+    /// folder is listed that it is in; the same goes for that folder.
     pub fn refresh(&self, fingerprint: &Fingerprint) {
-        // Whatever is wrong with the folder comes up in `find`.
-        let _ = self.folder(fingerprint).parent().map(list);
+        let folder = self.folder(fingerprint);
+        for folder in [folder.ancestors().nth(2), folder.parent()].into_iter().flatten() {
+            // Whatever is wrong with it comes up in `find`.
+            let _ = list(folder);
+        }
     }
 
     /// The store for a run that tries again what failed before it began, or was killed again and again; not what a run

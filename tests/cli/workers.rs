@@ -7,9 +7,10 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::binary::{files, lasting, text};
+use crate::binary::{files, lasting, left_out, text};
 use crate::photos::{artifacts, photos};
 use serde_json::Value;
 
@@ -582,4 +583,36 @@ fn a_patience_that_is_none_is_an_error_that_names_it() {
         assert!(!refused.status.success());
         assert!(said.contains(&format!("RUNNER_PATIENCE is `{given}`")), "{said}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_another_has_built_is_not_built_again_where_a_network_shows_it_late() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let client = root.join("late_store.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slurm/late_store.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O1", "-shared", "-fPIC", "-o"]).args([&client, &source]).arg("-ldl");
+    match compiler.status() {
+        Ok(status) => assert!(status.success()),
+        Err(error) => {
+            left_out(&format!("no C compiler `cc` for a network file system's client: {error}"));
+            return;
+        }
+    }
+    with_sweep(root, "");
+    let long = ["--set", "stages.net.epochs=400"];
+    let (first, mut lines) = spawn(command(root, "run", "results", "60").args(long));
+    event(&mut lines, |event| event["event"] == "status" && event["task"] == 2);
+    let (mut first, rest) = (first, thread::spawn(move || lines.lines().count()));
+    let late = output(command(root, "run", "late", "60").args(long).env("LD_PRELOAD", &client));
+    rest.join().unwrap();
+    assert!(first.wait().unwrap().success() && late.status.success(), "{}", text(&late.stderr));
+    let all = events(&late);
+    assert!(
+        all.iter().any(|it| it["event"] == "waiting" && it["name"] == "net"),
+        "it came too late"
+    );
+    assert!(!started(&all).contains_key("net"), "{:?}", started(&all));
 }
