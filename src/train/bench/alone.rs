@@ -32,11 +32,11 @@ impl<'a> Bench<'a> {
         (step, steps): (usize, usize),
         traced: bool,
     ) -> Result<(Vec<Reading>, Vec<Gradient>), FitError> {
-        self.begin_step(Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps }, &[]);
         self.descents = traced.then(Vec::new);
-        learner.step(self, batch)?;
+        let clock = Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps };
+        let done = self.step(learner, batch, clock, &[])?;
         let mut last = self.last_loss;
-        let readings = self.end_step()?.read(&mut last)?;
+        let readings = done.read(&mut last)?;
         self.last_loss = last;
         Ok((readings, self.descents.take().unwrap_or_default()))
     }
@@ -52,9 +52,8 @@ impl<'a> Bench<'a> {
         batch: &Batch,
         (step, steps): (usize, usize),
     ) -> Result<(), FitError> {
-        self.begin_step(Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps }, &[]);
-        learner.step(self, batch)?;
-        self.end_step()?;
+        let clock = Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps };
+        self.step(learner, batch, clock, &[])?;
         Ok(())
     }
 }
