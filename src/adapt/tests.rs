@@ -339,7 +339,7 @@ fn a_network_that_follows_a_thawed_one_goes_on_to_the_same_bytes() {
 /// Stops a training at each step and lets it go on, to the bytes of one that nobody stopped.
 fn goes_on(name: &str, training: &Training) {
     let whole = training.whole();
-    for at in 1..6 {
+    for at in 1..3 * training.settings.epochs {
         let folder = tempfile::tempdir().unwrap();
         let slot = Slot::new(folder.path().join("slot"), Duration::from_secs(3600));
         let cancel = AtomicBool::new(false);
@@ -398,6 +398,20 @@ fn steps_of_every_method_give_the_same_bytes_without_their_code() {
         }
     }
     assert_eq!(never, NEVER_REPEATED);
+}
+
+#[test]
+fn a_training_that_is_stopped_among_steps_without_code_goes_on_to_the_same_bytes() {
+    let Some(gpu) = gpu() else { return };
+    for name in ["supervised", "dann", "self_ensembling"] {
+        let method = method(name);
+        let mut training = Training::new(&*method, method.needs().batch_norm[0], &gpu);
+        training.settings.epochs = 4;
+        training.repeats = Repeats::Always;
+        let (some, _) = repeated(&training);
+        assert!(some >= 5, "{name}: {some}");
+        goes_on(name, &training);
+    }
 }
 
 /// A method of the term of `kind` with these further settings, in TOML.

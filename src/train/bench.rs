@@ -194,8 +194,10 @@ pub struct Bench<'a> {
     updates: Vec<Update>,
     /// The last steps that may come again, the newest one at the end.
     repeatable: Vec<Box<Repeatable>>,
-    /// Whether it may.
+    /// Whether they may.
     pub(super) repeats: Repeats,
+    /// Steps in a row of which none was repeated or can be.
+    in_vain: usize,
     /// Whether the learner is known to remember something between steps.
     has_memory: bool,
     /// The gradients of each descent, where someone asked for them.
@@ -228,6 +230,7 @@ impl<'a> Bench<'a> {
             updates: Vec::new(),
             repeatable: Vec::new(),
             repeats: Repeats::default(),
+            in_vain: 0,
             has_memory: false,
             descents: None,
             last_loss: None,

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-use super::{OpError, Tensor, UpdateRule};
+use super::{OpError, Tensor, UpdateRule, Varying};
 
 /// What is another when a step comes again.
 #[derive(Debug, Clone)]
@@ -11,7 +11,7 @@ pub struct StepNumbers<'a> {
     /// The values of its knobs, in the order in which these were asked for.
     pub knobs: &'a [f32],
     /// The classes of its labelled images.
-    pub labels: &'a [u32],
+    pub labels: Varying<'a, u32>,
     /// Epoch from 0.
     pub epoch: u64,
     /// Step of the epoch from 0.

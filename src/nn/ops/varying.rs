@@ -38,6 +38,11 @@ pub(in crate::nn) struct OfKnob {
 }
 
 impl OfKnob {
+    /// Whether it is one of so many knobs.
+    pub fn is_among(self, knobs: &[f32]) -> bool {
+        self.knob < knobs.len()
+    }
+
     /// The number, when the step's knobs have these values.
     pub fn at(self, knobs: &[f32]) -> f32 {
         if self.is_negated { -knobs[self.knob] } else { knobs[self.knob] }
@@ -116,7 +121,7 @@ impl<'a, T> Varying<'a, T> {
     }
 
     /// The values, for an operation that says where they come from or whose device repeats nothing.
-    pub(crate) fn unseen(self) -> &'a [T] {
+    pub(in crate::nn) fn unseen(self) -> &'a [T] {
         self.values
     }
 

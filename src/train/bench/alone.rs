@@ -1,6 +1,6 @@
 //! Steps outside a training: those that are compared with other implementations, or timed.
 
-use super::{Batch, Bench, Gradient, Reading};
+use super::{Batch, Bench, Gradient, Reading, Repeats};
 use crate::nn::Model;
 use crate::train::clock::Clock;
 use crate::train::contract::FitError;
@@ -18,6 +18,11 @@ impl<'a> Bench<'a> {
         let learns: Vec<bool> = model.parameters().iter().map(|it| it.trainable).collect();
         let optimizer = OptimizerState::with_rates(rates, &model, &learns)?;
         Ok(Self::new(model, optimizer, settings))
+    }
+
+    /// Says which steps a device repeats without their code.
+    pub fn set_repeats(&mut self, repeats: Repeats) {
+        self.repeats = repeats;
     }
 
     /// One step of `learner` as step `step` of an epoch of `steps`: its readings, and the gradients of its

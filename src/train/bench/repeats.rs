@@ -21,6 +21,9 @@ use crate::train::schedule::TrainingProgress;
 
 /// Steps that are known: whole batches, the last ones of an epoch, and those of both domains.
 const MOST_SCENES: usize = 4;
+/// After so many steps in a row that cannot be repeated it is tried seldom, at every so manieth step: to note one takes time.
+const FEW: usize = 8;
+const SELDOM: usize = 64;
 /// An environment variable for tests.
 const VARIABLE: &str = "RUNNER_REPEATS";
 
@@ -130,12 +133,21 @@ impl Numbers {
     fn of_step<'a>(&'a self, batch: &Batch<'a>, clock: Clock) -> StepNumbers<'a> {
         StepNumbers {
             knobs: &self.knobs,
-            labels: batch.source.as_ref().map_or(&[], |it| it.targets.labels.unseen()),
+            labels: batch.source.as_ref().map_or((&[]).into(), |it| it.targets.labels),
             epoch: clock.epoch as u64,
             step: clock.step as u64,
             updates: &self.updates,
         }
     }
+}
+
+/// What there is of a step whose code has run.
+enum Taken {
+    Noted(Box<Repeatable>),
+    /// Its code looked at something that changes from step to step.
+    Looked,
+    /// It left other tensors or memory than it found, or the device did not note it.
+    Unlike,
 }
 
 impl Repeatable {
@@ -166,7 +178,10 @@ impl Bench<'_> {
         validation: &[ValidationScores],
     ) -> Result<PendingStep, FitError> {
         self.begin_step(clock, validation);
-        let Some(scene) = self.scene(batch).filter(|_| !self.remembers(learner)) else {
+        let is_tried = self.in_vain < FEW || self.in_vain.is_multiple_of(SELDOM);
+        self.in_vain += 1;
+        let scene = is_tried.then(|| self.scene(batch)).flatten();
+        let Some(scene) = scene.filter(|_| !self.remembers(learner)) else {
             learner.step(self, batch)?;
             return self.end_step();
         };
@@ -188,26 +203,29 @@ impl Bench<'_> {
                 REPEATED.set(REPEATED.get() + 1);
                 step.unchecked += 1;
                 self.repeatable.push(step);
+                self.in_vain = 0;
                 return Ok(done);
             }
         }
         let (done, taken) = self.noted_step(learner, batch, scene)?;
         let differs = match (&foreseen, &taken) {
-            (Some((numbers, step)), Some(taken)) => {
+            (Some((numbers, step)), Taken::Noted(taken)) => {
                 step.differs(taken, numbers, &numbers.of_step(batch, clock))
             }
-            (None, _) => Some("there was none before".to_owned()),
-            (_, None) => Some("its code looks at something that changes".to_owned()),
+            (_, Taken::Looked) => Some("its code looks at something that changes".to_owned()),
+            _ => None,
         };
         if let (true, Some(why)) = (is_checked, &differs) {
             let error = format_args!("a step without its code would have been another one: {why}");
             return Err(OpError::new(error).into());
         }
-        if let Some(taken) = taken {
+        if let Taken::Noted(mut taken) = taken {
+            taken.is_proven = foreseen.is_some() && differs.is_none();
             if self.repeatable.len() == MOST_SCENES {
                 self.repeatable.remove(0);
             }
-            self.repeatable.push(Box::new(Repeatable { is_proven: differs.is_none(), ..taken }));
+            self.repeatable.push(taken);
+            self.in_vain = 0;
         }
         Ok(done)
     }
@@ -223,17 +241,18 @@ impl Bench<'_> {
         learner: &mut dyn Learner,
         batch: &Batch,
         scene: Scene,
-    ) -> Result<(PendingStep, Option<Repeatable>), FitError> {
+    ) -> Result<(PendingStep, Taken), FitError> {
         let before = self.counted_batches();
         has_looked();
         self.ops.note_step();
         let done = learner.step(self, batch).and_then(|()| self.end_step());
         let noted = self.ops.noted_step();
         let (done, looked) = (done?, has_looked());
-        let Some(noted) = noted.filter(|_| !looked) else { return Ok((done, None)) };
-        if self.scene(batch).as_ref() != Some(&scene) {
-            return Ok((done, None));
+        if looked {
+            return Ok((done, Taken::Looked));
         }
+        let is_left = self.scene(batch).as_ref() == Some(&scene);
+        let Some(noted) = noted.filter(|_| is_left) else { return Ok((done, Taken::Unlike)) };
         let mut updates = std::mem::take(&mut self.updates);
         for at in 1..updates.len() {
             let is_it = |it: &&Update| {
@@ -256,7 +275,7 @@ impl Bench<'_> {
             is_proven: false,
             unchecked: 0,
         };
-        Ok((done, Some(taken)))
+        Ok((done, Taken::Noted(Box::new(taken))))
     }
 
     /// What is another now at a step that comes again.

@@ -99,13 +99,14 @@ impl Notes {
         has_updates
             && self.origins.iter().all(|origin| match origin {
                 Origin::Labels { count, below } => {
-                    let labels = numbers.labels;
+                    let labels = numbers.labels.unseen();
                     labels.len() == *count && labels.iter().all(|it| (*it as usize) < *below)
                 }
                 Origin::Update { number, moments } => {
                     numbers.updates[*number].0.moments() == *moments
                 }
-                Origin::Number(_) | Origin::Mask { .. } => true,
+                Origin::Number(of) => of.is_among(numbers.knobs),
+                Origin::Mask { .. } => true,
             })
     }
 
@@ -114,7 +115,10 @@ impl Notes {
         match &self.origins[source] {
             Origin::Number(of) => write([of.at(numbers.knobs).to_ne_bytes()], sent),
             // They are below 2^31, where both kinds of whole numbers have the same bits.
-            Origin::Labels { .. } => write(numbers.labels.iter().map(|it| it.to_ne_bytes()), sent),
+            Origin::Labels { .. } => {
+                let labels = numbers.labels.unseen().iter();
+                write(labels.map(|it| it.to_ne_bytes()), sent);
+            }
             Origin::Mask { seed, purpose } => {
                 let key = random::key(*seed, purpose, numbers.epoch, numbers.step);
                 write(key.words().map(u32::to_ne_bytes), sent);
