@@ -371,8 +371,39 @@ fn repeated(training: &Training) -> (usize, Left) {
     (REPEATED.get(), left)
 }
 
-/// Methods whose code looks at something that changes from step to step, or which remember something.
-const NEVER_REPEATED: &[&str] = &[];
+/// Methods no step of which is repeated: their code looks at something that changes from step to step, such as labels, random
+/// numbers or values on the GPU, or they remember something between steps.
+const NEVER_REPEATED: &[&str] = &[
+    "bss",
+    "co_tuning",
+    "delta",
+    "shot",
+    "wdgrl",
+    "vada",
+    "dirt_t",
+    "adamatch",
+    "subspace_alignment",
+    "feature_coral",
+    "tca",
+    "optimal_transport",
+    "adabn",
+    "pada",
+    "can",
+    "mdd",
+    "nwd",
+    "bsp",
+    "toalign",
+    "mic",
+    "bnm",
+    "associative",
+    "deepjdot",
+    "atdoc",
+    "can of all images",
+    "delta with attention",
+    "adda of a shared encoder",
+    "adda of features and logits",
+    "optimal_transport of Gaussians",
+];
 
 #[test]
 fn steps_of_every_method_give_the_same_bytes_without_their_code() {
@@ -390,13 +421,15 @@ fn steps_of_every_method_give_the_same_bytes_without_their_code() {
         assert!(none == 0 && found == expected, "{name}: {some} steps had no code");
         let (fewer, found) = of(Repeats::Checked(2));
         assert!(found == expected, "{name}: {fewer} steps had no code");
-        println!("{name}: {some} {fewer}");
         if some == 0 {
-            never.push(name);
+            let (method, _) = name.rsplit_once(" (").unwrap();
+            never.push(method.to_owned());
         } else {
             assert!(some >= 5 && (1..some).contains(&fewer), "{name}: {some}, {fewer}");
         }
     }
+    // Each way to treat batch norm is one.
+    never.dedup();
     assert_eq!(never, NEVER_REPEATED);
 }
 
