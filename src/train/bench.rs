@@ -4,6 +4,7 @@
 mod alone;
 mod meters;
 mod repeats;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -193,7 +194,7 @@ pub struct Bench<'a> {
     /// The updates of its descents.
     updates: Vec<Update>,
     /// The last steps that may come again, the newest one at the end.
-    repeatable: Vec<Box<Repeatable>>,
+    repeatable: Vec<Repeatable>,
     /// Whether they may.
     pub(super) repeats: Repeats,
     /// Steps in a row of which none was repeated or can be.

@@ -89,7 +89,6 @@ impl Neg for Number {
 }
 
 /// To compare is to look.
-#[expect(clippy::float_cmp, reason = "whether it is the same number")]
 impl PartialEq for Number {
     fn eq(&self, other: &Self) -> bool {
         self.value() == other.value()
@@ -126,7 +125,7 @@ impl<'a, T> Varying<'a, T> {
     }
 
     /// Whether it belongs to the images of the step.
-    pub(crate) fn is_of_step(self) -> bool {
+    pub(crate) fn is_of_step(&self) -> bool {
         self.is_of_step
     }
 }

@@ -1,16 +1,17 @@
 //! Which steps a device repeats, on the stand-in for a GPU, and what finds those that it must not.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use super::*;
 use crate::data::view::Domain;
 use crate::device::Precision;
 use crate::nn::Part;
 use crate::nn::gpu::Gpu;
-use crate::nn::ops::{Backend, GpuOps, Number, Targets};
-use crate::train::bench::{SourceBatch, TargetBatch};
+use crate::nn::ops::{Backend, Dims, GpuOps, Number, Targets};
+use crate::train::bench::{REPEATED, SourceBatch, TargetBatch};
 use crate::train::networks::{Group, NetId};
-use crate::train::schedule::Scheduled;
+use crate::train::schedule::{Scheduled, TrainingProgress};
 use crate::train::{Adam, Optimizer, TrainingSettings, tiny};
 
 fn gpu() -> Option<Backend> {
@@ -47,7 +48,10 @@ struct Steps<'a> {
 }
 
 /// Everything that a training leaves: bits of tensors and of readings, and what the host counts.
-type Left = (Vec<Vec<u32>>, Vec<i32>, Vec<i64>, Vec<(&'static str, u64)>);
+type Left = (Vec<Vec<u32>>, Vec<i32>, Vec<i64>, Readings);
+
+/// Names, and bits of values.
+type Readings = Vec<(&'static str, u64)>;
 
 const STEPS: usize = 100;
 
@@ -59,7 +63,7 @@ impl<'a> Steps<'a> {
     }
 
     /// A step, on images and labels of its own; whether its code did not run.
-    fn step(&mut self, factor: Factor) -> Result<(bool, Vec<(&'static str, u64)>), FitError> {
+    fn step(&mut self, factor: Factor) -> Result<(bool, Readings), FitError> {
         let (at, ops) = (self.taken, Rc::clone(self.bench.ops()));
         self.taken += 1;
         let value = |it: usize| ((it * 37 + at * 11) % 101) as f32 / 50.0 - 1.0;
@@ -83,7 +87,7 @@ impl<'a> Steps<'a> {
         (0..steps).filter(|_| self.step(factor).unwrap().0).count()
     }
 
-    fn left(&self, readings: Vec<(&'static str, u64)>) -> Left {
+    fn left(&self, readings: Readings) -> Left {
         let network = &self.bench.networks[&NetId::MAIN];
         let optimizer = network.optimizer.as_ref().unwrap();
         let parameters = network.model.parameters().iter().map(|it| &it.value);
@@ -177,7 +181,7 @@ fn a_step_has_its_code_where_something_is_not_as_it_was() {
     let mut steps = Steps::new(&gpu, &settings, Repeats::Always);
     assert!(steps.repeated(6, &rising) >= 2);
     let mut has_code = |change: &mut dyn FnMut(&mut Steps)| {
-        assert_eq!(steps.repeated(4, &rising) > 0, true);
+        assert!(steps.repeated(4, &rising) > 0);
         assert!(steps.step(&rising).unwrap().0);
         change(&mut steps);
         assert!(!steps.step(&rising).unwrap().0);
