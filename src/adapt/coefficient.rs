@@ -83,6 +83,11 @@ pub enum Coefficient {
 }
 
 impl Coefficient {
+    /// What it is at each step, for [`Bench::knob`](crate::train::Bench::knob).
+    pub fn over_time(self) -> impl Fn(&TrainingProgress) -> f32 + 'static {
+        move |progress| self.at(progress)
+    }
+
     /// The course of Ganin et al. 2016 up to 1, with their steepness of 10.
     pub const GANIN: Self = Self::Ganin { gamma: 10.0, max: 1.0 };
 

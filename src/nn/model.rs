@@ -630,7 +630,9 @@ impl Model {
                     Layer::Dropout2d { .. } => placed.input.channels,
                     _ => placed.input.len(),
                 };
-                ops.dropout(x, key.dropout(&placed.name, *p), channels)
+                let DropoutKey { seed, epoch, step, .. } = key;
+                let purpose = &format!("dropout {} {}", placed.name, key.pass);
+                ops.dropout(x, Dropout { seed, purpose, epoch, step, p: *p }, channels)
             }
         }
     }
@@ -694,14 +696,6 @@ impl LayerNorm {
                 Norm::Batch { weight, bias, eps, running: Some(running) }
             }
         }
-    }
-}
-
-impl DropoutKey<'_> {
-    /// That of a layer.
-    fn dropout(&self, layer: &str, p: f32) -> Dropout {
-        let purpose = format!("dropout {layer} {}", self.pass);
-        Dropout { key: random::key(self.seed, &purpose, self.epoch, self.step), p }
     }
 }
 

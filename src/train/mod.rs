@@ -40,7 +40,11 @@ pub(crate) mod tiny;
 mod whole_set;
 
 pub use batch_norm::BatchNormFamily;
-pub use bench::{Batch, Bench, Domains, Gradient, Mode, Reading, SourceBatch, TargetBatch};
+#[cfg(test)]
+pub(crate) use bench::REPEATED;
+pub use bench::{
+    Batch, Bench, Domains, Gradient, Mode, Reading, Repeats, SourceBatch, TargetBatch,
+};
 pub use contract::{Data, Ended, FitError, Stop};
 pub use epoch::coverage;
 pub use epoch_length::EpochLength;
