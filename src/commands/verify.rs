@@ -293,12 +293,14 @@ impl Verification<'_> {
                 store.borrow(&fingerprint, &artifact.path)?;
             }
         }
+        let home = pipeline.home().to_owned();
         let plan = super::outside::plan(vec![Trial::single(pipeline)], &Known::default())?;
         let cancel = AtomicBool::new(false);
         let environment = Environment {
             offline,
             downloads: store.downloads(),
             activations: None,
+            home,
             save_every: Duration::from_secs(60),
         };
         let execution =
