@@ -23,7 +23,7 @@ use crate::report::tables::Tables;
 use crate::report::trial_files::{self, Derived};
 use crate::report::{self, runs};
 use crate::scratch;
-use crate::stages::Environment;
+use crate::stages::{Environment, PROGRAMS};
 use crate::store::{self, Artifact, Checked, Found, Store};
 use crate::system;
 use crate::train::activations;
@@ -329,7 +329,11 @@ impl Verification<'_> {
                 Found::Whole(artifact) => differing(&artifact.path, made),
                 _ => String::new(),
             };
-            self.wrong.push(format!("stage `{name}` made again has other bytes{differing}"));
+            let whose = match recorded.kind == PROGRAMS {
+                true => "; its program does not give the same bytes every time",
+                false => "",
+            };
+            self.wrong.push(format!("stage `{name}` made again has other bytes{differing}{whose}"));
         }
         Ok(())
     }

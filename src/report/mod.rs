@@ -20,6 +20,7 @@ pub mod scores;
 pub mod stats;
 pub mod table;
 pub mod tables;
+pub mod target_labels;
 mod tasks;
 pub mod trial_files;
 pub mod trial_score;

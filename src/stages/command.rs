@@ -33,8 +33,11 @@ use process::{Ended, Patience};
 use program::Program;
 use template::{Placeholder, Template};
 
+/// The kind of stages that run programs of the user's.
+pub const PROGRAMS: &str = "command";
+
 pub(super) const KIND: Kind = Kind {
-    name: "command",
+    name: PROGRAMS,
     about: "run a program of your own, such as a PyTorch script",
     measures: Measures::Nothing,
     parse,

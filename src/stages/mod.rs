@@ -44,6 +44,7 @@ mod visualize;
 #[path = "../../docs/extending/invert.rs"]
 mod invert;
 
+pub use command::PROGRAMS;
 pub use environment::{Budget, Environment};
 pub use product::{DatasetShape, ModelShape, PredictionsShape, Product};
 

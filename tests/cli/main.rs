@@ -10,6 +10,7 @@ mod activations;
 mod advice;
 mod check;
 mod classes;
+mod command;
 mod docs;
 mod epoch;
 mod evaluate;

@@ -1,6 +1,6 @@
 //! The table in LaTeX: a tabular with booktabs rules, followed by its notes in small print.
 
-use super::grid::{COLLAPSED, ShownColumn, Signs};
+use super::grid::{COLLAPSED, SAW_LABELS, ShownColumn, Signs};
 use super::model::ResultTable;
 
 const SIGNS: Signs = Signs {
@@ -8,6 +8,7 @@ const SIGNS: Signs = Signs {
     delta: r"$\Delta$ ",
     star: "$^{*}$",
     collapsed: r"$^{\dagger}$",
+    saw_labels: r"$^{\ddagger}$",
     p: false,
 };
 
@@ -46,6 +47,7 @@ pub(super) fn render(table: &ResultTable) -> String {
             // A dagger in the words of a pipeline stays as it is.
             let note = match note.mark.as_deref() {
                 Some(COLLAPSED) => format!("$\\dagger$ {}", escape(&note.text)),
+                Some(SAW_LABELS) => format!("$\\ddagger$ {}", escape(&note.text)),
                 _ => escape(&note.to_string()),
             };
             text += &format!("\\noindent {note}\\par\n");
