@@ -16,8 +16,12 @@ pub(super) fn check(stages: &[PlannedStage], problems: &mut Vec<Diagnostic>) {
             let splits: Vec<&str> = match (&input.split, &shape.splits) {
                 (Some(split), _) => vec![split],
                 (None, Some(splits)) => splits.keys().map(String::as_str).collect(),
-                // Whole domains are known without their splits.
-                (None, None) => vec![""],
+                // Those that someone names, and whole domains are known without their splits.
+                (None, None) => {
+                    let all = stages.iter().flat_map(|it| &it.inputs);
+                    let named = all.filter(|it| it.stage == input.stage);
+                    named.filter_map(|it| it.split.as_deref()).chain([""]).collect()
+                }
             };
             let hidden =
                 splits.iter().find_map(|it| lineage.hidden_from(&stage.name, &input.stage, it));

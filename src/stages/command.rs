@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::{
     Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
 };
+use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, words};
@@ -122,7 +123,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
         ("labels", "whether the program also sees the labels of inputs that are called `target`"),
         ("threads", "threads that the program may use, whatever else runs; those that are free when left out"),
         ("time_limit", "seconds after which the program is stopped; no part of the fingerprint"),
-        ("version", "text of your own: another one has the program run again"),
+        ("version", "text of your own that is a part of the fingerprint, such as the version of a library"),
     ]);
     let program = Program::read(keys);
     let files = DeclaredFiles::read(keys);
@@ -298,12 +299,11 @@ impl Command {
     }
 
     fn no_param(&self, name: &str, span: Span) -> Diagnostic {
-        let problem = Diagnostic::at(span, format!("there is no parameter `{name}`"), "names it");
+        let message = format!("there is no parameter `{name}`");
+        let mut problem = Diagnostic::at(span, message, "names it");
         let known = self.params.iter().map(|(known, _)| known.as_str());
-        match crate::config::diagnostic::suggest(name, known) {
-            Some(near) => problem.help(near),
-            None => problem.help(format!("add it: `params = {{ {name} = ... }}`")),
-        }
+        problem.help.extend(suggest(name, known));
+        problem.help(format!("or give it a value: `{name} = ...` in `params`"))
     }
 
     /// Whether the labels of an input are kept from the program.

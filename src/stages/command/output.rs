@@ -290,7 +290,7 @@ fn splits_of(keys: &mut Keys, inputs: &[NamedInput]) -> Result<Vec<SplitOfInput>
                 let message =
                     format!("the input `{input}` is `{stage}.{only}`, and has no split `{split}`");
                 let problem = Diagnostic::at(span, message, "not among what the program is handed");
-                found = Err(keys.problem(problem.help(format!("write \"{input}.{only}\""))));
+                found = Err(keys.problem(problem.help(format!("write `{input}.{only}`"))));
             }
             Some(_) => {
                 if let Ok(found) = &mut found {
@@ -304,11 +304,9 @@ fn splits_of(keys: &mut Keys, inputs: &[NamedInput]) -> Result<Vec<SplitOfInput>
 
 /// What is wrong where something names an input that the settings do not have.
 pub(super) fn no_input(name: &str, inputs: &[NamedInput], span: Span) -> Diagnostic {
-    let problem = Diagnostic::at(span, format!("there is no input `{name}`"), "names it");
-    match suggest(name, inputs.iter().map(|(known, ..)| *known)) {
-        Some(near) => problem.help(near),
-        None => problem.help(format!("add it: `inputs = {{ {name} = \"STAGE\" }}`")),
-    }
+    let mut problem = Diagnostic::at(span, format!("there is no input `{name}`"), "names it");
+    problem.help.extend(suggest(name, inputs.iter().map(|(known, ..)| *known)));
+    problem.help(format!("or add it: `{name} = \"STAGE\"` in `inputs`"))
 }
 
 /// Reads `classes = "source"`.

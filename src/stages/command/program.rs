@@ -38,11 +38,8 @@ pub(super) fn unread(error: &TemplateError, span: Span) -> Diagnostic {
     match error {
         TemplateError::Unknown(word) => {
             let message = format!("`{{{word}}}` is not a placeholder");
-            let problem = Diagnostic::at(span, message, "nothing takes its place");
-            let problem = match suggest(word, FORMS) {
-                Some(near) => problem.help(near),
-                None => problem.help(format!("what can stand in braces is {}", FORMS.join(", "))),
-            };
+            let mut problem = Diagnostic::at(span, message, "nothing takes its place");
+            problem.help.extend(suggest(word, FORMS));
             problem.help(format!("write `{{ {word} }}` for braces that are no placeholder"))
         }
         TemplateError::Quoted(word) => {
@@ -161,7 +158,7 @@ impl Program {
             false => "in no folder of `PATH`",
         };
         let problem = Diagnostic::at(self.span, message, label);
-        Some(problem.help("install it, or name one that is there, such as `/usr/bin/python3`"))
+        Some(problem.help("install it, or name one that is there, such as `/bin/sh`"))
     }
 
     /// The process, which runs in the folder `home`.
@@ -191,7 +188,7 @@ fn arguments(keys: &mut Keys, items: &[Node]) -> Result<Form, Noted> {
             let message = format!("`command.{at}` must be a text");
             let found = format!("found {}", item.value.type_name());
             let problem = Diagnostic::at(item.span, message, found);
-            read.push(Err(keys.problem(problem.help(format!("write \"{}\"", item.shown())))));
+            read.push(Err(keys.problem(problem.help(format!("write `\"{}\"`", item.shown())))));
             continue;
         };
         let template = Template::plain(text);
