@@ -54,7 +54,7 @@ pub(super) fn unread(error: &TemplateError, span: Span) -> Diagnostic {
 impl Program {
     /// Reads `command`.
     pub(super) fn read(keys: &mut Keys) -> Result<Self, Noted> {
-        keys.may_be("command", || {
+        keys.must_be("command", || {
             let argument = json!({ "type": "string" });
             json!({
                 "anyOf": [
