@@ -127,7 +127,7 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
     ]);
     let program = Program::read(keys);
     let files = DeclaredFiles::read(keys);
-    let params = keys.words("params", |keys, name, node| param(keys, name, node));
+    let params = keys.words("params", param);
     let inputs = keys.words("inputs", |keys, name, node| {
         let reference = keys.reference_at(name.to_owned(), node, Wants::Artifact)?;
         keys.record(name, reference.text());
@@ -189,12 +189,11 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
 /// A parameter, as text.
 fn param(keys: &mut Keys, name: &str, node: &Node) -> Result<String, Noted> {
     let text = match &node.value {
-        Value::String(text) => text.clone(),
+        Value::String(text) | Value::Datetime(text) => text.clone(),
         Value::Integer(number) => number.to_string(),
         // The shortest text that is read as the same number; 1.0 stays a number with a fraction.
         Value::Float(number) => format!("{number:?}"),
         Value::Boolean(flag) => flag.to_string(),
-        Value::Datetime(text) => text.clone(),
         other @ (Value::Array(_) | Value::Table(_)) => {
             let message = format!("`params.{name}` must be a text, a number, `true` or `false`");
             let found = format!("found {}", other.type_name());
@@ -404,13 +403,13 @@ impl Stage for Command {
             Ended::Stopped => return Err(Halt::Interrupted),
             Ended::Badly { status, last } => {
                 let message = format!("`{program}` {}", process::in_words(status));
-                return Err(Failure::new(with_last(message, &last)).into());
+                return Err(Failure::new(with_last(&message, &last)).into());
             }
             Ended::OutOfTime { last } => {
                 let limit = self.time_limit.unwrap_or_default().as_secs_f64();
                 let message =
                     format!("`{program}` was stopped after {limit} seconds, its `time_limit`");
-                return Err(Failure::new(with_last(message, &last))
+                return Err(Failure::new(with_last(&message, &last))
                     .help("raise `time_limit`: what the program keeps in `{state}` is there when it begins again")
                     .into());
             }
@@ -423,7 +422,7 @@ impl Stage for Command {
 }
 
 /// A message with the last lines that a program wrote to standard error.
-fn with_last(message: String, last: &[String]) -> String {
+fn with_last(message: &str, last: &[String]) -> String {
     match last {
         [] => format!("{message}; it wrote nothing to standard error"),
         last => format!("{message}; its last lines on standard error:\n  {}", last.join("\n  ")),

@@ -19,7 +19,7 @@ def main():
     runner = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "target/release/runner").resolve()
     epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     file = pathlib.Path(__file__).with_name("cdan.toml").resolve()
-    # `python` is the one that runs this.
+    # `python3` is the one that runs this.
     environment = {**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [runner, "run", file, "--set", f"stages.cdan.params.epochs={epochs}"]
     with tempfile.TemporaryDirectory() as folder:

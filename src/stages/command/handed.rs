@@ -112,12 +112,12 @@ mod tests {
     use crate::data::Images;
     use crate::data::npy::NpyArray;
 
-    fn saved(images: Images) -> tempfile::TempDir {
+    fn saved(images: &Images) -> tempfile::TempDir {
         let count = u32::try_from(images.len()).unwrap();
         let split =
             |images: &Images| Split { images: images.clone(), labels: (0..count).collect() };
         let splits =
-            IndexMap::from([("train".into(), split(&images)), ("test".into(), split(&images))]);
+            IndexMap::from([("train".into(), split(images)), ("test".into(), split(images))]);
         let classes = (0..count).map(|it| format!("c{it}")).collect();
         let folder = tempfile::tempdir().unwrap();
         Dataset::plain(classes, images.channels, splits, Vec::new()).save(folder.path()).unwrap();
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_data_set_becomes_arrays_and_its_labels_only_where_they_may_be_seen() {
-        let set = saved(Images::same(3, (1, 2), (0..12).collect::<Vec<u8>>()));
+        let set = saved(&Images::same(3, (1, 2), (0..12).collect::<Vec<u8>>()));
         let to = tempfile::tempdir().unwrap();
         write(set.path(), None, true, to.path()).unwrap();
         let all = [
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn images_of_several_sizes_are_pixels_and_sizes() {
-        let set = saved(Images::new(1, vec![(1, 2), (3, 1)], vec![1, 2, 3, 4, 5]));
+        let set = saved(&Images::new(1, vec![(1, 2), (3, 1)], vec![1, 2, 3, 4, 5]));
         let to = tempfile::tempdir().unwrap();
         write(set.path(), None, false, to.path()).unwrap();
         let sizes = NpyArray::open(&to.path().join("train/sizes.npy")).unwrap();

@@ -13,6 +13,7 @@ use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted};
+use crate::system;
 
 /// The shell of a line.
 const SHELL: &str = "sh";
@@ -122,14 +123,15 @@ impl Program {
         }
     }
 
-    /// What runs, for the log: the arguments without placeholders up to the first that has one.
+    /// What runs, for the log: the words up to the first that has a placeholder.
     pub(super) fn shown(&self) -> String {
         match &self.form {
             Form::Program { name, arguments } => {
                 let fixed = arguments.iter().map_while(|(it, _)| it.fixed());
-                let words: Vec<&str> =
-                    std::iter::once(name.as_str()).chain(fixed).take(4).collect();
-                format!("run {}", words.join(" "))
+                let words = std::iter::once(name.as_str()).chain(fixed);
+                // The text of a program that stands in the command itself is no line of a log.
+                let words = words.take_while(|it| !it.contains('\n')).map(str::to_owned);
+                format!("run {}", system::as_typed(&words.collect::<Vec<_>>()))
             }
             Form::Shell(..) => format!("run {SHELL}"),
         }

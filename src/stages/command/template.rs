@@ -76,7 +76,7 @@ impl Template {
 
     /// Reads a line for a shell, in which the values of placeholders will be quoted.
     pub(super) fn shell(text: &str) -> Result<Self, TemplateError> {
-        Self::read(text, |before| is_quoted(before))
+        Self::read(text, is_quoted)
     }
 
     fn read(text: &str, is_quoted: impl Fn(&str) -> bool) -> Result<Self, TemplateError> {
@@ -156,14 +156,11 @@ fn word_in_braces(text: &str, open: usize) -> Option<&str> {
 
 /// Whether what comes after `before`, in a line for a shell, stands in quotes, after a backslash, or in a comment.
 fn is_quoted(before: &str) -> bool {
-    let (mut quote, mut letters, mut last) = (None, before.chars(), '\n');
-    while let Some(letter) = letters.next() {
+    let (mut quote, mut is_escaped, mut last) = (None, false, '\n');
+    for letter in before.chars() {
         match (quote, letter) {
-            (None | Some('"'), '\\') => {
-                if letters.next().is_none() {
-                    return true;
-                }
-            }
+            _ if is_escaped => is_escaped = false,
+            (None | Some('"'), '\\') => is_escaped = true,
             (None, '\'' | '"') => quote = Some(letter),
             (None, '#') if last.is_whitespace() => quote = Some('\n'),
             (Some(open), letter) if open == letter => quote = None,
@@ -171,7 +168,7 @@ fn is_quoted(before: &str) -> bool {
         }
         last = letter;
     }
-    quote.is_some()
+    is_escaped || quote.is_some()
 }
 
 #[cfg(test)]
