@@ -106,8 +106,9 @@ fn begin_anew(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<SharedR
     outside::check(&trials.trials, &args.options.backend)?;
     let own = record(args, &trials)?;
     // Another worker with `--anew` may have begun it a moment ago, or do so now.
-    let is_begun =
-        |run: &SharedRun| (&own.program, &own.backend) == (&run.record.program, &run.record.backend);
+    let is_begun = |run: &SharedRun| {
+        (&own.program, &own.backend) == (&run.record.program, &run.record.backend)
+    };
     if is_begun(run) {
         run.take_up()?;
         return Ok(run.clone());
@@ -230,7 +231,8 @@ impl Worker<'_> {
         let is_idle = AtomicBool::new(false);
         let both = Both(reporter, &journal);
         let since = Instant::now();
-        let environment = environment(options, &store);
+        let home = trials.trials[0].pipeline.home().to_owned();
+        let environment = environment(options, &store, home);
         let idle = Idle { limit: self.args.idle, is_over: &is_idle };
         let execution = Execution {
             workers: options.jobs.into(),

@@ -20,6 +20,7 @@ pub mod scores;
 pub mod stats;
 pub mod table;
 pub mod tables;
+pub mod target_labels;
 mod tasks;
 mod tidy_scores;
 pub mod trial_files;

@@ -48,7 +48,7 @@ pub use bench::{
 pub use contract::{Data, Ended, FitError, Stop};
 pub use epoch::coverage;
 pub use epoch_length::EpochLength;
-pub use evaluate::{Evaluation, Prediction, evaluate};
+pub use evaluate::{Evaluation, Prediction, Scoring, evaluate};
 pub use fit::{FitOptions, fit};
 pub use groups::Groups;
 pub use inputs::Inputs;

@@ -11,6 +11,7 @@ mod advice;
 mod backends;
 mod check;
 mod classes;
+mod command;
 mod docs;
 mod epoch;
 mod evaluate;

@@ -196,6 +196,8 @@ fn cell(
         }
     };
     let mut cell = TableCell::of(row, column, met.iter().map(sample).collect());
+    let saw = |it: &&&TrialScore| scores.saw_labels(it.trial, &it.model, &it.dataset);
+    cell.target_labels = met.iter().filter(saw).count();
     cell.collapsed = met.iter().filter(|score| scores.is_collapsed(score)).count();
     if cell.n == 0 {
         let facts = FACTS.contains(&spec.rows.as_str()) && FACTS.contains(&spec.columns.as_str());

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::grid::{COLLAPSED, ShownColumn, Signs};
+use super::grid::{COLLAPSED, SAW_LABELS, ShownColumn, Signs};
 use super::model::{PublishedCell, ResultTable};
 
 const SIGNS: Signs = Signs {
@@ -12,6 +12,7 @@ const SIGNS: Signs = Signs {
     delta: r"$\Delta$ ",
     star: "$^{*}$",
     collapsed: r"$^{\dagger}$",
+    saw_labels: r"$^{\ddagger}$",
     p: false,
 };
 
@@ -66,6 +67,7 @@ pub(super) fn render(table: &ResultTable) -> String {
             // A dagger in the words of a pipeline stays as it is.
             let note = match note.mark.as_deref() {
                 Some(COLLAPSED) => format!("$\\dagger$ {}", escape(&note.text)),
+                Some(SAW_LABELS) => format!("$\\ddagger$ {}", escape(&note.text)),
                 _ => escape(&note.to_string()),
             };
             text += &format!("\\noindent {note}\\par\n");
