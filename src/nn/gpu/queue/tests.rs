@@ -227,8 +227,9 @@ fn what_was_noted_is_asked_for_again_with_other_numbers_after_the_same_calls() {
     drop(before);
     let (before, two) = noted(3.0);
     assert_eq!(one.differs(two.as_ref().unwrap(), fill(3.0)), None);
+    // 3 and 4 differ in their third byte; 80 were sent before.
     let why = one.differs(two.as_ref().unwrap(), fill(4.0)).unwrap();
-    assert!(why.contains("what is sent with list 0 differs from byte 80 on"), "{why}");
+    assert!(why.contains("what is sent with list 0 differs from byte 82 on"), "{why}");
     drop(before);
     assert!(!queue.can_repeat(&one), "nothing was sent before");
     let before = first(4.0);
