@@ -154,6 +154,7 @@ impl<'a> Keys<'a> {
         let Some(describing) = &self.describing else { return };
         let empty = Table::default();
         let mut keys = Keys::describing(&empty, describing.below(key));
+        keys.about(&[(tag, "which one it is")]);
         if let Ok(kind) = keys.choice::<W>(tag).required() {
             keys.tag(tag, kind.word(), None, kind.about());
             // The record says what was read, not the value.

@@ -503,9 +503,10 @@ fn scores_are_in_one_table_with_the_swept_keys_and_the_names_of_classes() {
     assert!(text_of("table.tex").contains("50.0~\\cite{ab}"));
     assert!(text_of("checksums.txt").contains("  scores.csv\n"));
     // A stage cannot be called as that file.
-    let wrong =
-        ["check", "photos.toml", "--set", "stages.scores={ kind = 'split', input = 'images' }"];
-    let refused = runner(root, &wrong);
+    let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
+    fs::write(root.join("wrong.toml"), pipeline.replace("[stages.score]", "[stages.scores]"))
+        .unwrap();
+    let refused = runner(root, &["check", "wrong.toml"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("`scores.csv` is a file of the run itself"));
 }

@@ -51,6 +51,45 @@ enum Form {
     Metrics,
 }
 
+impl Form {
+    /// Reads what goes with a kind of output.
+    fn read(kind: OutputKind, keys: &mut Keys, inputs: &[NamedInput]) -> Result<Self, Noted> {
+        Ok(match kind {
+            OutputKind::Predictions => {
+                let (of, scores) = (splits_of(keys, inputs), keys.choice("scores").required());
+                let classes = class_input(keys, inputs);
+                Self::Predictions { of: of?, scores: scores?, classes: classes? }
+            }
+            OutputKind::Model => {
+                let architecture = Architecture::read(keys);
+                let classes = class_input(keys, inputs);
+                Self::Model { architecture: Box::new(architecture?), classes: classes? }
+            }
+            OutputKind::Dataset => {
+                const EXPECTED: &str =
+                    "names of letters, digits, `-` and `_`, each once, at least one";
+                let splits = keys
+                    .strings("splits")
+                    .such_that(EXPECTED, |names| are_names(names))
+                    .limits([("minItems", 1.into())])
+                    .required();
+                let classes = class_input(keys, inputs);
+                Self::Dataset { splits: splits?, classes: classes? }
+            }
+            OutputKind::Features => Self::Features { of: splits_of(keys, inputs)? },
+            OutputKind::Metrics => Self::Metrics,
+        })
+    }
+}
+
+/// Whether these can be names of splits: each becomes a folder and a file.
+fn are_names(names: &[String]) -> bool {
+    let fits = |it: char| it.is_ascii_alphanumeric() || "-_".contains(it);
+    let different: HashSet<&String> = names.iter().collect();
+    let all_fit = names.iter().all(|it| !it.is_empty() && it.chars().all(fits));
+    all_fit && !names.is_empty() && different.len() == names.len()
+}
+
 /// An input as the settings name it: its name, its stage, and the split.
 pub(super) type NamedInput<'a> = (&'a str, &'a str, Option<&'a str>);
 
@@ -69,41 +108,14 @@ impl Output {
                 ("model", "the network that the weights belong to"),
                 ("metrics", "whether the program also writes `metrics.csv`"),
             ]);
-            let of = |keys: &mut Keys| splits_of(keys, inputs);
-            let (form, may_measure) = match kind {
-                OutputKind::Predictions => {
-                    let (of, scores) = (of(keys), keys.choice("scores").required());
-                    let classes = class_input(keys, inputs);
-                    (Form::Predictions { of: of?, scores: scores?, classes: classes? }, true)
+            let form = Form::read(kind, keys, inputs);
+            let metrics = match kind {
+                OutputKind::Predictions | OutputKind::Model | OutputKind::Features => {
+                    keys.boolean("metrics").or(false)
                 }
-                OutputKind::Model => {
-                    let (architecture, classes) = (Architecture::read(keys), class_input(keys, inputs));
-                    let architecture = Box::new(architecture?);
-                    (Form::Model { architecture, classes: classes? }, true)
-                }
-                OutputKind::Dataset => {
-                    let splits = keys
-                        .strings("splits")
-                        .such_that("names of letters, digits, `-` and `_`, each once, at least one", |names| {
-                            let plain = |it: &str| {
-                                let fits = |it: char| it.is_ascii_alphanumeric() || "-_".contains(it);
-                                !it.is_empty() && it.chars().all(fits)
-                            };
-                            let different: HashSet<&String> = names.iter().collect();
-                            !names.is_empty()
-                                && names.iter().all(|it| plain(it))
-                                && different.len() == names.len()
-                        })
-                        .limits([("minItems", 1.into())])
-                        .required();
-                    let classes = class_input(keys, inputs);
-                    (Form::Dataset { splits: splits?, classes: classes? }, false)
-                }
-                OutputKind::Features => (Form::Features { of: of(keys)? }, true),
-                OutputKind::Metrics => (Form::Metrics, false),
+                OutputKind::Dataset | OutputKind::Metrics => Ok(false),
             };
-            let metrics = may_measure && keys.boolean("metrics").or(false)?;
-            Ok(Self { form, metrics })
+            Ok(Self { form: form?, metrics: metrics? })
         })
     }
 
