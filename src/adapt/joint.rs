@@ -209,7 +209,8 @@ impl Joint {
         keys.may_be(PLUS, || {
             let kinds = words_of::<TermKind>();
             let word = json!({ "type": "string", "enum": kinds });
-            let table = json!({ "type": "object", "properties": { "kind": word }, "required": ["kind"] });
+            let kind = json!({ "type": "string", "enum": kinds, "description": "whose term it is" });
+            let table = json!({ "type": "object", "properties": { "kind": kind }, "required": ["kind"] });
             json!({
                 "type": "array",
                 "items": { "anyOf": [word, table] },
