@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
+use runner::data::npy::NpyArray;
 use runner::data::readers::{DataFormat, Decoding};
 use runner::data::{Dataset, Watch};
 use runner::digest::{Digest, Fingerprint};
@@ -23,7 +24,7 @@ use tempfile::TempDir;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Target); 14] = [
+pub const ALL: [(&str, Target); 15] = [
     ("manifest", manifest),
     ("checkpoint", checkpoint),
     ("idx", idx),
@@ -38,6 +39,7 @@ pub const ALL: [(&str, Target); 14] = [
     ("model", model),
     ("record", record),
     ("pipeline", pipeline),
+    ("npy", npy),
 ];
 
 /// A folder whose only file is `name`.
@@ -110,6 +112,14 @@ pub fn cifar(bytes: &[u8]) {
     let folder = folder("train.bin", bytes);
     put(folder.path(), "test.bin", &[7; 2 + 3072]);
     read(DataFormat::Cifar, folder.path());
+}
+
+/// An array of NumPy's, whose numbers are read in every form.
+pub fn npy(bytes: &[u8]) {
+    let folder = folder("a.npy", bytes);
+    if let Ok(array) = NpyArray::open(&folder.path().join("a.npy")) {
+        let _ = (array.bytes(), array.floats(), array.integers());
+    }
 }
 
 /// The MATLAB file of USPS.

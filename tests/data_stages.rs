@@ -74,6 +74,7 @@ fn run_stage(stage: &dyn Stage, inputs: &[(&str, &Path)]) -> Result<(TempDir, Ou
         offline: true,
         downloads: downloads.path().to_owned(),
         activations: None,
+        home: ".".into(),
         save_every: Duration::from_secs(60),
     };
     let inputs: Vec<Input> = inputs
@@ -165,14 +166,15 @@ fn other_data_sets_are_not_fetched_offline() {
 fn a_folder_of_images_becomes_a_data_set_and_its_changes_are_noticed() {
     let folder = folder_of_images();
     let parsed = parse("download", &own_images(folder.path())).unwrap();
-    let before = parsed.stage.external(&Known::default()).unwrap().expect("files outside");
+    let before =
+        parsed.stage.external(&Known::default(), Path::new(".")).unwrap().expect("files outside");
     let (out, outcome) = run_stage(parsed.stage.as_ref(), &[]).unwrap();
     assert_eq!(outcome.summary, "20 train, 6 test images 1x6x5, 3 classes");
     let set = Dataset::open(out.path()).unwrap();
     assert_eq!(set.classes, ["ant", "bee", "cat"]);
     assert_eq!(set.splits["train"].class_counts(3), [4, 6, 10]);
     GrayImage::from_pixel(5, 6, Luma([1])).save(folder.path().join("test/ant/new.png")).unwrap();
-    assert_ne!(parsed.stage.external(&Known::default()).unwrap().unwrap(), before);
+    assert_ne!(parsed.stage.external(&Known::default(), Path::new(".")).unwrap().unwrap(), before);
 }
 
 #[test]
@@ -194,7 +196,7 @@ fn an_archive_is_unpacked_checked_and_leaves_nothing_behind() {
     assert!(failure.message.contains("its sha256 is"), "{failure}");
     let parsed = parse("download", &wrong).unwrap();
     assert_eq!(
-        parsed.stage.external(&Known::default()).unwrap(),
+        parsed.stage.external(&Known::default(), Path::new(".")).unwrap(),
         None,
         "the settings say which content it is"
     );

@@ -20,7 +20,8 @@ use runner::nn::{
 use runner::progress::{Silent, Watch};
 use runner::train::activations::{Activations, Cache, Caching};
 use runner::train::{
-    Batch, Bench, Learner, Method, NetId, Optimizer, SourceBatch, TargetBatch, TrainingSettings,
+    Batch, Bench, Learner, Method, NetId, Optimizer, Repeats, SourceBatch, TargetBatch,
+    TrainingSettings,
 };
 
 /// Answers each line `WORK TIMES` of the standard input with that many times in milliseconds.
@@ -43,25 +44,35 @@ pub fn answer(ops: &Backend) {
     }
 }
 
-/// Prints what a step takes the host that a device repeats, for each of some pieces of work: microseconds, the median of rounds of
-/// steps that nobody waits for, and the fastest round. Only a device that does nothing says what the host takes.
+/// Prints what a step takes the host, for each of some pieces of work: microseconds, the median of rounds of steps that nobody waits
+/// for and the fastest round, of steps that the device repeats without their code and of steps whose code runs. Only a device
+/// that does nothing says what the host takes.
 pub fn print_host_times(ops: &Backend) {
+    println!("{:18} {:>15} {:>15}", "", "without code", "with code");
+    for work in ["dacnn-dann", "dacnn-supervised", "lenet-dann", "lenet-supervised"] {
+        let [without, with] =
+            [Repeats::Always, Repeats::Never].map(|repeats| host_times(ops, work, repeats));
+        println!("{work:18} {:7.1} {:7.1} {:7.1} {:7.1}", without.0, without.1, with.0, with.1);
+    }
+}
+
+/// The median of rounds of a step in microseconds, and the fastest one.
+fn host_times(ops: &Backend, work: &str, repeats: Repeats) -> (f64, f64) {
     const ROUNDS: usize = 21;
     const STEPS: u32 = 20;
-    for work in ["dacnn-dann", "dacnn-supervised", "lenet-dann", "lenet-supervised"] {
-        let mut bench = Work::unused(ops, work);
-        let mut times: Vec<f64> = (0..ROUNDS)
-            .map(|_| {
-                let start = Instant::now();
-                (0..STEPS).for_each(|_| bench.step_unread());
-                start.elapsed().as_secs_f64() * 1e6 / f64::from(STEPS)
-            })
-            .collect();
-        // The first rounds are those in which steps are recorded.
-        times.drain(..3);
-        times.sort_by(f64::total_cmp);
-        println!("{work:18} {:7.1} {:7.1}", times[times.len() / 2], times[0]);
-    }
+    let mut bench = Work::unused(ops, work);
+    bench.bench.set_repeats(repeats);
+    let mut times: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            (0..STEPS).for_each(|_| bench.step_unread());
+            start.elapsed().as_secs_f64() * 1e6 / f64::from(STEPS)
+        })
+        .collect();
+    // The first rounds are those in which steps are recorded.
+    times.drain(..3);
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2], times[0])
 }
 
 /// One piece of work.

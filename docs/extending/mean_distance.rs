@@ -6,7 +6,7 @@
 use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// Settings of the method: none but its weight and the target, which every such method has.
@@ -34,7 +34,7 @@ impl Term for MeanDistance {
 
 /// It remembers nothing between steps, so that its settings are all there is of it in a training.
 impl ActiveTerm for &MeanDistance {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let distance = distance(&seen.features.source, &seen.features.target)?;
         bench.meter("mean_distance", &distance, seen.images());
         Ok(distance.scale(lambda)?)

@@ -124,7 +124,7 @@ struct Matching<'m> {
 
 impl Learner for Matching<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let lambda = bench.knob("lambda", |progress| self.settings.lambda.at(progress));
+        let lambda = bench.knob("lambda", self.settings.lambda.over_time());
         let (source, target) = (batch.source(), batch.target());
         let ([strong_source], [strong_target]) = (&source.views[..], &target.views[..]) else {
             unreachable!("a strong view of each domain")

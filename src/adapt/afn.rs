@@ -15,7 +15,7 @@
 use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Diagnostic, Keys, Noted, words};
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// What keeps the gradient of the norm of a row of zeros finite.
@@ -86,7 +86,7 @@ impl Term for Afn {
 }
 
 impl ActiveTerm for &Afn {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let source = norms(&seen.features.source)?;
         let target = norms(&seen.features.target)?;
         // Two measurements of one name are reported as their mean over all images.

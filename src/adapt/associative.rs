@@ -21,7 +21,7 @@
 use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{Dims, OpError, Tensor};
+use crate::nn::ops::{Dims, Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// What keeps the logarithm of a probability of 0 finite, as in the authors' code.
@@ -64,10 +64,10 @@ impl Term for Associative {
 }
 
 impl ActiveTerm for &Associative {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let (source, target) = (&seen.features.source, &seen.features.target);
         let walks = Walks::new(source, target, self.temperature)?;
-        let (walker, visit) = (walks.walker(seen.targets().labels)?, walks.visit()?);
+        let (walker, visit) = (walks.walker(&seen.targets().labels)?, walks.visit()?);
         bench.meter("walker_loss", &walker, source.rows());
         bench.meter("visit_loss", &visit, target.rows());
         Ok(walker.add(&visit.scale(self.visit)?)?.scale(lambda)?)

@@ -29,7 +29,7 @@ use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
 use crate::data::view::Domain;
 use crate::nn::Part;
-use crate::nn::ops::{Dims, OpError, Tensor, argmax};
+use crate::nn::ops::{Dims, Number, OpError, Tensor, argmax};
 use crate::train::{Batch, Bench, FitError, Mode, NetId, Visit, When, WholeSet, WholeSetPasses};
 
 /// Images of the bank that a batch is compared with at a time; it changes no number.
@@ -77,12 +77,12 @@ struct Remembering<'m> {
 }
 
 impl ActiveTerm for Remembering<'_> {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let logits = seen.target_logits();
         let loss = if self.bank.is_empty() {
             logits.constant(vec![0.0], Dims::Scalar)?
         } else {
-            let (places, count) = (seen.batch.target().indices, self.settings.neighbours);
+            let (places, count) = (&*seen.batch.target().indices, self.settings.neighbours);
             let near = self.bank.nearest(&seen.features.target, places, count)?;
             weighted_cross_entropy(logits, &self.bank.votes(&near, logits.columns()))?
         };
@@ -100,7 +100,7 @@ impl ActiveTerm for Remembering<'_> {
         let logits = bench.pass(network, &Part::CLASSIFIER, &features, domain, eval)?;
         let (width, classes) = (features.columns(), logits.columns());
         let newest = Bank::of((&features.host(), width), (&logits.softmax()?.host(), classes));
-        self.bank.replace(target.indices, &newest, (width, classes));
+        self.bank.replace(&target.indices, &newest, (width, classes));
         Ok(())
     }
 
@@ -346,7 +346,7 @@ mod tests {
         let (labels, places) = ([0, 1, 0, 1], [4, 1, 6]);
         let step = |learner: &mut dyn Learner, bench: &mut Bench| {
             let source = SourceBatch::plain(images(4), Targets::plain(&labels));
-            let target = TargetBatch { indices: &places, ..TargetBatch::plain(images(3)) };
+            let target = TargetBatch { indices: (&places).into(), ..TargetBatch::plain(images(3)) };
             let batch = Batch { source: Some(source), target: Some(target) };
             let (readings, _) = bench.step_alone(learner, &batch, (0, 1), false).unwrap();
             let of = |it: &Reading| (it.name == "neighbour_loss").then_some(it.value);

@@ -16,7 +16,7 @@ use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use super::spectra::nuclear_norm;
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{Dims, OpError, Tensor};
+use crate::nn::ops::{Dims, Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// What keeps the gradient of the norm of a column of zeros finite.
@@ -53,7 +53,7 @@ impl Term for Bnm {
 }
 
 impl ActiveTerm for &Bnm {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let probabilities = seen.target_logits().softmax()?;
         let loss = self.of(&probabilities)?;
         bench.meter("bnm_loss", &loss, probabilities.rows());

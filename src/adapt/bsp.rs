@@ -11,7 +11,7 @@ use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use super::spectra::largest_squared_singular_values;
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, Domains, FitError};
 
 /// Settings of batch spectral penalization.
@@ -42,7 +42,7 @@ impl Term for Bsp {
 }
 
 impl ActiveTerm for &Bsp {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let penalty = penalty(&seen.features, self.values)?;
         bench.meter("spectral_loss", &penalty, seen.images());
         Ok(penalty.scale(lambda)?)

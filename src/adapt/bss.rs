@@ -58,7 +58,7 @@ struct Shrinking<'m> {
 
 impl Learner for Shrinking<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let eta = bench.knob("eta", |progress| self.settings.eta.at(progress));
+        let eta = bench.knob("eta", self.settings.eta.over_time());
         let source = batch.source();
         let features = bench.learn(&Part::FEATURES, &source.images, Domain::Source)?;
         let logits = bench.learn(&Part::CLASSIFIER, &features, Domain::Source)?;

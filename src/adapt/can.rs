@@ -113,10 +113,10 @@ struct Contrasting<'m> {
 
 impl Learner for Contrasting<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let lambda = bench.knob("lambda", |progress| self.settings.lambda.at(progress));
+        let lambda = bench.knob("lambda", self.settings.lambda.over_time());
         let (share, count) = self.kept();
-        bench.knob("kept_images", |_| share);
-        bench.knob("kept_classes", |_| count);
+        bench.knob("kept_images", move |_| share);
+        bench.knob("kept_classes", move |_| count);
         let features = bench.both(&Part::FEATURES, &batch.images())?;
         let logits = bench.both(&Part::CLASSIFIER, &features)?;
         let classified = Classified::new(&logits.source, &batch.source().targets)?;
@@ -182,7 +182,7 @@ impl Contrasting<'_> {
     fn shared(&self, batch: &Batch) -> SharedClasses {
         let class = |place: &usize| self.classes.get(*place).copied().flatten();
         let of_target: Vec<Option<u32>> = batch.target().indices.iter().map(class).collect();
-        SharedClasses::of(batch.source().targets.labels, &of_target)
+        SharedClasses::of(&batch.source().targets.labels, &of_target)
     }
 }
 
@@ -289,7 +289,7 @@ mod tests {
         };
         let source = SourceBatch::plain(values(4, 0), Targets::plain(&[0, 1, 0, 1]));
         let indices = [0, 1, 2];
-        let target = TargetBatch { indices: &indices, ..TargetBatch::plain(values(3, 53)) };
+        let target = TargetBatch { indices: (&indices).into(), ..TargetBatch::plain(values(3, 53)) };
         let batch = Batch { source: Some(source), target: Some(target) };
         bench.step_alone(&mut *learner, &batch, (0, 1), true).unwrap()
     }

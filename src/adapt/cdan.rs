@@ -28,7 +28,7 @@ use super::{Coefficient, as_vectors};
 use crate::config::{Diagnostic, Keys, Noted, words};
 use crate::nn::geometry::Chw;
 use crate::nn::heads::{NewHead, taking};
-use crate::nn::ops::{Backend, Dims, OpError, Tensor};
+use crate::nn::ops::{Backend, Dims, Number, OpError, Tensor};
 use crate::nn::spec::Layer;
 use crate::nn::{Part, Spec};
 use crate::random::Stream;
@@ -217,7 +217,7 @@ struct Conditioned {
 }
 
 impl ActiveTerm for Conditioned {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let g = Domains {
             source: seen.source_logits().detached().softmax()?,
             target: seen.target_logits().detached().softmax()?,

@@ -19,7 +19,7 @@
 use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted, words};
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// Added under the root of a norm. Two domains with the same moments differ in them by rounding, about
@@ -96,7 +96,7 @@ impl Term for Cmd {
 }
 
 impl ActiveTerm for &Cmd {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let distances = self.distances(&seen.features.source, &seen.features.target)?;
         let (mean, others) = distances.split_first().expect("the mean is the first moment");
         let distance = others.iter().try_fold(mean.clone(), |sum, it| sum.add(it))?;

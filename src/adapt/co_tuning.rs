@@ -87,7 +87,7 @@ struct Relating<'m> {
 
 impl Learner for Relating<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let lambda = bench.knob("lambda", |progress| self.settings.lambda.at(progress));
+        let lambda = bench.knob("lambda", self.settings.lambda.over_time());
         let source = batch.source();
         let features = bench.learn(&Part::FEATURES, &source.images, Domain::Source)?;
         let logits = bench.learn(&Part::CLASSIFIER, &features, Domain::Source)?;
@@ -179,7 +179,7 @@ mod tests {
     fn a_mixed_image_is_related_to_what_both_are_and_smoothing_changes_nothing() {
         let relation = [0.75, 0.25, 0.0, 0.0, 0.5, 0.5];
         let others: &[u32] = &[1, 1];
-        let targets = Targets { labels: &[0, 1], mixed: Some((others, 0.25)), smoothing: 0.3 };
+        let targets = Targets { mixed: Some((others, 0.25)), smoothing: 0.3, ..Targets::plain(&[0, 1]) };
         let found = related(&targets, &relation, [2, 3]);
         assert_eq!(found, [0.5625, 0.3125, 0.125, 0.0, 0.5, 0.5]);
     }

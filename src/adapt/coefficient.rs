@@ -11,19 +11,19 @@ use crate::train::TrainingProgress;
 words! {
     /// The word for the course of a coefficient.
     enum CoefficientKind {
-        /// [`Coefficient::Ganin`].
+        /// It rises as 2 / (1 + exp(-gamma p)) - 1 with the progress p (Ganin et al., 2016).
         Ganin = "ganin",
-        /// [`Coefficient::Constant`].
+        /// The same throughout.
         Constant = "constant",
-        /// [`Coefficient::Tanh`].
+        /// It rises with the steps, as a hyperbolic tangent.
         Tanh = "tanh",
-        /// [`Coefficient::Linear`].
+        /// It rises in a straight line.
         Linear = "linear",
-        /// [`Coefficient::Ramp`].
+        /// It rises as exp(-5 (1 - p / over)^2) (Laine and Aila, 2017).
         Ramp = "ramp",
-        /// [`Coefficient::Cosine`].
+        /// It rises along half a cosine.
         Cosine = "cosine",
-        /// [`Coefficient::Delay`].
+        /// It is 0 at first, then the largest value.
         Delay = "delay",
     }
 }
@@ -83,6 +83,11 @@ pub enum Coefficient {
 }
 
 impl Coefficient {
+    /// What it is at each step, for [`Bench::knob`](crate::train::Bench::knob).
+    pub fn over_time(self) -> impl Fn(&TrainingProgress) -> f32 + 'static {
+        move |progress| self.at(progress)
+    }
+
     /// The course of Ganin et al. 2016 up to 1, with their steepness of 10.
     pub const GANIN: Self = Self::Ganin { gamma: 10.0, max: 1.0 };
 

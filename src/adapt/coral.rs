@@ -9,7 +9,7 @@
 use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted, words};
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// Settings of Deep CORAL.
@@ -58,7 +58,7 @@ impl Term for Coral {
 }
 
 impl ActiveTerm for &Coral {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let (source, target) = match self.layer {
             AlignedLayer::Logits => (seen.source_logits(), seen.target_logits()),
             AlignedLayer::Features => (&seen.features.source, &seen.features.target),

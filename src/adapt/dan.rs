@@ -21,7 +21,7 @@ use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use super::kernels::FeatureKernel;
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// Settings of deep adaptation networks.
@@ -51,7 +51,7 @@ impl Term for Dan {
 }
 
 impl ActiveTerm for &Dan {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let discrepancy = self.discrepancy(&seen.features.source, &seen.features.target)?;
         bench.meter("mk_mmd_loss", &discrepancy, seen.images());
         Ok(discrepancy.scale(lambda)?)

@@ -11,7 +11,7 @@ use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
 use crate::nn::architecture::{DOMAIN_HEAD, read_layers};
 use crate::nn::heads::NewHead;
-use crate::nn::ops::{OpError, Targets, Tensor};
+use crate::nn::ops::{Number, OpError, Targets, Tensor};
 use crate::nn::spec::Layer;
 use crate::nn::{Part, Spec};
 use crate::train::{Bench, Domains, FitError};
@@ -56,7 +56,7 @@ impl Term for Dann {
 }
 
 impl ActiveTerm for &Dann {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let logits = bench.both(&Part::DOMAIN, &seen.features.reversed(lambda)?)?;
         Ok(domain_loss(bench, &logits)?)
     }
@@ -115,7 +115,7 @@ impl DomainLoss {
     pub(super) fn new(logits: &Tensor, label: u32) -> Result<Self, OpError> {
         let labels = vec![label; logits.rows()];
         Ok(Self {
-            hits: logits.ops().hits(logits, &labels)?,
+            hits: logits.ops().hits(logits, (&labels).into())?,
             loss: logits.ops().cross_entropy(logits, &Targets::plain(&labels))?,
             count: labels.len(),
         })

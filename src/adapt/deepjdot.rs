@@ -25,7 +25,7 @@ use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use super::transport::{Coupling, plan};
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{Dims, OpError, Tensor};
+use crate::nn::ops::{Dims, Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// Settings of DeepJDOT.
@@ -65,9 +65,9 @@ impl Term for DeepJdot {
 }
 
 impl ActiveTerm for &DeepJdot {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let (source, target) = (&seen.features.source, &seen.features.target);
-        let (labels, logits) = (seen.targets().labels, seen.target_logits());
+        let (labels, logits) = (&*seen.targets().labels, seen.target_logits());
         let costs = self.costs((source, labels), (target, logits))?;
         let couplings = plan(&costs, (source.rows(), target.rows()));
         let features = feature_loss(source, target, &couplings)?;

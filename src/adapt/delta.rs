@@ -186,7 +186,7 @@ impl ComparedLayer {
 
 impl Learner for Keeping<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let weight = bench.knob("weight", |progress| self.settings.weight.at(progress));
+        let weight = bench.knob("weight", self.settings.weight.over_time());
         let source = batch.source();
         // By what is frozen, not by whether its output was kept: that changes no number.
         let frozen = bench.model(NetId::MAIN).frozen_entry();

@@ -92,9 +92,9 @@ struct Refining<'m>(&'m DirtT);
 impl Learner for Refining<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
         let settings = self.0;
-        let lambda = bench.knob("lambda", |progress| settings.lambda.at(progress));
-        let entropy_weight = bench.knob("entropy", |progress| settings.entropy.at(progress));
-        let vat_weight = bench.knob("vat", |progress| settings.vat_weight.at(progress));
+        let lambda = bench.knob("lambda", settings.lambda.over_time());
+        let entropy_weight = bench.knob("entropy", settings.entropy.over_time());
+        let vat_weight = bench.knob("vat", settings.vat_weight.over_time());
         if bench.progress().step.is_multiple_of(settings.refresh) {
             bench.copy(AVERAGE, REFINED_TEACHER);
         }

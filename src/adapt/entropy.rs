@@ -9,7 +9,7 @@
 use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// What keeps the logarithm of a probability of 0 finite.
@@ -39,7 +39,7 @@ impl Term for Entropy {
 }
 
 impl ActiveTerm for &Entropy {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let logits = seen.target_logits();
         let entropy = mean_entropy(logits)?;
         bench.meter("target_entropy_loss", &entropy, logits.rows());

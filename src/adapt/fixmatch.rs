@@ -86,7 +86,7 @@ struct Labelling<'m>(&'m FixMatch);
 
 impl Learner for Labelling<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let lambda = bench.knob("lambda", |progress| self.0.lambda.at(progress));
+        let lambda = bench.knob("lambda", self.0.lambda.over_time());
         let [weak, strong] = &batch.target().views[..] else {
             unreachable!("a weak view and a strong one")
         };

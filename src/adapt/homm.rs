@@ -21,7 +21,7 @@ use super::Coefficient;
 use super::cmd::tanh;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// Settings of higher-order moment matching.
@@ -59,7 +59,7 @@ impl Term for Homm {
 }
 
 impl ActiveTerm for &Homm {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let distance = self.distance(&seen.features.source, &seen.features.target)?;
         bench.meter("homm_loss", &distance, seen.images());
         Ok(distance.scale(lambda)?)

@@ -12,7 +12,7 @@ use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use super::shot::entropies;
 use crate::config::{Keys, Noted};
-use crate::nn::ops::Tensor;
+use crate::nn::ops::{Number, Tensor};
 use crate::train::{Bench, FitError};
 
 /// Settings of information maximisation: none but its weight.
@@ -40,7 +40,7 @@ impl Term for InfoMax {
 }
 
 impl ActiveTerm for &InfoMax {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let logits = seen.target_logits();
         let [entropy, diversity] = entropies(&logits.softmax()?)?;
         let loss = entropy.sub(&diversity)?;

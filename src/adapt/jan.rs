@@ -15,7 +15,7 @@ use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use super::kernels::{FeatureKernel, gaussian};
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, Domains, FitError};
 
 /// Settings of joint adaptation networks.
@@ -50,7 +50,7 @@ impl Term for Jan {
 }
 
 impl ActiveTerm for &Jan {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let source = seen.source_logits().softmax()?;
         let target = seen.target_logits().softmax()?;
         let discrepancy = self.discrepancy(&seen.features, &Domains { source, target })?;

@@ -18,7 +18,7 @@ use super::{Classified, Coefficient, TermKind};
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, Word as _, words_of};
 use crate::data::view::{Domain, ViewRequest};
 use crate::nn::heads::NewHead;
-use crate::nn::ops::{Gradients, Targets, Tensor};
+use crate::nn::ops::{Gradients, Number, Targets, Tensor};
 use crate::nn::{Part, Spec};
 use crate::train::{
     Batch, Bench, Domains, FitError, Group, Learner, Method, Needs, Visit, WholeSet, WholeSetPasses,
@@ -91,7 +91,7 @@ pub(super) trait ActiveTerm {
     ///
     /// # Errors
     /// When the device fails.
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, weight: f32) -> Result<Tensor, FitError>;
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, weight: Number) -> Result<Tensor, FitError>;
 
     /// What it does when the network has moved.
     ///
@@ -209,7 +209,8 @@ impl Joint {
         keys.may_be(PLUS, || {
             let kinds = words_of::<TermKind>();
             let word = json!({ "type": "string", "enum": kinds });
-            let table = json!({ "type": "object", "properties": { "kind": word }, "required": ["kind"] });
+            let kind = json!({ "type": "string", "enum": kinds, "description": "whose term it is" });
+            let table = json!({ "type": "object", "properties": { "kind": kind }, "required": ["kind"] });
             json!({
                 "type": "array",
                 "items": { "anyOf": [word, table] },
@@ -280,7 +281,7 @@ impl Summing<'_> {
         &mut self,
         bench: &mut Bench,
         batch: &Batch,
-        weights: &[f32],
+        weights: &[Number],
         counts: impl Fn(&dyn Term) -> bool,
     ) -> Result<Tensor, FitError> {
         let features = bench.both(&Part::FEATURES, &batch.images())?;
@@ -308,7 +309,7 @@ impl Summing<'_> {
         &mut self,
         bench: &mut Bench,
         batch: &Batch,
-        weights: &[f32],
+        weights: &[Number],
         rho: f64,
     ) -> Result<Gradients, FitError> {
         let mut of_task = bench.unreported(|bench| {
@@ -325,8 +326,8 @@ impl Summing<'_> {
 
 impl Learner for Summing<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let weigh = |it: &Weighted| bench.knob(it.knob, |progress| it.lambda.at(progress));
-        let weights: Vec<f32> = self.terms.iter().map(|(it, _)| *it).map(weigh).collect();
+        let weigh = |it: &Weighted| bench.knob(it.knob, it.lambda.over_time());
+        let weights: Vec<Number> = self.terms.iter().map(|(it, _)| *it).map(weigh).collect();
         if let Some(rho) = self.sharpness_aware {
             let mut gradients = self.worst_gradients(bench, batch, &weights, rho)?;
             bench.update(&mut gradients, &[Group::MAIN])?;

@@ -158,7 +158,8 @@ impl<F: ClosedForm> Learner for Fitting<'_, F> {
     fn step(&mut self, bench: &mut Bench, _: &Batch) -> Result<(), FitError> {
         let names = OF_CLASSIFIER.iter().chain(self.form.readings());
         for (name, value) in names.zip(&self.readings) {
-            bench.knob(name, |_| *value);
+            let value = *value;
+            bench.knob(name, move |_| value);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@
 use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
-use crate::nn::ops::{Dims, OpError, Tensor};
+use crate::nn::ops::{Dims, Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// What keeps the logarithm of a probability of 0 finite, as in TLLib.
@@ -52,7 +52,7 @@ impl Term for Mcc {
 }
 
 impl ActiveTerm for &Mcc {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let confusion = confusion(seen.target_logits(), self.temperature)?;
         bench.meter("confusion_loss", &confusion, seen.target_logits().rows());
         Ok(confusion.scale(lambda)?)

@@ -23,7 +23,7 @@ use super::{Classified, Coefficient};
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants, words};
 use crate::data::view::Domain;
 use crate::nn::heads::NewHead;
-use crate::nn::ops::{Backend, Dims, OpError, Targets, Tensor};
+use crate::nn::ops::{Backend, Dims, Number, OpError, Targets, Tensor};
 use crate::nn::{Part, Spec};
 use crate::random::Stream;
 use crate::train::{
@@ -155,7 +155,7 @@ struct Disagreeing<'m>(&'m Mcd);
 
 impl Learner for Disagreeing<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let trade_off = bench.knob("trade_off", |progress| self.0.trade_off.at(progress));
+        let trade_off = bench.knob("trade_off", self.0.trade_off.over_time());
         let (images, features) = (batch.images(), Group::part(Part::FEATURES));
         let classifiers = CLASSIFIERS.map(Group::part);
 
@@ -206,7 +206,7 @@ impl Disagreeing<'_> {
         bench: &mut Bench,
         batch: &Batch,
         images: &Domains,
-        trade_off: f32,
+        trade_off: Number,
     ) -> Result<Tensor, FitError> {
         let features = bench.observe_both(&Part::FEATURES, images)?;
         let (source, target) = classify(bench, &features)?;

@@ -17,7 +17,7 @@ use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use super::mcd::second_classifier;
 use crate::config::{Keys, Noted};
 use crate::nn::heads::NewHead;
-use crate::nn::ops::{Dims, OpError, Targets, Tensor, argmax};
+use crate::nn::ops::{Dims, Number, OpError, Targets, Tensor, argmax};
 use crate::nn::{Part, Spec};
 use crate::train::{Bench, FitError};
 
@@ -69,7 +69,7 @@ impl Term for Mdd {
 }
 
 impl ActiveTerm for &Mdd {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let logits = bench.both(&Part::CLASSIFIER2, &seen.features.reversed(lambda)?)?;
         let agreement = agreement(&logits.source, &likeliest(seen.source_logits()))?;
         let difference = difference(&logits.target, &likeliest(seen.target_logits()))?;

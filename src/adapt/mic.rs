@@ -24,7 +24,7 @@ use super::{Coefficient, cross_entropy_of_shares};
 use crate::config::{Keys, Noted};
 use crate::data::view::{Domain, ViewKind, ViewRequest};
 use crate::nn::Statistics;
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Batch, Bench, FitError, Mode, NetId};
 
 /// The network whose classes the masked images learn.
@@ -92,7 +92,7 @@ impl Term for Mic {
 
 /// In the middle of a training: all that it remembers is the teacher's network.
 impl ActiveTerm for &Mic {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let (images, masked) = (&seen.batch.target().images, seen.target_view(MASKED));
         let (domain, still) = (Domain::Target, Mode::LEARN.without_averages());
         let taught = bench.class_logits(MIC_TEACHER, images, domain, LOOK)?.softmax()?;

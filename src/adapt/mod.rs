@@ -41,9 +41,9 @@ mod mean_distance;
 /// also be added to others; one that takes its steps in another way stands in `methods`.
 macro_rules! methods {
     (
-        methods { $($(#[$about:meta])* $name:ident = $word:literal in $file:ident,)* }
+        methods { $($(#[doc = $about:literal])+ $name:ident = $word:literal in $file:ident,)* }
         terms {
-            $($(#[$term_about:meta])* $term:ident = $term_word:literal in $term_file:ident,)*
+            $($(#[doc = $term_about:literal])+ $term:ident = $term_word:literal in $term_file:ident,)*
         }
     ) => {
         $(mod $file;)*
@@ -54,15 +54,15 @@ macro_rules! methods {
         crate::config::words! {
             /// The word for a method, before its settings are read.
             pub(crate) enum MethodKind {
-                $($(#[$about])* $name = $word,)*
-                $($(#[$term_about])* $term = $term_word,)*
+                $($(#[doc = $about])+ $name = $word,)*
+                $($(#[doc = $term_about])+ $term = $term_word,)*
             }
         }
 
         crate::config::words! {
             /// The word for a term of a loss, before its settings are read.
             enum TermKind {
-                $($(#[$term_about])* $term = $term_word,)*
+                $($(#[doc = $term_about])+ $term = $term_word,)*
             }
         }
 

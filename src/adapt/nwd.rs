@@ -21,7 +21,7 @@ use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use super::spectra::nuclear_norm;
 use crate::config::{Keys, Noted};
 use crate::nn::Part;
-use crate::nn::ops::{OpError, Tensor};
+use crate::nn::ops::{Number, OpError, Tensor};
 use crate::train::{Bench, Domains, FitError};
 
 /// Settings of the nuclear-norm Wasserstein discrepancy.
@@ -58,8 +58,8 @@ impl Term for Nwd {
 }
 
 impl ActiveTerm for &Nwd {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
-        let reversal = bench.knob("reversal", |progress| self.reversal.at(progress));
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
+        let reversal = bench.knob("reversal", self.reversal.over_time());
         let logits = bench.both(&Part::CLASSIFIER, &seen.features.reversed(reversal)?)?;
         let discrepancy = discrepancy(&logits)?;
         bench.meter("wasserstein_loss", &discrepancy, seen.images());

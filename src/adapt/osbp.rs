@@ -19,7 +19,7 @@ use super::Coefficient;
 use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
 use crate::nn::Part;
-use crate::nn::ops::{Dims, OpError, Tensor};
+use crate::nn::ops::{Dims, Number, OpError, Tensor};
 use crate::train::{Bench, FitError};
 
 /// What keeps the logarithm of a probability of 0 finite, as in TLLib.
@@ -73,7 +73,7 @@ impl Term for Osbp {
 }
 
 impl ActiveTerm for &Osbp {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let logits = bench.target_of(&Part::CLASSIFIER, &seen.features.reversed(1.0)?)?;
         let unknown = probabilities_of_last(&logits)?;
         let loss = boundary_loss(&unknown, self.boundary)?;

@@ -93,13 +93,14 @@ struct Weighing<'m> {
 
 impl Learner for Weighing<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let lambda = bench.knob("lambda", |progress| self.settings.lambda.at(progress));
+        let lambda = bench.knob("lambda", self.settings.lambda.over_time());
         let features = bench.both(&Part::FEATURES, &batch.images())?;
         let logits = bench.source_of(&Part::CLASSIFIER, &features)?;
         if self.weights.is_empty() {
             self.weights = vec![1.0; logits.columns()];
         }
-        bench.knob("effective_classes", |_| self.weights.iter().sum());
+        let effective: f32 = self.weights.iter().sum();
+        bench.knob("effective_classes", move |_| effective);
 
         let targets = &batch.source().targets;
         let classified = Classified {
@@ -255,7 +256,7 @@ mod tests {
         let z = [1.0, -2.0, 0.5, 3.0, 0.0, 1.0];
         let weights = [1.0, 0.5, 0.25];
         let others: &[u32] = &[0, 2];
-        let targets = Targets { labels: &[1, 2], mixed: Some((others, 0.25)), smoothing: 0.3 };
+        let targets = Targets { mixed: Some((others, 0.25)), smoothing: 0.3, ..Targets::plain(&[1, 2]) };
         let found = weighted_cross_entropy(&rows(&z, 3), &targets, &weights).unwrap().value();
         let logs: Vec<f64> = softmax(&z, 3, 1.0).into_iter().map(f64::ln).collect();
         let shares = [[0.1 + 0.7 * 0.25, 0.1 + 0.7 * 0.75, 0.1], [0.1, 0.1, 0.1 + 0.7]].concat();

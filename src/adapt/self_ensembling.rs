@@ -102,7 +102,7 @@ struct Student<'m>(&'m SelfEnsembling);
 
 impl Learner for Student<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let weight = bench.knob("consistency", |progress| self.0.consistency.at(progress));
+        let weight = bench.knob("consistency", self.0.consistency.over_time());
         let source = batch.source();
         let features = bench.learn(&Part::FEATURES, &source.images, Domain::Source)?;
         let logits = bench.learn(&Part::CLASSIFIER, &features, Domain::Source)?;
@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn batch<'a>(labels: &'a [u32], indices: &'a [usize]) -> Batch<'a> {
-        let targets = Targets::plain(labels);
+        let (targets, indices) = (Targets::plain(labels), indices.into());
         let source = SourceBatch { images: images(1), targets, indices, views: Vec::new() };
         let views = vec![images(3), images(4)];
         let target = TargetBatch { images: images(2), indices, views };

@@ -79,9 +79,9 @@ struct Adapting<'m> {
 
 impl Learner for Adapting<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let weight = bench.knob("class_weight", |progress| self.settings.class_weight.at(progress));
-        for share in &self.changed {
-            bench.knob("label_change", |_| *share);
+        let weight = bench.knob("class_weight", self.settings.class_weight.over_time());
+        for share in self.changed.clone() {
+            bench.knob("label_change", move |_| share);
         }
         let target = batch.target();
         let labels: Vec<u32> = target.indices.iter().map(|at| self.labels[*at]).collect();
@@ -178,7 +178,7 @@ mod tests {
         let mut learner = shot.begin(&mut bench).unwrap();
         let indices: Vec<usize> = (0..6).collect();
         let images = rows((0..6_u8).flat_map(|at| vec![f32::from(at); 48]).collect::<Vec<f32>>(), 48);
-        let target = Some(TargetBatch { images, indices: &indices, views: Vec::new() });
+        let target = Some(TargetBatch { images, indices: (&indices).into(), views: Vec::new() });
         let batch = Batch { source: None, target };
         let mut told = Vec::new();
         for turned in [false, false, true] {

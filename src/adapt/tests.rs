@@ -9,15 +9,16 @@ use crate::config::Word;
 use crate::config::testing::read_lines;
 use crate::data::view::Domain;
 use crate::data::{Dataset, Split};
+use crate::device::Precision;
 use crate::metrics::{TrainingRow, TrainingSplit};
 use crate::nn::head::keep_classifier;
-use crate::nn::ops::{Backend, CpuOps, DfdxOps, Dims, Targets, Tensor};
+use crate::nn::ops::{Backend, CpuOps, DfdxOps, Dims, GpuOps, Targets, Tensor};
 use crate::nn::{Model, Part};
 use crate::progress::{Progress, Silent, Unit, Watch};
 use crate::train::checkpoint::Slot;
 use crate::train::{
-    Batch, BatchNormFamily, Bench, Data, Ended, FitOptions, Gradient, Method, Reading, SourceBatch,
-    TargetBatch, TrainingSettings, fit, tiny,
+    Batch, BatchNormFamily, Bench, Data, Ended, FitOptions, Gradient, Method, REPEATED, Reading,
+    Repeats, SourceBatch, TargetBatch, TrainingSettings, fit, tiny,
 };
 
 /// The method of a line of TOML, unless the line lacks a key or has one too many.
@@ -68,7 +69,7 @@ fn step_on(
         ..SourceBatch::plain(images(source.0, source.1), targets)
     };
     let of_target = TargetBatch {
-        indices: &indices,
+        indices: (&indices).into(),
         views: views(Domain::Target, target.0, target.1),
         ..TargetBatch::plain(images(target.0, target.1))
     };
@@ -155,6 +156,7 @@ struct Training<'a> {
     target: Split,
     /// Whether the features are frozen when it begins.
     is_frozen: bool,
+    repeats: Repeats,
 }
 
 /// What a training left: the bytes of its network, and its rows.
@@ -166,7 +168,8 @@ impl<'a> Training<'a> {
             TrainingSettings { batch_norm: family, log_every: Some(1), ..tiny::settings(2) };
         let (dataset, source, target) = (tiny::dataset(), tiny::split(), tiny::split());
         let (backend, is_frozen) = (backend.clone(), false);
-        Self { method, settings, backend, dataset, source, target, is_frozen }
+        let repeats = Repeats::default();
+        Self { method, settings, backend, dataset, source, target, is_frozen, repeats }
     }
 
     /// The network that it begins with.
@@ -192,7 +195,7 @@ impl<'a> Training<'a> {
             validate: None,
             scored: None,
         };
-        let options = FitOptions { checkpoints, ..FitOptions::default() };
+        let options = FitOptions { checkpoints, repeats: self.repeats, ..FitOptions::default() };
         fit(self.model(), &[], self.method, &data, &self.settings, options, watch).unwrap()
     }
 
@@ -336,7 +339,7 @@ fn a_network_that_follows_a_thawed_one_goes_on_to_the_same_bytes() {
 /// Stops a training at each step and lets it go on, to the bytes of one that nobody stopped.
 fn goes_on(name: &str, training: &Training) {
     let whole = training.whole();
-    for at in 1..6 {
+    for at in 1..3 * training.settings.epochs {
         let folder = tempfile::tempdir().unwrap();
         let slot = Slot::new(folder.path().join("slot"), Duration::from_secs(3600));
         let cancel = AtomicBool::new(false);
@@ -351,6 +354,96 @@ fn goes_on(name: &str, training: &Training) {
         let heard = hears.heard.into_inner().unwrap();
         assert!(heard.iter().any(|it| it.contains("goes on from a checkpoint")), "{name}");
         assert!(left(ended).expect("nobody stopped it") == whole, "{name}, step {at}");
+    }
+}
+
+/// A GPU's stand-in as a backend; nothing where there is no compiler for it.
+fn gpu() -> Option<Backend> {
+    crate::stand_in::here()?;
+    let gpu = crate::nn::gpu::Gpu::open(0).unwrap();
+    Some(GpuOps::shared(gpu, Precision::Tf32).unwrap())
+}
+
+/// How many steps of a training had no code, and what it left.
+fn repeated(training: &Training) -> (usize, Left) {
+    REPEATED.set(0);
+    let left = training.whole();
+    (REPEATED.get(), left)
+}
+
+/// Methods no step of which is repeated: their code looks at something that changes from step to step, such as labels, random
+/// numbers or values on the GPU, or they remember something between steps.
+const NEVER_REPEATED: &[&str] = &[
+    "bss",
+    "co_tuning",
+    "delta",
+    "shot",
+    "wdgrl",
+    "vada",
+    "dirt_t",
+    "adamatch",
+    "subspace_alignment",
+    "feature_coral",
+    "tca",
+    "optimal_transport",
+    "adabn",
+    "pada",
+    "can",
+    "mdd",
+    "nwd",
+    "bsp",
+    "toalign",
+    "mic",
+    "bnm",
+    "associative",
+    "deepjdot",
+    "atdoc",
+    "can of all images",
+    "delta with attention",
+    "adda of a shared encoder",
+    "adda of features and logits",
+    "optimal_transport of Gaussians",
+];
+
+#[test]
+fn steps_of_every_method_give_the_same_bytes_without_their_code() {
+    let Some(gpu) = gpu() else { return };
+    let mut never = Vec::new();
+    for (name, method, family) in all() {
+        let mut training = Training::new(&*method, family, &gpu);
+        training.settings.epochs = 4;
+        let mut of = |repeats: Repeats| {
+            training.repeats = repeats;
+            repeated(&training)
+        };
+        let (none, expected) = of(Repeats::Never);
+        let (some, found) = of(Repeats::Always);
+        assert!(none == 0 && found == expected, "{name}: {some} steps had no code");
+        let (fewer, found) = of(Repeats::Checked(2));
+        assert!(found == expected, "{name}: {fewer} steps had no code");
+        if some == 0 {
+            let (method, _) = name.rsplit_once(" (").unwrap();
+            never.push(method.to_owned());
+        } else {
+            assert!(some >= 5 && (1..some).contains(&fewer), "{name}: {some}, {fewer}");
+        }
+    }
+    // Each way to treat batch norm is one.
+    never.dedup();
+    assert_eq!(never, NEVER_REPEATED);
+}
+
+#[test]
+fn a_training_that_is_stopped_among_steps_without_code_goes_on_to_the_same_bytes() {
+    let Some(gpu) = gpu() else { return };
+    for name in ["supervised", "dann", "self_ensembling"] {
+        let method = method(name);
+        let mut training = Training::new(&*method, method.needs().batch_norm[0], &gpu);
+        training.settings.epochs = 4;
+        training.repeats = Repeats::Always;
+        let (some, _) = repeated(&training);
+        assert!(some >= 5, "{name}: {some}");
+        goes_on(name, &training);
     }
 }
 

@@ -24,7 +24,7 @@ use super::joint::{ActiveTerm, ReadTerm, Seen, Term};
 use crate::config::{Keys, Noted};
 use crate::data::view::Domain;
 use crate::nn::heads::NewHead;
-use crate::nn::ops::{Dims, OpError, Targets, Tensor};
+use crate::nn::ops::{Dims, Number, OpError, Targets, Tensor};
 use crate::nn::{Part, Spec, Tape};
 use crate::train::{Bench, Domains, FitError, Mode, NetId};
 
@@ -63,9 +63,9 @@ impl Term for ToAlign {
 }
 
 impl ActiveTerm for &ToAlign {
-    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: f32) -> Result<Tensor, FitError> {
+    fn loss(&mut self, bench: &mut Bench, seen: &Seen, lambda: Number) -> Result<Tensor, FitError> {
         let Domains { source, target } = &seen.features;
-        let weights = class_directions(bench, source, seen.targets().labels)?;
+        let weights = class_directions(bench, source, &seen.targets().labels)?;
         let source = task_oriented(source, &weights)?;
         let aligned = Domains { source, target: target.clone() };
         let logits = bench.both(&Part::DOMAIN, &aligned.reversed(lambda)?)?;

@@ -119,10 +119,10 @@ struct Clustering<'m>(&'m Vada);
 impl Learner for Clustering<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
         let settings = self.0;
-        let lambda = bench.knob("lambda", |progress| settings.lambda.at(progress));
-        let source_vat = bench.knob("source_vat", |progress| settings.source_vat.at(progress));
-        let target_vat = bench.knob("target_vat", |progress| settings.target_vat.at(progress));
-        let entropy_weight = bench.knob("entropy", |progress| settings.entropy.at(progress));
+        let lambda = bench.knob("lambda", settings.lambda.over_time());
+        let source_vat = bench.knob("source_vat", settings.source_vat.over_time());
+        let target_vat = bench.knob("target_vat", settings.target_vat.over_time());
+        let entropy_weight = bench.knob("entropy", settings.entropy.over_time());
         let images = batch.images();
 
         let features = look_at_both(bench, &Part::FEATURES, &images)?;

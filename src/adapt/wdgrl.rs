@@ -102,7 +102,7 @@ struct Judged<'m> {
 
 impl Learner for Judged<'_> {
     fn step(&mut self, bench: &mut Bench, batch: &Batch) -> Result<(), FitError> {
-        let lambda = bench.knob("lambda", |progress| self.settings.lambda.at(progress));
+        let lambda = bench.knob("lambda", self.settings.lambda.over_time());
         let features = bench.both(&Part::FEATURES, &batch.images())?;
         // The critic learns from them as constants.
         let seen = Domains {

@@ -11,6 +11,7 @@ use crate::plan::trials::Trials;
 /// Prints one line when all is well.
 pub fn run(args: &FileArgs) -> Result<ExitCode, Error> {
     let Trials { trials, search, .. } = super::all_trials(args)?;
+    super::outside::all_there(&trials)?;
     for note in search.iter().flat_map(Search::notes) {
         console::say(format_args!("note: {note}"));
     }

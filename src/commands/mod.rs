@@ -15,7 +15,7 @@ use crate::plan::trials::{self, Trials};
 use crate::report::checksums::Checksums;
 use crate::report::finished::FinishedRun;
 use crate::report::record::Record;
-use crate::report::runs;
+use crate::report::{runs, target_labels};
 use crate::stages::Halt;
 use crate::{plan, report, store, system};
 
@@ -241,7 +241,8 @@ fn find_numbers(results: &Path, run: &Path) -> Result<FinishedRun, Error> {
 
 /// Prints the doubts about a run, for verbs whose output does not hold them.
 fn say_doubts(run: &FinishedRun) {
-    for doubt in &run.doubts {
+    let labels = target_labels::warning(&run.record.trials);
+    for doubt in run.doubts.iter().chain(&labels) {
         console::say(format_args!("note: {doubt}"));
     }
 }

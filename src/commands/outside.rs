@@ -3,6 +3,7 @@
 
 use super::Error;
 use crate::cli::BackendOption;
+use crate::config::{Diagnostic, Report, document};
 use crate::console;
 use crate::data::outside::Known;
 use crate::device::Device;
@@ -10,21 +11,40 @@ use crate::nn::dispatch;
 use crate::plan::graph::{OutsideDigests, Plan};
 use crate::plan::trial::Trial;
 
+/// Fails where a stage needs what is not on this machine, such as a program. Of several trials the first counts: places
+/// are of a file with the values of a trial put in.
+///
+/// # Errors
+/// With everything that is missing.
+pub(super) fn all_there(trials: &[Trial]) -> Result<(), Error> {
+    for trial in trials {
+        let pipeline = &trial.pipeline;
+        let absent = pipeline.stages.iter().flat_map(|it| it.stage.absent(pipeline.home()));
+        let absent: Vec<Diagnostic> = absent.collect();
+        if !absent.is_empty() {
+            let name = document::name(&pipeline.path);
+            return Err(Box::new(Report::new(&name, pipeline.sources.clone(), absent)).into());
+        }
+    }
+    Ok(())
+}
+
 /// The plan of `trials` for machines of a `backend`; `known` spares reading files that look as before.
 ///
 /// # Errors
-/// When files of a stage cannot be read, no machine has the backend, or there is no plan.
+/// When something is missing, files of a stage cannot be read, no machine has the backend, or there is no plan.
 pub(super) fn plan(
     trials: Vec<Trial>,
     known: &Known,
     option: &BackendOption,
 ) -> Result<Plan, Error> {
     check(&trials, option)?;
+    all_there(&trials)?;
     let BackendOption { backend } = option;
     let mut outside = OutsideDigests::default();
     for (number, trial) in trials.iter().enumerate() {
         for planned in &trial.pipeline.stages {
-            let digest = planned.stage.external(known);
+            let digest = planned.stage.external(known, trial.pipeline.home());
             let failed = |halt| Error::Outside { stage: planned.name.clone(), halt };
             if let Some(digest) = digest.map_err(failed)? {
                 outside.put(number, &planned.name, digest);

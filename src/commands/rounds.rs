@@ -323,7 +323,12 @@ fn classes(plan: &Plan, ended: &[Done], task: NodeIndex) -> Option<usize> {
     });
     match product? {
         Product::Model(shape) => Some(shape.spec?.classes),
-        Product::Dataset(_) | Product::Scores | Product::Pictures => None,
+        Product::Predictions(shape) => shape.classes.map(|it| it.len()),
+        Product::Dataset(_)
+        | Product::Features
+        | Product::Metrics
+        | Product::Scores
+        | Product::Pictures => None,
     }
 }
 

@@ -239,7 +239,8 @@ fn carry_out(
 ) -> Result<(Conclusion, Earlier), Error> {
     let Setting { store, failures, reporter, run, cancel, share } = setting;
     let since = Instant::now();
-    let environment = environment(options, store);
+    let home = trials.trials[0].pipeline.home().to_owned();
+    let environment = environment(options, store, home);
     let execution = Execution {
         workers: options.jobs.into(),
         fail_fast: options.fail_fast,
@@ -260,7 +261,7 @@ fn carry_out(
 }
 
 /// What the command line and the store give to every stage.
-pub(super) fn environment(options: &RunOptions, store: &Store) -> Environment {
+pub(super) fn environment(options: &RunOptions, store: &Store, home: PathBuf) -> Environment {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by clap")]
     let memory = (options.activation_memory * f64::from(1 << 30)) as usize;
     Environment {
@@ -268,6 +269,7 @@ pub(super) fn environment(options: &RunOptions, store: &Store) -> Environment {
         downloads: store.downloads(),
         activations: (!options.no_activation_cache)
             .then(|| Cache::new(store.activations(), memory)),
+        home,
         save_every: Duration::from_secs_f64(options.checkpoint_every),
     }
 }

@@ -23,7 +23,7 @@ use crate::report::tables::Tables;
 use crate::report::trial_files::{self, Derived};
 use crate::report::{self, runs};
 use crate::scratch;
-use crate::stages::Environment;
+use crate::stages::{Environment, PROGRAMS};
 use crate::store::{self, Artifact, Checked, Found, Store};
 use crate::system;
 use crate::train::activations;
@@ -293,6 +293,7 @@ impl Verification<'_> {
                 store.borrow(&fingerprint, &artifact.path)?;
             }
         }
+        let home = pipeline.home().to_owned();
         let plan = super::outside::plan(
             vec![Trial::single(pipeline)],
             &Known::default(),
@@ -303,6 +304,7 @@ impl Verification<'_> {
             offline,
             downloads: store.downloads(),
             activations: None,
+            home,
             save_every: Duration::from_secs(60),
         };
         let execution =
@@ -331,7 +333,11 @@ impl Verification<'_> {
                 Found::Whole(artifact) => differing(&artifact.path, made),
                 _ => String::new(),
             };
-            self.wrong.push(format!("stage `{name}` made again has other bytes{differing}"));
+            let whose = match recorded.kind == PROGRAMS {
+                true => "; its program does not give the same bytes every time",
+                false => "",
+            };
+            self.wrong.push(format!("stage `{name}` made again has other bytes{differing}{whose}"));
         }
         Ok(())
     }

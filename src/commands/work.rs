@@ -313,7 +313,8 @@ impl Worker<'_> {
         let leaves = AtomicBool::new(false);
         let both = Both(reporter, &journal);
         let since = Instant::now();
-        let environment = environment(options, &store);
+        let home = trials.trials[0].pipeline.home().to_owned();
+        let environment = environment(options, &store, home);
         let class = place.as_ref().map(|(_, class)| class);
         let begun = class.and_then(|class| class.tasks).map(|most| Begun::none_of(most as usize));
         let idle = args.idle.or(class.map(|class| class.idle)).unwrap_or(IDLE);

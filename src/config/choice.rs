@@ -79,7 +79,7 @@ impl<'a> Keys<'a> {
                 None => choice.required(),
             };
             match kind {
-                Ok(kind) => keys.tag(tag, kind.word(), default_word, None),
+                Ok(kind) => keys.tag(tag, kind.word(), default_word, kind.about()),
                 Err(_) => keys.leave_open(),
             }
             read(kind?, keys)
@@ -154,8 +154,9 @@ impl<'a> Keys<'a> {
         let Some(describing) = &self.describing else { return };
         let empty = Table::default();
         let mut keys = Keys::describing(&empty, describing.below(key));
+        keys.about(&[(tag, "which one it is")]);
         if let Ok(kind) = keys.choice::<W>(tag).required() {
-            keys.tag(tag, kind.word(), None, None);
+            keys.tag(tag, kind.word(), None, kind.about());
             // The record says what was read, not the value.
             let _ = read(kind, &mut keys);
         }

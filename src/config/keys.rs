@@ -79,6 +79,13 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// As [`Keys::may_be`], of a key that must be there.
+    pub fn must_be(&mut self, key: &'static str, schema: impl FnOnce() -> serde_json::Value) {
+        if let Some(describing) = &mut self.describing {
+            describing.note(key, Form::Leaf(schema()), true, None);
+        }
+    }
+
     /// Says that `key` is an array of tables that `read` reads.
     pub fn may_be_tables<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Keys) -> T) {
         let Some(describing) = &self.describing else { return };

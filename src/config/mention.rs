@@ -14,6 +14,10 @@ pub enum Wants {
     Split(&'static str),
     /// A model: `"dann"`.
     Model,
+    /// What answers for the images of a split: a model, or the predictions of a program.
+    Classifier,
+    /// Anything that a program can read: a data set, one split of it, a model, predictions.
+    Artifact,
     /// Any stage, for order only (`after`).
     Anything,
 }
@@ -54,11 +58,15 @@ impl Wants {
                 )
             }
             Self::Model => "the name of a stage that makes a model".to_owned(),
+            Self::Classifier => "the name of a stage that makes a model or predictions".to_owned(),
+            Self::Artifact => {
+                "the name of a stage, or a split of a data set, \"STAGE.SPLIT\"".to_owned()
+            }
             Self::Anything => "the name of a stage".to_owned(),
         };
         let pattern = match self {
-            Self::Split(_) => r"^[A-Za-z0-9_-]+(\.[^.]+)?$",
-            Self::Dataset | Self::Model | Self::Anything => "^[A-Za-z0-9_-]+$",
+            Self::Split(_) | Self::Artifact => r"^[A-Za-z0-9_-]+(\.[^.]+)?$",
+            Self::Dataset | Self::Model | Self::Classifier | Self::Anything => "^[A-Za-z0-9_-]+$",
         };
         json!({ "type": "string", "pattern": pattern, "description": what })
     }

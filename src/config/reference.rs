@@ -104,7 +104,7 @@ impl Keys<'_> {
         };
         let split = match (wants, split) {
             (Wants::Split(default), None) => Some(default.to_owned()),
-            (Wants::Split(_), some) => some,
+            (Wants::Split(_) | Wants::Artifact, some) => some,
             (_, Some(split)) => {
                 let message =
                     format!("`{}{key}` takes a whole stage, not one of its splits", self.prefix);
@@ -144,7 +144,11 @@ impl Keys<'_> {
     fn stand_in(&self, key: &str, wants: Wants) -> Reference {
         let split = match wants {
             Wants::Split(default) => Some(default.to_owned()),
-            Wants::Dataset | Wants::Model | Wants::Anything => None,
+            Wants::Dataset
+            | Wants::Model
+            | Wants::Classifier
+            | Wants::Artifact
+            | Wants::Anything => None,
         };
         Reference { key: key.into(), stage: "x".into(), split, wants, span: self.span() }
     }

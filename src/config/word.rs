@@ -11,6 +11,11 @@ pub trait Word: Copy + 'static {
     /// The word for it.
     fn word(&self) -> &'static str;
 
+    /// What it stands for, one line without a full stop, where that is said.
+    fn about(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The value that `word` stands for.
     fn named(word: &str) -> Option<Self> {
         Self::all().find(|it| it.word() == word)
@@ -23,18 +28,19 @@ pub fn words_of<T: Word>() -> Vec<&'static str> {
 }
 
 /// Declares an enum of which every variant has a word: `Max = "max"`. Only a macro can list an enum's
-/// variants, so that none of them is without a word or left out of [`Word::all`].
+/// variants, so that none of them is without a word or left out of [`Word::all`]. The documentation of a variant is
+/// what people are told of the word.
 macro_rules! words {
     (
         $(#[$about:meta])*
         $visibility:vis enum $name:ident {
-            $($(#[$says:meta])* $variant:ident = $word:literal),+ $(,)?
+            $($(#[doc = $says:literal])+ $variant:ident = $word:literal),+ $(,)?
         }
     ) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         $visibility enum $name {
-            $($(#[$says])* $variant),+
+            $($(#[doc = $says])+ $variant),+
         }
 
         impl $crate::config::Word for $name {
@@ -46,6 +52,14 @@ macro_rules! words {
                 match self {
                     $(Self::$variant => $word),+
                 }
+            }
+
+            fn about(&self) -> Option<&'static str> {
+                // As rustdoc has it, with the blank that it begins with.
+                let line = match self {
+                    $(Self::$variant => concat!($($says),+)),+
+                };
+                Some(line.trim().trim_end_matches('.'))
             }
         }
     };
@@ -72,5 +86,6 @@ mod tests {
         assert_eq!(words_of::<Side>(), ["left", "right"]);
         assert_eq!(Side::named("right"), Some(Side::Right));
         assert_eq!(Side::named("Right"), None);
+        assert_eq!(Side::Left.about(), Some("One"));
     }
 }

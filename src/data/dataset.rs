@@ -362,6 +362,23 @@ impl Images {
         Ok(Self::new(self.channels, sizes, pixels.finish().map_err(DataError::spilled)?))
     }
 
+    /// BLAKE3 over the channels, the sizes and the pixels: which images these are.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let mut number = |number: usize| {
+            hasher.update(&(number as u64).to_le_bytes());
+        };
+        number(self.channels);
+        number(self.len());
+        for at in 0..self.len() {
+            let (height, width) = self.size_of(at);
+            number(height);
+            number(width);
+        }
+        hasher.update_rayon(&self.pixels);
+        hasher.finalize().to_hex().to_string()
+    }
+
     /// Whether there are as many pixels as the sizes say, and no image is empty.
     fn check(&self) -> Result<(), String> {
         let mut total = 0_usize;

@@ -182,6 +182,7 @@ fn with_job<T>(
         offline: true,
         downloads: store.downloads(),
         activations: None,
+        home: ".".into(),
         save_every: Duration::from_secs(60),
     };
     let execution =
@@ -226,6 +227,7 @@ fn ends_on(store: &Store, fault: Fault) -> (End, usize) {
         offline: true,
         downloads: store.downloads(),
         activations: None,
+        home: ".".into(),
         save_every: Duration::from_secs(60),
     };
     let execution = Execution::new(store, &environment, &Quiet, &cancel);

@@ -222,27 +222,27 @@ fn numbered(part: &Part, layers: &[Layer]) -> Vec<Named> {
 words! {
     /// The word for a layer, before its settings are read.
     enum LayerKind {
-        /// [`Layer::Conv2d`].
+        /// A convolution over an image.
         Conv2d = "conv2d",
-        /// [`Layer::Linear`].
+        /// A linear map of numbers.
         Linear = "linear",
-        /// [`Layer::BatchNorm`].
+        /// Batch normalisation.
         BatchNorm = "batch_norm",
-        /// [`Layer::Relu`].
+        /// max(x, 0).
         Relu = "relu",
-        /// [`Layer::Relu6`].
+        /// max(x, 0), at most 6.
         Relu6 = "relu6",
-        /// [`Layer::MaxPool`].
+        /// The largest value of each window.
         MaxPool = "max_pool",
-        /// [`Layer::AvgPool`].
+        /// The mean of each window.
         AvgPool = "avg_pool",
-        /// [`Layer::GlobalAvgPool`].
+        /// The mean of each channel.
         GlobalAvgPool = "global_avg_pool",
-        /// [`Layer::Dropout`].
+        /// Single values become 0 at random while training.
         Dropout = "dropout",
-        /// [`Layer::Dropout2d`].
+        /// Whole channels become 0 at random while training.
         Dropout2d = "dropout2d",
-        /// [`Layer::Flatten`].
+        /// An image as a list of numbers.
         Flatten = "flatten",
     }
 }

@@ -50,14 +50,20 @@ pub struct RunningStats {
 
 words! {
     /// What batch norm layers do whose parameters are frozen.
-    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    #[derive(serde::Serialize, serde::Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum FrozenBatchNorm {
         /// They normalise by their running statistics and keep them.
-        #[default]
         Eval = "eval",
         /// They normalise by the batch and go on averaging, as PyTorch's `model.train()` does.
         Train = "train",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "`words!` knows no attributes of variants")]
+impl Default for FrozenBatchNorm {
+    fn default() -> Self {
+        Self::Eval
     }
 }
 
@@ -624,7 +630,9 @@ impl Model {
                     Layer::Dropout2d { .. } => placed.input.channels,
                     _ => placed.input.len(),
                 };
-                ops.dropout(x, key.dropout(&placed.name, *p), channels)
+                let DropoutKey { seed, epoch, step, .. } = key;
+                let purpose = &format!("dropout {} {}", placed.name, key.pass);
+                ops.dropout(x, Dropout { seed, purpose, epoch, step, p: *p }, channels)
             }
         }
     }
@@ -688,14 +696,6 @@ impl LayerNorm {
                 Norm::Batch { weight, bias, eps, running: Some(running) }
             }
         }
-    }
-}
-
-impl DropoutKey<'_> {
-    /// That of a layer.
-    fn dropout(&self, layer: &str, p: f32) -> Dropout {
-        let purpose = format!("dropout {layer} {}", self.pass);
-        Dropout { key: random::key(self.seed, &purpose, self.epoch, self.step), p }
     }
 }
 

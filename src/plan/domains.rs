@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, PlannedStage};
 use crate::config::Reference;
 
 /// What the stages of a pipeline, or of a trial that ran, read.
@@ -33,7 +33,12 @@ impl<'a> FromIterator<(&'a str, Vec<Link<'a>>)> for Lineage<'a> {
 impl<'a> Lineage<'a> {
     /// That of a checked pipeline.
     pub fn of(pipeline: &'a Pipeline) -> Self {
-        let stages = pipeline.stages.iter().map(|stage| {
+        Self::of_stages(&pipeline.stages)
+    }
+
+    /// That of stages which name no others.
+    pub fn of_stages(stages: &'a [PlannedStage]) -> Self {
+        let stages = stages.iter().map(|stage| {
             let link = |input: &'a Reference| Link {
                 key: &input.key,
                 stage: &input.stage,
@@ -51,14 +56,34 @@ impl<'a> Lineage<'a> {
         links.iter().find(|link| link.key == key).copied()
     }
 
-    /// Whether a method adapts to the domain of these images, or a model gives them pseudo labels.
+    /// Whether a method adapts to the domain of these images, a program of the user's does, or a model gives them pseudo
+    /// labels.
     pub fn is_hidden(&self, images: &str, split: &str) -> bool {
-        let mut stages = self.stages.iter().map(|it| it.0);
-        stages.any(|stage| {
-            ["method.target", "target"]
-                .iter()
-                .any(|key| self.is_of_domain(stage, key, images, split))
-        })
+        self.stages.iter().any(|(stage, _)| self.hides(stage, images, split))
+    }
+
+    /// The stage whose target these images are of, as far as `stage` hands their labels on: its own target counts, or
+    /// that of any other stage where it has none.
+    pub fn hidden_from(&self, stage: &str, images: &str, split: &str) -> Option<&'a str> {
+        let has_target = self.targets(stage).next().is_some();
+        let all = self.stages.iter().map(|it| it.0);
+        let mut concerned = all.filter(|it| !has_target || *it == stage);
+        concerned.find(|it| self.hides(it, images, split))
+    }
+
+    /// Whether these images are of a target of `stage`.
+    fn hides(&self, stage: &str, images: &str, split: &str) -> bool {
+        self.targets(stage).any(|target| self.is_of_domain(stage, target.key, images, split))
+    }
+
+    /// What a stage adapts to, or gives pseudo labels.
+    fn targets(&self, stage: &str) -> impl Iterator<Item = Link<'a>> {
+        let links = self.stages.iter().find(|it| it.0 == stage).map(|it| it.1.clone());
+        let is_target = |key: &str| {
+            ["method.target", "target", "inputs.target"].contains(&key)
+                || key.starts_with("inputs.target_")
+        };
+        links.into_iter().flatten().filter(move |link| is_target(link.key))
     }
 
     /// Whether the split `split` of the stage `images` is of the domain that `stage` reads at `key`. A domain is
@@ -82,10 +107,10 @@ impl<'a> Lineage<'a> {
         let mut stage = stage;
         // A record that was written by hand may lead in a circle.
         for _ in &self.stages {
-            if let Some(train) = self.link(stage, "train") {
+            if let Some(train) = self.link(stage, "train").or(self.link(stage, "inputs.source")) {
                 return Some(train);
             }
-            stage = self.link(stage, "model")?.stage;
+            stage = self.link(stage, "model").or(self.link(stage, "inputs.model"))?.stage;
         }
         None
     }
@@ -154,6 +179,32 @@ mod tests {
         assert!(labels.is_hidden("target", "valid") && !labels.is_hidden("mnist", "valid"));
         let source_only = lineage.is_of_domain("net", "method.target", "target", "test");
         assert!(!source_only, "it adapts to nothing");
+    }
+
+    #[test]
+    fn what_a_program_adapts_to_is_hidden_and_its_own_target_counts_before_that_of_others() {
+        let lineage: Lineage = [
+            ("mnist", vec![]),
+            ("mnist_m", vec![link("input", "mnist", None)]),
+            (
+                "own",
+                vec![link("inputs.source", "mnist", None), link("inputs.target", "mnist_m", None)],
+            ),
+            ("back", vec![link("train", "mnist_m", None), link("method.target", "usps", None)]),
+            ("usps", vec![]),
+            ("other", vec![link("inputs.all", "usps", None)]),
+        ]
+        .into_iter()
+        .collect();
+        assert!(lineage.is_hidden("mnist_m", "train") && lineage.is_hidden("usps", "train"));
+        assert_eq!(lineage.hidden_from("own", "mnist_m", "train"), Some("own"));
+        assert_eq!(lineage.hidden_from("own", "mnist", "train"), None);
+        assert_eq!(
+            lineage.hidden_from("own", "usps", "train"),
+            None,
+            "it adapts to something else"
+        );
+        assert_eq!(lineage.hidden_from("other", "usps", "train"), Some("back"));
     }
 
     #[test]

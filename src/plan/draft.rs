@@ -8,7 +8,7 @@ use crate::config::{Diagnostic, Gathered, Keys, Noted, Wants};
 use crate::stages::{Defaults, Kind, Measures, Stage};
 
 /// Names of the CSV files that a run writes beside those of its stages.
-const RESERVED: &[&str] = &["timings", "table", "trials"];
+const RESERVED: &[&str] = &["timings", "table", "trials", "scores"];
 
 /// A stage that was read, and what is known of its kind.
 pub(super) struct ReadStage {

@@ -47,7 +47,10 @@ pub(super) fn link(drafts: Vec<StageDraft>, problems: &mut Vec<Diagnostic>) -> L
     for (at, draft) in drafts.into_iter().enumerate() {
         linked.resolved.insert(draft.name.clone(), draft.gathered.resolved.clone().into());
         let (Ok(read), Some(product)) = (draft.stage, products.remove(&at)) else { continue };
-        let settings = settings(draft.gathered.resolved, &draft.gathered.references);
+        let mut settings = settings(draft.gathered.resolved, &draft.gathered.references);
+        for key in read.stage.apart() {
+            settings.remove(*key);
+        }
         let (after, inputs): (Vec<_>, Vec<_>) =
             draft.gathered.references.into_iter().partition(is_after);
         linked.planned.push(PlannedStage {
@@ -188,8 +191,9 @@ fn misfit(reference: &Reference, product: &Product, target: &StageDraft) -> Opti
     let wanted = match (reference.wants, product) {
         (Wants::Anything, _)
         | (Wants::Dataset, Product::Dataset(_))
-        | (Wants::Model, Product::Model(_)) => return None,
-        (Wants::Split(_), Product::Dataset(shape)) => {
+        | (Wants::Model | Wants::Classifier, Product::Model(_))
+        | (Wants::Classifier, Product::Predictions(_)) => return None,
+        (Wants::Split(_) | Wants::Artifact, Product::Dataset(shape)) => {
             let split = reference.split.as_deref()?;
             let splits = shape.splits.as_ref()?;
             if splits.contains_key(split) {
@@ -203,8 +207,10 @@ fn misfit(reference: &Reference, product: &Product, target: &StageDraft) -> Opti
                     .help(format!("its splits are {}", names.join(", "))),
             );
         }
-        (Wants::Dataset | Wants::Split(_), _) => "a data set",
+        (Wants::Artifact, _) if reference.split.is_none() => return None,
+        (Wants::Dataset | Wants::Split(_) | Wants::Artifact, _) => "a data set",
         (Wants::Model, _) => "a model",
+        (Wants::Classifier, _) => "a model or predictions",
     };
     let message = format!("`{}` must be {wanted}", reference.key);
     let label = format!("`{}` makes {}", target.name, product.name());

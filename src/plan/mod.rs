@@ -7,6 +7,7 @@ pub mod foresight;
 pub mod goal;
 pub mod graph;
 pub mod kept;
+mod labels;
 mod link;
 mod loss;
 pub mod manual;

@@ -1,13 +1,13 @@
 //! A checked pipeline: every stage parsed, every reference resolved, every shape compared.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::resources::Resources;
 use super::table_spec::TableSpec;
-use crate::config::Reference;
 use crate::config::source::{Sources, Span};
 use crate::config::sweep::Select;
+use crate::config::{Reference, document};
 use crate::device::Device;
 use crate::stages::{Measures, Product, Stage};
 
@@ -34,6 +34,14 @@ pub struct Pipeline {
     pub select: Option<Select>,
     /// The whole file with overrides and every default, as `runner show` prints it.
     pub resolved: toml::Table,
+}
+
+impl Pipeline {
+    /// The folder of its file, where the files lie that it names; of one that came through a pipe, the current one.
+    pub fn home(&self) -> &Path {
+        let folder = self.path.parent().filter(|it| *it != Path::new(""));
+        folder.filter(|_| !document::is_input(&self.path)).unwrap_or(Path::new("."))
+    }
 }
 
 /// A stage of a checked pipeline.

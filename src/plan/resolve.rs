@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::draft::drafts;
+use super::labels;
 use super::link::link;
 use super::pipeline::Pipeline;
 use super::pipeline_file::{PipelineFile, report};
@@ -83,6 +84,7 @@ pub(super) fn resolve(
     let drafts = written.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
     let stages = link(drafts.unwrap_or_default(), &mut problems);
     if problems.is_empty() {
+        labels::check(&stages.planned, &mut problems);
         tables::check(&tables, &stages.planned, &mut problems);
     }
     let tables = tables::specs(tables);

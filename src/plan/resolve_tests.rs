@@ -149,7 +149,7 @@ method = { kind = "dann", target = "digits.test" }
 optimizer = { kind = "sgd" }
 after = ["net"]
 
-[stages.scores]
+[stages.score]
 kind = "score"
 models = ["net", "dann"]
 on = ["digits", "digits.train"]
@@ -194,7 +194,7 @@ fn a_good_file_is_resolved_with_every_default_and_its_settings_are_without_refer
     let pipeline = good(GOOD, &[]);
     insta::assert_snapshot!("resolved", print::to_toml(&pipeline.resolved));
     let names: Vec<&str> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
-    assert_eq!(names, ["digits", "net", "dann", "scores"]);
+    assert_eq!(names, ["digits", "net", "dann", "score"]);
     assert_eq!(pipeline.stages[2].after, ["net"]);
     let keys: Vec<&str> = pipeline.stages[2].inputs.iter().map(|one| one.key.as_str()).collect();
     assert_eq!(keys, ["train", "start", "method.target"]);
@@ -260,8 +260,8 @@ fn wrong_overrides_point_into_their_argument() {
         ("set_unknown_stage", wrong(GOOD, &["stages.dan.epochs=3"])),
         ("set_unknown_table", wrong(GOOD, &["stage.dann.epochs=3"])),
         ("set_into_a_string", wrong(GOOD, &["stages.dann.start.lr=0.1"])),
-        ("set_no_element", wrong(GOOD, &["stages.scores.models.2=\"net\""])),
-        ("set_other_spelling", wrong(GOOD, &["stages.scores.models.00=\"net\""])),
+        ("set_no_element", wrong(GOOD, &["stages.score.models.2=\"net\""])),
+        ("set_other_spelling", wrong(GOOD, &["stages.score.models.00=\"net\""])),
         ("set_out_of_range", wrong(GOOD, &["stages.net.optimizer.lr=-1"])),
         ("set_unknown_key", wrong(GOOD, &["stages.net.epoch=3", "pipeline.sed=1"])),
         ("set_empty_value", wrong(GOOD, &["pipeline.seed="])),
@@ -284,7 +284,7 @@ fn overrides_reach_tables_arrays_and_quoted_keys() {
         &[
             "stages.net.epochs=3",
             "stages.net.model.channels = 1",
-            "stages.scores.models.0=\"dann\"",
+            "stages.score.models.0=\"dann\"",
             "pipeline.\"title\"='a = b'",
         ],
     );
@@ -390,11 +390,11 @@ fn an_axis_inside_another_counts_whatever_their_order_in_the_file() {
 
 #[test]
 fn an_axis_inside_an_array_counts_too() {
-    let axes = "\"stages.scores.models.0\" = [\"net\", \"dann\"]\n\"stages.scores\" = [{ kind = \
+    let axes = "\"stages.score.models.0\" = [\"net\", \"dann\"]\n\"stages.score\" = [{ kind = \
         \"score\", models = [\"net\"], on = [\"digits\"] }]\n";
     let said = wrong(format!("{GOOD}\n[sweep.axes]\n{axes}"), &[]);
-    assert!(said.contains("`stages.scores.models.0` is swept, and set by the values of"), "{said}");
-    assert!(said.contains("sweep `stages.scores` or `stages.scores.models.0`, not both"), "{said}");
+    assert!(said.contains("`stages.score.models.0` is swept, and set by the values of"), "{said}");
+    assert!(said.contains("sweep `stages.score` or `stages.score.models.0`, not both"), "{said}");
 }
 
 #[test]

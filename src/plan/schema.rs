@@ -74,4 +74,34 @@ mod tests {
         }
         assert_eq!(described.len(), TABLES.len());
     }
+
+    #[test]
+    fn every_key_of_a_file_has_a_description() {
+        fn undescribed(schema: &Value, place: &str, found: &mut Vec<String>) {
+            let below: Vec<(String, &Value)> = match schema {
+                Value::Object(map) => map.iter().map(|(key, it)| (key.clone(), it)).collect(),
+                Value::Array(items) => {
+                    items.iter().enumerate().map(|(at, it)| (at.to_string(), it)).collect()
+                }
+                _ => return,
+            };
+            for (key, it) in below {
+                let place = format!("{place}/{key}");
+                if key == "properties" && it.is_object() {
+                    for (key, property) in it.as_object().unwrap() {
+                        let is_described = ["description", "$ref"]
+                            .into_iter()
+                            .any(|word| property.get(word).is_some());
+                        if !is_described {
+                            found.push(format!("{place}/{key}"));
+                        }
+                    }
+                }
+                undescribed(it, &place, found);
+            }
+        }
+        let mut found = Vec::new();
+        undescribed(&of_file(), "", &mut found);
+        assert!(found.is_empty(), "{found:#?}");
+    }
 }

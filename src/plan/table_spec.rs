@@ -119,6 +119,9 @@ pub struct Published {
     pub value: f64,
     /// Where it stands.
     pub cite: String,
+    /// What a bibliography calls it, for LaTeX.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl TableSpec {

@@ -14,10 +14,12 @@ use super::earlier::Earlier;
 use super::error::{Error, io_at};
 use super::finished::FinishedRun;
 use super::html;
+use super::measured::MeasuredRun;
 use super::record::{self, Record, RunProvenance, Selection};
 use super::runs::latest;
 use super::tables::Tables;
 use super::tasks;
+use super::tidy_scores;
 use super::trial_files::{sources, trial_folder, write_trial};
 use super::trials;
 use crate::data::readers::RESULTS_MARK;
@@ -248,6 +250,10 @@ fn fill(
     }
     if let Some((name, text)) = tables.ranking_file() {
         put(name, &text)?;
+    }
+    drop(tables);
+    if let Some(scores) = tidy_scores::text(&MeasuredRun::of(run)?) {
+        put(tidy_scores::NAME, &scores)?;
     }
     let sums = Checksums::of(folder)?;
     put(checksums::NAME, &sums.text())?;

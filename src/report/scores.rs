@@ -2,6 +2,7 @@
 //! Nothing is computed here.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use indexmap::IndexSet;
 
@@ -9,6 +10,7 @@ use super::error::Error;
 use super::finished::FinishedRun;
 use super::ranking::RankedModel;
 use super::record::StageRecord;
+use super::target_labels::dependents;
 use super::trial_score::{ScoredPair, TrialScore};
 use super::trials::TrialResult;
 use crate::metrics::label_free::diversity::LEAST_SHARE;
@@ -41,6 +43,8 @@ pub struct RunScores<'a> {
     pub by_number: IndexSet<ScoredPair>,
     /// Pairs whose model numbers its classes differently than the data set.
     pub renumbered: IndexSet<ScoredPair>,
+    /// The stages of each trial that depend on a program which saw labels of the target.
+    pub label_users: Vec<BTreeSet<String>>,
     /// Models with scores that need no labels of the target, in the order of the trials and the stages.
     pub models: Vec<RankedModel>,
     /// Why models are not among them whose training left a CSV that cannot be read; one sentence each.
@@ -67,6 +71,7 @@ impl<'a> RunScores<'a> {
             sweep: run.is_sweep(),
             oracle: run.is_oracle(),
             selection: run.record.selection.as_ref().map(ToString::to_string),
+            label_users: run.record.trials.iter().map(|it| dependents(it)).collect(),
             models,
             unread,
             ..Self::default()
@@ -100,6 +105,13 @@ impl<'a> RunScores<'a> {
             "dataset" => Some(&pair.dataset),
             _ => self.trials[trial].label(key),
         }
+    }
+
+    /// Whether a model, or the data set that it is scored on, depends on a program which saw labels of the target.
+    pub fn saw_labels(&self, trial: usize, model: &str, dataset: &str) -> bool {
+        let images = dataset.split_once('.').map_or(dataset, |it| it.0);
+        let users = self.label_users.get(trial);
+        users.is_some_and(|users| users.contains(model) || users.contains(images))
     }
 
     /// Whether a score is of the target, and of a model whose predicted classes collapse there.

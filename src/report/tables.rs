@@ -96,6 +96,7 @@ impl<'a> Tables<'a> {
                     (format!("{stem}.{ending}"), table.render(*format, false))
                 };
                 files.extend(table::FILES.iter().map(file));
+                files.extend(table.bibliography().map(|text| (format!("{stem}.bib"), text)));
             }
         }
         files

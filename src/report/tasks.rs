@@ -111,8 +111,14 @@ pub(super) fn put_log(
     }
     let logs = folder.join("logs");
     fs::create_dir_all(&logs).map_err(io_at(&logs))?;
-    let path = logs.join(format!("{}.log", display_name(plan, task)));
+    let path = logs.join(log_name(&display_name(plan, task)));
     fs::write(&path, lines.join("\n") + "\n").map_err(io_at(&path))
+}
+
+/// The name of a task's log: `net.000-001.log` of `net[000,001]`, as brackets mean something to shells.
+fn log_name(task: &str) -> String {
+    let name = task.replace('[', ".").replace(']', "").replace(",+", "+").replace(',', "-");
+    format!("{name}.log")
 }
 
 /// `timings.csv`: the seconds of every task and of its parts.

@@ -1,5 +1,7 @@
 //! `download`: a data set or weights known by name, or the user's own from a file or an address.
 
+use std::path::Path;
+
 use self::archive::read_archive;
 use self::own::Own;
 use super::pretrained::Pretrained;
@@ -181,7 +183,7 @@ impl Stage for Download {
     }
 
     /// What the settings do not say: the contents of files without `sha256`.
-    fn external(&self, known: &Known) -> Result<Option<String>, Halt> {
+    fn external(&self, known: &Known, _: &Path) -> Result<Option<String>, Halt> {
         match self {
             Self::Known(_) => Ok(None),
             Self::Own(own) => own.external(known),

@@ -16,6 +16,8 @@ pub struct Environment {
     /// The output of frozen layers, computed once per image and shared by every stage of this process;
     /// `None` with `--no-activation-cache`.
     pub activations: Option<Cache>,
+    /// The folder of the pipeline file, where files that it names lie.
+    pub home: PathBuf,
     /// A stage that can resume saves how far it came at least this often.
     pub save_every: Duration,
 }

@@ -15,8 +15,8 @@ use crate::metrics::label_free::ensv::Ensemble;
 use crate::metrics::macro_f1::macro_f1;
 use crate::metrics::{Metrics, ScoreRow};
 use crate::nn::Backend;
+use crate::nn::Model;
 use crate::nn::dispatch::{self, backend};
-use crate::nn::{self, Model, Saved};
 use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
 use crate::train::{Evaluation, Inputs, evaluate};
@@ -26,6 +26,7 @@ mod features;
 mod numbering;
 mod open_set;
 mod pictures;
+mod rated;
 mod scored;
 mod unlabelled;
 
@@ -33,12 +34,13 @@ use embedding::{Embedding, Planes};
 use numbering::Numbering;
 use open_set::{no_unknown, open_set_rows};
 use pictures::{PictureCounts, Pictures};
+use rated::{Rated, classes_of, not_of_predictions, not_predicted, predicted};
 use scored::Scored;
 use unlabelled::{distances, no_ensemble, of_ensemble, of_mixes};
 
 pub(super) const KIND: Kind = Kind {
     name: "evaluate",
-    about: "score models on labelled splits",
+    about: "score models, or predictions of a program, on labelled splits",
     measures: Measures::Scores,
     parse,
 };
@@ -63,7 +65,7 @@ struct Evaluate {
 
 fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     keys.about(&[
-        ("models", "networks to score"),
+        ("models", "networks to score, and predictions of programs"),
         ("on", "data sets to score them on"),
         ("features", "layer whose output is written to the artifact"),
         (
@@ -90,7 +92,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
         ("samples", "images of each data set to draw"),
         ("mistakes", "most confident wrong answers to draw"),
     ]);
-    let models = keys.references("models", Wants::Model);
+    let models = keys.references("models", Wants::Classifier);
     let on = keys.references("on", Wants::Split("test"));
     let features = keys.string("features").optional();
     let layer = keys.string("layer").optional();
@@ -132,17 +134,40 @@ impl Evaluate {
             );
         }
         if self.ensv {
-            let classes = self.models.iter().map(|model| inputs.model(&model.key).classes);
+            let classes = self.models.iter().map(|model| inputs.classifier(&model.key).classes);
             problems.extend(no_ensemble(&self.models, &classes.collect::<Vec<_>>()));
         }
         if let Some(unknown) = &self.unknown {
             for model in &self.models {
-                let known = inputs.model(&model.key).classes;
+                let known = inputs.classifier(&model.key).classes;
                 problems.extend(known.and_then(|it| no_unknown(unknown, &model.stage, &it)));
             }
         }
         problems.extend(self.embedding.as_ref().and_then(|it| it.problem(&self.on, inputs)));
+        problems.extend(self.without_networks(inputs));
         problems
+    }
+}
+
+impl Evaluate {
+    /// Settings that ask for something of networks where there are only predictions.
+    fn without_networks(&self, inputs: &Described) -> Vec<Problem> {
+        let is_predicted =
+            |it: &Reference| matches!(inputs.product(&it.key), Some(Product::Predictions(_)));
+        if !self.models.iter().all(is_predicted) {
+            return Vec::new();
+        }
+        let asked = [
+            ("features", self.features.is_some()),
+            ("proxy_a_distance", self.proxy_a_distance),
+            ("mixval", self.mixval),
+            ("embedding", self.embedding.is_some()),
+        ];
+        let problem = |(key, _): (&str, bool)| {
+            let message = format!("`{key}` needs a network, and `models` has only predictions");
+            Problem::at(key, message).help(format!("leave `{key}` out"))
+        };
+        asked.into_iter().filter(|(_, is_asked)| *is_asked).map(problem).collect()
     }
 }
 
@@ -160,7 +185,7 @@ impl Stage for Evaluate {
         for (key, layer) in [("features", &self.features), ("layer", &self.layer)] {
             let Some(layer) = layer else { continue };
             for model in &self.models {
-                let Some(spec) = inputs.model(&model.key).spec else { continue };
+                let Some(spec) = inputs.classifier(&model.key).spec else { continue };
                 if let Some(mut problem) = wrong_layer(&spec, layer, key) {
                     problem.message = format!("model `{}`: {}", model.stage, problem.message);
                     problems.push(problem);
@@ -169,12 +194,13 @@ impl Stage for Evaluate {
         }
         for dataset in &self.on {
             for model in &self.models {
-                let shape = inputs.model(&model.key);
+                let shape = inputs.classifier(&model.key);
                 let (images, key) = (inputs.dataset(&dataset.key), &dataset.key);
                 let of_model = (shape.spec.as_ref(), shape.classes.as_deref());
                 let mut found: Vec<Problem> =
                     unlike_classes(of_model, &images, key, Uses::Labels).into_iter().collect();
                 found.extend(shape.spec.iter().flat_map(|spec| misfits(spec, &images, key)));
+                found.extend(not_predicted(inputs.product(&model.key), dataset));
                 for mut problem in found {
                     problem.message = format!("model `{}`: {}", model.stage, problem.message);
                     problems.push(problem);
@@ -210,34 +236,60 @@ impl ScoringRun<'_> {
             let key = format!("@{}", dataset.key);
             let mut ensemble = None;
             for (at_model, model) in stage.models.iter().enumerate() {
-                let mut saved = Saved::open(&context.input(&model.key).path, ops)?;
-                set.check(saved.model.spec(), &dataset.key)?;
+                let mut rated = Rated::open(&context.input(&model.key).path, ops)?;
+                if let Rated::Network(saved) = &rated {
+                    set.check(saved.model.spec(), &dataset.key)?;
+                }
                 let name = format!("@{}", model.key);
-                let (known, found) = (&saved.classes, &set.dataset.classes);
+                let (known, found) = (rated.classes().to_vec(), &set.dataset.classes);
+                let known = &known;
                 let empty = set.dataset.empty_classes();
                 let matched = meet((found, &empty), &dataset.key, known)?;
                 numbering.add((&name, known), (&key, found), &matched);
                 let set = set.numbered(&dataset.key, known, &matched)?;
                 let phase = format!("{} on {}", model.stage, dataset.stage);
                 if stage.ensv {
-                    let classes = saved.model.spec().classes;
+                    let classes = known.len();
                     ensemble.get_or_insert_with(|| Ensemble::new(set.split().len(), classes));
                 }
-                let evaluation = score(context, &mut saved.model, &set, &phase, ensemble.as_mut())?;
+                let evaluation = score(context, &mut rated, &set, &phase, ensemble.as_mut())?;
                 rows.extend(score_rows(&name, &key, &evaluation, &set.split().labels));
                 if let Some(unknown) = &stage.unknown {
                     let (pair, confusion) = ((&*name, &*key), &evaluation.confusion);
-                    rows.extend(open_set_rows(unknown, &saved.classes, pair, confusion));
+                    rows.extend(open_set_rows(unknown, known, pair, confusion));
                 }
-                if stage.mixval {
-                    let (model, of) = ((&*name, &mut saved.model), (&*key, &*set));
-                    rows.extend(of_mixes(context, &phase, model, of, &evaluation.answers)?);
+                match &mut rated {
+                    Rated::Network(saved) if stage.mixval => {
+                        let (model, of) = ((&*name, &mut saved.model), (&*key, &*set));
+                        rows.extend(of_mixes(context, &phase, model, of, &evaluation.answers)?);
+                    }
+                    Rated::Predictions(_) if stage.mixval => {
+                        not_of_predictions(
+                            context,
+                            &phase,
+                            "mixval",
+                            "nobody predicted mixes of images",
+                        );
+                    }
+                    Rated::Network(_) | Rated::Predictions(_) => {}
                 }
                 accuracies.push(evaluation.accuracy());
                 if let Some(layer) = &stage.features {
                     let name = format!("features.{at_model}.{at_set}.safetensors");
                     let path = context.out.join(name);
-                    features::write(context, &mut saved.model, &set, layer, &path)?;
+                    match &mut rated {
+                        Rated::Network(saved) => {
+                            features::write(context, &mut saved.model, &set, layer, &path)?;
+                        }
+                        Rated::Predictions(_) => {
+                            not_of_predictions(
+                                context,
+                                &phase,
+                                "features",
+                                "predictions have no layers",
+                            );
+                        }
+                    }
                 }
                 let (key, set) = (key.clone(), Arc::clone(&set));
                 let found = Scored { key, set, answers: evaluation.answers };
@@ -273,16 +325,15 @@ impl ScoringRun<'_> {
 /// the `ensemble`, where there is one.
 fn score(
     context: &Context,
-    model: &mut Model,
+    rated: &mut Rated,
     set: &OpenedSplit,
     phase: &str,
     mut ensemble: Option<&mut Ensemble>,
 ) -> Result<Evaluation, Halt> {
-    let frozen = frozen(context, model, set)?;
-    let (split, classes) = (set.split(), model.spec().classes);
+    let (split, classes) = (set.split(), rated.classes().len());
     context.progress.begin(phase, Some(split.labels.len() as u64), Unit::Images);
     let mut first = 0;
-    let done = |logs: &[f32]| {
+    let mut done = |logs: &[f32]| {
         if let Some(ensemble) = &mut ensemble {
             ensemble.add(first, logs.iter().map(|log| f64::from(*log).exp()));
         }
@@ -290,6 +341,11 @@ fn score(
         context.progress.advance((logs.len() / classes) as u64);
         !context.cancelled()
     };
+    let model = match rated {
+        Rated::Network(saved) => &mut saved.model,
+        Rated::Predictions(predictions) => return predicted(predictions, set, phase, &mut done),
+    };
+    let frozen = frozen(context, model, set)?;
     let inputs = Inputs::new(model.ops(), &split.images, &set.dataset).after(frozen);
     evaluate(model, &inputs, &split.labels, done)
         .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
@@ -317,9 +373,7 @@ impl Evaluate {
     /// Compares the classes of every model with those of every data set, and of each other where the ensemble asks
     /// for it, by their descriptions alone.
     fn compare_classes(&self, context: &Context) -> Result<(), Halt> {
-        let classes = |model: &Reference| {
-            nn::ModelOutline::read(&context.input(&model.key).path).map(|it| it.classes)
-        };
+        let classes = |model: &Reference| classes_of(&context.input(&model.key).path);
         let classes = self.models.iter().map(classes).collect::<Result<Vec<_>, _>>()?;
         if self.ensv {
             let classes: Vec<_> = classes.iter().cloned().map(Some).collect();
@@ -365,8 +419,15 @@ impl Evaluate {
         let mut planes = Planes::default();
         let layer = self.layer.as_deref();
         for (reference, sets) in self.models.iter().zip(scored) {
-            let mut model = Saved::open(&context.input(&reference.key).path, ops)?.model;
             let name = format!("@{}", reference.key);
+            let mut model = match Rated::open(&context.input(&reference.key).path, ops)? {
+                Rated::Network(saved) => saved.model,
+                Rated::Predictions(_) => {
+                    let reason = "predictions have no features";
+                    not_of_predictions(context, &reference.stage, "embedding or distance", reason);
+                    continue;
+                }
+            };
             if self.proxy_a_distance {
                 distances(context, (&name, &mut model), layer, sets, rows)?;
             }

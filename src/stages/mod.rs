@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Keys, Noted};
+use crate::config::{Diagnostic, Keys, Noted, Reference};
 use crate::data::fetch::Fetcher;
 use crate::data::outside::Known;
 use crate::data::{Dataset, statistics};
@@ -20,6 +20,7 @@ use crate::metrics::{Metrics, TrainingRow};
 use crate::progress::{Interrupted, Progress, Watch};
 
 mod classes;
+mod command;
 mod download;
 mod environment;
 mod evaluate;
@@ -43,8 +44,9 @@ mod visualize;
 #[path = "../../docs/extending/invert.rs"]
 mod invert;
 
+pub use command::PROGRAMS;
 pub use environment::{Budget, Environment};
-pub use product::{DatasetShape, ModelShape, Product};
+pub use product::{DatasetShape, ModelShape, PredictionsShape, Product};
 
 /// A reader of a stage's settings.
 pub type Parse = fn(&mut Keys, &Defaults) -> Result<Box<dyn Stage>, Noted>;
@@ -85,6 +87,7 @@ pub const KINDS: &[Kind] = &[
     pseudo_label::KIND,
     evaluate::KIND,
     visualize::KIND,
+    command::KIND,
 ];
 
 /// What the `[pipeline]` table gives to every stage that does not say otherwise.
@@ -159,12 +162,29 @@ pub trait Stage: Send + Sync + fmt::Debug {
     }
 
     /// Digest of every file outside the store that the stage reads, part of the fingerprint: changed
-    /// files are other inputs. `known` spares reading those that look as before.
+    /// files are other inputs. `known` spares reading those that look as before; `home` is the folder of the
+    /// pipeline file.
     ///
     /// # Errors
     /// When the files cannot be read.
-    fn external(&self, _known: &Known) -> Result<Option<String>, Halt> {
+    fn external(&self, _known: &Known, _home: &Path) -> Result<Option<String>, Halt> {
         Ok(None)
+    }
+
+    /// What the stage needs of this machine that is not there, such as a program, each with its place in the pipeline
+    /// file. `home` is the folder of that file.
+    fn absent(&self, _home: &Path) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+
+    /// Keys of the stage's table that cannot change what it builds, and are no part of the fingerprint.
+    fn apart(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The inputs whose labels the stage gives to a program outside of `runner`.
+    fn hands_labels_of(&self) -> Vec<&Reference> {
+        Vec::new()
     }
 
     /// What the stage will make, or everything that does not fit, from what is known before
@@ -226,6 +246,11 @@ pub struct Described {
 }
 
 impl Described {
+    /// The product at `key`; `None` when the input itself has a problem.
+    pub fn product(&self, key: &str) -> Option<&Product> {
+        self.inputs.get(key).map(|(product, _)| product)
+    }
+
     /// The data set at `key`; [`DatasetShape::unknown`] when the input itself has a problem.
     pub fn dataset(&self, key: &str) -> DatasetShape {
         match self.inputs.get(key) {
@@ -244,6 +269,16 @@ impl Described {
         match self.inputs.get(key) {
             Some((Product::Model(shape), _)) => shape.clone(),
             _ => ModelShape::unknown(),
+        }
+    }
+
+    /// What answers for images at `key`: a model, or predictions, of which only the classes are known.
+    pub fn classifier(&self, key: &str) -> ModelShape {
+        match self.inputs.get(key) {
+            Some((Product::Predictions(shape), _)) => {
+                ModelShape { classes: shape.classes.clone(), ..ModelShape::unknown() }
+            }
+            _ => self.model(key),
         }
     }
 }

@@ -13,6 +13,12 @@ pub enum Product {
     Dataset(DatasetShape),
     /// A network with its weights.
     Model(ModelShape),
+    /// Class scores of images, as a program gives them.
+    Predictions(PredictionsShape),
+    /// Features of images, as a program gives them.
+    Features,
+    /// Numbers that a program measured.
+    Metrics,
     /// Metrics only.
     Scores,
     /// Pictures for people.
@@ -25,13 +31,16 @@ impl Product {
         match self {
             Self::Dataset(_) => "a data set",
             Self::Model(_) => "a model",
+            Self::Predictions(_) => "predictions",
+            Self::Features => "features",
+            Self::Metrics => "metrics",
             Self::Scores => "scores",
             Self::Pictures => "pictures",
         }
     }
 
     /// What the artifact in `folder` is, which says all about itself; `None` when it is neither a data
-    /// set nor a model, or cannot be read.
+    /// set, a model nor predictions, or cannot be read.
     pub fn built(folder: &Path) -> Option<Self> {
         if let Ok(outline) = data::DatasetOutline::read(folder) {
             let splits = outline.splits.into_iter().map(|(name, count)| (name, Some(count)));
@@ -43,6 +52,10 @@ impl Product {
                 names: Some(outline.classes),
                 empty: outline.empty,
             }));
+        }
+        if let Ok(outline) = data::PredictionsOutline::read(folder) {
+            let classes = Some(outline.classes);
+            return Some(Self::Predictions(PredictionsShape { of: None, classes }));
         }
         let outline = nn::ModelOutline::read(folder).ok()?;
         Some(Self::Model(ModelShape {
@@ -76,6 +89,16 @@ impl DatasetShape {
     pub fn unknown() -> Self {
         Self::default()
     }
+}
+
+/// What is known of predictions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PredictionsShape {
+    /// The splits whose images are predicted, as stage and split; `None` where only the artifact is known, which names no
+    /// stages.
+    pub of: Option<Vec<(String, String)>>,
+    /// The names of the classes, in the order of the scores.
+    pub classes: Option<Vec<String>>,
 }
 
 /// What is known of a model.

@@ -184,6 +184,7 @@ mod tests {
             offline: true,
             downloads: place("downloads"),
             activations: None,
+            home: ".".into(),
             save_every: Duration::from_secs(60),
         };
         let context = Context {

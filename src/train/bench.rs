@@ -3,6 +3,8 @@
 
 mod alone;
 mod meters;
+mod repeats;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +15,10 @@ use indexmap::IndexMap;
 
 use self::meters::Meter;
 pub(super) use self::meters::PendingStep;
+#[cfg(test)]
+pub(crate) use self::repeats::REPEATED;
+pub use self::repeats::Repeats;
+use self::repeats::{Knob, Repeatable, Update};
 use super::batch_norm::BatchNormFamily;
 use super::clock::Clock;
 use super::contract::FitError;
@@ -23,7 +29,8 @@ pub use super::reading::Reading;
 use super::schedule::TrainingProgress;
 use super::settings::TrainingSettings;
 use crate::data::view::Domain;
-use crate::nn::ops::{Backend, Gradients, OpError, Tape, Targets, Tensor};
+use crate::nn::ops::varying::look;
+use crate::nn::ops::{Backend, Gradients, Number, OpError, Tape, Targets, Tensor, Varying};
 use crate::nn::{DropoutKey, EntryLayer, Model, Part, Pass, Statistics, StochasticNorm};
 use crate::random::{self, Stream};
 
@@ -49,7 +56,7 @@ pub struct SourceBatch<'a> {
     /// Their classes.
     pub targets: Targets<'a>,
     /// Their places in the data set.
-    pub indices: &'a [usize],
+    pub indices: Varying<'a, usize>,
     /// The views that the method asked for, in its order.
     pub views: Vec<Tensor>,
 }
@@ -59,7 +66,7 @@ pub struct TargetBatch<'a> {
     /// Images `[M, C*H*W]`, or the output of frozen layers for them.
     pub images: Tensor,
     /// Their places in the data set.
-    pub indices: &'a [usize],
+    pub indices: Varying<'a, usize>,
     /// The views that the method asked for, in its order.
     pub views: Vec<Tensor>,
 }
@@ -67,14 +74,14 @@ pub struct TargetBatch<'a> {
 impl<'a> SourceBatch<'a> {
     /// Images and their classes alone: no places in a data set and no views.
     pub fn plain(images: Tensor, targets: Targets<'a>) -> Self {
-        Self { images, targets, indices: &[], views: Vec::new() }
+        Self { images, targets: targets.of_step(), indices: (&[]).into(), views: Vec::new() }
     }
 }
 
 impl TargetBatch<'_> {
     /// Images alone: no places in a data set and no views.
     pub fn plain(images: Tensor) -> Self {
-        Self { images, indices: &[], views: Vec::new() }
+        Self { images, indices: (&[]).into(), views: Vec::new() }
     }
 }
 
@@ -128,7 +135,8 @@ impl Domains {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn reversed(&self, lambda: f32) -> Result<Self, OpError> {
+    pub fn reversed(&self, lambda: impl Into<Number>) -> Result<Self, OpError> {
+        let lambda = lambda.into();
         let (source, target) = (self.source.grad_scale(-lambda)?, self.target.grad_scale(-lambda)?);
         Ok(Self { source, target })
     }
@@ -181,6 +189,18 @@ pub struct Bench<'a> {
     meters: Vec<Meter>,
     /// The losses of its descents.
     losses: Vec<Tensor>,
+    /// The knobs that the step asked for, with their values.
+    knobs: Vec<(Knob, f32)>,
+    /// The updates of its descents.
+    updates: Vec<Update>,
+    /// The last steps that may come again, the newest one at the end.
+    repeatable: Vec<Repeatable>,
+    /// Whether they may.
+    pub(super) repeats: Repeats,
+    /// Steps in a row of which none was repeated or can be.
+    in_vain: usize,
+    /// Whether the learner is known to remember something between steps.
+    has_memory: bool,
     /// The gradients of each descent, where someone asked for them.
     descents: Option<Vec<Gradient>>,
     /// The newest loss that was read.
@@ -207,6 +227,12 @@ impl<'a> Bench<'a> {
             rounds: HashMap::new(),
             meters: Vec::new(),
             losses: Vec::new(),
+            knobs: Vec::new(),
+            updates: Vec::new(),
+            repeatable: Vec::new(),
+            repeats: Repeats::default(),
+            in_vain: 0,
+            has_memory: false,
             descents: None,
             last_loss: None,
         }
@@ -221,6 +247,8 @@ impl<'a> Bench<'a> {
         self.rounds.clear();
         self.meters.clear();
         self.losses.clear();
+        self.knobs.clear();
+        self.updates.clear();
         self.tape = Tape::default();
     }
 
@@ -309,17 +337,25 @@ impl<'a> Bench<'a> {
 
     /// Where the training stands.
     pub fn progress(&self) -> TrainingProgress {
+        look();
+        self.now()
+    }
+
+    /// The same for whoever says where the number that follows from it comes from.
+    fn now(&self) -> TrainingProgress {
         let moment = self.clock.moment(&[]);
         TrainingProgress { share: moment.progress(), step: moment.step }
     }
 
     /// Epoch from 0.
     pub fn epoch(&self) -> usize {
+        look();
         self.clock.epoch
     }
 
     /// Random numbers of this step for a `purpose`, the same whenever it is asked for.
     pub fn stream(&self, purpose: &str) -> Stream {
+        look();
         let Clock { epoch, step, .. } = self.clock;
         random::stream(self.settings.seed, purpose, epoch as u64, step as u64)
     }
@@ -330,11 +366,17 @@ impl<'a> Bench<'a> {
     }
 
     /// A number that changes from step to step, which also stands in the metrics as it was in the last
-    /// step of an epoch.
-    pub fn knob(&mut self, name: &'static str, of: impl Fn(&TrainingProgress) -> f32) -> f32 {
-        let value = of(&self.progress());
-        self.meters.push(Meter::setting(name, f64::from(value)));
-        value
+    /// step of an epoch. It must follow from where the training stands and from what the learner [remembers](super::Learner::state)
+    /// alone.
+    pub fn knob(
+        &mut self,
+        name: &'static str,
+        of: impl Fn(&TrainingProgress) -> f32 + 'static,
+    ) -> Number {
+        let (value, knob) = (of(&self.now()), self.knobs.len());
+        self.knobs.push((Knob(Rc::new(of)), value));
+        self.meters.push(Meter::knob(name, value, knob));
+        Number::of_knob(value, knob)
     }
 
     /// Runs `work` without what it reports.
@@ -409,6 +451,10 @@ impl<'a> Bench<'a> {
         x: &Tensor,
         (domain, mode): (Domain, Mode),
     ) -> Result<Vec<Tensor>, FitError> {
+        if self.settings.stochastic_norm.is_some() {
+            // The host draws which channels it is.
+            look();
+        }
         let own = self.settings.batch_norm == BatchNormFamily::Domain && domain == Domain::Source;
         let keeps = self.settings.batch_norm == BatchNormFamily::Target && domain == Domain::Source;
         let statistics = match mode.statistics {
@@ -583,11 +629,12 @@ impl<'a> Bench<'a> {
         let schedule = &self.settings.schedule;
         let (lr, momentum) = (|base| schedule.lr(base, &moment), schedule.momentum(&moment));
         let mut seen = Vec::new();
-        for (id, network) in &mut self.networks {
+        for (at, (id, network)) in self.networks.iter_mut().enumerate() {
             let Some(optimizer) = &mut network.optimizer else { continue };
             let moves = |part: &Part| groups.iter().any(|group| group.holds(*id, part));
             let prefix = id.prefix();
-            let see = |name: &str, gradient: &Tensor| {
+            let see = |parameter: usize, name: &str, gradient: &Tensor| {
+                self.updates.push(Update { network: at, parameter, again: 0 });
                 if self.descents.is_some() {
                     seen.push((format!("{prefix}{name}"), gradient.host()));
                 }
@@ -658,13 +705,7 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// When the device fails.
     pub(super) fn end_step(&mut self) -> Result<PendingStep, FitError> {
-        let moment = self.clock.moment(&self.validation);
-        let schedule = &self.settings.schedule;
-        let lr = schedule.lr(self.settings.optimizer.lr(), &moment);
-        self.meters.push(Meter::setting("lr", lr));
-        if let Some(momentum) = schedule.momentum(&moment) {
-            self.meters.push(Meter::setting("momentum", momentum));
-        }
+        self.report_rates();
         let mut done = PendingStep {
             clock: self.clock,
             meters: std::mem::take(&mut self.meters),
@@ -673,5 +714,16 @@ impl<'a> Bench<'a> {
         done.set_aside(&self.ops)?;
         self.ops.submit()?;
         Ok(done)
+    }
+
+    /// Reports how fast the step learns.
+    fn report_rates(&mut self) {
+        let moment = self.clock.moment(&self.validation);
+        let schedule = &self.settings.schedule;
+        let lr = schedule.lr(self.settings.optimizer.lr(), &moment);
+        self.meters.push(Meter::setting("lr", lr));
+        if let Some(momentum) = schedule.momentum(&moment) {
+            self.meters.push(Meter::setting("momentum", momentum));
+        }
     }
 }

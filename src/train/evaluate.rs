@@ -54,6 +54,50 @@ impl Evaluation {
     }
 }
 
+/// Counts and losses of images whose logits come batch by batch.
+#[derive(Debug)]
+pub struct Scoring {
+    classes: usize,
+    confusion: Confusion,
+    /// The sum of the cross-entropies.
+    loss: f64,
+    answers: Vec<Prediction>,
+}
+
+impl Scoring {
+    /// Of no image yet.
+    pub fn new(classes: usize) -> Self {
+        Self { classes, confusion: Confusion::new(classes), loss: 0.0, answers: Vec::new() }
+    }
+
+    /// Adds images of the classes `labels` with these `logits`, `[n, classes]`. Gives the logarithms of their class
+    /// probabilities, of the same shape.
+    ///
+    /// # Panics
+    /// When a label is none of the classes.
+    pub fn add(&mut self, logits: &[f32], labels: &[u32]) -> Vec<f32> {
+        let classes = self.classes;
+        let logs = log_softmax(logits, classes);
+        for (row, label) in labels.iter().enumerate() {
+            let range = row * classes..(row + 1) * classes;
+            let (best, logs) = (argmax(&logits[range.clone()]), &logs[range]);
+            let class = u32::try_from(best).unwrap_or(u32::MAX);
+            self.confusion.add(*label, class);
+            self.loss -= f64::from(logs[*label as usize]);
+            self.answers.push(Prediction { class, confidence: logs[best].exp().min(1.0) });
+        }
+        logs
+    }
+
+    /// The counts, and the mean loss.
+    pub fn finish(self) -> Evaluation {
+        let Self { confusion, loss, answers, .. } = self;
+        #[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
+        let loss = loss / answers.len() as f64;
+        Evaluation { confusion, loss, answers }
+    }
+}
+
 /// Runs `model` over images of the classes `labels` in evaluation mode. `done` is called with the logarithms of the
 /// class probabilities of every batch, `[n, classes]`, and ends the run by returning `false`.
 ///
@@ -65,31 +109,17 @@ pub fn evaluate(
     labels: &[u32],
     mut done: impl FnMut(&[f32]) -> bool,
 ) -> Result<Option<Evaluation>, OpError> {
-    let classes = model.spec().classes;
-    let mut confusion = Confusion::new(classes);
-    let mut loss = 0.0;
-    let mut answers = Vec::with_capacity(labels.len());
+    let mut scoring = Scoring::new(model.spec().classes);
     let all: Vec<usize> = (0..labels.len()).collect();
     for indices in all.chunks(BATCH) {
         let x = model.take_in(inputs.entry(), inputs.batch(indices), indices.len())?;
         let logits = model.logits_from(inputs.entry(), &x)?.host();
-        let logs = log_softmax(&logits, classes);
-        for (row, image) in indices.iter().enumerate() {
-            let label = labels[*image];
-            let range = row * classes..(row + 1) * classes;
-            let (best, logs) = (argmax(&logits[range.clone()]), &logs[range]);
-            let class = u32::try_from(best).unwrap_or(u32::MAX);
-            confusion.add(label, class);
-            loss -= f64::from(logs[label as usize]);
-            answers.push(Prediction { class, confidence: logs[best].exp().min(1.0) });
-        }
-        if !done(&logs) {
+        let labels: Vec<u32> = indices.iter().map(|image| labels[*image]).collect();
+        if !done(&scoring.add(&logits, &labels)) {
             return Ok(None);
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "a split is far below 2^53 images")]
-    let loss = loss / all.len() as f64;
-    Ok(Some(Evaluation { confusion, loss, answers }))
+    Ok(Some(scoring.finish()))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Instant;
 use self::frozen::{FrozenOutputs, TrainingInputs};
 use super::activations::Caching;
 use super::batch_norm::BatchNormFamily;
-use super::bench::Bench;
+use super::bench::{Bench, Repeats};
 use super::checkpoint::{BestWeights, Checkpointed, Keeper, Position, Slot};
 use super::contract::{Data, Ended, FitError, Stop};
 use super::epoch::{self, coverage};
@@ -40,6 +40,8 @@ pub struct FitOptions<'a> {
     pub checkpoints: Option<&'a Slot>,
     /// The epoch after which it pauses, with a checkpoint; `None` to train to the end.
     pub pause_after: Option<usize>,
+    /// Whether a device repeats steps without their code.
+    pub repeats: Repeats,
 }
 
 /// Trains `model`. The parameters named in `new` did not come in with it.
@@ -64,6 +66,7 @@ pub fn fit(
     let mut training = TrainingLoop::new(model, new, method, data, settings, watch)?;
     training.keeper = options.checkpoints.map(Keeper::new);
     training.pause_after = options.pause_after;
+    training.bench.repeats = options.repeats;
     match training.run(options.caching) {
         Ok(ended) => Ok(ended),
         Err(Stop::Interrupted) => Ok(Ended::Interrupted),

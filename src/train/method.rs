@@ -157,9 +157,10 @@ impl WholeSet {
 
 /// A method in the middle of a training.
 ///
-/// Which operations run in a step depends on settings, shapes and the epoch, never on values. Some methods
-/// read values on the host and make constants of them (pseudo labels, plans of transport, orders): their
-/// steps cannot be recorded once by a device and repeated.
+/// What a step does follows from its arguments and from what the learner [remembers](Learner::state), and from
+/// nothing else. A device may repeat a step without running its code, where that looks at nothing that changes
+/// from step to step: see `nn::ops::varying`. Methods that read values on the host and make constants of them
+/// (pseudo labels, plans of transport, orders) have code that runs at every step.
 pub trait Learner {
     /// One step.
     ///

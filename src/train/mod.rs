@@ -40,11 +40,15 @@ pub(crate) mod tiny;
 mod whole_set;
 
 pub use batch_norm::BatchNormFamily;
-pub use bench::{Batch, Bench, Domains, Gradient, Mode, Reading, SourceBatch, TargetBatch};
+#[cfg(test)]
+pub(crate) use bench::REPEATED;
+pub use bench::{
+    Batch, Bench, Domains, Gradient, Mode, Reading, Repeats, SourceBatch, TargetBatch,
+};
 pub use contract::{Data, Ended, FitError, Stop};
 pub use epoch::coverage;
 pub use epoch_length::EpochLength;
-pub use evaluate::{Evaluation, Prediction, evaluate};
+pub use evaluate::{Evaluation, Prediction, Scoring, evaluate};
 pub use fit::{FitOptions, fit};
 pub use groups::Groups;
 pub use inputs::Inputs;

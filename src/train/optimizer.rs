@@ -6,13 +6,13 @@ use crate::config::{Diagnostic, Keys, Noted, words};
 words! {
     /// The word for an optimizer, before its settings are read.
     enum OptimizerKind {
-        /// [`Optimizer::Adam`].
+        /// Adam (Kingma and Ba, 2015).
         Adam = "adam",
-        /// [`Optimizer::AdamW`].
+        /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
         AdamW = "adamw",
-        /// [`Optimizer::Sgd`].
+        /// Stochastic gradient descent, with momentum.
         Sgd = "sgd",
-        /// [`Optimizer::RmsProp`].
+        /// RMSprop (Tieleman and Hinton, 2012).
         RmsProp = "rmsprop",
     }
 }

@@ -63,6 +63,37 @@ impl OptimizerState {
         self.moments[at].is_some()
     }
 
+    /// All moments, parameter by parameter.
+    pub(super) fn moments(&self) -> impl Iterator<Item = &Tensor> {
+        self.moments.iter().flatten().flat_map(|it| &it.tensors)
+    }
+
+    /// How [`OptimizerState::step`] moves the parameter at `at` when it has done so `again` times since now, with the number of the
+    /// update.
+    ///
+    /// # Panics
+    /// When the parameter never learns.
+    pub(super) fn next(
+        &self,
+        at: usize,
+        again: usize,
+        lr: impl Fn(f64) -> f64,
+        momentum: Option<f64>,
+    ) -> (UpdateRule, i32) {
+        let rate = &self.rates[at];
+        let steps = self.moments[at].as_ref().expect("a parameter that learns").steps;
+        let again = i32::try_from(again).expect("a few times");
+        (rule_at(rate, lr(rate.lr), momentum), steps + 1 + again)
+    }
+
+    /// Counts an update of the parameter at `at` that the device made by itself.
+    ///
+    /// # Panics
+    /// When the parameter never learns.
+    pub(super) fn count(&mut self, at: usize) {
+        self.moments[at].as_mut().expect("a parameter that learns").steps += 1;
+    }
+
     /// The moments by name: what a checkpoint holds besides the weights.
     pub(super) fn tensors(&self, model: &Model) -> Vec<(String, Vec<f32>)> {
         let mut tensors = Vec::new();
@@ -105,7 +136,7 @@ impl OptimizerState {
 
     /// One update of every trainable parameter of the parts that `moves` names, where a gradient reached
     /// it. `lr` says what became of a rate by now, `momentum` is one that counts instead of the
-    /// optimizer's. `seen` is told the gradient of each by its name.
+    /// optimizer's. `seen` is told the place, the name and the gradient of each.
     ///
     /// # Errors
     /// When the device fails.
@@ -116,20 +147,16 @@ impl OptimizerState {
         moves: impl Fn(&Part) -> bool,
         lr: impl Fn(f64) -> f64,
         momentum: Option<f64>,
-        mut seen: impl FnMut(&str, &Tensor),
+        mut seen: impl FnMut(usize, &str, &Tensor),
     ) -> Result<(), OpError> {
         for (at, parameter) in model.trainable_mut(&moves) {
             let Some(moments) = &mut self.moments[at] else { continue };
             let rate = &self.rates[at];
-            let optimizer = match momentum.filter(|_| rate.optimizer.has_momentum()) {
-                Some(new) => rate.optimizer.with_momentum(new),
-                None => rate.optimizer,
-            };
             let (lr, value) = (lr(rate.lr), &mut parameter.value);
             let Some(gradient) = gradients.take(value) else { continue };
-            seen(&parameter.name, &gradient);
+            seen(at, &parameter.name, &gradient);
             moments.steps += 1;
-            let rule = rule(&optimizer, (lr, rate.weight_decay));
+            let rule = rule_at(rate, lr, momentum);
             let Some(toward) = &rate.toward else {
                 moments.update(&rule, value, &gradient)?;
                 continue;
@@ -157,6 +184,15 @@ impl ParameterMoments {
         let ops = std::rc::Rc::clone(value.ops());
         ops.update(value, &mut self.tensors, gradient, rule, self.steps)
     }
+}
+
+/// The rule at a rate that has become `lr`; `momentum` is one that counts instead of the optimizer's.
+fn rule_at(rate: &Rate, lr: f64, momentum: Option<f64>) -> UpdateRule {
+    let optimizer = match momentum.filter(|_| rate.optimizer.has_momentum()) {
+        Some(new) => rate.optimizer.with_momentum(new),
+        None => rate.optimizer,
+    };
+    rule(&optimizer, (lr, rate.weight_decay))
 }
 
 /// The rule of `optimizer` with a learning rate and a weight decay.
@@ -223,7 +259,7 @@ mod tests {
     /// A step along gradients that are all 1.
     fn step(state: &mut OptimizerState, model: &mut Model, momentum: Option<f64>) {
         let mut gradients = tiny::gradients(model, |_, len| vec![1.0; len]);
-        state.step(model, &mut gradients, |_| true, |lr| lr, momentum, |_, _| ()).unwrap();
+        state.step(model, &mut gradients, |_| true, |lr| lr, momentum, |_, _, _| ()).unwrap();
     }
 
     #[test]

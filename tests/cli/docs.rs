@@ -12,13 +12,19 @@ use clap::{CommandFactory as _, Parser as _};
 use runner::cli::{Cli, Verb};
 use runner::cluster::Site;
 
-use crate::binary::{runner, text};
+use crate::binary::{files, runner, text};
 
 /// What a shell runs that is not this program, each of which the gate or the benchmarks run.
 const OTHERS: &[&str] = &[
     "cargo test",
     "cargo build --release",
     "cargo build --release --features cuda",
+    "cargo install --path .",
+    "pip install .",
+    "pip install maturin ziglang",
+    "maturin build --release --zig --compatibility manylinux_2_17",
+    "podman build -t runner -f Containerfile .",
+    "podman run --rm -v $PWD:/work runner run pipelines/dann.toml",
     "cargo fmt",
     "cargo clippy --all-targets -- -D warnings",
     ".ci/run",
@@ -164,10 +170,10 @@ fn saved() -> BTreeMap<String, String> {
 /// and finished runs of small pipelines that are called as the shipped ones and have their stages.
 fn folder_of_the_reader() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("pipelines")).unwrap();
-    for entry in fs::read_dir(root().join("pipelines")).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, folder.path().join("pipelines").join(path.file_name().unwrap())).unwrap();
+    for path in files(&root().join("pipelines")) {
+        let copy = folder.path().join(path.strip_prefix(root()).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(&path, copy).unwrap();
     }
     for (name, pipeline) in saved() {
         fs::write(folder.path().join(name), pipeline).unwrap();
@@ -326,8 +332,10 @@ fn every_toml_block_passes_the_check() {
                 whole
             }
         };
-        fs::write(folder.path().join("block.toml"), toml::to_string(&whole).unwrap()).unwrap();
-        let output = runner(folder.path(), &["check", "block.toml"]);
+        // Beside the shipped pipelines, whose programs lie there.
+        let block = "pipelines/block.toml";
+        fs::write(folder.path().join(block), toml::to_string(&whole).unwrap()).unwrap();
+        let output = runner(folder.path(), &["check", block]);
         assert!(output.status.success(), "{place}: {}", text(&output.stderr));
         checked += 1;
     }

@@ -44,6 +44,8 @@ fn run(
 const GPU: &str = "pipeline.device=\"cuda:0\"";
 const TF32: &str = "pipeline.precision=\"tf32\"";
 const BF16: &str = "pipeline.precision=\"bf16\"";
+/// The code of every step runs.
+const NEVER: (&str, &str) = ("RUNNER_REPEATS", "never");
 /// Bytes that are enough for the photographs when a step uses its memory again and again, so that its calls wait for it.
 const LITTLE_MEMORY: &str = "1200000";
 
@@ -99,6 +101,12 @@ fn a_gpu_trains_the_same_pipeline_and_repeats_it_byte_for_byte_in_any_order_of_t
     }
     let one_by_one = run(root, "one-by-one", &[GPU], &[("STAND_IN_GRAPHS", "0")]).unwrap().1;
     assert_eq!(one_by_one, first, "without graphs");
+    for repeats in [NEVER, ("RUNNER_REPEATS", "checked")] {
+        assert_eq!(run(root, repeats.1, &[GPU], &[repeats]).unwrap().1, first, "{repeats:?}");
+    }
+    let arguments = ["run", "photos.toml", "--store", "no-word", "--set", GPU];
+    let said = text(&with(root, &arguments, &[("RUNNER_REPEATS", "often")]).unwrap().stderr);
+    assert!(said.contains("RUNNER_REPEATS is `often`, which is neither `never` nor"), "{said}");
     // In one store the two precisions are told apart, and a GPU of another model.
     let precise = "pipeline.precision=\"float32\"";
     assert_ne!(run(root, "first", &[GPU, precise], &[]).unwrap().1, first);
@@ -259,7 +267,8 @@ fn a_training_that_was_killed_on_a_gpu_goes_on_to_the_same_bytes() {
         program(root, &arguments)
     };
     let unbroken = |name: &str, precision| {
-        assert!(train(name, precision)?.output().unwrap().status.success());
+        let mut whole = train(name, precision)?;
+        assert!(whole.envs([NEVER]).output().unwrap().status.success());
         Some(csvs(&root.join(format!("{name}-results/photos/latest"))))
     };
     let Some(whole) = unbroken("whole", TF32) else { return };
@@ -292,7 +301,7 @@ fn trials_on_one_gpu_at_a_time_or_side_by_side_give_the_same_bytes() {
     let sweep = "\n[sweep.axes]\n\"pipeline.seed\" = [0, 1, 2, 3]\n";
     let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
     fs::write(root.join("photos.toml"), pipeline + sweep).unwrap();
-    let of = |jobs: &str, precision: &str| {
+    let of = |jobs: &str, precision: &str, settings: &[(&str, &str)]| {
         let store = tempfile::tempdir_in(root).unwrap().keep();
         let name = store.file_name().unwrap().to_str().unwrap().to_owned();
         let results = format!("{name}-results");
@@ -310,13 +319,13 @@ fn trials_on_one_gpu_at_a_time_or_side_by_side_give_the_same_bytes() {
             "--set",
             precision,
         ];
-        let output = with(root, &arguments, &[])?;
+        let output = with(root, &arguments, settings)?;
         assert!(output.status.success(), "{}", text(&output.stderr));
         Some(contents(&record(&root.join(results).join("photos/latest"))))
     };
     for precision in [TF32, BF16] {
-        let Some(alone) = of("1", precision) else { return };
-        assert_eq!(of("3", precision).unwrap(), alone, "{precision}");
+        let Some(alone) = of("1", precision, &[NEVER]) else { return };
+        assert_eq!(of("3", precision, &[]).unwrap(), alone, "{precision}");
     }
 }
 

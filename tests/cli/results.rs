@@ -456,3 +456,57 @@ fn the_results_of_a_finished_run_survive_a_power_cut() {
     let output = runner(root, &verify);
     assert!(output.status.success(), "{}", text(&output.stdout));
 }
+
+#[test]
+fn scores_are_in_one_table_with_the_swept_keys_and_the_names_of_classes() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    pictured(root);
+    let text_of = |name: &str| fs::read_to_string(latest(root, "results").join(name)).unwrap();
+    let scores = text_of("scores.csv");
+    let mut lines = scores.lines();
+    assert_eq!(lines.next().unwrap(), "stage,model,dataset,metric,class,class_name,value");
+    // Cell by cell what the stage measured, but for confusion matrices.
+    let of_stage = text_of("score.csv");
+    let wanted: Vec<&str> =
+        of_stage.lines().skip(1).filter(|line| !line.contains(",confusion.")).collect();
+    assert_eq!(lines.clone().count(), wanted.len());
+    for (line, wanted) in lines.zip(wanted) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let metric = match cells[4] {
+            "" => cells[3].to_owned(),
+            class => {
+                assert_eq!(cells[5], ["blue", "red"][class.parse::<usize>().unwrap()]);
+                format!("{}.{class}", cells[3])
+            }
+        };
+        assert_eq!(format!("{},{},{metric},{}", cells[1], cells[2], cells[6]), wanted);
+        assert_eq!(cells[0], "score");
+    }
+    let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
+    let sweep = "\n[sweep]\naxes = { 'stages.adapted.seed' = [3, 4] }\n\
+                 [table]\nover = 'stages.adapted.seed'\n\
+                 published = [{ row = 'adapted', column = 'images.test', value = 0.5, cite = 'A & B', key = 'ab' }]\n";
+    fs::write(root.join("photos.toml"), pipeline + sweep).unwrap();
+    let output = runner(root, &["sweep", "photos.toml", "--quiet"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let scores = text_of("scores.csv");
+    let head = "trial,folder,stages.adapted.seed,stage,model,dataset,metric,class,class_name,value";
+    assert_eq!(scores.lines().next().unwrap(), head);
+    for (trial, seed) in [("000", "3"), ("001", "4")] {
+        let begin = format!("{trial},trials/{trial},{seed},score,adapted,images.test,accuracy,,,");
+        assert_eq!(scores.lines().filter(|line| line.starts_with(&begin)).count(), 1, "{scores}");
+        assert!(latest(root, "results").join("trials").join(trial).join("adapted.csv").exists());
+        assert!(latest(root, "results").join(format!("logs/adapted.{trial}.log")).exists());
+    }
+    assert_eq!(text_of("table.bib"), "@misc{ab,\n  note = {A \\& B},\n}\n");
+    assert!(text_of("table.tex").contains("50.0~\\cite{ab}"));
+    assert!(text_of("checksums.txt").contains("  scores.csv\n"));
+    // A stage cannot be called as that file.
+    let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
+    fs::write(root.join("wrong.toml"), pipeline.replace("[stages.score]", "[stages.scores]"))
+        .unwrap();
+    let refused = runner(root, &["check", "wrong.toml"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("`scores.csv` is a file of the run itself"));
+}

@@ -102,7 +102,7 @@ fn halving_ends_trials_early_and_what_goes_on_does_so_from_its_checkpoint_to_the
     assert!(best == 1 || best == 3, "a rate that learns nothing cannot win: {rows:?}");
     assert_eq!(rows[best][4], "true");
     assert!(rows[0][5].starts_with("after epoch 1 of 4: place "), "{rows:?}");
-    let log = fs::read_to_string(run.join(format!("logs/net[{best:03}].log"))).unwrap();
+    let log = fs::read_to_string(run.join(format!("logs/net.{best:03}.log"))).unwrap();
     assert!(log.contains("goes on from a checkpoint: epoch 2 of 4"), "{log}");
     let curve = |trial: usize| {
         let csv = fs::read_to_string(run.join(format!("trials/{trial:03}/net.csv"))).unwrap();

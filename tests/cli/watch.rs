@@ -342,3 +342,42 @@ fn a_line_of_any_length_in_a_journal_is_passed_on_in_parts_and_costs_no_memory()
     let status = text(&runner(root, &["status"]).stdout);
     assert!(status.contains("of photos: 6 of 6 stages"), "{status}");
 }
+
+#[test]
+fn the_command_of_the_guide_shows_the_page_of_another_machine() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    // An `ssh` that stays here: its options and the host go, and the port needs no forwarding.
+    let ssh =
+        "#!/bin/sh\n[ \"$1 $2 $4\" = '-t -L cluster' ] || exit 1\nshift 4\nexec sh -c \"$*\"\n";
+    let own = assert_cmd::cargo::cargo_bin("runner");
+    let bin = root.join("bin");
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("ssh"), ssh).unwrap();
+    fs::set_permissions(bin.join("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink(own, bin.join("runner")).unwrap();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tables.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, script) = page.split_once("<!-- tested: ssh -->\n```bash\n").unwrap();
+    let script = script.split_once("\n```").unwrap().0;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let script = script.replace("8042", &address.port().to_string());
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("bash");
+    command.current_dir(root).args(["-c", &script]).env("PATH", path).stdout(Stdio::piped());
+    // It ends with the group.
+    let mut child =
+        std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let served = TcpStream::connect(address).is_ok();
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["--", &group]).status().unwrap().success());
+    child.wait().unwrap();
+    assert!(served && line.contains(&address.to_string()), "{line}");
+}

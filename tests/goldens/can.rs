@@ -73,7 +73,10 @@ fn compare(ops: &Backend) {
         let target_images = target.gather_rows(of_target.clone()).unwrap();
         let batch = Batch {
             source: Some(SourceBatch::plain(images, Targets::plain(&labels))),
-            target: Some(TargetBatch { indices: &of_target, ..TargetBatch::plain(target_images) }),
+            target: Some(TargetBatch {
+                indices: (&of_target).into(),
+                ..TargetBatch::plain(target_images)
+            }),
         };
         let (readings, descents) =
             bench.step_alone(&mut *learner, &batch, (step - 1, 2), true).unwrap();

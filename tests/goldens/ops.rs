@@ -112,7 +112,7 @@ fn a_gpu_drops_what_the_processor_drops() {
     use runner::nn::ops::{CpuOps, Dropout};
     let Some(gpu) = gpu(Precision::Tf32) else { return };
     for (number, p) in [(0, 0.0), (1, 0.25), (2, 0.5), (3, 0.9)] {
-        let dropout = Dropout { key: runner::random::key(7, "dropout test", 3, number), p };
+        let dropout = Dropout { seed: 7, purpose: "dropout test", epoch: 3, step: number, p };
         for (rows, columns, channels) in
             [(1, 1, 1), (3, 5, 5), (2, 8, 8), (1, 17, 17), (40, 60, 20)]
         {
@@ -560,10 +560,12 @@ fn a_hit_is_a_row_whose_first_largest_value_is_at_its_label() {
         let expected = rows.filter(|(row, label)| argmax(*row) == **label as usize).count();
         for ops in backends() {
             let logits = ops.tensor(logits.concat(), Dims::Rows(4, 3)).unwrap();
-            let hits = ops.hits(&logits, &labels).unwrap();
+            let hits = ops.hits(&logits, (&labels).into()).unwrap();
             assert_eq!(hits.dims(), Dims::Scalar);
             assert_eq!(hits.value(), expected as f64, "{labels:?} on {ops:?}");
-            assert!(!ops.hits(&logits.on(&Tape::default()), &labels).unwrap().is_recorded());
+            assert!(
+                !ops.hits(&logits.on(&Tape::default()), (&labels).into()).unwrap().is_recorded()
+            );
         }
     }
 }

@@ -73,7 +73,7 @@ fn walk(ops: &Backend, line: &str, l2_sp: Option<L2Sp>, scale: &[f64]) -> Vec<Ve
         let parts = [&gradient[..16], &gradient[16..]];
         let mut gradients = gradients(&model, |at| parts[at].to_vec());
         let all = |_: &Part| true;
-        state.step(&mut model, &mut gradients, all, |lr| lr, None, |_, _| ()).unwrap();
+        state.step(&mut model, &mut gradients, all, |lr| lr, None, |_, _, _| ()).unwrap();
         model.parameters().iter().flat_map(|parameter| parameter.value.host()).collect()
     };
     (0..8).map(step).collect()

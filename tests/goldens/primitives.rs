@@ -75,7 +75,7 @@ fn primitives() -> Vec<Primitive> {
         Primitive::Subtract,
         Primitive::Multiply,
         Primitive::Divide,
-        Primitive::Scale(-0.7),
+        Primitive::Scale((-0.7).into()),
         Primitive::DivideBy(0.3),
         Primitive::Shift(0.25),
         Primitive::Square,
@@ -157,7 +157,7 @@ fn large_inputs_give_the_bits_of_dfdx_at_any_number_of_threads() {
     let whole = (211, 501);
     let cases = [
         (Primitive::Add, vec![whole, whole]),
-        (Primitive::Scale(-0.7), vec![whole]),
+        (Primitive::Scale((-0.7).into()), vec![whole]),
         (Primitive::Sum, vec![whole]),
         (Primitive::ConcatRows, vec![whole, (40, 501)]),
         (Primitive::ConcatColumns, vec![whole, (211, 9), (211, 250)]),

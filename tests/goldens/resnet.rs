@@ -52,7 +52,7 @@ fn finetune(mode: FrozenBatchNorm, word: &str) {
         let source = SourceBatch {
             images: images(2000 + step, 6, 64),
             targets: Targets::plain(&labels),
-            indices: &[0, 1, 2, 3, 4, 5],
+            indices: (&[0, 1, 2, 3, 4, 5]).into(),
             views: Vec::new(),
         };
         let batch = Batch { source: Some(source), target: None };

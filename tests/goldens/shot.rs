@@ -65,7 +65,7 @@ fn compare(ops: &Backend) {
         let indices: Vec<usize> =
             rows.iter().map(|row| usize::try_from(row.as_u64().unwrap()).unwrap()).collect();
         let images = all.gather_rows(indices.clone()).unwrap();
-        let target = Some(TargetBatch { images, indices: &indices, views: vec![] });
+        let target = Some(TargetBatch { images, indices: (&indices).into(), views: vec![] });
         let batch = Batch { source: None, target };
         let (readings, descents) =
             bench.step_alone(&mut *learner, &batch, (step - 1, 2), true).unwrap();

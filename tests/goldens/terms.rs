@@ -45,7 +45,7 @@ fn compare(file: &Path, ops: &Backend) {
     let indices: Vec<usize> = (0..target_rows).collect();
     let batch = Batch {
         source: Some(SourceBatch::plain(source, Targets::plain(&labels))),
-        target: Some(TargetBatch { indices: &indices, ..TargetBatch::plain(target) }),
+        target: Some(TargetBatch { indices: (&indices).into(), ..TargetBatch::plain(target) }),
     };
     if method.needs().whole_set.is_some() {
         // The images of the batch are the first ones of the set.

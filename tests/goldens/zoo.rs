@@ -52,7 +52,7 @@ fn check(name: &str, step: Option<(usize, usize, usize)>) {
     let source = SourceBatch {
         images: images(salt, count, side),
         targets: Targets::plain(&labels),
-        indices: &indices,
+        indices: (&indices).into(),
         views: Vec::new(),
     };
     let batch = Batch { source: Some(source), target: None };

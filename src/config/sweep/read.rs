@@ -119,10 +119,19 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
 
 fn axes(keys: &mut Keys) -> Result<Vec<Axis>, Noted> {
     keys.may_be("axes", || {
-        let pair = json!({ "type": "array", "items": { "type": "number" }, "minItems": 2, "maxItems": 2 });
+        let pair = |about: &str| {
+            json!({ "type": "array", "items": { "type": "number" }, "minItems": 2, "maxItems": 2,
+                "description": about })
+        };
+        let number = |about: &str| json!({ "type": "number", "description": about });
         let forms = json!({ "type": "object", "additionalProperties": false, "properties": {
-            "from": { "type": "number" }, "to": { "type": "number" }, "step": { "type": "number" },
-            "choice": { "type": "array", "minItems": 1 }, "int": pair, "uniform": pair, "log_uniform": pair } });
+            "from": number("the first of evenly spaced values"),
+            "to": number("the last of them at most"),
+            "step": number("how far they lie apart"),
+            "choice": { "type": "array", "minItems": 1, "description": "values that are drawn from" },
+            "int": pair("the least and the largest of whole numbers that are drawn"),
+            "uniform": pair("the least and the largest of numbers that are drawn"),
+            "log_uniform": pair("the same, drawn evenly on a logarithmic scale") } });
         let values = json!({ "anyOf": [{ "type": "array", "minItems": 1 }, forms],
             "description": "an array of values, or a range to draw them from" });
         json!({ "type": "object", "minProperties": 1, "additionalProperties": values,

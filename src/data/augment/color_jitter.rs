@@ -6,7 +6,11 @@ use crate::config::{Keys, Noted};
 use crate::nn::ops::{ColorChange, PixelChanges};
 use crate::random::Stream;
 
-pub(super) const KIND: TransformKind = TransformKind { name: "color_jitter", read };
+pub(super) const KIND: TransformKind = TransformKind {
+    name: "color_jitter",
+    about: "brightness, contrast, saturation and hue by random factors",
+    read,
+};
 
 #[derive(Debug)]
 struct ColorJitter {

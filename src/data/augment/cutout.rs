@@ -5,7 +5,11 @@ use crate::config::{Keys, Noted};
 use crate::nn::ops::{Area, PixelChanges};
 use crate::random::Stream;
 
-pub(super) const KIND: TransformKind = TransformKind { name: "cutout", read };
+pub(super) const KIND: TransformKind = TransformKind {
+    name: "cutout",
+    about: "sets a square to zero (DeVries and Taylor, 2017)",
+    read,
+};
 
 #[derive(Debug)]
 struct Cutout {

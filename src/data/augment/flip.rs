@@ -5,7 +5,8 @@ use crate::config::{Keys, Noted};
 use crate::nn::ops::PixelChanges;
 use crate::random::Stream;
 
-pub(super) const KIND: TransformKind = TransformKind { name: "flip", read };
+pub(super) const KIND: TransformKind =
+    TransformKind { name: "flip", about: "left becomes right", read };
 
 #[derive(Debug)]
 struct Flip {

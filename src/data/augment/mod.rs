@@ -38,9 +38,10 @@ pub trait Transform: Send + Sync + Debug {
     fn draw(&self, size: (usize, usize), streams: &mut [Stream]) -> PixelChanges;
 }
 
-/// A transform's name and how its settings are read.
+/// A transform's name, what it does in one line, and how its settings are read.
 struct TransformKind {
     name: &'static str,
+    about: &'static str,
     read: fn(&mut Keys) -> Result<Box<dyn Transform>, Noted>,
 }
 
@@ -76,6 +77,13 @@ impl Word for Change {
             Self::Transform(kind) => kind.name,
             Self::Mixup => mixup::NAME,
         }
+    }
+
+    fn about(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Transform(kind) => kind.about,
+            Self::Mixup => "mixes images and their labels in pairs (Zhang et al., 2018)",
+        })
     }
 }
 

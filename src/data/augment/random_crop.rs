@@ -6,7 +6,11 @@ use crate::config::{Keys, Noted};
 use crate::nn::ops::{PixelChanges, Shift};
 use crate::random::Stream;
 
-pub(super) const KIND: TransformKind = TransformKind { name: "random_crop", read };
+pub(super) const KIND: TransformKind = TransformKind {
+    name: "random_crop",
+    about: "shifts an image by up to `padding` pixels each way",
+    read,
+};
 
 #[derive(Debug)]
 struct RandomCrop {

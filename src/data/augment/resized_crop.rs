@@ -8,7 +8,11 @@ use crate::data::resize::Resizer;
 use crate::nn::ops::{Area, PixelChanges};
 use crate::random::Stream;
 
-pub(super) const KIND: TransformKind = TransformKind { name: "resized_crop", read };
+pub(super) const KIND: TransformKind = TransformKind {
+    name: "resized_crop",
+    about: "a random part of an image at the size of the whole",
+    read,
+};
 
 #[derive(Debug)]
 struct ResizedCrop {

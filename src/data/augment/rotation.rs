@@ -5,7 +5,8 @@ use crate::config::{Keys, Noted};
 use crate::nn::ops::{PixelChanges, Turn};
 use crate::random::Stream;
 
-pub(super) const KIND: TransformKind = TransformKind { name: "rotation", read };
+pub(super) const KIND: TransformKind =
+    TransformKind { name: "rotation", about: "turns an image about its middle", read };
 
 #[derive(Debug)]
 struct Rotation {

@@ -40,6 +40,26 @@ enum Made {
     Never,
 }
 
+/// A list that was asked for and can be asked for again, without its being written down. Two are equal when their calls are.
+#[derive(Debug)]
+pub(super) struct Again {
+    calls: Rc<Calls>,
+    place: Option<usize>,
+}
+
+impl Again {
+    /// Whether its first calls are these.
+    pub fn begins_with(&self, calls: &Calls) -> bool {
+        self.calls.begins_with(calls)
+    }
+}
+
+impl PartialEq for Again {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.calls, &other.calls) || self.calls == other.calls
+    }
+}
+
 /// The lists that came before, with the graphs of those that came twice.
 #[derive(Debug, Default)]
 pub(super) struct Graphs {
@@ -51,32 +71,71 @@ pub(super) struct Graphs {
 }
 
 impl Graphs {
-    /// Asks for `calls`, by the graph of an equal list where there is one. `lies` says where an address lies.
+    /// Asks for `calls`, by the graph of an equal list where there is one; the list's place, where it is remembered. `lies` says
+    /// where an address lies.
     pub fn run(
         &mut self,
         calls: &Calls,
         lies: impl Fn(u64) -> Lies,
         gpu: &Gpu,
         stream: sys::CUstream,
-    ) -> Result<(), GpuError> {
+    ) -> Result<Option<usize>, GpuError> {
         self.now += 1;
         if calls.len() < LEAST_CALLS {
-            return calls.run(gpu, stream);
+            calls.run(gpu, stream)?;
+            return Ok(None);
         }
         let found = self.find(calls);
         let place = found.unwrap_or_else(|| self.add(calls));
+        let known = &mut self.known[place];
+        if let (Made::NotYet, Some(_)) = (known.graph, found) {
+            known.graph = made(calls, &needs(calls, lies), gpu).map_or(Made::Never, Made::Graph);
+        }
+        self.ask(place, gpu, stream)?;
+        Ok(Some(place))
+    }
+
+    /// Asks for the list at a place.
+    fn ask(&mut self, place: usize, gpu: &Gpu, stream: sys::CUstream) -> Result<(), GpuError> {
         if let Some(before) = self.newest.replace(place) {
             self.known[before].next = place;
         }
         let known = &mut self.known[place];
         known.last = self.now;
-        if let (Made::NotYet, Some(_)) = (known.graph, found) {
-            known.graph = made(calls, &needs(calls, lies), gpu).map_or(Made::Never, Made::Graph);
-        }
         match known.graph {
             // SAFETY: the graph was made of this queue's calls, whose blocks stay until the queue is dropped.
             Made::Graph(graph) => Ok(unsafe { result::graph::launch(graph, stream) }?),
-            Made::NotYet | Made::Never => calls.run(gpu, stream),
+            Made::NotYet | Made::Never => known.calls.run(gpu, stream),
+        }
+    }
+
+    /// A list that was asked for, to be asked for again; `place` is what [`Graphs::run`] gave.
+    pub fn remembered(&self, calls: &Calls, place: Option<usize>) -> Again {
+        match place {
+            Some(place) => Again { calls: Rc::clone(&self.known[place].calls), place: Some(place) },
+            None => Again { calls: Rc::new(calls.clone()), place: None },
+        }
+    }
+
+    /// Whether a list is still remembered, with its graph where the driver makes one.
+    pub fn knows(&self, list: &Again) -> bool {
+        let is_it = |known: &Known| {
+            Rc::ptr_eq(&known.calls, &list.calls) && !matches!(known.graph, Made::NotYet)
+        };
+        list.place.is_none_or(|place| self.known.get(place).is_some_and(is_it))
+    }
+
+    /// Asks for a list that is known.
+    pub fn run_again(
+        &mut self,
+        list: &Again,
+        gpu: &Gpu,
+        stream: sys::CUstream,
+    ) -> Result<(), GpuError> {
+        self.now += 1;
+        match list.place {
+            Some(place) => self.ask(place, gpu, stream),
+            None => list.calls.run(gpu, stream),
         }
     }
 

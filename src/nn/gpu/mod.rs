@@ -8,6 +8,7 @@ mod dependencies;
 mod driver;
 mod graph;
 mod kernel;
+mod noting;
 mod pool;
 mod queue;
 mod recording;
@@ -17,6 +18,7 @@ mod tile;
 
 pub use driver::{Gpu, GpuError, examples_of_arithmetic, is_arithmetic};
 pub(in crate::nn) use kernel::{Arg, Kernel, SLOTS};
+pub(in crate::nn) use noting::{NotedCalls, Source};
 pub(in crate::nn) use queue::{Block, Given, MOST_STAGED, Queue};
 pub(in crate::nn) use recording::Grid;
 pub(in crate::nn) use resident::Resident;

@@ -19,6 +19,16 @@ pub(super) struct Place {
     pub at: u64,
 }
 
+impl Place {
+    /// 64 bits that no other block is likely to have (the end of SplitMix64: Steele, Lea and Flood 2014).
+    fn digest(self) -> u64 {
+        let mix = |it: u64, by: u32, factor: u64| (it ^ (it >> by)).wrapping_mul(factor);
+        let number = (self.number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = mix(mix(number, 30, 0xbf58_476d_1ce4_e5b9), 27, 0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
 /// Blocks that nobody names, by their size.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -32,6 +42,8 @@ pub(super) struct Pool {
     held: usize,
     /// Bytes of blocks that may yet be made where another one could be used.
     spare: usize,
+    /// A digest of the blocks that somebody names: a sum, so that it is the same in whatever order they came and went.
+    live: u64,
 }
 
 /// Blocks of one size that nobody names.
@@ -68,6 +80,7 @@ impl Pool {
             sizes: BTreeMap::new(),
             held: 0,
             spare: MOST_SPARE.min(memory / 8),
+            live: 0,
         }
     }
 
@@ -78,13 +91,16 @@ impl Pool {
         let at = self.free.binary_search_by_key(&class, |it| it.class).ok()?;
         let free = &mut self.free[at];
         if let Some(Reverse(place)) = free.unused.pop() {
+            self.live = self.live.wrapping_add(place.digest());
             return Some(Again { place, is_used: false });
         }
         if !free.used.is_empty() && class <= MOST_SPARED.min(self.spare) {
             self.spare -= class;
             return None;
         }
-        free.used.pop_front().map(|place| Again { place, is_used: true })
+        let place = free.used.pop_front()?;
+        self.live = self.live.wrapping_add(place.digest());
+        Some(Again { place, is_used: true })
     }
 
     /// From here on no block is made where another one can be used, as there is no memory to spare.
@@ -106,11 +122,14 @@ impl Pool {
         self.held += class;
         self.sizes.insert(at, class);
         self.made += 1;
-        Ok(Place { number: self.made, at })
+        let place = Place { number: self.made, at };
+        self.live = self.live.wrapping_add(place.digest());
+        Ok(place)
     }
 
     /// Takes a block back, which the list of now has used or not.
     pub fn give(&mut self, place: Place, class: usize, is_used: bool) {
+        self.live = self.live.wrapping_sub(place.digest());
         let at = self.free.binary_search_by_key(&class, |it| it.class).unwrap_or_else(|at| {
             let (unused, used) = Default::default();
             self.free.insert(at, Free { class, unused, used });
@@ -141,6 +160,11 @@ impl Pool {
     pub fn block_of(&self, at: u64) -> Option<u64> {
         let (begin, bytes) = self.sizes.range(..=at).next_back()?;
         (at - begin < *bytes as u64).then_some(*begin)
+    }
+
+    /// A digest of the blocks that somebody names.
+    pub fn live(&self) -> u64 {
+        self.live
     }
 
     /// Bytes that were taken from the driver.

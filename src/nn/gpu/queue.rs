@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
+use std::mem::take;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::dependencies::Lies;
 use super::driver::{Gpu, GpuError};
 use super::graph::Graphs;
 use super::kernel::{Arg, Kernel};
+use super::noting::{Memory, NotedCalls, NotedList, Noting, Pending, Source, Span};
 use super::pool::{Again, Place, Pool, size_class};
 use super::recording::{Calls, Grid};
 use super::resident::{Name, Resident};
@@ -40,8 +42,25 @@ struct State {
     pool: Pool,
     /// Data of the GPU that calls have named.
     residents: Vec<Arc<Resident>>,
+    /// How often memory that calls may name was given back, or what is sent got another place.
+    moved: u64,
+    /// What it is asked for, while somebody wants to ask for it again.
+    noting: Option<Noting>,
     /// Why the GPU gave up. Nothing can be asked of it afterwards.
     failure: Option<GpuError>,
+}
+
+impl State {
+    fn memory(&self) -> Memory {
+        Memory { live: self.pool.live(), moved: self.moved }
+    }
+
+    /// Says that what is being noted cannot be asked for again.
+    fn cannot_note(&mut self) {
+        if let Some(noting) = &mut self.noting {
+            noting.is_whole = false;
+        }
+    }
 }
 
 impl fmt::Debug for Queue {
@@ -79,6 +98,11 @@ impl Block {
         self.place.at
     }
 
+    /// Its address, which nothing is about to name.
+    pub fn place(&self) -> u64 {
+        self.place.at
+    }
+
     /// Its address, as an argument.
     pub fn arg(&self) -> Arg {
         Arg::Address(self.at())
@@ -105,16 +129,30 @@ pub(in crate::nn) enum Given<'a> {
     Bytes(&'a [u8]),
     /// Places that may be others at the next step, by a pointer to them.
     Places(&'a [i32]),
+    /// Bytes by a pointer to them, which come from a source.
+    From(Source, &'a [u8]),
 }
 
-impl Given<'_> {
+impl<'a> Given<'a> {
+    /// Numbers by a pointer to them, which come from a source where one is known.
+    pub fn numbers(numbers: &'a [f32], source: Option<Source>) -> Self {
+        match source {
+            Some(source) => Self::From(source, as_bytes(numbers)),
+            None => Self::Numbers(numbers),
+        }
+    }
+
+    /// Words by a pointer to them, which come from a source.
+    pub fn words(words: &'a [u32], source: Source) -> Self {
+        Self::From(source, as_bytes(words))
+    }
     /// What is sent with the call.
     fn sent(&self) -> &[u8] {
         match self {
             Self::Arg(_) => &[],
             Self::Numbers(numbers) => as_bytes(numbers),
             Self::Words(words) => as_bytes(words),
-            Self::Bytes(bytes) => bytes,
+            Self::Bytes(bytes) | Self::From(_, bytes) => bytes,
             Self::Places(places) => as_bytes(places),
         }
     }
@@ -141,6 +179,8 @@ impl Queue {
             staging: Staging::default(),
             pool: Pool::new(gpu.memory()),
             residents: Vec::new(),
+            moved: 0,
+            noting: None,
             failure: None,
         };
         Ok(Rc::new(Self { gpu, stream, list: Cell::new(1), state: RefCell::new(state) }))
@@ -182,6 +222,7 @@ impl Queue {
                 self.wait()?;
                 state.graphs.clear();
                 state.pool.trim();
+                state.moved += 1;
                 state.residents.retain(|it| Arc::strong_count(it) > 1);
                 state.pool.new_block(class).map_err(|error| match error {
                     result::DriverError(FULL) => GpuError::Memory(format!(
@@ -229,11 +270,17 @@ impl Queue {
         let mut state = self.working()?;
         let bytes = given.iter().map(|it| it.sent().len().next_multiple_of(16));
         self.make_room(&mut state, bytes.sum())?;
-        let State { calls, arguments, staging, .. } = &mut *state;
+        let State { calls, arguments, staging, noting, .. } = &mut *state;
         arguments.clear();
         arguments.extend(given.iter().map(|it| match it {
             Given::Arg(arg) => *arg,
-            _ => Arg::Address(staging.put(it.sent())),
+            _ => {
+                if let (Some(noting), Given::From(source, bytes)) = (&mut *noting, it) {
+                    let (at, len, source) = (staging.collected().len(), bytes.len(), *source);
+                    noting.spans.push(Span { at, len, source });
+                }
+                Arg::Address(staging.put(it.sent()))
+            }
         }));
         calls.launch(kernel, grid, arguments);
         match state.calls.len() >= MOST_CALLS {
@@ -250,6 +297,7 @@ impl Queue {
         self.hand_over(state)?;
         if !state.staging.has_room(bytes) {
             state.staging.grow(bytes)?;
+            state.moved += 1;
         }
         Ok(())
     }
@@ -278,17 +326,35 @@ impl Queue {
     /// # Errors
     /// When there is no memory for them, and those of what was asked for before.
     pub fn upload<T: Plain>(self: &Rc<Self>, values: &[T]) -> Result<Block, GpuError> {
+        self.upload_from(None, values)
+    }
+
+    /// The same of values that come from a source.
+    ///
+    /// # Errors
+    /// As [`Queue::upload`].
+    pub fn upload_from<T: Plain>(
+        self: &Rc<Self>,
+        source: Option<Source>,
+        values: &[T],
+    ) -> Result<Block, GpuError> {
         let block = self.block(size_of_val(values))?;
         if values.is_empty() {
             return Ok(block);
         }
-        self.kept(|queue| queue.send(&block, values))?;
+        self.kept(|queue| queue.send(&block, source, values))?;
         Ok(block)
     }
 
-    fn send<T: Plain>(&self, into: &Block, values: &[T]) -> Result<(), GpuError> {
+    fn send<T: Plain>(
+        &self,
+        into: &Block,
+        source: Option<Source>,
+        values: &[T],
+    ) -> Result<(), GpuError> {
         let mut state = self.working()?;
         if size_of_val(values) > MOST_STAGED {
+            state.cannot_note();
             self.hand_over(&mut state)?;
             // SAFETY: the block has so many bytes; the copy comes after all that was asked for before, and is waited for while
             // the values are here.
@@ -296,6 +362,12 @@ impl Queue {
             return self.wait();
         }
         self.make_room(&mut state, size_of_val(values))?;
+        if let Some(source) = source {
+            let (at, len) = (state.staging.collected().len(), size_of_val(values));
+            if let Some(noting) = &mut state.noting {
+                noting.spans.push(Span { at, len, source });
+            }
+        }
         let from = state.staging.put(as_bytes(values));
         state.calls.copy(into.at(), from, size_of_val(values));
         Ok(())
@@ -312,7 +384,7 @@ impl Queue {
         values: &[T],
     ) -> Result<Option<Arc<Resident>>, GpuError> {
         self.kept(|queue| {
-            drop(queue.working()?);
+            queue.working()?.cannot_note();
             Resident::of(&queue.gpu, name, as_bytes(values), queue.stream)
         })
     }
@@ -346,7 +418,9 @@ impl Queue {
             return Ok(());
         }
         self.kept(|queue| {
-            queue.hand_over(&mut *queue.working()?)?;
+            let mut state = queue.working()?;
+            state.cannot_note();
+            queue.hand_over(&mut state)?;
             // SAFETY: the block holds so many bytes; the values are waited for before anyone reads them.
             unsafe { result::memcpy_dtoh_async(into, from.place.at, queue.stream) }?;
             queue.wait()
@@ -373,7 +447,10 @@ impl Queue {
     /// Asks the driver for what was written down; the thread has entered the GPU afterwards.
     fn hand_over(&self, state: &mut State) -> Result<(), GpuError> {
         self.gpu.enter()?;
-        let State { calls, graphs, staging, pool, residents, .. } = state;
+        let State { calls, graphs, staging, pool, residents, noting, .. } = state;
+        // Nothing is sent that no call reads.
+        let noting = noting.as_mut().filter(|_| calls.len() > 0);
+        let sent = noting.as_ref().map(|_| staging.collected().to_vec());
         let asked = staging.send(self.stream).and_then(|()| {
             let lies = |at| match pool.block_of(at) {
                 Some(block) => Lies::InBlock(block),
@@ -383,10 +460,73 @@ impl Queue {
             };
             graphs.run(calls, lies, &self.gpu, self.stream)
         });
+        if let (Some(noting), Some(sent), Ok(place)) = (noting, sent, &asked) {
+            let (list, spans) = (graphs.remembered(calls, *place), take(&mut noting.spans));
+            noting.lists.push(NotedList { list, sent, spans });
+        }
         calls.clear();
         pool.next_list();
         self.list.set(self.list.get() + 1);
-        asked
+        asked.map(|_| ())
+    }
+
+    /// Begins to note what is asked for.
+    pub fn note(&self) {
+        let mut state = self.state.borrow_mut();
+        let pending = Pending { words: state.calls.size(), sent: state.staging.collected().len() };
+        let (begin, lists, spans) = (state.memory(), Vec::new(), Vec::new());
+        state.noting = Some(Noting { begin, pending, lists, spans, is_whole: true });
+    }
+
+    /// Ends that: what was asked for and handed over since; `None` where it cannot be asked for again, because something was
+    /// read back or because blocks are in use that were not, or the other way round.
+    pub fn noted(&self) -> Option<NotedCalls> {
+        let mut state = self.state.borrow_mut();
+        let Noting { begin, pending, lists, is_whole, .. } = state.noting.take()?;
+        let is_over = state.calls.len() == 0 && state.failure.is_none();
+        let is_noted = is_whole && is_over && begin == state.memory();
+        is_noted.then_some(NotedCalls { begin, pending, lists })
+    }
+
+    /// Whether it can be asked again for what was noted: the same blocks are in use and the same was asked for before as then, and
+    /// no list has been forgotten.
+    pub fn can_repeat(&self, noted: &NotedCalls) -> bool {
+        let state = self.state.borrow();
+        let (words, sent) = (state.calls.size(), state.staging.collected().len());
+        let Some(first) = noted.lists.first() else { return false };
+        state.memory() == noted.begin
+            && noted.pending == Pending { words, sent }
+            && first.list.begins_with(&state.calls)
+            && noted.lists.iter().all(|it| state.graphs.knows(&it.list))
+    }
+
+    /// Asks again for what was noted; `fill` writes the bytes that come from a source.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    ///
+    /// # Panics
+    /// When it cannot be asked for.
+    pub fn repeat(
+        &self,
+        noted: &NotedCalls,
+        mut fill: impl FnMut(Source, &mut [u8]),
+    ) -> Result<(), GpuError> {
+        assert!(self.can_repeat(noted), "what is asked for again can be");
+        self.kept(|queue| {
+            let mut state = queue.working()?;
+            queue.gpu.enter()?;
+            // The first list has what was asked for before.
+            state.calls.clear();
+            state.pool.next_list();
+            queue.list.set(queue.list.get() + 1);
+            for list in &noted.lists {
+                list.fill(state.staging.collect_again(&list.sent), &mut fill);
+                state.staging.send(queue.stream)?;
+                state.graphs.run_again(&list.list, &queue.gpu, queue.stream)?;
+            }
+            Ok(())
+        })
     }
 
     fn wait(&self) -> Result<(), GpuError> {

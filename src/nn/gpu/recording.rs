@@ -103,6 +103,16 @@ impl Calls {
         self.words.extend([ZERO, into, bytes as u64]);
     }
 
+    /// How much is written down.
+    pub fn size(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Whether the first calls are those of `other`.
+    pub fn begins_with(&self, other: &Self) -> bool {
+        self.words.starts_with(&other.words)
+    }
+
     pub fn clear(&mut self) {
         self.words.clear();
         (self.count, self.last) = (0, 0);

@@ -78,12 +78,41 @@ impl Staging {
     pub fn put(&mut self, bytes: &[u8]) -> u64 {
         assert!(self.has_room(bytes.len()), "room was made before");
         let slot = &self.slots[self.current];
+        let padded = bytes.len().next_multiple_of(ALIGNMENT);
         // SAFETY: the slot has `capacity` bytes, of which those from `used` on are free, and its last copy is done, as `send`
-        // waited for it.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), slot.host.add(self.used), bytes.len()) };
+        // waited for it. What lies between is written too, so that all that is collected can be compared.
+        unsafe {
+            let into = slot.host.add(self.used);
+            ptr::copy_nonoverlapping(bytes.as_ptr(), into, bytes.len());
+            ptr::write_bytes(into.add(bytes.len()), 0, padded - bytes.len());
+        }
         let at = self.device + self.used as u64;
-        self.used += bytes.len().next_multiple_of(ALIGNMENT);
+        self.used += padded;
         at
+    }
+
+    /// What was collected.
+    pub fn collected(&self) -> &[u8] {
+        match self.slots.get(self.current) {
+            // SAFETY: the slot has `capacity` bytes, of which the first `used` were written.
+            Some(slot) => unsafe { std::slice::from_raw_parts(slot.host, self.used) },
+            None => &[],
+        }
+    }
+
+    /// Collects what was collected before, at the same places, to be changed; what is collected already stays. There must be
+    /// room.
+    pub fn collect_again(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let more = &bytes[self.used..];
+        if !more.is_empty() {
+            self.put(more);
+        }
+        assert_eq!(self.used, bytes.len(), "as many bytes as then");
+        match self.slots.get(self.current) {
+            // SAFETY: the slot's first bytes are written, and its last copy is done, as `send` waited for it.
+            Some(slot) => unsafe { std::slice::from_raw_parts_mut(slot.host, self.used) },
+            None => &mut [],
+        }
     }
 
     /// Sends what was collected, before everything that is asked of the stream from here on.

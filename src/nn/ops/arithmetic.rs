@@ -1,6 +1,6 @@
 //! Tensors by their own names for operations, so that a loss reads like its formula.
 
-use super::{Dims, OpError, Primitive, Tensor};
+use super::{Dims, Number, OpError, Primitive, Tensor};
 
 /// What an operation gives.
 type Result<T = Tensor> = std::result::Result<T, OpError>;
@@ -51,8 +51,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Those of the device.
-    pub fn scale(&self, by: f32) -> Result {
-        self.alone(&Primitive::Scale(by))
+    pub fn scale(&self, by: impl Into<Number>) -> Result {
+        self.alone(&Primitive::Scale(by.into()))
     }
 
     /// `self / by`.
@@ -272,8 +272,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Those of the device.
-    pub fn grad_scale(&self, factor: f32) -> Result {
-        self.ops().grad_scale(self, factor)
+    pub fn grad_scale(&self, factor: impl Into<Number>) -> Result {
+        self.ops().grad_scale(self, factor.into())
     }
 
     /// A constant of the same device.

@@ -15,8 +15,8 @@ use super::primitive::Primitive;
 use super::tape::{add_gradient, held, put_gradient, take_gradient};
 use super::update::{Moving, update};
 use super::{
-    Backend, ConvBlock, Dims, ELEMENTS, Gradients, Norm, OpError, Ops, Prepared, Tape, Tensor,
-    UpdateRule,
+    Backend, ConvBlock, Dims, ELEMENTS, Gradients, Norm, Number, OpError, Ops, Prepared, Tape,
+    Tensor, UpdateRule, Varying,
 };
 use super::{batch_norm, grad_scale, hits, linear, maps, pool2d, relu, scale_channels};
 use crate::memory::Buffer;
@@ -145,16 +145,16 @@ impl Ops for CpuOps {
         scale_channels::scale_channels(x, scale, channels)
     }
 
-    fn grad_scale(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError> {
-        grad_scale::grad_scale(x, factor)
+    fn grad_scale(&self, x: &Tensor, factor: Number) -> Result<Tensor, OpError> {
+        grad_scale::grad_scale(x, factor.unseen())
     }
 
     fn cross_entropy(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor, OpError> {
         cross_entropy(logits, targets)
     }
 
-    fn hits(&self, logits: &Tensor, labels: &[u32]) -> Result<Tensor, OpError> {
-        let hits = hits::count(logits.values(), logits.columns(), labels);
+    fn hits(&self, logits: &Tensor, labels: Varying<u32>) -> Result<Tensor, OpError> {
+        let hits = hits::count(logits.values(), logits.columns(), labels.unseen());
         #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^24 rows")]
         let hits = hits as f32;
         self.tensor(vec![hits], Dims::Scalar)

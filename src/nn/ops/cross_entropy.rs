@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 
 use super::matrix::DfdxMatrix;
 use super::tape::record;
-use super::{Dims, OpError, Tensor};
+use super::{Dims, OpError, Tensor, Varying};
 
 /// `log softmax` of every row of `logits` `[N, classes]`, on the host.
 ///
@@ -29,7 +29,7 @@ pub fn log_softmax(logits: &[f32], classes: usize) -> Vec<f32> {
 #[derive(Debug, Clone, Copy)]
 pub struct Targets<'a> {
     /// A class for each row.
-    pub labels: &'a [u32],
+    pub labels: Varying<'a, u32>,
     /// A second class for each row and its share of the target, 0 to 1 (mixup: Zhang et al. 2018).
     pub mixed: Option<(&'a [u32], f32)>,
     /// Share of the target that is spread evenly over all classes, 0 to below 1 (label smoothing:
@@ -39,8 +39,14 @@ pub struct Targets<'a> {
 
 impl<'a> Targets<'a> {
     /// One class a row and nothing else.
-    pub fn plain(labels: &'a [u32]) -> Self {
-        Self { labels, mixed: None, smoothing: 0.0 }
+    pub fn plain(labels: impl Into<Varying<'a, u32>>) -> Self {
+        Self { labels: labels.into(), mixed: None, smoothing: 0.0 }
+    }
+
+    /// The same as those of the images of a step, which are others at the next one.
+    #[must_use]
+    pub(crate) fn of_step(self) -> Self {
+        Self { labels: Varying::of_step(self.labels.unseen()), ..self }
     }
 
     /// Whether every row is one class.
@@ -53,7 +59,8 @@ impl<'a> Targets<'a> {
     /// # Panics
     /// When they do not fit, or there is none.
     pub(super) fn check(&self, (n, classes): (usize, usize)) -> usize {
-        let (labels, others) = (self.labels, self.mixed.map_or(self.labels, |it| it.0));
+        let labels = self.labels.unseen();
+        let others = self.mixed.map_or(labels, |it| it.0);
         assert!(n > 0, "cross_entropy: the batch is empty");
         assert_eq!((labels.len(), others.len()), (n, n), "cross_entropy: labels are not [N]");
         for label in labels.iter().chain(others) {
@@ -70,7 +77,7 @@ impl<'a> Targets<'a> {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^24 classes")]
         let even = self.smoothing / classes as f32;
         let mut shares = vec![even; self.labels.len() * classes];
-        let (others, share) = self.mixed.unwrap_or((self.labels, 0.0));
+        let (others, share) = self.mixed.unwrap_or((&self.labels, 0.0));
         let rows = shares.chunks_exact_mut(classes).zip(self.labels.iter().zip(others));
         for (row, (label, other)) in rows {
             row[*label as usize] += (1.0 - self.smoothing) * (1.0 - share);
@@ -89,7 +96,7 @@ impl<'a> Targets<'a> {
 /// When there are not as many labels as rows, a label is no class or the batch is empty.
 pub fn cross_entropy(logits: &Tensor, targets: &Targets) -> Result<Tensor, OpError> {
     let classes = targets.check((logits.rows(), logits.columns()));
-    let labels = targets.labels;
+    let labels = targets.labels.unseen();
     let logs = log_softmax(logits.values(), classes);
     let rows = logs.chunks_exact(classes).zip(labels);
     let shares = if targets.is_plain() { Vec::new() } else { targets.shares(classes) };

@@ -25,7 +25,10 @@ use super::primitive::Primitive;
 use super::relu::relu_generic;
 use super::scale_channels::scale_channels_generic;
 use super::tensor::{PassId, Tensor};
-use super::{Backend, ConvBlock, Dims, Norm, OpError, Ops, Prepared, Running, Tape, UpdateRule};
+use super::{
+    Backend, ConvBlock, Dims, Norm, Number, OpError, Ops, Prepared, Running, Tape, UpdateRule,
+    Varying,
+};
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
 
 /// Small operations on values of the host, by dfdx.
@@ -462,7 +465,8 @@ impl<D: Device<f32>> Ops for DfdxOps<D> {
         self.on_rows(x, x.columns(), |x| scale_channels_generic(x, scale, channels))
     }
 
-    fn grad_scale(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError> {
+    fn grad_scale(&self, x: &Tensor, factor: Number) -> Result<Tensor, OpError> {
+        let factor = factor.unseen();
         self.run(&[x], &[], x.dims, |mut x, _, _| grad_scale_generic(x.swap_remove(0), factor))
     }
 
@@ -472,8 +476,8 @@ impl<D: Device<f32>> Ops for DfdxOps<D> {
         })
     }
 
-    fn hits(&self, logits: &Tensor, labels: &[u32]) -> Result<Tensor, OpError> {
-        let hits = self.count_hits(logits, labels).map_err(OpError::new)?;
+    fn hits(&self, logits: &Tensor, labels: Varying<u32>) -> Result<Tensor, OpError> {
+        let hits = self.count_hits(logits, labels.unseen()).map_err(OpError::new)?;
         Ok(self.wrap(hits, Dims::Scalar))
     }
 

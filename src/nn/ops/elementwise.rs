@@ -19,7 +19,7 @@ pub(super) fn run(primitive: &Primitive, inputs: &[&Tensor]) -> Option<(Vec<f32>
     let is_maps = |it: &&Tensor| matches!(it.dims, Dims::Maps(..));
     match primitive {
         Primitive::Add if first.dims == inputs[1].dims => Some(add(first, inputs[1])),
-        Primitive::Scale(by) => Some(scale(first, *by)),
+        Primitive::Scale(by) => Some(scale(first, by.unseen())),
         Primitive::ConcatColumns if inputs.iter().all(is_maps) => Some(concat_channels(inputs)),
         // Blocks of maps are filled up with images that are not there.
         _ if inputs.iter().any(is_maps) => None,

@@ -29,6 +29,7 @@ pub mod pixel_changes;
 pub mod pool2d;
 pub mod primitive;
 pub mod relu;
+mod repeat;
 pub mod scale_channels;
 mod sums;
 mod tape;
@@ -36,9 +37,11 @@ mod tape;
 mod tape_tests;
 mod tensor;
 mod update;
+pub(crate) mod varying;
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::geometry::{Chw, Conv2d, Pool2d, Rectifier};
@@ -53,8 +56,10 @@ pub use hits::argmax;
 pub use input::{Input, KeptRows, KeptSet, PixelTable, SetRows};
 pub use pixel_changes::{Area, ColorChange, PixelChanges, Shift, Turn};
 pub use primitive::Primitive;
+pub use repeat::{NotedStep, StepNumbers};
 pub use tensor::{Backend, Dims, Gradients, OpError, Tape, Tensor};
 pub use update::UpdateRule;
+pub use varying::{Number, Varying};
 
 /// Values that one task of an elementwise operation handles.
 const ELEMENTS: usize = 1 << 15;
@@ -172,6 +177,20 @@ pub trait Ops: Debug {
     /// Those of the device, of anything that was asked for.
     fn submit(&self) -> Result<(), OpError> {
         Ok(())
+    }
+
+    /// Begins to note what a step asks for, on a device that can repeat one.
+    fn note_step(&self) {}
+
+    /// Ends that: what was asked for since, and handed over, where all of it can be asked for again and leaves no memory in use
+    /// that was not before.
+    fn noted_step(&self) -> Option<Rc<dyn NotedStep>> {
+        None
+    }
+
+    /// Where the values of `x` are, on a device that can repeat a step.
+    fn place(&self, _x: &Tensor) -> Option<u64> {
+        None
     }
 
     /// Waits until everything that was asked for is done.
@@ -294,7 +313,7 @@ pub trait Ops: Debug {
     ///
     /// # Errors
     /// Those of the device.
-    fn grad_scale(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError>;
+    fn grad_scale(&self, x: &Tensor, factor: Number) -> Result<Tensor, OpError>;
 
     /// The mean over the batch of the sum over classes of `-share * log softmax(logits)`, in nats;
     /// the shares are the targets'.
@@ -308,7 +327,7 @@ pub trait Ops: Debug {
     ///
     /// # Errors
     /// Those of the device.
-    fn hits(&self, logits: &Tensor, labels: &[u32]) -> Result<Tensor, OpError>;
+    fn hits(&self, logits: &Tensor, labels: Varying<u32>) -> Result<Tensor, OpError>;
 
     /// One of the small operations that losses are put together from.
     ///

@@ -4,8 +4,8 @@
 
 use dfdx::prelude::*;
 
-use super::Dims;
 use super::matrix::Taped;
+use super::{Dims, Number};
 use crate::nn::geometry::Chw;
 
 /// A small operation on matrices `[N, C]`.
@@ -23,7 +23,7 @@ pub enum Primitive {
     /// `a / b`, value by value.
     Divide,
     /// `c a`.
-    Scale(f32),
+    Scale(Number),
     /// `a / c`.
     DivideBy(f32),
     /// `a + c`.
@@ -137,7 +137,7 @@ impl Primitive {
             Self::Subtract => a.try_sub(spread(b(), (rows, columns))?),
             Self::Multiply => a.try_mul(spread(b(), (rows, columns))?),
             Self::Divide => a.try_div(spread(b(), (rows, columns))?),
-            Self::Scale(by) => a.try_mul(*by),
+            Self::Scale(by) => a.try_mul(by.unseen()),
             Self::DivideBy(by) => a.try_div(*by),
             Self::Shift(by) => a.try_add(*by),
             Self::Square => a.try_square(),

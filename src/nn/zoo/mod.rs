@@ -69,6 +69,10 @@ impl Word for &'static Arch {
     fn word(&self) -> &'static str {
         self.name
     }
+
+    fn about(&self) -> Option<&'static str> {
+        Some(self.about)
+    }
 }
 
 /// The architecture called `name`.

@@ -348,6 +348,7 @@ fn published_one(
         ("column", "column of the cell"),
         ("value", "the number; an accuracy is a share of 1"),
         ("cite", "where it was published"),
+        ("key", "what a bibliography calls it: LaTeX tables cite it by that, and a `.bib` file is written beside them"),
     ]);
     let row = named(keys, "row", NamedAs::Rows);
     let column = named(keys, "column", NamedAs::Columns);
@@ -356,7 +357,13 @@ fn published_one(
     let value = keys.float("value").such_that(expected, fits).required();
     let cite = keys.string("cite").such_that("a citation", |it| !it.trim().is_empty());
     let cite = cite.required();
-    Ok(Published { row: row?, column: column?, value: value?, cite: cite? })
+    let fits = |key: &String| {
+        !key.is_empty() && key.chars().all(|it| it.is_ascii_alphanumeric() || "_:.+/-".contains(it))
+    };
+    let key = keys.string("key");
+    let key = key.such_that("letters, digits and `_:.+/-`, as in `ganin2016`", fits);
+    let key = key.optional();
+    Ok(Published { row: row?, column: column?, value: value?, cite: cite?, key: key? })
 }
 
 /// Reads the numbers that others published, each with its cell and its citation.

@@ -18,6 +18,7 @@ pub use stages::words;
 
 use super::error::Error;
 use super::measured::MeasuredRun;
+use super::target_labels;
 
 /// Every picture of `run`, in the order of the page. The doubts about the run become part of every description.
 ///
@@ -31,8 +32,9 @@ pub fn all(run: &MeasuredRun) -> Result<Vec<Figure>, Error> {
     figures.extend(confusion::figures(run));
     figures.extend(embedding::figures(run)?);
     name_apart(&mut figures);
+    let labels = target_labels::warning(&run.record.trials);
     for figure in &mut figures {
-        run.doubts.iter().for_each(|doubt| figure.about += &format!(" {doubt}"));
+        run.doubts.iter().chain(&labels).for_each(|doubt| figure.about += &format!(" {doubt}"));
     }
     Ok(figures)
 }

@@ -98,9 +98,9 @@ fn logs_of(stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
     html
 }
 
-/// Whether `log` is a log of `stage`: `name` or `name[000,002]`.
+/// Whether `log` is a log of `stage`: `name` or `name.000-002`, or `name[000,002]` in older runs.
 fn log_of(log: &str, stage: &str) -> bool {
-    log.strip_prefix(stage).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+    log.strip_prefix(stage).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// All logs by name. Long ones lose their beginning.

@@ -25,6 +25,7 @@ use super::error::Error;
 use super::figures;
 use super::measured::MeasuredRun;
 use super::plot::{escape, stylesheet};
+use super::target_labels;
 use crate::system;
 
 /// The name of the page.
@@ -104,9 +105,11 @@ fn assemble(run: &MeasuredRun, sections: &[Section], numbers: &str) -> String {
     } else {
         ""
     };
+    let labels = target_labels::warning(&run.record.trials);
     let doubts: String = run
         .doubts
         .iter()
+        .chain(&labels)
         .map(|doubt| format!("<p class=\"oracle\" role=\"note\">{}</p>", escape(doubt)))
         .collect();
     format!(

@@ -196,6 +196,8 @@ fn cell(
         }
     };
     let mut cell = TableCell::of(row, column, met.iter().map(sample).collect());
+    let saw = |it: &&&TrialScore| scores.saw_labels(it.trial, &it.model, &it.dataset);
+    cell.target_labels = met.iter().filter(saw).count();
     cell.collapsed = met.iter().filter(|score| scores.is_collapsed(score)).count();
     if cell.n == 0 {
         let facts = FACTS.contains(&spec.rows.as_str()) && FACTS.contains(&spec.columns.as_str());
@@ -303,8 +305,12 @@ pub(super) fn put_published(table: &mut ResultTable, spec: &TableSpec) -> Result
         let column = table.column(&format!("table.published.{at}.column"), &one.column)?;
         let note = cites.insert_full(one.cite.as_str()).0 + 1;
         table.columns[column].published = true;
-        table.rows[row].cells[column].published =
-            Some(PublishedCell { value: one.value, cite: one.cite.clone(), note });
+        table.rows[row].cells[column].published = Some(PublishedCell {
+            value: one.value,
+            cite: one.cite.clone(),
+            key: one.key.clone(),
+            note,
+        });
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::notes::ORACLE;
 use crate::metrics::number;
 use crate::plan::table_spec::Spread;
 use crate::report::csv::CsvRows;
+use crate::report::target_labels;
 
 pub(super) fn render(table: &ResultTable) -> String {
     let interval = table.spread == Spread::Ci95;
@@ -12,6 +13,9 @@ pub(super) fn render(table: &ResultTable) -> String {
     let published = table.cells().any(|cell| cell.published.is_some());
     let collapses = table.cells().any(|cell| cell.collapsed > 0);
     let gaps = table.cells().any(|cell| cell.missing.is_some());
+    let notes = table.oracle
+        || !table.doubts.is_empty()
+        || table.cells().any(|cell| cell.target_labels > 0);
     let groups: [(bool, &[&str]); 7] = [
         (true, &["column", "mean", "sd", "n"]),
         (interval, &["ci95_low", "ci95_high"]),
@@ -19,7 +23,7 @@ pub(super) fn render(table: &ResultTable) -> String {
         (published, &["published", "cite"]),
         (collapses, &["collapsed"]),
         (gaps, &["missing"]),
-        (table.oracle || !table.doubts.is_empty(), &["note"]),
+        (notes, &["note"]),
     ];
     let asked = groups.iter().filter(|(asked, _)| *asked).flat_map(|(_, names)| *names);
     let header = std::iter::once(table.rows_by.clone()).chain(asked.map(|it| (*it).to_owned()));
@@ -47,10 +51,11 @@ pub(super) fn render(table: &ResultTable) -> String {
         if gaps {
             row.push(cell.missing.map(|it| it.word().to_owned()).unwrap_or_default());
         }
-        let oracle = table.oracle.then_some(ORACLE).into_iter();
-        let notes: Vec<&str> = oracle.chain(table.doubts.iter().map(String::as_str)).collect();
-        if !notes.is_empty() {
-            row.push(notes.join("; "));
+        if notes {
+            let oracle = table.oracle.then_some(ORACLE).into_iter();
+            let labels = (cell.target_labels > 0).then_some(target_labels::NOTE);
+            let doubts = table.doubts.iter().map(String::as_str);
+            row.push(oracle.chain(labels).chain(doubts).collect::<Vec<_>>().join("; "));
         }
         rows.push(row);
     }

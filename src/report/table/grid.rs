@@ -8,6 +8,9 @@ use crate::plan::table_spec::Spread;
 /// The sign after a number that models are part of whose predicted classes collapse on the target.
 pub(super) const COLLAPSED: &str = "†";
 
+/// The sign after a number that depends on a program which saw labels of the target.
+pub(super) const SAW_LABELS: &str = "‡";
+
 /// A column as a format shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShownColumn {
@@ -28,6 +31,8 @@ pub(super) struct Signs {
     pub star: &'static str,
     /// After a number that models are part of whose predicted classes collapse on the target.
     pub collapsed: &'static str,
+    /// After a number that depends on a program which saw labels of the target.
+    pub saw_labels: &'static str,
     /// Whether p values are shown beside differences.
     pub p: bool,
 }
@@ -74,7 +79,9 @@ impl ResultTable {
             Spread::Ci95 => half,
             Spread::None => None,
         };
-        let mark = if cell.collapsed > 0 { signs.collapsed } else { "" };
+        let marks = [(cell.collapsed, signs.collapsed), (cell.target_labels, signs.saw_labels)];
+        let mark: String =
+            marks.into_iter().filter(|(count, _)| *count > 0).map(|(_, sign)| sign).collect();
         match spread {
             Some(spread) => {
                 let spread = self.number(column, spread);

@@ -1,11 +1,17 @@
 //! The table as part of an HTML page: it loads nothing, its heads have a scope, and its notes stand below.
 //! The page decides how it looks, by the classes used here.
 
-use super::grid::{COLLAPSED, ShownColumn, Signs};
+use super::grid::{COLLAPSED, SAW_LABELS, ShownColumn, Signs};
 use super::model::{ResultTable, TableCell};
 
-const SIGNS: Signs =
-    Signs { between: " ± ", delta: "Δ ", star: "*", collapsed: COLLAPSED, p: true };
+const SIGNS: Signs = Signs {
+    between: " ± ",
+    delta: "Δ ",
+    star: "*",
+    collapsed: COLLAPSED,
+    saw_labels: SAW_LABELS,
+    p: true,
+};
 
 pub(super) fn render(table: &ResultTable) -> String {
     let shown = table.shown();

@@ -1,13 +1,18 @@
 //! The table in LaTeX: a tabular with booktabs rules, followed by its notes in small print.
 
-use super::grid::{COLLAPSED, ShownColumn, Signs};
-use super::model::ResultTable;
+use std::collections::HashSet;
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::grid::{COLLAPSED, SAW_LABELS, ShownColumn, Signs};
+use super::model::{PublishedCell, ResultTable};
 
 const SIGNS: Signs = Signs {
     between: r" $\pm$ ",
     delta: r"$\Delta$ ",
     star: "$^{*}$",
     collapsed: r"$^{\dagger}$",
+    saw_labels: r"$^{\ddagger}$",
     p: false,
 };
 
@@ -34,7 +39,15 @@ pub(super) fn render(table: &ResultTable) -> String {
                 let compared = minus(&table.compared(at, cell, SIGNS));
                 if compared.is_empty() { measured } else { format!("{measured}, {compared}") }
             }
-            ShownColumn::Published(at) => escape(&table.published(at, &row.cells[at])),
+            ShownColumn::Published(at) => {
+                let cell = &row.cells[at];
+                match cell.published.as_ref().and_then(|it| Some((it.value, it.key.as_ref()?))) {
+                    Some((value, key)) => {
+                        format!("{}~\\cite{{{key}}}", minus(&table.number(at, value)))
+                    }
+                    None => escape(&table.published(at, cell)),
+                }
+            }
         };
         let name = std::iter::once(escape(&row.name));
         text += &line(name.chain(shown.iter().map(cell)).collect());
@@ -42,10 +55,19 @@ pub(super) fn render(table: &ResultTable) -> String {
     text += "\\bottomrule\n\\end{tabular}\n";
     if !table.notes.is_empty() {
         text += "\n\\smallskip\n{\\footnotesize\\raggedright\n";
+        let cited: HashSet<String> = published(table)
+            .filter(|it| it.key.is_some())
+            .map(|it| format!("[{}]", it.note))
+            .collect();
         for note in &table.notes {
+            // The bibliography says it.
+            if note.mark.as_ref().is_some_and(|mark| cited.contains(mark)) {
+                continue;
+            }
             // A dagger in the words of a pipeline stays as it is.
             let note = match note.mark.as_deref() {
                 Some(COLLAPSED) => format!("$\\dagger$ {}", escape(&note.text)),
+                Some(SAW_LABELS) => format!("$\\ddagger$ {}", escape(&note.text)),
                 _ => escape(&note.to_string()),
             };
             text += &format!("\\noindent {note}\\par\n");
@@ -53,6 +75,26 @@ pub(super) fn render(table: &ResultTable) -> String {
         text += "}\n";
     }
     text
+}
+
+/// The numbers of others in the table.
+fn published(table: &ResultTable) -> impl Iterator<Item = &PublishedCell> {
+    table.rows.iter().flat_map(|row| &row.cells).filter_map(|cell| cell.published.as_ref())
+}
+
+/// What the table cites, as a file for BibTeX: what the pipeline says of each key. Nothing where no number has one.
+pub(super) fn bibliography(table: &ResultTable) -> Option<String> {
+    let mut entries: IndexMap<&str, IndexSet<&str>> = IndexMap::new();
+    for one in published(table) {
+        if let Some(key) = &one.key {
+            entries.entry(key).or_default().insert(&one.cite);
+        }
+    }
+    let entry = |(key, cites): (&&str, &IndexSet<&str>)| {
+        let cites: Vec<String> = cites.iter().map(|cite| escape(cite)).collect();
+        format!("@misc{{{key},\n  note = {{{}}},\n}}\n", cites.join("; "))
+    };
+    (!entries.is_empty()).then(|| entries.iter().map(entry).collect())
 }
 
 /// Writes the hyphens of a number as minus signs.

@@ -1,10 +1,16 @@
 //! The table in Markdown. A `[table]` that asks for rows and columns alone gives the bare table.
 
-use super::grid::{COLLAPSED, ShownColumn, Signs};
+use super::grid::{COLLAPSED, SAW_LABELS, ShownColumn, Signs};
 use super::model::ResultTable;
 
-const SIGNS: Signs =
-    Signs { between: " ± ", delta: "Δ ", star: r"\*", collapsed: COLLAPSED, p: false };
+const SIGNS: Signs = Signs {
+    between: " ± ",
+    delta: "Δ ",
+    star: r"\*",
+    collapsed: COLLAPSED,
+    saw_labels: SAW_LABELS,
+    p: false,
+};
 
 pub(super) fn render(table: &ResultTable) -> String {
     let shown = table.shown();

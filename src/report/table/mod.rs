@@ -71,6 +71,11 @@ impl ResultTable {
         Ok(table)
     }
 
+    /// A file for BibTeX with what the LaTeX table cites; nothing where no published number has a key.
+    pub fn bibliography(&self) -> Option<String> {
+        latex::bibliography(self)
+    }
+
     /// Writes the table in a format. With `bold`, the text format marks the best cell of each column.
     pub fn render(&self, format: TableFormat, bold: bool) -> String {
         match format {

@@ -104,6 +104,9 @@ pub struct TableCell {
     /// How many of its values are of models whose predicted classes collapse on the target.
     #[serde(skip_serializing_if = "is_none")]
     pub collapsed: usize,
+    /// How many of its values depend on a program that saw labels of the target.
+    #[serde(skip_serializing_if = "is_none")]
+    pub target_labels: usize,
     /// Its difference from the baseline.
     pub difference: Option<Difference>,
     /// The number that others published for it.
@@ -184,6 +187,9 @@ pub struct PublishedCell {
     pub value: f64,
     /// The citation.
     pub cite: String,
+    /// What a bibliography calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The number of the note that has the citation, counted from 1.
     pub note: usize,
 }

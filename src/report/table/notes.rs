@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexSet;
 
 use super::build::not_gone_through;
-use super::grid::COLLAPSED;
+use super::grid::{COLLAPSED, SAW_LABELS};
 use super::model::{BaselineComparison, Missing, Note, ResultTable, TableCell};
 use crate::metrics::label_free::diversity::LEAST_SHARE;
 use crate::plan::table_spec::{Published, Spread, TableSpec, Test, Which};
@@ -54,6 +54,7 @@ pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> V
     }
     notes.extend(of_classes(table, scores));
     notes.extend(collapsed(table, scores));
+    notes.extend(target_labels(table));
     notes.extend(partial(table));
     if table.comparison.is_some() || table.spread == Spread::Ci95 {
         notes.extend(shared(table, scores));
@@ -210,6 +211,14 @@ pub(super) fn collapsed(table: &ResultTable, scores: &RunScores) -> Option<Note>
         named.join(", ")
     );
     Some(Note { mark: Some(COLLAPSED.to_owned()), text })
+}
+
+/// The note that explains the sign after a number that depends on a program which saw labels of the target; `None`
+/// where no number has it.
+pub(super) fn target_labels(table: &ResultTable) -> Option<Note> {
+    let marked = table.cells().any(|cell| cell.target_labels > 0);
+    let text = "A program that saw labels of the target is behind it: no result of an unsupervised method.".to_owned();
+    marked.then(|| Note { mark: Some(SAW_LABELS.to_owned()), text })
 }
 
 /// A note that names the trials that are missing from means.

@@ -5,7 +5,7 @@ use super::build;
 use super::model::{
     ColumnKind, Missing, Note, ResultTable, Sample, TableCell, TableColumn, TableRow,
 };
-use super::notes::{ORACLE, collapsed};
+use super::notes::{ORACLE, collapsed, target_labels};
 use crate::plan::table_spec::{Best, Spread, Which};
 use crate::report::ranking::{RankedBy, RankedChoice, RankedGroup, RankedScore, Ranking};
 use crate::report::scores::RunScores;
@@ -75,7 +75,8 @@ fn selected(ranking: &Ranking, scores: &RunScores) -> ResultTable {
         let text = "Several models have the best value of a score, and the first is taken";
         note(&mut table, format!("{text}: {ties}."));
     }
-    let marked = collapsed(&table, scores);
+    let marked = collapsed(&table, scores).into_iter().chain(target_labels(&table));
+    let marked: Vec<Note> = marked.collect();
     table.notes.extend(marked);
     table
 }
@@ -91,7 +92,8 @@ fn accuracy(chosen: &RankedChoice, scores: &RunScores) -> TableCell {
         at: chosen.trial,
     };
     let collapsed = usize::from(chosen.collapsed == Some(true));
-    TableCell { collapsed, ..TableCell::of("", "", vec![sample]) }
+    let target_labels = usize::from(scores.saw_labels(chosen.trial, &chosen.model, ""));
+    TableCell { collapsed, target_labels, ..TableCell::of("", "", vec![sample]) }
 }
 
 /// A cell without a number.

@@ -203,7 +203,7 @@ fn a_closed_gap_is_a_ratio_of_means() {
 
 fn published_of_seed() -> table_spec::Published {
     let (row, column) = ("1".into(), "dann".into());
-    table_spec::Published { row, column, value: 0.5, cite: "A".into() }
+    table_spec::Published { row, column, value: 0.5, cite: "A".into(), key: None }
 }
 
 #[test]
@@ -213,6 +213,7 @@ fn published_numbers_stand_beside_the_measured_with_their_citation() {
         column: "target.test".into(),
         value: 0.7666,
         cite: "Ganin et al. 2016, ResultTable 1 & <2>".into(),
+        key: None,
     };
     let wrong = table_spec::Published { row: "dan".into(), ..published.clone() };
     let of = |one| ResultTable::new(&TableSpec { published: vec![one], ..spec() }, &adaptation());
@@ -246,6 +247,33 @@ fn published_numbers_stand_beside_the_measured_with_their_citation() {
     let error = of(wrong).unwrap_err().to_string();
     assert!(error.contains("`table.published.0.row` names the row `dan`"), "{error}");
     assert!(error.ends_with("did you mean `dann`?"), "{error}");
+}
+
+#[test]
+fn a_published_number_with_a_key_is_cited_in_latex_and_stands_in_a_bibliography() {
+    let one = table_spec::Published {
+        row: "dann".into(),
+        column: "target.test".into(),
+        value: 0.7666,
+        cite: "Ganin et al. 2016, Table 1 & 2".into(),
+        key: Some("ganin2016".into()),
+    };
+    let plain = table_spec::Published {
+        row: "source_only".into(),
+        value: 0.5225,
+        cite: "Somebody else".into(),
+        key: None,
+        ..one.clone()
+    };
+    let spec = TableSpec { published: vec![one, plain], ..spec() };
+    let table = ResultTable::new(&spec, &adaptation()).unwrap();
+    let latex = table.render(TableFormat::Latex, false);
+    assert!(latex.contains(r"76.7~\cite{ganin2016}") && !latex.contains("Ganin et al."), "{latex}");
+    assert!(latex.contains("52.2 [2]") && latex.contains("{[}2] Somebody else"), "{latex}");
+    let wanted = "@misc{ganin2016,\n  note = {Ganin et al. 2016, Table 1 \\& 2},\n}\n";
+    assert_eq!(table.bibliography().unwrap(), wanted);
+    let without = ResultTable::new(&TableSpec { published: Vec::new(), ..spec }, &adaptation());
+    assert_eq!(without.unwrap().bibliography(), None);
 }
 
 #[test]

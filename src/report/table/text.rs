@@ -2,11 +2,17 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::grid::{COLLAPSED, ShownColumn, Signs};
+use super::grid::{COLLAPSED, SAW_LABELS, ShownColumn, Signs};
 use super::model::ResultTable;
 
-const SIGNS: Signs =
-    Signs { between: " ± ", delta: "Δ ", star: "*", collapsed: COLLAPSED, p: true };
+const SIGNS: Signs = Signs {
+    between: " ± ",
+    delta: "Δ ",
+    star: "*",
+    collapsed: COLLAPSED,
+    saw_labels: SAW_LABELS,
+    p: true,
+};
 
 pub(super) fn render(table: &ResultTable, bold: bool) -> String {
     let shown = table.shown();

@@ -1,6 +1,6 @@
 //! Steps outside a training: those that are compared with other implementations, or timed.
 
-use super::{Batch, Bench, Gradient, Reading};
+use super::{Batch, Bench, Gradient, Reading, Repeats};
 use crate::nn::Model;
 use crate::train::clock::Clock;
 use crate::train::contract::FitError;
@@ -20,6 +20,11 @@ impl<'a> Bench<'a> {
         Ok(Self::new(model, optimizer, settings))
     }
 
+    /// Says which steps a device repeats without their code.
+    pub fn set_repeats(&mut self, repeats: Repeats) {
+        self.repeats = repeats;
+    }
+
     /// One step of `learner` as step `step` of an epoch of `steps`: its readings, and the gradients of its
     /// descents in their order where `traced`.
     ///
@@ -32,11 +37,11 @@ impl<'a> Bench<'a> {
         (step, steps): (usize, usize),
         traced: bool,
     ) -> Result<(Vec<Reading>, Vec<Gradient>), FitError> {
-        self.begin_step(Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps }, &[]);
         self.descents = traced.then(Vec::new);
-        learner.step(self, batch)?;
+        let clock = Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps };
+        let done = self.step(learner, batch, clock, &[])?;
         let mut last = self.last_loss;
-        let readings = self.end_step()?.read(&mut last)?;
+        let readings = done.read(&mut last)?;
         self.last_loss = last;
         Ok((readings, self.descents.take().unwrap_or_default()))
     }
@@ -52,9 +57,8 @@ impl<'a> Bench<'a> {
         batch: &Batch,
         (step, steps): (usize, usize),
     ) -> Result<(), FitError> {
-        self.begin_step(Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps }, &[]);
-        learner.step(self, batch)?;
-        self.end_step()?;
+        let clock = Clock { epoch: 0, epochs: 1, step, steps_per_epoch: steps };
+        self.step(learner, batch, clock, &[])?;
         Ok(())
     }
 }

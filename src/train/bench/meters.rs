@@ -17,8 +17,8 @@ pub(super) struct Meter {
 }
 
 enum What {
-    /// A number of the host.
-    Setting(f64),
+    /// A number of the host, and the knob of the step that it is the value of.
+    Setting { value: f64, knob: Option<usize> },
     /// The sum of numbers of the device, divided.
     Mean { of: Vec<Tensor>, divided_by: usize },
 }
@@ -26,7 +26,24 @@ enum What {
 impl Meter {
     /// A number that is set, not measured.
     pub(super) fn setting(name: &'static str, value: f64) -> Self {
-        Self { name, what: What::Setting(value), weight: 0 }
+        Self { name, what: What::Setting { value, knob: None }, weight: 0 }
+    }
+
+    /// The value of a knob of the step.
+    pub(super) fn knob(name: &'static str, value: f32, knob: usize) -> Self {
+        let what = What::Setting { value: f64::from(value), knob: Some(knob) };
+        Self { name, what, weight: 0 }
+    }
+
+    /// How the same is made when the step comes again; `None` for what is set by no knob.
+    pub(super) fn plan(&self) -> Option<Plan> {
+        let Self { name, weight, .. } = *self;
+        match &self.what {
+            What::Setting { knob, .. } => knob.map(|knob| Plan::Knob { name, knob }),
+            What::Mean { of, divided_by } => {
+                Some(Plan::Mean { name, numbers: of.len(), divided_by: *divided_by, weight })
+            }
+        }
     }
 
     /// The sum of some numbers divided by another, as a mean over `weight` images.
@@ -42,12 +59,31 @@ impl Meter {
     #[expect(clippy::cast_precision_loss, reason = "image counts are far below 2^53")]
     fn read(&self) -> Reading {
         let value = match &self.what {
-            What::Setting(value) => *value,
+            What::Setting { value, .. } => *value,
             What::Mean { of, divided_by } => {
                 of.iter().map(Tensor::value).sum::<f64>() / *divided_by as f64
             }
         };
         Reading { name: self.name, value, weight: self.weight }
+    }
+}
+
+/// How a meter is made when its step comes again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    Knob { name: &'static str, knob: usize },
+    Mean { name: &'static str, numbers: usize, divided_by: usize, weight: usize },
+}
+
+impl Plan {
+    /// The meter, where the knobs have these values and the device logs these numbers.
+    pub(super) fn meter(&self, knobs: &[f32], logged: &mut impl Iterator<Item = Tensor>) -> Meter {
+        match *self {
+            Self::Knob { name, knob } => Meter::knob(name, knobs[knob], knob),
+            Self::Mean { name, numbers, divided_by, weight } => {
+                Meter::mean(name, logged.take(numbers).collect(), divided_by, weight)
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::TrainingLoop;
 use crate::data::view::Domain;
 use crate::metrics::TrainingSplit;
 use crate::nn::Model;
-use crate::nn::ops::{Input, OpError, Targets};
+use crate::nn::ops::{Input, OpError, Targets, Varying};
 use crate::train::bench::{Batch, PendingStep, SourceBatch, TargetBatch};
 use crate::train::clock::Clock;
 use crate::train::contract::{FitError, Stop};
@@ -93,12 +93,12 @@ impl TrainingLoop<'_> {
     ) -> Result<PendingStep, FitError> {
         let start = Instant::now();
         let Batches { entry, source, labels, mixed, target } = batches;
-        self.bench.begin_step(clock, validation);
         self.bench.enter_at(entry);
         let model = self.bench.model(NetId::MAIN);
         let tensor = |input: Input, count: usize| model.take_in(entry, input, count);
         let mixed = mixed.as_ref().map(|(labels, share)| (labels.as_slice(), *share));
-        let targets = Targets { labels: &labels, mixed, smoothing: self.settings.label_smoothing };
+        let smoothing = self.settings.label_smoothing;
+        let targets = Targets { labels: Varying::of_step(&labels), mixed, smoothing };
         let on_device = |batch: DomainBatch| -> Result<_, OpError> {
             let DomainBatch { images, count, indices, views } = batch;
             let views = views.into_iter().map(|view| tensor(view, count));
@@ -110,17 +110,16 @@ impl TrainingLoop<'_> {
             source: source.as_ref().map(|(images, indices, views)| SourceBatch {
                 images: images.clone(),
                 targets,
-                indices,
+                indices: Varying::of_step(indices),
                 views: views.clone(),
             }),
             target: target.as_ref().map(|(images, indices, views)| TargetBatch {
                 images: images.clone(),
-                indices,
+                indices: Varying::of_step(indices),
                 views: views.clone(),
             }),
         };
-        self.learner.step(&mut self.bench, &batch)?;
-        let done = self.bench.end_step()?;
+        let done = self.bench.step(&mut *self.learner, &batch, clock, validation)?;
         self.times.steps += start.elapsed().as_secs_f64();
         Ok(done)
     }
@@ -187,6 +186,7 @@ impl TrainingLoop<'_> {
         let inputs = inputs.expect("a method is shown images of domains that it learns from");
         let (start, watch) = (Instant::now(), self.watch);
         let seen = whole_set(self.predictor(), of, &inputs, watch)?;
+        self.bench.forget_step();
         match self.data.source.filter(|_| labelled) {
             Some((_, split)) => {
                 self.learner.refresh_labelled(&mut self.bench, &seen, &split.labels)?;

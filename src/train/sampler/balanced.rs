@@ -10,7 +10,8 @@ use crate::config::{Keys, Noted};
 use crate::random;
 use crate::train::passes::batches;
 
-pub(super) const KIND: SamplerKind = SamplerKind { name: "balanced", read };
+pub(super) const KIND: SamplerKind =
+    SamplerKind { name: "balanced", about: "every class as often as every other", read };
 
 #[derive(Debug)]
 struct Balanced;

@@ -11,7 +11,11 @@ use super::{DrawnBatch, Draws, ImageSampler, SamplerKind};
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::random;
 
-pub(super) const KIND: SamplerKind = SamplerKind { name: "class_aware", read };
+pub(super) const KIND: SamplerKind = SamplerKind {
+    name: "class_aware",
+    about: "the same number of images of each of a few classes in every step",
+    read,
+};
 
 /// More images per step than this are taken for a mistake.
 const MOST_IMAGES: usize = 1_000_000;

@@ -69,9 +69,10 @@ pub struct DrawnBatch {
     pub passes: Vec<u64>,
 }
 
-/// A sampler's name and how its settings are read.
+/// A sampler's name, what it does in one line, and how its settings are read.
 struct SamplerKind {
     name: &'static str,
+    about: &'static str,
     read: fn(&mut Keys) -> Result<Box<dyn ImageSampler>, Noted>,
 }
 
@@ -85,6 +86,10 @@ impl Word for &'static SamplerKind {
 
     fn word(&self) -> &'static str {
         self.name
+    }
+
+    fn about(&self) -> Option<&'static str> {
+        Some(self.about)
     }
 }
 

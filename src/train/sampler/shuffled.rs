@@ -4,7 +4,8 @@ use super::{Draws, ImageSampler, SamplerKind};
 use crate::config::{Keys, Noted};
 use crate::train::passes::{ImagePasses, batches};
 
-pub(super) const KIND: SamplerKind = SamplerKind { name: "shuffled", read };
+pub(super) const KIND: SamplerKind =
+    SamplerKind { name: "shuffled", about: "every image once a pass, in a new order", read };
 
 /// The usual sampler.
 #[derive(Debug)]

@@ -2,8 +2,11 @@
 
 use super::{Moment, Schedule, ScheduleKind};
 
-pub(super) const KIND: ScheduleKind =
-    ScheduleKind { name: "constant", read: |_| Ok(Box::new(Constant)) };
+pub(super) const KIND: ScheduleKind = ScheduleKind {
+    name: "constant",
+    about: "the rate stays as it is",
+    read: |_| Ok(Box::new(Constant)),
+};
 
 #[derive(Debug)]
 pub(super) struct Constant;

@@ -4,7 +4,11 @@
 use super::{Moment, Schedule, ScheduleKind};
 use crate::config::{Keys, Noted};
 
-pub(super) const KIND: ScheduleKind = ScheduleKind { name: "cosine", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind {
+    name: "cosine",
+    about: "the rate falls along half a cosine (Loshchilov and Hutter, 2017)",
+    read,
+};
 
 #[derive(Debug)]
 struct Cosine {

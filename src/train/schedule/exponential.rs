@@ -3,7 +3,11 @@
 use super::{Moment, Schedule, ScheduleKind};
 use crate::config::{Keys, Noted};
 
-pub(super) const KIND: ScheduleKind = ScheduleKind { name: "exponential", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind {
+    name: "exponential",
+    about: "the rate falls by a factor after every epoch",
+    read,
+};
 
 #[derive(Debug)]
 struct Exponential {

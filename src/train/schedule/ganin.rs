@@ -4,7 +4,11 @@
 use super::{Moment, Schedule, ScheduleKind};
 use crate::config::{Keys, Noted};
 
-pub(super) const KIND: ScheduleKind = ScheduleKind { name: "ganin", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind {
+    name: "ganin",
+    about: "the rate falls with the progress p, as (1 + alpha p)^-beta (Ganin et al., 2016)",
+    read,
+};
 
 #[derive(Debug)]
 struct Ganin {

@@ -5,7 +5,11 @@
 use super::{Moment, Schedule, ScheduleKind};
 use crate::config::{Keys, Noted};
 
-pub(super) const KIND: ScheduleKind = ScheduleKind { name: "inverse", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind {
+    name: "inverse",
+    about: "the rate falls with the steps, as (1 + gamma step)^-power",
+    read,
+};
 
 #[derive(Debug)]
 struct Inverse {

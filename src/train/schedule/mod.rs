@@ -64,9 +64,10 @@ pub trait Schedule: Send + Sync + Debug {
     }
 }
 
-/// A schedule's name and how its settings are read.
+/// A schedule's name, what it does in one line, and how its settings are read.
 struct ScheduleKind {
     name: &'static str,
+    about: &'static str,
     read: fn(&mut Keys) -> Result<Box<dyn Schedule>, Noted>,
 }
 
@@ -90,6 +91,10 @@ impl Word for &'static ScheduleKind {
 
     fn word(&self) -> &'static str {
         self.name
+    }
+
+    fn about(&self) -> Option<&'static str> {
+        Some(self.about)
     }
 }
 

@@ -3,7 +3,11 @@
 use super::{Moment, Schedule, ScheduleKind};
 use crate::config::{Keys, Noted};
 
-pub(super) const KIND: ScheduleKind = ScheduleKind { name: "multi_step", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind {
+    name: "multi_step",
+    about: "the rate falls by a factor after the epochs that are named",
+    read,
+};
 
 #[derive(Debug)]
 struct MultiStep {

@@ -6,7 +6,11 @@ use std::f64::consts::PI;
 use super::{Moment, Schedule, ScheduleKind};
 use crate::config::{Keys, Noted};
 
-pub(super) const KIND: ScheduleKind = ScheduleKind { name: "one_cycle", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind {
+    name: "one_cycle",
+    about: "the rate rises, then falls far below where it began (Smith and Topin, 2019)",
+    read,
+};
 
 #[derive(Debug)]
 struct OneCycle {

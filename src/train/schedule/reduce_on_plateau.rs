@@ -5,7 +5,11 @@ use super::{Moment, Schedule, ScheduleKind};
 use crate::config::{Keys, Noted};
 use crate::train::monitor::{Improvement, Metric};
 
-pub(super) const KIND: ScheduleKind = ScheduleKind { name: "reduce_on_plateau", read };
+pub(super) const KIND: ScheduleKind = ScheduleKind {
+    name: "reduce_on_plateau",
+    about: "the rate falls when validation gets no better",
+    read,
+};
 
 #[derive(Debug)]
 struct ReduceOnPlateau {

@@ -3,7 +3,8 @@
 use super::{Moment, Schedule, ScheduleKind};
 use crate::config::{Keys, Noted};
 
-pub(super) const KIND: ScheduleKind = ScheduleKind { name: "step", read };
+pub(super) const KIND: ScheduleKind =
+    ScheduleKind { name: "step", about: "the rate falls by a factor every so many epochs", read };
 
 #[derive(Debug)]
 struct StepDecay {

@@ -98,6 +98,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_stage_that_is_killed_three_times_fails_with_advice_that_works",
     ),
     (
+        "raise `time_limit`: what the program keeps in `{state}` is there when it begins again",
+        "a_program_that_fails_is_told_with_its_end_and_its_last_words_and_is_tried_again",
+    ),
+    (
         "interrupted; run the same command again to go on",
         "an_interrupted_run_taken_up_by_the_same_command_gives_the_bytes_of_an_unbroken_one",
     ),

@@ -3,6 +3,7 @@
 //! [`census`] reads the program's text and fails for advice that no test follows.
 
 mod census;
+mod command;
 mod data_sets;
 mod fetched;
 mod lists;

@@ -25,6 +25,7 @@ const COMMANDS: &[&str] = &[
     "raggedright",
     "noindent",
     "par",
+    "cite",
 ];
 
 /// The number of columns and of rows of each tabular.

@@ -119,10 +119,10 @@ fn compute(
         Op::Linear { outputs } => ops.linear(x, &parameters[0], parameters.get(1), *outputs),
         Op::Relu(kind) => ops.relu(x, *kind),
         Op::ScaleChannels { scale, channels } => ops.scale_channels(x, scale, *channels),
-        Op::GradReverse { lambda } => ops.grad_scale(x, -lambda),
+        Op::GradReverse { lambda } => x.grad_scale(-lambda),
         Op::CrossEntropy { labels, mixed, smoothing } => {
             let mixed = mixed.as_ref().map(|(others, share)| (others.as_slice(), *share));
-            ops.cross_entropy(x, &Targets { labels, mixed, smoothing: *smoothing })
+            ops.cross_entropy(x, &Targets { labels: labels.into(), mixed, smoothing: *smoothing })
         }
     }
     .unwrap()

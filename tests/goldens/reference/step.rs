@@ -92,12 +92,12 @@ fn step_distances(
         source: Some(SourceBatch {
             images: tensor(101, 6, 1.0),
             targets: Targets::plain(&labels),
-            indices: &[0, 1, 2, 3, 4, 5],
+            indices: (&[0, 1, 2, 3, 4, 5]).into(),
             views: Vec::new(),
         }),
         target: Some(TargetBatch {
             images: tensor(102, 5, 0.5),
-            indices: &[0, 1, 2, 3, 4],
+            indices: (&[0, 1, 2, 3, 4]).into(),
             views: Vec::new(),
         }),
     };

@@ -185,3 +185,69 @@ fn a_step_finds_the_same_memory_every_time() {
     }
     assert_eq!(queue.state.borrow().pool.held(), held);
 }
+
+/// Asks for the sum of two blocks four times, of which one is sent: with numbers that come from source 7.
+fn noted_step(queue: &Rc<Queue>, sum: &Block, more: f32) {
+    let sent = queue.upload_from(Some(7), &[more; 10]).unwrap();
+    for _ in 0..4 {
+        let added = [Arg::count(10).into(), sent.arg().into(), sum.arg().into()];
+        queue.launch(Kernel::Accumulate, ONE, &added).unwrap();
+    }
+    queue.submit().unwrap();
+}
+
+#[test]
+fn what_was_noted_is_asked_for_again_with_other_numbers_after_the_same_calls() {
+    let Some(queue) = queue() else { return };
+    let sum = queue.upload(&[0.0_f32; 10]).unwrap();
+    queue.submit().unwrap();
+    let fill = |more: f32| {
+        move |source: Source, sent: &mut [u8]| {
+            assert_eq!((source, sent.len()), (7, 40));
+            sent.chunks_exact_mut(4).for_each(|it| it.copy_from_slice(&more.to_ne_bytes()));
+        }
+    };
+    let total = |queue: &Rc<Queue>| {
+        let mut found = [0.0; 10];
+        queue.download(&sum, &mut found).unwrap();
+        assert_eq!(found, [found[0]; 10]);
+        found[0]
+    };
+    // Numbers that are sent before each step, for the first of its lists.
+    let first = |number: f32| queue.upload(&[number; 20]).unwrap();
+    let noted = |more: f32| {
+        let before = first(more);
+        queue.note();
+        noted_step(&queue, &sum, more);
+        (before, queue.noted())
+    };
+    drop(noted(1.0));
+    let (before, one) = noted(2.0);
+    let one = one.unwrap();
+    drop(before);
+    let (before, two) = noted(3.0);
+    assert_eq!(one.differs(two.as_ref().unwrap(), fill(3.0)), None);
+    // 3 and 4 differ in their third byte; 80 were sent before.
+    let why = one.differs(two.as_ref().unwrap(), fill(4.0)).unwrap();
+    assert!(why.contains("what is sent with list 0 differs from byte 82 on"), "{why}");
+    drop(before);
+    assert!(!queue.can_repeat(&one), "nothing was sent before");
+    let before = first(4.0);
+    let in_use = queue.block(40).unwrap();
+    assert!(!queue.can_repeat(&one), "other memory is in use");
+    drop(in_use);
+    assert!(queue.can_repeat(&one));
+    queue.repeat(&one, fill(5.0)).unwrap();
+    assert_eq!(total(&queue), 4.0 * (1.0 + 2.0 + 3.0 + 5.0));
+    let mut found = [0.0; 20];
+    queue.download(&before, &mut found).unwrap();
+    assert_eq!(found, [4.0; 20], "what is sent before is sent anew");
+    // What is read back, and memory that stays in use, is not noted.
+    queue.note();
+    total(&queue);
+    assert!(queue.noted().is_none());
+    queue.note();
+    let kept = queue.block(40).unwrap();
+    assert!(queue.noted().is_none());
+    drop(kept);
+}

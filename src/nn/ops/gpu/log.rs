@@ -56,6 +56,27 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Numbers that wait to be read, with `more` of them.
+    fn unread(self: &Rc<Self>, more: usize) -> usize {
+        let mut state = self.state.borrow_mut();
+        // Nobody asks for numbers that nobody holds: this log's count is the queue's own and the caller's here.
+        if Rc::strong_count(self) == 2 {
+            state.begin = state.written;
+            state.read.clear();
+        }
+        state.written + more - state.begin - state.read.len()
+    }
+
+    /// A number that was just asked to be written.
+    fn next(self: &Rc<Self>, ops: &GpuOps, dims: Dims) -> Tensor {
+        let mut state = self.state.borrow_mut();
+        let held = Logged { log: Rc::clone(self), number: state.written };
+        state.written += 1;
+        Tensor::without_token(ops.this(), dims, Rc::new(held))
+    }
+}
+
 impl Logged {
     /// The number.
     pub fn value(&self, queue: &Queue) -> Result<f32, OpError> {
@@ -97,16 +118,7 @@ impl GpuOps {
         let mut logged = Vec::with_capacity(numbers.len());
         // As many as a launch writes (`log_numbers` in layout.cu).
         for some in numbers.chunks(SLOTS) {
-            let unread = {
-                let mut state = log.state.borrow_mut();
-                // Nobody asks for numbers that nobody holds: this log's count is the queue's own and ours here.
-                if Rc::strong_count(&log) == 2 {
-                    state.begin = state.written;
-                    state.read.clear();
-                }
-                state.written + some.len() - state.begin - state.read.len()
-            };
-            if unread > ROOM {
+            if log.unread(some.len()) > ROOM {
                 log.read(&self.queue)?;
             }
             let mut given = vec![size(ROOM), block(&log.count), block(&log.ring)];
@@ -116,14 +128,26 @@ impl GpuOps {
             }
             let grid = Grid { blocks: [1, 1, 1], threads: 32 };
             self.launch(Kernel::LogNumbers, grid, &given)?;
-            let mut state = log.state.borrow_mut();
             for number in some {
-                let held = Logged { log: Rc::clone(&log), number: state.written };
-                state.written += 1;
                 let dims = if number.dims == Dims::Scalar { number.dims } else { Dims::Flat(1) };
-                logged.push(Tensor::without_token(self.this(), dims, Rc::new(held)));
+                logged.push(log.next(self, dims));
+                if let Some(notes) = &mut *self.noting.borrow_mut() {
+                    notes.logged.push(dims);
+                }
             }
         }
         Ok(logged)
+    }
+
+    /// Whether so many more numbers can be written before any is read.
+    pub(super) fn has_log_room(&self, more: usize) -> bool {
+        let log = self.log.borrow().clone();
+        log.is_some_and(|log| log.unread(more) <= ROOM)
+    }
+
+    /// Numbers of these shapes that a step which was asked for again writes.
+    pub(super) fn logged_again(&self, dims: &[Dims]) -> Vec<Tensor> {
+        let log = self.log.borrow().clone().expect("a step has written to it");
+        dims.iter().map(|dims| log.next(self, *dims)).collect()
     }
 }

@@ -7,13 +7,15 @@ use smallvec::smallvec;
 use super::node::{at, block, by_row, count, for_each, maybe, size, values};
 use super::{GpuOps, told};
 use crate::nn::gpu::{Block, Given, Kernel};
-use crate::nn::ops::{Dims, OpError, Targets, Tensor};
+use crate::nn::ops::{Dims, OpError, Targets, Tensor, Varying};
 
 impl GpuOps {
-    fn classes(&self, labels: &[u32]) -> Result<Block, OpError> {
+    fn classes(&self, labels: Varying<u32>, classes: usize) -> Result<Block, OpError> {
+        let source = self.source_of_labels(labels, classes);
+        let labels = labels.unseen().iter();
         let labels: Vec<i32> =
-            labels.iter().map(|it| i32::try_from(*it).expect("a class is below 2^31")).collect();
-        self.queue.upload(&labels).map_err(told)
+            labels.map(|it| i32::try_from(*it).expect("a class is below 2^31")).collect();
+        self.queue.upload_from(source, &labels).map_err(told)
     }
 
     pub(super) fn mean_cross_entropy(
@@ -23,9 +25,9 @@ impl GpuOps {
     ) -> Result<Tensor, OpError> {
         let classes = targets.check((logits.rows(), logits.columns()));
         let (rows, len) = (logits.rows(), logits.len());
-        let labels = Rc::new(self.classes(targets.labels)?);
+        let labels = Rc::new(self.classes(targets.labels, classes)?);
         let (others, share) = match targets.mixed {
-            Some((others, share)) => (Rc::new(self.classes(others)?), share),
+            Some((others, share)) => (Rc::new(self.classes(others.into(), classes)?), share),
             None => (Rc::clone(&labels), 0.0),
         };
         let losses = self.room(rows)?;
@@ -54,10 +56,14 @@ impl GpuOps {
         }))
     }
 
-    pub(super) fn count_hits(&self, logits: &Tensor, labels: &[u32]) -> Result<Tensor, OpError> {
+    pub(super) fn count_hits(
+        &self,
+        logits: &Tensor,
+        labels: Varying<u32>,
+    ) -> Result<Tensor, OpError> {
         let (rows, classes) = (logits.rows(), logits.columns());
         assert_eq!(labels.len(), rows, "hits: a label for each row");
-        let labels = self.classes(labels)?;
+        let labels = self.classes(labels, classes)?;
         let hits = self.room(rows)?;
         let (x, y) = (block(&values(logits)), block(&hits));
         let given = [size(rows), size(classes), block(&labels), x, y];

@@ -13,6 +13,7 @@ mod loss;
 mod node;
 mod norm;
 mod pool;
+mod repeat;
 mod rows;
 mod tiles;
 mod trial;
@@ -26,9 +27,11 @@ use std::sync::Arc;
 
 use self::log::Log;
 use self::node::Node;
+use self::repeat::Notes;
 use super::{
-    Backend, ConvBlock, Dims, Dropout, Gradients, KeptRows, KeptSet, Norm, OpError, Ops,
-    PixelTable, Prepared, Primitive, SetRows, Tape, Targets, Tensor, UpdateRule,
+    Backend, ConvBlock, Dims, Dropout, Gradients, KeptRows, KeptSet, Norm, NotedStep, Number,
+    OpError, Ops, PixelTable, Prepared, Primitive, SetRows, Tape, Targets, Tensor, UpdateRule,
+    Varying,
 };
 use crate::device::Precision;
 use crate::nn::geometry::{Chw, Conv2d, Pool2d, Rectifier};
@@ -40,6 +43,8 @@ pub struct GpuOps {
     precision: Precision,
     /// Numbers of steps that wait to be read.
     log: RefCell<Option<Rc<Log>>>,
+    /// What is noted of the step that it is in.
+    noting: RefCell<Option<Notes>>,
     /// The numbers of bytes of the data sets so far.
     tables: RefCell<Vec<(Arc<PixelTable>, Rc<Block>)>>,
     /// Itself, for the tensors that it makes.
@@ -91,6 +96,7 @@ impl GpuOps {
             queue,
             precision,
             log: RefCell::default(),
+            noting: RefCell::default(),
             tables: RefCell::default(),
             this: this.clone(),
         }))
@@ -167,6 +173,18 @@ impl Ops for GpuOps {
 
     fn submit(&self) -> Result<(), OpError> {
         self.queue.submit().map_err(told)
+    }
+
+    fn note_step(&self) {
+        self.begin_notes();
+    }
+
+    fn noted_step(&self) -> Option<Rc<dyn NotedStep>> {
+        self.end_notes()
+    }
+
+    fn place(&self, x: &Tensor) -> Option<u64> {
+        Some(Node::of(x).value.place())
     }
 
     fn finish(&self) -> Result<(), OpError> {
@@ -267,7 +285,7 @@ impl Ops for GpuOps {
         self.scale_planes(&self.flat_rows(x)?, scales, channels)
     }
 
-    fn grad_scale(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError> {
+    fn grad_scale(&self, x: &Tensor, factor: Number) -> Result<Tensor, OpError> {
         self.scale_gradient(x, factor)
     }
 
@@ -275,7 +293,7 @@ impl Ops for GpuOps {
         self.mean_cross_entropy(logits, targets)
     }
 
-    fn hits(&self, logits: &Tensor, labels: &[u32]) -> Result<Tensor, OpError> {
+    fn hits(&self, logits: &Tensor, labels: Varying<u32>) -> Result<Tensor, OpError> {
         self.count_hits(logits, labels)
     }
 

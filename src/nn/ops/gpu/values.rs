@@ -8,7 +8,8 @@ use super::GpuOps;
 use super::node::{Back, Node, all, at, block, count, for_each, size, values};
 use crate::nn::geometry::Rectifier;
 use crate::nn::gpu::{Arg, Block, Given, Kernel};
-use crate::nn::ops::{Dims, Dropout, OpError, Tensor};
+use crate::nn::ops::varying::OfKnob;
+use crate::nn::ops::{Dims, Dropout, Number, OpError, Tensor};
 
 /// Random numbers that a thread draws (`random.cu`).
 const WORDS: usize = 16;
@@ -16,7 +17,7 @@ const WORDS: usize = 16;
 /// A function of one value, in the order of the kernel.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Unary {
-    Scale(f32),
+    Scale(Number),
     DivideBy(f32),
     Shift(f32),
     Square,
@@ -30,10 +31,16 @@ pub(super) enum Unary {
 }
 
 impl Unary {
-    /// Its number, and the numbers that come with it.
-    fn parts(self) -> (usize, [f32; 2]) {
+    /// Its number, the numbers that come with it, and what the first of them follows from.
+    fn parts(self) -> (usize, [f32; 2], Option<OfKnob>) {
+        let (kind, by) = self.numbers();
+        let origin = if let Self::Scale(by) = self { by.origin() } else { None };
+        (kind, by, origin)
+    }
+
+    fn numbers(self) -> (usize, [f32; 2]) {
         match self {
-            Self::Scale(by) => (0, [by, 0.0]),
+            Self::Scale(by) => (0, [by.unseen(), 0.0]),
             Self::DivideBy(by) => (1, [by, 0.0]),
             Self::Shift(by) => (2, [by, 0.0]),
             Self::Square => (3, [0.0; 2]),
@@ -90,9 +97,10 @@ impl Spread {
 
 impl GpuOps {
     pub(super) fn unary(&self, unary: Unary, x: &Tensor) -> Result<Tensor, OpError> {
-        let (kind, by) = unary.parts();
+        let (kind, by, origin) = unary.parts();
         let (len, y) = (x.len(), self.room(x.len())?);
-        let given = [count(len), size(kind), Given::Numbers(&by), at(x), block(&y)];
+        let numbers = Given::numbers(&by, self.source_of_number(origin));
+        let given = [count(len), size(kind), numbers, at(x), block(&y)];
         self.launch(Kernel::Unary, for_each(len), &given)?;
         let (input, y) = (values(x), Rc::new(y));
         let output = self.wrap_shared(Rc::clone(&y), x.dims);
@@ -102,7 +110,8 @@ impl GpuOps {
         Ok(self.record(&[x], output, move |ops, dy, _| {
             let dx = ops.room(len)?;
             let (x, y, dy) = (block(&input), block(&y), block(&dy));
-            let given = [count(len), size(kind), Given::Numbers(&by), x, y, dy, block(&dx)];
+            let numbers = Given::numbers(&by, ops.source_of_number(origin));
+            let given = [count(len), size(kind), numbers, x, y, dy, block(&dx)];
             ops.launch(Kernel::UnaryBack, for_each(len), &given)?;
             Ok(smallvec![Some(Rc::new(dx))])
         }))
@@ -182,19 +191,25 @@ impl GpuOps {
     pub(super) fn dropout_scales(&self, dropout: Dropout, len: usize) -> Result<Block, OpError> {
         let scales = self.room(len)?;
         let numbers = [dropout.p, dropout.keep()].map(|it| Given::from(Arg::Float(it)));
-        let key = dropout.key.words();
-        let given = all(&[&[size(len)], &numbers[..], &[Given::Words(&key), block(&scales)]]);
+        let key = dropout.key().words();
+        let key = match self.source_of_mask(dropout) {
+            Some(source) => Given::words(&key, source),
+            None => Given::Words(&key),
+        };
+        let given = all(&[&[size(len)], &numbers[..], &[key, block(&scales)]]);
         self.launch(Kernel::DropoutScales, for_each(len.div_ceil(WORDS)), &given)?;
         Ok(scales)
     }
 
     /// `x` itself, whose gradient is multiplied.
-    pub(super) fn scale_gradient(&self, x: &Tensor, factor: f32) -> Result<Tensor, OpError> {
+    pub(super) fn scale_gradient(&self, x: &Tensor, factor: Number) -> Result<Tensor, OpError> {
         let len = x.len();
         let y = self.wrap_shared(Rc::clone(&Node::of(x).value), x.dims);
         Ok(self.record(&[x], y, move |ops, dy, _| {
             let dx = ops.room(len)?;
-            let given = [count(len), Given::Numbers(&[factor]), block(&dy), block(&dx)];
+            let by = [factor.unseen()];
+            let by = Given::numbers(&by, ops.source_of_number(factor.origin()));
+            let given = [count(len), by, block(&dy), block(&dx)];
             ops.launch(Kernel::Scale, for_each(len), &given)?;
             Ok(smallvec![Some(Rc::new(dx))])
         }))

@@ -1,0 +1,330 @@
+//! NumPy's files of one array (`.npy`, format versions 1 to 3): what programs in other languages read and write without
+//! a library of ours. Arrays are in C order and little-endian. Knows nothing of images or classes.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use super::error::DataError;
+use crate::bytes::Bytes;
+use crate::system;
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+/// The header of version 1 ends at a multiple of so many bytes.
+const ALIGNMENT: usize = 64;
+/// A longer header is damage: it holds three short entries.
+const LONGEST_HEADER: usize = 1 << 16;
+
+/// The type of an array's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NumberKind {
+    /// Bytes, 0 to 255.
+    U8,
+    /// Whole numbers of 32 bits.
+    I32,
+    /// Whole numbers of 64 bits.
+    I64,
+    /// Numbers in single precision.
+    F32,
+    /// Numbers in double precision.
+    F64,
+}
+
+impl NumberKind {
+    const ALL: [Self; 5] = [Self::U8, Self::I32, Self::I64, Self::F32, Self::F64];
+
+    /// As a header has it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::U8 => "|u1",
+            Self::I32 => "<i4",
+            Self::I64 => "<i8",
+            Self::F32 => "<f4",
+            Self::F64 => "<f8",
+        }
+    }
+
+    /// As NumPy calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::U8 => "uint8",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+        }
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::I32 | Self::F32 => 4,
+            Self::I64 | Self::F64 => 8,
+        }
+    }
+}
+
+/// An array in a file, which is mapped and not copied.
+#[derive(Debug, Clone)]
+pub struct NpyArray {
+    kind: NumberKind,
+    shape: Vec<usize>,
+    data: Bytes,
+}
+
+impl NpyArray {
+    /// Opens the array at `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not an array, is in Fortran order, holds other numbers than a
+    /// [`NumberKind`], or has not as many bytes as its shape says.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let file = system::open_file(path).map_err(|error| DataError::io(path, error))?;
+        let bytes = Bytes::map(&file).map_err(|error| DataError::io(path, error))?;
+        Self::parse(&bytes).map_err(|reason| DataError::malformed(path, reason))
+    }
+
+    fn parse(bytes: &Bytes) -> Result<Self, String> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or("not a file of NumPy (.npy)")?;
+        let (length, start) = match *rest {
+            [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([a, b])), 10),
+            [2 | 3, _, a, b, c, d, ..] => {
+                (usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX), 12)
+            }
+            [version, ..] => {
+                return Err(format!("version {version} of NumPy's format is not known"));
+            }
+            [] => return Err("the file ends in its header".into()),
+        };
+        if length > LONGEST_HEADER {
+            return Err(format!("its header claims {length} bytes"));
+        }
+        let header = bytes.get(start..start + length).ok_or("the file ends in its header")?;
+        let header = std::str::from_utf8(header).map_err(|_| "its header is not text")?;
+        let (kind, shape) = read_header(header)?;
+        let data = bytes.part(start + length..bytes.len());
+        let wanted = shape.iter().try_fold(kind.size(), |size, side| size.checked_mul(*side));
+        if wanted != Some(data.len()) {
+            let found = data.len();
+            return Err(format!("{found} bytes of data, which is not {} {shape:?}", kind.name()));
+        }
+        Ok(Self { kind, shape, data })
+    }
+
+    /// The type of its numbers.
+    pub fn kind(&self) -> NumberKind {
+        self.kind
+    }
+
+    /// Its sides.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Its bytes; `None` where it holds other numbers.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        (self.kind == NumberKind::U8).then_some(&self.data)
+    }
+
+    /// Its numbers where they have fractions, in single precision; `None` where they are whole numbers.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is too large becomes infinite, which is refused"
+    )]
+    pub fn floats(&self) -> Option<Vec<f32>> {
+        match self.kind {
+            NumberKind::F32 => {
+                Some(self.data.as_chunks().0.iter().map(|it| f32::from_le_bytes(*it)).collect())
+            }
+            NumberKind::F64 => {
+                let four = |it: &[u8; 8]| f64::from_le_bytes(*it) as f32;
+                Some(self.data.as_chunks().0.iter().map(four).collect())
+            }
+            NumberKind::U8 | NumberKind::I32 | NumberKind::I64 => None,
+        }
+    }
+
+    /// Its numbers where they are whole; `None` where they have fractions.
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        match self.kind {
+            NumberKind::U8 => Some(self.data.iter().map(|it| i64::from(*it)).collect()),
+            NumberKind::I32 => {
+                let wide = |it: &[u8; 4]| i64::from(i32::from_le_bytes(*it));
+                Some(self.data.as_chunks().0.iter().map(wide).collect())
+            }
+            NumberKind::I64 => {
+                Some(self.data.as_chunks().0.iter().map(|it| i64::from_le_bytes(*it)).collect())
+            }
+            NumberKind::F32 | NumberKind::F64 => None,
+        }
+    }
+}
+
+/// Type and shape of `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
+fn read_header(text: &str) -> Result<(NumberKind, Vec<usize>), String> {
+    let odd = || {
+        format!("its header is `{}`, not a table of descr, fortran_order and shape", text.trim())
+    };
+    let inner =
+        text.trim().strip_prefix('{').and_then(|it| it.strip_suffix('}')).ok_or_else(odd)?;
+    let (mut kind, mut is_fortran, mut shape) = (None, None, None);
+    let mut rest = inner.trim_start();
+    while !rest.is_empty() {
+        let (key, after) = quoted(rest).ok_or_else(odd)?;
+        let after = after.trim_start().strip_prefix(':').ok_or_else(odd)?.trim_start();
+        rest = match key {
+            "descr" => {
+                let (word, after) = quoted(after).ok_or("its numbers are records")?;
+                let known = NumberKind::ALL.into_iter().find(|it| it.word() == word);
+                kind = Some(known.ok_or_else(|| {
+                    let known = NumberKind::ALL.map(NumberKind::name).join(", ");
+                    format!("its numbers are `{word}`; what is read are {known}, little-endian")
+                })?);
+                after
+            }
+            "fortran_order" => {
+                let words = [("False", false), ("True", true)];
+                let (after, found) = words
+                    .iter()
+                    .find_map(|(word, is)| Some((after.strip_prefix(word)?, *is)))
+                    .ok_or_else(odd)?;
+                is_fortran = Some(found);
+                after
+            }
+            "shape" => {
+                let (sides, after) =
+                    after.strip_prefix('(').and_then(|it| it.split_once(')')).ok_or_else(odd)?;
+                let sides = sides.split(',').map(str::trim).filter(|it| !it.is_empty());
+                let sides: Result<Vec<usize>, _> = sides.map(str::parse).collect();
+                shape = Some(sides.map_err(|_| odd())?);
+                after
+            }
+            _ => return Err(odd()),
+        };
+        rest = rest.trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+    }
+    match (kind, is_fortran, shape) {
+        (Some(kind), Some(false), Some(shape)) => Ok((kind, shape)),
+        (_, Some(true), _) => {
+            Err("it is in Fortran order: write `numpy.ascontiguousarray(...)`".into())
+        }
+        _ => Err(odd()),
+    }
+}
+
+/// A text in quotes, and what comes after it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|it| ['\'', '"'].contains(it))?;
+    text[1..].split_once(quote)
+}
+
+/// Writes an array of `shape` to `path`; `data` are its numbers in C order, little-endian.
+///
+/// # Errors
+/// When the file cannot be written.
+///
+/// # Panics
+/// When `data` has not as many bytes as the shape says.
+pub fn write(path: &Path, kind: NumberKind, shape: &[usize], data: &[u8]) -> Result<(), DataError> {
+    assert_eq!(
+        shape.iter().product::<usize>() * kind.size(),
+        data.len(),
+        "as many as the shape says"
+    );
+    put(path, &header(kind, shape), data).map_err(|error| DataError::io(path, error))
+}
+
+fn put(path: &Path, header: &[u8], data: &[u8]) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    file.write_all(header)?;
+    file.write_all(data)?;
+    file.flush()
+}
+
+fn header(kind: NumberKind, shape: &[usize]) -> Vec<u8> {
+    let sides: Vec<String> = shape.iter().map(usize::to_string).collect();
+    // A tuple of one has a comma.
+    let comma = if sides.len() == 1 { "," } else { "" };
+    let sides = format!("({}{comma})", sides.join(", "));
+    let mut text =
+        format!("{{'descr': '{}', 'fortran_order': False, 'shape': {sides}, }}", kind.word());
+    let start = MAGIC.len() + 4;
+    let whole = (start + text.len() + 1).next_multiple_of(ALIGNMENT);
+    text.push_str(&" ".repeat(whole - start - text.len() - 1));
+    text.push('\n');
+    let length = u16::try_from(text.len()).expect("a few sides");
+    [&MAGIC[..], &[1, 0], &length.to_le_bytes(), text.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn open(bytes: &[u8]) -> Result<NpyArray, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), bytes).unwrap();
+        NpyArray::open(file.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_array_comes_back_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let numbers = [1.5_f32, -2.0, 0.25, 3e9, 0.0, 7.0];
+        let data: Vec<u8> = numbers.iter().flat_map(|it| it.to_le_bytes()).collect();
+        write(&path, NumberKind::F32, &[2, 3], &data).unwrap();
+        assert_eq!(fs::read(&path).unwrap().len() % ALIGNMENT, data.len());
+        let array = NpyArray::open(&path).unwrap();
+        assert_eq!((array.shape(), array.floats().unwrap()), (&[2, 3][..], numbers.to_vec()));
+        assert!(array.integers().is_none() && array.bytes().is_none());
+        for shape in [vec![4], vec![], vec![2, 2, 1]] {
+            let data = vec![9; shape.iter().product()];
+            write(&path, NumberKind::U8, &shape, &data).unwrap();
+            let array = NpyArray::open(&path).unwrap();
+            assert_eq!((array.shape(), array.integers().unwrap().len()), (&*shape, data.len()));
+        }
+    }
+
+    /// The bytes that `numpy.save` of version 2 wrote for `numpy.array([[1, 2, 3]], dtype="<i8")`.
+    #[test]
+    fn what_numpy_wrote_is_read_and_written_again_byte_for_byte() {
+        let mut bytes =
+            b"\x93NUMPY\x01\x00v\x00{'descr': '<i8', 'fortran_order': False, 'shape': (1, 3), }"
+                .to_vec();
+        bytes.resize(127, b' ');
+        bytes.push(b'\n');
+        bytes.extend([1_i64, 2, 3].iter().flat_map(|it| it.to_le_bytes()));
+        let array = open(&bytes).unwrap();
+        assert_eq!((array.shape(), array.integers()), (&[1, 3][..], Some(vec![1, 2, 3])));
+        assert_eq!([header(NumberKind::I64, &[1, 3]), array.data.to_vec()].concat(), bytes);
+    }
+
+    #[test]
+    fn what_is_no_such_array_is_an_error_that_says_why() {
+        let of = |header: &str, data: &[u8]| {
+            let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+            [&MAGIC[..], &[1, 0], &length, header.as_bytes(), data].concat()
+        };
+        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }";
+        assert!(open(&of(text, &[0; 8])).is_ok());
+        for (bytes, said) in [
+            (of(text, &[0; 7]), "7 bytes of data, which is not float32 [2]"),
+            (of(&text.replace("False", "True"), &[0; 8]), "Fortran order"),
+            (of(&text.replace("<f4", ">f4"), &[0; 8]), "its numbers are `>f4`"),
+            (of(&text.replace("<f4", "<f2"), &[0; 8]), "float64, little-endian"),
+            (of(&text.replace("(2,)", "(2, x)"), &[0; 8]), "its header is"),
+            (of(&text.replace("(2,)", "(4294967296, 4294967296)"), &[0; 8]), "8 bytes of data"),
+            (of("{'descr': [('a', '<f4')], 'shape': (2,)}", &[]), "records"),
+            (b"\x93NUMPY".to_vec(), "ends in its header"),
+            (b"\x93NUMPY\x09\x00\x00\x00".to_vec(), "version 9"),
+            (b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec(), "claims"),
+            (b"accuracy,0.5\n".to_vec(), "not a file of NumPy"),
+        ] {
+            let error = open(&bytes).unwrap_err();
+            assert!(error.contains(said), "{said}: {error}");
+        }
+    }
+}
