@@ -1,13 +1,15 @@
 //! Any other way to start workers: a line of shell with places to fill in. A worker that pulls its work needs no status
 //! and no dependencies from whoever starts it, so a line is enough for PBS, LSF, SGE, HTCondor, Kubernetes and ssh.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::call::call;
-use super::engine::{Engine, JobCounts, Order, Which, job_name};
+use super::engine::{DRIVER, Engine, JobCounts, Order, Which, job_name};
+use super::script;
 use crate::config::{Diagnostic, Keys, Noted};
-use crate::system::as_typed;
+use crate::system::{self, as_typed};
 
 /// What a line may have in braces. A test shows each in docs/clusters.md.
 const PLACES: &[&str] = &[
@@ -70,6 +72,12 @@ pub(super) fn read(keys: &mut Keys) -> Result<Box<dyn Engine>, Noted> {
         let problem = wrong("there are no hosts for `{host}`", "add `hosts = [\"node1\"]`");
         return Err(keys.problem(problem));
     }
+    if let Some(node) = keys.node("hosts").filter(|_| !names_in(&submit).any(|it| it == "host")) {
+        let problem = Diagnostic::at(node.span, "`submit` has no place for `hosts`", "not used");
+        return Err(keys.problem(
+            problem.help("put `{host}` where the name of a machine goes, or leave out `hosts`"),
+        ));
+    }
     let next = AtomicUsize::new(0);
     Ok(Box::new(ShellLine { submit, count: count?, cancel: cancel?, hosts, next }))
 }
@@ -91,7 +99,8 @@ fn line(keys: &mut Keys, key: &'static str, places: &[&str]) -> Result<Option<St
 /// What stands in braces, and is no variable of the shell.
 fn names_in(line: &str) -> impl Iterator<Item = &str> {
     let is_name = |name: &str| {
-        !name.is_empty() && name.chars().all(|it| it.is_ascii_lowercase() || it == '_')
+        name.starts_with(|it: char| it.is_ascii_alphabetic())
+            && name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_')
     };
     line.match_indices('{').filter_map(move |(at, _)| {
         let name = line[at + 1..].split('}').next()?;
@@ -140,48 +149,46 @@ impl ShellLine {
         self.hosts.iter().filter(|host| !is_excluded(host)).collect()
     }
 
-    /// The lines that start the workers of an order.
-    fn lines(&self, order: &Order) -> Vec<String> {
-        match self.is_for_all() {
-            true => vec![self.line(order, None)],
-            false => (0..order.at_once)
-                .map(|_| self.line(order, Some(&new_life(&order.class.name))))
-                .collect(),
-        }
+    /// The file with the script that becomes a worker of an order: on the file system that all share, so that the line
+    /// needs no more than its name, in whatever quotes.
+    fn script(&self, order: &Order) -> (PathBuf, String) {
+        let cpus = order.class.has.cpus;
+        // A driver computes nothing, and hands on what it is told to its workers.
+        let of_the_class = (cpus > 0 && order.is_for_workers()).then_some(cpus);
+        let threads = order.threads.map(u32::from).or(of_the_class);
+        let life = match self.is_for_all() {
+            true => format!("\"{}-$(uname -n)-$$\"", order.id),
+            false => order.id.clone(),
+        };
+        let threads = threads.map(|count| count.to_string());
+        let text = format!("#!/bin/sh\n{}", script::lines(order, &life, threads.as_deref()));
+        (order.logs.join(format!("{}.sh", order.id)), text)
     }
 
-    /// The line that starts a worker, or all.
-    fn line(&self, order: &Order, life: Option<&str>) -> String {
-        let Order { class, lives, at_once, setup, folder, logs, work, run, .. } = order;
+    /// The line that starts the workers of an order.
+    fn line(&self, order: &Order) -> String {
+        let Order { class, lives, at_once, folder, logs, run, id, .. } = order;
         let (name, has) = (order.name(), class.has);
-        let mut work = work.clone();
-        if has.cpus > 0 {
-            work.extend(["--threads".into(), has.cpus.to_string()]);
-        }
-        if let Some(life) = life.filter(|_| order.is_for_workers()) {
-            work.extend(["--life".into(), life.to_owned()]);
-        }
-        let mut command = as_typed(&work);
-        if !setup.is_empty() {
-            // The same shell, so that what it sets up is there.
-            let script = format!("{}\nexec {command}", setup.join("\n"));
-            command = as_typed(&["sh".into(), "-c".into(), script]);
-        }
-        let log = life.unwrap_or(&name);
-        let path = |path: &std::path::Path| as_typed(&[path.display().to_string()]);
+        let log = match (order.is_for_workers(), self.is_for_all()) {
+            (true, false) => id.clone(),
+            (true, true) => name.clone(),
+            // No class has a dot in its name.
+            (false, _) => format!("{DRIVER}.{id}"),
+        };
+        let path = |path: &Path| as_typed(&[path.display().to_string()]);
         let hosts = self.hosts_for(order);
         let host = match hosts.len() {
             0 => String::new(),
             count => hosts[self.next.fetch_add(1, Ordering::Relaxed) % count].clone(),
         };
         let values = [
-            ("work", command),
-            ("name", name.clone()),
+            ("work", format!("/bin/sh {}", path(&self.script(order).0))),
+            ("name", name),
             ("run", run.clone()),
             ("class", class.name.clone()),
             ("lives", lives.to_string()),
             ("at_once", at_once.to_string()),
-            ("life", life.unwrap_or_default().to_owned()),
+            ("life", id.clone()),
             ("host", host),
             ("cpus", has.cpus.max(1).to_string()),
             ("gpus", has.gpus.to_string()),
@@ -198,25 +205,17 @@ impl ShellLine {
     /// The lines of `template` for these jobs.
     fn naming(template: &str, names: &[String]) -> Vec<String> {
         let of = |name: &String| {
-            let rest = name.strip_prefix("runner-").unwrap_or(name);
-            let (run, class) = rest.split_once('-').unwrap_or((rest, ""));
-            debug_assert_eq!(&job_name(run, class), name);
+            // Neither an id nor a digest has a dash in it.
+            let mut parts = name.splitn(4, '-').skip(1);
+            let mut part = || parts.next().unwrap_or_default();
+            let (run, store, class) = (part(), part(), part());
+            debug_assert_eq!(&job_name(&format!("{run}-{store}"), class), name);
             let values =
                 [("name", name.clone()), ("run", run.to_owned()), ("class", class.to_owned())];
             filled(template, &values)
         };
         names.iter().map(of).collect()
     }
-}
-
-/// A name for a worker of a class, unlike all others.
-pub fn new_life(class: &str) -> String {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let seed = format!("{}/{}/{count}", crate::store::mark(), now.as_nanos());
-    format!("{class}-{}", &blake3::hash(seed.as_bytes()).to_hex()[..12])
 }
 
 fn shell(line: &str, folder: Option<&std::path::Path>) -> Result<String, String> {
@@ -230,27 +229,42 @@ fn shell(line: &str, folder: Option<&std::path::Path>) -> Result<String, String>
 
 impl Engine for ShellLine {
     fn typed(&self, order: &Order) -> String {
-        let lines = self.lines(order);
-        let more = match lines.len() {
-            0 | 1 => String::new(),
-            count => format!("# and {} more like it, each with a `--life` of its own\n", count - 1),
+        let ((script, text), line) = (self.script(order), self.line(order));
+        let more = match (self.is_for_all(), order.at_once) {
+            (true, _) | (false, 0 | 1) => String::new(),
+            (false, count) => {
+                format!("# and {} more like it, each with a script of its own\n", count - 1)
+            }
         };
-        lines.first().map(|line| format!("{line}\n")).unwrap_or_default() + &more
+        format!("{line}\n{more}# {}:\n{text}", script.display())
     }
 
     fn submit(&self, order: &Order) -> Result<(), String> {
         if !self.hosts.is_empty() && self.hosts_for(order).is_empty() {
             return Err(NO_HOST.to_owned());
         }
-        self.lines(order).iter().try_for_each(|line| shell(line, Some(&order.folder)).map(|_| ()))
+        let (script, text) = self.script(order);
+        system::write_file(&script, text.as_bytes())
+            .map_err(|error| format!("`{}` cannot be written: {error}", script.display()))?;
+        shell(&self.line(order), Some(&order.folder)).map(|_| ())
+    }
+
+    fn can_be_asked(&self) -> bool {
+        self.count.is_some()
     }
 
     fn look(&self, names: &[String]) -> Result<Option<Vec<JobCounts>>, String> {
         let Some(line) = &self.count else { return Ok(None) };
         let count = |line: &String| -> Result<JobCounts, String> {
             let said = shell(line, None)?;
-            let number = said.split_whitespace().next().and_then(|word| word.parse().ok());
-            let running = number.ok_or_else(|| format!("`{line}` printed no number: {said}"))?;
+            // Warnings may stand before it.
+            let last = said.lines().rfind(|line| !line.trim().is_empty());
+            let number = last.and_then(|line| line.trim().parse().ok());
+            let running = number.ok_or_else(|| {
+                format!(
+                    "the last line that `{line}` prints must be a number, and it prints: {said}"
+                )
+            })?;
             Ok(JobCounts { running, ..JobCounts::default() })
         };
         Self::naming(line, names).iter().map(count).collect::<Result<_, String>>().map(Some)
@@ -258,12 +272,21 @@ impl Engine for ShellLine {
 
     fn cancel(&self, names: &[String], reach: Which) -> Result<(), String> {
         match (reach, &self.cancel) {
-            (Which::All, Some(cancel)) => Self::naming(cancel, names)
-                .iter()
-                .try_for_each(|line| shell(line, None).map(|_| ())),
+            (Which::All, Some(cancel)) => {
+                // Some fail where there is nothing to end: then there may be something of the next class.
+                let ended = Self::naming(cancel, names).into_iter().map(|line| shell(&line, None));
+                ended.filter_map(Result::err).reduce(|first, _| first).map_or(Ok(()), Err)
+            }
             // It may not tell those that wait from those that work.
             (Which::Pending, _) | (_, None) => Ok(()),
         }
+    }
+
+    fn ignores(&self, has: &dyn Fn(&str) -> bool) -> Option<(&'static str, String)> {
+        let is_there = |place: &str| names_in(&self.submit).any(|it| it == place);
+        // What a worker has decides which stages it builds, whether the line says it or not.
+        let key = ["options", "lives"].into_iter().find(|key| has(key) && !is_there(key))?;
+        Some((key, format!("put `{{{key}}}` into `submit`, or leave out `{key}`")))
     }
 
     fn can_exclude(&self) -> bool {

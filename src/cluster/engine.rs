@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::classes::WorkerClass;
 
@@ -10,6 +11,11 @@ use super::classes::WorkerClass;
 pub struct Order {
     /// The run's id.
     pub run: String,
+    /// [`SharedRun::label`](crate::store::SharedRun::label) of the run.
+    pub label: String,
+    /// What the order is called, unlike all others: what begins the names of its workers, where the queue has no
+    /// names for them.
+    pub id: String,
     /// What is asked for.
     pub class: WorkerClass,
     /// How many workers are to follow each other in all.
@@ -24,6 +30,8 @@ pub struct Order {
     pub folder: PathBuf,
     /// A folder for what they print, an absolute path that is there.
     pub logs: PathBuf,
+    /// How many threads each has, where the user said so.
+    pub threads: Option<u16>,
     /// The command, but for the `--threads` of what computes and the `--life` of a worker, which differ.
     pub work: Vec<String>,
 }
@@ -41,7 +49,21 @@ impl Order {
         };
         let mut work = self.work.clone();
         work.extend(["--class".to_owned(), class.name.clone()]);
-        Self { class: class.clone(), lives, at_once: at_once.min(lives), work, ..self.clone() }
+        let (class, at_once) = (class.clone(), at_once.min(lives));
+        let id = new_life(&class.name);
+        Self { class, id, lives, at_once, work, ..self.clone() }
+    }
+
+    /// An order for each time that the queue must be asked: once, or for every worker by itself.
+    pub fn parts(self, engine: &dyn Engine) -> Vec<Self> {
+        if engine.replaces() {
+            return vec![self];
+        }
+        let part = |_| {
+            let id = new_life(&self.class.name);
+            Self { id, lives: 1, at_once: 1, ..self.clone() }
+        };
+        (0..self.at_once).map(part).collect()
     }
 
     /// Whether workers are asked for, and not a driver.
@@ -51,13 +73,24 @@ impl Order {
 
     /// The name of these jobs, the same for all that are started for a class of a run.
     pub fn name(&self) -> String {
-        job_name(&self.run, &self.class.name)
+        job_name(&self.label, &self.class.name)
     }
 }
 
-/// What the jobs of a class of a run are called.
-pub fn job_name(run: &str, class: &str) -> String {
-    format!("runner-{run}-{class}")
+/// What the jobs of a class of the run with this [label](crate::store::SharedRun::label) are called. A queue has one
+/// list of names for everyone, and others may have the same run in stores of their own.
+pub fn job_name(label: &str, class: &str) -> String {
+    format!("runner-{label}-{class}")
+}
+
+/// A name for a worker of a class, unlike all others.
+pub fn new_life(class: &str) -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let seed = format!("{}/{}/{count}", crate::store::mark(), now.as_nanos());
+    format!("{class}-{}", &blake3::hash(seed.as_bytes()).to_hex()[..12])
 }
 
 /// What a queue has under a name.
@@ -94,13 +127,18 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// What the queue said.
     fn submit(&self, order: &Order) -> Result<(), String>;
 
-    /// What the queue has under each of these names; nothing of a queue that cannot be asked.
+    /// What the queue has of this user's under each of these names; nothing of a queue that cannot be asked.
     ///
     /// # Errors
     /// Why it does not answer.
     fn look(&self, names: &[String]) -> Result<Option<Vec<JobCounts>>, String>;
 
-    /// Ends jobs of these names; of a queue that cannot, none. Workers end by themselves as well, so this only spares
+    /// Whether the queue can be asked what it has.
+    fn can_be_asked(&self) -> bool {
+        true
+    }
+
+    /// Ends this user's jobs of these names; of a queue that cannot, none. Workers end by themselves as well, so this only spares
     /// the queue what would end in a moment.
     ///
     /// # Errors
@@ -109,6 +147,16 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// How many lives an order may have at most, if the queue says.
     fn most_lives(&self) -> Option<u32> {
+        None
+    }
+
+    /// Why an option of a class cannot be handed on to the queue, if so.
+    fn refuses(&self, _option: &str) -> Option<String> {
+        None
+    }
+
+    /// A key of a class that says nothing to the queue, of those that it `has`, and why.
+    fn ignores(&self, _has: &dyn Fn(&str) -> bool) -> Option<(&'static str, String)> {
         None
     }
 

@@ -9,14 +9,15 @@ mod classes;
 mod command;
 mod engine;
 mod pool;
+mod script;
 mod site;
 mod slurm;
 mod widths;
 
+pub use call::give_up_calls;
 pub use classes::{IDLE, WorkerClass};
-pub use command::new_life;
-pub use engine::{Engine, JobCounts, Order, Which, job_name};
-pub use pool::{Closed, WorkerPool};
+pub use engine::{Engine, JobCounts, Order, Which, job_name, new_life};
+pub use pool::{Closed, WorkerPool, names_of};
 pub use site::Site;
 pub use widths::{Width, widths};
 

@@ -28,11 +28,13 @@ pub struct Site {
     pub driver: WorkerClass,
     /// The text of the file.
     pub text: String,
+    /// What the file is called in messages.
+    pub name: String,
 }
 
 /// Where the file of a site of this name may be.
 fn places(store: &Path, name: &str) -> Vec<PathBuf> {
-    let file = format!("{name}.toml");
+    let file = format!("{}.toml", name.strip_suffix(".toml").unwrap_or(name));
     let home = crate::system::at_home(&Path::new("~/.config/runner").join(&file));
     vec![store.join(&file), home]
 }
@@ -65,11 +67,19 @@ impl Site {
             return Self::parse("slurm without a file", SLURM);
         }
         let looked: Vec<String> = places.iter().map(|it| format!("`{}`", it.display())).collect();
-        let problem = Diagnostic::general(format!(
+        let mut problem = Diagnostic::general(format!(
             "there is no site `{name}`: neither {} is there",
             looked.join(" nor ")
         ))
         .help("write one of them, as docs/clusters.md shows; `--on slurm` needs none");
+        let mut known = vec!["slurm".to_owned()];
+        for place in &places {
+            let files = place.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+            let files = files.into_iter().flatten().flatten().map(|it| it.path());
+            let files = files.filter(|it| it.extension().is_some_and(|ending| ending == "toml"));
+            known.extend(files.filter_map(|it| Some(it.file_stem()?.to_str()?.to_owned())));
+        }
+        problem.help.extend(suggest(name, known.iter().map(String::as_str)));
         Err(Box::new(Report::new(format!("--on {name}"), Sources::default(), vec![problem])))
     }
 
@@ -97,7 +107,7 @@ impl Site {
         };
         let Value::Table(table) = &root.value else { unreachable!("a TOML document is a table") };
         let mut keys = Keys::new(table, root.span);
-        let site = read(&mut keys, text);
+        let site = read(&mut keys, text, name);
         let problems = keys.finish().problems;
         match site {
             Ok(site) if problems.is_empty() => Ok(site),
@@ -111,7 +121,7 @@ impl Site {
     }
 }
 
-fn read(keys: &mut Keys, text: String) -> Result<Site, Noted> {
+fn read(keys: &mut Keys, text: String, name: &str) -> Result<Site, Noted> {
     keys.about(&[
         ("engine", "the kind of queue"),
         (
@@ -123,6 +133,7 @@ fn read(keys: &mut Keys, text: String) -> Result<Site, Noted> {
         ("driver", "what the job of `--detach` gets"),
     ]);
     let engine = engine(keys);
+    let queue = engine.as_ref().ok().map(|it| it.as_ref());
     let backend = keys.string("backend").optional();
     let setup = keys.strings("setup").or(Vec::new());
     let classes = keys.words("workers", |keys, name, node| {
@@ -137,9 +148,9 @@ fn read(keys: &mut Keys, text: String) -> Result<Site, Noted> {
             let found = format!("found {}", node.value.type_name());
             return Err(keys.problem(Diagnostic::at(node.span, message, found)));
         };
-        keys.descend(name, table, node.span, |keys| class(keys, name))
+        keys.descend(name, table, node.span, |keys| class(keys, name, queue))
     });
-    let driver = keys.optional_nested(DRIVER, |keys| class(keys, DRIVER));
+    let driver = keys.optional_nested(DRIVER, |keys| class(keys, DRIVER, queue));
     let classes: Vec<WorkerClass> = classes?.into_iter().map(|(_, class)| class).collect();
     if classes.is_empty() && !keys.is_describing() {
         let problem = Diagnostic::general("a site has at least one class of workers");
@@ -148,7 +159,8 @@ fn read(keys: &mut Keys, text: String) -> Result<Site, Noted> {
     let driver =
         driver?.unwrap_or_else(|| WorkerClass { lives: 8, ..WorkerClass::plain(DRIVER, 0) });
     let driver = WorkerClass { at_once: 1, ..driver };
-    Ok(Site { engine: engine?, backend: backend?, setup: setup?, classes, driver, text })
+    let (backend, setup, name) = (backend?, setup?, name.to_owned());
+    Ok(Site { engine: engine?, backend, setup, classes, driver, text, name })
 }
 
 fn engine(keys: &mut Keys) -> Result<Box<dyn Engine>, Noted> {
@@ -175,7 +187,7 @@ fn engine(keys: &mut Keys) -> Result<Box<dyn Engine>, Noted> {
     }
 }
 
-fn class(keys: &mut Keys, name: &str) -> Result<WorkerClass, Noted> {
+fn class(keys: &mut Keys, name: &str, queue: Option<&dyn Engine>) -> Result<WorkerClass, Noted> {
     keys.about(&[
         ("options", "options for the queue, as they are"),
         ("cpus", "processors of a worker"),
@@ -191,12 +203,14 @@ fn class(keys: &mut Keys, name: &str) -> Result<WorkerClass, Noted> {
         ),
     ]);
     let plain = WorkerClass::plain(name, 0);
-    let options = keys.strings("options").or(Vec::new());
+    let options = options(keys, queue);
     let cpus = keys.count("cpus", 1..=4096).optional();
     let memory = keys.string("memory");
     let memory = memory.such_that(amount::MEMORY, |it| amount::memory(it).is_some()).optional();
     let gpus = keys.count("gpus", 0..=64).or(0_usize);
-    let time = of_time(keys, "time");
+    let time = keys.string("time");
+    let holds = |it: &String| amount::time(it).is_some_and(|time| !time.is_zero());
+    let time = time.such_that(format!("{}, and more than 0", amount::TIME), holds).optional();
     let is_driver = name == DRIVER;
     let at_once = match is_driver {
         true => Ok(1),
@@ -204,7 +218,7 @@ fn class(keys: &mut Keys, name: &str) -> Result<WorkerClass, Noted> {
     };
     let lives =
         keys.count("lives", 1..=1_000_000).or(if is_driver { 8 } else { plain.lives as usize });
-    let idle = if is_driver { Ok(None) } else { of_time(keys, "idle") };
+    let idle = if is_driver { Ok(None) } else { idle(keys) };
     let tasks = if is_driver { Ok(None) } else { keys.count("tasks", 1..=1_000_000).optional() };
     let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Ok(WorkerClass {
@@ -214,7 +228,7 @@ fn class(keys: &mut Keys, name: &str) -> Result<WorkerClass, Noted> {
             gpus: small(gpus?),
             cpus: small(cpus?.unwrap_or(0)),
             memory: memory?.and_then(|it| amount::memory(&it)).unwrap_or(0),
-            time: time?.unwrap_or_default(),
+            time: time?.and_then(|it| amount::time(&it)).unwrap_or_default(),
         },
         at_once: small(at_once?),
         lives: small(lives?),
@@ -223,7 +237,33 @@ fn class(keys: &mut Keys, name: &str) -> Result<WorkerClass, Noted> {
     })
 }
 
-fn of_time(keys: &mut Keys, key: &'static str) -> Result<Option<Duration>, Noted> {
-    let time = keys.string(key).such_that(amount::TIME, |it| amount::time(it).is_some());
+fn idle(keys: &mut Keys) -> Result<Option<Duration>, Noted> {
+    let time = keys.string("idle").such_that(amount::TIME, |it| amount::time(it).is_some());
     Ok(time.optional()?.and_then(|it| amount::time(&it)))
+}
+
+/// Options that the queue takes as they are.
+fn options(keys: &mut Keys, queue: Option<&dyn Engine>) -> Result<Vec<String>, Noted> {
+    let options = keys.strings("options").or(Vec::new())?;
+    let Some(queue) = queue.filter(|_| !keys.is_describing()) else { return Ok(options) };
+    let at = |keys: &mut Keys, key| keys.node(key).map_or(keys.span(), |node| node.span);
+    // What follows a line break would be a line of a script.
+    let broken = options.iter().any(|it| it.contains(char::is_control));
+    if broken {
+        let problem =
+            Diagnostic::at(at(keys, "options"), "an option has a line break", "found one");
+        return Err(
+            keys.problem(problem.help("write each option as a text of its own, in one line"))
+        );
+    }
+    if let Some(why) = options.iter().find_map(|it| queue.refuses(it)) {
+        let problem = Diagnostic::at(at(keys, "options"), why, "this option");
+        return Err(keys.problem(problem));
+    }
+    if let Some((key, help)) = queue.ignores(&|key| keys.has(key)) {
+        let message = format!("`submit` has no place for `{key}`");
+        let problem = Diagnostic::at(at(keys, key), message, "not used").help(help);
+        return Err(keys.problem(problem));
+    }
+    Ok(options)
 }

@@ -6,15 +6,34 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::call::call;
-use super::engine::{Engine, JobCounts, Order, Which};
+use super::engine::{DRIVER, Engine, JobCounts, Order, Which};
+use super::script;
 use crate::config::{Keys, Noted};
-use crate::system::as_typed;
 
 /// How long before the end of its time a worker is told.
 const NOTICE: Duration = Duration::from_secs(120);
 
 /// Reasons for waiting that pass by themselves.
 const USUAL: &[&str] = &["Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "None"];
+
+/// Options that every order has: with others its workers would not be found.
+const SET_HERE: &[&str] = &[
+    "--job-name",
+    "-J",
+    "--array",
+    "-a",
+    "--output",
+    "-o",
+    "--signal",
+    "--clusters",
+    "-M",
+    "--chdir",
+    "-D",
+    "--open-mode",
+];
+
+/// What to say of an option that chooses clusters.
+const NO_CLUSTERS: &str = "`--clusters` would send the workers where nothing else looks: set `SLURM_CLUSTERS` in the environment, which counts for all";
 
 /// A cluster with Slurm.
 #[derive(Debug, Default)]
@@ -30,32 +49,54 @@ pub(super) fn read(_keys: &mut Keys) -> Result<Box<dyn Engine>, Noted> {
 
 impl Engine for Slurm {
     fn typed(&self, order: &Order) -> String {
-        format!("sbatch --parsable <<'EOF'\n{}EOF\n", script(order))
+        format!("sbatch --parsable <<'EOF'\n{}EOF\n", job(order))
     }
 
     fn submit(&self, order: &Order) -> Result<(), String> {
         let mut sbatch = Command::new("sbatch");
         sbatch.arg("--parsable");
-        call(sbatch, &script(order)).map(|_| ())
+        call(sbatch, &job(order)).map(|_| ())
     }
 
     fn look(&self, names: &[String]) -> Result<Option<Vec<JobCounts>>, String> {
         let mut squeue = Command::new("squeue");
         squeue.args(["--noheader", "--array", "--format=%j|%T|%r|%i", "--name", &names.join(",")]);
+        squeue.args(of_this_user());
         call(squeue, "").map(|text| Some(queues(names, &text)))
     }
 
     fn cancel(&self, names: &[String], reach: Which) -> Result<(), String> {
+        let mut failed = None;
         for name in names {
             let mut scancel = Command::new("scancel");
-            scancel.args(["--quiet", "--name", name]);
+            scancel.args(["--quiet", "--name", name]).args(of_this_user());
             match reach {
                 Which::Pending => drop(scancel.arg("--state=PENDING")),
                 Which::All => {}
             }
-            call(scancel, "")?;
+            failed = failed.or(call(scancel, "").err());
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn refuses(&self, option: &str) -> Option<String> {
+        let mut names =
+            option.split_whitespace().map(|word| word.split('=').next().unwrap_or(word));
+        let name = names.find(|name| {
+            SET_HERE.iter().any(|it| match name.starts_with("--") {
+                // Slurm takes the beginning of a name for it.
+                true => name.len() > 4 && it.starts_with(name),
+                false => it.len() == 2 && name.starts_with(it),
+            })
+        })?;
+        Some(match name {
+            name if name.starts_with("-M") || "--clusters".starts_with(name) => {
+                NO_CLUSTERS.to_owned()
+            }
+            name => {
+                format!("`{name}` is set by runner, which finds its workers by it: leave it out")
+            }
+        })
     }
 
     fn most_lives(&self) -> Option<u32> {
@@ -75,10 +116,42 @@ impl Engine for Slurm {
     }
 }
 
+/// Has Slurm's programs see what this user has, and nothing of others.
+fn of_this_user() -> Option<String> {
+    #[cfg(unix)]
+    {
+        // SAFETY: it has no conditions and cannot fail.
+        Some(format!("--user={}", unsafe { libc::getuid() }))
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// The options of a class, without the machines that they exclude, which are returned beside them: only the last list
+/// of an order counts.
+fn without_excluded(options: &[String]) -> (Vec<String>, Vec<String>) {
+    let mut excluded = Vec::new();
+    let mut rest = Vec::new();
+    for option in options {
+        let words = option.split_whitespace();
+        let (out, left): (Vec<&str>, Vec<&str>) =
+            words.partition(|word| word.starts_with("--exclude=") && !word.contains(['"', '\'']));
+        excluded.extend(out.iter().map(|word| word["--exclude=".len()..].to_owned()));
+        match out.is_empty() {
+            true => rest.push(option.clone()),
+            false if left.is_empty() => {}
+            false => rest.push(left.join(" ")),
+        }
+    }
+    (rest, excluded)
+}
+
 /// The script of an order.
-fn script(order: &Order) -> String {
-    let Order { class, lives, at_once, exclude, setup, folder, logs, work, .. } = order;
+fn job(order: &Order) -> String {
+    let Order { class, lives, at_once, exclude, folder, logs, .. } = order;
     let has = class.has;
+    let (class_options, mut excluded) = without_excluded(&class.options);
+    excluded.extend(exclude.iter().cloned());
     let mut options = vec![
         format!("--job-name={}", order.name()),
         format!("--array=1-{lives}%{at_once}"),
@@ -103,32 +176,31 @@ fn script(order: &Order) -> String {
     // To the script alone, which by then is the worker.
     options.push(format!("--signal=B:TERM@{}", notice.as_secs().max(1)));
     let literal = |path: &std::path::Path| path.display().to_string().replace('%', "%%");
-    options.push(format!("--output={}/%A_%a.log", literal(logs)));
+    // No class has a dot in its name.
+    let whose = if order.is_for_workers() { String::new() } else { format!("{DRIVER}.") };
+    options.push(format!("--output={}/{whose}%A_%a.log", literal(logs)));
     options.push(format!("--chdir={}", folder.display()));
-    if !exclude.is_empty() {
-        options.push(format!("--exclude={}", exclude.join(",")));
+    if !excluded.is_empty() {
+        options.push(format!("--exclude={}", excluded.join(",")));
     }
     let mut text = String::from("#!/bin/bash\n");
     for option in &options {
         text += &format!("#SBATCH {}\n", quoted(option));
     }
     // These are written as a line of a script takes them.
-    for option in &class.options {
+    for option in &class_options {
         text += &format!("#SBATCH {option}\n");
     }
     if has.gpus == 0 {
         // Where no cgroup hides them, a job without GPUs sees all.
         text += "export CUDA_VISIBLE_DEVICES=\n";
     }
-    for line in setup {
-        text += &format!("{line}\n");
-    }
-    // `exec`, so that the signal reaches the worker. Processors of the machine that are not the job's are others'.
-    let life = match order.is_for_workers() {
-        true => " --life \"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}\"",
-        false => "",
-    };
-    text + &format!("exec {} --threads \"$SLURM_CPUS_ON_NODE\"{life}\n", as_typed(work))
+    let threads = order.threads.map(|count| count.to_string());
+    // Processors of the machine that are not the job's are others'. A driver computes nothing, and hands on what it is
+    // told to its workers.
+    let of_the_job = order.is_for_workers().then_some("\"$SLURM_CPUS_ON_NODE\"");
+    let life = "\"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}\"";
+    text + &script::lines(order, life, threads.as_deref().or(of_the_job))
 }
 
 /// An option as a line of a script takes it.
@@ -200,6 +272,8 @@ mod tests {
     fn order(class: WorkerClass) -> Order {
         Order {
             run: "3f2a91c0".into(),
+            label: "3f2a91c0-77d01c5e".into(),
+            id: "gpu-0123456789ab".into(),
             class,
             lives: 64,
             at_once: 8,
@@ -207,6 +281,7 @@ mod tests {
             setup: Vec::new(),
             folder: "/shared/project".into(),
             logs: "/shared/project/.runner/runs/3f2a91c0/lives".into(),
+            threads: None,
             work: ["/opt/runner", "work", "3f2a91c0"].map(str::to_owned).into(),
         }
     }
@@ -229,9 +304,9 @@ mod tests {
             folder: "/shared/my project".into(),
             ..order(class)
         };
-        insta::assert_snapshot!(script(&order), @r##"
+        insta::assert_snapshot!(job(&order), @r##"
         #!/bin/bash
-        #SBATCH --job-name=runner-3f2a91c0-gpu
+        #SBATCH --job-name=runner-3f2a91c0-77d01c5e-gpu
         #SBATCH --array=1-64%8
         #SBATCH --requeue
         #SBATCH --open-mode=append
@@ -246,14 +321,17 @@ mod tests {
         #SBATCH --chdir="/shared/my project"
         #SBATCH --exclude=node7,node9
         #SBATCH --partition=main --account=vision
+        runner_life="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+        trap ': > /shared/project/.runner/runs/3f2a91c0/lives/"$runner_life".ended' EXIT
         module load cuda/13.0
-        exec /opt/runner work 3f2a91c0 --threads "$SLURM_CPUS_ON_NODE" --life "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+        /opt/runner --version > /dev/null || exit
+        exec /opt/runner work 3f2a91c0 --threads "$SLURM_CPUS_ON_NODE" --life "$runner_life"
         "##);
     }
 
     #[test]
     fn what_a_class_leaves_open_is_left_to_slurm_and_gpus_of_others_are_hidden() {
-        let text = script(&order(WorkerClass::plain("cpu", 0)));
+        let text = job(&order(WorkerClass::plain("cpu", 0)));
         for left in ["--cpus-per-task", "--mem", "--time", "--gres", "--exclude"] {
             assert!(!text.contains(left), "{text}");
         }
@@ -261,10 +339,27 @@ mod tests {
         assert!(text.contains("export CUDA_VISIBLE_DEVICES=\n"), "{text}");
         let mut short = WorkerClass::plain("cpu", 0);
         short.has.time = Duration::from_secs(60);
-        let text = script(&order(short));
+        let text = job(&order(short));
         assert!(text.contains("--time=00:01:00\n#SBATCH --signal=B:TERM@20\n"), "{text}");
         let odd = Order { logs: "/a%b".into(), ..order(WorkerClass::plain("cpu", 0)) };
-        assert!(script(&odd).contains("--output=/a%%b/%A_%a.log\n"));
+        assert!(job(&odd).contains("--output=/a%%b/%A_%a.log\n"));
+    }
+
+    #[test]
+    fn options_that_runner_sets_are_refused_and_excluded_machines_add_up() {
+        let slurm = Slurm::default();
+        for option in
+            ["--job-name=mine", "-J mine", "--account=a --job-n=mine", "--array=1-2", "-M east"]
+        {
+            assert!(slurm.refuses(option).is_some(), "{option}");
+        }
+        for option in ["--partition=main --account=vision", "--mem=2G", "--cluster-constraint=a"] {
+            assert_eq!(slurm.refuses(option), None, "{option}");
+        }
+        let mut class = WorkerClass::plain("cpu", 0);
+        class.options = vec!["--exclude=node1 --qos=low".into()];
+        let text = job(&Order { exclude: vec!["node7".into()], ..order(class) });
+        assert!(text.contains("#SBATCH --exclude=node1,node7\n#SBATCH --qos=low\n"), "{text}");
     }
 
     /// What Slurm 22.05 printed.

@@ -11,15 +11,18 @@ use std::time::Duration;
 use super::Error;
 use super::rounds::Failures;
 use super::run::{Asked, execute, open_threads, reporter_of};
-use super::shared_run::{self, check_program, counted, id_of};
+use super::shared_run::{self, command, counted, id_of};
 use crate::cli::{BackendOption, FileArgs, OnOption, RunArgs, RunOptions};
-use crate::cluster::{Closed, Order, Site, WorkerClass, WorkerPool, widths};
+use crate::cluster::{
+    Closed, Order, Site, Which, WorkerClass, WorkerPool, give_up_calls, names_of, new_life, widths,
+};
 use crate::console;
 use crate::exec::{Event, Reporter, TaskShare};
 use crate::nn::dispatch;
 use crate::plan::print::to_toml;
 use crate::plan::resolve;
 use crate::plan::trials::{self, Trials};
+use crate::report::results;
 use crate::store::{RunRecord, SharedRun, Stop, Store};
 use crate::system::as_typed;
 
@@ -71,7 +74,8 @@ impl Drive<'_> {
         let site = Site::find(&options.store, name)?;
         let (run, store) = self.begin(&site)?;
         let logs = run.lives()?;
-        let order = order_of(&run.id, run.record.folder.clone(), &logs, options)?;
+        let of = (&*run.id, run.label());
+        let order = order_of(of, run.record.folder.clone(), &logs, options)?;
         if self.on.detach {
             return self.detach(&site, &run, order);
         }
@@ -100,29 +104,49 @@ impl Drive<'_> {
         let (trials, text) = self.trials_for(asked.as_deref())?;
         let id = id_of(&text);
         let backend = BackendOption { backend: asked.clone() };
-        let plan = super::run::plan(&trials, &RunOptions { backend, ..options.clone() })?;
+        let plan = super::run::plan(&trials, &RunOptions { backend, ..options.clone() });
+        let plan = plan.map_err(|error| match error {
+            Error::Missing(said) if options.backend.backend.is_none() && site.backend.is_some() => {
+                Error::Missing(format!("`backend` of {}: {said}", site.name))
+            }
+            error => error,
+        })?;
         widths(site, &plan, |_| true).map_err(no_room)?;
+        let pipeline = trials.trials[0].pipeline.name.clone();
+        // Workers would find that out once they have come.
+        results::prepare(&options.results, &pipeline)?;
         let store = Store::open(&*options.store)?;
         let folder = std::env::current_dir().map_err(|error| Error::Machine(error.to_string()))?;
-        let run = store.register_run(
-            &id,
-            &text,
-            &RunRecord {
-                pipeline: trials.trials[0].pipeline.name.clone(),
-                file: self.file.file.display().to_string(),
-                set: self.file.set.clone(),
-                folder,
-                program: shared_run::program()?,
-                runner: env!("CARGO_PKG_VERSION").to_owned(),
-                again: Some(self.again()),
-            },
-        )?;
-        check_program(&store, &run)?;
+        let record = RunRecord {
+            pipeline,
+            file: self.file.file.display().to_string(),
+            set: self.file.set.clone(),
+            folder,
+            program: shared_run::program()?,
+            runner: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let mut run = store.register_run(&id, &text, &record)?;
+        if let Some(how) = difference(&run, &record, asked.as_deref())? {
+            let here = "the same command then begins it here";
+            are_gone(&store, &run, &format!("was begun {how}"), here)?;
+            forget(&store, &run)?;
+            run = store.register_run(&id, &text, &record)?;
+            if let Some(how) = difference(&run, &record, asked.as_deref())? {
+                // Somebody else began it in the same moment.
+                let text = format!("run {id} was begun {how} just now");
+                return Err(Error::Missing(text));
+            }
+        }
         if let Some(asked) = asked {
             let settled = run.settle_backend(&asked)?;
             shared_run::check_backend(&store, &run, &settled, &asked)?;
         }
-        run.put_site(&site.text)?;
+        run.put_again(&self.again(&run.record.folder)?)?;
+        // Whoever asks for workers says where they come from.
+        if store.driver(&run)?.is_none() {
+            run.put_site(&site.text)?;
+        }
+        run.reopen()?;
         run.take_up()?;
         Ok((run, store))
     }
@@ -133,16 +157,15 @@ impl Drive<'_> {
         let class = site.driver.clone();
         let mut work = self.words();
         work[0] = program;
-        if let Some(backend) = &self.options.backend.backend {
-            work.extend(["--backend".into(), backend.clone()]);
-        }
         work.extend(order.work[3..].iter().cloned());
+        work.extend(self.backend_words());
         if self.options.retry_failed {
             work.push("--retry-failed".into());
         }
         let lives = class.lives.min(site.engine.most_lives().unwrap_or(u32::MAX));
         let setup = site.setup.clone();
-        let order = Order { lives, class, work, setup, ..order };
+        let id = new_life(&class.name);
+        let order = Order { id, lives, class, work, setup, ..order };
         site.engine.submit(&order).map_err(|said| {
             Error::Machine(format!(
                 "the queue took no order for a driver, as far as it says: {said}"
@@ -159,18 +182,31 @@ impl Drive<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The command that takes the run up again in this folder.
-    fn again(&self) -> Vec<String> {
+    /// The line of shell that takes the run of this `folder` up again, from anywhere.
+    fn again(&self, folder: &Path) -> Result<String, Error> {
         let (mut words, plain) = (self.words(), RunOptions::default());
+        let options = self.options;
         for (name, path, usual) in [
-            ("--store", &*self.options.store, &*plain.store),
-            ("--results", &*self.options.results, &*plain.results),
+            ("--store", &*options.store, &*plain.store),
+            ("--results", &*options.results, &*plain.results),
         ] {
             if path != usual {
-                words.extend([name.to_owned(), path.display().to_string()]);
+                words.extend([name.to_owned(), absolute(path)?.display().to_string()]);
             }
         }
-        words
+        words.extend(self::words(options));
+        if let Some(threads) = options.threads {
+            words.extend(["--threads".to_owned(), threads.to_string()]);
+        }
+        words.extend(self.backend_words());
+        let folder = as_typed(&[folder.display().to_string()]);
+        Ok(format!("cd {folder} && {}", as_typed(&words)))
+    }
+
+    /// The backend that the command line names, as it does so.
+    fn backend_words(&self) -> Vec<String> {
+        let backend = self.options.backend.backend.iter();
+        backend.flat_map(|it| ["--backend".to_owned(), it.clone()]).collect()
     }
 
     /// Looks on until everything is built, and writes the results.
@@ -186,7 +222,8 @@ impl Drive<'_> {
         listen(store, run, Arc::clone(&reporter), Arc::clone(&cancel))?;
         let say = |text: String| reporter.event(&Event::Workers { text });
         let order = Order { setup: site.setup.clone(), ..order };
-        let pool = WorkerPool::new((site, store, run), order, &say);
+        let jobs = self.options.jobs.into();
+        let pool = WorkerPool::new((site, store, run), order, jobs, &say);
         let is_over = AtomicBool::new(false);
         let closed: Mutex<Option<Result<Closed, crate::store::Error>>> = Mutex::new(None);
         let ran = thread::scope(|scope| {
@@ -200,6 +237,9 @@ impl Drive<'_> {
             let ran = self.look_on(&pool, store, run, (reporter.as_ref(), &cancel));
             if matches!(&ran, Ok(Some(ran)) if !ran.is_interrupted) {
                 pool.finish();
+            } else {
+                // Whoever asked this process to leave does not wait for a queue.
+                give_up_calls();
             }
             is_over.store(true, Ordering::SeqCst);
             let _ = tended.join();
@@ -209,7 +249,7 @@ impl Drive<'_> {
         match closed.expect("the pool was tended") {
             Ok(Closed::Useless(said)) => Err(Error::Machine(said)),
             Ok(Closed::Stopped) => {
-                let again = as_typed(&self.again());
+                let again = shared_run::again(store.root(), run);
                 console::say(format_args!(
                     "run {} was stopped; `{again}` takes it up again",
                     run.id
@@ -282,6 +322,62 @@ impl Drive<'_> {
     }
 }
 
+/// In what a run that is registered is another one than this process would begin.
+fn difference(
+    run: &SharedRun,
+    own: &RunRecord,
+    asked: Option<&str>,
+) -> Result<Option<String>, Error> {
+    let its = &run.record;
+    if its.folder != own.folder {
+        let (its, own) = (its.folder.display(), own.folder.display());
+        return Ok(Some(format!("in the folder `{its}`, and this is `{own}`")));
+    }
+    if its.program != own.program {
+        return Ok(Some(format!(
+            "by another program, runner {} with the digest {}, and this one has {}",
+            its.runner, its.program, own.program
+        )));
+    }
+    let settled = run.backend()?;
+    Ok(match (settled, asked) {
+        (Some(settled), Some(asked)) if settled != asked => {
+            Some(format!("for `{settled}`, and not for `{asked}`"))
+        }
+        _ => None,
+    })
+}
+
+/// That nobody is at `run`, which cannot go on as it is because it `is` so; `then` says what can be done once they are
+/// gone.
+///
+/// # Errors
+/// When somebody is: who, and how they are ended.
+fn are_gone(store: &Store, run: &SharedRun, is: &str, then: &str) -> Result<(), Error> {
+    let (workers, driver) = (store.workers(run)?.len(), store.driver(run)?);
+    let who = match (workers, driver) {
+        (0, None) => return Ok(()),
+        (0, Some(driver)) => format!("{} looks after it", driver.who),
+        (1, _) => "1 worker is at it".to_owned(),
+        (count, _) => format!("{} are at it", counted(count)),
+    };
+    let stop = command(store.root(), run, "stop", &[]);
+    Err(Error::Missing(format!("run {} {is}, and {who}: `{stop}` ends that, and {then}", run.id)))
+}
+
+/// Forgets a run, of which the queue may still have workers.
+fn forget(store: &Store, run: &SharedRun) -> Result<(), Error> {
+    if let Some(site) = run.site()?.and_then(|text| Site::parse("site", &text).ok()) {
+        // What is not taken back finds another run, or none, as soon as it starts.
+        let _ = site.engine.cancel(&names_of(&run.label(), &site), Which::Pending);
+    }
+    Ok(store.forget_run(run)?)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|error| Error::Machine(error.to_string()))
+}
+
 /// Says which stage no class of workers has room for, and what each lacks.
 pub(super) fn no_room((stage, lacks): (String, String)) -> Error {
     Error::Missing(format!(
@@ -290,18 +386,17 @@ pub(super) fn no_room((stage, lacks): (String, String)) -> Error {
     ))
 }
 
-/// What all orders for workers of the run `id`, which begin in `folder` and print to `logs`, have in common.
+/// What all orders for workers of the run with this id and label, which begin in `folder` and print to `logs`, have in
+/// common.
 ///
 /// # Errors
 /// When this process cannot tell where it is.
 pub(super) fn order_of(
-    id: &str,
+    (id, label): (&str, String),
     folder: PathBuf,
     logs: &Path,
     options: &RunOptions,
 ) -> Result<Order, Error> {
-    let absolute =
-        |path: &Path| std::path::absolute(path).map_err(|error| Error::Machine(error.to_string()));
     let text = |path: PathBuf| path.display().to_string();
     let program = std::env::current_exe().map_err(|error| Error::Machine(error.to_string()))?;
     let mut work = vec![text(program), "work".into(), id.to_owned()];
@@ -310,6 +405,8 @@ pub(super) fn order_of(
     work.extend(words(options));
     Ok(Order {
         run: id.to_owned(),
+        label,
+        id: String::new(),
         class: WorkerClass::plain("", 0),
         lives: 1,
         at_once: 1,
@@ -317,6 +414,7 @@ pub(super) fn order_of(
         setup: Vec::new(),
         folder,
         logs: absolute(logs)?,
+        threads: options.threads,
         work,
     })
 }

@@ -74,7 +74,8 @@ fn workers(
         results: args.results.clone(),
         ..RunOptions::default()
     };
-    let order = super::driver::order_of(&id, folder, &logs, &options)?;
+    let of = (&*id, store.label(&id));
+    let order = super::driver::order_of(of, folder, &logs, &options)?;
     let order = Order { setup: site.setup.clone(), ..order };
     let mut text = format!("\nrun {id} on {name}:\n");
     for class in &site.classes {

@@ -153,9 +153,10 @@ pub(super) fn writing_results(
 
 /// The command that takes a run of `store` up again which was stopped.
 pub(super) fn again(store: &Path, run: &SharedRun) -> String {
-    match &run.record.again {
-        Some(words) => system::as_typed(words),
-        None => command(store, run, "work", &["--resume"]),
+    // What cannot be read is said by whoever needs it.
+    match run.again() {
+        Ok(Some(line)) => line,
+        Ok(None) | Err(_) => command(store, run, "work", &["--resume"]),
     }
 }
 

@@ -8,7 +8,7 @@ use super::columns::{bytes, columns};
 use super::ls::date;
 use super::shared_run::counted;
 use crate::cli::StatusArgs;
-use crate::cluster::{JobCounts, Site, job_name};
+use crate::cluster::{JobCounts, Site, names_of};
 use crate::digest::Fingerprint;
 use crate::exec::Ending;
 use crate::report::{live, runs};
@@ -50,9 +50,7 @@ fn in_the_queue(run: &SharedRun) -> Result<String, store::Error> {
     if run.is_finished() {
         return Ok(String::new());
     }
-    let names: Vec<String> =
-        site.classes.iter().map(|class| job_name(&run.id, &class.name)).collect();
-    let queues = match site.engine.look(&names) {
+    let queues = match site.engine.look(&names_of(&run.label(), &site)) {
         Ok(Some(queues)) => queues,
         Ok(None) => return Ok(String::new()),
         Err(said) => return Ok(format!("    the queue does not answer: {said}\n")),

@@ -32,6 +32,10 @@ pub fn run(args: &StopArgs) -> Result<ExitCode, Error> {
         Some(site) => take_back(&site, &run, args.now),
         None => String::new(),
     };
+    if args.now {
+        // What comes all the same leaves at once.
+        run.forget_orders()?;
+    }
     let workers = counted(store.workers(&run)?.len());
     let how = if args.now { "end at once" } else { "end after their step, with a checkpoint" };
     let resume = shared_run::again(store.root(), &run);
@@ -45,7 +49,8 @@ pub fn run(args: &StopArgs) -> Result<ExitCode, Error> {
 /// Takes back what the queue has not started yet, or with `all` everything. Returns what there is to say of that.
 fn take_back(site: &Site, run: &SharedRun, all: bool) -> String {
     let classes = site.classes.iter().chain([&site.driver]);
-    let names: Vec<String> = classes.map(|class| job_name(&run.id, &class.name)).collect();
+    let label = run.label();
+    let names: Vec<String> = classes.map(|class| job_name(&label, &class.name)).collect();
     match site.engine.cancel(&names, if all { Which::All } else { Which::Pending }) {
         Ok(()) => String::new(),
         Err(said) => format!(

@@ -13,7 +13,7 @@ use super::rounds::{Carrier, Conclusion, Failures};
 use super::run::{environment, plan, until_asked_to_stop};
 use super::shared_run::{self, Named, command, counted, writing_results};
 use crate::cli::{BackendOption, RunOptions, WorkArgs};
-use crate::cluster::{IDLE, Site, Which, WorkerClass, job_name, new_life};
+use crate::cluster::{IDLE, Site, Which, WorkerClass, names_of, new_life};
 use crate::console;
 use crate::device::Device;
 use crate::exec::{Begun, Both, Ending, Execution, Journal, Reporter, TaskShare, finished};
@@ -28,17 +28,32 @@ use crate::store::{self, RunRecord, SharedRun, Stop, Store};
 /// # Errors
 /// When there is no such run, this program or machine does not fit it, or the store cannot be written.
 pub fn run(args: &WorkArgs) -> Result<ExitCode, Error> {
-    let (store, run) = find(args)?;
-    if !args.resume && run.stop().is_some() {
-        if let Some(life) = &args.life {
-            run.note_life(life)?;
+    let worked = find(args).and_then(|(store, run)| work(args, store, &run));
+    if let (Err(error), Some(life), Some(id)) = (&worked, &args.life, args.run.to_str()) {
+        // Whoever asked for it need not look for its log. A store that cannot be written has no place for that.
+        if let Ok(Some(run)) = Store::peek(&*args.options.store).shared_run(id) {
+            let _ = run.note_life_failed(life, &error.to_string());
         }
-        say_stopped(store.root(), &run);
+    }
+    worked
+}
+
+/// Works on `run`.
+fn work(args: &WorkArgs, store: Store, run: &SharedRun) -> Result<ExitCode, Error> {
+    if let Some(life) = args.life.as_ref().filter(|_| !args.resume)
+        && let Some(why) = of_no_use(&store, run, args)?
+    {
+        run.note_life(life)?;
+        console::say(why);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !args.resume && run.stop().is_some() {
+        say_stopped(store.root(), run);
         return Ok(ExitCode::SUCCESS);
     }
     let text = run.plan()?;
     let read = || super::of_text(&text, &run.record.file, super::all_trials);
-    let Some(post) = Post::find(&store, &run, args, read)? else { return Ok(ExitCode::SUCCESS) };
+    let Some(post) = Post::find(&store, run, args, read)? else { return Ok(ExitCode::SUCCESS) };
     if args.resume {
         run.take_up()?;
     }
@@ -47,8 +62,25 @@ pub fn run(args: &WorkArgs) -> Result<ExitCode, Error> {
         backend: BackendOption { backend: Some(post.backend.clone()) },
         ..args.options.clone()
     };
-    let worker = Worker { args, options: &options, run: &run };
+    let worker = Worker { args, options: &options, run };
     until_asked_to_stop(&options, |reporter, cancel| worker.work(store, post, reporter, cancel))
+}
+
+/// Why a run has no need any more of a worker that a queue has started for it, if so.
+fn of_no_use(store: &Store, run: &SharedRun, args: &WorkArgs) -> Result<Option<String>, Error> {
+    if run.stop().is_some() {
+        return Ok(Some(stopped(store.root(), run)));
+    }
+    if run.is_finished() {
+        return Ok(Some(format!(
+            "the results of run {} are written: nothing is left to build",
+            run.id
+        )));
+    }
+    let Some(text) = run.site()? else { return Ok(None) };
+    let site = Site::parse(&format!("the site of run {}", run.id), &text)?;
+    let gone = args.class.as_ref().filter(|name| site.class(name).is_none());
+    Ok(gone.map(|name| format!("run {} has no workers of class `{name}` any more", run.id)))
 }
 
 /// The store and the run in it, which the first worker registers.
@@ -98,7 +130,6 @@ fn record(args: &WorkArgs, trials: &Trials) -> Result<RunRecord, Error> {
         folder,
         program: shared_run::program()?,
         runner: env!("CARGO_PKG_VERSION").to_owned(),
-        again: None,
     })
 }
 
@@ -212,11 +243,13 @@ impl Post {
             shared_run::check_backend(store, run, &backend, asked)?;
         }
         if backend != own && computes {
-            let node = store::node();
-            run.note_unfit(&node, &own)?;
+            // As the queue calls it, which may be told to leave it out.
+            let node = std::env::var("SLURMD_NODENAME").unwrap_or_else(|_| store::node());
             let text = unfit(store, run, (&node, &own), &backend, device);
-            let Some(life) = life else { return Err(Error::Missing(text)) };
-            run.note_life(&life)?;
+            // One that was started by hand is no machine of the queue's.
+            let Some(life) = &args.life else { return Err(Error::Missing(text)) };
+            run.note_unfit(&node, &own)?;
+            run.note_life(life)?;
             console::say(text);
             return Ok(None);
         }
@@ -291,6 +324,7 @@ impl Worker<'_> {
         let stopped = Arc::new(Mutex::new(None));
         let (asked, flag) = (Arc::clone(&stopped), Arc::clone(cancel));
         let id = run.id.clone();
+        let was_finished = run.is_finished();
         let _place = store.join_run(run, life.as_deref(), move |how| {
             if how == Stop::Now {
                 console::say(format_args!("run {id} was stopped at once"));
@@ -344,7 +378,24 @@ impl Worker<'_> {
         journal.end(kept.as_deref());
         let outcome = carried?;
         let stop = *stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        self.say_why(&outcome, stop, leaves.load(Ordering::SeqCst).then_some(idle));
+        let leaves = leaves.load(Ordering::SeqCst);
+        let most = class.and_then(|class| class.tasks);
+        let most = most.filter(|_| begun.as_ref().is_some_and(Begun::is_enough));
+        let why = self.why(&outcome, stop, leaves.then_some((idle, most)));
+        console::say(&why);
+        let count = |ending| outcome.done.iter().filter(|it| it.end.ending() == ending).count();
+        let has_built = count(Ending::Built) + count(Ending::Failed) > 0;
+        // Whoever is asked to leave may have been at something.
+        let was_asked = count(Ending::Interrupted) > 0 && !leaves;
+        if let Some(life) = &life
+            && !(has_built || was_asked || most.is_some())
+        {
+            run.note_idle_life(life, &why)?;
+        }
+        if was_finished && count(Ending::Built) + count(Ending::Interrupted) == 0 {
+            // The results that are written have everything.
+            run.finish()?;
+        }
         if let Some((site, _)) = &place {
             take_back_rest(site, run, &outcome);
         }
@@ -354,8 +405,14 @@ impl Worker<'_> {
         }
     }
 
-    /// Says why the worker leaves.
-    fn say_why(&self, outcome: &Conclusion, stop: Option<Stop>, idle: Option<Duration>) {
+    /// Why the worker leaves; `idle` says so of one that leaves the rest to others, and how many stages it may begin if
+    /// these were enough.
+    fn why(
+        &self,
+        outcome: &Conclusion,
+        stop: Option<Stop>,
+        idle: Option<(Duration, Option<u32>)>,
+    ) -> String {
         let run = self.run;
         let count = |ending| outcome.done.iter().filter(|it| it.end.ending() == ending).count();
         if count(Ending::Interrupted) == 0 {
@@ -371,21 +428,20 @@ impl Worker<'_> {
             } else {
                 format!(" in `{}`", run.record.folder.display())
             };
-            console::say(format_args!(
+            format!(
                 "all stages of run {} have ended{failed}; `{typed}`{place} writes the results",
                 run.id
-            ));
+            )
         } else if stop.is_some() {
-            say_stopped(&self.options.store, run);
-        } else if let Some(idle) = idle {
-            let built = count(Ending::Built);
-            let why = match self.args.class.is_some() && built > 0 && idle > Duration::ZERO {
-                true => format!("this worker has built {built} stages of run {}", run.id),
-                false => format!("nothing of run {} was ready for {} s", run.id, idle.as_secs()),
+            stopped(&self.options.store, run)
+        } else if let Some((idle, most)) = idle {
+            let why = match most {
+                Some(most) => format!("this worker has begun {most} stages of run {}", run.id),
+                None => format!("nothing of run {} was ready for {} s", run.id, idle.as_secs()),
             };
-            console::say(format_args!("{why}: the rest is left to its other workers"));
+            format!("{why}: the rest is left to its other workers")
         } else {
-            console::say("interrupted; the same command goes on");
+            "interrupted; the same command goes on".to_owned()
         }
     }
 }
@@ -395,13 +451,16 @@ impl Worker<'_> {
 fn take_back_rest(site: &Site, run: &SharedRun, outcome: &Conclusion) {
     let has = |ending| outcome.done.iter().any(|it| it.end.ending() == ending);
     if !has(Ending::Interrupted) && has(Ending::Built) {
-        let names: Vec<String> =
-            site.classes.iter().map(|class| job_name(&run.id, &class.name)).collect();
-        let _ = site.engine.cancel(&names, Which::Pending);
+        let _ = site.engine.cancel(&names_of(&run.label(), site), Which::Pending);
     }
 }
 
 fn say_stopped(store: &Path, run: &SharedRun) {
+    console::say(stopped(store, run));
+}
+
+/// What there is to say of a run that was stopped.
+fn stopped(store: &Path, run: &SharedRun) -> String {
     let resume = shared_run::again(store, run);
-    console::say(format_args!("run {} was stopped; `{resume}` takes it up again", run.id));
+    format!("run {} was stopped; `{resume}` takes it up again", run.id)
 }

@@ -62,7 +62,7 @@ impl Begun {
     }
 
     /// Whether no more may be begun.
-    pub(super) fn is_enough(&self) -> bool {
+    pub fn is_enough(&self) -> bool {
         self.count.load(Ordering::SeqCst) >= self.most
     }
 

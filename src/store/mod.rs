@@ -39,7 +39,7 @@ use manifest::Examined;
 pub use manifest::{ANY_BACKEND, InputRecord, Manifest, VERSION};
 pub use patience::Patience;
 pub use publish::{RESERVED, Staging};
-pub use runs::{Place, RunRecord, SharedRun, Stop};
+pub use runs::{ENDED, Ordered, Place, RunRecord, SharedRun, Stop};
 use sightings::Sightings;
 pub use sign::{Holder, Sign, is_left, mark, node};
 use usage::Usage;

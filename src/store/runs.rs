@@ -1,16 +1,18 @@
 //! Runs that workers share: `runs/<id>/` has what was planned, by which program and for which backend, a sign of
-//! life of every worker, and where a queue starts them what they print. All workers of a run are of one program and one backend, so that none builds anew what others
-//! have under another name. Knows nothing of what a plan says.
+//! life of every worker, and where a queue starts them what it was asked for and what they print. All workers of a run
+//! are of one program and one backend, so that none builds anew what others have under another name. Knows nothing of
+//! what a plan says.
 //!
 //! A run is registered by renaming a whole folder, so that one of several processes does it. `stop` in the folder ends
 //! its workers, and keeps others from joining until it is taken up again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,18 @@ const BACKEND: &str = "backend";
 
 /// Where its workers come from, where a queue starts them: the text of a site's file.
 const SITE: &str = "site.toml";
+
+/// The line of shell that takes it up again, from any folder.
+const AGAIN: &str = "again";
+
+/// What a queue was asked for, a file for each order.
+const ORDERS: &str = "orders";
+
+/// What was asked for so long ago comes no more.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
+/// The ending of the mark that a worker leaves beside its log when it ended before it came to work, or with an error.
+pub const ENDED: &str = ".ended";
 
 /// What workers that a queue starts print.
 const LIVES: &str = "lives";
@@ -85,9 +99,19 @@ pub struct RunRecord {
     pub program: String,
     /// Its version.
     pub runner: String,
-    /// The command that takes it up again, where it was not begun by a worker.
-    #[serde(default)]
-    pub again: Option<Vec<String>>,
+}
+
+/// Workers that a queue was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ordered {
+    /// What the order is called. So is its worker, or so begin the names of all its workers.
+    pub id: String,
+    /// Their class.
+    pub class: String,
+    /// How many were asked for.
+    pub lives: u32,
+    /// How long ago.
+    pub age: Duration,
 }
 
 /// A run that workers share.
@@ -199,11 +223,129 @@ impl SharedRun {
     /// # Errors
     /// When the store cannot be written.
     pub fn note_life(&self, life: &str) -> Result<(), Error> {
-        let folder = self.folder.join(BEGUN);
-        let path = folder.join(life.replace('/', "_"));
+        self.put(BEGUN, life, "")
+    }
+
+    /// Notes that a worker has left in order without having begun anything, and `why`.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn note_idle_life(&self, life: &str, why: &str) -> Result<(), Error> {
+        self.put(BEGUN, life, why)
+    }
+
+    /// Notes that a worker has ended with an error, and which. One that ends before it can say so is marked by the shell
+    /// that was to become it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn note_life_failed(&self, life: &str, error: &str) -> Result<(), Error> {
+        self.put(LIVES, &format!("{life}{ENDED}"), error)
+    }
+
+    /// The workers that ended with an error, and with which; it is empty of those that ended before they came to work.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn ended_lives(&self) -> Result<HashMap<String, String>, Error> {
+        let mut all = HashMap::new();
+        for path in list(&self.folder.join(LIVES))? {
+            if let Some(life) = name_of(&path).strip_suffix(ENDED) {
+                all.insert(life.to_owned(), read(&path)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Why a worker has left that had begun nothing; empty of any other.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn why_idle(&self, life: &str) -> Result<String, Error> {
+        read(&self.folder.join(BEGUN).join(life.replace('/', "_")))
+    }
+
+    /// Writes `text` into a file of a folder of the run's.
+    fn put(&self, folder: &str, name: &str, text: &str) -> Result<(), Error> {
+        let folder = self.folder.join(folder);
+        let path = folder.join(name.replace('/', "_"));
         make(&folder)
-            .and_then(|()| fs::write(&path, ""))
+            .and_then(|()| system::write_file(&path, text.as_bytes()))
             .map_err(|source| Error::writing(&path, source))
+    }
+
+    /// Notes that a queue is asked for `lives` workers of a class, whose names are `id` or begin with it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn note_order(&self, id: &str, class: &str, lives: u32) -> Result<(), Error> {
+        self.put(ORDERS, id, &format!("{lives} {class}\n"))
+    }
+
+    /// What the queue was asked for by all drivers; what is older than a day comes no more and is left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn orders(&self) -> Result<Vec<Ordered>, Error> {
+        let folder = self.folder.join(ORDERS);
+        let paths = list(&folder)?;
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = system::now_in(&folder).map_err(|source| Error::writing(&folder, source))?;
+        let mut all = Vec::new();
+        for path in paths {
+            let text = read(&path)?;
+            let Some((lives, class)) = text.trim_end().split_once(' ') else { continue };
+            let Ok(lives) = lives.parse() else { continue };
+            let Ok(made) = fs::metadata(&path).and_then(|found| found.modified()) else { continue };
+            let age = now.duration_since(made).unwrap_or_default();
+            if age < FORGOTTEN {
+                let class = class.to_owned();
+                all.push(Ordered { id: name_of(&path), class, lives, age });
+            }
+        }
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(all)
+    }
+
+    /// Takes an order out of the list: nobody comes of it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget_order(&self, id: &str) -> Result<(), Error> {
+        remove(&self.folder.join(ORDERS).join(id))
+    }
+
+    /// Takes all orders out of the list.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget_orders(&self) -> Result<(), Error> {
+        remove(&self.folder.join(ORDERS))
+    }
+
+    /// The line of shell that takes it up again, from any folder; nothing where workers began it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn again(&self) -> Result<Option<String>, Error> {
+        Ok(Some(read(&self.folder.join(AGAIN))?).filter(|line| !line.is_empty()))
+    }
+
+    /// Has it be taken up by this line of shell.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn put_again(&self, line: &str) -> Result<(), Error> {
+        let path = self.folder.join(AGAIN);
+        system::write_file(&path, line.as_bytes()).map_err(|source| Error::writing(&path, source))
+    }
+
+    /// Its id and where its store is: no other run has this name, of whichever user.
+    pub fn label(&self) -> String {
+        let root = self.folder.ancestors().nth(2).unwrap_or(&self.folder);
+        label_of(root, &self.id)
     }
 
     /// The workers that came to work, of those that a queue started.
@@ -211,9 +353,9 @@ impl SharedRun {
     /// # Errors
     /// When the store cannot be read.
     pub fn begun_lives(&self) -> Result<HashSet<String>, Error> {
-        let name =
-            |path: PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(list(&self.folder.join(BEGUN))?.into_iter().map(name).collect())
+        let names = list(&self.folder.join(BEGUN))?.into_iter().map(|path| name_of(&path));
+        // One that begins with a dot is only being written.
+        Ok(names.filter(|name| !name.starts_with('.')).collect())
     }
 
     /// How its workers are to end, if they are.
@@ -242,6 +384,14 @@ impl SharedRun {
         remove(&self.folder.join(STOP))
     }
 
+    /// Notes that more may be built now than the results have.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn reopen(&self) -> Result<(), Error> {
+        remove(&self.folder.join(DONE))
+    }
+
     /// Notes that results were written from what the workers built: from then on their record says what is needed.
     ///
     /// # Errors
@@ -261,11 +411,7 @@ impl SharedRun {
     /// # Errors
     /// When the store cannot be written.
     pub fn note_unfit(&self, node: &str, backend: &str) -> Result<(), Error> {
-        let folder = self.folder.join(UNFIT);
-        let path = folder.join(node.replace('/', "_"));
-        make(&folder)
-            .and_then(|()| fs::write(&path, backend))
-            .map_err(|source| Error::writing(&path, source))
+        self.put(UNFIT, node, backend)
     }
 
     /// The machines that were refused, with their backends, in order.
@@ -448,7 +594,28 @@ impl Store {
         Lock::attempt(&name, &what, self.patience, &self.seen)
     }
 
-    /// Joins a run as a worker, which a queue may have started as `life`. `asked` is told, from another thread, once the workers are to end.
+    /// Who has a queue start the workers of a run, as far as signs of life tell.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn driver(&self, run: &SharedRun) -> Result<Option<Holder>, Error> {
+        let name = Name::new(run.folder.clone(), DRIVER.to_owned());
+        let Some((generation, text)) = name.holder()? else { return Ok(None) };
+        let holder = Holder::read(&text);
+        let lives = match system::now_in(&run.folder) {
+            Ok(now) => moved_within(self.patience.limit, &name.path(generation), &text, now),
+            Err(_) => holder.known && !holder.dead,
+        };
+        Ok(lives.then_some(holder))
+    }
+
+    /// As [`SharedRun::label`], of a run that may not be registered yet.
+    pub fn label(&self, id: &str) -> String {
+        label_of(&self.root, id)
+    }
+
+    /// Joins a run as a worker, which a queue may have started as `life`. `asked` is told, from another thread, once the
+    /// workers are to end.
     ///
     /// # Errors
     /// When the run was forgotten or begun anew since it was found, or the store cannot be written.
@@ -466,8 +633,7 @@ impl Store {
         }
         let life = life.map(|life| format!(", life {life}")).unwrap_or_default();
         let what = format!("worker of run {} of {}{life}", run.id, run.record.pipeline);
-        // More may be built now than the results have.
-        remove(&run.folder.join(DONE))?;
+        run.reopen()?;
         let asked = Arc::new(Mutex::new(asked));
         for _ in 0..ROUNDS {
             let (asked, run_seen) = (Arc::clone(&asked), run.clone());
@@ -538,6 +704,26 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The id of a run and a digest of where its store is, which has one name however it is reached.
+fn label_of(root: &Path, id: &str) -> String {
+    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    let mut real = root.clone();
+    // A store that is not there yet lies in a folder that is.
+    for above in root.ancestors() {
+        if let Ok(found) = fs::canonicalize(above) {
+            let rest = root.strip_prefix(above).unwrap_or(Path::new(""));
+            real = if rest.as_os_str().is_empty() { found } else { found.join(rest) };
+            break;
+        }
+    }
+    let digest = blake3::hash(real.as_os_str().as_encoded_bytes()).to_hex();
+    format!("{id}-{}", &digest[..8])
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Makes a folder in one that is there, unless it is there as well.

@@ -445,7 +445,6 @@ fn a_run_is_registered_once_and_its_workers_are_counted_while_they_are_there() {
         folder: root.path().into(),
         program: program.into(),
         runner: "0".into(),
-        again: None,
     };
     let first = store.register_run("1a", "plan", &record("first")).unwrap();
     let second = store.register_run("1a", "plan", &record("second")).unwrap();

@@ -92,6 +92,13 @@ pub fn ended(mut child: Child, mut lines: BufReader<ChildStdout>) -> (Option<i32
     (status.code(), rest, said)
 }
 
+/// What workers have printed, each into a log of its own.
+pub fn logs(root: &Path) -> Vec<String> {
+    let mut all = files(&shared(root).1.join("lives"));
+    all.retain(|path| path.extension().is_some_and(|ending| ending == "log"));
+    all.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
 /// That the last worker has gone.
 pub fn all_gone(root: &Path) {
     let workers = shared(root).1.join("workers");
@@ -215,7 +222,7 @@ fn a_second_driver_only_watches_and_both_write_the_same() {
         let (code, _, said) = ended(child, lines);
         assert_eq!(code, Some(0), "{said}");
     }
-    let asked = files(&shared(root).1.join("lives")).len();
+    let asked = logs(root).len();
     assert_eq!(asked, 1, "only the first asked for a worker");
     assert!(begun(root).values().all(|times| *times == 1));
 }
@@ -257,7 +264,7 @@ fn a_run_that_is_stopped_ends_its_driver_too_and_the_same_command_takes_it_up_ag
     let (code, _, said) = ended(child, lines);
     assert_eq!(code, Some(130));
     assert!(said.contains(&format!("run {id} was stopped")), "{said}");
-    assert!(said.contains("--on here` takes it up again"), "{said}");
+    assert!(said.contains("--on here --threads 1` takes it up again"), "{said}");
     all_gone(root);
     let again = output(&mut driver(root, "run", "here", &LONG));
     good(&again);
@@ -329,8 +336,7 @@ fn machines_of_another_backend_are_named_and_end_the_driver_where_there_are_no_o
     let (code, _, said) = ended(child, lines);
     assert_eq!(code, Some(1));
     assert!(said.contains("another backend than the run is for"), "{said}");
-    let log = files(&shared(root).1.join("lives")).remove(0);
-    let log = fs::read_to_string(log).unwrap();
+    let log = logs(root).remove(0);
     assert!(log.contains("nothing is built here"), "{log}");
     // Where it is told which hosts there are, it starts nothing on those of no use.
     let hosts = format!("submit = 'true {{host}}; {{work}} > {{log}} 2>&1 &'\nhosts = ['{node}']");
@@ -338,8 +344,9 @@ fn machines_of_another_backend_are_named_and_end_the_driver_where_there_are_no_o
     site(root, "here", &format!("backend = 'cpu portable'\n{text}"));
     let (child, mut lines) = spawn(&mut driver(root, "run", "here", &[]));
     hears(&mut lines, "none of its `hosts` computes by the backend of the run");
-    signal(&child, "TERM");
-    assert_eq!(ended(child, lines).0, Some(130));
+    let (code, _, said) = ended(child, lines);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("which compute by another backend than the run is for"), "{said}");
     // The data is the same for every backend, but only those are workers who can do all that their class does.
     assert!(artifacts(&root.join(".runner")).is_empty());
 }
@@ -431,6 +438,32 @@ fn a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_i
             "there are no hosts for `{host}`",
         ),
         ("engine = ", "here.toml"),
+        (
+            "engine = 'slurm'\n[workers.cpu]\noptions = [\"--qos=a\\nrm x\"]\n",
+            "an option has a line break",
+        ),
+        (
+            "engine = 'slurm'\n[workers.cpu]\noptions = ['--qos=a', '--job-name=mine']\n",
+            "`--job-name` is set by runner, which finds its workers by it: leave it out",
+        ),
+        (
+            "engine = 'slurm'\n[workers.cpu]\noptions = ['--clusters=east']\n",
+            "set `SLURM_CLUSTERS` in the environment",
+        ),
+        ("engine = 'slurm'\n[workers.cpu]\ntime = '0s'\n", "and more than 0"),
+        (
+            "engine = 'command'\nsubmit = '{work} {Lives}'\n[workers.cpu]\n",
+            "nothing is called `{Lives}` in `submit`",
+        ),
+        (
+            "engine = 'command'\nsubmit = '{work}'\n[workers.cpu]\noptions = ['-q long']\n",
+            "put `{options}` into `submit`, or leave out `options`",
+        ),
+        (
+            "engine = 'command'\nsubmit = '{work}'\nhosts = ['a']\n[workers.cpu]\n",
+            "put `{host}` where the name of a machine goes, or leave out `hosts`",
+        ),
+        ("backend = 'cpu avx9'\nengine = 'slurm'\n[workers.cpu]\n", "here.toml"),
     ] {
         site(root, "here", wrong);
         let said = refused(&[]);
@@ -440,6 +473,21 @@ fn a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_i
     assert_eq!(unknown.status.code(), Some(2));
     let said = text(&unknown.stderr);
     assert!(said.contains(".runner/nowhere.toml`") && said.contains("docs/clusters.md"), "{said}");
+    let near = output(&mut driver(root, "run", "slrum", &[]));
+    assert!(text(&near.stderr).contains("did you mean `slurm`?"), "{}", text(&near.stderr));
+    site(root, "here", HERE);
+    good(&runner(root, &["plan", "photos.toml", "--on", "here.toml"]));
+    // Before any worker could find it out.
+    fs::write(root.join("results"), "a file\n").unwrap();
+    refused_with(root, "results");
+}
+
+/// That a run whose results cannot be written asks for nothing.
+fn refused_with(root: &Path, word: &str) {
+    let refused = output(&mut driver(root, "run", "here", &[]));
+    assert!(!refused.status.success());
+    assert!(text(&refused.stderr).contains(word), "{}", text(&refused.stderr));
+    assert!(!root.join(".runner/runs").exists());
 }
 
 #[test]
@@ -463,7 +511,8 @@ fn plan_shows_what_would_be_typed_and_asks_for_nothing() {
     }
     site(root, "here", HERE);
     let here = plan(&["--on", "here"]);
-    assert!(here.contains("# and 3 more like it, each with a `--life` of its own\n"), "{here}");
+    assert!(here.contains("# and 3 more like it, each with a script of its own\n"), "{here}");
+    assert!(here.contains(".ended' EXIT\n"), "{here}");
     let json = ["plan", "photos.toml", "--sweep", "--on", "here", "--format", "json"];
     let refused = runner(root, &json);
     assert_eq!(refused.status.code(), Some(2));
@@ -490,6 +539,291 @@ fn a_class_is_of_a_run_that_a_driver_began_with_a_site() {
     let said = text(&unknown.stderr);
     assert!(said.contains("has no class of workers `gpu`; expected one of `cpu`"), "{said}");
     good(&work(&["--class", "cpu"]));
+}
+
+/// A line that starts a worker once the file `go` is there.
+const WAITING: &str = "{ until [ -e go ]; do sleep 0.1; done; exec {work} > {log} 2>&1; } &";
+
+/// [`HERE`] with another line.
+fn with_line(line: &str) -> String {
+    HERE.replace("'{work} > {log} 2>&1 &'", &format!("{line:?}"))
+}
+
+fn forget_artifacts(root: &Path) {
+    for artifact in artifacts(&root.join(".runner")) {
+        fs::remove_dir_all(artifact).unwrap();
+    }
+}
+
+#[test]
+fn workers_that_come_and_end_with_an_error_end_the_driver_with_what_they_say() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    site(root, "here", &with_line("rm -f .runner/runs/{run}/plan.toml; {work} > {log} 2>&1 &"));
+    let driven = output(&mut driver(root, "run", "here", &[]));
+    assert_eq!(driven.status.code(), Some(1));
+    let said = text(&driven.stderr);
+    assert!(said.contains("workers ended with an error") && said.contains("plan.toml"), "{said}");
+}
+
+#[test]
+fn a_run_of_another_folder_is_refused_while_it_has_workers_and_begun_here_once_it_has_none() {
+    let home = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| home.path().join(name));
+    for root in [&first, &second] {
+        fs::create_dir(root).unwrap();
+        with_sweep(root, "");
+        site(root, "here", HERE);
+    }
+    fs::rename(second.join(".runner"), home.path().join("unused")).unwrap();
+    let store = ["--store", "../first/.runner"];
+    let (child, lines) = long(&first);
+    let (id, _) = shared(&first);
+    let more = [&LONG[..], &store].concat();
+    let refused = output(&mut driver(&second, "run", "here", &more));
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    let folder = fs::canonicalize(&first).unwrap();
+    let stop = format!("runner stop {id} --store");
+    assert!(said.contains(&format!("was begun in the folder `{}`", folder.display())), "{said}");
+    assert!(said.contains("1 worker is at it") && said.contains(&stop), "{said}");
+    good(&runner(&first, &["stop", &id]));
+    assert_eq!(ended(child, lines).0, Some(130));
+    all_gone(&first);
+    // Nobody can start where the folder is no more.
+    fs::rename(first.join(".runner"), second.join(".runner")).unwrap();
+    fs::remove_dir_all(&first).unwrap();
+    good(&output(&mut driver(&second, "run", "here", &LONG)));
+    assert!(!of_workers(&second).is_empty());
+}
+
+#[test]
+fn what_an_earlier_driver_asked_for_counts_until_it_is_taken_back() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, &twelve("12e-3"));
+    site(root, "here", &with_line("echo {life} >> asked; true {work}"));
+    let sweep = || {
+        let mut driver = driver(root, "sweep", "here", &[]);
+        driver.env("RUNNER_PATIENCE", "1");
+        spawn(&mut driver)
+    };
+    let asked = || fs::read_to_string(root.join("asked")).unwrap().lines().count();
+    let (child, mut lines) = sweep();
+    hears(&mut lines, "asked for 4 workers");
+    signal(&child, "TERM");
+    assert_eq!(ended(child, lines).0, Some(130));
+    let (child, mut lines) = sweep();
+    let late = hears(&mut lines, "were asked for and have not come");
+    assert!(late.starts_with("4 workers of class `cpu`"), "{late}");
+    assert_eq!(asked(), 4);
+    signal(&child, "TERM");
+    assert_eq!(ended(child, lines).0, Some(130));
+    let typed = late.split('`').find(|it| it.starts_with("runner stop")).unwrap();
+    let words: Vec<&str> = typed.split_whitespace().skip(1).collect();
+    good(&runner(root, &words));
+    let (child, mut lines) = sweep();
+    hears(&mut lines, "asked for 4 workers");
+    assert_eq!(asked(), 8);
+    signal(&child, "TERM");
+    assert_eq!(ended(child, lines).0, Some(130));
+}
+
+#[test]
+fn workers_that_take_long_to_set_up_are_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, &twelve("12e-3"));
+    let setup = "setup = ['echo staging', 'until [ -e go ]; do sleep 0.1; done']\n[workers.cpu]";
+    site(root, "here", &HERE.replace("[workers.cpu]", setup));
+    let mut driver = driver(root, "sweep", "here", &[]);
+    driver.env("RUNNER_PATIENCE", "2");
+    let (child, mut lines) = spawn(&mut driver);
+    hears(&mut lines, "were asked for and have not come");
+    fs::write(root.join("go"), "").unwrap();
+    let (code, _, said) = ended(child, lines);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn lives_that_follow_each_other_may_have_logs_of_any_name_and_end_the_driver_only_when_they_fail() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let line = "(for it in $(seq {lives}); do {work} > {logs}/1_$it.out 2>&1; done) &";
+    let text_of = |more: &str| {
+        let of_class = format!("lives = 8\ntasks = 1\n{more}");
+        with_line(line).replace("at_once = 4\n", &format!("at_once = 1\n{of_class}"))
+    };
+    site(root, "here", &text_of(""));
+    good(&output(&mut driver(root, "run", "here", &[])));
+    all_gone(root);
+    forget_artifacts(root);
+    let setup = "setup = ['echo no such module >&2', 'exit 1']\n[workers.cpu]";
+    site(root, "here", &text_of("").replace("[workers.cpu]", setup));
+    let driven = output(&mut driver(root, "run", "here", &[]));
+    assert_eq!(driven.status.code(), Some(1));
+    let said = text(&driven.stderr);
+    assert!(said.contains("workers ended before they came to work"), "{said}");
+    assert!(said.contains(".out ends:\n    no such module"), "{said}");
+}
+
+#[test]
+fn a_machine_where_somebody_typed_a_worker_is_not_left_out_and_another_backend_begins_the_run_anew()
+{
+    use runner::nn::kernels::isa::Isa;
+    if Isa::best() == Isa::Portable {
+        crate::binary::left_out("this processor computes by nothing but portable instructions");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    site(root, "here", HERE);
+    good(&output(&mut driver(root, "run", "here", &[])));
+    let (id, folder) = shared(root);
+    let mut work = Command::new(assert_cmd::cargo::cargo_bin("runner"));
+    work.current_dir(root).args(["work", &id]).env("RUNNER_ISA", "portable");
+    let refused = work.output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+    assert!(!folder.join("unfit").exists());
+    let text = with_line("RUNNER_ISA=portable {work} > {log} 2>&1 &");
+    site(root, "here", &format!("backend = 'cpu portable'\n{text}"));
+    good(&output(&mut driver(root, "run", "here", &[])));
+    assert_eq!(fs::read_to_string(folder.join("backend")).unwrap(), "cpu portable");
+}
+
+#[test]
+fn signals_of_the_terminal_do_not_reach_the_workers() {
+    use std::os::unix::process::CommandExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    site(root, "here", &HERE.replace("at_once = 4", "at_once = 1"));
+    let mut first = driver(root, "run", "here", &LONG);
+    first.process_group(0);
+    let (child, mut lines) = spawn(&mut first);
+    until("a worker trains", || {
+        of_workers(root).iter().flatten().any(|event| event["event"] == "status")
+    });
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-HUP", "--", &group]).status().unwrap().success());
+    hears(&mut lines, "1 worker goes on");
+    assert_eq!(ended(child, lines).0, Some(130));
+    good(&output(&mut driver(root, "run", "here", &LONG)));
+    assert!(begun(root).values().all(|times| *times == 1), "{:?}", begun(root));
+}
+
+#[test]
+fn lives_of_a_class_that_is_gone_leave_in_order() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    site(root, "here", &with_line(WAITING).replace("workers.cpu", "workers.old"));
+    let (mut child, mut lines) = spawn(&mut driver(root, "run", "here", &[]));
+    hears(&mut lines, "of class `old`");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    site(root, "here", &with_line(WAITING));
+    let (child, mut lines) = spawn(&mut driver(root, "run", "here", &[]));
+    hears(&mut lines, "of class `cpu`");
+    fs::write(root.join("go"), "").unwrap();
+    let (code, _, said) = ended(child, lines);
+    assert_eq!(code, Some(0), "{said}");
+    until("the old one has left", || {
+        logs(root).iter().any(|log| log.contains("has no workers of class `old` any more"))
+    });
+}
+
+#[test]
+fn a_run_that_is_begun_once_more_counts_as_open_and_late_lives_leave_a_closed_one_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    site(root, "here", HERE);
+    good(&output(&mut driver(root, "run", "here", &[])));
+    let (id, folder) = shared(root);
+    assert!(folder.join("done").exists());
+    let late =
+        output(command(root, "work", "results", "6").args(["--class", "cpu", "--life", "a"]));
+    good(&late);
+    assert!(text(&late.stderr).contains("nothing is left to build"), "{}", text(&late.stderr));
+    assert!(folder.join("done").exists());
+    good(&output(&mut command(root, "work", "results", "6")));
+    assert!(folder.join("done").exists(), "it has built nothing");
+    forget_artifacts(root);
+    site(root, "here", &with_line(WAITING));
+    let (child, mut lines) = spawn(&mut driver(root, "run", "here", &[]));
+    hears(&mut lines, "asked for");
+    let status = text(&runner(root, &["status"]).stdout);
+    assert!(status.contains(&format!("run {id} of photos")), "{status}");
+    good(&runner(root, &["gc", "--now", "--yes"]));
+    assert!(folder.join("plan.toml").exists(), "it is at work");
+    fs::write(root.join("go"), "").unwrap();
+    let (code, _, said) = ended(child, lines);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn stop_says_how_the_run_is_taken_up_with_the_options_of_its_newest_driver() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    for name in ["here", "there"] {
+        site(root, name, &with_line(WAITING));
+    }
+    for (name, more) in [("here", &[][..]), ("there", &["--jobs", "2", "--fail-fast"])] {
+        let (child, mut lines) = spawn(&mut driver(root, "run", name, more));
+        hears(&mut lines, "asked for");
+        signal(&child, "TERM");
+        assert_eq!(ended(child, lines).0, Some(130));
+        site(root, name, &with_line(WAITING).replace("at_once = 4", "at_once = 5"));
+        good(&runner(root, &["stop", &shared(root).0, "--now"]));
+    }
+    let store = root.join(".runner").display().to_string();
+    let stopped = runner(Path::new("/"), &["stop", &shared(root).0, "--store", &store]);
+    let folder = fs::canonicalize(root).unwrap();
+    let again = format!(
+        "`cd {} && runner run photos.toml --on there --jobs 2 --fail-fast --threads 1` takes it up",
+        folder.display()
+    );
+    assert!(text(&stopped.stdout).contains(&again), "{}", text(&stopped.stdout));
+    // What the workers were to be told as well.
+    let scripts = files(&shared(root).1.join("lives"));
+    let last = scripts.iter().map(|it| fs::read_to_string(it).unwrap());
+    assert!(last.into_iter().any(|it| it.contains("--jobs 2 --fail-fast --class cpu --threads 1")));
+}
+
+#[test]
+fn a_driver_leaves_at_once_while_the_queue_takes_its_time() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    site(root, "here", &with_line("touch asked; sleep 50 # {work}"));
+    let (child, lines) = spawn(&mut driver(root, "run", "here", &[]));
+    until("the queue is asked", || root.join("asked").exists());
+    let since = std::time::Instant::now();
+    signal(&child, "TERM");
+    assert_eq!(ended(child, lines).0, Some(130));
+    assert!(since.elapsed().as_secs() < 30, "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_count_may_follow_a_warning_and_one_without_a_number_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let count =
+        |line: &str| HERE.replace("[workers.cpu]", &format!("count = '{line}'\n[workers.cpu]"));
+    site(root, "here", &count("echo slow today; echo none for {class}"));
+    let (child, mut lines) = spawn(&mut driver(root, "run", "here", &[]));
+    let told = hears(&mut lines, "must be a number");
+    assert!(told.contains("no more are asked for until it does"), "{told}");
+    signal(&child, "TERM");
+    assert_eq!(ended(child, lines).0, Some(130));
+    site(root, "here", &count("echo slow today; echo 0"));
+    good(&output(&mut driver(root, "run", "here", &[])));
 }
 
 /// The file of a site in the guide that has `words` in it.

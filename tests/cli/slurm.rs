@@ -14,7 +14,7 @@ use runner::nn::kernels::isa::Isa;
 use serde_json::Value;
 
 use crate::binary::{files, lasting, left_out, text};
-use crate::queue::{all_gone, begun, ended, hears, of_workers, said, shared, site};
+use crate::queue::{all_gone, begun, ended, hears, logs, of_workers, said, shared, site};
 use crate::workers::{
     LR, alone, assert_nothing_left, assert_same, command, events, newest, output, spawn, started,
     twelve, with_sweep,
@@ -233,7 +233,7 @@ fn a_run_on_a_cluster_is_shown_stopped_and_taken_up_again() {
     assert!(stopped.status.success(), "{}", text(&stopped.stderr));
     let (code, _, said) = ended(child, lines);
     assert_eq!(code, Some(130), "{said}");
-    assert!(said.contains("--on slurm` takes it up again"), "{said}");
+    assert!(said.contains("--on slurm --threads 1` takes it up again"), "{said}");
     all_gone(root);
     eventually("nothing is queued", 20, || cluster.slurm(&["squeue", "--noheader"]).is_empty());
     // The driver in the queue as well.
@@ -245,6 +245,44 @@ fn a_run_on_a_cluster_is_shown_stopped_and_taken_up_again() {
     assert_same(root, "results", &wanted);
     assert!(notes(root, "goes on from a checkpoint") > 0);
     eventually("nothing is queued", 30, || cluster.slurm(&["squeue", "--noheader"]).is_empty());
+}
+
+#[test]
+fn two_stores_with_one_plan_neither_count_nor_end_the_workers_of_each_other() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let [first, second] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (first, second) = (first.path(), second.path());
+    for root in [first, second] {
+        with_sweep(root, "");
+        workers(root, "at_once = 1\nlives = 2");
+    }
+    let one = drive(&cluster, first, "run", &LONG);
+    trains(first);
+    let (child, mut lines) = drive(&cluster, second, "run", &LONG);
+    hears(&mut lines, "asked for 2 workers of class `cpu`");
+    trains(second);
+    let stopped = cluster.runner(second, &["stop", &shared(second).0, "--now"]);
+    assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+    assert_eq!(ended(child, lines).0, Some(130));
+    all_gone(second);
+    good(&ended(one.0, one.1));
+    assert!(begun(first).values().all(|times| *times == 1), "{:?}", begun(first));
+}
+
+#[test]
+fn a_setup_that_fails_ends_the_driver_with_the_end_of_its_log() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let of_site = "engine = 'slurm'\nsetup = ['echo no such module >&2', 'exit 1']\n\
+                   [workers.cpu]\ncpus = 1\nmemory = '400 MB'\nlives = 4\n";
+    site(root, "slurm", of_site);
+    let driven = output(&mut cluster.driver(root, "run", &[]));
+    assert_eq!(driven.status.code(), Some(1), "{}", text(&driven.stderr));
+    let said = text(&driven.stderr);
+    assert!(said.contains("workers ended before they came to work"), "{said}");
+    assert!(said.contains(".log ends:\n    no such module"), "{said}");
 }
 
 #[test]
@@ -315,8 +353,7 @@ fn a_store_that_the_nodes_do_not_see_ends_the_driver_with_its_path_and_a_worker_
     let (id, folder) = shared(root);
     let said = text(&driven.stderr);
     let lives = fs::canonicalize(folder).unwrap().join("lives");
-    let told =
-        format!("workers end before they come to work, and leave no log in {}", lives.display());
+    let told = format!("came not to work and left no mark in {}", lives.display());
     assert!(said.contains(&told), "{said}");
     let project = fs::canonicalize(root).unwrap();
     assert!(said.contains(&format!("the folder {} at these paths", project.display())), "{said}");
@@ -349,8 +386,7 @@ fn a_node_of_another_backend_is_named_and_gets_no_more_workers() {
     assert_eq!(heard, "node2 computes by `cpu avx2`: it gets no more workers");
     good(&ended(child, lines));
     assert_same(root, "results", &wanted);
-    let logs = files(&shared(root).1.join("lives"));
-    let logs: Vec<String> = logs.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let logs = logs(root);
     let refused =
         |log: &&String| log.contains("node2 computes by `cpu avx2`, and the workers of run");
     assert!(logs.iter().any(|log| refused(&log)), "{logs:?}");

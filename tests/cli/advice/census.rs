@@ -11,17 +11,26 @@ use super::{mistakes, source_text::SourceText};
 /// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
-        "workers end before they come to work, and leave no log in {}: the machines of the queue must see the store \
-             and the folder {} at these paths; `--store` names a store elsewhere",
+        "{gone} workers have left the queue, came not to work and left no mark in {}: either they were cancelled there, or \
+             the machines of the queue do not see the store and the folder {} at these paths; `--store` names a store \
+             elsewhere",
         "a_store_that_the_nodes_do_not_see_ends_the_driver_with_its_path_and_a_worker_with_that_of_its_node",
-    ),
-    (
-        "# and {} more like it, each with a `--life` of its own",
-        "plan_shows_what_would_be_typed_and_asks_for_nothing",
     ),
     (
         "`--on` shows what is typed for a queue, which is text: leave out `--format`",
         "plan_shows_what_would_be_typed_and_asks_for_nothing",
+    ),
+    (
+        "put `{host}` where the name of a machine goes, or leave out `hosts`",
+        "a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_is_asked_for",
+    ),
+    (
+        "write each option as a text of its own, in one line",
+        "a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_is_asked_for",
+    ),
+    (
+        "put `{{{key}}}` into `submit`, or leave out `{key}`",
+        "a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_is_asked_for",
     ),
     (
         "add `[workers.cpu]`",
