@@ -415,15 +415,16 @@ impl<'a> Tending<'a> {
         for (class, standing) in self.pool.site.classes.iter().zip(&mut self.standing) {
             let of_class = |life: &&String| class_of_life(life, &orders) == Some(&*class.name);
             let running = u32::try_from(living.iter().filter(of_class).count()).unwrap_or(u32::MAX);
-            let mut pending = 0;
+            let (mut pending, mut is_late) = (0, false);
             for (order, come) in orders.iter().zip(&has_come) {
                 if order.class != class.name {
                     continue;
                 }
                 pending += order.lives.saturating_sub(*come);
-                if *come == 0 && order.age > self.pool.store.patience().limit * 2 {
-                    *late.entry(&class.name).or_insert(0) += order.lives;
-                }
+                is_late |= *come == 0 && order.age > self.pool.store.patience().limit * 2;
+            }
+            if is_late {
+                late.insert(&class.name, pending);
             }
             standing.queue = Some(JobCounts { pending, running, ..JobCounts::default() });
             standing.since = 0;

@@ -133,7 +133,7 @@ fn read(keys: &mut Keys, text: String, name: &str) -> Result<Site, Noted> {
         ("driver", "what the job of `--detach` gets"),
     ]);
     let engine = engine(keys);
-    let queue = engine.as_ref().ok().map(|it| it.as_ref());
+    let queue = engine.as_deref().ok();
     let backend = keys.string("backend").optional();
     let setup = keys.strings("setup").or(Vec::new());
     let classes = keys.words("workers", |keys, name, node| {

@@ -29,7 +29,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_is_asked_for",
     ),
     (
-        "put `{{{key}}}` into `submit`, or leave out `{key}`",
+        "`--clusters` would send the workers where nothing else looks: set `SLURM_CLUSTERS` in the environment, which counts for all",
         "a_stage_without_a_class_and_a_site_with_mistakes_are_errors_before_anything_is_asked_for",
     ),
     (
