@@ -354,7 +354,7 @@ impl<'a> Tending<'a> {
 
     /// Leaves out machines that workers found to be of no use.
     fn exclude_unfit(&mut self) -> Result<(), Error> {
-        let unfit = self.pool.run.unfit()?;
+        let unfit = self.pool.run.excluded()?;
         let new: Vec<_> = unfit.into_iter().filter(|it| !self.exclude.contains(&it.0)).collect();
         if new.is_empty() {
             return Ok(());

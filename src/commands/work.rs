@@ -243,12 +243,12 @@ impl Post {
             shared_run::check_backend(store, run, &backend, asked)?;
         }
         if backend != own && computes {
-            // As the queue calls it, which may be told to leave it out.
-            let node = std::env::var("SLURMD_NODENAME").unwrap_or_else(|_| store::node());
+            let node = store::node();
+            run.note_unfit(&node, &own)?;
             let text = unfit(store, run, (&node, &own), &backend, device);
             // One that was started by hand is no machine of the queue's.
             let Some(life) = &args.life else { return Err(Error::Missing(text)) };
-            run.note_unfit(&node, &own)?;
+            run.exclude(&std::env::var("SLURMD_NODENAME").unwrap_or(node), &own)?;
             run.note_life(life)?;
             console::say(text);
             return Ok(None);

@@ -69,6 +69,9 @@ const LOGS: &str = "logs";
 /// Machines whose backend is another one, a file for each.
 const UNFIT: &str = "unfit";
 
+/// Machines on which the queue is to start no more workers, as it calls them, a file for each.
+const EXCLUDED: &str = "excluded";
+
 /// Says that the workers are to end, and how.
 const STOP: &str = "stop";
 
@@ -419,11 +422,33 @@ impl SharedRun {
     /// # Errors
     /// When the store cannot be read.
     pub fn unfit(&self) -> Result<Vec<(String, String)>, Error> {
+        self.machines(UNFIT)
+    }
+
+    /// Notes that the queue is to start no more workers on the machine that it calls `node`, which computes by another
+    /// `backend`. A machine where somebody typed a worker is none of these.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn exclude(&self, node: &str, backend: &str) -> Result<(), Error> {
+        self.put(EXCLUDED, node, backend)
+    }
+
+    /// The machines on which the queue is to start no more workers, with their backends, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn excluded(&self) -> Result<Vec<(String, String)>, Error> {
+        self.machines(EXCLUDED)
+    }
+
+    fn machines(&self, folder: &str) -> Result<Vec<(String, String)>, Error> {
         let mut all = Vec::new();
-        for path in list(&self.folder.join(UNFIT))? {
-            let node = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            all.push((node, read(&path)?));
+        for path in list(&self.folder.join(folder))? {
+            all.push((name_of(&path), read(&path)?));
         }
+        // One that begins with a dot is only being written.
+        all.retain(|(node, _)| !node.starts_with('.'));
         all.sort();
         Ok(all)
     }

@@ -685,7 +685,7 @@ fn a_machine_where_somebody_typed_a_worker_is_not_left_out_and_another_backend_b
     work.current_dir(root).args(["work", &id]).env("RUNNER_ISA", "portable");
     let refused = work.output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
-    assert!(!folder.join("unfit").exists());
+    assert!(!folder.join("excluded").exists(), "no queue has that machine");
     let said = crate::binary::text(&refused.stderr);
     let other = said.split("computes by `").nth(1).unwrap().split('`').next().unwrap();
     let of_site = with_line("RUNNER_ISA=portable {work} > {log} 2>&1 &");
