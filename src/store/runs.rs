@@ -9,12 +9,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use serde::{Deserialize, Serialize};
 
 use super::beacon::Beacon;
 use super::error::Error;
+use super::lock::{Lock, Name};
 use super::sign::{self, Holder, dead_here, text_at};
 use super::usage::{moved_within, read};
 use super::{Store, list, remove};
@@ -246,6 +246,11 @@ impl Store {
     /// Moves a folder away that has the name of a run and no record that this program can read, such as one that another
     /// version wrote. Nobody joins it, so it would be in the way for good.
     fn set_aside_wreck(&self, folder: &Path) -> Result<(), Error> {
+        let _held = self.hold_run(folder)?;
+        // Another process may have set the wreck aside and registered the run since this one looked.
+        if parsed(&read(&folder.join(RECORD))?).is_some() {
+            return Ok(());
+        }
         let living = self.living_in(&folder.join(WORKERS))?;
         if let Some(worker) = living.first() {
             return Err(Error::RunUnreadable {
@@ -253,30 +258,33 @@ impl Store {
                 who: worker.who.clone(),
             });
         }
-        // Another process may have set the wreck aside and registered the run since this one looked.
-        self.take_aside(folder, |taken| Ok(parsed(&read(&taken.join(RECORD))?).is_none()))
+        self.take_aside(folder)
     }
 
-    /// Removes the folder of a run, which gets another name first, so that nobody finds half of it. Puts it back where
-    /// it turns out not to be the `right` one any more.
-    fn take_aside(
-        &self,
-        folder: &Path,
-        right: impl FnOnce(&Path) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+    /// Waits until nobody else may take the folder of a run away, and lets nobody until the lock is dropped. Whoever joins
+    /// the run waits for that, too. So a folder is where it is while one of its workers lives: nobody has to move it to
+    /// find out which run it is of, and to put it back.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn hold_run(&self, folder: &Path) -> Result<Lock, Error> {
+        let what = format!("clearing up {}", folder.display());
+        Lock::acquire(&self.lock_of_run(folder), &what, self.patience, &self.seen, |_| {})
+    }
+
+    fn lock_of_run(&self, folder: &Path) -> Name {
+        let id = folder.file_name().unwrap_or_default().to_string_lossy();
+        self.lock_name(&format!("run-{id}"))
+    }
+
+    /// Removes the folder of a run, which gets another name first, so that nobody finds half of it.
+    fn take_aside(&self, folder: &Path) -> Result<(), Error> {
         let aside = private_in(&self.root.join(RUNS));
         let aside = aside.map_err(|source| Error::writing(folder, source))?;
-        let taken = aside.path().join(ASIDE);
-        match fs::rename(folder, &taken) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            renamed => renamed.map_err(|source| Error::writing(folder, source))?,
+        match fs::rename(folder, aside.path().join(ASIDE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.map_err(|source| Error::writing(folder, source)),
         }
-        let right = right(&taken);
-        if !matches!(right, Ok(true)) {
-            // Where the run is registered again already, that one counts.
-            let _ = fs::rename(&taken, folder);
-        }
-        right.map(drop)
     }
 
     /// The run of this id, if it is registered.
@@ -311,15 +319,14 @@ impl Store {
     /// # Errors
     /// When workers are at it, or the store cannot be written.
     pub fn forget_run(&self, run: &SharedRun) -> Result<(), Error> {
-        let are_gone = |folder: &Path| match self.living_in(&folder.join(WORKERS))?.first() {
-            None => Ok(()),
+        let _held = self.hold_run(&run.folder)?;
+        if parsed(&read(&run.folder.join(RECORD))?).as_ref() != Some(&run.record) {
+            return Ok(());
+        }
+        match self.workers(run)?.first() {
+            None => self.take_aside(&run.folder),
             Some(worker) => Err(Error::RunAtWork { id: run.id.clone(), who: worker.who.clone() }),
-        };
-        are_gone(&run.folder)?;
-        self.take_aside(&run.folder, |taken| {
-            let is_it = parsed(&read(&taken.join(RECORD))?).as_ref() == Some(&run.record);
-            are_gone(taken).map(|()| is_it)
-        })
+        }
     }
 
     /// Whether nobody needs the folder of a run any more: its results are written, or it has no record, and no worker is
@@ -355,6 +362,7 @@ impl Store {
         // More may be built now than the results have.
         remove(&run.folder.join(DONE))?;
         let asked = Arc::new(Mutex::new(asked));
+        let mut gone = Error::RunGone { id: run.id.clone() };
         for _ in 0..ROUNDS {
             let (asked, run_seen) = (Arc::clone(&asked), run.clone());
             let lit = Beacon::light(&workers, (&what, ""), self.patience.beat, move || {
@@ -363,16 +371,23 @@ impl Store {
                 }
                 true
             });
-            // Whoever forgets a run looks for its workers first: either it saw this one, or this one sees that the run
-            // is gone.
-            let found = self.shared_run(&run.id)?.map(|it| it.record);
-            if found.as_ref() == Some(&run.record) {
-                return Ok(Place(lit?.0));
+            // Whoever takes the folder away looks for workers once nobody else may: either it saw this one, or this one
+            // sees that it is at it, and then what came of that.
+            if Lock::held_by(&self.lock_of_run(&run.folder))?.is_some() {
+                drop(self.hold_run(&run.folder)?);
             }
-            // Who took it away may be about to put it back.
-            thread::sleep(self.patience.beat / 20);
+            let found = self.shared_run(&run.id)?.map(|it| it.record);
+            if found.as_ref() != Some(&run.record) {
+                break;
+            }
+            match lit {
+                Ok((beacon, _)) if beacon.path().exists() => return Ok(Place(beacon)),
+                // The run was begun anew as it was, after the folder went that had the sign.
+                Ok(_) => {}
+                Err(error) => gone = error,
+            }
         }
-        Err(Error::RunGone { id: run.id.clone() })
+        Err(gone)
     }
 
     /// The workers of a run that live, as far as their signs tell; nobody knows more of those of other machines. Where the
