@@ -42,7 +42,7 @@ fn of_step<'a>(numbers: &'a Numbers, batch: &Batch<'a>, clock: Clock) -> StepNum
 }
 
 impl Bench<'_> {
-    /// One step of a learner: its code runs, or the device repeats what the last one asked for.
+    /// One step of a learner, which is that of the step before: its code runs, or the device repeats what the last one asked for.
     ///
     /// # Errors
     /// Those of the step.
@@ -249,17 +249,23 @@ impl Bench<'_> {
         }
         let domains = [batch.source.is_some(), batch.target.is_some()];
         let mut learning = Vec::new();
+        // Where others hold what the step may overwrite, its code makes a copy first.
+        let mut see_of = |x: &Tensor, may_change: bool| {
+            let place = if may_change { self.ops.own_place(x) } else { self.ops.place(x) };
+            words.push(place?);
+            Some(())
+        };
         for Network { model, optimizer } in self.networks.values() {
             for parameter in model.parameters() {
-                see(&parameter.value)?;
+                see_of(&parameter.value, parameter.trainable)?;
                 learning.push(parameter.trainable);
             }
             for stats in model.stats() {
-                see(&stats.mean)?;
-                see(&stats.var)?;
+                see_of(&stats.mean, true)?;
+                see_of(&stats.var, true)?;
             }
             for moment in optimizer.iter().flat_map(OptimizerState::moments) {
-                see(moment)?;
+                see_of(moment, true)?;
             }
         }
         Some(Scene { entry: self.entry, domains, shapes, places: words, learning })

@@ -187,6 +187,10 @@ impl Ops for GpuOps {
         Some(Node::of(x).value.place())
     }
 
+    fn own_place(&self, x: &Tensor) -> Option<u64> {
+        node::is_alone(x).then(|| Node::of(x).value.place())
+    }
+
     fn finish(&self) -> Result<(), OpError> {
         self.queue.finish().map_err(told)
     }
