@@ -193,9 +193,9 @@ pub trait Ops: Debug {
         None
     }
 
-    /// The same of values that nobody else holds, so that a step may overwrite them.
-    fn own_place(&self, _x: &Tensor) -> Option<u64> {
-        None
+    /// Whether nobody else holds the values of `x`, so that they are overwritten where they are.
+    fn is_alone(&self, _x: &Tensor) -> bool {
+        true
     }
 
     /// Waits until everything that was asked for is done.

@@ -106,6 +106,8 @@ pub(super) struct Scene {
     pub shapes: Vec<Dims>,
     /// Where the images and all tensors of networks and optimizers lie.
     pub places: Vec<u64>,
+    /// Which of those of networks and optimizers nobody else holds.
+    pub alone: Vec<bool>,
     /// Which parameters learn.
     pub learning: Vec<bool>,
 }

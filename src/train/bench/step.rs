@@ -249,26 +249,27 @@ impl Bench<'_> {
         }
         let domains = [batch.source.is_some(), batch.target.is_some()];
         let mut learning = Vec::new();
-        // Where others hold what the step may overwrite, its code makes a copy first.
-        let mut see_of = |x: &Tensor, may_change: bool| {
-            let place = if may_change { self.ops.own_place(x) } else { self.ops.place(x) };
-            words.push(place?);
+        // Where others hold what the step overwrites, its code makes a copy first.
+        let mut alone = Vec::new();
+        let mut see_own = |x: &Tensor| {
+            words.push(self.ops.place(x)?);
+            alone.push(self.ops.is_alone(x));
             Some(())
         };
         for Network { model, optimizer } in self.networks.values() {
             for parameter in model.parameters() {
-                see_of(&parameter.value, parameter.trainable)?;
+                see_own(&parameter.value)?;
                 learning.push(parameter.trainable);
             }
             for stats in model.stats() {
-                see_of(&stats.mean, true)?;
-                see_of(&stats.var, true)?;
+                see_own(&stats.mean)?;
+                see_own(&stats.var)?;
             }
             for moment in optimizer.iter().flat_map(OptimizerState::moments) {
-                see_of(moment, true)?;
+                see_own(moment)?;
             }
         }
-        Some(Scene { entry: self.entry, domains, shapes, places: words, learning })
+        Some(Scene { entry: self.entry, domains, shapes, places: words, alone, learning })
     }
 }
 
