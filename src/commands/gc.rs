@@ -75,8 +75,10 @@ pub fn run(args: &GcArgs) -> Result<ExitCode, Error> {
     if let Some(collection) = collection {
         let mut taken = Vec::new();
         for mut one in garbage {
+            let is_run = one.what == Waste::Run;
+            let _held = is_run.then(|| store.hold_run(&one.path)).transpose()?;
             // A worker may have joined since.
-            if one.what == Waste::Run && !store.is_over(&one.path)? {
+            if is_run && !store.is_over(&one.path)? {
                 continue;
             }
             if !one.take_away(&collection)? {

@@ -17,6 +17,7 @@ use crate::report::finished::FinishedRun;
 use crate::report::record::Record;
 use crate::report::{runs, target_labels};
 use crate::stages::Halt;
+use crate::train::Repeats;
 use crate::{plan, report, store, system};
 
 mod changes;
@@ -151,6 +152,8 @@ impl Error {
 /// When the verb could not do what it was asked to.
 pub fn run(cli: &Cli) -> Result<ExitCode, Error> {
     Isa::current()?;
+    // A wrong word must not become the failure of a stage, which the store remembers.
+    Repeats::of_environment().map_err(Error::Machine)?;
     match &cli.verb {
         Verb::Run(args) => match &args.on.on {
             Some(name) => driver::run(args, name),

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use super::fuse::{self, Fused, FusedSegment};
 use super::geometry::{Chw, Rectifier};
 use super::ops::adaptive_pool::adaptive_avg_pool2d;
+use super::ops::varying;
 use super::ops::{
     Backend, ConvBlock, Dims, Dropout, Input, Norm, OpError, Prepared, Running, Tape, Tensor,
 };
@@ -687,6 +688,10 @@ impl LayerNorm {
                 #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^24")]
                 let part = 1.0 / *batches as f32;
                 let is_mean = self.statistics == Statistics::Cumulative;
+                if is_mean {
+                    // The part is another in every step.
+                    varying::look();
+                }
                 let momentum = if is_mean { part } else { momentum };
                 let running = Running { mean, var, momentum };
                 if self.by_averages.contains(&true) {

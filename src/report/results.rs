@@ -166,7 +166,7 @@ pub fn write(
     let private =
         tempfile::Builder::new().prefix(PRIVATE).tempdir_in(&home).map_err(io_at(&home))?;
     let folder = private.path();
-    let (record, sums) = fill(folder, plan, resolved, (done, verdicts), provenance)?;
+    let (record, sums, measured) = fill(folder, plan, resolved, (done, verdicts), provenance)?;
     let earlier = match earlier {
         Earlier::Unlisted(folder) => Earlier::compared(folder, &sums),
         earlier => earlier,
@@ -179,7 +179,7 @@ pub fn write(
     let hash = blake3::hash(format!("{record}{}", folder.display()).as_bytes()).to_hex();
     let name = format!("{}-{}", system::now().format("%Y%m%dT%H%M%SZ"), &hash[..6]);
     let target = home.join(&name);
-    let page = html::write(folder).map(drop);
+    let page = html::write_of(&measured).map(drop);
     open_to_readers(folder)?;
     system::sync_all(folder).map_err(io_at(folder))?;
     fail_point("results written");
@@ -189,15 +189,15 @@ pub fn write(
     Ok(Written { folder: target, new: true, damaged, page })
 }
 
-/// Writes every file of a run into `folder`. Returns the text of its record and the checksums of the files
-/// that follow from data.
+/// Writes every file of a run into `folder` but its page. Returns the text of its record, the checksums of the files
+/// that follow from data, and the run as it was read from them.
 fn fill(
     folder: &Path,
     plan: &Plan,
     resolved: &toml::Table,
     (done, verdicts): (&[Done], &[Verdict]),
     provenance: impl FnOnce() -> RunProvenance,
-) -> Result<(String, Checksums), Error> {
+) -> Result<(String, Checksums, MeasuredRun), Error> {
     let id = id(plan, done, verdicts, resolved);
     let sweep = !plan.trials[0].labels.is_empty();
     let sources = sources(done)?;
@@ -252,12 +252,13 @@ fn fill(
         put(name, &text)?;
     }
     drop(tables);
-    if let Some(scores) = tidy_scores::text(&MeasuredRun::of(run)?) {
+    let measured = MeasuredRun::of(run)?;
+    if let Some(scores) = tidy_scores::text(&measured) {
         put(tidy_scores::NAME, &scores)?;
     }
     let sums = Checksums::of(folder)?;
     put(checksums::NAME, &sums.text())?;
-    Ok((text, sums))
+    Ok((text, sums, measured))
 }
 
 /// Lets other users read `folder`: temporary folders are private, but results are not.

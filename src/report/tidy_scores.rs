@@ -16,10 +16,12 @@ pub fn text(run: &MeasuredRun) -> Option<String> {
         let sweep: Vec<String> = match run.is_sweep() {
             false => Vec::new(),
             true => {
-                let name = format!("{trial:03}");
-                let folder = format!("trials/{name}");
-                let values = run.trials[trial].labels.iter().map(|(_, value)| value.clone());
-                [name, folder].into_iter().chain(values).collect()
+                let trial = &run.trials[trial];
+                let values = trial.labels.iter().map(|(_, value)| value.clone());
+                [trial.name.clone(), format!("trials/{}", trial.name)]
+                    .into_iter()
+                    .chain(values)
+                    .collect()
             }
         };
         for stage in stages {

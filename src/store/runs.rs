@@ -10,8 +10,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::beacon::Beacon;
 use super::error::Error;
 use super::lock::{Claim, Lock, Name};
-use super::sign::{self, Holder, dead_here, text_at};
+use super::sign::{self, Holder, dead_here};
 use super::usage::{moved_within, read};
 use super::{Store, list, remove};
 use crate::system;
@@ -124,6 +122,8 @@ pub struct SharedRun {
     pub id: String,
     /// By whom and for what it was registered.
     pub record: RunRecord,
+    /// Tells it from one that is registered later under the same id.
+    instance: String,
     /// Its folder.
     pub(super) folder: PathBuf,
 }
@@ -363,7 +363,20 @@ impl SharedRun {
 
     /// How its workers are to end, if they are.
     pub fn stop(&self) -> Option<Stop> {
-        stop_in(&self.folder, &self.record)
+        match fs::read_to_string(self.folder.join(STOP)) {
+            Ok(word) => Some(if word == NOW { Stop::Now } else { Stop::AfterStep }),
+            // What cannot be read now may be read later.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (!self.is_registered().unwrap_or(true)).then_some(Stop::AfterStep)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Whether it is registered still: neither forgotten nor begun anew.
+    fn is_registered(&self) -> Result<bool, Error> {
+        let found = parsed(&read(&self.folder.join(RECORD))?);
+        Ok(found.is_some_and(|it| it.instance == self.instance))
     }
 
     /// Ends its workers, and lets no other join.
@@ -454,24 +467,16 @@ impl SharedRun {
     }
 }
 
-/// How the workers are to end that joined the run in `folder` as `record` has it.
-fn stop_in(folder: &Path, record: &RunRecord) -> Option<Stop> {
-    match fs::read_to_string(folder.join(STOP)) {
-        Ok(word) => Some(if word == NOW { Stop::Now } else { Stop::AfterStep }),
-        // What cannot be read now may be read later. Without its record, or with another one, the run is over that they
-        // joined.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let is_it = match text_at(&folder.join(RECORD)) {
-                Ok(text) => text.is_some_and(|text| parsed(&text).is_some_and(|it| it == *record)),
-                Err(_) => true,
-            };
-            (!is_it).then_some(Stop::AfterStep)
-        }
-        Err(_) => None,
-    }
+/// What the file [`RECORD`] has.
+#[derive(Debug, Serialize, Deserialize)]
+struct Registered<R> {
+    /// Tells the run from one that is registered later for the same plan by the same program.
+    instance: String,
+    #[serde(flatten)]
+    record: R,
 }
 
-fn parsed(text: &str) -> Option<RunRecord> {
+fn parsed(text: &str) -> Option<Registered<RunRecord>> {
     serde_json::from_str(text).ok()
 }
 
@@ -491,7 +496,8 @@ impl Store {
         let register = || -> io::Result<()> {
             fs::create_dir_all(&home)?;
             let private = private_in(&home)?;
-            let text = serde_json::to_vec_pretty(record).expect("a record is plain data");
+            let registered = Registered { instance: sign::random_digits(), record };
+            let text = serde_json::to_vec_pretty(&registered).expect("a record is plain data");
             for (name, bytes) in [(PLAN, plan.as_bytes()), (RECORD, &text)] {
                 system::write_file(&private.path().join(name), bytes)?;
             }
@@ -519,6 +525,11 @@ impl Store {
     /// Moves a folder away that has the name of a run and no record that this program can read, such as one that another
     /// version wrote. Nobody joins it, so it would be in the way for good.
     fn set_aside_wreck(&self, folder: &Path) -> Result<(), Error> {
+        let _held = self.hold_run(folder)?;
+        // Another process may have set the wreck aside and registered the run since this one looked.
+        if parsed(&read(&folder.join(RECORD))?).is_some() {
+            return Ok(());
+        }
         let living = self.signs_in(&folder.join(WORKERS))?.0;
         if let Some(worker) = living.first() {
             return Err(Error::RunUnreadable {
@@ -526,30 +537,33 @@ impl Store {
                 who: worker.who.clone(),
             });
         }
-        // Another process may have set the wreck aside and registered the run since this one looked.
-        self.take_aside(folder, |taken| Ok(parsed(&read(&taken.join(RECORD))?).is_none()))
+        self.take_aside(folder)
     }
 
-    /// Removes the folder of a run, which gets another name first, so that nobody finds half of it. Puts it back where
-    /// it turns out not to be the `right` one any more.
-    fn take_aside(
-        &self,
-        folder: &Path,
-        right: impl FnOnce(&Path) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+    /// Waits until nobody else may take the folder of a run away, and lets nobody until the lock is dropped. Whoever joins
+    /// the run waits for that, too. So a folder is where it is while one of its workers lives: nobody has to move it to
+    /// find out which run it is of, and to put it back.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn hold_run(&self, folder: &Path) -> Result<Lock, Error> {
+        let what = format!("clearing up {}", folder.display());
+        Lock::acquire(&self.lock_of_run(folder), &what, self.patience, &self.seen, |_| {})
+    }
+
+    fn lock_of_run(&self, folder: &Path) -> Name {
+        let id = folder.file_name().unwrap_or_default().to_string_lossy();
+        self.lock_name(&format!("run-{id}"))
+    }
+
+    /// Removes the folder of a run, which gets another name first, so that nobody finds half of it.
+    fn take_aside(&self, folder: &Path) -> Result<(), Error> {
         let aside = private_in(&self.root.join(RUNS));
         let aside = aside.map_err(|source| Error::writing(folder, source))?;
-        let taken = aside.path().join(ASIDE);
-        match fs::rename(folder, &taken) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            renamed => renamed.map_err(|source| Error::writing(folder, source))?,
+        match fs::rename(folder, aside.path().join(ASIDE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.map_err(|source| Error::writing(folder, source)),
         }
-        let right = right(&taken);
-        if !matches!(right, Ok(true)) {
-            // Where the run is registered again already, that one counts.
-            let _ = fs::rename(&taken, folder);
-        }
-        right.map(drop)
     }
 
     /// The run of this id, if it is registered.
@@ -558,8 +572,13 @@ impl Store {
     /// When its record cannot be read.
     pub fn shared_run(&self, id: &str) -> Result<Option<SharedRun>, Error> {
         let folder = self.root.join(RUNS).join(id);
-        let record = parsed(&read(&folder.join(RECORD))?);
-        Ok(record.map(|record| SharedRun { id: id.to_owned(), record, folder }))
+        let found = parsed(&read(&folder.join(RECORD))?);
+        Ok(found.map(|Registered { instance, record }| SharedRun {
+            id: id.to_owned(),
+            record,
+            instance,
+            folder,
+        }))
     }
 
     /// All runs that are registered, by id.
@@ -584,15 +603,14 @@ impl Store {
     /// # Errors
     /// When workers are at it, or the store cannot be written.
     pub fn forget_run(&self, run: &SharedRun) -> Result<(), Error> {
-        let are_gone = |folder: &Path| match self.signs_in(&folder.join(WORKERS))?.0.first() {
-            None => Ok(()),
+        let _held = self.hold_run(&run.folder)?;
+        if !run.is_registered()? {
+            return Ok(());
+        }
+        match self.workers(run)?.first() {
+            None => self.take_aside(&run.folder),
             Some(worker) => Err(Error::RunAtWork { id: run.id.clone(), who: worker.who.clone() }),
-        };
-        are_gone(&run.folder)?;
-        self.take_aside(&run.folder, |taken| {
-            let is_it = parsed(&read(&taken.join(RECORD))?).as_ref() == Some(&run.record);
-            are_gone(taken).map(|()| is_it)
-        })
+        }
     }
 
     /// Whether nobody needs the folder of a run any more: its results are written, or it has no record, and no worker is
@@ -648,7 +666,7 @@ impl Store {
         &self,
         run: &SharedRun,
         life: Option<&str>,
-        asked: impl FnMut(Stop) + Send + 'static,
+        mut asked: impl FnMut(Stop) + Send + 'static,
     ) -> Result<Place, Error> {
         let workers = run.folder.join(WORKERS);
         for path in list(&workers)? {
@@ -659,25 +677,22 @@ impl Store {
         let life = life.map(|life| format!(", life {life}")).unwrap_or_default();
         let what = format!("worker of run {} of {}{life}", run.id, run.record.pipeline);
         run.reopen()?;
-        let asked = Arc::new(Mutex::new(asked));
-        for _ in 0..ROUNDS {
-            let (asked, run_seen) = (Arc::clone(&asked), run.clone());
-            let lit = Beacon::light(&workers, (&what, ""), self.patience.beat, move || {
-                if let Some(how) = run_seen.stop() {
-                    asked.lock().unwrap_or_else(PoisonError::into_inner)(how);
-                }
-                true
-            });
-            // Whoever forgets a run looks for its workers first: either it saw this one, or this one sees that the run
-            // is gone.
-            let found = self.shared_run(&run.id)?.map(|it| it.record);
-            if found.as_ref() == Some(&run.record) {
-                return Ok(Place(lit?.0));
+        let run_seen = run.clone();
+        let lit = Beacon::light(&workers, (&what, ""), self.patience.beat, move || {
+            if let Some(how) = run_seen.stop() {
+                asked(how);
             }
-            // Who took it away may be about to put it back.
-            thread::sleep(self.patience.beat / 20);
+            true
+        });
+        // Whoever takes the folder away looks for workers once nobody else may: either it saw this one, or this one sees
+        // that it is at it, and then what came of that.
+        if Lock::held_by(&self.lock_of_run(&run.folder))?.is_some() {
+            drop(self.hold_run(&run.folder)?);
         }
-        Err(Error::RunGone { id: run.id.clone() })
+        if !run.is_registered()? {
+            return Err(Error::RunGone { id: run.id.clone() });
+        }
+        Ok(Place(lit?.0))
     }
 
     /// The workers of a run that live, as far as their signs tell; nobody knows more of those of other machines. Where the

@@ -312,7 +312,8 @@ pub(super) fn random() -> u64 {
     u64::from_str_radix(&random_digits(), 16).unwrap_or_default()
 }
 
-fn random_digits() -> String {
+/// Hexadecimal digits that differ between processes and calls.
+pub(super) fn random_digits() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -474,6 +474,46 @@ fn a_run_is_registered_once_and_its_workers_are_counted_while_they_are_there() {
     assert_eq!(store.workers(&first).unwrap(), []);
 }
 
+#[test]
+fn a_run_begun_anew_stays_where_it_is_when_others_forget_the_one_before_it() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path()).unwrap();
+    // The same program may begin it anew, for another backend.
+    let record = RunRecord {
+        pipeline: "p".into(),
+        file: "p.toml".into(),
+        set: Vec::new(),
+        folder: root.path().into(),
+        program: "0".into(),
+        runner: "0".into(),
+    };
+    let before = store.register_run("1a", "plan", &record).unwrap();
+    store.forget_run(&before).unwrap();
+    let now = store.register_run("1a", "plan", &record).unwrap();
+    assert_eq!(before.stop(), Some(Stop::AfterStep));
+    assert!(matches!(store.join_run(&before, None, |_| {}), Err(Error::RunGone { .. })));
+    let place = store.join_run(&now, None, |how| panic!("the worker was asked to end: {how:?}"));
+    let forgetting = AtomicUsize::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    store.forget_run(&before).unwrap();
+                }
+                forgetting.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        while forgetting.load(Ordering::SeqCst) > 0 {
+            assert_eq!(now.stop(), None);
+        }
+    });
+    assert!(matches!(store.forget_run(&now), Err(Error::RunAtWork { .. })));
+    drop(place.unwrap());
+    store.forget_run(&now).unwrap();
+    assert_eq!(store.shared_runs().unwrap().len(), 0);
+    assert_eq!(fs::read_dir(root.path().join("locks")).unwrap().count(), 0);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn after_a_dead_holder_no_two_hold_the_lock_however_often_it_changes_hands() {

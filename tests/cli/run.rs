@@ -22,7 +22,7 @@ fn own_images_give_a_table_that_any_number_of_threads_reproduces() {
     let (one, three) =
         (csvs(&root.join("results1/photos/latest")), csvs(&root.join("results3/photos/latest")));
     let names: Vec<&str> = one.iter().map(|(name, _)| name.as_str()).collect();
-    let expected = ["adapted", "head", "images", "net", "photos", "score", "table"];
+    let expected = ["adapted", "head", "images", "net", "photos", "score", "scores", "table"];
     assert_eq!(names, expected.map(|name| format!("{name}.csv")));
     assert_eq!(one, three);
     let score = &one[5].1;

@@ -89,7 +89,7 @@ fn dann_on_digits_gives_the_same_bytes_with_1_to_4_threads_under_load_and_in_ano
     let root = tempfile::tempdir().unwrap();
     let first = run(root.path(), "one", "1", &[]);
     let names: Vec<&str> = first.0.iter().map(|(name, _)| name.as_str()).collect();
-    for name in ["dann.csv", "score.csv", "table.csv"] {
+    for name in ["dann.csv", "score.csv", "scores.csv", "table.csv"] {
         assert!(names.contains(&name), "{names:?}");
     }
     assert_eq!(first.1.len(), 7);

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::binary::{runner, spawn, text};
+use crate::binary::{runner, script, spawn, text};
 use crate::photos::photos;
 use serde_json::Value;
 
@@ -359,14 +359,10 @@ fn the_command_of_the_guide_shows_the_page_of_another_machine() {
     fs::write(bin.join("ssh"), ssh).unwrap();
     fs::set_permissions(bin.join("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::symlink(own, bin.join("runner")).unwrap();
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tables.md");
-    let page = fs::read_to_string(page).unwrap();
-    let (_, script) = page.split_once("<!-- tested: ssh -->\n```bash\n").unwrap();
-    let script = script.split_once("\n```").unwrap().0;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let script = script.replace("8042", &address.port().to_string());
+    let script = script("tables.md", "ssh").replace("8042", &address.port().to_string());
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("bash");
     command.current_dir(root).args(["-c", &script]).env("PATH", path).stdout(Stdio::piped());

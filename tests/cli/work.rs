@@ -11,11 +11,11 @@ use std::process::{Child, Command, Output};
 use runner::nn::kernels::isa::Isa;
 use serde_json::Value;
 
-use crate::binary::{files, lasting, left_out, runner, text};
+use crate::binary::{files, lasting, left_out, runner, script, text};
 use crate::photos::artifacts;
 use crate::workers::{
     LR, alone, assert_nothing_left, assert_same, at_once, command, event, events, newest, output,
-    shortest_training, spawn, started, twelve, until, with_sweep,
+    shortest_training, spawn, started, twelve, until, with_failure_beside_a_long_trial, with_sweep,
 };
 
 const LONG: [&str; 2] = ["--set", "stages.net.epochs=300"];
@@ -80,6 +80,15 @@ fn assert_handed_back(root: &Path) {
 fn unbroken(root: &Path) -> Vec<(String, Vec<u8>)> {
     done(command(root, "run", "alone", "60").args(LONG).args(["--store", "alone-store"]));
     lasting(&newest(root, "alone"))
+}
+
+/// That the worker `again` takes up the training from its checkpoint, to the bytes that are `wanted`, and leaves nothing.
+fn goes_on(root: &Path, again: &mut Command, wanted: &[(String, Vec<u8>)]) {
+    let again = done(again);
+    assert!(text(&again.stdout).contains("goes on from a checkpoint"));
+    done(command(root, "run", "results", "3").args(LONG));
+    assert_same(root, "results", wanted);
+    assert_nothing_left(root);
 }
 
 #[test]
@@ -175,11 +184,8 @@ fn stop_ends_workers_after_their_step_and_keeps_others_away_until_the_run_is_tak
     assert!(events(&later).is_empty());
     assert!(text(&later.stderr).contains("was stopped"));
     let mut again = Command::new(assert_cmd::cargo::cargo_bin("runner"));
-    let again = done(again.current_dir(root).args(&resume).args(["--json", "--threads", "1"]));
-    assert!(text(&again.stdout).contains("goes on from a checkpoint"));
-    done(command(root, "run", "results", "3").args(LONG));
-    assert_same(root, "results", &wanted);
-    assert_nothing_left(root);
+    again.current_dir(root).args(&resume).args(["--json", "--threads", "1"]);
+    goes_on(root, &mut again, &wanted);
 }
 
 #[test]
@@ -202,11 +208,7 @@ fn stop_now_does_not_wait_for_a_step() {
         assert_eq!(files(&root.join(".runner").join(folder)), Vec::<PathBuf>::new(), "{folder}");
     }
     assert!(files(&shared(root).1.join("workers")).is_empty());
-    let again = done(worker(root, &LONG).arg("--resume"));
-    assert!(text(&again.stdout).contains("goes on from a checkpoint"));
-    done(command(root, "run", "results", "3").args(LONG));
-    assert_same(root, "results", &wanted);
-    assert_nothing_left(root);
+    goes_on(root, worker(root, &LONG).arg("--resume"), &wanted);
 }
 
 #[test]
@@ -221,25 +223,14 @@ fn a_worker_that_is_terminated_keeps_a_checkpoint_and_ends_with_0() {
     let said = left(child, lines);
     assert!(said.contains("interrupted; the same command goes on"), "{said}");
     assert_handed_back(root);
-    let again = done(&mut worker(root, &LONG));
-    assert!(text(&again.stdout).contains("goes on from a checkpoint"));
-    done(command(root, "run", "results", "3").args(LONG));
-    assert_same(root, "results", &wanted);
-    assert_nothing_left(root);
+    goes_on(root, &mut worker(root, &LONG), &wanted);
 }
 
 #[test]
 fn a_failure_holds_for_workers_that_join_while_others_are_at_work() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    // The second trial goes on for long.
-    with_sweep(
-        root,
-        &format!(
-            "[sweep]\nzip = [['{LR}', 'stages.net.epochs']]\n\
-             axes = {{ '{LR}' = [1e30, 1e-3], 'stages.net.epochs' = [4, 100000] }}\n"
-        ),
-    );
+    with_failure_beside_a_long_trial(root);
     let (mut first, mut lines) = spawn(&mut worker(root, &[]));
     event(&mut lines, |event| event["event"] == "failed");
     event(&mut lines, |event| event["event"] == "status");
@@ -737,14 +728,6 @@ fn a_collection_works_when_nothing_but_workers_used_the_store() {
     );
 }
 
-/// The block of docs/clusters.md below the line that calls it `name`.
-fn script(name: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/clusters.md");
-    let page = fs::read_to_string(page).unwrap();
-    let (_, rest) = page.split_once(&format!("<!-- tested: {name} -->\n```bash\n")).unwrap();
-    rest.split_once("```\n").unwrap().0.to_owned()
-}
-
 /// A folder as the guide speaks of it, with programs in `bin`: this one, and an `ssh` that stays here.
 fn as_in_the_guide(root: &Path, sweep: &str) {
     with_sweep(root, sweep);
@@ -762,7 +745,7 @@ fn as_in_the_guide(root: &Path, sweep: &str) {
 /// The script of the guide that is called `name`.
 fn bash(root: &Path, name: &str) -> Command {
     let path = std::env::var("PATH").unwrap();
-    fs::write(root.join("script.sh"), script(name)).unwrap();
+    fs::write(root.join("script.sh"), script("clusters.md", name)).unwrap();
     let mut command = Command::new("bash");
     command
         .current_dir(root)

@@ -31,6 +31,17 @@ pub fn twelve(first: &str) -> String {
     format!("[sweep]\naxes = {{ '{LR}' = [{first}, {}] }}\n", rates.join(", "))
 }
 
+/// Two trials: one that diverges, and one that goes on for long.
+pub fn with_failure_beside_a_long_trial(root: &Path) {
+    with_sweep(
+        root,
+        &format!(
+            "[sweep]\nzip = [['{LR}', 'stages.net.epochs']]\n\
+             axes = {{ '{LR}' = [1e30, 1e-3], 'stages.net.epochs' = [4, 100000] }}\n"
+        ),
+    );
+}
+
 /// A runner that writes its events, with a lock's patience of so many seconds.
 pub fn command(root: &Path, verb: &str, results: &str, patience: &str) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("runner"));
@@ -370,14 +381,7 @@ fn a_process_whose_lock_was_taken_over_abandons_its_task_and_takes_it_up_when_it
 fn a_failure_of_runs_at_work_holds_for_who_joins_them_until_told_otherwise_or_they_are_over() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    // The second trial goes on for long.
-    with_sweep(
-        root,
-        &format!(
-            "[sweep]\nzip = [['{LR}', 'stages.net.epochs']]\n\
-             axes = {{ '{LR}' = [1e30, 1e-3], 'stages.net.epochs' = [4, 100000] }}\n"
-        ),
-    );
+    with_failure_beside_a_long_trial(root);
     let (first, mut lines) = spawn(&mut command(root, "sweep", "first", "20"));
     let own = failure(&mut lines);
     assert!(own.0 && !own.1.contains("found this at"), "{own:?}");

@@ -363,31 +363,16 @@ mod tests {
         for (m, k, n) in [(40, 514, 33), (64, 1025, 64), (20, 1026, 64), (33, 513, 20)] {
             let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
             let mut whole = numbers(m * n, 3);
-            let (rows_a, rows_b, rows_c) = (k as isize, n as isize, n as isize);
+            let factor = |values: &[f32], row: usize| Factor {
+                values: values.as_ptr(),
+                row: row as isize,
+                column: 1,
+            };
+            let (a, b) = (factor(&a, k), factor(&b, n));
+            let (c, c_row) = (whole.as_mut_ptr(), n as isize);
+            let uncut = Product { m, n, k, c, c_row, c_column: 1, a, b };
             // SAFETY: the slices hold the matrices.
-            unsafe {
-                gemm::gemm(
-                    m,
-                    n,
-                    k,
-                    whole.as_mut_ptr(),
-                    1,
-                    rows_c,
-                    true,
-                    a.as_ptr(),
-                    1,
-                    rows_a,
-                    b.as_ptr(),
-                    1,
-                    rows_b,
-                    1.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::None,
-                );
-            }
+            unsafe { uncut.by_the_best() };
             let whole: Vec<u32> = whole.into_iter().map(f32::to_bits).collect();
             assert!(product(None, (m, k, n), (false, false)) == whole, "{m} {k} {n}");
         }

@@ -193,6 +193,11 @@ pub trait Ops: Debug {
         None
     }
 
+    /// Whether nobody else holds the values of `x`, so that they are overwritten where they are.
+    fn is_alone(&self, _x: &Tensor) -> bool {
+        true
+    }
+
     /// Waits until everything that was asked for is done.
     ///
     /// # Errors

@@ -43,8 +43,16 @@ const POLICY: &str =
 /// # Errors
 /// When the run cannot be read or the page cannot be written.
 pub fn write(folder: &Path) -> Result<PathBuf, Error> {
-    let path = folder.join(NAME);
-    let text = page(&MeasuredRun::read(folder)?)?;
+    write_of(&MeasuredRun::read(folder)?)
+}
+
+/// Writes `report.html` of a run that was read already.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_of(run: &MeasuredRun) -> Result<PathBuf, Error> {
+    let path = run.folder.join(NAME);
+    let text = page(run)?;
     system::write_file(&path, text.as_bytes())
         .map_err(|source| Error::Io { path: path.clone(), source })?;
     Ok(path)

@@ -37,6 +37,18 @@ pub(super) struct Signs {
     pub p: bool,
 }
 
+impl Signs {
+    /// Those of a format that shows plain text.
+    pub(super) const PLAIN: Self = Self {
+        between: " ± ",
+        delta: "Δ ",
+        star: "*",
+        collapsed: COLLAPSED,
+        saw_labels: SAW_LABELS,
+        p: true,
+    };
+}
+
 impl ResultTable {
     /// The columns from left to right, without the column of row names.
     pub(super) fn shown(&self) -> Vec<ShownColumn> {

@@ -1,17 +1,8 @@
 //! The table as part of an HTML page: it loads nothing, its heads have a scope, and its notes stand below.
 //! The page decides how it looks, by the classes used here.
 
-use super::grid::{COLLAPSED, SAW_LABELS, ShownColumn, Signs};
+use super::grid::{ShownColumn, Signs};
 use super::model::{ResultTable, TableCell};
-
-const SIGNS: Signs = Signs {
-    between: " ± ",
-    delta: "Δ ",
-    star: "*",
-    collapsed: COLLAPSED,
-    saw_labels: SAW_LABELS,
-    p: true,
-};
 
 pub(super) fn render(table: &ResultTable) -> String {
     let shown = table.shown();
@@ -47,7 +38,7 @@ pub(super) fn render(table: &ResultTable) -> String {
 }
 
 fn measured(table: &ResultTable, at: usize, cell: &TableCell) -> String {
-    let number = escape(&table.measured(at, cell, SIGNS));
+    let number = escape(&table.measured(at, cell, Signs::PLAIN));
     if let Some(missing) = cell.missing {
         return format!("<td class=\"missing\"><em>{}</em></td>", escape(missing.word()));
     }
@@ -57,7 +48,7 @@ fn measured(table: &ResultTable, at: usize, cell: &TableCell) -> String {
     };
     // Pages that sort their tables use the exact number.
     let sort = cell.mean.map(crate::metrics::number).unwrap_or_default();
-    let compared = escape(&table.compared(at, cell, SIGNS));
+    let compared = escape(&table.compared(at, cell, Signs::PLAIN));
     let compared = match compared.as_str() {
         "" => String::new(),
         text => format!(" <span class=\"difference\">{text}</span>"),

@@ -2,17 +2,8 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::grid::{COLLAPSED, SAW_LABELS, ShownColumn, Signs};
+use super::grid::{ShownColumn, Signs};
 use super::model::ResultTable;
-
-const SIGNS: Signs = Signs {
-    between: " ± ",
-    delta: "Δ ",
-    star: "*",
-    collapsed: COLLAPSED,
-    saw_labels: SAW_LABELS,
-    p: true,
-};
 
 pub(super) fn render(table: &ResultTable, bold: bool) -> String {
     let shown = table.shown();
@@ -22,8 +13,8 @@ pub(super) fn render(table: &ResultTable, bold: bool) -> String {
         let cell = |one: &ShownColumn| match *one {
             ShownColumn::Measured(at) => {
                 let cell = &row.cells[at];
-                let measured = table.measured(at, cell, SIGNS);
-                let compared = table.compared(at, cell, SIGNS);
+                let measured = table.measured(at, cell, Signs::PLAIN);
+                let compared = table.compared(at, cell, Signs::PLAIN);
                 let gap = if compared.is_empty() { "" } else { "  " };
                 (format!("{measured}{gap}{compared}"), cell.best)
             }

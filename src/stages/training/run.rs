@@ -15,7 +15,7 @@ use crate::stages::inputs::{OpenedSplit, open};
 use crate::stages::{Budget, Context, Failure, Halt, Outcome};
 use crate::train::activations::Caching;
 use crate::train::checkpoint::Slot;
-use crate::train::{Data, Ended, FitError, FitOptions, Repeats, Times, coverage, fit, groups};
+use crate::train::{Data, Ended, FitOptions, Repeats, Times, coverage, fit, groups};
 
 impl Training {
     /// Trains, and writes the model to [`Context::out`].
@@ -151,7 +151,7 @@ impl TrainingRun<'_> {
         let caching = cache.map(|cache| Caching { cache, backend: &backend, uses });
         let slot = Slot::new(context.scratch.to_owned(), context.environment.save_every);
         let (checkpoints, pause_after) = (Some(&slot), context.budget.map(|Budget(epochs)| epochs));
-        let repeats = Repeats::of_environment().map_err(FitError::from)?;
+        let repeats = Repeats::of_environment().expect("the environment was checked");
         let options = FitOptions { caching, checkpoints, pause_after, repeats };
         let (method, watch) = (&*training.method, context.watch());
         let ended = fit(model, &new, method, &data, settings, options, &watch)?;

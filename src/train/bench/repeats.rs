@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::meters::Plan;
 use crate::nn::EntryLayer;
-use crate::nn::ops::{Dims, NotedStep, OpError, StepNumbers, UpdateRule};
+use crate::nn::ops::{Dims, NotedStep, StepNumbers, UpdateRule};
 use crate::train::schedule::TrainingProgress;
 
 #[cfg(test)]
@@ -52,15 +52,15 @@ impl Repeats {
     ///
     /// # Errors
     /// When it is another word.
-    pub fn of_environment() -> Result<Self, OpError> {
+    pub fn of_environment() -> Result<Self, String> {
         match std::env::var(VARIABLE).as_deref() {
             Err(VarError::NotPresent) => Ok(Self::default()),
             Ok("never") => Ok(Self::Never),
             Ok("checked") => Ok(Self::Checked(2)),
-            other => Err(OpError::new(format_args!(
+            other => Err(format!(
                 "{VARIABLE} is `{}`, which is neither `never` nor `checked`",
                 other.unwrap_or("no text")
-            ))),
+            )),
         }
     }
 }
@@ -106,6 +106,8 @@ pub(super) struct Scene {
     pub shapes: Vec<Dims>,
     /// Where the images and all tensors of networks and optimizers lie.
     pub places: Vec<u64>,
+    /// Which of those of networks and optimizers nobody else holds.
+    pub alone: Vec<bool>,
     /// Which parameters learn.
     pub learning: Vec<bool>,
 }

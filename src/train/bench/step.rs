@@ -42,7 +42,7 @@ fn of_step<'a>(numbers: &'a Numbers, batch: &Batch<'a>, clock: Clock) -> StepNum
 }
 
 impl Bench<'_> {
-    /// One step of a learner: its code runs, or the device repeats what the last one asked for.
+    /// One step of a learner, which is that of the step before: its code runs, or the device repeats what the last one asked for.
     ///
     /// # Errors
     /// Those of the step.
@@ -249,20 +249,27 @@ impl Bench<'_> {
         }
         let domains = [batch.source.is_some(), batch.target.is_some()];
         let mut learning = Vec::new();
+        // Where others hold what the step overwrites, its code makes a copy first.
+        let mut alone = Vec::new();
+        let mut see_own = |x: &Tensor| {
+            words.push(self.ops.place(x)?);
+            alone.push(self.ops.is_alone(x));
+            Some(())
+        };
         for Network { model, optimizer } in self.networks.values() {
             for parameter in model.parameters() {
-                see(&parameter.value)?;
+                see_own(&parameter.value)?;
                 learning.push(parameter.trainable);
             }
             for stats in model.stats() {
-                see(&stats.mean)?;
-                see(&stats.var)?;
+                see_own(&stats.mean)?;
+                see_own(&stats.var)?;
             }
             for moment in optimizer.iter().flat_map(OptimizerState::moments) {
-                see(moment)?;
+                see_own(moment)?;
             }
         }
-        Some(Scene { entry: self.entry, domains, shapes, places: words, learning })
+        Some(Scene { entry: self.entry, domains, shapes, places: words, alone, learning })
     }
 }
 

@@ -42,6 +42,14 @@ pub fn left_out(why: &str) {
     }
 }
 
+/// The script of a guide in docs/ that stands below the line which calls it `name`.
+pub fn script(guide: &str, name: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(guide);
+    let page = fs::read_to_string(page).unwrap();
+    let (_, rest) = page.split_once(&format!("<!-- tested: {name} -->\n```bash\n")).unwrap();
+    rest.split_once("```\n").unwrap().0.to_owned()
+}
+
 /// Every CSV of a run but the timings, by name.
 pub fn csvs(run: &Path) -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> = fs::read_dir(run)

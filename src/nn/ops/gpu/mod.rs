@@ -187,6 +187,10 @@ impl Ops for GpuOps {
         Some(Node::of(x).value.place())
     }
 
+    fn is_alone(&self, x: &Tensor) -> bool {
+        node::is_alone(x)
+    }
+
     fn finish(&self) -> Result<(), OpError> {
         self.queue.finish().map_err(told)
     }

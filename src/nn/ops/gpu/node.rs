@@ -346,14 +346,18 @@ impl GpuOps {
 
     /// The values of `x`, to be changed: a copy of its own, where anyone else holds them.
     pub(super) fn own(&self, x: &mut Tensor) -> Result<Rc<Block>, OpError> {
-        let alone = Rc::strong_count(&x.held) == 1 && Rc::strong_count(&Node::of(x).value) == 1;
-        if !alone {
+        if !is_alone(x) {
             let copy = self.copied(&Node::of(x).value, x.len())?;
             x.held = Rc::new(Node::of(x).with(copy));
         }
         Node::of(x).turned.borrow_mut().clear();
         Ok(values(x))
     }
+}
+
+/// Whether nobody else holds the values of `x`.
+pub(super) fn is_alone(x: &Tensor) -> bool {
+    Rc::strong_count(&x.held) == 1 && Rc::strong_count(&Node::of(x).value) == 1
 }
 
 #[cfg(test)]

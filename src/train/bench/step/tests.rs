@@ -262,3 +262,24 @@ fn a_learner_with_memory_that_it_does_not_show_is_found() {
     let found = (0..12).find_map(|_| steps.step(counts).err()).unwrap().to_string();
     assert!(found.contains("a step without its code would have been another one"), "{found}");
 }
+
+#[test]
+fn what_someone_else_holds_is_not_overwritten() {
+    let Some(gpu) = gpu() else { return };
+    let settings = settings(ADAM);
+    let run = |repeats: Repeats| {
+        let mut steps = Steps::new(&gpu, &settings, repeats);
+        let before = steps.repeated(6, &rising);
+        let network = &steps.bench.networks[&NetId::MAIN];
+        let kept = network.model.parameters()[0].value.clone();
+        let bits = |it: &Tensor| it.host().iter().map(|it| it.to_bits()).collect::<Vec<u32>>();
+        let expected = bits(&kept);
+        let after = steps.repeated(8, &rising);
+        assert_eq!(bits(&kept), expected);
+        let (_, readings) = steps.step(&rising).unwrap();
+        (before, after, steps.left(readings))
+    };
+    let (_, _, expected) = run(Repeats::Never);
+    let (before, after, found) = run(Repeats::Always);
+    assert!(before >= 2 && after >= 2 && found == expected, "{before}, {after}");
+}
