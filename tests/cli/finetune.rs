@@ -487,7 +487,7 @@ fn show_lists_the_layers_of_a_bottleneck_and_of_the_heads_that_have_weights() {
     for layer in ["bottleneck.1 ", "classifier.fc1 ", "domain_classifier.fc1 "] {
         assert!(adapted.contains(&format!("\n{layer}")), "{adapted}");
     }
-    let warm = shown("warm");
-    assert!(warm.contains("\nclassifier.fc1 ") && !warm.contains("bottleneck"), "{warm}");
-    assert!(!warm.contains("domain_classifier"), "{warm}");
+    let source = shown("source_only");
+    assert!(source.contains("\nclassifier.fc1 ") && !source.contains("bottleneck"), "{source}");
+    assert!(!source.contains("domain_classifier"), "{source}");
 }
