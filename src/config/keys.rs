@@ -90,7 +90,8 @@ impl<'a> Keys<'a> {
     pub fn may_be_tables<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Keys) -> T) {
         let Some(describing) = &self.describing else { return };
         let empty = Table::default();
-        let mut keys = Keys::describing(&empty, describing.below(key));
+        // What a single table in the place of the array is asked is another question.
+        let mut keys = Keys::describing(&empty, describing.below(&format!("{key}[]")));
         read(&mut keys);
         if let (Some(record), Some(describing)) = (keys.into_record(), &mut self.describing) {
             describing.note(key, Form::Items(record, Vec::new()), false, None);
