@@ -566,6 +566,23 @@ fn workers_that_come_and_end_with_an_error_end_the_driver_with_what_they_say() {
 }
 
 #[test]
+fn workers_that_come_and_leave_without_work_end_the_driver_with_what_they_say() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    // As those leave that find nothing to do in what they see of the store.
+    let leaves = "life=$(basename {log} .log); mkdir -p .runner/runs/{run}/begun; echo idle > {log}; \
+                  printf 'all stages have ended' > .runner/runs/{run}/begun/$life";
+    site(root, "here", &with_line(leaves));
+    let driven = output(&mut driver(root, "run", "here", &[]));
+    assert_eq!(driven.status.code(), Some(1));
+    let said = text(&driven.stderr);
+    assert!(said.contains("workers came and left without having begun anything"), "{said}");
+    assert!(said.contains("one said that all stages have ended"), "{said}");
+    assert!(said.contains(".log ends:\n    idle"), "{said}");
+}
+
+#[test]
 fn a_run_of_another_folder_is_refused_while_it_has_workers_and_begun_here_once_it_has_none() {
     let home = tempfile::tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| home.path().join(name));

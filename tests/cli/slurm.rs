@@ -276,6 +276,27 @@ fn two_stores_with_one_plan_neither_count_nor_end_the_workers_of_each_other() {
 }
 
 #[test]
+fn jobs_of_other_users_with_the_same_name_are_neither_counted_nor_ended() {
+    let Some(cluster) = Cluster::of_mortals(&[]) else { return };
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    workers(root, "at_once = 1\nlives = 2");
+    let planned = text(&cluster.runner(root, &["plan", "photos.toml", "--on", "slurm"]).stdout);
+    let name = planned.lines().find_map(|line| line.strip_prefix("#SBATCH --job-name="));
+    let name = name.unwrap_or_else(|| panic!("{planned}"));
+    let of_nobody = ["--uid=nobody", "--hold", "--array=1-2", "--output=/dev/null", "--wrap=true"];
+    cluster.slurm(&[&["sbatch", "--job-name", name, "--chdir=/"][..], &of_nobody].concat());
+    let queued = || cluster.slurm(&["squeue", "--noheader", "--array", "--format=%u %j"]);
+    let theirs = format!("nobody {name}\n").repeat(2);
+    assert_eq!(queued(), theirs);
+    let (child, mut lines) = drive(&cluster, root, "run", &[]);
+    hears(&mut lines, "asked for 2 workers of class `cpu`");
+    good(&ended(child, lines));
+    eventually("only theirs are queued", 30, || queued() == theirs);
+}
+
+#[test]
 fn a_setup_that_fails_ends_the_driver_with_the_end_of_its_log() {
     let Some(cluster) = Cluster::start(&[]) else { return };
     let root = tempfile::tempdir().unwrap();
@@ -396,6 +417,29 @@ fn a_node_of_another_backend_is_named_and_gets_no_more_workers() {
     let refused =
         |log: &&String| log.contains("node2 computes by `cpu avx2`, and the workers of run");
     assert!(logs.iter().any(|log| refused(&log)), "{logs:?}");
+}
+
+#[test]
+fn a_cluster_whose_nodes_are_all_of_another_backend_ends_the_driver_with_their_names() {
+    if Isa::best() != Isa::Avx512 {
+        left_out("this processor has no AVX-512, and so no second backend that it computes by");
+        return;
+    }
+    let Some(cluster) = Cluster::of_mortals(&[]) else { return };
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    with_sweep(root, "");
+    let of_site = "engine = 'slurm'\nbackend = 'cpu avx512'\nsetup = ['export RUNNER_ISA=avx2']\n\
+                   [workers.cpu]\ncpus = 1\nmemory = '400 MB'\nlives = 8\n";
+    site(root, "slurm", of_site);
+    let driven = output(&mut cluster.driver(root, "run", &[]));
+    assert_eq!(driven.status.code(), Some(1), "{}", text(&driven.stdout));
+    let said = text(&driven.stderr);
+    assert!(
+        said.contains("compute by another backend than the run is for: node1, node2"),
+        "{said}"
+    );
+    eventually("nothing is queued", 30, || cluster.slurm(&["squeue", "--noheader"]).is_empty());
 }
 
 #[test]
